@@ -1,0 +1,209 @@
+"""`python -m kagglepipe …`: from the command line to a stage, and from an error to one line.
+
+Help needs none of the libraries; Hydra composes the configuration; a UserError, and Hydra's own errors about
+the command line, end in one line and exit code 2; Ctrl-C ends in 130. Everything else keeps its traceback.
+"""
+
+import difflib
+import errno
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from kagglepipe.errors import UserError
+
+CONF = next(
+    folder for folder in (Path(__file__).parent / "conf", Path(__file__).parent.parent / "conf") if folder.is_dir()
+)
+PLACE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR,
+                errno.EEXIST, errno.ENAMETOOLONG}  # fmt: skip
+log = logging.getLogger("kagglepipe")
+
+
+def main() -> None:
+    """The console script: runs `sys.argv` and exits with 0, 2 (a mistake to mend), 130 (Ctrl-C) or a traceback."""
+    arguments = sys.argv[1:]
+    if {"-h", "--help"} & set(arguments):
+        print(help_text())
+        return
+    if arguments == ["--version"]:
+        from kagglepipe import __version__
+
+        print(f"kagglepipe {__version__}")
+        return
+    multirun = bool({"-m", "--multirun"} & set(arguments))
+    with errors_in_one_line():
+        sys.argv[1:] = [quoted(argument, multirun=multirun) for argument in with_stage(arguments)]
+        compose_and_run()
+
+
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """Ends the program with one line and code 2 on what a user can mend, with 130 on Ctrl-C; lets the rest pass."""
+    try:
+        yield
+    except UserError as error:
+        stop(str(error), 2)
+    except KeyboardInterrupt:
+        stop("stopped; the same command goes on where it was", 130)
+    except OSError as error:
+        if error.errno not in PLACE_ERRORS:
+            raise
+        stop(place_error(error), 2)
+
+
+def stop(message: str, code: int) -> None:
+    """Prints one line and exits."""
+    print(f"kagglepipe: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+def compose_and_run() -> None:
+    """Hands over to Hydra, and translates what it raises about the command line."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting
+    import hydra
+    from hydra.core.config_store import ConfigStore
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from kagglepipe.config import Config
+
+    ConfigStore.instance().store(name="schema", node=Config)
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(explain(error)) from error
+
+
+def job(cfg: Any) -> float | None:
+    """One Hydra job: the composed configuration becomes dataclasses, and the stages run.
+
+    In a multirun errors are raised, not turned into an exit, so that the other jobs go on.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+    from omegaconf import OmegaConf
+
+    from kagglepipe.stages import plan, walk
+    from kagglepipe.stages.places import with_sample_if_no_data
+
+    alone = HydraConfig.get().mode == RunMode.RUN
+    with errors_in_one_line() if alone else nullcontext():
+        config: Any = OmegaConf.to_object(cfg)
+        plan(config)  # an unknown stage fails before anything is announced
+        return walk(with_sample_if_no_data(config))
+    return None
+
+
+def with_stage(arguments: list[str]) -> list[str]:
+    """Lets a bare stage name stand for `stage=name`, anywhere on the command line.
+
+    >>> with_stage(["predict", "input=photos"])
+    ['stage=predict', 'input=photos']
+    """
+    from kagglepipe.stages import STREET, TOOLS
+
+    names = {"all", *STREET, *TOOLS}
+    return [f"stage={argument}" if argument in names else argument for argument in arguments]
+
+
+def quoted(argument: str, *, multirun: bool = False) -> str:
+    r"""Quotes the value of a path option, so that Hydra's grammar leaves people's file names alone.
+
+    In a multirun a list of values stays a list, unless a file of that very name exists.
+
+    >>> quoted("competition.source=x (1).zip")
+    "competition.source='x (1).zip'"
+    >>> quoted("input=it's.jpg")
+    "input='it\\'s.jpg'"
+    """
+    from kagglepipe.config import PATH_KEYS
+
+    key, equals, value = argument.partition("=")
+    if not equals or key not in PATH_KEYS or value in ("", "null") or value[0] == value[-1] in "'\"":
+        return argument
+    if multirun and "," in value and not Path(value).expanduser().exists():
+        return argument
+    escaped = re.sub(r"(\\*)(')", r"\1\1\\\2", value)
+    if trailing := len(escaped) - len(escaped.rstrip("\\")):
+        escaped += "\\" * trailing
+    return f"{key}='{escaped.replace('${', chr(92) + '${')}'"
+
+
+def explain(error: Exception) -> str:
+    """One line for an error of Hydra's or OmegaConf's: which option, what is wrong, what to type."""
+    from kagglepipe.config import option_names
+
+    text = " ".join(f"{error} {error.__cause__ or ''}".split())
+    if unknown := re.search(r"Could not override '(\S+)'|Key '(\S+)' (?:is )?not in '(\w+)'", text):
+        name = unknown[1] or unknown[2]
+        full = re.search(r"full_key: (\S+)", text)
+        name = full[1] if full and not unknown[1] else name
+        near = difflib.get_close_matches(name, option_names(), 1, 0.6)
+        hint = f"did you mean {near[0]}?" if near else "`python -m kagglepipe --help` lists the options"
+        return f"{name} is not an option; {hint}"
+    if missing := re.search(r"Could not find '(\w+)/([^']+)'.*?Available options in '\w+': (.*)", text):
+        group, value, options = missing.groups()
+        choices = re.sub(r"\s+", ", ", options.split(" Config search path")[0].strip())
+        extra = f"; any timm model: model=timm model.name={value}" if group == "model" else ""
+        return f"{group}={value} is unknown; choose one of: {choices}{extra}"
+    if bad := re.search(r"(Value '.*?' of type '\w+' could not be converted to \w+|.*?) full_key: (\S+)", text):
+        return f"{bad[2]}: {bad[1][bad[1].rfind('Value') :] if 'Value' in bad[1] else bad[1]}"
+    return text.split(" See https://hydra.cc")[0]
+
+
+def place_error(error: OSError) -> str:
+    """One line for a full disk or a folder that cannot be written."""
+    where = error.filename2 or error.filename or "the output folder"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"no space left for {where}: free some, or choose another place with paths.root=FOLDER"
+    return f"{where} cannot be written ({error.strerror}): choose another place with paths.root=FOLDER"
+
+
+def help_text() -> str:
+    """What there is to type, in one screen."""
+    from kagglepipe.stages import STREET, TOOLS
+
+    def listing(stages: dict[str, str]) -> str:
+        return "\n".join(f"  {name:<10} {text}" for name, text in stages.items())
+
+    def choices(group: str) -> str:
+        return ", ".join(sorted(path.stem for path in (CONF / group).glob("*.yaml")))
+
+    return f"""\
+kagglepipe: an image competition from download to a checked submission.
+
+usage: python -m kagglepipe [stage=NAME] [option=value …]
+
+The street, in order; each stage makes what is missing and skips what is finished:
+  all        every stage below in order (the default)
+{listing(STREET)}
+Tools:
+{listing(TOOLS)}
+Choices:
+  competition=  {choices("competition")}
+  model=        {choices("model")} (any timm model: model=timm model.name=NAME)
+  training=     {choices("training")}
+  augmentation= {choices("augmentation")}
+  experiment=   {choices("experiment")}
+Often used:
+  competition.source=PATH   zip or folder with the images, instead of a download
+  training.epochs=3 training.lr=1e-4   folds.count=5   seed=0   run=NAME   device=cpu
+  submit.file=PATH   predict.file=PATH   paths.root=FOLDER
+
+Try:
+  python -m kagglepipe                                     the built-in sample, start to end
+  python -m kagglepipe competition.source=photos.zip       the competition itself, from its archive
+  python -m kagglepipe competition=image_folder competition.source=~/photos
+  python -m kagglepipe predict input=~/photos              classify with what was trained
+  python -m kagglepipe -m stage=train model=lite0,lite1    one run for each value (a sweep)
+  python -m kagglepipe --cfg job                           every option with its value"""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""What a competition is: how its files are laid out, what is scored, and what its submission looks like.
+
+A competition is a YAML file of these fields (`conf/competition/`); no code belongs to one.
+"""
+
+from dataclasses import dataclass, field
+
+from kagglepipe.errors import UserError
+
+FORMS = ("index", "name", "probability", "probabilities")
+ID_FORMS = ("name", "stem", "path")
+
+
+@dataclass
+class Competition:
+    """The contract between a competition and the pipeline.
+
+    slug: Kaggle's name of the competition, and the folder's name under `data/` and `outputs/`; None takes the
+        name of `source`.
+    classes: class names in the order of their index; empty takes the sorted names of the class folders.
+    layout: class name -> folder of its training images, relative to the archive's root, any case; empty means
+        every sub-folder of `train` (or of the root) is a class.
+    test: folder of the images to classify, any case; a competition without it ends after training.
+    labels: CSV with `file,label[,group]` instead of class folders, relative to the source; None for folders.
+    id: what identifies an image: `name` (file name), `stem` (without extension) or `path` (relative path).
+    metric: a name of `predictions.metrics.METRICS`.
+    form: what a submission holds: class `index`, class `name`, `probability` of the second class of two, or
+        `probabilities`, one column per class.
+    sample_submission: file that gives header and order, relative to the source; None if none is shipped.
+    answers: CSV with the test photos' true class in the form of a submission; used for scoring only.
+    sample_slug: slug of the built-in sample that stands in when no data can be found; None: there is none.
+    source: zip or folder to read instead of downloading; None looks in `data/<slug>/` first.
+    refresh: take the source's bytes although they differ from what was prepared.
+    per_class: train on so many labelled images per class, chosen by `seed`; the other training images become
+        the test with known answers. None uses all.
+    on_bad_image: `error` stops at a file that cannot be decoded, `skip` lists it and goes on.
+    """
+
+    slug: str | None = None
+    title: str = ""
+    kind: str = "image"
+    classes: list[str] = field(default_factory=list)
+    layout: dict[str, str] = field(default_factory=dict)
+    test: str | None = None
+    labels: str | None = None
+    id: str = "name"
+    id_column: str = "id"
+    target_column: str = "label"
+    metric: str = "accuracy"
+    form: str = "index"
+    sample_submission: str | None = None
+    answers: str | None = None
+    sample_slug: str | None = None
+    source: str | None = None
+    refresh: bool = False
+    per_class: int | None = None
+    on_bad_image: str = "error"
+
+    def __post_init__(self) -> None:
+        demand("competition.kind", self.kind, ("image",))
+        demand("competition.form", self.form, FORMS)
+        demand("competition.id", self.id, ID_FORMS)
+        demand("competition.on_bad_image", self.on_bad_image, ("error", "skip"))
+        if self.per_class is not None and self.per_class < 1:
+            raise UserError(f"competition.per_class={self.per_class} must be at least 1")
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether the images are the built-in sample's, drawn by code."""
+        return self.slug is not None and self.slug == self.sample_slug
+
+
+def demand(key: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raises UserError unless `value` is one of `allowed`."""
+    if value not in allowed:
+        raise UserError(f"{key}={value} is unknown; choose one of: {', '.join(allowed)}")

@@ -1,0 +1,215 @@
+"""Splits the training images into folds once, and keeps the split in a CSV that opens anywhere.
+
+A split is a function of the set of rows, the number of folds and the seed; the order of rows has no say. A
+group (near-duplicates, one person, one video) lies in one fold, and each fold gets its share of each class.
+`stage=prepare` makes data/<slug>/folds.csv with this, and reads it or a user's own.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from kagglepipe.errors import UserError
+
+log = logging.getLogger(__name__)
+
+FOLD_COLUMNS = ("id", "fold", "count", "seed")
+MEND = "mend it or, to have folds made, type folds.file=null folds.remake=true"
+
+Counts = NDArray[np.int64]
+
+
+# --- making them --------------------------------------------------------------------------------------------
+
+
+def make_folds(
+    ids: Sequence[str],
+    targets: Sequence[Hashable],
+    groups: Sequence[Hashable],
+    *,
+    count: int,
+    seed: int,
+) -> pd.DataFrame:
+    """A frame of id (sorted) and fold (0..count-1) that splits no group and spreads the classes evenly.
+
+    Groups of several rows are dealt first, the heaviest first, each to the fold where it keeps the class
+    shares closest; the single rows then level each class. Where all rows are single, the folds' counts of a
+    class differ by at most one, and so do their sizes.
+
+    ids, targets, groups: one of each for each row; ids are unique; equal groups stay together.
+    Raises UserError if there are fewer than two folds, or more folds than groups or than images of a class.
+
+    >>> make_folds(["d", "a", "b", "c"], [1, 0, 1, 0], "dabc", count=2, seed=0)["id"].tolist()
+    ['a', 'b', 'c', 'd']
+    """
+    rows = pd.DataFrame({"id": list(ids), "target": list(targets), "group": list(groups)})
+    rows = rows.sort_values("id", ignore_index=True)
+    if rows["id"].duplicated().any():
+        raise ValueError("ids must be unique")
+    _demand_enough(rows, count)
+    target, classes = pd.factorize(rows["target"], sort=True)
+    group = pd.factorize(rows["group"])[0]  # numbered by first id, whatever their names are
+    table = np.bincount(group * len(classes) + target, minlength=(group.max() + 1) * len(classes))
+    table = table.reshape(-1, len(classes))  # (groups, classes) rows of each class
+    rng = np.random.default_rng(seed)
+    fold_of, filled = _deal_groups(table, count, rng)
+    _deal_singles(table, fold_of, filled, rng)
+    return pd.DataFrame({"id": rows["id"], "fold": fold_of[group]})
+
+
+def _demand_enough(rows: pd.DataFrame, count: int) -> None:
+    """Raises UserError if the rows cannot be split into `count` folds."""
+    if count < 2:
+        raise UserError(f"folds.count={count} leaves nothing to validate on; type folds.count=5")
+    name, images = min(rows["target"].value_counts().items(), key=lambda item: item[1])
+    groups = rows["group"].nunique()
+    if images < count:
+        raise _too_few(f"class {name} has only {images} image{'s' * (images != 1)}", images, count)
+    if groups < count:
+        raise _too_few(f"all images are in {groups} group{'s' * (groups != 1)}", groups, count)
+
+
+def _too_few(found: str, most: int, count: int) -> UserError:
+    advice = f"type folds.count={most}" if most > 1 else "two folds need at least 2: add images"
+    return UserError(f"{found}, folds.count={count} needs at least {count}; {advice}")
+
+
+def _deal_groups(table: Counts, count: int, rng: np.random.Generator) -> tuple[Counts, Counts]:
+    """(groups,) the fold of each group, -1 for a single row as yet; (count, classes) what the folds hold.
+
+    Each group goes where the sum of the folds' squared class shares grows least, which keeps them close.
+    """
+    fold_of = np.full(len(table), -1)
+    filled = np.zeros((count, table.shape[1]), dtype=np.int64)
+    weights = 1 / table.sum(axis=0) ** 2.0
+    several = rng.permutation(np.flatnonzero(table.sum(axis=1) > 1))
+    heaviest_first = np.argsort(-(table[several] ** 2 * weights).sum(axis=1), kind="stable")
+    for group in several[heaviest_first]:
+        growth = (filled * (table[group] * weights)).sum(axis=1)  # (count,)
+        fold = np.lexsort((filled.sum(axis=1), growth))[0]
+        fold_of[group] = fold
+        filled[fold] += table[group]
+    return fold_of, filled
+
+
+def _deal_singles(table: Counts, fold_of: Counts, filled: Counts, rng: np.random.Generator) -> None:
+    """Gives the groups of one row their folds, class by class; changes `fold_of` and `filled`."""
+    single = table.sum(axis=1) == 1
+    for target in range(table.shape[1]):
+        members = rng.permutation(np.flatnonzero(single & (table[:, target] == 1)))
+        shares = _levelling(filled[:, target], len(members), filled.sum(axis=1))
+        fold_of[members] = np.repeat(np.arange(len(filled)), shares)
+        filled[:, target] += shares
+
+
+def _levelling(held: Counts, amount: int, sizes: Counts) -> Counts:
+    """(count,) how to hand out `amount` so that `held` becomes as level as it can, like water in a basin.
+
+    What remains above a level surface goes, one each, to the folds under it whose `sizes` are smallest.
+
+    >>> _levelling(np.array([5, 0, 1]), 6, np.array([9, 9, 0])).tolist()
+    [0, 3, 3]
+    """
+    rising = np.sort(held)
+    levels = (amount + np.cumsum(rising)) // np.arange(1, len(held) + 1)  # with 1, 2, … folds under water
+    level = levels[np.flatnonzero(levels >= rising)[-1]]
+    shares: Counts = np.maximum(level - held, 0)
+    at_surface = np.flatnonzero(held + shares == level)
+    favoured = at_surface[np.argsort((sizes + shares)[at_surface], kind="stable")]
+    shares[favoured[: amount - shares.sum()]] += 1
+    return shares
+
+
+# --- keeping them -------------------------------------------------------------------------------------------
+
+
+def folds_csv(folds: pd.DataFrame, *, count: int, seed: int) -> bytes:
+    r"""The bytes of folds.csv: rows sorted by id, with the settings as two constant columns.
+
+    >>> folds_csv(pd.DataFrame({"id": ["b", "a"], "fold": [0, 1]}), count=2, seed=7)
+    b'id,fold,count,seed\na,1,2,7\nb,0,2,7\n'
+    """
+    table = folds.assign(count=count, seed=seed).sort_values("id")[list(FOLD_COLUMNS)]
+    return table.to_csv(index=False, lineterminator="\n").encode()
+
+
+def read_folds(path: Path) -> pd.DataFrame:
+    """The id (str) and fold (int) of each row of a CSV, and its count and seed (int) where it has them.
+
+    An id is text whatever it looks like: "007", "1e5" and "NA" stay as they are. Other columns are left out.
+    Raises UserError if there is no such file, it is no CSV with these columns, or a number in it is none.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no folds file at {path}; type folds.file=PATH or stage=prepare")
+    try:
+        cells = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig")
+    except (ValueError, pd.errors.ParserError) as error:
+        raise UserError(f"{path} is not a CSV in UTF-8 ({str(error).splitlines()[0]}); {MEND}") from error
+    if missing := [name for name in ("id", "fold") if name not in cells]:
+        raise UserError(f"{path} has columns {list(cells)}, needed is also {', '.join(missing)}; {MEND}")
+    columns = [name for name in FOLD_COLUMNS if name in cells]
+    numbers = {name: _integers(cells, name, path) for name in columns[1:]}
+    return pd.DataFrame({"id": cells["id"], **numbers})
+
+
+def _integers(cells: pd.DataFrame, name: str, path: Path) -> "pd.Series[int]":
+    """The column `name` in whole numbers; "3.0", as pandas writes a 3 among gaps, is one."""
+    numbers = pd.to_numeric(cells[name], errors="coerce")
+    wrong = numbers.isna() | (numbers % 1 != 0)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        found = f"{name} {cells[name][row]!r} for id {cells['id'][row]!r}"
+        raise UserError(f"{path} has {found}, needed is a whole number; {MEND}")
+    return numbers.astype(np.int64)
+
+
+def check_folds(folds: pd.DataFrame, ids: Sequence[str], *, groups: Sequence[Hashable], path: Path) -> None:
+    """Raises UserError unless `folds` gives each of `ids` one fold, and numbers them 0, 1, … without a gap.
+
+    A group in more than one fold only earns a warning: whoever brings a file may know better.
+
+    ids, groups: one of each for each row. path: where `folds` came from, for the messages.
+    """
+    found, wanted = folds["id"].tolist(), set(ids)
+    faults = {
+        "holds more than once": [name for name, times in Counter(found).items() if times > 1],
+        "lacks": sorted(wanted - set(found)),
+        "holds, though no training image has that id,": sorted(set(found) - wanted),
+    }
+    for fault, names in faults.items():
+        if names:
+            raise UserError(f"{path} {fault} {_three(names)}; {MEND}")
+    numbers = sorted(set(folds["fold"].tolist()))
+    if numbers != list(range(len(numbers))) or len(numbers) < 2:
+        raise UserError(f"{path} has folds {_three(numbers)}, needed are 0, 1, … without a gap; {MEND}")
+    fold_of = dict(zip(found, folds["fold"].tolist(), strict=True))
+    if split := _varied((fold_of[name] for name in ids), groups):
+        log.warning("%s: %d groups of images lie in more than one fold: %s", path, len(split), _three(split))
+
+
+def mixed_groups(targets: Sequence[Hashable], groups: Sequence[Hashable]) -> list[str]:
+    """The sorted names of the groups whose rows do not all have the same target.
+
+    >>> mixed_groups([0, 1, 1, 1], ["a", "a", "b", "b"])
+    ['a']
+    """
+    return _varied(targets, groups)
+
+
+def _varied(values: Iterable[Hashable], groups: Sequence[Hashable]) -> list[str]:
+    """The sorted names of the groups that hold more than one of `values`."""
+    seen: dict[Hashable, set[Hashable]] = {}
+    for value, group in zip(values, groups, strict=True):
+        seen.setdefault(group, set()).add(value)
+    return sorted(str(group) for group, held in seen.items() if len(held) > 1)
+
+
+def _three(names: Sequence[object]) -> str:
+    """The first three names, and how many more there are."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(str(name) for name in names[:3]) + more

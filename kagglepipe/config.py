@@ -1,0 +1,346 @@
+"""The shape of the configuration: one dataclass an area, registered behind the YAML values in `conf/`.
+
+A misspelt key, a word where a number belongs or an unknown choice fails here, before any work. Imports neither
+torch nor pandas, since every command passes through.
+"""
+
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from kagglepipe.competitions.contract import Competition, demand
+from kagglepipe.errors import UserError
+
+POLICIES = ("none", "light", "strong", "resolution")  # images.augment.POLICIES, without its imports
+METHODS = ("mean", "rank_mean", "geometric_mean")  # predictions.blend.METHODS
+METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "log_loss", "roc_auc")  # predictions.metrics.METRICS
+RESULT_VERSION = 1  # raise it by hand when the same configuration would give other results
+
+
+def positive(key: str, value: float, *, zero: bool = False) -> None:
+    """Raises UserError unless `value` is above zero (or zero, where allowed)."""
+    if value < 0 or (value == 0 and not zero):
+        raise UserError(f"{key}={value} must be {'0 or more' if zero else 'more than 0'}")
+
+
+def at_least(key: str, value: float, least: float) -> None:
+    """Raises UserError unless `value` is `least` or more."""
+    if value < least:
+        raise UserError(f"{key}={value} must be at least {least}")
+
+
+@dataclass
+class Paths:
+    """root: folder under which everything is read and written, save a source read in place."""
+
+    root: str = "."
+
+
+@dataclass
+class Download:
+    """max_gb and max_entries: an archive that unpacks to more is refused."""
+
+    max_gb: float = 100.0
+    max_entries: int = 1_000_000
+
+    def __post_init__(self) -> None:
+        positive("download.max_gb", self.max_gb)
+        positive("download.max_entries", self.max_entries)
+
+
+@dataclass
+class Prepare:
+    """max_side: pixels a side above which an image is refused.
+    near_bits: perceptual hashes (128 bits) that differ in at most so many may be near-duplicates.
+    """
+
+    max_side: int = 20_000
+    near_bits: int = 10
+
+    def __post_init__(self) -> None:
+        positive("prepare.max_side", self.max_side)
+        positive("prepare.near_bits", self.near_bits, zero=True)
+
+
+@dataclass
+class Cache:
+    """max_gb: decoded pixels kept on disk; images beyond it are decoded each time, 0 keeps none.
+    short_side: pixels to which the short side of a cached image is reduced.
+    """
+
+    max_gb: float = 8.0
+    short_side: int = 256
+
+    def __post_init__(self) -> None:
+        positive("cache.max_gb", self.max_gb, zero=True)
+        at_least("cache.short_side", self.short_side, 8)
+
+
+@dataclass
+class Folds:
+    """count and seed: how folds.csv is made, once. file: a CSV of `id,fold` to use instead.
+    only: train these folds now, the rest another time; empty trains all.
+    remake: replace a folds.csv that disagrees with count, seed or the images.
+    """
+
+    count: int = 5
+    seed: int = 0
+    file: str | None = None
+    only: list[int] = field(default_factory=list)
+    remake: bool = False
+
+    def __post_init__(self) -> None:
+        at_least("folds.count", self.count, 2)
+
+
+@dataclass
+class Augmentation:
+    """policy: how training images are varied (`stage=augment` shows it)."""
+
+    policy: str = "resolution"
+
+    def __post_init__(self) -> None:
+        demand("augmentation.policy", self.policy, POLICIES)
+
+
+@dataclass
+class Augment:
+    """images: rows of the contact sheet. views: augmented views in each row."""
+
+    images: int = 8
+    views: int = 6
+
+    def __post_init__(self) -> None:
+        at_least("augment.images", self.images, 1)
+        at_least("augment.views", self.views, 1)
+
+
+@dataclass
+class Model:
+    """name: any timm model. kwargs: passed to timm as they are.
+    weights: `auto` (bundled where shipped, else the hub), `bundled`, `hub`, `none` or a .safetensors file.
+    image_size: pixels a side; None takes the model's own. crop: `squash`, `center` or `border` (images.view).
+    """
+
+    name: str = "tf_efficientnet_lite0"
+    weights: str = "auto"
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    image_size: int | None = None
+    crop: str = "squash"
+
+    def __post_init__(self) -> None:
+        demand("model.crop", self.crop, ("squash", "center", "border"))
+        if self.image_size is not None:
+            at_least("model.image_size", self.image_size, 16)
+
+
+@dataclass
+class Training:
+    """mode: `head` fits a linear head on frozen features, `finetune` goes on to train the whole network, `auto`
+    is `head` on a CPU and `finetune` on a GPU.
+
+    Head: views: augmented views of each training image beside the clean one; regularisation: the values of C
+    among which out-of-fold log loss inside the training rows chooses.
+    Fine-tuning: epochs; lr: peak rate of the last layers; layer_decay: factor a block further down;
+    warmup: share of the steps; schedule: `cosine` or `onecycle`; clip: gradient norm; patience: epochs without
+    a better fold score before it stops; batch_size: images a step.
+    """
+
+    mode: str = "auto"
+    views: int = 1
+    regularisation: list[float] = field(default_factory=lambda: [0.001, 0.01, 0.1, 1.0])
+    epochs: int = 3
+    lr: float = 1e-4
+    batch_size: int = 16
+    layer_decay: float = 0.8
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    schedule: str = "cosine"
+    clip: float = 1.0
+    label_smoothing: float = 0.02
+    patience: int = 3
+
+    def __post_init__(self) -> None:
+        demand("training.mode", self.mode, ("auto", "head", "finetune"))
+        demand("training.schedule", self.schedule, ("cosine", "onecycle"))
+        positive("training.views", self.views, zero=True)
+        for name in ("epochs", "batch_size", "patience"):
+            at_least(f"training.{name}", getattr(self, name), 1)
+        for name in ("lr", "clip"):
+            positive(f"training.{name}", getattr(self, name))
+        for name in ("layer_decay", "warmup", "label_smoothing"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"training.{name}={getattr(self, name)} must lie in 0…1")
+        positive("training.weight_decay", self.weight_decay, zero=True)
+        if not self.regularisation or min(self.regularisation) <= 0:
+            raise UserError("training.regularisation needs one or more values above 0, as [0.01,0.1,1]")
+
+
+HEAD_SETTINGS = ("views", "regularisation")
+FINETUNE_SETTINGS = tuple(
+    f.name for f in fields(Training) if f.name not in (*HEAD_SETTINGS, "mode")
+)  # the head comes first in fine-tuning too, so HEAD_SETTINGS count in both
+
+
+@dataclass
+class Ensemble:
+    """runs: members: run names, run folders or pairs `oof.csv+test.csv` from elsewhere; empty takes the run that
+    the configuration describes. method: `mean`, `rank_mean` or `geometric_mean`.
+    """
+
+    runs: list[str] = field(default_factory=list)
+    method: str = "mean"
+
+    def __post_init__(self) -> None:
+        demand("ensemble.method", self.method, METHODS)
+
+
+@dataclass
+class Submit:
+    """file: the CSV to write; None takes submissions/<run>.csv."""
+
+    file: str | None = None
+
+
+@dataclass
+class Predict:
+    """file: the CSV to write; None takes outputs/<slug>/predict/<input>.csv. picture: images in the picture grid."""
+
+    file: str | None = None
+    picture: int = 24
+
+    def __post_init__(self) -> None:
+        positive("predict.picture", self.picture, zero=True)
+
+
+@dataclass
+class Config:
+    """All of it. stage: what to do. input: for predict. run: a trained run by name; None: the one configured.
+    device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`. workers: threads or processes that read images; None: one a core.
+    """
+
+    stage: str = "all"
+    input: str | None = None
+    run: str | None = None
+    seed: int = 0
+    device: str = "auto"
+    workers: int | None = None
+    paths: Paths = field(default_factory=Paths)
+    competition: Competition = field(default_factory=Competition)
+    download: Download = field(default_factory=Download)
+    prepare: Prepare = field(default_factory=Prepare)
+    cache: Cache = field(default_factory=Cache)
+    folds: Folds = field(default_factory=Folds)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    augment: Augment = field(default_factory=Augment)
+    model: Model = field(default_factory=Model)
+    training: Training = field(default_factory=Training)
+    ensemble: Ensemble = field(default_factory=Ensemble)
+    submit: Submit = field(default_factory=Submit)
+    predict: Predict = field(default_factory=Predict)
+
+    def __post_init__(self) -> None:
+        demand("competition.metric", self.competition.metric, METRICS)
+        if self.seed < 0:
+            raise UserError(f"seed={self.seed} must be 0 or more")
+        if self.workers is not None:
+            at_least("workers", self.workers, 1)
+        if self.device not in ("auto", "cpu", "mps") and not self.device.startswith("cuda"):
+            raise UserError(f"device={self.device} is unknown; choose auto, cpu, cuda, cuda:1 or mps")
+
+    @property
+    def root(self) -> Path:
+        """The folder under which everything lies, absolute."""
+        return absolute(self.paths.root)
+
+    @property
+    def base_slug(self) -> str:
+        """The competition's folder name under data/: its slug or, without one, the name of its source."""
+        competition = self.competition
+        if competition.slug is None and competition.source is None:
+            raise UserError("this competition has no name yet: give its folder or zip, as competition.source=~/photos")
+        return competition.slug or absolute(competition.source or "").name.removesuffix(".zip")
+
+    @property
+    def slug(self) -> str:
+        """`base_slug`, and which part of the labels is used where not all are."""
+        if self.competition.per_class is None:
+            return self.base_slug
+        return f"{self.base_slug}-{self.competition.per_class}-per-class-seed-{self.seed}"
+
+    @property
+    def base_dir(self) -> Path:
+        """data/<base slug>/: the images, whatever part of their labels is used."""
+        return self.root / "data" / self.base_slug
+
+    @property
+    def data_dir(self) -> Path:
+        """data/<slug>/"""
+        return self.root / "data" / self.slug
+
+    @property
+    def runs_dir(self) -> Path:
+        """outputs/<slug>/"""
+        return self.root / "outputs" / self.slug
+
+
+PATH_KEYS = (
+    "competition.source",
+    "paths.root",
+    "input",
+    "folds.file",
+    "model.weights",
+    "submit.file",
+    "predict.file",
+    "run",
+)
+
+
+def absolute(path: str) -> Path:
+    """`path` with `~` expanded, seen from the shell's folder."""
+    return Path(path).expanduser().absolute()
+
+
+def option_names(node: Any = None, prefix: str = "") -> list[str]:
+    """Every option as it is typed: `seed`, `training.lr`, …
+
+    >>> "training.lr" in option_names()
+    True
+    """
+    node = Config if node is None else node
+    names: list[str] = []
+    for f in fields(node):
+        inner = f.default_factory if is_dataclass(f.default_factory) else None
+        names += option_names(inner, f"{prefix}{f.name}.") if inner else [prefix + f.name]
+    return names
+
+
+def result_settings(config: Config, mode: str) -> dict[str, Any]:
+    """The part of the configuration that decides a run's results once the data and weights are known.
+
+    mode: `head` or `finetune`. Settings that this mode does not read are left out, and so are paths, workers and
+    everything that only decides how, where or which part of the work is done.
+    """
+    names = HEAD_SETTINGS if mode == "head" else (*HEAD_SETTINGS, *FINETUNE_SETTINGS)
+    model = config.model
+    return {
+        "model": {
+            "name": model.name,
+            "kwargs": model.kwargs,
+            "image_size": model.image_size,
+            "crop": model.crop,
+        },
+        "training": {"mode": mode, **{name: getattr(config.training, name) for name in names}},
+        "augmentation": config.augmentation.policy,
+        "short_side": config.cache.short_side,
+        "seed": config.seed,
+        "result_version": RESULT_VERSION,
+    }
+
+
+def idle_settings(training: Training, mode: str) -> list[str]:
+    """Options that differ from their defaults but that `mode` never reads."""
+    if mode != "head":
+        return []
+    default = Training()
+    return [f"training.{n}" for n in FINETUNE_SETTINGS if getattr(training, n) != getattr(default, n)]

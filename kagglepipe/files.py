@@ -1,0 +1,81 @@
+"""Every write of the package: whole or not at all.
+
+A file is written to a temporary name beside its place and renamed, so a kill, a full disk or a second process
+never leaves half of one under its real name.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yields a temporary path in the folder of `path`; renames it to `path` when the block ends well.
+
+    The folder is made if needed. If the block raises, the temporary file is removed and `path` is untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes `data` to `path` atomically."""
+    with atomic(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` as indented JSON with a stable key order of its own making, atomically."""
+    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def write_parquet(path: Path, frame: "pd.DataFrame") -> None:
+    """Writes a frame without its index as parquet, atomically."""
+    with atomic(path) as temporary:
+        frame.to_parquet(temporary, index=False)
+
+
+def read_json(path: Path) -> Any:
+    """The value stored in the JSON file `path`."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def sha256(*parts: bytes | str) -> str:
+    """The hexadecimal SHA-256 of the parts, joined with a separator that keeps ("a", "b") from being ("ab",).
+
+    >>> sha256("a", "b") == sha256("ab")
+    False
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        digest.update(len(data).to_bytes(8, "little"))
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """The hexadecimal SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def locked(path: Path) -> FileLock:
+    """A lock between processes, kept in a hidden file beside `path`; sweep jobs that run side by side wait for it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(path.with_name(f".{path.name}.lock"))

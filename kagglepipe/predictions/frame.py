@@ -1,0 +1,307 @@
+"""The one shape that predictions have, so that scoring, blending and submitting never match rows by position.
+
+An out-of-fold frame has the columns `id` (str), `fold` (int), `target` (class name) and one column of
+probabilities per class, named like the class. A test frame has `id` and the class columns. Ids are unique.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from kagglepipe.errors import UserError
+
+RESERVED = ("id", "fold", "target")
+SUM_TOLERANCE = 1e-4  # float32 softmax is off by 1e-7; four decimals in somebody's CSV by more
+
+Probs = npt.NDArray[np.float64]  # (N, C)
+Labels = npt.NDArray[np.intp]  # (N,)
+
+
+def check_classes(classes: Sequence[str]) -> None:
+    """Raises UserError if a class name is empty, repeated or the name of another column of the frame.
+
+    >>> check_classes(["cat", "dog"])
+    """
+    faults = {
+        "empty": [name for name in classes if not name.strip()],
+        f"reserved (the frame's own columns are {', '.join(RESERVED)})": [
+            n for n in classes if n in RESERVED
+        ],
+        "repeated": [name for name in classes if list(classes).count(name) > 1],
+    }
+    for fault, names in faults.items():
+        if names:
+            raise UserError(f"class name {name_three(names)} is {fault}; change competition.classes")
+
+
+def oof_frame(
+    ids: Sequence[str],
+    fold: int | Sequence[int] | npt.NDArray[np.integer],
+    target: Sequence[str],
+    probs: npt.ArrayLike,
+    classes: Sequence[str],
+) -> pd.DataFrame:
+    """An out-of-fold frame of N rows, in the order given.
+
+    fold: one number for all rows, or one per row.
+    target: true class names (N,).
+    probs: (N, C) in [0, 1], rows summing to 1 ± 1e-4; their precision is kept.
+
+    Raises UserError for class names that cannot be columns, ValueError for anything else that does not fit.
+
+    >>> oof_frame(["a"], 0, ["dog"], [[0.25, 0.75]], ["cat", "dog"])
+      id  fold target   cat   dog
+    0  a     0    dog  0.25  0.75
+    """
+    frame = test_frame(ids, probs, classes)
+    frame.insert(1, "fold", np.broadcast_to(np.asarray(fold, dtype=np.int64), len(frame)))
+    frame.insert(2, "target", pd.Series(list(target), dtype="str"))
+    labels(frame, classes)
+    return frame
+
+
+def test_frame(ids: Sequence[str], probs: npt.ArrayLike, classes: Sequence[str]) -> pd.DataFrame:
+    """A test frame of N rows, in the order given.
+
+    probs: (N, C) in [0, 1], rows summing to 1 ± 1e-4; their precision is kept.
+
+    Raises UserError for class names that cannot be columns, ValueError for anything else that does not fit.
+
+    >>> test_frame(["a"], [[0.25, 0.75]], ["cat", "dog"])
+      id   cat   dog
+    0  a  0.25  0.75
+    """
+    check_classes(classes)
+    values = np.asarray(probs)
+    if values.shape != (len(ids), len(classes)):
+        raise ValueError(
+            f"{len(ids)} ids and {len(classes)} classes, but probabilities of shape {values.shape}"
+        )
+    names = pd.Series(list(ids), dtype="str", name="id")
+    if fault := id_fault(names, names) or probability_fault(names, values):
+        raise ValueError(fault)
+    return pd.concat([names, pd.DataFrame(values, columns=list(classes))], axis=1)
+
+
+test_frame.__test__ = False  # type: ignore[attr-defined]  # else pytest collects it wherever a test imports it
+
+
+def merge_folds(frames: Sequence[pd.DataFrame], train_ids: Iterable[str]) -> pd.DataFrame:
+    """One out-of-fold frame from those of the folds, sorted by id: the order of the folds leaves no trace.
+
+    Raises ValueError, naming three offenders, unless exactly `train_ids` occur, each once.
+
+    >>> first = oof_frame(["b"], 0, ["cat"], [[1.0, 0.0]], ["cat", "dog"])
+    >>> merge_folds([first, first.assign(id="a", fold=1)], ["a", "b"])["id"].tolist()
+    ['a', 'b']
+    """
+    _demand_same_columns(frames)
+    merged = pd.concat(frames, ignore_index=True)
+    if fault := id_fault(merged["id"], train_ids):
+        raise ValueError(f"each training id must occur in exactly one fold: {fault}")
+    return merged.sort_values("id", ignore_index=True)
+
+
+def average_folds(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """One test frame, sorted by id: for each id the mean probabilities of the folds' models.
+
+    Raises ValueError, naming three offenders, unless all folds predict the same ids.
+
+    >>> folds = [test_frame(["a"], [p], ["cat", "dog"]) for p in ([0.5, 0.5], [1.0, 0.0])]
+    >>> average_folds(folds)
+      id   cat   dog
+    0  a  0.75  0.25
+    """
+    _demand_same_columns(frames)
+    for number, frame in enumerate(frames):
+        if fault := id_fault(frame["id"], frames[0]["id"]):
+            raise ValueError(f"test frame {number} does not hold the ids of test frame 0: {fault}")
+    ordered = [frame.sort_values("id", ignore_index=True) for frame in frames]
+    classes = class_columns(ordered[0])
+    mean = np.mean([probabilities(frame, classes) for frame in ordered], axis=0)  # (F, N, C) -> (N, C)
+    return pd.concat([ordered[0][["id"]], pd.DataFrame(mean, columns=classes)], axis=1)
+
+
+def align(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The same frames with rows sorted by id and columns in the first frame's order, ready for row-wise work.
+
+    Fold numbers may differ between frames, and stay as they are.
+    Raises UserError, naming the frame and three offenders, unless all frames have the same columns, the same
+    ids once each and, out of fold, the same targets.
+
+    >>> one = test_frame(["b", "a"], [[1.0, 0.0], [0.5, 0.5]], ["cat", "dog"])
+    >>> align({"one": one, "two": one[["id", "dog", "cat"]]})["two"]
+      id  cat  dog
+    0  a  0.5  0.5
+    1  b  1.0  0.0
+    """
+    names = list(frames)
+    first = frames[names[0]]
+    for name, frame in frames.items():
+        if set(frame.columns) != set(first.columns):
+            raise UserError(
+                f"{name} has columns {list(frame.columns)}, {names[0]} has {list(first.columns)}; "
+                "combine only runs of one competition"
+            )
+        if fault := id_fault(frame["id"], first["id"]):
+            raise UserError(
+                f"{name} does not hold the ids of {names[0]}: {fault}; leave {name} out or train it again"
+            )
+    ordered = {n: f[first.columns].sort_values("id", ignore_index=True) for n, f in frames.items()}
+    _demand_same_targets(ordered)
+    return ordered
+
+
+def probabilities(frame: pd.DataFrame, classes: Sequence[str]) -> Probs:
+    """The class columns as a float64 array (N, C), in the order of `classes`; KeyError for an absent one.
+
+    >>> probabilities(test_frame(["a"], [[0.25, 0.75]], ["cat", "dog"]), ["dog", "cat"])
+    array([[0.75, 0.25]])
+    """
+    return frame[list(classes)].to_numpy(dtype=np.float64)
+
+
+def labels(frame: pd.DataFrame, classes: Sequence[str]) -> Labels:
+    """The targets as indices into `classes`, (N,). Raises ValueError for a target that is not among them.
+
+    >>> labels(oof_frame(["a"], 0, ["dog"], [[0.25, 0.75]], ["cat", "dog"]), ["cat", "dog"])
+    array([1])
+    """
+    indices = pd.Index(classes).get_indexer(pd.Index(frame["target"]))
+    strange = frame["target"][indices < 0]
+    if len(strange):
+        raise ValueError(f"targets that are no class of {list(classes)}: {name_three(strange)}")
+    return np.asarray(indices, dtype=np.intp)
+
+
+def class_columns(frame: pd.DataFrame) -> list[str]:
+    """The class names of a frame, in its order: all columns but `id`, `fold` and `target`.
+
+    >>> class_columns(test_frame(["a"], [[0.25, 0.75]], ["cat", "dog"]))
+    ['cat', 'dog']
+    """
+    return [name for name in frame.columns if name not in RESERVED]
+
+
+def read_frame(path: Path) -> pd.DataFrame:
+    """The frame stored in `path`, a parquet file of a run or somebody else's .csv, checked.
+
+    A frame with `fold` and `target` is an out-of-fold frame, one with neither a test frame.
+    Raises UserError, naming the file and three offenders, for a file that is neither.
+    """
+    try:
+        frame = _read_csv(path) if path.suffix.lower() == ".csv" else pd.read_parquet(path)
+    except (OSError, ValueError) as error:  # pyarrow's and pandas' own errors are ValueErrors
+        raise UserError(f"{path} cannot be read as a table: {first_line(error)}") from error
+    if fault := _column_fault(frame) or _row_fault(frame):
+        raise UserError(
+            f"{path} {fault}; needed are id, fold, target (or id alone, for a test) and a column per class"
+        )
+    return frame.astype({name: "str" for name in ("id", "target") if name in frame})
+
+
+def name_three(offenders: Iterable[object]) -> str:
+    """The first three of the offenders in sorted order, quoted, and how many more there are.
+
+    >>> name_three(["d", "a", "c", "b", "a"])
+    "'a', 'b', 'c' and 1 more"
+    """
+    names = sorted({str(offender) for offender in offenders})
+    shown = ", ".join(map(repr, names[:3]))
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
+
+
+def id_fault(found: pd.Series, wanted: Iterable[str]) -> str | None:
+    """What keeps `found` from holding each of `wanted` exactly once, in one phrase; None if nothing does.
+
+    >>> id_fault(pd.Series(["a", "a", "z"]), ["a", "b"])
+    "missing 'b'; repeated 'a'; unknown 'z'"
+    """
+    present, due = set(found), set(wanted)
+    faults = {"missing": due - present, "repeated": set(found[found.duplicated()]), "unknown": present - due}
+    return "; ".join(f"{fault} {name_three(ids)}" for fault, ids in faults.items() if ids) or None
+
+
+def probability_fault(ids: pd.Series, probs: npt.ArrayLike) -> str | None:
+    """What keeps the rows of `probs` (N, C) from being probabilities, with three ids; None if nothing does.
+
+    >>> probability_fault(pd.Series(["a", "b"]), [[0.5, 0.5], [0.5, 0.6]])
+    "has probabilities that do not sum to 1 for id 'b'"
+    """
+    values = np.asarray(probs, dtype=np.float64)
+    names = ids.to_numpy()
+    outside = ~((values >= 0) & (values <= 1)).all(axis=1)  # true for NaN and infinity as well
+    if outside.any():
+        return f"has probabilities that are not within [0, 1] for id {name_three(names[outside])}"
+    unbalanced = np.abs(values.sum(axis=1) - 1) > SUM_TOLERANCE
+    if unbalanced.any():
+        return f"has probabilities that do not sum to 1 for id {name_three(names[unbalanced])}"
+    return None
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an exception's text, or its type's name: what fits into a UserError.
+
+    >>> first_line(ValueError("one\\ntwo"))
+    'one'
+    """
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """A frame from CSV. Ids and class names such as `007` or `NA` stay the text they are."""
+    return pd.read_csv(path, dtype={"id": "str", "target": "str"}, keep_default_na=False)
+
+
+def _column_fault(frame: pd.DataFrame) -> str | None:
+    """What is wrong with names and types of the columns of a frame that was read; None if nothing is."""
+    classes = class_columns(frame)
+    has_target, has_fold = "target" in frame, "fold" in frame
+    if "id" not in frame or has_target != has_fold or len(classes) < 2:
+        return f"has columns {list(frame.columns)}"
+    if has_fold and not pd.api.types.is_integer_dtype(frame["fold"]):
+        return "has folds that are not whole numbers"
+    if wordy := [name for name in classes if not pd.api.types.is_numeric_dtype(frame[name])]:
+        return f"has something other than numbers in column {name_three(wordy)}"
+    return None
+
+
+def _row_fault(frame: pd.DataFrame) -> str | None:
+    """What is wrong with the cells of a frame whose columns are right; None if nothing is."""
+    classes = class_columns(frame)
+    if frame["id"].isna().any() or (frame["id"] == "").any():
+        return "has rows without an id"
+    if repeated := id_fault(frame["id"], frame["id"]):
+        return f"does not hold each id once: {repeated}"
+    if "target" in frame and not (known := frame["target"].isin(classes)).all():
+        return f"has targets without a column of their own: {name_three(frame['target'][~known])}"
+    return probability_fault(frame["id"], probabilities(frame, classes))
+
+
+def _demand_same_columns(frames: Sequence[pd.DataFrame]) -> None:
+    """Raises ValueError unless there are frames and all have the columns of the first."""
+    if not frames:
+        raise ValueError("no fold to combine")
+    for number, frame in enumerate(frames):
+        if set(frame.columns) != set(frames[0].columns):
+            raise ValueError(
+                f"frame {number} has columns {list(frame.columns)}, frame 0 {list(frames[0].columns)}"
+            )
+
+
+def _demand_same_targets(ordered: dict[str, pd.DataFrame]) -> None:
+    """Raises UserError, naming the frame, unless row-aligned out-of-fold frames agree on every target."""
+    first_name, *other_names = ordered
+    first = ordered[first_name]
+    if "target" not in first:
+        return
+    for name in other_names:
+        differs = (ordered[name]["target"] != first["target"]).to_numpy()
+        if differs.any():
+            offenders = name_three(first["id"][differs])
+            raise UserError(
+                f"{name} and {first_name} have different targets for {offenders}; train {name} again"
+            )

@@ -1,0 +1,293 @@
+"""How good an out-of-fold frame is: metrics, how far to believe them, and one line that tells both.
+
+Written in numpy alone, so that scoring a run costs no second of imports; the tests hold every metric equal to
+scikit-learn's.
+"""
+
+import difflib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from kagglepipe.errors import UserError
+from kagglepipe.predictions.frame import Labels, Probs, labels, name_three, probabilities
+
+# Probabilities are stored as float32, whose last step below 1 is 6e-8: certainty beyond 1e-7 is rounding, and
+# one rounded row must not decide a mean of logarithms. float32 cannot hold 1 - 1e-7, so float64 it is.
+LOG_LOSS_CLIP = 1e-7
+
+Groups = Mapping[str, object] | pd.Series
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number for probabilities (N, C) and true class indices (N,), and whether more of it is better."""
+
+    function: Callable[[Probs, Labels], float]
+    greater_is_better: bool
+
+
+class Summary(TypedDict):
+    """All that one line, and a metrics.json, says about a frame; plain numbers only.
+
+    score: the metric on all rows. interval: its 95 % interval, NaN twice where it cannot be estimated.
+    correct: rows whose most probable class is the target, of `rows`.
+    fold_scores: fold -> the metric on its rows, NaN where it is undefined there (ROC AUC on one class).
+    fold_mean, fold_sd: of those; the divisor of the deviation is F - 1, and one fold has 0.
+    """
+
+    score: float
+    interval: tuple[float, float]
+    correct: int
+    rows: int
+    log_loss: float
+    fold_scores: dict[int, float]
+    fold_mean: float
+    fold_sd: float
+
+
+def accuracy(probs: Probs, truth: Labels) -> float:
+    """The share of rows whose most probable class is the true one, in [0, 1]; ties go to the first class.
+
+    >>> accuracy(np.array([[0.9, 0.1], [0.6, 0.4]]), np.array([0, 1]))
+    0.5
+    """
+    return float((probs.argmax(axis=1) == truth).mean())
+
+
+def balanced_accuracy(probs: Probs, truth: Labels) -> float:
+    """The mean over the classes that have rows of the share of these rows that is found, in [0, 1].
+
+    >>> balanced_accuracy(np.array([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4]]), np.array([0, 0, 1]))
+    0.5
+    """
+    counts = _confusion(probs, truth)
+    actual = counts.sum(axis=1)
+    present = actual > 0
+    return float((counts.diagonal()[present] / actual[present]).mean())
+
+
+def f1_macro(probs: Probs, truth: Labels) -> float:
+    """The mean F1 = 2 TP / (2 TP + FP + FN) of the classes that occur as truth or as prediction, in [0, 1].
+
+    >>> f1_macro(np.array([[0.9, 0.1], [0.4, 0.6]]), np.array([0, 1]))
+    1.0
+    """
+    counts = _confusion(probs, truth)
+    named = counts.sum(axis=0) + counts.sum(axis=1)  # 2 TP + FP + FN
+    present = named > 0
+    return float((2 * counts.diagonal()[present] / named[present]).mean())
+
+
+def log_loss(probs: Probs, truth: Labels) -> float:
+    """The mean of -log(probability of the true class), in nats, with probabilities clipped at 1e-7.
+
+    >>> round(log_loss(np.array([[0.5, 0.5]]), np.array([0])), 4)
+    0.6931
+    """
+    given = probs[np.arange(len(truth)), truth].astype(np.float64)
+    return float(-np.log(np.clip(given, LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP)).mean())
+
+
+def roc_auc(probs: Probs, truth: Labels) -> float:
+    """The chance that a positive row outranks a negative one, in [0, 1], ties counting half.
+
+    Two classes: the second is the positive one. More: the mean of one-vs-rest over the classes that have both
+    positive and negative rows. NaN where no class has. Hanley and McNeil 1982, through ranks.
+
+    >>> roc_auc(np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]]), np.array([0, 1, 0]))
+    1.0
+    """
+    classes = [1] if probs.shape[1] == 2 else range(probs.shape[1])
+    areas = [_area(probs[:, k], truth == k) for k in classes]
+    defined = [area for area in areas if not math.isnan(area)]
+    return float(np.mean(defined)) if defined else math.nan
+
+
+METRICS: dict[str, Metric] = {
+    "accuracy": Metric(accuracy, greater_is_better=True),
+    "balanced_accuracy": Metric(balanced_accuracy, greater_is_better=True),
+    "f1_macro": Metric(f1_macro, greater_is_better=True),
+    "log_loss": Metric(log_loss, greater_is_better=False),
+    "roc_auc": Metric(roc_auc, greater_is_better=True),
+}
+
+
+def find_metric(name: str) -> Metric:
+    """The metric of that name. Raises UserError with the known names, and the nearest one, for any other.
+
+    >>> find_metric("log_loss").greater_is_better
+    False
+    """
+    if name in METRICS:
+        return METRICS[name]
+    near = difflib.get_close_matches(name, METRICS, n=1)
+    hint = f"did you mean competition.metric={near[0]}? " if near else ""
+    raise UserError(f"competition.metric={name} is unknown; {hint}known are: {', '.join(METRICS)}")
+
+
+def score(name: str, frame: pd.DataFrame, classes: Sequence[str]) -> float:
+    """The metric `name` on all rows of an out-of-fold frame.
+
+    Raises UserError for an unknown metric, ValueError for a frame without rows.
+
+    >>> frame = pd.DataFrame({"target": ["cat", "dog"], "cat": [0.9, 0.2], "dog": [0.1, 0.8]})
+    >>> score("accuracy", frame, ["cat", "dog"])
+    1.0
+    """
+    metric = find_metric(name)
+    if frame.empty:
+        raise ValueError("a frame without rows has no score")
+    return metric.function(probabilities(frame, classes), labels(frame, classes))
+
+
+def wilson(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
+    """The score interval (low, high) of a proportion, within [0, 1] and of use at 0 and at n successes too.
+
+    z: normal quantile; 1.96 makes it a 95 % interval. Raises ValueError unless 0 <= successes <= n and n > 0.
+    Wilson 1927, "Probable inference, the law of succession, and statistical inference".
+
+    >>> low, high = wilson(741, 741)
+    >>> round(low, 5), high
+    (0.99484, 1.0)
+    """
+    if not 0 <= successes <= n or n == 0:
+        raise ValueError(f"{successes} successes of {n} is no proportion")
+    share = successes / n
+    centre = share + z**2 / (2 * n)
+    reach = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    scale = 1 + z**2 / n
+    return max(0.0, (centre - reach) / scale), min(1.0, (centre + reach) / scale)
+
+
+def group_bootstrap(
+    name: str,
+    frame: pd.DataFrame,
+    classes: Sequence[str],
+    groups: Groups | None,
+    *,
+    seed: int = 0,
+    draws: int = 1000,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """The percentile interval (low, high) of a metric when whole groups are drawn again with replacement.
+
+    Rows of one group (twins, frames of one video) share their luck, so drawing rows would promise too much.
+
+    groups: id -> group, a mapping or a Series with ids as index; None makes every row a group of its own.
+    Draws in which the metric is undefined do not count; NaN twice with one group, or with no draw left.
+    Raises ValueError for an id without a group. Efron 1979; Davison and Hinkley 1997, section 3.8.
+
+    >>> frame = pd.DataFrame({"id": ["a", "b"], "target": ["cat"] * 2, "cat": [0.9, 0.2], "dog": [0.1, 0.8]})
+    >>> group_bootstrap("accuracy", frame, ["cat", "dog"], None)
+    (0.0, 1.0)
+    """
+    function = find_metric(name).function
+    probs, truth = probabilities(frame, classes), labels(frame, classes)
+    resamples = _draw_rows(_group_codes(frame["id"], groups), seed, draws)
+    scores = np.array([function(probs[rows], truth[rows]) for rows in resamples])
+    defined = scores[~np.isnan(scores)]
+    if defined.size == 0:
+        return math.nan, math.nan
+    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def summarise(name: str, frame: pd.DataFrame, classes: Sequence[str], groups: Groups | None) -> Summary:
+    """The score of an out-of-fold frame and what is needed to believe it; see Summary.
+
+    The interval is Wilson's for accuracy, grouped or not, and `group_bootstrap`'s for every other metric.
+
+    groups: id -> group, a mapping or a Series with ids as index; None makes every row a group of its own.
+    Raises UserError for an unknown metric, ValueError for an empty frame or an id without a group.
+    """
+    value = score(name, frame, classes)
+    correct = int((probabilities(frame, classes).argmax(axis=1) == labels(frame, classes)).sum())
+    if name == "accuracy":
+        interval = wilson(correct, len(frame))
+    else:
+        interval = group_bootstrap(name, frame, classes, groups)
+    numbers = frame["fold"].to_numpy(dtype=np.int64)
+    fold_scores = {int(k): score(name, frame[numbers == k], classes) for k in np.unique(numbers)}
+    values = np.array(list(fold_scores.values()))
+    return Summary(
+        score=value,
+        interval=interval,
+        correct=correct,
+        rows=len(frame),
+        log_loss=score("log_loss", frame, classes),
+        fold_scores=fold_scores,
+        fold_mean=float(values.mean()),
+        fold_sd=float(values.std(ddof=1)) if len(values) > 1 else 0.0,
+    )
+
+
+def format_summary(summary: Summary, name: str) -> str:
+    """A summary in one line, for the end of a log.
+
+    >>> told = Summary(score=0.75, interval=(0.3, 0.95), correct=3, rows=4, log_loss=0.4,
+    ...                fold_scores={0: 1.0, 1: 0.5}, fold_mean=0.75, fold_sd=0.3536)
+    >>> format_summary(told, "accuracy")
+    'accuracy 0.7500 (3/4), 95 % interval 0.3000-0.9500, log loss 0.4000, folds 0.7500 ± 0.3536'
+    """
+    counted = f"{summary['correct']}/{summary['rows']}" + ("" if name == "accuracy" else " correct")
+    low, high = summary["interval"]
+    parts = [
+        f"{name} {summary['score']:.4f} ({counted})",
+        "95 % interval unknown" if math.isnan(low) else f"95 % interval {low:.4f}-{high:.4f}",
+        f"log loss {summary['log_loss']:.4f}",
+        f"folds {summary['fold_mean']:.4f} ± {summary['fold_sd']:.4f}",
+    ]
+    return ", ".join(parts)
+
+
+def confusion(frame: pd.DataFrame, classes: Sequence[str]) -> npt.NDArray[np.intp]:
+    """Counts (C, C) of an out-of-fold frame: row = true class, column = most probable class.
+
+    >>> frame = pd.DataFrame({"target": ["cat", "dog"], "cat": [0.9, 0.6], "dog": [0.1, 0.4]})
+    >>> confusion(frame, ["cat", "dog"])
+    array([[1, 0],
+           [1, 0]])
+    """
+    return _confusion(probabilities(frame, classes), labels(frame, classes))
+
+
+def _confusion(probs: Probs, truth: Labels) -> npt.NDArray[np.intp]:
+    """Counts (C, C): row = true class, column = most probable class."""
+    count = probs.shape[1]
+    cells = np.bincount(truth * count + probs.argmax(axis=1), minlength=count * count)
+    return cells.reshape(count, count)
+
+
+def _area(values: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]) -> float:
+    """The area under the ROC curve of one column (N,), by the positives' rank sum; NaN for one class."""
+    hits, misses = int(positive.sum()), int((~positive).sum())
+    if hits == 0 or misses == 0:
+        return math.nan
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks = np.cumsum(counts) - (counts - 1) / 2  # of each distinct value; tied rows share their mean rank
+    return float((ranks[inverse][positive].sum() - hits * (hits + 1) / 2) / (hits * misses))
+
+
+def _group_codes(ids: pd.Series, groups: Groups | None) -> Labels:
+    """The group of each row as an integer from 0, (N,)."""
+    if groups is None:
+        return np.arange(len(ids))
+    named = ids.map(groups)
+    if named.isna().any():
+        raise ValueError(f"no group for id {name_three(ids[named.isna()])}")
+    return np.asarray(pd.factorize(named)[0], dtype=np.intp)
+
+
+def _draw_rows(codes: Labels, seed: int, draws: int) -> Iterator[Labels]:
+    """Row numbers of each resample of whole groups; none at all where there is but one group to draw."""
+    count = int(codes.max()) + 1
+    random, rows = np.random.default_rng(seed), np.arange(len(codes))
+    for _ in range(draws if count > 1 else 0):
+        times = np.bincount(random.integers(count, size=count), minlength=count)
+        yield np.repeat(rows, times[codes])  # each row as often as its group was drawn

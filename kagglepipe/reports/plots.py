@@ -1,0 +1,73 @@
+"""Pictures where one looks rather than reads, drawn with Pillow: labelled tiles on one sheet."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from kagglepipe.files import atomic
+from kagglepipe.images.decode import Pixels
+from kagglepipe.images.view import clean_view
+
+INK, PAPER, RIGHT, WRONG = (30, 30, 30), (250, 250, 248), (20, 120, 60), (190, 30, 40)
+GAP = 6
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture of a sheet: pixels (H, W, 3), lines of text under it, and their colour."""
+
+    image: Pixels
+    caption: str = ""
+    colour: tuple[int, int, int] = INK
+
+
+def draw_sheet(path: Path, tiles: Sequence[Tile], *, columns: int, title: str, side: int = 144) -> None:
+    """Writes a PNG of the tiles, row by row, each scaled into a square of `side` pixels with its aspect kept."""
+    lines = max((tile.caption.count("\n") + 1 for tile in tiles if tile.caption), default=0)
+    cell = (side + GAP, side + GAP + 15 * lines)
+    rows = -(-len(tiles) // columns)
+    font, heading = ImageFont.load_default(12), ImageFont.load_default(17)
+    sheet = Image.new("RGB", (columns * cell[0] + GAP, rows * cell[1] + GAP + 30), PAPER)
+    pen = ImageDraw.Draw(sheet)
+    pen.text((GAP, 5), title, INK, heading)
+    for number, tile in enumerate(tiles):
+        left, top = GAP + number % columns * cell[0], 30 + number // columns * cell[1]
+        sheet.paste(Image.fromarray(fit_square(tile.image, side)), (left, top))
+        text = "\n".join(fit_text(line, font, side) for line in tile.caption.split("\n"))
+        pen.multiline_text((left, top + side + 1), text, tile.colour, font, spacing=2)
+    with atomic(path) as temporary:
+        sheet.save(temporary, "PNG")
+
+
+def fit_square(image: Pixels, side: int) -> Pixels:
+    """The image inside a square on paper colour, aspect kept."""
+    square = clean_view(image, side, crop="border")
+    height, width = image.shape[:2]
+    scale = side / max(height, width)
+    h, w = max(1, round(height * scale)), max(1, round(width * scale))
+    top, left = (side - h) // 2, (side - w) // 2
+    framed = np.full_like(square, PAPER)
+    framed[top : top + h, left : left + w] = square[top : top + h, left : left + w]
+    return framed
+
+
+def fit_text(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    """The text, its middle left out if it would be wider than `width` pixels."""
+    if font.getlength(text) <= width:
+        return text
+    keep = len(text)
+    while keep > 2 and font.getlength(shortened(text, keep)) > width:
+        keep -= 1
+    return shortened(text, keep)
+
+
+def shortened(text: str, keep: int) -> str:
+    """The text with its middle left out, `keep` characters of it kept.
+
+    >>> shortened("Train/Pistol/img_0001.jpg", 12)
+    'Train/…01.jpg'
+    """
+    return text[: keep // 2] + "…" + text[len(text) - (keep - keep // 2) :]

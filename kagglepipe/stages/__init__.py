@@ -1,0 +1,55 @@
+"""The street and the tools beside it, one file each; this file only says which there are and in what order.
+
+A stage is `run(config) -> score or None`. It reads and writes files, skips what is finished and says so, so that
+any later stage can call for the earlier ones without doing anything twice.
+"""
+
+from importlib import import_module
+
+from kagglepipe.config import Config
+from kagglepipe.errors import UserError
+
+STREET = {
+    "download": "bring the competition's files to data/<slug>/raw (a zip, a folder read in place, or the sample)",
+    "prepare": "table of images, near-duplicates, folds and a cache of decoded pixels",
+    "augment": "picture of what augmentation does to the training images (not part of stage=all)",
+    "train": "fit every fold; merged out-of-fold and test predictions, with the score",
+    "ensemble": "blend runs into one (default: the run just trained)",
+    "submit": "write and check the submission CSV",
+}
+TOOLS = {
+    "predict": "probabilities for your own photos: stage=predict input=PATH",
+}
+BEFORE = {
+    "download": (),
+    "prepare": ("download",),
+    "augment": ("download", "prepare"),
+    "train": ("download", "prepare"),
+    "ensemble": ("download", "prepare", "train"),
+    "submit": ("download", "prepare", "train", "ensemble"),
+    "predict": (),
+}
+
+
+def plan(config: Config) -> list[str]:
+    """The stages that `config.stage` stands for, in order. Raises UserError for an unknown one."""
+    stage = config.stage
+    if stage == "all":
+        stage = "submit"
+    if stage not in BEFORE:
+        raise UserError(f"stage={stage} is unknown; choose one of: all, {', '.join((*STREET, *TOOLS))}")
+    before = BEFORE[stage]
+    if config.run and stage == "submit":
+        before = ("download", "prepare")  # the run is named: nothing is trained for it
+    elif config.ensemble.runs and stage in ("ensemble", "submit"):
+        before = tuple(name for name in before if name != "train")  # so are the members
+    return [*before, stage]
+
+
+def walk(config: Config) -> float | None:
+    """Runs the plan. The score is that of the last stage which has one."""
+    score = None
+    for name in plan(config):
+        result: float | None = import_module(f"kagglepipe.stages.{name}").run(config)
+        score = result if result is not None else score
+    return score

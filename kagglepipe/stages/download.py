@@ -1,0 +1,102 @@
+"""stage=download: brings the competition's files to where `prepare` reads them.
+
+Reads a zip, a folder (in place) or draws the built-in sample. Writes data/<slug>/raw/ and, last of all,
+data/<slug>/source.json, whose existence means that raw/ is whole.
+"""
+
+import logging
+import shutil
+from pathlib import Path
+
+from kagglepipe.competitions.source import Source, describe
+from kagglepipe.config import Config, absolute
+from kagglepipe.errors import UserError
+from kagglepipe.files import locked, read_json, write_json
+
+log = logging.getLogger(__name__)
+GB = 10**9
+MADE_FROM_SOURCE = ("table.parquet", "duplicates.csv", "prepared.json", "source.json")
+
+
+def run(config: Config) -> None:
+    """Makes data/<slug>/raw, or finds that it is there and that its source has not changed."""
+    folder = config.base_dir
+    with locked(config.root / "data" / config.base_slug):
+        known = read_source(folder)
+        if config.competition.is_sample:
+            found = take_sample(config, known)
+        elif config.competition.source is None:
+            found = demand_known(config, known)
+        else:
+            found = take_source(config, absolute(config.competition.source), known)
+        if found != known:
+            write_json(folder / "source.json", found.as_json())
+
+
+def read_source(folder: Path) -> Source | None:
+    """What was taken before, or None."""
+    file = folder / "source.json"
+    return Source(**read_json(file)) if file.exists() else None
+
+
+def demand_known(config: Config, known: Source | None) -> Source:
+    """The source taken before. Raises UserError if there is none; Kaggle will be asked here."""
+    if known is None:
+        raise UserError(
+            f"no images of {config.base_slug} are in {config.base_dir}: give the archive or a folder, as "
+            "competition.source=PATH"
+        )
+    log.info("download: %s is here already", config.base_slug)
+    return known
+
+
+def take_sample(config: Config, known: Source | None) -> Source:
+    """The built-in sample, drawn unless it is there."""
+    if known is not None:
+        log.info("download: the sample is here already")
+        return known
+    from kagglepipe.competitions.sample import make_sample
+
+    temporary, raw = config.base_dir / ".raw.tmp", config.base_dir / "raw"
+    for leftover in (temporary, raw):
+        shutil.rmtree(leftover, ignore_errors=True)
+    make_sample(temporary)
+    temporary.rename(raw)
+    log.info("download: drew the built-in sample in %s", raw)
+    return Source("sample", "", "", "")
+
+
+def take_source(config: Config, path: Path, known: Source | None) -> Source:
+    """The zip or folder at `path`, unpacked unless it was taken before."""
+    found = describe(path, known)
+    if known is not None and found.content == known.content:
+        log.info("download: %s is unchanged since it was taken", path)
+        return found
+    if known is not None and not config.competition.refresh:
+        raise UserError(
+            f"the bytes of {path} differ from those prepared in {config.base_dir}: add competition.refresh=true "
+            "to take the new ones, or another paths.root=FOLDER to keep both"
+        )
+    forget(config.base_dir)
+    if found.kind == "folder":
+        log.info("download: reading %s in place", path)
+        return found
+    from kagglepipe.competitions.archive import extract_zip  # nothing else needs it
+
+    names = extract_zip(
+        path,
+        config.base_dir / "raw",
+        max_bytes=int(config.download.max_gb * GB),
+        max_entries=config.download.max_entries,
+    )
+    log.info("download: unpacked %d files from %s", len(names), path.name)
+    return found
+
+
+def forget(folder: Path) -> None:
+    """Removes what was made from other bytes; folds stay, since `prepare` judges whether they still fit."""
+    for name in MADE_FROM_SOURCE:
+        (folder / name).unlink(missing_ok=True)
+    for name in ("raw", "cache"):
+        if (folder / name).exists():
+            shutil.rmtree(folder / name)

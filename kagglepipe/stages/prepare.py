@@ -1,0 +1,325 @@
+"""stage=prepare: from files to a table, near-duplicate groups, folds and a cache of decoded pixels.
+
+Reads data/<slug>/raw/ (or the source folder). Writes table.parquet, duplicates.csv, cache/pixels-*/ and
+prepared.json (last, so that its existence means the rest is whole), and folds.csv, once.
+"""
+
+import logging
+import shutil
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from kagglepipe.competitions.duplicates import group_pairs, near_pairs, perceptual_hash, thumbnail
+from kagglepipe.competitions.folds import check_folds, folds_csv, make_folds, mixed_groups, read_folds
+from kagglepipe.competitions.source import image_files
+from kagglepipe.competitions.table import TABLE_COLUMNS, list_images, table_hash
+from kagglepipe.config import Config
+from kagglepipe.errors import UserError
+from kagglepipe.files import atomic, locked, read_json, sha256, write_bytes, write_json, write_parquet
+from kagglepipe.images.cache import PixelWriter, is_whole, write_index
+from kagglepipe.images.decode import DECODER, Facts, ImageError, Pixels, decode_known, in_order, inspect
+from kagglepipe.stages.places import folds_file
+
+log = logging.getLogger(__name__)
+GB = 10**9
+
+
+def run(config: Config) -> None:
+    """Prepares the competition, or finds it prepared; then the same for its folds."""
+    with locked(config.root / "data" / config.base_slug):
+        make_table(config)
+        if config.competition.per_class is not None:
+            make_subset(config)
+        make_or_check_folds(config)
+
+
+# --- the table -------------------------------------------------------------------------------------------------
+
+
+def make_table(config: Config) -> None:
+    """table.parquet, duplicates.csv, the pixel cache and prepared.json of the whole competition."""
+    folder = config.base_dir
+    settings = table_settings(config)
+    if is_prepared(folder, settings):
+        log.info("prepare: %s is here already", folder / "table.parquet")
+        return
+    (folder / "prepared.json").unlink(missing_ok=True)
+    source = read_json(folder / "source.json")
+    images_root = Path(source["path"]) if source["kind"] == "folder" else folder / "raw"
+    files, ignored = image_files(images_root)
+    listing = list_images([f.relative_to(images_root).as_posix() for f in files], config.competition, images_root)
+    answers = config.competition.answers
+    outside = [name for name in listing.outside if name not in (answers, config.competition.sample_submission)]
+    rows, images, skipped, pixels = read_images(config, listing.rows, images_root)
+    pairs, groups = find_duplicates(config, rows, images)
+    table = finish_table(rows, images, groups)
+    write_parquet(folder / "table.parquet", table)
+    write_bytes(folder / "duplicates.csv", pairs.to_csv(index=False, lineterminator="\n").encode())
+    report = {
+        "settings": settings,
+        "classes": listing.classes,
+        "images_root": "raw" if source["kind"] != "folder" else str(images_root),
+        "pixels": pixels,
+        "table_hash": table_hash(table),
+        "ignored": [f.relative_to(images_root).as_posix() for f in ignored],
+        "outside": outside,
+        "skipped": skipped,
+    }
+    write_json(folder / "prepared.json", report)
+    tell(table, pairs, report)
+
+
+def table_settings(config: Config) -> dict[str, Any]:
+    """What the table and the cache depend on; prepared.json records it."""
+    competition, cache = config.competition, config.cache
+    return {
+        "layout": competition.layout,
+        "test": competition.test,
+        "labels": competition.labels,
+        "classes": competition.classes,
+        "id": competition.id,
+        "on_bad_image": competition.on_bad_image,
+        "max_side": config.prepare.max_side,
+        "near_bits": config.prepare.near_bits,
+        "short_side": cache.short_side,
+        "max_gb": cache.max_gb,
+        "decoder": DECODER,
+    }
+
+
+def is_prepared(folder: Path, settings: dict[str, Any]) -> bool:
+    """Whether `folder` holds a finished table made with these settings, and its cache."""
+    if not (folder / "prepared.json").exists() or not (folder / "table.parquet").exists():
+        return False
+    report = read_json(folder / "prepared.json")
+    whole = report["pixels"] is None or is_whole(folder / report["pixels"])
+    return whole and report["settings"] == settings
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one decoding of a file tells; `pixels` is dropped once they are in the cache."""
+
+    facts: Facts
+    bytes: int
+    sha256: str
+    phash: bytes
+    thumbnail: np.ndarray[Any, np.dtype[np.uint8]]
+    pixels: Pixels | None
+
+
+def look_at(path: Path, *, short_side: int, max_side: int) -> Look | ImageError:
+    """One file read, hashed and really decoded; the reason where it cannot be."""
+    data = path.read_bytes()
+    try:
+        facts = inspect(data, max_side=max_side)
+        image = decode_known(data, facts, short_side=short_side)
+    except ImageError as error:
+        return error
+    return Look(facts, len(data), sha256(data), perceptual_hash(image), thumbnail(image), image)
+
+
+def read_images(
+    config: Config, rows: pd.DataFrame, images_root: Path
+) -> tuple[pd.DataFrame, list[Look], list[str], str | None]:
+    """(usable rows, their looks, files skipped, the pixel cache's folder relative to the competition's or None)."""
+    side, limit = config.cache.short_side, int(config.cache.max_gb * GB)
+    cache = Path("cache") / f"pixels-{side}"
+    target = config.base_dir / cache
+    shutil.rmtree(target, ignore_errors=True)
+    looks: list[Look] = []
+    usable: list[bool] = []
+    bad: list[str] = []
+
+    def look(path: Path) -> Look | ImageError:
+        return look_at(path, short_side=side, max_side=config.prepare.max_side)
+
+    paths = [images_root / path for path in rows["path"]]
+    with atomic(target / "pixels.bin") as temporary:
+        with temporary.open("wb") as file:
+            writer = PixelWriter(file, limit)
+            found = in_order(look, paths, workers=config.workers)
+            for path, one in zip(rows["path"], progress(found, len(paths), "prepare"), strict=True):
+                usable.append(isinstance(one, Look))
+                if isinstance(one, Look):
+                    assert one.pixels is not None
+                    writer.add(one.pixels)
+                    looks.append(replace(one, pixels=None))
+                else:
+                    bad.append(f"{path}: {one}")
+        if bad and config.competition.on_bad_image == "error":
+            raise bad_images(bad)
+    write_index(target, writer.index())
+    if limit == 0:
+        shutil.rmtree(target)
+    return rows[usable].reset_index(drop=True), looks, bad, str(cache) if limit else None
+
+
+def bad_images(bad: list[str]) -> UserError:
+    """The error that names the files which cannot be used."""
+    more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+    return UserError(f"{bad[0]}{more}; mend or remove it, or leave such files out with competition.on_bad_image=skip")
+
+
+def find_duplicates(
+    config: Config, rows: pd.DataFrame, looks: list[Look]
+) -> tuple[pd.DataFrame, np.ndarray[Any, np.dtype[np.int64]]]:
+    """(pairs of near-duplicates by id, the group number of each row)."""
+    hashes = np.frombuffer(b"".join(one.phash for one in looks), np.uint8).reshape(-1, 16)
+    thumbnails = np.stack([one.thumbnail for one in looks])
+    pairs = near_pairs(hashes, thumbnails, max_bits=config.prepare.near_bits)
+    shas = [one.sha256 for one in looks]
+    groups = group_pairs(len(rows), pairs, exact=shas)
+    ids, splits = rows["id"].to_numpy(), rows["split"].to_numpy()
+    i, j = pairs["i"].to_numpy(), pairs["j"].to_numpy()
+    named = pd.DataFrame({"id": ids[i], "split": splits[i], "twin": ids[j], "twin_split": splits[j]})
+    named["bits"], named["correlation"] = pairs["bits"].to_numpy(), pairs["correlation"].to_numpy().round(4)
+    named["exact"] = [shas[a] == shas[b] for a, b in zip(i, j, strict=True)]
+    return named, groups
+
+
+def finish_table(rows: pd.DataFrame, looks: list[Look], groups: np.ndarray[Any, np.dtype[np.int64]]) -> pd.DataFrame:
+    """The table with what was seen in the files. A group is named by the first of its ids, or by the user."""
+    facts = pd.DataFrame([vars(one.facts) for one in looks])
+    table = rows.assign(
+        **{name: facts[name] for name in ("width", "height", "format", "mode")},
+        bytes=[one.bytes for one in looks],
+        sha256=[one.sha256 for one in looks],
+        phash=[one.phash.hex() for one in looks],
+        pixels=np.arange(len(rows)),
+    )
+    first = table.groupby(groups)["id"].transform("min")
+    table["group"] = first if rows["group"].isna().all() else join_groups(rows["group"], groups, first)
+    return table[[*TABLE_COLUMNS, "pixels"]]
+
+
+def join_groups(
+    given: "pd.Series[Any]", groups: np.ndarray[Any, np.dtype[np.int64]], first: "pd.Series[Any]"
+) -> "pd.Series[Any]":
+    """The user's groups, united where a near-duplicate pair links two of them."""
+    names = given.where(given.notna(), first).astype(str)
+    parent = {name: name for name in names}
+
+    def top(name: str) -> str:
+        while parent[name] != name:
+            name = parent[name]
+        return name
+
+    for _, members in names.groupby(groups):
+        tops = sorted({top(name) for name in members})
+        for name in tops[1:]:
+            parent[name] = tops[0]
+    return names.map(top)
+
+
+def tell(table: pd.DataFrame, pairs: pd.DataFrame, report: dict[str, Any]) -> None:
+    """What was found, in a few lines."""
+    train, test = table[table.split == "train"], table[table.split == "test"]
+    counts = ", ".join(f"{n} {name}" for name, n in sorted(Counter(train["target"]).items()))
+    log.info("prepare: %d training images (%s), %d to classify", len(train), counts, len(test))
+    sizes = train.groupby("group").size()
+    twins = pairs[pairs["split"] != pairs["twin_split"]]
+    across = set(twins["id"][twins["split"] == "test"]) | set(twins["twin"][twins["twin_split"] == "test"])
+    log.info(
+        "prepare: %d near-duplicate groups in training (largest %d), kept together in folds; "
+        "%d test images have a near twin in training (duplicates.csv)",
+        int((sizes > 1).sum()), int(sizes.max()), len(across),
+    )  # fmt: skip
+    if ignored := report["ignored"]:
+        names = Counter(Path(name).name for name in ignored)
+        log.info("prepare: ignored %s", ", ".join(f"{n} × {name}" for name, n in sorted(names.items())))
+    for what in ("outside", "skipped"):
+        if files := report[what]:
+            reason = "outside the competition's layout" if what == "outside" else "that cannot be decoded"
+            log.warning("prepare: left out %d files %s: %s", len(files), reason, "; ".join(files[:3]))
+    if mixed := mixed_groups(train["target"].tolist(), train["group"].tolist()):
+        log.warning(
+            "prepare: %d groups of near-duplicates carry different labels: %s",
+            len(mixed),
+            ", ".join(mixed[:3]),
+        )
+
+
+def progress(items: Any, total: int, name: str) -> Any:
+    """A progress bar on a terminal, nothing in a log."""
+    return tqdm(items, total=total, desc=name, unit="image", leave=False, disable=None)
+
+
+# --- few labels ------------------------------------------------------------------------------------------------
+
+
+def make_subset(config: Config) -> None:
+    """The table with `per_class` labelled images a class; the other labelled ones become a test with answers."""
+    folder, base = config.data_dir, read_json(config.base_dir / "prepared.json")
+    settings = {"base": base["table_hash"], "per_class": config.competition.per_class, "seed": config.seed}
+    if is_prepared(folder, settings):
+        log.info("prepare: %s is here already", folder / "table.parquet")
+        return
+    table = pd.read_parquet(config.base_dir / "table.parquet")
+    table = table[table.split == "train"]
+    chosen = choose(table, int(config.competition.per_class or 0), config.seed)
+    held = ~table["id"].isin(chosen)
+    answers = pd.DataFrame({"id": table.loc[held, "id"], "target": table.loc[held, "target"]})
+    table = table.assign(split=np.where(held, "test", "train"), target=table["target"].where(~held, None)).reset_index(
+        drop=True
+    )
+    write_parquet(folder / "table.parquet", table)
+    write_bytes(folder / "answers.csv", answers.to_csv(index=False, lineterminator="\n").encode())
+    root = Path("..") / config.base_slug
+    images_root = base["images_root"] if Path(base["images_root"]).is_absolute() else str(root / base["images_root"])
+    pixels = base["pixels"] and str(root / base["pixels"])
+    report = {**base, "settings": settings, "images_root": images_root, "pixels": pixels}
+    write_json(folder / "prepared.json", {**report, "table_hash": table_hash(table)})
+    log.info("prepare: %d labelled images a class, %d held out as test", config.competition.per_class, held.sum())
+
+
+def choose(table: pd.DataFrame, per_class: int, seed: int) -> set[str]:
+    """The ids of `per_class` images of each class, drawn by `seed`. Raises UserError if a class has fewer."""
+    chosen: set[str] = set()
+    for number, (name, rows) in enumerate(sorted(table.groupby("target"))):
+        if len(rows) < per_class:
+            raise UserError(f"class {name} has {len(rows)} images; competition.per_class={per_class} asks for more")
+        ids = np.sort(rows["id"].to_numpy())
+        chosen |= set(np.random.default_rng([seed, number]).choice(ids, per_class, replace=False))
+    return chosen
+
+
+# --- folds -----------------------------------------------------------------------------------------------------
+
+
+def make_or_check_folds(config: Config) -> None:
+    """folds.csv, made once; afterwards only checked against the table and the configuration."""
+    path = folds_file(config)
+    table = pd.read_parquet(config.data_dir / "table.parquet")
+    train = table[table.split == "train"]
+    ids, targets, groups = (train[name].tolist() for name in ("id", "target", "group"))
+    count, seed = config.folds.count, config.folds.seed
+    if config.folds.file or (path.exists() and not config.folds.remake and not config.competition.refresh):
+        folds = read_folds(path)
+        demand_settings(folds, config, path)
+        check_folds(folds, ids, groups=groups, path=path)
+        log.info("prepare: %s holds %d folds already", path, folds["fold"].nunique())
+        return
+    folds = make_folds(ids, targets, groups, count=count, seed=seed)
+    data = folds_csv(folds, count=count, seed=seed)
+    if not path.exists() or path.read_bytes() != data:
+        write_bytes(path, data)
+    sizes = ", ".join(str(n) for n in folds["fold"].value_counts().sort_index())
+    log.info("prepare: %d folds of %s images in %s", count, sizes, path)
+
+
+def demand_settings(folds: pd.DataFrame, config: Config, path: Path) -> None:
+    """Raises UserError when folds.csv was made with other settings than the configuration's."""
+    for name, wanted in (("count", config.folds.count), ("seed", config.folds.seed)):
+        if config.folds.file is None and name in folds and set(folds[name]) != {wanted}:
+            made = folds[name].iloc[0]
+            raise UserError(
+                f"{path} was made with folds.{name}={made}, the configuration says {wanted}: type "
+                f"folds.{name}={made} to use it, or folds.remake=true to split anew (older runs keep their scores)"
+            )

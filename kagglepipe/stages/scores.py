@@ -1,0 +1,73 @@
+"""The scores of a run, as metrics.json keeps them and as they are told."""
+
+from typing import Any
+
+import pandas as pd
+
+from kagglepipe.config import Config
+from kagglepipe.errors import UserError
+from kagglepipe.predictions.metrics import Summary, format_summary, summarise
+from kagglepipe.stages.places import Prepared
+
+
+def scores_of(
+    oof: pd.DataFrame,
+    metric: str,
+    classes: list[str],
+    groups: "pd.Series[Any]",
+    *,
+    test: pd.DataFrame | None = None,
+    config: Config | None = None,
+    prepared: Prepared | None = None,
+) -> dict[str, Any]:
+    """The summary of an out-of-fold frame; with a test frame whose answers are known, that of the test too."""
+    scores: dict[str, Any] = {"metric": metric, **summarise(metric, oof, classes, groups)}
+    if test is None or config is None or prepared is None:
+        return scores
+    answers = read_answers(config, prepared)
+    if answers is not None:
+        graded = test.assign(fold=0, target=test["id"].map(answers)).dropna(subset=["target"])
+        in_train = set(prepared.table.loc[prepared.table.split == "train", "group"])
+        group = prepared.table.set_index("id")["group"]
+        apart = graded[~graded["id"].map(group).isin(in_train)]
+        scores["test"] = summarise(metric, graded, classes, group)
+        scores["test_without_twins"] = summarise(metric, apart, classes, group)
+    return scores
+
+
+def read_answers(config: Config, prepared: Prepared) -> "pd.Series[Any] | None":
+    """id -> true class of the images to classify, where the competition or `per_class` knows them; else None.
+
+    For scoring only: nothing that is fitted or chosen ever sees them.
+    """
+    competition = config.competition
+    if competition.per_class is not None:
+        answers = pd.read_csv(config.data_dir / "answers.csv", dtype=str, keep_default_na=False)
+    elif competition.answers is not None:
+        path = prepared.images_root / competition.answers
+        if not path.exists():
+            raise UserError(f"{path} is not there: competition.answers=null goes on without known answers")
+        answers = pd.read_csv(path, dtype=str, keep_default_na=False)
+        if competition.form == "index":
+            answers.iloc[:, 1] = [prepared.classes[int(index)] for index in answers.iloc[:, 1]]
+    else:
+        return None
+    return answers.set_index(answers.columns[0])[answers.columns[1]]
+
+
+def describe_scores(metrics: dict[str, Any], metric: str) -> list[str]:
+    """Lines that tell a run's scores: out of fold, then what metadata alone reaches, then the known test."""
+
+    def told(key: str) -> str:
+        summary: Summary = metrics[key]
+        return format_summary(summary, metric).split(", folds")[0]
+
+    lines = [f"out of fold: {format_summary(metrics, metric)}"]  # type: ignore[arg-type]
+    if "baseline" in metrics:
+        lines.append(f"for comparison, image size, format and file length alone: {told('baseline')}")
+    if "test" in metrics:
+        twins = metrics["test"]["rows"] - metrics["test_without_twins"]["rows"]
+        lines.append(f"test, answers known: {told('test')}")
+        if twins:
+            lines.append(f"test without the {twins} that have a near twin in training: {told('test_without_twins')}")
+    return lines

@@ -1,0 +1,105 @@
+"""stage=submit: the CSV that the competition asks for, checked, with a JSON that tells where it came from.
+
+Reads a run's test.parquet. Writes submissions/<run>.csv and .json; touches neither when nothing has changed.
+"""
+
+import hashlib
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+from kagglepipe.config import Config, absolute
+from kagglepipe.errors import UserError
+from kagglepipe.files import file_sha256, read_json, write_bytes, write_json
+from kagglepipe.predictions.frame import read_frame
+from kagglepipe.predictions.submission import (
+    build_submission,
+    read_sample_submission,
+    submission_csv,
+    validate_submission,
+)
+from kagglepipe.stages.places import Prepared, configured_run, read_prepared
+
+log = logging.getLogger(__name__)
+
+
+def run(config: Config) -> None:
+    """Builds, validates and writes the submission of the run in question."""
+    prepared = read_prepared(config)
+    if prepared.test.empty:
+        log.info("submit: %s has no images to classify; for your own: predict input=PATH", config.slug)
+        return
+    run = configured_run(config, prepared)
+    metrics = read_json(run / "metrics.json")
+    competition = config.competition
+    ids, header = ids_and_header(config, prepared)
+    contract: dict[str, Any] = {
+        "form": competition.form,
+        "classes": prepared.classes,
+        "id_column": header[0] if header else competition.id_column,
+        "target_column": competition.target_column,
+        "ids": ids,
+        "header": header,
+    }
+    submission = build_submission(read_frame(run / "test.parquet"), **contract)
+    validate_submission(submission, **contract)
+    data = submission_csv(submission)
+    path = absolute(config.submit.file) if config.submit.file else config.root / "submissions" / f"{run.name}.csv"
+    origin = {
+        "competition": config.slug,
+        "sample": competition.is_sample,
+        "run": run.name,
+        "members": metrics.get("members", [run.name]),
+        "identity": metrics.get("identity"),
+        "score": {name: metrics[name] for name in ("metric", "score", "interval", "log_loss")},
+        "rows": len(submission),
+        "csv_sha256": sha256_of(data),
+        "test_sha256": file_sha256(run / "test.parquet"),
+        "table": prepared.table_hash,
+        "versions": model_facts(run).get("versions"),
+        "git_commit": model_facts(run).get("git_commit"),
+    }
+    write_if_changed(path, data, origin)
+
+
+def write_if_changed(path: Path, data: bytes, origin: dict[str, Any]) -> None:
+    """The CSV and its origin, unless both are there with the same content."""
+    beside = path.with_suffix(".json")
+    if path.is_dir():
+        raise UserError(f"submit.file={path} is a folder; give a file name, as submit.file={path}/submission.csv")
+    if path.exists() and path.read_bytes() == data and beside.exists() and read_json(beside) == origin:
+        log.info("submit: %s is up to date", path)
+        return
+    write_bytes(path, data)
+    write_json(beside, origin)
+    log.info("submit: %d rows, checked, in %s (origin in %s)", origin["rows"], path, beside.name)
+
+
+def ids_and_header(config: Config, prepared: Prepared) -> tuple[list[str], list[str] | None]:
+    """The rows and columns of the submission: the sample submission's where one is shipped, else by id."""
+    name = config.competition.sample_submission
+    if name is None or config.competition.per_class is not None:
+        return sorted(prepared.test["id"], key=natural), None
+    sample = read_sample_submission(prepared.images_root / name)
+    return sample.iloc[:, 0].tolist(), list(sample.columns)
+
+
+def natural(text: str) -> list[tuple[int, str]]:
+    """Sorts img2 before img10.
+
+    >>> sorted(["img10", "img2"], key=natural)
+    ['img2', 'img10']
+    """
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
+
+
+def model_facts(run: Path) -> dict[str, Any]:
+    """Versions and commit as the run's first fold recorded them; nothing for an ensemble."""
+    file = next(iter(sorted(run.glob("fold_*/model.json"))), None)
+    return read_json(file) if file else {}
+
+
+def sha256_of(data: bytes) -> str:
+    """The plain SHA-256 of the CSV, as `sha256sum` prints it."""
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,1 @@
+"""Fitting: the head, the network, and what is kept of them."""

@@ -1,0 +1,108 @@
+"""What is kept of a trained fold: tensors as safetensors, and beside them, as JSON, all it takes to use them.
+
+A head on a frozen backbone keeps only its own weights in the fold's folder; the backbone lies once in the run's
+folder. Preprocessing at inference comes from here and from nowhere else.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from kagglepipe.errors import UserError
+from kagglepipe.files import atomic, read_json, sha256, write_json
+from kagglepipe.models.classifier import Classifier, Preprocessing
+from kagglepipe.models.weights import read_tensors
+
+BACKBONE = "backbone.safetensors"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A fold's model: its meta data (model.json) and the file that holds its backbone."""
+
+    meta: dict[str, Any]
+    folder: Path
+
+    @property
+    def backbone_file(self) -> Path:
+        """The safetensors file with the backbone: the run's, shared by its folds, or the fold's own."""
+        return self.folder.parent / BACKBONE if self.meta["shared_backbone"] else self.folder / "model.safetensors"
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How its images are made ready."""
+        return Preprocessing(**self.meta["preprocessing"])
+
+
+def save_checkpoint(folder: Path, model: Classifier, *, shared_backbone: bool, meta: dict[str, Any]) -> None:
+    """Writes model.safetensors and model.json of a fold into `folder`."""
+    tensors = {f"head.{name}": value for name, value in model.head.state_dict().items()}
+    if not shared_backbone:
+        tensors |= {f"backbone.{name}": value for name, value in model.backbone.state_dict().items()}
+    _save(folder / "model.safetensors", tensors)
+    about = {"preprocessing": model.preprocessing.as_json(), "shared_backbone": shared_backbone}
+    write_json(folder / "model.json", {**meta, **about})
+
+
+def save_backbone(model: Classifier, run: Path, kept: Path | None) -> None:
+    """Writes the run's backbone.safetensors: a link to the file `kept` where the disk allows, else a copy.
+
+    A sweep of a hundred heads then takes the room of one backbone, and a run's folder still holds all of it.
+    """
+    target = run / BACKBONE
+    if target.exists():
+        return
+    with atomic(target) as temporary:
+        if kept is not None and kept.exists():
+            try:
+                os.link(kept, temporary)
+                return
+            except OSError:  # another disk, or one without links: the copy below is as good
+                temporary.unlink(missing_ok=True)
+        tensors = {name: value.contiguous() for name, value in model.backbone.state_dict().items()}
+        save_file(tensors, temporary)
+
+
+def read_checkpoints(run: Path) -> list[Checkpoint]:
+    """The checkpoints of a run's folds, in order. Raises UserError if it has none, as an ensemble."""
+    found = sorted(run.glob("fold_*/model.json"), key=lambda path: int(path.parent.name.removeprefix("fold_")))
+    if not found:
+        raise UserError(f"{run} holds no trained network (an ensemble has only predictions): give run= one that does")
+    return [Checkpoint(read_json(path), path.parent) for path in found]
+
+
+def load_classifier(checkpoint: Checkpoint) -> Classifier:
+    """The network of a fold, ready for inference on the CPU."""
+    meta = checkpoint.meta
+    backbone = timm.create_model(meta["model"], num_classes=0, **meta["kwargs"])
+    model = Classifier(backbone, len(meta["classes"]), checkpoint.preprocessing)
+    tensors = read_tensors(checkpoint.folder / "model.safetensors")
+    if meta["shared_backbone"]:
+        tensors |= {f"backbone.{name}": value for name, value in read_tensors(checkpoint.backbone_file).items()}
+    model.load_state_dict(tensors)
+    return model.eval()
+
+
+def load_head(checkpoint: Checkpoint) -> tuple[Tensor, Tensor]:
+    """(weight (classes, F), bias (classes,)) of a fold's head."""
+    tensors = read_tensors(checkpoint.folder / "model.safetensors")
+    return tensors["head.weight"], tensors["head.bias"]
+
+
+def tensors_hash(tensors: dict[str, Tensor]) -> str:
+    """Hash of names and values, which tells one backbone from another wherever it came from."""
+    parts: list[str | bytes] = []
+    for name, value in tensors.items():
+        parts += [name, value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()]
+    return sha256(*parts)
+
+
+def _save(path: Path, tensors: dict[str, Tensor]) -> None:
+    with atomic(path) as temporary:
+        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, temporary)

@@ -1,0 +1,76 @@
+"""Where training runs and in which precision, each with its reason. torch is imported only when it is needed."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kagglepipe.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")  # NVIDIA, AMD, Windows' Linux
+
+
+@dataclass(frozen=True)
+class Precision:
+    """dtype of the network's arithmetic, whether gradients need scaling (float16), and why."""
+
+    dtype: "torch.dtype"
+    scaled: bool
+    reason: str
+
+    @property
+    def name(self) -> str:
+        """As in `bfloat16`."""
+        return str(self.dtype).removeprefix("torch.")
+
+
+def gpu_is_possible() -> bool:
+    """Whether a GPU may be there, judged without torch: on Linux its driver shows as a device file."""
+    return not sys.platform.startswith("linux") or any(Path(name).exists() for name in GPU_DEVICES)
+
+
+def choose_device(wanted: str = "auto") -> "torch.device":
+    """CUDA, then MPS, then CPU; or the one asked for. Raises UserError if that is not there."""
+    import torch
+
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    elif wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"device={wanted}, but torch {torch.__version__} finds no CUDA device: type device=cpu")
+    elif wanted == "mps" and not torch.backends.mps.is_available():
+        raise UserError("device=mps, but torch finds no Apple GPU: type device=cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as error:
+        raise UserError(f"device={wanted} is unknown; choose auto, cpu, cuda, cuda:1 or mps") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"device={wanted}, but there are {torch.cuda.device_count()}: the first is cuda:0")
+    return device
+
+
+def choose_precision(device: "torch.device") -> Precision:
+    """bfloat16 where the hardware computes it, else float16 on CUDA, else float32."""
+    import torch
+
+    if device.type == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return Precision(torch.bfloat16, False, "this GPU computes bfloat16")
+        return Precision(torch.float16, True, "this GPU has no bfloat16; gradients are scaled")
+    if device.type == "mps":
+        return Precision(torch.float32, False, "half precision gains little on Apple GPUs")
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"):
+        return Precision(torch.bfloat16, False, "this CPU multiplies bfloat16")
+    return Precision(torch.float32, False, "this CPU has no bfloat16 instructions")
+
+
+def describe_device(device: "torch.device") -> str:
+    """As in `cuda (NVIDIA A100)` or `cpu (2 threads)`."""
+    import torch
+
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"cpu ({torch.get_num_threads()} threads)" if device.type == "cpu" else str(device)

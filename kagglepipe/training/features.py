@@ -1,0 +1,91 @@
+"""Features of frozen backbones: computed once, kept on disk, shared by folds, runs and sweeps.
+
+A store is a folder for everything that a feature depends on save the image itself: weights, preprocessing,
+decoder, augmentation and precision. In it, a row is found by the image's bytes and id.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from kagglepipe.files import atomic, locked, sha256
+from kagglepipe.images.decode import Pixels, in_order
+from kagglepipe.models.classifier import Classifier
+
+Features = NDArray[np.float32]  # (N, F)
+
+
+def batches(
+    view: Callable[[int], Pixels], rows: Sequence[int], batch_size: int, workers: int | None
+) -> Iterator[NDArray[np.uint8]]:
+    """uint8 (B, size, size, 3) of `view(row)` for the rows in order, made ahead by threads."""
+
+    def make(start: int) -> NDArray[np.uint8]:
+        return np.stack([view(row) for row in rows[start : start + batch_size]])
+
+    return in_order(make, range(0, len(rows), batch_size), workers=workers, ahead=2)
+
+
+@torch.inference_mode()
+def compute_features(
+    model: Classifier,
+    view: Callable[[int], Pixels],
+    rows: Sequence[int],
+    *,
+    dtype: torch.dtype,
+    batch_size: int = 16,
+    workers: int | None = None,
+    progress: str | None = None,
+) -> Features:
+    """(len(rows), F) float32 features of `view(row)` for the rows in order; nothing is kept of the images.
+
+    dtype: the backbone's arithmetic. progress: the bar's name, None for no bar.
+    """
+    device = next(model.parameters()).device
+    model.eval()
+    model.backbone.to(dtype=dtype, memory_format=torch.channels_last)
+    found = []
+    with tqdm(total=len(rows), desc=progress, unit="image", leave=False, disable=None if progress else True) as bar:
+        for images in batches(view, rows, batch_size, workers):
+            on_device = torch.from_numpy(images).to(device, non_blocking=True)
+            found.append(model.features(on_device).cpu().numpy())
+            bar.update(len(images))
+    return np.concatenate(found) if found else np.zeros((0, model.head.in_features), np.float32)
+
+
+def stored_features(folder: Path, keys: Sequence[str], compute: Callable[[list[int]], Features]) -> Features:
+    """(len(keys), F) features from the store in `folder`; `compute(positions)` is asked for those that lack.
+
+    keys: one for each image, made of its bytes and id (`image_key`). The store is rewritten whole, so that a
+    reader or a kill never meets half of it.
+    """
+    with locked(folder):
+        known, values = _read_store(folder)
+        missing = [n for n, key in enumerate(keys) if key not in known]
+        if missing:
+            new = compute(missing)
+            values = new if not len(values) else np.concatenate([values, new])
+            known |= {keys[n]: len(known) + m for m, n in enumerate(missing)}
+            _write_store(folder, known, values)
+    return values[[known[key] for key in keys]]
+
+
+def image_key(id: str, digest: str) -> str:
+    """What finds an image in a store: its id, which seeds augmentation, and its bytes' SHA-256."""
+    return sha256(id, digest)
+
+
+def _read_store(folder: Path) -> tuple[dict[str, int], Features]:
+    if not (folder / "features.npz").exists():
+        return {}, np.zeros((0, 0), np.float32)
+    with np.load(folder / "features.npz") as store:  # numpy refuses pickled arrays by default
+        return {str(key): row for row, key in enumerate(store["keys"])}, store["values"]
+
+
+def _write_store(folder: Path, known: dict[str, int], values: Features) -> None:
+    with atomic(folder / "features.npz") as temporary, temporary.open("wb") as file:
+        np.savez(file, keys=np.array(list(known)), values=values)

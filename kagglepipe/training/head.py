@@ -1,0 +1,103 @@
+"""The linear head: multinomial logistic regression on frozen features, its regularisation chosen inside.
+
+How strongly to regularise is chosen, for each fold, by log loss on the other folds of its own training rows. These
+inner folds are the outer ones: group-disjoint already, and a fit without folds a and b serves both a and b.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+
+from kagglepipe.training.features import Features
+
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Head:
+    """weight (classes, F) and bias (classes,) of logits = features · weightᵀ + bias; C as chosen."""
+
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    regularisation: float
+
+    def logits(self, features: Features) -> NDArray[np.float64]:
+        """(N, F) -> (N, classes)"""
+        return features.astype(np.float64) @ self.weight.T.astype(np.float64) + self.bias
+
+
+class HeadFitter:
+    """Fits heads fold by fold on features that all folds share.
+
+    views: features of each augmented view of the training rows, the clean view first: (V, N, F). Only the clean
+    view is ever scored. labels (N,), folds (N,). grid: the values of C to choose from.
+    """
+
+    def __init__(
+        self, views: Sequence[Features], labels: Labels, folds: Labels, *, grid: Sequence[float], classes: int
+    ) -> None:
+        self.views, self.labels, self.folds = list(views), labels, folds
+        self.grid, self.classes = sorted(grid), classes
+        self._losses_without = cache(self._inner_losses)
+
+    def fit(self, fold: int) -> Head:
+        """The head for `fold`, trained on every other fold."""
+        rows = self.folds != fold
+        chosen = self.choose(fold)
+        return self._fit(rows, chosen)
+
+    def choose(self, fold: int) -> float:
+        """The C of least inner log loss."""
+        return min(self.inner_log_loss(fold), key=lambda pair: pair[1])[0]
+
+    def inner_log_loss(self, fold: int) -> list[tuple[float, float]]:
+        """(C, mean log loss over the rows outside `fold`, each scored by a head that did not see it).
+
+        With two folds there is nothing to choose by: the middle of the grid is returned, with NaN.
+        """
+        others = [int(f) for f in np.unique(self.folds) if f != fold]
+        if len(others) < 2:
+            return [(self.grid[len(self.grid) // 2], float("nan"))]
+        losses = sum(self._losses_without(*sorted((fold, other)))[other] for other in others)
+        return list(zip(self.grid, (losses / (self.folds != fold).sum()).tolist(), strict=True))
+
+    def _inner_losses(self, a: int, b: int) -> dict[int, NDArray[np.float64]]:
+        """For each C, the summed log loss on fold a and on fold b of a head that saw neither."""
+        rows = (self.folds != a) & (self.folds != b)
+        heads = [self._fit(rows, c) for c in self.grid]
+        return {fold: np.array([self._loss(head, fold) for head in heads]) for fold in (a, b)}
+
+    def _loss(self, head: Head, fold: int) -> float:
+        rows = self.folds == fold
+        return float(-log_softmax(head.logits(self.views[0][rows]))[np.arange(rows.sum()), self.labels[rows]].sum())
+
+    def _fit(self, rows: NDArray[np.bool_], c: float) -> Head:
+        x = np.concatenate([view[rows] for view in self.views])
+        y = np.tile(self.labels[rows], len(self.views))
+        # C weighs the data term by the number of rows: views are looks at one image, not more images
+        model = LogisticRegression(C=c / len(self.views), max_iter=1000, tol=1e-3).fit(x, y)
+        weight = np.zeros((self.classes, x.shape[1]), np.float32)
+        bias = np.full(self.classes, -np.inf, np.float32)
+        if len(model.classes_) == 2:  # one logit for two classes: shared between them
+            seen = model.classes_
+            weight[seen] = np.stack([-model.coef_[0] / 2, model.coef_[0] / 2])
+            bias[seen] = [-model.intercept_[0] / 2, model.intercept_[0] / 2]
+        else:
+            weight[model.classes_], bias[model.classes_] = model.coef_, model.intercept_
+        return Head(weight, np.maximum(bias, -1e4), c)
+
+
+def log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Logarithms of the softmax over the last axis, stable for any finite logits."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    logarithms: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return logarithms
+
+
+def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Probabilities over the last axis."""
+    return np.exp(log_softmax(logits))

@@ -1,0 +1,54 @@
+"""Probabilities of a trained run for any images: the same arithmetic for test photos and for someone's own."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kagglepipe.images.decode import Pixels
+from kagglepipe.images.view import clean_view
+from kagglepipe.models.classifier import Preprocessing
+from kagglepipe.training.checkpoint import Checkpoint, load_classifier, load_head
+from kagglepipe.training.device import Precision
+from kagglepipe.training.features import Features, compute_features
+from kagglepipe.training.head import Head, softmax
+
+
+def clean_views(read: Callable[[int], Pixels], preprocessing: Preprocessing) -> Callable[[int], Pixels]:
+    """row -> the square that the network sees of the image `read(row)`."""
+    p = preprocessing
+    return lambda row: clean_view(read(row), p.size, crop=p.crop, crop_pct=p.crop_pct)
+
+
+def run_probabilities(
+    checkpoints: Sequence[Checkpoint],
+    read: Callable[[int], Pixels],
+    rows: Sequence[int],
+    *,
+    device: torch.device,
+    precision: Precision,
+    workers: int | None = None,
+) -> NDArray[np.float64]:
+    """(len(rows), classes): the mean over the folds of each one's probabilities for the images `read(row)`.
+
+    Folds that share a backbone share its one pass over the images.
+    """
+    features: dict[Path, Features] = {}
+    total = np.zeros(())
+    for number, checkpoint in enumerate(checkpoints, 1):
+        file = checkpoint.backbone_file
+        if file not in features:
+            name = "predict" if checkpoint.meta["shared_backbone"] else f"predict {number}/{len(checkpoints)}"
+            features[file] = compute_features(
+                load_classifier(checkpoint).to(device),
+                clean_views(read, checkpoint.preprocessing),
+                rows,
+                dtype=precision.dtype,
+                workers=workers,
+                progress=name,
+            )
+        weight, bias = load_head(checkpoint)
+        total = total + softmax(Head(weight.numpy(), bias.numpy(), 0.0).logits(features[file]))
+    return total / len(checkpoints)

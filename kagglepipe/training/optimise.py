@@ -1,0 +1,70 @@
+"""What fine-tuning may change, how fast, and when."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from timm.optim import param_groups_layer_decay
+from torch import nn
+
+from kagglepipe.models.classifier import Classifier
+
+
+def make_optimiser(model: Classifier, *, lr: float, layer_decay: float, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW whose rate shrinks by `layer_decay` a layer towards the input; no decay on biases and norms.
+
+    The head and the backbone's last layer learn at `lr`. (Layer-wise rates: Howard & Ruder 2018, ULMFiT.)
+    """
+    groups = param_groups_layer_decay(model.backbone, weight_decay=weight_decay, layer_decay=layer_decay)
+    for group in groups:
+        group["lr"] = lr * group.pop("lr_scale")
+    groups.append({"params": [model.head.weight], "lr": lr, "weight_decay": weight_decay})
+    groups.append({"params": [model.head.bias], "lr": lr, "weight_decay": 0.0})
+    return torch.optim.AdamW(groups)
+
+
+def cosine(progress: float, warmup: float) -> float:
+    """Linear from 0 to 1 over `warmup`, then half a cosine down to 0. `progress` and `warmup` in 0…1.
+
+    >>> [round(cosine(p, 0.5), 2) for p in (0, 0.25, 0.5, 0.75, 1)]
+    [0.0, 0.5, 1.0, 0.5, 0.0]
+    """
+    if progress < warmup:
+        return progress / warmup
+    return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / max(1 - warmup, 1e-9)))
+
+
+def onecycle(progress: float, warmup: float) -> float:
+    """Half a cosine up from 1/25 over `warmup`, then half a cosine down to 1/10,000 (Smith 2018).
+
+    >>> [round(onecycle(p, 0.5), 2) for p in (0, 0.5, 1)]
+    [0.04, 1.0, 0.0]
+    """
+    if progress < warmup:
+        return 0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * progress / warmup))
+    down = 0.5 * (1 + math.cos(math.pi * (progress - warmup) / max(1 - warmup, 1e-9)))
+    return 1e-4 + (1 - 1e-4) * down
+
+
+SCHEDULES: dict[str, Callable[[float, float], float]] = {"cosine": cosine, "onecycle": onecycle}
+
+
+def make_schedule(
+    optimiser: torch.optim.Optimizer, name: str, *, steps: int, warmup: float
+) -> torch.optim.lr_scheduler.LambdaLR:
+    """Scales every group's rate by the schedule; step it once a batch, `steps` times in all."""
+    shape = SCHEDULES[name]
+    # step + 1: the first batch must not be spent at rate 0
+    return torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: shape((step + 1) / (steps + 1), warmup))
+
+
+def freeze_statistics(model: nn.Module) -> None:
+    """Training mode, but batch norms keep the means and variances they came with.
+
+    Batches of a small competition are too few to estimate them again, and frozen ones make a batch's size and
+    its split over processes irrelevant.
+    """
+    model.train()
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()

@@ -1,0 +1,202 @@
+"""The built-in sample: what it writes, that it repeats itself, and that every promised oddity is there."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps, ImageStat
+
+from kagglepipe.competitions import sample
+from kagglepipe.competitions.sample import make_sample
+
+PISTOLS, PHONES = "Train/Pistol", "Train/Smartphone"
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample at its default size, drawn once for all tests that only read it."""
+    folder = tmp_path_factory.mktemp("sample")
+    make_sample(folder)
+    return folder
+
+
+def images(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.name != "desktop.ini")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def answers(folder: Path) -> list[list[str]]:
+    with (folder / "answers.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.reader(file))
+
+
+def upright(path: Path) -> Image.Image:
+    with Image.open(path) as picture:
+        return ImageOps.exif_transpose(picture).convert("RGB")
+
+
+def difference(first: Image.Image, second: Image.Image) -> float:
+    """The mean difference of two pictures as thumbnails, in grey levels."""
+    small = [np.asarray(picture.resize((32, 32)), dtype=np.float64) for picture in (first, second)]
+    return float(np.abs(small[0] - small[1]).mean())
+
+
+def test_folders_hold_the_promised_files(folder: Path) -> None:
+    assert {path.name for path in folder.iterdir()} == {"Train", "Test", "answers.csv"}
+    assert {path.name for path in (folder / "Train").iterdir()} == {"Pistol", "Smartphone"}
+    assert len(images(folder / PISTOLS)) == 80 + 2
+    assert len(images(folder / PHONES)) == 80 + 1
+    assert {path.name for path in (folder / "Test").iterdir()} == {f"img{k}.jpg" for k in range(60)}
+    assert (folder / PISTOLS / "desktop.ini").is_file()
+    assert (folder / PHONES / "desktop.ini").is_file()
+
+
+def test_answers_cover_exactly_the_test_folder_in_random_order(folder: Path) -> None:
+    header, *rows = answers(folder)
+    labels = [label for _, label in rows]
+    assert header == ["ID", "Ground_Truth"]
+    assert sorted(name for name, _ in rows) == sorted(path.name for path in (folder / "Test").iterdir())
+    assert labels.count("0") == labels.count("1") == 30
+    assert labels[::2].count("0") not in (0, 30)
+
+
+def test_names_are_unique_over_all_folders(folder: Path) -> None:
+    names = [path.name for part in (PISTOLS, PHONES, "Test") for path in images(folder / part)]
+    assert len({name.lower() for name in names}) == len(names)
+
+
+def test_every_image_opens_and_shows_something(folder: Path) -> None:
+    for part in (PISTOLS, PHONES, "Test"):
+        for path in images(folder / part):
+            assert max(ImageStat.Stat(upright(path)).stddev) > 5, path.name
+
+
+def test_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        make_sample(tmp_path / name, seed=3, per_class=4, test=4)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_other_seed_gives_other_images(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        make_sample(tmp_path / str(seed), seed=seed, per_class=2, test=2)
+    first, second = contents(tmp_path / "0"), contents(tmp_path / "1")
+    pictures = [name for name in first if Path(name).suffix not in (".ini", ".csv")]
+    assert first.keys() == second.keys()
+    assert len(pictures) == 6
+    assert all(first[name] != second[name] for name in pictures)
+
+
+def test_an_image_does_not_depend_on_how_many_others_are_drawn(folder: Path, tmp_path: Path) -> None:
+    make_sample(tmp_path, per_class=9, test=7)
+    few, many = contents(tmp_path), contents(folder)
+    assert answers(tmp_path) == answers(folder)[: 1 + 7]
+    del few["answers.csv"]
+    assert few.items() <= many.items()
+
+
+def test_a_folder_with_files_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(FileExistsError, match="holds files"):
+        make_sample(tmp_path, per_class=1, test=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_unusual_name_endings(folder: Path) -> None:
+    endings = [path.suffix for part in (PISTOLS, PHONES) for path in images(folder / part)]
+    assert {ending: endings.count(ending) for ending in set(endings)} == {
+        ".jpg": 163 - 4,
+        ".JPG": 2,
+        ".jpeg": 1,
+        ".png": 1,
+    }
+
+
+def test_a_png_is_named_jpg(folder: Path) -> None:
+    assert (folder / PISTOLS / "pistol2.jpg").read_bytes().startswith(PNG_MAGIC)
+
+
+def test_a_jpeg_is_grey(folder: Path) -> None:
+    with Image.open(folder / PHONES / "smartphone3.jpg") as picture:
+        assert (picture.format, picture.mode) == ("JPEG", "L")
+
+
+def test_a_png_is_transparent_around_the_thing(folder: Path) -> None:
+    with Image.open(folder / PISTOLS / "pistol3.png") as picture:
+        assert (picture.format, picture.mode) == ("PNG", "RGBA")
+        alpha = np.asarray(picture.getchannel("A"))
+    assert (alpha == 0).mean() > 0.2
+    assert (alpha == 255).mean() > 0.02
+
+
+def test_a_jpeg_lies_on_its_side_until_its_orientation_is_honoured(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(PHONES, "smartphone4.jpg")
+    monkeypatch.delitem(sample.ODD_WAYS, (1, 4))
+    make_sample(tmp_path, per_class=5, test=0)
+    with Image.open(folder / path) as lying, Image.open(tmp_path / path) as drawn:
+        assert lying.getexif()[0x0112] == 6
+        assert lying.size == drawn.size[::-1]
+        assert difference(ImageOps.exif_transpose(lying), drawn) < 2
+
+
+def test_no_other_image_has_metadata(folder: Path) -> None:
+    tagged = []
+    for part in (PISTOLS, PHONES, "Test"):
+        for path in images(folder / part):
+            with Image.open(path) as picture:
+                tagged += [path.name] if "exif" in picture.info else []
+    assert tagged == ["smartphone4.jpg"]
+
+
+def test_a_strip_is_29_pixels_high(folder: Path) -> None:
+    with Image.open(folder / PISTOLS / "pistol4.jpg") as picture:
+        assert picture.size == (300, 29)
+
+
+def test_one_image_is_there_twice_byte_by_byte(folder: Path) -> None:
+    files = [path for part in (PISTOLS, PHONES, "Test") for path in images(folder / part)]
+    assert (folder / PISTOLS / "pistol6.jpg").read_bytes() == (
+        folder / PISTOLS / "pistol6_copy.jpg"
+    ).read_bytes()
+    assert len({path.read_bytes() for path in files}) == len(files) - 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (f"{PISTOLS}/pistol5.jpg", f"{PISTOLS}/pistol5_again.jpg"),
+        (f"{PHONES}/smartphone5.jpg", f"{PHONES}/smartphone5_again.jpg"),
+    ],
+)
+def test_near_duplicates_look_alike_but_differ(folder: Path, first: str, second: str) -> None:
+    one, other = upright(folder / first), upright(folder / second)
+    assert one.size != other.size
+    assert difference(one, other) < 3
+
+
+def test_two_test_images_repeat_train_images(folder: Path) -> None:
+    labels = dict(answers(folder)[1:])
+    sources = {"0": folder / PISTOLS / "pistol7.jpg", "1": folder / PHONES / "smartphone7.jpg"}
+    for name in ("img2.jpg", "img3.jpg"):
+        twin = upright(folder / "Test" / name)
+        assert difference(twin, upright(sources[labels[name]])) < 3
+        assert difference(twin, upright(folder / "Test" / "img4.jpg")) > 10
+
+
+def test_size_and_brightness_do_not_tell_the_class(folder: Path) -> None:
+    def means(part: str) -> np.ndarray:
+        paths = images(folder / part)
+        pictures = [upright(path) for path in paths]
+        rows = [
+            (p.width, p.height, p.width / p.height, ImageStat.Stat(p.convert("L")).mean[0]) for p in pictures
+        ]
+        return np.array([*np.mean(rows, axis=0), np.mean([path.stat().st_size for path in paths])])
+
+    assert means(PISTOLS) == pytest.approx(means(PHONES), rel=0.15)

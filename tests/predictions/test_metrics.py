@@ -1,0 +1,250 @@
+"""Metrics against scikit-learn, intervals against numbers worked by hand.
+
+Run with `python -m pytest tests/predictions`.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn.metrics
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kagglepipe.errors import UserError
+from kagglepipe.predictions import metrics
+from kagglepipe.predictions.frame import oof_frame
+
+CLASSES = ["cat", "dog", "eel", "fox"]
+
+
+@st.composite
+def predictions(draw: st.DrawFn, *, every_class: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (N, C) on a coarse grid, so that ties abound, and labels (N,)."""
+    count = draw(st.integers(2, 4))
+    rows = draw(st.integers(count, 25))
+    cells = st.lists(st.integers(0, 3), min_size=count, max_size=count).filter(any)
+    weights = np.array(draw(st.lists(cells, min_size=rows, max_size=rows)), dtype=float)
+    truth = draw(st.lists(st.integers(0, count - 1), min_size=rows, max_size=rows))
+    if every_class:
+        truth[:count] = range(count)
+    return weights / weights.sum(axis=1, keepdims=True), np.array(truth)
+
+
+def make_frame(probs: np.ndarray, truth: np.ndarray, *, folds: int = 2) -> pd.DataFrame:
+    """An out-of-fold frame of these rows, with ids r0, r1 … and folds in turn."""
+    classes = CLASSES[: probs.shape[1]]
+    names = [f"r{row}" for row in range(len(truth))]
+    return oof_frame(names, np.arange(len(truth)) % folds, [classes[k] for k in truth], probs, classes)
+
+
+def score(name: str, probs: np.ndarray, truth: np.ndarray) -> float:
+    return metrics.score(name, make_frame(probs, truth), CLASSES[: probs.shape[1]])
+
+
+ON_LABELS: dict[str, Callable[..., float]] = {
+    "accuracy": sklearn.metrics.accuracy_score,
+    "f1_macro": lambda truth, predicted: sklearn.metrics.f1_score(truth, predicted, average="macro"),
+}
+
+
+@settings(max_examples=30, deadline=None)
+@given(rows=predictions())
+@pytest.mark.parametrize("name", ON_LABELS)
+def test_metrics_of_labels_equal_those_of_sklearn(name: str, rows: tuple[np.ndarray, np.ndarray]) -> None:
+    probs, truth = rows
+    assert score(name, probs, truth) == pytest.approx(ON_LABELS[name](truth, probs.argmax(axis=1)), abs=1e-12)
+
+
+@settings(max_examples=30, deadline=None)
+@given(rows=predictions(every_class=True))
+def test_metrics_that_need_every_class_equal_those_of_sklearn(rows: tuple[np.ndarray, np.ndarray]) -> None:
+    probs, truth = rows
+    column = probs[:, 1] if probs.shape[1] == 2 else probs
+    area = sklearn.metrics.roc_auc_score(truth, column, multi_class="ovr", average="macro")
+    balanced = sklearn.metrics.balanced_accuracy_score(truth, probs.argmax(axis=1))
+    clipped = np.clip(probs[np.arange(len(truth)), truth], 1e-7, 1 - 1e-7)
+    assert score("roc_auc", probs, truth) == pytest.approx(area, abs=1e-12)
+    assert score("balanced_accuracy", probs, truth) == pytest.approx(balanced, abs=1e-12)
+    assert score("log_loss", probs, truth) == pytest.approx(-np.log(clipped).mean(), abs=1e-12)
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 1000), count=st.integers(2, 4))
+def test_log_loss_equals_that_of_sklearn_where_nothing_is_clipped(seed: int, count: int) -> None:
+    random = np.random.default_rng(seed)
+    probs, truth = random.dirichlet(np.full(count, 5.0), 20), random.integers(count, size=20)
+    expected = sklearn.metrics.log_loss(truth, probs, labels=range(count))
+    assert score("log_loss", probs, truth) == pytest.approx(expected, abs=1e-12)
+
+
+def test_log_loss_of_a_row_that_is_surely_wrong_is_finite_in_float32_too() -> None:
+    probs = np.array([[1, 0], [1, 0]], dtype=np.float32)
+    for log_loss in (metrics.log_loss, lambda *rows: score("log_loss", *rows)):
+        assert log_loss(probs, np.array([1, 1])) == pytest.approx(-math.log(1e-7))
+        assert log_loss(probs, np.array([0, 0])) == pytest.approx(1e-7, rel=1e-6)
+
+
+def test_classes_without_rows_do_not_count() -> None:
+    probs = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.8, 0.1, 0.1]])
+    truth = np.array([0, 1, 1])
+    assert score("balanced_accuracy", probs, truth) == pytest.approx((1 + 1 / 2) / 2)
+    assert score("f1_macro", probs, truth) == pytest.approx((2 / 3 + 2 / 3) / 2)
+    assert score("roc_auc", probs, truth) == pytest.approx((3 / 4 + 3 / 4) / 2)
+
+
+def test_roc_auc_of_one_class_is_undefined() -> None:
+    assert math.isnan(score("roc_auc", np.array([[0.2, 0.8], [0.3, 0.7]]), np.array([1, 1])))
+
+
+def test_directions() -> None:
+    lower_is_better = [name for name, metric in metrics.METRICS.items() if not metric.greater_is_better]
+    assert lower_is_better == ["log_loss"]
+
+
+def test_an_unknown_metric_is_answered_with_the_nearest_and_with_all() -> None:
+    frame = make_frame(np.array([[0.5, 0.5]]), np.array([0]))
+    with pytest.raises(
+        UserError, match=r"did you mean competition.metric=accuracy\?.*f1_macro, log_loss, roc_auc$"
+    ):
+        metrics.score("acuracy", frame, CLASSES[:2])
+    with pytest.raises(UserError, match="=zzz is unknown; known are: accuracy"):
+        metrics.find_metric("zzz")
+
+
+def test_an_empty_frame_has_no_score() -> None:
+    with pytest.raises(ValueError, match="without rows"):
+        metrics.score("accuracy", make_frame(np.array([[0.5, 0.5]]), np.array([0]))[:0], CLASSES[:2])
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"),
+    [
+        (741, 741, 741 / (741 + 1.96**2), 1),  # = 0.99484
+        (0, 10, 0, 1.96**2 / (10 + 1.96**2)),  # = 0.27755
+        (
+            5,
+            10,
+            0.5 - 0.98 / math.sqrt(10 + 1.96**2),
+            0.5 + 0.98 / math.sqrt(10 + 1.96**2),
+        ),  # = 0.23659, 0.76341
+    ],
+)
+def test_wilson_intervals_worked_by_hand(successes: int, n: int, low: float, high: float) -> None:
+    assert metrics.wilson(successes, n) == pytest.approx((low, high), abs=1e-12)
+
+
+@settings(max_examples=30, deadline=None)
+@given(n=st.integers(1, 10_000), data=st.data())
+def test_a_wilson_interval_holds_the_share_and_mirrors(n: int, data: st.DataObject) -> None:
+    successes = data.draw(st.integers(0, n))
+    low, high = metrics.wilson(successes, n)
+    assert 0 <= low <= successes / n + 1e-12
+    assert successes / n - 1e-12 <= high <= 1
+    assert metrics.wilson(n - successes, n) == pytest.approx((1 - high, 1 - low), abs=1e-12)
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 0), (3, 2), (-1, 2)])
+def test_wilson_refuses_what_is_no_share(successes: int, n: int) -> None:
+    with pytest.raises(ValueError, match="no proportion"):
+        metrics.wilson(successes, n)
+
+
+def noisy(rows: int) -> pd.DataFrame:
+    """A two-class frame whose predictions are right about four times in five."""
+    random = np.random.default_rng(3)
+    truth = random.integers(2, size=rows)
+    second = np.clip(0.5 + (truth - 0.5) * 0.6 + random.normal(0, 0.35, rows), 0.01, 0.99)
+    return make_frame(np.column_stack([1 - second, second]), truth)
+
+
+def test_the_bootstrap_of_single_rows_agrees_with_the_normal_approximation() -> None:
+    frame = noisy(400)
+    share = metrics.score("accuracy", frame, CLASSES[:2])
+    reach = 1.96 * math.sqrt(share * (1 - share) / 400)
+    interval = metrics.group_bootstrap("accuracy", frame, CLASSES[:2], None)
+    assert interval == pytest.approx((share - reach, share + reach), abs=0.01)
+
+
+def test_groups_that_share_their_luck_widen_the_interval() -> None:
+    frame = noisy(40)
+    copies = pd.concat([frame.assign(id=frame["id"] + f"_{k}") for k in range(9)], ignore_index=True)
+    group = {name: name.split("_")[0] for name in copies["id"]}
+    alone = metrics.group_bootstrap("log_loss", frame, CLASSES[:2], None)
+    assert metrics.group_bootstrap("log_loss", copies, CLASSES[:2], group) == pytest.approx(alone)
+    low, high = metrics.group_bootstrap("log_loss", copies, CLASSES[:2], None)
+    assert high - low < (alone[1] - alone[0]) / 2
+
+
+def test_groups_are_found_by_id_never_by_position() -> None:
+    frame = noisy(60)
+    groups = pd.Series({f"r{row}": row // 6 for row in range(60)})
+    ordered = metrics.group_bootstrap("roc_auc", frame, CLASSES[:2], groups)
+    assert (
+        metrics.group_bootstrap("roc_auc", frame, CLASSES[:2], groups.sample(frac=1, random_state=0))
+        == ordered
+    )
+    with pytest.raises(ValueError, match="no group for id 'r0', 'r1', 'r10' and 57 more"):
+        metrics.group_bootstrap("roc_auc", frame, CLASSES[:2], groups.reset_index(drop=True))
+
+
+def test_the_seed_decides_the_bootstrap_and_the_level_its_width() -> None:
+    frame = noisy(50)
+
+    def interval(**options: float) -> tuple[float, float]:
+        return metrics.group_bootstrap("log_loss", frame, CLASSES[:2], None, draws=200, **options)  # type: ignore[arg-type]
+
+    assert interval() == interval()
+    assert interval(seed=1) != interval()
+    assert interval(level=0.5)[0] > interval()[0]
+    assert interval(level=0.5)[1] < interval()[1]
+
+
+def test_one_group_and_one_class_leave_the_interval_unknown() -> None:
+    frame = noisy(20)
+    one_group = metrics.group_bootstrap("log_loss", frame, CLASSES[:2], dict.fromkeys(frame["id"], "video"))
+    one_class = metrics.group_bootstrap("roc_auc", frame.assign(target="dog"), CLASSES[:2], None, draws=10)
+    assert [math.isnan(value) for value in (*one_group, *one_class)] == [True] * 4
+    summary = metrics.summarise("log_loss", frame, CLASSES[:2], dict.fromkeys(frame["id"], "video"))
+    assert "95 % interval unknown" in metrics.format_summary(summary, "log_loss")
+
+
+def test_a_summary_worked_by_hand() -> None:
+    probs = np.array([[0.8, 0.2], [0.8, 0.2], [0.4, 0.6], [0.4, 0.6]])
+    summary = metrics.summarise("accuracy", make_frame(probs, np.array([0, 1, 1, 1])), CLASSES[:2], None)
+    assert summary["score"] == 0.75
+    assert (summary["correct"], summary["rows"]) == (3, 4)
+    assert summary["interval"] == metrics.wilson(3, 4)
+    assert summary["log_loss"] == pytest.approx(-np.log([0.8, 0.2, 0.6, 0.6]).mean())
+    assert summary["fold_scores"] == {0: 1.0, 1: 0.5}  # rows 0 and 2, rows 1 and 3
+    assert (summary["fold_mean"], summary["fold_sd"]) == (0.75, pytest.approx(math.sqrt(1 / 8)))
+    assert metrics.format_summary(summary, "accuracy") == (
+        "accuracy 0.7500 (3/4), 95 % interval 0.3006-0.9544, log loss 0.7136, folds 0.7500 ± 0.3536"
+    )
+
+
+def test_other_metrics_are_summarised_with_the_bootstrap_over_groups() -> None:
+    frame = noisy(60)
+    groups = {f"r{row}": row // 6 for row in range(60)}
+    summary = metrics.summarise("roc_auc", frame, CLASSES[:2], groups)
+    assert summary["interval"] == metrics.group_bootstrap("roc_auc", frame, CLASSES[:2], groups)
+    assert summary["interval"][0] < summary["score"] < summary["interval"][1]
+    assert "/60 correct)" in metrics.format_summary(summary, "roc_auc")
+
+
+def test_one_fold_has_no_deviation() -> None:
+    frame = make_frame(np.array([[0.8, 0.2], [0.8, 0.2]]), np.array([0, 1]), folds=1)
+    summary = metrics.summarise("accuracy", frame, CLASSES[:2], None)
+    assert (summary["fold_mean"], summary["fold_sd"]) == (0.5, 0.0)
+
+
+@settings(max_examples=15, deadline=None)
+@given(rows=predictions())
+def test_the_confusion_equals_that_of_sklearn(rows: tuple[np.ndarray, np.ndarray]) -> None:
+    probs, truth = rows
+    count = probs.shape[1]
+    counts = metrics.confusion(make_frame(probs, truth), CLASSES[:count])
+    expected = sklearn.metrics.confusion_matrix(truth, probs.argmax(axis=1), labels=range(count))
+    assert counts.tolist() == expected.tolist()
