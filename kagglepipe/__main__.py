@@ -6,7 +6,6 @@ the command line, end in one line and exit code 2; Ctrl-C ends in 130. Everythin
 
 import difflib
 import errno
-import logging
 import os
 import re
 import sys
@@ -22,7 +21,11 @@ CONF = next(
 )
 PLACE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR,
                 errno.EEXIST, errno.ENAMETOOLONG}  # fmt: skip
-log = logging.getLogger("kagglepipe")
+FLAGS = {
+    "-h", "--help", "--version", "--hydra-help", "-c", "--cfg", "--resolve", "-p", "--package", "-r", "--run",
+    "-m", "--multirun", "-sc", "--shell-completion", "-cp", "--config-path", "-cn", "--config-name", "-cd",
+    "--config-dir", "-i", "--info", "--experimental-rerun",
+}  # fmt: skip
 
 
 def main() -> None:
@@ -38,6 +41,7 @@ def main() -> None:
         return
     multirun = bool({"-m", "--multirun"} & set(arguments))
     with errors_in_one_line():
+        demand_flags(arguments)
         sys.argv[1:] = [quoted(argument, multirun=multirun) for argument in with_stage(arguments)]
         compose_and_run()
 
@@ -89,15 +93,26 @@ def job(cfg: Any) -> float | None:
     from hydra.types import RunMode
     from omegaconf import OmegaConf
 
+    from kagglepipe.config import demand_options
     from kagglepipe.stages import plan, walk
     from kagglepipe.stages.places import with_sample_if_no_data
 
     alone = HydraConfig.get().mode == RunMode.RUN
     with errors_in_one_line() if alone else nullcontext():
+        demand_options(OmegaConf.to_container(cfg))
         config: Any = OmegaConf.to_object(cfg)
         plan(config)  # an unknown stage fails before anything is announced
         return walk(with_sample_if_no_data(config))
     return None
+
+
+def demand_flags(arguments: list[str]) -> None:
+    """Raises UserError for `--stage train`, which is written `stage=train` here."""
+    for number, argument in enumerate(arguments):
+        name, _, value = argument.partition("=")
+        if name.startswith("-") and name not in FLAGS:
+            value = value or (arguments[number + 1] if number + 1 < len(arguments) else "VALUE")
+            raise UserError(f"{name} is not a flag; options are written as {name.lstrip('-')}={value}")
 
 
 def with_stage(arguments: list[str]) -> list[str]:
@@ -140,10 +155,14 @@ def explain(error: Exception) -> str:
     from kagglepipe.config import option_names
 
     text = " ".join(f"{error} {error.__cause__ or ''}".split())
+    if override := getattr(error, "override", None):
+        return f"{override} cannot be read; options are written as name=value, with quotes as name='a b' where needed"
     if unknown := re.search(r"Could not override '(\S+)'|Key '(\S+)' (?:is )?not in '(\w+)'", text):
         name = unknown[1] or unknown[2]
         full = re.search(r"full_key: (\S+)", text)
         name = full[1] if full and not unknown[1] else name
+        if name.startswith("model.kwargs."):
+            return f"{name} is new to the configuration: type +{name}=VALUE"
         near = difflib.get_close_matches(name, option_names(), 1, 0.6)
         hint = f"did you mean {near[0]}?" if near else "`python -m kagglepipe --help` lists the options"
         return f"{name} is not an option; {hint}"

@@ -4,6 +4,7 @@ A misspelt key, a word where a number belongs or an unknown choice fails here, b
 torch nor pandas, since every command passes through.
 """
 
+import difflib
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,8 @@ class Model:
     crop: str = "squash"
 
     def __post_init__(self) -> None:
+        if not self.name:
+            raise UserError("model=timm needs a name, as model=timm model.name=resnet18")
         demand("model.crop", self.crop, ("squash", "center", "border"))
         if self.image_size is not None:
             at_least("model.image_size", self.image_size, 16)
@@ -313,6 +316,24 @@ def option_names(node: Any = None, prefix: str = "") -> list[str]:
         inner = f.default_factory if is_dataclass(f.default_factory) else None
         names += option_names(inner, f"{prefix}{f.name}.") if inner else [prefix + f.name]
     return names
+
+
+FREE = ("model.kwargs", "competition.layout")  # options whose keys are the user's own
+
+
+def demand_options(values: Any, prefix: str = "") -> None:
+    """Raises UserError for a key that is no option, as `+training.lrr=1` would slip in.
+
+    >>> demand_options({"seed": 1, "model": {"kwargs": {"anything": 1}}})
+    """
+    known = option_names()
+    for key, value in values.items():
+        name = prefix + key
+        if isinstance(value, dict) and name not in FREE:
+            demand_options(value, name + ".")
+        elif name not in known:
+            near = difflib.get_close_matches(name, known, 1, 0.6)
+            raise UserError(f"{name} is not an option" + (f"; did you mean {near[0]}?" if near else ""))
 
 
 def result_settings(config: Config, mode: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ never leaves half of one under its real name.
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,8 +41,9 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes `value` as indented JSON with a stable key order of its own making, atomically."""
-    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+    """Writes `value` as indented JSON, atomically; a number that is not finite becomes null, since JSON has none."""
+    text = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
+    write_bytes(path, (text + "\n").encode())
 
 
 def write_parquet(path: Path, frame: "pd.DataFrame") -> None:
@@ -53,6 +55,14 @@ def write_parquet(path: Path, frame: "pd.DataFrame") -> None:
 def read_json(path: Path) -> Any:
     """The value stored in the JSON file `path`."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def sha256(*parts: bytes | str) -> str:

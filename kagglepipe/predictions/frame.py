@@ -27,9 +27,7 @@ def check_classes(classes: Sequence[str]) -> None:
     """
     faults = {
         "empty": [name for name in classes if not name.strip()],
-        f"reserved (the frame's own columns are {', '.join(RESERVED)})": [
-            n for n in classes if n in RESERVED
-        ],
+        f"reserved (the frame's own columns are {', '.join(RESERVED)})": [n for n in classes if n in RESERVED],
         "repeated": [name for name in classes if list(classes).count(name) > 1],
     }
     for fault, names in faults.items():
@@ -77,9 +75,7 @@ def test_frame(ids: Sequence[str], probs: npt.ArrayLike, classes: Sequence[str])
     check_classes(classes)
     values = np.asarray(probs)
     if values.shape != (len(ids), len(classes)):
-        raise ValueError(
-            f"{len(ids)} ids and {len(classes)} classes, but probabilities of shape {values.shape}"
-        )
+        raise ValueError(f"{len(ids)} ids and {len(classes)} classes, but probabilities of shape {values.shape}")
     names = pd.Series(list(ids), dtype="str", name="id")
     if fault := id_fault(names, names) or probability_fault(names, values):
         raise ValueError(fault)
@@ -147,9 +143,7 @@ def align(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
                 "combine only runs of one competition"
             )
         if fault := id_fault(frame["id"], first["id"]):
-            raise UserError(
-                f"{name} does not hold the ids of {names[0]}: {fault}; leave {name} out or train it again"
-            )
+            raise UserError(f"{name} does not hold the ids of {names[0]}: {fault}; leave {name} out or train it again")
     ordered = {n: f[first.columns].sort_values("id", ignore_index=True) for n, f in frames.items()}
     _demand_same_targets(ordered)
     return ordered
@@ -197,9 +191,7 @@ def read_frame(path: Path) -> pd.DataFrame:
     except (OSError, ValueError) as error:  # pyarrow's and pandas' own errors are ValueErrors
         raise UserError(f"{path} cannot be read as a table: {first_line(error)}") from error
     if fault := _column_fault(frame) or _row_fault(frame):
-        raise UserError(
-            f"{path} {fault}; needed are id, fold, target (or id alone, for a test) and a column per class"
-        )
+        raise UserError(f"{path} {fault}; needed are id, fold, target (or id alone, for a test) and a column per class")
     return frame.astype({name: "str" for name in ("id", "target") if name in frame})
 
 
@@ -287,9 +279,7 @@ def _demand_same_columns(frames: Sequence[pd.DataFrame]) -> None:
         raise ValueError("no fold to combine")
     for number, frame in enumerate(frames):
         if set(frame.columns) != set(frames[0].columns):
-            raise ValueError(
-                f"frame {number} has columns {list(frame.columns)}, frame 0 {list(frames[0].columns)}"
-            )
+            raise ValueError(f"frame {number} has columns {list(frame.columns)}, frame 0 {list(frames[0].columns)}")
 
 
 def _demand_same_targets(ordered: dict[str, pd.DataFrame]) -> None:
@@ -302,6 +292,4 @@ def _demand_same_targets(ordered: dict[str, pd.DataFrame]) -> None:
         differs = (ordered[name]["target"] != first["target"]).to_numpy()
         if differs.any():
             offenders = name_three(first["id"][differs])
-            raise UserError(
-                f"{name} and {first_name} have different targets for {offenders}; train {name} again"
-            )
+            raise UserError(f"{name} and {first_name} have different targets for {offenders}; train {name} again")

@@ -208,10 +208,8 @@ def summarise(name: str, frame: pd.DataFrame, classes: Sequence[str], groups: Gr
     """
     value = score(name, frame, classes)
     correct = int((probabilities(frame, classes).argmax(axis=1) == labels(frame, classes)).sum())
-    if name == "accuracy":
-        interval = wilson(correct, len(frame))
-    else:
-        interval = group_bootstrap(name, frame, classes, groups)
+    by_count = name == "accuracy"
+    interval = wilson(correct, len(frame)) if by_count else group_bootstrap(name, frame, classes, groups)
     numbers = frame["fold"].to_numpy(dtype=np.int64)
     fold_scores = {int(k): score(name, frame[numbers == k], classes) for k in np.unique(numbers)}
     values = np.array(list(fold_scores.values()))

@@ -128,9 +128,7 @@ def _columns(
     """The columns a submission must have, in order; UserError where form, classes and header disagree."""
     demand("competition.form", form, FORMS)
     if form == "probability" and len(classes) != 2:
-        raise UserError(
-            f"competition.form=probability needs 2 classes, found {len(classes)}; type =probabilities"
-        )
+        raise UserError(f"competition.form=probability needs 2 classes, found {len(classes)}; type =probabilities")
     answers = list(classes) if form == "probabilities" else [target_column]
     if id_column in answers:
         raise UserError(f"competition.id_column={id_column} is the name of another column; change it")
@@ -144,9 +142,7 @@ def _columns(
     return list(header)
 
 
-def _answers(
-    probs: Probs, form: str, classes: Sequence[str], target_column: str
-) -> dict[str, npt.NDArray[Any]]:
+def _answers(probs: Probs, form: str, classes: Sequence[str], target_column: str) -> dict[str, npt.NDArray[Any]]:
     """The columns beside the ids, name -> (N,), from probabilities (N, C)."""
     if form == "probabilities":
         return dict(zip(classes, probs.T, strict=True))

@@ -47,9 +47,16 @@ def plan(config: Config) -> list[str]:
 
 
 def walk(config: Config) -> float | None:
-    """Runs the plan. The score is that of the last stage which has one."""
+    """Runs the plan. The score is that of the last stage which has one.
+
+    A stage may have a `check(config)`, which is asked of all before any work is done.
+    """
+    stages = [import_module(f"kagglepipe.stages.{name}") for name in plan(config)]
+    for stage in stages:
+        if hasattr(stage, "check"):
+            stage.check(config)
     score = None
-    for name in plan(config):
-        result: float | None = import_module(f"kagglepipe.stages.{name}").run(config)
+    for stage in stages:
+        result: float | None = stage.run(config)
         score = result if result is not None else score
     return score

@@ -6,7 +6,7 @@ import pandas as pd
 
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
-from kagglepipe.predictions.metrics import Summary, format_summary, summarise
+from kagglepipe.predictions.metrics import format_summary, summarise
 from kagglepipe.stages.places import Prepared
 
 
@@ -31,7 +31,8 @@ def scores_of(
         group = prepared.table.set_index("id")["group"]
         apart = graded[~graded["id"].map(group).isin(in_train)]
         scores["test"] = summarise(metric, graded, classes, group)
-        scores["test_without_twins"] = summarise(metric, apart, classes, group)
+        if 0 < len(apart) < len(graded):
+            scores["test_without_twins"] = summarise(metric, apart, classes, group)
     return scores
 
 
@@ -57,17 +58,26 @@ def read_answers(config: Config, prepared: Prepared) -> "pd.Series[Any] | None":
 
 def describe_scores(metrics: dict[str, Any], metric: str) -> list[str]:
     """Lines that tell a run's scores: out of fold, then what metadata alone reaches, then the known test."""
-
-    def told(key: str) -> str:
-        summary: Summary = metrics[key]
-        return format_summary(summary, metric).split(", folds")[0]
-
-    lines = [f"out of fold: {format_summary(metrics, metric)}"]  # type: ignore[arg-type]
+    lines = [f"out of fold: {told(metrics, metric)}"]
     if "baseline" in metrics:
-        lines.append(f"for comparison, image size, format and file length alone: {told('baseline')}")
+        alone = briefly(metrics["baseline"], metric)
+        lines.append(f"for comparison, image size, format and file length alone: {alone}")
     if "test" in metrics:
+        lines.append(f"test, answers known: {briefly(metrics['test'], metric)}")
+    if "test_without_twins" in metrics:
         twins = metrics["test"]["rows"] - metrics["test_without_twins"]["rows"]
-        lines.append(f"test, answers known: {told('test')}")
-        if twins:
-            lines.append(f"test without the {twins} that have a near twin in training: {told('test_without_twins')}")
+        alone = briefly(metrics["test_without_twins"], metric)
+        lines.append(f"test without the {twins} that have a near twin in training: {alone}")
     return lines
+
+
+def told(summary: dict[str, Any], metric: str) -> str:
+    """A summary, as metrics.json keeps it, in one line; what JSON had to write as null was not a number."""
+    numbers = {key: float("nan") if value is None else value for key, value in summary.items()}
+    numbers["interval"] = tuple(float("nan") if end is None else end for end in summary["interval"])
+    return format_summary(numbers, metric)  # type: ignore[arg-type]
+
+
+def briefly(summary: dict[str, Any], metric: str) -> str:
+    """`told` without the folds."""
+    return told(summary, metric).split(", folds")[0]

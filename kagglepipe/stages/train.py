@@ -23,7 +23,6 @@ from kagglepipe.config import Config, idle_settings
 from kagglepipe.errors import UserError
 from kagglepipe.files import locked, read_json, write_bytes, write_json, write_parquet
 from kagglepipe.predictions.frame import average_folds, labels, merge_folds, oof_frame, read_frame, test_frame
-from kagglepipe.predictions.metrics import format_summary
 from kagglepipe.stages.places import (
     Prepared,
     read_prepared,
@@ -32,7 +31,7 @@ from kagglepipe.stages.places import (
     training_mode,
     write_config,
 )
-from kagglepipe.stages.scores import describe_scores, scores_of
+from kagglepipe.stages.scores import briefly, describe_scores, scores_of
 
 if TYPE_CHECKING:
     from kagglepipe.images.cache import PixelReader
@@ -40,6 +39,18 @@ if TYPE_CHECKING:
     from kagglepipe.training.head import Head, HeadFitter
 
 log = logging.getLogger(__name__)
+
+
+def check(config: Config) -> None:
+    """Raises UserError for a model or weights that cannot be had, before anything is downloaded or prepared."""
+    from kagglepipe.models.weights import BUNDLED, find_weights
+
+    if config.run is None:
+        find_weights(config.model.name, config.model.weights)
+        if config.model.name not in BUNDLED:  # timm need not be imported to know those
+            from kagglepipe.models.classifier import demand_model
+
+            demand_model(config.model.name)
 
 
 def run(config: Config) -> float:

@@ -162,9 +162,7 @@ def test_a_strip_is_29_pixels_high(folder: Path) -> None:
 
 def test_one_image_is_there_twice_byte_by_byte(folder: Path) -> None:
     files = [path for part in (PISTOLS, PHONES, "Test") for path in images(folder / part)]
-    assert (folder / PISTOLS / "pistol6.jpg").read_bytes() == (
-        folder / PISTOLS / "pistol6_copy.jpg"
-    ).read_bytes()
+    assert (folder / PISTOLS / "pistol6.jpg").read_bytes() == (folder / PISTOLS / "pistol6_copy.jpg").read_bytes()
     assert len({path.read_bytes() for path in files}) == len(files) - 1
 
 
@@ -194,9 +192,7 @@ def test_size_and_brightness_do_not_tell_the_class(folder: Path) -> None:
     def means(part: str) -> np.ndarray:
         paths = images(folder / part)
         pictures = [upright(path) for path in paths]
-        rows = [
-            (p.width, p.height, p.width / p.height, ImageStat.Stat(p.convert("L")).mean[0]) for p in pictures
-        ]
+        rows = [(p.width, p.height, p.width / p.height, ImageStat.Stat(p.convert("L")).mean[0]) for p in pictures]
         return np.array([*np.mean(rows, axis=0), np.mean([path.stat().st_size for path in paths])])
 
     assert means(PISTOLS) == pytest.approx(means(PHONES), rel=0.15)

@@ -36,9 +36,7 @@ def values(frames: list[pd.DataFrame]) -> np.ndarray:
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 1000), order=st.permutations(range(4)), data=st.data())
 @pytest.mark.parametrize("method", blends.METHODS)
-def test_the_order_of_members_changes_nothing(
-    method: str, seed: int, order: list[int], data: st.DataObject
-) -> None:
+def test_the_order_of_members_changes_nothing(method: str, seed: int, order: list[int], data: st.DataObject) -> None:
     frames = members(4, seed=seed)
     weights = data.draw(st.lists(st.floats(0.1, 10), min_size=4, max_size=4))
     one = blends.blend(frames, CLASSES, method, weights)
@@ -79,18 +77,14 @@ def test_the_geometric_mean_equals_that_of_scipy() -> None:
     stack = np.maximum(values(frames), 1e-15)
     expected = scipy.stats.gmean(stack, axis=0, weights=np.array(weights)[:, None, None])
     blended = blends.blend(frames, CLASSES, "geometric_mean", weights)
-    np.testing.assert_allclose(
-        probabilities(blended, CLASSES), expected / expected.sum(axis=1, keepdims=True)
-    )
+    np.testing.assert_allclose(probabilities(blended, CLASSES), expected / expected.sum(axis=1, keepdims=True))
 
 
 def test_the_rank_mean_equals_ranks_by_scipy() -> None:
     frames = members(3)
     expected = scipy.stats.rankdata(values(frames), axis=1).mean(axis=0)
     blended = blends.blend(frames, CLASSES, "rank_mean")
-    np.testing.assert_allclose(
-        probabilities(blended, CLASSES), expected / expected.sum(axis=1, keepdims=True)
-    )
+    np.testing.assert_allclose(probabilities(blended, CLASSES), expected / expected.sum(axis=1, keepdims=True))
 
 
 def test_the_rank_mean_does_not_care_how_sure_a_member_is() -> None:
@@ -105,9 +99,7 @@ def test_the_rank_mean_does_not_care_how_sure_a_member_is() -> None:
 
 def test_weights_in_any_scale_and_classes_in_any_order() -> None:
     one, two = members(2)
-    blended = blends.blend(
-        [one, two[["eel", "id", "cat", "dog", "fold", "target"]]], CLASSES, "mean", [30, 10]
-    )
+    blended = blends.blend([one, two[["eel", "id", "cat", "dog", "fold", "target"]]], CLASSES, "mean", [30, 10])
     expected = np.average(values([one, two]), axis=0, weights=[3, 1])
     np.testing.assert_allclose(probabilities(blended, CLASSES), expected)
 

@@ -96,9 +96,7 @@ def test_repeated_ids_and_unknown_targets_are_refused() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(names=ids, data=st.data())
-def test_the_order_of_folds_and_rows_leaves_no_trace_in_the_merged_frame(
-    names: list[str], data: st.DataObject
-) -> None:
+def test_the_order_of_folds_and_rows_leaves_no_trace_in_the_merged_frame(names: list[str], data: st.DataObject) -> None:
     whole = oof(names).assign(fold=[k % 3 for k in range(len(names))])
     parts = [part.sample(frac=1, random_state=1) for _, part in whole.groupby("fold")]
     merged = frames.merge_folds(data.draw(st.permutations(parts)), data.draw(st.permutations(names)))
@@ -162,9 +160,7 @@ def test_frames_that_do_not_belong_together_are_named() -> None:
     one = oof(list("abcde"))
     other = one.assign(target=["eel", *one["target"][1:]])
     one.loc[0, "target"] = "cat"
-    with pytest.raises(
-        UserError, match="two does not hold the ids of one: missing 'a', 'b', 'c' and 1 more; leave"
-    ):
+    with pytest.raises(UserError, match="two does not hold the ids of one: missing 'a', 'b', 'c' and 1 more; leave"):
         frames.align({"one": one, "two": one[4:]})
     with pytest.raises(UserError, match="two and one have different targets for 'a'"):
         frames.align({"one": one, "two": other})
@@ -188,9 +184,7 @@ def test_probabilities_and_labels_follow_the_classes_given() -> None:
 
 
 @pytest.mark.parametrize("make", [oof, unlabelled])
-def test_frames_come_back_from_parquet_and_from_csv(
-    make: Callable[[list[str]], pd.DataFrame], tmp_path: Path
-) -> None:
+def test_frames_come_back_from_parquet_and_from_csv(make: Callable[[list[str]], pd.DataFrame], tmp_path: Path) -> None:
     made = make(["007", "NA", "a,b", 'say "x"', "ñ.jpg"])
     made.to_parquet(tmp_path / "oof.parquet")
     made.to_csv(tmp_path / "member.csv", index=False)

@@ -106,9 +106,7 @@ def test_directions() -> None:
 
 def test_an_unknown_metric_is_answered_with_the_nearest_and_with_all() -> None:
     frame = make_frame(np.array([[0.5, 0.5]]), np.array([0]))
-    with pytest.raises(
-        UserError, match=r"did you mean competition.metric=accuracy\?.*f1_macro, log_loss, roc_auc$"
-    ):
+    with pytest.raises(UserError, match=r"did you mean competition.metric=accuracy\?.*f1_macro, log_loss, roc_auc$"):
         metrics.score("acuracy", frame, CLASSES[:2])
     with pytest.raises(UserError, match="=zzz is unknown; known are: accuracy"):
         metrics.find_metric("zzz")
@@ -182,10 +180,7 @@ def test_groups_are_found_by_id_never_by_position() -> None:
     frame = noisy(60)
     groups = pd.Series({f"r{row}": row // 6 for row in range(60)})
     ordered = metrics.group_bootstrap("roc_auc", frame, CLASSES[:2], groups)
-    assert (
-        metrics.group_bootstrap("roc_auc", frame, CLASSES[:2], groups.sample(frac=1, random_state=0))
-        == ordered
-    )
+    assert metrics.group_bootstrap("roc_auc", frame, CLASSES[:2], groups.sample(frac=1, random_state=0)) == ordered
     with pytest.raises(ValueError, match="no group for id 'r0', 'r1', 'r10' and 57 more"):
         metrics.group_bootstrap("roc_auc", frame, CLASSES[:2], groups.reset_index(drop=True))
 

@@ -1,0 +1,203 @@
+"""Unpacks a competition's zip, or refuses it and leaves nothing behind.
+
+An archive from the net is not to be trusted: its names may lead out of the folder, its headers may lie, half
+of it may be missing, or it may be a login page under a zip's name. The folder that `stage=download` gets from
+here exists only when every byte of every file is in it.
+"""
+
+import math
+import re
+import secrets
+import shutil
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from tqdm import tqdm
+
+from kagglepipe.errors import UserError
+
+CHUNK = 2**20  # bytes
+MB, GB = 10**6, 10**9
+ENCRYPTED = 0x1  # a member's flag bit
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile unpacks others without a bound on memory
+DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError)
+INSTEAD = "download it again, or unpack it yourself and type competition.source=FOLDER"
+
+Members = dict[PurePosixPath, zipfile.ZipInfo]
+
+
+def extract_zip(
+    archive: Path, folder: Path, *, max_bytes: int, max_entries: int, progress: bool = True
+) -> list[str]:
+    """The names of the files unpacked into `folder`, relative to it and with `/` between their parts.
+
+    They are written to a hidden folder beside `folder`, which is renamed when whole and removed if anything
+    goes wrong. `folder` must be new or empty. Folders in which no file lies are left out.
+
+    max_bytes: what all files together may hold, as the headers say and as really written. max_entries: how
+    many files and folders there may be. progress: whether to show a bar where there is a terminal.
+    Raises UserError if `archive` is not a whole zip, needs more than the limits or the disk allow, or if a
+    member is damaged, encrypted, a link, packed by a rare method, leads out of the folder or clashes with
+    another.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise FileExistsError(f"the archive needs a new or empty folder, but {folder} holds files")
+    with _opened(archive) as source:
+        members = _checked_members(source, max_entries)
+        total = sum(info.file_size for info in members.values())
+        if total > max_bytes:
+            raise _too_large(source, total, max_bytes)
+        with _whole_or_nothing(folder) as temporary:
+            _demand_space(source, total, temporary)
+            _write_members(source, members, temporary, max_bytes=max_bytes, progress=progress)
+    return [str(path) for path in members]
+
+
+@contextmanager
+def _whole_or_nothing(folder: Path) -> Iterator[Path]:
+    """Yields a hidden folder that becomes `folder` if the block ends well, and is removed if not.
+
+    Raises UserError if the disk refuses.
+    """
+    temporary = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if folder.exists():
+            folder.rmdir()
+        temporary.rename(folder)
+    except OSError as error:
+        raise UserError(
+            f"cannot unpack into {folder} ({error}); mend that or type paths.root=FOLDER"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+# --- before anything is written -----------------------------------------------------------------------------
+
+
+def _opened(archive: Path) -> zipfile.ZipFile:
+    if not archive.is_file():
+        raise UserError(f"found no zip at {archive}; type competition.source=PATH with the path of one")
+    try:
+        return zipfile.ZipFile(archive)
+    except DAMAGE as error:
+        raise UserError(f"{archive} is {_likeness(archive)}; {INSTEAD}") from error
+
+
+def _likeness(archive: Path) -> str:
+    """What a file that is no readable zip looks like."""
+    with archive.open("rb") as file:
+        start = file.read(512).lstrip().lower()
+    if not start:
+        return "empty"
+    if start.startswith((b"<!doctype html", b"<html")):
+        return "a web page and no zip, such as sites send to those who are not logged in"
+    return "a zip cut short or damaged" if start.startswith(b"pk") else "not a zip"
+
+
+def _checked_members(source: zipfile.ZipFile, max_entries: int) -> Members:
+    """The files by path. Raises UserError if there are none, too many, or one that must not be written."""
+    entries = source.infolist()
+    if len(entries) > max_entries:
+        found = f"{source.filename} holds {len(entries):,} entries, allowed are {max_entries:,}"
+        raise UserError(f"{found}; if you trust it, type download.max_entries={len(entries)}")
+    files: Members = {}
+    folders: set[PurePosixPath] = set()
+    for info in entries:
+        name = info.filename.replace("\\", "/")  # as some old programs for Windows write it
+        path = PurePosixPath(name)
+        if fault := _fault(name, info) or ("is there twice" if path in files else None):
+            raise _refusal(source, info, fault)
+        if name.endswith("/"):
+            folders.add(path)
+        else:
+            files[path] = info
+            folders.update(path.parents)
+    for path in sorted(files.keys() & folders):
+        raise _refusal(source, files[path], "is a file and also a folder")
+    if not files:
+        raise UserError(f"{source.filename} holds no files; {INSTEAD}")
+    return files
+
+
+def _fault(name: str, info: zipfile.ZipInfo) -> str | None:
+    """Why a member must not be written, as far as its name and header tell, or None."""
+    if name.startswith("/") or re.match("[a-zA-Z]:", name):
+        return "has an absolute path"
+    if ".." in name.split("/"):
+        return "leads out of the folder"
+    if not name.endswith("/") and not PurePosixPath(name).parts:
+        return "has no name"
+    if stat.S_ISLNK(info.external_attr >> 16):
+        return "is a link"
+    if info.flag_bits & ENCRYPTED:
+        return "is encrypted"
+    if info.compress_type not in METHODS:
+        return f"is packed by method {info.compress_type}, which is not supported"
+    return None
+
+
+def _demand_space(source: zipfile.ZipFile, total: int, folder: Path) -> None:
+    """Raises UserError if the disk of `folder` has less than `total` bytes free."""
+    free = shutil.disk_usage(folder).free
+    if total > free:
+        found = (
+            f"{source.filename} unpacks to {total / MB:,.0f} MB, the disk of {folder} has {free / MB:,.0f} MB"
+        )
+        raise UserError(f"{found} free; make room or type paths.root=FOLDER on another disk")
+
+
+# --- writing ------------------------------------------------------------------------------------------------
+
+
+def _write_members(
+    source: zipfile.ZipFile, members: Members, folder: Path, *, max_bytes: int, progress: bool
+) -> None:
+    """Writes every member under `folder`. Raises UserError if one is damaged or they exceed `max_bytes`."""
+    total = sum(info.file_size for info in members.values())
+    hidden = None if progress else True  # None: hidden unless on a terminal
+    with tqdm(total=total, desc="unpack", unit="B", unit_scale=True, leave=False, disable=hidden) as bar:
+        written = 0
+        for path, info in members.items():
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("xb") as file:  # x: two names may be one to a disk that ignores case
+                for chunk in _chunks(source, info):
+                    written += len(chunk)
+                    if written > max_bytes:
+                        raise _too_large(source, written, max_bytes)
+                    file.write(chunk)
+                    bar.update(len(chunk))
+
+
+def _chunks(source: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
+    """The member's bytes, so many at a time. Raises UserError if they are not what its headers promise."""
+    size = 0
+    try:
+        with source.open(info) as member:
+            while chunk := member.read(CHUNK):
+                size += len(chunk)
+                yield chunk
+    except DAMAGE as error:
+        raise _refusal(source, info, f"is damaged ({error})") from error
+    if size != info.file_size:
+        raise _refusal(source, info, f"is damaged (it has {size:,} of {info.file_size:,} bytes)")
+
+
+# --- saying no ----------------------------------------------------------------------------------------------
+
+
+def _refusal(source: zipfile.ZipFile, info: zipfile.ZipInfo, fault: str) -> UserError:
+    return UserError(f"{source.filename} is refused: its member {info.filename!r} {fault}; {INSTEAD}")
+
+
+def _too_large(source: zipfile.ZipFile, size: int, max_bytes: int) -> UserError:
+    found = f"{source.filename} unpacks to {size:,} bytes or more, allowed are {max_bytes:,}"
+    return UserError(f"{found}; if you trust it, type download.max_gb={math.ceil(size / GB)}")

@@ -1,0 +1,300 @@
+"""Archives that people have, archives that nobody should open, and what is left on the disk after each."""
+
+import io
+import shutil
+import stat
+import struct
+import tempfile
+import zipfile
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kagglepipe.competitions.archive import extract_zip
+from kagglepipe.errors import UserError
+
+FILES = {
+    "Train/Pistol/a.jpg": b"a" * 3000,
+    "Train/Smartphone/B.JPG": bytes(range(256)) * 9,
+    "Test/ñ (1).jpg": b"",
+}
+CENTRAL, LOCAL = b"PK\x01\x02", b"PK\x03\x04"
+FLAGS = {CENTRAL: 8, LOCAL: 6}  # where a field lies behind its record's signature
+CHECKSUM = {CENTRAL: 16, LOCAL: 14}
+SIZE = {CENTRAL: 24, LOCAL: 22}
+
+
+def zip_of(path, members, *, method=zipfile.ZIP_DEFLATED):
+    """Writes (name or ZipInfo, data) pairs, or a dictionary of them, as a zip."""
+    pairs = members.items() if isinstance(members, dict) else members
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, data in pairs:
+            archive.writestr(name, data)
+    return path
+
+
+def patch(path, field, layout, value):
+    """Overwrites one field of the first member, in both of its headers."""
+    data = bytearray(path.read_bytes())
+    for signature, offset in field.items():
+        struct.pack_into(layout, data, data.index(signature) + offset, value)
+    path.write_bytes(data)
+
+
+def unpack(archive, *, max_bytes=10**6, max_entries=100):
+    folder = archive.parent / "raw"
+    return extract_zip(archive, folder, max_bytes=max_bytes, max_entries=max_entries, progress=False)
+
+
+def refusal(archive, **limits):
+    """The message of the refusal, once it is sure that nothing but the archive is left."""
+    with pytest.raises(UserError) as caught:
+        unpack(archive, **limits)
+    left = list(archive.parent.iterdir())
+    assert left == [archive]
+    assert str(archive) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# --- good archives ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_the_very_bytes_arrive(tmp_path, method):
+    names = unpack(zip_of(tmp_path / "x (1).zip", FILES, method=method))
+    assert names == list(FILES)
+    assert {name: (tmp_path / "raw" / name).read_bytes() for name in names} == FILES
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["raw", "x (1).zip"]
+
+
+def test_folder_entries_and_backslashes_are_understood(tmp_path):
+    members = [("./", b""), ("Train/", b""), ("Train/a.jpg", b"1"), ("Test\\b.jpg", b"2"), ("empty/", b"")]
+    assert unpack(zip_of(tmp_path / "x.zip", members)) == ["Train/a.jpg", "Test/b.jpg"]
+    assert (tmp_path / "raw/Test/b.jpg").read_bytes() == b"2"
+
+
+def test_an_empty_folder_is_filled_and_a_full_one_is_left_alone(tmp_path):
+    archive, raw = zip_of(tmp_path / "x.zip", FILES), tmp_path / "raw"
+    raw.mkdir()
+    assert unpack(archive) == list(FILES)
+    before = {path: path.stat().st_mtime_ns for path in raw.rglob("*")}
+    with pytest.raises(FileExistsError, match="raw holds files"):
+        unpack(archive)
+    assert {path: path.stat().st_mtime_ns for path in raw.rglob("*")} == before
+
+
+def test_the_limits_themselves_are_allowed(tmp_path):
+    total = sum(map(len, FILES.values()))
+    assert unpack(zip_of(tmp_path / "x.zip", FILES), max_bytes=total, max_entries=len(FILES)) == list(FILES)
+
+
+# --- no zip at all ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty"),
+        (b"\n<!DOCTYPE html><html><title>Kaggle: log in", "is a web page"),
+        (b"Rar!\x1a\x07", "is not a zip"),
+        (LOCAL + b"\x14\0" * 40, "cut short or damaged"),
+    ],
+)
+def test_what_is_no_zip_is_called_by_its_name(tmp_path, content, words):
+    archive = tmp_path / "x.zip"
+    archive.write_bytes(content)
+    assert words in refusal(archive)
+
+
+def test_a_missing_file_is_asked_for(tmp_path):
+    with pytest.raises(UserError, match=r"found no zip at .*none\.zip; type competition\.source=PATH"):
+        unpack(tmp_path / "none.zip")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99])
+def test_a_truncated_zip_is_refused(tmp_path, share):
+    archive = zip_of(tmp_path / "x.zip", FILES)
+    data = archive.read_bytes()
+    archive.write_bytes(data[: int(len(data) * share)])
+    assert "cut short or damaged" in refusal(archive)
+
+
+def test_a_zip_without_files_is_refused(tmp_path):
+    assert "holds no files" in refusal(zip_of(tmp_path / "x.zip", {"Train/": b""}))
+
+
+# --- hostile names ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("/etc/passwd", "absolute"),
+        ("\\\\server\\share", "absolute"),
+        ("C:\\Windows\\x.dll", "absolute"),
+        ("d:x.jpg", "absolute"),
+        ("../evil.jpg", "leads out"),
+        ("Train/../../evil.jpg", "leads out"),
+        ("Train\\..\\..\\evil.jpg", "leads out"),
+        ("..", "leads out"),
+        (".", "has no name"),
+        ("/", "absolute"),
+    ],
+)
+def test_names_that_lead_elsewhere_are_refused(tmp_path, name, words):
+    message = refusal(zip_of(tmp_path / "x.zip", [("a.jpg", b"fine"), (name, b"evil")]))
+    assert words in message
+    assert repr(name) in message
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["a.jpg", "b.jpg", "a.jpg"], "twice"),
+        (["Train/a.jpg", "Train//a.jpg"], "twice"),
+        (["Train/a.jpg", "Train\\a.jpg"], "twice"),
+        (["Train", "Train/a.jpg"], "is a file and also a folder"),
+        (["Train/a.jpg/b.jpg", "Train/a.jpg"], "is a file and also a folder"),
+        (["Train/", "Train"], "is a file and also a folder"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_names_that_clash_are_refused(tmp_path, names, words):
+    assert words in refusal(zip_of(tmp_path / "x.zip", [(name, name.encode()) for name in names]))
+
+
+def test_names_that_differ_in_case_are_two_files(tmp_path):
+    assert unpack(zip_of(tmp_path / "x.zip", {"a.jpg": b"1", "A.jpg": b"2"})) == ["a.jpg", "A.jpg"]
+
+
+def test_a_link_is_refused(tmp_path):
+    link = zipfile.ZipInfo("Train/link")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    assert "'Train/link' is a link" in refusal(zip_of(tmp_path / "x.zip", [(link, b"/etc"), ("a.jpg", b"")]))
+
+
+# --- hostile content ----------------------------------------------------------------------------------------
+
+
+def test_encrypted_members_are_refused(tmp_path):
+    archive = zip_of(tmp_path / "x.zip", FILES)
+    patch(archive, FLAGS, "<H", 1)
+    assert "'Train/Pistol/a.jpg' is encrypted" in refusal(archive)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_rare_packing_is_refused(tmp_path, method):
+    assert f"packed by method {method}" in refusal(zip_of(tmp_path / "x.zip", FILES, method=method))
+
+
+def test_flipped_bytes_are_found_by_their_checksum(tmp_path):
+    archive = zip_of(tmp_path / "x.zip", FILES, method=zipfile.ZIP_STORED)
+    archive.write_bytes(archive.read_bytes().replace(b"a" * 3000, b"a" * 2999 + b"b"))
+    assert "'Train/Pistol/a.jpg' is damaged (Bad CRC-32" in refusal(archive)
+
+
+def test_a_broken_stream_is_damage_too(tmp_path):
+    archive = zip_of(tmp_path / "x.zip", {"a.jpg": bytes(range(256)) * 40})
+    data = bytearray(archive.read_bytes())
+    data[60:70] = b"\xff" * 10
+    archive.write_bytes(data)
+    assert "'a.jpg' is damaged" in refusal(archive)
+
+
+def test_more_entries_than_allowed_are_refused(tmp_path):
+    message = refusal(zip_of(tmp_path / "x.zip", FILES), max_entries=2)
+    assert "holds 3 entries, allowed are 2; if you trust it, type download.max_entries=3" in message
+
+
+def test_a_bomb_is_refused_by_its_header(tmp_path):
+    message = refusal(zip_of(tmp_path / "x.zip", {"bomb": bytes(10**7)}), max_bytes=10**6)
+    assert "10,000,000 bytes or more, allowed are 1,000,000" in message
+    assert "download.max_gb=1" in message
+
+
+def test_a_bomb_whose_header_lies_is_refused(tmp_path):
+    archive = zip_of(tmp_path / "x.zip", {"bomb": bytes(10**7)})
+    patch(archive, SIZE, "<I", 1000)
+    assert "'bomb' is damaged" in refusal(archive)
+
+
+def test_a_bomb_with_a_forged_checksum_writes_no_more_than_it_said(tmp_path):
+    archive = zip_of(tmp_path / "x.zip", {"bomb": bytes(10**7)})
+    patch(archive, SIZE, "<I", 1000)
+    patch(archive, CHECKSUM, "<I", zipfile.crc32(bytes(1000)))
+    assert unpack(archive, max_bytes=1000) == ["bomb"]
+    assert (tmp_path / "raw/bomb").stat().st_size == 1000
+
+
+def test_bytes_are_counted_as_they_are_written(tmp_path, monkeypatch):
+    archive = zip_of(tmp_path / "x.zip", {"a.jpg": b"small"})
+    monkeypatch.setattr(zipfile.ZipFile, "open", lambda *_: io.BytesIO(bytes(3 * 2**20)))
+    assert "bytes or more, allowed are 1,000,000" in refusal(archive)
+
+
+def test_a_header_that_promises_more_than_there_is_means_damage(tmp_path):
+    archive = zip_of(tmp_path / "x.zip", {"a.jpg": b"12345"})
+    patch(archive, SIZE, "<I", 6)
+    assert "'a.jpg' is damaged (it has 5 of 6 bytes)" in refusal(archive)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=3), st.integers(0, 400)
+)
+def test_no_damage_escapes_as_anything_but_a_user_error(flips, cut):
+    with tempfile.TemporaryDirectory() as folder:
+        archive = zip_of(Path(folder) / "x.zip", {"a/b.jpg": b"hello" * 50, "c.txt": b"x", "d/": b""})
+        data = bytearray(archive.read_bytes())
+        for place, value in flips:
+            data[place % len(data)] = value
+        archive.write_bytes(data[: len(data) - max(0, cut - 300)])
+        try:
+            names = unpack(archive)
+        except UserError:
+            assert list(archive.parent.iterdir()) == [archive]
+        else:
+            assert all((archive.parent / "raw" / name).is_file() for name in names)
+
+
+# --- the disk and the keyboard ------------------------------------------------------------------------------
+
+
+def test_a_disk_too_small_is_refused(tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")(10**7, 10**7 - 10, 10)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    assert "the disk has 0 MB free" in refusal(zip_of(tmp_path / "x.zip", FILES))
+
+
+def test_a_disk_that_fails_is_reported(tmp_path, monkeypatch):
+    archive = zip_of(tmp_path / "x.zip", FILES)
+
+    def full(path):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "rename", lambda path, _: full(path))
+    with pytest.raises(UserError, match="cannot unpack into .*No space left"):
+        unpack(archive)
+    assert list(tmp_path.iterdir()) == [archive]
+
+
+def test_an_interrupt_leaves_nothing(tmp_path, monkeypatch):
+    archive = zip_of(tmp_path / "x.zip", FILES)
+    read, calls = zipfile.ZipExtFile.read, []
+
+    def interrupted(member, size):
+        calls.append(sorted(path.name for path in tmp_path.rglob("*")))
+        if len(calls) > 2:
+            raise KeyboardInterrupt
+        return read(member, size)
+
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        unpack(archive)
+    assert "a.jpg" in calls[-1]  # it was at work
+    assert list(tmp_path.iterdir()) == [archive]
