@@ -72,9 +72,7 @@ def _whole_or_nothing(folder: Path) -> Iterator[Path]:
             folder.rmdir()
         temporary.rename(folder)
     except OSError as error:
-        raise UserError(
-            f"cannot unpack into {folder} ({error}); mend that or type paths.root=FOLDER"
-        ) from error
+        raise UserError(f"cannot write {folder} ({error}); mend that or type paths.root=FOLDER") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -148,10 +146,8 @@ def _demand_space(source: zipfile.ZipFile, total: int, folder: Path) -> None:
     """Raises UserError if the disk of `folder` has less than `total` bytes free."""
     free = shutil.disk_usage(folder).free
     if total > free:
-        found = (
-            f"{source.filename} unpacks to {total / MB:,.0f} MB, the disk of {folder} has {free / MB:,.0f} MB"
-        )
-        raise UserError(f"{found} free; make room or type paths.root=FOLDER on another disk")
+        found = f"{source.filename} unpacks to {total / MB:,.0f} MB, the disk has {free / MB:,.0f} MB free"
+        raise UserError(f"{found}; make room or type paths.root=FOLDER with one on another disk")
 
 
 # --- writing ------------------------------------------------------------------------------------------------

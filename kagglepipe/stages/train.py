@@ -264,7 +264,7 @@ class Session:
         log.info(
             "train: fold %d: %s",
             fold,
-            format_summary(metrics, self.config.competition.metric).split(", folds")[0],
+            briefly(metrics, self.config.competition.metric),
         )
 
     @property

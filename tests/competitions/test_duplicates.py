@@ -1,0 +1,244 @@
+"""Near-duplicates: copies are found, likenesses are not, and no chain of them makes strangers a group."""
+
+import zipfile
+from itertools import combinations
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kagglepipe.competitions.duplicates import group_pairs, near_pairs, perceptual_hash, thumbnail
+
+REAL = Path(__file__).parents[3] / "shared/data/pistolas-vs-smartphones-con-deep-learning.zip"
+
+
+def picture(seed, *, height=240, width=320):
+    """A random picture: soft colours with some coarse shapes, as photos have."""
+    rng = np.random.default_rng(seed)
+    image = cv2.resize(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
+    for _ in range(6):
+        centre, axes = (int(rng.integers(width)), int(rng.integers(height))), rng.integers(10, 80, 2).tolist()
+        cv2.ellipse(image, centre, axes, int(rng.integers(180)), 0, 360, rng.integers(0, 256, 3).tolist(), -1)
+    return image
+
+
+def resized(image, factor):
+    return cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+
+
+def compressed(image, quality):
+    return cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
+
+
+COPIES = {
+    "smaller": lambda image: resized(image, 0.4),
+    "larger": lambda image: resized(image, 1.7),
+    "narrower": lambda image: cv2.resize(image, (200, 240)),
+    "compressed": lambda image: compressed(image, 40),
+    "smaller and compressed": lambda image: compressed(resized(image, 0.6), 60),
+    "darker": lambda image: (image * 0.8).astype(np.uint8),
+    "grey": lambda image: np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[:, :, None], 3, axis=2),
+    "slightly cropped": lambda image: image[3:-2, 2:-4],
+}
+
+
+def measured(images):
+    """(N, 16) hashes and (N, 32, 32) thumbnails."""
+    hashes = np.frombuffer(b"".join(perceptual_hash(image) for image in images), np.uint8).reshape(-1, 16)
+    return hashes, np.stack([thumbnail(image) for image in images])
+
+
+def found(images, **limits):
+    """The pairs (i, j) that are near."""
+    pairs = near_pairs(*measured(images), **limits)
+    return set(zip(pairs["i"], pairs["j"], strict=True))
+
+
+# --- pairs --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("copy", COPIES.values(), ids=COPIES)
+def test_copies_are_found_and_different_pictures_are_not(copy):
+    images = [picture(seed) for seed in range(40)]
+    assert found(images + [copy(image) for image in images]) == {(i, i + 40) for i in range(40)}
+
+
+def test_a_pair_tells_its_distances():
+    image, other = picture(1), picture(2)
+    hashes, thumbnails = measured([other, image, image, compressed(image, 30)])
+    pairs = near_pairs(hashes, thumbnails)
+    assert pairs.columns.tolist() == ["i", "j", "bits", "correlation"]
+    assert pairs[["i", "j"]].to_numpy().tolist() == [[1, 2], [1, 3], [2, 3]]
+    assert pairs["bits"].tolist() == [np.unpackbits(hashes[i] ^ hashes[j]).sum() for i, j in ((1, 2), (1, 3), (2, 3))]
+    assert pairs["correlation"].iloc[0] == 1
+    assert (pairs["correlation"].iloc[1:] < 1).all()
+
+
+def test_both_measures_must_agree():
+    hashes, thumbnails = measured([picture(1), picture(2)])
+    same_hash, same_pixels = hashes[[0, 0]], thumbnails[[0, 0]]
+    assert len(near_pairs(same_hash, same_pixels)) == 1
+    assert len(near_pairs(hashes, same_pixels)) == 0
+    assert len(near_pairs(same_hash, thumbnails)) == 0
+
+
+def test_a_silhouette_alone_is_no_twin():
+    """Things of one outline on white correlate well as a whole; what is drawn on them tells them apart."""
+
+    def thing(seed):
+        inside = resized(picture(seed), 0.5)[:, :, :1] // 3  # dark
+        image = np.full((240, 320, 3), 255, np.uint8)
+        image[60:180, 80:240] = inside
+        return image
+
+    images = [thing(seed) for seed in range(12)]
+    _, thumbnails = measured(images)
+    whole = np.corrcoef(thumbnails.reshape(12, -1))
+    assert whole.min() > 0.9
+    assert found(images, max_bits=128) == set()
+    assert found([*images, compressed(images[5], 60)]) == {(5, 12)}
+
+
+def test_even_pictures_pair_with_their_like_only():
+    def even(level):
+        noise = np.random.default_rng(level).integers(-1, 2, (60, 80, 3))
+        return np.clip(level + noise, 0, 255).astype(np.uint8)
+
+    images = [even(3), even(6), even(128), even(131), even(252), picture(0)]
+    assert found(images) == {(0, 1), (2, 3)}
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 500), (29, 1200), (3, 3)])
+def test_any_shape_is_measured(shape):
+    image = picture(0)[: shape[0], : shape[1]] if max(shape) < 200 else picture(0, height=shape[0], width=shape[1])
+    assert len(perceptual_hash(image)) == 16
+    assert thumbnail(image).shape == (32, 32)
+    assert thumbnail(image).dtype == np.uint8
+    assert found([image, image]) == {(0, 1)}
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_nothing_to_compare(n):
+    pairs = near_pairs(np.zeros((n, 16), np.uint8), np.zeros((n, 32, 32), np.uint8))
+    assert pairs.columns.tolist() == ["i", "j", "bits", "correlation"]
+    assert len(pairs) == 0
+    assert group_pairs(n, pairs, exact=["x"] * n).tolist() == [0] * n
+
+
+def test_blocks_miss_no_pair():
+    rng = np.random.default_rng(0)
+    centres = rng.integers(0, 256, (30, 16), dtype=np.uint8)
+    flips = np.packbits(rng.random((700, 128)) < 0.08, axis=1)
+    hashes = centres[rng.integers(0, 30, 700)] ^ flips
+    bits = np.unpackbits(hashes[:, None] ^ hashes, axis=2).sum(axis=2)
+    expected = {(i, j): bits[i, j] for i, j in combinations(range(700), 2) if bits[i, j] <= 16}
+    pairs = near_pairs(hashes, np.zeros((700, 32, 32), np.uint8))
+    assert dict(zip(zip(pairs["i"], pairs["j"], strict=True), pairs["bits"], strict=True)) == expected
+    assert len(expected) > 1000
+
+
+# --- groups -------------------------------------------------------------------------------------------------
+
+
+def table(*pairs):
+    """Pairs as `near_pairs` gives them; each is (i, j, bits)."""
+    frame = pd.DataFrame(pairs, columns=["i", "j", "bits"]).astype(np.int64)
+    return frame.assign(correlation=1 - frame["bits"] / 100)
+
+
+def test_a_chain_is_not_one_group():
+    assert group_pairs(3, table((0, 1, 5), (1, 2, 3))).tolist() == [0, 1, 1]
+    assert group_pairs(3, table((0, 1, 2), (1, 2, 3))).tolist() == [0, 0, 1]
+    assert group_pairs(3, table((0, 1, 2), (1, 2, 3), (0, 2, 16))).tolist() == [0, 0, 0]
+
+
+def test_a_chain_of_pictures_is_not_one_group():
+    start, end = picture(1).astype(float), picture(2).astype(float)
+    images = [(start + share * (end - start)).astype(np.uint8) for share in np.linspace(0, 1, 30)]
+    pairs = near_pairs(*measured(images))
+    near = set(zip(pairs["i"], pairs["j"], strict=True))
+    assert {(i, i + 1) for i in range(29)} <= near  # linked all the way
+    assert (0, 29) not in near
+    groups = group_pairs(30, pairs)
+    assert all(pair in near for pair in combinations(range(30), 2) if groups[pair[0]] == groups[pair[1]])
+    assert 2 <= len(set(groups)) <= 15
+
+
+def test_exact_copies_are_one_group_whatever_the_pairs():
+    assert group_pairs(4, table(), exact=["a", "b", "a", "c"]).tolist() == [0, 1, 0, 2]
+    near_one_copy = table((1, 2, 0))
+    assert group_pairs(3, near_one_copy, exact=["a", "b", "a"]).tolist() == [0, 1, 0]
+    near_both = table((0, 1, 0), (0, 2, 0), (1, 2, 0))
+    assert group_pairs(3, near_both, exact=["a", "b", "a"]).tolist() == [0, 0, 0]
+
+
+@st.composite
+def graphs(draw):
+    """(n, pairs of different bits, checksums)."""
+    n = draw(st.integers(1, 12))
+    edges = draw(st.lists(st.sampled_from([*combinations(range(n), 2)] or [None]), unique=True)) if n > 1 else []
+    bits = draw(st.permutations(range(len(edges))))
+    return (
+        n,
+        [(*edge, bit) for edge, bit in zip(edges, bits, strict=True)],
+        draw(st.lists(st.sampled_from("abcdefgh"), min_size=n, max_size=n)),
+    )
+
+
+@given(graphs())
+def test_members_of_a_group_are_all_pairs_or_copies(graph):
+    n, pairs, exact = graph
+    near = {pair[:2] for pair in pairs}
+    for checksums in (None, exact):
+        groups = group_pairs(n, table(*pairs), exact=checksums)
+        assert list(dict.fromkeys(groups.tolist())) == list(range(groups.max() + 1))
+        for i, j in combinations(range(n), 2):
+            copies = checksums is not None and checksums[i] == checksums[j]
+            if copies:
+                assert groups[i] == groups[j]
+            elif groups[i] == groups[j]:
+                assert (i, j) in near
+
+
+@given(graphs(), st.randoms(use_true_random=False))
+def test_groups_do_not_depend_on_the_order_of_rows(graph, random):
+    n, pairs, exact = graph
+    order = list(range(n))
+    random.shuffle(order)  # the row that was i is now order[i]
+    moved = [(*sorted((order[i], order[j])), bits) for i, j, bits in pairs]
+    random.shuffle(moved)
+    before = group_pairs(n, table(*pairs), exact=exact)
+    after = group_pairs(n, table(*moved), exact=[exact[order.index(i)] for i in range(n)])
+    for i, j in combinations(range(n), 2):
+        assert (before[i] == before[j]) == (after[order[i]] == after[order[j]])
+
+
+# --- the real photos ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.real
+def test_the_real_archive():
+    """Looked through by eye: the same photo at another size, two pistols that only resemble one another."""
+    if not REAL.exists():
+        pytest.skip("real archive not at ../shared/data")
+    names, images = [], []
+    with zipfile.ZipFile(REAL) as archive:
+        for name in archive.namelist():
+            data = np.frombuffer(archive.read(name), np.uint8)
+            half = cv2.IMREAD_REDUCED_COLOR_2 if len(data) > 20_000 else cv2.IMREAD_COLOR
+            if (image := cv2.imdecode(data, half)) is not None:
+                names.append(name)
+                images.append(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+    assert len(images) == 1540
+    pairs = near_pairs(*measured(images))
+    near = {(names[i], names[j]) for i, j in zip(pairs["i"], pairs["j"], strict=True)}
+    print(
+        len(near),
+        len({b for a, b in near if a.startswith("Train") and b.startswith("Test")}),
+        np.bincount(np.bincount(group_pairs(1540, pairs))),
+    )
+    print(names[0], names[-1], [x for x in near if "img22." in x[0] + x[1] or "img74." in x[0] + x[1]])
