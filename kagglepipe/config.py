@@ -13,6 +13,7 @@ from kagglepipe.competitions.contract import Competition, demand
 from kagglepipe.errors import UserError
 
 POLICIES = ("none", "light", "strong", "resolution")  # images.augment.POLICIES, without its imports
+POLICY_OF_MODE = {"head": "strong", "finetune": "light"}  # augmentation=auto; the figures are in docs/design.md
 METHODS = ("mean", "rank_mean", "geometric_mean")  # predictions.blend.METHODS
 METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "log_loss", "roc_auc")  # predictions.metrics.METRICS
 RESULT_VERSION = 1  # raise it by hand when the same configuration would give other results
@@ -96,12 +97,14 @@ class Folds:
 
 @dataclass
 class Augmentation:
-    """policy: how training images are varied (`stage=augment` shows it)."""
+    """policy: how training images are varied (`stage=augment` shows it); `auto` is `strong` for heads, which cannot
+    forget what the network knows, and `light` for fine-tuning, which can.
+    """
 
-    policy: str = "resolution"
+    policy: str = "auto"
 
     def __post_init__(self) -> None:
-        demand("augmentation.policy", self.policy, POLICIES)
+        demand("augmentation.policy", self.policy, ("auto", *POLICIES))
 
 
 @dataclass
@@ -144,23 +147,25 @@ class Training:
 
     Head: views: augmented views of each training image beside the clean one; regularisation: the values of C
     among which out-of-fold log loss inside the training rows chooses.
-    Fine-tuning: epochs; lr: peak rate of the last layers; layer_decay: factor a block further down;
+    Fine-tuning: epochs; lr: peak rate of the last layers; layer_decay: factor a layer further down;
+    frozen_below: layers whose factor would be less are left as they came, which halves the time (0 trains all);
     warmup: share of the steps; schedule: `cosine` or `onecycle`; clip: gradient norm; patience: epochs without
     a better fold score before it stops; batch_size: images a step.
     """
 
     mode: str = "auto"
     views: int = 1
-    regularisation: list[float] = field(default_factory=lambda: [0.001, 0.01, 0.1, 1.0])
+    regularisation: list[float] = field(default_factory=lambda: [0.01, 0.1, 1.0, 10.0])
     epochs: int = 3
     lr: float = 1e-4
     batch_size: int = 16
     layer_decay: float = 0.8
+    frozen_below: float = 0.05
     weight_decay: float = 0.01
     warmup: float = 0.1
     schedule: str = "cosine"
     clip: float = 1.0
-    label_smoothing: float = 0.02
+    label_smoothing: float = 0.0
     patience: int = 3
 
     def __post_init__(self) -> None:
@@ -171,7 +176,7 @@ class Training:
             at_least(f"training.{name}", getattr(self, name), 1)
         for name in ("lr", "clip"):
             positive(f"training.{name}", getattr(self, name))
-        for name in ("layer_decay", "warmup", "label_smoothing"):
+        for name in ("layer_decay", "frozen_below", "warmup", "label_smoothing"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"training.{name}={getattr(self, name)} must lie in 0…1")
         positive("training.weight_decay", self.weight_decay, zero=True)
@@ -352,11 +357,16 @@ def result_settings(config: Config, mode: str) -> dict[str, Any]:
             "crop": model.crop,
         },
         "training": {"mode": mode, **{name: getattr(config.training, name) for name in names}},
-        "augmentation": config.augmentation.policy,
+        "augmentation": augmentation_policy(config.augmentation, mode),
         "short_side": config.cache.short_side,
         "seed": config.seed,
         "result_version": RESULT_VERSION,
     }
+
+
+def augmentation_policy(augmentation: Augmentation, mode: str) -> str:
+    """The policy that `augmentation.policy` comes to when training in `mode`."""
+    return POLICY_OF_MODE[mode] if augmentation.policy == "auto" else augmentation.policy
 
 
 def idle_settings(training: Training, mode: str) -> list[str]:

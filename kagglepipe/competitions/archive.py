@@ -31,9 +31,7 @@ INSTEAD = "download it again, or unpack it yourself and type competition.source=
 Members = dict[PurePosixPath, zipfile.ZipInfo]
 
 
-def extract_zip(
-    archive: Path, folder: Path, *, max_bytes: int, max_entries: int, progress: bool = True
-) -> list[str]:
+def extract_zip(archive: Path, folder: Path, *, max_bytes: int, max_entries: int, progress: bool = True) -> list[str]:
     """The names of the files unpacked into `folder`, relative to it and with `/` between their parts.
 
     They are written to a hidden folder beside `folder`, which is renamed when whole and removed if anything
@@ -153,9 +151,7 @@ def _demand_space(source: zipfile.ZipFile, total: int, folder: Path) -> None:
 # --- writing ------------------------------------------------------------------------------------------------
 
 
-def _write_members(
-    source: zipfile.ZipFile, members: Members, folder: Path, *, max_bytes: int, progress: bool
-) -> None:
+def _write_members(source: zipfile.ZipFile, members: Members, folder: Path, *, max_bytes: int, progress: bool) -> None:
     """Writes every member under `folder`. Raises UserError if one is damaged or they exceed `max_bytes`."""
     total = sum(info.file_size for info in members.values())
     hidden = None if progress else True  # None: hidden unless on a terminal

@@ -18,6 +18,11 @@ Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
+# Of 1540 photos, shrunk and compressed again, 99 % stay within 10 bits of themselves and all within 16; with up
+# to 2 % of each edge cut off too, 89 % and 99 %. Within 16 bits likenesses outnumber copies by far, so pixels
+# decide: by eye, nine in ten pairs that correlate above 0.93 are one photo, half down to 0.88, few below.
+MAX_BITS = 16
+MIN_CORRELATION = 0.88
 THUMBNAIL_SIDE = 32
 DETAIL_SIGMA = 2.0  # thumbnail pixels; what a blur this wide leaves out is detail
 MIN_DETAIL = 1.0  # grey levels (root mean square); a picture with less is even
@@ -42,9 +47,7 @@ def perceptual_hash(image: Bytes) -> bytes:
     grey = thumbnail(image)
     low = cv2.dct(grey.astype(np.float32))[:8, :8].ravel()
     low = np.rint(low)  # keeps the noise of float arithmetic out of even pictures
-    small = _shrunk(
-        grey, 9, 8
-    )  # whole grey levels, so that even areas tie instead of hashing compression noise
+    small = _shrunk(grey, 9, 8)  # whole grey levels, so that even areas tie instead of hashing compression noise
     bits = np.concatenate([low > np.median(low[1:]), (small[:, 1:] > small[:, :-1]).ravel()])
     return np.packbits(bits).tobytes()
 
@@ -62,7 +65,7 @@ def _shrunk(grey: cv2.typing.MatLike, width: int, height: int) -> Bytes:
 
 
 def near_pairs(
-    hashes: Bytes, thumbnails: Bytes, *, max_bits: int = 16, min_correlation: float = 0.88
+    hashes: Bytes, thumbnails: Bytes, *, max_bits: int = MAX_BITS, min_correlation: float = MIN_CORRELATION
 ) -> pd.DataFrame:
     """One row for every two pictures that are nearly the same: i, j, bits, correlation, with i < j.
 
@@ -119,9 +122,9 @@ def _correlations(details: Floats, i: Rows, j: Rows) -> NDArray[np.float64]:
 def group_pairs(n: int, pairs: pd.DataFrame, *, exact: Sequence[str] | None = None) -> Rows:
     """(n,) the group number of each row, from 0 in the order of the groups' first rows.
 
-    Any two members of a group are a pair, so that a chain of likenesses never links strangers (complete
-    linkage). The closest pairs come first, among equals the earlier rows; a pair whose groups hold two rows
-    that are no pair stays apart.
+    Any two members of a group are a pair or equal files, so that a chain of likenesses never links strangers
+    (complete linkage). The closest pairs come first, among equals the earlier rows; a pair whose groups hold
+    two rows that are no pair stays apart.
 
     pairs: from `near_pairs`. exact: a checksum for each row, equal where files are; such rows are one group
     whatever `pairs` holds. None: no files are known to be equal.

@@ -8,12 +8,12 @@ import logging
 
 import numpy as np
 
-from kagglepipe.config import Config
+from kagglepipe.config import Config, augmentation_policy
 from kagglepipe.files import write_json
 from kagglepipe.images.augment import Transform
 from kagglepipe.images.cache import PixelReader
 from kagglepipe.reports.plots import Tile, draw_sheet
-from kagglepipe.stages.places import read_prepared
+from kagglepipe.stages.places import read_prepared, training_mode
 
 log = logging.getLogger(__name__)
 SHEET_SIZE = 224
@@ -22,7 +22,7 @@ SHEET_SIZE = 224
 def run(config: Config) -> None:
     """Draws the contact sheet and keeps the policy."""
     prepared = read_prepared(config)
-    policy, rows = config.augmentation.policy, prepared.train
+    policy, rows = augmentation_policy(config.augmentation, training_mode(config)), prepared.train
     transform = Transform(policy, config.model.image_size or SHEET_SIZE, crop=config.model.crop)
     count = min(config.augment.images, len(rows))
     shown = rows.iloc[np.sort(np.random.default_rng(config.seed).choice(len(rows), count, replace=False))]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from kagglepipe.config import Config, idle_settings
+from kagglepipe.config import Config, augmentation_policy, idle_settings
 from kagglepipe.errors import UserError
 from kagglepipe.files import locked, read_json, write_bytes, write_json, write_parquet
 from kagglepipe.predictions.frame import average_folds, labels, merge_folds, oof_frame, read_frame, test_frame
@@ -185,7 +185,8 @@ class Session:
         from kagglepipe.images.augment import Transform
 
         p = self.model.preprocessing
-        return Transform(self.config.augmentation.policy, p.size, crop=p.crop, crop_pct=p.crop_pct)
+        policy = augmentation_policy(self.config.augmentation, self.mode)
+        return Transform(policy, p.size, crop=p.crop, crop_pct=p.crop_pct)
 
     def features(self, rows: pd.DataFrame, view: int, name: str) -> Any:
         """(N, F) features of view number `view` (0: clean) of the rows, from the store where it has them."""

@@ -28,6 +28,7 @@ class Recipe:
     lr: float
     batch_size: int
     layer_decay: float
+    frozen_below: float
     weight_decay: float
     warmup: float
     schedule: str
