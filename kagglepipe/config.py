@@ -57,7 +57,7 @@ class Prepare:
     """
 
     max_side: int = 20_000
-    near_bits: int = 10
+    near_bits: int = 16
 
     def __post_init__(self) -> None:
         positive("prepare.max_side", self.max_side)

@@ -89,7 +89,9 @@ def _guess_layout(files: Sequence[str], competition: Competition) -> dict[str, s
 
 
 def _from_folders(files: Sequence[str], layout: dict[str, str], test: str | None) -> tuple[list[Row], list[str]]:
-    places = {tuple(folder.lower().split("/")): ("train", name) for name, folder in layout.items()}
+    places: dict[tuple[str, ...], tuple[str, str | None]] = {
+        tuple(folder.lower().split("/")): ("train", name) for name, folder in layout.items()
+    }
     if test is not None:
         places[tuple(test.lower().split("/"))] = ("test", None)
     prefix = _wrapping_folder(files, list(places))

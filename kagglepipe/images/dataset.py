@@ -57,7 +57,7 @@ def training_loader(
     """A loader over one epoch at a time: set `batches.epoch` before iterating. workers: processes, 0 for none."""
     return DataLoader(
         images,
-        batch_sampler=batches,  # type: ignore[arg-type]  # keys are pairs, not row numbers
+        batch_sampler=batches,  # keys are pairs, not row numbers
         num_workers=workers,
         pin_memory=pinned,
         persistent_workers=False,  # a new epoch number must reach the workers

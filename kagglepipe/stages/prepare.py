@@ -72,7 +72,7 @@ def make_table(config: Config) -> None:
         "skipped": skipped,
     }
     write_json(folder / "prepared.json", report)
-    tell(table, pairs, report)
+    tell(table, report)
 
 
 def table_settings(config: Config) -> dict[str, Any]:
@@ -107,7 +107,7 @@ class Look:
     """What one decoding of a file tells; `pixels` is dropped once they are in the cache."""
 
     facts: Facts
-    bytes: int
+    size: int
     sha256: str
     phash: bytes
     thumbnail: np.ndarray[Any, np.dtype[np.uint8]]
@@ -170,18 +170,33 @@ def bad_images(bad: list[str]) -> UserError:
 def find_duplicates(
     config: Config, rows: pd.DataFrame, looks: list[Look]
 ) -> tuple[pd.DataFrame, np.ndarray[Any, np.dtype[np.int64]]]:
-    """(pairs of near-duplicates by id, the group number of each row)."""
-    hashes = np.frombuffer(b"".join(one.phash for one in looks), np.uint8).reshape(-1, 16)
-    thumbnails = np.stack([one.thumbnail for one in looks])
-    pairs = near_pairs(hashes, thumbnails, max_bits=config.prepare.near_bits)
-    shas = [one.sha256 for one in looks]
-    groups = group_pairs(len(rows), pairs, exact=shas)
-    ids, splits = rows["id"].to_numpy(), rows["split"].to_numpy()
+    """(pairs of equal or nearly equal images by id, the group number of each row).
+
+    Pictures are compared once for each content, so that a thousand copies of one cost no more than one. Training
+    images are grouped among themselves; a test image then joins the group of its nearest one, if it has any.
+    """
+    content, first = np.unique([one.sha256 for one in looks], return_inverse=True, return_index=True)[::-1][:2]
+    hashes = np.frombuffer(b"".join(looks[row].phash for row in first), np.uint8).reshape(-1, 16)
+    pairs = near_pairs(hashes, np.stack([looks[row].thumbnail for row in first]), max_bits=config.prepare.near_bits)
+    in_train = np.zeros(len(first), bool)
+    in_train[content[(rows["split"] == "train").to_numpy()]] = True
     i, j = pairs["i"].to_numpy(), pairs["j"].to_numpy()
+    groups = group_pairs(len(first), pairs[in_train[i] & in_train[j]])
+    across = pairs[in_train[i] != in_train[j]].sort_values(["correlation", "bits"], ascending=[True, False])
+    for a, b in zip(across["i"], across["j"], strict=True):  # the nearest comes last and stays
+        groups[b if in_train[a] else a] = groups[a if in_train[a] else b]
+    exact = np.flatnonzero(first[content] != np.arange(len(rows)))
+    copies = pd.DataFrame({"i": first[content[exact]], "j": exact, "bits": 0, "correlation": 1.0, "exact": True})
+    near = pairs.assign(i=first[i], j=first[j], exact=False)
+    return name_pairs(rows, pd.concat([copies, near], ignore_index=True)), groups[content]
+
+
+def name_pairs(rows: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+    """Pairs by row number as pairs by id, with the split of each."""
+    i, j = pairs["i"].to_numpy(np.int64), pairs["j"].to_numpy(np.int64)
+    ids, splits = rows["id"].to_numpy(), rows["split"].to_numpy()
     named = pd.DataFrame({"id": ids[i], "split": splits[i], "twin": ids[j], "twin_split": splits[j]})
-    named["bits"], named["correlation"] = pairs["bits"].to_numpy(), pairs["correlation"].to_numpy().round(4)
-    named["exact"] = [shas[a] == shas[b] for a, b in zip(i, j, strict=True)]
-    return named, groups
+    return pd.concat([named, pairs[["bits", "correlation", "exact"]]], axis=1).sort_values(["id", "twin"])
 
 
 def finish_table(rows: pd.DataFrame, looks: list[Look], groups: np.ndarray[Any, np.dtype[np.int64]]) -> pd.DataFrame:
@@ -189,12 +204,13 @@ def finish_table(rows: pd.DataFrame, looks: list[Look], groups: np.ndarray[Any, 
     facts = pd.DataFrame([vars(one.facts) for one in looks])
     table = rows.assign(
         **{name: facts[name] for name in ("width", "height", "format", "mode")},
-        bytes=[one.bytes for one in looks],
+        bytes=[one.size for one in looks],
         sha256=[one.sha256 for one in looks],
         phash=[one.phash.hex() for one in looks],
         pixels=np.arange(len(rows)),
     )
-    first = table.groupby(groups)["id"].transform("min")
+    order = table["id"].where(table["split"] == "train", "\uffff" + table["id"])  # named after a training image
+    first = order.groupby(groups).transform("min").str.removeprefix("\uffff")
     table["group"] = first if rows["group"].isna().all() else join_groups(rows["group"], groups, first)
     return table[[*TABLE_COLUMNS, "pixels"]]
 
@@ -218,18 +234,17 @@ def join_groups(
     return names.map(top)
 
 
-def tell(table: pd.DataFrame, pairs: pd.DataFrame, report: dict[str, Any]) -> None:
+def tell(table: pd.DataFrame, report: dict[str, Any]) -> None:
     """What was found, in a few lines."""
     train, test = table[table.split == "train"], table[table.split == "test"]
     counts = ", ".join(f"{n} {name}" for name, n in sorted(Counter(train["target"]).items()))
     log.info("prepare: %d training images (%s), %d to classify", len(train), counts, len(test))
     sizes = train.groupby("group").size()
-    twins = pairs[pairs["split"] != pairs["twin_split"]]
-    across = set(twins["id"][twins["split"] == "test"]) | set(twins["twin"][twins["twin_split"] == "test"])
+    twins = int(test["group"].isin(set(train["group"])).sum())
     log.info(
         "prepare: %d near-duplicate groups in training (largest %d), kept together in folds; "
         "%d test images have a near twin in training (duplicates.csv)",
-        int((sizes > 1).sum()), int(sizes.max()), len(across),
+        int((sizes > 1).sum()), int(sizes.max()), twins,
     )  # fmt: skip
     if ignored := report["ignored"]:
         names = Counter(Path(name).name for name in ignored)

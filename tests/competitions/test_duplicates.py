@@ -19,7 +19,9 @@ REAL = Path(__file__).parents[3] / "shared/data/pistolas-vs-smartphones-con-deep
 def picture(seed, *, height=240, width=320):
     """A random picture: soft colours with some coarse shapes, as photos have."""
     rng = np.random.default_rng(seed)
-    image = cv2.resize(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
+    image = cv2.resize(
+        rng.integers(0, 256, (9, 12, 3), dtype=np.uint8), (width, height), interpolation=cv2.INTER_CUBIC
+    )
     for _ in range(6):
         centre, axes = (int(rng.integers(width)), int(rng.integers(height))), rng.integers(10, 80, 2).tolist()
         cv2.ellipse(image, centre, axes, int(rng.integers(180)), 0, 360, rng.integers(0, 256, 3).tolist(), -1)
@@ -73,7 +75,9 @@ def test_a_pair_tells_its_distances():
     pairs = near_pairs(hashes, thumbnails)
     assert pairs.columns.tolist() == ["i", "j", "bits", "correlation"]
     assert pairs[["i", "j"]].to_numpy().tolist() == [[1, 2], [1, 3], [2, 3]]
-    assert pairs["bits"].tolist() == [np.unpackbits(hashes[i] ^ hashes[j]).sum() for i, j in ((1, 2), (1, 3), (2, 3))]
+    assert pairs["bits"].tolist() == [
+        np.unpackbits(hashes[i] ^ hashes[j]).sum() for i, j in ((1, 2), (1, 3), (2, 3))
+    ]
     assert pairs["correlation"].iloc[0] == 1
     assert (pairs["correlation"].iloc[1:] < 1).all()
 
@@ -86,21 +90,19 @@ def test_both_measures_must_agree():
     assert len(near_pairs(same_hash, thumbnails)) == 0
 
 
-def test_a_silhouette_alone_is_no_twin():
-    """Things of one outline on white correlate well as a whole; what is drawn on them tells them apart."""
+def test_one_outline_does_not_make_twins():
+    """Things of one shape on white correlate well as a whole; what is on them tells them apart."""
 
     def thing(seed):
-        inside = resized(picture(seed), 0.5)[:, :, :1] // 3  # dark
+        grain = np.random.default_rng(seed).integers(0, 200, (24, 32), dtype=np.uint8)
         image = np.full((240, 320, 3), 255, np.uint8)
-        image[60:180, 80:240] = inside
+        image[60:180, 80:240] = cv2.resize(grain, (160, 120), interpolation=cv2.INTER_CUBIC)[:, :, None]
         return image
 
     images = [thing(seed) for seed in range(12)]
-    _, thumbnails = measured(images)
-    whole = np.corrcoef(thumbnails.reshape(12, -1))
-    assert whole.min() > 0.9
+    assert np.corrcoef(measured(images)[1].reshape(12, -1)).min() > 0.93
     assert found(images, max_bits=128) == set()
-    assert found([*images, compressed(images[5], 60)]) == {(5, 12)}
+    assert found([*images, compressed(resized(images[5], 0.7), 60)]) == {(5, 12)}
 
 
 def test_even_pictures_pair_with_their_like_only():
@@ -114,7 +116,11 @@ def test_even_pictures_pair_with_their_like_only():
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (29, 1200), (3, 3)])
 def test_any_shape_is_measured(shape):
-    image = picture(0)[: shape[0], : shape[1]] if max(shape) < 200 else picture(0, height=shape[0], width=shape[1])
+    image = (
+        picture(0)[: shape[0], : shape[1]]
+        if max(shape) < 200
+        else picture(0, height=shape[0], width=shape[1])
+    )
     assert len(perceptual_hash(image)) == 16
     assert thumbnail(image).shape == (32, 32)
     assert thumbnail(image).dtype == np.uint8
@@ -178,30 +184,24 @@ def test_exact_copies_are_one_group_whatever_the_pairs():
 
 @st.composite
 def graphs(draw):
-    """(n, pairs of different bits, checksums)."""
-    n = draw(st.integers(1, 12))
-    edges = draw(st.lists(st.sampled_from([*combinations(range(n), 2)] or [None]), unique=True)) if n > 1 else []
+    """(n, pairs with bits all different, checksums)."""
+    n = draw(st.integers(2, 12))
+    edges = draw(st.lists(st.sampled_from([*combinations(range(n), 2)]), unique=True))
     bits = draw(st.permutations(range(len(edges))))
-    return (
-        n,
-        [(*edge, bit) for edge, bit in zip(edges, bits, strict=True)],
-        draw(st.lists(st.sampled_from("abcdefgh"), min_size=n, max_size=n)),
-    )
+    pairs = [(*edge, distance) for edge, distance in zip(edges, bits, strict=True)]
+    return n, pairs, draw(st.lists(st.sampled_from("abcdefgh"), min_size=n, max_size=n))
 
 
 @given(graphs())
 def test_members_of_a_group_are_all_pairs_or_copies(graph):
     n, pairs, exact = graph
     near = {pair[:2] for pair in pairs}
-    for checksums in (None, exact):
-        groups = group_pairs(n, table(*pairs), exact=checksums)
-        assert list(dict.fromkeys(groups.tolist())) == list(range(groups.max() + 1))
-        for i, j in combinations(range(n), 2):
-            copies = checksums is not None and checksums[i] == checksums[j]
-            if copies:
-                assert groups[i] == groups[j]
-            elif groups[i] == groups[j]:
-                assert (i, j) in near
+    copies = {(i, j) for i, j in combinations(range(n), 2) if exact[i] == exact[j]}
+    for checksums, required, allowed in ((None, set(), near), (exact, copies, near | copies)):
+        groups = group_pairs(n, table(*pairs), exact=checksums).tolist()
+        together = {(i, j) for i, j in combinations(range(n), 2) if groups[i] == groups[j]}
+        assert required <= together <= allowed
+        assert list(dict.fromkeys(groups)) == list(range(max(groups) + 1))
 
 
 @given(graphs(), st.randoms(use_true_random=False))
@@ -219,26 +219,45 @@ def test_groups_do_not_depend_on_the_order_of_rows(graph, random):
 
 # --- the real photos ----------------------------------------------------------------------------------------
 
+TWINS = [  # seen to be one photo: at another size, recoloured, cut closer
+    ("Train/Pistol/120px-S&W4566side.jpg", "Test/img74.jpg"),
+    ("Train/Smartphone/smartphone_15.jpg", "Test/img22.jpg"),
+    ("Train/Smartphone/smartphone_426.jpg", "Test/img516.jpg"),
+    ("Train/Smartphone/smartphone_256.jpg", "Test/img138.jpg"),
+]
+LIKENESSES = [  # seen to be two things of one make, though their hashes differ in 7 to 9 bits only
+    ("Train/Pistol/120px-S&W_Mod19_LethalWeapon.jpg", "Test/img162.jpg"),
+    ("Train/Pistol/120px-S&WModel28RubberCombatGrips.jpg", "Test/img101.jpg"),
+    ("Train/Pistol/120px-S&W_M24.jpg", "Test/img457.jpg"),
+]
 
-@pytest.mark.real
-def test_the_real_archive():
-    """Looked through by eye: the same photo at another size, two pistols that only resemble one another."""
-    if not REAL.exists():
-        pytest.skip("real archive not at ../shared/data")
+
+def real_images():
+    """(names, RGB images) of the archive, the large ones decoded at a half or a quarter, for speed."""
     names, images = [], []
     with zipfile.ZipFile(REAL) as archive:
         for name in archive.namelist():
             data = np.frombuffer(archive.read(name), np.uint8)
-            half = cv2.IMREAD_REDUCED_COLOR_2 if len(data) > 20_000 else cv2.IMREAD_COLOR
-            if (image := cv2.imdecode(data, half)) is not None:
+            reduced = cv2.IMREAD_REDUCED_COLOR_2 if len(data) < 60_000 else cv2.IMREAD_REDUCED_COLOR_4
+            image = cv2.imdecode(data, cv2.IMREAD_COLOR if len(data) < 15_000 else reduced)
+            if image is not None:
                 names.append(name)
                 images.append(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
-    assert len(images) == 1540
+    return names, images
+
+
+@pytest.mark.real
+def test_the_real_archive():
+    if not REAL.exists():
+        pytest.skip("real archive not at ../shared/data")
+    names, images = real_images()
+    assert len(images) == 741 + 799
     pairs = near_pairs(*measured(images))
     near = {(names[i], names[j]) for i, j in zip(pairs["i"], pairs["j"], strict=True)}
-    print(
-        len(near),
-        len({b for a, b in near if a.startswith("Train") and b.startswith("Test")}),
-        np.bincount(np.bincount(group_pairs(1540, pairs))),
-    )
-    print(names[0], names[-1], [x for x in near if "img22." in x[0] + x[1] or "img74." in x[0] + x[1]])
+    assert near.issuperset(TWINS)
+    assert near.isdisjoint(LIKENESSES)
+    twins = {second for first, second in near if first.startswith("Train") and second.startswith("Test")}
+    assert 35 <= len(twins) <= 45
+    sizes = np.bincount(group_pairs(len(images), pairs))
+    assert 50 <= (sizes > 1).sum() <= 65
+    assert sizes.max() <= 5

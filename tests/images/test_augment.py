@@ -1,0 +1,153 @@
+"""A view is a function of (seed, epoch, id): nothing drawn before, beside or elsewhere changes it."""
+
+import json
+import random
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import albumentations as A
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kagglepipe import config
+from kagglepipe.errors import UserError
+from kagglepipe.images.augment import POLICIES, Transform, draw
+from kagglepipe.images.decode import Pixels
+from kagglepipe.images.view import CROPS, clean_view
+
+RANDOM = [name for name in POLICIES if name != "none"]
+SIZE = 48
+
+
+def picture(height: int = 60, width: int = 80, seed: int = 0) -> Pixels:
+    """Soft random colours."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def test_the_configuration_knows_the_same_policies() -> None:
+    assert config.POLICIES == tuple(POLICIES)
+
+
+def test_an_unknown_policy_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(UserError, match="none, light, strong, resolution"):
+        Transform("lite", SIZE)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_the_same_key_gives_the_same_view_whatever_was_drawn_between(policy: str) -> None:
+    transform = Transform(policy, SIZE)
+    first = transform(picture(), 1, 2, "a.jpg")
+    for number in range(7):
+        transform(picture(seed=number), number, 3, "b.jpg")
+    np.random.default_rng(3).random(5)
+    random.random()
+    np.testing.assert_array_equal(transform(picture(), 1, 2, "a.jpg"), first)
+    np.testing.assert_array_equal(Transform(policy, SIZE)(picture(), 1, 2, "a.jpg"), first)
+
+
+@pytest.mark.parametrize("policy", RANDOM)
+def test_threads_draw_what_one_thread_draws(policy: str) -> None:
+    transform = Transform(policy, SIZE)
+    keys = [(seed, epoch, f"{number}.jpg") for seed in range(2) for epoch in range(3) for number in range(12)]
+    serial = [transform(picture(), *key) for key in keys]
+    with ThreadPoolExecutor(4) as pool:
+        parallel = list(pool.map(lambda key: transform(picture(), *key), keys))
+    for one, other in zip(serial, parallel, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("policy", RANDOM)
+def test_another_seed_epoch_or_id_gives_another_view(policy: str) -> None:
+    transform = Transform(policy, SIZE)
+    keys = [(0, 1, "a"), (1, 1, "a"), (0, 2, "a"), (0, 1, "b"), (0, 1, "1/a")]
+    assert len({transform(picture(), *key).tobytes() for key in keys}) == len(keys)
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30), st.text(max_size=3)), unique=True, max_size=8))
+def test_keys_that_differ_draw_different_numbers(keys: list[tuple[int, int, str]]) -> None:
+    assert len({draw(*key) for key in keys}) == len(keys)
+
+
+@pytest.mark.parametrize("crop", CROPS)
+def test_none_is_the_clean_view(crop: str) -> None:
+    transform = Transform("none", SIZE, crop=crop, crop_pct=0.9)
+    expected = clean_view(picture(), SIZE, crop=crop, crop_pct=0.9)
+    np.testing.assert_array_equal(transform(picture(), 0, 1, "a"), expected)
+    np.testing.assert_array_equal(transform.clean(picture()), expected)
+
+
+@pytest.mark.parametrize("policy", RANDOM)
+def test_the_clean_view_is_not_augmented(policy: str) -> None:
+    np.testing.assert_array_equal(Transform(policy, SIZE).clean(picture()), clean_view(picture(), SIZE))
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_the_image_itself_is_never_changed(policy: str) -> None:
+    """Images from the cache are read-only maps of a file."""
+    image = picture(SIZE, SIZE)
+    image.setflags(write=False)
+    for number in range(10):
+        Transform(policy, SIZE)(image, 0, number, "a")
+    np.testing.assert_array_equal(image, picture(SIZE, SIZE))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (29, 300), (2000, 40), (1, 500), (SIZE, SIZE)])
+@pytest.mark.parametrize("policy", POLICIES)
+def test_every_view_is_a_square_of_bytes(policy: str, shape: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    for epoch in range(6):
+        view = Transform(policy, SIZE)(image, 0, epoch, "a")
+        assert view.shape == (SIZE, SIZE, 3)
+        assert view.dtype == np.uint8
+
+
+def kinds(transforms: Any) -> list[Any]:
+    """The classes of transforms, nested as they are."""
+    return [kinds(t) if isinstance(t, A.BaseCompose) else type(t) for t in transforms]
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_the_serialised_policy_is_json_that_albumentations_reads_back(policy: str) -> None:
+    serialised = Transform(policy, SIZE).serialised()
+    back = A.from_dict(json.loads(json.dumps(serialised)))
+    assert kinds(back) == kinds(POLICIES[policy](SIZE))
+    assert A.to_dict(back) == serialised
+
+
+@pytest.mark.parametrize("policy", RANDOM)
+def test_the_serialised_policy_draws_the_same_views(policy: str) -> None:
+    transform = Transform(policy, SIZE)
+    back = A.from_dict(json.loads(json.dumps(transform.serialised())))
+    for epoch in range(5):
+        number = draw(0, epoch, "a")
+        back.set_random_state(np.random.default_rng(number), random.Random(number))
+        np.testing.assert_array_equal(back(image=picture())["image"], transform(picture(), 0, epoch, "a"))
+
+
+def test_policies_differ_in_what_they_serialise() -> None:
+    texts = {str(Transform(policy, size).serialised()) for policy in POLICIES for size in (32, SIZE)}
+    assert len(texts) == 2 * len(POLICIES) - 1  # `none` is nothing at any size
+
+
+def test_light_keeps_the_colours_roughly() -> None:
+    """At most 15 % of brightness, contrast and saturation; a flat image stays flat."""
+    flat = np.full((60, 80, 3), (100, 150, 200), np.uint8)
+    for epoch in range(20):
+        view = Transform("light", SIZE)(flat, 0, epoch, "a").astype(int)
+        assert np.ptp(view, axis=(0, 1)).max() <= 1
+        assert np.abs(view - flat[0, 0]).max() < 80
+
+
+def test_resolution_loses_detail() -> None:
+    """Fine noise comes out smoother than `light` leaves it, in the mean over many views."""
+    noise = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+
+    def detail(policy: str) -> float:
+        views = [Transform(policy, SIZE)(noise, 0, epoch, "a").astype(float) for epoch in range(30)]
+        return float(np.mean([np.abs(np.diff(view, axis=1)).mean() for view in views]))
+
+    assert detail("resolution") < 0.8 * detail("light")

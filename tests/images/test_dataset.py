@@ -1,0 +1,115 @@
+"""The order of an epoch and the views in it depend on nothing but seed, epoch and id."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kagglepipe.images.augment import Transform
+from kagglepipe.images.cache import PixelReader, PixelWriter, write_index
+from kagglepipe.images.dataset import EpochBatches, TrainingImages, training_loader
+
+COUNT = 22
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> TrainingImages:
+    """Twenty-two small images in a cache, so that their files need not exist."""
+    rng = np.random.default_rng(0)
+    with (tmp_path / "pixels.bin").open("wb") as file:
+        writer = PixelWriter(file, 10**7)
+        for _ in range(COUNT):
+            writer.add(rng.integers(0, 256, (24, 30, 3), dtype=np.uint8))
+    write_index(tmp_path, writer.index())
+    reader = PixelReader([Path(f"{n}.png") for n in range(COUNT)], short_side=24, folder=tmp_path, places=range(COUNT))
+    labels = np.arange(COUNT) % 3
+    return TrainingImages(reader, [f"id{n}" for n in range(COUNT)], labels, Transform("light", 16), seed=5)
+
+
+def epoch_keys(rows: np.ndarray, *, batch_size: int, seed: int, epoch: int) -> list[list[tuple[int, int]]]:
+    """The batches of keys of an epoch."""
+    batches = EpochBatches(rows, batch_size=batch_size, seed=seed)
+    batches.epoch = epoch
+    return list(batches)
+
+
+@given(
+    st.lists(st.integers(0, 10_000), unique=True, max_size=40),
+    st.integers(1, 9),
+    st.integers(0, 2**31),
+    st.integers(0, 99),
+)
+def test_an_epoch_has_every_row_once(rows: list[int], batch_size: int, seed: int, epoch: int) -> None:
+    batches = epoch_keys(np.array(rows, np.int64), batch_size=batch_size, seed=seed, epoch=epoch)
+    keys = [key for batch in batches for key in batch]
+    assert sorted(row for _, row in keys) == sorted(rows)
+    assert {e for e, _ in keys} <= {epoch}
+    assert all(len(batch) == batch_size for batch in batches[:-1])
+    assert len(batches) == len(EpochBatches(np.array(rows, np.int64), batch_size=batch_size, seed=seed))
+
+
+def test_the_order_is_a_function_of_seed_and_epoch_alone() -> None:
+    rows = np.arange(50)
+    expected = epoch_keys(rows, batch_size=8, seed=1, epoch=3)
+    np.random.default_rng(9).random(7)
+    torch.rand(3)
+    batches = EpochBatches(rows, batch_size=8, seed=1)
+    for epoch in (1, 7, 3, 3):
+        batches.epoch = epoch
+        found = list(batches)
+    assert found == expected
+
+
+def test_the_order_changes_with_the_epoch_and_with_the_seed() -> None:
+    rows = np.arange(50)
+    orders = {
+        tuple(row for batch in epoch_keys(rows, batch_size=50, seed=seed, epoch=epoch) for _, row in batch)
+        for seed in range(3)
+        for epoch in range(4)
+    }
+    assert len(orders) == 12
+
+
+def test_an_item_is_the_view_of_its_key_and_its_label(images: TrainingImages) -> None:
+    view, label = images[(4, 7)]
+    np.testing.assert_array_equal(view, images.transform(images.reader[7], 5, 4, "id7"))
+    assert label == 7 % 3
+
+
+def drawn(images: TrainingImages, workers: int, epochs: tuple[int, ...]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Every batch of the epochs, in order."""
+    batches = EpochBatches(np.arange(COUNT), batch_size=4, seed=5)
+    loader = training_loader(images, batches, workers=workers, pinned=False)
+    found = []
+    for epoch in epochs:
+        batches.epoch = epoch
+        found += [tuple(batch) for batch in loader]
+    return found
+
+
+def test_batches_do_not_depend_on_the_number_of_processes(images: TrainingImages) -> None:
+    alone, helped = (drawn(images, workers, (1, 2)) for workers in (0, 2))
+    assert len(alone) == len(helped) == 12  # 22 images in batches of 4, twice
+    for (pixels, labels), (other_pixels, other_labels) in zip(alone, helped, strict=True):
+        assert torch.equal(pixels, other_pixels)
+        assert torch.equal(labels, other_labels)
+
+
+def test_batches_are_bytes_with_the_labels_of_their_rows(images: TrainingImages) -> None:
+    pixels, labels = drawn(images, 0, (1,))[0]
+    assert (pixels.shape, pixels.dtype, labels.dtype) == ((4, 16, 16, 3), torch.uint8, torch.int64)
+    rows = [row for _, row in epoch_keys(np.arange(COUNT), batch_size=4, seed=5, epoch=1)[0]]
+    assert labels.tolist() == [row % 3 for row in rows]
+    for view, row in zip(pixels.numpy(), rows, strict=True):
+        np.testing.assert_array_equal(view, images[(1, row)][0])
+
+
+def test_an_epoch_can_be_drawn_without_the_ones_before(images: TrainingImages) -> None:
+    """As a resumed run does."""
+    later = drawn(images, 0, (1, 2))[6:]
+    for (pixels, labels), (other_pixels, other_labels) in zip(later, drawn(images, 0, (2,)), strict=True):
+        assert torch.equal(pixels, other_pixels)
+        assert torch.equal(labels, other_labels)

@@ -1,0 +1,409 @@
+"""Bytes become the upright picture that Pillow would show, or one clear reason why not."""
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps, features
+
+from kagglepipe.images.decode import ImageError, Pixels, cores, decode, decode_known, in_order, inspect, shrink
+
+LOSSLESS: dict[str, dict[str, Any]] = {"PNG": {}, "WEBP": {"lossless": True}, "TIFF": {}}
+WHOLE: dict[str, tuple[str, dict[str, Any]]] = {
+    "baseline JPEG": ("JPEG", {}),
+    "progressive JPEG": ("JPEG", {"progressive": True}),
+    "PNG": ("PNG", {}),
+    "lossy WebP": ("WEBP", {}),
+    "lossless WebP": ("WEBP", {"lossless": True}),
+    "BMP": ("BMP", {}),
+    "TIFF": ("TIFF", {}),
+    "packed TIFF": ("TIFF", {"compression": "tiff_lzw"}),
+    "GIF": ("GIF", {}),
+}
+
+
+def picture(height: int = 90, width: int = 120, seed: int = 0) -> Pixels:
+    """Soft random colours, without any symmetry."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def encoded(image: Pixels | Image.Image, format: str, **options: Any) -> bytes:
+    """The bytes of a file."""
+    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def turned(orientation: int) -> Image.Exif:
+    """EXIF data with nothing but an orientation."""
+    exif = Image.Exif()
+    exif[274] = orientation
+    return exif
+
+
+def as_pillow_shows(data: bytes) -> Pixels:
+    """Upright, over white."""
+    image = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGBA")
+    white = Image.new("RGBA", image.size, "white")
+    return np.asarray(Image.alpha_composite(white, image).convert("RGB"))
+
+
+def difference(a: Pixels, b: Pixels) -> int:
+    """The largest difference between two pictures of one shape."""
+    assert a.shape == b.shape
+    return int(np.abs(a.astype(int) - b).max())
+
+
+# --- rotation --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format", LOSSLESS)
+def test_every_orientation_is_made_upright(format: str, orientation: int) -> None:
+    data = encoded(picture(), format, exif=turned(orientation), **LOSSLESS[format])
+    np.testing.assert_array_equal(decode(data), as_pillow_shows(data))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_of_a_jpeg_is_made_upright(orientation: int) -> None:
+    data = encoded(picture(), "JPEG", exif=turned(orientation), quality=95)
+    assert difference(decode(data), as_pillow_shows(data)) <= 2
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_counts_at_reduced_scale_too(orientation: int) -> None:
+    image = picture(480, 640)
+    data = encoded(image, "JPEG", exif=turned(orientation))
+    plain = Image.fromarray(decode(encoded(image, "JPEG"), short_side=60))
+    plain.getexif()[274] = orientation
+    assert difference(decode(data, short_side=60), np.asarray(ImageOps.exif_transpose(plain))) <= 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_and_transparency_go_together(orientation: int) -> None:
+    image = np.dstack([picture(), picture(seed=1)[..., 0]])
+    data = encoded(image, "PNG", exif=turned(orientation))
+    assert difference(decode(data), as_pillow_shows(data)) <= 1
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 77])
+def test_an_orientation_that_means_nothing_is_left_aside(orientation: int) -> None:
+    data = encoded(picture(), "PNG", exif=turned(orientation))
+    np.testing.assert_array_equal(decode(data), picture())
+    assert inspect(data).orientation == 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format", ["JPEG", *LOSSLESS])
+def test_the_header_tells_the_size_that_is_seen(format: str, orientation: int) -> None:
+    data = encoded(picture(30, 50), format, exif=turned(orientation))
+    facts = inspect(data)
+    assert (facts.width, facts.height) == ((30, 50) if orientation >= 5 else (50, 30))
+    assert decode(data).shape == (facts.height, facts.width, 3)
+    assert (facts.format, facts.mode) == (format, "RGB")
+
+
+def test_known_facts_give_the_same_pixels() -> None:
+    data = encoded(picture(), "JPEG", exif=turned(6))
+    np.testing.assert_array_equal(decode_known(data, inspect(data), short_side=40), decode(data, short_side=40))
+
+
+# --- modes -----------------------------------------------------------------------------------------------------
+
+
+def test_grey_becomes_three_equal_channels() -> None:
+    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    np.testing.assert_array_equal(decode(encoded(grey, "PNG")), np.stack([grey] * 3, axis=-1))
+
+
+@pytest.mark.parametrize("format", ["PNG", "GIF", "BMP", "TIFF"])
+def test_a_palette_becomes_its_colours(format: str) -> None:
+    image = Image.new("P", (4, 3))
+    image.putpalette([200, 100, 0, 0, 50, 250])
+    image.putdata([0, 1, 1, 0] * 3)
+    colours = np.array([[200, 100, 0], [0, 50, 250], [0, 50, 250], [200, 100, 0]], np.uint8)
+    np.testing.assert_array_equal(decode(encoded(image, format)), np.stack([colours] * 3))
+
+
+@pytest.mark.parametrize(("alpha", "seen"), [(255, (200, 100, 0)), (128, (227, 177, 127)), (0, (255, 255, 255))])
+def test_rgba_lies_over_white(alpha: int, seen: tuple[int, int, int]) -> None:
+    """200 at 128/255 over white is (200 · 128 + 255 · 127) / 255 = 227.4."""
+    image = np.full((2, 3, 4), (200, 100, 0, alpha), np.uint8)
+    np.testing.assert_array_equal(decode(encoded(image, "PNG")), np.full((2, 3, 3), seen))
+
+
+def test_grey_with_alpha_lies_over_white() -> None:
+    """100 at 128/255 over white is (100 · 128 + 255 · 127) / 255 = 177.2."""
+    image = Image.merge("LA", [Image.new("L", (3, 2), 100), Image.new("L", (3, 2), 128)])
+    np.testing.assert_array_equal(decode(encoded(image, "PNG")), np.full((2, 3, 3), 177))
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "WEBP"])
+def test_transparency_is_honoured_in_every_format(format: str) -> None:
+    image = np.dstack([picture(), picture(seed=1)[..., 0]])
+    data = encoded(image, format, **LOSSLESS[format])
+    assert difference(decode(data), as_pillow_shows(data)) <= 1
+
+
+def test_sixteen_bits_of_transparency_are_honoured() -> None:
+    image = np.full((2, 3, 4), (0, 100, 200, 128), np.uint16) * 257  # OpenCV writes BGRA
+    data = cv2.imencode(".png", image)[1].tobytes()
+    assert difference(decode(data), np.full((2, 3, 3), (227, 177, 127), np.uint8)) <= 1
+
+
+def test_a_transparent_palette_entry_is_white() -> None:
+    image = Image.new("P", (2, 1))
+    image.putpalette([200, 100, 0, 0, 50, 250])
+    image.putdata([0, 1])
+    seen = decode(encoded(image, "PNG", transparency=1))
+    np.testing.assert_array_equal(seen, [[[200, 100, 0], [255, 255, 255]]])
+
+
+@pytest.mark.parametrize(("mode", "colours"), [("RGB", [(10, 20, 30), (40, 50, 60)]), ("L", [10, 40])])
+def test_a_transparent_colour_is_white(mode: str, colours: list[Any]) -> None:
+    """A PNG may name one colour as transparent instead of holding an alpha channel."""
+    image = Image.new(mode, (2, 1))
+    image.putdata(colours)
+    seen = decode(encoded(image, "PNG", transparency=colours[1]))
+    np.testing.assert_array_equal(seen, [[np.broadcast_to(colours[0], 3), [255, 255, 255]]])
+
+
+@pytest.mark.parametrize("format", ["JPEG", "TIFF"])
+def test_cmyk_becomes_rgb(format: str) -> None:
+    data = encoded(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), format)
+    assert inspect(data).mode == "CMYK"
+    assert difference(decode(data), np.full((16, 16, 3), (255, 0, 0), np.uint8)) <= 3
+
+
+def test_sixteen_bits_become_eight() -> None:
+    grey = np.arange(256, dtype=np.uint16).reshape(16, 16) * 257
+    data = cv2.imencode(".png", grey)[1].tobytes()
+    np.testing.assert_array_equal(decode(data), np.stack([grey // 257] * 3, axis=-1))
+
+
+def test_sixteen_bits_of_colour_become_eight() -> None:
+    data = cv2.imencode(".png", picture()[..., ::-1].astype(np.uint16) * 257)[1].tobytes()
+    np.testing.assert_array_equal(decode(data), picture())
+
+
+@pytest.mark.parametrize("format", ["PNG", "BMP", "TIFF"])
+def test_one_bit_becomes_black_and_white(format: str) -> None:
+    image = Image.new("1", (2, 1))
+    image.putdata([0, 255])
+    np.testing.assert_array_equal(decode(encoded(image, format)), [[[0] * 3, [255] * 3]])
+
+
+# --- what is no usable image -----------------------------------------------------------------------------------
+
+
+def test_an_empty_file_is_named_as_such() -> None:
+    with pytest.raises(ImageError, match="empty"):
+        decode(b"")
+
+
+@pytest.mark.parametrize("data", [b"hello", b"<html><body>404</body></html>", b"\x00" * 500, b"PK\x03\x04" + b"a" * 99])
+def test_what_is_no_image_is_named_as_such(data: bytes) -> None:
+    with pytest.raises(ImageError, match="not an image"):
+        decode(data)
+
+
+@pytest.mark.parametrize("short_side", [None, 20])
+@pytest.mark.parametrize("kind", WHOLE)
+def test_the_last_hundred_bytes_must_be_there(kind: str, short_side: int | None) -> None:
+    format, options = WHOLE[kind]
+    data = encoded(picture(), format, **options)
+    assert decode(data, short_side=short_side).ndim == 3
+    with pytest.raises(ImageError):
+        decode(data[:-100], short_side=short_side)
+
+
+@given(st.sampled_from(["baseline JPEG", "progressive JPEG", "PNG", "lossy WebP", "GIF"]), st.data())
+@settings(deadline=None)
+def test_a_file_cut_anywhere_is_refused(kind: str, data: st.DataObject) -> None:
+    format, options = WHOLE[kind]
+    whole = encoded(picture(30, 40), format, **options)
+    with pytest.raises(ImageError):
+        decode(whole[: data.draw(st.integers(0, len(whole) - 1))])
+
+
+@given(
+    st.sampled_from(sorted(WHOLE)),
+    st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=3),
+)
+@settings(deadline=None)
+def test_altered_bytes_give_a_picture_or_one_clear_error(kind: str, changes: list[tuple[int, int]]) -> None:
+    format, options = WHOLE[kind]
+    data = bytearray(encoded(picture(30, 40), format, exif=turned(6), **options))
+    for place, value in changes:
+        data[place % len(data)] = value
+    try:
+        image = decode(bytes(data), max_side=2000)
+    except ImageError:
+        return
+    assert image.dtype == np.uint8
+    assert image.ndim == 3
+    assert image.shape[2] == 3
+
+
+def test_a_tiff_without_a_width_is_damaged() -> None:
+    """Pillow's own error for it is a TypeError."""
+    data = bytearray(encoded(picture(), "TIFF"))
+    entry = int.from_bytes(data[4:8], "little") + 2
+    assert int.from_bytes(data[entry : entry + 2], "little") == 256, "the first entry is the image's width"
+    data[entry] = 1
+    with pytest.raises(ImageError, match="damaged"):
+        inspect(bytes(data))
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
+def test_an_avif_without_a_picture_is_damaged() -> None:
+    """Pillow's own error for it is a RuntimeError."""
+    data = encoded(picture(), "AVIF").replace(b"iloc", b"free")
+    with pytest.raises(ImageError, match="damaged"):
+        inspect(data)
+
+
+@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_an_animation_is_refused_with_its_frames(format: str) -> None:
+    frames = [Image.fromarray(picture(seed=seed)) for seed in range(3)]
+    data = encoded(frames[0], format, save_all=True, append_images=frames[1:])
+    with pytest.raises(ImageError, match="3 frames"):
+        decode(data)
+
+
+def test_the_second_picture_of_a_stereo_jpeg_does_not_matter() -> None:
+    """Cameras write a preview or the other eye's picture behind the first one: an MPO."""
+    data = encoded(picture(), "MPO", save_all=True, append_images=[Image.fromarray(picture(seed=1))])
+    assert inspect(data).format == "MPO"
+    assert difference(decode(data), decode(encoded(picture(), "JPEG"))) == 0
+
+
+@pytest.mark.parametrize("size", [(40_000, 2), (2, 40_000)])
+def test_too_many_pixels_a_side_are_refused(size: tuple[int, int]) -> None:
+    data = encoded(Image.new("RGB", size), "PNG")
+    with pytest.raises(ImageError, match=f"{size[0]}×{size[1]} pixels; the limit is 20000"):
+        decode(data)
+
+
+def test_the_limit_itself_is_allowed() -> None:
+    data = encoded(picture(10, 40), "PNG")
+    assert inspect(data, max_side=40).width == 40
+    with pytest.raises(ImageError, match="the limit is 39"):
+        inspect(data, max_side=39)
+
+
+# --- scale -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("short_side", [140, 150, 290, 600, 1100])
+def test_reduced_decoding_is_close_to_shrinking_the_full_picture(short_side: int) -> None:
+    """A large JPEG is read at 1/8, 1/4, 1/2 or full scale; the rest is the same area averaging."""
+    data = encoded(picture(1200, 1600), "JPEG", quality=92)
+    reduced, full = decode(data, short_side=short_side), shrink(decode(data), short_side)
+    assert reduced.shape == full.shape == (short_side, round(short_side * 4 / 3), 3)
+    assert np.abs(reduced.astype(int) - full).mean() < 1.5
+
+
+@given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 80))
+@settings(deadline=None)
+def test_scaling_never_enlarges_and_keeps_the_aspect(height: int, width: int, short_side: int) -> None:
+    image = decode(encoded(picture(height, width), "BMP"), short_side=short_side)
+    assert_scaled(image, height, width, short_side)
+
+
+@given(st.integers(1, 700), st.integers(1, 700), st.integers(16, 80))
+@settings(deadline=None)
+def test_reduced_decoding_keeps_the_aspect_too(height: int, width: int, short_side: int) -> None:
+    image = decode(encoded(picture(height, width), "JPEG"), short_side=short_side)
+    assert_scaled(image, height, width, short_side)
+
+
+def assert_scaled(image: Pixels, height: int, width: int, short_side: int) -> None:
+    """The short side is exact, the long side right within a pixel."""
+    scale = min(1.0, short_side / min(height, width))
+    assert min(image.shape[:2]) == min(short_side, height, width)
+    assert abs(image.shape[0] - height * scale) < 1
+    assert abs(image.shape[1] - width * scale) < 1
+
+
+def test_a_small_image_is_left_as_it_is() -> None:
+    image = picture(20, 30)
+    assert shrink(image, 20) is image
+    assert shrink(image, None) is image
+    np.testing.assert_array_equal(decode(encoded(image, "PNG"), short_side=500), image)
+
+
+def test_a_strip_keeps_its_short_side() -> None:
+    assert decode(encoded(picture(29, 800), "PNG"), short_side=256).shape == (29, 800, 3)
+    assert decode(encoded(picture(800, 29), "PNG"), short_side=10).shape == (276, 10, 3)
+
+
+# --- in order --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5, None])
+def test_results_come_in_the_order_of_the_items(workers: int | None) -> None:
+    assert list(in_order(lambda n: n * n, range(200), workers=workers)) == [n * n for n in range(200)]
+
+
+def test_no_items_give_no_results() -> None:
+    assert list(in_order(str, [], workers=2)) == []
+
+
+@pytest.mark.parametrize(("workers", "ahead"), [(1, 1), (2, 3), (3, 2)])
+def test_only_so_many_items_are_taken_ahead(workers: int, ahead: int) -> None:
+    taken = 0
+
+    def items() -> Iterator[int]:
+        nonlocal taken
+        for number in range(100):
+            taken += 1
+            yield number
+
+    for done, result in enumerate(in_order(lambda n: n, items(), workers=workers, ahead=ahead), 1):
+        assert result == done - 1
+        assert taken <= done + workers * ahead
+    assert taken == 100
+
+
+def test_an_error_comes_in_its_place_and_ends_the_work() -> None:
+    seen = []
+
+    def inverse(number: int) -> float:
+        seen.append(number)
+        return 1 / (3 - number)
+
+    results = in_order(inverse, range(1000), workers=2, ahead=2)
+    assert [next(results) for _ in range(3)] == [1 / 3, 1 / 2, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+    assert len(seen) < 20
+    assert list(results) == []
+
+
+def test_an_error_of_the_items_themselves_is_passed_on() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise OSError("the disk went away")
+
+    with pytest.raises(OSError, match="went away"):
+        list(in_order(str, items(), workers=2))
+
+
+def test_whoever_stops_listening_stops_the_work() -> None:
+    seen = []
+    results = in_order(seen.append, range(1000), workers=2, ahead=2)
+    next(results)
+    results.close()  # type: ignore[attr-defined]  # it is a generator
+    assert len(seen) < 20
+
+
+def test_there_is_at_least_one_core() -> None:
+    assert 1 <= cores() <= 4096

@@ -1,0 +1,144 @@
+"""Every write is whole or absent, and hashes tell apart what they should."""
+
+import hashlib
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from filelock import Timeout
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kagglepipe.files import atomic, file_sha256, locked, read_json, sha256, write_bytes, write_json, write_parquet
+
+
+def names(folder: Path) -> list[str]:
+    """What lies in a folder, hidden files too."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def write_half(path: Path, error: BaseException) -> None:
+    """A write that fails on the way."""
+    with atomic(path) as temporary:
+        temporary.write_text("half of it")
+        raise error
+
+
+def test_atomic_replaces_the_old_file_and_leaves_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with atomic(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_failing_block_leaves_the_old_file_and_no_temporary(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(OSError, match="no space"):
+        write_half(path, OSError("no space"))
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_failing_block_leaves_no_file_where_there_was_none(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        write_half(tmp_path / "new" / "a.txt", KeyboardInterrupt())
+    assert names(tmp_path / "new") == []
+
+
+def test_the_temporary_lies_in_the_same_folder_for_the_rename(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "er" / "a.txt"
+    with atomic(path) as temporary:
+        assert temporary.parent == path.parent
+        assert temporary.name.startswith(".")
+        temporary.write_text("")
+    assert path.exists()
+
+
+def test_a_block_that_writes_nothing_is_an_error_not_an_empty_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), atomic(tmp_path / "a.txt"):
+        pass
+    assert names(tmp_path) == []
+
+
+def test_write_bytes_makes_the_folder(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "x" / "a.bin", b"\x00\xff")
+    assert (tmp_path / "x" / "a.bin").read_bytes() == b"\x00\xff"
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_json_has_null_for_what_is_not_finite(tmp_path: Path, number: float) -> None:
+    write_json(tmp_path / "a.json", {"loss": number, "in": [1.5, (number, 2)], "name": "é"})
+    assert read_json(tmp_path / "a.json") == {"loss": None, "in": [1.5, [None, 2]], "name": "é"}
+
+
+def test_json_is_strict_readable_text(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"a": math.nan, "name": "é"})
+    assert (tmp_path / "a.json").read_bytes() == '{\n  "a": null,\n  "name": "é"\n}\n'.encode()
+
+
+def test_numpy_numbers_that_are_not_finite_become_null_too(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"loss": np.float64("nan")})
+    assert read_json(tmp_path / "a.json") == {"loss": None}
+
+
+def test_what_json_cannot_hold_leaves_the_old_file(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", 1)
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "a.json", {"path": tmp_path})
+    assert json.loads((tmp_path / "a.json").read_text()) == 1
+    assert names(tmp_path) == ["a.json"]
+
+
+def test_parquet_comes_back_without_an_index(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"id": ["b", "a"], "p": [0.1, float("nan")]}, index=[7, 3])
+    write_parquet(tmp_path / "new" / "a.parquet", frame)
+    back = pd.read_parquet(tmp_path / "new" / "a.parquet")
+    pd.testing.assert_frame_equal(back, frame.reset_index(drop=True), check_dtype=False)
+    assert names(tmp_path / "new") == ["a.parquet"]
+
+
+def test_parquet_that_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", pd.DataFrame({"a": [1]}))
+    with pytest.raises(Exception, match="mixed"):
+        write_parquet(tmp_path / "a.parquet", pd.DataFrame({"mixed": [1, "one", object()]}))
+    assert pd.read_parquet(tmp_path / "a.parquet")["a"].tolist() == [1]
+    assert names(tmp_path) == ["a.parquet"]
+
+
+@given(st.lists(st.binary(max_size=4), max_size=4), st.lists(st.binary(max_size=4), max_size=4))
+def test_hashes_agree_only_where_the_parts_do(a: list[bytes], b: list[bytes]) -> None:
+    """Wherever the cuts between the parts lie, they count."""
+    assert (sha256(*a) == sha256(*b)) == (a == b)
+
+
+@given(st.binary(min_size=1, max_size=12), st.data())
+def test_moving_the_cut_changes_the_hash(whole: bytes, data: st.DataObject) -> None:
+    cut = data.draw(st.integers(0, len(whole) - 1))
+    assert sha256(whole[:cut], whole[cut:]) != sha256(whole[: cut + 1], whole[cut + 1 :])
+
+
+def test_text_is_hashed_as_utf8() -> None:
+    assert sha256("é") == sha256("é".encode())
+
+
+def test_a_file_is_hashed_as_its_bytes(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 5000
+    (tmp_path / "a").write_bytes(data)
+    assert file_sha256(tmp_path / "a") == hashlib.sha256(data).hexdigest()
+
+
+def test_a_lock_keeps_the_second_out_until_the_first_is_done(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "cache"
+    with locked(path):
+        assert not path.exists(), "the lock lies beside the file, not in its place"
+        with pytest.raises(Timeout):
+            locked(path).acquire(timeout=0)
+    with locked(path).acquire(timeout=0):
+        pass
