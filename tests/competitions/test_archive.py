@@ -244,9 +244,7 @@ def test_a_header_that_promises_more_than_there_is_means_damage(tmp_path):
 
 
 @settings(max_examples=100, deadline=None)
-@given(
-    st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=3), st.integers(0, 400)
-)
+@given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=3), st.integers(0, 400))
 def test_no_damage_escapes_as_anything_but_a_user_error(flips, cut):
     with tempfile.TemporaryDirectory() as folder:
         archive = zip_of(Path(folder) / "x.zip", {"a/b.jpg": b"hello" * 50, "c.txt": b"x", "d/": b""})

@@ -19,9 +19,7 @@ REAL = Path(__file__).parents[3] / "shared/data/pistolas-vs-smartphones-con-deep
 def picture(seed, *, height=240, width=320):
     """A random picture: soft colours with some coarse shapes, as photos have."""
     rng = np.random.default_rng(seed)
-    image = cv2.resize(
-        rng.integers(0, 256, (9, 12, 3), dtype=np.uint8), (width, height), interpolation=cv2.INTER_CUBIC
-    )
+    image = cv2.resize(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
     for _ in range(6):
         centre, axes = (int(rng.integers(width)), int(rng.integers(height))), rng.integers(10, 80, 2).tolist()
         cv2.ellipse(image, centre, axes, int(rng.integers(180)), 0, 360, rng.integers(0, 256, 3).tolist(), -1)
@@ -75,9 +73,7 @@ def test_a_pair_tells_its_distances():
     pairs = near_pairs(hashes, thumbnails)
     assert pairs.columns.tolist() == ["i", "j", "bits", "correlation"]
     assert pairs[["i", "j"]].to_numpy().tolist() == [[1, 2], [1, 3], [2, 3]]
-    assert pairs["bits"].tolist() == [
-        np.unpackbits(hashes[i] ^ hashes[j]).sum() for i, j in ((1, 2), (1, 3), (2, 3))
-    ]
+    assert pairs["bits"].tolist() == [np.unpackbits(hashes[i] ^ hashes[j]).sum() for i, j in ((1, 2), (1, 3), (2, 3))]
     assert pairs["correlation"].iloc[0] == 1
     assert (pairs["correlation"].iloc[1:] < 1).all()
 
@@ -116,11 +112,7 @@ def test_even_pictures_pair_with_their_like_only():
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (29, 1200), (3, 3)])
 def test_any_shape_is_measured(shape):
-    image = (
-        picture(0)[: shape[0], : shape[1]]
-        if max(shape) < 200
-        else picture(0, height=shape[0], width=shape[1])
-    )
+    image = picture(0)[: shape[0], : shape[1]] if max(shape) < 200 else picture(0, height=shape[0], width=shape[1])
     assert len(perceptual_hash(image)) == 16
     assert thumbnail(image).shape == (32, 32)
     assert thumbnail(image).dtype == np.uint8

@@ -192,18 +192,14 @@ def test_a_users_own_file_may_look_otherwise(tmp_path):
     ],
 )
 def test_an_unreadable_file_says_what_to_do(tmp_path, text, message):
-    with pytest.raises(
-        UserError, match=message + r".*; mend it or, to have folds made, type folds\.file=null"
-    ):
+    with pytest.raises(UserError, match=message + r".*; mend it or, to have folds made, type folds\.file=null"):
         read_text(tmp_path, text)
 
 
 def test_another_encoding_and_a_missing_file_are_named(tmp_path):
     with pytest.raises(UserError, match=r"own\.csv is not a CSV in UTF-8"):
         read_text(tmp_path, "id,fold\nñ,0\n", encoding="latin-1")
-    with pytest.raises(
-        UserError, match=r"no folds file at .*none\.csv; type folds\.file=PATH or stage=prepare"
-    ):
+    with pytest.raises(UserError, match=r"no folds file at .*none\.csv; type folds\.file=PATH or stage=prepare"):
         read_folds(tmp_path / "none.csv")
 
 

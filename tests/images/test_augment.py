@@ -29,7 +29,7 @@ def picture(height: int = 60, width: int = 80, seed: int = 0) -> Pixels:
 
 
 def test_the_configuration_knows_the_same_policies() -> None:
-    assert config.POLICIES == tuple(POLICIES)
+    assert tuple(POLICIES) == config.POLICIES
 
 
 def test_an_unknown_policy_is_refused_with_the_known_ones() -> None:

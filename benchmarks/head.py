@@ -1,0 +1,107 @@
+"""What `stage=all training=head` costs beside the bare work, measured in one run.
+
+    python benchmarks/head.py [ARCHIVE.zip or FOLDER] [--rounds 3]
+
+Bare work: import torch, timm and OpenCV, decode every file once, one forward pass of the same network over every
+image, in the same precision and batch size. Each round runs, as processes of their own: bare, the command on an
+empty folder, the command again with everything cached. Without an argument the built-in sample is used, once as
+it is and once ten times as large, which shows how memory grows.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+from statistics import median
+
+BARE = """
+import sys, pathlib
+from concurrent.futures import ThreadPoolExecutor
+import cv2, numpy as np, timm, torch
+from kagglepipe.competitions.source import image_files
+from kagglepipe.images.decode import ImageError, decode
+from kagglepipe.images.view import clean_view
+from kagglepipe.training.device import choose_device, choose_precision
+
+def read(path):
+    try:
+        return clean_view(decode(path.read_bytes(), short_side=256), 224)
+    except ImageError:
+        return np.zeros((224, 224, 3), np.uint8)
+
+files = [f for f in image_files(pathlib.Path(sys.argv[1]))[0] if f.suffix.lower() in (".jpg", ".jpeg", ".png")]
+device = choose_device()
+dtype = choose_precision(device).dtype
+model = timm.create_model("tf_efficientnet_lite0", num_classes=0).eval().to(device, dtype)
+model.to(memory_format=torch.channels_last)
+with ThreadPoolExecutor() as pool, torch.inference_mode():
+    views = list(pool.map(read, files))
+    for start in range(0, len(views), 16):
+        batch = torch.from_numpy(np.stack(views[start : start + 16])).to(device).permute(0, 3, 1, 2)
+        model(batch.to(dtype).sub_(127.5).div_(127.5))
+print(len(files))
+"""
+
+
+def measure(command: list[str], cwd: Path) -> tuple[float, float]:
+    """(wall seconds, peak memory in GB) of a process. Raises if it fails."""
+    import time
+
+    start = time.perf_counter()
+    process = subprocess.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
+    if status:
+        raise SystemExit(f"{' '.join(command[:4])} … failed with {status}")
+    return seconds, usage.ru_maxrss * 1024 / 1e9
+
+
+def compare(name: str, images: Path, source: Path, rounds: int, options: list[str]) -> None:
+    """Prints one line a round and one of medians."""
+    ours = [sys.executable, "-m", "kagglepipe", "training=head", f"competition.source={source}", *options]
+    rows = []
+    print(f"\n{name}\n{'':8}{'bare':>12}{'command':>12}{'ratio':>8}{'cached':>9}{'peak memory':>14}")
+    for number in range(rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            bare, _ = measure([sys.executable, "-c", BARE, str(images)], Path(folder))
+            fresh, memory = measure(ours, Path(folder))
+            again, _ = measure(ours, Path(folder))
+        rows.append((bare, fresh, fresh / bare, again, memory))
+        show(f"round {number + 1}", rows[-1])
+    show("median", tuple(median(column) for column in zip(*rows, strict=True)))
+
+
+def show(name: str, row: tuple[float, ...]) -> None:
+    bare, fresh, ratio, again, memory = row
+    print(f"{name:8}{bare:10.1f} s{fresh:10.1f} s{ratio:8.2f}{again:7.1f} s{memory:11.2f} GB", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", nargs="?", type=Path)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        if arguments.source is None:
+            from kagglepipe.competitions.sample import make_sample
+
+            for times in (1, 10):
+                images = Path(folder) / f"sample-{times}"
+                make_sample(images, per_class=80 * times, test=60 * times)
+                options = ["competition.slug=bench"]
+                compare(f"built-in sample × {times}", images, images, arguments.rounds, options)
+            return
+        source = arguments.source.resolve()
+        images = source
+        if source.suffix == ".zip":
+            images = Path(folder) / "images"
+            with zipfile.ZipFile(source) as archive:
+                archive.extractall(images)
+        compare(source.name, images, source, arguments.rounds, [])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""The network takes bytes as they come from disk, and its features have one scale whatever the photo's."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+from kagglepipe.errors import UserError
+from kagglepipe.models.classifier import (
+    Classifier,
+    Preprocessing,
+    demand_model,
+    feature_size,
+    make_backbone,
+    preprocessing_of,
+)
+from kagglepipe.models.weights import find_weights
+
+NONE = find_weights("any", "none")
+TINY = [
+    "test_byobnet",
+    "test_convnext",
+    "test_efficientnet",
+    "test_nfnet",
+    "test_resnet",
+    "test_vit",
+    "test_vit_relpos",
+]
+PREPROCESSING = Preprocessing(32, "squash", 1.0, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), 64)
+
+
+class Means(nn.Module):
+    """A backbone whose features are known: the channels' means, times `scale`."""
+
+    num_features = 3
+
+    def __init__(self, scale: float = 1.0) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(scale))
+        self.seen = torch.empty(0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen = x
+        return x.mean(dim=(2, 3)) * self.scale
+
+
+def random_images(count: int, size: int, seed: int = 0) -> Tensor:
+    """(count, size, size, 3) uint8"""
+    return torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (count, size, size, 3), dtype=np.uint8))
+
+
+def tiny(name: str, **options: Any) -> nn.Module:
+    """A small timm network with random weights."""
+    torch.manual_seed(0)
+    return make_backbone(name, NONE, kwargs=options, kept_in=Path())
+
+
+def prepared(backbone: nn.Module, size: int | None = None, crop: str = "squash") -> Preprocessing:
+    """timm's own preparation of images for a network."""
+    return preprocessing_of(backbone, image_size=size, crop=crop, short_side=256)
+
+
+# --- input -----------------------------------------------------------------------------------------------------
+
+
+def test_bytes_become_normalised_channels_first_input() -> None:
+    images = random_images(2, 5)
+    backbone = Means()
+    Classifier(backbone, 2, PREPROCESSING).features(images)
+    expected = (images.numpy().astype(np.float64) / 255 - [0.1, 0.2, 0.3]) / [0.4, 0.5, 0.6]
+    np.testing.assert_allclose(backbone.seen.numpy(), expected.transpose(0, 3, 1, 2), rtol=0, atol=1e-5)
+    assert backbone.seen.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_logits_equal_those_of_a_float_reference() -> None:
+    backbone = tiny("test_resnet").eval()
+    model = Classifier(backbone, 3, prepared(backbone, 64)).eval()
+    images = random_images(4, 64)
+    mean, std = (
+        torch.tensor(values)[None, :, None, None] for values in (model.preprocessing.mean, model.preprocessing.std)
+    )
+    with torch.inference_mode():
+        features = backbone((images.permute(0, 3, 1, 2).float() / 255 - mean) / std)
+        features = features / features.square().mean(dim=1, keepdim=True).sqrt()
+        expected = features @ model.head.weight.T + model.head.bias
+        torch.testing.assert_close(model(images), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_input_takes_the_precision_of_the_backbone_and_logits_are_float32() -> None:
+    backbone = Means()
+    model = Classifier(backbone, 2, PREPROCESSING)
+    model.backbone.to(torch.bfloat16)
+    logits = model(random_images(2, 5))
+    assert backbone.seen.dtype == torch.bfloat16
+    assert logits.dtype == torch.float32
+
+
+# --- features --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 300.0])
+def test_features_have_unit_scale_and_forget_that_of_the_backbone(scale: float) -> None:
+    images = random_images(3, 8)
+    features = Classifier(Means(scale), 2, PREPROCESSING).features(images)
+    torch.testing.assert_close(features.square().mean(dim=1), torch.ones(3), rtol=1e-4, atol=0)
+    torch.testing.assert_close(features, Classifier(Means(), 2, PREPROCESSING).features(images), rtol=1e-4, atol=1e-5)
+
+
+def test_each_image_is_scaled_by_itself() -> None:
+    model = Classifier(Means(), 2, PREPROCESSING)
+    images = random_images(3, 8)
+    together = model.features(images)
+    for number in range(3):
+        torch.testing.assert_close(model.features(images[number : number + 1])[0], together[number])
+
+
+def test_features_of_nothing_are_finite() -> None:
+    assert torch.isfinite(Classifier(Means(0.0), 2, PREPROCESSING).features(random_images(1, 8))).all()
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_tiny_networks_of_many_kinds_give_features_and_logits(name: str) -> None:
+    backbone = tiny(name)
+    model = Classifier(backbone, 4, prepared(backbone)).eval()
+    size = model.preprocessing.size
+    with torch.inference_mode():
+        features = model.features(random_images(2, size))
+        logits = model(random_images(2, size))
+    assert features.shape == (2, feature_size(backbone)) == (2, model.head.in_features)
+    assert logits.shape == (2, 4)
+    assert not torch.equal(features[0], features[1])
+    np.testing.assert_allclose(features.square().mean(dim=1).sqrt(), 1, atol=1e-3)
+
+
+def test_two_networks_of_a_seed_are_the_same_and_an_extra_class_changes_no_backbone() -> None:
+    two, three = (Classifier(tiny("test_resnet"), classes, PREPROCESSING) for classes in (2, 3))
+    for name, value in two.backbone.state_dict().items():
+        assert torch.equal(value, three.backbone.state_dict()[name])
+
+
+def test_the_checkpoint_keeps_normalisation_beside_the_tensors() -> None:
+    """Mean and std are in the JSON; in the tensors they would be a second truth."""
+    names = Classifier(Means(), 2, PREPROCESSING).state_dict()
+    assert set(names) == {"backbone.scale", "head.weight", "head.bias"}
+
+
+# --- the model's own wishes ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "tf_efficientnet_lite0"])
+def test_preprocessing_is_timms_own(name: str) -> None:
+    backbone = tiny(name)
+    config = timm.data.resolve_model_data_config(backbone)
+    found = prepared(backbone, crop="center")
+    assert (found.mean, found.std) == (config["mean"], config["std"])
+    assert (found.size, found.crop_pct, found.crop) == (config["input_size"][1], config["crop_pct"], "center")
+    assert found.short_side == 256
+
+
+def test_networks_differ_in_their_normalisation() -> None:
+    resnet, efficientnet = (prepared(tiny(name)) for name in ("test_resnet", "test_efficientnet"))
+    assert resnet.mean == resnet.std == (0.5, 0.5, 0.5)
+    assert efficientnet.mean == (0.485, 0.456, 0.406)
+    assert efficientnet.std == (0.229, 0.224, 0.225)
+
+
+def test_an_image_size_goes_before_the_models_own() -> None:
+    backbone = tiny("test_resnet")
+    assert prepared(backbone).size == 160
+    assert prepared(backbone, 96).size == 96
+
+
+@pytest.mark.parametrize("crop", ["squash", "border"])
+def test_only_a_center_crop_has_a_share(crop: str) -> None:
+    assert prepared(tiny("test_resnet"), crop=crop).crop_pct == 1.0
+
+
+def test_preprocessing_survives_json() -> None:
+    text = json.dumps(prepared(tiny("test_resnet")).as_json())
+    assert json.loads(text)["mean"] == [0.5, 0.5, 0.5]
+    assert Preprocessing(**json.loads(text)).size == 160
+
+
+# --- what does not exist ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("efficientnet_lite", "efficientnet_lite4"), ("resnet81", "resnet18"), ("resnet81.a1_in1k", "resnet18")],
+)
+def test_an_unknown_model_is_answered_with_near_names(name: str, near: str) -> None:
+    with pytest.raises(UserError, match=rf"model\.name={name} is not a timm model; near it are .*{near}"):
+        make_backbone(name, NONE, kwargs={}, kept_in=Path())
+
+
+def test_an_unknown_model_without_likeness_is_refused_too() -> None:
+    with pytest.raises(UserError, match=r"is not a timm model$"):
+        demand_model("%%%")
+
+
+@pytest.mark.parametrize("kwargs", [{"drop_rat": 0.1}, {"num_classes": 5}])
+def test_arguments_that_the_model_does_not_take_are_refused(kwargs: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=rf"model\.kwargs=.*{next(iter(kwargs))}.* do not fit test_resnet"):
+        make_backbone("test_resnet", NONE, kwargs=kwargs, kept_in=Path())
+
+
+def test_arguments_reach_the_model() -> None:
+    assert tiny("test_resnet", drop_rate=0.25).drop_rate == 0.25
+    assert tiny("test_vit", img_size=64).patch_embed.img_size == (64, 64)

@@ -1,0 +1,364 @@
+"""From what people type to one stage, or to one line that tells what to mend."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hypothesis import example, given
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from kagglepipe.__main__ import CONF, demand_flags, main, quoted, with_stage
+from kagglepipe.config import PATH_KEYS, Config, absolute
+from kagglepipe.errors import UserError
+from kagglepipe.stages import STREET, TOOLS, walk
+
+FOLDER = ("competition=image_folder", "experiment=quick", "training.views=0")
+GROUPS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "hydra")
+HEAVY = ["torch", "timm", "sklearn"]
+Command = Callable[..., "Outcome"]
+
+
+@dataclass
+class Outcome:
+    """What a command left: exit code, standard output and the lines of standard error."""
+
+    code: int | str | None
+    out: str
+    err: list[str]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    """command("stage=prepare", …) -> the Outcome of the command line, in this process, from the folder tmp_path."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # `main` sets it: this takes it back
+
+    def run(*arguments: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["kagglepipe", *arguments])
+        root = logging.getLogger()
+        handlers, level = root.handlers[:], root.level
+        code: int | str | None = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+        finally:
+            root.handlers[:], root.level = handlers, level  # Hydra's stay open on a closed file
+        out, err = capfd.readouterr()
+        return Outcome(code, out, err.splitlines())
+
+    return run
+
+
+def python(code: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A fresh interpreter that runs `code` in `folder`."""
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=folder, capture_output=True, text=True, encoding="utf-8"
+    )
+
+
+def parsed(argument: str) -> Override:
+    """The argument as Hydra's own grammar reads it."""
+    (override,) = OverridesParser.create().parse_overrides([argument])
+    return override
+
+
+def value_of(argument: str) -> object:
+    """The value that arrives in the configuration, interpolations resolved."""
+    return OmegaConf.create({"value": parsed(argument).value()})["value"]
+
+
+# --- names of files as people have them ------------------------------------------------------------------------
+
+
+def is_quoted(text: str) -> bool:
+    return text[0] == text[-1] and text[0] in "'\""
+
+
+ANYTHING = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=20)
+NASTY = st.text(st.sampled_from("a b'\"\\=,(){}[]$:~@é語🙂\t.-+*?"), min_size=1, max_size=12)
+
+
+@given(text=(ANYTHING | NASTY).filter(lambda text: text != "null" and not is_quoted(text)))
+@example("x (1).zip")
+@example("it's.jpg")
+@example("a=b.zip")
+@example("a,b.zip")
+@example("C:\\data\\")
+@example("\\'")
+@example("${oc.env:HOME}")
+@example("\\${a}")
+@example("a\\\\${b}")
+@example("photos/ñandú 語.zip")
+@example("rtsp://host/stream?a=1&b=2")
+def test_any_path_survives_hydras_grammar(text: str) -> None:
+    assert value_of(quoted(f"competition.source={text}")) == text
+
+
+@pytest.mark.parametrize("key", PATH_KEYS)
+def test_every_path_option_is_quoted(key: str) -> None:
+    override = parsed(quoted(f"{key}=my (1) file, it's=new.csv"))
+    assert (override.key_or_group, override.value()) == (key, "my (1) file, it's=new.csv")
+
+
+@pytest.mark.parametrize(
+    "argument",
+    ["training.lr=0.1", "input=null", "input=", "input='a b'", 'input="a b"', "ensemble.runs=[a,b]", "+input=a", "-m"],
+)
+def test_what_is_no_bare_path_stays_as_it_is(argument: str) -> None:
+    assert quoted(argument) == argument
+
+
+def test_a_list_of_values_stays_a_list_in_a_multirun() -> None:
+    override = parsed(quoted("model.weights=a.safetensors,b.safetensors", multirun=True))
+    assert list(override.sweep_string_iterator()) == ["a.safetensors", "b.safetensors"]
+
+
+def test_a_file_with_a_comma_in_its_name_is_one_value_in_a_multirun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a,b.zip").touch()
+    override = parsed(quoted("competition.source=a,b.zip", multirun=True))
+    assert not override.is_sweep_override()
+    assert override.value() == "a,b.zip"
+
+
+def test_a_single_odd_name_is_quoted_in_a_multirun_too() -> None:
+    assert value_of(quoted("competition.source=x (1).zip", multirun=True)) == "x (1).zip"
+
+
+def test_a_tilde_is_the_home_folder(
+    tmp_path: Path, toy: Path, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    toy.rename(home / "my toy (1)")
+    monkeypatch.setenv("HOME", str(home))
+    assert absolute("~/x") == home / "x"
+    done = command("stage=prepare", *FOLDER, "competition.source=~/my toy (1)", "paths.root=~/work")
+    assert done.code == 0, done.err
+    assert (home / "work/data/my toy (1)/table.parquet").is_file()
+
+
+# --- stage names and flags ----------------------------------------------------------------------------------
+
+
+def test_a_bare_stage_name_is_a_stage() -> None:
+    for name in ("all", *STREET, *TOOLS):
+        assert with_stage(["seed=1", name]) == ["seed=1", f"stage={name}"]
+    assert with_stage(["stage=train", "run=all", "-m"]) == ["stage=train", "run=all", "-m"]
+
+
+@pytest.mark.parametrize("arguments", [["--cfg", "all"], ["-c", "all"], ["--info", "all"]])
+def test_the_value_of_a_flag_is_no_stage(arguments: list[str]) -> None:
+    assert with_stage(arguments) == arguments
+
+
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        (["--stage", "train"], "stage=train"),
+        (["--stage=train"], "stage=train"),
+        (["seed=1", "--training.lr", "0.1"], "training.lr=0.1"),
+        (["-n"], "n=VALUE"),
+    ],
+)
+def test_an_option_typed_as_a_flag_is_shown_as_it_should_be(arguments: list[str], advice: str) -> None:
+    with pytest.raises(UserError, match=f"is not a flag; options are written as {advice}"):
+        demand_flags(arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["-m", "seed=1"], ["--cfg", "job"], ["--config-dir=x"], ["training.lr=-1"], ["~input"], []]
+)
+def test_hydras_own_flags_pass(arguments: list[str]) -> None:
+    demand_flags(arguments)
+
+
+# --- errors: exit code 2 and one line ------------------------------------------------------------------------
+
+MISTAKES = [
+    ("sed=1", r"\bsed is not an option; did you mean seed\?"),
+    ("training.epoch=1", r"training\.epoch is not an option; did you mean training\.epochs\?"),
+    ("xyzzy.plugh=1", r"xyzzy\.plugh is not an option; .*--help"),
+    ("+typo=1", r"\btypo is not an option"),
+    ("++typo=1", r"\btypo is not an option"),
+    ("+training.lrr=1", r"training\.lrr is not an option; did you mean training\.lr\?"),
+    ("training.epochs=two", r"training\.epochs.*'two'"),
+    ("training.lr=fast", r"training\.lr.*'fast'"),
+    ("folds.count=2.5", r"folds\.count.*2\.5"),
+    ("folds.only=[0,x]", r"folds\.only\[1\].*'x'"),
+    ("folds.only=2", r"folds\.only\b"),
+    ("folds=3", r"\bfolds\b.*3"),
+    ("folds.remake=perhaps", r"folds\.remake.*'perhaps'"),
+    ("seed=", r"\bseed\b.*''"),
+    ("seed=null", r"\bseed\b"),
+    ("seed=1,2", r"seed=1,2.*--multirun"),
+    ("seed=${nothing}", r"\bseed\b.*nothing"),
+    ("stage=trian", r"stage=trian is unknown; choose one of: all, download, prepare"),
+    ("competition.metric=f2", r"competition\.metric=f2 is unknown; choose one of: accuracy"),
+    ("ensemble.method=median", r"ensemble\.method=median is unknown; choose one of: mean"),
+    ("augmentation.policy=wild", r"augmentation\.policy=wild is unknown"),
+    ("training.mode=fast", r"training\.mode=fast is unknown"),
+    ("model=timm", r"model=timm needs a name, as model=timm model\.name="),
+    ("model.kwargs.depth=3", r"type \+model\.kwargs\.depth="),
+    ("a b=c", r"a b=c cannot be read; options are written as name=value"),
+    ("competition.classes=[a,", r"competition\.classes=\[a, cannot be read"),
+    ("seed", r"\bseed cannot be read"),
+    ("=3", r"=3"),
+    ("--stage", r"--stage is not a flag"),
+    *((f"{group}=nonsense", rf"{group}=nonsense is unknown; choose one of: ") for group in GROUPS),
+]
+
+
+@pytest.mark.parametrize(("argument", "words"), MISTAKES, ids=[argument for argument, _ in MISTAKES])
+def test_a_mistake_ends_in_one_line_that_names_it_before_any_work(
+    argument: str, words: str, command: Command, tmp_path: Path
+) -> None:
+    done = command("stage=download", argument) if not argument.startswith("stage=") else command(argument)
+    (line,) = done.err
+    assert done.code == 2
+    pd.testing.assert_series_equal(pd.Series([line]).str.contains(words), pd.Series([True]), obj=line)
+    assert not (tmp_path / "data").exists()
+
+
+def test_an_unknown_model_is_named_with_its_like(command: Command, tmp_path: Path) -> None:
+    done = command("stage=train", "model=timm", "model.name=resnet1800", "model.weights=none")
+    assert done.code == 2
+    assert done.err[0].startswith("kagglepipe: model.name=resnet1800 is not a timm model; near it are resnet18")
+    assert len(done.err) == 1
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--stage", "train"], "--stage is not a flag; options are written as stage=train"),
+        (["training.epochs=two"], "training.epochs: Value 'two'"),
+        (["stage=trian"], "stage=trian is unknown"),
+    ],
+)
+def test_the_same_in_a_process_of_its_own(arguments: Sequence[str], words: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "kagglepipe", *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"kagglepipe: {words}")
+
+
+# --- help and start-up -----------------------------------------------------------------------------------------
+
+
+def test_help_lists_every_stage_and_tool_and_imports_next_to_nothing(tmp_path: Path) -> None:
+    code = """if True:
+        import runpy, sys
+        sys.argv[1:] = ["--help"]
+        runpy.run_module("kagglepipe", run_name="__main__")
+        print({"torch", "pandas", "hydra", "numpy"} & set(sys.modules), file=sys.stderr)
+    """
+    done = python(code, tmp_path)
+    assert (done.returncode, done.stderr.strip()) == (0, "set()")
+    lines = done.stdout.splitlines()
+    for name, text in {**STREET, **TOOLS}.items():
+        assert f"  {name:<10} {text}" in lines
+    for group in GROUPS:
+        shown = next(line for line in lines if line.strip().startswith(f"{group}="))
+        assert all(path.stem in shown for path in (CONF / group).glob("*.yaml"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_version(command: Command) -> None:
+    from kagglepipe import __version__
+
+    assert command("--version") == Outcome(0, f"kagglepipe {__version__}\n", [])
+
+
+def test_download_ensemble_and_submit_need_neither_torch_nor_sklearn(
+    toy: Path, tmp_path: Path, configure: Callable[..., Config]
+) -> None:
+    options = [*FOLDER, f"competition.source={toy}"]
+    walk(configure("stage=train", *options))
+    (run,) = (path.parent.name for path in tmp_path.glob("outputs/toy/*/metrics.json"))
+    code = """if True:
+        import contextlib, json, os, sys
+        from kagglepipe.__main__ import main
+        commands, heavy = json.loads(sys.argv[1])
+        found = {}
+        for command in commands:
+            sys.argv[1:] = command
+            with contextlib.redirect_stdout(sys.stderr):
+                main()
+            found[command[0]] = sorted(set(heavy) & set(sys.modules))
+        print(json.dumps(found))
+    """
+    commands = [
+        ["stage=download", *options, "paths.root=elsewhere"],
+        ["stage=ensemble", *options, f"ensemble.runs=[{run}]"],
+        ["stage=submit", *options, f"run={run}"],
+    ]
+    done = python(code, tmp_path, json.dumps([commands, HEAVY]))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"stage=download": [], "stage=ensemble": [], "stage=submit": []}
+    assert (tmp_path / f"submissions/{run}.csv").is_file()
+    assert len(list(tmp_path.glob("outputs/toy/ensemble-mean-*/metrics.json"))) == 1
+
+
+# --- where things are written ----------------------------------------------------------------------------------
+
+
+def code_files() -> set[Path]:
+    """What lies in the package and in conf/, save what Python compiles."""
+    package = Path(sys.modules["kagglepipe"].__file__ or "").parent
+    return {p for folder in (package, CONF) for p in folder.rglob("*") if "__pycache__" not in p.parts}
+
+
+def test_nothing_is_written_outside_the_root(toy: Path, tmp_path: Path, command: Command) -> None:
+    here, root = tmp_path / "here", tmp_path / "root"
+    here.mkdir()
+    os.chdir(here)  # `command` goes back
+    code, photos = code_files(), sorted(toy.rglob("*"))
+    options = [*FOLDER, f"competition.source={toy}", f"paths.root={root}"]
+    assert command("stage=prepare", *options).code == 0
+    assert command("stage=prepare", *options, "folds.count=40").code == 2
+    assert command("-m", "stage=prepare", *options, "seed=0,1").code == 0
+    assert list(here.iterdir()) == []
+    assert sorted(path.name for path in root.iterdir()) == ["data", "outputs"]
+    assert sorted(toy.rglob("*")) == photos
+    assert code_files() == code
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "root", "toy"]
+
+
+# --- multirun ----------------------------------------------------------------------------------------------------
+
+
+def test_a_bad_job_is_named_and_the_good_ones_are_finished(toy: Path, tmp_path: Path, command: Command) -> None:
+    jobs = "model.name=nonsense,test_efficientnet"
+    done = command("-m", "stage=train", *FOLDER, f"competition.source={toy}", jobs)
+    assert done.code not in (0, None)
+    assert "model.name=nonsense is not a timm model" in done.err[-1]
+    (metrics,) = tmp_path.glob("outputs/toy/*/metrics.json")
+    assert json.loads(metrics.read_text())["score"] == 1.0
+
+
+def test_a_sweep_over_a_path_makes_one_run_for_each_value(toy: Path, tmp_path: Path, command: Command) -> None:
+    other = tmp_path / "other"
+    toy.rename(other / "toy") if other.mkdir() else toy.rename(tmp_path / "toy (2)")
+    done = command("-m", "stage=prepare", *FOLDER, "competition.source=toy (2)", "folds.seed=0")
+    assert done.code == 0, done.err
+    assert (tmp_path / "data/toy (2)/folds.csv").is_file()

@@ -1,0 +1,166 @@
+"""The whole street: from nothing to a checked CSV, again without work, after a kill, and twice the same."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kagglepipe.config import Config
+from kagglepipe.files import read_json
+from kagglepipe.stages import walk
+from kagglepipe.stages.places import read_prepared, run_dir
+
+SAMPLE = "pistols-vs-smartphones-sample"
+Configure = Callable[..., Config]
+
+
+def files_below(folder: Path) -> dict[str, int]:
+    """Every file's path and time of change; locks aside, which say nothing."""
+    return {
+        path.relative_to(folder).as_posix(): path.stat().st_mtime_ns
+        for path in folder.rglob("*")
+        if path.is_file() and not path.name.endswith(".lock")
+    }
+
+
+def the_run(config: Config) -> Path:
+    return run_dir(config, read_prepared(config))
+
+
+@pytest.fixture(scope="module")
+def sample_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("sample")
+
+
+def test_the_sample_goes_from_nothing_to_a_submission(sample_root: Path, configure: Configure) -> None:
+    config = configure(f"paths.root='{sample_root}'", "competition=pistols_vs_smartphones_sample", "training=head")
+    score = walk(config)
+    run = the_run(config)
+    folds = [f"fold_{k}/{name}" for k in range(5) for name in (
+        "log.csv", "metrics.json", "model.json", "model.safetensors", "oof.parquet", "test.parquet")]  # fmt: skip
+    merged = ["backbone.safetensors", "config.yaml", "hardest.png", "metrics.json", "oof.parquet", "test.parquet"]
+    assert sorted(files_below(run)) == sorted([*folds, *merged])
+    data = {name.split("/")[0] for name in files_below(config.data_dir)}
+    assert data == {"cache", "duplicates.csv", "folds.csv", "prepared.json", "raw", "source.json", "table.parquet"}
+    assert sorted(files_below(sample_root / "submissions")) == [f"{run.name}.csv", f"{run.name}.json"]
+    metrics = read_json(run / "metrics.json")
+    assert score == metrics["score"] >= 0.95
+    assert metrics["test"]["score"] >= 0.95
+    assert metrics["baseline"]["score"] < 0.7  # the drawn images do not give themselves away by their size
+    oof = pd.read_parquet(run / "oof.parquet")
+    assert list(oof.columns) == ["id", "fold", "target", "pistol", "smartphone"]
+    assert score == (oof["smartphone"].gt(0.5) == oof["target"].eq("smartphone")).mean()
+    answers = pd.read_csv(config.data_dir / "raw" / "answers.csv").set_index("ID")["Ground_Truth"]
+    submitted = pd.read_csv(sample_root / "submissions" / f"{run.name}.csv").set_index("ID")["Ground_Truth"]
+    assert set(submitted.index) == set(answers.index)
+    assert (submitted == answers.loc[submitted.index]).mean() == metrics["test"]["score"]
+
+
+def test_a_second_run_changes_no_file(sample_root: Path, configure: Configure) -> None:
+    config = configure(f"paths.root='{sample_root}'", "competition=pistols_vs_smartphones_sample", "training=head")
+    first = walk(config)
+    before = files_below(sample_root)
+    assert walk(config) == first
+    assert files_below(sample_root) == before
+
+
+def test_the_same_command_from_nothing_gives_the_same_bytes(
+    sample_root: Path, tmp_path: Path, configure: Configure
+) -> None:
+    roots = (sample_root, tmp_path)
+    configs = [
+        configure(f"paths.root='{root}'", "competition=pistols_vs_smartphones_sample", "training=head")
+        for root in roots
+    ]
+    for config in configs:
+        walk(config)
+    runs = [the_run(config) for config in configs]
+    assert runs[0].name == runs[1].name
+    pd.testing.assert_frame_equal(*[pd.read_parquet(run / "test.parquet") for run in runs], check_exact=True)
+    csvs = [(root / "submissions" / f"{runs[0].name}.csv").read_bytes() for root in roots]
+    assert csvs[0] == csvs[1]
+
+
+@pytest.mark.parametrize("training", ["head", "finetune"])
+def test_a_run_killed_in_a_fold_goes_on_and_ends_the_same(
+    training: str, toy: Path, tmp_path: Path, configure: Configure
+) -> None:
+    options = [
+        "stage=train", "experiment=quick", f"training={training}", "training.lr=1e-3", "folds.count=3",
+        "competition=image_folder", f"competition.source={toy}",
+    ]  # fmt: skip
+    undisturbed = configure(*options, f"paths.root='{tmp_path / 'undisturbed'}'")
+    walk(undisturbed)
+    killed_root = tmp_path / "killed"
+    code = (
+        "import os, signal, sys\n"
+        "from kagglepipe.stages import train\n"
+        "real = train.write_parquet\n"
+        "def deadly(path, frame):\n"
+        "    if path.parent.name == 'fold_1': os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    real(path, frame)\n"
+        "train.write_parquet = deadly\n"
+        "from kagglepipe.__main__ import main\n"
+        f"sys.argv = ['kagglepipe', *{[*options, f'paths.root={killed_root}']!r}]\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=one_thread())
+    assert done.returncode == -9, done.stderr
+    config = configure(*options, f"paths.root='{killed_root}'")
+    run = the_run(config)
+    assert (run / "fold_0" / "metrics.json").exists()
+    assert not (run / "fold_1" / "metrics.json").exists()
+    finished = (run / "fold_0" / "metrics.json").stat().st_mtime_ns
+    walk(config)
+    assert (run / "fold_0" / "metrics.json").stat().st_mtime_ns == finished
+    for name in ("oof.parquet", "test.parquet"):
+        whole, resumed = (pd.read_parquet(folder / name) for folder in (the_run(undisturbed), run))
+        pd.testing.assert_frame_equal(whole, resumed, rtol=1e-4, atol=1e-5)
+
+
+def one_thread() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def test_folds_can_be_trained_apart(toy: Path, configure: Configure) -> None:
+    options = ("stage=train", "experiment=quick", "competition=image_folder", f"competition.source={toy}")
+    apart = configure(*options, "folds.only=[1]")
+    assert np.isnan(walk(apart) or np.nan)
+    run = the_run(apart)
+    assert (run / "fold_1" / "metrics.json").exists()
+    assert not (run / "metrics.json").exists()
+    assert walk(configure(*options, "folds.only=[0]")) == read_json(run / "metrics.json")["score"]
+
+
+def test_a_sweep_runs_two_jobs_at_a_time(toy: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable, "-m", "kagglepipe", "-m", "stage=train", "experiment=quick", "training=finetune",
+        "training.epochs=1", "training.lr=1e-3,3e-3", "competition=image_folder", f"competition.source={toy}",
+        "hydra/launcher=joblib", "hydra.launcher.n_jobs=2",
+    ]  # fmt: skip
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=one_thread())
+    assert done.returncode == 0, done.stderr
+    rates = [
+        read_json(path)["identity"]["training"]["lr"] for path in (tmp_path / "outputs" / "toy").glob("*/metrics.json")
+    ]
+    assert sorted(rates) == [1e-3, 3e-3]
+
+
+def test_the_real_archive_is_told_apart_without_a_mistake(real_archive: Path, configure: Configure) -> None:
+    config = configure(f"competition.source='{real_archive}'", "training=head")
+    walk(config)
+    run = the_run(config)
+    metrics = read_json(run / "metrics.json")
+    assert (metrics["correct"], metrics["rows"]) == (741, 741)
+    assert 0.96 < metrics["baseline"]["score"] < 0.99  # sizes alone nearly do it: the score must stand above this
+    submission = pd.read_csv(config.root / "submissions" / f"{run.name}.csv")
+    assert list(submission.columns) == ["ID", "Ground_Truth"]
+    assert set(submission["ID"]) == {f"img{n}.jpg" for n in range(799)}
+    assert set(submission["Ground_Truth"]) == {0, 1}
+    ignored = read_json(config.data_dir / "prepared.json")["ignored"]
+    assert ignored == ["Train/Pistol/desktop.ini", "Train/Smartphone/desktop.ini"]

@@ -1,0 +1,247 @@
+"""The head is scikit-learn's logistic regression, and how strongly it is regularised is chosen without cheating."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import scipy.special
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+
+from kagglepipe.training.head import HeadFitter, log_softmax, softmax
+
+GRID = [0.003, 0.1, 3.0]
+Arrays = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]
+
+
+def problem(classes: int = 2, count: int = 90, features: int = 6, folds: int = 3, seed: int = 0) -> Arrays:
+    """Overlapping clusters: features (N, F), labels (N,), folds (N,)."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % classes
+    centres = rng.normal(size=(classes, features))
+    x = (centres[labels] + rng.normal(size=(count, features))).astype(np.float32)
+    return x, labels, rng.permutation(np.arange(count) % folds)
+
+
+def fitter(
+    x: NDArray[np.float32] | Sequence[NDArray[np.float32]],
+    labels: NDArray[np.int64],
+    folds: NDArray[np.int64],
+    grid: Sequence[float] = GRID,
+    classes: int | None = None,
+) -> HeadFitter:
+    """A fitter of one or more views."""
+    views = [x] if isinstance(x, np.ndarray) else x
+    return HeadFitter(views, labels, folds, grid=grid, classes=classes or int(labels.max()) + 1)
+
+
+def naive_losses(x: NDArray[np.float32], labels: NDArray[np.int64], folds: NDArray[np.int64], fold: int) -> list[float]:
+    """The mean log loss of each C over the rows outside `fold`, by a plain double loop."""
+    means = []
+    for c in GRID:
+        losses = []
+        for other in sorted(set(folds.tolist()) - {fold}):
+            rows, held = (folds != fold) & (folds != other), folds == other
+            model = LogisticRegression(C=c, max_iter=1000, tol=1e-3).fit(x[rows], labels[rows])
+            losses += (-np.log(model.predict_proba(x[held])[np.arange(held.sum()), labels[held]])).tolist()
+        means.append(float(np.mean(losses)))
+    return means
+
+
+# --- the fit ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("c", GRID)
+def test_probabilities_equal_scikit_learns(classes: int, c: float) -> None:
+    x, labels, folds = problem(classes)
+    head = fitter(x, labels, folds, [c]).fit(0)
+    reference = LogisticRegression(C=c, max_iter=1000, tol=1e-3).fit(x[folds != 0], labels[folds != 0])
+    np.testing.assert_allclose(softmax(head.logits(x)), reference.predict_proba(x), atol=1e-5)
+    assert head.regularisation == c
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_the_fit_has_converged(classes: int) -> None:
+    """Close to the solution that a thousand times the care finds."""
+    x, labels, folds = problem(classes)
+    head = fitter(x, labels, folds, [1.0]).fit(0)
+    exact = LogisticRegression(C=1.0, max_iter=100_000, tol=1e-10).fit(x[folds != 0], labels[folds != 0])
+    np.testing.assert_allclose(softmax(head.logits(x)), exact.predict_proba(x), atol=5e-3)
+
+
+def test_shapes_and_precision() -> None:
+    x, labels, folds = problem(4)
+    head = fitter(x, labels, folds).fit(1)
+    assert (head.weight.shape, head.bias.shape) == ((4, 6), (4,))
+    assert head.weight.dtype == head.bias.dtype == np.float32
+    assert (head.logits(x).shape, head.logits(x).dtype) == ((90, 4), np.float64)
+
+
+def test_two_classes_share_their_logit() -> None:
+    x, labels, folds = problem(2)
+    head = fitter(x, labels, folds).fit(0)
+    np.testing.assert_array_equal(head.weight[0], -head.weight[1])
+    assert head.bias[0] == -head.bias[1]
+
+
+def test_a_class_that_no_training_row_has_gets_no_probability() -> None:
+    x, labels, folds = problem(4)
+    folds = np.where(labels == 2, 0, folds)  # all of class 2 is held out with fold 0
+    probabilities = softmax(fitter(x, labels, folds, [1.0]).fit(0).logits(x))
+    rows = folds != 0
+    reference = LogisticRegression(C=1.0, max_iter=1000, tol=1e-3).fit(x[rows], labels[rows])
+    assert probabilities[:, 2].max() == 0
+    np.testing.assert_allclose(probabilities[:, [0, 1, 3]], reference.predict_proba(x), atol=1e-5)
+
+
+def test_two_classes_of_four_in_the_training_rows() -> None:
+    x, labels, folds = problem(4)
+    folds = np.where(labels >= 2, 0, 1 + folds % 2)
+    probabilities = softmax(fitter(x, labels, folds, [1.0]).fit(0).logits(x))
+    assert probabilities[:, 2:].max() == 0
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+
+
+def test_the_order_of_the_rows_does_not_matter() -> None:
+    x, labels, folds = problem(3)
+    order = np.random.default_rng(1).permutation(len(x))
+    one, other = fitter(x, labels, folds).fit(0), fitter(x[order], labels[order], folds[order]).fit(0)
+    assert one.regularisation == other.regularisation
+    np.testing.assert_allclose(softmax(one.logits(x)), softmax(other.logits(x)), atol=5e-3)
+
+
+# --- views -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("copies", [2, 5])
+def test_a_view_that_repeats_the_clean_one_changes_nothing(classes: int, copies: int) -> None:
+    """C counts images, not looks at them."""
+    x, labels, folds = problem(classes)
+    one, more = fitter(x, labels, folds), fitter([x] * copies, labels, folds)
+    assert one.choose(0) == more.choose(0)
+    np.testing.assert_allclose(softmax(one.fit(0).logits(x)), softmax(more.fit(0).logits(x)), atol=5e-3)
+
+
+def test_every_view_of_the_training_rows_is_fitted() -> None:
+    x, labels, folds = problem()
+    views = [x, x + 1, x * 2]
+    head = fitter(views, labels, folds, [0.3]).fit(0)
+    rows = folds != 0
+    stacked, repeated = np.concatenate([view[rows] for view in views]), np.tile(labels[rows], 3)
+    reference = LogisticRegression(C=0.1, max_iter=1000, tol=1e-3).fit(stacked, repeated)
+    np.testing.assert_allclose(softmax(head.logits(x)), reference.predict_proba(x), atol=1e-5)
+
+
+def test_only_the_clean_view_is_scored() -> None:
+    """Augmented views of held-out rows are never looked at."""
+    x, labels, folds = problem()
+    spoiled = x.copy()
+    spoiled[folds == 1] = np.nan
+    losses = fitter([x, x], labels, folds)._inner_losses(0, 1)
+    expected = fitter([x, spoiled], labels, folds)._inner_losses(0, 1)
+    np.testing.assert_array_equal(losses[1], expected[1])
+
+
+# --- the choice ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_shared_inner_fits_give_the_losses_of_a_plain_double_loop(classes: int) -> None:
+    x, labels, folds = problem(classes, folds=4)
+    shared = fitter(x, labels, folds)
+    for fold in range(4):
+        grid, losses = zip(*shared.inner_log_loss(fold), strict=True)
+        assert list(grid) == GRID
+        np.testing.assert_allclose(losses, naive_losses(x, labels, folds, fold), rtol=1e-4)
+        assert shared.choose(fold) == GRID[int(np.argmin(losses))]
+
+
+def test_a_fit_without_two_folds_serves_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five folds have ten pairs; each is fitted once for each C, and each fold once more in the end."""
+    x, labels, folds = problem(folds=5)
+    counted = fitter(x, labels, folds)
+    fits: list[tuple[int, float]] = []
+    fit = HeadFitter._fit
+    monkeypatch.setattr(
+        HeadFitter, "_fit", lambda self, rows, c: fits.append((int(rows.sum()), c)) or fit(self, rows, c)
+    )
+    for fold in range(5):
+        counted.fit(fold)
+    assert len(fits) == 10 * len(GRID) + 5
+
+
+def test_the_chosen_c_is_the_one_fitted() -> None:
+    x, labels, folds = problem(seed=3)
+    chosen = fitter(x, labels, folds).choose(2)
+    head = fitter(x, labels, folds).fit(2)
+    assert head.regularisation == chosen
+    np.testing.assert_array_equal(head.weight, fitter(x, labels, folds, [chosen]).fit(2).weight)
+
+
+@pytest.mark.parametrize("spoil", ["labels", "features"])
+def test_the_held_out_fold_has_no_say(spoil: str) -> None:
+    x, labels, folds = problem(3)
+    held = folds == 1
+    other_x, other_labels = x.copy(), labels.copy()
+    if spoil == "labels":
+        other_labels[held] = (labels[held] + 1) % 3
+    else:
+        other_x[held] = np.random.default_rng(5).normal(size=(held.sum(), x.shape[1])) * 100
+    one, other = fitter(x, labels, folds).fit(1), fitter(other_x, other_labels, folds).fit(1)
+    assert one.regularisation == other.regularisation
+    np.testing.assert_array_equal(one.weight, other.weight)
+    np.testing.assert_array_equal(one.bias, other.bias)
+
+
+def test_inner_folds_keep_groups_together() -> None:
+    """Twins in one fold cannot vouch for one another: labels that only twins share teach nothing.
+
+    Each pair of twins has a random label and features of its own. Were inner folds drawn anew, the least
+    regularised head would know every twin by heart; with the outer folds it is the worst.
+    """
+    rng = np.random.default_rng(0)
+    x = np.repeat(rng.normal(size=(40, 60)), 2, axis=0).astype(np.float32)
+    labels, folds = np.repeat(rng.permutation(np.arange(40) % 2), 2), np.repeat(np.arange(40) % 4, 2)
+    assert fitter(x, labels, folds, [1e-4, 1e4]).choose(0) == 1e-4
+    split = np.tile([0, 1, 2, 3], 20)[np.argsort(np.argsort(np.tile([0, 1], 40), kind="stable"), kind="stable")]
+    assert (split[::2] != split[1::2]).any(), "twins apart, for comparison"
+
+
+def test_the_grid_may_come_in_any_order() -> None:
+    x, labels, folds = problem()
+    assert fitter(x, labels, folds, GRID[::-1]).inner_log_loss(0) == fitter(x, labels, folds).inner_log_loss(0)
+
+
+def test_two_folds_leave_nothing_to_choose_by() -> None:
+    x, labels, folds = problem(folds=2)
+    one = fitter(x, labels, folds)
+    assert one.choose(0) == one.choose(1) == GRID[1]
+    assert np.isnan(one.inner_log_loss(0)[0][1])
+    assert one.fit(0).regularisation == GRID[1]
+
+
+def test_fold_numbers_need_not_begin_at_nought() -> None:
+    x, labels, folds = problem()
+    one, other = fitter(x, labels, folds), fitter(x, labels, folds * 3 + 7)
+    np.testing.assert_array_equal(one.fit(2).weight, other.fit(13).weight)
+
+
+# --- softmax ---------------------------------------------------------------------------------------------------
+
+LOGITS = arrays(np.float64, st.tuples(st.integers(1, 5), st.integers(1, 5)), elements=st.floats(-1e4, 1e4))
+
+
+@given(LOGITS)
+def test_softmax_is_scipys(logits: NDArray[np.float64]) -> None:
+    np.testing.assert_allclose(softmax(logits), scipy.special.softmax(logits, axis=-1), rtol=1e-9, atol=1e-300)
+    np.testing.assert_allclose(log_softmax(logits), scipy.special.log_softmax(logits, axis=-1), rtol=1e-9, atol=1e-12)
+
+
+@given(LOGITS, st.floats(-100, 100))
+def test_softmax_does_not_mind_a_shift(logits: NDArray[np.float64], shift: float) -> None:
+    np.testing.assert_allclose(softmax(logits + shift), softmax(logits), atol=1e-9)
