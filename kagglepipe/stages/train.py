@@ -5,6 +5,7 @@ oof.parquet, test.parquet, metrics.json (last)}, config.yaml, backbone.safetenso
 every fold is there oof.parquet, test.parquet, hardest.png and metrics.json (last).
 """
 
+import copy
 import logging
 import subprocess
 import time
@@ -217,12 +218,12 @@ class Session:
         """Where the features of one view are kept: the name holds all that they depend on save the image."""
         from kagglepipe.files import sha256
         from kagglepipe.images.decode import DECODER
+        from kagglepipe.training.features import ENGINE
 
         draw = [] if view == 0 else [str(self.transform.serialised()), str(self.config.seed), str(view)]
-        parts = [
-            self.backbone_hash, repr(self.model.preprocessing), DECODER, self.precision.name, self.device.type, *draw
-        ]  # fmt: skip
-        return self.config.base_dir / "cache" / f"features-{self.config.model.name.split('/')[-1]}-{sha256(*parts)[:8]}"
+        model = [self.backbone_hash, repr(self.model.preprocessing), self.precision.name, self.device.type]
+        key = sha256(*model, DECODER, ENGINE, *draw)[:8]
+        return self.config.base_dir / "cache" / f"features-{self.config.model.name.split('/')[-1]}-{key}"
 
     @cached_property
     def backbone_hash(self) -> str:
@@ -237,7 +238,6 @@ class Session:
         from kagglepipe.training.head import HeadFitter
 
         count = self.config.training.views
-        _ = self.backbone_hash  # before the backbone turns to half precision
         views = [self.features(self.train, view, f"features {view}/{count}") for view in range(count + 1)]
         grid = self.config.training.regularisation
         return HeadFitter(views, self.labels, self.folds, grid=grid, classes=len(self.classes))
@@ -298,8 +298,7 @@ class Session:
         from kagglepipe.training.fit import Recipe, fit
         from kagglepipe.training.inference import run_probabilities
 
-        del self.model  # the next line makes it anew: the frozen one may have turned to half precision
-        model = self.model
+        model = copy.deepcopy(self.model)
         model.head.weight.data = torch.from_numpy(head.weight).to(self.device)
         model.head.bias.data = torch.from_numpy(head.bias).to(self.device)
         options = {name: getattr(self.config.training, name) for name in Recipe.__dataclass_fields__}

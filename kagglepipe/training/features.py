@@ -15,7 +15,9 @@ from tqdm import tqdm
 from kagglepipe.files import atomic, locked, sha256
 from kagglepipe.images.decode import Pixels, in_order
 from kagglepipe.models.classifier import Classifier
+from kagglepipe.models.folding import for_inference
 
+ENGINE = "folded-1"  # raise it when the same network would give other features: stores depend on it
 Features = NDArray[np.float32]  # (N, F)
 
 
@@ -41,18 +43,17 @@ def compute_features(
     workers: int | None = None,
     progress: str | None = None,
 ) -> Features:
-    """(len(rows), F) float32 features of `view(row)` for the rows in order; nothing is kept of the images.
+    """(len(rows), F) float32 features of `view(row)` for the rows in order; neither model nor images are changed.
 
     dtype: the backbone's arithmetic. progress: the bar's name, None for no bar.
     """
-    device = next(model.parameters()).device
-    model.eval()
-    model.backbone.to(dtype=dtype, memory_format=torch.channels_last)
+    device = model.head.weight.device
+    ready = for_inference(model, dtype)
     found = []
     with tqdm(total=len(rows), desc=progress, unit="image", leave=False, disable=None if progress else True) as bar:
         for images in batches(view, rows, batch_size, workers):
             on_device = torch.from_numpy(images).to(device, non_blocking=True)
-            found.append(model.features(on_device).cpu().numpy())
+            found.append(ready.features(on_device).cpu().numpy())
             bar.update(len(images))
     return np.concatenate(found) if found else np.zeros((0, model.head.in_features), np.float32)
 
