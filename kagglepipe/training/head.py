@@ -11,6 +11,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
 from kagglepipe.training.features import Features
 
@@ -46,9 +47,8 @@ class HeadFitter:
 
     def fit(self, fold: int) -> Head:
         """The head for `fold`, trained on every other fold."""
-        rows = self.folds != fold
-        chosen = self.choose(fold)
-        return self._fit(rows, chosen)
+        with threadpool_limits(1, user_api="blas"):  # matrices this small cost more to share out than to multiply
+            return self._fit(self.folds != fold, self.choose(fold))
 
     def choose(self, fold: int) -> float:
         """The C of least inner log loss."""
@@ -79,7 +79,7 @@ class HeadFitter:
         x = np.concatenate([view[rows] for view in self.views])
         y = np.tile(self.labels[rows], len(self.views))
         # C weighs the data term by the number of rows: views are looks at one image, not more images
-        model = LogisticRegression(C=c / len(self.views), max_iter=1000, tol=1e-3).fit(x, y)
+        model = LogisticRegression(C=c / len(self.views), max_iter=1000, tol=1e-4).fit(x, y)
         weight = np.zeros((self.classes, x.shape[1]), np.float32)
         bias = np.full(self.classes, -np.inf, np.float32)
         if len(model.classes_) == 2:  # one logit for two classes: shared between them
