@@ -160,7 +160,7 @@ class Training:
     lr: float = 1e-4
     batch_size: int = 16
     layer_decay: float = 0.8
-    frozen_below: float = 0.05
+    frozen_below: float = 0.1
     weight_decay: float = 0.01
     warmup: float = 0.1
     schedule: str = "cosine"

@@ -113,7 +113,8 @@ class Session:
 
         self.mode = training_mode(self.config)
         self.device = choose_device(self.config.device)
-        self.precision = choose_precision(self.device)
+        self.precision = choose_precision(self.device)  # of the frozen network and of inference
+        self.training_precision = choose_precision(self.device, training=True)
         self.train, self.test = self.prepared.train, self.prepared.test
         self.classes = self.prepared.classes
         self.labels = self.train["target"].map(self.classes.index).to_numpy(np.int64)
@@ -123,11 +124,13 @@ class Session:
         """Where it runs, why, and on what."""
         from kagglepipe.training.device import describe_device
 
-        asked = self.config.training.mode
+        asked, precision = self.config.training.mode, self.precision
+        if self.mode == "finetune":
+            precision = self.training_precision
         why = f" (training=auto on {self.device.type})" if asked == "auto" else ""
         log.info(
             "train: %s on %s, %s: %s; %s%s", self.run.name, describe_device(self.device),
-            self.precision.name, self.precision.reason, self.mode, why,
+            precision.name, precision.reason, self.mode, why,
         )  # fmt: skip
         counts = ", ".join(f"{n} {name}" for name, n in sorted(Counter(self.train["target"]).items()))
         sizes = ", ".join(str(int((self.folds == fold).sum())) for fold in np.unique(self.folds))
@@ -311,7 +314,7 @@ class Session:
             valid=rows[self.folds == fold],
             recipe=Recipe(**options),
             seed=self.config.seed,
-            precision=self.precision,
+            precision=self.training_precision,
             workers=self.loader_workers,
             name=f"train: fold {fold}",
         )

@@ -51,20 +51,25 @@ def choose_device(wanted: str = "auto") -> "torch.device":
     return device
 
 
-def choose_precision(device: "torch.device") -> Precision:
-    """bfloat16 where the hardware computes it, else float16 on CUDA, else float32."""
+def choose_precision(device: "torch.device", *, training: bool = False) -> Precision:
+    """bfloat16 where the hardware computes it, else float16 on CUDA, else float32.
+
+    training: for the backward pass too, which on a CPU without matrix units (AMX) is slower in bfloat16.
+    """
     import torch
 
     if device.type == "cuda":
         if torch.cuda.is_bf16_supported(including_emulation=False):
             return Precision(torch.bfloat16, False, "this GPU computes bfloat16")
-        return Precision(torch.float16, True, "this GPU has no bfloat16; gradients are scaled")
+        return Precision(torch.float16, training, "this GPU has no bfloat16")
     if device.type == "mps":
         return Precision(torch.float32, False, "half precision gains little on Apple GPUs")
-    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"):
+    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    if known.get("amx_bf16") or (known.get("avx512_bf16") and not training):
         return Precision(torch.bfloat16, False, "this CPU multiplies bfloat16")
-    return Precision(torch.float32, False, "this CPU has no bfloat16 instructions")
+    if known.get("avx512_bf16"):
+        return Precision(torch.float32, False, "this CPU is slower at bfloat16 gradients")
+    return Precision(torch.float32, False, "this CPU is not known to multiply bfloat16")
 
 
 def describe_device(device: "torch.device") -> str:
