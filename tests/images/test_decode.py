@@ -252,14 +252,15 @@ def test_altered_bytes_give_a_picture_or_one_clear_error(kind: str, changes: lis
     assert image.shape[2] == 3
 
 
-def test_a_tiff_without_a_width_is_damaged() -> None:
+def test_a_tiff_whose_second_page_is_nothing_is_damaged() -> None:
     """Pillow's own error for it is a TypeError."""
     data = bytearray(encoded(picture(), "TIFF"))
-    entry = int.from_bytes(data[4:8], "little") + 2
-    assert int.from_bytes(data[entry : entry + 2], "little") == 256, "the first entry is the image's width"
-    data[entry] = 1
+    directory = int.from_bytes(data[4:8], "little")
+    pointer = directory + 2 + 12 * int.from_bytes(data[directory : directory + 2], "little")
+    assert data[pointer : pointer + 4] == bytes(4), "there is no second page"
+    data[pointer : pointer + 4] = len(data).to_bytes(4, "little")
     with pytest.raises(ImageError, match="damaged"):
-        inspect(bytes(data))
+        inspect(bytes(data) + bytes(6))
 
 
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")

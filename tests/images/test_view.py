@@ -1,5 +1,7 @@
 """The clean view is always the same square, with the contents that its crop promises."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -125,3 +127,15 @@ def test_resize_does_one_side_at_a_time() -> None:
     """The width is averaged 4 -> 2 although the height grows."""
     view = resize(columns(10, 30, 100, 120), 2, 5)
     np.testing.assert_array_equal(view, columns(20, 110, height=5))
+
+
+def test_the_middle_of_a_strip_is_cut_before_it_grows() -> None:
+    """Scaled whole, this strip of 24 kB would take 25 MB, and one of the greatest length allowed gigabytes."""
+    strip = np.zeros((2, 4000, 3), np.uint8)
+    tracemalloc.start()
+    try:
+        clean_view(strip, 64, crop="center")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_000_000

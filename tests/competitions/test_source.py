@@ -1,0 +1,167 @@
+"""A source is known by its bytes: neither its place nor its times make it another one, and one byte does."""
+
+import hashlib
+import os
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from kagglepipe.competitions.source import Source, describe, image_files, is_ignored
+from kagglepipe.errors import UserError
+
+LATER = (2_000_000_000 * 10**9, 2_000_000_000 * 10**9)  # times of access and change
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of a few files, as good as images here."""
+    folder = tmp_path / "photos"
+    for name in ("cat/a.jpg", "cat/b.JPG", "dog/c.png", "readme.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(name.encode() * 10)
+    return folder
+
+
+@pytest.fixture
+def archive(photos: Path) -> Path:
+    """The same as a zip."""
+    return Path(shutil.make_archive(str(photos), "zip", photos))
+
+
+def fail(*_: object) -> str:
+    raise AssertionError("the bytes were read")
+
+
+# --- describing -----------------------------------------------------------------------------------------------
+
+
+def test_a_zip_is_described_by_its_own_hash(archive: Path) -> None:
+    found = describe(archive)
+    assert (found.kind, found.path) == ("zip", str(archive))
+    assert found.content == hashlib.sha256(archive.read_bytes()).hexdigest()
+
+
+def test_a_folder_is_described_with_its_path(photos: Path) -> None:
+    found = describe(photos)
+    assert (found.kind, found.path) == ("folder", str(photos))
+    assert describe(photos) == found
+
+
+@pytest.mark.parametrize("kind", ["photos", "archive"])
+def test_the_same_bytes_with_other_times_are_the_same_source(kind: str, request: pytest.FixtureRequest) -> None:
+    path: Path = request.getfixturevalue(kind)
+    before = describe(path)
+    os.utime(path / "cat/a.jpg" if path.is_dir() else path, ns=LATER)
+    after = describe(path, before)
+    assert after.content == before.content
+    assert after.stat != before.stat
+
+
+@pytest.mark.parametrize("kind", ["photos", "archive"])
+def test_a_changed_byte_is_another_source(kind: str, request: pytest.FixtureRequest) -> None:
+    path: Path = request.getfixturevalue(kind)
+    before, file = describe(path), path / "cat/a.jpg" if path.is_dir() else path
+    data = bytearray(file.read_bytes())
+    data[5] ^= 1
+    file.write_bytes(data)
+    os.utime(file, ns=LATER)
+    assert describe(path, before).content != before.content
+
+
+@pytest.mark.parametrize("change", ["add", "remove", "rename"])
+def test_a_file_more_or_less_or_renamed_is_another_source(photos: Path, change: str) -> None:
+    before = describe(photos)
+    file = photos / "cat/a.jpg"
+    if change == "add":
+        (photos / "cat/z.jpg").write_bytes(b"z")
+    elif change == "remove":
+        file.unlink()
+    else:
+        file.rename(photos / "cat/a2.jpg")
+    assert describe(photos, before).content != before.content
+
+
+def test_what_file_managers_leave_behind_changes_nothing(photos: Path) -> None:
+    before = describe(photos)
+    (photos / "cat/Thumbs.db").write_bytes(b"new")
+    (photos / ".DS_Store").write_bytes(b"new")
+    assert describe(photos) == before
+
+
+def test_bytes_are_not_read_again_while_the_times_are_the_same(
+    photos: Path, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {path: describe(path) for path in (photos, archive)}
+    monkeypatch.setattr("kagglepipe.competitions.source.file_sha256", fail)
+    assert {path: describe(path, source) for path, source in known.items()} == known
+
+
+def test_a_zip_is_not_taken_for_a_folder_or_the_other_way(photos: Path, archive: Path) -> None:
+    assert describe(archive, describe(photos)) == describe(archive)
+    assert describe(photos, describe(archive)) == describe(photos)
+
+
+@pytest.mark.parametrize("kind", ["photos", "archive"])
+def test_a_source_that_was_moved_is_the_same_at_its_new_place(kind: str, request: pytest.FixtureRequest) -> None:
+    path: Path = request.getfixturevalue(kind)
+    before, there = describe(path), path.with_name("moved")
+    path.rename(there)
+    after = describe(there, before)
+    assert (after.content, after.path) == (before.content, str(there))
+
+
+def test_nothing_there_is_an_error_with_the_next_command(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nothing is at .*none\.zip: give .* competition\.source=PATH"):
+        describe(tmp_path / "none.zip")
+
+
+def test_a_source_comes_back_from_json(photos: Path) -> None:
+    found = describe(photos)
+    assert Source(**found.as_json()) == found
+
+
+def test_an_empty_folder_has_a_content_of_its_own(tmp_path: Path, photos: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert describe(empty).content != describe(photos).content
+
+
+# --- files and leftovers --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "desktop.ini", "Desktop.ini", "DESKTOP.INI", "Train/Pistol/desktop.ini", "Thumbs.db", "a/b/c/THUMBS.DB",
+        ".DS_Store", "cat/.ds_store", "._a.jpg", "cat/._a.jpg", "__MACOSX/cat/a.jpg", "x/__macosx/a.jpg",
+    ],
+)  # fmt: skip
+def test_leftovers_are_ignored_at_any_depth_and_in_any_case(name: str) -> None:
+    assert is_ignored(Path(name))
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "desktop.ini.jpg", "thumbs.db/a.jpg", "_.jpg", "cat/macosx/a.jpg", ".a.jpg"])
+def test_nothing_else_is_ignored(name: str) -> None:
+    assert not is_ignored(Path(name))
+
+
+def test_files_are_listed_sorted_and_leftovers_apart(photos: Path) -> None:
+    (photos / "cat/desktop.ini").touch()
+    (photos / "__MACOSX").mkdir()
+    (photos / "__MACOSX/a.jpg").touch()
+    (photos / "empty").mkdir()
+    files, ignored = image_files(photos)
+    assert [file.relative_to(photos).as_posix() for file in files] == [
+        "cat/a.jpg", "cat/b.JPG", "dog/c.png", "readme.txt",
+    ]  # fmt: skip
+    assert [file.relative_to(photos).as_posix() for file in ignored] == ["__MACOSX/a.jpg", "cat/desktop.ini"]
+
+
+def test_a_zip_of_a_folder_unpacks_to_what_the_folder_holds(photos: Path, archive: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(archive) as file:
+        file.extractall(tmp_path / "again")
+    names = [[f.relative_to(folder) for f in image_files(folder)[0]] for folder in (photos, tmp_path / "again")]
+    assert names[0] == names[1]
+    assert describe(tmp_path / "again").content == describe(photos).content

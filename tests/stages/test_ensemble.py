@@ -1,0 +1,265 @@
+"""Blends match by id, whoever made the members and in whatever order; what comes out is a run like any other."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kagglepipe.config import Config
+from kagglepipe.errors import UserError
+from kagglepipe.files import write_json, write_parquet
+from kagglepipe.predictions.frame import oof_frame, read_frame, test_frame
+from kagglepipe.predictions.metrics import summarise
+from kagglepipe.stages import ensemble, walk
+from kagglepipe.stages.places import Prepared, read_prepared
+
+CLASSES = ["blue", "green", "red"]
+Values = dict[str, list[float]]
+At = Callable[..., Config]
+
+
+@pytest.fixture
+def at(toy: Path, configure: Callable[..., Config]) -> At:
+    """at("stage=ensemble", …) -> the toy's configuration."""
+    return lambda *o: configure("competition=image_folder", f"competition.source='{toy}'", "folds.count=2", *o)
+
+
+@pytest.fixture
+def prepared(at: At) -> Prepared:
+    """What stage=prepare left of the toy."""
+    walk(at("stage=prepare"))
+    return read_prepared(at())
+
+
+def probabilities(rows: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).dirichlet([1.0] * len(CLASSES), rows)
+
+
+def make_run(at: At, prepared: Prepared, name: str, seed: int, classes: list[str] = CLASSES) -> Path:
+    """A finished run with predictions out of thin air."""
+    folder, train = at().runs_dir / name, prepared.train
+    probs = probabilities(len(train), seed)
+    frame = oof_frame(train["id"].tolist(), train["fold"].tolist(), train["target"].tolist(), probs, classes)
+    write_parquet(folder / "oof.parquet", frame)
+    ids = prepared.test["id"].tolist()
+    write_parquet(folder / "test.parquet", test_frame(ids, probabilities(len(ids), seed + 1000), classes))
+    scores = summarise("accuracy", frame, classes, train.set_index("id")["group"])
+    write_json(folder / "metrics.json", {"metric": "accuracy", **scores, "baseline": scores})
+    return folder
+
+
+@pytest.fixture
+def one(at: At, prepared: Prepared) -> Path:
+    """A run."""
+    return make_run(at, prepared, "one", 1)
+
+
+@pytest.fixture
+def two(at: At, prepared: Prepared) -> Path:
+    """Another run."""
+    return make_run(at, prepared, "two", 2)
+
+
+def values(path: Path) -> Values:
+    """id -> probabilities in the order of CLASSES."""
+    return {row["id"]: [row[name] for name in CLASSES] for row in read_frame(path).to_dict("records")}
+
+
+def blends(at: At) -> list[Path]:
+    """The ensembles that there are."""
+    return sorted(at().runs_dir.glob("ensemble-*"))
+
+
+def blend(at: At, *overrides: str) -> Path:
+    """The folder of the ensemble that a command makes."""
+    before = set(blends(at))
+    walk(at("stage=ensemble", *overrides))
+    (made,) = set(blends(at)) - before
+    return made
+
+
+def assert_close(found: Values, expected: Values) -> None:
+    assert set(found) == set(expected)
+    for id, probs in found.items():
+        assert probs == pytest.approx(expected[id], abs=1e-12), id
+
+
+def same_length(probs: list[float]) -> list[float]:
+    return [value / sum(probs) for value in probs]
+
+
+def by_mean(first: Values, second: Values) -> Values:
+    return {id: [(a + b) / 2 for a, b in zip(first[id], second[id], strict=True)] for id in first}
+
+
+def by_geometric_mean(first: Values, second: Values) -> Values:
+    return {id: same_length([math.sqrt(a * b) for a, b in zip(first[id], second[id], strict=True)]) for id in first}
+
+
+def by_rank_mean(first: Values, second: Values) -> Values:
+    def ranks(values: Values) -> Values:
+        columns = [sorted(row[c] for row in values.values()) for c in range(len(CLASSES))]
+        return {id: [columns[c].index(p) + 1.0 for c, p in enumerate(row)] for id, row in values.items()}
+
+    return {id: same_length(row) for id, row in by_mean(ranks(first), ranks(second)).items()}
+
+
+# --- the blend ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "by_hand"),
+    [("mean", by_mean), ("geometric_mean", by_geometric_mean), ("rank_mean", by_rank_mean)],
+)
+def test_each_method_gives_what_is_computed_by_hand(
+    method: str, by_hand: Callable[[Values, Values], Values], at: At, one: Path, two: Path
+) -> None:
+    folder = blend(at, "ensemble.runs=[one,two]", f"ensemble.method={method}")
+    assert folder.name.startswith(f"ensemble-{method.replace('_', '-')}-")
+    for name in ("oof.parquet", "test.parquet"):
+        assert_close(values(folder / name), by_hand(values(one / name), values(two / name)))
+
+
+def test_the_blend_has_the_folds_and_targets_of_the_table(at: At, prepared: Prepared, one: Path, two: Path) -> None:
+    frame = read_frame(blend(at, "ensemble.runs=[one,two]") / "oof.parquet").set_index("id")
+    train = prepared.train.set_index("id")
+    assert frame["fold"].to_dict() == train["fold"].to_dict()
+    assert frame["target"].to_dict() == train["target"].to_dict()
+
+
+def test_the_metrics_tell_score_and_members(at: At, one: Path, two: Path) -> None:
+    folder = blend(at, "ensemble.runs=[one,two]")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    frame = read_frame(folder / "oof.parquet")
+    right = (frame[CLASSES].idxmax(axis=1) == frame["target"]).mean()
+    assert metrics["score"] == pytest.approx(right)
+    assert walk(at("stage=ensemble", "ensemble.runs=[one,two]")) == pytest.approx(right)
+    assert (metrics["run"], metrics["method"]) == (folder.name, "mean")
+    assert sorted(metrics["members"]) == ["one", "two"]
+    assert metrics["baseline"] == json.loads((one / "metrics.json").read_text())["baseline"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "config.yaml", "metrics.json", "oof.parquet", "test.parquet",
+    ]  # fmt: skip
+
+
+def test_one_member_comes_out_as_it_went_in(at: At, one: Path) -> None:
+    folder = blend(at, "ensemble.runs=[one]")
+    assert_close(values(folder / "oof.parquet"), values(one / "oof.parquet"))
+
+
+def test_without_members_there_is_nothing_to_do(at: At, one: Path) -> None:
+    assert ensemble.run(at("stage=ensemble")) is None
+    assert blends(at) == []
+
+
+def test_a_competition_without_images_to_classify_can_be_blended(toy: Path, at: At) -> None:
+    for image in (toy / "test").iterdir():
+        image.unlink()
+    walk(at("stage=prepare"))
+    prepared = read_prepared(at())
+    for name, seed in (("one", 1), ("two", 2)):
+        make_run(at, prepared, name, seed)
+    folder = blend(at, "ensemble.runs=[one,two]")
+    assert len(read_frame(folder / "oof.parquet")) == 36
+    assert values(folder / "test.parquet") == {}
+
+
+# --- members ---------------------------------------------------------------------------------------------------
+
+
+def test_the_order_of_members_does_not_matter_and_a_second_time_nothing_is_done(at: At, one: Path, two: Path) -> None:
+    folder = blend(at, "ensemble.runs=[one,two]")
+    before = {path: path.stat().st_mtime_ns for path in at().runs_dir.rglob("*")}
+    walk(at("stage=ensemble", "ensemble.runs=[two,one]"))
+    walk(at("stage=ensemble", "ensemble.runs=[one,two]"))
+    assert {path: path.stat().st_mtime_ns for path in at().runs_dir.rglob("*")} == before
+    assert blends(at) == [folder]
+
+
+def test_a_run_may_be_given_by_its_folder(at: At, one: Path, two: Path) -> None:
+    folder = blend(at, f"ensemble.runs=['{one}','{two}']")
+    walk(at("stage=ensemble", "ensemble.runs=[one,two]"))
+    assert blends(at) == [folder]
+
+
+def test_an_ensemble_may_be_a_member(at: At, one: Path, two: Path) -> None:
+    first = blend(at, "ensemble.runs=[one,two]")
+    second = blend(at, f"ensemble.runs=[{first.name},one]")
+    expected = by_mean(values(first / "oof.parquet"), values(one / "oof.parquet"))
+    assert_close(values(second / "oof.parquet"), expected)
+
+
+def external(run: Path, folder: Path, drop: int = 0) -> str:
+    """The run's predictions as CSVs from elsewhere: rows in another order, columns too, `drop` of them missing."""
+    folder.mkdir()
+    for name in ("oof", "test"):
+        frame = read_frame(run / f"{name}.parquet").sample(frac=1, random_state=3).iloc[drop:]
+        frame[frame.columns[::-1]].to_csv(folder / f"{name}.csv", index=False)
+    return f"{folder / 'oof.csv'}+{folder / 'test.csv'}"
+
+
+def test_predictions_from_elsewhere_are_matched_by_id(at: At, one: Path, two: Path, tmp_path: Path) -> None:
+    expected = blend(at, "ensemble.runs=[one,two]")
+    found = blend(at, f"ensemble.runs=[one,'{external(two, tmp_path / 'else where')}']")
+    for name in ("oof.parquet", "test.parquet"):
+        assert_close(values(found / name), values(expected / name))
+
+
+def test_missing_ids_are_named(at: At, one: Path, two: Path, tmp_path: Path) -> None:
+    pair = external(two, tmp_path / "elsewhere", drop=2)
+    missing = sorted(set(values(two / "oof.parquet")) - set(pd.read_csv(tmp_path / "elsewhere/oof.csv")["id"]))
+    with pytest.raises(UserError) as caught:
+        walk(at("stage=ensemble", f"ensemble.runs=[one,'{pair}']"))
+    assert "elsewhere/oof.csv" in str(caught.value)
+    assert f"missing {missing[0]!r}, {missing[1]!r}" in str(caught.value)
+    assert blends(at) == []
+
+
+def test_other_classes_are_named(at: At, prepared: Prepared, one: Path) -> None:
+    train = prepared.train
+    probs = probabilities(len(train), 9)[:, :2] + [[0.0, 0.0]]
+    frame = test_frame(train["id"].tolist(), probs / probs.sum(axis=1, keepdims=True), ["blue", "green"])
+    folder = at().runs_dir / "other"
+    for name in ("oof", "test"):
+        write_parquet(folder / f"{name}.parquet", frame)
+    write_json(folder / "metrics.json", {"score": 0.5})
+    with pytest.raises(UserError, match=r"ensemble member other has the classes \['blue', 'green'\]"):
+        walk(at("stage=ensemble", "ensemble.runs=[one,other]"))
+
+
+def test_a_member_with_other_targets_is_refused(at: At, one: Path, two: Path) -> None:
+    frame = read_frame(two / "oof.parquet")
+    frame["target"] = "red"
+    write_parquet(two / "oof.parquet", frame)
+    with pytest.raises(UserError, match=r"two and the table have different targets for 'blue/blue0\.png'"):
+        walk(at("stage=ensemble", "ensemble.runs=[one,two]"))
+
+
+@pytest.mark.parametrize(
+    ("member", "words"),
+    [
+        ("nonsense", "run=nonsense is not a finished run in .*; there are: one"),
+        ("a.csv+b.csv", r"ensemble member a\.csv\+b\.csv is not a run, and not a pair of files as oof\.csv\+test\.csv"),
+    ],
+)
+def test_a_member_that_is_not_there_is_named(member: str, words: str, at: At, one: Path) -> None:
+    with pytest.raises(UserError, match=words):
+        walk(at("stage=ensemble", f"ensemble.runs=[one,'{member}']"))
+
+
+# --- what comes after --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("asked", ["by members", "by name"])
+def test_the_ensemble_is_a_run_that_submit_takes(asked: str, at: At, one: Path, two: Path, tmp_path: Path) -> None:
+    folder = blend(at, "ensemble.runs=[one,two]")
+    walk(at("stage=submit", "ensemble.runs=[one,two]" if asked == "by members" else f"run={folder.name}"))
+    written = pd.read_csv(tmp_path / f"submissions/{folder.name}.csv").set_index("id")["label"].to_dict()
+    frame = read_frame(folder / "test.parquet").set_index("id")[CLASSES]
+    assert written == frame.idxmax(axis=1).to_dict()
+    origin = json.loads((tmp_path / f"submissions/{folder.name}.json").read_text())
+    assert (origin["run"], sorted(origin["members"])) == (folder.name, ["one", "two"])

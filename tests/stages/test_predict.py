@@ -1,0 +1,278 @@
+"""Anybody's photos through a trained run: the same probabilities as the run's own, told by path."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from kagglepipe.__main__ import quoted
+from kagglepipe.config import Config
+from kagglepipe.errors import UserError
+from kagglepipe.predictions.frame import read_frame
+from kagglepipe.stages import walk
+from kagglepipe.stages.predict import short_table, trained_run
+
+CLASSES = ["blue", "green", "red"]
+ATOL = 2e-3  # bfloat16: a batch of another size may round otherwise
+At = Callable[..., Config]
+Predict = Callable[..., pd.DataFrame]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where this file's one run lies."""
+    return tmp_path_factory.mktemp("place")
+
+
+@pytest.fixture
+def at(place: Path, toy: Path, configure: Callable[..., Config]) -> At:
+    """at("stage=predict", …) -> the configuration of a toy on which a tiny network has been trained, once."""
+    if not (place / "toy").exists():
+        shutil.copytree(toy, place / "toy")
+    options = [
+        f"paths.root='{place}'", "competition=image_folder", f"competition.source='{place / 'toy'}'",
+        "experiment=quick", "training.views=0",
+    ]  # fmt: skip
+    if not any(place.glob("outputs/toy/*/metrics.json")):
+        walk(configure("stage=train", *options))
+    return lambda *overrides: configure(*options, *overrides)
+
+
+@pytest.fixture
+def run(at: At) -> Path:
+    """The run's folder."""
+    (metrics,) = at().runs_dir.glob("*/metrics.json")
+    return metrics.parent
+
+
+@pytest.fixture
+def predict(at: At, tmp_path: Path) -> Predict:
+    """predict(photos, …) -> the CSV that stage=predict writes."""
+
+    def written(source: Path, *overrides: str) -> pd.DataFrame:
+        file = tmp_path / "predictions.csv"
+        walk(at("stage=predict", quoted(f"input={source}"), f"predict.file='{file}'", *overrides))
+        return pd.read_csv(file)
+
+    return written
+
+
+@pytest.fixture
+def expected(run: Path) -> pd.DataFrame:
+    """The run's own test predictions, by file name."""
+    frame = read_frame(run / "test.parquet")
+    return frame.assign(id=frame["id"].str.removeprefix("test/")).set_index("id")[CLASSES]
+
+
+def photo(folder: Path, name: str, colour: str = "red") -> Path:
+    """A photo of one colour."""
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (56, 48), colour).save(folder / name)
+    return folder / name
+
+
+# --- probabilities -----------------------------------------------------------------------------------------------
+
+
+def test_the_tests_own_folder_gives_the_runs_own_predictions(
+    place: Path, run: Path, predict: Predict, expected: pd.DataFrame, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    with caplog.at_level("INFO"):
+        found = predict(place / "toy/test")
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+    assert list(found.columns) == ["path", *CLASSES, "prediction"]
+    assert found["path"].tolist() == sorted(expected.index)
+    np.testing.assert_allclose(found[CLASSES], expected.loc[found["path"]], atol=ATOL)
+    assert found["prediction"].tolist() == expected.loc[found["path"]].idxmax(axis=1).tolist()
+    assert all(path.startswith(colour) for path, colour in zip(found["path"], found["prediction"], strict=True))
+    assert f"predict: {run.name} (2 folds of test_efficientnet)" in caplog.text
+    assert "predict: 6 images (2 blue, 2 green, 2 red)" in caplog.text
+    assert f"  blue           {found['blue'][0]:.3f}  blue12.png" in caplog.text
+
+
+def test_one_photo_by_its_file(place: Path, at: At, expected: pd.DataFrame) -> None:
+    walk(at("stage=predict", f"input='{place / 'toy/test/green13.png'}'"))
+    found = pd.read_csv(place / "outputs/toy/predict/green13.csv")
+    assert found["path"].tolist() == ["green13.png"]
+    np.testing.assert_allclose(found[CLASSES], expected.loc[["green13.png"]], atol=ATOL)
+
+
+def test_photos_in_deeper_folders_are_told_by_their_path(
+    place: Path, tmp_path: Path, predict: Predict, expected: pd.DataFrame
+) -> None:
+    for source, there in (("red12.png", "a/b/1.png"), ("blue12.png", "2.png"), ("green12.png", "a/3.PNG")):
+        (tmp_path / "photos" / there).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(place / "toy/test" / source, tmp_path / "photos" / there)
+    (tmp_path / "photos/a/notes.txt").write_text("not a photo")
+    (tmp_path / "photos/desktop.ini").touch()
+    found = predict(tmp_path / "photos").set_index("path")
+    assert sorted(found.index) == ["2.png", "a/3.PNG", "a/b/1.png"]
+    assert found["prediction"].to_dict() == {"2.png": "blue", "a/3.PNG": "green", "a/b/1.png": "red"}
+    np.testing.assert_allclose(found.loc["a/b/1.png", CLASSES].astype(float), expected.loc["red12.png"], atol=ATOL)
+
+
+def test_odd_names(tmp_path: Path, predict: Predict) -> None:
+    folder, names = (
+        tmp_path / "my photos (2), it's=new",
+        ["it's.jpg", "a=b (1).png", "ñ 語.png", "a, b.png", "${x}.png"],
+    )
+    for name in names:
+        photo(folder, name)
+    found = predict(folder, "predict.picture=0")
+    assert found["path"].tolist() == sorted(names)
+    assert set(found["prediction"]) == {"red"}
+    by_file = predict(folder / "${x}.png")
+    assert by_file["path"].tolist() == ["${x}.png"]
+    np.testing.assert_allclose(by_file[CLASSES], found.loc[found["path"] == "${x}.png", CLASSES], atol=ATOL)
+
+
+def test_rows_sum_to_one(place: Path, predict: Predict) -> None:
+    found = predict(place / "toy/blue")
+    assert len(found) == 12
+    np.testing.assert_allclose(found[CLASSES].sum(axis=1), 1, atol=2e-6)
+
+
+def test_the_training_data_need_not_be_there(
+    place: Path, at: At, run: Path, tmp_path: Path, expected: pd.DataFrame
+) -> None:
+    shutil.copytree(run, tmp_path / "outputs/toy" / run.name)
+    root, source = f"paths.root='{tmp_path}'", "competition.source=toy"
+    walk(at("stage=predict", f"input='{place / 'toy/test'}'", root, source, "model=lite0", "model.image_size=32"))
+    found = pd.read_csv(tmp_path / "outputs/toy/predict/test.csv").set_index("path")[CLASSES]
+    np.testing.assert_allclose(found, expected.loc[found.index], atol=ATOL)
+
+
+# --- which run -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def three(run: Path, tmp_path: Path) -> str:
+    """An override for a root with runs `old` and `new`, and an ensemble that is newer than both."""
+    for age, name in enumerate(("ensemble-mean-0", "new", "old")):
+        folder, time = tmp_path / "root/outputs/toy" / name, (9 - age) * 10**9
+        shutil.copytree(run, folder)
+        os.utime(folder / "metrics.json", ns=(time, time))
+    for fold in tmp_path.glob("root/outputs/toy/ensemble-*/fold_*"):
+        shutil.rmtree(fold)
+    return f"paths.root='{tmp_path / 'root'}'"
+
+
+@pytest.mark.parametrize(("asked", "taken"), [([], "new"), (["run=old"], "old"), (["run=new"], "new")])
+def test_the_latest_run_is_taken_unless_one_is_named(asked: list[str], taken: str, three: str, at: At) -> None:
+    assert trained_run(at(three, *asked)).name == taken
+
+
+def test_an_ensemble_holds_no_network(three: str, place: Path, predict: Predict) -> None:
+    with pytest.raises(UserError, match=r"ensemble-mean-0 holds no trained network .*: give run="):
+        predict(place / "toy/test", three, "run=ensemble-mean-0")
+
+
+def test_an_unknown_run_is_named_with_those_that_are_there(three: str, place: Path, predict: Predict) -> None:
+    with pytest.raises(UserError, match=r"run=nonsense is not a finished run in .*; there are: old, new, ensemble"):
+        predict(place / "toy/test", three, "run=nonsense")
+
+
+def test_without_a_run_it_says_what_to_type(place: Path, tmp_path: Path, predict: Predict) -> None:
+    with pytest.raises(UserError, match=r"nothing is trained yet in .*/outputs/toy: type stage=train first"):
+        predict(place / "toy/test", f"paths.root='{tmp_path}'")
+
+
+# --- what is no photo ---------------------------------------------------------------------------------------------
+
+
+def test_without_input_it_says_what_to_type(at: At) -> None:
+    with pytest.raises(UserError, match="add input=PHOTO or input=FOLDER"):
+        walk(at("stage=predict"))
+
+
+def test_an_input_that_is_not_there_is_named(tmp_path: Path, predict: Predict) -> None:
+    with pytest.raises(UserError, match=r"input=.*/none: nothing is there; give a photo or a folder of photos"):
+        predict(tmp_path / "none")
+
+
+@pytest.mark.parametrize("names", [[], ["a.txt", "b/c.csv"]])
+def test_a_folder_without_photos_is_named(names: list[str], tmp_path: Path, predict: Predict) -> None:
+    folder = tmp_path / "no photos"
+    folder.mkdir()
+    for name in names:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    with pytest.raises(UserError, match=f"holds {len(names)} files and no photo"):
+        predict(folder)
+
+
+def test_a_photo_that_cannot_be_read_is_named_and_nothing_written(tmp_path: Path, predict: Predict) -> None:
+    photo(tmp_path / "photos", "good.png")
+    (tmp_path / "photos/bad.jpg").write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"bad\.jpg: not an image that can be read; .*competition\.on_bad_image=skip"):
+        predict(tmp_path / "photos")
+    assert not (tmp_path / "predictions.csv").exists()
+
+
+def test_photos_that_cannot_be_read_can_be_left_out_and_are_listed(
+    tmp_path: Path, predict: Predict, caplog: pytest.LogCaptureFixture
+) -> None:
+    photo(tmp_path / "photos", "good.png", "blue")
+    photo(tmp_path / "photos", "z.png", "red")
+    (tmp_path / "photos/bad.jpg").write_bytes(b"no image")
+    (tmp_path / "photos/y.jpg").touch()
+    found = predict(tmp_path / "photos", "competition.on_bad_image=skip").set_index("path")
+    assert found["prediction"].to_dict() == {"good.png": "blue", "z.png": "red"}
+    assert (
+        "left out 2 files that are no usable image: bad.jpg: not an image that can be read; y.jpg: the" in caplog.text
+    )
+
+
+def test_if_all_are_left_out_it_is_an_error(tmp_path: Path, predict: Predict) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/bad.jpg").touch()
+    with pytest.raises(UserError, match="none of the 1 files is a usable image"):
+        predict(tmp_path / "photos", "competition.on_bad_image=skip")
+
+
+# --- what it leaves -------------------------------------------------------------------------------------------------
+
+
+def test_a_picture_lies_beside_the_table(tmp_path: Path, predict: Predict) -> None:
+    photo(tmp_path / "photos", "a.png")
+    photo(tmp_path / "photos", "b/c.png", "blue")
+    predict(tmp_path / "photos")
+    with Image.open(tmp_path / "predictions.png") as picture:
+        assert min(picture.size) > 100
+        assert len(picture.convert("RGB").getcolors(10**6) or []) > 10
+
+
+def test_no_picture_where_none_is_wanted(tmp_path: Path, predict: Predict) -> None:
+    predict(photo(tmp_path, "a.png"), "predict.picture=0")
+    assert (tmp_path / "predictions.csv").is_file()
+    assert not (tmp_path / "predictions.png").exists()
+
+
+def test_the_table_lies_in_outputs_unless_a_file_is_named(place: Path, tmp_path: Path, at: At) -> None:
+    photo(tmp_path / "holiday.2024", "a.png")
+    walk(at("stage=predict", f"input='{tmp_path / 'holiday.2024'}'"))
+    assert (place / "outputs/toy/predict/holiday.2024.csv").is_file()
+    assert (place / "outputs/toy/predict/holiday.2024.png").is_file()
+
+
+@pytest.mark.parametrize("name", ["folder", "x.png"])
+def test_a_file_that_cannot_hold_the_table_is_refused(name: str, tmp_path: Path, at: At) -> None:
+    (tmp_path / "folder").mkdir()
+    file = photo(tmp_path, "a.png")
+    with pytest.raises(UserError, match=rf"predict\.file=.*{name}"):
+        walk(at("stage=predict", f"input='{file}'", f"predict.file='{tmp_path / name}'"))
+
+
+def test_the_first_rows_are_told_and_the_rest_counted() -> None:
+    table = pd.DataFrame({"path": [f"{n}.png" for n in range(12)], "red": 0.75, "blue": 0.25, "prediction": "red"})
+    lines = short_table(table, ["red", "blue"])
+    assert lines[0] == "red            0.750  0.png"
+    assert lines[-1] == "… and 2 more"
+    assert len(lines) == 11
+    assert short_table(table.head(2), ["red", "blue"]) == lines[:2]

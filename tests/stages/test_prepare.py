@@ -1,0 +1,388 @@
+"""The table tells what is in the files, folds are made once, and the cache keeps to its limit."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from kagglepipe.competitions.folds import read_folds
+from kagglepipe.competitions.table import TABLE_COLUMNS
+from kagglepipe.config import Config
+from kagglepipe.errors import UserError
+from kagglepipe.images.cache import PixelReader
+from kagglepipe.images.decode import decode
+from kagglepipe.stages import walk
+from kagglepipe.stages.places import Prepared, read_prepared
+
+Prepare = Callable[..., Prepared]
+
+
+@pytest.fixture
+def prepare(toy: Path, configure: Callable[..., Config]) -> Prepare:
+    """prepare("folds.count=3", …) -> what stage=prepare left of the toy, or of another source."""
+
+    def run(*overrides: str, source: Path = toy) -> Prepared:
+        options = ["stage=prepare", "competition=image_folder", "folds.count=2", f"competition.source='{source}'"]
+        config = configure(*options, *overrides)
+        walk(config)
+        return read_prepared(config)
+
+    return run
+
+
+def scene(seed: int, size: int = 160) -> np.ndarray:
+    """A picture with shapes and texture of its own, as photos have and noise has not."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (9, 12, 3)).astype(np.uint8)
+    image = cv2.resize(coarse, (size * 4 // 3, size), interpolation=cv2.INTER_CUBIC)
+    for _ in range(12):
+        start, end = rng.integers(0, size, (2, 2)).tolist()
+        cv2.line(image, start, end, rng.integers(0, 256, 3).tolist(), 4)
+    return image
+
+
+def save(path: Path, image: np.ndarray, quality: int = 95) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return path
+
+
+def copy_of(image: np.ndarray) -> np.ndarray:
+    """The picture as it comes back from the net: smaller."""
+    return cv2.resize(image, None, fx=0.8, fy=0.8, interpolation=cv2.INTER_AREA)
+
+
+@pytest.fixture
+def scenes(tmp_path: Path) -> Path:
+    """Two classes of ten scenes each, the first four of which are there a second time, and two to classify."""
+    folder = tmp_path / "scenes"
+    for number, name in enumerate(("cat", "dog")):
+        for index in range(10):
+            image = scene(100 * number + index)
+            save(folder / name / f"{index}.jpg", image)
+            if index < 4:
+                save(folder / name / f"{index}-again.jpg", copy_of(image), quality=70)
+    for index in (500, 501):
+        save(folder / "test" / f"{index}.jpg", scene(index))
+    return folder
+
+
+def state(folder: Path) -> dict[Path, int]:
+    """Every file and when it was written."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+# --- the table -----------------------------------------------------------------------------------------------
+
+
+def test_the_table_tells_what_is_in_the_files(toy: Path, prepare: Prepare) -> None:
+    save(toy / "red/photo.jpg", scene(1))
+    Image.new("L", (30, 20), 77).save(toy / "red/grey.png")
+    found = prepare()
+    assert set(TABLE_COLUMNS) <= set(found.table.columns)
+    assert found.table["id"].tolist() == sorted(p.relative_to(toy).as_posix() for p in toy.rglob("*.*"))
+    assert found.classes == ["blue", "green", "red"]
+    for row in found.table.to_dict("records"):
+        path = toy / row["path"]
+        with Image.open(path) as image:
+            assert (row["width"], row["height"]) == image.size
+            assert (row["format"], row["mode"]) == (image.format, image.mode)
+        assert row["bytes"] == path.stat().st_size
+        assert row["split"] == ("test" if row["path"].startswith("test/") else "train")
+        assert pd.isna(row["target"]) if row["split"] == "test" else row["target"] == row["path"].split("/")[0]
+
+
+def test_the_hash_in_the_table_is_that_of_the_file_as_any_tool_prints_it(toy: Path, prepare: Prepare) -> None:
+    table = prepare().table
+    expected = [hashlib.sha256((toy / path).read_bytes()).hexdigest() for path in table["path"]]
+    assert table["sha256"].tolist() == expected
+
+
+def test_width_and_height_are_as_seen(toy: Path, prepare: Prepare) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    Image.fromarray(scene(1)).save(toy / "red/turned.jpg", exif=exif)
+    table = prepare().table.set_index("id")
+    assert table.loc["red/turned.jpg", ["width", "height"]].tolist() == [160, 213]
+
+
+def test_what_has_no_place_is_told(
+    toy: Path, prepare: Prepare, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (toy / "red/Desktop.ini").touch()
+    (toy / "blue/desktop.ini").touch()
+    (toy / "notes.txt").write_text("mine")
+    with caplog.at_level("INFO"):
+        table = prepare().table
+    report = json.loads((tmp_path / "data/toy/prepared.json").read_text())
+    assert report["ignored"] == ["blue/desktop.ini", "red/Desktop.ini"]
+    assert (report["outside"], report["skipped"]) == (["notes.txt"], [])
+    assert len(table) == 42
+    assert "ignored 1 × Desktop.ini, 1 × desktop.ini" in caplog.text
+    assert "left out 1 files outside the competition's layout: notes.txt" in caplog.text
+
+
+def test_a_second_time_nothing_is_done(prepare: Prepare, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first, before = prepare(), state(tmp_path / "data")
+    with caplog.at_level("INFO"):
+        again = prepare()
+    assert state(tmp_path / "data") == before
+    assert "table.parquet is here already" in caplog.text
+    pd.testing.assert_frame_equal(again.table, first.table)
+
+
+@pytest.mark.parametrize("lost", ["prepared.json", "table.parquet", "cache/pixels-256/index.npy"])
+def test_what_was_lost_is_made_again_and_comes_out_the_same(lost: str, prepare: Prepare, tmp_path: Path) -> None:
+    first = prepare()
+    folds = (tmp_path / "data/toy/folds.csv").stat().st_mtime_ns
+    (tmp_path / "data/toy" / lost).unlink()
+    again = prepare()
+    assert (tmp_path / "data/toy" / lost).is_file()
+    assert (again.table_hash, again.folds_hash) == (first.table_hash, first.folds_hash)
+    assert (tmp_path / "data/toy/folds.csv").stat().st_mtime_ns == folds
+
+
+def test_workers_do_not_change_the_table(toy: Path, prepare: Prepare) -> None:
+    one, three = prepare("workers=1"), prepare("workers=3", "paths.root='" + str(toy.parent / "else") + "'")
+    pd.testing.assert_frame_equal(one.table, three.table)
+
+
+@pytest.mark.parametrize("times", ["kept", "new"])
+def test_a_source_that_was_moved_is_read_at_its_new_place(
+    times: str, toy: Path, prepare: Prepare, tmp_path: Path
+) -> None:
+    first = prepare()
+    there = tmp_path / "deeper" / "toy"
+    shutil.copytree(toy, there)
+    shutil.rmtree(toy)
+    if times == "new":
+        os.utime(there / "red/red0.png", ns=(0, 2_000_000_000 * 10**9))
+    again = prepare(source=there)
+    assert again.table_hash == first.table_hash
+    assert all(path.is_file() for path in again.paths(again.table))
+
+
+# --- duplicates ------------------------------------------------------------------------------------------------
+
+
+def test_near_duplicates_share_a_group_and_a_fold(scenes: Path, prepare: Prepare, tmp_path: Path) -> None:
+    found = prepare(source=scenes)
+    group = found.table.set_index("id")["group"]
+    twins = {f"{name}/{n}.jpg": f"{name}/{n}-again.jpg" for name in ("cat", "dog") for n in range(4)}
+    assert {first: group[first] == group[second] for first, second in twins.items()} == dict.fromkeys(twins, True)
+    assert group.nunique() == len(group) - len(twins)
+    pairs = pd.read_csv(tmp_path / "data/scenes/duplicates.csv")
+    assert {frozenset(pair) for pair in zip(pairs["id"], pairs["twin"], strict=True)} == {
+        frozenset(pair) for pair in twins.items()
+    }
+    assert not pairs["exact"].any()
+    for seed in range(3):
+        fold = prepare(f"folds.seed={seed}", "folds.remake=true", source=scenes).train.set_index("id")["fold"]
+        assert all(fold[first] == fold[second] for first, second in twins.items())
+
+
+def test_exact_copies_across_train_and_test_are_reported(
+    scenes: Path, prepare: Prepare, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copy(scenes / "cat/7.jpg", scenes / "test/known.jpg")
+    with caplog.at_level("INFO"):
+        table = prepare(source=scenes).table.set_index("id")
+    pairs = pd.read_csv(tmp_path / "data/scenes/duplicates.csv")
+    (row,) = pairs[pairs["exact"]].to_dict("records")
+    assert {row["id"]: row["split"], row["twin"]: row["twin_split"]} == {"cat/7.jpg": "train", "test/known.jpg": "test"}
+    assert (row["bits"], row["correlation"]) == (0, 1.0)
+    assert table.loc["cat/7.jpg", "group"] == table.loc["test/known.jpg", "group"]
+    assert "1 test images have a near twin in training" in caplog.text
+
+
+def test_copies_with_different_labels_are_told(
+    scenes: Path, prepare: Prepare, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copy(scenes / "cat/7.jpg", scenes / "dog/stray.jpg")
+    found = prepare(source=scenes)
+    assert "1 groups of near-duplicates carry different labels: cat/7.jpg" in caplog.text
+    assert found.train.set_index("id").loc[["cat/7.jpg", "dog/stray.jpg"], "fold"].nunique() == 1
+
+
+def test_near_bits_zero_still_finds_exact_copies(scenes: Path, prepare: Prepare) -> None:
+    shutil.copy(scenes / "cat/7.jpg", scenes / "cat/7-copy.jpg")
+    group = prepare("prepare.near_bits=0", source=scenes).table.set_index("id")["group"]
+    assert group["cat/7.jpg"] == group["cat/7-copy.jpg"]
+
+
+def labelled(scenes: Path, group: Callable[[str], str]) -> Path:
+    """The scenes with a labels.csv that gives every file a group."""
+    names = sorted(path.relative_to(scenes).as_posix() for path in scenes.glob("[cd]*/*.jpg"))
+    rows = pd.DataFrame({"file": names, "label": [name.split("/")[0] for name in names], "group": map(group, names)})
+    rows.to_csv(scenes / "labels.csv", index=False)
+    return scenes
+
+
+def test_the_users_groups_stay_together(scenes: Path, prepare: Prepare) -> None:
+    source = labelled(scenes, lambda name: f"person {name[4]}")  # the first digit: as many as a class has
+    train = prepare("competition.labels=labels.csv", "folds.count=4", source=source).train
+    assert train["group"].nunique() == 10
+    assert (train.groupby("group")["fold"].nunique() == 1).all()
+
+
+def test_the_users_groups_are_united_where_copies_link_them(scenes: Path, prepare: Prepare) -> None:
+    people = {"cat/0.jpg": "ann", "cat/5.jpg": "ann", "cat/0-again.jpg": "bob", "cat/6.jpg": "bob"}
+    source = labelled(scenes, lambda name: people.get(name, name))
+    train = prepare("competition.labels=labels.csv", "folds.count=3", source=source).train.set_index("id")
+    assert train.loc[list(people), "group"].nunique() == 1
+    assert train.loc[list(people), "fold"].nunique() == 1
+    assert train["group"].nunique() == len(train) - len(people) + 1 - 7  # the other seven pairs of copies
+
+
+def test_images_without_a_group_are_not_one_group(scenes: Path, prepare: Prepare) -> None:
+    source = labelled(scenes, lambda name: "ann" if name in ("cat/5.jpg", "cat/6.jpg") else "")
+    train = prepare("competition.labels=labels.csv", source=source).train
+    assert train["group"].nunique() == len(train) - 8 - 1  # eight pairs of copies, and ann's two
+
+
+# --- folds -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("option", "made", "wanted"), [("folds.count", 3, 2), ("folds.seed", 1, 0)])
+def test_folds_are_not_split_anew_unless_it_is_said(
+    option: str, made: int, wanted: int, prepare: Prepare, tmp_path: Path
+) -> None:
+    path = tmp_path / "data/toy/folds.csv"
+    prepare(f"{option}={made}")
+    before = path.read_bytes()
+    with pytest.raises(UserError) as caught:
+        prepare(f"{option}={wanted}")
+    told = str(caught.value)
+    assert f"{path} was made with {option}={made}, the configuration says {wanted}" in told
+    assert f"type {option}={made} to use it, or folds.remake=true" in told
+    assert path.read_bytes() == before
+    assert prepare(f"{option}={made}").folds_hash == hashlib.sha256(before).hexdigest()
+    remade = prepare(f"{option}={wanted}", "folds.remake=true")
+    assert set(read_folds(path)[option.removeprefix("folds.")]) == {wanted}
+    assert remade.folds_hash != hashlib.sha256(before).hexdigest()
+
+
+def test_to_remake_folds_that_fit_changes_nothing(prepare: Prepare, tmp_path: Path) -> None:
+    prepare()
+    before = state(tmp_path / "data")
+    prepare("folds.remake=true")
+    assert state(tmp_path / "data") == before
+
+
+def test_every_fold_has_its_share_of_each_class(prepare: Prepare) -> None:
+    train = prepare("folds.count=4").train
+    counts = train.groupby(["fold", "target"]).size().unstack()
+    assert counts.to_numpy().tolist() == [[3, 3, 3]] * 4
+
+
+def test_folds_of_ones_own_are_used(prepare: Prepare, tmp_path: Path) -> None:
+    ids = sorted(prepare().train["id"])
+    own = pd.DataFrame({"id": ids, "fold": [n % 3 for n in range(len(ids))]})
+    own.sample(frac=1, random_state=0).to_csv(tmp_path / "my (own) folds.csv", index=False)
+    found = prepare(f"folds.file='{tmp_path / 'my (own) folds.csv'}'").train
+    assert found.set_index("id")["fold"].to_dict() == own.set_index("id")["fold"].to_dict()
+
+
+def test_folds_of_ones_own_that_lack_an_image_are_refused_by_its_id(prepare: Prepare, tmp_path: Path) -> None:
+    ids = sorted(prepare().train["id"])
+    pd.DataFrame({"id": ids[1:], "fold": [n % 2 for n in range(len(ids) - 1)]}).to_csv(tmp_path / "f.csv", index=False)
+    with pytest.raises(UserError, match=rf"f\.csv lacks {ids[0]}"):
+        prepare(f"folds.file='{tmp_path / 'f.csv'}'")
+
+
+def test_folds_of_ones_own_that_are_not_there_are_named(prepare: Prepare, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"there is no folds file at .*f\.csv"):
+        prepare(f"folds.file='{tmp_path / 'f.csv'}'")
+
+
+# --- few labels -----------------------------------------------------------------------------------------------------
+
+FEW = "competition.per_class=4"
+
+
+def test_few_labels_leave_the_other_images_as_a_test_with_answers(prepare: Prepare, tmp_path: Path) -> None:
+    full = prepare().table
+    found = prepare(FEW)
+    assert found.train["target"].value_counts().to_dict() == {"blue": 4, "green": 4, "red": 4}
+    labelled = full[full["split"] == "train"].set_index("id")["target"]
+    assert sorted([*found.train["id"], *found.test["id"]]) == sorted(labelled.index)
+    assert found.test["target"].isna().all()
+    answers = pd.read_csv(tmp_path / "data/toy-4-per-class-seed-0/answers.csv").set_index("id")["target"]
+    assert sorted(answers.index) == sorted(found.test["id"])
+    assert answers.to_dict() == {id: labelled[id] for id in found.test["id"]}
+    assert all(path.is_file() for path in found.paths(found.table))
+
+
+def test_the_seed_draws_the_labels(prepare: Prepare) -> None:
+    first, again, other = (set(prepare(FEW, f"seed={seed}").train["id"]) for seed in (1, 1, 2))
+    assert first == again != other
+
+
+def test_more_labels_than_there_are_is_an_error(prepare: Prepare, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"class blue has 12 images; competition\.per_class=13 asks for more"):
+        prepare("competition.per_class=13")
+    assert not (tmp_path / "data/toy-13-per-class-seed-0/table.parquet").exists()
+
+
+def test_few_labels_read_the_pixels_of_the_whole(prepare: Prepare, tmp_path: Path) -> None:
+    found = prepare(FEW)
+    rows = found.test
+    reader = PixelReader(
+        [Path("gone")] * len(rows), short_side=256, folder=found.pixels, places=rows["pixels"].tolist()
+    )
+    for row, path in enumerate(found.paths(rows)):
+        np.testing.assert_array_equal(reader[row], decode(path.read_bytes(), short_side=256))
+    assert not (tmp_path / "data/toy-4-per-class-seed-0/cache").exists()
+
+
+def test_few_labels_follow_the_whole_to_another_short_side(prepare: Prepare) -> None:
+    assert prepare(FEW).pixels is not None
+    found = prepare(FEW, "cache.short_side=32")
+    assert found.pixels is not None
+    reader = PixelReader(found.paths(found.train), short_side=32, folder=found.pixels, places=found.train["pixels"])
+    assert min(reader[0].shape[:2]) == 32
+
+
+# --- the cache ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("gb", "kept"), [(3e-5, 3), (1e-5, 1), (1e-9, 0), (8, 42)])
+def test_the_cache_keeps_to_its_limit_and_the_rest_is_decoded(
+    gb: float, kept: int, toy: Path, prepare: Prepare
+) -> None:
+    found = prepare(f"cache.max_gb={gb}")
+    assert found.pixels is not None
+    assert (found.pixels / "pixels.bin").stat().st_size == kept * 48 * 56 * 3 <= gb * 1e9
+    assert (np.load(found.pixels / "index.npy")[:, 0] >= 0).sum() == kept
+    places = found.table["pixels"].tolist()
+    reader = PixelReader(found.paths(found.table), short_side=256, folder=found.pixels, places=places)
+    for row in (0, kept - 1, kept, 41):
+        expected = decode((toy / found.table["path"][row % 42]).read_bytes())
+        np.testing.assert_array_equal(reader[row % 42], expected)
+
+
+def test_without_a_cache_nothing_is_kept(prepare: Prepare, tmp_path: Path) -> None:
+    assert prepare("cache.max_gb=0").pixels is None
+    assert list(tmp_path.rglob("pixels.bin")) == []
+    before = state(tmp_path / "data")
+    prepare("cache.max_gb=0")
+    assert state(tmp_path / "data") == before
+
+
+def test_another_short_side_prepares_again_and_leaves_folds_alone(prepare: Prepare, tmp_path: Path) -> None:
+    first, folds = prepare(), tmp_path / "data/toy/folds.csv"
+    before = folds.stat().st_mtime_ns
+    found = prepare("cache.short_side=16")
+    assert found.pixels is not None
+    reader = PixelReader(found.paths(found.table), short_side=16, folder=found.pixels, places=found.table["pixels"])
+    assert {reader[row].shape for row in range(42)} == {(16, 19, 3)}
+    assert (found.table_hash, found.folds_hash) == (first.table_hash, first.folds_hash)
+    assert folds.stat().st_mtime_ns == before

@@ -1,0 +1,478 @@
+"""What goes wrong in people's hands: one line that names the culprit, exit code 2, and nothing half-written."""
+
+import errno
+import io
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from kagglepipe.__main__ import main
+from kagglepipe.competitions.folds import read_folds
+from kagglepipe.images.cache import PixelWriter
+
+FOLDER = ("competition=image_folder", "experiment=quick", "training.views=0")
+PREPARE = ("stage=prepare", *FOLDER)
+FINISHED = {"table.parquet", "prepared.json", "folds.csv", "source.json", "metrics.json", "index.npy", "pixels.bin"}
+Command = Callable[..., "Outcome"]
+
+
+@dataclass
+class Outcome:
+    """What a command left: exit code, standard output and the lines of standard error."""
+
+    code: int | str | None
+    out: str
+    err: list[str]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    """command("stage=prepare", …) -> the Outcome of the command line, in this process, from the folder tmp_path."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # `main` sets it: this takes it back
+
+    def run(*arguments: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["kagglepipe", *arguments])
+        root = logging.getLogger()
+        handlers, level = root.handlers[:], root.level
+        code: int | str | None = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+        finally:
+            root.handlers[:], root.level = handlers, level  # Hydra's stay open on a closed file
+        out, err = capfd.readouterr()
+        return Outcome(code, out, err.splitlines())
+
+    return run
+
+
+@pytest.fixture
+def pistols(toy: Path, tmp_path: Path) -> Path:
+    """The toy's images in the layout of the pistols competition."""
+    folder = tmp_path / "pistols"
+    folder.mkdir()
+    for name, place in (("red", "Train/Pistol"), ("blue", "Train/Smartphone"), ("test", "Test")):
+        shutil.copytree(toy / name, folder / place)
+    return folder
+
+
+def zipped(folder: Path) -> Path:
+    """The folder's files as a zip beside it."""
+    return Path(shutil.make_archive(str(folder), "zip", folder))
+
+
+def finished(root: Path) -> list[str]:
+    """Files under `root` that stand for finished work, or that were to be temporary."""
+    places = [path for name in ("data", "outputs", "submissions") for path in (root / name).rglob("*")]
+    return sorted(p.name for p in places if p.name in FINISHED or ".tmp" in p.name or p.name.startswith(".raw"))
+
+
+def told(done: Outcome) -> str:
+    """The one line of a command that failed."""
+    assert done.code == 2, done
+    assert len(done.err) == 1, done.err
+    assert done.err[0].startswith("kagglepipe: ")
+    return done.err[0].removeprefix("kagglepipe: ")
+
+
+# --- sources --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["none.zip", "no such folder", "it's (1).zip"])
+def test_a_missing_source(name: str, command: Command, tmp_path: Path) -> None:
+    line = told(command(*PREPARE, f"competition.source={name}"))
+    assert line == f"nothing is at {tmp_path / name}: give a zip or a folder, as competition.source=PATH"
+    assert finished(tmp_path) == []
+
+
+def test_a_missing_source_in_a_process_of_its_own(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "kagglepipe", "competition.source=none (1).zip"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"kagglepipe: nothing is at {tmp_path / 'none (1).zip'}: ")
+
+
+def test_a_source_that_is_no_zip(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "x.zip").write_bytes(b"<!doctype html><title>Log in</title>")
+    line = told(command(*PREPARE, "competition.source=x.zip"))
+    assert line.startswith(f"{tmp_path / 'x.zip'} is a web page and no zip")
+    assert finished(tmp_path) == []
+
+
+@pytest.mark.parametrize("share", [0.3, 0.95])
+def test_a_truncated_zip(share: float, toy: Path, command: Command, tmp_path: Path) -> None:
+    archive = zipped(toy)
+    archive.write_bytes(archive.read_bytes()[: int(archive.stat().st_size * share)])
+    line = told(command(*PREPARE, "competition.source=toy.zip"))
+    assert line.startswith(f"{archive} is a zip cut short or damaged; download it again")
+    assert finished(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["../evil.jpg", "/evil.jpg", "cat/../../evil.jpg"])
+def test_an_archive_that_leads_out_of_its_folder(name: str, toy: Path, command: Command, tmp_path: Path) -> None:
+    with zipfile.ZipFile(zipped(toy), "a") as archive:
+        archive.writestr(name, b"evil")
+    line = told(command(*PREPARE, "competition.source=toy.zip"))
+    assert f"{tmp_path / 'toy.zip'} is refused: its member {name!r} " in line
+    assert finished(tmp_path) == []
+    assert list(tmp_path.rglob("evil.jpg")) == []
+
+
+@pytest.mark.parametrize(
+    ("limit", "advice"), [("download.max_gb=0.0001", "download.max_gb=1"), ("download.max_entries=5", "max_entries=")]
+)
+def test_an_archive_past_the_limit(limit: str, advice: str, toy: Path, command: Command, tmp_path: Path) -> None:
+    zipped(toy)
+    line = told(command(*PREPARE, "competition.source=toy.zip", limit))
+    assert str(tmp_path / "toy.zip") in line
+    assert f"if you trust it, type {advice}" in line or advice in line
+    assert finished(tmp_path) == []
+
+
+def test_an_archive_that_is_refused_can_be_followed_by_one_that_is_not(toy: Path, command: Command) -> None:
+    zipped(toy)
+    assert command(*PREPARE, "competition.source=toy.zip", "download.max_entries=5").code == 2
+    assert command(*PREPARE, "competition.source=toy.zip").code == 0
+
+
+def test_another_layout(toy: Path, command: Command, tmp_path: Path) -> None:
+    (toy / "test").rename(toy / "photos")
+    line = told(command("stage=prepare", "experiment=quick", "competition.source=toy"))
+    assert line.startswith("the layout was not found: Train/Pistol, Train/Smartphone, Test are needed, found blue/")
+    assert "table.parquet" not in finished(tmp_path)
+
+
+# --- sources that must not be hurt ----------------------------------------------------------------------------
+
+
+def test_images_that_lie_where_archives_are_unpacked_are_not_deleted(
+    pistols: Path, command: Command, tmp_path: Path
+) -> None:
+    raw = tmp_path / "data/pistolas-vs-smartphones-con-deep-learning/raw"
+    shutil.copytree(pistols, raw)
+    before = sorted(raw.rglob("*"))
+    command("stage=prepare", "experiment=quick", f"competition.source={raw}")
+    assert sorted(raw.rglob("*")) == before
+
+
+def test_a_source_above_the_root_leaves_the_users_own_folders_alone(
+    toy: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = toy / "work"
+    (work / "raw").mkdir(parents=True)
+    (work / "raw/mine.txt").write_text("mine")
+    (work / "table.parquet").write_text("mine too")
+    monkeypatch.chdir(work)
+    command(*PREPARE, "competition.source=..", f"paths.root={work}")
+    assert (work / "raw/mine.txt").read_text() == "mine"
+    assert (work / "table.parquet").read_text() == "mine too"
+
+
+def test_a_source_that_holds_the_root_is_refused_since_results_would_be_taken_for_images(
+    toy: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(toy)
+    assert "paths.root" in told(command(*PREPARE, "competition.source=."))
+    assert finished(toy) == []
+    assert command(*PREPARE, "competition.source=.", f"paths.root={tmp_path}").code == 0
+    assert len(pd.read_parquet(tmp_path / "data/toy/table.parquet")) == 42
+
+
+# --- classes and ids ------------------------------------------------------------------------------------------
+
+
+def test_an_empty_class(pistols: Path, command: Command, tmp_path: Path) -> None:
+    for image in (pistols / "Train/Pistol").iterdir():
+        image.unlink()
+    line = told(command("stage=prepare", "experiment=quick", "competition.source=pistols"))
+    assert line.startswith("class pistol has no images in Train/Pistol")
+    assert "table.parquet" not in finished(tmp_path)
+
+
+def test_an_empty_class_folder_of_ones_own(toy: Path, command: Command, tmp_path: Path) -> None:
+    (toy / "yellow").mkdir()
+    assert "yellow" in told(command(*PREPARE, "competition.source=toy"))
+    assert "table.parquet" not in finished(tmp_path)
+
+
+def test_only_one_class(toy: Path, command: Command, tmp_path: Path) -> None:
+    for name in ("red", "green"):
+        shutil.rmtree(toy / name)
+    assert told(command(*PREPARE, "competition.source=toy")).startswith("found 1 class folders (blue)")
+    assert "table.parquet" not in finished(tmp_path)
+
+
+def test_a_class_with_fewer_images_than_folds(toy: Path, command: Command, tmp_path: Path) -> None:
+    for image in sorted((toy / "red").iterdir())[3:]:
+        image.unlink()
+    line = told(command(*PREPARE, "competition.source=toy", "folds.count=5"))
+    assert line == "class red has only 3 images, folds.count=5 needs at least 5; type folds.count=3"
+    assert "folds.csv" not in finished(tmp_path)
+    assert command(*PREPARE, "competition.source=toy", "folds.count=3").code == 0
+
+
+def test_ids_that_repeat_in_two_folders(pistols: Path, command: Command, tmp_path: Path) -> None:
+    image = next((pistols / "Train/Pistol").iterdir())
+    shutil.copy(image, pistols / "Train/Smartphone" / image.name)
+    line = told(command("stage=prepare", "experiment=quick", "competition.source=pistols"))
+    both = f"{image.name} is both Train/Pistol/{image.name} and Train/Smartphone/{image.name}"
+    assert line.startswith(f"1 ids repeat: {both}; rename the files, or take the path as id with competition.id=path")
+    assert "table.parquet" not in finished(tmp_path)
+
+
+# --- files that are no usable image ---------------------------------------------------------------------------
+
+
+def jpeg(width: int, height: int, **options: object) -> bytes:
+    pixels = np.random.default_rng(0).integers(0, 256, (height // 4, width // 4, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).resize((width, height)).save(buffer, "JPEG", **options)
+    return buffer.getvalue()
+
+
+def animation() -> bytes:
+    buffer = io.BytesIO()
+    frames = [Image.new("RGB", (20, 20), (60 * n, 0, 0)) for n in range(3)]
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
+    return buffer.getvalue()
+
+
+def png(width: int, height: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+BAD: dict[str, tuple[Callable[[], bytes], str]] = {
+    "empty.jpg": (lambda: b"", "the file is empty (0 bytes)"),
+    "cut.jpg": (lambda: jpeg(60, 40)[:-100], "damaged or cut off"),
+    "cut large.jpg": (lambda: jpeg(1600, 1200)[:-100], "damaged or cut off"),
+    "cut progressive.jpg": (lambda: jpeg(1600, 1200, progressive=True)[:-100], "damaged or cut off"),
+    "cut.png": (lambda: png(60, 40)[:-100], "damaged"),
+    "cut short.png": (lambda: png(60, 40)[:-8], "damaged or cut off"),
+    "letter.jpg": (lambda: b"Dear all, please find attached", "not an image that can be read"),
+    "moving.gif": (animation, "animated or multi-page (3 frames)"),
+    "wide.png": (lambda: png(40_000, 2), "40000×2 pixels; the limit is 20000 a side"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_file_that_is_no_usable_image_is_named(name: str, toy: Path, command: Command, tmp_path: Path) -> None:
+    make, reason = BAD[name]
+    (toy / "red" / name).write_bytes(make())
+    line = told(command(*PREPARE, "competition.source=toy"))
+    assert line.startswith(f"red/{name}: {reason}")
+    assert line.endswith("mend or remove it, or leave such files out with competition.on_bad_image=skip")
+    assert finished(tmp_path) == ["source.json"]
+
+
+def test_several_such_files_are_counted(toy: Path, command: Command) -> None:
+    for name in ("x.jpg", "y.jpg", "z.jpg"):
+        (toy / "red" / name).touch()
+    assert told(command(*PREPARE, "competition.source=toy")).startswith(
+        "red/x.jpg: the file is empty (0 bytes) (and 2 more); "
+    )
+
+
+def test_such_files_can_be_left_out_and_are_listed(toy: Path, command: Command, tmp_path: Path) -> None:
+    for name, (make, _) in BAD.items():
+        (toy / "red" / name).write_bytes(make())
+    (toy / "test/empty.jpg").touch()
+    done = command(*PREPARE, "competition.source=toy", "competition.on_bad_image=skip")
+    assert done.code == 0, done.err
+    assert f"left out {len(BAD) + 1} files that cannot be decoded: red/cut large.jpg: damaged or cut off" in done.out
+    skipped = json.loads((tmp_path / "data/toy/prepared.json").read_text())["skipped"]
+    reasons = {f"red/{name}": reason for name, (_, reason) in BAD.items()} | {"test/empty.jpg": "the file is empty"}
+    told_of = dict(line.split(": ", 1) for line in skipped)
+    assert {name: told_of[name].startswith(reason) for name, reason in reasons.items()} == dict.fromkeys(told_of, True)
+    table = pd.read_parquet(tmp_path / "data/toy/table.parquet")
+    assert table["split"].value_counts().to_dict() == {"train": 36, "test": 6}
+    assert len(read_folds(tmp_path / "data/toy/folds.csv")) == 36
+
+
+@pytest.mark.parametrize("classes", [["red"], ["red", "green", "blue", "test"]])
+def test_a_class_of_which_nothing_is_left_is_an_error_too(
+    classes: list[str], toy: Path, command: Command, tmp_path: Path
+) -> None:
+    for name in classes:
+        for image in (toy / name).iterdir():
+            image.write_bytes(b"")
+    line = told(command(*PREPARE, "competition.source=toy", "competition.on_bad_image=skip"))
+    assert any(name in line for name in classes)
+    assert not {"table.parquet", "prepared.json", "folds.csv"} & set(finished(tmp_path))
+
+
+def test_a_larger_limit_takes_the_wide_image_through_training(toy: Path, command: Command, tmp_path: Path) -> None:
+    (toy / "red/wide.png").write_bytes(png(40_000, 2))
+    options = [*FOLDER, "competition.source=toy", "prepare.max_side=50000"]
+    assert command("stage=train", *options).code == 0
+    assert command("stage=train", *options, "cache.max_gb=0", "seed=1").code == 0
+    assert len(list(tmp_path.glob("outputs/toy/*/metrics.json"))) == 2
+
+
+def test_a_file_that_goes_bad_after_it_was_prepared_is_named(toy: Path, command: Command, tmp_path: Path) -> None:
+    options = [*FOLDER, "competition.source=toy", "cache.max_gb=0"]
+    assert command("stage=prepare", *options).code == 0
+    image, times = toy / "red/red0.png", (toy / "red/red0.png").stat()
+    image.write_bytes(b"\0" * times.st_size)
+    os.utime(image, ns=(times.st_atime_ns, times.st_mtime_ns))  # a failing disk does not tell
+    line = told(command("stage=train", *options))
+    assert line.startswith(f"{image}: not an image that can be read; it was whole when prepared")
+    assert finished(tmp_path) == ["folds.csv", "prepared.json", "source.json", "table.parquet"]
+
+
+# --- places that cannot be written ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["root", "root/outputs", "root/data"])
+def test_a_file_where_a_folder_is_needed(place: str, toy: Path, command: Command, tmp_path: Path) -> None:
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    (tmp_path / place).write_text("a file")
+    line = told(command(*PREPARE, "competition.source=toy", "paths.root=root"))
+    assert place in line
+    assert "cannot be written" in line
+    assert line.endswith("choose another place with paths.root=FOLDER")
+    assert (tmp_path / place).read_text() == "a file"
+
+
+def test_a_place_that_cannot_be_written_in_a_multirun(toy: Path, command: Command, tmp_path: Path) -> None:
+    (tmp_path / "root").write_text("a file")
+    done = command("-m", *PREPARE, "competition.source=toy", "paths.root=root", "seed=0,1")
+    assert done.code == 2
+    assert "cannot be written" in done.err[-1]
+
+
+def disk_full(path: object) -> OSError:
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+def test_no_space_for_the_table(toy: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half_written(frame: pd.DataFrame, path: Path, **options: object) -> None:
+        path.write_bytes(b"PAR1 and no more")
+        raise disk_full(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pd.DataFrame, "to_parquet", half_written)
+        line = told(command(*PREPARE, "competition.source=toy"))
+    assert line.startswith("no space left for ")
+    assert "table.parquet" in line
+    assert line.endswith("choose another place with paths.root=FOLDER")
+    assert not {"table.parquet", "prepared.json", "folds.csv"} & set(finished(tmp_path))
+    assert not [name for name in finished(tmp_path) if ".tmp" in name]
+    assert command(*PREPARE, "competition.source=toy").code == 0
+    assert len(pd.read_parquet(tmp_path / "data/toy/table.parquet")) == 42
+
+
+def test_no_space_for_the_pixel_cache(
+    toy: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(writer: PixelWriter, image: object) -> None:
+        writer.file.write(b"some pixels")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PixelWriter, "add", full)
+        line = told(command(*PREPARE, "competition.source=toy"))
+    assert line.startswith("no space left for ")
+    assert finished(tmp_path) == ["source.json"]
+    assert command(*PREPARE, "competition.source=toy").code == 0
+
+
+# --- sources that change --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_changed_bytes_are_an_error_until_they_are_wanted(
+    kind: str, toy: Path, command: Command, tmp_path: Path
+) -> None:
+    source = toy if kind == "folder" else zipped(toy)
+    options = [*PREPARE, f"competition.source={source}"]
+    assert command(*options).code == 0
+    place = tmp_path / "data/toy"
+    before = (place / "table.parquet").read_bytes()
+    cv2.imwrite(str(toy / "red/new.png"), np.full((48, 56, 3), (20, 30, 200), np.uint8))
+    if kind == "zip":
+        zipped(toy)
+    line = told(command(*options))
+    assert line.startswith(f"the bytes of {source} differ from those prepared in {place}")
+    assert "competition.refresh=true" in line
+    assert (place / "table.parquet").read_bytes() == before
+    done = command(*options, "competition.refresh=true")
+    assert done.code == 0, done.err
+    assert "prepare: 37 training images" in done.out
+    assert "prepare: 2 folds of 19, 18 images" in done.out
+    assert "red/new.png" in pd.read_parquet(place / "table.parquet")["id"].tolist()
+    assert "red/new.png" in read_folds(place / "folds.csv")["id"].tolist()
+    assert command(*options).code == 0
+
+
+def test_to_refresh_is_not_to_split_anew(toy: Path, command: Command, tmp_path: Path) -> None:
+    options = [*PREPARE, "competition.source=toy"]
+    assert command(*options, "folds.count=3").code == 0
+    before = (tmp_path / "data/toy/folds.csv").read_bytes()
+    assert "folds.remake=true" in told(command(*options, "competition.refresh=true", "folds.count=2"))
+    assert (tmp_path / "data/toy/folds.csv").read_bytes() == before
+
+
+def test_unpacked_files_that_were_removed_are_unpacked_again(toy: Path, command: Command, tmp_path: Path) -> None:
+    zipped(toy)
+    assert command(*PREPARE, "competition.source=toy.zip").code == 0
+    shutil.rmtree(tmp_path / "data/toy/raw")
+    assert command(*PREPARE, "competition.source=toy.zip", "prepare.near_bits=9").code == 0
+    assert len(list((tmp_path / "data/toy/raw").rglob("*.png"))) == 42
+
+
+# --- Ctrl-C ---------------------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_in_a_fold_ends_in_130_and_the_same_command_goes_on(toy: Path, command: Command, tmp_path: Path) -> None:
+    code = """if True:
+        import os, signal
+        from kagglepipe.__main__ import main
+        from kagglepipe.stages.train import Session
+
+        train_fold = Session.train_fold
+
+        def interrupted(session, fold):
+            if fold == 1:
+                os.kill(os.getpid(), signal.SIGINT)
+            train_fold(session, fold)
+
+        Session.train_fold = interrupted
+        main()
+    """
+    options = ["stage=train", *FOLDER, "competition.source=toy"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *options], cwd=tmp_path, capture_output=True, text=True, encoding="utf-8"
+    )
+    assert done.returncode == 130
+    assert done.stderr.splitlines() == ["kagglepipe: stopped; the same command goes on where it was"]
+    assert "metrics.json" in finished(tmp_path)
+    assert not [name for name in finished(tmp_path) if ".tmp" in name]
+    (first,) = tmp_path.glob("outputs/toy/*/fold_0/model.safetensors")
+    assert not (first.parents[1] / "metrics.json").exists()
+    before = first.stat().st_mtime_ns
+    assert command(*options).code == 0
+    assert first.stat().st_mtime_ns == before
+    assert json.loads((first.parents[1] / "metrics.json").read_text())["rows"] == 36

@@ -1,0 +1,322 @@
+"""Every YAML composes, every dataclass refuses what cannot be meant, and a run's hash holds what decides it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from kagglepipe import config as shape
+from kagglepipe.__main__ import CONF
+from kagglepipe.competitions.contract import Competition
+from kagglepipe.config import (
+    FINETUNE_SETTINGS,
+    FREE,
+    HEAD_SETTINGS,
+    METHODS,
+    METRICS,
+    PATH_KEYS,
+    POLICIES,
+    POLICY_OF_MODE,
+    Config,
+    absolute,
+    augmentation_policy,
+    demand_options,
+    idle_settings,
+    option_names,
+    result_settings,
+)
+from kagglepipe.errors import UserError
+from kagglepipe.stages import walk
+
+Configure = Callable[..., Config]
+EXPERIMENTS = sorted((CONF / "experiment").rglob("*.yaml"))
+OPTIONS = sorted(path for path in CONF.glob("*/*.yaml") if path.parent.name not in ("hydra", "experiment"))
+
+
+def shaped(*overrides: str) -> Config:
+    """The configuration of the dataclasses alone, with these values; quicker than composing conf/."""
+    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.from_dotlist(list(overrides))))
+    assert isinstance(config, Config)
+    return config
+
+
+def name_in_group(path: Path, group: str) -> str:
+    """How the option is typed: its path below the group, without the ending."""
+    return path.relative_to(CONF / group).with_suffix("").as_posix()
+
+
+# --- the files in conf/ ---------------------------------------------------------------------------------------
+
+
+def test_there_are_experiments_and_options() -> None:
+    assert EXPERIMENTS
+    assert {path.parent.name for path in OPTIONS} >= {"competition", "model", "augmentation", "training"}
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_every_experiment_composes_and_builds(path: Path, configure: Configure, tmp_path: Path) -> None:
+    from kagglepipe.images.augment import Transform
+    from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
+    from kagglepipe.models.weights import Weights
+
+    config = configure(f"experiment={name_in_group(path, 'experiment')}")
+    options, mode = config.model, "head" if config.training.mode == "auto" else config.training.mode
+    backbone = make_backbone(options.name, Weights("none", "none"), kwargs=options.kwargs, kept_in=tmp_path)
+    preprocessing = preprocessing_of(
+        backbone, image_size=options.image_size, crop=options.crop, short_side=config.cache.short_side
+    )
+    network = Classifier(backbone, 3, preprocessing)
+    transform = Transform(augmentation_policy(config.augmentation, mode), preprocessing.size, crop=preprocessing.crop)
+    view = transform(np.zeros((40, 60, 3), np.uint8), 0, 1, "a")
+    assert view.shape == (preprocessing.size, preprocessing.size, 3)
+    assert network.head.out_features == 3
+
+
+@pytest.mark.parametrize("path", OPTIONS, ids=lambda path: f"{path.parent.name}={path.stem}")
+def test_every_option_of_a_group_composes(path: Path, configure: Configure) -> None:
+    group = path.parent.name
+    more = ["model.name=test_vit"] if path.stem == "timm" else []
+    config = configure(f"{group}={name_in_group(path, group)}", *more)
+    written = OmegaConf.to_container(OmegaConf.load(path))
+    assert isinstance(written, dict)
+    for key, value in written.items():
+        if key not in ("defaults", "name" if more else ""):
+            assert getattr(getattr(config, group), str(key)) == value
+
+
+def test_an_experiment_beats_the_competition_and_the_command_line_beats_both(configure: Configure) -> None:
+    assert configure().model.name == "tf_efficientnet_lite0"
+    assert configure("experiment=quick").model.name == "test_efficientnet"
+    assert configure("model=lite1", "experiment=quick").model.name == "tf_efficientnet_lite1"
+    assert configure("experiment=quick", "folds.count=4").folds.count == 4
+
+
+# --- the names that are written twice -------------------------------------------------------------------------
+
+
+def test_the_names_of_choices_are_those_of_the_library() -> None:
+    from kagglepipe.images import augment
+    from kagglepipe.predictions import blend, metrics
+
+    assert tuple(augment.POLICIES) == POLICIES
+    assert tuple(blend.METHODS) == METHODS
+    assert tuple(metrics.METRICS) == METRICS
+
+
+def test_every_policy_has_its_yaml_and_auto_is_settled_by_the_mode() -> None:
+    assert {path.stem for path in (CONF / "augmentation").glob("*.yaml")} == {"auto", *POLICIES}
+    auto, none = shaped("augmentation.policy=auto").augmentation, shaped("augmentation.policy=none").augmentation
+    assert {mode: augmentation_policy(auto, mode) for mode in POLICY_OF_MODE} == POLICY_OF_MODE
+    assert augmentation_policy(none, "head") == "none"
+
+
+def test_option_names_are_all_there_is_to_type(configure: Configure) -> None:
+    names, config = option_names(), OmegaConf.structured(configure())
+    assert len(names) == len(set(names))
+    assert {"stage", "seed", "training.lr", "folds.only", "competition.layout", "submit.file"} <= set(names)
+    assert set(PATH_KEYS) <= set(names)
+    assert set(FREE) <= set(names)
+    assert [name for name in names if OmegaConf.select(config, name, default=Ellipsis) is Ellipsis] == []
+    demand_options(OmegaConf.to_container(config))
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"sed": 1}, "sed is not an option; did you mean seed"),
+        ({"training": {"lrr": 1}}, r"training\.lrr is not an option; did you mean training\.lr"),
+        ({"xyzzy": {"plugh": 1}}, r"xyzzy\.plugh is not an option"),
+    ],
+)
+def test_a_key_that_slipped_in_is_refused(values: dict[str, object], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        demand_options(values)
+
+
+def test_keys_of_the_users_own_are_allowed() -> None:
+    demand_options({"model": {"kwargs": {"drop_rate": 0.1}}, "competition": {"layout": {"cat": "Train/Cat"}}})
+
+
+# --- what cannot be meant -------------------------------------------------------------------------------------
+
+BAD = [
+    "download.max_gb=0", "download.max_gb=inf", "download.max_gb=nan", "download.max_entries=0",
+    "prepare.max_side=0", "prepare.near_bits=-1",
+    "cache.max_gb=-1", "cache.max_gb=inf", "cache.max_gb=nan", "cache.short_side=7",
+    "folds.count=1", "folds.count=0",
+    "augmentation.policy=wild", "augment.images=0", "augment.views=0",
+    "model.name=''", "model.crop=round", "model.image_size=15",
+    "training.mode=fast", "training.schedule=step", "training.views=-1", "training.epochs=0",
+    "training.batch_size=0", "training.patience=0", "training.lr=0", "training.lr=-0.1", "training.lr=nan",
+    "training.clip=0", "training.layer_decay=1.1", "training.warmup=-0.1", "training.label_smoothing=2",
+    "training.frozen_below=-1", "training.weight_decay=-1", "training.regularisation=[]",
+    "training.regularisation=[0.1,0]", "training.regularisation=[nan]",
+    "ensemble.method=median", "predict.picture=-1",
+    "competition.kind=video", "competition.form=words", "competition.id=number", "competition.on_bad_image=ignore",
+    "competition.metric=f2", "competition.per_class=0",
+    "seed=-1", "workers=0", "device=gpu",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("override", BAD)
+def test_a_value_that_cannot_be_meant_is_refused_by_the_name_of_its_option(override: str) -> None:
+    option, value = override.split("=")
+    with pytest.raises(UserError) as caught:
+        shaped(override)
+    told = str(caught.value)
+    assert option.removesuffix(".name") in told
+    assert value.strip("'[]").split(",")[-1] in told or "needs" in told
+    assert "\n" not in told
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "cache.max_gb=0", "prepare.near_bits=0", "training.views=0", "training.weight_decay=0", "training.warmup=0",
+        "training.warmup=1", "predict.picture=0", "folds.count=2", "seed=0", "workers=1", "device=cuda:1", "device=mps",
+        "competition.per_class=1", "model.image_size=16",
+    ],
+)  # fmt: skip
+def test_the_limits_themselves_are_allowed(override: str) -> None:
+    option, value = override.split("=")
+    assert str(OmegaConf.select(OmegaConf.structured(shaped(override)), option)) in (value, f"{value}.0")
+
+
+# --- names and places -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "slug"),
+    [
+        ("photos", "photos"),
+        ("~/photos/", "photos"),
+        ("x (1).zip", "x (1)"),
+        ("a.b/my.photos.zip", "my.photos"),
+        ("photos/.", "photos"),
+        ("photos/deeper/..", "photos"),
+        ("../photos", "photos"),
+    ],
+)
+def test_a_folder_of_images_is_called_by_its_name(source: str, slug: str, configure: Configure, tmp_path: Path) -> None:
+    config = configure("competition=image_folder", f"competition.source='{source}'")
+    assert config.base_slug == slug
+    assert config.base_dir == config.data_dir == tmp_path / "data" / slug
+    assert config.runs_dir == tmp_path / "outputs" / slug
+
+
+def test_the_folder_that_holds_a_folder_can_be_given_by_two_dots(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "photos" / "work").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "photos" / "work")
+    assert configure("competition=image_folder", "competition.source='..'").base_slug == "photos"
+
+
+def test_a_competition_without_a_name_is_asked_for_its_source(configure: Configure) -> None:
+    with pytest.raises(UserError, match=r"give its folder or zip, as competition\.source="):
+        _ = configure("competition=image_folder").base_slug
+
+
+def test_few_labels_have_a_folder_of_their_own(configure: Configure, tmp_path: Path) -> None:
+    config = configure("competition.per_class=25", "seed=3")
+    assert config.data_dir == tmp_path / "data/pistolas-vs-smartphones-con-deep-learning-25-per-class-seed-3"
+    assert config.base_dir == tmp_path / "data/pistolas-vs-smartphones-con-deep-learning"
+
+
+def test_paths_are_seen_from_the_shells_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    assert absolute("a.zip") == tmp_path / "a.zip"
+    assert absolute("~/a.zip") == Path("/home/me/a.zip")
+    assert absolute("/b/a.zip") == Path("/b/a.zip")
+    assert Config(paths=shape.Paths("~/x")).root == Path("/home/me/x")
+
+
+def test_only_the_sample_is_the_sample(configure: Configure) -> None:
+    assert configure("competition=pistols_vs_smartphones_sample").competition.is_sample
+    assert not configure().competition.is_sample
+    assert not Competition().is_sample
+
+
+# --- what decides a run's results -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("override", ["training.lr=0.5", "training.epochs=9", "training.patience=1"])
+def test_settings_of_finetuning_do_not_touch_a_head(override: str) -> None:
+    before, after = shaped("augmentation.policy=light"), shaped("augmentation.policy=light", override)
+    assert result_settings(after, "head") == result_settings(before, "head")
+    assert result_settings(after, "finetune") != result_settings(before, "finetune")
+    assert idle_settings(after.training, "head") == [override.split("=")[0]]
+    assert idle_settings(after.training, "finetune") == []
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "training.views=2", "training.regularisation=[1.0]", "seed=1", "augmentation.policy=none", "model.name=x",
+        "model.image_size=64", "model.crop=center", "model.kwargs.drop_rate=0.1", "cache.short_side=128",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("mode", ["head", "finetune"])
+def test_what_changes_results_is_in_the_hash(override: str, mode: str) -> None:
+    assert result_settings(shaped(override), mode) != result_settings(shaped(), mode)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "paths.root=/elsewhere", "workers=1", "competition.source=photos.zip", "competition.refresh=true",
+        "stage=train", "folds.only=[1]", "folds.remake=true", "run=x", "input=x", "device=cpu", "cache.max_gb=1",
+        "submit.file=x.csv", "predict.file=x.csv", "ensemble.runs=[a]", "augment.views=2", "download.max_gb=1",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("mode", ["head", "finetune"])
+def test_paths_workers_and_the_like_are_not(override: str, mode: str) -> None:
+    assert shaped(override) != shaped()
+    assert result_settings(shaped(override), mode) == result_settings(shaped(), mode)
+
+
+def test_every_option_of_training_is_read_by_some_mode() -> None:
+    names = {name.removeprefix("training.") for name in option_names() if name.startswith("training.")}
+    assert names == {"mode", *HEAD_SETTINGS, *FINETUNE_SETTINGS}
+
+
+@pytest.mark.parametrize("mode", ["head", "finetune"])
+def test_auto_is_the_same_run_as_what_it_comes_to(mode: str) -> None:
+    said = {policy: result_settings(shaped(f"augmentation.policy={policy}"), mode) for policy in ("auto", *POLICIES)}
+    assert [policy for policy in POLICIES if said[policy] == said["auto"]] == [POLICY_OF_MODE[mode]]
+
+
+def test_the_hash_knows_its_own_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = result_settings(shaped(), "head")
+    monkeypatch.setattr(shape, "RESULT_VERSION", before["result_version"] + 1)
+    assert result_settings(shaped(), "head") != before
+
+
+# --- a run's config.yaml --------------------------------------------------------------------------------------
+
+
+def test_the_config_of_a_run_composes_back(toy: Path, configure: Configure, tmp_path: Path) -> None:
+    config = configure(
+        "competition=image_folder", f"competition.source='{toy}'", "experiment=quick", "training.views=0",
+        "stage=train", "training.regularisation=[0.5]", "+model.kwargs.drop_rate=0.1",
+    )  # fmt: skip
+    walk(config)
+    (path,) = tmp_path.glob("outputs/toy/*/config.yaml")
+    again = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(path)))
+    assert again == config
+    assert replace(config, seed=1) != again
+
+
+@pytest.mark.parametrize("name", ["a${b}", "a${b", "it's (1)", "a: b", "007", "null"])
+def test_odd_names_come_back_from_the_config_of_a_run(name: str, tmp_path: Path) -> None:
+    from kagglepipe.stages.places import write_config
+
+    config = shaped()
+    config.competition.source = config.input = name
+    write_config(config, tmp_path)
+    again = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(tmp_path / "config.yaml")))
+    assert again == config

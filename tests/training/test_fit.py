@@ -1,0 +1,282 @@
+"""The loop learns, keeps its best epoch, stops in time, and does all of it again from the same seed."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from numpy.typing import NDArray
+from sklearn.metrics import log_loss
+
+from kagglepipe.images.augment import Transform
+from kagglepipe.images.cache import PixelReader, PixelWriter, write_index
+from kagglepipe.images.dataset import TrainingImages
+from kagglepipe.models.classifier import Classifier, Preprocessing
+from kagglepipe.training.device import Precision
+from kagglepipe.training.fit import Epoch, Recipe, best_epoch, evaluate, fit, snapshot, step
+from kagglepipe.training.head import softmax
+from kagglepipe.training.optimise import freeze_statistics, make_optimiser
+
+SIZE, COUNT, CLASSES = 32, 36, 3
+FLOAT32 = Precision(torch.float32, False, "tests compare bit by bit")
+ROWS = np.arange(COUNT)
+TRAIN, VALID = ROWS[:24], ROWS[24:]
+RECIPE = Recipe(
+    epochs=4,
+    lr=3e-3,
+    batch_size=8,
+    layer_decay=0.9,
+    frozen_below=0.0,
+    weight_decay=0.01,
+    warmup=0.1,
+    schedule="cosine",
+    clip=1.0,
+    label_smoothing=0.0,
+    patience=4,
+)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> TrainingImages:
+    """Thirty-six noisy images of three colours; row n is of class n % 3."""
+    rng = np.random.default_rng(0)
+    labels = ROWS % CLASSES
+    with (tmp_path / "pixels.bin").open("wb") as file:
+        writer = PixelWriter(file, 10**7)
+        for label in labels:
+            image = rng.integers(0, 120, (SIZE, SIZE + 6, 3), dtype=np.uint8)
+            image[..., label] += 100
+            writer.add(image)
+    write_index(tmp_path, writer.index())
+    reader = PixelReader([Path(f"{n}.png") for n in ROWS], short_side=SIZE, folder=tmp_path, places=ROWS.tolist())
+    return TrainingImages(reader, [f"id{n}" for n in ROWS], labels, Transform("light", SIZE), seed=0)
+
+
+def network(**options: Any) -> Classifier:
+    """A tiny network, the same each time."""
+    torch.manual_seed(0)
+    backbone = timm.create_model("test_efficientnet", num_classes=0, **options)
+    return Classifier(backbone, CLASSES, Preprocessing(SIZE, "squash", 1.0, (0.5,) * 3, (0.5,) * 3, SIZE))
+
+
+def trained(
+    model: Classifier, images: TrainingImages, recipe: Recipe = RECIPE, *, seed: int = 0, workers: int = 0
+) -> list[Epoch]:
+    """The history of a fit in place."""
+    return fit(
+        model,
+        images,
+        train=TRAIN,
+        valid=VALID,
+        recipe=recipe,
+        seed=seed,
+        precision=FLOAT32,
+        workers=workers,
+        name="test",
+    )
+
+
+def relabelled(images: TrainingImages, rows: NDArray[np.int64], shift: int = 1) -> TrainingImages:
+    """The same images, those of `rows` with a wrong label."""
+    labels = images.labels.copy()
+    labels[rows] = (labels[rows] + shift) % CLASSES
+    return TrainingImages(images.reader, images.ids, labels, images.transform, images.seed)
+
+
+def assert_same(one: Classifier, other: Classifier) -> None:
+    """Equal weights, bit by bit."""
+    for name, value in one.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name]), name
+
+
+# --- learning --------------------------------------------------------------------------------------------------
+
+
+def test_a_toy_problem_is_learnt(images: TrainingImages) -> None:
+    model = network()
+    before = evaluate(model, images, VALID, FLOAT32, batch_size=8)
+    history = trained(model, images)
+    assert history[-1].train_loss < 0.5 * history[0].train_loss
+    loss, accuracy = evaluate(model, images, VALID, FLOAT32, batch_size=8)
+    assert accuracy == 1.0
+    assert loss < 0.3 * before[0]
+
+
+def test_labels_drawn_by_lot_are_learnt_by_heart(images: TrainingImages) -> None:
+    """Nothing but the training rows can teach them: eight images, no augmentation."""
+    labels = np.random.default_rng(3).permutation(images.labels)
+    lot = TrainingImages(images.reader, images.ids, labels, Transform("none", SIZE), 0)
+    model = network()
+    recipe = replace(RECIPE, epochs=30, patience=30, lr=5e-3, weight_decay=0.0)
+    fit(
+        model, lot, train=ROWS[:8], valid=ROWS[:8], recipe=recipe, seed=0, precision=FLOAT32, workers=0, name="test"
+    )  # fmt: skip
+    assert evaluate(model, lot, ROWS[:8], FLOAT32, batch_size=8)[1] == 1.0
+
+
+def test_what_is_learnt_is_the_labels_given(images: TrainingImages) -> None:
+    """With every class renamed, the network answers with the new names."""
+    model = network()
+    trained(model, relabelled(images, ROWS))
+    assert evaluate(model, relabelled(images, ROWS), VALID, FLOAT32, batch_size=8)[1] == 1.0
+    assert evaluate(model, images, VALID, FLOAT32, batch_size=8)[1] == 0.0
+
+
+def test_validation_rows_teach_nothing(images: TrainingImages) -> None:
+    """Their labels may choose the epoch, but each epoch's training is the same without them."""
+    honest, misled = (trained(network(), x) for x in (images, relabelled(images, VALID)))
+    assert [epoch.train_loss for epoch in honest] == [epoch.train_loss for epoch in misled]
+
+
+def test_the_history_tells_each_epoch(images: TrainingImages) -> None:
+    history = trained(network(), images)
+    assert [epoch.epoch for epoch in history] == [1, 2, 3, 4]
+    rates = [epoch.lr for epoch in history]
+    assert rates == sorted(rates, reverse=True)
+    assert 0 <= rates[-1] < 0.05 * RECIPE.lr
+    assert all(epoch.rate > 0 for epoch in history)
+
+
+# --- the best epoch --------------------------------------------------------------------------------------------
+
+
+def test_the_best_epochs_weights_are_left(images: TrainingImages) -> None:
+    """Wrong labels in the validation rows make the first epoch the best: training only takes it away from them."""
+    misled = relabelled(images, VALID)
+    model = network()
+    history = trained(model, misled)
+    best = best_epoch(history)
+    assert best < len(history)
+    loss, accuracy = evaluate(model, misled, VALID, FLOAT32, batch_size=8)
+    assert loss == pytest.approx(history[best - 1].valid_loss, rel=1e-6)
+    assert accuracy == history[best - 1].valid_accuracy
+    assert (accuracy, -loss) >= max((e.valid_accuracy, -e.valid_loss - 1e-6) for e in history)
+
+
+@pytest.mark.parametrize("patience", [1, 2])
+def test_it_stops_when_patience_is_over(images: TrainingImages, patience: int) -> None:
+    history = trained(network(), relabelled(images, VALID), replace(RECIPE, epochs=8, patience=patience))
+    assert len(history) == best_epoch(history) + patience < 8
+
+
+def test_it_does_not_stop_while_it_gets_better(images: TrainingImages) -> None:
+    history = trained(network(), images, replace(RECIPE, lr=3e-4, patience=1))
+    assert best_epoch(history) == len(history) == 4
+
+
+def test_accuracy_goes_before_loss_and_the_first_of_equals_is_best() -> None:
+    def epoch(number: int, loss: float, accuracy: float) -> Epoch:
+        return Epoch(number, 0.0, loss, accuracy, 0.0, 0.0)
+
+    assert best_epoch([epoch(1, 0.1, 0.8), epoch(2, 0.9, 0.9), epoch(3, 0.5, 0.9), epoch(4, 0.5, 0.9)]) == 3
+
+
+# --- the same again --------------------------------------------------------------------------------------------
+
+
+def test_a_seed_gives_the_same_weights_bit_by_bit(images: TrainingImages) -> None:
+    models = [network(), network()]
+    histories = [trained(model, images, replace(RECIPE, epochs=2)) for model in models]
+    assert_same(*models)
+    first, second = ([(e.train_loss, e.valid_loss, e.lr) for e in history] for history in histories)
+    assert first == second
+
+
+def test_dropped_units_come_again_whatever_was_drawn_before(images: TrainingImages) -> None:
+    """A fold that is trained after a kill is the same as in a run without one."""
+    models = []
+    for number in range(2):
+        models.append(network(drop_rate=0.3, drop_path_rate=0.3))
+        torch.rand(number)
+        trained(models[-1], images, replace(RECIPE, epochs=1))
+    assert_same(*models)
+
+
+def test_another_seed_gives_other_weights(images: TrainingImages) -> None:
+    one, other = network(), network()
+    trained(one, images, replace(RECIPE, epochs=1))
+    trained(other, images, replace(RECIPE, epochs=1), seed=1)
+    assert not torch.equal(one.head.weight, other.head.weight)
+
+
+def test_helping_processes_change_nothing(images: TrainingImages) -> None:
+    models = [network(), network()]
+    for workers, model in enumerate(models):
+        trained(model, images, replace(RECIPE, epochs=1), workers=workers)
+    assert_same(*models)
+
+
+# --- what stays ------------------------------------------------------------------------------------------------
+
+
+def test_batch_statistics_stay_as_they_came(images: TrainingImages) -> None:
+    model = network()
+    before = snapshot(model)
+    trained(model, images, replace(RECIPE, epochs=1))
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]) == ("running" in name or "tracked" in name), name
+
+
+def test_slow_layers_stay_as_they_came(images: TrainingImages) -> None:
+    """At half the rate a layer, three layers from the input learn at less than 0.2 of the last one's."""
+    model = network()
+    before = snapshot(model)
+    trained(model, images, replace(RECIPE, epochs=1, layer_decay=0.5, frozen_below=0.2))
+    after = model.state_dict()
+    assert torch.equal(after["backbone.conv_stem.weight"], before["backbone.conv_stem.weight"])
+    assert torch.equal(after["backbone.blocks.1.0.conv_exp.weight"], before["backbone.blocks.1.0.conv_exp.weight"])
+    assert not torch.equal(after["backbone.blocks.4.0.conv_pw.weight"], before["backbone.blocks.4.0.conv_pw.weight"])
+
+
+def test_a_snapshot_is_left_alone_by_later_steps() -> None:
+    model = network()
+    kept = snapshot(model)
+    with torch.no_grad():
+        model.head.weight.add_(1)
+    torch.testing.assert_close(model.head.weight - kept["head.weight"], torch.ones_like(model.head.weight))
+
+
+# --- a step and a score ----------------------------------------------------------------------------------------
+
+
+def one_step(model: Classifier, images: TrainingImages, recipe: Recipe) -> tuple[float, torch.Tensor, torch.Tensor]:
+    """(loss of a step, its pixels, its labels)"""
+    pixels = torch.from_numpy(np.stack([images.transform.clean(images.reader[row]) for row in range(6)]))
+    labels = torch.from_numpy(images.labels[:6])
+    optimiser = make_optimiser(model, lr=recipe.lr, layer_decay=1.0, weight_decay=0.0)
+    freeze_statistics(model)
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    return step(model, pixels, labels, optimiser, scaler, recipe, FLOAT32), pixels, labels
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_the_loss_of_a_step_is_cross_entropy(images: TrainingImages, smoothing: float) -> None:
+    """Smoothed labels give every class a share of `smoothing`, and the true one the rest."""
+    loss, pixels, labels = one_step(network(), images, replace(RECIPE, label_smoothing=smoothing))
+    with torch.inference_mode():
+        logarithms = torch.log_softmax(network().eval()(pixels), dim=1)
+    targets = torch.nn.functional.one_hot(labels, CLASSES) * (1 - smoothing) + smoothing / CLASSES
+    assert loss == pytest.approx(float(-(targets * logarithms).sum(dim=1).mean()), rel=1e-4)
+
+
+def test_gradients_are_clipped(images: TrainingImages) -> None:
+    model = network()
+    one_step(model, images, replace(RECIPE, clip=1e-3))
+    norm = torch.stack([p.grad.square().sum() for p in model.parameters() if p.grad is not None]).sum().sqrt()
+    assert float(norm) == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_a_score_is_that_of_the_clean_views(images: TrainingImages) -> None:
+    """Against scikit-learn, for rows in any order and batches of any size."""
+    model = network()
+    rows = np.array([30, 1, 17, 4, 22])
+    views = np.stack([images.transform.clean(images.reader[row]) for row in rows])
+    with torch.inference_mode():
+        probabilities = softmax(model.eval()(torch.from_numpy(views)).numpy().astype(np.float64))
+    loss, accuracy = evaluate(model, images, rows, FLOAT32, batch_size=2)
+    assert loss == pytest.approx(log_loss(images.labels[rows], probabilities, labels=range(CLASSES)), rel=1e-5)
+    assert accuracy == np.mean(probabilities.argmax(axis=1) == images.labels[rows])
+    assert evaluate(model, images, rows[::-1], FLOAT32, batch_size=64) == pytest.approx((loss, accuracy), rel=1e-5)
