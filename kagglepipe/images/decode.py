@@ -20,8 +20,9 @@ from PIL import Image, UnidentifiedImageError
 
 Pixels = NDArray[np.uint8]  # (H, W, 3), RGB
 
-DECODER = "opencv-1"  # raise it when the same bytes would give other pixels: caches depend on it
+DECODER = "opencv-2"  # raise it when the same bytes would give other pixels: caches depend on it
 MAX_SIDE = 20_000
+MAX_PIXELS = 180_000_000  # half a gigabyte of memory while it is decoded
 EXIF_ORIENTATION = 274
 TURNS = {  # EXIF orientation -> what makes the picture upright
     2: lambda a: a[:, ::-1],
@@ -54,13 +55,17 @@ class ImageError(ValueError):
 
 @dataclass(frozen=True)
 class Facts:
-    """What a file's header says. `width` and `height` are as seen, after the EXIF rotation."""
+    """What a file's header says. `width` and `height` are as seen, after the EXIF rotation.
+
+    transparent: whether it has an alpha channel or a colour that stands for transparency.
+    """
 
     width: int
     height: int
     format: str
     mode: str
     orientation: int
+    transparent: bool = False
 
 
 def inspect(data: bytes, *, max_side: int = MAX_SIDE) -> Facts:
@@ -77,17 +82,22 @@ def inspect(data: bytes, *, max_side: int = MAX_SIDE) -> Facts:
                 orientation = image.getexif().get(EXIF_ORIENTATION, 1)
                 frames = getattr(image, "n_frames", 1)
                 width, height, format_, mode = *image.size, image.format or "?", image.mode
+                transparent = image.has_transparency_data
     except UnidentifiedImageError:
         raise ImageError("not an image that can be read") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except Exception as error:  # of damage, Pillow's readers raise anything: TypeError for TIFF, RuntimeError for AVIF
         raise ImageError(f"damaged header ({error})") from error
     if frames > 1 and format_ != "MPO":  # an MPO is a JPEG with a second picture behind it
         raise ImageError(f"animated or multi-page ({frames} frames); one still picture is needed")
     if max(width, height) > max_side:
         raise ImageError(f"{width}×{height} pixels; the limit is {max_side} a side")
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"{width}×{height} pixels; the limit is {MAX_PIXELS // 10**6} million in all")
+    if format_ == "TIFF":  # Pillow's size and OpenCV's pixels are upright already
+        orientation = 1
     if orientation in (5, 6, 7, 8):
         width, height = height, width
-    return Facts(width, height, format_, mode, orientation if orientation in TURNS else 1)
+    return Facts(width, height, format_, mode, orientation if orientation in TURNS else 1, transparent)
 
 
 def decode(data: bytes, *, short_side: int | None = None, max_side: int = MAX_SIDE) -> Pixels:
@@ -101,23 +111,21 @@ def decode(data: bytes, *, short_side: int | None = None, max_side: int = MAX_SI
 
 def decode_known(data: bytes, facts: Facts, *, short_side: int | None = None) -> Pixels:
     """`decode` for data whose facts have been read already."""
-    image = _raw(data, facts, short_side)
+    image = _raw(data, facts, short_side)  # judges whether the file is whole, which Pillow does less strictly
+    if image is not None and facts.transparent:
+        image = _transparent(data)
     if image is None:
-        raise ImageError(f"damaged or cut off: its {facts.format} data cannot be decoded to the end")
-    if image.ndim == 3 and image.shape[2] == 4:
-        image = _over_white(image)
+        raise ImageError(
+            f"damaged, cut off or of a rare kind: its {facts.format} data cannot be decoded (PNG or JPEG always can)"
+        )
     if facts.orientation in TURNS:
         image = TURNS[facts.orientation](image)
-    return shrink(np.ascontiguousarray(image), short_side)
+    return shrink(np.ascontiguousarray(image), short_side, of=(facts.height, facts.width))
 
 
 def _raw(data: bytes, facts: Facts, short_side: int | None) -> NDArray[np.uint8] | None:
     buffer = np.frombuffer(data, np.uint8)
     try:
-        if "A" in facts.mode or facts.mode == "P":
-            image = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
-            if image is not None and image.ndim == 3 and image.shape[2] == 4 and image.dtype == np.uint8:
-                return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA)
         if short_side and facts.format == "JPEG":
             factor = min(facts.width, facts.height) // short_side
             for scale, flag in REDUCED.items():
@@ -129,15 +137,29 @@ def _raw(data: bytes, facts: Facts, short_side: int | None) -> NDArray[np.uint8]
         return None
 
 
+def _transparent(data: bytes) -> Pixels | None:
+    """By Pillow: OpenCV loses transparency of 16 bits, in TIFFs, and of a colour that stands for it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data)) as image:
+                return _over_white(np.asarray(image.convert("RGBA")))
+    except Exception:
+        return None
+
+
 def _over_white(image: NDArray[np.uint8]) -> Pixels:
     alpha = image[..., 3:].astype(np.uint16)
     colour = image[..., :3].astype(np.uint16)
     return ((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
-def shrink(image: Pixels, short_side: int | None) -> Pixels:
-    """The image scaled down so that its short side is `short_side`; as it is if smaller or None."""
-    height, width = image.shape[:2]
+def shrink(image: Pixels, short_side: int | None, *, of: tuple[int, int] | None = None) -> Pixels:
+    """The image scaled down so that its short side is `short_side`; as it is if smaller or None.
+
+    of: (height, width) before reduced decoding, which rounds both up; the aspect is theirs.
+    """
+    height, width = of or image.shape[:2]
     if short_side is None or min(height, width) <= short_side:
         return image
     scale = short_side / min(height, width)

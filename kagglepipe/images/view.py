@@ -20,10 +20,9 @@ def clean_view(image: Pixels, size: int, *, crop: str = "squash", crop_pct: floa
         return resize(image, size, size)
     height, width = image.shape[:2]
     if crop == "center":
-        scale = size / crop_pct / min(height, width)
-        image = resize(image, max(size, round(width * scale)), max(size, round(height * scale)))
-        top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
-        return image[top : top + size, left : left + size]
+        image = middle(image, min(height, width))  # first, since a strip would grow beyond all bounds
+        scaled = max(size, round(size / crop_pct))
+        return middle(resize(image, scaled, scaled), size)
     scale = size / max(height, width)
     image = resize(image, max(1, round(width * scale)), max(1, round(height * scale)))
     down, right = size - image.shape[0], size - image.shape[1]
@@ -31,6 +30,12 @@ def clean_view(image: Pixels, size: int, *, crop: str = "squash", crop_pct: floa
     return cv2.copyMakeBorder(
         image, down // 2, down - down // 2, right // 2, right - right // 2, cv2.BORDER_CONSTANT, value=grey
     )
+
+
+def middle(image: Pixels, side: int) -> Pixels:
+    """The square of `side` pixels in the middle."""
+    top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
+    return image[top : top + side, left : left + side]
 
 
 def resize(image: Pixels, width: int, height: int) -> Pixels:

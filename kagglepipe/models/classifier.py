@@ -99,7 +99,7 @@ class Classifier(nn.Module):
         x = (images.to(self.mean.dtype) - self.mean) / self.std
         x = x.permute(0, 3, 1, 2)  # (B, 3, H, W), still channels last in memory
         x = self.backbone(x.to(next(self.backbone.parameters()).dtype))
-        return F.rms_norm(x.float(), x.shape[1:], eps=1e-6)
+        return F.rms_norm(x.float(), x.shape[1:], eps=1e-12)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, size, size, 3) uint8 -> (B, classes) logits, float32."""

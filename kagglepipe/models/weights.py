@@ -118,7 +118,7 @@ def read_tensors(path: Path) -> dict[str, "torch.Tensor"]:
 
     try:
         return load_file(path)
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is not a whole safetensors file ({error}): delete it, or give another") from error
 
 
@@ -151,6 +151,8 @@ def _keep_bundled(backbone: "nn.Module", name: str, weights: Weights, kept: Path
     values = list(torch.load(weights.path, weights_only=True, map_location="cpu").values())
     own = backbone.state_dict()  # all but the classifier's last two
     if len(values) != len(own) + 2 or any(a.shape != b.shape for a, b in zip(own.values(), values, strict=False)):
-        raise ValueError(f"the tensors in {weights.path} are not in the order of {name}")
+        raise UserError(
+            f"the bundled weights of {name} do not fit this network (model.kwargs alter it): type model.weights=none"
+        )
     with atomic(kept) as temporary:
         save_file({n: v.contiguous() for n, v in zip(own, values, strict=False)}, temporary)

@@ -17,7 +17,7 @@ from kagglepipe.images.decode import Pixels, in_order
 from kagglepipe.models.classifier import Classifier
 from kagglepipe.models.folding import for_inference
 
-ENGINE = "folded-1"  # raise it when the same network would give other features: stores depend on it
+ENGINE = "folded-2"  # raise it when the same network would give other features: stores depend on it
 Features = NDArray[np.float32]  # (N, F)
 
 
@@ -66,7 +66,8 @@ def stored_features(folder: Path, keys: Sequence[str], compute: Callable[[list[i
     """
     with locked(folder):
         known, values = _read_store(folder)
-        missing = [n for n, key in enumerate(keys) if key not in known]
+        first = {key: n for n, key in reversed(list(enumerate(keys)))}  # a key may be asked for twice
+        missing = sorted(n for key, n in first.items() if key not in known)
         if missing:
             new = compute(missing)
             values = new if not len(values) else np.concatenate([values, new])

@@ -69,7 +69,13 @@ def fit(
     device = model.head.weight.device
     batches = EpochBatches(train, batch_size=recipe.batch_size, seed=seed)
     loader = training_loader(images, batches, workers=workers, pinned=device.type == "cuda")
-    optimiser = make_optimiser(model, lr=recipe.lr, layer_decay=recipe.layer_decay, weight_decay=recipe.weight_decay)
+    optimiser = make_optimiser(
+        model,
+        lr=recipe.lr,
+        layer_decay=recipe.layer_decay,
+        weight_decay=recipe.weight_decay,
+        frozen_below=recipe.frozen_below,
+    )
     schedule = make_schedule(optimiser, recipe.schedule, steps=recipe.epochs * len(batches), warmup=recipe.warmup)
     scaler = torch.amp.GradScaler(device.type, enabled=precision.scaled)
     model.to(memory_format=torch.channels_last)
@@ -78,6 +84,7 @@ def fit(
     kept: dict[str, Tensor] = {}
     for epoch in range(1, recipe.epochs + 1):
         batches.epoch = epoch
+        torch.manual_seed(int(np.random.default_rng([seed, epoch]).integers(2**63)))  # what drops units
         freeze_statistics(model)
         start, loss_sum = time.perf_counter(), 0.0
         with tqdm(total=len(train), desc=f"{name} epoch {epoch}", unit="image", leave=False, disable=None) as bar:

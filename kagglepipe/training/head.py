@@ -79,7 +79,7 @@ class HeadFitter:
         x = np.concatenate([view[rows] for view in self.views])
         y = np.tile(self.labels[rows], len(self.views))
         # C weighs the data term by the number of rows: views are looks at one image, not more images
-        model = LogisticRegression(C=c / len(self.views), max_iter=1000, tol=1e-4).fit(x, y)
+        model = LogisticRegression(C=c / len(self.views), max_iter=1000, tol=1e-5).fit(x, y)
         weight = np.zeros((self.classes, x.shape[1]), np.float32)
         bias = np.full(self.classes, -np.inf, np.float32)
         if len(model.classes_) == 2:  # one logit for two classes: shared between them

@@ -132,10 +132,13 @@ def test_a_palette_becomes_its_colours(format: str) -> None:
     np.testing.assert_array_equal(decode(encoded(image, format)), np.stack([colours] * 3))
 
 
-@pytest.mark.parametrize(("alpha", "seen"), [(255, (200, 100, 0)), (128, (227, 177, 127)), (0, (255, 255, 255))])
+@pytest.mark.parametrize(
+    ("alpha", "seen"),
+    [(255, (200, 100, 50)), (128, (227, 177, 152)), (64, (241, 216, 204)), (0, (255, 255, 255))],
+)
 def test_rgba_lies_over_white(alpha: int, seen: tuple[int, int, int]) -> None:
-    """200 at 128/255 over white is (200 · 128 + 255 · 127) / 255 = 227.4."""
-    image = np.full((2, 3, 4), (200, 100, 0, alpha), np.uint8)
+    """200 at 128/255 over white is (200 · 128 + 255 · 127) / 255 = 227.4, and 50 at 64/255 is 203.5."""
+    image = np.full((2, 3, 4), (200, 100, 50, alpha), np.uint8)
     np.testing.assert_array_equal(decode(encoded(image, "PNG")), np.full((2, 3, 3), seen))
 
 
@@ -222,6 +225,15 @@ def test_the_last_hundred_bytes_must_be_there(kind: str, short_side: int | None)
     assert decode(data, short_side=short_side).ndim == 3
     with pytest.raises(ImageError):
         decode(data[:-100], short_side=short_side)
+
+
+@pytest.mark.parametrize("cut", [1, 12, 13, 100])
+@pytest.mark.parametrize("format", LOSSLESS)
+def test_a_transparent_file_must_be_whole_too(format: str, cut: int) -> None:
+    """12 bytes are the end mark of a PNG, 13 a byte of the data before."""
+    data = encoded(np.dstack([picture(), picture(seed=1)[..., 0]]), format, **LOSSLESS[format])
+    with pytest.raises(ImageError):
+        decode(data[:-cut])
 
 
 @given(st.sampled_from(["baseline JPEG", "progressive JPEG", "PNG", "lossy WebP", "GIF"]), st.data())

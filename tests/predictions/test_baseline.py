@@ -109,9 +109,9 @@ def test_the_order_of_the_rows_does_not_matter() -> None:
 
 def test_a_class_that_other_folds_lack_gets_no_probability() -> None:
     rows = table()
-    rows.loc[rows["target"] == "eel", "fold"] = 0
+    rows.loc[rows["target"] == "cat", "fold"] = 0
     frame = metadata_baseline(rows, CLASSES)
-    assert (frame.loc[frame["fold"] == 0, "eel"] == 0).all()
+    assert (frame.loc[frame["fold"] == 0, "cat"] == 0).all()
 
 
 def test_metadata_are_logarithms_and_codes() -> None:

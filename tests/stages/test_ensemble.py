@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
 
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
@@ -22,10 +23,18 @@ Values = dict[str, list[float]]
 At = Callable[..., Config]
 
 
+def changed(config: Config, *overrides: str) -> Config:
+    """The configuration with other values (`key=value`, as in YAML); quicker than composing conf/ again."""
+    other = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(config), OmegaConf.from_dotlist(list(overrides))))
+    assert isinstance(other, Config)
+    return other
+
+
 @pytest.fixture
 def at(toy: Path, configure: Callable[..., Config]) -> At:
     """at("stage=ensemble", …) -> the toy's configuration."""
-    return lambda *o: configure("competition=image_folder", f"competition.source='{toy}'", "folds.count=2", *o)
+    config = configure("competition=image_folder", f"competition.source='{toy}'", "folds.count=2")
+    return lambda *overrides: changed(config, *overrides)
 
 
 @pytest.fixture

@@ -3,14 +3,15 @@
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
 from PIL import Image
 
-from kagglepipe.__main__ import quoted
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.predictions.frame import read_frame
@@ -23,6 +24,13 @@ At = Callable[..., Config]
 Predict = Callable[..., pd.DataFrame]
 
 
+def changed(config: Config, *overrides: str) -> Config:
+    """The configuration with other values (`key=value`, as in YAML); quicker than composing conf/ again."""
+    other = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(config), OmegaConf.from_dotlist(list(overrides))))
+    assert isinstance(other, Config)
+    return other
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where this file's one run lies."""
@@ -31,16 +39,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def at(place: Path, toy: Path, configure: Callable[..., Config]) -> At:
-    """at("stage=predict", …) -> the configuration of a toy on which a tiny network has been trained, once."""
+    """at("run=…", …) -> the configuration of a toy on which a tiny network has been trained, once."""
     if not (place / "toy").exists():
         shutil.copytree(toy, place / "toy")
-    options = [
+    config = configure(
         f"paths.root='{place}'", "competition=image_folder", f"competition.source='{place / 'toy'}'",
-        "experiment=quick", "training.views=0",
-    ]  # fmt: skip
+        "experiment=quick", "training.views=0", "stage=predict",
+    )  # fmt: skip
     if not any(place.glob("outputs/toy/*/metrics.json")):
-        walk(configure("stage=train", *options))
-    return lambda *overrides: configure(*options, *overrides)
+        walk(replace(config, stage="train"))
+    return lambda *overrides: changed(config, *overrides)
 
 
 @pytest.fixture
@@ -56,7 +64,7 @@ def predict(at: At, tmp_path: Path) -> Predict:
 
     def written(source: Path, *overrides: str) -> pd.DataFrame:
         file = tmp_path / "predictions.csv"
-        walk(at("stage=predict", quoted(f"input={source}"), f"predict.file='{file}'", *overrides))
+        walk(replace(at(f"predict.file='{file}'", *overrides), input=str(source)))
         return pd.read_csv(file)
 
     return written
@@ -97,7 +105,7 @@ def test_the_tests_own_folder_gives_the_runs_own_predictions(
 
 
 def test_one_photo_by_its_file(place: Path, at: At, expected: pd.DataFrame) -> None:
-    walk(at("stage=predict", f"input='{place / 'toy/test/green13.png'}'"))
+    walk(at(f"input='{place / 'toy/test/green13.png'}'"))
     found = pd.read_csv(place / "outputs/toy/predict/green13.csv")
     assert found["path"].tolist() == ["green13.png"]
     np.testing.assert_allclose(found[CLASSES], expected.loc[["green13.png"]], atol=ATOL)
@@ -143,7 +151,7 @@ def test_the_training_data_need_not_be_there(
 ) -> None:
     shutil.copytree(run, tmp_path / "outputs/toy" / run.name)
     root, source = f"paths.root='{tmp_path}'", "competition.source=toy"
-    walk(at("stage=predict", f"input='{place / 'toy/test'}'", root, source, "model=lite0", "model.image_size=32"))
+    walk(at(f"input='{place / 'toy/test'}'", root, source, "model.image_size=32"))
     found = pd.read_csv(tmp_path / "outputs/toy/predict/test.csv").set_index("path")[CLASSES]
     np.testing.assert_allclose(found, expected.loc[found.index], atol=ATOL)
 
@@ -188,7 +196,7 @@ def test_without_a_run_it_says_what_to_type(place: Path, tmp_path: Path, predict
 
 def test_without_input_it_says_what_to_type(at: At) -> None:
     with pytest.raises(UserError, match="add input=PHOTO or input=FOLDER"):
-        walk(at("stage=predict"))
+        walk(at())
 
 
 def test_an_input_that_is_not_there_is_named(tmp_path: Path, predict: Predict) -> None:
@@ -256,7 +264,7 @@ def test_no_picture_where_none_is_wanted(tmp_path: Path, predict: Predict) -> No
 
 def test_the_table_lies_in_outputs_unless_a_file_is_named(place: Path, tmp_path: Path, at: At) -> None:
     photo(tmp_path / "holiday.2024", "a.png")
-    walk(at("stage=predict", f"input='{tmp_path / 'holiday.2024'}'"))
+    walk(at(f"input='{tmp_path / 'holiday.2024'}'"))
     assert (place / "outputs/toy/predict/holiday.2024.csv").is_file()
     assert (place / "outputs/toy/predict/holiday.2024.png").is_file()
 
@@ -266,7 +274,7 @@ def test_a_file_that_cannot_hold_the_table_is_refused(name: str, tmp_path: Path,
     (tmp_path / "folder").mkdir()
     file = photo(tmp_path, "a.png")
     with pytest.raises(UserError, match=rf"predict\.file=.*{name}"):
-        walk(at("stage=predict", f"input='{file}'", f"predict.file='{tmp_path / name}'"))
+        walk(at(f"input='{file}'", f"predict.file='{tmp_path / name}'"))
 
 
 def test_the_first_rows_are_told_and_the_rest_counted() -> None:

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
 from PIL import Image
 
 from kagglepipe.competitions.folds import read_folds
@@ -25,13 +26,21 @@ from kagglepipe.stages.places import Prepared, read_prepared
 Prepare = Callable[..., Prepared]
 
 
+def changed(config: Config, *overrides: str) -> Config:
+    """The configuration with other values (`key=value`, as in YAML); quicker than composing conf/ again."""
+    other = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(config), OmegaConf.from_dotlist(list(overrides))))
+    assert isinstance(other, Config)
+    return other
+
+
 @pytest.fixture
 def prepare(toy: Path, configure: Callable[..., Config]) -> Prepare:
     """prepare("folds.count=3", …) -> what stage=prepare left of the toy, or of another source."""
 
+    composed = configure("stage=prepare", "competition=image_folder", "folds.count=2")
+
     def run(*overrides: str, source: Path = toy) -> Prepared:
-        options = ["stage=prepare", "competition=image_folder", "folds.count=2", f"competition.source='{source}'"]
-        config = configure(*options, *overrides)
+        config = changed(composed, f"competition.source='{source}'", *overrides)
         walk(config)
         return read_prepared(config)
 
@@ -168,6 +177,16 @@ def test_a_source_that_was_moved_is_read_at_its_new_place(
     again = prepare(source=there)
     assert again.table_hash == first.table_hash
     assert all(path.is_file() for path in again.paths(again.table))
+
+
+@pytest.mark.parametrize("name", ["id", "fold", "target", "path", "prediction"])
+def test_a_class_called_like_a_column_is_refused_before_any_work(
+    name: str, toy: Path, prepare: Prepare, tmp_path: Path
+) -> None:
+    (toy / "red").rename(toy / name)
+    with pytest.raises(UserError, match=f"class name '{name}' is reserved"):
+        prepare()
+    assert not (tmp_path / "data/toy/table.parquet").exists()
 
 
 # --- duplicates ------------------------------------------------------------------------------------------------
