@@ -20,7 +20,9 @@ CONF = next(
     folder for folder in (Path(__file__).parent / "conf", Path(__file__).parent.parent / "conf") if folder.is_dir()
 )
 PLACE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR,
-                errno.EEXIST, errno.ENAMETOOLONG}  # fmt: skip
+                errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG}  # fmt: skip
+VALUE_FLAGS = {"-c", "--cfg", "-p", "--package", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir",
+               "-i", "--info", "--experimental-rerun"}  # fmt: skip
 FLAGS = {
     "-h", "--help", "--version", "--hydra-help", "-c", "--cfg", "--resolve", "-p", "--package", "-r", "--run",
     "-m", "--multirun", "-sc", "--shell-completion", "-cp", "--config-path", "-cn", "--config-name", "-cd",
@@ -92,6 +94,7 @@ def job(cfg: Any) -> float | None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
     from kagglepipe.config import demand_options
     from kagglepipe.stages import plan, walk
@@ -100,7 +103,10 @@ def job(cfg: Any) -> float | None:
     alone = HydraConfig.get().mode == RunMode.RUN
     with errors_in_one_line() if alone else nullcontext():
         demand_options(OmegaConf.to_container(cfg))
-        config: Any = OmegaConf.to_object(cfg)
+        try:
+            config: Any = OmegaConf.to_object(cfg)
+        except OmegaConfBaseException as error:
+            raise UserError(explain(error)) from error
         plan(config)  # an unknown stage fails before anything is announced
         return walk(with_sample_if_no_data(config))
     return None
@@ -110,6 +116,8 @@ def demand_flags(arguments: list[str]) -> None:
     """Raises UserError for `--stage train`, which is written `stage=train` here."""
     for number, argument in enumerate(arguments):
         name, _, value = argument.partition("=")
+        if not name:
+            raise UserError(f"{argument} names no option; options are written as name=value")
         if name.startswith("-") and name not in FLAGS:
             value = value or (arguments[number + 1] if number + 1 < len(arguments) else "VALUE")
             raise UserError(f"{name} is not a flag; options are written as {name.lstrip('-')}={value}")
@@ -124,7 +132,11 @@ def with_stage(arguments: list[str]) -> list[str]:
     from kagglepipe.stages import STREET, TOOLS
 
     names = {"all", *STREET, *TOOLS}
-    return [f"stage={argument}" if argument in names else argument for argument in arguments]
+    before = ["", *arguments]
+    return [
+        f"stage={argument}" if argument in names and flag not in VALUE_FLAGS else argument
+        for flag, argument in zip(before, arguments, strict=False)
+    ]
 
 
 def quoted(argument: str, *, multirun: bool = False) -> str:
@@ -144,10 +156,11 @@ def quoted(argument: str, *, multirun: bool = False) -> str:
         return argument
     if multirun and "," in value and not Path(value).expanduser().exists():
         return argument
-    escaped = re.sub(r"(\\*)(')", r"\1\1\\\2", value)
+    escaped = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)  # OmegaConf's escape, then that of Hydra's quotes
+    escaped = re.sub(r"(\\*)(')", r"\1\1\\\2", escaped)
     if trailing := len(escaped) - len(escaped.rstrip("\\")):
         escaped += "\\" * trailing
-    return f"{key}='{escaped.replace('${', chr(92) + '${')}'"
+    return f"{key}='{escaped}'"
 
 
 def explain(error: Exception) -> str:

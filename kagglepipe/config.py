@@ -5,6 +5,8 @@ torch nor pandas, since every command passes through.
 """
 
 import difflib
+import math
+import os
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ RESULT_VERSION = 1  # raise it by hand when the same configuration would give ot
 
 def positive(key: str, value: float, *, zero: bool = False) -> None:
     """Raises UserError unless `value` is above zero (or zero, where allowed)."""
-    if value < 0 or (value == 0 and not zero):
+    if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
         raise UserError(f"{key}={value} must be {'0 or more' if zero else 'more than 0'}")
 
 
@@ -180,7 +182,7 @@ class Training:
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"training.{name}={getattr(self, name)} must lie in 0…1")
         positive("training.weight_decay", self.weight_decay, zero=True)
-        if not self.regularisation or min(self.regularisation) <= 0:
+        if not self.regularisation or not all(0 < value < math.inf for value in self.regularisation):
             raise UserError("training.regularisation needs one or more values above 0, as [0.01,0.1,1]")
 
 
@@ -306,7 +308,7 @@ PATH_KEYS = (
 
 def absolute(path: str) -> Path:
     """`path` with `~` expanded, seen from the shell's folder."""
-    return Path(path).expanduser().absolute()
+    return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100  # `..` goes, symbolic links stay
 
 
 def option_names(node: Any = None, prefix: str = "") -> list[str]:

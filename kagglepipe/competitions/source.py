@@ -1,6 +1,6 @@
 """Where a competition's bytes come from, and whether they are still the bytes that were prepared."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ def describe(path: Path, known: Source | None = None) -> Source:
     rows = [(file.relative_to(path).as_posix(), file.stat()) for file in files]
     stat = sha256(*(f"{name}\0{s.st_size}\0{s.st_mtime_ns}" for name, s in rows))
     if known is not None and (known.kind, known.stat) == (kind, stat):
-        return known
+        return replace(known, path=str(path))
     if kind == "zip":
         return Source(kind, str(path), stat, file_sha256(path))
     content = sha256(*(part for file, (name, _) in zip(files, rows, strict=True) for part in (name, file_sha256(file))))

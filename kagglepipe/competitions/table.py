@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from kagglepipe.competitions.contract import Competition
+from kagglepipe.competitions.source import is_ignored
 from kagglepipe.errors import UserError
 from kagglepipe.files import sha256
 
@@ -40,8 +41,11 @@ def list_images(files: Sequence[str], competition: Competition, root: Path) -> L
     if competition.labels is not None:
         rows, outside = _from_labels(files, competition, root)
     else:
-        layout = competition.layout or _guess_layout(files, competition)
-        rows, outside = _from_folders(files, layout, competition.test)
+        layout, test = competition.layout, competition.test
+        if not layout:
+            wrapping, layout = _guess_layout(files, competition, root)
+            test = test and wrapping + test
+        rows, outside = _from_folders(files, layout, test)
         _demand_classes(rows, layout)
     frame = pd.DataFrame(rows, columns=["split", "path", "target", "group"]).astype({"path": str})
     frame.insert(0, "id", [make_id(path, competition.id) for path in frame["path"]])
@@ -67,6 +71,7 @@ def make_id(path: str, form: str) -> str:
 
 def table_hash(table: pd.DataFrame) -> str:
     """Hash of what the images are (ids, bytes, labels, splits), not of where they lie."""
+    table = table.sort_values("id")
     columns = (table[name].fillna("").astype(str) for name in ("id", "split", "target", "sha256"))
     return sha256(*("\0".join(row) for row in zip(*columns, strict=True)))
 
@@ -74,18 +79,30 @@ def table_hash(table: pd.DataFrame) -> str:
 Row = tuple[str, str, str | None, str | None]  # split, path, target, group
 
 
-def _guess_layout(files: Sequence[str], competition: Competition) -> dict[str, str]:
-    """Class folders of an image folder: those in `train/` if there is one, else those in the root."""
-    base = next((f.split("/")[0] + "/" for f in files if f.lower().startswith("train/")), "")
+def _guess_layout(files: Sequence[str], competition: Competition, root: Path) -> tuple[str, dict[str, str]]:
+    """(folder around all files, class folders): those in `train/` if there is one, else those in the root."""
+    tops = {f.split("/")[0] if "/" in f else "" for f in files}
+    wrapping = ""
+    if len(tops) == 1 and (top := tops.pop()) and top.lower() != "train" and all(f.count("/") > 1 for f in files):
+        wrapping = top + "/"
+    base = next((f[: len(wrapping) + 6] for f in files if f[len(wrapping) :].lower().startswith("train/")), wrapping)
     test = (competition.test or "").lower()
     below = [f[len(base) :] for f in files if f.startswith(base)]
-    folders = sorted({f.split("/")[0] for f in below if "/" in f and f.split("/")[0].lower() != test})
+    names = {f.split("/")[0] for f in below if "/" in f}
+    if (root / base).is_dir():  # a class folder without a file shows only there
+        names |= {p.name for p in (root / base).iterdir() if p.is_dir() and not p.name.startswith(".") and is_empty(p)}
+    folders = sorted(name for name in names if name.lower() != test)
     if len(folders) < 2:
         raise UserError(
             f"found {len(folders)} class folders ({', '.join(folders) or 'none'}): put each class into a folder of "
             "its own, or give competition.labels=labels.csv with file,label"
         )
-    return {name: base + name for name in folders}
+    return wrapping, {name: base + name for name in folders}
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether nothing is in a folder save what file managers leave behind."""
+    return all(is_ignored(Path(path.name)) for path in folder.iterdir())
 
 
 def _from_folders(files: Sequence[str], layout: dict[str, str], test: str | None) -> tuple[list[Row], list[str]]:
@@ -125,18 +142,22 @@ def _wrapping_folder(files: Sequence[str], places: list[tuple[str, ...]]) -> tup
 def _from_labels(files: Sequence[str], competition: Competition, root: Path) -> tuple[list[Row], list[str]]:
     labels = _read_labels(root / str(competition.labels), competition)
     known = set(files)
+    if twice := sorted(set(labels["file"][labels["file"].duplicated()])):
+        raise UserError(f"{competition.labels} names {_some(twice)} more than once: keep one label a file")
     missing = [file for file in labels["file"] if file not in known]
     if missing:
         raise UserError(f"{competition.labels} names {len(missing)} files that are not there: {_some(missing)}")
-    groups = labels["group"] if "group" in labels else [None] * len(labels)
+    groups = [name.strip() or None for name in labels["group"]] if "group" in labels else [None] * len(labels)
     rows: list[Row] = [
         ("train", file, label, group)
         for file, label, group in zip(labels["file"], labels["label"], groups, strict=True)
     ]
     test = f"{(competition.test or '').lower()}/"
-    rest = [file for file in files if file not in set(labels["file"]) and file != competition.labels]
-    in_test = [file for file in rest if len(test) > 1 and file.lower().startswith(test)]
-    return rows + [("test", file, None, None) for file in in_test], [f for f in rest if f not in set(in_test)]
+    named = {*labels["file"], competition.labels}
+    rest = [file for file in files if file not in named]
+    is_test = {file: len(test) > 1 and file.lower().startswith(test) for file in rest}
+    tests: list[Row] = [("test", file, None, None) for file in rest if is_test[file]]
+    return rows + tests, [file for file in rest if not is_test[file]]
 
 
 def _read_labels(path: Path, competition: Competition) -> pd.DataFrame:

@@ -77,7 +77,7 @@ class PixelReader:
                 return self.pixels[offset : offset + height * width * 3].reshape(height, width, 3)
         path = self.paths[row]
         try:
-            return decode(path.read_bytes(), short_side=self.short_side)
+            return decode(path.read_bytes(), short_side=self.short_side, max_side=2**31)
         except (ImageError, FileNotFoundError) as error:
             raise UserError(f"{path}: {error}; it was whole when prepared: add competition.refresh=true") from error
 

@@ -89,6 +89,8 @@ def inspect(data: bytes, *, max_side: int = MAX_SIDE) -> Facts:
         raise ImageError(f"damaged header ({error})") from error
     if frames > 1 and format_ != "MPO":  # an MPO is a JPEG with a second picture behind it
         raise ImageError(f"animated or multi-page ({frames} frames); one still picture is needed")
+    if format_ == "PNG" and b"IEND" not in data:  # libpng would decode it, and complain on stderr
+        raise ImageError("damaged or cut off: its PNG data does not come to its end")
     if max(width, height) > max_side:
         raise ImageError(f"{width}×{height} pixels; the limit is {max_side} a side")
     if width * height > MAX_PIXELS:
@@ -115,9 +117,7 @@ def decode_known(data: bytes, facts: Facts, *, short_side: int | None = None) ->
     if image is not None and facts.transparent:
         image = _transparent(data)
     if image is None:
-        raise ImageError(
-            f"damaged, cut off or of a rare kind: its {facts.format} data cannot be decoded (PNG or JPEG always can)"
-        )
+        raise ImageError(f"damaged or cut off: its {facts.format} data cannot be decoded to the end")
     if facts.orientation in TURNS:
         image = TURNS[facts.orientation](image)
     return shrink(np.ascontiguousarray(image), short_side, of=(facts.height, facts.width))

@@ -18,6 +18,19 @@ GB = 10**9
 MADE_FROM_SOURCE = ("table.parquet", "duplicates.csv", "prepared.json", "source.json")
 
 
+def check(config: Config) -> None:
+    """Raises UserError if the source and what is made from it would lie in one another, before anything is written."""
+    if config.competition.is_sample or config.competition.source is None:
+        return
+    path = absolute(config.competition.source)
+    here, made = path.resolve(), config.base_dir.resolve()
+    if path.is_dir() and (config.root.resolve().is_relative_to(here) or here.is_relative_to(made)):
+        raise UserError(
+            f"competition.source={path} and paths.root={config.root}, where results go, lie in one another: type "
+            "paths.root=FOLDER with one outside the images"
+        )
+
+
 def run(config: Config) -> None:
     """Makes data/<slug>/raw, or finds that it is there and that its source has not changed."""
     folder = config.base_dir
@@ -36,7 +49,9 @@ def run(config: Config) -> None:
 def read_source(folder: Path) -> Source | None:
     """What was taken before, or None."""
     file = folder / "source.json"
-    return Source(**read_json(file)) if file.exists() else None
+    known = Source(**read_json(file)) if file.exists() else None
+    unpacked = known is None or known.kind == "folder" or (folder / "raw").is_dir()
+    return known if unpacked else None
 
 
 def demand_known(config: Config, known: Source | None) -> Source:

@@ -2,7 +2,8 @@
 
 import json
 import logging
-from dataclasses import dataclass, replace
+import re
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -189,4 +190,13 @@ def write_config(config: Config, run: Path) -> None:
     """The run's config.yaml: the configuration as it was, readable and composable again."""
     from omegaconf import OmegaConf
 
-    write_bytes(run / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config)).encode())
+    write_bytes(run / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(_escaped(asdict(config)))).encode())
+
+
+def _escaped(value: Any) -> Any:
+    """`value` with each `${`, which OmegaConf would resolve, made literal."""
+    if isinstance(value, dict):
+        return {key: _escaped(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_escaped(item) for item in value]
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value

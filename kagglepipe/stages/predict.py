@@ -44,6 +44,9 @@ def run(config: Config) -> None:
     if not config.input:
         raise UserError("predict needs photos: add input=PHOTO or input=FOLDER")
     source = absolute(config.input)
+    path = absolute(config.predict.file) if config.predict.file else default_file(config, source)
+    if path.is_dir() or path.suffix == ".png":
+        raise UserError(f"predict.file={path} cannot hold the table; give a file name that ends in .csv")
     root, files = find_photos(source)
     run = trained_run(config)
     from kagglepipe.training.checkpoint import read_checkpoints
@@ -61,7 +64,6 @@ def run(config: Config) -> None:
     table = pd.DataFrame(probs[good], columns=classes)
     table.insert(0, "path", [files[row] for row in good])
     table["prediction"] = [classes[index] for index in probs[good].argmax(axis=1)]
-    path = absolute(config.predict.file) if config.predict.file else default_file(config, source)
     write_bytes(path, table.to_csv(index=False, float_format="%.6f", lineterminator="\n").encode())
     for line in short_table(table, classes):
         log.info("  %s", line)

@@ -4,6 +4,7 @@ Reads data/<slug>/raw/ (or the source folder). Writes table.parquet, duplicates.
 prepared.json (last, so that its existence means the rest is whole), and folds.csv, once.
 """
 
+import hashlib
 import logging
 import shutil
 from collections import Counter
@@ -21,9 +22,10 @@ from kagglepipe.competitions.source import image_files
 from kagglepipe.competitions.table import TABLE_COLUMNS, list_images, table_hash
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
-from kagglepipe.files import atomic, locked, read_json, sha256, write_bytes, write_json, write_parquet
+from kagglepipe.files import atomic, locked, read_json, write_bytes, write_json, write_parquet
 from kagglepipe.images.cache import PixelWriter, is_whole, write_index
 from kagglepipe.images.decode import DECODER, Facts, ImageError, Pixels, decode_known, in_order, inspect
+from kagglepipe.predictions.frame import check_classes
 from kagglepipe.stages.places import folds_file
 
 log = logging.getLogger(__name__)
@@ -46,17 +48,24 @@ def make_table(config: Config) -> None:
     """table.parquet, duplicates.csv, the pixel cache and prepared.json of the whole competition."""
     folder = config.base_dir
     settings = table_settings(config)
+    source = read_json(folder / "source.json")
+    if source["kind"] == "folder":
+        settings["images_root"] = source["path"]
     if is_prepared(folder, settings):
         log.info("prepare: %s is here already", folder / "table.parquet")
         return
     (folder / "prepared.json").unlink(missing_ok=True)
-    source = read_json(folder / "source.json")
     images_root = Path(source["path"]) if source["kind"] == "folder" else folder / "raw"
     files, ignored = image_files(images_root)
     listing = list_images([f.relative_to(images_root).as_posix() for f in files], config.competition, images_root)
     answers = config.competition.answers
     outside = [name for name in listing.outside if name not in (answers, config.competition.sample_submission)]
+    check_classes(listing.classes)
+    if reserved := sorted({"path", "prediction"} & set(listing.classes)):
+        raise UserError(f"class name '{reserved[0]}' is reserved (predict has such a column); rename its folder")
     rows, images, skipped, pixels = read_images(config, listing.rows, images_root)
+    if empty := sorted(set(listing.classes) - set(rows["target"].dropna())):
+        raise UserError(f"class {empty[0]} has no usable image: {next(s for s in skipped)}; mend some, or leave it out")
     pairs, groups = find_duplicates(config, rows, images)
     table = finish_table(rows, images, groups)
     write_parquet(folder / "table.parquet", table)
@@ -122,7 +131,7 @@ def look_at(path: Path, *, short_side: int, max_side: int) -> Look | ImageError:
         image = decode_known(data, facts, short_side=short_side)
     except ImageError as error:
         return error
-    return Look(facts, len(data), sha256(data), perceptual_hash(image), thumbnail(image), image)
+    return Look(facts, len(data), hashlib.sha256(data).hexdigest(), perceptual_hash(image), thumbnail(image), image)
 
 
 def read_images(
@@ -272,7 +281,12 @@ def progress(items: Any, total: int, name: str) -> Any:
 def make_subset(config: Config) -> None:
     """The table with `per_class` labelled images a class; the other labelled ones become a test with answers."""
     folder, base = config.data_dir, read_json(config.base_dir / "prepared.json")
-    settings = {"base": base["table_hash"], "per_class": config.competition.per_class, "seed": config.seed}
+    settings = {
+        "base": base["settings"],
+        "table": base["table_hash"],
+        "per_class": config.competition.per_class,
+        "seed": config.seed,
+    }
     if is_prepared(folder, settings):
         log.info("prepare: %s is here already", folder / "table.parquet")
         return
@@ -315,12 +329,13 @@ def make_or_check_folds(config: Config) -> None:
     train = table[table.split == "train"]
     ids, targets, groups = (train[name].tolist() for name in ("id", "target", "group"))
     count, seed = config.folds.count, config.folds.seed
-    if config.folds.file or (path.exists() and not config.folds.remake and not config.competition.refresh):
+    if config.folds.file or (path.exists() and not config.folds.remake):
         folds = read_folds(path)
         demand_settings(folds, config, path)
-        check_folds(folds, ids, groups=groups, path=path)
-        log.info("prepare: %s holds %d folds already", path, folds["fold"].nunique())
-        return
+        if config.folds.file or not config.competition.refresh:
+            check_folds(folds, ids, groups=groups, path=path)
+            log.info("prepare: %s holds %d folds already", path, folds["fold"].nunique())
+            return
     folds = make_folds(ids, targets, groups, count=count, seed=seed)
     data = folds_csv(folds, count=count, seed=seed)
     if not path.exists() or path.read_bytes() != data:

@@ -31,6 +31,10 @@ def run(config: Config) -> None:
         log.info("submit: %s has no images to classify; for your own: predict input=PATH", config.slug)
         return
     run = configured_run(config, prepared)
+    if not (run / "metrics.json").exists():
+        raise UserError(
+            f"{run.name} is not finished, since folds are left: train them (folds.only=[]), then stage=submit"
+        )
     metrics = read_json(run / "metrics.json")
     competition = config.competition
     ids, header = ids_and_header(config, prepared)
@@ -66,6 +70,8 @@ def run(config: Config) -> None:
 def write_if_changed(path: Path, data: bytes, origin: dict[str, Any]) -> None:
     """The CSV and its origin, unless both are there with the same content."""
     beside = path.with_suffix(".json")
+    if path == beside:
+        raise UserError(f"submit.file={path} is where its origin goes; give a file name that ends in .csv")
     if path.is_dir():
         raise UserError(f"submit.file={path} is a folder; give a file name, as submit.file={path}/submission.csv")
     if path.exists() and path.read_bytes() == data and beside.exists() and read_json(beside) == origin:

@@ -431,7 +431,7 @@ def draw_hardest(prepared: Prepared, oof: pd.DataFrame, path: Path, count: int =
         id = oof["id"].iloc[row]
         caption = f"{id}\n{prepared.classes[truth[row]]}: {own[row]:.3f}"
         colour = INK if probs[row].argmax() == truth[row] else WRONG
-        tiles.append(Tile(decode(files[id].read_bytes(), short_side=256), caption, colour))
+        tiles.append(Tile(decode(files[id].read_bytes(), short_side=256, max_side=2**31), caption, colour))
     draw_sheet(path, tiles, columns=8, title="Least sure out of fold: true class and its probability (red: wrong)")
 
 
