@@ -29,7 +29,7 @@ from kagglepipe.config import (
     result_settings,
 )
 from kagglepipe.errors import UserError
-from kagglepipe.stages import walk
+from kagglepipe.stages.places import write_config
 
 Configure = Callable[..., Config]
 EXPERIMENTS = sorted((CONF / "experiment").rglob("*.yaml"))
@@ -299,24 +299,26 @@ def test_the_hash_knows_its_own_version(monkeypatch: pytest.MonkeyPatch) -> None
 # --- a run's config.yaml --------------------------------------------------------------------------------------
 
 
-def test_the_config_of_a_run_composes_back(toy: Path, configure: Configure, tmp_path: Path) -> None:
+def read_back(folder: Path) -> Config:
+    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(folder / "config.yaml")))
+    assert isinstance(config, Config)
+    return config
+
+
+@pytest.mark.parametrize("experiment", [path.stem for path in EXPERIMENTS])
+def test_the_config_of_a_run_composes_back(experiment: str, configure: Configure, tmp_path: Path) -> None:
     config = configure(
-        "competition=image_folder", f"competition.source='{toy}'", "experiment=quick", "training.views=0",
-        "stage=train", "training.regularisation=[0.5]", "+model.kwargs.drop_rate=0.1",
+        f"experiment={experiment}", "stage=train", "folds.only=[1]", "training.lr=1e-5",
+        "training.regularisation=[0.5]", "+model.kwargs.drop_rate=0.1",
     )  # fmt: skip
-    walk(config)
-    (path,) = tmp_path.glob("outputs/toy/*/config.yaml")
-    again = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(path)))
-    assert again == config
-    assert replace(config, seed=1) != again
+    write_config(config, tmp_path)
+    assert read_back(tmp_path) == config
+    assert read_back(tmp_path) != replace(config, seed=1)
 
 
 @pytest.mark.parametrize("name", ["a${b}", "a${b", "it's (1)", "a: b", "007", "null"])
 def test_odd_names_come_back_from_the_config_of_a_run(name: str, tmp_path: Path) -> None:
-    from kagglepipe.stages.places import write_config
-
     config = shaped()
     config.competition.source = config.input = name
     write_config(config, tmp_path)
-    again = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(tmp_path / "config.yaml")))
-    assert again == config
+    assert read_back(tmp_path) == config

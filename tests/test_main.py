@@ -297,8 +297,11 @@ def test_download_ensemble_and_submit_need_neither_torch_nor_sklearn(
     toy: Path, tmp_path: Path, configure: Callable[..., Config]
 ) -> None:
     options = [*FOLDER, f"competition.source={toy}"]
-    walk(configure("stage=train", *options))
+    config = configure("stage=train", *options)
+    walk(config)
     (run,) = (path.parent.name for path in tmp_path.glob("outputs/toy/*/metrics.json"))
+    written = OmegaConf.load(tmp_path / "outputs/toy" / run / "config.yaml")
+    assert OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), written)) == config
     code = """if True:
         import contextlib, json, os, sys
         from kagglepipe.__main__ import main
