@@ -296,6 +296,9 @@ class Config:
 
 PATH_KEYS = (
     "competition.source",
+    "competition.labels",
+    "competition.answers",
+    "competition.sample_submission",
     "paths.root",
     "input",
     "folds.file",

@@ -65,4 +65,6 @@ def is_ignored(path: Path) -> bool:
     (True, False)
     """
     name = path.name.lower()
-    return name in IGNORED or name.startswith("._") or IGNORED_FOLDER in (part.lower() for part in path.parts)
+    parts = [part.lower() for part in path.parts]
+    hidden = any(part.startswith(".") for part in parts[:-1])  # .ipynb_checkpoints is no class
+    return name in IGNORED or name.startswith("._") or IGNORED_FOLDER in parts or hidden

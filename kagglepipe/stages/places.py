@@ -12,6 +12,7 @@ import pandas as pd
 from kagglepipe.config import Config, absolute, result_settings
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, read_json, sha256, write_bytes
+from kagglepipe.images.cache import is_whole
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,8 @@ def with_sample_if_no_data(config: Config) -> Config:
         return config
     if (config.root / "data" / str(competition.slug)).exists():
         return config
+    if config.stage == "predict":  # which needs a run, not data, and says what it uses
+        return replace(config, competition=replace(competition, slug=competition.sample_slug))
     log.info(
         "\n*** No data for %s was found: running on the BUILT-IN SAMPLE, images drawn by code.\n"
         "*** Its scores say nothing about the competition. For the real images add competition.source=PATH.\n",
@@ -72,13 +75,14 @@ def read_prepared(config: Config) -> Prepared:
         raise UserError(f"{folder} is not prepared: run stage=prepare first")
     report = read_json(folder / "prepared.json")
     folds_path = folds_file(config)
-    pixels = folder / report["pixels"] if report["pixels"] else None
+    # by the configuration, not the report: a sweep's other job may have prepared another size meanwhile
+    pixels = report["pixels"] and (folder / report["pixels"]).with_name(f"pixels-{config.cache.short_side}")
     return Prepared(
         table=pd.read_parquet(folder / "table.parquet"),
         folds=read_fold_file(folds_path),
         classes=report["classes"],
         images_root=Path(folder / report["images_root"]),
-        pixels=pixels,
+        pixels=pixels if pixels and is_whole(pixels) else None,
         table_hash=report["table_hash"],
         folds_hash=file_sha256(folds_path),
     )

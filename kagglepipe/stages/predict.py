@@ -155,7 +155,7 @@ def draw_grid(root: Path, table: pd.DataFrame, path: Path, count: int) -> None:
 
     tiles = [
         Tile(
-            decode((root / row["path"]).read_bytes(), short_side=256),
+            decode((root / row["path"]).read_bytes(), short_side=256, max_side=2**31),
             f"{row['prediction']} {row[row['prediction']]:.3f}\n{row['path']}",
         )
         for row in table.head(count).to_dict("records")

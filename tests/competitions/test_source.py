@@ -165,3 +165,8 @@ def test_a_zip_of_a_folder_unpacks_to_what_the_folder_holds(photos: Path, archiv
     names = [[f.relative_to(folder) for f in image_files(folder)[0]] for folder in (photos, tmp_path / "again")]
     assert names[0] == names[1]
     assert describe(tmp_path / "again").content == describe(photos).content
+
+
+def test_hidden_folders_hold_no_images() -> None:
+    assert is_ignored(Path(".ipynb_checkpoints/a.jpg"))
+    assert not is_ignored(Path("photos/.a.jpg"))
