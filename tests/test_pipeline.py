@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -160,7 +161,10 @@ def test_the_real_archive_is_told_apart_without_a_mistake(real_archive: Path, co
     assert 0.96 < metrics["baseline"]["score"] < 0.99  # sizes alone nearly do it: the score must stand above this
     submission = pd.read_csv(config.root / "submissions" / f"{run.name}.csv")
     assert list(submission.columns) == ["ID", "Ground_Truth"]
-    assert set(submission["ID"]) == {f"img{n}.jpg" for n in range(799)}
+    with zipfile.ZipFile(real_archive) as archive:
+        photos = {Path(name).name for name in archive.namelist() if name.startswith("Test/") and name[-1] != "/"}
+    assert len(submission) == len(photos) == 799
+    assert set(submission["ID"]) == photos
     assert set(submission["Ground_Truth"]) == {0, 1}
     ignored = read_json(config.data_dir / "prepared.json")["ignored"]
     assert ignored == ["Train/Pistol/desktop.ini", "Train/Smartphone/desktop.ini"]
