@@ -156,6 +156,7 @@ def quoted(argument: str, *, multirun: bool = False) -> str:
         return argument
     if multirun and "," in value and not Path(value).expanduser().exists():
         return argument
+    value = os.path.expanduser(value)  # noqa: PTH111  # which, unlike Path, leaves the unknown user of "~x.zip" alone
     escaped = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)  # OmegaConf's escape, then that of Hydra's quotes
     escaped = re.sub(r"(\\*)(')", r"\1\1\\\2", escaped)
     if trailing := len(escaped) - len(escaped.rstrip("\\")):

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from kagglepipe.errors import UserError
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -53,8 +55,11 @@ def write_parquet(path: Path, frame: "pd.DataFrame") -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The value stored in the JSON file `path`."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """The value stored in the JSON file `path`. Raises UserError if it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}): delete it, and the same command makes it anew") from error
 
 
 def _finite(value: Any) -> Any:

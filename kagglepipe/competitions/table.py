@@ -140,7 +140,7 @@ def _wrapping_folder(files: Sequence[str], places: list[tuple[str, ...]]) -> tup
 
 
 def _from_labels(files: Sequence[str], competition: Competition, root: Path) -> tuple[list[Row], list[str]]:
-    labels = _read_labels(root / str(competition.labels), competition)
+    labels = _read_labels(root / Path(str(competition.labels)).expanduser(), competition)
     known = set(files)
     if twice := sorted(set(labels["file"][labels["file"].duplicated()])):
         raise UserError(f"{competition.labels} names {_some(twice)} more than once: keep one label a file")

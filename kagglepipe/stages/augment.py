@@ -12,18 +12,25 @@ from kagglepipe.config import Config, augmentation_policy
 from kagglepipe.files import write_json
 from kagglepipe.images.augment import Transform
 from kagglepipe.images.cache import PixelReader
+from kagglepipe.models.classifier import make_backbone, preprocessing_of
+from kagglepipe.models.weights import Weights
 from kagglepipe.reports.plots import Tile, draw_sheet
 from kagglepipe.stages.places import read_prepared, training_mode
 
 log = logging.getLogger(__name__)
-SHEET_SIZE = 224
+NOWHERE = Weights("none", "none")  # only the network's own input size is asked for
 
 
 def run(config: Config) -> None:
     """Draws the contact sheet and keeps the policy."""
     prepared = read_prepared(config)
     policy, rows = augmentation_policy(config.augmentation, training_mode(config)), prepared.train
-    transform = Transform(policy, config.model.image_size or SHEET_SIZE, crop=config.model.crop)
+    options = config.model
+    backbone = make_backbone(options.name, NOWHERE, kwargs=options.kwargs, kept_in=config.root)
+    seen = preprocessing_of(
+        backbone, image_size=options.image_size, crop=options.crop, short_side=config.cache.short_side
+    )
+    transform = Transform(policy, seen.size, crop=seen.crop, crop_pct=seen.crop_pct)
     count = min(config.augment.images, len(rows))
     shown = rows.iloc[np.sort(np.random.default_rng(config.seed).choice(len(rows), count, replace=False))]
     reader = PixelReader(

@@ -20,7 +20,12 @@ MADE_FROM_SOURCE = ("table.parquet", "duplicates.csv", "prepared.json", "source.
 
 def check(config: Config) -> None:
     """Raises UserError if the source and what is made from it would lie in one another, before anything is written."""
-    if config.competition.is_sample or config.competition.source is None:
+    if config.competition.is_sample and config.competition.source is not None:
+        raise UserError(
+            "the sample is drawn, it takes no competition.source; for your images type "
+            "competition=pistols_vs_smartphones"
+        )
+    if config.competition.source is None:
         return
     path = absolute(config.competition.source)
     here, made = path.resolve(), config.base_dir.resolve()
@@ -87,23 +92,28 @@ def take_source(config: Config, path: Path, known: Source | None) -> Source:
     if known is not None and found.content == known.content:
         log.info("download: %s is unchanged since it was taken", path)
         return found
-    if known is not None and not config.competition.refresh:
+    prepared = (config.base_dir / "prepared.json").exists()
+    if known is not None and prepared and not config.competition.refresh:
         raise UserError(
             f"the bytes of {path} differ from those prepared in {config.base_dir}: add competition.refresh=true "
             "to take the new ones, or another paths.root=FOLDER to keep both"
         )
-    forget(config.base_dir)
     if found.kind == "folder":
+        forget(config.base_dir)
         log.info("download: reading %s in place", path)
         return found
     from kagglepipe.competitions.archive import extract_zip  # nothing else needs it
 
+    unpacked = config.base_dir / ".raw.new"  # what is there goes only when the new archive has proved whole
+    shutil.rmtree(unpacked, ignore_errors=True)
     names = extract_zip(
         path,
-        config.base_dir / "raw",
+        unpacked,
         max_bytes=int(config.download.max_gb * GB),
         max_entries=config.download.max_entries,
     )
+    forget(config.base_dir)
+    unpacked.rename(config.base_dir / "raw")
     log.info("download: unpacked %d files from %s", len(names), path.name)
     return found
 

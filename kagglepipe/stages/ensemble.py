@@ -27,8 +27,11 @@ def run(config: Config) -> float | None:
         return None
     prepared = read_prepared(config)
     members = [find_member(config, name) for name in config.ensemble.runs]
+    if twice := [m.name for n, m in enumerate(members) if m.oof in [other.oof for other in members[:n]]]:
+        raise UserError(f"ensemble.runs names {twice[0]} twice; name each member once")
     folder = ensemble_dir(config, prepared, members)
-    if (folder / "metrics.json").exists():
+    done = folder / "metrics.json"
+    if done.exists() and read_json(done)["metric"] == config.competition.metric:
         log.info("ensemble: %s is finished already", folder.name)
     else:
         make_ensemble(config, prepared, members, folder)
@@ -41,8 +44,10 @@ def run(config: Config) -> float | None:
 def make_ensemble(config: Config, prepared: Prepared, members: list[Member], folder: Path) -> None:
     """Aligns the members by id, blends them and writes the run."""
     classes, metric = prepared.classes, config.competition.metric
-    oof = aligned({member.name: member.oof for member in members}, prepared.train, classes)
-    test = aligned({member.name: member.test for member in members}, prepared.test, classes)
+    short = [member.name for member in members]
+    names = [m.name if short.count(m.name) == 1 else str(m.oof.parent) for m in members]
+    oof = aligned(dict(zip(names, [member.oof for member in members], strict=True)), prepared.train, classes)
+    test = aligned(dict(zip(names, [member.test for member in members], strict=True)), prepared.test, classes)
     folds = prepared.train.set_index("id")["fold"]
     groups = prepared.train.set_index("id")["group"]
     with_folds = [frame.assign(fold=frame["id"].map(folds)) for frame in oof.values()]
@@ -59,6 +64,7 @@ def make_ensemble(config: Config, prepared: Prepared, members: list[Member], fol
         "run": folder.name,
         "method": config.ensemble.method,
         "members": [member.name for member in members],
+        "identity": {member.name: identity_of(member) for member in members},
         **baseline_of(config, members),
     }
     write_json(folder / "metrics.json", {**scores, **about})
@@ -71,8 +77,11 @@ def aligned(files: dict[str, Path], rows: pd.DataFrame, classes: list[str]) -> d
     for name, frame in frames.items():
         if sorted(class_columns(frame)) != sorted(classes):
             raise UserError(f"ensemble member {name} has the classes {class_columns(frame)}; {classes} are needed")
-        if "target" in frame:
-            reference["target"], reference["fold"] = rows["target"].to_numpy(), rows["fold"].to_numpy()
+    if "fold" in rows:  # out of fold: whoever sends ids and probabilities alone gets target and fold from the table
+        known = rows.set_index("id")[["fold", "target"]]
+        reference = reference.join(known, on="id")
+        frames = {n: f if "target" in f else f.join(known.fillna(""), on="id") for n, f in frames.items()}
+        frames = {n: f.assign(target=f["target"].fillna("?"), fold=f["fold"].fillna(-1)) for n, f in frames.items()}
     return {k: v for k, v in align({"the table": reference, **frames}).items() if k != "the table"}
 
 
@@ -80,6 +89,13 @@ def baseline_of(config: Config, members: list[Member]) -> dict[str, object]:
     """The metadata-only baseline that a member run has recorded; it depends on the table and folds alone."""
     for member in members:
         file = member.oof.parent / "metrics.json"
-        if file.exists() and "baseline" in (metrics := read_json(file)):
+        metrics = read_json(file) if file.exists() else {}
+        if "baseline" in metrics and metrics["metric"] == config.competition.metric:
             return {"baseline": metrics["baseline"]}
     return {}
+
+
+def identity_of(member: Member) -> object:
+    """What decided a member's results; None for predictions from elsewhere."""
+    file = member.oof.parent / "metrics.json"
+    return read_json(file).get("identity") if file.exists() else None

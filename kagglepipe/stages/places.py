@@ -3,7 +3,9 @@
 import json
 import logging
 import re
+import subprocess
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from kagglepipe.config import Config, absolute, result_settings
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, read_json, sha256, write_bytes
 from kagglepipe.images.cache import is_whole
+from kagglepipe.images.decode import DECODER
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +58,7 @@ def with_sample_if_no_data(config: Config) -> Config:
     competition = config.competition
     if competition.sample_slug is None or competition.source or competition.is_sample:
         return config
-    if (config.root / "data" / str(competition.slug)).exists():
+    if (config.root / "data" / str(competition.slug) / "source.json").exists():
         return config
     if config.stage == "predict":  # which needs a run, not data, and says what it uses
         return replace(config, competition=replace(competition, slug=competition.sample_slug))
@@ -115,10 +118,12 @@ def training_mode(config: Config) -> str:
 
 def run_identity(config: Config, prepared: Prepared) -> dict[str, Any]:
     """Everything that decides the results of the configured run."""
-    from kagglepipe.models.weights import find_weights
+    from kagglepipe.models.weights import ENGINE, find_weights
 
     weights = find_weights(config.model.name, config.model.weights)
     return {
+        "decoder": DECODER,
+        "engine": ENGINE,
         **result_settings(config, training_mode(config)),
         "weights": weights.identity,
         "table": prepared.table_hash,
@@ -204,3 +209,34 @@ def _escaped(value: Any) -> Any:
     if isinstance(value, list):
         return [_escaped(item) for item in value]
     return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
+
+
+def versions() -> dict[str, str]:
+    """The versions of what decides results."""
+    names = (
+        "kagglepipe",
+        "torch",
+        "timm",
+        "albumentations",
+        "opencv-python-headless",
+        "scikit-learn",
+        "numpy",
+    )
+    return {name: version(name) for name in names}
+
+
+def git_commit() -> str | None:
+    """The commit of the package's checkout, with `+` if files differ from it; None outside a checkout."""
+    here = Path(__file__).parents[2]
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != here.resolve():
+            return None  # installed somewhere inside another repository
+        changed = git("status", "--porcelain", "--", "kagglepipe", "conf")
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -85,6 +85,9 @@ def find_photos(source: Path) -> tuple[Path, list[str]]:
     photos = [file.relative_to(source).as_posix() for file in files if file.suffix.lower() in PHOTOS]
     if not photos:
         raise UserError(f"input={source} holds {len(files)} files and no photo ({', '.join(sorted(PHOTOS))})")
+    if others := [file.relative_to(source).as_posix() for file in files if file.suffix.lower() not in PHOTOS]:
+        some = ", ".join(others[:3])
+        log.warning("predict: passed over %d files that are no photos by their names: %s", len(others), some)
     return source, photos
 
 

@@ -22,7 +22,7 @@ from kagglepipe.competitions.source import image_files
 from kagglepipe.competitions.table import TABLE_COLUMNS, list_images, table_hash
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
-from kagglepipe.files import atomic, locked, read_json, write_bytes, write_json, write_parquet
+from kagglepipe.files import atomic, file_sha256, locked, read_json, write_bytes, write_json, write_parquet
 from kagglepipe.images.cache import PixelWriter, is_whole, write_index
 from kagglepipe.images.decode import DECODER, Facts, ImageError, Pixels, decode_known, in_order, inspect
 from kagglepipe.predictions.frame import check_classes
@@ -51,11 +51,14 @@ def make_table(config: Config) -> None:
     source = read_json(folder / "source.json")
     if source["kind"] == "folder":
         settings["images_root"] = source["path"]
+    images_root = Path(source["path"]) if source["kind"] == "folder" else folder / "raw"
+    labels = config.competition.labels and images_root / Path(config.competition.labels).expanduser()
+    if labels and labels.is_file():
+        settings["labels_sha256"] = file_sha256(labels)  # it may lie outside the source, which is watched
     if is_prepared(folder, settings):
         log.info("prepare: %s is here already", folder / "table.parquet")
         return
     (folder / "prepared.json").unlink(missing_ok=True)
-    images_root = Path(source["path"]) if source["kind"] == "folder" else folder / "raw"
     files, ignored = image_files(images_root)
     listing = list_images([f.relative_to(images_root).as_posix() for f in files], config.competition, images_root)
     answers = config.competition.answers
@@ -332,8 +335,9 @@ def make_or_check_folds(config: Config) -> None:
     if config.folds.file or (path.exists() and not config.folds.remake):
         folds = read_folds(path)
         demand_settings(folds, config, path)
-        if config.folds.file or not config.competition.refresh:
+        if config.folds.file or not config.competition.refresh or set(folds["id"]) == set(ids):
             check_folds(folds, ids, groups=groups, path=path)
+            demand_every_class(folds, dict(zip(ids, targets, strict=True)), path)
             log.info("prepare: %s holds %d folds already", path, folds["fold"].nunique())
             return
     folds = make_folds(ids, targets, groups, count=count, seed=seed)
@@ -353,3 +357,11 @@ def demand_settings(folds: pd.DataFrame, config: Config, path: Path) -> None:
                 f"{path} was made with folds.{name}={made}, the configuration says {wanted}: type "
                 f"folds.{name}={made} to use it, or folds.remake=true to split anew (older runs keep their scores)"
             )
+
+
+def demand_every_class(folds: pd.DataFrame, targets: dict[str, str], path: Path) -> None:
+    """Raises UserError for a fold without which a class is left that no one could learn."""
+    classes = folds["id"].map(targets)
+    for fold in sorted(folds["fold"].unique()):
+        if lost := sorted(set(classes) - set(classes[folds["fold"] != fold])):
+            raise UserError(f"{path}: class {lost[0]} lies in fold {fold} alone, so nothing could teach it; spread it")

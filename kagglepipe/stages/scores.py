@@ -1,5 +1,6 @@
 """The scores of a run, as metrics.json keeps them and as they are told."""
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -45,7 +46,7 @@ def read_answers(config: Config, prepared: Prepared) -> "pd.Series[Any] | None":
     if competition.per_class is not None:
         answers = pd.read_csv(config.data_dir / "answers.csv", dtype=str, keep_default_na=False)
     elif competition.answers is not None:
-        path = prepared.images_root / competition.answers
+        path = prepared.images_root / Path(competition.answers).expanduser()
         if not path.exists():
             raise UserError(f"{path} is not there: competition.answers=null goes on without known answers")
         answers = pd.read_csv(path, dtype=str, keep_default_na=False)

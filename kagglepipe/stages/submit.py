@@ -19,7 +19,7 @@ from kagglepipe.predictions.submission import (
     submission_csv,
     validate_submission,
 )
-from kagglepipe.stages.places import Prepared, configured_run, read_prepared
+from kagglepipe.stages.places import Prepared, configured_run, git_commit, read_prepared, versions
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +61,8 @@ def run(config: Config) -> None:
         "csv_sha256": sha256_of(data),
         "test_sha256": file_sha256(run / "test.parquet"),
         "table": prepared.table_hash,
-        "versions": model_facts(run).get("versions"),
-        "git_commit": model_facts(run).get("git_commit"),
+        "versions": model_facts(run).get("versions") or versions(),
+        "git_commit": model_facts(run).get("git_commit") or git_commit(),
     }
     write_if_changed(path, data, origin)
 
@@ -87,7 +87,7 @@ def ids_and_header(config: Config, prepared: Prepared) -> tuple[list[str], list[
     name = config.competition.sample_submission
     if name is None or config.competition.per_class is not None:
         return sorted(prepared.test["id"], key=natural), None
-    sample = read_sample_submission(prepared.images_root / name)
+    sample = read_sample_submission(prepared.images_root / Path(name).expanduser())
     return sample.iloc[:, 0].tolist(), list(sample.columns)
 
 
@@ -97,7 +97,7 @@ def natural(text: str) -> list[tuple[int, str]]:
     >>> sorted(["img10", "img2"], key=natural)
     ['img2', 'img10']
     """
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]
 
 
 def model_facts(run: Path) -> dict[str, Any]:

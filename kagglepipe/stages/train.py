@@ -7,13 +7,11 @@ every fold is there oof.parquet, test.parquet, hardest.png and metrics.json (las
 
 import copy
 import logging
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,10 +24,13 @@ from kagglepipe.files import locked, read_json, write_bytes, write_json, write_p
 from kagglepipe.predictions.frame import average_folds, labels, merge_folds, oof_frame, read_frame, test_frame
 from kagglepipe.stages.places import (
     Prepared,
+    folds_file,
+    git_commit,
     read_prepared,
     run_dir,
     run_identity,
     training_mode,
+    versions,
     write_config,
 )
 from kagglepipe.stages.scores import briefly, describe_scores, scores_of
@@ -46,9 +47,15 @@ def check(config: Config) -> None:
     """Raises UserError for a model or weights that cannot be had, before anything is downloaded or prepared."""
     from kagglepipe.models.weights import BUNDLED, find_weights
 
+    if config.device not in ("auto", "cpu"):
+        from kagglepipe.training.device import choose_device
+
+        choose_device(config.device)
     if config.run is None:
         find_weights(config.model.name, config.model.weights)
-        if config.model.name not in BUNDLED:  # timm need not be imported to know those
+        prepared = (config.data_dir / "prepared.json").exists() and folds_file(config).exists()
+        trained = prepared and (run_dir(config, read_prepared(config)) / "metrics.json").exists()
+        if config.model.name not in BUNDLED and not trained:  # those need no import of timm to be known
             from kagglepipe.models.classifier import demand_model
 
             demand_model(config.model.name)
@@ -60,6 +67,8 @@ def run(config: Config) -> float:
     run = run_dir(config, prepared)
     if (run / "metrics.json").exists():
         log.info("train: %s is finished already", run.name)
+        score_again(config, prepared, run)
+        warn_of_other_code(run)
     else:
         with locked(run):
             if not (run / "metrics.json").exists():  # another process may have finished it while we waited
@@ -70,6 +79,21 @@ def run(config: Config) -> float:
     for line in describe_scores(metrics, config.competition.metric):
         log.info("train: %s", line)
     return float(metrics["score"])
+
+
+def score_again(config: Config, prepared: Prepared, run: Path) -> None:
+    """Writes the run's metrics anew if they are of another metric than the configuration's."""
+    metrics = read_json(run / "metrics.json")
+    if metrics["metric"] != config.competition.metric and config.run is None:
+        folds = sorted(int(fold) for fold in prepared.folds["fold"].unique())
+        merge(config, prepared, run, folds, metrics["seconds"])
+
+
+def warn_of_other_code(run: Path) -> None:
+    """Says so when a finished run was made by another commit of the package."""
+    made, now = {read_json(file)["git_commit"] for file in run.glob("fold_*/model.json")}, git_commit()
+    if made - {now}:
+        log.warning("train: it was made at commit %s, this is %s", ", ".join(map(str, sorted(made, key=str))), now)
 
 
 def train_missing(config: Config, prepared: Prepared, run: Path) -> None:
@@ -221,7 +245,7 @@ class Session:
         """Where the features of one view are kept: the name holds all that they depend on save the image."""
         from kagglepipe.files import sha256
         from kagglepipe.images.decode import DECODER
-        from kagglepipe.training.features import ENGINE
+        from kagglepipe.models.weights import ENGINE
 
         draw = [] if view == 0 else [str(self.transform.serialised()), str(self.config.seed), str(view)]
         model = [self.backbone_hash, repr(self.model.preprocessing), self.precision.name, self.device.type]
@@ -359,34 +383,6 @@ class Session:
             "versions": versions(),
             "git_commit": git_commit(),
         }
-
-
-def versions() -> dict[str, str]:
-    """The versions of what decides results."""
-    names = (
-        "kagglepipe",
-        "torch",
-        "timm",
-        "albumentations",
-        "opencv-python-headless",
-        "scikit-learn",
-        "numpy",
-    )
-    return {name: version(name) for name in names}
-
-
-def git_commit() -> str | None:
-    """The commit of the package's checkout, with `+` if files differ from it; None outside a checkout."""
-    here = Path(__file__).parent
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
-    try:
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "--", ".") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 # --- the whole run ---------------------------------------------------------------------------------------------

@@ -4,6 +4,8 @@ A store is a folder for everything that a feature depends on save the image itse
 decoder, augmentation and precision. In it, a row is found by the image's bytes and id.
 """
 
+import logging
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from kagglepipe.images.decode import Pixels, in_order
 from kagglepipe.models.classifier import Classifier
 from kagglepipe.models.folding import for_inference
 
-ENGINE = "folded-2"  # raise it when the same network would give other features: stores depend on it
+log = logging.getLogger(__name__)
 Features = NDArray[np.float32]  # (N, F)
 
 
@@ -84,8 +86,12 @@ def image_key(id: str, digest: str) -> str:
 def _read_store(folder: Path) -> tuple[dict[str, int], Features]:
     if not (folder / "features.npz").exists():
         return {}, np.zeros((0, 0), np.float32)
-    with np.load(folder / "features.npz") as store:  # numpy refuses pickled arrays by default
-        return {str(key): row for row, key in enumerate(store["keys"])}, store["values"]
+    try:
+        with np.load(folder / "features.npz") as store:  # numpy refuses pickled arrays by default
+            return {str(key): row for row, key in enumerate(store["keys"])}, store["values"]
+    except (zipfile.BadZipFile, ValueError, KeyError, OSError) as error:
+        log.warning("%s is damaged (%s): its features are computed anew", folder / "features.npz", error)
+        return {}, np.zeros((0, 0), np.float32)
 
 
 def _write_store(folder: Path, known: dict[str, int], values: Features) -> None:

@@ -1,6 +1,7 @@
 """The one training loop: fine-tunes a network from a head that already knows the classes."""
 
 import logging
+import math
 import time
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from kagglepipe.errors import UserError
 from kagglepipe.images.dataset import EpochBatches, TrainingImages, training_loader
 from kagglepipe.models.classifier import Classifier
 from kagglepipe.training.device import Precision
@@ -89,10 +91,12 @@ def fit(
         start, loss_sum = time.perf_counter(), 0.0
         with tqdm(total=len(train), desc=f"{name} epoch {epoch}", unit="image", leave=False, disable=None) as bar:
             for pixels, labels in loader:
-                loss = step(model, pixels, labels, optimiser, scaler, recipe, precision)
+                loss, right = step(model, pixels, labels, optimiser, scaler, recipe, precision)
+                if not math.isfinite(loss):
+                    raise UserError(f"{name}: the loss became {loss} in epoch {epoch}: lower training.lr={recipe.lr}")
                 schedule.step()
                 loss_sum += loss * len(labels)
-                bar.set_postfix(loss=f"{loss:.3f}")
+                bar.set_postfix(loss=f"{loss:.3f}", accuracy=f"{right / len(labels):.2f}")
                 bar.update(len(labels))
         rate = len(train) / (time.perf_counter() - start)
         valid_loss, accuracy = evaluate(model, images, valid, precision, batch_size=recipe.batch_size)
@@ -120,8 +124,8 @@ def step(
     scaler: torch.amp.GradScaler,
     recipe: Recipe,
     precision: Precision,
-) -> float:
-    """One batch forward, backward and into the weights; its loss."""
+) -> tuple[float, int]:
+    """One batch forward, backward and into the weights: (its loss, how many it had right)."""
     device = model.head.weight.device
     pixels, labels = pixels.to(device, non_blocking=True), labels.to(device, non_blocking=True)
     optimiser.zero_grad(set_to_none=True)
@@ -133,7 +137,7 @@ def step(
     torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
     scaler.step(optimiser)
     scaler.update()
-    return float(loss.detach())
+    return float(loss.detach()), int((logits.detach().argmax(dim=1) == labels).sum())
 
 
 @torch.inference_mode()
