@@ -144,7 +144,7 @@ def _transparent(data: bytes) -> Pixels | None:
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data)) as image:
                 return _over_white(np.asarray(image.convert("RGBA")))
-    except Exception:
+    except Exception:  # anything again; the caller turns None into the ImageError that names the file's damage
         return None
 
 
