@@ -3,13 +3,17 @@
 Nothing here needs a network, a GPU or ImageNet weights, save the tests that say so.
 """
 
+import logging
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from kagglepipe.__main__ import main
 from kagglepipe.config import Config
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "pistolas-vs-smartphones-con-deep-learning.zip"
@@ -64,3 +68,37 @@ def make_toy(folder: Path, *, per_class: int = 12, test: int = 6, size: int = 48
 def toy(tmp_path: Path) -> Path:
     """The folder of `make_toy`."""
     return make_toy(tmp_path / "toy")
+
+
+@dataclass
+class Outcome:
+    """What a command left: exit code, standard output and the lines of standard error."""
+
+    code: int | str | None
+    out: str
+    err: list[str]
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., Outcome]:
+    """command("stage=prepare", …) -> the Outcome of the command line, in this process, from the folder tmp_path."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # `main` sets it: this takes it back
+
+    def run(*arguments: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["kagglepipe", *arguments])
+        root = logging.getLogger()
+        handlers, level = root.handlers[:], root.level
+        code: int | str | None = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+        finally:
+            root.handlers[:], root.level = handlers, level  # Hydra's stay open on a closed file
+        out, err = capfd.readouterr()
+        return Outcome(code, out, err.splitlines())
+
+    return run

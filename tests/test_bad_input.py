@@ -3,15 +3,14 @@
 import errno
 import io
 import json
-import logging
 import os
 import shutil
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,46 +18,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from kagglepipe.__main__ import main
 from kagglepipe.competitions.folds import read_folds
 from kagglepipe.images.cache import PixelWriter
 
 FOLDER = ("competition=image_folder", "experiment=quick", "training.views=0")
 PREPARE = ("stage=prepare", *FOLDER)
 FINISHED = {"table.parquet", "prepared.json", "folds.csv", "source.json", "metrics.json", "index.npy", "pixels.bin"}
-Command = Callable[..., "Outcome"]
-
-
-@dataclass
-class Outcome:
-    """What a command left: exit code, standard output and the lines of standard error."""
-
-    code: int | str | None
-    out: str
-    err: list[str]
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
-    """command("stage=prepare", …) -> the Outcome of the command line, in this process, from the folder tmp_path."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # `main` sets it: this takes it back
-
-    def run(*arguments: str) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["kagglepipe", *arguments])
-        root = logging.getLogger()
-        handlers, level = root.handlers[:], root.level
-        code: int | str | None = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code
-        finally:
-            root.handlers[:], root.level = handlers, level  # Hydra's stay open on a closed file
-        out, err = capfd.readouterr()
-        return Outcome(code, out, err.splitlines())
-
-    return run
+Command = Callable[..., Any]  # the fixture `command` of conftest, which gives an Outcome
 
 
 @pytest.fixture
@@ -82,7 +48,7 @@ def finished(root: Path) -> list[str]:
     return sorted(p.name for p in places if p.name in FINISHED or ".tmp" in p.name or p.name.startswith(".raw"))
 
 
-def told(done: Outcome) -> str:
+def told(done: Any) -> str:
     """The one line of a command that failed."""
     assert done.code == 2, done
     assert len(done.err) == 1, done.err

@@ -1,15 +1,14 @@
 """From what people type to one stage, or to one line that tells what to mend."""
 
 import json
-import logging
 import os
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -18,7 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from kagglepipe.__main__ import CONF, demand_flags, main, quoted, with_stage
+from kagglepipe.__main__ import CONF, demand_flags, quoted, with_stage
 from kagglepipe.config import PATH_KEYS, Config, absolute
 from kagglepipe.errors import UserError
 from kagglepipe.stages import STREET, TOOLS, walk
@@ -26,39 +25,7 @@ from kagglepipe.stages import STREET, TOOLS, walk
 FOLDER = ("competition=image_folder", "experiment=quick", "training.views=0")
 GROUPS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "hydra")
 HEAVY = ["torch", "timm", "sklearn"]
-Command = Callable[..., "Outcome"]
-
-
-@dataclass
-class Outcome:
-    """What a command left: exit code, standard output and the lines of standard error."""
-
-    code: int | str | None
-    out: str
-    err: list[str]
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
-    """command("stage=prepare", …) -> the Outcome of the command line, in this process, from the folder tmp_path."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # `main` sets it: this takes it back
-
-    def run(*arguments: str) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["kagglepipe", *arguments])
-        root = logging.getLogger()
-        handlers, level = root.handlers[:], root.level
-        code: int | str | None = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code
-        finally:
-            root.handlers[:], root.level = handlers, level  # Hydra's stay open on a closed file
-        out, err = capfd.readouterr()
-        return Outcome(code, out, err.splitlines())
-
-    return run
+Command = Callable[..., Any]  # the fixture `command` of conftest, which gives an Outcome
 
 
 def python(code: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -292,7 +259,8 @@ def test_help_lists_every_stage_and_tool_and_imports_next_to_nothing(tmp_path: P
 def test_version(command: Command) -> None:
     from kagglepipe import __version__
 
-    assert command("--version") == Outcome(0, f"kagglepipe {__version__}\n", [])
+    done = command("--version")
+    assert (done.code, done.out, done.err) == (0, f"kagglepipe {__version__}\n", [])
 
 
 def test_download_ensemble_and_submit_need_neither_torch_nor_sklearn(
