@@ -44,6 +44,8 @@ def main() -> None:
     multirun = bool({"-m", "--multirun"} & set(arguments))
     with errors_in_one_line():
         demand_flags(arguments)
+        if multirun:
+            demand_no_stream(arguments)
         sys.argv[1:] = [quoted(argument, multirun=multirun) for argument in with_stage(arguments)]
         compose_and_run()
 
@@ -64,7 +66,11 @@ def errors_in_one_line() -> Iterator[None]:
 
 
 def stop(message: str, code: int) -> None:
-    """Prints one line and exits."""
+    """Prints one line, without the password of an address that was typed, and exits."""
+    if ":/" in message:
+        from kagglepipe.sequences.stream import hide_password
+
+        message = re.sub(r"\w+:/\S+", lambda found: hide_password(found[0]), message)
     print(f"kagglepipe: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)
 
@@ -123,6 +129,12 @@ def demand_flags(arguments: list[str]) -> None:
             raise UserError(f"{name} is not a flag; options are written as {name.lstrip('-')}={value}")
 
 
+def demand_no_stream(arguments: list[str]) -> None:
+    """Raises UserError for a stream in a sweep, of which Hydra would tell and keep the address, password and all."""
+    if any(argument.startswith("input=") and "://" in argument for argument in arguments):
+        raise UserError("a stream is watched by one command alone: leave -m away")
+
+
 def with_stage(arguments: list[str]) -> list[str]:
     """Lets a bare stage name stand for `stage=name`, anywhere on the command line.
 
@@ -166,7 +178,7 @@ def quoted(argument: str, *, multirun: bool = False) -> str:
 
 def explain(error: Exception) -> str:
     """One line for an error of Hydra's or OmegaConf's: which option, what is wrong, what to type."""
-    from kagglepipe.config import option_names
+    from kagglepipe.config import FREE, option_names
 
     text = " ".join(f"{error} {error.__cause__ or ''}".split())
     if override := getattr(error, "override", None):
@@ -175,8 +187,10 @@ def explain(error: Exception) -> str:
         name = unknown[1] or unknown[2]
         full = re.search(r"full_key: (\S+)", text)
         name = full[1] if full and not unknown[1] else name
-        if name.startswith("model.kwargs."):
+        if name.startswith(tuple(f"{free}." for free in FREE)):
             return f"{name} is new to the configuration: type +{name}=VALUE"
+        if name in FREE:
+            return f"{name} takes one name at a time: type +{name}.NAME=VALUE"
         near = difflib.get_close_matches(name, option_names(), 1, 0.6)
         hint = f"did you mean {near[0]}?" if near else "`python -m kagglepipe --help` lists the options"
         return f"{name} is not an option; {hint}"
@@ -209,7 +223,7 @@ def help_text() -> str:
         return ", ".join(sorted(path.stem for path in (CONF / group).glob("*.yaml")))
 
     return f"""\
-kagglepipe: an image competition from download to a checked submission.
+kagglepipe: an image or video competition from download to a checked submission.
 
 usage: python -m kagglepipe [stage=NAME] [option=value …]
 
@@ -225,9 +239,10 @@ Choices:
   augmentation= {choices("augmentation")}
   experiment=   {choices("experiment")}
 Often used:
-  competition.source=PATH   zip or folder with the images, instead of a download
+  competition.source=PATH   zip or folder with the images or videos, instead of a download
   training.epochs=3 training.lr=1e-4   folds.count=5   seed=0   run=NAME   device=cpu
-  submit.file=PATH   predict.file=PATH   paths.root=FOLDER
+  sequences.rate=8 sequences.motion=true sequences.steps=300   detect.seconds=60
+  submit.file=PATH   predict.file=PATH   detect.file=PATH   paths.root=FOLDER
 
 Try:
   python -m kagglepipe                                     the built-in sample, start to end
@@ -235,7 +250,12 @@ Try:
   python -m kagglepipe competition=image_folder competition.source=~/photos
   python -m kagglepipe predict input=~/photos              classify with what was trained
   python -m kagglepipe -m stage=train model=lite0,lite1    one run for each value (a sweep)
-  python -m kagglepipe --cfg job                           every option with its value"""
+  python -m kagglepipe --cfg job                           every option with its value
+Video:
+  python -m kagglepipe competition=action_sample           the built-in videos: who does what when
+  python -m kagglepipe annotations input=~/cams            begin to label your own long videos
+  python -m kagglepipe competition=video_folder_untrimmed competition.source=~/cams
+  python -m kagglepipe detect competition=video_folder_untrimmed competition.source=~/cams input=~/cams/monday.mp4"""
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ torch nor pandas, since every command passes through.
 import difflib
 import math
 import os
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,11 @@ POLICIES = ("none", "light", "strong", "resolution")  # images.augment.POLICIES,
 POLICY_OF_MODE = {"head": "strong", "finetune": "light"}  # augmentation=auto; the figures are in docs/design.md
 METHODS = ("mean", "rank_mean", "geometric_mean")  # predictions.blend.METHODS
 METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "log_loss", "roc_auc")  # predictions.metrics.METRICS
+# predictions.segment_metrics.SEGMENT_SCORES, without its imports
+SEGMENT_METRICS = (
+    "f1_10", "f1_25", "f1_50", "edit", *(f"map_{tiou}" for tiou in range(10, 80, 10)), "map_activitynet",
+)  # fmt: skip
+CELLS = ("mean", "conv", "elman", "gru", "lstm")  # models.cnn_lstm.BODIES, without its imports
 RESULT_VERSION = 1  # raise it by hand when the same configuration would give other results
 
 
@@ -28,8 +33,8 @@ def positive(key: str, value: float, *, zero: bool = False) -> None:
 
 
 def at_least(key: str, value: float, least: float) -> None:
-    """Raises UserError unless `value` is `least` or more."""
-    if value < least:
+    """Raises UserError unless `value` is `least` or more, and finite."""
+    if not least <= value < math.inf:
         raise UserError(f"{key}={value} must be at least {least}")
 
 
@@ -82,19 +87,23 @@ class Cache:
 
 @dataclass
 class Folds:
-    """count and seed: how folds.csv is made, once. file: a CSV of `id,fold` to use instead.
+    """count and seed: how folds.csv is made, once; count may be `groups`: leave one group out.
+    file: a CSV of `id,fold` to use instead.
     only: train these folds now, the rest another time; empty trains all.
     remake: replace a folds.csv that disagrees with count, seed or the images.
     """
 
-    count: int = 5
+    count: int | str = 5
     seed: int = 0
     file: str | None = None
     only: list[int] = field(default_factory=list)
     remake: bool = False
 
     def __post_init__(self) -> None:
-        at_least("folds.count", self.count, 2)
+        if isinstance(self.count, str):
+            demand("folds.count", self.count, ("groups", "2", "3", "5 or any number"))
+        else:
+            at_least("folds.count", self.count, 2)
 
 
 @dataclass
@@ -122,10 +131,47 @@ class Augment:
 
 
 @dataclass
+class Temporal:
+    """What stands between the frames of a video or series and its labels (models.cnn_lstm).
+
+    cell: `lstm`, `gru`, `elman`, `conv` (dilated convolutions) or `mean`, a linear model that knows no order.
+    differences: whether how much each input changed since the frame before is an input too.
+    shuffled: frames in random order: what the same model reaches when it cannot see time (not for detect).
+    hidden, layers, bidirectional, dropout: of the recurrent module or of the convolutions.
+    reduce: principal components kept of the inputs; 0 keeps the inputs. pooling: how a clip's frames become one,
+    `mean` (the only one of cell=mean), `max`, `mean_max` (both) or `last`. window: frames that cell=mean averages
+    around each, where every frame is classified.
+    """
+
+    cell: str = "lstm"
+    differences: bool = True
+    shuffled: bool = False
+    hidden: int = 64
+    layers: int = 1
+    bidirectional: bool = False
+    dropout: float = 0.3
+    reduce: int = 64
+    pooling: str = "mean_max"
+    window: int = 8
+
+    def __post_init__(self) -> None:
+        demand("model.temporal.cell", self.cell, CELLS)
+        demand("model.temporal.pooling", self.pooling, ("mean", "max", "mean_max", "last"))
+        for name in ("hidden", "layers", "window"):
+            at_least(f"model.temporal.{name}", getattr(self, name), 1)
+        at_least("model.temporal.reduce", self.reduce, 0)
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"model.temporal.dropout={self.dropout} must lie in 0…1, below 1")
+        if self.cell == "mean" and (self.pooling != "mean" or self.shuffled):
+            raise UserError("model.temporal.cell=mean needs pooling=mean and shuffled=false: type model=mean_pool_diff")
+
+
+@dataclass
 class Model:
     """name: any timm model. kwargs: passed to timm as they are.
     weights: `auto` (bundled where shipped, else the hub), `bundled`, `hub`, `none` or a .safetensors file.
     image_size: pixels a side; None takes the model's own. crop: `squash`, `center` or `border` (images.view).
+    temporal: for video and series; a series has no other part, and no use for a name.
     """
 
     name: str = "tf_efficientnet_lite0"
@@ -133,6 +179,7 @@ class Model:
     kwargs: dict[str, Any] = field(default_factory=dict)
     image_size: int | None = None
     crop: str = "squash"
+    temporal: Temporal = field(default_factory=Temporal)
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -193,6 +240,68 @@ FINETUNE_SETTINGS = tuple(
 
 
 @dataclass
+class Sequences:
+    """How video and series are read, and how a temporal model is fitted on the features of their frames.
+
+    rate: frames (of a series: samples) a second, or a unit of time where `competition.unit` is another.
+    motion: whether the encoder also sees pictures of what changed since the frame before, at twice the cost.
+    views: times that the frames of a training video are seen augmented, one draw for all its frames.
+    steps, lr, batch_size, weight_decay, label_smoothing: of that fit; it has no early stopping. members: networks
+    from different seeds whose probabilities a fold averages. window: frames of a long item that are trained on at
+    a time. crop: shortest share of a clip that is looked at; speed: factor by which it may be faster or slower;
+    drop: share of the frames that are lost, the one before standing in; noise: its deviation on standardised inputs.
+    clip_frames: frames of a clip that fine-tuning sees at a time.
+    """
+
+    rate: float = 8.0
+    motion: bool = False
+    views: int = 0
+    steps: int = 300
+    lr: float = 2e-3
+    batch_size: int = 16
+    weight_decay: float = 0.01
+    label_smoothing: float = 0.1
+    members: int = 3
+    window: int = 64
+    crop: float = 0.8
+    speed: float = 1.25
+    drop: float = 0.1
+    noise: float = 0.1
+    clip_frames: int = 8
+
+    def __post_init__(self) -> None:
+        for name in ("rate", "lr"):
+            positive(f"sequences.{name}", getattr(self, name))
+        for name in ("views", "weight_decay", "noise"):
+            positive(f"sequences.{name}", getattr(self, name), zero=True)
+        for name in ("steps", "batch_size", "members", "clip_frames"):
+            at_least(f"sequences.{name}", getattr(self, name), 1)
+        at_least("sequences.window", self.window, 2)
+        at_least("sequences.speed", self.speed, 1)
+        if not 0 < self.crop <= 1:
+            raise UserError(f"sequences.crop={self.crop} must lie in 0…1, above 0")
+        for name in ("drop", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"sequences.{name}={getattr(self, name)} must lie in 0…1, below 1")
+
+
+@dataclass
+class Detect:
+    """file: the CSV of segments to write; None takes outputs/<slug>/detect/<input>/segments.csv. video: whether to
+    write the input with what was found drawn into it. seconds: of a live stream to watch; None: until it ends or
+    Ctrl-C.
+    """
+
+    file: str | None = None
+    video: bool = True
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.seconds is not None:
+            positive("detect.seconds", self.seconds)
+
+
+@dataclass
 class Ensemble:
     """runs: members: run names, run folders or pairs `oof.csv+test.csv` from elsewhere; empty takes the run that
     the configuration describes. method: `mean`, `rank_mean` or `geometric_mean`.
@@ -225,7 +334,8 @@ class Predict:
 
 @dataclass
 class Config:
-    """All of it. stage: what to do. input: for predict. run: a trained run by name; None: the one configured.
+    """All of it. stage: what to do. input: for predict, detect and annotations. run: a trained run by name; None:
+    the one configured.
     device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`. workers: threads or processes that read images; None: one a core.
     """
 
@@ -245,12 +355,17 @@ class Config:
     augment: Augment = field(default_factory=Augment)
     model: Model = field(default_factory=Model)
     training: Training = field(default_factory=Training)
+    sequences: Sequences = field(default_factory=Sequences)
     ensemble: Ensemble = field(default_factory=Ensemble)
     submit: Submit = field(default_factory=Submit)
     predict: Predict = field(default_factory=Predict)
+    detect: Detect = field(default_factory=Detect)
 
     def __post_init__(self) -> None:
         demand("competition.metric", self.competition.metric, METRICS)
+        demand("competition.segment_metric", self.competition.segment_metric, SEGMENT_METRICS)
+        if self.competition.per_class is not None and self.competition.finds_segments:
+            raise UserError("competition.per_class counts items with one label, which frames of a video are not")
         if self.seed < 0:
             raise UserError(f"seed={self.seed} must be 0 or more")
         if self.workers is not None:
@@ -297,6 +412,7 @@ class Config:
 PATH_KEYS = (
     "competition.source",
     "competition.labels",
+    "competition.files",
     "competition.answers",
     "competition.sample_submission",
     "paths.root",
@@ -305,6 +421,7 @@ PATH_KEYS = (
     "model.weights",
     "submit.file",
     "predict.file",
+    "detect.file",
     "run",
 )
 
@@ -328,7 +445,12 @@ def option_names(node: Any = None, prefix: str = "") -> list[str]:
     return names
 
 
-FREE = ("model.kwargs", "competition.layout")  # options whose keys are the user's own
+FREE = (
+    "model.kwargs",
+    "competition.layout",
+    "competition.columns",
+    "competition.skeleton",
+)  # options whose keys are the user's own
 
 
 def demand_options(values: Any, prefix: str = "") -> None:
@@ -352,15 +474,11 @@ def result_settings(config: Config, mode: str) -> dict[str, Any]:
     mode: `head` or `finetune`. Settings that this mode does not read are left out, and so are paths, workers and
     everything that only decides how, where or which part of the work is done.
     """
+    if config.competition.kind != "image":
+        return sequence_settings(config, mode)
     names = HEAD_SETTINGS if mode == "head" else (*HEAD_SETTINGS, *FINETUNE_SETTINGS)
-    model = config.model
     return {
-        "model": {
-            "name": model.name,
-            "kwargs": model.kwargs,
-            "image_size": model.image_size,
-            "crop": model.crop,
-        },
+        "model": backbone_settings(config.model),
         "training": {"mode": mode, **{name: getattr(config.training, name) for name in names}},
         "augmentation": augmentation_policy(config.augmentation, mode),
         "short_side": config.cache.short_side,
@@ -369,14 +487,72 @@ def result_settings(config: Config, mode: str) -> dict[str, Any]:
     }
 
 
+def sequence_settings(config: Config, mode: str) -> dict[str, Any]:
+    """`result_settings` of a competition with a time axis."""
+    competition, training = config.competition, config.training
+    settings: dict[str, Any] = {
+        "model": {"temporal": temporal_settings(config)},
+        "training": {"mode": mode, **{name: getattr(training, name) for name in training_names(config, mode)}},
+        "sequences": {name: getattr(config.sequences, name) for name in sequence_names(config, mode)},
+        "seed": config.seed,
+        "result_version": RESULT_VERSION,
+    }
+    if competition.finds_segments:
+        settings["background"] = competition.background
+    if competition.kind == "series":
+        arrays = {name: competition.columns.get(name) for name in ("values", "time")}
+        return {**settings, "columns": arrays, "skeleton": competition.skeleton}
+    settings["model"] |= backbone_settings(config.model)
+    augmented = mode == "finetune" or config.sequences.views > 0
+    if augmented:
+        settings["augmentation"] = augmentation_policy(config.augmentation, mode)
+    if augmented or config.model.crop != "squash":  # else frames are decoded at the network's own size
+        settings["short_side"] = config.cache.short_side
+    return settings
+
+
+def temporal_settings(config: Config) -> dict[str, Any]:
+    """What of `model.temporal` decides results: little of it if there is nothing but a mean."""
+    temporal = asdict(config.model.temporal)
+    if temporal["cell"] != "mean":
+        return {name: value for name, value in temporal.items() if name != "window"}
+    names = ("cell", "differences", "window") if config.competition.finds_segments else ("cell", "differences")
+    return {name: temporal[name] for name in names}
+
+
+def training_names(config: Config, mode: str) -> list[str]:
+    """The settings of `training` that decide results; in fine-tuning of clips nothing ends early."""
+    names = ["regularisation"] if config.model.temporal.cell == "mean" else ["clip"]
+    return names if mode == "head" else sorted({*names, *FINETUNE_SETTINGS} - {"patience"})
+
+
+def sequence_names(config: Config, mode: str) -> list[str]:
+    """The settings of `sequences` that decide results."""
+    tuned, learning = mode == "finetune", config.model.temporal.cell != "mean"  # the mean's head is fitted exactly
+    is_read = {
+        "rate": True,
+        **dict.fromkeys(("motion", "views"), config.competition.kind == "video"),
+        **dict.fromkeys(("steps", "lr", "batch_size", "weight_decay", "label_smoothing"), learning),
+        **dict.fromkeys(("crop", "speed", "drop", "noise"), learning or tuned),
+        "members": learning and not tuned,
+        "window": learning and config.competition.finds_segments,
+        "clip_frames": tuned,
+    }
+    return [name for name, read in is_read.items() if read]
+
+
+def backbone_settings(model: Model) -> dict[str, Any]:
+    """What decides a network that looks at pictures."""
+    return {"name": model.name, "kwargs": model.kwargs, "image_size": model.image_size, "crop": model.crop}
+
+
 def augmentation_policy(augmentation: Augmentation, mode: str) -> str:
     """The policy that `augmentation.policy` comes to when training in `mode`."""
     return POLICY_OF_MODE[mode] if augmentation.policy == "auto" else augmentation.policy
 
 
-def idle_settings(training: Training, mode: str) -> list[str]:
-    """Options that differ from their defaults but that `mode` never reads."""
-    if mode != "head":
-        return []
-    default = Training()
-    return [f"training.{n}" for n in FINETUNE_SETTINGS if getattr(training, n) != getattr(default, n)]
+def idle_settings(config: Config, mode: str) -> list[str]:
+    """Options of `training` that differ from their defaults, but decide nothing of a run in `mode`."""
+    read, default = result_settings(config, mode)["training"], Training()
+    names = [f.name for f in fields(Training) if f.name not in read]
+    return [f"training.{n}" for n in names if getattr(config.training, n) != getattr(default, n)]

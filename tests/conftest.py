@@ -5,12 +5,13 @@ Nothing here needs a network, a GPU or ImageNet weights, save the tests that say
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from kagglepipe.__main__ import main
@@ -68,6 +69,124 @@ def make_toy(folder: Path, *, per_class: int = 12, test: int = 6, size: int = 48
 def toy(tmp_path: Path) -> Path:
     """The folder of `make_toy`."""
     return make_toy(tmp_path / "toy")
+
+
+# --- what only time tells ---------------------------------------------------------------------------------------
+
+MOVES = {"left": -1, "right": 1}
+MOVING = 8  # frames, at 8 a second
+
+
+def write_video(path: Path, places: Sequence[float], seed: int, *, rate: float = 8) -> Path:
+    """A video of 32×32 pixels: a bright square on noise, in each frame that many pixels from the left."""
+    from kagglepipe.sequences.video import VideoWriter
+
+    rng = np.random.default_rng(seed)
+    with VideoWriter(path, 32, 32, rate) as writer:
+        for place in places:
+            frame = rng.integers(0, 60, (32, 32, 3)).astype(np.uint8)
+            frame[12:20, int(place) : int(place) + 8] = 230
+            writer.write(frame)
+    return path
+
+
+def make_clips(folder: Path, *, per_class: int = 6, test: int = 4) -> Path:
+    """Class folders `left` and `right` of clips of about a second in which a square moves, and `test`."""
+    for name, direction in MOVES.items():
+        for number in range(per_class + test // 2):
+            places = np.linspace(2, 22, MOVING + number % 3)[::direction]
+            part = name if number < per_class else "test"
+            write_video(folder / part / f"{name}{number}.mp4", places, number)
+    return folder
+
+
+def script(seed: int, *, frames: int = 88) -> tuple[list[float], list[tuple[float, float, str]]]:
+    """(place of the square in each frame, (start, end, label) of its moves in seconds), with rest at both ends."""
+    rng, places, moves = np.random.default_rng(seed), [12.0] * MOVING, []
+    while len(places) + 3 * MOVING <= frames:
+        name = list(MOVES)[(seed + len(moves)) % 2]
+        moves.append((len(places) / 8, (len(places) + MOVING) / 8, name))
+        places += np.linspace(2, 22, MOVING)[:: MOVES[name]].tolist()
+        places += [12.0] * int(rng.integers(8, 14))
+    return places + [12.0] * (frames - len(places)), moves
+
+
+def write_tables(folder: Path, moves: dict[str, list[tuple[float, float, str]]], train: int) -> None:
+    """annotations.csv of the first items, two a group, answers.csv of the others, and sample_submission.csv."""
+    rows = [(name, *move, f"camera {number // 2}") for number, (name, own) in enumerate(moves.items()) for move in own]
+    table = pd.DataFrame(rows, columns=["video", "start", "end", "label", "group"])
+    labelled = table["video"].isin(list(moves)[:train])
+    table[labelled].to_csv(folder / "annotations.csv", index=False)
+    table[~labelled].drop(columns="group").to_csv(folder / "answers.csv", index=False)
+    (folder / "sample_submission.csv").write_text("video,label,start,end,score\n")
+
+
+def make_long_videos(folder: Path, *, train: int = 6, test: int = 2) -> Path:
+    """`train` and `test` with videos of 11 s in which a square rests and moves, and the tables that tell when."""
+    moves = {}
+    for number in range(train + test):
+        places, own = script(number)
+        path = folder / ("train" if number < train else "test") / f"v{number}.mp4"
+        moves[path.relative_to(folder).as_posix()] = own
+        write_video(path, places, number)
+    write_tables(folder, moves, train)
+    return folder
+
+
+def make_series(folder: Path, *, per_class: int = 6, test: int = 4) -> Path:
+    """Class folders `left` and `right` of series at uneven times, one channel of which falls or rises, and `test`."""
+    for name, direction in MOVES.items():
+        for number in range(per_class + test // 2):
+            rng = np.random.default_rng([number, direction + 1])
+            times = np.sort(rng.choice(np.arange(60), 18 + number % 3, replace=False)) / 20
+            values = rng.uniform(-1, 1, (len(times), 3))
+            values[:, 0] = direction * (times - times.mean()) + rng.normal(0, 0.02, len(times))
+            path = folder / (name if number < per_class else "test") / f"{name}{number}.npz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.savez(path, values=values, time=times)
+    return folder
+
+
+def make_long_series(folder: Path, *, train: int = 6, test: int = 2) -> Path:
+    """As `make_long_videos`, but of series: where the square is, and noise."""
+    moves = {}
+    for number in range(train + test):
+        places, own = script(number)
+        path = folder / ("train" if number < train else "test") / f"s{number}.npz"
+        moves[path.relative_to(folder).as_posix()] = own
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(number).normal(0, 0.1, (len(places), 2))
+        values = np.column_stack([np.array(places) / 10 - 1.2, noise])
+        np.savez(path, values=values, time=np.arange(len(places)) / 8)
+    write_tables(folder, moves, train)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `make_clips`; nothing is written into it."""
+    return make_clips(tmp_path_factory.mktemp("made") / "clips")
+
+
+@pytest.fixture(scope="session")
+def long_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `make_long_videos`; nothing is written into it."""
+    return make_long_videos(tmp_path_factory.mktemp("made") / "long")
+
+
+@pytest.fixture(scope="session")
+def series(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `make_series`; nothing is written into it."""
+    return make_series(tmp_path_factory.mktemp("made") / "series")
+
+
+@pytest.fixture(scope="session")
+def long_series(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `make_long_series`; nothing is written into it."""
+    return make_long_series(tmp_path_factory.mktemp("made") / "long-series")
+
+
+# --- the command line -------------------------------------------------------------------------------------------
 
 
 @dataclass

@@ -416,7 +416,7 @@ def test_ctrl_c_in_a_fold_ends_in_130_and_the_same_command_goes_on(toy: Path, co
     code = """if True:
         import os, signal
         from kagglepipe.__main__ import main
-        from kagglepipe.stages.train import Session
+        from kagglepipe.stages.session import Session
 
         train_fold = Session.train_fold
 

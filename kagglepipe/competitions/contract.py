@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 
 from kagglepipe.errors import UserError
 
-FORMS = ("index", "name", "probability", "probabilities")
+KINDS = ("image", "video", "series")
+FORMS = ("index", "name", "probability", "probabilities", "segments")
 ID_FORMS = ("name", "stem", "path")
+COLUMNS = ("video", "start", "end", "label", "group", "split", "values", "time")
+JOINTS = ("hip", "neck", "left_hip", "right_hip")
 
 
 @dataclass
@@ -21,11 +24,21 @@ class Competition:
     layout: class name -> folder of its training images, relative to the archive's root, any case; empty means
         every sub-folder of `train` (or of the root) is a class.
     test: folder of the images to classify, any case; a competition without it ends after training.
-    labels: CSV with `file,label[,group]` instead of class folders, relative to the source; None for folders.
+    kind: `image`, `video`, or `series` (arrays with a time axis: skeletons, sensors).
+    labels: CSV instead of class folders, relative to the source; None for folders. Images: `file,label[,group]`.
+        Video and series: `video[,start,end],label[,group]`.
+    files: CSV with `video[,group][,split]`, which lists the videos (or series) of `labels` and says whose they are.
+    columns: what these CSVs, or the arrays of an npz file, call their columns: `video`, `start`, `end`, `label`,
+        `group`, `split`, and `values`, `time`.
+    background: the class that stands for nothing happening: unlabelled time, or clips without an action.
+    skeleton: which joints of a series of joints are `hip`, `neck`, `left_hip`, `right_hip`; empty: it is none.
+    unit: what times are counted in, as `s` or `frames`.
+    segment_metric: the score of segments by which smoothing and thresholds are chosen (predictions.segment_metrics).
     id: what identifies an image: `name` (file name), `stem` (without extension) or `path` (relative path).
     metric: a name of `predictions.metrics.METRICS`.
-    form: what a submission holds: class `index`, class `name`, `probability` of the second class of two, or
-        `probabilities`, one column per class.
+    form: what a submission holds: class `index`, class `name`, `probability` of the second class of two,
+        `probabilities`, one column per class, or `segments`, for which every frame is classified and pieces of
+        video are found: `video,start,end,label,score`.
     sample_submission: file that gives header and order, relative to the source; None if none is shipped.
     answers: CSV with the test photos' true class in the form of a submission; used for scoring only.
     sample_slug: slug of the built-in sample that stands in when no data can be found; None: there is none.
@@ -43,6 +56,12 @@ class Competition:
     layout: dict[str, str] = field(default_factory=dict)
     test: str | None = None
     labels: str | None = None
+    files: str | None = None
+    columns: dict[str, str] = field(default_factory=dict)
+    background: str | None = None
+    skeleton: dict[str, int] = field(default_factory=dict)
+    unit: str = "s"
+    segment_metric: str = "f1_50"
     id: str = "name"
     id_column: str = "id"
     target_column: str = "label"
@@ -57,12 +76,29 @@ class Competition:
     on_bad_image: str = "error"
 
     def __post_init__(self) -> None:
-        demand("competition.kind", self.kind, ("image",))
+        demand("competition.kind", self.kind, KINDS)
         demand("competition.form", self.form, FORMS)
+        if self.form == "segments" and (self.kind == "image" or self.background is None):
+            raise UserError(
+                "competition.form=segments needs kind=video or series, and a name for competition.background"
+            )
+        if self.form == "segments" and self.classes and self.background not in self.classes:
+            raise UserError(
+                f"competition.background={self.background} is missing from competition.classes={self.classes}"
+            )
+        for column in self.columns:
+            demand("competition.columns", column, COLUMNS)
+        if self.skeleton and set(self.skeleton) != set(JOINTS):
+            raise UserError(f"competition.skeleton names {sorted(self.skeleton)}; it needs {', '.join(JOINTS)}")
         demand("competition.id", self.id, ID_FORMS)
         demand("competition.on_bad_image", self.on_bad_image, ("error", "skip"))
         if self.per_class is not None and self.per_class < 1:
             raise UserError(f"competition.per_class={self.per_class} must be at least 1")
+
+    @property
+    def finds_segments(self) -> bool:
+        """Whether every frame is classified and pieces of video are found, rather than whole items."""
+        return self.form == "segments"
 
     @property
     def is_sample(self) -> bool:

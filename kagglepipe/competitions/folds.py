@@ -62,6 +62,16 @@ def make_folds(
     return pd.DataFrame({"id": rows["id"], "fold": fold_of[group]})
 
 
+def leave_one_group_out(ids: Sequence[str], groups: Sequence[Hashable]) -> pd.DataFrame:
+    """A frame of id (sorted) and fold in which each group, in the order of its name, is a fold of its own.
+
+    >>> leave_one_group_out(["c", "a", "b"], ["anna", "bob", "anna"])["fold"].tolist()
+    [1, 0, 0]
+    """
+    rows = pd.DataFrame({"id": list(ids), "group": [str(group) for group in groups]}).sort_values("id")
+    return pd.DataFrame({"id": rows["id"], "fold": pd.factorize(rows["group"], sort=True)[0]}).reset_index(drop=True)
+
+
 def _demand_enough(rows: pd.DataFrame, count: int) -> None:
     """Raises UserError if the rows cannot be split into `count` folds."""
     if count < 2:

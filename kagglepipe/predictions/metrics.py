@@ -198,17 +198,19 @@ def group_bootstrap(
     return float(low), float(high)
 
 
-def summarise(name: str, frame: pd.DataFrame, classes: Sequence[str], groups: Groups | None) -> Summary:
+def summarise(
+    name: str, frame: pd.DataFrame, classes: Sequence[str], groups: Groups | None, *, by_group: bool = False
+) -> Summary:
     """The score of an out-of-fold frame and what is needed to believe it; see Summary.
 
-    The interval is Wilson's for accuracy, grouped or not, and `group_bootstrap`'s for every other metric.
+    The interval is Wilson's for accuracy unless `by_group`, and `group_bootstrap`'s for every other metric.
 
     groups: id -> group, a mapping or a Series with ids as index; None makes every row a group of its own.
     Raises UserError for an unknown metric, ValueError for an empty frame or an id without a group.
     """
     value = score(name, frame, classes)
     correct = int((probabilities(frame, classes).argmax(axis=1) == labels(frame, classes)).sum())
-    by_count = name == "accuracy"
+    by_count = name == "accuracy" and not by_group
     interval = wilson(correct, len(frame)) if by_count else group_bootstrap(name, frame, classes, groups)
     numbers = frame["fold"].to_numpy(dtype=np.int64)
     fold_scores = {int(k): score(name, frame[numbers == k], classes) for k in np.unique(numbers)}

@@ -4,7 +4,7 @@ What one function builds, another checks. They share the names of the columns an
 can also judge a file that somebody edited by hand.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,48 @@ def validate_submission(
         raise UserError(f"submission refused: it {fault}; write it again with stage=submit")
 
 
+SEGMENT_COLUMNS = ["video", "start", "end", "label", "score"]
+
+
+def build_segments(segments: pd.DataFrame, *, ends: Mapping[str, float], header: Sequence[str] | None) -> pd.DataFrame:
+    """The submission for a segments frame: sorted by video and start, cut at the end of each video.
+
+    ends: video -> where it ends. header: columns of the sample submission; None: SEGMENT_COLUMNS.
+    Raises UserError for a header with other columns.
+    """
+    columns = list(header) if header else SEGMENT_COLUMNS
+    if sorted(columns) != sorted(SEGMENT_COLUMNS):
+        raise UserError(
+            f"the sample submission has columns {columns}, competition.form=segments makes {SEGMENT_COLUMNS}"
+        )
+    last = segments["video"].map(dict(ends)).astype(float)
+    cut = segments.assign(end=np.minimum(segments["end"], last))
+    return cut.sort_values(["video", "start", "label"], ignore_index=True)[columns]
+
+
+def validate_segments(submission: pd.DataFrame, *, ends: Mapping[str, float], classes: Sequence[str]) -> None:
+    """Raises UserError, naming three offenders, unless each row is a segment inside a video that is asked for.
+
+    ends: video -> where it ends. classes: labels that a segment may have.
+    """
+    if sorted(submission.columns) != sorted(SEGMENT_COLUMNS):
+        raise UserError(f"submission refused: it has columns {list(submission.columns)}, needs {SEGMENT_COLUMNS}")
+    last = submission["video"].map(dict(ends)).astype(float)
+    start, end, score = (pd.to_numeric(submission[name], errors="coerce") for name in ("start", "end", "score"))
+    faults = {
+        "has segments of videos that are not asked for": last.isna(),
+        "has labels that are no class": ~submission["label"].isin(list(classes)),
+        "has segments that do not end after they start": ~(start < end),
+        "has segments outside their video": (start < 0) | (end > last + 1e-6),
+        "has scores outside 0…1": ~score.between(0, 1),
+    }
+    for fault, rows in faults.items():
+        if rows.any():
+            raise UserError(
+                f"submission refused: it {fault}: {name_three(submission['video'][rows])}; type stage=submit"
+            )
+
+
 def submission_csv(submission: pd.DataFrame) -> bytes:
     r"""The CSV's bytes: UTF-8, lines ended by a newline alone, a header, no index; same frame, same bytes.
 
@@ -120,6 +162,15 @@ def read_sample_submission(path: Path) -> pd.DataFrame:
     if repeated := id_fault(ids, ids):
         raise UserError(f"{path} does not hold each id once: {repeated}; check competition.sample_submission")
     return sample
+
+
+def read_header(path: Path) -> list[str]:
+    """The columns of a sample submission that has no rows to fill in. Raises UserError if it is no CSV."""
+    try:
+        return list(pd.read_csv(path, dtype=str, nrows=0).columns)
+    except (OSError, ValueError) as error:
+        fault = f"cannot be read as CSV: {first_line(error)}"
+        raise UserError(f"{path} {fault}; check competition.sample_submission") from error
 
 
 def _columns(

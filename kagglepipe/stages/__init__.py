@@ -11,14 +11,16 @@ from kagglepipe.errors import UserError
 
 STREET = {
     "download": "bring the competition's files to data/<slug>/raw (a zip, a folder read in place, or the sample)",
-    "prepare": "table of images, near-duplicates, folds and a cache of decoded pixels",
+    "prepare": "table of images or videos, near-duplicates, folds and a cache of decoded pixels",
     "augment": "picture of what augmentation does to the training images (not part of stage=all)",
     "train": "fit every fold; merged out-of-fold and test predictions, with the score",
     "ensemble": "blend runs into one (default: the run just trained)",
     "submit": "write and check the submission CSV",
 }
 TOOLS = {
-    "predict": "probabilities for your own photos: stage=predict input=PATH",
+    "predict": "probabilities for your own photos or clips: predict input=PATH",
+    "detect": "what happens when in videos, a stream or a camera: detect input=PATH|rtsp://…|camera",
+    "annotations": "begin an annotations.csv for a folder of long videos: annotations input=FOLDER",
 }
 BEFORE = {
     "download": (),
@@ -28,6 +30,8 @@ BEFORE = {
     "ensemble": ("download", "prepare", "train"),
     "submit": ("download", "prepare", "train", "ensemble"),
     "predict": (),
+    "detect": (),
+    "annotations": (),
 }
 
 

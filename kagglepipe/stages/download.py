@@ -15,16 +15,17 @@ from kagglepipe.files import locked, read_json, write_json
 
 log = logging.getLogger(__name__)
 GB = 10**9
-MADE_FROM_SOURCE = ("table.parquet", "duplicates.csv", "prepared.json", "source.json")
+MADE_FROM_SOURCE = (
+    "table.parquet", "duplicates.csv", "items.parquet", "annotations.csv", "prepared.json", "source.json",
+)  # fmt: skip
 
 
 def check(config: Config) -> None:
     """Raises UserError if the source and what is made from it would lie in one another, before anything is written."""
     if config.competition.is_sample and config.competition.source is not None:
-        raise UserError(
-            "the sample is drawn, it takes no competition.source; for your images type "
-            "competition=pistols_vs_smartphones"
-        )
+        own = {"image": "images type competition=pistols_vs_smartphones"}
+        yours = own.get(config.competition.kind, "videos type competition=video_folder_untrimmed")
+        raise UserError(f"the sample is drawn, it takes no competition.source; for your {yours}")
     if config.competition.source is None:
         return
     path = absolute(config.competition.source)
@@ -32,7 +33,7 @@ def check(config: Config) -> None:
     if path.is_dir() and (config.root.resolve().is_relative_to(here) or here.is_relative_to(made)):
         raise UserError(
             f"competition.source={path} and paths.root={config.root}, where results go, lie in one another: type "
-            "paths.root=FOLDER with one outside the images"
+            "paths.root=FOLDER with one outside the source"
         )
 
 
@@ -63,7 +64,7 @@ def demand_known(config: Config, known: Source | None) -> Source:
     """The source taken before. Raises UserError if there is none; Kaggle will be asked here."""
     if known is None:
         raise UserError(
-            f"no images of {config.base_slug} are in {config.base_dir}: give the archive or a folder, as "
+            f"no files of {config.base_slug} are in {config.base_dir}: give the archive or a folder, as "
             "competition.source=PATH"
         )
     log.info("download: %s is here already", config.base_slug)
@@ -75,15 +76,25 @@ def take_sample(config: Config, known: Source | None) -> Source:
     if known is not None:
         log.info("download: the sample is here already")
         return known
-    from kagglepipe.competitions.sample import make_sample
-
     temporary, raw = config.base_dir / ".raw.tmp", config.base_dir / "raw"
     for leftover in (temporary, raw):
         shutil.rmtree(leftover, ignore_errors=True)
-    make_sample(temporary)
+    draw_sample(config.competition.kind, temporary)
     temporary.rename(raw)
     log.info("download: drew the built-in sample in %s", raw)
     return Source("sample", "", "", "")
+
+
+def draw_sample(kind: str, folder: Path) -> None:
+    """Photos, or videos, drawn by code."""
+    if kind == "image":
+        from kagglepipe.competitions.sample import make_sample
+
+        make_sample(folder)
+    else:
+        from kagglepipe.competitions.action_sample import make_action_sample
+
+        make_action_sample(folder)
 
 
 def take_source(config: Config, path: Path, known: Source | None) -> Source:

@@ -5,6 +5,7 @@ outputs/<slug>/ensemble-<method>-<hash>/{config.yaml, oof.parquet, test.parquet,
 """
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +16,7 @@ from kagglepipe.files import read_json, write_json, write_parquet
 from kagglepipe.predictions.blend import blend
 from kagglepipe.predictions.frame import align, class_columns, read_frame
 from kagglepipe.stages.places import Member, Prepared, ensemble_dir, find_member, read_prepared, write_config
-from kagglepipe.stages.scores import describe_scores, scores_of
+from kagglepipe.stages.scores import describe_scores, is_scored, scores_of
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ def run(config: Config) -> float | None:
         raise UserError(f"ensemble.runs names {twice[0]} twice; name each member once")
     folder = ensemble_dir(config, prepared, members)
     done = folder / "metrics.json"
-    if done.exists() and read_json(done)["metric"] == config.competition.metric:
+    if done.exists() and is_scored(read_json(done), config.competition):
         log.info("ensemble: %s is finished already", folder.name)
     else:
         make_ensemble(config, prepared, members, folder)
@@ -54,12 +55,14 @@ def make_ensemble(config: Config, prepared: Prepared, members: list[Member], fol
     blended = blend(with_folds, classes, config.ensemble.method)
     blended_test = blend(list(test.values()), classes, config.ensemble.method)
     for member, frame in zip(members, with_folds, strict=True):
-        summary = scores_of(frame, metric, classes, groups)
+        summary = scores_of(frame, config.competition, classes, groups)
         log.info("ensemble: member %s: %s", member.name, describe_scores(summary, metric)[0])
     write_parquet(folder / "oof.parquet", blended)
     write_parquet(folder / "test.parquet", blended_test)
-    write_config(config, folder)
-    scores = scores_of(blended, metric, classes, groups, test=blended_test, config=config, prepared=prepared)
+    write_config(replace(config, input=None), folder)
+    scores = scores_of(
+        blended, config.competition, classes, groups, test=blended_test, config=config, prepared=prepared
+    )
     about = {
         "run": folder.name,
         "method": config.ensemble.method,

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import re
 import subprocess
 from dataclasses import asdict, dataclass, replace
@@ -9,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from kagglepipe.config import Config, absolute, result_settings
@@ -18,11 +20,16 @@ from kagglepipe.images.cache import is_whole
 from kagglepipe.images.decode import DECODER
 
 log = logging.getLogger(__name__)
+TOLERANCE = 1.01e-3  # sequences.video.TOLERANCE, without its imports
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What `prepare` left: the table, its folds, the classes in order and the folder that paths start from."""
+    """What `prepare` left: the table, its folds, the classes in order and the folder that paths start from.
+
+    items, annotations: of video and series: one row a file, and what happens when in them; of images None.
+    Where every frame is classified, `table` has a row a frame at the configuration's rate, `folds` too.
+    """
 
     table: pd.DataFrame
     folds: pd.DataFrame
@@ -31,6 +38,8 @@ class Prepared:
     pixels: Path | None
     table_hash: str
     folds_hash: str
+    items: pd.DataFrame | None = None
+    annotations: pd.DataFrame | None = None
 
     @property
     def train(self) -> pd.DataFrame:
@@ -56,11 +65,12 @@ def with_sample_if_no_data(config: Config) -> Config:
     fails is an error.
     """
     competition = config.competition
-    if competition.sample_slug is None or competition.source or competition.is_sample:
+    no_sample = competition.sample_slug is None or competition.source or competition.is_sample
+    if no_sample or config.stage == "annotations":
         return config
     if (config.root / "data" / str(competition.slug) / "source.json").exists():
         return config
-    if config.stage == "predict":  # which needs a run, not data, and says what it uses
+    if config.stage in ("predict", "detect"):  # which needs a run, not data, and says what it uses
         return replace(config, competition=replace(competition, slug=competition.sample_slug))
     log.info(
         "\n*** No data for %s was found: running on the BUILT-IN SAMPLE, images drawn by code.\n"
@@ -78,17 +88,86 @@ def read_prepared(config: Config) -> Prepared:
         raise UserError(f"{folder} is not prepared: run stage=prepare first")
     report = read_json(folder / "prepared.json")
     folds_path = folds_file(config)
+    table, folds, items, annotations = pd.read_parquet(folder / "table.parquet"), read_fold_file(folds_path), None, None
+    if config.competition.kind != "image":
+        items = pd.read_parquet(config.base_dir / "items.parquet")
+        annotations = pd.read_csv(
+            config.base_dir / "annotations.csv",
+            dtype={"video": str, "label": str},
+            keep_default_na=False,
+            na_values={"start": [""], "end": [""]},
+        )
+        table, folds = with_frames(config, table, folds, items, annotations)
     # by the configuration, not the report: a sweep's other job may have prepared another size meanwhile
     pixels = report["pixels"] and (folder / report["pixels"]).with_name(f"pixels-{config.cache.short_side}")
     return Prepared(
-        table=pd.read_parquet(folder / "table.parquet"),
-        folds=read_fold_file(folds_path),
+        table=table,
+        folds=folds,
         classes=report["classes"],
         images_root=Path(folder / report["images_root"]),
         pixels=pixels if pixels and is_whole(pixels) else None,
         table_hash=report["table_hash"],
         folds_hash=file_sha256(folds_path),
+        items=items,
+        annotations=annotations,
     )
+
+
+def with_frames(
+    config: Config, table: pd.DataFrame, folds: pd.DataFrame, items: pd.DataFrame, annotations: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(table, folds) with, in each row, where its frames lie among those of its item at the configured rate.
+
+    `position` is the first and `frames` their number; a row of a long video becomes one row for each frame.
+    """
+    from kagglepipe.competitions.annotations import frame_rows
+    from kagglepipe.predictions.segments import frame_labels
+
+    rate, background = config.sequences.rate, config.competition.background or ""
+    origin, length = first_positions(items, rate), item_lengths(items, rate)
+    if config.competition.finds_segments:
+        times = {video: (origin[video] + np.arange(n)) / rate for video, n in length.items()}
+        of_video = dict(iter(annotations.groupby("video")))
+        targets = {v: frame_labels(at, of_video.get(v, annotations[:0]), background) for v, at in times.items()}
+        frames = frame_rows(items, times, targets).merge(items[["video", "sha256"]], on="video")
+        fold_of = dict(zip(folds["id"], folds["fold"], strict=True))
+        train = frames[frames["split"] == "train"]
+        return frames.assign(frames=1), pd.DataFrame({"id": train["id"], "fold": train["video"].map(fold_of)})
+    pieces = [
+        piece(start, end, rate, origin=origin[video], length=length[video])
+        for video, start, end in zip(table["video"], table["start"], table["end"], strict=True)
+    ]
+    return table.assign(position=[first for first, _ in pieces], frames=[count for _, count in pieces]), folds
+
+
+def piece(start: float, end: float, rate: float, *, origin: int, length: int) -> tuple[int, int]:
+    """(which frame of its item is the first with start <= time < end, how many there are); NaN: no limit.
+
+    origin, length: of the item, as `first_positions` and `item_lengths`. A piece between two frames has the earlier.
+
+    >>> piece(1.0, 1.5, 4, origin=0, length=20), piece(1.1, 1.2, 4, origin=2, length=20)
+    ((4, 2), (2, 1))
+    """
+    first = 0 if math.isnan(start) else math.ceil(start * rate - 1e-6) - origin
+    stop = length if math.isnan(end) else min(length, math.ceil(end * rate - 1e-6) - origin)
+    first = max(0, min(first, stop - 1))
+    return first, max(1, stop - first)
+
+
+def first_positions(items: pd.DataFrame, rate: float) -> dict[str, int]:
+    """video -> k of its first frame or sample, on the grid k/rate: the first not before it begins."""
+    begins = dict(zip(items["video"], items["begins"], strict=True))
+    before = {video: math.floor(time * rate) for video, time in begins.items()}
+    return {video: k + (k / rate < begins[video]) for video, k in before.items()}
+
+
+def item_lengths(items: pd.DataFrame, rate: float) -> dict[str, int]:
+    """video -> how many frames or samples it has on the grid k/rate, one at least.
+
+    The same as `sequences.video.grid_length`, without its imports.
+    """
+    origin, ends = first_positions(items, rate), zip(items["video"], items["ends"], strict=True)
+    return {video: max(1, math.ceil((end - TOLERANCE) * rate) - origin[video]) for video, end in ends}
 
 
 def folds_file(config: Config) -> Path:
@@ -105,6 +184,10 @@ def read_fold_file(path: Path) -> pd.DataFrame:
 
 def training_mode(config: Config) -> str:
     """`head` or `finetune`: what `training=auto` comes to on this machine."""
+    if config.competition.kind == "series":
+        if config.training.mode == "finetune":
+            raise UserError("a series has no encoder to fine-tune: type training=head, which fits all there is")
+        return "head"
     if config.training.mode != "auto":
         return config.training.mode
     from kagglepipe.training.device import gpu_is_possible
@@ -118,17 +201,17 @@ def training_mode(config: Config) -> str:
 
 def run_identity(config: Config, prepared: Prepared) -> dict[str, Any]:
     """Everything that decides the results of the configured run."""
+    settings = {"table": prepared.table_hash, "folds": prepared.folds_hash}
+    settings |= result_settings(config, training_mode(config))
+    if config.competition.kind == "series":
+        return settings
     from kagglepipe.models.weights import ENGINE, find_weights
 
     weights = find_weights(config.model.name, config.model.weights)
-    return {
-        "decoder": DECODER,
-        "engine": ENGINE,
-        **result_settings(config, training_mode(config)),
-        "weights": weights.identity,
-        "table": prepared.table_hash,
-        "folds": prepared.folds_hash,
-    }
+    from kagglepipe.sequences.video import DECODER as VIDEO_DECODER
+
+    decoder = DECODER if config.competition.kind == "image" else VIDEO_DECODER
+    return {"decoder": decoder, "engine": ENGINE, **settings, "weights": weights.identity}
 
 
 def run_dir(config: Config, prepared: Prepared) -> Path:
@@ -136,8 +219,14 @@ def run_dir(config: Config, prepared: Prepared) -> Path:
     if config.run:
         return named_run(config, config.run)
     identity = run_identity(config, prepared)
-    name = f"{config.model.name.split('/')[-1]}-{identity['training']['mode']}-{identity_hash(identity)}"
-    return config.runs_dir / name
+    return config.runs_dir / f"{model_name(config)}-{identity['training']['mode']}-{identity_hash(identity)}"
+
+
+def model_name(config: Config) -> str:
+    """What a run's name begins with: the backbone, what looks at time, or both."""
+    backbone, temporal = config.model.name.split("/")[-1], config.model.temporal
+    body = temporal.cell + "-shuffled" * temporal.shuffled
+    return {"image": backbone, "video": f"{backbone}-{body}", "series": body}[config.competition.kind]
 
 
 def identity_hash(identity: dict[str, Any]) -> str:
@@ -158,6 +247,32 @@ def finished_runs(config: Config) -> list[Path]:
     """The finished runs of this competition, the latest last."""
     found = [path.parent for path in config.runs_dir.glob("*/metrics.json")]
     return sorted(found, key=lambda folder: (folder / "metrics.json").stat().st_mtime_ns)
+
+
+def trained_run(config: Config) -> Path:
+    """The run to use: `run=`, or the latest of this competition that holds a network."""
+    if config.run:
+        return named_run(config, config.run)
+    runs = [folder for folder in finished_runs(config) if any(folder.glob("fold_*/model.json"))]
+    if not runs:
+        raise UserError(f"nothing is trained yet in {config.runs_dir}: type stage=train first, or give run=PATH")
+    return runs[-1]
+
+
+def find_items(source: Path, kind: str) -> tuple[Path, list[str]]:
+    """(folder that names are relative to, the files of that kind in it). Raises UserError if there are none."""
+    from kagglepipe.competitions.annotations import SUFFIXES
+    from kagglepipe.competitions.source import image_files
+
+    if not source.exists():
+        raise UserError(f"input={source}: nothing is there; give a {kind} or a folder of them")
+    if source.is_file():
+        return source.parent, [source.name]
+    files, _ = image_files(source)
+    names = [file.relative_to(source).as_posix() for file in files if file.suffix.lower() in SUFFIXES[kind]]
+    if not names:
+        raise UserError(f"input={source} holds {len(files)} files and no {kind} ({', '.join(SUFFIXES[kind][:6])} …)")
+    return source, names
 
 
 @dataclass(frozen=True)
@@ -219,6 +334,7 @@ def versions() -> dict[str, str]:
         "timm",
         "albumentations",
         "opencv-python-headless",
+        "av",
         "scikit-learn",
         "numpy",
     )

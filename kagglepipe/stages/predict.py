@@ -1,7 +1,7 @@
-"""stage=predict input=PATH: classifies anybody's photos with a trained run.
+"""stage=predict input=PATH: classifies anybody's photos, clips or series with a trained run.
 
-Writes a CSV (path relative to the input, one probability column per class, the most probable class) and a picture
-grid beside it. How images are made ready comes from the run's checkpoint alone.
+Writes a CSV (path relative to the input, one probability column per class, the most probable class) and, of photos, a
+picture grid beside it. How files are made ready comes from the run's checkpoint alone.
 """
 
 import logging
@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from kagglepipe.competitions.source import image_files
 from kagglepipe.config import Config, absolute
 from kagglepipe.errors import UserError
 from kagglepipe.files import write_bytes
-from kagglepipe.stages.places import finished_runs, named_run
+from kagglepipe.stages.places import find_items, trained_run
 
 if TYPE_CHECKING:
     from kagglepipe.training.checkpoint import Checkpoint
@@ -40,20 +41,34 @@ PHOTOS = {
 
 
 def run(config: Config) -> None:
-    """Predicts for every image in `input`, a file or a folder with its sub-folders."""
+    """Predicts for every photo, clip or series in `input`, a file or a folder with its sub-folders."""
     if not config.input:
-        raise UserError("predict needs photos: add input=PHOTO or input=FOLDER")
+        what = {
+            "image": "photos: add input=PHOTO",
+            "video": "clips: add input=CLIP",
+            "series": "series: add input=FILE",
+        }
+        raise UserError(f"predict needs {what[config.competition.kind]} or input=FOLDER")
     source = absolute(config.input)
     path = absolute(config.predict.file) if config.predict.file else default_file(config, source)
     if path.is_dir() or path.suffix == ".png":
         raise UserError(f"predict.file={path} cannot hold the table; give a file name that ends in .csv")
+    if config.competition.kind != "image":
+        predict_clips(config, source, path)
+        return
     root, files = find_photos(source)
     run = trained_run(config)
     from kagglepipe.training.checkpoint import read_checkpoints
 
     checkpoints = read_checkpoints(run)
-    classes: list[str] = checkpoints[0].meta["classes"]
-    log.info("predict: %s (%d folds of %s)", run.name, len(checkpoints), checkpoints[0].meta["model"])
+    meta = checkpoints[0].meta
+    if "temporal" in meta:
+        raise UserError(
+            f"{run.name} was trained on {meta['kind']}, not on photos: add the competition it is of, as "
+            "competition=video_folder competition.source=FOLDER"
+        )
+    classes: list[str] = meta["classes"]
+    log.info("predict: %s (%d folds of %s)", run.name, len(checkpoints), meta["model"])
     probs, bad = predict_files(config, checkpoints, [root / file for file in files])
     good = [row for row in range(len(files)) if row not in bad]
     if bad:
@@ -61,18 +76,61 @@ def run(config: Config) -> None:
         log.warning("predict: left out %d files that are no usable image: %s", len(bad), some)
     if not good:
         raise UserError(f"input={source}: none of the {len(files)} files is a usable image")
-    table = pd.DataFrame(probs[good], columns=classes)
-    table.insert(0, "path", [files[row] for row in good])
-    table["prediction"] = [classes[index] for index in probs[good].argmax(axis=1)]
-    write_bytes(path, table.to_csv(index=False, float_format="%.6f", lineterminator="\n").encode())
-    for line in short_table(table, classes):
-        log.info("  %s", line)
-    counts = ", ".join(f"{n} {name}" for name, n in table["prediction"].value_counts().items())
-    log.info("predict: %d images (%s) in %s", len(table), counts, path)
+    table = keep([files[row] for row in good], probs[good], classes, path, "images")
     if config.predict.picture:
         picture = path.with_suffix(".png")
         draw_grid(root, table, picture, config.predict.picture)
         log.info("predict: look at %s", picture)
+
+
+def keep(files: list[str], probs: NDArray[np.float64], classes: list[str], path: Path, noun: str) -> pd.DataFrame:
+    """Writes and tells the predictions (N, classes) for `files`; the table."""
+    table = pd.DataFrame(probs, columns=classes)
+    table.insert(0, "path", files)
+    table["prediction"] = [classes[index] for index in probs.argmax(axis=1)]
+    write_bytes(path, table.to_csv(index=False, float_format="%.6f", lineterminator="\n").encode())
+    for line in short_table(table, classes):
+        log.info("  %s", line)
+    counts = ", ".join(f"{n} {name}" for name, n in table["prediction"].value_counts().items())
+    log.info("predict: %d %s (%s) in %s", len(table), noun, counts, path)
+    return table
+
+
+def predict_clips(config: Config, source: Path, path: Path) -> None:
+    """One answer for each clip, or series, in `source`."""
+    root, files = find_items(source, config.competition.kind)
+    folder = trained_run(config)
+    from kagglepipe.training.checkpoint import read_checkpoints
+    from kagglepipe.training.device import choose_device, choose_precision
+    from kagglepipe.training.sequence_inference import SequenceRun
+
+    checkpoints, device = read_checkpoints(folder), choose_device(config.device)
+    run = SequenceRun(checkpoints, device=device, precision=choose_precision(device))
+    kind = run.meta["kind"]
+    if run.meta["per_frame"]:
+        raise UserError(f"{folder.name} tells when something happens, not what a clip is: type detect input={source}")
+    if kind != config.competition.kind:
+        raise UserError(f"{folder.name} was trained on {kind}, competition.kind is {config.competition.kind}")
+    log.info("predict: %s (%d folds)", folder.name, len(checkpoints))
+    good, probs, bad = [], [], {}
+    for name in tqdm(files, desc="predict", unit="clip", leave=False, disable=None):
+        try:
+            seen = run.read(root / name)
+        except ValueError as error:  # VideoError and SeriesError
+            bad[name] = str(error)
+            continue
+        for repair in seen.repairs:
+            log.warning("predict: %s: %s", name, repair)
+        probs.append(run.probabilities(seen.features, per_frame=False))
+        good.append(name)
+    some = "; ".join(f"{name}: {reason}" for name, reason in list(bad.items())[:3])
+    if not good:
+        raise UserError(f"input={source}: no {kind} in it can be read: {some}")
+    if bad and config.competition.on_bad_image == "error":
+        raise UserError(f"input={source}: {some}; leave such files out with competition.on_bad_image=skip")
+    if bad:
+        log.warning("predict: left out %d files that cannot be read: %s", len(bad), some)
+    keep(good, np.stack(probs), run.meta["classes"], path, "clips" if kind == "video" else "series")
 
 
 def find_photos(source: Path) -> tuple[Path, list[str]]:
@@ -89,16 +147,6 @@ def find_photos(source: Path) -> tuple[Path, list[str]]:
         some = ", ".join(others[:3])
         log.warning("predict: passed over %d files that are no photos by their names: %s", len(others), some)
     return source, photos
-
-
-def trained_run(config: Config) -> Path:
-    """The run to use: `run=`, or the latest of this competition that holds a network."""
-    if config.run:
-        return named_run(config, config.run)
-    runs = [folder for folder in finished_runs(config) if any(folder.glob("fold_*/model.json"))]
-    if not runs:
-        raise UserError(f"nothing is trained yet in {config.runs_dir}: type stage=train first, or give run=PATH")
-    return runs[-1]
 
 
 def predict_files(

@@ -1,5 +1,7 @@
 """stage=prepare: from files to a table, near-duplicate groups, folds and a cache of decoded pixels.
 
+What is below is about images and folds; `prepare_sequences` makes the table of video and series.
+
 Reads data/<slug>/raw/ (or the source folder). Writes table.parquet, duplicates.csv, cache/pixels-*/ and
 prepared.json (last, so that its existence means the rest is whole), and folds.csv, once.
 """
@@ -17,7 +19,14 @@ import pandas as pd
 from tqdm import tqdm
 
 from kagglepipe.competitions.duplicates import group_pairs, near_pairs, perceptual_hash, thumbnail
-from kagglepipe.competitions.folds import check_folds, folds_csv, make_folds, mixed_groups, read_folds
+from kagglepipe.competitions.folds import (
+    check_folds,
+    folds_csv,
+    leave_one_group_out,
+    make_folds,
+    mixed_groups,
+    read_folds,
+)
 from kagglepipe.competitions.source import image_files
 from kagglepipe.competitions.table import TABLE_COLUMNS, list_images, table_hash
 from kagglepipe.config import Config
@@ -27,6 +36,7 @@ from kagglepipe.images.cache import PixelWriter, is_whole, write_index
 from kagglepipe.images.decode import DECODER, Facts, ImageError, Pixels, decode_known, in_order, inspect
 from kagglepipe.predictions.frame import check_classes
 from kagglepipe.stages.places import folds_file
+from kagglepipe.stages.prepare_sequences import make_sequence_table
 
 log = logging.getLogger(__name__)
 GB = 10**9
@@ -35,7 +45,10 @@ GB = 10**9
 def run(config: Config) -> None:
     """Prepares the competition, or finds it prepared; then the same for its folds."""
     with locked(config.root / "data" / config.base_slug):
-        make_table(config)
+        if config.competition.kind == "image":
+            make_table(config)
+        else:
+            make_sequence_table(config, progress)
         if config.competition.per_class is not None:
             make_subset(config)
         make_or_check_folds(config)
@@ -330,27 +343,57 @@ def make_or_check_folds(config: Config) -> None:
     path = folds_file(config)
     table = pd.read_parquet(config.data_dir / "table.parquet")
     train = table[table.split == "train"]
-    ids, targets, groups = (train[name].tolist() for name in ("id", "target", "group"))
-    count, seed = config.folds.count, config.folds.seed
+    ids, groups = train["id"].tolist(), train["group"].tolist()
+    targets = train["target"].fillna("video").tolist()  # a long video has no class of its own
+    count, seed = fold_count(config, groups), config.folds.seed
     if config.folds.file or (path.exists() and not config.folds.remake):
         folds = read_folds(path)
-        demand_settings(folds, config, path)
+        demand_settings(folds, config, count, path)
         if config.folds.file or not config.competition.refresh or set(folds["id"]) == set(ids):
             check_folds(folds, ids, groups=groups, path=path)
-            demand_every_class(folds, dict(zip(ids, targets, strict=True)), path)
+            demand_every_class(folds, class_rows(config, train), f"{path}: ", "spread it")
             log.info("prepare: %s holds %d folds already", path, folds["fold"].nunique())
             return
-    folds = make_folds(ids, targets, groups, count=count, seed=seed)
+    what = {"image": "images", "video": "videos", "series": "series"}[config.competition.kind]
+    if config.competition.kind != "image":
+        demand_groups(count, len(set(groups)), what)
+    if config.folds.count == "groups":
+        folds = leave_one_group_out(ids, groups)
+    else:
+        folds = make_folds(ids, targets, groups, count=count, seed=seed)
+    advice = f"label it in another group too, or try folds.seed={seed + 1}"
+    demand_every_class(folds, class_rows(config, train), "", advice)
     data = folds_csv(folds, count=count, seed=seed)
     if not path.exists() or path.read_bytes() != data:
         write_bytes(path, data)
     sizes = ", ".join(str(n) for n in folds["fold"].value_counts().sort_index())
-    log.info("prepare: %d folds of %s images in %s", count, sizes, path)
+    log.info("prepare: %d folds of %s %s in %s", count, sizes, what, path)
 
 
-def demand_settings(folds: pd.DataFrame, config: Config, path: Path) -> None:
+def fold_count(config: Config, groups: list[str]) -> int:
+    """How many folds are asked for."""
+    return len(set(groups)) if config.folds.count == "groups" else int(config.folds.count)
+
+
+def demand_groups(count: int, found: int, what: str) -> None:
+    """Raises UserError if there are fewer groups to train on than folds, or only one."""
+    if found < 2:
+        raise UserError(f"all {what} to train on are in one group, and folds need two: add others, or mend the groups")
+    if found < count:
+        raise UserError(f"{found} groups of {what} are too few for folds.count={count}: type folds.count={found}")
+
+
+def class_rows(config: Config, train: pd.DataFrame) -> pd.DataFrame:
+    """Pairs of id and target: a row's class or, for long videos, every class that occurs in one."""
+    if not config.competition.finds_segments:
+        return train[["id", "target"]]
+    labels = pd.read_csv(config.base_dir / "annotations.csv", dtype={"video": str, "label": str}, keep_default_na=False)
+    return labels.rename(columns={"video": "id", "label": "target"})[["id", "target"]]
+
+
+def demand_settings(folds: pd.DataFrame, config: Config, count: int, path: Path) -> None:
     """Raises UserError when folds.csv was made with other settings than the configuration's."""
-    for name, wanted in (("count", config.folds.count), ("seed", config.folds.seed)):
+    for name, wanted in (("count", count), ("seed", config.folds.seed)):
         if config.folds.file is None and name in folds and set(folds[name]) != {wanted}:
             made = folds[name].iloc[0]
             raise UserError(
@@ -359,9 +402,13 @@ def demand_settings(folds: pd.DataFrame, config: Config, path: Path) -> None:
             )
 
 
-def demand_every_class(folds: pd.DataFrame, targets: dict[str, str], path: Path) -> None:
-    """Raises UserError for a fold without which a class is left that no one could learn."""
-    classes = folds["id"].map(targets)
-    for fold in sorted(folds["fold"].unique()):
-        if lost := sorted(set(classes) - set(classes[folds["fold"] != fold])):
-            raise UserError(f"{path}: class {lost[0]} lies in fold {fold} alone, so nothing could teach it; spread it")
+def demand_every_class(folds: pd.DataFrame, rows: pd.DataFrame, where: str, advice: str) -> None:
+    """Raises UserError for a fold without which a class is left that no one could learn.
+
+    rows: id and target, an id once for each of its classes. where, advice: how the message begins and ends.
+    """
+    fold = rows["id"].map(dict(zip(folds["id"], folds["fold"], strict=True)))
+    for name, inside in fold.groupby(rows["target"]):
+        if inside.nunique() == 1:
+            found = f"class {name} lies in fold {inside.iloc[0]:.0f} alone, so nothing could teach it"
+            raise UserError(f"{where}{found}; {advice}")

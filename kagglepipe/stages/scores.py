@@ -1,19 +1,39 @@
 """The scores of a run, as metrics.json keeps them and as they are told."""
 
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from kagglepipe.competitions.contract import Competition
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
+from kagglepipe.predictions.frame import labels, probabilities
 from kagglepipe.predictions.metrics import format_summary, summarise
+from kagglepipe.predictions.segment_metrics import (
+    SEGMENT_COLUMNS,
+    bootstrap_groups,
+    frame_average_precision,
+    segment_scorer,
+    segment_scores,
+)
+from kagglepipe.predictions.segments import (
+    DetectionSettings,
+    Timeline,
+    cross_fit,
+    detect_segments,
+    frame_labels,
+    settings_grid,
+)
 from kagglepipe.stages.places import Prepared
 
 
 def scores_of(
     oof: pd.DataFrame,
-    metric: str,
+    competition: Competition,
     classes: list[str],
     groups: "pd.Series[Any]",
     *,
@@ -21,19 +41,26 @@ def scores_of(
     config: Config | None = None,
     prepared: Prepared | None = None,
 ) -> dict[str, Any]:
-    """The summary of an out-of-fold frame; with a test frame whose answers are known, that of the test too."""
-    scores: dict[str, Any] = {"metric": metric, **summarise(metric, oof, classes, groups)}
+    """The summary of an out-of-fold frame; with a test frame whose answers are known, that of the test too.
+
+    Frames of one video, and clips of one source, share their luck: their intervals resample groups.
+    """
+    metric, by_group = competition.metric, competition.kind != "image"
+    scores: dict[str, Any] = {"metric": metric, **summarise(metric, oof, classes, groups, by_group=by_group)}
     if test is None or config is None or prepared is None:
         return scores
+    if competition.finds_segments:
+        return {**scores, **detection_scores(config, prepared, oof, test)}
     answers = read_answers(config, prepared)
-    if answers is not None:
+    if answers is not None and len(test):
+        demand_known(competition, answers.index, test["id"])
         graded = test.assign(fold=0, target=test["id"].map(answers)).dropna(subset=["target"])
         in_train = set(prepared.table.loc[prepared.table.split == "train", "group"])
         group = prepared.table.set_index("id")["group"]
         apart = graded[~graded["id"].map(group).isin(in_train)]
-        scores["test"] = summarise(metric, graded, classes, group)
+        scores["test"] = summarise(metric, graded, classes, group, by_group=by_group)
         if 0 < len(apart) < len(graded):
-            scores["test_without_twins"] = summarise(metric, apart, classes, group)
+            scores["test_without_twins"] = summarise(metric, apart, classes, group, by_group=by_group)
     return scores
 
 
@@ -57,14 +84,129 @@ def read_answers(config: Config, prepared: Prepared) -> "pd.Series[Any] | None":
     return answers.set_index(answers.columns[0])[answers.columns[1]]
 
 
+def demand_known(competition: Competition, answered: Iterable[str], asked: Iterable[str]) -> None:
+    """Raises UserError for answers none of which is to anything asked; some may be to files that cannot be read."""
+    theirs, ours = set(answered), set(asked)
+    if theirs and not theirs & ours:
+        raise UserError(
+            f"{competition.answers} names {min(theirs)} and nothing that is to be classified, as {min(ours)} is: write "
+            "names so, or type competition.answers=null"
+        )
+
+
+def is_scored(metrics: dict[str, Any], competition: Competition) -> bool:
+    """Whether a run's metrics are those that the competition asks for."""
+    chosen_by = metrics["detection"]["chosen_by"] if "detection" in metrics else competition.segment_metric
+    return bool((metrics["metric"], chosen_by) == (competition.metric, competition.segment_metric))
+
+
+# --- segments --------------------------------------------------------------------------------------------------
+
+
+def detection_scores(
+    config: Config, prepared: Prepared, oof: pd.DataFrame, test: pd.DataFrame | None = None
+) -> dict[str, Any]:
+    """Scores of the segments that the out-of-fold frames lead to, and of the test's where its answers are known.
+
+    What finds segments in a video was chosen on the videos of other folds; `settings` are those chosen on all, for
+    videos that nobody has labelled.
+    """
+    competition, classes = config.competition, prepared.classes
+    assert prepared.annotations is not None
+    truth = prepared.annotations[prepared.annotations["label"] != competition.background]
+    timelines = timelines_of(config, prepared.train, oof, classes)
+    by_video = prepared.train.drop_duplicates("video")
+    fold_of = dict(zip(by_video["video"], by_video["fold"], strict=True))
+    group_of = dict(zip(by_video["video"], by_video["group"], strict=True))
+    grid = settings_grid(1 / config.sequences.rate, float((truth["end"] - truth["start"]).median()))
+    found = cross_fit(timelines, fold_of, truth, classes, competition.background, grid, competition.segment_metric)
+    scores = segment_scores(found.segments, truth, background=competition.background)
+    scorer = segment_scorer(found.segments, truth, background=competition.background)
+    intervals = bootstrap_groups(scorer, group_of)
+    background = classes.index(str(competition.background))
+    precision = frame_average_precision(probabilities(oof, classes), labels(oof, classes), background=background)
+    detection = {
+        "chosen_by": competition.segment_metric,
+        "settings": asdict(found.final),
+        "scores": scores,
+        "intervals": {name: list(interval) for name, interval in intervals.items()},
+        "frame_average_precision": precision,
+    }
+    answers = read_segment_answers(config, prepared)
+    if answers is None or test is None or test.empty:
+        return {"detection": detection}
+    demand_known(competition, answers["video"], prepared.test["video"])
+    answers = answers[answers["video"].isin(prepared.test["video"])]
+    segments = segments_of(config, prepared.test, test, classes, found.final)
+    rows = prepared.test.set_index("id")
+    graded = test.assign(fold=0, target=test["id"].map(true_classes(prepared.test, answers, competition.background)))
+    return {
+        "detection": {**detection, "test": segment_scores(segments, answers, background=competition.background)},
+        "test": summarise(competition.metric, graded, classes, rows["group"], by_group=True),
+    }
+
+
+def true_classes(rows: pd.DataFrame, segments: pd.DataFrame, background: str | None) -> "pd.Series[Any]":
+    """id -> class of the frames in `rows`, by what happens in their videos."""
+    found = [
+        pd.Series(frame_labels(own["start"].to_numpy(), segments[segments["video"] == video], background), own["id"])
+        for video, own in rows.sort_values(["video", "position"]).groupby("video")
+    ]
+    return pd.concat(found)
+
+
+def timelines_of(config: Config, rows: pd.DataFrame, frame: pd.DataFrame, classes: list[str]) -> dict[str, Timeline]:
+    """video -> the probabilities of its frames, from a frame of predictions for the table's `rows`."""
+    probs = frame.set_index("id")
+    return {
+        str(video): Timeline(
+            own["start"].to_numpy(), 1 / config.sequences.rate, probs.loc[own["id"], classes].to_numpy(np.float64)
+        )
+        for video, own in rows.sort_values(["video", "position"]).groupby("video")
+    }
+
+
+def segments_of(
+    config: Config, rows: pd.DataFrame, frame: pd.DataFrame, classes: list[str], settings: DetectionSettings
+) -> pd.DataFrame:
+    """The segments in all videos of `rows`, by a frame of predictions."""
+    found = [
+        detect_segments(video, line.times, line.step, line.probs, classes, config.competition.background, settings)
+        for video, line in timelines_of(config, rows, frame, classes).items()
+    ]
+    return pd.concat(found, ignore_index=True)
+
+
+def read_segment_answers(config: Config, prepared: Prepared) -> pd.DataFrame | None:
+    """The test's segments, where the competition knows them; for scoring only."""
+    if config.competition.answers is None:
+        return None
+    path = prepared.images_root / Path(config.competition.answers).expanduser()
+    if not path.exists():
+        raise UserError(f"{path} is not there: competition.answers=null goes on without known answers")
+    answers = pd.read_csv(path, dtype={"video": str, "label": str}, keep_default_na=False)
+    if missing := [name for name in SEGMENT_COLUMNS if name not in answers]:
+        raise UserError(f"{path} has the columns {', '.join(map(str, answers))}: {', '.join(missing)} is needed too")
+    if strange := sorted(set(answers["label"]) - set(prepared.classes)):
+        raise UserError(f"{path} has the label {strange[0]}, which is none of {', '.join(prepared.classes)}: mend it")
+    return answers
+
+
+# --- in words --------------------------------------------------------------------------------------------------
+
+
 def describe_scores(metrics: dict[str, Any], metric: str) -> list[str]:
     """Lines that tell a run's scores: out of fold, then what metadata alone reaches, then the known test."""
-    lines = [f"out of fold: {told(metrics, metric)}"]
+    what = ", frame by frame" if "detection" in metrics else ""
+    lines = [f"out of fold{what}: {told(metrics, metric)}"]
     if "baseline" in metrics:
         alone = briefly(metrics["baseline"], metric)
         lines.append(f"for comparison, image size, format and file length alone: {alone}")
+    lines += describe_comparisons(metrics, metric)
+    if "detection" in metrics:
+        lines += describe_detection(metrics["detection"])
     if "test" in metrics:
-        lines.append(f"test, answers known: {briefly(metrics['test'], metric)}")
+        lines.append(f"test{what}, answers known: {briefly(metrics['test'], metric)}")
     if "test_without_twins" in metrics:
         twins = metrics["test"]["rows"] - metrics["test_without_twins"]["rows"]
         alone = briefly(metrics["test_without_twins"], metric)
@@ -72,10 +214,65 @@ def describe_scores(metrics: dict[str, Any], metric: str) -> list[str]:
     return lines
 
 
+def describe_comparisons(metrics: dict[str, Any], metric: str) -> list[str]:
+    """What simpler answers reach on video or series, and what a random split would have shown."""
+    if "linear" not in metrics:
+        return []
+    linear, torn, gain = metrics["linear"], metrics["linear_random_split"], metrics["accuracy_over_linear"]
+    low, high = map(number, gain["interval"])
+    constant = metrics["constant"]
+    return [
+        f"for comparison, always {constant['class']}: {briefly(constant, metric)}{of_segments(constant)}",
+        f"for comparison, mean over time with differences, linear: {briefly(linear, metric)}{of_segments(linear)}; "
+        f"this run's accuracy is {gain['difference']:+.4f} ({low:+.4f} to {high:+.4f}, p = {gain['p']:.2g}, by group)",
+        f"folds that tear groups apart would have shown {number(torn['score']):.4f} for that linear model, not "
+        f"{number(linear['score']):.4f}",
+    ]
+
+
+def of_segments(metrics: dict[str, Any]) -> str:
+    """The scores of segments in a few words, for a comparison; nothing where there are none."""
+    if "detection" not in metrics:
+        return ""
+    scores = {key: number(value) for key, value in metrics["detection"]["scores"].items()}
+    precision = f"mAP {scores['map_30']:.3f} at tIoU 0.3, {scores['map_50']:.3f} at 0.5"
+    return f", segments: F1@50 {scores['f1_50']:.3f}, {precision}"
+
+
+def describe_detection(detection: dict[str, Any]) -> list[str]:
+    """The scores of segments in two lines."""
+    scores, intervals = detection["scores"], detection["intervals"]
+
+    def one(name: str, key: str) -> str:
+        low, high = map(number, intervals[key])
+        return f"{name} {number(scores[key]):.3f} ({low:.3f}-{high:.3f})"
+
+    lines = [
+        "segments, settings chosen on other folds: "
+        + ", ".join(one(f"F1@{n}", f"f1_{n}") for n in (10, 25, 50))
+        + f", {one('edit', 'edit')}",
+        "segments, mean average precision: "
+        + ", ".join(one(f"at tIoU 0.{n}", f"map_{n}0") for n in (3, 5, 7))
+        + f", {one('ActivityNet', 'map_activitynet')}; of frames {number(detection['frame_average_precision']):.3f}",
+    ]
+    if "test" in detection:
+        known = {key: number(value) for key, value in detection["test"].items()}
+        lines.append(
+            f"segments of the test, answers known: F1@50 {known['f1_50']:.3f}, edit {known['edit']:.3f}, "
+            f"mAP at tIoU 0.5 {known['map_50']:.3f}"
+        )
+    return lines
+
+
+def number(value: Any) -> Any:
+    """What JSON had to write as null was not a number."""
+    return float("nan") if value is None else value
+
+
 def told(summary: dict[str, Any], metric: str) -> str:
-    """A summary, as metrics.json keeps it, in one line; what JSON had to write as null was not a number."""
-    numbers = {key: float("nan") if value is None else value for key, value in summary.items()}
-    numbers["interval"] = tuple(float("nan") if end is None else end for end in summary["interval"])
+    """A summary, as metrics.json keeps it, in one line."""
+    numbers = {key: number(value) for key, value in summary.items()}
+    numbers["interval"] = tuple(map(number, summary["interval"]))
     return format_summary(numbers, metric)  # type: ignore[arg-type]
 
 

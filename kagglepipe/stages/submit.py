@@ -9,17 +9,24 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from kagglepipe.config import Config, absolute
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, read_json, write_bytes, write_json
 from kagglepipe.predictions.frame import read_frame
+from kagglepipe.predictions.segments import DetectionSettings
 from kagglepipe.predictions.submission import (
+    build_segments,
     build_submission,
+    read_header,
     read_sample_submission,
     submission_csv,
+    validate_segments,
     validate_submission,
 )
 from kagglepipe.stages.places import Prepared, configured_run, git_commit, read_prepared, versions
+from kagglepipe.stages.scores import segments_of
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +35,9 @@ def run(config: Config) -> None:
     """Builds, validates and writes the submission of the run in question."""
     prepared = read_prepared(config)
     if prepared.test.empty:
-        log.info("submit: %s has no images to classify; for your own: predict input=PATH", config.slug)
+        noun = {"image": "images", "video": "videos", "series": "series"}[config.competition.kind]
+        tool = "detect" if config.competition.finds_segments else "predict"
+        log.info("submit: %s has no %s to classify; for your own: %s input=PATH", config.slug, noun, tool)
         return
     run = configured_run(config, prepared)
     if not (run / "metrics.json").exists():
@@ -37,17 +46,7 @@ def run(config: Config) -> None:
         )
     metrics = read_json(run / "metrics.json")
     competition = config.competition
-    ids, header = ids_and_header(config, prepared)
-    contract: dict[str, Any] = {
-        "form": competition.form,
-        "classes": prepared.classes,
-        "id_column": header[0] if header else competition.id_column,
-        "target_column": competition.target_column,
-        "ids": ids,
-        "header": header,
-    }
-    submission = build_submission(read_frame(run / "test.parquet"), **contract)
-    validate_submission(submission, **contract)
+    submission = segments(config, prepared, run) if competition.finds_segments else answers(config, prepared, run)
     data = submission_csv(submission)
     path = absolute(config.submit.file) if config.submit.file else config.root / "submissions" / f"{run.name}.csv"
     origin = {
@@ -65,6 +64,39 @@ def run(config: Config) -> None:
         "git_commit": model_facts(run).get("git_commit") or git_commit(),
     }
     write_if_changed(path, data, origin)
+
+
+def answers(config: Config, prepared: Prepared, run: Path) -> pd.DataFrame:
+    """One answer for each item to classify, built and validated."""
+    ids, header = ids_and_header(config, prepared)
+    contract: dict[str, Any] = {
+        "form": config.competition.form,
+        "classes": prepared.classes,
+        "id_column": header[0] if header else config.competition.id_column,
+        "target_column": config.competition.target_column,
+        "ids": ids,
+        "header": header,
+    }
+    submission = build_submission(read_frame(run / "test.parquet"), **contract)
+    validate_submission(submission, **contract)
+    return submission
+
+
+def segments(config: Config, prepared: Prepared, run: Path) -> pd.DataFrame:
+    """What happens when in the videos to search, with the settings that the run has chosen; validated."""
+    settings = DetectionSettings(**read_json(run / "metrics.json")["detection"]["settings"])
+    test = read_frame(run / "test.parquet")
+    found = segments_of(config, prepared.test, test, prepared.classes, settings)
+    assert prepared.items is not None
+    items = prepared.items[prepared.items["split"] == "test"]
+    ends = dict(zip(items["video"], items["ends"], strict=True))
+    sample = config.competition.sample_submission
+    header = read_header(prepared.images_root / Path(sample).expanduser()) if sample else None
+    submission = build_segments(found, ends=ends, header=header)
+    validate_segments(
+        submission, ends=ends, classes=[c for c in prepared.classes if c != config.competition.background]
+    )
+    return submission
 
 
 def write_if_changed(path: Path, data: bytes, origin: dict[str, Any]) -> None:

@@ -5,7 +5,8 @@ folder. Preprocessing at inference comes from here and from nowhere else.
 """
 
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from kagglepipe.errors import UserError
 from kagglepipe.files import atomic, read_json, sha256, write_json
 from kagglepipe.models.classifier import Classifier, Preprocessing
+from kagglepipe.models.cnn_lstm import TemporalModel, TemporalOptions
 from kagglepipe.models.weights import read_tensors
 
 BACKBONE = "backbone.safetensors"
@@ -87,6 +89,54 @@ def load_classifier(checkpoint: Checkpoint) -> Classifier:
         tensors |= {f"backbone.{name}": value for name, value in read_tensors(checkpoint.backbone_file).items()}
     model.load_state_dict(tensors)
     return model.eval()
+
+
+def save_temporal(
+    folder: Path,
+    models: Sequence[TemporalModel],
+    encoder: Classifier | None,
+    *,
+    shared_backbone: bool,
+    meta: dict[str, Any],
+) -> None:
+    """Writes model.safetensors and model.json of a fold's models of time, whose probabilities are averaged.
+
+    encoder: the network that sees the frames (None: a series has none); kept here unless it is the run's.
+    """
+    tensors = {f"{n}.{name}": value for n, model in enumerate(models) for name, value in model.state_dict().items()}
+    about: dict[str, Any] = {"shared_backbone": shared_backbone, "members": len(models)}
+    if encoder is not None:
+        about["preprocessing"] = encoder.preprocessing.as_json()
+        if not shared_backbone:
+            tensors |= {f"backbone.{name}": value for name, value in encoder.backbone.state_dict().items()}
+    _save(folder / "model.safetensors", tensors)
+    first = models[0]
+    shape = {"features": first.features, "per_frame": first.head.per_frame}
+    write_json(folder / "model.json", {**meta, **about, **shape, "temporal": asdict(first.options)})
+
+
+def load_temporal(checkpoint: Checkpoint) -> list[TemporalModel]:
+    """The models of time of a fold, ready for inference on the CPU."""
+    meta, tensors = checkpoint.meta, read_tensors(checkpoint.folder / "model.safetensors")
+    models = []
+    for member in range(meta["members"]):
+        options = TemporalOptions(**meta["temporal"])
+        model = TemporalModel(meta["features"], len(meta["classes"]), options, per_frame=meta["per_frame"])
+        own = {name: value for name, value in tensors.items() if name.startswith(f"{member}.")}
+        model.load_state_dict({name.removeprefix(f"{member}."): value for name, value in own.items()})
+        models.append(model.eval())
+    return models
+
+
+def load_encoder(checkpoint: Checkpoint) -> Classifier:
+    """The network that sees the frames of a fold, without a head that would mean anything."""
+    meta = checkpoint.meta
+    backbone = timm.create_model(meta["model"], num_classes=0, **meta["kwargs"])
+    tensors = read_tensors(checkpoint.backbone_file)
+    if not meta["shared_backbone"]:
+        tensors = {n.removeprefix("backbone."): value for n, value in tensors.items() if n.startswith("backbone.")}
+    backbone.load_state_dict(tensors)
+    return Classifier(backbone, 1, checkpoint.preprocessing).eval()
 
 
 def load_head(checkpoint: Checkpoint) -> tuple[Tensor, Tensor]:

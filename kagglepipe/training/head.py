@@ -59,6 +59,8 @@ class HeadFitter:
 
         With two folds there is nothing to choose by: the middle of the grid is returned, with NaN.
         """
+        if len(self.grid) == 1:
+            return [(self.grid[0], float("nan"))]
         others = [int(f) for f in np.unique(self.folds) if f != fold]
         if len(others) < 2:
             return [(self.grid[len(self.grid) // 2], float("nan"))]

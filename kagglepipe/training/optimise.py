@@ -2,16 +2,18 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from timm.optim import param_groups_layer_decay
 from torch import nn
 
 from kagglepipe.models.classifier import Classifier
+from kagglepipe.models.cnn_lstm import CnnLstm
 
 
 def make_optimiser(
-    model: Classifier, *, lr: float, layer_decay: float, weight_decay: float, frozen_below: float = 0.0
+    model: Classifier | CnnLstm, *, lr: float, layer_decay: float, weight_decay: float, frozen_below: float = 0.0
 ) -> torch.optim.AdamW:
     """AdamW whose rate shrinks by `layer_decay` a layer towards the input; no decay on biases and norms.
 
@@ -24,9 +26,17 @@ def make_optimiser(
     )
     for group in groups:
         group["lr"] = lr * group.pop("lr_scale")
-    groups.append({"params": [model.head.weight], "lr": lr, "weight_decay": weight_decay})
-    groups.append({"params": [model.head.bias], "lr": lr, "weight_decay": 0.0})
-    return torch.optim.AdamW(groups)
+    return torch.optim.AdamW([*groups, *decayed(model.head, lr=lr, weight_decay=weight_decay)])
+
+
+def decayed(module: nn.Module, *, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+    """Two groups of a module's parameters at one rate: matrices, which decay, and vectors, which do not."""
+    matrices = [parameter for parameter in module.parameters() if parameter.ndim > 1]
+    vectors = [parameter for parameter in module.parameters() if parameter.ndim < 2]
+    return [
+        {"params": matrices, "lr": lr, "weight_decay": weight_decay},
+        {"params": vectors, "lr": lr, "weight_decay": 0.0},
+    ]
 
 
 def cosine(progress: float, warmup: float) -> float:

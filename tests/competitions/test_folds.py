@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
-from kagglepipe.competitions.folds import check_folds, folds_csv, make_folds, mixed_groups, read_folds
+from kagglepipe.competitions.folds import (
+    check_folds,
+    folds_csv,
+    leave_one_group_out,
+    make_folds,
+    mixed_groups,
+    read_folds,
+)
 from kagglepipe.errors import UserError
 
 
@@ -140,6 +147,30 @@ def test_what_cannot_be_split_is_named(targets, groups, count, message):
 def test_repeated_ids_are_a_bug():
     with pytest.raises(ValueError, match="unique"):
         make_folds(["a", "a"], [0, 0], [1, 2], count=2, seed=0)
+
+
+@given(
+    st.dictionaries(
+        st.text(min_size=1, max_size=3), st.sampled_from(["s1", "s2", "s10", "ana", "Ana", "ñ"]), min_size=1
+    ),
+    st.randoms(use_true_random=False),
+)
+def test_each_group_is_a_fold_of_its_own(group_of, random):
+    ids = list(group_of)
+    random.shuffle(ids)
+    folds = leave_one_group_out(ids, [group_of[name] for name in ids])
+    assert folds["id"].tolist() == sorted(ids)
+    names = sorted(set(group_of.values()))
+    assert folds["fold"].tolist() == [names.index(group_of[name]) for name in folds["id"]]
+    assert folds.index.tolist() == list(range(len(ids)))
+
+
+def test_folds_of_groups_are_read_back(tmp_path):
+    folds = leave_one_group_out(["c", "a", "b"], [2, 1, 2])
+    (tmp_path / "folds.csv").write_bytes(folds_csv(folds, count=2, seed=0))
+    back = read_folds(tmp_path / "folds.csv")
+    pd.testing.assert_frame_equal(back[["id", "fold"]], folds, check_dtype=False)
+    check_folds(back, ["a", "b", "c"], groups=[1, 2, 2], path=tmp_path / "folds.csv")
 
 
 # --- keeping them -------------------------------------------------------------------------------------------

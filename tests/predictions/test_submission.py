@@ -211,3 +211,111 @@ def test_a_sample_submission_that_is_none_is_refused(text: str, culprit: str, tm
         submissions.read_sample_submission(path)
     with pytest.raises(UserError, match=r"absent\.csv cannot be read"):
         submissions.read_sample_submission(tmp_path / "absent.csv")
+
+
+# --- segments -------------------------------------------------------------------------------------------------
+
+ENDS = {"a.mp4": 10.0, "b.mp4": 4.5}
+HEADER = ["video", "start", "end", "label", "score"]
+Row = tuple[Any, ...]
+
+
+def segments(*rows: Row) -> pd.DataFrame:
+    """A segments frame of video, start, end, label and score."""
+    table = pd.DataFrame(rows, columns=HEADER)
+    return table.astype({"video": str, "start": float, "end": float, "label": str, "score": float})
+
+
+WALK: Row = ("a.mp4", 1.0, 2.5, "walk", 0.75)
+
+
+def test_segments_to_the_byte() -> None:
+    found = segments(("b.mp4", 3.0, 5.0, "fall", 1.0), WALK, ("a.mp4", 0.125, 2.0, "walk", 1 / 3))
+    made = submissions.build_segments(found, ends=ENDS, header=None)
+    submissions.validate_segments(made, ends=ENDS, classes=["walk", "fall"])
+    assert submissions.submission_csv(made) == (
+        b"video,start,end,label,score\na.mp4,0.125,2,walk,0.333333333\na.mp4,1,2.5,walk,0.75\nb.mp4,3,4.5,fall,1\n"
+    )
+
+
+def test_segments_in_the_columns_of_the_sample(tmp_path: Path) -> None:
+    (tmp_path / "sample.csv").write_bytes("\ufeffscore,video,label,start,end\r\n".encode())
+    header = submissions.read_header(tmp_path / "sample.csv")
+    assert header == ["score", "video", "label", "start", "end"]
+    made = submissions.build_segments(segments(WALK), ends=ENDS, header=header)
+    submissions.validate_segments(made, ends=ENDS, classes=["walk"])
+    assert submissions.submission_csv(made) == b"score,video,label,start,end\n0.75,a.mp4,walk,1,2.5\n"
+
+
+def test_no_segments_are_a_submission_too() -> None:
+    made = submissions.build_segments(segments(), ends=ENDS, header=None)
+    submissions.validate_segments(made, ends=ENDS, classes=["walk"])
+    assert submissions.submission_csv(made) == b"video,start,end,label,score\n"
+
+
+def test_the_order_of_segments_leaves_no_trace() -> None:
+    rows = [WALK, ("b.mp4", 0.0, 1.0, "fall", 0.5), ("b.mp4", 0.0, 2.0, "walk", 0.25), ("a.mp4", 0.0, 3.0, "walk", 1.0)]
+    made = [submissions.build_segments(segments(*order), ends=ENDS, header=None) for order in (rows, rows[::-1])]
+    pd.testing.assert_frame_equal(*made)
+
+
+@pytest.mark.parametrize("header", [["video", "label"], HEADER[:4], [*HEADER, "note"], ["id", *HEADER[1:]]])
+def test_a_sample_with_other_columns_is_refused(header: list[str]) -> None:
+    with pytest.raises(UserError, match=r"sample submission has columns .*competition\.form=segments makes"):
+        submissions.build_segments(segments(WALK), ends=ENDS, header=header)
+    with pytest.raises(UserError, match=r"submission refused: it has columns"):
+        submissions.validate_segments(pd.DataFrame(columns=header), ends=ENDS, classes=["walk"])
+
+
+@pytest.mark.parametrize(
+    ("change", "culprit"),
+    [
+        ({"video": "z.mp4"}, "segments of videos that are not asked for: 'z.mp4'"),
+        ({"video": None}, "segments of videos that are not asked for"),
+        ({"label": "none"}, "labels that are no class: 'a.mp4'"),
+        ({"label": None}, "labels that are no class"),
+        ({"start": 2.5}, "segments that do not end after they start"),
+        ({"start": 3.0}, "segments that do not end after they start"),
+        ({"start": None}, "segments that do not end after they start"),
+        ({"end": "soon"}, "segments that do not end after they start"),
+        ({"start": -0.5}, "segments outside their video"),
+        ({"end": 10.5}, "segments outside their video"),
+        ({"score": 1.5}, "scores outside 0…1"),
+        ({"score": -0.5}, "scores outside 0…1"),
+        ({"score": None}, "scores outside 0…1"),
+        ({"score": "high"}, "scores outside 0…1"),
+    ],
+)
+def test_each_invalid_segment_is_refused_with_its_video(change: dict[str, Any], culprit: str) -> None:
+    spoilt = pd.concat([segments(WALK).astype(object).assign(**change), segments(("b.mp4", 1.0, 2.0, "walk", 0.5))])
+    with pytest.raises(UserError, match=culprit) as caught:
+        submissions.validate_segments(spoilt, ends=ENDS, classes=["walk"])
+    assert str(caught.value).startswith("submission refused: it ")
+    assert "b.mp4" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(sorted(ENDS)), st.floats(0, 4), st.floats(0.001, 20), st.sampled_from("xy"), st.floats(0, 1)
+        )
+    )
+)
+def test_what_is_built_and_written_is_what_is_asked_for(rows: list[Row]) -> None:
+    found = segments(*((video, start, start + lasts, label, score) for video, start, lasts, label, score in rows))
+    made = submissions.build_segments(found, ends=ENDS, header=None)
+    submissions.validate_segments(made, ends=ENDS, classes=["x", "y"])
+    again = pd.read_csv(io.BytesIO(submissions.submission_csv(made)))
+    submissions.validate_segments(again, ends=ENDS, classes=["x", "y"])
+    assert len(again) == len(rows)
+
+
+@pytest.mark.parametrize("text", [b"", b"\xff\xfe\x00"])
+def test_a_header_that_cannot_be_read(text: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "sample.csv"
+    path.write_bytes(text)
+    for file in (path, tmp_path / "absent.csv"):
+        with pytest.raises(UserError, match=rf"{file.name} cannot be read as CSV: .*competition\.sample_submission"):
+            submissions.read_header(file)

@@ -1,4 +1,4 @@
-"""Anybody's photos through a trained run: the same probabilities as the run's own, told by path."""
+"""Anybody's photos, clips and series through a trained run: the run's own probabilities, told by path."""
 
 import os
 import shutil
@@ -18,7 +18,8 @@ from kagglepipe.config import Config, Folds, Model, Paths, Predict, Training
 from kagglepipe.errors import UserError
 from kagglepipe.predictions.frame import read_frame
 from kagglepipe.stages import walk
-from kagglepipe.stages.predict import short_table, trained_run
+from kagglepipe.stages.places import trained_run
+from kagglepipe.stages.predict import short_table
 
 CLASSES = ["blue", "green", "red"]
 ATOL = 2e-3  # bfloat16: a batch of another size may round otherwise
@@ -294,3 +295,138 @@ def test_the_first_rows_are_told_and_the_rest_counted() -> None:
     assert lines[-1] == "… and 2 more"
     assert len(lines) == 11
     assert short_table(table.head(2), ["red", "blue"]) == lines[:2]
+
+
+# --- clips and series ---------------------------------------------------------------------------------------------
+
+QUICK = (
+    "model.name=test_efficientnet", "model.weights=none", "model.image_size=32", "device=cpu", "folds.count=2",
+    "sequences.steps=20", "sequences.lr=1e-2", "sequences.members=2", "model.temporal.hidden=16",
+)  # fmt: skip
+KINDS = {
+    "clips": ("competition=video_folder", "competition.kind=video"),
+    "moving": ("competition=video_folder", "competition.kind=video", "sequences.motion=true", "sequences.rate=5"),
+    "pooled": ("competition=video_folder", "competition.kind=video", "model=mean_pool_diff"),
+    "cropped": ("competition=video_folder", "competition.kind=video", "model.crop=center", "cache.short_side=24"),
+    "tuned": ("competition=video_folder", "competition.kind=video", "training=finetune", "training.epochs=1"),
+    "series": ("competition=video_folder", "competition.kind=series", "model=lstm"),
+}
+
+
+@pytest.fixture
+def trained(place: Path, configure: Callable[..., Config], request: pytest.FixtureRequest) -> At:
+    """trained("clips", …) -> the configuration of a run on clips or series, which is trained the first time."""
+
+    def made(name: str, *overrides: str) -> Config:
+        source: Path = request.getfixturevalue("series" if name == "series" else "clips")
+        config = configure(
+            *KINDS[name], *QUICK, f"competition.source='{source}'", f"competition.slug={name}", f"paths.root='{place}'"
+        )
+        if not any(config.runs_dir.glob("*/metrics.json")):
+            walk(replace(config, stage="train"))
+        return changed(replace(config, stage="predict"), *overrides)
+
+    return made
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_clips_to_classify_get_the_runs_own_predictions(
+    name: str, trained: At, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = trained(name, f"predict.file='{tmp_path / 'p.csv'}'")
+    source, run = Path(str(config.competition.source)), trained_run(config)
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    with caplog.at_level("INFO"):
+        walk(replace(config, input=str(source / "test")))
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+    found, expected = pd.read_csv(tmp_path / "p.csv"), read_frame(run / "test.parquet").set_index("id")
+    assert list(found.columns) == ["path", "left", "right", "prediction"]
+    assert ("test/" + found["path"]).tolist() == sorted(expected.index)
+    np.testing.assert_allclose(found[["left", "right"]], expected.loc["test/" + found["path"]], atol=2e-6)
+    assert found["prediction"].tolist() == [("left", "right")[k] for k in found[["left", "right"]].to_numpy().argmax(1)]
+    assert f"predict: {run.name} (2 folds)" in caplog.text
+    assert f"predict: 4 {'series' if name == 'series' else 'clips'} (" in caplog.text
+    assert not (tmp_path / "p.png").exists()
+
+
+def test_one_clip_is_told_alone_as_among_others(trained: At, clips: Path, tmp_path: Path) -> None:
+    shutil.copytree(clips / "test", tmp_path / "mine/deep/er")
+    config = trained("clips")
+    walk(replace(config, input=str(tmp_path / "mine")))
+    walk(replace(config, input=str(tmp_path / "mine/deep/er/left6.mp4")))
+    folder = config.runs_dir / "predict"
+    many, one = pd.read_csv(folder / "mine.csv"), pd.read_csv(folder / "left6.csv")
+    assert one["path"].tolist() == ["left6.mp4"]
+    np.testing.assert_allclose(one["left"], many.set_index("path").loc[["deep/er/left6.mp4"], "left"], atol=2e-6)
+
+
+def test_a_run_on_long_videos_says_that_detect_is_meant(
+    place: Path, configure: Callable[..., Config], long_videos: Path
+) -> None:
+    config = configure(
+        "stage=train", "competition=video_folder_untrimmed", *QUICK, f"competition.source='{long_videos}'",
+        "sequences.steps=1", f"paths.root='{place}'",
+    )  # fmt: skip
+    walk(config)
+    with pytest.raises(UserError, match=r"tells when something happens, not what a clip is: type detect input="):
+        walk(replace(config, stage="predict", input=str(long_videos / "test")))
+
+
+def test_clips_through_a_run_of_photos_and_photos_through_one_of_clips(
+    trained: At, at: At, clips: Path, place: Path
+) -> None:
+    photos, moving = trained_run(at()), trained_run(trained("clips"))
+    with pytest.raises(UserError, match=r"classifies images: for video give the competition it was trained on"):
+        walk(replace(trained("clips"), run=str(photos), input=str(clips / "test")))
+    with pytest.raises(UserError, match=r"-lstm-head-.* was trained on video, not on photos: add the competition"):
+        walk(replace(at(), run=str(moving), input=str(place / "toy/test")))
+    series = trained_run(trained("series"))
+    with pytest.raises(UserError, match=r"lstm-head-.* was trained on series, competition\.kind is video"):
+        walk(replace(trained("clips"), run=str(series), input=str(clips / "test")))
+
+
+@pytest.mark.parametrize(("name", "words"), [("clips", "add input=CLIP"), ("series", "add input=FILE")])
+def test_without_input_it_says_what_is_needed(name: str, words: str, trained: At) -> None:
+    with pytest.raises(UserError, match=f"{words} or input=FOLDER"):
+        walk(trained(name))
+
+
+def test_a_clip_that_cannot_be_read(trained: At, clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shutil.copy(clips / "test/left6.mp4", tmp_path / "good.mp4")
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    (tmp_path / "empty.avi").touch()
+    (tmp_path / "notes.txt").touch()
+    strict = replace(trained("clips"), input=str(tmp_path))
+    with pytest.raises(UserError, match=r"bad\.mp4: not a video .*; empty\.avi: .*\(0 bytes\); leave such files out"):
+        walk(strict)
+    assert not (strict.runs_dir / f"predict/{tmp_path.name}.csv").exists()
+    lenient = replace(trained("clips", "competition.on_bad_image=skip"), input=str(tmp_path))
+    with caplog.at_level("INFO"):
+        walk(lenient)
+    assert "predict: left out 2 files that cannot be read: bad.mp4: not a video that can be read; empty" in caplog.text
+    assert pd.read_csv(strict.runs_dir / f"predict/{tmp_path.name}.csv")["path"].tolist() == ["good.mp4"]
+    with pytest.raises(UserError, match=r"no video in it can be read: bad\.mp4: not a video that can be read$"):
+        walk(replace(lenient, input=str(tmp_path / "bad.mp4")))
+
+
+def test_what_is_repaired_in_a_series_or_clip_is_told(
+    trained: At, tmp_path: Path, clips: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = (clips / "test/left6.mp4").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(data[: len(data) - 300])
+    walk(replace(trained("clips"), input=str(tmp_path)))
+    assert "predict: cut.mp4: truncated: " in caplog.text
+
+
+def test_a_folder_without_clips_is_named(trained: At, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").touch()
+    with pytest.raises(UserError, match=r"holds 1 files and no video \(\.mp4, "):
+        walk(replace(trained("clips"), input=str(tmp_path)))
+    with pytest.raises(UserError, match=r"none: nothing is there; give a video or a folder of them"):
+        walk(replace(trained("clips"), input=str(tmp_path / "none")))
+
+
+def test_series_of_another_shape_are_named(trained: At, series: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "other.npz", values=np.zeros((9, 5)), time=np.arange(9.0))
+    with pytest.raises(UserError, match=r"other\.npz: .*5"):
+        walk(replace(trained("series"), input=str(tmp_path)))

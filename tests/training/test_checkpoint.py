@@ -1,25 +1,31 @@
 """A checkpoint gives back the same network, holds no pickle, and says how images are to be prepared."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from kagglepipe.errors import UserError
 from kagglepipe.models.classifier import Classifier, Preprocessing
+from kagglepipe.models.cnn_lstm import TemporalModel, TemporalOptions
 from kagglepipe.training import checkpoint as module
 from kagglepipe.training.checkpoint import (
     BACKBONE,
     load_classifier,
+    load_encoder,
     load_head,
+    load_temporal,
     read_checkpoints,
     save_backbone,
     save_checkpoint,
+    save_temporal,
     tensors_hash,
 )
 
@@ -215,6 +221,129 @@ def test_a_linked_backbone_gives_the_networks_logits(tmp_path: Path, kept: Path)
     save_backbone(model, tmp_path / "run", kept)
     save_checkpoint(tmp_path / "run" / "fold_0", model, shared_backbone=True, meta=meta())
     assert torch.equal(logits(load_classifier(read_checkpoints(tmp_path / "run")[0])), logits(model))
+
+
+# --- models of time ----------------------------------------------------------------------------------------------
+
+
+def temporal(seed: int = 0, *, per_frame: bool = True, **changes: Any) -> TemporalModel:
+    """A model of time with random weights, standardised on random frames of 7 features."""
+    plain: dict[str, Any] = {
+        "cell": "lstm",
+        "differences": True,
+        "shuffled": False,
+        "hidden": 4,
+        "layers": 1,
+        "bidirectional": False,
+        "dropout": 0.3,
+        "reduce": 5,
+        "pooling": "mean_max",
+        "window": 3,
+        "noise": 0.1,
+    }
+    torch.manual_seed(seed)
+    model = TemporalModel(7, len(CLASSES), TemporalOptions(**{**plain, **changes}), per_frame=per_frame)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter)
+    raw = np.random.default_rng(seed).normal(3, 2, (30, len(model.inputs.centre)))
+    model.inputs.fit(raw, seed=seed)
+    return model.eval()
+
+
+def kept_temporal(run: Path, models: Sequence[TemporalModel], encoder: Classifier | None, *, shared: bool) -> Path:
+    """The run's folder with one fold in it."""
+    if encoder and shared:
+        save_backbone(encoder, run, None)
+    save_temporal(run / "fold_0", models, encoder, shared_backbone=shared, meta=meta())
+    return run
+
+
+def answers(model: TemporalModel) -> Tensor:
+    """Of two random items, one of them padded."""
+    features = torch.randn(2, 6, 7, generator=torch.Generator().manual_seed(2))
+    with torch.inference_mode():
+        return model(features, torch.tensor([6, 4])).softmax(dim=-1)
+
+
+@pytest.mark.parametrize("per_frame", [True, False])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"cell": "gru", "layers": 2, "bidirectional": True},
+        {"cell": "elman", "reduce": 0},
+        {"cell": "conv", "differences": False},
+        {"cell": "mean", "window": 5},
+        {"shuffled": True, "pooling": "last"},
+    ],
+)
+def test_models_of_time_come_back_with_the_same_answers(
+    tmp_path: Path, changes: dict[str, Any], per_frame: bool
+) -> None:
+    """Of a series: without an encoder."""
+    model = temporal(per_frame=per_frame, **changes)
+    (checkpoint,) = read_checkpoints(kept_temporal(tmp_path, [model], None, shared=False))
+    (back,) = load_temporal(checkpoint)
+    assert not back.training
+    assert back.options == model.options
+    assert torch.equal(answers(back), answers(model))
+    for name, value in model.state_dict().items():
+        assert torch.equal(back.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_members_and_their_encoder_come_back(tmp_path: Path, shared: bool) -> None:
+    """Also more than ten members, whose numbers begin alike."""
+    models, encoder = [temporal(seed) for seed in range(12)], network()
+    (checkpoint,) = read_checkpoints(kept_temporal(tmp_path, models, encoder, shared=shared))
+    back = load_temporal(checkpoint)
+    assert len(back) == 12
+    for one, other in zip(back, models, strict=True):
+        assert torch.equal(answers(one), answers(other))
+    seeing = load_encoder(checkpoint)
+    assert not seeing.training
+    assert seeing.preprocessing == checkpoint.preprocessing
+    with torch.inference_mode():
+        assert torch.equal(seeing.features(random_images()), encoder.features(random_images()))
+
+
+def test_a_shared_encoder_lies_once_and_an_own_one_in_the_fold(tmp_path: Path) -> None:
+    models = [temporal(seed) for seed in range(2)]
+    for shared in (True, False):
+        run = kept_temporal(tmp_path / str(shared), models, network(), shared=shared)
+        (checkpoint,) = read_checkpoints(run)
+        names = {name.partition(".")[0] for name in load_file(run / "fold_0" / "model.safetensors")}
+        assert names == ({"0", "1"} if shared else {"0", "1", "backbone"})
+        assert checkpoint.backbone_file == (run / BACKBONE if shared else run / "fold_0" / "model.safetensors")
+        files = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
+        assert files == {"fold_0/model.json", "fold_0/model.safetensors"} | ({BACKBONE} if shared else set())
+
+
+def test_a_fold_of_a_series_says_that_it_has_no_encoder(tmp_path: Path) -> None:
+    (checkpoint,) = read_checkpoints(kept_temporal(tmp_path, [temporal()], None, shared=False))
+    assert "preprocessing" not in checkpoint.meta
+    assert checkpoint.meta["shared_backbone"] is False
+    assert checkpoint.meta["members"] == 1
+    assert checkpoint.meta["per_frame"] is True
+    assert checkpoint.meta["classes"] == CLASSES
+
+
+def test_weights_fitted_elsewhere_are_kept(tmp_path: Path) -> None:
+    """As those of a linear model: views into arrays, in any memory order."""
+    model = temporal(cell="mean")
+    weight = np.asfortranarray(np.random.default_rng(0).normal(size=(3, 14)).astype(np.float32))
+    model.head.leave.weight.data = torch.from_numpy(weight)
+    (back,) = load_temporal(read_checkpoints(kept_temporal(tmp_path, [model], None, shared=False))[0])
+    np.testing.assert_array_equal(back.head.leave.weight.detach(), weight)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_damage_to_a_model_of_time_is_named(tmp_path: Path, shared: bool) -> None:
+    run = kept_temporal(tmp_path, [temporal()], network(), shared=shared)
+    file = run / BACKBONE if shared else run / "fold_0" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(UserError, match=file.name):
+        load_encoder(read_checkpoints(run)[0])
 
 
 # --- the hash --------------------------------------------------------------------------------------------------

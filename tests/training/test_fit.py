@@ -249,7 +249,7 @@ def one_step(model: Classifier, images: TrainingImages, recipe: Recipe) -> tuple
     optimiser = make_optimiser(model, lr=recipe.lr, layer_decay=1.0, weight_decay=0.0)
     freeze_statistics(model)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
-    return step(model, pixels, labels, optimiser, scaler, recipe, FLOAT32)[0], pixels, labels
+    return step(model, [pixels], labels, optimiser, scaler, recipe, FLOAT32)[0], pixels, labels
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])

@@ -11,6 +11,7 @@ from kagglepipe.models.classifier import Classifier, Preprocessing
 from kagglepipe.training.optimise import (
     SCHEDULES,
     cosine,
+    decayed,
     freeze_statistics,
     make_optimiser,
     make_schedule,
@@ -41,6 +42,31 @@ def settings_of(model: Classifier, optimiser: torch.optim.Optimizer, key: str) -
 def random_images(count: int = 6, size: int = 32) -> Tensor:
     """(count, size, size, 3) uint8"""
     return torch.randint(0, 256, (count, size, size, 3), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
+
+
+# --- a module of one rate --------------------------------------------------------------------------------------
+
+
+def test_matrices_decay_and_vectors_do_not() -> None:
+    """Each parameter is in one group; kernels of convolutions are matrices, scales of norms are vectors."""
+    module = nn.Sequential(nn.LSTM(2, 3), nn.Conv1d(3, 3, 3), nn.LayerNorm(3), nn.Linear(3, 2))
+    groups = decayed(module, lr=0.2, weight_decay=0.03)
+    assert [(group["lr"], group["weight_decay"]) for group in groups] == [(0.2, 0.03), (0.2, 0.0)]
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    matrices, vectors = ([names[id(p)] for p in group["params"]] for group in groups)
+    assert matrices == ["0.weight_ih_l0", "0.weight_hh_l0", "1.weight", "3.weight"]
+    assert vectors == ["0.bias_ih_l0", "0.bias_hh_l0", "1.bias", "2.weight", "2.bias", "3.bias"]
+
+
+def test_a_step_without_gradients_shrinks_matrices_alone() -> None:
+    module = nn.Linear(3, 2)
+    weight, bias = module.weight.detach().clone(), module.bias.detach().clone()
+    optimiser = torch.optim.AdamW(decayed(module, lr=0.1, weight_decay=0.5))
+    for parameter in module.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimiser.step()
+    torch.testing.assert_close(module.weight.detach(), 0.95 * weight)
+    assert torch.equal(module.bias, bias)
 
 
 # --- groups ----------------------------------------------------------------------------------------------------

@@ -1,0 +1,137 @@
+"""What the sequence branch costs beside what no program can save, on a folder of clips.
+
+    python benchmarks/sequences.py FOLDER
+
+FOLDER is laid out as competition=surveillance_fights wants it. Prints two tables:
+
+- decoding and features of every clip, against the bare work (each file decoded once with PyAV, one plain forward pass
+  over the sampled frames), in the same run;
+- an epoch of the temporal head on cached features against an epoch of encoder and LSTM together.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import av
+import torch
+
+from kagglepipe.config import Config
+from kagglepipe.sequences.dataset import TrainingBatches
+from kagglepipe.stages import walk
+from kagglepipe.stages.places import read_prepared
+from kagglepipe.stages.train_sequences import SequenceSession
+from kagglepipe.training.fit import train_epochs
+from kagglepipe.training.optimise import decayed, make_optimiser
+
+
+def main() -> None:
+    """Prints both tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--rate", type=float, default=8.0, help="frames a second")
+    parser.add_argument("--frames", type=int, default=8, help="frames of a clip that end-to-end training sees")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as root:
+        session = make_session(arguments, Path(root))
+        features(session)
+        epochs(session)
+
+
+def make_session(arguments: argparse.Namespace, root: Path) -> SequenceSession:
+    """A session on the prepared folder."""
+    config = compose(
+        "competition=surveillance_fights", f"competition.source={arguments.folder}", f"paths.root={root}",
+        "stage=prepare", f"sequences.rate={arguments.rate}", "sequences.motion=false",
+        f"sequences.clip_frames={arguments.frames}",
+    )  # fmt: skip
+    walk(config)
+    return SequenceSession(config, read_prepared(config), root / "run")
+
+
+def compose(*overrides: str) -> Config:
+    """The configuration that the command line would make."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.config_store import ConfigStore
+    from omegaconf import OmegaConf
+
+    from kagglepipe.__main__ import CONF
+
+    ConfigStore.instance().store(name="schema", node=Config)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = OmegaConf.to_object(compose("config", list(overrides)))
+    assert isinstance(config, Config)
+    return config
+
+
+def features(session: SequenceSession) -> None:
+    """Decoding and features: bare, then ours from nothing, then ours cached."""
+    footage, size = session.footage, session.model.preprocessing.size
+    start = time.perf_counter()
+    for one in footage:
+        with av.open(str(one.path)) as container:
+            for _ in container.decode(video=0):
+                pass
+    decoded = time.perf_counter() - start
+    total, batch = sum(one.frames for one in footage), torch.zeros(32, size, size, 3, dtype=torch.uint8)
+    model = session.model.eval()
+    start = time.perf_counter()
+    with torch.inference_mode(), torch.autocast(session.device.type, session.precision.dtype):
+        for _ in range(-(-total // len(batch))):
+            model.features(batch.to(session.device))
+    forward = time.perf_counter() - start
+    start = time.perf_counter()
+    session.features(0)
+    ours = time.perf_counter() - start
+    session._features.clear()
+    start = time.perf_counter()
+    session.features(0)
+    cached = time.perf_counter() - start
+    print(f"{len(footage)} clips, {total} frames of {size} pixels on {session.device}, {session.precision.name}")
+    print(f"bare: decode {decoded:.1f} s + forward {forward:.1f} s = {decoded + forward:.1f} s")
+    print(f"ours: {ours:.1f} s, ratio {ours / (decoded + forward):.2f}; cached: {cached:.2f} s")
+
+
+def epochs(session: SequenceSession) -> None:
+    """One epoch of the temporal head on cached features, and one of encoder and LSTM together."""
+    from dataclasses import replace
+
+    from kagglepipe.models.cnn_lstm import CnnLstm
+    from kagglepipe.training.fit import Recipe
+    from kagglepipe.training.temporal import FLOAT32, as_inputs, make_temporal
+
+    examples, fold = session.training_examples(0), 0
+    model = make_temporal(examples, len(session.classes), session.options, seed=0, device=session.device)
+    seen = [replace(example, features=as_inputs(model, example)) for example in examples]
+    recipe = session.recipe
+    batches = TrainingBatches(seen, recipe.augmentation, batch_size=recipe.batch_size, window=None, seed=0)
+    head = timed(
+        model.head, batches, torch.optim.AdamW(decayed(model.head, lr=1e-3, weight_decay=0.01)),
+        replace(recipe, steps=5 * len(batches)).loop(len(batches)), FLOAT32,
+    ) / 5  # fmt: skip
+    training = session.config.training
+    whole = CnnLstm(session.model, model).to(session.device)
+    frames = session.frame_batches(fold)
+    options: dict[str, Any] = {name: getattr(training, name) for name in Recipe.__dataclass_fields__}
+    optimiser = make_optimiser(
+        whole, lr=1e-4, layer_decay=0.8, weight_decay=0.01, frozen_below=training.frozen_below
+    )  # fmt: skip
+    end_to_end = timed(whole, frames, optimiser, Recipe(**{**options, "epochs": 1}), session.training_precision)
+    print(f"epoch of {len(examples)} clips: temporal head {head:.2f} s, end to end {end_to_end:.1f} s, "
+          f"1/{end_to_end / head:.0f}")  # fmt: skip
+
+
+def timed(model: torch.nn.Module, batches: Any, optimiser: torch.optim.Optimizer, recipe: Any, precision: Any) -> float:
+    """Seconds of a fit."""
+    start = time.perf_counter()
+    train_epochs(
+        model, batches, optimiser, steps=len(batches), recipe=recipe, seed=0, precision=precision, name="benchmark",
+        unit="clip", evaluate=None,
+    )  # fmt: skip
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()

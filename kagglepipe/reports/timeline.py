@@ -1,0 +1,373 @@
+"""When what happens in a video: its timeline as a picture, and its frames with what is seen in them.
+
+A segments frame is as in `segment_metrics`, of one video. `background` is the class that means that nothing happens,
+which gets no row and no colour; None where there is no such class.
+"""
+
+import functools
+import math
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from PIL import Image, ImageDraw, ImageFont
+
+from kagglepipe.files import atomic
+from kagglepipe.images.decode import Pixels
+from kagglepipe.predictions.frame import name_three
+from kagglepipe.predictions.segment_metrics import Floats
+from kagglepipe.predictions.segments import Timeline
+from kagglepipe.reports.plots import GAP, INK, PAPER, fit_text
+
+Colour = tuple[int, int, int]
+
+PALETTE: tuple[Colour, ...] = (  # for the colour-blind: six by Okabe and Ito 2008, two by Tol 2021
+    (0x00, 0x72, 0xB2),  # blue
+    (0xD5, 0x5E, 0x00),  # vermilion
+    (0x00, 0x9E, 0x73),  # green
+    (0xCC, 0x79, 0xA7),  # pink
+    (0xE6, 0x9F, 0x00),  # orange
+    (0x56, 0xB4, 0xE9),  # sky
+    (0x88, 0x22, 0x55),  # wine
+    (0x99, 0x99, 0x33),  # olive
+)
+WHITE, GREY, PANEL, GRID = (255, 255, 255), (105, 105, 105), (241, 241, 238), (222, 222, 218)
+OUTLINE, TRUE = (140, 140, 140), (205, 205, 205)
+NIGHT, TRACK, UNNAMED = (38, 38, 38), (110, 110, 110), (200, 200, 200)  # in frames: strip, bar, class without colour
+
+WIDTH, HEAD, FOOT, MARGIN = 1200, 62, 30, 30  # of the picture, in pixels; the margin is at the right
+NAMES = (110, 170)  # narrowest and widest column of names
+BAR, TRUTH_BAR, BETWEEN = 14, 8, 3  # height of what was found, of the truth, and of the gaps
+FILL = 0.35  # opacity of what lies under a curve
+MOST_TICKS = (12, 6, 3, 1)
+CLOCK_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
+DAY, SLACK = 86400, 1e-6
+LONG = 120.0  # seconds from which on a time reads better as m:ss
+SMALLEST_FONT = 10
+LEGIBLE = 8  # font sizes that a frame must be wide to get text
+
+
+def class_colours(classes: Sequence[str], background: str | None) -> dict[str, Colour]:
+    """The colour of each class but the background, for every picture; from the ninth class on they repeat.
+
+    Raises ValueError for a background that is no class.
+
+    >>> class_colours(["nothing", "walk", "wave"], "nothing")
+    {'walk': (0, 114, 178), 'wave': (213, 94, 0)}
+    """
+    if background is not None and background not in classes:
+        raise ValueError(f"background {background!r} is none of the classes {', '.join(classes)}")
+    shown = [name for name in classes if name != background]
+    return {name: PALETTE[k % len(PALETTE)] for k, name in enumerate(shown)}
+
+
+# --- the picture of a timeline ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Times from `first` to `last` lie in the pixel columns left <= column < right."""
+
+    first: float
+    last: float
+    left: int
+    right: int
+
+    def at(self, time: float) -> int:
+        """The column whose left edge is nearest to that time."""
+        return self.left + round((time - self.first) / (self.last - self.first) * (self.right - self.left))
+
+    def bar(self, start: float, end: float) -> tuple[int, int]:
+        """The first and the last column of a segment; it has two of them at least."""
+        begin = min(self.at(start), self.right - 2)
+        return begin, max(self.at(end), begin + 2) - 1
+
+
+def draw_timeline(
+    path: Path,
+    times: Floats,
+    step: float,
+    probs: npt.NDArray[np.floating],
+    classes: Sequence[str],
+    background: str | None,
+    segments: pd.DataFrame,
+    *,
+    title: str,
+    unit: str = "s",
+    truth: pd.DataFrame | None = None,
+) -> None:
+    """Writes a PNG, 1200 pixels wide, that tells when what happens in one video.
+
+    Each class but the background has a row: its probability as a curve, each sample held until the next and the
+    highest drawn where several share a pixel; under it what was found, with scores, and the truth if it is given.
+    Time reaches as far as samples, segments and truth do.
+
+    times, step, probs: as in `segments.Timeline`; probs has a column for each of `classes`.
+    segments: what was found, with `score`; those of one class do not overlap. unit: of all times; where it is "s", long
+    times read m:ss.
+    Raises ValueError for probabilities that are not finite, shapes that disagree, times off the grid, a background or
+    a label that is no class, and segments of several videos.
+    """
+    frames = [segments] if truth is None else [segments, truth]
+    _check(Timeline(times, step, probs), classes, frames)
+    colours = class_colours(classes, background)
+    names = ImageFont.load_default(13)
+    widest = max((names.getlength(drawable(name)) for name in colours), default=0)
+    scale = _Scale(*_limits(times, step, frames), 3 * GAP + int(np.clip(widest, *NAMES)), WIDTH - MARGIN)
+    curve = 40 if len(colours) <= 12 else 26
+    pitch = curve + BETWEEN + BAR + (BETWEEN + TRUTH_BAR if truth is not None else 0) + 2 * GAP
+    bottom = HEAD + pitch * len(colours)
+    sheet = Image.new("RGB", (WIDTH, bottom + FOOT), PAPER)
+    pen = ImageDraw.Draw(sheet)
+    _draw_head(sheet, scale, title, next(iter(colours.values()), INK), truth is not None)
+    for top in range(HEAD, bottom, pitch):
+        pen.rectangle((scale.left, top, scale.right - 1, top + curve - 1), PANEL)
+    _draw_axis(pen, scale, unit, bottom)
+    heights = _columns(times, step, probs, scale)
+    for top, (name, colour) in zip(range(HEAD, bottom, pitch), colours.items(), strict=True):
+        text = fit_text(drawable(name), names, scale.left - 3 * GAP)
+        pen.text((scale.left - 2 * GAP, top + curve // 2), text, INK, names, anchor="rm")
+        sheet.paste(colour, (scale.left, top), _area(heights[:, classes.index(name)], curve))
+        found = top + curve + BETWEEN
+        _draw_found(pen, scale, segments[segments["label"] == name], found, colour)
+        if truth is not None:
+            _draw_truth(pen, scale, truth[truth["label"] == name], found + BAR + BETWEEN)
+    with atomic(path) as temporary:
+        sheet.save(temporary, "PNG")
+
+
+def _check(timeline: Timeline, classes: Sequence[str], frames: Sequence[pd.DataFrame]) -> None:
+    """Raises ValueError for what would make a wrong picture rather than none."""
+    if timeline.probs.shape[1] != len(classes):
+        raise ValueError(f"{len(classes)} classes for probabilities of shape {timeline.probs.shape}")
+    if wrong := int((~np.isfinite(timeline.probs)).sum()):
+        raise ValueError(f"{wrong} of {timeline.probs.size} probabilities are not finite")
+    for frame in frames:
+        _check_labels(frame, classes)
+    if len(videos := set().union(*(frame["video"] for frame in frames))) > 1:
+        raise ValueError(f"segments of {len(videos)} videos, {name_three(videos)}, in one timeline")
+
+
+def _check_labels(segments: pd.DataFrame, classes: Sequence[str]) -> None:
+    if unknown := set(segments["label"]) - set(classes):
+        raise ValueError(f"label {name_three(unknown)} is none of the classes {', '.join(classes)}")
+
+
+def _limits(times: Floats, step: float, frames: Sequence[pd.DataFrame]) -> tuple[float, float]:
+    """When the first of samples and segments begins and the last one ends."""
+    starts, ends = (np.concatenate([frame[key].to_numpy(np.float64) for frame in frames]) for key in ("start", "end"))
+    return float(min([times[0], *starts])), float(max([times[-1] + step, *ends]))
+
+
+def _columns(times: Floats, step: float, probs: npt.NDArray[np.floating], scale: _Scale) -> Floats:
+    """(columns, C) the highest probability of the samples that reach into each pixel column, 0 where none does."""
+    edges = np.linspace(scale.first, scale.last, scale.right - scale.left + 1)
+    slack = SLACK * (edges[1] - edges[0])
+    ends = np.append(times, times[-1] + step)
+    begin = np.searchsorted(ends, edges[:-1] + slack, side="right")
+    stop = np.searchsorted(ends, edges[1:] - slack, side="left") + 1
+    padded = np.pad(probs.astype(np.float64), ((1, 2), (0, 0)))  # nothing is known before the first and after the last
+    return np.maximum.reduceat(padded, np.column_stack([begin, stop]).ravel(), axis=0)[::2]
+
+
+def _area(heights: Floats, height: int) -> Image.Image:
+    """How opaque the colour of a class is under its curve (columns,) in [0, 1]: FILL, and fully along the curve."""
+    tall = np.clip(heights, 0, 1) * height
+    around = np.pad(tall, 1, mode="edge")
+    line = np.maximum(1.5, tall - np.minimum(around[:-2], around[2:]))  # a jump is a line down to the lower neighbour
+    depth = tall - np.arange(height)[::-1, None]  # of the lower edge of each pixel below the curve
+    inside, beyond = np.clip(depth, 0, 1), np.clip(depth - line, 0, 1)
+    return Image.fromarray(np.round(255 * (inside - (1 - FILL) * beyond)).astype(np.uint8))
+
+
+def _draw_head(sheet: Image.Image, scale: _Scale, title: str, colour: Colour, with_truth: bool) -> None:
+    """The title, and under it what the marks of a row mean."""
+    pen, heading, small = ImageDraw.Draw(sheet), ImageFont.load_default(17), ImageFont.load_default(12)
+    pen.text((scale.left, 8), fit_text(drawable(title), heading, scale.right - scale.left), INK, heading)
+    x, middle = scale.left, HEAD - 18
+    for text in ("probability from 0 to 1", "found, with its score", "truth")[: 3 if with_truth else 2]:
+        if text == "truth":
+            pen.rectangle((x, middle - TRUTH_BAR // 2, x + 27, middle + TRUTH_BAR // 2 - 1), TRUE, OUTLINE)
+        elif text.startswith("found"):
+            pen.rectangle((x, middle - 6, x + 27, middle + 5), colour)
+        else:
+            sheet.paste(colour, (x, middle - 6), _area(np.sin(np.linspace(0.3, 2.8, 28)), 12))
+        pen.text((x + 34, middle), text, GREY, small, anchor="lm")
+        x += 34 + int(small.getlength(text)) + 28
+
+
+def _draw_axis(pen: ImageDraw.ImageDraw, scale: _Scale, unit: str, bottom: int) -> None:
+    """A line through all rows at each tick, and its time under it; as many ticks as their labels leave room for."""
+    font = ImageFont.load_default(12)
+    for most in MOST_TICKS:
+        ticks, reads = round_ticks(scale.first, scale.last, unit, most)
+        widest = max(map(font.getlength, ticks.values()), default=0)
+        if (widest + 2 * GAP) * len(ticks) <= scale.right - scale.left:
+            break
+    for time, label in ticks.items():
+        pen.line((scale.at(time), HEAD, scale.at(time), bottom), GRID)
+        middle = min(scale.at(time), WIDTH - GAP - font.getlength(label) / 2)
+        pen.text((middle, bottom + 15), label, GREY, font, anchor="ms")
+    end = scale.left - 2 * GAP - int(widest / 2)
+    pen.text((end, bottom + 15), fit_text(f"time ({reads})", font, end - GAP), GREY, font, anchor="rs")
+
+
+def round_ticks(first: float, last: float, unit: str, most: int) -> tuple[dict[float, str], str]:
+    """Round times from `first` to `last`, about `most` of them at most, with their labels, and what these read.
+
+    >>> round_ticks(0.0, 1.2, "s", 4)
+    ({0.0: '0.0', 0.5: '0.5', 1.0: '1.0'}, 's')
+    >>> round_ticks(0.0, 150.0, "s", 3)
+    ({0.0: '0:00', 60.0: '1:00', 120.0: '2:00'}, 'm:ss')
+    """
+    wanted = (last - first) / most * (1 - SLACK)
+    long = unit == "s" and last >= LONG and wanted >= 0.5
+    if long:
+        step = float(next((s for s in CLOCK_STEPS if s >= wanted), math.ceil(wanted / DAY) * DAY))
+    else:
+        power = 10.0 ** math.floor(math.log10(wanted))
+        step = next(power * k for k in (1, 2, 5, 10) if power * k >= wanted)
+    decimals = max(0, -math.floor(math.log10(step) + SLACK))
+    times = step * np.arange(math.ceil(first / step - SLACK), math.floor(last / step + SLACK) + 1)
+    labels = {float(t): clock(t) if long else f"{t:.{decimals}f}" for t in times}
+    return labels, ("h:mm:ss" if last >= 3600 else "m:ss") if long else unit
+
+
+def clock(seconds: float) -> str:
+    """A time as a clock shows it, to the second.
+
+    >>> clock(75.2), clock(3600), clock(-5)
+    ('1:15', '1:00:00', '-0:05')
+    """
+    minutes, rest = divmod(round(abs(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    shown = f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    return f"-{shown}" if seconds <= -0.5 else shown
+
+
+def _draw_found(pen: ImageDraw.ImageDraw, scale: _Scale, found: pd.DataFrame, top: int, colour: Colour) -> None:
+    """A bar for each segment, with its score where there is room."""
+    font = ImageFont.load_default(11)
+    for start, end, score in zip(found["start"], found["end"], found["score"], strict=True):
+        left, right = scale.bar(start, end)
+        pen.rectangle((left, top, right, top + BAR - 1), colour)
+        if font.getlength(text := f"{score:.2f}") + GAP <= right - left + 1:
+            pen.text(((left + right + 1) / 2, top + BAR / 2), text, legible_on(colour), font, anchor="mm")
+
+
+def _draw_truth(pen: ImageDraw.ImageDraw, scale: _Scale, truth: pd.DataFrame, top: int) -> None:
+    """A grey bar for each segment, and at the left what they are."""
+    font = ImageFont.load_default(10)
+    pen.text((scale.left - 2 * GAP, top + TRUTH_BAR / 2), "truth", GREY, font, anchor="rm")
+    for start, end in zip(truth["start"], truth["end"], strict=True):
+        left, right = scale.bar(start, end)
+        pen.rectangle((left, top, right, top + TRUTH_BAR - 1), TRUE, OUTLINE)
+
+
+def legible_on(colour: Colour) -> Colour:
+    """Ink or white, whichever is read more easily on that colour; by its luma as in ITU-R BT.601."""
+    return INK if 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 140 else WHITE
+
+
+def drawable(text: str) -> str:
+    """The text on one line and without accents, which Pillow's own font does not have.
+
+    >>> drawable("señal\\n de  tráfico")
+    'senal de trafico'
+    """
+    parts = unicodedata.normalize("NFKD", " ".join(text.split()))
+    return "".join(part for part in parts if not unicodedata.combining(part))
+
+
+# --- frames with what is seen in them -----------------------------------------------------------------------
+
+
+def make_strip(
+    width: int, total: float, segments: pd.DataFrame, classes: Sequence[str], background: str | None
+) -> Pixels:
+    """A whole video as a strip (H, width, 3), its segments in the colours of their classes; H is 10 for width 640.
+
+    total: length of the video in the unit of the segments, > 0. Where segments overlap, the one that starts later is
+    seen, of those that start together the shorter one, as in `frame_labels`. A segment is at least one column wide.
+    Raises ValueError for a background or a label that is no class, or a video of no length.
+    """
+    if not total > 0:
+        raise ValueError(f"a video of length {total} has no timeline")
+    colours = class_colours(classes, background)
+    _check_labels(segments, classes)
+    strip = np.full((max(6, width // 64), width, 3), NIGHT, np.uint8)
+    shown = segments[segments["label"] != background]
+    shown = shown.sort_values(["start", "end", "label"], ascending=[True, False, True])
+    for start, end, label in zip(shown["start"], shown["end"], shown["label"], strict=True):
+        begin = min(max(round(start / total * width), 0), width - 1)
+        strip[1:-1, begin : max(round(end / total * width), begin + 1)] = colours[label]
+    return strip
+
+
+def annotate(
+    frame: Pixels,
+    *,
+    time: float,
+    total: float,
+    labels: Sequence[tuple[str, float]],
+    colours: Mapping[str, Colour],
+    strip: Pixels | None = None,
+) -> Pixels:
+    """A copy of a frame (H, W, 3) with what is seen in it: each label's probability as a number and as a bar.
+
+    Under it the strip with a cursor at `time`. Frames too small for text get the strip alone.
+
+    time, total: of the frame and of the video, in one unit. labels: with probabilities in [0, 1], the most important
+    first; they take half of the height at most. colours: of `class_colours`; a label without one is grey.
+    strip: of `make_strip` for this width, or None. Raises ValueError for a strip of another width.
+    """
+    picture = np.array(frame)
+    height, width = picture.shape[:2]
+    floor = height if strip is None else max(0, height - len(strip))
+    if strip is not None:
+        if strip.shape[1] != width:
+            raise ValueError(f"a strip of width {strip.shape[1]} for a frame of width {width}")
+        picture[floor:] = strip[: height - floor]
+        _draw_cursor(picture[floor:], time / total)
+    size = max(SMALLEST_FONT, min(height, width) // 25)
+    line = size * 3 // 2
+    rows = labels[: min(height // 2, floor) // line] if width >= LEGIBLE * size else []
+    if rows:
+        panel = picture[floor - line * len(rows) : floor]
+        panel[:] = _panel(panel, rows, colours, size)
+    return picture
+
+
+def _draw_cursor(strip: Pixels, share: float) -> None:
+    """A white line with dark sides where that share of the video has passed."""
+    width = strip.shape[1]
+    half = width // 640
+    at = min(max(int(share * width), 0), width - 1)
+    strip[:, max(0, at - half - 1) : at + half + 2] = NIGHT
+    strip[:, max(0, at - half) : at + half + 1] = WHITE
+
+
+def _panel(under: Pixels, rows: Sequence[tuple[str, float]], colours: Mapping[str, Colour], size: int) -> Pixels:
+    """The darkened part of a frame (H, W, 3), with a row of name, number and bar for each label."""
+    panel = Image.fromarray(under // 3)
+    pen, font, line, pad = ImageDraw.Draw(panel), ImageFont.load_default(size), size * 3 // 2, size // 2
+    left, right = int(under.shape[1] * 0.4), under.shape[1] - 2 * pad - int(font.getlength("0.00"))
+    for number, (name, probability) in enumerate(rows):
+        middle, thick = number * line + line // 2, max(1, size // 5)
+        length = round(min(max(probability, 0.0), 1.0) * (right - left))
+        pen.text((pad, middle), _fitted(name, size, left - 2 * pad), WHITE, font, anchor="lm")
+        pen.rectangle((left, middle - thick, right - 1, middle + thick), TRACK)
+        if length:
+            pen.rectangle((left, middle - thick, left + length - 1, middle + thick), colours.get(name, UNNAMED))
+        pen.text((under.shape[1] - pad, middle), f"{probability:.2f}", WHITE, font, anchor="rm")
+    return np.asarray(panel)
+
+
+@functools.lru_cache(maxsize=256)
+def _fitted(name: str, size: int, width: int) -> str:
+    """The name as it fits; fitting it takes longer than drawing it, and every frame shows the same ones."""
+    return fit_text(drawable(name), ImageFont.load_default(size), width)

@@ -1,0 +1,1 @@
+"""Video and series: how an item with a time axis is read."""

@@ -1,0 +1,139 @@
+"""Items with a time axis as a temporal model wants them: padded batches that carry their lengths.
+
+What is drawn depends on (seed, epoch, id) alone, never on a generator that is carried along.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kagglepipe.images.decode import in_order
+from kagglepipe.sequences.augment import TimeAugmentation
+
+NO_LABEL = -100  # torch's own mark of a target that does not count
+
+
+@dataclass(frozen=True)
+class Example:
+    """One item: features (T, F), memory-mapped or not, and its label: () for a clip, (T,) where each frame has one."""
+
+    id: str
+    features: NDArray[np.floating]
+    label: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+
+class Batch(NamedTuple):
+    """features (B, T, F) float32, zero where padded; lengths (B,); labels (B,) or (B, T), NO_LABEL where padded."""
+
+    features: Tensor
+    lengths: Tensor
+    labels: Tensor
+
+
+def collate(items: Sequence[tuple[NDArray[Any], NDArray[np.int64]]]) -> Batch:
+    """A batch of (features (t, F), label () or (t,)) of several lengths."""
+    lengths = [len(features) for features, _ in items]
+    first, label = items[0]
+    padded = np.zeros((len(items), max(lengths), *first.shape[1:]), np.float32 if first.dtype != np.uint8 else np.uint8)
+    labels = np.full((len(items), max(lengths)) if label.ndim else len(items), NO_LABEL, np.int64)
+    for row, (features, label) in enumerate(items):
+        padded[row, : len(features)] = features
+        labels[(row, slice(len(features))) if label.ndim else row] = label
+    return Batch(torch.from_numpy(padded), torch.tensor(lengths), torch.from_numpy(labels))
+
+
+class TrainingBatches:
+    """The augmented batches of an epoch: `batches(epoch)`; items longer than `window` give a piece for each window."""
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        augmentation: TimeAugmentation,
+        *,
+        batch_size: int,
+        window: int | None,
+        seed: int,
+    ) -> None:
+        self.examples, self.augmentation = list(examples), augmentation
+        self.batch_size, self.window, self.seed = batch_size, window, seed
+        self.pieces = [
+            (row, piece)
+            for row, example in enumerate(self.examples)
+            for piece in range(1 if window is None else -(-len(example) // window))
+        ]
+
+    def __len__(self) -> int:
+        return -(-len(self.pieces) // self.batch_size)
+
+    def __call__(self, epoch: int) -> Iterator[Batch]:
+        for pieces in self.epoch(epoch):
+            yield collate([self.piece(row, piece, epoch) for row, piece in pieces])
+
+    def epoch(self, epoch: int) -> Iterator[list[tuple[int, int]]]:
+        """(row, piece) of each batch of an epoch."""
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.pieces))
+        for start in range(0, len(order), self.batch_size):
+            yield [self.pieces[n] for n in order[start : start + self.batch_size]]
+
+    def positions(self, row: int, piece: int, epoch: int) -> NDArray[np.int64]:
+        """The frames of one augmented look at an item."""
+        example = self.examples[row]
+        rng = np.random.default_rng(draw(self.seed, epoch, f"{example.id}/{piece}"))
+        return self.augmentation.draw(len(example), rng, window=self.window)
+
+    def piece(self, row: int, piece: int, epoch: int) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
+        """(features (t, F), label) of one augmented look at an item."""
+        example, at = self.examples[row], self.positions(row, piece, epoch)
+        return example.features[at], example.label[at] if example.label.ndim else example.label
+
+
+class ClipBatches:
+    """As TrainingBatches, but of frames, which `read` fetches: (example, positions, epoch) -> frames.
+
+    frames: most frames of a piece; positions are thinned evenly to so many. Threads read ahead of the network.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        augmentation: TimeAugmentation,
+        read: Callable[[Example, NDArray[np.int64], int], NDArray[np.uint8]],
+        *,
+        batch_size: int,
+        frames: int,
+        window: int | None,
+        seed: int,
+        workers: int | None = None,
+    ) -> None:
+        self.order = TrainingBatches(examples, augmentation, batch_size=batch_size, window=window, seed=seed)
+        self.read, self.frames, self.workers = read, frames, workers
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __call__(self, epoch: int) -> Iterator[Batch]:
+        def make(pieces: list[tuple[int, int]]) -> Batch:
+            return collate([self.piece(*piece, epoch) for piece in pieces])
+
+        return in_order(make, self.order.epoch(epoch), workers=self.workers, ahead=2)
+
+    def piece(self, row: int, piece: int, epoch: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """(frames (t, size, size, 3), label) of one augmented look at an item."""
+        example, at = self.order.examples[row], self.order.positions(row, piece, epoch)
+        if len(at) > self.frames:
+            at = at[np.linspace(0, len(at) - 1, self.frames).round().astype(int)]
+        return self.read(example, at, epoch), example.label[at] if example.label.ndim else example.label
+
+
+def draw(seed: int, epoch: int, id: str) -> int:
+    """The number that seeds what is drawn for `id` in `epoch`."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{epoch}/{id}".encode()).digest()[:8], "little")

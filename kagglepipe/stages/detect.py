@@ -1,0 +1,428 @@
+"""stage=detect input=…: what happens when in a video, a folder of them, a series, a live stream or a camera.
+
+Writes into outputs/<slug>/detect/<input>/: segments.csv and segments.json, and for each video a timeline PNG and an MP4
+with what was found drawn into it. What is needed to read the input comes from the run's checkpoint alone.
+"""
+
+import logging
+import math
+import sys
+import time as clock
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from kagglepipe.config import Config, absolute
+from kagglepipe.errors import UserError
+from kagglepipe.files import read_json, write_bytes, write_json
+from kagglepipe.predictions.segments import DetectionSettings, detect_segments
+from kagglepipe.stages.places import find_items, trained_run
+
+if TYPE_CHECKING:
+    from kagglepipe.images.decode import Pixels
+    from kagglepipe.sequences.stream import LiveFrame
+    from kagglepipe.training.sequence_inference import SequenceRun
+
+log = logging.getLogger(__name__)
+COLUMNS = ["video", "start", "end", "label", "score"]
+PICTURE_SIDE = 360  # pixels of the short side of the annotated video
+PICTURE_RATE = 15.0  # most frames a second in it
+SLACK = 1e-6  # of a sample, as in predictions.segments
+
+Probs = NDArray[np.float64]
+Segment = dict[str, Any]  # a row of COLUMNS
+
+
+def run(config: Config) -> None:
+    """Detects in whatever `input` is."""
+    if not config.input:
+        raise UserError("detect needs a video: add input=VIDEO, input=FOLDER, input=rtsp://… or input=camera")
+    from kagglepipe.sequences.stream import is_stream
+
+    live = is_stream(config.input)
+    if not live and not absolute(config.input).exists():
+        raise UserError(
+            f"input={config.input}: nothing is there; give a video, a folder of videos or a stream's address"
+        )
+    demand_table(config)
+    detector = load_detector(config)
+    if live:
+        watch(config, detector)
+    else:
+        search(config, detector, absolute(config.input))
+
+
+def demand_table(config: Config) -> None:
+    """Raises UserError, before any work, for a `detect.file` that cannot hold the segments."""
+    path = absolute(config.detect.file) if config.detect.file else None
+    if path and (path.is_dir() or path.suffix == ".json"):
+        raise UserError(f"detect.file={path} cannot hold the table; give a file name that ends in .csv")
+
+
+@dataclass
+class Detector:
+    """A trained run with what turns its probabilities into segments."""
+
+    run: "SequenceRun"
+    name: str
+    settings: DetectionSettings
+    chosen: bool
+
+    @property
+    def classes(self) -> list[str]:
+        """The run's classes, in order."""
+        classes: list[str] = self.run.meta["classes"]
+        return classes
+
+    @property
+    def background(self) -> str | None:
+        """The class that stands for nothing happening."""
+        background: str | None = self.run.meta["background"]
+        return background if background in self.classes else None
+
+    @property
+    def rate(self) -> float:
+        """Frames, or samples, in a unit of time."""
+        return float(self.run.meta["rate"])
+
+
+def load_detector(config: Config) -> Detector:
+    """The run that is configured, named or the latest. Raises UserError if none is trained, or it knows no time."""
+    folder = trained_run(config)
+    from kagglepipe.training.checkpoint import read_checkpoints
+    from kagglepipe.training.device import choose_device, choose_precision
+    from kagglepipe.training.sequence_inference import SequenceRun
+
+    device = choose_device(config.device)
+    run = SequenceRun(read_checkpoints(folder), device=device, precision=choose_precision(device))
+    metrics = read_json(folder / "metrics.json")
+    chosen = "detection" in metrics
+    settings = DetectionSettings(**metrics["detection"]["settings"]) if chosen else DetectionSettings()
+    detector = Detector(run, folder.name, settings, chosen)
+    unit = run.meta["unit"]
+    how = "chosen out of fold" if chosen else "the defaults, since the run was trained on whole clips"
+    log.info(
+        "detect: %s; thresholds %g and %g, smoothing %g %s, gaps to %g %s filled, lengths from %g %s (%s)",
+        folder.name, settings.high, settings.low, settings.smoothing, unit, settings.max_gap, unit,
+        settings.min_length, unit, how,
+    )  # fmt: skip
+    return detector
+
+
+@dataclass(frozen=True)
+class Line:
+    """The probabilities of one item: times (T,), probs (T, C), and where it ends."""
+
+    times: NDArray[np.float64]
+    probs: Probs
+    end: float
+
+
+# --- files -----------------------------------------------------------------------------------------------------
+
+
+def search(config: Config, detector: Detector, source: Path) -> None:
+    """Detects in a file or in every file of a folder; a file that cannot be read is named and left out."""
+    kind = detector.run.meta["kind"]
+    root, files = find_items(source, kind)
+    files = [name for name in files if not (root / name).is_relative_to(config.root / "outputs")]
+    folder = config.runs_dir / "detect" / (source.stem if source.is_file() else source.name)
+    found, bad, start, frames = [], {}, clock.perf_counter(), 0
+    bar = tqdm(files, desc="detect", unit="file", leave=False, disable=None if len(files) > 1 else True)
+    for name in bar:
+        try:
+            line = read_line(detector, root / name)
+        except ValueError as error:  # VideoError and SeriesError
+            bad[name] = str(error)
+            continue
+        segments = find_segments(name, line, detector)
+        found.append(segments)
+        frames += len(line.times)
+        picture(detector, line, segments, folder / f"{name}.png", title=name)
+        if kind == "video" and config.detect.video:
+            draw_video(root / name, folder / f"{name}.detected.mp4", line, segments, detector)
+    some = "; ".join(f"{name}: {reason}" for name, reason in list(bad.items())[:3])
+    if not found:
+        raise UserError(f"input={source}: no {kind} in it can be read: {some}")
+    if bad:
+        log.warning("detect: left out %d files that cannot be read: %s", len(bad), some)
+    keep(config, detector, pd.concat(found, ignore_index=True), folder)
+    seconds = clock.perf_counter() - start
+    log.info("detect: %d frames in %.1f s, %.0f frames/s, pictures included", frames, seconds, frames / seconds)
+
+
+def read_line(detector: Detector, path: Path) -> Line:
+    """The probabilities of a video's frames, or of a series' samples. Raises VideoError or SeriesError."""
+    seen = detector.run.read(path)
+    for repair in seen.repairs:
+        log.warning("detect: %s: %s", path.name, repair)
+    return Line(seen.times, detector.run.probabilities(seen.features, per_frame=True), seen.end)
+
+
+def find_segments(name: str, line: Line, detector: Detector) -> pd.DataFrame:
+    """The segments of one item, none of which lasts longer than it does."""
+    segments = detect_segments(
+        name, line.times, 1 / detector.rate, line.probs, detector.classes, detector.background, detector.settings
+    )
+    segments["end"] = np.minimum(segments["end"], line.end)
+    return segments
+
+
+# --- live ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Piece:
+    """What a class has shown since it last was quiet; how many samples it is quiet now."""
+
+    times: list[float] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+    quiet: int = 0
+
+
+@dataclass
+class Live:
+    """Finds segments while time passes, the same as `detect_segments` finds in the whole.
+
+    Smoothing takes in later samples too, so that a sample is judged `reach` samples late. A class that has been below
+    the lower threshold for longer than a gap may be has ended: nothing later can change what it has shown. A pause in
+    the stream ends everything.
+    """
+
+    video: str
+    classes: list[str]
+    background: str | None
+    settings: DetectionSettings
+    step: float
+    recent: list[tuple[float, Probs]] = field(default_factory=list)
+    open: dict[str, Piece] = field(default_factory=dict)
+    done: list[Segment] = field(default_factory=list)
+
+    @property
+    def reach(self) -> int:
+        """How many samples on either side smoothing takes in."""
+        return max(0, int(self.settings.smoothing / self.step + SLACK) - 1) // 2
+
+    def see(self, time: float, probs: Probs) -> list[Segment]:
+        """The segments that are known to have ended, now that a sample (C,) has come."""
+        paused = self.recent and time - self.recent[-1][0] > 1.5 * self.step
+        ended = self.end() if paused else []
+        self.recent = [*self.recent[-2 * self.reach :], (time, probs)] if self.reach else [(time, probs)]
+        if len(self.recent) > self.reach:
+            ended += self.judge(len(self.recent) - 1 - self.reach)
+        return ended
+
+    def end(self) -> list[Segment]:
+        """The segments that end because the stream does."""
+        rest = range(max(0, len(self.recent) - self.reach), len(self.recent))
+        ended = [segment for number in rest for segment in self.judge(number)]
+        ended += [segment for name in list(self.open) for segment in self.close(name)]
+        self.recent = []
+        return ended
+
+    def judge(self, number: int) -> list[Segment]:
+        """The segments that end with the recent sample of that number, smoothed by those around it."""
+        around = self.recent[max(0, number - self.reach) : number + self.reach + 1]
+        time, values = self.recent[number][0], np.mean([probs for _, probs in around], axis=0)
+        ended = []
+        for name, value in zip(self.classes, values.tolist(), strict=True):
+            if name == self.background or (value < self.settings.low and name not in self.open):
+                continue
+            piece = self.open.setdefault(name, Piece())
+            piece.times.append(time)
+            piece.values.append(value)
+            piece.quiet = 0 if value >= self.settings.low else piece.quiet + 1
+            if piece.quiet > self.settings.max_gap / self.step + SLACK:
+                ended += self.close(name)
+        return ended
+
+    def close(self, name: str) -> list[Segment]:
+        """The segments in what a class has shown, which may be none."""
+        piece, settings = self.open.pop(name), replace(self.settings, smoothing=0.0)
+        values = np.array(piece.values)[:, None]
+        found = detect_segments(self.video, np.array(piece.times), self.step, values, [name], None, settings)
+        segments = [{str(key): value for key, value in row.items()} for row in found.to_dict("records")]
+        self.done += segments
+        return segments
+
+
+@dataclass
+class Watched:
+    """What a stream has shown: times and probabilities (C,) of its frames, seconds from a frame to its answer."""
+
+    times: list[float] = field(default_factory=list)
+    probs: list[Probs] = field(default_factory=list)
+    delays: list[float] = field(default_factory=list)
+
+    def line(self, rate: float) -> Line:
+        """The whole on a grid; where the stream had dropped nothing is known, and all probabilities are 0."""
+        places = np.round((np.array(self.times) - self.times[0]) * rate).astype(int)
+        probs = np.zeros((places[-1] + 1, len(self.probs[0])))
+        probs[places] = self.probs
+        return Line(self.times[0] + np.arange(len(probs)) / rate, probs, self.times[-1] + 1 / rate)
+
+
+def watch(config: Config, detector: Detector) -> None:
+    """Follows a stream until it ends or breaks, `detect.seconds` have passed or Ctrl-C, and keeps what was found."""
+    from kagglepipe.sequences.stream import hide_password
+
+    if detector.run.meta["kind"] != "video":
+        raise UserError(
+            f"{detector.name} was trained on {detector.run.meta['kind']}, a stream holds video: choose a run of video"
+        )
+    name = hide_password(str(config.input))
+    live = Live(name, detector.classes, detector.background, detector.settings, 1 / detector.rate)
+    seen, broken, began = Watched(), None, clock.perf_counter()
+    step = detector.run.stream()
+    log.info("detect: watching %s (Ctrl-C ends it)", name)
+    if live.reach:
+        log.info("detect: smoothing waits for %.2g s of what comes next", live.reach * live.step)
+    try:
+        follow(config, detector, step, live, seen)
+    except KeyboardInterrupt:
+        if not seen.times:
+            raise
+        log.info("detect: stopped by Ctrl-C; what was found is kept")
+    except UserError as error:
+        if not seen.times:
+            raise
+        broken = error
+    if not seen.times:
+        raise UserError(f"{name}: no frame came; check the address, or give a file")
+    tell(live.end())
+    seconds, delays = clock.perf_counter() - began, 1000 * np.array(seen.delays)
+    log.info(
+        "detect: %d frames in %.1f s, %.1f frames/s; a frame's answer comes after %.0f ms (median), %.0f ms (95 %%)",
+        len(delays), seconds, len(delays) / seconds, np.median(delays), np.quantile(delays, 0.95),
+    )  # fmt: skip
+    folder = config.runs_dir / "detect" / f"live-{clock.strftime('%Y-%m-%d_%H-%M-%S')}"
+    found = pd.DataFrame(live.done, columns=COLUMNS).sort_values(COLUMNS[:4], ignore_index=True)
+    keep(config, detector, found, folder)
+    picture(detector, seen.line(detector.rate), found, folder / "timeline.png", title=name)
+    if broken:
+        raise broken
+
+
+def follow(config: Config, detector: Detector, step: Any, live: Live, seen: Watched) -> None:
+    """Takes a stream frame by frame, and tells what ends. step: of `SequenceRun.stream`."""
+    from kagglepipe.sequences.stream import read_live
+
+    before: Pixels | None = None
+    frames = read_live(str(config.input), rate=detector.rate, resize=detector.run.side)
+    with closing(frames):  # type: ignore[type-var]  # a generator, which has the connection
+        for frame in limited(frames, config.detect.seconds):
+            pixels = detector.run.view(frame.pixels)
+            features = detector.run.frame_features([pixels], before)
+            before = pixels
+            probs = step({file: values[0] for file, values in features.items()})
+            seen.times.append(frame.time)
+            seen.probs.append(probs)
+            seen.delays.append(clock.time() - frame.arrived)
+            tell(live.see(frame.time, probs))
+            status(frame.time, detector, probs)
+
+
+def limited(frames: "Iterator[LiveFrame]", seconds: float | None) -> "Iterator[LiveFrame]":
+    """The frames of the first `seconds`; None: all."""
+    for frame in frames:
+        if seconds is not None and frame.time >= seconds:
+            return
+        yield frame
+
+
+def tell(segments: list[Segment]) -> None:
+    """A line for each segment that has ended."""
+    for one in segments:
+        clear_status()
+        log.info("detect: %s–%s %s (%.2f)", mark(one["start"]), mark(one["end"]), one["label"], one["score"])
+
+
+def status(time: float, detector: Detector, probs: Probs) -> None:
+    """The line at the bottom of a terminal that tells what is seen now; nothing in a log."""
+    if sys.stderr.isatty():
+        best = int(probs.argmax())
+        bar = "█" * round(20 * probs[best])
+        sys.stderr.write(f"\r\033[K{mark(time)} {detector.classes[best]} {probs[best]:.2f} {bar}\r")
+
+
+def clear_status() -> None:
+    """Makes room for a line of the log."""
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\033[K")
+
+
+def mark(seconds: float) -> str:
+    """Minutes and seconds.
+
+    >>> mark(75.25), mark(0.3)
+    ('1:15.2', '0:00.3')
+    """
+    tenths = int(seconds * 10 + SLACK)
+    return f"{tenths // 600}:{tenths % 600 / 10:04.1f}"
+
+
+# --- what is left ----------------------------------------------------------------------------------------------
+
+
+def keep(config: Config, detector: Detector, segments: pd.DataFrame, folder: Path) -> None:
+    """segments.csv, segments.json beside it with what made them, and a few lines on the terminal."""
+    path = absolute(config.detect.file) if config.detect.file else folder / "segments.csv"
+    segments = segments[COLUMNS].round(6)
+    write_bytes(path, segments.to_csv(index=False, lineterminator="\n").encode())
+    about = {
+        "run": detector.name, "rate": detector.rate, "unit": detector.run.meta["unit"], "classes": detector.classes,
+        "background": detector.background, "settings": asdict(detector.settings),
+        "settings_chosen_out_of_fold": detector.chosen,
+    }  # fmt: skip
+    write_json(path.with_suffix(".json"), {**about, "segments": segments.to_dict("records")})
+    for row in segments.head(10).to_dict("records"):
+        log.info("  %8.2f – %8.2f  %-14s %.2f  %s", row["start"], row["end"], row["label"], row["score"], row["video"])
+    if len(segments) > 10:
+        log.info("  … and %d more", len(segments) - 10)
+    log.info("detect: %d segments in %s; pictures in %s", len(segments), path, folder)
+
+
+def picture(detector: Detector, line: Line, segments: pd.DataFrame, path: Path, *, title: str) -> None:
+    """The timeline of one item."""
+    from kagglepipe.reports.timeline import draw_timeline
+
+    draw_timeline(
+        path, line.times, 1 / detector.rate, line.probs, detector.classes, detector.background, segments,
+        title=title, unit=detector.run.meta["unit"],
+    )  # fmt: skip
+
+
+def draw_video(path: Path, target: Path, line: Line, segments: pd.DataFrame, detector: Detector) -> None:
+    """The video with what was found drawn into it, as an MP4."""
+    from kagglepipe.reports.timeline import annotate, class_colours, make_strip
+    from kagglepipe.sequences.video import VideoWriter, inspect, sample_frames
+
+    facts = inspect(path)
+    rate = min(PICTURE_RATE, facts.rate or PICTURE_RATE)
+    frames = sample_frames(path, rate=rate, resize=PICTURE_SIDE, facts=facts, threads=0)
+    first = next(frames)
+    height, width = first[1].shape[:2]
+    colours = class_colours(detector.classes, detector.background)
+    strip = make_strip(width, facts.seconds, segments, detector.classes, detector.background)
+
+    def labels(time: float) -> list[tuple[str, float]]:
+        now = segments[(segments["start"] <= time) & (segments["end"] > time)]
+        at = min(int(time * detector.rate + SLACK), len(line.probs) - 1)  # a sample stands until the next
+        return [(name, float(line.probs[at, detector.classes.index(name)])) for name in now["label"]]
+
+    def all_frames() -> "Iterator[tuple[float, Pixels]]":
+        yield first
+        yield from frames
+
+    with VideoWriter(target, width, height, rate) as writer:
+        total = max(1, math.ceil(facts.seconds * rate))
+        for time, pixels in tqdm(all_frames(), total=total, desc="drawing", unit="frame", leave=False, disable=None):
+            drawn = annotate(pixels, time=time, total=facts.seconds, labels=labels(time), colours=colours, strip=strip)
+            writer.write(drawn)

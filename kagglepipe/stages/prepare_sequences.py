@@ -1,0 +1,253 @@
+"""The part of stage=prepare that knows video and series: what is in each file, whose it is, and what happens in it.
+
+Writes table.parquet (one row a clip, an annotated piece of one, or a long video), items.parquet (one row a file),
+annotations.csv (long videos: what happens when, as it counts) and prepared.json, last.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from kagglepipe.competitions.annotations import Catalogue, clip_rows, list_items, within
+from kagglepipe.competitions.folds import mixed_groups
+from kagglepipe.competitions.source import image_files
+from kagglepipe.config import Config
+from kagglepipe.errors import UserError
+from kagglepipe.files import file_sha256, read_json, sha256, write_bytes, write_json, write_parquet
+from kagglepipe.images.decode import in_order
+from kagglepipe.predictions.frame import check_classes
+
+log = logging.getLogger(__name__)
+MADE = ("table.parquet", "items.parquet", "annotations.csv", "prepared.json")
+SETTINGS = (
+    "kind",
+    "layout",
+    "test",
+    "labels",
+    "files",
+    "columns",
+    "background",
+    "classes",
+    "id",
+    "form",
+    "on_bad_image",
+)
+
+
+def make_sequence_table(config: Config, progress: Callable[..., Any]) -> None:
+    """table.parquet, items.parquet, annotations.csv and prepared.json, unless they are there for these settings."""
+    folder, competition = config.base_dir, config.competition
+    source = read_json(folder / "source.json")
+    root = Path(source["path"]) if source["kind"] == "folder" else folder / "raw"
+    settings = table_settings(config, root)
+    report_file, made = folder / "prepared.json", [folder / name for name in MADE]
+    if all(file.exists() for file in made) and read_json(report_file)["settings"] == settings:
+        log.info("prepare: %s is here already", folder / "table.parquet")
+        return
+    report_file.unlink(missing_ok=True)
+    files, ignored = image_files(root)
+    catalogue = list_items([f.relative_to(root).as_posix() for f in files], competition, root)
+    check_classes(catalogue.classes)
+    items, bad = look_at_items(config, catalogue.files, root, progress)
+    demand_alike(items, competition.kind)
+    spans = dict(zip(items["video"], zip(items["begins"], items["ends"], strict=True), strict=True))
+    catalogue = within(catalogue, spans, finds_segments=competition.finds_segments)
+    demand_labels(catalogue, bad, competition.background if competition.finds_segments else None)
+    files_with_groups, twins = join_copies(catalogue.files, items)
+    catalogue = replace(catalogue, files=files_with_groups)
+    table = video_rows(catalogue) if competition.finds_segments else clip_rows(catalogue)
+    table = table.merge(items.drop(columns="path"), on="video")
+    write_parquet(folder / "items.parquet", items.merge(catalogue.files[["video", "split", "group"]], on="video"))
+    write_parquet(folder / "table.parquet", table)
+    annotations = catalogue.labels.to_csv(index=False, lineterminator="\n").encode()
+    write_bytes(folder / "annotations.csv", annotations)
+    columns = (table[name].fillna("").astype(str) for name in ("id", "split", "target", "sha256"))
+    report = {
+        "settings": settings,
+        "classes": catalogue.classes,
+        "images_root": "raw" if source["kind"] != "folder" else str(root),
+        "pixels": None,
+        "table_hash": sha256(annotations, *("\0".join(row) for row in zip(*columns, strict=True))),
+        "ignored": [f.relative_to(root).as_posix() for f in ignored],
+        "outside": catalogue.outside,
+        "skipped": bad,
+        "repaired": {v: list(told) for v, told in zip(items["video"], items["repairs"], strict=True) if told},
+    }
+    write_json(report_file, report)
+    tell(config, catalogue, table, items, report, twins)
+
+
+def table_settings(config: Config, root: Path) -> dict[str, Any]:
+    """What the table depends on; prepared.json records it."""
+    competition = config.competition
+    settings = {name: getattr(competition, name) for name in SETTINGS}
+    settings |= {"images_root": str(root), "max_side": config.prepare.max_side}
+    for name in ("labels", "files"):
+        table = getattr(competition, name) and root / Path(getattr(competition, name)).expanduser()
+        settings[f"{name}_sha256"] = file_sha256(table) if table and table.is_file() else None
+    return settings
+
+
+# --- what is in the files --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Item:
+    """One file: its bytes' hash, the time of its first frame and of its end, its frames, what is repaired in it."""
+
+    sha256: str
+    bytes: int
+    begins: float
+    ends: float
+    frames: int
+    width: int
+    height: int
+    format: str
+    repairs: tuple[str, ...]
+
+
+def look_at_items(
+    config: Config, files: pd.DataFrame, root: Path, progress: Callable[..., Any]
+) -> tuple[pd.DataFrame, list[str]]:
+    """(a frame of video, path and the fields of Item for the usable files, reasons for those that are not)."""
+    look = look_at_video if config.competition.kind == "video" else look_at_series
+
+    def look_safely(path: str) -> Item | str:
+        try:
+            return look(root / path, config)
+        except ValueError as error:  # VideoError and SeriesError
+            return f"{path}: {error}"
+
+    found = in_order(look_safely, files["path"].tolist(), workers=config.workers)
+    items, bad = [], []
+    for row, one in zip(files.itertuples(), progress(found, len(files), "prepare"), strict=True):
+        if isinstance(one, str):
+            bad.append(one)
+        else:
+            items.append({"video": row.video, "path": row.path, **vars(one)})
+    more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+    if bad and config.competition.on_bad_image == "error":
+        raise UserError(
+            f"{bad[0]}{more}; mend or remove it, or leave such files out with competition.on_bad_image=skip"
+        )
+    if not items:
+        raise UserError(f"no file can be used: {bad[0]}{more}; see competition.source")
+    return pd.DataFrame(items), bad
+
+
+def look_at_video(path: Path, config: Config) -> Item:
+    """One video: its headers and packets read, its first frame decoded. Raises VideoError."""
+    from kagglepipe.sequences.video import inspect
+
+    facts = inspect(path, max_side=config.prepare.max_side)
+    return Item(
+        file_sha256(path), path.stat().st_size, 0.0, facts.seconds, facts.frames, facts.width, facts.height,
+        facts.codec, facts.repairs,
+    )  # fmt: skip
+
+
+def look_at_series(path: Path, config: Config) -> Item:
+    """One series, read whole. Raises SeriesError."""
+    import numpy as np
+
+    from kagglepipe.sequences.series import SeriesError, read_series
+
+    columns = config.competition.columns
+    series = read_series(path, values=columns.get("values"), time=columns.get("time"))
+    joints, skeleton = series.values.shape[1:], config.competition.skeleton
+    if skeleton and (len(joints) != 2 or joints[1] != 3 or not set(skeleton.values()) <= set(range(joints[0]))):
+        raise SeriesError(f"no skeleton {skeleton} is in it: its values are {joints}, needed is (joints, 3)")
+    step = float(np.median(np.diff(series.times))) if len(series.times) > 1 else 1.0
+    return Item(
+        file_sha256(path), path.stat().st_size, float(series.times[0]), float(series.times[-1]) + step,
+        len(series.times), int(np.prod(joints)), 1, path.suffix[1:].lower(), series.repairs,
+    )  # fmt: skip
+
+
+def demand_alike(items: pd.DataFrame, kind: str) -> None:
+    """Raises UserError if a series has another number of channels than most have; videos may have any size."""
+    usual = items["width"].mode()[0]
+    odd = items[items["width"] != usual]
+    if kind == "series" and len(odd):
+        found = f"{odd['path'].iloc[0]} has {odd['width'].iloc[0]} channels, most files have {usual}"
+        raise UserError(f"{found}; mend or remove it (there are {len(odd)})")
+
+
+# --- the table -------------------------------------------------------------------------------------------------
+
+
+def demand_labels(catalogue: Catalogue, bad: list[str], unlabelled: str | None) -> None:
+    """Raises UserError for a class, or a training set, that has no usable item; `unlabelled` needs no label."""
+    labelled = set(catalogue.labels["label"])
+    why = f": {bad[0]}" if bad else ""
+    if not (catalogue.files["split"] == "train").any():
+        raise UserError(f"no video to train on is usable{why}; label some")
+    if empty := [name for name in catalogue.classes if name not in labelled and name != unlabelled]:
+        raise UserError(f"class {empty[0]} has no usable label{why}; label some, or take it out of competition.classes")
+
+
+def join_copies(files: pd.DataFrame, items: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """(the files with a group each, in which byte for byte copies are together; how many are copies)."""
+    digest = files["video"].map(items.set_index("video")["sha256"])
+    group = files["group"].where(files["group"].notna(), files["video"]).astype(str)
+    parent = {name: name for name in group}
+
+    def top(name: str) -> str:
+        while parent[name] != name:
+            name = parent[name]
+        return name
+
+    for _, names in group.groupby(digest):
+        tops = sorted({top(name) for name in names})
+        for name in tops[1:]:
+            parent[name] = tops[0]
+    return files.assign(group=group.map(top)), int(digest.duplicated().sum())
+
+
+def video_rows(catalogue: Catalogue) -> pd.DataFrame:
+    """One row a long video; its frames become rows when it is read, at the rate of the model."""
+    rows = catalogue.files.assign(id=catalogue.files["video"], target=None, start=float("nan"), end=float("nan"))
+    return rows[["id", "video", "path", "split", "target", "group"]]
+
+
+def tell(
+    config: Config, catalogue: Catalogue, table: pd.DataFrame, items: pd.DataFrame, report: dict[str, Any], twins: int
+) -> None:
+    """What was found, in a few lines."""
+    unit, train = config.competition.unit, catalogue.files[catalogue.files["split"] == "train"]
+    counts = ", ".join(f"{n} {name}" for name, n in sorted(Counter(catalogue.labels["label"]).items()))
+    total = float((items["ends"] - items["begins"]).sum())
+    log.info(
+        "prepare: %d to train on, %d to classify, %.0f %s in all; labels: %s; %d groups in training",
+        len(train), len(catalogue.files) - len(train), total, unit, counts, train["group"].nunique(),
+    )  # fmt: skip
+    if twins:
+        log.info("prepare: %d files are copies of another, byte for byte; each is in its twin's group", twins)
+    for note in catalogue.notes:
+        log.warning("prepare: %s", note)
+    if repaired := report["repaired"]:
+        kinds = Counter(repair for repairs in repaired.values() for repair in repairs)
+        some = "; ".join(f"{repair} ({n} files)" if n > 1 else repair for repair, n in kinds.most_common(3))
+        log.warning("prepare: repaired while reading: %d files: %s", len(repaired), some)
+    for what, reason in (("outside", why_outside(config)), ("skipped", "that cannot be used")):
+        if files := report[what]:
+            log.warning("prepare: left out %d files %s: %s", len(files), reason, "; ".join(files[:3]))
+    if not config.competition.finds_segments:
+        rows = table[table["split"] == "train"]
+        if mixed := mixed_groups(rows["target"].tolist(), rows["group"].tolist()):
+            log.info("prepare: %d groups hold several classes, as they may: %s", len(mixed), ", ".join(mixed[:3]))
+
+
+def why_outside(config: Config) -> str:
+    """Why files are left out, in words."""
+    competition = config.competition
+    if competition.labels is None:
+        return "outside the competition's layout"
+    if competition.files is None:
+        return f"without a label in {competition.labels}"
+    return f"that {competition.files} does not list"

@@ -1,0 +1,151 @@
+"""What the folds of a run share, whatever is classified; `train_images` and `train_sequences` hold the rest."""
+
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from kagglepipe.config import Config, idle_settings
+from kagglepipe.files import write_bytes, write_json, write_parquet
+from kagglepipe.predictions.frame import oof_frame, test_frame
+from kagglepipe.stages.places import Prepared, git_commit, run_identity, training_mode, versions
+from kagglepipe.stages.scores import briefly, scores_of
+
+if TYPE_CHECKING:
+    from kagglepipe.models.classifier import Classifier
+
+log = logging.getLogger(__name__)
+NOUNS = {"image": "images", "video": "clips", "series": "series"}
+WIDER = {  # what reads the settings that a fit in mode `head` leaves alone
+    "image": "while only a head is fitted: add training=finetune",
+    "video": "while only the model of time is fitted: that reads sequences.*, or add training=finetune",
+    "series": "of a series: its model of time reads sequences.*",
+}
+
+
+class Fitted(NamedTuple):
+    """What a fold came to: rows of its log, probabilities (N, C) of its own rows and of the rows to classify."""
+
+    log: list[dict[str, Any]]
+    oof: Any
+    test: Any
+
+
+@dataclass
+class Session(ABC):
+    """The folds of a run: the rows, the device, the network with its first weights. `fit_fold` is what differs."""
+
+    config: Config
+    prepared: Prepared
+    run: Path
+
+    def __post_init__(self) -> None:
+        from kagglepipe.training.device import choose_device, choose_precision
+
+        self.mode = training_mode(self.config)
+        self.device = choose_device(self.config.device)
+        self.precision = choose_precision(self.device)  # of the frozen network and of inference
+        self.training_precision = choose_precision(self.device, training=True)
+        self.train, self.test = self.prepared.train, self.prepared.test
+        self.classes = self.prepared.classes
+        self.labels = self.train["target"].map(self.classes.index).to_numpy(np.int64)
+        self.folds = self.train["fold"].to_numpy(np.int64)
+
+    @abstractmethod
+    def fit_fold(self, fold: int) -> Fitted:
+        """Fits one fold and saves its model in the fold's folder."""
+
+    def tell(self) -> None:
+        """Where it runs, why, and on what."""
+        from kagglepipe.training.device import describe_device
+
+        asked, precision = self.config.training.mode, self.precision
+        if self.mode == "finetune":
+            precision = self.training_precision
+        why = f" (training=auto on {self.device.type})" if asked == "auto" else ""
+        log.info(
+            "train: %s on %s, %s: %s; %s%s", self.run.name, describe_device(self.device),
+            precision.name, precision.reason, self.mode, why,
+        )  # fmt: skip
+        counts = ", ".join(f"{n} {name}" for name, n in sorted(Counter(self.train["target"]).items()))
+        sizes = ", ".join(str(int((self.folds == fold).sum())) for fold in np.unique(self.folds))
+        noun = "frames" if self.config.competition.finds_segments else NOUNS[self.config.competition.kind]
+        log.info(
+            "train: %d %s (%s) in folds of %s; %d to classify", len(self.train), noun, counts, sizes, len(self.test)
+        )
+        if idle := idle_settings(self.config, self.mode):
+            where = WIDER[self.config.competition.kind] if self.mode == "head" else "here: nothing ends early"
+            log.warning("train: %s changes nothing %s", ", ".join(idle), where)
+
+    @cached_property
+    def model(self) -> "Classifier":
+        """The network with its first weights; the same for every fold of a seed."""
+        import torch
+
+        from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
+        from kagglepipe.models.weights import find_weights
+
+        options = self.config.model
+        weights = find_weights(options.name, options.weights)
+        torch.manual_seed(self.config.seed)  # for weights=none, where the backbone itself is drawn
+        backbone = make_backbone(options.name, weights, kwargs=options.kwargs, kept_in=self.weights_dir)
+        preprocessing = preprocessing_of(
+            backbone,
+            image_size=options.image_size,
+            crop=options.crop,
+            short_side=self.config.cache.short_side,
+        )
+        return Classifier(backbone, len(self.classes), preprocessing).to(self.device)
+
+    @property
+    def weights_dir(self) -> Path:
+        """Where first weights are kept as safetensors, for all competitions."""
+        return self.config.root / "data" / "weights"
+
+    def train_fold(self, fold: int) -> None:
+        """Fits one fold and leaves its folder, metrics last."""
+        start, folder = time.perf_counter(), self.run / f"fold_{fold}"
+        history, oof, test = self.fit_fold(fold)
+        write_bytes(folder / "log.csv", pd.DataFrame(history).to_csv(index=False, lineterminator="\n").encode())
+        held = self.train[self.folds == fold]
+        frame = oof_frame(held["id"].tolist(), fold, held["target"].tolist(), oof, self.classes)
+        write_parquet(folder / "oof.parquet", frame)
+        write_parquet(folder / "test.parquet", test_frame(self.test["id"].tolist(), test, self.classes))
+        metrics = scores_of(frame, self.config.competition, self.classes, self.groups)
+        write_json(folder / "metrics.json", {**metrics, "seconds": round(time.perf_counter() - start, 2)})
+        log.info(
+            "train: fold %d: %s",
+            fold,
+            briefly(metrics, self.config.competition.metric),
+        )
+
+    @property
+    def groups(self) -> "pd.Series[Any]":
+        """id -> group of the labelled rows."""
+        return self.train.set_index("id")["group"]
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides the run's results."""
+        return run_identity(self.config, self.prepared)
+
+    def meta(self, fold: int) -> dict[str, Any]:
+        """What model.json says beside preprocessing."""
+        return {
+            "model": self.config.model.name,
+            "kwargs": self.config.model.kwargs,
+            "classes": self.classes,
+            "fold": fold,
+            "training": self.mode,
+            "precision": self.precision.name,
+            "identity": self.identity,
+            "versions": versions(),
+            "git_commit": git_commit(),
+        }

@@ -1,0 +1,170 @@
+"""The part of stage=train that knows images: a head on features of a frozen backbone, or the whole network."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from kagglepipe.config import augmentation_policy
+from kagglepipe.stages.session import Fitted, Session
+
+if TYPE_CHECKING:
+    from kagglepipe.images.cache import PixelReader
+    from kagglepipe.training.head import Head, HeadFitter
+
+
+class ImageSession(Session):
+    """Folds of an image competition."""
+
+    def fit_fold(self, fold: int) -> Fitted:
+        """Fits a head and, in fine-tuning, goes on from it."""
+        head = self.fitter.fit(fold)
+        return self.keep_head(fold, head) if self.mode == "head" else self.finetune(fold, head)
+
+    def reader(self, rows: pd.DataFrame) -> "PixelReader":
+        """The images of `rows`, from the cache."""
+        from kagglepipe.images.cache import PixelReader
+
+        return PixelReader(
+            self.prepared.paths(rows),
+            short_side=self.config.cache.short_side,
+            folder=self.prepared.pixels,
+            places=rows["pixels"].tolist(),
+        )
+
+    @cached_property
+    def transform(self) -> Any:
+        """The augmentation at this network's size."""
+        from kagglepipe.images.augment import Transform
+
+        p = self.model.preprocessing
+        policy = augmentation_policy(self.config.augmentation, self.mode)
+        return Transform(policy, p.size, crop=p.crop, crop_pct=p.crop_pct)
+
+    def features(self, rows: pd.DataFrame, view: int, name: str) -> Any:
+        """(N, F) features of view number `view` (0: clean) of the rows, from the store where it has them."""
+        from kagglepipe.images.view import clean_view
+        from kagglepipe.training.features import compute_features, image_key, stored_features
+
+        reader, ids, p = self.reader(rows), rows["id"].tolist(), self.model.preprocessing
+
+        def seen(row: int) -> Any:
+            if view == 0:
+                return clean_view(reader[row], p.size, crop=p.crop, crop_pct=p.crop_pct)
+            return self.transform(reader[row], self.config.seed, view, ids[row])
+
+        def compute(missing: list[int]) -> Any:
+            return compute_features(
+                self.model,
+                seen,
+                missing,
+                dtype=self.precision.dtype,
+                workers=self.config.workers,
+                progress=name,
+            )
+
+        keys = [image_key(id, digest) for id, digest in zip(ids, rows["sha256"], strict=True)]
+        return stored_features(self.feature_folder(view), keys, compute)
+
+    def feature_folder(self, view: int) -> Path:
+        """Where the features of one view are kept: the name holds all that they depend on save the image."""
+        from kagglepipe.files import sha256
+        from kagglepipe.images.decode import DECODER
+        from kagglepipe.models.weights import ENGINE
+
+        draw = [] if view == 0 else [str(self.transform.serialised()), str(self.config.seed), str(view)]
+        model = [self.backbone_hash, repr(self.model.preprocessing), self.precision.name, self.device.type]
+        key = sha256(*model, DECODER, ENGINE, *draw)[:8]
+        return self.config.base_dir / "cache" / f"features-{self.config.model.name.split('/')[-1]}-{key}"
+
+    @cached_property
+    def backbone_hash(self) -> str:
+        """The backbone's first weights, as one hash."""
+        from kagglepipe.training.checkpoint import tensors_hash
+
+        return tensors_hash(self.model.backbone.state_dict())
+
+    @cached_property
+    def fitter(self) -> "HeadFitter":
+        """Heads for all folds, on features computed once."""
+        from kagglepipe.training.head import HeadFitter
+
+        count = self.config.training.views
+        views = [self.features(self.train, view, f"features {view}/{count}") for view in range(count + 1)]
+        grid = self.config.training.regularisation
+        return HeadFitter(views, self.labels, self.folds, grid=grid, classes=len(self.classes))
+
+    @cached_property
+    def test_features(self) -> Any:
+        """Clean features of the images to classify."""
+        return self.features(self.test, 0, "features of test")
+
+    def keep_head(self, fold: int, head: "Head") -> Fitted:
+        """Saves a head on the frozen backbone: (log rows, out-of-fold and test probabilities)."""
+        import torch
+
+        from kagglepipe.training.checkpoint import save_backbone, save_checkpoint
+        from kagglepipe.training.head import softmax
+
+        kept = self.weights_dir / f"{self.config.model.name}-{self.identity['weights'][:8]}.safetensors"
+        save_backbone(self.model, self.run, kept)
+        self.model.head.weight.data = torch.from_numpy(head.weight)
+        self.model.head.bias.data = torch.from_numpy(head.bias)
+        save_checkpoint(self.run / f"fold_{fold}", self.model, shared_backbone=True, meta=self.meta(fold))
+        clean = self.fitter.views[0][self.folds == fold]
+        history = [{"regularisation": c, "inner_log_loss": loss} for c, loss in self.fitter.inner_log_loss(fold)]
+        return Fitted(history, softmax(head.logits(clean)), softmax(head.logits(self.test_features)))
+
+    def finetune(self, fold: int, head: "Head") -> Fitted:
+        """Trains the whole network from `head` on: (log rows, out-of-fold and test probabilities)."""
+        import torch
+
+        from kagglepipe.images.dataset import TrainingImages
+        from kagglepipe.training.checkpoint import read_checkpoints, save_checkpoint
+        from kagglepipe.training.fit import Recipe, fit
+        from kagglepipe.training.inference import run_probabilities
+
+        model = copy.deepcopy(self.model)
+        model.head.weight.data = torch.from_numpy(head.weight).to(self.device)
+        model.head.bias.data = torch.from_numpy(head.bias).to(self.device)
+        options = {name: getattr(self.config.training, name) for name in Recipe.__dataclass_fields__}
+        reader = self.reader(self.train)
+        rows = np.arange(len(self.train))
+        history = fit(
+            model,
+            TrainingImages(reader, self.train["id"].tolist(), self.labels, self.transform, self.config.seed),
+            train=rows[self.folds != fold],
+            valid=rows[self.folds == fold],
+            recipe=Recipe(**options),
+            seed=self.config.seed,
+            precision=self.training_precision,
+            workers=self.loader_workers,
+            name=f"train: fold {fold}",
+        )
+        folder = self.run / f"fold_{fold}"
+        save_checkpoint(folder, model, shared_backbone=False, meta=self.meta(fold))
+        checkpoint = [c for c in read_checkpoints(self.run) if c.folder == folder]
+
+        def predict(reader: "PixelReader", rows: Sequence[int]) -> Any:
+            return run_probabilities(
+                checkpoint, reader.__getitem__, rows, device=self.device, precision=self.precision,
+                workers=self.config.workers,
+            )  # fmt: skip
+
+        oof = predict(reader, rows[self.folds == fold].tolist())
+        test = predict(self.reader(self.test), range(len(self.test)))
+        return Fitted([asdict(epoch) for epoch in history], oof, test)
+
+    @property
+    def loader_workers(self) -> int:
+        """Processes that augment: none beside a network that trains on the same cores."""
+        from kagglepipe.images.decode import cores
+
+        if self.device.type == "cpu":
+            return 0
+        return self.config.workers or cores()

@@ -1,0 +1,492 @@
+"""The part of stage=train that knows video and series: a model of time on features, or encoder and model together.
+
+Features of video frames lie in data/<slug>/cache/frames-*/, one memory-mapped array a file.
+"""
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from kagglepipe.config import Config, augmentation_policy
+from kagglepipe.errors import UserError
+from kagglepipe.predictions.frame import labels as true_labels
+from kagglepipe.predictions.frame import merge_folds, oof_frame, probabilities
+from kagglepipe.predictions.segment_metrics import paired_group_test
+from kagglepipe.stages.places import item_lengths
+from kagglepipe.stages.scores import detection_scores, scores_of
+from kagglepipe.stages.session import Fitted, Session
+
+if TYPE_CHECKING:
+    from kagglepipe.models.cnn_lstm import TemporalModel, TemporalOptions
+    from kagglepipe.sequences.dataset import Example
+    from kagglepipe.training.frame_features import Footage
+    from kagglepipe.training.temporal import TemporalRecipe
+
+Array = NDArray[Any]
+
+
+def demand_tunable(config: Config) -> None:
+    """Raises UserError for settings that cannot be fine-tuned."""
+    if config.sequences.motion:
+        raise UserError("fine-tuning looks at frames alone: type sequences.motion=false, or training=head")
+    if config.model.temporal.cell == "mean" and config.competition.finds_segments:
+        raise UserError("fine-tuning needs a model of time: type model=cnn_lstm, or training=head")
+
+
+class SequenceSession(Session):
+    """Folds of a competition with a time axis."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.config.competition.kind == "series":
+            from kagglepipe.training.temporal import FLOAT32
+
+            self.precision = FLOAT32
+
+    def fit_fold(self, fold: int) -> Fitted:
+        """Fits a model of time on cached features and, in fine-tuning, goes on from it."""
+        tuned = self.mode == "finetune"
+        members = 1 if tuned else self.config.sequences.members
+        models, history = self.fit_linear(fold) if self.options.cell == "mean" else self.fit_members(fold, members)
+        if tuned:
+            return self.finetune(fold, models[0], history)
+        self.keep(fold, models)
+        return Fitted(history, self.predict(models, self.held(fold)), self.predict(models, self.test))
+
+    def held(self, fold: int) -> pd.DataFrame:
+        """The labelled rows of a fold."""
+        return self.train[self.folds == fold]
+
+    # --- what is read ------------------------------------------------------------------------------------------
+
+    def examples(self, rows: pd.DataFrame, view: int = 0) -> "list[tuple[Example, Array]]":
+        """(example, positions of its rows in `rows`): an example is a clip or, where frames are rows, a video."""
+        from kagglepipe.sequences.dataset import Example
+
+        features = self.features(view)
+        known = rows["target"].notna().all()
+        labels = rows["target"].map(self.classes.index).to_numpy(np.int64) if known else np.zeros(len(rows), np.int64)
+        found = []
+        if not self.config.competition.finds_segments:
+            for place, row in enumerate(rows.to_dict("records")):
+                own = features[row["video"]][row["position"] : row["position"] + row["frames"]]
+                found.append((Example(str(row["id"]), own, labels[place]), np.array([place])))
+            return found
+        videos = rows["video"].to_numpy()
+        position = rows["position"].to_numpy()
+        for video in sorted(set(videos)):
+            places = np.flatnonzero(videos == video)
+            places = places[np.argsort(position[places], kind="stable")]
+            found.append((Example(str(video), features[video], labels[places]), places))
+        return found
+
+    def features(self, view: int) -> dict[str, Array]:
+        """video -> (T, F) features of all items, in view number `view` (0: clean)."""
+        if view not in self._features:
+            if self.config.competition.kind == "series":
+                self._features[view] = self.series_features()
+            else:
+                self._features[view] = self.frame_features(view, motion=False)
+                if self.config.sequences.motion:
+                    moved = self.frame_features(view, motion=True)
+                    self._features[view] = {
+                        video: np.concatenate([still, moved[video]], axis=1)
+                        for video, still in self._features[view].items()
+                    }
+        return self._features[view]
+
+    @cached_property
+    def _features(self) -> dict[int, dict[str, Array]]:
+        return {}
+
+    def series_features(self) -> dict[str, Array]:
+        """video -> (T, F) samples of each series on the grid of the rate. Raises UserError for one that has none."""
+        from kagglepipe.sequences.series import SeriesError, series_inputs
+
+        competition, rate = self.config.competition, self.config.sequences.rate
+        root, columns, skeleton = self.prepared.images_root, competition.columns, competition.skeleton
+        found = {}
+        for row in self.items.to_dict("records"):
+            try:
+                read = series_inputs(root / row["path"], rate=rate, columns=columns, skeleton=skeleton)
+            except SeriesError as error:
+                raise UserError(f"{row['path']}: {error}; raise sequences.rate={rate:g}, or leave it out") from error
+            found[row["video"]] = read[1]
+        return {
+            video: found[video][np.minimum(np.arange(n), len(found[video]) - 1)] for video, n in self.lengths.items()
+        }
+
+    @property
+    def lengths(self) -> dict[str, int]:
+        """video -> how many frames or samples it has at the rate."""
+        return item_lengths(self.items, self.config.sequences.rate)
+
+    @property
+    def items(self) -> pd.DataFrame:
+        """One row a file."""
+        assert self.prepared.items is not None
+        return self.prepared.items
+
+    @property
+    def footage(self) -> "list[Footage]":
+        """What features are computed of: every video, with its number of frames at the rate."""
+        from kagglepipe.training.frame_features import Footage
+
+        root, lengths = self.prepared.images_root, self.lengths
+        return [
+            Footage(root / row["path"], row["sha256"], lengths[row["video"]]) for row in self.items.to_dict("records")
+        ]
+
+    def frame_features(self, view: int, *, motion: bool) -> dict[str, Array]:
+        """video -> (T, F) features of its frames by the frozen backbone, from the store where it has them.
+
+        motion: of pictures of what changed since the frame before, instead.
+        """
+        from kagglepipe.training.frame_features import Frames, frame_features, stored_frames
+
+        footage = self.footage
+        id_of = {one.key: video for one, video in zip(footage, self.items["video"], strict=True)}
+        name = f"features{' of motion' * motion}{f', view {view}' if view else ''}"
+
+        def read(one: "Footage", first: int, end: int) -> Frames:
+            return self.read_frames(one, np.arange(first, end), view, id_of[one.key], motion=motion)
+
+        def compute(missing: "list[Footage]") -> Iterator[Any]:
+            return frame_features(
+                self.model, read, missing, dtype=self.precision.dtype, workers=self.config.workers, progress=name
+            )
+
+        found = stored_frames(self.feature_folder(view, motion), footage, compute)
+        return dict(zip(self.items["video"], found, strict=True))
+
+    def read_frames(self, one: "Footage", at: Array, view: int, id: str, *, motion: bool = False) -> Any:
+        """(len(at), size, size, 3): the frames number `at` (rising) of a video, all in one draw of the augmentation.
+
+        motion: pictures of what changed since the frame before each, instead.
+        """
+        if motion:
+            from kagglepipe.sequences.video import motion_pictures
+
+            with_before = np.arange(max(0, int(at[0]) - 1), int(at[-1]) + 1)
+            return motion_pictures(self.read_frames(one, with_before, view, id))[at - with_before[0]]
+        from kagglepipe.sequences.video import sample_frames
+        from kagglepipe.training.frame_features import clip_frames
+
+        rate, p = self.config.sequences.rate, self.model.preprocessing
+        squashed = (p.size, p.size) if view == 0 and p.crop == "squash" else self.config.cache.short_side
+        first, end = int(at[0]), int(at[-1]) + 1
+        frames = sample_frames(one.path, rate=rate, resize=squashed, start=first / rate, end=(end - 0.5) / rate)
+        if view:
+            seen = ((t, self.transform(pixels, self.config.seed, view, id)) for t, pixels in frames)
+        else:
+            seen = ((t, self.transform.clean(pixels)) for t, pixels in frames)
+        return clip_frames(seen, end - first, p.size)[at - first]
+
+    @cached_property
+    def transform(self) -> Any:
+        """The augmentation at this network's size."""
+        from kagglepipe.images.augment import Transform
+
+        p = self.model.preprocessing
+        policy = augmentation_policy(self.config.augmentation, self.mode)
+        return Transform(policy, p.size, crop=p.crop, crop_pct=p.crop_pct)
+
+    def feature_folder(self, view: int, motion: bool) -> Any:
+        """Where the features of one view are kept: the name holds all that they depend on save the file."""
+        from kagglepipe.files import sha256
+        from kagglepipe.models.weights import ENGINE
+        from kagglepipe.sequences.video import DECODER
+        from kagglepipe.training.checkpoint import tensors_hash
+
+        draw = [] if view == 0 else [str(self.transform.serialised()), str(self.config.seed), str(view)]
+        weights = tensors_hash(self.model.backbone.state_dict())
+        model = [weights, repr(self.model.preprocessing), self.precision.name, self.device.type]
+        key = sha256(*model, DECODER, ENGINE, str(self.config.sequences.rate), *draw)[:8]
+        return (
+            self.config.base_dir
+            / "cache"
+            / f"{'motion' if motion else 'frames'}-{self.config.model.name.split('/')[-1]}-{key}"
+        )
+
+    # --- what is fitted ----------------------------------------------------------------------------------------
+
+    @cached_property
+    def options(self) -> "TemporalOptions":
+        """The shape of the model of time."""
+        from kagglepipe.models.cnn_lstm import TemporalOptions
+
+        return TemporalOptions(**asdict(self.config.model.temporal), noise=self.config.sequences.noise)
+
+    @property
+    def recipe(self) -> "TemporalRecipe":
+        """How it is fitted."""
+        from kagglepipe.sequences.augment import TimeAugmentation
+        from kagglepipe.training.temporal import TemporalRecipe
+
+        s = self.config.sequences
+        return TemporalRecipe(
+            steps=s.steps, lr=s.lr, batch_size=s.batch_size, weight_decay=s.weight_decay,
+            label_smoothing=s.label_smoothing, window=s.window if self.config.competition.finds_segments else None,
+            augmentation=TimeAugmentation(s.crop, s.speed, s.drop), clip=self.config.training.clip,
+        )  # fmt: skip
+
+    def training_examples(self, fold: int) -> "list[Example]":
+        """What a fold is fitted on: all other folds' items, in every view."""
+        rows = self.train[self.folds != fold]
+        return [example for view in self.views for example, _ in self.examples(rows, view)]
+
+    @property
+    def views(self) -> range:
+        """The views of the training items, the clean one first; a series has no other."""
+        return range(self.config.sequences.views + 1 if self.config.competition.kind == "video" else 1)
+
+    def fit_members(self, fold: int, members: int) -> "tuple[list[TemporalModel], list[dict[str, Any]]]":
+        """One model of time for each seed, and the rows of their log."""
+        from kagglepipe.training.temporal import fit_temporal
+
+        examples, models, history = self.training_examples(fold), [], []
+        for member in range(members):
+            model, epochs = fit_temporal(
+                examples, len(self.classes), self.options, self.recipe,
+                seed=self.config.seed + 1000 * member, device=self.device, name=f"train: fold {fold}, member {member}",
+            )  # fmt: skip
+            models.append(model)
+            history += [{"member": member, **asdict(epoch)} for epoch in epochs]
+        return models, history
+
+    def fit_linear(self, fold: int) -> "tuple[list[TemporalModel], list[dict[str, Any]]]":
+        """The linear model on pooled features, fitted exactly, as a model of time that has no body."""
+        import torch
+
+        from kagglepipe.training.temporal import make_temporal
+
+        fitter, (centre, scale) = self.linear_fitter, self.standard(self.options)
+        head = fitter.fit(fold)
+        model = make_temporal(
+            [example for example, _ in self.examples(self.train)][:1], len(self.classes), self.options,
+            seed=self.config.seed, device=torch.device("cpu"),
+        )  # fmt: skip
+        model.inputs.centre.copy_(torch.from_numpy(centre))
+        model.inputs.scale.copy_(torch.from_numpy(scale))
+        leave = model.head.leave
+        leave.weight.data, leave.bias.data = torch.from_numpy(head.weight), torch.from_numpy(head.bias)
+        history = [{"regularisation": c, "inner_log_loss": loss} for c, loss in fitter.inner_log_loss(fold)]
+        return [model.to(self.device).eval()], history
+
+    @cached_property
+    def linear_fitter(self) -> Any:
+        """Linear models for all folds on the pooled features of the training rows."""
+        from kagglepipe.training.head import HeadFitter
+
+        return HeadFitter(
+            [self.standardised(self.options, view) for view in self.views],
+            self.labels,
+            self.folds,
+            grid=self.config.training.regularisation,
+            classes=len(self.classes),
+        )
+
+    def pooled(self, options: "TemporalOptions", view: int = 0) -> Array:
+        """(N, inputs) of the training rows, in their order: each clip's mean or, for frames, each window's."""
+        from kagglepipe.training.temporal import pooled
+
+        examples = self.examples(self.train, view)
+        found = pooled([example for example, _ in examples], options)
+        ordered = np.empty_like(found)
+        ordered[np.concatenate([places for _, places in examples])] = found
+        return ordered
+
+    def standardised(self, options: "TemporalOptions", view: int = 0) -> Array:
+        """`pooled`, each input with mean 0 and deviation 1 over the clean training rows; no label has a say in it."""
+        centre, scale = self.standard(options)
+        return (self.pooled(options, view) - centre) * scale
+
+    def standard(self, options: "TemporalOptions") -> tuple[Array, Array]:
+        """(inputs,) mean and (inputs,) 1 / deviation of the pooled clean features."""
+        x = self.pooled(options)
+        return x.mean(axis=0), 1 / np.maximum(x.std(axis=0), 1e-6)
+
+    def predict(self, models: "Sequence[TemporalModel]", rows: pd.DataFrame) -> Array:
+        """(len(rows), C) probabilities."""
+        from kagglepipe.training.temporal import temporal_probabilities
+
+        if rows.empty:
+            return np.zeros((0, len(self.classes)))
+        examples = self.examples(rows)
+        found = temporal_probabilities(models, [example for example, _ in examples])
+        probs = np.empty((len(rows), len(self.classes)))
+        for (_, places), one in zip(examples, found, strict=True):
+            probs[places] = one
+        return probs
+
+    def keep(self, fold: int, models: "Sequence[TemporalModel]") -> None:
+        """Saves a fold's models of time; the frozen backbone lies once in the run's folder."""
+        from kagglepipe.training.checkpoint import save_backbone, save_temporal
+
+        encoder = None
+        if self.config.competition.kind == "video":
+            encoder = self.model
+            kept = self.weights_dir / f"{self.config.model.name}-{self.identity['weights'][:8]}.safetensors"
+            save_backbone(encoder, self.run, kept)
+        save_temporal(
+            self.run / f"fold_{fold}", models, encoder, shared_backbone=encoder is not None, meta=self.meta(fold)
+        )
+
+    def meta(self, fold: int) -> dict[str, Any]:
+        """What model.json says beside shapes and preprocessing: also how items were read."""
+        competition = self.config.competition
+        reading = {
+            name: getattr(competition, name) for name in ("kind", "columns", "skeleton", "unit", "background", "form")
+        }
+        return {
+            **super().meta(fold),
+            "rate": self.config.sequences.rate,
+            "motion": self.config.sequences.motion,
+            **reading,
+        }
+
+    # --- encoder and model of time together --------------------------------------------------------------------
+
+    def finetune(self, fold: int, head: "TemporalModel", history: list[dict[str, Any]]) -> Fitted:
+        """Trains the encoder with its model of time from `head` on, for a fixed number of epochs."""
+        from kagglepipe.models.cnn_lstm import CnnLstm
+        from kagglepipe.training.checkpoint import save_temporal
+        from kagglepipe.training.fit import Recipe, train_epochs
+        from kagglepipe.training.optimise import make_optimiser
+
+        training = self.config.training
+        recipe = Recipe(**{name: getattr(training, name) for name in Recipe.__dataclass_fields__})
+        model = CnnLstm(copy.deepcopy(self.model), copy.deepcopy(head)).to(self.device)
+        batches = self.frame_batches(fold)
+        optimiser = make_optimiser(
+            model, lr=recipe.lr, layer_decay=recipe.layer_decay, weight_decay=recipe.weight_decay,
+            frozen_below=recipe.frozen_below,
+        )  # fmt: skip
+        epochs = train_epochs(
+            model, batches, optimiser, steps=len(batches), recipe=recipe, seed=self.config.seed,
+            precision=self.training_precision, name=f"train: fold {fold}", unit="clip", evaluate=None,
+        )  # fmt: skip
+        save_temporal(
+            self.run / f"fold_{fold}", [model.head.eval()], model.encoder, shared_backbone=False, meta=self.meta(fold)
+        )
+        tuned = copy.copy(self)
+        tuned.__dict__["model"], tuned.__dict__["_features"] = model.encoder.eval(), {}
+        oof, test = tuned.predict_tuned(model.head, self.held(fold)), tuned.predict_tuned(model.head, self.test)
+        return Fitted(history + [{"member": "all", **asdict(epoch)} for epoch in epochs], oof, test)
+
+    def predict_tuned(self, head: "TemporalModel", rows: pd.DataFrame) -> Array:
+        """(len(rows), C) by a fine-tuned encoder, whose features are of no use to anyone else and not kept."""
+        from kagglepipe.training.frame_features import frame_features
+
+        footage = [
+            one for one, video in zip(self.footage, self.items["video"], strict=True) if video in set(rows["video"])
+        ]
+        videos = [video for video in self.items["video"] if video in set(rows["video"])]
+        found = frame_features(
+            self.model, lambda one, first, end: self.read_frames(one, np.arange(first, end), 0, ""), footage,
+            dtype=self.precision.dtype, workers=self.config.workers, progress="features of the tuned network",
+        )  # fmt: skip
+        self._features[0] = dict(zip(videos, found, strict=True))
+        return self.predict([head], rows)
+
+    def frame_batches(self, fold: int) -> Any:
+        """Batches of augmented clips for the whole network, each of at most `sequences.clip_frames` frames."""
+        from kagglepipe.sequences.augment import TimeAugmentation
+        from kagglepipe.sequences.dataset import ClipBatches
+
+        s, frames = self.config.sequences, self.config.sequences.clip_frames
+        place = dict(zip(self.items["video"], self.footage, strict=True))
+        rows = self.train[self.folds != fold]
+        offset = dict(zip(rows["id"], rows["position"], strict=True))
+        video = dict(zip(rows["id"], rows["video"], strict=True))
+        whole = self.config.competition.finds_segments
+
+        def read(example: "Example", at: Array, epoch: int) -> Any:
+            name = example.id if whole else video[example.id]
+            start = 0 if whole else offset[example.id]
+            unique, back = np.unique(at + start, return_inverse=True)
+            return self.read_frames(place[name], unique, epoch, example.id)[back]
+
+        return ClipBatches(
+            [example for example, _ in self.examples(rows)], TimeAugmentation(s.crop, s.speed, s.drop), read,
+            batch_size=max(1, self.config.training.batch_size // 4), frames=frames, window=frames if whole else None,
+            seed=self.config.seed, workers=self.config.workers,
+        )  # fmt: skip
+
+
+# --- what a score is held against ------------------------------------------------------------------------------
+
+
+def sequence_comparisons(session: SequenceSession, oof: pd.DataFrame) -> dict[str, Any]:
+    """Scores of simpler answers on the same rows: the most common class, and a linear model that knows no order.
+
+    The linear model is also scored on folds that tear groups apart: the inflation that a random split would have shown.
+    """
+    train, classes, competition = session.train, session.classes, session.config.competition
+    x = session.standardised(replace(session.options, cell="mean", differences=True, pooling="mean"))
+
+    def out_of_fold(folds: Array) -> pd.DataFrame:
+        frames = []
+        for fold in np.unique(folds):
+            held = train[folds == fold]
+            probs = linear_probabilities(
+                x[folds != fold], session.labels[folds != fold], x[folds == fold], len(classes)
+            )
+            frames.append(oof_frame(held["id"].tolist(), int(fold), held["target"].tolist(), probs, classes))
+        return merge_folds(frames, train["id"])
+
+    linear = out_of_fold(session.folds)
+    torn = out_of_fold(np.random.default_rng(session.config.seed).permutation(session.folds))
+    most = train["target"].mode()[0]
+    constant = linear.assign(**{name: float(name == most) for name in classes})
+    groups = session.groups
+    rows = linear["id"]
+    difference, interval, p = paired_group_test(
+        is_right(oof.set_index("id").loc[rows].reset_index(), classes), is_right(linear, classes), groups[rows].tolist()
+    )
+
+    def compared(frame: pd.DataFrame) -> dict[str, Any]:
+        found = scores_of(frame, competition, classes, groups)
+        if not competition.finds_segments:
+            return found
+        return {**found, **detection_scores(session.config, session.prepared, frame)}
+
+    return {
+        "constant": {"class": most, **compared(constant)},
+        "linear": compared(linear),
+        "linear_random_split": scores_of(torn, competition, classes, groups),
+        "accuracy_over_linear": {"difference": difference, "interval": list(interval), "p": p},
+    }
+
+
+def linear_probabilities(x: Array, labels: Array, held: Array, classes: int) -> Array:
+    """(len(held), classes) by logistic regression on standardised inputs, its regularisation fixed: a yardstick.
+
+    Of many frames every so many are fitted on, since neighbours say the same.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
+
+    some = slice(None, None, -(-len(x) // MOST_LINEAR))
+    probs = np.zeros((len(held), classes))
+    if len(known := np.unique(labels[some])) == 1:
+        probs[:, known] = 1.0
+        return probs
+    with threadpool_limits(1, user_api="blas"):
+        model = LogisticRegression(C=25 / x.shape[1], max_iter=300, tol=1e-3).fit(x[some], labels[some])
+    probs[:, model.classes_] = model.predict_proba(held)
+    return probs
+
+
+MOST_LINEAR = 1000  # rows that the yardstick is fitted on
+
+
+def is_right(frame: pd.DataFrame, classes: list[str]) -> Array:
+    """(N,) 1.0 where the most probable class is the target."""
+    return (probabilities(frame, classes).argmax(axis=1) == true_labels(frame, classes)).astype(float)

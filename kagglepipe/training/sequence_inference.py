@@ -1,0 +1,152 @@
+"""Probabilities of a trained run for any video or series: whole items, and live streams frame by frame."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from kagglepipe.errors import UserError
+from kagglepipe.images.decode import Pixels
+from kagglepipe.images.view import clean_view
+from kagglepipe.models.classifier import Classifier, Preprocessing
+from kagglepipe.models.cnn_lstm import Stream, TemporalModel
+from kagglepipe.models.folding import for_inference
+from kagglepipe.sequences.series import series_inputs
+from kagglepipe.sequences.video import Resize, grid_length, inspect, motion_pictures, sample_frames
+from kagglepipe.training.checkpoint import Checkpoint, load_encoder, load_temporal
+from kagglepipe.training.device import Precision
+
+BATCH = 32  # frames the network sees at a time
+
+Probs = NDArray[np.float64]
+
+
+class Seen(NamedTuple):
+    """What was read of a file: encoder -> (T, F) features, times (T,), where it ends, what was repaired."""
+
+    features: dict[Path, NDArray[np.float32]]
+    times: NDArray[np.float64]
+    end: float
+    repairs: tuple[str, ...]
+
+
+class SequenceRun:
+    """The models of a run's folds, ready for frames or samples; folds that share an encoder share its one pass.
+
+    Raises UserError if the run classifies images.
+    """
+
+    @torch.inference_mode()  # tensors that `for_inference` makes outside of it fail in it
+    def __init__(self, checkpoints: Sequence[Checkpoint], *, device: torch.device, precision: Precision) -> None:
+        if "temporal" not in checkpoints[0].meta:
+            raise UserError(
+                f"{checkpoints[0].folder.parent.name} classifies images: for video give the competition it was trained "
+                "on, as competition=video_folder competition.source=FOLDER, or a run with run=PATH"
+            )
+        self.meta, self.device = checkpoints[0].meta, device
+        self.encoders: dict[Path, Classifier | None] = {}
+        self.models: list[tuple[Path, TemporalModel]] = []
+        for checkpoint in checkpoints:
+            file = checkpoint.backbone_file
+            if file not in self.encoders:
+                video = self.meta["kind"] == "video"
+                encoder = load_encoder(checkpoint).to(device) if video else None
+                self.encoders[file] = for_inference(encoder, precision.dtype) if encoder else None
+            self.models += [(file, model.to(device)) for model in load_temporal(checkpoint)]
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether it can follow a live stream."""
+        return all(model.is_causal for _, model in self.models)
+
+    def view(self, frame: Pixels) -> Pixels:
+        """The square that the encoder sees of a frame."""
+        p = self.preprocessing
+        return clean_view(frame, p.size, crop=p.crop, crop_pct=p.crop_pct)
+
+    def read(self, path: Path) -> Seen:
+        """The features of a file's frames, or samples. Raises VideoError or SeriesError."""
+        if self.meta["kind"] == "series":
+            columns, skeleton = self.meta["columns"], self.meta["skeleton"]
+            times, inputs = series_inputs(path, rate=self.meta["rate"], columns=columns, skeleton=skeleton)
+            end = float(times[-1] + 1 / self.meta["rate"])
+            return Seen(dict.fromkeys(self.encoders, inputs), times, end, ())
+        facts, rate = inspect(path), self.meta["rate"]
+        frames = sample_frames(path, rate=rate, resize=self.side, facts=facts, threads=0)
+        total = grid_length(facts.seconds, rate)
+        with tqdm(frames, total=total, desc=path.name, unit="frame", leave=False, disable=None) as bar:
+            features = self.frame_features(self.view(pixels) for _, pixels in bar)
+        return Seen(features, np.arange(total) / rate, facts.seconds, facts.repairs)
+
+    @property
+    def side(self) -> Resize:
+        """How frames are decoded, the same as in training."""
+        p = self.preprocessing
+        return (p.size, p.size) if p.crop == "squash" else p.short_side
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How frames are made ready."""
+        return next(encoder for encoder in self.encoders.values() if encoder is not None).preprocessing
+
+    @torch.inference_mode()
+    def frame_features(self, frames: Iterable[Pixels], before: Pixels | None = None) -> dict[Path, NDArray[np.float32]]:
+        """encoder -> (T, F) features of the frames as the encoder sees them, and of what moved where the run asks.
+
+        before: the frame before the first (None: there is none, and nothing has moved).
+        """
+        found: dict[Path, list[NDArray[np.float32]]] = {file: [] for file in self.encoders}
+        for batch in batched(frames, BATCH):
+            looks = [batch]
+            if self.meta["motion"]:
+                moved = motion_pictures(batch if before is None else np.concatenate([before[None], batch]))
+                looks.append(moved[-len(batch) :])
+                before = batch[-1]
+            for file, encoder in self.encoders.items():
+                assert encoder is not None
+                seen = [encoder.features(torch.from_numpy(look).to(self.device)).cpu().numpy() for look in looks]
+                found[file].append(np.concatenate(seen, axis=1))
+        return {file: np.concatenate(parts) for file, parts in found.items()}
+
+    @torch.inference_mode()
+    def probabilities(self, features: dict[Path, NDArray[np.float32]], *, per_frame: bool) -> Probs:
+        """(T, C), or (C,) for the whole: the mean over folds and members. features: encoder -> (T, F)."""
+        total: Probs = np.zeros(())
+        for file, model in self.models:
+            x = torch.from_numpy(np.asarray(features[file], np.float32))[None].to(self.device)
+            lengths = torch.tensor([x.shape[1]])
+            logits = model.frame_logits(x, lengths) if per_frame else model(x, lengths)
+            total = total + logits[0].double().softmax(dim=-1).cpu().numpy()
+        return total / len(self.models)
+
+    def stream(self) -> Callable[[dict[Path, NDArray[np.float32]]], Probs]:
+        """A function to be called with the features (F,) of one frame after the other -> (C,).
+
+        Raises UserError for a run that looks ahead.
+        """
+        streams = [(file, Stream(model)) for file, model in self.models]
+
+        def step(features: dict[Path, NDArray[np.float32]]) -> Probs:
+            total: Probs = np.zeros(())
+            for file, stream in streams:
+                logits = stream(torch.from_numpy(features[file]).to(self.device))
+                total = total + logits.double().softmax(dim=-1).cpu().numpy()
+            return total / len(streams)
+
+        return step
+
+
+def batched(frames: Iterable[Pixels], size: int) -> Iterator[NDArray[np.uint8]]:
+    """The frames, `size` at a time, stacked."""
+    waiting: list[Pixels] = []
+    for frame in frames:
+        waiting.append(frame)
+        if len(waiting) == size:
+            yield np.stack(waiting)
+            waiting = []
+    if waiting:
+        yield np.stack(waiting)

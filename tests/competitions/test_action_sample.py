@@ -1,0 +1,346 @@
+"""The built-in sample of actions: what it writes, that it repeats itself, and that only time tells what happens."""
+
+import csv
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from kagglepipe.competitions import figures
+from kagglepipe.competitions.action_sample import (
+    BACKGROUND,
+    CLASSES,
+    Piece,
+    act,
+    actions,
+    make_action_sample,
+    make_script,
+)
+from kagglepipe.competitions.figures import (
+    ACTIONS,
+    ANGLES,
+    FPS,
+    LIFT,
+    TILT,
+    Actor,
+    fall,
+    film,
+    get_up,
+    idle,
+    make_actor,
+    skeleton,
+    stance,
+    walk,
+)
+from kagglepipe.competitions.scenes import OVERSAMPLING
+
+SEEDS = range(60)
+
+
+def decoded(path: Path) -> NDArray[np.uint8]:
+    """(n, 120, 160, 3) the pictures of a video."""
+    av = pytest.importorskip("av")
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small sample, drawn once for all tests that only read it."""
+    pytest.importorskip("av")
+    folder = tmp_path_factory.mktemp("actions")
+    make_action_sample(folder, train=3, test=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def actor() -> Actor:
+    return make_actor(np.random.default_rng(5))
+
+
+# --- files --------------------------------------------------------------------------------------------------------
+
+
+def test_folders_hold_the_promised_files(folder: Path) -> None:
+    videos = {"train/train_00.mp4", "train/train_01.mp4", "train/train_02.mp4", "test/test_00.mp4"}
+    tables = {"videos.csv", "annotations.csv", "answers.csv", "sample_submission.csv"}
+    assert contents(folder).keys() == videos | tables
+    assert (folder / "sample_submission.csv").read_text() == "video,start,end,label,score\n"
+
+
+def test_annotations_are_of_training_videos_and_answers_of_the_others(folder: Path) -> None:
+    assert {row["video"] for row in rows(folder / "annotations.csv")} == {f"train_0{k}.mp4" for k in range(3)}
+    assert {row["video"] for row in rows(folder / "answers.csv")} == {"test_00.mp4"}
+    assert list(rows(folder / "answers.csv")[0]) == ["video", "start", "end", "label"]
+
+
+def test_an_actor_is_in_two_videos_of_one_part(folder: Path) -> None:
+    groups = {row["video"]: row["group"] for row in rows(folder / "videos.csv")}
+    assert list(groups) == ["train_00.mp4", "train_01.mp4", "train_02.mp4", "test_00.mp4"]
+    first, second, third, tested = groups.values()
+    assert first == second
+    assert len({first, third, tested}) == 3
+
+
+def test_videos_last_as_long_as_they_should_and_hold_their_segments(folder: Path) -> None:
+    annotated = rows(folder / "annotations.csv") + rows(folder / "answers.csv")
+    for path in sorted(folder.rglob("*.mp4")):
+        pictures = decoded(path)
+        assert pictures.shape[1:] == (120, 160, 3)
+        assert 10 * FPS <= len(pictures) <= 14 * FPS
+        mine = [row for row in annotated if row["video"] == path.name]
+        assert 3 <= len(mine) <= 5
+        last = max(float(row["end"]) for row in mine)
+        assert 0.499 <= len(pictures) / FPS - last <= 2.001
+
+
+def test_segments_lie_on_frames_one_after_another(folder: Path) -> None:
+    for video in ("train_00.mp4", "train_01.mp4", "train_02.mp4"):
+        mine = [row for row in rows(folder / "annotations.csv") if row["video"] == video]
+        assert {row["label"] for row in mine} <= set(CLASSES)
+        times = [float(row[name]) for row in mine for name in ("start", "end")]
+        assert times == sorted(times)
+        assert all(0.999 <= end - start <= 3.001 for start, end in zip(times[::2], times[1::2], strict=True))
+        assert all(0.499 <= start - end <= 2.001 for end, start in zip([0, *times[1:-1:2]], times[::2], strict=True))
+        np.testing.assert_allclose(np.array(times) * FPS, np.rint(np.array(times) * FPS), atol=0.01)
+
+
+def test_a_video_runs_at_its_rate_from_zero(folder: Path) -> None:
+    av = pytest.importorskip("av")
+    with av.open(str(folder / "train" / "train_00.mp4")) as container:
+        stream = container.streams.video[0]
+        assert stream.average_rate == FPS
+        times = [frame.time for frame in container.decode(stream)]
+    assert times == pytest.approx([k / FPS for k in range(len(times))])
+
+
+def test_same_seed_gives_the_same_bytes(tmp_path: Path, folder: Path) -> None:
+    make_action_sample(tmp_path, train=2, test=1)
+    again, whole = contents(tmp_path), contents(folder)
+    for name in ("train/train_00.mp4", "train/train_01.mp4", "test/test_00.mp4", "answers.csv"):
+        assert again[name] == whole[name]
+    few, many = rows(tmp_path / "annotations.csv"), rows(folder / "annotations.csv")
+    assert few == many[: len(few)]
+
+
+def test_other_seeds_give_other_videos(tmp_path: Path, folder: Path) -> None:
+    make_action_sample(tmp_path, seed=1, train=1, test=0)
+    assert contents(tmp_path)["train/train_00.mp4"] != contents(folder)["train/train_00.mp4"]
+    assert rows(tmp_path / "annotations.csv") != [
+        row for row in rows(folder / "annotations.csv") if row["video"] == "train_00.mp4"
+    ]
+    assert rows(tmp_path / "answers.csv") == []
+
+
+def test_a_folder_with_files_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(FileExistsError, match="holds files"):
+        make_action_sample(tmp_path, train=1, test=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_without_h264_the_older_codec_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    av = pytest.importorskip("av")
+    monkeypatch.setattr(av, "codecs_available", av.codecs_available - {"libx264"})
+    make_action_sample(tmp_path, train=1, test=0)
+    with av.open(str(tmp_path / "train" / "train_00.mp4")) as container:
+        assert container.streams.video[0].codec_context.name == "mpeg4"
+    assert len(decoded(tmp_path / "train" / "train_00.mp4")) >= 10 * FPS
+
+
+def test_the_videos_of_one_actor_show_one_place(folder: Path) -> None:
+    def place(name: str) -> NDArray[np.float64]:
+        median = np.median(decoded(folder / name)[::5], axis=0)
+        return np.asarray(median - median.mean())
+
+    first, second, third = (place(f"train/train_0{k}.mp4") for k in range(3))
+    assert np.abs(first - second).mean() < 0.5 * np.abs(first - third).mean()
+
+
+# --- scripts ------------------------------------------------------------------------------------------------------
+
+
+def seconds(piece: Piece) -> float:
+    return (piece.end - piece.start) / FPS
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_script_has_actions_with_background_around_each(seed: int) -> None:
+    pieces = make_script(np.random.default_rng(seed))
+    assert pieces[0].start == 0
+    assert 10 <= pieces[-1].end / FPS <= 14
+    assert all(one.end == other.start for one, other in pairwise(pieces))
+    assert {piece.label for piece in pieces[::2]} == {BACKGROUND}
+    assert 3 <= len(actions(pieces)) <= 5
+    assert actions(pieces) == pieces[1::2]
+    assert all(1 <= seconds(piece) <= 3 for piece in actions(pieces))
+    assert all(0.5 <= seconds(piece) <= 2 for piece in pieces[::2])
+    assert all(seconds(after) >= 1.4 for piece, after in pairwise(pieces) if piece.label == "fall")
+
+
+def test_all_actions_are_about_as_frequent() -> None:
+    labels = [piece.label for seed in SEEDS for piece in actions(make_script(np.random.default_rng(seed)))]
+    assert set(labels) == set(CLASSES) == {"walk", "wave", "jump", "fall"}
+    assert all(0.15 < labels.count(name) / len(labels) < 0.35 for name in CLASSES)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_somebody_acts_without_leaps_and_stays_in_the_picture(seed: int, actor: Actor) -> None:
+    rng = np.random.default_rng(seed)
+    pieces = make_script(rng)
+    track = act(rng, pieces, actor.reach)
+    assert track.shape == (pieces[-1].end, ANGLES)
+    joints = skeleton(actor, track)
+    for name in ("head", "hip"):
+        assert np.linalg.norm(np.diff(joints[name], axis=0), axis=1).max() < 0.5  # metres in a frame
+    assert np.abs(joints["hip"][:, 0]).max() < actor.reach + 1
+    assert np.abs(joints["head"][:, 0]).max() < actor.reach + 0.65
+
+
+# --- motions ------------------------------------------------------------------------------------------------------
+
+
+def standing(seed: int = 0) -> NDArray[np.float64]:
+    return stance(np.random.default_rng(seed), 0.2, 20.0)
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+@pytest.mark.parametrize("frames", [15, 16, 27, 45])
+def test_an_action_takes_its_frames_and_starts_where_somebody_is(name: str, frames: int) -> None:
+    track = ACTIONS[name](np.random.default_rng(frames), standing(), frames, 2.0)
+    assert track.shape == (frames, ANGLES)
+    assert np.isfinite(track).all()
+    assert abs(track[0, 0] - 0.2) < 0.15
+
+
+@pytest.mark.parametrize("name", ["walk", "wave", "jump"])
+def test_after_an_action_somebody_stands_again(name: str, actor: Actor) -> None:
+    track = ACTIONS[name](np.random.default_rng(0), standing(), 30, 2.0)
+    joints = skeleton(actor, track)
+    assert joints["head"][-1, 1] > 0.9 * actor.height
+    assert max(joints["left_hand"][-1, 1], joints["right_hand"][-1, 1]) < joints["hip"][-1, 1] + 0.1
+
+
+def test_joints_are_above_the_ground_and_feet_on_it(actor: Actor) -> None:
+    for name in ("walk", "wave", "fall"):
+        joints = skeleton(actor, ACTIONS[name](np.random.default_rng(2), standing(), 30, 2.0))
+        heights = np.stack([joints[joint][:, 1] - radius for joint, radius in figures.GROUND_RADII.items()])
+        np.testing.assert_allclose(heights.min(axis=0), 0, atol=1e-9)
+
+
+def test_somebody_of_a_height_stands_that_high(actor: Actor) -> None:
+    joints = skeleton(actor, standing()[None])
+    assert joints["head"][0, 1] + 0.07 * actor.height == pytest.approx(actor.height, rel=0.03)
+    for joint in ("hip", "hand", "ankle"):  # whoever looks at us has their left on our right
+        assert joints[f"left_{joint}"][0, 0] > joints[f"right_{joint}"][0, 0] + 0.05
+
+
+def test_walking_covers_ground_and_turns_at_the_ends() -> None:
+    for seed in range(20):
+        track = walk(np.random.default_rng(seed), standing(), 45, 0.5)
+        assert np.abs(track[:, 0]).max() <= 0.5
+        assert np.abs(np.diff(track[:, 0])).sum() > 1.5
+        assert track[10, 0] < track[0, 0]  # first to where there is more room
+
+
+def test_whoever_walks_looks_where_they_go() -> None:
+    for seed, x in enumerate((-0.55, -0.3, 0.4, 0.53)):
+        track = walk(np.random.default_rng(seed), stance(np.random.default_rng(0), x, 0.0), 30, 0.5)
+        ahead = np.sin(np.radians(track[6:14, figures.YAW]))
+        np.testing.assert_array_equal(np.sign(ahead), np.sign(np.diff(track[5:14, 0])))
+
+
+def test_a_jump_leaves_the_ground_as_bodies_do() -> None:
+    for seed in range(20):
+        track = ACTIONS["jump"](np.random.default_rng(seed), standing(), 15, 2.0)
+        assert 0.15 < track[:, LIFT].max() < 0.31
+        aloft = np.flatnonzero(track[:, LIFT] > 0)
+        assert 5 <= len(aloft) == np.ptp(aloft) + 1
+        np.testing.assert_allclose(np.diff(track[aloft, LIFT], 2), -figures.GRAVITY / FPS**2, rtol=1e-6)
+        assert track[-1, LIFT] == 0
+
+
+def test_waving_goes_to_and_fro_and_a_held_arm_does_not() -> None:
+    def turns(track: NDArray[np.float64]) -> int:
+        spread = max((track[:, figures._limb(f"{side}_forearm").stop - 1] for side in ("left", "right")), key=np.ptp)
+        return int((np.diff(np.sign(np.diff(spread[5:-5]))) != 0).sum())
+
+    for seed in range(20):
+        assert turns(ACTIONS["wave"](np.random.default_rng(seed), standing(), 36, 2.0)) >= 3
+        assert turns(idle(np.random.default_rng(seed), standing(), 36, 2.0)) <= 2
+
+
+def test_a_fall_goes_down_and_getting_up_is_the_same_backwards(actor: Actor) -> None:
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        down = fall(rng, standing(), 24, 2.0)
+        up = get_up(rng, down, 24)
+        heads = skeleton(actor, np.concatenate([down, up]))["head"][:, 1]
+        assert heads[23] < 0.4 < 1.3 < heads[47]
+        assert abs(down[-1, TILT]) > 80
+        for pose in up:
+            assert np.abs(down - pose).max(axis=1).min() < 25  # degrees to the nearest pose of the fall
+        np.testing.assert_allclose(up[-1], down[0])
+        np.testing.assert_allclose(up[0], down[-1])
+
+
+def test_idle_people_take_the_poses_of_actions(actor: Actor) -> None:
+    """An arm above the head, a stride, a crouch: each comes up, and the feet stay on the ground."""
+    high, wide, low = 0, 0, 0
+    for seed in range(80):
+        track = idle(np.random.default_rng(seed), standing(), 28, 2.0)
+        joints = skeleton(actor, track)
+        assert np.all(track[:, LIFT] == 0)
+        high += bool(np.maximum(joints["left_hand"], joints["right_hand"])[:, 1].max() > actor.height)
+        wide += bool(np.linalg.norm(joints["left_ankle"] - joints["right_ankle"], axis=1).max() > 0.5)
+        low += bool(joints["hip"][:, 1].min() < 0.85 * joints["hip"][0, 1])
+    assert min(high, wide, low) >= 3
+
+
+# --- pictures -----------------------------------------------------------------------------------------------------
+
+
+def test_a_figure_stands_out_from_the_scene_where_its_body_is(actor: Actor) -> None:
+    here, there = (stance(np.random.default_rng(0), x, 0.0)[None] for x in (-1.0, 1.0))
+    one, other = (next(film(np.random.default_rng(0), actor, track)).astype(int) for track in (here, there))
+    changed = np.abs(one - other).max(axis=2) > 24
+    across = np.flatnonzero(changed.any(axis=0))
+    middle = 80
+    assert (across < middle - 15).any()
+    assert (across > middle + 15).any()
+    assert not changed[:, middle - 8 : middle + 8].any()
+    rows = np.flatnonzero(changed.any(axis=1))
+    tall = actor.height * actor.scale / OVERSAMPLING
+    assert np.ptp(rows) == pytest.approx(tall, rel=0.25)
+
+
+def test_the_camera_shakes_and_the_light_flickers(actor: Actor) -> None:
+    pictures = np.stack(list(film(np.random.default_rng(1), actor, np.repeat(standing()[None], 20, axis=0)))).astype(
+        int
+    )
+    assert pictures.shape == (20, 120, 160, 3)
+    brightness = pictures.mean(axis=(1, 2, 3))
+    assert 2 < np.ptp(brightness) < 40
+    grey = pictures.mean(axis=3).astype(np.float32)
+    shifts = [np.hypot(*cv2.phaseCorrelate(grey[0], other)[0]) for other in grey[1:]]
+    assert 0.4 < np.median(shifts) < 4
+
+
+def test_actors_differ() -> None:
+    actors = [make_actor(np.random.default_rng(seed)) for seed in range(6)]
+    assert len({actor.shirt for actor in actors}) == 6
+    assert len({round(actor.height, 3) for actor in actors}) == 6
+    assert all(1.5 <= actor.height <= 1.95 for actor in actors)
+    assert all(actor.reach > 1 for actor in actors)

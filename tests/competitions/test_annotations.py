@@ -1,0 +1,560 @@
+"""What students write into their CSVs: read as they mean it, or refused with the row that is to be mended."""
+
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kagglepipe.competitions.annotations import (
+    Catalogue,
+    clip_rows,
+    frame_id,
+    frame_rows,
+    in_test_folder,
+    list_items,
+    overlapping,
+    within,
+)
+from kagglepipe.competitions.contract import Competition
+from kagglepipe.errors import UserError
+
+FILES = ("a.mp4", "b.mp4", "c.mp4", "d.mp4")
+ABOUT = "video,start,end,label\n"
+CLIPS = "video,label\n"
+Listing = Callable[..., Catalogue]
+
+
+@pytest.fixture
+def listing(tmp_path: Path) -> Listing:
+    """listing(text of the labels' CSV, files=…, listed=text of the files' CSV, **of the competition) -> Catalogue.
+
+    Segments are looked for, unless form= says otherwise. Files are names: nothing is read in them.
+    """
+
+    def run(labels: str | bytes, *, files: Any = FILES, listed: str | None = None, **settings: Any) -> Catalogue:
+        (tmp_path / "labels.csv").write_bytes(labels if isinstance(labels, bytes) else labels.encode())
+        if listed is not None:
+            (tmp_path / "files.csv").write_bytes(listed.encode())
+            settings["files"] = "files.csv"
+        usual = {"kind": "video", "labels": "labels.csv", "form": "segments", "background": "none", "test": "test"}
+        return list_items(sorted(files), Competition(**usual | settings), tmp_path)
+
+    return run
+
+
+def rows(catalogue: Catalogue) -> list[tuple[Any, ...]]:
+    """The labels, with None where there are no times."""
+    table = catalogue.labels.astype(object).where(catalogue.labels.notna(), None)
+    return list(table.itertuples(index=False, name=None))
+
+
+def column(catalogue: Catalogue, name: str) -> list[Any]:
+    """A column of the files, with None where it is empty."""
+    return [None if pd.isna(value) else value for value in catalogue.files[name]]
+
+
+def refusal(listing: Listing, *arguments: Any, **settings: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        listing(*arguments, **settings)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+# --- what is read ----------------------------------------------------------------------------------------------
+
+
+def test_labels_and_classes(listing: Listing) -> None:
+    found = listing(ABOUT + "b.mp4,0,1.5,walk\na.mp4,2,3,fall\nb.mp4,.5,1e0,walk\n")
+    assert rows(found) == [("b.mp4", 0.0, 1.5, "walk"), ("a.mp4", 2.0, 3.0, "fall"), ("b.mp4", 0.5, 1.0, "walk")]
+    assert found.classes == ["none", "fall", "walk"]
+    assert column(found, "video") == ["a.mp4", "b.mp4"]
+    assert column(found, "split") == ["train", "train"]
+    assert column(found, "group") == [None, None]
+    assert (found.outside, found.notes) == (["c.mp4", "d.mp4"], [])
+
+
+PLAIN = ABOUT + "a.mp4,0,1.5,walk\nb.mp4,1.25,3,sit down\n"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        PLAIN.encode("utf-8-sig"),
+        PLAIN.replace("\n", "\r\n").encode("utf-8-sig"),
+        PLAIN.replace("\n", "\r").encode(),
+        PLAIN.rstrip("\n").encode(),
+        PLAIN.replace(",", " , ").encode(),
+        PLAIN.replace(",", "\t").encode(),
+        PLAIN.replace(",", ";").replace(".5", ",5").replace(".25", ",25").encode("utf-8-sig"),
+        PLAIN.replace("\n", ",\n").replace("label,", "label").encode(),
+        PLAIN.replace("\n", ",,\n").encode(),
+        (PLAIN + "\n,,,\n\n").encode(),
+        PLAIN.replace("\n", "\n\n").encode(),
+        PLAIN.replace("a.mp4", '"a.mp4"').replace(",sit down", ', "sit down"').encode(),
+        b"label,note,video,end,start\nwalk,,a.mp4,1.5,0\nsit down,!,b.mp4,3,1.25\n",
+    ],
+    ids=[
+        "byte order mark", "Windows", "old Mac", "no last line end", "spaces", "tabs", "Spanish Excel",
+        "comma behind rows", "commas behind all", "empty rows at the end", "empty rows between", "quotes",
+        "other columns and order",
+    ],
+)  # fmt: skip
+def test_the_csvs_of_spreadsheets(written: bytes, listing: Listing) -> None:
+    found = listing(written)
+    assert rows(found) == [("a.mp4", 0.0, 1.5, "walk"), ("b.mp4", 1.25, 3.0, "sit down")]
+    assert found.notes == []
+
+
+def test_labels_that_look_like_something_else_stay_text(listing: Listing) -> None:
+    found = listing(CLIPS + "a.mp4,007\nb.mp4,NA\nc.mp4,1e5\nd.mp4,null\n", form="name", background=None)
+    assert [row[-1] for row in rows(found)] == ["007", "NA", "1e5", "null"]
+    assert found.classes == ["007", "1e5", "NA", "null"]
+
+
+def test_columns_by_the_names_of_the_competition(listing: Listing) -> None:
+    columns = {"video": "sequence", "start": "from", "end": "to", "group": "subject"}
+    text = "sequence,from,to,label,subject,group,video\na,0,1,walk,anna,x,nonsense\nb,0,1,sit,bob,x,nonsense\n"
+    found = listing(text, columns=columns)
+    assert column(found, "group") == ["anna", "bob"]
+    assert column(found, "video") == ["a.mp4", "b.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("day 1/a.mp4", "day 1/a.mp4"),
+        ("day 1/a.mp4", "a.mp4"),
+        ("day 1/a.mp4", "a"),
+        ("day 1/a.mp4", "day 1/a"),
+        ("day 1/a.mp4", r"day 1\a.mp4"),
+        ("day 1/a.mp4", "./day 1/a.mp4"),
+        ("a.b.mp4", "a.b"),
+        (unicodedata.normalize("NFD", "caída.mp4"), unicodedata.normalize("NFC", "caída.mp4")),
+        (unicodedata.normalize("NFC", "caída.mp4"), unicodedata.normalize("NFD", "caída")),
+        ("it's, (1).mp4", '"it\'s, (1).mp4"'),
+    ],
+)
+def test_names_that_mean_a_file(file: str, name: str, listing: Listing) -> None:
+    found = listing(ABOUT + f"{name},0,1,walk\n", files=(file, "other.mp4"), id="path")
+    assert column(found, "path") == [file]
+    assert rows(found) == [(file, 0.0, 1.0, "walk")]
+
+
+def test_a_path_goes_before_a_name(listing: Listing) -> None:
+    found = listing(ABOUT + "a.mp4,0,1,walk\n", files=("a.mp4", "old/a.mp4"), id="path")
+    assert column(found, "path") == ["a.mp4"]
+
+
+def test_one_name_for_two_files(listing: Listing) -> None:
+    told = refusal(listing, ABOUT + "a.mp4,0,1,walk\n", files=("x/a.mp4", "y/a.mp4"), id="path")
+    assert told == "labels.csv, row 2, names a.mp4, which may be x/a.mp4 or y/a.mp4: write the path there"
+    assert "a.mov or a.mp4" in refusal(listing, ABOUT + "a,0,1,walk\n", files=("a.mp4", "a.mov"))
+
+
+def test_two_files_for_one_id(listing: Listing) -> None:
+    text, files = ABOUT + "x/a.mp4,0,1,walk\ny/a.mp4,0,1,run\n", ("x/a.mp4", "y/a.mp4")
+    told = refusal(listing, text, files=files)
+    assert told == "id a.mp4 stands for more than one file: type competition.id=path"
+    assert column(listing(text, files=files, id="path"), "video") == ["x/a.mp4", "y/a.mp4"]
+
+
+def test_a_misspelt_name_is_told_with_the_file_that_is_near(listing: Listing) -> None:
+    told = refusal(listing, ABOUT + "\nIMG_0001.mp4,0,1,walk\n", files=("IMG_0001.MP4", "other.mov"))
+    assert told.startswith("labels.csv, row 3, names IMG_0001.mp4, and no such file is there (there is IMG_0001.MP4)")
+    assert "there is" not in refusal(listing, ABOUT + "quite different,0,1,walk\n")
+
+
+# --- who is in training, who is to be classified -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("folder", ["test", "Test", "set/TEST", "test/deeper"])
+def test_a_folder_called_test_is_to_be_classified(folder: str, listing: Listing) -> None:
+    found = listing(ABOUT + "a.mp4,0,1,walk\n", files=("a.mp4", f"{folder}/b.mp4", "latest/c.mp4", "contest/d.mp4"))
+    assert dict(zip(column(found, "video"), column(found, "split"), strict=True)) == {"a.mp4": "train", "b.mp4": "test"}
+    assert found.outside == ["contest/d.mp4", "latest/c.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("path", "test", "inside"),
+    [("test/a.mp4", "test/", True), ("a/b/c.mp4", "a/b", True), ("test.mp4", "test", False), ("test/a", None, False)],
+)
+def test_in_test_folder(path: str, test: str | None, inside: bool) -> None:
+    assert in_test_folder(path, test) is inside
+
+
+def test_labels_of_what_is_to_be_classified_are_not_looked_at(listing: Listing) -> None:
+    found = listing(ABOUT + "a.mp4,0,1,walk\nb.mp4,0,1,secret\n", files=("a.mp4", "test/b.mp4"))
+    assert rows(found) == [("a.mp4", 0.0, 1.0, "walk")]
+    assert found.classes == ["none", "walk"]
+    assert found.notes == ["1 labels of labels.csv are of videos to classify, and were not looked at"]
+
+
+def test_the_list_of_files_says_whose_they_are_and_which_part(listing: Listing) -> None:
+    listed = "video,group,split\na,anna,train\nb,bob,test\nc,,\ntest/d.mp4,dora,\ntest/e.mp4,,train\n"
+    files = ("a.mp4", "b.mp4", "c.mp4", "test/d.mp4", "test/e.mp4", "f.mp4", "test/g.mp4")
+    found = listing(ABOUT + "a,0,1,walk\nc,0,1,run\ne,0,1,run\n", listed=listed, files=files)
+    assert column(found, "video") == ["a.mp4", "b.mp4", "c.mp4", "d.mp4", "e.mp4", "g.mp4"]
+    assert column(found, "split") == ["train", "test", "train", "test", "train", "test"]
+    assert column(found, "group") == ["anna", "bob", None, "dora", None, None]
+    assert found.outside == ["f.mp4"]
+
+
+def test_a_list_without_groups_and_splits(listing: Listing) -> None:
+    found = listing(ABOUT + "a,0,1,walk\n", listed="video\na\nb\n")
+    assert column(found, "split") == ["train", "train"]
+    assert column(found, "group") == [None, None]
+    assert found.notes == ["1 videos to train on have no label: taken as none from start to end"]
+
+
+def test_listed_clips_without_a_label_are_left_out_and_counted(listing: Listing) -> None:
+    found = listing(CLIPS + "a,walk\nb,run\n", listed="video\na\nb\nc\nd\n", form="name", background=None)
+    assert found.notes == ["2 videos to train on have no label and were left out"]
+    assert clip_rows(found)["id"].tolist() == ["a.mp4", "b.mp4"]
+
+
+def test_a_labelled_video_that_is_not_listed(listing: Listing) -> None:
+    told = refusal(listing, ABOUT + "a,0,1,walk\nb,0,1,walk\n", listed="video\na\n")
+    assert told == "files.csv does not list b.mp4, which labels.csv labels; add it"
+
+
+@pytest.mark.parametrize("second", ["a.mp4", "a", "./a.mp4"])
+def test_a_file_listed_twice(second: str, listing: Listing) -> None:
+    told = refusal(listing, ABOUT + "a,0,1,walk\n", listed=f"video\nb\na\n{second}\n")
+    assert told == f"files.csv, row 4, names {second} a second time; keep one row"
+
+
+@pytest.mark.parametrize("split", ["val", "Train", "0"])
+def test_other_splits(split: str, listing: Listing) -> None:
+    told = refusal(listing, ABOUT + "a,0,1,walk\n", listed=f"video,split\na,train\nb,{split}\n")
+    assert told == f"files.csv, row 3: the split {split} is neither train nor test"
+
+
+def test_a_listed_file_that_is_missing(listing: Listing) -> None:
+    told = refusal(listing, ABOUT + "a,0,1,walk\n", listed="video\na\nnowhere.mp4\n")
+    assert told.startswith("files.csv, row 3, names nowhere.mp4, and no such file is there")
+
+
+def test_groups_beside_the_labels(listing: Listing) -> None:
+    text = "video,start,end,label,group\na,0,1,walk,anna\na,2,3,run,\nb,0,1,walk,\nb,3,4,run,bob\nc,0,1,run,\n"
+    assert column(listing(text), "group") == ["anna", "bob", None]
+
+
+def test_groups_beside_the_labels_go_before_those_of_the_list_which_stay_where_there_are_none(listing: Listing) -> None:
+    text = "video,start,end,label,group\na,0,1,walk,here\nb,0,1,walk,\n"
+    found = listing(text, listed="video,group\na,there\nb,there\ntest/t.mp4,else\n", files=(*FILES, "test/t.mp4"))
+    assert column(found, "group") == ["here", "there", "else"]
+
+
+def test_groups_that_disagree(listing: Listing) -> None:
+    told = refusal(listing, "video,start,end,label,group\na,0,1,walk,x\nb.mp4,0,1,walk,y\na.mp4,2,3,run,y\n")
+    assert told == "labels.csv gives a.mp4 several groups; keep one"
+
+
+# --- rows that are not complete ---------------------------------------------------------------------------------
+
+
+def test_rows_without_a_label_are_passed_over_and_counted(listing: Listing) -> None:
+    found = listing(ABOUT + "a.mp4,0,1,walk\nb.mp4,,,\nc.mp4,1,2,\nd.mp4\n")
+    assert rows(found) == [("a.mp4", 0.0, 1.0, "walk")]
+    assert column(found, "video") == ["a.mp4"]
+    assert found.outside == ["b.mp4", "c.mp4", "d.mp4"]
+    assert found.notes == ["3 rows of labels.csv have no label yet and were passed over"]
+
+
+def test_none_means_that_nothing_happens(listing: Listing) -> None:
+    found = listing(ABOUT + "a.mp4,0,1,walk\nb.mp4,,,none\nc.mp4,3,4,none\n")
+    assert rows(found) == [("a.mp4", 0.0, 1.0, "walk")]
+    assert column(found, "video") == ["a.mp4", "b.mp4", "c.mp4"]
+    assert found.notes == []
+
+
+def test_a_label_without_times_is_for_the_whole_video(listing: Listing) -> None:
+    assert rows(listing(ABOUT + "a.mp4,,,walk\n")) == [("a.mp4", None, None, "walk")]
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ("a.mp4,1,,walk", "(a.mp4) has a start or an end but not both; mend it (there are 1)"),
+        ("a.mp4,,1,walk", "(a.mp4) has a start or an end but not both; mend it (there are 1)"),
+        ("a.mp4,1,,", "(a.mp4) has a start or an end but not both; mend it (there are 1)"),
+        ("a.mp4,5,4,walk", "(a.mp4) does not end after its start; mend it (there are 1)"),
+        ("a.mp4,5,5.0,walk", "(a.mp4) does not end after its start; mend it (there are 1)"),
+    ],
+)
+def test_half_reversed_and_empty_times(row: str, told: str, listing: Listing) -> None:
+    assert refusal(listing, ABOUT + f"b.mp4,0,1,run\n\n{row}\n") == f"labels.csv, row 4 {told}"
+
+
+@pytest.mark.parametrize("cell", ["1:30", "one", "1 s", "inf", "nan", "0x10", '"1,5"', "1_0", "٣"])
+def test_times_that_are_no_numbers(cell: str, listing: Listing) -> None:
+    for place, row in (("start", f"b,{cell},9,walk"), ("end", f"b,0,{cell},walk")):
+        told = refusal(listing, ABOUT + f"a,0,1,walk\n{row}\n")
+        assert told == f"labels.csv, row 3: {place} {cell.strip(chr(34))!r} is no number; give it in s, as 83.5"
+
+
+def test_the_unit_of_times_is_told(listing: Listing) -> None:
+    assert "give it in frames" in refusal(listing, ABOUT + "a,x,9,walk\n", unit="frames")
+
+
+def test_a_label_of_no_video(listing: Listing) -> None:
+    told = refusal(listing, ABOUT + "a.mp4,0,1,walk\n,0,1,walk\n")
+    assert told == "labels.csv, row 3, names no video; give its file name, or take the row out"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("file,label\na.mp4,walk\n", "labels.csv has the columns file, label: video is needed too"),
+        ("a.mp4,0,1,walk\n", "labels.csv has the columns a.mp4, 0, 1, walk: video, label is needed too"),
+        ("video,start,end\na,0,1\n", "labels.csv has the columns video, start, end: label is needed too"),
+        ("", "labels.csv has the columns : video, label is needed too"),
+        ("video,label\na,walk\n", "labels.csv has no start and end: segments need them"),
+        (ABOUT + "a,0,1,walk, fast\n", "labels.csv cannot be read as a CSV in UTF-8 (row 2 has 5 cells, the header 4)"),
+        (ABOUT + '"a,0,1,walk\n', "labels.csv cannot be read as a CSV in UTF-8 (unexpected end of data)"),
+        ((ABOUT + "a,0,1,caída\n").encode("cp1252"), "labels.csv cannot be read as a CSV in UTF-8 ('utf-8' codec"),
+        ((ABOUT + "a,0,1,walk\n").encode("utf-16"), "labels.csv cannot be read as a CSV in UTF-8 ('utf-8' codec"),
+        (b"PK\x03\x04\xff\xfe\x00", "labels.csv cannot be read as a CSV in UTF-8 ('utf-8' codec"),
+    ],
+    ids=[
+        "columns for images", "no header", "no label", "empty file", "no times", "comma in a label", "quote not closed",
+        "Latin-1", "UTF-16", "a spreadsheet",
+    ],
+)  # fmt: skip
+def test_files_that_are_no_such_table(text: str | bytes, told: str, listing: Listing) -> None:
+    assert told in refusal(listing, text)
+
+
+def test_the_columns_that_the_competition_calls_otherwise_are_asked_for_by_its_names(listing: Listing) -> None:
+    told = refusal(listing, "video,label\na,walk\n", columns={"video": "sequence"})
+    assert told.endswith("has the columns video, label: sequence is needed too")
+
+
+def test_a_table_that_is_missing(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"kind": "video", "labels": "labels.csv", "background": "none"}
+    with pytest.raises(UserError, match=r"there is no \S+labels\.csv; to begin one, type: .* annotations input=FOLDER"):
+        list_items(["a.mp4"], Competition(form="segments", **settings), tmp_path)
+    with pytest.raises(UserError, match=r"there is no \S+labels\.csv: add it, or .*competition\.labels=PATH"):
+        list_items(["a.mp4"], Competition(form="name", **settings), tmp_path)
+
+
+# --- classes ------------------------------------------------------------------------------------------------------
+
+
+def test_a_label_that_is_no_class(listing: Listing) -> None:
+    told = refusal(listing, ABOUT + "a,0,1,walk\n\nb,0,1,wlak\n", classes=["none", "walk"])
+    assert told == "labels.csv, row 4: label wlak is not in competition.classes: none, walk"
+
+
+def test_given_classes_keep_their_order(listing: Listing) -> None:
+    assert listing(ABOUT + "a,0,1,walk\n", classes=["walk", "none", "fall"]).classes == ["walk", "none", "fall"]
+
+
+def test_the_background_comes_first(listing: Listing) -> None:
+    assert listing(ABOUT + "a,0,1,aaa\nb,0,1,zzz\n", background="idle").classes == ["idle", "aaa", "zzz"]
+    clips = CLIPS + "a,aaa\nb,idle\n"
+    assert listing(clips, form="name", background="idle").classes == ["idle", "aaa"]
+    assert listing(clips, form="name", background="else").classes == ["aaa", "idle"]
+
+
+@pytest.mark.parametrize("labels", [("walk", "Walk"), ("None", "walk")])
+def test_labels_that_differ_in_case_alone(labels: tuple[str, str], listing: Listing) -> None:
+    told = refusal(listing, ABOUT + f"a,0,1,{labels[0]}\nb,0,1,{labels[1]}\n")
+    assert "spell them alike" in told
+    assert labels[0] in told
+
+
+def test_one_class_alone(listing: Listing) -> None:
+    assert "only one class was found (walk)" in refusal(listing, CLIPS + "a,walk\n", form="name", background=None)
+
+
+@pytest.mark.parametrize("text", [ABOUT, ABOUT + "a,,,\nb,,,\n", ABOUT + "a,,,none\n", ABOUT + "test/t,0,1,walk\n"])
+@pytest.mark.parametrize("classes", [[], ["none", "walk"]])
+def test_nothing_is_labelled_yet(text: str, classes: list[str], listing: Listing) -> None:
+    told = refusal(listing, text, classes=classes, files=(*FILES, "test/t.mp4"))
+    assert told == "labels.csv says nothing yet of what happens in a video to train on; fill it in"
+
+
+# --- class folders ----------------------------------------------------------------------------------------------
+
+
+def test_class_folders(tmp_path: Path) -> None:
+    files = ["run/1.MP4", "run/notes.txt", "test/3.avi", "walk/2.mov"]
+    found = list_items(files, Competition(kind="video", test="test", id="path", form="name"), tmp_path)
+    assert rows(found) == [("run/1.MP4", None, None, "run"), ("walk/2.mov", None, None, "walk")]
+    assert column(found, "split") == ["train", "test", "train"]
+    assert (found.classes, found.outside) == (["run", "walk"], ["run/notes.txt"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "wanted", "files"),
+    [
+        ("video", r"videos \(\.mp4, .*\)", ["a.txt", "walk/b.jpg", "labels.csv"]),
+        ("series", r"series \(\.npz, \.npy, \.csv\)", ["a.txt", "labels.csv", "c.mp4"]),
+    ],
+)
+def test_no_file_of_the_kind(kind: str, wanted: str, files: list[str], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"no {wanted} are among the 3 files of {tmp_path}; see competition.source"):
+        list_items(files, Competition(kind=kind, form="name", labels="labels.csv"), tmp_path)
+    with pytest.raises(UserError, match=f"no {wanted} are among the 1 files"):
+        list_items(files[:1], Competition(kind=kind, form="name"), tmp_path)
+
+
+def test_tables_of_the_competition_are_no_series(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text(CLIPS + "a.csv,x\nb,y\n")
+    settings: dict[str, Any] = {"labels": "./labels.csv", "answers": "answers.csv", "sample_submission": "sample.csv"}
+    files = ["a.csv", "answers.csv", "b.npz", "labels.csv", "sample.csv"]
+    found = list_items(files, Competition(kind="series", form="name", **settings), tmp_path)
+    assert column(found, "path") == ["a.csv", "b.npz"]
+    assert found.outside == []
+
+
+def test_labels_outside_the_source(tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text(CLIPS + "a,x\nb,y\n")
+    competition = Competition(kind="video", form="name", labels=str(tmp_path / "mine.csv"))
+    assert list_items(["a.mp4", "b.mp4"], competition, tmp_path / "videos").classes == ["x", "y"]
+
+
+# --- against the files -------------------------------------------------------------------------------------------
+
+
+def bounded(listing: Listing, text: str, spans: dict[str, tuple[float, float]], form: str = "segments") -> Catalogue:
+    return within(listing(ABOUT + text, form=form), spans, finds_segments=form == "segments")
+
+
+SPANS = {"a.mp4": (0.0, 8.0), "b.mp4": (2.0, 6.0)}
+
+
+def test_labels_that_reach_beyond_are_cut_and_counted(listing: Listing) -> None:
+    found = bounded(listing, "a,-1,2,walk\na,7,9,run\nb,1,7,walk\nb,3,6.0000001,run\n", SPANS)
+    assert rows(found) == [
+        ("a.mp4", 0.0, 2.0, "walk"),
+        ("a.mp4", 7.0, 8.0, "run"),
+        ("b.mp4", 2.0, 6.0, "walk"),
+        ("b.mp4", 3.0, 6.0, "run"),
+    ]
+    assert found.notes[0] == "3 labels reach beyond their video and were cut, as in a.mp4"
+
+
+@pytest.mark.parametrize("times", ["8,9", "8.5,9", "-2,0", "-2,-1"])
+def test_labels_wholly_outside(times: str, listing: Listing) -> None:
+    with pytest.raises(UserError, match=r"a label of a\.mp4 lies at .*, but all that is there lies at 0–8; mend it"):
+        bounded(listing, f"a,0,1,walk\na,{times},run\n", SPANS)
+    with pytest.raises(UserError, match=r"b\.mp4 lies at 0–2, but all that is there lies at 2–6; mend it \(there"):
+        bounded(listing, "b,0,2,walk\n", SPANS)
+
+
+def test_no_times_are_the_whole_of_a_long_video_and_stay_none_for_a_clip(listing: Listing) -> None:
+    assert rows(bounded(listing, "b,,,walk\n", SPANS)) == [("b.mp4", 2.0, 6.0, "walk")]
+    assert rows(bounded(listing, "b,,,walk\na,,,run\n", SPANS, form="name"))[0] == ("b.mp4", None, None, "walk")
+
+
+def test_videos_that_cannot_be_used_go_with_their_labels(listing: Listing) -> None:
+    found = bounded(listing, "a,0,1,walk\nc,900,901,run\n", SPANS)
+    assert column(found, "video") == ["a.mp4"]
+    assert rows(found) == [("a.mp4", 0.0, 1.0, "walk")]
+
+
+def test_overlapping_labels_are_counted(listing: Listing) -> None:
+    found = bounded(listing, "a,0,2,walk\na,1,3,run\na,3,4,walk\na,0,8,sit\nb,2,3,run\nb,3,4,walk\n", SPANS)
+    assert found.notes == ["3 labels overlap: the one that starts later counts, as in a.mp4"]
+    assert bounded(listing, "a,0,2,walk\na,1,3,run\n", SPANS, form="name").notes == []
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 20), st.integers(1, 5)), max_size=8))
+def test_overlapping_by_brute_force(pieces: list[tuple[str, int, int]]) -> None:
+    labels = pd.DataFrame([(v, float(s), float(s + n)) for v, s, n in pieces], columns=["video", "start", "end"])
+    ordered = sorted(((v, s, s + n) for v, s, n in pieces), key=lambda piece: piece[:2])
+    expected = [
+        video for place, (video, start, _) in enumerate(ordered)
+        if any(other == video and end > start for other, _, end in ordered[:place])
+    ]  # fmt: skip
+    assert sorted(overlapping(labels.astype({"start": float, "end": float}))) == sorted(expected)
+
+
+# --- rows ---------------------------------------------------------------------------------------------------------
+
+
+def test_rows_of_clips_and_pieces(listing: Listing) -> None:
+    text = "video,start,end,label,group\na,,,walk,anna\nb,0,1.5,run,\nb,1.5,2.25,walk,\n"
+    table = clip_rows(listing(text, form="name", files=(*FILES, "test/t.mp4")))
+    assert table["id"].tolist() == ["a.mp4", "b.mp4@0-1.5", "b.mp4@1.5-2.25", "t.mp4"]
+    assert table["split"].tolist() == ["train", "train", "train", "test"]
+    assert table["target"].fillna("").tolist() == ["walk", "run", "walk", ""]
+    assert table["group"].tolist() == ["anna", "b.mp4", "b.mp4", "t.mp4"]
+    assert table[["start", "end"]].fillna(-1).to_numpy().tolist() == [[-1, -1], [0, 1.5], [1.5, 2.25], [-1, -1]]
+
+
+@pytest.mark.parametrize(("text", "id"), [("a,,,walk\na,,,run\n", "a.mp4"), ("a,0,1,x\na.mp4,0.0,1,y\n", "a.mp4@0-1")])
+def test_one_piece_with_two_labels(text: str, id: str, listing: Listing) -> None:
+    with pytest.raises(UserError, match=f"{id} has more than one label; keep one of them"):
+        clip_rows(listing(ABOUT + text, form="name"))
+
+
+def test_rows_of_frames() -> None:
+    files = pd.DataFrame(
+        {"video": ["a", "b"], "path": ["a.mp4", "test/b.mp4"], "split": ["train", "test"], "group": ["x", "y"]}
+    )
+    times = {"a": np.array([0.25, 0.5]), "b": np.array([0.0])}
+    targets = {"a": np.array(["none", "walk"], object), "b": np.array(["secret"], object)}
+    table = frame_rows(files, times, targets)
+    assert table["id"].tolist() == ["a@0.25", "a@0.5", "b@0"]
+    assert table["target"].tolist()[:2] == ["none", "walk"]
+    assert pd.isna(table["target"][2])
+    assert table["position"].tolist() == [0, 1, 0]
+    assert table["start"].tolist() == table["end"].tolist() == [0.25, 0.5, 0.0]
+    assert table["group"].tolist() == ["x", "x", "y"]
+
+
+@given(st.integers(0, 10**6), st.sampled_from([1, 8, 15, 25, 30, 60, 1000]))
+def test_ids_of_frames_differ(k: int, rate: int) -> None:
+    for begins in (0, 1_600_000_000 * rate):  # of a clock that counts from 1970
+        assert frame_id("a", (begins + k) / rate) != frame_id("a", (begins + k + 1) / rate)
+
+
+def test_ids_of_frames_are_short() -> None:
+    assert [frame_id("a", k / 3) for k in (0, 1, 3)] == ["a@0", "a@0.333333", "a@1"]
+    assert frame_id("a", 1_600_000_000.125) == "a@1600000000.125"
+
+
+# --- the contract -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"kind": "audio"}, r"competition\.kind=audio is unknown; choose one of: image, video, series"),
+        (
+            {"kind": "video", "form": "segments"},
+            r"form=segments needs kind=video or series, and a name for .*background",
+        ),
+        ({"form": "segments", "background": "none"}, r"form=segments needs kind=video or series"),
+        (
+            {"kind": "video", "form": "segments", "background": "none", "classes": ["a", "b"]},
+            r"background=none is missing",
+        ),
+        (
+            {"kind": "video", "columns": {"source": "group"}},
+            r"competition\.columns=source is unknown; choose one of: video",
+        ),
+        (
+            {"kind": "series", "skeleton": {"hip": 0}},
+            r"skeleton names \['hip'\]; it needs hip, neck, left_hip, right_hip",
+        ),
+    ],
+)
+def test_competitions_that_contradict_themselves(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        Competition(**settings)
+
+
+def test_what_finds_segments() -> None:
+    assert Competition(kind="series", form="segments", background="none").finds_segments
+    assert not Competition(kind="video", form="name", background="none").finds_segments

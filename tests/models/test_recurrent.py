@@ -1,0 +1,576 @@
+"""What is written from the equations equals what torch computes, and no padding is ever seen."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from kagglepipe.errors import UserError
+from kagglepipe.models.recurrent import (
+    CELLS,
+    POOLS,
+    ElmanNetwork,
+    Recurrent,
+    State,
+    detach,
+    elman_step,
+    gru_step,
+    lstm_step,
+    pool,
+    truncated,
+)
+
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
+few = settings(deadline=None, max_examples=30)
+
+
+@st.composite
+def shapes(draw: st.DrawFn, directions: tuple[bool, ...] = (False, True)) -> dict[str, Any]:
+    """A network's options, and lengths of a batch for it; also seeds what is drawn from torch."""
+    batch, steps = draw(st.integers(1, 4)), draw(st.integers(1, 6))
+    torch.manual_seed(draw(st.integers(0, 2**32 - 1)))
+    return {
+        "options": {
+            "inputs": draw(st.integers(1, 3)),
+            "hidden": draw(st.integers(1, 4)),
+            "cell": draw(st.sampled_from(list(CELLS))),
+            "layers": draw(st.integers(1, 3)),
+            "bidirectional": draw(st.sampled_from(directions)),
+        },
+        "lengths": torch.tensor(draw(st.lists(st.integers(1, steps), min_size=batch, max_size=batch))),
+        "steps": steps,
+        "dtype": draw(st.sampled_from([torch.float32, torch.float64])),
+    }
+
+
+def tensors(state: State) -> tuple[Tensor, ...]:
+    """The tensors in a state, whichever cell it is of."""
+    return state if isinstance(state, tuple) else (state,)
+
+
+def random_features(shape: dict[str, Any]) -> Tensor:
+    """(B, T, F)"""
+    return torch.randn(len(shape["lengths"]), shape["steps"], shape["options"]["inputs"], dtype=shape["dtype"])
+
+
+def random_state(module: Recurrent, batch: int, dtype: torch.dtype = torch.float32) -> State:
+    """A state that was not zero, whose gradient can be asked for."""
+    size = (module.rnn.num_layers * module.directions, batch, module.rnn.hidden_size)
+    parts = tuple(torch.randn(size, dtype=dtype).requires_grad_() for _ in range(2 if module.cell == "lstm" else 1))
+    return parts if len(parts) == 2 else parts[0]
+
+
+def lively(module: Recurrent) -> Recurrent:
+    """With biases that differ, so that none can be forgotten or taken for another."""
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if "bias" in name:
+                parameter.normal_()
+    return module
+
+
+def pair(options: dict[str, Any], dtype: torch.dtype) -> tuple[Recurrent, Recurrent]:
+    """The same network, fused and written."""
+    fused = lively(Recurrent(**options)).to(dtype)
+    written = Recurrent(**options, fused=False).to(dtype)
+    written.load_state_dict(fused.state_dict())
+    return fused, written
+
+
+def results_and_gradients(module: Recurrent, features: Tensor, lengths: Tensor | None, state: State) -> list[Tensor]:
+    """Outputs, final state and every gradient, for a loss in which each number weighs differently."""
+    module.zero_grad()
+    leaf = features.clone().requires_grad_()
+    before = tuple(part.detach().clone().requires_grad_() for part in tensors(state))
+    states, after = module(leaf, lengths, before if isinstance(state, tuple) else before[0])
+    loss = sum((part * torch.arange(part.numel()).view_as(part).cos()).sum() for part in (states, *tensors(after)))
+    gradients = torch.autograd.grad(loss, [*module.parameters(), leaf, *before])
+    return [states.detach(), *(part.detach() for part in tensors(after)), *gradients]
+
+
+def assert_close(found: Any, expected: Any, tolerance: float) -> None:
+    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+
+
+# --- the equations ---------------------------------------------------------------------------------------------
+
+
+def test_an_elman_step_by_hand() -> None:
+    """Two inputs, two units: U x = (3, 1), W S = (-1, 2), b = (0.5, -4)."""
+    U, W = torch.tensor([[1.0, 2.0], [3.0, -2.0]]), torch.tensor([[0.0, -1.0], [1.0, 1.0]])
+    x, S, b = torch.tensor([[1.0, 1.0]]), torch.tensor([[1.0, 1.0]]), torch.tensor([0.5, -4.0])
+    assert_close(elman_step(x, S, U, W, b), torch.tensor([[math.tanh(2.5), math.tanh(-1.0)]]), 1e-6)
+
+
+def sigmoid(a: float) -> float:
+    return 1 / (1 + math.exp(-a))
+
+
+def test_an_lstm_step_by_hand() -> None:
+    """One input, one unit: each gate's sum is its U times 2, plus its W times 0.5, plus its b."""
+    U, W = torch.tensor([[1.0], [-1.0], [0.5], [0.25]]), torch.tensor([[2.0], [4.0], [-2.0], [1.0]])
+    b = torch.tensor([0.0, 1.0, 0.5, -1.0])
+    h, c = lstm_step(torch.tensor([[2.0]]), (torch.tensor([[0.5]]), torch.tensor([[3.0]])), U, W, b)
+    cell = sigmoid(1.0) * 3.0 + sigmoid(3.0) * math.tanh(0.5)
+    assert_close(c, torch.tensor([[cell]]), 1e-6)
+    assert_close(h, torch.tensor([[sigmoid(0.0) * math.tanh(cell)]]), 1e-6)
+
+
+def test_a_gru_step_by_hand() -> None:
+    """One input, one unit; the reset gate scales W S + d = -0.5, the update gate keeps sigmoid(-1) of the state."""
+    U, W = torch.tensor([[1.0], [-1.0], [0.25]]), torch.tensor([[-1.0], [1.0], [-0.5]])
+    b, d = torch.tensor([0.0, 0.5, 0.1]), torch.tensor([0.5, -2.5, 1.0])
+    S = gru_step(torch.tensor([[2.0]]), torch.tensor([[3.0]]), U, W, b, d)
+    candidate = math.tanh(0.6 + sigmoid(-0.5) * -0.5)
+    assert_close(S, torch.tensor([[(1 - sigmoid(-1.0)) * candidate + sigmoid(-1.0) * 3.0]]), 1e-6)
+
+
+@pytest.mark.parametrize(("step", "gates", "biases"), [(elman_step, 1, 1), (lstm_step, 4, 1), (gru_step, 3, 2)])
+def test_gradients_of_a_step_are_those_of_finite_differences(step: Callable[..., Any], gates: int, biases: int) -> None:
+    torch.manual_seed(0)
+    sizes = [(2, 3), (2, 4), (gates * 4, 3), (gates * 4, 4), *[(gates * 4,)] * biases]
+    x, S, *weights = (torch.randn(size, dtype=torch.float64, requires_grad=True) for size in sizes)
+    if step is lstm_step:
+        c = torch.randn(2, 4, dtype=torch.float64, requires_grad=True)
+        assert torch.autograd.gradcheck(lambda x, h, c, *w: step(x, (h, c), *w), (x, S, c, *weights))
+    else:
+        assert torch.autograd.gradcheck(step, (x, S, *weights))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradients_of_a_written_network_are_those_of_finite_differences(cell: str) -> None:
+    torch.manual_seed(0)
+    module = lively(Recurrent(2, 2, cell=cell, layers=2, bidirectional=True, fused=False)).double()
+    names, values = zip(*module.named_parameters(), strict=True)
+
+    def run(features: Tensor, *parameters: Tensor) -> Tensor:
+        inputs = (features, torch.tensor([2, 1]))
+        states, _ = torch.func.functional_call(module, dict(zip(names, parameters, strict=True)), inputs)
+        return states
+
+    features = torch.randn(2, 2, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(run, (features, *values))
+
+
+# --- written equals fused --------------------------------------------------------------------------------------
+
+
+@few
+@given(shapes())
+def test_written_and_fused_have_the_same_results_and_every_gradient(shape: dict[str, Any]) -> None:
+    fused, written = pair(shape["options"], shape["dtype"])
+    features, state = random_features(shape), random_state(fused, len(shape["lengths"]), shape["dtype"])
+    for lengths in (None, shape["lengths"]):
+        ours, torchs = (results_and_gradients(module, features, lengths, state) for module in (written, fused))
+        assert_close(ours, torchs, TOLERANCE[shape["dtype"]])
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("cell", CELLS)
+def test_they_stay_together_over_a_long_wide_batch(cell: str, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    options = {"inputs": 32, "hidden": 24, "cell": cell, "layers": 2, "bidirectional": True}
+    fused, written = pair(options, dtype)
+    features = torch.randn(5, 40, 32, dtype=dtype)
+    state = random_state(fused, 5, dtype)
+    for lengths in (None, torch.tensor([7, 40, 1, 39, 20])):
+        ours, torchs = (results_and_gradients(module, features, lengths, state) for module in (written, fused))
+        assert_close(ours, torchs, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize(("cell", "kernel"), [("elman", nn.RNN), ("lstm", nn.LSTM), ("gru", nn.GRU)])
+def test_both_are_torchs_own_network_with_its_own_names(cell: str, kernel: type[nn.RNNBase]) -> None:
+    torch.manual_seed(0)
+    bare = kernel(3, 4, 2, batch_first=True, bidirectional=True)
+    features = torch.randn(2, 5, 3)
+    for fused in (True, False):
+        module = Recurrent(3, 4, cell=cell, layers=2, bidirectional=True, fused=fused)
+        module.rnn.load_state_dict(bare.state_dict())
+        expected, after = bare(features)
+        states, state = module(features)
+        assert_close(states, expected, 1e-5)
+        assert_close(state, after, 1e-5)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_without_a_state_both_begin_at_zero(cell: str) -> None:
+    torch.manual_seed(0)
+    for module in pair({"inputs": 3, "hidden": 4, "cell": cell}, torch.float32):
+        zeros = torch.zeros(1, 2, 4)
+        features = torch.randn(2, 5, 3)
+        assert_close(module(features), module(features, None, (zeros, zeros) if cell == "lstm" else zeros), 1e-6)
+        assert torch.equal(module.encode(features), module(features)[0])
+
+
+# --- lengths ---------------------------------------------------------------------------------------------------
+
+
+@few
+@given(shapes(), st.booleans())
+def test_a_padded_batch_equals_its_sequences_one_by_one(shape: dict[str, Any], fused: bool) -> None:
+    module = lively(Recurrent(**shape["options"], fused=fused)).to(shape["dtype"])
+    features, lengths = random_features(shape), shape["lengths"]
+    state = random_state(module, len(lengths), shape["dtype"])
+    states, after = module(features, lengths, state)
+    tolerance = TOLERANCE[shape["dtype"]]
+    assert states.shape == (len(lengths), shape["steps"], module.output_size)
+    for row, length in enumerate(lengths):
+        part = tuple(tensor[:, row : row + 1].contiguous() for tensor in tensors(state))
+        alone, end = module(features[row : row + 1, :length], None, part if isinstance(state, tuple) else part[0])
+        assert_close(states[row, :length], alone[0], tolerance)
+        assert_close([part[:, row : row + 1] for part in tensors(after)], list(tensors(end)), tolerance)
+        assert (states[row, length:] == 0).all()
+
+
+@few
+@given(shapes(), st.booleans(), st.sampled_from([1e9, math.nan, math.inf]))
+def test_padding_of_any_kind_reaches_neither_results_nor_gradients(
+    shape: dict[str, Any], fused: bool, rubbish: float
+) -> None:
+    module = lively(Recurrent(**shape["options"], fused=fused)).to(shape["dtype"])
+    features, lengths = random_features(shape), shape["lengths"]
+    state = random_state(module, len(lengths), shape["dtype"])
+    spoilt = features.clone()
+    spoilt[torch.arange(shape["steps"]) >= lengths[:, None]] = rubbish
+    clean = results_and_gradients(module, features, lengths, state)
+    assert_close(results_and_gradients(module, spoilt, lengths, state), clean, 1e-12)
+
+
+@few
+@given(shapes(directions=(True,)), st.booleans())
+def test_the_backward_direction_is_the_forward_one_of_the_reversed_sequence(shape: dict[str, Any], fused: bool) -> None:
+    """One layer: give the forward direction the backward one's weights, and each sequence turned round."""
+    options = {**shape["options"], "layers": 1}
+    both = lively(Recurrent(**options, fused=fused)).to(shape["dtype"])
+    one = Recurrent(**{**options, "bidirectional": False}, fused=fused).to(shape["dtype"])
+    weights = both.rnn.state_dict()
+    one.rnn.load_state_dict({name: weights[f"{name}_reverse"] for name in one.rnn.state_dict()})
+    features, lengths = random_features(shape), shape["lengths"]
+    backward = both.encode(features, lengths)[..., options["hidden"] :]
+    for row, length in enumerate(lengths):
+        turned = one.encode(features[row : row + 1, :length].flip(1))[0].flip(0)
+        assert_close(backward[row, :length], turned, TOLERANCE[shape["dtype"]])
+
+
+@pytest.mark.parametrize("lengths", [[0, 3], [4, 1], [-1, 2], [1, 2, 3], [1], [1.0, 2.0], [[1, 2]]])
+@pytest.mark.parametrize("fused", [True, False])
+def test_lengths_that_do_not_fit_are_refused(lengths: Any, fused: bool) -> None:
+    with pytest.raises(ValueError, match=r"lengths .*needed are"):
+        Recurrent(2, 2, fused=fused)(torch.zeros(2, 3, 2), torch.tensor(lengths))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32])
+def test_lengths_may_be_small_integers(dtype: torch.dtype) -> None:
+    module, features, lengths = Recurrent(2, 2), torch.randn(2, 3, 2), torch.tensor([1, 3])
+    assert torch.equal(module.encode(features, lengths.to(dtype)), module.encode(features, lengths))
+    chunks = list(truncated(module, features, lengths.to(dtype), 2))
+    assert [chunk.lengths.tolist() for chunk in chunks] == [[1, 2], [0, 1]]
+
+
+@pytest.mark.parametrize("size", [(3, 2), (2, 3, 4), (0, 3, 2), (2, 0, 2)])
+@pytest.mark.parametrize("fused", [True, False])
+def test_features_that_do_not_fit_are_refused(size: tuple[int, ...], fused: bool) -> None:
+    with pytest.raises(ValueError, match=r"features are .*needed are \(B, T, 2\)"):
+        Recurrent(2, 2, fused=fused)(torch.zeros(size))
+
+
+# --- state -----------------------------------------------------------------------------------------------------
+
+
+@few
+@given(shapes(directions=(False,)), st.booleans())
+def test_frame_by_frame_with_the_state_carried_is_the_whole(shape: dict[str, Any], fused: bool) -> None:
+    module = lively(Recurrent(**shape["options"], fused=fused)).to(shape["dtype"])
+    features, state = random_features(shape), None
+    whole, end = module(features)
+    for t in range(shape["steps"]):
+        states, state = module(features[:, t : t + 1], None, state)
+        assert_close(states[:, 0], whole[:, t], TOLERANCE[shape["dtype"]])
+    assert_close(list(tensors(state)), list(tensors(end)), TOLERANCE[shape["dtype"]])
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_state_that_does_not_fit_is_refused(cell: str, fused: bool) -> None:
+    module = Recurrent(2, 4, cell=cell, layers=2, fused=fused)
+    good = torch.zeros(2, 3, 4)
+    unfit = [torch.zeros(3, 2, 4), torch.zeros(2, 3, 5), torch.zeros(1, 3, 4), good if cell == "lstm" else (good, good)]
+    for state in [*unfit, (good, torch.zeros(3, 2, 4))]:
+        with pytest.raises(ValueError, match=f"the state is .*{cell} needs"):
+            module(torch.zeros(3, 5, 2), None, state)
+
+
+def test_detach_keeps_the_values_and_ends_the_gradient() -> None:
+    h, c = torch.ones(1, 2, 3, requires_grad=True), torch.zeros(1, 2, 3, requires_grad=True)
+    assert torch.equal(detach(h), h)
+    assert [part.requires_grad for part in (detach(h), *detach((h, c)))] == [False] * 3
+
+
+# --- what a network is made of ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_recurrent_blocks_begin_orthogonal_and_input_blocks_at_xaviers_scale(cell: str) -> None:
+    torch.manual_seed(0)
+    module = Recurrent(40, 24, cell=cell, layers=2, bidirectional=True)
+    for U, W, _, _ in module.rnn.all_weights:
+        for gate in W.detach().split(24):
+            assert_close(gate @ gate.T, torch.eye(24), 1e-5)
+        for gate in U.detach().split(24):
+            bound = math.sqrt(6 / sum(gate.shape))
+            assert 0.98 * bound < gate.abs().max() <= bound
+
+
+def test_the_forget_gate_begins_at_one_once_and_all_other_biases_at_zero() -> None:
+    for _, _, b, d in Recurrent(2, 3, layers=2, bidirectional=True).rnn.all_weights:
+        assert (b + d).tolist() == [0] * 3 + [1] * 3 + [0] * 6
+    for cell in ("elman", "gru"):
+        biases = [p for name, p in Recurrent(2, 3, cell=cell).named_parameters() if "bias" in name]
+        assert all((bias == 0).all() for bias in biases)
+
+
+def test_a_forget_gate_of_one_remembers() -> None:
+    """An untouched LSTM without input keeps sigmoid(1) of its cell each step."""
+    module = Recurrent(1, 1)
+    with torch.no_grad():
+        module.rnn.weight_hh_l0.zero_()
+    _, (_, c) = module(torch.zeros(1, 3, 1), None, (torch.zeros(1, 1, 1), torch.ones(1, 1, 1)))
+    assert c.item() == pytest.approx(sigmoid(1.0) ** 3)
+
+
+@pytest.mark.parametrize(("bidirectional", "size"), [(False, 5), (True, 10)])
+def test_output_size_is_that_of_a_state(bidirectional: bool, size: int) -> None:
+    module = Recurrent(3, 5, bidirectional=bidirectional)
+    assert module.output_size == module.encode(torch.zeros(1, 2, 3)).shape[2] == size
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_dropout_falls_between_layers_in_training_only(fused: bool) -> None:
+    """All of it: the second layer sees nothing of the features, the first one everything."""
+    torch.manual_seed(0)
+    module = Recurrent(3, 4, layers=2, dropout=1.0, fused=fused)
+    one, other = torch.randn(2, 2, 5, 3)
+    (states, end), (again, other_end) = module(one), module(other)
+    assert torch.equal(states, again)
+    assert not torch.equal(end[0][0], other_end[0][0])
+    assert torch.equal(end[0][1], other_end[0][1])
+    module.eval()
+    assert not torch.equal(module.encode(one), module.encode(other))
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_dropout_keeps_the_mean(fused: bool) -> None:
+    """A second layer that adds up what it gets: in the mean of many draws that is the sum without dropout."""
+    torch.manual_seed(0)
+    module = Recurrent(1, 100, cell="elman", layers=2, dropout=0.5, fused=fused)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            parameter.zero_() if name != "rnn.weight_ih_l1" else parameter.fill_(0.001)
+        module.rnn.bias_ih_l0.fill_(1.0)
+    found = module.encode(torch.zeros(200, 1, 1)).mean().item()
+    assert found == pytest.approx(math.tanh(0.1 * math.tanh(1.0)), rel=0.02)
+
+
+@pytest.mark.filterwarnings("error")
+def test_one_layer_has_no_dropout_and_torch_no_complaint() -> None:
+    module, features = Recurrent(2, 2, dropout=0.5), torch.randn(1, 3, 2)
+    assert torch.equal(module.encode(features), module.encode(features))
+
+
+def test_an_unknown_cell_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(UserError, match="cell=lsmt is unknown; known are: elman, lstm, gru"):
+        Recurrent(2, 2, cell="lsmt")
+
+
+# --- Elman's network -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_elmans_network_by_its_two_equations(fused: bool) -> None:
+    torch.manual_seed(0)
+    network = ElmanNetwork(3, 4, 2, fused=fused)
+    (U, W, b, d), V = network.recurrent.rnn.all_weights[0], network.V.weight
+    features, lengths = torch.randn(2, 5, 3), [5, 2]
+    outputs, state = network(features, torch.tensor(lengths))
+    for row, length in enumerate(lengths):
+        S = torch.zeros(4)
+        for t in range(length):
+            S = torch.tanh(U @ features[row, t] + W @ S + b + d)
+            assert_close(outputs[row, t], V @ S, 1e-5)
+        assert_close(state[0, row], S, 1e-5)
+        assert (outputs[row, length:] == 0).all()
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_elmans_network_learns_what_takes_memory(fused: bool) -> None:
+    """The exclusive or of the last two bits, Elman's own first example: no single step knows it."""
+    torch.manual_seed(0)
+    network = ElmanNetwork(1, 8, 1, fused=fused)
+    bits = torch.randint(0, 2, (32, 9, 1)).float()
+    wanted = (bits[:, 1:] != bits[:, :-1]).float()
+    optimiser = torch.optim.Adam(network.parameters(), lr=0.05)
+    for _ in range(100):
+        optimiser.zero_grad()
+        outputs, _ = network(2 * bits - 1)
+        nn.functional.binary_cross_entropy_with_logits(outputs[:, 1:], wanted).backward()
+        optimiser.step()
+    assert ((network(2 * bits - 1)[0][:, 1:] > 0) == wanted.bool()).float().mean() > 0.99
+
+
+# --- truncated backpropagation through time --------------------------------------------------------------------
+
+
+def test_truncated_gradients_of_one_unit_by_hand() -> None:
+    """S_t = tanh(u x_t + w S_{t-1}); the loss is S_4, and with chunks of 2 only steps 3 and 4 have a gradient.
+
+    dS_4/dw = (1 - S_4²)(S_3 + w dS_3/dw), and dS_3/dw = (1 - S_3²) S_2, because S_2 counts as given.
+    """
+    u, w, xs = 0.7, -1.3, [0.5, -0.2, 0.9, 0.4]
+    module = Recurrent(1, 1, cell="elman").double()
+    with torch.no_grad():
+        module.rnn.weight_ih_l0.fill_(u)
+        module.rnn.weight_hh_l0.fill_(w)
+    features = torch.tensor(xs, dtype=torch.float64).view(1, 4, 1).requires_grad_()
+    *_, last = truncated(module, features, None, steps=2)
+    last.states[0, -1, 0].backward()
+
+    S = [0.0]
+    for x in xs:
+        S.append(math.tanh(u * x + w * S[-1]))
+    slope_3, slope_4 = 1 - S[3] ** 2, 1 - S[4] ** 2
+    assert last.states[0, -1, 0].item() == pytest.approx(S[4])
+    assert module.rnn.weight_hh_l0.grad.item() == pytest.approx(slope_4 * (S[3] + w * slope_3 * S[2]))
+    assert module.rnn.weight_ih_l0.grad.item() == pytest.approx(slope_4 * (xs[3] + w * slope_3 * xs[2]))
+    expected = [0, 0, slope_4 * w * slope_3 * u, slope_4 * u]
+    assert features.grad.flatten().tolist() == pytest.approx(expected)
+
+
+@few
+@given(shapes(directions=(False,)), st.integers(1, 8), st.booleans())
+def test_chunks_together_are_the_whole(shape: dict[str, Any], steps: int, fused: bool) -> None:
+    """States, lengths and state as of one pass; sequences that ended stand still while others go on."""
+    module = lively(Recurrent(**shape["options"], fused=fused)).to(shape["dtype"])
+    features, lengths = random_features(shape), shape["lengths"]
+    state = random_state(module, len(lengths), shape["dtype"])
+    whole, end = module(features, lengths, state)
+    chunks = list(truncated(module, features, lengths, steps, state))
+    together = torch.cat([chunk.states for chunk in chunks], dim=1)
+    assert lengths.max() <= together.shape[1] <= shape["steps"]
+    assert_close(together, whole[:, : together.shape[1]], TOLERANCE[shape["dtype"]])
+    assert_close(list(tensors(chunks[-1].state)), list(tensors(end)), TOLERANCE[shape["dtype"]])
+    assert torch.equal(sum(chunk.lengths for chunk in chunks), lengths)
+    assert [chunk.start for chunk in chunks] == list(range(0, int(lengths.max()), steps))
+    assert not any(part.requires_grad for chunk in chunks for part in tensors(chunk.state))
+
+
+@few
+@given(shapes(directions=(False,)), st.integers(1, 6))
+def test_truncated_gradients_are_those_of_separate_passes(shape: dict[str, Any], steps: int) -> None:
+    """Sequence by sequence, each stretch a pass of its own from a state that is only a number."""
+    module = lively(Recurrent(**shape["options"])).to(shape["dtype"])
+    features, lengths = random_features(shape), shape["lengths"]
+    weights = torch.randn(shape["steps"], module.output_size, dtype=shape["dtype"])
+
+    for chunk in truncated(module, features, lengths, steps):
+        (chunk.states * weights[chunk.start : chunk.start + steps]).sum().backward()
+    found = [parameter.grad.clone() for parameter in module.parameters()]
+
+    module.zero_grad()
+    for row, length in enumerate(lengths.tolist()):
+        state = None
+        for start in range(0, length, steps):
+            stop = min(start + steps, length)
+            states, state = module(features[row : row + 1, start:stop], None, state)
+            (states * weights[start:stop]).sum().backward()
+            state = detach(state)
+    assert_close(found, [p.grad for p in module.parameters()], 10 * TOLERANCE[shape["dtype"]])
+
+
+@pytest.mark.parametrize("steps", [6, 7, 100])
+@pytest.mark.parametrize("cell", CELLS)
+def test_as_many_steps_as_there_are_is_full_backpropagation(cell: str, steps: int) -> None:
+    torch.manual_seed(0)
+    module = lively(Recurrent(3, 4, cell=cell, layers=2)).double()
+    features, lengths = torch.randn(3, 6, 3, dtype=torch.float64), torch.tensor([2, 6, 4])
+    state = random_state(module, 3, torch.float64)
+    inputs = [*module.parameters(), *tensors(state)]
+    (chunk,) = truncated(module, features, lengths, steps, state)
+    full = torch.autograd.grad(module(features, lengths, state)[0].square().sum(), inputs)
+    assert_close(torch.autograd.grad(chunk.states.square().sum(), inputs), full, 1e-10)
+
+
+def test_fewer_steps_are_not_full_backpropagation() -> None:
+    torch.manual_seed(0)
+    module, features = Recurrent(3, 4).double(), torch.randn(2, 6, 3, dtype=torch.float64)
+    sum(chunk.states.square().sum() for chunk in truncated(module, features, None, 3)).backward()
+    short = module.rnn.weight_hh_l0.grad.clone()
+    module.zero_grad()
+    module.encode(features).square().sum().backward()
+    assert not torch.allclose(short, module.rnn.weight_hh_l0.grad, rtol=1e-3)
+
+
+def test_parameters_may_be_updated_between_chunks() -> None:
+    """And the next chunk is computed with the new ones."""
+    torch.manual_seed(0)
+    module, features = Recurrent(2, 3), torch.randn(2, 6, 2)
+    optimiser = torch.optim.SGD(module.parameters(), lr=0.5)
+    state = None
+    for chunk in truncated(module, features, None, 2):
+        assert_close(chunk.states, module(features[:, chunk.start : chunk.start + 2], None, state)[0], 1e-6)
+        state = chunk.state
+        optimiser.zero_grad()
+        chunk.states.square().sum().backward()
+        nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        optimiser.step()
+
+
+def test_truncation_takes_steps_and_one_direction() -> None:
+    with pytest.raises(ValueError, match="0 steps"):
+        next(truncated(Recurrent(1, 1), torch.zeros(1, 2, 1), None, 0))
+    with pytest.raises(ValueError, match="2 directions"):
+        next(truncated(Recurrent(1, 1, bidirectional=True), torch.zeros(1, 2, 1), None, 1))
+    with pytest.raises(ValueError, match="lengths go from 3"):
+        next(truncated(Recurrent(1, 1), torch.zeros(1, 2, 1), torch.tensor([3]), 1))
+
+
+# --- many to one -----------------------------------------------------------------------------------------------
+
+BY_HAND = {"mean": lambda rows: rows.mean(dim=0), "last": lambda rows: rows[-1], "max": lambda rows: rows.amax(dim=0)}
+
+
+@few
+@given(st.sampled_from(list(POOLS)), shapes(), st.sampled_from([0.0, 1e9, math.nan, math.inf]))
+def test_pooling_is_a_loop_over_real_steps(how: str, shape: dict[str, Any], rubbish: float) -> None:
+    values, lengths = random_features(shape), shape["lengths"]
+    values[torch.arange(shape["steps"]) >= lengths[:, None]] = rubbish
+    values.requires_grad_()
+    pooled = pool(values, lengths, how)
+    rows = [BY_HAND[how](values[row, :length]) for row, length in enumerate(lengths)]
+    assert_close(pooled, torch.stack(rows), TOLERANCE[shape["dtype"]])
+    weights = torch.randn_like(pooled)
+    found, expected = (torch.autograd.grad((p * weights).sum(), values)[0] for p in (pooled, torch.stack(rows)))
+    assert_close(found, expected, TOLERANCE[shape["dtype"]])
+
+
+def test_pooling_by_hand() -> None:
+    values = torch.tensor([[[1.0, -5.0], [3.0, -7.0], [9.0, 9.0]]])
+    pooled = {how: pool(values, torch.tensor([2]), how).tolist() for how in POOLS}
+    assert pooled == {"mean": [[2.0, -6.0]], "last": [[3.0, -7.0]], "max": [[3.0, -5.0]]}
+
+
+@pytest.mark.parametrize("how", POOLS)
+def test_without_lengths_every_step_counts(how: str) -> None:
+    values = torch.randn(2, 3, 4)
+    assert torch.equal(pool(values, None, how), pool(values, torch.tensor([3, 3]), how))
+
+
+def test_pooling_refuses_what_it_does_not_know() -> None:
+    with pytest.raises(UserError, match="pooling=median is unknown; known are: mean, last, max"):
+        pool(torch.zeros(1, 2, 3), None, "median")
+    with pytest.raises(ValueError, match="lengths go from 0"):
+        pool(torch.zeros(1, 2, 3), torch.tensor([0]), "mean")

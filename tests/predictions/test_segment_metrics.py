@@ -1,0 +1,493 @@
+"""Scores of segments worked by hand, against their definitions written as loops, and against scikit-learn.
+
+Run with `python -m pytest tests/predictions`.
+"""
+
+import itertools
+import math
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn.metrics
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kagglepipe.predictions import segment_metrics
+from kagglepipe.predictions.segment_metrics import (
+    SEGMENT_SCORES,
+    activitynet_average,
+    average_precision,
+    bootstrap_groups,
+    class_average_precisions,
+    edit_score,
+    f1_at,
+    frame_average_precision,
+    mean_average_precision,
+    paired_group_test,
+    segment_scorer,
+    segment_scores,
+)
+
+COLUMNS = ["video", "start", "end", "label", "score"]
+TIOUS = [k / 10 for k in range(1, 10)]
+
+
+def make_segments(text: str) -> pd.DataFrame:
+    """Lines of `video start end label score`; a score that is left out is 1."""
+    rows = [[*line.split(), "1"][:5] for line in text.strip().splitlines()]
+    frame = pd.DataFrame(rows, columns=COLUMNS)
+    return frame.astype({"video": "str", "start": float, "end": float, "label": "str", "score": float})
+
+
+NONE = make_segments("")
+
+
+@st.composite
+def segments(draw: st.DrawFn, *, least: int = 0, apart: bool = False) -> pd.DataFrame:
+    """Segments of two videos and two classes with whole limits and distinct scores.
+
+    apart: those of one video and class share no time.
+    """
+    count = draw(st.integers(least, 9))
+    starts = draw(st.lists(st.integers(0, 20), min_size=count, max_size=count))
+    lengths = draw(st.lists(st.integers(1, 6), min_size=count, max_size=count))
+    of = draw(st.lists(st.sampled_from([("a", "sit"), ("a", "walk"), ("b", "sit")]), min_size=count, max_size=count))
+    if apart:
+        starts = (np.cumsum([0, *lengths])[:-1] + np.sort(np.array(starts, dtype=int))).tolist()
+    scores = draw(st.permutations(range(1, count + 1)))
+    rows = [(v, s, s + n, k, p / 10) for (v, k), s, n, p in zip(of, starts, lengths, scores, strict=True)]
+    frame = pd.DataFrame(rows, columns=COLUMNS)
+    return frame.astype({"video": "str", "start": float, "end": float, "label": "str", "score": float})
+
+
+def tiou(one: tuple[float, float], other: tuple[float, float]) -> float:
+    shared = min(one[1], other[1]) - max(one[0], other[0])
+    return max(shared, 0) / ((one[1] - one[0]) + (other[1] - other[0]) - max(shared, 0))
+
+
+# --- edit -------------------------------------------------------------------------------------------------------
+
+
+def test_edit_score_worked_by_hand() -> None:
+    truth = make_segments("a 0 1 A\na 1 2 B\na 2 3 C\na 3 4 A\nb 0 5 A\nb 5 6 B")
+    predicted = make_segments("a 0 2 A\na 2 3 C\na 3 4 A\nb 0 3 B\nb 3 6 A")
+    # a: ABCA without B is ACA, 1 of 4; b: AB and BA are two replacements apart, 2 of 2
+    assert edit_score(predicted, truth) == pytest.approx((3 / 4 + 0) / 2)
+    assert edit_score(truth, predicted) == edit_score(predicted, truth)
+
+
+def test_edit_score_counts_videos_with_segments_on_either_side() -> None:
+    truth, predicted = make_segments("a 0 1 A\nb 0 1 A"), make_segments("a 7 9 A\nc 0 1 A")
+    assert edit_score(predicted, truth) == pytest.approx(1 / 3)
+
+
+def test_edit_score_leaves_background_out_but_not_what_it_parts() -> None:
+    truth = make_segments("a 0 1 A\na 1 2 nothing\na 2 3 A")
+    assert edit_score(make_segments("a 0 3 A"), truth, "nothing") == 0.5
+    assert edit_score(make_segments("a 0 3 A"), truth) == pytest.approx(1 / 3)
+
+
+def distance(one: str, other: str) -> int:
+    """Levenshtein's distance by its recursive definition."""
+
+    @lru_cache(None)
+    def between(i: int, j: int) -> int:
+        if i == 0 or j == 0:
+            return i + j
+        return min(between(i - 1, j) + 1, between(i, j - 1) + 1, between(i - 1, j - 1) + (one[i - 1] != other[j - 1]))
+
+    return between(len(one), len(other))
+
+
+@settings(max_examples=25, deadline=None)
+@given(one=st.text("ABC", max_size=9), other=st.text("ABC", min_size=1, max_size=9))
+def test_edit_score_is_levenshteins(one: str, other: str) -> None:
+    frames = [make_segments("\n".join(f"v {k} {k + 1} {name}" for k, name in enumerate(text))) for text in (one, other)]
+    expected = 1 - distance(one, other) / max(len(one), len(other))
+    assert edit_score(*frames) == pytest.approx(expected, abs=1e-12)
+
+
+# --- F1 ---------------------------------------------------------------------------------------------------------
+
+
+def test_f1_worked_by_hand() -> None:
+    truth = make_segments("a 0 10 A\na 20 30 B\nb 0 10 A")
+    predicted = make_segments("a 0 5 A\na 5 10 A\na 20 30 A\na 21 29 B\nb 0 4 A")
+    # tIoU .5 and .5 with the first truth, a wrong class, .8, .4
+    assert f1_at(predicted, truth, 0.4) == pytest.approx(2 * 3 / (5 + 3))
+    assert f1_at(predicted, truth, 0.5) == pytest.approx(2 * 2 / (5 + 3))
+    assert f1_at(predicted, truth, 0.6) == pytest.approx(2 * 1 / (5 + 3))
+
+
+def test_f1_reaches_its_overlap_by_equality() -> None:
+    truth = make_segments("a 0 10 A")
+    assert f1_at(make_segments("a 0 1 A"), truth, 0.1) == 1
+    assert f1_at(make_segments("a 7 10 A"), truth, 0.3) == 1
+    assert f1_at(make_segments("a 10 20 A"), truth, 0.1) == 0
+
+
+def test_f1_does_not_make_do_with_the_second_best_truth() -> None:
+    one = make_segments("a 0 7 A\na 7 13 A")  # the second is closer to the first of the other (.23) than to its second
+    other = make_segments("a 0 10 A\na 11 20 A")
+    assert f1_at(one, other, 0.1) == 0.5
+    assert f1_at(other, one, 0.1) == 1
+
+
+@settings(max_examples=30, deadline=None)
+@given(predicted=segments(), truth=segments(least=1), overlap=st.sampled_from([0.1, 0.25, 0.5]))
+def test_f1_is_as_defined(predicted: pd.DataFrame, truth: pd.DataFrame, overlap: float) -> None:
+    truths = sorted(truth[COLUMNS[:4]].itertuples(index=False, name=None))
+    found: set[int] = set()
+    for video, start, end, label, _ in predicted.itertuples(index=False):
+        shares = [tiou((start, end), t[1:3]) if t[0] == video and t[3] == label else 0.0 for t in truths]
+        best = int(np.argmax(shares))
+        if shares[best] >= overlap:
+            found.add(best)
+    assert f1_at(predicted, truth, overlap) == pytest.approx(2 * len(found) / (len(predicted) + len(truths)))
+
+
+@settings(max_examples=25, deadline=None)
+@given(one=segments(apart=True), other=segments(least=1, apart=True), overlap=st.sampled_from([0.5, 0.6, 0.75]))
+def test_f1_of_half_overlaps_is_symmetric(one: pd.DataFrame, other: pd.DataFrame, overlap: float) -> None:
+    assert f1_at(one, other, overlap) == f1_at(other, one, overlap)
+
+
+# --- average precision ----------------------------------------------------------------------------------------
+
+
+def test_average_precision_worked_by_hand() -> None:
+    truth = make_segments("a 0 10 A\na 20 30 A\nb 0 10 A\nb 20 30 A")
+    predicted = make_segments("a 0 10 A .9\nb 50 60 A .8\nb 0 9 A .7\na 40 50 A .6\na 21 30 A .5\na 20 30 A .4")
+    # right, wrong, right, wrong, right, wrong (taken): precision 1, 1/2, 2/3, 1/2, 3/5, 1/2 at recalls 1/4 … 3/4
+    assert average_precision(predicted, truth, 0.5) == {"A": pytest.approx((1 + 2 / 3 + 3 / 5) / 4)}
+    # at .95 the third and fifth fail, the last is right: precision 1 and then 2/6
+    assert average_precision(predicted, truth, 0.95) == {"A": pytest.approx((1 + 2 / 6) / 4)}
+
+
+def test_precision_is_the_best_at_this_recall_or_a_higher_one() -> None:
+    truth = make_segments("a 0 1 A\na 2 3 A")
+    predicted = make_segments("a 8 9 A .9\na 0 1 A .8\na 2 3 A .7")
+    assert average_precision(predicted, truth, 0.5) == {"A": pytest.approx(2 / 3)}  # not (1/2 + 2/3) / 2
+
+
+def test_a_prediction_takes_the_best_truth_that_is_left() -> None:
+    truth = make_segments("a 0 10 A\na 5 15 A")
+    predicted = make_segments("a 0 10 A .9\na 1 11 A .8")  # the second is closer to the truth that is taken
+    assert average_precision(predicted, truth, 0.3) == {"A": 1.0}
+    assert average_precision(predicted, truth, 0.5) == {"A": 0.5}
+
+
+def test_equal_scores_are_one_step_whatever_the_names() -> None:
+    truth = make_segments("b 0 1 A\nb 2 3 A")
+    predicted = make_segments("a 0 1 A .5\nb 0 1 A .5\nc 0 1 A .5\nb 2 3 A .4")
+    renamed = predicted.assign(video=predicted["video"].map({"a": "x", "b": "b", "c": "y"}))
+    assert average_precision(predicted, truth, 0.5) == {"A": pytest.approx((1 / 2 + 1 / 2) / 2)}
+    assert average_precision(renamed, truth, 0.5) == average_precision(predicted, truth, 0.5)
+    unscored = predicted.drop(columns="score")
+    assert average_precision(unscored, truth, 0.5) == {"A": 0.5}
+
+
+def test_classes_without_truth_are_left_out_and_those_without_predictions_have_0() -> None:
+    truth = make_segments("a 0 1 A\na 2 3 B")
+    predicted = make_segments("a 0 1 A\na 2 3 C")
+    assert average_precision(predicted, truth, 0.5) == {"A": 1.0, "B": 0.0}
+    assert mean_average_precision(predicted, truth, 0.5) == 0.5
+    assert f1_at(predicted, truth, 0.5) == 0.5  # here they are false positives
+
+
+def area(right: list[bool], truths: int) -> float:
+    """Interpolated average precision, recall step by recall step."""
+    precisions = [sum(right[: k + 1]) / (k + 1) for k in range(len(right))]
+    return sum(max(precisions[k:]) for k in range(len(right)) if right[k]) / truths
+
+
+@settings(max_examples=30, deadline=None)
+@given(predicted=segments(), truth=segments(least=1), threshold=st.sampled_from(TIOUS))
+def test_average_precision_is_as_defined(predicted: pd.DataFrame, truth: pd.DataFrame, threshold: float) -> None:
+    expected = {}
+    for label, truths in truth.groupby("label"):
+        left = sorted(truths[COLUMNS[:3]].itertuples(index=False, name=None))
+        right = []
+        for row in predicted[predicted["label"] == label].sort_values("score", ascending=False).itertuples():
+            shares = [tiou((row.start, row.end), t[1:]) if t[0] == row.video else 0.0 for t in left]
+            right.append(max(shares, default=0) >= threshold)
+            if right[-1]:
+                del left[int(np.argmax(shares))]
+        expected[label] = pytest.approx(area(right, len(truths)), abs=1e-12)
+    assert average_precision(predicted, truth, threshold) == expected
+
+
+@settings(max_examples=25, deadline=None)
+@given(predicted=segments(), truth=segments(least=1))
+def test_average_precision_falls_with_tiou(predicted: pd.DataFrame, truth: pd.DataFrame) -> None:
+    values = [mean_average_precision(predicted, truth, threshold) for threshold in TIOUS[::2]]
+    assert all(lower >= higher - 1e-12 for lower, higher in itertools.pairwise(values))
+    assert activitynet_average(predicted, truth) <= mean_average_precision(predicted, truth, 0.5) + 1e-12
+
+
+def test_the_activitynet_average_holds_its_limits() -> None:
+    truth = make_segments("a 0 20 A")
+    values = [activitynet_average(make_segments(f"a 0 {end} A"), truth) for end in (9, 10, 11, 18, 19, 20)]
+    assert values == pytest.approx([0, 0.1, 0.2, 0.9, 1, 1])
+
+
+# --- all scores -------------------------------------------------------------------------------------------------
+
+
+def test_all_scores_have_their_keys_and_are_those_of_the_functions() -> None:
+    truth = make_segments("a 0 10 A\na 20 30 B\nb 0 10 A\nb 10 12 nothing")
+    predicted = make_segments("a 0 4 A .9\na 20 30 B .8\nb 2 10 B .3")
+    scores = segment_scores(predicted, truth, background="nothing")
+    assert list(scores) == [
+        *("f1_10", "f1_25", "f1_50", "edit"),
+        *(f"map_{k}0" for k in range(1, 8)),
+        "map_activitynet",
+    ]
+    assert scores["edit"] == edit_score(predicted, truth, "nothing") == 0.5
+    assert scores["f1_25"] == f1_at(predicted, truth, 0.25, "nothing") == pytest.approx(4 / 6)
+    assert scores["map_40"] == mean_average_precision(predicted, truth, 0.4, "nothing") == 0.75  # A 1/2, B 1
+    assert scores["map_70"] == mean_average_precision(predicted, truth, 0.7, "nothing") == 0.5
+    assert scores["map_activitynet"] == activitynet_average(predicted, truth, "nothing") == 0.5
+
+
+@settings(max_examples=30, deadline=None)
+@given(truth=segments(least=1, apart=True))
+def test_the_truth_itself_is_perfect(truth: pd.DataFrame) -> None:
+    assert set(segment_scores(truth, truth).values()) == {1.0}
+
+
+def test_nothing_predicted_scores_0_and_nothing_at_all_is_undefined() -> None:
+    truth = make_segments("a 0 1 A")
+    assert set(segment_scores(NONE, truth).values()) == {0.0}
+    assert all(math.isnan(value) for value in segment_scores(NONE, NONE).values())
+    assert all(math.isnan(value) for value in segment_scores(truth, truth, background="A").values())
+    false_alarm = segment_scores(truth, NONE)
+    assert {key for key, value in false_alarm.items() if value == 0} == {"f1_10", "f1_25", "f1_50", "edit"}
+    assert all(math.isnan(value) for key, value in false_alarm.items() if key.startswith("map"))
+    assert average_precision(truth, NONE, 0.5) == {}
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    predicted=segments(),
+    truth=segments(least=1),
+    shift=st.integers(-50, 50),
+    scale=st.integers(1, 9),
+    seed=st.integers(0, 99),
+)
+def test_scores_know_neither_units_nor_the_order_of_rows(
+    predicted: pd.DataFrame, truth: pd.DataFrame, shift: int, scale: int, seed: int
+) -> None:
+    def moved(frame: pd.DataFrame) -> pd.DataFrame:
+        times = frame[["start", "end"]] * scale + shift
+        return frame.assign(start=times["start"], end=times["end"]).sample(frac=1, random_state=seed)
+
+    expected = segment_scores(predicted, truth)
+    assert segment_scores(moved(predicted), moved(truth)) == pytest.approx(expected, abs=1e-12)
+    assert all(0 <= value <= 1 for value in expected.values())
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ({"end": 0.0}, "must end after it starts"),
+        ({"start": math.nan}, "must end after it starts"),
+        ({"end": math.inf}, "must end after it starts"),
+    ],
+)
+def test_rows_that_are_no_segments_are_refused(fault: dict[str, float], message: str) -> None:
+    truth = make_segments("a 0 1 A")
+    with pytest.raises(ValueError, match=message):
+        segment_scores(truth.assign(**fault), truth)
+
+
+def test_missing_columns_and_unknown_scores_are_named() -> None:
+    truth = make_segments("a 0 1 A")
+    with pytest.raises(ValueError, match="without the column 'end', 'label'"):
+        edit_score(truth[["video", "start"]], truth)
+    with pytest.raises(ValueError, match=r"no score is called 'f1_33'; there are f1_10, .*map_activitynet"):
+        segment_scorer(truth, truth, keys=["edit", "f1_33"])
+
+
+# --- frames -----------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data(), classes=st.integers(2, 4))
+def test_average_precision_of_frames_equals_that_of_sklearn(data: st.DataObject, classes: int) -> None:
+    labels = np.array(data.draw(st.lists(st.integers(0, classes - 1), min_size=1, max_size=30)))
+    values = data.draw(
+        st.lists(st.integers(0, 4), min_size=len(labels) * classes, max_size=len(labels) * classes)
+    )  # few values, so that ties abound
+    probs = np.array(values, dtype=float).reshape(len(labels), classes) / 4
+    present = [k for k in range(classes) if (labels == k).any()]
+    found = class_average_precisions(probs, labels)
+    for k in present:
+        expected = sklearn.metrics.average_precision_score(labels == k, probs[:, k])
+        assert found[k] == pytest.approx(expected, abs=1e-12)
+    assert [k for k in range(classes) if not math.isnan(found[k])] == present
+    assert frame_average_precision(probs, labels) == pytest.approx(found[present].mean())
+
+
+def test_background_and_classes_without_frames_do_not_count() -> None:
+    probs = np.array([[0.6, 0.4, 0.0], [0.5, 0.1, 0.4], [0.1, 0.9, 0.0]])
+    labels = np.array([0, 1, 1])
+    # of class 1 the frames rank right, wrong, right: 1/2 · 1 + 1/2 · 2/3
+    assert frame_average_precision(probs, labels, background=0) == pytest.approx(5 / 6)
+    assert frame_average_precision(probs, labels) == pytest.approx((1 + 5 / 6) / 2)
+    assert math.isnan(frame_average_precision(probs, np.zeros(3, dtype=int), background=0))
+
+
+# --- how far to believe them --------------------------------------------------------------------------------------
+
+
+@settings(max_examples=30, deadline=None)
+@given(predicted=segments(), truth=segments(least=1), counts=st.tuples(st.integers(0, 3), st.integers(0, 3)))
+def test_a_video_that_counts_twice_is_two_videos(
+    predicted: pd.DataFrame, truth: pd.DataFrame, counts: tuple[int, int]
+) -> None:
+    copies = [(video, f"{video}{k}") for video, count in zip("ab", counts, strict=True) for k in range(count)]
+
+    def drawn(frame: pd.DataFrame) -> pd.DataFrame:
+        return pd.concat([frame[:0], *(frame[frame["video"] == old].assign(video=new) for old, new in copies)])
+
+    scores = segment_scorer(predicted, truth)(pd.DataFrame([counts], columns=["a", "b"]))
+    expected = segment_scores(drawn(predicted), drawn(truth))
+    assert {key: float(values[0]) for key, values in scores.items()} == pytest.approx(expected, abs=1e-12, nan_ok=True)
+
+
+def many_videos(count: int, *, sources: int = 1) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, str]]:
+    """Predictions of which about two in three are right, truth, and groups; each video is there `sources` times."""
+    random = np.random.default_rng(5)
+    start = 20.0 * np.arange(4)
+    truths, found = [], []
+    for v in range(count):
+        truth = pd.DataFrame({"start": start, "end": start + 10, "label": list("ABAB")})
+        wrong = random.random(4) < 0.35
+        predicted = truth.assign(start=start + 8.0 * wrong, score=random.random(4))
+        for copy in range(sources):
+            truths.append(truth.assign(video=f"v{v}_{copy}"))
+            found.append(predicted.assign(video=f"v{v}_{copy}"))
+    groups = {f"v{v}_{copy}": f"g{v}" for v in range(count) for copy in range(sources)}
+    return pd.concat(found), pd.concat(truths), groups
+
+
+def test_the_bootstrap_agrees_with_the_normal_approximation() -> None:
+    predicted, truth, groups = many_videos(60)
+    per_video = [f1_at(predicted[predicted["video"] == v], truth[truth["video"] == v], 0.5) for v in groups]
+    reach = 1.96 * np.std(per_video) / math.sqrt(60)
+    low, high = bootstrap_groups(segment_scorer(predicted, truth), groups)["f1_50"]
+    assert (low, high) == pytest.approx((np.mean(per_video) - reach, np.mean(per_video) + reach), abs=0.02)
+
+
+def test_copies_in_one_group_tell_nothing_new() -> None:
+    alone, copied = many_videos(12), many_videos(12, sources=3)
+    keys = ["edit", "f1_50", "map_50"]
+    expected = bootstrap_groups(segment_scorer(*alone[:2], keys=keys), alone[2], draws=200)
+    grouped = bootstrap_groups(segment_scorer(*copied[:2], keys=keys), copied[2], draws=200)
+    for key in keys:
+        assert grouped[key] == pytest.approx(expected[key])
+    low, high = bootstrap_groups(segment_scorer(*copied[:2], keys=keys), {v: v for v in copied[2]})["f1_50"]
+    assert high - low < 0.75 * (expected["f1_50"][1] - expected["f1_50"][0])
+
+
+def test_every_score_lies_in_its_interval_which_seed_and_level_decide() -> None:
+    predicted, truth, groups = many_videos(24)
+    scorer, scores = segment_scorer(predicted, truth), segment_scores(predicted, truth)
+    intervals = bootstrap_groups(scorer, groups)
+    assert list(intervals) == list(SEGMENT_SCORES)
+    assert all(low < scores[key] < high for key, (low, high) in intervals.items() if scores[key] not in (0, 1))
+    shuffled = dict(sorted(groups.items(), key=lambda item: item[0][::-1]))
+    assert bootstrap_groups(scorer, shuffled) == intervals
+    assert bootstrap_groups(scorer, groups, seed=1) != intervals
+    low, high = bootstrap_groups(scorer, groups, level=0.5)["f1_50"]
+    assert intervals["f1_50"][0] < low < high < intervals["f1_50"][1]
+
+
+def test_draws_are_of_whole_groups_each_as_often_as_there_are_groups() -> None:
+    seen = []
+
+    def count(times: pd.DataFrame) -> dict[str, np.ndarray]:
+        seen.append(times)
+        return {"videos": times.sum(axis=1).to_numpy(dtype=float)}
+
+    bootstrap_groups(count, {"a": 1, "b": 1, "c": 2, "d": 3}, draws=250)
+    times = pd.concat(seen)
+    assert len(times) == 250
+    assert (times["a"] == times["b"]).all()
+    assert ((times["a"] + times["c"] + times["d"]) == 3).all()
+    assert times[["a", "c", "d"]].mean().to_numpy() == pytest.approx(1, abs=0.2)
+
+
+def test_one_group_leaves_intervals_unknown_and_undefined_draws_do_not_count() -> None:
+    predicted, truth, _ = many_videos(2)
+    one = bootstrap_groups(segment_scorer(predicted, truth, keys=["edit"]), {"v0_0": 0, "v1_0": 0}, draws=10)
+    assert [math.isnan(value) for value in one["edit"]] == [True, True]
+    truth = make_segments("a 0 1 A")
+    some = bootstrap_groups(segment_scorer(truth, truth), {"a": "a", "silent": "silent"}, draws=50)
+    assert set(some.values()) == {(1.0, 1.0)}  # draws of nothing but the silent video have no score
+    with pytest.raises(ValueError, match="how often video 'a' counts"):
+        bootstrap_groups(segment_scorer(truth, truth), {"b": 1, "c": 2})
+
+
+def test_a_paired_test_worked_by_hand() -> None:
+    right_a = [1, 1, 1, 1, 0, 1]
+    right_b = [0, 1, 0, 0, 1, 1]
+    groups = ["x", "x", "x", "y", "z", "z"]
+    # sums of differences +2, +1, -1: of the 8 changes of sign, sums 2, 4, 0, 2 and their opposites; 6 reach |2|
+    difference, interval, p = paired_group_test(right_a, right_b, groups)
+    assert (difference, p) == (pytest.approx(2 / 6), pytest.approx(6 / 8))
+    assert interval == (pytest.approx(-1 / 2), 1)  # z alone, y alone: 1 of 27 draws each, above 2.5 %
+    back, (low, high), same = paired_group_test(right_b, right_a, groups)
+    assert (back, same) == (-difference, p)
+    assert (low, high) == pytest.approx((-1, 1 / 2))
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data(), rows=st.integers(1, 20))
+def test_p_is_that_of_all_changes_of_sign(data: st.DataObject, rows: int) -> None:
+    scores = st.lists(st.sampled_from([0, 0.1, 0.2, 0.3, 1]), min_size=rows, max_size=rows)
+    a, b = np.array(data.draw(scores)), np.array(data.draw(scores))
+    groups = data.draw(st.lists(st.integers(0, 5), min_size=rows, max_size=rows))
+    sums = [(a - b)[np.array(groups) == group].sum() for group in set(groups)]
+    changed = [abs(np.dot(signs, sums)) for signs in itertools.product([1, -1], repeat=len(sums))]
+    expected = np.mean(np.array(changed) >= abs(sum(sums)) - 1e-9)
+    difference, _, p = paired_group_test(a, b, groups, draws=10)
+    assert p == pytest.approx(expected)
+    assert difference == pytest.approx(a.mean() - b.mean())
+
+
+def test_sampled_changes_of_sign_come_close_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    a, b, groups = random.random(60) + 0.08, random.random(60), np.repeat(np.arange(12), 5).tolist()
+    exact = paired_group_test(a, b, groups)
+    monkeypatch.setattr(segment_metrics, "EXACT_GROUPS", 3)
+    sampled = paired_group_test(a, b, groups)
+    assert sampled[:2] == exact[:2]
+    assert 0.01 < exact[2] < 0.9
+    assert sampled[2] == pytest.approx(exact[2], abs=0.02)
+    assert sampled[2] != exact[2]
+    assert paired_group_test(a + 1, b, groups, draws=99)[2] == pytest.approx(1 / 100)  # never 0
+
+
+def test_the_paired_interval_agrees_with_the_normal_approximation() -> None:
+    random = np.random.default_rng(1)
+    a, b = random.random(400), random.random(400)
+    reach = 1.96 * (a - b).std() / 20
+    difference, interval, _ = paired_group_test(a, b, range(400))
+    assert interval == pytest.approx((difference - reach, difference + reach), abs=0.005)
+
+
+def test_models_that_agree_and_single_groups() -> None:
+    assert paired_group_test([1, 0], [1, 0], ["x", "y"]) == (0.0, (0.0, 0.0), 1.0)
+    difference, interval, p = paired_group_test([1, 1], [0, 0], ["x", "x"])
+    assert (difference, p) == (1.0, 1.0)
+    assert [math.isnan(value) for value in interval] == [True, True]
+    agreeing = [1] * 30  # groups in which the models agree leave p exact
+    assert paired_group_test([1, 1, 1, *agreeing], [0, 0, 0, *agreeing], range(33))[2] == 2 / 2**3
+    with pytest.raises(ValueError, match=r"1 groups for scores of shape \(2,\)"):
+        paired_group_test([1, 0], [1, 0], ["x"])
+    with pytest.raises(ValueError, match="0 groups"):
+        paired_group_test([], [], [])

@@ -1,0 +1,288 @@
+"""A batch depends on seed, epoch and id alone, and carries the lengths of what it padded."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from kagglepipe.sequences.augment import TimeAugmentation
+from kagglepipe.sequences.dataset import NO_LABEL, Batch, ClipBatches, Example, TrainingBatches, collate, draw
+
+PLAIN = TimeAugmentation()
+LIVELY = TimeAugmentation(crop=0.5, speed=1.5, drop=0.2)
+few = settings(deadline=None, max_examples=40)
+
+
+def example(id: str, length: int, *, per_frame: bool = False) -> Example:
+    """Features that tell which item and frame they are of: (T, 2) with the id's number, then 0, 1, 2, …"""
+    features = np.stack([np.full(length, float(id)), np.arange(length)], axis=1).astype(np.float32)
+    label = np.arange(length) % 7 if per_frame else np.array(int(id) % 3)
+    return Example(id, features, label)
+
+
+def training(examples: list[Example], augmentation: TimeAugmentation = PLAIN, **changes: Any) -> TrainingBatches:
+    """Batches of four, without windows."""
+    return TrainingBatches(examples, augmentation, **{"batch_size": 4, "window": None, "seed": 0, **changes})
+
+
+def of_lengths(*lengths: int, per_frame: bool = False) -> list[Example]:
+    """Items of these lengths, numbered from 0."""
+    return [example(str(n), length, per_frame=per_frame) for n, length in enumerate(lengths)]
+
+
+def items(batches: TrainingBatches, epoch: int) -> dict[int, list[NDArray[Any]]]:
+    """The features (t, 2) of each piece of an epoch, by item."""
+    found: dict[int, list[NDArray[Any]]] = {}
+    for batch in batches(epoch):
+        for features, length in zip(batch.features.numpy(), batch.lengths.tolist(), strict=True):
+            found.setdefault(int(features[0, 0]), []).append(features[:length])
+    return found
+
+
+def assert_equal(one: Batch, other: Batch) -> None:
+    """Equal tensors, bit by bit."""
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+# --- padding ---------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_by_hand() -> None:
+    batch = collate([(np.array([[1.0], [2.0]], np.float16), np.array([5, 6])), (np.array([[3.0]]), np.array([7]))])
+    assert batch.features.tolist() == [[[1], [2]], [[3], [0]]]
+    assert batch.features.dtype == torch.float32
+    assert batch.lengths.tolist() == [2, 1]
+    assert batch.labels.tolist() == [[5, 6], [7, NO_LABEL]]
+    assert batch.labels.dtype == torch.int64
+
+
+def test_clips_have_one_label_each() -> None:
+    batch = collate([(np.ones((2, 3)), np.array(1)), (np.ones((5, 3)), np.int64(0))])
+    assert batch.labels.tolist() == [1, 0]
+    assert batch.features.shape == (2, 5, 3)
+    assert not batch.features[0, 2:].any()
+
+
+def test_frames_stay_bytes() -> None:
+    frames = np.full((2, 4, 4, 3), 200, np.uint8)
+    batch = collate([(frames, np.array(0)), (frames[:1], np.array(1))])
+    assert batch.features.dtype == torch.uint8
+    assert batch.features.shape == (2, 2, 4, 4, 3)
+    assert batch.features[1, 0].eq(200).all()
+    assert not batch.features[1, 1].any()
+
+
+def test_memory_mapped_features_are_read_as_float32(tmp_path: Any) -> None:
+    np.save(tmp_path / "f.npy", np.array([[0.5, 2.0]], np.float16))
+    batch = collate([(np.load(tmp_path / "f.npy", mmap_mode="r"), np.array(0))])
+    assert batch.features.dtype == torch.float32
+    assert batch.features.tolist() == [[[0.5, 2.0]]]
+
+
+# --- epochs ----------------------------------------------------------------------------------------------------
+
+
+@few
+@given(
+    lengths=st.lists(st.integers(1, 50), min_size=1, max_size=12),
+    batch_size=st.integers(1, 5),
+    window=st.none() | st.integers(2, 20),
+    epoch=st.integers(0, 50),
+    per_frame=st.booleans(),
+)
+def test_an_epoch_has_each_item_once_or_once_for_each_window(
+    lengths: list[int], batch_size: int, window: int | None, epoch: int, per_frame: bool
+) -> None:
+    batches = training(of_lengths(*lengths, per_frame=per_frame), LIVELY, batch_size=batch_size, window=window)
+    found = list(batches(epoch))
+    assert len(found) == len(batches)
+    sizes = [len(batch.lengths) for batch in found]
+    assert all(size == batch_size for size in sizes[:-1])
+    assert 1 <= sizes[-1] <= batch_size
+    counts = {n: len(pieces) for n, pieces in items(batches, epoch).items()}
+    assert counts == {n: 1 if window is None else int(np.ceil(length / window)) for n, length in enumerate(lengths)}
+    for batch in found:
+        assert batch.features.shape[1] == batch.lengths.max()
+        assert window is None or batch.lengths.max() <= window
+
+
+@pytest.mark.parametrize("window", [None, 8])
+def test_labels_are_those_of_the_frames(window: int | None) -> None:
+    batches = training(of_lengths(20, 3, 31, per_frame=True), LIVELY, window=window)
+    for batch in batches(1):
+        for features, length, labels in zip(*batch, strict=True):
+            assert labels[:length].tolist() == (features[:length, 1] % 7).tolist()
+            assert labels[length:].eq(NO_LABEL).all()
+
+
+def test_clip_labels_are_those_of_the_items() -> None:
+    for batch in training(of_lengths(*[5] * 10))(1):
+        assert batch.labels.tolist() == (batch.features[:, 0, 0] % 3).tolist()
+
+
+def test_without_augmentation_items_come_whole() -> None:
+    found = items(training(of_lengths(5, 1, 9)), 3)
+    assert {n: pieces[0][:, 1].tolist() for n, pieces in found.items()} == {
+        0: [0, 1, 2, 3, 4],
+        1: [0],
+        2: list(range(9)),
+    }
+
+
+def test_windows_come_to_every_frame_of_a_long_item() -> None:
+    """Six windows an epoch lie anywhere; frames at the ends are in fewer of them."""
+    batches = training(of_lengths(45), window=8)
+    seen = np.zeros(45, int)
+    for epoch in range(150):
+        pieces = items(batches, epoch)[0]
+        assert all(np.array_equal(piece[:, 1], piece[0, 1] + np.arange(8)) for piece in pieces)
+        for piece in pieces:
+            seen[piece[:, 1].astype(int)] += 1
+    assert seen.min() >= 1
+    middle = seen[8:-8] / 150
+    assert middle.min() > 0.8
+    assert middle.max() < 1.7
+
+
+def test_pieces_of_an_item_are_drawn_apart() -> None:
+    pieces = items(training(of_lengths(400), window=8), 0)[0]
+    assert len({piece[0, 1] for piece in pieces}) > 0.8 * len(pieces)
+
+
+# --- the same again --------------------------------------------------------------------------------------------
+
+
+def test_an_epoch_is_a_function_of_seed_and_epoch() -> None:
+    examples = of_lengths(*range(3, 20))
+
+    def first(epoch: int, seed: int = 0) -> Batch:
+        return next(training(examples, LIVELY, seed=seed, window=6)(epoch))
+
+    batches = training(examples, LIVELY, window=6)
+    list(batches(1))
+    assert_equal(next(batches(2)), first(2))
+    others = [first(3), first(2, seed=1)]
+    assert all(other.features.tolist() != first(2).features.tolist() for other in others)
+
+
+def test_the_order_changes_from_epoch_to_epoch() -> None:
+    batches = training(of_lengths(*[1] * 12), batch_size=12)
+    orders = {tuple(next(batches(epoch)).features[:, 0, 0].tolist()) for epoch in range(5)}
+    assert len(orders) == 5
+
+
+def test_what_is_drawn_for_an_item_does_not_depend_on_its_company() -> None:
+    examples = of_lengths(*[40] * 6)
+    alone = items(training(examples[3:4], LIVELY, window=16), 5)[3]
+    together = items(training(examples, LIVELY, window=16, batch_size=2), 5)[3]
+    assert sorted(map(np.ndarray.tolist, alone)) == sorted(map(np.ndarray.tolist, together))
+
+
+def test_draws_differ_from_item_to_item_and_epoch_to_epoch() -> None:
+    batches = training(of_lengths(*[40] * 2), LIVELY)
+    draws = [tuple(pieces[0][:, 1]) for epoch in range(2) for pieces in items(batches, epoch).values()]
+    assert len(set(draws)) == 4
+
+
+def test_the_seed_of_a_draw_is_known() -> None:
+    """Runs can be repeated by later versions: SHA-256 of "seed/epoch/id", its first eight bytes."""
+    assert draw(0, 1, "a/0") == int.from_bytes(bytes.fromhex("cc29bbc121106fc0"), "little")
+    numbers = [draw(seed, epoch, id) for seed in (0, 1, 11) for epoch in (0, 1, 11) for id in ("", "1", "1/0")]
+    assert len(set(numbers)) == len(numbers)
+    assert all(0 <= number < 2**64 for number in numbers)
+
+
+# --- frames ----------------------------------------------------------------------------------------------------
+
+
+class Reader:
+    """Gives frames (t, 2, 2, 3) that hold their position, and notes what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, list[int], int]] = []
+
+    def __call__(self, item: Example, at: NDArray[np.int64], epoch: int) -> NDArray[np.uint8]:
+        self.asked.append((item.id, at.tolist(), epoch))
+        return np.broadcast_to(at[:, None, None, None], (len(at), 2, 2, 3)).astype(np.uint8)
+
+
+def clips(examples: list[Example], **changes: Any) -> tuple[ClipBatches, Reader]:
+    """Batches of two clips, whole or thinned to five frames, and what reads them."""
+    reader, plain = Reader(), {"batch_size": 2, "frames": 5, "window": None, "seed": 0}
+    return ClipBatches(examples, changes.pop("augmentation", PLAIN), reader, **{**plain, **changes}), reader
+
+
+def test_clips_are_thinned_evenly_from_end_to_end() -> None:
+    batches, reader = clips(of_lengths(9, 5, 3, 21))
+    list(batches(1))
+    assert {id: at for id, at, _ in reader.asked} == {
+        "0": [0, 2, 4, 6, 8],
+        "1": [0, 1, 2, 3, 4],
+        "2": [0, 1, 2],
+        "3": [0, 5, 10, 15, 20],
+    }
+
+
+@few
+@given(length=st.integers(1, 60), frames=st.integers(1, 12), epoch=st.integers(0, 99))
+def test_thinned_frames_are_in_order_and_never_more_than_asked(length: int, frames: int, epoch: int) -> None:
+    batches, reader = clips(of_lengths(length), frames=frames)
+    list(batches(epoch))
+    ((_, at, asked_epoch),) = reader.asked
+    assert asked_epoch == epoch
+    assert len(at) == min(length, frames)
+    assert (np.diff(at) > 0).all()
+    assert (np.ptp(np.diff(at)) if len(at) > 2 else 0) <= 1
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_frames_and_labels_of_a_batch_belong_together(workers: int) -> None:
+    batches, _ = clips(of_lengths(*range(8, 15), per_frame=True), augmentation=LIVELY, workers=workers)
+    found = list(batches(4))
+    assert len(found) == len(batches) == 4
+    for batch in found:
+        assert batch.features.dtype == torch.uint8
+        for frames, length, labels in zip(*batch, strict=True):
+            assert labels[:length].tolist() == [position % 7 for position in frames[:length, 0, 0, 0].tolist()]
+            assert labels[length:].eq(NO_LABEL).all()
+
+
+def test_windows_of_frames_are_neighbours() -> None:
+    batches, reader = clips(of_lengths(23, per_frame=True), window=5)
+    list(batches(0))
+    assert len(reader.asked) == 5
+    assert all(at == list(range(at[0], at[0] + 5)) for _, at, _ in reader.asked)
+
+
+def test_frames_are_looked_at_where_features_would_be() -> None:
+    """The same draws as of TrainingBatches, in the same order."""
+    examples = of_lengths(*[12] * 5)
+    changes = {"batch_size": 2, "window": 8, "seed": 3}
+    batches, _ = clips(examples, augmentation=LIVELY, frames=8, **changes)
+    for clip, features in zip(batches(2), training(examples, LIVELY, **changes)(2), strict=True):
+        assert clip.lengths.tolist() == features.lengths.tolist()
+        assert clip.features[..., 0, 0, 0].tolist() == features.features[..., 1].tolist()
+
+
+def test_threads_change_nothing() -> None:
+    one, many = (clips(of_lengths(*range(5, 20)), augmentation=LIVELY, workers=n)[0] for n in (1, 4))
+    for a, b in zip(one(1), many(1), strict=True):
+        assert_equal(a, b)
+
+
+def test_an_error_while_reading_is_passed_on() -> None:
+    def fail(*_: Any) -> NDArray[np.uint8]:
+        raise ValueError("no frame in it can be decoded")
+
+    batches = ClipBatches(of_lengths(4), PLAIN, fail, batch_size=1, frames=2, window=None, seed=0)
+
+    def first(found: Iterator[Batch]) -> Batch:
+        return next(found)
+
+    with pytest.raises(ValueError, match="no frame in it"):
+        first(batches(0))

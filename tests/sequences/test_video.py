@@ -1,0 +1,943 @@
+"""At each grid time stands the frame that a player would show, whatever the container, or one clear reason why not.
+
+Frame number n of a test video has the brightness 20 + 9 n, so that every sample tells which frame it is.
+"""
+
+import itertools
+import logging
+import math
+import os
+import random
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from av.stream import Disposition
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from kagglepipe.sequences import video
+from kagglepipe.sequences.video import (
+    Grid,
+    Pixels,
+    VideoError,
+    VideoWriter,
+    grid_length,
+    inspect,
+    motion_pictures,
+    points_before,
+    sample_frames,
+)
+
+REAL = Path(__file__).parents[3] / "shared" / "data" / "surveillance-fights" / "train"
+COUNT = 20
+
+# name of a file: encoder, pixel format, size, options of the encoder
+KINDS: dict[str, tuple[str, str, tuple[int, int], dict[str, str]]] = {
+    "b-frames.mp4": ("libx264", "yuv420p", (64, 48), {"bf": "3"}),
+    "no-b-frames.mp4": ("libx264", "yuv420p", (64, 48), {"bf": "0"}),
+    "ten-bits.mp4": ("libx264", "yuv420p10le", (64, 48), {}),
+    "full-colour.mp4": ("libx264", "yuv444p", (64, 48), {}),
+    "hevc.mp4": ("libx265", "yuv420p", (64, 48), {"x265-params": "log-level=none"}),
+    "b-frames.mkv": ("libx264", "yuv420p", (64, 48), {"bf": "3"}),
+    "b-frames.mov": ("libx264", "yuv420p", (64, 48), {"bf": "3"}),
+    "b-frames.ts": ("libx264", "yuv420p", (64, 48), {"bf": "3"}),
+    "b-frames.flv": ("libx264", "yuv420p", (64, 48), {"bf": "3"}),
+    "b-frames.avi": ("libx264", "yuv420p", (64, 48), {"bf": "3"}),
+    "mpeg4.avi": ("mpeg4", "yuv420p", (64, 48), {"bf": "2", "b": "2000000"}),
+    "mjpeg.avi": ("mjpeg", "yuvj420p", (64, 48), {}),
+    "odd.mkv": ("ffv1", "bgr0", (33, 47), {}),
+    "sixteen-bits.mkv": ("ffv1", "gray16le", (33, 47), {}),
+    "vp9.webm": ("libvpx-vp9", "yuv420p", (64, 48), {}),
+    "animated.gif": ("gif", "rgb8", (64, 48), {}),
+    "bare.h264": ("libx264", "yuv420p", (64, 48), {"bf": "3"}),
+    "bare.m4v": ("mpeg4", "yuv420p", (64, 48), {}),
+}
+
+
+def has(encoder: str) -> bool:
+    """Whether this FFmpeg can write with it."""
+    try:
+        av.codec.Codec(encoder, "w")
+    except av.codec.codec.UnknownCodecError:
+        return False
+    return True
+
+
+def flat(number: int, width: int = 64, height: int = 48) -> Pixels:
+    """Frame `number`: one grey."""
+    return np.full((height, width, 3), 20 + 9 * number, np.uint8)
+
+
+def number_of(pixels: Pixels) -> int:
+    """Which frame that is."""
+    return round((float(pixels.mean()) - 20) / 9)
+
+
+def make(
+    path: Path,
+    pictures: Sequence[Pixels] | None = None,
+    *,
+    rate: Fraction | int = 10,
+    encoder: str = "libx264",
+    pixel_format: str = "yuv420p",
+    options: dict[str, str] | None = None,
+    container: dict[str, str] | None = None,
+    times: Sequence[Fraction] | None = None,
+    matrix: Sequence[int] | None = None,
+) -> Path:
+    """A video of the pictures (None: COUNT flat ones) at `times` in seconds (None: n / rate)."""
+    pictures = [flat(n) for n in range(COUNT)] if pictures is None else pictures
+    unit = Fraction(1, 1000) if times else 1 / Fraction(rate)
+    with av.open(str(path), "w", options=container or {}) as file:
+        stream: Any = file.add_stream(encoder, rate=rate, options=options or {})
+        stream.height, stream.width = pictures[0].shape[:2]
+        stream.pix_fmt = pixel_format
+        if times:
+            stream.codec_context.time_base = unit
+        if matrix is not None:
+            stream.set_display_matrix(matrix)
+        for number, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = round(times[number] / unit) if times else number, unit
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    return path
+
+
+def make_kind(folder: Path, name: str, **options: Any) -> Path:
+    """The file of KINDS with that name."""
+    encoder, pixel_format, (width, height), encoding = KINDS[name]
+    if not has(encoder):
+        pytest.skip(f"this FFmpeg has no {encoder}")
+    pictures = [flat(n, width, height) for n in range(COUNT)]
+    return make(folder / name, pictures, encoder=encoder, pixel_format=pixel_format, options=encoding, **options)
+
+
+def remux(source: Path, target: Path, change: Callable[[int, Any], bool | None]) -> Path:
+    """The packets of a video in another file; `change` alters one, and returns False to leave it out."""
+    with av.open(str(source)) as old, av.open(str(target), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for number, packet in enumerate(packet for packet in old.demux(video=0) if packet.size):
+            if change(number, packet) is not False:
+                packet.stream = stream
+                new.mux(packet)
+    return target
+
+
+def add_sound(file: Any, stream: Any, *, seconds: int, rate: int = 16000, start: int = 0) -> None:
+    """Silence."""
+    for offset in range(0, rate * seconds, 1024):
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.int16), format="s16", layout="mono")
+        silence.sample_rate, silence.pts = rate, start + offset
+        file.mux(stream.encode(silence))
+    file.mux(stream.encode(None))
+
+
+def spoil(path: Path, numbers: Sequence[int]) -> Path:
+    """The same file with zeros for the packets of these numbers, in file order."""
+    with av.open(str(path)) as file:
+        places = [(packet.pos, packet.size) for packet in file.demux(video=0) if packet.size]
+    data = bytearray(path.read_bytes())
+    for number in numbers:
+        start, size = places[number]
+        assert start is not None
+        data[start : start + size] = bytes(size)
+    path.write_bytes(data)
+    return path
+
+
+def numbers_at(path: Path, rate: float = 10, **options: Any) -> list[int]:
+    """Which frame stands at each grid time."""
+    return [number_of(pixels) for _, pixels in sample_frames(path, rate=rate, **options)]
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """Twenty frames in two seconds, with B-frames and four groups of pictures."""
+    return make(tmp_path / "clip.mp4", options={"g": "5", "bf": "2"})
+
+
+# --- the grid ---------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 100_000), st.floats(0.1, 240))
+def test_a_grid_time_is_not_before_itself(k: int, rate: float) -> None:
+    assert points_before(k / rate, rate) == k
+
+
+@given(st.integers(0, 5000), st.integers(1, 60), st.integers(-1, 1))
+def test_a_time_stamp_rounded_to_a_millisecond_counts_as_the_grid_time(k: int, rate: int, shift: int) -> None:
+    rounded = (round(1000 * k / rate) + shift / 2) / 1000  # the time of the first frame was rounded too
+    assert points_before(rounded, rate) == k
+
+
+@given(st.floats(0, 1e5), st.floats(0, 1e5), st.floats(0.1, 240))
+def test_later_times_have_more_before_them(a: float, b: float, rate: float) -> None:
+    assert points_before(min(a, b), rate) <= points_before(max(a, b), rate)
+    assert abs(points_before(a, rate) - a * rate) <= 1 + 0.0011 * rate
+
+
+def test_the_grid_length_is_the_number_of_grid_times_in_the_video() -> None:
+    for per_second, rate, frames in itertools.product((5, 10, 24, 25, 30, 50), (1, 2, 7.5, 8, 10, 24, 30), (1, 9, 60)):
+        seconds = Fraction(frames, per_second)
+        inside = sum(Fraction(k) / Fraction(rate) < seconds for k in range(1 + math.ceil(seconds * Fraction(rate))))
+        assert grid_length(float(seconds), rate) == inside
+
+
+@given(st.lists(st.floats(0.002, 3), min_size=1, max_size=40), st.floats(0.5, 60))
+def test_each_grid_time_is_dealt_once_and_to_the_frame_on_display(gaps: list[float], rate: float) -> None:
+    times = [0.0, *itertools.accumulate(gaps)]
+    grid = Grid(rate)
+    dealt = [(number, shown) for shown, time in enumerate(times[1:]) for number in grid.before(time)]
+    assert [number for number, _ in dealt] == list(range(points_before(times[-1], rate)))
+    for number, shown in dealt:
+        assert shown == bisect_right([time - video.TOLERANCE for time in times], number / rate) - 1
+
+
+@given(st.integers(0, 50), st.integers(0, 50), st.lists(st.floats(-1, 20), max_size=20))
+def test_a_grid_keeps_to_its_bounds_also_when_times_go_back(start: int, stop: int, times: list[float]) -> None:
+    grid = Grid(10, start / 10, stop)
+    dealt = [number for time in times for number in grid.before(time)] + list(grid.rest())
+    assert dealt == list(range(start, stop))
+    grid.before(1e9)
+    assert not grid.rest()
+
+
+@pytest.mark.parametrize("rate", [0, -1, math.inf, math.nan])
+def test_a_rate_must_be_a_rate(clip: Path, rate: float) -> None:
+    with pytest.raises(ValueError, match="has no grid"):
+        Grid(rate)
+
+
+# --- facts ------------------------------------------------------------------------------------------------------
+
+
+def test_the_facts_of_a_plain_clip(clip: Path) -> None:
+    facts = inspect(clip)
+    assert (facts.width, facts.height, facts.rotation, facts.mirrored) == (64, 48, 0, False)
+    assert (facts.frames, facts.codec, facts.pixel_format, facts.repairs) == (20, "h264", "yuv420p", ())
+    assert facts.seconds == pytest.approx(2)
+    assert facts.rate == pytest.approx(10)
+    assert facts.bytes == clip.stat().st_size
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_of_file_shows_each_frame_at_its_time(tmp_path: Path, name: str) -> None:
+    path = make_kind(tmp_path, name)
+    facts = inspect(path)
+    assert (facts.frames, facts.width, facts.height) == (COUNT, *KINDS[name][2])
+    assert facts.seconds == pytest.approx(2)
+    assert facts.rate == pytest.approx(10)
+    samples = list(sample_frames(path, rate=10))
+    assert [time for time, _ in samples] == pytest.approx([k / 10 for k in range(20)])
+    assert [number_of(pixels) for _, pixels in samples] == list(range(20))
+    for _, pixels in samples:
+        assert pixels.shape == (facts.height, facts.width, 3)
+        assert pixels.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("name", "repairs"),
+    [
+        ("bare.h264", ("time stamps missing: 10 frames/s assumed",)),
+        ("b-frames.avi", ("time stamps out of order: 10 frames/s assumed",)),
+        ("mjpeg.avi", ()),
+        ("b-frames.ts", ()),
+    ],
+)
+def test_what_reading_assumes_is_told(tmp_path: Path, name: str, repairs: tuple[str, ...]) -> None:
+    assert inspect(make_kind(tmp_path, name)).repairs == repairs
+
+
+def test_a_bare_stream_without_any_rate_gets_25(tmp_path: Path) -> None:
+    path = make(tmp_path / "bare.mjpeg", encoder="mjpeg", pixel_format="yuvj420p")
+    facts = inspect(path)
+    assert facts.repairs == ("time stamps missing: 25 frames/s assumed",)
+    assert (facts.seconds, facts.rate, facts.first) == (pytest.approx(0.8), 25, None)
+    assert numbers_at(path, 25) == list(range(20))
+
+
+def test_one_frame_is_a_video_too(tmp_path: Path) -> None:
+    path = make(tmp_path / "one.mp4", [flat(7)])
+    assert inspect(path).frames == 1
+    assert numbers_at(path, 10) == [7]
+    assert numbers_at(path, 0.5) == [7]
+
+
+def test_one_frame_without_a_rate_is_shown_once(tmp_path: Path) -> None:
+    path = tmp_path / "one.gif"
+    Image.fromarray(flat(7)).save(path)
+    facts = inspect(path)
+    assert facts.repairs == ("no frame rate: times come from the time stamps",)
+    assert facts.rate is None
+    assert numbers_at(path, 2) == [7]
+
+
+def test_a_start_time_that_is_not_zero_does_not_count(tmp_path: Path) -> None:
+    times = [Fraction(37 + n, 10) for n in range(COUNT)]
+    for name in ("late.mp4", "late.mkv", "late.ts"):
+        path = make(tmp_path / name, times=times)
+        assert inspect(path).first == pytest.approx(3.7, abs=1.5)
+        assert numbers_at(path) == list(range(20))
+        assert numbers_at(path, start=1.0) == list(range(10, 20))
+
+
+def test_an_edit_list_hides_frames(tmp_path: Path) -> None:
+    source = make(tmp_path / "whole.mp4", options={"bf": "2"})
+
+    def three_frames_earlier(_: int, packet: Any) -> None:
+        shift = int(Fraction(3, 10) / packet.time_base)
+        packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+
+    path = remux(source, tmp_path / "edited.mp4", three_frames_earlier)
+    facts = inspect(path)
+    assert (facts.frames, facts.repairs) == (17, ())
+    assert facts.seconds == pytest.approx(1.7)
+    assert numbers_at(path) == list(range(3, 20))
+
+
+def test_a_video_without_its_first_key_frame_starts_at_the_next(tmp_path: Path) -> None:
+    source = make(tmp_path / "whole.mp4", options={"g": "10", "bf": "0"})
+    path = remux(source, tmp_path / "tail.mkv", lambda number, _: number >= 4)
+    facts = inspect(path)
+    assert facts.repairs == ("starts with 6 frames that cannot be decoded: left out",)
+    assert (facts.frames, facts.seconds) == (10, pytest.approx(1))
+    assert numbers_at(path) == list(range(10, 20))
+
+
+def test_time_stamps_that_go_back_are_replaced_by_counting(tmp_path: Path) -> None:
+    part = make(tmp_path / "part.ts")
+    (tmp_path / "joined.ts").write_bytes(part.read_bytes() * 2)
+    facts = inspect(tmp_path / "joined.ts")
+    assert facts.repairs == ("time stamps go back: 10 frames/s assumed",)
+    assert (facts.frames, facts.seconds) == (40, pytest.approx(4))
+    assert numbers_at(tmp_path / "joined.ts") == [*range(20), *range(20)]
+    assert numbers_at(tmp_path / "joined.ts", start=1.95) == list(range(20))
+
+
+def test_a_time_stamp_hours_away_is_replaced_by_counting(tmp_path: Path) -> None:
+    def two_hours_later(number: int, packet: Any) -> None:
+        shift = int(7200 / packet.time_base) if number >= 10 else 0
+        packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+
+    path = remux(make(tmp_path / "whole.mp4", options={"bf": "0"}), tmp_path / "jump.mkv", two_hours_later)
+    assert inspect(path).repairs == ("time stamps jump by 2 hours: 10 frames/s assumed",)
+    assert numbers_at(path) == list(range(20))
+
+
+def test_a_video_of_weeks_is_refused(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video, "MAX_SECONDS", 1.9)
+    with pytest.raises(VideoError, match="lasts 0 hours; the limit is 0"):
+        inspect(clip)
+
+
+def test_a_title_in_no_encoding_does_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "title.mkv"
+    with av.open(str(path), "w") as file:
+        file.metadata["title"] = "titletitle"
+        stream: Any = file.add_stream("ffv1", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "bgr0"
+        file.mux(stream.encode(av.VideoFrame.from_ndarray(flat(3), format="rgb24")))
+        file.mux(stream.encode(None))
+    data = path.read_bytes()
+    assert b"titletitle" in data
+    path.write_bytes(data.replace(b"titletitle", b"\xff\xfe\x80" * 3 + b"!"))
+    assert inspect(path).frames == 1
+
+
+# --- which frame ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["rate.mp4", "rate.mkv"])
+@pytest.mark.parametrize("per_second", [5, 12, 24, Fraction(30000, 1001), 30, 50])
+def test_the_frame_on_display_at_any_rate(tmp_path: Path, per_second: Fraction | int, name: str) -> None:
+    path = make(tmp_path / name, rate=per_second, options={"bf": "2"})
+    facts = inspect(path)
+    assert facts.seconds == pytest.approx(float(20 / Fraction(per_second)), abs=2e-3)
+    starts = [n / Fraction(per_second) - Fraction(1, 900) for n in range(COUNT)]
+    for rate in (0.5, 1, 7.5, 8, 10, 25, Fraction(30000, 1001), 60):
+        length = grid_length(facts.seconds, float(rate))
+        wanted = [bisect_right(starts, k / Fraction(rate)) - 1 for k in range(length)]
+        assert numbers_at(path, float(rate), facts=facts) == wanted
+
+
+def test_a_variable_frame_rate_is_honoured(tmp_path: Path) -> None:
+    tenths = [0, 1, 3, 4, 10, 11, 12, 30, 31, 40]
+    path = make(
+        tmp_path / "vfr.mp4", [flat(n) for n in range(10)], times=[Fraction(t, 10) for t in tenths], options={"bf": "2"}
+    )
+    facts = inspect(path)
+    assert facts.frames == 10
+    assert facts.rate == pytest.approx(9 / 4)
+    seen = numbers_at(path, facts=facts)
+    assert len(seen) == grid_length(facts.seconds, 10)
+    assert seen[:41] == [bisect_right(tenths, k) - 1 for k in range(41)]
+    assert set(seen[41:]) <= {9}
+
+
+WINDOWS = [
+    (0.0, 0.5),
+    (0.3, 0.9),
+    (0.95, None),
+    (1.0, 1.05),
+    (1.04, 1.06),
+    (1.234, 1.9),
+    (2.03, 9.0),
+    (2.9, None),
+    (-1.0, 0.3),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "encoder", "options"),
+    [
+        ("w.mp4", "libx264", {"x264-params": "open-gop=1"}),
+        ("w.mkv", "libx264", {"x264-params": "open-gop=1"}),
+        ("w.ts", "libx264", {"x264-params": "open-gop=1"}),
+        ("rolling.ts", "libx264", {"x264-params": "intra-refresh=1"}),
+        ("w.flv", "libx264", {}),
+        ("w.avi", "libx264", {}),
+        ("mpeg4.ts", "mpeg4", {"bf": "0", "g": "25"}),
+        ("w.mpg", "mpeg2video", {}),
+    ],
+)
+def test_a_window_is_a_part_of_the_whole(tmp_path: Path, name: str, encoder: str, options: dict[str, str]) -> None:
+    noise = np.random.default_rng(0).integers(0, 40, (48, 64, 3), dtype=np.uint8)
+    pictures = [np.roll(noise, 2 * n, axis=1) + np.uint8(n * 7 % 200) for n in range(150)]
+    path = make(tmp_path / name, pictures, encoder=encoder, options={"g": "10", "bf": "2", **options}, rate=25)
+    facts = inspect(path)
+    whole = dict(sample_frames(path, rate=20, facts=facts))
+    for start, end in WINDOWS:
+        part = dict(sample_frames(path, rate=20, start=start, end=end, facts=facts))
+        assert list(part) == [time for time in whole if start <= time < (end or math.inf)]
+        for time, pixels in part.items():
+            np.testing.assert_array_equal(pixels, whole[time])
+
+
+def test_a_window_beyond_the_end_is_empty(clip: Path) -> None:
+    assert numbers_at(clip, start=2.0) == []
+    assert numbers_at(clip, start=7.0, end=9.0) == []
+    assert numbers_at(clip, start=1.0, end=1.0) == []
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """How many frames were decoded and converted."""
+    counts = {"decoded": 0, "converted": 0}
+    decoded, converter = video.decoded, video.converter
+
+    def count_decoded(*arguments: Any) -> Iterator[Any]:
+        for frame in decoded(*arguments):
+            counts["decoded"] += 1
+            yield frame
+
+    def count_converted(*arguments: Any, **named: Any) -> Any:
+        convert = converter(*arguments, **named)
+
+        def counting(frame: Any) -> Pixels:
+            counts["converted"] += 1
+            return convert(frame)
+
+        return counting
+
+    monkeypatch.setattr(video, "decoded", count_decoded)
+    monkeypatch.setattr(video, "converter", count_converted)
+    return counts
+
+
+def test_what_no_grid_time_needs_is_not_converted(clip: Path, counted: dict[str, int]) -> None:
+    facts = inspect(clip)
+    counted.update(decoded=0)
+    assert numbers_at(clip, 2, facts=facts) == [0, 5, 10, 15]
+    assert counted == {"decoded": 17, "converted": 4}  # number 16 shows that 15 is the last of its time
+    assert numbers_at(clip, 50, facts=facts) == [n for n in range(20) for _ in range(5)]
+    assert counted["converted"] == 4 + 20
+
+
+@pytest.mark.parametrize("name", ["long.mp4", "long.mkv"])
+def test_what_lies_far_before_the_start_is_not_decoded(tmp_path: Path, counted: dict[str, int], name: str) -> None:
+    path = make(tmp_path / name, [flat(n // 10) for n in range(200)], options={"g": "10"})
+    facts = inspect(path)
+    counted.update(decoded=0)
+    assert numbers_at(path, 10, start=15.0, end=15.5, facts=facts) == [15] * 5
+    assert counted["decoded"] <= 20
+
+
+def test_the_same_video_gives_the_same_bytes(clip: Path) -> None:
+    def read(**options: Any) -> list[bytes]:
+        return [pixels.tobytes() for _, pixels in sample_frames(clip, rate=10, resize=(40, 30), **options)]
+
+    assert read() == read() == read(threads=2) == read(threads=0, facts=inspect(clip))
+
+
+def test_pixels_cannot_be_changed_by_accident(clip: Path) -> None:
+    (_, first), (_, second), *_ = sample_frames(clip, rate=20)
+    assert first is second
+    with pytest.raises(ValueError, match="read-only"):
+        first[:] = 0
+
+
+# --- how large and which way up ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("resize", "shape"),
+    [(None, (48, 64, 3)), (24, (24, 32, 3)), (100, (48, 64, 3)), ((20, 30), (30, 20, 3)), ((128, 96), (96, 128, 3))],
+)
+def test_sizes(clip: Path, resize: Any, shape: tuple[int, int, int]) -> None:
+    samples = list(sample_frames(clip, rate=10, resize=resize))
+    assert {pixels.shape for _, pixels in samples} == {shape}
+    assert [number_of(pixels) for _, pixels in samples] == list(range(20))
+
+
+def test_an_odd_size_keeps_its_aspect(tmp_path: Path) -> None:
+    path = make_kind(tmp_path, "odd.mkv")
+    _, pixels = next(sample_frames(path, rate=1, resize=11))
+    assert pixels.shape == (16, 11, 3)  # 47 · 11 / 33 = 15.7
+
+
+def test_colours_come_through(tmp_path: Path) -> None:
+    colours = np.array([[[250, 10, 20], [10, 240, 30]], [[20, 30, 245], [200, 200, 40]]], np.uint8)
+    picture = colours.repeat(24, axis=0).repeat(32, axis=1)
+    for options in ({"encoder": "ffv1", "pixel_format": "bgr0"}, {"encoder": "mpeg4", "options": {"qscale": "2"}}):
+        path = make(tmp_path / "colours.mkv", [picture], **options)  # type: ignore[arg-type]
+        _, pixels = next(sample_frames(path, rate=1))
+        inside = np.s_[6::12, 8::16]
+        assert np.abs(pixels[inside].astype(int) - picture[inside]).max() <= (0 if options["encoder"] == "ffv1" else 12)
+
+
+def corners() -> Pixels:
+    """Four corners of four greys, without any symmetry."""
+    return np.array([[20, 90], [160, 230]], np.uint8).repeat(24, axis=0).repeat(32, axis=1)[..., None].repeat(3, axis=2)
+
+
+TURNS: dict[str, tuple[tuple[int, int, int, int], int, bool, Callable[[Pixels], Pixels]]] = {
+    # name: (a, b, c, d of the display matrix), degrees clockwise, mirrored, what makes it upright
+    "as it is": ((1, 0, 0, 1), 0, False, lambda a: a),
+    "quarter right": ((0, 1, -1, 0), 90, False, lambda a: np.rot90(a, -1)),
+    "half": ((-1, 0, 0, -1), 180, False, lambda a: np.rot90(a, 2)),
+    "quarter left": ((0, -1, 1, 0), 270, False, lambda a: np.rot90(a, 1)),
+    "mirrored": ((-1, 0, 0, 1), 0, True, lambda a: a[:, ::-1]),
+    "upside down": ((1, 0, 0, -1), 180, True, lambda a: a[::-1]),
+    "transposed": ((0, 1, 1, 0), 90, True, lambda a: a.transpose(1, 0, 2)),
+    "transposed the other way": ((0, -1, -1, 0), 270, True, lambda a: a[::-1, ::-1].transpose(1, 0, 2)),
+}
+
+
+@pytest.mark.parametrize("resize", [None, 24, (32, 36)])
+@pytest.mark.parametrize("turn", TURNS)
+def test_the_rotation_flag_is_applied(tmp_path: Path, turn: str, resize: Any) -> None:
+    (a, b, c, d), rotation, mirrored, upright = TURNS[turn]
+    matrix = [a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30]
+    path = make(tmp_path / "turned.mp4", [corners()] * 3, matrix=matrix)
+    facts = inspect(path)
+    wanted = upright(corners())
+    assert (facts.rotation, facts.mirrored) == (rotation, mirrored)
+    assert (facts.height, facts.width) == wanted.shape[:2]
+    assert facts.repairs == (f"turned by {rotation}°",) * (rotation > 0) + ("mirrored",) * mirrored
+    samples = [pixels for _, pixels in sample_frames(path, rate=10, resize=resize)]
+    height, width = samples[0].shape[:2]
+    assert (width, height) == {None: (facts.width, facts.height), 24: (facts.width // 2, facts.height // 2)}.get(
+        resize, resize
+    )
+    for pixels in samples:
+        assert pixels.flags.c_contiguous
+        for row, column in itertools.product((0.25, 0.75), repeat=2):
+            seen = pixels[int(row * height), int(column * width)].astype(int)
+            assert np.abs(seen - wanted[int(row * wanted.shape[0]), int(column * wanted.shape[1])]).max() <= 4
+
+
+def test_a_frame_of_another_size_in_the_middle_is_scaled_to_the_first(tmp_path: Path) -> None:
+    parts = [make(tmp_path / f"{width}.h264", [flat(n, width, 48)] * 5) for n, width in ((3, 64), (8, 96))]
+    path = tmp_path / "both.h264"
+    path.write_bytes(parts[0].read_bytes() + parts[1].read_bytes())
+    samples = [pixels for _, pixels in sample_frames(path, rate=10)]
+    assert {pixels.shape for pixels in samples} == {(48, 64, 3)}
+    assert [number_of(pixels) for pixels in samples] == [3] * 5 + [8] * 5
+
+
+# --- damage -----------------------------------------------------------------------------------------------------
+
+
+def cut(path: Path, share: float) -> Path:
+    """The first part of a file."""
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    return path
+
+
+def test_a_file_cut_behind_its_index_gives_what_is_there(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 9, (48, 64, 3), dtype=np.uint8)
+    pictures = [noise + flat(n) for n in range(COUNT)]
+    path = cut(make(tmp_path / "cut.mp4", pictures, options={"g": "1"}, container={"movflags": "+faststart"}), 0.6)
+    facts = inspect(path)
+    assert 5 <= facts.frames <= 14
+    assert facts.repairs == (f"truncated: {facts.frames} of 20 frames",)
+    assert facts.seconds == pytest.approx(facts.frames / 10)
+    means = [pixels.mean() for _, pixels in sample_frames(path, rate=10)]
+    assert means == pytest.approx([24 + 9 * n for n in range(facts.frames)], abs=2)
+
+
+def test_a_file_cut_before_its_index_is_told_so(clip: Path) -> None:
+    with pytest.raises(VideoError, match=r"cut off or damaged: it has no index \(moov\)"):
+        inspect(cut(clip, 0.4))
+
+
+@pytest.mark.parametrize("name", ["odd.mkv", "vp9.webm"])
+def test_a_cut_matroska_file_is_told_by_its_length(tmp_path: Path, name: str) -> None:
+    facts = inspect(cut(make_kind(tmp_path, name), 0.6))
+    assert facts.repairs == (f"truncated: {facts.seconds:.1f} of 2.0 s",)
+    assert 0.3 <= facts.seconds <= 1.5
+
+
+def test_sound_that_lasts_longer_is_no_sign_of_a_cut(tmp_path: Path) -> None:
+    path = tmp_path / "long sound.mkv"
+    with av.open(str(path), "w") as file:
+        sound: Any = file.add_stream("flac", rate=16000)
+        picture: Any = file.add_stream("ffv1", rate=10)
+        picture.width, picture.height, picture.pix_fmt = 64, 48, "bgr0"
+        add_sound(file, sound, seconds=4)
+        for number in range(10):
+            file.mux(picture.encode(av.VideoFrame.from_ndarray(flat(number), format="rgb24")))
+        file.mux(picture.encode(None))
+    facts = inspect(path)
+    assert (facts.repairs, facts.seconds) == ((), pytest.approx(1))
+    assert numbers_at(path) == list(range(10))
+
+
+def test_a_stream_that_turns_up_on_the_way_does_not_matter(tmp_path: Path) -> None:
+    """An FLV file whose header denies its sound: PyAV ends reading it with an IndexError."""
+    path = tmp_path / "late sound.flv"
+    with av.open(str(path), "w") as file:
+        picture: Any = file.add_stream("libx264", rate=10, options={"bf": "0"})
+        picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
+        sound: Any = file.add_stream("pcm_s16le", rate=11025, layout="mono")
+        for number in range(100):
+            file.mux(picture.encode(av.VideoFrame.from_ndarray(flat(number % 20), format="rgb24")))
+        file.mux(picture.encode(None))
+        add_sound(file, sound, seconds=1, rate=11025, start=110_250)
+    data = bytearray(path.read_bytes())
+    data[4] = 1  # video alone
+    path.write_bytes(data)
+    with av.open(str(path)) as file, pytest.raises(IndexError):
+        list(file.demux(video=0))
+    assert numbers_at(path) == [*range(20)] * 5
+
+
+@pytest.mark.parametrize("name", ["b-frames.ts", "mjpeg.avi", "animated.gif", "b-frames.flv"])
+def test_other_files_may_be_cut_too(tmp_path: Path, name: str) -> None:
+    path = cut(make_kind(tmp_path, name), 0.6)
+    facts = inspect(path)
+    assert 1 <= facts.frames < 20
+    seen = numbers_at(path, facts=facts)
+    assert len(seen) == grid_length(facts.seconds, 10)
+    assert seen == sorted(seen)
+
+
+def test_a_damaged_frame_is_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = spoil(make_kind(tmp_path, "mjpeg.avi"), [5, 6, 12])
+    assert inspect(path).frames == 20
+    with caplog.at_level(logging.WARNING):
+        assert numbers_at(path) == [0, 1, 2, 3, 4, 4, 4, 7, 8, 9, 10, 11, 11, *range(13, 20)]
+    assert caplog.messages == [f"{path}: 3 damaged frames left out; the frame before each is shown instead"]
+
+
+def test_a_frame_that_the_decoder_had_to_make_up_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (48, 64, 3), dtype=np.uint8) for _ in range(10)]
+    path = make(tmp_path / "noise.mp4", pictures, options={"g": "1", "bf": "0"})
+    whole = [pixels for _, pixels in sample_frames(path, rate=10)]
+    with av.open(str(path)) as file:
+        places = [(packet.pos, packet.size) for packet in file.demux(video=0) if packet.size]
+    data, (start, size) = bytearray(path.read_bytes()), places[5]
+    assert start is not None
+    data[start + size // 2 : start + size] = rng.bytes(size - size // 2)
+    path.write_bytes(data)
+    with caplog.at_level(logging.WARNING):
+        damaged = [pixels for _, pixels in sample_frames(path, rate=10)]
+    np.testing.assert_array_equal(damaged, [*whole[:5], whole[4], *whole[6:]])
+    assert "1 damaged frames" in caplog.messages[0]
+
+
+def test_damage_is_counted_also_where_reading_stops_early(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = spoil(make_kind(tmp_path, "mjpeg.avi"), [5, 12])
+    with caplog.at_level(logging.WARNING):
+        assert numbers_at(path, end=1.0) == [0, 1, 2, 3, 4, 4, 6, 7, 8, 9]
+    assert "1 damaged frames" in caplog.messages[0]
+
+
+def test_a_damaged_beginning_or_end_still_gives_every_grid_time(tmp_path: Path) -> None:
+    path = spoil(make_kind(tmp_path, "mjpeg.avi"), [18, 19])
+    assert numbers_at(path) == [*range(18), 17, 17]
+    path = spoil(make_kind(tmp_path, "mjpeg.avi"), [0, 1])
+    facts = inspect(path)
+    assert facts.repairs == ("starts with 2 frames that cannot be decoded: left out",)
+    assert numbers_at(path) == list(range(2, 20))
+
+
+def test_damage_in_a_file_whose_frames_are_counted_does_not_move_what_follows(tmp_path: Path) -> None:
+    path = spoil(make_kind(tmp_path, "b-frames.avi"), [6])
+    facts = inspect(path)
+    assert (facts.first, facts.frames) == (None, 20)
+    seen = numbers_at(path, facts=facts)
+    assert len(seen) == 20
+    assert seen[12:] == list(range(12, 20))
+
+
+def test_damage_that_leaves_no_frame_is_an_error(tmp_path: Path) -> None:
+    path = spoil(make_kind(tmp_path, "mjpeg.avi"), range(20))
+    with pytest.raises(VideoError, match="no frame in it can be decoded"):
+        inspect(path)
+    with pytest.raises(VideoError, match="no frame in it can be decoded"):
+        next(sample_frames(path, rate=10))
+
+
+def test_damage_after_inspection_is_an_error_too(tmp_path: Path) -> None:
+    path = make_kind(tmp_path, "mjpeg.avi")
+    facts = inspect(path)
+    with pytest.raises(VideoError, match="no frame in it can be decoded"):
+        next(sample_frames(spoil(path, range(20)), rate=10, facts=facts))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(["b-frames.mp4", "b-frames.mkv", "b-frames.ts", "mjpeg.avi", "animated.gif", "bare.h264"]),
+    st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=12),
+    st.integers(0, 10**6),
+)
+def test_altered_bytes_give_frames_or_one_clear_error(
+    tmp_path_factory: pytest.TempPathFactory, name: str, changes: list[tuple[int, int]], length: int
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / "altered"
+    folder.mkdir(exist_ok=True)
+    source = folder / name if (folder / name).exists() else make_kind(folder, name)
+    data = bytearray(source.read_bytes())
+    for place, value in changes:
+        data[place % len(data)] = value
+    path = folder / "altered.bin"
+    path.write_bytes(data[: length % (4 * len(data)) + 1])
+    try:
+        facts = inspect(path, max_side=500)
+    except VideoError:
+        return
+    samples = list(itertools.islice(sample_frames(path, rate=5, resize=16, facts=facts), 500))
+    assert len(samples) == min(500, grid_length(facts.seconds, 5))
+
+
+# --- what is no usable video ------------------------------------------------------------------------------------
+
+
+def audio_file(path: Path, *, cover: bool = False) -> Path:
+    """Sound, with a cover picture or without."""
+    with av.open(str(path), "w") as file:
+        sound = file.add_stream("flac", rate=16000)
+        if cover:
+            picture: Any = file.add_stream("mjpeg", rate=1)
+            picture.width, picture.height, picture.pix_fmt = 64, 48, "yuvj420p"
+            picture.disposition = Disposition.attached_pic
+            file.mux(picture.encode(av.VideoFrame.from_ndarray(flat(3), format="rgb24")))
+            file.mux(picture.encode(None))
+        add_sound(file, sound, seconds=1)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"^the file is empty \(0 bytes\)$"),
+        (b"just text\n" * 100, "^not a video that can be read$"),
+        (b"\x00" * 3000, "^not a video that can be read$"),
+        (b"a", "^not a video that can be read$"),
+        (b"\x00\x00\x00\x18ftypmp42", "no index"),
+    ],
+)
+def test_what_is_no_video_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "film.mp4"
+    path.write_bytes(content)
+    with pytest.raises(VideoError, match=message):
+        inspect(path)
+    with pytest.raises(VideoError, match=message):
+        next(sample_frames(path, rate=10))
+
+
+def test_sound_alone_is_no_video(tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match="there is no video in it, only audio"):
+        inspect(audio_file(tmp_path / "sound.mkv"))
+
+
+def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match="there is no video in it, only audio"):
+        inspect(audio_file(tmp_path / "sound.mp4", cover=True))
+
+
+def test_what_is_no_file_is_named_without_waiting_for_it(tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match="no such file"):
+        inspect(tmp_path / "none.mp4")
+    with pytest.raises(VideoError, match="not a file"):
+        inspect(tmp_path)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe.mp4")
+        with pytest.raises(VideoError, match="not a file"):
+            inspect(tmp_path / "pipe.mp4")
+
+
+PLAYLISTS = {
+    "hls": "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{target}\n#EXT-X-ENDLIST\n",
+    "concat": "ffconcat version 1.0\nfile '{target}'\n",
+    "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n",
+    "dash": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"><Period><AdaptationSet>'
+    "<Representation><BaseURL>{target}</BaseURL></Representation></AdaptationSet></Period></MPD>",
+}
+
+
+@pytest.mark.parametrize("name", ["film.mp4", "film.m3u8", "film.ffconcat", "film.sdp", "film.mpd", "film.ts"])
+@pytest.mark.parametrize("kind", PLAYLISTS)
+def test_a_playlist_leads_nowhere(tmp_path: Path, kind: str, name: str) -> None:
+    other = make(tmp_path / "other.ts")
+    for target in (other.name, str(other), f"file://{other}", "/etc/passwd", "http://127.0.0.1:1/x.ts"):
+        (tmp_path / name).write_text(PLAYLISTS[kind].format(target=target))
+        with pytest.raises(VideoError, match=r"a playlist, not a video|not a video that can be read"):
+            inspect(tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_a_picture_is_no_video(tmp_path: Path, suffix: str) -> None:
+    import cv2
+
+    path = tmp_path / f"film{suffix}"
+    cv2.imwrite(str(path), flat(3))
+    with pytest.raises(VideoError, match="not a video"):
+        inspect(path.rename(tmp_path / "film.mp4"))
+
+
+@pytest.mark.parametrize("name", ["http:x.mp4", "concat:a.mp4", "a b, ü %03d.mp4", "rtsp:", "-i.mp4"])
+def test_a_name_is_a_name_whatever_it_looks_like(clip: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(clip.parent)
+    clip.rename(clip.parent / name)
+    assert numbers_at(Path(name)) == list(range(20))
+
+
+def test_a_video_may_be_too_large(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(VideoError, match="64×48 pixels; the limit is 63 a side"):
+        inspect(clip, max_side=63)
+    assert inspect(clip, max_side=64).width == 64
+    monkeypatch.setattr(video, "MAX_PIXELS", 3000)
+    with pytest.raises(VideoError, match="64×48 pixels; the limit is 0 million in all"):
+        inspect(clip)
+
+
+def test_a_size_that_the_container_hides_is_found_before_it_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make(tmp_path / "small.mkv", [flat(3, 640, 480)])
+    monkeypatch.setattr(video, "MAX_PIXELS", 10_000)
+    monkeypatch.setattr(video, "_check_side", lambda *_: None)  # as if the container said 64×48
+    with pytest.raises(VideoError, match="no frame in it can be decoded"):
+        inspect(path)
+
+
+# --- writing ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoders", [video.ENCODERS, ("no such encoder", "mpeg4")])
+def test_what_was_written_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoders: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(video, "ENCODERS", encoders)
+    path = tmp_path / "new" / "drawn.mp4"
+    with VideoWriter(path, 64, 48, 12.5) as writer:
+        for number in range(COUNT):
+            writer.write(flat(number))
+    facts = inspect(path)
+    assert (facts.width, facts.height, facts.frames, facts.repairs) == (64, 48, 20, ())
+    assert facts.pixel_format == "yuv420p"
+    assert facts.rate == pytest.approx(12.5)
+    assert facts.codec in ("h264", "mpeg4")
+    assert numbers_at(path, 12.5) == list(range(20))
+    assert [file.name for file in path.parent.iterdir()] == ["drawn.mp4"]
+
+
+def test_an_odd_size_is_padded_by_its_own_edge(tmp_path: Path) -> None:
+    picture = np.zeros((33, 47, 3), np.uint8)
+    picture[:, 24:] = 200
+    with VideoWriter(tmp_path / "odd.mp4", 47, 33, 29.97) as writer:
+        for _ in range(5):
+            writer.write(picture)
+    _, pixels = next(sample_frames(tmp_path / "odd.mp4", rate=1))
+    assert pixels.shape == (34, 48, 3)
+    assert np.abs(pixels[:, 30:].astype(int) - 200).max() <= 8
+
+
+def write_half(path: Path, error: Exception) -> None:
+    """A video whose making fails."""
+    with VideoWriter(path, 64, 48, 10) as writer:
+        writer.write(flat(1))
+        raise error
+
+
+def test_a_writer_leaves_a_whole_file_or_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "drawn.mp4"
+    path.write_bytes(b"old")
+    with pytest.raises(RuntimeError, match="stop"):
+        write_half(path, RuntimeError("stop"))
+    with pytest.raises(ValueError, match="at least one frame"), VideoWriter(path, 64, 48, 10):
+        pass
+    assert path.read_bytes() == b"old"
+    assert [file.name for file in tmp_path.iterdir()] == ["drawn.mp4"]
+
+
+@pytest.mark.parametrize("wrong", [flat(1, 65, 48), flat(1).astype(float), flat(1)[..., 0], flat(1).transpose(1, 0, 2)])
+def test_a_writer_takes_frames_of_one_shape(tmp_path: Path, wrong: Any) -> None:
+    with pytest.raises(ValueError, match="in a video of 64×48"), VideoWriter(tmp_path / "x.mp4", 64, 48, 10) as writer:
+        writer.write(wrong)
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- motion -----------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.sampled_from([2, 80, 256]))
+def test_motion_is_four_times_the_difference_as_far_as_white(seed: int, count: int, levels: int) -> None:
+    frames = np.random.default_rng(seed).integers(0, levels, (count, 3, 4, 3), np.uint8)
+    before = frames.copy()
+    found = motion_pictures(frames)
+    assert found.dtype == np.uint8
+    assert not found[0].any()
+    wide = frames.astype(int)
+    changed = np.abs(wide[1:] - wide[:-1])
+    np.testing.assert_array_equal(found[1:], np.where(changed < 64, 4 * changed, 255))
+    np.testing.assert_array_equal(frames, before)
+
+
+def test_what_stands_still_is_black_and_each_picture_knows_two_frames_alone() -> None:
+    assert not motion_pictures(np.stack([flat(7)] * 3)).any()
+    frames = np.random.default_rng(0).integers(0, 256, (6, 3, 4, 3), np.uint8)
+    np.testing.assert_array_equal(motion_pictures(frames[2:5])[1:], motion_pictures(frames)[3:5])
+
+
+# --- real clips -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.real
+def test_real_clips_give_the_frames_that_plain_decoding_gives() -> None:
+    if not REAL.exists():
+        pytest.skip("the real clips are not at ../shared/data")
+    for path in random.Random(0).sample(sorted(REAL.glob("*.mp4")), 8):
+        facts = inspect(path)
+        with av.open(str(path)) as file:
+            frames = list(file.decode(video=0))
+        assert facts.frames == len(frames)
+        times = [frame.time - frames[0].time - video.TOLERANCE for frame in frames]
+        samples = list(sample_frames(path, rate=10, facts=facts))
+        assert len(samples) == grid_length(facts.seconds, 10)
+        for time, pixels in samples:
+            frame = frames[bisect_right(times, time) - 1]
+            wanted = frame.to_ndarray(format="rgb24", interpolation=video.SCALING)
+            np.testing.assert_array_equal(pixels, wanted)

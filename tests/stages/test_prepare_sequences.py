@@ -1,0 +1,621 @@
+"""From a folder of videos or series to a table and folds: what is in it is told, what is wrong with it is one line.
+
+Frame number n of a video has the brightness 20 + 9 n; videos have 8 frames a second, one second unless said.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pandas as pd
+import pytest
+from omegaconf import OmegaConf
+
+from kagglepipe.__main__ import CONF, errors_in_one_line
+from kagglepipe.competitions.contract import Competition
+from kagglepipe.competitions.folds import read_folds
+from kagglepipe.config import Config, Folds, Paths
+from kagglepipe.sequences.video import VideoWriter, sample_frames
+from kagglepipe.stages import walk
+from kagglepipe.stages.places import Prepared, read_prepared
+
+LONG = ("stage=prepare", "competition=video_folder_untrimmed", "folds.count=2")
+ABOUT = "video,start,end,label\n"
+Command = Callable[..., Any]  # the fixture `command` of conftest, which gives an Outcome
+Prepare = Callable[..., Prepared]
+Refusal = Callable[..., str]
+Told = Callable[[], str]
+
+
+def film(path: Path, *, frames: int = 8, size: int = 32, own: int | None = None) -> Path:
+    """A video like no other: `own` (None: by its name) is how many of its pixels are white."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    own = sum(path.stem.encode()) % 97 if own is None else own
+    with VideoWriter(path, size, size, 8) as writer:
+        for number in range(frames):
+            picture = np.full((size, size, 3), 20 + 9 * number, np.uint8)
+            picture.reshape(-1, 3)[:own] = 255
+            writer.write(picture)
+    return path
+
+
+def sound(path: Path) -> Path:
+    """A file with nothing to see."""
+    with av.open(str(path), "w", format="mp4") as file:
+        stream: Any = file.add_stream("aac", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 4096), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 8000
+        file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    return path
+
+
+@pytest.fixture(scope="session")
+def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folders of `videos` and `clips`, filmed once."""
+    root = tmp_path_factory.mktemp("footage")
+    for name in ("a", "b", "c", "d", "test/t"):
+        film(root / "videos" / f"{name}.mp4")
+    rows = [f"{name}.mp4,0.25,0.5,walk\n{name}.mp4,0.625,1,fall\n" for name in "abcd"]
+    (root / "videos" / "annotations.csv").write_text(ABOUT + "".join(rows))
+    for index in range(4):
+        film(root / "clips" / "walk" / f"{index}.mp4", own=index)
+        film(root / "clips" / "fall" / f"{index}.mp4", own=100 + index)
+    film(root / "clips" / "test" / "t.mp4", own=500)
+    return root
+
+
+@pytest.fixture
+def videos(footage: Path, tmp_path: Path) -> Path:
+    """Four long videos a to d, each with two things that happen in it, and one to search."""
+    return Path(shutil.copytree(footage / "videos", tmp_path / "videos"))
+
+
+@pytest.fixture
+def clips(footage: Path, tmp_path: Path) -> Path:
+    """Class folders of four clips each, and one clip to classify."""
+    return Path(shutil.copytree(footage / "clips", tmp_path / "clips"))
+
+
+@pytest.fixture
+def series(tmp_path: Path) -> Path:
+    """Four series of two channels, sampled 8 times a second from the second 2 on, and a table of theirs."""
+    folder = tmp_path / "series"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name in "abcd":
+        save(folder, name, 2 + np.arange(16) / 8, rng.normal(size=(16, 2)))
+    rows = [f"{name},2.5,3,walk\n{name},3.5,4,fall\n" for name in "abcd"]
+    (folder / "annotations.csv").write_text(ABOUT + "".join(rows))
+    return folder
+
+
+def save(folder: Path, name: str, times: Any, values: Any) -> None:
+    """An .npz with these times and values."""
+    np.savez(folder / f"{name}.npz", time=np.asarray(times), values=np.asarray(values, np.float32))
+
+
+def configured(root: Path, source: Path, name: str, overrides: tuple[str, ...]) -> Config:
+    """The configuration of `competition=name`, in a tenth of the time of composing conf/; folds.count is 2."""
+    competition = OmegaConf.load(CONF / "competition" / f"{name}.yaml").competition
+    basis = Config("prepare", paths=Paths(str(root)), competition=Competition(**competition), folds=Folds(2))
+    changes = OmegaConf.from_dotlist([f"competition.source='{source}'", *overrides])
+    config: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(basis), changes))
+    return config if isinstance(config, Config) else pytest.fail("no Config")
+
+
+@pytest.fixture
+def prepare(tmp_path: Path) -> Prepare:
+    """prepare(folder, "sequences.rate=4", …, to="video_folder") -> what stage=prepare left; `to` is the competition."""
+
+    def run(source: Path, *overrides: str, to: str = "video_folder_untrimmed") -> Prepared:
+        config = configured(tmp_path, source, to, overrides)
+        walk(config)
+        return read_prepared(config)
+
+    return run
+
+
+@pytest.fixture
+def refusal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """As `prepare`, for what ends as every command does that meets a mistake: the one line on standard error."""
+
+    def run(source: Path, *overrides: str, to: str = "video_folder_untrimmed") -> str:
+        with pytest.raises(SystemExit) as stopped, errors_in_one_line():
+            walk(configured(tmp_path, source, to, overrides))
+        assert stopped.value.code == 2
+        (line,) = capfd.readouterr().err.splitlines()
+        assert line.startswith("kagglepipe: ")
+        return str(line.removeprefix("kagglepipe: "))
+
+    return run
+
+
+@pytest.fixture
+def told(caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
+    """told() -> what has been logged so far."""
+    caplog.set_level("INFO")
+    return lambda: caplog.text
+
+
+SERIES = ("competition.kind=series", "competition.id=stem")
+
+
+def report(tmp_path: Path, slug: str = "videos") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((tmp_path / "data" / slug / "prepared.json").read_text())
+    return found
+
+
+def state(folder: Path) -> dict[Path, int]:
+    """Every file and when it was written."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def add(folder: Path, *rows: str) -> None:
+    with (folder / "annotations.csv").open("a") as file:
+        file.write("".join(f"{row}\n" for row in rows))
+
+
+# --- what is left ------------------------------------------------------------------------------------------------
+
+
+def test_frames_and_their_labels(videos: Path, prepare: Prepare) -> None:
+    found = prepare(videos)
+    assert found.classes == ["none", "fall", "walk"]
+    a = found.table[found.table["video"] == "a.mp4"]
+    assert a["id"].tolist() == [f"a.mp4@{k / 8:g}" for k in range(8)]
+    # 0.25–0.5 has the frames at 0.25 and 0.375; 0.625–1 those at 0.625, 0.75 and 0.875
+    assert a["target"].tolist() == ["none", "none", "walk", "walk", "none", "fall", "fall", "fall"]
+    assert a["position"].tolist() == list(range(8))
+    assert found.train["fold"].notna().all()
+    assert found.train.groupby("video")["fold"].nunique().tolist() == [1, 1, 1, 1]
+    assert found.test["video"].unique().tolist() == ["test/t.mp4"]
+    assert found.test["target"].isna().all()
+
+
+@pytest.mark.parametrize("rate", [2, 4, 8, 16, 3])
+def test_the_rate_needs_no_new_table(rate: int, videos: Path, prepare: Prepare, tmp_path: Path) -> None:
+    prepare(videos)
+    before = state(tmp_path / "data")
+    a = (table := prepare(videos, f"sequences.rate={rate}").table)[table["video"] == "a.mp4"]
+    assert state(tmp_path / "data") == before
+    times = np.arange(rate) / rate
+    names = np.select([(times >= 0.25) & (times < 0.5), times >= 0.625], ["walk", "fall"], "none")
+    assert a["target"].tolist() == names.tolist()
+    np.testing.assert_array_equal(a["start"], times)
+
+
+def test_whole_clips(clips: Path, prepare: Prepare) -> None:
+    found = prepare(clips, "sequences.rate=4", to="video_folder")
+    assert found.classes == ["fall", "walk"]
+    assert found.table["id"].tolist() == sorted(p.relative_to(clips).as_posix() for p in clips.rglob("*.mp4"))
+    assert found.train["target"].tolist() == ["fall"] * 4 + ["walk"] * 4
+    assert set(zip(found.table["position"], found.table["frames"], strict=True)) == {(0, 4)}
+    assert found.train["fold"].value_counts().tolist() == [4, 4]
+
+
+@pytest.mark.parametrize("rate", [2, 3, 8])
+def test_pieces_get_their_own_frames(rate: int, videos: Path, prepare: Prepare) -> None:
+    found = prepare(videos, "competition.labels=annotations.csv", f"sequences.rate={rate}", to="video_folder")
+    piece = found.train.set_index("id").loc["a.mp4@0.625-1"]
+    shown = list(sample_frames(videos / "a.mp4", rate=rate))[piece.position : piece.position + piece.frames]
+    expected = [k / rate for k in range(rate) if 0.625 <= k / rate < 1] or [0.5]
+    assert [time for time, _ in shown] == expected
+    numbers = [round((float(picture[16:].mean()) - 20) / 9) for _, picture in shown]
+    assert numbers == [int(time * 8 + 1e-9) for time in expected]
+
+
+def test_a_piece_shorter_than_a_frame_has_the_frame_it_lies_in(videos: Path, prepare: Prepare) -> None:
+    add(videos, "b.mp4,0.26,0.27,walk", "b.mp4,0.99,1,fall")
+    rows = prepare(videos, "competition.labels=annotations.csv", to="video_folder").train.set_index("id")
+    assert rows.loc["b.mp4@0.26-0.27", ["position", "frames"]].tolist() == [2, 1]
+    assert rows.loc["b.mp4@0.99-1", ["position", "frames"]].tolist() == [7, 1]
+
+
+def test_series_that_do_not_begin_at_0(series: Path, prepare: Prepare) -> None:
+    found = prepare(series, *SERIES, "sequences.rate=4")
+    a = found.table[found.table["video"] == "a"]
+    assert a["start"].tolist() == [2 + k / 4 for k in range(8)]
+    assert a["position"].tolist() == list(range(8))
+    assert a["target"].tolist() == ["none", "none", "walk", "walk", "none", "none", "fall", "fall"]
+    pieces = prepare(series, *SERIES, "competition.labels=annotations.csv", "folds.remake=true", to="video_folder")
+    assert pieces.train.set_index("id").loc["a@2.5-3", ["position", "frames"]].tolist() == [4, 4]
+    assert pieces.train.set_index("id").loc["a@3.5-4", ["position", "frames"]].tolist() == [12, 4]
+
+
+def test_a_second_time_nothing_is_written(
+    videos: Path, prepare: Prepare, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, before = prepare(videos), state(tmp_path / "data")
+    with caplog.at_level("INFO"):
+        again = prepare(videos)
+    assert state(tmp_path / "data") == before
+    assert "table.parquet is here already" in caplog.text
+    pd.testing.assert_frame_equal(again.table, first.table)
+
+
+@pytest.mark.parametrize("lost", ["prepared.json", "table.parquet", "items.parquet", "annotations.csv", "folds.csv"])
+def test_what_was_lost_is_made_again_and_comes_out_the_same(
+    lost: str, videos: Path, prepare: Prepare, tmp_path: Path
+) -> None:
+    first, place = prepare(videos), tmp_path / "data" / "videos"
+    kept = {path: path.read_bytes() for path in place.glob("*.csv")}
+    (place / lost).unlink()
+    again = prepare(videos)
+    assert (again.table_hash, again.folds_hash) == (first.table_hash, first.folds_hash)
+    assert {path: path.read_bytes() for path in place.glob("*.csv")} == kept
+
+
+def test_workers_do_not_change_the_table(videos: Path, prepare: Prepare, tmp_path: Path) -> None:
+    one = prepare(videos, "workers=1").table
+    three = prepare(videos, "workers=3", f"paths.root='{tmp_path / 'else'}'").table
+    pd.testing.assert_frame_equal(one, three)
+
+
+def test_edited_labels_are_taken_on_request(videos: Path, refusal: Refusal, prepare: Prepare) -> None:
+    first = prepare(videos)
+    add(videos, "a.mp4,0,0.125,walk")
+    line = refusal(videos)
+    assert "differ from those prepared" in line
+    assert "competition.refresh=true" in line
+    again = prepare(videos, "competition.refresh=true")
+    assert again.table_hash != first.table_hash
+    assert again.folds_hash == first.folds_hash
+    assert again.table["target"][0] == "walk"
+
+
+def test_labels_outside_the_source_are_watched(clips: Path, prepare: Prepare, tmp_path: Path) -> None:
+    names = [f"{name}/{index}.mp4" for name in ("walk", "fall") for index in range(4)]
+    rows = [f"{file},{'ab'[number % 2]}" for number, file in enumerate(names)]
+    labels = tmp_path / "mine.csv"
+    labels.write_text("\n".join(["video,label", *rows]))
+    first = prepare(clips, f"competition.labels='{labels}'", to="video_folder")
+    labels.write_text("\n".join(["video,label", *rows[:-1], rows[-1][:-1] + "a"]))
+    again = prepare(clips, f"competition.labels='{labels}'", to="video_folder")
+    assert again.table_hash != first.table_hash
+    assert again.train["target"].tolist().count("a") == 5
+
+
+def test_the_command_line(videos: Path, command: Command) -> None:
+    add(videos, "c.mp4,,,")
+    film(videos / "e.mp4")
+    done = command(*LONG, "competition.source=videos")
+    assert done.code == 0, done
+    out = " ".join(done.out.split())
+    assert "4 to train on, 1 to classify, 5 s in all; labels: 4 fall, 4 walk; 4 groups in training" in out
+    assert "1 rows of annotations.csv have no label yet and were passed over" in out
+    assert "left out 1 files without a label in annotations.csv: e.mp4" in out
+    assert "2 folds of 2, 2 videos in" in out
+    (videos / "b.mp4").write_bytes(b"")
+    done = command(*LONG, "competition.source=videos", "competition.refresh=true")
+    assert done.code == 2
+    (line,) = done.err
+    assert line.startswith("kagglepipe: b.mp4: the file is empty (0 bytes); mend or remove it, or ")
+
+
+def test_few_labels_a_class(clips: Path, prepare: Prepare) -> None:
+    found = prepare(clips, "competition.per_class=2", to="video_folder")
+    assert found.train["target"].tolist() == ["fall", "fall", "walk", "walk"]
+    assert len(found.test) == 4
+    assert (found.table["frames"] == 8).all()
+
+
+# --- copies and groups -------------------------------------------------------------------------------------------
+
+
+def test_copies_are_in_one_group_whatever_they_are_called(clips: Path, prepare: Prepare, told: Told) -> None:
+    shutil.copy(clips / "walk/0.mp4", clips / "walk/again.mp4")
+    shutil.copy(clips / "walk/0.mp4", clips / "fall/mistaken.mp4")
+    shutil.copy(clips / "walk/1.mp4", clips / "test/seen.mp4")
+    found = prepare(clips, to="video_folder")
+    assert "3 files are copies of another, byte for byte; each is in its twin's group" in told()
+    assert "1 groups hold several classes" in told()
+    group = found.table.set_index("id")["group"]
+    assert group["walk/0.mp4"] == group["walk/again.mp4"] == group["fall/mistaken.mp4"] != group["walk/1.mp4"]
+    assert group["test/seen.mp4"] == group["walk/1.mp4"]
+    assert found.train[found.train["group"] == group["walk/0.mp4"]]["fold"].nunique() == 1
+
+
+def test_a_copy_joins_the_groups_of_two_people(clips: Path, prepare: Prepare, tmp_path: Path) -> None:
+    shutil.copy(clips / "walk/0.mp4", clips / "fall/0.mp4")
+    lines = [f"{name}/{index}.mp4,{name},{name}{index // 2}" for name in ("walk", "fall") for index in range(4)]
+    (clips / "labels.csv").write_text("\n".join(["video,label,group", *lines]))
+    group = prepare(clips, "competition.labels=labels.csv", to="video_folder").table.set_index("id")["group"]
+    assert group.nunique() == 4
+    assert group["walk/1.mp4"] == group["fall/1.mp4"]
+    assert group["walk/2.mp4"] == group["walk/3.mp4"] != group["fall/2.mp4"]
+
+
+def with_groups(videos: Path, groups: str) -> None:
+    """The annotations of `videos`, a to d in these groups."""
+    rows = [f"{v},0.25,0.5,{label},{g}\n" for v, g in zip("abcd", groups, strict=True) for label in ("walk", "fall")]
+    rows = [row if "fall" not in row else row.replace("0.25,0.5", "0.625,1") for row in rows]
+    (videos / "annotations.csv").write_text("video,start,end,label,group\n" + "".join(rows))
+
+
+def test_one_group_at_a_time(videos: Path, prepare: Prepare, refusal: Refusal, tmp_path: Path) -> None:
+    with_groups(videos, "yxyz")
+    prepare(videos, "folds.count=groups")
+    folds = read_folds(tmp_path / "data/videos/folds.csv")
+    assert folds["fold"].tolist() == [1, 0, 1, 2]
+    assert set(folds["count"]) == {3}
+    before = state(tmp_path / "data")
+    prepare(videos, "folds.count=groups")
+    assert state(tmp_path / "data") == before
+    assert "was made with folds.count=3, the configuration says 2" in refusal(videos)
+
+
+@pytest.mark.parametrize("count", ["groups", "2", "5"])
+def test_a_single_group(count: str, videos: Path, refusal: Refusal) -> None:
+    with_groups(videos, "xxxx")
+    line = refusal(videos, f"folds.count={count}")
+    assert line == "all videos to train on are in one group, and folds need two: add others, or mend the groups"
+
+
+def test_fewer_groups_than_folds(videos: Path, refusal: Refusal) -> None:
+    with_groups(videos, "xyyz")
+    line = refusal(videos, "folds.count=5")
+    assert line == "3 groups of videos are too few for folds.count=5: type folds.count=3"
+
+
+@pytest.mark.parametrize("count", ["abc", "2.5", "1", "0", "-1", "''"])
+def test_other_counts_of_folds(count: str, videos: Path, command: Command) -> None:
+    done = command(*LONG[:2], "competition.source=videos", f"folds.count={count}")
+    assert done.code == 2
+    (line,) = done.err
+    assert line.startswith("kagglepipe: folds.count")
+
+
+def test_a_class_in_one_group_alone(videos: Path, refusal: Refusal, tmp_path: Path) -> None:
+    add(videos, "c.mp4,0,0.1,wave")
+    line = refusal(videos)
+    assert line.startswith("class wave lies in fold ")
+    assert line.endswith(" alone, so nothing could teach it; label it in another group too, or try folds.seed=1")
+    assert not (tmp_path / "data/videos/folds.csv").exists()
+
+
+def test_own_folds(videos: Path, prepare: Prepare, refusal: Refusal, tmp_path: Path) -> None:
+    own = f"folds.file={tmp_path / 'own.csv'}"
+    (tmp_path / "own.csv").write_text("id,fold\na.mp4,0\nb.mp4,0\nc.mp4,1\nd.mp4,1\n")
+    assert prepare(videos, own).train.groupby("video")["fold"].first().tolist() == [0, 0, 1, 1]
+    add(videos, "c.mp4,0,0.1,wave")
+    line = refusal(videos, own, "competition.refresh=true")
+    assert line.endswith("own.csv: class wave lies in fold 1 alone, so nothing could teach it; spread it")
+    (tmp_path / "own.csv").write_text("id,fold\na.mp4,0\nb.mp4,1\n")
+    assert "own.csv lacks c.mp4, d.mp4;" in refusal(videos, own, "competition.refresh=true")
+
+
+# --- files that are no good --------------------------------------------------------------------------------------
+
+BAD: dict[str, tuple[Callable[[Path], object], str]] = {
+    "empty": (lambda path: path.write_bytes(b""), "the file is empty (0 bytes)"),
+    "text": (lambda path: path.write_text("not a video at all\n" * 50), "not a video that can be read"),
+    "page": (lambda path: path.write_text("<!DOCTYPE html><title>404</title>"), "not a video that can be read"),
+    "half": (lambda path: path.write_bytes(cut_before_index(path)), "cut off or damaged: it has no index (moov)"),
+    "sound": (sound, "there is no video in it, only audio"),
+}
+
+
+def cut_before_index(path: Path) -> bytes:
+    """A video as a phone leaves it whose battery ends: the index, which comes last, is missing."""
+    film(path)
+    data = path.read_bytes()
+    return data[: data.index(b"moov") - 4] + data[data.index(b"mdat") - 4 :][:200]
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_videos_that_cannot_be_used(
+    kind: str, videos: Path, prepare: Prepare, refusal: Refusal, told: Told, tmp_path: Path
+) -> None:
+    make, reason = BAD[kind]
+    make(videos / "b.mp4")
+    mend = "mend or remove it, or leave such files out with competition.on_bad_image=skip"
+    assert refusal(videos) == f"b.mp4: {reason}; {mend}"
+    assert not (tmp_path / "data/videos/prepared.json").exists()
+    found = prepare(videos, "competition.on_bad_image=skip")
+    assert f"left out 1 files that cannot be used: b.mp4: {reason}" in told()
+    assert report(tmp_path)["skipped"] == [f"b.mp4: {reason}"]
+    assert sorted(set(found.train["video"])) == ["a.mp4", "c.mp4", "d.mp4"]
+
+
+def test_several_bad_files_are_counted(clips: Path, refusal: Refusal) -> None:
+    for name in ("fall/1", "walk/2", "test/t"):
+        (clips / f"{name}.mp4").write_bytes(b"")
+    line = refusal(clips, to="video_folder")
+    assert line.startswith("fall/1.mp4: the file is empty (0 bytes) (and 2 more); ")
+
+
+def test_no_file_can_be_used(clips: Path, refusal: Refusal) -> None:
+    for path in clips.rglob("*.mp4"):
+        path.write_bytes(b"")
+    line = refusal(clips, "competition.on_bad_image=skip", to="video_folder")
+    assert line.startswith("no file can be used: fall/0.mp4: the file is empty (0 bytes) (and 8 more)")
+
+
+def test_a_class_whose_files_are_all_bad(clips: Path, refusal: Refusal) -> None:
+    for path in clips.glob("walk/*.mp4"):
+        path.write_bytes(b"")
+    line = refusal(clips, "competition.on_bad_image=skip", to="video_folder")
+    assert line.startswith("class walk has no usable label: walk/0.mp4: the file is empty (0 bytes); label some, or ")
+
+
+def test_nothing_is_left_to_train_on(videos: Path, refusal: Refusal) -> None:
+    for name in "abcd":
+        (videos / f"{name}.mp4").write_bytes(b"")
+    line = refusal(videos, "competition.on_bad_image=skip")
+    assert line == "no video to train on is usable: a.mp4: the file is empty (0 bytes); label some"
+
+
+def test_a_truncated_video_is_read_as_far_as_it_goes_and_told(
+    videos: Path, prepare: Prepare, told: Told, tmp_path: Path
+) -> None:
+    with VideoWriter(videos / "b.mp4", 64, 64, 8) as writer:
+        for picture in np.random.default_rng(0).integers(0, 256, (24, 64, 64, 3), np.uint8):
+            writer.write(picture)
+    whole = (videos / "b.mp4").read_bytes()
+    (videos / "b.mp4").write_bytes(whole[: len(whole) * 3 // 4])
+    prepare(videos)
+    (repair,) = report(tmp_path)["repaired"]["b.mp4"]
+    assert repair.startswith("truncated: ")
+    assert repair.endswith(" of 24 frames")
+    assert f"repaired while reading: 1 files: {repair}" in told()
+
+
+@pytest.mark.parametrize(("frames", "size"), [(1, 32), (8, 33)])
+def test_one_frame_and_odd_sizes_are_videos_too(frames: int, size: int, videos: Path, prepare: Prepare) -> None:
+    film(videos / "b.mp4", frames=frames, size=size)
+    rows = (videos / "annotations.csv").read_text().replace("b.mp4,0.25,0.5", "b.mp4,0,0.1")
+    (videos / "annotations.csv").write_text(rows.replace("b.mp4,0.625,1,fall\n", ""))
+    b = (table := prepare(videos).table)[table["video"] == "b.mp4"]
+    assert b["target"].tolist() == ["walk", *["none"] * (frames - 1)]
+
+
+# --- labels that are no good -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rows", "line"),
+    [
+        (["a,9,10,walk"], "a label of a.mp4 lies at 9–10, but all that is there lies at 0–1; mend it (there are 1)"),
+        (["a,0.5,0.25,walk"], "annotations.csv, row 10 (a) does not end after its start; mend it (there are 1)"),
+        (["a,0.5,0.5,walk"], "annotations.csv, row 10 (a) does not end after its start; mend it (there are 1)"),
+        (["", "z.avi,0,1,walk"], "annotations.csv, row 11, names z.avi, and no such file is there: add the file, or "),
+        (["a,0:01,0:02,walk"], "annotations.csv, row 10: start '0:01' is no number; give it in s, as 83.5"),
+        (["a,0.5,,walk"], "annotations.csv, row 10 (a) has a start or an end but not both; mend it (there are 1)"),
+        (["a,0,1,Walk"], "annotations.csv has the labels Walk and walk: spell them alike"),
+    ],
+    ids=["outside", "reversed", "no length", "no such file", "no number", "half", "spelling"],
+)
+def test_labels_that_cannot_be_meant(rows: list[str], line: str, videos: Path, refusal: Refusal) -> None:
+    add(videos, *rows)
+    assert refusal(videos).startswith(line)
+
+
+def test_labels_that_are_repaired_are_counted(videos: Path, prepare: Prepare, told: Told) -> None:
+    add(videos, "a.mp4,0.75,1.5,walk", "a.mp4,0.8,0.9,walk")
+    found = prepare(videos)
+    assert "1 labels reach beyond their video and were cut, as in a.mp4" in told()
+    assert "2 labels overlap: the one that starts later counts, as in a.mp4" in told()
+    assert found.annotations is not None
+    assert found.annotations[found.annotations["video"] == "a.mp4"]["end"].max() == 1.0
+    assert found.table["target"][:8].tolist() == ["none", "none", "walk", "walk", "none", "fall", "walk", "walk"]
+
+
+def test_a_label_that_is_no_class(videos: Path, refusal: Refusal) -> None:
+    classes = "competition.classes=[none,walk]"
+    line = refusal(videos, classes)
+    assert line == "annotations.csv, row 3: label fall is not in competition.classes: none, walk"
+
+
+def test_a_class_without_a_label(videos: Path, refusal: Refusal) -> None:
+    classes = "competition.classes=[none,walk,fall,jump]"
+    line = refusal(videos, classes)
+    assert line == "class jump has no usable label; label some, or take it out of competition.classes"
+
+
+@pytest.mark.parametrize("name", ["id", "fold", "target"])
+def test_a_class_called_like_a_column(name: str, videos: Path, refusal: Refusal) -> None:
+    add(videos, f"a.mp4,0,1,{name}")
+    assert f"class name '{name}' is reserved" in refusal(videos)
+
+
+def test_no_annotations_at_all(videos: Path, refusal: Refusal) -> None:
+    (videos / "annotations.csv").unlink()
+    line = refusal(videos)
+    assert line.startswith(f"there is no {videos / 'annotations.csv'}; to begin one, type: ")
+    assert line.endswith("annotations input=FOLDER")
+
+
+@pytest.mark.parametrize("to", ["video_folder", "video_folder_untrimmed"])
+def test_a_folder_without_videos(to: str, tmp_path: Path, refusal: Refusal) -> None:
+    (tmp_path / "photos/walk").mkdir(parents=True)
+    (tmp_path / "photos/walk/a.jpg").touch()
+    line = refusal(tmp_path / "photos", to=to)
+    assert line.startswith("no videos (.mp4, ")
+    assert line.endswith(f" are among the 1 files of {tmp_path / 'photos'}; see competition.source")
+
+
+# --- series ------------------------------------------------------------------------------------------------------
+
+
+def test_repairs_of_series_are_counted(series: Path, prepare: Prepare, told: Told, tmp_path: Path) -> None:
+    values = np.ones((16, 2))
+    values[3:5, 0] = np.nan
+    save(series, "b", 2 + np.arange(16) / 8, values)
+    save(series, "c", np.repeat(2 + np.arange(8) / 4, 2), np.ones((16, 2)))
+    prepare(series, *SERIES)
+    assert report(tmp_path, "series")["repaired"] == {
+        "b": ["2 values not finite: interpolated in time"],
+        "c": ["8 rows at a time that was there already: dropped"],
+    }
+    assert "repaired while reading: 2 files: " in told()
+
+
+@pytest.mark.parametrize(
+    ("times", "values", "reason"),
+    [
+        ([], np.ones((0, 2)), "it has no rows"),
+        ([2.0], np.full((1, 2), np.nan), "none of its values is a number"),
+        ([2.0, np.nan], np.ones((2, 2)), "row 2 has no time"),
+        ([2.0], np.ones((2, 2)), "its times have the shape (1,); its values have 2 rows"),
+    ],
+)
+def test_series_that_cannot_be_used(times: Any, values: Any, reason: str, series: Path, refusal: Refusal) -> None:
+    save(series, "b", times, values)
+    line = refusal(series, *SERIES)
+    assert line.startswith(f"b.npz: {reason}; mend or remove it")
+
+
+def test_series_of_other_channels(series: Path, refusal: Refusal) -> None:
+    save(series, "b", 2 + np.arange(16) / 8, np.ones((16, 3)))
+    line = refusal(series, *SERIES)
+    assert line == "b.npz has 3 channels, most files have 2; mend or remove it (there are 1)"
+
+
+def test_series_without_the_joints_of_the_skeleton(series: Path, prepare: Prepare, refusal: Refusal) -> None:
+    joints = [f"competition.skeleton.{name}={n}" for name, n in (("hip", 0), ("neck", 1), ("left_hip", 2))]
+    line = refusal(series, *SERIES, *joints, "competition.skeleton.right_hip=3")
+    assert line.startswith("a.npz: no skeleton {'hip': 0, 'neck': 1, 'left_hip': 2, 'right_hip': 3} is in it: ")
+    assert "its values are (2,), needed is (joints, 3)" in line
+    for name in "abcd":
+        save(series, name, 2 + np.arange(16) / 8, np.random.default_rng(ord(name)).normal(size=(16, 4, 3)))
+    again = (*SERIES, *joints, "competition.refresh=true")
+    assert "its values are (4, 3), needed" in refusal(series, *again, "competition.skeleton.right_hip=4")
+    assert "its values are (4, 3), needed" in refusal(series, *again, "competition.skeleton.right_hip=-1")
+    prepare(series, *again, "competition.skeleton.right_hip=3")
+    save(series, "b", 2 + np.arange(16) / 8, np.ones((16, 6, 2)))
+    line = refusal(series, *again, "competition.skeleton.right_hip=3")
+    assert line.startswith("b.npz: no skeleton ")
+    assert "its values are (6, 2), needed" in line
+
+
+def test_series_in_csvs(series: Path, prepare: Prepare) -> None:
+    for name in "abcd":
+        (series / f"{name}.npz").unlink()
+        times = 2 + np.arange(16) / 8
+        pd.DataFrame({"time": times, "x": times * ord(name), "y": 0.0}).to_csv(series / f"{name}.csv", index=False)
+    found = prepare(series, *SERIES)
+    assert found.items is not None
+    assert found.items["video"].tolist() == ["a", "b", "c", "d"]
+    assert found.items["width"].tolist() == [2] * 4
+    assert found.items[["begins", "ends"]].drop_duplicates().to_numpy().tolist() == [[2.0, 4.0]]
+
+
+def test_clocks_that_count_from_1970(series: Path, prepare: Prepare) -> None:
+    begins = 1_700_000_000
+    for name in "abcd":
+        save(series, name, begins + np.arange(16) / 8, np.random.default_rng(ord(name)).normal(size=(16, 2)))
+    rows = [f"{v},{begins}.5,{begins + 1},walk\n{v},{begins}.25,{begins}.5,fall\n" for v in "abcd"]
+    (series / "annotations.csv").write_text(ABOUT + "".join(rows))
+    found = prepare(series, *SERIES)
+    assert found.table["id"].is_unique
+    assert found.table["target"][:8].tolist() == ["none", "none", "fall", "fall", *["walk"] * 4]
+    pieces = prepare(
+        series, *SERIES, "competition.labels=annotations.csv", "folds.remake=true", to="video_folder"
+    ).train
+    assert pieces["id"].tolist()[:2] == [f"a@{begins}.25-{begins}.5", f"a@{begins}.5-{begins + 1}"]
+    assert pieces["position"].tolist()[:2] == [2, 4]

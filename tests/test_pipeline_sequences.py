@@ -1,0 +1,294 @@
+"""The whole street for what has a time axis: clips, pieces of videos, long videos, and series of either kind."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kagglepipe.competitions.action_sample import make_action_sample
+from kagglepipe.config import Config
+from kagglepipe.errors import UserError
+from kagglepipe.files import read_json
+from kagglepipe.stages import walk
+from kagglepipe.stages.places import read_prepared, run_dir
+
+Configure = Callable[..., Config]
+At = Callable[..., Config]
+
+LONG = ("competition=video_folder_untrimmed", "competition.answers=answers.csv",
+        "competition.sample_submission=sample_submission.csv")  # fmt: skip
+STREETS = {  # name -> fixture with the source, and what to type
+    "clips": ("clips", ("competition=video_folder",)),
+    "pieces": ("long_videos", ("competition=video_folder", "competition.labels=annotations.csv")),
+    "long": ("long_videos", (*LONG, "sequences.motion=true")),
+    "series": ("series", ("competition=video_folder", "competition.kind=series", "model=lstm")),
+    "long-series": ("long_series", (*LONG, "competition.kind=series", "model=lstm")),
+}
+QUICK = (
+    "model.name=test_efficientnet", "model.weights=none", "model.image_size=32", "device=cpu", "folds.count=2",
+    "sequences.steps=40", "sequences.lr=1e-2", "sequences.members=1", "model.temporal.hidden=16",
+)  # fmt: skip
+LADDER = {
+    "mean_pool": "mean", "mean_pool_diff": "mean", "lstm_shuffled": "lstm-shuffled", "temporal_conv": "conv",
+    "cnn_lstm": "lstm",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where most of this file's runs lie, so that features are computed once."""
+    return tmp_path_factory.mktemp("place")
+
+
+@pytest.fixture
+def at(place: Path, configure: Configure, request: pytest.FixtureRequest) -> At:
+    """at("clips", "stage=train", …) -> the configuration of a street, rooted in `place` unless said otherwise."""
+
+    def composed(name: str, *overrides: str) -> Config:
+        fixture, options = STREETS[name]
+        root = () if any("paths.root" in override for override in overrides) else (f"paths.root='{place}'",)
+        source = f"competition.source='{request.getfixturevalue(fixture)}'"
+        return configure(*options, *QUICK, source, f"competition.slug={name}", *root, *overrides)
+
+    return composed
+
+
+def files_below(folder: Path) -> dict[str, int]:
+    """Every file's path and time of change; locks aside, which say nothing."""
+    return {
+        path.relative_to(folder).as_posix(): path.stat().st_mtime_ns
+        for path in folder.rglob("*")
+        if path.is_file() and not path.name.endswith(".lock")
+    }
+
+
+def the_run(config: Config) -> Path:
+    return run_dir(config, read_prepared(config))
+
+
+# --- from nothing to a submission ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", STREETS)
+def test_from_files_to_a_submission(name: str, at: At, place: Path) -> None:
+    config = at(name)
+    score = walk(config)
+    run, video = the_run(config), config.competition.kind == "video"
+    per_fold = ["log.csv", "metrics.json", "model.json", "model.safetensors", "oof.parquet", "test.parquet"]
+    merged = ["config.yaml", "metrics.json", "oof.parquet", "test.parquet", *["backbone.safetensors"] * video]
+    assert sorted(files_below(run)) == sorted([*(f"fold_{k}/{file}" for k in (0, 1) for file in per_fold), *merged])
+    data = {path.split("/")[0] for path in files_below(config.data_dir)}
+    tables = {"annotations.csv", "folds.csv", "items.parquet", "prepared.json", "source.json", "table.parquet"}
+    assert data == tables | ({"cache"} if video else set())
+    assert score == read_json(run / "metrics.json")["score"] > 0.65  # a coin gets 0.5, and idle frames are 0.64
+    submission = pd.read_csv(place / f"submissions/{run.name}.csv")
+    if not config.competition.finds_segments:
+        assert list(submission.columns) == ["video", "label"]
+        assert set(submission["label"]) <= {"left", "right"}
+        return
+    assert list(submission.columns) == ["video", "label", "start", "end", "score"]  # as the sample submission has them
+    assert set(submission["label"]) == {"left", "right"}
+    assert ((submission["start"] >= 0) & (submission["start"] < submission["end"])).all()
+    assert (submission["end"] <= 11).all()
+    assert submission["score"].between(0, 1).all()
+
+
+@pytest.mark.parametrize("name", STREETS)
+def test_a_second_run_changes_no_file_and_a_fresh_one_gives_the_same_bytes(
+    name: str, at: At, place: Path, tmp_path: Path
+) -> None:
+    config, fresh = at(name), at(name, f"paths.root='{tmp_path}'")
+    first = walk(config)
+    before = files_below(place)
+    assert walk(config) == first == walk(fresh)
+    assert files_below(place) == before
+    assert the_run(fresh).name == the_run(config).name
+    for file in ("oof.parquet", "test.parquet", "fold_0/model.safetensors", "fold_1/oof.parquet"):
+        assert (the_run(fresh) / file).read_bytes() == (the_run(config) / file).read_bytes(), file
+    csvs = [(c.root / "submissions" / f"{the_run(c).name}.csv").read_bytes() for c in (config, fresh)]
+    assert csvs[0] == csvs[1]
+    numbers = [read_json(the_run(c) / "metrics.json") for c in (config, fresh)]
+    for metrics in numbers:
+        del metrics["seconds"], metrics["peak_memory_gb"]
+    assert numbers[0] == numbers[1]
+
+
+def test_the_lstm_sees_what_the_same_frames_in_any_order_do_not_show(at: At) -> None:
+    walk(at("pieces", "stage=train"))
+    metrics = read_json(the_run(at("pieces")) / "metrics.json")
+    assert metrics["score"] == 1.0
+    assert metrics["linear"]["score"] < 0.8
+    gain = metrics["accuracy_over_linear"]
+    assert gain["difference"] == pytest.approx(metrics["score"] - metrics["linear"]["score"])
+    assert 0 < gain["interval"][0] <= gain["difference"] <= gain["interval"][1]
+    assert gain["p"] <= 0.25  # with three groups there is nothing smaller
+
+
+@pytest.mark.parametrize("name", ["clips", "long", "series", "long-series"])
+@pytest.mark.parametrize("model", LADDER)
+def test_every_rung_of_the_ladder(model: str, name: str, at: At) -> None:
+    config = at(name, "stage=train", f"model={model}", *QUICK, "sequences.steps=3", "sequences.lr=1e-3")
+    score = walk(config)
+    run = the_run(config)
+    assert score is not None
+    assert 0 <= score <= 1
+    assert LADDER[model] == run.name.removeprefix("test_efficientnet-").split("-head-")[0]
+    for file in ("oof.parquet", "test.parquet"):
+        frame = pd.read_parquet(run / file)
+        np.testing.assert_allclose(frame[["left", "right"]].sum(axis=1) + frame.get("none", 0), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("cell", ["gru", "elman"])
+def test_the_other_cells(cell: str, at: At) -> None:
+    config = at("long", "stage=train", f"model.temporal.cell={cell}", "sequences.steps=3")
+    walk(config)
+    assert f"-{cell}-head-" in the_run(config).name
+
+
+def test_views_and_motion_make_runs_of_their_own_and_are_stored_once(at: At, place: Path) -> None:
+    names = set()
+    for more in ([], ["sequences.motion=true"], ["sequences.views=1"], ["sequences.views=1", "model=mean_pool_diff"]):
+        config = at("clips", "stage=train", "sequences.steps=3", *more, "model.name=test_efficientnet")
+        walk(config)
+        names.add(the_run(config).name)
+    assert len(names) == 4
+    stores = {path.name for path in (place / "data/clips/cache").iterdir() if path.is_dir()}
+    assert sorted(store.split("-")[0] for store in stores) == ["frames", "frames", "motion"]
+    before = files_below(place / "data/clips/cache")
+    walk(at("clips", "stage=train", "sequences.steps=4", "sequences.views=1", "seed=0", "folds.count=2"))
+    assert files_below(place / "data/clips/cache") == before
+
+
+# --- in parts ------------------------------------------------------------------------------------------------------
+
+
+def test_folds_can_be_trained_apart(at: At, tmp_path: Path) -> None:
+    root = f"paths.root='{tmp_path}'"
+    apart = at("long-series", "stage=train", "folds.only=[1]", root)
+    assert np.isnan(walk(apart) or np.nan)
+    run = the_run(apart)
+    assert (run / "fold_1/metrics.json").exists()
+    assert not (run / "metrics.json").exists()
+    with pytest.raises(UserError, match=r"folds\.only=\[7\] do not exist; the folds are 0…1"):
+        walk(at("long-series", "stage=train", "folds.only=[7]", root))
+    assert walk(at("long-series", "stage=train", "folds.only=[0]", root)) == read_json(run / "metrics.json")["score"]
+    whole = at("long-series", "stage=train")
+    walk(whole)
+    assert (the_run(whole) / "oof.parquet").read_bytes() == (run / "oof.parquet").read_bytes()
+
+
+@pytest.mark.parametrize("training", ["head", "finetune"])
+def test_a_run_killed_in_a_fold_goes_on_and_ends_the_same(
+    training: str, at: At, clips: Path, tmp_path: Path, place: Path
+) -> None:
+    options = [f"training={training}", "training.epochs=1", "sequences.steps=5", "stage=train"]
+    undisturbed = at("clips", *options)
+    walk(undisturbed)
+    code = (
+        "import os, signal, sys\n"
+        "from kagglepipe.stages import session\n"
+        "real = session.write_parquet\n"
+        "def deadly(path, frame):\n"
+        "    if path.parent.name == 'fold_1': os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    real(path, frame)\n"
+        "session.write_parquet = deadly\n"
+        "from kagglepipe.__main__ import main\n"
+        "sys.argv[0] = 'kagglepipe'\n"
+        "main()\n"
+    )
+    typed = [*STREETS["clips"][1], *QUICK, f"competition.source={clips}", "competition.slug=clips", *options]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *typed, f"paths.root={tmp_path}"],
+        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == -9, done.stderr
+    config = at("clips", *options, f"paths.root='{tmp_path}'")
+    run = the_run(config)
+    assert (run / "fold_0/metrics.json").exists()
+    assert not (run / "fold_1/metrics.json").exists()
+    finished = (run / "fold_0/metrics.json").stat().st_mtime_ns
+    walk(config)
+    assert (run / "fold_0/metrics.json").stat().st_mtime_ns == finished
+    for file in ("oof.parquet", "test.parquet"):
+        whole, resumed = (pd.read_parquet(folder / file) for folder in (the_run(undisturbed), run))
+        pd.testing.assert_frame_equal(whole, resumed, rtol=1e-4, atol=1e-5)  # processes may share out sums otherwise
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+# --- ensembles -------------------------------------------------------------------------------------------------------
+
+
+def test_two_runs_on_long_videos_make_an_ensemble(at: At, place: Path, caplog: pytest.LogCaptureFixture) -> None:
+    runs = []
+    for more in ([], ["seed=1"]):
+        config = at("long", "stage=train", *more)
+        walk(config)
+        runs.append(the_run(config))
+    chosen = at("long", f"ensemble.runs=[{','.join(run.name for run in runs)}]")
+    with caplog.at_level("INFO"):
+        score = walk(chosen)
+    (folder,) = (place / "outputs/long").glob("ensemble-mean-*")
+    metrics = read_json(folder / "metrics.json")
+    assert score == metrics["score"]
+    assert metrics["members"] == [run.name for run in runs]
+    assert set(metrics["detection"]) >= {"settings", "scores", "intervals", "test"}
+    members = [pd.read_parquet(run / "oof.parquet").set_index("id").sort_index() for run in runs]
+    blended = pd.read_parquet(folder / "oof.parquet").set_index("id").sort_index()
+    mean = (members[0]["left"] + members[1]["left"]) / 2
+    pd.testing.assert_series_equal(blended["left"], mean, rtol=1e-6)
+    submission = pd.read_csv(place / f"submissions/{folder.name}.csv")
+    assert list(submission.columns) == ["video", "label", "start", "end", "score"]
+    assert len(submission) > 0
+    assert "ensemble: member " + runs[0].name in caplog.text
+    before = files_below(place)
+    assert walk(chosen) == score
+    assert files_below(place) == before
+
+
+# --- what is refused ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("series", ["training=finetune"], "a series has no encoder to fine-tune: type training=head"),
+        ("long-series", ["training=finetune"], "a series has no encoder to fine-tune: type training=head"),
+        ("clips", ["training=finetune", "sequences.motion=true"], r"looks at frames alone: type sequences\.motion=fal"),
+        (
+            "long",
+            ["training=finetune", "model=mean_pool", "sequences.motion=false"],
+            "type model=cnn_lstm, or training",
+        ),
+    ],
+)
+def test_what_cannot_be_fine_tuned_is_said_before_any_work(
+    name: str, options: list[str], words: str, at: At, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=words) as caught:
+        walk(at(name, *options, f"paths.root='{tmp_path}'"))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "data").exists()
+
+
+# --- the built-in sample -----------------------------------------------------------------------------------------------
+
+
+def test_a_few_videos_of_the_action_sample(tmp_path: Path, configure: Configure) -> None:
+    make_action_sample(tmp_path / "few", train=6, test=2)
+    config = configure(
+        "competition=action_sample", *QUICK, "competition.slug=few", f"competition.source='{tmp_path / 'few'}'",
+        "sequences.steps=30", "sequences.rate=4",
+    )  # fmt: skip
+    walk(config)
+    metrics = read_json(the_run(config) / "metrics.json")
+    assert metrics["score"] >= metrics["constant"]["score"] == metrics["constant"]["correct"] / metrics["rows"]
+    assert 0 <= metrics["detection"]["test"]["f1_10"] <= 1
+    assert metrics["test"]["rows"] == len(pd.read_parquet(the_run(config) / "test.parquet"))
+    submission = pd.read_csv(tmp_path / "submissions" / f"{the_run(config).name}.csv")
+    assert list(submission.columns) == ["video", "start", "end", "label", "score"]
+    assert set(submission["video"]) <= {"test_00.mp4", "test_01.mp4"}
