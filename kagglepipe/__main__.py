@@ -67,10 +67,10 @@ def errors_in_one_line() -> Iterator[None]:
 
 def stop(message: str, code: int) -> None:
     """Prints one line, without the password of an address that was typed, and exits."""
-    if ":/" in message:
+    if ":/" in message or "@" in message:
         from kagglepipe.sequences.stream import hide_password
 
-        message = re.sub(r"\w+:/\S+", lambda found: hide_password(found[0]), message)
+        message = re.sub(r"\w+:/\S+|[^\s=]+:\S+@\S+", lambda found: hide_password(found[0]), message)
     print(f"kagglepipe: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)
 
@@ -131,7 +131,10 @@ def demand_flags(arguments: list[str]) -> None:
 
 def demand_no_stream(arguments: list[str]) -> None:
     """Raises UserError for a stream in a sweep, of which Hydra would tell and keep the address, password and all."""
-    if any(argument.startswith("input=") and "://" in argument for argument in arguments):
+    from kagglepipe.sequences.stream import is_stream  # PyAV is not waited for without a sweep over inputs
+
+    values = [argument.partition("=")[2] for argument in arguments if argument.lstrip("+~").startswith("input=")]
+    if any("://" in value or is_stream(part.strip(" '\"")) for value in values for part in value.split(",")):
         raise UserError("a stream is watched by one command alone: leave -m away")
 
 

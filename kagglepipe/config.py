@@ -22,6 +22,7 @@ METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "log_loss", "roc_auc")  
 SEGMENT_METRICS = (
     "f1_10", "f1_25", "f1_50", "edit", *(f"map_{tiou}" for tiou in range(10, 80, 10)), "map_activitynet",
 )  # fmt: skip
+MOST_RATE = 10_000  # samples in a unit of time
 CELLS = ("mean", "conv", "elman", "gru", "lstm")  # models.cnn_lstm.BODIES, without its imports
 RESULT_VERSION = 1  # raise it by hand when the same configuration would give other results
 
@@ -277,6 +278,10 @@ class Sequences:
         for name in ("steps", "batch_size", "members", "clip_frames"):
             at_least(f"sequences.{name}", getattr(self, name), 1)
         at_least("sequences.window", self.window, 2)
+        if self.rate > MOST_RATE:
+            raise UserError(
+                f"sequences.rate={self.rate:g} is more frames in a unit of time than {MOST_RATE}; type less"
+            )
         at_least("sequences.speed", self.speed, 1)
         if not 0 < self.crop <= 1:
             raise UserError(f"sequences.crop={self.crop} must lie in 0…1, above 0")

@@ -3,6 +3,7 @@
 Nothing here needs a network, a GPU or ImageNet weights, save the tests that say so.
 """
 
+import functools
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -160,6 +161,20 @@ def make_long_series(folder: Path, *, train: int = 6, test: int = 2) -> Path:
         np.savez(path, values=values, time=np.arange(len(places)) / 8)
     write_tables(folder, moves, train)
     return folder
+
+
+@pytest.fixture
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intervals of fewer draws, fewer settings to choose from: a run is scored in a tenth of the time."""
+    from kagglepipe.predictions import metrics
+    from kagglepipe.stages import scores, train_sequences
+
+    grid = scores.settings_grid
+    monkeypatch.setattr(metrics, "group_bootstrap", functools.partial(metrics.group_bootstrap, draws=50))
+    monkeypatch.setattr(scores, "bootstrap_groups", functools.partial(scores.bootstrap_groups, draws=50))
+    monkeypatch.setattr(scores, "settings_grid", lambda step, length: grid(step, length)[::16])
+    faster = functools.partial(train_sequences.paired_group_test, draws=200)
+    monkeypatch.setattr(train_sequences, "paired_group_test", faster)
 
 
 @pytest.fixture(scope="session")

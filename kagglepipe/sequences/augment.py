@@ -24,7 +24,7 @@ class TimeAugmentation:
         """
         share = rng.uniform(self.crop, 1.0)
         speed = self.speed ** rng.uniform(-1.0, 1.0)
-        span = max(1.0, length * share)
+        span = length * share
         count = max(1, round(span / speed))
         if window is not None and max(length, count) > window:
             span, count = min(float(length), window * speed), window
@@ -32,4 +32,4 @@ class TimeAugmentation:
         positions = np.floor(start + (np.arange(count) + 0.5) * span / count).astype(np.int64)
         kept = rng.random(count) >= self.drop
         kept[0] = True
-        return np.minimum(positions, length - 1)[np.maximum.accumulate(np.where(kept, np.arange(count), 0))]
+        return positions[np.maximum.accumulate(np.where(kept, np.arange(count), 0))]

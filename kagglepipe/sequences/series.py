@@ -404,13 +404,27 @@ def series_inputs(
     Raises SeriesError as `read_series` and `resample`, and for a skeleton whose joints are not there.
     """
     named = columns or {}
-    times, values = resample(read_series(path, values=named.get("values"), time=named.get("time")), rate=rate)
+    series = held_to_its_end(read_series(path, values=named.get("values"), time=named.get("time")))
+    times, values = resample(series, rate=rate, end=float(series.times[-1]) - TOLERANCE)
     if not skeleton:
         return times, values.reshape(len(values), -1)
     if values.ndim != 3 or values.shape[2] != 3 or max(skeleton.values()) >= values.shape[1]:
         raise SeriesError(f"no skeleton: joints {dict(skeleton)} are not in an array of shape {values.shape}")
     body = skeleton_inputs(values, **skeleton)
     return times, np.concatenate([body, *(lagged(body, lag) for lag in LAGS)], axis=1)
+
+
+TOLERANCE = 1.01e-3  # as of sequences.video: what ends a hair after a grid time has no sample there
+
+
+def held_to_its_end(series: Series) -> Series:
+    """The series with its last row once more where the next would have been: a sample lasts until the next.
+
+    The step is the median one, and 1 for a single row; `prepare` counts an item's samples in the same way.
+    """
+    step = float(np.median(np.diff(series.times))) if len(series.times) > 1 else 1.0
+    times = np.append(series.times, series.times[-1] + max(step, 2 * TOLERANCE))
+    return Series(times, np.concatenate([series.values, series.values[-1:]]), series.repairs)
 
 
 LAGS = (2, 8)  # samples over which a body's motion is taken: a stroke of the hand, a step

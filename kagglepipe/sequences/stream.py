@@ -42,7 +42,7 @@ LONGEST_WAIT = 30.0  # seconds before another attempt
 LONGEST_STEP = 10.0  # seconds between two frames by their time stamps; beyond it the clock is believed
 SHORTEST_STEP = 1e-3
 
-SECRETS = ("pass", "pwd", "token", "key", "secret", "auth", "sig", "cred", "session")
+SECRETS = ("pas", "psw", "pw", "login", "token", "key", "secret", "auth", "sig", "cred", "session")
 
 
 def _spelled(word: str) -> str:

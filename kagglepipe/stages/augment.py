@@ -9,6 +9,7 @@ import logging
 import numpy as np
 
 from kagglepipe.config import Config, augmentation_policy
+from kagglepipe.errors import UserError
 from kagglepipe.files import write_json
 from kagglepipe.images.augment import Transform
 from kagglepipe.images.cache import PixelReader
@@ -19,6 +20,15 @@ from kagglepipe.stages.places import read_prepared, training_mode
 
 log = logging.getLogger(__name__)
 NOWHERE = Weights("none", "none")  # only the network's own input size is asked for
+
+
+def check(config: Config) -> None:
+    """Raises UserError for a competition without photos, before anything is done for it."""
+    if config.competition.kind != "image":
+        raise UserError(
+            f"augment draws photos, this is {config.competition.kind}: a training clip has one draw of the policy for "
+            "all its frames (sequences.views=1), and sequences.crop, speed, drop and noise"
+        )
 
 
 def run(config: Config) -> None:

@@ -225,8 +225,8 @@ def describe_comparisons(metrics: dict[str, Any], metric: str) -> list[str]:
         f"for comparison, always {constant['class']}: {briefly(constant, metric)}{of_segments(constant)}",
         f"for comparison, mean over time with differences, linear: {briefly(linear, metric)}{of_segments(linear)}; "
         f"this run's accuracy is {gain['difference']:+.4f} ({low:+.4f} to {high:+.4f}, p = {gain['p']:.2g}, by group)",
-        f"folds that tear groups apart would have shown {number(torn['score']):.4f} for that linear model, not "
-        f"{number(linear['score']):.4f}",
+        f"folds that tear groups apart, row by row, would have shown {number(torn['score']):.4f} "
+        f"for that linear model, not {number(linear['score']):.4f}",
     ]
 
 

@@ -7,6 +7,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -181,12 +182,26 @@ class SequenceSession(Session):
         rate, p = self.config.sequences.rate, self.model.preprocessing
         squashed = (p.size, p.size) if view == 0 and p.crop == "squash" else self.config.cache.short_side
         first, end = int(at[0]), int(at[-1]) + 1
-        frames = sample_frames(one.path, rate=rate, resize=squashed, start=first / rate, end=(end - 0.5) / rate)
+        frames = sample_frames(
+            one.path, rate=rate, resize=squashed, start=first / rate, end=(end - 0.5) / rate, facts=self.facts(one.path)
+        )
         if view:
             seen = ((t, self.transform(pixels, self.config.seed, view, id)) for t, pixels in frames)
         else:
             seen = ((t, self.transform.clean(pixels)) for t, pixels in frames)
         return clip_frames(seen, end - first, p.size)[at - first]
+
+    def facts(self, path: Path) -> Any:
+        """What a video is, looked up once however often its frames are read."""
+        from kagglepipe.sequences.video import inspect
+
+        if path not in self._facts:
+            self._facts[path] = inspect(path, max_side=self.config.prepare.max_side)
+        return self._facts[path]
+
+    @cached_property
+    def _facts(self) -> dict[Path, Any]:
+        return {}
 
     @cached_property
     def transform(self) -> Any:

@@ -90,7 +90,8 @@ def frame_features(
 
         def seen(frames: Frames) -> NDArray[np.float32]:
             bar.update(len(frames))
-            return ready.features(torch.from_numpy(frames).to(device, non_blocking=True)).cpu().numpy()
+            features = ready.features(torch.from_numpy(frames).to(device, non_blocking=True)).cpu().numpy()
+            return features.astype(np.float16).astype(np.float32)  # as the store keeps them, whether it does or not
 
         yield from _regroup(decoded, [one.frames for one in footage], seen)
 

@@ -15,7 +15,7 @@ from kagglepipe.images.view import clean_view
 from kagglepipe.models.classifier import Classifier, Preprocessing
 from kagglepipe.models.cnn_lstm import Stream, TemporalModel
 from kagglepipe.models.folding import for_inference
-from kagglepipe.sequences.series import series_inputs
+from kagglepipe.sequences.series import SeriesError, series_inputs
 from kagglepipe.sequences.video import Resize, grid_length, inspect, motion_pictures, sample_frames
 from kagglepipe.training.checkpoint import Checkpoint, load_encoder, load_temporal
 from kagglepipe.training.device import Precision
@@ -73,6 +73,8 @@ class SequenceRun:
         if self.meta["kind"] == "series":
             columns, skeleton = self.meta["columns"], self.meta["skeleton"]
             times, inputs = series_inputs(path, rate=self.meta["rate"], columns=columns, skeleton=skeleton)
+            if inputs.shape[1] != self.meta["features"]:
+                raise SeriesError(f"it has {inputs.shape[1]} channels, the run was trained on {self.meta['features']}")
             end = float(times[-1] + 1 / self.meta["rate"])
             return Seen(dict.fromkeys(self.encoders, inputs), times, end, ())
         facts, rate = inspect(path), self.meta["rate"]
@@ -109,7 +111,8 @@ class SequenceRun:
             for file, encoder in self.encoders.items():
                 assert encoder is not None
                 seen = [encoder.features(torch.from_numpy(look).to(self.device)).cpu().numpy() for look in looks]
-                found[file].append(np.concatenate(seen, axis=1))
+                # rounded as the store of features rounds them in training
+                found[file].append(np.concatenate(seen, axis=1).astype(np.float16).astype(np.float32))
         return {file: np.concatenate(parts) for file, parts in found.items()}
 
     @torch.inference_mode()

@@ -170,10 +170,13 @@ def test_an_epoch_is_a_function_of_seed_and_epoch() -> None:
     assert all(other.features.tolist() != first(2).features.tolist() for other in others)
 
 
-def test_the_order_changes_from_epoch_to_epoch() -> None:
-    batches = training(of_lengths(*[1] * 12), batch_size=12)
-    orders = {tuple(next(batches(epoch)).features[:, 0, 0].tolist()) for epoch in range(5)}
-    assert len(orders) == 5
+def test_the_order_changes_from_epoch_to_epoch_and_seed_to_seed() -> None:
+    orders = {
+        tuple(next(training(of_lengths(*[1] * 12), batch_size=12, seed=seed)(epoch)).features[:, 0, 0].tolist())
+        for epoch in range(5)
+        for seed in range(3)
+    }
+    assert len(orders) == 15
 
 
 def test_what_is_drawn_for_an_item_does_not_depend_on_its_company() -> None:
@@ -183,10 +186,14 @@ def test_what_is_drawn_for_an_item_does_not_depend_on_its_company() -> None:
     assert sorted(map(np.ndarray.tolist, alone)) == sorted(map(np.ndarray.tolist, together))
 
 
-def test_draws_differ_from_item_to_item_and_epoch_to_epoch() -> None:
-    batches = training(of_lengths(*[40] * 2), LIVELY)
-    draws = [tuple(pieces[0][:, 1]) for epoch in range(2) for pieces in items(batches, epoch).values()]
-    assert len(set(draws)) == 4
+def test_draws_differ_from_item_to_item_epoch_to_epoch_and_seed_to_seed() -> None:
+    draws = [
+        tuple(pieces[0][:, 1])
+        for epoch in range(2)
+        for seed in range(2)
+        for pieces in items(training(of_lengths(*[40] * 2), LIVELY, seed=seed), epoch).values()
+    ]
+    assert len(set(draws)) == 8
 
 
 def test_the_seed_of_a_draw_is_known() -> None:

@@ -475,8 +475,8 @@ def test_without_a_skeleton_the_inputs_are_the_channels_on_the_grid(tmp_path: Pa
         tmp_path, other=np.zeros((3, 9)), x=np.array([[0.0, 5.0], [2.0, 5.0], [4.0, 9.0]]), t=np.array([0, 1, 2])
     )
     times, inputs = series_inputs(path, rate=2, columns={"values": "x", "time": "t", "group": "subject"})
-    assert times.tolist() == [0, 0.5, 1, 1.5, 2]
-    assert inputs.tolist() == [[0, 5], [1, 5], [2, 5], [3, 7], [4, 9]]
+    assert times.tolist() == [0, 0.5, 1, 1.5, 2, 2.5]  # the last row holds until the next would come
+    assert inputs.tolist() == [[0, 5], [1, 5], [2, 5], [3, 7], [4, 9], [4, 9]]
     joints = npz(tmp_path, x=np.arange(12.0).reshape(2, 3, 2))
     assert series_inputs(joints, rate=1)[1].tolist() == np.arange(12.0).reshape(2, 6).tolist()
 
@@ -495,7 +495,7 @@ def test_of_a_skeleton_the_inputs_are_the_body_and_its_changes(tmp_path: Path) -
 
 @pytest.mark.parametrize("shape", [(5, 60), (5, 20, 2), (5, 16, 3)])
 def test_a_skeleton_that_is_not_there_is_named(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    with pytest.raises(SeriesError, match="no skeleton: joints .*right_hip.*are not in an array of shape"):
+    with pytest.raises(SeriesError, match=r"no skeleton: joints .*right_hip.*are not in an array of shape"):
         series_inputs(npz(tmp_path, x=np.zeros(shape)), rate=1, skeleton=KINECT)
 
 

@@ -329,6 +329,7 @@ def trained(place: Path, configure: Callable[..., Config], request: pytest.Fixtu
     return made
 
 
+@pytest.mark.usefixtures("few_draws")
 @pytest.mark.parametrize("name", KINDS)
 def test_the_clips_to_classify_get_the_runs_own_predictions(
     name: str, trained: At, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -360,6 +361,7 @@ def test_one_clip_is_told_alone_as_among_others(trained: At, clips: Path, tmp_pa
     np.testing.assert_allclose(one["left"], many.set_index("path").loc[["deep/er/left6.mp4"], "left"], atol=2e-6)
 
 
+@pytest.mark.usefixtures("few_draws")
 def test_a_run_on_long_videos_says_that_detect_is_meant(
     place: Path, configure: Callable[..., Config], long_videos: Path
 ) -> None:

@@ -214,9 +214,11 @@ def test_features_do_not_depend_on_how_frames_are_batched(
     assert whole.dtype == np.float32
     monkeypatch.setattr(module, "BATCH", 3)
     (batched_features,) = run.frame_features(frames).values()
-    np.testing.assert_allclose(batched_features, whole, atol=1e-4)
+    np.testing.assert_allclose(batched_features, whole, rtol=2e-3, atol=1e-4)
     parts = [run.frame_features([frames[0]]), *(run.frame_features([b], a) for a, b in pairwise(frames))]
-    np.testing.assert_allclose(np.concatenate([v for part in parts for v in part.values()]), whole, atol=1e-4)
+    np.testing.assert_allclose(
+        np.concatenate([v for part in parts for v in part.values()]), whole, rtol=2e-3, atol=1e-4
+    )
 
 
 def test_motion_stands_behind_what_is_seen(tmp_path: Path) -> None:
@@ -224,7 +226,7 @@ def test_motion_stands_behind_what_is_seen(tmp_path: Path) -> None:
     (found,) = run.frame_features(frames).values()
     with torch.inference_mode():
         expected = [network().features(torch.from_numpy(x)).numpy() for x in (frames, motion_pictures(frames))]
-    np.testing.assert_allclose(found, np.concatenate(expected, axis=1), atol=1e-3)
+    np.testing.assert_allclose(found, np.concatenate(expected, axis=1), rtol=2e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("crop", ["squash", "center", "border"])

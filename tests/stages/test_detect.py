@@ -1,0 +1,659 @@
+"""What happens when, in files, folders and streams: the same as the run's own submission, and as it is live."""
+
+import functools
+import http.server
+import json
+import re
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from kagglepipe.config import Config, Paths
+from kagglepipe.errors import UserError
+from kagglepipe.files import read_json
+from kagglepipe.predictions.segments import DetectionSettings, detect_segments
+from kagglepipe.sequences import stream
+from kagglepipe.sequences.stream import LiveFrame
+from kagglepipe.stages import detect, walk
+from kagglepipe.stages.detect import Detector, Live, Watched, follow, load_detector, mark, read_line
+from kagglepipe.stages.places import trained_run
+
+QUICK = (
+    "model.name=test_efficientnet", "model.weights=none", "model.image_size=32", "device=cpu", "folds.count=2",
+    "sequences.steps=60", "sequences.lr=1e-2", "sequences.members=1", "model.temporal.dropout=0",
+    "sequences.speed=1", "sequences.crop=1", "sequences.drop=0",
+)  # fmt: skip
+KINDS = {
+    "long": ("long_videos", ("competition=video_folder_untrimmed", "sequences.motion=true")),
+    "both-ways": ("long_videos", ("competition=video_folder_untrimmed", "model.temporal.bidirectional=true")),
+    "clips": ("clips", ("competition=video_folder",)),
+    "long-series": ("long_series", ("competition=video_folder_untrimmed", "competition.kind=series", "model=lstm")),
+}
+SECRET = "hunter2 or 3".replace(" ", "%20")
+pytestmark = pytest.mark.usefixtures("few_draws")
+Trained = Callable[..., Config]
+Command = Callable[..., Any]  # the fixture `command` of conftest, which gives an Outcome
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where this file's runs lie."""
+    return tmp_path_factory.mktemp("place")
+
+
+def typed(name: str, source: Path, place: Path) -> list[str]:
+    """What to type for one of KINDS."""
+    where = [f"competition.source={source}", f"competition.slug={name}", f"paths.root={place}"]
+    return [*KINDS[name][1], *QUICK, *where]
+
+
+@pytest.fixture(scope="module")
+def composed() -> dict[str, Config]:
+    """What has been composed before, which takes longer than some of the tests."""
+    return {}
+
+
+@pytest.fixture
+def trained(
+    place: Path, configure: Callable[..., Config], request: pytest.FixtureRequest, composed: dict[str, Config]
+) -> Trained:
+    """trained("long", …) -> the configuration of stage=detect with a run, which is trained the first time."""
+
+    def made(name: str, *overrides: str) -> Config:
+        if name not in composed:
+            source = request.getfixturevalue(KINDS[name][0])
+            config = composed[name] = configure(*typed(name, source, place), "detect.video=false", "stage=detect")
+            walk(replace(config, stage="submit"))
+        base = OmegaConf.structured(composed[name])
+        config = OmegaConf.to_object(OmegaConf.merge(base, OmegaConf.from_dotlist(list(overrides))))
+        assert isinstance(config, Config)
+        return config
+
+    return made
+
+
+@pytest.fixture
+def found(tmp_path: Path) -> Callable[[Config, Path], pd.DataFrame]:
+    """found(config, input) -> the CSV of segments that stage=detect writes."""
+
+    def written(config: Config, source: Path) -> pd.DataFrame:
+        file = tmp_path / "found.csv"
+        walk(replace(config, input=str(source), detect=replace(config.detect, file=str(file))))
+        return pd.read_csv(file)
+
+    return written
+
+
+Found = Callable[[Config, Path], pd.DataFrame]
+
+
+# --- files -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["long", "both-ways", "long-series"])
+def test_the_tests_own_folder_gives_the_segments_that_are_submitted(
+    name: str, trained: Trained, found: Found, place: Path
+) -> None:
+    config = trained(name)
+    run = trained_run(config)
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    segments = found(config, Path(str(config.competition.source)) / "test")
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+    submitted = pd.read_csv(place / f"submissions/{run.name}.csv")
+    assert len(submitted) > 4
+    assert list(segments.columns) == ["video", "start", "end", "label", "score"]
+    segments = segments.assign(video="test/" + segments["video"])
+    ordered = [table.sort_values(["video", "start", "label"], ignore_index=True) for table in (segments, submitted)]
+    pd.testing.assert_frame_equal(*ordered, atol=2e-6, rtol=0)
+
+
+def test_a_folder_leaves_a_table_and_for_each_video_two_pictures(
+    trained: Trained, long_videos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number, there in ((6, "a.mp4"), (7, "deeper/a.mp4")):
+        (tmp_path / "cams" / there).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(long_videos / f"test/v{number}.mp4", tmp_path / "cams" / there)
+    config = trained("long", "detect.video=true")
+    with caplog.at_level("INFO"):
+        walk(replace(config, input=str(tmp_path / "cams")))
+    folder = config.runs_dir / "detect/cams"
+    files = ["a.mp4.detected.mp4", "a.mp4.png", "segments.csv", "segments.json"]
+    files += [f"deeper/{file}" for file in files[:2]]
+    assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()) == sorted(files)
+    table = pd.read_csv(folder / "segments.csv")
+    assert set(table["video"]) == {"a.mp4", "deeper/a.mp4"}
+    assert set(table["label"]) == {"left", "right"}
+    assert (table["start"] < table["end"]).all()
+    assert (table["end"] <= 11).all()
+    told = read_json(folder / "segments.json")
+    run = trained_run(config)
+    assert told["run"] == run.name
+    assert told["settings"] == read_json(run / "metrics.json")["detection"]["settings"]
+    assert (told["settings_chosen_out_of_fold"], told["rate"], told["unit"]) == (True, 8.0, "s")
+    assert (told["classes"], told["background"]) == (["none", "left", "right"], "none")
+    assert pd.DataFrame(told["segments"]).equals(table)
+    assert f"detect: {len(table)} segments in {folder / 'segments.csv'}; pictures in {folder}" in caplog.text
+    assert "(chosen out of fold)" in caplog.text
+    assert "detect: 176 frames in " in caplog.text
+
+
+def test_the_annotated_video_shows_what_is_found_while_it_lasts(
+    trained: Trained, long_videos: Path, found: Found
+) -> None:
+    config = trained("long", "detect.video=true")
+    walk(replace(config, input=str(long_videos / "test/v6.mp4")))
+    folder = config.runs_dir / "detect/v6"
+    with av.open(str(folder / "v6.mp4.detected.mp4")) as drawn, av.open(str(long_videos / "test/v6.mp4")) as video:
+        assert (drawn.streams.video[0].frames, drawn.streams.video[0].average_rate) == (88, 8)
+        pictures, frames = ([f.to_ndarray(format="rgb24") for f in one.decode(video=0)] for one in (drawn, video))
+    assert pictures[0].shape == frames[0].shape
+    strip = np.stack(pictures)[:, -5:].astype(int).mean(axis=(1, 2, 3))
+    assert strip.std() < 10  # the whole video's segments under every frame, and a cursor
+
+
+def test_one_file_is_called_by_its_name(trained: Trained, long_videos: Path) -> None:
+    config = trained("long")
+    walk(replace(config, input=str(long_videos / "test/v7.mp4")))
+    table = pd.read_csv(config.runs_dir / "detect/v7/segments.csv")
+    assert set(table["video"]) == {"v7.mp4"}
+    assert not list((config.runs_dir / "detect/v7").glob("*.detected.mp4"))
+
+
+def test_a_run_on_whole_clips_uses_the_defaults_and_says_so(
+    trained: Trained, clips: Path, found: Found, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    with caplog.at_level("INFO"):
+        table = found(trained("clips"), clips / "test")
+    assert "thresholds 0.5 and 0.5" in caplog.text
+    assert "(the defaults, since the run was trained on whole clips)" in caplog.text
+    told = read_json(tmp_path / "found.json")
+    assert DetectionSettings(**told["settings"]) == DetectionSettings()
+    assert told["settings_chosen_out_of_fold"] is False
+    assert told["background"] is None
+    assert set(table["video"]) == {"left6.mp4", "left7.mp4", "right6.mp4", "right7.mp4"}  # of two classes one is likely
+
+
+def test_a_series_has_a_picture_too(trained: Trained, long_series: Path) -> None:
+    config = trained("long-series", "detect.video=true")
+    walk(replace(config, input=str(long_series / "test")))
+    folder = config.runs_dir / "detect/test"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "s6.npz.png", "s7.npz.png", "segments.csv", "segments.json",
+    ]  # fmt: skip
+
+
+def test_times_of_a_series_that_counts_from_1970_stay_exact(
+    trained: Trained, long_series: Path, tmp_path: Path, found: Found
+) -> None:
+    with np.load(long_series / "test/s6.npz") as data:
+        np.savez(tmp_path / "late.npz", values=data["values"], time=data["time"] + 1.7e9)
+    config = trained("long-series")
+    late, early = found(config, tmp_path / "late.npz"), found(config, long_series / "test/s6.npz")
+    assert len(early) > 2
+    np.testing.assert_allclose(late["start"], early["start"] + 1.7e9, atol=1e-3, rtol=0)
+
+
+def test_what_it_has_drawn_itself_is_not_searched(
+    trained: Trained, long_videos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copy(long_videos / "test/v6.mp4", tmp_path / "a.mp4")
+    config = trained("long", "detect.video=true")
+    config = replace(config, run=str(trained_run(config)), paths=Paths(str(tmp_path)))
+    for _ in range(2):
+        walk(replace(config, input=str(tmp_path)))
+    folder = tmp_path / f"outputs/long/detect/{tmp_path.name}"
+    assert sorted(path.name for path in folder.rglob("*.mp4")) == ["a.mp4.detected.mp4"]
+
+
+# --- what cannot be searched ---------------------------------------------------------------------------------------
+
+
+def test_without_input_it_says_what_to_type(trained: Trained) -> None:
+    with pytest.raises(UserError, match=r"add input=VIDEO, input=FOLDER, input=rtsp://… or input=camera"):
+        walk(trained("long"))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("nowhere.mp4", r"nowhere\.mp4: nothing is there; give a video, a folder of videos or a stream's address"),
+        ("notes", r"notes holds 1 files and no video \(\.mp4, "),
+        (
+            "broken",
+            r"broken: no video in it can be read: a\.mp4: not a video .*; b\.mkv: the file is empty \(0 byt",
+        ),
+        ("broken/a.mp4", r"broken/a\.mp4: no video in it can be read: a\.mp4: not a video that can be read$"),
+    ],
+)
+def test_an_input_without_a_video_is_one_line(name: str, words: str, trained: Trained, tmp_path: Path) -> None:
+    for folder in ("notes", "broken"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "notes/a.txt").touch()
+    (tmp_path / "broken/a.mp4").write_bytes(b"no video")
+    (tmp_path / "broken/b.mkv").touch()
+    config = trained("long")
+    with pytest.raises(UserError, match=words) as caught:
+        walk(replace(config, input=str(tmp_path / name)))
+    assert "\n" not in str(caught.value)
+    assert not (config.runs_dir / f"detect/{Path(name).stem}").exists()
+
+
+def test_a_broken_video_among_good_ones_is_named_and_left_out(
+    trained: Trained, long_videos: Path, tmp_path: Path, found: Found, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "cams").mkdir()
+    shutil.copy(long_videos / "test/v6.mp4", tmp_path / "cams/good.mp4")
+    (tmp_path / "cams/bad.mp4").write_bytes(b"no video")
+    data = (long_videos / "test/v7.mp4").read_bytes()
+    (tmp_path / "cams/cut.mp4").write_bytes(data[: len(data) // 2])
+    with caplog.at_level("INFO"):
+        table = found(trained("long"), tmp_path / "cams")
+    assert set(table["video"]) == {"cut.mp4", "good.mp4"}
+    assert "detect: left out 1 files that cannot be read: bad.mp4: not a video that can be read" in caplog.text
+    assert "detect: cut.mp4: truncated: " in caplog.text
+
+
+@pytest.mark.parametrize("name", ["folder", "found.json"])
+def test_a_file_that_cannot_hold_the_table_is_refused_before_any_work(
+    name: str, trained: Trained, tmp_path: Path, long_videos: Path
+) -> None:
+    (tmp_path / "folder").mkdir()
+    config = trained("long", f"detect.file='{tmp_path / name}'", f"input='{long_videos / 'test'}'")
+    with pytest.raises(UserError, match=rf"detect\.file=.*{name} cannot hold the table; give a file name that ends in"):
+        walk(replace(config, run="there is none"))
+
+
+def test_without_a_trained_run_it_says_what_to_type(
+    configure: Callable[..., Config], long_videos: Path, tmp_path: Path
+) -> None:
+    config = configure(*typed("long", long_videos, tmp_path), "stage=detect", f"input={long_videos / 'test'}")
+    with pytest.raises(UserError, match=r"nothing is trained yet in .*/outputs/long: type stage=train first"):
+        walk(config)
+
+
+def test_a_run_of_photos_is_refused(
+    trained: Trained, toy: Path, configure: Callable[..., Config], tmp_path: Path, long_videos: Path
+) -> None:
+    photos = configure(
+        "stage=train", "competition=image_folder", "experiment=quick", f"competition.source='{toy}'", "training.views=0"
+    )
+    walk(photos)
+    for config in (replace(photos, stage="detect"), trained("long", f"run='{trained_run(photos)}'")):
+        with pytest.raises(UserError, match=r"test_efficientnet-head-\w+ classifies images: for video give the com"):
+            walk(replace(config, input=str(long_videos / "test")))
+
+
+def test_an_ensemble_holds_no_network(trained: Trained, long_videos: Path) -> None:
+    config = trained("long", f"input='{long_videos / 'test'}'")
+    folder = config.runs_dir / "ensemble-mean-0"
+    folder.mkdir()
+    shutil.copy(trained_run(config) / "metrics.json", folder / "metrics.json")
+    try:
+        assert trained_run(config).name != folder.name
+        with pytest.raises(UserError, match=r"ensemble-mean-0 holds no trained network .*: give run="):
+            walk(replace(config, run=folder.name))
+    finally:
+        shutil.rmtree(folder)
+
+
+# --- live: a server of this machine --------------------------------------------------------------------------------
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves files to whoever knows the password, and says nothing."""
+
+    def do_GET(self) -> None:
+        if "Authorization" not in self.headers:
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="cams"')
+            self.end_headers()
+            return
+        super().do_GET()
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def address(long_videos: Path) -> Iterator[str]:
+    """The address of v6.mp4 at a server, password and all."""
+    handler = functools.partial(Quiet, directory=str(long_videos / "test"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        yield f"http://joe:{SECRET}@127.0.0.1:{server.server_port}/v6.mp4?token={SECRET}"
+        server.shutdown()
+        thread.join(timeout=10)
+
+
+def live_folder(root: Path) -> Path:
+    """Where the one stream that was watched has left its files."""
+    (folder,) = root.glob("outputs/*/detect/live-*")
+    return folder
+
+
+def bytes_below(root: Path) -> bytes:
+    """All names and all bytes of the files below `root`."""
+    return b"\0".join(part for path in root.rglob("*") if path.is_file() for part in (bytes(path), path.read_bytes()))
+
+
+def test_live_is_what_the_file_gives(
+    trained: Trained, found: Found, long_videos: Path, address: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = trained("long", f"input='{address}'")
+    detector = load_detector(config)
+    live = Live("v6.mp4", detector.classes, detector.background, detector.settings, 1 / detector.rate)
+    seen = Watched()
+    follow(config, detector, detector.run.stream(), live, seen)
+    live.end()
+    whole = read_line(detector, long_videos / "test/v6.mp4")
+    np.testing.assert_allclose(seen.times, whole.times, atol=1e-9)
+    np.testing.assert_allclose(seen.probs, whole.probs, atol=1e-4)
+    assert all(0 <= delay < 60 for delay in seen.delays)
+    expected = found(config, long_videos / "test/v6.mp4")
+    told = pd.DataFrame(live.done).sort_values("start", ignore_index=True)
+    pd.testing.assert_frame_equal(told, expected, atol=1e-4, rtol=0)
+
+
+def test_a_stream_from_the_command_line(
+    trained: Trained, address: str, long_videos: Path, tmp_path: Path, command: Command
+) -> None:
+    run = trained_run(trained("long"))
+    options = [*typed("long", long_videos, tmp_path / "root"), f"run={run}"]
+    done = command("detect", *options, f"input={address}")
+    assert done.code == 0, done.err
+    folder = live_folder(tmp_path / "root")
+    assert sorted(path.name for path in folder.iterdir()) == ["segments.csv", "segments.json", "timeline.png"]
+    table = pd.read_csv(folder / "segments.csv")
+    hidden = address.replace(SECRET, "***")
+    assert set(table["video"]) == {hidden}
+    lines = done.out.splitlines()
+    assert f"detect: watching {hidden} (Ctrl-C ends it)" in lines
+    for one in table.to_dict("records"):
+        assert f"detect: {mark(one['start'])}–{mark(one['end'])} {one['label']} ({one['score']:.2f})" in lines
+    assert any("88 frames in" in line and "(median)" in line for line in lines)
+    assert SECRET not in done.out + "".join(done.err)
+    assert SECRET.encode() not in bytes_below(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["detect", "input=ADDRESS"], r"cannot be read \(.*\); check address, password and network"),
+        (["detect", "input=rtsp://joe:SECRET@127.0.0.1:9/x"], r"rtsp://joe:\*\*\*@127\.0\.0\.1:9/x cannot be read"),
+        (["detect", "--input=ADDRESS"], r"--input is not a flag"),
+        (["detect", "--input", "ADDRESS"], r"--input is not a flag"),
+        (["detect", "inptu=ADDRESS"], "inptu"),
+        (["-m", "detect", "input=ADDRESS"], r"a stream is watched by one command alone: leave -m away"),
+        (["predict", "input=ADDRESS"], r"nothing is there"),
+        (["annotations", "input=ADDRESS"], r"is no folder"),
+        (["detect", "input=ADDRESS", "run=none"], r"run=none is not a finished run"),
+        (["detect", "input='ADDRESS"], r"nothing is there"),
+    ],
+)
+def test_a_password_is_seen_nowhere_when_something_is_wrong(
+    arguments: list[str], words: str, trained: Trained, address: str, long_videos: Path, tmp_path: Path,
+    command: Command,
+) -> None:  # fmt: skip
+    wrong = address.replace("v6.mp4", "none.mp4")
+    run = trained_run(trained("long"))
+    options = [*typed("long", long_videos, tmp_path / "root"), f"run={run}"]
+    done = command(*options, *(text.replace("ADDRESS", wrong).replace("SECRET", SECRET) for text in arguments))
+    assert done.code == 2
+    (line,) = done.err
+    assert re.search(words, line), line
+    assert SECRET not in done.out + line
+    assert SECRET.encode() not in bytes_below(tmp_path)
+
+
+def test_a_password_is_not_kept_with_a_run(configure: Callable[..., Config], long_series: Path, tmp_path: Path) -> None:
+    options = [*typed("long-series", long_series, tmp_path), "stage=train", "sequences.steps=1"]
+    walk(configure(*options, f"input='rtsp://joe:{SECRET}@host/x'"))
+    assert len(list(tmp_path.rglob("config.yaml"))) == 1
+    assert SECRET.encode() not in bytes_below(tmp_path)
+
+
+# --- live: a stream that is made up --------------------------------------------------------------------------------
+
+Step = float | BaseException  # the time of a frame, or what happens instead
+
+
+@pytest.fixture
+def streaming(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """streaming(0, 0.125, …) lets the next stream show frames at these times; gives a list of what is closed."""
+
+    def start(*steps: Step) -> list[str]:
+        closed: list[str] = []
+
+        def frames(address: str, *, rate: float, resize: object) -> Iterator[LiveFrame]:
+            rng = np.random.default_rng(0)
+            try:
+                for one in steps:
+                    if isinstance(one, BaseException):
+                        raise one
+                    pixels = rng.integers(0, 60, (32, 32, 3)).astype(np.uint8)
+                    pixels[12:20, int(20 * one) % 24 :][:, :8] = 230
+                    yield LiveFrame(one, pixels, detect.clock.time())
+            finally:
+                closed.append(address)
+
+        monkeypatch.setattr(stream, "read_live", frames)
+        return closed
+
+    return start
+
+
+@pytest.fixture
+def watching(trained: Trained, tmp_path: Path) -> Callable[..., Config]:
+    """watching(…) -> the configuration that watches a camera with the run on long videos, and writes into tmp_path."""
+    run = trained_run(trained("long"))
+    there = Paths(str(tmp_path))
+    return lambda *overrides: replace(trained("long", "input=camera", *overrides), run=str(run), paths=there)
+
+
+Watching = Callable[..., Config]
+Streaming = Callable[..., list[str]]
+
+
+def test_ctrl_c_keeps_what_was_found(
+    watching: Watching, streaming: Streaming, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    closed = streaming(*np.arange(24) / 8, KeyboardInterrupt())
+    with caplog.at_level("INFO"):
+        walk(watching())
+    assert closed == ["camera"]
+    assert "detect: stopped by Ctrl-C; what was found is kept" in caplog.text
+    assert "detect: 24 frames in" in caplog.text
+    assert {path.name for path in live_folder(tmp_path).iterdir()} == {"segments.csv", "segments.json", "timeline.png"}
+
+
+def test_ctrl_c_before_the_first_frame_is_just_that(watching: Watching, streaming: Streaming, tmp_path: Path) -> None:
+    streaming(KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        walk(watching())
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_stream_that_breaks_off_keeps_what_was_found_and_is_an_error(
+    watching: Watching, streaming: Streaming, tmp_path: Path
+) -> None:
+    streaming(*np.arange(24) / 8, UserError("camera broke off after 24 frames"))
+    with pytest.raises(UserError, match="camera broke off after 24 frames"):
+        walk(watching())
+    assert (live_folder(tmp_path) / "timeline.png").stat().st_size > 0
+    assert (live_folder(tmp_path) / "segments.csv").is_file()
+
+
+def test_a_stream_that_never_comes_is_an_error(watching: Watching, streaming: Streaming, tmp_path: Path) -> None:
+    streaming(UserError("camera cannot be read"))
+    with pytest.raises(UserError, match="camera cannot be read"):
+        walk(watching())
+    streaming()
+    with pytest.raises(UserError, match="camera: no frame came; check the address, or give a file"):
+        walk(watching())
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_stream_is_watched_for_so_many_seconds(
+    watching: Watching, streaming: Streaming, caplog: pytest.LogCaptureFixture
+) -> None:
+    closed = streaming(*np.arange(8000) / 8)
+    with caplog.at_level("INFO"):
+        walk(watching("detect.seconds=2"))
+    assert "detect: 16 frames in" in caplog.text
+    assert closed == ["camera"]
+
+
+def test_a_pause_in_the_stream_is_drawn_and_ends_what_went_on(
+    watching: Watching, streaming: Streaming, tmp_path: Path
+) -> None:
+    streaming(*np.arange(16) / 8, *(100 + np.arange(16) / 8))
+    walk(watching())
+    table = pd.read_csv(live_folder(tmp_path) / "segments.csv")
+    assert ((table["end"] <= 2) | (table["start"] >= 100)).all()
+    assert (live_folder(tmp_path) / "timeline.png").stat().st_size > 0
+
+
+def test_a_named_file_holds_the_segments_of_a_stream(watching: Watching, streaming: Streaming, tmp_path: Path) -> None:
+    streaming(*np.arange(16) / 8)
+    walk(watching(f"detect.file='{tmp_path / 'mine.csv'}'"))
+    assert list(pd.read_csv(tmp_path / "mine.csv").columns) == ["video", "start", "end", "label", "score"]
+    assert json.loads((tmp_path / "mine.json").read_text())["run"]
+    assert [path.name for path in live_folder(tmp_path).iterdir()] == ["timeline.png"]
+
+
+def test_smoothing_is_waited_for_and_said(
+    watching: Watching, streaming: Streaming, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    smooth, load = DetectionSettings(smoothing=0.625, high=0.4, low=0.3), load_detector
+    monkeypatch.setattr(detect, "load_detector", lambda config: replace(load(config), settings=smooth))
+    streaming(*np.arange(24) / 8)
+    with caplog.at_level("INFO"):
+        walk(watching())
+    assert "detect: smoothing waits for 0.25 s of what comes next" in caplog.text
+    assert len(pd.read_csv(live_folder(tmp_path) / "segments.csv")) > 0
+
+
+@pytest.mark.parametrize("name", ["both-ways", "long-series"])
+def test_a_run_that_no_stream_can_use_says_so_before_it_is_opened(
+    name: str, trained: Trained, streaming: Streaming
+) -> None:
+    words = {
+        "both-ways": r"a live stream .*: train one with model=cnn_lstm model\.temporal\.bidirectional=false",
+        "long-series": r"lstm-head-\w+ was trained on series, a stream holds video: choose a run of video",
+    }
+    streaming(AssertionError("it was opened"))
+    with pytest.raises(UserError, match=words[name]) as caught:
+        walk(trained(name, "input=rtsp://host/x"))
+    assert "\n" not in str(caught.value)
+
+
+def test_the_terminal_shows_what_is_seen_now(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    detector = load_detector(trained("long"))
+    detect.status(1.0, detector, np.array([0.1, 0.7, 0.2]))
+    assert capsys.readouterr().err == ""  # no terminal
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    detect.status(61.25, detector, np.array([0.1, 0.7, 0.2]))
+    assert capsys.readouterr().err == f"\r\033[K1:01.2 left 0.70 {'█' * 14}\r"
+
+
+@given(st.floats(0, 1e6))
+def test_a_time_is_never_marked_later_than_it_is(seconds: float) -> None:
+    minutes, rest = mark(seconds).split(":")
+    assert 60 * int(minutes) + float(rest) <= seconds + 1e-6
+    assert 60 * int(minutes) + float(rest) > seconds - 0.1
+    assert 0 <= float(rest) < 60
+
+
+# --- live: the same as the whole -----------------------------------------------------------------------------------
+
+LEVELS = st.sampled_from([0.0, 0.2, 0.3, 0.31, 0.49, 0.5, 0.7, 1.0])
+THRESHOLDS = st.sampled_from([(0.5, 0.5), (0.3, 0.3), (0.7, 0.3), (0.5, 0.0), (1.0, 0.5)])
+LENGTHS = st.sampled_from([0.0, 0.125, 0.25, 0.3, 0.5, 2.0])
+
+
+def live_segments(times: Any, probs: Any, classes: list[str], settings: DetectionSettings) -> pd.DataFrame:
+    """What Live finds, frame by frame, with what it has told on the way."""
+    live, told = Live("v", classes, "none", settings, 0.125), []
+    for time, row in zip(times, probs, strict=True):
+        told += live.see(float(time), row)
+    told += live.end()
+    assert told == live.done
+    assert live.open == {}
+    table = pd.DataFrame(told, columns=["video", "start", "end", "label", "score"])
+    return table.sort_values(["video", "start", "end", "label"], ignore_index=True)
+
+
+@given(st.lists(st.tuples(LEVELS, LEVELS, LEVELS), min_size=1, max_size=40), THRESHOLDS, LENGTHS, LENGTHS)
+@example([(0, 0.3, 0), (0, 0, 0), (0, 1.0, 0)], (0.7, 0.3), 0.0, 0.125)  # what never was high is not joined to
+@example([(0, 1.0, 0), (0, 0, 0), (0, 1.0, 0)], (0.5, 0.5), 0.0, 0.0)  # one low frame is a gap
+def test_live_finds_the_segments_of_the_whole(
+    rows: list[tuple[float, float, float]], thresholds: tuple[float, float], max_gap: float, min_length: float
+) -> None:
+    settings = DetectionSettings(0.0, *thresholds, min_length, max_gap)
+    times, probs, classes = np.arange(len(rows)) / 8, np.array(rows), ["none", "left", "right"]
+    expected = detect_segments("v", times, 0.125, probs, classes, "none", settings)
+    found = live_segments(times, probs, classes, settings)
+    assert len(found) == len(expected)
+    if len(expected):
+        pd.testing.assert_frame_equal(found, expected, check_dtype=False)
+        assert found["start"].min() >= 0
+        assert found["end"].max() <= len(rows) / 8
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.sampled_from([0.125, 0.375, 0.4, 0.9, 2.0]), LENGTHS)
+def test_live_smooths_as_the_whole_is_smoothed(seed: int, count: int, smoothing: float, max_gap: float) -> None:
+    probs = np.random.default_rng(seed).random((count, 3))
+    settings = DetectionSettings(smoothing, 0.52, 0.47, 0.0, max_gap)
+    times, classes = np.arange(count) / 8, ["none", "left", "right"]
+    expected = detect_segments("v", times, 0.125, probs, classes, "none", settings)
+    found = live_segments(times, probs, classes, settings)
+    assert len(found) == len(expected)
+    if len(expected):
+        pd.testing.assert_frame_equal(found, expected, check_dtype=False)
+
+
+def test_live_tells_of_a_segment_as_soon_as_nothing_can_change_it() -> None:
+    settings = DetectionSettings(high=0.5, low=0.5, max_gap=0.25)
+    live = Live("v", ["a"], None, settings, 0.125)
+    told = [live.see(k / 8, np.array([p])) for k, p in enumerate([0.1, 0.8, 0.6, 0.1, 0.1, 0.1, 0.1])]
+    assert [len(one) for one in told] == [0, 0, 0, 0, 0, 1, 0]  # a third low frame makes more than 0.25 s
+    assert told[5] == [{"video": "v", "start": 0.125, "end": 0.375, "label": "a", "score": pytest.approx(0.7)}]
+
+
+def test_a_pause_ends_every_segment() -> None:
+    live = Live("v", ["a"], None, DetectionSettings(max_gap=60.0), 0.125)
+    assert live.see(0.0, np.array([0.9])) == []
+    (first,) = live.see(10.0, np.array([0.7]))
+    assert (first["start"], first["end"], first["score"]) == (0.0, 0.125, 0.9)
+    (second,) = live.end()
+    assert (second["start"], second["end"], second["score"]) == (10.0, 10.125, 0.7)
+
+
+def test_what_a_stream_has_shown_lies_on_a_grid() -> None:
+    seen = Watched([0.5, 0.75, 1.5], [np.array([0.2, 0.8])] * 3, [0.0] * 3)
+    line = seen.line(4.0)
+    assert line.times.tolist() == [0.5, 0.75, 1.0, 1.25, 1.5]
+    assert line.probs[:, 1].tolist() == [0.8, 0.8, 0.0, 0.0, 0.8]
+    assert line.end == 1.75
+
+
+def test_the_background_of_a_run_is_one_of_its_classes(trained: Trained) -> None:
+    detector = load_detector(trained("long"))
+    assert isinstance(detector, Detector)
+    assert (detector.classes, detector.background, detector.rate) == (["none", "left", "right"], "none", 8.0)
+    assert load_detector(trained("clips")).background is None
