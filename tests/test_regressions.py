@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -146,3 +147,50 @@ def test_what_is_no_photo_by_its_name_is_told(
     assert "phone.HEIC" in caplog.text
     assert len(pd.read_csv(tmp_path / "outputs/toy/predict/test.csv")) == 6
     assert np.isfinite(pd.read_csv(tmp_path / "outputs/toy/predict/test.csv")["red"]).all()
+
+
+# --- video and series ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("written", ["input=rtsp://u:secret@h/x", "++input=rtsp://u:secret@h/x", "+input=a,camera"])
+def test_a_sweep_over_streams_is_refused_before_hydra_keeps_the_address(
+    written: str, command: Callable[..., Any], tmp_path: Path
+) -> None:
+    done = command("-m", "stage=detect", "competition=action_sample", written)
+    assert (done.code, len(done.err)) == (2, 1)
+    assert "secret" not in done.out + done.err[0]
+    assert not list(tmp_path.rglob("multirun.yaml"))
+
+
+def test_an_address_without_a_scheme_is_told_without_its_password(command: Callable[..., Any]) -> None:
+    done = command("detect", "competition=action_sample", "input=admin:s3cret@127.0.0.1/x")
+    assert done.code == 2
+    assert "s3cret" not in done.out + " ".join(done.err)
+
+
+@pytest.mark.parametrize("name", ["loginpas", "psw", "pw", "userPwd"])
+def test_what_cameras_call_a_password_is_hidden(name: str) -> None:
+    from kagglepipe.sequences.stream import hide_password
+
+    assert "s3cret" not in hide_password(f"http://host/cgi?channel=1&{name}=s3cret&subtype=0")
+
+
+def test_augment_says_in_one_line_that_it_draws_photos(configure: Configure) -> None:
+    with pytest.raises(UserError, match="augment draws photos, this is video"):
+        walk(configure("stage=augment", "competition=action_sample"))
+
+
+def test_a_rate_beyond_reason_is_refused(configure: Configure) -> None:
+    with pytest.raises(UserError, match=r"sequences\.rate=1e\+09"):
+        configure("competition=video_folder", "sequences.rate=1e9")
+
+
+def test_a_series_lasts_until_its_next_row_would_have_come(tmp_path: Path) -> None:
+    """What a run is asked for later has as many samples as what it was trained on."""
+    from kagglepipe.sequences.series import series_inputs
+    from kagglepipe.stages.places import item_lengths
+
+    np.savez(tmp_path / "s.npz", values=np.arange(10.0)[:, None], time=3 + 2.0 * np.arange(10))
+    items = pd.DataFrame({"video": ["s"], "begins": [3.0], "ends": [23.0]})
+    for rate in (0.25, 0.5, 1.0, 3.0):
+        assert len(series_inputs(tmp_path / "s.npz", rate=rate)[1]) == item_lengths(items, rate)["s"]
