@@ -2,7 +2,7 @@
 
 import os
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 # Read by torch's OpenMP when torch is loaded, hence here. Threads that wait by spinning take the cores from whatever
 # runs beside them, a second sweep job above all; threads that sleep cost nothing when the machine is free.

@@ -220,7 +220,7 @@ def help_text() -> str:
     from kagglepipe.stages import STREET, TOOLS
 
     def listing(stages: dict[str, str]) -> str:
-        return "\n".join(f"  {name:<10} {text}" for name, text in stages.items())
+        return "\n".join(f"  {name:<11} {text}" for name, text in stages.items())
 
     def choices(group: str) -> str:
         return ", ".join(sorted(path.stem for path in (CONF / group).glob("*.yaml")))
@@ -231,7 +231,7 @@ kagglepipe: an image or video competition from download to a checked submission.
 usage: python -m kagglepipe [stage=NAME] [option=value …]
 
 The street, in order; each stage makes what is missing and skips what is finished:
-  all        every stage below in order (the default)
+  all         every stage below in order (the default)
 {listing(STREET)}
 Tools:
 {listing(TOOLS)}
@@ -242,10 +242,11 @@ Choices:
   augmentation= {choices("augmentation")}
   experiment=   {choices("experiment")}
 Often used:
-  competition.source=PATH   zip or folder with the images or videos, instead of a download
+  competition.source=PATH   zip or folder with the images or videos, instead of a download from Kaggle
   training.epochs=3 training.lr=1e-4   folds.count=5   seed=0   run=NAME   device=cpu
   sequences.rate=8 sequences.motion=true sequences.steps=300   detect.seconds=60
   submit.file=PATH   predict.file=PATH   detect.file=PATH   paths.root=FOLDER
+  submit.upload=true submit.wait=600   competition.refresh=true   runs.leaderboard=true
 
 Try:
   python -m kagglepipe                                     the built-in sample, start to end
@@ -254,6 +255,9 @@ Try:
   python -m kagglepipe predict input=~/photos              classify with what was trained
   python -m kagglepipe -m stage=train model=lite0,lite1    one run for each value (a sweep)
   python -m kagglepipe --cfg job                           every option with its value
+Kaggle, with a token (doctor says how to get one):
+  python -m kagglepipe doctor                              is all there? what to do if not
+  python -m kagglepipe submit.upload=true                  download, train, submit, wait for the score
 Video:
   python -m kagglepipe competition=action_sample           the built-in videos: who does what when
   python -m kagglepipe annotations input=~/cams            begin to label your own long videos

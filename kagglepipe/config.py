@@ -7,6 +7,7 @@ torch nor pandas, since every command passes through.
 import difflib
 import math
 import os
+import re
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -321,9 +322,55 @@ class Ensemble:
 
 @dataclass
 class Submit:
-    """file: the CSV to write; None takes submissions/<run>.csv."""
+    """file: the CSV to write; None takes submissions/<run>.csv. upload: whether to send it to Kaggle. wait: seconds
+    to wait for the score; 0 does not. message: what stands beside it there; None: the run and its score.
+    again: send it although the same bytes were sent before.
+    """
 
     file: str | None = None
+    upload: bool = False
+    wait: float = 600.0
+    message: str | None = None
+    again: bool = False
+
+    def __post_init__(self) -> None:
+        positive("submit.wait", self.wait, zero=True)
+
+
+@dataclass
+class Kaggle:
+    """endpoint: where Kaggle's API is; http:// on this machine alone. timeout: seconds without an answer or a byte
+    after which a request is given up. patience: seconds that requests are repeated for before an error is told.
+    input: folder that a Kaggle notebook finds its data in.
+    """
+
+    endpoint: str = "https://api.kaggle.com"
+    timeout: float = 30.0
+    patience: float = 60.0
+    input: str = "/kaggle/input"
+
+    def __post_init__(self) -> None:
+        positive("kaggle.timeout", self.timeout)
+        positive("kaggle.patience", self.patience, zero=True)
+
+
+@dataclass
+class Runs:
+    """leaderboard: show the head of the public leaderboard, and where this team stands, instead of the runs."""
+
+    leaderboard: bool = False
+
+
+@dataclass
+class Bundle:
+    """folder: where the bundle is written; None takes outputs/<slug>/bundle. python: version of Kaggle's image."""
+
+    folder: str | None = None
+    python: str = "3.12"
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"3\.(1[1-9]|[2-9]\d)", self.python):
+            raise UserError(f"bundle.python={self.python} must be 3.11 or later, such as 3.12")
 
 
 @dataclass
@@ -365,6 +412,9 @@ class Config:
     submit: Submit = field(default_factory=Submit)
     predict: Predict = field(default_factory=Predict)
     detect: Detect = field(default_factory=Detect)
+    kaggle: Kaggle = field(default_factory=Kaggle)
+    runs: Runs = field(default_factory=Runs)
+    bundle: Bundle = field(default_factory=Bundle)
 
     def __post_init__(self) -> None:
         demand("competition.metric", self.competition.metric, METRICS)
@@ -427,6 +477,8 @@ PATH_KEYS = (
     "submit.file",
     "predict.file",
     "detect.file",
+    "kaggle.input",
+    "bundle.folder",
     "run",
 )
 
@@ -561,3 +613,18 @@ def idle_settings(config: Config, mode: str) -> list[str]:
     read, default = result_settings(config, mode)["training"], Training()
     names = [f.name for f in fields(Training) if f.name not in read]
     return [f"training.{n}" for n in names if getattr(config.training, n) != getattr(default, n)]
+
+
+def changes(config: Any, usual: Any = None) -> dict[str, Any]:
+    """The options that differ from their defaults, nested as in YAML; equal ones leave no trace.
+
+    >>> changes(Config(seed=1, model=Model(crop="center")))
+    {'seed': 1, 'model': {'crop': 'center'}}
+    """
+    usual = Config() if usual is None else usual
+    found: dict[str, Any] = {}
+    for f in fields(config):
+        value, default = getattr(config, f.name), getattr(usual, f.name)
+        if value != default:
+            found[f.name] = changes(value, default) if is_dataclass(value) else value
+    return found

@@ -31,6 +31,10 @@ INSTEAD = "download it again, or unpack it yourself and type competition.source=
 Members = dict[PurePosixPath, zipfile.ZipInfo]
 
 
+class ArchiveError(UserError):
+    """The archive itself is bad: damaged, no zip at all, or with a member that must not be written."""
+
+
 def extract_zip(archive: Path, folder: Path, *, max_bytes: int, max_entries: int, progress: bool = True) -> list[str]:
     """The names of the files unpacked into `folder`, relative to it and with `/` between their parts.
 
@@ -39,9 +43,9 @@ def extract_zip(archive: Path, folder: Path, *, max_bytes: int, max_entries: int
 
     max_bytes: what all files together may hold, as the headers say and as really written. max_entries: how
     many files and folders there may be. progress: whether to show a bar where there is a terminal.
-    Raises UserError if `archive` is not a whole zip, needs more than the limits or the disk allow, or if a
-    member is damaged, encrypted, a link, packed by a rare method, leads out of the folder or clashes with
-    another.
+    Raises ArchiveError if `archive` is not a whole zip or a member is damaged, encrypted, a link, packed by a rare
+    method, leads out of the folder or clashes with another; UserError if it needs more than the limits or the disk
+    allow.
     """
     if folder.exists() and any(folder.iterdir()):
         raise FileExistsError(f"the archive needs a new or empty folder, but {folder} holds files")
@@ -84,7 +88,7 @@ def _opened(archive: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(archive)
     except DAMAGE as error:
-        raise UserError(f"{archive} is {_likeness(archive)}; {INSTEAD}") from error
+        raise ArchiveError(f"{archive} is {_likeness(archive)}; {INSTEAD}") from error
 
 
 def _likeness(archive: Path) -> str:
@@ -119,7 +123,7 @@ def _checked_members(source: zipfile.ZipFile, max_entries: int) -> Members:
     for path in sorted(files.keys() & folders):
         raise _refusal(source, files[path], "is a file and also a folder")
     if not files:
-        raise UserError(f"{source.filename} holds no files; {INSTEAD}")
+        raise ArchiveError(f"{source.filename} holds no files; {INSTEAD}")
     return files
 
 
@@ -186,8 +190,8 @@ def _chunks(source: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
 # --- saying no ----------------------------------------------------------------------------------------------
 
 
-def _refusal(source: zipfile.ZipFile, info: zipfile.ZipInfo, fault: str) -> UserError:
-    return UserError(f"{source.filename} is refused: its member {info.filename!r} {fault}; {INSTEAD}")
+def _refusal(source: zipfile.ZipFile, info: zipfile.ZipInfo, fault: str) -> ArchiveError:
+    return ArchiveError(f"{source.filename} is refused: its member {info.filename!r} {fault}; {INSTEAD}")
 
 
 def _too_large(source: zipfile.ZipFile, size: int, max_bytes: int) -> UserError:

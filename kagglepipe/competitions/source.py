@@ -15,8 +15,8 @@ IGNORED_FOLDER = "__macosx"
 class Source:
     """A source as it was when it was taken.
 
-    kind: `zip`, `folder` or `sample`. path: where it was, "" for the sample. stat: hash of names, sizes and
-    times, quick to compare. content: hash of the bytes themselves.
+    kind: `zip`, `folder`, `kaggle` or `sample`. path: where it was, "" for the sample. stat: quick to compare: hash of
+    names, sizes and times; of Kaggle's what its storage tells (transfer.Remote as JSON). content: hash of the bytes.
     """
 
     kind: str

@@ -10,17 +10,20 @@ from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 
 STREET = {
-    "download": "bring the competition's files to data/<slug>/raw (a zip, a folder read in place, or the sample)",
+    "download": "bring the competition's files to data/<slug>/raw (a zip, a folder in place, Kaggle, or the sample)",
     "prepare": "table of images or videos, near-duplicates, folds and a cache of decoded pixels",
     "augment": "picture of what augmentation does to the training images (not part of stage=all)",
     "train": "fit every fold; merged out-of-fold and test predictions, with the score",
     "ensemble": "blend runs into one (default: the run just trained)",
-    "submit": "write and check the submission CSV",
+    "submit": "write and check the submission CSV (submit.upload=true sends it to Kaggle)",
 }
 TOOLS = {
     "predict": "probabilities for your own photos or clips: predict input=PATH",
     "detect": "what happens when in videos, a stream or a camera: detect input=PATH|rtsp://…|camera",
     "annotations": "begin an annotations.csv for a folder of long videos: annotations input=FOLDER",
+    "runs": "every run with its score, and what Kaggle said of it (runs.leaderboard=true: the leaderboard)",
+    "doctor": "is all there: Python, device, disk, weights, Kaggle's token, rules and quota; what to do if not",
+    "bundle": "one folder for a Kaggle notebook without internet: wheels, weights, a notebook",
 }
 BEFORE = {
     "download": (),
@@ -32,6 +35,9 @@ BEFORE = {
     "predict": (),
     "detect": (),
     "annotations": (),
+    "runs": (),
+    "doctor": (),
+    "bundle": (),
 }
 
 

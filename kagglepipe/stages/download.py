@@ -1,20 +1,29 @@
 """stage=download: brings the competition's files to where `prepare` reads them.
 
-Reads a zip, a folder (in place) or draws the built-in sample. Writes data/<slug>/raw/ and, last of all,
-data/<slug>/source.json, whose existence means that raw/ is whole.
+Reads a zip, a folder (in place), Kaggle with the user's credentials, or draws the built-in sample. Writes
+data/<slug>/raw/ and, last of all, data/<slug>/source.json, whose existence means that raw/ is whole.
 """
 
+import json
 import logging
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
+from filelock import Timeout
+
+from kagglepipe.competitions.credentials import WHERE, find_credentials
 from kagglepipe.competitions.source import Source, describe
 from kagglepipe.config import Config, absolute
 from kagglepipe.errors import UserError
-from kagglepipe.files import locked, read_json, write_json
+from kagglepipe.files import file_sha256, locked, read_json, write_json
+from kagglepipe.stages.account import connect, notebook_data
 
 log = logging.getLogger(__name__)
 GB = 10**9
+MOST_LISTED = 1000  # files
 MADE_FROM_SOURCE = (
     "table.parquet", "duplicates.csv", "items.parquet", "annotations.csv", "prepared.json", "source.json",
 )  # fmt: skip
@@ -40,14 +49,19 @@ def check(config: Config) -> None:
 def run(config: Config) -> None:
     """Makes data/<slug>/raw, or finds that it is there and that its source has not changed."""
     folder = config.base_dir
-    with locked(config.root / "data" / config.base_slug):
+    with alone(config):
         known = read_source(folder)
         if config.competition.is_sample:
             found = take_sample(config, known)
-        elif config.competition.source is None:
-            found = demand_known(config, known)
-        else:
+        elif config.competition.source is not None:
             found = take_source(config, absolute(config.competition.source), known)
+        elif known is not None and not (known.kind == "kaggle" and config.competition.refresh):
+            log.info("download: %s is here already", config.base_slug)
+            found = known
+        elif (attached := notebook_data(config)) is not None:
+            found = take_source(config, attached, known)
+        else:
+            found = take_kaggle(config, known)
         if found != known:
             write_json(folder / "source.json", found.as_json())
 
@@ -60,15 +74,19 @@ def read_source(folder: Path) -> Source | None:
     return known if unpacked else None
 
 
-def demand_known(config: Config, known: Source | None) -> Source:
-    """The source taken before. Raises UserError if there is none; Kaggle will be asked here."""
-    if known is None:
-        raise UserError(
-            f"no files of {config.base_slug} are in {config.base_dir}: give the archive or a folder, as "
-            "competition.source=PATH"
-        )
-    log.info("download: %s is here already", config.base_slug)
-    return known
+@contextmanager
+def alone(config: Config) -> Iterator[None]:
+    """Holds off other processes that would bring the same files; says so when it has to wait for one."""
+    lock = locked(config.root / "data" / config.base_slug)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("download: another process is at it; waiting until it is done")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def take_sample(config: Config, known: Source | None) -> Source:
@@ -112,20 +130,56 @@ def take_source(config: Config, path: Path, known: Source | None) -> Source:
     if found.kind == "folder":
         forget(config.base_dir)
         log.info("download: reading %s in place", path)
-        return found
+    else:
+        unpack(config, path)
+    return found
+
+
+def unpack(config: Config, archive: Path) -> None:
+    """data/<slug>/raw from a zip, in place of what was there and was made from it."""
     from kagglepipe.competitions.archive import extract_zip  # nothing else needs it
 
+    for leftover in config.base_dir.glob(".*raw.new*"):  # of a process that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
     unpacked = config.base_dir / ".raw.new"  # what is there goes only when the new archive has proved whole
-    shutil.rmtree(unpacked, ignore_errors=True)
     names = extract_zip(
-        path,
+        archive,
         unpacked,
         max_bytes=int(config.download.max_gb * GB),
         max_entries=config.download.max_entries,
     )
     forget(config.base_dir)
     unpacked.rename(config.base_dir / "raw")
-    log.info("download: unpacked %d files from %s", len(names), path.name)
+    log.info("download: unpacked %d files from %s", len(names), archive.name)
+
+
+def take_kaggle(config: Config, known: Source | None) -> Source:
+    """The competition's archive, downloaded from Kaggle and unpacked, unless it was taken before and is the same."""
+    if config.competition.slug is None or find_credentials() is None:
+        raise UserError(
+            f"no files of {config.base_slug} are in {config.base_dir}, and no Kaggle credentials were found: give the "
+            f"archive or a folder, as competition.source=PATH, or {WHERE}"
+        )
+    from kagglepipe.competitions.archive import ArchiveError
+    from kagglepipe.competitions.transfer import Remote, discard, fetch
+
+    client, slug, archive = connect(config), config.competition.slug, config.base_dir / "archive.zip"
+    if known is not None and client.archive(slug).is_same(Remote(**json.loads(known.stat))):
+        log.info("download: the archive of %s at Kaggle is the one that was taken", slug)
+        return known
+    files = client.files(slug, most=MOST_LISTED)
+    more = " and more" if len(files) == MOST_LISTED else ""
+    log.info("download: %s at Kaggle has %d files%s", slug, len(files), more)
+    most, patience = int(config.download.max_gb * GB), config.kaggle.patience
+    remote = fetch(lambda headers: client.open_archive(slug, headers), archive, max_bytes=most, patience=patience)
+    found = Source("kaggle", slug, json.dumps(asdict(remote)), file_sha256(archive))
+    try:
+        unpack(config, archive)
+    except ArchiveError as error:
+        discard(archive)
+        raise UserError(f"{error}; what Kaggle sent was removed, so the same command downloads it anew") from error
+    write_json(config.base_dir / "source.json", found.as_json())
+    discard(archive)
     return found
 
 

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from kagglepipe.competitions.credentials import find_credentials
 from kagglepipe.config import Config, absolute, result_settings
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, read_json, sha256, write_bytes
 from kagglepipe.images.cache import is_whole
 from kagglepipe.images.decode import DECODER
+from kagglepipe.stages.account import notebook_data
 
 log = logging.getLogger(__name__)
 TOLERANCE = 1.01e-3  # sequences.video.TOLERANCE, without its imports
@@ -61,20 +63,23 @@ class Prepared:
 def with_sample_if_no_data(config: Config) -> Config:
     """The configuration, or the built-in sample's in its place when the competition's data is nowhere.
 
-    Only competitions that name a sample have one, and only an absence leads here: a source or a download that
-    fails is an error.
+    Only competitions that name a sample have one, and only an absence leads here (no source, nothing taken before,
+    no Kaggle notebook's data, no credentials): a source or a download that fails is an error.
     """
     competition = config.competition
     no_sample = competition.sample_slug is None or competition.source or competition.is_sample
-    if no_sample or config.stage == "annotations":
+    if no_sample or config.stage in ("annotations", "doctor", "bundle"):
         return config
     if (config.root / "data" / str(competition.slug) / "source.json").exists():
         return config
-    if config.stage in ("predict", "detect"):  # which needs a run, not data, and says what it uses
+    if notebook_data(config) is not None or find_credentials() is not None:
+        return config
+    if config.stage in ("predict", "detect", "runs"):  # which needs a run, not data, and says what it uses
         return replace(config, competition=replace(competition, slug=competition.sample_slug))
     log.info(
         "\n*** No data for %s was found: running on the BUILT-IN SAMPLE, images drawn by code.\n"
-        "*** Its scores say nothing about the competition. For the real images add competition.source=PATH.\n",
+        "*** Its scores say nothing about the competition. For the real images add competition.source=PATH\n"
+        "*** or Kaggle's token (`python -m kagglepipe doctor` says how).\n",
         competition.slug,
     )
     sample = replace(competition, slug=competition.sample_slug, answers="answers.csv")
@@ -312,9 +317,14 @@ def configured_run(config: Config, prepared: Prepared) -> Path:
 
 def write_config(config: Config, run: Path) -> None:
     """The run's config.yaml: the configuration as it was, readable and composable again."""
+    write_bytes(run / "config.yaml", yaml_of(asdict(config)).encode())
+
+
+def yaml_of(options: dict[str, Any]) -> str:
+    """Options as YAML from which Hydra reads the same values again."""
     from omegaconf import OmegaConf
 
-    write_bytes(run / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(_escaped(asdict(config)))).encode())
+    return OmegaConf.to_yaml(OmegaConf.create(_escaped(options)))
 
 
 def _escaped(value: Any) -> Any:

@@ -1,6 +1,7 @@
 """stage=submit: the CSV that the competition asks for, checked, with a JSON that tells where it came from.
 
-Reads a run's test.parquet. Writes submissions/<run>.csv and .json; touches neither when nothing has changed.
+Reads a run's test.parquet. Writes submissions/<run>.csv and .json; touches neither when nothing has changed. With
+submit.upload=true the CSV goes to Kaggle (stages/upload.py).
 """
 
 import hashlib
@@ -14,7 +15,7 @@ import pandas as pd
 from kagglepipe.config import Config, absolute
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, read_json, write_bytes, write_json
-from kagglepipe.predictions.frame import read_frame
+from kagglepipe.predictions.frame import id_fault
 from kagglepipe.predictions.segments import DetectionSettings
 from kagglepipe.predictions.submission import (
     build_segments,
@@ -27,12 +28,20 @@ from kagglepipe.predictions.submission import (
 )
 from kagglepipe.stages.places import Prepared, configured_run, git_commit, read_prepared, versions
 from kagglepipe.stages.scores import segments_of
+from kagglepipe.stages.unseen import is_of_present_table, test_predictions
+from kagglepipe.stages.upload import demand_uploadable, upload
 
 log = logging.getLogger(__name__)
 
 
+def check(config: Config) -> None:
+    """Raises UserError before hours of training if the outcome cannot be uploaded."""
+    if config.submit.upload:
+        demand_uploadable(config)
+
+
 def run(config: Config) -> None:
-    """Builds, validates and writes the submission of the run in question."""
+    """Builds, validates and writes the submission of the run in question; uploads it where that is asked for."""
     prepared = read_prepared(config)
     if prepared.test.empty:
         noun = {"image": "images", "video": "videos", "series": "series"}[config.competition.kind]
@@ -58,12 +67,15 @@ def run(config: Config) -> None:
         "score": {name: metrics[name] for name in ("metric", "score", "interval", "log_loss")},
         "rows": len(submission),
         "csv_sha256": sha256_of(data),
-        "test_sha256": file_sha256(run / "test.parquet"),
+        "test_sha256": file_sha256(run / "test.parquet") if is_of_present_table(run, prepared) else None,
         "table": prepared.table_hash,
         "versions": model_facts(run).get("versions") or versions(),
         "git_commit": model_facts(run).get("git_commit") or git_commit(),
     }
     write_if_changed(path, data, origin)
+    if config.submit.upload:
+        demand_shipped_sample(config, prepared, submission)
+        upload(config, path, origin)
 
 
 def answers(config: Config, prepared: Prepared, run: Path) -> pd.DataFrame:
@@ -77,7 +89,7 @@ def answers(config: Config, prepared: Prepared, run: Path) -> pd.DataFrame:
         "ids": ids,
         "header": header,
     }
-    submission = build_submission(read_frame(run / "test.parquet"), **contract)
+    submission = build_submission(test_predictions(config, prepared, run), **contract)
     validate_submission(submission, **contract)
     return submission
 
@@ -85,7 +97,7 @@ def answers(config: Config, prepared: Prepared, run: Path) -> pd.DataFrame:
 def segments(config: Config, prepared: Prepared, run: Path) -> pd.DataFrame:
     """What happens when in the videos to search, with the settings that the run has chosen; validated."""
     settings = DetectionSettings(**read_json(run / "metrics.json")["detection"]["settings"])
-    test = read_frame(run / "test.parquet")
+    test = test_predictions(config, prepared, run)
     found = segments_of(config, prepared.test, test, prepared.classes, settings)
     assert prepared.items is not None
     items = prepared.items[prepared.items["split"] == "test"]
@@ -121,6 +133,27 @@ def ids_and_header(config: Config, prepared: Prepared) -> tuple[list[str], list[
         return sorted(prepared.test["id"], key=natural), None
     sample = read_sample_submission(prepared.images_root / Path(name).expanduser())
     return sample.iloc[:, 0].tolist(), list(sample.columns)
+
+
+def demand_shipped_sample(config: Config, prepared: Prepared, submission: pd.DataFrame) -> None:
+    """Raises UserError if the competition ships a sample submission that asks for other columns or rows.
+
+    One that the configuration names has given columns and rows already.
+    """
+    names = [file.name for file in prepared.images_root.glob("*.csv")]
+    for name in sorted(name for name in names if re.match(r"sample[-_ ]?submission", name, re.I)):
+        if config.competition.sample_submission is not None:
+            return
+        fault, header = None, read_header(prepared.images_root / name)
+        if header != list(submission.columns):
+            fault = f"the columns {header}, not {list(submission.columns)}"
+        elif not config.competition.finds_segments:
+            rows = read_sample_submission(prepared.images_root / name).iloc[:, 0]
+            fault = id_fault(submission.iloc[:, 0].astype(str), rows)
+        if fault:
+            raise UserError(
+                f"{name}, which came with the data, asks for {fault}; type competition.sample_submission={name}"
+            )
 
 
 def natural(text: str) -> list[tuple[int, str]]:

@@ -1,0 +1,41 @@
+"""A stand-in for Kaggle's image: links torch, torchvision and what they need, and nothing else, into another environment.
+
+    python .ci/kaggle_image.py SITE_PACKAGES
+"""
+
+import sys
+from importlib.metadata import distribution
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+HELD = ("torch", "torchvision", "pip")
+
+
+def company(names: tuple[str, ...]) -> set[str]:
+    """The packages and all that they need, as they are installed here."""
+    found: set[str] = set()
+    queue = [(name, "") for name in names]
+    while queue:
+        name, extra = queue.pop()
+        if (key := f"{name}[{extra}]") in found:
+            continue
+        found.add(key)
+        for text in distribution(name).requires or []:
+            one = Requirement(text)
+            if one.marker is None or one.marker.evaluate({"extra": extra}):
+                queue += [(one.name, inner) for inner in ("", *one.extras)]
+    return {key.partition("[")[0] for key in found}
+
+
+def main(site: Path) -> None:
+    """Links what lies at the top of each package, so that imports and pip both find it."""
+    for name in sorted(company(HELD)):
+        package = distribution(name)
+        for top in {file.parts[0] for file in package.files or [] if file.parts[0] not in ("..", "__pycache__")}:
+            if not (site / top).exists():
+                (site / top).symlink_to(Path(str(package.locate_file(top))))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

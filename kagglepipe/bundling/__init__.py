@@ -1,0 +1,1 @@
+"""What a Kaggle notebook without internet needs: the wheels, and the notebook itself."""

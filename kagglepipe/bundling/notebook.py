@@ -1,0 +1,191 @@
+"""The notebook of a bundle, and what tells Kaggle's own client how to upload both.
+
+Its cells are plain Python without `!` or `%`: a command that fails stops the notebook, which `!pip` does not, and tests
+run the very same text.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+NOBODY = "YOUR-KAGGLE-NAME"  # whoever uploads writes theirs in its place
+FILE = "kagglepipe.ipynb"
+MOST = 50  # characters of a name at Kaggle
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a bundle holds, for its notebook.
+
+    slug: the competition, or the dataset with the user's own files. source: which of the two, `competition` or
+    `dataset`; "" if nothing is attached, since the files are drawn. input: where Kaggle mounts what is attached.
+    python: version that the wheels are for. stage: what the notebook runs. run: what it predicts with; "" if it
+    trains. files: option -> file of the bundle that it takes, relative to the bundle.
+    """
+
+    slug: str
+    source: str
+    input: str
+    python: str
+    stage: str
+    run: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def attached(self) -> str:
+        """What else has to be attached, as people say it."""
+        return f" and the {self.source} `{self.slug}`" if self.source else ""
+
+
+FIND = '''
+found = "{0}.{1}".format(*sys.version_info)
+if found != PYTHON:
+    raise RuntimeError(f"the wheels are for Python {PYTHON}, this is {found}: bundle again with bundle.python={found}")
+
+
+def attached(what, *patterns):
+    """The first folder or file below INPUT that fits a pattern; Kaggle mounts at more than one depth."""
+    for pattern in patterns:
+        for path in sorted(INPUT.glob(pattern)):
+            return path
+    raise RuntimeError(f"{what} is not below {INPUT}: attach it with Add Input")
+
+
+def run(module, *arguments):
+    """Runs a Python module, shows what it says, and stops the notebook if it fails."""
+    command = [sys.executable, "-u", "-m", module, *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        for line in process.stdout:
+            print(line, end="")
+    if process.returncode:
+        raise RuntimeError(f"{module} ended with code {process.returncode}, for the reason above")
+
+
+WHEEL = attached("the bundle", *(depth * "*/" + "wheels/kagglepipe-*.whl" for depth in (1, 2, 3, 4)))
+BUNDLE = WHEEL.parents[1]
+'''
+INSTALL = """
+run("pip", "install", "--quiet", "--no-compile", "--no-index", "--find-links", BUNDLE / "wheels", "kagglepipe")
+"""
+
+
+def make_notebook(contents: Contents) -> dict[str, Any]:
+    """The notebook, in Jupyter's format 4."""
+    texts = (find(contents), INSTALL, command(contents))
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    metadata = {"kernelspec": kernel, "language_info": {"name": "python", "version": contents.python}}
+    cells = [markdown(about(contents)), *map(code, texts)]
+    return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 4}
+
+
+def markdown(text: str) -> dict[str, Any]:
+    """A cell of text."""
+    return {"cell_type": "markdown", "metadata": {}, "source": text.strip().splitlines(keepends=True)}
+
+
+def code(text: str) -> dict[str, Any]:
+    """A cell of Python that has not run yet."""
+    return {**markdown(text), "cell_type": "code", "execution_count": None, "outputs": []}
+
+
+def about(contents: Contents) -> str:
+    """What the notebook is, for people."""
+    what = f"It predicts with the run `{contents.run}`." if contents.run else "It trains here, then predicts."
+    return f"""
+# {contents.slug}
+
+{what} Made by `python -m kagglepipe bundle`; needs no internet. *Add Input*: the dataset with the
+bundle{contents.attached}.
+"""
+
+
+def find(contents: Contents) -> str:
+    """The cell that finds what is attached."""
+    head = f"""
+import subprocess
+import sys
+from pathlib import Path
+
+INPUT = Path({contents.input!r})  # where Kaggle mounts what is attached
+WORKING = Path.cwd()  # /kaggle/working, where a submission belongs
+PYTHON = {contents.python!r}
+"""
+    if not contents.source:
+        return head + FIND
+    places = (contents.slug, f"competitions/{contents.slug}", f"datasets/*/{contents.slug}")
+    what = f"the {contents.source} {contents.slug}"
+    return f"{head}{FIND}DATA = attached({what!r}, {', '.join(map(repr, places))})\n"
+
+
+def command(contents: Contents) -> str:
+    """The cell that makes the submission."""
+    options = {"paths.root": "WORKING", "submit.file": 'WORKING / "submission.csv"'}
+    options |= {"competition.source": "DATA"} if contents.source else {}
+    options |= {"run": f"BUNDLE / {f'run/{contents.run}'!r}"} if contents.run else {}
+    options |= {key: f"BUNDLE / {file!r}" for key, file in contents.files.items()}
+    lines = "\n".join(f'    "{key}": {value},' for key, value in options.items())
+    return f"""
+options = {{
+{lines}
+}}
+arguments = [f"{{key}}={{value}}" for key, value in options.items()]
+run("kagglepipe", "--config-dir", BUNDLE / "conf", "stage={contents.stage}", "competition=bundle", *arguments)
+"""
+
+
+# --- how it gets to Kaggle ---------------------------------------------------------------------------------------
+
+
+def kaggle_name(slug: str) -> str:
+    """The name that the bundle's dataset and notebook have at Kaggle.
+
+    >>> kaggle_name("My Photos (2)")
+    'kagglepipe-my-photos-2'
+    """
+    return re.sub(r"[^a-z0-9]+", "-", f"kagglepipe-{slug}".lower())[:MOST].strip("-")
+
+
+def dataset_metadata(contents: Contents, user: str) -> dict[str, Any]:
+    """dataset-metadata.json, for `kaggle datasets create`."""
+    name = kaggle_name(contents.slug)
+    return {"title": name, "id": f"{user}/{name}", "licenses": [{"name": "other"}]}
+
+
+def kernel_metadata(contents: Contents, user: str) -> dict[str, Any]:
+    """kernel-metadata.json, for `kaggle kernels push`: the notebook with its inputs, without internet."""
+    name = kaggle_name(contents.slug)
+    return {
+        "id": f"{user}/{name}",
+        "title": name,
+        "code_file": FILE,
+        "language": "python",
+        "kernel_type": "notebook",
+        "is_private": True,
+        "enable_gpu": True,
+        "enable_internet": False,
+        "dataset_sources": [f"{user}/{name}"],
+        "competition_sources": [contents.slug] if contents.source == "competition" else [],
+    }
+
+
+def read_me(contents: Contents, user: str) -> str:
+    """README.txt: what to type, or to click."""
+    first = f", once {user} in the two .json files is your name there" if user == NOBODY else ""
+    attached = contents.attached.replace("`", "")
+    return f"""\
+All that a Kaggle notebook needs to answer {contents.slug} without internet.
+
+With Kaggle's client (pip install kaggle), in this folder{first}:
+
+    kaggle datasets create -p . --dir-mode zip          (later: kaggle datasets version -p . --dir-mode zip -m again)
+    kaggle kernels push -p .                            (when the dataset is ready, a few minutes later)
+
+Or on kaggle.com:
+
+    Create > New Dataset: this folder
+    Create > New Notebook, File > Import Notebook: {FILE}
+    Add Input: that dataset{attached}. Session options: Internet off
+
+Save Version > Save & Run All makes submission.csv; Submit is beside it.
+"""

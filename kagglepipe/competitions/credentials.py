@@ -1,0 +1,122 @@
+"""Where a user's Kaggle credentials are, in the order of Kaggle's own clients; never in the configuration.
+
+What is found here is told by its place; the secret itself appears in no `repr`, error, log or file.
+"""
+
+import base64
+import json
+import os
+import re
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kagglepipe.errors import UserError
+
+WHERE = (
+    "make a token at https://www.kaggle.com/settings (API), then type export KAGGLE_API_TOKEN=… or keep it in "
+    "~/.kaggle/access_token; the older KAGGLE_USERNAME with KAGGLE_KEY, and kaggle.json, work too"
+)
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """place: where they were found, for people. username: None for a token. exposed: others can read the file."""
+
+    place: str
+    secret: str = field(repr=False)
+    username: str | None = None
+    exposed: bool = False
+
+    @property
+    def authorization(self) -> str:
+        """The value of the HTTP header Authorization."""
+        if self.username is None:
+            return f"Bearer {self.secret}"
+        return "Basic " + base64.b64encode(f"{self.username}:{self.secret}".encode()).decode()
+
+    def hide(self, text: str) -> str:
+        """`text` without the secret, should a server have echoed it."""
+        for secret in (self.secret, self.authorization.split()[1]):
+            text = text.replace(secret, "***")
+        return text
+
+
+def find_credentials(environ: Mapping[str, str] = os.environ, home: Path | None = None) -> Credentials | None:
+    """The first of: KAGGLE_API_TOKEN (a token, or a file that holds one), ~/.kaggle/access_token(.txt),
+    KAGGLE_USERNAME with KAGGLE_KEY, kaggle.json in KAGGLE_CONFIG_DIR, ~/.kaggle or the XDG folder; None if none is
+    there.
+
+    Raises UserError for one that is there and cannot be used, since a later one may belong to somebody else.
+    """
+    home = home or Path.home()
+    if value := environ.get("KAGGLE_API_TOKEN", "").strip():
+        return _from_variable(value)
+    for name in ("access_token", "access_token.txt"):
+        file = home / ".kaggle" / name
+        if file.is_file():
+            return _from_token_file(file, str(file))
+    username, key = (environ.get(name, "").strip() for name in ("KAGGLE_USERNAME", "KAGGLE_KEY"))
+    if bool(username) != bool(key):
+        one, other = ("KAGGLE_USERNAME", "KAGGLE_KEY") if username else ("KAGGLE_KEY", "KAGGLE_USERNAME")
+        raise UserError(f"{one} is set and {other} is not: set both, or neither")
+    if username:
+        return Credentials("KAGGLE_USERNAME and KAGGLE_KEY", _checked(key, "KAGGLE_KEY"), username)
+    for folder in _json_folders(environ, home):
+        if (folder / "kaggle.json").is_file():
+            return _from_json(folder / "kaggle.json")
+    return None
+
+
+def _json_folders(environ: Mapping[str, str], home: Path) -> list[Path]:
+    xdg = Path(environ.get("XDG_CONFIG_HOME") or home / ".config")
+    named = [Path(environ["KAGGLE_CONFIG_DIR"])] if environ.get("KAGGLE_CONFIG_DIR") else []
+    return [*named, home / ".kaggle", xdg / "kaggle"]
+
+
+def _from_variable(value: str) -> Credentials:
+    """From KAGGLE_API_TOKEN, which is a token or names a file with one."""
+    file = os.path.expanduser(value)  # noqa: PTH111
+    if os.path.isfile(file):  # noqa: PTH113  # which, unlike Path, bears a token longer than a file name may be
+        return _from_token_file(Path(file), f"the file that KAGGLE_API_TOKEN names, {file}")
+    if re.match(r"[~./\\]|[A-Za-z]:[/\\]", value):
+        raise UserError("KAGGLE_API_TOKEN looks like a path, and no file is there: set it to a token or to a file")
+    return Credentials("KAGGLE_API_TOKEN", _checked(value, "KAGGLE_API_TOKEN"))
+
+
+def _from_token_file(file: Path, place: str) -> Credentials:
+    return Credentials(place, _checked(_read(file).strip(), str(file)), exposed=_is_exposed(file))
+
+
+def _from_json(file: Path) -> Credentials:
+    try:
+        values = json.loads(_read(file))
+        username, key = values["username"], values["key"]
+    except (ValueError, KeyError, TypeError):
+        # without its cause, which quotes the file
+        raise UserError(f'{file} is not {{"username": …, "key": …}}: {WHERE}') from None
+    if not (isinstance(username, str) and isinstance(key, str) and username):
+        raise UserError(f"{file} has a username or key that is no text: {WHERE}")
+    return Credentials(str(file), _checked(key, str(file)), username, exposed=_is_exposed(file))
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise UserError(f"{file} cannot be read ({reason}): mend or remove it; {WHERE}") from None
+
+
+def _checked(secret: str, place: str) -> str:
+    """The secret. Raises UserError, without showing it, for one that cannot stand in an HTTP header."""
+    if not re.fullmatch(r"[!-~]+", secret):
+        found = f"holds {len(secret)} characters with blanks or others among them" if secret else "is empty"
+        raise UserError(f"{place} {found}, which no Kaggle token is: {WHERE}")
+    return secret
+
+
+def _is_exposed(file: Path) -> bool:
+    """Whether others on this machine may read the file."""
+    return os.name == "posix" and bool(file.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))

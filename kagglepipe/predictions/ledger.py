@@ -1,0 +1,111 @@
+"""submissions/ledger.csv: one row for every submission that was sent, from the moment before it was.
+
+It links what Kaggle said to what was known at home: the bytes, the run, its configuration and out-of-fold score. It is
+a plain CSV; columns that somebody adds to it by hand stay.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from kagglepipe.errors import UserError
+from kagglepipe.files import locked, write_bytes
+
+COLUMNS = (
+    "time",  # when it was sent, UTC
+    "competition",  # slug
+    "file",
+    "sha256",  # of the file's bytes
+    "run",
+    "runs",  # its members, or itself
+    "config_hash",
+    "git_commit",
+    "metric",
+    "oof_score",
+    "oof_low",  # 95 % interval
+    "oof_high",
+    "tag",  # what it is found by at Kaggle while it has no ref; unique
+    "ref",  # Kaggle's number of it
+    "status",  # sending, pending, complete, error, refused (not counted) or lost (not found at Kaggle)
+    "public_score",
+    "private_score",
+    "gap",  # public_score - oof_score
+    "error",  # in Kaggle's words
+)
+OPEN = ("sending", "pending")  # what may still change
+
+Row = dict[str, str]
+
+
+def read_ledger(path: Path) -> list[Row]:
+    """The rows, the latest last, "" where nothing is known; none without a file. Raises UserError if it is damaged."""
+    if not path.exists():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restval="")
+            rows, header = list(reader), reader.fieldnames or []
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as CSV ({error}): mend it, or move it away") from error
+    missing = [name for name in COLUMNS if name not in header]
+    if missing or any(None in row for row in rows):
+        fault = f"lacks the columns {', '.join(missing)}" if missing else "has rows that are longer than its header"
+        raise UserError(f"{path} {fault}: mend it, or move it away")
+    return rows
+
+
+def record(path: Path, tag: str, facts: Mapping[str, Any]) -> Row:
+    """Writes `facts` (column -> value, None: not known) into the row of `tag`, which is added if new; that row.
+
+    Other processes may write at the same time. gap follows from the scores.
+    """
+    with locked(path):
+        rows = read_ledger(path)
+        row = next((row for row in rows if row["tag"] == tag), None)
+        if row is None:
+            row = dict.fromkeys([*COLUMNS, *(rows[0] if rows else ())], "")
+            rows.append(row)
+        row |= {name: "" if value is None else str(value) for name, value in facts.items()}
+        row |= {"tag": tag, "gap": gap(row)}
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_bytes(path, text.getvalue().encode())
+    return row
+
+
+def gap(row: Row) -> str:
+    """public_score - oof_score, "" unless both are known.
+
+    >>> gap({"public_score": "0.75", "oof_score": "0.8"})
+    '-0.050000'
+    """
+    public, oof = number(row["public_score"]), number(row["oof_score"])
+    return "" if public is None or oof is None else f"{public - oof:.6f}"
+
+
+def number(text: str) -> float | None:
+    """The number in a cell; None where there is none."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def misleading_best(rows: Iterable[Row], *, greater_is_better: bool) -> tuple[Row, Row] | None:
+    """(best row by public score, best by out-of-fold score) where these differ; None where they agree, or tie.
+
+    Who chooses by the public score there chooses by the luck of the few rows that it is computed on.
+    """
+    sign = 1 if greater_is_better else -1
+    pairs = [(number(row["public_score"]), number(row["oof_score"]), row) for row in rows]
+    scored = [(sign * public, sign * oof, row) for public, oof, row in pairs if public is not None and oof is not None]
+    if not scored:
+        return None
+    by_public, by_oof = max(scored, key=lambda each: each[:2]), max(scored, key=lambda each: (each[1], each[0]))
+    return None if by_public[1] == by_oof[1] or by_public[0] == by_oof[0] else (by_public[2], by_oof[2])

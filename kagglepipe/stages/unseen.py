@@ -1,0 +1,154 @@
+"""A run's predictions for the rows to classify as they are now, which need not be those that it was trained beside.
+
+A code competition runs a notebook again on files that nobody has seen, often under the names of those that everybody
+has: what test.parquet says of a name is then an answer about another picture. `submit` therefore asks here.
+"""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from kagglepipe.config import Config
+from kagglepipe.errors import UserError
+from kagglepipe.files import read_json
+from kagglepipe.predictions.blend import blend
+from kagglepipe.predictions.frame import align, read_frame, test_frame
+from kagglepipe.stages.places import Prepared
+
+if TYPE_CHECKING:
+    from kagglepipe.training.checkpoint import Checkpoint
+    from kagglepipe.training.sequence_inference import SequenceRun
+
+log = logging.getLogger(__name__)
+
+Probs = NDArray[np.float64]
+
+
+def test_predictions(config: Config, prepared: Prepared, run: Path) -> pd.DataFrame:
+    """Probabilities for the rows to classify: the run's test.parquet or, if it is of other files, predicted anew.
+
+    An ensemble blends its members again, which have to lie beside it. Nothing is written: a run's folder may be
+    read-only, and test.parquet stays what belongs to the table that the run was trained on.
+    Raises UserError where predictions of the present files cannot be had.
+    """
+    if is_of_present_table(run, prepared):
+        return read_frame(run / "test.parquet")
+    metrics = read_json(run / "metrics.json")
+    if "members" not in metrics:
+        log.info("submit: the files are not those beside which %s was trained: it predicts them anew", run.name)
+        return predict_anew(config, prepared, run)
+    frames = {name: test_predictions(config, prepared, member_of(run, name)) for name in metrics["members"]}
+    return blend(list(align(frames).values()), prepared.classes, metrics["method"])
+
+
+test_predictions.__test__ = False  # type: ignore[attr-defined]  # else pytest collects it wherever a test imports it
+
+
+def is_of_present_table(run: Path, prepared: Prepared) -> bool:
+    """Whether test.parquet tells of the files that are prepared now. A run from elsewhere, of no known table, may."""
+    return tables_of(read_json(run / "metrics.json").get("identity")) <= {prepared.table_hash}
+
+
+def tables_of(identity: Any) -> set[str]:
+    """The tables that a run, or the members of an ensemble, were trained on, as far as they are known.
+
+    >>> sorted(tables_of({"one": {"table": "a"}, "other": {"table": "b"}, "csv": None}))
+    ['a', 'b']
+    """
+    if not isinstance(identity, dict):
+        return set()
+    if isinstance(identity.get("table"), str):
+        return {identity["table"]}
+    return {table for member in identity.values() for table in tables_of(member)}
+
+
+def member_of(ensemble: Path, name: str) -> Path:
+    """The folder of an ensemble's member. Raises UserError if it is not beside the ensemble."""
+    folder = ensemble.parent / name
+    if not (folder / "metrics.json").exists():
+        raise UserError(
+            f"{ensemble.name} has to predict other files than it was made for, and its member {name} is not in "
+            f"{ensemble.parent}: make the ensemble anew with ensemble.runs=[…] of runs that are"
+        )
+    return folder
+
+
+def predict_anew(config: Config, prepared: Prepared, run: Path) -> pd.DataFrame:
+    """The run's probabilities for the rows to classify, from their files. Raises UserError if it cannot read them."""
+    from kagglepipe.training.checkpoint import read_checkpoints
+
+    checkpoints, rows = read_checkpoints(run), prepared.test
+    meta = checkpoints[0].meta
+    demand_fit(config, run, meta)
+    if set(meta["classes"]) != set(prepared.classes):
+        raise UserError(f"{run.name} knows the classes {meta['classes']}, not {prepared.classes}: type stage=train")
+    predict = image_probabilities if config.competition.kind == "image" else sequence_probabilities
+    return test_frame(rows["id"].tolist(), predict(config, prepared, checkpoints), meta["classes"])
+
+
+def demand_fit(config: Config, run: Path, meta: dict[str, Any]) -> None:
+    """Raises UserError unless a run, by its model.json, can predict for the configuration as it reads files."""
+    competition, kind = config.competition, meta.get("kind", "image")
+    if kind != competition.kind:
+        raise UserError(f"{run.name} was trained on {kind}, competition.kind is {competition.kind}")
+    if kind == "image":
+        return
+    if meta["per_frame"] != competition.finds_segments:
+        what = "when something happens" if meta["per_frame"] else "what a whole clip is"
+        raise UserError(f"{run.name} tells {what}, and competition.form={competition.form} asks for another thing")
+    if meta["rate"] != config.sequences.rate:
+        raise UserError(
+            f"{run.name} was trained at sequences.rate={meta['rate']:g}, the configuration says "
+            f"{config.sequences.rate:g}: add sequences.rate={meta['rate']:g}"
+        )
+
+
+def image_probabilities(config: Config, prepared: Prepared, checkpoints: "list[Checkpoint]") -> Probs:
+    """(N, C) for the images to classify, read as the checkpoints ask."""
+    from kagglepipe.images.cache import PixelReader
+    from kagglepipe.training.device import choose_device, choose_precision
+    from kagglepipe.training.inference import run_probabilities
+
+    rows, side = prepared.test, checkpoints[0].preprocessing.short_side
+    cache = prepared.pixels if side == config.cache.short_side else None
+    reader = PixelReader(prepared.paths(rows), short_side=side, folder=cache, places=rows["pixels"].tolist())
+    device = choose_device(config.device)
+    return run_probabilities(
+        checkpoints, reader.__getitem__, range(len(rows)), device=device, precision=choose_precision(device),
+        workers=config.workers,
+    )  # fmt: skip
+
+
+def sequence_probabilities(config: Config, prepared: Prepared, checkpoints: "list[Checkpoint]") -> Probs:
+    """(N, C) for the clips, pieces of clips or frames to classify; a file is read once, whatever rows it has."""
+    from tqdm import tqdm
+
+    from kagglepipe.training.device import choose_device, choose_precision
+    from kagglepipe.training.sequence_inference import SequenceRun
+
+    device, rows = choose_device(config.device), prepared.test
+    run = SequenceRun(checkpoints, device=device, precision=choose_precision(device))
+    probs = np.empty((len(rows), len(run.meta["classes"])))
+    files = rows.reset_index(drop=True).groupby("path")
+    for path, own in tqdm(files, desc="predict", unit="file", leave=False, disable=None):
+        probs[own.index] = file_probabilities(run, prepared.images_root / str(path), own)
+    return probs
+
+
+def file_probabilities(run: "SequenceRun", path: Path, rows: pd.DataFrame) -> Probs:
+    """(len(rows), C) for rows of one file, each `frames` long from its `position` on."""
+    try:
+        features = run.read(path).features
+    except ValueError as error:  # VideoError and SeriesError
+        raise UserError(f"{path}: {error}; mend or remove it, then stage=prepare") from error
+    last = len(next(iter(features.values()))) - 1
+    spans = [np.arange(at, at + n) for at, n in zip(rows["position"], rows["frames"], strict=True)]
+    spans = [np.minimum(span, last) for span in spans]  # as in training, what is beyond the end is its last sample
+    if run.meta["per_frame"]:
+        return run.probabilities(features, per_frame=True)[np.concatenate(spans)]
+    pieces = [{encoder: values[span] for encoder, values in features.items()} for span in spans]
+    return np.stack([run.probabilities(piece, per_frame=False) for piece in pieces])
