@@ -1,6 +1,6 @@
-"""A stand-in for Kaggle's image: links torch, torchvision and what they need, and nothing else, into another environment.
+"""A stand-in for Kaggle's image: links torch, torchvision and what they need, and no more, into another environment.
 
-    python .ci/kaggle_image.py SITE_PACKAGES
+`python .ci/kaggle_image.py SITE_PACKAGES`, with that environment's folder; pip comes along, since notebooks call it.
 """
 
 import sys

@@ -3,21 +3,33 @@
 Nothing here needs a network, a GPU or ImageNet weights, save the tests that say so.
 """
 
+import copy
 import functools
+import io
 import logging
 import os
 import sys
+import tarfile
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import settings
 
 from kagglepipe.__main__ import main
 from kagglepipe.config import Config
+
+if TYPE_CHECKING:
+    from tests.kaggle_emulator import KaggleEmulator
+
+settings.register_profile("untimed", deadline=None)  # how long an example takes is no result
+settings.load_profile("untimed")
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "pistolas-vs-smartphones-con-deep-learning.zip"
 TINY = ("model=tiny", "training=head", "folds.count=2", "training.views=0")
@@ -211,6 +223,103 @@ def series(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def long_series(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of `make_long_series`; nothing is written into it."""
     return make_long_series(tmp_path_factory.mktemp("made") / "long-series")
+
+
+# --- packages ---------------------------------------------------------------------------------------------------
+
+PROJECT = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+BACKEND = """\
+import shutil
+
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    return shutil.copy({name!r}, folder).rpartition("/")[2]
+"""
+
+
+def make_wheel(
+    folder: Path, name: str, version: str, *requires: str, tag: str = "py3-none-any", python: str = ">=3.11"
+) -> Path:
+    """A wheel of one module that says its version. requires: as `other>=1; python_version < "3.12"`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    module, lines = name.replace("-", "_"), [f"Requires-Dist: {one}" for one in requires]
+    info = f"{module}-{version}.dist-info"
+    head = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", f"Requires-Python: {python}", *lines]
+    files = {
+        f"{module}.py": f"VERSION = {version!r}\n",
+        f"{info}/METADATA": "\n".join([*head, "", ""]),
+        f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: {tag}\n",
+        f"{info}/entry_points.txt": f"[console_scripts]\n{name} = {module}:main\n",
+    }
+    files[f"{info}/RECORD"] = "".join(f"{file},,\n" for file in [*files, f"{info}/RECORD"])
+    path = folder / f"{module}-{version}-{tag}.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file, text in files.items():
+            archive.writestr(file, text)
+    return path
+
+
+def make_source(folder: Path, name: str, version: str, *requires: str, tag: str = "py3-none-any") -> Path:
+    """A source distribution that builds without any other package: into the wheel of `make_wheel`."""
+    wheel = make_wheel(folder / "inside", name, version, *requires, tag=tag)
+    root, path = f"{name.replace('-', '_')}-{version}", folder / f"{name.replace('-', '_')}-{version}.tar.gz"
+    files = {
+        "PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode(),
+        "pyproject.toml": PROJECT.encode(),
+        "backend.py": BACKEND.format(name=wheel.name).encode(),
+        wheel.name: wheel.read_bytes(),
+    }
+    with tarfile.open(path, "w:gz") as archive:
+        for file, data in files.items():
+            entry = tarfile.TarInfo(f"{root}/{file}")
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    return path
+
+
+@dataclass(frozen=True)
+class Index:
+    """A folder that is all that pip finds."""
+
+    folder: Path
+
+    def wheel(self, name: str, version: str, *requires: str, **options: str) -> Path:
+        """Adds a wheel, as `make_wheel`."""
+        return make_wheel(self.folder, name, version, *requires, **options)
+
+    def source(self, name: str, version: str, *requires: str, **options: str) -> Path:
+        """Adds a source distribution, as `make_source`."""
+        return make_source(self.folder, name, version, *requires, **options)
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Index:
+    """An empty one, instead of the network."""
+    folder = tmp_path / "index"
+    folder.mkdir()
+    for name, value in {"NO_INDEX": "1", "FIND_LINKS": folder, "CONFIG_FILE": os.devnull, "NO_CACHE_DIR": "1"}.items():
+        monkeypatch.setenv(f"PIP_{name}", str(value))
+    return Index(folder)
+
+
+# --- Kaggle -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def kaggle_servers() -> Iterator["KaggleEmulator"]:
+    """The one emulator of `kaggle`, since to start and stop one takes longer than most tests of it."""
+    from tests.kaggle_emulator import KaggleEmulator
+
+    with KaggleEmulator() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def kaggle(kaggle_servers: "KaggleEmulator") -> Iterator["KaggleEmulator"]:
+    """An emulator as at first, without a competition."""
+    state = {name: value for name, value in vars(kaggle_servers).items() if not name.startswith("_")}
+    vars(kaggle_servers).update({name: copy.copy(value) for name, value in state.items()})
+    yield kaggle_servers
+    vars(kaggle_servers).update(state)
 
 
 # --- the command line -------------------------------------------------------------------------------------------

@@ -243,13 +243,13 @@ def test_help_lists_every_stage_and_tool_and_imports_next_to_nothing(tmp_path: P
         import runpy, sys
         sys.argv[1:] = ["--help"]
         runpy.run_module("kagglepipe", run_name="__main__")
-        print({"torch", "pandas", "hydra", "numpy"} & set(sys.modules), file=sys.stderr)
+        print({"torch", "pandas", "hydra", "numpy", "requests"} & set(sys.modules), file=sys.stderr)
     """
     done = python(code, tmp_path)
     assert (done.returncode, done.stderr.strip()) == (0, "set()")
     lines = done.stdout.splitlines()
     for name, text in {**STREET, **TOOLS}.items():
-        assert f"  {name:<10} {text}" in lines
+        assert f"  {name:<11} {text}" in lines
     for group in GROUPS:
         shown = next(line for line in lines if line.strip().startswith(f"{group}="))
         assert all(path.stem in shown for path in (CONF / group).glob("*.yaml"))
@@ -263,7 +263,7 @@ def test_version(command: Command) -> None:
     assert (done.code, done.out, done.err) == (0, f"kagglepipe {__version__}\n", [])
 
 
-def test_download_ensemble_and_submit_need_neither_torch_nor_sklearn(
+def test_download_ensemble_submit_and_runs_need_neither_torch_nor_sklearn(
     toy: Path, tmp_path: Path, configure: Callable[..., Config]
 ) -> None:
     options = [*FOLDER, f"competition.source={toy}"]
@@ -288,10 +288,11 @@ def test_download_ensemble_and_submit_need_neither_torch_nor_sklearn(
         ["stage=download", *options, "paths.root=elsewhere"],
         ["stage=ensemble", *options, f"ensemble.runs=[{run}]"],
         ["stage=submit", *options, f"run={run}"],
+        ["stage=runs", *options],
     ]
     done = python(code, tmp_path, json.dumps([commands, HEAVY]))
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {"stage=download": [], "stage=ensemble": [], "stage=submit": []}
+    assert json.loads(done.stdout) == {command[0]: [] for command in commands}
     assert (tmp_path / f"submissions/{run}.csv").is_file()
     assert len(list(tmp_path.glob("outputs/toy/ensemble-mean-*/metrics.json"))) == 1
 

@@ -20,22 +20,26 @@ class Contents:
 
     slug: the competition, or the dataset with the user's own files. source: which of the two, `competition` or
     `dataset`; "" if nothing is attached, since the files are drawn. input: where Kaggle mounts what is attached.
-    python: version that the wheels are for. stage: what the notebook runs. run: what it predicts with; "" if it
-    trains. files: option -> file of the bundle that it takes, relative to the bundle.
+    python: version that the wheels are for. run: what the notebook predicts with; "" if it trains. files: option ->
+    file that it takes, relative to the bundle.
     """
 
     slug: str
     source: str
     input: str
     python: str
-    stage: str
     run: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def attached(self) -> str:
         """What else has to be attached, as people say it."""
-        return f" and the {self.source} `{self.slug}`" if self.source else ""
+        return f" and the {self.source} `{self.mounted}`" if self.source else ""
+
+    @property
+    def mounted(self) -> str:
+        """The folder that Kaggle mounts it as: a competition's own name; a dataset's is made of the user's."""
+        return plain(self.slug) if self.source == "dataset" else self.slug
 
 
 FIND = '''
@@ -65,6 +69,9 @@ def run(module, *arguments):
 WHEEL = attached("the bundle", *(depth * "*/" + "wheels/kagglepipe-*.whl" for depth in (1, 2, 3, 4)))
 BUNDLE = WHEEL.parents[1]
 '''
+DATA = """\
+DATA = attached(f"the data of {SLUG}", SLUG, f"competitions/{SLUG}", f"datasets/*/{SLUG}")
+"""
 INSTALL = """
 run("pip", "install", "--quiet", "--no-compile", "--no-index", "--find-links", BUNDLE / "wheels", "kagglepipe")
 """
@@ -95,8 +102,9 @@ def about(contents: Contents) -> str:
     return f"""
 # {contents.slug}
 
-{what} Made by `python -m kagglepipe bundle`; needs no internet. *Add Input*: the dataset with the
-bundle{contents.attached}.
+{what} It needs no internet. *Add Input*: the dataset with the bundle{contents.attached}.
+
+Made by `python -m kagglepipe bundle`.
 """
 
 
@@ -113,9 +121,7 @@ PYTHON = {contents.python!r}
 """
     if not contents.source:
         return head + FIND
-    places = (contents.slug, f"competitions/{contents.slug}", f"datasets/*/{contents.slug}")
-    what = f"the {contents.source} {contents.slug}"
-    return f"{head}{FIND}DATA = attached({what!r}, {', '.join(map(repr, places))})\n"
+    return f"{head}SLUG = {contents.mounted!r}\n{FIND}{DATA}"
 
 
 def command(contents: Contents) -> str:
@@ -125,25 +131,32 @@ def command(contents: Contents) -> str:
     options |= {"run": f"BUNDLE / {f'run/{contents.run}'!r}"} if contents.run else {}
     options |= {key: f"BUNDLE / {file!r}" for key, file in contents.files.items()}
     lines = "\n".join(f'    "{key}": {value},' for key, value in options.items())
+    stage = "submit" if contents.run else "all"
     return f"""
 options = {{
 {lines}
 }}
 arguments = [f"{{key}}={{value}}" for key, value in options.items()]
-run("kagglepipe", "--config-dir", BUNDLE / "conf", "stage={contents.stage}", "competition=bundle", *arguments)
+run("kagglepipe", "--config-dir", BUNDLE / "conf", "stage={stage}", "competition=bundle", *arguments)
 """
 
 
 # --- how it gets to Kaggle ---------------------------------------------------------------------------------------
 
 
-def kaggle_name(slug: str) -> str:
-    """The name that the bundle's dataset and notebook have at Kaggle.
+def plain(text: str) -> str:
+    """A name as Kaggle makes it of a title.
 
-    >>> kaggle_name("My Photos (2)")
-    'kagglepipe-my-photos-2'
+    >>> plain("My Photos (2)")
+    'my-photos-2'
     """
-    return re.sub(r"[^a-z0-9]+", "-", f"kagglepipe-{slug}".lower())[:MOST].strip("-")
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def kaggle_name(slug: str) -> str:
+    """The name that the bundle's dataset and notebook have at Kaggle, cut between words."""
+    name = plain(f"kagglepipe-{slug}")
+    return name if len(name) <= MOST else name[: MOST + 1].rpartition("-")[0]
 
 
 def dataset_metadata(contents: Contents, user: str) -> dict[str, Any]:
@@ -183,7 +196,7 @@ With Kaggle's client (pip install kaggle), in this folder{first}:
 
 Or on kaggle.com:
 
-    Create > New Dataset: this folder
+    Create > New Dataset: this folder as a .zip
     Create > New Notebook, File > Import Notebook: {FILE}
     Add Input: that dataset{attached}. Session options: Internet off
 

@@ -34,12 +34,11 @@ log = logging.getLogger(__name__)
 # bring (nvidia-*, triton, sympy …: 5 GB) is never reached. All else is bundled, though the image holds much of it:
 # there pip leaves alone what is new enough, and nothing is missing that some year's image lacks.
 PROVIDED = ("torch", "torchvision")
-# What C library a wheel may ask for, the newest first: no image of this decade has an older one than 2.28.
+# The C libraries that wheels are made for, the newest first: no image of this decade has an older one than 2.28. Only
+# those that auditwheel knows, since pip compares each with every file of every package.
 PLATFORMS = (
-    *(f"manylinux_2_{minor}_x86_64" for minor in range(28, 4, -1)),
-    "manylinux2014_x86_64",
-    "manylinux2010_x86_64",
-    "manylinux1_x86_64",
+    *(f"manylinux_2_{minor}_x86_64" for minor in (28, 27, 26, 24, 17, 12, 5)),
+    *(f"manylinux{year}_x86_64" for year in (2014, 2010, 1)),
 )
 INSTALLED_ONLY = {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json"}  # of a .dist-info folder: no wheel has them
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the time of every file in a wheel, so that the same files make the same wheel
@@ -91,7 +90,12 @@ class Wheel:
     name: str
     version: Version
     tags: frozenset[Tag]
+    python: SpecifierSet
     requires: tuple[Requirement, ...]
+
+    def fits(self, target: Target) -> bool:
+        """Whether it can be installed there."""
+        return bool(self.tags & target.tags) and f"{target.python}.0" in self.python
 
     def needs(self, extra: str, markers: Mapping[str, str]) -> list[Requirement]:
         """Its requirements where `markers` hold; extra: those of one of its extras too, "" of none."""
@@ -106,7 +110,8 @@ def read_wheel(path: Path) -> Wheel:
         (file,) = (one for one in archive.namelist() if one.endswith(".dist-info/METADATA") and one.count("/") == 1)
         metadata = message_from_bytes(archive.read(file))
     requires = tuple(Requirement(text) for text in metadata.get_all("Requires-Dist", []))
-    return Wheel(path, name, number, tags, requires)
+    python = SpecifierSet(metadata.get("Requires-Python", ""))
+    return Wheel(path, name, number, tags, python, requires)
 
 
 def read_wheels(folder: Path) -> dict[str, Wheel]:
@@ -256,7 +261,7 @@ def build(requirement: str | Path, folder: Path, target: Target) -> Path:
     with TemporaryDirectory(dir=folder) as place:
         pip("wheel", "--no-deps", *name, "--wheel-dir", place, requirement)
         (built,) = Path(place).glob("*.whl")
-        if not read_wheel(built).tags & target.tags:
+        if not read_wheel(built).fits(target):
             raise UserError(
                 f"{requirement} has no wheel for Python {target.python} on Linux, and building it here gives "
                 f"{built.name}: type the same command on Linux with that Python"
@@ -267,15 +272,17 @@ def build(requirement: str | Path, folder: Path, target: Target) -> Path:
 def prove_install(folder: Path, target: Target) -> None:
     """Raises UserError unless pip, cut off from every index, installs all wheels of `folder` as for the target.
 
-    That they need nothing else is for `find_missing` to say; pip would judge it by the markers of this machine.
+    What they need, and of which Python, pip would judge by this machine: `find_missing` and `fits` tell that.
     """
     wheels = read_wheels(folder).values()
+    if unfit := [wheel.path.name for wheel in wheels if not wheel.fits(target)]:
+        raise UserError(f"wheels that are not for Python {target.python} on Linux: {', '.join(unfit)}")
     cut_off = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
     with TemporaryDirectory(dir=folder.parent) as place:
         try:
             pip(
-                "install", "--no-index", "--no-deps", "--no-compile", "--find-links", folder, "--target", place,
-                *target.pip_options, *(f"{wheel.name}=={wheel.version}" for wheel in wheels),
+                "install", "--no-index", "--no-deps", "--no-compile", "--ignore-requires-python", "--target", place,
+                "--find-links", folder, *target.pip_options, *(f"{wheel.name}=={wheel.version}" for wheel in wheels),
                 environment={**cut_off, "PIP_CONFIG_FILE": os.devnull},
             )  # fmt: skip
         except PipError as error:

@@ -50,23 +50,29 @@ def find_credentials(environ: Mapping[str, str] = os.environ, home: Path | None 
 
     Raises UserError for one that is there and cannot be used, since a later one may belong to somebody else.
     """
-    home = home or Path.home()
+    home = home or Path(os.path.expanduser("~"))  # noqa: PTH111  # which, unlike Path, bears having no home
     if value := environ.get("KAGGLE_API_TOKEN", "").strip():
         return _from_variable(value)
     for name in ("access_token", "access_token.txt"):
         file = home / ".kaggle" / name
-        if file.is_file():
+        if _is_there(file):
             return _from_token_file(file, str(file))
     username, key = (environ.get(name, "").strip() for name in ("KAGGLE_USERNAME", "KAGGLE_KEY"))
     if bool(username) != bool(key):
         one, other = ("KAGGLE_USERNAME", "KAGGLE_KEY") if username else ("KAGGLE_KEY", "KAGGLE_USERNAME")
         raise UserError(f"{one} is set and {other} is not: set both, or neither")
     if username:
-        return Credentials("KAGGLE_USERNAME and KAGGLE_KEY", _checked(key, "KAGGLE_KEY"), username)
+        username, key = _checked(username, "KAGGLE_USERNAME"), _checked(key, "KAGGLE_KEY")
+        return Credentials("KAGGLE_USERNAME and KAGGLE_KEY", key, username)
     for folder in _json_folders(environ, home):
-        if (folder / "kaggle.json").is_file():
+        if _is_there(folder / "kaggle.json"):
             return _from_json(folder / "kaggle.json")
     return None
+
+
+def _is_there(file: Path | str) -> bool:
+    """Whether this is a file, as far as one can see: not behind closed folders, nor under a name longer than any."""
+    return os.path.isfile(file)  # noqa: PTH113  # Path raises there
 
 
 def _json_folders(environ: Mapping[str, str], home: Path) -> list[Path]:
@@ -78,7 +84,7 @@ def _json_folders(environ: Mapping[str, str], home: Path) -> list[Path]:
 def _from_variable(value: str) -> Credentials:
     """From KAGGLE_API_TOKEN, which is a token or names a file with one."""
     file = os.path.expanduser(value)  # noqa: PTH111
-    if os.path.isfile(file):  # noqa: PTH113  # which, unlike Path, bears a token longer than a file name may be
+    if _is_there(file):
         return _from_token_file(Path(file), f"the file that KAGGLE_API_TOKEN names, {file}")
     if re.match(r"[~./\\]|[A-Za-z]:[/\\]", value):
         raise UserError("KAGGLE_API_TOKEN looks like a path, and no file is there: set it to a token or to a file")
@@ -93,12 +99,13 @@ def _from_json(file: Path) -> Credentials:
     try:
         values = json.loads(_read(file))
         username, key = values["username"], values["key"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         # without its cause, which quotes the file
         raise UserError(f'{file} is not {{"username": …, "key": …}}: {WHERE}') from None
-    if not (isinstance(username, str) and isinstance(key, str) and username):
+    if not (isinstance(username, str) and isinstance(key, str)):
         raise UserError(f"{file} has a username or key that is no text: {WHERE}")
-    return Credentials(str(file), _checked(key, str(file)), username, exposed=_is_exposed(file))
+    username, key = (_checked(value.strip(), str(file)) for value in (username, key))
+    return Credentials(str(file), key, username, exposed=_is_exposed(file))
 
 
 def _read(file: Path) -> str:
@@ -112,8 +119,8 @@ def _read(file: Path) -> str:
 def _checked(secret: str, place: str) -> str:
     """The secret. Raises UserError, without showing it, for one that cannot stand in an HTTP header."""
     if not re.fullmatch(r"[!-~]+", secret):
-        found = f"holds {len(secret)} characters with blanks or others among them" if secret else "is empty"
-        raise UserError(f"{place} {found}, which no Kaggle token is: {WHERE}")
+        found = f"holds {len(secret)} characters with blanks or others among them" if secret else "holds nothing"
+        raise UserError(f"{place} {found}, unlike any of Kaggle's: {WHERE}")
     return secret
 
 

@@ -8,14 +8,13 @@ to signed addresses elsewhere, which never see the credentials. No error shows a
 import json
 import logging
 import math
-import random
 import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import requests
 
@@ -23,21 +22,21 @@ from kagglepipe.competitions.credentials import Credentials
 from kagglepipe.competitions.kaggle_errors import (
     TEMPORARY,
     KaggleError,
+    Patience,
     answered,
+    host_of,
     http_date,
     is_loopback,
     masked,
     network_errors,
     storage_error,
 )
-from kagglepipe.competitions.transfer import Remote, remote_of
+from kagglepipe.competitions.transfer import Remote, pieces, remote_of
 from kagglepipe.errors import UserError
 
 PUBLIC = "https://api.kaggle.com"
 COMPETITIONS, DIAGNOSTICS = "competitions.CompetitionApiService", "api.v1.DiagnosticsService"
 CONNECT = 10.0  # seconds
-LONGEST_PAUSE, LONGEST_ASKED = 30.0, 300.0  # seconds between tries, by us and by Kaggle
-MOST_TRIES = 10
 PAGE, MOST_PAGES = 200, 50
 MOST_REDIRECTS = 4
 MOST_JSON = 32 * 2**20  # bytes of an answer
@@ -158,7 +157,13 @@ class KaggleClient:
 
     def demand_rules(self, slug: str) -> None:
         """Raises KaggleError unless the competition's data may be downloaded; transfers nothing."""
-        self._patiently(lambda: self._post("DownloadDataFiles", {"competitionName": slug})).close()
+
+        def look() -> None:
+            with self._post("DownloadDataFiles", {"competitionName": slug}) as answer:
+                if not answer.is_redirect:
+                    _demand_file(answer)
+
+        self._patiently(look)
 
     def archive(self, slug: str) -> Remote:
         """What the storage tells of the competition's archive, of which nothing is transferred."""
@@ -178,9 +183,8 @@ class KaggleClient:
         for _ in range(MOST_REDIRECTS):
             if not answer.is_redirect:
                 return _demand_file(answer)
-            place = urljoin(answer.url, answer.headers["Location"])
             answer.close()
-            answer = self._get(place, headers)
+            answer = self._get(_target(answer), headers)
         answer.close()
         raise KaggleError("Kaggle sends from one address to the next without end; type the same command later", "odd")
 
@@ -220,7 +224,10 @@ class KaggleClient:
         self._demand_safe(place)
         with file.open("rb") as stream, network_errors("the upload"):
             kind = {"Content-Type": "application/octet-stream"}
-            done = self._storage.put(place, data=stream, headers=kind, timeout=self.timeout, allow_redirects=False)
+            done = self._storage.put(
+                place, data=stream, headers=kind, timeout=self.timeout, allow_redirects=False, stream=True
+            )
+        done.close()  # the status says all
         if done.status_code not in (200, 201):
             raise storage_error(done, "upload")
         return token
@@ -262,25 +269,15 @@ class KaggleClient:
             seen.add(token)
 
     def _patiently(self, attempt: Callable[[], Wanted], *, only_harmless: bool = False) -> Wanted:
-        """What `attempt` returns, tried again after errors that may pass.
-
-        That goes on for `patience` seconds, beside the waits that Kaggle itself asks for.
-        """
-        end, wait = time.monotonic() + self.patience, 1.0
-        for _ in range(MOST_TRIES):
+        """What `attempt` returns, tried again after errors that may pass."""
+        patience = Patience(self.patience, self.pause)
+        while True:
             try:
                 return attempt()
             except KaggleError as error:
                 if error.kind not in TEMPORARY or (only_harmless and not error.harmless):
                     raise
-                pause = wait * random.uniform(0.75, 1.25) if error.after is None else error.after
-                if pause > LONGEST_ASKED or (error.after is None and time.monotonic() + pause > end):
-                    raise
-                log.info("kaggle: %s (trying again in %.0f s)", error, pause)
-                end += error.after or 0.0
-            self.pause(pause)
-            wait = min(2 * wait, LONGEST_PAUSE)
-        return attempt()
+                patience.bear(error)
 
     def _post(self, method: str, wish: Json, service: str = COMPETITIONS) -> requests.Response:
         """An unread answer below 400. Raises KaggleError."""
@@ -316,11 +313,11 @@ class KaggleClient:
         return self.credentials.hide(_printable(said))[:300]
 
     def _text(self, answer: requests.Response, method: str) -> str:
-        """The text of an answer, if it comes within `patience` seconds and is no larger than MOST_JSON."""
-        data, end = bytearray(), time.monotonic() + self.patience
+        """The text of an answer, if it ends in time and is no larger than MOST_JSON."""
+        data, end = bytearray(), time.monotonic() + self.timeout[1] + self.patience
         with network_errors(method), answer:
-            for chunk in answer.iter_content(2**16):
-                data += chunk
+            for piece in pieces(answer):
+                data += piece
                 if len(data) > MOST_JSON or time.monotonic() > end:
                     raise KaggleError(f"Kaggle's answer to {method} does not end", "odd")
         return data.decode("utf-8", "replace")
@@ -333,25 +330,41 @@ class KaggleClient:
 def _base(endpoint: str) -> str:
     """`<endpoint>/v1`. Raises UserError unless it is https, or http on this machine."""
     local = endpoint.startswith("http://") and is_loopback(endpoint)
-    if not local and not (endpoint.startswith("https://") and urlsplit(endpoint).hostname):
+    if not local and not (endpoint.startswith("https://") and host_of(endpoint)):
         raise UserError(
-            f"kaggle.endpoint={masked(endpoint)} might show the token to others: give an https:// address (http:// is "
-            "for 127.0.0.1 alone)"
+            f"kaggle.endpoint is {masked(endpoint)}, which might show the token to others: give an https:// address "
+            "(http:// is for 127.0.0.1 alone)"
         )
-    if "@" in endpoint or "?" in endpoint:
+    if set(endpoint) & set("@?#"):
         raise UserError(f"kaggle.endpoint={masked(endpoint)} takes neither a user nor a query: give the address alone")
     return endpoint.rstrip("/").removesuffix("/v1") + "/v1"
+
+
+class _Session(requests.Session):
+    """One to which no answer is a redirect: even of those that it is not to follow, requests reads body and address."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        return None
 
 
 def _session(*, local: bool) -> requests.Session:
     from kagglepipe import __version__
 
-    logging.getLogger("urllib3").setLevel(logging.INFO)  # at DEBUG it writes signed addresses into the log
-    session = requests.Session()
+    for name in ("", ".connection", ".connectionpool"):  # they write signed addresses into the log, warnings too
+        logging.getLogger(f"urllib3{name}").setLevel(logging.ERROR)
+    session = _Session()
     session.trust_env = not local  # a proxy has no part in what stays on this machine
     session.auth = lambda request: request  # nor has ~/.netrc, anywhere
     session.headers.update({"User-Agent": f"kagglepipe/{__version__}", "Accept-Encoding": "identity"})
     return session
+
+
+def _target(answer: requests.Response) -> str:
+    """The address to which an answer sends on."""
+    try:
+        return urljoin(answer.url, answer.headers["Location"])
+    except ValueError:
+        raise KaggleError("Kaggle sends to a broken address; type the same command later", "odd") from None
 
 
 def _demand_file(answer: requests.Response) -> requests.Response:

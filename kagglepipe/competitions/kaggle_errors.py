@@ -1,20 +1,27 @@
-"""What can go wrong with Kaggle, told in one line that shows neither a secret nor a signed address."""
+"""What can go wrong with Kaggle, told in one line without a secret or a signed address, and how long it is borne."""
 
 import email.utils
+import logging
+import random
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
 
 import requests
+from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3.util import parse_url
 
 from kagglepipe.errors import UserError
 
 SITE = "https://www.kaggle.com/competitions"
 TEMPORARY = ("limit", "server", "network", "odd")  # kinds of error that another try may mend
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+LONGEST_PAUSE, LONGEST_ASKED = 30.0, 300.0  # seconds between tries by our choice; in all by Kaggle's
+MOST_REPEATS = 10
+
+log = logging.getLogger(__name__)
 
 
 class KaggleError(UserError):
@@ -28,6 +35,30 @@ class KaggleError(UserError):
     def __init__(self, message: str, kind: str, *, after: float | None = None, harmless: bool = False) -> None:
         super().__init__(message)
         self.kind, self.after, self.harmless = kind, after, harmless
+
+
+class Patience:
+    """Bears errors for so many seconds, beside the waits that Kaggle asks for. pause: how waiting is done."""
+
+    def __init__(self, seconds: float, pause: Callable[[float], None]) -> None:
+        self.seconds, self.pause = seconds, pause
+        self.renew()
+
+    def renew(self) -> None:
+        """As at first, since something was achieved."""
+        self.end, self.wait, self.asked, self.repeats = time.monotonic() + self.seconds, 1.0, 0.0, 0
+
+    def bear(self, error: KaggleError) -> None:
+        """Waits until it is time for another try. Raises the error if patience is at its end."""
+        pause = self.wait * random.uniform(0.75, 1.25) if error.after is None else error.after
+        self.asked += error.after or 0.0
+        self.end += error.after or 0.0
+        late = error.after is None and time.monotonic() + pause > self.end
+        if late or self.asked > LONGEST_ASKED or self.repeats == MOST_REPEATS:
+            raise error
+        log.info("kaggle: %s (trying again in %.0f s)", error, pause)
+        self.pause(pause)
+        self.repeats, self.wait = self.repeats + 1, min(2 * self.wait, LONGEST_PAUSE)
 
 
 def answered(answer: requests.Response, said: str, method: str, slug: str | None) -> KaggleError:
@@ -68,14 +99,14 @@ def storage_error(answer: requests.Response, what: str) -> KaggleError:
 
 @contextmanager
 def network_errors(what: str) -> Iterator[None]:
-    """Turns what requests raises into a KaggleError; its own text, and the chain of causes, would show addresses."""
+    """Turns what requests and urllib3 raise into a KaggleError; their text, and the chain of causes, show addresses."""
     try:
         yield
-    except requests.RequestException as error:
+    except (requests.RequestException, HTTPError) as error:  # requests lets some of urllib3's pass
         raise network_error(error, what) from None
 
 
-def network_error(error: requests.RequestException, what: str) -> KaggleError:
+def network_error(error: Exception, what: str) -> KaggleError:
     """The error for no answer at all, or half of one."""
     refused = _was_refused(error)
     if isinstance(error, requests.exceptions.SSLError):
@@ -84,19 +115,32 @@ def network_error(error: requests.RequestException, what: str) -> KaggleError:
         fault, mend = "the proxy does not answer", "check HTTPS_PROXY"
     elif refused:
         fault, mend = "no connection", "check the network (in a Kaggle notebook: Internet must be on)"
-    elif isinstance(error, requests.Timeout):
+    elif isinstance(error, requests.Timeout | ReadTimeoutError):
         fault, mend = "no answer in time", "type the same command later, or wait longer with kaggle.timeout=90"
     else:
         fault, mend = "the connection broke off", "check the network and type the same command again"
     return KaggleError(f"Kaggle, {what}: {fault}; {mend}", "network", harmless=refused)
 
 
-def _was_refused(error: requests.RequestException) -> bool:
+def _was_refused(error: Exception) -> bool:
     """Whether no connection came about, so that nothing can have been sent."""
     reason = getattr(error.args[0], "reason", None) if error.args else None
     return isinstance(error, requests.ConnectTimeout) or type(reason).__name__ in (
         "NewConnectionError", "NameResolutionError", "ConnectTimeoutError",
     )  # fmt: skip
+
+
+def host_of(address: str) -> str | None:
+    r"""The host to which requests would go, which urllib.parse may see elsewhere; None in a broken address.
+
+    >>> host_of("http://evil.org\\@127.0.0.1/"), host_of("https://[x")
+    ('evil.org', None)
+    """
+    try:
+        host = parse_url(address).host
+    except ValueError:
+        return None
+    return host if host and host.isascii() and host.isprintable() else None
 
 
 def is_loopback(address: str) -> bool:
@@ -105,10 +149,7 @@ def is_loopback(address: str) -> bool:
     >>> is_loopback("http://127.0.0.1:8000/x"), is_loopback("http://127.0.0.1.evil.org")
     (True, False)
     """
-    try:
-        return urlsplit(address).hostname in LOOPBACK
-    except ValueError:
-        return False
+    return host_of(address) in LOOPBACK
 
 
 def masked(address: str) -> str:
@@ -117,20 +158,17 @@ def masked(address: str) -> str:
     >>> masked("https://user:pw@storage.googleapis.com/a?X-Goog-Signature=1")
     'https://storage.googleapis.com/…'
     """
-    try:
-        parts = urlsplit(address)
-        return f"{parts.scheme}://{parts.hostname}/…"
-    except ValueError:
-        return "a broken address"
+    host, scheme = host_of(address), re.match(r"[a-z]+:(?=//)", address, re.A | re.I)
+    return f"{scheme[0]}//{host}/…" if host and scheme else "a broken address"
 
 
 def retry_after(answer: requests.Response) -> float | None:
-    """Seconds to wait by the header Retry-After, which holds seconds or a date; None without one."""
+    """Seconds to wait by the header Retry-After, which holds seconds or a date by Kaggle's clock; None without one."""
     value = answer.headers.get("Retry-After", "").strip()
-    if re.fullmatch(r"\d{1,9}", value, re.A):
-        return float(value)
-    date = http_date(value)
-    return None if date is None else max(0.0, date - time.time())
+    if re.fullmatch(r"\d+", value, re.A):
+        return min(float(value), 1e9)
+    date, now = http_date(value), http_date(answer.headers.get("Date", ""))
+    return None if date is None else max(0.0, date - (time.time() if now is None else now))
 
 
 def http_date(value: str) -> float | None:

@@ -7,28 +7,25 @@ checksum are those that were announced.
 
 import base64
 import hashlib
-import logging
 import math
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import requests
 from tqdm import tqdm
 
-from kagglepipe.competitions.kaggle_errors import TEMPORARY, KaggleError, network_errors
+from kagglepipe.competitions.kaggle_errors import TEMPORARY, KaggleError, Patience, network_errors
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json
 
-CHUNK = 2**20  # bytes
-LONGEST_PAUSE = 30.0  # seconds
+CHUNK, PIECE = 2**20, 2**16  # most bytes to read at once of a file, of an answer
 MB, GB = 10**6, 10**9
 WHOLE, PARTIAL = 200, 206  # HTTP statuses
 
-log = logging.getLogger(__name__)
 Open = Callable[[dict[str, str]], requests.Response]
 
 
@@ -70,30 +67,33 @@ def fetch(
     waiting is done.
     Raises KaggleError, after which the next call goes on, and UserError where limit or disk are too small.
     """
-    told = path.with_name(f"{path.name}.json")
-    if path.exists() and told.exists():
-        return Remote(**read_json(told))
-    part, wait, doubts, damages = path.with_name(f"{path.name}.part"), 1.0, 0, 0
-    end = time.monotonic() + patience
+    if done := finished(path):
+        return done
+    path.unlink(missing_ok=True)  # the facts that are about to be written are not its own
+    part, told = path.with_name(f"{path.name}.part"), path.with_name(f"{path.name}.json")
+    most, doubts, damages, borne = _length(part), 0, 0, Patience(patience, pause)
     while True:
-        before = _length(part)
         try:
             _go_on(open_file, part, told, max_bytes=max_bytes, from_start=doubts > 1)
         except KaggleError as error:
             doubts += error.kind == "doubt"
             damages += error.kind == "damage"
-            pausing = wait if error.after is None else error.after
-            if _length(part) > before:
-                end, wait = time.monotonic() + patience, 1.0
-            hopeless = error.kind not in (*TEMPORARY, "doubt", "damage") or damages > 1
-            if hopeless or time.monotonic() + pausing > end:
+            if _length(part) > most:  # than ever in this call, or a server that always starts anew would have no end
+                most, doubts = _length(part), 0
+                borne.renew()
+            if error.kind in TEMPORARY:
+                borne.bear(error)
+            elif error.kind not in ("doubt", "damage") or doubts > 2 or damages > 1:
                 raise
-            log.info("download: %s (going on in %.0f s)", error, pausing)
         else:
             part.replace(path)
             return Remote(**read_json(told))
-        pause(pausing)
-        wait = min(2 * wait, LONGEST_PAUSE)
+
+
+def finished(path: Path) -> Remote | None:
+    """What the server told of the file that `fetch` has brought to `path`; None if that is not finished."""
+    told = path.with_name(f"{path.name}.json")
+    return Remote(**read_json(told)) if path.exists() and told.exists() else None
 
 
 def discard(path: Path) -> None:
@@ -156,14 +156,14 @@ def _append(answer: requests.Response, part: Path, start: int, known: Remote, ma
     md5 = _md5_of(part, start) if known.md5 else None
     bar = tqdm(total=known.size, initial=start, desc="download", unit="B", unit_scale=True, leave=False, disable=None)
     with bar, part.open("ab") as file, network_errors("the download"):
-        for chunk in answer.iter_content(CHUNK):
-            length += len(chunk)
+        for piece in pieces(answer):
+            length += len(piece)
             if length > most:
                 break
-            file.write(chunk)
+            file.write(piece)
             if md5:
-                md5.update(chunk)  # 400 MB/s or more: no network waits for it
-            bar.update(len(chunk))
+                md5.update(piece)  # 400 MB/s or more: no network waits for it
+            bar.update(len(piece))
     if length > most and known.size is None:
         part.unlink()
         raise _too_large(length, max_bytes)
@@ -173,6 +173,12 @@ def _append(answer: requests.Response, part: Path, start: int, known: Remote, ma
         raise _damage(part, "more bytes")
     if md5 and md5.hexdigest() != known.md5:
         raise _damage(part, "another MD5")
+
+
+def pieces(answer: requests.Response) -> Iterator[bytes]:
+    """The body as it arrives; requests' own iterator waits for full pieces, and loses one to a break."""
+    while piece := answer.raw.read1(PIECE, decode_content=True):
+        yield piece
 
 
 def _damage(part: Path, fault: str) -> KaggleError:

@@ -7,6 +7,7 @@ a plain CSV; columns that somebody adds to it by hand stay.
 import csv
 import io
 import math
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ COLUMNS = (
     "error",  # in Kaggle's words
 )
 OPEN = ("sending", "pending")  # what may still change
+MOST_CELL = 2000  # characters that are written; of what it would write, csv refuses to read more than 131,072
 
 Row = dict[str, str]
 
@@ -46,7 +48,7 @@ def read_ledger(path: Path) -> list[Row]:
         return []
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restval="")
+            reader = csv.DictReader(file, restval="", strict=True)  # else a quote left open swallows all that follows
             rows, header = list(reader), reader.fieldnames or []
     except (csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as CSV ({error}): mend it, or move it away") from error
@@ -66,14 +68,15 @@ def record(path: Path, tag: str, facts: Mapping[str, Any]) -> Row:
         rows = read_ledger(path)
         row = next((row for row in rows if row["tag"] == tag), None)
         if row is None:
-            row = dict.fromkeys([*COLUMNS, *(rows[0] if rows else ())], "")
+            row = dict.fromkeys(COLUMNS, "")
             rows.append(row)
-        row |= {name: "" if value is None else str(value) for name, value in facts.items()}
+        row |= {name: "" if value is None else str(value)[:MOST_CELL] for name, value in facts.items()}
         row |= {"tag": tag, "gap": gap(row)}
         text = io.StringIO()
         writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        for each in rows:  # a bare "\r" would be written without quotes, and end the row when it is read
+            writer.writerow({name: re.sub("\r\n?", "\n", cell) for name, cell in each.items()})
         write_bytes(path, text.getvalue().encode())
     return row
 
@@ -108,4 +111,4 @@ def misleading_best(rows: Iterable[Row], *, greater_is_better: bool) -> tuple[Ro
     if not scored:
         return None
     by_public, by_oof = max(scored, key=lambda each: each[:2]), max(scored, key=lambda each: (each[1], each[0]))
-    return None if by_public[1] == by_oof[1] or by_public[0] == by_oof[0] else (by_public[2], by_oof[2])
+    return None if by_public[:2] == by_oof[:2] else (by_public[2], by_oof[2])

@@ -1,7 +1,9 @@
 """What the stages share of the user's Kaggle account: who speaks to Kaggle, and what it said of submissions."""
 
+import functools
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +12,7 @@ from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 
 if TYPE_CHECKING:
-    from kagglepipe.competitions.kaggle import KaggleClient
+    from kagglepipe.competitions.kaggle import KaggleClient, Submission
 
 log = logging.getLogger(__name__)
 
@@ -21,11 +23,38 @@ def connect(config: Config) -> "KaggleClient":
     if credentials is None:
         raise UserError(f"no Kaggle credentials were found: {WHERE}")
     if credentials.exposed:
-        log.warning("kaggle: others on this machine can read %s; type chmod 600 on it", credentials.place)
+        warn_of(credentials.place)
     from kagglepipe.competitions.kaggle import KaggleClient
 
     kaggle = config.kaggle
     return KaggleClient(credentials, endpoint=kaggle.endpoint, timeout=kaggle.timeout, patience=kaggle.patience)
+
+
+@functools.cache  # a command connects more than once
+def warn_of(place: str) -> None:
+    """Says that a file with credentials is open to others."""
+    log.warning("kaggle: others on this machine can read %s; type chmod 600 on it", place)
+
+
+def slug_at_kaggle(config: Config, otherwise: str) -> str:
+    """The competition's name at Kaggle. Raises UserError if it has none; otherwise: what to type then."""
+    competition = config.competition
+    if competition.is_sample:
+        raise UserError(f"the built-in sample is drawn by code and no competition of Kaggle's: {otherwise}")
+    if competition.slug is None:
+        raise UserError(f"this folder is no competition of Kaggle's: give competition.slug=NAME, or {otherwise}")
+    return competition.slug
+
+
+def sent_by_user(client: "KaggleClient", slug: str) -> "Iterator[Submission]":
+    """The user's submissions, the latest first; none where Kaggle will list none, as it may before the first."""
+    from kagglepipe.competitions.kaggle_errors import KaggleError
+
+    try:
+        yield from client.submissions(slug)
+    except KaggleError as error:
+        if error.kind not in ("rejected", "denied"):
+            raise
 
 
 def notebook_data(config: Config) -> Path | None:

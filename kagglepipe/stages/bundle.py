@@ -2,7 +2,8 @@
 
 Reads the configured run where it is finished. Writes outputs/<slug>/bundle/ (or bundle.folder): wheels/, conf/ (the
 configuration), run/ or weights/, files/, kagglepipe.ipynb, metadata for Kaggle's client, README.txt, and bundle.json,
-which tells what the wheels were made of. The folder appears whole, after its wheels have been installed on trial.
+which tells what the wheels were chosen by. The folder appears whole, after its wheels have been installed on trial, and
+is replaced as a whole.
 """
 
 import logging
@@ -32,11 +33,12 @@ from kagglepipe.bundling.wheels import (
     link_or_copy,
     own_wheel,
     prove_install,
+    read_wheel,
     read_wheels,
 )
 from kagglepipe.config import Config, absolute, changes
 from kagglepipe.errors import UserError
-from kagglepipe.files import file_sha256, locked, read_json, write_bytes, write_json
+from kagglepipe.files import locked, read_json, write_bytes, write_json
 from kagglepipe.stages.places import configured_run, folds_file, named_run, read_prepared, yaml_of
 from kagglepipe.stages.unseen import demand_fit, member_of
 
@@ -62,7 +64,7 @@ def run(config: Config) -> None:
         contents = replace(contents, files={**contents.files, **put_tables(config, new)})
         put_wheels(new / "wheels", folder, target)
         put_configuration(config, new)
-        put_notebook(contents, new)
+        put_notebook(contents, new, kaggle_user(folder))
     tell(folder, contents)
 
 
@@ -99,35 +101,34 @@ def tell(folder: Path, contents: Contents) -> None:
 
 
 def put_wheels(wheels: Path, before: Path, target: Target) -> None:
-    """This package, all that it needs there, and bundle.json, which says what they were made of."""
+    """This package, all that it needs there, and bundle.json, which says what the latter was chosen by."""
     wheels.mkdir()
-    package = Path(kagglepipe.__file__).parent
-    own = own_wheel(package, distribution(PACKAGE), wheels, target)
-    facts: dict[str, Any] = {"python": target.python, "package": file_sha256(own)}
+    own = own_wheel(Path(kagglepipe.__file__).parent, distribution(PACKAGE), wheels, target)
+    facts: dict[str, Any] = {"python": target.python, "requires": [str(one) for one in read_wheel(own).requires]}
     known = read_json(before / "bundle.json") if (before / "bundle.json").exists() else {}
     if are_right(known, before / "wheels", facts):
         for name in known["sizes"]:
-            if name != own.name:
-                link_or_copy(before / "wheels" / name, wheels / name)
-        log.info("bundle: the %d wheels in %s are right still", len(known["sizes"]), before)
+            link_or_copy(before / "wheels" / name, wheels / name)
+        log.info("bundle: the %d wheels of its dependencies in %s are right still", len(known["sizes"]), before)
     else:
         gather_wheels(PACKAGE, wheels, target)
         log.info("bundle: installing the wheels on trial, without an index")
         prove_install(wheels, target)
-    facts["here"] = {name: installed(name) for name in read_wheels(wheels)}
+    facts["here"] = {name: installed(name) for name in read_wheels(wheels) if name != PACKAGE}
     facts["sizes"] = sizes_of(wheels)
     write_json(wheels.parent / "bundle.json", facts)
 
 
 def are_right(known: dict[str, Any], wheels: Path, facts: dict[str, Any]) -> bool:
-    """Whether wheels that were proved before are whole and would be the same today."""
+    """Whether dependencies that were proved before are whole, and would be chosen again today."""
     same = all(known.get(key) == value for key, value in facts.items())
     return same and sizes_of(wheels) == known["sizes"] and all(installed(n) == v for n, v in known["here"].items())
 
 
 def sizes_of(wheels: Path) -> dict[str, int]:
-    """File name -> bytes."""
-    return {file.name: file.stat().st_size for file in sorted(wheels.glob("*.whl"))}
+    """File name -> bytes of the dependencies."""
+    found = sorted(wheels.glob("*.whl"))
+    return {file.name: file.stat().st_size for file in found if not file.name.startswith(f"{PACKAGE}-")}
 
 
 def installed(name: str) -> str | None:
@@ -150,13 +151,12 @@ def put_model(config: Config, bundle: Path) -> Contents:
         source="" if competition.is_sample else kind,
         input=config.kaggle.input,
         python=config.bundle.python,
-        stage="all",
     )
     if run := finished_run(config):
         for folder in with_members(run):
             demand_network(config, folder)
             put_run(folder, bundle / "run" / folder.name)
-        return replace(contents, stage="submit", run=run.name)
+        return replace(contents, run=run.name)
     log.info(
         "bundle: no run of this configuration is finished, so the notebook trains one; to predict with one of yours: "
         "stage=train first, or run=NAME"
@@ -282,10 +282,16 @@ def portable(config: Config) -> Config:
     )
 
 
-def put_notebook(contents: Contents, bundle: Path) -> None:
+def put_notebook(contents: Contents, bundle: Path, user: str) -> None:
     """The notebook, and what is needed to upload it."""
-    user = os.environ.get("KAGGLE_USERNAME", NOBODY)
     write_json(bundle / FILE, make_notebook(contents))
     write_json(bundle / "dataset-metadata.json", dataset_metadata(contents, user))
     write_json(bundle / "kernel-metadata.json", kernel_metadata(contents, user))
     write_bytes(bundle / "README.txt", read_me(contents, user).encode())
+
+
+def kaggle_user(before: Path) -> str:
+    """Whose dataset and notebook they are: KAGGLE_USERNAME, or whose name was written into the bundle before."""
+    file = before / "dataset-metadata.json"
+    known: str = read_json(file)["id"].partition("/")[0] if file.exists() else NOBODY
+    return os.environ.get("KAGGLE_USERNAME", known)

@@ -4,6 +4,7 @@ Asks Kaggle only if there are credentials; changes and submits nothing.
 """
 
 import logging
+import os
 import platform
 import shutil
 import sys
@@ -13,12 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kagglepipe.competitions.credentials import WHERE, Credentials, find_credentials
-from kagglepipe.config import Config
+from kagglepipe.config import Config, absolute
 from kagglepipe.errors import UserError
 from kagglepipe.stages.account import connect, is_kaggle_notebook, notebook_data
+from kagglepipe.stages.upload import quota_fault
 
 if TYPE_CHECKING:
     from kagglepipe.competitions.kaggle import KaggleClient
+    from kagglepipe.competitions.kaggle_errors import KaggleError
 
 log = logging.getLogger(__name__)
 OLDEST_PYTHON = (3, 11)
@@ -60,19 +63,23 @@ def of_python() -> Finding:
     version = f"Python {platform.python_version()}"
     if sys.version_info >= OLDEST_PYTHON:
         return Finding("ok", version)
-    return Finding("mend", f"{version}: kagglepipe needs 3.11 or later; make an environment with one")
+    return Finding("mend", f"{version}: kagglepipe needs 3.11 or later; type python3.12 -m venv .venv")
 
 
 def of_disk(root: Path) -> Finding:
-    """How much room there is where everything is written."""
+    """How much room there is where everything is written, and whether it can be."""
     place = next(folder for folder in (root, *root.parents) if folder.exists())
     free = shutil.disk_usage(place).free / GB
+    if not os.access(place, os.W_OK):
+        return Finding("mend", f"disk: {place} cannot be written; type paths.root=FOLDER with one that can")
     told = f"disk: {free:.1f} GB free under {root}"
     return Finding("ok", told) if free >= ROOM else Finding("note", f"{told}: for more type paths.root=FOLDER")
 
 
 def of_weights(config: Config) -> Finding:
     """Whether the configured network's first weights are there."""
+    if config.competition.kind == "series":
+        return Finding("ok", "weights: a series needs none")
     from kagglepipe.models.weights import find_weights
 
     try:
@@ -86,8 +93,11 @@ def of_weights(config: Config) -> Finding:
 
 def of_device(config: Config) -> Finding:
     """What the networks will run on."""
-    import torch
-
+    try:
+        import torch
+    except (ImportError, OSError) as error:  # OSError: a library of its own is missing
+        why = " ".join(str(error).split())
+        return Finding("mend", f"torch: it cannot be imported ({why}); type pip install --force-reinstall torch")
     from kagglepipe.training.device import choose_device
 
     try:
@@ -105,8 +115,13 @@ def of_device(config: Config) -> Finding:
 
 def of_data(config: Config) -> Finding:
     """Where the competition's files will come from."""
-    if config.competition.source:
-        return Finding("ok", f"data: from {config.competition.source}")
+    source = config.competition.source
+    if source:
+        if absolute(source).exists():
+            return Finding("ok", f"data: from {source}")
+        return Finding("mend", f"data: competition.source={source} is not there; give a zip or a folder that is")
+    if config.competition.slug is None:
+        return Finding("note", "data: no competition is named; give competition.source=PATH or competition.slug=NAME")
     if (config.base_dir / "source.json").exists():
         return Finding("ok", f"data: {config.base_dir}")
     if (attached := notebook_data(config)) is not None:
@@ -127,10 +142,15 @@ def of_kaggle(config: Config) -> Iterator[Finding]:
         yield Finding("note", f"credentials: none, so nothing is downloaded or submitted; {WHERE}")
         return
     yield of_credentials(credentials)
-    if config.competition.slug is None or config.competition.is_sample:
-        yield Finding("note", "competition: this is none of Kaggle's, so it is not asked about it")
+    try:
+        client = connect(config)
+    except UserError as error:
+        yield Finding("mend", f"Kaggle: {error}")
         return
-    yield from of_competition(connect(config), config.competition.slug)
+    if config.competition.slug is None or config.competition.is_sample:
+        yield from of_token(client)
+    else:
+        yield from of_competition(client, config.competition.slug)
 
 
 def of_credentials(credentials: Credentials) -> Finding:
@@ -140,29 +160,50 @@ def of_credentials(credentials: Credentials) -> Finding:
     return Finding("ok", f"credentials: {credentials.place}")
 
 
-def of_competition(client: "KaggleClient", slug: str) -> Iterator[Finding]:
-    """Token, clock, competition, rules and quota, in the order in which they fail."""
+def of_token(client: "KaggleClient") -> Iterator[Finding]:
+    """Clock and token, where there is no competition to ask Kaggle about."""
     from kagglepipe.competitions.kaggle_errors import KaggleError
 
     try:
+        token = Finding("ok", f"token: valid, of {client.user() or 'somebody'}; this is no competition of Kaggle's")
+    except KaggleError as error:
+        token = trouble(error)
+    yield of_clock(client.skew)
+    yield token
+
+
+def of_competition(client: "KaggleClient", slug: str) -> Iterator[Finding]:
+    """Clock, token, competition, rules and quota, in the order in which they fail."""
+    from kagglepipe.competitions.kaggle_errors import KaggleError
+
+    fault = None
+    try:
         client.files(slug, most=1)
     except KaggleError as error:
-        if error.kind in ("rules", "denied", "missing"):
-            yield Finding("ok", "token: valid")
-        yield Finding("mend", str(error))
+        fault = error
+    yield of_clock(client.skew)
+    if fault is None or fault.kind in ("rules", "denied", "missing"):
+        yield Finding("ok", "token: valid")
+    if fault is not None:
+        yield trouble(fault)
         return
-    finally:
-        yield of_clock(client.skew)
-    yield Finding("ok", f"token: valid; competition {slug} is there")
+    yield Finding("ok", f"competition: {slug} is there")
     try:
         client.demand_rules(slug)
         yield Finding("ok", "rules: accepted")
         limits = client.limits(slug)
     except KaggleError as error:
-        yield Finding("mend", str(error))
+        yield trouble(error)
         return
-    told = f"quota: {limits.left} submissions left today, {limits.used_today} used"
-    yield Finding("ok" if limits.left else "note", told if limits.left else f"{told}: the next can go at 00:00 UTC")
+    used_up = quota_fault(limits, slug)
+    told = used_up or f"{limits.left} of today's submissions left, {limits.used_today} used"
+    yield Finding("note" if used_up else "ok", f"quota: {told}")
+
+
+def trouble(error: "KaggleError") -> Finding:
+    """What Kaggle said no to."""
+    what = {"auth": "token", "rules": "rules", "denied": "competition", "missing": "competition"}
+    return Finding("mend", f"{what.get(error.kind, 'Kaggle')}: {error}")
 
 
 def of_clock(skew: float | None) -> Finding:
@@ -172,4 +213,5 @@ def of_clock(skew: float | None) -> Finding:
     if abs(skew) <= MOST_SKEW:
         return Finding("ok", "clock: agrees with Kaggle's")
     side = "ahead of" if skew > 0 else "behind"
-    return Finding("mend", f"clock: {abs(skew):.0f} s {side} Kaggle's; set it, or signed downloads will be refused")
+    mend = "set it (on Linux type timedatectl set-ntp true), or signed downloads will be refused"
+    return Finding("mend", f"clock: {abs(skew):.0f} s {side} Kaggle's; {mend}")

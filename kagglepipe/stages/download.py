@@ -24,8 +24,8 @@ from kagglepipe.stages.account import connect, notebook_data
 log = logging.getLogger(__name__)
 GB = 10**9
 MOST_LISTED = 1000  # files
-MADE_FROM_SOURCE = (
-    "table.parquet", "duplicates.csv", "items.parquet", "annotations.csv", "prepared.json", "source.json",
+MADE_FROM_SOURCE = (  # those first whose existence means that the others are whole
+    "source.json", "prepared.json", "table.parquet", "duplicates.csv", "items.parquet", "annotations.csv",
 )  # fmt: skip
 
 
@@ -161,12 +161,16 @@ def take_kaggle(config: Config, known: Source | None) -> Source:
             f"archive or a folder, as competition.source=PATH, or {WHERE}"
         )
     from kagglepipe.competitions.archive import ArchiveError
-    from kagglepipe.competitions.transfer import Remote, discard, fetch
+    from kagglepipe.competitions.transfer import Remote, discard, fetch, finished
 
     client, slug, archive = connect(config), config.competition.slug, config.base_dir / "archive.zip"
-    if known is not None and client.archive(slug).is_same(Remote(**json.loads(known.stat))):
-        log.info("download: the archive of %s at Kaggle is the one that was taken", slug)
-        return known
+    if known is not None:
+        remote, taken = client.archive(slug), Remote(**json.loads(known.stat))
+        if remote.is_same(taken):
+            log.info("download: the archive of %s at Kaggle is the one that was taken", slug)
+            return known
+        if not remote.is_same(finished(archive) or remote):  # of a command that did not come to unpack it
+            discard(archive)
     files = client.files(slug, most=MOST_LISTED)
     more = " and more" if len(files) == MOST_LISTED else ""
     log.info("download: %s at Kaggle has %d files%s", slug, len(files), more)
@@ -174,7 +178,8 @@ def take_kaggle(config: Config, known: Source | None) -> Source:
     remote = fetch(lambda headers: client.open_archive(slug, headers), archive, max_bytes=most, patience=patience)
     found = Source("kaggle", slug, json.dumps(asdict(remote)), file_sha256(archive))
     try:
-        unpack(config, archive)
+        if known is None or known.content != found.content:
+            unpack(config, archive)
     except ArchiveError as error:
         discard(archive)
         raise UserError(f"{error}; what Kaggle sent was removed, so the same command downloads it anew") from error

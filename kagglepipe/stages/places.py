@@ -70,6 +70,8 @@ def with_sample_if_no_data(config: Config) -> Config:
     no_sample = competition.sample_slug is None or competition.source or competition.is_sample
     if no_sample or config.stage in ("annotations", "doctor", "bundle"):
         return config
+    if config.submit.upload or config.runs.leaderboard:  # which is about Kaggle's, and is told what it takes
+        return config
     if (config.root / "data" / str(competition.slug) / "source.json").exists():
         return config
     if notebook_data(config) is not None or find_credentials() is not None:

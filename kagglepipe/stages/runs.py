@@ -5,22 +5,22 @@ credentials. With runs.leaderboard=true it shows the public leaderboard instead.
 """
 
 import logging
+import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
-from kagglepipe.competitions.credentials import find_credentials
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
 from kagglepipe.predictions.ledger import OPEN, Row, gap, misleading_best, number, read_ledger
 from kagglepipe.predictions.metrics import METRICS
-from kagglepipe.stages.account import connect, ledger_file
+from kagglepipe.stages.account import connect, ledger_file, sent_by_user, slug_at_kaggle
 from kagglepipe.stages.places import finished_runs
-from kagglepipe.stages.upload import refresh
+from kagglepipe.stages.upload import refresh, short
 
 log = logging.getLogger(__name__)
 HEAD = 10  # rows of the leaderboard
-RUN_COLUMNS = ("run", "score", "95 % interval", "log loss", "sent", "status", "public", "private", "gap")
+SENT_COLUMNS = ("sent (UTC)", "status", "public", "private", "gap")
 
 
 def run(config: Config) -> None:
@@ -28,14 +28,20 @@ def run(config: Config) -> None:
     if config.runs.leaderboard:
         show_leaderboard(config)
         return
-    runs = [read_json(folder / "metrics.json") for folder in finished_runs(config)]
+    runs = [{**read_json(folder / "metrics.json"), "run": folder.name} for folder in finished_runs(config)]
     ledger = submissions_of(config)
     if not runs and not ledger:
         raise UserError(f"there is no finished run in {config.runs_dir}: type stage=train first")
-    greater = METRICS[config.competition.metric].greater_is_better
-    for line in table(RUN_COLUMNS, run_rows(runs, ledger, greater_is_better=greater)):
+    metric = config.competition.metric
+    greater = METRICS[metric].greater_is_better
+    header = ("run", metric, "95 % interval", "log loss", *SENT_COLUMNS)
+    for line in table(header, run_rows(runs, ledger, metric, greater_is_better=greater)):
         log.info("%s", line)
-    scored_alike = [row for row in ledger if row["metric"] == config.competition.metric]
+    for row in ledger:
+        if row["status"] == "error":
+            why = row["error"] or "it gives no reason"
+            log.warning("runs: Kaggle could not score submission %s of %s: %s", row["ref"], row["run"], why)
+    scored_alike = [row for row in ledger if row["metric"] == metric]
     if found := misleading_best(scored_alike, greater_is_better=greater):
         by_public, by_oof = found
         log.warning(
@@ -52,14 +58,9 @@ def submissions_of(config: Config) -> list[Row]:
     waiting = [row["tag"] for row in rows if row["status"] in OPEN or may_tell_more(row)]
     if not waiting:
         return rows
-    if find_credentials() is None:
-        log.warning("runs: no credentials to ask for the scores of %d submissions with: see stage=doctor", len(waiting))
-        return rows
-    from kagglepipe.competitions.kaggle_errors import KaggleError
-
     try:
         refresh(connect(config), slug, file, waiting)
-    except KaggleError as error:
+    except UserError as error:  # no credentials, or no answer
         log.warning("runs: what follows is as it was known before: %s", error)
     return [row for row in read_ledger(file) if row["competition"] == slug]
 
@@ -69,21 +70,36 @@ def may_tell_more(row: Row) -> bool:
     return row["status"] == "complete" and not row["private_score"]
 
 
-def run_rows(runs: list[dict[str, Any]], ledger: list[Row], *, greater_is_better: bool) -> list[tuple[str, ...]]:
-    """A line for each run, the best first, or one for each of its submissions; then those of runs that are gone."""
+def run_rows(
+    runs: list[dict[str, Any]], ledger: list[Row], metric: str, *, greater_is_better: bool
+) -> list[tuple[str, ...]]:
+    """A line for each run, the best first, or one for each of its submissions; then those of runs that are gone.
+
+    Runs without a score in this metric come last.
+    """
     sign = -1 if greater_is_better else 1
+
+    def place(metrics: dict[str, Any]) -> tuple[bool, float]:
+        score = metrics["score"]
+        return (True, 0.0) if score is None or metrics["metric"] != metric else (False, sign * score)
+
     lines = []
-    for metrics in sorted(runs, key=lambda each: sign * (each["score"] or 0.0)):
-        low, high = metrics["interval"] or (None, None)
-        scores = (short(metrics["score"]), f"{short(low)}-{short(high)}", short(metrics["log_loss"]))
+    for metrics in sorted(runs, key=place):
+        scores = scored(metrics["score"], metrics["interval"], metrics["metric"], metric)
         sent = [sent_columns(row) for row in ledger if row["run"] == metrics["run"]]
-        lines += [(metrics["run"], *scores, *columns) for columns in sent or [("",) * 5]]
+        line = (metrics["run"], *scores, short(metrics["log_loss"]))
+        lines += [(*line, *columns) for columns in sent or [("",) * len(SENT_COLUMNS)]]
     here = {metrics["run"] for metrics in runs}
     for row in ledger:
         if row["run"] not in here:
-            scores = (short(row["oof_score"]), f"{short(row['oof_low'])}-{short(row['oof_high'])}", "")
-            lines.append((f"{row['run']} (gone)", *scores, *sent_columns(row)))
+            scores = scored(row["oof_score"], (row["oof_low"], row["oof_high"]), row["metric"], metric)
+            lines.append((f"{row['run']} (gone)", *scores, "", *sent_columns(row)))
     return lines
+
+
+def scored(score: Any, interval: Iterable[Any] | None, of: str, metric: str) -> tuple[str, str]:
+    """(score, interval) as the table shows them; of: the score's metric, which is told where it is another."""
+    return short(score) + (f" {of}" if of != metric else ""), "-".join(map(short, interval or (None,)))
 
 
 def sent_columns(row: Row) -> tuple[str, ...]:
@@ -101,10 +117,8 @@ def sent_columns(row: Row) -> tuple[str, ...]:
 
 def show_leaderboard(config: Config) -> None:
     """The head of the public leaderboard and, where this team is on it, its row and how many are in front."""
-    client, slug = connect(config), config.competition.slug
-    if slug is None:
-        raise UserError("this folder is no competition of Kaggle's: give competition.slug=NAME")
-    team = next((submission.team for submission in client.submissions(slug) if submission.team), None)
+    slug, client = slug_at_kaggle(config, "leave runs.leaderboard away"), connect(config)
+    team = next((submission.team for submission in sent_by_user(client, slug) if submission.team), None)
     shown, ours = [], None
     for standing in client.leaderboard(slug):
         if standing.rank <= HEAD:
@@ -118,7 +132,7 @@ def show_leaderboard(config: Config) -> None:
     if ours is not None:
         log.info("runs: your team, %s, is number %d with %s", ours.team, ours.rank, ours.score)
     else:
-        log.info("runs: %s", f"{team} is not on it" if team else "nothing was submitted by you yet")
+        log.info("runs: %s", f"your team, {team}, is not on it yet" if team else "nothing was submitted by you yet")
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
@@ -128,11 +142,20 @@ def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
     ['run         score', 'a-long-one  0.5']
     """
     lines = [list(header), *map(list, rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return ["  ".join(cell.ljust(n) for cell, n in zip(line, widths, strict=True)).rstrip() for line in lines]
+    widths = [max(map(width, column)) for column in zip(*lines, strict=True)]
+    return ["  ".join(padded(cell, n) for cell, n in zip(line, widths, strict=True)).rstrip() for line in lines]
 
 
-def short(value: float | str | None) -> str:
-    """Four digits, `?` for nothing."""
-    found = number(str(value))
-    return "?" if found is None else f"{found:.4f}"
+def padded(text: str, columns: int) -> str:
+    """The text and blanks up to so many columns."""
+    return text + " " * (columns - width(text))
+
+
+def width(text: str) -> int:
+    """The columns of a terminal that a text takes; the names of teams are in every script.
+
+    >>> width("né"), width("ne\u0301"), width("日本")
+    (2, 2, 4)
+    """
+    marks = sum(unicodedata.category(c) in ("Mn", "Me", "Cf") for c in text)
+    return len(text) - marks + sum(unicodedata.east_asian_width(c) in "WF" for c in text)

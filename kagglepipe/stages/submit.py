@@ -53,6 +53,8 @@ def run(config: Config) -> None:
         raise UserError(
             f"{run.name} is not finished, since folds are left: train them (folds.only=[]), then stage=submit"
         )
+    if config.submit.upload:
+        demand_trained_on_photos(run)
     metrics = read_json(run / "metrics.json")
     competition = config.competition
     submission = segments(config, prepared, run) if competition.finds_segments else answers(config, prepared, run)
@@ -135,15 +137,28 @@ def ids_and_header(config: Config, prepared: Prepared) -> tuple[list[str], list[
     return sample.iloc[:, 0].tolist(), list(sample.columns)
 
 
+def demand_trained_on_photos(run: Path) -> None:
+    """Raises UserError for a run of the built-in sample, which `run=` can name by its folder."""
+    from omegaconf import OmegaConf
+
+    file = run / "config.yaml"
+    if not file.exists():
+        return
+    written: Any = OmegaConf.load(file)
+    competition = written.get("competition") or {}
+    if competition.get("slug") and competition["slug"] == competition.get("sample_slug"):
+        raise UserError(f"run={run} was trained on the built-in sample, whose answers say nothing of this competition")
+
+
 def demand_shipped_sample(config: Config, prepared: Prepared, submission: pd.DataFrame) -> None:
     """Raises UserError if the competition ships a sample submission that asks for other columns or rows.
 
     One that the configuration names has given columns and rows already.
     """
+    if config.competition.sample_submission is not None:
+        return
     names = [file.name for file in prepared.images_root.glob("*.csv")]
     for name in sorted(name for name in names if re.match(r"sample[-_ ]?submission", name, re.I)):
-        if config.competition.sample_submission is not None:
-            return
         fault, header = None, read_header(prepared.images_root / name)
         if header != list(submission.columns):
             fault = f"the columns {header}, not {list(submission.columns)}"

@@ -4,7 +4,6 @@ Writes submissions/ledger.csv: a row before anything is sent, so that a command 
 which the next one finds out whether the submission arrived.
 """
 
-import json
 import logging
 import secrets
 from collections.abc import Iterable
@@ -15,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
-from kagglepipe.files import locked, sha256
-from kagglepipe.predictions.ledger import OPEN, Row, read_ledger, record
-from kagglepipe.stages.account import connect, ledger_file
+from kagglepipe.files import locked
+from kagglepipe.predictions.ledger import OPEN, Row, number, read_ledger, record
+from kagglepipe.stages.account import connect, ledger_file, sent_by_user, slug_at_kaggle
+from kagglepipe.stages.places import identity_hash
 
 if TYPE_CHECKING:
     from kagglepipe.competitions.kaggle import KaggleClient, Limits, Submission
@@ -31,14 +31,8 @@ MOST_MESSAGE = 150  # characters
 
 def demand_uploadable(config: Config) -> None:
     """Raises UserError for what cannot be meant for Kaggle, or without credentials; asks nothing of Kaggle."""
-    competition = config.competition
-    if competition.is_sample:
-        raise UserError("the built-in sample is drawn by code and no competition of Kaggle's: leave submit.upload away")
-    if competition.slug is None:
-        raise UserError(
-            "this folder is no competition of Kaggle's: give competition.slug=NAME or leave submit.upload away"
-        )
-    if competition.per_class is not None:
+    slug_at_kaggle(config, "leave submit.upload away")
+    if config.competition.per_class is not None:
         raise UserError("competition.per_class classifies training images: leave it or submit.upload away")
     connect(config)
 
@@ -47,9 +41,11 @@ def upload(config: Config, csv: Path, origin: dict[str, Any]) -> None:
     """Sends the CSV unless the same bytes were sent before, and waits for the score. Raises UserError."""
     client, slug, ledger = connect(config), str(config.competition.slug), ledger_file(config)
     with locked(ledger.with_name("upload")):  # two commands with the same file are not to send it twice
-        row = None if config.submit.again else sent_before(client, slug, ledger, origin["csv_sha256"])
+        row = late_answer(client, slug, ledger, origin["csv_sha256"])
+        if row is None and not config.submit.again:
+            row = sent_before(slug, ledger, origin["csv_sha256"])
         if row is None:
-            demand_quota(client.limits(slug))
+            demand_quota(client.limits(slug), slug)
             row = send(client, slug, ledger, csv, facts_of(config, csv, origin), config.submit.message)
     if row["status"] in OPEN and config.submit.wait > 0:
         row = wait_for_score(client, slug, ledger, row, config.submit.wait)
@@ -66,7 +62,7 @@ def facts_of(config: Config, csv: Path, origin: dict[str, Any]) -> dict[str, Any
         "sha256": origin["csv_sha256"],
         "run": origin["run"],
         "runs": " + ".join(origin["members"]),
-        "config_hash": sha256(json.dumps(origin["identity"], sort_keys=True))[:8],
+        "config_hash": identity_hash(origin["identity"]) if origin["identity"] else None,
         "git_commit": origin["git_commit"],
         "metric": origin["score"]["metric"],
         "oof_score": score,
@@ -75,40 +71,65 @@ def facts_of(config: Config, csv: Path, origin: dict[str, Any]) -> dict[str, Any
     }
 
 
-def sent_before(client: "KaggleClient", slug: str, ledger: Path, digest: str) -> Row | None:
-    """The row of the same bytes sent earlier; None if there is none, or if they never arrived."""
-    rows = [row for row in read_ledger(ledger) if (row["competition"], row["sha256"]) == (slug, digest)]
-    rows = [row for row in rows if row["status"] not in ("refused", "lost")]
+def rows_of(ledger: Path, slug: str, digest: str) -> list[Row]:
+    """The ledger's rows of the same bytes, the latest last."""
+    return [row for row in read_ledger(ledger) if (row["competition"], row["sha256"]) == (slug, digest)]
+
+
+def late_answer(client: "KaggleClient", slug: str, ledger: Path, digest: str) -> Row | None:
+    """The row of the same bytes, of which an earlier command did not learn that they arrived; None if they did not."""
+    for row in rows_of(ledger, slug, digest):
+        if row["status"] == "sending":
+            log.info("submit: an earlier command did not learn whether its submission arrived; looking for it")
+            found = find_tag(client, slug, row["tag"])
+            row = record(ledger, row["tag"], found.as_columns() if found else {"status": "lost"})
+            if found is not None:
+                log.info("submit: it did, as submission %s", row["ref"])
+                return row
+            log.info("submit: it did not")
+    return None
+
+
+def sent_before(slug: str, ledger: Path, digest: str) -> Row | None:
+    """The row of the same bytes that Kaggle has already. Raises UserError if it could not score them."""
+    rows = [row for row in rows_of(ledger, slug, digest) if row["status"] not in ("refused", "lost")]
     if not rows:
         return None
     row = rows[-1]
-    if row["status"] == "sending":
-        log.info("submit: an earlier command did not learn whether its submission arrived; looking for it")
-        found = find_tag(client, slug, row["tag"])
-        row = record(ledger, row["tag"], found.as_columns() if found else {"status": "lost"})
-        if found is None:
-            log.info("submit: it did not arrive")
-            return None
     if row["status"] == "error":
         raise UserError(
             f"these very bytes were submitted before, and Kaggle could not score them "
             f"({row['error'] or 'no reason given'}): submit.again=true sends them all the same"
         )
-    log.info("submit: these very bytes are submission %s already (submit.again=true sends them again)", row["ref"])
+    log.info(
+        "submit: these very bytes are submission %s already, of %s (submit.again=true sends them again)",
+        *(row["ref"], row["run"]),
+    )
     return row
 
 
-def demand_quota(limits: "Limits") -> None:
+def demand_quota(limits: "Limits", slug: str) -> None:
     """Raises UserError if no submission is left, with the time at which there is one again."""
+    if fault := quota_fault(limits, slug):
+        raise UserError(fault)
+    log.info("submit: %d of today's submissions used, %d left", limits.used_today, limits.left)
+
+
+def quota_fault(limits: "Limits", slug: str) -> str | None:
+    """Why no submission is left, and when there is one again; None if one is left."""
     if limits.left > 0:
-        log.info("submit: %d of today's submissions used, %d left", limits.used_today, limits.left)
-        return
+        return None
     if limits.by_total:
-        raise UserError("this competition's submissions are all used up; it allows no more")
+        return "this competition's submissions are all used up; it allows no more"
+    if not limits.used_today:
+        return (
+            "Kaggle takes no submission now, though none was sent today: see at "
+            f"https://www.kaggle.com/competitions/{slug} whether it is over, or not joined yet"
+        )
     now = datetime.now(UTC)
     reset = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
     left = str(reset - now).split(".")[0].rpartition(":")[0]
-    raise UserError(
+    return (
         f"today's submissions are used up ({limits.used_today} were sent); the next can go at 00:00 UTC, "
         f"{reset.astimezone():%H:%M} here, in {left} h: type the same command then"
     )
@@ -119,7 +140,7 @@ def send(client: "KaggleClient", slug: str, ledger: Path, csv: Path, facts: dict
     from kagglepipe.competitions.kaggle_errors import KaggleError
 
     token, tag = client.upload(slug, csv), f"kagglepipe-{secrets.token_hex(6)}"
-    text = message or f"{facts['run']}: out of fold {facts['metric']} {facts['oof_score']:.4f}"
+    text = message or f"{facts['run']}: out of fold {facts['metric']} {short(facts['oof_score'])}"
     record(ledger, tag, {**facts, "status": "sending"})
     try:
         ref = client.submit(slug, token, f"{tag} {text[:MOST_MESSAGE]}")
@@ -127,8 +148,15 @@ def send(client: "KaggleClient", slug: str, ledger: Path, csv: Path, facts: dict
         if error.harmless:
             record(ledger, tag, {"status": "refused", "error": str(error)})
             raise
-        log.info("submit: %s; looking whether it arrived", error)
-        found = find_tag(client, slug, tag)
+        log.info("submit: %s", error)
+        log.info("submit: looking whether it arrived all the same")
+        try:
+            found = find_tag(client, slug, tag)
+        except KaggleError as other:
+            raise UserError(
+                f"{other}; so it is not known whether the submission was counted: the same command looks for it "
+                "before it sends anything"
+            ) from other
         if found is None:
             raise UserError(
                 f"{error}; it is not among your submissions (yet), so it may or may not have been counted: the same "
@@ -141,15 +169,8 @@ def send(client: "KaggleClient", slug: str, ledger: Path, csv: Path, facts: dict
 
 def find_tag(client: "KaggleClient", slug: str, tag: str) -> "Submission | None":
     """The submission that carries the tag; looked for several times, since it may take a while to show up."""
-    from kagglepipe.competitions.kaggle_errors import KaggleError
-
     for pause in (*LOOKS, None):
-        try:
-            found = [s for s in islice(client.submissions(slug), RECENT) if tag in s.description.split()]
-        except KaggleError as error:
-            if error.kind not in ("rejected", "denied"):  # which Kaggle may answer where there is no submission at all
-                raise
-            found = []
+        found = [s for s in islice(sent_by_user(client, slug), RECENT) if tag in s.description.split()]
         if found:
             return found[0]
         if pause is not None:
@@ -159,10 +180,16 @@ def find_tag(client: "KaggleClient", slug: str, tag: str) -> "Submission | None"
 
 def wait_for_score(client: "KaggleClient", slug: str, ledger: Path, row: Row, seconds: float) -> Row:
     """The row, with what Kaggle has made of it within so many seconds."""
+    from kagglepipe.competitions.kaggle_errors import KaggleError
+
     log.info("submit: waiting for the score, %.0f s at most (Ctrl-C is safe: stage=runs shows it later)", seconds)
     waited, pause = 0.0, FIRST_LOOK
     while True:
-        row = refresh(client, slug, ledger, [row["tag"]])[0]
+        try:
+            row = refresh(client, slug, ledger, [row["tag"]])[0]
+        except KaggleError as error:  # the submission is safe all the same
+            log.warning("submit: the score cannot be asked for: %s", error)
+            return row
         if row["status"] not in OPEN or waited >= seconds:
             return row
         pause = min(pause, seconds - waited)
@@ -193,13 +220,18 @@ def tell(row: Row) -> None:
     if row["status"] in OPEN:
         log.info("submit: submission %s has no score yet; type stage=runs later", row["ref"])
         return
-    home = (
-        f"out of fold {row['metric']} {_short(row['oof_score'])} ({_short(row['oof_low'])}-{_short(row['oof_high'])})"
-    )
-    private = _short(row["private_score"]) if row["private_score"] else "hidden until the end"
-    gap = f", gap {float(row['gap']):+.4f}" if row["gap"] else ""
-    log.info("submit: public score %s, private %s; %s%s", row["public_score"] or "hidden", private, home, gap)
+    home = f"out of fold {row['metric']} {short(row['oof_score'])} ({short(row['oof_low'])}-{short(row['oof_high'])})"
+    public, private = row["public_score"] or "hidden", row["private_score"] or "hidden until the end"
+    gap = number(row["gap"])
+    difference = "" if gap is None else f", gap {gap:+.4f}"
+    log.info("submit: public score %s, private %s; %s%s", public, private, home, difference)
 
 
-def _short(score: str) -> str:
-    return f"{float(score):.4f}" if score else "?"
+def short(value: float | str | None) -> str:
+    """Four digits, `?` for nothing.
+
+    >>> short("0.98765"), short(None), short("")
+    ('0.9877', '?', '?')
+    """
+    found = number(str(value))
+    return "?" if found is None else f"{found:.4f}"

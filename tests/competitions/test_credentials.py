@@ -1,0 +1,294 @@
+"""Credentials are found where Kaggle's own clients look, in their order, and are shown to nobody."""
+
+import base64
+import itertools
+import json
+import logging
+import os
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kagglepipe.competitions.credentials import WHERE, Credentials, find_credentials
+from kagglepipe.errors import UserError
+
+TOKEN, KEY, USER = "KGAT_0123456789abcdef", "0fedcba987654321", "ada"
+
+
+def write(path: Path, data: str | bytes) -> Path:
+    """A file that its owner alone may read."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+    path.chmod(0o600)
+    return path
+
+
+def kaggle_json(folder: Path, **values: object) -> Path:
+    return write(folder / "kaggle.json", json.dumps({"username": USER, "key": KEY, **values}))
+
+
+def refused(environ: dict[str, str], home: Path, *secrets: str) -> str:
+    """The error in place of credentials, with a traceback that shows none of the secrets."""
+    with pytest.raises(UserError) as caught:
+        find_credentials(environ, home)
+    told = "".join(traceback.format_exception(caught.value))
+    assert not [secret for secret in (TOKEN, KEY, *secrets) if secret in told]
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# --- where they are -----------------------------------------------------------------------------------------------
+
+Place = Callable[[Path, dict[str, str]], None]
+
+
+def in_variable(home: Path, environ: dict[str, str]) -> None:
+    environ["KAGGLE_API_TOKEN"] = f"{TOKEN}-0"
+
+
+def in_token_file(home: Path, environ: dict[str, str]) -> None:
+    write(home / ".kaggle/access_token", f"{TOKEN}-1\n")
+
+
+def in_token_text(home: Path, environ: dict[str, str]) -> None:
+    write(home / ".kaggle/access_token.txt", f"\n  {TOKEN}-2\r\n")
+
+
+def in_two_variables(home: Path, environ: dict[str, str]) -> None:
+    environ |= {"KAGGLE_USERNAME": USER, "KAGGLE_KEY": f"{KEY}-3"}
+
+
+def in_configured_folder(home: Path, environ: dict[str, str]) -> None:
+    environ["KAGGLE_CONFIG_DIR"] = str(home / "configured")
+    kaggle_json(home / "configured", key=f"{KEY}-4")
+
+
+def in_home(home: Path, environ: dict[str, str]) -> None:
+    kaggle_json(home / ".kaggle", key=f"{KEY}-5")
+
+
+def in_xdg(home: Path, environ: dict[str, str]) -> None:
+    kaggle_json(home / ".config/kaggle", key=f"{KEY}-6")
+
+
+PLACES: list[Place] = [
+    in_variable, in_token_file, in_token_text, in_two_variables, in_configured_folder, in_home, in_xdg,
+]  # fmt: skip
+TOLD = [
+    "KAGGLE_API_TOKEN", ".kaggle/access_token", ".kaggle/access_token.txt", "KAGGLE_USERNAME and KAGGLE_KEY",
+    "configured/kaggle.json", ".kaggle/kaggle.json", ".config/kaggle/kaggle.json",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("first", "second"), list(itertools.combinations_with_replacement(range(len(PLACES)), 2)))
+def test_of_two_places_the_earlier_in_the_order_counts(tmp_path: Path, first: int, second: int) -> None:
+    environ: dict[str, str] = {}
+    PLACES[second](tmp_path, environ)
+    PLACES[first](tmp_path, environ)
+    found = find_credentials(environ, tmp_path)
+    assert found is not None
+    assert (found.secret[-1], found.username) == (str(first), USER if first > 2 else None)
+    assert found.place == TOLD[first] or found.place == str(tmp_path / TOLD[first])
+    assert not found.exposed
+
+
+def test_none_is_none(tmp_path: Path) -> None:
+    assert find_credentials({}, tmp_path) is None
+    assert find_credentials({"KAGGLE_API_TOKEN": " \n", "KAGGLE_USERNAME": "", "KAGGLE_KEY": " "}, tmp_path) is None
+
+
+def test_the_other_xdg_folder_is_looked_into(tmp_path: Path) -> None:
+    kaggle_json(tmp_path / "xdg/kaggle")
+    found = find_credentials({"XDG_CONFIG_HOME": str(tmp_path / "xdg")}, tmp_path)
+    assert found == Credentials(str(tmp_path / "xdg/kaggle/kaggle.json"), KEY, USER)
+
+
+@pytest.mark.parametrize("name", ["token", "~/token"])
+def test_the_variable_may_name_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "token", f"{TOKEN}\n")
+    found = find_credentials({"KAGGLE_API_TOKEN": name}, tmp_path)
+    assert (found and found.secret, found and "file that KAGGLE_API_TOKEN names" in found.place) == (TOKEN, True)
+
+
+def test_the_home_folder_is_that_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    in_token_file(tmp_path, {})
+    found = find_credentials({})
+    assert found is not None
+    assert found.secret == f"{TOKEN}-1"
+
+
+def test_a_user_without_a_home_has_no_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as for a number without a name, in a container
+    assert find_credentials({}) is None
+
+
+def test_folders_closed_to_the_user_hold_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(*_: object, **__: object) -> os.stat_result:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "stat", closed)
+    assert find_credentials({}, tmp_path) is None
+
+
+# --- what is there and cannot be used -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "other"), [("KAGGLE_USERNAME", "KAGGLE_KEY"), ("KAGGLE_KEY", "KAGGLE_USERNAME")])
+def test_one_variable_of_two_is_a_mistake(tmp_path: Path, name: str, other: str) -> None:
+    in_home(tmp_path, {})
+    told = refused({name: KEY, other: " "}, tmp_path)
+    assert told == f"{name} is set and {other} is not: set both, or neither"
+
+
+@pytest.mark.parametrize("place", PLACES[1:5])
+def test_what_is_broken_is_not_passed_over_for_a_later_place(tmp_path: Path, place: Place) -> None:
+    environ: dict[str, str] = {}
+    in_home(tmp_path, {})
+    in_xdg(tmp_path, {})
+    place(tmp_path, environ)
+    for file in [*tmp_path.rglob("access_token*"), *tmp_path.glob("configured/*")]:
+        write(file, b"")
+    environ |= {name: "a b" for name in environ if name == "KAGGLE_KEY"}
+    refused(environ, tmp_path)
+
+
+@pytest.mark.parametrize("middle", [" ", "\n", "\t", "\0", "\x1b[31m", "é", "\u2028", "\r\nX-Other: 1"])
+def test_a_token_is_one_word(tmp_path: Path, middle: str) -> None:
+    bad = f"{TOKEN}{middle}{KEY}"
+    for environ in ({"KAGGLE_API_TOKEN": bad}, {"KAGGLE_USERNAME": USER, "KAGGLE_KEY": bad}):
+        name = list(environ)[-1]
+        told = refused(environ, tmp_path)
+        assert told.startswith(f"{name} holds {len(bad)} characters with blanks or others among them")
+        assert told.endswith(WHERE)
+    assert "KAGGLE_USERNAME holds" in refused({"KAGGLE_USERNAME": f"a{middle}b", "KAGGLE_KEY": KEY}, tmp_path)
+    file = write(tmp_path / ".kaggle/access_token", bad)
+    assert refused({}, tmp_path).startswith(f"{file} holds")
+
+
+def test_blanks_around_a_token_are_none_of_it(tmp_path: Path) -> None:
+    assert find_credentials({"KAGGLE_API_TOKEN": f" {TOKEN}\r\n"}, tmp_path) == Credentials("KAGGLE_API_TOKEN", TOKEN)
+    file = kaggle_json(tmp_path / ".kaggle", username=f" {USER}", key=f"{KEY}\n")
+    assert find_credentials({}, tmp_path) == Credentials(str(file), KEY, USER)
+
+
+def test_an_empty_token_file_is_a_mistake(tmp_path: Path) -> None:
+    file = write(tmp_path / ".kaggle/access_token", " \n")
+    assert refused({}, tmp_path).startswith(f"{file} holds nothing")
+
+
+@pytest.mark.parametrize("value", ["/no/such/file", "~/nothing", "./token", "C:\\kaggle\\token"])
+def test_a_path_to_nothing_is_no_token(tmp_path: Path, value: str) -> None:
+    assert "looks like a path, and no file is there" in refused({"KAGGLE_API_TOKEN": value}, tmp_path, value)
+
+
+def test_a_token_may_be_longer_than_any_file_name(tmp_path: Path) -> None:
+    found = find_credentials({"KAGGLE_API_TOKEN": "x" * 5000}, tmp_path)
+    assert found is not None
+    assert found.secret == "x" * 5000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        '"username key"',
+        "{}",
+        '{"username": "ada"}',
+        f'{{"key": "{KEY}"}}',
+        f'{{"username": "ada", "key": "{KEY}"',
+        "[" * 100_000,
+    ],
+)
+def test_another_json_is_a_mistake(tmp_path: Path, text: str) -> None:
+    file = write(tmp_path / ".kaggle/kaggle.json", text)
+    assert refused({}, tmp_path).startswith(f'{file} is not {{"username": …, "key": …}}')
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"key": 1}, {"key": None}, {"username": 1}, {"username": ""}, {"key": ""}, {"username": "\ud800"}, {"key": "a b"}],
+)
+def test_a_json_with_odd_values_is_a_mistake(tmp_path: Path, values: dict[str, object]) -> None:
+    file = kaggle_json(tmp_path / ".kaggle", **values)
+    assert refused({}, tmp_path).startswith(str(file))
+
+
+@pytest.mark.parametrize("name", ["access_token", "kaggle.json"])
+def test_bytes_that_are_no_text_are_a_mistake(tmp_path: Path, name: str) -> None:
+    file = write(tmp_path / ".kaggle" / name, TOKEN.encode("utf-16"))
+    assert refused({}, tmp_path).startswith(f"{file} cannot be read (it is no text)")
+
+
+@pytest.mark.parametrize("name", ["access_token", "kaggle.json"])
+def test_a_file_that_cannot_be_read_is_a_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def closed(*_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    file = write(tmp_path / ".kaggle" / name, TOKEN)
+    monkeypatch.setattr(Path, "read_text", closed)  # root may read whatever it likes
+    assert refused({}, tmp_path).startswith(f"{file} cannot be read (Permission denied)")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_token(tmp_path: Path) -> None:
+    write(tmp_path / ".kaggle/access_token", TOKEN.encode("utf-8-sig"))
+    found = find_credentials({}, tmp_path)
+    assert found is not None
+    assert found.secret == TOKEN
+    (tmp_path / ".kaggle/access_token").unlink()
+    write(tmp_path / ".kaggle/kaggle.json", json.dumps({"username": USER, "key": KEY}).encode("utf-8-sig"))
+    found = find_credentials({}, tmp_path)
+    assert found is not None
+    assert (found.username, found.secret) == (USER, KEY)
+
+
+# --- who may see them ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there are no such rights")
+@pytest.mark.parametrize("place", [in_token_file, in_home])
+@pytest.mark.parametrize(("mode", "exposed"), [(0o600, False), (0o400, False), (0o640, True), (0o604, True)])
+def test_a_file_that_others_can_read_is_exposed(tmp_path: Path, place: Place, mode: int, exposed: bool) -> None:
+    place(tmp_path, {})
+    for file in (tmp_path / ".kaggle").iterdir():
+        file.chmod(mode)
+    found = find_credentials({}, tmp_path)
+    assert found is not None
+    assert found.exposed is exposed
+
+
+@pytest.mark.parametrize("username", [None, USER])
+def test_no_text_of_credentials_shows_the_secret(username: str | None, caplog: pytest.LogCaptureFixture) -> None:
+    found = Credentials("somewhere", KEY, username)
+    with caplog.at_level(logging.DEBUG):
+        logging.getLogger("any").debug("%s %r", found, [found])
+    told = f"{found} {found!r} {[found]} {caplog.text}"
+    assert "somewhere" in told
+    assert not [secret for secret in (KEY, *found.authorization.split()[1:]) if secret in told]
+
+
+def test_a_token_goes_as_bearer_and_a_key_as_basic() -> None:
+    assert Credentials("", TOKEN).authorization == f"Bearer {TOKEN}"
+    kind, _, rest = Credentials("", KEY, USER).authorization.partition(" ")
+    assert (kind, base64.b64decode(rest).decode()) == ("Basic", f"{USER}:{KEY}")
+
+
+@pytest.mark.parametrize("username", [None, USER])
+def test_hide_takes_the_secret_out_in_either_form(username: str | None) -> None:
+    found = Credentials("", KEY, username)
+    sent = found.authorization.split()[1]
+    assert found.hide(f"<{KEY}> and {sent}{KEY}, {USER}") == f"<***> and ******, {USER}"
+    assert found.hide("nothing of it") == "nothing of it"
+
+
+def test_what_is_looked_up_is_what_the_help_names() -> None:
+    for name in ("KAGGLE_API_TOKEN", "~/.kaggle/access_token", "KAGGLE_USERNAME", "KAGGLE_KEY", "kaggle.json"):
+        assert name in WHERE

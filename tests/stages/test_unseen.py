@@ -1,0 +1,224 @@
+"""Predictions are about the files that are there now, not about those that had their names."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kagglepipe.config import Config
+from kagglepipe.errors import UserError
+from kagglepipe.files import read_json, write_json
+from kagglepipe.predictions.blend import blend
+from kagglepipe.predictions.frame import align, read_frame
+from kagglepipe.sequences.video import VideoError
+from kagglepipe.stages import walk
+from kagglepipe.stages.places import finished_runs, read_prepared
+from kagglepipe.stages.unseen import file_probabilities, predict_anew, tables_of, test_predictions
+from kagglepipe.training.sequence_inference import SequenceRun
+
+CLASSES = ["blue", "green", "red"]
+TINY = ("model=tiny", "training=head", "folds.count=2", "training.views=0", "device=cpu")
+QUICK = (
+    "model.name=test_efficientnet", "model.weights=none", "model.image_size=32", "device=cpu", "folds.count=2",
+    "sequences.steps=20", "sequences.lr=1e-2", "sequences.members=2", "model.temporal.hidden=16",
+)  # fmt: skip
+ATOL = 2e-3  # bfloat16: a batch of another size may round otherwise
+Configure = Callable[..., Config]
+
+
+@pytest.fixture
+def config(configure: Configure, toy: Path) -> Config:
+    """A toy on which a tiny network has been trained."""
+    config = configure(*TINY, "stage=train", "competition=image_folder", f"competition.source='{toy}'")
+    walk(config)
+    return config
+
+
+def hide(toy: Path) -> None:
+    """What a rerun finds: the names are the same, each red picture is now a blue one and the other way round."""
+    for number in (12, 13):
+        red, blue = (toy / f"test/{colour}{number}.png" for colour in ("red", "blue"))
+        one = red.read_bytes()
+        red.write_bytes(blue.read_bytes())
+        blue.write_bytes(one)
+
+
+def refreshed(config: Config) -> Config:
+    """Takes the files as they are now."""
+    config = replace(config, competition=replace(config.competition, refresh=True))
+    walk(replace(config, stage="prepare"))
+    return config
+
+
+def run_of(config: Config) -> Path:
+    """The latest run."""
+    return finished_runs(config)[-1]
+
+
+def exchanged(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same predictions, those of red and blue files exchanged."""
+    other = {"red": "blue", "blue": "red", "gree": "gree"}
+    names = frame["id"].str.extract(r"test/(\w+?)n?(\d+)\.png")
+    ids = [f"test/{other[colour] + 'n' * (colour == 'gree')}{n}.png" for colour, n in names.itertuples(index=False)]
+    return frame.assign(id=ids).sort_values("id", ignore_index=True)
+
+
+def same(found: pd.DataFrame, expected: pd.DataFrame, atol: float = ATOL) -> None:
+    """Demands equal ids and nearly equal probabilities."""
+    assert found["id"].tolist() == expected["id"].tolist()
+    assert set(found.columns) == set(expected.columns)
+    np.testing.assert_allclose(found[expected.columns[1:]], expected[expected.columns[1:]], atol=atol)
+
+
+# --- photos -----------------------------------------------------------------------------------------------------
+
+
+def test_the_runs_own_predictions_are_taken_while_the_files_are_the_same(config: Config) -> None:
+    run, prepared = run_of(config), read_prepared(config)
+    for model in run.glob("fold_*/model.safetensors"):
+        model.unlink()
+    pd.testing.assert_frame_equal(test_predictions(config, prepared, run), read_frame(run / "test.parquet"))
+
+
+def test_other_pictures_under_the_same_names_are_predicted_anew(
+    config: Config, toy: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = run_of(config)
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    known = read_frame(run / "test.parquet")
+    hide(toy)
+    config = refreshed(config)
+    with caplog.at_level("INFO"):
+        found = test_predictions(config, read_prepared(config), run)
+    same(found, exchanged(known))
+    assert f"the files are not those beside which {run.name} was trained: it predicts them anew" in caplog.text
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+
+def test_submit_answers_what_is_there_and_tells_of_no_old_table(config: Config, toy: Path, tmp_path: Path) -> None:
+    run = run_of(config)
+    submit = replace(config, stage="submit", run=str(run))
+    walk(submit)
+    known = pd.read_csv(tmp_path / f"submissions/{run.name}.csv").set_index("id")["label"]
+    assert all(name.startswith(f"test/{label}") for name, label in known.items())  # the toy is easy
+    assert read_json(tmp_path / f"submissions/{run.name}.json")["test_sha256"] is not None
+    hide(toy)
+    walk(replace(refreshed(submit), stage="submit"))
+    found = pd.read_csv(tmp_path / f"submissions/{run.name}.csv").set_index("id")["label"]
+    swap = {"red": "blue", "blue": "red", "green": "green"}
+    assert found.to_dict() == {name: swap[label] for name, label in known.items()}
+    origin = read_json(tmp_path / f"submissions/{run.name}.json")
+    assert origin["test_sha256"] is None
+    assert origin["table"] == read_prepared(config).table_hash
+
+
+@pytest.mark.parametrize("options", [{"max_gb": 0.0}, {"short_side": 24}])
+def test_pictures_are_read_as_the_run_asks_whatever_the_cache_holds(config: Config, options: dict[str, float]) -> None:
+    run = run_of(config)
+    other = replace(config, cache=replace(config.cache, **options))
+    walk(replace(other, stage="prepare"))
+    same(predict_anew(other, read_prepared(other), run), read_frame(run / "test.parquet"))
+
+
+def test_more_and_fewer_files_than_before(config: Config, toy: Path) -> None:
+    run = run_of(config)
+    (toy / "test/red12.png").unlink()
+    shutil.copy(toy / "test/blue12.png", toy / "test/new.png")
+    config = refreshed(config)
+    found = test_predictions(config, read_prepared(config), run).set_index("id")
+    known = read_frame(run / "test.parquet").set_index("id")
+    assert sorted(found.index) == sorted({*known.index, "test/new.png"} - {"test/red12.png"})
+    np.testing.assert_allclose(found.loc["test/new.png"], known.loc["test/blue12.png"], atol=ATOL)
+
+
+def test_a_run_of_no_known_table_is_believed(config: Config, toy: Path) -> None:
+    run = run_of(config)
+    write_json(run / "metrics.json", {**read_json(run / "metrics.json"), "identity": None})
+    hide(toy)
+    config = refreshed(config)
+    assert test_predictions(config, read_prepared(config), run).equals(read_frame(run / "test.parquet"))
+
+
+def test_a_run_that_cannot_predict_is_an_error_not_an_old_answer(config: Config, toy: Path) -> None:
+    run = run_of(config)
+    hide(toy)
+    config, prepared = refreshed(config), read_prepared(refreshed(config))
+    with pytest.raises(UserError, match=r"knows the classes \['blue', 'green', 'red'\], not \['cat', 'dog'\]"):
+        test_predictions(config, replace(prepared, classes=["cat", "dog"]), run)
+    video = replace(config, competition=replace(config.competition, kind="video"))
+    with pytest.raises(UserError, match=r"was trained on image, competition\.kind is video"):
+        test_predictions(video, prepared, run)
+    for folder in run.glob("fold_*"):
+        shutil.rmtree(folder)
+    with pytest.raises(UserError, match="holds no trained network"):
+        test_predictions(config, prepared, run)
+
+
+# --- ensembles --------------------------------------------------------------------------------------------------
+
+
+def test_an_ensemble_blends_what_its_members_say_of_the_new_files(config: Config, toy: Path) -> None:
+    walk(replace(config, seed=1))
+    names = [run.name for run in finished_runs(config)]
+    joint = replace(config, stage="ensemble", ensemble=replace(config.ensemble, runs=names, method="geometric_mean"))
+    walk(joint)
+    run = run_of(config)
+    known = [exchanged(read_frame(run.parent / name / "test.parquet")) for name in names]
+    hide(toy)
+    config = refreshed(config)
+    found = test_predictions(config, read_prepared(config), run)
+    same(found, blend(list(align(dict(zip(names, known, strict=True))).values()), CLASSES, "geometric_mean"))
+    shutil.rmtree(run.parent / names[0])
+    with pytest.raises(UserError, match=rf"its member {names[0]} is not in .*: make the ensemble anew"):
+        test_predictions(config, read_prepared(config), run)
+
+
+def test_the_tables_of_an_identity() -> None:
+    assert tables_of({"table": "a", "folds": "b"}) == {"a"}
+    assert tables_of({"inner": {"one": {"table": "a"}, "two": {"table": "b"}}, "csv": None}) == {"a", "b"}
+    assert tables_of(None) == tables_of({}) == tables_of({"seed": 1}) == set()
+
+
+# --- clips, series, frames --------------------------------------------------------------------------------------
+
+KINDS = {
+    "clips": ("competition=video_folder", "sequences.motion=true", "sequences.rate=5"),
+    "series": ("competition=video_folder", "competition.kind=series", "model=lstm"),
+    "long_videos": ("competition=video_folder_untrimmed", "sequences.window=16"),
+    "long_series": ("competition=video_folder_untrimmed", "competition.kind=series", "model=lstm"),
+}
+
+
+@pytest.mark.usefixtures("few_draws")
+@pytest.mark.parametrize("name", KINDS)
+def test_clips_series_and_frames_get_what_the_run_said_of_the_same_files(
+    name: str, configure: Configure, request: pytest.FixtureRequest
+) -> None:
+    source: Path = request.getfixturevalue(name)
+    config = configure(*KINDS[name], *QUICK, "stage=train", f"competition.source='{source}'")
+    walk(config)
+    run, prepared = run_of(config), read_prepared(config)
+    same(predict_anew(config, prepared, run), read_frame(run / "test.parquet"), atol=2e-6)
+    slower = replace(config, sequences=replace(config.sequences, rate=4.0))
+    with pytest.raises(
+        UserError, match=r"was trained at sequences\.rate=\d, the configuration says 4: add sequences\."
+    ):
+        predict_anew(slower, read_prepared(slower), run)
+    form = "name" if config.competition.finds_segments else "segments"
+    other = replace(config, competition=replace(config.competition, form=form, background="none"))
+    with pytest.raises(UserError, match=rf"tells w\w+ .* and competition\.form={form} asks for another thing"):
+        predict_anew(other, prepared, run)
+
+
+def test_a_file_that_cannot_be_read_is_named() -> None:
+    class Torn:
+        def read(self, path: Path) -> None:
+            raise VideoError("not a video that can be read")
+
+    with pytest.raises(UserError, match=r"a/left6\.mp4: not a video that can be read; mend or remove it, then"):
+        file_probabilities(cast(SequenceRun, Torn()), Path("a/left6.mp4"), pd.DataFrame())
