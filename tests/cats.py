@@ -5,16 +5,19 @@ The fixtures `cats_folder` and `cats` of tests/stages make it.
 
 import shutil
 import traceback
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import yaml
+import pytest
+from omegaconf import OmegaConf
 
 from kagglepipe.__main__ import CONF
 from kagglepipe.competitions.contract import Competition
+from kagglepipe.competitions.kaggle import KaggleClient
 from kagglepipe.config import Config, Folds, Kaggle, Model, Paths, Training
 from kagglepipe.errors import UserError
 from kagglepipe.files import write_json, write_parquet
@@ -23,7 +26,7 @@ from kagglepipe.predictions.ledger import Row, read_ledger
 from kagglepipe.stages.places import read_prepared
 from tests.kaggle_emulator import KaggleEmulator, halves
 
-CONTRACT = yaml.safe_load((CONF / "competition/image_folder.yaml").read_text(encoding="utf-8"))
+CONTRACT: Any = OmegaConf.to_container(OmegaConf.load(CONF / "competition/image_folder.yaml"))
 CLASSES = ("blue", "green", "red")
 ANSWERS = {f"test/{name}{number}.png": name for name in CLASSES for number in (2, 3)}  # by id
 PUBLIC, PRIVATE = halves(ANSWERS)
@@ -42,11 +45,11 @@ class Cats:
         """The configuration with other values, as `submit.wait=0`; the run is `one`."""
         config = cats_config(self.root, endpoint=self.kaggle.endpoint)
         for override in overrides:
-            key, _, value = override.partition("=")
+            key = override.partition("=")[0]
             *areas, name = key.split(".")
             area = reduce(getattr, areas, config)
             assert hasattr(area, name), f"{key} is no option"
-            setattr(area, name, yaml.safe_load(value))
+            setattr(area, name, OmegaConf.select(OmegaConf.from_dotlist([override]), key))
         return config
 
     def ship(self, name: str, text: str) -> None:
@@ -82,6 +85,13 @@ class Cats:
     @property
     def secrets(self) -> tuple[str, ...]:
         return self.kaggle.token, self.kaggle.key, self.kaggle.signature
+
+
+def pause_by(patch: pytest.MonkeyPatch, pause: Callable[[float], object]) -> None:
+    """From now on clients wait so."""
+    defaults = KaggleClient.__init__.__kwdefaults__
+    assert defaults is not None
+    patch.setitem(defaults, "pause", pause)
 
 
 def cats_config(root: Path, *, source: str | None = None, endpoint: str = "http://127.0.0.1:9") -> Config:

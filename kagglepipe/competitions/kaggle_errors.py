@@ -56,7 +56,7 @@ class Patience:
         late = error.after is None and time.monotonic() + pause > self.end
         if late or self.asked > LONGEST_ASKED or self.repeats == MOST_REPEATS:
             raise error
-        log.info("kaggle: %s (trying again in %.0f s)", error, pause)
+        log.info("kaggle: %s; trying again in %.0f s", str(error).partition("; ")[0], pause)  # what to type comes last
         self.pause(pause)
         self.repeats, self.wait = self.repeats + 1, min(2 * self.wait, LONGEST_PAUSE)
 

@@ -130,7 +130,7 @@ def quota_fault(limits: "Limits", slug: str) -> str | None:
     reset = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
     left = str(reset - now).split(".")[0].rpartition(":")[0]
     return (
-        f"today's submissions are used up ({limits.used_today} were sent); the next can go at 00:00 UTC, "
+        f"today's submissions are used up ({limits.used_today} sent); the next can go at 00:00 UTC, "
         f"{reset.astimezone():%H:%M} here, in {left} h: type the same command then"
     )
 

@@ -2,14 +2,13 @@
 
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from kagglepipe.competitions.kaggle import KaggleClient
 from kagglepipe.stages import walk
-from tests.cats import ANSWERS, Cats, add_run, cats_config
+from tests.cats import ANSWERS, Cats, add_run, cats_config, pause_by
 from tests.conftest import make_toy
 from tests.kaggle_emulator import KaggleEmulator, zip_of
 
@@ -34,8 +33,18 @@ def cats_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds that clients would have waited, which no test does."""
     waited: list[float] = []
-    monkeypatch.setitem(KaggleClient.__init__.__kwdefaults__, "pause", waited.append)
+    pause_by(monkeypatch, waited.append)
     return waited
+
+
+def keeping(emit: Callable[[logging.LogRecord], None], lines: list[str]) -> Callable[[logging.LogRecord], None]:
+    """The same, which also keeps each line, however often a test clears its log."""
+
+    def both(record: logging.LogRecord) -> None:
+        lines.append(record.getMessage())
+        emit(record)
+
+    return both
 
 
 @pytest.fixture
@@ -51,8 +60,10 @@ def cats(
     for name in ("outputs", "submissions"):
         shutil.copytree(cats_folder / name, root / name)
     (root / "data").symlink_to(cats_folder / "data")  # which is read alone
-    caplog.set_level(logging.DEBUG)
     caplog.set_level(logging.INFO, "filelock")
+    caplog.set_level(logging.DEBUG)  # the last is that of what is caught
+    logged: list[str] = []
+    monkeypatch.setattr(caplog.handler, "emit", keeping(caplog.handler.emit, logged))
     with KaggleEmulator() as kaggle:
         archive = cats_folder.parent / "cats.zip"
         kaggle.add_competition("cats", archive, answers=ANSWERS, id_column="id", target_column="label")
@@ -60,7 +71,6 @@ def cats(
         cats = Cats(root, kaggle)
         yield cats
     written = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    logged = "\n".join(record.getMessage() for record in caplog.get_records("call"))
     for secret in cats.secrets:
         assert not [path for path, data in written.items() if secret.encode() in data]
-        assert secret not in logged
+        assert not [line for line in logged if secret in line]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kagglepipe.competitions import kaggle as client
+from kagglepipe.competitions.kaggle_errors import http_date
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.stages import account, doctor, walk
@@ -307,8 +307,8 @@ def test_the_clock(skew: float | None, level: str, words: str) -> None:
 
 
 def test_a_clock_that_is_wrong_is_seen(cats: Cats, monkeypatch: Patch) -> None:
-    right = client.http_date
-    monkeypatch.setattr(client, "http_date", lambda value: (right(value) or 0) + 600)
+    later = "kagglepipe.competitions.kaggle.http_date"
+    monkeypatch.setattr(later, lambda value: (http_date(value) or 0) + 600)
     bad = found(cats.at(), "clock")
     assert bad.level == "mend"
     assert "behind Kaggle's" in bad.what

@@ -555,14 +555,14 @@ def slow(exchange: Exchange, until: int) -> Reply:
 def test_a_download_that_is_killed_again_and_again_goes_on_every_time(
     kaggle: KaggleEmulator, config: Config, children: Children, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    archive, rng, part = small_archive(3, 400_000), random.Random(0), config.base_dir / "archive.zip.part"
+    archive, rng, part = small_archive(3, 1_500_000), random.Random(0), config.base_dir / "archive.zip.part"
     kaggle.set_archive("cats", archive)
     monkeypatch.setitem(FAULTS, "slow", slow)
     monkeypatch.setattr(Counted, "sent", 0)
     sizes = [0]
     for _ in range(10):
-        target = sizes[-1] + 1 + int(rng.random() * (len(archive) - sizes[-1]) / 4)
-        kaggle.fault("storage", "slow", until=min(target + 20_000, len(archive) - 1))
+        target = sizes[-1] + rng.randrange(100_000)
+        kaggle.fault("storage", "slow", until=target + 20_000)  # by then so many are written, and some not yet
         child = children.start()
         for _ in range(30_000):
             if size_of(part) >= target or children.has_ended(0.001):

