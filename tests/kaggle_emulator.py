@@ -33,7 +33,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import formatdate
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 from urllib.parse import quote, urlencode
@@ -268,7 +268,7 @@ class KaggleEmulator:
     def _answer(self, request: Request) -> Reply:
         place = place_of(request)
         noted = {name: request.headers[name] for name in NOTED if name in request.headers}
-        exchange = Exchange(self, request, place, lambda: self._true_answer(place, request))
+        exchange = Exchange(self, request, place, cache(lambda: self._true_answer(place, request)))  # done once
         with self._lock:
             fault = self._next_fault(place, request)
             if fault and fault.counted:

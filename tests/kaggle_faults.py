@@ -129,7 +129,8 @@ def corrupt(exchange: Exchange, at: int | None = None) -> Reply:
     """One byte is another; by default the one in the middle."""
     reply = exchange.proceed()
     at = len(reply.body) // 2 if at is None else at
-    reply.body = reply.body[:at] + bytes([reply.body[at] ^ 0xFF]) + reply.body[at + 1 :]
+    if reply.body:
+        reply.body = reply.body[:at] + bytes([reply.body[at] ^ 0xFF]) + reply.body[at + 1 :]
     return reply
 
 

@@ -561,7 +561,7 @@ def test_a_download_that_is_killed_again_and_again_goes_on_every_time(
     monkeypatch.setattr(Counted, "sent", 0)
     sizes = [0]
     for _ in range(10):
-        target = sizes[-1] + rng.randrange(100_000)
+        target = sizes[-1] + 1 + rng.randrange(100_000)
         kaggle.fault("storage", "slow", until=target + 20_000)  # by then so many are written, and some not yet
         child = children.start()
         for _ in range(30_000):
