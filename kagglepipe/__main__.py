@@ -113,6 +113,10 @@ def job(cfg: Any) -> float | None:
             config: Any = OmegaConf.to_object(cfg)
         except OmegaConfBaseException as error:
             raise UserError(explain(error)) from error
+        if config.submit.upload and not alone:
+            raise UserError(
+                "a sweep sends nothing to Kaggle: leave submit.upload away, then submit the best by run=NAME"
+            )
         plan(config)  # an unknown stage fails before anything is announced
         return walk(with_sample_if_no_data(config))
     return None

@@ -6,6 +6,7 @@ never leaves half of one under its real name.
 
 import hashlib
 import json
+import logging
 import math
 import os
 from collections.abc import Iterator
@@ -13,12 +14,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from kagglepipe.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -88,6 +91,21 @@ def file_sha256(path: Path) -> str:
     """The hexadecimal SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def alone(path: Path, what: str) -> Iterator[None]:
+    """Holds the lock of `path` for the block; says so, as `what`, when another process makes it wait."""
+    lock = locked(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("%s: another process is at it; waiting until it is done", what)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def locked(path: Path) -> FileLock:

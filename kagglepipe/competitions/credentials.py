@@ -77,8 +77,9 @@ def _is_there(file: Path | str) -> bool:
 
 def _json_folders(environ: Mapping[str, str], home: Path) -> list[Path]:
     xdg = Path(environ.get("XDG_CONFIG_HOME") or home / ".config")
-    named = [Path(environ["KAGGLE_CONFIG_DIR"])] if environ.get("KAGGLE_CONFIG_DIR") else []
-    return [*named, home / ".kaggle", xdg / "kaggle"]
+    if named := environ.get("KAGGLE_CONFIG_DIR"):  # whoever names one means no other
+        return [Path(os.path.expanduser(named))]  # noqa: PTH111
+    return [home / ".kaggle", xdg / "kaggle"]
 
 
 def _from_variable(value: str) -> Credentials:
@@ -117,9 +118,9 @@ def _read(file: Path) -> str:
 
 
 def _checked(secret: str, place: str) -> str:
-    """The secret. Raises UserError, without showing it, for one that cannot stand in an HTTP header."""
-    if not re.fullmatch(r"[!-~]+", secret):
-        found = f"holds {len(secret)} characters with blanks or others among them" if secret else "holds nothing"
+    """The secret. Raises UserError, without showing it, for one that cannot be one, as with quotes around it."""
+    if not re.fullmatch(r"[!-~]+", secret) or set(secret) & set("\"'{}"):
+        found = f"holds {len(secret)} characters, blanks or quotes among them" if secret else "holds nothing"
         raise UserError(f"{place} {found}, unlike any of Kaggle's: {WHERE}")
     return secret
 

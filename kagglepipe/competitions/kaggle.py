@@ -135,11 +135,13 @@ class KaggleClient:
                 break
         return found
 
-    def limits(self, slug: str) -> Limits:
-        """How many submissions are left. Kaggle leaves out what is zero."""
+    def limits(self, slug: str) -> Limits | None:
+        """How many submissions are left; None if Kaggle does not tell. It leaves out what is zero."""
         answer = self._ask("GetSubmissionLimits", {"competitionName": slug})
-        used, left = _integer(answer.get("numToday")) or 0, _integer(answer.get("numAllowedNow")) or 0
-        return Limits(used, left, answer.get("limitedByTotal") is True)
+        used, left = _integer(answer.get("numToday")), _integer(answer.get("numAllowedNow"))
+        if used is None and left is None:
+            return None
+        return Limits(used or 0, left or 0, answer.get("limitedByTotal") is True)
 
     def submissions(self, slug: str) -> Iterator[Submission]:
         """The user's submissions, the latest first, page by page; rows without a number are left out."""
@@ -244,7 +246,7 @@ class KaggleClient:
         answer = self._object(self._post("CreateSubmission", wish), "CreateSubmission")
         if ref := _integer(answer.get("ref")):
             return ref
-        said = self.credentials.hide(_printable(answer.get("message"))) or "nothing"
+        said = _printable(answer.get("message")) or "nothing"
         raise KaggleError(f"Kaggle gave the submission no number, and said: {said}", "odd")
 
     # --- one request ---------------------------------------------------------------------------------------------
@@ -299,7 +301,9 @@ class KaggleClient:
         except (ValueError, RecursionError):
             raise KaggleError(f"Kaggle's answer to {method} is {_likeness(text)}", "odd") from None
         if answer.status_code >= 300 or not isinstance(value, dict):
-            raise KaggleError(f"Kaggle's answer to {method} is not what its API gives", "odd")
+            raise KaggleError(
+                f"Kaggle's answer to {method} is not what its API gives; type the same command later", "odd"
+            )
         return value
 
     def _said(self, answer: requests.Response, method: str) -> str:
@@ -310,7 +314,7 @@ class KaggleClient:
             return ""  # the status says enough
         inner = value.get("error", value) if isinstance(value, dict) else value
         said = inner.get("message") if isinstance(inner, dict) else inner
-        return self.credentials.hide(_printable(said))[:300]
+        return _printable(said)[:300]
 
     def _text(self, answer: requests.Response, method: str) -> str:
         """The text of an answer, if it ends in time and is no larger than MOST_JSON."""
@@ -320,7 +324,7 @@ class KaggleClient:
                 data += piece
                 if len(data) > MOST_JSON or time.monotonic() > end:
                     raise KaggleError(f"Kaggle's answer to {method} does not end", "odd")
-        return data.decode("utf-8", "replace")
+        return self.credentials.hide(data.decode("utf-8", "replace"))  # should the server have echoed them
 
     def _sign(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         request.headers["Authorization"] = self.credentials.authorization
@@ -419,6 +423,8 @@ def _score(value: object) -> float | None:
 
 def _integer(value: object) -> int | None:
     """A whole number of 0 or more, which JSON carries as text where it may be long."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return value if value >= 0 else None
     return int(value) if isinstance(value, str) and re.fullmatch(r"\d{1,18}", value, re.A) else None

@@ -71,11 +71,11 @@ def answered(answer: requests.Response, said: str, method: str, slug: str | None
         return KaggleError(f"{told}: too many requests, {when}", "limit", after=after, harmless=True)
     if code >= 500 or code == 408:
         return KaggleError(f"{told}: Kaggle is in trouble; type the same command later", "server")
-    kind, mend = _mistake(code, said, slug)
+    kind, mend = _mistake(code, said, slug, about_data=method in ("ListDataFiles", "DownloadDataFiles"))
     return KaggleError(f"{told}{mend}", kind, harmless=True)
 
 
-def _mistake(code: int, said: str, slug: str | None) -> tuple[str, str]:
+def _mistake(code: int, said: str, slug: str | None, *, about_data: bool) -> tuple[str, str]:
     """(kind, what to do) for an answer that another try will not mend."""
     rules = f"{SITE}/{slug}/rules"
     if code == 401:
@@ -84,9 +84,11 @@ def _mistake(code: int, said: str, slug: str | None) -> tuple[str, str]:
         return "rules", f"; accept them at {rules}, then type the same command"
     if code == 403:
         return "denied", f"; is competition.slug={slug} right, have you joined it and accepted its rules at {rules} ?"
-    if code == 404:
+    if code == 404 and about_data:
         return "missing", f"; there is no competition.slug={slug}: look for its address at {SITE}"
-    return "rejected", ""
+    if code == 404:
+        return "missing", "; Kaggle does not know this question (any more): look for a newer kagglepipe"
+    return "rejected", "; mend that, then type the same command"
 
 
 def storage_error(answer: requests.Response, what: str) -> KaggleError:

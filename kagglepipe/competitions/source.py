@@ -24,6 +24,11 @@ class Source:
     stat: str
     content: str
 
+    @classmethod
+    def read(cls, fields: dict[str, Any]) -> "Source":
+        """A source as it was kept, by whatever version: what else is there is left aside."""
+        return cls(**{name: str(fields.get(name, "")) for name in cls.__dataclass_fields__})
+
     def as_json(self) -> dict[str, Any]:
         """The fields as a dictionary."""
         return asdict(self)

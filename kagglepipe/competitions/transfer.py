@@ -7,6 +7,7 @@ checksum are those that were announced.
 
 import base64
 import hashlib
+import json
 import math
 import re
 import shutil
@@ -20,7 +21,7 @@ from tqdm import tqdm
 
 from kagglepipe.competitions.kaggle_errors import TEMPORARY, KaggleError, Patience, network_errors
 from kagglepipe.errors import UserError
-from kagglepipe.files import read_json, write_json
+from kagglepipe.files import write_json
 
 CHUNK, PIECE = 2**20, 2**16  # most bytes to read at once of a file, of an answer
 MB, GB = 10**6, 10**9
@@ -87,13 +88,21 @@ def fetch(
                 raise
         else:
             part.replace(path)
-            return Remote(**read_json(told))
+            return read_remote(told) or Remote(None, None, None)
 
 
 def finished(path: Path) -> Remote | None:
     """What the server told of the file that `fetch` has brought to `path`; None if that is not finished."""
     told = path.with_name(f"{path.name}.json")
-    return Remote(**read_json(told)) if path.exists() and told.exists() else None
+    return read_remote(told) if path.exists() else None
+
+
+def read_remote(told: Path) -> Remote | None:
+    """What the server told, as it was kept; None if that is not there or was written by something else."""
+    try:
+        return Remote(**json.loads(told.read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
 
 
 def discard(path: Path) -> None:
@@ -104,7 +113,7 @@ def discard(path: Path) -> None:
 
 def _go_on(open_file: Open, part: Path, told: Path, *, max_bytes: int, from_start: bool) -> None:
     """One connection's worth: appends to `part`, and returns when it is whole and right. Raises KaggleError if not."""
-    known = Remote(**read_json(told)) if told.exists() else None
+    known = read_remote(told)
     start = _length(part) if known and known.etag and not from_start else 0
     if known and start and start == known.size:  # a kill came between the last byte and the new name
         if known.md5 and _md5_of(part, start).hexdigest() != known.md5:

@@ -15,10 +15,14 @@ if TYPE_CHECKING:
     from kagglepipe.competitions.kaggle import KaggleClient, Submission
 
 log = logging.getLogger(__name__)
+BRIEFLY = 5.0  # seconds of patience where an answer is only nice to have
 
 
-def connect(config: Config) -> "KaggleClient":
-    """A client with the user's credentials; asks nothing yet. Raises UserError if there are none."""
+def connect(config: Config, *, patience: float | None = None) -> "KaggleClient":
+    """A client with the user's credentials; asks nothing yet. Raises UserError if there are none.
+
+    patience: seconds for which requests are repeated, at most those of the configuration; None: those.
+    """
     credentials = find_credentials()
     if credentials is None:
         raise UserError(f"no Kaggle credentials were found: {WHERE}")
@@ -27,7 +31,8 @@ def connect(config: Config) -> "KaggleClient":
     from kagglepipe.competitions.kaggle import KaggleClient
 
     kaggle = config.kaggle
-    return KaggleClient(credentials, endpoint=kaggle.endpoint, timeout=kaggle.timeout, patience=kaggle.patience)
+    seconds = kaggle.patience if patience is None else min(patience, kaggle.patience)
+    return KaggleClient(credentials, endpoint=kaggle.endpoint, timeout=kaggle.timeout, patience=seconds)
 
 
 @functools.cache  # a command connects more than once

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from kagglepipe.competitions.credentials import WHERE, Credentials, find_credentials
 from kagglepipe.config import Config, absolute
 from kagglepipe.errors import UserError
-from kagglepipe.stages.account import connect, is_kaggle_notebook, notebook_data
+from kagglepipe.stages.account import BRIEFLY, connect, is_kaggle_notebook, notebook_data
 from kagglepipe.stages.upload import quota_fault
 
 if TYPE_CHECKING:
@@ -128,7 +128,11 @@ def of_data(config: Config) -> Finding:
         return Finding("ok", f"data: {attached}, attached to this notebook")
     if is_kaggle_notebook():
         return Finding("note", f"data: attach {config.competition.slug} to this notebook with Add Input")
-    return Finding("note", f"data: nothing of {config.competition.slug} is here yet; stage=download brings it")
+    return Finding(
+        "note",
+        f"data: nothing of {config.competition.slug} is here yet; stage=download brings it with Kaggle's credentials, "
+        "or type competition.source=PATH (without either a built-in sample stands in, where there is one)",
+    )
 
 
 def of_kaggle(config: Config) -> Iterator[Finding]:
@@ -143,7 +147,7 @@ def of_kaggle(config: Config) -> Iterator[Finding]:
         return
     yield of_credentials(credentials)
     try:
-        client = connect(config)
+        client = connect(config, patience=BRIEFLY)
     except UserError as error:
         yield Finding("mend", f"Kaggle: {error}")
         return
@@ -176,24 +180,27 @@ def of_competition(client: "KaggleClient", slug: str) -> Iterator[Finding]:
     """Clock, token, competition, rules and quota, in the order in which they fail."""
     from kagglepipe.competitions.kaggle_errors import KaggleError
 
-    fault = None
+    try:
+        token = Finding("ok", f"token: valid, of {client.user() or 'somebody'}")
+    except KaggleError as error:
+        token = trouble(error)
+        if error.kind not in ("auth", "network", "server", "limit"):  # else the question is not known there
+            token = Finding("note", "token: Kaggle does not tell whose it is")
+    yield of_clock(client.skew)
+    yield token
+    if token.level == "mend":
+        return
     try:
         client.files(slug, most=1)
-    except KaggleError as error:
-        fault = error
-    yield of_clock(client.skew)
-    if fault is None or fault.kind in ("rules", "denied", "missing"):
-        yield Finding("ok", "token: valid")
-    if fault is not None:
-        yield trouble(fault)
-        return
-    yield Finding("ok", f"competition: {slug} is there")
-    try:
+        yield Finding("ok", f"competition: {slug} is there")
         client.demand_rules(slug)
         yield Finding("ok", "rules: accepted")
         limits = client.limits(slug)
     except KaggleError as error:
         yield trouble(error)
+        return
+    if limits is None:
+        yield Finding("note", "quota: Kaggle does not tell how many submissions are left")
         return
     used_up = quota_fault(limits, slug)
     told = used_up or f"{limits.left} of today's submissions left, {limits.used_today} used"

@@ -7,23 +7,24 @@ data/<slug>/raw/ and, last of all, data/<slug>/source.json, whose existence mean
 import json
 import logging
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
 from dataclasses import asdict
-from pathlib import Path
-
-from filelock import Timeout
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from kagglepipe.competitions.credentials import WHERE, find_credentials
 from kagglepipe.competitions.source import Source, describe
 from kagglepipe.config import Config, absolute
 from kagglepipe.errors import UserError
-from kagglepipe.files import file_sha256, locked, read_json, write_json
-from kagglepipe.stages.account import connect, notebook_data
+from kagglepipe.files import alone, file_sha256, read_json, write_json
+from kagglepipe.stages.account import connect, is_kaggle_notebook, notebook_data
+
+if TYPE_CHECKING:
+    from kagglepipe.competitions.kaggle import RemoteFile
 
 log = logging.getLogger(__name__)
 GB = 10**9
-MOST_LISTED = 1000  # files
+MOST_LISTED, MOST_FOLDERS = 1000, 8
 MADE_FROM_SOURCE = (  # those first whose existence means that the others are whole
     "source.json", "prepared.json", "table.parquet", "duplicates.csv", "items.parquet", "annotations.csv",
 )  # fmt: skip
@@ -49,7 +50,7 @@ def check(config: Config) -> None:
 def run(config: Config) -> None:
     """Makes data/<slug>/raw, or finds that it is there and that its source has not changed."""
     folder = config.base_dir
-    with alone(config):
+    with alone(config.root / "data" / config.base_slug, "download"):
         known = read_source(folder)
         if config.competition.is_sample:
             found = take_sample(config, known)
@@ -69,24 +70,9 @@ def run(config: Config) -> None:
 def read_source(folder: Path) -> Source | None:
     """What was taken before, or None."""
     file = folder / "source.json"
-    known = Source(**read_json(file)) if file.exists() else None
+    known = Source.read(read_json(file)) if file.exists() else None
     unpacked = known is None or known.kind == "folder" or (folder / "raw").is_dir()
     return known if unpacked else None
-
-
-@contextmanager
-def alone(config: Config) -> Iterator[None]:
-    """Holds off other processes that would bring the same files; says so when it has to wait for one."""
-    lock = locked(config.root / "data" / config.base_slug)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.info("download: another process is at it; waiting until it is done")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def take_sample(config: Config, known: Source | None) -> Source:
@@ -155,6 +141,10 @@ def unpack(config: Config, archive: Path) -> None:
 
 def take_kaggle(config: Config, known: Source | None) -> Source:
     """The competition's archive, downloaded from Kaggle and unpacked, unless it was taken before and is the same."""
+    if is_kaggle_notebook() and find_credentials() is None:
+        raise UserError(
+            f"{config.base_slug} is not attached to this notebook: attach it with Add Input, then run it again"
+        )
     if config.competition.slug is None or find_credentials() is None:
         raise UserError(
             f"no files of {config.base_slug} are in {config.base_dir}, and no Kaggle credentials were found: give the "
@@ -171,9 +161,7 @@ def take_kaggle(config: Config, known: Source | None) -> Source:
             return known
         if not remote.is_same(finished(archive) or remote):  # of a command that did not come to unpack it
             discard(archive)
-    files = client.files(slug, most=MOST_LISTED)
-    more = " and more" if len(files) == MOST_LISTED else ""
-    log.info("download: %s at Kaggle has %d files%s", slug, len(files), more)
+    log.info("download: at Kaggle: %s", listing(client.files(slug, most=MOST_LISTED)))
     most, patience = int(config.download.max_gb * GB), config.kaggle.patience
     remote = fetch(lambda headers: client.open_archive(slug, headers), archive, max_bytes=most, patience=patience)
     found = Source("kaggle", slug, json.dumps(asdict(remote)), file_sha256(archive))
@@ -186,6 +174,15 @@ def take_kaggle(config: Config, known: Source | None) -> Source:
     write_json(config.base_dir / "source.json", found.as_json())
     discard(archive)
     return found
+
+
+def listing(files: "list[RemoteFile]") -> str:
+    """The listed files by folder, as in `Train/Pistol 391, Test 799`, and their size where it is told."""
+    folders = Counter(str(PurePosixPath(file.name).parent) for file in files)
+    told = ", ".join(f"{name if name != '.' else 'files'} {count}" for name, count in folders.most_common(MOST_FOLDERS))
+    more = " and more" if len(files) == MOST_LISTED or len(folders) > MOST_FOLDERS else ""
+    size = sum(file.size or 0 for file in files)
+    return f"{told or 'no files'}{more}" + (f" ({size / 1e6:,.1f} MB)" if size else "")
 
 
 def forget(folder: Path) -> None:

@@ -19,7 +19,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, read_json, sha256, write_bytes
 from kagglepipe.images.cache import is_whole
 from kagglepipe.images.decode import DECODER
-from kagglepipe.stages.account import notebook_data
+from kagglepipe.stages.account import is_kaggle_notebook, notebook_data
 
 log = logging.getLogger(__name__)
 TOLERANCE = 1.01e-3  # sequences.video.TOLERANCE, without its imports
@@ -74,10 +74,11 @@ def with_sample_if_no_data(config: Config) -> Config:
         return config
     if (config.root / "data" / str(competition.slug) / "source.json").exists():
         return config
-    if notebook_data(config) is not None or find_credentials() is not None:
-        return config
     if config.stage in ("predict", "detect", "runs"):  # which needs a run, not data, and says what it uses
-        return replace(config, competition=replace(competition, slug=competition.sample_slug))
+        own = any(config.runs_dir.glob("*/metrics.json"))
+        return config if own else replace(config, competition=replace(competition, slug=competition.sample_slug))
+    if notebook_data(config) is not None or is_kaggle_notebook() or find_credentials() is not None:
+        return config
     log.info(
         "\n*** No data for %s was found: running on the BUILT-IN SAMPLE, images drawn by code.\n"
         "*** Its scores say nothing about the competition. For the real images add competition.source=PATH\n"

@@ -14,7 +14,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
 from kagglepipe.predictions.ledger import OPEN, Row, gap, misleading_best, number, read_ledger
 from kagglepipe.predictions.metrics import METRICS
-from kagglepipe.stages.account import connect, ledger_file, sent_by_user, slug_at_kaggle
+from kagglepipe.stages.account import BRIEFLY, connect, ledger_file, sent_by_user, slug_at_kaggle
 from kagglepipe.stages.places import finished_runs
 from kagglepipe.stages.upload import refresh, short
 
@@ -55,12 +55,12 @@ def submissions_of(config: Config) -> list[Row]:
     """The ledger's rows of this competition, brought up to date where Kaggle can be asked."""
     file, slug = ledger_file(config), str(config.competition.slug)
     rows = [row for row in read_ledger(file) if row["competition"] == slug]
-    waiting = [row["tag"] for row in rows if row["status"] in OPEN or may_tell_more(row)]
+    waiting = [row["tag"] for row in rows if row["status"] in (*OPEN, "lost") or may_tell_more(row)]
     if not waiting:
         return rows
     try:
-        refresh(connect(config), slug, file, waiting)
-    except UserError as error:  # no credentials, or no answer
+        refresh(connect(config, patience=BRIEFLY), slug, file, waiting)
+    except (UserError, OSError) as error:  # no credentials, no answer, or a folder that cannot be written
         log.warning("runs: what follows is as it was known before: %s", error)
     return [row for row in read_ledger(file) if row["competition"] == slug]
 
@@ -119,11 +119,12 @@ def show_leaderboard(config: Config) -> None:
     """The head of the public leaderboard and, where this team is on it, its row and how many are in front."""
     slug, client = slug_at_kaggle(config, "leave runs.leaderboard away"), connect(config)
     team = next((submission.team for submission in sent_by_user(client, slug) if submission.team), None)
-    shown, ours = [], None
+    shown, ours, seen = [], None, 0
     for standing in client.leaderboard(slug):
+        seen = standing.rank
         if standing.rank <= HEAD:
             shown.append((str(standing.rank), standing.team, standing.score))
-        if team is not None and standing.team == team:
+        if ours is None and team is not None and standing.team == team:
             ours = standing
         if standing.rank >= HEAD and (ours or team is None):
             break
@@ -132,7 +133,10 @@ def show_leaderboard(config: Config) -> None:
     if ours is not None:
         log.info("runs: your team, %s, is number %d with %s", ours.team, ours.rank, ours.score)
     else:
-        log.info("runs: %s", f"your team, {team}, is not on it yet" if team else "nothing was submitted by you yet")
+        log.info(
+            "runs: %s",
+            f"your team, {team}, is not among its first {seen}" if team else "nothing was submitted by you yet",
+        )
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:

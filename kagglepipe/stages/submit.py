@@ -32,6 +32,7 @@ from kagglepipe.stages.unseen import is_of_present_table, test_predictions
 from kagglepipe.stages.upload import demand_uploadable, upload
 
 log = logging.getLogger(__name__)
+SAMPLE_SUBMISSION = re.compile(r"sample[-_ ]?submission.*\.csv(\.zip)?", re.I)
 
 
 def check(config: Config) -> None:
@@ -157,15 +158,15 @@ def demand_shipped_sample(config: Config, prepared: Prepared, submission: pd.Dat
     """
     if config.competition.sample_submission is not None:
         return
-    names = [file.name for file in prepared.images_root.glob("*.csv")]
-    for name in sorted(name for name in names if re.match(r"sample[-_ ]?submission", name, re.I)):
-        fault, header = None, read_header(prepared.images_root / name)
+    shipped = [file for file in prepared.images_root.rglob("*") if SAMPLE_SUBMISSION.fullmatch(file.name)]
+    for file in sorted(shipped):
+        fault, header = None, read_header(file)
         if header != list(submission.columns):
             fault = f"the columns {header}, not {list(submission.columns)}"
         elif not config.competition.finds_segments:
-            rows = read_sample_submission(prepared.images_root / name).iloc[:, 0]
-            fault = id_fault(submission.iloc[:, 0].astype(str), rows)
+            fault = id_fault(submission.iloc[:, 0].astype(str), read_sample_submission(file).iloc[:, 0])
         if fault:
+            name = file.relative_to(prepared.images_root).as_posix()
             raise UserError(
                 f"{name}, which came with the data, asks for {fault}; type competition.sample_submission={name}"
             )

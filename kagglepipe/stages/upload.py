@@ -6,6 +6,7 @@ which the next one finds out whether the submission arrived.
 
 import logging
 import secrets
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -14,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
-from kagglepipe.files import locked
+from kagglepipe.files import alone
 from kagglepipe.predictions.ledger import OPEN, Row, number, read_ledger, record
-from kagglepipe.stages.account import connect, ledger_file, sent_by_user, slug_at_kaggle
+from kagglepipe.stages.account import connect, ledger_file, slug_at_kaggle
 from kagglepipe.stages.places import identity_hash
 
 if TYPE_CHECKING:
@@ -25,27 +26,38 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 LOOKS = (2.0, 4.0, 8.0, 16.0)  # seconds between looks for a submission that may have arrived
 FIRST_LOOK, LONGEST_LOOK, GROWTH = 2.0, 60.0, 1.5  # seconds between looks for a score
-RECENT = 200  # submissions looked through for a tag
+TIME, GRACE = "%Y-%m-%d %H:%M:%S", timedelta(minutes=10)  # by then Kaggle lists whatever it has counted
+RECENT, MOST_LISTED = 200, 1000  # submissions looked through for a tag
 MOST_MESSAGE = 150  # characters
 
 
 def demand_uploadable(config: Config) -> None:
-    """Raises UserError for what cannot be meant for Kaggle, or without credentials; asks nothing of Kaggle."""
+    """Raises UserError for what cannot be meant for Kaggle, and for credentials that are missing or not valid.
+
+    Kaggle is asked once, in vain perhaps: whatever else it answers will show when there is something to send.
+    """
+    from kagglepipe.competitions.kaggle_errors import KaggleError
+
     slug_at_kaggle(config, "leave submit.upload away")
     if config.competition.per_class is not None:
         raise UserError("competition.per_class classifies training images: leave it or submit.upload away")
-    connect(config)
+    try:
+        connect(config, patience=0).user()
+    except KaggleError as error:
+        if error.kind == "auth":
+            raise
+        log.debug("submit: %s", error)
 
 
 def upload(config: Config, csv: Path, origin: dict[str, Any]) -> None:
     """Sends the CSV unless the same bytes were sent before, and waits for the score. Raises UserError."""
     client, slug, ledger = connect(config), str(config.competition.slug), ledger_file(config)
-    with locked(ledger.with_name("upload")):  # two commands with the same file are not to send it twice
-        row = late_answer(client, slug, ledger, origin["csv_sha256"])
+    with alone(ledger.with_name("upload"), "submit"):  # two commands with the same file are not to send it twice
+        row = late_answer(client, slug, ledger, origin["csv_sha256"], again=config.submit.again)
         if row is None and not config.submit.again:
             row = sent_before(slug, ledger, origin["csv_sha256"])
         if row is None:
-            demand_quota(client.limits(slug), slug)
+            demand_quota(client, slug)
             row = send(client, slug, ledger, csv, facts_of(config, csv, origin), config.submit.message)
     if row["status"] in OPEN and config.submit.wait > 0:
         row = wait_for_score(client, slug, ledger, row, config.submit.wait)
@@ -56,7 +68,7 @@ def facts_of(config: Config, csv: Path, origin: dict[str, Any]) -> dict[str, Any
     """What is known of a submission before it is sent, as columns of the ledger."""
     score, interval = origin["score"]["score"], origin["score"]["interval"] or (None, None)
     return {
-        "time": datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S"),
+        "time": datetime.now(UTC).strftime(TIME),
         "competition": config.competition.slug,
         "file": csv.relative_to(config.root) if csv.is_relative_to(config.root) else csv,
         "sha256": origin["csv_sha256"],
@@ -76,18 +88,36 @@ def rows_of(ledger: Path, slug: str, digest: str) -> list[Row]:
     return [row for row in read_ledger(ledger) if (row["competition"], row["sha256"]) == (slug, digest)]
 
 
-def late_answer(client: "KaggleClient", slug: str, ledger: Path, digest: str) -> Row | None:
-    """The row of the same bytes, of which an earlier command did not learn that they arrived; None if they did not."""
+def late_answer(client: "KaggleClient", slug: str, ledger: Path, digest: str, *, again: bool) -> Row | None:
+    """The row of the same bytes, of which an earlier command did not learn that they arrived; None if they did not.
+
+    Raises UserError while they may still turn up, unless they are to be sent again in any case.
+    """
     for row in rows_of(ledger, slug, digest):
         if row["status"] == "sending":
             log.info("submit: an earlier command did not learn whether its submission arrived; looking for it")
             found = find_tag(client, slug, row["tag"])
-            row = record(ledger, row["tag"], found.as_columns() if found else {"status": "lost"})
             if found is not None:
-                log.info("submit: it did, as submission %s", row["ref"])
-                return row
+                log.info("submit: it did, as submission %d", found.ref)
+                return record(ledger, row["tag"], found.as_columns())
+            if not again:
+                demand_old(row)
             log.info("submit: it did not")
+            record(ledger, row["tag"], {"status": "lost"})
     return None
+
+
+def demand_old(row: Row) -> None:
+    """Raises UserError while a submission that is not listed may only be late. A time that somebody edited is old."""
+    try:
+        due = datetime.strptime(row["time"], TIME).replace(tzinfo=UTC) + GRACE
+    except ValueError:
+        return
+    if datetime.now(UTC) < due:
+        raise UserError(
+            f"the submission of {row['time']} UTC is not listed (yet), and may or may not have been counted: type the "
+            f"same command after {due:%H:%M} UTC, to send it if it still is not, or submit.again=true to send it now"
+        )
 
 
 def sent_before(slug: str, ledger: Path, digest: str) -> Row | None:
@@ -108,8 +138,22 @@ def sent_before(slug: str, ledger: Path, digest: str) -> Row | None:
     return row
 
 
-def demand_quota(limits: "Limits", slug: str) -> None:
-    """Raises UserError if no submission is left, with the time at which there is one again."""
+def demand_quota(client: "KaggleClient", slug: str) -> None:
+    """Raises UserError if no submission is left, with the time at which there is one again.
+
+    Where Kaggle does not tell, the submission is tried: it refuses what is too much.
+    """
+    from kagglepipe.competitions.kaggle_errors import KaggleError
+
+    try:
+        limits = client.limits(slug)
+    except KaggleError as error:
+        if error.kind not in ("missing", "rejected"):
+            raise
+        limits = None
+    if limits is None:
+        log.warning("submit: Kaggle does not tell how many submissions are left")
+        return
     if fault := quota_fault(limits, slug):
         raise UserError(fault)
     log.info("submit: %d of today's submissions used, %d left", limits.used_today, limits.left)
@@ -148,8 +192,8 @@ def send(client: "KaggleClient", slug: str, ledger: Path, csv: Path, facts: dict
         if error.harmless:
             record(ledger, tag, {"status": "refused", "error": str(error)})
             raise
-        log.info("submit: %s", error)
-        log.info("submit: looking whether it arrived all the same")
+        what = str(error).partition("; ")[0]  # what to type is said below
+        log.info("submit: %s; looking whether it arrived all the same", what)
         try:
             found = find_tag(client, slug, tag)
         except KaggleError as other:
@@ -159,7 +203,7 @@ def send(client: "KaggleClient", slug: str, ledger: Path, csv: Path, facts: dict
             ) from other
         if found is None:
             raise UserError(
-                f"{error}; it is not among your submissions (yet), so it may or may not have been counted: the same "
+                f"{what}; it is not among your submissions (yet), so it may or may not have been counted: the same "
                 "command looks once more before it sends anything"
             ) from error
         return record(ledger, tag, found.as_columns())
@@ -170,12 +214,24 @@ def send(client: "KaggleClient", slug: str, ledger: Path, csv: Path, facts: dict
 def find_tag(client: "KaggleClient", slug: str, tag: str) -> "Submission | None":
     """The submission that carries the tag; looked for several times, since it may take a while to show up."""
     for pause in (*LOOKS, None):
-        found = [s for s in islice(sent_by_user(client, slug), RECENT) if tag in s.description.split()]
-        if found:
-            return found[0]
+        for submission in recent(client, slug):
+            if tag in submission.description.split():
+                return submission
         if pause is not None:
             client.pause(pause)
     return None
+
+
+def recent(client: "KaggleClient", slug: str) -> "list[Submission]":
+    """The user's latest submissions; none where Kaggle has no list yet, for which it may answer 400."""
+    from kagglepipe.competitions.kaggle_errors import KaggleError
+
+    try:
+        return list(islice(client.submissions(slug), RECENT))
+    except KaggleError as error:
+        if error.kind != "rejected":
+            raise
+        return []
 
 
 def wait_for_score(client: "KaggleClient", slug: str, ledger: Path, row: Row, seconds: float) -> Row:
@@ -183,18 +239,19 @@ def wait_for_score(client: "KaggleClient", slug: str, ledger: Path, row: Row, se
     from kagglepipe.competitions.kaggle_errors import KaggleError
 
     log.info("submit: waiting for the score, %.0f s at most (Ctrl-C is safe: stage=runs shows it later)", seconds)
-    waited, pause = 0.0, FIRST_LOOK
+    start, paused, pause = time.monotonic(), 0.0, FIRST_LOOK
     while True:
         try:
             row = refresh(client, slug, ledger, [row["tag"]])[0]
         except KaggleError as error:  # the submission is safe all the same
             log.warning("submit: the score cannot be asked for: %s", error)
             return row
+        waited = max(paused, time.monotonic() - start)  # a look takes time too
         if row["status"] not in OPEN or waited >= seconds:
             return row
         pause = min(pause, seconds - waited)
         client.pause(pause)
-        waited, pause = waited + pause, min(GROWTH * pause, LONGEST_LOOK)
+        paused, pause = paused + pause, min(GROWTH * pause, LONGEST_LOOK)
 
 
 def refresh(client: "KaggleClient", slug: str, ledger: Path, tags: Iterable[str]) -> list[Row]:
@@ -202,15 +259,21 @@ def refresh(client: "KaggleClient", slug: str, ledger: Path, tags: Iterable[str]
     rows = {row["tag"]: row for row in read_ledger(ledger)}
     wanted = [rows[tag] for tag in tags]
     found: dict[str, Submission] = {}
-    for submission in client.submissions(slug):
+    for submission in islice(client.submissions(slug), MOST_LISTED):
         for row in wanted:
             if str(submission.ref) == row["ref"] or row["tag"] in submission.description.split():
                 found[row["tag"]] = submission
         if len(found) == len(wanted):
             break
-    return [
-        record(ledger, row["tag"], found[row["tag"]].as_columns()) if row["tag"] in found else row for row in wanted
-    ]
+    return [record(ledger, row["tag"], news(row, found[row["tag"]])) if row["tag"] in found else row for row in wanted]
+
+
+def news(row: Row, submission: "Submission") -> dict[str, Any]:
+    """What a submission adds to its row: a listing that lacks what is known already takes nothing away."""
+    told = {name: value for name, value in submission.as_columns().items() if value not in (None, "")}
+    return (
+        {**told, "status": row["status"]} if told["status"] in OPEN and row["status"] not in (*OPEN, "lost") else told
+    )
 
 
 def tell(row: Row) -> None:

@@ -164,7 +164,7 @@ def test_a_token_is_one_word(tmp_path: Path, middle: str) -> None:
     for environ in ({"KAGGLE_API_TOKEN": bad}, {"KAGGLE_USERNAME": USER, "KAGGLE_KEY": bad}):
         name = list(environ)[-1]
         told = refused(environ, tmp_path)
-        assert told.startswith(f"{name} holds {len(bad)} characters with blanks or others among them")
+        assert told.startswith(f"{name} holds {len(bad)} characters, blanks or quotes among them")
         assert told.endswith(WHERE)
     assert "KAGGLE_USERNAME holds" in refused({"KAGGLE_USERNAME": f"a{middle}b", "KAGGLE_KEY": KEY}, tmp_path)
     file = write(tmp_path / ".kaggle/access_token", bad)

@@ -62,7 +62,7 @@ def test_a_line_for_each_thing_when_all_is_well(cats: Cats, caplog: pytest.LogCa
         f"ok    data: {cats.root}/data/cats",
         "ok    credentials: KAGGLE_API_TOKEN",
         "ok    clock: agrees with Kaggle's",
-        "ok    token: valid",
+        f"ok    token: valid, of {cats.kaggle.username}",
         "ok    competition: cats is there",
         "ok    rules: accepted",
         "ok    quota: 5 of today's submissions left, 0 used",
@@ -70,7 +70,21 @@ def test_a_line_for_each_thing_when_all_is_well(cats: Cats, caplog: pytest.LogCa
     ]
     assert {path: path.stat().st_mtime_ns for path in cats.root.rglob("*")} == before
     assert (cats.counted, cats.kaggle.uploads) == (0, {})
-    assert [call.name for call in cats.kaggle.calls] == ["ListDataFiles", "DownloadDataFiles", "GetSubmissionLimits"]
+    assert [call.name for call in cats.kaggle.calls] == [
+        "Hello", "ListDataFiles", "DownloadDataFiles", "GetSubmissionLimits",
+    ]  # fmt: skip
+
+
+def test_a_token_is_not_valid_because_files_are_listed_for_anyone(cats: Cats) -> None:
+    cats.kaggle.fault("Hello", "401", times=None)
+    assert first_words(cats.at())[-1] == "mend token"
+
+
+def test_a_server_that_does_not_know_whose_a_token_is_says_nothing_of_it(cats: Cats) -> None:
+    cats.kaggle.fault("Hello", "404", times=None)
+    told = first_words(cats.at())
+    assert "note token" in told
+    assert told[-1] == "ok quota"
 
 
 def test_what_is_to_be_mended_is_counted_and_everything_else_still_told(
@@ -172,7 +186,10 @@ def test_data(cats: Cats, monkeypatch: Patch, tmp_path: Path) -> None:
         f"data: competition.source={tmp_path}/none.zip is not there; give a zip or a folder that is",
     )
     elsewhere = ("competition.slug=dogs", f"kaggle.input={tmp_path}/input")
-    told = "data: nothing of dogs is here yet; stage=download brings it"
+    told = (
+        "data: nothing of dogs is here yet; stage=download brings it with Kaggle's credentials, or type "
+        "competition.source=PATH (without either a built-in sample stands in, where there is one)"
+    )
     assert found(cats.at(*elsewhere), "data") == Finding("note", told)
     monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Interactive")
     told = "data: attach dogs to this notebook with Add Input"
@@ -265,7 +282,7 @@ def test_what_kaggle_says_no_to(cats: Cats, place: str, kind: str, level: str, w
     assert f"{last.level} {last.what.split(':')[0]}" == level
     assert words in last.what
     told = first_words(cats.at())
-    assert ("ok token" in told) == (kind in ("403 denied", "404") or place != "ListDataFiles")
+    assert "ok token" in told  # it is asked about by itself
     assert ("ok competition" in told) == (place != "ListDataFiles")
     assert ("ok rules" in told) == (place == "GetSubmissionLimits")
     assert "ok quota" not in told
@@ -279,7 +296,7 @@ def test_an_unknown_competition(cats: Cats) -> None:
 def test_a_quota_that_is_used_up(cats: Cats) -> None:
     cats.kaggle.competitions["cats"].quota = 0
     note = found(cats.at(), "quota")
-    assert (note.level, "takes no submission now, though none was sent today" in note.what) == ("note", True)
+    assert (note.level, note.what) == ("note", "quota: Kaggle does not tell how many submissions are left")
 
 
 def test_a_token_where_there_is_no_competition(cats: Cats) -> None:

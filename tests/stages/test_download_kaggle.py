@@ -137,7 +137,7 @@ def test_the_command_downloads_unpacks_and_tells_where_it_came_from(
 ) -> None:
     done = command(*options(kaggle))
     assert (done.code, done.err) == (0, [])
-    assert "cats at Kaggle has 4 files" in done.out
+    assert "download: at Kaggle: files 2, images 1, images/deep 1 (0.0 MB)" in done.out
     assert "unpacked 4 files" in done.out
     demand_right(config)
     stored = kaggle.objects[kaggle.competitions["cats"].archive]

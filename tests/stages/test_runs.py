@@ -305,7 +305,7 @@ def test_an_empty_history_may_be_an_error(cats: Cats, shown: Shown, code: int) -
 def test_a_team_without_a_score_is_not_on_it_yet(cats: Cats, shown: Shown) -> None:
     submitted(cats)
     cats.kaggle.submissions("cats")[0].public = ""
-    assert shown("runs.leaderboard=true")[-1] == f"runs: your team, {cats.kaggle.username}, is not on it yet"
+    assert shown("runs.leaderboard=true")[-1] == f"runs: your team, {cats.kaggle.username}, is not among its first 3"
 
 
 def test_a_leaderboard_without_teams(cats: Cats, shown: Shown) -> None:

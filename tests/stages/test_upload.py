@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -15,10 +16,10 @@ import pytest
 from kagglepipe.competitions.kaggle import KaggleClient, Limits
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
-from kagglepipe.predictions.ledger import COLUMNS, Row
+from kagglepipe.predictions.ledger import COLUMNS, Row, record
 from kagglepipe.stages import submit, walk
 from kagglepipe.stages.places import with_sample_if_no_data
-from kagglepipe.stages.upload import FIRST_LOOK, GROWTH, LONGEST_LOOK, LOOKS, demand_quota, quota_fault, upload
+from kagglepipe.stages.upload import FIRST_LOOK, GROWTH, LONGEST_LOOK, LOOKS, quota_fault, upload
 from tests.cats import ANSWERS, Cats, add_run, pause_by
 from tests.kaggle_faults import DENIED, FAULTS, QUOTA, RULES, Exchange
 from tests.kaggle_wire import Reply
@@ -56,6 +57,13 @@ def told(caplog: pytest.LogCaptureFixture) -> list[str]:
     lines = [record.getMessage() for record in caplog.records if record.name.startswith("kagglepipe")]
     caplog.clear()
     return lines
+
+
+def time_passes(cats: Cats) -> None:
+    """More of it than Kaggle takes to list what it has counted."""
+    for row in cats.rows():
+        if row["status"] == "sending":
+            record(cats.root / "submissions" / "ledger.csv", row["tag"], {"time": "2026-01-01 00:00:00"})
 
 
 def is_scored(cats: Cats, row: Row) -> bool:
@@ -265,6 +273,9 @@ def test_what_may_have_been_counted_and_is_not_found_is_not_sent_again(
     (row,) = cats.rows()
     assert (row["status"], row["ref"], row["public_score"]) == ("sending", "", "")
     assert (cats.counted, cats.asked("CreateSubmission"), tuple(pauses)) == (0, 1, LOOKS)
+    assert "is not listed (yet), and may or may not have been counted" in refused(cats)
+    assert (cats.counted, statuses(cats)) == (0, ["sending"])
+    time_passes(cats)
     send(cats)
     assert (cats.counted, statuses(cats)) == (1, ["lost", "complete"])
     assert is_scored(cats, cats.rows()[1])
@@ -300,6 +311,7 @@ def test_an_answer_that_never_comes(cats: Cats, counted: bool) -> None:
     else:
         assert "no answer in time" in refused(cats, "kaggle.timeout=1")
         assert statuses(cats) == ["sending"]
+        time_passes(cats)
     assert (cats.counted, cats.asked("CreateSubmission")) == (int(counted), 1)
     send(cats)
     assert cats.counted == 1
@@ -372,7 +384,13 @@ def test_an_empty_history_may_be_an_error(cats: Cats, code: int, counted: bool) 
     cats.kaggle.fault("ListSubmissions", "no history", code=code, times=None)
     cats.kaggle.fault("CreateSubmission", "500", counted=counted)
     if not counted:
-        assert "may or may not have been counted" in refused(cats)
+        said = "may or may not have been counted" if code == 400 else "so it is not known whether"
+        assert said in refused(cats)
+        time_passes(cats)
+    if not counted and code == 403:  # a list that is refused proves nothing
+        assert "403" in refused(cats)
+        assert cats.counted == 0
+        cats.kaggle.faults.clear()
     send(cats)
     assert cats.counted == 1
     assert is_scored(cats, cats.rows()[-1])
@@ -411,6 +429,10 @@ LASTING = ["500", "401", "403 denied", "404", "429", "html", "empty", "json", "r
 @pytest.mark.parametrize("place", ["GetSubmissionLimits", "StartSubmissionUpload"])
 def test_nothing_is_sent_before_its_time(cats: Cats, place: str, kind: str) -> None:
     cats.kaggle.fault(place, kind, times=None)
+    if (place, kind) == ("GetSubmissionLimits", "404"):  # a question that Kaggle does not know is no obstacle
+        send(cats)
+        assert cats.counted == 1
+        return
     assert place in refused(cats)
     assert (cats.counted, cats.rows(), cats.asked("CreateSubmission")) == (0, [], 0)
     cats.kaggle.faults.clear()
@@ -487,6 +509,8 @@ def test_a_command_that_dies_leaves_its_tag_to_the_next(
         with pytest.raises(end):
             send(cats)
     assert (cats.counted, statuses(cats)) == (int(counted), ["sending"])
+    if not counted:
+        time_passes(cats)
     send(cats)
     assert (cats.counted, statuses(cats)) == (1, ["complete"] if counted else ["lost", "complete"])
     assert is_scored(cats, cats.rows()[-1])
@@ -548,6 +572,7 @@ def test_what_arrived_before_is_not_forgotten_for_what_did_not(cats: Cats) -> No
     send(cats)
     cats.kaggle.fault("CreateSubmission", "500")
     assert "may or may not have been counted" in refused(cats, "submit.again=true")
+    time_passes(cats)
     send(cats)
     assert (cats.counted, statuses(cats)) == (1, ["complete", "lost"])
 
@@ -685,8 +710,7 @@ def test_a_quota_that_is_used_up_is_told_with_its_end_before_anything_is_sent(ca
     ],
 )
 def test_why_nothing_is_left(limits: Limits, words: str) -> None:
-    with pytest.raises(UserError, match=words):
-        demand_quota(limits, "cats")
+    assert re.search(words, quota_fault(limits, "cats") or "")
 
 
 def test_one_that_is_left_is_enough() -> None:
@@ -857,3 +881,49 @@ def test_old_credentials_do_too(cats: Cats, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("KAGGLE_KEY", cats.kaggle.key)
     send(cats)
     assert is_scored(cats, cats.rows()[0])
+
+
+# --- what fresh eyes found ----------------------------------------------------------------------------------------
+
+
+def test_a_list_that_lacks_what_is_known_takes_nothing_away(cats: Cats) -> None:
+    send(cats)
+    (before,) = cats.rows()
+    bare = [{"ref": int(before["ref"]), "publicScore": "", "description": before["tag"]}]
+    cats.kaggle.fault("ListSubmissions", "json", value={"submissions": bare}, times=None)
+    walk(cats.at("stage=runs"))
+    assert cats.rows() == [before]
+
+
+def test_a_token_that_is_not_valid_is_told_before_anything_is_made(cats: Cats) -> None:
+    cats.kaggle.fault("Hello", "401", times=None)
+    with pytest.raises(UserError, match="the credentials are not valid"):
+        submit.check(cats.at("stage=submit", "submit.upload=true"))
+    cats.kaggle.faults.clear()
+    cats.kaggle.fault("Hello", "404", times=None)
+    submit.check(cats.at("stage=submit", "submit.upload=true"))  # a question that is not known proves nothing
+
+
+def test_a_token_that_the_server_echoes_is_in_no_file(cats: Cats) -> None:
+    echo = [{"ref": 4001, "status": "ERROR", "errorDescription": f"no: {cats.kaggle.token}"}]
+    cats.kaggle.fault("ListSubmissions", "json", value={"submissions": echo}, times=None)
+    assert refused(cats) == "Kaggle could not score submission 4001: no: ***"
+    assert cats.rows()[0]["error"] == "no: ***"
+
+
+@pytest.mark.parametrize("answer", [{}, {"numToday": None}, {"num_today": 1, "num_allowed_now": 4}])
+def test_a_quota_that_is_not_told_is_no_obstacle(cats: Cats, answer: dict[str, Any]) -> None:
+    cats.kaggle.fault("GetSubmissionLimits", "json", value=answer, times=None)
+    send(cats)
+    assert (cats.counted, statuses(cats)) == (1, ["complete"])
+
+
+def test_a_sample_submission_in_a_folder_is_compared_too(cats: Cats) -> None:
+    folder = cats.at().base_dir / "raw" / "docs"
+    folder.mkdir(parents=True)
+    (folder / "sample_submission.csv").write_text("Id,Expected,Extra\n")
+    try:
+        assert "type competition.sample_submission=docs/sample_submission.csv" in refused(cats, by=make_and_send)
+    finally:
+        shutil.rmtree(folder)  # other tests have the same data
+    assert (cats.counted, cats.rows()) == (0, [])
