@@ -110,7 +110,7 @@ def test_a_run_killed_in_a_fold_goes_on_and_ends_the_same(
         f"sys.argv = ['kagglepipe', *{[*options, f'paths.root={killed_root}']!r}]\n"
         "main()\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=one_thread())
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == -9, done.stderr
     config = configure(*options, f"paths.root='{killed_root}'")
     run = the_run(config)
@@ -121,11 +121,7 @@ def test_a_run_killed_in_a_fold_goes_on_and_ends_the_same(
     assert (run / "fold_0" / "metrics.json").stat().st_mtime_ns == finished
     for name in ("oof.parquet", "test.parquet"):
         whole, resumed = (pd.read_parquet(folder / name) for folder in (the_run(undisturbed), run))
-        pd.testing.assert_frame_equal(whole, resumed, rtol=1e-4, atol=1e-5)
-
-
-def one_thread() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1"}
+        pd.testing.assert_frame_equal(whole, resumed, check_exact=True)
 
 
 def test_folds_can_be_trained_apart(toy: Path, configure: Configure) -> None:
@@ -144,7 +140,7 @@ def test_a_sweep_runs_two_jobs_at_a_time(toy: Path, tmp_path: Path) -> None:
         "training.epochs=1", "training.lr=1e-3,3e-3", "competition=image_folder", f"competition.source={toy}",
         "hydra/launcher=joblib", "hydra.launcher.n_jobs=2",
     ]  # fmt: skip
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=one_thread())
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
     rates = [
         read_json(path)["identity"]["training"]["lr"] for path in (tmp_path / "outputs" / "toy").glob("*/metrics.json")

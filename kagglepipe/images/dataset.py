@@ -9,11 +9,12 @@ from torch.utils.data import DataLoader, Dataset
 from kagglepipe.images.augment import Transform
 from kagglepipe.images.cache import PixelReader
 
+PADDING = -100  # the label of what only fills a batch
 Key = tuple[int, int]  # (epoch, row): the loader asks for these, so that workers need no state
 
 
 class TrainingImages(Dataset[tuple[NDArray[np.uint8], int]]):
-    """(epoch, row) -> (augmented image (size, size, 3) uint8, label)."""
+    """(epoch, row) -> (augmented image (size, size, 3) uint8, label); of row ~n image n, without a label."""
 
     def __init__(
         self,
@@ -33,22 +34,39 @@ class TrainingImages(Dataset[tuple[NDArray[np.uint8], int]]):
 
     def __getitem__(self, key: Key) -> tuple[NDArray[np.uint8], int]:
         epoch, row = key
-        return self.transform(self.reader[row], self.seed, epoch, self.ids[row]), int(self.labels[row])
+        label = int(self.labels[row]) if row >= 0 else PADDING
+        row = row if row >= 0 else ~row
+        return self.transform(self.reader[row], self.seed, epoch, self.ids[row]), label
 
 
 class EpochBatches:
-    """Batches of (epoch, row) for one epoch, shuffled by (seed, epoch); the last one may be smaller."""
+    """Batches of (epoch, row) for one epoch, shuffled by (seed, epoch); the last one may be smaller.
 
-    def __init__(self, rows: NDArray[np.int64], *, batch_size: int, seed: int) -> None:
+    rank, ranks: of several processes each gets its part of every batch. One that would get nothing gets the first row
+    as padding, marked by a negative row, so that all do the same number of steps.
+    """
+
+    def __init__(self, rows: NDArray[np.int64], *, batch_size: int, seed: int, rank: int = 0, ranks: int = 1) -> None:
         self.rows, self.batch_size, self.seed, self.epoch = rows, batch_size, seed, 0
+        self.rank, self.ranks = rank, ranks
 
     def __len__(self) -> int:
         return -(-len(self.rows) // self.batch_size)
 
     def __iter__(self) -> Iterator[list[Key]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.rows)
+        order = self.order(self.epoch)
         for start in range(0, len(order), self.batch_size):
-            yield [(self.epoch, int(row)) for row in order[start : start + self.batch_size]]
+            whole = order[start : start + self.batch_size]
+            yield [(self.epoch, int(row)) for row in whole[self.rank :: self.ranks]] or [(self.epoch, ~int(whole[0]))]
+
+    def rows_of(self, epoch: int, number: int) -> NDArray[np.int64]:
+        """The rows of one batch, of all processes together."""
+        return self.order(epoch)[number * self.batch_size : (number + 1) * self.batch_size]
+
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        """All rows, in the order of an epoch."""
+        order: NDArray[np.int64] = np.random.default_rng([self.seed, epoch]).permutation(self.rows)
+        return order
 
 
 def training_loader(

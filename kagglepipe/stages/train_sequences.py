@@ -386,6 +386,7 @@ class SequenceSession(Session):
         epochs = train_epochs(
             model, batches, optimiser, steps=len(batches), recipe=recipe, seed=self.config.seed,
             precision=self.training_precision, name=f"train: fold {fold}", unit="clip", evaluate=None,
+            conduct=self.conduct(fold),
         )  # fmt: skip
         save_temporal(
             self.run / f"fold_{fold}", [model.head.eval()], model.encoder, shared_backbone=False, meta=self.meta(fold)

@@ -16,9 +16,11 @@ from kagglepipe.images.cache import PixelReader, PixelWriter, write_index
 from kagglepipe.images.dataset import TrainingImages
 from kagglepipe.models.classifier import Classifier, Preprocessing
 from kagglepipe.training.device import Precision
-from kagglepipe.training.fit import Epoch, Recipe, best_epoch, evaluate, fit, snapshot, step
+from kagglepipe.training.fit import Epoch, Recipe, best_epoch, evaluate, fit
 from kagglepipe.training.head import softmax
 from kagglepipe.training.optimise import freeze_statistics, make_optimiser
+from kagglepipe.training.resume import capture, part
+from kagglepipe.training.step import step
 
 SIZE, COUNT, CLASSES = 32, 36, 3
 FLOAT32 = Precision(torch.float32, False, "tests compare bit by bit")
@@ -84,6 +86,11 @@ def relabelled(images: TrainingImages, rows: NDArray[np.int64], shift: int = 1) 
     labels = images.labels.copy()
     labels[rows] = (labels[rows] + shift) % CLASSES
     return TrainingImages(images.reader, images.ids, labels, images.transform, images.seed)
+
+
+def snapshot(model: Classifier) -> dict[str, torch.Tensor]:
+    """The weights, as later steps leave them alone."""
+    return part(capture(model, torch.optim.SGD(model.parameters(), lr=1.0)), "model")
 
 
 def assert_same(one: Classifier, other: Classifier) -> None:
