@@ -1,6 +1,8 @@
 """Whether this is one of several processes that `torchrun` or `accelerate launch` has started. Needs no torch."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def size() -> int:
@@ -21,3 +23,14 @@ def local_rank() -> int:
 def is_first() -> bool:
     """Whether this process is the one that downloads, prepares, writes and speaks."""
     return rank() == 0
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """In here this process is the only one: for work that the others take no part in."""
+    kept = os.environ.pop("WORLD_SIZE", None)
+    try:
+        yield
+    finally:
+        if kept is not None:
+            os.environ["WORLD_SIZE"] = kept

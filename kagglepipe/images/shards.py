@@ -1,9 +1,9 @@
 """Images in tar files, a thousand in each: what a folder of images becomes when there are too many of them.
 
-A file system, or an object store, gives up at millions of small files long before a network does. Shards have the layout of
-WebDataset (`<id>.<jpg, png …>` beside `<id>.cls`, the number of the class), so that its tools read them too. Here
-they stand in the place of the pixel cache, behind the same dataset: a row is found by its place in the index, and an
-epoch goes from shard to shard (`images.dataset.EpochBatches`), so that disks and networks see long reads.
+A file system, or an object store, gives up at millions of small files long before a network does. Shards have the
+layout of WebDataset (`<id>.<jpg, png …>` beside `<id>.cls`, the number of the class), so that its tools read them too.
+Here they stand in the place of the pixel cache, behind the same dataset: a row is found by its place in the index, and
+an epoch goes from shard to shard (`images.dataset.EpochBatches`), so that disks and networks see long reads.
 """
 
 import tarfile

@@ -4,6 +4,7 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,7 @@ import pandas as pd
 
 from kagglepipe.config import Config, idle_settings
 from kagglepipe.files import write_bytes, write_json, write_parquet
-from kagglepipe.launch import is_first, size
+from kagglepipe.launch import alone, is_first, size
 from kagglepipe.predictions.frame import oof_frame, test_frame
 from kagglepipe.stages.places import Prepared, git_commit, run_identity, training_mode, versions
 from kagglepipe.stages.scores import briefly, scores_of
@@ -147,7 +148,8 @@ class Session(ABC):
         start = time.perf_counter()
         if not (is_first() or self.is_shared):
             return
-        fitted = self.fit_fold(fold)
+        with nullcontext() if self.is_shared else alone():
+            fitted = self.fit_fold(fold)
         if is_first():
             self.keep_fold(fold, fitted, time.perf_counter() - start)
 
