@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kagglepipe.errors import UserError
-from kagglepipe.launch import is_first, size
+from kagglepipe.launch import is_first, rank, size
 
 CONF = next(
     folder for folder in (Path(__file__).parent / "conf", Path(__file__).parent.parent / "conf") if folder.is_dir()
@@ -75,7 +75,8 @@ def stop(message: str, code: int) -> None:
         from kagglepipe.sequences.stream import hide_password
 
         message = re.sub(r"\w+:/\S+|[^\s=]+:\S+@\S+", lambda found: hide_password(found[0]), message)
-    print(f"kagglepipe: {' '.join(message.split())}", file=sys.stderr)
+    who = "kagglepipe" if is_first() else f"kagglepipe (process {rank()})"
+    print(f"{who}: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)
 
 

@@ -266,6 +266,7 @@ class Training:
 
 HEAD_SETTINGS = ("views", "regularisation")
 CONDUCT = ("mode", "budget", "micro_batch", "deterministic", "compile", "trackers")  # decide nothing of the results
+FINETUNE_CONDUCT = ("budget", "micro_batch", "compile")  # those of CONDUCT that only fine-tuning reads
 FINETUNE_SETTINGS = tuple(
     f.name for f in fields(Training) if f.name not in (*HEAD_SETTINGS, *CONDUCT)
 )  # the head comes first in fine-tuning too, so HEAD_SETTINGS count in both
@@ -641,7 +642,8 @@ def augmentation_policy(augmentation: Augmentation, mode: str) -> str:
 def idle_settings(config: Config, mode: str) -> list[str]:
     """Options of `training` that differ from their defaults, but decide nothing of a run in `mode`."""
     read, default = result_settings(config, mode)["training"], Training()
-    names = [f.name for f in fields(Training) if f.name not in read and f.name not in CONDUCT]
+    used = (*read, *(name for name in CONDUCT if mode == "finetune" or name not in FINETUNE_CONDUCT))
+    names = [f.name for f in fields(Training) if f.name not in used]
     return [f"training.{n}" for n in names if getattr(config.training, n) != getattr(default, n)]
 
 

@@ -140,7 +140,9 @@ def test_a_sweep_runs_two_jobs_at_a_time(toy: Path, tmp_path: Path) -> None:
         "training.epochs=1", "training.lr=1e-3,3e-3", "competition=image_folder", f"competition.source={toy}",
         "hydra/launcher=joblib", "hydra.launcher.n_jobs=2",
     ]  # fmt: skip
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
     assert done.returncode == 0, done.stderr
     rates = [
         read_json(path)["identity"]["training"]["lr"] for path in (tmp_path / "outputs" / "toy").glob("*/metrics.json")

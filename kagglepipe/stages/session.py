@@ -79,6 +79,10 @@ class Session(ABC):
     def fit_fold(self, fold: int) -> Fitted:
         """Fits one fold and saves its model in the fold's folder."""
 
+    @abstractmethod
+    def prepare(self) -> None:
+        """What all folds need, before time is shared among them."""
+
     def tell(self) -> None:
         """Where it runs, why, and on what."""
         from kagglepipe.training.device import describe_device
@@ -155,6 +159,8 @@ class Session(ABC):
 
     def keep_fold(self, fold: int, fitted: Fitted, seconds: float) -> None:
         """Writes and tells what came of a fold."""
+        from kagglepipe.training.resume import forget_progress
+
         folder = self.run / f"fold_{fold}"
         log_csv = pd.DataFrame(fitted.log).to_csv(index=False, lineterminator="\n")
         write_bytes(folder / "log.csv", log_csv.encode())
@@ -163,9 +169,9 @@ class Session(ABC):
         write_parquet(folder / "oof.parquet", frame)
         write_parquet(folder / "test.parquet", test_frame(self.test["id"].tolist(), fitted.test, self.classes))
         metrics = scores_of(frame, self.config.competition, self.classes, self.groups)
-        cut = any(row.get("ended_by") == "budget" for row in fitted.log)
+        cut = any(row.get("ended_by") == "budget" or row.get("hurried") for row in fitted.log)
         write_json(folder / "metrics.json", {**metrics, "seconds": round(seconds, 2), "cut_by_budget": cut})
-        (folder / RESUME).unlink(missing_ok=True)
+        forget_progress(folder / RESUME)
         if self.track is not None:
             self.track(f"fold_{fold}", 0, {"score": metrics["score"], "log_loss": metrics["log_loss"]})
         log.info("train: fold %d: %s", fold, briefly(metrics, self.config.competition.metric))

@@ -32,6 +32,7 @@ from kagglepipe.stages.places import (
     write_config,
 )
 from kagglepipe.stages.scores import describe_scores, is_scored, scores_of
+from kagglepipe.training import distributed
 
 if TYPE_CHECKING:
     from kagglepipe.stages.session import Session
@@ -65,14 +66,14 @@ def run(config: Config) -> float:
     """Trains what is missing of the configured run and merges it. The out-of-fold score."""
     prepared = read_prepared(config)
     run = run_dir(config, prepared)
-    if is_done(config, run):
+    if distributed.from_first(is_done(config, run)):
         log.info("train: %s is finished already", run.name)
         if is_first():
             score_again(config, prepared, run)
             warn_of_other_code(run)
     else:
         with locked(run) if is_first() else nullcontext():
-            if not is_done(config, run):  # another process may have finished it while we waited
+            if not distributed.from_first(is_done(config, run)):  # another command may have finished it meanwhile
                 train_missing(config, prepared, run)
     if not (run / "metrics.json").exists():
         return float("nan")  # some folds were left for another time
@@ -83,9 +84,11 @@ def run(config: Config) -> float:
 
 
 def is_done(config: Config, run: Path) -> bool:
-    """Whether a run is merged and, unless there is a budget now too, none of its folds was cut short by one."""
-    done = run / "metrics.json"
-    return done.exists() and (config.training.budget is not None or not read_json(done).get("cut_by_budget"))
+    """Whether a run is merged and, unless there is a budget now too, none of its folds was cut short by one.
+
+    A run that is named is what it is: the configuration may be another one.
+    """
+    return config.run is not None or is_whole(config, run / "metrics.json")
 
 
 def score_again(config: Config, prepared: Prepared, run: Path) -> None:
@@ -105,22 +108,25 @@ def warn_of_other_code(run: Path) -> None:
 
 def train_missing(config: Config, prepared: Prepared, run: Path) -> None:
     """Every wanted fold that is not finished, then the merge if all folds are."""
-    from kagglepipe.training import distributed
+    from kagglepipe.stages.session import RESUME
+    from kagglepipe.training.resume import forget_progress
 
     start, limit = time.perf_counter(), config.training.budget
     folds = sorted(int(fold) for fold in prepared.folds["fold"].unique())
     if unknown := [fold for fold in config.folds.only if fold not in folds]:
         raise UserError(f"folds.only={unknown} do not exist; the folds are {folds[0]}…{folds[-1]}")
-    wanted = [fold for fold in config.folds.only or folds if not is_finished(config, run, fold)]
-    distributed.wait()  # all processes have looked before one of them changes what there is to see
-    if wanted:
+    done = {fold: run / f"fold_{fold}" / "metrics.json" for fold in folds}
+    wanted = [fold for fold in config.folds.only or folds if not is_whole(config, done[fold])]
+    if wanted := distributed.from_first(wanted):
         train_folds(config, prepared, run, wanted)
     if not is_first():
         return
-    missing = [fold for fold in folds if not is_finished(config, run, fold)]
+    missing = [fold for fold in folds if not is_whole(config, done[fold])]
     if missing:
         log.info("train: folds %s are left; the run is merged when they are done", ", ".join(map(str, missing)))
         return
+    for file in done.values():  # a kill may have come between a fold's last word and this
+        forget_progress(file.with_name(RESUME))
     merge(config, prepared, run, folds, time.perf_counter() - start)
     if limit and read_json(run / "metrics.json")["cut_by_budget"]:
         log.info("train: training.budget=%s has cut it short; without it the same command trains it whole", limit)
@@ -139,6 +145,8 @@ def train_folds(config: Config, prepared: Prepared, run: Path, wanted: Sequence[
         write_config(replace(config, input=None), run)  # which is nothing to train on, and may hold a password
     names = config.training.trackers if is_first() else []
     with tracking(names, folder=run, settings=session.identity) as session.track:
+        session.prepare()
+        distributed.wait()
         for number, fold in enumerate(wanted):
             session.budget = budget and budget.share(len(wanted) - number)
             session.train_fold(fold)
@@ -158,9 +166,8 @@ def make_session(config: Config, prepared: Prepared, run: Path) -> "Session":
     return SequenceSession(config, prepared, run)
 
 
-def is_finished(config: Config, run: Path, fold: int) -> bool:
-    """Whether a fold is done: its metrics are written last. One that a budget cut short is, where there is a budget."""
-    done = run / f"fold_{fold}" / "metrics.json"
+def is_whole(config: Config, done: Path) -> bool:
+    """Whether the metrics that are written last are there; those that a budget cut short count where there is one."""
     return done.exists() and (config.training.budget is not None or not read_json(done).get("cut_by_budget"))
 
 

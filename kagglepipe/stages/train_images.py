@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from kagglepipe.config import augmentation_policy
+from kagglepipe.launch import is_first
 from kagglepipe.stages.session import Fitted, Session
 
 if TYPE_CHECKING:
@@ -25,6 +26,11 @@ class ImageSession(Session):
     def is_shared(self) -> bool:
         """Fine-tuning is; heads take less time than telling others of them."""
         return self.mode == "finetune"
+
+    def prepare(self) -> None:
+        """Features of the frozen network, for the heads."""
+        if is_first():
+            _ = self.fitter
 
     def fit_fold(self, fold: int) -> Fitted:
         """Fits a head and, in fine-tuning, goes on from it."""

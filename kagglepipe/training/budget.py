@@ -18,10 +18,10 @@ class Budget:
     def __post_init__(self) -> None:
         self._start = self.clock()
 
-    @property
-    def used(self) -> float:
-        """The part of the share that has passed."""
-        return (self.clock() - self._start) / self.seconds if self.seconds > 0 else 1.0
+    def used(self, kept_back: float = 0.0) -> float:
+        """The part of the share that has passed, not counting what is kept back of it, in seconds."""
+        seconds = self.seconds - kept_back
+        return (self.clock() - self._start) / seconds if seconds > 0 else 1.0
 
     @property
     def left(self) -> float:

@@ -70,6 +70,7 @@ def use_fast_kernels() -> None:
     """Lets cuDNN try which kernel is fastest, and multiply float32 in TF32: a GPU's batches are all of one shape."""
     import torch
 
+    torch.use_deterministic_algorithms(False)  # an earlier job of a sweep may have asked for it
     if torch.cuda.is_available():
         torch.backends.cudnn.benchmark = True
         torch.set_float32_matmul_precision("high")
@@ -83,6 +84,7 @@ def make_deterministic() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS first works
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
+    torch.set_float32_matmul_precision("highest")  # whatever an earlier job of a sweep has used
 
 
 def choose_precision(device: "torch.device", *, training: bool = False) -> Precision:

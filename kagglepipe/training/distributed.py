@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kagglepipe.errors import UserError
 from kagglepipe.launch import is_first, local_rank, rank, size
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ PATIENCE = timedelta(days=7)  # for the first process, which downloads and prepa
 def join(device: str) -> None:
     """Meets the other processes; returns at once where there are none, or where they have met.
 
-    device: as in the configuration: `cpu` speaks gloo even beside a GPU.
+    device: as in the configuration: `cpu` speaks gloo even beside a GPU. Raises UserError unless each has its own.
     """
     if size() == 1:
         return
@@ -35,6 +36,10 @@ def join(device: str) -> None:
         return
     on_gpu = torch.cuda.is_available() and not device.startswith(("cpu", "mps"))
     if on_gpu:
+        if ":" in device:
+            raise UserError(f"device={device} is one GPU for {size()} processes: leave it away, each takes its own")
+        if local_rank() >= (count := torch.cuda.device_count()):
+            raise UserError(f"process {local_rank()} of this machine has no GPU: type --nproc-per-node={count}")
         torch.cuda.set_device(local_rank())
     distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE)
 

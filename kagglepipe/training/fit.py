@@ -25,10 +25,11 @@ from kagglepipe.training.device import Precision
 from kagglepipe.training.head import log_softmax
 from kagglepipe.training.optimise import freeze_statistics, make_optimiser, make_schedule
 from kagglepipe.training.resume import Progress, capture, load_progress, part, restore, save_progress
-from kagglepipe.training.step import autocast, is_out_of_memory, step
+from kagglepipe.training.step import autocast, gradients, is_out_of_memory, update
 
 log = logging.getLogger(__name__)
 CAUTION = 0.1  # what the rate is multiplied with after a loss that was no number
+PRELUDE = 0.1  # of a budget, in which nothing hurries: kernels are chosen, a network is compiled
 MOST_NAMED = 16  # files of a batch that an error names
 
 
@@ -53,7 +54,8 @@ class Recipe:
 class Epoch:
     """What one epoch came to; losses are mean log losses, `rate` images a second of training.
 
-    ended_by: `patience` or `budget` where training ended with it before its time.
+    ended_by: `patience` or `budget` where training ended with it before its time. hurried: whether a budget has made
+    its rates fall sooner.
     """
 
     epoch: int
@@ -63,11 +65,12 @@ class Epoch:
     lr: float
     rate: float
     ended_by: str = ""
+    hurried: bool = False
 
 
 @dataclass(frozen=True)
 class Conduct:
-    """How a fit goes about its work, which decides nothing of what comes out as long as no budget ends it.
+    """How a fit goes about its work, which decides nothing of what comes out as long as no budget is too short.
 
     resume: file that holds where it stands after each epoch; None keeps none. budget: its share of time; None: all it
     takes. afterwards: images that will be looked at in that time when training is done. micro_batch: how much of a
@@ -86,9 +89,12 @@ class Conduct:
 
 
 class BadLoss(Exception):  # noqa: N818  # it never leaves this file
-    """A batch whose loss or gradient is no finite number; nothing of it went into the weights."""
+    """A loss or gradient that is no finite number, of which nothing went into the weights.
 
-    def __init__(self, number: int, loss: float) -> None:
+    number: of the batch; None if it is what is held out that shows it.
+    """
+
+    def __init__(self, number: int | None, loss: float) -> None:
         self.number, self.loss = number, loss
 
 
@@ -117,10 +123,9 @@ def fit(
     )
     loader = training_loader(images, batches, workers=workers, pinned=device.type == "cuda")
 
-    def of_epoch(epoch: int) -> Iterator[Sequence[Tensor]]:
+    def of_epoch(epoch: int) -> Iterable[Sequence[Tensor]]:
         batches.epoch = epoch
-        with lost_workers(workers):
-            yield from loader
+        return loader
 
     optimiser = make_optimiser(
         model,
@@ -129,23 +134,24 @@ def fit(
         weight_decay=recipe.weight_decay,
         frozen_below=recipe.frozen_below,
     )
-    return train_epochs(
-        model,
-        of_epoch,
-        optimiser,
-        steps=len(batches),
-        recipe=recipe,
-        seed=seed,
-        precision=precision,
-        name=name,
-        unit="image",
-        evaluate=lambda: evaluate(model, images, valid, precision, batch_size=recipe.batch_size),
-        conduct=replace(
-            conduct,
-            afterwards=conduct.afterwards + len(valid),
-            contents=lambda epoch, number: [images.ids[row] for row in batches.rows_of(epoch, number)],
-        ),
-    )
+    with lost_workers(workers):  # torch tells it anywhere: it interrupts whatever is being done
+        return train_epochs(
+            model,
+            of_epoch,
+            optimiser,
+            steps=len(batches),
+            recipe=recipe,
+            seed=seed,
+            precision=precision,
+            name=name,
+            unit="image",
+            evaluate=lambda rows: evaluate(model, images, valid, precision, batch_size=rows),
+            conduct=replace(
+                conduct,
+                afterwards=conduct.afterwards + len(valid),
+                contents=lambda epoch, number: [images.ids[row] for row in batches.rows_of(epoch, number)],
+            ),
+        )
 
 
 @contextmanager
@@ -154,7 +160,7 @@ def lost_workers(workers: int) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not (found := re.search(r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\) (.*?)\.", str(error))):
+        if not (found := re.search(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) ([^.]+)", str(error))):
             raise
         raise UserError(
             f"the process {found[1]} that reads images {found[2]}: the system does that when memory runs out; type "
@@ -173,15 +179,15 @@ def train_epochs(
     precision: Precision,
     name: str,
     unit: str,
-    evaluate: Callable[[], tuple[float, float]] | None,
+    evaluate: Callable[[int], tuple[float, float]] | None,
     option: str = "training.lr",
     conduct: Conduct = Conduct(),
 ) -> list[Epoch]:
     """Trains `model` in place for `recipe.epochs`, or goes on where `conduct.resume` says that an earlier call was.
 
     batches: epoch -> its batches, each the model's inputs and, last, its labels; `steps` of them an epoch.
-    evaluate: gives (log loss, accuracy) on what is held out, by which the best epoch is kept and training may end
-    early; None trusts the last epoch, so that nothing is chosen by what is held out.
+    evaluate: rows at a time -> (log loss, accuracy) on what is held out, by which the best epoch is kept and training
+    may end early; None trusts the last epoch, so that nothing is chosen by what is held out.
     option: where the learning rate is set, for the error of a loss that blows up.
 
     A loss or gradient that is no finite number undoes the epoch and repeats it at a tenth of the rate, once; the next
@@ -192,12 +198,12 @@ def train_epochs(
     while progress.epoch < recipe.epochs and not ended(progress.history):
         try:
             epoch = loop.epoch(progress.epoch + 1, batches, progress.caution)
+            if evaluate is not None:
+                epoch = loop.judge(epoch, evaluate, progress)
         except BadLoss as error:
             loop.undo(progress, error, option)
             continue
-        if evaluate is not None:
-            epoch = loop.judge(epoch, evaluate, progress)
-        loop.keep(progress, epoch)
+        loop.keep(progress, loop.in_time(epoch))
     if progress.best:
         model.load_state_dict(progress.best)
     return [Epoch(**epoch) for epoch in progress.history]
@@ -227,7 +233,9 @@ class Loop:
         self.device = next(self.model.parameters()).device
         self.scaler = self.new_scaler()
         self.set_rates = make_schedule(self.optimiser, self.recipe.schedule, warmup=self.recipe.warmup)
-        self.micro_batch = self.conduct.micro_batch or self.recipe.batch_size
+        self.micro_batch = self.conduct.micro_batch or -(-self.recipe.batch_size // distributed.size())
+        self.budget = self.conduct.budget and self.conduct.budget.share(1)  # which begins now
+        self.rate = math.inf  # rows a second, once it is known
         network = torch.compile(self.model) if self.conduct.compile else self.model
         self.network = distributed.replicated(network)
 
@@ -235,21 +243,28 @@ class Loop:
         """What keeps float16 gradients from vanishing; of no effect in other precisions."""
         return torch.amp.GradScaler(self.device.type, enabled=self.precision.scaled)
 
+    def load_scale(self, state: dict[str, Any]) -> None:
+        """Puts back the state of the loss scale; there is none if training began in a precision without one."""
+        if state:
+            self.scaler.load_state_dict(state)
+
     def begin(self) -> Progress:
         """Where an earlier call stood at the end of its last epoch, or the beginning."""
         fresh = Progress(0, capture(self.model, self.optimiser), scale=self.scaler.state_dict())
         file = self.conduct.resume if distributed.is_first() else None
         known = distributed.from_first(load_progress(file) if file else None)
-        if known is None or (known.budgeted and self.conduct.budget is None):
+        if known is None or (self.budget is None and any(epoch.get("hurried") for epoch in known.history)):
             return fresh  # what a budget has hurried along is not what comes out without one
         try:
+            _ = [Epoch(**epoch) for epoch in known.history]
             restore(known.tensors, self.model, self.optimiser)
-        except (RuntimeError, ValueError, KeyError) as error:
+        except (RuntimeError, ValueError, LookupError, TypeError) as error:
             log.warning("%s: %s is of another network: starting from the beginning", self.name, self.conduct.resume)
             log.debug("%s", error)
             restore(fresh.tensors, self.model, self.optimiser)
             return fresh
-        self.scaler.load_state_dict(known.scale)
+        self.load_scale(known.scale)
+        self.micro_batch = min(self.micro_batch, known.micro_batch or self.micro_batch)
         log.info("%s goes on after epoch %d/%d", self.name, known.epoch, self.recipe.epochs)
         return known
 
@@ -257,7 +272,7 @@ class Loop:
         """One epoch of steps. Raises BadLoss."""
         torch.manual_seed(int(np.random.default_rng([self.seed, epoch]).integers(2**63)))  # what drops units
         freeze_statistics(self.model)
-        start, loss_sum, seen, rate, ended_by = time.perf_counter(), 0.0, 0, 0.0, ""
+        start, loss_sum, seen, ended_by, hurried = time.perf_counter(), 0.0, 0, "", False
         whole, done = self.recipe.epochs * self.steps, (epoch - 1) * self.steps
         bar = tqdm(
             total=whole, initial=done, desc=f"{self.name} epoch {epoch}/{self.recipe.epochs}", unit="batch",
@@ -265,83 +280,92 @@ class Loop:
         )  # fmt: skip
         with bar:
             for number, (*inputs, labels) in enumerate(batches(epoch)):
-                if seen and self.is_over(rate):
+                used = self.used()
+                if seen and used >= 1:
                     ended_by = "budget"
                     break
-                self.set_rates(self.place(done + number, whole), caution)
+                by_steps = (done + number + 1) / (whole + 1)  # the first step must not be spent at rate 0
+                by_time = min((used - PRELUDE) / (1 - PRELUDE), whole / (whole + 1))
+                hurried |= by_time > by_steps
+                self.set_rates(max(by_steps, by_time), caution)
                 loss, right, count = self.step(inputs, labels)
                 if not math.isfinite(loss):
                     raise BadLoss(number, loss)
                 loss_sum, seen = loss_sum + loss * count, seen + count
-                rate = seen / (time.perf_counter() - start)
-                bar.set_postfix(loss=f"{loss:.3f}", accuracy=f"{right / max(count, 1):.2f}")
+                self.rate = seen / (time.perf_counter() - start)
+                left = {"budget": tqdm.format_interval(self.budget.left)} if self.budget else {}
+                bar.set_postfix({"loss": f"{loss:.3f}", "accuracy": f"{right / max(count, 1):.2f}", **left})
                 bar.update()
         lr = self.optimiser.param_groups[-1]["lr"]
-        return Epoch(epoch, loss_sum / max(seen, 1), math.nan, math.nan, lr, rate, ended_by)
+        return Epoch(epoch, loss_sum / max(seen, 1), math.nan, math.nan, lr, self.rate, ended_by, hurried)
 
-    def place(self, step: int, whole: int) -> float:
-        """How far training is, in 0…1: by its steps or, if a budget will end it earlier, by the time that has gone."""
-        by_steps = (step + 1) / (whole + 1)  # the first step must not be spent at rate 0
-        if self.conduct.budget is None:
-            return by_steps
-        used = distributed.total([self.conduct.budget.used], self.device)[0] / distributed.size()  # one rate for all
-        return max(by_steps, min(used, whole / (whole + 1)))
+    def used(self) -> float:
+        """The part that is gone of the budget's time for training; the same in all processes.
 
-    def is_over(self, rate: float) -> bool:
-        """Whether what has to be done afterwards, at thrice the speed of training, takes what is left of the budget."""
-        budget = self.conduct.budget
-        over = budget is not None and self.conduct.afterwards / (3 * rate) >= budget.left
-        return distributed.total([over], self.device)[0] > 0 if budget else False
+        What has to be looked at afterwards, at thrice the speed of training, takes its time from the budget too.
+        """
+        if self.budget is None:
+            return 0.0
+        used = self.budget.used(kept_back=self.conduct.afterwards / (3 * self.rate))
+        return distributed.total([used], self.device)[0] / distributed.size()
+
+    def in_time(self, epoch: Epoch) -> Epoch:
+        """The epoch, as the last one if the budget has no time for another."""
+        if epoch.epoch == self.recipe.epochs or epoch.ended_by or self.used() < 1:
+            return epoch
+        return replace(epoch, ended_by="budget")
 
     def step(self, inputs: Sequence[Tensor], labels: Tensor) -> tuple[float, int, int]:
-        """`step`, in halves if the memory is too small for the whole."""
+        """`gradients` and `update`, in halves if the memory is too small for the whole."""
         while True:
             try:
-                return step(
-                    self.network, inputs, labels, self.optimiser, self.scaler, self.recipe, self.precision,
-                    micro_batch=self.micro_batch,
+                loss, right, count = gradients(
+                    self.network, inputs, labels, self.scaler, self.precision,
+                    label_smoothing=self.recipe.label_smoothing, micro_batch=self.micro_batch,
                 )  # fmt: skip
+                break
             except RuntimeError as error:  # torch.OutOfMemoryError is one
-                self.demand_halvable(error)
-            self.micro_batch = -(-min(self.micro_batch, len(labels)) // 2)
-            self.optimiser.zero_grad(set_to_none=True)
+                rows = min(self.micro_batch, len(labels))
+                self.demand_halvable(error, rows)
+            self.micro_batch = -(-rows // 2)
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
             log.warning(
                 "%s: out of memory; %d %ss at a time go through the network from now on, batches stay as large",
                 self.name, self.micro_batch, self.unit,
             )  # fmt: skip
+        return update(self.model, loss, self.optimiser, self.scaler, clip=self.recipe.clip), right, count
 
-    def demand_halvable(self, error: RuntimeError) -> None:
-        """Raises the error unless memory is short; UserError where there is nothing left to halve."""
+    def demand_halvable(self, error: RuntimeError, rows: int) -> None:
+        """Raises the error unless memory is short; UserError where `rows` cannot be halved."""
         if not is_out_of_memory(error):
             raise error
-        if self.micro_batch == 1:
+        if rows == 1:
             raise UserError(
                 f"{self.name}: no memory for a single {self.unit}: type a smaller model.image_size or another model"
             ) from error
         if distributed.size() > 1:  # the other processes may be in the middle of the step
-            raise UserError(
-                f"{self.name}: out of memory: type training.micro_batch={max(1, self.micro_batch // 2)}"
-            ) from error
+            raise UserError(f"{self.name}: out of memory: type training.micro_batch={rows // 2}") from error
 
     def undo(self, progress: Progress, error: BadLoss, option: str) -> None:
         """Goes back to the end of the last epoch, at a lower rate. Raises UserError the second time."""
         where = f"{self.name}: the loss became {error.loss} in epoch {progress.epoch + 1}"
         if progress.caution < 1:
-            contents = self.conduct.contents
-            names = ", ".join(contents(progress.epoch + 1, error.number)[:MOST_NAMED]) if contents else ""
-            among = f" at the batch of {names}" if names else ""
+            contents, number = self.conduct.contents, error.number
+            names = contents(progress.epoch + 1, number)[:MOST_NAMED] if contents and number is not None else []
+            among = f" at the batch of {', '.join(names)}" if names else ""
             raise UserError(f"{where}{among}, again: lower {option}={self.recipe.lr}, or look at these files")
         progress.caution = CAUTION
         restore(progress.tensors, self.model, self.optimiser)
         self.scaler = self.new_scaler()  # the old one is in the middle of a step
-        self.scaler.load_state_dict(progress.scale)
+        self.load_scale(progress.scale)
         log.warning("%s; going on from the weights before it, at %g of the rate", where, CAUTION)
 
-    def judge(self, epoch: Epoch, evaluate: Callable[[], tuple[float, float]], progress: Progress) -> Epoch:
-        """The epoch with its scores, and with the reason if it is the last."""
-        loss, accuracy = evaluate()
+    def judge(self, epoch: Epoch, evaluate: Callable[[int], tuple[float, float]], progress: Progress) -> Epoch:
+        """The epoch with its scores, and with the reason if nothing gets better any more. Raises BadLoss."""
+        loss, accuracy = evaluate(self.micro_batch)
+        if not math.isfinite(loss):
+            raise BadLoss(None, loss)
         epoch = replace(epoch, valid_loss=loss, valid_accuracy=accuracy)
         log.info(
             "%s epoch %d/%d: train loss %.4f, valid loss %.4f, valid accuracy %.4f, %.0f %ss/s",
@@ -367,7 +391,8 @@ class Loop:
             log.info("%s ends in epoch %d/%d: its budget is used", self.name, epoch.epoch, self.recipe.epochs)
             return
         progress.epoch, progress.tensors, progress.scale = epoch.epoch, tensors, self.scaler.state_dict()
-        progress.budgeted = progress.budgeted or self.conduct.budget is not None
+        if self.micro_batch < (self.conduct.micro_batch or self.recipe.batch_size):
+            progress.micro_batch = self.micro_batch
         if self.conduct.resume and distributed.is_first():
             save_progress(self.conduct.resume, progress)
 

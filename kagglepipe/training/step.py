@@ -4,7 +4,6 @@ import math
 import re
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,43 +15,31 @@ from kagglepipe.training.device import Precision
 IGNORED = -100  # the label of padding
 
 
-class StepOptions(Protocol):
-    """What of a recipe a step reads."""
-
-    @property
-    def label_smoothing(self) -> float: ...
-
-    @property
-    def clip(self) -> float: ...
-
-
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether an error of torch's says that there is no memory left, on whatever device."""
     return isinstance(error, torch.OutOfMemoryError) or bool(
-        re.search(r"out of memory|can't allocate memory|not enough memory", str(error))
+        re.search(r"out of memory|can't allocate memory|not enough memory|ALLOC_FAILED", str(error))
     )
 
 
-def step(
+def gradients(
     model: nn.Module,
     inputs: Sequence[Tensor],
     labels: Tensor,
-    optimiser: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
-    recipe: StepOptions,
     precision: Precision,
     *,
+    label_smoothing: float,
     micro_batch: int | None = None,
 ) -> tuple[float, int, int]:
-    """One batch forward, backward and into the weights: (its mean loss, how many labels it had right, of how many).
+    """One batch forward and backward: (its mean loss, how many labels it had right, of how many).
 
     Logits are (B, C) or (B, T, C), labels (B,) or (B, T); labels below 0 stand for padding and do not count.
     micro_batch: rows that go through the network at a time; gradients add up to those of the whole, since nothing in
-    the network mixes rows. Where several processes train, loss and counts are those of all their parts together. If
-    loss or gradient is no finite number, the weights stay as they are and the loss is returned as NaN.
+    the network mixes rows. Where several processes train, loss and counts are those of all their parts together.
     """
     device = next(model.parameters()).device
-    optimiser.zero_grad(set_to_none=True)
+    model.zero_grad(set_to_none=True)
     rows = micro_batch or len(labels)
     whole = int(distributed.total([int((labels >= 0).sum())], device)[0])
     loss_sum, right = 0.0, 0
@@ -64,20 +51,31 @@ def step(
             with autocast(device, precision):
                 logits = model(*some).flatten(0, -2)
             loss = F.cross_entropy(
-                logits.float(), truth, label_smoothing=recipe.label_smoothing, reduction="sum", ignore_index=IGNORED
+                logits.float(), truth, label_smoothing=label_smoothing, reduction="sum", ignore_index=IGNORED
             )
             scaler.scale(loss * (distributed.size() / max(whole, 1))).backward()  # several processes average theirs
         loss_sum += float(loss.detach())
         right += int((logits.detach().argmax(dim=1) == truth).sum())
     loss_sum, right_sum = distributed.total([loss_sum, right], device)
+    return loss_sum / max(whole, 1), int(right_sum), whole
+
+
+def update(
+    model: nn.Module, loss: float, optimiser: torch.optim.Optimizer, scaler: torch.amp.GradScaler, *, clip: float
+) -> float:
+    """The gradients, clipped to a norm of `clip`, into the weights. Returns the loss, or NaN if a gradient is none.
+
+    If loss or gradient is no finite number, the weights stay as they are.
+    """
     scaler.unscale_(optimiser)
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
-    mean = loss_sum / max(whole, 1)
-    if not math.isfinite(mean) or not (scaler.is_enabled() or bool(norm.isfinite())):
-        return math.nan if math.isfinite(mean) else mean, int(right_sum), whole
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+    if not math.isfinite(loss):
+        return loss
+    if not (scaler.is_enabled() or bool(norm.isfinite())):
+        return math.nan
     scaler.step(optimiser)  # a scaler leaves out a step whose gradients overflow, and lowers its scale
     scaler.update()
-    return mean, int(right_sum), whole
+    return loss
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:

@@ -83,7 +83,8 @@ def tracking(names: list[str], *, folder: Path, settings: Mapping[str, Any]) -> 
         yield None
         return
     for name in names:
-        if find_spec(name) is None:  # the trackers' modules are called as they are
+        spec = find_spec(name)  # the trackers' modules are called as they are; a folder of that name has no origin
+        if spec is None or spec.origin is None:
             raise UserError(f"training.trackers={name} is not installed: type pip install 'kagglepipe[{name}]'")
     with ExitStack() as stack:
         tracks = [stack.enter_context(TRACKERS[name](folder, settings)) for name in dict.fromkeys(names)]

@@ -2,101 +2,43 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import timm
 import torch
-from numpy.typing import NDArray
 from sklearn.metrics import log_loss
 
 from kagglepipe.images.augment import Transform
-from kagglepipe.images.cache import PixelReader, PixelWriter, write_index
 from kagglepipe.images.dataset import TrainingImages
-from kagglepipe.models.classifier import Classifier, Preprocessing
-from kagglepipe.training.device import Precision
+from kagglepipe.models.classifier import Classifier
 from kagglepipe.training.fit import Epoch, Recipe, best_epoch, evaluate, fit
 from kagglepipe.training.head import softmax
 from kagglepipe.training.optimise import freeze_statistics, make_optimiser
 from kagglepipe.training.resume import capture, part
-from kagglepipe.training.step import step
-
-SIZE, COUNT, CLASSES = 32, 36, 3
-FLOAT32 = Precision(torch.float32, False, "tests compare bit by bit")
-ROWS = np.arange(COUNT)
-TRAIN, VALID = ROWS[:24], ROWS[24:]
-RECIPE = Recipe(
-    epochs=4,
-    lr=3e-3,
-    batch_size=8,
-    layer_decay=0.9,
-    frozen_below=0.0,
-    weight_decay=0.01,
-    warmup=0.1,
-    schedule="cosine",
-    clip=1.0,
-    label_smoothing=0.0,
-    patience=4,
+from kagglepipe.training.step import gradients, update
+from tests.fitting import (
+    CLASSES,
+    FLOAT32,
+    RECIPE,
+    ROWS,
+    SIZE,
+    VALID,
+    assert_same,
+    make_images,
+    network,
+    relabelled,
+    trained,
 )
 
 
 @pytest.fixture
 def images(tmp_path: Path) -> TrainingImages:
-    """Thirty-six noisy images of three colours; row n is of class n % 3."""
-    rng = np.random.default_rng(0)
-    labels = ROWS % CLASSES
-    with (tmp_path / "pixels.bin").open("wb") as file:
-        writer = PixelWriter(file, 10**7)
-        for label in labels:
-            image = rng.integers(0, 120, (SIZE, SIZE + 6, 3), dtype=np.uint8)
-            image[..., label] += 100
-            writer.add(image)
-    write_index(tmp_path, writer.index())
-    reader = PixelReader([Path(f"{n}.png") for n in ROWS], short_side=SIZE, folder=tmp_path, places=ROWS.tolist())
-    return TrainingImages(reader, [f"id{n}" for n in ROWS], labels, Transform("light", SIZE), seed=0)
-
-
-def network(**options: Any) -> Classifier:
-    """A tiny network, the same each time."""
-    torch.manual_seed(0)
-    backbone = timm.create_model("test_efficientnet", num_classes=0, **options)
-    return Classifier(backbone, CLASSES, Preprocessing(SIZE, "squash", 1.0, (0.5,) * 3, (0.5,) * 3, SIZE))
-
-
-def trained(
-    model: Classifier, images: TrainingImages, recipe: Recipe = RECIPE, *, seed: int = 0, workers: int = 0
-) -> list[Epoch]:
-    """The history of a fit in place."""
-    return fit(
-        model,
-        images,
-        train=TRAIN,
-        valid=VALID,
-        recipe=recipe,
-        seed=seed,
-        precision=FLOAT32,
-        workers=workers,
-        name="test",
-    )
-
-
-def relabelled(images: TrainingImages, rows: NDArray[np.int64], shift: int = 1) -> TrainingImages:
-    """The same images, those of `rows` with a wrong label."""
-    labels = images.labels.copy()
-    labels[rows] = (labels[rows] + shift) % CLASSES
-    return TrainingImages(images.reader, images.ids, labels, images.transform, images.seed)
+    return make_images(tmp_path)
 
 
 def snapshot(model: Classifier) -> dict[str, torch.Tensor]:
     """The weights, as later steps leave them alone."""
     return part(capture(model, torch.optim.SGD(model.parameters(), lr=1.0)), "model")
-
-
-def assert_same(one: Classifier, other: Classifier) -> None:
-    """Equal weights, bit by bit."""
-    for name, value in one.state_dict().items():
-        assert torch.equal(value, other.state_dict()[name]), name
 
 
 # --- learning --------------------------------------------------------------------------------------------------
@@ -256,7 +198,8 @@ def one_step(model: Classifier, images: TrainingImages, recipe: Recipe) -> tuple
     optimiser = make_optimiser(model, lr=recipe.lr, layer_decay=1.0, weight_decay=0.0)
     freeze_statistics(model)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
-    return step(model, [pixels], labels, optimiser, scaler, recipe, FLOAT32)[0], pixels, labels
+    loss, _, _ = gradients(model, [pixels], labels, scaler, FLOAT32, label_smoothing=recipe.label_smoothing)
+    return update(model, loss, optimiser, scaler, clip=recipe.clip), pixels, labels
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
