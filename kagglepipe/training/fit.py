@@ -353,8 +353,8 @@ class Loop:
         if progress.caution < 1:
             contents, number = self.conduct.contents, error.number
             names = contents(progress.epoch + 1, number)[:MOST_NAMED] if contents and number is not None else []
-            among = f" at the batch of {', '.join(names)}" if names else ""
-            raise UserError(f"{where}{among}, again: lower {option}={self.recipe.lr}, or look at these files")
+            among, files = (f" at the batch of {', '.join(names)}", ", or look at these files") if names else ("", "")
+            raise UserError(f"{where}{among}, again: lower {option}={self.recipe.lr}{files}")
         progress.caution = CAUTION
         restore(progress.tensors, self.model, self.optimiser)
         self.scaler = self.new_scaler()  # the old one is in the middle of a step
