@@ -104,6 +104,32 @@ def toy(tmp_path: Path) -> Path:
     return make_toy(tmp_path / "toy")
 
 
+@pytest.fixture(scope="session")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `make_toy`; nothing is written into it."""
+    return make_toy(tmp_path_factory.mktemp("made") / "colours")
+
+
+@pytest.fixture(scope="session")
+def finetuned(
+    processes: "ForkServerContext", colours: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[tuple[str, ...], Path]:
+    """(a command line that fine-tunes two folds, the run that it makes when nothing happens to it).
+
+    Of eighteen rows to train on, batches of seventeen leave one, which two processes cannot share.
+    """
+    from tests.processes import Typed, the_run, type_in
+
+    arguments = (
+        "stage=submit", "experiment=quick", "training=finetune", "training.epochs=2", "training.batch_size=17",
+        "training.lr=1e-3", "competition=image_folder", f"competition.source={colours}",
+    )  # fmt: skip
+    root = tmp_path_factory.mktemp("undisturbed")
+    said = type_in(processes, Typed(root, arguments), root / "said")
+    assert said.code == 0, said.err
+    return arguments, the_run(root)
+
+
 # --- what only time tells ---------------------------------------------------------------------------------------
 
 MOVES = {"left": -1, "right": 1}

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -130,6 +131,32 @@ def crowd(model: Classifier, most: int, **options: Any) -> Classifier:
 def seed_of(epoch: int) -> int:
     """What torch's generator begins an epoch with, which tells epochs from one another."""
     return int(np.random.default_rng([0, epoch]).integers(2**63))
+
+
+class Clock:
+    """Says how late it is: later by `step` seconds after each step, by half a second after each evaluation.
+
+    put: as `setattr`, which puts all that into place.
+    """
+
+    def __init__(self, put: Callable[..., None] = setattr, step: Callable[[int], float] = lambda _: 1.0) -> None:
+        self.now, self.steps = 1000.0, 0
+        make_step, look = Loop.step, module.evaluate
+
+        def slow_step(loop: Loop, *arguments: Any) -> tuple[float, int, int]:
+            self.now, self.steps = self.now + step(self.steps), self.steps + 1
+            return make_step(loop, *arguments)
+
+        def slow_look(*arguments: Any, **options: Any) -> tuple[float, float]:
+            self.now += 0.5
+            return look(*arguments, **options)
+
+        put(Loop, "step", slow_step)
+        put(module, "evaluate", slow_look)
+        put(module, "time", SimpleNamespace(perf_counter=self))
+
+    def __call__(self) -> float:
+        return self.now
 
 
 # --- processes that are killed -------------------------------------------------------------------------------------

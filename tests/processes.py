@@ -20,7 +20,7 @@ import torch
 from kagglepipe.__main__ import main
 from kagglepipe.images.dataset import TrainingImages
 from kagglepipe.stages import train, train_images  # noqa: F401
-from kagglepipe.training import fit, inference, resume  # noqa: F401
+from kagglepipe.training import budget, fit, inference, resume  # noqa: F401
 
 Moment = tuple[str, int]  # a kind, and the how manieth of its kind
 
@@ -102,6 +102,21 @@ def lead(target: Callable[..., None], *arguments: Any) -> None:
     target(*arguments)
 
 
+def files_below(folder: Path) -> list[str]:
+    """The paths of all files; locks aside, which say nothing."""
+    return sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and not path.name.endswith(".lock")
+    )
+
+
+def the_run(root: Path) -> Path:
+    """The one run below a root."""
+    (run,) = (path for path in (root / "outputs").glob("*/*") if (path / "config.yaml").exists())
+    return run
+
+
 # --- command lines -------------------------------------------------------------------------------------------------
 
 
@@ -110,6 +125,7 @@ class Typed:
     """A command line, typed in `folder`.
 
     at, act: when something happens to it, and what. workers: processes that read images. most_bytes: of a file.
+    ticking: whether its time is that of a clock of the tests' own, a second for each step.
     """
 
     folder: Path
@@ -118,6 +134,7 @@ class Typed:
     act: Callable[[], None] = die
     workers: int = 0
     most_bytes: int | None = None
+    ticking: bool = False
 
 
 @dataclass(frozen=True)
@@ -149,6 +166,11 @@ def obey(typed: Typed, place: Path) -> None:
     moments.watch()
     if typed.workers:
         train_images.ImageSession.loader_workers = typed.workers  # type: ignore[assignment, method-assign]
+    if typed.ticking:
+        from tests.fitting import Clock
+
+        clock, real = Clock(), budget.Budget
+        budget.Budget = lambda seconds, clock=clock: real(seconds, clock)  # type: ignore[assignment, misc]
     if typed.most_bytes:
         limits.setrlimit(limits.RLIMIT_FSIZE, (typed.most_bytes, typed.most_bytes))
     sys.argv = ["kagglepipe", *typed.arguments]

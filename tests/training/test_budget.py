@@ -3,7 +3,6 @@
 Time is what a clock of the tests' own says: a second for each step.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,47 +11,32 @@ from typing import Any
 import pytest
 
 from kagglepipe.images.dataset import TrainingImages
+from kagglepipe.models.classifier import Classifier
 from kagglepipe.training import fit as module
 from kagglepipe.training.budget import Budget
-from kagglepipe.training.fit import Conduct, Epoch, Loop, best_epoch, evaluate
+from kagglepipe.training.fit import Conduct, Epoch, best_epoch, evaluate
 from kagglepipe.training.resume import load_progress
-from tests.fitting import FLOAT32, RECIPE, VALID, assert_same, make_images, network, relabelled, trained, untimed
+from tests.fitting import FLOAT32, RECIPE, VALID, Clock, assert_same, make_images, network, relabelled, trained, untimed
 
 STEPS = 3  # in an epoch: twenty-four rows in batches of eight
 WHOLE = 4 * STEPS  # seconds of steps in a fit, and half a second after each epoch to evaluate
 
 
-class Clock:
-    """Says how late it is: later by `step` seconds after each step, by half a second after each evaluation."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, step: Callable[[int], float] = lambda _: 1.0) -> None:
-        self.now, self.steps = 1000.0, 0
-        make_step, look = Loop.step, evaluate
-
-        def slow_step(loop: Loop, *arguments: Any) -> tuple[float, int, int]:
-            self.now, self.steps = self.now + step(self.steps), self.steps + 1
-            return make_step(loop, *arguments)
-
-        def slow_look(*arguments: Any, **options: Any) -> tuple[float, float]:
-            self.now += 0.5
-            return look(*arguments, **options)
-
-        monkeypatch.setattr(Loop, "step", slow_step)
-        monkeypatch.setattr(module, "evaluate", slow_look)
-        monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=self))
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
+    return Clock(monkeypatch.setattr)
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> TrainingImages:
     return make_images(tmp_path_factory.mktemp("pixels"))
+
+
+@pytest.fixture(scope="module")
+def usual(images: TrainingImages) -> tuple[Classifier, list[Epoch]]:
+    """What comes of a fit that has all the time it takes."""
+    model = network()
+    return model, untimed(trained(model, images))
 
 
 def limited(clock: Clock, seconds: float, **options: Any) -> Conduct:
@@ -85,26 +69,31 @@ def test_what_is_kept_back_makes_time_go_faster() -> None:
 
 
 @pytest.mark.parametrize("seconds", [WHOLE + 2.5, 1e6])
-def test_time_enough_changes_nothing(seconds: float, clock: Clock, images: TrainingImages) -> None:
-    one, other = network(), network()
-    history = trained(one, images, conduct=limited(clock, seconds))
-    assert untimed(history) == untimed(trained(other, images))
+def test_time_enough_changes_nothing(
+    seconds: float, clock: Clock, images: TrainingImages, usual: tuple[Classifier, list[Epoch]]
+) -> None:
+    model = network()
+    history = trained(model, images, conduct=limited(clock, seconds))
+    assert untimed(history) == usual[1]
     assert not any(epoch.hurried or epoch.ended_by for epoch in history)
-    assert_same(one, other)
+    assert_same(model, usual[0])
 
 
-def test_a_slow_first_step_hurries_nothing(monkeypatch: pytest.MonkeyPatch, images: TrainingImages) -> None:
+def test_a_slow_first_step_hurries_nothing(
+    monkeypatch: pytest.MonkeyPatch, images: TrainingImages, usual: tuple[Classifier, list[Epoch]]
+) -> None:
     """In it kernels are chosen and a network is compiled: three seconds of forty are no reason to hurry."""
-    clock, one, other = Clock(monkeypatch, lambda number: 1.0 if number else 3.0), network(), network()
-    history = trained(one, images, conduct=limited(clock, 40.0))
-    assert untimed(history) == untimed(trained(other, images))
+    clock = Clock(monkeypatch.setattr, lambda number: 1.0 if number else 3.0)
+    assert untimed(trained(network(), images, conduct=limited(clock, 40.0))) == usual[1]
 
 
-def test_time_counts_from_when_training_begins(clock: Clock, images: TrainingImages) -> None:
+def test_time_counts_from_when_training_begins(
+    clock: Clock, images: TrainingImages, usual: tuple[Classifier, list[Epoch]]
+) -> None:
     """What a fold's share has lost before, to features or a head, shortens it but does not skip the warm-up."""
-    conduct, usual = limited(clock, 60.0), trained(network(), images)
+    conduct = limited(clock, 60.0)
     clock.now += 30.0
-    assert untimed(trained(network(), images, conduct=conduct)) == untimed(usual)
+    assert untimed(trained(network(), images, conduct=conduct)) == usual[1]
 
 
 # --- too little ----------------------------------------------------------------------------------------------------
@@ -188,26 +177,26 @@ def killed(images: TrainingImages, conduct: Conduct, after: int) -> None:
 
 
 def test_what_was_hurried_is_not_gone_on_with_without_a_budget(
-    clock: Clock, images: TrainingImages, tmp_path: Path
+    clock: Clock, images: TrainingImages, usual: tuple[Classifier, list[Epoch]], tmp_path: Path
 ) -> None:
-    file, one, other = tmp_path / "resume.safetensors", network(), network()
+    file, model = tmp_path / "resume.safetensors", network()
     killed(images, limited(clock, 8.0, resume=file), after=3)
     kept = load_progress(file)
     assert kept is not None
     assert any(epoch["hurried"] for epoch in kept.history)
-    history = trained(one, images, conduct=Conduct(file))
-    assert untimed(history) == untimed(trained(other, images))
-    assert_same(one, other)
+    assert untimed(trained(model, images, conduct=Conduct(file))) == usual[1]
+    assert_same(model, usual[0])
 
 
-def test_what_was_not_hurried_is(clock: Clock, images: TrainingImages, tmp_path: Path) -> None:
-    file, one, other = tmp_path / "resume.safetensors", network(), network()
+def test_what_was_not_hurried_is(
+    clock: Clock, images: TrainingImages, usual: tuple[Classifier, list[Epoch]], tmp_path: Path
+) -> None:
+    file, model = tmp_path / "resume.safetensors", network()
     killed(images, limited(clock, 60.0, resume=file), after=3)
     before = clock.steps
-    history = trained(one, images, conduct=Conduct(file))
+    assert untimed(trained(model, images, conduct=Conduct(file))) == usual[1]
     assert clock.steps - before == 2 * STEPS
-    assert untimed(history) == untimed(trained(other, images))
-    assert_same(one, other)
+    assert_same(model, usual[0])
 
 
 def test_a_new_budget_goes_on_from_what_is_there(clock: Clock, images: TrainingImages, tmp_path: Path) -> None:
