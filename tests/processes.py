@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import resource as limits
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -92,6 +93,34 @@ def in_a_process(processes: ForkServerContext, target: Callable[..., None], *arg
         return process.exitcode, False
     assert process.exitcode is not None, f"{target.__name__}{arguments} does not end"
     return process.exitcode, True
+
+
+def in_company(processes: ForkServerContext, target: Callable[..., None], *arguments: Any, size: int = 2) -> list[int]:
+    """The exit codes of so many processes that find one another as those of `torchrun` do, by rank."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    started = []
+    for rank in range(size):
+        variables = {
+            "WORLD_SIZE": size,
+            "RANK": rank,
+            "LOCAL_RANK": rank,
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+        }
+        started.append(processes.Process(target=lead, args=(introduced, variables, target, *arguments)))
+        started[-1].start()
+    for process in started:
+        process.join(300)
+        process.kill()
+    return [process.exitcode for process in started]
+
+
+def introduced(variables: dict[str, Any], target: Callable[..., None], *arguments: Any) -> None:
+    """Calls `target` with the environment that tells of the other processes."""
+    os.environ |= {name: str(value) for name, value in variables.items()}
+    target(*arguments)
 
 
 def lead(target: Callable[..., None], *arguments: Any) -> None:

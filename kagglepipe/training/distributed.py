@@ -6,6 +6,7 @@ the plain thing that its name says.
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,7 +94,7 @@ def from_first(value: Any) -> Any:
 
 def spread(compute: Callable[[Sequence[int]], NDArray[Any]], rows: Sequence[int]) -> NDArray[Any]:
     """compute(rows), (N, …), of which every process does its share and gets the whole."""
-    if size() == 1:
+    if size() == 1 or len(rows) == 0:
         return compute(rows)
     from torch import distributed
 
@@ -113,5 +114,6 @@ def replicated(model: "nn.Module") -> "nn.Module":
         return model
     from torch.nn.parallel import DistributedDataParallel
 
-    # batch norms keep their statistics, and the first layers may be frozen: there are no buffers to pass on
-    return DistributedDataParallel(model, broadcast_buffers=False)
+    # batch norms keep their statistics: there are no buffers to pass on
+    renamed = "forward_sync_buffers" in signature(DistributedDataParallel.__init__).parameters  # by later versions
+    return DistributedDataParallel(model, **{"forward_sync_buffers" if renamed else "broadcast_buffers": False})
