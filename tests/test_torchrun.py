@@ -1,0 +1,62 @@
+"""The whole command in two processes that `torchrun` starts: the result of one, one writer, and always an end."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from kagglepipe.predictions.frame import read_frame
+from tests.conftest import Outcome
+from tests.processes import files_below, the_run
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "kagglepipe"]
+
+
+def torchrun(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    root.mkdir(exist_ok=True)
+    return subprocess.run([*TORCHRUN, *arguments], cwd=root, capture_output=True, text=True, timeout=300)
+
+
+def test_two_processes_make_the_run_of_one(finetuned: tuple[tuple[str, ...], Path], tmp_path: Path) -> None:
+    """Probabilities to 0.0001, the same files, everything said once. The last batch has one row for the two of them."""
+    arguments, alone = finetuned
+    said = torchrun(tmp_path, *arguments, "device=cpu")
+    assert said.returncode == 0, said.stderr
+    assert "2 processes share each batch of 17" in said.stdout
+    assert said.stdout.count("train: out of fold:") == said.stdout.count("submit: ") == 1
+    run = the_run(tmp_path)
+    assert run.name == alone.name
+    assert files_below(tmp_path) == [name for name in files_below(alone.parents[2]) if not name.startswith("said/")]
+    for name in ("oof.parquet", "test.parquet"):
+        found, expected = (read_frame(folder / name) for folder in (run, alone))
+        pd.testing.assert_frame_equal(found, expected, check_exact=False, rtol=0, atol=1e-4)
+    for fold in ("fold_0", "fold_1"):
+        found, expected = (pd.read_csv(folder / fold / "log.csv").drop(columns="rate") for folder in (run, alone))
+        pd.testing.assert_frame_equal(found, expected, check_exact=False, rtol=1e-3)
+
+
+def test_an_error_of_the_first_process_ends_both_with_one_line(colours: Path, tmp_path: Path) -> None:
+    """The other one, which waits for it, is ended by torchrun."""
+    said = torchrun(
+        tmp_path, "stage=train", "experiment=quick", "competition=image_folder", f"competition.source={colours}",
+        "folds.count=1000",
+    )  # fmt: skip
+    assert said.returncode != 0
+    (told,) = [line for line in said.stderr.splitlines() if line.startswith(("kagglepipe:", "kagglepipe ("))]
+    assert told.startswith("kagglepipe: class blue has only 12 images, folds.count=1000 needs at least 1000")
+
+
+def test_a_sweep_is_refused(command: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By each of the processes, since whichever ends first ends the others: it says who it is."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, name in (("0", "kagglepipe"), ("1", "kagglepipe (process 1)")):
+        monkeypatch.setenv("RANK", rank)
+        said = command("-m", "stage=train", "seed=0,1")
+        assert said.code == 2
+        assert said.err == [
+            f"{name}: -m starts jobs of its own and cannot be one of 2 processes: leave torchrun away (jobs side by "
+            "side: hydra/launcher=joblib), or leave -m away"
+        ]
