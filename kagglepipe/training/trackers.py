@@ -36,8 +36,12 @@ def tensorboard(folder: Path, settings: Mapping[str, Any]) -> Iterator[Track]:
 def wandb(folder: Path, settings: Mapping[str, Any]) -> Iterator[Track]:
     """Weights & Biases; its files lie in <run>/wandb."""
     import wandb as library
+    from wandb.errors import UsageError
 
-    run = library.init(project=PROJECT, name=folder.name, dir=str(folder), config=flat(settings))
+    try:
+        run = library.init(project=PROJECT, name=folder.name, dir=str(folder), config=flat(settings))
+    except UsageError as error:  # there is no key
+        raise UserError(f"training.trackers=wandb: {error} Without an account: export WANDB_MODE=offline") from error
     try:
         yield lambda part, step, figures: run.log(
             {f"{part}/epoch": step, **{f"{part}/{name}": value for name, value in figures.items()}}
