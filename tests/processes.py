@@ -18,11 +18,13 @@ from typing import Any
 
 import torch
 
+from kagglepipe import launch
 from kagglepipe.__main__ import main
 from kagglepipe.images.dataset import TrainingImages
 from kagglepipe.stages import train, train_images  # noqa: F401
 from kagglepipe.training import budget, fit, inference, resume  # noqa: F401
 
+LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}  # else gloo asks for the host's name
 Moment = tuple[str, int]  # a kind, and the how manieth of its kind
 
 
@@ -100,15 +102,9 @@ def in_company(processes: ForkServerContext, target: Callable[..., None], *argum
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    started = []
+    started, meeting = [], {"WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, **LOOPBACK}
     for rank in range(size):
-        variables = {
-            "WORLD_SIZE": size,
-            "RANK": rank,
-            "LOCAL_RANK": rank,
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": port,
-        }
+        variables = {**meeting, "RANK": rank, "LOCAL_RANK": rank}
         started.append(processes.Process(target=lead, args=(introduced, variables, target, *arguments)))
         started[-1].start()
     for process in started:
@@ -181,8 +177,27 @@ def type_in(processes: ForkServerContext, typed: Typed, place: Path) -> Said:
     """What comes of a command line; its output lies in the folder `place`."""
     place.mkdir(parents=True)
     code, left_behind = in_a_process(processes, obey, typed, place)
+    return said_in(place, code, left_behind)
+
+
+def type_together(processes: ForkServerContext, typed: Typed, place: Path) -> list[Said]:
+    """What comes of a command line in each of two processes that know of one another."""
+    places = [place / str(rank) for rank in range(2)]
+    for own in places:
+        own.mkdir(parents=True)
+    codes = in_company(processes, obey_by_rank, typed, places)
+    return [said_in(own, code) for own, code in zip(places, codes, strict=True)]
+
+
+def said_in(place: Path, code: int | None, left_behind: bool = False) -> Said:
+    """What a command has left in `place`."""
     moments = json.loads((place / "moments").read_text()) if (place / "moments").exists() else []
     return Said(code, left_behind, (place / "out").read_text(), (place / "err").read_text(), moments)
+
+
+def obey_by_rank(typed: Typed, places: list[Path]) -> None:
+    """Does what was typed, each process in a place of its own."""
+    obey(typed, places[launch.rank()])
 
 
 def obey(typed: Typed, place: Path) -> None:

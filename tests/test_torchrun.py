@@ -1,8 +1,10 @@
 """The whole command in two processes that `torchrun` starts: the result of one, one writer, and always an end."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pandas as pd
@@ -10,14 +12,17 @@ import pytest
 
 from kagglepipe.predictions.frame import read_frame
 from tests.conftest import Outcome
-from tests.processes import files_below, the_run
+from tests.processes import LOOPBACK, Typed, files_below, the_run, type_together
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "kagglepipe"]
 
 
 def torchrun(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     root.mkdir(exist_ok=True)
-    return subprocess.run([*TORCHRUN, *arguments], cwd=root, capture_output=True, text=True, timeout=300)
+    environment = {**os.environ, **LOOPBACK}
+    return subprocess.run(
+        [*TORCHRUN, *arguments], cwd=root, capture_output=True, text=True, timeout=300, env=environment
+    )
 
 
 def test_two_processes_make_the_run_of_one(finetuned: tuple[tuple[str, ...], Path], tmp_path: Path) -> None:
@@ -36,6 +41,31 @@ def test_two_processes_make_the_run_of_one(finetuned: tuple[tuple[str, ...], Pat
     for fold in ("fold_0", "fold_1"):
         found, expected = (pd.read_csv(folder / fold / "log.csv").drop(columns="rate") for folder in (run, alone))
         pd.testing.assert_frame_equal(found, expected, check_exact=False, rtol=1e-3)
+
+
+WORK_OF_ONE = {
+    "a head": ("colours", ("competition=image_folder", "experiment=quick")),
+    "a model of time": ("series", (
+        "competition=video_folder", "competition.kind=series", "model=lstm", "device=cpu", "folds.count=2",
+        "sequences.steps=20", "sequences.members=1",
+    )),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("work", WORK_OF_ONE)
+def test_what_is_not_shared_is_done_by_the_first_while_the_other_waits(
+    work: str, processes: ForkServerContext, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    source, options = WORK_OF_ONE[work]
+    arguments = ("stage=train", f"competition.source={request.getfixturevalue(source)}", *options)
+    first, second = type_together(processes, Typed(tmp_path, arguments), tmp_path / "said")
+    assert (first.code, second.code) == (0, 0), (first.err, second.err)
+    assert "2 processes wait for the first" in first.out
+    assert (second.out, second.err) == ("", "")
+    assert "before a renaming" not in second.moments  # it has written nothing
+    again = type_together(processes, Typed(tmp_path, arguments), tmp_path / "again")
+    assert [said.code for said in again] == [0, 0]
+    assert "is finished already" in again[0].out
 
 
 def test_an_error_of_the_first_process_ends_both_with_one_line(colours: Path, tmp_path: Path) -> None:

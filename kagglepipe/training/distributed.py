@@ -42,6 +42,8 @@ def join(device: str) -> None:
         if local_rank() >= (count := torch.cuda.device_count()):
             raise UserError(f"process {local_rank()} of this machine has no GPU: type --nproc-per-node={count}")
         torch.cuda.set_device(local_rank())
+    elif device != "cpu" and torch.backends.mps.is_available():
+        raise UserError(f"{size()} processes cannot share an Apple GPU: type device=cpu")
     distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE)
 
 

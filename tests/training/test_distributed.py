@@ -166,6 +166,14 @@ def test_every_process_needs_a_gpu_of_its_own(
         distributed.join(device)
 
 
+def test_an_apple_gpu_is_not_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    with pytest.raises(UserError, match="2 processes cannot share an Apple GPU: type device=cpu"):
+        distributed.join("auto")
+
+
 # --- what they do together ---------------------------------------------------------------------------------------
 
 

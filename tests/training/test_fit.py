@@ -1,5 +1,6 @@
 """The loop learns, keeps its best epoch, stops in time, and does all of it again from the same seed."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,10 +9,11 @@ import pytest
 import torch
 from sklearn.metrics import log_loss
 
+from kagglepipe.errors import UserError
 from kagglepipe.images.augment import Transform
 from kagglepipe.images.dataset import TrainingImages
 from kagglepipe.models.classifier import Classifier
-from kagglepipe.training.fit import Epoch, Recipe, best_epoch, evaluate, fit
+from kagglepipe.training.fit import Epoch, Recipe, best_epoch, evaluate, fit, lost_workers
 from kagglepipe.training.head import softmax
 from kagglepipe.training.optimise import freeze_statistics, make_optimiser
 from kagglepipe.training.resume import capture, part
@@ -230,3 +232,22 @@ def test_a_score_is_that_of_the_clean_views(images: TrainingImages) -> None:
     assert loss == pytest.approx(log_loss(images.labels[rows], probabilities, labels=range(CLASSES)), rel=1e-5)
     assert accuracy == np.mean(probabilities.argmax(axis=1) == images.labels[rows])
     assert evaluate(model, images, rows[::-1], FLOAT32, batch_size=64) == pytest.approx((loss, accuracy), rel=1e-5)
+
+
+# --- workers that are lost -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("told", "said"), [
+    ("DataLoader worker (pid 71) is killed by signal: Killed. ", "process 71 that reads images is killed by signal: K"),
+    ("DataLoader worker (pid(s) 71, 72) exited unexpectedly", "process 71, 72 that reads images exited unexpectedly:"),
+    ("DataLoader worker (pid 71) is killed by signal: Bus error. It is possible that dataloader's workers are out of "
+     "shared memory.", "process 71 that reads images is killed by signal: Bus error: the system does that"),
+])  # fmt: skip
+def test_torch_says_in_several_ways_that_a_worker_is_lost(told: str, said: str) -> None:
+    with pytest.raises(UserError, match=f"{re.escape(said)}.* type workers=4, and the same"), lost_workers(8):
+        raise RuntimeError(told)
+
+
+def test_other_errors_are_no_lost_workers() -> None:
+    with pytest.raises(RuntimeError, match="shapes"), lost_workers(8):
+        raise RuntimeError("shapes cannot be multiplied")

@@ -477,3 +477,8 @@ def test_inputs_of_a_linear_model_are_not_fitted_here() -> None:
     model = make_temporal(random_examples([9], per_frame=True), 3, options(cell="mean"), seed=0, device=CPU)
     assert not model.inputs.centre.any()
     assert model.inputs.scale.eq(1).all()
+
+
+def test_a_loss_that_blows_up_twice_names_the_items_and_the_option() -> None:
+    with pytest.raises(UserError, match=r"became \w+ in epoch \d at the batch of (\d+, )+.*lower sequences\.lr=1e\+30"):
+        fitted(which_first(30), replace(RECIPE, lr=1e30))
