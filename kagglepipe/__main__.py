@@ -6,15 +6,18 @@ the command line, end in one line and exit code 2; Ctrl-C ends in 130. Everythin
 
 import difflib
 import errno
+import logging
 import os
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from kagglepipe.errors import UserError
+from kagglepipe.launch import is_first, rank, size
 
 CONF = next(
     folder for folder in (Path(__file__).parent / "conf", Path(__file__).parent.parent / "conf") if folder.is_dir()
@@ -46,6 +49,7 @@ def main() -> None:
         demand_flags(arguments)
         if multirun:
             demand_no_stream(arguments)
+            demand_alone()
         sys.argv[1:] = [quoted(argument, multirun=multirun) for argument in with_stage(arguments)]
         compose_and_run()
 
@@ -71,7 +75,8 @@ def stop(message: str, code: int) -> None:
         from kagglepipe.sequences.stream import hide_password
 
         message = re.sub(r"\w+:/\S+|[^\s=]+:\S+@\S+", lambda found: hide_password(found[0]), message)
-    print(f"kagglepipe: {' '.join(message.split())}", file=sys.stderr)
+    who = "kagglepipe" if is_first() else f"kagglepipe (process {rank()})"
+    print(f"{who}: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)
 
 
@@ -107,6 +112,8 @@ def job(cfg: Any) -> float | None:
     from kagglepipe.stages.places import with_sample_if_no_data
 
     alone = HydraConfig.get().mode == RunMode.RUN
+    if not is_first():
+        logging.getLogger().setLevel(logging.ERROR)
     with errors_in_one_line() if alone else nullcontext():
         demand_options(OmegaConf.to_container(cfg))
         try:
@@ -117,9 +124,20 @@ def job(cfg: Any) -> float | None:
             raise UserError(
                 "a sweep sends nothing to Kaggle: leave submit.upload away, then submit the best by run=NAME"
             )
+        if not alone:
+            config = with_own_device(config, HydraConfig.get().job.num)
         plan(config)  # an unknown stage fails before anything is announced
         return walk(with_sample_if_no_data(config))
     return None
+
+
+def with_own_device(config: Any, number: int) -> Any:
+    """The configuration of job `number` of a sweep, on a GPU of its own where there are several."""
+    from kagglepipe.training.device import device_of_job, gpu_is_possible
+
+    if config.device != "auto" or not gpu_is_possible():
+        return config
+    return replace(config, device=device_of_job(number))
 
 
 def demand_flags(arguments: list[str]) -> None:
@@ -140,6 +158,15 @@ def demand_no_stream(arguments: list[str]) -> None:
     values = [argument.partition("=")[2] for argument in arguments if argument.lstrip("+~").startswith("input=")]
     if any("://" in value or is_stream(part.strip(" '\"")) for value in values for part in value.split(",")):
         raise UserError("a stream is watched by one command alone: leave -m away")
+
+
+def demand_alone() -> None:
+    """Raises UserError for a sweep in several processes, each of which would run all of its jobs."""
+    if size() > 1:
+        raise UserError(
+            f"-m starts jobs of its own and cannot be one of {size()} processes: leave torchrun away (jobs side by "
+            "side: hydra/launcher=joblib), or leave -m away"
+        )
 
 
 def with_stage(arguments: list[str]) -> list[str]:

@@ -24,8 +24,9 @@ SEGMENT_METRICS = (
     "f1_10", "f1_25", "f1_50", "edit", *(f"map_{tiou}" for tiou in range(10, 80, 10)), "map_activitynet",
 )  # fmt: skip
 MOST_RATE = 10_000  # samples in a unit of time
+TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")  # training.trackers.TRACKERS, without its imports
 CELLS = ("mean", "conv", "elman", "gru", "lstm")  # models.cnn_lstm.BODIES, without its imports
-RESULT_VERSION = 1  # raise it by hand when the same configuration would give other results
+RESULT_VERSION = 2  # raise it by hand when the same configuration would give other results
 
 
 def positive(key: str, value: float, *, zero: bool = False) -> None:
@@ -38,6 +39,18 @@ def at_least(key: str, value: float, least: float) -> None:
     """Raises UserError unless `value` is `least` or more, and finite."""
     if not least <= value < math.inf:
         raise UserError(f"{key}={value} must be at least {least}")
+
+
+def duration(key: str, text: str) -> float:
+    """Seconds of `90s`, `20m`, `1.5h` or `1h30m`. Raises UserError for anything else.
+
+    >>> duration("training.budget", "1h30m")
+    5400.0
+    """
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise UserError(f"{key}={text} is no time: type it as 90s, 20m, 2h or 1h30m")
+    return sum(float(number) * {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}[unit] for number, unit in parts)
 
 
 @dataclass
@@ -202,6 +215,11 @@ class Training:
     frozen_below: layers whose factor would be less are left as they came, which halves the time (0 trains all);
     warmup: share of the steps; schedule: `cosine` or `onecycle`; clip: gradient norm; patience: epochs without
     a better fold score before it stops; batch_size: images a step.
+
+    What follows decides how training goes about it, not what comes out. budget: time for all of stage=train, as
+    `20m`, `2h` or `90s`; it ends with the best so far. micro_batch: images of a batch that go through the network at
+    a time; None: all, or what the memory holds. deterministic: the same bits twice on a GPU too, slower. compile: let
+    torch compile the network. trackers: any of `tensorboard`, `wandb`, `mlflow`, `trackio`.
     """
 
     mode: str = "auto"
@@ -218,6 +236,11 @@ class Training:
     clip: float = 1.0
     label_smoothing: float = 0.0
     patience: int = 3
+    budget: str | None = None
+    micro_batch: int | None = None
+    deterministic: bool = False
+    compile: bool = False
+    trackers: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         demand("training.mode", self.mode, ("auto", "head", "finetune"))
@@ -231,13 +254,21 @@ class Training:
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"training.{name}={getattr(self, name)} must lie in 0…1")
         positive("training.weight_decay", self.weight_decay, zero=True)
+        if self.micro_batch is not None:
+            at_least("training.micro_batch", self.micro_batch, 1)
+        for tracker in self.trackers:
+            demand("training.trackers", tracker, TRACKERS)
+        if self.budget is not None:
+            positive("training.budget", duration("training.budget", self.budget))
         if not self.regularisation or not all(0 < value < math.inf for value in self.regularisation):
             raise UserError("training.regularisation needs one or more values above 0, as [0.01,0.1,1]")
 
 
 HEAD_SETTINGS = ("views", "regularisation")
+CONDUCT = ("mode", "budget", "micro_batch", "deterministic", "compile", "trackers")  # decide nothing of the results
+FINETUNE_CONDUCT = ("budget", "micro_batch", "compile")  # those of CONDUCT that only fine-tuning reads
 FINETUNE_SETTINGS = tuple(
-    f.name for f in fields(Training) if f.name not in (*HEAD_SETTINGS, "mode")
+    f.name for f in fields(Training) if f.name not in (*HEAD_SETTINGS, *CONDUCT)
 )  # the head comes first in fine-tuning too, so HEAD_SETTINGS count in both
 
 
@@ -611,7 +642,8 @@ def augmentation_policy(augmentation: Augmentation, mode: str) -> str:
 def idle_settings(config: Config, mode: str) -> list[str]:
     """Options of `training` that differ from their defaults, but decide nothing of a run in `mode`."""
     read, default = result_settings(config, mode)["training"], Training()
-    names = [f.name for f in fields(Training) if f.name not in read]
+    used = (*read, *(name for name in CONDUCT if mode == "finetune" or name not in FINETUNE_CONDUCT))
+    names = [f.name for f in fields(Training) if f.name not in used]
     return [f"training.{n}" for n in names if getattr(config.training, n) != getattr(default, n)]
 
 

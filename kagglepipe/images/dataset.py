@@ -8,16 +8,19 @@ from torch.utils.data import DataLoader, Dataset
 
 from kagglepipe.images.augment import Transform
 from kagglepipe.images.cache import PixelReader
+from kagglepipe.images.shards import ShardReader
 
+NEAR = 8  # shards whose rows are mixed with one another
+PADDING = -100  # the label of what only fills a batch
 Key = tuple[int, int]  # (epoch, row): the loader asks for these, so that workers need no state
 
 
 class TrainingImages(Dataset[tuple[NDArray[np.uint8], int]]):
-    """(epoch, row) -> (augmented image (size, size, 3) uint8, label)."""
+    """(epoch, row) -> (augmented image (size, size, 3) uint8, label); of row ~n image n, without a label."""
 
     def __init__(
         self,
-        reader: PixelReader,
+        reader: PixelReader | ShardReader,
         ids: Sequence[str],
         labels: NDArray[np.int64],
         transform: Transform,
@@ -33,22 +36,57 @@ class TrainingImages(Dataset[tuple[NDArray[np.uint8], int]]):
 
     def __getitem__(self, key: Key) -> tuple[NDArray[np.uint8], int]:
         epoch, row = key
-        return self.transform(self.reader[row], self.seed, epoch, self.ids[row]), int(self.labels[row])
+        label = int(self.labels[row]) if row >= 0 else PADDING
+        row = row if row >= 0 else ~row
+        return self.transform(self.reader[row], self.seed, epoch, self.ids[row]), label
 
 
 class EpochBatches:
-    """Batches of (epoch, row) for one epoch, shuffled by (seed, epoch); the last one may be smaller."""
+    """Batches of (epoch, row) for one epoch, shuffled by (seed, epoch); the last one may be smaller.
 
-    def __init__(self, rows: NDArray[np.int64], *, batch_size: int, seed: int) -> None:
-        self.rows, self.batch_size, self.seed, self.epoch = rows, batch_size, seed, 0
+    shards: the shard of each row of `rows`: an epoch then goes through the shards in an order of its own, so many at a
+    time as `NEAR` says, and shuffles within these; None shuffles everything.
+    rank, ranks: of several processes each gets its part of every batch. One that would get nothing gets the first row
+    as padding, marked by a negative row, so that all do the same number of steps.
+    """
+
+    def __init__(
+        self,
+        rows: NDArray[np.int64],
+        *,
+        batch_size: int,
+        seed: int,
+        shards: NDArray[np.int64] | None = None,
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> None:
+        self.rows, self.batch_size, self.seed, self.epoch, self.shards = rows, batch_size, seed, 0, shards
+        self.rank, self.ranks = rank, ranks
 
     def __len__(self) -> int:
         return -(-len(self.rows) // self.batch_size)
 
     def __iter__(self) -> Iterator[list[Key]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.rows)
+        order = self.order(self.epoch)
         for start in range(0, len(order), self.batch_size):
-            yield [(self.epoch, int(row)) for row in order[start : start + self.batch_size]]
+            whole = order[start : start + self.batch_size]
+            yield [(self.epoch, int(row)) for row in whole[self.rank :: self.ranks]] or [(self.epoch, ~int(whole[0]))]
+
+    def rows_of(self, epoch: int, number: int) -> NDArray[np.int64]:
+        """The rows of one batch, of all processes together."""
+        return self.order(epoch)[number * self.batch_size : (number + 1) * self.batch_size]
+
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        """All rows, in the order of an epoch."""
+        rng = np.random.default_rng([self.seed, epoch])
+        order: NDArray[np.int64] = rng.permutation(self.rows) if self.shards is None else self._shard_order(rng)
+        return order
+
+    def _shard_order(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        assert self.shards is not None
+        place = {shard: n // NEAR for n, shard in enumerate(rng.permutation(np.unique(self.shards)))}
+        turn = np.array([place[shard] for shard in self.shards])
+        return self.rows[np.lexsort((rng.random(len(self.rows)), turn))]
 
 
 def training_loader(

@@ -4,6 +4,8 @@ The bundled files are pickles of tensors. They are read in one function only, af
 with `weights_only`, and are kept as safetensors from then on; no other pickle is ever loaded.
 """
 
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -125,6 +127,21 @@ def read_tensors(path: Path) -> dict[str, "torch.Tensor"]:
         raise UserError(f"{path} is not a whole safetensors file ({error}): delete it, or give another") from error
 
 
+def write_tensors(path: Path, tensors: Mapping[str, "torch.Tensor"], metadata: dict[str, str] | None = None) -> None:
+    """Writes a safetensors file atomically. Raises OSError as any write does, which safetensors itself does not."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    with atomic(path) as temporary:
+        try:
+            save_file(whole, temporary, metadata)
+        except SafetensorError as error:
+            if not (found := re.search(r"os error (\d+)", str(error))):
+                raise
+            raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from error
+
+
 def fill(backbone: "nn.Module", tensors: Mapping[str, "torch.Tensor"], where: str) -> None:
     """Loads `tensors` by name; those of a classifier that the backbone lacks are left aside."""
     own = backbone.state_dict()
@@ -142,7 +159,6 @@ def _keep_bundled(backbone: "nn.Module", name: str, weights: Weights, kept: Path
     The packages name their tensors differently but list them in the order of timm's network, one to one.
     """
     import torch
-    from safetensors.torch import save_file
 
     assert weights.path is not None
     found = file_sha256(weights.path)
@@ -157,5 +173,4 @@ def _keep_bundled(backbone: "nn.Module", name: str, weights: Weights, kept: Path
         raise UserError(
             f"the bundled weights of {name} do not fit this network (model.kwargs alter it): type model.weights=none"
         )
-    with atomic(kept) as temporary:
-        save_file({n: v.contiguous() for n, v in zip(own, values, strict=False)}, temporary)
+    write_tensors(kept, dict(zip(own, values, strict=False)))

@@ -6,6 +6,7 @@ What is drawn depends on (seed, epoch, id) alone, never on a generator that is c
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,6 +78,11 @@ class TrainingBatches:
     def __call__(self, epoch: int) -> Iterator[Batch]:
         for pieces in self.epoch(epoch):
             yield collate([self.piece(row, piece, epoch) for row, piece in pieces])
+
+    def contents(self, epoch: int, number: int) -> list[str]:
+        """The ids of what one batch is made of."""
+        batch = next(islice(self.epoch(epoch), number, None))
+        return [self.examples[row].id for row, _ in batch]
 
     def epoch(self, epoch: int) -> Iterator[list[tuple[int, int]]]:
         """(row, piece) of each batch of an epoch."""

@@ -4,10 +4,13 @@ A stage is `run(config) -> score or None`. It reads and writes files, skips what
 any later stage can call for the earlier ones without doing anything twice.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
+from kagglepipe.launch import is_first, size
 
 STREET = {
     "download": "bring the competition's files to data/<slug>/raw (a zip, a folder in place, Kaggle, or the sample)",
@@ -59,14 +62,38 @@ def plan(config: Config) -> list[str]:
 def walk(config: Config) -> float | None:
     """Runs the plan. The score is that of the last stage which has one.
 
-    A stage may have a `check(config)`, which is asked of all before any work is done.
+    A stage may have a `check(config)`, which is asked of all before any work is done. Of several processes only the
+    first one does what is not training; the others wait for it.
     """
-    stages = [import_module(f"kagglepipe.stages.{name}") for name in plan(config)]
-    for stage in stages:
+    stages = {name: import_module(f"kagglepipe.stages.{name}") for name in plan(config)}
+    for stage in stages.values():
         if hasattr(stage, "check"):
             stage.check(config)
-    score = None
-    for stage in stages:
-        result: float | None = stage.run(config)
-        score = result if result is not None else score
+    with company(config):
+        score = None
+        for name, stage in stages.items():
+            result: float | None = stage.run(config) if name == "train" or is_first() else None
+            score = result if result is not None else score
+            meet()
     return score
+
+
+@contextmanager
+def company(config: Config) -> Iterator[None]:
+    """The other processes, where `torchrun` has started several, for as long as the block takes."""
+    if size() == 1:
+        yield
+        return
+    from kagglepipe.training import distributed
+
+    distributed.join(config.device)
+    yield  # after an error the others are ended by whoever started them: there is nobody to take leave of
+    distributed.leave()
+
+
+def meet() -> None:
+    """Returns when all processes have come here."""
+    if size() > 1:
+        from kagglepipe.training import distributed
+
+        distributed.wait()

@@ -4,6 +4,7 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,14 +15,19 @@ import pandas as pd
 
 from kagglepipe.config import Config, idle_settings
 from kagglepipe.files import write_bytes, write_json, write_parquet
+from kagglepipe.launch import alone, is_first, size
 from kagglepipe.predictions.frame import oof_frame, test_frame
 from kagglepipe.stages.places import Prepared, git_commit, run_identity, training_mode, versions
 from kagglepipe.stages.scores import briefly, scores_of
 
 if TYPE_CHECKING:
     from kagglepipe.models.classifier import Classifier
+    from kagglepipe.training.budget import Budget
+    from kagglepipe.training.fit import Conduct
+    from kagglepipe.training.trackers import Track
 
 log = logging.getLogger(__name__)
+RESUME = "resume.safetensors"  # where a fold stands that is not done
 NOUNS = {"image": "images", "video": "clips", "series": "series"}
 WIDER = {  # what reads the settings that a fit in mode `head` leaves alone
     "image": "while only a head is fitted: add training=finetune",
@@ -45,27 +51,45 @@ class Session(ABC):
     config: Config
     prepared: Prepared
     run: Path
+    budget: "Budget | None" = None  # of the fold at hand
+    track: "Track | None" = None  # told of every epoch
 
     def __post_init__(self) -> None:
-        from kagglepipe.training.device import choose_device, choose_precision
+        from kagglepipe.training.device import choose_device, choose_precision, make_deterministic, use_fast_kernels
 
         self.mode = training_mode(self.config)
         self.device = choose_device(self.config.device)
         self.precision = choose_precision(self.device)  # of the frozen network and of inference
         self.training_precision = choose_precision(self.device, training=True)
+        if self.config.training.deterministic:
+            make_deterministic()
+        else:
+            use_fast_kernels()
         self.train, self.test = self.prepared.train, self.prepared.test
         self.classes = self.prepared.classes
         self.labels = self.train["target"].map(self.classes.index).to_numpy(np.int64)
         self.folds = self.train["fold"].to_numpy(np.int64)
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether several processes train a fold together; if not, the first one does it alone."""
+        return False
+
     @abstractmethod
     def fit_fold(self, fold: int) -> Fitted:
         """Fits one fold and saves its model in the fold's folder."""
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """What all folds need, before time is shared among them."""
 
     def tell(self) -> None:
         """Where it runs, why, and on what."""
         from kagglepipe.training.device import describe_device
 
+        if size() > 1:
+            work = f"share each batch of {self.config.training.batch_size}" if self.is_shared else "wait for the first"
+            log.info("train: %d processes %s", size(), work)
         asked, precision = self.config.training.mode, self.precision
         if self.mode == "finetune":
             precision = self.training_precision
@@ -109,22 +133,49 @@ class Session(ABC):
         """Where first weights are kept as safetensors, for all competitions."""
         return self.config.root / "data" / "weights"
 
-    def train_fold(self, fold: int) -> None:
-        """Fits one fold and leaves its folder, metrics last."""
-        start, folder = time.perf_counter(), self.run / f"fold_{fold}"
-        history, oof, test = self.fit_fold(fold)
-        write_bytes(folder / "log.csv", pd.DataFrame(history).to_csv(index=False, lineterminator="\n").encode())
-        held = self.train[self.folds == fold]
-        frame = oof_frame(held["id"].tolist(), fold, held["target"].tolist(), oof, self.classes)
-        write_parquet(folder / "oof.parquet", frame)
-        write_parquet(folder / "test.parquet", test_frame(self.test["id"].tolist(), test, self.classes))
-        metrics = scores_of(frame, self.config.competition, self.classes, self.groups)
-        write_json(folder / "metrics.json", {**metrics, "seconds": round(time.perf_counter() - start, 2)})
-        log.info(
-            "train: fold %d: %s",
-            fold,
-            briefly(metrics, self.config.competition.metric),
+    def conduct(self, fold: int) -> "Conduct":
+        """How the training of a fold goes about it: where it may go on, what it may use, who is told."""
+        from kagglepipe.training.fit import Conduct
+
+        track, options = self.track, self.config.training
+        return Conduct(
+            resume=self.run / f"fold_{fold}" / RESUME,
+            budget=self.budget,
+            afterwards=len(self.test) + int((self.folds == fold).sum()),
+            micro_batch=options.micro_batch,
+            track=None if track is None else lambda epoch, figures: track(f"fold_{fold}", epoch, figures),
+            compile=options.compile,
         )
+
+    def train_fold(self, fold: int) -> None:
+        """Fits one fold and leaves its folder, metrics last; where several processes train, the first one writes."""
+        start = time.perf_counter()
+        if not (is_first() or self.is_shared):
+            return
+        with nullcontext() if self.is_shared else alone():
+            fitted = self.fit_fold(fold)
+        if is_first():
+            self.keep_fold(fold, fitted, time.perf_counter() - start)
+
+    def keep_fold(self, fold: int, fitted: Fitted, seconds: float) -> None:
+        """Writes and tells what came of a fold."""
+        from kagglepipe.training.resume import forget_progress
+
+        folder = self.run / f"fold_{fold}"
+        log_csv = pd.DataFrame(fitted.log).to_csv(index=False, lineterminator="\n")
+        write_bytes(folder / "log.csv", log_csv.encode())
+        held = self.train[self.folds == fold]
+        frame = oof_frame(held["id"].tolist(), fold, held["target"].tolist(), fitted.oof, self.classes)
+        write_parquet(folder / "oof.parquet", frame)
+        write_parquet(folder / "test.parquet", test_frame(self.test["id"].tolist(), fitted.test, self.classes))
+        metrics = scores_of(frame, self.config.competition, self.classes, self.groups)
+        cut = any(row.get("ended_by") == "budget" or row.get("hurried") for row in fitted.log)
+        write_json(folder / "metrics.json", {**metrics, "seconds": round(seconds, 2), "cut_by_budget": cut})
+        forget_progress(folder / RESUME)
+        if self.track is not None:
+            self.track(f"fold_{fold}", 0, {"score": metrics["score"], "log_loss": metrics["log_loss"]})
+        log.info("train: fold %d: %s", fold, briefly(metrics, self.config.competition.metric))
+        warn_of_constant(fold, held["target"], metrics)
 
     @property
     def groups(self) -> "pd.Series[Any]":
@@ -149,3 +200,14 @@ class Session(ABC):
             "versions": versions(),
             "git_commit": git_commit(),
         }
+
+
+def warn_of_constant(fold: int, targets: "pd.Series[Any]", metrics: dict[str, Any]) -> None:
+    """Says so if a fold's network has no more answers right than the answer that is most often right."""
+    counts = targets.value_counts()
+    if len(counts) > 1 and metrics["correct"] <= counts.iloc[0]:
+        log.warning(
+            "train: fold %d is no better than always answering %s (%d of %d): more training.epochs, another "
+            "training.lr, or are the labels right?",
+            fold, counts.index[0], counts.iloc[0], len(targets),
+        )  # fmt: skip

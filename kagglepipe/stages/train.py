@@ -8,6 +8,7 @@ every fold is there oof.parquet, test.parquet, hardest.png and metrics.json (las
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from kagglepipe.config import Config
+from kagglepipe.config import Config, duration
 from kagglepipe.errors import UserError
 from kagglepipe.files import locked, read_json, write_json, write_parquet
+from kagglepipe.launch import is_first
 from kagglepipe.predictions.frame import average_folds, labels, merge_folds, read_frame
 from kagglepipe.stages.places import (
     Prepared,
@@ -30,6 +32,7 @@ from kagglepipe.stages.places import (
     write_config,
 )
 from kagglepipe.stages.scores import describe_scores, is_scored, scores_of
+from kagglepipe.training import distributed
 
 if TYPE_CHECKING:
     from kagglepipe.stages.session import Session
@@ -63,13 +66,14 @@ def run(config: Config) -> float:
     """Trains what is missing of the configured run and merges it. The out-of-fold score."""
     prepared = read_prepared(config)
     run = run_dir(config, prepared)
-    if (run / "metrics.json").exists():
+    if distributed.from_first(is_done(config, run)):
         log.info("train: %s is finished already", run.name)
-        score_again(config, prepared, run)
-        warn_of_other_code(run)
+        if is_first():
+            score_again(config, prepared, run)
+            warn_of_other_code(run)
     else:
-        with locked(run):
-            if not (run / "metrics.json").exists():  # another process may have finished it while we waited
+        with locked(run) if is_first() else nullcontext():
+            if not distributed.from_first(is_done(config, run)):  # another command may have finished it meanwhile
                 train_missing(config, prepared, run)
     if not (run / "metrics.json").exists():
         return float("nan")  # some folds were left for another time
@@ -77,6 +81,14 @@ def run(config: Config) -> float:
     for line in describe_scores(metrics, config.competition.metric):
         log.info("train: %s", line)
     return float(metrics["score"])
+
+
+def is_done(config: Config, run: Path) -> bool:
+    """Whether a run is merged and, unless there is a budget now too, none of its folds was cut short by one.
+
+    A run that is named is what it is: the configuration may be another one.
+    """
+    return config.run is not None or is_whole(config, run / "metrics.json")
 
 
 def score_again(config: Config, prepared: Prepared, run: Path) -> None:
@@ -96,22 +108,51 @@ def warn_of_other_code(run: Path) -> None:
 
 def train_missing(config: Config, prepared: Prepared, run: Path) -> None:
     """Every wanted fold that is not finished, then the merge if all folds are."""
-    start = time.perf_counter()
+    from kagglepipe.stages.session import RESUME
+    from kagglepipe.training.resume import forget_progress
+
+    start, limit = time.perf_counter(), config.training.budget
     folds = sorted(int(fold) for fold in prepared.folds["fold"].unique())
     if unknown := [fold for fold in config.folds.only if fold not in folds]:
         raise UserError(f"folds.only={unknown} do not exist; the folds are {folds[0]}…{folds[-1]}")
-    wanted = [fold for fold in config.folds.only or folds if not is_finished(run, fold)]
-    if wanted:
-        session = make_session(config, prepared, run)
-        session.tell()
-        write_config(replace(config, input=None), run)  # which is nothing to train on, and may hold a password
-        for fold in wanted:
-            session.train_fold(fold)
-    missing = [fold for fold in folds if not is_finished(run, fold)]
+    done = {fold: run / f"fold_{fold}" / "metrics.json" for fold in folds}
+    wanted = [fold for fold in config.folds.only or folds if not is_whole(config, done[fold])]
+    if wanted := distributed.from_first(wanted):
+        train_folds(config, prepared, run, wanted)
+    if not is_first():
+        return
+    missing = [fold for fold in folds if not is_whole(config, done[fold])]
     if missing:
         log.info("train: folds %s are left; the run is merged when they are done", ", ".join(map(str, missing)))
         return
+    for file in done.values():  # a kill may have come between a fold's last word and this
+        forget_progress(file.with_name(RESUME))
     merge(config, prepared, run, folds, time.perf_counter() - start)
+    if limit and read_json(run / "metrics.json")["cut_by_budget"]:
+        log.info("train: training.budget=%s has cut it short; without it the same command trains it whole", limit)
+
+
+def train_folds(config: Config, prepared: Prepared, run: Path, wanted: Sequence[int]) -> None:
+    """Fits the wanted folds, one after another; a budget is shared among those that are left."""
+    from kagglepipe.training.budget import Budget
+    from kagglepipe.training.trackers import tracking
+
+    limit, started = config.training.budget, time.perf_counter()
+    budget = Budget(duration("training.budget", limit)) if limit else None
+    session = make_session(config, prepared, run)
+    session.tell()
+    if is_first():
+        write_config(replace(config, input=None), run)  # which is nothing to train on, and may hold a password
+    names = config.training.trackers if is_first() else []
+    with tracking(names, folder=run, settings=session.identity) as session.track:
+        session.prepare()
+        distributed.wait()
+        for number, fold in enumerate(wanted):
+            session.budget = budget and budget.share(len(wanted) - number)
+            session.train_fold(fold)
+            left = (time.perf_counter() - started) / (number + 1) * (len(wanted) - number - 1)
+            if left > 60:
+                log.info("train: about %.0f min left for %d folds", left / 60, len(wanted) - number - 1)
 
 
 def make_session(config: Config, prepared: Prepared, run: Path) -> "Session":
@@ -125,9 +166,9 @@ def make_session(config: Config, prepared: Prepared, run: Path) -> "Session":
     return SequenceSession(config, prepared, run)
 
 
-def is_finished(run: Path, fold: int) -> bool:
-    """Whether a fold is done: its metrics are written last."""
-    return (run / f"fold_{fold}" / "metrics.json").exists()
+def is_whole(config: Config, done: Path) -> bool:
+    """Whether the metrics that are written last are there; those that a budget cut short count where there is one."""
+    return done.exists() and (config.training.budget is not None or not read_json(done).get("cut_by_budget"))
 
 
 # --- the whole run ---------------------------------------------------------------------------------------------
@@ -149,6 +190,7 @@ def merge(config: Config, prepared: Prepared, run: Path, folds: Sequence[int], s
         **comparisons(config, prepared, run, oof),
         "identity": run_identity(config, prepared),
         "seconds": round(seconds, 1),
+        "cut_by_budget": any(read_json(run / f"fold_{fold}" / "metrics.json").get("cut_by_budget") for fold in folds),
         "peak_memory_gb": peak_memory(),
     }
     write_json(run / "metrics.json", {**scores, **about})

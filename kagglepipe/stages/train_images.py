@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from kagglepipe.config import augmentation_policy
+from kagglepipe.launch import is_first
 from kagglepipe.stages.session import Fitted, Session
 
 if TYPE_CHECKING:
@@ -21,9 +22,21 @@ if TYPE_CHECKING:
 class ImageSession(Session):
     """Folds of an image competition."""
 
+    @property
+    def is_shared(self) -> bool:
+        """Fine-tuning is; heads take less time than telling others of them."""
+        return self.mode == "finetune"
+
+    def prepare(self) -> None:
+        """Features of the frozen network, for the heads."""
+        if is_first():
+            _ = self.fitter
+
     def fit_fold(self, fold: int) -> Fitted:
         """Fits a head and, in fine-tuning, goes on from it."""
-        head = self.fitter.fit(fold)
+        from kagglepipe.training import distributed
+
+        head = distributed.from_first(self.fitter.fit(fold) if distributed.is_first() else None)
         return self.keep_head(fold, head) if self.mode == "head" else self.finetune(fold, head)
 
     def reader(self, rows: pd.DataFrame) -> "PixelReader":
@@ -125,6 +138,7 @@ class ImageSession(Session):
         import torch
 
         from kagglepipe.images.dataset import TrainingImages
+        from kagglepipe.training import distributed
         from kagglepipe.training.checkpoint import read_checkpoints, save_checkpoint
         from kagglepipe.training.fit import Recipe, fit
         from kagglepipe.training.inference import run_probabilities
@@ -145,16 +159,22 @@ class ImageSession(Session):
             precision=self.training_precision,
             workers=self.loader_workers,
             name=f"train: fold {fold}",
+            conduct=self.conduct(fold),
         )
         folder = self.run / f"fold_{fold}"
-        save_checkpoint(folder, model, shared_backbone=False, meta=self.meta(fold))
+        if distributed.is_first():
+            save_checkpoint(folder, model, shared_backbone=False, meta=self.meta(fold))
+        distributed.wait()  # the others read it
         checkpoint = [c for c in read_checkpoints(self.run) if c.folder == folder]
 
         def predict(reader: "PixelReader", rows: Sequence[int]) -> Any:
-            return run_probabilities(
-                checkpoint, reader.__getitem__, rows, device=self.device, precision=self.precision,
-                workers=self.config.workers,
-            )  # fmt: skip
+            def own(part: Sequence[int]) -> Any:
+                return run_probabilities(
+                    checkpoint, reader.__getitem__, part, device=self.device, precision=self.precision,
+                    workers=self.config.workers,
+                )  # fmt: skip
+
+            return distributed.spread(own, rows)
 
         oof = predict(reader, rows[self.folds == fold].tolist())
         test = predict(self.reader(self.test), range(len(self.test)))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from kagglepipe.config import Config, augmentation_policy
 from kagglepipe.errors import UserError
+from kagglepipe.launch import is_first
 from kagglepipe.predictions.frame import labels as true_labels
 from kagglepipe.predictions.frame import merge_folds, oof_frame, probabilities
 from kagglepipe.predictions.segment_metrics import paired_group_test
@@ -49,6 +50,12 @@ class SequenceSession(Session):
             from kagglepipe.training.temporal import FLOAT32
 
             self.precision = FLOAT32
+
+    def prepare(self) -> None:
+        """Features of all items, for the models of time."""
+        if is_first():
+            for view in self.views:
+                self.features(view)
 
     def fit_fold(self, fold: int) -> Fitted:
         """Fits a model of time on cached features and, in fine-tuning, goes on from it."""
@@ -386,6 +393,7 @@ class SequenceSession(Session):
         epochs = train_epochs(
             model, batches, optimiser, steps=len(batches), recipe=recipe, seed=self.config.seed,
             precision=self.training_precision, name=f"train: fold {fold}", unit="clip", evaluate=None,
+            conduct=replace(self.conduct(fold), contents=batches.order.contents),
         )  # fmt: skip
         save_temporal(
             self.run / f"fold_{fold}", [model.head.eval()], model.encoder, shared_backbone=False, meta=self.meta(fold)

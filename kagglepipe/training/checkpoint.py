@@ -6,20 +6,20 @@ folder. Preprocessing at inference comes from here and from nowhere else.
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from kagglepipe.errors import UserError
 from kagglepipe.files import atomic, read_json, sha256, write_json
 from kagglepipe.models.classifier import Classifier, Preprocessing
 from kagglepipe.models.cnn_lstm import TemporalModel, TemporalOptions
-from kagglepipe.models.weights import read_tensors
+from kagglepipe.models.weights import read_tensors, write_tensors
 
 BACKBONE = "backbone.safetensors"
 
@@ -47,7 +47,7 @@ def save_checkpoint(folder: Path, model: Classifier, *, shared_backbone: bool, m
     tensors = {f"head.{name}": value for name, value in model.head.state_dict().items()}
     if not shared_backbone:
         tensors |= {f"backbone.{name}": value for name, value in model.backbone.state_dict().items()}
-    _save(folder / "model.safetensors", tensors)
+    write_tensors(folder / "model.safetensors", tensors)
     about = {"preprocessing": model.preprocessing.as_json(), "shared_backbone": shared_backbone}
     write_json(folder / "model.json", {**meta, **about})
 
@@ -60,15 +60,11 @@ def save_backbone(model: Classifier, run: Path, kept: Path | None) -> None:
     target = run / BACKBONE
     if target.exists():
         return
-    with atomic(target) as temporary:
-        if kept is not None and kept.exists():
-            try:
-                os.link(kept, temporary)
-                return
-            except OSError:  # another disk, or one without links: the copy below is as good
-                temporary.unlink(missing_ok=True)
-        tensors = {name: value.contiguous() for name, value in model.backbone.state_dict().items()}
-        save_file(tensors, temporary)
+    if kept is not None and kept.exists():
+        with suppress(OSError), atomic(target) as temporary:  # another disk, or one without links: a copy is as good
+            os.link(kept, temporary)
+    if not target.exists():
+        write_tensors(target, model.backbone.state_dict())
 
 
 def read_checkpoints(run: Path) -> list[Checkpoint]:
@@ -109,7 +105,7 @@ def save_temporal(
         about["preprocessing"] = encoder.preprocessing.as_json()
         if not shared_backbone:
             tensors |= {f"backbone.{name}": value for name, value in encoder.backbone.state_dict().items()}
-    _save(folder / "model.safetensors", tensors)
+    write_tensors(folder / "model.safetensors", tensors)
     first = models[0]
     shape = {"features": first.features, "per_frame": first.head.per_frame}
     write_json(folder / "model.json", {**meta, **about, **shape, "temporal": asdict(first.options)})
@@ -151,8 +147,3 @@ def tensors_hash(tensors: dict[str, Tensor]) -> str:
     for name, value in tensors.items():
         parts += [name, value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()]
     return sha256(*parts)
-
-
-def _save(path: Path, tensors: dict[str, Tensor]) -> None:
-    with atomic(path) as temporary:
-        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, temporary)

@@ -1,11 +1,13 @@
 """Where training runs and in which precision, each with its reason. torch is imported only when it is needed."""
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kagglepipe.errors import UserError
+from kagglepipe.launch import local_rank, size
 
 if TYPE_CHECKING:
     import torch
@@ -37,6 +39,8 @@ def choose_device(wanted: str = "auto") -> "torch.device":
     import torch
 
     if wanted == "auto":
+        wanted = f"cuda:{local_rank()}" if torch.cuda.is_available() and size() > 1 else wanted
+    if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     elif wanted.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(f"device={wanted}, but torch {torch.__version__} finds no CUDA device: type device=cpu")
@@ -49,6 +53,38 @@ def choose_device(wanted: str = "auto") -> "torch.device":
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"device={wanted}, but there are {torch.cuda.device_count()}: the first is cuda:0")
     return device
+
+
+def device_of_job(number: int) -> str:
+    """The device for job `number` of a sweep: the GPUs in turn, `auto` where there are fewer than two.
+
+    Jobs side by side then do not share one; jobs one after another lose nothing.
+    """
+    import torch
+
+    count = torch.cuda.device_count()
+    return f"cuda:{number % count}" if count > 1 else "auto"
+
+
+def use_fast_kernels() -> None:
+    """Lets cuDNN try which kernel is fastest, and multiply float32 in TF32: a GPU's batches are all of one shape."""
+    import torch
+
+    torch.use_deterministic_algorithms(False)  # an earlier job of a sweep may have asked for it
+    if torch.cuda.is_available():
+        torch.backends.cudnn.benchmark = True
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.allow_tf32 = True
+
+
+def make_deterministic() -> None:
+    """The same bits twice on a GPU too, at some cost in speed. torch names operations for which it cannot hold that."""
+    import torch
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS first works
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    torch.set_float32_matmul_precision("highest")  # whatever an earlier job of a sweep has used
 
 
 def choose_precision(device: "torch.device", *, training: bool = False) -> Precision:

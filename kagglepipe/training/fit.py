@@ -2,25 +2,35 @@
 
 import logging
 import math
+import re
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from kagglepipe.errors import UserError
 from kagglepipe.images.dataset import EpochBatches, TrainingImages, training_loader
 from kagglepipe.models.classifier import Classifier
+from kagglepipe.training import distributed
+from kagglepipe.training.budget import Budget
 from kagglepipe.training.device import Precision
 from kagglepipe.training.head import log_softmax
 from kagglepipe.training.optimise import freeze_statistics, make_optimiser, make_schedule
+from kagglepipe.training.resume import Progress, capture, load_progress, part, restore, save_progress
+from kagglepipe.training.step import autocast, gradients, is_out_of_memory, update
 
 log = logging.getLogger(__name__)
+CAUTION = 0.1  # what the rate is multiplied with after a loss that was no number
+PRELUDE = 0.1  # of a budget, in which nothing hurries: kernels are chosen, a network is compiled
+MOST_NAMED = 16  # files of a batch that an error names
 
 
 @dataclass(frozen=True)
@@ -42,7 +52,11 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch came to; losses are mean log losses, `rate` images a second of training."""
+    """What one epoch came to; losses are mean log losses, `rate` images a second of training.
+
+    ended_by: `patience` or `budget` where training ended with it before its time. hurried: whether a budget has made
+    its rates fall sooner.
+    """
 
     epoch: int
     train_loss: float
@@ -50,6 +64,38 @@ class Epoch:
     valid_accuracy: float
     lr: float
     rate: float
+    ended_by: str = ""
+    hurried: bool = False
+
+
+@dataclass(frozen=True)
+class Conduct:
+    """How a fit goes about its work, which decides nothing of what comes out as long as no budget is too short.
+
+    resume: file that holds where it stands after each epoch; None keeps none. budget: its share of time; None: all it
+    takes. afterwards: images that will be looked at in that time when training is done. micro_batch: how much of a
+    batch goes through the network at a time; None: all of it, or what the memory holds. contents: (epoch, number of
+    a batch) -> what is in it, for people. track: is told (epoch, figures) after every epoch. compile: whether torch
+    compiles the network.
+    """
+
+    resume: Path | None = None
+    budget: Budget | None = None
+    afterwards: int = 0
+    micro_batch: int | None = None
+    contents: Callable[[int, int], Sequence[str]] | None = None
+    track: Callable[[int, dict[str, float]], None] | None = None
+    compile: bool = False
+
+
+class BadLoss(Exception):  # noqa: N818  # it never leaves this file
+    """A loss or gradient that is no finite number, of which nothing went into the weights.
+
+    number: of the batch; None if it is what is held out that shows it.
+    """
+
+    def __init__(self, number: int | None, loss: float) -> None:
+        self.number, self.loss = number, loss
 
 
 def fit(
@@ -63,14 +109,18 @@ def fit(
     precision: Precision,
     workers: int,
     name: str,
+    conduct: Conduct = Conduct(),
 ) -> list[Epoch]:
     """Trains `model` in place on the rows `train` and leaves it with the weights of the best epoch on `valid`.
 
     Best is the highest accuracy and, among equals, the least log loss. Stops early after `recipe.patience`
-    epochs without a better one. name: what the progress bar and the log lines are headed with.
+    epochs without a better one. name: what the progress bar and the log lines are headed with. Where several
+    processes train, each sees its part of every batch, and all leave with the same weights.
     """
     device = model.head.weight.device
-    batches = EpochBatches(train, batch_size=recipe.batch_size, seed=seed)
+    batches = EpochBatches(
+        train, batch_size=recipe.batch_size, seed=seed, rank=distributed.rank(), ranks=distributed.size()
+    )
     loader = training_loader(images, batches, workers=workers, pinned=device.type == "cuda")
 
     def of_epoch(epoch: int) -> Iterable[Sequence[Tensor]]:
@@ -84,18 +134,38 @@ def fit(
         weight_decay=recipe.weight_decay,
         frozen_below=recipe.frozen_below,
     )
-    return train_epochs(
-        model,
-        of_epoch,
-        optimiser,
-        steps=len(batches),
-        recipe=recipe,
-        seed=seed,
-        precision=precision,
-        name=name,
-        unit="image",
-        evaluate=lambda: evaluate(model, images, valid, precision, batch_size=recipe.batch_size),
-    )
+    with lost_workers(workers):  # torch tells it anywhere: it interrupts whatever is being done
+        return train_epochs(
+            model,
+            of_epoch,
+            optimiser,
+            steps=len(batches),
+            recipe=recipe,
+            seed=seed,
+            precision=precision,
+            name=name,
+            unit="image",
+            evaluate=lambda rows: evaluate(model, images, valid, precision, batch_size=rows),
+            conduct=replace(
+                conduct,
+                afterwards=conduct.afterwards + len(valid),
+                contents=lambda epoch, number: [images.ids[row] for row in batches.rows_of(epoch, number)],
+            ),
+        )
+
+
+@contextmanager
+def lost_workers(workers: int) -> Iterator[None]:
+    """Names a process that augments images and was killed, which torch tells in a RuntimeError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not (found := re.search(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) ([^.]+)", str(error))):
+            raise
+        raise UserError(
+            f"the process {found[1]} that reads images {found[2]}: the system does that when memory runs out; type "
+            f"workers={max(1, workers // 2)}, and the same command goes on where it was"
+        ) from error
 
 
 def train_epochs(
@@ -109,84 +179,222 @@ def train_epochs(
     precision: Precision,
     name: str,
     unit: str,
-    evaluate: Callable[[], tuple[float, float]] | None,
+    evaluate: Callable[[int], tuple[float, float]] | None,
     option: str = "training.lr",
+    conduct: Conduct = Conduct(),
 ) -> list[Epoch]:
-    """Trains `model` in place for `recipe.epochs`.
+    """Trains `model` in place for `recipe.epochs`, or goes on where `conduct.resume` says that an earlier call was.
 
     batches: epoch -> its batches, each the model's inputs and, last, its labels; `steps` of them an epoch.
-    evaluate: gives (log loss, accuracy) on what is held out, by which the best epoch is kept and training may end
-    early; None trusts the last epoch, so that nothing is chosen by what is held out.
+    evaluate: rows at a time -> (log loss, accuracy) on what is held out, by which the best epoch is kept and training
+    may end early; None trusts the last epoch, so that nothing is chosen by what is held out.
     option: where the learning rate is set, for the error of a loss that blows up.
+
+    A loss or gradient that is no finite number undoes the epoch and repeats it at a tenth of the rate, once; the next
+    one raises UserError.
     """
-    schedule = make_schedule(optimiser, recipe.schedule, steps=recipe.epochs * steps, warmup=recipe.warmup)
-    device = next(model.parameters()).device
-    scaler = torch.amp.GradScaler(device.type, enabled=precision.scaled)
-    model.to(memory_format=torch.channels_last)
-    history: list[Epoch] = []
-    best: tuple[float, float] | None = None
-    kept: dict[str, Tensor] = {}
-    for epoch in range(1, recipe.epochs + 1):
-        torch.manual_seed(int(np.random.default_rng([seed, epoch]).integers(2**63)))  # what drops units
-        freeze_statistics(model)
-        start, loss_sum, seen = time.perf_counter(), 0.0, 0
-        with tqdm(total=steps, desc=f"{name} epoch {epoch}", unit="batch", leave=False, disable=None) as bar:
-            for *inputs, labels in batches(epoch):
-                loss, right, count = step(model, inputs, labels, optimiser, scaler, recipe, precision)
-                if not math.isfinite(loss):
-                    raise UserError(f"{name}: the loss became {loss} in epoch {epoch}: lower {option}={recipe.lr}")
-                schedule.step()
-                loss_sum, seen = loss_sum + loss * count, seen + count
-                bar.set_postfix(loss=f"{loss:.3f}", accuracy=f"{right / max(count, 1):.2f}")
-                bar.update()
-        rate, train_loss = seen / (time.perf_counter() - start), loss_sum / max(seen, 1)
-        last_lr = optimiser.param_groups[-1]["lr"]
-        if evaluate is None:
-            history.append(Epoch(epoch, train_loss, math.nan, math.nan, last_lr, rate))
+    loop = Loop(model, optimiser, recipe, precision, steps, seed, name, unit, conduct)
+    progress = loop.begin()
+    while progress.epoch < recipe.epochs and not ended(progress.history):
+        try:
+            epoch = loop.epoch(progress.epoch + 1, batches, progress.caution)
+            if evaluate is not None:
+                epoch = loop.judge(epoch, evaluate, progress)
+        except BadLoss as error:
+            loop.undo(progress, error, option)
             continue
-        valid_loss, accuracy = evaluate()
-        history.append(Epoch(epoch, train_loss, valid_loss, accuracy, last_lr, rate))
+        loop.keep(progress, loop.in_time(epoch))
+    if progress.best:
+        model.load_state_dict(progress.best)
+    return [Epoch(**epoch) for epoch in progress.history]
+
+
+def ended(history: Sequence[dict[str, Any]]) -> bool:
+    """Whether training came to its end before its last epoch."""
+    return bool(history and history[-1]["ended_by"])
+
+
+@dataclass
+class Loop:
+    """What the epochs of one training share."""
+
+    model: nn.Module
+    optimiser: torch.optim.Optimizer
+    recipe: Recipe
+    precision: Precision
+    steps: int
+    seed: int
+    name: str
+    unit: str
+    conduct: Conduct
+
+    def __post_init__(self) -> None:
+        self.model.to(memory_format=torch.channels_last)
+        self.device = next(self.model.parameters()).device
+        self.scaler = self.new_scaler()
+        self.set_rates = make_schedule(self.optimiser, self.recipe.schedule, warmup=self.recipe.warmup)
+        self.micro_batch = self.conduct.micro_batch or -(-self.recipe.batch_size // distributed.size())
+        self.budget = self.conduct.budget and self.conduct.budget.share(1)  # which begins now
+        self.rate = math.inf  # rows a second, once it is known
+        network = torch.compile(self.model) if self.conduct.compile else self.model
+        self.network = distributed.replicated(network)
+
+    def new_scaler(self) -> torch.amp.GradScaler:
+        """What keeps float16 gradients from vanishing; of no effect in other precisions."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.precision.scaled)
+
+    def load_scale(self, state: dict[str, Any]) -> None:
+        """Puts back the state of the loss scale; there is none if training began in a precision without one."""
+        if state:
+            self.scaler.load_state_dict(state)
+
+    def begin(self) -> Progress:
+        """Where an earlier call stood at the end of its last epoch, or the beginning."""
+        fresh = Progress(0, capture(self.model, self.optimiser), scale=self.scaler.state_dict())
+        file = self.conduct.resume if distributed.is_first() else None
+        known = distributed.from_first(load_progress(file) if file else None)
+        if known is None or (self.budget is None and any(epoch.get("hurried") for epoch in known.history)):
+            return fresh  # what a budget has hurried along is not what comes out without one
+        try:
+            _ = [Epoch(**epoch) for epoch in known.history]
+            restore(known.tensors, self.model, self.optimiser)
+        except (RuntimeError, ValueError, LookupError, TypeError) as error:
+            log.warning("%s: %s is of another network: starting from the beginning", self.name, self.conduct.resume)
+            log.debug("%s", error)
+            restore(fresh.tensors, self.model, self.optimiser)
+            return fresh
+        self.load_scale(known.scale)
+        self.micro_batch = min(self.micro_batch, known.micro_batch or self.micro_batch)
+        log.info("%s goes on after epoch %d/%d", self.name, known.epoch, self.recipe.epochs)
+        return known
+
+    def epoch(self, epoch: int, batches: Callable[[int], Iterable[Sequence[Tensor]]], caution: float) -> Epoch:
+        """One epoch of steps. Raises BadLoss."""
+        torch.manual_seed(int(np.random.default_rng([self.seed, epoch]).integers(2**63)))  # what drops units
+        freeze_statistics(self.model)
+        start, loss_sum, seen, ended_by, hurried = time.perf_counter(), 0.0, 0, "", False
+        whole, done = self.recipe.epochs * self.steps, (epoch - 1) * self.steps
+        bar = tqdm(
+            total=whole, initial=done, desc=f"{self.name} epoch {epoch}/{self.recipe.epochs}", unit="batch",
+            leave=False, disable=None if distributed.is_first() else True,
+        )  # fmt: skip
+        with bar:
+            for number, (*inputs, labels) in enumerate(batches(epoch)):
+                used = self.used()
+                if seen and used >= 1:
+                    ended_by = "budget"
+                    break
+                by_steps = (done + number + 1) / (whole + 1)  # the first step must not be spent at rate 0
+                by_time = min((used - PRELUDE) / (1 - PRELUDE), whole / (whole + 1))
+                hurried |= by_time > by_steps
+                self.set_rates(max(by_steps, by_time), caution)
+                loss, right, count = self.step(inputs, labels)
+                if not math.isfinite(loss):
+                    raise BadLoss(number, loss)
+                loss_sum, seen = loss_sum + loss * count, seen + count
+                self.rate = seen / (time.perf_counter() - start)
+                left = {"budget": tqdm.format_interval(self.budget.left)} if self.budget else {}
+                bar.set_postfix({"loss": f"{loss:.3f}", "accuracy": f"{right / max(count, 1):.2f}", **left})
+                bar.update()
+        lr = self.optimiser.param_groups[-1]["lr"]
+        return Epoch(epoch, loss_sum / max(seen, 1), math.nan, math.nan, lr, self.rate, ended_by, hurried)
+
+    def used(self) -> float:
+        """The part that is gone of the budget's time for training; the same in all processes.
+
+        What has to be looked at afterwards, at thrice the speed of training, takes its time from the budget too.
+        """
+        if self.budget is None:
+            return 0.0
+        used = self.budget.used(kept_back=self.conduct.afterwards / (3 * self.rate))
+        return distributed.total([used], self.device)[0] / distributed.size()
+
+    def in_time(self, epoch: Epoch) -> Epoch:
+        """The epoch, as the last one if the budget has no time for another."""
+        if epoch.epoch == self.recipe.epochs or epoch.ended_by or self.used() < 1:
+            return epoch
+        return replace(epoch, ended_by="budget")
+
+    def step(self, inputs: Sequence[Tensor], labels: Tensor) -> tuple[float, int, int]:
+        """`gradients` and `update`, in halves if the memory is too small for the whole."""
+        while True:
+            try:
+                loss, right, count = gradients(
+                    self.network, inputs, labels, self.scaler, self.precision,
+                    label_smoothing=self.recipe.label_smoothing, micro_batch=self.micro_batch,
+                )  # fmt: skip
+                break
+            except RuntimeError as error:  # torch.OutOfMemoryError is one
+                rows = min(self.micro_batch, len(labels))
+                self.demand_halvable(error, rows)
+            self.micro_batch = -(-rows // 2)
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            log.warning(
+                "%s: out of memory; %d %ss at a time go through the network from now on, batches stay as large",
+                self.name, self.micro_batch, self.unit,
+            )  # fmt: skip
+        return update(self.model, loss, self.optimiser, self.scaler, clip=self.recipe.clip), right, count
+
+    def demand_halvable(self, error: RuntimeError, rows: int) -> None:
+        """Raises the error unless memory is short; UserError where `rows` cannot be halved."""
+        if not is_out_of_memory(error):
+            raise error
+        if rows == 1:
+            raise UserError(
+                f"{self.name}: no memory for a single {self.unit}: type a smaller model.image_size or another model"
+            ) from error
+        if distributed.size() > 1:  # the other processes may be in the middle of the step
+            raise UserError(f"{self.name}: out of memory: type training.micro_batch={rows // 2}") from error
+
+    def undo(self, progress: Progress, error: BadLoss, option: str) -> None:
+        """Goes back to the end of the last epoch, at a lower rate. Raises UserError the second time."""
+        where = f"{self.name}: the loss became {error.loss} in epoch {progress.epoch + 1}"
+        if progress.caution < 1:
+            contents, number = self.conduct.contents, error.number
+            names = contents(progress.epoch + 1, number)[:MOST_NAMED] if contents and number is not None else []
+            among, files = (f" at the batch of {', '.join(names)}", ", or look at these files") if names else ("", "")
+            raise UserError(f"{where}{among}, again: lower {option}={self.recipe.lr}{files}")
+        progress.caution = CAUTION
+        restore(progress.tensors, self.model, self.optimiser)
+        self.scaler = self.new_scaler()  # the old one is in the middle of a step
+        self.load_scale(progress.scale)
+        log.warning("%s; going on from the weights before it, at %g of the rate", where, CAUTION)
+
+    def judge(self, epoch: Epoch, evaluate: Callable[[int], tuple[float, float]], progress: Progress) -> Epoch:
+        """The epoch with its scores, and with the reason if nothing gets better any more. Raises BadLoss."""
+        loss, accuracy = evaluate(self.micro_batch)
+        if not math.isfinite(loss):
+            raise BadLoss(None, loss)
+        epoch = replace(epoch, valid_loss=loss, valid_accuracy=accuracy)
         log.info(
             "%s epoch %d/%d: train loss %.4f, valid loss %.4f, valid accuracy %.4f, %.0f %ss/s",
-            name, epoch, recipe.epochs, train_loss, valid_loss, accuracy, rate, unit,
+            self.name, epoch.epoch, self.recipe.epochs, epoch.train_loss, loss, accuracy, epoch.rate, self.unit,
         )  # fmt: skip
-        if best is None or (accuracy, -valid_loss) > best:
-            best, kept = (accuracy, -valid_loss), snapshot(model)
-        elif epoch - best_epoch(history) >= recipe.patience:
-            log.info("%s stops early: no better epoch in %d", name, recipe.patience)
-            break
-    if kept:
-        model.load_state_dict(kept)
-    return history
+        best = best_epoch([*(Epoch(**known) for known in progress.history), epoch])
+        if epoch.epoch - best >= self.recipe.patience and not epoch.ended_by:
+            log.info("%s stops early: no better epoch in %d", self.name, self.recipe.patience)
+            return replace(epoch, ended_by="patience")
+        return epoch
 
-
-def step(
-    model: nn.Module,
-    inputs: Sequence[Tensor],
-    labels: Tensor,
-    optimiser: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    recipe: Recipe,
-    precision: Precision,
-) -> tuple[float, int, int]:
-    """One batch forward, backward and into the weights: (its mean loss, how many labels it had right, of how many).
-
-    Logits are (B, C) or (B, T, C), labels (B,) or (B, T); labels below 0 stand for padding and do not count.
-    """
-    device = next(model.parameters()).device
-    inputs = [tensor.to(device, non_blocking=True) for tensor in inputs]
-    labels = labels.to(device, non_blocking=True).flatten()
-    optimiser.zero_grad(set_to_none=True)
-    with autocast(device, precision):
-        logits = model(*inputs).flatten(0, -2)
-    loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
-    scaler.scale(loss).backward()
-    scaler.unscale_(optimiser)
-    torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
-    scaler.step(optimiser)
-    scaler.update()
-    right = int((logits.detach().argmax(dim=1) == labels).sum())
-    return float(loss.detach()), right, int((labels >= 0).sum())
+    def keep(self, progress: Progress, epoch: Epoch) -> None:
+        """Moves `progress` on by an epoch, on the disk too, unless a budget has cut that epoch short."""
+        tensors = capture(self.model, self.optimiser)
+        progress.history.append(asdict(epoch))
+        judged = [Epoch(**known) for known in progress.history]
+        if not math.isnan(epoch.valid_loss) and best_epoch(judged) == epoch.epoch:
+            progress.best = {name: value.clone() for name, value in part(tensors, "model").items()}
+        if self.conduct.track and distributed.is_first():
+            figures = {name: value for name, value in asdict(epoch).items() if isinstance(value, float)}
+            self.conduct.track(epoch.epoch, {name: value for name, value in figures.items() if math.isfinite(value)})
+        if epoch.ended_by == "budget":
+            log.info("%s ends in epoch %d/%d: its budget is used", self.name, epoch.epoch, self.recipe.epochs)
+            return
+        progress.epoch, progress.tensors, progress.scale = epoch.epoch, tensors, self.scaler.state_dict()
+        if self.micro_batch < (self.conduct.micro_batch or self.recipe.batch_size):
+            progress.micro_batch = self.micro_batch
+        if self.conduct.resume and distributed.is_first():
+            save_progress(self.conduct.resume, progress)
 
 
 @torch.inference_mode()
@@ -201,24 +409,18 @@ def evaluate(
     """(log loss, accuracy) on the clean views of `rows`."""
     device = model.head.weight.device
     model.eval()
-    found = []
-    for start in range(0, len(rows), batch_size):
-        views = [images.transform.clean(images.reader[row]) for row in rows[start : start + batch_size]]
-        with autocast(device, precision):
-            found.append(model(torch.from_numpy(np.stack(views)).to(device)).float().cpu().numpy())
-    logits, labels = np.concatenate(found).astype(np.float64), images.labels[rows]
+
+    def logits_of(own: Sequence[int]) -> NDArray[np.float32]:
+        found = []
+        for start in range(0, len(own), batch_size):
+            views = [images.transform.clean(images.reader[row]) for row in own[start : start + batch_size]]
+            with autocast(device, precision):
+                found.append(model(torch.from_numpy(np.stack(views)).to(device)).float().cpu().numpy())
+        return np.concatenate(found)
+
+    logits, labels = distributed.spread(logits_of, rows.tolist()).astype(np.float64), images.labels[rows]
     loss = -log_softmax(logits)[np.arange(len(rows)), labels].mean()
     return float(loss), float((logits.argmax(axis=1) == labels).mean())
-
-
-def autocast(device: torch.device, precision: Precision) -> torch.autocast:
-    """Mixed precision: the weights stay float32, products are taken in `precision`."""
-    return torch.autocast(device.type, precision.dtype, enabled=precision.dtype != torch.float32)
-
-
-def snapshot(model: nn.Module) -> dict[str, Tensor]:
-    """A copy of the weights that later steps leave alone."""
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
 def best_epoch(history: list[Epoch]) -> int:

@@ -65,13 +65,18 @@ def onecycle(progress: float, warmup: float) -> float:
 SCHEDULES: dict[str, Callable[[float, float], float]] = {"cosine": cosine, "onecycle": onecycle}
 
 
-def make_schedule(
-    optimiser: torch.optim.Optimizer, name: str, *, steps: int, warmup: float
-) -> torch.optim.lr_scheduler.LambdaLR:
-    """Scales every group's rate by the schedule; step it once a batch, `steps` times in all."""
-    shape = SCHEDULES[name]
-    # step + 1: the first batch must not be spent at rate 0
-    return torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: shape((step + 1) / (steps + 1), warmup))
+def make_schedule(optimiser: torch.optim.Optimizer, name: str, *, warmup: float) -> Callable[[float, float], None]:
+    """(progress in 0…1, factor) -> sets every group's rate to what it is now, times the schedule, times the factor.
+
+    It has no state: where a training stands decides its rate, however it came there.
+    """
+    shape, rates = SCHEDULES[name], [group["lr"] for group in optimiser.param_groups]
+
+    def set_rates(progress: float, factor: float) -> None:
+        for group, rate in zip(optimiser.param_groups, rates, strict=True):
+            group["lr"] = rate * shape(progress, warmup) * factor
+
+    return set_rates
 
 
 def freeze_statistics(model: nn.Module) -> None:

@@ -12,7 +12,7 @@ from kagglepipe.models.cnn_lstm import Inputs, TemporalModel, TemporalOptions, m
 from kagglepipe.sequences.augment import TimeAugmentation
 from kagglepipe.sequences.dataset import Example, TrainingBatches, collate
 from kagglepipe.training.device import Precision
-from kagglepipe.training.fit import Epoch, Recipe, train_epochs
+from kagglepipe.training.fit import Conduct, Epoch, Recipe, train_epochs
 from kagglepipe.training.optimise import decayed
 
 MOST_FRAMES = 20_000  # that standardisation and principal components are taken from: more change nothing
@@ -92,6 +92,7 @@ def fit_temporal(
         unit="item",
         evaluate=None,
         option="sequences.lr",
+        conduct=Conduct(contents=batches.contents),
     )
     return model.eval(), history
 

@@ -293,3 +293,10 @@ def test_an_error_while_reading_is_passed_on() -> None:
 
     with pytest.raises(ValueError, match="no frame in it"):
         first(batches(0))
+
+
+def test_a_batch_can_be_told_what_it_is_made_of() -> None:
+    batches = training(of_lengths(5, 9, 3, 12, 4, 6), window=4)
+    for epoch in (1, 2):
+        found = [[str(int(features[0, 0])) for features in batch.features] for batch in batches(epoch)]
+        assert found == [batches.contents(epoch, number) for number in range(len(batches))]

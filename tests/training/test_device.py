@@ -1,14 +1,25 @@
 """Where training runs and in which precision, each with a reason."""
 
+import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 
 from kagglepipe.errors import UserError
 from kagglepipe.training import device as module
-from kagglepipe.training.device import choose_device, choose_precision, describe_device, gpu_is_possible
+from kagglepipe.training.device import (
+    choose_device,
+    choose_precision,
+    describe_device,
+    device_of_job,
+    gpu_is_possible,
+    make_deterministic,
+    use_fast_kernels,
+)
+from tests.conftest import Outcome
 
 
 def test_the_cpu_is_always_there() -> None:
@@ -110,6 +121,91 @@ def test_on_linux_a_gpu_shows_as_a_file(
     monkeypatch.setattr(sys, "platform", platform)
     monkeypatch.setattr(module, "GPU_DEVICES", (str(file),))
     assert gpu_is_possible() == possible
+
+
+@pytest.mark.parametrize(("rank", "expected"), [("0", "cuda:0"), ("1", "cuda:1")])
+def test_each_of_several_processes_has_a_gpu_of_its_own(
+    rank: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"WORLD_SIZE": "4", "RANK": "3", "LOCAL_RANK": rank}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert str(choose_device("auto")) == expected
+    assert str(choose_device("cpu")) == "cpu"
+
+
+@pytest.mark.parametrize(("count", "expected"), [
+    (0, ["auto"] * 4), (1, ["auto"] * 4), (3, ["cuda:0", "cuda:1", "cuda:2", "cuda:0"]),
+])  # fmt: skip
+def test_jobs_of_a_sweep_take_the_gpus_in_turn(
+    count: int, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    assert [device_of_job(number) for number in range(4)] == expected
+
+
+@pytest.mark.parametrize(("typed", "expected"), [
+    ([], ["cuda:0", "cuda:1"]),
+    (["device=cuda:1"], ["cuda:1"] * 2),
+])  # fmt: skip
+def test_a_sweep_spreads_over_the_gpus_unless_one_is_named(
+    typed: list[str], expected: list[str], command: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(module, "gpu_is_possible", lambda: True)
+    devices: list[str] = []
+    monkeypatch.setattr("kagglepipe.stages.walk", lambda config: devices.append(config.device))
+    said = command("-m", "competition=image_folder", "competition.source=photos", "seed=0,1", *typed)
+    assert (said.code, devices) == (0, expected)
+
+
+# --- how kernels are chosen --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], tuple[bool, bool, str, bool]]]:
+    """kernels() -> (deterministic, tries which is fastest, float32's precision, cuDNN's TF32); afterwards as before."""
+
+    def now() -> tuple[bool, bool, str, bool]:
+        cudnn = torch.backends.cudnn
+        return (
+            torch.are_deterministic_algorithms_enabled(), cudnn.benchmark, torch.get_float32_matmul_precision(),
+            cudnn.allow_tf32,
+        )  # fmt: skip
+
+    before = now()
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    yield now
+    torch.use_deterministic_algorithms(before[0])
+    torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32 = before[1], before[3]
+    torch.set_float32_matmul_precision(before[2])
+
+
+def test_fast_kernels_are_chosen_on_a_gpu_alone(
+    kernels: Callable[[], tuple[bool, bool, str, bool]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    before = kernels()
+    use_fast_kernels()
+    assert kernels() == before
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    use_fast_kernels()
+    assert kernels() == (False, True, "high", True)
+
+
+def test_deterministic_ones_are_chosen_whatever_an_earlier_job_wanted(
+    kernels: Callable[[], tuple[bool, bool, str, bool]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the other way round: jobs of a sweep share a process."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    use_fast_kernels()
+    make_deterministic()
+    assert kernels()[:3] == (True, False, "highest")
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    use_fast_kernels()
+    assert kernels()[:3] == (False, True, "high")
 
 
 def test_looking_for_a_gpu_imports_no_torch() -> None:

@@ -1,95 +1,46 @@
 """The loop learns, keeps its best epoch, stops in time, and does all of it again from the same seed."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import timm
 import torch
-from numpy.typing import NDArray
 from sklearn.metrics import log_loss
 
+from kagglepipe.errors import UserError
 from kagglepipe.images.augment import Transform
-from kagglepipe.images.cache import PixelReader, PixelWriter, write_index
 from kagglepipe.images.dataset import TrainingImages
-from kagglepipe.models.classifier import Classifier, Preprocessing
-from kagglepipe.training.device import Precision
-from kagglepipe.training.fit import Epoch, Recipe, best_epoch, evaluate, fit, snapshot, step
+from kagglepipe.models.classifier import Classifier
+from kagglepipe.training.fit import Epoch, Recipe, best_epoch, evaluate, fit, lost_workers
 from kagglepipe.training.head import softmax
 from kagglepipe.training.optimise import freeze_statistics, make_optimiser
-
-SIZE, COUNT, CLASSES = 32, 36, 3
-FLOAT32 = Precision(torch.float32, False, "tests compare bit by bit")
-ROWS = np.arange(COUNT)
-TRAIN, VALID = ROWS[:24], ROWS[24:]
-RECIPE = Recipe(
-    epochs=4,
-    lr=3e-3,
-    batch_size=8,
-    layer_decay=0.9,
-    frozen_below=0.0,
-    weight_decay=0.01,
-    warmup=0.1,
-    schedule="cosine",
-    clip=1.0,
-    label_smoothing=0.0,
-    patience=4,
+from kagglepipe.training.resume import capture, part
+from kagglepipe.training.step import gradients, update
+from tests.fitting import (
+    CLASSES,
+    FLOAT32,
+    RECIPE,
+    ROWS,
+    SIZE,
+    VALID,
+    assert_same,
+    make_images,
+    network,
+    relabelled,
+    trained,
 )
 
 
 @pytest.fixture
 def images(tmp_path: Path) -> TrainingImages:
-    """Thirty-six noisy images of three colours; row n is of class n % 3."""
-    rng = np.random.default_rng(0)
-    labels = ROWS % CLASSES
-    with (tmp_path / "pixels.bin").open("wb") as file:
-        writer = PixelWriter(file, 10**7)
-        for label in labels:
-            image = rng.integers(0, 120, (SIZE, SIZE + 6, 3), dtype=np.uint8)
-            image[..., label] += 100
-            writer.add(image)
-    write_index(tmp_path, writer.index())
-    reader = PixelReader([Path(f"{n}.png") for n in ROWS], short_side=SIZE, folder=tmp_path, places=ROWS.tolist())
-    return TrainingImages(reader, [f"id{n}" for n in ROWS], labels, Transform("light", SIZE), seed=0)
+    return make_images(tmp_path)
 
 
-def network(**options: Any) -> Classifier:
-    """A tiny network, the same each time."""
-    torch.manual_seed(0)
-    backbone = timm.create_model("test_efficientnet", num_classes=0, **options)
-    return Classifier(backbone, CLASSES, Preprocessing(SIZE, "squash", 1.0, (0.5,) * 3, (0.5,) * 3, SIZE))
-
-
-def trained(
-    model: Classifier, images: TrainingImages, recipe: Recipe = RECIPE, *, seed: int = 0, workers: int = 0
-) -> list[Epoch]:
-    """The history of a fit in place."""
-    return fit(
-        model,
-        images,
-        train=TRAIN,
-        valid=VALID,
-        recipe=recipe,
-        seed=seed,
-        precision=FLOAT32,
-        workers=workers,
-        name="test",
-    )
-
-
-def relabelled(images: TrainingImages, rows: NDArray[np.int64], shift: int = 1) -> TrainingImages:
-    """The same images, those of `rows` with a wrong label."""
-    labels = images.labels.copy()
-    labels[rows] = (labels[rows] + shift) % CLASSES
-    return TrainingImages(images.reader, images.ids, labels, images.transform, images.seed)
-
-
-def assert_same(one: Classifier, other: Classifier) -> None:
-    """Equal weights, bit by bit."""
-    for name, value in one.state_dict().items():
-        assert torch.equal(value, other.state_dict()[name]), name
+def snapshot(model: Classifier) -> dict[str, torch.Tensor]:
+    """The weights, as later steps leave them alone."""
+    return part(capture(model, torch.optim.SGD(model.parameters(), lr=1.0)), "model")
 
 
 # --- learning --------------------------------------------------------------------------------------------------
@@ -249,7 +200,8 @@ def one_step(model: Classifier, images: TrainingImages, recipe: Recipe) -> tuple
     optimiser = make_optimiser(model, lr=recipe.lr, layer_decay=1.0, weight_decay=0.0)
     freeze_statistics(model)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
-    return step(model, [pixels], labels, optimiser, scaler, recipe, FLOAT32)[0], pixels, labels
+    loss, _, _ = gradients(model, [pixels], labels, scaler, FLOAT32, label_smoothing=recipe.label_smoothing)
+    return update(model, loss, optimiser, scaler, clip=recipe.clip), pixels, labels
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
@@ -280,3 +232,22 @@ def test_a_score_is_that_of_the_clean_views(images: TrainingImages) -> None:
     assert loss == pytest.approx(log_loss(images.labels[rows], probabilities, labels=range(CLASSES)), rel=1e-5)
     assert accuracy == np.mean(probabilities.argmax(axis=1) == images.labels[rows])
     assert evaluate(model, images, rows[::-1], FLOAT32, batch_size=64) == pytest.approx((loss, accuracy), rel=1e-5)
+
+
+# --- workers that are lost -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("told", "said"), [
+    ("DataLoader worker (pid 71) is killed by signal: Killed. ", "process 71 that reads images is killed by signal: K"),
+    ("DataLoader worker (pid(s) 71, 72) exited unexpectedly", "process 71, 72 that reads images exited unexpectedly:"),
+    ("DataLoader worker (pid 71) is killed by signal: Bus error. It is possible that dataloader's workers are out of "
+     "shared memory.", "process 71 that reads images is killed by signal: Bus error: the system does that"),
+])  # fmt: skip
+def test_torch_says_in_several_ways_that_a_worker_is_lost(told: str, said: str) -> None:
+    with pytest.raises(UserError, match=f"{re.escape(said)}.* type workers=4, and the same"), lost_workers(8):
+        raise RuntimeError(told)
+
+
+def test_other_errors_are_no_lost_workers() -> None:
+    with pytest.raises(RuntimeError, match="shapes"), lost_workers(8):
+        raise RuntimeError("shapes cannot be multiplied")

@@ -20,8 +20,8 @@ from kagglepipe.sequences.augment import TimeAugmentation
 from kagglepipe.sequences.dataset import NO_LABEL, Example
 from kagglepipe.training import temporal as module
 from kagglepipe.training.fit import Epoch, train_epochs
-from kagglepipe.training.fit import step as training_step
 from kagglepipe.training.head import HeadFitter
+from kagglepipe.training.step import gradients
 from kagglepipe.training.temporal import (
     FLOAT32,
     TemporalRecipe,
@@ -252,12 +252,14 @@ class Fixed(nn.Module):
         return self.logits
 
 
-def one_step(logits: Tensor, labels: list[Any], **changes: Any) -> tuple[tuple[float, int, int], Tensor]:
+def one_step(
+    logits: Tensor, labels: list[Any], *, label_smoothing: float = 0.0
+) -> tuple[tuple[float, int, int], Tensor]:
     """What a step says, and the gradient of the logits."""
-    model, recipe = Fixed(logits), replace(RECIPE.loop(1), clip=1e9, **changes)
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.0)
-    scaler = torch.amp.GradScaler("cpu", enabled=False)
-    said = training_step(model, [torch.zeros(1)] * 2, torch.tensor(labels), optimiser, scaler, recipe, FLOAT32)
+    model, scaler = Fixed(logits), torch.amp.GradScaler("cpu", enabled=False)
+    said = gradients(
+        model, [torch.zeros(1)] * 2, torch.tensor(labels), scaler, FLOAT32, label_smoothing=label_smoothing
+    )
     assert model.logits.grad is not None
     return said, model.logits.grad
 
@@ -475,3 +477,8 @@ def test_inputs_of_a_linear_model_are_not_fitted_here() -> None:
     model = make_temporal(random_examples([9], per_frame=True), 3, options(cell="mean"), seed=0, device=CPU)
     assert not model.inputs.centre.any()
     assert model.inputs.scale.eq(1).all()
+
+
+def test_a_loss_that_blows_up_twice_names_the_items_and_the_option() -> None:
+    with pytest.raises(UserError, match=r"became \w+ in epoch \d at the batch of (\d+, )+.*lower sequences\.lr=1e\+30"):
+        fitted(which_first(30), replace(RECIPE, lr=1e30))

@@ -1,0 +1,127 @@
+"""What each step costs for an image on this machine, and what that comes to for a thousand, 100,000 and ten million.
+
+    python benchmarks/scale.py [--images 256] [--model tf_efficientnet_lite0] [--price 0]
+
+Costs are measured on drawn photos of the built-in sample; the table multiplies them. --price: money an hour for a
+machine like this one, 0 leaves money out. Nothing is measured beyond what is printed as measured.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from kagglepipe.competitions.duplicates import near_pairs, perceptual_hash, thumbnail
+from kagglepipe.competitions.sample import make_sample
+from kagglepipe.images.augment import Transform
+from kagglepipe.images.cache import PixelReader
+from kagglepipe.images.dataset import TrainingImages
+from kagglepipe.images.decode import decode
+from kagglepipe.images.shards import ShardReader, index_shards, write_shards
+from kagglepipe.images.view import clean_view
+from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
+from kagglepipe.models.weights import find_weights
+from kagglepipe.training.device import choose_device, choose_precision
+from kagglepipe.training.features import compute_features
+from kagglepipe.training.fit import Recipe, fit
+
+SIZES = (1_000, 100_000, 10_000_000)
+SHORT_SIDE, FOLDS, EPOCHS = 256, 5, 3
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """How long it takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def measure(files: list[Path], folder: Path, name: str) -> dict[str, float]:
+    """Step -> seconds an image (of `near-duplicates`: a pair)."""
+    labels = np.array([int("smartphone" in file.name) for file in files])
+    device, count = choose_device(), len(files)
+    pixels = [decode(file.read_bytes(), short_side=SHORT_SIDE, max_side=20_000) for file in files]
+    costs = {"decode": seconds(lambda: [decode(f.read_bytes(), short_side=SHORT_SIDE, max_side=20_000) for f in files])}
+    costs["hash"] = seconds(lambda: [(perceptual_hash(image), thumbnail(image)) for image in pixels])
+    shards: list[Path] = []
+    rows = [(f.stem, f, int(label)) for f, label in zip(files, labels, strict=True)]
+    costs["write shards"] = seconds(lambda: shards.extend(write_shards(rows, folder / "shards", per_shard=64)))
+    reader = ShardReader(shards, index_shards(shards), short_side=SHORT_SIDE)
+    costs["read shards"] = seconds(lambda: [reader[row] for row in range(count)])
+    backbone = make_backbone(name, find_weights(name), kwargs={}, kept_in=folder)
+    p = preprocessing_of(backbone, image_size=None, crop="squash", short_side=SHORT_SIDE)
+    model, precision = Classifier(backbone, 2, p).to(device), choose_precision(device)
+    views = [clean_view(image, p.size, crop=p.crop, crop_pct=p.crop_pct) for image in pixels]
+
+    def features() -> None:
+        compute_features(model, views.__getitem__, range(count), dtype=precision.dtype, workers=None, progress="")
+
+    features()  # the first pass warms up
+    costs["features"] = seconds(features)
+    cached = PixelReader(files, short_side=SHORT_SIDE)
+    images = TrainingImages(cached, [f.stem for f in files], labels, Transform("light", p.size), 0)
+    recipe = Recipe(1, 1e-4, 16, 0.8, 0.1, 0.01, 0.1, "cosine", 1.0, 0.0, 1)
+    costs["train an epoch"] = fit_seconds(model, images, recipe) if count > 32 else float("nan")
+    costs = {step: cost / count for step, cost in costs.items()}
+    rng = np.random.default_rng(0)
+    hashes, thumbnails = rng.integers(0, 256, (4096, 16), np.uint8), rng.integers(0, 256, (4096, 32, 32), np.uint8)
+    costs["near-duplicates"] = seconds(lambda: near_pairs(hashes, thumbnails)) / (4096 * 4095 / 2)
+    return costs
+
+
+def fit_seconds(model: Classifier, images: TrainingImages, recipe: Recipe) -> float:
+    """Seconds of an epoch on all images, by the rate of one."""
+    rows = np.arange(len(images.ids))
+    device = model.head.weight.device
+    (epoch,) = fit(
+        model, images, train=rows, valid=rows[:16], recipe=recipe, seed=0,
+        precision=choose_precision(device, training=True), workers=0 if device.type == "cpu" else 8, name="bench",
+    )  # fmt: skip
+    return len(rows) / epoch.rate
+
+
+def human(value: float) -> str:
+    """Seconds as people say them."""
+    for unit, length in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if value >= length:
+            return f"{value / length:.1f} {unit}"
+    return f"{value:.1f} s"
+
+
+def table(costs: dict[str, float], price: float) -> None:
+    """Prints the costs, and what they come to."""
+    print("measured, an image:")
+    for step, cost in costs.items():
+        unit = "pairs/s" if step == "near-duplicates" else "images/s"
+        print(f"  {step:<16} {1 / cost:14,.0f} {unit}")
+    prepare, pair = costs["decode"] + costs["hash"], costs["near-duplicates"]
+    plans = {
+        "prepare: decode, hash": lambda n: n * prepare,
+        "prepare: near-duplicates (n²)": lambda n: n * n / 2 * pair,
+        "training=head: features, two views": lambda n: n * 2 * costs["features"],
+        f"training=finetune: {FOLDS} folds, {EPOCHS} epochs": lambda n: (
+            n * (FOLDS - 1) * EPOCHS * costs["train an epoch"]
+        ),
+    }
+    print(f"\ncomputed: {'':<36}" + "".join(f"{n:>16,}" for n in SIZES))
+    for step, cost in plans.items():
+        print(f"  {step:<44}" + "".join(f"{human(cost(n)):>16}" for n in SIZES))
+        if price:
+            print(f"  {'':<44}" + "".join(f"{cost(n) / 3600 * price:>16,.2f}" for n in SIZES))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=256)
+    parser.add_argument("--model", default="tf_efficientnet_lite0")
+    parser.add_argument("--price", type=float, default=0.0)
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as place:
+        make_sample(Path(place) / "sample", per_class=options.images // 2, test=2)
+        photos = sorted((Path(place) / "sample" / "Train").rglob("*.*g"))[: options.images]
+        table(measure(photos, Path(place), options.model), options.price)

@@ -1,0 +1,96 @@
+"""Where a training stands at the end of an epoch: enough to go on after a kill as if there had been none.
+
+Orders and augmentations are functions of (seed, epoch), so nothing of them is kept: weights, the optimiser's moments,
+the loss scale, and the history. One safetensors file, numbers in its header, renamed into place when whole.
+"""
+
+import json
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from kagglepipe.models.weights import write_tensors
+
+log = logging.getLogger(__name__)
+NUMBERS = ("epoch", "history", "caution", "scale", "micro_batch")  # of Progress, kept in the file's header
+
+
+@dataclass
+class Progress:
+    """epoch: the last whole one, 0 for none. history: a dictionary an epoch. caution: what rates are multiplied with
+    since a loss blew up. scale: the state of the loss scale. micro_batch: rows at a time that the memory holds, if not
+    a whole batch. tensors: of model and optimiser, on the CPU. best: the model's after the best epoch.
+    """
+
+    epoch: int
+    tensors: dict[str, Tensor]
+    history: list[dict[str, Any]] = field(default_factory=list)
+    caution: float = 1.0
+    scale: dict[str, Any] = field(default_factory=dict)
+    micro_batch: int | None = None
+    best: dict[str, Tensor] = field(default_factory=dict)
+
+
+def capture(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Copies on the CPU of all that a step changes; later steps leave them alone."""
+    moments = optimiser.state_dict()["state"]
+    named = {f"model.{name}": value for name, value in model.state_dict().items()}
+    named |= {f"optimiser.{n}.{name}": value for n, state in moments.items() for name, value in state.items()}
+    return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in named.items()}
+
+
+def restore(tensors: dict[str, Tensor], model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+    """Puts back what `capture` gave. Raises RuntimeError if it is of another network."""
+    model.load_state_dict(part(tensors, "model"))
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in part(tensors, "optimiser").items():
+        number, _, key = name.partition(".")
+        like = parameters[int(number)] if value.ndim else value  # moments lie in memory as their parameter does
+        state.setdefault(int(number), {})[key] = torch.empty_like(like, device="cpu", dtype=value.dtype).copy_(value)
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Those whose names begin with `name.`, without that."""
+    return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
+
+
+def save_progress(path: Path, progress: Progress) -> None:
+    """Writes it atomically: a kill, or a full disk, leaves the file of the epoch before."""
+    numbers = {name: getattr(progress, name) for name in NUMBERS}
+    best = {f"best.{name}": value.contiguous() for name, value in progress.best.items()}
+    remove_unfinished(path)
+    write_tensors(path, {**progress.tensors, **best}, {"progress": json.dumps(numbers)})
+
+
+def load_progress(path: Path) -> Progress | None:
+    """What `save_progress` wrote; None if there is nothing, or nothing that can be read, which is then said."""
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no dictionary
+            numbers = json.loads(file.metadata()["progress"])
+        of_fit = {name: value for name, value in tensors.items() if not name.startswith("best.")}
+        return Progress(tensors=of_fit, best=part(tensors, "best"), **numbers)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        log.warning("train: %s is damaged (%s): starting this fold from the beginning", path, error)
+        return None
+
+
+def forget_progress(path: Path) -> None:
+    """Removes the file, and what writes of it have left that were killed."""
+    path.unlink(missing_ok=True)
+    remove_unfinished(path)
+
+
+def remove_unfinished(path: Path) -> None:
+    """Removes what writes have left that were killed: one process at a time has a fold."""
+    for left in path.parent.glob(f".{path.name}.*.tmp"):
+        left.unlink(missing_ok=True)

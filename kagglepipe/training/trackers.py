@@ -1,0 +1,112 @@
+"""Trackers that follow a training from outside. None is needed: log.csv and metrics.json hold all of it.
+
+Each is an extra (`pip install 'kagglepipe[tensorboard]'`), imported when it is asked for. Where it sends things is the
+tracker's own business: `WANDB_MODE=offline`, `MLFLOW_TRACKING_URI` and their like are read by themselves.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from kagglepipe.errors import UserError
+
+PROJECT = "kagglepipe"
+
+Track = Callable[[str, int, Mapping[str, float]], None]  # (part, as fold_0; step; figure -> value)
+
+
+@contextmanager
+def tensorboard(folder: Path, settings: Mapping[str, Any]) -> Iterator[Track]:
+    """Event files in <run>/tensorboard: `tensorboard --logdir outputs`."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(folder / "tensorboard")) as writer:
+        writer.add_text("settings", "\n".join(f"- {name}: {value}" for name, value in flat(settings).items()))
+
+        def track(part: str, step: int, figures: Mapping[str, float]) -> None:
+            for name, value in figures.items():
+                writer.add_scalar(f"{part}/{name}", value, step)
+
+        yield track
+
+
+@contextmanager
+def wandb(folder: Path, settings: Mapping[str, Any]) -> Iterator[Track]:
+    """Weights & Biases; its files lie in <run>/wandb."""
+    import wandb as library
+    from wandb.errors import UsageError
+
+    try:
+        run = library.init(project=PROJECT, name=folder.name, dir=str(folder), config=flat(settings))
+    except UsageError as error:  # there is no key
+        raise UserError(f"training.trackers=wandb: {error} Without an account: export WANDB_MODE=offline") from error
+    try:
+        yield lambda part, step, figures: run.log(
+            {f"{part}/epoch": step, **{f"{part}/{name}": value for name, value in figures.items()}}
+        )
+    finally:
+        run.finish()
+
+
+@contextmanager
+def mlflow(folder: Path, settings: Mapping[str, Any]) -> Iterator[Track]:
+    """MLflow, an experiment for all runs; without MLFLOW_TRACKING_URI in ./mlruns or ./mlflow.db, as it chooses."""
+    import mlflow as library
+
+    library.set_experiment(PROJECT)
+    with library.start_run(run_name=folder.name):
+        library.log_params({name: str(value)[:500] for name, value in flat(settings).items()})
+        yield lambda part, step, figures: library.log_metrics(
+            {f"{part}/{name}": value for name, value in figures.items()}, step=step
+        )
+
+
+@contextmanager
+def trackio(folder: Path, settings: Mapping[str, Any]) -> Iterator[Track]:
+    """Trackio, which keeps everything on this machine: `trackio show`."""
+    import trackio as library
+
+    library.init(project=PROJECT, name=folder.name, config=flat(settings))
+    try:
+        yield lambda part, step, figures: library.log(
+            {f"{part}/epoch": step, **{f"{part}/{name}": value for name, value in figures.items()}}
+        )
+    finally:
+        library.finish()
+
+
+TRACKERS = {"tensorboard": tensorboard, "wandb": wandb, "mlflow": mlflow, "trackio": trackio}
+
+
+@contextmanager
+def tracking(names: list[str], *, folder: Path, settings: Mapping[str, Any]) -> Iterator[Track | None]:
+    """Tells all of the named trackers of a run in `folder`; None for none. Raises UserError if one is not installed."""
+    if not names:
+        yield None
+        return
+    for name in names:
+        spec = find_spec(name)  # the trackers' modules are called as they are; a folder of that name has no origin
+        if spec is None or spec.origin is None:
+            raise UserError(f"training.trackers={name} is not installed: type pip install 'kagglepipe[{name}]'")
+    with ExitStack() as stack:
+        tracks = [stack.enter_context(TRACKERS[name](folder, settings)) for name in dict.fromkeys(names)]
+
+        def track(part: str, step: int, figures: Mapping[str, float]) -> None:
+            for each in tracks:
+                each(part, step, figures)
+
+        yield track
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as name -> value.
+
+    >>> flat({"model": {"name": "lite0"}, "seed": 0})
+    {'model.name': 'lite0', 'seed': 0}
+    """
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return found

@@ -1,0 +1,207 @@
+"""Whatever ends a command that trains, the same command goes on and comes out the same; a budget says what it cut."""
+
+import logging
+import re
+from collections.abc import Callable
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from shutil import copytree
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kagglepipe.config import Config
+from kagglepipe.errors import UserError
+from kagglepipe.files import read_json
+from kagglepipe.stages import walk
+from kagglepipe.stages.session import RESUME, warn_of_constant
+from kagglepipe.training.resume import load_progress
+from tests.processes import Said, Typed, files_below, interrupt, lose_a_worker, the_run, type_in
+
+Type = Callable[..., Said]
+Finetuned = tuple[tuple[str, ...], Path]
+
+
+@pytest.fixture
+def typed(processes: ForkServerContext, finetuned: Finetuned, tmp_path: Path) -> Type:
+    """typed("folds.only=[0]", root=…, …) -> what comes of the command line of `finetuned`, and so much more."""
+    count = 0
+
+    def run(*more: str, root: Path = tmp_path / "root", **options: Any) -> Said:
+        nonlocal count
+        count += 1
+        root.mkdir(exist_ok=True)
+        return type_in(processes, Typed(root, (*finetuned[0], *more), **options), tmp_path / f"said{count}")
+
+    return run
+
+
+def assert_same_run(run: Path, other: Path) -> None:
+    """The same name and files; predictions, weights and histories with the same bits."""
+    assert run.name == other.name
+    assert visible(run) == visible(other)
+    for name in (
+        "oof.parquet",
+        "test.parquet",
+        *(f"fold_{k}/{part}.parquet" for k in (0, 1) for part in ("oof", "test")),
+    ):
+        pd.testing.assert_frame_equal(*(pd.read_parquet(folder / name) for folder in (run, other)), check_exact=True)
+    for fold in ("fold_0", "fold_1"):
+        weights, others = ((folder / fold / "model.safetensors").read_bytes() for folder in (run, other))
+        assert weights == others
+        logs = [pd.read_csv(folder / fold / "log.csv").drop(columns="rate") for folder in (run, other)]
+        pd.testing.assert_frame_equal(*logs, check_exact=True)
+
+
+def visible(folder: Path) -> list[str]:
+    """All files, save the small ones that killed writes have left under their temporary names."""
+    return [name for name in files_below(folder) if not re.search(r"/\.(?!resume).*\.tmp$", f"/{name}")]
+
+
+# --- what ends a command -------------------------------------------------------------------------------------------
+
+
+def test_a_command_that_is_killed_again_and_again_comes_out_the_same(
+    typed: Type, finetuned: Finetuned, tmp_path: Path
+) -> None:
+    """At random moments, the same every time: in preparing, training, predicting, writing."""
+    rng, root = np.random.default_rng(0), tmp_path / "root"
+    for _ in range(4):
+        assert typed(at=("any", int(rng.integers(10, 70)))).code == -9
+    said = typed()
+    assert said.code == 0, said.err
+    assert_same_run(the_run(root), finetuned[1])
+    csv = next((root / "submissions").glob("*.csv"))
+    assert csv.read_bytes() == (finetuned[1].parents[2] / "submissions" / csv.name).read_bytes()
+
+
+def test_a_full_disk_is_one_line_and_costs_an_epoch(typed: Type, finetuned: Finetuned, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    assert typed(at=("after an update", 3)).code == -9  # in the second epoch of the first fold
+    file = the_run(root) / "fold_0" / RESUME
+    kept = file.read_bytes()
+    said = typed(most_bytes=len(kept) // 2)
+    assert said.code == 2
+    assert re.fullmatch(rf"kagglepipe: no space left for {re.escape(str(file))}: free some, or .*\n", said.err)
+    assert file.read_bytes() == kept
+    assert files_below(file.parent) == [RESUME]
+    said = typed()
+    assert said.code == 0, said.err
+    assert "fold 0 goes on after epoch 1/2" in said.out
+    assert_same_run(the_run(root), finetuned[1])
+
+
+def test_ctrl_c_and_lost_workers_end_in_one_line_and_leave_no_process(
+    typed: Type, finetuned: Finetuned, tmp_path: Path
+) -> None:
+    """Beside a network that trains, two processes read images; who has read them makes no difference in the end."""
+    root = tmp_path / "root"
+    said = typed(workers=2, at=("after an update", 3), act=interrupt)
+    assert (said.code, said.left_behind) == (130, False)
+    assert said.err == "kagglepipe: stopped; the same command goes on where it was\n"
+    kept = load_progress(the_run(root) / "fold_0" / RESUME)
+    assert kept is not None
+    assert kept.epoch == 1
+    said = typed(workers=2, at=("after an update", 1), act=lose_a_worker)
+    assert (said.code, said.left_behind) == (2, False)
+    assert re.fullmatch(
+        r"kagglepipe: the process \d+ that reads images is killed by signal: Killed: the system does that when memory "
+        r"runs out; type workers=1, and the same command goes on where it was\n",
+        said.err,
+    )
+    said = typed()
+    assert said.code == 0, said.err
+    assert_same_run(the_run(root), finetuned[1])
+
+
+# --- time limits ---------------------------------------------------------------------------------------------------
+
+
+def test_a_budget_cuts_every_fold_and_leaves_a_submission(typed: Type, finetuned: Finetuned, tmp_path: Path) -> None:
+    """Four seconds of nine. With it the run is finished; without it the same command trains it whole."""
+    root = tmp_path / "root"
+    said = typed("training.budget=4s", ticking=True)
+    assert said.code == 0, said.err
+    assert "training.budget=4s has cut it short; without it the same command trains it whole" in said.out
+    run = the_run(root)
+    assert read_json(run / "metrics.json")["cut_by_budget"]
+    for fold in (0, 1):
+        assert read_json(run / f"fold_{fold}" / "metrics.json")["cut_by_budget"]
+        log = pd.read_csv(run / f"fold_{fold}" / "log.csv")
+        assert log["ended_by"].tolist()[-1] == "budget"
+        assert len(log) <= 2
+    submitted = pd.read_csv(next((root / "submissions").glob("*.csv")))
+    assert set(submitted.iloc[:, 0]) == set(pd.read_parquet(run / "test.parquet")["id"])
+    files = visible(root)
+    again = typed("training.budget=1h")
+    assert again.code == 0
+    assert "is finished already" in again.out
+    assert visible(root) == files
+    whole = typed()
+    assert whole.code == 0, whole.err
+    assert_same_run(run, finetuned[1])
+    assert not read_json(run / "metrics.json")["cut_by_budget"]
+
+
+def test_a_budget_that_suffices_is_not_to_be_seen(typed: Type, finetuned: Finetuned, tmp_path: Path) -> None:
+    said = typed("training.budget=1h", ticking=True)
+    assert said.code == 0, said.err
+    assert "cut" not in said.out
+    assert_same_run(the_run(tmp_path / "root"), finetuned[1])
+    assert not read_json(the_run(tmp_path / "root") / "metrics.json")["cut_by_budget"]
+
+
+@pytest.mark.parametrize("text", ["20", "20 minutes", "-5m", "1h 30m", "m", "inf", "1.5"])
+def test_what_is_no_time_is_named(text: str, configure: Callable[..., Config]) -> None:
+    with pytest.raises(UserError, match=rf"training.budget={re.escape(text)} is no time: type it as 90s, 20m"):
+        configure("competition=image_folder", f"training.budget='{text}'")
+
+
+def test_no_time_is_not_enough(configure: Callable[..., Config]) -> None:
+    with pytest.raises(UserError, match=r"training.budget=0\.0 must be more than 0"):
+        configure("competition=image_folder", "training.budget=0s")
+
+
+def test_a_head_says_that_it_knows_no_budget(
+    toy: Path, configure: Callable[..., Config], caplog: pytest.LogCaptureFixture
+) -> None:
+    options = ("stage=train", "experiment=quick", "competition=image_folder", f"competition.source={toy}")
+    with caplog.at_level(logging.WARNING):
+        walk(configure(*options, "training.budget=1s", "training.deterministic=false"))
+    assert "training.budget changes nothing while only a head is fitted: add training=finetune" in caplog.text
+
+
+# --- folds on several machines -------------------------------------------------------------------------------------
+
+
+def test_folds_of_several_machines_come_together(typed: Type, finetuned: Finetuned, tmp_path: Path) -> None:
+    """A fold's folder is all that has to be carried over; nothing is trained where it arrives."""
+    roots = [tmp_path / "one", tmp_path / "other"]
+    for fold, root in enumerate(roots):
+        said = typed("stage=train", f"folds.only=[{fold}]", root=root)
+        assert said.code == 0, said.err
+        assert f"train: folds {1 - fold} are left" in said.out
+    one, other = (the_run(root) for root in roots)
+    copytree(other / "fold_1", one / "fold_1")
+    said = typed(root=roots[0])
+    assert said.code == 0, said.err
+    assert "before an image" not in said.moments
+    assert_same_run(one, finetuned[1])
+
+
+# --- what is said of a fold ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("correct", "warned"), [(5, True), (6, True), (7, False)])
+def test_a_fold_no_better_than_the_most_common_class_is_called_out(
+    correct: int, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    warn_of_constant(3, pd.Series(["cat"] * 4 + ["dog"] * 6), {"correct": correct})
+    assert ("fold 3 is no better than always answering dog (6 of 10)" in caplog.text) == warned
+
+
+def test_a_fold_of_one_class_has_nothing_to_be_better_than(caplog: pytest.LogCaptureFixture) -> None:
+    warn_of_constant(0, pd.Series(["cat"] * 4), {"correct": 4})
+    assert not caplog.records

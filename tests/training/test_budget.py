@@ -1,0 +1,207 @@
+"""A time limit ends training with the best so far, at rates that have come down; one that suffices changes nothing.
+
+Time is what a clock of the tests' own says: a second for each step.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from kagglepipe.images.dataset import TrainingImages
+from kagglepipe.models.classifier import Classifier
+from kagglepipe.training import fit as module
+from kagglepipe.training.budget import Budget
+from kagglepipe.training.fit import Conduct, Epoch, best_epoch, evaluate
+from kagglepipe.training.resume import load_progress
+from tests.fitting import FLOAT32, RECIPE, VALID, Clock, assert_same, make_images, network, relabelled, trained, untimed
+
+STEPS = 3  # in an epoch: twenty-four rows in batches of eight
+WHOLE = 4 * STEPS  # seconds of steps in a fit, and half a second after each epoch to evaluate
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch.setattr)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> TrainingImages:
+    return make_images(tmp_path_factory.mktemp("pixels"))
+
+
+@pytest.fixture(scope="module")
+def usual(images: TrainingImages) -> tuple[Classifier, list[Epoch]]:
+    """What comes of a fit that has all the time it takes."""
+    model = network()
+    return model, untimed(trained(model, images))
+
+
+def limited(clock: Clock, seconds: float, **options: Any) -> Conduct:
+    return Conduct(budget=Budget(seconds, clock), **options)
+
+
+# --- shares --------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_left_is_shared_equally() -> None:
+    """Time that one share has not used, or has used beyond its own, is the others' gain or loss."""
+    hands = SimpleNamespace(now=0.0)
+    budget = Budget(60.0, lambda: hands.now)
+    assert budget.share(3).seconds == 20.0
+    hands.now = 10.0
+    assert budget.share(2).seconds == 25.0
+    hands.now = 70.0
+    late = budget.share(1)
+    assert (late.seconds, late.left, late.used(), budget.left) == (0.0, 0.0, 1.0, 0.0)
+
+
+def test_what_is_kept_back_makes_time_go_faster() -> None:
+    hands = SimpleNamespace(now=0.0)
+    budget = Budget(10.0, lambda: hands.now)
+    hands.now = 4.0
+    assert (budget.used(), budget.used(kept_back=2.0), budget.used(kept_back=12.0)) == (0.4, 0.5, 1.0)
+
+
+# --- enough --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seconds", [WHOLE + 2.5, 1e6])
+def test_time_enough_changes_nothing(
+    seconds: float, clock: Clock, images: TrainingImages, usual: tuple[Classifier, list[Epoch]]
+) -> None:
+    model = network()
+    history = trained(model, images, conduct=limited(clock, seconds))
+    assert untimed(history) == usual[1]
+    assert not any(epoch.hurried or epoch.ended_by for epoch in history)
+    assert_same(model, usual[0])
+
+
+def test_a_slow_first_step_hurries_nothing(
+    monkeypatch: pytest.MonkeyPatch, images: TrainingImages, usual: tuple[Classifier, list[Epoch]]
+) -> None:
+    """In it kernels are chosen and a network is compiled: three seconds of forty are no reason to hurry."""
+    clock = Clock(monkeypatch.setattr, lambda number: 1.0 if number else 3.0)
+    assert untimed(trained(network(), images, conduct=limited(clock, 40.0))) == usual[1]
+
+
+def test_time_counts_from_when_training_begins(
+    clock: Clock, images: TrainingImages, usual: tuple[Classifier, list[Epoch]]
+) -> None:
+    """What a fold's share has lost before, to features or a head, shortens it but does not skip the warm-up."""
+    conduct = limited(clock, 60.0)
+    clock.now += 30.0
+    assert untimed(trained(network(), images, conduct=conduct)) == usual[1]
+
+
+# --- too little ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seconds", [2.0, 5.0, 8.0, 11.0])
+def test_it_ends_in_time(seconds: float, clock: Clock, images: TrainingImages) -> None:
+    """With evaluation, by which the best is chosen; a step that has begun is ended."""
+    begin = clock.now
+    history = trained(network(), images, conduct=limited(clock, seconds))
+    assert clock.now - begin <= seconds + 1
+    assert history[-1].ended_by == "budget"
+    assert not any(epoch.ended_by for epoch in history[:-1])
+
+
+@pytest.mark.parametrize("seconds", [5.0, 8.0])
+def test_rates_come_down_in_the_time_there_is(seconds: float, clock: Clock, images: TrainingImages) -> None:
+    history = trained(network(), images, conduct=limited(clock, seconds))
+    assert history[-1].hurried
+    assert history[-1].lr < 0.2 * RECIPE.lr
+    rates = [epoch.lr for epoch in history]
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_the_best_so_far_is_left(clock: Clock, images: TrainingImages) -> None:
+    """Wrong labels of what is held out make an earlier epoch the best; its weights are left, not the last ones."""
+    misled, model = relabelled(images, VALID), network()
+    history = trained(model, misled, conduct=limited(clock, 8.0))
+    best = best_epoch(history)
+    assert best < len(history) == 3
+    loss, _ = evaluate(model, misled, VALID, FLOAT32, batch_size=8)
+    assert loss == pytest.approx(history[best - 1].valid_loss, rel=1e-6)
+    assert loss != pytest.approx(history[-1].valid_loss, rel=1e-3)
+
+
+def test_time_for_what_comes_afterwards_is_kept(clock: Clock, images: TrainingImages) -> None:
+    """Eight images a second of training are twenty-four a second of looking: 120 more of them take five seconds."""
+    trained(network(), images, conduct=limited(clock, 11.0, afterwards=120))
+    assert clock.steps == 5
+
+
+def test_no_epoch_is_begun_without_time_for_it(clock: Clock, images: TrainingImages) -> None:
+    """The first one's end, and the look at it, use all there is."""
+    history = trained(network(), images, conduct=limited(clock, 3.6))
+    assert (clock.steps, len(history), history[0].ended_by) == (STEPS, 1, "budget")
+
+
+def test_no_time_at_all_is_one_step(clock: Clock, images: TrainingImages) -> None:
+    history = trained(network(), images, conduct=limited(clock, 0.0))
+    assert (clock.steps, len(history), history[0].ended_by) == (1, 1, "budget")
+    assert history[0].lr < 0.05 * RECIPE.lr
+
+
+def test_nothing_held_out_trusts_the_last_weights(
+    clock: Clock, images: TrainingImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_epochs = module.train_epochs
+    monkeypatch.setattr(
+        module, "train_epochs", lambda *arguments, **options: train_epochs(*arguments, **{**options, "evaluate": None})
+    )
+    history = trained(network(), images, conduct=limited(clock, 5.0))
+    assert (history[-1].ended_by, clock.steps) == ("budget", 5)
+
+
+# --- kills ---------------------------------------------------------------------------------------------------------
+
+
+class Stop(Exception):  # noqa: N818  # it is no error
+    pass
+
+
+def killed(images: TrainingImages, conduct: Conduct, after: int) -> None:
+    """A fit that ends after so many epochs, as by a kill: the last one is not kept."""
+
+    def track(epoch: int, _: dict[str, float]) -> None:
+        if epoch == after:
+            raise Stop
+
+    with pytest.raises(Stop):
+        trained(network(), images, conduct=replace(conduct, track=track))
+
+
+def test_what_was_hurried_is_not_gone_on_with_without_a_budget(
+    clock: Clock, images: TrainingImages, usual: tuple[Classifier, list[Epoch]], tmp_path: Path
+) -> None:
+    file, model = tmp_path / "resume.safetensors", network()
+    killed(images, limited(clock, 8.0, resume=file), after=3)
+    kept = load_progress(file)
+    assert kept is not None
+    assert any(epoch["hurried"] for epoch in kept.history)
+    assert untimed(trained(model, images, conduct=Conduct(file))) == usual[1]
+    assert_same(model, usual[0])
+
+
+def test_what_was_not_hurried_is(
+    clock: Clock, images: TrainingImages, usual: tuple[Classifier, list[Epoch]], tmp_path: Path
+) -> None:
+    file, model = tmp_path / "resume.safetensors", network()
+    killed(images, limited(clock, 60.0, resume=file), after=3)
+    before = clock.steps
+    assert untimed(trained(model, images, conduct=Conduct(file))) == usual[1]
+    assert clock.steps - before == 2 * STEPS
+    assert_same(model, usual[0])
+
+
+def test_a_new_budget_goes_on_from_what_is_there(clock: Clock, images: TrainingImages, tmp_path: Path) -> None:
+    file = tmp_path / "resume.safetensors"
+    killed(images, limited(clock, 8.0, resume=file), after=3)
+    history: list[Epoch] = trained(network(), images, conduct=limited(clock, 3.0, resume=file))
+    assert [epoch.epoch for epoch in history] == [1, 2, 3]
+    assert (history[-1].ended_by, history[-1].lr < 0.15 * RECIPE.lr) == ("budget", True)

@@ -1,0 +1,394 @@
+"""Killed at any moment and begun again, a fit ends as if nothing had been; what it keeps is whole, or ignored."""
+
+import errno
+import json
+import logging
+import math
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from kagglepipe.images.dataset import TrainingImages
+from kagglepipe.models.classifier import Classifier
+from kagglepipe.training.device import Precision
+from kagglepipe.training.fit import Conduct, Epoch, Loop
+from kagglepipe.training.resume import Progress, capture, forget_progress, load_progress, part, restore, save_progress
+from tests.fitting import (
+    RECIPE,
+    Job,
+    assert_same,
+    carry_out,
+    images_in,
+    make_images,
+    network,
+    trained,
+    untimed,
+)
+from tests.processes import in_a_process
+
+NAME = "resume.safetensors"
+
+
+def stepped(steps: int = 2, seed: int = 0) -> tuple[nn.Module, torch.optim.Optimizer]:
+    """A small network, channels last, and its optimiser, after so many steps."""
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2))
+    model.to(memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=0.01)
+    train(model, optimiser, steps)
+    return model, optimiser
+
+
+def train(model: nn.Module, optimiser: torch.optim.Optimizer, steps: int) -> None:
+    for _ in range(steps):
+        optimiser.zero_grad()
+        model(torch.linspace(-1, 1, 96).reshape(2, 3, 4, 4)).square().sum().backward()
+        optimiser.step()
+
+
+def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    """The same names, and the same bits of the same kind under them."""
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        assert value.dtype == other[name].dtype, name
+        assert torch.equal(value, other[name]), name
+
+
+# --- what is kept --------------------------------------------------------------------------------------------------
+
+
+def test_what_is_captured_is_left_alone_by_later_steps() -> None:
+    model, optimiser = stepped()
+    kept = capture(model, optimiser)
+    before = {name: value.clone() for name, value in kept.items()}
+    train(model, optimiser, 1)
+    assert_equal(kept, before)
+    assert not torch.equal(kept["model.0.weight"], capture(model, optimiser)["model.0.weight"])
+
+
+def test_what_is_restored_goes_on_as_if_nothing_had_been() -> None:
+    model, optimiser = stepped()
+    kept = capture(model, optimiser)
+    train(model, optimiser, 3)
+    undisturbed = capture(model, optimiser)
+    other, its_optimiser = stepped(steps=0, seed=1)
+    for _ in range(2):  # what is restored twice, as after a roll-back, is whole the second time too
+        restore(kept, other, its_optimiser)
+        assert_equal(capture(other, its_optimiser), kept)
+        train(other, its_optimiser, 3)
+        assert_equal(capture(other, its_optimiser), undisturbed)
+
+
+def test_moments_lie_in_memory_as_they_did() -> None:
+    """Else the first step after a kill would take another way through the arithmetic, and a slower one on a GPU."""
+    model, optimiser = stepped()
+    strides = [optimiser.state[p]["exp_avg"].stride() for p in model.parameters()]
+    other, its_optimiser = stepped(steps=0)
+    restore(capture(model, optimiser), other, its_optimiser)
+    assert [its_optimiser.state[p]["exp_avg"].stride() for p in other.parameters()] == strides
+    assert strides[0] == model[0].weight.stride() != model[0].weight.contiguous().stride()
+
+
+def test_progress_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+    model, optimiser = stepped()
+    tensors = capture(model, optimiser)
+    history = [{"epoch": 1, "train_loss": 0.1 + 0.2, "valid_loss": math.nan, "ended_by": "", "hurried": False}]
+    scale = {"scale": 65536.0, "growth_factor": 2.0, "_growth_tracker": 3}
+    best = {name: -value for name, value in part(tensors, "model").items()}
+    progress = Progress(1, tensors, history, 0.1, scale, 4, best)
+    save_progress(tmp_path / NAME, progress)
+    found = load_progress(tmp_path / NAME)
+    assert found is not None
+    assert_equal(found.tensors, tensors)
+    assert_equal(found.best, best)
+    assert (found.epoch, found.caution, found.scale, found.micro_batch) == (1, 0.1, scale, 4)
+    assert math.isnan(found.history[0].pop("valid_loss"))
+    assert found.history == [{name: value for name, value in history[0].items() if name != "valid_loss"}]
+
+
+def test_nothing_kept_is_nothing_known(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert load_progress(tmp_path / NAME) is None
+    assert not caplog.records
+
+
+def test_what_killed_writes_have_left_goes_with_the_next_one(tmp_path: Path) -> None:
+    file, left, other = tmp_path / NAME, tmp_path / f".{NAME}.1234.tmp", tmp_path / ".log.csv.1234.tmp"
+    for path in (left, other):
+        path.write_bytes(b"half")
+    save_progress(file, Progress(1, capture(*stepped())))
+    assert sorted(tmp_path.iterdir()) == sorted([file, other])
+    left.write_bytes(b"half")
+    forget_progress(file)
+    assert list(tmp_path.iterdir()) == [other]
+    forget_progress(file)  # which is nothing to complain of
+
+
+# --- what cannot be used -------------------------------------------------------------------------------------------
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def garble(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[8:40] = b"\0" * 32
+    file.write_bytes(data)
+
+
+def without_numbers(file: Path) -> None:
+    save_file(load_file(file), file)
+
+
+def of_another_version(file: Path) -> None:
+    save_file(load_file(file), file, {"progress": json.dumps({"epoch": 1, "mood": "good"})})
+
+
+def of_another_history(file: Path) -> None:
+    save_file(load_file(file), file, {"progress": json.dumps({"epoch": 1, "history": [{"epoch": 1, "mood": 1.0}]})})
+
+
+def of_another_network(file: Path) -> None:
+    save_progress(file, Progress(1, capture(*stepped())))
+
+
+def of_another_optimiser(file: Path) -> None:
+    progress = load_progress(file)
+    assert progress is not None
+    progress.tensors["optimiser.999.exp_avg"] = torch.zeros(3)
+    save_progress(file, progress)
+
+
+@pytest.fixture(scope="module")
+def pixels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pixels")
+    make_images(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def images(pixels: Path) -> TrainingImages:
+    return images_in(pixels)
+
+
+SHORT = replace(RECIPE, epochs=1)
+
+
+@pytest.fixture(scope="module")
+def fresh(images: TrainingImages) -> tuple[Classifier, list[Epoch]]:
+    """What comes of a fit of one epoch that keeps nothing."""
+    model = network()
+    return model, untimed(trained(model, images, SHORT))
+
+
+@pytest.fixture(scope="module")
+def one_epoch(
+    images: TrainingImages, fresh: tuple[Classifier, list[Epoch]], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """What the same fit keeps when it may, which changes nothing."""
+    file, model = tmp_path_factory.mktemp("kept") / NAME, network()
+    assert untimed(trained(model, images, SHORT, conduct=Conduct(file))) == fresh[1]
+    assert_same(model, fresh[0])
+    return file
+
+
+DAMAGES = [
+    cut, empty, garble, without_numbers, of_another_version, of_another_history, of_another_network,
+    of_another_optimiser,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_file_that_cannot_be_used_is_said_and_ignored(
+    damage: Callable[[Path], None], images: TrainingImages, one_epoch: Path, fresh: tuple[Classifier, list[Epoch]],
+    tmp_path: Path, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    file = tmp_path / NAME
+    file.write_bytes(one_epoch.read_bytes())
+    damage(file)
+    model = network()
+    with caplog.at_level(logging.WARNING):
+        history = trained(model, images, SHORT, conduct=Conduct(file))
+    assert untimed(history) == fresh[1]
+    assert_same(model, fresh[0])
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert str(file) in told
+    assert "beginning" in told
+    kept = load_progress(file)
+    assert kept is not None
+    assert kept.epoch == 1  # the next kill finds a whole file again
+
+
+def test_a_finished_fit_is_not_trained_again(
+    images: TrainingImages, one_epoch: Path, fresh: tuple[Classifier, list[Epoch]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Loop, "step", None)
+    model = network()
+    assert untimed(trained(model, images, SHORT, conduct=Conduct(one_epoch))) == fresh[1]
+    assert_same(model, fresh[0])
+
+
+def test_progress_without_a_loss_scale_goes_on_with_one(images: TrainingImages, tmp_path: Path) -> None:
+    """As when a command that was begun on a CPU is gone on with on a GPU that has float16 alone."""
+    conduct, longer = Conduct(tmp_path / NAME), replace(RECIPE, epochs=2)
+    trained(network(), images, replace(longer, epochs=1), conduct=conduct)
+    half = Precision(torch.float16, True, "")
+    history = trained(network(), images, longer, conduct=conduct, precision=half)
+    assert [epoch.epoch for epoch in history] == [1, 2]
+    kept = load_progress(tmp_path / NAME)
+    assert kept is not None
+    assert kept.scale["scale"] > 0
+
+
+# --- kills ---------------------------------------------------------------------------------------------------------
+
+WAYS: dict[str, dict[str, Any]] = {
+    "cosine": {},
+    "onecycle": {"recipe": replace(RECIPE, epochs=3, schedule="onecycle")},
+    "early stop": {"recipe": replace(RECIPE, epochs=6, patience=1), "misled": True},
+    "loss scale": {"scaled": True},
+    "nothing held out": {"held_out": False},
+    "short of memory": {"crowded": True},
+    "roll-back": {"blows_up": True},
+}
+KINDS = [
+    "after an image", "after an update", "before an evaluation", "before a checkpoint", "before a renaming",
+    "after a renaming",
+]  # fmt: skip
+
+
+def outcome(folder: Path) -> tuple[dict[str, torch.Tensor], str, list[str]]:
+    """(weights, history, moments) that a job has left."""
+    with safe_open(folder / "outcome.safetensors", framework="pt") as file:
+        told = file.metadata()
+    return load_file(folder / "outcome.safetensors"), told["history"], json.loads(told["moments"])
+
+
+RunJob = Callable[..., tuple[int | None, Path]]
+
+
+@pytest.fixture(scope="module")
+def run_job(processes: ForkServerContext, pixels: Path, tmp_path_factory: pytest.TempPathFactory) -> RunJob:
+    """run_job(resume, way, …) -> (exit code, folder) of a process that does one job."""
+
+    def run(resume: Path, way: str = "cosine", **options: Any) -> tuple[int | None, Path]:
+        folder = tmp_path_factory.mktemp("job")
+        code, _ = in_a_process(processes, carry_out, Job(pixels, folder, resume, **WAYS[way], **options))
+        return code, folder
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def undisturbed(run_job: RunJob, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """undisturbed(way) -> the folder of a fit that nobody has killed."""
+    known: dict[str, Path] = {}
+
+    def folder_of(way: str) -> Path:
+        if way not in known:
+            code, known[way] = run_job(tmp_path_factory.mktemp("whole") / NAME, way)
+            assert code == 0
+        return known[way]
+
+    return folder_of
+
+
+def assert_same_outcome(folder: Path, whole: Path) -> None:
+    (weights, history, _), (others, other_history, _) = outcome(folder), outcome(whole)
+    assert_equal(weights, others)
+    assert history == other_history
+
+
+def test_the_ways_do_what_their_names_say(undisturbed: Callable[[str], Path]) -> None:
+    """Else kills would find nothing of it: a scale that changes, a halved batch, a roll-back, an early stop."""
+    scale = outcome(undisturbed("loss scale"))[2].count("after an update")
+    assert 0 < scale < outcome(undisturbed("cosine"))[2].count("after an update")  # a scaler leaves steps out
+    assert "out of memory; 4 images at a time" in (undisturbed("short of memory") / "log").read_text()
+    assert "going on from the weights before it" in (undisturbed("roll-back") / "log").read_text()
+    early = json.loads(outcome(undisturbed("early stop"))[1])
+    assert (early[-1]["ended_by"], len(early) < 6) == ("patience", True)
+    assert "before an evaluation" not in outcome(undisturbed("nothing held out"))[2]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kill_at_any_kind_of_moment_changes_nothing(
+    kind: str, run_job: RunJob, undisturbed: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """In the second epoch, so that there is something to go on from."""
+    whole = undisturbed("cosine")
+    moments = outcome(whole)[2]
+    first_epoch = moments[: moments.index("after a renaming") + 1]
+    code, _ = run_job(tmp_path / NAME, at=(kind, first_epoch.count(kind) + 1))
+    assert code == -9
+    code, alive = run_job(tmp_path / NAME)
+    assert code == 0
+    assert "goes on after epoch" in (alive / "log").read_text()
+    assert_same_outcome(alive, whole)
+    assert [path.name for path in tmp_path.iterdir()] == [NAME]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_kills_at_random_moments_change_nothing(
+    way: str, run_job: RunJob, undisturbed: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Three kills in each of seven ways: twenty-one moments, the same every time."""
+    whole, kills = undisturbed(way), 0
+    rng, moments = np.random.default_rng(list(WAYS).index(way)), len(outcome(whole)[2])
+    for attempt in range(3):
+        file = tmp_path / f"{attempt}.safetensors"
+        code: int | None = -9
+        while code == -9:
+            at = ("any", int(rng.integers(1, moments // 2))) if kills < 3 else None
+            code, folder = run_job(file, way, at=at)
+            kills += code == -9
+        assert code == 0
+        assert_same_outcome(folder, whole)
+        if kills == 3:
+            break
+    assert kills == 3
+
+
+# --- a full disk ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(one_epoch: Path, tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own, with room for one checkpoint and a half."""
+    place, room = tmp_path / "disk", one_epoch.stat().st_size * 3 // 2
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={room}", "tmpfs", str(place)]
+    if subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("a disk that is full needs the right to mount one")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_full_disk_leaves_the_checkpoint_before_it_whole(
+    small_disk: Path, run_job: RunJob, undisturbed: Callable[[str], Path]
+) -> None:
+    file = small_disk / NAME
+    code, folder = run_job(file)
+    assert code == 0
+    assert (folder / "error").read_text() == f"{errno.ENOSPC} {file}"
+    kept = load_progress(file)
+    assert kept is not None
+    assert kept.epoch == 1
+    assert [path.name for path in small_disk.iterdir()] == [NAME]
+    subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+    code, folder = run_job(file)
+    assert "goes on after epoch 1/3" in (folder / "log").read_text()
+    assert_same_outcome(folder, undisturbed("cosine"))
