@@ -1,0 +1,95 @@
+"""Whether memory and open files grow with the epochs: 200 short ones of a tiny network, kept for resuming after each.
+
+    python benchmarks/endurance.py [--epochs 200] [--workers 0]
+
+Prints both after some of the epochs. Ends with code 1 if, from the first of these to the last, memory has grown by more
+than 3 % or any file has stayed open. Linux alone, whose /proc it reads. --workers: processes that augment.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from kagglepipe.competitions.sample import make_sample
+from kagglepipe.competitions.source import image_files
+from kagglepipe.images.augment import Transform
+from kagglepipe.images.cache import PixelReader, PixelWriter, write_index
+from kagglepipe.images.dataset import TrainingImages
+from kagglepipe.images.decode import decode
+from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
+from kagglepipe.models.weights import find_weights
+from kagglepipe.training.device import choose_device, choose_precision, describe_device
+from kagglepipe.training.fit import Conduct, Recipe, fit
+
+SIZE = 64
+
+
+def memory() -> float:
+    """MB that this process holds."""
+    with Path("/proc/self/statm").open() as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def handles() -> int:
+    """How many files this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def drawn_images(folder: Path) -> TrainingImages:
+    """Photos of the built-in sample, cached as in a run."""
+    make_sample(folder / "sample", per_class=16, test=0)
+    files, _ = image_files(folder / "sample" / "Train")
+    with (folder / "pixels.bin").open("wb") as file:
+        writer = PixelWriter(file, 10**8)
+        for path in files:
+            writer.add(decode(path.read_bytes(), short_side=SIZE, max_side=20_000))
+    write_index(folder, writer.index())
+    reader = PixelReader(files, short_side=SIZE, folder=folder, places=list(range(len(files))))
+    labels = np.array([int("smartphone" in path.parent.name.lower()) for path in files])
+    return TrainingImages(reader, [path.name for path in files], labels, Transform("light", SIZE), seed=0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--epochs", type=int, default=200)
+    parser.add_argument("--workers", type=int, default=0)
+    arguments = parser.parse_args()
+    told = (arguments.epochs // 10, arguments.epochs // 2, arguments.epochs)
+    found: list[tuple[float, int]] = []
+    device = choose_device()
+    print(f"{describe_device(device)}, {arguments.workers} workers\nepoch  memory MB  open files  seconds")
+    with tempfile.TemporaryDirectory() as name:
+        folder, start = Path(name), time.perf_counter()
+        images = drawn_images(folder)
+        weights = find_weights("test_efficientnet", "none")
+        backbone = make_backbone("test_efficientnet", weights, kwargs={}, kept_in=folder)
+        preprocessing = preprocessing_of(backbone, image_size=SIZE, crop="squash", short_side=SIZE)
+        model = Classifier(backbone, 2, preprocessing).to(device)
+
+        def track(epoch: int, _: dict[str, float]) -> None:
+            if epoch in told:
+                found.append((memory(), handles()))
+                seconds = time.perf_counter() - start
+                print(f"{epoch:5d}  {found[-1][0]:9.1f}  {found[-1][1]:10d}  {seconds:7.0f}", flush=True)
+
+        rows = np.arange(len(images.ids))
+        recipe = Recipe(
+            epochs=arguments.epochs, lr=1e-4, batch_size=8, layer_decay=0.8, frozen_below=0.1, weight_decay=0.01,
+            warmup=0.1, schedule="cosine", clip=1.0, label_smoothing=0.0, patience=arguments.epochs,
+        )  # fmt: skip
+        fit(
+            model, images, train=rows[rows % 4 > 0], valid=rows[rows % 4 == 0], recipe=recipe, seed=0,
+            precision=choose_precision(device, training=True), workers=arguments.workers, name="endurance",
+            conduct=Conduct(folder / "resume.safetensors", track=track),
+        )  # fmt: skip
+    if found[-1][0] > 1.03 * found[0][0] or found[-1][1] > found[0][1]:
+        sys.exit("something grows")
+
+
+if __name__ == "__main__":
+    main()
