@@ -13,6 +13,8 @@ from kagglepipe import config as shape
 from kagglepipe.__main__ import CONF
 from kagglepipe.competitions.contract import Competition
 from kagglepipe.config import (
+    CONDUCT,
+    FINETUNE_CONDUCT,
     FINETUNE_SETTINGS,
     FREE,
     HEAD_SETTINGS,
@@ -282,6 +284,8 @@ def test_what_changes_results_is_in_the_hash(override: str, mode: str) -> None:
         "paths.root=/elsewhere", "workers=1", "competition.source=photos.zip", "competition.refresh=true",
         "stage=train", "folds.only=[1]", "folds.remake=true", "run=x", "input=x", "device=cpu", "cache.max_gb=1",
         "submit.file=x.csv", "predict.file=x.csv", "ensemble.runs=[a]", "augment.views=2", "download.max_gb=1",
+        "training.budget=1h", "training.micro_batch=4", "training.deterministic=true", "training.compile=true",
+        "training.trackers=[wandb]",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("mode", ["head", "finetune"])
@@ -292,7 +296,8 @@ def test_paths_workers_and_the_like_are_not(override: str, mode: str) -> None:
 
 def test_every_option_of_training_is_read_by_some_mode() -> None:
     names = {name.removeprefix("training.") for name in option_names() if name.startswith("training.")}
-    assert names == {"mode", *HEAD_SETTINGS, *FINETUNE_SETTINGS}
+    assert names == {*CONDUCT, *HEAD_SETTINGS, *FINETUNE_SETTINGS}
+    assert set(FINETUNE_CONDUCT) < set(CONDUCT)
 
 
 @pytest.mark.parametrize("mode", ["head", "finetune"])

@@ -38,7 +38,8 @@ class TrainingImages(Dataset[tuple[NDArray[np.uint8], int]]):
         epoch, row = key
         label = int(self.labels[row]) if row >= 0 else PADDING
         row = row if row >= 0 else ~row
-        return self.transform(self.reader[row], self.seed, epoch, self.ids[row]), label
+        pixels = self.transform(self.reader[row], self.seed, epoch, self.ids[row])
+        return (pixels if pixels.flags.writeable else pixels.copy()), label  # torch warns of pixels in the cache itself
 
 
 class EpochBatches:

@@ -113,3 +113,10 @@ def test_an_epoch_can_be_drawn_without_the_ones_before(images: TrainingImages) -
     for (pixels, labels), (other_pixels, other_labels) in zip(later, drawn(images, 0, (2,)), strict=True):
         assert torch.equal(pixels, other_pixels)
         assert torch.equal(labels, other_labels)
+
+
+def test_views_are_no_windows_on_the_cache(images: TrainingImages) -> None:
+    """Where nothing is done to an image, its pixels in the memory-mapped file would be the view; torch warns of it."""
+    whole = TrainingImages(images.reader, images.ids, images.labels, Transform("none", 24, crop="center"), 0)
+    square, _ = whole[(1, 0)]
+    assert square.flags.writeable

@@ -2,7 +2,9 @@
 
 import re
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,9 @@ from kagglepipe.errors import UserError
 from kagglepipe.images.augment import Transform
 from kagglepipe.images.dataset import TrainingImages
 from kagglepipe.models.classifier import Classifier
-from kagglepipe.training.fit import Epoch, Recipe, best_epoch, evaluate, fit, lost_workers
+from kagglepipe.training import fit as module
+from kagglepipe.training.budget import Budget
+from kagglepipe.training.fit import Conduct, Epoch, Recipe, best_epoch, evaluate, fit, lost_workers
 from kagglepipe.training.head import softmax
 from kagglepipe.training.optimise import freeze_statistics, make_optimiser
 from kagglepipe.training.resume import capture, part
@@ -24,6 +28,7 @@ from tests.fitting import (
     RECIPE,
     ROWS,
     SIZE,
+    TRAIN,
     VALID,
     assert_same,
     make_images,
@@ -89,6 +94,25 @@ def test_the_history_tells_each_epoch(images: TrainingImages) -> None:
     assert rates == sorted(rates, reverse=True)
     assert 0 <= rates[-1] < 0.05 * RECIPE.lr
     assert all(epoch.rate > 0 for epoch in history)
+
+
+def test_the_bar_counts_the_batches_of_all_epochs(images: TrainingImages, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the time it says is left is that of the fit; a budget's time left stands beside it."""
+    bars: list[Any] = []
+
+    class Bar(module.tqdm):  # type: ignore[misc]
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**{**options, "file": StringIO(), "disable": False})
+            bars.append(self)
+
+    monkeypatch.setattr(module, "tqdm", Bar)
+    recipe = replace(RECIPE, epochs=2)
+    fit(
+        network(), images, train=TRAIN, valid=VALID, recipe=recipe, seed=0, precision=FLOAT32, workers=0, name="test",
+        conduct=Conduct(budget=Budget(3600.0, lambda: 0.0)),
+    )  # fmt: skip
+    assert [(bar.initial, bar.n, bar.total) for bar in bars] == [(0, 3, 6), (3, 6, 6)]
+    assert all("budget=1:00:00" in bar.postfix for bar in bars)
 
 
 # --- the best epoch --------------------------------------------------------------------------------------------
