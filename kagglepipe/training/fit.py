@@ -384,12 +384,16 @@ class Loop:
         judged = [Epoch(**known) for known in progress.history]
         if not math.isnan(epoch.valid_loss) and best_epoch(judged) == epoch.epoch:
             progress.best = {name: value.clone() for name, value in part(tensors, "model").items()}
+        if epoch.ended_by == "budget":
+            log.info("%s ends in epoch %d/%d: its budget is used", self.name, epoch.epoch, self.recipe.epochs)
+        else:
+            self.save(progress, epoch, tensors)
         if self.conduct.track and distributed.is_first():
             figures = {name: value for name, value in asdict(epoch).items() if isinstance(value, float)}
             self.conduct.track(epoch.epoch, {name: value for name, value in figures.items() if math.isfinite(value)})
-        if epoch.ended_by == "budget":
-            log.info("%s ends in epoch %d/%d: its budget is used", self.name, epoch.epoch, self.recipe.epochs)
-            return
+
+    def save(self, progress: Progress, epoch: Epoch, tensors: dict[str, Tensor]) -> None:
+        """Moves `progress`, and its file, to the end of a whole epoch."""
         progress.epoch, progress.tensors, progress.scale = epoch.epoch, tensors, self.scaler.state_dict()
         if self.micro_batch < (self.conduct.micro_batch or self.recipe.batch_size):
             progress.micro_batch = self.micro_batch
