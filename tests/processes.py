@@ -78,6 +78,7 @@ def lose_a_worker() -> None:
     worker = multiprocessing.active_children()[0]
     assert worker.pid is not None
     os.kill(worker.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)  # until it is dead; torch looks after it itself
 
 
 def in_a_process(processes: ForkServerContext, target: Callable[..., None], *arguments: Any) -> tuple[int | None, bool]:

@@ -17,18 +17,13 @@ from tests.processes import LOOPBACK, Typed, files_below, the_run, type_together
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "kagglepipe"]
 
 
-def torchrun(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    root.mkdir(exist_ok=True)
-    environment = {**os.environ, **LOOPBACK}
-    return subprocess.run(
-        [*TORCHRUN, *arguments], cwd=root, capture_output=True, text=True, timeout=300, env=environment
-    )
-
-
 def test_two_processes_make_the_run_of_one(finetuned: tuple[tuple[str, ...], Path], tmp_path: Path) -> None:
     """Probabilities to 0.0001, the same files, everything said once. The last batch has one row for the two of them."""
     arguments, alone = finetuned
-    said = torchrun(tmp_path, *arguments, "device=cpu")
+    said = subprocess.run(
+        [*TORCHRUN, *arguments, "device=cpu"], cwd=tmp_path, capture_output=True, text=True, timeout=300,
+        env={**os.environ, **LOOPBACK},
+    )  # fmt: skip
     assert said.returncode == 0, said.stderr
     assert "2 processes share each batch of 17" in said.stdout
     assert said.stdout.count("train: out of fold:") == said.stdout.count("submit: ") == 1
@@ -68,15 +63,17 @@ def test_what_is_not_shared_is_done_by_the_first_while_the_other_waits(
     assert "is finished already" in again[0].out
 
 
-def test_an_error_of_the_first_process_ends_both_with_one_line(colours: Path, tmp_path: Path) -> None:
-    """The other one, which waits for it, is ended by torchrun."""
-    said = torchrun(
-        tmp_path, "stage=train", "experiment=quick", "competition=image_folder", f"competition.source={colours}",
-        "folds.count=1000",
-    )  # fmt: skip
-    assert said.returncode != 0
-    (told,) = [line for line in said.stderr.splitlines() if line.startswith(("kagglepipe:", "kagglepipe ("))]
-    assert told.startswith("kagglepipe: class blue has only 12 images, folds.count=1000 needs at least 1000")
+def test_an_error_of_the_first_process_ends_both_each_with_one_line(
+    processes: ForkServerContext, colours: Path, tmp_path: Path
+) -> None:
+    """In preparing, where the other one waits for it: also if nobody is there to end it, as torchrun would."""
+    arguments = ("stage=train", "experiment=quick", "competition=image_folder", f"competition.source={colours}")
+    first, second = type_together(processes, Typed(tmp_path, (*arguments, "folds.count=1000")), tmp_path / "said")
+    assert (first.code, second.code) == (2, 2)
+    assert first.err.startswith("kagglepipe: class blue has only 12 images, folds.count=1000 needs at least 1000")
+    assert first.err.count("\n") == 1
+    told = "kagglepipe (process 1): another of the 2 processes has ended; what it has said tells why\n"
+    assert second.err == told
 
 
 def test_a_sweep_is_refused(command: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,7 +87,12 @@ def company(config: Config) -> Iterator[None]:
     from kagglepipe.training import distributed
 
     distributed.join(config.device)
-    yield  # after an error the others are ended by whoever started them: there is nobody to take leave of
+    try:
+        yield
+    except RuntimeError as error:
+        if distributed.is_loss_of_company(error):
+            raise UserError(f"another of the {size()} processes has ended; what it has said tells why") from error
+        raise  # and whoever started the others ends them: there is nobody to take leave of
     distributed.leave()
 
 

@@ -4,6 +4,7 @@
 the plain thing that its name says.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from inspect import signature
@@ -18,7 +19,10 @@ from kagglepipe.launch import is_first, local_rank, rank, size
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["from_first", "is_first", "join", "leave", "rank", "replicated", "share", "size", "spread", "total", "wait"]
+__all__ = [
+    "from_first", "is_first", "is_loss_of_company", "join", "leave", "rank", "replicated", "share", "size", "spread",
+    "total", "wait",
+]  # fmt: skip
 
 PATIENCE = timedelta(days=7)  # for the first process, which downloads and prepares while the others wait
 
@@ -54,6 +58,11 @@ def leave() -> None:
 
         if distributed.is_initialized():
             distributed.destroy_process_group()
+
+
+def is_loss_of_company(error: RuntimeError) -> bool:
+    """Whether an error of torch's, gloo's or NCCL's says that another process is gone."""
+    return bool(re.search(r"(closed|reset) by peer|Broken pipe|remote process exited", str(error)))
 
 
 def wait() -> None:

@@ -18,6 +18,8 @@ from kagglepipe.training.fit import Conduct, Epoch, best_epoch, evaluate
 from kagglepipe.training.resume import load_progress
 from tests.fitting import FLOAT32, RECIPE, VALID, Clock, assert_same, make_images, network, relabelled, trained, untimed
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 STEPS = 3  # in an epoch: twenty-four rows in batches of eight
 WHOLE = 4 * STEPS  # seconds of steps in a fit, and half a second after each epoch to evaluate
 
@@ -166,7 +168,7 @@ class Stop(Exception):  # noqa: N818  # it is no error
 
 
 def killed(images: TrainingImages, conduct: Conduct, after: int) -> None:
-    """A fit that ends after so many epochs, as by a kill: the last one is not kept."""
+    """A fit that ends when so many epochs are kept, as by a kill."""
 
     def track(epoch: int, _: dict[str, float]) -> None:
         if epoch == after:
@@ -180,7 +182,7 @@ def test_what_was_hurried_is_not_gone_on_with_without_a_budget(
     clock: Clock, images: TrainingImages, usual: tuple[Classifier, list[Epoch]], tmp_path: Path
 ) -> None:
     file, model = tmp_path / "resume.safetensors", network()
-    killed(images, limited(clock, 8.0, resume=file), after=3)
+    killed(images, limited(clock, 8.0, resume=file), after=2)
     kept = load_progress(file)
     assert kept is not None
     assert any(epoch["hurried"] for epoch in kept.history)
@@ -192,7 +194,7 @@ def test_what_was_not_hurried_is(
     clock: Clock, images: TrainingImages, usual: tuple[Classifier, list[Epoch]], tmp_path: Path
 ) -> None:
     file, model = tmp_path / "resume.safetensors", network()
-    killed(images, limited(clock, 60.0, resume=file), after=3)
+    killed(images, limited(clock, 60.0, resume=file), after=2)
     before = clock.steps
     assert untimed(trained(model, images, conduct=Conduct(file))) == usual[1]
     assert clock.steps - before == 2 * STEPS
@@ -201,7 +203,7 @@ def test_what_was_not_hurried_is(
 
 def test_a_new_budget_goes_on_from_what_is_there(clock: Clock, images: TrainingImages, tmp_path: Path) -> None:
     file = tmp_path / "resume.safetensors"
-    killed(images, limited(clock, 8.0, resume=file), after=3)
+    killed(images, limited(clock, 8.0, resume=file), after=2)
     history: list[Epoch] = trained(network(), images, conduct=limited(clock, 3.0, resume=file))
     assert [epoch.epoch for epoch in history] == [1, 2, 3]
     assert (history[-1].ended_by, history[-1].lr < 0.15 * RECIPE.lr) == ("budget", True)

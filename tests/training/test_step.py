@@ -37,6 +37,8 @@ from tests.fitting import (
     untimed,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 HALF = Precision(torch.float16, True, "as on a GPU without bfloat16")
 SHORT = replace(RECIPE, epochs=2)
 UNSCALED = torch.amp.GradScaler("cpu", enabled=False)
@@ -242,7 +244,7 @@ class Stop(Exception):  # noqa: N818  # it is no error
 
 
 def stop_after(last: int) -> Callable[[int, dict[str, float]], None]:
-    """Ends a fit after an epoch, before that is kept."""
+    """Ends a fit when an epoch is kept."""
 
     def track(epoch: int, _: dict[str, float]) -> None:
         if epoch == last:
@@ -273,7 +275,7 @@ def test_a_loss_that_is_no_number_undoes_its_epoch_at_a_tenth_of_the_rate(
     """As if training had stopped after the epoch before, and gone on at that rate; so is the loss scale."""
     kept, expected = tmp_path / "resume.safetensors", network()
     with pytest.raises(Stop):
-        trained(network(), images, SHORT, conduct=Conduct(kept, track=stop_after(2)), precision=precision)
+        trained(network(), images, SHORT, conduct=Conduct(kept, track=stop_after(1)), precision=precision)
     progress = load_progress(kept)
     assert progress is not None
     assert (progress.epoch, progress.caution) == (1, 1.0)
