@@ -233,6 +233,8 @@ def explain(error: Exception) -> str:
         choices = re.sub(r"\s+", ", ", options.split(" Config search path")[0].strip())
         extra = f"; any timm model: model=timm model.name={value}" if group == "model" else ""
         return f"{group}={value} is unknown; choose one of: {choices}{extra}"
+    if alone := re.search(r"override (\S+?)=(.*) Invalid value assigned: \w+ is not a ListConfig", text):
+        return f"{alone[1]}={alone[2]} is no list: type '{alone[1]}=[{alone[2]}]'"
     if bad := re.search(r"(Value '.*?' of type '\w+' could not be converted to \w+|.*?) full_key: (\S+)", text):
         return f"{bad[2]}: {bad[1][bad[1].rfind('Value') :] if 'Value' in bad[1] else bad[1]}"
     return text.split(" See https://hydra.cc")[0]
@@ -278,6 +280,7 @@ Often used:
   sequences.rate=8 sequences.motion=true sequences.steps=300   detect.seconds=60
   submit.file=PATH   predict.file=PATH   detect.file=PATH   paths.root=FOLDER
   submit.upload=true submit.wait=600   competition.refresh=true   runs.leaderboard=true
+  training.budget=20m   training.micro_batch=4   folds.only=[0]   'training.trackers=[tensorboard]'
 
 Try:
   python -m kagglepipe                                     the built-in sample, start to end
@@ -286,6 +289,7 @@ Try:
   python -m kagglepipe predict input=~/photos              classify with what was trained
   python -m kagglepipe -m stage=train model=lite0,lite1    one run for each value (a sweep)
   python -m kagglepipe --cfg job                           every option with its value
+  torchrun --nproc-per-node=2 -m kagglepipe training=finetune    two GPUs (more machines: docs/scale.md)
 Kaggle, with a token (doctor says how to get one):
   python -m kagglepipe doctor                              is all there? what to do if not
   python -m kagglepipe submit.upload=true                  download, train, submit, wait for the score

@@ -26,7 +26,7 @@ SEGMENT_METRICS = (
 MOST_RATE = 10_000  # samples in a unit of time
 TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")  # training.trackers.TRACKERS, without its imports
 CELLS = ("mean", "conv", "elman", "gru", "lstm")  # models.cnn_lstm.BODIES, without its imports
-RESULT_VERSION = 2  # raise it by hand when the same configuration would give other results
+RESULT_VERSION = {"head": 1, "finetune": 2, "time": 2}  # raise by hand what would give other results from the same
 
 
 def positive(key: str, value: float, *, zero: bool = False) -> None:
@@ -219,7 +219,7 @@ class Training:
     What follows decides how training goes about it, not what comes out. budget: time for all of stage=train, as
     `20m`, `2h` or `90s`; it ends with the best so far. micro_batch: images of a batch that go through the network at
     a time; None: all, or what the memory holds. deterministic: the same bits twice on a GPU too, slower. compile: let
-    torch compile the network. trackers: any of `tensorboard`, `wandb`, `mlflow`, `trackio`.
+    torch compile the network. trackers: any of `tensorboard`, `wandb`, `mlflow`, `trackio`, as [wandb,mlflow].
     """
 
     mode: str = "auto"
@@ -571,7 +571,7 @@ def result_settings(config: Config, mode: str) -> dict[str, Any]:
         "augmentation": augmentation_policy(config.augmentation, mode),
         "short_side": config.cache.short_side,
         "seed": config.seed,
-        "result_version": RESULT_VERSION,
+        "result_version": RESULT_VERSION[mode],
     }
 
 
@@ -583,7 +583,7 @@ def sequence_settings(config: Config, mode: str) -> dict[str, Any]:
         "training": {"mode": mode, **{name: getattr(training, name) for name in training_names(config, mode)}},
         "sequences": {name: getattr(config.sequences, name) for name in sequence_names(config, mode)},
         "seed": config.seed,
-        "result_version": RESULT_VERSION,
+        "result_version": RESULT_VERSION["time"],
     }
     if competition.finds_segments:
         settings["background"] = competition.background

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 
 def size() -> int:
-    """How many processes there are."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    """How many processes there are. What does not say which of them this is, is none of the launchers' doing."""
+    return int(os.environ["WORLD_SIZE"]) if os.environ.get("WORLD_SIZE") and os.environ.get("RANK") else 1
 
 
 def rank() -> int:
@@ -18,6 +18,11 @@ def rank() -> int:
 def local_rank() -> int:
     """Which of those on this machine this is: the number of its GPU."""
     return int(os.environ.get("LOCAL_RANK", "0")) if size() > 1 else 0
+
+
+def local_size() -> int:
+    """How many of them share this machine, its cores and its memory."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE") or 1) if size() > 1 else 1
 
 
 def is_first() -> bool:

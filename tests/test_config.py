@@ -307,9 +307,10 @@ def test_auto_is_the_same_run_as_what_it_comes_to(mode: str) -> None:
 
 
 def test_the_hash_knows_its_own_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = result_settings(shaped(), "head")
-    monkeypatch.setattr(shape, "RESULT_VERSION", before["result_version"] + 1)
-    assert result_settings(shaped(), "head") != before
+    before = {mode: result_settings(shaped(), mode) for mode in ("head", "finetune")}
+    monkeypatch.setitem(shape.RESULT_VERSION, "finetune", before["finetune"]["result_version"] + 1)
+    assert result_settings(shaped(), "finetune") != before["finetune"]
+    assert result_settings(shaped(), "head") == before["head"]
 
 
 # --- a run's config.yaml --------------------------------------------------------------------------------------

@@ -162,6 +162,8 @@ def test_hydras_own_flags_pass(arguments: list[str]) -> None:
 
 MISTAKES = [
     ("sed=1", r"\bsed is not an option; did you mean seed\?"),
+    ("training.trackers=wandb", r"training\.trackers=wandb is no list: type 'training\.trackers=\[wandb\]'"),
+    ("folds.only=0", r"folds\.only=0 is no list: type 'folds\.only=\[0\]'"),
     ("training.epoch=1", r"training\.epoch is not an option; did you mean training\.epochs\?"),
     ("xyzzy.plugh=1", r"xyzzy\.plugh is not an option; .*--help"),
     ("+typo=1", r"\btypo is not an option"),

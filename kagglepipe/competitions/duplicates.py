@@ -74,7 +74,7 @@ def near_pairs(
     one of such a hash and nearly the same grey (two black frames are one picture to any eye), and no other.
 
     hashes: (N, 16) from `perceptual_hash`. thumbnails: (N, s, s) grey. i, j: row numbers. bits: 0..max_bits.
-    correlation: -1..1 to four places, 1 for even pictures. Time grows as N², memory as N.
+    correlation: -1..1 to four places, 1 for even pictures. Time grows as N², memory as N; with max_bits=0 time as N.
     """
     details = _details(thumbnails)
     grey = thumbnails.mean(axis=(1, 2))
@@ -103,11 +103,24 @@ def _details(thumbnails: Bytes) -> Floats:
 def _close_hashes(hashes: Bytes, max_bits: int) -> Iterator[tuple[Rows, Rows, Rows]]:
     """(i, j, bits) of the pairs whose hashes differ in at most `max_bits`, some rows at a time."""
     words = np.ascontiguousarray(hashes).view(np.uint64)  # (N, 2)
+    if max_bits == 0:
+        yield from _equal_hashes(words)
+        return
     for start in range(0, len(words), ROWS_AT_ONCE):
         differing = words[start : start + ROWS_AT_ONCE, None] ^ words[None, start:]  # (rows, N - start, 2)
         bits = np.bitwise_count(differing).sum(axis=2, dtype=np.uint8)
         i, j = np.nonzero(np.triu(bits <= max_bits, k=1))
         yield i + start, j + start, bits[i, j].astype(np.int64)
+
+
+def _equal_hashes(words: NDArray[np.uint64]) -> Iterator[tuple[Rows, Rows, Rows]]:
+    """`_close_hashes` of those that differ in nothing, which need no comparing of all with all."""
+    alike = np.unique(words, axis=0, return_inverse=True)[1].ravel()
+    order = np.argsort(alike, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(alike[order])) + 1):
+        if len(rows) > 1:
+            i, j = np.triu_indices(len(rows), k=1)
+            yield rows[i], rows[j], np.zeros(len(i), np.int64)
 
 
 def _correlations(details: Floats, i: Rows, j: Rows) -> NDArray[np.float64]:

@@ -34,6 +34,11 @@ class TrainingImages(Dataset[tuple[NDArray[np.uint8], int]]):
             seed,
         )
 
+    @property
+    def shards(self) -> NDArray[np.int64] | None:
+        """The shard of each image; None where they lie one by one, and their order costs nothing."""
+        return self.reader.shard if isinstance(self.reader, ShardReader) else None
+
     def __getitem__(self, key: Key) -> tuple[NDArray[np.uint8], int]:
         epoch, row = key
         label = int(self.labels[row]) if row >= 0 else PADDING

@@ -1,7 +1,8 @@
 """Images in tar files, a thousand in each: what a folder of images becomes when there are too many of them.
 
 A file system, or an object store, gives up at millions of small files long before a network does. Shards have the
-layout of WebDataset (`<id>.<jpg, png …>` beside `<id>.cls`, the number of the class), so that its tools read them too.
+layout of WebDataset (`<id>.<jpg, png …>` beside `<id>.cls`, the number of the class), so that its tools read them too;
+a dot in an id is written %2E.
 Here they stand in the place of the pixel cache, behind the same dataset: a row is found by its place in the index, and
 an epoch goes from shard to shard (`images.dataset.EpochBatches`), so that disks and networks see long reads.
 """
@@ -10,6 +11,7 @@ import tarfile
 from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
@@ -38,7 +40,7 @@ def write_shards(rows: Iterable[tuple[str, Path, int]], folder: Path, *, per_sha
 def _write_shard(rows: Sequence[tuple[str, Path, int]], path: Path) -> Path:
     with atomic(path) as temporary, tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as tar:
         for id, file, label in rows:
-            key = id.replace(".", "_")  # WebDataset takes what follows the first dot for a suffix
+            key = id.replace("%", "%25").replace(".", "%2E")  # WebDataset takes what follows the first dot for a suffix
             _add(tar, f"{key}{file.suffix.lower() or '.jpg'}", file.read_bytes())
             _add(tar, f"{key}.{LABEL}", str(label).encode())
     return path
@@ -73,7 +75,7 @@ def index_shards(shards: Sequence[Path]) -> pd.DataFrame:
             raise UserError(f"{path} is no shard of images ({error}): write it again") from error
         if lone := sorted(images.keys() ^ labels.keys()):
             raise UserError(f"{path}: {lone[0]} is not an image beside its .{LABEL}: write the shard again")
-        rows += [(key, labels[key], number, *place) for key, place in images.items()]
+        rows += [(unquote(key), labels[key], number, *place) for key, place in images.items()]
     return pd.DataFrame(rows, columns=["id", "label", "shard", "offset", "size"])
 
 

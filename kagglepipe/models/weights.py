@@ -134,8 +134,11 @@ def write_tensors(path: Path, tensors: Mapping[str, "torch.Tensor"], metadata: d
 
     whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     with atomic(path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         try:
             save_file(whole, temporary, metadata)
+            temporary.chmod(mode)  # safetensors makes a file of its own, which nobody else may read
         except SafetensorError as error:
             if not (found := re.search(r"os error (\d+)", str(error))):
                 raise

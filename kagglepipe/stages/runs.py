@@ -87,7 +87,8 @@ def run_rows(
     for metrics in sorted(runs, key=place):
         scores = scored(metrics["score"], metrics["interval"], metrics["metric"], metric)
         sent = [sent_columns(row) for row in ledger if row["run"] == metrics["run"]]
-        line = (metrics["run"], *scores, short(metrics["log_loss"]))
+        cut = f" (cut at {metrics['cut_by_budget']})" if metrics.get("cut_by_budget") else ""
+        line = (metrics["run"] + cut, *scores, short(metrics["log_loss"]))
         lines += [(*line, *columns) for columns in sent or [("",) * len(SENT_COLUMNS)]]
     here = {metrics["run"] for metrics in runs}
     for row in ledger:

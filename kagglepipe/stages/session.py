@@ -15,7 +15,8 @@ import pandas as pd
 
 from kagglepipe.config import Config, idle_settings
 from kagglepipe.files import write_bytes, write_json, write_parquet
-from kagglepipe.launch import alone, is_first, size
+from kagglepipe.images.decode import cores
+from kagglepipe.launch import alone, is_first, local_size, size
 from kagglepipe.predictions.frame import oof_frame, test_frame
 from kagglepipe.stages.places import Prepared, git_commit, run_identity, training_mode, versions
 from kagglepipe.stages.scores import briefly, scores_of
@@ -133,6 +134,18 @@ class Session(ABC):
         """Where first weights are kept as safetensors, for all competitions."""
         return self.config.root / "data" / "weights"
 
+    @property
+    def workers(self) -> int:
+        """Threads or processes that read and augment: a core each, of those that are this process' share."""
+        return self.config.workers or max(1, cores() // local_size())
+
+    def keep_backbone(self) -> None:
+        """The frozen network, which the heads of all folds share, into the run's folder."""
+        from kagglepipe.training.checkpoint import save_backbone
+
+        kept = self.weights_dir / f"{self.config.model.name}-{self.identity['weights'][:8]}.safetensors"
+        save_backbone(self.model, self.run, kept)
+
     def conduct(self, fold: int) -> "Conduct":
         """How the training of a fold goes about it: where it may go on, what it may use, who is told."""
         from kagglepipe.training.fit import Conduct
@@ -170,7 +183,8 @@ class Session(ABC):
         write_parquet(folder / "test.parquet", test_frame(self.test["id"].tolist(), fitted.test, self.classes))
         metrics = scores_of(frame, self.config.competition, self.classes, self.groups)
         cut = any(row.get("ended_by") == "budget" or row.get("hurried") for row in fitted.log)
-        write_json(folder / "metrics.json", {**metrics, "seconds": round(seconds, 2), "cut_by_budget": cut})
+        limit = self.config.training.budget if cut else None
+        write_json(folder / "metrics.json", {**metrics, "seconds": round(seconds, 2), "cut_by_budget": limit})
         forget_progress(folder / RESUME)
         if self.track is not None:
             self.track(f"fold_{fold}", 0, {"score": metrics["score"], "log_loss": metrics["log_loss"]})

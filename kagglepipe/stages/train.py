@@ -18,7 +18,7 @@ import pandas as pd
 
 from kagglepipe.config import Config, duration
 from kagglepipe.errors import UserError
-from kagglepipe.files import locked, read_json, write_json, write_parquet
+from kagglepipe.files import alone, read_json, write_json, write_parquet
 from kagglepipe.launch import is_first
 from kagglepipe.predictions.frame import average_folds, labels, merge_folds, read_frame
 from kagglepipe.stages.places import (
@@ -32,6 +32,7 @@ from kagglepipe.stages.places import (
     write_config,
 )
 from kagglepipe.stages.scores import describe_scores, is_scored, scores_of
+from kagglepipe.stages.session import RESUME
 from kagglepipe.training import distributed
 
 if TYPE_CHECKING:
@@ -43,7 +44,9 @@ log = logging.getLogger(__name__)
 def check(config: Config) -> None:
     """Raises UserError for a model or weights that cannot be had, before anything is downloaded or prepared."""
     from kagglepipe.models.weights import BUNDLED, find_weights
+    from kagglepipe.training.trackers import demand_trackers
 
+    demand_trackers(config.training.trackers)
     if config.device not in ("auto", "cpu"):
         from kagglepipe.training.device import choose_device
 
@@ -67,14 +70,12 @@ def run(config: Config) -> float:
     prepared = read_prepared(config)
     run = run_dir(config, prepared)
     if distributed.from_first(is_done(config, run)):
-        log.info("train: %s is finished already", run.name)
         if is_first():
+            tell_finished(run)
             score_again(config, prepared, run)
             warn_of_other_code(run)
     else:
-        with locked(run) if is_first() else nullcontext():
-            if not distributed.from_first(is_done(config, run)):  # another command may have finished it meanwhile
-                train_missing(config, prepared, run)
+        train_missing(config, prepared, run)
     if not (run / "metrics.json").exists():
         return float("nan")  # some folds were left for another time
     metrics = read_json(run / "metrics.json")
@@ -84,11 +85,31 @@ def run(config: Config) -> float:
 
 
 def is_done(config: Config, run: Path) -> bool:
-    """Whether a run is merged and, unless there is a budget now too, none of its folds was cut short by one.
+    """Whether a run is merged, and nothing is left that a budget has cut short and that there is time for now.
 
     A run that is named is what it is: the configuration may be another one.
     """
     return config.run is not None or is_whole(config, run / "metrics.json")
+
+
+def is_whole(config: Config, done: Path) -> bool:
+    """Whether the metrics that are written last are there, and what a budget has cut short is not to be done anew.
+
+    It is where this command trains and has more time, or all of it; a command that only uses a run takes it as it is.
+    """
+    if not done.exists():
+        return False
+    cut, now = read_json(done).get("cut_by_budget"), config.training.budget
+    if not cut or config.stage not in ("all", "train"):
+        return True
+    return now is not None and duration("training.budget", now) <= duration("training.budget", cut)
+
+
+def tell_finished(run: Path) -> None:
+    """Says that nothing is left to do, or for how much time it was done."""
+    cut = read_json(run / "metrics.json").get("cut_by_budget")
+    more = f", cut short by training.budget={cut}: without it, or with more, stage=train trains it anew" if cut else ""
+    log.info("train: %s is finished already%s", run.name, more)
 
 
 def score_again(config: Config, prepared: Prepared, run: Path) -> None:
@@ -108,7 +129,6 @@ def warn_of_other_code(run: Path) -> None:
 
 def train_missing(config: Config, prepared: Prepared, run: Path) -> None:
     """Every wanted fold that is not finished, then the merge if all folds are."""
-    from kagglepipe.stages.session import RESUME
     from kagglepipe.training.resume import forget_progress
 
     start, limit = time.perf_counter(), config.training.budget
@@ -121,13 +141,17 @@ def train_missing(config: Config, prepared: Prepared, run: Path) -> None:
         train_folds(config, prepared, run, wanted)
     if not is_first():
         return
-    missing = [fold for fold in folds if not is_whole(config, done[fold])]
-    if missing:
-        log.info("train: folds %s are left; the run is merged when they are done", ", ".join(map(str, missing)))
-        return
-    for file in done.values():  # a kill may have come between a fold's last word and this
-        forget_progress(file.with_name(RESUME))
-    merge(config, prepared, run, folds, time.perf_counter() - start)
+    with alone(run, f"train: {run.name}"):
+        if is_done(config, run):  # another command, which had the other folds, has merged it
+            return
+        missing = [fold for fold in folds if not is_whole(config, done[fold])]
+        if missing:
+            log.info("train: folds %s are left; the run is merged when they are done", ", ".join(map(str, missing)))
+            return
+        for file in done.values():  # a kill may have come between a fold's last word and this
+            forget_progress(file.with_name(RESUME))
+        complete(config, prepared, run)
+        merge(config, prepared, run, folds, time.perf_counter() - start)
     if limit and read_json(run / "metrics.json")["cut_by_budget"]:
         log.info("train: training.budget=%s has cut it short; without it the same command trains it whole", limit)
 
@@ -149,10 +173,24 @@ def train_folds(config: Config, prepared: Prepared, run: Path, wanted: Sequence[
         distributed.wait()
         for number, fold in enumerate(wanted):
             session.budget = budget and budget.share(len(wanted) - number)
-            session.train_fold(fold)
+            train_fold(session, fold)
             left = (time.perf_counter() - started) / (number + 1) * (len(wanted) - number - 1)
             if left > 60:
                 log.info("train: about %.0f min left for %d folds", left / 60, len(wanted) - number - 1)
+
+
+def train_fold(session: "Session", fold: int) -> None:
+    """Fits one fold, unless another command does it: then waits for that."""
+    folder = session.run / f"fold_{fold}"
+    with alone(folder, f"train: fold {fold} of {session.run.name}") if is_first() else nullcontext():
+        if distributed.from_first(is_whole(session.config, folder / "metrics.json")):
+            return
+        if is_first():
+            for left in folder.glob(".*.tmp"):  # by writes that were killed
+                if not left.name.startswith(f".{RESUME}"):
+                    left.unlink(missing_ok=True)
+            (session.run / "metrics.json").unlink(missing_ok=True)  # its scores are not those of the new fold
+        session.train_fold(fold)
 
 
 def make_session(config: Config, prepared: Prepared, run: Path) -> "Session":
@@ -166,12 +204,17 @@ def make_session(config: Config, prepared: Prepared, run: Path) -> "Session":
     return SequenceSession(config, prepared, run)
 
 
-def is_whole(config: Config, done: Path) -> bool:
-    """Whether the metrics that are written last are there; those that a budget cut short count where there is one."""
-    return done.exists() and (config.training.budget is not None or not read_json(done).get("cut_by_budget"))
-
-
 # --- the whole run ---------------------------------------------------------------------------------------------
+
+
+def complete(config: Config, prepared: Prepared, run: Path) -> None:
+    """What a run needs beside its folds, which alone may have come from other machines."""
+    from kagglepipe.training.checkpoint import BACKBONE, read_checkpoints
+
+    if not (run / "config.yaml").exists():
+        write_config(replace(config, input=None), run)
+    if not (run / BACKBONE).exists() and any(one.meta["shared_backbone"] for one in read_checkpoints(run)):
+        make_session(config, prepared, run).keep_backbone()
 
 
 def merge(config: Config, prepared: Prepared, run: Path, folds: Sequence[int], seconds: float) -> None:
@@ -190,10 +233,16 @@ def merge(config: Config, prepared: Prepared, run: Path, folds: Sequence[int], s
         **comparisons(config, prepared, run, oof),
         "identity": run_identity(config, prepared),
         "seconds": round(seconds, 1),
-        "cut_by_budget": any(read_json(run / f"fold_{fold}" / "metrics.json").get("cut_by_budget") for fold in folds),
+        "cut_by_budget": shortest_budget(run, folds),
         "peak_memory_gb": peak_memory(),
     }
     write_json(run / "metrics.json", {**scores, **about})
+
+
+def shortest_budget(run: Path, folds: Sequence[int]) -> str | None:
+    """The `training.budget` that has cut folds of the run short, the least of several; None if none has."""
+    cuts = [read_json(run / f"fold_{fold}" / "metrics.json").get("cut_by_budget") for fold in folds]
+    return min((cut for cut in cuts if cut), key=lambda cut: duration("training.budget", cut), default=None)
 
 
 def comparisons(config: Config, prepared: Prepared, run: Path, oof: pd.DataFrame) -> dict[str, Any]:

@@ -77,7 +77,7 @@ class ImageSession(Session):
                 seen,
                 missing,
                 dtype=self.precision.dtype,
-                workers=self.config.workers,
+                workers=self.workers,
                 progress=name,
             )
 
@@ -121,11 +121,10 @@ class ImageSession(Session):
         """Saves a head on the frozen backbone: (log rows, out-of-fold and test probabilities)."""
         import torch
 
-        from kagglepipe.training.checkpoint import save_backbone, save_checkpoint
+        from kagglepipe.training.checkpoint import save_checkpoint
         from kagglepipe.training.head import softmax
 
-        kept = self.weights_dir / f"{self.config.model.name}-{self.identity['weights'][:8]}.safetensors"
-        save_backbone(self.model, self.run, kept)
+        self.keep_backbone()
         self.model.head.weight.data = torch.from_numpy(head.weight)
         self.model.head.bias.data = torch.from_numpy(head.bias)
         save_checkpoint(self.run / f"fold_{fold}", self.model, shared_backbone=True, meta=self.meta(fold))
@@ -171,7 +170,7 @@ class ImageSession(Session):
             def own(part: Sequence[int]) -> Any:
                 return run_probabilities(
                     checkpoint, reader.__getitem__, part, device=self.device, precision=self.precision,
-                    workers=self.config.workers,
+                    workers=self.workers,
                 )  # fmt: skip
 
             return distributed.spread(own, rows)
@@ -183,8 +182,4 @@ class ImageSession(Session):
     @property
     def loader_workers(self) -> int:
         """Processes that augment: none beside a network that trains on the same cores."""
-        from kagglepipe.images.decode import cores
-
-        if self.device.type == "cpu":
-            return 0
-        return self.config.workers or cores()
+        return 0 if self.device.type == "cpu" else self.workers

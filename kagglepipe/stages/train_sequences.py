@@ -349,13 +349,12 @@ class SequenceSession(Session):
 
     def keep(self, fold: int, models: "Sequence[TemporalModel]") -> None:
         """Saves a fold's models of time; the frozen backbone lies once in the run's folder."""
-        from kagglepipe.training.checkpoint import save_backbone, save_temporal
+        from kagglepipe.training.checkpoint import save_temporal
 
         encoder = None
         if self.config.competition.kind == "video":
             encoder = self.model
-            kept = self.weights_dir / f"{self.config.model.name}-{self.identity['weights'][:8]}.safetensors"
-            save_backbone(encoder, self.run, kept)
+            self.keep_backbone()
         save_temporal(
             self.run / f"fold_{fold}", models, encoder, shared_backbone=encoder is not None, meta=self.meta(fold)
         )

@@ -19,8 +19,11 @@ class Budget:
         self._start = self.clock()
 
     def used(self, kept_back: float = 0.0) -> float:
-        """The part of the share that has passed, not counting what is kept back of it, in seconds."""
-        seconds = self.seconds - kept_back
+        """The part of the share that has passed, not counting what is kept back of it, in seconds: half at most.
+
+        What is kept back is a guess; a wrong one must not end what has only begun.
+        """
+        seconds = self.seconds - min(kept_back, self.seconds / 2)
         return (self.clock() - self._start) / seconds if seconds > 0 else 1.0
 
     @property

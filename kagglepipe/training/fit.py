@@ -119,8 +119,9 @@ def fit(
     """
     device = model.head.weight.device
     batches = EpochBatches(
-        train, batch_size=recipe.batch_size, seed=seed, rank=distributed.rank(), ranks=distributed.size()
-    )
+        train, batch_size=recipe.batch_size, seed=seed, shards=None if images.shards is None else images.shards[train],
+        rank=distributed.rank(), ranks=distributed.size(),
+    )  # fmt: skip
     loader = training_loader(images, batches, workers=workers, pinned=device.type == "cuda")
 
     def of_epoch(epoch: int) -> Iterable[Sequence[Tensor]]:
@@ -233,9 +234,15 @@ class Loop:
         self.device = next(self.model.parameters()).device
         self.scaler = self.new_scaler()
         self.set_rates = make_schedule(self.optimiser, self.recipe.schedule, warmup=self.recipe.warmup)
-        self.micro_batch = self.conduct.micro_batch or -(-self.recipe.batch_size // distributed.size())
+        self.whole_batch = -(-self.recipe.batch_size // distributed.size())  # this process' part of it
+        self.micro_batch = self.conduct.micro_batch or self.whole_batch
         self.budget = self.conduct.budget and self.conduct.budget.share(1)  # which begins now
-        self.rate = math.inf  # rows a second, once it is known
+        self.warm, self.rows, self.seconds = (
+            False,
+            0,
+            0.0,
+        )  # all steps but the first, which is slow for reasons of its own
+        self.took = 0.0  # seconds of the last epoch
         network = torch.compile(self.model) if self.conduct.compile else self.model
         self.network = distributed.replicated(network)
 
@@ -270,9 +277,11 @@ class Loop:
 
     def epoch(self, epoch: int, batches: Callable[[int], Iterable[Sequence[Tensor]]], caution: float) -> Epoch:
         """One epoch of steps. Raises BadLoss."""
-        torch.manual_seed(int(np.random.default_rng([self.seed, epoch]).integers(2**63)))  # what drops units
+        own = [rank] if (rank := distributed.rank()) else []
+        torch.manual_seed(int(np.random.default_rng([self.seed, epoch, *own]).integers(2**63)))  # what drops units
         freeze_statistics(self.model)
         start, loss_sum, seen, ended_by, hurried = time.perf_counter(), 0.0, 0, "", False
+        before = start
         whole, done = self.recipe.epochs * self.steps, (epoch - 1) * self.steps
         bar = tqdm(
             total=whole, initial=done, desc=f"{self.name} epoch {epoch}/{self.recipe.epochs}", unit="batch",
@@ -292,21 +301,26 @@ class Loop:
                 if not math.isfinite(loss):
                     raise BadLoss(number, loss)
                 loss_sum, seen = loss_sum + loss * count, seen + count
-                self.rate = seen / (time.perf_counter() - start)
+                now = time.perf_counter()
+                if self.warm:
+                    self.rows, self.seconds = self.rows + count, self.seconds + now - before
+                self.warm, before = True, now
                 left = {"budget": tqdm.format_interval(self.budget.left)} if self.budget else {}
                 bar.set_postfix({"loss": f"{loss:.3f}", "accuracy": f"{right / max(count, 1):.2f}", **left})
                 bar.update()
-        lr = self.optimiser.param_groups[-1]["lr"]
-        return Epoch(epoch, loss_sum / max(seen, 1), math.nan, math.nan, lr, self.rate, ended_by, hurried)
+        self.took = time.perf_counter() - start
+        lr, rate = self.optimiser.param_groups[-1]["lr"], seen / max(self.took, 1e-9)
+        return Epoch(epoch, loss_sum / max(seen, 1), math.nan, math.nan, lr, rate, ended_by, hurried)
 
     def used(self) -> float:
         """The part that is gone of the budget's time for training; the same in all processes.
 
-        What has to be looked at afterwards, at thrice the speed of training, takes its time from the budget too.
+        What has to be looked at afterwards, at thrice the speed of training, takes its time from the budget too. The
+        first step says nothing of that speed: kernels are chosen in it, and a network is compiled.
         """
         if self.budget is None:
             return 0.0
-        used = self.budget.used(kept_back=self.conduct.afterwards / (3 * self.rate))
+        used = self.budget.used(kept_back=self.conduct.afterwards * self.seconds / (3 * max(self.rows, 1)))
         return distributed.total([used], self.device)[0] / distributed.size()
 
     def in_time(self, epoch: Epoch) -> Epoch:
@@ -367,9 +381,12 @@ class Loop:
         if not math.isfinite(loss):
             raise BadLoss(None, loss)
         epoch = replace(epoch, valid_loss=loss, valid_accuracy=accuracy)
+        left = (self.recipe.epochs - epoch.epoch) * self.took
+        left = min(left, self.budget.left) if self.budget else left
         log.info(
-            "%s epoch %d/%d: train loss %.4f, valid loss %.4f, valid accuracy %.4f, %.0f %ss/s",
+            "%s epoch %d/%d: train loss %.4f, valid loss %.4f, valid accuracy %.4f, %.0f %ss/s%s",
             self.name, epoch.epoch, self.recipe.epochs, epoch.train_loss, loss, accuracy, epoch.rate, self.unit,
+            f"; {left / 60:.0f} min left" if left > 60 else "",
         )  # fmt: skip
         best = best_epoch([*(Epoch(**known) for known in progress.history), epoch])
         if epoch.epoch - best >= self.recipe.patience and not epoch.ended_by:
@@ -395,7 +412,7 @@ class Loop:
     def save(self, progress: Progress, epoch: Epoch, tensors: dict[str, Tensor]) -> None:
         """Moves `progress`, and its file, to the end of a whole epoch."""
         progress.epoch, progress.tensors, progress.scale = epoch.epoch, tensors, self.scaler.state_dict()
-        if self.micro_batch < (self.conduct.micro_batch or self.recipe.batch_size):
+        if self.micro_batch < (self.conduct.micro_batch or self.whole_batch):
             progress.micro_batch = self.micro_batch
         if self.conduct.resume and distributed.is_first():
             save_progress(self.conduct.resume, progress)

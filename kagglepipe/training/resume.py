@@ -92,5 +92,6 @@ def forget_progress(path: Path) -> None:
 
 def remove_unfinished(path: Path) -> None:
     """Removes what writes have left that were killed: one process at a time has a fold."""
-    for left in path.parent.glob(f".{path.name}.*.tmp"):
-        left.unlink(missing_ok=True)
+    for pattern in (f".{path.name}.*.tmp", ".tmp*"):  # the second is what safetensors itself calls them
+        for left in path.parent.glob(pattern):
+            left.unlink(missing_ok=True)

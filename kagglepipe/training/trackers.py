@@ -4,14 +4,17 @@ Each is an extra (`pip install 'kagglepipe[tensorboard]'`), imported when it is 
 tracker's own business: `WANDB_MODE=offline`, `MLFLOW_TRACKING_URI` and their like are read by themselves.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from kagglepipe.errors import UserError
 
+log = logging.getLogger(__name__)
 PROJECT = "kagglepipe"
 
 Track = Callable[[str, int, Mapping[str, float]], None]  # (part, as fold_0; step; figure -> value)
@@ -80,23 +83,50 @@ def trackio(folder: Path, settings: Mapping[str, Any]) -> Iterator[Track]:
 TRACKERS = {"tensorboard": tensorboard, "wandb": wandb, "mlflow": mlflow, "trackio": trackio}
 
 
-@contextmanager
-def tracking(names: list[str], *, folder: Path, settings: Mapping[str, Any]) -> Iterator[Track | None]:
-    """Tells all of the named trackers of a run in `folder`; None for none. Raises UserError if one is not installed."""
-    if not names:
-        yield None
-        return
+def demand_trackers(names: Iterable[str]) -> None:
+    """Raises UserError if one of the named trackers is not installed."""
     for name in names:
         spec = find_spec(name)  # the trackers' modules are called as they are; a folder of that name has no origin
         if spec is None or spec.origin is None:
             raise UserError(f"training.trackers={name} is not installed: type pip install 'kagglepipe[{name}]'")
-    with ExitStack() as stack:
-        tracks = [stack.enter_context(TRACKERS[name](folder, settings)) for name in dict.fromkeys(names)]
 
-        def track(part: str, step: int, figures: Mapping[str, float]) -> None:
-            for each in tracks:
+
+@contextmanager
+def tracking(names: list[str], *, folder: Path, settings: Mapping[str, Any]) -> Iterator[Track | None]:
+    """Tells all of the named trackers of a run in `folder`; None for none. Raises UserError if one is not installed.
+
+    One that fails on the way is left out from then on, and said to be: a run does not depend on who watches it.
+    """
+    if not names:
+        yield None
+        return
+    demand_trackers(names)
+    tracks: dict[str, Track] = {}
+
+    def left_out(name: str, error: Exception) -> None:
+        log.warning(
+            "train: training.trackers=%s has failed and is left out (%s: %s)", name, type(error).__name__, error
+        )
+
+    def track(part: str, step: int, figures: Mapping[str, float]) -> None:
+        for name, each in list(tracks.items()):
+            try:
                 each(part, step, figures)
+            except Exception as error:  # whatever a tracker's own library raises
+                left_out(name, error)
+                del tracks[name]
 
+    def end(name: str, tracker: AbstractContextManager[Track], *raised: Any) -> None:
+        try:
+            tracker.__exit__(*raised)
+        except Exception as error:  # as above
+            left_out(name, error)
+
+    with ExitStack() as stack:
+        for name in dict.fromkeys(names):
+            tracker = TRACKERS[name](folder, settings)
+            tracks[name] = tracker.__enter__()
+            stack.push(partial(end, name, tracker))
         yield track
 
 

@@ -127,6 +127,17 @@ def test_nothing_to_compare(n):
     assert group_pairs(n, pairs, exact=["x"] * n).tolist() == [0] * n
 
 
+@given(st.lists(st.integers(0, 5), max_size=12))
+def test_equal_hashes_are_found_without_comparing_all(numbers):
+    hashes = np.zeros((len(numbers), 16), np.uint8)
+    hashes[:, 9] = numbers
+    pairs = near_pairs(hashes, np.zeros((len(numbers), 32, 32), np.uint8), max_bits=0)
+    expected = {(i, j, 0) for i, j in combinations(range(len(numbers)), 2) if numbers[i] == numbers[j]}
+    found = list(zip(pairs["i"], pairs["j"], pairs["bits"], strict=True))
+    assert set(found) == expected
+    assert len(found) == len(expected)
+
+
 def test_blocks_miss_no_pair():
     rng = np.random.default_rng(0)
     centres = rng.integers(0, 256, (30, 16), dtype=np.uint8)

@@ -2,6 +2,7 @@
 
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -50,7 +51,7 @@ def test_an_index_tells_where_every_image_lies(files: list[Path], shards: list[P
     index = index_shards(shards)
     assert [path.name for path in shards] == [f"{n:06d}.tar" for n in range(5)]
     assert index["label"].tolist() == LABELS.tolist()
-    assert index["id"].tolist() == [f"id_{n}" for n in range(COUNT)]
+    assert index["id"].tolist() == [f"id.{n}" for n in range(COUNT)]
     assert index["shard"].value_counts().sort_index().tolist() == [5, 5, 5, 5, 4]
     for row, path in zip(index.itertuples(), files, strict=True):
         data = shards[row.shard].read_bytes()[row.offset : row.offset + row.size]
@@ -59,8 +60,8 @@ def test_an_index_tells_where_every_image_lies(files: list[Path], shards: list[P
 
 def test_any_tar_program_finds_image_and_class_side_by_side(files: list[Path], shards: list[Path]) -> None:
     with tarfile.open(shards[1]) as tar:
-        assert tar.getnames()[:2] == ["id_5.png", "id_5.cls"]
-        label = tar.extractfile("id_5.cls")
+        assert tar.getnames()[:2] == ["id%2E5.png", "id%2E5.cls"]
+        label = tar.extractfile("id%2E5.cls")
         assert label is not None
         assert label.read() == str(LABELS[5]).encode()
 
@@ -73,26 +74,50 @@ def test_pixels_are_those_of_the_files(files: list[Path], shards: list[Path]) ->
         np.testing.assert_array_equal(reader[row], plain[row])
 
 
-def test_a_network_learns_the_same_from_either(files: list[Path], shards: list[Path]) -> None:
-    """Same rows, same order, same augmentation: the same weights, bit by bit."""
+class Read(list[Path]):
+    """The paths of shards; `order`: the numbers of those that were looked up, in their order."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        super().__init__(paths)
+        self.order: list[int] = []
+
+    def __getitem__(self, number: Any) -> Any:
+        self.order.append(int(number))
+        return super().__getitem__(number)
+
+
+def test_a_network_learns_the_same_from_either(files: list[Path], tmp_path: Path) -> None:
+    """Same rows, same augmentation, the order of the shards: the same weights, bit by bit, and no way back in them."""
+    rows = [(path.stem, path, int(label)) for path, label in zip(files, LABELS, strict=True)]
+    shards = write_shards(rows, tmp_path / "many", per_shard=2)
     index = index_shards(shards)
-    readers = [
-        ShardReader(shards, index, short_side=SIZE),
-        PixelReader(files, short_side=SIZE, folder=None, places=[-1] * COUNT),
-    ]
+    sharded = ShardReader(shards, index, short_side=SIZE)
+    sharded.shards = read = Read(shards)
+
+    class InTheSameOrder(TrainingImages):
+        shards = index["shard"].to_numpy()
+
     weights = []
-    for reader in readers:
+    for reader, kind in [
+        (sharded, TrainingImages),
+        (PixelReader(files, short_side=SIZE, folder=None, places=[-1] * COUNT), InTheSameOrder),
+    ]:
         torch.manual_seed(0)
         backbone = timm.create_model("test_efficientnet", num_classes=0)
         model = Classifier(backbone, CLASSES, Preprocessing(SIZE, "squash", 1.0, (0.5,) * 3, (0.5,) * 3, SIZE))
-        images = TrainingImages(reader, index["id"].tolist(), LABELS, Transform("light", SIZE), seed=0)
+        images = kind(reader, index["id"].tolist(), LABELS, Transform("light", SIZE), seed=0)
         precision = Precision(torch.float32, False, "bits are compared")
         fit(
-            model, images, train=np.arange(16), valid=np.arange(16, COUNT), recipe=RECIPE, seed=0,
+            model, images, train=np.arange(20), valid=np.arange(20, COUNT), recipe=RECIPE, seed=0,
             precision=precision, workers=0, name="test",
         )  # fmt: skip
         weights.append(model.state_dict())
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+    for epoch in (0, 1):
+        begin = epoch * COUNT  # the twenty of training, then the four that are held out
+        near, rest = set(read.order[begin : begin + 2 * NEAR]), set(read.order[begin + 2 * NEAR : begin + 20])
+        assert (len(near), len(rest)) == (NEAR, 10 - NEAR)
+        assert not near & rest
 
 
 # --- the order of an epoch ---------------------------------------------------------------------------------------
@@ -136,11 +161,20 @@ def test_what_is_no_shard_is_named(tmp_path: Path, files: list[Path]) -> None:
         index_shards([tmp_path / "lone.tar"])
 
 
-def test_ids_that_become_one_are_refused(tmp_path: Path, files: list[Path]) -> None:
-    """WebDataset has no dots in its keys, so that `a.b` and `a_b` would be one image."""
-    shards = write_shards([("a.b", files[0], 0), ("a_b", files[1], 1)], tmp_path / "same")
-    with pytest.raises(UserError, match="holds a_b twice"):
+def test_an_id_is_written_once(tmp_path: Path, files: list[Path]) -> None:
+    shards = write_shards([("a", files[0], 0), ("a", files[1], 1)], tmp_path / "same")
+    with pytest.raises(UserError, match="holds a twice"):
         index_shards(shards)
+
+
+@pytest.mark.parametrize("ids", [["a.b", "a_b"], ["a.b", "a%2Eb"], ["100%", "100%25"], ["sub/a.1.x", "ñ.jpg"]])
+def test_ids_come_back_as_they_were(ids: list[str], tmp_path: Path, files: list[Path]) -> None:
+    """WebDataset has no dots in its keys."""
+    shards = write_shards([(id, files[n], n) for n, id in enumerate(ids)], tmp_path / "some")
+    assert index_shards(shards)[["id", "label"]].to_numpy().tolist() == [[id, n] for n, id in enumerate(ids)]
+    with tarfile.open(shards[0]) as tar:
+        names = [Path(member.name).name for member in tar if not member.name.endswith(".cls")]
+    assert all(name.count(".") == 1 for name in names)
 
 
 def test_a_kill_while_writing_leaves_whole_shards_alone(tmp_path: Path, files: list[Path]) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256
 from kagglepipe.models.classifier import make_backbone
-from kagglepipe.models.weights import BUNDLED, Weights, fill, find_weights, load_weights, read_tensors
+from kagglepipe.models.weights import BUNDLED, Weights, fill, find_weights, load_weights, read_tensors, write_tensors
 
 LITE0 = "tf_efficientnet_lite0"
 TINY = "test_resnet"
@@ -87,6 +87,14 @@ def test_bundled_bytes_that_are_not_the_pinned_ones_are_refused(
 def test_a_network_altered_by_kwargs_is_no_place_for_bundled_weights(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not fit"):
         make_backbone(LITE0, find_weights(LITE0), kwargs={"in_chans": 1}, kept_in=tmp_path)
+
+
+def test_others_may_read_what_is_written(tmp_path: Path) -> None:
+    """As any file of this process, not as the private ones that safetensors makes."""
+    (tmp_path / "usual").touch()
+    write_tensors(tmp_path / "some.safetensors", {"a": torch.zeros(1)})
+    assert (tmp_path / "some.safetensors").stat().st_mode == (tmp_path / "usual").stat().st_mode
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_damaged_kept_file_is_named(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
-from kagglepipe.files import read_json
+from kagglepipe.files import locked, read_json
 from kagglepipe.stages import walk
 from kagglepipe.stages.session import RESUME, warn_of_constant
 from kagglepipe.training.resume import load_progress
@@ -120,7 +120,7 @@ def test_ctrl_c_and_lost_workers_end_in_one_line_and_leave_no_process(
 
 
 def test_a_budget_cuts_every_fold_and_leaves_a_submission(typed: Type, finetuned: Finetuned, tmp_path: Path) -> None:
-    """Four seconds of nine. With it the run is finished; without it the same command trains it whole."""
+    """Four seconds of nine. With it the run is finished; with more time, or all, the same command trains it anew."""
     root = tmp_path / "root"
     said = typed("training.budget=4s", ticking=True)
     assert said.code == 0, said.err
@@ -135,11 +135,14 @@ def test_a_budget_cuts_every_fold_and_leaves_a_submission(typed: Type, finetuned
     submitted = pd.read_csv(next((root / "submissions").glob("*.csv")))
     assert set(submitted.iloc[:, 0]) == set(pd.read_parquet(run / "test.parquet")["id"])
     files = visible(root)
-    again = typed("training.budget=1h")
-    assert again.code == 0
-    assert "is finished already" in again.out
-    assert visible(root) == files
-    whole = typed()
+    for more in (["training.budget=4s"], ["training.budget=3s"], ["stage=submit"]):
+        again = typed(*more)
+        assert again.code == 0
+        assert "is finished already, cut short by training.budget=4s" in again.out
+        assert visible(root) == files
+    listed = typed("stage=runs")
+    assert f"{run.name} (cut at 4s)" in listed.out
+    whole = typed("stage=all", "training.budget=1h", ticking=True)
     assert whole.code == 0, whole.err
     assert_same_run(run, finetuned[1])
     assert not read_json(run / "metrics.json")["cut_by_budget"]
@@ -151,6 +154,17 @@ def test_a_budget_that_suffices_is_not_to_be_seen(typed: Type, finetuned: Finetu
     assert "cut" not in said.out
     assert_same_run(the_run(tmp_path / "root"), finetuned[1])
     assert not read_json(the_run(tmp_path / "root") / "metrics.json")["cut_by_budget"]
+
+
+def test_a_cut_run_that_is_half_replaced_has_no_scores(typed: Type, finetuned: Finetuned, tmp_path: Path) -> None:
+    """A kill between its folds leaves none that would be those of a mixture; all the time there is makes it whole."""
+    assert typed("training.budget=4s", "stage=train", ticking=True).code == 0
+    run = the_run(tmp_path / "root")
+    assert (run / "metrics.json").exists()
+    assert typed("stage=train", "folds.only=[0]").code == 0
+    assert not (run / "metrics.json").exists()
+    assert typed("stage=all").code == 0
+    assert_same_run(run, finetuned[1])
 
 
 @pytest.mark.parametrize("text", ["20", "20 minutes", "-5m", "1h 30m", "m", "inf", "1.5"])
@@ -190,6 +204,40 @@ def test_folds_of_several_machines_come_together(typed: Type, finetuned: Finetun
     assert said.code == 0, said.err
     assert "before an image" not in said.moments
     assert_same_run(the_run(here), finetuned[1])
+
+
+@pytest.mark.parametrize("mode", ["head", "finetune"])
+def test_folds_alone_become_a_run_that_predicts(
+    mode: str, toy: Path, configure: Callable[..., Config], tmp_path: Path
+) -> None:
+    options = ("experiment=quick", "competition=image_folder", f"competition.source={toy}", f"training={mode}")
+    options += ("training.epochs=1", f"paths.root={tmp_path / 'root'}")
+    whole = configure(*options, "stage=train")
+    score = walk(whole)
+    run = the_run(tmp_path / "root")
+    for path in run.iterdir():
+        if not path.name.startswith("fold_"):
+            path.unlink()
+    assert walk(configure(*options, "stage=train")) == score
+    answers = tmp_path / "answers.csv"
+    walk(configure(*options, "stage=predict", f"input={toy / 'red'}", f"run={run.name}", f"predict.file={answers}"))
+    assert set(pd.read_csv(answers)["prediction"]) <= {"blue", "green", "red"}
+
+
+def test_two_commands_that_have_a_fold_each_do_not_wait_for_one_another(
+    typed: Type, finetuned: Finetuned, tmp_path: Path
+) -> None:
+    """While another process holds the lock of fold 0, fold 1 is trained; the run's own lock is not taken for long."""
+    root = tmp_path / "root"
+    assert typed("stage=prepare").code == 0
+    run = root / "outputs" / finetuned[1].parent.name / finetuned[1].name
+    with locked(run / "fold_0"):
+        said = typed("stage=train", "folds.only=[1]")
+        assert said.code == 0, said.err
+        assert "waiting" not in said.out
+    assert (run / "fold_1/metrics.json").exists()
+    assert typed().code == 0
+    assert_same_run(run, finetuned[1])
 
 
 # --- what is said of a fold ----------------------------------------------------------------------------------------

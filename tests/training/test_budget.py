@@ -64,7 +64,8 @@ def test_what_is_kept_back_makes_time_go_faster() -> None:
     hands = SimpleNamespace(now=0.0)
     budget = Budget(10.0, lambda: hands.now)
     hands.now = 4.0
-    assert (budget.used(), budget.used(kept_back=2.0), budget.used(kept_back=12.0)) == (0.4, 0.5, 1.0)
+    assert (budget.used(), budget.used(kept_back=2.0)) == (0.4, 0.5)
+    assert budget.used(kept_back=12.0) == budget.used(kept_back=5.0) == 0.8  # half is kept back at most
 
 
 # --- enough --------------------------------------------------------------------------------------------------------
@@ -87,6 +88,16 @@ def test_a_slow_first_step_hurries_nothing(
     """In it kernels are chosen and a network is compiled: three seconds of forty are no reason to hurry."""
     clock = Clock(monkeypatch.setattr, lambda number: 1.0 if number else 3.0)
     assert untimed(trained(network(), images, conduct=limited(clock, 40.0))) == usual[1]
+
+
+def test_a_slow_first_step_does_not_end_what_has_only_begun(
+    monkeypatch: pytest.MonkeyPatch, images: TrainingImages
+) -> None:
+    """At its speed, what is to be looked at afterwards would take longer than all there is."""
+    clock = Clock(monkeypatch.setattr, lambda number: 1.0 if number else 12.0)
+    history = trained(network(), images, conduct=limited(clock, 40.0, afterwards=120))
+    assert clock.steps == 4 * STEPS
+    assert not any(epoch.ended_by for epoch in history)
 
 
 def test_time_counts_from_when_training_begins(

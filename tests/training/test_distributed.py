@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json
 from kagglepipe.images.dataset import EpochBatches, TrainingImages
 from kagglepipe.models.classifier import Classifier
+from kagglepipe.stages import session
 from kagglepipe.training import distributed
 from kagglepipe.training.budget import Budget
 from kagglepipe.training.fit import Conduct, Loop
@@ -131,6 +133,8 @@ def test_a_process_that_is_alone_speaks_to_nobody() -> None:
 @pytest.mark.parametrize(("variables", "expected"), [
     ({}, (1, 0, 0)),
     ({"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"}, (1, 0, 0)),
+    ({"WORLD_SIZE": "4"}, (1, 0, 0)),  # of another program: it does not say which of them this is
+    ({"WORLD_SIZE": "", "RANK": ""}, (1, 0, 0)),
     ({"RANK": "3"}, (1, 0, 0)),  # left over from something else
     ({"WORLD_SIZE": "4", "RANK": "3", "LOCAL_RANK": "1"}, (4, 3, 1)),
     ({"WORLD_SIZE": "4", "RANK": "2", "LOCAL_RANK": "0", "ACCELERATE_MIXED_PRECISION": "no"}, (4, 2, 0)),
@@ -151,6 +155,28 @@ def test_processes_know_themselves_by_their_variables(
     assert launch.size() == expected[0]
 
 
+@pytest.mark.parametrize(("wanted", "variables", "expected"), [
+    (None, {}, 12),
+    (5, {}, 5),
+    (None, {"WORLD_SIZE": "8", "RANK": "1", "LOCAL_WORLD_SIZE": "4"}, 3),
+    (None, {"WORLD_SIZE": "32", "RANK": "1", "LOCAL_WORLD_SIZE": "32"}, 1),
+    (None, {"WORLD_SIZE": "2", "RANK": "1"}, 12),  # one on each of two machines, by a launcher that does not say
+    (5, {"WORLD_SIZE": "8", "RANK": "1", "LOCAL_WORLD_SIZE": "4"}, 5),
+])  # fmt: skip
+def test_the_cores_of_a_machine_are_shared(
+    wanted: int | None, variables: dict[str, str], expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(session, "cores", lambda: 12)
+    shared = SimpleNamespace(config=SimpleNamespace(workers=wanted))
+    assert session.Session.workers.fget(shared) == expected  # type: ignore[attr-defined]
+    with launch.alone():
+        assert session.Session.workers.fget(shared) == (wanted or 12)  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(("device", "count", "error"), [
     ("cuda:1", 2, "device=cuda:1 is one GPU for 2 processes"),
     ("auto", 1, "process 1 of this machine has no GPU: type --nproc-per-node=1"),
@@ -167,7 +193,8 @@ def test_every_process_needs_a_gpu_of_its_own(
 
 
 def test_an_apple_gpu_is_not_shared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     with pytest.raises(UserError, match="2 processes cannot share an Apple GPU: type device=cpu"):

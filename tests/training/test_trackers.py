@@ -15,6 +15,7 @@ import pytest
 from kagglepipe import config
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
+from kagglepipe.stages import walk
 from kagglepipe.training import trackers
 from kagglepipe.training.trackers import TRACKERS, tracking
 from tests.processes import Typed, files_below, the_run, type_in
@@ -160,6 +161,42 @@ def test_several_are_told_the_same_and_each_once(tmp_path: Path, monkeypatch: py
     assert told == [(name, "fold_0", 1, {"lr": 1.0}) for name in ("wandb", "trackio")]
 
 
+@pytest.mark.parametrize("fails", ["when told", "at the end", "both"])
+def test_one_that_fails_is_left_out_and_costs_nothing(
+    fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[int] = []
+
+    @contextmanager
+    def failing(folder: Path, settings: Any) -> Iterator[Any]:
+        def track(part: str, step: int, figures: Any) -> None:
+            if fails != "at the end":
+                raise ConnectionError("no network")
+
+        yield track
+        if fails != "when told":
+            raise ValueError("no end")
+
+    @contextmanager
+    def listening(folder: Path, settings: Any) -> Iterator[Any]:
+        yield lambda part, step, figures: told.append(step)
+
+    for name, tracker in {"wandb": failing, "trackio": listening}.items():
+        stand_in(name, monkeypatch)
+        monkeypatch.setitem(TRACKERS, name, tracker)
+    with tracking(["wandb", "trackio"], folder=tmp_path, settings={}) as track:
+        assert track is not None
+        track("fold_0", 1, {"lr": 1.0})
+        track("fold_0", 2, {"lr": 1.0})
+    assert told == [1, 2]
+    said = [record.getMessage() for record in caplog.records]
+    when, end = (
+        f"train: training.trackers=wandb has failed and is left out ({error})"
+        for error in ("ConnectionError: no network", "ValueError: no end")
+    )
+    assert said == {"when told": [when], "at the end": [end], "both": [when, end]}[fails]
+
+
 def test_none_is_the_usual(tmp_path: Path) -> None:
     assert Config().training.trackers == []
     with tracking([], folder=tmp_path, settings={}) as track:
@@ -174,6 +211,16 @@ def test_the_names_that_the_configuration_knows_are_those_there_are() -> None:
 def test_another_name_is_refused(configure: Callable[..., Config]) -> None:
     with pytest.raises(UserError, match=r"training\.trackers=aim is unknown; choose one of: tensorboard"):
         configure("training.trackers=[tensorboard,aim]")
+
+
+def test_one_that_is_missing_is_noticed_before_anything_is_done(
+    toy: Path, configure: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trackers, "find_spec", lambda _: None)
+    options = ("competition=image_folder", f"competition.source={toy}", "training.trackers=[wandb]")
+    with pytest.raises(UserError, match=r"training\.trackers=wandb is not installed"):
+        walk(configure(*options, f"paths.root={tmp_path / 'root'}"))
+    assert not (tmp_path / "root").exists()
 
 
 @pytest.mark.parametrize("name", TRACKERS)
