@@ -23,7 +23,7 @@ from kagglepipe.competitions.kaggle_errors import TEMPORARY, KaggleError, Patien
 from kagglepipe.errors import UserError
 from kagglepipe.files import write_json
 
-CHUNK, PIECE = 2**20, 2**16  # most bytes to read at once of a file, of an answer
+CHUNK = 2**20  # most bytes to read at once
 MB, GB = 10**6, 10**9
 WHOLE, PARTIAL = 200, 206  # HTTP statuses
 
@@ -186,7 +186,7 @@ def _append(answer: requests.Response, part: Path, start: int, known: Remote, ma
 
 def pieces(answer: requests.Response) -> Iterator[bytes]:
     """The body as it arrives; requests' own iterator waits for full pieces, and loses one to a break."""
-    while piece := answer.raw.read1(PIECE, decode_content=True):
+    while piece := answer.raw.read1(CHUNK, decode_content=True):
         yield piece
 
 

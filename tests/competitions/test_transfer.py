@@ -757,4 +757,4 @@ def test_pieces_are_passed_on_as_they_arrive(kaggle: KaggleEmulator, archive: by
 def test_the_bar_is_for_terminals_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     bring(Storage(), tmp_path)
     assert capfd.readouterr() == ("", "")
-    assert transfer.PIECE <= 2**16  # so much is lost at most when a process dies
+    assert transfer.CHUNK <= 2**20  # so much is lost at most when a process dies
