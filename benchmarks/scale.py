@@ -26,6 +26,7 @@ from kagglepipe.images.view import clean_view
 from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
 from kagglepipe.models.weights import find_weights
 from kagglepipe.training.device import choose_device, choose_precision
+from kagglepipe.training.engines import Engine
 from kagglepipe.training.features import compute_features
 from kagglepipe.training.fit import Recipe, fit
 
@@ -58,8 +59,10 @@ def measure(files: list[Path], folder: Path, name: str) -> dict[str, float]:
     views = [clean_view(image, p.size, crop=p.crop, crop_pct=p.crop_pct) for image in pixels]
 
     def features() -> None:
-        compute_features(model, views.__getitem__, range(count), dtype=precision.dtype, workers=None, progress="")
+        compute_features(model, views.__getitem__, range(count), engine=Engine(device, precision), progress="")
 
+    augment = Transform("light", p.size)
+    costs["augment"] = seconds(lambda: [augment(image, 0, 1, str(n)) for n, image in enumerate(pixels)])
     features()  # the first pass warms up
     costs["features"] = seconds(features)
     cached = PixelReader(files, short_side=SHORT_SIDE)
@@ -104,7 +107,9 @@ def table(costs: dict[str, float], price: float) -> None:
         "prepare: near-duplicates (n²)": lambda n: n * n / 2 * pair,
         "training=head: features, two views": lambda n: n * 2 * costs["features"],
         f"training=finetune: {FOLDS} folds, {EPOCHS} epochs": lambda n: (
-            n * (FOLDS - 1) * EPOCHS * costs["train an epoch"]
+            # a head first, the epochs, a look at what is held out after each, and the predictions for as many again
+            n * (2 * costs["features"] + (FOLDS - 1) * EPOCHS * costs["train an epoch"])
+            + n * (EPOCHS + 1 + FOLDS) * costs["features"]
         ),
     }
     print(f"\ncomputed: {'':<36}" + "".join(f"{n:>16,}" for n in SIZES))

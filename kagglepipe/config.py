@@ -25,6 +25,7 @@ SEGMENT_METRICS = (
 )  # fmt: skip
 MOST_RATE = 10_000  # samples in a unit of time
 TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")  # training.trackers.TRACKERS, without its imports
+ENGINES = ("auto", "torch", "openvino")
 CELLS = ("mean", "conv", "elman", "gru", "lstm")  # models.cnn_lstm.BODIES, without its imports
 RESULT_VERSION = {"head": 1, "finetune": 2, "time": 2}  # raise by hand what would give other results from the same
 
@@ -419,7 +420,9 @@ class Predict:
 class Config:
     """All of it. stage: what to do. input: for predict, detect and annotations. run: a trained run by name; None:
     the one configured.
-    device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`. workers: threads or processes that read images; None: one a core.
+    device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`. engine: what looks through a network that is not being trained:
+    `torch`, `openvino` (an extra, for CPUs) or `auto`, which is the faster one of those installed. workers: threads or
+    processes that read images; None: one a core.
     """
 
     stage: str = "all"
@@ -427,6 +430,7 @@ class Config:
     run: str | None = None
     seed: int = 0
     device: str = "auto"
+    engine: str = "auto"
     workers: int | None = None
     paths: Paths = field(default_factory=Paths)
     competition: Competition = field(default_factory=Competition)
@@ -458,6 +462,7 @@ class Config:
             at_least("workers", self.workers, 1)
         if self.device not in ("auto", "cpu", "mps") and not self.device.startswith("cuda"):
             raise UserError(f"device={self.device} is unknown; choose auto, cpu, cuda, cuda:1 or mps")
+        demand("engine", self.engine, ENGINES)
 
     @property
     def root(self) -> Path:
@@ -493,6 +498,11 @@ class Config:
     def runs_dir(self) -> Path:
         """outputs/<slug>/"""
         return self.root / "outputs" / self.slug
+
+    @property
+    def weights_dir(self) -> Path:
+        """data/weights/: first weights, as safetensors, and what is made of them, for all competitions."""
+        return self.root / "data" / "weights"
 
 
 PATH_KEYS = (

@@ -23,7 +23,7 @@ from kagglepipe.config import Config, absolute
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_bytes, write_json
 from kagglepipe.predictions.segments import DetectionSettings, detect_segments
-from kagglepipe.stages.places import find_items, trained_run
+from kagglepipe.stages.places import engine_of, find_items, trained_run
 
 if TYPE_CHECKING:
     from kagglepipe.images.decode import Pixels
@@ -97,11 +97,9 @@ def load_detector(config: Config) -> Detector:
     """The run that is configured, named or the latest. Raises UserError if none is trained, or it knows no time."""
     folder = trained_run(config)
     from kagglepipe.training.checkpoint import read_checkpoints
-    from kagglepipe.training.device import choose_device, choose_precision
     from kagglepipe.training.sequence_inference import SequenceRun
 
-    device = choose_device(config.device)
-    run = SequenceRun(read_checkpoints(folder), device=device, precision=choose_precision(device))
+    run = SequenceRun(read_checkpoints(folder), engine=engine_of(config))
     metrics = read_json(folder / "metrics.json")
     chosen = "detection" in metrics
     settings = DetectionSettings(**metrics["detection"]["settings"]) if chosen else DetectionSettings()

@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,9 @@ from kagglepipe.files import file_sha256, read_json, sha256, write_bytes
 from kagglepipe.images.cache import is_whole
 from kagglepipe.images.decode import DECODER
 from kagglepipe.stages.account import is_kaggle_notebook, notebook_data
+
+if TYPE_CHECKING:
+    from kagglepipe.training.engines import Engine
 
 log = logging.getLogger(__name__)
 TOLERANCE = 1.01e-3  # sequences.video.TOLERANCE, without its imports
@@ -205,6 +208,19 @@ def training_mode(config: Config) -> str:
     from kagglepipe.training.device import choose_device
 
     return "head" if choose_device(config.device).type == "cpu" else "finetune"
+
+
+def engine_of(config: Config) -> "Engine":
+    """What looks through networks that are not being trained, as configured.
+
+    A network of `model.weights=none` is for trying the street in seconds: nothing faster is looked for.
+    """
+    from kagglepipe.training.device import choose_device, choose_precision
+    from kagglepipe.training.engines import Engine
+
+    device = choose_device(config.device)
+    kept_in = None if config.model.weights == "none" else config.weights_dir
+    return Engine(device, choose_precision(device), config.engine, kept_in)
 
 
 def run_identity(config: Config, prepared: Prepared) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from kagglepipe.competitions.source import image_files
 from kagglepipe.config import Config, absolute
 from kagglepipe.errors import UserError
 from kagglepipe.files import write_bytes
-from kagglepipe.stages.places import find_items, trained_run
+from kagglepipe.stages.places import engine_of, find_items, trained_run
 
 if TYPE_CHECKING:
     from kagglepipe.training.checkpoint import Checkpoint
@@ -101,11 +101,10 @@ def predict_clips(config: Config, source: Path, path: Path) -> None:
     root, files = find_items(source, config.competition.kind)
     folder = trained_run(config)
     from kagglepipe.training.checkpoint import read_checkpoints
-    from kagglepipe.training.device import choose_device, choose_precision
     from kagglepipe.training.sequence_inference import SequenceRun
 
-    checkpoints, device = read_checkpoints(folder), choose_device(config.device)
-    run = SequenceRun(checkpoints, device=device, precision=choose_precision(device))
+    checkpoints = read_checkpoints(folder)
+    run = SequenceRun(checkpoints, engine=engine_of(config))
     kind = run.meta["kind"]
     if run.meta["per_frame"]:
         raise UserError(f"{folder.name} tells when something happens, not what a clip is: type detect input={source}")
@@ -157,11 +156,10 @@ def predict_files(
     Raises UserError at the first such file unless competition.on_bad_image=skip.
     """
     from kagglepipe.images.decode import ImageError, Pixels, decode
-    from kagglepipe.training.device import choose_device, choose_precision
     from kagglepipe.training.inference import run_probabilities
 
     bad: dict[int, str] = {}
-    short_side, device = checkpoints[0].preprocessing.short_side, choose_device(config.device)
+    short_side = checkpoints[0].preprocessing.short_side
 
     def read(row: int) -> Pixels:
         try:
@@ -178,8 +176,7 @@ def predict_files(
         checkpoints,
         read,
         range(len(paths)),
-        device=device,
-        precision=choose_precision(device),
+        engine=engine_of(config),
         workers=config.workers,
     )
     return probs, bad

@@ -18,7 +18,7 @@ from kagglepipe.files import write_bytes, write_json, write_parquet
 from kagglepipe.images.decode import cores
 from kagglepipe.launch import alone, is_first, local_size, size
 from kagglepipe.predictions.frame import oof_frame, test_frame
-from kagglepipe.stages.places import Prepared, git_commit, run_identity, training_mode, versions
+from kagglepipe.stages.places import Prepared, engine_of, git_commit, run_identity, training_mode, versions
 from kagglepipe.stages.scores import briefly, scores_of
 
 if TYPE_CHECKING:
@@ -56,11 +56,11 @@ class Session(ABC):
     track: "Track | None" = None  # told of every epoch
 
     def __post_init__(self) -> None:
-        from kagglepipe.training.device import choose_device, choose_precision, make_deterministic, use_fast_kernels
+        from kagglepipe.training.device import choose_precision, make_deterministic, use_fast_kernels
 
         self.mode = training_mode(self.config)
-        self.device = choose_device(self.config.device)
-        self.precision = choose_precision(self.device)  # of the frozen network and of inference
+        self.engine = engine_of(self.config)  # of the frozen network and of inference
+        self.device, self.precision = self.engine.device, self.engine.precision
         self.training_precision = choose_precision(self.device, training=True)
         if self.config.training.deterministic:
             make_deterministic()
@@ -120,7 +120,7 @@ class Session(ABC):
         options = self.config.model
         weights = find_weights(options.name, options.weights)
         torch.manual_seed(self.config.seed)  # for weights=none, where the backbone itself is drawn
-        backbone = make_backbone(options.name, weights, kwargs=options.kwargs, kept_in=self.weights_dir)
+        backbone = make_backbone(options.name, weights, kwargs=options.kwargs, kept_in=self.config.weights_dir)
         preprocessing = preprocessing_of(
             backbone,
             image_size=options.image_size,
@@ -128,11 +128,6 @@ class Session(ABC):
             short_side=self.config.cache.short_side,
         )
         return Classifier(backbone, len(self.classes), preprocessing).to(self.device)
-
-    @property
-    def weights_dir(self) -> Path:
-        """Where first weights are kept as safetensors, for all competitions."""
-        return self.config.root / "data" / "weights"
 
     @property
     def workers(self) -> int:
@@ -143,8 +138,14 @@ class Session(ABC):
         """The frozen network, which the heads of all folds share, into the run's folder."""
         from kagglepipe.training.checkpoint import save_backbone
 
-        kept = self.weights_dir / f"{self.config.model.name}-{self.identity['weights'][:8]}.safetensors"
+        kept = self.config.weights_dir / f"{self.config.model.name}-{self.identity['weights'][:8]}.safetensors"
         save_backbone(self.model, self.run, kept)
+
+    @property
+    def looked_through_by(self) -> list[str]:
+        """The device and, if it is not torch, the engine of the frozen network: what its features depend on."""
+        name = self.engine.name_for(self.model)
+        return [self.device.type, *([name] if name != "torch" else [])]
 
     def conduct(self, fold: int) -> "Conduct":
         """How the training of a fold goes about it: where it may go on, what it may use, who is told."""
@@ -159,6 +160,11 @@ class Session(ABC):
             track=None if track is None else lambda epoch, figures: track(f"fold_{fold}", epoch, figures),
             compile=options.compile,
         )
+
+    def open_fold(self, fold: int) -> None:
+        """To be called before a fold's network is replaced: neither it nor the run is done until all else is, too."""
+        for done in (self.run / "metrics.json", self.run / f"fold_{fold}" / "metrics.json"):
+            done.unlink(missing_ok=True)
 
     def train_fold(self, fold: int) -> None:
         """Fits one fold and leaves its folder, metrics last; where several processes train, the first one writes."""

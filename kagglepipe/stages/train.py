@@ -47,6 +47,11 @@ def check(config: Config) -> None:
     from kagglepipe.training.trackers import demand_trackers
 
     demand_trackers(config.training.trackers)
+    if config.engine == "openvino":
+        from kagglepipe.training.device import choose_device
+        from kagglepipe.training.engines import demand_openvino
+
+        demand_openvino(choose_device(config.device))
     if config.device not in ("auto", "cpu"):
         from kagglepipe.training.device import choose_device
 
@@ -149,11 +154,17 @@ def train_missing(config: Config, prepared: Prepared, run: Path) -> None:
             log.info("train: folds %s are left; the run is merged when they are done", ", ".join(map(str, missing)))
             return
         for file in done.values():  # a kill may have come between a fold's last word and this
-            forget_progress(file.with_name(RESUME))
+            if not read_json(file).get("cut_by_budget"):  # such a one may be on its way to more
+                forget_progress(file.with_name(RESUME))
         complete(config, prepared, run)
         merge(config, prepared, run, folds, time.perf_counter() - start)
     if limit and read_json(run / "metrics.json")["cut_by_budget"]:
         log.info("train: training.budget=%s has cut it short; without it the same command trains it whole", limit)
+    took = time.perf_counter() - start
+    if limit and took > 1.1 * duration("training.budget", limit):
+        log.warning(
+            "train: it took %.0f s: features, a first look at what is held out, and predictions are made in full", took
+        )
 
 
 def train_folds(config: Config, prepared: Prepared, run: Path, wanted: Sequence[int]) -> None:
@@ -189,7 +200,6 @@ def train_fold(session: "Session", fold: int) -> None:
             for left in folder.glob(".*.tmp"):  # by writes that were killed
                 if not left.name.startswith(f".{RESUME}"):
                     left.unlink(missing_ok=True)
-            (session.run / "metrics.json").unlink(missing_ok=True)  # its scores are not those of the new fold
         session.train_fold(fold)
 
 

@@ -76,7 +76,7 @@ class ImageSession(Session):
                 self.model,
                 seen,
                 missing,
-                dtype=self.precision.dtype,
+                engine=self.engine,
                 workers=self.workers,
                 progress=name,
             )
@@ -91,7 +91,7 @@ class ImageSession(Session):
         from kagglepipe.models.weights import ENGINE
 
         draw = [] if view == 0 else [str(self.transform.serialised()), str(self.config.seed), str(view)]
-        model = [self.backbone_hash, repr(self.model.preprocessing), self.precision.name, self.device.type]
+        model = [self.backbone_hash, repr(self.model.preprocessing), self.precision.name, *self.looked_through_by]
         key = sha256(*model, DECODER, ENGINE, *draw)[:8]
         return self.config.base_dir / "cache" / f"features-{self.config.model.name.split('/')[-1]}-{key}"
 
@@ -127,6 +127,7 @@ class ImageSession(Session):
         self.keep_backbone()
         self.model.head.weight.data = torch.from_numpy(head.weight)
         self.model.head.bias.data = torch.from_numpy(head.bias)
+        self.open_fold(fold)
         save_checkpoint(self.run / f"fold_{fold}", self.model, shared_backbone=True, meta=self.meta(fold))
         clean = self.fitter.views[0][self.folds == fold]
         history = [{"regularisation": c, "inner_log_loss": loss} for c, loss in self.fitter.inner_log_loss(fold)]
@@ -162,6 +163,7 @@ class ImageSession(Session):
         )
         folder = self.run / f"fold_{fold}"
         if distributed.is_first():
+            self.open_fold(fold)
             save_checkpoint(folder, model, shared_backbone=False, meta=self.meta(fold))
         distributed.wait()  # the others read it
         checkpoint = [c for c in read_checkpoints(self.run) if c.folder == folder]
@@ -169,8 +171,7 @@ class ImageSession(Session):
         def predict(reader: "PixelReader", rows: Sequence[int]) -> Any:
             def own(part: Sequence[int]) -> Any:
                 return run_probabilities(
-                    checkpoint, reader.__getitem__, part, device=self.device, precision=self.precision,
-                    workers=self.workers,
+                    checkpoint, reader.__getitem__, part, engine=self.engine, workers=self.workers,
                 )  # fmt: skip
 
             return distributed.spread(own, rows)

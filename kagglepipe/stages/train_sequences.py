@@ -167,7 +167,7 @@ class SequenceSession(Session):
 
         def compute(missing: "list[Footage]") -> Iterator[Any]:
             return frame_features(
-                self.model, read, missing, dtype=self.precision.dtype, workers=self.config.workers, progress=name
+                self.model, read, missing, engine=self.engine, workers=self.config.workers, progress=name
             )
 
         found = stored_frames(self.feature_folder(view, motion), footage, compute)
@@ -228,7 +228,7 @@ class SequenceSession(Session):
 
         draw = [] if view == 0 else [str(self.transform.serialised()), str(self.config.seed), str(view)]
         weights = tensors_hash(self.model.backbone.state_dict())
-        model = [weights, repr(self.model.preprocessing), self.precision.name, self.device.type]
+        model = [weights, repr(self.model.preprocessing), self.precision.name, *self.looked_through_by]
         key = sha256(*model, DECODER, ENGINE, str(self.config.sequences.rate), *draw)[:8]
         return (
             self.config.base_dir
@@ -355,6 +355,7 @@ class SequenceSession(Session):
         if self.config.competition.kind == "video":
             encoder = self.model
             self.keep_backbone()
+        self.open_fold(fold)
         save_temporal(
             self.run / f"fold_{fold}", models, encoder, shared_backbone=encoder is not None, meta=self.meta(fold)
         )
@@ -394,6 +395,7 @@ class SequenceSession(Session):
             precision=self.training_precision, name=f"train: fold {fold}", unit="clip", evaluate=None,
             conduct=replace(self.conduct(fold), contents=batches.order.contents),
         )  # fmt: skip
+        self.open_fold(fold)
         save_temporal(
             self.run / f"fold_{fold}", [model.head.eval()], model.encoder, shared_backbone=False, meta=self.meta(fold)
         )
@@ -412,7 +414,8 @@ class SequenceSession(Session):
         videos = [video for video in self.items["video"] if video in set(rows["video"])]
         found = frame_features(
             self.model, lambda one, first, end: self.read_frames(one, np.arange(first, end), 0, ""), footage,
-            dtype=self.precision.dtype, workers=self.config.workers, progress="features of the tuned network",
+            engine=replace(self.engine, kept_in=None), workers=self.config.workers,
+            progress="features of the tuned network",
         )  # fmt: skip
         self._features[0] = dict(zip(videos, found, strict=True))
         return self.predict([head], rows)

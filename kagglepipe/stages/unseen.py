@@ -17,7 +17,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
 from kagglepipe.predictions.blend import blend
 from kagglepipe.predictions.frame import align, read_frame, test_frame
-from kagglepipe.stages.places import Prepared
+from kagglepipe.stages.places import Prepared, engine_of
 
 if TYPE_CHECKING:
     from kagglepipe.training.checkpoint import Checkpoint
@@ -110,15 +110,13 @@ def demand_fit(config: Config, run: Path, meta: dict[str, Any]) -> None:
 def image_probabilities(config: Config, prepared: Prepared, checkpoints: "list[Checkpoint]") -> Probs:
     """(N, C) for the images to classify, read as the checkpoints ask."""
     from kagglepipe.images.cache import PixelReader
-    from kagglepipe.training.device import choose_device, choose_precision
     from kagglepipe.training.inference import run_probabilities
 
     rows, side = prepared.test, checkpoints[0].preprocessing.short_side
     cache = prepared.pixels if side == config.cache.short_side else None
     reader = PixelReader(prepared.paths(rows), short_side=side, folder=cache, places=rows["pixels"].tolist())
-    device = choose_device(config.device)
     return run_probabilities(
-        checkpoints, reader.__getitem__, range(len(rows)), device=device, precision=choose_precision(device),
+        checkpoints, reader.__getitem__, range(len(rows)), engine=engine_of(config),
         workers=config.workers,
     )  # fmt: skip
 
@@ -127,11 +125,10 @@ def sequence_probabilities(config: Config, prepared: Prepared, checkpoints: "lis
     """(N, C) for the clips, pieces of clips or frames to classify; a file is read once, whatever rows it has."""
     from tqdm import tqdm
 
-    from kagglepipe.training.device import choose_device, choose_precision
     from kagglepipe.training.sequence_inference import SequenceRun
 
-    device, rows = choose_device(config.device), prepared.test
-    run = SequenceRun(checkpoints, device=device, precision=choose_precision(device))
+    rows = prepared.test
+    run = SequenceRun(checkpoints, engine=engine_of(config))
     probs = np.empty((len(rows), len(run.meta["classes"])))
     files = rows.reset_index(drop=True).groupby("path")
     for path, own in tqdm(files, desc="predict", unit="file", leave=False, disable=None):

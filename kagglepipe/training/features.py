@@ -10,14 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from kagglepipe.files import atomic, locked, sha256
 from kagglepipe.images.decode import Pixels, in_order
 from kagglepipe.models.classifier import Classifier
-from kagglepipe.models.folding import for_inference
+from kagglepipe.training.engines import Engine
 
 log = logging.getLogger(__name__)
 Features = NDArray[np.float32]  # (N, F)
@@ -34,30 +33,30 @@ def batches(
     return in_order(make, range(0, len(rows), batch_size), workers=workers, ahead=2)
 
 
-@torch.inference_mode()
 def compute_features(
     model: Classifier,
     view: Callable[[int], Pixels],
     rows: Sequence[int],
     *,
-    dtype: torch.dtype,
-    batch_size: int = 16,
+    engine: Engine,
+    batch_size: int | None = None,
     workers: int | None = None,
     progress: str | None = None,
 ) -> Features:
     """(len(rows), F) float32 features of `view(row)` for the rows in order; neither model nor images are changed.
 
-    dtype: the backbone's arithmetic. progress: the bar's name, None for no bar.
+    engine: what looks through the network, and where. batch_size: None for what the device likes: on a CPU few enough
+    to stay in its cache. progress: the bar's name, None for no bar.
     """
-    device = model.head.weight.device
-    ready = for_inference(model, dtype)
-    found = []
+    if not len(rows):
+        return np.zeros((0, model.head.in_features), np.float32)
+    encode, found = engine.encoder(model), []
+    batch_size = batch_size or (16 if engine.device.type == "cpu" else 128)
     with tqdm(total=len(rows), desc=progress, unit="image", leave=False, disable=None if progress else True) as bar:
         for images in batches(view, rows, batch_size, workers):
-            on_device = torch.from_numpy(images).to(device, non_blocking=True)
-            found.append(ready.features(on_device).cpu().numpy())
+            found.append(encode(images))
             bar.update(len(images))
-    return np.concatenate(found) if found else np.zeros((0, model.head.in_features), np.float32)
+    return np.concatenate(found)
 
 
 def stored_features(folder: Path, keys: Sequence[str], compute: Callable[[list[int]], Features]) -> Features:

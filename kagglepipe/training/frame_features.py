@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from kagglepipe.files import atomic, locked
 from kagglepipe.images.decode import Pixels, in_order
 from kagglepipe.models.classifier import Classifier
-from kagglepipe.models.folding import for_inference
+from kagglepipe.training.engines import Engine
 
 log = logging.getLogger(__name__)
 STRETCH = 256  # frames that one thread decodes at a time: what bounds the memory of a long video
@@ -67,22 +66,20 @@ def _is_stored(folder: Path, one: Footage) -> bool:
         return False
 
 
-@torch.inference_mode()
 def frame_features(
     model: Classifier,
     read: Callable[[Footage, int, int], Frames],
     footage: Sequence[Footage],
     *,
-    dtype: torch.dtype,
+    engine: Engine,
     workers: int | None = None,
     progress: str | None = None,
 ) -> Iterator[NDArray[np.float32]]:
     """The features (T, F) of each video, in order; threads decode ahead of the network.
 
-    read: (video, first frame, end) -> those frames as the network sees them. dtype: the backbone's arithmetic.
+    read: (video, first frame, end) -> those frames as the network sees them. engine: what looks through it, and where.
     """
-    device = model.head.weight.device
-    ready = for_inference(model, dtype)
+    encode = engine.encoder(model)
     stretches = [(one, at, min(at + STRETCH, one.frames)) for one in footage for at in range(0, one.frames, STRETCH)]
     decoded = in_order(lambda stretch: read(*stretch), stretches, workers=workers, ahead=2)
     total = sum(one.frames for one in footage)
@@ -90,7 +87,7 @@ def frame_features(
 
         def seen(frames: Frames) -> NDArray[np.float32]:
             bar.update(len(frames))
-            features = ready.features(torch.from_numpy(frames).to(device, non_blocking=True)).cpu().numpy()
+            features = encode(frames)
             return features.astype(np.float16).astype(np.float32)  # as the store keeps them, whether it does or not
 
         yield from _regroup(decoded, [one.frames for one in footage], seen)

@@ -1,17 +1,17 @@
 """Probabilities of a trained run for any images: the same arithmetic for test photos and for someone's own."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from kagglepipe.images.decode import Pixels
 from kagglepipe.images.view import clean_view
 from kagglepipe.models.classifier import Preprocessing
 from kagglepipe.training.checkpoint import Checkpoint, load_classifier, load_head
-from kagglepipe.training.device import Precision
+from kagglepipe.training.engines import Engine
 from kagglepipe.training.features import Features, compute_features
 from kagglepipe.training.head import Head, softmax
 
@@ -27,13 +27,12 @@ def run_probabilities(
     read: Callable[[int], Pixels],
     rows: Sequence[int],
     *,
-    device: torch.device,
-    precision: Precision,
+    engine: Engine,
     workers: int | None = None,
 ) -> NDArray[np.float64]:
     """(len(rows), classes): the mean over the folds of each one's probabilities for the images `read(row)`.
 
-    Folds that share a backbone share its one pass over the images.
+    Folds that share a backbone share its one pass over the images. engine: what looks through it, and where.
     """
     features: dict[Path, Features] = {}
     total = np.zeros(())
@@ -42,10 +41,10 @@ def run_probabilities(
         if file not in features:
             name = "predict" if checkpoint.meta["shared_backbone"] else f"predict {number}/{len(checkpoints)}"
             features[file] = compute_features(
-                load_classifier(checkpoint).to(device),
+                load_classifier(checkpoint).to(engine.device),
                 clean_views(read, checkpoint.preprocessing),
                 rows,
-                dtype=precision.dtype,
+                engine=engine if checkpoint.meta["shared_backbone"] else replace(engine, kept_in=None),
                 workers=workers,
                 progress=name,
             )

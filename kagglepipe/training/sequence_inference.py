@@ -1,6 +1,7 @@
 """Probabilities of a trained run for any video or series: whole items, and live streams frame by frame."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,13 +13,12 @@ from tqdm import tqdm
 from kagglepipe.errors import UserError
 from kagglepipe.images.decode import Pixels
 from kagglepipe.images.view import clean_view
-from kagglepipe.models.classifier import Classifier, Preprocessing
+from kagglepipe.models.classifier import Preprocessing
 from kagglepipe.models.cnn_lstm import Stream, TemporalModel
-from kagglepipe.models.folding import for_inference
 from kagglepipe.sequences.series import SeriesError, series_inputs
 from kagglepipe.sequences.video import Resize, grid_length, inspect, motion_pictures, sample_frames
 from kagglepipe.training.checkpoint import Checkpoint, load_encoder, load_temporal
-from kagglepipe.training.device import Precision
+from kagglepipe.training.engines import Encoder, Engine
 
 BATCH = 32  # frames the network sees at a time
 
@@ -40,23 +40,21 @@ class SequenceRun:
     Raises UserError if the run classifies images.
     """
 
-    @torch.inference_mode()  # tensors that `for_inference` makes outside of it fail in it
-    def __init__(self, checkpoints: Sequence[Checkpoint], *, device: torch.device, precision: Precision) -> None:
+    def __init__(self, checkpoints: Sequence[Checkpoint], *, engine: Engine) -> None:
         if "temporal" not in checkpoints[0].meta:
             raise UserError(
                 f"{checkpoints[0].folder.parent.name} classifies images: for video give the competition it was trained "
                 "on, as competition=video_folder competition.source=FOLDER, or a run with run=PATH"
             )
-        self.meta, self.device = checkpoints[0].meta, device
-        self.encoders: dict[Path, Classifier | None] = {}
+        self.meta, self.device = checkpoints[0].meta, engine.device
+        self.encoders: dict[Path, Encoder | None] = {}  # of a series there is none
         self.models: list[tuple[Path, TemporalModel]] = []
         for checkpoint in checkpoints:
             file = checkpoint.backbone_file
             if file not in self.encoders:
-                video = self.meta["kind"] == "video"
-                encoder = load_encoder(checkpoint).to(device) if video else None
-                self.encoders[file] = for_inference(encoder, precision.dtype) if encoder else None
-            self.models += [(file, model.to(device)) for model in load_temporal(checkpoint)]
+                own = engine if self.meta["shared_backbone"] else replace(engine, kept_in=None)
+                self.encoders[file] = own.encoder(load_encoder(checkpoint)) if self.meta["kind"] == "video" else None
+            self.models += [(file, model.to(engine.device)) for model in load_temporal(checkpoint)]
 
     @property
     def is_causal(self) -> bool:
@@ -93,9 +91,8 @@ class SequenceRun:
     @property
     def preprocessing(self) -> Preprocessing:
         """How frames are made ready."""
-        return next(encoder for encoder in self.encoders.values() if encoder is not None).preprocessing
+        return Preprocessing(**self.meta["preprocessing"])
 
-    @torch.inference_mode()
     def frame_features(self, frames: Iterable[Pixels], before: Pixels | None = None) -> dict[Path, NDArray[np.float32]]:
         """encoder -> (T, F) features of the frames as the encoder sees them, and of what moved where the run asks.
 
@@ -110,9 +107,9 @@ class SequenceRun:
                 before = batch[-1]
             for file, encoder in self.encoders.items():
                 assert encoder is not None
-                seen = [encoder.features(torch.from_numpy(look).to(self.device)).cpu().numpy() for look in looks]
+                seen = np.concatenate([encoder(look) for look in looks], axis=1)
                 # rounded as the store of features rounds them in training
-                found[file].append(np.concatenate(seen, axis=1).astype(np.float16).astype(np.float32))
+                found[file].append(seen.astype(np.float16).astype(np.float32))
         return {file: np.concatenate(parts) for file, parts in found.items()}
 
     @torch.inference_mode()

@@ -125,8 +125,14 @@ def tracking(names: list[str], *, folder: Path, settings: Mapping[str, Any]) -> 
     with ExitStack() as stack:
         for name in dict.fromkeys(names):
             tracker = TRACKERS[name](folder, settings)
-            tracks[name] = tracker.__enter__()
-            stack.push(partial(end, name, tracker))
+            try:
+                tracks[name] = tracker.__enter__()
+            except UserError:  # which says what to do
+                raise
+            except Exception as error:  # a server that is down, as above
+                left_out(name, error)
+            else:
+                stack.push(partial(end, name, tracker))
         yield track
 
 

@@ -16,7 +16,9 @@ from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import locked, read_json
 from kagglepipe.stages import walk
+from kagglepipe.stages.places import read_prepared, run_dir
 from kagglepipe.stages.session import RESUME, warn_of_constant
+from kagglepipe.stages.train import make_session
 from kagglepipe.training.resume import load_progress
 from tests.processes import Said, Typed, files_below, interrupt, lose_a_worker, the_run, type_in
 
@@ -165,6 +167,34 @@ def test_a_cut_run_that_is_half_replaced_has_no_scores(typed: Type, finetuned: F
     assert not (run / "metrics.json").exists()
     assert typed("stage=all").code == 0
     assert_same_run(run, finetuned[1])
+
+
+def test_a_cut_run_stays_until_there_is_a_better_one(typed: Type, finetuned: Finetuned, tmp_path: Path) -> None:
+    """Training it anew is killed after an epoch: it still is what it was, and to use it loses nothing of that epoch."""
+    assert typed("training.budget=4s", ticking=True).code == 0
+    run = the_run(tmp_path / "root")
+    before = {name: (run / name).read_bytes() for name in files_below(run) if name.endswith((".json", ".parquet"))}
+    said = typed("stage=train", at=("after a checkpoint", 1))
+    assert said.code != 0
+    kept = load_progress(run / "fold_0" / RESUME)
+    assert kept is not None
+    assert typed("stage=submit").code == 0
+    assert {name: (run / name).read_bytes() for name in before} == before
+    again = typed("stage=all")
+    assert f"goes on after epoch {kept.epoch}" in again.out
+    assert_same_run(run, finetuned[1])
+
+
+def test_a_fold_whose_network_is_replaced_is_not_done(configure: Callable[..., Config], toy: Path) -> None:
+    """Until the predictions of the new one are written, which come last."""
+    options = ("experiment=quick", "competition=image_folder", f"competition.source={toy}", "stage=train")
+    walk(config := configure(*options))
+    session = make_session(config, prepared := read_prepared(config), run_dir(config, prepared))
+    before = [path.name for path in sorted(session.run.rglob("metrics.json"))]
+    assert len(before) == 1 + config.folds.count
+    session.open_fold(1)
+    left = {str(path.relative_to(session.run)) for path in session.run.rglob("metrics.json")}
+    assert left == {f"fold_{k}/metrics.json" for k in range(int(config.folds.count)) if k != 1}
 
 
 @pytest.mark.parametrize("text", ["20", "20 minutes", "-5m", "1h 30m", "m", "inf", "1.5"])

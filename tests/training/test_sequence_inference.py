@@ -20,6 +20,7 @@ from kagglepipe.sequences.video import VideoWriter, motion_pictures
 from kagglepipe.training import sequence_inference as module
 from kagglepipe.training.checkpoint import read_checkpoints, save_backbone, save_checkpoint, save_temporal
 from kagglepipe.training.device import Precision
+from kagglepipe.training.engines import Engine
 from kagglepipe.training.sequence_inference import SequenceRun, batched
 
 CLASSES = ["none", "wave", "jump"]
@@ -84,7 +85,7 @@ def saved(
 
 def opened(folder: Path) -> SequenceRun:
     """The run in float32 on the CPU."""
-    return SequenceRun(read_checkpoints(folder), device=CPU, precision=FLOAT32)
+    return SequenceRun(read_checkpoints(folder), engine=Engine(CPU, FLOAT32))
 
 
 def footage(count: int = 7) -> list[Pixels]:

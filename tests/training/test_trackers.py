@@ -161,6 +161,22 @@ def test_several_are_told_the_same_and_each_once(tmp_path: Path, monkeypatch: py
     assert told == [(name, "fold_0", 1, {"lr": 1.0}) for name in ("wandb", "trackio")]
 
 
+def test_one_that_fails_at_its_start_is_left_out_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    @contextmanager
+    def down(folder: Path, settings: Any) -> Iterator[Any]:
+        raise ConnectionError("nobody answers")
+        yield
+
+    stand_in("mlflow", monkeypatch)
+    monkeypatch.setitem(TRACKERS, "mlflow", down)
+    with tracking(["mlflow"], folder=tmp_path, settings={}) as track:
+        assert track is not None
+        track("fold_0", 1, {"lr": 1.0})
+    assert "mlflow has failed and is left out (ConnectionError: nobody answers)" in caplog.text
+
+
 @pytest.mark.parametrize("fails", ["when told", "at the end", "both"])
 def test_one_that_fails_is_left_out_and_costs_nothing(
     fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

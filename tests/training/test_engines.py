@@ -1,0 +1,204 @@
+"""Whatever looks through a network gives the same features; which one does is found out once and kept."""
+
+import copy
+import logging
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+
+from kagglepipe.config import ENGINES
+from kagglepipe.errors import UserError
+from kagglepipe.files import read_json, write_json
+from kagglepipe.models.classifier import Classifier, Preprocessing
+from kagglepipe.training import engines as module
+from kagglepipe.training.device import Precision
+from kagglepipe.training.engines import TOLERANCE, Engine, machine
+
+SIZE = 32
+CPU, FLOAT32 = torch.device("cpu"), Precision(torch.float32, False, "")
+installed = pytest.mark.skipif(not module.is_installed(), reason="OpenVINO is not installed: pip install openvino")
+
+
+def network(name: str = "test_efficientnet", **options: Any) -> Classifier:
+    torch.manual_seed(0)
+    backbone = timm.create_model(name, num_classes=0, **options)
+    half = (0.5, 0.5, 0.5)
+    return Classifier(backbone, 3, Preprocessing(SIZE, "squash", 1.0, half, half, SIZE)).eval()
+
+
+@pytest.fixture(scope="module")
+def model() -> Classifier:
+    return network()
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray[Any, np.dtype[np.uint8]]:
+    return np.random.default_rng(0).integers(0, 256, (11, SIZE, SIZE, 3), np.uint8)
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, **rates: float) -> list[str]:
+    """Puts those speeds in the place of measured ones; returns what was measured, as it is."""
+    measured: list[str] = []
+
+    def rate(encode: Any, images: Any) -> float:
+        name = "openvino" if "openvino" in encode.__qualname__ else "torch"
+        measured.append(name)
+        return rates[name]
+
+    monkeypatch.setattr(module, "rate", rate)
+    return measured
+
+
+# --- the same features ---------------------------------------------------------------------------------------------
+
+
+@installed
+@pytest.mark.parametrize(("name", "options"), [
+    ("test_efficientnet", {}), ("test_resnet", {}), ("test_convnext", {}), ("test_vit", {"img_size": SIZE}),
+])  # fmt: skip
+def test_features_are_those_of_torch(
+    name: str, options: dict[str, Any], images: np.ndarray[Any, np.dtype[np.uint8]], tmp_path: Path
+) -> None:
+    """In batches of any size, from a new conversion and from the one that was kept."""
+    model = network(name, **options)
+    before = copy.deepcopy(model.state_dict())
+    expected = Engine(CPU, FLOAT32).encoder(model)(images)
+    for _ in ("made", "kept"):
+        encode = Engine(CPU, FLOAT32, "openvino", tmp_path).encoder(model)
+        for count in (11, 1, 4):
+            found = encode(images[:count])
+            assert found.dtype == np.float32
+            np.testing.assert_allclose(found, expected[:count], atol=1e-4 * abs(expected).max())
+    assert len(list(tmp_path.glob("*.openvino"))) == 1
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+@installed
+def test_an_answer_is_not_overwritten_by_the_next(
+    model: Classifier, images: np.ndarray[Any, np.dtype[np.uint8]]
+) -> None:
+    encode = Engine(CPU, FLOAT32, "openvino").encoder(model)
+    first = encode(images[:2])
+    kept = first.copy()
+    encode(images[4:6])
+    np.testing.assert_array_equal(first, kept)
+
+
+@installed
+def test_what_is_kept_is_not_converted_again(
+    model: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine(CPU, FLOAT32, "openvino", tmp_path)
+    engine.encoder(model)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "converted", lambda model: pytest.fail("it is there"))
+        engine.encoder(model)
+    other = network("test_resnet")
+    engine.encoder(other)
+    assert len(list(tmp_path.glob("*.openvino"))) == 2
+
+
+@installed
+def test_a_damaged_file_is_made_anew(
+    model: Classifier, images: np.ndarray[Any, np.dtype[np.uint8]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = Engine(CPU, FLOAT32, "openvino", tmp_path)
+    expected = engine.encoder(model)(images)
+    (kept,) = tmp_path.glob("*.openvino")
+    kept.write_bytes(kept.read_bytes()[:1000])
+    np.testing.assert_array_equal(engine.encoder(model)(images), expected)
+    assert "cannot be used" in caplog.text
+    assert kept.stat().st_size > 1000
+
+
+# --- which one -----------------------------------------------------------------------------------------------------
+
+
+@installed
+@pytest.mark.parametrize(("rates", "expected"), [
+    ({"torch": 100.0, "openvino": 111.0}, "openvino"),
+    ({"torch": 100.0, "openvino": 109.0}, "torch"),
+    ({"torch": 100.0, "openvino": 50.0}, "torch"),
+])  # fmt: skip
+def test_the_faster_one_is_chosen_once(
+    rates: dict[str, float], expected: str, model: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = pretend(monkeypatch, **rates)
+    engine = Engine(CPU, FLOAT32, "auto", tmp_path)
+    assert [engine.name_for(model) for _ in range(3)] == [expected] * 3
+    assert measured == ["torch", "openvino"]
+    (note,) = tmp_path.glob("*.json")
+    assert read_json(note) == {machine(): rates}
+
+
+@installed
+def test_another_machine_is_asked_anew(model: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, torch=1.0, openvino=2.0)
+    engine = Engine(CPU, FLOAT32, "auto", tmp_path)
+    assert engine.name_for(model) == "openvino"
+    (note,) = tmp_path.glob("*.json")
+    write_json(note, {"another one": {"torch": 2.0, "openvino": 1.0}})
+    assert engine.name_for(model) == "openvino"
+    assert set(read_json(note)) == {"another one", machine()}
+
+
+@installed
+@pytest.mark.parametrize("fault", ["other features", "no conversion"])
+def test_one_that_does_not_do_it_right_is_not_chosen(
+    fault: str, model: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pretend(monkeypatch, torch=1.0, openvino=100.0)
+    if fault == "other features":
+        monkeypatch.setitem(TOLERANCE, torch.float32, -1.0)
+    else:
+        monkeypatch.setattr(module, "converted", lambda model: 1 / 0)
+    with caplog.at_level(logging.WARNING):
+        assert Engine(CPU, FLOAT32, "auto", tmp_path).name_for(model) == "torch"
+    assert {"other features": "gives other features", "no conversion": "does not take this network"}[
+        fault
+    ] in caplog.text
+
+
+@pytest.mark.parametrize("engine", [
+    Engine(CPU, FLOAT32, "torch", Path("nowhere")),
+    Engine(CPU, FLOAT32, "auto", None),  # there is no place to keep what is found out
+    Engine(torch.device("meta"), FLOAT32, "auto", Path("nowhere")),
+    Engine(CPU, Precision(torch.float16, False, ""), "auto", Path("nowhere")),
+])  # fmt: skip
+def test_torch_is_not_compared_with_what_cannot_be_used(
+    engine: Engine, model: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Engine, "_is_faster", lambda *_: pytest.fail("nothing is to be compared"))
+    assert engine.name_for(model) == "torch"
+
+
+def test_names_are_those_of_the_configuration(model: Classifier) -> None:
+    assert ENGINES == ("auto", "torch", "openvino")
+    assert Engine(CPU, FLOAT32).name_for(model) == "torch"
+
+
+# --- what cannot be had --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=[None, ModuleSpec("a folder of that name", None)])
+def _missing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "find_spec", lambda _: request.param)
+
+
+@pytest.mark.usefixtures("_missing")
+def test_without_it_torch_does_the_work(model: Classifier, tmp_path: Path) -> None:
+    assert Engine(CPU, FLOAT32, "auto", tmp_path).name_for(model) == "torch"
+    with pytest.raises(UserError, match=r"engine=openvino is not installed: type pip install 'kagglepipe\[openvino\]'"):
+        Engine(CPU, FLOAT32, "openvino", tmp_path).encoder(model)
+    assert not list(tmp_path.iterdir())
+
+
+@installed
+def test_it_is_for_processors_alone(model: Classifier) -> None:
+    with pytest.raises(UserError, match="engine=openvino is for CPUs, not cuda: type device=cpu"):
+        Engine(torch.device("cuda"), FLOAT32, "openvino").name_for(model)
