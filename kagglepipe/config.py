@@ -15,7 +15,7 @@ from typing import Any
 from kagglepipe.competitions.contract import Competition, demand
 from kagglepipe.errors import UserError
 
-POLICIES = ("none", "light", "strong", "resolution")  # images.augment.POLICIES, without its imports
+POLICIES = ("none", "light", "strong", "resolution", "paste")  # images.augment.POLICIES, without its imports
 POLICY_OF_MODE = {"head": "strong", "finetune": "light"}  # augmentation=auto; the figures are in docs/design.md
 METHODS = ("mean", "rank_mean", "geometric_mean")  # predictions.blend.METHODS
 METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "log_loss", "roc_auc")  # predictions.metrics.METRICS
@@ -27,7 +27,7 @@ MOST_RATE = 10_000  # samples in a unit of time
 TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")  # training.trackers.TRACKERS, without its imports
 ENGINES = ("auto", "torch", "openvino")
 CELLS = ("mean", "conv", "elman", "gru", "lstm")  # models.cnn_lstm.BODIES, without its imports
-RESULT_VERSION = {"head": 1, "finetune": 2, "time": 2}  # raise by hand what would give other results from the same
+RESULT_VERSION = {"head": 2, "finetune": 2, "time": 2}  # raise by hand what would give other results from the same
 
 
 def positive(key: str, value: float, *, zero: bool = False) -> None:
@@ -463,6 +463,10 @@ class Config:
         if self.device not in ("auto", "cpu", "mps") and not self.device.startswith("cuda"):
             raise UserError(f"device={self.device} is unknown; choose auto, cpu, cuda, cuda:1 or mps")
         demand("engine", self.engine, ENGINES)
+        if self.competition.augmentation is not None:
+            demand("competition.augmentation", self.competition.augmentation, POLICIES)
+        if "paste" in (self.augmentation.policy, self.competition.augmentation) and self.competition.kind != "image":
+            raise UserError("augmentation=paste puts photos on photos, not frames on frames: choose light or strong")
 
     @property
     def root(self) -> Path:
@@ -578,7 +582,7 @@ def result_settings(config: Config, mode: str) -> dict[str, Any]:
     return {
         "model": backbone_settings(config.model),
         "training": {"mode": mode, **{name: getattr(config.training, name) for name in names}},
-        "augmentation": augmentation_policy(config.augmentation, mode),
+        "augmentation": augmentation_policy(config, mode),
         "short_side": config.cache.short_side,
         "seed": config.seed,
         "result_version": RESULT_VERSION[mode],
@@ -603,7 +607,7 @@ def sequence_settings(config: Config, mode: str) -> dict[str, Any]:
     settings["model"] |= backbone_settings(config.model)
     augmented = mode == "finetune" or config.sequences.views > 0
     if augmented:
-        settings["augmentation"] = augmentation_policy(config.augmentation, mode)
+        settings["augmentation"] = augmentation_policy(config, mode)
     if augmented or config.model.crop != "squash":  # else frames are decoded at the network's own size
         settings["short_side"] = config.cache.short_side
     return settings
@@ -644,9 +648,11 @@ def backbone_settings(model: Model) -> dict[str, Any]:
     return {"name": model.name, "kwargs": model.kwargs, "image_size": model.image_size, "crop": model.crop}
 
 
-def augmentation_policy(augmentation: Augmentation, mode: str) -> str:
+def augmentation_policy(config: Config, mode: str) -> str:
     """The policy that `augmentation.policy` comes to when training in `mode`."""
-    return POLICY_OF_MODE[mode] if augmentation.policy == "auto" else augmentation.policy
+    if config.augmentation.policy != "auto":
+        return config.augmentation.policy
+    return (config.competition.augmentation if mode == "head" else None) or POLICY_OF_MODE[mode]
 
 
 def idle_settings(config: Config, mode: str) -> list[str]:

@@ -72,7 +72,7 @@ def test_every_experiment_composes_and_builds(path: Path, configure: Configure, 
         backbone, image_size=options.image_size, crop=options.crop, short_side=config.cache.short_side
     )
     network = Classifier(backbone, 3, preprocessing)
-    transform = Transform(augmentation_policy(config.augmentation, mode), preprocessing.size, crop=preprocessing.crop)
+    transform = Transform(augmentation_policy(config, mode), preprocessing.size, crop=preprocessing.crop)
     view = transform(np.zeros((40, 60, 3), np.uint8), 0, 1, "a")
     assert view.shape == (preprocessing.size, preprocessing.size, 3)
     assert network.head.out_features == 3
@@ -121,9 +121,29 @@ def test_the_names_of_choices_are_those_of_the_library() -> None:
 
 def test_every_policy_has_its_yaml_and_auto_is_settled_by_the_mode() -> None:
     assert {path.stem for path in (CONF / "augmentation").glob("*.yaml")} == {"auto", *POLICIES}
-    auto, none = shaped("augmentation.policy=auto").augmentation, shaped("augmentation.policy=none").augmentation
+    usual = "competition.augmentation=null"
+    auto, none = shaped("augmentation.policy=auto", usual), shaped("augmentation.policy=none")
     assert {mode: augmentation_policy(auto, mode) for mode in POLICY_OF_MODE} == POLICY_OF_MODE
     assert augmentation_policy(none, "head") == "none"
+
+
+def test_a_competition_may_have_a_policy_for_its_heads() -> None:
+    own = shaped("competition.augmentation=resolution")
+    assert {mode: augmentation_policy(own, mode) for mode in POLICY_OF_MODE} == {
+        "head": "resolution",
+        "finetune": "light",
+    }
+    assert (
+        augmentation_policy(shaped("competition.augmentation=resolution", "augmentation.policy=light"), "head")
+        == "light"
+    )
+    with pytest.raises(UserError, match=r"competition\.augmentation=blur is unknown"):
+        shaped("competition.augmentation=blur")
+
+
+def test_frames_are_not_pasted(configure: Configure) -> None:
+    with pytest.raises(UserError, match="augmentation=paste puts photos on photos, not frames on frames"):
+        configure("competition=surveillance_fights", "augmentation=paste")
 
 
 def test_option_names_are_all_there_is_to_type(configure: Configure) -> None:

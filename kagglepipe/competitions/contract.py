@@ -42,6 +42,7 @@ class Competition:
     sample_submission: file that gives header and order, relative to the source; None if none is shipped.
     answers: CSV with the test photos' true class in the form of a submission; used for scoring only.
     sample_slug: slug of the built-in sample that stands in when no data can be found; None: there is none.
+    augmentation: the policy that `augmentation=auto` stands for here when only a head is fitted; None: the usual one.
     source: zip or folder to read instead of downloading; None looks in `data/<slug>/` first.
     refresh: take the source's bytes although they differ from what was prepared.
     per_class: train on so many labelled images per class, chosen by `seed`; the other training images become
@@ -70,6 +71,7 @@ class Competition:
     sample_submission: str | None = None
     answers: str | None = None
     sample_slug: str | None = None
+    augmentation: str | None = None
     source: str | None = None
     refresh: bool = False
     per_class: int | None = None

@@ -20,6 +20,7 @@ import numpy as np
 
 from kagglepipe.errors import UserError
 from kagglepipe.images.decode import Pixels
+from kagglepipe.images.paste import SHARE, Backdrops, pasted
 from kagglepipe.images.view import clean_view
 
 Steps = list[A.BasicTransform | A.BaseCompose]
@@ -69,11 +70,17 @@ def resolution(size: int) -> Steps:
     ]
 
 
+def paste(size: int) -> Steps:
+    """Strong, on the photo's object put before another photo (images.paste), which `Transform` does first."""
+    return strong(size)
+
+
 POLICIES: dict[str, Callable[[int], Steps]] = {
     "none": none,
     "light": light,
     "strong": strong,
     "resolution": resolution,
+    "paste": paste,
 }
 
 
@@ -82,18 +89,26 @@ class Transform:
 
     policy: a name in POLICIES; raises UserError otherwise.
     size, crop, crop_pct: the clean view, which `none` gives and `clean` returns.
+    backdrops: what `paste` puts photos before; without them it pastes nothing.
     """
 
-    def __init__(self, policy: str, size: int, *, crop: str = "squash", crop_pct: float = 1.0) -> None:
+    def __init__(
+        self, policy: str, size: int, *, crop: str = "squash", crop_pct: float = 1.0, backdrops: Backdrops | None = None
+    ) -> None:
         if policy not in POLICIES:
             raise UserError(f"augmentation.policy={policy} is unknown; choose one of: {', '.join(POLICIES)}")
         self.policy, self.size, self.crop, self.crop_pct = policy, size, crop, crop_pct
+        self.backdrops = backdrops if policy == "paste" else None
 
     def __call__(self, image: Pixels, seed: int, epoch: int, id: str) -> Pixels:
         """The augmented view that belongs to (seed, epoch, id): always the same one."""
         if self.policy == "none":
             return self.clean(image)
         number = draw(seed, epoch, id)
+        if self.backdrops is not None:
+            rng = np.random.default_rng(number)
+            if rng.random() < SHARE:
+                image = pasted(image, self.backdrops(id, int(rng.integers(2**31))), rng)
         compose = composed(self.policy, self.size, get_ident())
         compose.set_random_state(np.random.default_rng(number), random.Random(number))
         view: Pixels = compose(image=self._bounded(image))["image"]

@@ -13,6 +13,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import write_json
 from kagglepipe.images.augment import Transform
 from kagglepipe.images.cache import PixelReader
+from kagglepipe.images.paste import Backdrops
 from kagglepipe.models.classifier import make_backbone, preprocessing_of
 from kagglepipe.models.weights import Weights
 from kagglepipe.reports.plots import Tile, draw_sheet
@@ -34,23 +35,22 @@ def check(config: Config) -> None:
 def run(config: Config) -> None:
     """Draws the contact sheet and keeps the policy."""
     prepared = read_prepared(config)
-    policy, rows = augmentation_policy(config.augmentation, training_mode(config)), prepared.train
+    policy, rows = augmentation_policy(config, training_mode(config)), prepared.train
     options = config.model
     backbone = make_backbone(options.name, NOWHERE, kwargs=options.kwargs, kept_in=config.root)
     seen = preprocessing_of(
         backbone, image_size=options.image_size, crop=options.crop, short_side=config.cache.short_side
     )
-    transform = Transform(policy, seen.size, crop=seen.crop, crop_pct=seen.crop_pct)
-    count = min(config.augment.images, len(rows))
-    shown = rows.iloc[np.sort(np.random.default_rng(config.seed).choice(len(rows), count, replace=False))]
     reader = PixelReader(
-        prepared.paths(shown),
-        short_side=config.cache.short_side,
-        folder=prepared.pixels,
-        places=shown["pixels"].tolist(),
+        prepared.paths(rows), short_side=config.cache.short_side, folder=prepared.pixels, places=rows["pixels"].tolist()
     )
+    backdrops = Backdrops(reader, rows["id"].tolist(), rows["fold"].to_numpy(np.int64))
+    transform = Transform(policy, seen.size, crop=seen.crop, crop_pct=seen.crop_pct, backdrops=backdrops)
+    count = min(config.augment.images, len(rows))
+    shown = np.sort(np.random.default_rng(config.seed).choice(len(rows), count, replace=False))
     tiles = []
-    for row, (id, target) in enumerate(zip(shown["id"], shown["target"], strict=True)):
+    for row in shown.tolist():
+        id, target = rows["id"].iloc[row], rows["target"].iloc[row]
         tiles.append(Tile(reader[row], f"{target}\n{id}"))
         for view in range(1, config.augment.views + 1):
             tiles.append(Tile(transform(reader[row], config.seed, view, id), f"view {view}"))

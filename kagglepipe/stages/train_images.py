@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from kagglepipe.training.head import Head, HeadFitter
 
 
+WEIGHT_BESIDE_PASTED = 4.0  # of a clean view: pasted ones are for photos from elsewhere (docs/elsewhere.md)
+
+
 class ImageSession(Session):
     """Folds of an image competition."""
 
@@ -54,10 +57,12 @@ class ImageSession(Session):
     def transform(self) -> Any:
         """The augmentation at this network's size."""
         from kagglepipe.images.augment import Transform
+        from kagglepipe.images.paste import Backdrops
 
         p = self.model.preprocessing
-        policy = augmentation_policy(self.config.augmentation, self.mode)
-        return Transform(policy, p.size, crop=p.crop, crop_pct=p.crop_pct)
+        policy = augmentation_policy(self.config, self.mode)
+        backdrops = Backdrops(self.reader(self.train), self.train["id"].tolist(), self.folds)
+        return Transform(policy, p.size, crop=p.crop, crop_pct=p.crop_pct, backdrops=backdrops)
 
     def features(self, rows: pd.DataFrame, view: int, name: str) -> Any:
         """(N, F) features of view number `view` (0: clean) of the rows, from the store where it has them."""
@@ -91,6 +96,8 @@ class ImageSession(Session):
         from kagglepipe.models.weights import ENGINE
 
         draw = [] if view == 0 else [str(self.transform.serialised()), str(self.config.seed), str(view)]
+        if draw and self.transform.backdrops is not None:  # which photo is pasted on which
+            draw += [self.prepared.table_hash, self.prepared.folds_hash]
         model = [self.backbone_hash, repr(self.model.preprocessing), self.precision.name, *self.looked_through_by]
         key = sha256(*model, DECODER, ENGINE, *draw)[:8]
         return self.config.base_dir / "cache" / f"features-{self.config.model.name.split('/')[-1]}-{key}"
@@ -110,7 +117,8 @@ class ImageSession(Session):
         count = self.config.training.views
         views = [self.features(self.train, view, f"features {view}/{count}") for view in range(count + 1)]
         grid = self.config.training.regularisation
-        return HeadFitter(views, self.labels, self.folds, grid=grid, classes=len(self.classes))
+        clean = 1.0 if self.transform.backdrops is None else WEIGHT_BESIDE_PASTED
+        return HeadFitter(views, self.labels, self.folds, grid=grid, classes=len(self.classes), clean=clean)
 
     @cached_property
     def test_features(self) -> Any:

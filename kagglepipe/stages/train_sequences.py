@@ -216,7 +216,7 @@ class SequenceSession(Session):
         from kagglepipe.images.augment import Transform
 
         p = self.model.preprocessing
-        policy = augmentation_policy(self.config.augmentation, self.mode)
+        policy = augmentation_policy(self.config, self.mode)
         return Transform(policy, p.size, crop=p.crop, crop_pct=p.crop_pct)
 
     def feature_folder(self, view: int, motion: bool) -> Any:

@@ -1,6 +1,7 @@
 """The linear head: multinomial logistic regression on frozen features, its regularisation chosen inside.
 
-How strongly to regularise is chosen, for each fold, by log loss on the other folds of its own training rows. These
+How strongly to regularise is chosen, for each fold, by log loss on the other folds of its own training rows, on all
+their views: what holds on augmented photos is more likely to hold on photos from elsewhere. These
 inner folds are the outer ones: group-disjoint already, and a fit without folds a and b serves both a and b.
 """
 
@@ -34,14 +35,21 @@ class Head:
 class HeadFitter:
     """Fits heads fold by fold on features that all folds share.
 
-    views: features of each augmented view of the training rows, the clean view first: (V, N, F). Only the clean
-    view is ever scored. labels (N,), folds (N,). grid: the values of C to choose from.
+    views: features of each view of the training rows, the clean view first: (V, N, F). labels (N,), folds (N,).
+    grid: the values of C to choose from. clean: what the clean view weighs beside each of the others.
     """
 
     def __init__(
-        self, views: Sequence[Features], labels: Labels, folds: Labels, *, grid: Sequence[float], classes: int
+        self,
+        views: Sequence[Features],
+        labels: Labels,
+        folds: Labels,
+        *,
+        grid: Sequence[float],
+        classes: int,
+        clean: float = 1.0,
     ) -> None:
-        self.views, self.labels, self.folds = list(views), labels, folds
+        self.views, self.labels, self.folds, self.clean = list(views), labels, folds, clean
         self.grid, self.classes = sorted(grid), classes
         self._losses_without = cache(self._inner_losses)
 
@@ -55,7 +63,7 @@ class HeadFitter:
         return min(self.inner_log_loss(fold), key=lambda pair: pair[1])[0]
 
     def inner_log_loss(self, fold: int) -> list[tuple[float, float]]:
-        """(C, mean log loss over the rows outside `fold`, each scored by a head that did not see it).
+        """(C, mean log loss over the rows outside `fold` and their views, by heads that saw none of a row's).
 
         With two folds there is nothing to choose by: the middle of the grid is returned, with NaN.
         """
@@ -74,14 +82,17 @@ class HeadFitter:
         return {fold: np.array([self._loss(head, fold) for head in heads]) for fold in (a, b)}
 
     def _loss(self, head: Head, fold: int) -> float:
+        """Summed over the rows of a fold, each the mean over its views: photos from elsewhere are like any of them."""
         rows = self.folds == fold
-        return float(-log_softmax(head.logits(self.views[0][rows]))[np.arange(rows.sum()), self.labels[rows]].sum())
+        own = np.arange(rows.sum()), self.labels[rows]
+        return float(-np.mean([log_softmax(head.logits(view[rows]))[own].sum() for view in self.views]))
 
     def _fit(self, rows: NDArray[np.bool_], c: float) -> Head:
         x = np.concatenate([view[rows] for view in self.views])
         y = np.tile(self.labels[rows], len(self.views))
+        weights = np.repeat([self.clean, *[1.0] * (len(self.views) - 1)], rows.sum())
         # C weighs the data term by the number of rows: views are looks at one image, not more images
-        model = LogisticRegression(C=c / len(self.views), max_iter=1000, tol=1e-5).fit(x, y)
+        model = LogisticRegression(C=c / len(self.views), max_iter=1000, tol=1e-5).fit(x, y, weights / weights.mean())
         weight = np.zeros((self.classes, x.shape[1]), np.float32)
         bias = np.full(self.classes, -np.inf, np.float32)
         if len(model.classes_) == 2:  # one logit for two classes: shared between them

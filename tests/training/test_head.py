@@ -134,14 +134,31 @@ def test_every_view_of_the_training_rows_is_fitted() -> None:
     np.testing.assert_allclose(softmax(head.logits(x)), expected, atol=NEAR)
 
 
-def test_only_the_clean_view_is_scored() -> None:
-    """Augmented views of held-out rows are never looked at."""
+def test_a_view_weighs_as_much_as_that_many_copies() -> None:
     x, labels, folds = problem()
-    spoiled = x.copy()
-    spoiled[folds == 1] = np.nan
-    losses = fitter([x, x], labels, folds)._inner_losses(0, 1)
-    expected = fitter([x, spoiled], labels, folds)._inner_losses(0, 1)
-    np.testing.assert_array_equal(losses[1], expected[1])
+    other = x + np.random.default_rng(1).normal(0, 0.3, x.shape).astype(np.float32)
+    weighed = HeadFitter([x, other], labels, folds, grid=GRID, classes=2, clean=3.0)
+    copied = HeadFitter([x, x, x, other], labels, folds, grid=GRID, classes=2)
+    rows = folds != 0
+    one, many = weighed._fit(rows, 0.1), copied._fit(rows, 0.1)
+    np.testing.assert_allclose(one.weight, many.weight, atol=1e-3)
+    np.testing.assert_allclose(one.bias, many.bias, atol=1e-3)
+
+
+def test_the_choice_is_by_all_views_of_held_out_rows() -> None:
+    """Each row counts once: by the mean over its views."""
+    x, labels, folds = problem()
+    other = x + np.random.default_rng(1).normal(0, 0.3, x.shape).astype(np.float32)
+    both = fitter([x, other], labels, folds)
+    losses = both._inner_losses(0, 1)
+    heads = [both._fit((folds != 0) & (folds != 1), c) for c in GRID]
+    for fold in (0, 1):
+        own = folds == fold
+        rows = np.arange(own.sum()), labels[own]
+        expected = [
+            -np.mean([log_softmax(head.logits(view[own]))[rows] for view in (x, other)], axis=0).sum() for head in heads
+        ]
+        np.testing.assert_allclose(losses[fold], expected)
 
 
 # --- the choice ------------------------------------------------------------------------------------------------

@@ -1,0 +1,112 @@
+"""Puts what is in one photo before another one: what stands around an object must not tell its class.
+
+Copying and pasting objects is from Ghiasi et al., "Simple Copy-Paste is a Strong Data Augmentation Method for Instance
+Segmentation" (2021). There are no masks here: what stands before an even border is cut out, any other photo is pasted
+whole, so that all classes have something pasted.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from kagglepipe.images.cache import PixelReader
+from kagglepipe.images.decode import Pixels
+
+SHARE = 0.8  # of the views have something pasted
+EVEN = 24  # grey levels by which pixels of one ground differ at most, in any channel
+MOST_UNEVEN = 0.25  # of the border may be something else, where an object reaches it
+OBJECT = (0.08, 0.8)  # how much of a photo an object covers; what is less or more is no clean cut
+LARGE = (0.55, 0.98)  # how much of a side of the other photo it takes up
+TURN = 30.0  # degrees to either side
+LIGHT = (0.7, 1.15)  # how much darker or brighter it becomes
+SHAPE = (0.7, 1.4)  # width by height of what is left of the other photo
+SIDE = 300  # pixels of its long side
+
+Mask = NDArray[np.uint8]  # (H, W), 1 where the object is
+
+
+@dataclass(frozen=True)
+class Backdrops:
+    """(id, number) -> a photo to paste the photo `id` on: one of its own fold, so that none is seen by another fold.
+
+    reader: row -> photo. ids, folds: of its rows.
+    """
+
+    reader: PixelReader
+    ids: Sequence[str]
+    folds: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        rows = {int(fold): np.flatnonzero(self.folds == fold) for fold in np.unique(self.folds)}
+        object.__setattr__(self, "_rows", {id: rows[int(f)] for id, f in zip(self.ids, self.folds, strict=True)})
+
+    def __call__(self, id: str, number: int) -> Pixels:
+        rows: NDArray[np.int64] = self._rows[id]  # type: ignore[attr-defined]
+        return self.reader[int(rows[number % len(rows)])]
+
+
+def cut_out(image: Pixels) -> Mask | None:
+    """Where the object of a photo is, if it stands before an even border; None if it does not."""
+    border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]]).astype(np.int16)
+    ground = np.median(border, axis=0)
+    if (abs(border - ground).max(axis=1) > EVEN).mean() > MOST_UNEVEN:
+        return None
+    alike = (abs(image - ground).max(axis=2) <= EVEN).astype(np.uint8)
+    pieces = cv2.connectedComponents(alike)[1]
+    at_border = np.concatenate([pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]])
+    mask = (~np.isin(pieces, at_border[at_border > 0])).astype(np.uint8)
+    square = np.ones((3, 3), np.uint8)
+    mask = cv2.erode(cv2.morphologyEx(mask, cv2.MORPH_OPEN, square), square)  # without the seam of the ground
+    return mask if OBJECT[0] < mask.mean() < OBJECT[1] else None
+
+
+def pasted(image: Pixels, backdrop: Pixels, rng: np.random.Generator) -> Pixels:
+    """The object of `image`, or all of it, somewhere before `backdrop`, turned, mirrored, lighter or darker."""
+    ground = framed(backdrop, rng.uniform(*SHAPE))
+    mask = cut_out(image)
+    mask = np.ones(image.shape[:2], np.uint8) if mask is None else mask
+    height, width = ground.shape[:2]
+    thing, mask = turned(*trimmed(image, mask), angle=rng.uniform(-TURN, TURN), mirrored=bool(rng.random() < 0.5))
+    scale = rng.uniform(*LARGE) * min(width / thing.shape[1], height / thing.shape[0])
+    size = max(1, round(thing.shape[1] * scale)), max(1, round(thing.shape[0] * scale))
+    thing = cv2.resize(thing, size, interpolation=cv2.INTER_AREA).astype(np.float32) * rng.uniform(*LIGHT)
+    cover = cv2.GaussianBlur(cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA), (3, 3), 0)
+    top, left = rng.integers(0, height - size[1] + 1), rng.integers(0, width - size[0] + 1)
+    whole = ground.astype(np.float32)
+    part = whole[top : top + size[1], left : left + size[0]]
+    part += (np.minimum(thing, 255) - part) * cover[..., None]
+    return whole.round().astype(np.uint8)
+
+
+def framed(image: Pixels, shape: float) -> Pixels:
+    """The middle of a photo, `shape` times as wide as high, its long side SIDE pixels."""
+    height, width = image.shape[:2]
+    cut_width, cut_height = max(1, min(width, round(height * shape))), max(1, min(height, round(width / shape)))
+    left, top = (width - cut_width) // 2, (height - cut_height) // 2
+    middle = image[top : top + cut_height, left : left + cut_width]
+    scale = SIDE / max(middle.shape[:2])
+    size = max(1, round(cut_width * scale)), max(1, round(cut_height * scale))
+    return np.asarray(cv2.resize(middle, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def trimmed(image: Pixels, mask: Mask) -> tuple[Pixels, Mask]:
+    """The smallest box around what the mask holds."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    return image[box], mask[box]
+
+
+def turned(image: Pixels, mask: Mask, *, angle: float, mirrored: bool) -> tuple[Pixels, Mask]:
+    """Both, turned about their middle in a box that holds all of it, and mirrored."""
+    height, width = image.shape[:2]
+    c, s = abs(math.cos(math.radians(angle))), abs(math.sin(math.radians(angle)))
+    size = max(1, round(height * s + width * c)), max(1, round(height * c + width * s))
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), angle, 1.0)
+    matrix[:, 2] += size[0] / 2 - width / 2, size[1] / 2 - height / 2
+    flip = slice(None, None, -1 if mirrored else 1)
+    image, mask = (cv2.warpAffine(np.ascontiguousarray(one[:, flip]), matrix, size) for one in (image, mask))
+    return image, mask
