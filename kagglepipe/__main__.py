@@ -276,7 +276,7 @@ Choices:
   experiment=   {choices("experiment")}
 Often used:
   competition.source=PATH   zip or folder with the images or videos, instead of a download from Kaggle
-  training.epochs=3 training.lr=1e-4   folds.count=5   seed=0   run=NAME   device=cpu
+  training.epochs=3 training.lr=1e-4   folds.count=5   seed=0   run=NAME   device=cpu   engine=torch
   sequences.rate=8 sequences.motion=true sequences.steps=300   detect.seconds=60
   submit.file=PATH   predict.file=PATH   detect.file=PATH   paths.root=FOLDER
   submit.upload=true submit.wait=600   competition.refresh=true   runs.leaderboard=true

@@ -1,0 +1,94 @@
+"""Few labels: what augmented views are worth to a linear head on frozen features.
+
+    python benchmarks/ablation.py ARCHIVE.zip [--per-class 10,25,50] [--seeds 5]
+
+Draws so many training photos a class, fits a head as `training=head` does (regularisation chosen inside, on five folds
+of them), and tests it on all other training photos. Prints accuracy and log loss, means over seeds and a deviation.
+"""
+
+import argparse
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from sklearn.model_selection import StratifiedKFold
+
+from kagglepipe.competitions.source import image_files
+from kagglepipe.images.augment import Transform
+from kagglepipe.images.decode import decode
+from kagglepipe.images.paste import Backdrops
+from kagglepipe.images.view import clean_view
+from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
+from kagglepipe.models.weights import find_weights
+from kagglepipe.stages.train_images import WEIGHT_BESIDE_PASTED
+from kagglepipe.training.device import choose_device, choose_precision
+from kagglepipe.training.engines import Engine
+from kagglepipe.training.features import compute_features
+from kagglepipe.training.head import HeadFitter, log_softmax
+
+NAME, GRID = "tf_efficientnet_lite0", (0.01, 0.1, 1.0, 10.0)
+RECIPES = {
+    "clean": [], "light": [("light", 1)], "resolution": [("resolution", 1)], "strong": [("strong", 1)],
+    "strong × 3": [("strong", 1), ("strong", 2), ("strong", 3)], "paste": [("paste", 1)],
+    "paste, strong": [("paste", 1), ("strong", 1)],
+}  # fmt: skip
+
+
+def main(archive: Path, sizes: list[int], seeds: int) -> None:
+    """Computes all features once, then fits and prints."""
+    with tempfile.TemporaryDirectory() as place, zipfile.ZipFile(archive) as zipped:
+        zipped.extractall(place)
+        paths = sorted(path for path in image_files(Path(place))[0] if path.parent.parent.name == "Train")
+        photos = [decode(path.read_bytes(), short_side=256, max_side=20_000) for path in paths]
+    names, ids = sorted({path.parent.name for path in paths}), [path.name for path in paths]
+    labels, kept = np.array([names.index(path.parent.name) for path in paths]), Path(tempfile.gettempdir())
+    backbone = make_backbone(NAME, find_weights(NAME, "bundled"), kwargs={}, kept_in=kept)
+    p = preprocessing_of(backbone, image_size=None, crop="squash", short_side=256)
+    model, device = Classifier(backbone, len(names), p), choose_device()
+    engine = Engine(device, choose_precision(device), "auto", kept)
+    # pasted on any other photo: here the test's own are no secret, only their labels are
+    backdrops = Backdrops(photos, ids, np.zeros(len(photos), np.int64))
+    clean = compute_features(
+        model, lambda n: clean_view(photos[n], p.size), range(len(photos)), engine=engine, progress="clean"
+    )
+    features = {}
+    for policy, view in sorted({one for recipe in RECIPES.values() for one in recipe}):
+        transform = Transform(policy, p.size, backdrops=backdrops)
+
+        def seen(n: int, transform: Transform = transform, view: int = view) -> np.ndarray:
+            return transform(photos[n], 0, view, ids[n])
+
+        features[policy, view] = compute_features(model, seen, range(len(photos)), engine=engine, progress=policy)
+    print(f"{'views beside clean':<20}" + "".join(f"{size:>4} a class: accuracy, log loss   " for size in sizes))
+    for recipe, looks in RECIPES.items():
+        cells = []
+        for size in sizes:
+            found = []
+            for seed in range(seeds):
+                rng = np.random.default_rng(seed)
+                chosen = [rng.choice(np.flatnonzero(labels == c), size, replace=False) for c in range(len(names))]
+                rows = np.concatenate(chosen)
+                test = np.setdiff1d(np.arange(len(labels)), rows)
+                folds = np.zeros(len(rows), np.int64)
+                split = StratifiedKFold(5, shuffle=True, random_state=seed).split(rows, labels[rows])
+                for fold, (_, held) in enumerate(split):
+                    folds[held] = fold
+                weight = WEIGHT_BESIDE_PASTED if recipe == "paste" else 1.0
+                views = [clean[rows], *(features[look][rows] for look in looks)]
+                fitter = HeadFitter(views, labels[rows], folds, grid=GRID, classes=len(names), clean=weight)
+                logits = fitter.fit(-1).logits(clean[test])  # no fold has this number: fitted on all rows
+                loss = -log_softmax(logits)[np.arange(len(test)), labels[test]].mean()
+                found.append(((logits.argmax(axis=1) == labels[test]).mean(), loss))
+            (accuracy, loss), deviation = np.mean(found, axis=0), np.std(found, axis=0, ddof=1)[0]
+            cells.append(f"{accuracy:8.4f} ± {deviation:.4f}, {loss:.4f}      ")
+        print(f"{recipe:<20}" + "".join(cells), flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("archive", type=Path)
+    parser.add_argument("--per-class", default="10,25,50")
+    parser.add_argument("--seeds", type=int, default=5)
+    options = parser.parse_args()
+    main(options.archive, [int(size) for size in options.per_class.split(",")], options.seeds)

@@ -1,0 +1,150 @@
+"""Which augmentation of a head holds on photos from elsewhere? Asked of stand-ins made of the training photos alone.
+
+    python benchmarks/elsewhere.py ARCHIVE.zip [--scenes FOLDER] [--sheets FOLDER] [--policies none,strong,paste]
+
+Every stand-in is of one size, blur and compression for both classes. `equal`: the photo. `hands`: the first class cut
+out and put before photos of the second (whose hands and tables it gets), the second as it is. `scenes`: both before
+frames of videos in --scenes, or before even grounds without it. A photo is judged by the head whose fold did not hold
+it, and is put before photos of its own fold. Prints, for each policy, errors and log loss out of fold, and the balanced
+accuracy on the stand-ins. --sheets: keeps a picture of each kind.
+"""
+
+import argparse
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.model_selection import StratifiedKFold
+
+from kagglepipe.competitions.source import image_files
+from kagglepipe.images.augment import Transform
+from kagglepipe.images.decode import Pixels, decode
+from kagglepipe.images.paste import Backdrops, cut_out, framed, pasted
+from kagglepipe.images.view import clean_view
+from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
+from kagglepipe.models.weights import find_weights
+from kagglepipe.reports.plots import Tile, draw_sheet
+from kagglepipe.sequences.video import sample_frames
+from kagglepipe.stages.train_images import WEIGHT_BESIDE_PASTED
+from kagglepipe.training.device import choose_device, choose_precision
+from kagglepipe.training.engines import Engine
+from kagglepipe.training.features import Features, compute_features
+from kagglepipe.training.head import HeadFitter, log_softmax
+
+GRID = (0.01, 0.1, 1.0, 10.0)
+Made = tuple[Pixels, int, int]  # a stand-in, its class, the row of the photo in it
+
+
+def finished(image: Pixels, rng: np.random.Generator) -> Pixels:
+    """Of a size, blur and compression that know nothing of the class."""
+    scale = rng.integers(140, 320) / max(image.shape[:2])
+    size = max(24, round(image.shape[1] * scale)), max(24, round(image.shape[0] * scale))
+    image = cv2.GaussianBlur(cv2.resize(image, size, interpolation=cv2.INTER_AREA), (0, 0), rng.uniform(0.3, 1.0))
+    coded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(40, 90))])[1]
+    return decode(coded.tobytes(), short_side=256, max_side=1000)
+
+
+def stand_ins(
+    photos: list[Pixels], labels: np.ndarray, folds: np.ndarray, scenes: list[Pixels]
+) -> dict[str, list[Made]]:
+    """Of every kind, drawn with a seed of their own."""
+    rng, found = np.random.default_rng(7), {"equal": [], "hands": [], "scenes": []}
+    for row, photo in enumerate(photos):
+        label = int(labels[row])
+        shaped = framed(photo, rng.uniform(0.7, 1.4))
+        found["equal"].append((finished(shaped, rng), label, row))
+        if label == 1:
+            found["hands"].append((finished(framed(photo, rng.uniform(0.7, 1.4)), rng), label, row))
+        if cut_out(photo) is None:
+            continue
+        if label == 0:
+            behind = photos[rng.choice(np.flatnonzero((labels == 1) & (folds == folds[row])))]
+            found["hands"].append((finished(pasted(photo, behind, rng), rng), label, row))
+        behind = scenes[rng.integers(len(scenes))]
+        found["scenes"].append((finished(pasted(photo, behind, rng), rng), label, row))
+    return found
+
+
+def first_frames(folder: Path | None) -> list[Pixels]:
+    """The first frame of every other video; even grounds where there is none."""
+    if folder is None:
+        return [np.full((240, 320, 3), grey, np.uint8) for grey in range(0, 256, 16)]
+    files = sorted(folder.rglob("*.mp4"))[::2]
+    return [next(iter(sample_frames(file, rate=1, resize=240)))[1] for file in files]
+
+
+def judged(fitter: HeadFitter, made: dict[str, tuple[Features, list[Made]]]) -> list[float]:
+    """[errors and log loss out of fold, balanced accuracy on each kind of stand-in]."""
+    clean, labels, folds = fitter.views[0], fitter.labels, fitter.folds
+    heads = {int(fold): fitter.fit(int(fold)) for fold in np.unique(folds)}
+    logits = np.concatenate([heads[int(f)].logits(clean[[n]]) for n, f in enumerate(folds)])
+    loss = -log_softmax(logits)[np.arange(len(labels)), labels].mean()
+    scores = [float((logits.argmax(axis=1) != labels).sum()), float(loss)]
+    for features, kind in made.values():
+        said = [heads[int(folds[row])].logits(features[[n]]).argmax() for n, (_, _, row) in enumerate(kind)]
+        scores.append(float(balanced_accuracy_score([label for _, label, _ in kind], said)))
+    return scores
+
+
+def main(archive: Path, scenes: Path | None, sheets: Path | None, policies: list[str], seeds: int) -> None:
+    """Makes, judges, prints."""
+    with tempfile.TemporaryDirectory() as place, zipfile.ZipFile(archive) as zipped:
+        zipped.extractall(place)
+        paths = sorted(path for path in image_files(Path(place))[0] if path.parent.parent.name == "Train")
+        photos = [decode(path.read_bytes(), short_side=256, max_side=20_000) for path in paths]
+    names = sorted({path.parent.name for path in paths})
+    labels, ids = np.array([names.index(path.parent.name) for path in paths]), [path.name for path in paths]
+    folds = np.zeros(len(paths), np.int64)
+    for fold, (_, held) in enumerate(StratifiedKFold(5, shuffle=True, random_state=0).split(labels, labels)):
+        folds[held] = fold
+    backbone = make_backbone("tf_efficientnet_lite0", find_weights("tf_efficientnet_lite0", "bundled"), kwargs={},
+                             kept_in=Path(tempfile.gettempdir()))  # fmt: skip
+    p = preprocessing_of(backbone, image_size=None, crop="squash", short_side=256)
+    model, device = Classifier(backbone, 2, p), choose_device()
+    engine = Engine(device, choose_precision(device), "auto", Path(tempfile.gettempdir()))
+
+    def features(view: Callable[[int], Pixels], count: int, name: str) -> Features:
+        return compute_features(model, view, range(count), engine=engine, progress=name)
+
+    def seen(images: list[Pixels], name: str) -> Features:
+        return features(lambda n: clean_view(images[n], p.size), len(images), name)
+
+    made = stand_ins(photos, labels, folds, first_frames(scenes))
+    looks = {kind: (seen([image for image, _, _ in items], kind), items) for kind, items in made.items()}
+    if sheets:
+        for kind, items in made.items():
+            shown = np.random.default_rng(0).choice(len(items), 40, replace=False)
+            draw_sheet(
+                sheets / f"{kind}.png", [Tile(items[n][0], names[items[n][1]]) for n in shown], columns=10, title=kind
+            )
+    print("stand-ins:", ", ".join(f"{len(items)} {kind}" for kind, items in made.items()))
+    print(
+        f"{'augmentation':<14}{'errors':>8}{'log loss':>10}" + "".join(f"{kind:>9}" for kind in made) + f"{'mean':>9}"
+    )
+    clean = seen(photos, "clean")
+    for policy in policies:
+        for seed in range(seeds if policy != "none" else 1):
+            transform = Transform(policy, p.size, backdrops=Backdrops(photos, ids, folds))
+            views = [clean]
+            if policy != "none":
+                views.append(features(lambda n: transform(photos[n], seed, 1, ids[n]), len(photos), policy))  # noqa: B023
+            weight = WEIGHT_BESIDE_PASTED if policy == "paste" else 1.0
+            fitter = HeadFitter(views, labels, folds, grid=GRID, classes=2, clean=weight)
+            errors, loss, *scores = judged(fitter, looks)
+            row = "".join(f"{score:9.3f}" for score in (*scores, float(np.mean(scores))))
+            print(f"{policy:<10}{seed:>4}{errors:>8.0f}{loss:>10.4f}{row}", flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("archive", type=Path)
+    parser.add_argument("--scenes", type=Path)
+    parser.add_argument("--sheets", type=Path)
+    parser.add_argument("--policies", default="none,light,strong,resolution,paste")
+    parser.add_argument("--seeds", type=int, default=2)
+    options = parser.parse_args()
+    main(options.archive, options.scenes, options.sheets, options.policies.split(","), options.seeds)
