@@ -6,6 +6,7 @@ network is kept beside the first weights, and so is which of the two was faster 
 
 import io
 import logging
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -97,8 +98,7 @@ class Engine:
 
     def _compiled(self, model: Classifier) -> "CompiledModel":
         """OpenVINO's form of the network, from the folder where it is kept if it is there."""
-        import openvino
-
+        openvino = silent_openvino()
         precision = {torch.bfloat16: "bf16"}.get(self.precision.dtype, "f32")
         options = {
             "PERFORMANCE_HINT": "LATENCY",
@@ -109,7 +109,9 @@ class Engine:
         kept = self.kept_in and self._file(model, f"{sha256(machine())[:8]}.openvino")
         if kept and kept.exists():
             try:
-                return core.import_model(io.BytesIO(kept.read_bytes()), "CPU", options)
+                compiled = core.import_model(stream := io.BytesIO(kept.read_bytes()), "CPU", options)
+                compiled.stream = stream  # which has to live as long
+                return compiled
             except RuntimeError as error:
                 log.warning("%s cannot be used (%s): it is made anew", kept, str(error).split("\n")[0])
         compiled = core.compile_model(converted(model), "CPU", options)
@@ -136,6 +138,14 @@ def demand_openvino(device: torch.device) -> None:
         raise UserError("engine=openvino is not installed: type pip install 'kagglepipe[openvino]'")
     if device.type != "cpu":
         raise UserError(f"engine=openvino is for CPUs, not {device}: type device=cpu, or leave engine away")
+
+
+def silent_openvino() -> Any:
+    """The library, without the one beside it that tells its makers of every conversion."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # as if it were not installed
+    import openvino
+
+    return openvino
 
 
 def machine() -> str:
@@ -184,8 +194,7 @@ class _Features(nn.Module):
 
 def converted(model: Classifier) -> Any:
     """The network in float32 as OpenVINO's, for batches of any size."""
-    import openvino
-
+    openvino = silent_openvino()
     size = model.preprocessing.size
     ready = _Features(for_inference(model.cpu(), torch.float32))
     with warnings.catch_warnings():

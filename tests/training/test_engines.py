@@ -2,6 +2,8 @@
 
 import copy
 import logging
+import subprocess
+import sys
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
@@ -114,6 +116,21 @@ def test_a_damaged_file_is_made_anew(
     np.testing.assert_array_equal(engine.encoder(model)(images), expected)
     assert "cannot be used" in caplog.text
     assert kept.stat().st_size > 1000
+
+
+@installed
+def test_nobody_is_told_of_a_conversion() -> None:
+    """In a process of its own: nothing that the tests have imported before counts."""
+    code = (
+        "import sys, torch\n"
+        "from kagglepipe.training.engines import Engine\n"
+        "from tests.training.test_engines import CPU, FLOAT32, network\n"
+        "Engine(CPU, FLOAT32, 'openvino').encoder(network())\n"
+        "assert sys.modules['openvino_telemetry'] is None\n"
+        "assert not any(name.startswith('openvino_telemetry.') for name in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr
 
 
 # --- which one -----------------------------------------------------------------------------------------------------
