@@ -172,7 +172,7 @@ def train_folds(config: Config, prepared: Prepared, run: Path, wanted: Sequence[
     from kagglepipe.training.budget import Budget
     from kagglepipe.training.trackers import tracking
 
-    limit, started = config.training.budget, time.perf_counter()
+    limit = config.training.budget
     budget = Budget(duration("training.budget", limit)) if limit else None
     session = make_session(config, prepared, run)
     session.tell()
@@ -182,6 +182,7 @@ def train_folds(config: Config, prepared: Prepared, run: Path, wanted: Sequence[
     with tracking(names, folder=run, settings=session.identity) as session.track:
         session.prepare()
         distributed.wait()
+        started = time.perf_counter()  # what all folds share is done, and says nothing of those that are left
         for number, fold in enumerate(wanted):
             session.budget = budget and budget.share(len(wanted) - number)
             train_fold(session, fold)

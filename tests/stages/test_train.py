@@ -6,6 +6,7 @@ from collections.abc import Callable
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from shutil import copytree
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import locked, read_json
-from kagglepipe.stages import walk
+from kagglepipe.stages import train, walk
 from kagglepipe.stages.places import read_prepared, run_dir
 from kagglepipe.stages.session import RESUME, warn_of_constant
 from kagglepipe.stages.train import make_session
@@ -234,6 +235,28 @@ def test_folds_of_several_machines_come_together(typed: Type, finetuned: Finetun
     assert said.code == 0, said.err
     assert "before an image" not in said.moments
     assert_same_run(the_run(here), finetuned[1])
+
+
+def test_the_time_left_is_that_of_folds_alone(
+    toy: Path, configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An hour of preparing what all of three folds share is not told as two more, two minutes a fold are four."""
+    hands = [0.0]
+
+    def takes(seconds: float) -> Callable[..., None]:
+        return lambda *_: hands.__setitem__(0, hands[0] + seconds)
+
+    config = configure("experiment=quick", "competition=image_folder", f"competition.source={toy}", "stage=prepare")
+    walk(config)
+    session = make_session(config, prepared := read_prepared(config), run_dir(config, prepared))
+    monkeypatch.setattr(session, "prepare", takes(3600))
+    monkeypatch.setattr(train, "make_session", lambda *_: session)
+    monkeypatch.setattr(train, "train_fold", takes(120))
+    monkeypatch.setattr(train, "time", SimpleNamespace(perf_counter=lambda: hands[0]))
+    with caplog.at_level(logging.INFO):
+        train.train_folds(config, prepared, session.run, [0, 1, 2])
+    told = [record.getMessage() for record in caplog.records if "min left" in record.getMessage()]
+    assert told == ["train: about 4 min left for 2 folds", "train: about 2 min left for 1 folds"]
 
 
 @pytest.mark.parametrize("mode", ["head", "finetune"])
