@@ -219,8 +219,9 @@ class Training:
 
     What follows decides how training goes about it, not what comes out. budget: time for all of stage=train, as
     `20m`, `2h` or `90s`; it ends with the best so far. micro_batch: images of a batch that go through the network at
-    a time; None: all, or what the memory holds. deterministic: the same bits twice on a GPU too, slower. compile: let
-    torch compile the network. trackers: any of `tensorboard`, `wandb`, `mlflow`, `trackio`, as [wandb,mlflow].
+    a time; None: all, or what the memory holds, on a CPU what its cache holds. deterministic: the same bits twice on
+    a GPU too, slower. compile: let torch compile the network. trackers: any of `tensorboard`, `wandb`, `mlflow`,
+    `trackio`, as [wandb,mlflow].
     """
 
     mode: str = "auto"

@@ -147,16 +147,20 @@ class Session(ABC):
         name = self.engine.name_for(self.model)
         return [self.device.type, *([name] if name != "torch" else [])]
 
-    def conduct(self, fold: int) -> "Conduct":
-        """How the training of a fold goes about it: where it may go on, what it may use, who is told."""
+    def conduct(self, fold: int, *, images: int = 1) -> "Conduct":
+        """How the training of a fold goes about it: where it may go on, what it may use, who is told.
+
+        images: in each row of a batch.
+        """
+        from kagglepipe.training.device import images_at_a_time
         from kagglepipe.training.fit import Conduct
 
-        track, options = self.track, self.config.training
+        track, options, best = self.track, self.config.training, images_at_a_time(self.device)
         return Conduct(
             resume=self.run / f"fold_{fold}" / RESUME,
             budget=self.budget,
             afterwards=len(self.test) + int((self.folds == fold).sum()),
-            micro_batch=options.micro_batch,
+            micro_batch=options.micro_batch or (best and max(1, best // images)),
             track=None if track is None else lambda epoch, figures: track(f"fold_{fold}", epoch, figures),
             compile=options.compile,
         )

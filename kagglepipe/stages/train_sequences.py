@@ -385,7 +385,7 @@ class SequenceSession(Session):
         training = self.config.training
         recipe = Recipe(**{name: getattr(training, name) for name in Recipe.__dataclass_fields__})
         model = CnnLstm(copy.deepcopy(self.model), copy.deepcopy(head)).to(self.device)
-        batches = self.frame_batches(fold)
+        batches, conduct = self.frame_batches(fold), self.conduct(fold, images=self.config.sequences.clip_frames)
         optimiser = make_optimiser(
             model, lr=recipe.lr, layer_decay=recipe.layer_decay, weight_decay=recipe.weight_decay,
             frozen_below=recipe.frozen_below,
@@ -393,7 +393,7 @@ class SequenceSession(Session):
         epochs = train_epochs(
             model, batches, optimiser, steps=len(batches), recipe=recipe, seed=self.config.seed,
             precision=self.training_precision, name=f"train: fold {fold}", unit="clip", evaluate=None,
-            conduct=replace(self.conduct(fold), contents=batches.order.contents),
+            conduct=replace(conduct, contents=batches.order.contents),
         )  # fmt: skip
         self.open_fold(fold)
         save_temporal(

@@ -108,6 +108,14 @@ def choose_precision(device: "torch.device", *, training: bool = False) -> Preci
     return Precision(torch.float32, False, "this CPU is not known to multiply bfloat16")
 
 
+def images_at_a_time(device: "torch.device") -> int | None:
+    """How many images go best through a network together: on a CPU what stays in its cache; None: no such limit.
+
+    On two AMD EPYC cores EfficientNet-Lite0 trained at 25 images/s 16 at a time and at 16 images/s 64 at a time.
+    """
+    return 16 if device.type == "cpu" else None
+
+
 def describe_device(device: "torch.device") -> str:
     """As in `cuda (NVIDIA A100)` or `cpu (2 threads)`."""
     import torch

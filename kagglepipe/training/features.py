@@ -16,6 +16,7 @@ from tqdm import tqdm
 from kagglepipe.files import atomic, locked, sha256
 from kagglepipe.images.decode import Pixels, in_order
 from kagglepipe.models.classifier import Classifier
+from kagglepipe.training.device import images_at_a_time
 from kagglepipe.training.engines import Engine
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ def compute_features(
     if not len(rows):
         return np.zeros((0, model.head.in_features), np.float32)
     encode, found = engine.encoder(model), []
-    batch_size = batch_size or (16 if engine.device.type == "cpu" else 128)
+    batch_size = batch_size or images_at_a_time(engine.device) or 128
     with tqdm(total=len(rows), desc=progress, unit="image", leave=False, disable=None if progress else True) as bar:
         for images in batches(view, rows, batch_size, workers):
             found.append(encode(images))
