@@ -3,7 +3,7 @@
     python benchmarks/recipe.py ARCHIVE.zip [--per-class 25] [--seeds 0,1,…] [--tries base,mixup,…] [--out FILE]
 
 Each seed draws so many training photos a class; a head is fitted on them, then the network is tuned for a fixed number
-of epochs, so that nothing is chosen by what is held out. All other training photos are the test, and the built-in
+of steps, so that nothing is chosen by what is held out. All other training photos are the test, and the built-in
 drawings are photos from elsewhere. Prints means over seeds, and what each try brings beside the base of the same
 seeds. What is in --out already is not done again; two processes may share it, with other seeds each.
 """
@@ -48,8 +48,8 @@ class Try:
     this many photos of the second class, for 4:1. balance: `weights` in the loss or `sampling`. networks: whose
     probabilities are averaged. also: other weights of the same training, and flipped views, to be tested too."""
 
-    policy: str = "light"
-    epochs: int = 8
+    policy: str = "strong"
+    steps: int = 32
     lr: float = 1e-4
     batch_size: int = 16
     layer_decay: float = 0.8
@@ -69,9 +69,10 @@ BASE = Try(also=True)
 ONE = replace(BASE, also=False)
 TRIES = {
     "base": BASE,
-    "strong": replace(ONE, policy="strong"),
+    "light": replace(ONE, policy="light"),
     "paste": replace(ONE, policy="paste"),
     "lr 3e-4": replace(ONE, lr=3e-4),
+    "lr 3e-5": replace(ONE, lr=3e-5),
     "no head first": replace(ONE, head_first=False),
     "mixup": replace(ONE, mix="mixup"),
     "cutmix": replace(ONE, mix="cutmix"),
@@ -149,17 +150,17 @@ def tune(model: Classifier, images: TrainingImages, rows: np.ndarray, recipe: Tr
     batches = EpochBatches(rows, batch_size=recipe.batch_size, seed=seed)
     optimiser = make_optimiser(model, lr=recipe.lr, layer_decay=recipe.layer_decay, weight_decay=0.01,
                                frozen_below=recipe.frozen_below)  # fmt: skip
-    set_rates, steps, done = make_schedule(optimiser, "cosine", warmup=0.1), recipe.epochs * len(batches), 0
+    set_rates, epochs, done = make_schedule(optimiser, "cosine", warmup=0.1), max(1, recipe.steps // len(batches)), 0
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     start = {name: p.detach().clone() for name, p in trained.items()}
     average, late, device = {n: w.clone() for n, w in start.items()}, [], model.head.weight.device
     precision = choose_precision(device, training=True)
-    for epoch in range(1, recipe.epochs + 1):
+    for epoch in range(1, epochs + 1):
         freeze_statistics(model)
         batches.epoch = epoch
         for keys in batches:
             done += 1
-            set_rates(done / (steps + 1), 1.0)
+            set_rates(done / (epochs * len(batches) + 1), 1.0)
             views, truth = zip(*(images[key] for key in keys), strict=True)
             batch, targets = torch.from_numpy(np.stack(views)), F.one_hot(torch.tensor(truth), len(counts)).float()
             if recipe.mix:
@@ -176,7 +177,7 @@ def tune(model: Classifier, images: TrainingImages, rows: np.ndarray, recipe: Tr
             keep = min(0.99, (1 + done) / (10 + done))  # a moving average that forgets the start soon
             for name, p in trained.items():
                 average[name].lerp_(p.detach(), 1 - keep)
-        if 2 * epoch > recipe.epochs:
+        if 2 * epoch > epochs:
             late.append({name: p.detach().clone() for name, p in trained.items()})
     soup = {name: torch.stack([weights[name] for weights in late]).mean(dim=0) for name in trained}
     half = {name: (start[name] + late[-1][name]) / 2 for name in trained}

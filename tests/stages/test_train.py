@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
@@ -196,6 +197,21 @@ def test_a_fold_whose_network_is_replaced_is_not_done(configure: Callable[..., C
     session.open_fold(1)
     left = {str(path.relative_to(session.run)) for path in session.run.rglob("metrics.json")}
     assert left == {f"fold_{k}/metrics.json" for k in range(int(config.folds.count)) if k != 1}
+
+
+def test_on_a_cpu_as_much_goes_through_the_network_as_its_cache_holds(
+    toy: Path, configure: Callable[..., Config]
+) -> None:
+    """Sixteen images, however large the batch; of clips of eight frames, two; or what is asked for."""
+    options = ("experiment=quick", "competition=image_folder", f"competition.source={toy}", "training.batch_size=64")
+    walk(config := configure(*options, "stage=prepare"))
+    session = make_session(config, prepared := read_prepared(config), run_dir(config, prepared))
+    assert session.conduct(0).micro_batch == 16
+    assert [session.conduct(0, images=count).micro_batch for count in (8, 16, 100)] == [2, 1, 1]
+    session.config.training.micro_batch = 40
+    assert session.conduct(0, images=8).micro_batch == 40
+    session.config.training.micro_batch, session.device = None, torch.device("cuda")
+    assert session.conduct(0).micro_batch is None  # a GPU takes all that its memory holds
 
 
 @pytest.mark.parametrize("text", ["20", "20 minutes", "-5m", "1h 30m", "m", "inf", "1.5"])
