@@ -135,7 +135,7 @@ def is_of_the_sweep(word: str) -> bool:
 
 def hydra_words(sweep: TheSweep) -> list[str]:
     """What was typed about Hydra itself, save that it is a sweep."""
-    typed_words = OmegaConf.to_container(sweep.sweeper.config.hydra.overrides.hydra)
+    typed_words: Any = OmegaConf.to_container(sweep.sweeper.config.hydra.overrides.hydra)
     return [str(word) for word in typed_words if not str(word).startswith("hydra.mode")]
 
 

@@ -12,7 +12,8 @@ from hydra.core.utils import JobReturn, JobStatus, configure_log
 from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins.kagglepipe_sweeper._space import Typed, read_arguments
-from kagglepipe.config import Competition, Config, Paths, Sweep, hydra_string
+from kagglepipe.competitions.contract import Competition
+from kagglepipe.config import Config, Paths, Sweep, hydra_string
 from kagglepipe.errors import UserError
 from kagglepipe.files import alone, write_bytes
 from kagglepipe.stages.places import with_sample_if_no_data

@@ -41,15 +41,15 @@ def is_beaten(own: Mapping[int, float], rival: Rival) -> str | None:
     It stops for one of two reasons:
 
     1. It is certain: were all its other folds perfect, their mean would still be worse than the rival's.
-    2. It is unlikely: take its gain over the rival fold by fold (both have seen the same rows, so what makes a fold hard
-       cancels out), and imagine one more fold on which both are equal. If even the upper end of the one-sided 95 %
+    2. It is unlikely: take its gain over the rival fold by fold (both have seen the same rows, so what makes a fold
+       hard cancels out), and imagine one more fold on which both are equal. If even the upper end of the one-sided 95 %
        interval of the mean gain, by Student's t, lies below zero, it stops.
 
     The imagined fold stands for what is not known. With it, one fold alone never decides by the second rule, and
     neither do two with the very same loss, whose deviation of zero would otherwise pass for certainty; three do. It has
-    no scale, so the rule is the same for every metric. A run that is in truth as good may be stopped; nothing is lost by
-    that, as it would not have been better. Racing by paired tests: Maron and Moore 1994, "Hoeffding races"; Birattari
-    et al. 2002, "A racing algorithm for configuring metaheuristics".
+    no scale, so the rule is the same for every metric. A run that is in truth as good may be stopped; nothing is lost
+    by that, as it would not have been better. Racing by paired tests: Maron and Moore 1994, "Hoeffding races";
+    Birattari et al. 2002, "A racing algorithm for configuring metaheuristics".
 
     Folds that the rival lacks, or whose score is no number, do not count.
 

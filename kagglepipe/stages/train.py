@@ -240,7 +240,7 @@ def complete(config: Config, prepared: Prepared, run: Path) -> None:
 
 
 def as_kept(config: Config) -> Config:
-    """What config.yaml says: no `input`, which is nothing to train on and may hold a password, and nothing of a sweep."""
+    """What config.yaml says: neither `input`, which is nothing to train on and may hold a password, nor the sweep."""
     return replace(config, input=None, training=replace(config.training, rival=None), sweep=Sweep())
 
 

@@ -40,8 +40,8 @@ class Finalist:
 def run_finals(study: "optuna.Study", plan: Plan, *, finalists: int, seeds: int, launch: Launch) -> list[Finalist]:
     """The best trials, each trained with so many seeds, the best mean first.
 
-    What is done is kept in finals.json beside the study, batch by batch. A run that fails is told, left out of the mean,
-    and tried again by the next command. Nothing races here: a mean needs whole runs.
+    What is done is kept in finals.json beside the study, batch by batch. A run that fails is told, left out of the
+    mean, and tried again by the next command. Nothing races here: a mean needs whole runs.
     """
     chosen, path = best_trials(study, plan)[:finalists], plan.folder / FILE
     kept: dict[str, dict[str, Any]] = read_json(path) if path.exists() else {}

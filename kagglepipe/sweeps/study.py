@@ -1,4 +1,4 @@
-"""The trials of a sweep: which come next, and how those went, in an SQLite file that survives any kill.
+"""The trials of a sweep: which come next, and how those went, in a journal that survives any kill.
 
 `run_trials` asks Optuna for a batch, has it launched, and records what came of it, until there are enough. Nothing else
 is remembered, so that the same command goes on wherever the last one was ended: a trial that was under way is found
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kagglepipe.errors import UserError
-from kagglepipe.files import atomic, write_json
+from kagglepipe.files import write_json
 from kagglepipe.sweeps.goals import Goal
 from kagglepipe.sweeps.space import Space, points, size, typed
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 SAMPLERS = ("tpe", "cmaes", "grid", "random", "nsga2")
-FILE = "study.db"
+FILE = "study.journal"
 RIVAL = "rival.json"
 
 
@@ -98,30 +98,43 @@ def run_trials(plan: Plan, launch: Launch) -> "optuna.Study":
 
 
 def open_study(plan: Plan) -> "optuna.Study":
-    """The study, which is made whole or not at all.
+    """The study, which is made where it is not there.
 
-    SQLite, because its lock is the kernel's and goes with a killed process, and half a transaction is rolled back; the
-    lock of Optuna's journal is a file that stays behind, and is waited for.
+    A journal, one JSON a line: a kill may cut off the last line, which is then as if it had never been written. Optuna
+    would write on behind the half of it, and then read nothing any more; so it is taken away first. The lock of
+    Optuna's own stays behind when a process is killed, and is waited for; ours is the kernel's, and held by the caller.
     """
     import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    plan.folder.mkdir(parents=True, exist_ok=True)
     path = plan.folder / FILE
-    if not path.exists():
-        with atomic(path) as temporary:
-            directions = ["maximize" if goal.greater_is_better else "minimize" for goal in plan.goals]
-            storage = sqlite(temporary)
-            optuna.create_study(study_name=plan.name, storage=storage, directions=directions)
-            storage.engine.dispose()
-    return optuna.load_study(study_name=plan.name, storage=sqlite(path))
+    cut_torn_line(path)
+    lock: Any = HeldAlready()
+    storage = JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+    directions = ["maximize" if goal.greater_is_better else "minimize" for goal in plan.goals]
+    return optuna.create_study(study_name=plan.name, storage=storage, directions=directions, load_if_exists=True)
 
 
-def sqlite(path: Path) -> Any:
-    """Optuna's storage in the SQLite file `path`, whatever characters that has."""
-    from optuna.storages import RDBStorage
-    from sqlalchemy.engine import URL
+class HeldAlready:
+    """What Optuna takes for the journal's lock; the folder's is held."""
 
-    return RDBStorage(URL.create("sqlite", database=str(path)).render_as_string(hide_password=False))
+    def acquire(self) -> bool:
+        """At once."""
+        return True
+
+    def release(self) -> None:
+        """Nothing is to be given back."""
+
+
+def cut_torn_line(path: Path) -> None:
+    """Takes away what stands behind the last end of a line."""
+    if not path.exists() or (data := path.read_bytes()).endswith(b"\n"):
+        return
+    with path.open("r+b") as file:
+        file.truncate(data.rfind(b"\n") + 1)
 
 
 # --- what comes next -------------------------------------------------------------------------------------------
