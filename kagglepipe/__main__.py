@@ -217,6 +217,9 @@ def explain(error: Exception) -> str:
     from kagglepipe.config import FREE, option_names
 
     text = " ".join(f"{error} {error.__cause__ or ''}".split())
+    if "does not support sweep type : INTERVAL_SWEEP" in text:
+        words = next(word for word in sys.argv if "interval(" in word)
+        return f"{words} has no end of values: add sweep=own, and a sampler chooses among them"
     if override := getattr(error, "override", None):
         return f"{override} cannot be read; options are written as name=value, with quotes as name='a b' where needed"
     if unknown := re.search(r"Could not override '(\S+)'|Key '(\S+)' (?:is )?not in '(\w+)'", text):

@@ -434,17 +434,17 @@ class Sweep:
     """What `-m sweep=…` tries, and how; without `sweep=` Hydra's own sweeper runs every combination once.
 
     space: option -> its values as they are typed: `a,b`, choice(), range(), interval(), tag(log,interval()); what the
-    command line says takes their place. trials: how many are tried, all commands together. sampler: what chooses them:
-    `tpe`, `cmaes` (for numbers), `grid`, `random`, or `nsga2`, for several objectives. objectives: one or more of
-    `score` (the competition's metric), `log_loss`, `seconds` (of training) and `latency` (milliseconds an image takes
-    where the run is used). jobs: trials at a time; None: as many as the launcher has workers. race: whether a
+    command line says takes their place. trials: how many are tried, all commands together; None: 20, or the whole grid.
+    sampler: what chooses them: `tpe`, `cmaes` (for numbers), `grid`, `random`, or `nsga2`, for several objectives.
+    objectives: one or more of `score` (the competition's metric), `log_loss`, `seconds` (of training) and `latency`
+    (milliseconds that an image takes where the run is used). jobs: trials at a time; None: as many as the launcher has workers. race: whether a
     trial stops after the fold by which it cannot beat the best. fail_fast: whether the first failure ends the sweep.
     finalists, seeds: how many of the best are trained with how many seeds before the best is named; 1 repeats none.
     trial: set by the sweeper: the number of the trial that a job is.
     """
 
     space: dict[str, str] = field(default_factory=dict)
-    trials: int = 20
+    trials: int | None = None
     sampler: str = "tpe"
     objectives: list[str] = field(default_factory=lambda: ["score"])
     jobs: int | None = None
@@ -456,10 +456,9 @@ class Sweep:
 
     def __post_init__(self) -> None:
         demand("sweep.sampler", self.sampler, SAMPLERS)
-        for name in ("trials", "finalists", "seeds"):
-            at_least(f"sweep.{name}", getattr(self, name), 1)
-        if self.jobs is not None:
-            at_least("sweep.jobs", self.jobs, 1)
+        for name in ("trials", "jobs", "finalists", "seeds"):
+            if getattr(self, name) is not None:
+                at_least(f"sweep.{name}", getattr(self, name), 1)
         for objective in self.objectives:
             demand("sweep.objectives", objective, OBJECTIVES)
         if not self.objectives or len(set(self.objectives)) < len(self.objectives):

@@ -9,6 +9,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins.kagglepipe_sweeper._sweep import TheSweep
+from kagglepipe.config import PATH_KEYS, hydra_string
 from kagglepipe.errors import UserError
 from kagglepipe.files import write_bytes
 from kagglepipe.reports import sweeps as pictures
@@ -123,7 +124,8 @@ def write_experiment(sweep: TheSweep, winner: "FrozenTrial") -> None:
     folder = plan.folder / "conf"
     head = f"# @package _global_\n# The best of sweep {plan.name}: trial {winner.number}.\n"
     write_bytes(folder / "experiment" / f"{plan.name}.yaml", (head + text).encode())
-    command = ["python", "-m", "kagglepipe", "--config-dir", shown_path(folder), f"experiment={plan.name}", *words]
+    command = ["python", "-m", "kagglepipe", "--config-dir", shown_path(folder), f"experiment={plan.name}"]
+    command += [unquoted(word) for word in words]
     log.info("sweep: train it, blend it, submit it: %s", shlex.join(command))
 
 
@@ -131,6 +133,17 @@ def is_of_the_sweep(word: str) -> bool:
     """Whether a typed word is the sweep's own, or is repeated by the experiment, whatever it was."""
     name = word.partition("=")[0].lstrip("+~")
     return name in ("sweep", "stage", "experiment") or name.startswith("sweep.")
+
+
+def unquoted(word: str) -> str:
+    """A typed path as people type it, without the quotes that `main` puts around it for Hydra.
+
+    >>> unquoted("competition.source='x (1).zip'"), unquoted("seed=1")
+    ('competition.source=x (1).zip', 'seed=1')
+    """
+    name, _, value = word.partition("=")
+    is_quoted = name in PATH_KEYS and len(value) > 2 and hydra_string(value[1:-1]) == value
+    return f"{name}={value[1:-1]}" if is_quoted else word
 
 
 def hydra_words(sweep: TheSweep) -> list[str]:

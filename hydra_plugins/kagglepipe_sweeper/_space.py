@@ -46,7 +46,7 @@ def parameter(override: Override, config: DictConfig) -> Choice | Span:
     value, name = override.value(), bare(override)
     if isinstance(value, IntervalSweep):
         return interval(name, value, whole=is_whole_number(config, name))
-    if isinstance(value, RangeSweep) and value.step > 0 and "shuffle" not in value.tags:
+    if isinstance(value, RangeSweep) and value.step > 0 and not value.shuffle:
         return steps(name, value)
     values = tuple(dict.fromkeys(str(text) for text in override.sweep_string_iterator()))
     if not values:

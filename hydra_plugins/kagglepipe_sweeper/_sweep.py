@@ -18,13 +18,14 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import alone, write_bytes
 from kagglepipe.stages.places import with_sample_if_no_data
 from kagglepipe.sweeps.goals import goal_of
-from kagglepipe.sweeps.space import first, signature
-from kagglepipe.sweeps.study import Job, Outcome, Plan, demand_sampler, run_trials
+from kagglepipe.sweeps.space import MOST_POINTS, samples, signature, size
+from kagglepipe.sweeps.study import FILE, Job, Outcome, Plan, demand_sampler, run_trials
 
 if TYPE_CHECKING:
     from hydra_plugins.kagglepipe_sweeper.sweeper import KagglepipeSweeper
 
 log = logging.getLogger(__name__)
+USUAL_TRIALS = 20
 # What may change between two commands of one sweep: how much is done, how, where, and what is told of it.
 CONDUCT = ("sweep.trials", "sweep.jobs", "sweep.fail_fast", "sweep.race", "sweep.finalists", "sweep.seeds", "sweep",
            "paths.root", "workers", "training.trackers", "training.micro_batch", "training.compile")  # fmt: skip
@@ -136,15 +137,15 @@ def the_sweep(sweeper: "KagglepipeSweeper", arguments: Sequence[str]) -> TheSwee
         goals=tuple(goal_of(objective, config.competition.metric) for objective in options.objectives),
         sampler=options.sampler,
         seed=config.seed,
-        trials=options.trials,
+        trials=trials_of(options, typed),
         jobs=options.jobs or workers_of(master),
         fail_fast=options.fail_fast,
         race=options.race,
     )
     demand_sampler(plan)
     sweep = TheSweep(sweeper, typed, options, plan)
-    job = Job(0, first(plan.space))  # a mistake in the command line is told at once, not trial by trial
-    sweeper.validate_batch_is_legal([sweep.overrides(job)])
+    if not (plan.folder / FILE).exists():  # a mistake in the command line is told at once, not trial by trial
+        sweeper.validate_batch_is_legal([sweep.overrides(Job(0, values)) for values in samples(plan.space)])
     return sweep
 
 
@@ -171,6 +172,14 @@ def demand_sense(master: DictConfig, typed: Typed, options: Sweep) -> None:
         )
     if options.seeds > 1 and len(options.objectives) > 1:
         raise UserError("sweep.seeds repeats the best by one objective: type sweep.seeds=1, or one objective")
+
+
+def trials_of(options: Sweep, typed: Typed) -> int:
+    """How many trials there are to be: as many as asked for, else 20 or, of a grid, all of it."""
+    possible, asked = size(typed.space), options.trials
+    if asked is None and options.sampler == "grid" and possible <= MOST_POINTS:
+        return int(possible)
+    return int(min(asked or USUAL_TRIALS, possible))
 
 
 def workers_of(master: DictConfig) -> int:

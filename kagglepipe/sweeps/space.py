@@ -118,10 +118,15 @@ def typed(space: Space, values: Mapping[str, Any]) -> dict[str, str]:
     return {name: one.typed(values[name]) for name, one in space.items()}
 
 
-def first(space: Space) -> dict[str, str]:
-    """The first value of every option, as it is typed."""
-    starts = {name: one.values[0] if isinstance(one, Choice) else one.low for name, one in space.items()}
-    return typed(space, starts)
+def samples(space: Space) -> list[dict[str, str]]:
+    """Points, as they are typed, among which every listed value and both ends of every stretch occur.
+
+    >>> samples({"a": Choice(("x", "y", "z")), "b": Span(1, 9, whole=True)})
+    [{'a': 'x', 'b': '1'}, {'a': 'y', 'b': '9'}, {'a': 'z', 'b': '1'}]
+    """
+    ends = {name: one.values if isinstance(one, Choice) else (one.low, one.high) for name, one in space.items()}
+    longest = max((len(values) for values in ends.values()), default=0)
+    return [typed(space, {name: values[n % len(values)] for name, values in ends.items()}) for n in range(longest)]
 
 
 def signature(space: Space, fixed: Mapping[str, str]) -> str:

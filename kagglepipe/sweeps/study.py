@@ -114,8 +114,10 @@ def open_study(plan: Plan) -> "optuna.Study":
     cut_torn_line(path)
     lock: Any = HeldAlready()
     storage = JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+    if path.stat().st_size:
+        return optuna.load_study(study_name=plan.name, storage=storage)
     directions = ["maximize" if goal.greater_is_better else "minimize" for goal in plan.goals]
-    return optuna.create_study(study_name=plan.name, storage=storage, directions=directions, load_if_exists=True)
+    return optuna.create_study(study_name=plan.name, storage=storage, directions=directions)
 
 
 class HeldAlready:

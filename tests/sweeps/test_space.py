@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kagglepipe.sweeps.space import Choice, Space, Span, first, points, signature, size, typed
+from kagglepipe.sweeps.space import Choice, Space, Span, points, samples, signature, size, typed
 
 SPACE: Space = {"model": Choice(("lite0", "lite1")), "views": Span(0, 4, 2, whole=True), "drop": Span(0.0, 0.5, 0.25)}
 
@@ -21,7 +21,10 @@ def test_a_space_is_counted_and_listed() -> None:
         {"model": "lite0", "views": 0, "drop": 0.5},
         {"model": "lite0", "views": 2, "drop": 0.0},
     ]
-    assert first(SPACE) == {"model": "lite0", "views": "0", "drop": "0.0"}
+    assert samples(SPACE) == [
+        {"model": "lite0", "views": "0", "drop": "0.0"},
+        {"model": "lite1", "views": "4", "drop": "0.5"},
+    ]
 
 
 def test_there_is_no_end_of_numbers() -> None:
