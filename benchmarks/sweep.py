@@ -4,7 +4,7 @@
 
 Starts `python -m kagglepipe -m sweep=own …` on the built-in sample, with a tiny network if no options are given, in a
 temporary folder. It kills the command with all its workers each time another part of the trials is done, types it
-again, and in the end demands: as many finished trials as asked for, no two alike, those from before each kill untouched.
+again, and in the end demands: as many finished trials as asked for, no two alike, those from before a kill untouched.
 """
 
 import argparse
@@ -18,8 +18,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-USUAL = ("competition=pistols_vs_smartphones_sample", "experiment=quick", "folds.count=5",
-         "augmentation=light,strong", "model.crop=squash,center,border", "training.views=range(0,3)", "seed=range(0,20)")  # fmt: skip
+USUAL = (
+    "competition=pistols_vs_smartphones_sample",
+    "experiment=quick",
+    "folds.count=5",
+    "augmentation=light,strong",
+    "model.crop=squash,center,border",
+    "training.views=range(0,3)",
+    "seed=range(0,20)",
+)
 COMPLETE = 1  # optuna.trial.TrialState.COMPLETE
 
 

@@ -437,9 +437,10 @@ class Sweep:
     command line says takes their place. trials: how many are tried, all commands together; None: 20, or the whole grid.
     sampler: what chooses them: `tpe`, `cmaes` (for numbers), `grid`, `random`, or `nsga2`, for several objectives.
     objectives: one or more of `score` (the competition's metric), `log_loss`, `seconds` (of training) and `latency`
-    (milliseconds that an image takes where the run is used). jobs: trials at a time; None: as many as the launcher has workers. race: whether a
-    trial stops after the fold by which it cannot beat the best. fail_fast: whether the first failure ends the sweep.
-    finalists, seeds: how many of the best are trained with how many seeds before the best is named; 1 repeats none.
+    (milliseconds that an image takes where the run is used). jobs: trials at a time; None: as many as the launcher has
+    workers. race: whether a trial stops after the fold by which it cannot beat the best. fail_fast: whether the first
+    failure ends the sweep. finalists, seeds: how many of the best are trained with how many seeds before the best is
+    named; 1 repeats none.
     trial: set by the sweeper: the number of the trial that a job is.
     """
 

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn, JobStatus, configure_log
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from hydra_plugins.kagglepipe_sweeper._space import Typed, read_arguments
 from kagglepipe.competitions.contract import Competition
@@ -143,6 +143,8 @@ def the_sweep(sweeper: "KagglepipeSweeper", arguments: Sequence[str]) -> TheSwee
         race=options.race,
     )
     demand_sampler(plan)
+    with read_write(master.hydra), open_dict(master.hydra):  # where launchers leave what is theirs
+        master.hydra.sweep.dir = str(plan.folder / "trials").replace("${", "\\${")
     sweep = TheSweep(sweeper, typed, options, plan)
     if not (plan.folder / FILE).exists():  # a mistake in the command line is told at once, not trial by trial
         sweeper.validate_batch_is_legal([sweep.overrides(Job(0, values)) for values in samples(plan.space)])

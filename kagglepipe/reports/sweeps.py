@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+MOST_TICKS = 8
 DONE, BEST, LOST = "#4a78b0", "#14783c", "#be1e28"
 
 
@@ -118,6 +119,8 @@ class Column:
 def axis_of(values: Sequence[float | str], *, log: bool = False) -> Column:
     """Words stand one above the other in the order they first came, numbers where they belong.
 
+    Beside it stand the words; of numbers both ends and the middle or, of a few whole ones, all.
+
     >>> axis_of([1, 100, 10], log=True).places, axis_of(["a", "b", "a"]).ticks
     ([0.0, 1.0, 0.5], [(0.0, 'a'), (1.0, 'b')])
     """
@@ -128,10 +131,12 @@ def axis_of(values: Sequence[float | str], *, log: bool = False) -> Column:
     numbers = [math.log(float(value)) if log else float(value) for value in values]
     low, high = min(numbers), max(numbers)
     span = high - low or 1.0
-    ends = [(low, 0.0)] if low == high else [(low, 0.0), ((low + high) / 2, 0.5), (high, 1.0)]
+    shown = sorted(set(numbers))
+    if len(shown) > MOST_TICKS or not all(isinstance(value, int) for value in values):
+        shown = [low] if low == high else [low, (low + high) / 2, high]
     return Column(
         [(number - low) / span for number in numbers],
-        [(place, f"{math.exp(number) if log else number:.4g}") for number, place in ends],
+        [((number - low) / span, f"{math.exp(number) if log else number:.4g}") for number in shown],
     )
 
 

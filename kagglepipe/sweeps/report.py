@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
+FEWEST = 8  # trials, of which a forest tells more than chance
 STATES = {"COMPLETE": "complete", "PRUNED": "stopped", "FAIL": "failed"}
 
 
@@ -61,7 +62,7 @@ def importance(study: "optuna.Study") -> dict[str, float]:
     from optuna.trial import TrialState
 
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if len({trial.values[0] for trial in complete}) < 2:
+    if len(complete) < FEWEST or len({trial.values[0] for trial in complete}) < 2:
         return {}
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
     return optuna.importance.get_param_importances(study, evaluator=evaluator, target=lambda trial: trial.values[0])

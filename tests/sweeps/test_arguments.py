@@ -81,3 +81,20 @@ def test_what_is_typed_takes_the_place_of_what_the_file_says(read: Any) -> None:
 def test_what_cannot_be_meant_is_said(words: str, complaint: str, read: Any) -> None:
     with pytest.raises(UserError, match=complaint):
         read(words)
+
+
+def test_what_is_told_to_be_typed_is_written_as_people_write() -> None:
+    from hydra_plugins.kagglepipe_sweeper._end import unquoted
+
+    assert unquoted("competition.source='x (1).zip'") == "competition.source=x (1).zip"
+    assert unquoted("competition.source='it\\'s'") == "competition.source='it\\'s'"
+    assert unquoted("training.schedule='cosine'") == "training.schedule='cosine'"
+
+
+def test_an_experiment_holds_what_differs_and_nothing_else() -> None:
+    from hydra_plugins.kagglepipe_sweeper._end import difference
+
+    old = {"a": 1, "b": {"c": 2, "d": [1]}, "e": {}}
+    new = {"a": 1, "b": {"c": 3, "d": [1]}, "e": {"f": 4}, "g": None}
+    assert difference(new, old) == {"b": {"c": 3}, "e": {"f": 4}, "g": None}
+    assert difference(old, old) == {}
