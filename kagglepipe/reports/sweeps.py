@@ -48,7 +48,8 @@ def draw_history(path: Path, trials: Sequence[Shown], label: str, *, greater_is_
     lost = [trial.number for trial in trials if not trial.values]
     best = running_best([value for _, value in done], greater_is_better=greater_is_better)
     axes.plot([n for n, _ in done], [v for _, v in done], "o", color=DONE, label="trial")
-    axes.step([n for n, _ in done], best, where="post", color=BEST, label="best so far")
+    last = max(trial.number for trial in trials)
+    axes.step([*(n for n, _ in done), last], [*best, best[-1]], where="post", color=BEST, label="best so far")
     if lost:
         axes.plot(lost, [0.0] * len(lost), "|", color=LOST, markersize=14, transform=axes.get_xaxis_transform(),
                   clip_on=False, label="stopped or failed")  # fmt: skip
@@ -84,15 +85,22 @@ def draw_importance(path: Path, shares: Mapping[str, float], label: str) -> None
 
 
 def draw_parallel(path: Path, trials: Sequence[Shown], label: str, *, logs: Sequence[str] = ()) -> None:
-    """A line a trial across an axis for each option and one for its value, which gives it its colour."""
+    """A line a trial across an axis for each option and one for its value, which gives it its colour.
+
+    Trials that are not complete have no value: they are grey, and end before it.
+    """
     done = [trial for trial in trials if trial.values]
+    lost = [trial for trial in trials if not trial.values]
     names = list(done[0].options)
-    columns = [axis_of([trial.options[name] for trial in done], log=name in logs) for name in names]
+    columns = [axis_of([trial.options[name] for trial in [*done, *lost]], log=name in logs) for name in names]
+    lost_heights = [[column.places[number] for column in columns] for number in range(len(done), len(trials))]
     columns.append(axis_of([trial.values[0] for trial in done]))
     page = figure(2.2 + 1.7 * len(names))
     axes = page.subplots()
     low, high = min(trial.values[0] for trial in done), max(trial.values[0] for trial in done)
     paint = colours(low, high)
+    for heights in lost_heights:
+        axes.plot(range(len(names)), heights, color="#cccccc", linewidth=1)
     for number, trial in enumerate(done):
         heights = [column.places[number] for column in columns]
         axes.plot(range(len(columns)), heights, color=paint.to_rgba(trial.values[0]), alpha=0.75)
@@ -148,8 +156,9 @@ def draw_front(path: Path, trials: Sequence[Shown], labels: Sequence[str], best:
     front = sorted((trial.values[1], trial.values[0], trial.number) for trial in done if trial.number in best)
     axes.plot([trial.values[1] for trial in done], [trial.values[0] for trial in done], "o", color=DONE, label="trial")
     axes.plot([x for x, _, _ in front], [y for _, y, _ in front], "o-", color=BEST, label="beaten by none in all")
-    for x, y, number in front:
-        axes.annotate(str(number), (x, y), textcoords="offset points", xytext=(5, 5), fontsize=8)
+    for x, y in dict.fromkeys((x, y) for x, y, _ in front):
+        numbers = ", ".join(str(number) for *place, number in front if place == [x, y])
+        axes.annotate(numbers, (x, y), textcoords="offset points", xytext=(5, 5), fontsize=8)
     axes.set(xlabel=labels[1], ylabel=labels[0], title=f"{labels[0]} against {labels[1]}")
     plain_numbers(axes)
     axes.legend(frameon=False)
