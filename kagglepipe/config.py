@@ -440,7 +440,7 @@ class Sweep:
     (milliseconds that an image takes where the run is used). jobs: trials at a time; None: as many as the launcher has
     workers. race: whether a trial stops after the fold by which it cannot beat the best. fail_fast: whether the first
     failure ends the sweep. finalists, seeds: how many of the best are trained with how many seeds before the best is
-    named; 1 repeats none.
+    named; 1 repeats none. folds_apart: whether each fold of a trial is a job of its own; nothing races then.
     trial: set by the sweeper: the number of the trial that a job is.
     """
 
@@ -453,6 +453,7 @@ class Sweep:
     fail_fast: bool = False
     finalists: int = 3
     seeds: int = 1
+    folds_apart: bool = False
     trial: int | None = None
 
     def __post_init__(self) -> None:

@@ -115,6 +115,20 @@ def test_several_objectives_have_a_front(colours: Path, tmp_path: Path, command:
     assert (the_study(tmp_path) / "front.png").exists()
 
 
+def test_folds_can_be_jobs_of_their_own(colours: Path, tmp_path: Path, command: Command) -> None:
+    apart = ("sweep.folds_apart=true", "sweep.trials=1")
+    done = command(*GRID, f"competition.source={colours}", *apart)
+    assert done.code == 0, (done.err, done.out)
+    study = the_study(tmp_path)
+    assert sorted(path.name for path in (study / "trials").iterdir()) == ["0", "0-fold-0", "0-fold-1"]
+    for fold in "01":
+        said = (study / f"trials/0-fold-{fold}/log.txt").read_text()
+        assert f"train: fold {fold}: accuracy" in said
+        assert f"train: fold {1 - int(fold)}: accuracy" not in said
+    assert "train: fold" not in (study / "trials/0/log.txt").read_text()
+    assert [row["state"] for row in rows(study)] == ["complete"]
+
+
 def test_two_workers_of_joblib_share_the_trials(colours: Path, tmp_path: Path, command: Command) -> None:
     two = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "sweep.trials=2")
     done = command(*GRID, f"competition.source={colours}", *two)
@@ -232,6 +246,7 @@ MISTAKES = [
     ),
     (["-m", "sweep=head", "sweep.sampler=nsga2"], "sweep.sampler=nsga2 weighs objectives: type 'sweep.objectives=["),
     (["-m", "sweep=head", "sweep.sampler=luck"], "sweep.sampler=luck is unknown"),
+    (["-m", "sweep=own", "seed=0,1", "sweep.folds_apart=true", "folds.count=groups"], "needs the number of folds"),
     (["-m", "sweep=own", "seed=0,1", "sweep.seeds=2"], "sweep.seeds repeats finalists with other seeds"),
 ]
 

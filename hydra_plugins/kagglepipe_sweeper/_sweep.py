@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 USUAL_TRIALS = 20
 # What may change between two commands of one sweep: how much is done, how, where, and what is told of it.
-CONDUCT = ("sweep.trials", "sweep.jobs", "sweep.fail_fast", "sweep.race", "sweep.finalists", "sweep.seeds", "sweep",
-           "paths.root", "workers", "training.trackers", "training.micro_batch", "training.compile")  # fmt: skip
+CONDUCT = (
+    *(f"sweep.{name}" for name in ("trials", "jobs", "fail_fast", "race", "finalists", "seeds", "folds_apart")),
+    *("sweep", "paths.root", "workers", "training.trackers", "training.micro_batch", "training.compile"),
+)
 
 
 def run(sweeper: "KagglepipeSweeper", arguments: list[str]) -> float | None:
@@ -66,6 +68,8 @@ class TheSweep:
         Where a worker dies (memory, mostly) the launcher loses them all: then each is run by itself, to find which it
         was.
         """
+        if self.options.folds_apart:
+            self.launch_folds(jobs)
         words = [self.overrides(job) for job in jobs]
         number, self.launched = self.launched, self.launched + len(jobs)
         try:
@@ -79,11 +83,26 @@ class TheSweep:
         self.speak()
         return [self.outcome(job, result_of(one)) for job, one in zip(jobs, returns, strict=True)]
 
-    def overrides(self, job: Job) -> list[str]:
-        """The command line of a job."""
+    def launch_folds(self, jobs: Sequence[Job]) -> None:
+        """Trains the folds of all jobs side by side; what goes wrong with one is met again where they are merged."""
+        folds = range(int(self.sweeper.config.folds.count))
+        words = [self.overrides(job, fold) for job in jobs for fold in folds]
+        number, self.launched = self.launched, self.launched + len(words)
+        try:
+            self.sweeper.launcher.launch(words, initial_job_idx=number)
+        except Exception as error:
+            log.warning("sweep: the launcher lost folds (%s); they are trained one after another", one_line(error))
+        self.speak()
+
+    def overrides(self, job: Job, fold: int | None = None) -> list[str]:
+        """The command line of a job, or of one fold of it."""
         name = str(job.number) if job.seed is None else f"{job.number}-seed-{job.seed}"
         words = [*self.typed.words, *(f"{option}={value}" for option, value in job.values.items())]
-        words += [f"sweep.trial={job.number}", "hydra/job_logging=trial"]
+        words.append("hydra/job_logging=trial")
+        if fold is None:
+            words.append(f"sweep.trial={job.number}")
+        else:
+            name, words = f"{name}-fold-{fold}", [*words, f"folds.only=[{fold}]"]
         words += [f"hydra.sweep.dir={hydra_string(str(self.plan.folder / 'trials'))}", f"hydra.sweep.subdir='{name}'"]
         if job.rival is not None:
             words.append(f"training.rival={hydra_string(str(job.rival))}")
@@ -140,7 +159,7 @@ def the_sweep(sweeper: "KagglepipeSweeper", arguments: Sequence[str]) -> TheSwee
         trials=trials_of(options, typed),
         jobs=options.jobs or workers_of(master),
         fail_fast=options.fail_fast,
-        race=options.race,
+        race=options.race and not options.folds_apart,
     )
     demand_sampler(plan)
     with read_write(master.hydra), open_dict(master.hydra):  # where launchers leave what is theirs
@@ -168,6 +187,8 @@ def demand_sense(master: DictConfig, typed: Typed, options: Sweep) -> None:
         raise UserError(f"{varied[0]} cannot vary: a sweep compares trials on the same folds of one competition")
     if master.run is not None or master.folds.only:
         raise UserError("a sweep trains all folds of runs of its own: leave run= and folds.only= away")
+    if options.folds_apart and (isinstance(master.folds.count, str) or master.folds.file is not None):
+        raise UserError("sweep.folds_apart needs the number of folds beforehand, as folds.count=5")
     if options.seeds > 1 and "seed" in typed.space:
         raise UserError(
             "sweep.seeds repeats finalists with other seeds, so seed cannot vary: leave one of the two away"
