@@ -97,10 +97,11 @@ def compose_and_run() -> None:
         raise UserError(explain(error)) from error
 
 
-def job(cfg: Any) -> float | None:
+def job(cfg: Any) -> float | dict[str, Any] | None:
     """One Hydra job: the composed configuration becomes dataclasses, and the stages run.
 
-    In a multirun errors are raised, not turned into an exit, so that the other jobs go on.
+    In a multirun errors are raised, not turned into an exit, so that the other jobs go on. A trial of our own sweeper
+    returns what it has to know of it; everything else the score, which any sweeper understands.
     """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -110,6 +111,7 @@ def job(cfg: Any) -> float | None:
     from kagglepipe.config import demand_options
     from kagglepipe.stages import plan, walk
     from kagglepipe.stages.places import with_sample_if_no_data
+    from kagglepipe.stages.trial import outcome
 
     alone = HydraConfig.get().mode == RunMode.RUN
     if not is_first():
@@ -124,10 +126,14 @@ def job(cfg: Any) -> float | None:
             raise UserError(
                 "a sweep sends nothing to Kaggle: leave submit.upload away, then submit the best by run=NAME"
             )
+        if alone and HydraConfig.get().runtime.choices.get("sweep"):
+            raise UserError(f"sweep={HydraConfig.get().runtime.choices.sweep} is many jobs: type -m as well")
         if not alone:
             config = with_own_device(config, HydraConfig.get().job.num)
         plan(config)  # an unknown stage fails before anything is announced
-        return walk(with_sample_if_no_data(config))
+        config = with_sample_if_no_data(config)
+        score = walk(config)
+        return score if config.sweep.trial is None else outcome(config)
     return None
 
 
@@ -195,7 +201,7 @@ def quoted(argument: str, *, multirun: bool = False) -> str:
     >>> quoted("input=it's.jpg")
     "input='it\\'s.jpg'"
     """
-    from kagglepipe.config import PATH_KEYS
+    from kagglepipe.config import PATH_KEYS, hydra_string
 
     key, equals, value = argument.partition("=")
     if not equals or key not in PATH_KEYS or value in ("", "null") or value[0] == value[-1] in "'\"":
@@ -203,11 +209,7 @@ def quoted(argument: str, *, multirun: bool = False) -> str:
     if multirun and "," in value and not Path(value).expanduser().exists():
         return argument
     value = os.path.expanduser(value)  # noqa: PTH111  # which, unlike Path, leaves the unknown user of "~x.zip" alone
-    escaped = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)  # OmegaConf's escape, then that of Hydra's quotes
-    escaped = re.sub(r"(\\*)(')", r"\1\1\\\2", escaped)
-    if trailing := len(escaped) - len(escaped.rstrip("\\")):
-        escaped += "\\" * trailing
-    return f"{key}='{escaped}'"
+    return f"{key}={hydra_string(value)}"
 
 
 def explain(error: Exception) -> str:
@@ -215,6 +217,9 @@ def explain(error: Exception) -> str:
     from kagglepipe.config import FREE, option_names
 
     text = " ".join(f"{error} {error.__cause__ or ''}".split())
+    if "does not support sweep type : INTERVAL_SWEEP" in text:
+        words = next(word for word in sys.argv if "interval(" in word)
+        return f"{words} has no end of values: add sweep=own, and a sampler chooses among them"
     if override := getattr(error, "override", None):
         return f"{override} cannot be read; options are written as name=value, with quotes as name='a b' where needed"
     if unknown := re.search(r"Could not override '(\S+)'|Key '(\S+)' (?:is )?not in '(\w+)'", text):
@@ -274,6 +279,7 @@ Choices:
   training=     {choices("training")}
   augmentation= {choices("augmentation")}
   experiment=   {choices("experiment")}
+  sweep=        {choices("sweep")} (with -m: many configurations, the best of them found)
 Often used:
   competition.source=PATH   zip or folder with the images or videos, instead of a download from Kaggle
   training.epochs=3 training.lr=1e-4   folds.count=5   seed=0   run=NAME   device=cpu   engine=torch
@@ -288,6 +294,7 @@ Try:
   python -m kagglepipe competition=image_folder competition.source=~/photos
   python -m kagglepipe predict input=~/photos              classify with what was trained
   python -m kagglepipe -m stage=train model=lite0,lite1    one run for each value (a sweep)
+  python -m kagglepipe -m sweep=head sweep.trials=20       let a sampler choose; a killed sweep goes on
   python -m kagglepipe --cfg job                           every option with its value
   torchrun --nproc-per-node=2 -m kagglepipe training=finetune    two GPUs (more machines: docs/scale.md)
 Kaggle, with a token (doctor says how to get one):

@@ -26,6 +26,8 @@ SEGMENT_METRICS = (
 MOST_RATE = 10_000  # samples in a unit of time
 TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")  # training.trackers.TRACKERS, without its imports
 ENGINES = ("auto", "torch", "openvino")
+SAMPLERS = ("tpe", "cmaes", "grid", "random", "nsga2")  # sweeps.study.SAMPLERS, without its imports
+OBJECTIVES = ("score", "log_loss", "seconds", "latency")  # sweeps.goals.MEASURES, without its imports
 CELLS = ("mean", "conv", "elman", "gru", "lstm")  # models.cnn_lstm.BODIES, without its imports
 RESULT_VERSION = {"head": 2, "finetune": 2, "time": 2}  # raise by hand what would give other results from the same
 
@@ -221,7 +223,8 @@ class Training:
     `20m`, `2h` or `90s`; it ends with the best so far. micro_batch: images of a batch that go through the network at
     a time; None: all, or what the memory holds, on a CPU what its cache holds. deterministic: the same bits twice on
     a GPU too, slower. compile: let torch compile the network. trackers: any of `tensorboard`, `wandb`, `mlflow`,
-    `trackio`, as [wandb,mlflow].
+    `trackio`, as [wandb,mlflow]. rival: a JSON file with the score of every fold of another run (a sweep writes one);
+    training stops after the fold by which it cannot beat them (predictions.racing).
     """
 
     mode: str = "auto"
@@ -243,6 +246,7 @@ class Training:
     deterministic: bool = False
     compile: bool = False
     trackers: list[str] = field(default_factory=list)
+    rival: str | None = None
 
     def __post_init__(self) -> None:
         demand("training.mode", self.mode, ("auto", "head", "finetune"))
@@ -267,7 +271,15 @@ class Training:
 
 
 HEAD_SETTINGS = ("views", "regularisation")
-CONDUCT = ("mode", "budget", "micro_batch", "deterministic", "compile", "trackers")  # decide nothing of the results
+CONDUCT = (
+    "mode",
+    "budget",
+    "micro_batch",
+    "deterministic",
+    "compile",
+    "trackers",
+    "rival",
+)  # decide nothing of the results
 FINETUNE_CONDUCT = ("budget", "micro_batch", "compile")  # those of CONDUCT that only fine-tuning reads
 FINETUNE_SETTINGS = tuple(
     f.name for f in fields(Training) if f.name not in (*HEAD_SETTINGS, *CONDUCT)
@@ -418,6 +430,48 @@ class Predict:
 
 
 @dataclass
+class Sweep:
+    """What `-m sweep=…` tries, and how; without `sweep=` Hydra's own sweeper runs every combination once.
+
+    space: option -> its values as they are typed: `a,b`, choice(), range(), interval(), tag(log,interval()); what the
+    command line says takes their place. trials: how many are tried, all commands together; None: 20, or the whole grid.
+    sampler: what chooses them: `tpe`, `cmaes` (for numbers), `grid`, `random`, or `nsga2`, for several objectives.
+    objectives: one or more of `score` (the competition's metric), `log_loss`, `seconds` (of training) and `latency`
+    (milliseconds that an image takes where the run is used). jobs: trials at a time; None: as many as the launcher has
+    workers. race: whether a trial stops after the fold by which it cannot beat the best. fail_fast: whether the first
+    failure ends the sweep. finalists, seeds: how many of the best are trained with how many seeds before the best is
+    named; 1 repeats none. folds_apart: whether each fold of a trial is a job of its own; nothing races then.
+    trial: set by the sweeper: the number of the trial that a job is.
+    """
+
+    space: dict[str, str] = field(default_factory=dict)
+    trials: int | None = None
+    sampler: str = "tpe"
+    objectives: list[str] = field(default_factory=lambda: ["score"])
+    jobs: int | None = None
+    race: bool = True
+    fail_fast: bool = False
+    finalists: int = 3
+    seeds: int = 1
+    folds_apart: bool = False
+    trial: int | None = None
+
+    def __post_init__(self) -> None:
+        demand("sweep.sampler", self.sampler, SAMPLERS)
+        for name in ("trials", "jobs", "finalists", "seeds"):
+            if getattr(self, name) is not None:
+                at_least(f"sweep.{name}", getattr(self, name), 1)
+        for objective in self.objectives:
+            demand("sweep.objectives", objective, OBJECTIVES)
+        if not self.objectives or len(set(self.objectives)) < len(self.objectives):
+            raise UserError("sweep.objectives needs one or more different ones, as [score] or [score,seconds]")
+        if self.sampler == "nsga2" and len(self.objectives) == 1:
+            raise UserError("sweep.sampler=nsga2 weighs objectives: type 'sweep.objectives=[score,latency]' as well")
+        if self.sampler == "cmaes" and len(self.objectives) > 1:
+            raise UserError("sweep.sampler=cmaes has one objective: type sweep.sampler=nsga2 for several")
+
+
+@dataclass
 class Config:
     """All of it. stage: what to do. input: for predict, detect and annotations. run: a trained run by name; None:
     the one configured.
@@ -451,6 +505,7 @@ class Config:
     kaggle: Kaggle = field(default_factory=Kaggle)
     runs: Runs = field(default_factory=Runs)
     bundle: Bundle = field(default_factory=Bundle)
+    sweep: Sweep = field(default_factory=Sweep)
 
     def __post_init__(self) -> None:
         demand("competition.metric", self.competition.metric, METRICS)
@@ -525,6 +580,7 @@ PATH_KEYS = (
     "detect.file",
     "kaggle.input",
     "bundle.folder",
+    "training.rival",
     "run",
 )
 
@@ -532,6 +588,19 @@ PATH_KEYS = (
 def absolute(path: str) -> Path:
     """`path` with `~` expanded, seen from the shell's folder."""
     return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100  # `..` goes, symbolic links stay
+
+
+def hydra_string(value: str) -> str:
+    """The text in quotes, so that Hydra's grammar and OmegaConf read the very same text again.
+
+    >>> hydra_string("it's")
+    "'it\\\\'s'"
+    """
+    escaped = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)  # OmegaConf's escape, then that of Hydra's quotes
+    escaped = re.sub(r"(\\*)(')", r"\1\1\\\2", escaped)
+    if trailing := len(escaped) - len(escaped.rstrip("\\")):
+        escaped += "\\" * trailing
+    return f"'{escaped}'"
 
 
 def option_names(node: Any = None, prefix: str = "") -> list[str]:
@@ -553,6 +622,7 @@ FREE = (
     "competition.layout",
     "competition.columns",
     "competition.skeleton",
+    "sweep.space",
 )  # options whose keys are the user's own
 
 

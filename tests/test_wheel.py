@@ -31,7 +31,10 @@ def run(installed: Path, cwd: Path, *arguments: str) -> subprocess.CompletedProc
 
 def test_the_wheel_holds_configuration_and_plugins(installed: Path) -> None:
     assert (installed / "kagglepipe/conf/config.yaml").is_file()
-    assert (installed / "hydra_plugins").is_dir()
+    plugin = {path.name for path in (PROJECT / "hydra_plugins/kagglepipe_sweeper").glob("*.py")}
+    assert {path.name for path in (installed / "hydra_plugins/kagglepipe_sweeper").glob("*.py")} == plugin
+    assert not (installed / "hydra_plugins/__init__.py").exists()  # it is shared with other launchers and sweepers
+    assert {path.stem for path in (installed / "kagglepipe/conf/sweep").glob("*.yaml")} >= {"head", "finetune"}
     assert not (installed / "tests").exists()
     in_checkout = {p.relative_to(PROJECT / "conf") for p in (PROJECT / "conf").rglob("*.yaml")}
     assert {p.relative_to(installed / "kagglepipe/conf") for p in installed.rglob("conf/**/*.yaml")} == in_checkout

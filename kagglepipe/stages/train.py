@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from kagglepipe.config import Config, duration
+from kagglepipe.config import Config, Sweep, duration
 from kagglepipe.errors import UserError
 from kagglepipe.files import alone, read_json, write_json, write_parquet
 from kagglepipe.launch import is_first
@@ -33,6 +33,7 @@ from kagglepipe.stages.places import (
 )
 from kagglepipe.stages.scores import describe_scores, is_scored, scores_of
 from kagglepipe.stages.session import RESUME
+from kagglepipe.stages.trial import reason_to_stop
 from kagglepipe.training import distributed
 
 if TYPE_CHECKING:
@@ -177,18 +178,28 @@ def train_folds(config: Config, prepared: Prepared, run: Path, wanted: Sequence[
     session = make_session(config, prepared, run)
     session.tell()
     if is_first():
-        write_config(replace(config, input=None), run)  # which is nothing to train on, and may hold a password
+        write_config(as_kept(config), run)
     names = config.training.trackers if is_first() else []
     with tracking(names, folder=run, settings=session.identity) as session.track:
         session.prepare()
         distributed.wait()
         started = time.perf_counter()  # what all folds share is done, and says nothing of those that are left
         for number, fold in enumerate(wanted):
+            if distributed.from_first(is_behind(config, prepared, run)):
+                break
             session.budget = budget and budget.share(len(wanted) - number)
             train_fold(session, fold)
             left = (time.perf_counter() - started) / (number + 1) * (len(wanted) - number - 1)
             if left > 60:
                 log.info("train: about %.0f min left for %d folds", left / 60, len(wanted) - number - 1)
+
+
+def is_behind(config: Config, prepared: Prepared, run: Path) -> bool:
+    """Whether the folds that are done, which are kept, show that the run cannot beat `training.rival`; says why."""
+    why = reason_to_stop(config, prepared, run)
+    if why:
+        log.info("train: stopped, since %s; without training.rival it goes on", why)
+    return why is not None
 
 
 def train_fold(session: "Session", fold: int) -> None:
@@ -223,9 +234,14 @@ def complete(config: Config, prepared: Prepared, run: Path) -> None:
     from kagglepipe.training.checkpoint import BACKBONE, read_checkpoints
 
     if not (run / "config.yaml").exists():
-        write_config(replace(config, input=None), run)
+        write_config(as_kept(config), run)
     if not (run / BACKBONE).exists() and any(one.meta["shared_backbone"] for one in read_checkpoints(run)):
         make_session(config, prepared, run).keep_backbone()
+
+
+def as_kept(config: Config) -> Config:
+    """What config.yaml says: neither `input`, which is nothing to train on and may hold a password, nor the sweep."""
+    return replace(config, input=None, training=replace(config.training, rival=None), sweep=Sweep())
 
 
 def merge(config: Config, prepared: Prepared, run: Path, folds: Sequence[int], seconds: float) -> None:

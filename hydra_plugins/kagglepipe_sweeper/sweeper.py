@@ -1,0 +1,45 @@
+"""What Hydra imports at every start: a name for the sweeper, and a class that waits to be used."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+@dataclass
+class KagglepipeSweeperConf:
+    """Its options are those of `sweep` in the configuration."""
+
+    _target_: str = "hydra_plugins.kagglepipe_sweeper.sweeper.KagglepipeSweeper"
+
+
+ConfigStore.instance().store(
+    group="hydra/sweeper", name="kagglepipe", node=KagglepipeSweeperConf, provider="kagglepipe"
+)
+
+
+class KagglepipeSweeper(Sweeper):
+    """Asks Optuna for trials, and gives them to whatever launcher was chosen."""
+
+    hydra_context: HydraContext
+    config: DictConfig
+    launcher: Launcher
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Called by Hydra before `sweep`."""
+        from hydra.core.plugins import Plugins
+
+        self.hydra_context, self.config = hydra_context, config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Runs the sweep that the command line describes, to its end."""
+        from hydra_plugins.kagglepipe_sweeper._sweep import run
+
+        return run(self, arguments)

@@ -1,0 +1,111 @@
+"""When a run stops after some of its folds: known answers, and what no such rule may depend on."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kagglepipe.predictions.racing import T_95, Rival, is_beaten, upper_end
+
+SCORES = st.lists(st.floats(0, 1), min_size=5, max_size=5)
+
+
+def rival(*scores: float, greater: bool = True) -> Rival:
+    """What has those scores on folds 0, 1, …"""
+    return Rival("best", "score", greater, 1.0 if greater else 0.0, dict(enumerate(scores)), "")
+
+
+def test_the_quantiles_are_those_of_scipy() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    np.testing.assert_allclose(T_95, stats.t.ppf(0.95, np.arange(1, len(T_95) + 1)), atol=5e-4)
+
+
+def test_the_upper_end_is_that_of_the_t_interval() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    values = [0.0, -0.02, -0.05, 0.01]
+    interval = stats.ttest_1samp(values, 0).confidence_interval(0.90)
+    assert upper_end(values) == pytest.approx(interval.high, abs=1e-4)
+
+
+def test_it_stops_after_one_fold_when_perfection_would_not_help() -> None:
+    best = rival(0.98, 0.98, 0.98, 0.98, 0.98)
+    assert is_beaten({0: 0.89}, best) == "with perfect folds to come its mean would be 0.9780, that of best is 0.9800"
+    assert is_beaten({0: 0.91}, best) is None
+
+
+def test_nothing_beats_perfection_but_a_draw_goes_on() -> None:
+    best = rival(1.0, 1.0, 1.0)
+    assert is_beaten({0: 1.0, 1: 1.0}, best) is None
+    assert is_beaten({0: 1.0, 1: 0.99}, best) is not None
+
+
+def test_equal_losses_are_believed_when_there_are_three_of_them() -> None:
+    best = rival(0.8, 0.7, 0.9, 0.8, 0.7)
+    behind = {fold: score - 0.01 for fold, score in best.folds.items()}
+    stopped = [count for count in range(1, 6) if is_beaten({fold: behind[fold] for fold in range(count)}, best)]
+    assert stopped[0] == 3
+    words = is_beaten({fold: behind[fold] for fold in range(3)}, best)
+    assert words == "over 3 folds it is 0.0100 worse than best, which is more than noise explains"
+
+
+def test_losses_within_noise_go_on() -> None:
+    best = rival(0.8, 0.7, 0.9, 0.8, 0.7)
+    assert is_beaten({0: 0.75, 1: 0.72, 2: 0.88, 3: 0.79}, best) is None
+
+
+def test_less_is_better_where_it_is() -> None:
+    best = rival(0.2, 0.3, 0.2, 0.3, 0.2, greater=False)
+    assert is_beaten({0: 1.3}, best) == "with perfect folds to come its mean would be 0.2600, that of best is 0.2400"
+    assert is_beaten({0: 0.3, 1: 0.4, 2: 0.3}, best) is not None
+    assert is_beaten({0: 0.1, 1: 0.2, 2: 0.1}, best) is None
+
+
+@pytest.mark.parametrize("own", [{}, {7: 0.0}, {0: math.nan}, {0: 0.0, 1: math.nan}])
+def test_what_is_not_known_stops_nothing(own: dict[int, float]) -> None:
+    assert is_beaten(own, rival(0.9, 0.9)) is None
+    assert is_beaten({0: 0.0}, rival(0.9, math.nan)) is None
+
+
+@given(SCORES, st.integers(1, 5))
+def test_a_run_never_loses_against_itself(scores: list[float], done: int) -> None:
+    assert is_beaten(dict(enumerate(scores[:done])), rival(*scores)) is None
+
+
+@given(SCORES, SCORES, st.integers(1, 5))
+def test_the_order_of_the_folds_changes_nothing(own: list[float], best: list[float], done: int) -> None:
+    part = dict(enumerate(own[:done]))
+    turned = Rival("best", "score", True, 1.0, dict(reversed(list(enumerate(best)))), "")
+    assert is_beaten(part, rival(*best)) == is_beaten(dict(reversed(part.items())), turned)
+
+
+@given(SCORES, SCORES, st.integers(1, 4))
+def test_the_same_in_the_mirror_is_the_same(own: list[float], best: list[float], done: int) -> None:
+    mirrored = rival(*(1 - score for score in best), greater=False)
+    straight = is_beaten(dict(enumerate(own[:done])), rival(*best))
+    assert (straight is None) == (is_beaten({k: 1 - own[k] for k in range(done)}, mirrored) is None) or near_the_edge(
+        own[:done], best
+    )
+
+
+def near_the_edge(own: list[float], best: list[float]) -> bool:
+    """Whether rounding decides: 1 - (1 - x) is not x to the last bit."""
+    gains = [mine - theirs for mine, theirs in zip(own, best, strict=False)]
+    hoped = math.fsum([*own, len(best) - len(own)]) - math.fsum(best)
+    return abs(upper_end([0.0, *gains])) < 1e-9 or abs(hoped) < 1e-7
+
+
+def test_runs_that_are_as_good_are_seldom_stopped_and_much_worse_ones_mostly() -> None:
+    rng = np.random.default_rng(0)
+
+    def share_stopped(behind: float) -> float:
+        draws = [(rng.normal(0.8, 0.05, 5), rng.normal(0, 0.02, 5) - behind) for _ in range(400)]
+        found = [
+            any(is_beaten({k: hard[k] + noise[k] for k in range(n)}, rival(*hard)) for n in range(1, 5))
+            for hard, noise in draws
+        ]
+        return float(np.mean(found))
+
+    assert share_stopped(0.0) < 0.15
+    assert share_stopped(0.06) > 0.85

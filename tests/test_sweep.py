@@ -1,0 +1,320 @@
+"""`python -m kagglepipe -m sweep=…`, as it is typed, on images that a tiny network can tell apart."""
+
+import csv
+import json
+import os
+import re
+import shlex
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from PIL import Image
+
+from kagglepipe.config import Config
+from kagglepipe.files import read_json
+from kagglepipe.stages import walk
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext
+
+pytest.importorskip("optuna")
+pytest.importorskip("matplotlib")
+Command = Callable[..., Any]  # the fixture `command` of conftest, which gives an Outcome
+Configure = Callable[..., Config]
+TOY = ("competition=image_folder", "experiment=quick", "training.views=0", "workers=1")
+COMPLETE = 1  # optuna.trial.TrialState.COMPLETE, as the journal has it
+GRID = ("-m", "sweep=own", "sweep.sampler=grid", "seed=0,1", "augmentation=light,strong", *TOY)
+
+
+def the_study(root: Path) -> Path:
+    """The folder of the one sweep below a root."""
+    (journal,) = root.glob("outputs/*/sweeps/*/study.journal")
+    return journal.parent
+
+
+def rows(study: Path) -> list[dict[str, str]]:
+    """trials.csv."""
+    with (study / "trials.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def journal(study: Path) -> list[dict[str, Any]]:
+    """What was ever written of trials."""
+    return [json.loads(line) for line in (study / "study.journal").read_text().splitlines()]
+
+
+# --- to the end ------------------------------------------------------------------------------------------------
+
+
+def test_a_sweep_ends_with_a_table_pictures_and_an_experiment_that_is_its_best_run(
+    colours: Path, tmp_path: Path, command: Command, configure: Configure
+) -> None:
+    source = f"competition.source={colours}"
+    done = command(*GRID, source)
+    assert done.code == 0, (done.err, done.out)
+    study = the_study(tmp_path)
+    assert re.search(rf"sweep: {study.name}; what a trial says is in {study}/trials/NUMBER/log.txt\n", done.out)
+    assert [line[:12] for line in done.out.splitlines() if ": trial " in line][:4] == [
+        f"sweep: {n}/4: " for n in range(1, 5)
+    ]
+    table = rows(study)
+    assert len({row["run"] for row in table}) == len(table) == 4
+    assert {(row["seed"], row["augmentation"]) for row in table} == {
+        (seed, policy) for seed in "01" for policy in ("light", "strong")
+    }
+    for name in ("history", "parallel"):
+        with Image.open(study / f"{name}.png") as picture:
+            assert picture.size[0] > 300
+    best = re.search(r"best is trial (\d+), accuracy 1.0000: run=(\S+)", done.out)
+    assert best
+    (typed,) = re.findall(r"submit it: python -m kagglepipe (.*)", done.out)
+    assert typed.split()[0] == "--config-dir"
+    before = {run.name for run in study.parents[1].glob("*-head-*")}
+    again = command(*shlex.split(typed), "stage=train")
+    assert again.code == 0, again.err
+    assert f"train: {best[2]} is finished already" in again.out
+    assert {run.name for run in study.parents[1].glob("*-head-*")} == before
+    kept = (study.parents[1] / best[2] / "config.yaml").read_text()
+    assert "trial: null" in kept
+    assert "rival: null" in kept
+
+
+def test_the_same_command_does_nothing_again_and_more_trials_can_be_asked_for(
+    colours: Path, tmp_path: Path, command: Command
+) -> None:
+    source = f"competition.source={colours}"
+    assert command(*GRID, source, "sweep.trials=1").code == 0
+    written = journal(the_study(tmp_path))
+    again = command(*GRID, source, "sweep.trials=1", "sweep.fail_fast=true", "hydra/launcher=basic")
+    assert "sweep: 1 of 1 trials are done (4 are possible)\n" in again.out
+    assert journal(the_study(tmp_path)) == written
+    assert command(*GRID, source, "sweep.trials=3").code == 0
+    assert len(rows(the_study(tmp_path))) == 3
+
+
+def test_finalists_are_trained_with_other_seeds(colours: Path, tmp_path: Path, command: Command) -> None:
+    options = ("-m", "sweep=own", "model.image_size=32,64,48", *TOY, f"competition.source={colours}", "sweep.trials=3")
+    done = command(*options, "sweep.seeds=3", "sweep.finalists=2", "sweep.race=false")
+    assert done.code == 0, (done.err, done.out)
+    finals = read_json(the_study(tmp_path) / "finals.json")
+    assert [sorted(seeds) for seeds in finals.values()] == [["1", "2"]] * 2
+    assert len({one["run"] for seeds in finals.values() for one in seeds.values()}) == 4
+    assert len(re.findall(r"trial \d+ over 3 seeds: accuracy \d", done.out)) == 2
+    assert "with seed" not in command(*options, "sweep.seeds=3", "sweep.finalists=2", "sweep.race=false").out
+
+
+def test_several_objectives_have_a_front(colours: Path, tmp_path: Path, command: Command) -> None:
+    options = ("sweep.sampler=nsga2", "sweep.objectives=[score,latency]", "sweep.trials=4")
+    done = command("-m", "sweep=own", "model.image_size=32,64,128,96", *TOY, f"competition.source={colours}", *options)
+    assert done.code == 0, (done.err, done.out)
+    table = rows(the_study(tmp_path))
+    assert all(float(row["ms an image"]) > 0 for row in table)
+    assert (the_study(tmp_path) / "front.png").exists()
+
+
+def test_folds_can_be_jobs_of_their_own(colours: Path, tmp_path: Path, command: Command) -> None:
+    apart = ("sweep.folds_apart=true", "sweep.trials=1")
+    done = command(*GRID, f"competition.source={colours}", *apart)
+    assert done.code == 0, (done.err, done.out)
+    study = the_study(tmp_path)
+    assert sorted(path.name for path in (study / "trials").iterdir()) == ["0", "0-fold-0", "0-fold-1"]
+    for fold in "01":
+        said = (study / f"trials/0-fold-{fold}/log.txt").read_text()
+        assert f"train: fold {fold}: accuracy" in said
+        assert f"train: fold {1 - int(fold)}: accuracy" not in said
+    assert "train: fold" not in (study / "trials/0/log.txt").read_text()
+    assert [row["state"] for row in rows(study)] == ["complete"]
+
+
+def test_two_workers_of_joblib_share_the_trials(colours: Path, tmp_path: Path, command: Command) -> None:
+    two = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "sweep.trials=2")
+    done = command(*GRID, f"competition.source={colours}", *two)
+    assert done.code == 0, (done.err, done.out)
+    assert len({row["run"] for row in rows(the_study(tmp_path))}) == 2
+
+
+def test_submitits_local_executor_runs_trials(colours: Path, tmp_path: Path, command: Command) -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    local = ("hydra/launcher=submitit_local", "sweep.jobs=2", "sweep.trials=2")
+    done = command(*GRID, f"competition.source={colours}", *local)
+    assert done.code == 0, (done.err, done.out)
+    assert len({row["run"] for row in rows(the_study(tmp_path))}) == 2
+
+
+# --- killed ----------------------------------------------------------------------------------------------------
+
+
+def test_a_sweep_that_is_killed_again_and_again_ends_as_one_that_is_not(
+    processes: "ForkServerContext", colours: Path, tmp_path: Path
+) -> None:
+    from tests.processes import Typed, type_in
+
+    arguments = (*GRID, f"competition.source={colours}")
+    whole, root = tmp_path / "whole", tmp_path / "killed"
+    whole.mkdir()
+    root.mkdir()
+    undisturbed = type_in(processes, Typed(whole, arguments), tmp_path / "said-whole")
+    assert undisturbed.code == 0, undisturbed.err
+    for kill in range(3):  # each gets further, since what is done is not done again
+        at = ("any", len(undisturbed.moments) // 4)
+        killed = type_in(processes, Typed(root, arguments, at=at), tmp_path / f"said-killed-{kill}")
+        assert killed.code == -signal.SIGKILL
+    before = [line for line in journal(the_study(root)) if line.get("state") == COMPLETE]
+    assert before
+    done = type_in(processes, Typed(root, arguments), tmp_path / "said-again")
+    assert done.code == 0, (done.out, done.err)
+    after = [line for line in journal(the_study(root)) if line.get("state") == COMPLETE]
+    assert after[: len(before)] == before
+
+    def told(folder: Path) -> list[tuple[str, ...]]:
+        names = ("trial", "state", "accuracy", "seed", "augmentation", "run")
+        return [tuple(row[name] for name in names) for row in rows(the_study(folder))]
+
+    assert told(root) == told(whole)
+
+
+def test_two_equal_commands_share_one_study(processes: "ForkServerContext", colours: Path, tmp_path: Path) -> None:
+    from tests.processes import Typed, obey
+
+    arguments = (*GRID, f"competition.source={colours}", f"paths.root={tmp_path / 'root'}", "sweep.trials=2")
+    started = []
+    for name in ("one", "two"):
+        place = tmp_path / name
+        place.mkdir()
+        started.append(processes.Process(target=obey, args=(Typed(place, arguments), place)))
+        started[-1].start()
+    for process in started:
+        process.join(300)
+    assert [process.exitcode for process in started] == [0, 0]
+    study = the_study(tmp_path / "root")
+    assert len({row["run"] for row in rows(study)}) == 2
+    assert {row["state"] for row in rows(study)} == {"complete"}
+    outs = sorted((tmp_path / name / "out").read_text().count("/2: trial") for name in ("one", "two"))
+    assert outs == [0, 2]
+
+
+# --- failures --------------------------------------------------------------------------------------------------
+
+
+def test_a_trial_that_fails_is_told_and_counted(colours: Path, tmp_path: Path, command: Command) -> None:
+    source = f"competition.source={colours}"
+    names = "model.name=nonsense,test_efficientnet"
+    done = command("-m", "sweep=own", "sweep.sampler=grid", names, *TOY, source)
+    assert done.code == 0, done.err
+    assert "sweep: 1/2: trial 0 FAILED: model.name=nonsense is not a timm model; near it are" in done.out
+    assert "sweep: 1 of 2 trials FAILED; typed again, the command tries them once more\n" in done.out
+    study = the_study(tmp_path)
+    assert [(row["state"], row["model.name"]) for row in rows(study)] == [
+        ("complete", "test_efficientnet"),
+        ("failed", "nonsense"),
+    ]
+    assert "UserError: model.name=nonsense" in (study / "trials/0/error.txt").read_text()
+
+
+def test_fail_fast_ends_in_one_line(colours: Path, tmp_path: Path, command: Command) -> None:
+    names = "model.name=nonsense,test_efficientnet"
+    options = ("-m", "sweep=own", "sweep.sampler=grid", "sweep.fail_fast=true", names, *TOY)
+    done = command(*options, f"competition.source={colours}")
+    assert done.code == 2
+    assert done.err[-1].startswith("kagglepipe: a trial has failed: model.name=nonsense is not a timm model")
+    assert not list(tmp_path.glob("outputs/colours/*/metrics.json"))
+
+
+def test_nothing_but_failures_is_an_error(colours: Path, command: Command) -> None:
+    done = command("-m", "sweep=own", "model.name=nonsense,nothing", *TOY, f"competition.source={colours}")
+    assert done.code == 2
+    assert done.err[-1].startswith("kagglepipe: all 2 trials have failed, the last with: model.name=n")
+
+
+MISTAKES = [
+    (["sweep=head"], "sweep=head is many jobs: type -m as well"),
+    (["-m", "training.lr=interval(1e-5,1e-3)"], "training.lr=interval(1e-5,1e-3) has no end of values: add sweep=own"),
+    (["-m", "sweep=own"], "there is nothing to try: give options several values"),
+    (["-m", "sweep=own", "training.lrr=1,2"], "training.lrr is not an option; did you mean training.lr?"),
+    (["-m", "sweep=own", "training.lr=fast,slow"], "training.lr: Value 'fast'"),
+    (["-m", "sweep=own", "model=lite0,lite7"], "model=lite7 is unknown; choose one of:"),
+    (["-m", "sweep=head", "stage=submit"], "a sweep scores what is trained, and stage=submit is more"),
+    (["-m", "sweep=head", "folds.only=[0]"], "a sweep trains all folds of runs of its own"),
+    (["-m", "sweep=own", "folds.count=2,3"], "folds.count cannot vary"),
+    (["-m", "sweep=head", "sweep.sampler=cmaes"], "sweep.sampler=cmaes needs two numbers at least"),
+    (
+        ["-m", "sweep=finetune", "sweep.sampler=grid"],
+        "sweep.sampler=grid tries every point, and training.lr has no end",
+    ),
+    (["-m", "sweep=head", "sweep.sampler=nsga2"], "sweep.sampler=nsga2 weighs objectives: type 'sweep.objectives=["),
+    (["-m", "sweep=head", "sweep.sampler=luck"], "sweep.sampler=luck is unknown"),
+    (["-m", "sweep=own", "seed=0,1", "sweep.folds_apart=true", "folds.count=groups"], "needs the number of folds"),
+    (["-m", "sweep=own", "seed=0,1", "sweep.seeds=2"], "sweep.seeds repeats finalists with other seeds"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), MISTAKES, ids=[" ".join(arguments) for arguments, _ in MISTAKES])
+def test_a_mistake_ends_in_one_line_before_any_work(
+    arguments: Sequence[str], words: str, command: Command, tmp_path: Path
+) -> None:
+    done = command(*arguments, "competition=pistols_vs_smartphones_sample")
+    assert done.code == 2
+    assert done.err[-1].startswith("kagglepipe: ")
+    assert words in done.err[-1]
+    assert not (tmp_path / "data").exists()
+
+
+def test_without_the_extra_it_says_what_to_install(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hydra_plugins.kagglepipe_sweeper import _sweep
+
+    monkeypatch.setattr(_sweep, "find_spec", lambda name: None)
+    done = command("-m", "sweep=head")
+    assert (done.code, done.err) == (
+        2, ["kagglepipe: a sweep needs optuna and cmaes and matplotlib: pip install 'kagglepipe[sweep]'"],
+    )  # fmt: skip
+
+
+# --- training against a rival ----------------------------------------------------------------------------------
+
+
+def test_training_stops_after_the_fold_by_which_it_cannot_beat_its_rival(
+    colours: Path, tmp_path: Path, configure: Configure, caplog: pytest.LogCaptureFixture
+) -> None:
+    from kagglepipe.stages.places import read_prepared, run_dir
+    from kagglepipe.stages.trial import outcome
+
+    options = ("stage=train", *TOY, f"competition.source={colours}", "folds.count=3")
+    prepare = configure(*options, "stage=prepare")
+    walk(prepare)
+    prepared = read_prepared(prepare)
+    rival = {"run": "best", "measure": "log_loss", "greater_is_better": False, "perfect": 0.0,
+             "folds": {0: 1e-6, 1: 1e-6, 2: 1e-6}, "folds_hash": prepared.folds_hash}  # fmt: skip
+    (tmp_path / "rival.json").write_text(json.dumps(rival))
+    config = configure(*options, f"training.rival={tmp_path}/rival.json")
+    run = run_dir(config, prepared)
+    assert run == run_dir(configure(*options), prepared)
+    with caplog.at_level("INFO"):
+        walk(config)
+    assert sorted(path.name for path in run.glob("fold_*")) == ["fold_0"]
+    assert "train: stopped, since with perfect folds to come its mean would be" in caplog.text
+    found = outcome(config)
+    assert found["raced"].startswith("with perfect folds to come its mean would be")
+    assert list(found["folds"]) == ["0"]
+    (tmp_path / "rival.json").write_text(json.dumps({**rival, "folds_hash": "other folds"}))
+    walk(config)
+    assert (run / "metrics.json").exists()
+    assert "raced" not in outcome(config)
+
+
+def test_the_sweeper_is_found_by_hydra_at_no_cost() -> None:
+    import subprocess
+    import sys
+
+    code = """if True:
+        import sys
+        from hydra.core.plugins import Plugins
+        names = [one.__name__ for one in Plugins.instance().discover()]
+        heavy = {"torch", "pandas", "optuna", "matplotlib", "hydra_plugins.kagglepipe_sweeper._sweep"}
+        print("KagglepipeSweeper" in names, sorted(heavy & set(sys.modules)))
+    """
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stdout == "True []\n", done.stderr
