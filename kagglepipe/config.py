@@ -389,9 +389,22 @@ class Kaggle:
 
 @dataclass
 class Runs:
-    """leaderboard: show the head of the public leaderboard, and where this team stands, instead of the runs."""
+    """leaderboard: show the head of the public leaderboard, and where this team stands, instead of the runs.
+    file: a CSV to write with all that is known of every run. compare: two runs (or `oof.csv+test.csv`) to hold against
+    each other, row by row.
+    """
 
     leaderboard: bool = False
+    file: str | None = None
+    compare: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.compare and len(self.compare) != 2:
+            raise UserError(
+                f"runs.compare=[{','.join(self.compare)}] names {len(self.compare)}: type two, as [RUN,RUN]"
+            )
+        if self.file is not None and not self.file.lower().endswith(".csv"):
+            raise UserError(f"runs.file={self.file} is to be a CSV: give a name that ends in .csv")
 
 
 @dataclass
@@ -525,6 +538,7 @@ PATH_KEYS = (
     "detect.file",
     "kaggle.input",
     "bundle.folder",
+    "runs.file",
     "run",
 )
 

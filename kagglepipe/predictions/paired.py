@@ -118,7 +118,8 @@ def paired_bootstrap(
     if gaps.shape != (len(groups),) or len(groups) == 0:
         raise ValueError(f"{len(groups)} groups for numbers of shape {gaps.shape}")
     codes = pd.factorize(pd.Series(list(groups), dtype=object))[0]
-    sums, sizes = np.bincount(codes, gaps), np.bincount(codes).astype(np.float64)
+    sums: Floats = np.bincount(codes, gaps).astype(np.float64)
+    sizes: Floats = np.bincount(codes).astype(np.float64)
     value = float(gaps.mean())
     if len(sizes) == 1:
         return Difference(value, (math.nan, math.nan), 1.0)
