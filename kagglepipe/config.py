@@ -56,9 +56,13 @@ def duration(key: str, text: str) -> float:
 
 @dataclass
 class Paths:
-    """root: folder under which everything is read and written, save a source read in place."""
+    """root: folder under which everything is read and written, save a source read in place.
+    outputs: where runs go, and the features that they are made of; None takes `outputs` in the root, and features lie
+    with the data.
+    """
 
     root: str = "."
+    outputs: str | None = None
 
 
 @dataclass
@@ -433,7 +437,7 @@ class Predict:
 @dataclass
 class Config:
     """All of it. stage: what to do. input: for predict, detect and annotations. run: a trained run by name; None:
-    the one configured.
+    the one configured. submission: a CSV that was made here, or the JSON of its origin, for reproduce.
     device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`. engine: what looks through a network that is not being trained:
     `torch`, `openvino` (an extra, for CPUs) or `auto`, which is the faster one of those installed. workers: threads or
     processes that read images; None: one a core.
@@ -442,6 +446,7 @@ class Config:
     stage: str = "all"
     input: str | None = None
     run: str | None = None
+    submission: str | None = None
     seed: int = 0
     device: str = "auto"
     engine: str = "auto"
@@ -515,7 +520,12 @@ class Config:
     @property
     def runs_dir(self) -> Path:
         """outputs/<slug>/"""
-        return self.root / "outputs" / self.slug
+        return (absolute(self.paths.outputs) if self.paths.outputs else self.root / "outputs") / self.slug
+
+    @property
+    def features_dir(self) -> Path:
+        """Where what frozen networks see is kept: data/<base slug>/cache/."""
+        return self.runs_dir / "cache" if self.paths.outputs else self.base_dir / "cache"
 
     @property
     def weights_dir(self) -> Path:
@@ -530,6 +540,8 @@ PATH_KEYS = (
     "competition.answers",
     "competition.sample_submission",
     "paths.root",
+    "paths.outputs",
+    "submission",
     "input",
     "folds.file",
     "model.weights",

@@ -27,6 +27,7 @@ from kagglepipe.predictions.submission import (
     validate_submission,
 )
 from kagglepipe.stages.places import Prepared, configured_run, git_commit, read_prepared, versions
+from kagglepipe.stages.recipe import recipe_of
 from kagglepipe.stages.scores import segments_of
 from kagglepipe.stages.unseen import is_of_present_table, test_predictions
 from kagglepipe.stages.upload import demand_uploadable, upload
@@ -74,6 +75,7 @@ def run(config: Config) -> None:
         "table": prepared.table_hash,
         "versions": model_facts(run).get("versions") or versions(),
         "git_commit": model_facts(run).get("git_commit") or git_commit(),
+        **recipe_of(config, run),
     }
     write_if_changed(path, data, origin)
     if config.submit.upload:

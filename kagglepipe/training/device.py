@@ -151,3 +151,11 @@ def processor() -> str:
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def use_threads(count: int | None) -> None:
+    """As many threads as sums were shared among before: with others they are rounded otherwise. None: as it is."""
+    import torch
+
+    if count is not None:
+        torch.set_num_threads(count)
