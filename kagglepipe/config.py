@@ -412,6 +412,30 @@ class Runs:
 
 
 @dataclass
+class Drill:
+    """share, seed: how much of the labelled items is hidden, and which. runs: runs to be trained anew on the rest, by
+    name or pattern, as ["*"]; empty trains the configured one. public: share of what is hidden that is shown as the
+    public leaderboard. teams: on the leaderboard, for medals; None: as many as there are runs. draws: of either half.
+    """
+
+    share: float = 0.2
+    seed: int = 0
+    runs: list[str] = field(default_factory=list)
+    public: float = 0.5
+    teams: int | None = None
+    draws: int = 2000
+
+    def __post_init__(self) -> None:
+        for name, value in (("share", self.share), ("public", self.public)):
+            if not 0.05 <= value <= 0.9:
+                raise UserError(f"drill.{name}={value:g} must be a share from 0.05 to 0.9")
+        at_least("drill.seed", self.seed, 0)
+        at_least("drill.draws", self.draws, 1)
+        if self.teams is not None:
+            at_least("drill.teams", self.teams, 1)
+
+
+@dataclass
 class Bundle:
     """folder: where the bundle is written; None takes outputs/<slug>/bundle. python: version of Kaggle's image."""
 
@@ -468,6 +492,7 @@ class Config:
     detect: Detect = field(default_factory=Detect)
     kaggle: Kaggle = field(default_factory=Kaggle)
     runs: Runs = field(default_factory=Runs)
+    drill: Drill = field(default_factory=Drill)
     bundle: Bundle = field(default_factory=Bundle)
 
     def __post_init__(self) -> None:
@@ -503,6 +528,9 @@ class Config:
     @property
     def slug(self) -> str:
         """`base_slug`, and which part of the labels is used where not all are."""
+        if self.competition.hidden is not None:
+            percent = f"{100 * self.competition.hidden:g}"
+            return f"{self.base_slug}-{percent}-percent-hidden-seed-{self.competition.hidden_seed}"
         if self.competition.per_class is None:
             return self.base_slug
         return f"{self.base_slug}-{self.competition.per_class}-per-class-seed-{self.seed}"

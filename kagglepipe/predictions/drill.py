@@ -63,8 +63,8 @@ def shake_up(
     frames: with id, target and the classes, of the same rows in the same order. groups: the group of each row (N,).
     cv_scores: the score of each run out of fold (M,). public: share of the groups in the public half.
 
-    Runs that are level in the public half are chosen by lot; runs level in the private half are equally right. Efron and
-    Tibshirani 1993, "An introduction to the bootstrap", chapter 8.
+    Runs that are level in the public half are chosen by lot; runs level in the private half are equally right. Efron
+    and Tibshirani 1993, "An introduction to the bootstrap", chapter 8.
     Raises ValueError if frames do not hold the same rows, or the metric is undefined in every draw.
     """
     ids = frames[0]["id"].tolist()

@@ -26,6 +26,7 @@ TOOLS = {
     "annotations": "begin an annotations.csv for a folder of long videos: annotations input=FOLDER",
     "runs": "every run with its score, and what Kaggle said of it (runs.leaderboard=true: the leaderboard)",
     "reproduce": "make a submission again and prove it is the same bytes: reproduce submission=submissions/NAME.csv",
+    "drill": "hide a part of the labels, train on the rest, and see how far a leaderboard would lead astray",
     "doctor": "is all there: Python, device, disk, weights, Kaggle's token, rules and quota; what to do if not",
     "bundle": "one folder for a Kaggle notebook without internet: wheels, weights, a notebook",
 }
@@ -41,6 +42,7 @@ BEFORE = {
     "annotations": (),
     "runs": (),
     "reproduce": (),
+    "drill": ("download",),
     "doctor": (),
     "bundle": (),
 }

@@ -17,6 +17,7 @@ from typing import Any
 from kagglepipe.config import Config, Paths, Submit, absolute
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, read_json, sha256, write_bytes
+from kagglepipe.launch import size
 from kagglepipe.predictions.frame import class_columns, read_frame
 from kagglepipe.stages import walk
 from kagglepipe.stages.places import (
@@ -65,6 +66,12 @@ class Recipe:
     def is_ensemble(self) -> bool:
         """Whether it was blended."""
         return bool(self.origin["members"] != [self.run])
+
+
+def check(config: Config) -> None:
+    """Raises UserError where several processes would each make it again."""
+    if size() > 1:
+        raise UserError("a submission is made again in one process: leave torchrun away")
 
 
 def run(config: Config) -> None:

@@ -6,7 +6,6 @@ other. With runs.leaderboard=true it shows the public leaderboard instead.
 """
 
 import logging
-import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from kagglepipe.stages.run_facts import (
     read_runs,
     told_both,
 )
+from kagglepipe.stages.text_table import table
 from kagglepipe.stages.upload import refresh, short
 
 log = logging.getLogger(__name__)
@@ -280,29 +280,3 @@ def show_leaderboard(config: Config) -> None:
             "runs: %s",
             f"your team, {team}, is not among its first {seen}" if team else "nothing was submitted by you yet",
         )
-
-
-def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
-    """Lines in columns, two blanks apart.
-
-    >>> table(["run", "score"], [["a-long-one", "0.5"]])
-    ['run         score', 'a-long-one  0.5']
-    """
-    lines = [list(header), *map(list, rows)]
-    widths = [max(map(width, column)) for column in zip(*lines, strict=True)]
-    return ["  ".join(padded(cell, n) for cell, n in zip(line, widths, strict=True)).rstrip() for line in lines]
-
-
-def padded(text: str, columns: int) -> str:
-    """The text and blanks up to so many columns."""
-    return text + " " * (columns - width(text))
-
-
-def width(text: str) -> int:
-    """The columns of a terminal that a text takes; the names of teams are in every script.
-
-    >>> width("né"), width("ne\u0301"), width("日本")
-    (2, 2, 4)
-    """
-    marks = sum(unicodedata.category(c) in ("Mn", "Me", "Cf") for c in text)
-    return len(text) - marks + sum(unicodedata.east_asian_width(c) in "WF" for c in text)

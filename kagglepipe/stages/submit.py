@@ -134,7 +134,7 @@ def write_if_changed(path: Path, data: bytes, origin: dict[str, Any]) -> None:
 def ids_and_header(config: Config, prepared: Prepared) -> tuple[list[str], list[str] | None]:
     """The rows and columns of the submission: the sample submission's where one is shipped, else by id."""
     name = config.competition.sample_submission
-    if name is None or config.competition.per_class is not None:
+    if name is None or config.competition.is_part:
         return sorted(prepared.test["id"], key=natural), None
     sample = read_sample_submission(prepared.images_root / Path(name).expanduser())
     return sample.iloc[:, 0].tolist(), list(sample.columns)
