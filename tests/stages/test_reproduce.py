@@ -3,11 +3,13 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from kagglepipe import config as shape
@@ -18,6 +20,8 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json
 from kagglepipe.stages import reproduce, walk
 from kagglepipe.stages.recipe import config_of, decisive
+from kagglepipe.stages.train import COST
+from kagglepipe.training.device import describe_machine
 
 CONTRACT: Any = OmegaConf.to_container(OmegaConf.load(CONF / "competition/image_folder.yaml"))
 pytestmark = pytest.mark.usefixtures("one_thread", "few_draws")
@@ -138,6 +142,27 @@ def test_the_origin_of_an_earlier_version_is_read_with_its_run(root: Path, again
     shutil.rmtree(root / "outputs/colours" / csv.stem)
     with pytest.raises(UserError, match=r"the origin of .* does not say how .* was configured, and .* is not there"):
         again(csv)
+
+
+def test_a_run_keeps_what_it_cost_and_where_it_was_made(root: Path, colours: Path) -> None:
+    run = root / "outputs/colours" / csv_of(root).stem
+    before = read_json(run / "metrics.json")
+    assert before["machine"] == describe_machine(torch.device("cpu"))
+    assert before["seconds"] > 0
+    config = colours_config(root, colours, stage="train")
+    walk(replace(config, competition=replace(config.competition, metric="log_loss")))  # scores it again
+    after = read_json(run / "metrics.json")
+    assert (before["metric"], after["metric"]) == ("accuracy", "log_loss")
+    assert [after[name] for name in COST] == [before[name] for name in COST]
+
+
+def test_runs_elsewhere_have_features_of_their_own(root: Path, colours: Path, tmp_path: Path) -> None:
+    config = colours_config(root, colours)
+    other = replace(config, paths=Paths(str(root), str(tmp_path / "other")))
+    assert (config.runs_dir, config.features_dir) == (root / "outputs/colours", root / "data/colours/cache")
+    assert other.runs_dir == tmp_path / "other/colours"
+    assert other.features_dir.is_relative_to(other.runs_dir)
+    assert other.data_dir == config.data_dir
 
 
 # --- what differs -------------------------------------------------------------------------------------------------
