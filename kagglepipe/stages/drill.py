@@ -162,17 +162,26 @@ def grade(hidden: Config, prepared: Prepared, config: Config) -> list[Graded]:
         if fault := id_fault(frame["id"], answers.index):
             log.warning("drill: %s is left out, since it answers other rows: %s", folder.name, fault)
             continue
-        if metrics["metric"] != metric or metrics["score"] is None:
-            log.warning("drill: %s is left out, since it is scored in %s", folder.name, metrics["metric"])
+        cv = score_out_of_fold(folder, metrics, metric, prepared.classes)
+        if cv is None:
+            log.warning("drill: %s is left out, since it has no score out of fold", folder.name)
             continue
         frame = frame.assign(fold=0, target=frame["id"].map(answers))
         shown = frame["id"].isin(seen)
         public, private = (score(metric, part, prepared.classes) for part in (frame[shown], frame[~shown]))
-        runs.append(Graded(folder.name, metrics["score"], public, private, frame, described(metrics)))
+        runs.append(Graded(folder.name, cv, public, private, frame, described(metrics)))
     if not runs:
         raise UserError(f"there is no run to grade in {hidden.runs_dir}: folds.only=[] trains all folds")
     sign = -1 if METRICS[metric].greater_is_better else 1
     return sorted(runs, key=lambda each: (sign * each.private, each.name))
+
+
+def score_out_of_fold(folder: Path, metrics: dict[str, Any], metric: str, classes: list[str]) -> float | None:
+    """A run's score in this metric; None if it cannot be told."""
+    if metrics["metric"] == metric:
+        return None if metrics["score"] is None else float(metrics["score"])
+    oof = folder / "oof.parquet"
+    return score(metric, read_frame(oof), classes) if oof.exists() else None
 
 
 def public_ids(prepared: Prepared, answers: "pd.Series[Any]", config: Config) -> set[str]:

@@ -179,6 +179,25 @@ def test_a_run_that_is_better_everywhere_is_always_chosen(config: Config, drille
     assert [each["private_ranks_by_chance"] for each in table["runs"]] == [[1, 1], [2, 2]]
 
 
+def test_a_run_that_was_scored_in_another_metric_is_scored_anew(config: Config, drilled: Drilled) -> None:
+    hidden = with_part_hidden(config)
+    walk(hidden)
+    by_loss = replace(config, seed=1, competition=replace(config.competition, metric="log_loss"))
+    drilled(by_loss)
+    table = {each["run"]: each["out_of_fold"] for each in read_json(hidden.runs_dir / "drill.json")["runs"]}
+    kept = {folder.name: read_json(folder / "metrics.json") for folder in finished_runs(hidden)}
+    assert sorted(each["metric"] for each in kept.values()) == ["accuracy", "log_loss"]
+    assert table == {name: pytest.approx(each["log_loss"]) for name, each in kept.items()}
+
+
+@pytest.mark.parametrize("stage", ["drill", "reproduce"])
+def test_several_processes_are_sent_away(config: Config, stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    with pytest.raises(UserError, match="leave torchrun away"):
+        walk(replace(config, stage=stage))
+
+
 def test_one_run_is_graded_and_has_no_medal(config: Config, drilled: Drilled) -> None:
     lines = drilled(config)
     assert "one run has no order: add others with 'drill.runs=[RUN,RUN]'" in lines[-1]
