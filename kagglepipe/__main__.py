@@ -286,6 +286,7 @@ Often used:
   sequences.rate=8 sequences.motion=true sequences.steps=300   detect.seconds=60
   submit.file=PATH   predict.file=PATH   detect.file=PATH   paths.root=FOLDER
   submit.upload=true submit.wait=600   competition.refresh=true   runs.leaderboard=true
+  runs.file=runs.csv 'runs.compare=[RUN,RUN]'   'drill.runs=["*"]' drill.share=0.2 drill.teams=1000
   training.budget=20m   training.micro_batch=4   folds.only=[0]   'training.trackers=[tensorboard]'
 
 Try:

@@ -58,9 +58,13 @@ def duration(key: str, text: str) -> float:
 
 @dataclass
 class Paths:
-    """root: folder under which everything is read and written, save a source read in place."""
+    """root: folder under which everything is read and written, save a source read in place.
+    outputs: where runs go, and the features that they are made of; None takes `outputs` in the root, and features lie
+    with the data.
+    """
 
     root: str = "."
+    outputs: str | None = None
 
 
 @dataclass
@@ -401,9 +405,46 @@ class Kaggle:
 
 @dataclass
 class Runs:
-    """leaderboard: show the head of the public leaderboard, and where this team stands, instead of the runs."""
+    """leaderboard: show the head of the public leaderboard, and where this team stands, instead of the runs.
+    file: a CSV to write with all that is known of every run. compare: two runs (or `oof.csv+test.csv`) to hold against
+    each other, row by row.
+    """
 
     leaderboard: bool = False
+    file: str | None = None
+    compare: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.compare and len(self.compare) != 2:
+            raise UserError(
+                f"runs.compare=[{','.join(self.compare)}] names {len(self.compare)}: type two, as [RUN,RUN]"
+            )
+        if self.file is not None and not self.file.lower().endswith(".csv"):
+            raise UserError(f"runs.file={self.file} is to be a CSV: give a name that ends in .csv")
+
+
+@dataclass
+class Drill:
+    """share, seed: how much of the labelled items is hidden, and which. runs: runs to be trained anew on the rest, by
+    name or pattern, as ["*"]; empty trains the configured one. public: share of what is hidden that is shown as the
+    public leaderboard. teams: on the leaderboard, for medals; None: as many as there are runs. draws: of either half.
+    """
+
+    share: float = 0.2
+    seed: int = 0
+    runs: list[str] = field(default_factory=list)
+    public: float = 0.5
+    teams: int | None = None
+    draws: int = 2000
+
+    def __post_init__(self) -> None:
+        for name, value in (("share", self.share), ("public", self.public)):
+            if not 0.05 <= value <= 0.9:
+                raise UserError(f"drill.{name}={value:g} must be a share from 0.05 to 0.9")
+        at_least("drill.seed", self.seed, 0)
+        at_least("drill.draws", self.draws, 1)
+        if self.teams is not None:
+            at_least("drill.teams", self.teams, 1)
 
 
 @dataclass
@@ -474,7 +515,7 @@ class Sweep:
 @dataclass
 class Config:
     """All of it. stage: what to do. input: for predict, detect and annotations. run: a trained run by name; None:
-    the one configured.
+    the one configured. submission: a CSV that was made here, or the JSON of its origin, for reproduce.
     device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`. engine: what looks through a network that is not being trained:
     `torch`, `openvino` (an extra, for CPUs) or `auto`, which is the faster one of those installed. workers: threads or
     processes that read images; None: one a core.
@@ -483,6 +524,7 @@ class Config:
     stage: str = "all"
     input: str | None = None
     run: str | None = None
+    submission: str | None = None
     seed: int = 0
     device: str = "auto"
     engine: str = "auto"
@@ -504,6 +546,7 @@ class Config:
     detect: Detect = field(default_factory=Detect)
     kaggle: Kaggle = field(default_factory=Kaggle)
     runs: Runs = field(default_factory=Runs)
+    drill: Drill = field(default_factory=Drill)
     bundle: Bundle = field(default_factory=Bundle)
     sweep: Sweep = field(default_factory=Sweep)
 
@@ -540,6 +583,9 @@ class Config:
     @property
     def slug(self) -> str:
         """`base_slug`, and which part of the labels is used where not all are."""
+        if self.competition.hidden is not None:
+            percent = f"{100 * self.competition.hidden:g}"
+            return f"{self.base_slug}-{percent}-percent-hidden-seed-{self.competition.hidden_seed}"
         if self.competition.per_class is None:
             return self.base_slug
         return f"{self.base_slug}-{self.competition.per_class}-per-class-seed-{self.seed}"
@@ -557,7 +603,12 @@ class Config:
     @property
     def runs_dir(self) -> Path:
         """outputs/<slug>/"""
-        return self.root / "outputs" / self.slug
+        return (absolute(self.paths.outputs) if self.paths.outputs else self.root / "outputs") / self.slug
+
+    @property
+    def features_dir(self) -> Path:
+        """Where what frozen networks see is kept: data/<base slug>/cache/."""
+        return self.runs_dir / "cache" if self.paths.outputs else self.base_dir / "cache"
 
     @property
     def weights_dir(self) -> Path:
@@ -572,6 +623,8 @@ PATH_KEYS = (
     "competition.answers",
     "competition.sample_submission",
     "paths.root",
+    "paths.outputs",
+    "submission",
     "input",
     "folds.file",
     "model.weights",
@@ -581,6 +634,7 @@ PATH_KEYS = (
     "kaggle.input",
     "bundle.folder",
     "training.rival",
+    "runs.file",
     "run",
 )
 

@@ -47,6 +47,8 @@ class Competition:
     refresh: take the source's bytes although they differ from what was prepared.
     per_class: train on so many labelled images per class, chosen by `seed`; the other training images become
         the test with known answers. None uses all.
+    hidden: share of the labelled items, whole groups and every class, that becomes the test; their answers are kept
+        from everything but stage=drill. None hides nothing. hidden_seed: which ones.
     on_bad_image: `error` stops at a file that cannot be decoded, `skip` lists it and goes on.
     """
 
@@ -75,6 +77,8 @@ class Competition:
     source: str | None = None
     refresh: bool = False
     per_class: int | None = None
+    hidden: float | None = None
+    hidden_seed: int = 0
     on_bad_image: str = "error"
 
     def __post_init__(self) -> None:
@@ -96,11 +100,23 @@ class Competition:
         demand("competition.on_bad_image", self.on_bad_image, ("error", "skip"))
         if self.per_class is not None and self.per_class < 1:
             raise UserError(f"competition.per_class={self.per_class} must be at least 1")
+        if self.hidden is not None and not 0.05 <= self.hidden <= 0.9:
+            raise UserError(f"competition.hidden={self.hidden:g} must be a share from 0.05 to 0.9")
+        if self.hidden_seed < 0:
+            raise UserError(f"competition.hidden_seed={self.hidden_seed} must be 0 or more")
+        if self.hidden is not None and (self.per_class is not None or self.finds_segments):
+            other = "form=segments" if self.finds_segments else "per_class"
+            raise UserError(f"competition.hidden and competition.{other} cannot be combined: leave one of them away")
 
     @property
     def finds_segments(self) -> bool:
         """Whether every frame is classified and pieces of video are found, rather than whole items."""
         return self.form == "segments"
+
+    @property
+    def is_part(self) -> bool:
+        """Whether some of the labelled items are made the test, instead of what the competition asks to classify."""
+        return self.per_class is not None or self.hidden is not None
 
     @property
     def is_sample(self) -> bool:

@@ -8,6 +8,7 @@ group (near-duplicates, one person, one video) lies in one fold, and each fold g
 import logging
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,22 @@ def make_folds(
     fold_of, filled = _deal_groups(table, count, rng)
     _deal_singles(table, fold_of, filled, rng)
     return pd.DataFrame({"id": rows["id"], "fold": fold_of[group]})
+
+
+def hidden_part(
+    ids: Sequence[str], targets: Sequence[Hashable], groups: Sequence[Hashable], *, share: float, seed: int
+) -> set[str]:
+    """The ids of about `share` of the rows: whole groups, and that share of every class, by the rules of `make_folds`.
+
+    The share is taken as the nearest fraction with a denominator of 20 at most. Raises UserError where rows are too
+    few.
+
+    >>> sorted(hidden_part("abcd", [1, 0, 1, 0], "aacd", share=0.5, seed=0))
+    ['a', 'b']
+    """
+    part = Fraction(share).limit_denominator(20)
+    folds = make_folds(ids, targets, groups, count=part.denominator, seed=seed)
+    return set(folds.loc[folds["fold"] < part.numerator, "id"])
 
 
 def leave_one_group_out(ids: Sequence[str], groups: Sequence[Hashable]) -> pd.DataFrame:

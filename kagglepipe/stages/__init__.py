@@ -4,7 +4,7 @@ A stage is `run(config) -> score or None`. It reads and writes files, skips what
 any later stage can call for the earlier ones without doing anything twice.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 
@@ -25,6 +25,8 @@ TOOLS = {
     "detect": "what happens when in videos, a stream or a camera: detect input=PATH|rtsp://…|camera",
     "annotations": "begin an annotations.csv for a folder of long videos: annotations input=FOLDER",
     "runs": "every run with its score, and what Kaggle said of it (runs.leaderboard=true: the leaderboard)",
+    "reproduce": "make a submission again and prove it is the same bytes: reproduce submission=submissions/NAME.csv",
+    "drill": "hide a part of the labels, train on the rest, and see how far a leaderboard would lead astray",
     "doctor": "is all there: Python, device, disk, weights, Kaggle's token, rules and quota; what to do if not",
     "bundle": "one folder for a Kaggle notebook without internet: wheels, weights, a notebook",
 }
@@ -39,6 +41,8 @@ BEFORE = {
     "detect": (),
     "annotations": (),
     "runs": (),
+    "reproduce": (),
+    "drill": ("download",),
     "doctor": (),
     "bundle": (),
 }
@@ -59,13 +63,13 @@ def plan(config: Config) -> list[str]:
     return [*before, stage]
 
 
-def walk(config: Config) -> float | None:
-    """Runs the plan. The score is that of the last stage which has one.
+def walk(config: Config, names: Sequence[str] = ()) -> float | None:
+    """Runs the plan, or the stages of these names alone. The score is that of the last stage which has one.
 
     A stage may have a `check(config)`, which is asked of all before any work is done. Of several processes only the
     first one does what is not training; the others wait for it.
     """
-    stages = {name: import_module(f"kagglepipe.stages.{name}") for name in plan(config)}
+    stages = {name: import_module(f"kagglepipe.stages.{name}") for name in names or plan(config)}
     for stage in stages.values():
         if hasattr(stage, "check"):
             stage.check(config)

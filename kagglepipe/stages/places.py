@@ -71,7 +71,7 @@ def with_sample_if_no_data(config: Config) -> Config:
     """
     competition = config.competition
     no_sample = competition.sample_slug is None or competition.source or competition.is_sample
-    if no_sample or config.stage in ("annotations", "doctor", "bundle"):
+    if no_sample or config.stage in ("annotations", "doctor", "bundle", "reproduce"):
         return config
     if config.submit.upload or config.runs.leaderboard:  # which is about Kaggle's, and is told what it takes
         return config
@@ -343,15 +343,15 @@ def yaml_of(options: dict[str, Any]) -> str:
     """Options as YAML from which Hydra reads the same values again."""
     from omegaconf import OmegaConf
 
-    return OmegaConf.to_yaml(OmegaConf.create(_escaped(options)))
+    return OmegaConf.to_yaml(OmegaConf.create(escaped(options)))
 
 
-def _escaped(value: Any) -> Any:
+def escaped(value: Any) -> Any:
     """`value` with each `${`, which OmegaConf would resolve, made literal."""
     if isinstance(value, dict):
-        return {key: _escaped(item) for key, item in value.items()}
+        return {key: escaped(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_escaped(item) for item in value]
+        return [escaped(item) for item in value]
     return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
 
 

@@ -22,6 +22,7 @@ from kagglepipe.competitions.duplicates import group_pairs, near_pairs, perceptu
 from kagglepipe.competitions.folds import (
     check_folds,
     folds_csv,
+    hidden_part,
     leave_one_group_out,
     make_folds,
     mixed_groups,
@@ -49,7 +50,7 @@ def run(config: Config) -> None:
             make_table(config)
         else:
             make_sequence_table(config, progress)
-        if config.competition.per_class is not None:
+        if config.competition.is_part:
             make_subset(config)
         make_or_check_folds(config)
 
@@ -295,21 +296,19 @@ def progress(items: Any, total: int, name: str) -> Any:
 
 
 def make_subset(config: Config) -> None:
-    """The table with `per_class` labelled images a class; the other labelled ones become a test with answers."""
+    """The table with a part of the labelled rows; the other labelled ones become a test with answers."""
     folder, base = config.data_dir, read_json(config.base_dir / "prepared.json")
-    settings = {
-        "base": base["settings"],
-        "table": base["table_hash"],
-        "per_class": config.competition.per_class,
-        "seed": config.seed,
-    }
+    competition = config.competition
+    part: dict[str, Any] = {"per_class": competition.per_class, "seed": config.seed}
+    if competition.hidden is not None:
+        part = {"hidden": competition.hidden, "seed": competition.hidden_seed}
+    settings = {"base": base["settings"], "table": base["table_hash"], **part}
     if is_prepared(folder, settings):
         log.info("prepare: %s is here already", folder / "table.parquet")
         return
     table = pd.read_parquet(config.base_dir / "table.parquet")
     table = table[table.split == "train"]
-    chosen = choose(table, int(config.competition.per_class or 0), config.seed)
-    held = ~table["id"].isin(chosen)
+    held = rows_held_out(config, table)
     answers = pd.DataFrame({"id": table.loc[held, "id"], "target": table.loc[held, "target"]})
     table = table.assign(split=np.where(held, "test", "train"), target=table["target"].where(~held, None)).reset_index(
         drop=True
@@ -321,7 +320,16 @@ def make_subset(config: Config) -> None:
     pixels = base["pixels"] and str(root / base["pixels"])
     report = {**base, "settings": settings, "images_root": images_root, "pixels": pixels}
     write_json(folder / "prepared.json", {**report, "table_hash": table_hash(table)})
-    log.info("prepare: %d labelled images a class, %d held out as test", config.competition.per_class, held.sum())
+    log.info("prepare: %d labelled, %d held out as test", (~held).sum(), held.sum())
+
+
+def rows_held_out(config: Config, table: pd.DataFrame) -> "pd.Series[bool]":
+    """Which rows of the labelled table become the test."""
+    competition = config.competition
+    if competition.hidden is None:
+        return ~table["id"].isin(choose(table, int(competition.per_class or 0), config.seed))
+    columns = (table[name].tolist() for name in ("id", "target", "group"))
+    return table["id"].isin(hidden_part(*columns, share=competition.hidden, seed=competition.hidden_seed))
 
 
 def choose(table: pd.DataFrame, per_class: int, seed: int) -> set[str]:

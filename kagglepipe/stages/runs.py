@@ -1,41 +1,66 @@
 """stage=runs: every finished run with its out-of-fold score, and beside it what Kaggle said of its submissions.
 
 Reads outputs/<slug>/*/metrics.json and submissions/ledger.csv, whose open rows it brings up to date where there are
-credentials. With runs.leaderboard=true it shows the public leaderboard instead.
+credentials. runs.file=PATH writes all that is known as a CSV, runs.compare=[RUN,RUN] holds two of them against each
+other. With runs.leaderboard=true it shows the public leaderboard instead.
 """
 
 import logging
-import unicodedata
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
-from kagglepipe.config import Config
+import pandas as pd
+
+from kagglepipe.config import Config, absolute
 from kagglepipe.errors import UserError
-from kagglepipe.files import read_json
+from kagglepipe.files import read_json, write_bytes
+from kagglepipe.predictions.frame import align, read_frame
 from kagglepipe.predictions.ledger import OPEN, Row, gap, misleading_best, number, read_ledger
 from kagglepipe.predictions.metrics import METRICS
+from kagglepipe.predictions.paired import Comparison, Difference, compare
 from kagglepipe.stages.account import BRIEFLY, connect, ledger_file, sent_by_user, slug_at_kaggle
-from kagglepipe.stages.places import finished_runs
+from kagglepipe.stages.places import Member, find_member, finished_runs, folds_file, read_prepared
+from kagglepipe.stages.run_facts import (
+    best_first,
+    described,
+    difference,
+    facts_of,
+    facts_table,
+    read_runs,
+    told_both,
+)
+from kagglepipe.stages.text_table import table
 from kagglepipe.stages.upload import refresh, short
 
 log = logging.getLogger(__name__)
 HEAD = 10  # rows of the leaderboard
+NOISE = 0.05  # a difference that chance makes as often is not told from it
+SHOWN = 10  # rows on which two runs differ
 SENT_COLUMNS = ("sent (UTC)", "status", "public", "private", "gap")
 
 
 def run(config: Config) -> None:
-    """Shows the table, or the leaderboard."""
+    """Shows the table, the leaderboard, or what tells two runs apart."""
     if config.runs.leaderboard:
         show_leaderboard(config)
         return
-    runs = [{**read_json(folder / "metrics.json"), "run": folder.name} for folder in finished_runs(config)]
+    if config.runs.file or not config.runs.compare:
+        show_runs(config)
+    if config.runs.compare:
+        show_comparison(config)
+
+
+def show_runs(config: Config) -> None:
+    """The table, written too where that is asked for, and what to beware of."""
+    metric = config.competition.metric
+    greater = METRICS[metric].greater_is_better
+    runs = best_first(read_runs(finished_runs(config)), metric, greater_is_better=greater)
     ledger = submissions_of(config)
     if not runs and not ledger:
         raise UserError(f"there is no finished run in {config.runs_dir}: type stage=train first")
-    metric = config.competition.metric
-    greater = METRICS[metric].greater_is_better
-    header = ("run", metric, "95 % interval", "log loss", *SENT_COLUMNS)
-    for line in table(header, run_rows(runs, ledger, metric, greater_is_better=greater)):
+    header = ("run", metric, "95 % interval", "log loss", "folds", *SENT_COLUMNS)
+    for line in table(header, run_rows(runs, ledger, metric)):
         log.info("%s", line)
     for row in ledger:
         if row["status"] == "error":
@@ -49,6 +74,26 @@ def run(config: Config) -> None:
             "that of fewer rows; before choosing by it, look at the intervals",
             *(by_public["run"], by_public["public_score"], by_oof["run"], short(by_oof["oof_score"])),
         )
+    if config.runs.file:
+        write_runs(config, runs, ledger)
+
+
+def write_runs(config: Config, runs: list[dict[str, Any]], ledger: list[Row]) -> None:
+    """`runs.file`: a row for each run, the best first, or for each of its submissions."""
+    if not runs:
+        raise UserError(f"there is no finished run in {config.runs_dir} to write of: type stage=train first")
+    path = file_to_write(config)
+    rows = [facts_of(config.runs_dir / metrics["run"], metrics, runs[0]) for metrics in runs]
+    write_bytes(path, facts_table(rows, ledger))
+    log.info("runs: %d runs in %s", len(runs), path)
+
+
+def file_to_write(config: Config) -> Path:
+    """Where `runs.file` is. Raises UserError for a folder."""
+    path = absolute(str(config.runs.file))
+    if path.is_dir():
+        raise UserError(f"runs.file={path} is a folder; give a file name, as runs.file={path}/runs.csv")
+    return path
 
 
 def submissions_of(config: Config) -> list[Row]:
@@ -70,32 +115,28 @@ def may_tell_more(row: Row) -> bool:
     return row["status"] == "complete" and not row["private_score"]
 
 
-def run_rows(
-    runs: list[dict[str, Any]], ledger: list[Row], metric: str, *, greater_is_better: bool
-) -> list[tuple[str, ...]]:
-    """A line for each run, the best first, or one for each of its submissions; then those of runs that are gone.
-
-    Runs without a score in this metric come last.
-    """
-    sign = -1 if greater_is_better else 1
-
-    def place(metrics: dict[str, Any]) -> tuple[bool, float]:
-        score = metrics["score"]
-        return (True, 0.0) if score is None or metrics["metric"] != metric else (False, sign * score)
-
+def run_rows(runs: list[dict[str, Any]], ledger: list[Row], metric: str) -> list[tuple[str, ...]]:
+    """A line for each run, in their order, or one for each of its submissions; then those of runs that are gone."""
     lines = []
-    for metrics in sorted(runs, key=place):
+    for metrics in runs:
         scores = scored(metrics["score"], metrics["interval"], metrics["metric"], metric)
         sent = [sent_columns(row) for row in ledger if row["run"] == metrics["run"]]
         cut = f" (cut at {metrics['cut_by_budget']})" if metrics.get("cut_by_budget") else ""
-        line = (metrics["run"] + cut, *scores, short(metrics["log_loss"]))
+        line = (metrics["run"] + cut, *scores, short(metrics["log_loss"]), of_folds(metrics))
         lines += [(*line, *columns) for columns in sent or [("",) * len(SENT_COLUMNS)]]
     here = {metrics["run"] for metrics in runs}
     for row in ledger:
         if row["run"] not in here:
             scores = scored(row["oof_score"], (row["oof_low"], row["oof_high"]), row["metric"], metric)
-            lines.append((f"{row['run']} (gone)", *scores, "", *sent_columns(row)))
+            lines.append((f"{row['run']} (gone)", *scores, "", "", *sent_columns(row)))
     return lines
+
+
+def of_folds(metrics: dict[str, Any]) -> str:
+    """The mean of the folds' scores and their deviation; nothing where a run has none."""
+    if metrics.get("fold_mean") is None:
+        return ""
+    return f"{short(metrics['fold_mean'])} ± {short(metrics['fold_sd'])}"
 
 
 def scored(score: Any, interval: Iterable[Any] | None, of: str, metric: str) -> tuple[str, str]:
@@ -114,6 +155,107 @@ def sent_columns(row: Row) -> tuple[str, ...]:
         private,
         "" if difference is None else f"{difference:+.4f}",
     )
+
+
+# --- two runs ----------------------------------------------------------------------------------------------------
+
+
+def show_comparison(config: Config) -> None:
+    """What tells the two runs of `runs.compare` apart: settings, paired tests, and the rows they answer differently."""
+    a, b = (find_member(config, name) for name in config.runs.compare)
+    if a.oof == b.oof:
+        raise UserError(f"runs.compare names {a.name} twice: type two runs, as runs.compare=[RUN,RUN]")
+    one, other = align({f"a, {a.name}": read_oof(a), f"b, {b.name}": read_oof(b)}).values()
+    found = compare(one, other, groups_of(config))
+    log.info("runs: a is %s, b is %s; they differ in %s", a.name, b.name, settings_apart(a, b))
+    for line in describe_comparison(found):
+        log.info("runs: %s", line)
+    show_differing(config, found)
+
+
+def read_oof(member: Member) -> pd.DataFrame:
+    """The member's out-of-fold frame. Raises UserError if it has no targets."""
+    frame = read_frame(member.oof)
+    if "target" not in frame:
+        raise UserError(f"{member.oof} has no targets: give a file with the columns id, fold, target and the classes")
+    return frame
+
+
+def settings_apart(a: Member, b: Member) -> str:
+    """The settings in which two runs differ, with both values."""
+    files = [member.oof.parent / "metrics.json" for member in (a, b)]
+    if not all(file.exists() for file in files):
+        return "what is not known of predictions from elsewhere"
+    one, other = (described(read_json(file)) for file in files)
+    return told_both(difference(one, other)) or "nothing that decides results"
+
+
+def groups_of(config: Config) -> "pd.Series[Any] | None":
+    """id -> group of the prepared rows; None, which is said, where nothing is prepared."""
+    if not (config.data_dir / "prepared.json").exists() or not folds_file(config).exists():
+        log.warning("runs: %s is not prepared here: every row is taken for a group of its own", config.data_dir)
+        return None
+    return read_prepared(config).table.set_index("id")["group"]
+
+
+def describe_comparison(found: Comparison) -> list[str]:
+    """The tests in words."""
+    right, alone = found.right, found.rows == found.groups
+    lines = [
+        f"a alone is right on {right.only_a} of {found.rows} rows, b alone on {right.only_b}: "
+        f"exact McNemar p = {right.p:.2g}" + ("" if alone else ", as if rows had nothing to do with one another")
+    ]
+    if not alone:
+        lines.append(
+            f"accuracy of a less that of b: {difference_in_words(found.accuracy)}, {found.groups} groups drawn"
+        )
+    loss = found.log_loss
+    better = "" if loss.value == 0 else f" ({'a' if loss.value < 0 else 'b'} has less, which is better)"
+    lines.append(f"log loss of a less that of b: {difference_in_words(loss)}, {found.groups} groups drawn{better}")
+    tests = {"answers": right.p if alone else found.accuracy.p, "log loss": loss.p}
+    beyond = [name for name, p in tests.items() if p < NOISE]
+    within = [name for name in tests if name not in beyond]
+    lines += [f"more than noise: {' and '.join(beyond)}, unless these two were picked out of many"] if beyond else []
+    lines += [f"within noise: {' and '.join(within)}"] if within else []
+    return lines
+
+
+def difference_in_words(found: Difference) -> str:
+    """As in `+0.0123 (-0.0040 to +0.0290, p = 0.13)`."""
+    low, high = found.interval
+    return f"{found.value:+.4f} ({low:+.4f} to {high:+.4f}, p = {found.p:.2g})"
+
+
+def show_differing(config: Config, found: Comparison) -> None:
+    """The first rows with different answers, and all of them in a CSV beside `runs.file`."""
+    rows = found.differing
+    if rows.empty:
+        log.info("runs: they answer every row alike")
+        return
+    shown = [
+        (
+            str(row.id),
+            str(row.target),
+            str(row.answer_a),
+            str(row.answer_b),
+            f"{row.probability_a:.4f}",
+            f"{row.probability_b:.4f}",
+        )
+        for row in rows.head(SHOWN).itertuples()
+    ]
+    header = ("id", "target", "a says", "b says", "a's probability", "b's probability")
+    for line in table(header, shown):
+        log.info("%s", line)
+    if config.runs.file:
+        path = file_to_write(config)
+        path = path.with_name(f"{path.stem}-compare.csv")
+        write_bytes(path, rows.to_csv(index=False, lineterminator="\n").encode())
+        log.info("runs: all %d rows that they answer differently are in %s", len(rows), path)
+    elif len(rows) > SHOWN:
+        log.info("runs: %d more; runs.file=runs.csv writes all of them to runs-compare.csv", len(rows) - SHOWN)
+
+
+# --- the leaderboard ---------------------------------------------------------------------------------------------
 
 
 def show_leaderboard(config: Config) -> None:
@@ -138,29 +280,3 @@ def show_leaderboard(config: Config) -> None:
             "runs: %s",
             f"your team, {team}, is not among its first {seen}" if team else "nothing was submitted by you yet",
         )
-
-
-def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
-    """Lines in columns, two blanks apart.
-
-    >>> table(["run", "score"], [["a-long-one", "0.5"]])
-    ['run         score', 'a-long-one  0.5']
-    """
-    lines = [list(header), *map(list, rows)]
-    widths = [max(map(width, column)) for column in zip(*lines, strict=True)]
-    return ["  ".join(padded(cell, n) for cell, n in zip(line, widths, strict=True)).rstrip() for line in lines]
-
-
-def padded(text: str, columns: int) -> str:
-    """The text and blanks up to so many columns."""
-    return text + " " * (columns - width(text))
-
-
-def width(text: str) -> int:
-    """The columns of a terminal that a text takes; the names of teams are in every script.
-
-    >>> width("né"), width("ne\u0301"), width("日本")
-    (2, 2, 4)
-    """
-    marks = sum(unicodedata.category(c) in ("Mn", "Me", "Cf") for c in text)
-    return len(text) - marks + sum(unicodedata.east_asian_width(c) in "WF" for c in text)

@@ -70,6 +70,8 @@ def read_answers(config: Config, prepared: Prepared) -> "pd.Series[Any] | None":
     For scoring only: nothing that is fitted or chosen ever sees them.
     """
     competition = config.competition
+    if competition.hidden is not None:
+        return None  # which stage=drill alone may know
     if competition.per_class is not None:
         answers = pd.read_csv(config.data_dir / "answers.csv", dtype=str, keep_default_na=False)
     elif competition.answers is not None:
@@ -82,6 +84,12 @@ def read_answers(config: Config, prepared: Prepared) -> "pd.Series[Any] | None":
     else:
         return None
     return answers.set_index(answers.columns[0])[answers.columns[1]]
+
+
+def hidden_answers(config: Config) -> "pd.Series[Any]":
+    """id -> true class of the items that `competition.hidden` hides; for stage=drill, when all is trained."""
+    answers = pd.read_csv(config.data_dir / "answers.csv", dtype=str, keep_default_na=False)
+    return answers.set_index("id")["target"]
 
 
 def demand_known(competition: Competition, answered: Iterable[str], asked: Iterable[str]) -> None:

@@ -27,6 +27,7 @@ from kagglepipe.predictions.submission import (
     validate_submission,
 )
 from kagglepipe.stages.places import Prepared, configured_run, git_commit, read_prepared, versions
+from kagglepipe.stages.recipe import recipe_of
 from kagglepipe.stages.scores import segments_of
 from kagglepipe.stages.unseen import is_of_present_table, test_predictions
 from kagglepipe.stages.upload import demand_uploadable, upload
@@ -74,6 +75,7 @@ def run(config: Config) -> None:
         "table": prepared.table_hash,
         "versions": model_facts(run).get("versions") or versions(),
         "git_commit": model_facts(run).get("git_commit") or git_commit(),
+        **recipe_of(config, run),
     }
     write_if_changed(path, data, origin)
     if config.submit.upload:
@@ -121,7 +123,7 @@ def write_if_changed(path: Path, data: bytes, origin: dict[str, Any]) -> None:
         raise UserError(f"submit.file={path} is where its origin goes; give a file name that ends in .csv")
     if path.is_dir():
         raise UserError(f"submit.file={path} is a folder; give a file name, as submit.file={path}/submission.csv")
-    if path.exists() and path.read_bytes() == data and beside.exists() and read_json(beside) == origin:
+    if path.exists() and path.read_bytes() == data and beside.exists() and is_same_origin(read_json(beside), origin):
         log.info("submit: %s is up to date", path)
         return
     write_bytes(path, data)
@@ -129,10 +131,15 @@ def write_if_changed(path: Path, data: bytes, origin: dict[str, Any]) -> None:
     log.info("submit: %d rows, checked, in %s (origin in %s)", origin["rows"], path, beside.name)
 
 
+def is_same_origin(known: dict[str, Any], origin: dict[str, Any]) -> bool:
+    """Whether one is as good as the other: the same bytes may be asked for by other words, as without a source."""
+    return {**known, "configuration": 0} == {**origin, "configuration": 0}
+
+
 def ids_and_header(config: Config, prepared: Prepared) -> tuple[list[str], list[str] | None]:
     """The rows and columns of the submission: the sample submission's where one is shipped, else by id."""
     name = config.competition.sample_submission
-    if name is None or config.competition.per_class is not None:
+    if name is None or config.competition.is_part:
         return sorted(prepared.test["id"], key=natural), None
     sample = read_sample_submission(prepared.images_root / Path(name).expanduser())
     return sample.iloc[:, 0].tolist(), list(sample.columns)

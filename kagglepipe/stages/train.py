@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from kagglepipe.stages.session import Session
 
 log = logging.getLogger(__name__)
+COST = ("seconds", "peak_memory_gb", "machine")  # of the command that finished a run, as metrics.json keeps it
 
 
 def check(config: Config) -> None:
@@ -123,7 +124,7 @@ def score_again(config: Config, prepared: Prepared, run: Path) -> None:
     metrics = read_json(run / "metrics.json")
     if config.run is None and not is_scored(metrics, config.competition):
         folds = sorted(int(fold) for fold in prepared.folds["fold"].unique())
-        merge(config, prepared, run, folds, metrics["seconds"])
+        merge(config, prepared, run, folds, {name: metrics.get(name) for name in COST})
 
 
 def warn_of_other_code(run: Path) -> None:
@@ -158,7 +159,7 @@ def train_missing(config: Config, prepared: Prepared, run: Path) -> None:
             if not read_json(file).get("cut_by_budget"):  # such a one may be on its way to more
                 forget_progress(file.with_name(RESUME))
         complete(config, prepared, run)
-        merge(config, prepared, run, folds, time.perf_counter() - start)
+        merge(config, prepared, run, folds, cost_of(config, time.perf_counter() - start))
     if limit and read_json(run / "metrics.json")["cut_by_budget"]:
         log.info("train: training.budget=%s has cut it short; without it the same command trains it whole", limit)
     took = time.perf_counter() - start
@@ -244,8 +245,8 @@ def as_kept(config: Config) -> Config:
     return replace(config, input=None, training=replace(config.training, rival=None), sweep=Sweep())
 
 
-def merge(config: Config, prepared: Prepared, run: Path, folds: Sequence[int], seconds: float) -> None:
-    """The run's own tables and metrics, from its folds."""
+def merge(config: Config, prepared: Prepared, run: Path, folds: Sequence[int], cost: dict[str, Any]) -> None:
+    """The run's own tables and metrics, from its folds. cost: as `cost_of`."""
     train, competition = prepared.train, config.competition
     oof = merge_folds([read_frame(run / f"fold_{fold}" / "oof.parquet") for fold in folds], train["id"])
     write_parquet(run / "oof.parquet", oof)
@@ -259,11 +260,18 @@ def merge(config: Config, prepared: Prepared, run: Path, folds: Sequence[int], s
         "run": run.name,
         **comparisons(config, prepared, run, oof),
         "identity": run_identity(config, prepared),
-        "seconds": round(seconds, 1),
         "cut_by_budget": shortest_budget(run, folds),
-        "peak_memory_gb": peak_memory(),
+        **cost,
     }
     write_json(run / "metrics.json", {**scores, **about})
+
+
+def cost_of(config: Config, seconds: float) -> dict[str, Any]:
+    """What a command has cost that took so long, and on which machine."""
+    from kagglepipe.training.device import choose_device, describe_machine
+
+    machine = describe_machine(choose_device(config.device))
+    return dict(zip(COST, (round(seconds, 1), peak_memory(), machine), strict=True))
 
 
 def shortest_budget(run: Path, folds: Sequence[int]) -> str | None:

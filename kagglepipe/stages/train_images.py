@@ -100,7 +100,7 @@ class ImageSession(Session):
             draw += [self.prepared.table_hash, self.prepared.folds_hash]
         model = [self.backbone_hash, repr(self.model.preprocessing), self.precision.name, *self.looked_through_by]
         key = sha256(*model, DECODER, ENGINE, *draw)[:8]
-        return self.config.base_dir / "cache" / f"features-{self.config.model.name.split('/')[-1]}-{key}"
+        return self.config.features_dir / f"features-{self.config.model.name.split('/')[-1]}-{key}"
 
     @cached_property
     def backbone_hash(self) -> str:

@@ -231,8 +231,7 @@ class SequenceSession(Session):
         model = [weights, repr(self.model.preprocessing), self.precision.name, *self.looked_through_by]
         key = sha256(*model, DECODER, ENGINE, str(self.config.sequences.rate), *draw)[:8]
         return (
-            self.config.base_dir
-            / "cache"
+            self.config.features_dir
             / f"{'motion' if motion else 'frames'}-{self.config.model.name.split('/')[-1]}-{key}"
         )
 

@@ -39,8 +39,9 @@ def demand_uploadable(config: Config) -> None:
     from kagglepipe.competitions.kaggle_errors import KaggleError
 
     slug_at_kaggle(config, "leave submit.upload away")
-    if config.competition.per_class is not None:
-        raise UserError("competition.per_class classifies training images: leave it or submit.upload away")
+    if config.competition.is_part:
+        name = "per_class" if config.competition.per_class is not None else "hidden"
+        raise UserError(f"competition.{name} classifies training images: leave it or submit.upload away")
     try:
         connect(config, patience=0).user()
     except KaggleError as error:

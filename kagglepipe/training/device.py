@@ -1,12 +1,14 @@
 """Where training runs and in which precision, each with its reason. torch is imported only when it is needed."""
 
 import os
+import platform
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kagglepipe.errors import UserError
+from kagglepipe.images.decode import cores
 from kagglepipe.launch import local_rank, size
 
 if TYPE_CHECKING:
@@ -123,3 +125,37 @@ def describe_device(device: "torch.device") -> str:
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return f"cpu ({torch.get_num_threads()} threads)" if device.type == "cpu" else str(device)
+
+
+def describe_machine(device: "torch.device") -> dict[str, Any]:
+    """What of a machine can decide the last bits of a sum, and what is paid for: as a run's metrics.json keeps it.
+
+    device: `cpu`, `cuda` or `mps`. devices: GPUs that take part or, on a CPU, the cores that it may use.
+    """
+    import torch
+
+    on_gpu = device.type != "cpu"
+    return {
+        "device": device.type,
+        "devices": size() if on_gpu else cores(),
+        "name": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
+        "threads": torch.get_num_threads(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+    }
+
+
+def processor() -> str:
+    """The processor's name as its maker has it, where the system tells; else its family."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def use_threads(count: int | None) -> None:
+    """As many threads as sums were shared among before: with others they are rounded otherwise. None: as it is."""
+    import torch
+
+    if count is not None:
+        torch.set_num_threads(count)

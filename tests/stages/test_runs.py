@@ -1,18 +1,25 @@
 """Every run beside what Kaggle said of it, as it is now, and what to know before one is chosen by its public score."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
+from safetensors.numpy import save_file
 
+from kagglepipe.config import Runs
 from kagglepipe.errors import UserError
+from kagglepipe.files import write_json, write_parquet
+from kagglepipe.predictions.frame import oof_frame
 from kagglepipe.predictions.ledger import record
 from kagglepipe.stages import walk
 from kagglepipe.stages.account import ledger_file
-from kagglepipe.stages.runs import table, width
-from tests.cats import Cats, add_run
+from kagglepipe.stages.places import read_prepared
+from kagglepipe.stages.text_table import table, width
+from tests.cats import CLASSES, SCORES, Cats, add_run
 
-HEADER = ["run", "accuracy", "95 % interval", "log loss", "sent (UTC)", "status", "public", "private", "gap"]
+HEADER = ["run", "accuracy", "95 % interval", "log loss", "folds", "sent (UTC)", "status", "public", "private", "gap"]
 Shown = Callable[..., list[str]]
 
 
@@ -55,10 +62,10 @@ def test_runs_are_shown_with_the_best_first_and_what_was_sent_beside_them(cats: 
     sent(cats, "4003", public_score=0.75, time="2026-01-03 03:04:05")
     assert cells(shown()) == [
         HEADER,
-        ["better", "0.8750", "0.6000-0.9500", "0.2500", "2026-01-02 13:14", "complete", "0.9", "0.8", "+0.0250"],
-        ["one", "0.7500", "0.5000-0.9000", "0.6250", "2026-01-02 03:04", "complete", "0.66667", "0.5", "-0.0833"],
-        ["one", "0.7500", "0.5000-0.9000", "0.6250", "2026-01-03 03:04", "complete", "0.75", "0.5", "+0.0000"],
-        ["worse", "0.2500", "0.5000-0.9000", "0.6250", "", "", "", "", ""],
+        ["better", "0.8750", "0.6000-0.9500", "0.2500", "", "2026-01-02 13:14", "complete", "0.9", "0.8", "+0.0250"],
+        ["one", "0.7500", "0.5000-0.9000", "0.6250", "", "2026-01-02 03:04", "complete", "0.66667", "0.5", "-0.0833"],
+        ["one", "0.7500", "0.5000-0.9000", "0.6250", "", "2026-01-03 03:04", "complete", "0.75", "0.5", "+0.0000"],
+        ["worse", "0.2500", "0.5000-0.9000", "0.6250", "", "", "", "", "", ""],
     ]
     assert cats.kaggle.calls == []  # since there is nothing to be learnt
 
@@ -86,19 +93,20 @@ def test_scores_that_are_not_known_come_last(cats: Cats, shown: Shown) -> None:
         ["zero", "0.0000", "?", "0.6250"],
         ["unknown", "?", "?-?", "?"],
     ]
-    assert lines[-1][4:] == ["2026-01-02 03:04", "complete", "nan", "0.5", ""]
+    assert lines[-1][5:] == ["2026-01-02 03:04", "complete", "nan", "0.5", ""]
 
 
 def test_submissions_stay_when_their_run_is_gone(cats: Cats, shown: Shown) -> None:
     sent(cats, "4001", run="deleted", public_score=0.5, oof_low=None)
     sent(cats, "4002", run="old", metric="log_loss", oof_score=0.5, public_score=0.25)
     assert cells(shown())[1:] == [
-        ["one", "0.7500", "0.5000-0.9000", "0.6250", "", "", "", "", ""],
-        ["deleted (gone)", "0.7500", "?-0.9000", "", "2026-01-02 03:04", "complete", "0.5", "0.5", "-0.2500"],
+        ["one", "0.7500", "0.5000-0.9000", "0.6250", "", "", "", "", "", ""],
+        ["deleted (gone)", "0.7500", "?-0.9000", "", "", "2026-01-02 03:04", "complete", "0.5", "0.5", "-0.2500"],
         [
             "old (gone)",
             "0.5000 log_loss",
             "0.5000-0.9000",
+            "",
             "",
             "2026-01-02 03:04",
             "complete",
@@ -112,7 +120,7 @@ def test_submissions_stay_when_their_run_is_gone(cats: Cats, shown: Shown) -> No
 def test_a_run_is_called_as_its_folder_is(cats: Cats, shown: Shown) -> None:
     add_run(cats.root, "before").rename(cats.root / "outputs/cats/after")
     sent(cats, "4001", run="after", public_score=0.5)
-    assert [line[:6:5] for line in cells(shown())[1:]] == [["one", ""], ["after", "complete"]]
+    assert [line[:7:6] for line in cells(shown())[1:]] == [["one", ""], ["after", "complete"]]
 
 
 def test_submissions_of_other_competitions_are_not_shown(cats: Cats, shown: Shown) -> None:
@@ -135,6 +143,142 @@ def test_a_damaged_ledger_is_named(cats: Cats, shown: Shown) -> None:
         shown()
 
 
+# --- all that is known, as a CSV ------------------------------------------------------------------------------------
+
+
+def written(cats: Cats, shown: Shown) -> pd.DataFrame:
+    """runs.csv as a table of text."""
+    path = cats.root / "made/runs.csv"
+    assert shown(f"runs.file='{path}'")[-1].endswith(f" in {path}")
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
+def test_the_csv_has_what_is_known_of_every_run(cats: Cats, shown: Shown) -> None:
+    cost = {"seconds": 1800, "peak_memory_gb": 1.5, "machine": {"device": "cpu", "devices": 4}}
+    add_run(cats.root, "better", score=0.875, interval=[0.6, 0.95], fold_mean=0.87, fold_sd=0.01, **cost)
+    gpu = {**cost, "machine": {"device": "cuda", "devices": 2}}
+    add_run(cats.root, "other", score=0.5, identity={"seed": 2, "model": {"name": "lite1"}}, **gpu)
+    sent(cats, "4001", run="better", public_score=0.9)
+    sent(cats, "4002", run="better", public_score=0.8)
+    table = written(cats, shown)
+    assert table["run"].tolist() == ["better", "better", "one", "other"]
+    first = table.iloc[0].to_dict()
+    assert first | {"score": "0.875", "low": "0.6", "high": "0.95", "log_loss": "0.625"} == first
+    assert first | {"fold_mean": "0.87", "fold_sd": "0.01", "seconds": "1800.0", "peak_memory_gb": "1.5"} == first
+    assert table["public_score"].tolist() == ["0.9", "0.8", "", ""]
+    assert table[["device", "cpu_hours", "gpu_hours"]].values.tolist() == [
+        *[["cpu", "2.0", ""]] * 2, ["", "", ""], ["cuda", "", "1.0"],
+    ]  # fmt: skip
+    assert table["differs_from_best"].tolist() == ["", "", "", "seed=2; model.name=lite1"]
+
+
+def test_folds_that_were_trained_apart_count_in_hours(cats: Cats, shown: Shown) -> None:
+    folder = add_run(cats.root, "one", seconds=2, machine={"device": "cpu", "devices": 1})
+    for fold in (0, 1):
+        write_json(folder / f"fold_{fold}/metrics.json", {"seconds": 900})
+    assert written(cats, shown)["cpu_hours"].tolist() == ["0.5"]
+
+
+def test_parameters_are_counted_from_the_headers_of_the_files(cats: Cats, shown: Shown) -> None:
+    folder = cats.root / "outputs/cats/one"
+    head = {"head.weight": np.zeros((3, 5), np.float32), "head.bias": np.zeros(3, np.float32)}
+    norm = {
+        "bn.weight": np.zeros(7, np.float16),
+        "bn.running_mean": np.zeros(7),
+        "bn.num_batches_tracked": np.zeros(()),
+    }
+    save_file(head, folder / "fold_0/model.safetensors", {"epoch": "1"})
+    save_file(norm, folder / "backbone.safetensors")
+    add_run(cats.root, "both", score=0.1, members=["one", "one"], method="mean")
+    add_run(cats.root, "lost", score=0.0, members=["one", "gone"], method="mean")
+    table = written(cats, shown)
+    assert dict(zip(table["run"], table["parameters"], strict=True)) == {"one": "25", "both": "50", "lost": ""}
+    assert table["differs_from_best"].tolist()[1:] == [
+        "ensemble.method=mean; ensemble.runs=one, one; seed=-",
+        "ensemble.method=mean; ensemble.runs=one, gone; seed=-",
+    ]
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff" * 20, b"\2\0\0\0\0\0\0\0[]", b'\7\0\0\0\0\0\0\0{"a":1}'])
+def test_a_damaged_network_is_named(cats: Cats, shown: Shown, data: bytes) -> None:
+    (cats.root / "outputs/cats/one/fold_0/model.safetensors").write_bytes(data)
+    with pytest.raises(UserError, match=r"fold_0/model\.safetensors is not a whole safetensors file"):
+        written(cats, shown)
+
+
+def test_a_folder_is_no_file_to_write(cats: Cats, shown: Shown) -> None:
+    (cats.root / "x.csv").mkdir()
+    with pytest.raises(UserError, match=r"x\.csv is a folder; give a file name"):
+        shown(f"runs.file='{cats.root / 'x.csv'}'")
+    with pytest.raises(UserError, match=r"runs\.file=x\.parquet is to be a CSV"):
+        Runs(file="x.parquet")
+
+
+# --- two runs -----------------------------------------------------------------------------------------------------
+
+
+def add_oof(cats: Cats, name: str, wrong: Collection[int], **scores: Any) -> None:
+    """A run that answers the rows of the table, in their order, rightly but for some."""
+    train, folder = read_prepared(cats.at()).train, cats.root / "outputs/cats" / name
+    truth = [CLASSES.index(name) for name in train["target"]]
+    given = [(true + (n in wrong)) % 3 for n, true in enumerate(truth)]
+    probs = np.eye(3)[given] * 0.7 + 0.1
+    write_parquet(
+        folder / "oof.parquet", oof_frame(train["id"], train["fold"].tolist(), train["target"], probs, CLASSES)
+    )
+    write_json(folder / "metrics.json", {**SCORES, "run": name, **scores})
+
+
+def test_two_runs_are_told_apart(cats: Cats, shown: Shown) -> None:
+    add_oof(cats, "right", [], identity={"seed": 1})
+    add_oof(cats, "wrong", range(6), identity={"seed": 2})
+    lines = shown("runs.compare=[right,wrong]")
+    assert lines[:2] == [
+        "runs: a is right, b is wrong; they differ in seed=1 and 2",
+        "runs: a alone is right on 6 of 6 rows, b alone on 0: exact McNemar p = 0.031",
+    ]
+    assert lines[2].startswith("runs: log loss of a less that of b: -2.0794 (-2.0794 to -2.0794, p = ")
+    assert lines[2].endswith("), 6 groups drawn (a has less, which is better)")
+    assert lines[3] == "runs: more than noise: answers and log loss, unless these two were picked out of many"
+    assert cells(lines[4:])[0] == ["id", "target", "a says", "b says", "a's probability", "b's probability"]
+    assert cells(lines[4:])[1] == ["blue/blue0.png", "blue", "blue", "green", "0.8000", "0.1000"]
+    assert len(lines[4:]) == 7
+
+
+def test_what_two_runs_answer_differently_is_written_in_full(cats: Cats, shown: Shown) -> None:
+    add_oof(cats, "a", [0, 1])
+    add_oof(cats, "b", [1, 2])
+    lines = shown("runs.compare=[a,b]", f"runs.file='{cats.root / 'all.csv'}'")
+    assert "runs: within noise: answers and log loss" in lines
+    assert lines[-1] == f"runs: all 2 rows that they answer differently are in {cats.root / 'all-compare.csv'}"
+    table = pd.read_csv(cats.root / "all-compare.csv")
+    assert table["id"].tolist() == ["blue/blue0.png", "green/green0.png"]
+    assert pd.read_csv(cats.root / "all.csv")["run"].tolist() == ["one", "a", "b"]
+
+
+def test_a_run_may_be_held_against_predictions_from_elsewhere(cats: Cats, shown: Shown) -> None:
+    add_oof(cats, "a", [0])
+    theirs = cats.root / "theirs.csv"
+    pd.read_parquet(cats.root / "outputs/cats/a/oof.parquet").to_csv(theirs, index=False)
+    lines = shown(f"runs.compare=[a,'{theirs}+{theirs}']")
+    assert lines[0].endswith("they differ in what is not known of predictions from elsewhere")
+    assert lines[-1] == "runs: they answer every row alike"
+    pd.read_csv(theirs).drop(columns=["fold", "target"]).to_csv(theirs, index=False)
+    with pytest.raises(UserError, match=r"theirs\.csv has no targets: give a file with the columns id, fold, target"):
+        shown(f"runs.compare=[a,'{theirs}+{theirs}']")
+
+
+@pytest.mark.parametrize(
+    ("names", "words"), [("[a,a]", "names a twice"), ("[a,nothing]", "nothing is not a finished run")]
+)
+def test_two_runs_are_needed(cats: Cats, shown: Shown, names: str, words: str) -> None:
+    add_oof(cats, "a", [])
+    with pytest.raises(UserError, match=words):
+        shown(f"runs.compare={names}")
+    with pytest.raises(UserError, match=r"names 1: type two, as \[RUN,RUN\]"):
+        Runs(compare=["a"])
+
+
 # --- what is new at Kaggle ----------------------------------------------------------------------------------------
 
 
@@ -150,7 +294,7 @@ def test_what_was_open_is_brought_up_to_date(cats: Cats, shown: Shown) -> None:
     bad.error, bad.public = "The columns must be a,b", ""
     asked = len(cats.kaggle.calls)
     lines = shown()
-    assert [line[5:] for line in cells(lines[:3])[1:]] == [
+    assert [line[6:] for line in cells(lines[:3])[1:]] == [
         ["error", "", "", ""],
         ["complete", "0.66667", "hidden", "-0.0833"],
     ]
@@ -162,18 +306,18 @@ def test_what_was_open_is_brought_up_to_date(cats: Cats, shown: Shown) -> None:
 def test_private_scores_come_when_the_competition_is_over(cats: Cats, shown: Shown) -> None:
     cats.kaggle.pending_polls = 0
     submitted(cats)
-    assert cells(shown())[1][7] == "hidden"
+    assert cells(shown())[1][8] == "hidden"
     cats.kaggle.competitions["cats"].show_private = True
-    assert cells(shown())[1][7] == "1.0"
+    assert cells(shown())[1][8] == "1.0"
     asked = len(cats.kaggle.calls)
-    assert cells(shown())[1][7] == "1.0"
+    assert cells(shown())[1][8] == "1.0"
     assert len(cats.kaggle.calls) == asked  # nothing is left to be learnt
 
 
 def test_what_is_open_stays_so_until_it_is_graded(cats: Cats, shown: Shown) -> None:
     cats.kaggle.pending_polls = 2
     submitted(cats)
-    assert [cells(shown())[1][5] for _ in range(3)] == ["pending", "pending", "complete"]
+    assert [cells(shown())[1][6] for _ in range(3)] == ["pending", "pending", "complete"]
 
 
 def test_a_submission_of_which_nothing_was_heard_is_known_by_its_tag(cats: Cats, shown: Shown) -> None:
@@ -182,7 +326,7 @@ def test_a_submission_of_which_nothing_was_heard_is_known_by_its_tag(cats: Cats,
     tag = cats.rows()[0]["tag"]
     record(ledger_file(cats.at()), tag, {"ref": None, "status": "sending"})
     sent(cats, "kagglepipe-never", ref=None, status="sending")
-    assert [line[5] for line in cells(shown())[1:]] == ["complete", "sending"]
+    assert [line[6] for line in cells(shown())[1:]] == ["complete", "sending"]
     assert [row["ref"] for row in cats.rows()] == ["4001", ""]
 
 
@@ -190,12 +334,12 @@ def test_a_submission_that_was_renamed_at_kaggle_is_known_by_its_number(cats: Ca
     cats.kaggle.pending_polls = 0
     submitted(cats)
     cats.kaggle.submissions("cats")[0].description = "my best one"
-    assert cells(shown())[1][5] == "complete"
+    assert cells(shown())[1][6] == "complete"
 
 
 def test_a_submission_that_kaggle_does_not_have_stays_as_it_was(cats: Cats, shown: Shown) -> None:
     sent(cats, "4711", status="pending", private_score=None)
-    assert cells(shown())[1][5] == "pending"
+    assert cells(shown())[1][6] == "pending"
 
 
 @pytest.mark.parametrize("kind", ["500", "401", "403 denied", "429", "html", "reset"])
@@ -204,7 +348,7 @@ def test_without_kaggle_the_table_is_shown_as_it_was(cats: Cats, shown: Shown, k
     cats.kaggle.fault("ListSubmissions", kind, times=None)
     warning, *lines = shown()
     assert warning.startswith("runs: what follows is as it was known before: Kaggle")
-    assert cells(lines)[1][5] == "pending"
+    assert cells(lines)[1][6] == "pending"
 
 
 def test_without_network_or_credentials_the_table_is_shown_too(
@@ -215,7 +359,7 @@ def test_without_network_or_credentials_the_table_is_shown_too(
     monkeypatch.delenv("KAGGLE_API_TOKEN")
     warning, *lines = shown()
     assert warning.startswith("runs: what follows is as it was known before: no Kaggle credentials were found: make a")
-    assert cells(lines)[1][5] == "pending"
+    assert cells(lines)[1][6] == "pending"
     monkeypatch.setenv("KAGGLE_API_TOKEN", "~/no/such/file")
     assert "KAGGLE_API_TOKEN looks like a path" in shown()[0]
 

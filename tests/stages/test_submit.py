@@ -15,10 +15,11 @@ from kagglepipe.__main__ import CONF
 from kagglepipe.competitions.contract import Competition
 from kagglepipe.config import Config, Folds, Model, Paths, Training
 from kagglepipe.errors import UserError
-from kagglepipe.files import write_json, write_parquet
+from kagglepipe.files import read_json, write_json, write_parquet
 from kagglepipe.predictions.frame import read_frame, test_frame
 from kagglepipe.stages import walk
 from kagglepipe.stages.places import read_prepared
+from kagglepipe.stages.recipe import decisive
 from kagglepipe.stages.submit import natural
 
 FACTS = {"versions": {"kagglepipe": "1.2.3", "torch": "9"}, "git_commit": "abcdef012345"}
@@ -186,6 +187,18 @@ def test_the_origin_tells_where_every_number_came_from(at: At, run: Path, tmp_pa
         "test_sha256": hashlib.sha256((run / "test.parquet").read_bytes()).hexdigest(),
         "table": read_prepared(at()).table_hash,
         **FACTS,
+        "source": read_json(tmp_path / "data/toy/source.json")["content"],
+        "configuration": decisive(at()),
+        "runs": {
+            "one": {
+                "configuration": None,  # since it has no config.yaml
+                "identity": {"seed": 1},
+                "test_sha256": hashlib.sha256((run / "test.parquet").read_bytes()).hexdigest(),
+                "cut_by_budget": None,
+                "machine": None,
+                **FACTS,
+            }
+        },
     }
 
 

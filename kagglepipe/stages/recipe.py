@@ -1,0 +1,84 @@
+"""What a submission was made with, as the JSON of its origin keeps it, so that it can be made again.
+
+`submit` writes it, `reproduce` reads it. Paths of results, workers and what only concerns this machine are not in it.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from kagglepipe.config import Config, changes
+from kagglepipe.errors import UserError
+from kagglepipe.files import file_sha256, read_json
+from kagglepipe.stages.places import escaped
+
+DECISIVE = ("seed", "device", "engine", "competition", "prepare", "cache", "folds", "augmentation", "model", "training",
+            "sequences", "ensemble")  # fmt: skip
+
+
+def recipe_of(config: Config, run: Path) -> dict[str, Any]:
+    """The submission's own configuration, the bytes that all began with, and every run that it was made of."""
+    members = read_json(run / "metrics.json").get("members", [])
+    folders = [run, *(run.parent / name for name in members)]
+    return {
+        "source": source_hash(config.base_dir),
+        "configuration": decisive(config),
+        "runs": {folder.name: run_facts(folder) for folder in folders if (folder / "metrics.json").exists()},
+    }
+
+
+def source_hash(folder: Path) -> str | None:
+    """The hash of the zip or folder that data/<slug> was made of; None for the sample, and where it is not known."""
+    file = folder / "source.json"
+    return read_json(file).get("content") or None if file.exists() else None
+
+
+def run_facts(run: Path) -> dict[str, Any]:
+    """How a run was configured, what it came to, and where it was made."""
+    metrics = read_json(run / "metrics.json")
+    fold = next(iter(sorted(run.glob("fold_*/model.json"))), None)
+    made = read_json(fold) if fold else {}
+    test = run / "test.parquet"
+    return {
+        "configuration": written_options(run),
+        "identity": metrics.get("identity"),
+        "test_sha256": file_sha256(test) if test.exists() else None,
+        "cut_by_budget": metrics.get("cut_by_budget"),
+        "machine": metrics.get("machine"),
+        "versions": made.get("versions"),
+        "git_commit": made.get("git_commit"),
+    }
+
+
+def decisive(config: Config) -> dict[str, Any]:
+    """The options that differ from their defaults and have a say in what comes out."""
+    return {name: value for name, value in changes(config).items() if name in DECISIVE}
+
+
+def written_options(run: Path) -> dict[str, Any] | None:
+    """The options in a run's config.yaml; None if it has none, or one that this version does not understand."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    file = run / "config.yaml"
+    if not file.exists():
+        return None
+    try:
+        config: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(file)))
+    except (OmegaConfBaseException, UserError):
+        return None
+    return decisive(config)
+
+
+def config_of(options: dict[str, Any], name: str) -> Config:
+    """The configuration with these options. Raises UserError, naming where they were, if they are not understood."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        schema = OmegaConf.structured(Config)
+        config: Any = OmegaConf.to_object(OmegaConf.merge(schema, OmegaConf.create(escaped(options))))
+    except (OmegaConfBaseException, UserError) as error:
+        why = " ".join(str(error).split())
+        raise UserError(f"{name} was made by a version with other options ({why}): use the version it names") from error
+    return replace(config, competition=replace(config.competition, refresh=False))

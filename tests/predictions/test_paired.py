@@ -1,0 +1,155 @@
+"""Paired tests against scipy, known answers, and what must not matter: the order of rows, who is called first."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from kagglepipe.errors import UserError
+from kagglepipe.predictions.frame import oof_frame
+from kagglepipe.predictions.metrics import accuracy, log_loss
+from kagglepipe.predictions.paired import compare, mcnemar, paired_bootstrap, row_losses, sign_test
+
+CLASSES = ["cat", "dog"]
+
+
+def frame(right: Sequence[bool], sure: float = 0.8) -> pd.DataFrame:
+    """An out-of-fold frame of cats that are named rightly or not, each with the probability `sure`."""
+    given = [sure if hit else 1 - sure for hit in right]
+    ids = [f"img{n}" for n in range(len(right))]
+    return oof_frame(ids, 0, ["cat"] * len(right), [[p, 1 - p] for p in given], CLASSES)
+
+
+# --- right and wrong ----------------------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_the_sign_test_is_scipys(successes: int, failures: int) -> None:
+    n = successes + failures
+    expected = binomtest(successes, n).pvalue if n else 1.0
+    assert sign_test(successes, failures) == pytest.approx(expected, rel=1e-9)
+    assert sign_test(successes, failures) == sign_test(failures, successes)
+
+
+def test_the_sign_test_of_very_many_throws_is_scipys() -> None:
+    assert sign_test(2600, 2400) == pytest.approx(binomtest(2600, 5000).pvalue, rel=1e-9)
+    assert 0 < sign_test(900, 0) < 1e-200
+
+
+def test_only_rows_on_which_runs_differ_count() -> None:
+    few, many = ([True] * 3 + [False], [False] * 4), ([True] * 103 + [False], [False] * 3 + [True] * 100 + [False])
+    assert mcnemar(*few) == mcnemar(*many)
+    assert mcnemar(*few).p == 0.25
+
+
+def test_answers_of_other_shapes_are_no_pairs() -> None:
+    with pytest.raises(ValueError, match=r"\(2,\) and \(3,\)"):
+        mcnemar([True] * 2, [True] * 3)
+
+
+# --- by group -----------------------------------------------------------------------------------------------------
+
+
+def test_the_interval_is_that_of_the_normal_approximation_where_rows_are_many() -> None:
+    gaps = np.random.default_rng(0).normal(0.1, 1, 2000)
+    found = paired_bootstrap(gaps, np.zeros(2000), range(2000))
+    half = 1.96 * gaps.std() / math.sqrt(2000)
+    assert found.value == pytest.approx(gaps.mean())
+    assert found.interval == pytest.approx((gaps.mean() - half, gaps.mean() + half), abs=0.003)
+    z = gaps.mean() / (gaps.std() / math.sqrt(2000))
+    assert found.p == pytest.approx(math.erfc(z / math.sqrt(2)), abs=0.002)
+
+
+def test_rows_of_one_group_are_one_piece_of_evidence() -> None:
+    gaps = np.random.default_rng(1).normal(0.2, 1, 50)
+    alone = paired_bootstrap(gaps, np.zeros(50), range(50))
+    repeated = paired_bootstrap(np.repeat(gaps, 20), np.zeros(1000), np.repeat(np.arange(50), 20).tolist())
+    assert repeated.interval == pytest.approx(alone.interval)
+    assert repeated.p == alone.p
+    torn = paired_bootstrap(np.repeat(gaps, 20), np.zeros(1000), range(1000))
+    assert torn.interval[1] - torn.interval[0] < (alone.interval[1] - alone.interval[0]) / 3
+
+
+@given(st.lists(st.floats(-5, 5), min_size=2, max_size=12))
+def test_changing_places_changes_the_sign_alone(gaps: list[float]) -> None:
+    zeros = [0.0] * len(gaps)
+    one = paired_bootstrap(gaps, zeros, range(len(gaps)), draws=200)
+    other = paired_bootstrap(zeros, gaps, range(len(gaps)), draws=200)
+    assert other.value == pytest.approx(-one.value)
+    assert other.interval == pytest.approx((-one.interval[1], -one.interval[0]), abs=1e-12)
+    assert other.p == one.p
+
+
+def test_one_group_tells_nothing() -> None:
+    found = paired_bootstrap([1.0, 2.0], [0.0, 0.0], ["one", "one"])
+    assert (found.value, found.p) == (1.5, 1.0)
+    assert all(map(math.isnan, found.interval))
+
+
+def test_equal_runs_are_found_different_as_seldom_as_promised() -> None:
+    random = np.random.default_rng(2)
+    found = [paired_bootstrap(random.normal(size=80), random.normal(size=80), range(80), draws=400) for _ in range(400)]
+    assert 0.02 < np.mean([one.p < 0.05 for one in found]) < 0.09
+
+
+@pytest.mark.parametrize(("gaps", "groups"), [([], []), ([1.0], ["a", "b"])])
+def test_numbers_without_a_group_each_are_refused(gaps: list[float], groups: list[str]) -> None:
+    with pytest.raises(ValueError, match="groups for numbers"):
+        paired_bootstrap(gaps, gaps, groups)
+
+
+# --- two frames ---------------------------------------------------------------------------------------------------
+
+
+def test_differences_are_those_of_the_metrics() -> None:
+    random = np.random.default_rng(3)
+    truth = random.integers(0, 2, 40)
+    probs = [random.dirichlet((1, 1), 40) for _ in range(2)]
+    ids, names = [f"{n:02}" for n in range(40)], [CLASSES[k] for k in truth]
+    a, b = (oof_frame(ids, 0, names, p, CLASSES) for p in probs)
+    found = compare(a, b)
+    assert found.accuracy.value == pytest.approx(accuracy(probs[0], truth) - accuracy(probs[1], truth))
+    assert found.log_loss.value == pytest.approx(log_loss(probs[0], truth) - log_loss(probs[1], truth))
+    assert row_losses(probs[0], truth).mean() == pytest.approx(log_loss(probs[0], truth))
+    differ = probs[0].argmax(axis=1) != probs[1].argmax(axis=1)
+    assert sorted(found.differing["id"]) == [id for id, yes in zip(ids, differ, strict=True) if yes]
+    shuffled = compare(a.sample(frac=1, random_state=0), b.sample(frac=1, random_state=1))
+    pd.testing.assert_frame_equal(shuffled.differing, found.differing)
+    assert (shuffled.right, shuffled.log_loss) == (found.right, found.log_loss)
+
+
+def test_what_differs_most_is_named_first() -> None:
+    a, b = frame([True, True, False]), frame([False, True, True])
+    a.loc[2, CLASSES] = [0.4, 0.6]  # which is closer
+    found = compare(a, b).differing
+    assert found.to_dict("list") == {
+        "id": ["img0", "img2"],
+        "fold": [0, 0],
+        "target": ["cat", "cat"],
+        "answer_a": ["cat", "dog"],
+        "answer_b": ["dog", "cat"],
+        "probability_a": [0.8, 0.4],
+        "probability_b": [pytest.approx(0.2), 0.8],
+    }
+
+
+def test_the_same_run_twice_differs_nowhere() -> None:
+    found = compare(frame([True, False]), frame([True, False]))
+    assert (found.right.p, found.log_loss.p, found.accuracy.value, len(found.differing)) == (1.0, 1.0, 0.0, 0)
+
+
+def test_groups_are_counted_and_demanded() -> None:
+    a, b = frame([True, False, True]), frame([False, False, True])
+    assert compare(a, b, {"img0": "x", "img1": "x", "img2": "y"}).groups == 2
+    with pytest.raises(UserError, match="does not hold 'img2'"):
+        compare(a, b, {"img0": "x", "img1": "x"})
+
+
+def test_runs_of_other_rows_are_refused() -> None:
+    with pytest.raises(UserError, match="the second does not hold the ids of the first: missing 'img2'"):
+        compare(frame([True] * 3), frame([True] * 2))

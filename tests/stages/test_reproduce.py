@@ -1,0 +1,268 @@
+"""A submission that is made again: the same bytes or what differs, and nothing that was there is lost."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from kagglepipe import config as shape
+from kagglepipe.__main__ import CONF
+from kagglepipe.competitions.contract import Competition
+from kagglepipe.config import Config, Ensemble, Folds, Model, Paths, Training
+from kagglepipe.errors import UserError
+from kagglepipe.files import read_json, write_json
+from kagglepipe.stages import reproduce, walk
+from kagglepipe.stages.recipe import config_of, decisive
+from kagglepipe.stages.train import COST
+from kagglepipe.training.device import describe_machine
+
+CONTRACT: Any = OmegaConf.to_container(OmegaConf.load(CONF / "competition/image_folder.yaml"))
+pytestmark = pytest.mark.usefixtures("one_thread", "few_draws")
+Again = Callable[..., list[str]]
+
+
+def colours_config(root: Path, colours: Path, **more: Any) -> Config:
+    """Two heads on a tiny network that nobody has trained."""
+    return Config(
+        paths=Paths(str(root)),
+        competition=Competition(**{**CONTRACT, "slug": "colours", "source": str(colours)}),
+        folds=Folds(count=2),
+        model=Model("test_efficientnet", "none", image_size=64),
+        training=Training("head", views=0),
+        **more,
+    )
+
+
+@pytest.fixture(scope="module")
+def submitted(colours: Path, tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Path:
+    """A root with two runs, and the submissions of one of them and of their mean; nothing writes into it."""
+    root = tmp_path_factory.mktemp("submitted")
+    walk(colours_config(root, colours, stage="submit"))
+    walk(colours_config(root, colours, stage="train", seed=1))
+    names = sorted(path.parent.name for path in root.glob("outputs/colours/*/metrics.json"))
+    walk(colours_config(root, colours, stage="submit", ensemble=Ensemble(names)))
+    return root
+
+
+@pytest.fixture
+def root(submitted: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(submitted, tmp_path / "root"))
+
+
+@pytest.fixture
+def again(root: Path, caplog: pytest.LogCaptureFixture) -> Again:
+    """again(CSV) -> what stage=reproduce says."""
+
+    def run(csv: Path) -> list[str]:
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            walk(Config(stage="reproduce", submission=str(csv), paths=Paths(str(root))))
+        return [record.getMessage() for record in caplog.records if record.name == "kagglepipe.stages.reproduce"]
+
+    return run
+
+
+def csv_of(root: Path, kind: str = "head") -> Path:
+    (found,) = root.glob(f"submissions/*{kind}*.csv")
+    return found
+
+
+def files_of(root: Path) -> dict[Path, bytes]:
+    """Whatever is there but what was made again, and locks."""
+    kept = [path for path in root.rglob("*") if path.is_file() and not path.name.endswith(".lock")]
+    return {path: path.read_bytes() for path in kept if "reproduced" not in path.parts}
+
+
+def change(file: Path, **values: Any) -> None:
+    write_json(file, {**read_json(file), **values})
+
+
+# --- the same bytes -----------------------------------------------------------------------------------------------
+
+
+def test_a_submission_is_made_again_and_what_was_there_stays(root: Path, again: Again) -> None:
+    before, csv = files_of(root), csv_of(root)
+    last = again(csv)[-1]
+    origin = json.loads(csv.with_suffix(".json").read_text())
+    assert last.startswith(f"reproduce: {csv.name} is the same byte for byte: 6 rows, SHA-256 {origin['csv_sha256']}; ")
+    assert last.endswith("so are the probabilities behind it")
+    assert files_of(root) == before
+    (made,) = root.glob("outputs/reproduced/*/colours/*/test.parquet")
+    assert made.read_bytes() == (root / "outputs/colours" / origin["run"] / "test.parquet").read_bytes()
+    assert again(csv)[-1] == last
+
+
+def test_what_is_missing_is_put_back(root: Path, again: Again) -> None:
+    csv = csv_of(root)
+    run, bytes_before = root / "outputs/colours" / csv.stem, csv.read_bytes()
+    networks = {path.relative_to(run): path.read_bytes() for path in run.rglob("*.safetensors")}
+    shutil.rmtree(run)
+    csv.unlink()
+    told = again(csv)
+    assert f"reproduce: {csv} was missing and is there again" in told
+    assert f"reproduce: {run} was missing and is there again" in told
+    assert csv.read_bytes() == bytes_before
+    assert {path.relative_to(run): path.read_bytes() for path in run.rglob("*.safetensors")} == networks
+    assert OmegaConf.load(run / "config.yaml").paths.outputs is None
+    assert again(csv)[-1].endswith("so are the probabilities behind it")
+
+
+def test_without_any_data_it_is_prepared_again(root: Path, again: Again) -> None:
+    shutil.rmtree(root / "data")
+    shutil.rmtree(root / "outputs")
+    assert "is the same byte for byte" in again(csv_of(root))[-1]
+
+
+def test_an_ensemble_is_made_again_from_its_members(root: Path, again: Again) -> None:
+    before, csv = files_of(root), csv_of(root, "ensemble")
+    assert "is the same byte for byte" in again(csv)[-1]
+    assert files_of(root) == before
+    assert len(list(root.glob("outputs/reproduced/*/colours/*/metrics.json"))) == 3
+    shutil.rmtree(root / "outputs")
+    assert "is the same byte for byte" in again(csv)[-1]
+    assert {path for path in files_of(root) if "outputs" in path.parts} == {p for p in before if "outputs" in p.parts}
+
+
+def test_the_origin_of_an_earlier_version_is_read_with_its_run(root: Path, again: Again) -> None:
+    csv = csv_of(root)
+    origin = csv.with_suffix(".json")
+    write_json(origin, {k: v for k, v in read_json(origin).items() if k not in ("runs", "configuration", "source")})
+    assert "is the same byte for byte" in again(origin)[-1]
+    (root / "outputs/colours" / csv.stem / "config.yaml").unlink()
+    with pytest.raises(UserError, match=r"how .* was configured is not known: its config\.yaml is missing"):
+        again(csv)
+    shutil.rmtree(root / "outputs/colours" / csv.stem)
+    with pytest.raises(UserError, match=r"the origin of .* does not say how .* was configured, and .* is not there"):
+        again(csv)
+
+
+def test_a_run_keeps_what_it_cost_and_where_it_was_made(root: Path, colours: Path) -> None:
+    run = root / "outputs/colours" / csv_of(root).stem
+    before = read_json(run / "metrics.json")
+    assert before["machine"] == describe_machine(torch.device("cpu"))
+    assert before["seconds"] > 0
+    config = colours_config(root, colours, stage="train")
+    walk(replace(config, competition=replace(config.competition, metric="log_loss")))  # scores it again
+    after = read_json(run / "metrics.json")
+    assert (before["metric"], after["metric"]) == ("accuracy", "log_loss")
+    assert [after[name] for name in COST] == [before[name] for name in COST]
+
+
+def test_runs_elsewhere_have_features_of_their_own(root: Path, colours: Path, tmp_path: Path) -> None:
+    config = colours_config(root, colours)
+    other = replace(config, paths=Paths(str(root), str(tmp_path / "other")))
+    assert (config.runs_dir, config.features_dir) == (root / "outputs/colours", root / "data/colours/cache")
+    assert other.runs_dir == tmp_path / "other/colours"
+    assert other.features_dir.is_relative_to(other.runs_dir)
+    assert other.data_dir == config.data_dir
+
+
+# --- what differs -------------------------------------------------------------------------------------------------
+
+
+def test_rows_that_differ_are_shown_with_what_is_another_than_it_was(root: Path, again: Again) -> None:
+    csv = csv_of(root)
+    rows = pd.read_csv(csv, dtype=str)
+    was = rows.iloc[0, 1]
+    rows.iloc[0, 1] = "grey"
+    csv.write_bytes(rows.to_csv(index=False, lineterminator="\n").encode())
+    origin = read_json(csv.with_suffix(".json"))
+    facts = origin["runs"][csv.stem]
+    facts["versions"]["torch"] = "1.0"
+    facts["machine"]["name"] = "abacus"
+    change(csv.with_suffix(".json"), csv_sha256=reproduce.file_sha256(csv), runs={csv.stem: facts})
+    before = files_of(root)
+    with pytest.raises(UserError) as error:
+        again(csv)
+    message = str(error.value)
+    assert f'1 of 6 rows differ ("{rows.iloc[0, 0]},grey" is now "{rows.iloc[0, 0]},{was}")' in message
+    assert "the largest difference of a probability is 0;" in message
+    assert "version: torch 1.0 then, " in message
+    assert "machine: name abacus then, " in message
+    assert files_of(root) == before
+
+
+def test_a_csv_that_somebody_has_edited_is_told_before_any_work(root: Path, again: Again) -> None:
+    csv = csv_of(root)
+    csv.write_bytes(csv.read_bytes() + b"\n")
+    with pytest.raises(UserError, match="was changed after it was made"):
+        again(csv)
+    assert not (root / "outputs/reproduced").exists()
+
+
+def test_other_folds_are_told_before_any_work(root: Path, again: Again) -> None:
+    folds = root / "data/colours/folds.csv"
+    table = pd.read_csv(folds)
+    table.assign(fold=1 - table["fold"]).to_csv(folds, index=False)
+    with pytest.raises(UserError, match=r"cannot be made again here: data: folds \w{8} then, \w{8} now$"):
+        again(csv_of(root))
+    assert not (root / "outputs/reproduced").exists()
+
+
+def test_other_code_is_told_before_any_work(root: Path, again: Again, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(shape.RESULT_VERSION, "head", 99)
+    change(csv_of(root).with_suffix(".json"), git_commit="abcdef012345")
+    with pytest.raises(UserError, match=r"code: result_version \d then, 99 now; it was made at commit abcdef012345$"):
+        again(csv_of(root))
+
+
+def test_other_images_are_told_before_any_work(root: Path, again: Again) -> None:
+    change(root / "data/colours/prepared.json", table_hash="f" * 64)
+    change(root / "data/colours/source.json", content="e" * 64)
+    with pytest.raises(UserError, match=r"data: table \w{8} then, ffffffff now; data: its source \w{8} then, eeeeeeee"):
+        again(csv_of(root))
+
+
+def test_a_run_that_a_clock_has_ended_cannot_be_made_again(root: Path, again: Again) -> None:
+    csv = csv_of(root)
+    runs = read_json(csv.with_suffix(".json"))["runs"]
+    runs[csv.stem]["cut_by_budget"] = "20m"
+    change(csv.with_suffix(".json"), runs=runs)
+    with pytest.raises(UserError, match=r"was cut short by training\.budget=20m"):
+        again(csv)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (None, r"type reproduce submission=submissions/NAME\.csv"),
+        ("none.csv", r"none\.json is not there: it tells what none\.csv was made with"),
+        ("other.csv", r"other\.json is not the origin of a submission"),
+        ("list.csv", r"list\.json is not the origin of a submission"),
+        ("half.csv", r"half\.json is damaged"),
+    ],
+)
+def test_what_is_no_submission_is_refused(root: Path, name: str | None, words: str) -> None:
+    (root / "other.json").write_text("{}")
+    (root / "list.json").write_text("[1]")
+    (root / "half.json").write_text("{")
+    with pytest.raises(UserError, match=words):
+        walk(Config(stage="reproduce", submission=name and str(root / name), paths=Paths(str(root))))
+
+
+# --- the recipe ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", ["a${b}", "it's (1)", "null", None])
+def test_options_come_back_from_the_origin(source: str | None, tmp_path: Path) -> None:
+    config = Config(competition=Competition(source=source), model=Model(kwargs={"drop_rate": 0.1}), seed=3)
+    write_json(tmp_path / "options.json", decisive(config))
+    assert config_of(read_json(tmp_path / "options.json"), "x") == config
+
+
+def test_places_and_secrets_are_not_in_the_origin() -> None:
+    config = Config(input="rtsp://me:secret@host", paths=Paths("/somewhere"), workers=3, submission="x.csv", run="a")
+    assert decisive(config) == {}
+
+
+def test_options_of_another_version_are_named() -> None:
+    with pytest.raises(UserError, match=r"run was made by a version with other options \(.*colour"):
+        config_of({"model": {"colour": "red"}}, "run")
