@@ -296,7 +296,7 @@ def test_download_ensemble_submit_and_runs_need_neither_torch_nor_sklearn(
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {command[0]: [] for command in commands}
     assert (tmp_path / f"submissions/{run}.csv").is_file()
-    assert len(list(tmp_path.glob("outputs/toy/ensemble-mean-*/metrics.json"))) == 1
+    assert len(list(tmp_path.glob("outputs/toy/ensemble-auto-*/metrics.json"))) == 1
 
 
 # --- where things are written ---------------------------------------------------------------------------------

@@ -156,7 +156,7 @@ def test_the_metrics_tell_score_and_members(at: At, one: Path, two: Path) -> Non
     assert sorted(metrics["members"]) == ["one", "two"]
     assert metrics["baseline"] == json.loads((one / "metrics.json").read_text())["baseline"]
     assert sorted(path.name for path in folder.iterdir()) == [
-        "config.yaml", "metrics.json", "oof.parquet", "test.parquet",
+        "config.yaml", "metrics.json", "oof.parquet", "reliability.png", "test.parquet",
     ]  # fmt: skip
 
 

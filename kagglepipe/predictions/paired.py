@@ -1,0 +1,122 @@
+"""Whether one model is better than another on the same rows, or only luckier."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from kagglepipe.predictions.frame import Labels, Probs
+from kagglepipe.predictions.metrics import LOG_LOSS_CLIP, find_metric
+
+Floats = npt.NDArray[np.float64]
+DRAWS = 1000
+CELLS = 4_000_000  # draws times groups that are held in memory at once
+MOST, FEWEST = 20_000_000, 200  # rows, and draws, for a metric that has to be computed anew for each draw
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A mean difference, above 0 where the first is better, and its interval; NaN where one group is all there is."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def is_beyond_noise(self) -> bool:
+        """Whether the interval lies above 0."""
+        return self.low > 0
+
+
+def row_losses(probs: Probs, truth: Labels) -> Floats:
+    """−log(probability of the true class) of each row, (N,), clipped as `metrics.log_loss` does.
+
+    >>> row_losses(np.array([[0.5, 0.5]]), np.array([0])).round(4)
+    array([0.6931])
+    """
+    own = probs[np.arange(len(truth)), truth].astype(np.float64)
+    return -np.log(np.clip(own, LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP))
+
+
+def mean_gains(gaps: Floats, groups: Labels, *, level: float = 0.95, draws: int = DRAWS, seed: int = 0) -> list[Gain]:
+    """The mean of each column of `gaps` (N, K) with its percentile interval, whole groups drawn with replacement.
+
+    groups: 0 … G - 1, (N,). All columns share the draws. Efron 1979; Davison and Hinkley 1997, section 3.8.
+
+    >>> mean_gains(np.array([[1.0], [1.0], [1.0]]), np.array([0, 1, 2]))
+    [Gain(value=1.0, low=1.0, high=1.0)]
+    """
+    count, random = int(groups.max()) + 1, np.random.default_rng(seed)
+    sums = np.stack([np.bincount(groups, column, minlength=count) for column in gaps.T], axis=1)  # (G, K)
+    rows = np.bincount(groups, minlength=count).astype(np.float64)
+    means = gaps.mean(axis=0)
+    if count == 1:
+        return [Gain(float(mean), math.nan, math.nan) for mean in means]
+    found, at_once = [], max(1, CELLS // count)
+    for start in range(0, draws, at_once):
+        drawn = range(start, min(start + at_once, draws))
+        times = np.stack([np.bincount(random.integers(count, size=count), minlength=count) for _ in drawn])
+        weighing = times.astype(np.float64)  # (D, G)
+        found.append(weighing @ sums / (weighing @ rows)[:, None])
+    lows, highs = np.quantile(np.concatenate(found), [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return [Gain(*map(float, one)) for one in zip(means, lows, highs, strict=True)]
+
+
+def metric_gain(
+    name: str, probs: Probs, other: Probs, truth: Labels, groups: Labels, *, level: float = 0.95, seed: int = 0
+) -> Gain:
+    """How much better `probs` is than `other` by a metric, with its interval by the paired bootstrap over groups.
+
+    For metrics that are no mean over rows. Draws in which the metric is undefined do not count.
+    """
+    metric, rows = find_metric(name), np.arange(len(truth))
+    sign = 1.0 if metric.greater_is_better else -1.0
+
+    def gain(some: Labels) -> float:
+        return sign * (metric.function(probs[some], truth[some]) - metric.function(other[some], truth[some]))
+
+    low, high = _interval(gain, groups, level, seed)
+    return Gain(gain(rows), low, high)
+
+
+def metric_interval(name: str, probs: Probs, truth: Labels, groups: Labels, *, seed: int = 0) -> tuple[float, float]:
+    """The 95 % interval (low, high) of a metric by the bootstrap over groups; NaN twice where there is but one."""
+    function = find_metric(name).function
+    return _interval(lambda some: function(probs[some], truth[some]), groups, 0.95, seed)
+
+
+def _interval(value: Callable[[Labels], float], groups: Labels, level: float, seed: int) -> tuple[float, float]:
+    """The middle `level` of what `value` gives for the rows of each draw of whole groups."""
+    count, random, rows = int(groups.max()) + 1, np.random.default_rng(seed), np.arange(len(groups))
+    found = []
+    for _ in range(max(FEWEST, min(DRAWS, MOST // len(groups))) if count > 1 else 0):
+        times = np.bincount(random.integers(count, size=count), minlength=count)
+        found.append(value(np.repeat(rows, times[groups])))
+    defined = np.array([one for one in found if not math.isnan(one)])
+    if defined.size == 0:
+        return math.nan, math.nan
+    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def mcnemar(right: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> tuple[int, int, float]:
+    """(rows that only the first has right, rows that only the other has, exact two-sided p), from (N,) and (N,).
+
+    Rows on which both agree say nothing of their difference; of the others each is heads or tails if there is none.
+    McNemar 1947, "Note on the sampling error of the difference between correlated proportions".
+
+    >>> mcnemar(np.array([True] * 5), np.array([False] * 5))
+    (5, 0, 0.0625)
+    """
+    only, only_other = int((right & ~other).sum()), int((other & ~right).sum())
+    return only, only_other, _sign_test(only, only_other)
+
+
+def _sign_test(heads: int, tails: int) -> float:
+    """How often a fair coin, thrown as often, falls at least as unevenly; 1 if it was never thrown."""
+    thrown, fewer = heads + tails, min(heads, tails)
+    each = [math.lgamma(thrown + 1) - math.lgamma(k + 1) - math.lgamma(thrown - k + 1) for k in range(fewer + 1)]
+    tail = math.fsum(math.exp(value - thrown * math.log(2)) for value in each)
+    return min(1.0, 2 * tail)
