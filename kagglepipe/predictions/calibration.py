@@ -13,6 +13,7 @@ import pandas as pd
 from kagglepipe.predictions.blend import SMALLEST
 from kagglepipe.predictions.frame import Labels, Probs
 from kagglepipe.predictions.metrics import find_metric
+from kagglepipe.predictions.paired import doubt
 from kagglepipe.predictions.softmax_fit import fit_softmax, softmax
 
 Map = dict[str, Any]
@@ -26,23 +27,24 @@ def fit_temperature(probs: Probs, truth: Labels) -> Map:
 
     Guo, Pleiss, Sun and Weinberger 2017, "On calibration of modern neural networks"; the slope is 1 / temperature.
 
-    >>> fit_temperature(np.array([[0.9, 0.1]] * 4), np.array([0, 0, 0, 1]))["slope"].__round__(3)
+    >>> round(fit_temperature(np.array([[0.9, 0.1]] * 400), np.array([0, 0, 0, 1] * 100))["slope"], 2)
     0.5
     """
     logs = _logs(probs)[None]  # (1, N, C)
-    slope = fit_softmax(logs, truth, centre=np.ones(1), pull=1e-6, floor=0.0)
+    slope = fit_softmax(logs, truth, centre=np.ones(1), pull=1e-6, floor=0.0, doubt=doubt(len(truth)))
     return {"kind": "temperature", "slope": float(slope[0])}
 
 
 def fit_platt(probs: Probs, truth: Labels) -> Map:
     """A slope for all logarithms, and something added for each class: for two classes a sigmoid of their logit.
 
-    Platt 1999, "Probabilistic outputs for support vector machines"; for more classes the same with one slope.
+    Platt 1999, "Probabilistic outputs for support vector machines", with labels doubted as there (`paired.doubt`); for
+    more classes the same with one slope.
     """
     logs, count = _logs(probs), probs.shape[1]
     planes = np.broadcast_to(np.eye(count)[:, None, :], (count, len(probs), count))  # (C, N, C): 1 in the class' column
     features = np.concatenate([logs[None], planes])  # (1 + C, N, C)
-    found = fit_softmax(features, truth, centre=np.array([1.0] + [0.0] * count), pull=1e-6)
+    found = fit_softmax(features, truth, centre=np.array([1.0] + [0.0] * count), pull=1e-6, doubt=doubt(len(truth)))
     return {"kind": "platt", "slope": float(found[0]), "offsets": found[1:].tolist()}
 
 

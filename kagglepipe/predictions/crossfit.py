@@ -16,11 +16,12 @@ from kagglepipe.predictions.blend import POOLS, SMALLEST, Stack, Weights, equal_
 from kagglepipe.predictions.calibration import ARGMAX_METRICS, CALIBRATIONS, Map, apply_map, fit_thresholds
 from kagglepipe.predictions.frame import Labels, Probs
 from kagglepipe.predictions.metrics import find_metric
-from kagglepipe.predictions.paired import Gain, mean_gains, metric_gain, row_losses
+from kagglepipe.predictions.paired import Gain, doubt, doubted_losses, mean_gains, metric_gain, row_losses
 from kagglepipe.predictions.softmax_fit import softmax
 from kagglepipe.predictions.weights import FITTED, FoldWeights
 
 LEVEL = 0.95
+NOTHING = 1e-3  # of the largest weight: whoever counts less has no say
 
 
 @dataclass(frozen=True)
@@ -108,12 +109,21 @@ def score_of(candidate: Candidate, rows: Rows) -> float:
 
 
 def is_improvement(one: Candidate, other: Candidate, rows: Rows, gain: Gain) -> bool:
-    """Whether the one's gain over the other is beyond noise, and the metric is not worse beyond noise.
+    """Whether the one's gain over the other is beyond noise, survives a doubt, and costs nothing of the metric.
 
-    Log loss decides, since it hears more of every row than accuracy does: a gain that has cost one answer of many may
-    be real, a gain that has cost the score may not be taken.
+    Log loss decides, since it hears more of every row than accuracy does; the metric may not be worse beyond noise.
+    But no interval knows of errors that have not happened yet: where every row is right, more certainty is a gain in
+    each draw, until the first new row goes wrong. So the gain has to be there with labels doubted, too.
     """
-    return gain.is_beyond_noise and not score_gain(one, other, rows).high < 0
+    if not gain.is_beyond_noise or score_gain(one, other, rows).high < 0:
+        return False
+    return rows.metric == "roc_auc" or _doubted(one, rows) < _doubted(other, rows)
+
+
+def _doubted(candidate: Candidate, rows: Rows) -> float:
+    """The mean log loss of the cross-fitted rows if the next group were the first to go wrong."""
+    share = doubt(int(rows.groups.max()) + 1)
+    return float(doubted_losses(candidate.cross_fitted(rows.folds), rows.truth, share).mean())
 
 
 def score_gain(one: Candidate, other: Candidate, rows: Rows) -> Gain:
@@ -130,8 +140,8 @@ def score_gain(one: Candidate, other: Candidate, rows: Rows) -> Gain:
 def choose(candidates: Sequence[Candidate], rows: Rows) -> Candidate:
     """The first of the candidates unless another is better than it beyond noise; then the one with the largest gain.
 
-    An interval that is not known, as with one group, is all noise. Where several are tried the best of them is lucky, so each has to be beyond a stricter noise: 5 % shared among
-    them (Bonferroni).
+    Where several are tried the best of them is lucky, so each has to be beyond a stricter noise: 5 % shared among
+    them (Bonferroni). An interval that is not known, as with one group, is all noise.
     """
     first, *others = candidates
     level = 1 - (1 - LEVEL) / max(1, len(others))
@@ -150,7 +160,8 @@ def prune(stack: Stack, rows: Rows, candidate: Candidate) -> tuple[Candidate, li
     those within noise go at once, and weights are fitted anew: of two members that say the same either alone may
     go, not both. It ends before the blend is worse, beyond noise, than with all members.
     """
-    kept = [int(m) for m in np.flatnonzero(candidate.weights[-1])] or [0]
+    final = candidate.weights[-1]
+    kept = [int(m) for m in np.flatnonzero(final > NOTHING * final.max())] or [0]
     now = candidate if len(kept) == len(stack) else make_candidate(stack[kept], rows, candidate.method)
     if len(kept) < len(stack) and gain_over(candidate, now, rows).is_beyond_noise:
         return candidate, list(range(len(stack)))

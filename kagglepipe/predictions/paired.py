@@ -40,6 +40,31 @@ def row_losses(probs: Probs, truth: Labels) -> Floats:
     return -np.log(np.clip(own, LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP))
 
 
+def doubt(count: int) -> float:
+    """The share by which labels are doubted for all that `count` rows can tell: the next may be the first to go wrong.
+
+    Laplace's rule of succession, as Platt 1999 has it. It is next to nothing where there are many rows.
+
+    >>> doubt(48)
+    0.02
+    """
+    return 1 / (count + 2)
+
+
+def doubted_losses(probs: Probs, truth: Labels, share: float) -> Floats:
+    """The losses (N,) to be expected if a row's label were another one, any of them, with the chance `share`.
+
+    A model that has made no error loses nothing by certainty in `row_losses`, and much here.
+
+    >>> doubted_losses(np.array([[0.5, 0.5]]), np.array([0]), 0.1).round(4)
+    array([0.6931])
+    """
+    own = row_losses(probs, truth)
+    every = -np.log(np.clip(probs, LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP)).sum(axis=1)
+    losses: Floats = (1 - share) * own + share * (every - own) / (probs.shape[1] - 1)
+    return losses
+
+
 def mean_gains(gaps: Floats, groups: Labels, *, level: float = 0.95, draws: int = DRAWS, seed: int = 0) -> list[Gain]:
     """The mean of each column of `gaps` (N, K) with its percentile interval, whole groups drawn with replacement.
 

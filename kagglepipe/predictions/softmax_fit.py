@@ -4,6 +4,7 @@ The conditional logit model of McFadden 1974, "Conditional logit analysis of qua
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ def fit_softmax(
     pull: float,
     floor: float = -np.inf,
     use: npt.NDArray[np.bool_] | None = None,
+    doubt: float = 0.0,
 ) -> Parameters:
     """The parameters (J,) that minimise mean log loss + pull / 2 · |parameters − centre|², none below `floor`.
 
@@ -35,6 +37,8 @@ def fit_softmax(
     methods for optimization problems with simple constraints".
 
     features: (J, N, C), float32 or float64. use: rows to fit on (N,); None: all.
+    doubt: share of each label that is given to the other classes, in [0, 1). Where all rows are right, log loss alone
+        would drive certainty to infinity.
 
     >>> sure = np.log(np.array([[[0.9, 0.1]] * 4]))  # nine in ten, it says; it is right three times in four
     >>> slope = fit_softmax(sure, np.array([0, 0, 0, 1]), centre=np.ones(1), pull=1e-9)
@@ -43,9 +47,10 @@ def fit_softmax(
     """
     rows = np.arange(len(truth)) if use is None else np.flatnonzero(use)
     at = np.maximum(centre.astype(np.float64), floor)
-    loss, probs = _loss(features, truth, rows, at, centre, pull)
+    problem = _Problem(features, _targets(truth, features.shape[2], doubt), rows, centre, pull)
+    loss, probs = _loss(problem, at)
     for _ in range(ITERATIONS):
-        gradient = _gradient(features, truth, rows, probs) + pull * (at - centre)
+        gradient = _gradient(problem, probs) + pull * (at - centre)
         free = (at > floor) | (gradient < 0)
         if not free.any():
             break
@@ -58,7 +63,7 @@ def fit_softmax(
         size, found = 1.0, None
         while size > 1e-6 and found is None:
             near = np.maximum(at - size * step, floor)
-            now, there = _loss(features, truth, rows, near, centre, pull)
+            now, there = _loss(problem, near)
             found = (near, now, there) if now <= loss - 1e-4 * float(gradient @ (at - near)) else None
             size /= 2
         if found is None:
@@ -78,25 +83,42 @@ def softmax(scores: Probs) -> Probs:
     return probs
 
 
-def _loss(
-    features: Features, truth: Labels, rows: Labels, at: Parameters, centre: Parameters, pull: float
-) -> tuple[float, Probs]:
-    """(penalised mean log loss, probabilities of all rows (N, C)); only `rows` count."""
+@dataclass(frozen=True)
+class _Problem:
+    """What does not change while parameters are sought."""
+
+    features: Features
+    targets: Probs
+    rows: Labels
+    centre: Parameters
+    pull: float
+
+
+def _targets(truth: Labels, classes: int, doubt: float) -> Probs:
+    """What the probabilities should be, (N, C): one-hot but for the doubt, which the other classes share."""
+    targets = np.full((len(truth), classes), doubt / (classes - 1))
+    targets[np.arange(len(truth)), truth] = 1 - doubt
+    return targets
+
+
+def _loss(problem: _Problem, at: Parameters) -> tuple[float, Probs]:
+    """(penalised mean cross-entropy of the rows that count, probabilities of all rows (N, C))."""
+    features = problem.features
     flat = features.reshape(len(features), -1)
     scores = (at.astype(features.dtype) @ flat).reshape(features.shape[1:]).astype(np.float64)
     scores -= scores.max(axis=1, keepdims=True)
-    own = scores[np.arange(len(truth)), truth]
+    wanted = (scores * problem.targets).sum(axis=1)
     raised = np.exp(scores, out=scores)
     total = raised.sum(axis=1)
-    penalty = pull / 2 * float(((at - centre) ** 2).sum())
-    return float((np.log(total) - own)[rows].mean()) + penalty, raised / total[:, None]
+    penalty = problem.pull / 2 * float(((at - problem.centre) ** 2).sum())
+    return float((np.log(total) - wanted)[problem.rows].mean()) + penalty, raised / total[:, None]
 
 
-def _gradient(features: Features, truth: Labels, rows: Labels, probs: Probs) -> Parameters:
-    """Of the mean log loss of `rows` by the parameters, (J,)."""
+def _gradient(problem: _Problem, probs: Probs) -> Parameters:
+    """Of the mean cross-entropy of the rows that count by the parameters, (J,)."""
+    features, rows = problem.features, problem.rows
     rest = np.zeros_like(probs)
-    rest[rows] = probs[rows]
-    rest[rows, truth[rows]] -= 1
+    rest[rows] = probs[rows] - problem.targets[rows]
     flat = features.reshape(len(features), -1)
     return (flat @ rest.reshape(-1).astype(features.dtype)).astype(np.float64) / len(rows)
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from kagglepipe.predictions.blend import SMALLEST, Stack, equal_weights
 from kagglepipe.predictions.frame import Labels
 from kagglepipe.predictions.metrics import LOG_LOSS_CLIP
+from kagglepipe.predictions.paired import doubt
 from kagglepipe.predictions.softmax_fit import fit_softmax
 
 FoldWeights = npt.NDArray[np.float64]  # (K + 1, M)
@@ -59,7 +60,8 @@ def nnls(stack: Stack, truth: Labels, folds: Labels) -> FoldWeights:
 def logistic(stack: Stack, truth: Labels, folds: Labels) -> FoldWeights:
     """Weights of the log-linear pool by log loss, none negative; they need not sum to 1: see `geometric_mean`.
 
-    Each is drawn to 1 / M as a normal prior of deviation 1 / sqrt(M) would, which settles what few rows cannot tell.
+    Labels are doubted as Platt does (`paired.doubt`). Each weight is drawn to 1 / M as a normal prior of deviation
+    1 / sqrt(M) would, which settles what few rows cannot tell.
     Wolpert 1992, "Stacked generalization", with one weight a member for all classes, so that few rows are enough.
 
     >>> stack = np.array([[[0.6, 0.4], [0.4, 0.6]], [[0.5, 0.5], [0.5, 0.5]]])
@@ -76,7 +78,7 @@ def logistic(stack: Stack, truth: Labels, folds: Labels) -> FoldWeights:
         use = np.zeros(len(truth), np.bool_)
         use[rows] = True
         centre, pull = equal_weights(members), members / len(rows)
-        fits.append(fit_softmax(logs, truth, centre=centre, pull=pull, floor=0.0, use=use))
+        fits.append(fit_softmax(logs, truth, centre=centre, pull=pull, floor=0.0, use=use, doubt=doubt(len(rows))))
     return np.stack(fits)
 
 

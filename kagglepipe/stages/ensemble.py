@@ -205,7 +205,7 @@ def with_maps(options: Ensemble, chosen: Candidate, rows: Rows) -> tuple[Candida
         about["calibrations"] = [calibration_scores(one, rows) for one in (chosen, *others)]
         for told in about["calibrations"]:
             log.info("ensemble: %(kind)s: log loss %(log_loss).4f, calibration error %(calibration_error).4f", told)
-        kept = "kept as it is: no gain beyond noise" if found is chosen else f"by {found.maps[-1][-1]['kind']}"
+        kept = "kept as it is: no gain that is sure" if found is chosen else f"by {found.maps[-1][-1]['kind']}"
         log.info("ensemble: calibration: %s", kept)
         chosen = found
     if options.threshold == "auto" and rows.metric not in ARGMAX_METRICS:
@@ -233,11 +233,13 @@ def calibration_scores(candidate: Candidate, rows: Rows) -> dict[str, Any]:
 def tell_choice(asked: str, chosen: Candidate, equal: Candidate, rows: Rows) -> None:
     """Says which blend is taken and why."""
     if chosen is equal:
-        log.info("ensemble: taken: equal weights%s", "" if asked != "auto" else "; nothing beats them beyond noise")
+        log.info("ensemble: taken: equal weights%s", "" if asked != "auto" else "; nothing is surely better")
         return
     gain = gain_over(chosen, equal, rows)
     what = "ROC AUC" if rows.metric == "roc_auc" else "log loss"
-    noise = "" if gain.is_beyond_noise else ", which is within noise: ensemble.method=auto would say so"
+    noise = (
+        "" if asked == "auto" or gain.is_beyond_noise else ": no gain beyond noise, which ensemble.method=auto minds"
+    )
     log.info(
         "ensemble: taken: %s, whose cross-fitted gain over equal weights is %+.4f (%+.4f to %+.4f) of %s%s",
         chosen.method, gain.value, gain.low, gain.high, what, noise,

@@ -356,8 +356,8 @@ def best_runs(config: Config, prepared: Prepared, count: int) -> list[Member]:
     ]
     if count < 1 or not scored:
         raise UserError(
-            f"ensemble.runs=[best:{count}] chose none of {len(scored)} finished runs of the present table and folds with "
-            f"a score in {metric}: type stage=train first, and best:1 or more"
+            f"ensemble.runs=[best:{count}] chose none of {len(scored)} finished runs of the present table and folds "
+            f"with a score in {metric}: type stage=train first, and best:1 or more"
         )
     return [find_member(config, str(folder)) for *_, folder in sorted(scored)[:count]]
 

@@ -146,12 +146,13 @@ def test_the_blend_has_the_folds_and_targets_of_the_table(at: At, prepared: Prep
 
 
 def test_the_metrics_tell_score_and_members(at: At, one: Path, two: Path) -> None:
-    folder = blend(at, "ensemble.runs=[one,two]")
+    folder = blend(at, "ensemble.runs=[one,two]", "ensemble.method=mean")
     metrics = json.loads((folder / "metrics.json").read_text())
     frame = read_frame(folder / "oof.parquet")
     right = (frame[CLASSES].idxmax(axis=1) == frame["target"]).mean()
     assert metrics["score"] == pytest.approx(right)
-    assert walk(at("stage=ensemble", "ensemble.runs=[one,two]")) == pytest.approx(right)
+    again = at("stage=ensemble", "ensemble.runs=[one,two]", "ensemble.method=mean")
+    assert walk(again) == pytest.approx(right)
     assert (metrics["run"], metrics["method"]) == (folder.name, "mean")
     assert sorted(metrics["members"]) == ["one", "two"]
     assert metrics["baseline"] == json.loads((one / "metrics.json").read_text())["baseline"]
@@ -201,8 +202,8 @@ def test_a_run_may_be_given_by_its_folder(at: At, one: Path, two: Path) -> None:
 
 
 def test_an_ensemble_may_be_a_member(at: At, one: Path, two: Path) -> None:
-    first = blend(at, "ensemble.runs=[one,two]")
-    second = blend(at, f"ensemble.runs=[{first.name},one]")
+    first = blend(at, "ensemble.runs=[one,two]", "ensemble.method=mean")
+    second = blend(at, f"ensemble.runs=[{first.name},one]", "ensemble.method=mean")
     expected = by_mean(values(first / "oof.parquet"), values(one / "oof.parquet"))
     assert_close(values(second / "oof.parquet"), expected)
 
@@ -270,8 +271,9 @@ def test_a_member_that_is_not_there_is_named(member: str, words: str, at: At, on
 
 @pytest.mark.parametrize("asked", ["by members", "by name"])
 def test_the_ensemble_is_a_run_that_submit_takes(asked: str, at: At, one: Path, two: Path, tmp_path: Path) -> None:
-    folder = blend(at, "ensemble.runs=[one,two]")
-    walk(at("stage=submit", "ensemble.runs=[one,two]" if asked == "by members" else f"run={folder.name}"))
+    folder = blend(at, "ensemble.runs=[one,two]", "ensemble.method=mean")
+    by_members = ("ensemble.runs=[one,two]", "ensemble.method=mean")
+    walk(at("stage=submit", *(by_members if asked == "by members" else (f"run={folder.name}",))))
     written = pd.read_csv(tmp_path / f"submissions/{folder.name}.csv").set_index("id")["label"].to_dict()
     frame = read_frame(folder / "test.parquet").set_index("id")[CLASSES]
     assert written == frame.idxmax(axis=1).to_dict()
