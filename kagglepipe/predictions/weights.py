@@ -19,6 +19,7 @@ from kagglepipe.predictions.softmax_fit import fit_softmax
 FoldWeights = npt.NDArray[np.float64]  # (K + 1, M)
 STEPS = 100  # members drawn by hill climbing: weights are multiples of a hundredth or more
 PATIENCE = 20  # steps without a gain after which it ends
+ROUNDING = 1e-6  # of a mean of float32 logarithms: what is less is no gain
 
 
 def hill_climb(stack: Stack, truth: Labels, folds: Labels) -> FoldWeights:
@@ -110,7 +111,7 @@ def _climb(own: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         counts[chosen] += 1
         total += own[chosen]
         since += 1
-        if losses[chosen] < best_loss:
+        if losses[chosen] < best_loss - ROUNDING:
             best_loss, best, since = losses[chosen], counts.copy(), 0
         if since == PATIENCE:
             break

@@ -125,8 +125,8 @@ def test_thresholds_are_at_least_as_good_on_what_they_were_fitted_on() -> None:
 @settings(max_examples=40)
 @given(only=st.integers(0, 40), other=st.integers(0, 40), both=st.integers(0, 10))
 def test_mcnemar_is_the_sign_test_of_scipy(only: int, other: int, both: int) -> None:
-    one = np.array([True] * only + [False] * other + [True] * both)
-    two = np.array([False] * only + [True] * other + [True] * both)
+    one = np.array([True] * only + [False] * other + [True] * both, bool)
+    two = np.array([False] * only + [True] * other + [True] * both, bool)
     found = mcnemar(one, two)
     assert found[:2] == (only, other)
     expected = scipy.stats.binomtest(only, only + other).pvalue if only + other else 1.0

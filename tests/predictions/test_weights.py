@@ -66,7 +66,9 @@ def test_the_order_of_rows_changes_nothing(method: str, seed: int) -> None:
     order = np.random.default_rng(seed).permutation(90)
     one = FITTED[method](stack, truth, folds)
     two = FITTED[method](stack[:, order], truth[order], folds[order])
-    np.testing.assert_allclose(one, two, atol=1e-4)
+    for fold in range(4):  # what may differ is what makes no difference
+        probs, others = pool(stack, one[fold], method), pool(stack, two[fold], method)
+        assert log_loss(probs, truth) == pytest.approx(log_loss(others, truth), abs=1e-5)
 
 
 @settings(max_examples=10)
@@ -85,7 +87,7 @@ def test_a_folds_labels_have_no_say_in_its_weights(method: str) -> None:
     stack, truth, folds = problem(4, 90, seed=5)
     other = np.where(folds == 1, (truth + 1) % 3, truth)
     one, two = FITTED[method](stack, truth, folds), FITTED[method](stack, other, folds)
-    np.testing.assert_array_equal(one[1], two[1])
+    np.testing.assert_allclose(one[1], two[1], rtol=1e-9, atol=1e-12)
     assert not np.allclose(one[0], two[0])
 
 
