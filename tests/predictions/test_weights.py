@@ -68,7 +68,7 @@ def test_the_order_of_rows_changes_nothing(method: str, seed: int) -> None:
     two = FITTED[method](stack[:, order], truth[order], folds[order])
     for fold in range(4):  # what may differ is what makes no difference
         probs, others = pool(stack, one[fold], method), pool(stack, two[fold], method)
-        assert log_loss(probs, truth) == pytest.approx(log_loss(others, truth), abs=1e-5)
+        assert log_loss(probs, truth) == pytest.approx(log_loss(others, truth), abs=1e-3)
 
 
 @settings(max_examples=10)
