@@ -53,6 +53,8 @@ class Candidate:
 
     def cross_fitted(self, folds: Labels) -> Probs:
         """Each row by what was fitted on the other folds, (N, C)."""
+        if all(view is self.views[-1] for view in self.views):  # nothing is fitted
+            return self.views[-1]
         probs = self.views[-1].copy()
         for fold, view in enumerate(self.views[:-1]):
             probs[folds == fold] = view[folds == fold]
@@ -96,34 +98,24 @@ def combine(stack: Stack, weights: Weights, method: str, power: float = 2.0, map
 
 def gain_over(one: Candidate, other: Candidate, rows: Rows, *, level: float = LEVEL) -> Gain:
     """How much better the one is than the other, cross-fitted, in log loss, or in ROC AUC where that is the metric."""
-    first, second = one.cross_fitted(rows.folds), other.cross_fitted(rows.folds)
+    return gains_over([one], other, rows, level=level)[0]
+
+
+def gains_over(ones: Sequence[Candidate], other: Candidate, rows: Rows, *, level: float = LEVEL) -> list[Gain]:
+    """`gain_over` of each of several, which share their draws."""
+    second, firsts = other.cross_fitted(rows.folds), (one.cross_fitted(rows.folds) for one in ones)
     if rows.metric == "roc_auc":
-        return metric_gain("roc_auc", first, second, rows.truth, rows.groups, level=level)
-    gaps = row_losses(second, rows.truth) - row_losses(first, rows.truth)
-    return mean_gains(gaps[:, None], rows.groups, level=level)[0]
+        return [metric_gain("roc_auc", first, second, rows.truth, rows.groups, level=level) for first in firsts]
+    if not ones:
+        return []
+    losses = row_losses(second, rows.truth)
+    gaps = np.stack([losses - row_losses(first, rows.truth) for first in firsts], axis=1)  # (N, K)
+    return mean_gains(gaps, rows.groups, level=level)
 
 
 def score_of(candidate: Candidate, rows: Rows) -> float:
     """The metric of the cross-fitted rows."""
     return find_metric(rows.metric).function(candidate.cross_fitted(rows.folds), rows.truth)
-
-
-def is_improvement(one: Candidate, other: Candidate, rows: Rows, gain: Gain) -> bool:
-    """Whether the one's gain over the other is beyond noise, survives a doubt, and costs nothing of the metric.
-
-    Log loss decides, since it hears more of every row than accuracy does; the metric may not be worse beyond noise.
-    But no interval knows of errors that have not happened yet: where every row is right, more certainty is a gain in
-    each draw, until the first new row goes wrong. So the gain has to be there with labels doubted, too.
-    """
-    if not gain.is_beyond_noise or score_gain(one, other, rows).high < 0:
-        return False
-    return rows.metric == "roc_auc" or _doubted(one, rows) < _doubted(other, rows)
-
-
-def _doubted(candidate: Candidate, rows: Rows) -> float:
-    """The mean log loss of the cross-fitted rows if the next group were the first to go wrong."""
-    share = doubt(int(rows.groups.max()) + 1)
-    return float(doubted_losses(candidate.cross_fitted(rows.folds), rows.truth, share).mean())
 
 
 def score_gain(one: Candidate, other: Candidate, rows: Rows) -> Gain:
@@ -140,14 +132,30 @@ def score_gain(one: Candidate, other: Candidate, rows: Rows) -> Gain:
 def choose(candidates: Sequence[Candidate], rows: Rows) -> Candidate:
     """The first of the candidates unless another is better than it beyond noise; then the one with the largest gain.
 
-    Where several are tried the best of them is lucky, so each has to be beyond a stricter noise: 5 % shared among
-    them (Bonferroni). An interval that is not known, as with one group, is all noise.
+    Log loss decides (ROC AUC where that is the metric), since it hears more of every row than accuracy does; the
+    metric may not be worse beyond noise. Where several are tried the best of them is lucky, so each has to be beyond
+    a stricter noise: 5 % shared among them (Bonferroni). An interval that is not known, as with one group, is all
+    noise. And no interval knows of errors that have not happened yet: where every row is right, more certainty is a
+    gain in each draw, until the first new row goes wrong. So the gain has to be there with labels doubted, too.
     """
     first, *others = candidates
     level = 1 - (1 - LEVEL) / max(1, len(others))
-    gains = [(other, gain_over(other, first, rows, level=level)) for other in others]
-    better = [(gain.value, other) for other, gain in gains if is_improvement(other, first, rows, gain)]
+    gains = zip(others, gains_over(others, first, rows, level=level), strict=True)
+    better = [(gain.value, one) for one, gain in gains if gain.is_beyond_noise and _is_safe(one, first, rows)]
     return max(better, key=lambda one: one[0])[1] if better else first
+
+
+def _is_safe(one: Candidate, other: Candidate, rows: Rows) -> bool:
+    """Whether the one still gains with labels doubted, and costs nothing of the metric that is beyond noise."""
+    if rows.metric != "roc_auc" and _doubted(one, rows) >= _doubted(other, rows):
+        return False
+    return not score_gain(one, other, rows).high < 0
+
+
+def _doubted(candidate: Candidate, rows: Rows) -> float:
+    """The mean log loss of the cross-fitted rows if the next group were the first to go wrong."""
+    share = doubt(int(rows.groups.max()) + 1)
+    return float(doubted_losses(candidate.cross_fitted(rows.folds), rows.truth, share).mean())
 
 
 # --- members -----------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from kagglepipe.predictions.metrics import LOG_LOSS_CLIP, find_metric
 
 Floats = npt.NDArray[np.float64]
 DRAWS = 1000
+ROUNDING = 1e-9
 CELLS = 4_000_000  # draws times groups that are held in memory at once
 MOST, FEWEST = 20_000_000, 200  # rows, and draws, for a metric that has to be computed anew for each draw
 
@@ -26,8 +27,8 @@ class Gain:
 
     @property
     def is_beyond_noise(self) -> bool:
-        """Whether the interval lies above 0."""
-        return self.low > 0
+        """Whether the interval lies above 0, by more than rounding."""
+        return self.low > ROUNDING
 
 
 def row_losses(probs: Probs, truth: Labels) -> Floats:
