@@ -222,7 +222,7 @@ def id_fault(found: pd.Series, wanted: Iterable[str]) -> str | None:
 def _is_same(found: pd.Series, wanted: pd.Series) -> bool:
     """Whether ids are those that are wanted, in order, each once: usual, and told ten times as fast as by sets."""
     alike = found is wanted or found.reset_index(drop=True).equals(wanted.reset_index(drop=True))
-    return bool(alike and found.is_unique)
+    return bool(alike and not found.duplicated().any())
 
 
 def probability_fault(ids: pd.Series, probs: npt.ArrayLike) -> str | None:
