@@ -17,7 +17,9 @@ from kagglepipe.errors import UserError
 
 POLICIES = ("none", "light", "strong", "resolution", "paste")  # images.augment.POLICIES, without its imports
 POLICY_OF_MODE = {"head": "strong", "finetune": "light"}  # augmentation=auto; the figures are in docs/design.md
-METHODS = ("mean", "rank_mean", "geometric_mean")  # predictions.blend.METHODS
+# predictions.blend.METHODS, and what predictions.weights fits, without their imports
+METHODS = ("auto", "mean", "rank_mean", "geometric_mean", "power_mean", "hill_climb", "nnls", "logistic")
+CALIBRATIONS = ("none", "auto", "temperature", "platt", "isotonic")  # predictions.calibration.CALIBRATIONS
 METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "log_loss", "roc_auc")  # predictions.metrics.METRICS
 # predictions.segment_metrics.SEGMENT_SCORES, without its imports
 SEGMENT_METRICS = (
@@ -358,15 +360,25 @@ class Detect:
 
 @dataclass
 class Ensemble:
-    """runs: members: run names, run folders or pairs `oof.csv+test.csv` from elsewhere; empty takes the run that
-    the configuration describes. method: `mean`, `rank_mean` or `geometric_mean`.
+    """runs: members: run names or patterns (`lite*`), run folders, `best:8` (the best finished runs), or pairs
+    `oof.csv+test.csv` from elsewhere; empty takes the run that the configuration describes.
+    method: `auto` keeps equal weights unless something else is better beyond noise on folds that it was not fitted
+    on; `mean`, `rank_mean`, `geometric_mean`, `power_mean` fit nothing, `hill_climb`, `nnls`, `logistic` fit weights.
+    power: the exponent of `power_mean`. calibrate: `temperature`, `platt`, `isotonic`, or `auto`, any of them; kept
+    only if cross-fitted log loss gains. threshold: `auto` moves what is answered towards the metric, if it gains.
     """
 
     runs: list[str] = field(default_factory=list)
-    method: str = "mean"
+    method: str = "auto"
+    power: float = 2.0
+    calibrate: str = "none"
+    threshold: str = "none"
 
     def __post_init__(self) -> None:
         demand("ensemble.method", self.method, METHODS)
+        demand("ensemble.calibrate", self.calibrate, CALIBRATIONS)
+        demand("ensemble.threshold", self.threshold, ("none", "auto"))
+        positive("ensemble.power", self.power)
 
 
 @dataclass

@@ -13,6 +13,7 @@ from kagglepipe import config as shape
 from kagglepipe.__main__ import CONF
 from kagglepipe.competitions.contract import Competition
 from kagglepipe.config import (
+    CALIBRATIONS,
     CONDUCT,
     FINETUNE_CONDUCT,
     FINETUNE_SETTINGS,
@@ -112,10 +113,12 @@ def test_an_experiment_beats_the_competition_and_the_command_line_beats_both(con
 
 def test_the_names_of_choices_are_those_of_the_library() -> None:
     from kagglepipe.images import augment
-    from kagglepipe.predictions import blend, metrics
+    from kagglepipe.predictions import blend, calibration, metrics, weights
 
     assert tuple(augment.POLICIES) == POLICIES
-    assert tuple(blend.METHODS) == METHODS
+    assert set(METHODS) == {"auto", "power_mean", *blend.METHODS, *blend.POOLS}
+    assert set(blend.POOLS) == set(weights.FITTED)
+    assert ("none", "auto", *calibration.CALIBRATIONS) == CALIBRATIONS
     assert tuple(metrics.METRICS) == METRICS
 
 
@@ -187,7 +190,8 @@ BAD = [
     "training.clip=0", "training.layer_decay=1.1", "training.warmup=-0.1", "training.label_smoothing=2",
     "training.frozen_below=-1", "training.weight_decay=-1", "training.regularisation=[]",
     "training.regularisation=[0.1,0]", "training.regularisation=[nan]",
-    "ensemble.method=median", "predict.picture=-1",
+    "ensemble.method=median", "ensemble.calibrate=yes", "ensemble.threshold=0.5", "ensemble.power=0",
+    "predict.picture=-1",
     "competition.kind=sound", "competition.form=words", "competition.id=number", "competition.on_bad_image=ignore",
     "competition.metric=f2", "competition.per_class=0",
     "seed=-1", "workers=0", "device=gpu",
@@ -304,6 +308,7 @@ def test_what_changes_results_is_in_the_hash(override: str, mode: str) -> None:
         "paths.root=/elsewhere", "workers=1", "competition.source=photos.zip", "competition.refresh=true",
         "stage=train", "folds.only=[1]", "folds.remake=true", "run=x", "input=x", "device=cpu", "cache.max_gb=1",
         "submit.file=x.csv", "predict.file=x.csv", "ensemble.runs=[a]", "augment.views=2", "download.max_gb=1",
+        "ensemble.calibrate=auto", "ensemble.method=nnls",
         "training.budget=1h", "training.micro_batch=4", "training.deterministic=true", "training.compile=true",
         "training.trackers=[wandb]",
     ],

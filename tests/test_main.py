@@ -182,7 +182,7 @@ MISTAKES = [
     ("seed=${nothing}", r"\bseed\b.*nothing"),
     ("stage=trian", r"stage=trian is unknown; choose one of: all, download, prepare"),
     ("competition.metric=f2", r"competition\.metric=f2 is unknown; choose one of: accuracy"),
-    ("ensemble.method=median", r"ensemble\.method=median is unknown; choose one of: mean"),
+    ("ensemble.method=median", r"ensemble\.method=median is unknown; choose one of: auto, mean"),
     ("augmentation.policy=wild", r"augmentation\.policy=wild is unknown"),
     ("training.mode=fast", r"training\.mode=fast is unknown"),
     ("model=timm", r"model=timm needs a name, as model=timm model\.name="),
@@ -296,7 +296,7 @@ def test_download_ensemble_submit_and_runs_need_neither_torch_nor_sklearn(
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {command[0]: [] for command in commands}
     assert (tmp_path / f"submissions/{run}.csv").is_file()
-    assert len(list(tmp_path.glob("outputs/toy/ensemble-mean-*/metrics.json"))) == 1
+    assert len(list(tmp_path.glob("outputs/toy/ensemble-auto-*/metrics.json"))) == 1
 
 
 # --- where things are written ---------------------------------------------------------------------------------

@@ -254,10 +254,10 @@ def test_two_runs_on_long_videos_make_an_ensemble(at: At, place: Path, caplog: p
     chosen = at("long", f"ensemble.runs=[{','.join(run.name for run in runs)}]")
     with caplog.at_level("INFO"):
         score = walk(chosen)
-    (folder,) = (place / "outputs/long").glob("ensemble-mean-*")
+    (folder,) = (place / "outputs/long").glob("ensemble-auto-*")
     metrics = read_json(folder / "metrics.json")
     assert score == metrics["score"]
-    assert metrics["members"] == [run.name for run in runs]
+    assert metrics["members"] == sorted(run.name for run in runs)
     assert set(metrics["detection"]) >= {"settings", "scores", "intervals", "test"}
     members = [pd.read_parquet(run / "oof.parquet").set_index("id").sort_index() for run in runs]
     blended = pd.read_parquet(folder / "oof.parquet").set_index("id").sort_index()

@@ -13,7 +13,7 @@ from kagglepipe.config import PATH_KEYS, hydra_string
 from kagglepipe.errors import UserError
 from kagglepipe.files import write_bytes
 from kagglepipe.reports import sweeps as pictures
-from kagglepipe.stages.runs import table
+from kagglepipe.stages.text_table import table
 from kagglepipe.sweeps.finals import Finalist, run_finals
 from kagglepipe.sweeps.report import importance, rows, write_table
 from kagglepipe.sweeps.space import Span, typed

@@ -1,9 +1,9 @@
-"""Several models' opinions made into one, with nothing fitted: the ensemble to beat by anything cleverer.
+"""Several models' opinions made into one, given what each counts; equal counts are the ensemble to beat.
 
 Works on frames that `frame.align` has put in one order; what comes out is a frame like those that went in.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from kagglepipe.predictions.frame import RESERVED, Probs, probabilities
 SMALLEST = 1e-15
 
 Stack = npt.NDArray[np.float64]  # (M, N, C): members, rows, classes
-Weights = npt.NDArray[np.float64]  # (M,), summing to 1
+Weights = npt.NDArray[np.float64]  # (M,), summing to 1 save those of `logistic`
 
 
 def mean(stack: Stack, weights: Weights) -> Probs:
@@ -42,20 +42,35 @@ def rank_mean(stack: Stack, weights: Weights) -> Probs:
     array([[0.67, 0.33],
            [0.33, 0.67]])
     """
-    ranks = np.stack([pd.DataFrame(member).rank(pct=True).to_numpy() for member in stack])  # (M, N, C)
-    return _renormalise(mean(ranks, weights))
+    ranks = (pd.DataFrame(member).rank(pct=True).to_numpy() for member in stack)  # M times (N, C)
+    return _renormalise(_weighted_sum(ranks, weights))
 
 
 def geometric_mean(stack: Stack, weights: Weights) -> Probs:
     """The weighted geometric mean over members, rows renormalised, (M, N, C) -> (N, C).
 
     A member that is sure a class is wrong all but vetoes it. The logarithmic opinion pool of Genest and Zidek
-    1986, "Combining probability distributions".
+    1986, "Combining probability distributions". Weights that sum to more than 1 make the result surer, to less
+    make it less sure, as an inverse temperature does.
 
     >>> geometric_mean(np.array([[[0.8, 0.2]], [[0.5, 0.5]]]), np.array([0.5, 0.5])).round(2)
     array([[0.67, 0.33]])
     """
-    return _renormalise(np.exp(mean(np.log(np.maximum(stack, SMALLEST)), weights)))
+    logs = _weighted_sum((np.log(np.maximum(member, SMALLEST)) for member in stack), weights)
+    return _renormalise(np.exp(logs - logs.max(axis=1, keepdims=True)))  # else all of a row could come to 0
+
+
+def power_mean(stack: Stack, weights: Weights, power: float) -> Probs:
+    """The weighted mean over members of probability ** power, its root, rows renormalised, (M, N, C) -> (N, C).
+
+    power: 1 is the mean, towards 0 the geometric mean, above 1 whoever is surest has more of a say. The generalised
+    mean of Hardy, Littlewood and Polya 1934, "Inequalities", chapter II.
+
+    >>> power_mean(np.array([[[0.8, 0.2]], [[0.5, 0.5]]]), np.array([0.5, 0.5]), 2).round(2)
+    array([[0.64, 0.36]])
+    """
+    raised = _weighted_sum((np.maximum(member, SMALLEST) ** power for member in stack), weights)
+    return _renormalise(raised ** (1 / power))
 
 
 METHODS: dict[str, Callable[[Stack, Weights], Probs]] = {
@@ -63,6 +78,24 @@ METHODS: dict[str, Callable[[Stack, Weights], Probs]] = {
     "rank_mean": rank_mean,
     "geometric_mean": geometric_mean,
 }
+# What the weights of a fitted method weigh; predictions.weights fits them.
+POOLS = {"hill_climb": "mean", "nnls": "mean", "logistic": "geometric_mean"}
+
+
+def pool(stack: Stack, weights: Weights, method: str, power: float = 2.0) -> Probs:
+    """The members' probabilities made into one by any method, fitted or not, given its weights, within [0, 1].
+
+    power: of `power_mean` alone. Raises UserError for an unknown method.
+
+    >>> pool(np.array([[[1.0, 0.0]], [[0.5, 0.5]]]), np.array([0.5, 0.5]), "nnls")
+    array([[0.75, 0.25]])
+    """
+    demand("ensemble.method", method, (*METHODS, "power_mean", *POOLS))
+    if method == "power_mean":
+        pooled = power_mean(stack, weights, power)
+    else:
+        pooled = METHODS[POOLS.get(method, method)](stack, weights)
+    return np.clip(pooled, 0, 1)  # weights that sum to 1 + 2e-16 must not make a probability above 1
 
 
 def blend(
@@ -70,10 +103,12 @@ def blend(
     classes: Sequence[str],
     method: str,
     weights: Sequence[float] | None = None,
+    power: float = 2.0,
 ) -> pd.DataFrame:
     """One frame from aligned ones: probabilities blended; id, and fold and target if any, the first frame's.
 
-    weights: one per frame, in any scale, none negative; None weighs all alike.
+    weights: one per frame, in any scale (their sum counts for `logistic` alone), none negative; None: all alike.
+    power: of `power_mean` alone.
 
     Raises ValueError if there is no frame or ids differ in any row (see `frame.align`), UserError for an
     unknown method or weights that do not fit.
@@ -83,24 +118,30 @@ def blend(
       id  cat  dog
     0  a  0.8  0.2
     """
-    demand("ensemble.method", method, tuple(METHODS))
     _demand_aligned(frames)
     stack = np.stack([probabilities(frame, classes) for frame in frames])  # (M, N, C)
-    blended = METHODS[method](stack, _shares(weights, len(frames)))  # (N, C)
-    bounded = np.clip(blended, 0, 1)  # weights that sum to 1 + 2e-16 must not make a probability above 1
-    kept = frames[0][[name for name in RESERVED if name in frames[0]]]
-    return pd.concat([kept, pd.DataFrame(bounded, columns=list(classes), index=kept.index)], axis=1)
+    return with_probabilities(frames[0], classes, pool(stack, _scaled(weights, len(frames), method), method, power))
 
 
-def _shares(weights: Sequence[float] | None, members: int) -> Weights:
-    """The weights scaled to sum to 1, (M,); equal ones for None."""
+def with_probabilities(frame: pd.DataFrame, classes: Sequence[str], probs: Probs) -> pd.DataFrame:
+    """The frame's id, and fold and target if any, with other probabilities (N, C)."""
+    kept = frame[[name for name in RESERVED if name in frame]]
+    return pd.concat([kept, pd.DataFrame(probs, columns=list(classes), index=kept.index)], axis=1)
+
+
+def equal_weights(members: int) -> Weights:
+    """What nothing has been fitted for: the same share for everyone, (M,)."""
+    return np.full(members, 1 / members)
+
+
+def _scaled(weights: Sequence[float] | None, members: int, method: str) -> Weights:
+    """The weights scaled to sum to 1, (M,), unless their sum means something; equal ones for None."""
     raw = np.ones(members) if weights is None else np.asarray(weights, dtype=np.float64)
     if raw.shape != (members,) or not np.isfinite(raw).all() or (raw < 0).any() or raw.sum() == 0:
         raise UserError(
             f"weights {weights} do not fit; give {members} numbers, one per member, none negative, not all 0"
         )
-    shares: Weights = raw / raw.sum()
-    return shares
+    return raw if method == "logistic" and weights is not None else raw / raw.sum()
 
 
 def _demand_aligned(frames: Sequence[pd.DataFrame]) -> None:
@@ -110,6 +151,18 @@ def _demand_aligned(frames: Sequence[pd.DataFrame]) -> None:
     for number, frame in enumerate(frames):
         if frame["id"].tolist() != frames[0]["id"].tolist():
             raise ValueError(f"frame {number} has not the ids of frame 0 row by row; align them first")
+
+
+def _weighted_sum(members: Iterable[Probs], weights: Weights) -> Probs:
+    """The sum of weight times member, one member in memory at a time; a member that does not count costs no sum."""
+    total: Probs | None = None
+    for member, weight in zip(members, weights, strict=True):
+        if total is None:
+            total = weight * member
+        elif weight:
+            total += weight * member
+    assert total is not None
+    return total
 
 
 def _renormalise(values: Probs) -> Probs:

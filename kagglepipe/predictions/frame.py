@@ -212,9 +212,17 @@ def id_fault(found: pd.Series, wanted: Iterable[str]) -> str | None:
     >>> id_fault(pd.Series(["a", "a", "z"]), ["a", "b"])
     "missing 'b'; repeated 'a'; unknown 'z'"
     """
+    if isinstance(wanted, pd.Series) and _is_same(found, wanted):
+        return None
     present, due = set(found), set(wanted)
     faults = {"missing": due - present, "repeated": set(found[found.duplicated()]), "unknown": present - due}
     return "; ".join(f"{fault} {name_three(ids)}" for fault, ids in faults.items() if ids) or None
+
+
+def _is_same(found: pd.Series, wanted: pd.Series) -> bool:
+    """Whether ids are those that are wanted, in order, each once: usual, and told ten times as fast as by sets."""
+    alike = found is wanted or found.reset_index(drop=True).equals(wanted.reset_index(drop=True))
+    return bool(alike and not found.duplicated().any())
 
 
 def probability_fault(ids: pd.Series, probs: npt.ArrayLike) -> str | None:

@@ -159,7 +159,7 @@ def row_losses(probs: Probs, truth: Labels) -> Floats:
     >>> row_losses(np.array([[0.5, 0.5]]), np.array([0])).round(4)
     array([0.6931])
     """
-    given = probs[np.arange(len(truth)), truth]
+    given = probs[np.arange(len(truth)), truth].astype(np.float64)
     losses: Floats = -np.log(np.clip(given, LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP))
     return losses
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -10,6 +11,9 @@ from PIL import Image, ImageDraw, ImageFont
 from kagglepipe.files import atomic
 from kagglepipe.images.decode import Pixels
 from kagglepipe.images.view import clean_view
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 INK, PAPER, RIGHT, WRONG = (30, 30, 30), (250, 250, 248), (20, 120, 60), (190, 30, 40)
 GAP = 6
@@ -71,3 +75,35 @@ def shortened(text: str, keep: int) -> str:
     'Train/…01.jpg'
     """
     return text[: keep // 2] + "…" + text[len(text) - (keep - keep // 2) :]
+
+
+def draw_reliability(path: Path, curve: "pd.DataFrame", *, title: str, side: int = 420) -> None:
+    """Writes a PNG of accuracy over confidence: on the line a model is as often right as it says.
+
+    curve: `rows`, `confidence` and `accuracy` of each bin (see predictions.calibration.reliability); a dot's area
+    grows with its rows, its colour says whether it is too sure (red) or not sure enough (green).
+    """
+    margin = 46
+    font, heading = ImageFont.load_default(12), ImageFont.load_default(15)
+    sheet = Image.new("RGB", (side + 2 * margin, side + 2 * margin), PAPER)
+    pen = ImageDraw.Draw(sheet)
+
+    def place(confidence: float, accuracy: float) -> tuple[float, float]:
+        return margin + confidence * side, margin + (1 - accuracy) * side
+
+    pen.text((margin, 14), title, INK, heading)
+    pen.rectangle((*place(0, 1), *place(1, 0)), outline=INK)
+    pen.line((*place(0, 0), *place(1, 1)), fill=INK)
+    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
+        x, y = place(tick, tick)
+        pen.text((x - 8, margin + side + 5), f"{tick:g}", INK, font)
+        pen.text((10, y - 7), f"{tick:g}", INK, font)
+    pen.text((margin + side / 2 - 30, margin + side + 22), "confidence", INK, font)
+    pen.text((margin + 6, margin + 6), "accuracy", INK, font)
+    share = curve["rows"] / curve["rows"].sum()
+    for rows, sure, right in zip(share, curve["confidence"], curve["accuracy"], strict=True):
+        x, y = place(float(sure), float(right))
+        radius = 3 + 15 * float(rows) ** 0.5
+        pen.ellipse((x - radius, y - radius, x + radius, y + radius), outline=WRONG if sure > right else RIGHT, width=3)
+    with atomic(path) as temporary:
+        sheet.save(temporary, "PNG")

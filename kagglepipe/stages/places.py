@@ -6,6 +6,7 @@ import math
 import re
 import subprocess
 from dataclasses import asdict, dataclass, replace
+from fnmatch import fnmatchcase
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from kagglepipe.training.engines import Engine
 
 log = logging.getLogger(__name__)
+ENSEMBLE_VERSION = 1  # raise by hand what would blend the same members otherwise
 TOLERANCE = 1.01e-3  # sequences.video.TOLERANCE, without its imports
 
 
@@ -319,18 +321,87 @@ def find_member(config: Config, name: str) -> Member:
     return Member(folder.name, folder / "oof.parquet", folder / "test.parquet")
 
 
+def find_members(config: Config, prepared: Prepared) -> list[Member]:
+    """The members that `ensemble.runs` asks for, sorted: the order in which they were typed has no say.
+
+    A pattern, and `best:8`, stand for finished runs of the present table and folds, never for ensembles: else the
+    same command would blend its own result the second time.
+    Raises UserError for a member that is not there or is typed twice.
+    """
+    typed, found = [], []
+    for name in config.ensemble.runs:
+        if match := re.fullmatch(r"best:(\d+)", name):
+            found += best_runs(config, prepared, int(match[1]))
+        elif set("*?[") & set(name) and "+" not in name:
+            found += matching_runs(config, prepared, name)
+        else:
+            typed.append(find_member(config, name))
+    if twice := [one.name for n, one in enumerate(typed) if one.oof in [other.oof for other in typed[:n]]]:
+        raise UserError(f"ensemble.runs names {twice[0]} twice; name each member once")
+    known = {member.oof.resolve(): member for member in (*found, *typed)}
+    return sorted(known.values(), key=lambda one: (one.name, file_sha256(one.oof), file_sha256(one.test)))
+
+
+def best_runs(config: Config, prepared: Prepared, count: int) -> list[Member]:
+    """The `count` best finished runs by the competition's metric, or all if there are fewer."""
+    from kagglepipe.predictions.metrics import find_metric
+
+    metric = config.competition.metric
+    sign = -1 if find_metric(metric).greater_is_better else 1
+    known = [(folder, read_json(folder / "metrics.json")) for folder in comparable_runs(config, prepared)]
+    scored = [
+        (sign * metrics["score"], metrics["log_loss"], folder.name, folder)
+        for folder, metrics in known
+        if metrics["metric"] == metric and metrics["score"] is not None
+    ]
+    if count < 1 or not scored:
+        raise UserError(
+            f"ensemble.runs=[best:{count}] chose none of {len(scored)} finished runs of the present table and folds "
+            f"with a score in {metric}: type stage=train first, and best:1 or more"
+        )
+    return [find_member(config, str(folder)) for *_, folder in sorted(scored)[:count]]
+
+
+def matching_runs(config: Config, prepared: Prepared, pattern: str) -> list[Member]:
+    """The finished runs whose name, or folder, matches a pattern as `lite*`. Raises UserError if none does."""
+    runs = comparable_runs(config, prepared)
+    found = [run for run in runs if fnmatchcase(run.name, pattern) or fnmatchcase(str(run), str(absolute(pattern)))]
+    if not found:
+        names = ", ".join(run.name for run in runs) or "none"
+        raise UserError(
+            f"ensemble.runs={pattern} matches no finished run of the present table and folds in {config.runs_dir}; "
+            f"there are: {names}"
+        )
+    return [find_member(config, str(folder)) for folder in found]
+
+
+def comparable_runs(config: Config, prepared: Prepared) -> list[Path]:
+    """The finished runs of the present table and folds that are no ensembles."""
+    runs = []
+    for folder in finished_runs(config):
+        metrics = read_json(folder / "metrics.json")
+        identity = metrics.get("identity") or {}
+        ours = (identity.get("table"), identity.get("folds")) == (prepared.table_hash, prepared.folds_hash)
+        if ours and "members" not in metrics:
+            runs.append(folder)
+    return runs
+
+
 def ensemble_dir(config: Config, prepared: Prepared, members: list[Member]) -> Path:
-    """The ensemble's folder: named by its method and a hash of its members' predictions, in any order."""
-    predictions = sorted(file_sha256(member.oof) + file_sha256(member.test) for member in members)
-    identity = {"method": config.ensemble.method, "members": predictions, "table": prepared.table_hash}
-    name = f"ensemble-{config.ensemble.method.replace('_', '-')}-{identity_hash(identity)}"
-    return config.runs_dir / name
+    """The ensemble's folder: named by its method and a hash of all that decides it, its members in any order."""
+    options, predictions = config.ensemble, [file_sha256(one.oof) + file_sha256(one.test) for one in members]
+    identity: dict[str, Any] = {"method": options.method, "members": sorted(predictions), "table": prepared.table_hash}
+    identity |= {"folds": prepared.folds_hash, "metric": config.competition.metric, "version": ENSEMBLE_VERSION}
+    identity |= {"calibrate": options.calibrate, "threshold": options.threshold}
+    if options.method == "power_mean":
+        identity["power"] = options.power
+    return config.runs_dir / f"ensemble-{options.method.replace('_', '-')}-{identity_hash(identity)}"
 
 
 def configured_run(config: Config, prepared: Prepared) -> Path:
     """The finished run to submit: `run=`, else the ensemble of `ensemble.runs`, else the configured run."""
     if config.ensemble.runs and not config.run:
-        return ensemble_dir(config, prepared, [find_member(config, name) for name in config.ensemble.runs])
+        return ensemble_dir(config, prepared, find_members(config, prepared))
     return run_dir(config, prepared)
 
 

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
-from kagglepipe.predictions.blend import blend
-from kagglepipe.predictions.frame import align, read_frame, test_frame
+from kagglepipe.predictions.blend import equal_weights, with_probabilities
+from kagglepipe.predictions.crossfit import combine
+from kagglepipe.predictions.frame import align, probabilities, read_frame, test_frame
 from kagglepipe.stages.places import Prepared, engine_of
 
 if TYPE_CHECKING:
@@ -42,10 +43,18 @@ def test_predictions(config: Config, prepared: Prepared, run: Path) -> pd.DataFr
         log.info("submit: the files are not those beside which %s was trained: it predicts them anew", run.name)
         return predict_anew(config, prepared, run)
     frames = {name: test_predictions(config, prepared, member_of(run, name)) for name in metrics["members"]}
-    return blend(list(align(frames).values()), prepared.classes, metrics["method"])
+    return blended_as(metrics, list(align(frames).values()), prepared.classes)
 
 
 test_predictions.__test__ = False  # type: ignore[attr-defined]  # else pytest collects it wherever a test imports it
+
+
+def blended_as(metrics: dict[str, Any], frames: list[pd.DataFrame], classes: list[str]) -> pd.DataFrame:
+    """The members' frames as an ensemble blends them, by its metrics.json; in one of 0.3 or older all count alike."""
+    stack = np.stack([probabilities(frame, classes) for frame in frames])
+    weights = np.array(metrics["weights"]) if "weights" in metrics else equal_weights(len(frames))
+    probs = combine(stack, weights, metrics["method"], metrics.get("power", 2.0), metrics.get("maps", []))
+    return with_probabilities(frames[0], classes, probs)
 
 
 def is_of_present_table(run: Path, prepared: Prepared) -> bool:

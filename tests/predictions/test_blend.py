@@ -134,3 +134,25 @@ def test_weights_that_do_not_fit_are_refused(weights: list[float]) -> None:
 def test_an_unknown_method_is_answered_with_the_known_ones() -> None:
     with pytest.raises(UserError, match=r"ensemble.method=vote.*mean, rank_mean, geometric_mean"):
         blends.blend(members(2), CLASSES, "vote")
+
+
+def test_the_power_mean_is_that_of_scipy_and_lies_between_its_neighbours() -> None:
+    frames = members(3)
+    stack = np.maximum(values(frames), 1e-15)
+    raised = scipy.stats.pmean(stack, 3, axis=0)
+    expected = raised / raised.sum(axis=1, keepdims=True)
+    found = probabilities(blends.blend(frames, CLASSES, "power_mean", power=3), CLASSES)
+    np.testing.assert_allclose(found, expected)
+    one = blends.blend(frames, CLASSES, "power_mean", power=1)
+    assert_frame_equal(one, blends.blend(frames, CLASSES, "mean"), atol=1e-12)
+    near = blends.blend(frames[:2], CLASSES, "power_mean", power=1e-3)
+    rows = ~(values(frames[:2]) == 0).any(axis=(0, 2))  # there the geometric mean is all or nothing
+    geometric = blends.blend(frames[:2], CLASSES, "geometric_mean")
+    np.testing.assert_allclose(probabilities(near, CLASSES)[rows], probabilities(geometric, CLASSES)[rows], atol=2e-3)
+
+
+def test_weights_of_a_log_linear_pool_are_not_scaled() -> None:
+    (frame,) = members(1)
+    sharper = probabilities(blends.blend([frame], CLASSES, "logistic", [2.0]), CLASSES)
+    squared = values([frame])[0] ** 2
+    np.testing.assert_allclose(sharper, squared / squared.sum(axis=1, keepdims=True), atol=1e-12)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +11,19 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFont
 
 from kagglepipe.images.decode import Pixels
-from kagglepipe.reports.plots import GAP, INK, PAPER, WRONG, Tile, draw_sheet, fit_square, fit_text, shortened
+from kagglepipe.reports.plots import (
+    GAP,
+    INK,
+    PAPER,
+    RIGHT,
+    WRONG,
+    Tile,
+    draw_reliability,
+    draw_sheet,
+    fit_square,
+    fit_text,
+    shortened,
+)
 
 TITLE, LINE, SIDE = 30, 15, 40
 FONT = ImageFont.load_default(12)
@@ -126,3 +139,15 @@ def test_a_failing_sheet_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.
         sheet(tmp_path, [Tile(flat((9, 9, 9)))], 1)
     assert (tmp_path / "sheet.png").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
+
+
+def test_a_reliability_plot_marks_who_is_too_sure_in_red_and_who_is_not_sure_enough_in_green(tmp_path: Path) -> None:
+    curve = pd.DataFrame({"rows": [10, 10], "confidence": [0.25, 0.75], "accuracy": [0.75, 0.25]})
+    draw_reliability(tmp_path / "trust.png", curve, title="a title", side=200)
+    with Image.open(tmp_path / "trust.png") as image:
+        pixels = np.asarray(image).astype(int)
+    middle = pixels.shape[0] / 2
+    for colour, is_upper_left in ((RIGHT, True), (WRONG, False)):
+        ys, xs = np.nonzero((pixels == colour).all(axis=2))
+        assert len(xs) > 20
+        assert bool(xs.max() < middle) is bool(ys.max() < middle) is is_upper_left

@@ -147,7 +147,7 @@ def test_an_ensemble_that_is_not_made_yet_is_named(config: Config) -> None:
     for name in ("one", "two"):
         pretend(config, name)
     walk(replace(config, stage="prepare"))
-    with pytest.raises(UserError, match=r"ensemble-mean-\w+ is not made yet: type stage=ensemble with the same"):
+    with pytest.raises(UserError, match=r"ensemble-auto-\w+ is not made yet: type stage=ensemble with the same"):
         walk(replace(config, ensemble=replace(config.ensemble, runs=["one", "two"])))
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,11 @@ from kagglepipe.competitions.contract import Competition
 from kagglepipe.config import Config, Folds, Paths
 from kagglepipe.errors import UserError
 from kagglepipe.files import write_json, write_parquet
+from kagglepipe.predictions.crossfit import make_candidate
 from kagglepipe.predictions.frame import oof_frame, read_frame, test_frame
 from kagglepipe.predictions.metrics import summarise
 from kagglepipe.stages import ensemble, walk
-from kagglepipe.stages.places import Prepared, read_prepared
+from kagglepipe.stages.places import Prepared, find_member, read_prepared
 
 CLASSES = ["blue", "green", "red"]
 Values = dict[str, list[float]]
@@ -146,17 +148,18 @@ def test_the_blend_has_the_folds_and_targets_of_the_table(at: At, prepared: Prep
 
 
 def test_the_metrics_tell_score_and_members(at: At, one: Path, two: Path) -> None:
-    folder = blend(at, "ensemble.runs=[one,two]")
+    folder = blend(at, "ensemble.runs=[one,two]", "ensemble.method=mean")
     metrics = json.loads((folder / "metrics.json").read_text())
     frame = read_frame(folder / "oof.parquet")
     right = (frame[CLASSES].idxmax(axis=1) == frame["target"]).mean()
     assert metrics["score"] == pytest.approx(right)
-    assert walk(at("stage=ensemble", "ensemble.runs=[one,two]")) == pytest.approx(right)
+    again = at("stage=ensemble", "ensemble.runs=[one,two]", "ensemble.method=mean")
+    assert walk(again) == pytest.approx(right)
     assert (metrics["run"], metrics["method"]) == (folder.name, "mean")
     assert sorted(metrics["members"]) == ["one", "two"]
     assert metrics["baseline"] == json.loads((one / "metrics.json").read_text())["baseline"]
     assert sorted(path.name for path in folder.iterdir()) == [
-        "config.yaml", "metrics.json", "oof.parquet", "test.parquet",
+        "config.yaml", "metrics.json", "oof.parquet", "reliability.png", "test.parquet",
     ]  # fmt: skip
 
 
@@ -201,8 +204,8 @@ def test_a_run_may_be_given_by_its_folder(at: At, one: Path, two: Path) -> None:
 
 
 def test_an_ensemble_may_be_a_member(at: At, one: Path, two: Path) -> None:
-    first = blend(at, "ensemble.runs=[one,two]")
-    second = blend(at, f"ensemble.runs=[{first.name},one]")
+    first = blend(at, "ensemble.runs=[one,two]", "ensemble.method=mean")
+    second = blend(at, f"ensemble.runs=[{first.name},one]", "ensemble.method=mean")
     expected = by_mean(values(first / "oof.parquet"), values(one / "oof.parquet"))
     assert_close(values(second / "oof.parquet"), expected)
 
@@ -270,10 +273,134 @@ def test_a_member_that_is_not_there_is_named(member: str, words: str, at: At, on
 
 @pytest.mark.parametrize("asked", ["by members", "by name"])
 def test_the_ensemble_is_a_run_that_submit_takes(asked: str, at: At, one: Path, two: Path, tmp_path: Path) -> None:
-    folder = blend(at, "ensemble.runs=[one,two]")
-    walk(at("stage=submit", "ensemble.runs=[one,two]" if asked == "by members" else f"run={folder.name}"))
+    folder = blend(at, "ensemble.runs=[one,two]", "ensemble.method=mean")
+    by_members = ("ensemble.runs=[one,two]", "ensemble.method=mean")
+    walk(at("stage=submit", *(by_members if asked == "by members" else (f"run={folder.name}",))))
     written = pd.read_csv(tmp_path / f"submissions/{folder.name}.csv").set_index("id")["label"].to_dict()
     frame = read_frame(folder / "test.parquet").set_index("id")[CLASSES]
     assert written == frame.idxmax(axis=1).to_dict()
     origin = json.loads((tmp_path / f"submissions/{folder.name}.json").read_text())
     assert (origin["run"], sorted(origin["members"])) == (folder.name, ["one", "two"])
+
+
+# --- what is fitted ----------------------------------------------------------------------------------------------
+
+
+def make_knowing_run(at: At, prepared: Prepared, name: str, seed: int, strength: float) -> Path:
+    """A finished run of the present table and folds that knows something, or nothing at strength 0."""
+    folder, train, random = at().runs_dir / name, prepared.train, np.random.default_rng(seed)
+    scores = random.normal(size=(len(train), 3))
+    scores[np.arange(len(train)), [CLASSES.index(target) for target in train["target"]]] += strength
+    probs = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    frame = oof_frame(train["id"].tolist(), train["fold"].tolist(), train["target"].tolist(), probs, CLASSES)
+    write_parquet(folder / "oof.parquet", frame)
+    ids = prepared.test["id"].tolist()
+    write_parquet(folder / "test.parquet", test_frame(ids, probabilities(len(ids), seed + 1000), CLASSES))
+    identity = {"table": prepared.table_hash, "folds": prepared.folds_hash}
+    scores_told = summarise("accuracy", frame, CLASSES, train.set_index("id")["group"])
+    write_json(folder / "metrics.json", {"metric": "accuracy", **scores_told, "identity": identity})
+    return folder
+
+
+@pytest.fixture
+def known(at: At, prepared: Prepared) -> list[str]:
+    """Runs from the best to the worst."""
+    strengths = {"lite0-a": 3.0, "lite1-b": 1.5, "other-c": 0.0}
+    for seed, (name, strength) in enumerate(strengths.items()):
+        make_knowing_run(at, prepared, name, seed, strength)
+    return list(strengths)
+
+
+@pytest.mark.parametrize("method", ["auto", "hill_climb", "nnls", "logistic"])
+def test_a_fitted_blend_tells_what_it_did(method: str, at: At, known: list[str]) -> None:
+    folder = blend(at, "ensemble.runs=[best:8]", f"ensemble.method={method}")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["asked"] == method
+    assert sorted([*metrics["members"], *metrics["dropped"]]) == sorted(known)
+    assert len(metrics["weights"]) == len(metrics["members"])
+    table = {row["method"]: row for row in metrics["comparison"]}
+    assert {"best run", "mean"} <= set(table)
+    assert metrics["best_run"] == "lite0-a"
+    if method != "auto":
+        assert method in table
+        assert "other-c" in metrics["dropped"]
+    frame = read_frame(folder / "oof.parquet")
+    assert metrics["score"] == (frame[CLASSES].idxmax(axis=1) == frame["target"]).mean()
+    assert 0 <= metrics["calibration_error"] <= 1
+
+
+def test_what_is_written_for_a_fold_does_not_hang_on_its_labels(at: At, prepared: Prepared, known: list[str]) -> None:
+    options = ("ensemble.runs=[lite0-a,lite1-b]", "ensemble.method=nnls")
+    config = at(*options)
+    members = [find_member(config, name) for name in known]
+    stack = ensemble.read_stack(members, prepared.train, CLASSES)
+    rows = ensemble.rows_of(prepared, "accuracy")
+    changed_rows = replace(rows, truth=np.where(rows.folds == 0, (rows.truth + 1) % 3, rows.truth))
+    one, two = (make_candidate(stack, each, "nnls").cross_fitted(rows.folds) for each in (rows, changed_rows))
+    np.testing.assert_allclose(one[rows.folds == 0], two[rows.folds == 0], rtol=1e-9)
+
+
+def test_the_test_gets_the_weights_of_all_rows(at: At, known: list[str]) -> None:
+    folder = blend(at, "ensemble.runs=[lite*]", "ensemble.method=nnls")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    parts = [values(at().runs_dir / name / "test.parquet") for name in metrics["members"]]
+    expected = {
+        id: [sum(w * part[id][c] for w, part in zip(metrics["weights"], parts, strict=True)) for c in range(3)]
+        for id in parts[0]
+    }
+    assert_close(values(folder / "test.parquet"), expected)
+
+
+def test_a_power_mean_has_the_power_in_its_name_and_its_numbers(at: At, one: Path, two: Path) -> None:
+    options = ("ensemble.runs=[one,two]", "ensemble.method=power_mean")
+    square, cube = blend(at, *options), blend(at, *options, "ensemble.power=3")
+    assert square != cube
+    first, second = values(one / "oof.parquet"), values(two / "oof.parquet")
+    by_hand = {
+        id: same_length([((a**3 + b**3) / 2) ** (1 / 3) for a, b in zip(first[id], second[id], strict=True)])
+        for id in first
+    }
+    assert_close(values(cube / "oof.parquet"), by_hand)
+
+
+def test_one_member_is_returned_as_it_is_by_any_method(at: At, one: Path) -> None:
+    for method in ("auto", "rank_mean", "logistic"):
+        folder = blend(at, "ensemble.runs=[one]", f"ensemble.method={method}")
+        for name in ("oof.parquet", "test.parquet"):
+            assert_close(values(folder / name), values(one / name))
+
+
+def test_patterns_best_and_names_lead_to_the_same_ensemble(at: At, known: list[str]) -> None:
+    folder = blend(at, "ensemble.runs=[best:2]")
+    for runs in ("['lite*']", "[lite1-b,lite0-a]", "[lite0-a,'lite*']", "[best:1,'lite?-b']"):
+        walk(at("stage=ensemble", f"ensemble.runs={runs}"))
+    assert blends(at) == [folder]
+    everything = blend(at, "ensemble.runs=['*']")  # but no ensemble
+    assert sorted(json.loads((everything / "metrics.json").read_text())["identity"]) == known
+
+
+def test_runs_of_other_folds_are_no_match(at: At, known: list[str]) -> None:
+    file = at().runs_dir / "lite0-a/metrics.json"
+    metrics = json.loads(file.read_text())
+    write_json(file, {**metrics, "identity": {**metrics["identity"], "folds": "others"}})
+    folder = blend(at, "ensemble.runs=[best:1]")
+    assert json.loads((folder / "metrics.json").read_text())["members"] == ["lite1-b"]
+
+
+@pytest.mark.parametrize(
+    ("member", "words"),
+    [
+        ("vit*", r"ensemble.runs=vit\* matches no finished run of the present table .*; there are: lite0-a, lite1-b"),
+        ("best:0", r"best:0\] chose none of 3 finished runs .*: type stage=train first"),
+    ],
+)
+def test_a_pattern_without_a_match_is_named(member: str, words: str, at: At, known: list[str]) -> None:
+    with pytest.raises(UserError, match=words):
+        walk(at("stage=ensemble", f"ensemble.runs=['{member}']"))
+
+
+def test_calibration_and_thresholds_are_kept_in_the_run(at: At, known: list[str]) -> None:
+    options = ("ensemble.runs=[best:2]", "ensemble.calibrate=auto", "ensemble.threshold=auto")
+    metrics = json.loads((blend(at, *options) / "metrics.json").read_text())
+    assert [one["kind"] for one in metrics["calibrations"]] == ["none", "temperature", "platt", "isotonic"]
+    assert len(metrics["maps"]) <= 2

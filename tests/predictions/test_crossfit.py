@@ -1,0 +1,219 @@
+"""What is said to be better is better on rows that had no part in it: leaks, noise, members, choices.
+
+Run with `python -m pytest tests/predictions`.
+"""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kagglepipe.predictions.calibration import fit_thresholds
+from kagglepipe.predictions.crossfit import (
+    Rows,
+    adjusted,
+    calibrated,
+    choose,
+    gain_over,
+    make_candidate,
+    prune,
+    score_of,
+    with_map,
+)
+from kagglepipe.predictions.metrics import log_loss
+from kagglepipe.predictions.verdict import best_member, compare, describe
+from kagglepipe.predictions.weights import FITTED
+from tests.predictions.test_weights import METHODS, problem
+
+
+def rows_of(truth: np.ndarray, folds: np.ndarray, metric: str = "accuracy") -> Rows:
+    return Rows(truth, folds, np.arange(len(truth)), metric)
+
+
+def noise(seed: int, *, members: int = 4, rows: int = 60, classes: int = 3) -> tuple[np.ndarray, Rows]:
+    """Members that know nothing of the labels."""
+    random = np.random.default_rng(seed)
+    scores = np.exp(0.7 * random.normal(size=(members, rows, classes)))
+    truth = random.integers(classes, size=rows)
+    return scores / scores.sum(axis=2, keepdims=True), rows_of(truth, np.arange(rows) % 5)
+
+
+def mean_and_error(values: list[float]) -> tuple[float, float]:
+    return float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(len(values)))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_noise_gains_nothing_in_200_draws(method: str) -> None:
+    out, inside, right = [], [], []
+    for seed in range(200):
+        stack, rows = noise(seed)
+        blend = make_candidate(stack, rows, method)
+        out.append(log_loss(blend.cross_fitted(rows.folds), rows.truth))
+        inside.append(log_loss(blend.in_sample, rows.truth))
+        right.append(score_of(blend, rows))
+    # nobody who knows nothing of the labels has less than log(3) or more than a third right: save by luck, or a leak
+    loss, error = mean_and_error(out)
+    assert loss > np.log(3) - 2 * error
+    score, error = mean_and_error(right)
+    assert score < 1 / 3 + 3 * error
+    assert np.mean(inside) < loss - 0.005  # what a leak would have looked like
+
+
+@pytest.mark.parametrize("kind", ["temperature", "platt", "isotonic"])
+def test_calibrated_noise_gains_nothing_either(kind: str) -> None:
+    out, inside = [], []
+    for seed in range(200):
+        stack, rows = noise(seed, members=1)
+        (one,) = calibrated(make_candidate(stack, rows, "mean"), rows, kind)
+        out.append(log_loss(one.cross_fitted(rows.folds), rows.truth))
+        inside.append(log_loss(one.in_sample, rows.truth))
+    loss, error = mean_and_error(out)
+    assert loss > np.log(3) - 2 * error
+    assert np.mean(inside) < loss
+
+
+def test_thresholds_on_noise_gain_nothing_either() -> None:
+    out, inside = [], []
+    for seed in range(200):
+        stack, rows = noise(seed, members=1, classes=2)
+        one = with_map(
+            make_candidate(stack, rows, "mean"), rows, lambda probs, truth: fit_thresholds(probs, truth, "accuracy")
+        )
+        out.append(score_of(one, rows))
+        inside.append(float((one.in_sample.argmax(axis=1) == rows.truth).mean()))
+    score, error = mean_and_error(out)
+    assert score < 1 / 2 + 3 * error
+    assert np.mean(inside) > score + 0.02
+
+
+def test_auto_takes_noise_for_better_than_equal_weights_one_time_in_twenty_at_most() -> None:
+    taken = 0
+    for seed in range(60):
+        random = np.random.default_rng(seed)
+        base = random.normal(size=(100, 3))
+        truth = random.integers(3, size=100)
+        base[np.arange(100), truth] += 2
+        scores = np.exp(base + 0.3 * random.normal(size=(4, 100, 3)))  # all members alike: nothing to weigh
+        stack, rows = scores / scores.sum(axis=2, keepdims=True), rows_of(truth, np.arange(100) % 5)
+        candidates = [make_candidate(stack, rows, method) for method in ("mean", "hill_climb", "nnls")]
+        taken += choose(candidates, rows) is not candidates[0]
+    assert taken <= 60 / 20
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_row_is_scored_by_what_its_fold_had_no_part_in(method: str) -> None:
+    stack, truth, folds = problem(3, 90, seed=1)
+    other = np.where(folds == 0, (truth + 1) % 3, truth)
+    views = []
+    for labels in (truth, other):
+        rows = rows_of(labels, folds)
+        (one,) = calibrated(make_candidate(stack, rows, method), rows, "platt")
+        views.append(one.cross_fitted(folds)[folds == 0])
+    np.testing.assert_allclose(*views, rtol=1e-9)  # sums less a part of them round otherwise
+
+
+@settings(max_examples=10)
+@given(seed=st.integers(0, 1000))
+@pytest.mark.parametrize("method", METHODS)
+def test_the_order_of_rows_and_folds_changes_no_probability(method: str, seed: int) -> None:
+    stack, truth, folds = problem(3, 90, seed=seed)
+    order = np.random.default_rng(seed).permutation(90)
+    one = make_candidate(stack, rows_of(truth, folds), method).cross_fitted(folds)
+    moved = (folds[order] + 1) % 3
+    two = make_candidate(stack[:, order], rows_of(truth[order], moved), method).cross_fitted(moved)
+    np.testing.assert_allclose(one[order], two, atol=2e-2)
+    assert log_loss(one, truth) == pytest.approx(log_loss(two, truth[order]), abs=1e-3)
+
+
+def test_what_is_unfitted_is_the_same_in_sample_and_out() -> None:
+    stack, truth, folds = problem(3, 60, seed=0)
+    for method in ("mean", "geometric_mean", "power_mean"):
+        one = make_candidate(stack, rows_of(truth, folds), method)
+        np.testing.assert_array_equal(one.cross_fitted(folds), one.in_sample)
+
+
+def test_a_useless_member_is_dropped_and_useful_ones_are_kept() -> None:
+    random = np.random.default_rng(0)
+    truth, scores = random.integers(3, size=600), random.normal(size=(2, 600, 3))
+    scores[:, np.arange(600), truth] += 1.5  # either knows as much, each in its own way
+    useful = np.exp(scores) / np.exp(scores).sum(axis=2, keepdims=True)
+    stack = np.concatenate([useful, noise(3, members=2, rows=600)[0]])
+    rows = rows_of(truth, np.arange(600) % 5)
+    for method in METHODS:
+        blend, kept = prune(stack, rows, make_candidate(stack, rows, method))
+        assert kept == [0, 1], method
+        assert blend.weights.shape == (6, 2)
+
+
+def test_of_two_members_that_say_the_same_one_stays() -> None:
+    stack, truth, folds = problem(1, 300, seed=0)
+    double = np.concatenate([stack, stack])
+    rows = rows_of(truth, folds)
+    for method in METHODS:
+        _, kept = prune(double, rows, make_candidate(double, rows, method))
+        assert len(kept) == 1, method
+
+
+def test_a_member_that_is_much_worse_makes_auto_weigh() -> None:
+    stack, truth, folds = problem(1, 600, seed=0)
+    stack = np.concatenate([stack, noise(3, members=3, rows=600)[0]])
+    rows = rows_of(truth, folds)
+    candidates = [make_candidate(stack, rows, method) for method in ("mean", *FITTED)]
+    chosen = choose(candidates, rows)
+    assert chosen.method in FITTED
+    assert gain_over(chosen, candidates[0], rows).is_beyond_noise
+
+
+def test_equal_weights_win_ties() -> None:
+    stack, truth, folds = problem(1, 300, seed=0)
+    rows = rows_of(truth, folds)
+    candidates = [
+        make_candidate(np.concatenate([stack] * 3), rows, method) for method in ("mean", "hill_climb", "nnls")
+    ]
+    assert choose(candidates, rows) is candidates[0]
+
+
+def test_where_every_row_is_right_more_certainty_is_no_gain() -> None:
+    truth, folds = np.arange(50) % 2, np.arange(50) % 5
+    sure = np.where(np.eye(2)[truth] > 0, 0.996, 0.004) + np.random.default_rng(0).normal(0, 1e-4, (50, 1)) * [1, -1]
+    rows = rows_of(truth, folds)
+    equal = make_candidate(sure[None], rows, "mean")
+    surer = with_map(equal, rows, lambda probs, truth: {"kind": "temperature", "slope": 3.0})
+    assert gain_over(surer, equal, rows).is_beyond_noise  # as no interval knows of errors that have not happened
+    assert choose([equal, surer, *calibrated(equal, rows, "auto")], rows) is equal
+
+
+def test_thresholds_are_moved_for_balanced_accuracy_of_rare_classes_and_left_alone_otherwise() -> None:
+    random = np.random.default_rng(0)
+    truth = (random.uniform(size=2000) < 0.1).astype(int)
+    logit = np.log(0.1 / 0.9) + random.normal(1.2 * (2 * truth - 1), 1.2)
+    second = 1 / (1 + np.exp(-logit))
+    stack = np.stack([1 - second, second], axis=1)[None]
+    folds = np.arange(2000) % 5
+    rare = rows_of(truth, folds, "balanced_accuracy")
+    one = make_candidate(stack, rare, "mean")
+    moved = adjusted(one, rare)
+    assert moved is not None
+    assert score_of(moved, rare) > score_of(one, rare) + 0.05
+    assert adjusted(make_candidate(stack, rows_of(truth, folds), "mean"), rows_of(truth, folds)) is None
+    assert adjusted(one, rows_of(truth, folds, "log_loss")) is None
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "log_loss", "roc_auc", "f1_macro"])
+def test_the_table_says_what_was_computed(metric: str) -> None:
+    stack, truth, folds = problem(3, 120, seed=4)
+    rows = rows_of(truth, folds, metric)
+    singles = [make_candidate(stack[[m]], rows, "mean") for m in range(3)]
+    equal, fitted = make_candidate(stack, rows, "mean"), make_candidate(stack, rows, "nnls")
+    assert best_member(singles, rows) == 0
+    first, second = compare([equal, fitted], equal, singles[0], rows, by_group=False)
+    assert first["over_equal_weights"]["log_loss"] == {"gain": 0.0, "interval": [0.0, 0.0]}
+    assert second["cross_fitted"]["score"] == score_of(fitted, rows)
+    losses = [log_loss(one.cross_fitted(folds), truth) for one in (equal, fitted)]
+    assert second["over_equal_weights"]["log_loss"]["gain"] == pytest.approx(losses[0] - losses[1])
+    low, high = second["cross_fitted"]["interval"]
+    assert low <= second["cross_fitted"]["score"] <= high
+    lines = describe([first, second], metric)
+    assert len(lines) == 4
+    assert lines[2].startswith("mean")
+    assert f"{losses[1]:.4f}" in lines[3]
