@@ -145,6 +145,9 @@ def silent_openvino() -> Any:
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # as if it were not installed
     import openvino
 
+    if absl := sys.modules.get("absl.logging"):  # which openvino imports where it is there
+        # its handler closes, with all others, a stream that was standard error when it was imported and is not any more
+        absl.get_absl_handler().python_handler.setStream(sys.__stderr__)
     return openvino
 
 

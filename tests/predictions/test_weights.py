@@ -54,7 +54,7 @@ def test_the_order_of_members_changes_nothing(method: str, seed: int, order: lis
     for fold in range(4):
         np.testing.assert_allclose(
             log_loss(pool(stack, one[fold], method), truth),
-            log_loss(pool(stack[order], two[fold], method), truth), atol=1e-5,
+            log_loss(pool(stack[order], two[fold], method), truth), atol=1e-4,  # where the fits stop, in float32
         )  # fmt: skip
 
 

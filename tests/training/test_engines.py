@@ -133,6 +133,23 @@ def test_nobody_is_told_of_a_conversion() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@installed
+def test_what_was_standard_error_stays_open() -> None:
+    """With absl installed, a handler of its closed whatever standard error had been, as soon as logging began anew."""
+    code = (
+        "import io, logging, sys\n"
+        "theirs, sys.stderr = sys.stderr, io.StringIO()\n"
+        "mine = sys.stderr\n"
+        "from kagglepipe.training.engines import silent_openvino\n"
+        "silent_openvino()\n"
+        "sys.stderr = theirs\n"
+        "logging.shutdown()\n"
+        "assert not mine.closed\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 # --- which one -----------------------------------------------------------------------------------------------------
 
 
