@@ -113,7 +113,8 @@ def choose_precision(device: "torch.device", *, training: bool = False) -> Preci
 def images_at_a_time(device: "torch.device") -> int | None:
     """How many images go best through a network together: on a CPU what stays in its cache; None: no such limit.
 
-    On two AMD EPYC cores EfficientNet-Lite0 trained at 25 images/s 16 at a time and at 16 images/s 64 at a time.
+    On two AMD EPYC cores without AVX-512 EfficientNet-Lite0 trained at 18 and 25 images/s 16 at a time, at 14 and 16
+    images/s 64 at a time (27 November 2026).
     """
     return 16 if device.type == "cpu" else None
 
