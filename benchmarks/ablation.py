@@ -47,19 +47,19 @@ def main(archive: Path, sizes: list[int], seeds: int) -> None:
     p = preprocessing_of(backbone, image_size=None, crop="squash", short_side=256)
     model, device = Classifier(backbone, len(names), p), choose_device()
     engine = Engine(device, choose_precision(device), "auto", kept)
-    # pasted on any other photo: here the test's own are no secret, only their labels are
-    backdrops = Backdrops(photos, ids, np.zeros(len(photos), np.int64))
     clean = compute_features(
         model, lambda n: clean_view(photos[n], p.size), range(len(photos)), engine=engine, progress="clean"
     )
-    features = {}
-    for policy, view in sorted({one for recipe in RECIPES.values() for one in recipe}):
+
+    def look(policy: str, view: int, rows: np.ndarray) -> np.ndarray:
+        """Features of an augmented view of the rows; what is pasted on comes from among them."""
+        some, names = [photos[row] for row in rows], [ids[row] for row in rows]
+        backdrops = Backdrops(some, names, np.zeros(len(rows), np.int64))
         transform = Transform(policy, p.size, backdrops=backdrops)
+        return compute_features(
+            model, lambda n: transform(some[n], 0, view, names[n]), range(len(rows)), engine=engine, progress=policy
+        )
 
-        def seen(n: int, transform: Transform = transform, view: int = view) -> np.ndarray:
-            return transform(photos[n], 0, view, ids[n])
-
-        features[policy, view] = compute_features(model, seen, range(len(photos)), engine=engine, progress=policy)
     print(f"{'views beside clean':<20}" + "".join(f"{size:>4} a class: accuracy, log loss   " for size in sizes))
     for recipe, looks in RECIPES.items():
         cells = []
@@ -74,8 +74,8 @@ def main(archive: Path, sizes: list[int], seeds: int) -> None:
                 split = StratifiedKFold(5, shuffle=True, random_state=seed).split(rows, labels[rows])
                 for fold, (_, held) in enumerate(split):
                     folds[held] = fold
-                weight = WEIGHT_BESIDE_PASTED if recipe == "paste" else 1.0
-                views = [clean[rows], *(features[look][rows] for look in looks)]
+                weight = WEIGHT_BESIDE_PASTED if ("paste", 1) in looks else 1.0
+                views = [clean[rows], *(look(policy, view, rows) for policy, view in looks)]
                 fitter = HeadFitter(views, labels[rows], folds, grid=GRID, classes=len(names), clean=weight)
                 logits = fitter.fit(-1).logits(clean[test])  # no fold has this number: fitted on all rows
                 loss = -log_softmax(logits)[np.arange(len(test)), labels[test]].mean()

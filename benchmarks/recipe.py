@@ -31,6 +31,7 @@ from kagglepipe.images.paste import Backdrops
 from kagglepipe.images.view import clean_view
 from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
 from kagglepipe.models.weights import find_weights
+from kagglepipe.stages.train_images import WEIGHT_BESIDE_PASTED
 from kagglepipe.training.device import choose_device, choose_precision
 from kagglepipe.training.engines import Engine, is_installed
 from kagglepipe.training.features import compute_features
@@ -121,10 +122,9 @@ def read(archive: Path) -> Data:
 
 def mixed(images: Tensor, targets: Tensor, how: str, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Mixup (Zhang et al. 2018, alpha 0.2) or CutMix (Yun et al. 2019, alpha 1) of a batch with itself, turned."""
-    others, share = (
-        torch.from_numpy(rng.permutation(len(images))),
-        float(rng.beta(*(2 * [0.2 if how == "mixup" else 1.0]))),
-    )
+    alpha = 0.2 if how == "mixup" else 1.0
+    others = torch.from_numpy(rng.permutation(len(images)))
+    share = float(rng.beta(alpha, alpha))
     if how == "mixup":
         images = share * images.float() + (1 - share) * images[others].float()
     else:
@@ -233,18 +233,19 @@ class Bench:
         """A linear head on the clean and one augmented view of the rows, as `training=head` fits it."""
         data, labels = self.data, self.data.labels[rows]
 
-        def clean(n: int) -> Pixels:
+        def whole(n: int) -> Pixels:
             return clean_view(data.photos[rows[n]], self.p.size)
 
         def augmented(n: int) -> Pixels:
             return transform(data.photos[rows[n]], seed, 1, data.ids[rows[n]])
 
-        views = [compute_features(self.model, v, range(len(rows)), engine=self.engine) for v in (clean, augmented)]
+        views = [compute_features(self.model, v, range(len(rows)), engine=self.engine) for v in (whole, augmented)]
         folds = np.zeros(len(rows), np.int64)
         split = StratifiedKFold(5, shuffle=True, random_state=seed % 100).split(rows, labels)
         for fold, (_, held) in enumerate(split):
             folds[held] = fold
-        return HeadFitter(views, labels, folds, grid=GRID, classes=2).fit(-1)
+        clean = 1.0 if transform.backdrops is None else WEIGHT_BESIDE_PASTED
+        return HeadFitter(views, labels, folds, grid=GRID, classes=2, clean=clean).fit(-1)
 
     def run(self, name: str, seed: int) -> list[dict[str, float | str | int]]:
         """Trains and tests one try, and other weights of it where it says so."""

@@ -158,7 +158,7 @@ def quietly(learner: object, work: Pass) -> Pass:
 
 
 def ours(work: str, files: list[Path], labels: np.ndarray, wanted: str, *, whole: bool) -> Pass:
-    """What the stages call: features of files through the engine, or the training loop over the pixel cache."""
+    """What the stages call: features of files through the engine, or the training loop, which decodes them each time."""
     from kagglepipe.images.augment import Transform
     from kagglepipe.images.cache import PixelReader
     from kagglepipe.images.dataset import TrainingImages
@@ -212,7 +212,7 @@ SYSTEMS: dict[str, Callable[[str, list[Path], np.ndarray], Pass]] = {
 
 
 def cell(work: str, system: str, folder: Path, count: int) -> None:
-    """One cell: prints images a second and peak memory in GB, workers' included, as JSON."""
+    """One cell: prints images a second and peak memory in GB, without that of workers, as JSON."""
     torch.manual_seed(0)
     files, labels = labelled(folder, count)
     once = SYSTEMS[system](work, files, labels)
@@ -220,8 +220,8 @@ def cell(work: str, system: str, folder: Path, count: int) -> None:
     start = time.perf_counter()
     once()
     taken = time.perf_counter() - start
-    peak = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    print(json.dumps({"rate": len(files) / taken, "peak": peak * 1024 / 1e9}))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    print(json.dumps({"rate": len(files) / taken, "peak": peak}))
 
 
 @contextmanager

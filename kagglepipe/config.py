@@ -221,7 +221,7 @@ class Training:
     Head: views: augmented views of each training image beside the clean one; regularisation: the values of C
     among which out-of-fold log loss inside the training rows chooses.
     Fine-tuning: epochs; lr: peak rate of the last layers; layer_decay: factor a layer further down;
-    frozen_below: layers whose factor would be less are left as they came, which halves the time (0 trains all);
+    frozen_below: layers whose factor would be less are left as they came, which saves time (0 trains all);
     warmup: share of the steps; schedule: `cosine` or `onecycle`; clip: gradient norm; patience: epochs without
     a better fold score before it stops; batch_size: images a step.
 

@@ -26,13 +26,8 @@ class TrainingImages(Dataset[tuple[NDArray[np.uint8], int]]):
         transform: Transform,
         seed: int,
     ) -> None:
-        self.reader, self.ids, self.labels, self.transform, self.seed = (
-            reader,
-            list(ids),
-            labels,
-            transform,
-            seed,
-        )
+        self.reader, self.ids, self.labels = reader, list(ids), labels
+        self.transform, self.seed = transform, seed
 
     @property
     def shards(self) -> NDArray[np.int64] | None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from kagglepipe.images.cache import PixelReader
 from kagglepipe.images.decode import Pixels
 
+PASTE = "paste-1"  # to be raised by hand when the same draw would give other pixels: kept features are found by it
 SHARE = 0.8  # of the views have something pasted
 EVEN = 24  # grey levels by which pixels of one ground differ at most, in any channel
 MOST_UNEVEN = 0.25  # of the border may be something else, where an object reaches it

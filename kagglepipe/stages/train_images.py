@@ -93,11 +93,12 @@ class ImageSession(Session):
         """Where the features of one view are kept: the name holds all that they depend on save the image."""
         from kagglepipe.files import sha256
         from kagglepipe.images.decode import DECODER
+        from kagglepipe.images.paste import PASTE
         from kagglepipe.models.weights import ENGINE
 
         draw = [] if view == 0 else [str(self.transform.serialised()), str(self.config.seed), str(view)]
         if draw and self.transform.backdrops is not None:  # which photo is pasted on which
-            draw += [self.prepared.table_hash, self.prepared.folds_hash]
+            draw += [PASTE, self.prepared.table_hash, self.prepared.folds_hash]
         model = [self.backbone_hash, repr(self.model.preprocessing), self.precision.name, *self.looked_through_by]
         key = sha256(*model, DECODER, ENGINE, *draw)[:8]
         return self.config.features_dir / f"features-{self.config.model.name.split('/')[-1]}-{key}"

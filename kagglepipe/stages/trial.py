@@ -1,6 +1,7 @@
 """What a job of a sweep tells the sweeper: read from the run that it has left, finished or stopped by its rival."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,8 @@ def latency(config: Config, prepared: Prepared, run: Path) -> float:
     files = prepared.paths(prepared.train)[:LATENCY_IMAGES]
     images = [decode(file.read_bytes(), short_side=config.cache.short_side, max_side=2**31) for file in files]
     checkpoint, engine = read_checkpoints(run)[0], engine_of(config)
+    if not checkpoint.meta["shared_backbone"]:  # as in inference: nothing is kept of a tuned network
+        engine = replace(engine, kept_in=None)
     encode = engine.encoder(load_classifier(checkpoint).to(engine.device))
     view, took = clean_views(images.__getitem__, checkpoint.preprocessing), []
     for _ in range(LATENCY_ROUNDS):

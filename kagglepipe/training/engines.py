@@ -37,7 +37,7 @@ Encoder = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # images (B, size,
 
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2}  # of the largest feature: the most by which engines may differ
 GAIN = 1.1  # how much faster OpenVINO must be than torch to be chosen
-TRIED = 8  # images on which both are tried
+TRIED = 16  # images on which both are tried, as many as they get at a time
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,8 @@ class Engine:
         try:
             theirs = openvino_encoder(self._compiled(model))
             expected, found = ours(images), theirs(images)
+        except (OSError, MemoryError):
+            raise  # a full disk says nothing of the network
         except Exception as error:  # whatever its converter raises: torch does the work then
             log.warning("engine: OpenVINO does not take this network (%s); torch does", str(error).split("\n")[0])
             return {"torch": 1.0, "openvino": 0.0}

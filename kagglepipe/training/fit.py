@@ -237,11 +237,8 @@ class Loop:
         self.whole_batch = -(-self.recipe.batch_size // distributed.size())  # this process' part of it
         self.micro_batch = self.conduct.micro_batch or self.whole_batch
         self.budget = self.conduct.budget and self.conduct.budget.share(1)  # which begins now
-        self.warm, self.rows, self.seconds = (
-            False,
-            0,
-            0.0,
-        )  # all steps but the first, which is slow for reasons of its own
+        self.warm = False
+        self.rows, self.seconds = 0, 0.0  # of all steps but the first, which is slow for reasons of its own
         self.took = 0.0  # seconds of the last epoch
         network = torch.compile(self.model) if self.conduct.compile else self.model
         self.network = distributed.replicated(network)

@@ -5,6 +5,7 @@ import logging
 import subprocess
 import sys
 from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,7 @@ def test_nobody_is_told_of_a_conversion() -> None:
 
 
 @installed
+@pytest.mark.skipif(find_spec("absl") is None, reason="absl is not installed")
 def test_what_was_standard_error_stays_open() -> None:
     """With absl installed, a handler of its closed whatever standard error had been, as soon as logging began anew."""
     code = (
