@@ -158,7 +158,7 @@ def quietly(learner: object, work: Pass) -> Pass:
 
 
 def ours(work: str, files: list[Path], labels: np.ndarray, wanted: str, *, whole: bool) -> Pass:
-    """What the stages call: features of files through the engine, or the training loop, which decodes them each time."""
+    """What the stages call: features of files through the engine, or the training loop, which decodes each time."""
     from kagglepipe.images.augment import Transform
     from kagglepipe.images.cache import PixelReader
     from kagglepipe.images.dataset import TrainingImages
