@@ -10,12 +10,10 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
 
-from kagglepipe.__main__ import CONF
 from kagglepipe.competitions.contract import Competition
 from kagglepipe.competitions.folds import hidden_part
-from kagglepipe.config import Config, Drill, Ensemble, Folds, Model, Paths, Training
+from kagglepipe.config import Config, Drill, Ensemble
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json, write_parquet
 from kagglepipe.predictions.frame import test_frame
@@ -23,22 +21,10 @@ from kagglepipe.stages import walk
 from kagglepipe.stages.drill import with_part_hidden
 from kagglepipe.stages.places import finished_runs, read_prepared
 from kagglepipe.stages.scores import hidden_answers
+from tests.colours import colours_config
 
-CONTRACT: Any = OmegaConf.to_container(OmegaConf.load(CONF / "competition/image_folder.yaml"))
 pytestmark = pytest.mark.usefixtures("one_thread", "few_draws")
 Drilled = Callable[..., list[str]]
-
-
-def colours_config(root: Path, colours: Path, **more: Any) -> Config:
-    """Two heads on a tiny network that nobody has trained."""
-    return Config(
-        paths=Paths(str(root)),
-        competition=Competition(**{**CONTRACT, "slug": "colours", "source": str(colours)}),
-        folds=Folds(count=2),
-        model=Model("test_efficientnet", "none", image_size=64),
-        training=Training("head", views=0),
-        **more,
-    )
 
 
 @pytest.fixture

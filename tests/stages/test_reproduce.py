@@ -13,31 +13,18 @@ import torch
 from omegaconf import OmegaConf
 
 from kagglepipe import config as shape
-from kagglepipe.__main__ import CONF
 from kagglepipe.competitions.contract import Competition
-from kagglepipe.config import Config, Ensemble, Folds, Model, Paths, Training
+from kagglepipe.config import Config, Ensemble, Model, Paths
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json
 from kagglepipe.stages import reproduce, walk
 from kagglepipe.stages.recipe import config_of, decisive
 from kagglepipe.stages.train import COST
 from kagglepipe.training.device import describe_machine
+from tests.colours import colours_config
 
-CONTRACT: Any = OmegaConf.to_container(OmegaConf.load(CONF / "competition/image_folder.yaml"))
 pytestmark = pytest.mark.usefixtures("one_thread", "few_draws")
 Again = Callable[..., list[str]]
-
-
-def colours_config(root: Path, colours: Path, **more: Any) -> Config:
-    """Two heads on a tiny network that nobody has trained."""
-    return Config(
-        paths=Paths(str(root)),
-        competition=Competition(**{**CONTRACT, "slug": "colours", "source": str(colours)}),
-        folds=Folds(count=2),
-        model=Model("test_efficientnet", "none", image_size=64),
-        training=Training("head", views=0),
-        **more,
-    )
 
 
 @pytest.fixture(scope="module")
