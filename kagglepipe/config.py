@@ -225,6 +225,10 @@ class Training:
     warmup: share of the steps; schedule: `cosine` or `onecycle`; clip: gradient norm; patience: epochs without
     a better fold score before it stops; batch_size: images a step.
 
+    Pseudo-labels: teacher: a finished run whose answers label the rows to classify, for each fold those of the networks
+    that have not seen it; the run is submitted in its teacher's place if it is surely better. confidence: the
+    probability from which on an answer counts as a label.
+
     What follows decides how training goes about it, not what comes out. budget: time for all of stage=train, as
     `20m`, `2h` or `90s`; it ends with the best so far. micro_batch: images of a batch that go through the network at
     a time; None: all, or what the memory holds, on a CPU what its cache holds. deterministic: the same bits twice on
@@ -253,6 +257,8 @@ class Training:
     compile: bool = False
     trackers: list[str] = field(default_factory=list)
     rival: str | None = None
+    teacher: str | None = None
+    confidence: float = 0.9
 
     def __post_init__(self) -> None:
         demand("training.mode", self.mode, ("auto", "head", "finetune"))
@@ -265,6 +271,8 @@ class Training:
         for name in ("layer_decay", "frozen_below", "warmup", "label_smoothing"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"training.{name}={getattr(self, name)} must lie in 0…1")
+        if not 0 < self.confidence <= 1:
+            raise UserError(f"training.confidence={self.confidence} must be more than 0 and at most 1")
         positive("training.weight_decay", self.weight_decay, zero=True)
         if self.micro_batch is not None:
             at_least("training.micro_batch", self.micro_batch, 1)
@@ -286,9 +294,10 @@ CONDUCT = (
     "trackers",
     "rival",
 )  # decide nothing of the results
+TAUGHT = ("teacher", "confidence")  # which decide results where a teacher is named; `run_identity` knows its answers
 FINETUNE_CONDUCT = ("budget", "micro_batch", "compile")  # those of CONDUCT that only fine-tuning reads
 FINETUNE_SETTINGS = tuple(
-    f.name for f in fields(Training) if f.name not in (*HEAD_SETTINGS, *CONDUCT)
+    f.name for f in fields(Training) if f.name not in (*HEAD_SETTINGS, *CONDUCT, *TAUGHT)
 )  # the head comes first in fine-tuning too, so HEAD_SETTINGS count in both
 
 
@@ -567,6 +576,8 @@ class Config:
         demand("competition.segment_metric", self.competition.segment_metric, SEGMENT_METRICS)
         if self.competition.per_class is not None and self.competition.finds_segments:
             raise UserError("competition.per_class counts items with one label, which frames of a video are not")
+        if self.training.teacher is not None and self.competition.finds_segments:
+            raise UserError("training.teacher labels whole items, which frames of a video are not: leave it out")
         if self.seed < 0:
             raise UserError(f"seed={self.seed} must be 0 or more")
         if self.workers is not None:
@@ -646,6 +657,7 @@ PATH_KEYS = (
     "kaggle.input",
     "bundle.folder",
     "training.rival",
+    "training.teacher",
     "runs.file",
     "run",
 )
@@ -795,7 +807,8 @@ def augmentation_policy(config: Config, mode: str) -> str:
 def idle_settings(config: Config, mode: str) -> list[str]:
     """Options of `training` that differ from their defaults, but decide nothing of a run in `mode`."""
     read, default = result_settings(config, mode)["training"], Training()
-    used = (*read, *(name for name in CONDUCT if mode == "finetune" or name not in FINETUNE_CONDUCT))
+    used = (*read, *(name for name in CONDUCT if mode == "finetune" or name not in FINETUNE_CONDUCT), "teacher")
+    used += ("confidence",) if config.training.teacher else ()
     names = [f.name for f in fields(Training) if f.name not in used]
     return [f"training.{n}" for n in names if getattr(config.training, n) != getattr(default, n)]
 

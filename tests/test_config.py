@@ -24,6 +24,7 @@ from kagglepipe.config import (
     PATH_KEYS,
     POLICIES,
     POLICY_OF_MODE,
+    TAUGHT,
     Config,
     absolute,
     augmentation_policy,
@@ -321,7 +322,7 @@ def test_paths_workers_and_the_like_are_not(override: str, mode: str) -> None:
 
 def test_every_option_of_training_is_read_by_some_mode() -> None:
     names = {name.removeprefix("training.") for name in option_names() if name.startswith("training.")}
-    assert names == {*CONDUCT, *HEAD_SETTINGS, *FINETUNE_SETTINGS}
+    assert names == {*CONDUCT, *HEAD_SETTINGS, *FINETUNE_SETTINGS, *TAUGHT}
     assert set(FINETUNE_CONDUCT) < set(CONDUCT)
 
 

@@ -37,7 +37,7 @@ from kagglepipe.predictions.slices import slice_scores
 from kagglepipe.predictions.verdict import best_member, compare, describe
 from kagglepipe.predictions.weights import FITTED
 from kagglepipe.stages.places import Member, Prepared, ensemble_dir, find_members, read_prepared, write_config
-from kagglepipe.stages.scores import describe_scores, is_scored, scores_of
+from kagglepipe.stages.scores import describe_scores, is_scored, rows_of, scores_of
 
 log = logging.getLogger(__name__)
 
@@ -130,14 +130,6 @@ def aligned(name: str, file: Path, rows: pd.DataFrame, classes: list[str]) -> pd
         frame = frame if "target" in frame else frame.join(known, on="id")
         frame = frame.assign(target=frame["target"].fillna("?"), fold=frame["fold"].fillna(-1))
     return align({"the table": reference, name: frame})[name]
-
-
-def rows_of(prepared: Prepared, metric: str) -> Rows:
-    """The labelled rows of the table, by numbers."""
-    train = prepared.train
-    truth = np.asarray(pd.Index(prepared.classes).get_indexer(pd.Index(train["target"])), dtype=np.intp)
-    folds, groups = (np.unique(train[name].to_numpy(), return_inverse=True)[1] for name in ("fold", "group"))
-    return Rows(truth, folds, groups, metric)
 
 
 # --- what is taken -----------------------------------------------------------------------------------------------

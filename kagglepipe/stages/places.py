@@ -227,8 +227,11 @@ def engine_of(config: Config) -> "Engine":
 
 def run_identity(config: Config, prepared: Prepared) -> dict[str, Any]:
     """Everything that decides the results of the configured run."""
-    settings = {"table": prepared.table_hash, "folds": prepared.folds_hash}
+    settings: dict[str, Any] = {"table": prepared.table_hash, "folds": prepared.folds_hash}
     settings |= result_settings(config, training_mode(config))
+    if config.training.teacher is not None:
+        answers = [file_sha256(file) for file in fold_answers(find_teacher(config, prepared))]
+        settings["teacher"] = {"answers": sha256(*answers), "confidence": config.training.confidence}
     if config.competition.kind == "series":
         return settings
     from kagglepipe.models.weights import ENGINE, find_weights
@@ -260,13 +263,36 @@ def identity_hash(identity: dict[str, Any]) -> str:
     return sha256(json.dumps(identity, sort_keys=True))[:8]
 
 
-def named_run(config: Config, name: str) -> Path:
-    """The folder of a finished run, given by its name or as a path. Raises UserError if there is none."""
+def named_run(config: Config, name: str, asked: str | None = None) -> Path:
+    """The folder of a finished run, given by its name or as a path. Raises UserError, naming what asked, if none is."""
     for folder in (config.runs_dir / name, absolute(name)):
         if (folder / "metrics.json").exists():
             return folder
-    known = [path.name for path in finished_runs(config)]
-    raise UserError(f"run={name} is not a finished run in {config.runs_dir}; there are: {', '.join(known) or 'none'}")
+    known = ", ".join(path.name for path in finished_runs(config)) or "none"
+    raise UserError(f"{asked or f'run={name}'} is not a finished run in {config.runs_dir}; there are: {known}")
+
+
+def find_teacher(config: Config, prepared: Prepared) -> Path:
+    """The run of `training.teacher`.
+
+    Raises UserError for one that has no network for each of the present folds, which alone have not seen its rows.
+    """
+    assert config.training.teacher is not None
+    key = f"training.teacher={config.training.teacher}"
+    teacher = named_run(config, config.training.teacher, key)
+    if not fold_answers(teacher):
+        raise UserError(f"{key} has no network of its own for each fold: name a trained run, as a member of that blend")
+    identity = read_json(teacher / "metrics.json")["identity"]
+    if (identity["table"], identity["folds"]) != (prepared.table_hash, prepared.folds_hash):
+        raise UserError(f"{key} was trained on other data or folds: train it on the present ones first")
+    if prepared.test.empty:
+        raise UserError(f"{key} has nothing to label: this competition has no rows to classify")
+    return teacher
+
+
+def fold_answers(run: Path) -> list[Path]:
+    """What each fold's network says of the rows to classify; of a blend, which has none, nothing."""
+    return sorted(run.glob("fold_*/test.parquet"))
 
 
 def finished_runs(config: Config) -> list[Path]:
@@ -276,10 +302,10 @@ def finished_runs(config: Config) -> list[Path]:
 
 
 def trained_run(config: Config) -> Path:
-    """The run to use: `run=`, or the latest of this competition that holds a network."""
+    """The run to use: `run=`, or the latest of this competition that holds a network, and gives way to no teacher."""
     if config.run:
         return named_run(config, config.run)
-    runs = [folder for folder in finished_runs(config) if any(folder.glob("fold_*/model.json"))]
+    runs = [run for run in finished_runs(config) if any(run.glob("fold_*/model.json")) and is_kept(run)]
     if not runs:
         raise UserError(f"nothing is trained yet in {config.runs_dir}: type stage=train first, or give run=PATH")
     return runs[-1]
@@ -399,10 +425,21 @@ def ensemble_dir(config: Config, prepared: Prepared, members: list[Member]) -> P
 
 
 def configured_run(config: Config, prepared: Prepared) -> Path:
-    """The finished run to submit: `run=`, else the ensemble of `ensemble.runs`, else the configured run."""
+    """The finished run to submit: `run=`, else the ensemble of `ensemble.runs`, else the configured run.
+
+    A run with a teacher that is not surely better than it gives way to it.
+    """
     if config.ensemble.runs and not config.run:
         return ensemble_dir(config, prepared, find_members(config, prepared))
-    return run_dir(config, prepared)
+    run = run_dir(config, prepared)
+    if config.run or config.training.teacher is None or not (run / "metrics.json").exists():
+        return run
+    return run if is_kept(run) else find_teacher(config, prepared)
+
+
+def is_kept(run: Path) -> bool:
+    """Whether a finished run is surely better than its teacher, or has none."""
+    return bool(read_json(run / "metrics.json").get("over_teacher", {}).get("is_kept", True))
 
 
 def write_config(config: Config, run: Path) -> None:

@@ -3,6 +3,7 @@
 `submit` writes it, `reproduce` reads it. Paths of results, workers and what only concerns this machine are not in it.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,19 @@ def recipe_of(config: Config, run: Path) -> dict[str, Any]:
     return {
         "source": source_hash(config.base_dir),
         "configuration": decisive(config),
-        "runs": {folder.name: run_facts(folder) for folder in folders if (folder / "metrics.json").exists()},
+        "runs": facts_of(folders),
     }
+
+
+def facts_of(folders: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    """The facts of each run that is there, and of whoever has labelled for it, by name."""
+    known: dict[str, dict[str, Any]] = {}
+    for folder in folders:
+        if (folder / "metrics.json").exists():
+            known[folder.name] = run_facts(folder)
+            if teacher := known[folder.name]["teacher"]:
+                known |= facts_of([folder.parent / teacher])
+    return known
 
 
 def source_hash(folder: Path) -> str | None:
@@ -44,6 +56,7 @@ def run_facts(run: Path) -> dict[str, Any]:
         "identity": metrics.get("identity"),
         "test_sha256": file_sha256(test) if test.exists() else None,
         "cut_by_budget": metrics.get("cut_by_budget"),
+        "teacher": metrics.get("over_teacher", {}).get("teacher"),
         "machine": metrics.get("machine"),
         "versions": made.get("versions"),
         "git_commit": made.get("git_commit"),

@@ -25,6 +25,7 @@ from kagglepipe.stages.places import (
     configured_run,
     git_commit,
     read_prepared,
+    run_dir,
     run_identity,
     versions,
     yaml_of,
@@ -59,8 +60,17 @@ class Recipe:
 
     @property
     def trained(self) -> list[str]:
-        """The runs with networks of their own: itself, or the members of an ensemble that are not files."""
-        return [name for name in self.origin["members"] if "+" not in name]
+        """The runs with networks: itself, or the members of an ensemble that are not files; teachers come before."""
+        names: list[str] = []
+        for name in self.origin["members"]:
+            if "+" not in name:
+                names += [one for one in self.taught(name) if one not in names]
+        return names
+
+    def taught(self, name: str) -> list[str]:
+        """A run, and before it the runs that have labelled for it, the first one first."""
+        teacher = self.runs[name].get("teacher")
+        return [*(self.taught(teacher) if teacher else []), name]
 
     @property
     def is_ensemble(self) -> bool:
@@ -109,8 +119,11 @@ def read_recipe(config: Config) -> Recipe:
         raise UserError(f"{origin} is not the origin of a submission: give the CSV that stage=submit has written")
     outputs = config.root / "outputs" / str(facts["competition"])
     known = facts.get("runs") or {}  # of a version before this stage there are none: their folders may be left
-    names = [facts["run"], *(name for name in facts["members"] if "+" not in name)]
-    runs = {name: known.get(name) or facts_here(outputs / name, csv) for name in names}
+    names, runs = [facts["run"], *(name for name in facts["members"] if "+" not in name)], {}
+    while names:
+        name = names.pop()
+        runs[name] = known.get(name) or facts_here(outputs / name, csv)
+        names += [teacher] if (teacher := runs[name].get("teacher")) else []
     for name, each in runs.items():
         if each["cut_by_budget"]:
             raise UserError(
@@ -148,7 +161,10 @@ def options_of(config: Config, recipe: Recipe, options: dict[str, Any] | None, n
 
 
 def run_config(config: Config, recipe: Recipe, name: str, folder: Path) -> Config:
-    """How a run was trained, to be trained so in `folder`: the mode and the kind of device that `auto` came to."""
+    """How a run was trained, to be trained so in `folder`: the mode and the kind of device that `auto` came to.
+
+    Its teacher is made anew too, and only then known.
+    """
     facts = recipe.runs[name]
     made = options_of(config, recipe, facts["configuration"], name)
     mode = ((facts["identity"] or {}).get("training") or {}).get("mode", made.training.mode)
@@ -158,7 +174,7 @@ def run_config(config: Config, recipe: Recipe, name: str, folder: Path) -> Confi
         stage="train",
         paths=Paths(config.paths.root, str(folder)),
         device="cpu" if on_cpu else made.device,
-        training=replace(made.training, mode=mode, trackers=[], budget=None),
+        training=replace(made.training, mode=mode, trackers=[], budget=None, teacher=None),
     )
 
 
@@ -180,7 +196,7 @@ def demand_same_ingredients(recipe: Recipe, submission: Config, configs: dict[st
         if (source := recipe.origin.get("source")) and (here := source_hash(submission.base_dir)):
             faults.append(f"data: its source {source[:8]} then, {here[:8]} now" if source != here else "")
     for name, config in configs.items():
-        was = recipe.runs[name]["identity"] or {}
+        was = {key: value for key, value in (recipe.runs[name]["identity"] or {}).items() if key != "teacher"}
         found = flat(json.loads(json.dumps(run_identity(config, read_prepared(config)))))
         for key, (before, after) in difference(flat(was), found).items():
             faults.append(f"{KINDS.get(key, 'settings')}: {key} {before} then, {after} now")
@@ -242,11 +258,13 @@ def make_again(
     """Every run anew, then the CSV. What was made, by the name of the original: runs, and the CSV by its file name."""
     from kagglepipe.training.device import use_threads
 
-    made = {}
+    made: dict[str, Path] = {}
     for name, config in configs.items():
         use_threads((recipe.runs[name]["machine"] or {}).get("threads"))
+        if teacher := recipe.runs[name].get("teacher"):
+            config = replace(config, training=replace(config.training, teacher=str(made[teacher])))
         walk(config, ("train",))
-        made[name] = configured_run(config, prepared)
+        made[name] = run_dir(config, prepared)
     outputs = Paths(submission.paths.root, str(folder))
     if recipe.is_ensemble:
         blending = options_of(submission, recipe, recipe.runs[recipe.run]["configuration"], recipe.run)
@@ -296,6 +314,8 @@ def forget_place(file: Path) -> None:
 
     options: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=True)
     options["paths"]["outputs"] = None
+    if teacher := options["training"].get("teacher"):
+        options["training"]["teacher"] = Path(teacher).name
     write_bytes(file, yaml_of(options).encode())
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from kagglepipe.competitions.contract import Competition
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
+from kagglepipe.predictions.crossfit import Rows
 from kagglepipe.predictions.frame import labels, probabilities
 from kagglepipe.predictions.metrics import format_summary, summarise
 from kagglepipe.predictions.segment_metrics import (
@@ -62,6 +63,14 @@ def scores_of(
         if 0 < len(apart) < len(graded):
             scores["test_without_twins"] = summarise(metric, apart, classes, group, by_group=by_group)
     return scores
+
+
+def rows_of(prepared: Prepared, metric: str) -> Rows:
+    """The labelled rows of the table, by numbers, as what compares predictions asks for them."""
+    train = prepared.train
+    truth = np.asarray(pd.Index(prepared.classes).get_indexer(pd.Index(train["target"])), dtype=np.intp)
+    folds, groups = (np.unique(train[name].to_numpy(), return_inverse=True)[1] for name in ("fold", "group"))
+    return Rows(truth, folds, groups, metric)
 
 
 def read_answers(config: Config, prepared: Prepared) -> "pd.Series[Any] | None":
@@ -213,6 +222,8 @@ def describe_scores(metrics: dict[str, Any], metric: str) -> list[str]:
     lines += describe_comparisons(metrics, metric)
     if "detection" in metrics:
         lines += describe_detection(metrics["detection"])
+    if "over_teacher" in metrics:
+        lines.append(describe_pseudo_labels(metrics["over_teacher"]))
     if "test" in metrics:
         lines.append(f"test{what}, answers known: {briefly(metrics['test'], metric)}")
     if "test_without_twins" in metrics:
@@ -220,6 +231,18 @@ def describe_scores(metrics: dict[str, Any], metric: str) -> list[str]:
         alone = briefly(metrics["test_without_twins"], metric)
         lines.append(f"test without the {twins} that have a near twin in training: {alone}")
     return lines
+
+
+def describe_pseudo_labels(gain: dict[str, Any]) -> str:
+    """What a run has gained over the one that has labelled for it."""
+    low, high = map(number, gain["interval"])
+    measure = "ROC AUC" if gain["measure"] == "roc_auc" else "log loss"
+    noise = "within noise" if not low > 0 else "not sure, of so few rows"
+    kept = "kept" if gain["is_kept"] else f"{noise}, so that {gain['teacher']} stays"
+    return (
+        f"pseudo-labels have gained {number(gain['gain']):+.4f} ({low:+.4f} to {high:+.4f}) of {measure} over "
+        f"{gain['teacher']}: {kept}"
+    )
 
 
 def describe_comparisons(metrics: dict[str, Any], metric: str) -> list[str]:

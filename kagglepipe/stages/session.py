@@ -19,6 +19,7 @@ from kagglepipe.images.decode import cores
 from kagglepipe.launch import alone, is_first, local_size, size
 from kagglepipe.predictions.frame import oof_frame, test_frame
 from kagglepipe.stages.places import Prepared, engine_of, git_commit, run_identity, training_mode, versions
+from kagglepipe.stages.pseudo import pseudo_labelled
 from kagglepipe.stages.scores import briefly, scores_of
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Session(ABC):
             use_fast_kernels()
         self.train, self.test = self.prepared.train, self.prepared.test
         self.classes = self.prepared.classes
-        self.labels = self.train["target"].map(self.classes.index).to_numpy(np.int64)
+        self.labels = self.numbered(self.train["target"])
         self.folds = self.train["fold"].to_numpy(np.int64)
 
     @property
@@ -164,6 +165,16 @@ class Session(ABC):
             track=None if track is None else lambda epoch, figures: track(f"fold_{fold}", epoch, figures),
             compile=options.compile,
         )
+
+    def pseudo(self, fold: int) -> pd.DataFrame:
+        """The rows to classify that the fold is fitted on too, with their teacher's answers; none without a teacher."""
+        if self.config.training.teacher is None:
+            return self.train[:0]
+        return pseudo_labelled(self.config, self.prepared, fold)
+
+    def numbered(self, targets: "pd.Series[Any]") -> Any:
+        """(N,) indices of the classes."""
+        return targets.map(self.classes.index).to_numpy(np.int64)
 
     def open_fold(self, fold: int) -> None:
         """To be called before a fold's network is replaced: neither it nor the run is done until all else is, too."""

@@ -31,6 +31,7 @@ from kagglepipe.stages.places import (
     training_mode,
     write_config,
 )
+from kagglepipe.stages.pseudo import over_teacher
 from kagglepipe.stages.scores import describe_scores, is_scored, scores_of
 from kagglepipe.stages.session import RESUME
 from kagglepipe.stages.trial import reason_to_stop
@@ -259,6 +260,7 @@ def merge(config: Config, prepared: Prepared, run: Path, folds: Sequence[int], c
     about = {
         "run": run.name,
         **comparisons(config, prepared, run, oof),
+        **({} if config.training.teacher is None else {"over_teacher": over_teacher(config, prepared, oof)}),
         "identity": run_identity(config, prepared),
         "cut_by_budget": shortest_budget(run, folds),
         **cost,

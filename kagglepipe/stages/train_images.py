@@ -39,8 +39,9 @@ class ImageSession(Session):
         """Fits a head and, in fine-tuning, goes on from it."""
         from kagglepipe.training import distributed
 
-        head = distributed.from_first(self.fitter.fit(fold) if distributed.is_first() else None)
-        return self.keep_head(fold, head) if self.mode == "head" else self.finetune(fold, head)
+        pseudo = self.pseudo(fold)
+        head = distributed.from_first(self.fit_head(fold, pseudo) if distributed.is_first() else None)
+        return self.keep_head(fold, head) if self.mode == "head" else self.finetune(fold, head, pseudo)
 
     def reader(self, rows: pd.DataFrame) -> "PixelReader":
         """The images of `rows`, from the cache."""
@@ -61,7 +62,10 @@ class ImageSession(Session):
 
         p = self.model.preprocessing
         policy = augmentation_policy(self.config, self.mode)
-        backdrops = Backdrops(self.reader(self.train), self.train["id"].tolist(), self.folds)
+        rows, folds = self.train, self.folds
+        if self.config.training.teacher is not None:  # photos to classify have each other for a ground
+            rows, folds = pd.concat([rows, self.test]), np.append(folds, np.full(len(self.test), -1))
+        backdrops = Backdrops(self.reader(rows), rows["id"].tolist(), folds)
         return Transform(policy, p.size, crop=p.crop, crop_pct=p.crop_pct, backdrops=backdrops)
 
     def features(self, rows: pd.DataFrame, view: int, name: str) -> Any:
@@ -121,6 +125,22 @@ class ImageSession(Session):
         clean = 1.0 if self.transform.backdrops is None else WEIGHT_BESIDE_PASTED
         return HeadFitter(views, self.labels, self.folds, grid=grid, classes=len(self.classes), clean=clean)
 
+    def fit_head(self, fold: int, pseudo: pd.DataFrame) -> "Head":
+        """A fold's head, from the other folds and what a teacher has labelled."""
+        from kagglepipe.training.head import Labelled
+
+        if pseudo.empty:
+            return self.fitter.fit(fold)
+        places = self.test["id"].isin(pseudo["id"]).to_numpy()
+        views = [view[places] for view in self.test_views]
+        return self.fitter.fit(fold, Labelled(views, self.numbered(pseudo["target"])))
+
+    @cached_property
+    def test_views(self) -> list[Any]:
+        """Features of the images to classify in every view, the clean one first."""
+        views = range(1, self.config.training.views + 1)
+        return [self.test_features, *(self.features(self.test, view, f"features {view} of test") for view in views)]
+
     @cached_property
     def test_features(self) -> Any:
         """Clean features of the images to classify."""
@@ -142,7 +162,7 @@ class ImageSession(Session):
         history = [{"regularisation": c, "inner_log_loss": loss} for c, loss in self.fitter.inner_log_loss(fold)]
         return Fitted(history, softmax(head.logits(clean)), softmax(head.logits(self.test_features)))
 
-    def finetune(self, fold: int, head: "Head") -> Fitted:
+    def finetune(self, fold: int, head: "Head", pseudo: pd.DataFrame) -> Fitted:
         """Trains the whole network from `head` on: (log rows, out-of-fold and test probabilities)."""
         import torch
 
@@ -156,13 +176,14 @@ class ImageSession(Session):
         model.head.weight.data = torch.from_numpy(head.weight).to(self.device)
         model.head.bias.data = torch.from_numpy(head.bias).to(self.device)
         options = {name: getattr(self.config.training, name) for name in Recipe.__dataclass_fields__}
-        reader = self.reader(self.train)
-        rows = np.arange(len(self.train))
+        rows = pd.concat([self.train, pseudo])
+        reader, labels = self.reader(rows), self.numbered(rows["target"])
+        own, added = np.arange(len(self.train)), np.arange(len(self.train), len(rows))
         history = fit(
             model,
-            TrainingImages(reader, self.train["id"].tolist(), self.labels, self.transform, self.config.seed),
-            train=rows[self.folds != fold],
-            valid=rows[self.folds == fold],
+            TrainingImages(reader, rows["id"].tolist(), labels, self.transform, self.config.seed),
+            train=np.append(own[self.folds != fold], added),
+            valid=own[self.folds == fold],
             recipe=Recipe(**options),
             seed=self.config.seed,
             precision=self.training_precision,
@@ -178,14 +199,14 @@ class ImageSession(Session):
         checkpoint = [c for c in read_checkpoints(self.run) if c.folder == folder]
 
         def predict(reader: "PixelReader", rows: Sequence[int]) -> Any:
-            def own(part: Sequence[int]) -> Any:
+            def part_of(part: Sequence[int]) -> Any:
                 return run_probabilities(
                     checkpoint, reader.__getitem__, part, engine=self.engine, workers=self.workers,
                 )  # fmt: skip
 
-            return distributed.spread(own, rows)
+            return distributed.spread(part_of, rows)
 
-        oof = predict(reader, rows[self.folds == fold].tolist())
+        oof = predict(reader, own[self.folds == fold].tolist())
         test = predict(self.reader(self.test), range(len(self.test)))
         return Fitted([asdict(epoch) for epoch in history], oof, test)
 

@@ -61,9 +61,13 @@ class SequenceSession(Session):
         """Fits a model of time on cached features and, in fine-tuning, goes on from it."""
         tuned = self.mode == "finetune"
         members = 1 if tuned else self.config.sequences.members
-        models, history = self.fit_linear(fold) if self.options.cell == "mean" else self.fit_members(fold, members)
+        pseudo = self.pseudo(fold)
+        if self.options.cell == "mean":
+            models, history = self.fit_linear(fold, pseudo)
+        else:
+            models, history = self.fit_members(fold, members, pseudo)
         if tuned:
-            return self.finetune(fold, models[0], history)
+            return self.finetune(fold, models[0], history, pseudo)
         self.keep(fold, models)
         return Fitted(history, self.predict(models, self.held(fold)), self.predict(models, self.test))
 
@@ -79,7 +83,7 @@ class SequenceSession(Session):
 
         features = self.features(view)
         known = rows["target"].notna().all()
-        labels = rows["target"].map(self.classes.index).to_numpy(np.int64) if known else np.zeros(len(rows), np.int64)
+        labels = self.numbered(rows["target"]) if known else np.zeros(len(rows), np.int64)
         found = []
         if not self.config.competition.finds_segments:
             for place, row in enumerate(rows.to_dict("records")):
@@ -257,9 +261,13 @@ class SequenceSession(Session):
             augmentation=TimeAugmentation(s.crop, s.speed, s.drop), clip=self.config.training.clip,
         )  # fmt: skip
 
-    def training_examples(self, fold: int) -> "list[Example]":
-        """What a fold is fitted on: all other folds' items, in every view."""
-        rows = self.train[self.folds != fold]
+    def training_rows(self, fold: int, pseudo: pd.DataFrame) -> pd.DataFrame:
+        """What a fold is fitted on: the rows of all other folds, and those that a teacher has labelled."""
+        return pd.concat([self.train[self.folds != fold], pseudo])
+
+    def training_examples(self, fold: int, pseudo: pd.DataFrame) -> "list[Example]":
+        """The items that a fold is fitted on, in every view."""
+        rows = self.training_rows(fold, pseudo)
         return [example for view in self.views for example, _ in self.examples(rows, view)]
 
     @property
@@ -267,11 +275,13 @@ class SequenceSession(Session):
         """The views of the training items, the clean one first; a series has no other."""
         return range(self.config.sequences.views + 1 if self.config.competition.kind == "video" else 1)
 
-    def fit_members(self, fold: int, members: int) -> "tuple[list[TemporalModel], list[dict[str, Any]]]":
+    def fit_members(
+        self, fold: int, members: int, pseudo: pd.DataFrame
+    ) -> "tuple[list[TemporalModel], list[dict[str, Any]]]":
         """One model of time for each seed, and the rows of their log."""
         from kagglepipe.training.temporal import fit_temporal
 
-        examples, models, history = self.training_examples(fold), [], []
+        examples, models, history = self.training_examples(fold, pseudo), [], []
         for member in range(members):
             model, epochs = fit_temporal(
                 examples, len(self.classes), self.options, self.recipe,
@@ -281,14 +291,19 @@ class SequenceSession(Session):
             history += [{"member": member, **asdict(epoch)} for epoch in epochs]
         return models, history
 
-    def fit_linear(self, fold: int) -> "tuple[list[TemporalModel], list[dict[str, Any]]]":
+    def fit_linear(self, fold: int, pseudo: pd.DataFrame) -> "tuple[list[TemporalModel], list[dict[str, Any]]]":
         """The linear model on pooled features, fitted exactly, as a model of time that has no body."""
         import torch
 
+        from kagglepipe.training.head import Labelled
         from kagglepipe.training.temporal import make_temporal
 
         fitter, (centre, scale) = self.linear_fitter, self.standard(self.options)
-        head = fitter.fit(fold)
+        more = None
+        if not pseudo.empty:
+            views = [self.standardised(self.options, view, pseudo) for view in self.views]
+            more = Labelled(views, self.numbered(pseudo["target"]))
+        head = fitter.fit(fold, more)
         model = make_temporal(
             [example for example, _ in self.examples(self.train)][:1], len(self.classes), self.options,
             seed=self.config.seed, device=torch.device("cpu"),
@@ -313,20 +328,20 @@ class SequenceSession(Session):
             classes=len(self.classes),
         )
 
-    def pooled(self, options: "TemporalOptions", view: int = 0) -> Array:
-        """(N, inputs) of the training rows, in their order: each clip's mean or, for frames, each window's."""
+    def pooled(self, options: "TemporalOptions", view: int = 0, rows: pd.DataFrame | None = None) -> Array:
+        """(N, inputs) of `rows` (None: to train on), in their order: each clip's mean or, for frames, each window's."""
         from kagglepipe.training.temporal import pooled
 
-        examples = self.examples(self.train, view)
+        examples = self.examples(self.train if rows is None else rows, view)
         found = pooled([example for example, _ in examples], options)
         ordered = np.empty_like(found)
         ordered[np.concatenate([places for _, places in examples])] = found
         return ordered
 
-    def standardised(self, options: "TemporalOptions", view: int = 0) -> Array:
+    def standardised(self, options: "TemporalOptions", view: int = 0, rows: pd.DataFrame | None = None) -> Array:
         """`pooled`, each input with mean 0 and deviation 1 over the clean training rows; no label has a say in it."""
         centre, scale = self.standard(options)
-        return (self.pooled(options, view) - centre) * scale
+        return (self.pooled(options, view, rows) - centre) * scale
 
     def standard(self, options: "TemporalOptions") -> tuple[Array, Array]:
         """(inputs,) mean and (inputs,) 1 / deviation of the pooled clean features."""
@@ -374,7 +389,7 @@ class SequenceSession(Session):
 
     # --- encoder and model of time together --------------------------------------------------------------------
 
-    def finetune(self, fold: int, head: "TemporalModel", history: list[dict[str, Any]]) -> Fitted:
+    def finetune(self, fold: int, head: "TemporalModel", history: list[dict[str, Any]], pseudo: pd.DataFrame) -> Fitted:
         """Trains the encoder with its model of time from `head` on, for a fixed number of epochs."""
         from kagglepipe.models.cnn_lstm import CnnLstm
         from kagglepipe.training.checkpoint import save_temporal
@@ -384,7 +399,8 @@ class SequenceSession(Session):
         training = self.config.training
         recipe = Recipe(**{name: getattr(training, name) for name in Recipe.__dataclass_fields__})
         model = CnnLstm(copy.deepcopy(self.model), copy.deepcopy(head)).to(self.device)
-        batches, conduct = self.frame_batches(fold), self.conduct(fold, images=self.config.sequences.clip_frames)
+        batches = self.frame_batches(fold, pseudo)
+        conduct = self.conduct(fold, images=self.config.sequences.clip_frames)
         optimiser = make_optimiser(
             model, lr=recipe.lr, layer_decay=recipe.layer_decay, weight_decay=recipe.weight_decay,
             frozen_below=recipe.frozen_below,
@@ -419,14 +435,14 @@ class SequenceSession(Session):
         self._features[0] = dict(zip(videos, found, strict=True))
         return self.predict([head], rows)
 
-    def frame_batches(self, fold: int) -> Any:
+    def frame_batches(self, fold: int, pseudo: pd.DataFrame) -> Any:
         """Batches of augmented clips for the whole network, each of at most `sequences.clip_frames` frames."""
         from kagglepipe.sequences.augment import TimeAugmentation
         from kagglepipe.sequences.dataset import ClipBatches
 
         s, frames = self.config.sequences, self.config.sequences.clip_frames
         place = dict(zip(self.items["video"], self.footage, strict=True))
-        rows = self.train[self.folds != fold]
+        rows = self.training_rows(fold, pseudo)
         offset = dict(zip(rows["id"], rows["position"], strict=True))
         video = dict(zip(rows["id"], rows["video"], strict=True))
         whole = self.config.competition.finds_segments

@@ -32,6 +32,14 @@ class Head:
         return features.astype(np.float64) @ self.weight.T.astype(np.float64) + self.bias
 
 
+@dataclass(frozen=True)
+class Labelled:
+    """Rows that every inner fold leaves alone: features of each of their views, (V, M, F), and labels (M,)."""
+
+    views: Sequence[Features]
+    labels: Labels
+
+
 class HeadFitter:
     """Fits heads fold by fold on features that all folds share.
 
@@ -53,10 +61,10 @@ class HeadFitter:
         self.grid, self.classes = sorted(grid), classes
         self._losses_without = cache(self._inner_losses)
 
-    def fit(self, fold: int) -> Head:
-        """The head for `fold`, trained on every other fold."""
+    def fit(self, fold: int, more: Labelled | None = None) -> Head:
+        """The head for `fold`, trained on every other fold; more: and on these rows, by which C is not chosen."""
         with threadpool_limits(1, user_api="blas"):  # matrices this small cost more to share out than to multiply
-            return self._fit(self.folds != fold, self.choose(fold))
+            return self._fit(self.folds != fold, self.choose(fold), more)
 
     def choose(self, fold: int) -> float:
         """The C of least inner log loss."""
@@ -87,10 +95,13 @@ class HeadFitter:
         own = np.arange(rows.sum()), self.labels[rows]
         return float(-np.mean([log_softmax(head.logits(view[rows]))[own].sum() for view in self.views]))
 
-    def _fit(self, rows: NDArray[np.bool_], c: float) -> Head:
-        x = np.concatenate([view[rows] for view in self.views])
-        y = np.tile(self.labels[rows], len(self.views))
-        weights = np.repeat([self.clean, *[1.0] * (len(self.views) - 1)], rows.sum())
+    def _fit(self, rows: NDArray[np.bool_], c: float, more: Labelled | None = None) -> Head:
+        views, labels = [view[rows] for view in self.views], self.labels[rows]
+        if more is not None:
+            views = [np.concatenate(pair) for pair in zip(views, more.views, strict=True)]
+            labels = np.concatenate([labels, more.labels])
+        x, y = np.concatenate(views), np.tile(labels, len(views))
+        weights = np.repeat([self.clean, *[1.0] * (len(views) - 1)], len(labels))
         # C weighs the data term by the number of rows: views are looks at one image, not more images
         model = LogisticRegression(C=c / len(self.views), max_iter=1000, tol=1e-5).fit(x, y, weights / weights.mean())
         weight = np.zeros((self.classes, x.shape[1]), np.float32)

@@ -21,6 +21,7 @@ from kagglepipe.predictions.frame import oof_frame, read_frame, test_frame
 from kagglepipe.predictions.metrics import summarise
 from kagglepipe.stages import ensemble, walk
 from kagglepipe.stages.places import Prepared, find_member, read_prepared
+from kagglepipe.stages.scores import rows_of
 
 CLASSES = ["blue", "green", "red"]
 Values = dict[str, list[float]]
@@ -334,7 +335,7 @@ def test_what_is_written_for_a_fold_does_not_hang_on_its_labels(at: At, prepared
     config = at(*options)
     members = [find_member(config, name) for name in known]
     stack = ensemble.read_stack(members, prepared.train, CLASSES)
-    rows = ensemble.rows_of(prepared, "accuracy")
+    rows = rows_of(prepared, "accuracy")
     changed_rows = replace(rows, truth=np.where(rows.folds == 0, (rows.truth + 1) % 3, rows.truth))
     one, two = (make_candidate(stack, each, "nnls").cross_fitted(rows.folds) for each in (rows, changed_rows))
     np.testing.assert_allclose(one[rows.folds == 0], two[rows.folds == 0], rtol=1e-9)

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from kagglepipe.training.head import HeadFitter, log_softmax, softmax
+from kagglepipe.training.head import HeadFitter, Labelled, log_softmax, softmax
 
 GRID = [0.003, 0.1, 3.0]
 NEAR = 0.01  # in probability; the head's solver stops when the gradient is small, not when it is nought
@@ -182,7 +182,7 @@ def test_a_fit_without_two_folds_serves_both(monkeypatch: pytest.MonkeyPatch) ->
     fits: list[tuple[int, float]] = []
     fit = HeadFitter._fit
     monkeypatch.setattr(
-        HeadFitter, "_fit", lambda self, rows, c: fits.append((int(rows.sum()), c)) or fit(self, rows, c)
+        HeadFitter, "_fit", lambda self, rows, c, *more: fits.append((int(rows.sum()), c)) or fit(self, rows, c, *more)
     )
     for fold in range(5):
         counted.fit(fold)
@@ -195,6 +195,19 @@ def test_the_chosen_c_is_the_one_fitted() -> None:
     head = fitter(x, labels, folds).fit(2)
     assert head.regularisation == chosen
     np.testing.assert_array_equal(head.weight, fitter(x, labels, folds, [chosen]).fit(2).weight)
+
+
+def test_more_rows_are_fitted_on_and_choose_nothing() -> None:
+    x, labels, folds = problem(seed=4)
+    both, more = [x, x + np.float32(0.1)], Labelled([x[:20] * 2, x[:20] * 3], 1 - labels[:20])
+    own = fitter(both, labels, folds)
+    head, chosen = own.fit(1, more), own.choose(1)
+    rows = folds != 1
+    views = [np.concatenate([view[rows], added]) for view, added in zip(both, more.views, strict=True)]
+    y = np.concatenate([labels[rows], more.labels])
+    expected = solution(np.concatenate(views), np.tile(y, 2), chosen / 2)
+    assert head.regularisation == chosen == fitter(both, labels, folds).choose(1)
+    np.testing.assert_allclose(softmax(head.logits(x)), expected.predict_proba(x.astype(np.float64)), atol=NEAR)
 
 
 @pytest.mark.parametrize("spoil", ["labels", "features"])
