@@ -18,7 +18,7 @@ Parameters = npt.NDArray[np.float64]  # (J,)
 ITERATIONS = 100
 ENOUGH = 1e-9  # of expected gain in the penalised mean log loss
 AT_ONCE = 4096  # rows of which weighted features are held in memory
-CURVED = 20_000  # rows that the curvature is measured on: it only steers the steps, the optimum is that of all rows
+CURVED = 10_000  # rows that the curvature is measured on: it only steers the steps, the optimum is that of all rows
 
 
 def fit_softmax(

@@ -21,6 +21,7 @@ from kagglepipe.predictions.frame import (
     name_three,
     probabilities,
     probability_fault,
+    repeated,
 )
 
 # Nine digits tell any two float32 numbers apart: no two rows become tied, and none that was nearly certain
@@ -159,8 +160,8 @@ def read_sample_submission(path: Path) -> pd.DataFrame:
     ids = sample.iloc[:, 0]
     if len(sample.columns) < 2:
         raise UserError(f"{path} has one column, needs an id and more; check competition.sample_submission")
-    if repeated := id_fault(ids, ids):
-        raise UserError(f"{path} does not hold each id once: {repeated}; check competition.sample_submission")
+    if twice := repeated(ids):
+        raise UserError(f"{path} does not hold each id once: {twice}; check competition.sample_submission")
     return sample
 
 

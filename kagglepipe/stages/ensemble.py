@@ -31,7 +31,15 @@ from kagglepipe.predictions.crossfit import (
     prune,
     score_of,
 )
-from kagglepipe.predictions.frame import align, class_columns, oof_frame, probabilities, read_frame, test_frame
+from kagglepipe.predictions.frame import (
+    class_columns,
+    id_fault,
+    name_three,
+    oof_frame,
+    probabilities,
+    read_frame,
+    test_frame,
+)
 from kagglepipe.predictions.paired import row_losses
 from kagglepipe.predictions.slices import slice_scores
 from kagglepipe.predictions.verdict import best_member, compare, describe
@@ -114,22 +122,24 @@ def read_stack(members: Sequence[Member], rows: pd.DataFrame, classes: list[str]
     for number, member in enumerate(members):
         file = member.oof if "fold" in rows else member.test
         name = member.name if short.count(member.name) == 1 else str(member.oof.parent)
-        stack[number] = probabilities(aligned(name, file, rows, classes), classes)
+        stack[number] = probabilities(aligned(name, read_frame(file), rows, classes), classes)
     return stack
 
 
-def aligned(name: str, file: Path, rows: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
+def aligned(name: str, frame: pd.DataFrame, rows: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
     """A member's frame with the ids of `rows` in their order. Raises UserError naming it where it differs."""
-    reference = pd.DataFrame({"id": rows["id"], **{kind: 1 / len(classes) for kind in classes}})
-    frame = read_frame(file)
     if sorted(class_columns(frame)) != sorted(classes):
         raise UserError(f"ensemble member {name} has the classes {class_columns(frame)}; {classes} are needed")
-    if "fold" in rows:  # out of fold: whoever sends ids and probabilities alone gets target and fold from the table
-        known = rows.set_index("id")[["fold", "target"]]
-        reference = reference.join(known, on="id")
-        frame = frame if "target" in frame else frame.join(known, on="id")
-        frame = frame.assign(target=frame["target"].fillna("?"), fold=frame["fold"].fillna(-1))
-    return align({"the table": reference, name: frame})[name]
+    ids = rows["id"].reset_index(drop=True)
+    if fault := id_fault(frame["id"], ids):
+        raise UserError(f"{name} does not hold the ids of the table: {fault}; leave {name} out or train it again")
+    ordered = frame if frame["id"].equals(ids) else frame.set_index("id").loc[ids].reset_index()
+    if "target" in frame and "fold" in rows:
+        differ = (ordered["target"] != rows["target"].reset_index(drop=True)).to_numpy()
+        if differ.any():
+            three = name_three(ids[differ])
+            raise UserError(f"{name} and the table have different targets for {three}; train {name} again")
+    return ordered
 
 
 # --- what is taken -----------------------------------------------------------------------------------------------

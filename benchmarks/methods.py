@@ -1,0 +1,151 @@
+"""What each way of blending is worth, and pseudo-labels: on one competition with members of several kinds.
+
+    python benchmarks/methods.py pistols_vs_smartphones ARCHIVE.zip --per-class 25 [--seeds 0 1 2 3 4] [--root FOLDER]
+    python benchmarks/methods.py surveillance_fights FOLDER [--epochs 1]
+
+Members: for images heads on the three bundled networks, for video the mean over time on each of them and an LSTM on the
+first; and one fine-tuned network. All methods blend the same members, cross-fitted. Then the best member by its own
+out-of-fold score teaches another run of its kind. With --per-class the labels that are left out grade every row of the
+table; each seed draws other labels, and the table tells the mean over them. Prints Markdown.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kagglepipe.config import Config
+from kagglepipe.files import read_json
+from kagglepipe.stages import walk
+from kagglepipe.stages.places import ensemble_dir, find_members, read_prepared, run_dir
+
+NETWORKS = ("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2")
+METHODS = ("auto", "mean", "geometric_mean", "power_mean", "hill_climb", "nnls", "logistic")
+ON_TOP = ("ensemble.calibrate=auto", "ensemble.threshold=auto")
+
+
+def compose(*overrides: str) -> Config:
+    """The configuration that the command line would make."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.config_store import ConfigStore
+    from omegaconf import OmegaConf
+
+    from kagglepipe.__main__ import CONF
+
+    ConfigStore.instance().store(name="schema", node=Config)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = OmegaConf.to_object(compose("config", list(overrides)))
+    assert isinstance(config, Config)
+    return config
+
+
+def member_options(kind: str, epochs: int) -> dict[str, list[str]]:
+    """name -> what to type for each member."""
+    if kind == "image":
+        members = {f"head, {name[-5:]}": [f"model.name={name}", "training=head"] for name in NETWORKS}
+        return {**members, "fine-tuned, lite0": [f"model.name={NETWORKS[0]}", "training=finetune"]}
+    members = {f"mean, {name[-5:]}": ["model=mean_pool_diff", f"model.name={name}"] for name in NETWORKS}
+    tuned = ["training=finetune", "sequences.motion=false", f"training.epochs={epochs}"]
+    return {**members, "LSTM, lite0": ["model=cnn_lstm"], "fine-tuned LSTM, lite0": tuned}
+
+
+def numbers(metrics: dict[str, Any]) -> dict[str, float]:
+    """What a row of the table needs of a run; NaN where the test's answers are not known."""
+    test = metrics.get("test", {})
+    return {
+        "score": metrics["score"],
+        "log_loss": metrics["log_loss"],
+        "test": test.get("score", np.nan),
+        "test_log_loss": test.get("log_loss", np.nan),
+    }
+
+
+def one_draw(common: list[str], members: dict[str, list[str]]) -> dict[str, dict[str, float]]:
+    """Row of the table -> its numbers, for one draw of the labels."""
+    rows, names, best = {}, {}, {}
+    for name, options in members.items():
+        config = compose(*common, *options, "stage=train")
+        walk(config)
+        run = run_dir(config, read_prepared(config))
+        metrics = read_json(run / "metrics.json")
+        rows[name], names[name] = numbers(metrics), run.name
+        best[name] = (-metrics["score"], metrics["log_loss"])
+    teacher = min(best, key=lambda name: best[name])
+    runs = f"ensemble.runs=[{','.join(names.values())}]"
+    for method, more in [*((method, ()) for method in METHODS), ("mean", ON_TOP)]:
+        rows[f"{method}{', calibrated, threshold' if more else ''}"] = blended(common, runs, method, more)
+    config = compose(*common, *members[teacher], "stage=train", f"training.teacher={names[teacher]}")
+    walk(config)
+    metrics = read_json(run_dir(config, read_prepared(config)) / "metrics.json")
+    found = metrics["over_teacher"]
+    rows["best member, as teacher"] = rows[teacher]
+    rows["pseudo-labels of it"] = {
+        **numbers(metrics), "gain": found["gain"], "beyond": found["interval"][0] > 0, "taken": found["is_kept"]
+    }  # fmt: skip
+    return rows
+
+
+def blended(common: list[str], runs: str, method: str, more: Iterable[str]) -> dict[str, float]:
+    """The numbers of one blend; its gain is over equal weights."""
+    config = compose(*common, "stage=ensemble", runs, f"ensemble.method={method}", *more)
+    walk(config)
+    prepared = read_prepared(config)
+    metrics = read_json(ensemble_dir(config, prepared, find_members(config, prepared)) / "metrics.json")
+    row: dict[str, Any] = numbers(metrics)
+    print(
+        method, *more, "took", metrics["method"], "of", len(metrics["members"]), "members", metrics["maps"], flush=True
+    )
+    rows = [one for one in metrics["comparison"] if one["method"].startswith(method)]
+    if rows and method != "mean":
+        gain = rows[-1]["over_equal_weights"]["log_loss"]
+        row |= {"gain": gain["gain"], "beyond": gain["interval"][0] > 0}
+    return {**row, "taken": metrics["method"] != "mean" or bool(metrics["maps"])}
+
+
+def show(draws: list[dict[str, dict[str, float]]]) -> None:
+    """The table, each number the mean over the draws."""
+    print("| | accuracy out of fold | log loss | gain in log loss | beyond 0 in | accuracy on the rest | log loss |")
+    print("|---|---|---|---|---|---|---|")
+    for name in draws[0]:
+        rows = [draw[name] for draw in draws]
+        cells = {key: float(np.mean([row.get(key, np.nan) for row in rows])) for key in (*rows[0], "gain")}
+        beyond = f"{sum(row.get('beyond', False) for row in rows)} of {len(rows)}" if "beyond" in rows[0] else ""
+        told = [f"{cells[key]:.4f}" if np.isfinite(cells[key]) else "" for key in ("score", "log_loss")]
+        told += [f"{cells['gain']:+.4f}" if np.isfinite(cells["gain"]) else "", beyond]
+        told += [f"{cells[key]:.4f}" if np.isfinite(cells[key]) else "" for key in ("test", "test_log_loss")]
+        print(f"| {name} | {' | '.join(told)} |")
+    for name in draws[0]:
+        if "taken" in draws[0][name]:
+            print(f"{name}: taken in {sum(bool(draw[name]['taken']) for draw in draws)} of {len(draws)}")
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("competition")
+    parser.add_argument("source", type=Path)
+    parser.add_argument("--per-class", type=int)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0])
+    parser.add_argument("--epochs", type=int, default=1, help="of fine-tuning video")
+    parser.add_argument("--root", type=Path)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        common = [
+            f"competition={given.competition}", f"competition.source='{given.source.resolve()}'",
+            f"paths.root='{(given.root or Path(temporary)).resolve()}'",
+        ]  # fmt: skip
+        if given.per_class:
+            common.append(f"competition.per_class={given.per_class}")
+        kind = compose(*common).competition.kind
+        draws = []
+        for seed in given.seeds:
+            draws.append(one_draw([*common, f"seed={seed}"], member_options(kind, given.epochs)))
+            show(draws[-1:])
+        show(draws)
+
+
+if __name__ == "__main__":
+    main()
