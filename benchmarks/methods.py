@@ -5,8 +5,9 @@
 
 Members: for images heads on the three bundled networks, for video the mean over time on each of them and an LSTM on the
 first; and one fine-tuned network. All methods blend the same members, cross-fitted. Then the best member by its own
-out-of-fold score teaches another run of its kind. With --per-class the labels that are left out grade every row of the
-table; each seed draws other labels, and the table tells the mean over them. Prints Markdown.
+out-of-fold score, of those that only fit a head, teaches another run of its kind. With --per-class the labels that are
+left out grade every row of the table; each seed draws other labels, and the table tells the mean over them.
+Prints Markdown.
 """
 
 import argparse
@@ -73,7 +74,7 @@ def one_draw(common: list[str], members: dict[str, list[str]]) -> dict[str, dict
         metrics = read_json(run / "metrics.json")
         rows[name], names[name] = numbers(metrics), run.name
         best[name] = (-metrics["score"], metrics["log_loss"])
-    teacher = min(best, key=lambda name: best[name])
+    teacher = min((name for name in best if "tuned" not in name), key=lambda name: best[name])
     runs = f"ensemble.runs=[{','.join(names.values())}]"
     for method, more in [*((method, ()) for method in METHODS), ("mean", ON_TOP)]:
         rows[f"{method}{', calibrated, threshold' if more else ''}"] = blended(common, runs, method, more)
@@ -95,9 +96,8 @@ def blended(common: list[str], runs: str, method: str, more: Iterable[str]) -> d
     prepared = read_prepared(config)
     metrics = read_json(ensemble_dir(config, prepared, find_members(config, prepared)) / "metrics.json")
     row: dict[str, Any] = numbers(metrics)
-    print(
-        method, *more, "took", metrics["method"], "of", len(metrics["members"]), "members", metrics["maps"], flush=True
-    )
+    counting = sum(weight > 0 for weight in metrics["weights"])
+    print(method, *more, "took", metrics["method"], "of", counting, "members", metrics["maps"], flush=True)
     rows = [one for one in metrics["comparison"] if one["method"].startswith(method)]
     if rows and method != "mean":
         gain = rows[-1]["over_equal_weights"]["log_loss"]

@@ -22,49 +22,51 @@ ARGMAX_METRICS = ("accuracy", "balanced_accuracy", "f1_macro")  # which depend o
 REACH = np.linspace(-3, 3, 49)  # what is tried for a class' logit, in steps of an eighth
 
 
-def fit_temperature(probs: Probs, truth: Labels) -> Map:
-    """One number that all logarithms are multiplied by, above 1 where a model is surer than it may be too little.
+def fit_temperature(probs: Probs, truth: Labels, count: int | None = None) -> Map:
+    """One number that all logarithms are multiplied by, below 1 where a model is surer than it may be.
 
+    count: groups among the rows, as which labels are doubted (`gains.doubt`); None: each row is one.
     Guo, Pleiss, Sun and Weinberger 2017, "On calibration of modern neural networks"; the slope is 1 / temperature.
 
     >>> round(fit_temperature(np.array([[0.9, 0.1]] * 400), np.array([0, 0, 0, 1] * 100))["slope"], 2)
     0.5
     """
     logs = _logs(probs)[None]  # (1, N, C)
-    slope = fit_softmax(logs, truth, centre=np.ones(1), pull=1e-6, floor=0.0, doubt=doubt(len(truth)))
+    slope = fit_softmax(logs, truth, centre=np.ones(1), pull=1e-6, floor=0.0, doubt=doubt(count or len(truth)))
     return {"kind": "temperature", "slope": float(slope[0])}
 
 
-def fit_platt(probs: Probs, truth: Labels) -> Map:
+def fit_platt(probs: Probs, truth: Labels, count: int | None = None) -> Map:
     """A slope for all logarithms, and something added for each class: for two classes a sigmoid of their logit.
 
-    Platt 1999, "Probabilistic outputs for support vector machines", with labels doubted as there (`paired.doubt`); for
-    more classes the same with one slope.
+    Platt 1999, "Probabilistic outputs for support vector machines", with labels doubted as there; for more classes
+    the same with one slope. count: as for `fit_temperature`.
     """
-    logs, count = _logs(probs), probs.shape[1]
-    planes = np.broadcast_to(np.eye(count)[:, None, :], (count, len(probs), count))  # (C, N, C): 1 in the class' column
+    logs, classes = _logs(probs), probs.shape[1]
+    planes = np.broadcast_to(np.eye(classes)[:, None, :], (classes, len(probs), classes))  # (C, N, C): 1 in its column
     features = np.concatenate([logs[None], planes])  # (1 + C, N, C)
-    found = fit_softmax(features, truth, centre=np.array([1.0] + [0.0] * count), pull=1e-6, doubt=doubt(len(truth)))
+    centre = np.array([1.0] + [0.0] * classes)
+    found = fit_softmax(features, truth, centre=centre, pull=1e-6, doubt=doubt(count or len(truth)))
     return {"kind": "platt", "slope": float(found[0]), "offsets": found[1:].tolist()}
 
 
-def fit_isotonic(probs: Probs, truth: Labels) -> Map:
+def fit_isotonic(probs: Probs, truth: Labels, count: int | None = None) -> Map:
     """For each class the rising steps that fit its rows best in squares, rows renormalised.
 
-    Steps that end at 0 or 1, where all of some rows agree, are held one row in N + 2 away, since a step says no more
-    than its rows do. Zadrozny and Elkan 2002, "Transforming classifier scores into accurate multiclass probability
-    estimates". Two classes need one.
+    Steps that end at 0 or 1, where all of some rows agree, are held one in `count` + 2 away, since a step says no more
+    than its rows do (None: N). Zadrozny and Elkan 2002, "Transforming classifier scores into accurate multiclass
+    probability estimates". Two classes need one.
     """
     from sklearn.isotonic import IsotonicRegression
 
-    least, curves = 1 / (len(probs) + 2), []
+    least, curves = doubt(count or len(probs)), []
     for column in range(1, 2) if probs.shape[1] == 2 else range(probs.shape[1]):
         steps = IsotonicRegression(y_min=least, y_max=1 - least).fit(probs[:, column], truth == column)
         curves.append({"x": steps.X_thresholds_.tolist(), "y": steps.y_thresholds_.tolist()})
     return {"kind": "isotonic", "curves": curves}
 
 
-CALIBRATIONS: dict[str, Callable[[Probs, Labels], Map]] = {
+CALIBRATIONS: dict[str, Callable[[Probs, Labels, int], Map]] = {
     "temperature": fit_temperature,
     "platt": fit_platt,
     "isotonic": fit_isotonic,

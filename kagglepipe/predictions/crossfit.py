@@ -1,13 +1,20 @@
-"""Which blend to believe: everything fitted is judged on folds that it was not fitted on.
+"""Which blend to believe: everything fitted, and every choice, is judged on folds that had no part in it.
 
-For each fold there is a *view*: the probabilities of all rows by weights (and maps) fitted on the other folds. A
-fold's cross-fitted rows are those of its own view; what comes next, a calibration say, is fitted on the other rows of
-the same view. So no label of a fold has a part in what that fold scores, however many steps there are. The last view
-is fitted on all rows: its score is the in-sample one, and it is what the test gets.
+For each fold there is a *view*: the probabilities of all rows by what was fitted on the other folds. A fold's
+cross-fitted rows are those of its own view; what comes next, a calibration say, is fitted on the other rows of the same
+view. The last view is fitted on all rows: its score is the in-sample one, and it is what the test gets.
+
+Choosing is fitting, too. For each block of folds there are *inner* probabilities: each row outside the block by what
+was fitted without the block and without the row's own block. By these a block's view is chosen among candidates, so
+that no label of a fold has a part in what that fold scores, however many steps and choices there are. Stone 1974,
+"Cross-validatory choice and assessment of statistical predictions"; Varma and Simon 2006, "Bias in error estimation
+when using cross-validation for model selection".
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
@@ -15,15 +22,14 @@ import numpy.typing as npt
 from kagglepipe.predictions.blend import POOLS, SMALLEST, Stack, Weights, equal_weights, pool
 from kagglepipe.predictions.calibration import ARGMAX_METRICS, CALIBRATIONS, Map, apply_map, fit_thresholds
 from kagglepipe.predictions.frame import Labels, Probs
-from kagglepipe.predictions.gains import Gain, doubt, doubted_losses, mean_gains, metric_gain
-from kagglepipe.predictions.metrics import find_metric
-from kagglepipe.predictions.paired import row_losses
+from kagglepipe.predictions.gains import LEVEL, Gain, doubt, doubted_losses, mean_gains, metric_gain
+from kagglepipe.predictions.metrics import find_metric, row_losses
 from kagglepipe.predictions.softmax_fit import softmax
-from kagglepipe.predictions.weights import FITTED, FoldWeights
+from kagglepipe.predictions.weights import FITTED, FoldWeights, LeftOut
 
-LEVEL = 0.95
-LOOKED_AT = 20_000  # rows by which it is judged who may go
-NOTHING = 1e-3  # of the largest weight: whoever counts less has no say
+LOOKED_AT = 20_000  # rows by which it is judged who could go
+NOTHING = 1e-3  # of the largest weight: whoever would count less does not count
+BLOCKS = 5  # of folds, for choices: of many folds each pair would be a fit
 
 
 @dataclass(frozen=True)
@@ -40,18 +46,44 @@ class Rows:
         """K: folds are 0 … K - 1."""
         return int(self.folds.max()) + 1
 
+    @property
+    def block_count(self) -> int:
+        """B: folds are dealt to so many blocks, one each where they are few."""
+        return min(BLOCKS, self.fold_count)
+
+    @cached_property
+    def blocks(self) -> Labels:
+        """The block of each row."""
+        return self.folds % self.block_count
+
+    def part(self, some: npt.NDArray[np.bool_]) -> "Rows":
+        """Some of the rows."""
+        groups = np.unique(self.groups[some], return_inverse=True)[1]
+        return Rows(self.truth[some], self.folds[some], groups, self.metric)
+
+    def folds_of(self, *blocks: int) -> tuple[int, ...]:
+        """The folds of some blocks."""
+        return tuple(fold for fold in range(self.fold_count) if fold % self.block_count in blocks)
+
 
 @dataclass(frozen=True)
 class Candidate:
-    """A blend and its views, (N, C) each, one for each fold and the one of all rows; unfitted ones are all the same.
+    """A blend: its views, one for each fold and the one of all rows, and where its inner probabilities come from.
 
-    weights: (K + 1, M). maps: what was done to the pooled probabilities, a list of K + 1 maps for each step.
+    views: K + 1 of (N, C), all the same if nothing is fitted. weights: (K + 1, M). maps: for each view what was done to
+    the pooled probabilities, step by step.
     """
 
     method: str
     weights: FoldWeights
     views: list[Probs]
-    maps: list[list[Map]] = field(default_factory=list)
+    maps: list[list[Map]]
+    find_inner: Callable[[], list[Probs]]
+
+    @cached_property
+    def inner(self) -> list[Probs]:
+        """For each block (N, C), in which the block's own rows say nothing; fitted if a choice asks for them."""
+        return self.find_inner()
 
     def cross_fitted(self, folds: Labels) -> Probs:
         """Each row by what was fitted on the other folds, (N, C)."""
@@ -67,20 +99,40 @@ class Candidate:
         """Each row by what was fitted on all, itself included, (N, C)."""
         return self.views[-1]
 
-    @property
-    def is_fitted(self) -> bool:
-        """Whether anything of it was fitted, so that in-sample scores flatter it."""
-        return self.method in FITTED or bool(self.maps)
-
 
 def make_candidate(stack: Stack, rows: Rows, method: str, power: float = 2.0) -> Candidate:
     """The blend of `stack` (M, N, C) by any method, fitted a fold at a time where it is fitted."""
+    views = rows.fold_count + 1
     if method not in FITTED:
         weights = equal_weights(len(stack))
-        view = pool(stack, weights, method, power)
-        return Candidate(method, np.tile(weights, (rows.fold_count + 1, 1)), [view] * (rows.fold_count + 1))
-    weights = FITTED[method](stack, rows.truth, rows.folds)
-    return Candidate(method, weights, [combine(stack, own, method) for own in weights])
+        probs = pool(stack, weights, method, power)
+        shares = np.tile(weights, (views, 1))
+        return Candidate(method, shares, [probs] * views, [[]] * views, lambda: [probs] * rows.block_count)
+    without = [*((fold,) for fold in range(rows.fold_count)), ()]
+    fitted = _fit(stack, rows, method, without)
+    return Candidate(
+        method, fitted, [combine(stack, own, method) for own in fitted], [[]] * views,
+        lambda: _inner(stack, rows, method),
+    )  # fmt: skip
+
+
+def _fit(stack: Stack, rows: Rows, method: str, without: LeftOut) -> FoldWeights:
+    """Weights by a fitted method, a row for each set of folds left out; who would count next to nothing does not."""
+    fitted = FITTED[method](stack, rows.truth, rows.folds, without, rows.groups)
+    fitted = np.where(fitted < NOTHING * fitted.max(axis=1, keepdims=True), 0.0, fitted)
+    return fitted / fitted.sum(axis=1, keepdims=True) if POOLS[method] == "mean" else fitted
+
+
+def _inner(stack: Stack, rows: Rows, method: str) -> list[Probs]:
+    """For each block the rows of every other block by a fit without both: one fit serves a pair of blocks."""
+    pairs = list(combinations(range(rows.block_count), 2))
+    fitted = _fit(stack, rows, method, [rows.folds_of(*pair) for pair in pairs])
+    found = [np.full(stack.shape[1:], 1 / stack.shape[2]) for _ in range(rows.block_count)]
+    for (one, other), own in zip(pairs, fitted, strict=True):
+        for block, seen in ((one, other), (other, one)):
+            some = np.flatnonzero(rows.blocks == seen)
+            found[block][some] = combine(stack.take(some, axis=1), own, method)
+    return found
 
 
 def combine(stack: Stack, weights: Weights, method: str, power: float = 2.0, maps: Sequence[Map] = ()) -> Probs:
@@ -98,21 +150,91 @@ def combine(stack: Stack, weights: Weights, method: str, power: float = 2.0, map
     return probs
 
 
-def gain_over(one: Candidate, other: Candidate, rows: Rows, *, level: float = LEVEL) -> Gain:
-    """How much better the one is than the other, cross-fitted, in log loss, or in ROC AUC where that is the metric."""
-    return gains_over([one], other, rows, level=level)[0]
+# --- choices -----------------------------------------------------------------------------------------------------
 
 
-def gains_over(ones: Sequence[Candidate], other: Candidate, rows: Rows, *, level: float = LEVEL) -> list[Gain]:
-    """`gain_over` of each of several, which share their draws."""
-    second, firsts = other.cross_fitted(rows.folds), (one.cross_fitted(rows.folds) for one in ones)
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen: the candidate that is made of the candidates' views, and which one is in each (K + 1,)."""
+
+    candidate: Candidate
+    picks: list[int]
+
+    @property
+    def is_first(self) -> bool:
+        """Whether the test gets the first of the candidates."""
+        return self.picks[-1] == 0
+
+
+Judge = Callable[[Sequence[Probs], Rows], int]
+
+
+def choose(candidates: Sequence[Candidate], rows: Rows, judge: Judge | None = None) -> Choice:
+    """The first of the candidates unless `judge` finds another surely better; a choice for each view.
+
+    judge: (probabilities of the candidates, rows that they are of) -> which; None: `surely_better`. Each block of
+    folds is chosen for by the inner probabilities of the others. With two folds there are none: the first is taken.
+    """
+    judge, count = judge or surely_better, rows.block_count
+    if count < 3 or len(candidates) == 1:
+        picks = [0] * (rows.fold_count + 1)
+        return Choice(candidates[0], picks)
+    of_block = []
+    for block in range(count):
+        others = rows.blocks != block
+        of_block.append(judge([one.inner[block][others] for one in candidates], rows.part(others)))
+    picks = [of_block[fold % count] for fold in range(rows.fold_count)]
+    picks.append(judge([one.cross_fitted(rows.folds) for one in candidates], rows))
+    if len(set(picks)) == 1:
+        return Choice(candidates[picks[0]], picks)
+    taken = [candidates[pick] for pick in picks]
+    chosen = Candidate(
+        taken[-1].method,
+        np.stack([one.weights[view] for view, one in enumerate(taken)]),
+        [one.views[view] for view, one in enumerate(taken)],
+        [one.maps[view] for view, one in enumerate(taken)],
+        lambda: [candidates[pick].inner[block] for block, pick in enumerate(of_block)],
+    )
+    return Choice(chosen, picks)
+
+
+def surely_better(options: Sequence[Probs], rows: Rows) -> int:
+    """The one of the options with the largest gain over the first that is beyond noise; 0 if there is none.
+
+    Log loss decides (ROC AUC where that is the metric), since it hears more of every row than accuracy does; the
+    metric may not be worse beyond noise. Where several are tried the best of them is lucky, so each has to be beyond
+    a stricter noise: 5 % shared among them (Bonferroni). An interval that is not known, as with few groups, is all
+    noise. And no interval knows of errors that have not happened yet: where every row is right, more certainty is a
+    gain in each draw, until the first new row goes wrong. So the gain has to be there with labels doubted, too.
+    """
+    first, *others = options
+    gains = gains_over(others, first, rows, level=1 - (1 - LEVEL) / max(1, len(others)))
+    for number in sorted(range(len(others)), key=lambda n: -gains[n].value):
+        if gains[number].is_beyond_noise and _is_safe(others[number], first, rows):
+            return number + 1
+    return 0
+
+
+def better_score(options: Sequence[Probs], rows: Rows) -> int:
+    """1 if the second of two options has the better metric beyond noise, else 0."""
+    first, second = options
+    return int(score_gain(second, first, rows).is_beyond_noise)
+
+
+def gains_over(ones: Sequence[Probs], other: Probs, rows: Rows, *, level: float = LEVEL) -> list[Gain]:
+    """How much better each is than the other, in log loss, or in ROC AUC where that is the metric."""
     if rows.metric == "roc_auc":
-        return [metric_gain("roc_auc", first, second, rows.truth, rows.groups, level=level) for first in firsts]
+        return [metric_gain("roc_auc", one, other, rows.truth, rows.groups, level=level) for one in ones]
     if not ones:
         return []
-    losses = row_losses(second, rows.truth)
-    gaps = np.stack([losses - row_losses(first, rows.truth) for first in firsts], axis=1)  # (N, K)
+    losses = row_losses(other, rows.truth)
+    gaps = np.stack([losses - row_losses(one, rows.truth) for one in ones], axis=1)  # (N, K)
     return mean_gains(gaps, rows.groups, level=level)
+
+
+def gain_over(one: Candidate, other: Candidate, rows: Rows) -> Gain:
+    """How much better the one is than the other, cross-fitted, as `gains_over`."""
+    return gains_over([one.cross_fitted(rows.folds)], other.cross_fitted(rows.folds), rows)[0]
 
 
 def score_of(candidate: Candidate, rows: Rows) -> float:
@@ -120,87 +242,45 @@ def score_of(candidate: Candidate, rows: Rows) -> float:
     return find_metric(rows.metric).function(candidate.cross_fitted(rows.folds), rows.truth)
 
 
-def score_gain(one: Candidate, other: Candidate, rows: Rows) -> Gain:
-    """How much better the one's cross-fitted metric is than the other's."""
-    first, second = one.cross_fitted(rows.folds), other.cross_fitted(rows.folds)
+def score_gain(one: Probs, other: Probs, rows: Rows) -> Gain:
+    """How much better the metric of the one is than the other's."""
     if rows.metric == "accuracy":
-        right, others = (probs.argmax(axis=1) == rows.truth for probs in (first, second))
+        right, others = (probs.argmax(axis=1) == rows.truth for probs in (one, other))
         return mean_gains((right.astype(float) - others)[:, None], rows.groups)[0]
     if rows.metric == "log_loss":
-        return gain_over(one, other, rows)
-    return metric_gain(rows.metric, first, second, rows.truth, rows.groups)
+        return gains_over([one], other, rows)[0]
+    return metric_gain(rows.metric, one, other, rows.truth, rows.groups)
 
 
-def choose(candidates: Sequence[Candidate], rows: Rows) -> Candidate:
-    """The first of the candidates unless another is better than it beyond noise; then the one with the largest gain.
-
-    Log loss decides (ROC AUC where that is the metric), since it hears more of every row than accuracy does; the
-    metric may not be worse beyond noise. Where several are tried the best of them is lucky, so each has to be beyond
-    a stricter noise: 5 % shared among them (Bonferroni). An interval that is not known, as with one group, is all
-    noise. And no interval knows of errors that have not happened yet: where every row is right, more certainty is a
-    gain in each draw, until the first new row goes wrong. So the gain has to be there with labels doubted, too.
-    """
-    first, *others = candidates
-    level = 1 - (1 - LEVEL) / max(1, len(others))
-    gains = zip(others, gains_over(others, first, rows, level=level), strict=True)
-    better = [(gain.value, one) for one, gain in gains if gain.is_beyond_noise and _is_safe(one, first, rows)]
-    return max(better, key=lambda one: one[0])[1] if better else first
-
-
-def _is_safe(one: Candidate, other: Candidate, rows: Rows) -> bool:
+def _is_safe(one: Probs, other: Probs, rows: Rows) -> bool:
     """Whether the one still gains with labels doubted, and costs nothing of the metric that is beyond noise."""
     if rows.metric != "roc_auc" and _doubted(one, rows) >= _doubted(other, rows):
         return False
     return not score_gain(one, other, rows).high < 0
 
 
-def _doubted(candidate: Candidate, rows: Rows) -> float:
-    """The mean log loss of the cross-fitted rows if the next group were the first to go wrong."""
-    share = doubt(int(rows.groups.max()) + 1)
-    return float(doubted_losses(candidate.cross_fitted(rows.folds), rows.truth, share).mean())
+def _doubted(probs: Probs, rows: Rows) -> float:
+    """The mean log loss if the next group were the first to go wrong."""
+    return float(doubted_losses(probs, rows.truth, doubt(int(rows.groups.max()) + 1)).mean())
 
 
 # --- members -----------------------------------------------------------------------------------------------------
 
 
-def prune(stack: Stack, rows: Rows, candidate: Candidate) -> tuple[Candidate, list[int]]:
-    """(the fitted blend of fewer members, which of them it has): members whose gain is within noise are dropped.
+def within_noise(stack: Stack, rows: Rows, candidate: Candidate) -> list[int]:
+    """The members without any one of which a fitted blend would not be worse beyond noise, the least useful first.
 
-    A member's gain is what the blend loses when it is left out and the others keep their weights. The weaker half of
-    those within noise go at once, and weights are fitted anew: of two members that say the same either alone may
-    go, not both. It ends before the blend is worse, beyond noise, than with all members.
+    They are not in excess for that: of many good members none is missed alone. Of very many rows a part is looked at,
+    whole groups of it.
     """
-    final = candidate.weights[-1]
-    kept = [int(m) for m in np.flatnonzero(final > NOTHING * final.max())] or [0]
-    now = candidate if len(kept) == len(stack) else make_candidate(stack[kept], rows, candidate.method)
-    if len(kept) < len(stack) and gain_over(candidate, now, rows).is_beyond_noise:
-        return candidate, list(range(len(stack)))
-    while len(kept) > 1:
-        weak = _within_noise(stack[kept], rows, now)
-        going = weak[: -(-len(weak) // 2)]
-        fewer = [m for place, m in enumerate(kept) if place not in going]
-        if not going or not fewer:
-            break
-        then = make_candidate(stack[fewer], rows, candidate.method)
-        if gain_over(candidate, then, rows).is_beyond_noise:
-            break
-        kept, now = fewer, then
-    return now, kept
-
-
-def _within_noise(stack: Stack, rows: Rows, candidate: Candidate) -> list[int]:
-    """The members without which the blend is not worse beyond noise, the least useful first.
-
-    Of very many rows a part is looked at, whole groups of it, and the noise is taken for as much less as all have.
-    """
-    some = np.flatnonzero(rows.groups % -(-len(rows.truth) // LOOKED_AT) == 0)
-    part = Rows(rows.truth[some], rows.folds[some], np.unique(rows.groups[some], return_inverse=True)[1], rows.metric)
-    losses = row_losses(candidate.cross_fitted(rows.folds)[some], part.truth)
-    without = _losses_without(stack.take(some, axis=1), part, candidate)
-    gains = mean_gains(np.stack([own - losses for own in without], axis=1), part.groups)
-    share = (len(some) / len(rows.truth)) ** 0.5
-    noises = [replace(gain, low=gain.value - share * (gain.value - gain.low)) for gain in gains]
-    weak = [member for member, gain in enumerate(noises) if not gain.is_beyond_noise]
+    count = int(rows.groups.max()) + 1
+    kept = np.random.default_rng(0).permutation(count) * len(rows.truth) < LOOKED_AT * count
+    some = kept[rows.groups]
+    part, own = rows.part(some), candidate.cross_fitted(rows.folds)[some]
+    losses = row_losses(own, part.truth)
+    without = _losses_without(stack.compress(some, axis=1), part, candidate)
+    gains = mean_gains(np.stack([each - losses for each in without], axis=1), part.groups)
+    weak = [member for member, gain in enumerate(gains) if not gain.is_beyond_noise]
     return sorted(weak, key=lambda member: gains[member].value)
 
 
@@ -226,14 +306,30 @@ def _losses_without(stack: Stack, rows: Rows, candidate: Candidate) -> Iterator[
 # --- maps --------------------------------------------------------------------------------------------------------
 
 
-def with_map(candidate: Candidate, rows: Rows, fit: Callable[[Probs, Labels], Map]) -> Candidate:
-    """The candidate with one more step, fitted in each view on the rows of the other folds, in the last on all."""
-    maps, views = [], []
-    for fold, view in enumerate(candidate.views):
-        others = rows.folds != fold
-        maps.append(fit(view[others], rows.truth[others]))
-        views.append(apply_map(maps[-1], view))
-    return replace(candidate, views=views, maps=[*candidate.maps, maps])
+def with_map(candidate: Candidate, rows: Rows, fit: Callable[[Probs, Labels, int], Map]) -> Candidate:
+    """The candidate with one more step, fitted in each view on the rows of the other folds, in the last on all.
+
+    fit: (probabilities, class indices, number of groups) -> map.
+    """
+
+    def fitted(probs: Probs, some: npt.NDArray[np.bool_]) -> Map:
+        return fit(probs[some], rows.truth[some], len(np.unique(rows.groups[some])))
+
+    steps = [fitted(view, rows.folds != fold) for fold, view in enumerate(candidate.views)]
+    views = [apply_map(step, view) for step, view in zip(steps, candidate.views, strict=True)]
+    maps = [[*before, step] for before, step in zip(candidate.maps, steps, strict=True)]
+
+    def inner() -> list[Probs]:
+        found = []
+        for block, probs in enumerate(candidate.inner):
+            mapped = probs.copy()
+            for seen in set(range(rows.block_count)) - {block}:
+                own = rows.blocks == seen
+                mapped[own] = apply_map(fitted(probs, (rows.blocks != block) & ~own), probs[own])
+            found.append(mapped)
+        return found
+
+    return replace(candidate, views=views, maps=maps, find_inner=inner)
 
 
 def calibrated(candidate: Candidate, rows: Rows, kind: str) -> list[Candidate]:
@@ -242,9 +338,12 @@ def calibrated(candidate: Candidate, rows: Rows, kind: str) -> list[Candidate]:
     return [with_map(candidate, rows, CALIBRATIONS[name]) for name in kinds]
 
 
-def adjusted(candidate: Candidate, rows: Rows) -> Candidate | None:
-    """The candidate with thresholds for the metric, if they make it better beyond noise; None where they do not."""
+def adjusted(candidate: Candidate, rows: Rows) -> Choice:
+    """The candidate with thresholds for the metric where they make it better beyond noise.
+
+    Raises ValueError for a metric on which the most probable class has no bearing.
+    """
     if rows.metric not in ARGMAX_METRICS:
-        return None
-    other = with_map(candidate, rows, lambda probs, truth: fit_thresholds(probs, truth, rows.metric))
-    return other if score_gain(other, candidate, rows).is_beyond_noise else None
+        raise ValueError(f"{rows.metric} does not depend on the most probable class")
+    moved = with_map(candidate, rows, lambda probs, truth, _: fit_thresholds(probs, truth, rows.metric))
+    return choose([candidate, moved], rows, better_score)

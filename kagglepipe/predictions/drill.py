@@ -12,8 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from kagglepipe.predictions.frame import Labels, Probs, labels, probabilities
-from kagglepipe.predictions.metrics import find_metric
-from kagglepipe.predictions.paired import row_losses
+from kagglepipe.predictions.metrics import find_metric, row_losses
 
 Floats = npt.NDArray[np.float64]
 AT_ONCE = 2_000_000  # numbers that the draws of groups may take in memory

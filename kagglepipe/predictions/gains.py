@@ -1,6 +1,6 @@
 """How much better a model is than another on the same rows, with what noise alone could do: for many models at once.
 
-`paired` has the tests of two runs, which this builds on.
+Rows of a group share their luck, so that everything here counts groups.
 """
 
 import math
@@ -9,21 +9,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import t
 
 from kagglepipe.predictions.frame import Labels, Probs
-from kagglepipe.predictions.metrics import LOG_LOSS_CLIP, find_metric
-from kagglepipe.predictions.paired import row_losses
+from kagglepipe.predictions.metrics import LOG_LOSS_CLIP, find_metric, row_losses, wilson
 
 Floats = npt.NDArray[np.float64]
-DRAWS = 1000
+LEVEL = 0.95
 ROUNDING = 1e-9
-CELLS = 4_000_000  # draws times groups that are held in memory at once
-MOST, FEWEST = 20_000_000, 200  # rows, and draws, for a metric that has to be computed anew for each draw
+BLOCKS = 200  # of groups that are left out together, where there are more
 
 
 @dataclass(frozen=True)
 class Gain:
-    """A mean difference, above 0 where the first is better, and its interval; NaN where one group is all there is."""
+    """A difference, above 0 where the first is better, and its interval; NaN twice where groups are too few."""
 
     value: float
     low: float
@@ -60,62 +59,94 @@ def doubted_losses(probs: Probs, truth: Labels, share: float) -> Floats:
     return losses
 
 
-def mean_gains(gaps: Floats, groups: Labels, *, level: float = 0.95, draws: int = DRAWS, seed: int = 0) -> list[Gain]:
-    """The mean of each column of `gaps` (N, K) with its percentile interval, whole groups drawn with replacement.
+def mean_gains(gaps: Floats, groups: Labels, *, level: float = LEVEL) -> list[Gain]:
+    """The mean of each column of `gaps` (N, K) with its t interval, rows of a group taken as one.
 
-    groups: 0 … G - 1, (N,). All columns share the draws. Efron 1979; Davison and Hinkley 1997, section 3.8.
+    groups: 0 … G - 1, (N,). The error is that of clusters, with G - 1 degrees of freedom: Cameron and Miller 2015, "A
+    practitioner's guide to cluster-robust inference". Drawing groups again and again would promise too much where they
+    are few: of five groups, one difference in six that is not there.
 
-    >>> mean_gains(np.array([[1.0], [1.0], [1.0]]), np.array([0, 1, 2]))
-    [Gain(value=1.0, low=1.0, high=1.0)]
+    Not known (NaN twice) where those groups in which anything differs are too few for any order of signs to be
+    rarer than the level: six for 95 %. Two groups that gain the same say nothing, however alike they are.
+
+    >>> mean_gains(np.array([[1.0], [2.0], [1.0], [2.0], [1.0], [2.0]]), np.arange(6))[0].is_beyond_noise
+    True
+    >>> mean_gains(np.ones((5, 1)), np.arange(5))
+    [Gain(value=1.0, low=nan, high=nan)]
     """
-    count, random = int(groups.max()) + 1, np.random.default_rng(seed)
+    count = int(groups.max()) + 1
     sums = np.stack([np.bincount(groups, column, minlength=count) for column in gaps.T], axis=1)  # (G, K)
-    rows = np.bincount(groups, minlength=count).astype(np.float64)
-    means = gaps.mean(axis=0)
-    if count == 1:
-        return [Gain(float(mean), math.nan, math.nan) for mean in means]
-    found, at_once = [], max(1, CELLS // count)
-    for start in range(0, draws, at_once):
-        drawn = range(start, min(start + at_once, draws))
-        times = np.stack([np.bincount(random.integers(count, size=count), minlength=count) for _ in drawn])
-        weighing = times.astype(np.float64)  # (D, G)
-        found.append(weighing @ sums / (weighing @ rows)[:, None])
-    lows, highs = np.quantile(np.concatenate(found), [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return [Gain(*map(float, one)) for one in zip(means, lows, highs, strict=True)]
+    means, rows = gaps.mean(axis=0), np.bincount(groups, minlength=count).astype(np.float64)
+    off = sums - rows[:, None] * means
+    errors = np.sqrt(count / max(1, count - 1) * (off**2).sum(axis=0)) / len(gaps)
+    differing = (np.abs(sums) > ROUNDING).sum(axis=0)
+    return [
+        _interval(float(mean), float(error), count, level, int(differ))
+        for mean, error, differ in zip(means, errors, differing, strict=True)
+    ]
 
 
-def metric_gain(
-    name: str, probs: Probs, other: Probs, truth: Labels, groups: Labels, *, level: float = 0.95, seed: int = 0
-) -> Gain:
-    """How much better `probs` is than `other` by a metric, with its interval by the paired bootstrap over groups.
+def metric_gain(name: str, probs: Probs, other: Probs, truth: Labels, groups: Labels, *, level: float = LEVEL) -> Gain:
+    """How much better `probs` is than `other` by a metric that is no mean over rows, with its interval.
 
-    For metrics that are no mean over rows. Draws in which the metric is undefined do not count.
+    By the jackknife, as `metric_interval`.
     """
-    metric, rows = find_metric(name), np.arange(len(truth))
+    metric = find_metric(name)
     sign = 1.0 if metric.greater_is_better else -1.0
 
     def gain(some: Labels) -> float:
         return sign * (metric.function(probs[some], truth[some]) - metric.function(other[some], truth[some]))
 
-    low, high = _interval(gain, groups, level, seed)
-    return Gain(gain(rows), low, high)
+    return _jackknife(gain, groups, level)
 
 
-def metric_interval(name: str, probs: Probs, truth: Labels, groups: Labels, *, seed: int = 0) -> tuple[float, float]:
-    """The 95 % interval (low, high) of a metric by the bootstrap over groups; NaN twice where there is but one."""
+def metric_interval(name: str, probs: Probs, truth: Labels, groups: Labels) -> tuple[float, float]:
+    """The 95 % interval (low, high) of a metric by the jackknife over groups, or over BLOCKS blocks of them.
+
+    Efron and Stein 1981, "The jackknife estimate of variance". NaN twice where groups are few, or where the metric is
+    undefined without one of them, as ROC AUC is if a class is in one group alone.
+    """
     function = find_metric(name).function
-    return _interval(lambda some: function(probs[some], truth[some]), groups, 0.95, seed)
+    found = _jackknife(lambda some: function(probs[some], truth[some]), groups, LEVEL)
+    if found.low == found.high == 1:  # which shows no luck at all
+        return wilson(int(groups.max()) + 1, int(groups.max()) + 1)
+    return found.low, found.high
 
 
-def _interval(value: Callable[[Labels], float], groups: Labels, level: float, seed: int) -> tuple[float, float]:
-    """The middle `level` of what `value` gives for the rows of each draw of whole groups."""
-    count, random, rows = int(groups.max()) + 1, np.random.default_rng(seed), np.arange(len(groups))
-    found = []
-    for _ in range(max(FEWEST, min(DRAWS, MOST // len(groups))) if count > 1 else 0):
-        times = np.bincount(random.integers(count, size=count), minlength=count)
-        found.append(value(np.repeat(rows, times[groups])))
-    defined = np.array([one for one in found if not math.isnan(one)])
-    if defined.size == 0:
-        return math.nan, math.nan
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+def accuracy_interval(right: npt.NDArray[np.bool_], groups: Labels) -> tuple[float, float]:
+    """Wilson's 95 % interval of the share of right answers (N,), of as many rows as groups make them worth.
+
+    Rows of a group share their luck: their number is divided by how much that widens the error (Korn and Graubard
+    1998, "Confidence intervals for proportions with small expected number of positive counts"). Where all or none
+    are right, which shows no luck at all, each group counts as one row.
+
+    >>> accuracy_interval(np.array([True] * 8), np.arange(8) // 2)
+    (0.5101..., 1.0)
+    """
+    share, count = float(right.mean()), int(groups.max()) + 1
+    off = np.bincount(groups, right - share, minlength=count)
+    error = count / max(1, count - 1) * float((off**2).sum()) / len(right) ** 2
+    worth = min(float(len(right)), share * (1 - share) / error) if error > 0 else float(count)
+    return wilson(share * worth, worth)
+
+
+def _jackknife(value: Callable[[Labels], float], groups: Labels, level: float) -> Gain:
+    """What `value` gives for all rows, and its interval by leaving out each group, or each of BLOCKS blocks of them."""
+    count, rows = int(groups.max()) + 1, np.arange(len(groups))
+    blocks = np.random.default_rng(0).permutation(count)[groups] % BLOCKS
+    numbers = np.unique(blocks)
+    without = np.array([value(rows[blocks != number]) for number in numbers]) if len(numbers) > 1 else np.zeros(1)
+    error = math.sqrt((len(numbers) - 1) / len(numbers) * float(((without - without.mean()) ** 2).sum()))
+    whole = value(rows)
+    differ = 0 if whole == error == 0 else len(numbers)
+    return _interval(whole, error, len(numbers), level, differ)
+
+
+def _interval(value: float, error: float, count: int, level: float, differ: int) -> Gain:
+    """The t interval of `count` units, `differ` of which are no tie; not known if these could say nothing."""
+    if differ == 0:
+        return Gain(value, value, value)
+    if 2.0 ** (1 - differ) > 1 - level or math.isnan(error):
+        return Gain(value, math.nan, math.nan)
+    reach = float(t.ppf((1 + level) / 2, count - 1)) * error
+    return Gain(value, value - reach, value + reach)

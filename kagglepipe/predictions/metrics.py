@@ -146,7 +146,18 @@ def score(name: str, frame: pd.DataFrame, classes: Sequence[str]) -> float:
     return metric.function(probabilities(frame, classes), labels(frame, classes))
 
 
-def wilson(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
+def row_losses(probs: Probs, truth: Labels) -> npt.NDArray[np.float64]:
+    """-log(probability of the true class) of each row, (N,), clipped as in `log_loss`, which is their mean.
+
+    >>> row_losses(np.array([[0.5, 0.5]]), np.array([0])).round(4)
+    array([0.6931])
+    """
+    given = probs[np.arange(len(truth)), truth].astype(np.float64)
+    losses: npt.NDArray[np.float64] = -np.log(np.clip(given, LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP))
+    return losses
+
+
+def wilson(successes: float, n: float, z: float = 1.96) -> tuple[float, float]:
     """The score interval (low, high) of a proportion, within [0, 1] and of use at 0 and at n successes too.
 
     z: normal quantile; 1.96 makes it a 95 % interval. Raises ValueError unless 0 <= successes <= n and n > 0.

@@ -4,21 +4,21 @@ Two scores with an interval each say little about their difference, since both r
 counts is the rows on which they differ.
 """
 
-import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.stats import binomtest
 
 from kagglepipe.errors import UserError
 from kagglepipe.predictions.frame import Labels, Probs, align, class_columns, labels, name_three, probabilities
-from kagglepipe.predictions.metrics import LOG_LOSS_CLIP, Groups
+from kagglepipe.predictions.gains import mean_gains
+from kagglepipe.predictions.metrics import Groups, row_losses
+from kagglepipe.predictions.segment_metrics import sign_flip_p
 
 Floats = npt.NDArray[np.float64]
-DRAWS = 10_000
-AT_ONCE = 2_000_000  # numbers that the draws of groups may take in memory
 
 
 @dataclass(frozen=True)
@@ -82,51 +82,28 @@ def sign_test(successes: int, failures: int) -> float:
     >>> sign_test(5, 0), sign_test(1, 1), sign_test(0, 0)
     (0.0625, 1.0, 1.0)
     """
-    n, fewer = successes + failures, min(successes, failures)
-    if n == 0:
-        return 1.0
-    tail, term = 0, 1  # whole numbers: n over k, which floats cannot hold for large n
-    for k in range(fewer + 1):
-        tail += term
-        term = term * (n - k) // (k + 1)
-    return min(1.0, 2 * tail / 2**n)
+    thrown = successes + failures
+    return float(binomtest(successes, thrown).pvalue) if thrown else 1.0
 
 
-def paired_bootstrap(
-    per_row_a: npt.ArrayLike,
-    per_row_b: npt.ArrayLike,
-    groups: Sequence[Hashable],
-    *,
-    seed: int = 0,
-    draws: int = DRAWS,
-) -> Difference:
-    """The difference of two means over the same rows, when whole groups are drawn again with replacement.
+def paired_difference(per_row_a: npt.ArrayLike, per_row_b: npt.ArrayLike, groups: Sequence[Hashable]) -> Difference:
+    """The difference of two means over the same rows, when rows of a group share their luck.
 
     per_row_a, per_row_b: a number for each row (N,), such as its log loss. groups: the group of each row (N,).
 
-    The interval holds the middle 95 % of the draws (NaN twice with one group). p is twice the share of draws on the
-    smaller side of zero, both numbers one larger than counted, so that it is never 0; it is below 0.05 about where the
-    interval leaves zero out. It is 1 where the runs never differ, and with one group.
+    The interval is `gains.mean_gains`', NaN twice where too few groups differ for it to be known; p is that of changing
+    signs of whole groups (`segment_metrics.sign_flip_p`), 1 where the runs never differ.
+    Raises ValueError unless all three have the same length, which is not 0.
 
-    Efron and Tibshirani 1993, "An introduction to the bootstrap", chapter 13; Davison and Hinkley 1997, section 3.8,
-    for groups. Raises ValueError unless all three have the same length, which is not 0.
-
-    >>> paired_bootstrap([0.5, 0.5], [0.5, 0.5], ["x", "y"])
+    >>> paired_difference([0.5, 0.5], [0.5, 0.5], ["x", "y"])
     Difference(value=0.0, interval=(0.0, 0.0), p=1.0)
     """
     gaps = np.asarray(per_row_a, dtype=np.float64) - np.asarray(per_row_b, dtype=np.float64)
     if gaps.shape != (len(groups),) or len(groups) == 0:
         raise ValueError(f"{len(groups)} groups for numbers of shape {gaps.shape}")
-    codes = pd.factorize(pd.Series(list(groups), dtype=object))[0]
-    sums: Floats = np.bincount(codes, gaps).astype(np.float64)
-    sizes: Floats = np.bincount(codes).astype(np.float64)
-    value = float(gaps.mean())
-    if len(sizes) == 1:
-        return Difference(value, (math.nan, math.nan), 1.0)
-    drawn = _drawn_means(sums, sizes, seed, draws)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    beyond = 1 + min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
-    return Difference(value, (float(low), float(high)), min(1.0, 2 * beyond / (1 + draws)))
+    codes = np.asarray(pd.factorize(pd.Series(list(groups), dtype=object))[0], dtype=np.intp)
+    (found,) = mean_gains(gaps[:, None], codes)
+    return Difference(found.value, (found.low, found.high), sign_flip_p(np.bincount(codes, gaps)))
 
 
 def compare(a: pd.DataFrame, b: pd.DataFrame, groups: Groups | None = None) -> Comparison:
@@ -147,31 +124,10 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, groups: Groups | None = None) -> C
         rows=len(one),
         groups=len(set(of_group)),
         right=mcnemar(right_a, right_b),
-        accuracy=paired_bootstrap(right_a, right_b, of_group),
-        log_loss=paired_bootstrap(row_losses(probs_a, truth), row_losses(probs_b, truth), of_group),
+        accuracy=paired_difference(right_a, right_b, of_group),
+        log_loss=paired_difference(row_losses(probs_a, truth), row_losses(probs_b, truth), of_group),
         differing=_differing(one, probs_a, probs_b, truth, classes),
     )
-
-
-def row_losses(probs: Probs, truth: Labels) -> Floats:
-    """-log(probability of the true class) of each row, (N,), clipped as in `metrics.log_loss`, whose mean it has.
-
-    >>> row_losses(np.array([[0.5, 0.5]]), np.array([0])).round(4)
-    array([0.6931])
-    """
-    given = probs[np.arange(len(truth)), truth].astype(np.float64)
-    losses: Floats = -np.log(np.clip(given, LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP))
-    return losses
-
-
-def _drawn_means(sums: Floats, sizes: Floats, seed: int, draws: int) -> Floats:
-    """(draws,) the mean over rows of each draw of groups; in parts that memory can hold."""
-    random, count = np.random.default_rng(seed), len(sizes)
-    means, size = [], max(1, AT_ONCE // count)
-    for done in range(0, draws, size):
-        times = random.multinomial(count, np.full(count, 1 / count), size=min(size, draws - done))
-        means.append((times @ sums) / (times @ sizes))
-    return np.concatenate(means)
 
 
 def _differing(one: pd.DataFrame, probs_a: Probs, probs_b: Probs, truth: Labels, classes: list[str]) -> pd.DataFrame:

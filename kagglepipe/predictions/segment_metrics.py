@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from kagglepipe.predictions.frame import Labels, Probs, name_three
 SEGMENT_COLUMNS = ("video", "start", "end", "label")
 ACTIVITYNET_TIOUS = tuple(k / 20 for k in range(10, 20))  # 0.5, 0.55, … 0.95, each the double nearest to it
 EXACT_GROUPS = 14  # 2**14 sign vectors are all tried; more groups are sampled
+NORMAL_GROUPS = 5000  # of so many the sum is normal
 DRAWS_AT_ONCE = 100  # a draw needs a number for each group, and for each truth that is found
 
 Floats = npt.NDArray[np.float64]
@@ -485,7 +487,7 @@ def paired_group_test(
     random = np.random.default_rng(seed)
     drawn = [(times @ sums) / (times @ rows) for times in _draw_groups(len(rows), random, draws)]
     interval = _interval(np.concatenate(drawn), level) if len(rows) > 1 else (math.nan, math.nan)
-    return float(gaps.mean()), interval, _sign_flip_p(sums[sums != 0], random, draws)
+    return float(gaps.mean()), interval, sign_flip_p(sums, seed=seed, draws=draws)
 
 
 def _codes(groups: Sequence[Hashable]) -> Labels:
@@ -522,8 +524,15 @@ def _interval(values: Floats, level: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _sign_flip_p(sums: Floats, random: np.random.Generator, draws: int) -> float:
-    """The share of sign vectors that make the sum of `sums` (groups,) as far from 0 as it is."""
+def sign_flip_p(sums: npt.NDArray[Any], *, seed: int = 0, draws: int = 10_000) -> float:
+    """The share of sign vectors that make the sum of `sums` (groups,) as far from 0 as it is; 1 where all are 0.
+
+    All vectors for few groups, so many drawn ones for more; for very many the normal distribution, which the sum
+    then has.
+    """
+    sums, random = sums[sums != 0], np.random.default_rng(seed)
+    if len(sums) > NORMAL_GROUPS:
+        return math.erfc(abs(float(sums.sum())) / math.sqrt(2 * float((sums**2).sum())))
     limit = abs(sums.sum()) - 1e-9 * np.abs(sums).sum()  # equal sums differ by rounding
     if len(sums) <= EXACT_GROUPS:
         flips = np.arange(2 ** len(sums))[:, None] >> np.arange(len(sums)) & 1

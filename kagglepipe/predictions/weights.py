@@ -1,11 +1,12 @@
 """What each member of an ensemble should count, fitted on out-of-fold predictions and never on the fold they judge.
 
-Each method returns weights (K + 1, M): row k is fitted on all folds but k, for the rows of fold k; the last on all
-rows, for the test. They are fitted together, so that what the folds share is computed once.
+Each method returns weights, a row (M,) for each set of folds that is left out: by default (K + 1, M), row k fitted on
+all folds but k and the last on all rows. They are fitted together, so that what the folds share is computed once.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,19 +17,23 @@ from kagglepipe.predictions.gains import doubt
 from kagglepipe.predictions.metrics import LOG_LOSS_CLIP
 from kagglepipe.predictions.softmax_fit import fit_softmax
 
-FoldWeights = npt.NDArray[np.float64]  # (K + 1, M)
+FoldWeights = npt.NDArray[np.float64]  # (K + 1, M), or a row for each set of folds that is left out
+LeftOut = Sequence[tuple[int, ...]]
 STEPS = 100  # members drawn by hill climbing: weights are multiples of a hundredth or more
 PATIENCE = 20  # steps without a gain after which it ends
 ROUNDING = 1e-6  # of a mean of float32 logarithms: what is less is no gain
 
 
-def hill_climb(stack: Stack, truth: Labels, folds: Labels) -> FoldWeights:
+def hill_climb(
+    stack: Stack, truth: Labels, folds: Labels, without: LeftOut | None = None, groups: Labels | None = None
+) -> FoldWeights:
     """Weights of the greedy ensemble: again and again the member that lowers log loss most is added, with replacement.
 
     Of all the ensembles on the way the best is taken. Caruana, Niculescu-Mizil, Crew and Ksikes 2004, "Ensemble
     selection from libraries of models". Only the probability of the true class matters for log loss of a mean.
 
-    stack: (M, N, C). truth: class indices (N,). folds: 0 … K - 1, (N,).
+    stack: (M, N, C). truth: class indices (N,). folds: 0 … K - 1, (N,). without: the sets of folds that are left out,
+    one for each row of weights; None: each fold, then none. groups: of the rows (N,), which only `logistic` asks for.
 
     >>> stack = np.array([[[0.9, 0.1], [0.2, 0.8]], [[0.5, 0.5], [0.5, 0.5]]])
     >>> hill_climb(stack, np.array([0, 1]), np.array([0, 1]))[-1]
@@ -36,10 +41,12 @@ def hill_climb(stack: Stack, truth: Labels, folds: Labels) -> FoldWeights:
     """
     own = np.stack([member[np.arange(len(truth)), truth] for member in stack])  # (M, N)
     own = np.maximum(own, LOG_LOSS_CLIP).astype(np.float32)
-    return np.stack([_climb(own.take(rows, axis=1)) for rows in _training_rows(folds)])
+    return np.stack([_climb(own.take(rows, axis=1)) for rows in _training_rows(folds, without)])
 
 
-def nnls(stack: Stack, truth: Labels, folds: Labels) -> FoldWeights:
+def nnls(
+    stack: Stack, truth: Labels, folds: Labels, without: LeftOut | None = None, groups: Labels | None = None
+) -> FoldWeights:
     """Weights whose weighted mean is nearest to one-hot targets in squares, none negative, scaled to sum to 1.
 
     Breiman 1996, "Stacked regressions". Everything needed is in the members' products, which add up over folds.
@@ -49,20 +56,24 @@ def nnls(stack: Stack, truth: Labels, folds: Labels) -> FoldWeights:
     array([1., 0.])
     """
     products, hits = [], []
-    for rows in _fold_rows(folds):
+    for fold in range(int(folds.max()) + 1):
+        rows = np.flatnonzero(folds == fold)
         part = stack.take(rows, axis=1)  # (M, n, C)
         flat = part.reshape(len(stack), -1)
         products.append(flat @ flat.T)
         hits.append(part[:, np.arange(part.shape[1]), truth[rows]].sum(axis=1))
-    without = [_solve_nnls(sum(products) - gram, sum(hits) - hit) for gram, hit in zip(products, hits, strict=True)]
-    return np.stack([*without, _solve_nnls(np.sum(products, axis=0), np.sum(hits, axis=0))])
+    grams, sums = np.array(products), np.array(hits)
+    kept = [[fold for fold in range(len(grams)) if fold not in left] for left in _left_out(folds, without)]
+    return np.stack([_solve_nnls(grams[some].sum(axis=0), sums[some].sum(axis=0)) for some in kept])
 
 
-def logistic(stack: Stack, truth: Labels, folds: Labels) -> FoldWeights:
+def logistic(
+    stack: Stack, truth: Labels, folds: Labels, without: LeftOut | None = None, groups: Labels | None = None
+) -> FoldWeights:
     """Weights of the log-linear pool by log loss, none negative; they need not sum to 1: see `geometric_mean`.
 
-    Labels are doubted as Platt does (`paired.doubt`). Each weight is drawn to 1 / M as a normal prior of deviation
-    1 / sqrt(M) would, which settles what few rows cannot tell.
+    Labels are doubted as Platt does (`gains.doubt`), as far as so many groups tell. Each weight is drawn to 1 / M as a
+    normal prior of deviation 1 / sqrt(M) would, which settles what few groups cannot tell.
     Wolpert 1992, "Stacked generalization", with one weight a member for all classes, so that few rows are enough.
 
     >>> stack = np.array([[[0.6, 0.4], [0.4, 0.6]], [[0.5, 0.5], [0.5, 0.5]]])
@@ -75,29 +86,39 @@ def logistic(stack: Stack, truth: Labels, folds: Labels) -> FoldWeights:
     for number, member in enumerate(stack):
         np.log(np.maximum(member, SMALLEST), out=logs[number], casting="same_kind")
     fits = []
-    for rows in _training_rows(folds):
+    for rows in _training_rows(folds, without):
         use = np.zeros(len(truth), np.bool_)
         use[rows] = True
-        centre, pull = equal_weights(members), members / len(rows)
-        fits.append(fit_softmax(logs, truth, centre=centre, pull=pull, floor=0.0, use=use, doubt=doubt(len(rows))))
+        count = len(rows) if groups is None else len(np.unique(groups[rows]))
+        centre, pull = equal_weights(members), members / count
+        fits.append(fit_softmax(logs, truth, centre=centre, pull=pull, floor=0.0, use=use, doubt=doubt(count)))
     return np.stack(fits)
 
 
-FITTED: dict[str, Callable[[Stack, Labels, Labels], FoldWeights]] = {
+class Fit(Protocol):
+    """Weights (len(without), M), as `hill_climb` tells."""
+
+    def __call__(
+        self, stack: Stack, truth: Labels, folds: Labels, without: LeftOut | None = None, groups: Labels | None = None
+    ) -> FoldWeights:
+        """See `hill_climb`."""
+
+
+FITTED: dict[str, Fit] = {
     "hill_climb": hill_climb,
     "nnls": nnls,
     "logistic": logistic,
 }
 
 
-def _fold_rows(folds: Labels) -> list[Labels]:
-    """The rows of each fold."""
-    return [np.flatnonzero(folds == fold) for fold in range(int(folds.max()) + 1)]
+def _left_out(folds: Labels, without: LeftOut | None) -> LeftOut:
+    """What is left out of each fit: each fold, then none, if nothing else is asked for."""
+    return [*((fold,) for fold in range(int(folds.max()) + 1)), ()] if without is None else without
 
 
-def _training_rows(folds: Labels) -> list[Labels]:
-    """The rows that each fold's weights are fitted on, then those of the last weights: all."""
-    return [*(np.flatnonzero(folds != fold) for fold in range(int(folds.max()) + 1)), np.arange(len(folds))]
+def _training_rows(folds: Labels, without: LeftOut | None) -> list[Labels]:
+    """The rows that each fit is of."""
+    return [np.flatnonzero(~np.isin(folds, left)) for left in _left_out(folds, without)]
 
 
 def _climb(own: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:

@@ -28,8 +28,8 @@ from kagglepipe.predictions.crossfit import (
     combine,
     gain_over,
     make_candidate,
-    prune,
     score_of,
+    within_noise,
 )
 from kagglepipe.predictions.frame import (
     class_columns,
@@ -40,12 +40,13 @@ from kagglepipe.predictions.frame import (
     read_frame,
     test_frame,
 )
-from kagglepipe.predictions.paired import row_losses
+from kagglepipe.predictions.metrics import row_losses
 from kagglepipe.predictions.slices import slice_scores
-from kagglepipe.predictions.verdict import best_member, compare, describe
+from kagglepipe.predictions.verdict import HEADER, best_member, cells, compare
 from kagglepipe.predictions.weights import FITTED
 from kagglepipe.stages.places import Member, Prepared, ensemble_dir, find_members, read_prepared, write_config
 from kagglepipe.stages.scores import describe_scores, is_scored, rows_of, scores_of
+from kagglepipe.stages.text_table import table
 
 log = logging.getLogger(__name__)
 
@@ -75,11 +76,10 @@ def make_ensemble(config: Config, prepared: Prepared, members: list[Member], fol
     stack = read_stack(members, train, classes)
     rows = rows_of(prepared, config.competition.metric)
     names = [member.name for member in members]
-    chosen, used, about = decide(config, stack, rows, names)
+    chosen, about = decide(config, stack, rows, names)
     del stack  # as large as all members: the test's need not lie beside it
-    test_stack = read_stack([members[number] for number in used], prepared.test, classes)
-    maps = [step[-1] for step in chosen.maps]
-    weights = chosen.weights[-1]
+    test_stack = read_stack(members, prepared.test, classes)
+    maps, weights = chosen.maps[-1], chosen.weights[-1]
     test_probs = combine(test_stack, weights, chosen.method, config.ensemble.power, maps)
     oof = chosen.cross_fitted(rows.folds)
     blended = oof_frame(train["id"].tolist(), train["fold"].tolist(), train["target"].tolist(), oof, classes)
@@ -98,7 +98,7 @@ def make_ensemble(config: Config, prepared: Prepared, members: list[Member], fol
         "run": folder.name,
         "method": chosen.method,
         "power": config.ensemble.power,
-        "members": [names[number] for number in used],
+        "members": names,
         "weights": weights.tolist(),
         "maps": maps,
         "calibration_error": calibration_error(oof, rows.truth),
@@ -145,44 +145,38 @@ def aligned(name: str, frame: pd.DataFrame, rows: pd.DataFrame, classes: list[st
 # --- what is taken -----------------------------------------------------------------------------------------------
 
 
-def decide(config: Config, stack: Stack, rows: Rows, names: list[str]) -> tuple[Candidate, list[int], dict[str, Any]]:
-    """(the blend to take, which members it has, what metrics.json keeps of the decision); says why."""
-    options, by_group = config.ensemble, config.competition.kind != "image"
+def decide(config: Config, stack: Stack, rows: Rows, names: list[str]) -> tuple[Candidate, dict[str, Any]]:
+    """(the blend to take, what metrics.json keeps of the decision); says why."""
+    options = config.ensemble
     singles = [make_candidate(stack[[number]], rows, "mean") for number in range(len(stack))]
     for name, single in zip(names, singles, strict=True):
         loss = row_losses(single.in_sample, rows.truth).mean()
         log.info("ensemble: member %s: %s %.4f, log loss %.4f", name, rows.metric, score_of(single, rows), loss)
-    if len(stack) == 1:
-        chosen, used = singles[0], [0]
-        about: dict[str, Any] = {}
-    else:
-        chosen, used, about = choose_blend(options, stack, rows, names, singles, by_group=by_group)
+    chosen, about = singles[0], {"dropped": list[str]()}
+    if len(stack) > 1:
+        chosen, about = choose_blend(options, stack, rows, names, singles)
     chosen, kept = with_maps(options, chosen, rows)
-    dropped = [name for number, name in enumerate(names) if number not in used]
-    return chosen, used, {"asked": options.method, "dropped": dropped, **about, **kept}
+    return chosen, {"asked": options.method, **about, **kept}
 
 
 def choose_blend(
-    options: Ensemble, stack: Stack, rows: Rows, names: list[str], singles: list[Candidate], *, by_group: bool
-) -> tuple[Candidate, list[int], dict[str, Any]]:
-    """(the blend, which members it has, the table of all that was tried) of two members or more."""
-    methods = tried(options.method, rows.metric)
-    candidates = [make_candidate(stack, rows, method, options.power) for method in methods]
+    options: Ensemble, stack: Stack, rows: Rows, names: list[str], singles: list[Candidate]
+) -> tuple[Candidate, dict[str, Any]]:
+    """(the blend, the table of all that was tried) of two members or more."""
+    candidates = [make_candidate(stack, rows, method, options.power) for method in tried(options.method, rows.metric)]
     equal, number = candidates[0], best_member(singles, rows)
-    chosen = choose(candidates, rows) if options.method == "auto" else candidates[-1]
-    used = list(range(len(stack)))
-    if chosen.method in FITTED:
-        chosen, used = prune(stack, rows, chosen)
-    shown = [replace(singles[number], method="best run"), *candidates]
-    if len(used) < len(stack):
-        shown.append(replace(chosen, method=f"{chosen.method}, {len(used)} members"))
-    comparison = compare(shown, equal, singles[number], rows, by_group=by_group)
-    for line in describe(comparison, rows.metric):
-        log.info("ensemble: %s", line)
+    chosen, shown = candidates[-1], [replace(singles[number], method="best run"), *candidates]
+    if options.method == "auto":
+        chosen = choose(candidates, rows).candidate
+        shown.append(replace(chosen, method="auto, choice included"))
+    comparison = compare(shown, equal, singles[number], rows)
+    log.info("ensemble: %s; gains are of log loss, cross-fitted, 95 %%; p: of the answers that differ", rows.metric)
+    for line in table(HEADER, cells(comparison)):
+        log.info("%s", line)
     log.info("ensemble: best run: %s (the best of %d by these very rows, which flatters it)", names[number], len(stack))
     tell_choice(options.method, chosen, equal, rows)
-    tell_members(chosen, used, names)
-    return chosen, used, {"comparison": comparison, "best_run": names[number]}
+    about = {"comparison": comparison, "best_run": names[number], "dropped": tell_members(chosen, stack, rows, names)}
+    return chosen, about
 
 
 def tried(method: str, metric: str) -> list[str]:
@@ -202,28 +196,33 @@ def with_maps(options: Ensemble, chosen: Candidate, rows: Rows) -> tuple[Candida
     """(the blend, calibrated and adjusted where that gains beyond noise, the calibration errors of what was tried)."""
     about: dict[str, Any] = {}
     if options.calibrate != "none":
-        others = calibrated(chosen, rows, options.calibrate)
-        found = choose([chosen, *others], rows)
-        about["calibrations"] = [calibration_scores(one, rows) for one in (chosen, *others)]
+        tries = [chosen, *calibrated(chosen, rows, options.calibrate)]
+        choice = choose(tries, rows)
+        about["calibrations"] = [calibration_scores(one, rows) for one in tries]
         for told in about["calibrations"]:
             log.info("ensemble: %(kind)s: log loss %(log_loss).4f, calibration error %(calibration_error).4f", told)
-        kept = "kept as it is: no gain that is sure" if found is chosen else f"by {found.maps[-1][-1]['kind']}"
+        kept = "kept as it is: no gain that is sure" if choice.is_first else f"by {kind_of(choice.candidate)}"
         log.info("ensemble: calibration: %s", kept)
-        chosen = found
+        chosen = choice.candidate
     if options.threshold == "auto" and rows.metric not in ARGMAX_METRICS:
         log.info("ensemble: threshold: %s does not depend on the most probable class", rows.metric)
     elif options.threshold == "auto":
-        other = adjusted(chosen, rows)
-        log.info("ensemble: threshold: %s", "moved" if other else "kept as it is: no gain beyond noise")
-        chosen = other or chosen
+        choice = adjusted(chosen, rows)
+        log.info("ensemble: threshold: %s", "kept as it is: no gain beyond noise" if choice.is_first else "moved")
+        chosen = choice.candidate
     return chosen, about
+
+
+def kind_of(candidate: Candidate) -> str:
+    """The last map that the test gets."""
+    return str(candidate.maps[-1][-1]["kind"]) if candidate.maps[-1] else "none"
 
 
 def calibration_scores(candidate: Candidate, rows: Rows) -> dict[str, Any]:
     """What calibration is judged by, cross-fitted."""
     probs = candidate.cross_fitted(rows.folds)
     return {
-        "kind": candidate.maps[-1][-1]["kind"] if candidate.maps else "none",
+        "kind": kind_of(candidate),
         "log_loss": float(row_losses(probs, rows.truth).mean()),
         "calibration_error": calibration_error(probs, rows.truth),
     }
@@ -234,7 +233,7 @@ def calibration_scores(candidate: Candidate, rows: Rows) -> dict[str, Any]:
 
 def tell_choice(asked: str, chosen: Candidate, equal: Candidate, rows: Rows) -> None:
     """Says which blend is taken and why."""
-    if chosen is equal:
+    if chosen.method == equal.method:
         log.info("ensemble: taken: equal weights%s", "" if asked != "auto" else "; nothing is surely better")
         return
     gain = gain_over(chosen, equal, rows)
@@ -248,13 +247,18 @@ def tell_choice(asked: str, chosen: Candidate, equal: Candidate, rows: Rows) -> 
     )  # fmt: skip
 
 
-def tell_members(chosen: Candidate, used: list[int], names: list[str]) -> None:
-    """Says what each member counts, and which are dropped."""
-    if chosen.method in FITTED:
-        counts = ", ".join(f"{names[m]} {w:.3f}" for m, w in zip(used, chosen.weights[-1], strict=True))
-        log.info("ensemble: weights: %s", counts)
-    if dropped := [name for number, name in enumerate(names) if number not in used]:
-        log.info("ensemble: dropped, their gain is within noise: %s", ", ".join(dropped))
+def tell_members(chosen: Candidate, stack: Stack, rows: Rows, names: list[str]) -> list[str]:
+    """Says what each member counts, and which are missed by nobody. The members that do not count at all."""
+    if chosen.method not in FITTED:
+        return []
+    final = chosen.weights[-1]
+    log.info("ensemble: weights: %s", ", ".join(f"{n} {w:.3f}" for n, w in zip(names, final, strict=True) if w))
+    dropped = [name for name, weight in zip(names, final, strict=True) if not weight]
+    if dropped:
+        log.info("ensemble: dropped, the fit gives them nothing: %s", ", ".join(dropped))
+    if spare := [names[number] for number in within_noise(stack, rows, chosen) if final[number]]:
+        log.info("ensemble: within noise is what each of these gains beside all others: %s", ", ".join(spare))
+    return dropped
 
 
 def tell_worst(slices: list[dict[str, Any]], scores: dict[str, Any], metric: str) -> None:

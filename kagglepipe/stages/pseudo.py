@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from kagglepipe.config import Config
-from kagglepipe.predictions.crossfit import choose, gain_over, make_candidate
+from kagglepipe.predictions.crossfit import gains_over, surely_better
 from kagglepipe.predictions.frame import probabilities, read_frame
 from kagglepipe.stages.places import Prepared, find_teacher
 from kagglepipe.stages.scores import rows_of
@@ -43,12 +43,12 @@ def over_teacher(config: Config, prepared: Prepared, oof: pd.DataFrame) -> dict[
     teacher = find_teacher(config, prepared)
     rows = rows_of(prepared, config.competition.metric)
     frames = (frame.set_index("id").loc[prepared.train["id"]] for frame in (read_frame(teacher / "oof.parquet"), oof))
-    before, after = (make_candidate(probabilities(frame, prepared.classes)[None], rows, "mean") for frame in frames)
-    gain, is_kept = gain_over(after, before, rows), choose([before, after], rows) is after
+    before, after = (probabilities(frame, prepared.classes) for frame in frames)
+    (gain,) = gains_over([after], before, rows)
     return {
         "teacher": teacher.name,
         "measure": "roc_auc" if rows.metric == "roc_auc" else "log_loss",
         "gain": gain.value,
         "interval": [gain.low, gain.high],
-        "is_kept": is_kept,
+        "is_kept": surely_better([before, after], rows) == 1,
     }

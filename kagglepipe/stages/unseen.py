@@ -42,7 +42,11 @@ def test_predictions(config: Config, prepared: Prepared, run: Path) -> pd.DataFr
     if "members" not in metrics:
         log.info("submit: the files are not those beside which %s was trained: it predicts them anew", run.name)
         return predict_anew(config, prepared, run)
-    frames = {name: test_predictions(config, prepared, member_of(run, name)) for name in metrics["members"]}
+    members, weights = metrics["members"], metrics.get("weights") or [1] * len(metrics["members"])
+    counts = [name for name, weight in zip(members, weights, strict=True) if weight] or members[:1]
+    frames = {name: test_predictions(config, prepared, member_of(run, name)) for name in counts}
+    if "weights" in metrics:
+        metrics = {**metrics, "weights": [weight for weight in weights if weight] or [0]}
     return blended_as(metrics, list(align(frames).values()), prepared.classes)
 
 

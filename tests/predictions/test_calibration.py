@@ -24,8 +24,7 @@ from kagglepipe.predictions.calibration import (
     reliability,
 )
 from kagglepipe.predictions.gains import doubt, doubted_losses, mean_gains, metric_gain
-from kagglepipe.predictions.metrics import METRICS, log_loss
-from kagglepipe.predictions.paired import row_losses
+from kagglepipe.predictions.metrics import METRICS, log_loss, row_losses
 from kagglepipe.predictions.slices import slice_scores
 
 
