@@ -1,10 +1,12 @@
 """What `Recurrent` costs beside a bare torch.nn.LSTM: one forward and backward pass of the same batch.
 
     python benchmarks/recurrent.py [--rounds 30] [--batch 32] [--steps 64] [--features 128] [--hidden 128] [--threads 1]
+                                   [--device cuda]
 
-With lengths, the bare network packs the batch itself. Each round runs all of a case, one after another and in an
-order that turns from round to round, so that whatever else the machine does meets them alike; a ratio is the median
-over the rounds of ratios within a round. The equations written out step by step stand there for curiosity.
+On a GPU (of which nothing has been seen yet) the bare network runs on cuDNN. With lengths, it packs the batch itself.
+Each round runs all of a case, one after another and in an order that turns from round to round, so that whatever else
+the machine does meets them alike; a ratio is the median over the rounds of ratios within a round. The equations written
+out step by step stand there for curiosity.
 """
 
 import argparse
@@ -31,16 +33,21 @@ def bare(network: nn.LSTM, features: Tensor, lengths: Tensor | None) -> Tensor:
 
 def seconds(network: nn.Module, run: Callable[[], Tensor]) -> float:
     """How long a forward and a backward pass take."""
+    on_gpu = next(network.parameters()).is_cuda
+    wait = torch.cuda.synchronize if on_gpu else lambda: None  # a GPU works behind one's back
     network.zero_grad()
+    wait()
     start = time.perf_counter()
     run().sum().backward()
+    wait()
     return time.perf_counter() - start
 
 
 def compare(name: str, features: Tensor, lengths: Tensor | None, hidden: int, rounds: int) -> None:
     """Prints a line for each network: median milliseconds, and the median ratio to the bare one."""
-    torchs = nn.LSTM(features.shape[2], hidden, batch_first=True)
-    ours = {kind: Recurrent(features.shape[2], hidden, fused=kind == "fused") for kind in ("fused", "written")}
+    size, device = features.shape[2], features.device
+    torchs = nn.LSTM(size, hidden, batch_first=True).to(device)
+    ours = {kind: Recurrent(size, hidden, fused=kind == "fused").to(device) for kind in ("fused", "written")}
     for network in ours.values():
         network.rnn.load_state_dict(torchs.state_dict())
     cases = {"bare nn.LSTM": (torchs, lambda: bare(torchs, features, lengths))} | {
@@ -62,10 +69,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, value in {"rounds": 30, "batch": 32, "steps": 64, "features": 128, "hidden": 128, "threads": 1}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
-    features = torch.randn(arguments.batch, arguments.steps, arguments.features)
+    features = torch.randn(arguments.batch, arguments.steps, arguments.features).to(arguments.device)
     lengths = torch.randint(1, arguments.steps + 1, (arguments.batch,))
     print(f"{'batch':16}{'network':22}{'median':>12}{'ratio':>8}")
     compare("whole", features, None, arguments.hidden, arguments.rounds)

@@ -99,6 +99,6 @@ def training_loader(
         batch_sampler=batches,  # keys are pairs, not row numbers
         num_workers=workers,
         pin_memory=pinned,
-        persistent_workers=False,  # a new epoch number must reach the workers
+        persistent_workers=workers > 0,  # they live as long as the loader: a new epoch's number comes with its keys
         prefetch_factor=4 if workers else None,
     )

@@ -6,6 +6,8 @@ is done in float32, nothing is lost in half precision either.
 """
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +27,21 @@ def for_inference(model: Classifier, dtype: torch.dtype) -> Classifier:
     return ready
 
 
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Products in float32 as it is: TF32, which a GPU may use instead, rounds by more than TOLERANCE."""
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
+
+
 @torch.inference_mode()
+@full_float32()
 def fold_batch_norms(backbone: nn.Module, example: Tensor) -> nn.Module:
     """The backbone with every batch norm folded that takes its input straight from a convolution.
 

@@ -69,12 +69,16 @@ def device_of_job(number: int) -> str:
 
 
 def use_fast_kernels() -> None:
-    """Lets cuDNN try which kernel is fastest, and multiply float32 in TF32: a GPU's batches are all of one shape."""
+    """Lets a GPU multiply float32 in TF32, and cuDNN choose its kernels without trying them.
+
+    It would try them for every number of rows, and an epoch's last batch has one of its own: on one H200 the first step
+    of each then took 12 to 18 s instead of 6, as long as hundreds of steps (docs/gpu.md).
+    """
     import torch
 
     torch.use_deterministic_algorithms(False)  # an earlier job of a sweep may have asked for it
     if torch.cuda.is_available():
-        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.benchmark = False
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.allow_tf32 = True
 

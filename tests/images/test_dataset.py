@@ -1,5 +1,6 @@
 """The order of an epoch and the views in it depend on nothing but seed, epoch and id."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,34 @@ def test_batches_do_not_depend_on_the_number_of_processes(images: TrainingImages
     for (pixels, labels), (other_pixels, other_labels) in zip(alone, helped, strict=True):
         assert torch.equal(pixels, other_pixels)
         assert torch.equal(labels, other_labels)
+
+
+class Readers:
+    """A reader whose images are the number of the process that reads them."""
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        return np.frombuffer(np.int64(os.getpid()).tobytes(), np.uint8).copy()
+
+
+def untouched(pixels: np.ndarray, *_: object) -> np.ndarray:
+    return pixels
+
+
+def test_processes_stay_from_epoch_to_epoch_also_after_one_that_was_broken_off() -> None:
+    """Starting them takes as long as many steps of a GPU."""
+    images = TrainingImages(Readers(), [""] * COUNT, np.arange(COUNT), untouched, seed=0)  # type: ignore[arg-type]
+    batches = EpochBatches(np.arange(COUNT), batch_size=4, seed=5)
+    loader = training_loader(images, batches, workers=2, pinned=False)
+    next(iter(loader))
+    processes = []
+    for batches.epoch in (1, 2):
+        found = list(loader)
+        labels = [labels.tolist() for _, labels in found]
+        assert labels == [[row for _, row in keys] for keys in batches]
+        processes.append({int(image.numpy().view(np.int64)[0]) for pixels, _ in found for image in pixels})
+    assert processes[0] == processes[1]
+    assert len(processes[0]) == 2
+    assert os.getpid() not in processes[0]
 
 
 def test_batches_are_bytes_with_the_labels_of_their_rows(images: TrainingImages) -> None:

@@ -63,3 +63,32 @@ def test_the_model_that_trains_is_not_touched() -> None:
     assert next(ready.backbone.parameters()).dtype == torch.bfloat16
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+class Watched(nn.Module):
+    """Notes at every pass how a GPU would multiply float32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, bool]] = []
+
+    def __deepcopy__(self, memo: object) -> "Watched":
+        return self
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.seen.append((torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32))
+        return x
+
+
+def test_networks_are_compared_without_the_rounding_of_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU that rounding was more than the tolerance, so that no network was folded."""
+    before = torch.get_float32_matmul_precision()
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    torch.set_float32_matmul_precision("high")
+    network = Watched()
+    try:
+        fold_batch_norms(network, torch.ones(1, 3, 8, 8))
+        assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == ("high", True)
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert network.seen == [("highest", False)] * 2

@@ -192,7 +192,7 @@ def test_fast_kernels_are_chosen_on_a_gpu_alone(
     assert kernels() == before
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     use_fast_kernels()
-    assert kernels() == (False, True, "high", True)
+    assert kernels() == (False, False, "high", True)
 
 
 def test_deterministic_ones_are_chosen_whatever_an_earlier_job_wanted(
@@ -205,7 +205,7 @@ def test_deterministic_ones_are_chosen_whatever_an_earlier_job_wanted(
     assert kernels()[:3] == (True, False, "highest")
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     use_fast_kernels()
-    assert kernels()[:3] == (False, True, "high")
+    assert kernels()[:3] == (False, False, "high")
 
 
 def test_looking_for_a_gpu_imports_no_torch() -> None:

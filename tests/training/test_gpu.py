@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from kagglepipe.images.dataset import TrainingImages
 from kagglepipe.models.classifier import Classifier
+from kagglepipe.models.folding import for_inference
 from kagglepipe.training import distributed
 from kagglepipe.training.device import Precision, choose_device, make_deterministic, use_fast_kernels
 from kagglepipe.training.fit import Conduct, evaluate, train_epochs
@@ -112,6 +113,12 @@ def test_deterministic_training_gives_the_same_bits_also_after_a_kill(
 def interrupt_after_one(epoch: int, _: dict[str, float]) -> None:
     if epoch == 1:
         raise KeyboardInterrupt
+
+
+def test_batch_norms_are_folded_although_float32_is_multiplied_in_tf32() -> None:
+    use_fast_kernels()
+    ready = for_inference(on_gpu(), torch.bfloat16)
+    assert not [module for module in ready.modules() if isinstance(module, torch.nn.BatchNorm2d)]
 
 
 def test_a_compiled_network_learns_the_same(images: TrainingImages) -> None:

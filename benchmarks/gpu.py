@@ -1,0 +1,161 @@
+"""What a step of fine-tuning costs on a GPU, at first and later, beside bare torch; and how long it waits for images.
+
+    python benchmarks/gpu.py [--batch 16] [--images 740] [--workers 16,4] [--model NAME] [--try-kernels]
+
+step: `kagglepipe` is the training loop's own step on a batch in memory; `bare` computes the same, loss, clipping and
+AdamW, on a batch that is on the device, and reads nothing back. fit: whole fits of noise from memory, three epochs and
+their evaluation, augmented by worker processes; the first one is not told. --try-kernels: cuDNN tries which is fastest.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kagglepipe.images.augment import Transform
+from kagglepipe.images.dataset import TrainingImages
+from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
+from kagglepipe.models.weights import find_weights
+from kagglepipe.training import fit as fitting
+from kagglepipe.training.device import choose_device, choose_precision, describe_device, use_fast_kernels
+from kagglepipe.training.engines import torch_encoder
+from kagglepipe.training.fit import Conduct, Loop, Recipe, fit
+from kagglepipe.training.optimise import freeze_statistics, make_optimiser
+from kagglepipe.training.step import autocast
+
+DEVICE = choose_device()
+PRECISION = choose_precision(DEVICE, training=True)
+
+
+def seconds(work: Callable[[], object], times: int = 1) -> float:
+    """How long it takes once, in the mean of so many times."""
+    wait = torch.cuda.synchronize if DEVICE.type == "cuda" else lambda: None  # a GPU works behind one's back
+    wait()
+    start = time.perf_counter()
+    for _ in range(times):
+        work()
+    wait()
+    return (time.perf_counter() - start) / times
+
+
+def steady(work: Callable[[], object], times: int) -> float:
+    """Seconds, the median of four rounds, after two times that do not count."""
+    work(), work()
+    return median(seconds(work, times) for _ in range(4))
+
+
+def network(name: str) -> Classifier:
+    """Untrained, which takes as long."""
+    backbone = make_backbone(name, find_weights(name, "none"), kwargs={}, kept_in=Path())
+    return Classifier(backbone, 2, preprocessing_of(backbone, image_size=None, crop="squash", short_side=256)).to(
+        DEVICE
+    )
+
+
+def tell(what: str, taken: float, count: int) -> None:
+    print(f"{what:<44}{1000 * taken:9.2f} ms{count / taken:9.0f} images/s", flush=True)
+
+
+def steps(name: str, recipe: Recipe, times: int) -> None:
+    """One batch: ours at first and later, of another number of rows, and bare."""
+    model, rows = network(name), recipe.batch_size
+    options = {"lr": recipe.lr, "layer_decay": recipe.layer_decay, "weight_decay": recipe.weight_decay}
+    optimiser = make_optimiser(model, frozen_below=recipe.frozen_below, **options)
+    loop = Loop(model, optimiser, recipe, PRECISION, 10, 0, "step", "image", Conduct())
+    freeze_statistics(model)
+    size = model.preprocessing.size
+    images = torch.randint(0, 256, (rows, size, size, 3), dtype=torch.uint8)
+    labels = torch.arange(rows) % 2
+    if DEVICE.type == "cuda":
+        images, labels = images.pin_memory(), labels.pin_memory()
+    here, truth = images.to(DEVICE), labels.to(DEVICE)
+
+    def bare() -> None:
+        optimiser.zero_grad(set_to_none=True)
+        with autocast(DEVICE, PRECISION):
+            logits: Tensor = model(here)
+        torch.nn.functional.cross_entropy(logits.float(), truth).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+        optimiser.step()
+
+    tell("step: kagglepipe, the first", seconds(lambda: loop.step([images], labels)), rows)
+    tell("step: kagglepipe", steady(lambda: loop.step([images], labels), times), rows)
+    less = max(1, rows // 2 - 1)
+    tell("step: kagglepipe, the first of fewer rows", seconds(lambda: loop.step([images[:less]], labels[:less])), less)
+    tell("step: bare", steady(bare, times), rows)
+    if DEVICE.type == "cuda":
+        print(f"{'peak of GPU memory':<44}{torch.cuda.max_memory_allocated() / 1e9:9.2f} GB", flush=True)
+    encode, many = torch_encoder(model, choose_precision(DEVICE).dtype), np.resize(images.numpy(), (128, size, size, 3))
+    tell("features, 128 at a time", steady(lambda: encode(many), times), 128)
+
+
+class Waiting:
+    """A loader, and the seconds that were waited for it."""
+
+    def __init__(self, loader: Any) -> None:
+        self.loader, self.seconds = loader, 0.0
+
+    def __iter__(self) -> Iterator[Any]:
+        start = time.perf_counter()
+        for batch in self.loader:
+            self.seconds += time.perf_counter() - start
+            yield batch
+            start = time.perf_counter()
+        self.seconds += time.perf_counter() - start
+
+
+class Noise:
+    """The same few images again and again."""
+
+    images = np.random.default_rng(0).integers(0, 256, (64, 256, 256, 3), np.uint8)
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        return self.images[row % len(self.images)]
+
+
+def fits(name: str, recipe: Recipe, count: int, workers: list[int]) -> None:
+    """Whole fits on four fifths of the images, judged on the rest."""
+    rows, loaders, make, reader = np.arange(count), [], fitting.training_loader, Noise()
+    fitting.training_loader = lambda *a, **o: loaders.append(Waiting(make(*a, **o))) or loaders[-1]
+    for number, some in enumerate([workers[0], *workers]):
+        model = network(name)
+        transform = Transform("light", model.preprocessing.size)
+        images = TrainingImages(reader, [str(row) for row in rows], rows % 2, transform, 0)
+        start = time.perf_counter()
+        history = fit(
+            model, images, train=rows[: count * 4 // 5], valid=rows[count * 4 // 5 :], recipe=recipe, seed=0,
+            precision=PRECISION, workers=some, name="fit", conduct=Conduct(),
+        )  # fmt: skip
+        taken, waited = time.perf_counter() - start, loaders[-1].seconds
+        if number:
+            rates = ", ".join(f"{epoch.rate:.0f}" for epoch in history)
+            print(f"fit: {some:>2} workers: {taken:.2f} s, {waited:.2f} s for the loader; epochs at {rates} images/s")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, value in {"batch": 16, "images": 740, "times": 20}.items():
+        parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--workers", default="16,4")
+    parser.add_argument("--model", default="tf_efficientnet_lite0")
+    parser.add_argument("--try-kernels", action="store_true")
+    options = parser.parse_args()
+    use_fast_kernels()
+    torch.backends.cudnn.benchmark = options.try_kernels
+    recipe = Recipe(
+        epochs=3, lr=1e-4, batch_size=options.batch, layer_decay=0.8, frozen_below=0.1, weight_decay=0.01, warmup=0.1,
+        schedule="cosine", clip=1.0, label_smoothing=0.0, patience=3,
+    )  # fmt: skip
+    print(f"{describe_device(DEVICE)}, {PRECISION.name}, torch {torch.__version__}, batches of {options.batch}")
+    steps(options.model, recipe, options.times)
+    fits(options.model, recipe, options.images, [int(count) for count in options.workers.split(",")])
+
+
+if __name__ == "__main__":
+    main()
