@@ -269,8 +269,12 @@ def _column_fault(frame: pd.DataFrame) -> str | None:
         return f"has columns {list(frame.columns)}"
     if has_fold and not pd.api.types.is_integer_dtype(frame["fold"]):
         return "has folds that are not whole numbers"
-    if wordy := [name for name in classes if not pd.api.types.is_numeric_dtype(frame[name])]:
-        return f"has something other than numbers in column {name_three(wordy)}"
+    if any(str(name).startswith("Unnamed: ") for name in frame.columns):
+        return "has a column without a name, as pandas writes an index (to_csv(index=False) writes none)"
+    for name in classes:
+        if len(frame) and not pd.api.types.is_numeric_dtype(frame[name]):
+            strange = frame["id"][pd.to_numeric(frame[name], errors="coerce").isna()]
+            return f"has no number in column {name!r} for id {name_three(strange)}"
     return None
 
 

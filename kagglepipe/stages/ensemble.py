@@ -73,6 +73,7 @@ def run(config: Config) -> float | None:
 def make_ensemble(config: Config, prepared: Prepared, members: list[Member], folder: Path) -> None:
     """Aligns the members by id, blends them and writes the run."""
     classes, train = prepared.classes, prepared.train
+    look_at_members(members, prepared)
     stack = read_stack(members, train, classes)
     rows = rows_of(prepared, config.competition.metric)
     names = [member.name for member in members]
@@ -104,7 +105,7 @@ def make_ensemble(config: Config, prepared: Prepared, members: list[Member], fol
         "calibration_error": calibration_error(oof, rows.truth),
         "slices": slices,
         "identity": {member.name: identity_of(member) for member in members},
-        **baseline_of(config, members),
+        **baseline_of(config, prepared, members),
     }
     write_json(folder / "metrics.json", {**scores, **about})
 
@@ -124,6 +125,28 @@ def read_stack(members: Sequence[Member], rows: pd.DataFrame, classes: list[str]
         name = member.name if short.count(member.name) == 1 else str(member.oof.parent)
         stack[number] = probabilities(aligned(name, read_frame(file), rows, classes), classes)
     return stack
+
+
+def look_at_members(members: Sequence[Member], prepared: Prepared) -> None:
+    """Tells whose folds are others or not known, and raises UserError for test predictions of other rows.
+
+    All before anything is fitted, which may take a minute.
+    """
+    ids = prepared.test["id"].reset_index(drop=True)
+    for member in members:
+        file = member.oof.parent / "metrics.json"
+        metrics = read_json(file) if file.exists() and member.oof.suffix != ".csv" else None
+        if metrics is None:
+            log.warning(
+                "ensemble: %s comes from elsewhere: if anything it says of a row was fitted on that very row, which "
+                "cannot be seen, its score and its weight are worth nothing", member.name,
+            )  # fmt: skip
+        elif "members" not in metrics and (metrics.get("identity") or {}).get("folds") != prepared.folds_hash:
+            log.warning("ensemble: %s was trained on other folds than those by which it is judged here", member.name)
+        is_csv = member.test.suffix.lower() == ".csv"
+        found = read_frame(member.test)["id"] if is_csv else pd.read_parquet(member.test, columns=["id"])["id"]
+        if fault := id_fault(found, ids):
+            raise UserError(f"{member.test} does not hold the rows to classify: {fault}; leave {member.name} out")
 
 
 def aligned(name: str, frame: pd.DataFrame, rows: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
@@ -282,12 +305,14 @@ def draw_trust(path: Path, probs: "np.ndarray[Any, np.dtype[np.float64]]", rows:
 # --- what members know -------------------------------------------------------------------------------------------
 
 
-def baseline_of(config: Config, members: list[Member]) -> dict[str, object]:
+def baseline_of(config: Config, prepared: Prepared, members: list[Member]) -> dict[str, object]:
     """The metadata-only baseline that a member run has recorded; it depends on the table and folds alone."""
     for member in members:
         file = member.oof.parent / "metrics.json"
         metrics = read_json(file) if file.exists() else {}
-        if "baseline" in metrics and metrics["metric"] == config.competition.metric:
+        identity = metrics.get("identity") or {}
+        is_here = (identity.get("table"), identity.get("folds")) == (prepared.table_hash, prepared.folds_hash)
+        if is_here and "baseline" in metrics and metrics["metric"] == config.competition.metric:
             return {"baseline": metrics["baseline"]}
     return {}
 

@@ -340,11 +340,16 @@ def find_member(config: Config, name: str) -> Member:
     """The member called `name`: a run, or `oof.csv+test.csv`. Raises UserError if it is not there."""
     if "+" in name and not (config.runs_dir / name).exists():
         files = [absolute(part) for part in name.split("+")]
-        if len(files) != 2 or not all(file.is_file() for file in files):
+        if len(files) != 2:
             raise UserError(f"ensemble member {name} is not a run, and not a pair of files as oof.csv+test.csv")
+        if missing := [file for file in files if not file.is_file()]:
+            raise UserError(f"ensemble member {name}: {missing[0]} is not there; give two files, as oof.csv+test.csv")
         return Member(name, *files)
     folder = named_run(config, name)
-    return Member(folder.name, folder / "oof.parquet", folder / "test.parquet")
+    member = Member(folder.name, folder / "oof.parquet", folder / "test.parquet")
+    if missing := [file for file in (member.oof, member.test) if not file.exists()]:
+        raise UserError(f"{missing[0]} is missing, which {name} needs: delete its metrics.json and train it again")
+    return member
 
 
 def find_members(config: Config, prepared: Prepared) -> list[Member]:
@@ -356,8 +361,10 @@ def find_members(config: Config, prepared: Prepared) -> list[Member]:
     """
     typed, found = [], []
     for name in config.ensemble.runs:
-        if match := re.fullmatch(r"best:(\d+)", name):
-            found += best_runs(config, prepared, int(match[1]))
+        if name.startswith("best:"):
+            if not name.removeprefix("best:").isdecimal():
+                raise UserError(f"ensemble.runs={name} needs a number, as best:8")
+            found += best_runs(config, prepared, int(name.removeprefix("best:")))
         elif set("*?[") & set(name) and "+" not in name:
             found += matching_runs(config, prepared, name)
         else:

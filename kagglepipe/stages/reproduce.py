@@ -114,7 +114,10 @@ def read_recipe(config: Config) -> Recipe:
         raise UserError(
             f"{origin} is not there: it tells what {csv.name} was made with, and stage=submit writes it beside the CSV"
         )
-    facts = read_json(origin)
+    try:
+        facts = read_json(origin)
+    except UserError as error:
+        raise UserError(f"{origin} is damaged, and nothing else tells what {csv.name} was made with") from error
     if not isinstance(facts, dict) or not {"run", "members", "csv_sha256", "competition"} <= set(facts):
         raise UserError(f"{origin} is not the origin of a submission: give the CSV that stage=submit has written")
     outputs = config.root / "outputs" / str(facts["competition"])
@@ -125,7 +128,9 @@ def read_recipe(config: Config) -> Recipe:
         runs[name] = known.get(name) or facts_here(outputs / name, csv)
         names += [teacher] if (teacher := runs[name].get("teacher")) else []
     for name, each in runs.items():
-        if each["cut_by_budget"]:
+        if not isinstance(each, dict) or not {"configuration", "identity", "test_sha256", "machine"} <= set(each):
+            raise UserError(f"{origin} does not tell how {name} was made: it was changed, or is of another version")
+        if each.get("cut_by_budget"):
             raise UserError(
                 f"{name} was cut short by training.budget={each['cut_by_budget']}: how far a clock lets a training "
                 "come cannot be made again; train it without a budget for a submission that can"
@@ -289,12 +294,27 @@ def prove(recipe: Recipe, made: dict[str, Path], config: Config) -> None:
     if not recipe.csv.exists():
         write_bytes(recipe.csv, csv.read_bytes())
         log.info("reproduce: %s was missing and is there again", recipe.csv)
-    same = file_sha256(made[recipe.run] / "test.parquet") == recipe.runs[recipe.run]["test_sha256"]
+    behind = probabilities_behind(recipe, made[recipe.run], config)
     put_back(recipe, made, config)
     log.info(
-        "reproduce: %s is the same byte for byte: %d rows, SHA-256 %s; so %s the probabilities behind it",
-        recipe.csv.name, recipe.origin["rows"], wanted, "are" if same else "are, but for the last digits,",
+        "reproduce: %s is the same byte for byte: %d rows, SHA-256 %s; %s",
+        recipe.csv.name, recipe.origin["rows"], wanted, behind,
     )  # fmt: skip
+
+
+def probabilities_behind(recipe: Recipe, made: Path, config: Config) -> str:
+    """Whether the probabilities behind the same answers are the same too."""
+    if file_sha256(made / "test.parquet") == recipe.runs[recipe.run]["test_sha256"]:
+        return "so are the probabilities behind it"
+    before = original(recipe, config)
+    by = "" if before is None else f" by {largest_difference(before, made / 'test.parquet'):.2g} at most"
+    return f"the probabilities behind it differ{by}"
+
+
+def original(recipe: Recipe, config: Config) -> Path | None:
+    """The predictions that the CSV was made of, if they are still there."""
+    file = config.root / "outputs" / str(recipe.origin["competition"]) / recipe.run / "test.parquet"
+    return file if file.exists() and file_sha256(file) == recipe.runs[recipe.run]["test_sha256"] else None
 
 
 def put_back(recipe: Recipe, made: dict[str, Path], config: Config) -> None:
@@ -322,10 +342,9 @@ def forget_place(file: Path) -> None:
 def why_not(recipe: Recipe, made: dict[str, Path], config: Config) -> str:
     """The rows that differ, by how much predictions do, and what may be the reason, in one line."""
     parts = [rows_apart(recipe.csv, made[recipe.csv.name])] if recipe.csv.exists() else []
-    before = config.root / "outputs" / str(recipe.origin["competition"]) / recipe.run / "test.parquet"
-    after = made[recipe.run] / "test.parquet"
-    if before.exists() and file_sha256(before) == recipe.runs[recipe.run]["test_sha256"]:
-        parts.append(f"the largest difference of a probability is {largest_difference(before, after):.2g}")
+    if before := original(recipe, config):
+        apart_by = largest_difference(before, made[recipe.run] / "test.parquet")
+        parts.append(f"the largest difference of a probability is {apart_by:.2g}")
     reasons = apart(recipe)
     parts.append("; ".join(reasons) if reasons else "neither commit, versions nor machine are known to differ")
     return f"{'; '.join(parts)}; the new one is {made[recipe.csv.name]}"

@@ -65,7 +65,8 @@ def make_run(at: At, prepared: Prepared, name: str, seed: int, classes: list[str
     ids = prepared.test["id"].tolist()
     write_parquet(folder / "test.parquet", test_frame(ids, probabilities(len(ids), seed + 1000), classes))
     scores = summarise("accuracy", frame, classes, train.set_index("id")["group"])
-    write_json(folder / "metrics.json", {"metric": "accuracy", **scores, "baseline": scores})
+    identity = {"table": prepared.table_hash, "folds": prepared.folds_hash}
+    write_json(folder / "metrics.json", {"metric": "accuracy", **scores, "baseline": scores, "identity": identity})
     return folder
 
 
@@ -229,20 +230,44 @@ def test_predictions_from_elsewhere_are_matched_by_id(at: At, one: Path, two: Pa
 
 def test_missing_ids_are_named(at: At, one: Path, two: Path, tmp_path: Path) -> None:
     pair = external(two, tmp_path / "elsewhere", drop=2)
-    missing = sorted(set(values(two / "oof.parquet")) - set(pd.read_csv(tmp_path / "elsewhere/oof.csv")["id"]))
-    with pytest.raises(UserError) as caught:
-        walk(at("stage=ensemble", f"ensemble.runs=[one,'{pair}']"))
-    assert "elsewhere/oof.csv" in str(caught.value)
-    assert f"missing {missing[0]!r}, {missing[1]!r}" in str(caught.value)
+    for name in ("test", "oof"):  # what is soon looked at is looked at first
+        file = tmp_path / f"elsewhere/{name}.csv"
+        missing = sorted(set(values(two / f"{name}.parquet")) - set(pd.read_csv(file)["id"]))
+        with pytest.raises(UserError) as caught:
+            walk(at("stage=ensemble", f"ensemble.runs=[one,'{pair}']"))
+        assert str(file) in str(caught.value)
+        assert f"missing {missing[0]!r}, {missing[1]!r}" in str(caught.value)
+        read_frame(two / f"{name}.parquet").to_csv(file, index=False)
     assert blends(at) == []
 
 
+def test_whose_folds_are_others_or_unknown_is_told(
+    at: At, one: Path, two: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    metrics = json.loads((two / "metrics.json").read_text())
+    baseline = metrics["baseline"] | {"score": 0.123}
+    write_json(two / "metrics.json", {**metrics, "identity": {"folds": "others"}, "baseline": baseline})
+    pair = external(one, tmp_path / "elsewhere")
+    with caplog.at_level("WARNING"):
+        folder = blend(at, f"ensemble.runs=[two,'{pair}']")
+    first, second = (record.getMessage() for record in caplog.records)
+    assert f"{pair} comes from elsewhere" in first
+    assert second == "ensemble: two was trained on other folds than those by which it is judged here"
+    assert "baseline" not in json.loads((folder / "metrics.json").read_text())  # it is of those other folds
+
+
+@pytest.mark.parametrize("name", ["oof", "test"])
+def test_a_run_without_its_tables_is_named(name: str, at: At, one: Path, two: Path) -> None:
+    (two / f"{name}.parquet").unlink()
+    with pytest.raises(UserError, match=rf"two/{name}\.parquet is missing, which two needs: delete its metrics\.json"):
+        walk(at("stage=ensemble", "ensemble.runs=[one,two]"))
+
+
 def test_other_classes_are_named(at: At, prepared: Prepared, one: Path) -> None:
-    train = prepared.train
-    probs = probabilities(len(train), 9)[:, :2] + [[0.0, 0.0]]
-    frame = test_frame(train["id"].tolist(), probs / probs.sum(axis=1, keepdims=True), ["blue", "green"])
     folder = at().runs_dir / "other"
-    for name in ("oof", "test"):
+    for name, rows in (("oof", prepared.train), ("test", prepared.test)):
+        probs = probabilities(len(rows), 9)[:, :2]
+        frame = test_frame(rows["id"].tolist(), probs / probs.sum(axis=1, keepdims=True), ["blue", "green"])
         write_parquet(folder / f"{name}.parquet", frame)
     write_json(folder / "metrics.json", {"score": 0.5})
     with pytest.raises(UserError, match=r"ensemble member other has the classes \['blue', 'green'\]"):
@@ -261,7 +286,12 @@ def test_a_member_with_other_targets_is_refused(at: At, one: Path, two: Path) ->
     ("member", "words"),
     [
         ("nonsense", "run=nonsense is not a finished run in .*; there are: one"),
-        ("a.csv+b.csv", r"ensemble member a\.csv\+b\.csv is not a run, and not a pair of files as oof\.csv\+test\.csv"),
+        (
+            "a.csv+b.csv",
+            r"ensemble member a\.csv\+b\.csv: .*a\.csv is not there; give two files",
+        ),
+        ("a.csv+b.csv+c.csv", r"is not a run, and not a pair of files as oof\.csv\+test\.csv"),
+        ("best:x", r"ensemble\.runs=best:x needs a number, as best:8"),
     ],
 )
 def test_a_member_that_is_not_there_is_named(member: str, words: str, at: At, one: Path) -> None:
@@ -324,7 +354,7 @@ def test_a_fitted_blend_tells_what_it_did(method: str, at: At, known: list[str])
     assert metrics["best_run"] == "lite0-a"
     if method != "auto":
         assert method in table
-        assert "other-c" in metrics["dropped"]
+        assert metrics["weights"][metrics["members"].index("other-c")] == min(metrics["weights"])
     frame = read_frame(folder / "oof.parquet")
     assert metrics["score"] == (frame[CLASSES].idxmax(axis=1) == frame["target"]).mean()
     assert 0 <= metrics["calibration_error"] <= 1
