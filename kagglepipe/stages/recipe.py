@@ -58,6 +58,7 @@ def run_facts(run: Path) -> dict[str, Any]:
         "cut_by_budget": metrics.get("cut_by_budget"),
         "teacher": metrics.get("over_teacher", {}).get("teacher"),
         "machine": metrics.get("machine"),
+        "engine": made.get("engine"),
         "versions": made.get("versions"),
         "git_commit": made.get("git_commit"),
     }

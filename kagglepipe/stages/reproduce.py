@@ -227,6 +227,12 @@ def apart(recipe: Recipe) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
+def engines_apart(recipe: Recipe, made: dict[str, Path]) -> list[str]:
+    """Where another engine has looked through the networks than then, which only shows when they are made anew."""
+    pairs = {(recipe.runs[name].get("engine"), run_facts(made[name])["engine"]) for name in recipe.trained}
+    return [f"engine: {then} then, {now} now" for then, now in sorted(pairs, key=str) if then not in (None, now)]
+
+
 def changed(then: dict[str, Any] | None, now: dict[str, Any]) -> Iterator[tuple[str, tuple[str, str]]]:
     """name -> (then, now) of what is known of then and another now."""
     yield from difference(
@@ -345,7 +351,7 @@ def why_not(recipe: Recipe, made: dict[str, Path], config: Config) -> str:
     if before := original(recipe, config):
         apart_by = largest_difference(before, made[recipe.run] / "test.parquet")
         parts.append(f"the largest difference of a probability is {apart_by:.2g}")
-    reasons = apart(recipe)
+    reasons = apart(recipe) + engines_apart(recipe, made)
     parts.append("; ".join(reasons) if reasons else "neither commit, versions nor machine are known to differ")
     return f"{'; '.join(parts)}; the new one is {made[recipe.csv.name]}"
 

@@ -7,6 +7,7 @@ from collections import Counter
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -148,6 +149,14 @@ class Session(ABC):
         name = self.engine.name_for(self.model)
         return [self.device.type, *([name] if name != "torch" else [])]
 
+    @property
+    def engine_used(self) -> str | None:
+        """What looks through the network, with its version if it is not among `versions`; None where there is none."""
+        if self.config.competition.kind == "series":
+            return None
+        name = self.engine.name_for(self.model)
+        return name if name == "torch" else f"{name} {version(name)}"
+
     def conduct(self, fold: int, *, images: int = 1) -> "Conduct":
         """How the training of a fold goes about it: where it may go on, what it may use, who is told.
 
@@ -231,6 +240,7 @@ class Session(ABC):
             "fold": fold,
             "training": self.mode,
             "precision": self.precision.name,
+            "engine": self.engine_used,
             "identity": self.identity,
             "versions": versions(),
             "git_commit": git_commit(),

@@ -118,6 +118,20 @@ def test_an_ensemble_is_made_again_from_its_members(root: Path, again: Again) ->
     assert {path for path in files_of(root) if "outputs" in path.parts} == {p for p in before if "outputs" in p.parts}
 
 
+@pytest.mark.parametrize("method", ["hill_climb", "logistic"])
+def test_a_fitted_ensemble_is_made_again_with_the_members_that_count_for_nothing(
+    method: str, root: Path, colours: Path, again: Again
+) -> None:
+    """Whoever has no weight has a part in which blend is fitted."""
+    first, second = sorted(path.parent.name for path in root.glob("outputs/colours/*head*/metrics.json"))
+    walk(colours_config(root, colours, stage="train", seed=2))
+    runs = ["*head*"]
+    walk(colours_config(root, colours, stage="submit", ensemble=Ensemble(runs, method=method)))
+    (csv,) = root.glob(f"submissions/ensemble-{method.replace('_', '-')}-*.csv")
+    assert {first, second} < set(read_json(csv.with_suffix(".json"))["members"])
+    assert again(csv)[-1].endswith("so are the probabilities behind it")
+
+
 def test_the_origin_of_an_earlier_version_is_read_with_its_run(root: Path, again: Again) -> None:
     csv = csv_of(root)
     origin = csv.with_suffix(".json")
@@ -165,6 +179,7 @@ def test_rows_that_differ_are_shown_with_what_is_another_than_it_was(root: Path,
     facts = origin["runs"][csv.stem]
     facts["versions"]["torch"] = "1.0"
     facts["machine"]["name"] = "abacus"
+    facts["engine"] = "openvino 1.0"
     change(csv.with_suffix(".json"), csv_sha256=reproduce.file_sha256(csv), runs={csv.stem: facts})
     before = files_of(root)
     with pytest.raises(UserError) as error:
@@ -174,6 +189,7 @@ def test_rows_that_differ_are_shown_with_what_is_another_than_it_was(root: Path,
     assert "the largest difference of a probability is 0;" in message
     assert "version: torch 1.0 then, " in message
     assert "machine: name abacus then, " in message
+    assert "engine: openvino 1.0 then, torch now" in message
     assert files_of(root) == before
 
 
@@ -224,13 +240,16 @@ def test_a_run_that_a_clock_has_ended_cannot_be_made_again(root: Path, again: Ag
         ("none.csv", r"none\.json is not there: it tells what none\.csv was made with"),
         ("other.csv", r"other\.json is not the origin of a submission"),
         ("list.csv", r"list\.json is not the origin of a submission"),
-        ("half.csv", r"half\.json is damaged"),
+        ("half.csv", r"half\.json is damaged, and nothing else tells what half\.csv was made with"),
+        ("empty.csv", r"empty\.json does not tell how one was made: it was changed, or is of another version"),
     ],
 )
 def test_what_is_no_submission_is_refused(root: Path, name: str | None, words: str) -> None:
     (root / "other.json").write_text("{}")
     (root / "list.json").write_text("[1]")
     (root / "half.json").write_text("{")
+    facts = {"run": "one", "members": ["one"], "csv_sha256": "", "competition": "colours", "runs": {"one": {"a": 1}}}
+    write_json(root / "empty.json", facts)
     with pytest.raises(UserError, match=words):
         walk(Config(stage="reproduce", submission=name and str(root / name), paths=Paths(str(root))))
 

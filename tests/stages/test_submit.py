@@ -196,6 +196,7 @@ def test_the_origin_tells_where_every_number_came_from(at: At, run: Path, tmp_pa
                 "test_sha256": hashlib.sha256((run / "test.parquet").read_bytes()).hexdigest(),
                 "cut_by_budget": None,
                 "teacher": None,
+                "engine": None,
                 "machine": None,
                 **FACTS,
             }
