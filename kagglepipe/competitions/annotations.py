@@ -316,6 +316,29 @@ def _classes(found: "pd.Series[str]", competition: Competition) -> list[str]:
     return names
 
 
+# --- as `prepare` keeps them -----------------------------------------------------------------------------------
+
+
+def read_annotations(path: Path) -> pd.DataFrame:
+    """video, start, end (NaN: the whole item) and label, as `prepare` has written them."""
+    return pd.read_csv(
+        path,
+        dtype={"video": str, "label": str},
+        keep_default_na=False,
+        na_values={"start": [""], "end": [""]},
+    )
+
+
+def classes_of(videos: pd.DataFrame, labels: pd.DataFrame, background: str | None) -> pd.DataFrame:
+    """id, group and target of long videos: a row for each class that occurs in one; the background does in all.
+
+    videos: id, group. labels: video, label; those of other videos do not count.
+    """
+    found = labels.rename(columns={"video": "id", "label": "target"})[["id", "target"]]
+    pairs = pd.concat([videos[["id"]].assign(target=background), found]).drop_duplicates()
+    return videos[["id", "group"]].merge(pairs, on="id")
+
+
 # --- against the files themselves ------------------------------------------------------------------------------
 
 

@@ -47,8 +47,8 @@ class Competition:
     refresh: take the source's bytes although they differ from what was prepared.
     per_class: train on so many labelled images per class, chosen by `seed`; the other training images become
         the test with known answers. None uses all.
-    hidden: share of the labelled items, whole groups and every class, that becomes the test; their answers are kept
-        from everything but stage=drill. None hides nothing. hidden_seed: which ones.
+    hidden: share of the labelled items, whole groups and every class, that becomes the test; their answers, or what
+        happens when in them, are kept from everything but stage=drill. None hides nothing. hidden_seed: which ones.
     on_bad_image: `error` stops at a file that cannot be decoded, `skip` lists it and goes on.
     """
 
@@ -104,14 +104,18 @@ class Competition:
             raise UserError(f"competition.hidden={self.hidden:g} must be a share from 0.05 to 0.9")
         if self.hidden_seed < 0:
             raise UserError(f"competition.hidden_seed={self.hidden_seed} must be 0 or more")
-        if self.hidden is not None and (self.per_class is not None or self.finds_segments):
-            other = "form=segments" if self.finds_segments else "per_class"
-            raise UserError(f"competition.hidden and competition.{other} cannot be combined: leave one of them away")
+        if self.hidden is not None and self.per_class is not None:
+            raise UserError("competition.hidden and competition.per_class cannot be combined: leave one of them away")
 
     @property
     def finds_segments(self) -> bool:
         """Whether every frame is classified and pieces of video are found, rather than whole items."""
         return self.form == "segments"
+
+    @property
+    def noun(self) -> str:
+        """What its items are called, many of them."""
+        return {"image": "images", "video": "videos", "series": "series"}[self.kind]
 
     @property
     def is_part(self) -> bool:

@@ -20,6 +20,7 @@ from kagglepipe.errors import UserError
 log = logging.getLogger(__name__)
 
 FOLD_COLUMNS = ("id", "fold", "count", "seed")
+TRIES = 300  # orders of the groups among which the best part to hide is found
 MEND = "mend it or, to have folds made, type folds.file=null folds.remake=true"
 
 Counts = NDArray[np.int64]
@@ -75,8 +76,51 @@ def hidden_part(
     ['a', 'b']
     """
     part = Fraction(share).limit_denominator(20)
+    rows = pd.DataFrame({"target": list(targets), "group": list(groups)})
+    if shortage := _shortage(rows, part.denominator):
+        needed = f"a share of {share:g} takes {part.denominator} at least"
+        raise UserError(f"{shortage[0]}, {needed}: type one that takes fewer, as drill.share=0.5, or label more")
     folds = make_folds(ids, targets, groups, count=part.denominator, seed=seed)
     return set(folds.loc[folds["fold"] < part.numerator, "id"])
+
+
+def hidden_groups(
+    ids: Sequence[str], targets: Sequence[Hashable], groups: Sequence[Hashable], *, share: float, seed: int, least: int
+) -> set[str]:
+    """As `hidden_part` for items that have several targets: the ids of about `share` of the items, in whole groups.
+
+    The groups are put into random orders, and in each the first ones are hidden, so many that the share comes nearest,
+    but `least` at the least, which also stay. Of these choices the first is taken in which every target stays in
+    `least` groups, as folds ask, and occurs in the hidden part or, where that cannot be, as many of them as can be.
+
+    ids, targets, groups: an id once for each of its targets.
+    Raises UserError where groups are too few.
+
+    >>> sorted(hidden_groups(["a", "a", "b", "b", "c"], [0, 1, 0, 1, 0], "xxyyz", share=0.4, seed=0, least=1))
+    ['b']
+    """
+    rows = pd.DataFrame({"id": list(ids), "target": list(targets), "group": [str(group) for group in groups]})
+    occurs = pd.crosstab(rows["group"], rows["target"]).to_numpy() > 0  # (groups, targets)
+    of_group = rows.drop_duplicates("id").groupby("group")["id"]
+    sizes, count = of_group.size().to_numpy(), of_group.ngroups
+    if count < 2 * least:
+        raise UserError(
+            f"{count} groups are too few to hide some: {least} are hidden, and {least} have to be left; label items of "
+            "another group"
+        )
+    random, wanted = np.random.default_rng(seed), share * sizes.sum()
+
+    def choice() -> Counts:
+        order = random.permutation(count)
+        reached = np.cumsum(sizes[order])[least - 1 : count - least]  # with `least` groups, and with each one more
+        return order[: least + np.abs(reached - wanted).argmin()]
+
+    def lacking(chosen: Counts) -> tuple[int, int]:
+        hidden = occurs[chosen].sum(axis=0)
+        return int(np.maximum(least - (occurs.sum(axis=0) - hidden), 0).sum()), int((hidden == 0).sum())
+
+    best = min((choice() for _ in range(TRIES)), key=lacking)
+    return set(rows.loc[rows["group"].isin(of_group.size().index[best]), "id"])
 
 
 def leave_one_group_out(ids: Sequence[str], groups: Sequence[Hashable]) -> pd.DataFrame:
@@ -93,17 +137,21 @@ def _demand_enough(rows: pd.DataFrame, count: int) -> None:
     """Raises UserError if the rows cannot be split into `count` folds."""
     if count < 2:
         raise UserError(f"folds.count={count} leaves nothing to validate on; type folds.count=5")
+    if shortage := _shortage(rows, count):
+        found, most = shortage
+        advice = f"type folds.count={most}" if most > 1 else "two folds need at least 2: add images"
+        raise UserError(f"{found}, folds.count={count} needs at least {count}; {advice}")
+
+
+def _shortage(rows: pd.DataFrame, count: int) -> tuple[str, int] | None:
+    """(what there is too little of for so many parts, into how many parts it can be split); None if there is enough."""
     name, images = min(rows["target"].value_counts().items(), key=lambda item: item[1])
     groups = rows["group"].nunique()
     if images < count:
-        raise _too_few(f"class {name} has only {images} image{'s' * (images != 1)}", images, count)
+        return f"class {name} has only {images} image{'s' * (images != 1)}", int(images)
     if groups < count:
-        raise _too_few(f"all images are in {groups} group{'s' * (groups != 1)}", groups, count)
-
-
-def _too_few(found: str, most: int, count: int) -> UserError:
-    advice = f"type folds.count={most}" if most > 1 else "two folds need at least 2: add images"
-    return UserError(f"{found}, folds.count={count} needs at least {count}; {advice}")
+        return f"all images are in {groups} group{'s' * (groups != 1)}", groups
+    return None
 
 
 def _deal_groups(table: Counts, count: int, rng: np.random.Generator) -> tuple[Counts, Counts]:

@@ -2,19 +2,25 @@
 
 Every run has predicted rows whose answers were hidden. One half of them is shown, as Kaggle does; the other decides.
 Drawing either half again and again tells how often the order on the one has chosen a run that loses on the other.
+
+A run is scored by a function of how often each of G groups counts: (D, G) whole numbers -> D scores. What adds up
+within a group is summed once, so that thousands of draws take seconds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kagglepipe.predictions.frame import Labels, Probs, labels, probabilities
+from kagglepipe.predictions.frame import labels, probabilities
 from kagglepipe.predictions.metrics import find_metric, row_losses
+from kagglepipe.predictions.segment_metrics import DRAWS_AT_ONCE, segment_scorer
 
 Floats = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
+Scorer = Callable[[Counts], Floats]  # how often each group counts (D, G) -> scores (D,), NaN where undefined
 AT_ONCE = 2_000_000  # numbers that the draws of groups may take in memory
 
 
@@ -36,49 +42,91 @@ class Shake:
 class Choice:
     """wrong: how often, in [0, 1], the chosen run was not the best of the private half. lost: score that this has cost,
     on average over all draws, in the metric's unit.
+
+    Both are at least so much: the halves are drawn from the same hidden groups, whose luck passes for the runs' skill.
     """
 
     wrong: float
     lost: float
 
 
+def row_scorer(metric: str, frame: pd.DataFrame, classes: Sequence[str], codes: npt.ArrayLike) -> Scorer:
+    """Scores a run by a metric of rows. frame: target and the classes (N rows). codes: the group of each row (N,).
+
+    Accuracy and log loss are sums over groups; every other metric is computed anew for each draw.
+
+    >>> frame = pd.DataFrame({"target": ["cat", "dog"], "cat": [0.9, 0.6], "dog": [0.1, 0.4]})
+    >>> row_scorer("accuracy", frame, ["cat", "dog"], [0, 1])(np.array([[1, 1], [3, 1]])).tolist()
+    [0.5, 0.75]
+    """
+    groups, probs, truth = np.asarray(codes, dtype=np.intp), probabilities(frame, classes), labels(frame, classes)
+    if metric in ("accuracy", "log_loss"):
+        rows = row_losses(probs, truth) if metric == "log_loss" else probs.argmax(axis=1) == truth
+        sums, counts = np.bincount(groups, rows), np.bincount(groups)
+        return lambda times: (times @ sums) / (times @ counts)
+    function, numbers = find_metric(metric).function, np.arange(len(groups))
+
+    def anew(times: Counts) -> Floats:
+        drawn = (np.repeat(numbers, each[groups]) for each in times)
+        return np.array([function(probs[chosen], truth[chosen]) for chosen in drawn])
+
+    return anew
+
+
+def video_scorer(
+    metric: str, segments: pd.DataFrame, truth: pd.DataFrame, background: str | None, codes: Mapping[str, int]
+) -> Scorer:
+    """Scores a run by the segments that it has found. metric: one of `segment_metrics.SEGMENT_SCORES`.
+
+    segments, truth: segments frames. codes: video -> its group, also for videos in which nothing is found or true.
+    What is found is compared with the truth once; a draw weighs the videos.
+
+    >>> truth = pd.DataFrame({"video": ["a", "b"], "start": 0.0, "end": 4.0, "label": "wave"})
+    >>> scorer = video_scorer("edit", truth[:1].assign(score=0.9), truth, None, {"a": 0, "b": 1})
+    >>> scorer(np.array([[1, 1], [3, 1]])).tolist()
+    [0.5, 0.75]
+    """
+    score = segment_scorer(segments, truth, background=background, keys=[metric])
+    groups = np.array(list(codes.values()), dtype=np.intp)
+
+    def weighed(times: Counts) -> Floats:
+        parts = (times[first : first + DRAWS_AT_ONCE] for first in range(0, len(times), DRAWS_AT_ONCE))
+        return np.concatenate([score(pd.DataFrame(part[:, groups], columns=list(codes)))[metric] for part in parts])
+
+    return weighed
+
+
 def shake_up(
-    metric: str,
-    frames: Sequence[pd.DataFrame],
-    classes: Sequence[str],
-    groups: Sequence[object],
+    scorers: Sequence[Scorer],
+    groups: int,
     cv_scores: Sequence[float],
     *,
+    greater_is_better: bool,
     public: float = 0.5,
     draws: int = 2000,
     seed: int = 0,
 ) -> Shake:
-    """How often the wrong one of M runs is chosen when both halves are drawn anew from the hidden rows.
+    """How often the wrong one of M runs is chosen when both halves are drawn anew from G hidden groups.
 
     Whole groups are drawn with replacement, for either half by itself: as if the organisers had drawn others of the
     kind. (Splitting the same rows again would make the halves opponents: what the one has the other lacks, and of two
     equal runs the public order would choose the wrong one more than half of the time.)
 
-    frames: with id, target and the classes, of the same rows in the same order. groups: the group of each row (N,).
-    cv_scores: the score of each run out of fold (M,). public: share of the groups in the public half.
+    scorers: of the runs (M,), on the same groups. groups: G. cv_scores: the score of each run out of fold (M,).
+    greater_is_better: of all these scores. public: share of the groups in the public half.
 
     Runs that are level in the public half are chosen by lot; runs level in the private half are equally right. Efron
     and Tibshirani 1993, "An introduction to the bootstrap", chapter 8.
-    Raises ValueError if frames do not hold the same rows, or the metric is undefined in every draw.
+    Raises ValueError if a score is undefined in every draw.
     """
-    ids = frames[0]["id"].tolist()
-    if any(frame["id"].tolist() != ids for frame in frames) or len(groups) != len(ids):
-        raise ValueError("runs have to answer the same rows, in the same order, each with a group")
-    codes = pd.factorize(pd.Series(list(groups), dtype=object))[0]
-    truth, probs = labels(frames[0], classes), [probabilities(frame, classes) for frame in frames]
-    shown = min(max(1, round(public * (codes.max() + 1))), codes.max())
-    sizes = (int(shown), int(codes.max() + 1 - shown)) if codes.max() else (1, 1)
+    shown = min(max(1, round(public * groups)), groups - 1)
+    sizes = (shown, groups - shown) if groups > 1 else (1, 1)
     random = np.random.default_rng(seed)
-    halves = [_drawn_scores(metric, probs, truth, codes, size, random, draws) for size in sizes]
+    halves = [_drawn_scores(scorers, groups, size, random, draws) for size in sizes]
     defined = ~np.isnan(np.concatenate(halves, axis=1)).any(axis=1)
     if not defined.any():
-        raise ValueError(f"{metric} is undefined in every draw")
-    sign = 1.0 if find_metric(metric).greater_is_better else -1.0
+        raise ValueError("the score is undefined in every draw")
+    sign = 1.0 if greater_is_better else -1.0
     seen, decisive = (sign * half[defined] for half in halves)
     best_first = np.sort(_ranks(decisive), axis=0)
     at = [int(share * (len(best_first) - 1)) for share in (0.025, 0.975)]
@@ -131,34 +179,13 @@ def rank_among(rank: int, runs: int, teams: int) -> int:
     return max(1, -(-(2 * rank - 1) * teams // (2 * runs)))
 
 
-def _drawn_scores(
-    metric: str,
-    probs: Sequence[Probs],
-    truth: Labels,
-    codes: Labels,
-    size: int,
-    random: np.random.Generator,
-    draws: int,
-) -> Floats:
+def _drawn_scores(scorers: Sequence[Scorer], groups: int, size: int, random: np.random.Generator, draws: int) -> Floats:
     """(draws, M) scores of the runs on as many draws of `size` groups with replacement."""
-    count = int(codes.max()) + 1
-    parts, most = [], max(1, AT_ONCE // count)
+    parts, most = [], max(1, AT_ONCE // groups)
     for done in range(0, draws, most):
-        times = random.multinomial(size, np.full(count, 1 / count), size=min(most, draws - done))  # (D, groups)
-        parts.append(_scores(metric, probs, truth, codes, times))
+        times = random.multinomial(size, np.full(groups, 1 / groups), size=min(most, draws - done))  # (D, groups)
+        parts.append(np.stack([scorer(times) for scorer in scorers], axis=1))
     return np.concatenate(parts)
-
-
-def _scores(metric: str, probs: Sequence[Probs], truth: Labels, codes: Labels, times: npt.NDArray[np.int64]) -> Floats:
-    """(D, M) scores when each group counts as often as `times` (D, groups) says."""
-    if metric in ("accuracy", "log_loss"):  # means over rows: sums of groups will do, at once for all draws
-        rows = [row_losses(p, truth) if metric == "log_loss" else p.argmax(axis=1) == truth for p in probs]
-        sums = np.stack([np.bincount(codes, row) for row in rows])  # (M, groups)
-        means: Floats = (times @ sums.T) / (times @ np.bincount(codes))[:, None]
-        return means
-    function, numbers = find_metric(metric).function, np.arange(len(codes))
-    drawn = [np.repeat(numbers, each[codes]) for each in times]
-    return np.array([[function(p[rows], truth[rows]) for p in probs] for rows in drawn])
 
 
 def _choice(seen: Floats, decisive: Floats) -> Choice:

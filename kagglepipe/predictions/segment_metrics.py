@@ -274,24 +274,16 @@ def _precision_of(compared: _Compared, label: int, right: Flags) -> Weigh:
     last = _last_of_equal(compared.predicted.score[chosen])
     # precision only falls where nothing is right, so that its best is found at the other steps of the curve
     ends = np.unique(last[np.searchsorted(last, np.flatnonzero(hits))])
-    step = np.searchsorted(ends, np.arange(len(chosen)))
-    cells = video * (len(ends) + 1) + step
-    seen, found = (_running_counts(of, len(compared.videos), len(ends)) for of in (cells, cells[hits]))
+    last_hits = np.searchsorted(np.flatnonzero(hits), ends, side="right") - 1
     truths = np.bincount(compared.truth.video[compared.truth.label == label], minlength=len(compared.videos))
 
     def precision(times: Floats) -> Floats:
-        reached = times @ found  # (D, steps)
-        share = np.nan_to_num(_ratio(reached, times @ seen))
+        reached = np.cumsum(times[:, video[hits]], axis=1)[:, last_hits]  # (D, steps)
+        share = np.nan_to_num(_ratio(reached, np.cumsum(times[:, video], axis=1)[:, ends]))
         best = np.maximum.accumulate(share[:, ::-1], axis=1)[:, ::-1]
         return _ratio((np.diff(reached, axis=1, prepend=0) * best).sum(axis=1), times @ truths)
 
     return precision
-
-
-def _running_counts(cells: Labels, videos: int, steps: int) -> Floats:
-    """(V, steps) how many of each video come up to each step; a cell is video × (steps + 1) + step."""
-    counts = np.bincount(cells, minlength=videos * (steps + 1)).reshape(videos, steps + 1)
-    return np.cumsum(counts[:, :steps], axis=1, dtype=np.float64)
 
 
 SEGMENT_SCORES: dict[str, Callable[[_Compared], Weigh]] = {

@@ -1,49 +1,83 @@
 """stage=drill: a leaderboard of one's own, to see how far a public one can be believed, and what medals it would give.
 
 Hides `drill.share` of the labelled items, whole groups and every class, trains the configured run, or those of
-`drill.runs` with their own configurations, on the rest, and grades every run there is of it with the hidden answers.
+`drill.runs` with their own configurations, on the rest, and grades every run there is of it with the hidden answers:
+by the competition's metric or, where segments are found in long videos, by `competition.segment_metric`.
 Reads data/<slug>-<share>-percent-hidden-seed-<seed>/, a competition of its own, whose runs lie in
 outputs/<slug>-<share>-percent-hidden-seed-<seed>/. Writes drill.json beside them, last.
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from kagglepipe.competitions.folds import hidden_part
+from kagglepipe.competitions.annotations import classes_of
+from kagglepipe.competitions.contract import Competition
+from kagglepipe.competitions.folds import hidden_groups, hidden_part
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json
 from kagglepipe.launch import size
-from kagglepipe.predictions.drill import Choice, Shake, medal, medal_ranks, rank_among, shake_up
+from kagglepipe.predictions.drill import (
+    Choice,
+    Scorer,
+    Shake,
+    medal,
+    medal_ranks,
+    rank_among,
+    row_scorer,
+    shake_up,
+    video_scorer,
+)
 from kagglepipe.predictions.frame import id_fault, read_frame
 from kagglepipe.predictions.metrics import METRICS, score
+from kagglepipe.predictions.segments import DetectionSettings
+from kagglepipe.predictions.submission import build_segments
 from kagglepipe.stages import walk
 from kagglepipe.stages.places import Prepared, configured_run, finished_runs, read_prepared
 from kagglepipe.stages.recipe import config_of, written_options
 from kagglepipe.stages.run_facts import described, difference, told
-from kagglepipe.stages.scores import hidden_answers
+from kagglepipe.stages.scores import detection_scores, hidden_answers, hidden_segments, segments_of
 from kagglepipe.stages.text_table import table
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class Halves:
+    """What is hidden. items: how many rows, or long videos. numbers: group -> its number. is_public: (G,)."""
+
+    items: int
+    numbers: dict[str, int]
+    is_public: NDArray[np.bool_]
+
+    def scores(self, scorer: Scorer) -> tuple[float, float]:
+        """The scores of the public and of the private half."""
+        public, private = scorer(np.stack([self.is_public, ~self.is_public]).astype(np.int64)).tolist()
+        return public, private
+
+
+@dataclass(frozen=True)
 class Graded:
-    """A run on the leaderboard: its scores out of fold and in both halves, its predictions with the answers, and how it
-    was configured.
+    """A run on the leaderboard: its scores out of fold and in both halves, what scores it in other draws of the hidden
+    groups, how it was configured, and frame by frame the scores of both halves where segments decide.
     """
 
     name: str
     cv: float
     public: float
     private: float
-    frame: pd.DataFrame
+    scorer: Scorer
     described: dict[str, str]
+    frames: tuple[float, float] | None = None
 
 
 def check(config: Config) -> None:
@@ -59,30 +93,57 @@ def run(config: Config) -> None:
     """Hides, trains, grades and tells."""
     hidden = with_part_hidden(config)
     walk(hidden, ("prepare",))
+    halves = halves_of(hidden, config)
     for each in configurations(config):
         made = train(each, hidden)
         if each.name != made.name and config.drill.runs:
             log.info("drill: %s is called %s here", each.name, made.name)
-    prepared = read_prepared(hidden)
-    runs = grade(hidden, prepared, config)
-    groups = runs[0].frame["id"].map(prepared.table.set_index("id")["group"]).tolist()
+    runs = grade(hidden, halves)
     shake = shake_up(
-        hidden.competition.metric,
-        [each.frame for each in runs],
-        prepared.classes,
-        groups,
+        [each.scorer for each in runs],
+        len(halves.is_public),
         [each.cv for each in runs],
+        greater_is_better=deciding_metric(hidden.competition)[1],
         public=config.drill.public,
         draws=config.drill.draws,
         seed=config.drill.seed,
     )
-    tell(config, hidden, runs, shake)
+    tell(config, hidden, halves, runs, shake)
 
 
 def with_part_hidden(config: Config) -> Config:
     """The configuration of the competition in which a part of the labels is hidden."""
     competition = replace(config.competition, hidden=config.drill.share, hidden_seed=config.drill.seed)
-    return replace(config, competition=competition, stage="train")
+    folds = replace(config.folds, file=None, only=[])  # one's own are of all items
+    return replace(config, competition=competition, folds=folds, stage="train")
+
+
+def deciding_metric(competition: Competition) -> tuple[str, bool]:
+    """What orders the leaderboard, and whether more of it is better: of long videos, what a submission is scored by."""
+    if competition.finds_segments:
+        return competition.segment_metric, True
+    return competition.metric, METRICS[competition.metric].greater_is_better
+
+
+def halves_of(hidden: Config, config: Config) -> Halves:
+    """Which of the hidden groups are in the public half: about `drill.public` of what is hidden, and every class."""
+    prepared, competition, drill = read_prepared(hidden), hidden.competition, config.drill
+    column = "video" if competition.finds_segments else "id"
+    items = prepared.test.drop_duplicates(column)[[column, "group"]].rename(columns={column: "id"})
+    if competition.finds_segments:
+        rows = classes_of(items, hidden_segments(hidden), competition.background)
+        part: Callable[..., set[str]] = partial(hidden_groups, least=1)
+    else:
+        rows = items.assign(target=items["id"].map(hidden_answers(hidden, prepared)))
+        part = hidden_part
+    columns = (rows[name].tolist() for name in ("id", "target", "group"))
+    try:
+        public = part(*columns, share=drill.public, seed=drill.seed)
+    except UserError as error:
+        found = f"{len(items)} hidden rows are too few for two halves"
+        raise UserError(f"{found}: type a larger drill.share") from error
+    shown = items["id"].isin(public).groupby(items["group"]).any()  # sorted by group, none of which is torn
+    return Halves(len(items), {group: number for number, group in enumerate(shown.index)}, shown.to_numpy())
 
 
 # --- what is trained -----------------------------------------------------------------------------------------------
@@ -126,9 +187,6 @@ def replay_of(folder: Path) -> Replay:
 def train(replay: Replay, hidden: Config) -> Path:
     """The run's folder in the competition with a hidden part, trained there unless it is finished."""
     log.info("drill: %s, on what is not hidden", replay.name)
-    folds = replace(
-        replay.config.folds, file=None, only=[], remake=False, count=hidden.folds.count, seed=hidden.folds.seed
-    )
     config = replace(
         replay.config,
         run=None,
@@ -136,7 +194,7 @@ def train(replay: Replay, hidden: Config) -> Path:
         paths=hidden.paths,
         workers=hidden.workers,
         competition=hidden.competition,
-        folds=folds,
+        folds=replace(hidden.folds, remake=False),
     )
     if replay.members:
         made = [train(member, hidden).name for member in replay.members]
@@ -151,29 +209,74 @@ def train(replay: Replay, hidden: Config) -> Path:
 # --- grades --------------------------------------------------------------------------------------------------------
 
 
-def grade(hidden: Config, prepared: Prepared, config: Config) -> list[Graded]:
+def grade(hidden: Config, halves: Halves) -> list[Graded]:
     """Every finished run of the competition with a hidden part, the best of the private half first."""
-    answers, metric = hidden_answers(hidden), hidden.competition.metric
-    seen = public_ids(prepared, answers, config)
+    metric, greater_is_better = deciding_metric(hidden.competition)
     runs = []
     for folder in finished_runs(hidden):
-        frame = read_frame(folder / "test.parquet").sort_values("id", ignore_index=True)
-        metrics = read_json(folder / "metrics.json")
-        if fault := id_fault(frame["id"], answers.index):
-            log.warning("drill: %s is left out, since it answers other rows: %s", folder.name, fault)
-            continue
-        cv = score_out_of_fold(folder, metrics, metric, prepared.classes)
-        if cv is None:
-            log.warning("drill: %s is left out, since it has no score out of fold", folder.name)
-            continue
-        frame = frame.assign(fold=0, target=frame["id"].map(answers))
-        shown = frame["id"].isin(seen)
-        public, private = (score(metric, part, prepared.classes) for part in (frame[shown], frame[~shown]))
-        runs.append(Graded(folder.name, cv, public, private, frame, described(metrics)))
+        one = graded(folder, hidden, halves)
+        if isinstance(one, Graded):
+            runs.append(one)
+        else:
+            log.warning("drill: %s is left out, since it %s", folder.name, one)
     if not runs:
         raise UserError(f"there is no run to grade in {hidden.runs_dir}: folds.only=[] trains all folds")
-    sign = -1 if METRICS[metric].greater_is_better else 1
+    if undefined := [each.name for each in runs if np.isnan([each.public, each.private]).any()]:
+        found = f"{metric} of {undefined[0]} is undefined in one half, where nothing happens"
+        raise UserError(f"{found}: type a larger drill.share, or another drill.seed")
+    sign = -1 if greater_is_better else 1
     return sorted(runs, key=lambda each: (sign * each.private, each.name))
+
+
+def graded(folder: Path, hidden: Config, halves: Halves) -> Graded | str:
+    """A finished run with its scores, or why it cannot be graded."""
+    config, metrics = as_read_by(folder, hidden), read_json(folder / "metrics.json")
+    if config is None:
+        return "does not say at which rate it reads: its config.yaml is missing or old"
+    prepared, metric = read_prepared(config), config.competition.metric
+    answers = hidden_answers(config, prepared)
+    frame = read_frame(folder / "test.parquet").sort_values("id", ignore_index=True)
+    if fault := id_fault(frame["id"], answers.index):
+        return f"answers other rows: {fault}"
+    frame = frame.assign(fold=0, target=frame["id"].map(answers))
+    groups = frame["id"].map(prepared.test.set_index("id")["group"])
+    by_row = row_scorer(metric, frame, prepared.classes, groups.map(halves.numbers))
+    if config.competition.finds_segments:
+        cv, scorer = segments_graded(folder, config, prepared, metrics, frame, halves)
+    else:
+        cv, scorer = score_out_of_fold(folder, metrics, metric, prepared.classes), by_row
+    if cv is None or np.isnan(cv):
+        return "has no score out of fold"
+    frames = halves.scores(by_row) if config.competition.finds_segments else None
+    return Graded(folder.name, cv, *halves.scores(scorer), scorer, described(metrics), frames)
+
+
+def as_read_by(folder: Path, hidden: Config) -> Config | None:
+    """The configuration with the run's own sampling, which says what the frames are; None if that is not known."""
+    if not hidden.competition.finds_segments:
+        return hidden
+    options = written_options(folder)
+    return None if options is None else replace(hidden, sequences=config_of(options, folder.name).sequences)
+
+
+def segments_graded(
+    folder: Path, config: Config, prepared: Prepared, metrics: dict[str, Any], frame: pd.DataFrame, halves: Halves
+) -> tuple[float | None, Scorer]:
+    """(the score out of fold, what scores other videos) of a run by the segments that it would submit.
+
+    What finds them was chosen on the videos that it was trained on.
+    """
+    metric, background = config.competition.segment_metric, config.competition.background
+    detection = metrics.get("detection", {})
+    if detection.get("chosen_by") != metric:
+        detection = detection_scores(config, prepared, read_frame(folder / "oof.parquet"))["detection"]
+    settings = DetectionSettings(**detection["settings"])
+    found = segments_of(config, prepared.test, frame, prepared.classes, settings)
+    assert prepared.items is not None
+    videos = prepared.items[prepared.items["split"] == "test"]
+    found = build_segments(found, ends=dict(zip(videos["video"], videos["ends"], strict=True)), header=None)
+    numbers = dict(zip(videos["video"], videos["group"].map(halves.numbers), strict=True))
+    return detection["scores"][metric], video_scorer(metric, found, hidden_segments(config), background, numbers)
 
 
 def score_out_of_fold(folder: Path, metrics: dict[str, Any], metric: str, classes: list[str]) -> float | None:
@@ -184,39 +287,29 @@ def score_out_of_fold(folder: Path, metrics: dict[str, Any], metric: str, classe
     return score(metric, read_frame(oof), classes) if oof.exists() else None
 
 
-def public_ids(prepared: Prepared, answers: "pd.Series[Any]", config: Config) -> set[str]:
-    """The hidden rows that are shown: whole groups, and every class."""
-    group = prepared.table.set_index("id")["group"]
-    ids = sorted(answers.index)
-    targets, groups = [answers[id] for id in ids], [group[id] for id in ids]
-    try:
-        return hidden_part(ids, targets, groups, share=config.drill.public, seed=config.drill.seed)
-    except UserError as error:
-        raise UserError(f"{len(ids)} hidden rows are too few for two halves: type a larger drill.share") from error
-
-
 # --- in words ------------------------------------------------------------------------------------------------------
 
 
-def tell(config: Config, hidden: Config, runs: list[Graded], shake: Shake) -> None:
+def tell(config: Config, hidden: Config, halves: Halves, runs: list[Graded], shake: Shake) -> None:
     """The leaderboard, the shake-up and what may be learnt from it, in words and as drill.json."""
-    metric = hidden.competition.metric
-    ranks = {half: places(runs, half, metric) for half in ("public", "private")}
+    _, greater_is_better = deciding_metric(hidden.competition)
+    ranks = {half: places(runs, half, greater_is_better) for half in ("public", "private")}
     medals = medals_of(ranks["private"], config.drill.teams)
     why = ["", *(told(difference(each.described, runs[0].described)) for each in runs[1:])]
     lines = [
         (
-            each.name, f"{each.cv:.4f}", f"{each.public:.4f}", f"{each.private:.4f}",
+            each.name, *(f"{score:.4f}" for score in (each.cv, each.public, each.private, *(each.frames or ()))),
             f"{ranks['public'][n]} -> {ranks['private'][n]}", "{}-{}".format(*shake.ranks[n]), medals[n], why[n],
         )
         for n, each in enumerate(runs)
     ]  # fmt: skip
-    header = ("run", "out of fold", "public", "private", "rank", "by chance", "medal", "differs from the first in")
-    for line in table(header, lines):
+    frames = ("frames public", "frames private") if runs[0].frames else ()
+    header = ("run", "out of fold", "public", "private", *frames, "rank", "by chance", "medal")
+    for line in table((*header, "differs from the first in"), lines):
         log.info("%s", line)
-    for line in describe(config, runs, shake, ranks):
+    for line in describe(config, hidden.competition, halves, runs, shake, ranks):
         log.info("drill: %s", line)
-    write_json(hidden.runs_dir / "drill.json", kept(config, runs, shake, ranks, medals, metric))
+    write_json(hidden.runs_dir / "drill.json", kept(config, hidden.competition, halves, runs, shake, ranks, medals))
 
 
 def medals_of(ranks: list[int], teams: int | None) -> list[str]:
@@ -227,52 +320,71 @@ def medals_of(ranks: list[int], teams: int | None) -> list[str]:
     return [medal(rank_among(rank, len(ranks), among), among) for rank in ranks]
 
 
-def places(runs: list[Graded], half: str, metric: str) -> list[int]:
+def places(runs: list[Graded], half: str, greater_is_better: bool) -> list[int]:
     """The rank of each run in one half; level runs share the better one."""
-    sign = 1 if METRICS[metric].greater_is_better else -1
+    sign = 1 if greater_is_better else -1
     scores = [sign * getattr(each, half) for each in runs]
     return [1 + sum(other > own for other in scores) for own in scores]
 
 
-def describe(config: Config, runs: list[Graded], shake: Shake, ranks: dict[str, list[int]]) -> list[str]:
+def describe(
+    config: Config,
+    competition: Competition,
+    halves: Halves,
+    runs: list[Graded],
+    shake: Shake,
+    ranks: dict[str, list[int]],
+) -> list[str]:
     """What the numbers say."""
-    rows, teams = len(runs[0].frame), config.drill.teams or len(runs)
+    teams = config.drill.teams or len(runs)
+    rows, what = "rows", f"{halves.items} hidden rows"
+    if competition.finds_segments:
+        rows, metrics = competition.noun, f"ordered by {competition.segment_metric}, frames: {competition.metric}"
+        what = f"{halves.items} hidden {rows} in {len(halves.is_public)} groups, {metrics}"
     if len(runs) == 1:
         return [
-            f"{rows} hidden rows; one run has no order: add others with 'drill.runs=[RUN,RUN]', or with this command "
+            f"{what}; one run has no order: add others with 'drill.runs=[RUN,RUN]', or with this command "
             "and another model, training or seed"
         ]
     first = {half: [each.name for each, rank in zip(runs, ranks[half], strict=True) if rank == 1] for half in ranks}
     gold, silver, bronze = medal_ranks(teams)
     spread = "" if teams == len(runs) else ", if theirs are spread as these runs are"
     return [
-        f"{rows} hidden rows; by the public half one would choose {' or '.join(first['public'])}; best in the private "
+        f"{what}; by the public half one would choose {' or '.join(first['public'])}; best in the private "
         f"half: {' and '.join(first['private'])}",
-        f"with other rows of the kind ({shake.draws} draws of those hidden) the public order chooses a wrong run "
+        f"with other {rows} of the kind ({shake.draws} draws of those hidden) the public order chooses a wrong run "
         f"{in_words(shake.by_public)}, the order out of fold {in_words(shake.by_cv)}",
         f"medals of {teams} teams{spread}: gold to rank {gold}, silver to {silver}, bronze to {bronze}",
     ]
 
 
 def in_words(choice: Choice) -> str:
-    """As in `in 31 % (0.0042 lost on average)`."""
-    return f"in {choice.wrong:.0%} ({choice.lost:.4f} lost on average)".replace("%", " %")
+    """As in `in 31 % or more (0.0042 lost on average)`."""
+    return f"in {choice.wrong:.0%} or more ({choice.lost:.4f} lost on average)".replace("%", " %")
 
 
 def kept(
-    config: Config, runs: list[Graded], shake: Shake, ranks: dict[str, list[int]], medals: list[str], metric: str
+    config: Config,
+    competition: Competition,
+    halves: Halves,
+    runs: list[Graded],
+    shake: Shake,
+    ranks: dict[str, list[int]],
+    medals: list[str],
 ) -> dict[str, Any]:
     """All of it, for a file."""
     return {
-        "metric": metric,
+        "metric": deciding_metric(competition)[0],
         "settings": {name: getattr(config.drill, name) for name in ("share", "seed", "public", "teams", "draws")},
-        "rows": len(runs[0].frame),
+        "rows": halves.items,
+        "groups": len(halves.is_public),
         "runs": [
             {
                 "run": each.name,
                 "out_of_fold": each.cv,
                 "public": each.public,
                 "private": each.private,
+                **(dict(zip(("public_frames", "private_frames"), each.frames, strict=True)) if each.frames else {}),
                 "public_rank": ranks["public"][n],
                 "private_rank": ranks["private"][n],
                 "private_ranks_by_chance": shake.ranks[n].tolist(),

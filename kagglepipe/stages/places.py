@@ -103,13 +103,11 @@ def read_prepared(config: Config) -> Prepared:
     folds_path = folds_file(config)
     table, folds, items, annotations = pd.read_parquet(folder / "table.parquet"), read_fold_file(folds_path), None, None
     if config.competition.kind != "image":
-        items = pd.read_parquet(config.base_dir / "items.parquet")
-        annotations = pd.read_csv(
-            config.base_dir / "annotations.csv",
-            dtype={"video": str, "label": str},
-            keep_default_na=False,
-            na_values={"start": [""], "end": [""]},
-        )
+        from kagglepipe.competitions.annotations import read_annotations
+
+        # a part of long videos has its own: what happens in those that are hidden is not in them
+        of = config.data_dir if config.competition.finds_segments else config.base_dir
+        items, annotations = pd.read_parquet(of / "items.parquet"), read_annotations(of / "annotations.csv")
         table, folds = with_frames(config, table, folds, items, annotations)
     # by the configuration, not the report: a sweep's other job may have prepared another size meanwhile
     pixels = report["pixels"] and (folder / report["pixels"]).with_name(f"pixels-{config.cache.short_side}")

@@ -11,6 +11,7 @@ import logging
 import shutil
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from kagglepipe.competitions.annotations import classes_of, read_annotations
 from kagglepipe.competitions.duplicates import group_pairs, near_pairs, perceptual_hash, thumbnail
 from kagglepipe.competitions.folds import (
     check_folds,
     folds_csv,
+    hidden_groups,
     hidden_part,
     leave_one_group_out,
     make_folds,
@@ -37,7 +40,7 @@ from kagglepipe.images.cache import PixelWriter, is_whole, write_index
 from kagglepipe.images.decode import DECODER, Facts, ImageError, Pixels, decode_known, in_order, inspect
 from kagglepipe.predictions.frame import check_classes
 from kagglepipe.stages.places import folds_file
-from kagglepipe.stages.prepare_sequences import make_sequence_table
+from kagglepipe.stages.prepare_sequences import hide_annotations, make_sequence_table
 
 log = logging.getLogger(__name__)
 GB = 10**9
@@ -296,7 +299,10 @@ def progress(items: Any, total: int, name: str) -> Any:
 
 
 def make_subset(config: Config) -> None:
-    """The table with a part of the labelled rows; the other labelled ones become a test with answers."""
+    """The table with a part of the labelled rows; the other labelled ones become a test with answers.
+
+    answers.csv holds them: id and target or, of long videos, their annotations.
+    """
     folder, base = config.data_dir, read_json(config.base_dir / "prepared.json")
     competition = config.competition
     part: dict[str, Any] = {"per_class": competition.per_class, "seed": config.seed}
@@ -309,17 +315,21 @@ def make_subset(config: Config) -> None:
     table = pd.read_parquet(config.base_dir / "table.parquet")
     table = table[table.split == "train"]
     held = rows_held_out(config, table)
-    answers = pd.DataFrame({"id": table.loc[held, "id"], "target": table.loc[held, "target"]})
+    answers = table.loc[held, ["id", "target"]]
     table = table.assign(split=np.where(held, "test", "train"), target=table["target"].where(~held, None)).reset_index(
         drop=True
     )
+    if competition.finds_segments:
+        answers, own_hash = hide_annotations(config, table)
+    else:
+        own_hash = table_hash(table)
     write_parquet(folder / "table.parquet", table)
     write_bytes(folder / "answers.csv", answers.to_csv(index=False, lineterminator="\n").encode())
     root = Path("..") / config.base_slug
     images_root = base["images_root"] if Path(base["images_root"]).is_absolute() else str(root / base["images_root"])
     pixels = base["pixels"] and str(root / base["pixels"])
     report = {**base, "settings": settings, "images_root": images_root, "pixels": pixels}
-    write_json(folder / "prepared.json", {**report, "table_hash": table_hash(table)})
+    write_json(folder / "prepared.json", {**report, "table_hash": own_hash})
     log.info("prepare: %d labelled, %d held out as test", (~held).sum(), held.sum())
 
 
@@ -328,8 +338,10 @@ def rows_held_out(config: Config, table: pd.DataFrame) -> "pd.Series[bool]":
     competition = config.competition
     if competition.hidden is None:
         return ~table["id"].isin(choose(table, int(competition.per_class or 0), config.seed))
-    columns = (table[name].tolist() for name in ("id", "target", "group"))
-    return table["id"].isin(hidden_part(*columns, share=competition.hidden, seed=competition.hidden_seed))
+    part = partial(hidden_groups, least=2) if competition.finds_segments else hidden_part  # two halves, two folds
+    rows = class_rows(config, table, config.base_dir)
+    columns = (rows[name].tolist() for name in ("id", "target", "group"))
+    return table["id"].isin(part(*columns, share=competition.hidden, seed=competition.hidden_seed))
 
 
 def choose(table: pd.DataFrame, per_class: int, seed: int) -> set[str]:
@@ -359,18 +371,19 @@ def make_or_check_folds(config: Config) -> None:
         demand_settings(folds, config, count, path)
         if config.folds.file or not config.competition.refresh or set(folds["id"]) == set(ids):
             check_folds(folds, ids, groups=groups, path=path)
-            demand_every_class(folds, class_rows(config, train), f"{path}: ", "spread it")
+            demand_every_class(folds, class_rows(config, train, config.data_dir), f"{path}: ", "spread it")
             log.info("prepare: %s holds %d folds already", path, folds["fold"].nunique())
             return
-    what = {"image": "images", "video": "videos", "series": "series"}[config.competition.kind]
+    what = config.competition.noun
     if config.competition.kind != "image":
         demand_groups(count, len(set(groups)), what)
     if config.folds.count == "groups":
         folds = leave_one_group_out(ids, groups)
     else:
         folds = make_folds(ids, targets, groups, count=count, seed=seed)
-    advice = f"label it in another group too, or try folds.seed={seed + 1}"
-    demand_every_class(folds, class_rows(config, train), "", advice)
+    other = "" if config.competition.hidden is None else f" or drill.seed={config.competition.hidden_seed + 1}"
+    advice = f"label it in another group too, or try folds.seed={seed + 1}{other}"
+    demand_every_class(folds, class_rows(config, train, config.data_dir), "", advice)
     data = folds_csv(folds, count=count, seed=seed)
     if not path.exists() or path.read_bytes() != data:
         write_bytes(path, data)
@@ -391,12 +404,14 @@ def demand_groups(count: int, found: int, what: str) -> None:
         raise UserError(f"{found} groups of {what} are too few for folds.count={count}: type folds.count={found}")
 
 
-def class_rows(config: Config, train: pd.DataFrame) -> pd.DataFrame:
-    """Pairs of id and target: a row's class or, for long videos, every class that occurs in one."""
+def class_rows(config: Config, rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """id, group and target of labelled rows: a row's class or, for long videos, a row for every class in one.
+
+    folder: where the annotations are of which the classes of long videos are known.
+    """
     if not config.competition.finds_segments:
-        return train[["id", "target"]]
-    labels = pd.read_csv(config.base_dir / "annotations.csv", dtype={"video": str, "label": str}, keep_default_na=False)
-    return labels.rename(columns={"video": "id", "label": "target"})[["id", "target"]]
+        return rows[["id", "group", "target"]]
+    return classes_of(rows, read_annotations(folder / "annotations.csv"), config.competition.background)
 
 
 def demand_settings(folds: pd.DataFrame, config: Config, count: int, path: Path) -> None:

@@ -1,7 +1,8 @@
 """The part of stage=prepare that knows video and series: what is in each file, whose it is, and what happens in it.
 
 Writes table.parquet (one row a clip, an annotated piece of one, or a long video), items.parquet (one row a file),
-annotations.csv (long videos: what happens when, as it counts) and prepared.json, last.
+annotations.csv (long videos: what happens when, as it counts) and prepared.json, last. Where long videos are hidden,
+what is left has tables of its own.
 """
 
 import logging
@@ -66,13 +67,12 @@ def make_sequence_table(config: Config, progress: Callable[..., Any]) -> None:
     write_parquet(folder / "table.parquet", table)
     annotations = catalogue.labels.to_csv(index=False, lineterminator="\n").encode()
     write_bytes(folder / "annotations.csv", annotations)
-    columns = (table[name].fillna("").astype(str) for name in ("id", "split", "target", "sha256"))
     report = {
         "settings": settings,
         "classes": catalogue.classes,
         "images_root": "raw" if source["kind"] != "folder" else str(root),
         "pixels": None,
-        "table_hash": sha256(annotations, *("\0".join(row) for row in zip(*columns, strict=True))),
+        "table_hash": sequences_hash(table, annotations),
         "ignored": [f.relative_to(root).as_posix() for f in ignored],
         "outside": catalogue.outside,
         "skipped": bad,
@@ -91,6 +91,33 @@ def table_settings(config: Config, root: Path) -> dict[str, Any]:
         table = getattr(competition, name) and root / Path(getattr(competition, name)).expanduser()
         settings[f"{name}_sha256"] = file_sha256(table) if table and table.is_file() else None
     return settings
+
+
+def sequences_hash(table: pd.DataFrame, annotations: bytes) -> str:
+    """Hash of what the items are and of what happens in those to train on."""
+    columns = (table[name].fillna("").astype(str) for name in ("id", "split", "target", "sha256"))
+    return sha256(annotations, *("\0".join(row) for row in zip(*columns, strict=True)))
+
+
+def hide_annotations(config: Config, table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Writes items.parquet and annotations.csv of the long videos in `table` without what happens in its test.
+
+    (What happens there, in the words of the whole competition's annotations.csv; the hash of what is left.)
+    """
+    base, folder = config.base_dir, config.data_dir
+    split = table.set_index("video")["split"]
+    items = pd.read_parquet(base / "items.parquet")
+    items = items[items["video"].isin(split.index)]
+    write_parquet(folder / "items.parquet", items.assign(split=items["video"].map(split)).reset_index(drop=True))
+    labels = pd.read_csv(base / "annotations.csv", dtype=str, keep_default_na=False)
+    is_hidden = labels["video"].map(split) == "test"
+    hidden, left = labels[is_hidden], labels[~is_hidden]
+    annotations = left.to_csv(index=False, lineterminator="\n").encode()
+    write_bytes(folder / "annotations.csv", annotations)
+    for part, words in ((hidden, "that are hidden"), (left, "to train on")):
+        if lacking := sorted(set(labels["label"]) - set(part["label"])):
+            log.warning("prepare: the %s %s have no %s", config.competition.noun, words, " and no ".join(lacking))
+    return hidden, sequences_hash(table, annotations)
 
 
 # --- what is in the files --------------------------------------------------------------------------------------

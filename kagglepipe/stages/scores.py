@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from kagglepipe.competitions.annotations import read_annotations
 from kagglepipe.competitions.contract import Competition
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
@@ -95,10 +96,17 @@ def read_answers(config: Config, prepared: Prepared) -> "pd.Series[Any] | None":
     return answers.set_index(answers.columns[0])[answers.columns[1]]
 
 
-def hidden_answers(config: Config) -> "pd.Series[Any]":
-    """id -> true class of the items that `competition.hidden` hides; for stage=drill, when all is trained."""
+def hidden_answers(config: Config, prepared: Prepared) -> "pd.Series[Any]":
+    """id -> true class of the rows that `competition.hidden` hides; for stage=drill, when all is trained."""
+    if config.competition.finds_segments:
+        return true_classes(prepared.test, hidden_segments(config), config.competition.background)
     answers = pd.read_csv(config.data_dir / "answers.csv", dtype=str, keep_default_na=False)
     return answers.set_index("id")["target"]
+
+
+def hidden_segments(config: Config) -> pd.DataFrame:
+    """What happens when in the long videos that `competition.hidden` hides; as `hidden_answers`."""
+    return read_annotations(config.data_dir / "answers.csv")
 
 
 def demand_known(competition: Competition, answered: Iterable[str], asked: Iterable[str]) -> None:
@@ -196,7 +204,7 @@ def segments_of(
 
 def read_segment_answers(config: Config, prepared: Prepared) -> pd.DataFrame | None:
     """The test's segments, where the competition knows them; for scoring only."""
-    if config.competition.answers is None:
+    if config.competition.answers is None or config.competition.hidden is not None:  # which stage=drill alone may know
         return None
     path = prepared.images_root / Path(config.competition.answers).expanduser()
     if not path.exists():

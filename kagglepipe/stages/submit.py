@@ -46,8 +46,8 @@ def run(config: Config) -> None:
     """Builds, validates and writes the submission of the run in question; uploads it where that is asked for."""
     prepared = read_prepared(config)
     if prepared.test.empty:
-        noun = {"image": "images", "video": "videos", "series": "series"}[config.competition.kind]
         tool = "detect" if config.competition.finds_segments else "predict"
+        noun = config.competition.noun
         log.info("submit: %s has no %s to classify; for your own: %s input=PATH", config.slug, noun, tool)
         return
     run = configured_run(config, prepared)

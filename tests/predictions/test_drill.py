@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kagglepipe.predictions.drill import medal, medal_ranks, rank_among, shake_up
+from kagglepipe.predictions.drill import Shake, medal, medal_ranks, rank_among, row_scorer, shake_up, video_scorer
 from kagglepipe.predictions.frame import oof_frame
+from kagglepipe.predictions.metrics import METRICS, score
+from kagglepipe.predictions.segment_metrics import SEGMENT_SCORES, segment_scores
 
 CLASSES = ["cat", "dog"]
 
@@ -25,12 +27,21 @@ def noisy(seed: int, rows: int = 200, gain: float = 0.0) -> pd.DataFrame:
     return frame(np.exp(-(losses - losses.mean() + 1 - gain)))
 
 
+def shaken(
+    metric: str, frames: Sequence[pd.DataFrame], groups: Sequence[object], cv: Sequence[float], draws: int = 2000
+) -> Shake:
+    """`shake_up` of runs that are scored by rows."""
+    codes = pd.factorize(pd.Series(list(groups)))[0]
+    scorers = [row_scorer(metric, frame, CLASSES, codes) for frame in frames]
+    return shake_up(scorers, codes.max() + 1, cv, greater_is_better=METRICS[metric].greater_is_better, draws=draws)
+
+
 def normal(z: float) -> float:
     return (1 + math.erf(z / math.sqrt(2))) / 2
 
 
 def test_of_two_equal_runs_the_wrong_one_is_chosen_half_of_the_time() -> None:
-    found = shake_up("log_loss", [noisy(0), noisy(1)], CLASSES, range(200), [1.0, 1.0], draws=4000)
+    found = shaken("log_loss", [noisy(0), noisy(1)], range(200), [1.0, 1.0], draws=4000)
     assert found.by_public.wrong == pytest.approx(0.5, abs=0.03)
     assert found.by_cv.wrong == pytest.approx(0.5, abs=0.03)
     assert found.ranks.tolist() == [[1, 2], [1, 2]]
@@ -38,8 +49,21 @@ def test_of_two_equal_runs_the_wrong_one_is_chosen_half_of_the_time() -> None:
 
 def test_of_five_equal_runs_four_times_of_five() -> None:
     runs = [noisy(seed) for seed in range(5)]
-    found = shake_up("log_loss", runs, CLASSES, range(200), [1.0] * 5, draws=4000)
+    found = shaken("log_loss", runs, range(200), [1.0] * 5, draws=4000)
     assert found.by_public.wrong == pytest.approx(0.8, abs=0.03)
+
+
+@pytest.mark.parametrize(("runs", "truth", "told"), [(2, 0.5, 0.36), (5, 0.8, 0.64)])
+def test_of_runs_that_are_equal_in_truth_alone_less_is_told(runs: int, truth: float, told: float) -> None:
+    """What the hidden rows happen to say of them passes for the truth, in every draw."""
+    found = []
+    for seed in range(150):
+        rows = np.random.default_rng(seed).normal(size=(runs, 400))
+        scorers = [lambda times, own=own: (times @ own) / times.sum(axis=1) for own in rows]
+        shake = shake_up(scorers, 400, [0.0] * runs, greater_is_better=True, draws=200)
+        found.append(shake.by_public.wrong)
+    assert np.mean(found) == pytest.approx(told, abs=0.03)
+    assert np.mean(found) < truth
 
 
 @pytest.mark.parametrize("metric", ["log_loss", "accuracy", "balanced_accuracy", "roc_auc"])
@@ -52,10 +76,10 @@ def test_a_run_that_is_clearly_better_is_always_chosen(metric: str) -> None:
         probs[1::2] = probs[1::2, ::-1]
         frames.append(oof_frame([f"{n:03}" for n in range(120)], 0, targets, probs, CLASSES))
     scores = [1.0, 0.1] if metric == "log_loss" else [0.5, 1.0]
-    found = shake_up(metric, frames, CLASSES, range(120), scores, draws=200)
+    found = shaken(metric, frames, range(120), scores, draws=200)
     assert (found.by_public.wrong, found.by_public.lost, found.by_cv.wrong) == (0, 0, 0)
     assert found.ranks.tolist() == [[2, 2], [1, 1]]
-    astray = shake_up(metric, frames, CLASSES, range(120), scores[::-1], draws=200)
+    astray = shaken(metric, frames, range(120), scores[::-1], draws=200)
     assert astray.by_cv.wrong == 1
     assert astray.by_cv.lost == pytest.approx(2.4 if metric == "log_loss" else 0.5, abs=1.4)
 
@@ -64,42 +88,87 @@ def test_between_the_two_it_is_what_the_normal_distribution_says() -> None:
     a, b = noisy(0, 400), noisy(1, 400, gain=0.04)
     gaps = np.log(b["cat"]) - np.log(a["cat"])
     z = gaps.mean() / (gaps.std() / math.sqrt(200))
-    found = shake_up("log_loss", [a, b], CLASSES, range(400), [1.0, 0.96], draws=20_000)
+    found = shaken("log_loss", [a, b], range(400), [1.0, 0.96], draws=20_000)
     assert found.by_public.wrong == pytest.approx(2 * normal(z) * normal(-z), abs=0.015)
     assert found.by_cv.wrong == pytest.approx(normal(-z), abs=0.015)
 
 
 def test_the_same_run_twice_is_never_wrong() -> None:
-    found = shake_up("accuracy", [noisy(0)] * 2, CLASSES, range(200), [0.5, 0.5])
+    found = shaken("accuracy", [noisy(0)] * 2, range(200), [0.5, 0.5])
     assert (found.by_public.wrong, found.by_public.lost) == (0, 0)
     assert found.ranks.tolist() == [[1, 1], [1, 1]]
 
 
 def test_few_groups_shake_more_than_as_many_rows() -> None:
     a, b = noisy(0, 400), noisy(1, 400, gain=0.1)
-    alone = shake_up("log_loss", [a, b], CLASSES, range(400), [1, 0.9]).by_public.wrong
+    alone = shaken("log_loss", [a, b], range(400), [1, 0.9]).by_public.wrong
     again = [pd.concat([one.iloc[:10]] * 40, ignore_index=True) for one in (a, b)]
     again = [one.assign(id=[f"{n:04}" for n in range(400)]) for one in again]
-    assert shake_up("log_loss", again, CLASSES, [n % 10 for n in range(400)], [1, 0.9]).by_public.wrong > alone
+    assert shaken("log_loss", again, [n % 10 for n in range(400)], [1, 0.9]).by_public.wrong > alone
 
 
 def test_one_run_and_one_group_have_no_order() -> None:
-    found = shake_up("log_loss", [noisy(0)], CLASSES, ["one"] * 200, [1.0], draws=50)
+    found = shaken("log_loss", [noisy(0)], ["one"] * 200, [1.0], draws=50)
     assert (found.by_public.wrong, found.ranks.tolist()) == (0, [[1, 1]])
 
 
 def test_draws_without_both_classes_do_not_count() -> None:
     probs = [[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.6, 0.4]]
     one = oof_frame(list("abcd"), 0, ["cat", "dog", "dog", "cat"], probs, CLASSES)
-    found = shake_up("roc_auc", [one], CLASSES, list("abcd"), [1.0], draws=200)
+    found = shaken("roc_auc", [one], list("abcd"), [1.0], draws=200)
     assert 0 < found.draws < 100
     with pytest.raises(ValueError, match="undefined in every draw"):
-        shake_up("roc_auc", [one.assign(target="cat")], CLASSES, list("abcd"), [1.0], draws=20)
+        shaken("roc_auc", [one.assign(target="cat")], list("abcd"), [1.0], draws=20)
 
 
-def test_other_rows_are_refused() -> None:
-    with pytest.raises(ValueError, match="the same rows"):
-        shake_up("accuracy", [noisy(0), noisy(0).iloc[::-1]], CLASSES, range(200), [0, 0])
+# --- what scores a run ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_group_that_counts_twice_is_there_twice(metric: str) -> None:
+    random = np.random.default_rng(0)
+    probs, targets = random.dirichlet([1, 1], 30), ["cat", "dog"] * 15
+    rows, codes = oof_frame([f"{n:02}" for n in range(30)], 0, targets, probs, CLASSES), np.arange(30) // 10
+    times = np.array([[1, 1, 1], [2, 0, 1], [0, 3, 0]])
+    twice = pd.concat([rows[codes == 0]] * 2 + [rows[codes == 2]])
+    expected = [score(metric, frame, CLASSES) for frame in (rows, twice, rows[codes == 1])]
+    assert row_scorer(metric, rows, CLASSES, codes)(times) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("metric", SEGMENT_SCORES)
+def test_videos_of_a_group_are_drawn_together(metric: str) -> None:
+    random, videos = np.random.default_rng(0), [f"v{n}" for n in range(6)]
+    start = np.tile(10.0 * np.arange(4), 6)
+    truth = pd.DataFrame({"video": np.repeat(videos, 4), "start": start, "end": start + 5, "label": ["sit", "go"] * 12})
+    found = truth.assign(start=start + random.uniform(0, 4, 24), score=random.uniform(0, 1, 24))[::-1][:20]
+    codes = {video: n // 2 for n, video in enumerate(videos)} | {"idle": 2}
+    draws = [[1, 1, 1], [2, 0, 1], [0, 0, 1]]
+
+    def drawn(frame: pd.DataFrame, times: list[int]) -> pd.DataFrame:
+        """Each video as often as its group counts, under another name each time."""
+        copies = [(video, k) for video in videos for k in range(times[codes[video]])]
+        parts = [frame[frame["video"] == video].assign(video=f"{video} {k}") for video, k in copies]
+        return pd.concat(parts, ignore_index=True)
+
+    expected = [segment_scores(drawn(found, times), drawn(truth, times))[metric] for times in draws]
+    many = np.repeat(np.array(draws), 70, axis=0)  # more than are weighed at a time
+    values = video_scorer(metric, found, truth, None, codes)(many)
+    assert values == pytest.approx(np.repeat(expected, 70))
+
+
+def test_of_two_runs_that_know_a_camera_each_either_half_shows_one() -> None:
+    truth = pd.DataFrame({"video": list("abcd"), "start": 0.0, "end": 4.0, "label": "wave"})
+    codes = {"a": 0, "b": 0, "c": 1, "d": 1}
+    runs = [
+        video_scorer("f1_50", truth[truth["video"].isin(list(own))].assign(score=0.9), truth, None, codes)
+        for own in ("ab", "cd")
+    ]
+    found = shake_up(runs, 2, [0.6, 0.5], greater_is_better=True, draws=4000)
+    # either half is one of the two cameras: one run has 1 there, the other 0
+    assert found.by_public.wrong == pytest.approx(0.5, abs=0.03)
+    assert found.by_public.lost == found.by_public.wrong
+    assert found.by_cv.wrong == pytest.approx(0.5, abs=0.03)
+    assert found.ranks.tolist() == [[1, 2], [1, 2]]
 
 
 @pytest.mark.parametrize(

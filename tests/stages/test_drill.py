@@ -1,5 +1,6 @@
 """A part of the labels is hidden from everything but the grades, whole groups and every class; and what is told."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,20 +9,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 from kagglepipe.competitions.contract import Competition
-from kagglepipe.competitions.folds import hidden_part
-from kagglepipe.config import Config, Drill, Ensemble
+from kagglepipe.competitions.folds import hidden_groups, hidden_part
+from kagglepipe.config import Config, Drill, Ensemble, Folds, Model, Paths, Sequences, Temporal, Training
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json, write_parquet
 from kagglepipe.predictions.frame import test_frame
 from kagglepipe.stages import walk
-from kagglepipe.stages.drill import with_part_hidden
-from kagglepipe.stages.places import finished_runs, read_prepared
-from kagglepipe.stages.scores import hidden_answers
-from tests.colours import colours_config
+from kagglepipe.stages.drill import halves_of, with_part_hidden
+from kagglepipe.stages.places import finished_runs, read_prepared, write_config
+from kagglepipe.stages.scores import hidden_answers, hidden_segments
+from tests.colours import CONF, colours_config
+from tests.conftest import make_long_series, script
 
 pytestmark = pytest.mark.usefixtures("one_thread", "few_draws")
 Drilled = Callable[..., list[str]]
@@ -46,9 +49,14 @@ def drilled(caplog: pytest.LogCaptureFixture) -> Drilled:
     return run
 
 
+def answers_of(config: Config) -> "pd.Series[Any]":
+    """What is hidden."""
+    return hidden_answers(config, read_prepared(config))
+
+
 def add_run(config: Config, name: str, wrong: set[str], score: float | None = 0.5, metric: str = "accuracy") -> None:
     """A run that answers the hidden rows rightly, but for some."""
-    prepared, answers = read_prepared(config), hidden_answers(config)
+    prepared, answers = read_prepared(config), answers_of(config)
     ids = prepared.test["id"].tolist()
     given = [(prepared.classes.index(answers[id]) + (id in wrong)) % 3 for id in ids]
     folder = config.runs_dir / name
@@ -76,10 +84,60 @@ def test_a_share_of_every_class_is_hidden_and_no_group_is_torn(targets: list[int
     assert hidden == hidden_part(ids[::-1], targets[::-1], groups[::-1], share=share, seed=seed)
 
 
+def test_too_few_rows_to_hide_some_of_each_class() -> None:
+    with pytest.raises(UserError, match=r"class 1 has only 2 images, a share of 0\.2 takes 5 at least: type one that"):
+        hidden_part(list("abcdefgh"), [0] * 6 + [1] * 2, list("abcdefgh"), share=0.2, seed=0)
+
+
+def occurrences(groups: int) -> tuple[list[str], list[str], list[str]]:
+    """Two videos a group; `usual` is in all, `some` in one of every other group, `rare` in the first two groups."""
+    found = []
+    for group in range(groups):
+        for video in (f"{group}a", f"{group}b"):
+            found.append((video, "usual", f"g{group}"))
+        found += [(f"{group}a", "some", f"g{group}")] * (group % 2)
+        found += [(f"{group}b", "rare", f"g{group}")] * (group < 2)
+    videos, targets, names = map(list, zip(*found, strict=True))
+    return videos, targets, names
+
+
+@settings(max_examples=20)
+@given(st.integers(6, 30), st.sampled_from([0.05, 0.2, 0.35, 0.5, 0.9]), st.integers(0, 3))
+def test_of_items_with_several_classes_whole_groups_are_hidden(groups: int, share: float, seed: int) -> None:
+    columns = occurrences(groups)
+    hidden = hidden_groups(*columns, share=share, seed=seed, least=2)
+    of = pd.DataFrame(dict(zip(("id", "target", "group"), columns, strict=True)))
+    of["is_hidden"] = of["id"].isin(hidden)
+    assert (of.groupby("group")["is_hidden"].nunique() == 1).all()
+    in_groups = of.groupby(["target", "is_hidden"])["group"].nunique().unstack(fill_value=0)
+    # two groups at the least on either side, and as near to the share as whole groups come
+    assert abs(in_groups.loc["usual", True] - min(max(2, share * groups), groups - 2)) <= 0.5
+    assert in_groups.loc["some", False] >= 2 or groups // 2 - in_groups.loc["some", True] < 2
+    assert hidden == hidden_groups(*(column[::-1] for column in columns), share=share, seed=seed, least=2)
+
+
+def test_a_class_in_few_groups_stays_where_it_can_be_learnt() -> None:
+    for seed in range(10):
+        videos, targets, groups = occurrences(10)
+        hidden = hidden_groups(videos, targets, groups, share=0.4, seed=seed, least=2)
+        assert not hidden & {"0a", "0b", "1a", "1b"}  # `rare` is in two groups, and folds need two
+        assert hidden & {"3a", "5a", "7a", "9a"}  # `some` can be in both parts
+        assert len(hidden) == 8
+
+
+def test_the_seed_chooses_the_groups() -> None:
+    assert len({frozenset(hidden_groups(*occurrences(10), share=0.3, seed=n, least=2)) for n in range(8)}) > 4
+
+
+def test_too_few_groups_to_hide_some() -> None:
+    with pytest.raises(UserError, match="3 groups are too few to hide some: 2 are hidden, and 2 have to be left"):
+        hidden_groups(*occurrences(3), share=0.3, seed=0, least=2)
+
+
 def test_what_is_hidden_is_a_test_whose_answers_no_run_is_told(config: Config) -> None:
     hidden = with_part_hidden(config)
     walk(hidden)
-    prepared, answers = read_prepared(hidden), hidden_answers(hidden)
+    prepared, answers = read_prepared(hidden), answers_of(hidden)
     assert hidden.slug == "colours-25-percent-hidden-seed-0"
     assert (len(prepared.train), len(prepared.test)) == (27, 9)
     assert prepared.test["target"].isna().all()
@@ -89,7 +147,7 @@ def test_what_is_hidden_is_a_test_whose_answers_no_run_is_told(config: Config) -
     assert "test" not in read_json(run / "metrics.json")
     other = replace(hidden, competition=replace(hidden.competition, hidden_seed=1))
     walk(replace(other, stage="prepare"))
-    assert set(hidden_answers(other).index) != set(answers.index)
+    assert set(answers_of(other).index) != set(answers.index)
 
 
 def test_the_seed_of_a_run_hides_the_same_rows(config: Config) -> None:
@@ -102,10 +160,6 @@ def test_the_seed_of_a_run_hides_the_same_rows(config: Config) -> None:
         ({"hidden": 0.99}, r"competition\.hidden=0\.99 must be a share"),
         ({"hidden": 0.2, "per_class": 3}, "hidden and competition.per_class cannot be combined"),
         ({"hidden": 0.2, "hidden_seed": -1}, "hidden_seed=-1"),
-        (
-            {"hidden": 0.2, "form": "segments", "kind": "video", "background": "x"},
-            "hidden and competition.form=segments",
-        ),
     ],
 )
 def test_what_cannot_be_hidden(values: dict[str, Any], words: str) -> None:
@@ -134,7 +188,7 @@ def test_what_is_hidden_is_not_sent_to_kaggle(config: Config) -> None:
 def test_every_run_is_graded_by_both_halves(config: Config, drilled: Drilled) -> None:
     hidden = with_part_hidden(config)
     walk(replace(hidden, stage="prepare"))
-    ids = sorted(hidden_answers(hidden).index)
+    ids = sorted(answers_of(hidden).index)
     for name, wrong in {"all": set(), "most": set(ids[:2]), "none": set(ids)}.items():
         add_run(hidden, name, wrong)
     add_run(hidden, "loss", set(), metric="log_loss")
@@ -158,7 +212,7 @@ def test_every_run_is_graded_by_both_halves(config: Config, drilled: Drilled) ->
 def test_a_run_that_is_better_everywhere_is_always_chosen(config: Config, drilled: Drilled) -> None:
     hidden = with_part_hidden(config)
     drilled(config)
-    add_run(hidden, "bad", set(hidden_answers(hidden).index))
+    add_run(hidden, "bad", set(answers_of(hidden).index))
     drilled(config)
     table = read_json(hidden.runs_dir / "drill.json")
     assert (table["by_public"]["wrong"], table["by_public"]["lost"]) == (0, 0)
@@ -220,3 +274,222 @@ def test_runs_that_are_not_there_are_named(config: Config) -> None:
 def test_too_few_rows_for_two_halves(config: Config) -> None:
     with pytest.raises(UserError, match=r"9 hidden rows are too few for two halves: type a larger drill\.share"):
         walk(replace(config, drill=replace(config.drill, public=0.1)))
+
+
+# --- what happens when in long series -------------------------------------------------------------------------------
+
+CLASSES = ["none", "left", "right"]
+SETTINGS = {"smoothing": 0.0, "high": 0.5, "low": 0.5, "min_length": 0.0, "max_gap": 0.0}
+
+
+@pytest.fixture(scope="session")
+def cameras(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six cameras with two long series each, and two more series whose answers are in answers.csv."""
+    return make_long_series(tmp_path_factory.mktemp("made") / "cameras", train=12)
+
+
+@pytest.fixture
+def long(tmp_path: Path, cameras: Path) -> Config:
+    """Of twelve series those of two cameras are hidden: one is the public half, one the private."""
+    return long_config(tmp_path, cameras)
+
+
+def long_config(root: Path, source: Path, steps: int = 5) -> Config:
+    contract: Any = OmegaConf.to_container(OmegaConf.load(CONF / "competition/video_folder_untrimmed.yaml"))
+    named = {"slug": "long", "source": str(source), "kind": "series", "answers": "answers.csv"}
+    return Config(
+        stage="drill",
+        paths=Paths(str(root)),
+        competition=Competition(**{**contract["competition"], **named}),
+        folds=Folds(count=2),
+        model=Model(temporal=Temporal(cell="lstm", dropout=0.0)),
+        sequences=Sequences(rate=8, steps=steps, lr=1e-2, members=1),
+        training=Training("head"),
+        device="cpu",
+        drill=Drill(share=1 / 3, draws=200),
+    )
+
+
+def moves_of(hidden: Config) -> dict[str, list[tuple[float, float, str]]]:
+    """video -> what happens when in the hidden series, as the fixture has drawn them."""
+    videos = sorted(read_prepared(hidden).test["video"].unique())
+    return {video: script(int(Path(video).stem[1:]))[1] for video in videos}
+
+
+def add_long_run(hidden: Config, name: str, missed: set[str], rate: float = 8, **settings: float) -> None:
+    """A run that is sure and right of every frame of the hidden series, but sees nothing in some."""
+    config = replace(hidden, sequences=replace(hidden.sequences, rate=rate))
+    prepared = read_prepared(config)
+    truth = answers_of(config)[prepared.test["id"]].where(~prepared.test["video"].isin(missed).to_numpy(), "none")
+    probs = np.eye(3)[[CLASSES.index(name) for name in truth]]
+    folder = config.runs_dir / name
+    write_parquet(folder / "test.parquet", test_frame(prepared.test["id"].tolist(), probs, CLASSES))
+    write_config(config, folder)
+    detection = {"chosen_by": "f1_50", "settings": SETTINGS | settings, "scores": {"f1_50": 0.5}}
+    write_json(folder / "metrics.json", {"run": name, "metric": "accuracy", "score": 0.5, "detection": detection})
+
+
+def test_what_happens_in_hidden_series_is_kept_apart(long: Config, cameras: Path) -> None:
+    hidden = with_part_hidden(long)
+    walk(replace(hidden, stage="prepare"))
+    prepared = read_prepared(hidden)
+    assert prepared.items is not None
+    assert prepared.annotations is not None
+    videos = set(prepared.test["video"])
+    groups = prepared.items.groupby("split")["group"].agg(set)
+    assert (len(groups["train"]), len(groups["test"]), groups["train"] & groups["test"]) == (4, 2, set())
+    assert videos == set(prepared.items.loc[prepared.items["split"] == "test", "video"])
+    assert (len(prepared.items), len(videos)) == (12, 4)
+    assert prepared.test["target"].isna().all()
+    assert not set(prepared.annotations["video"]) & videos
+    written = pd.read_csv(cameras / "annotations.csv")
+    expected = {(str(row.video), row.start, row.end, row.label) for row in written.itertuples()}
+    kept, apart = ({tuple(row) for row in frame[COLUMNS].to_numpy()} for frame in both_parts(hidden))
+    assert kept | apart == expected
+    assert {row[0] for row in apart} == videos
+
+
+def both_parts(hidden: Config) -> tuple[pd.DataFrame, pd.DataFrame]:
+    annotations = read_prepared(hidden).annotations
+    assert annotations is not None
+    return annotations, hidden_segments(hidden)
+
+
+COLUMNS = ["video", "start", "end", "label"]
+
+
+def test_nothing_but_the_grades_knows_what_happens_in_hidden_series(
+    cameras: Path, drilled: Drilled, tmp_path: Path
+) -> None:
+    long = long_config(tmp_path, cameras, steps=20)
+    drilled(long)
+    hidden = with_part_hidden(long)
+    (run,) = finished_runs(hidden)
+    other_source = Path(shutil.copytree(cameras, tmp_path / "other"))
+    table = pd.read_csv(other_source / "annotations.csv")
+    of_hidden = table["video"].isin(moves_of(hidden))
+    table.loc[of_hidden, "label"] = table.loc[of_hidden, "label"].map({"left": "right", "right": "left"})
+    table.loc[of_hidden, ["start", "end"]] += 0.25
+    table.to_csv(other_source / "annotations.csv", index=False)
+    other = long_config(tmp_path / "root", other_source, steps=20)
+    drilled(other)
+    (same,) = finished_runs(with_part_hidden(other))
+    assert set(moves_of(with_part_hidden(other))) == set(moves_of(hidden))
+    assert same.name == run.name
+    files = sorted(path.relative_to(run) for path in run.rglob("*.*") if path.suffix in (".parquet", ".safetensors"))
+    assert len(files) == 8
+    assert [(same / file).read_bytes() for file in files] == [(run / file).read_bytes() for file in files]
+    metrics = [read_json(folder / "metrics.json") for folder in (run, same)]
+    assert "test" not in metrics[0]
+    assert "test" not in metrics[0]["detection"]
+    for each in metrics:
+        del each["seconds"], each["peak_memory_gb"]
+    assert metrics[0] == metrics[1]
+    tables = [read_json(with_part_hidden(config).runs_dir / "drill.json") for config in (long, other)]
+    own, changed = (each["runs"][0] for each in tables)
+    grades = {"public", "private", "public_frames", "private_frames"}
+    assert {name for name in own if own[name] != changed[name]} >= {"public_frames", "private_frames"}
+    assert {name for name in own if own[name] != changed[name]} <= grades
+
+
+def test_segments_order_the_leaderboard(long: Config, drilled: Drilled) -> None:
+    hidden = with_part_hidden(long)
+    walk(replace(hidden, stage="prepare"))
+    moves = moves_of(hidden)
+    halves = halves_of(hidden, long)
+    camera = {video: int(Path(video).stem[1:]) // 2 for video in moves}
+    (public,) = (name for name, number in halves.numbers.items() if halves.is_public[number])
+    shown = [video for video in moves if f"camera {camera[video]}" == public]
+    private = [video for video in moves if video not in shown]
+    assert (len(shown), len(private)) == (2, 2)
+    missed = private[0]
+    add_long_run(hidden, "misses", {missed})
+    add_long_run(hidden, "perfect", set())
+    add_long_run(hidden, "coarse", set(), rate=4)
+    add_long_run(hidden, "blind", set(), min_length=3.0)  # longer than anything that happens
+    add_long_run(hidden, "lost", set())
+    (hidden.runs_dir / "lost" / "config.yaml").unlink()
+    lines = drilled(long)
+    table = read_json(hidden.runs_dir / "drill.json")
+    by_name = {each["run"]: each for each in table["runs"]}
+    for name in ("perfect", "coarse"):
+        assert [by_name[name][key] for key in ("public", "private", "public_frames", "private_frames")] == [1, 1, 1, 1]
+        assert (by_name[name]["private_rank"], by_name[name]["out_of_fold"]) == (1, 0.5)
+    # of the private segments those of one video are missed, and nothing else is found
+    all_true = sum(len(moves[video]) for video in private)
+    found = all_true - len(moves[missed])
+    assert by_name["misses"]["public"] == 1
+    assert by_name["misses"]["private"] == pytest.approx(2 * found / (found + all_true))
+    # a move takes 8 of the 88 frames of a series
+    assert by_name["misses"]["private_frames"] == pytest.approx(1 - 8 * len(moves[missed]) / (88 * 2))
+    blind = by_name["blind"]
+    assert (blind["public"], blind["private"], blind["private_frames"]) == (0, 0, 1)  # its own settings find nothing
+    assert blind["private_rank"] == max(each["private_rank"] for each in table["runs"])
+    assert (table["metric"], table["rows"], table["groups"], table["draws"]) == ("f1_50", 4, 2, 200)
+    assert any("lost is left out, since it does not say at which rate" in line for line in lines)
+    assert any(line.startswith("drill: 4 hidden series in 2 groups, ordered by f1_50, frames: accu") for line in lines)
+    assert any(line.startswith("drill: with other series of the kind") for line in lines)
+
+
+def test_settings_that_suit_another_metric_are_chosen_anew(long: Config, drilled: Drilled) -> None:
+    drilled(long)
+    by_edit = replace(long, seed=1, competition=replace(long.competition, segment_metric="edit"))
+    drilled(by_edit)
+    hidden = with_part_hidden(by_edit)
+    table = {each["run"]: each["out_of_fold"] for each in read_json(hidden.runs_dir / "drill.json")["runs"]}
+    first, _ = finished_runs(hidden)
+    assert read_json(first / "metrics.json")["detection"]["chosen_by"] == "f1_50"
+    walk(replace(hidden, seed=0))  # which scores it again
+    detection = read_json(first / "metrics.json")["detection"]
+    assert detection["chosen_by"] == "edit"
+    assert table[first.name] == detection["scores"]["edit"]
+
+
+def test_ensembles_of_runs_on_long_series(long: Config, drilled: Drilled) -> None:
+    usual = replace(long, stage="train", drill=Drill())
+    walk(usual)
+    walk(replace(usual, seed=1))
+    names = sorted(folder.name for folder in finished_runs(usual))
+    walk(replace(usual, stage="ensemble", ensemble=Ensemble(names)))
+    drilled(replace(long, drill=replace(long.drill, runs=["ensemble-*"])))
+    graded = read_json(with_part_hidden(long).runs_dir / "drill.json")["runs"]
+    assert sorted(each["run"].startswith("ensemble") for each in graded) == [False, False, True]
+
+
+def test_own_folds_are_not_taken_over(long: Config, drilled: Drilled, tmp_path: Path) -> None:
+    own = tmp_path / "own.csv"
+    own.write_text("id,fold\n" + "".join(f"train/s{n}.npz,{n // 2 % 2}\n" for n in range(12)))
+    drilled(replace(long, folds=Folds(count=2, file=str(own))))
+    folds = pd.read_csv(with_part_hidden(long).data_dir / "folds.csv")
+    assert len(folds) == 8
+
+
+def test_too_few_cameras(long: Config, long_series: Path) -> None:
+    few = replace(long, competition=replace(long.competition, source=str(long_series)))
+    with pytest.raises(
+        UserError, match="3 groups are too few to hide some: 2 are hidden, and 2 have to be left; label"
+    ):
+        walk(few)
+
+
+def test_a_half_in_which_nothing_happens(long: Config, cameras: Path, drilled: Drilled, tmp_path: Path) -> None:
+    source = Path(shutil.copytree(cameras, tmp_path / "idle"))
+    table = pd.read_csv(source / "annotations.csv")
+    table["label"] = table["label"].where(table["group"].isin(["camera 0", "camera 1", "camera 2"]), "none")
+    table.to_csv(source / "annotations.csv", index=False)
+    idle = replace(
+        long,
+        competition=replace(long.competition, source=str(source)),
+        folds=Folds("groups"),
+        sequences=replace(long.sequences, steps=1),
+    )
+    hidden = with_part_hidden(idle)
+    walk(replace(hidden, stage="prepare"))
+    # of each class two cameras are left and one is hidden, beside an idle one
+    hidden_videos = set(hidden_segments(hidden)["video"])
+    assert len(hidden_videos) == 2
+    add_long_run(hidden, "sees-nothing", hidden_videos)
+    with pytest.raises(
+        UserError, match=r"f1_50 of .* is undefined in one half, where nothing happens: type a larger dr"
+    ):
+        drilled(idle)
