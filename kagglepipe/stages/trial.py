@@ -54,7 +54,8 @@ def reason_to_stop(config: Config, prepared: Prepared, run: Path) -> str | None:
     if rival.run == run.name or rival.folds_hash != prepared.folds_hash:
         return None
     own = {fold: metrics[rival.measure] for fold, metrics in fold_metrics(run).items()}
-    return is_beaten({fold: float("nan") if value is None else value for fold, value in own.items()}, rival)
+    scores = {fold: float("nan") if value is None else value for fold, value in own.items()}
+    return is_beaten(scores, rival, row=prepared.folds["fold"].nunique() / len(prepared.folds))
 
 
 def latency(config: Config, prepared: Prepared, run: Path) -> float:
