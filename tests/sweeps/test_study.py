@@ -210,8 +210,11 @@ def far_behind(job: Job) -> Outcome:
     return {**bowl(job), "raced": "far behind"}
 
 
-@pytest.mark.parametrize("before", [no_luck, far_behind, bowl])
-@pytest.mark.parametrize("after", [no_luck, far_behind, bowl])
+TOLD = {no_luck: ("failed", "the disk is full"), far_behind: ("stopped", "far behind"), bowl: ("complete", None)}
+
+
+@pytest.mark.parametrize("before", TOLD)
+@pytest.mark.parametrize("after", TOLD)
 def test_whatever_is_told_of_a_trial_is_what_came_of_it_last(
     before: Callable[[Job], Outcome], after: Callable[[Job], Outcome], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
@@ -238,14 +241,13 @@ def test_whatever_is_told_of_a_trial_is_what_came_of_it_last(
         with caplog.at_level("INFO"):
             table = rows(run_trials(plan, launcher(seen, after)), plan)
         assert len(table) == 3
-        wanted = {no_luck: ("failed", "the disk is full"), far_behind: ("stopped", "far behind"), bowl: ("complete", None)}
         now = {job.number for job in seen}
         for row in table:
-            assert (row["state"], row["why"]) == wanted[after if row["trial"] in now else before]
+            assert (row["state"], row["why"]) == TOLD[after if row["trial"] in now else before]
             assert (row["run"] is None) == (row["state"] == "failed")
         told = [record.message for record in caplog.records if ": trial " in record.message]
         assert ["FAILED" in line for line in told] == [after is no_luck] * len(now)
-        assert before is not no_luck or after is no_luck or {row["state"] for row in table} == {wanted[after][0]}
+        assert before is not no_luck or after is no_luck or {row["state"] for row in table} == {TOLD[after][0]}
 
 
 @pytest.mark.parametrize("garbage", [b"garbage\n", b'{"op_code": 1\n', b"\xff\xfe\n"])
@@ -255,7 +257,9 @@ def test_a_journal_that_is_damaged_is_said_to_be(garbage: bytes, tmp_path: Path)
     path = plan.folder / "study.journal"
     first, rest = path.read_bytes().split(b"\n", 1)
     path.write_bytes(first + b"\n" + garbage + rest)
-    with pytest.raises(UserError, match=r"study\.journal is damaged \(.*\): delete it, and the same command begins anew"):
+    with pytest.raises(
+        UserError, match=r"study\.journal is damaged \(.*\): delete it, and the same command begins anew"
+    ):
         run_trials(plan, launcher([]))
 
 
