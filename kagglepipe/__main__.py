@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kagglepipe.errors import UserError
-from kagglepipe.launch import is_first, rank, size
+from kagglepipe.launch import end_with_parent, is_first, rank, size
 
 CONF = next(
     folder for folder in (Path(__file__).parent / "conf", Path(__file__).parent.parent / "conf") if folder.is_dir()
@@ -113,6 +113,7 @@ def job(cfg: Any) -> float | dict[str, Any] | None:
     from kagglepipe.stages.places import with_sample_if_no_data
     from kagglepipe.stages.trial import outcome
 
+    end_with_parent()
     alone = HydraConfig.get().mode == RunMode.RUN
     if not is_first():
         logging.getLogger().setLevel(logging.ERROR)

@@ -1,8 +1,14 @@
 """Whether this is one of several processes that `torchrun` or `accelerate launch` has started. Needs no torch."""
 
+import multiprocessing
 import os
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+WATCHER = "ends with its parent"
 
 
 def size() -> int:
@@ -39,3 +45,22 @@ def alone() -> Iterator[None]:
     finally:
         if kept is not None:
             os.environ["WORLD_SIZE"] = kept
+
+
+def end_with_parent() -> None:
+    """Lets a worker of joblib's end within a second when the command that has started it was killed.
+
+    Else it would go on beside the command that is typed next, and wait for minutes for more. In any other process, and
+    on systems where a parent that is gone keeps its number (Windows), nothing happens.
+    """
+    process: Any = multiprocessing.current_process()
+    if not process.name.startswith("LokyProcess") or any(one.name == WATCHER for one in threading.enumerate()):
+        return
+    parent = process._parent_pid  # multiprocessing.parent_process() knows none in joblib's workers
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, name=WATCHER, daemon=True).start()

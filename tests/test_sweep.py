@@ -5,15 +5,22 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from kagglepipe.config import Config
+from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
 from kagglepipe.stages import walk
 
@@ -27,6 +34,17 @@ Configure = Callable[..., Config]
 TOY = ("competition=image_folder", "experiment=quick", "training.views=0", "workers=1")
 COMPLETE = 1  # optuna.trial.TrialState.COMPLETE, as the journal has it
 GRID = ("-m", "sweep=own", "sweep.sampler=grid", "seed=0,1", "augmentation=light,strong", *TOY)
+
+
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two classes that nothing tells apart."""
+    folder, rng = tmp_path_factory.mktemp("noise") / "noise", np.random.default_rng(0)
+    for name in ("one", "other"):
+        (folder / name).mkdir(parents=True)
+        for number in range(12):
+            Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(folder / name / f"{number}.png")
+    return folder
 
 
 def the_study(root: Path) -> Path:
@@ -102,8 +120,48 @@ def test_finalists_are_trained_with_other_seeds(colours: Path, tmp_path: Path, c
     finals = read_json(the_study(tmp_path) / "finals.json")
     assert [sorted(seeds) for seeds in finals.values()] == [["1", "2"]] * 2
     assert len({one["run"] for seeds in finals.values() for one in seeds.values()}) == 4
-    assert len(re.findall(r"trial \d+ over 3 seeds: accuracy \d", done.out)) == 2
+    assert len(re.findall(r"trial \d+ over 2 other seeds: accuracy \d", done.out)) == 2
     assert "with seed" not in command(*options, "sweep.seeds=3", "sweep.finalists=2", "sweep.race=false").out
+
+
+def test_the_winner_of_finals_is_told_by_its_other_seeds_and_is_what_the_sweep_comes_to(
+    colours: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hydra_plugins.kagglepipe_sweeper import _end
+    from kagglepipe.sweeps.finals import Finalist
+
+    values, real = list[float | None](), _end.end
+
+    def unlucky(sweep: Any, study: Any) -> list[Finalist]:
+        return [Finalist(study.trials[1], (0.25, 0.5)), Finalist(study.trials[0], (0.25, 0.25))]
+
+    monkeypatch.setattr(_end, "finals", unlucky)
+    monkeypatch.setattr(_end, "end", lambda sweep, study: values.append(real(sweep, study)))
+    options = ("-m", "sweep=own", "sweep.sampler=grid", "augmentation=light,strong", *TOY, "sweep.seeds=3")
+    done = command(*options, f"competition.source={colours}")
+    assert done.code == 0, (done.err, done.out)
+    assert "sweep: trial 1 over 2 other seeds: accuracy 0.3750 ± 0.1768, by its own 1.0000\n" in done.out
+    assert "sweep: best is trial 1, accuracy 0.3750 over 2 other seeds: run=" in done.out
+    assert values == [0.375]
+
+
+def test_it_says_how_sure_the_best_is(noise: Path, tmp_path: Path, command: Command) -> None:
+    done = command("-m", "sweep=own", "seed=0,1,2", *TOY, f"competition.source={noise}", "sweep.race=false")
+    assert done.code == 0, (done.err, done.out)
+    table = rows(the_study(tmp_path))
+    metrics = read_json(the_study(tmp_path).parents[1] / table[0]["run"] / "metrics.json")
+    low, high = metrics["interval"]
+    assert low < float(table[0]["accuracy"]) < high
+    assert (
+        f"sweep: that run's own 95 % interval of accuracy is {low:.4f} to {high:.4f}; chosen among 3 by these very "
+        "rows, it is flattered\n"
+    ) in done.out
+    behind = float(table[0]["accuracy"]) - float(table[1]["accuracy"])
+    assert re.search(
+        rf"sweep: trial {table[1]['trial']}, the second best, is within noise of it: accuracy {-behind:+.4f}, p = ",
+        done.out,
+    )
+    assert len(re.findall(r"sweep: trial 0, the first,", done.out)) == ("0" not in [row["trial"] for row in table[:2]])
 
 
 def test_several_objectives_have_a_front(colours: Path, tmp_path: Path, command: Command) -> None:
@@ -176,6 +234,33 @@ def test_a_sweep_that_is_killed_again_and_again_ends_as_one_that_is_not(
     assert told(root) == told(whole)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there the parent's number stays")
+def test_workers_end_when_the_command_is_killed(colours: Path, tmp_path: Path) -> None:
+    """They hold its standard output open, which is at its end when none of them is left."""
+    folder, two = tmp_path / "root", ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "sweep.race=false")
+    words = ("training=finetune", "training.epochs=100000", "training.patience=100000", "augmentation=light,strong")
+    typed = ("-m", "sweep=own", *words, *TOY, *two, f"competition.source={colours}", f"paths.root={folder}")
+    command = subprocess.Popen(
+        [sys.executable, "-m", "kagglepipe", *typed], cwd=tmp_path, stdout=subprocess.PIPE, start_new_session=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])},
+    )  # fmt: skip
+    try:
+        assert command.stdout
+        for line in command.stdout:
+            if b"trials are done" in line:
+                break
+        deadline = time.monotonic() + 240
+        while len(list(folder.glob("outputs/*/*/fold_0/resume.safetensors"))) < 2:  # both are at it
+            assert time.monotonic() < deadline
+            with suppress(subprocess.TimeoutExpired):
+                assert command.wait(0.2) is None
+        command.kill()
+        command.communicate(timeout=60)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(command.pid, signal.SIGKILL)
+
+
 def test_two_equal_commands_share_one_study(processes: "ForkServerContext", colours: Path, tmp_path: Path) -> None:
     from tests.processes import Typed, obey
 
@@ -229,11 +314,77 @@ def test_nothing_but_failures_is_an_error(colours: Path, command: Command) -> No
     assert done.err[-1].startswith("kagglepipe: all 2 trials have failed, the last with: model.name=n")
 
 
+def test_another_configuration_is_another_sweep_wherever_it_was_written(
+    colours: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hydra_plugins.kagglepipe_sweeper import _sweep
+
+    names: list[str] = []
+
+    def told_its_name(plan: Any, launch: Any, **data: Any) -> Any:
+        names.append(plan.name)
+        raise UserError("that is enough")
+
+    monkeypatch.setattr(_sweep, "run_trials", told_its_name)
+    mine = tmp_path / "conf" / "sweep" / "mine.yaml"
+    mine.parent.mkdir(parents=True)
+    lines = ["# @package _global_", "defaults:", "  - override /hydra/sweeper: kagglepipe", "stage: train", "training:",
+             "  regularisation: [1.0]", "sweep:", "  space:", "    seed: range(0,2)"]  # fmt: skip
+    mine.write_text("\n".join(lines))
+    typed = ("-m", "--config-dir", str(mine.parents[1]), "sweep=mine", *TOY, f"competition.source={colours}")
+
+    def name(*words: str) -> str:
+        assert command(*typed, *words).err == ["kagglepipe: that is enough"]
+        return names[-1]
+
+    first = name()
+    words = ("workers=2", "training.trackers=[]", "sweep.trials=1", "sweep.race=false", "sweep.finalists=2")
+    assert name(*words, f"paths.root={tmp_path}", "training.micro_batch=2") == first
+    mine.write_text("\n".join([*lines, "  race: false", "  jobs: 3"]))
+    assert name() == first
+    for word in ("sweep.objectives=[seconds]", "sweep.sampler=random", "competition.metric=log_loss"):
+        assert name(word) not in names[:-1]
+    mine.write_text("\n".join(lines).replace("[1.0]", "[0.0001]"))
+    assert name() not in names[:-1]
+
+
+def test_data_that_have_changed_are_told_once_and_at_once(colours: Path, tmp_path: Path, command: Command) -> None:
+    source = tmp_path / "photos"
+    shutil.copytree(colours, source)
+    typed = (*GRID, f"competition.source={source}", "sweep.trials=1")
+    assert command(*typed).code == 0
+    next(source.rglob("*.png")).unlink()
+    done = command(*typed)
+    assert done.code == 2
+    assert "differ from those prepared in" in done.err[-1]
+    assert "best is" not in done.out
+    other = command(*typed, "training.regularisation=[1]")
+    assert (other.code, "FAILED" in other.out) == (2, False)
+    refreshed = command(*typed, "competition.refresh=true")
+    assert refreshed.code == 2
+    assert "images, labels or folds have changed since sweep own-" in refreshed.err[-1]
+
+
 MISTAKES = [
     (["sweep=head"], "sweep=head is many jobs: type -m as well"),
     (["-m", "training.lr=interval(1e-5,1e-3)"], "training.lr=interval(1e-5,1e-3) has no end of values: add sweep=own"),
     (["-m", "sweep=own"], "there is nothing to try: give options several values"),
     (["-m", "sweep=own", "training.lrr=1,2"], "training.lrr is not an option; did you mean training.lr?"),
+    (["-m", "sweep=own", "+foo=1,2"], "foo is not an option"),
+    (["-m", "sweep=own", "training.lr=-1", "seed=0,1"], "training.lr=-1.0 must be more than 0"),
+    (["-m", "sweep=own", "sweep.trials=1,2"], "sweep.trials=1 and sweep.trials=2 train the very same run"),
+    (["-m", "sweep=own", "sweep.sampler=tpe,random"], "train the very same run: leave one of them away"),
+    (["-m", "sweep=own", "seed=0,1", "device=cpu,auto", "training=head"], "device=cpu and device=auto train the"),
+    (["-m", "sweep=own", "seed=0,1", "training.trackers=[],[wandb]"], "train the very same run"),
+    (
+        ["-m", "sweep=own", "training=head", "augmentation=light,auto,paste"],
+        "=auto and augmentation=paste train",
+    ),
+    (
+        ["-m", "sweep=own", "training=head", "training.lr=interval(0.1,0.2)"],
+        "training.lr=0.1 and training.lr=0.2 train",
+    ),
+    (["-m", "sweep=own", "prepare.near_bits=8,16"], "prepare.near_bits cannot vary"),
     (["-m", "sweep=own", "training.lr=fast,slow"], "training.lr: Value 'fast'"),
     (["-m", "sweep=own", "model=lite0,lite7"], "model=lite7 is unknown; choose one of:"),
     (["-m", "sweep=head", "stage=submit"], "a sweep scores what is trained, and stage=submit is more"),
@@ -260,6 +411,12 @@ def test_a_mistake_ends_in_one_line_before_any_work(
     assert done.err[-1].startswith("kagglepipe: ")
     assert words in done.err[-1]
     assert not (tmp_path / "data").exists()
+
+
+def test_an_option_that_decides_beside_one_value_of_another_may_vary(colours: Path, command: Command) -> None:
+    words = ("training=head,finetune", "training.lr=1e-3,1e-4", "training.micro_batch=2", "sweep.trials=1")
+    done = command("-m", "sweep=own", *words, *TOY, f"competition.source={colours}", "training.epochs=1")
+    assert done.code == 0, (done.err, done.out)
 
 
 def test_without_the_extra_it_says_what_to_install(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,9 +462,6 @@ def test_training_stops_after_the_fold_by_which_it_cannot_beat_its_rival(
 
 
 def test_the_sweeper_is_found_by_hydra_at_no_cost() -> None:
-    import subprocess
-    import sys
-
     code = """if True:
         import sys
         from hydra.core.plugins import Plugins

@@ -11,8 +11,11 @@ from omegaconf import DictConfig, OmegaConf
 from hydra_plugins.kagglepipe_sweeper._sweep import TheSweep
 from kagglepipe.config import PATH_KEYS, hydra_string
 from kagglepipe.errors import UserError
-from kagglepipe.files import write_bytes
+from kagglepipe.files import read_json, write_bytes
+from kagglepipe.predictions.frame import read_frame
+from kagglepipe.predictions.paired import compare
 from kagglepipe.reports import sweeps as pictures
+from kagglepipe.stages.places import read_prepared
 from kagglepipe.stages.text_table import table
 from kagglepipe.sweeps.finals import Finalist, run_finals
 from kagglepipe.sweeps.report import importance, rows, write_table
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 log = logging.getLogger(__name__)
+NOISE = 0.05  # a difference that chance makes as often is not told from it
 SHOWN = 10  # rows of the table that are printed
 NOT_TOLD = ("hydra", "sweep", "stage", "paths")  # parts of a trial's configuration that an experiment does not repeat
 
@@ -38,14 +42,16 @@ def end(sweep: TheSweep, study: "optuna.Study") -> float | None:
         raise UserError(f"all {len(found)} trials have failed, the last with: {found[-1]['why']}")
     finalists = finals(sweep, study)
     winner = finalists[0].trial if finalists else best[0]
+    value = finalists[0].mean if finalists else winner.values[0]
     show_table(found, [*(goal.label for goal in plan.goals), *plan.space])
     draw(sweep, study)
     tell_best(sweep, winner, finalists)
+    tell_certainty(sweep, study, [one.trial for one in finalists] or best)
     write_experiment(sweep, winner)
     log.info("sweep: trials.csv and pictures are in %s", plan.folder)
     if failed:
         log.warning("sweep: %d of %d trials FAILED; typed again, the command tries them once more", failed, len(found))
-    return float(winner.values[0])
+    return float(value)
 
 
 def finals(sweep: TheSweep, study: "optuna.Study") -> list[Finalist]:
@@ -73,13 +79,56 @@ def text_of(value: Any) -> str:
 
 def tell_best(sweep: TheSweep, winner: "FrozenTrial", finalists: list[Finalist]) -> None:
     """Which trial is the best, by what."""
+    goals, over = sweep.plan.goals, ""
+    shown = ", ".join(f"{goal.label} {value:.4f}" for goal, value in zip(goals, winner.values, strict=True))
     for one in finalists:
+        spread = f" ± {one.deviation:.4f}" if len(one.scores) > 1 else ""
         log.info(
-            "sweep: trial %d over %d seeds: %s %.4f ± %.4f", one.trial.number, len(one.scores),
-            sweep.plan.goals[0].label, one.mean, one.deviation,
+            "sweep: trial %d over %d other seeds: %s %.4f%s, by its own %.4f",
+            *(one.trial.number, len(one.scores), goals[0].label, one.mean, spread, one.trial.values[0]),
+        )
+    if finalists:
+        shown, over = f"{goals[0].label} {finalists[0].mean:.4f}", f" over {len(finalists[0].scores)} other seeds"
+    elif sweep.options.seeds > 1:
+        log.warning("sweep: no finalist has another seed: the best is so by its own")
+    log.info("sweep: best is trial %d, %s%s: run=%s", winner.number, shown, over, winner.user_attrs["outcome"]["run"])
+
+
+def tell_certainty(sweep: TheSweep, study: "optuna.Study", ranked: "list[FrozenTrial]") -> None:
+    """How far the best may be believed: its interval, and whether the second and the first trial are within noise.
+
+    It was chosen among all trials, and so each p counts as many times (Bonferroni).
+    """
+    plan, runs = sweep.plan, sweep.plan.folder.parents[1]
+    whole = [trial for trial in ended(study) if trial.state.name == "COMPLETE"]
+    tried = sum(trial.state.name != "FAIL" for trial in ended(study))
+    oof = {trial.number: runs / trial.user_attrs["outcome"]["run"] / "oof.parquet" for trial in whole}
+    winner = ranked[0].number
+    if tried < 2 or plan.goals[0].measure not in ("score", "log_loss") or not oof[winner].exists():
+        return
+    low, high = read_json(oof[winner].with_name("metrics.json"))["interval"]
+    log.info(
+        "sweep: that run's own 95 %% interval of %s is %s to %s; chosen among %d by these very rows, it is flattered",
+        *(sweep.config.competition.metric, text_of(low), text_of(high), tried),
+    )
+    groups = read_prepared(sweep.config).train.set_index("id")["group"]
+    by_loss = "log_loss" in (plan.goals[0].measure, sweep.config.competition.metric)
+    names = {whole[0].number: "the first", **{trial.number: "the second best" for trial in ranked[1:2]}}
+    for number, name in names.items():
+        if number == winner or not oof[number].exists():
+            continue
+        try:
+            found = compare(read_frame(oof[winner]), read_frame(oof[number]), groups)
+        except UserError as error:  # frames at another rate are other rows
+            log.info("sweep: trial %d, %s, cannot be held against it: %s", number, name, error)
+            continue
+        gap = found.log_loss if by_loss else found.accuracy
+        is_sure = gap.p * (tried - 1) < NOISE
+        log.info(
+            "sweep: trial %d, %s, is %s: %s %+.4f, p = %.2g in one of %d comparisons", number, name,
+            "apart from it by more than noise" if is_sure else "within noise of it",
+            "log loss" if by_loss else "accuracy", -gap.value, gap.p, tried - 1,
         )  # fmt: skip
-    shown = ", ".join(f"{goal.label} {value:.4f}" for goal, value in zip(sweep.plan.goals, winner.values, strict=True))
-    log.info("sweep: best is trial %d, %s: run=%s", winner.number, shown, winner.user_attrs["outcome"]["run"])
 
 
 # --- pictures --------------------------------------------------------------------------------------------------

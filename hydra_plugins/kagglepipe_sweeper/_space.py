@@ -15,10 +15,9 @@ from kagglepipe.sweeps.space import Choice, Space, Span
 
 @dataclass(frozen=True)
 class Typed:
-    """A command line: what may vary, and what is fixed, option -> value and word for word."""
+    """A command line: what may vary, and what is fixed, word for word."""
 
     space: Space
-    fixed: dict[str, str]
     words: list[str]
 
 
@@ -32,8 +31,7 @@ def read_arguments(arguments: Sequence[str], config: DictConfig, loader: ConfigL
     fixed = [one for one in typed if not one.is_sweep_override()]
     fixed += [one for one in varied if not one.is_sweep_override()]  # of the space, with one value
     space = {one.get_key_element(): parameter(one, config) for one in varied if one.is_sweep_override()}
-    values = {one.get_key_element(): "" if one.is_delete() else one.get_value_element_as_str() for one in fixed}
-    return Typed(space, values, [str(one.input_line) for one in fixed])
+    return Typed(space, [str(one.input_line) for one in fixed])
 
 
 def bare(override: Override) -> str:
@@ -61,7 +59,11 @@ def interval(name: str, value: IntervalSweep, *, whole: bool) -> Span:
         raise UserError(f"{name}: tag({min(unknown)}, …) says nothing here; type tag(log, interval(…))")
     if not low < high or (log and low <= 0):
         raise UserError(f"{name}=interval({low:g},{high:g}) must begin {'above 0 and ' if log else ''}below its end")
-    return Span(math.ceil(low), math.floor(high), log=log, whole=True) if whole else Span(low, high, log=log)
+    if not whole:
+        return Span(low, high, log=log)
+    if math.ceil(low) > math.floor(high):
+        raise UserError(f"{name}=interval({low:g},{high:g}) holds no whole number, and {name} takes no other")
+    return Span(math.ceil(low), math.floor(high), log=log, whole=True)
 
 
 def steps(name: str, value: RangeSweep) -> Span:

@@ -1,24 +1,31 @@
 """A sweep from the command line to its best configuration: what Hydra needs of it; kagglepipe.sweeps has the rest."""
 
+import io
+import json
 import logging
 import os
 import traceback
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr
+from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib.util import find_spec
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.utils import JobReturn, JobStatus, configure_log
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, configure_log
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from hydra_plugins.kagglepipe_sweeper._space import Typed, read_arguments
-from kagglepipe.competitions.contract import Competition
-from kagglepipe.config import Config, Paths, Sweep, hydra_string
+from kagglepipe.config import Config, Sweep, changes, demand_options, hydra_string, result_settings
 from kagglepipe.errors import UserError
 from kagglepipe.files import alone, write_bytes
-from kagglepipe.stages.places import with_sample_if_no_data
+from kagglepipe.stages import walk
+from kagglepipe.stages.places import read_prepared, training_mode, with_sample_if_no_data
+from kagglepipe.stages.trial import data_of
 from kagglepipe.sweeps.goals import goal_of
-from kagglepipe.sweeps.space import MOST_POINTS, samples, signature, size
+from kagglepipe.sweeps.space import MOST_POINTS, Space, samples, signature, size, told
 from kagglepipe.sweeps.study import FILE, Job, Outcome, Plan, demand_sampler, run_trials
 
 if TYPE_CHECKING:
@@ -26,11 +33,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 USUAL_TRIALS = 20
-# What may change between two commands of one sweep: how much is done, how, where, and what is told of it.
-CONDUCT = (
-    *(f"sweep.{name}" for name in ("trials", "jobs", "fail_fast", "race", "finalists", "seeds", "folds_apart")),
-    *("sweep", "paths.root", "workers", "training.trackers", "training.micro_batch", "training.compile"),
-)
+DATA = ("competition", "folds", "paths", "prepare", "download")  # parts of the configuration that no trial may change
+# A trial's values, as they are typed -> its configuration (None: it is none) and what decides its results, or why not.
+Look = Callable[[Mapping[str, str]], tuple[Config | None, str]]
 
 
 def run(sweeper: "KagglepipeSweeper", arguments: list[str]) -> float | None:
@@ -39,7 +44,9 @@ def run(sweeper: "KagglepipeSweeper", arguments: list[str]) -> float | None:
     sweep = the_sweep(sweeper, arguments)
     sweep.launch_quietly()
     with alone(sweep.plan.folder, f"sweep: {sweep.plan.name}"):
-        study = run_trials(sweep.plan, sweep.launch)
+        walk(sweep.config, ["download", "prepare"])  # what all trials share, and would all say
+        data = data_of(read_prepared(sweep.config))
+        study = run_trials(sweep.plan, sweep.launch, data=data)
         from hydra_plugins.kagglepipe_sweeper._end import end
 
         return end(sweep, study)
@@ -54,10 +61,14 @@ def demand_optuna() -> None:
 
 @dataclass
 class TheSweep:
-    """A sweep that is to be run. launched: jobs that this command has begun, which numbers them."""
+    """A sweep that is to be run.
+
+    config: of a trial, for what all of them share. launched: jobs that this command has begun, which numbers them.
+    """
 
     sweeper: "KagglepipeSweeper"
     typed: Typed
+    config: Config
     options: Sweep
     plan: Plan
     launched: int = field(default=0)
@@ -128,8 +139,12 @@ class TheSweep:
 
 
 def result_of(job: JobReturn) -> Any:
-    """What a job returned or raised; `return_value` would raise it here, and print the command line first."""
-    return job._return_value if job.status in (JobStatus.COMPLETED, JobStatus.FAILED) else RuntimeError("no result")
+    """What a job returned or raised."""
+    try:
+        with redirect_stderr(io.StringIO()):  # where Hydra tells the command line of one that raised
+            return job.return_value
+    except Exception as error:
+        return error
 
 
 def one_line(error: BaseException) -> str:
@@ -143,15 +158,20 @@ def one_line(error: BaseException) -> str:
 
 def the_sweep(sweeper: "KagglepipeSweeper", arguments: Sequence[str]) -> TheSweep:
     """The sweep that a command line describes. Raises UserError for one that makes no sense."""
-    master, loader = sweeper.config, sweeper.hydra_context.config_loader
-    typed = read_arguments(arguments, master, loader)
+    master = sweeper.config
+    typed = read_arguments(arguments, master, sweeper.hydra_context.config_loader)
     options: Any = OmegaConf.to_object(master.sweep)
     demand_sense(master, typed, options)
-    config = with_sample_if_no_data(what_is_fixed(master, options))
-    identity = {name: value for name, value in typed.fixed.items() if name not in CONDUCT}
+    look = looker(sweeper, typed)
+    looks = [look(values) for values in samples(typed.space)]
+    legal = [config for config, _ in looks if config is not None]
+    if not legal:  # then it is not the values of single trials; a mistake is told at once, not trial by trial
+        raise UserError(looks[0][1])
+    config = with_sample_if_no_data(replace(legal[0], seed=master.seed))
     choice = str(master.hydra.runtime.choices.get("sweep") or "sweep").replace("/", "-")
+    fixed = {**what_is_fixed(config), "trials": [text for _, text in looks]}
     plan = Plan(
-        folder=config.runs_dir / "sweeps" / f"{choice}-{signature(typed.space, identity)}",
+        folder=config.runs_dir / "sweeps" / f"{choice}-{signature(typed.space, fixed)}",
         space=typed.space,
         goals=tuple(goal_of(objective, config.competition.metric) for objective in options.objectives),
         sampler=options.sampler,
@@ -162,28 +182,67 @@ def the_sweep(sweeper: "KagglepipeSweeper", arguments: Sequence[str]) -> TheSwee
         race=options.race and not options.folds_apart,
     )
     demand_sampler(plan)
+    if not (plan.folder / FILE).exists():
+        demand_different(typed.space, look)
     with read_write(master.hydra), open_dict(master.hydra):  # where launchers leave what is theirs
         master.hydra.sweep.dir = str(plan.folder / "trials").replace("${", "\\${")
-    sweep = TheSweep(sweeper, typed, options, plan)
-    if not (plan.folder / FILE).exists():  # a mistake in the command line is told at once, not trial by trial
-        sweeper.validate_batch_is_legal([sweep.overrides(Job(0, values)) for values in samples(plan.space)])
-    return sweep
+    return TheSweep(sweeper, typed, config, options, plan)
 
 
-def what_is_fixed(master: DictConfig, options: Sweep) -> Config:
-    """The configuration of what no trial may change; the rest as usual, since a swept option may lack a value yet."""
-    competition: Any = OmegaConf.to_object(master.competition)
-    paths: Any = OmegaConf.to_object(master.paths)
-    assert isinstance(competition, Competition)
-    assert isinstance(paths, Paths)
-    return Config(stage="train", seed=master.seed, competition=competition, paths=paths, sweep=options)
+def looker(sweeper: "KagglepipeSweeper", typed: Typed) -> Look:
+    """What looks at a trial before it is launched. Hydra's errors, and options that are none, are raised."""
+
+    @cache
+    def look(*words: str) -> tuple[Config | None, str]:
+        composed = sweeper.hydra_context.config_loader.load_sweep_config(sweeper.config, [*typed.words, *words])
+        HydraConfig.instance().set_config(composed)  # which ${hydra:…} asks
+        with read_write(composed), open_dict(composed):
+            composed.pop("hydra")
+        demand_options(OmegaConf.to_container(composed))
+        try:
+            config: Any = OmegaConf.to_object(composed)
+            return config, json.dumps(what_decides(config), sort_keys=True)
+        except UserError as error:
+            return None, str(error)
+
+    return lambda values: look(*(f"{name}={value}" for name, value in sorted(values.items())))
+
+
+def what_decides(config: Config) -> dict[str, Any]:
+    """What of a configuration decides a run's results on given data; see `places.run_identity`."""
+    training = config.training
+    taught = training.teacher and (training.teacher, training.confidence)
+    weights = config.competition.kind != "series" and config.model.weights
+    return {**result_settings(config, training_mode(config)), "weights": weights, "taught": taught}
+
+
+def what_is_fixed(config: Config) -> dict[str, Any]:
+    """What else makes two sweeps different ones: their data, and how trials are chosen, measured and cut short.
+
+    Not in it: how much is done, where, and what is told of it. Files whose bytes decide are watched by `data_of`.
+    """
+    found, sweep = changes(config), config.sweep
+    parts = {name: dict(found.get(name, {})) for name in ("competition", "folds", "prepare")}
+    for part, name in (("competition", "source"), ("competition", "refresh"), ("folds", "remake")):
+        parts[part].pop(name, None)
+    how = (sweep.sampler, sweep.objectives, config.seed, config.device, config.engine, config.training.budget)
+    return {**{name: json.dumps(part, sort_keys=True) for name, part in parts.items()}, "how": how}
+
+
+def demand_different(space: Space, look: Look) -> None:
+    """Raises UserError for an option two of whose values make the very same run, whatever the others are."""
+    bases = samples(space)
+    for name, values in told(space).items():
+        for one, other in combinations(values, 2):
+            if all(look({**base, name: one})[1] == look({**base, name: other})[1] for base in bases):
+                raise UserError(f"{name}={one} and {name}={other} train the very same run: leave one of them away")
 
 
 def demand_sense(master: DictConfig, typed: Typed, options: Sweep) -> None:
     """Raises UserError for what a sweep cannot do."""
     if master.stage != "train":
         raise UserError(f"a sweep scores what is trained, and stage={master.stage} is more: leave it away")
-    if varied := [name for name in typed.space if name.lstrip("+").split(".")[0] in ("competition", "folds", "paths")]:
+    if varied := [name for name in typed.space if name.lstrip("+").split(".")[0] in DATA]:
         raise UserError(f"{varied[0]} cannot vary: a sweep compares trials on the same folds of one competition")
     if master.run is not None or master.folds.only:
         raise UserError("a sweep trains all folds of runs of its own: leave run= and folds.only= away")

@@ -24,7 +24,7 @@ def outcome(config: Config) -> dict[str, Any]:
     folds = fold_metrics(run)
     found = {
         "run": run.name,
-        "data": sha256(prepared.table_hash, prepared.folds_hash)[:8],
+        "data": data_of(prepared),
         "folds_hash": prepared.folds_hash,
         "folds": {str(fold): {name: one[name] for name in ("score", "log_loss")} for fold, one in folds.items()},
         "seconds": round(sum(one["seconds"] for one in folds.values()), 2),
@@ -38,6 +38,11 @@ def outcome(config: Config) -> dict[str, Any]:
     if why := reason_to_stop(config, prepared, run):
         return {**found, "raced": why}
     raise UserError(f"{run.name} is not merged: a sweep needs all folds, so leave folds.only away")
+
+
+def data_of(prepared: Prepared) -> str:
+    """A hash of table and folds: what two trials share whose scores can be compared."""
+    return sha256(prepared.table_hash, prepared.folds_hash)[:8]
 
 
 def fold_metrics(run: Path) -> dict[int, dict[str, Any]]:
@@ -54,7 +59,8 @@ def reason_to_stop(config: Config, prepared: Prepared, run: Path) -> str | None:
     if rival.run == run.name or rival.folds_hash != prepared.folds_hash:
         return None
     own = {fold: metrics[rival.measure] for fold, metrics in fold_metrics(run).items()}
-    return is_beaten({fold: float("nan") if value is None else value for fold, value in own.items()}, rival)
+    scores = {fold: float("nan") if value is None else value for fold, value in own.items()}
+    return is_beaten(scores, rival, row=prepared.folds["fold"].nunique() / len(prepared.folds))
 
 
 def latency(config: Config, prepared: Prepared, run: Path) -> float:

@@ -20,7 +20,10 @@ FILE = "finals.json"
 
 @dataclass(frozen=True)
 class Finalist:
-    """A trial, and the goal's value for each seed that it was trained with, its own first."""
+    """A trial, and the goal's value for each other seed that it was trained with, one at least.
+
+    Its own value is not among them: it was chosen for that, and so it is likely to have been lucky.
+    """
 
     trial: "FrozenTrial"
     scores: tuple[float, ...]
@@ -38,10 +41,11 @@ class Finalist:
 
 
 def run_finals(study: "optuna.Study", plan: Plan, *, finalists: int, seeds: int, launch: Launch) -> list[Finalist]:
-    """The best trials, each trained with so many seeds, the best mean first.
+    """The best trials, each trained with so many seeds, the best mean over those that did not choose it first.
 
     What is done is kept in finals.json beside the study, batch by batch. A run that fails is told, left out of the
-    mean, and tried again by the next command. Nothing races here: a mean needs whole runs.
+    mean, and tried again by the next command; a trial of which all fail is no finalist. Nothing races here: a mean
+    needs whole runs.
     """
     chosen, path = best_trials(study, plan)[:finalists], plan.folder / FILE
     kept: dict[str, dict[str, Any]] = read_json(path) if path.exists() else {}
@@ -54,7 +58,7 @@ def run_finals(study: "optuna.Study", plan: Plan, *, finalists: int, seeds: int,
             goal = plan.goals[0]
             log.info("sweep: trial %d with seed %d: %s %.4f", job.number, job.seed, goal.label, goal.of(outcome))
         write_json(path, kept)
-    found = [Finalist(trial, scores_of(trial, plan, seeds, kept)) for trial in chosen]
+    found = [Finalist(trial, scores) for trial in chosen if (scores := scores_of(trial, plan, seeds, kept))]
     return sorted(found, key=lambda one: (-plan.goals[0].sign * one.mean, one.trial.number))
 
 
@@ -69,10 +73,10 @@ def missing(chosen: "Sequence[FrozenTrial]", plan: Plan, seeds: int, kept: dict[
 
 
 def scores_of(trial: "FrozenTrial", plan: Plan, seeds: int, kept: dict[str, dict[str, Any]]) -> tuple[float, ...]:
-    """The goal's value of a trial: its own, then those with other seeds."""
+    """The goal's values of a trial with other seeds."""
     others = kept.get(str(trial.number), {})
-    wanted = [others[str(seed)] for seed in range(plan.seed + 1, plan.seed + seeds) if str(seed) in others]
-    return (trial.values[0], *(plan.goals[0].of(outcome) for outcome in wanted))
+    wanted = [str(seed) for seed in range(plan.seed + 1, plan.seed + seeds)]
+    return tuple(plan.goals[0].of(others[seed]) for seed in wanted if seed in others)
 
 
 def batches(jobs: Sequence[Job], size: int) -> list[Sequence[Job]]:

@@ -40,7 +40,7 @@ def row_of(trial: "FrozenTrial", plan: Plan) -> dict[str, Any]:
         "folds": len(outcome.get("folds", ())),
         **typed(plan.space, trial.params),
         "run": outcome.get("run"),
-        "why": trial.user_attrs.get("error") or outcome.get("raced"),
+        "why": outcome.get("error") or outcome.get("raced"),
     }
 
 

@@ -118,19 +118,29 @@ def typed(space: Space, values: Mapping[str, Any]) -> dict[str, str]:
     return {name: one.typed(values[name]) for name, one in space.items()}
 
 
+def told(space: Space) -> dict[str, list[str]]:
+    """option -> every listed value, or both ends of its stretch, as they are typed.
+
+    >>> told({"a": Choice(("x", "y")), "b": Span(1, 9, whole=True)})
+    {'a': ['x', 'y'], 'b': ['1', '9']}
+    """
+    ends = {name: one.values if isinstance(one, Choice) else (one.low, one.high) for name, one in space.items()}
+    return {name: list(dict.fromkeys(map(space[name].typed, values))) for name, values in ends.items()}
+
+
 def samples(space: Space) -> list[dict[str, str]]:
     """Points, as they are typed, among which every listed value and both ends of every stretch occur.
 
     >>> samples({"a": Choice(("x", "y", "z")), "b": Span(1, 9, whole=True)})
     [{'a': 'x', 'b': '1'}, {'a': 'y', 'b': '9'}, {'a': 'z', 'b': '1'}]
     """
-    ends = {name: one.values if isinstance(one, Choice) else (one.low, one.high) for name, one in space.items()}
-    longest = max((len(values) for values in ends.values()), default=0)
-    return [typed(space, {name: values[n % len(values)] for name, values in ends.items()}) for n in range(longest)]
+    values = told(space)
+    longest = max(map(len, values.values()), default=1)
+    return [{name: listed[n % len(listed)] for name, listed in values.items()} for n in range(longest)]
 
 
-def signature(space: Space, fixed: Mapping[str, str]) -> str:
-    """Eight hexadecimal digits for a space and what is typed beside it, in whatever order.
+def signature(space: Space, fixed: Mapping[str, Any]) -> str:
+    """Eight hexadecimal digits for a space and what is fixed beside it, in whatever order.
 
     >>> a, b = Choice(("1", "2")), Span(0, 1)
     >>> signature({"a": a, "b": b}, {"c": "1"}) == signature({"b": b, "a": a}, {"c": "1"})

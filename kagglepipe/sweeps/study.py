@@ -3,7 +3,7 @@
 `run_trials` asks Optuna for a batch, has it launched, and records what came of it, until there are enough. Nothing else
 is remembered, so that the same command goes on wherever the last one was ended: a trial that was under way is found
 as running, and is launched again with the same values. Optuna's own row of a trial holds its values and its state, our
-attributes of it hold the rest (`outcome`, `error`, `void`, `again_of`).
+attributes of it hold the rest (`outcome`, `void`, `again_of`).
 """
 
 import logging
@@ -21,7 +21,7 @@ from kagglepipe.sweeps.space import Space, points, size, typed
 if TYPE_CHECKING:
     import optuna
     from optuna.samplers import BaseSampler
-    from optuna.trial import FrozenTrial
+    from optuna.trial import FrozenTrial, Trial
 
 log = logging.getLogger(__name__)
 SAMPLERS = ("tpe", "cmaes", "grid", "random", "nsga2")
@@ -73,20 +73,23 @@ Outcome = Mapping[str, Any]
 Launch = Callable[[Sequence[Job]], Sequence[Outcome]]
 
 
-def run_trials(plan: Plan, launch: Launch) -> "optuna.Study":
+def run_trials(plan: Plan, launch: Launch, *, data: str | None = None) -> "optuna.Study":
     """The study, once `plan.trials` have been tried, by this command and those before it.
 
-    Whoever calls it holds the lock of the folder. Raises UserError for the first failure where `plan.fail_fast`, and
-    for data that are others than those of the trials before.
+    data: a hash of the present ones, where it is known beforehand. Whoever calls it holds the lock of the folder.
+    Raises UserError for the first failure where `plan.fail_fast`, and for data that are others than those of the trials
+    before.
     """
     study = open_study(plan)
+    demand_same_data(study, plan, data)
+    make_void_what_was_torn(study, plan)
     queue_failed_again(study)
     tell_standing(study, plan)
     while batch := next_batch(study, plan):
         rival = write_rival(study, plan)
         outcomes = launch([Job(trial.number, typed(plan.space, trial.params), rival) for trial in batch])
         for trial, outcome in zip(batch, outcomes, strict=True):
-            demand_same_data(study, plan, outcome)
+            demand_same_data(study, plan, outcome.get("data"))
             record(study, plan, trial, outcome)
             tell_trial(study, plan, trial.number)
         if plan.fail_fast and (failed := [one for one in outcomes if "error" in one]):
@@ -98,7 +101,7 @@ def run_trials(plan: Plan, launch: Launch) -> "optuna.Study":
 
 
 def open_study(plan: Plan) -> "optuna.Study":
-    """The study, which is made where it is not there.
+    """The study, which is made where it is not there. Raises UserError for a journal that cannot be read.
 
     A journal, one JSON a line: a kill may cut off the last line, which is then as if it had never been written. Optuna
     would write on behind the half of it, and then read nothing any more; so it is taken away first. The lock of
@@ -113,7 +116,12 @@ def open_study(plan: Plan) -> "optuna.Study":
     path = plan.folder / FILE
     cut_torn_line(path)
     lock: Any = HeldAlready()
-    storage = JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+    try:
+        storage = JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+    except ValueError as error:  # a line that is no JSON
+        raise UserError(
+            f"{path} is damaged ({error}): delete it, and the same command begins anew; finished runs are only read"
+        ) from error
     if path.stat().st_size:
         return optuna.load_study(study_name=plan.name, storage=storage)
     directions = ["maximize" if goal.greater_is_better else "minimize" for goal in plan.goals]
@@ -142,12 +150,12 @@ def cut_torn_line(path: Path) -> None:
 # --- what comes next -------------------------------------------------------------------------------------------
 
 
-def next_batch(study: "optuna.Study", plan: Plan) -> "list[FrozenTrial]":
+def next_batch(study: "optuna.Study", plan: Plan) -> "list[Trial]":
     """The trials to launch now, `plan.jobs` of them at most; none when all are done, or nothing is left to try.
 
     Those that were under way when a command was killed come first: while one command holds the lock, nothing else runs.
     """
-    batch: list[FrozenTrial] = under_way(study, plan)[: plan.jobs]
+    batch: list[Trial] = running(study)[: plan.jobs]
     while len(batch) < min(plan.jobs, plan.trials - len(ended(study))):
         trial = ask(study, plan)
         if trial is None:
@@ -168,26 +176,30 @@ def ended(study: "optuna.Study") -> "list[FrozenTrial]":
     return [trial for trial in trials if trial.state.is_finished() and trial.number not in retried]
 
 
-def under_way(study: "optuna.Study", plan: Plan) -> "list[FrozenTrial]":
-    """The running trials. One that a kill left without some of its values is void: it was never launched."""
-    from optuna.trial import TrialState
+def running(study: "optuna.Study") -> "list[Trial]":
+    """The trials that have begun and not ended."""
+    from optuna.trial import Trial, TrialState
 
-    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    for trial in running:
+    found = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return [Trial(study, trial._trial_id) for trial in found]  # Optuna has no public way back to a trial of before
+
+
+def make_void_what_was_torn(study: "optuna.Study", plan: Plan) -> None:
+    """Ends what a kill left without some of its values, or half void: it was never launched."""
+    for trial in running(study):
         if set(trial.params) != set(plan.space) or trial.user_attrs.get("void"):
             make_void(study, trial)
-    return [trial for trial in running if set(trial.params) == set(plan.space) and not trial.user_attrs.get("void")]
 
 
-def make_void(study: "optuna.Study", trial: "FrozenTrial") -> None:
+def make_void(study: "optuna.Study", trial: "Trial") -> None:
     """Ends a trial that is never launched, as if it had not been."""
     from optuna.trial import TrialState
 
-    study._storage.set_trial_user_attr(trial._trial_id, "void", True)
-    study.tell(trial.number, state=TrialState.FAIL)
+    trial.set_user_attr("void", True)
+    study.tell(trial, state=TrialState.FAIL)
 
 
-def ask(study: "optuna.Study", plan: Plan) -> "FrozenTrial | None":
+def ask(study: "optuna.Study", plan: Plan) -> "Trial | None":
     """A new trial unlike all others; None when there is none.
 
     Samplers propose again what they like, which would be the very same run. Where the space can be looked at point by
@@ -207,10 +219,9 @@ def ask(study: "optuna.Study", plan: Plan) -> "FrozenTrial | None":
         count = len(study.get_trials(deepcopy=False))
         study.sampler = make_sampler(plan, count)
         trial = study.ask({name: one.distribution() for name, one in plan.space.items()})
-        frozen = study.get_trials(deepcopy=False)[trial.number]
-        if waiting or key(plan, frozen.params) not in tried:
-            return frozen
-        make_void(study, frozen)
+        if waiting or key(plan, trial.params) not in tried:
+            return trial
+        make_void(study, trial)
         if untried:
             study.enqueue_trial(random.Random(plan.seed + count + attempt).choice(untried))
     return None
@@ -260,18 +271,23 @@ def demand_sampler(plan: Plan) -> None:
 # --- what came of it -------------------------------------------------------------------------------------------
 
 
-def record(study: "optuna.Study", plan: Plan, trial: "FrozenTrial", outcome: Outcome) -> None:
-    """Keeps a trial's outcome: complete, pruned where its rival has stopped it, or failed. The state comes last."""
+def record(study: "optuna.Study", plan: Plan, trial: "Trial", outcome: Outcome) -> None:
+    """Keeps a trial's outcome: complete, pruned where its rival has stopped it, or failed.
+
+    The state comes last, and the outcome is one attribute: where a kill comes between, the next command's takes the
+    place of it.
+    """
     from optuna.trial import TrialState
 
-    problem = outcome.get("error") or undefined(plan, outcome)
-    study._storage.set_trial_user_attr(trial._trial_id, "error" if problem else "outcome", problem or dict(outcome))
+    if problem := outcome.get("error") or undefined(plan, outcome):
+        outcome = {"error": problem}
+    trial.set_user_attr("outcome", dict(outcome))
     if problem:
-        study.tell(trial.number, state=TrialState.FAIL)
+        study.tell(trial, state=TrialState.FAIL)
     elif "raced" in outcome:
-        study.tell(trial.number, state=TrialState.PRUNED)
+        study.tell(trial, state=TrialState.PRUNED)
     else:
-        study.tell(trial.number, [goal.of(outcome) for goal in plan.goals])
+        study.tell(trial, [goal.of(outcome) for goal in plan.goals])
 
 
 def undefined(plan: Plan, outcome: Outcome) -> str | None:
@@ -284,9 +300,9 @@ def undefined(plan: Plan, outcome: Outcome) -> str | None:
     return f"{missing[0]} is not defined" if missing else None
 
 
-def demand_same_data(study: "optuna.Study", plan: Plan, outcome: Outcome) -> None:
+def demand_same_data(study: "optuna.Study", plan: Plan, data: str | None) -> None:
     """Raises UserError where table or folds are others than those that earlier trials were scored on."""
-    data, before = outcome.get("data"), study.user_attrs.get("data")
+    before = study.user_attrs.get("data")
     if data is None or data == before:
         return
     if before is not None:
@@ -352,12 +368,10 @@ def tell_trial(study: "optuna.Study", plan: Plan, number: int) -> None:
     trial = study.get_trials(deepcopy=False)[number]
     done = len(ended(study))
     shown = " ".join(f"{name}={value}" for name, value in typed(plan.space, trial.params).items())
-    if "error" in trial.user_attrs:
-        log.warning(
-            "sweep: %d/%d: trial %d FAILED: %s: %s", done, plan.trials, number, trial.user_attrs["error"], shown
-        )
-        return
     outcome = trial.user_attrs["outcome"]
+    if "error" in outcome:
+        log.warning("sweep: %d/%d: trial %d FAILED: %s: %s", done, plan.trials, number, outcome["error"], shown)
+        return
     if "raced" in outcome:
         folds = "a fold" if len(outcome["folds"]) == 1 else f"{len(outcome['folds'])} folds"
         what = f"stopped after {folds}: {outcome['raced']}"

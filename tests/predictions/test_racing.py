@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kagglepipe.predictions.racing import T_95, Rival, is_beaten, upper_end
+from kagglepipe.predictions.racing import FEWEST, LEVEL, Rival, chance, is_beaten
 
 SCORES = st.lists(st.floats(0, 1), min_size=5, max_size=5)
 
@@ -17,16 +17,10 @@ def rival(*scores: float, greater: bool = True) -> Rival:
     return Rival("best", "score", greater, 1.0 if greater else 0.0, dict(enumerate(scores)), "")
 
 
-def test_the_quantiles_are_those_of_scipy() -> None:
+def test_chance_is_that_of_the_t_test() -> None:
     stats = pytest.importorskip("scipy.stats")
-    np.testing.assert_allclose(T_95, stats.t.ppf(0.95, np.arange(1, len(T_95) + 1)), atol=5e-4)
-
-
-def test_the_upper_end_is_that_of_the_t_interval() -> None:
-    stats = pytest.importorskip("scipy.stats")
-    values = [0.0, -0.02, -0.05, 0.01]
-    interval = stats.ttest_1samp(values, 0).confidence_interval(0.90)
-    assert upper_end(values) == pytest.approx(interval.high, abs=1e-4)
+    values = [0.01, -0.02, -0.05, 0.01]
+    assert chance(values, 0.0) == pytest.approx(stats.ttest_1samp(values, 0, alternative="less").pvalue)
 
 
 def test_it_stops_after_one_fold_when_perfection_would_not_help() -> None:
@@ -41,13 +35,19 @@ def test_nothing_beats_perfection_but_a_draw_goes_on() -> None:
     assert is_beaten({0: 1.0, 1: 0.99}, best) is not None
 
 
-def test_equal_losses_are_believed_when_there_are_three_of_them() -> None:
+@pytest.mark.parametrize(("rows", "folds"), [(1, 0), (2, 0), (3, 4), (9, 3)])
+def test_equal_losses_are_believed_when_they_are_more_than_single_rows(rows: int, folds: int) -> None:
     best = rival(0.8, 0.7, 0.9, 0.8, 0.7)
-    behind = {fold: score - 0.01 for fold, score in best.folds.items()}
-    stopped = [count for count in range(1, 6) if is_beaten({fold: behind[fold] for fold in range(count)}, best)]
-    assert stopped[0] == 3
-    words = is_beaten({fold: behind[fold] for fold in range(3)}, best)
-    assert words == "over 3 folds it is 0.0100 worse than best, which is more than noise explains"
+    own = {fold: score - rows / 150 for fold, score in best.folds.items()}
+    done = range(1, 5)
+    stopped = [n for n in done if is_beaten({fold: own[fold] for fold in range(n)}, best, row=1 / 150)]
+    assert stopped[:1] == [folds] * bool(folds)
+
+
+def test_it_says_by_how_much_it_is_behind() -> None:
+    best = rival(0.8, 0.7, 0.9, 0.8, 0.7)
+    words = is_beaten({0: 0.7, 1: 0.6, 2: 0.8}, best, row=1 / 150)
+    assert words == "over 3 folds it is 0.1000 worse than best, which is more than noise explains"
 
 
 def test_losses_within_noise_go_on() -> None:
@@ -93,19 +93,21 @@ def near_the_edge(own: list[float], best: list[float]) -> bool:
     """Whether rounding decides: 1 - (1 - x) is not x to the last bit."""
     gains = [mine - theirs for mine, theirs in zip(own, best, strict=False)]
     hoped = math.fsum([*own, len(best) - len(own)]) - math.fsum(best)
-    return abs(upper_end([0.0, *gains])) < 1e-9 or abs(hoped) < 1e-7
+    is_near = len(gains) >= FEWEST and abs(chance(gains, 0.0) / (LEVEL / (len(best) - FEWEST)) - 1) < 1e-6
+    return is_near or max(map(abs, gains)) < 1e-9 or abs(hoped) < 1e-7
 
 
-def test_runs_that_are_as_good_are_seldom_stopped_and_much_worse_ones_mostly() -> None:
+def test_of_runs_as_good_as_the_best_of_twenty_few_are_stopped_and_of_much_worse_ones_most() -> None:
     rng = np.random.default_rng(0)
 
-    def share_stopped(behind: float) -> float:
-        draws = [(rng.normal(0.8, 0.05, 5), rng.normal(0, 0.02, 5) - behind) for _ in range(400)]
-        found = [
-            any(is_beaten({k: hard[k] + noise[k] for k in range(n)}, rival(*hard)) for n in range(1, 5))
-            for hard, noise in draws
-        ]
+    def share_stopped(better: float) -> float:
+        found = []
+        for _ in range(400):
+            runs = rng.normal(0.5, 0.002, (20, 10))
+            best, own = rival(*runs[runs.mean(axis=1).argmax()]), rng.normal(0.5 + better, 0.002, 10)
+            found.append(any(is_beaten(dict(enumerate(own[:n])), best) for n in range(1, 10)))
         return float(np.mean(found))
 
-    assert share_stopped(0.0) < 0.15
-    assert share_stopped(0.06) > 0.85
+    assert share_stopped(0.0) < 0.06
+    assert share_stopped(0.001) < 0.03
+    assert share_stopped(-0.004) > 0.8

@@ -65,7 +65,6 @@ def test_what_is_typed_takes_the_place_of_what_the_file_says(read: Any) -> None:
     typed: Typed = read("sweep=head", "model=lite0", "training.views=0,5", "training.weight_decay=interval(0,1)")
     assert list(typed.space) == ["model.crop", "augmentation", "training.views", "training.weight_decay"]
     assert typed.space["training.views"] == Choice(("0", "5"))
-    assert typed.fixed == {"sweep": "head", "model": "lite0"}
     assert typed.words == ["sweep=head", "model=lite0"]
 
 
@@ -75,6 +74,10 @@ def test_what_is_typed_takes_the_place_of_what_the_file_says(read: Any) -> None:
         ("training.lr=interval(1,1)", r"training\.lr=interval\(1,1\) must begin below its end"),
         ("training.lr=tag(log,interval(0,1))", "must begin above 0 and below its end"),
         ("training.lr=tag(often,interval(0,1))", r"type tag\(log, interval\(…\)\)"),
+        (
+            "training.views=interval(0.2,0.8)",
+            r"training\.views=interval\(0\.2,0\.8\) holds no whole number, and training",
+        ),
         ("training.views=range(3,3)", r"training\.views=range\(3,3\) holds no number"),
     ],
 )

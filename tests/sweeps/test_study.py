@@ -14,6 +14,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
 from kagglepipe.predictions.racing import Rival
 from kagglepipe.sweeps.goals import goal_of
+from kagglepipe.sweeps.report import rows
 from kagglepipe.sweeps.space import Choice, Space, Span
 from kagglepipe.sweeps.study import (
     Job,
@@ -199,6 +200,69 @@ def test_a_kill_in_the_middle_of_any_write_loses_nothing(
         assert {trial.state.name for trial in ended(study)} == {"COMPLETE"}
 
 
+def no_luck(job: Job) -> Outcome:
+    """Fails, whatever it is."""
+    return {"error": "the disk is full"}
+
+
+def far_behind(job: Job) -> Outcome:
+    """Is stopped by its rival, whatever it is."""
+    return {**bowl(job), "raced": "far behind"}
+
+
+TOLD = {no_luck: ("failed", "the disk is full"), far_behind: ("stopped", "far behind"), bowl: ("complete", None)}
+
+
+@pytest.mark.parametrize("before", TOLD)
+@pytest.mark.parametrize("after", TOLD)
+def test_whatever_is_told_of_a_trial_is_what_came_of_it_last(
+    before: Callable[[Job], Outcome], after: Callable[[Job], Outcome], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    """A command is killed at each of its writes, beside failures of an earlier one; the next gets another outcome."""
+
+    def begin(folder: Path) -> Plan:
+        plan = plan_in(folder, space=SMALL, sampler="grid", trials=3)
+        run_trials(replace(plan, trials=1), launcher([], no_luck))
+        return plan
+
+    with monkeypatch.context() as patch:
+        plan = begin(tmp_path / "all")
+        lines = dying(patch, 0, 0)
+        run_trials(plan, launcher([], before))
+    for kill in range(1, len(lines) + 1):
+        plan = begin(tmp_path / str(kill))
+        with monkeypatch.context() as patch:
+            dying(patch, kill, 1.0)
+            with pytest.raises(Killed):
+                run_trials(plan, launcher([], before))
+        caplog.clear()
+        seen: list[Job] = []
+        with caplog.at_level("INFO"):
+            table = rows(run_trials(plan, launcher(seen, after)), plan)
+        assert len(table) == 3
+        now = {job.number for job in seen}
+        for row in table:
+            assert (row["state"], row["why"]) == TOLD[after if row["trial"] in now else before]
+            assert (row["run"] is None) == (row["state"] == "failed")
+        told = [record.message for record in caplog.records if ": trial " in record.message]
+        assert ["FAILED" in line for line in told] == [after is no_luck] * len(now)
+        assert before is not no_luck or after is no_luck or {row["state"] for row in table} == {TOLD[after][0]}
+
+
+@pytest.mark.parametrize("garbage", [b"garbage\n", b'{"op_code": 1\n', b"\xff\xfe\n"])
+def test_a_journal_that_is_damaged_is_said_to_be(garbage: bytes, tmp_path: Path) -> None:
+    plan = plan_in(tmp_path, trials=1)
+    run_trials(plan, launcher([]))
+    path = plan.folder / "study.journal"
+    first, rest = path.read_bytes().split(b"\n", 1)
+    path.write_bytes(first + b"\n" + garbage + rest)
+    with pytest.raises(
+        UserError, match=r"study\.journal is damaged \(.*\): delete it, and the same command begins anew"
+    ):
+        run_trials(plan, launcher([]))
+
+
 def test_more_trials_can_be_asked_for_later(tmp_path: Path) -> None:
     seen: list[Job] = []
     run_trials(plan_in(tmp_path, trials=3), launcher(seen))
@@ -230,7 +294,7 @@ def test_a_failed_trial_is_recorded_told_and_the_sweep_goes_on(
     with caplog.at_level("INFO"):
         study = run_trials(plan, launcher([], failing))
     assert [trial.state.name for trial in ended(study)] == ["COMPLETE", "FAIL", *["COMPLETE"] * 3, "FAIL"]
-    assert ended(study)[1].user_attrs["error"] == "no luck"
+    assert ended(study)[1].user_attrs["outcome"] == {"error": "no luck"}
     lines = [record.message for record in caplog.records if "FAILED" in record.message]
     assert lines == [
         "sweep: 2/6: trial 1 FAILED: no luck: a=0 b=1",
@@ -263,13 +327,20 @@ def test_fail_fast_stops_and_the_next_command_goes_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize("score", [None, math.nan])
 def test_a_score_that_is_no_number_is_a_failure(score: float | None, tmp_path: Path) -> None:
     study = run_trials(plan_in(tmp_path, trials=1), launcher([], lambda _: {**outcome(0.5), "score": score}))
-    assert ended(study)[0].user_attrs["error"] == "accuracy is not defined"
+    assert ended(study)[0].user_attrs["outcome"] == {"error": "accuracy is not defined"}
 
 
 def test_other_data_are_another_sweep(tmp_path: Path) -> None:
     run_trials(plan_in(tmp_path, trials=1), launcher([]))
     with pytest.raises(UserError, match="have changed since sweep one began"):
         run_trials(plan_in(tmp_path, trials=2), launcher([], lambda job: {**bowl(job), "data": "other"}))
+
+
+def test_of_other_data_it_is_told_when_nothing_is_left_to_do(tmp_path: Path) -> None:
+    run_trials(plan_in(tmp_path, trials=1), launcher([]), data="d")
+    run_trials(plan_in(tmp_path, trials=1), launcher([]), data="d")
+    with pytest.raises(UserError, match="have changed since sweep one began"):
+        run_trials(plan_in(tmp_path, trials=1), launcher([]), data="other")
 
 
 # --- racing ----------------------------------------------------------------------------------------------------
