@@ -83,7 +83,10 @@ def test_a_fold_has_the_answers_of_its_own_network(config: Config, prepared: Pre
 def test_no_label_of_a_fold_has_a_part_in_what_it_scores(
     kind: str, configure: Callable[..., Config], request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    """All labels of fold 0 are wrong in the second place: its own probabilities are the same to the last bit."""
+    """All labels of fold 0 are wrong in the second place: its own probabilities are the same to the last bit.
+
+    Fine-tuning has one epoch: of several the one is kept that the fold likes best.
+    """
     fixture, options = KINDS[kind]
     source = f"competition.source='{request.getfixturevalue(fixture)}'"
     config = configure(*options, *TINY, source, "competition.slug=it", "training.confidence=0.4")
