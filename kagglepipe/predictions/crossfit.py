@@ -6,9 +6,12 @@ view. The last view is fitted on all rows: its score is the in-sample one, and i
 
 Choosing is fitting, too. For each block of folds there are *inner* probabilities: each row outside the block by what
 was fitted without the block and without the row's own block. By these a block's view is chosen among candidates, so
-that no label of a fold has a part in what that fold scores, however many steps and choices there are. Stone 1974,
-"Cross-validatory choice and assessment of statistical predictions"; Varma and Simon 2006, "Bias in error estimation
-when using cross-validation for model selection".
+that no label of a fold has a part in what that fold scores, however many steps and choices there are. (A map is fitted
+on inner probabilities of rows whose weights have seen the judging rows, as in all stacking: that may flatter a map in a
+choice, and never the fold that is scored.)
+
+Stone 1974, "Cross-validatory choice and assessment of statistical predictions"; Varma and Simon 2006, "Bias in error
+estimation when using cross-validation for model selection".
 """
 
 from collections.abc import Callable, Iterator, Sequence

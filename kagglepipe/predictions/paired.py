@@ -18,7 +18,6 @@ from kagglepipe.predictions.gains import mean_gains
 from kagglepipe.predictions.metrics import Groups, row_losses
 from kagglepipe.predictions.segment_metrics import sign_flip_p
 
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

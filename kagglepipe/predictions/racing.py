@@ -32,14 +32,17 @@ class Rival:
         return cls(**{**written, "folds": {int(fold): value for fold, value in written["folds"].items()}})
 
 
-def is_beaten(own: Mapping[int, float], rival: Rival, *, row: float = 0.0) -> str | None:
+def is_beaten(
+    own: Mapping[int, float], rival: Rival, *, row: float = 0.0, rows: Mapping[int, float] | None = None
+) -> str | None:
     """Why the run whose folds `own` are done cannot beat the rival within noise; None where it still can.
 
-    row: what one row more makes of a fold's score, one divided by the rows of a fold.
+    row: what one row more makes of a fold's score, one divided by the rows of a fold. rows: the rows of each fold; None
+    where the measure is no mean over rows, so that nothing is certain before all is done.
 
     It stops for one of two reasons:
 
-    1. It is certain: were all its other folds perfect, their mean would still be worse than the rival's.
+    1. It is certain: were all its other folds perfect, the mean over all rows would still be worse than the rival's.
     2. It is unlikely: its gains over the rival, fold by fold (both have seen the same rows, so what makes a fold hard
        cancels out), have a mean that by Student's one-sided t test is below zero.
 
@@ -56,7 +59,8 @@ def is_beaten(own: Mapping[int, float], rival: Rival, *, row: float = 0.0) -> st
     Folds that the rival lacks, or whose score is no number, do not count.
 
     >>> rival = Rival("r", "score", True, 1.0, {0: 0.9, 1: 0.9, 2: 0.9, 3: 0.9}, "")
-    >>> is_beaten({0: 0.4}, rival), is_beaten({0: 0.6}, rival)
+    >>> equal = dict.fromkeys(range(4), 50)
+    >>> is_beaten({0: 0.4}, rival, rows=equal), is_beaten({0: 0.6}, rival, rows=equal)
     ('with perfect folds to come its mean would be 0.8500, that of r is 0.9000', None)
     """
     sign = 1 if rival.greater_is_better else -1
@@ -64,11 +68,13 @@ def is_beaten(own: Mapping[int, float], rival: Rival, *, row: float = 0.0) -> st
     gains = [sign * (own[fold] - rival.folds[fold]) for fold in shared]
     if not gains or not all(map(math.isfinite, [*gains, *rival.folds.values()])):
         return None
-    target = math.fsum(rival.folds.values()) / len(rival.folds)
     left = len(rival.folds) - len(shared)
-    hoped = (math.fsum(own[fold] for fold in shared) + left * rival.perfect) / len(rival.folds)
-    if sign * (hoped - target) < -1e-9:  # a difference of rounding decides nothing
-        return f"with perfect folds to come its mean would be {hoped:.4f}, that of {rival.run} is {target:.4f}"
+    if rows is not None:
+        total = math.fsum(rows[fold] for fold in rival.folds)
+        target = math.fsum(rows[fold] * value for fold, value in rival.folds.items()) / total
+        hoped = math.fsum(rows[fold] * own.get(fold, rival.perfect) for fold in rival.folds) / total
+        if sign * (hoped - target) < -1e-9:  # a difference of rounding decides nothing
+            return f"with perfect folds to come its mean would be {hoped:.4f}, that of {rival.run} is {target:.4f}"
     if left and len(gains) >= FEWEST and chance(gains, row) < LEVEL / (len(rival.folds) - FEWEST):
         worse = -math.fsum(gains) / len(gains)
         return f"over {len(gains)} folds it is {worse:.4f} worse than {rival.run}, which is more than noise explains"

@@ -157,6 +157,8 @@ def put_model(config: Config, bundle: Path) -> Contents:
             demand_network(config, folder)
             put_run(folder, bundle / "run" / folder.name)
         return replace(contents, run=run.name)
+    if config.training.teacher is not None:
+        raise UserError("a notebook without the teacher cannot train what it teaches: type stage=train first")
     log.info(
         "bundle: no run of this configuration is finished, so the notebook trains one; to predict with one of yours: "
         "stage=train first, or run=NAME"

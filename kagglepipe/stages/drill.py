@@ -42,7 +42,7 @@ from kagglepipe.predictions.metrics import METRICS, score
 from kagglepipe.predictions.segments import DetectionSettings
 from kagglepipe.predictions.submission import build_segments
 from kagglepipe.stages import walk
-from kagglepipe.stages.places import Prepared, configured_run, finished_runs, read_prepared
+from kagglepipe.stages.places import Prepared, configured_run, finished_runs, named_run, read_prepared, run_dir
 from kagglepipe.stages.recipe import config_of, written_options
 from kagglepipe.stages.run_facts import described, difference, told
 from kagglepipe.stages.scores import detection_scores, hidden_answers, hidden_segments, segments_of
@@ -140,8 +140,9 @@ def halves_of(hidden: Config, config: Config) -> Halves:
     try:
         public = part(*columns, share=drill.public, seed=drill.seed)
     except UserError as error:
-        found = f"{len(items)} hidden rows are too few for two halves"
-        raise UserError(f"{found}: type a larger drill.share") from error
+        noun = "videos" if competition.finds_segments else "rows"
+        found = f"{len(items)} hidden {noun} are too few for a public half of {drill.public:g} ({error})"
+        raise UserError(f"{found}: type a larger drill.share, or drill.public nearer to 0.5") from error
     shown = items["id"].isin(public).groupby(items["group"]).any()  # sorted by group, none of which is torn
     return Halves(len(items), {group: number for number, group in enumerate(shown.index)}, shown.to_numpy())
 
@@ -151,17 +152,20 @@ def halves_of(hidden: Config, config: Config) -> Halves:
 
 @dataclass(frozen=True)
 class Replay:
-    """A run to be trained anew: its configuration and, of an ensemble, those of its members."""
+    """A run to be trained anew: its configuration, those of an ensemble's members, and of whoever labels for it."""
 
     name: str
     config: Config
     members: "tuple[Replay, ...]" = ()
+    teacher: "Replay | None" = None
 
 
 def configurations(config: Config) -> list[Replay]:
     """What `drill.runs` names, or the configured run."""
     if not config.drill.runs:
-        return [Replay("the configured run", config)]
+        teacher = config.training.teacher
+        taught_by = teacher and replay_of(named_run(config, teacher, f"training.teacher={teacher}"))
+        return [Replay("the configured run", config, teacher=taught_by or None)]
     there = {folder.name: folder for folder in finished_runs(config)}
     names = {name: None for asked in config.drill.runs for name in there if fnmatchcase(name, asked)}
     for asked in config.drill.runs:
@@ -177,11 +181,13 @@ def replay_of(folder: Path) -> Replay:
     options = written_options(folder)
     if options is None:
         raise UserError(f"drill.runs: how {folder.name} was configured is not known: its config.yaml is missing or old")
-    members = read_json(folder / "metrics.json").get("members", [])
+    metrics = read_json(folder / "metrics.json")
+    members, teacher = metrics.get("members", []), metrics.get("over_teacher", {}).get("teacher")
     if strange := [name for name in members if not (folder.parent / name / "metrics.json").exists()]:
         raise UserError(f"drill.runs: {folder.name} has the member {strange[0]}, which is no run that can be trained")
     made = config_of(options, folder.name)
-    return Replay(folder.name, made, tuple(replay_of(folder.parent / name) for name in members))
+    taught_by = replay_of(folder.parent / teacher) if teacher else None
+    return Replay(folder.name, made, tuple(replay_of(folder.parent / name) for name in members), taught_by)
 
 
 def train(replay: Replay, hidden: Config) -> Path:
@@ -200,10 +206,11 @@ def train(replay: Replay, hidden: Config) -> Path:
         made = [train(member, hidden).name for member in replay.members]
         config = replace(config, stage="ensemble", ensemble=replace(config.ensemble, runs=made))
         walk(config, ("ensemble",))
-    else:
-        config = replace(config, ensemble=replace(config.ensemble, runs=[]))
-        walk(config, ("train",))
-    return configured_run(config, read_prepared(config))
+        return configured_run(config, read_prepared(config))
+    teacher = train(replay.teacher, hidden).name if replay.teacher else None
+    config = replace(config, training=replace(config.training, teacher=teacher))
+    walk(config, ("train",))
+    return run_dir(config, read_prepared(config))
 
 
 # --- grades --------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ What is fitted is judged on folds that it was not fitted on, and oof.parquet hol
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -143,10 +144,16 @@ def look_at_members(members: Sequence[Member], prepared: Prepared) -> None:
             )  # fmt: skip
         elif "members" not in metrics and (metrics.get("identity") or {}).get("folds") != prepared.folds_hash:
             log.warning("ensemble: %s was trained on other folds than those by which it is judged here", member.name)
-        is_csv = member.test.suffix.lower() == ".csv"
-        found = read_frame(member.test)["id"] if is_csv else pd.read_parquet(member.test, columns=["id"])["id"]
-        if fault := id_fault(found, ids):
+        if fault := id_fault(read_ids(member.test), ids):
             raise UserError(f"{member.test} does not hold the rows to classify: {fault}; leave {member.name} out")
+
+
+def read_ids(file: Path) -> pd.Series:
+    """The ids of a table of predictions, soon read where it is parquet. Raises UserError as `read_frame`."""
+    if file.suffix == ".parquet":
+        with suppress(OSError, ValueError):  # of which read_frame says what is wrong
+            return pd.read_parquet(file, columns=["id"])["id"]
+    return read_frame(file)["id"]
 
 
 def aligned(name: str, frame: pd.DataFrame, rows: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
@@ -190,6 +197,8 @@ def choose_blend(
     equal, number = candidates[0], best_member(singles, rows)
     chosen, shown = candidates[-1], [replace(singles[number], method="best run"), *candidates]
     if options.method == "auto":
+        if rows.block_count < 3:
+            log.warning("ensemble: two folds leave nothing to choose by: equal weights; else type ensemble.method=…")
         chosen = choose(candidates, rows).candidate
         shown.append(replace(chosen, method="auto, choice included"))
     comparison = compare(shown, equal, singles[number], rows)
@@ -198,7 +207,8 @@ def choose_blend(
         log.info("%s", line)
     log.info("ensemble: best run: %s (the best of %d by these very rows, which flatters it)", names[number], len(stack))
     tell_choice(options.method, chosen, equal, rows)
-    about = {"comparison": comparison, "best_run": names[number], "dropped": tell_members(chosen, stack, rows, names)}
+    taken = next(one for one in candidates if one.method == chosen.method)  # not mixed with what folds have chosen
+    about = {"comparison": comparison, "best_run": names[number], "dropped": tell_members(taken, stack, rows, names)}
     return chosen, about
 
 

@@ -271,18 +271,27 @@ def named_run(config: Config, name: str, asked: str | None = None) -> Path:
 
 
 def find_teacher(config: Config, prepared: Prepared) -> Path:
-    """The run of `training.teacher`.
+    """The run of `training.teacher`, one of this competition's.
 
-    Raises UserError for one that has no network for each of the present folds, which alone have not seen its rows.
+    Raises UserError for one that has no network for each of the present folds, which alone have not seen its rows; and
+    for one that has given way to a teacher itself.
     """
     assert config.training.teacher is not None
     key = f"training.teacher={config.training.teacher}"
     teacher = named_run(config, config.training.teacher, key)
+    if teacher.parent.resolve() != config.runs_dir.resolve():
+        raise UserError(f"{key} lies elsewhere: name a run in {config.runs_dir}")
+    folds = {f"fold_{fold}" for fold in prepared.folds["fold"].unique()}
     if not fold_answers(teacher):
         raise UserError(f"{key} has no network of its own for each fold: name a trained run, as a member of that blend")
     identity = read_json(teacher / "metrics.json")["identity"]
     if (identity["table"], identity["folds"]) != (prepared.table_hash, prepared.folds_hash):
         raise UserError(f"{key} was trained on other data or folds: train it on the present ones first")
+    if missing := sorted(folds - {file.parent.name for file in fold_answers(teacher)}):
+        raise UserError(f"{key} lacks {missing[0]}/test.parquet: delete its metrics.json and train it again")
+    if not is_kept(teacher):
+        better = read_json(teacher / "metrics.json")["over_teacher"]["teacher"]
+        raise UserError(f"{key} is not surely better than its own teacher: type training.teacher={better}")
     if prepared.test.empty:
         raise UserError(f"{key} has nothing to label: this competition has no rows to classify")
     return teacher
@@ -407,13 +416,13 @@ def matching_runs(config: Config, prepared: Prepared, pattern: str) -> list[Memb
 
 
 def comparable_runs(config: Config, prepared: Prepared) -> list[Path]:
-    """The finished runs of the present table and folds that are no ensembles."""
+    """The finished runs of the present table and folds that are no ensembles, and give way to no teacher."""
     runs = []
     for folder in finished_runs(config):
         metrics = read_json(folder / "metrics.json")
         identity = metrics.get("identity") or {}
         ours = (identity.get("table"), identity.get("folds")) == (prepared.table_hash, prepared.folds_hash)
-        if ours and "members" not in metrics:
+        if ours and "members" not in metrics and is_kept(folder):
             runs.append(folder)
     return runs
 

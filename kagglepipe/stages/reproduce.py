@@ -125,11 +125,11 @@ def read_recipe(config: Config) -> Recipe:
     names, runs = [facts["run"], *(name for name in facts["members"] if "+" not in name)], {}
     while names:
         name = names.pop()
-        runs[name] = known.get(name) or facts_here(outputs / name, csv)
-        names += [teacher] if (teacher := runs[name].get("teacher")) else []
-    for name, each in runs.items():
+        each = runs[name] = known.get(name) or facts_here(outputs / name, csv)
         if not isinstance(each, dict) or not {"configuration", "identity", "test_sha256", "machine"} <= set(each):
             raise UserError(f"{origin} does not tell how {name} was made: it was changed, or is of another version")
+        names += [teacher] if (teacher := each.get("teacher")) else []
+    for name, each in runs.items():
         if each.get("cut_by_budget"):
             raise UserError(
                 f"{name} was cut short by training.budget={each['cut_by_budget']}: how far a clock lets a training "
@@ -279,7 +279,8 @@ def make_again(
     outputs = Paths(submission.paths.root, str(folder))
     if recipe.is_ensemble:
         blending = options_of(submission, recipe, recipe.runs[recipe.run]["configuration"], recipe.run)
-        ensemble = replace(blending.ensemble, runs=recipe.origin["members"])
+        members = [str(made.get(name, name)) for name in recipe.origin["members"]]  # which may be called otherwise now
+        ensemble = replace(blending.ensemble, runs=members)
         blending = replace(blending, stage="ensemble", paths=outputs, ensemble=ensemble)
         walk(blending, ("ensemble",))
         made[recipe.run] = configured_run(blending, prepared)

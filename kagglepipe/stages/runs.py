@@ -122,6 +122,7 @@ def run_rows(runs: list[dict[str, Any]], ledger: list[Row], metric: str) -> list
         scores = scored(metrics["score"], metrics["interval"], metrics["metric"], metric)
         sent = [sent_columns(row) for row in ledger if row["run"] == metrics["run"]]
         cut = f" (cut at {metrics['cut_by_budget']})" if metrics.get("cut_by_budget") else ""
+        cut += "" if metrics.get("over_teacher", {}).get("is_kept", True) else " (gives way to its teacher)"
         line = (metrics["run"] + cut, *scores, short(metrics["log_loss"]), of_folds(metrics))
         lines += [(*line, *columns) for columns in sent or [("",) * len(SENT_COLUMNS)]]
     here = {metrics["run"] for metrics in runs}

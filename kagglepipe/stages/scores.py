@@ -1,5 +1,6 @@
 """The scores of a run, as metrics.json keeps them and as they are told."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -245,11 +246,19 @@ def describe_pseudo_labels(gain: dict[str, Any]) -> str:
     """What a run has gained over the one that has labelled for it."""
     low, high = map(number, gain["interval"])
     measure = "ROC AUC" if gain["measure"] == "roc_auc" else "log loss"
-    noise = "within noise" if not low > 0 else "not sure, of so few rows"
-    kept = "kept" if gain["is_kept"] else f"{noise}, so that {gain['teacher']} stays"
+    if gain["is_kept"]:
+        verdict = "kept"
+    elif high < 0:
+        verdict = "worse beyond noise"
+    elif low > 0:
+        verdict = "not sure: a few errors that have not happened yet would undo it"
+    else:
+        verdict = "too few groups to tell" if math.isnan(low) else "within noise"
+    between = "" if math.isnan(low) else f" ({low:+.4f} to {high:+.4f})"
+    stays = "" if gain["is_kept"] else f", so that {gain['teacher']} stays"
     return (
-        f"pseudo-labels have gained {number(gain['gain']):+.4f} ({low:+.4f} to {high:+.4f}) of {measure} over "
-        f"{gain['teacher']}: {kept}"
+        f"pseudo-labels have gained {number(gain['gain']):+.4f}{between} of {measure} over {gain['teacher']}: "
+        f"{verdict}{stays}"
     )
 
 

@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from kagglepipe.config import Config, absolute
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, sha256
@@ -60,7 +62,10 @@ def reason_to_stop(config: Config, prepared: Prepared, run: Path) -> str | None:
         return None
     own = {fold: metrics[rival.measure] for fold, metrics in fold_metrics(run).items()}
     scores = {fold: float("nan") if value is None else value for fold, value in own.items()}
-    return is_beaten(scores, rival, row=prepared.folds["fold"].nunique() / len(prepared.folds))
+    numbers, counts = np.unique(prepared.folds["fold"].to_numpy(np.int64), return_counts=True)
+    rows = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
+    is_mean = rival.measure == "log_loss" or config.competition.metric in ("accuracy", "log_loss")
+    return is_beaten(scores, rival, row=len(rows) / len(prepared.folds), rows=rows if is_mean else None)
 
 
 def latency(config: Config, prepared: Prepared, run: Path) -> float:

@@ -91,6 +91,7 @@ def make_deterministic() -> None:
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
     torch.set_float32_matmul_precision("highest")  # whatever an earlier job of a sweep has used
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def choose_precision(device: "torch.device", *, training: bool = False) -> Precision:

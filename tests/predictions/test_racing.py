@@ -1,15 +1,22 @@
 """When a run stops after some of its folds: known answers, and what no such rule may depend on."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kagglepipe.predictions.racing import FEWEST, LEVEL, Rival, chance, is_beaten
+from kagglepipe.predictions.racing import FEWEST, LEVEL, Rival, chance
+from kagglepipe.predictions.racing import is_beaten as is_beaten_on
 
 SCORES = st.lists(st.floats(0, 1), min_size=5, max_size=5)
+
+
+def is_beaten(own: Mapping[int, float], best: Rival, *, row: float = 0.0) -> str | None:
+    """Of folds of as many rows each."""
+    return is_beaten_on(own, best, row=row, rows=dict.fromkeys(best.folds, 10))
 
 
 def rival(*scores: float, greater: bool = True) -> Rival:
@@ -33,6 +40,16 @@ def test_nothing_beats_perfection_but_a_draw_goes_on() -> None:
     best = rival(1.0, 1.0, 1.0)
     assert is_beaten({0: 1.0, 1: 1.0}, best) is None
     assert is_beaten({0: 1.0, 1: 0.99}, best) is not None
+
+
+def test_what_is_certain_is_certain_of_all_rows() -> None:
+    """Five rows that are all wrong, and four thousand to come."""
+    best = rival(*[0.9] * 5)
+    rows = {0: 5, **dict.fromkeys(range(1, 5), 1000)}
+    assert is_beaten({0: 0.0}, best) is not None
+    assert is_beaten_on({0: 0.0}, best, rows=rows) is None
+    assert "would be 0.8002" in (is_beaten_on({1: 0.2}, best, rows=rows) or "")
+    assert is_beaten_on({0: 0.0, 1: 0.0}, best) is None  # of what is no mean over rows
 
 
 @pytest.mark.parametrize(("rows", "folds"), [(1, 0), (2, 0), (3, 4), (9, 3)])

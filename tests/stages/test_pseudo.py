@@ -1,5 +1,6 @@
 """Pseudo-labels: whose they are, that no label comes back to the fold that it is scored by, and when they are kept."""
 
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,13 +13,14 @@ import pytest
 from omegaconf import OmegaConf
 
 from kagglepipe.competitions.contract import Competition
-from kagglepipe.config import Config, Ensemble, Paths, Training
+from kagglepipe.config import Config, Drill, Ensemble, Paths, Training
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json
 from kagglepipe.predictions.frame import oof_frame, read_frame, test_frame
 from kagglepipe.stages import walk
-from kagglepipe.stages.places import Prepared, read_prepared, run_dir, trained_run
+from kagglepipe.stages.places import Prepared, find_members, read_prepared, run_dir, trained_run
 from kagglepipe.stages.pseudo import over_teacher, pseudo_labelled
+from kagglepipe.stages.scores import describe_pseudo_labels
 from tests.colours import colours_config
 
 pytestmark = pytest.mark.usefixtures("one_thread", "few_draws")
@@ -229,6 +231,61 @@ def test_a_teacher_has_to_be_one(root: Path, taught: tuple[Path, str, str], colo
     write_json(file, {**metrics, "identity": {**metrics["identity"], "folds": "others"}})
     with pytest.raises(UserError, match=r"was trained on other data or folds"):
         walk(with_teacher(config, teacher))
+    write_json(file, metrics)
+    shutil.copytree(file.parent, root / "other" / teacher)
+    with pytest.raises(UserError, match=r"lies elsewhere: name a run in .*outputs/colours"):
+        walk(with_teacher(config, str(root / "other" / teacher)))
+    (file.parent / "fold_1/test.parquet").unlink()
+    with pytest.raises(UserError, match=r"lacks fold_1/test\.parquet: delete its metrics\.json and train it again"):
+        walk(with_teacher(config, teacher))
+
+
+def test_who_gives_way_neither_teaches_nor_joins_unless_named(
+    root: Path, taught: tuple[Path, str, str], colours: Path
+) -> None:
+    _, teacher, run = taught
+    file, config = root / "outputs/colours" / run / "metrics.json", colours_config(root, colours, stage="ensemble")
+    prepared = read_prepared(config)
+    for is_kept, members in ((True, {teacher, run}), (False, {teacher})):
+        metrics = read_json(file)
+        write_json(file, {**metrics, "over_teacher": {**metrics["over_teacher"], "is_kept": is_kept}})
+        for asked in ("best:8", "*head*"):
+            found = find_members(replace(config, ensemble=Ensemble([asked])), prepared)
+            assert {member.name for member in found} == members
+    assert len(find_members(replace(config, ensemble=Ensemble([teacher, run])), prepared)) == 2
+    with pytest.raises(
+        UserError, match=rf"is not surely better than its own teacher: type training\.teacher={teacher}"
+    ):
+        walk(with_teacher(config, run, stage="train"))
+
+
+def test_a_drill_makes_the_teacher_first(root: Path, taught: tuple[Path, str, str], colours: Path) -> None:
+    _, _, run = taught
+    config = colours_config(root, colours, stage="drill", drill=Drill(runs=[run], share=0.5, draws=20))
+    walk(config)
+    (hidden,) = root.glob("outputs/colours-50-percent-hidden-*")
+    told = read_json(hidden / "drill.json")
+    names = [one["run"] for one in told["runs"]]
+    assert len(names) == 2
+    (student,) = [name for name in names if "over_teacher" in read_json(hidden / name / "metrics.json")]
+    assert read_json(hidden / student / "metrics.json")["over_teacher"]["teacher"] in names
+
+
+@pytest.mark.parametrize(
+    ("gain", "low", "high", "is_kept", "words"),
+    [
+        (0.1, 0.05, 0.15, True, r"gained \+0\.1000 \(\+0\.0500 to \+0\.1500\) of log loss over T: kept$"),
+        (0.1, 0.05, 0.15, False, "not sure: a few errors that have not happened yet would undo it, so that T stays$"),
+        (0.1, -0.05, 0.25, False, "within noise, so that T stays$"),
+        (-0.1, -0.15, -0.05, False, "worse beyond noise, so that T stays$"),
+        (0.1, None, None, False, r"gained \+0\.1000 of log loss over T: too few groups to tell, so that T stays$"),
+    ],
+)
+def test_what_is_said_of_the_gain(
+    gain: float, low: float | None, high: float | None, is_kept: bool, words: str
+) -> None:
+    found = {"teacher": "T", "measure": "log_loss", "gain": gain, "interval": [low, high], "is_kept": is_kept}
+    assert re.search(words, describe_pseudo_labels(found))
 
 
 def test_without_rows_to_classify_nothing_is_labelled(config: Config, prepared: Prepared) -> None:
