@@ -219,8 +219,8 @@ def what_decides(config: Config) -> dict[str, Any]:
 def what_is_fixed(config: Config) -> dict[str, Any]:
     """What else makes two sweeps different ones: their data, and how trials are chosen, measured and cut short.
 
-    Not in it: how much is done, where, and what is told of it. The bytes of tables and folds are watched by `data_of`; of
-    weights and teachers what is typed tells them apart.
+    Not in it: how much is done, where, and what is told of it. The bytes of tables and folds are watched by `data_of`;
+    weights and teachers are told apart by what is typed.
     """
     found, sweep = changes(config), config.sweep
     parts = {name: dict(found.get(name, {})) for name in ("competition", "folds", "prepare")}

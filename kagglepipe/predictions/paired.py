@@ -19,7 +19,6 @@ from kagglepipe.predictions.metrics import Groups, row_losses
 from kagglepipe.predictions.segment_metrics import sign_flip_p
 
 
-
 @dataclass(frozen=True)
 class McNemar:
     """only_a, only_b: rows that one run alone has right. p: two-sided, of as uneven a split by chance."""
