@@ -353,10 +353,7 @@ def find_member(config: Config, name: str) -> Member:
             raise UserError(f"ensemble member {name}: {missing[0]} is not there; give two files, as oof.csv+test.csv")
         return Member(name, *files)
     folder = named_run(config, name)
-    member = Member(folder.name, folder / "oof.parquet", folder / "test.parquet")
-    if missing := [file for file in (member.oof, member.test) if not file.exists()]:
-        raise UserError(f"{missing[0]} is missing, which {name} needs: delete its metrics.json and train it again")
-    return member
+    return Member(folder.name, folder / "oof.parquet", folder / "test.parquet")
 
 
 def find_members(config: Config, prepared: Prepared) -> list[Member]:
@@ -378,6 +375,11 @@ def find_members(config: Config, prepared: Prepared) -> list[Member]:
             typed.append(find_member(config, name))
     if twice := [one.name for n, one in enumerate(typed) if one.oof in [other.oof for other in typed[:n]]]:
         raise UserError(f"ensemble.runs names {twice[0]} twice; name each member once")
+    for one in (*found, *typed):
+        if missing := [file for file in (one.oof, one.test) if not file.exists()]:
+            raise UserError(
+                f"{missing[0]} is missing, which {one.name} needs: delete its metrics.json and train it again"
+            )
     known = {member.oof.resolve(): member for member in (*found, *typed)}
     return sorted(known.values(), key=lambda one: (one.name, file_sha256(one.oof), file_sha256(one.test)))
 
