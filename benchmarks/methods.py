@@ -1,10 +1,10 @@
 """What each way of blending is worth, and pseudo-labels: on one competition with members of several kinds.
 
     python benchmarks/methods.py pistols_vs_smartphones ARCHIVE.zip --per-class 25 [--seeds 0 1 2 3 4] [--root FOLDER]
-    python benchmarks/methods.py surveillance_fights FOLDER [--epochs 1]
+    python benchmarks/methods.py surveillance_fights FOLDER [--epochs 1] [--heads-only] [--more sequences.motion=false]
 
 Members: for images heads on the three bundled networks, for video the mean over time on each of them and an LSTM on the
-first; and one fine-tuned network. All methods blend the same members, cross-fitted. Then the best member by its own
+first; and one fine-tuned network, but for --heads-only. All methods blend the same members, cross-fitted. Then the best member by its own
 out-of-fold score, of those that only fit a head, teaches another run of its kind. With --per-class the labels that are
 left out grade every row of the table; each seed draws other labels, and the table tells the mean over them.
 Prints Markdown.
@@ -130,6 +130,8 @@ def main() -> None:
     parser.add_argument("--per-class", type=int)
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
     parser.add_argument("--epochs", type=int, default=1, help="of fine-tuning video")
+    parser.add_argument("--heads-only", action="store_true", help="no fine-tuned member")
+    parser.add_argument("--more", nargs="*", default=[], help="further options, as they are typed")
     parser.add_argument("--root", type=Path)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -139,10 +141,13 @@ def main() -> None:
         ]  # fmt: skip
         if given.per_class:
             common.append(f"competition.per_class={given.per_class}")
-        kind = compose(*common).competition.kind
+        common += given.more
+        members = member_options(compose(*common).competition.kind, given.epochs)
+        if given.heads_only:
+            members = {name: options for name, options in members.items() if "tuned" not in name}
         draws = []
         for seed in given.seeds:
-            draws.append(one_draw([*common, f"seed={seed}"], member_options(kind, given.epochs)))
+            draws.append(one_draw([*common, f"seed={seed}"], members))
             show(draws[-1:])
         show(draws)
 
