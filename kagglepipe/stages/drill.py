@@ -141,7 +141,7 @@ def halves_of(hidden: Config, config: Config) -> Halves:
         public = part(*columns, share=drill.public, seed=drill.seed)
     except UserError as error:
         noun = "videos" if competition.finds_segments else "rows"
-        found = f"{len(items)} hidden {noun} are too few for a public half of {drill.public:g} ({error})"
+        found = f"{len(items)} hidden {noun} are too few for two halves"
         raise UserError(f"{found}: type a larger drill.share, or drill.public nearer to 0.5") from error
     shown = items["id"].isin(public).groupby(items["group"]).any()  # sorted by group, none of which is torn
     return Halves(len(items), {group: number for number, group in enumerate(shown.index)}, shown.to_numpy())

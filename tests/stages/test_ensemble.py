@@ -250,9 +250,10 @@ def test_whose_folds_are_others_or_unknown_is_told(
     pair = external(one, tmp_path / "elsewhere")
     with caplog.at_level("WARNING"):
         folder = blend(at, f"ensemble.runs=[two,'{pair}']")
-    first, second = (record.getMessage() for record in caplog.records)
+    first, second, third = (record.getMessage() for record in caplog.records)
     assert f"{pair} comes from elsewhere" in first
     assert second == "ensemble: two was trained on other folds than those by which it is judged here"
+    assert third == "ensemble: two folds leave nothing to choose by: equal weights; else type ensemble.method=…"
     assert "baseline" not in json.loads((folder / "metrics.json").read_text())  # it is of those other folds
 
 
