@@ -3,10 +3,11 @@
     python benchmarks/methods.py pistols_vs_smartphones ARCHIVE.zip --per-class 25 [--seeds 0 1 2 3 4] [--root FOLDER]
     python benchmarks/methods.py surveillance_fights FOLDER [--epochs 1] [--heads-only] [--more sequences.motion=false]
 
-Members: for images heads on the three bundled networks, for video the mean over time on each of them and an LSTM on the
-first; and one fine-tuned network, but for --heads-only. All methods blend the same members, cross-fitted. Then the best
-member by its own out-of-fold score, of those that only fit a head, teaches another run of its kind. With --per-class the
-labels that are left out grade every row of the table; each seed draws others, and the table tells the mean over them.
+Members: for images heads on the three bundled networks, for video the mean over time on each of them and an LSTM on
+the first; and one fine-tuned network, but for --heads-only. All methods blend the same members, cross-fitted. Then the
+best member by its own out-of-fold score, of those that only fit a head, teaches another run of its kind. With
+--per-class the labels that are left out grade every row of the table; each seed draws others, and the table tells the
+mean over them.
 Prints Markdown.
 """
 
