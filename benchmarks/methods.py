@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from composed import composed
 
-from kagglepipe.config import Config
 from kagglepipe.files import read_json
 from kagglepipe.stages import walk
 from kagglepipe.stages.places import ensemble_dir, find_members, read_prepared, run_dir
@@ -27,21 +27,6 @@ from kagglepipe.stages.places import ensemble_dir, find_members, read_prepared, 
 NETWORKS = ("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2")
 METHODS = ("auto", "mean", "geometric_mean", "power_mean", "hill_climb", "nnls", "logistic")
 ON_TOP = ("ensemble.calibrate=auto", "ensemble.threshold=auto")
-
-
-def compose(*overrides: str) -> Config:
-    """The configuration that the command line would make."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.config_store import ConfigStore
-    from omegaconf import OmegaConf
-
-    from kagglepipe.__main__ import CONF
-
-    ConfigStore.instance().store(name="schema", node=Config)
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = OmegaConf.to_object(compose("config", list(overrides)))
-    assert isinstance(config, Config)
-    return config
 
 
 def member_options(kind: str, epochs: int) -> dict[str, list[str]]:
@@ -69,7 +54,7 @@ def one_draw(common: list[str], members: dict[str, list[str]]) -> dict[str, dict
     """Row of the table -> its numbers, for one draw of the labels."""
     rows, names, best = {}, {}, {}
     for name, options in members.items():
-        config = compose(*common, *options, "stage=train")
+        config = composed(*common, *options, "stage=train")
         walk(config)
         run = run_dir(config, read_prepared(config))
         metrics = read_json(run / "metrics.json")
@@ -79,7 +64,7 @@ def one_draw(common: list[str], members: dict[str, list[str]]) -> dict[str, dict
     runs = f"ensemble.runs=[{','.join(names.values())}]"
     for method, more in [*((method, ()) for method in METHODS), ("mean", ON_TOP)]:
         rows[f"{method}{', calibrated, threshold' if more else ''}"] = blended(common, runs, method, more)
-    config = compose(*common, *members[teacher], "stage=train", f"training.teacher={names[teacher]}")
+    config = composed(*common, *members[teacher], "stage=train", f"training.teacher={names[teacher]}")
     walk(config)
     metrics = read_json(run_dir(config, read_prepared(config)) / "metrics.json")
     found = metrics["over_teacher"]
@@ -92,7 +77,7 @@ def one_draw(common: list[str], members: dict[str, list[str]]) -> dict[str, dict
 
 def blended(common: list[str], runs: str, method: str, more: Iterable[str]) -> dict[str, float]:
     """The numbers of one blend; its gain is over equal weights."""
-    config = compose(*common, "stage=ensemble", runs, f"ensemble.method={method}", *more)
+    config = composed(*common, "stage=ensemble", runs, f"ensemble.method={method}", *more)
     walk(config)
     prepared = read_prepared(config)
     metrics = read_json(ensemble_dir(config, prepared, find_members(config, prepared)) / "metrics.json")
@@ -143,7 +128,7 @@ def main() -> None:
         if given.per_class:
             common.append(f"competition.per_class={given.per_class}")
         common += given.more
-        members = member_options(compose(*common).competition.kind, given.epochs)
+        members = member_options(composed(*common).competition.kind, given.epochs)
         if given.heads_only:
             members = {name: options for name, options in members.items() if "tuned" not in name}
         draws = []

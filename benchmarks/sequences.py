@@ -17,8 +17,8 @@ from typing import Any
 
 import av
 import torch
+from composed import composed
 
-from kagglepipe.config import Config
 from kagglepipe.sequences.dataset import TrainingBatches
 from kagglepipe.stages import walk
 from kagglepipe.stages.places import read_prepared
@@ -42,28 +42,13 @@ def main() -> None:
 
 def make_session(arguments: argparse.Namespace, root: Path) -> SequenceSession:
     """A session on the prepared folder."""
-    config = compose(
+    config = composed(
         "competition=surveillance_fights", f"competition.source={arguments.folder}", f"paths.root={root}",
         "stage=prepare", f"sequences.rate={arguments.rate}", "sequences.motion=false",
         f"sequences.clip_frames={arguments.frames}",
     )  # fmt: skip
     walk(config)
     return SequenceSession(config, read_prepared(config), root / "run")
-
-
-def compose(*overrides: str) -> Config:
-    """The configuration that the command line would make."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.config_store import ConfigStore
-    from omegaconf import OmegaConf
-
-    from kagglepipe.__main__ import CONF
-
-    ConfigStore.instance().store(name="schema", node=Config)
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = OmegaConf.to_object(compose("config", list(overrides)))
-    assert isinstance(config, Config)
-    return config
 
 
 def features(session: SequenceSession) -> None:

@@ -85,7 +85,7 @@ class TheSweep:
         number, self.launched = self.launched, self.launched + len(jobs)
         try:
             returns = self.sweeper.launcher.launch(words, initial_job_idx=number)
-        except Exception as error:
+        except Exception as error:  # whatever a launcher raises: it is told, and kept as the trial's error
             self.speak()
             if len(jobs) == 1:
                 return [self.outcome(jobs[0], error)]
@@ -101,7 +101,7 @@ class TheSweep:
         number, self.launched = self.launched, self.launched + len(words)
         try:
             self.sweeper.launcher.launch(words, initial_job_idx=number)
-        except Exception as error:
+        except Exception as error:  # as above
             log.warning("sweep: the launcher lost folds (%s); they are trained one after another", one_line(error))
         self.speak()
 
@@ -143,7 +143,7 @@ def result_of(job: JobReturn) -> Any:
     try:
         with redirect_stderr(io.StringIO()):  # where Hydra tells the command line of one that raised
             return job.return_value
-    except Exception as error:
+    except Exception as error:  # whatever a trial raises is its outcome
         return error
 
 

@@ -455,7 +455,12 @@ def configured_run(config: Config, prepared: Prepared) -> Path:
 
 def is_kept(run: Path) -> bool:
     """Whether a finished run is surely better than its teacher, or has none."""
-    return bool(read_json(run / "metrics.json").get("over_teacher", {}).get("is_kept", True))
+    return is_surely_better(read_json(run / "metrics.json"))
+
+
+def is_surely_better(metrics: dict[str, Any]) -> bool:
+    """The same, told by its metrics."""
+    return bool(metrics.get("over_teacher", {}).get("is_kept", True))
 
 
 def write_config(config: Config, run: Path) -> None:

@@ -20,7 +20,7 @@ from kagglepipe.predictions.ledger import OPEN, Row, gap, misleading_best, numbe
 from kagglepipe.predictions.metrics import METRICS
 from kagglepipe.predictions.paired import Comparison, Difference, compare
 from kagglepipe.stages.account import BRIEFLY, connect, ledger_file, sent_by_user, slug_at_kaggle
-from kagglepipe.stages.places import Member, find_member, finished_runs, folds_file, read_prepared
+from kagglepipe.stages.places import Member, find_member, finished_runs, folds_file, is_surely_better, read_prepared
 from kagglepipe.stages.run_facts import (
     best_first,
     described,
@@ -122,7 +122,7 @@ def run_rows(runs: list[dict[str, Any]], ledger: list[Row], metric: str) -> list
         scores = scored(metrics["score"], metrics["interval"], metrics["metric"], metric)
         sent = [sent_columns(row) for row in ledger if row["run"] == metrics["run"]]
         cut = f" (cut at {metrics['cut_by_budget']})" if metrics.get("cut_by_budget") else ""
-        cut += "" if metrics.get("over_teacher", {}).get("is_kept", True) else " (gives way to its teacher)"
+        cut += "" if is_surely_better(metrics) else " (gives way to its teacher)"
         line = (metrics["run"] + cut, *scores, short(metrics["log_loss"]), of_folds(metrics))
         lines += [(*line, *columns) for columns in sent or [("",) * len(SENT_COLUMNS)]]
     here = {metrics["run"] for metrics in runs}

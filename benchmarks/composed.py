@@ -1,0 +1,17 @@
+"""The configuration that a command line would make, for benchmarks that work inside one process."""
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+
+from kagglepipe.__main__ import CONF
+from kagglepipe.config import Config
+
+
+def composed(*overrides: str) -> Config:
+    """The configuration of these options, as they are typed."""
+    ConfigStore.instance().store(name="schema", node=Config)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = OmegaConf.to_object(compose("config", list(overrides)))
+    assert isinstance(config, Config)
+    return config

@@ -1,0 +1,72 @@
+"""Whether stage=ensemble tells what comes: fitted blends on fresh rows, and `auto` where no member is better in truth.
+
+    python benchmarks/told.py [--worlds 60]
+
+First twenty equally good members on 300 drawn rows: the cross-fitted log loss, and that on 20,000 fresh rows. Then how
+often `auto` leaves equal weights when each of four equal members has luck with each of a few groups. Prints two tables.
+"""
+
+import argparse
+
+import numpy as np
+
+from kagglepipe.predictions.crossfit import Candidate, Rows, choose, combine, make_candidate
+from kagglepipe.predictions.metrics import log_loss
+
+FITTED = ("hill_climb", "nnls", "logistic")
+FRESH = 20_000
+
+
+def drawn(random: np.random.Generator, members: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """(probabilities (M, N, 2), classes (N,)) of members that share half of what they do not know."""
+    truth = random.integers(2, size=rows)
+    shared = 1.5 * np.eye(2)[truth] + random.normal(size=(rows, 2))
+    scores = np.exp(shared + random.normal(size=(members, rows, 2)))
+    return scores / scores.sum(axis=2, keepdims=True), truth
+
+
+def told_and_fresh(worlds: int) -> None:
+    """The first table."""
+    print("| 20 equal members, 300 rows | told | on fresh rows |\n|---|---|---|")
+    for method in ("mean", *FITTED):
+        told, fresh = [], []
+        for seed in range(worlds):
+            random = np.random.default_rng(seed)
+            (stack, truth), (others, answers) = drawn(random, 20, 300), drawn(random, 20, FRESH)
+            rows = Rows(truth, np.arange(300) % 5, np.arange(300), "accuracy")
+            blend = make_candidate(stack, rows, method)
+            told.append(log_loss(blend.cross_fitted(rows.folds), truth))
+            fresh.append(log_loss(combine(others, blend.weights[-1], method), answers))
+        print(f"| {method} | {np.mean(told):.4f} | {np.mean(fresh):.4f} |", flush=True)
+
+
+def left_by_luck(groups: int, worlds: int) -> float:
+    """The share of worlds in which `auto` takes something else than equal weights, which it never should."""
+    taken = 0
+    for seed in range(worlds):
+        random, group = np.random.default_rng(seed), np.repeat(np.arange(groups), 40)
+        truth = random.integers(3, size=len(group))
+        known = np.eye(3)[truth]
+        luck = 0.6 * random.normal(size=(4, groups))[:, group, None] * known
+        scores = np.exp(random.normal(size=known.shape) + known + 0.3 * random.normal(size=(4, *known.shape)) + luck)
+        stack, rows = scores / scores.sum(axis=2, keepdims=True), Rows(truth, group % 5, group, "accuracy")
+        candidates: list[Candidate] = [
+            make_candidate(stack, rows, method) for method in ("mean", "geometric_mean", *FITTED)
+        ]
+        taken += not choose(candidates, rows).is_first
+    return taken / worlds
+
+
+def main() -> None:
+    """Prints both tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--worlds", type=int, default=60)
+    worlds = parser.parse_args().worlds
+    told_and_fresh(worlds)
+    print("\n| groups | `auto` leaves equal weights for luck |\n|---|---|")
+    for groups in (3, 4, 5, 10, 20):
+        print(f"| {groups} | {left_by_luck(groups, worlds):.3f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
