@@ -4,12 +4,14 @@ What is found here is told by its place; the secret itself appears in no `repr`,
 """
 
 import base64
+import html.entities
 import json
 import os
 import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from kagglepipe.errors import UserError
@@ -18,6 +20,7 @@ WHERE = (
     "make a token at https://www.kaggle.com/settings (API), then type export KAGGLE_API_TOKEN=… or keep it in "
     "~/.kaggle/access_token; the older KAGGLE_USERNAME with KAGGLE_KEY, and kaggle.json, work too"
 )
+SHORTEST_PART = 12  # characters of base64 that are surely the secret's and no word of an ordinary text
 
 
 @dataclass(frozen=True)
@@ -37,10 +40,45 @@ class Credentials:
         return "Basic " + base64.b64encode(f"{self.username}:{self.secret}".encode()).decode()
 
     def hide(self, text: str) -> str:
-        """`text` without the secret, should a server have echoed it."""
-        for secret in (self.secret, self.authorization.split()[1]):
-            text = text.replace(secret, "***")
-        return text
+        """`text` without the secret, should a server have echoed it: also escaped or in base64 (`_any_encoding`)."""
+        return self._traces.sub("***", text)
+
+    @cached_property
+    def _traces(self) -> "re.Pattern[str]":
+        """Whatever tells the secret, the longest first."""
+        sent = self.authorization.split()[1]
+        inside, digits = [*_base64_parts(sent), *_base64_parts(self.secret)], self.secret.encode().hex()
+        traces = [sent, self.secret, digits, *inside]
+        unpadded = sorted({trace.rstrip("=") for trace in traces}, key=len, reverse=True)
+        padding = f"(?:{_any_encoding('=')})*"
+        return re.compile("|".join("".join(map(_any_encoding, trace)) + padding for trace in unpadded if trace), re.I)
+
+
+def _any_encoding(char: str) -> str:
+    r"""A pattern for an ASCII character, in any case, as it stands or escaped: by JSON, percent, HTML, base64 for URLs.
+
+    >>> bool(re.fullmatch(_any_encoding("/"), "&#x2f;")), bool(re.fullmatch(_any_encoding("+"), r"\u002b"))
+    (True, True)
+    """
+    code, url_safe = ord(char), {"+": "-", "/": "_"}.get(char, char)
+    names = [name for name, text in html.entities.html5.items() if text == char and name.endswith(";")]
+    numbers = [f"#0*{code};", f"#x0*{code:x};", *map(re.escape, names)]
+    escapes = [rf"\\+(?:u00|x){code:02x}", f"[%=](?:25)*{code:02x}", f"&(?:amp;)*(?:{'|'.join(numbers)})"]
+    return rf"(?:\\*{re.escape(char)}|{re.escape(url_safe)}|{'|'.join(escapes)})"
+
+
+def _base64_parts(secret: str) -> list[str]:
+    """What base64 makes of the secret inside a longer text, at each of the three places where it may begin.
+
+    >>> part = _base64_parts("key0123456789")[1]
+    >>> part in base64.b64encode(b"0123user:key0123456789").decode()
+    True
+    """
+    parts = []
+    for before in range(3):
+        data = b" " * before + secret.encode()
+        parts.append(base64.b64encode(data).decode()[-(-8 * before // 6) : 8 * len(data) // 6])
+    return [part for part in parts if len(part) >= SHORTEST_PART]
 
 
 def find_credentials(environ: Mapping[str, str] = os.environ, home: Path | None = None) -> Credentials | None:

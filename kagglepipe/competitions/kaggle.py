@@ -297,7 +297,7 @@ class KaggleClient:
         """The object in an answer. Raises KaggleError if it is anything else."""
         text = self._text(answer, method)
         try:
-            value = json.loads(text)
+            value = self._hidden(json.loads(text))
         except (ValueError, RecursionError):
             raise KaggleError(f"Kaggle's answer to {method} is {_likeness(text)}", "odd") from None
         if answer.status_code >= 300 or not isinstance(value, dict):
@@ -309,7 +309,7 @@ class KaggleClient:
     def _said(self, answer: requests.Response, method: str) -> str:
         """The service's own message in an error, in either of its shapes; "" where there is none."""
         try:
-            value = json.loads(self._text(answer, method))
+            value = self._hidden(json.loads(self._text(answer, method)))
         except (ValueError, RecursionError, KaggleError):
             return ""  # the status says enough
         inner = value.get("error", value) if isinstance(value, dict) else value
@@ -324,7 +324,15 @@ class KaggleClient:
                 data += piece
                 if len(data) > MOST_JSON or time.monotonic() > end:
                     raise KaggleError(f"Kaggle's answer to {method} does not end", "odd")
-        return self.credentials.hide(data.decode("utf-8", "replace"))  # should the server have echoed them
+        return data.decode("utf-8", "replace")
+
+    def _hidden(self, value: Any) -> Any:
+        """A decoded answer without the credentials, should the server have echoed them: escapes hide them before."""
+        if isinstance(value, dict):
+            return {self.credentials.hide(key): self._hidden(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._hidden(item) for item in value]
+        return self.credentials.hide(value) if isinstance(value, str) else value
 
     def _sign(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         request.headers["Authorization"] = self.credentials.authorization

@@ -1,6 +1,7 @@
 """Credentials are found where Kaggle's own clients look, in their order, and are shown to nobody."""
 
 import base64
+import html
 import itertools
 import json
 import logging
@@ -8,6 +9,7 @@ import os
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -287,6 +289,47 @@ def test_hide_takes_the_secret_out_in_either_form(username: str | None) -> None:
     sent = found.authorization.split()[1]
     assert found.hide(f"<{KEY}> and {sent}{KEY}, {USER}") == f"<***> and ******, {USER}"
     assert found.hide("nothing of it") == "nothing of it"
+
+
+ESCAPES = {
+    "none": str,
+    "System.Text.Json": lambda text: "".join(c if c.isalnum() else f"\\u{ord(c):04X}" for c in text),
+    "PHP": lambda text: json.dumps(text)[1:-1].replace("/", "\\/"),
+    "JSON in JSON": lambda text: json.dumps(json.dumps(text).replace("+", "\\u002b")),
+    "repr": lambda text: text.replace("+", "\\x2b"),
+    "percent": lambda text: quote(text, safe=""),
+    "percent, lower case, twice": lambda text: quote(quote(text, safe="").lower(), safe=""),
+    "HTML": html.escape,
+    "HTML, numbers": lambda text: "".join(f"&#{ord(c)};" for c in text),
+    "HTML, hexadecimal": lambda text: "".join(f"&#x{ord(c):X};" for c in text),
+    "HTML, names": lambda text: text.replace("+", "&plus;").replace("/", "&sol;").replace("=", "&equals;"),
+    "hexadecimal": lambda text: text.encode().hex().upper(),
+    **{
+        f"base64 after {before}": lambda text, before=before: base64.b64encode(b"x" * before + text.encode()).decode()
+        for before in range(4)
+    },
+    "base64 for URLs, without padding": lambda text: base64.urlsafe_b64encode(text.encode()).decode().rstrip("="),
+}
+
+
+@pytest.mark.parametrize("escape", ESCAPES)
+@pytest.mark.parametrize("username", [None, "us~er?>"])
+def test_hide_knows_the_secret_however_a_server_escapes_it(escape: str, username: str | None) -> None:
+    secret = "KGAT_ab/cd+ef&0123?~>456"
+    found = Credentials("", secret, username)
+    for told in (secret, found.authorization.split()[1], found.authorization.split()[1].rstrip("=")):
+        hidden = found.hide(f"Invalid header: {ESCAPES[escape](told)}, status 401")
+        assert hidden.startswith("Invalid header: "), hidden
+        assert hidden.endswith(", status 401"), hidden
+        assert "***" in hidden
+        left = hidden.removeprefix("Invalid header: ").removesuffix(", status 401").replace("***", "")
+        assert len(left) <= 12, left  # of base64 the ends, in which other letters have a part
+
+
+def test_hide_leaves_other_texts_alone() -> None:
+    found = Credentials("", "KGAT_ab/cd+ef&0123?~>456", "user")
+    for text in ("KGAT_ab/cd", r"C:\\data\u0041", "a%20b &amp; c", "submission 4001 of user"):
+        assert found.hide(text) == text
 
 
 def test_what_is_looked_up_is_what_the_help_names() -> None:

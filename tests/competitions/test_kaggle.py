@@ -717,6 +717,18 @@ def test_a_server_that_echoes_the_secret_is_not_quoted(kaggle: KaggleEmulator, b
         error_of(client(kaggle).user, kaggle)
 
 
+def test_a_secret_is_hidden_after_its_escapes_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    secret, answer = "KGAT_ab/cd+ef/0123", SimpleNamespace(status_code=200)
+    echo = json.dumps({"message": f"cannot use {secret}", "userName": [{secret: secret}]})
+    escaped = echo.replace("+", "\\u002B").replace("/", "\\/")  # as System.Text.Json and PHP write it
+    monkeypatch.setattr(KaggleClient, "_post", lambda *_: answer)
+    monkeypatch.setattr(KaggleClient, "_text", lambda *_: escaped)
+    who = KaggleClient(Credentials("", secret), patience=0)
+    assert who._said(answer, "Hello") == "cannot use ***"
+    assert "said: cannot use ***" in str(error_of(lambda: who.submit("cats", "x", "")))
+    assert who._object(answer, "Hello")["userName"] == [{"***": "***"}]
+
+
 def bad_header(exchange: Exchange) -> Reply:
     return exchange.proceed().with_header("", "a header without a name, which urllib3 warns of")
 
