@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+# before torch and OpenBLAS are loaded: every worker has a core, and another number of threads gives other bits
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -31,8 +34,9 @@ if TYPE_CHECKING:
 
     from tests.kaggle_emulator import KaggleEmulator
 
-settings.register_profile("untimed", deadline=None)  # how long an example takes is no result
-settings.load_profile("untimed")
+settings.register_profile("quick", max_examples=25, deadline=None)  # how long an example takes is no result
+settings.register_profile("thorough", max_examples=200, deadline=None)  # by --hypothesis-profile=thorough
+settings.load_profile("quick")
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "pistolas-vs-smartphones-con-deep-learning.zip"
 TINY = ("model=tiny", "training=head", "folds.count=2", "training.views=0")

@@ -10,7 +10,7 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kagglepipe.competitions.archive import extract_zip
@@ -243,7 +243,6 @@ def test_a_header_that_promises_more_than_there_is_means_damage(tmp_path):
     assert "'a.jpg' is damaged (it has 5 of 6 bytes)" in refusal(archive)
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=3), st.integers(0, 400))
 def test_no_damage_escapes_as_anything_but_a_user_error(flips, cut):
     with tempfile.TemporaryDirectory() as folder:

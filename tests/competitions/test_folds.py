@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
@@ -43,7 +43,6 @@ def counts(folds, ids, targets):
 # --- making them --------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
 @given(splits())
 def test_each_row_is_in_one_fold_and_no_group_in_two(split):
     ids, targets, groups, count, seed = split
@@ -55,7 +54,6 @@ def test_each_row_is_in_one_fold_and_no_group_in_two(split):
     assert folds["fold"].groupby(group).nunique().max() == 1
 
 
-@settings(max_examples=60, deadline=None)
 @given(splits(), st.randoms(use_true_random=False))
 def test_order_of_rows_and_names_of_groups_have_no_say(split, random):
     ids, targets, groups, count, seed = split
@@ -65,7 +63,6 @@ def test_order_of_rows_and_names_of_groups_have_no_say(split, random):
     pd.testing.assert_frame_equal(shuffled, make_folds(ids, targets, groups, count=count, seed=seed))
 
 
-@settings(max_examples=60, deadline=None)
 @given(splits(single=True))
 def test_single_rows_are_spread_as_evenly_as_can_be(split):
     ids, targets, groups, count, seed = split

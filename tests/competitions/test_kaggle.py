@@ -897,7 +897,7 @@ EVERYTHING: dict[str, Callable[[KaggleClient, Path], object]] = {
 }
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     place=st.sampled_from(sorted(EVERYTHING)),
     data=BODIES,

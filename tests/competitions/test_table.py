@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kagglepipe.competitions.contract import Competition
@@ -284,7 +284,6 @@ FILES = st.lists(
 SEEDS = st.integers(0, 1000)
 
 
-@settings(max_examples=50)
 @given(files=FILES, seed=SEEDS, wrapping=st.sampled_from(["", "data/", "a/b/"]))
 def test_any_order_of_files_gives_the_same_table(files: list[str], seed: int, wrapping: str) -> None:
     full = [wrapping + name for name in {*files, "Train/Pistol/p.jpg", "Train/Smartphone/s.jpg"}]
@@ -295,7 +294,6 @@ def test_any_order_of_files_gives_the_same_table(files: list[str], seed: int, wr
     assert (found.classes, sorted(found.outside)) == (expected.classes, sorted(expected.outside))
 
 
-@settings(max_examples=50)
 @given(files=FILES)
 def test_every_file_is_in_the_table_or_told_to_be_outside(files: list[str]) -> None:
     full = sorted({*files, "Train/Pistol/p.jpg", "Train/Smartphone/s.jpg"})
@@ -305,7 +303,6 @@ def test_every_file_is_in_the_table_or_told_to_be_outside(files: list[str]) -> N
     assert found.rows["id"].is_monotonic_increasing
 
 
-@settings(max_examples=50)
 @given(files=FILES, seed=SEEDS)
 def test_a_guessed_layout_does_not_depend_on_the_order_either(files: list[str], seed: int) -> None:
     full = [name for name in {*files, "cat/a.jpg", "dog/a.jpg"} if not name.startswith("Train")]

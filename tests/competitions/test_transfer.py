@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import requests
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from urllib3 import HTTPResponse
 
@@ -591,7 +591,6 @@ WRONG: dict[str, Fault] = {  # which the MD5 alone tells
 }
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     content=st.binary(max_size=120),
     piece=st.integers(1, 50),
@@ -622,7 +621,6 @@ def test_with_an_honest_server_no_byte_comes_twice(
     assert storage.sent == len(content)
 
 
-@settings(max_examples=250, deadline=None)
 @given(
     contents=st.lists(st.binary(min_size=1, max_size=120), min_size=1, max_size=3),
     piece=st.integers(1, 50),

@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps, features
 
@@ -237,7 +237,6 @@ def test_a_transparent_file_must_be_whole_too(format: str, cut: int) -> None:
 
 
 @given(st.sampled_from(["baseline JPEG", "progressive JPEG", "PNG", "lossy WebP", "GIF"]), st.data())
-@settings(deadline=None)
 def test_a_file_cut_anywhere_is_refused(kind: str, data: st.DataObject) -> None:
     format, options = WHOLE[kind]
     whole = encoded(picture(30, 40), format, **options)
@@ -249,7 +248,6 @@ def test_a_file_cut_anywhere_is_refused(kind: str, data: st.DataObject) -> None:
     st.sampled_from(sorted(WHOLE)),
     st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=3),
 )
-@settings(deadline=None)
 def test_altered_bytes_give_a_picture_or_one_clear_error(kind: str, changes: list[tuple[int, int]]) -> None:
     format, options = WHOLE[kind]
     data = bytearray(encoded(picture(30, 40), format, exif=turned(6), **options))
@@ -325,14 +323,12 @@ def test_reduced_decoding_is_close_to_shrinking_the_full_picture(short_side: int
 
 
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 80))
-@settings(deadline=None)
 def test_scaling_never_enlarges_and_keeps_the_aspect(height: int, width: int, short_side: int) -> None:
     image = decode(encoded(picture(height, width), "BMP"), short_side=short_side)
     assert_scaled(image, height, width, short_side)
 
 
 @given(st.integers(1, 700), st.integers(1, 700), st.integers(16, 80))
-@settings(deadline=None)
 def test_reduced_decoding_keeps_the_aspect_too(height: int, width: int, short_side: int) -> None:
     image = decode(encoded(picture(height, width), "JPEG"), short_side=short_side)
     assert_scaled(image, height, width, short_side)

@@ -5,7 +5,7 @@ import pickle
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -94,7 +94,6 @@ def test_a_photo_that_cannot_be_cut_is_pasted_whole() -> None:
     assert (abs(found - GREEN).max(axis=2) <= 1).mean() > 0.03
 
 
-@settings(max_examples=40)
 @given(
     st.tuples(st.integers(1, 300), st.integers(1, 300)), st.tuples(st.integers(1, 300), st.integers(1, 300)),
     st.integers(0, 10**6),

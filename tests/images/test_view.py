@@ -4,7 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kagglepipe.images.decode import Pixels
@@ -25,7 +25,6 @@ def columns(*values: int, height: int = 1) -> Pixels:
     st.sampled_from(CROPS),
     st.sampled_from([1.0, 0.95, 0.875, 0.5]),
 )
-@settings(deadline=None)
 def test_the_view_is_a_square_of_bytes(height: int, width: int, size: int, crop: str, crop_pct: float) -> None:
     view = clean_view(np.full((height, width, 3), 9, np.uint8), size, crop=crop, crop_pct=crop_pct)
     assert view.shape == (size, size, 3)
@@ -33,7 +32,6 @@ def test_the_view_is_a_square_of_bytes(height: int, width: int, size: int, crop:
 
 
 @given(st.integers(1, 100), st.integers(1, 100), st.integers(1, 40), st.sampled_from(["squash", "center"]))
-@settings(deadline=None)
 def test_one_colour_stays_one_colour(height: int, width: int, size: int, crop: str) -> None:
     view = clean_view(np.full((height, width, 3), (10, 200, 90), np.uint8), size, crop=crop, crop_pct=0.9)
     np.testing.assert_array_equal(view, np.full((size, size, 3), (10, 200, 90)))

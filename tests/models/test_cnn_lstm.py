@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
@@ -31,7 +31,6 @@ from kagglepipe.models.recurrent import Recurrent
 CELLS = ("elman", "gru", "lstm")
 BODIES = (*CELLS, "conv", "mean")
 F, C = 5, 3  # features a frame, classes
-few = settings(deadline=None, max_examples=30)
 
 
 def options(**changes: Any) -> TemporalOptions:
@@ -126,7 +125,6 @@ def outputs(inputs: Inputs, raw: NDArray[Any]) -> NDArray[np.float64]:
     return inputs(torch.from_numpy(raw.astype(np.float32))[None])[0].double().numpy()
 
 
-@few
 @given(seed=st.integers(0, 10**6), rows=st.integers(2, 60), columns=st.integers(1, 6))
 def test_standardised_inputs_have_mean_0_and_deviation_1(seed: int, rows: int, columns: int) -> None:
     rng = np.random.default_rng(seed)
@@ -211,7 +209,6 @@ def test_a_seed_gives_the_same_components() -> None:
 # --- streaming -------------------------------------------------------------------------------------------------
 
 
-@few
 @given(
     cell=st.sampled_from(CELLS),
     layers=st.integers(1, 3),
@@ -274,7 +271,6 @@ def batches(draw: st.DrawFn) -> tuple[dict[str, Any], list[int], int, int]:
     return changes, lengths, draw(st.integers(0, 20)), draw(st.integers(0, 10**6))
 
 
-@settings(deadline=None, max_examples=60)
 @given(batches())
 def test_padding_and_company_change_no_frame_and_no_clip(case: tuple[dict[str, Any], list[int], int, int]) -> None:
     """Each item of a padded batch gets what it gets alone, whatever stands in the padding."""
@@ -361,7 +357,6 @@ def averaged(x: NDArray[np.float64], window: int) -> NDArray[np.float64]:
     return np.stack([x[max(0, t - before) : t + after + 1].mean(axis=0) for t in range(len(x))])
 
 
-@few
 @given(
     lengths=st.lists(st.integers(1, 12), min_size=1, max_size=3),
     window=st.integers(1, 30),
@@ -402,7 +397,6 @@ def test_a_linear_model_of_frames_sees_windows(window: int) -> None:
 # --- shuffled --------------------------------------------------------------------------------------------------
 
 
-@few
 @given(lengths=st.lists(st.integers(1, 20), min_size=1, max_size=4), padding=st.integers(0, 20), drawn=st.booleans())
 def test_an_order_shuffles_real_frames_and_leaves_padding_last(lengths: list[int], padding: int, drawn: bool) -> None:
     steps = max(lengths) + padding

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -26,7 +26,6 @@ from kagglepipe.models.recurrent import (
 )
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
-few = settings(deadline=None, max_examples=30)
 
 
 @st.composite
@@ -160,7 +159,6 @@ def test_gradients_of_a_written_network_are_those_of_finite_differences(cell: st
 # --- written equals fused --------------------------------------------------------------------------------------
 
 
-@few
 @given(shapes())
 def test_written_and_fused_have_the_same_results_and_every_gradient(shape: dict[str, Any]) -> None:
     fused, written = pair(shape["options"], shape["dtype"])
@@ -210,7 +208,6 @@ def test_without_a_state_both_begin_at_zero(cell: str) -> None:
 # --- lengths ---------------------------------------------------------------------------------------------------
 
 
-@few
 @given(shapes(), st.booleans())
 def test_a_padded_batch_equals_its_sequences_one_by_one(shape: dict[str, Any], fused: bool) -> None:
     module = lively(Recurrent(**shape["options"], fused=fused)).to(shape["dtype"])
@@ -227,7 +224,6 @@ def test_a_padded_batch_equals_its_sequences_one_by_one(shape: dict[str, Any], f
         assert (states[row, length:] == 0).all()
 
 
-@few
 @given(shapes(), st.booleans(), st.sampled_from([1e9, math.nan, math.inf]))
 def test_padding_of_any_kind_reaches_neither_results_nor_gradients(
     shape: dict[str, Any], fused: bool, rubbish: float
@@ -241,7 +237,6 @@ def test_padding_of_any_kind_reaches_neither_results_nor_gradients(
     assert_close(results_and_gradients(module, spoilt, lengths, state), clean, 1e-12)
 
 
-@few
 @given(shapes(directions=(True,)), st.booleans())
 def test_the_backward_direction_is_the_forward_one_of_the_reversed_sequence(shape: dict[str, Any], fused: bool) -> None:
     """One layer: give the forward direction the backward one's weights, and each sequence turned round."""
@@ -282,7 +277,6 @@ def test_features_that_do_not_fit_are_refused(size: tuple[int, ...], fused: bool
 # --- state -----------------------------------------------------------------------------------------------------
 
 
-@few
 @given(shapes(directions=(False,)), st.booleans())
 def test_frame_by_frame_with_the_state_carried_is_the_whole(shape: dict[str, Any], fused: bool) -> None:
     module = lively(Recurrent(**shape["options"], fused=fused)).to(shape["dtype"])
@@ -450,7 +444,6 @@ def test_truncated_gradients_of_one_unit_by_hand() -> None:
     assert features.grad.flatten().tolist() == pytest.approx(expected)
 
 
-@few
 @given(shapes(directions=(False,)), st.integers(1, 8), st.booleans())
 def test_chunks_together_are_the_whole(shape: dict[str, Any], steps: int, fused: bool) -> None:
     """States, lengths and state as of one pass; sequences that ended stand still while others go on."""
@@ -468,7 +461,6 @@ def test_chunks_together_are_the_whole(shape: dict[str, Any], steps: int, fused:
     assert not any(part.requires_grad for chunk in chunks for part in tensors(chunk.state))
 
 
-@few
 @given(shapes(directions=(False,)), st.integers(1, 6))
 def test_truncated_gradients_are_those_of_separate_passes(shape: dict[str, Any], steps: int) -> None:
     """Sequence by sequence, each stretch a pass of its own from a state that is only a number."""
@@ -543,7 +535,6 @@ def test_truncation_takes_steps_and_one_direction() -> None:
 BY_HAND = {"mean": lambda rows: rows.mean(dim=0), "last": lambda rows: rows[-1], "max": lambda rows: rows.amax(dim=0)}
 
 
-@few
 @given(st.sampled_from(list(POOLS)), shapes(), st.sampled_from([0.0, 1e9, math.nan, math.inf]))
 def test_pooling_is_a_loop_over_real_steps(how: str, shape: dict[str, Any], rubbish: float) -> None:
     values, lengths = random_features(shape), shape["lengths"]

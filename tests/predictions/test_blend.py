@@ -33,7 +33,7 @@ def values(frames: list[pd.DataFrame]) -> np.ndarray:
     return np.stack([probabilities(frame, CLASSES) for frame in frames])  # (M, N, C)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 1000), order=st.permutations(range(4)), data=st.data())
 @pytest.mark.parametrize("method", blends.METHODS)
 def test_the_order_of_members_changes_nothing(method: str, seed: int, order: list[int], data: st.DataObject) -> None:
@@ -44,7 +44,7 @@ def test_the_order_of_members_changes_nothing(method: str, seed: int, order: lis
     np.testing.assert_allclose(probabilities(one, CLASSES), probabilities(two, CLASSES), rtol=0, atol=1e-12)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 1000))
 @pytest.mark.parametrize("method", blends.METHODS)
 def test_a_blend_is_a_frame_like_its_members(method: str, seed: int) -> None:

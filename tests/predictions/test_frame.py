@@ -94,7 +94,7 @@ def test_repeated_ids_and_unknown_targets_are_refused() -> None:
         frames.oof_frame(["a"], 0, ["cow"], [[0.5, 0.5]], ["cat", "dog"])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(names=ids, data=st.data())
 def test_the_order_of_folds_and_rows_leaves_no_trace_in_the_merged_frame(names: list[str], data: st.DataObject) -> None:
     whole = oof(names).assign(fold=[k % 3 for k in range(len(names))])
@@ -105,7 +105,7 @@ def test_the_order_of_folds_and_rows_leaves_no_trace_in_the_merged_frame(names: 
     assert_frame_equal(merged.set_index("id").loc[names].reset_index(), whole)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(names=ids, data=st.data())
 def test_a_gap_a_repetition_or_a_stranger_never_merges(names: list[str], data: st.DataObject) -> None:
     whole, odd = oof(names), data.draw(st.sampled_from(names))
@@ -143,7 +143,7 @@ def test_test_frames_with_different_ids_are_not_averaged() -> None:
         frames.average_folds([unlabelled(["a", "b"]), unlabelled(["a", "c"])])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(names=ids, data=st.data())
 def test_aligned_frames_agree_row_by_row(names: list[str], data: st.DataObject) -> None:
     one = oof(names)

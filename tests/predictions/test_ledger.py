@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kagglepipe.errors import UserError
@@ -159,7 +159,6 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 AWKWARD = st.lists(st.sampled_from(["\r\n", *"\",\n\r;'ñ語🙂\0 ="])).map("".join)
 
 
-@settings(deadline=None)
 @given(cells=st.lists(st.tuples(TEXT | AWKWARD, TEXT | AWKWARD, TEXT | AWKWARD), min_size=1, max_size=4))
 def test_any_text_comes_back(cells: list[tuple[str, str, str]], tmp_path_factory: pytest.TempPathFactory) -> None:
     file = tmp_path_factory.mktemp("any") / "ledger.csv"

@@ -50,7 +50,6 @@ ON_LABELS: dict[str, Callable[..., float]] = {
 }
 
 
-@settings(max_examples=30, deadline=None)
 @given(rows=predictions())
 @pytest.mark.parametrize("name", ON_LABELS)
 def test_metrics_of_labels_equal_those_of_sklearn(name: str, rows: tuple[np.ndarray, np.ndarray]) -> None:
@@ -58,7 +57,6 @@ def test_metrics_of_labels_equal_those_of_sklearn(name: str, rows: tuple[np.ndar
     assert score(name, probs, truth) == pytest.approx(ON_LABELS[name](truth, probs.argmax(axis=1)), abs=1e-12)
 
 
-@settings(max_examples=30, deadline=None)
 @given(rows=predictions(every_class=True))
 def test_metrics_that_need_every_class_equal_those_of_sklearn(rows: tuple[np.ndarray, np.ndarray]) -> None:
     probs, truth = rows
@@ -71,7 +69,7 @@ def test_metrics_that_need_every_class_equal_those_of_sklearn(rows: tuple[np.nda
     assert score("log_loss", probs, truth) == pytest.approx(-np.log(clipped).mean(), abs=1e-12)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 1000), count=st.integers(2, 4))
 def test_log_loss_equals_that_of_sklearn_where_nothing_is_clipped(seed: int, count: int) -> None:
     random = np.random.default_rng(seed)
@@ -134,7 +132,6 @@ def test_wilson_intervals_worked_by_hand(successes: int, n: int, low: float, hig
     assert metrics.wilson(successes, n) == pytest.approx((low, high), abs=1e-12)
 
 
-@settings(max_examples=30, deadline=None)
 @given(n=st.integers(1, 10_000), data=st.data())
 def test_a_wilson_interval_holds_the_share_and_mirrors(n: int, data: st.DataObject) -> None:
     successes = data.draw(st.integers(0, n))
@@ -235,7 +232,7 @@ def test_one_fold_has_no_deviation() -> None:
     assert (summary["fold_mean"], summary["fold_sd"]) == (0.5, 0.0)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(rows=predictions())
 def test_the_confusion_equals_that_of_sklearn(rows: tuple[np.ndarray, np.ndarray]) -> None:
     probs, truth = rows

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn.metrics
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kagglepipe.predictions import segment_metrics
@@ -101,7 +101,6 @@ def distance(one: str, other: str) -> int:
     return between(len(one), len(other))
 
 
-@settings(max_examples=25, deadline=None)
 @given(one=st.text("ABC", max_size=9), other=st.text("ABC", min_size=1, max_size=9))
 def test_edit_score_is_levenshteins(one: str, other: str) -> None:
     frames = [make_segments("\n".join(f"v {k} {k + 1} {name}" for k, name in enumerate(text))) for text in (one, other)]
@@ -135,7 +134,6 @@ def test_f1_does_not_make_do_with_the_second_best_truth() -> None:
     assert f1_at(other, one, 0.1) == 1
 
 
-@settings(max_examples=30, deadline=None)
 @given(predicted=segments(), truth=segments(least=1), overlap=st.sampled_from([0.1, 0.25, 0.5]))
 def test_f1_is_as_defined(predicted: pd.DataFrame, truth: pd.DataFrame, overlap: float) -> None:
     truths = sorted(truth[COLUMNS[:4]].itertuples(index=False, name=None))
@@ -148,7 +146,6 @@ def test_f1_is_as_defined(predicted: pd.DataFrame, truth: pd.DataFrame, overlap:
     assert f1_at(predicted, truth, overlap) == pytest.approx(2 * len(found) / (len(predicted) + len(truths)))
 
 
-@settings(max_examples=25, deadline=None)
 @given(one=segments(apart=True), other=segments(least=1, apart=True), overlap=st.sampled_from([0.5, 0.6, 0.75]))
 def test_f1_of_half_overlaps_is_symmetric(one: pd.DataFrame, other: pd.DataFrame, overlap: float) -> None:
     assert f1_at(one, other, overlap) == f1_at(other, one, overlap)
@@ -203,7 +200,6 @@ def area(right: list[bool], truths: int) -> float:
     return sum(max(precisions[k:]) for k in range(len(right)) if right[k]) / truths
 
 
-@settings(max_examples=30, deadline=None)
 @given(predicted=segments(), truth=segments(least=1), threshold=st.sampled_from(TIOUS))
 def test_average_precision_is_as_defined(predicted: pd.DataFrame, truth: pd.DataFrame, threshold: float) -> None:
     expected = {}
@@ -219,7 +215,6 @@ def test_average_precision_is_as_defined(predicted: pd.DataFrame, truth: pd.Data
     assert average_precision(predicted, truth, threshold) == expected
 
 
-@settings(max_examples=25, deadline=None)
 @given(predicted=segments(), truth=segments(least=1))
 def test_average_precision_falls_with_tiou(predicted: pd.DataFrame, truth: pd.DataFrame) -> None:
     values = [mean_average_precision(predicted, truth, threshold) for threshold in TIOUS[::2]]
@@ -252,7 +247,6 @@ def test_all_scores_have_their_keys_and_are_those_of_the_functions() -> None:
     assert scores["map_activitynet"] == activitynet_average(predicted, truth, "nothing") == 0.5
 
 
-@settings(max_examples=30, deadline=None)
 @given(truth=segments(least=1, apart=True))
 def test_the_truth_itself_is_perfect(truth: pd.DataFrame) -> None:
     assert set(segment_scores(truth, truth).values()) == {1.0}
@@ -269,7 +263,6 @@ def test_nothing_predicted_scores_0_and_nothing_at_all_is_undefined() -> None:
     assert average_precision(truth, NONE, 0.5) == {}
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     predicted=segments(),
     truth=segments(least=1),
@@ -314,7 +307,6 @@ def test_missing_columns_and_unknown_scores_are_named() -> None:
 # --- frames -----------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=30, deadline=None)
 @given(data=st.data(), classes=st.integers(2, 4))
 def test_average_precision_of_frames_equals_that_of_sklearn(data: st.DataObject, classes: int) -> None:
     labels = np.array(data.draw(st.lists(st.integers(0, classes - 1), min_size=1, max_size=30)))
@@ -343,7 +335,6 @@ def test_background_and_classes_without_frames_do_not_count() -> None:
 # --- how far to believe them --------------------------------------------------------------------------------------
 
 
-@settings(max_examples=30, deadline=None)
 @given(predicted=segments(), truth=segments(least=1), counts=st.tuples(st.integers(0, 3), st.integers(0, 3)))
 def test_a_video_that_counts_twice_is_two_videos(
     predicted: pd.DataFrame, truth: pd.DataFrame, counts: tuple[int, int]
@@ -445,7 +436,6 @@ def test_a_paired_test_worked_by_hand() -> None:
     assert (low, high) == pytest.approx((-1, 1 / 2))
 
 
-@settings(max_examples=30, deadline=None)
 @given(data=st.data(), rows=st.integers(1, 20))
 def test_p_is_that_of_all_changes_of_sign(data: st.DataObject, rows: int) -> None:
     scores = st.lists(st.sampled_from([0, 0.1, 0.2, 0.3, 1]), min_size=rows, max_size=rows)

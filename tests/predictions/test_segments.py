@@ -142,7 +142,6 @@ def threshold_is_met(probs: np.ndarray, step: float, settings: DetectionSettings
     return any(np.any(np.abs(np.array(values) - limit) < 1e-9) for limit in (settings.low, settings.high))
 
 
-@settings(max_examples=60, deadline=None)
 @given(case=cases())
 def test_detection_is_as_defined(case: tuple[np.ndarray, float, DetectionSettings]) -> None:
     probs, step, chosen = case
@@ -154,7 +153,6 @@ def test_detection_is_as_defined(case: tuple[np.ndarray, float, DetectionSetting
         assert (row[0], row[1], row[3]) == pytest.approx((expected[0], expected[1], expected[3]), abs=1e-9)
 
 
-@settings(max_examples=40, deadline=None)
 @given(case=cases())
 def test_segments_keep_their_distance_length_and_thresholds(case: tuple[np.ndarray, float, DetectionSettings]) -> None:
     probs, step, chosen = case
@@ -171,7 +169,6 @@ def test_segments_keep_their_distance_length_and_thresholds(case: tuple[np.ndarr
             assert max(values[first : last + 1]) >= chosen.high - 1e-9
 
 
-@settings(max_examples=30, deadline=None)
 @given(case=cases(smoothing=False))
 def test_what_was_detected_is_detected_again(case: tuple[np.ndarray, float, DetectionSettings]) -> None:
     probs, step, chosen = case
@@ -254,7 +251,6 @@ def test_the_later_start_wins_and_then_the_shorter_segment() -> None:
         assert frame_labels(np.arange(6.0), nested.iloc[order], None).tolist() == expected
 
 
-@settings(max_examples=30, deadline=None)
 @given(labels=st.lists(st.sampled_from(CLASSES), min_size=1, max_size=30), step=st.sampled_from([0.1, 1.0, 3.0]))
 def test_labels_survive_the_way_through_probabilities_and_segments(labels: list[str], step: float) -> None:
     times = step * np.arange(len(labels))
@@ -384,7 +380,7 @@ def test_a_single_fold_gets_the_first_of_the_grid_and_a_video_needs_a_fold() -> 
         choose_settings(timelines, truth, CLASSES, "nothing", GRID, "f1")
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(step=st.floats(0.01, 50), typical=st.floats(0.01, 1e4), scale=st.sampled_from([0.5, 2.0, 64.0]))
 def test_the_grid_is_modest_begins_with_the_default_and_scales(step: float, typical: float, scale: float) -> None:
     grid = settings_grid(step, typical)

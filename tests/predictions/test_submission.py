@@ -60,7 +60,7 @@ def test_every_form_to_the_byte(form: str, expected: str) -> None:
     assert submissions.submission_csv(made) == expected.encode()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(names=odd_ids, seed=st.integers(0, 1000), data=st.data())
 @pytest.mark.parametrize("form", FORMS)
 def test_the_order_of_the_test_frame_leaves_no_trace_in_the_bytes(
@@ -74,7 +74,7 @@ def test_the_order_of_the_test_frame_leaves_no_trace_in_the_bytes(
     assert submissions.submission_csv(made) == submissions.submission_csv(again)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(names=odd_ids, seed=st.integers(0, 1000))
 @pytest.mark.parametrize("form", FORMS)
 def test_odd_ids_come_back_from_the_csv(form: str, names: list[str], seed: int) -> None:
@@ -295,7 +295,6 @@ def test_each_invalid_segment_is_refused_with_its_video(change: dict[str, Any], 
     assert "\n" not in str(caught.value)
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     st.lists(
         st.tuples(

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageFont
@@ -85,7 +85,6 @@ def test_long_captions_stay_in_their_column(tmp_path: Path) -> None:
 
 
 @given(st.text(st.characters(codec="latin-1", exclude_categories=["C"]), max_size=60), st.integers(30, 200))
-@settings(deadline=None)
 def test_a_text_fits_or_is_left_as_it_is(text: str, width: int) -> None:
     fitted = fit_text(text, FONT, width)
     assert FONT.getlength(fitted) <= width
@@ -111,7 +110,6 @@ def test_a_text_loses_its_middle(keep: int, short: str) -> None:
 
 
 @given(st.integers(1, 120), st.integers(1, 120), st.integers(8, 60))
-@settings(deadline=None)
 def test_a_picture_in_a_square_keeps_its_aspect_on_paper(height: int, width: int, side: int) -> None:
     """Its own colour fills the middle, the paper's the rest; none of the grey of the network's view is seen."""
     square = fit_square(flat((1, 2, 3), height, width), side)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
@@ -179,7 +179,6 @@ def test_bars_lie_where_the_segments_do(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 995), st.integers(1, 300)), min_size=1, max_size=4), st.floats(0.01, 1000))
-@settings(deadline=None, max_examples=25)
 def test_bars_lie_where_the_segments_do_at_any_scale(
     tmp_path_factory: pytest.TempPathFactory, spans: list[tuple[int, int]], step: float
 ) -> None:
@@ -214,7 +213,6 @@ def test_scores_are_written_where_they_fit(tmp_path: Path, boxes: list[tuple[str
 
 
 @given(st.integers(1, 40), st.floats(-30, 30), st.floats(0.1, 30), st.integers(0, 60), st.integers(0, 60), st.randoms())
-@settings(deadline=None, max_examples=50)
 def test_a_column_shows_the_highest_of_its_samples(
     count: int, first: float, step: float, before: int, after: int, random: Any
 ) -> None:
@@ -616,7 +614,6 @@ def test_a_tiny_frame_has_the_strip_alone() -> None:
 @given(st.integers(1, 130), st.integers(1, 130), st.integers(0, 9), st.floats(-1, 20), st.booleans())
 @example(20, 2000, 3, 1.0, True)  # a strip higher than the frame
 @example(70, 4000, 9, 1.0, True)
-@settings(deadline=None)
 def test_no_frame_is_too_small(height: int, width: int, count: int, time: float, with_strip: bool) -> None:
     frame = np.full((height, width, 3), 200, np.uint8)
     strip = make_strip(width, 10, segments_of((2, 3, "walk")), ["walk"], None) if with_strip else None

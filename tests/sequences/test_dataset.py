@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -15,7 +15,6 @@ from kagglepipe.sequences.dataset import NO_LABEL, Batch, ClipBatches, Example, 
 
 PLAIN = TimeAugmentation()
 LIVELY = TimeAugmentation(crop=0.5, speed=1.5, drop=0.2)
-few = settings(deadline=None, max_examples=40)
 
 
 def example(id: str, length: int, *, per_frame: bool = False) -> Example:
@@ -87,7 +86,6 @@ def test_memory_mapped_features_are_read_as_float32(tmp_path: Any) -> None:
 # --- epochs ----------------------------------------------------------------------------------------------------
 
 
-@few
 @given(
     lengths=st.lists(st.integers(1, 50), min_size=1, max_size=12),
     batch_size=st.integers(1, 5),
@@ -235,7 +233,6 @@ def test_clips_are_thinned_evenly_from_end_to_end() -> None:
     }
 
 
-@few
 @given(length=st.integers(1, 60), frames=st.integers(1, 12), epoch=st.integers(0, 99))
 def test_thinned_frames_are_in_order_and_never_more_than_asked(length: int, frames: int, epoch: int) -> None:
     batches, reader = clips(of_lengths(length), frames=frames)

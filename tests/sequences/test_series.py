@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -144,7 +144,6 @@ def test_rows_out_of_order_are_sorted_and_the_first_of_a_time_is_kept(tmp_path: 
     )
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.integers(-5, 5), st.one_of(st.integers(-99, 99), st.just(NAN))), min_size=1, max_size=12))
 def test_whatever_comes_in_times_increase_and_values_are_finite(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, float]]
@@ -342,7 +341,6 @@ def test_grids_without_end_or_sense_are_refused() -> None:
             resample(series_of([0, 1], [0, 1]), rate=rate)
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     st.lists(st.integers(-4000, 4000), min_size=2, max_size=20, unique=True),
     st.sampled_from([1, 4, 8, 15, 29.97, 30, 0.25, 1 / 3]),

@@ -18,7 +18,7 @@ import av
 import numpy as np
 import pytest
 from av.stream import Disposition
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -706,7 +706,6 @@ def test_damage_after_inspection_is_an_error_too(tmp_path: Path) -> None:
         next(sample_frames(spoil(path, range(20)), rate=10, facts=facts))
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from(["b-frames.mp4", "b-frames.mkv", "b-frames.ts", "mjpeg.avi", "animated.gif", "bare.h264"]),
     st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=12),

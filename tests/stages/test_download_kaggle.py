@@ -757,7 +757,7 @@ ARCHIVES = st.one_of(
 )
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(archive=ARCHIVES, has_md5=st.booleans())
 @example(archive=SMALL, has_md5=True)
 def test_whatever_the_archive_is_it_is_unpacked_here_or_refused(

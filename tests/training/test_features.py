@@ -67,7 +67,7 @@ def test_rows_come_in_the_order_asked_for(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.lists(st.sampled_from("abcdefgh"), unique=True, min_size=1), max_size=5))
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_sequence_of_requests_is_answered_right(tmp_path: Path, requests: list[list[str]]) -> None:
     folder, seen = Path(mkdtemp(dir=tmp_path)), set()
     for keys in requests:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -150,7 +150,6 @@ def test_damage_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
     assert caplog.messages == []
 
 
-@settings(deadline=None, max_examples=60)
 @given(place=st.integers(0, 127), value=st.integers(0, 255))
 def test_an_altered_header_is_computed_anew_or_harmless(tmp_path_factory: Any, place: int, value: int) -> None:
     folder, videos = tmp_path_factory.mktemp("store"), footage(4)
@@ -307,7 +306,6 @@ def test_each_video_comes_as_soon_as_it_is_whole(model: Classifier) -> None:
     found.close()  # type: ignore[attr-defined]
 
 
-@settings(deadline=None, max_examples=100)
 @given(
     lengths=st.lists(st.integers(1, 12), max_size=8), stretch=st.integers(1, 7), batch=st.integers(1, 9)
 )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -67,7 +67,6 @@ def gradients_of(model: nn.Module) -> list[Tensor]:
     smoothing=st.sampled_from([0.0, 0.3]),
     frames=st.sampled_from([None, 4]),
 )
-@settings(deadline=None)
 def test_parts_of_any_size_have_the_gradient_of_the_whole(
     labels: list[int], micro_batch: int, smoothing: float, frames: int | None
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
@@ -439,7 +439,6 @@ def windows_of(example: Example, window: int, *, differences: bool) -> NDArray[n
     return np.stack([x[max(0, t - window // 2) : t + window - window // 2].mean(axis=0) for t in range(len(x))])
 
 
-@settings(deadline=None, max_examples=30)
 @given(
     lengths=st.lists(st.integers(1, 9), min_size=1, max_size=4),
     window=st.integers(1, 6),
