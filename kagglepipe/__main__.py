@@ -108,7 +108,7 @@ def job(cfg: Any) -> float | dict[str, Any] | None:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from kagglepipe.config import demand_options
+    from kagglepipe.config import demand_options, demand_quoted
     from kagglepipe.stages import plan, walk
     from kagglepipe.stages.places import with_sample_if_no_data
     from kagglepipe.stages.trial import outcome
@@ -119,6 +119,8 @@ def job(cfg: Any) -> float | dict[str, Any] | None:
         logging.getLogger().setLevel(logging.ERROR)
     with errors_in_one_line() if alone else nullcontext():
         demand_options(OmegaConf.to_container(cfg))
+        for file in chosen_files(HydraConfig.get().runtime):
+            demand_quoted(file)
         try:
             config: Any = OmegaConf.to_object(cfg)
         except OmegaConfBaseException as error:
@@ -136,6 +138,14 @@ def job(cfg: Any) -> float | dict[str, Any] | None:
         score = walk(config)
         return score if config.sweep.trial is None else outcome(config)
     return None
+
+
+def chosen_files(runtime: Any) -> list[Path]:
+    """The YAML files of the competition and the experiment that were chosen."""
+    folders = [Path(source.path) for source in runtime.config_sources if source.schema == "file"]
+    names = [(group, runtime.choices.get(group)) for group in ("competition", "experiment")]
+    files = [folder / group / f"{name}.yaml" for group, name in names if name for folder in folders]
+    return [file for file in files if file.is_file()]
 
 
 def with_own_device(config: Any, number: int) -> Any:
@@ -241,17 +251,40 @@ def explain(error: Exception) -> str:
         return f"{group}={value} is unknown; choose one of: {choices}{extra}"
     if alone := re.search(r"override (\S+?)=(.*) Invalid value assigned: \w+ is not a ListConfig", text):
         return f"{alone[1]}={alone[2]} is no list: type '{alone[1]}=[{alone[2]}]'"
+    if name := re.search(r"Key (.+?) \((\w+)\) is incompatible with \(str\) full_key: (\S+)", text):
+        found = (
+            f"{name[3].rpartition('.')[0]} has a name that YAML reads as {name[2]} {name[1]}, as it does off, no and 1"
+        )
+        return f"{found}: quote it, as 'off'"
+    if name := re.search(r"NoneType is not a subclass of str.*full_key: (\S+)", text):
+        return f"{name[1]} is empty to YAML, as null and ~ are: quote it, as 'null'"
     if bad := re.search(r"(Value '.*?' of type '\w+' could not be converted to \w+|.*?) full_key: (\S+)", text):
         return f"{bad[2]}: {bad[1][bad[1].rfind('Value') :] if 'Value' in bad[1] else bad[1]}"
     return text.split(" See https://hydra.cc")[0]
 
 
 def place_error(error: OSError) -> str:
-    """One line for a full disk or a folder that cannot be written."""
+    """One line for a full disk, a file that cannot be read or a folder that cannot be written."""
     where = error.filename2 or error.filename or "the output folder"
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"no space left for {where}: free some, or choose another place with paths.root=FOLDER"
+    if error.errno in (errno.EACCES, errno.EPERM) and is_unreadable(Path(os.fsdecode(where))):
+        return f"{where} cannot be read ({error.strerror}): type chmod -R u+rX '{where}', or ask its owner"
     return f"{where} cannot be written ({error.strerror}): choose another place with paths.root=FOLDER"
+
+
+def is_unreadable(path: Path) -> bool:
+    """Whether a file or folder is there, or may be, and must not be read."""
+    try:
+        if path.is_dir():
+            next(os.scandir(path), None)
+        elif path.is_file():
+            path.open("rb").close()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def help_text() -> str:

@@ -4,6 +4,7 @@ A misspelt key, a word where a number belongs or an unknown choice fails here, b
 torch nor pandas, since every command passes through.
 """
 
+import codecs
 import difflib
 import math
 import os
@@ -71,14 +72,24 @@ class Paths:
 
 @dataclass
 class Download:
-    """max_gb and max_entries: an archive that unpacks to more is refused."""
+    """max_gb and max_entries: an archive that unpacks to more is refused. encoding: of the names in a zip that are not
+    UTF-8, as `cp437`, `cp1252` or `cp932`; None: they are asked about.
+    """
 
     max_gb: float = 100.0
     max_entries: int = 1_000_000
+    encoding: str | None = None
 
     def __post_init__(self) -> None:
         positive("download.max_gb", self.max_gb)
         positive("download.max_entries", self.max_entries)
+        if self.encoding is not None:
+            try:
+                codecs.lookup(self.encoding)
+            except LookupError as error:
+                raise UserError(
+                    f"download.encoding={self.encoding} is unknown; type a name as cp437, cp1252, cp932 or gbk"
+                ) from error
 
 
 @dataclass
@@ -717,6 +728,43 @@ def demand_options(values: Any, prefix: str = "") -> None:
         elif name not in known:
             near = difflib.get_close_matches(name, known, 1, 0.6)
             raise UserError(f"{name} is not an option" + (f"; did you mean {near[0]}?" if near else ""))
+
+
+def demand_quoted(file: Path) -> None:
+    """Raises UserError for a name of a class in a YAML file that YAML reads as something else than it is written.
+
+    `off` and `no` are read as False, `010` as 8, `1e3` as 1000.0; a name in quotes is read as it is.
+    """
+    import yaml
+    from omegaconf import OmegaConf
+
+    text = file.read_text("utf-8")
+    options = _mapping(yaml.compose(text, Loader=yaml.SafeLoader))
+    options = _mapping(options["competition"]) if "competition" in options else options
+    named = [*_items(options.get("classes")), *_items(options.get("background")), *_mapping_keys(options.get("layout"))]
+    for node in named:
+        if node.style is None:
+            value = OmegaConf.create(f"- {node.value}")[0]
+            if str(value) != node.value:
+                raise UserError(
+                    f"{file}, line {node.start_mark.line + 1}: {node.value} is no name to YAML, but "
+                    f"{type(value).__name__} {value}: quote it, as '{node.value}'"
+                )
+
+
+def _mapping(node: Any) -> dict[str, Any]:
+    """The values of a YAML mapping by key."""
+    return {key.value: value for key, value in node.value} if getattr(node, "id", "") == "mapping" else {}
+
+
+def _mapping_keys(node: Any) -> list[Any]:
+    return [key for key, _ in node.value] if getattr(node, "id", "") == "mapping" else []
+
+
+def _items(node: Any) -> list[Any]:
+    """The scalars of a YAML sequence, or the one that stands in its place."""
+    nodes = node.value if getattr(node, "id", "") == "sequence" else [node]
+    return [one for one in nodes if getattr(one, "id", "") == "scalar" and one.value not in ("", "null")]
 
 
 def result_settings(config: Config, mode: str) -> dict[str, Any]:

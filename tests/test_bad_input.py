@@ -207,6 +207,16 @@ def test_ids_that_repeat_in_two_folders(pistols: Path, command: Command, tmp_pat
     assert "table.parquet" not in finished(tmp_path)
 
 
+def test_names_that_yaml_takes_for_something_else(toy: Path, command: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "conf/competition"
+    folder.mkdir(parents=True)
+    options = ("--config-dir", str(folder.parent), "stage=prepare", "competition=mine", "competition.source=toy")
+    for text in ("classes: [on, off]\n", "layout:\n  no: red\n", "classes: [red, ~]\n"):
+        (folder / "mine.yaml").write_text(text)
+        assert "quote it" in told(command(*options))
+    assert not (tmp_path / "data").exists()
+
+
 # --- files that are no usable image ---------------------------------------------------------------------------
 
 
@@ -306,6 +316,23 @@ def test_a_file_that_goes_bad_after_it_was_prepared_is_named(toy: Path, command:
     line = told(command("stage=train", *options))
     assert line.startswith(f"{image}: not an image that can be read; it was whole when prepared")
     assert finished(tmp_path) == ["folds.csv", "prepared.json", "source.json", "table.parquet"]
+
+
+def test_a_file_that_must_not_be_read_is_named_and_can_be_left_out(
+    toy: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Path.open
+
+    def forbid(path: Path, mode: str = "r", *rest: Any, **more: Any) -> Any:
+        if path.name == "red1.png" and "r" in mode:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return read(path, mode, *rest, **more)
+
+    monkeypatch.setattr(Path, "open", forbid)
+    line = told(command(*PREPARE, "competition.source=toy"))
+    assert line.startswith(f"{toy / 'red/red1.png'} cannot be read (Permission denied): type chmod")
+    done = command(*PREPARE, "competition.source=toy", "competition.on_bad_image=skip")
+    assert "left out 1 files that cannot be decoded: red/red1.png: cannot be read (Permission denied)" in done.out
 
 
 # --- places that cannot be written ----------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from kagglepipe.config import (
     absolute,
     augmentation_policy,
     demand_options,
+    demand_quoted,
     idle_settings,
     option_names,
     result_settings,
@@ -171,6 +172,30 @@ def test_option_names_are_all_there_is_to_type(configure: Configure) -> None:
 def test_a_key_that_slipped_in_is_refused(values: dict[str, object], words: str) -> None:
     with pytest.raises(UserError, match=words):
         demand_options(values)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "name"),
+    [
+        ("classes: [on, 'off']", 1, "on"), ("classes:\n- cat\n- no", 3, "no"), ("classes: [010, 020]", 1, "010"),
+        ("classes: [cat, ~]", 1, "~"), ("classes: [1e3]", 1, "1e3"), ("classes: [12:30]", 1, "12:30"),
+        ("layout:\n  yes: a\n  cat: b", 2, "yes"), ("competition:\n  background: off", 2, "off"),
+    ],
+)  # fmt: skip
+def test_names_that_yaml_reads_as_something_else_are_to_be_quoted(
+    text: str, line: int, name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(UserError, match=f"x.yaml, line {line}: {name} is no name to YAML.*: quote it, as '{name}'"):
+        demand_quoted(tmp_path / "x.yaml")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "# no option", "classes: ['on', \"off\", 0, 1, -5, 2020-01-01, True]\nbackground: null\ntest: null"]
+)
+def test_other_names_need_no_quotes(text: str, tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(text)
+    demand_quoted(tmp_path / "x.yaml")
 
 
 def test_keys_of_the_users_own_are_allowed() -> None:

@@ -3,11 +3,6 @@
 A unit, one row of the table, is what is scored: a whole clip, an annotated piece of one, or a frame of a long video.
 """
 
-import csv
-import difflib
-import io
-import itertools
-import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,16 +13,19 @@ import numpy.typing as npt
 import pandas as pd
 
 from kagglepipe.competitions.contract import Competition
+from kagglepipe.competitions.filenames import (
+    FileNames,
+    find_table,
+    find_test_folder,
+    in_test_folder,
+    read_splits,
+)
+from kagglepipe.competitions.labels import check_alike, clean_label, sort_classes, spell_as
+from kagglepipe.competitions.source import SUFFIXES
+from kagglepipe.competitions.spreadsheet import read_spreadsheet
 from kagglepipe.competitions.table import list_images, make_id
 from kagglepipe.errors import UserError
 
-SUFFIXES = {
-    "video": (
-        ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".m2ts", ".mts", ".ts", ".wmv", ".asf",
-        ".flv", ".3gp", ".3g2", ".ogv", ".mxf", ".vob", ".y4m", ".h264", ".264", ".hevc", ".265", ".mjpeg", ".gif",
-    ),
-    "series": (".npz", ".npy", ".csv"),
-}  # fmt: skip
 SEGMENT_COLUMNS = ["video", "start", "end", "label"]
 TABLE_COLUMNS = (*SEGMENT_COLUMNS, "group", "split")
 
@@ -57,7 +55,7 @@ def list_items(files: Sequence[str], competition: Competition, root: Path) -> Ca
     """
     suffixes = SUFFIXES[competition.kind]
     tables = (competition.labels, competition.files, competition.answers, competition.sample_submission)
-    special = {PurePosixPath(name).as_posix() for name in tables if name}
+    special = {find_table(name, files) for name in tables if name}
     others = [f for f in files if f not in special]
     found = [f for f in others if PurePosixPath(f).suffix.lower() in suffixes]
     outside = [f for f in others if PurePosixPath(f).suffix.lower() not in suffixes]
@@ -66,7 +64,8 @@ def list_items(files: Sequence[str], competition: Competition, root: Path) -> Ca
         raise UserError(f"no {wanted} are among the {len(files)} files of {root}; see competition.source")
     if competition.labels is None:
         return _from_folders(found, outside, competition, root)
-    return _from_tables(found, outside, competition, root)
+    own = {name: find_table(name, files) or name for name in tables[:2] if name}
+    return _from_tables(found, outside, competition, root, own)
 
 
 def _from_folders(found: list[str], outside: list[str], competition: Competition, root: Path) -> Catalogue:
@@ -76,20 +75,28 @@ def _from_folders(found: list[str], outside: list[str], competition: Competition
     train = files[files["split"] == "train"]
     labels = pd.DataFrame({"video": train["video"], "start": np.nan, "end": np.nan, "label": train["target"]})
     columns = ["video", "path", "split", "group"]
-    return Catalogue(files[columns], labels.reset_index(drop=True), listing.classes, outside + listing.outside, [])
+    outside = outside + listing.outside
+    return Catalogue(files[columns], labels.reset_index(drop=True), listing.classes, outside, listing.notes)
 
 
-def _from_tables(found: list[str], outside: list[str], competition: Competition, root: Path) -> Catalogue:
-    """Items that CSVs describe; those in the folder `test`, or with that split, are to be classified."""
-    names = _Names(found)
-    labels = _read_labels(root, competition)
+def _from_tables(
+    found: list[str], outside: list[str], competition: Competition, root: Path, tables: Mapping[str, str]
+) -> Catalogue:
+    """Items that CSVs describe; those in the folder `test`, or with that split, are to be classified.
+
+    tables: a CSV as the competition calls it -> where it lies.
+    """
+    test = find_test_folder(found, competition.test)
+    names = FileNames(found, last={path for path in found if in_test_folder(path, test)})
+    labels, split_notes = _read_labels(root, competition, tables)
     empty = labels["label"] == ""
     labels = labels[~empty]
     labels = labels.assign(path=names.paths(labels["video"], str(competition.labels)))
-    files, unlisted = _files(found, labels, competition, _read_files(root, competition, names))
+    known, file_notes = _read_files(root, competition, names, tables)
+    files, unlisted = _files(found, labels, competition, known, test)
     labels = labels.assign(video=labels["path"].map(dict(zip(files["path"], files["video"], strict=True))))
     if "group" in labels:
-        files["group"] = files["video"].map(_groups(labels, competition)).fillna(files["group"])
+        files["group"] = files["path"].map(_one_each(labels, "group", competition)).fillna(files["group"])
     in_test = labels["video"].isin(files.loc[files["split"] == "test", "video"])
     told = {
         f"rows of {competition.labels} have no label yet and were passed over": empty,
@@ -99,29 +106,32 @@ def _from_tables(found: list[str], outside: list[str], competition: Competition,
     }
     idle = (labels["label"] == competition.background) & competition.finds_segments  # as all time without a label is
     labels = labels[~in_test & ~idle]
+    labels = labels.assign(label=labels["label"].map(spell_as(competition.classes, labels["label"])))
     return Catalogue(
         files.sort_values("video", ignore_index=True),
         labels[SEGMENT_COLUMNS].reset_index(drop=True),
         _classes(labels["label"], competition),
         sorted(outside + unlisted),
-        [f"{rows.sum()} {words}" for words, rows in told.items() if rows.any()],
+        [*split_notes, *file_notes, *(f"{rows.sum()} {words}" for words, rows in told.items() if rows.any())],
     )
 
 
 def _files(
-    found: list[str], labels: pd.DataFrame, competition: Competition, known: pd.DataFrame | None
+    found: list[str], labels: pd.DataFrame, competition: Competition, known: pd.DataFrame | None, test: str | None
 ) -> tuple[pd.DataFrame, list[str]]:
     """(video, path, split and group of the items that are listed, labelled or to classify; the other paths).
 
     known: path -> split and group of the listed ones; None: nothing is listed, and labels alone make an item.
+    test: the folder of what is to be classified.
     """
     labelled = set(labels["path"])
+    split_of_label = _one_each(labels, "split", competition).to_dict()
     listed = {} if known is None else known.to_dict("index")
     rows: list[tuple[str, str, str, str | None]] = []
     unlisted = []
     for path in found:
         entry = listed.get(path)
-        split = "test" if in_test_folder(path, competition.test) else "train"
+        split = split_of_label.get(path) or ("test" if in_test_folder(path, test) else "train")
         if entry is not None:
             rows.append((make_id(path, competition.id), path, entry["split"] or split, entry["group"]))
         elif split == "test" or (path in labelled and known is None):
@@ -136,100 +146,23 @@ def _files(
     return files, unlisted
 
 
-def in_test_folder(path: str, test: str | None) -> bool:
-    """Whether a relative posix path lies in a folder `test`, in any case and at any depth.
-
-    >>> in_test_folder("day 1/Test/a.mp4", "test"), in_test_folder("latest/a.mp4", "test")
-    (True, False)
-    """
-    return bool(test) and f"/{str(test).strip('/')}/".lower() in f"/{path}".lower()
-
-
 def _unlabelled_means(competition: Competition) -> str:
     if competition.finds_segments:
         return f": taken as {competition.background} from start to end"
     return " and were left out"
 
 
-class _Names:
-    """Finds the file that a CSV means: by relative path or by file name, with or without the extension."""
-
-    def __init__(self, files: Sequence[str]) -> None:
-        self.by_path = {_spelt(file): file for file in files}
-        self.by_name: dict[str, list[str]] = {}
-        for file in files:
-            path = PurePosixPath(file)
-            for name in {path.name, path.stem, str(path.with_suffix(""))}:
-                self.by_name.setdefault(_spelt(name), []).append(file)
-
-    def paths(self, names: "pd.Series[str]", table: str) -> list[str]:
-        """The relative path of each name; `names` is indexed by the row of the table, for the messages.
-
-        Raises UserError if a name is empty, or no file or several files are called so.
-        """
-        return [self._path(name, f"{table}, row {row},") for row, name in names.items()]
-
-    def _path(self, name: str, where: str) -> str:
-        if not name:
-            raise UserError(f"{where} names no video; give its file name, or take the row out")
-        spelt = _spelt(name)
-        found = [self.by_path[spelt]] if spelt in self.by_path else self.by_name.get(spelt, [])
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise UserError(f"{where} names {name}, which may be {found[0]} or {found[1]}: write the path there")
-        near = difflib.get_close_matches(spelt, [*self.by_path, *self.by_name], 1)
-        hint = f" (there is {near[0]})" if near else ""
-        raise UserError(f"{where} names {name}, and no such file is there{hint}: add the file, or mend the row")
-
-
-def _spelt(name: str) -> str:
-    """A name as all systems can agree on: Windows writes `\\` between folders, macOS takes é apart."""
-    return unicodedata.normalize("NFC", name).replace("\\", "/").removeprefix("./")
-
-
 # --- the CSVs --------------------------------------------------------------------------------------------------
 
 
-def _read_table(name: str, root: Path, competition: Competition, needed: Sequence[str]) -> pd.DataFrame:
-    """A CSV as text, its columns called by the names of the contract, others left out, indexed by row in the file.
-
-    As spreadsheets write it: with or without a byte order mark, separated by comma, semicolon or tab; decimal commas
-    are points where commas do not separate. Rows without anything in them are left out.
-    """
-    path = root / Path(name).expanduser()
+def _read_table(
+    name: str, root: Path, competition: Competition, needed: Sequence[str], tables: Mapping[str, str]
+) -> pd.DataFrame:
+    """A CSV as text, its columns called by the names of the contract, others left out, indexed by row in the file."""
+    path = root / Path(tables[name]).expanduser()
     if not path.is_file():
         raise UserError(f"there is no {path}{_begin_one(competition)}")
-    try:
-        text = path.read_text("utf-8-sig")
-        separator = max(",;\t", key=text.split("\n")[0].count)
-        header, rows = _cells(text, separator)
-    except (OSError, ValueError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read as a CSV in UTF-8 ({str(error).splitlines()[0]})") from error
-    theirs = {ours: competition.columns.get(ours, ours) for ours in TABLE_COLUMNS}
-    if missing := [theirs[ours] for ours in needed if theirs[ours] not in header]:
-        raise UserError(f"{path} has the columns {', '.join(header)}: {', '.join(missing)} is needed too")
-    places = {ours: header.index(column) for ours, column in theirs.items() if column in header}
-    columns = {ours: [row[place] for row in rows.values()] for ours, place in places.items()}
-    table = pd.DataFrame(columns, index=pd.Index(list(rows), dtype=np.int64), dtype=str)
-    if separator != ",":
-        times = [column for column in ("start", "end") if column in table]
-        table[times] = table[times].replace(r"^([+-]?\d*),(\d+)$", r"\1.\2", regex=True)
-    return table
-
-
-def _cells(text: str, separator: str) -> tuple[list[str], dict[int, list[str]]]:
-    """(the header, line -> cells, as many as the header has). Raises ValueError for a line with more, and csv.Error."""
-    reader = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True, strict=True)
-    header = [cell.strip() for cell in next(reader, [])]
-    rows = {}
-    for row in reader:
-        cells = [cell.strip() for cell in row] + [""] * (len(header) - len(row))
-        if any(cells[len(header) :]):
-            raise ValueError(f"row {reader.line_num} has {len(row)} cells, the header {len(header)}")
-        if any(cells):
-            rows[reader.line_num] = cells
-    return header, rows
+    return read_spreadsheet(path, {ours: competition.columns.get(ours, ours) for ours in TABLE_COLUMNS}, needed)
 
 
 def _begin_one(competition: Competition) -> str:
@@ -238,10 +171,12 @@ def _begin_one(competition: Competition) -> str:
     return ": add it, or type where it is, as competition.labels=PATH"
 
 
-def _read_labels(root: Path, competition: Competition) -> pd.DataFrame:
-    """video, start, end (NaN: the whole item), label, and group where there is one, indexed by row in the file."""
+def _read_labels(root: Path, competition: Competition, tables: Mapping[str, str]) -> tuple[pd.DataFrame, list[str]]:
+    """(the labels by row in the file, notes): video, start, end (NaN: the whole item), label, split, any group."""
     name = str(competition.labels)
-    table = _read_table(name, root, competition, ("video", "label"))
+    table = _read_table(name, root, competition, ("video", "label"), tables)
+    table["label"] = table["label"].map(clean_label)
+    table["split"], notes = read_splits(table["split"], name) if "split" in table else (None, [])
     if competition.finds_segments and not {"start", "end"} <= set(table.columns):
         raise UserError(f"{name} has no start and end: segments need them; whole clips are competition.form=name")
     for column in ("start", "end"):
@@ -258,7 +193,7 @@ def _read_labels(root: Path, competition: Competition) -> pd.DataFrame:
         if fault.any():
             row = _first(fault)
             raise UserError(f"{name}, row {row} ({table['video'][row]}) {words}; mend it (there are {fault.sum()})")
-    return table
+    return table, notes
 
 
 def _first(rows: "pd.Series[bool]") -> int:
@@ -266,31 +201,29 @@ def _first(rows: "pd.Series[bool]") -> int:
     return int(rows.index[int(rows.to_numpy().argmax())])
 
 
-def _read_files(root: Path, competition: Competition, names: _Names) -> pd.DataFrame | None:
-    """path -> split and group, None where the files' CSV has none; None without such a CSV."""
+def _read_files(
+    root: Path, competition: Competition, names: FileNames, tables: Mapping[str, str]
+) -> tuple[pd.DataFrame | None, list[str]]:
+    """(path -> split and group, None where the files' CSV has none, or None without such a CSV; notes)."""
     if competition.files is None:
-        return None
-    table = _read_table(competition.files, root, competition, ("video",))
+        return None, []
+    table = _read_table(competition.files, root, competition, ("video",), tables)
     table = table.assign(path=names.paths(table["video"], competition.files))
     if (twice := table["path"].duplicated()).any():
         row = _first(twice)
         raise UserError(f"{competition.files}, row {row}, names {table['video'][row]} a second time; keep one row")
-    for name in ("group", "split"):
-        cells = table[name] if name in table else pd.Series("", index=table.index)
-        table[name] = cells.astype(object).where(cells != "", None)
-    strange = table["split"].notna() & ~table["split"].isin(["train", "test"])
-    if strange.any():
-        row = _first(strange)
-        raise UserError(f"{competition.files}, row {row}: the split {table['split'][row]} is neither train nor test")
-    return table.set_index("path")[["split", "group"]]
+    groups = table["group"] if "group" in table else pd.Series("", index=table.index)
+    table["group"] = groups.astype(object).where(groups != "", None)
+    table["split"], notes = read_splits(table["split"], competition.files) if "split" in table else (None, [])
+    return table.set_index("path")[["split", "group"]], notes
 
 
-def _groups(labels: pd.DataFrame, competition: Competition) -> "pd.Series[str]":
-    """video -> group. Raises UserError if rows of one video disagree."""
-    known = labels[labels["group"] != ""].groupby("video")["group"]
-    if (several := known.nunique() > 1).any():
-        raise UserError(f"{competition.labels} gives {several.idxmax()} several groups; keep one")
-    return known.first()
+def _one_each(labels: pd.DataFrame, column: str, competition: Competition) -> "pd.Series[str]":
+    """path -> what a column says of it where it says something. Raises UserError if rows of one item disagree."""
+    given = labels[labels[column].notna() & (labels[column] != "")].groupby("path")[column]
+    if (several := given.nunique() > 1).any():
+        raise UserError(f"{competition.labels} gives {several.idxmax()} several {column}s; keep one")
+    return given.first()
 
 
 def _classes(found: "pd.Series[str]", competition: Competition) -> list[str]:
@@ -305,12 +238,11 @@ def _classes(found: "pd.Series[str]", competition: Competition) -> list[str]:
                 f"{competition.labels}, row {row}: label {found[row]} is not in competition.classes: {known}"
             )
         return list(competition.classes)
-    names = sorted(set(found) - {competition.background})
+    own = {competition.background} if competition.background else set()
+    check_alike({*found, *own}, f"{competition.labels} has the labels")
+    names = sort_classes(set(found) - {competition.background})
     if competition.background is not None and (competition.finds_segments or competition.background in set(found)):
         names = [competition.background, *names]
-    for name, other in itertools.combinations(names, 2):
-        if name.casefold() == other.casefold():
-            raise UserError(f"{competition.labels} has the labels {name} and {other}: spell them alike")
     if len(names) < 2:
         raise UserError(f"only one class was found ({', '.join(names)}): two or more are needed to tell apart")
     return names

@@ -15,6 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
@@ -24,6 +25,9 @@ from kagglepipe.errors import UserError
 CHUNK = 2**20  # bytes
 MB, GB = 10**6, 10**9
 ENCRYPTED = 0x1  # a member's flag bit
+UTF8 = 0x800  # a member's flag bit: its name is UTF-8
+UNICODE_PATH = 0x7075  # an extra field of Info-ZIP: the name in UTF-8
+MAX_DEPTH = 3  # zips within one another
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile unpacks others without a bound on memory
 DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError)
 INSTEAD = "download it again, or unpack it yourself and type competition.source=FOLDER"
@@ -31,33 +35,90 @@ INSTEAD = "download it again, or unpack it yourself and type competition.source=
 Members = dict[PurePosixPath, zipfile.ZipInfo]
 
 
+@dataclass
+class _Limits:
+    """What all files together may be, and what of it is used up. encoding: of names that do not tell theirs."""
+
+    max_bytes: int
+    max_entries: int
+    encoding: str | None
+    written: int = 0
+    entries: int = 0
+
+
 class ArchiveError(UserError):
     """The archive itself is bad: damaged, no zip at all, or with a member that must not be written."""
 
 
-def extract_zip(archive: Path, folder: Path, *, max_bytes: int, max_entries: int, progress: bool = True) -> list[str]:
+def extract_zip(
+    archive: Path,
+    folder: Path,
+    *,
+    max_bytes: int,
+    max_entries: int,
+    encoding: str | None = None,
+    progress: bool = True,
+) -> list[str]:
     """The names of the files unpacked into `folder`, relative to it and with `/` between their parts.
 
     They are written to a hidden folder beside `folder`, which is renamed when whole and removed if anything
-    goes wrong. `folder` must be new or empty. Folders in which no file lies are left out.
+    goes wrong. `folder` must be new or empty. Folders in which no file lies are left out. Zips among the files are
+    unpacked too, into a folder of their name, unless they are encrypted or lie beside what is in them.
 
     max_bytes: what all files together may hold, as the headers say and as really written. max_entries: how
-    many files and folders there may be. progress: whether to show a bar where there is a terminal.
+    many files and folders there may be. encoding: of names that are not UTF-8. progress: whether to show a bar where
+    there is a terminal.
     Raises ArchiveError if `archive` is not a whole zip or a member is damaged, encrypted, a link, packed by a rare
-    method, leads out of the folder or clashes with another; UserError if it needs more than the limits or the disk
-    allow.
+    method, leads out of the folder, clashes with another or lies in too many zips; UserError if it needs more than the
+    limits or the disk allow, or a name is in an encoding that nobody told.
     """
     if folder.exists() and any(folder.iterdir()):
         raise FileExistsError(f"the archive needs a new or empty folder, but {folder} holds files")
+    limits = _Limits(max_bytes, max_entries, encoding)
     with _opened(archive) as source:
-        members = _checked_members(source, max_entries)
-        total = sum(info.file_size for info in members.values())
-        if total > max_bytes:
-            raise _too_large(source, total, max_bytes)
+        members = _checked_members(source, limits)
+        total = _demand_bytes(source, members, limits)
         with _whole_or_nothing(folder) as temporary:
             _demand_space(source, total, temporary)
-            _write_members(source, members, temporary, max_bytes=max_bytes, progress=progress)
-    return [str(path) for path in members]
+            _write_members(source, members, temporary, limits, progress=progress)
+            names = [str(path) for path in members]
+            return _unpack_inner(archive, names, temporary, limits, progress=progress)
+
+
+def _unpack_inner(
+    archive: Path, names: list[str], folder: Path, limits: _Limits, *, progress: bool, depth: int = 1
+) -> list[str]:
+    """`names` with what lies in the zips among them, unpacked in `folder`, in the place of each that can be."""
+    found: list[str] = []
+    for name in names:
+        inner = folder / name
+        if not name.lower().endswith(".zip") or not zipfile.is_zipfile(inner):
+            found.append(name)
+            continue
+        with _opened(inner) as source:
+            source.filename = f"{archive} ({name})"  # as messages call it
+            if any(info.flag_bits & ENCRYPTED for info in source.infolist()):
+                found.append(name)
+                continue
+            if depth > MAX_DEPTH:
+                raise ArchiveError(f"{source.filename} lies in more than {MAX_DEPTH} other zips; {INSTEAD}")
+            members = _checked_members(source, limits)
+            place = _inner_place(PurePosixPath(name), members)
+            if any((folder / place / path).exists() for path in members) or (folder / place).is_file():
+                found.append(name)  # it lies beside what is in it
+                continue
+            _demand_space(source, _demand_bytes(source, members, limits), folder)
+            _write_members(source, members, folder / place, limits, progress=progress)
+        inner.unlink()
+        unpacked = [str(place / path) for path in members]
+        found += _unpack_inner(archive, unpacked, folder, limits, progress=progress, depth=depth + 1)
+    return found
+
+
+def _inner_place(name: PurePosixPath, members: Members) -> PurePosixPath:
+    """The folder into which a zip is unpacked: one of its name, or its own where all in it lies in such a one."""
+    tops = {path.parts[0].lower() for path in members}
+    return name.parent if tops == {name.stem.lower()} else name.with_suffix("")
 
 
 @contextmanager
@@ -102,16 +163,17 @@ def _likeness(archive: Path) -> str:
     return "a zip cut short or damaged" if start.startswith(b"pk") else "not a zip"
 
 
-def _checked_members(source: zipfile.ZipFile, max_entries: int) -> Members:
+def _checked_members(source: zipfile.ZipFile, limits: _Limits) -> Members:
     """The files by path. Raises UserError if there are none, too many, or one that must not be written."""
     entries = source.infolist()
-    if len(entries) > max_entries:
-        found = f"{source.filename} holds {len(entries):,} entries, allowed are {max_entries:,}"
-        raise UserError(f"{found}; if you trust it, type download.max_entries={len(entries)}")
+    limits.entries += len(entries)
+    if limits.entries > limits.max_entries:
+        found = f"{source.filename} holds {limits.entries:,} entries, allowed are {limits.max_entries:,}"
+        raise UserError(f"{found}; if you trust it, type download.max_entries={limits.entries}")
     files: Members = {}
     folders: set[PurePosixPath] = set()
     for info in entries:
-        name = info.filename.replace("\\", "/")  # as some old programs for Windows write it
+        name = _member_name(source, info, limits.encoding).replace("\\", "/")  # as old Windows programs write it
         path = PurePosixPath(name)
         if fault := _fault(name, info) or ("is there twice" if path in files else None):
             raise _refusal(source, info, fault)
@@ -125,6 +187,34 @@ def _checked_members(source: zipfile.ZipFile, max_entries: int) -> Members:
     if not files:
         raise ArchiveError(f"{source.filename} holds no files; {INSTEAD}")
     return files
+
+
+def _member_name(source: zipfile.ZipFile, info: zipfile.ZipInfo, encoding: str | None) -> str:
+    """A member's name in the encoding that its header tells or that it is in. Raises UserError if nobody knows it."""
+    if info.flag_bits & UTF8 or info.orig_filename.isascii():
+        return info.filename
+    raw = info.orig_filename.encode("cp437")  # as zipfile has read it
+    try:
+        name = _unicode_path(info, raw) or raw.decode(encoding or "utf-8")
+    except UnicodeDecodeError as error:
+        readings = {word: raw.decode(word, "replace") for word in ("cp437", "cp1252")}
+        found = ", ".join(f"{name} in {word}" for word, name in readings.items())
+        raise UserError(
+            f"{source.filename} has names in an encoding that it does not tell (not {encoding or 'utf-8'}): one is "
+            f"{found}; type download.encoding=cp437, cp1252, cp932, gbk or whatever makes them readable"
+        ) from error
+    return name.split("\0")[0]
+
+
+def _unicode_path(info: zipfile.ZipInfo, raw: bytes) -> str | None:
+    """The name in UTF-8 that Info-ZIP keeps beside the one in the header, if it is of that one."""
+    extra = info.extra
+    while len(extra) >= 4:
+        kind, length = struct.unpack("<HH", extra[:4])
+        data, extra = extra[4 : 4 + length], extra[4 + length :]
+        if kind == UNICODE_PATH and data[:5] == b"\1" + struct.pack("<I", zlib.crc32(raw)):
+            return data[5:].decode("utf-8")
+    return None
 
 
 def _fault(name: str, info: zipfile.ZipInfo) -> str | None:
@@ -144,6 +234,14 @@ def _fault(name: str, info: zipfile.ZipInfo) -> str | None:
     return None
 
 
+def _demand_bytes(source: zipfile.ZipFile, members: Members, limits: _Limits) -> int:
+    """The bytes that members will have by their headers. Raises UserError if they are too many."""
+    total = sum(info.file_size for info in members.values())
+    if limits.written + total > limits.max_bytes:
+        raise _too_large(source, limits.written + total, limits.max_bytes)
+    return total
+
+
 def _demand_space(source: zipfile.ZipFile, total: int, folder: Path) -> None:
     """Raises UserError if the disk of `folder` has less than `total` bytes free."""
     free = shutil.disk_usage(folder).free
@@ -155,20 +253,19 @@ def _demand_space(source: zipfile.ZipFile, total: int, folder: Path) -> None:
 # --- writing ------------------------------------------------------------------------------------------------
 
 
-def _write_members(source: zipfile.ZipFile, members: Members, folder: Path, *, max_bytes: int, progress: bool) -> None:
-    """Writes every member under `folder`. Raises UserError if one is damaged or they exceed `max_bytes`."""
+def _write_members(source: zipfile.ZipFile, members: Members, folder: Path, limits: _Limits, *, progress: bool) -> None:
+    """Writes every member under `folder`. Raises UserError if one is damaged or they exceed the limits."""
     total = sum(info.file_size for info in members.values())
     hidden = None if progress else True  # None: hidden unless on a terminal
     with tqdm(total=total, desc="unpack", unit="B", unit_scale=True, leave=False, disable=hidden) as bar:
-        written = 0
         for path, info in members.items():
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("xb") as file:  # x: two names may be one to a disk that ignores case
                 for chunk in _chunks(source, info):
-                    written += len(chunk)
-                    if written > max_bytes:
-                        raise _too_large(source, written, max_bytes)
+                    limits.written += len(chunk)
+                    if limits.written > limits.max_bytes:
+                        raise _too_large(source, limits.written, limits.max_bytes)
                     file.write(chunk)
                     bar.update(len(chunk))
 

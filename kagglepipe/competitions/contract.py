@@ -10,7 +10,7 @@ from kagglepipe.errors import UserError
 KINDS = ("image", "video", "series")
 FORMS = ("index", "name", "probability", "probabilities", "segments")
 ID_FORMS = ("name", "stem", "path")
-COLUMNS = ("video", "start", "end", "label", "group", "split", "values", "time")
+COLUMNS = ("video", "start", "end", "label", "group", "split", "values", "time", "file")
 JOINTS = ("hip", "neck", "left_hip", "right_hip")
 
 
@@ -25,11 +25,11 @@ class Competition:
         every sub-folder of `train` (or of the root) is a class.
     test: folder of the images to classify, any case; a competition without it ends after training.
     kind: `image`, `video`, or `series` (arrays with a time axis: skeletons, sensors).
-    labels: CSV instead of class folders, relative to the source; None for folders. Images: `file,label[,group]`.
-        Video and series: `video[,start,end],label[,group]`.
+    labels: CSV instead of class folders, relative to the source; None for folders. Images:
+        `file,label[,group][,split]`. Video and series: `video[,start,end],label[,group][,split]`.
     files: CSV with `video[,group][,split]`, which lists the videos (or series) of `labels` and says whose they are.
-    columns: what these CSVs, or the arrays of an npz file, call their columns: `video`, `start`, `end`, `label`,
-        `group`, `split`, and `values`, `time`.
+    columns: what these CSVs, or the arrays of an npz file, call their columns: `file` (images), `video`, `start`,
+        `end`, `label`, `group`, `split`, and `values`, `time`.
     background: the class that stands for nothing happening: unlabelled time, or clips without an action.
     skeleton: which joints of a series of joints are `hip`, `neck`, `left_hip`, `right_hip`; empty: it is none.
     unit: what times are counted in, as `s` or `frames`.
@@ -82,6 +82,8 @@ class Competition:
     on_bad_image: str = "error"
 
     def __post_init__(self) -> None:
+        self.test = relative_folder("competition.test", self.test) if self.test else None
+        self.layout = {name: relative_folder(f"competition.layout.{name}", at) for name, at in self.layout.items()}
         demand("competition.kind", self.kind, KINDS)
         demand("competition.form", self.form, FORMS)
         if self.form == "segments" and (self.kind == "image" or self.background is None):
@@ -132,3 +134,21 @@ def demand(key: str, value: str, allowed: tuple[str, ...]) -> None:
     """Raises UserError unless `value` is one of `allowed`."""
     if value not in allowed:
         raise UserError(f"{key}={value} is unknown; choose one of: {', '.join(allowed)}")
+
+
+def folder_path(path: str) -> str:
+    r"""A folder's relative path as it is compared: `/` between its parts, none at the end, nothing before it.
+
+    >>> [folder_path(path) for path in ("test/", "./Test", "imgs\\test", "a//b", ".")]
+    ['test', 'Test', 'imgs/test', 'a/b', '']
+    """
+    return "/".join(part for part in path.strip().replace("\\", "/").split("/") if part not in ("", "."))
+
+
+def relative_folder(key: str, path: str) -> str:
+    """`path` with `/` between its parts and none at the end. Raises UserError if it leads out of the source."""
+    folder = folder_path(path)
+    is_absolute = path.startswith(("/", "\\", "~")) or path[1:2] == ":"
+    if is_absolute or not folder or ".." in folder.split("/"):
+        raise UserError(f"{key}={path} must be a folder inside the source, as {key}=test")
+    return folder

@@ -1,14 +1,33 @@
 """Where a competition's bytes come from, and whether they are still the bytes that were prepared."""
 
+import errno
+import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, sha256
 
-IGNORED = {"desktop.ini", "thumbs.db", ".ds_store"}  # what file managers leave behind, in lower case
-IGNORED_FOLDER = "__macosx"
+SUFFIXES = {
+    "image": (
+        ".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".jp2", ".ppm", ".pgm",
+    ),
+    "video": (
+        ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".m2ts", ".mts", ".ts", ".wmv", ".asf",
+        ".flv", ".3gp", ".3g2", ".ogv", ".mxf", ".vob", ".y4m", ".h264", ".264", ".hevc", ".265", ".mjpeg", ".gif",
+    ),
+    "series": (".npz", ".npy", ".csv"),
+}  # fmt: skip
+MEDIA = {suffix for suffixes in SUFFIXES.values() for suffix in suffixes}
+IGNORED = {"desktop.ini", "thumbs.db", "ehthumbs.db", "picasa.ini"}  # what file managers leave behind, in lower case
+IGNORED_FOLDERS = {
+    "__macosx", "@eadir", "#recycle", "#snapshot", "@recycle", "@__thumb", "lost+found", "$recycle.bin", "recycler",
+    "system volume information", "__pycache__", ".ipynb_checkpoints",
+}  # fmt: skip
+MAX_LINKED = 1_000_000  # files and folders below linked folders, which may lead anywhere
+UNREADABLE = "unreadable"  # stands for the hash of a file that on_bad_image=skip passes over
 
 
 @dataclass(frozen=True)
@@ -34,33 +53,137 @@ class Source:
         return asdict(self)
 
 
-def describe(path: Path, known: Source | None = None) -> Source:
+def describe(path: Path, known: Source | None = None, *, skip_bad: bool = False) -> Source:
     """The source at `path`, a zip or a folder; its bytes are read only if its stat differs from `known`'s.
 
-    Raises UserError if there is nothing at `path`.
+    skip_bad: whether files that cannot be read are passed over.
+    Raises UserError if there is nothing at `path`, or for a file in it that cannot be read.
     """
+    check_name(path)
     if not path.exists():
         raise UserError(f"nothing is at {path}: give a zip or a folder, as competition.source=PATH")
     kind = "folder" if path.is_dir() else "zip"
-    files = image_files(path)[0] if kind == "folder" else [path]
+    files = image_files(path, skip_bad=skip_bad)[0] if kind == "folder" else [path]
     rows = [(file.relative_to(path).as_posix(), file.stat()) for file in files]
     stat = sha256(*(f"{name}\0{s.st_size}\0{s.st_mtime_ns}" for name, s in rows))
     if known is not None and (known.kind, known.stat) == (kind, stat):
         return replace(known, path=str(path))
     if kind == "zip":
-        return Source(kind, str(path), stat, file_sha256(path))
-    content = sha256(*(part for file, (name, _) in zip(files, rows, strict=True) for part in (name, file_sha256(file))))
+        return Source(kind, str(path), stat, _content(path))
+    hashes = ((name, _content(file, skip_bad=skip_bad)) for file, (name, _) in zip(files, rows, strict=True))
+    content = sha256(*(part for pair in hashes for part in pair))
     return Source(kind, str(path), stat, content)
 
 
-def image_files(folder: Path) -> tuple[list[Path], list[Path]]:
-    """(files, ignored files) below `folder`, each sorted; ignored are those that file managers leave behind."""
+def _content(path: Path, *, skip_bad: bool = False) -> str:
+    """Hash of a file's bytes. Raises UserError if it cannot be read."""
+    try:
+        return file_sha256(path)
+    except OSError as error:
+        if skip_bad:
+            return UNREADABLE
+        raise unreadable(path, error) from error
+
+
+def image_files(folder: Path, *, skip_bad: bool = False) -> tuple[list[Path], list[Path]]:
+    """(files, ignored files) below `folder`, each sorted; ignored are those that file managers leave behind.
+
+    Linked files and folders count as if they were there; a link to a folder that holds it is ignored.
+    skip_bad: whether broken links and folders that cannot be read are ignored too.
+    Raises UserError for these, for a name that is not UTF-8 and for links that lead to more than MAX_LINKED files.
+    """
     files: list[Path] = []
     ignored: list[Path] = []
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            (ignored if is_ignored(path.relative_to(folder)) else files).append(path)
-    return files, ignored
+    check_name(folder)
+    try:
+        resolved = folder.resolve()
+        above = frozenset(_identity(path) for path in (resolved, *resolved.parents))
+        for path, is_left_out in _Walk(folder, skip_bad=skip_bad).entries(folder, above, is_linked=False):
+            (ignored if is_left_out else files).append(path)
+    except PermissionError as error:
+        raise unreadable(Path(str(error.filename or folder)), error) from error
+    files.sort()
+    check_names([file.relative_to(folder).as_posix() for file in files])
+    return files, sorted(ignored)
+
+
+class _Walk:
+    """Lists a folder with all below it, through links."""
+
+    def __init__(self, folder: Path, *, skip_bad: bool) -> None:
+        self.folder, self.skip_bad, self.linked = folder, skip_bad, 0
+
+    def entries(
+        self, folder: Path, above: frozenset[tuple[int, int]], *, is_linked: bool
+    ) -> Iterator[tuple[Path, bool]]:
+        """(file, whether it is ignored) below `folder`; above: the folders that hold it, itself included."""
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            if not self.is_ignored(folder):
+                raise unreadable(folder, error) from error
+            yield folder, True
+            return
+        for entry in entries:
+            path = folder / entry.name
+            inside = is_linked or entry.is_symlink()
+            self.linked += inside
+            if self.linked > MAX_LINKED:
+                raise UserError(f"{path} lies behind a link to more than {MAX_LINKED:,} files: remove that link")
+            try:
+                is_folder, is_file = entry.is_dir(), entry.is_file()
+                here = _identity(path) if is_folder or not is_file else (0, 0)  # a broken link has none
+            except OSError as error:
+                if not self.is_ignored(path):
+                    raise self.broken(path, error) from error
+                yield path, True
+                continue
+            if is_folder and here not in above:
+                yield from self.entries(path, above | {here}, is_linked=inside)
+            elif is_folder or is_file:
+                yield path, is_folder or is_ignored(path.relative_to(self.folder))
+
+    def is_ignored(self, path: Path) -> bool:
+        """Whether a path that cannot be read does no harm."""
+        return self.skip_bad or (path != self.folder and is_ignored(path.relative_to(self.folder) / "any"))
+
+    def broken(self, path: Path, error: OSError) -> UserError:
+        """The error for a path of which nothing can be told."""
+        if path.is_symlink() and error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR):
+            what = f"{path} is a broken link: nothing is at {path.readlink()}"
+            return UserError(f"{what}; mend or remove it, or leave such files out with competition.on_bad_image=skip")
+        return unreadable(path, error)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """What tells a folder from all others, whatever the links that lead to it."""
+    stat = path.stat()
+    return stat.st_dev, stat.st_ino
+
+
+def unreadable(path: Path, error: OSError) -> UserError:
+    """The error for a file or folder that cannot be read."""
+    is_forbidden = error.errno in (errno.EACCES, errno.EPERM)
+    advice = f"type chmod -R u+rX '{path}', or ask its owner" if is_forbidden else "copy it anew"
+    skip = "leave such files out with competition.on_bad_image=skip"
+    return UserError(f"{path} cannot be read ({error.strerror}): {advice}, or {skip}")
+
+
+def check_name(path: Path) -> None:
+    """Raises UserError for a path that is not UTF-8, as some old zips and Windows shares leave names behind."""
+    check_names([str(path)])
+
+
+def check_names(names: list[str]) -> None:
+    """Raises UserError, naming three, if some of the paths are not UTF-8."""
+    strange = [name for name in names if any("\ud800" <= letter <= "\udfff" for letter in name)]
+    if strange:
+        some = ", ".join(os.fsencode(name).decode("utf-8", "backslashreplace") for name in strange[:3])
+        more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
+        raise UserError(
+            f"{some}{more}: not UTF-8, as names of files must be; rename them, as with "
+            "convmv -r -f latin1 -t utf8 --notest FOLDER"
+        )
 
 
 def is_ignored(path: Path) -> bool:
@@ -70,6 +193,15 @@ def is_ignored(path: Path) -> bool:
     (True, False)
     """
     name = path.name.lower()
-    parts = [part.lower() for part in path.parts]
-    hidden = any(part.startswith(".") for part in parts[:-1])  # .ipynb_checkpoints is no class
-    return name in IGNORED or name.startswith("._") or IGNORED_FOLDER in parts or hidden
+    hidden = name.startswith(".") and PurePosixPath(name).suffix not in MEDIA  # .gitkeep, .DS_Store; not .a.jpg
+    return name in IGNORED or name.startswith(("._", "~$")) or hidden or ignored_folder(path) is not None
+
+
+def ignored_folder(path: Path) -> str | None:
+    """The folder for whose name a file is ignored, if there is one.
+
+    >>> ignored_folder(Path("cat/@eaDir/a.jpg")), ignored_folder(Path(".ipynb_checkpoints/a.jpg"))
+    ('@eaDir', '.ipynb_checkpoints')
+    """
+    parts = path.parts[:-1]
+    return next((part for part in parts if part.startswith(".") or part.lower() in IGNORED_FOLDERS), None)

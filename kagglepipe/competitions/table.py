@@ -5,19 +5,31 @@ Everything downstream joins on `id`; nothing matches by position.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
 from kagglepipe.competitions.contract import Competition
-from kagglepipe.competitions.source import is_ignored
+from kagglepipe.competitions.filenames import (
+    FileNames,
+    find_table,
+    find_test_folder,
+    in_test_folder,
+    read_splits,
+    spelt,
+)
+from kagglepipe.competitions.labels import check_alike, check_known, clean_label, sort_classes, spell_as
+from kagglepipe.competitions.layout import Layout, guess_layout, is_document
+from kagglepipe.competitions.source import SUFFIXES
+from kagglepipe.competitions.spreadsheet import read_spreadsheet
 from kagglepipe.errors import UserError
 from kagglepipe.files import sha256
 
 TABLE_COLUMNS = (
     "id", "split", "path", "target", "width", "height", "bytes", "format", "mode", "sha256", "phash", "group",
 )  # fmt: skip
+LABEL_COLUMNS = ("file", "label", "group", "split")
 
 
 @dataclass(frozen=True)
@@ -26,37 +38,41 @@ class Listing:
 
     rows: id, split (`train` | `test`), path (relative to the root, posix), target (class name; None in test)
     and the user's own group (None where there is none). outside: files that the layout has no place for.
+    notes: what was passed over or understood otherwise than it is written, in words.
     """
 
     rows: pd.DataFrame
     classes: list[str]
     outside: list[str]
+    notes: list[str] = field(default_factory=list)
 
 
 def list_images(files: Sequence[str], competition: Competition, root: Path) -> Listing:
     """The images among `files` (relative posix paths, sorted) by the competition's layout.
 
-    Raises UserError when the layout is not found, a class is empty, or an id repeats.
+    Raises UserError when the layout is not found, a class is empty, two names of classes are too alike, or an id
+    repeats.
     """
     if competition.labels is not None:
-        rows, outside = _from_labels(files, competition, root)
+        rows, outside, notes = _from_labels(files, competition, root)
+        where = f"{competition.labels} has the labels"
     else:
-        layout, test = competition.layout, competition.test
-        if not layout:
-            wrapping, layout = _guess_layout(files, competition, root)
-            test = test and wrapping + test
-        rows, outside = _from_folders(files, layout, test)
-        _demand_classes(rows, layout)
+        rows, outside, notes = _from_folders(files, competition, root)
+        where = f"{root} has the class folders"
     frame = pd.DataFrame(rows, columns=["split", "path", "target", "group"]).astype({"path": str})
     frame.insert(0, "id", [make_id(path, competition.id) for path in frame["path"]])
     _demand_unique(frame)
-    found = sorted(frame.loc[frame.split == "train", "target"].unique())
-    classes = competition.classes or list(found)
-    if unknown := sorted(set(found) - set(classes)):
-        raise UserError(f"labels {unknown[:3]} are not among competition.classes={classes}")
+    found = set(frame.loc[frame.split == "train", "target"])
+    if competition.classes:
+        spelling = spell_as(competition.classes, found)
+        frame["target"] = frame["target"].map(spelling).where(frame["target"].notna(), None)
+        check_known(competition.classes, spelling.values(), f"{competition.labels}: " if competition.labels else "")
+    else:
+        check_alike(found, where)
+    classes = competition.classes or sort_classes(found)
     if len(classes) < 2:
         raise UserError(f"only one class was found ({', '.join(classes)}): two or more are needed to tell apart")
-    return Listing(frame.sort_values("id", ignore_index=True), classes, outside)
+    return Listing(frame.sort_values("id", ignore_index=True), classes, outside, notes)
 
 
 def make_id(path: str, form: str) -> str:
@@ -79,95 +95,147 @@ def table_hash(table: pd.DataFrame) -> str:
 Row = tuple[str, str, str | None, str | None]  # split, path, target, group
 
 
-def _guess_layout(files: Sequence[str], competition: Competition, root: Path) -> tuple[str, dict[str, str]]:
-    """(folder around all files, class folders): those in `train/` if there is one, else those in the root."""
-    tops = {f.split("/")[0] if "/" in f else "" for f in files}
-    wrapping = ""
-    if len(tops) == 1 and (top := tops.pop()) and top.lower() != "train" and all(f.count("/") > 1 for f in files):
-        wrapping = top + "/"
-    base = next((f[: len(wrapping) + 6] for f in files if f[len(wrapping) :].lower().startswith("train/")), wrapping)
-    test = (competition.test or "").lower()
-    below = [f[len(base) :] for f in files if f.startswith(base)]
-    names = {f.split("/")[0] for f in below if "/" in f}
-    if (root / base).is_dir():  # a class folder without a file shows only there
-        names |= {p.name for p in (root / base).iterdir() if p.is_dir() and not p.name.startswith(".") and is_empty(p)}
-    folders = sorted(name for name in names if name.lower() != test)
-    if len(folders) < 2:
-        raise UserError(
-            f"found {len(folders)} class folders ({', '.join(folders) or 'none'}): put each class into a folder of "
-            "its own, or give competition.labels=labels.csv with file,label"
-        )
-    return wrapping, {name: base + name for name in folders}
+# --- class folders ---------------------------------------------------------------------------------------------
 
 
-def is_empty(folder: Path) -> bool:
-    """Whether nothing is in a folder save what file managers leave behind."""
-    return all(is_ignored(Path(path.name)) for path in folder.iterdir())
-
-
-def _from_folders(files: Sequence[str], layout: dict[str, str], test: str | None) -> tuple[list[Row], list[str]]:
-    places: dict[tuple[str, ...], tuple[str, str | None]] = {
-        tuple(folder.lower().split("/")): ("train", name) for name, folder in layout.items()
-    }
-    if test is not None:
-        places[tuple(test.lower().split("/"))] = ("test", None)
-    prefix = _wrapping_folder(files, list(places))
+def _from_folders(files: Sequence[str], competition: Competition, root: Path) -> tuple[list[Row], list[str], list[str]]:
+    """(rows, files outside, notes) of a layout that the competition gives or, without one, is guessed."""
+    pictures = [file for file in files if competition.kind != "image" or not is_document(file)]
+    if competition.layout:
+        tests = (competition.test,) if competition.test else ()
+        layout = Layout(dict(competition.layout), tests, ())
+        check_layout(layout)
+    else:
+        layout = guess_layout(files, pictures, competition, root)
+    place = _Places(layout, pictures)
     rows: list[Row] = []
-    outside: list[str] = []
-    for file in files:
-        parts = tuple(file.lower().split("/")[:-1])
-        place = next((places[key] for key in places if parts[: len(prefix) + len(key)] == prefix + key), None)
-        if place is None:
+    known = set(pictures)
+    outside = [file for file in files if file not in known]
+    for file in pictures:
+        split, name = place.of(file)
+        if split is None:
             outside.append(file)
         else:
-            rows.append((place[0], file, place[1], None))
+            rows.append((split, file, name, None))
     if not rows:
-        wanted = ", ".join((*layout.values(), *([test] if test else [])))
+        wanted = ", ".join((*layout.classes.values(), *layout.tests))
         some = ", ".join(files[:3]) or "no files at all"
         raise UserError(f"the layout was not found: {wanted} are needed, found {some}; see competition.source")
-    return rows, outside
+    _demand_classes(rows, layout.classes)
+    return rows, sorted(outside), list(layout.notes)
+
+
+def check_layout(layout: Layout) -> None:
+    """Raises UserError if two classes, or a class and the test, lie in one folder."""
+    by_folder: dict[str, str] = {folder.casefold(): "the test" for folder in layout.tests}
+    for name, folder in layout.classes.items():
+        other = by_folder.setdefault(folder.casefold(), name)
+        if other != name:
+            raise UserError(
+                f"competition.layout has {other} and {name} in one folder, {folder}: give each a folder of its own, or "
+                "say which file is what, as competition.labels=labels.csv with file,label"
+            )
+
+
+class _Places:
+    """Tells the place of a file in a layout: that of the deepest folder around it, whatever lies around all of them."""
+
+    def __init__(self, layout: Layout, files: Sequence[str]) -> None:
+        places: list[tuple[str, tuple[str, str | None]]] = [
+            *((folder, ("train", name)) for name, folder in layout.classes.items()),
+            *((folder, ("test", None)) for folder in layout.tests),
+        ]
+        self.exact = {tuple(spelt(folder).split("/")): place for folder, place in places}
+        self.folded = {tuple(spelt(folder).casefold().split("/")): place for folder, place in places}
+        self.prefix = _wrapping_folder(files, list(self.folded))
+
+    def of(self, file: str) -> tuple[str | None, str | None]:
+        """(`train` or `test`, class of a training image); None, None outside the layout."""
+        parts = tuple(spelt(file).split("/")[:-1])
+        folded = tuple(part.casefold() for part in parts)
+        start = len(self.prefix)
+        if folded[:start] == self.prefix:
+            for end in range(len(parts), start, -1):
+                place = self.exact.get(parts[start:end]) or self.folded.get(folded[start:end])
+                if place is not None:
+                    return place
+        return None, None
 
 
 def _wrapping_folder(files: Sequence[str], places: list[tuple[str, ...]]) -> tuple[str, ...]:
     """The folder around the whole layout, as many zips have it: the prefix under which most files find a place."""
     counts: Counter[tuple[str, ...]] = Counter()
     for file in files:
-        parts = tuple(file.lower().split("/")[:-1])
+        parts = tuple(spelt(file).casefold().split("/")[:-1])
         for depth in range(min(3, len(parts) + 1)):
             if any(parts[depth : depth + len(place)] == place for place in places):
                 counts[parts[:depth]] += 1
     return min(counts, key=lambda prefix: (-counts[prefix], len(prefix), prefix), default=())
 
 
-def _from_labels(files: Sequence[str], competition: Competition, root: Path) -> tuple[list[Row], list[str]]:
-    labels = _read_labels(root / Path(str(competition.labels)).expanduser(), competition)
-    known = set(files)
-    if twice := sorted(set(labels["file"][labels["file"].duplicated()])):
-        raise UserError(f"{competition.labels} names {_some(twice)} more than once: keep one label a file")
-    missing = [file for file in labels["file"] if file not in known]
-    if missing:
-        raise UserError(f"{competition.labels} names {len(missing)} files that are not there: {_some(missing)}")
-    groups = [name.strip() or None for name in labels["group"]] if "group" in labels else [None] * len(labels)
-    rows: list[Row] = [
-        ("train", file, label, group)
-        for file, label, group in zip(labels["file"], labels["label"], groups, strict=True)
-    ]
-    test = f"{(competition.test or '').lower()}/"
-    named = {*labels["file"], competition.labels}
-    rest = [file for file in files if file not in named]
-    is_test = {file: len(test) > 1 and file.lower().startswith(test) for file in rest}
-    tests: list[Row] = [("test", file, None, None) for file in rest if is_test[file]]
-    return rows + tests, [file for file in rest if not is_test[file]]
+# --- labels in a CSV -------------------------------------------------------------------------------------------
+
+
+def _from_labels(files: Sequence[str], competition: Competition, root: Path) -> tuple[list[Row], list[str], list[str]]:
+    """(rows, files outside, notes) of images that a CSV labels; those in the test folder are to be classified."""
+    name = str(competition.labels)
+    own = find_table(name, files)
+    labels = _read_labels(root / Path(own or name).expanduser(), competition)
+    options = (name, competition.answers, competition.sample_submission)
+    tables = {find_table(option, files) for option in options if option}
+    others = [file for file in files if file not in tables]
+    test = find_test_folder(others, competition.test)
+    in_test = {file for file in others if in_test_folder(file, test)}
+    unlikely = {file for file in others if PurePosixPath(file).suffix.lower() not in SUFFIXES["image"]}
+    labels["path"] = FileNames(others, last=in_test | unlikely).paths(labels["file"], name, "image")
+    labels["split"], notes = read_splits(labels["split"], name) if "split" in labels else (None, [])
+    known, repeated = one_row_a_file(labels, name)
+    is_test = known["path"].isin(in_test) | (known["split"] == "test")
+    train = known[~is_test]
+    if train.empty:
+        raise UserError(
+            f"{name} labels no image to train on, only {len(known)} that are to be classified; label others"
+        )
+    if is_test.any():
+        notes = [*notes, f"{is_test.sum()} labels of {name} are of images to classify, and were not looked at"]
+    tests = set(known["path"][is_test]) | {file for file in in_test if not is_document(file)}
+    columns = (train[column].tolist() for column in ("path", "label", "group"))
+    rows: list[Row] = [("train", *row) for row in zip(*columns, strict=True)]
+    placed = {*train["path"], *tests, *tables}
+    outside = [file for file in files if file not in placed]
+    return [*rows, *(("test", file, None, None) for file in sorted(tests))], outside, [*notes, *repeated]
+
+
+def one_row_a_file(labels: pd.DataFrame, table: str) -> tuple[pd.DataFrame, list[str]]:
+    """(labels with one row for each path, notes). Raises UserError if rows of one file disagree."""
+    repeated = labels[labels["path"].duplicated(keep=False)]
+    known = labels.drop_duplicates("path").copy()
+    for column in ("label", "group", "split"):
+        for path, rows in repeated.groupby("path"):
+            values = rows[column].dropna()
+            if values.nunique() > 1:
+                both = f"{values.iloc[0]} (row {values.index[0]}) and"
+                other = values[values != values.iloc[0]]
+                raise UserError(
+                    f"{table} names {path} more than once, with the {column} {both} {other.iloc[0]} (row "
+                    f"{other.index[0]}): keep one {column} a file"
+                )
+        given = repeated.dropna(subset=column).drop_duplicates("path").set_index("path")[column]
+        known[column] = known[column].fillna(known["path"].map(given))
+    again = len(labels) - len(known)
+    return known, [f"{again} rows of {table} name a file a second time, and say the same"] if again else []
 
 
 def _read_labels(path: Path, competition: Competition) -> pd.DataFrame:
-    try:
-        labels = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as a CSV of file,label ({error})") from error
-    if not {"file", "label"} <= set(labels.columns):
-        raise UserError(f"{path} has the columns {', '.join(labels.columns)}: file and label are needed")
-    empty = labels.index[labels["label"].str.strip() == ""]
+    """file, label, group (None where there is none) and, where the CSV has it, split, indexed by row in the file."""
+    if not path.is_file():
+        raise UserError(f"there is no {path}: add it, or type where it is, as competition.labels=PATH")
+    columns = {ours: competition.columns.get(ours, ours) for ours in LABEL_COLUMNS}
+    labels = read_spreadsheet(path, columns, ("file", "label"))
+    labels["label"] = labels["label"].map(clean_label)
+    groups = labels["group"] if "group" in labels else pd.Series("", index=labels.index)
+    labels["group"] = groups.astype(object).where(groups != "", None)
+    empty = labels.index[labels["label"] == ""]
     if len(empty):
         raise UserError(f"{path} has no label for {_some(labels.loc[empty, 'file'])}")
     separators = labels["label"].str.contains(r"[|;]")

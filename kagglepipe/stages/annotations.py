@@ -7,8 +7,9 @@ import logging
 
 import pandas as pd
 
-from kagglepipe.competitions.annotations import SEGMENT_COLUMNS, SUFFIXES, in_test_folder
-from kagglepipe.competitions.source import image_files
+from kagglepipe.competitions.annotations import SEGMENT_COLUMNS
+from kagglepipe.competitions.filenames import in_test_folder
+from kagglepipe.competitions.source import SUFFIXES, image_files
 from kagglepipe.config import Config, absolute
 from kagglepipe.errors import UserError
 from kagglepipe.files import write_bytes

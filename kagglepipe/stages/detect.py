@@ -129,7 +129,7 @@ class Line:
 def search(config: Config, detector: Detector, source: Path) -> None:
     """Detects in a file or in every file of a folder; a file that cannot be read is named and left out."""
     kind = detector.run.meta["kind"]
-    root, files = find_items(source, kind)
+    root, files = find_items(source, kind, skip_bad=config.competition.on_bad_image == "skip")
     files = [name for name in files if not (root / name).is_relative_to(config.root / "outputs")]
     folder = config.runs_dir / "detect" / (source.stem if source.is_file() else source.name)
     found, bad, start, frames = [], {}, clock.perf_counter(), 0

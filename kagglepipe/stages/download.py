@@ -103,7 +103,7 @@ def draw_sample(kind: str, folder: Path) -> None:
 
 def take_source(config: Config, path: Path, known: Source | None) -> Source:
     """The zip or folder at `path`, unpacked unless it was taken before."""
-    found = describe(path, known)
+    found = describe(path, known, skip_bad=config.competition.on_bad_image == "skip")
     if known is not None and found.content == known.content:
         log.info("download: %s is unchanged since it was taken", path)
         return found
@@ -133,6 +133,7 @@ def unpack(config: Config, archive: Path) -> None:
         unpacked,
         max_bytes=int(config.download.max_gb * GB),
         max_entries=config.download.max_entries,
+        encoding=config.download.encoding,
     )
     forget(config.base_dir)
     unpacked.rename(config.base_dir / "raw")

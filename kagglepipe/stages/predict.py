@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from kagglepipe.competitions.source import image_files
+from kagglepipe.competitions.source import SUFFIXES, check_name, image_files
 from kagglepipe.config import Config, absolute
 from kagglepipe.errors import UserError
 from kagglepipe.files import write_bytes
@@ -23,21 +23,7 @@ if TYPE_CHECKING:
     from kagglepipe.training.checkpoint import Checkpoint
 
 log = logging.getLogger(__name__)
-PHOTOS = {
-    ".jpg",
-    ".jpeg",
-    ".jpe",
-    ".png",
-    ".webp",
-    ".bmp",
-    ".gif",
-    ".tif",
-    ".tiff",
-    ".avif",
-    ".jp2",
-    ".ppm",
-    ".pgm",
-}
+PHOTOS = SUFFIXES["image"]
 
 
 def run(config: Config) -> None:
@@ -56,7 +42,7 @@ def run(config: Config) -> None:
     if config.competition.kind != "image":
         predict_clips(config, source, path)
         return
-    root, files = find_photos(source)
+    root, files = find_photos(source, skip_bad=config.competition.on_bad_image == "skip")
     run = trained_run(config)
     from kagglepipe.training.checkpoint import read_checkpoints
 
@@ -98,7 +84,8 @@ def keep(files: list[str], probs: NDArray[np.float64], classes: list[str], path:
 
 def predict_clips(config: Config, source: Path, path: Path) -> None:
     """One answer for each clip, or series, in `source`."""
-    root, files = find_items(source, config.competition.kind)
+    skip_bad = config.competition.on_bad_image == "skip"
+    root, files = find_items(source, config.competition.kind, skip_bad=skip_bad)
     folder = trained_run(config)
     from kagglepipe.training.checkpoint import read_checkpoints
     from kagglepipe.training.sequence_inference import SequenceRun
@@ -132,13 +119,14 @@ def predict_clips(config: Config, source: Path, path: Path) -> None:
     keep(good, np.stack(probs), run.meta["classes"], path, "clips" if kind == "video" else "series")
 
 
-def find_photos(source: Path) -> tuple[Path, list[str]]:
+def find_photos(source: Path, *, skip_bad: bool = False) -> tuple[Path, list[str]]:
     """(folder that paths are relative to, the photos in it). Raises UserError if there are none."""
+    check_name(source)
     if not source.exists():
         raise UserError(f"input={source}: nothing is there; give a photo or a folder of photos")
     if source.is_file():
         return source.parent, [source.name]
-    files, _ = image_files(source)
+    files, _ = image_files(source, skip_bad=skip_bad)
     photos = [file.relative_to(source).as_posix() for file in files if file.suffix.lower() in PHOTOS]
     if not photos:
         raise UserError(f"input={source} holds {len(files)} files and no photo ({', '.join(sorted(PHOTOS))})")
@@ -164,12 +152,13 @@ def predict_files(
     def read(row: int) -> Pixels:
         try:
             return decode(paths[row].read_bytes(), short_side=short_side, max_side=config.prepare.max_side)
-        except ImageError as error:
+        except (ImageError, OSError) as error:
+            reason = f"cannot be read ({error.strerror})" if isinstance(error, OSError) else str(error)
             if config.competition.on_bad_image == "error":
                 raise UserError(
-                    f"{paths[row]}: {error}; leave such files out with competition.on_bad_image=skip"
+                    f"{paths[row]}: {reason}; leave such files out with competition.on_bad_image=skip"
                 ) from error
-            bad[row] = str(error)
+            bad[row] = reason
             return np.zeros((8, 8, 3), np.uint8)  # a place holder, whose row is dropped
 
     probs = run_probabilities(

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from kagglepipe.competitions.annotations import classes_of, read_annotations
 from kagglepipe.competitions.duplicates import group_pairs, near_pairs, perceptual_hash, thumbnail
+from kagglepipe.competitions.filenames import spelt
 from kagglepipe.competitions.folds import (
     check_folds,
     folds_csv,
@@ -31,7 +32,8 @@ from kagglepipe.competitions.folds import (
     mixed_groups,
     read_folds,
 )
-from kagglepipe.competitions.source import image_files
+from kagglepipe.competitions.labels import check_index_form
+from kagglepipe.competitions.source import ignored_folder, image_files
 from kagglepipe.competitions.table import TABLE_COLUMNS, list_images, table_hash
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
@@ -73,19 +75,22 @@ def make_table(config: Config) -> None:
     if labels and labels.is_file():
         settings["labels_sha256"] = file_sha256(labels)  # it may lie outside the source, which is watched
     if is_prepared(folder, settings):
+        demand_class_order(config)
         log.info("prepare: %s is here already", folder / "table.parquet")
         return
     (folder / "prepared.json").unlink(missing_ok=True)
-    files, ignored = image_files(images_root)
+    files, ignored = image_files(images_root, skip_bad=config.competition.on_bad_image == "skip")
     listing = list_images([f.relative_to(images_root).as_posix() for f in files], config.competition, images_root)
-    answers = config.competition.answers
-    outside = [name for name in listing.outside if name not in (answers, config.competition.sample_submission)]
+    tables = {spelt(name) for name in (config.competition.answers, config.competition.sample_submission) if name}
+    outside = [name for name in listing.outside if name not in tables]
     check_classes(listing.classes)
+    if (listing.rows["split"] == "test").any() and config.competition.form == "index":
+        check_index_form(listing.classes, are_given=bool(config.competition.classes))
     if reserved := sorted({"path", "prediction"} & set(listing.classes)):
         raise UserError(f"class name '{reserved[0]}' is reserved (predict has such a column); rename its folder")
     rows, images, skipped, pixels = read_images(config, listing.rows, images_root)
     if empty := sorted(set(listing.classes) - set(rows["target"].dropna())):
-        raise UserError(f"class {empty[0]} has no usable image: {next(s for s in skipped)}; mend some, or leave it out")
+        raise UserError(f"class {empty[0]} has no usable image: {skipped[0]}; mend some, or leave it out")
     pairs, groups = find_duplicates(config, rows, images)
     table = finish_table(rows, images, groups)
     write_parquet(folder / "table.parquet", table)
@@ -101,7 +106,7 @@ def make_table(config: Config) -> None:
         "skipped": skipped,
     }
     write_json(folder / "prepared.json", report)
-    tell(table, report)
+    tell(table, report, listing.notes)
 
 
 def table_settings(config: Config) -> dict[str, Any]:
@@ -120,6 +125,16 @@ def table_settings(config: Config) -> dict[str, Any]:
         "max_gb": cache.max_gb,
         "decoder": DECODER,
     }
+
+
+def demand_class_order(config: Config) -> None:
+    """Raises UserError where form=index would write positions of prepared classes in an order that nobody gave."""
+    if config.competition.form != "index":
+        return
+    split = pd.read_parquet(config.base_dir / "table.parquet", columns=["split"])["split"]
+    if (split == "test").any():
+        classes = read_json(config.base_dir / "prepared.json")["classes"]
+        check_index_form(classes, are_given=bool(config.competition.classes))
 
 
 def is_prepared(folder: Path, settings: dict[str, Any]) -> bool:
@@ -145,7 +160,10 @@ class Look:
 
 def look_at(path: Path, *, short_side: int, max_side: int) -> Look | ImageError:
     """One file read, hashed and really decoded; the reason where it cannot be."""
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return ImageError(f"cannot be read ({error.strerror})")
     try:
         facts = inspect(data, max_side=max_side)
         image = decode_known(data, facts, short_side=short_side)
@@ -263,7 +281,7 @@ def join_groups(
     return names.map(top)
 
 
-def tell(table: pd.DataFrame, report: dict[str, Any]) -> None:
+def tell(table: pd.DataFrame, report: dict[str, Any], notes: list[str]) -> None:
     """What was found, in a few lines."""
     train, test = table[table.split == "train"], table[table.split == "test"]
     counts = ", ".join(f"{n} {name}" for name, n in sorted(Counter(train["target"]).items()))
@@ -276,8 +294,10 @@ def tell(table: pd.DataFrame, report: dict[str, Any]) -> None:
         int((sizes > 1).sum()), int(sizes.max()), twins,
     )  # fmt: skip
     if ignored := report["ignored"]:
-        names = Counter(Path(name).name for name in ignored)
+        names = Counter(ignored_folder(Path(name)) or Path(name).name for name in ignored)
         log.info("prepare: ignored %s", ", ".join(f"{n} × {name}" for name, n in sorted(names.items())))
+    for note in notes:
+        log.warning("prepare: %s", note)
     for what in ("outside", "skipped"):
         if files := report[what]:
             reason = "outside the competition's layout" if what == "outside" else "that cannot be decoded"

@@ -16,6 +16,7 @@ import pandas as pd
 
 from kagglepipe.competitions.annotations import Catalogue, clip_rows, list_items, within
 from kagglepipe.competitions.folds import mixed_groups
+from kagglepipe.competitions.labels import check_index_form
 from kagglepipe.competitions.source import image_files
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
@@ -51,9 +52,11 @@ def make_sequence_table(config: Config, progress: Callable[..., Any]) -> None:
         log.info("prepare: %s is here already", folder / "table.parquet")
         return
     report_file.unlink(missing_ok=True)
-    files, ignored = image_files(root)
+    files, ignored = image_files(root, skip_bad=competition.on_bad_image == "skip")
     catalogue = list_items([f.relative_to(root).as_posix() for f in files], competition, root)
     check_classes(catalogue.classes)
+    if (catalogue.files["split"] == "test").any() and competition.form == "index":
+        check_index_form(catalogue.classes, are_given=bool(competition.classes))
     items, bad = look_at_items(config, catalogue.files, root, progress)
     demand_alike(items, competition.kind)
     spans = dict(zip(items["video"], zip(items["begins"], items["ends"], strict=True), strict=True))

@@ -16,12 +16,12 @@ from kagglepipe.competitions.annotations import (
     clip_rows,
     frame_id,
     frame_rows,
-    in_test_folder,
     list_items,
     overlapping,
     within,
 )
 from kagglepipe.competitions.contract import Competition
+from kagglepipe.competitions.filenames import in_test_folder
 from kagglepipe.errors import UserError
 
 FILES = ("a.mp4", "b.mp4", "c.mp4", "d.mp4")
@@ -90,6 +90,10 @@ PLAIN = ABOUT + "a.mp4,0,1.5,walk\nb.mp4,1.25,3,sit down\n"
         PLAIN.replace("\n", "\r\n").encode("utf-8-sig"),
         PLAIN.replace("\n", "\r").encode(),
         PLAIN.rstrip("\n").encode(),
+        PLAIN.encode("utf-16"),
+        b"\xfe\xff" + PLAIN.encode("utf-16-be"),
+        ("sep=;\n" + PLAIN.replace(",", ";")).encode(),
+        PLAIN.replace("video", " Video ").replace("label", "LABEL").encode(),
         PLAIN.replace(",", " , ").encode(),
         PLAIN.replace(",", "\t").encode(),
         PLAIN.replace(",", ";").replace(".5", ",5").replace(".25", ",25").encode("utf-8-sig"),
@@ -101,7 +105,8 @@ PLAIN = ABOUT + "a.mp4,0,1.5,walk\nb.mp4,1.25,3,sit down\n"
         b"label,note,video,end,start\nwalk,,a.mp4,1.5,0\nsit down,!,b.mp4,3,1.25\n",
     ],
     ids=[
-        "byte order mark", "Windows", "old Mac", "no last line end", "spaces", "tabs", "Spanish Excel",
+        "byte order mark", "Windows", "old Mac", "no last line end", "UTF-16", "big UTF-16", "sep=", "case",
+        "spaces", "tabs", "Spanish Excel",
         "comma behind rows", "commas behind all", "empty rows at the end", "empty rows between", "quotes",
         "other columns and order",
     ],
@@ -166,8 +171,8 @@ def test_two_files_for_one_id(listing: Listing) -> None:
 
 
 def test_a_misspelt_name_is_told_with_the_file_that_is_near(listing: Listing) -> None:
-    told = refusal(listing, ABOUT + "\nIMG_0001.mp4,0,1,walk\n", files=("IMG_0001.MP4", "other.mov"))
-    assert told.startswith("labels.csv, row 3, names IMG_0001.mp4, and no such file is there (there is IMG_0001.MP4)")
+    told = refusal(listing, ABOUT + "\nIMG_001.mp4,0,1,walk\n", files=("IMG_0001.MP4", "other.mov"))
+    assert told.startswith("labels.csv, row 3, names IMG_001.mp4, and no such file is there (there is IMG_0001.MP4)")
     assert "there is" not in refusal(listing, ABOUT + "quite different,0,1,walk\n")
 
 
@@ -230,7 +235,7 @@ def test_a_file_listed_twice(second: str, listing: Listing) -> None:
     assert told == f"files.csv, row 4, names {second} a second time; keep one row"
 
 
-@pytest.mark.parametrize("split", ["val", "Train", "0"])
+@pytest.mark.parametrize("split", ["both", "0", "train+test"])
 def test_other_splits(split: str, listing: Listing) -> None:
     told = refusal(listing, ABOUT + "a,0,1,walk\n", listed=f"video,split\na,train\nb,{split}\n")
     assert told == f"files.csv, row 3: the split {split} is neither train nor test"
@@ -320,12 +325,11 @@ def test_a_label_of_no_video(listing: Listing) -> None:
         (ABOUT + "a,0,1,walk, fast\n", "labels.csv cannot be read as a CSV in UTF-8 (row 2 has 5 cells, the header 4)"),
         (ABOUT + '"a,0,1,walk\n', "labels.csv cannot be read as a CSV in UTF-8 (unexpected end of data)"),
         ((ABOUT + "a,0,1,caída\n").encode("cp1252"), "labels.csv cannot be read as a CSV in UTF-8 ('utf-8' codec"),
-        ((ABOUT + "a,0,1,walk\n").encode("utf-16"), "labels.csv cannot be read as a CSV in UTF-8 ('utf-8' codec"),
         (b"PK\x03\x04\xff\xfe\x00", "labels.csv cannot be read as a CSV in UTF-8 ('utf-8' codec"),
     ],
     ids=[
         "columns for images", "no header", "no label", "empty file", "no times", "comma in a label", "quote not closed",
-        "Latin-1", "UTF-16", "a spreadsheet",
+        "Latin-1", "a spreadsheet",
     ],
 )  # fmt: skip
 def test_files_that_are_no_such_table(text: str | bytes, told: str, listing: Listing) -> None:

@@ -6,6 +6,7 @@ import stat
 import struct
 import tempfile
 import zipfile
+import zlib
 from collections import namedtuple
 from pathlib import Path
 
@@ -295,3 +296,87 @@ def test_an_interrupt_leaves_nothing(tmp_path, monkeypatch):
         unpack(archive)
     assert "a.jpg" in calls[-1]  # it was at work
     assert list(tmp_path.iterdir()) == [archive]
+
+
+# --- zips in a zip ----------------------------------------------------------------------------------------------
+
+
+def packed(members):
+    """The bytes of a zip."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def test_zips_in_the_zip_are_unpacked_where_they_belong(tmp_path):
+    members = {
+        "train.zip": packed({"train/cat/1.jpg": b"1", "train/dog/2.jpg": b"2"}),
+        "test.zip": packed({"3.jpg": b"3"}),
+        "train.csv.zip": packed({"train.csv": b"file,label"}),
+        "deep/a.ZIP": packed({"b.zip": packed({"4.jpg": b"4"})}),
+        "readme.txt": b"",
+    }
+    names = unpack(zip_of(tmp_path / "x.zip", members))
+    assert names == [
+        "train/cat/1.jpg", "train/dog/2.jpg", "test/3.jpg", "train.csv", "deep/a/b/4.jpg", "readme.txt",
+    ]  # fmt: skip
+    found = [path.relative_to(tmp_path / "raw").as_posix() for path in (tmp_path / "raw").rglob("*") if path.is_file()]
+    assert sorted(found) == sorted(names)
+    assert (tmp_path / "raw/test/3.jpg").read_bytes() == b"3"
+
+
+def test_a_zip_beside_what_is_in_it_and_one_that_is_none_stay_as_they_are(tmp_path):
+    locked = bytearray(packed({"secret.jpg": b"?"}))
+    locked[6] |= 1
+    locked[locked.index(CENTRAL) + 8] |= 1
+    members = {
+        "train/1.jpg": b"1", "train.zip": packed({"train/1.jpg": b"1"}), "x.zip": b"no zip", "y.zip": bytes(locked),
+    }  # fmt: skip
+    assert unpack(zip_of(tmp_path / "x.zip", members)) == list(members)
+
+
+@pytest.mark.parametrize(
+    ("inner", "limits", "words"),
+    [
+        (packed({"../evil.jpg": b""}), {}, "x.zip (in.zip) is refused: its member '../evil.jpg' leads out"),
+        (packed({"a": bytes(900)}), {"max_bytes": 1000}, "or more, allowed are 1,000"),
+        (packed({str(n): b"" for n in range(5)}), {"max_entries": 5}, "holds 6 entries, allowed are 5"),
+        (packed({"a.zip": packed({"b.zip": packed({"c.zip": packed({"d": b""})})})}), {}, "in more than 3 other zips"),
+    ],
+)
+def test_an_inner_zip_is_trusted_no_more_than_the_outer_one(tmp_path, inner, limits, words):
+    assert words in refusal(zip_of(tmp_path / "x.zip", {"in.zip": inner}), **limits)
+
+
+# --- names in another encoding ----------------------------------------------------------------------------------
+
+
+def named(path, raw, extra=b"", *, encoding=None):
+    """A zip of one member whose name is these bytes, without a word on what they mean; what it unpacks to."""
+    info = zipfile.ZipInfo("n" * len(raw))
+    info.extra = extra
+    zip_of(path, [(info, b"1")])
+    path.write_bytes(path.read_bytes().replace(b"n" * len(raw), raw))
+    folder = path.parent / "raw"
+    return extract_zip(path, folder, max_bytes=10**6, max_entries=10, encoding=encoding, progress=False)
+
+
+def test_names_in_utf8_are_known_without_a_flag(tmp_path):
+    assert named(tmp_path / "x.zip", "niño.jpg".encode()) == ["niño.jpg"]
+
+
+def test_the_name_that_info_zip_keeps_beside_is_taken(tmp_path):
+    raw, name = "ni?o.jpg".encode("cp437"), "niño.jpg".encode()
+    raw = raw.replace(b"?", b"\xa4")
+    data = b"\1" + struct.pack("<I", zlib.crc32(raw)) + name
+    assert named(tmp_path / "x.zip", raw, struct.pack("<HH", 0x7075, len(data)) + data) == ["niño.jpg"]
+
+
+def test_names_in_an_unknown_encoding_are_asked_about(tmp_path):
+    archive = tmp_path / "x.zip"
+    with pytest.raises(UserError, match=r"ni\ufffdo.jpg in cp437|ni±o.jpg in cp437, niño.jpg in cp1252; type download"):
+        named(archive, "niño.jpg".encode("latin-1"))
+    assert list(tmp_path.iterdir()) == [archive]
+    assert named(archive, "niño.jpg".encode("latin-1"), encoding="cp1252") == ["niño.jpg"]

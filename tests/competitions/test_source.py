@@ -135,6 +135,7 @@ def test_an_empty_folder_has_a_content_of_its_own(tmp_path: Path, photos: Path) 
     "name",
     [
         "desktop.ini", "Desktop.ini", "DESKTOP.INI", "Train/Pistol/desktop.ini", "Thumbs.db", "a/b/c/THUMBS.DB",
+        "cat/@eaDir/a.jpg", "lost+found/a.jpg", "$RECYCLE.BIN/a.jpg", ".gitkeep", "cat/.nomedia",
         ".DS_Store", "cat/.ds_store", "._a.jpg", "cat/._a.jpg", "__MACOSX/cat/a.jpg", "x/__macosx/a.jpg",
     ],
 )  # fmt: skip
@@ -170,3 +171,110 @@ def test_a_zip_of_a_folder_unpacks_to_what_the_folder_holds(photos: Path, archiv
 def test_hidden_folders_hold_no_images() -> None:
     assert is_ignored(Path(".ipynb_checkpoints/a.jpg"))
     assert not is_ignored(Path("photos/.a.jpg"))
+
+
+# --- links, and what cannot be read -----------------------------------------------------------------------------
+
+
+def names(folder: Path, *, skip_bad: bool = False) -> tuple[list[str], list[str]]:
+    files, ignored = image_files(folder, skip_bad=skip_bad)
+    return [f.relative_to(folder).as_posix() for f in files], [f.relative_to(folder).as_posix() for f in ignored]
+
+
+def test_linked_folders_and_files_are_followed(photos: Path) -> None:
+    elsewhere = photos.with_name("elsewhere")
+    (elsewhere / "deep").mkdir(parents=True)
+    (elsewhere / "deep/o.jpg").write_bytes(b"owl")
+    before = describe(photos)
+    (photos / "owl").symlink_to(elsewhere)
+    (photos / "cat/linked.jpg").symlink_to(elsewhere / "deep/o.jpg")
+    assert names(photos)[0] == ["cat/a.jpg", "cat/b.JPG", "cat/linked.jpg", "dog/c.png", "owl/deep/o.jpg", "readme.txt"]
+    after = describe(photos)
+    assert after.content != before.content
+    (elsewhere / "deep/o.jpg").write_bytes(b"another owl")
+    assert describe(photos, after).content != after.content
+
+
+@pytest.mark.parametrize("target", [".", "..", "/", "cat", "../photos/cat"])
+def test_links_into_a_folder_that_holds_them_end(photos: Path, target: str) -> None:
+    (photos / "cat/round").symlink_to(photos / "cat" / ".." / target if target != "/" else target)
+    assert names(photos) == (["cat/a.jpg", "cat/b.JPG", "dog/c.png", "readme.txt"], ["cat/round"])
+
+
+def test_two_links_that_lead_to_one_another_end(photos: Path, tmp_path: Path) -> None:
+    for here, there in (("x", "y"), ("y", "x")):
+        (tmp_path / here).mkdir()
+        (tmp_path / here / f"{here}.jpg").touch()
+        (tmp_path / here / there).symlink_to(tmp_path / there)
+    (photos / "x").symlink_to(tmp_path / "x")
+    assert names(photos)[0] == ["cat/a.jpg", "cat/b.JPG", "dog/c.png", "readme.txt", "x/x.jpg", "x/y/y.jpg"]
+
+
+def test_a_link_to_too_many_files_is_named(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kagglepipe.competitions.source.MAX_LINKED", 3)
+    (photos / "z").symlink_to(photos / "cat")
+    assert len(names(photos)[0]) == 6
+    (photos / "zz").symlink_to(photos / "cat")
+    with pytest.raises(UserError, match=r"zz lies behind a link to more than 3 files: remove that link"):
+        image_files(photos)
+
+
+@pytest.mark.parametrize("link", ["owl", "cat/lost.jpg", "ring"])
+def test_broken_links_are_named_or_skipped(photos: Path, link: str) -> None:
+    (photos / link).symlink_to("ring" if link == "ring" else "nowhere")
+    with pytest.raises(UserError, match=rf"{link} is a broken link: nothing is at .*on_bad_image=skip"):
+        describe(photos)
+    assert link in names(photos, skip_bad=True)[1]
+
+
+def test_broken_links_of_file_managers_are_ignored(photos: Path) -> None:
+    (photos / ".#notes").symlink_to("me@here.1234")
+    assert names(photos)[1] == [".#notes"]
+
+
+def forbid(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Reading whatever is called so fails, also for root."""
+    scandir, opened = os.scandir, Path.open
+
+    def check(path: object) -> None:
+        if Path(str(path)).name == name:
+            raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("os.scandir", lambda path: (check(path), scandir(path))[1])
+    monkeypatch.setattr(Path, "open", lambda path, *rest, **more: (check(path), opened(path, *rest, **more))[1])
+
+
+@pytest.mark.parametrize("name", ["cat", "c.png"])
+def test_what_must_not_be_read_is_named_with_advice_or_skipped(
+    photos: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forbid(monkeypatch, name)
+    with pytest.raises(
+        UserError, match=rf"{name} cannot be read \(Permission denied\): type chmod -R u\+rX '.*{name}'"
+    ):
+        describe(photos)
+    assert describe(photos, skip_bad=True).content
+
+
+def test_lost_and_found_is_not_entered(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (photos / "lost+found").mkdir()
+    forbid(monkeypatch, "lost+found")
+    assert names(photos)[1] == ["lost+found"]
+
+
+@pytest.mark.parametrize("place", ["cat/jalape\udcf1o.png", "ni\udcf1o/a.png"])
+def test_names_that_are_not_utf8_are_told_in_one_line(photos: Path, place: str) -> None:
+    try:
+        (photos / place).parent.mkdir(exist_ok=True)
+        (photos / place).touch()
+    except OSError:
+        pytest.skip("this disk takes no such names")
+    with pytest.raises(UserError) as caught:
+        describe(photos)
+    assert str(caught.value).startswith(place.replace("\udcf1", r"\xf1"))
+    assert str(caught.value).encode()
+
+
+def test_a_source_whose_own_name_is_not_utf8_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"ni\\xf1o: not UTF-8"):
+        describe(tmp_path / "ni\udcf1o")

@@ -128,8 +128,10 @@ def test_a_test_folder_in_any_case_is_no_class() -> None:
     assert listed(["cat/a.jpg", "dog/b.jpg", "TEST/x.jpg"], FOLDER).classes == ["cat", "dog"]
 
 
-def test_without_a_test_folder_one_called_test_is_a_class() -> None:
-    assert listed(CATS, Competition(id="path")).classes == ["cat", "dog", "test"]
+def test_without_a_test_folder_one_called_test_is_left_out_and_told() -> None:
+    found = listed(CATS, Competition(id="path"))
+    assert (found.classes, found.outside) == (["cat", "dog"], ["test/x.jpg"])
+    assert "competition.test=test" in found.notes[0]
 
 
 @pytest.mark.parametrize("base", ["", "train/"])
@@ -152,6 +154,96 @@ def test_the_order_of_classes_can_be_given_and_must_hold_all() -> None:
     assert listed(CATS, Competition(test="test", id="path", classes=["dog", "cat"])).classes == ["dog", "cat"]
     told = refusal(CATS, Competition(test="test", id="path", classes=["dog", "fish"]))
     assert "labels ['cat'] are not among competition.classes=['dog', 'fish']" in told
+
+
+TWO = ("cat/1.jpg", "dog/2.jpg")
+
+
+def within(folder: str, *names: str) -> list[str]:
+    return [folder + name for name in names or TWO]
+
+
+@pytest.mark.parametrize(
+    ("files", "tests", "outside"),
+    [
+        ([*within("Training/"), "Testing/cat/3.jpg"], ["Testing/cat/3.jpg"], []),
+        ([*within("train_set/"), "test_set/3.jpg"], ["test_set/3.jpg"], []),
+        ([*within("a/b/Train/"), "a/b/Val/cat/8.jpg", "a/b/Test/9.jpg"], ["a/b/Test/9.jpg"], ["a/b/Val/cat/8.jpg"]),
+        ([*within("train/train/"), "test/test/3.jpg"], ["test/test/3.jpg"], []),
+        ([*within("images/"), "test/3.jpg"], ["test/3.jpg"], []),
+        ([*within("w/"), "README.md", "w/more.zip", "LICENSE"], [], ["LICENSE", "README.md", "w/more.zip"]),
+        ([*within(""), "docs/a.pdf", "cat/notes.txt"], [], ["cat/notes.txt", "docs/a.pdf"]),
+        ([*within(""), "validation/cat/3.jpg"], [], ["validation/cat/3.jpg"]),
+    ],
+)
+def test_folders_around_and_beside_classes_are_none(files: list[str], tests: list[str], outside: list[str]) -> None:
+    found = listed(files, FOLDER)
+    assert found.classes == ["cat", "dog"]
+    assert [path for path, (split, _) in placed(found).items() if split == "test"] == tests
+    assert found.outside == outside
+
+
+@pytest.mark.parametrize("names", [("valid", "invalid"), ("bus", "car", "train")])
+def test_classes_may_be_called_like_a_split(names: tuple[str, ...]) -> None:
+    assert listed([f"{name}/1.jpg" for name in names], FOLDER).classes == sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        (["train_images/1.png", "test_images/1.png", "sample.csv", "train.csv"], "competition.labels=train.csv, whose"),
+        (["train_images/1.png", "masks/1.png"], "images of all classes lie in one folder, train_images"),
+        (["train/cat.1.jpg", "test/1.jpg"], "images of all classes lie in one folder, train"),
+        (["train.zip", "readme.md"], "train.zip is packed: unpack it"),
+        (["train/a/1.jpg", "Training/b/1.jpg", "train/c/1.jpg"], "Training and train may both hold"),
+    ],
+)
+def test_splits_without_classes_are_not_told_apart(files: list[str], told: str) -> None:
+    assert told in refusal(files, FOLDER)
+
+
+@pytest.mark.parametrize("test", ["imgs/test", "imgs/test/", "./imgs/test", r"imgs\test", "IMGS/Test"])
+def test_the_test_folder_may_be_written_in_several_ways(test: str) -> None:
+    found = listed([*within("w/imgs/train/"), "w/imgs/test/3.jpg"], Competition(test=test, id="path"))
+    assert placed(found)["w/imgs/test/3.jpg"] == ("test", None)
+
+
+@pytest.mark.parametrize("folder", ["/data/test", "../test", ".", "C:\\test", "~/test"])
+def test_a_test_folder_outside_the_source_is_refused(folder: str) -> None:
+    with pytest.raises(UserError, match=r"must be a folder inside the source, as competition.test=test"):
+        Competition(test=folder)
+
+
+def test_classes_that_are_whole_numbers_stand_in_their_order() -> None:
+    assert listed([f"{n}/{n}.jpg" for n in (0, 1, 2, 10)], FOLDER).classes == ["0", "1", "2", "10"]
+
+
+@pytest.mark.parametrize("pair", [("Cat", "cat"), ("cat ", "cat"), ("1", "01")])
+def test_class_folders_that_are_too_alike_are_refused(pair: tuple[str, str]) -> None:
+    told = refusal([f"{pair[0]}/1.jpg", f"{pair[1]}/2.jpg", "z/3.jpg"], FOLDER)
+    assert all(repr(name) in told for name in pair)
+
+
+def test_classes_in_different_case_can_be_named() -> None:
+    found = listed(["A/1.jpg", "a/2.jpg"], Competition(classes=["a", "A"], id="path"))
+    assert [place for _, place in placed(found).values()] == ["A", "a"]
+
+
+def test_a_class_of_the_competition_without_images_is_named() -> None:
+    told = refusal(CATS, Competition(test="test", id="path", classes=["cat", "dog", "owl"]))
+    assert "class owl of competition.classes has no images" in told
+
+
+def test_two_classes_in_one_folder_are_told_what_to_do() -> None:
+    told = refusal(["imgs/1.jpg"], Competition(layout={"cat": "imgs", "dog": "imgs/"}))
+    assert "cat and dog in one folder, imgs" in told
+    assert "competition.labels=labels.csv" in told
+
+
+def test_the_deepest_folder_of_a_layout_decides() -> None:
+    layout = Competition(layout={"cat": "imgs", "dog": "imgs/dog"}, test="imgs/test")
+    found = placed(listed(["imgs/1.jpg", "imgs/dog/2.jpg", "imgs/test/3.jpg"], layout))
+    assert [found[name][1] for name in sorted(found)] == ["cat", "dog", None]
 
 
 # --- ids ------------------------------------------------------------------------------------------------------
@@ -215,14 +307,15 @@ def test_a_group_column_is_kept_and_a_blank_cell_is_no_group(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("file,label\na.jpg,cat\nz.jpg,dog\ny.jpg,dog\n", "names 2 files that are not there: z.jpg, y.jpg"),
+        ("file,label\na.jpg,cat\nz.jpg,dog\nyy,dog\n", "row 3, names z.jpg, and no such file is there"),
+        ("file,label\na.jpg,cat\nz.jpg,dog\nyy,dog\n", "1 more are not there"),
         ("file,label\na.jpg,cat\nb.jpg,\nc.jpg, \n", "has no label for b.jpg, c.jpg"),
         ("file,label\na.jpg,cat|dog\nb.jpg,dog\n", "cat|dog looks like several labels for one image; multi-label"),
         ("file,label\na.jpg,cat;dog\nb.jpg,dog\n", "multi-label competitions are not supported"),
         ("file,label\na.jpg,0.5\nb.jpg,1.25\n", "0.5, 1.25 look like measurements; regression is not supported"),
         ("file,label\na.jpg,1\nb.jpg,1.25\n", "1.25 look like measurements"),
-        ("name,class\na.jpg,cat\n", "has the columns name, class: file and label are needed"),
-        ("", "cannot be read as a CSV of file,label"),
+        ("name,class\na.jpg,cat\n", "has the columns name, class: file, label is needed too"),
+        ("", "has the columns : file, label is needed too"),
         ("file,label\na.jpg,cat\nb.jpg,cat\n", "only one class was found (cat)"),
         ("file,label\na.jpg,cat\na.jpg,dog\nb.jpg,dog\n", "a.jpg"),
     ],
@@ -238,9 +331,64 @@ def test_a_file_with_two_labels_is_not_told_to_be_renamed(tmp_path: Path) -> Non
     assert "rename" not in told
 
 
+def test_labels_in_test_are_not_trained_on_and_told(tmp_path: Path) -> None:
+    text = "file,label,split\na.jpg,cat,Train\nb.jpg,dog,\nc.jpg,dog, TEST\ntest/x.jpg,cat,\n"
+    found = listed(*labels(tmp_path, text, "a.jpg b.jpg c.jpg test/x.jpg test/y.jpg"))
+    assert [path for path, (split, _) in placed(found).items() if split == "train"] == ["a.jpg", "b.jpg"]
+    assert sorted(found.rows["path"]) == ["a.jpg", "b.jpg", "c.jpg", "test/x.jpg", "test/y.jpg"]
+    assert found.notes == ["2 labels of labels.csv are of images to classify, and were not looked at"]
+
+
+def test_only_labels_in_test_are_refused(tmp_path: Path) -> None:
+    told = refusal(*labels(tmp_path, "file,label\ntest/x.jpg,cat\ntest/y.jpg,dog\n", "test/x.jpg test/y.jpg"))
+    assert "labels no image to train on, only 2 that are to be classified" in told
+
+
+def test_a_file_named_twice_with_one_label_counts_once(tmp_path: Path) -> None:
+    found = listed(*labels(tmp_path, "file,label,group\na.jpg,cat,\na,cat,ann\nb.jpg,dog,\n"))
+    assert found.rows["id"].tolist() == ["a.jpg", "b.jpg"]
+    assert found.rows["group"].tolist()[0] == "ann"
+    assert found.notes == ["1 rows of labels.csv name a file a second time, and say the same"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("file,label\na.jpg,cat\n./a.jpg,dog\n", "a.jpg more than once, with the label cat (row 2) and dog (row 3)"),
+        ("file,label,group\na.jpg,cat,x\na,cat,y\n", "with the group x (row 2) and y (row 3)"),
+        ("file,label\na.jpg,cat\nb.jpg,Cat\n", "labels.csv has the labels 'Cat' and 'cat'"),
+        ("file,label\na.jpg,1\nb.jpg,1.0\n", "labels.csv has the labels '1' and '1.0'"),
+        ("file,label,split\na.jpg,cat,3\nb.jpg,dog,train\n", "row 2: the split 3 is neither train nor test"),
+        ("file,label,label\na.jpg,cat,dog\n", "more than one column label"),
+    ],
+)
+def test_rows_that_contradict_one_another_are_named(text: str, words: str, tmp_path: Path) -> None:
+    assert words in refusal(*labels(tmp_path, text))
+
+
+def test_blanks_around_labels_and_names_do_not_count(tmp_path: Path) -> None:
+    found = listed(*labels(tmp_path, "File ; Label\n a.jpg ;cat \nb; cat\n\n;\nc.jpg;dog;\n"))
+    assert placed(found) == {"a.jpg": ("train", "cat"), "b.jpg": ("train", "cat"), "c.jpg": ("train", "dog")}
+
+
+def test_a_picture_is_meant_before_what_describes_it(tmp_path: Path) -> None:
+    found = listed(*labels(tmp_path, "file,label\na,cat\nb,dog\n", "x/a.jpg x/a.xml x/b.jpg x/b.txt"))
+    assert sorted(found.rows["path"]) == ["x/a.jpg", "x/b.jpg"]
+
+
+def test_a_wrapped_table_and_its_images_are_found(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/labels.csv").write_text("id,class\nimg/a.jpg,cat\nimg/b.jpg,dog\n")
+    columns = {"file": "id", "label": "class"}
+    competition = Competition(labels="labels.csv", test="test", id="name", columns=columns)
+    found = listed(["data/img/a.jpg", "data/img/b.jpg", "data/labels.csv", "data/test/c.jpg"], competition, tmp_path)
+    assert [split for split, _ in placed(found).values()] == ["train", "train", "test"]
+    assert found.outside == []
+
+
 def test_a_labels_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     competition = Competition(labels="labels.csv", id="path")
-    assert f"{tmp_path / 'labels.csv'} cannot be read as a CSV" in refusal(["a.jpg"], competition, tmp_path)
+    assert f"there is no {tmp_path / 'labels.csv'}: add it" in refusal(["a.jpg"], competition, tmp_path)
 
 
 # --- the hash -------------------------------------------------------------------------------------------------

@@ -486,7 +486,7 @@ def test_one_frame_and_odd_sizes_are_videos_too(frames: int, size: int, videos: 
         (["", "z.avi,0,1,walk"], "annotations.csv, row 11, names z.avi, and no such file is there: add the file, or "),
         (["a,0:01,0:02,walk"], "annotations.csv, row 10: start '0:01' is no number; give it in s, as 83.5"),
         (["a,0.5,,walk"], "annotations.csv, row 10 (a) has a start or an end but not both; mend it (there are 1)"),
-        (["a,0,1,Walk"], "annotations.csv has the labels Walk and walk: spell them alike"),
+        (["a,0,1,Walk"], "annotations.csv has the labels 'Walk' and 'walk', which differ only in case"),
     ],
     ids=["outside", "reversed", "no length", "no such file", "no number", "half", "spelling"],
 )

@@ -97,7 +97,10 @@ def test_the_form_name_holds_class_names(at: At, run: Path, tmp_path: Path) -> N
 
 
 def test_the_form_index_holds_positions_in_the_order_of_classes(at: At, run: Path, tmp_path: Path) -> None:
-    walk(at("stage=submit", "competition.form=index", "competition.id_column=ID"))
+    with pytest.raises(UserError, match=r"type 'competition.classes=\[blue,green,red\]' in the competition's order"):
+        walk(at("stage=submit", "competition.form=index"))
+    classes = "competition.classes=[blue,green,red]"
+    walk(at("stage=submit", "competition.form=index", "competition.id_column=ID", classes))
     found = submitted(tmp_path).set_index("ID")["label"].to_dict()
     order = {"blue": 0, "green": 1, "red": 2}
     assert found == {id: order[name] for id, name in rows_of(run).idxmax(axis=1).items()}

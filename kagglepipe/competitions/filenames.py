@@ -1,0 +1,178 @@
+"""Folders and files as people name them in a CSV or a YAML: which file is meant, which folder is training or test."""
+
+import difflib
+import re
+import unicodedata
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
+
+import pandas as pd
+
+from kagglepipe.errors import UserError
+
+SPLIT_WORDS = {
+    **dict.fromkeys(("train", "training", "trn"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "valid"),
+    **dict.fromkeys(("test", "testing", "tst"), "test"),
+}
+FILLERS = (
+    "data", "dataset", "set", "images", "image", "imgs", "img", "pictures", "pics", "photos", "videos", "clips",
+    "files", "folder", "samples", "sample", "split", "jpeg", "jpg", "png", "stage", "public", "private",
+)  # fmt: skip
+MAX_HINTS = 5000  # names that a misspelt one is compared with
+
+
+def split_of(name: str) -> str | None:
+    """`train`, `valid` or `test` where a folder's name, or a cell of a column `split`, says so.
+
+    >>> [split_of(name) for name in ("Training", "test_images", "TestSet1", "Val", "trains", "latest")]
+    ['train', 'test', 'test', 'valid', None, None]
+    """
+    words = _words(name)
+    return SPLIT_WORDS.get(words[0]) if len(words) == 1 else None
+
+
+def is_filler(name: str) -> bool:
+    """Whether a folder's name tells nothing of what is in it.
+
+    >>> is_filler("images"), is_filler("Data Set 1"), is_filler("cats")
+    (True, True, False)
+    """
+    return not _words(name) and any(letter.isalpha() for letter in name)
+
+
+def _words(name: str) -> list[str]:
+    """The words of a name, in lower case, without those that tell nothing: trainset and test_images have one."""
+    words = re.findall(r"[^\W\d_]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower())
+    cut = (re.sub(rf"(?:{'|'.join(FILLERS)})$", "", word) for word in words)
+    return [word for word in cut if word]
+
+
+def spelt(name: str) -> str:
+    r"""A file's path as all systems can agree on: Windows writes `\` between folders, macOS takes é apart.
+
+    >>> spelt(".\\Train\\e\u0301.jpg") == "Train/é.jpg"
+    True
+    """
+    path = unicodedata.normalize("NFC", name.strip()).replace("\\", "/")
+    return re.sub(r"^(?:\.?/+)+", "", path)
+
+
+def in_test_folder(path: str, test: str | None) -> bool:
+    """Whether a relative posix path lies in a folder `test`, in any case and at any depth.
+
+    >>> in_test_folder("day 1/Test/a.mp4", "test"), in_test_folder("latest/a.mp4", "test")
+    (True, False)
+    """
+    return bool(test) and f"/{str(test).strip('/')}/".casefold() in f"/{path}".casefold()
+
+
+def find_test_folder(files: Sequence[str], test: str | None) -> str | None:
+    """The folder of what is to be classified: `test` or, if nothing is in it, the only one whose name says so."""
+    if test is None or any(in_test_folder(file, test) for file in files):
+        return test
+    folders = {part for file in files for part in file.split("/")[:-1] if split_of(part) == "test"}
+    return folders.pop() if len(folders) == 1 else test
+
+
+def find_table(name: str, files: Sequence[str]) -> str | None:
+    """The file that a competition's option names: at that path or, in a wrapped folder, the only one that ends so.
+
+    >>> find_table("labels.csv", ["data/labels.csv", "data/a.jpg"])
+    'data/labels.csv'
+    """
+    path = spelt(name).casefold()
+    exact = [file for file in files if file == name or spelt(file).casefold() == path]
+    found = exact or [file for file in files if spelt(file).casefold().endswith(f"/{path}")]
+    return found[0] if len(found) == 1 else None
+
+
+def read_splits(cells: "pd.Series[str]", table: str) -> tuple["pd.Series[str]", list[str]]:
+    """(`train`, `test` or None for each cell of a column `split`, notes); what is for validation is trained on.
+
+    cells: indexed by row in the file. Raises UserError for another word.
+    """
+    known = {cell: split_of(cell) for cell in set(cells)}
+    splits = cells.map(known).astype(object)
+    strange = splits.isna() & (cells != "")
+    if strange.any():
+        row = cells.index[int(strange.to_numpy().argmax())]
+        raise UserError(f"{table}, row {row}: the split {cells[row]} is neither train nor test")
+    valid = splits == "valid"
+    notes = [f"{valid.sum()} rows of {table} are for validation, and trained on: folds are drawn from all"]
+    return splits.mask(valid, "train").where(cells != "", None), notes if valid.any() else []
+
+
+class FileNames:
+    """Finds the files that a CSV names: by path, by the end of a path or by file name, with or without extension.
+
+    files: relative posix paths. last: those of them that are meant only where no other can be. Case and the form of
+    accents count only where they decide.
+    """
+
+    def __init__(self, files: Iterable[str], last: Collection[str] = ()) -> None:
+        self._files = [(file, PurePosixPath(spelt(file))) for file in files]
+        self._last = frozenset(last)
+        self._ends: dict[int, dict[str, list[tuple[str, PurePosixPath]]]] = {}
+
+    def paths(self, names: "pd.Series[str]", table: str, noun: str = "video") -> list[str]:
+        """The relative path of each name; `names` is indexed by the row of the table, for the messages.
+
+        Raises UserError if a name is empty, or no file or several files are called so.
+        """
+        found = {name: self._candidates(spelt(name)) for name in set(names)}
+        missing = [name for name, files in found.items() if not files]
+        if missing and not any(files for name, files in found.items() if "/" in spelt(name)):
+            # all folders are another computer's: the file names have to do
+            found |= {name: self._candidates(PurePosixPath(spelt(name)).name) for name in missing}
+        return [self._only(name, found, f"{table}, row {row},", noun) for row, name in names.items()]
+
+    def _by_end(self, depth: int) -> dict[str, list[tuple[str, PurePosixPath]]]:
+        """The last `depth` parts of a path, with and without extension, in lower case -> the files that end so."""
+        if depth not in self._ends:
+            ends: dict[str, list[tuple[str, PurePosixPath]]] = {}
+            for file, path in self._files:
+                if len(path.parts) >= depth:
+                    for end in {_end(path, depth), _end(path.with_suffix(""), depth)}:
+                        ends.setdefault(end.casefold(), []).append((file, path))
+            self._ends[depth] = ends
+        return self._ends[depth]
+
+    def _candidates(self, name: str) -> list[str]:
+        """The files that may be meant: those that agree best."""
+        parts = PurePosixPath(name).parts
+        for first in range(len(parts)):
+            end, depth = "/".join(parts[first:]), len(parts) - first
+            found = self._by_end(depth).get(end.casefold(), [])
+            if first and depth == 1:  # a name from another folder is that of a file in none, or another file's
+                found = [(file, path) for file, path in found if len(path.parts) == 1]
+            if found:
+                ranks = [(file in self._last, *_disagreement(path, end, depth)) for file, path in found]
+                return sorted({file for (file, _), rank in zip(found, ranks, strict=True) if rank == min(ranks)})
+        return []
+
+    def _only(self, name: str, found: Mapping[str, Sequence[str]], where: str, noun: str) -> str:
+        """The one file of that name. Raises UserError if there is none or more than one."""
+        if not name:
+            raise UserError(f"{where} names no {noun}; give its file name, or take the row out")
+        files = found[name]
+        if len(files) == 1:
+            return files[0]
+        if files:
+            raise UserError(f"{where} names {name}, which may be {files[0]} or {files[1]}: write the path there")
+        known = dict.fromkeys(word for _, path in self._files[:MAX_HINTS] for word in (str(path), path.name))
+        near = difflib.get_close_matches(spelt(name), known, 1)
+        hint = f" (there is {near[0]})" if near else ""
+        others = sum(not files for files in found.values()) - 1
+        more = f"; {others} more are not there" if others else ""
+        raise UserError(f"{where} names {name}, and no such file is there{hint}{more}: add the file, or mend the row")
+
+
+def _end(path: PurePosixPath, depth: int) -> str:
+    return "/".join(path.parts[-depth:])
+
+
+def _disagreement(path: PurePosixPath, name: str, depth: int) -> tuple[bool, bool, bool]:
+    """How a path whose end is `name`, more or less, departs from it: by more folders, by case, by an extension."""
+    ends = _end(path, depth), _end(path.with_suffix(""), depth)
+    return len(path.parts) > depth, name not in ends, name.casefold() != ends[0].casefold()

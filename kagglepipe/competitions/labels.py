@@ -1,0 +1,115 @@
+"""Names of classes: in which order they stand, and which are too alike to be two."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+
+from kagglepipe.errors import UserError
+
+WHOLE = re.compile(r"[+-]?[0-9]+")
+NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]{1,3})?", re.IGNORECASE)
+MAX_DIGITS = 28  # of a number that is compared as one, as Decimal does it exactly
+SHOWN = 20  # names of classes in one message
+
+
+def clean_label(label: str) -> str:
+    r"""A label without blanks, byte order marks or other marks that are not seen around it.
+
+    >>> clean_label(" big cat\u00a0"), clean_label("\ufeffdog")
+    ('big cat', 'dog')
+    """
+    first, last = 0, len(label)
+    while first < last and _is_unseen(label[first]):
+        first += 1
+    while first < last and _is_unseen(label[last - 1]):
+        last -= 1
+    return label[first:last]
+
+
+def _is_unseen(letter: str) -> bool:
+    return letter.isspace() or unicodedata.category(letter) in ("Cf", "Cc")
+
+
+def sort_classes(names: Iterable[str]) -> list[str]:
+    """Names of classes in order: as numbers if all are whole, else as text.
+
+    >>> sort_classes(["10", "9", "0"]), sort_classes(["c10", "c9"])
+    (['0', '9', '10'], ['c10', 'c9'])
+    """
+    names = list(names)
+    if all(WHOLE.fullmatch(name) for name in names):
+        return sorted(names, key=lambda name: (int(name), name))
+    return sorted(names)
+
+
+def check_alike(names: Iterable[str], where: str) -> None:
+    """Raises UserError if two names differ only in case, blanks, the form of accents or as numbers are written.
+
+    where: what has them, and what they are there, as `labels.csv has the labels`.
+    """
+    known: dict[str, str] = {}
+    for name in sorted(names):
+        other = known.setdefault(_essence(name), name)
+        if other != name:
+            raise UserError(
+                f"{where} {_shown(other)} and {_shown(name)}, which differ only in case, blanks, the form "
+                "of accents or as numbers are written: spell them alike, or if they are two classes name both in "
+                "competition.classes"
+            )
+
+
+def _essence(name: str) -> str:
+    """What is left of a name without what people do not see or mean."""
+    seen = "".join(letter for letter in unicodedata.normalize("NFC", name) if unicodedata.category(letter) != "Cf")
+    text = " ".join(seen.split())
+    if NUMBER.fullmatch(text) and len(text) < MAX_DIGITS:
+        return str(Decimal(text).normalize() + 0)
+    return unicodedata.normalize("NFC", text.casefold())
+
+
+def _shown(name: str) -> str:
+    """A name in quotes; with escapes where a letter in it is not what it looks like."""
+    is_plain = name == " ".join(name.split(" ")) and unicodedata.is_normalized("NFC", name)
+    is_plain = is_plain and all(letter == " " or not _is_unseen(letter) for letter in name)
+    return repr(name) if is_plain else ascii(name)
+
+
+def spell_as(classes: Sequence[str], labels: Iterable[str]) -> dict[str, str]:
+    """label -> how it is written in `classes`, which may have composed its accents otherwise."""
+    known = {unicodedata.normalize("NFC", name): name for name in classes}
+    return {label: known.get(unicodedata.normalize("NFC", label), label) for label in labels}
+
+
+def check_known(classes: Sequence[str], found: Iterable[str], where: str) -> None:
+    """Raises UserError for a label that is none of `classes`, or a class that has no label."""
+    labels = set(found)
+    if unknown := sorted(labels - set(classes)):
+        near = next((name for name in classes if _essence(name) == _essence(unknown[0])), None)
+        hint = f" (spell it {_shown(near)} there, or here; true and on need quotes in YAML)" if near else ""
+        raise UserError(f"{where}labels {unknown[:3]} are not among competition.classes={list(classes)}{hint}")
+    if empty := [name for name in classes if name not in labels]:
+        raise UserError(
+            f"class {empty[0]} of competition.classes has no images: add some, or take it out of competition.classes"
+        )
+
+
+def check_index_form(classes: Sequence[str], *, are_given: bool) -> None:
+    """Raises UserError where form=index would write positions in an order that nobody has given.
+
+    are_given: whether the order is that of competition.classes.
+    """
+    numbers = [str(number) for number in range(len(classes))]
+    if are_given or list(classes) == numbers:
+        return
+    some = ",".join(classes[:SHOWN]) + (",…" if len(classes) > SHOWN else "")
+    if set(classes) == set(numbers):  # a table of an earlier version
+        wrong = next(place for place, name in enumerate(classes) if name != str(place))
+        raise UserError(
+            f"the classes were prepared in the order {some}, so form=index would write {wrong} for {classes[wrong]}: "
+            "type competition.form=name, which writes the numbers themselves"
+        )
+    raise UserError(
+        f"competition.form=index writes the positions 0…{len(classes) - 1} of the classes, and nobody has given their "
+        f"order: type 'competition.classes=[{some}]' in the competition's order, or competition.form=name"
+    )

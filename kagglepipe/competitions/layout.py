@@ -1,0 +1,210 @@
+"""Which folders are classes, which hold what is to be classified, guessed from how files lie in them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from kagglepipe.competitions.contract import Competition
+from kagglepipe.competitions.filenames import is_filler, split_of
+from kagglepipe.competitions.labels import check_alike, clean_label
+from kagglepipe.competitions.source import IGNORED_FOLDERS, is_ignored
+from kagglepipe.errors import UserError
+
+DOCUMENTS = {
+    ".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".html", ".htm", ".url", ".pdf",
+    ".doc", ".docx", ".odt", ".rtf", ".xls", ".xlsx", ".ods", ".zip", ".gz", ".tar", ".tgz", ".7z", ".rar", ".bz2",
+    ".xz", ".zst", ".py", ".ipynb", ".sh", ".bat", ".log", ".ini", ".cfg", ".toml", ".npz", ".npy", ".pkl", ".h5",
+    ".hdf5", ".tfrec", ".tfrecord", ".tfrecords", ".parquet", ".feather", ".db", ".sqlite", ".mat", ".pt", ".pth",
+    ".onnx", ".lnk", ".names", ".labels",
+}  # fmt: skip
+DOCUMENT_NAMES = {"readme", "license", "licence", "copying", "makefile", "citation", "changelog"}
+MAX_WRAPPING = 4  # folders that may lie around all
+SHOWN = 10  # folders named in one message
+
+
+@dataclass(frozen=True)
+class Layout:
+    """classes: class -> folder of its items. tests: folders of what is to be classified. notes: what else there is.
+
+    Folders are relative to the root.
+    """
+
+    classes: dict[str, str]
+    tests: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class _Level:
+    """What lies in the folder `base` ("" or ending in `/`). inner: a folder in it -> how many folders it holds itself.
+
+    loose: files. trains, tests, valids: folders whose names say so; classes: the others.
+    """
+
+    base: str
+    inner: dict[str, int]
+    loose: int
+    trains: list[str]
+    tests: list[str]
+    valids: list[str]
+    classes: list[str]
+
+
+def is_document(file: str) -> bool:
+    """Whether a file is no picture by its name: a table, a text, an archive.
+
+    >>> is_document("cat/README.md"), is_document("cat/LICENSE"), is_document("cat/0001")
+    (True, True, False)
+    """
+    path = PurePosixPath(file)
+    return path.suffix.lower() in DOCUMENTS or path.name.lower() in DOCUMENT_NAMES
+
+
+def guess_layout(files: Sequence[str], items: Sequence[str], competition: Competition, root: Path) -> Layout:
+    """The layout of `items`, those of `files` that may be one: class folders in `train` or, without it, in the root.
+
+    Folders around all of them are entered. Folders whose names say training, test or validation are no classes.
+    Raises UserError if fewer than two class folders are found.
+    """
+    level = _level(items, "", competition.test)
+    passed: list[_Level] = []
+    for _ in range(MAX_WRAPPING):
+        inner = _next_folder(level, is_train=any(one.trains for one in passed))
+        if inner is None:
+            break
+        passed.append(level)
+        level = _level(items, f"{level.base}{inner}/", competition.test)
+    is_train = any(one.trains for one in passed)
+    classes = _class_folders(level, root, is_train=is_train)
+    if len(classes) < 2:
+        raise _no_classes(classes, level, [*passed, level], files, competition)
+    if not competition.classes or len({clean_label(name) for name in classes}) < len(classes):
+        check_alike(classes, f"{root / level.base} has the class folders")
+    tests, notes = _test_folders(passed if is_train else [*passed, level], items, classes, competition)
+    return Layout({clean_label(name): level.base + name for name in classes}, tests, notes)
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether nothing is in a folder save what file managers leave behind."""
+    return all(
+        path.name.lower() in IGNORED_FOLDERS if path.is_dir() else is_ignored(Path(path.name))
+        for path in folder.iterdir()
+    )
+
+
+def _level(items: Sequence[str], base: str, test: str | None) -> _Level:
+    """What lies in the folder `base`."""
+    inner: dict[str, set[str]] = {}
+    loose = 0
+    for item in items:
+        if item.startswith(base):
+            first, *rest = item[len(base) :].split("/", 2)
+            if rest:
+                inner.setdefault(first, set()).update(rest[:-1])
+            else:
+                loose += 1
+    level = _Level(base, {name: len(inner[name]) for name in sorted(inner)}, loose, [], [], [], [])
+    own = [name for name in level.inner if test and f"/{base}{name}".casefold().endswith(f"/{test.casefold()}")]
+    for name in level.inner:
+        kind = "test" if name in own else split_of(name)
+        kinds = {"train": level.trains, "test": level.tests, "valid": level.valids}
+        kinds.get(str(kind), level.classes).append(name)
+    level.tests.sort(key=lambda name: name not in own)
+    return level
+
+
+def _next_folder(level: _Level, *, is_train: bool) -> str | None:
+    """The folder to go on in: that of training or, if there is but one, that around all; None: here are the classes."""
+    names = [name for name in level.inner if level.inner[name]]
+    if is_train:  # train/train, train/images
+        is_more = len(level.inner) == 1 and names and (is_filler(names[0]) or split_of(names[0]) == "train")
+        return names[0] if is_more else None
+    trains = [name for name in level.trains if name in names]
+    if len(trains) > 1:
+        raise UserError(
+            f"{level.base}{trains[0]} and {level.base}{trains[1]} may both hold what to train on: say which folder is "
+            "which class, as '+competition.layout.NAME=FOLDER' for each"
+        )
+    if trains:
+        return trains[0]
+    is_wrapped = len(level.classes) == 1 and level.classes[0] in names and not level.trains
+    return level.classes[0] if is_wrapped else None
+
+
+def _class_folders(level: _Level, root: Path, *, is_train: bool) -> list[str]:
+    """The folders in `level` that are classes, also those without a file. is_train: whether `level` is in training."""
+    names = list(level.inner) if is_train else list(level.classes)
+    if not is_train:
+        is_flat = any(name.lower() != "train" for name in level.trains) or (level.trains and level.tests)
+        names = [] if is_flat else names + level.trains  # a train among cars and buses
+        names += level.valids if len(names) == 1 and not level.trains else []  # valid and invalid
+    folder = root / level.base
+    if folder.is_dir():
+        bare = [path.name for path in folder.iterdir() if path.is_dir() and not is_ignored(Path(path.name, "any"))]
+        bare = [name for name in bare if name not in level.inner and (is_train or split_of(name) is None)]
+        names += [name for name in bare if is_empty(folder / name)]
+    return sorted(names)
+
+
+def _test_folders(
+    levels: Sequence[_Level], items: Sequence[str], classes: Sequence[str], competition: Competition
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(folders of what is to be classified, notes on the folders whose names say something else than it is)."""
+    found = [level.base + name for level in levels for name in level.tests]
+    valids = [level.base + name for level in levels for name in level.valids if name not in classes]
+    notes = [
+        f"{folder} was left out, being for validation by its name: folds are drawn from what is in training; move its "
+        f"{competition.noun} there to train on them too"
+        for folder in valids
+    ]
+    test = competition.test
+    if test is None:
+        notes += [
+            f"{folder} was left out, being no class by its name: to classify what is in it, type "
+            f"competition.test={folder}"
+            for folder in found
+        ]
+        return (), tuple(notes)
+    own = [folder for folder in found if f"/{folder}".casefold().endswith(f"/{test.casefold()}")]
+    if not own and any(item.casefold().startswith(f"{test.casefold()}/") for item in items):
+        own = [test]
+    if not own and found:
+        notes.append(f"there is no folder {test}; what is in {' and '.join(found)} will be classified")
+    return tuple(own or found), tuple(notes)
+
+
+def _no_classes(
+    classes: Sequence[str], level: _Level, levels: Sequence[_Level], files: Sequence[str], competition: Competition
+) -> UserError:
+    """The error for fewer than two class folders, with what there is instead."""
+    some = ", ".join(classes[:SHOWN]) or "none"
+    flat = [one.base + name for one in levels for name in one.trains if not one.inner[name]]
+    beside = [name for one in levels for name in (*one.tests, *one.valids)]
+    what = f" beside {', '.join(beside)}" if beside else ""
+    if level.loose or flat:
+        what += (
+            f"; {competition.noun} of all classes lie in one folder, {flat[0] if flat else level.base or 'the root'}"
+        )
+    if packed := [file for file in files if file.lower().endswith(".zip")]:
+        what += f"; {packed[0]} is packed: unpack it"
+    column = "file" if competition.kind == "image" else "video"
+    tables = [file for file in files if file.lower().endswith(".csv") and not _is_for_submission(file)]
+    table = f"labels.csv with {column},label"
+    if tables:
+        columns = f"'+competition.columns={{{column}: NAME, label: NAME}}'"
+        table = f"{min(tables, key=_unlikeliness)}, whose columns are {column} and label or named by {columns}"
+    return UserError(
+        f"found {len(classes)} class folders ({some}){what}: put each class into a folder of its own, or give "
+        f"competition.labels={table}"
+    )
+
+
+def _is_for_submission(file: str) -> bool:
+    name = PurePosixPath(file).name.lower()
+    return name.startswith(("sample", "test")) or "submission" in name
+
+
+def _unlikeliness(file: str) -> tuple[bool, int, str]:
+    """Sorts first the CSV that most likely holds the labels."""
+    name = PurePosixPath(file).name.lower()
+    return not ("train" in name or "label" in name), file.count("/"), file
