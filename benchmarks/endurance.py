@@ -17,10 +17,10 @@ import numpy as np
 
 from kagglepipe.competitions.sample import make_sample
 from kagglepipe.competitions.source import image_files
+from kagglepipe.files import file_sha256
 from kagglepipe.images.augment import Transform
-from kagglepipe.images.cache import PixelReader, PixelWriter, write_index
+from kagglepipe.images.cache import PixelReader, make_cache
 from kagglepipe.images.dataset import TrainingImages
-from kagglepipe.images.decode import decode
 from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
 from kagglepipe.models.weights import find_weights
 from kagglepipe.training.device import choose_device, choose_precision, describe_device
@@ -44,12 +44,9 @@ def drawn_images(folder: Path) -> TrainingImages:
     """Photos of the built-in sample, cached as in a run."""
     make_sample(folder / "sample", per_class=16, test=0)
     files, _ = image_files(folder / "sample" / "Train")
-    with (folder / "pixels.bin").open("wb") as file:
-        writer = PixelWriter(file, 10**8)
-        for path in files:
-            writer.add(decode(path.read_bytes(), short_side=SIZE, max_side=20_000))
-    write_index(folder, writer.index())
-    reader = PixelReader(files, short_side=SIZE, folder=folder, places=list(range(len(files))))
+    digests = [file_sha256(path) for path in files]
+    cache = make_cache(folder, dict(zip(digests, files, strict=True)), short_side=SIZE, max_bytes=10**8)
+    reader = PixelReader(files, digests, short_side=SIZE, cache=cache)
     labels = np.array([int("smartphone" in path.parent.name.lower()) for path in files])
     return TrainingImages(reader, [path.name for path in files], labels, Transform("light", SIZE), seed=0)
 

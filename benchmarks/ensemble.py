@@ -36,7 +36,7 @@ config = Config(
     paths=Paths(str(root)), competition=Competition(slug="many"), ensemble=Ensemble(runs=["run*"], method=method)
 )
 folds = table.loc[table.split == "train", ["id", "fold"]]
-prepared = Prepared(table.drop(columns="fold"), folds, classes, root, None, "table", "folds")
+prepared = Prepared(table.drop(columns="fold"), folds, classes, root, "table", "folds")
 members = find_members(config, prepared)
 ensemble.make_ensemble(config, prepared, members, ensemble_dir(config, prepared, members))
 """

@@ -17,6 +17,7 @@ import torch
 
 from kagglepipe.competitions.duplicates import near_pairs, perceptual_hash, thumbnail
 from kagglepipe.competitions.sample import make_sample
+from kagglepipe.files import file_sha256
 from kagglepipe.images.augment import Transform
 from kagglepipe.images.cache import PixelReader
 from kagglepipe.images.dataset import TrainingImages
@@ -65,7 +66,7 @@ def measure(files: list[Path], folder: Path, name: str) -> dict[str, float]:
     costs["augment"] = seconds(lambda: [augment(image, 0, 1, str(n)) for n, image in enumerate(pixels)])
     features()  # the first pass warms up
     costs["features"] = seconds(features)
-    cached = PixelReader(files, short_side=SHORT_SIDE)
+    cached = PixelReader(files, [file_sha256(file) for file in files], short_side=SHORT_SIDE)
     images = TrainingImages(cached, [f.stem for f in files], labels, Transform("light", p.size), 0)
     recipe = Recipe(1, 1e-4, 16, 0.8, 0.1, 0.01, 0.1, "cosine", 1.0, 0.0, 1)
     costs["train an epoch"] = fit_seconds(model, images, recipe) if count > 32 else float("nan")

@@ -159,6 +159,7 @@ def quietly(learner: object, work: Pass) -> Pass:
 
 def ours(work: str, files: list[Path], labels: np.ndarray, wanted: str, *, whole: bool) -> Pass:
     """What the stages call: features of files through the engine, or the training loop, which decodes each time."""
+    from kagglepipe.files import file_sha256
     from kagglepipe.images.augment import Transform
     from kagglepipe.images.cache import PixelReader
     from kagglepipe.images.dataset import TrainingImages
@@ -177,7 +178,7 @@ def ours(work: str, files: list[Path], labels: np.ndarray, wanted: str, *, whole
     backbone = make_backbone(NAME, find_weights(NAME, "bundled"), kwargs={}, kept_in=kept)
     model = Classifier(backbone, 2, preprocessing_of(backbone, image_size=None, crop="squash", short_side=256))
     if work == "fine-tuning":
-        reader = PixelReader(files, short_side=256)
+        reader = PixelReader(files, [file_sha256(file) for file in files], short_side=256)
         images = TrainingImages(reader, [file.name for file in files], labels, Transform("light", SIZE), 0)
         recipe = Recipe(
             epochs=1, lr=1e-4, batch_size=BATCH, layer_decay=0.8, frozen_below=0.0 if whole else 0.1, weight_decay=0.01,

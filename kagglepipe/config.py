@@ -26,6 +26,7 @@ METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "log_loss", "roc_auc")  
 SEGMENT_METRICS = (
     "f1_10", "f1_25", "f1_50", "edit", *(f"map_{tiou}" for tiou in range(10, 80, 10)), "map_activitynet",
 )  # fmt: skip
+SHORT_SIDE = 256  # pixels, of decoded images for networks that need no more
 MOST_RATE = 10_000  # samples in a unit of time
 TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")  # training.trackers.TRACKERS, without its imports
 ENGINES = ("auto", "torch", "openvino")
@@ -108,16 +109,18 @@ class Prepare:
 
 @dataclass
 class Cache:
-    """max_gb: decoded pixels kept on disk; images beyond it are decoded each time, 0 keeps none.
-    short_side: pixels to which the short side of a cached image is reduced.
+    """max_gb: decoded pixels kept on disk, for each short side; images beyond it are decoded each time, 0 keeps none.
+    short_side: pixels to which the short side of an image, or of a frame that is augmented or cropped, is reduced when
+    it is decoded; None: 256, or what the network needs where that is more.
     """
 
     max_gb: float = 8.0
-    short_side: int = 256
+    short_side: int | None = None
 
     def __post_init__(self) -> None:
         positive("cache.max_gb", self.max_gb, zero=True)
-        at_least("cache.short_side", self.short_side, 8)
+        if self.short_side is not None:
+            at_least("cache.short_side", self.short_side, 8)
 
 
 @dataclass
@@ -645,6 +648,22 @@ class Config:
         return self.runs_dir / "cache" if self.paths.outputs else self.base_dir / "cache"
 
     @property
+    def short_side(self) -> int:
+        """Pixels of the short side of decoded images; timm is asked where `known_short_side` is None."""
+        return self.known_short_side or max(SHORT_SIDE, network_side(self.model))
+
+    @property
+    def known_short_side(self) -> int | None:
+        """The same where options and bundled networks tell it; None where only timm knows the network's own size."""
+        from kagglepipe.models.weights import BUNDLED
+
+        if self.cache.short_side is not None:
+            return self.cache.short_side
+        size, is_bundled = self.model.image_size, self.model.name in BUNDLED
+        is_told = size is not None and (size <= SHORT_SIDE or self.model.crop != "center")
+        return max(SHORT_SIDE, network_side(self.model)) if is_bundled or is_told else None
+
+    @property
     def weights_dir(self) -> Path:
         """data/weights/: first weights, as safetensors, and what is made of them, for all competitions."""
         return self.root / "data" / "weights"
@@ -780,7 +799,7 @@ def result_settings(config: Config, mode: str) -> dict[str, Any]:
         "model": backbone_settings(config.model),
         "training": {"mode": mode, **{name: getattr(config.training, name) for name in names}},
         "augmentation": augmentation_policy(config, mode),
-        "short_side": config.cache.short_side,
+        "short_side": config.short_side,
         "seed": config.seed,
         "result_version": RESULT_VERSION[mode],
     }
@@ -806,7 +825,7 @@ def sequence_settings(config: Config, mode: str) -> dict[str, Any]:
     if augmented:
         settings["augmentation"] = augmentation_policy(config, mode)
     if augmented or config.model.crop != "squash":  # else frames are decoded at the network's own size
-        settings["short_side"] = config.cache.short_side
+        settings["short_side"] = config.short_side
     return settings
 
 
@@ -838,6 +857,21 @@ def sequence_names(config: Config, mode: str) -> list[str]:
         "clip_frames": tuned,
     }
     return [name for name, read in is_read.items() if read]
+
+
+def network_side(model: Model) -> int:
+    """Pixels that the short side of an image needs, so that none is enlarged: the network's input or, where that is
+    larger than SHORT_SIDE and a crop of the middle, what it is cut from.
+
+    >>> network_side(Model(image_size=384)), network_side(Model("tf_efficientnet_lite2", crop="center"))
+    (384, 293)
+    """
+    from kagglepipe.models.weights import own_input
+
+    size = model.image_size or own_input(model.name)[0]
+    if model.crop != "center" or size <= SHORT_SIDE:
+        return size
+    return math.ceil(size / own_input(model.name)[1])
 
 
 def backbone_settings(model: Model) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 import math
-import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger(__name__)
+REPLACED = "add competition.refresh=true to take the files as they are"
 
 
 @contextmanager
@@ -31,7 +32,7 @@ def atomic(path: Path) -> Iterator[Path]:
     The folder is made if needed. If the block raises, the temporary file is removed and `path` is untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")  # process numbers repeat between containers
     try:
         yield temporary
         temporary.replace(path)
@@ -91,6 +92,25 @@ def file_sha256(path: Path) -> str:
     """The hexadecimal SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def demand_sha256(path: Path, digest: str) -> None:
+    """Raises UserError unless the file at `path` has the bytes that it had when it was prepared."""
+    try:
+        found = file_sha256(path)
+    except OSError as error:
+        raise UserError(f"{path}: {error}; {REPLACED}") from error
+    if found != digest:
+        raise UserError(f"{path} is not the file that was prepared; {REPLACED}")
+
+
+def file_state(path: Path) -> tuple[int, ...]:
+    """What tells, without reading it, that a file was replaced or written to: size, times and inode.
+
+    `mv` leaves size and time of writing as they were; a copy has other numbers, though its bytes are the same.
+    """
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 
 @contextmanager

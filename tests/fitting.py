@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from kagglepipe.images.augment import Transform
-from kagglepipe.images.cache import PixelReader, PixelWriter, write_index
+from kagglepipe.images.cache import PixelCache, PixelReader, cache_writer
 from kagglepipe.images.dataset import TrainingImages
 from kagglepipe.models.classifier import Classifier, Preprocessing
 from kagglepipe.training import fit as module
@@ -52,19 +52,18 @@ SHORTER = replace(RECIPE, epochs=3)
 def make_images(folder: Path) -> TrainingImages:
     """Thirty-six noisy images of three colours; row n is of class n % 3. Their pixels lie in `folder`."""
     rng = np.random.default_rng(0)
-    with (folder / "pixels.bin").open("wb") as file:
-        writer = PixelWriter(file, 10**7)
-        for label in ROWS % CLASSES:
+    with cache_writer(folder, short_side=SIZE, max_bytes=10**7) as writer:
+        for row in ROWS:
             image = rng.integers(0, 120, (SIZE, SIZE + 6, 3), dtype=np.uint8)
-            image[..., label] += 100
-            writer.add(image)
-    write_index(folder, writer.index())
+            image[..., row % CLASSES] += 100
+            writer.add(f"{row:064}", image)
     return images_in(folder)
 
 
 def images_in(folder: Path) -> TrainingImages:
     """What `make_images` has left there."""
-    reader = PixelReader([Path(f"{n}.png") for n in ROWS], short_side=SIZE, folder=folder, places=ROWS.tolist())
+    digests, cache = [f"{n:064}" for n in ROWS], PixelCache.open(folder, SIZE)
+    reader = PixelReader([Path(f"{n}.png") for n in ROWS], digests, short_side=SIZE, cache=cache)
     return TrainingImages(reader, [f"id{n}" for n in ROWS], ROWS % CLASSES, Transform("light", SIZE), seed=0)
 
 

@@ -307,14 +307,17 @@ def test_a_larger_limit_takes_the_wide_image_through_training(toy: Path, command
     assert json.loads(metrics.read_text())["rows"] == 37
 
 
-def test_a_file_that_goes_bad_after_it_was_prepared_is_named(toy: Path, command: Command, tmp_path: Path) -> None:
+def test_a_file_that_goes_bad_after_it_was_prepared_is_named(
+    toy: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     options = [*FOLDER, "competition.source=toy", "cache.max_gb=0"]
+    # a failing disk does not tell
+    monkeypatch.setattr("kagglepipe.competitions.source.file_state", lambda path: (path.stat().st_size,))
     assert command("stage=prepare", *options).code == 0
-    image, times = toy / "red/red0.png", (toy / "red/red0.png").stat()
-    image.write_bytes(b"\0" * times.st_size)
-    os.utime(image, ns=(times.st_atime_ns, times.st_mtime_ns))  # a failing disk does not tell
+    image = toy / "red/red0.png"
+    image.write_bytes(b"\0" * image.stat().st_size)
     line = told(command("stage=train", *options))
-    assert line.startswith(f"{image}: not an image that can be read; it was whole when prepared")
+    assert line.startswith(f"{image} is not the file that was prepared; add competition.refresh=true")
     assert finished(tmp_path) == ["folds.csv", "prepared.json", "source.json", "table.parquet"]
 
 
@@ -380,7 +383,7 @@ def test_no_space_for_the_table(toy: Path, command: Command, tmp_path: Path, mon
 def test_no_space_for_the_pixel_cache(
     toy: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(writer: PixelWriter, image: object) -> None:
+    def full(writer: PixelWriter, digest: str, image: object) -> None:
         writer.file.write(b"some pixels")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

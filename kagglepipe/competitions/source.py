@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kagglepipe.errors import UserError
-from kagglepipe.files import file_sha256, sha256
+from kagglepipe.files import file_sha256, file_state, sha256
 
 SUFFIXES = {
     "image": (
@@ -35,7 +35,8 @@ class Source:
     """A source as it was when it was taken.
 
     kind: `zip`, `folder`, `kaggle` or `sample`. path: where it was, "" for the sample. stat: quick to compare: hash of
-    names, sizes and times; of Kaggle's what its storage tells (transfer.Remote as JSON). content: hash of the bytes.
+    names, sizes, times and inodes; of Kaggle's what its storage tells (transfer.Remote as JSON). content: hash of the
+    bytes.
     """
 
     kind: str
@@ -64,8 +65,8 @@ def describe(path: Path, known: Source | None = None, *, skip_bad: bool = False)
         raise UserError(f"nothing is at {path}: give a zip or a folder, as competition.source=PATH")
     kind = "folder" if path.is_dir() else "zip"
     files = image_files(path, skip_bad=skip_bad)[0] if kind == "folder" else [path]
-    rows = [(file.relative_to(path).as_posix(), file.stat()) for file in files]
-    stat = sha256(*(f"{name}\0{s.st_size}\0{s.st_mtime_ns}" for name, s in rows))
+    rows = [(file.relative_to(path).as_posix(), file_state(file)) for file in files]
+    stat = sha256(*("\0".join(map(str, (name, *state))) for name, state in rows))
     if known is not None and (known.kind, known.stat) == (kind, stat):
         return replace(known, path=str(path))
     if kind == "zip":

@@ -20,7 +20,7 @@ import numpy as np
 
 from kagglepipe.errors import UserError
 from kagglepipe.images.decode import Pixels
-from kagglepipe.images.paste import SHARE, Backdrops, pasted
+from kagglepipe.images.paste import SHARE, SIDE, Backdrops, pasted
 from kagglepipe.images.view import clean_view
 
 Steps = list[A.BasicTransform | A.BaseCompose]
@@ -108,7 +108,8 @@ class Transform:
         if self.backdrops is not None:
             rng = np.random.default_rng(number)
             if rng.random() < SHARE:
-                image = pasted(image, self.backdrops(id, int(rng.integers(2**31))), rng)
+                side = max(SIDE, self.size)  # a network that sees more pixels is to see them here too
+                image = pasted(image, self.backdrops(id, int(rng.integers(2**31))), rng, side)
         compose = composed(self.policy, self.size, get_ident())
         compose.set_random_state(np.random.default_rng(number), random.Random(number))
         view: Pixels = compose(image=self._bounded(image))["image"]

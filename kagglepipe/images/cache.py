@@ -1,94 +1,217 @@
 """Decoded pixels on disk, so that a file is decoded once for all folds, epochs and runs.
 
-One flat file of uint8 RGB pixels, memory-mapped when read, and an index of where each image lies. Images beyond
-the size limit are not stored: they are decoded from their files each time.
+A cache is one file: the pixels of each image as uint8 RGB, then an index of where each lies, by the SHA-256 of the file
+that it was decoded from. Nothing is found by position, and pixels and index cannot come apart: a reader has opened
+both at once, and keeps them although the file is replaced under its name. Images beyond the size limit are not
+stored: they are decoded from their files each time.
 """
 
+import hashlib
 import io
-from collections.abc import Sequence
+import logging
+import secrets
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kagglepipe.errors import UserError
-from kagglepipe.files import write_bytes
-from kagglepipe.images.decode import ImageError, Pixels, decode
+from kagglepipe.files import REPLACED, atomic
+from kagglepipe.images.decode import DECODER, ImageError, Pixels, decode, in_order
 
+log = logging.getLogger(__name__)
+FILE = "images.bin"
+LEGACY = ("index.npy", "pixels.bin")  # positions alone, of no known table: not to be trusted
+MAGIC = b"kagglepipe-pixels"  # the last bytes of a cache, behind the length of its index (8 bytes)
 NOT_STORED = -1
+
+Place = tuple[int, int, int]  # offset in bytes (NOT_STORED: beyond the limit), height, width
+
+
+@dataclass(frozen=True)
+class PixelCache:
+    """An open cache: the pixels of images by the SHA-256 of their files.
+
+    path: the file. short_side: as in `decode`. max_bytes: the limit that it was written with. places: SHA-256 -> where
+    its pixels lie. token: tells this cache from one that replaces it. pixels: all bytes, memory-mapped.
+    """
+
+    path: Path
+    short_side: int
+    max_bytes: int
+    places: dict[str, Place]
+    token: str
+    pixels: NDArray[np.uint8]
+
+    @classmethod
+    def open(cls, folder: Path, short_side: int) -> "PixelCache | None":
+        """The cache in `folder`; None if there is none, or one of another decoder, another size or not whole."""
+        path = folder / FILE
+        try:
+            with path.open("rb") as file:
+                index, pixels = _read_index(file), np.memmap(file, np.uint8, mode="r")
+        except FileNotFoundError:
+            return None
+        except (zipfile.BadZipFile, ValueError, KeyError, OSError, EOFError) as error:
+            log.warning("%s is damaged (%s): it is made anew", path, error)
+            return None
+        if (str(index["decoder"]), int(index["short_side"])) != (DECODER, short_side):
+            return None
+        rows = zip(index["sha256"].tolist(), index["places"].tolist(), strict=True)
+        places: dict[str, Place] = {digest: tuple(place) for digest, place in rows}
+        return cls(path, short_side, int(index["max_bytes"]), places, str(index["token"]), pixels)
+
+    def __reduce__(self) -> tuple[Callable[..., "PixelCache"], tuple[Any, ...]]:
+        return _reopen, (self.path.parent, self.short_side, self.token)
+
+    def get(self, digest: str) -> Pixels | None:
+        """Upright RGB pixels (H, W, 3), read-only, of the file with this SHA-256; None if they are not stored."""
+        offset, height, width = self.places.get(digest, (NOT_STORED, 0, 0))
+        if offset == NOT_STORED:
+            return None
+        return self.pixels[offset : offset + height * width * 3].reshape(height, width, 3)
+
+    def holds(self, digests: Iterable[str], max_bytes: int) -> bool:
+        """Whether nothing would be stored more if it were made anew, of these files and with this limit."""
+        if not set(digests) <= self.places.keys():
+            return False
+        used = sum(height * width * 3 for offset, height, width in self.places.values() if offset != NOT_STORED)
+        is_whole = all(offset != NOT_STORED for offset, _, _ in self.places.values())
+        return self.max_bytes == max_bytes or (is_whole and used <= max_bytes)
+
+
+def _reopen(folder: Path, short_side: int, token: str) -> PixelCache:
+    """The same cache in another process. Raises UserError if it was replaced meanwhile."""
+    found = PixelCache.open(folder, short_side)
+    if found is None or found.token != token:
+        raise UserError(f"{folder} was made anew by another command meanwhile: type the same command again")
+    return found
+
+
+def _read_index(file: BinaryIO) -> dict[str, NDArray[Any]]:
+    """What stands behind the pixels. Raises ValueError if the file does not end as a cache does."""
+    size, tail = file.seek(0, io.SEEK_END), 8 + len(MAGIC)
+    file.seek(max(0, size - tail))
+    end = file.read(tail)
+    length = int.from_bytes(end[:8], "little")
+    if not end.endswith(MAGIC) or length > size - tail:
+        raise ValueError("it does not end as it should")
+    file.seek(size - tail - length)
+    with np.load(io.BytesIO(file.read(length))) as index:  # numpy refuses pickled arrays by default
+        return {name: index[name] for name in index.files}
 
 
 class PixelWriter:
-    """Appends images to an open file until `max_bytes`, and remembers where each lies."""
+    """Appends images to an open file until `max_bytes`, each once, and remembers where it lies."""
 
     def __init__(self, file: BinaryIO, max_bytes: int) -> None:
         self.file = file
         self.max_bytes = max_bytes
         self.used = 0
-        self.rows: list[tuple[int, int, int]] = []
+        self.places: dict[str, Place] = {}
 
-    def add(self, image: Pixels) -> None:
-        """Stores the next image if it fits; an ordinary write, since a full disk kills a mapped one."""
+    def add(self, digest: str, image: Pixels) -> None:
+        """Stores an image if it fits, by the SHA-256 of its file; written plainly, as a full disk kills a mapping."""
+        if digest in self.places:
+            return
         height, width = image.shape[:2]
         offset = NOT_STORED
         if self.used + image.nbytes <= self.max_bytes:
-            self.file.write(image.data)
+            self.file.write(np.ascontiguousarray(image).data)
             offset, self.used = self.used, self.used + image.nbytes
-        self.rows.append((offset, height, width))
+        self.places[digest] = (offset, height, width)
 
-    def index(self) -> NDArray[np.int64]:
-        """(N, 3): offset in bytes (−1: not stored), height and width of each image added."""
-        return np.array(self.rows, np.int64).reshape(-1, 3)
+    def finish(self, short_side: int) -> None:
+        """Writes the index behind the pixels."""
+        index = io.BytesIO()
+        np.savez(
+            index,
+            sha256=np.array(list(self.places), "U64"),
+            places=np.array(list(self.places.values()), np.int64).reshape(-1, 3),
+            decoder=np.array(DECODER),
+            short_side=np.array(short_side),
+            max_bytes=np.array(self.max_bytes),
+            token=np.array(secrets.token_hex(8)),
+        )
+        self.file.write(index.getvalue() + len(index.getvalue()).to_bytes(8, "little") + MAGIC)
+
+
+@contextmanager
+def cache_writer(folder: Path, *, short_side: int, max_bytes: int) -> Iterator[PixelWriter]:
+    """Yields a writer; when the block ends well, what it was given is the cache in `folder`, else nothing changes."""
+    with atomic(folder / FILE) as temporary, temporary.open("wb") as file:
+        writer = PixelWriter(file, max_bytes)
+        yield writer
+        writer.finish(short_side)
+    for name in LEGACY:
+        (folder / name).unlink(missing_ok=True)
+
+
+def make_cache(
+    folder: Path,
+    files: dict[str, Path],
+    *,
+    short_side: int,
+    max_bytes: int,
+    workers: int | None = None,
+    progress: Callable[[Iterable[Pixels], int], Iterable[Pixels]] = lambda pixels, count: pixels,
+) -> PixelCache:
+    """The cache in `folder`, made if it lacks any of the files; what it holds of them already is taken over.
+
+    files: SHA-256 -> file. progress: wraps the pixels of so many files as they come. Raises UserError as `PixelReader`.
+    """
+    known = PixelCache.open(folder, short_side)
+    if known is not None and known.holds(files, max_bytes):
+        return known
+    digests = list(files)
+    reader = PixelReader(list(files.values()), digests, short_side=short_side, cache=known)
+    log.info("pixels: reading %d images, to %d pixels a side, for %s", len(files), short_side, folder)
+    with cache_writer(folder, short_side=short_side, max_bytes=max_bytes) as writer:
+        images = in_order(reader.__getitem__, range(len(digests)), workers=workers)
+        for digest, image in zip(digests, progress(images, len(digests)), strict=True):
+            writer.add(digest, image)
+    made = PixelCache.open(folder, short_side)
+    assert made is not None
+    return made
 
 
 class PixelReader:
-    """Images from the cache or, where it has none, from their files.
+    """Images from the cache or, where it has none, from their files; never of other bytes than those of the table.
 
-    paths: the image files. places: the row of each in the cache's index (None: no cache).
-    folder: a folder that `write_index` finished, or None to decode every time.
-    short_side: as in `decode`.
+    paths: the image files. digests: the SHA-256 of each when it was prepared. short_side: as in `decode`.
+    cache: None to decode every time.
     """
 
     def __init__(
-        self,
-        paths: Sequence[Path],
-        *,
-        short_side: int | None,
-        folder: Path | None = None,
-        places: Sequence[int] | None = None,
+        self, paths: Sequence[Path], digests: Sequence[str], *, short_side: int | None, cache: PixelCache | None = None
     ) -> None:
-        self.paths = list(paths)
-        self.short_side = short_side
-        self.offsets: NDArray[np.int64] | None = None
-        self.pixels: NDArray[np.uint8] | None = None
-        if folder is not None and (folder / "pixels.bin").stat().st_size:
-            self.offsets = np.load(folder / "index.npy")[np.asarray(places, np.int64)]
-            self.pixels = np.memmap(folder / "pixels.bin", np.uint8, mode="r")
+        if len(paths) != len(digests):
+            raise ValueError(f"{len(paths)} files and {len(digests)} hashes")
+        if cache is not None and cache.short_side != short_side:
+            raise ValueError(f"a cache of {cache.short_side} pixels for images of {short_side}")
+        self.paths, self.digests = list(paths), list(digests)
+        self.short_side, self.cache = short_side, cache
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, row: int) -> Pixels:
-        """Upright RGB pixels (H, W, 3) of the image in `row`; read-only where they come from the cache."""
-        if self.offsets is not None and self.pixels is not None:
-            offset, height, width = self.offsets[row]
-            if offset != NOT_STORED:
-                return self.pixels[offset : offset + height * width * 3].reshape(height, width, 3)
-        path = self.paths[row]
+        """Upright RGB pixels (H, W, 3) of the image in `row`; read-only where they come from the cache.
+
+        Raises UserError if the file is not what it was when prepared.
+        """
+        digest, path = self.digests[row], self.paths[row]
+        if self.cache is not None and (stored := self.cache.get(digest)) is not None:
+            return stored
         try:
-            return decode(path.read_bytes(), short_side=self.short_side, max_side=2**31)
-        except (ImageError, FileNotFoundError) as error:
-            raise UserError(f"{path}: {error}; it was whole when prepared: add competition.refresh=true") from error
-
-
-def write_index(folder: Path, index: NDArray[np.int64]) -> None:
-    """Finishes a cache: the index is written last, so its existence means that the pixels are whole."""
-    buffer = io.BytesIO()
-    np.save(buffer, index)
-    write_bytes(folder / "index.npy", buffer.getvalue())
-
-
-def is_whole(folder: Path) -> bool:
-    """Whether the cache in `folder` was finished."""
-    return (folder / "index.npy").exists() and (folder / "pixels.bin").exists()
+            data = path.read_bytes()
+            if hashlib.sha256(data).hexdigest() != digest:
+                raise UserError(f"{path} is not the file that was prepared; {REPLACED}")
+            return decode(data, short_side=self.short_side, max_side=2**31)
+        except (ImageError, OSError) as error:
+            raise UserError(f"{path}: {error}; {REPLACED}") from error

@@ -25,7 +25,7 @@ LARGE = (0.55, 0.98)  # how much of a side of the other photo it takes up
 TURN = 30.0  # degrees to either side
 LIGHT = (0.7, 1.15)  # how much darker or brighter it becomes
 SHAPE = (0.7, 1.4)  # width by height of what is left of the other photo
-SIDE = 300  # pixels of its long side
+SIDE = 300  # pixels of its long side, at least
 
 Mask = NDArray[np.uint8]  # (H, W), 1 where the object is
 
@@ -65,9 +65,12 @@ def cut_out(image: Pixels) -> Mask | None:
     return mask if OBJECT[0] < mask.mean() < OBJECT[1] else None
 
 
-def pasted(image: Pixels, backdrop: Pixels, rng: np.random.Generator) -> Pixels:
-    """The object of `image`, or all of it, somewhere before `backdrop`, turned, mirrored, lighter or darker."""
-    ground = framed(backdrop, rng.uniform(*SHAPE))
+def pasted(image: Pixels, backdrop: Pixels, rng: np.random.Generator, side: int = SIDE) -> Pixels:
+    """The object of `image`, or all of it, somewhere before `backdrop`, turned, mirrored, lighter or darker.
+
+    side: pixels of the long side of what comes out.
+    """
+    ground = framed(backdrop, rng.uniform(*SHAPE), side)
     mask = cut_out(image)
     mask = np.ones(image.shape[:2], np.uint8) if mask is None else mask
     height, width = ground.shape[:2]
@@ -83,13 +86,13 @@ def pasted(image: Pixels, backdrop: Pixels, rng: np.random.Generator) -> Pixels:
     return whole.round().astype(np.uint8)
 
 
-def framed(image: Pixels, shape: float) -> Pixels:
-    """The middle of a photo, `shape` times as wide as high, its long side SIDE pixels."""
+def framed(image: Pixels, shape: float, side: int = SIDE) -> Pixels:
+    """The middle of a photo, `shape` times as wide as high, its long side `side` pixels."""
     height, width = image.shape[:2]
     cut_width, cut_height = max(1, min(width, round(height * shape))), max(1, min(height, round(width / shape)))
     left, top = (width - cut_width) // 2, (height - cut_height) // 2
     middle = image[top : top + cut_height, left : left + cut_width]
-    scale = SIDE / max(middle.shape[:2])
+    scale = side / max(middle.shape[:2])
     size = max(1, round(cut_width * scale)), max(1, round(cut_height * scale))
     return np.asarray(cv2.resize(middle, size, interpolation=cv2.INTER_AREA), np.uint8)
 

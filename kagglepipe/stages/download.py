@@ -6,6 +6,7 @@ data/<slug>/raw/ and, last of all, data/<slug>/source.json, whose existence mean
 
 import json
 import logging
+import secrets
 import shutil
 from collections import Counter
 from dataclasses import asdict
@@ -80,8 +81,9 @@ def take_sample(config: Config, known: Source | None) -> Source:
     if known is not None:
         log.info("download: the sample is here already")
         return known
-    temporary, raw = config.base_dir / ".raw.tmp", config.base_dir / "raw"
-    for leftover in (temporary, raw):
+    raw = config.base_dir / "raw"
+    temporary = raw.with_name(f".raw.new-{secrets.token_hex(8)}")
+    for leftover in (raw, *config.base_dir.glob(".*raw.new*")):
         shutil.rmtree(leftover, ignore_errors=True)
     draw_sample(config.competition.kind, temporary)
     temporary.rename(raw)
@@ -127,7 +129,8 @@ def unpack(config: Config, archive: Path) -> None:
 
     for leftover in config.base_dir.glob(".*raw.new*"):  # of a process that was killed
         shutil.rmtree(leftover, ignore_errors=True)
-    unpacked = config.base_dir / ".raw.new"  # what is there goes only when the new archive has proved whole
+    # what is there goes only when the new archive has proved whole
+    unpacked = config.base_dir / f".raw.new-{secrets.token_hex(8)}"
     names = extract_zip(
         archive,
         unpacked,
@@ -187,9 +190,11 @@ def listing(files: "list[RemoteFile]") -> str:
 
 
 def forget(folder: Path) -> None:
-    """Removes what was made from other bytes; folds stay, since `prepare` judges whether they still fit."""
+    """Removes what was made from other bytes; folds stay, since `prepare` judges whether they still fit.
+
+    So does the cache, in which all is found by the bytes that it is made of: another command may be reading it.
+    """
     for name in MADE_FROM_SOURCE:
         (folder / name).unlink(missing_ok=True)
-    for name in ("raw", "cache"):
-        if (folder / name).exists():
-            shutil.rmtree(folder / name)
+    if (folder / "raw").exists():
+        shutil.rmtree(folder / "raw")

@@ -98,6 +98,7 @@ def make_ensemble(config: Config, prepared: Prepared, members: list[Member], fol
     tell_worst(slices, scores, rows.metric)
     about |= {
         "run": folder.name,
+        "classes": classes,  # in the order of the numbers in `maps`
         "method": chosen.method,
         "power": config.ensemble.power,
         "members": names,

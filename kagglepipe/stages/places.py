@@ -1,5 +1,6 @@
 """Where the files of a configuration lie, and what has been prepared: what every stage asks first."""
 
+import hashlib
 import json
 import logging
 import math
@@ -7,7 +8,9 @@ import re
 import subprocess
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
+from functools import cache
 from importlib.metadata import version
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +21,7 @@ from kagglepipe.competitions.credentials import find_credentials
 from kagglepipe.config import Config, absolute, result_settings
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, read_json, sha256, write_bytes
-from kagglepipe.images.cache import is_whole
+from kagglepipe.images.cache import PixelCache, PixelReader
 from kagglepipe.images.decode import DECODER
 from kagglepipe.stages.account import is_kaggle_notebook, notebook_data
 
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 ENSEMBLE_VERSION = 2  # raise by hand what would blend the same members otherwise
+TABLES = ("table.parquet", "items.parquet", "annotations.csv")  # which prepared.json vouches for
 TOLERANCE = 1.01e-3  # sequences.video.TOLERANCE, without its imports
 
 
@@ -42,7 +46,6 @@ class Prepared:
     folds: pd.DataFrame
     classes: list[str]
     images_root: Path
-    pixels: Path | None
     table_hash: str
     folds_hash: str
     items: pd.DataFrame | None = None
@@ -100,28 +103,75 @@ def read_prepared(config: Config) -> Prepared:
     if not (folder / "prepared.json").exists():
         raise UserError(f"{folder} is not prepared: run stage=prepare first")
     report = read_json(folder / "prepared.json")
-    folds_path = folds_file(config)
-    table, folds, items, annotations = pd.read_parquet(folder / "table.parquet"), read_fold_file(folds_path), None, None
+    table, items, annotations = pd.read_parquet(made_by(folder, report, "table.parquet")), None, None
+    folds, folds_hash = read_fold_file(folds_file(config))
+    demand_folds(table, folds, folds_file(config))
     if config.competition.kind != "image":
         from kagglepipe.competitions.annotations import read_annotations
 
         # a part of long videos has its own: what happens in those that are hidden is not in them
         of = config.data_dir if config.competition.finds_segments else config.base_dir
-        items, annotations = pd.read_parquet(of / "items.parquet"), read_annotations(of / "annotations.csv")
+        whole = report if of == folder else read_json(of / "prepared.json")
+        items = pd.read_parquet(made_by(of, whole, "items.parquet"))
+        annotations = read_annotations(made_by(of, whole, "annotations.csv"))
         table, folds = with_frames(config, table, folds, items, annotations)
-    # by the configuration, not the report: a sweep's other job may have prepared another size meanwhile
-    pixels = report["pixels"] and (folder / report["pixels"]).with_name(f"pixels-{config.cache.short_side}")
     return Prepared(
         table=table,
         folds=folds,
         classes=report["classes"],
         images_root=Path(folder / report["images_root"]),
-        pixels=pixels if pixels and is_whole(pixels) else None,
         table_hash=report["table_hash"],
-        folds_hash=file_sha256(folds_path),
+        folds_hash=folds_hash,
         items=items,
         annotations=annotations,
     )
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """name -> SHA-256 of the tables that `prepare` has written into `folder`, as prepared.json keeps them."""
+    return {name: file_sha256(folder / name) for name in TABLES if (folder / name).exists()}
+
+
+def made_by(folder: Path, report: dict[str, Any], name: str) -> BytesIO:
+    """One of the tables beside the prepared.json that holds `report`.
+
+    Raises UserError if it is not the one that was written with it, as when another command prepares meanwhile. One of
+    an older version, whose prepared.json has no hashes, is taken as it is.
+    """
+    data = (folder / name).read_bytes()
+    if report.get("files", {}).get(name) not in (None, hashlib.sha256(data).hexdigest()):
+        raise UserError(
+            f"{folder / name} is not the one that {folder / 'prepared.json'} tells of: if another command prepares it, "
+            "type the same command again, else delete prepared.json"
+        )
+    return BytesIO(data)
+
+
+def demand_folds(table: pd.DataFrame, folds: pd.DataFrame, path: Path) -> None:
+    """Raises UserError unless every labelled row has a fold."""
+    missing = set(table.loc[table["split"] == "train", "id"]) - set(folds["id"])
+    if missing:
+        some = ", ".join(sorted(missing)[:3])
+        raise UserError(
+            f"{path} has no fold for {len(missing)} labelled items, such as {some}: type stage=prepare, or again if "
+            "another command prepares them"
+        )
+
+
+def cache_dir(config: Config, short_side: int) -> Path:
+    """Where decoded pixels of this size are kept, for whatever part of the competition's labels."""
+    return config.base_dir / "cache" / f"pixels-{short_side}"
+
+
+def cache_limit(config: Config) -> int:
+    """Bytes of pixels that a cache may hold."""
+    return int(config.cache.max_gb * 10**9)
+
+
+def image_reader(config: Config, prepared: Prepared, rows: pd.DataFrame, short_side: int) -> PixelReader:
+    """The images of `rows`, from the pixel cache of this size where there is one (and not `cache.max_gb=0`)."""
+    cache = PixelCache.open(cache_dir(config, short_side), short_side) if cache_limit(config) else None
+    return PixelReader(prepared.paths(rows), rows["sha256"].tolist(), short_side=short_side, cache=cache)
 
 
 def with_frames(
@@ -186,11 +236,15 @@ def folds_file(config: Config) -> Path:
     return absolute(config.folds.file) if config.folds.file else config.data_dir / "folds.csv"
 
 
-def read_fold_file(path: Path) -> pd.DataFrame:
-    """The folds in `path`, a CSV of id and fold."""
+def read_fold_file(path: Path) -> tuple[pd.DataFrame, str]:
+    """(the folds in `path`, a CSV of id and fold; the SHA-256 of that file)."""
     from kagglepipe.competitions.folds import read_folds
 
-    return read_folds(path)
+    digest = file_sha256(path) if path.is_file() else ""  # of which read_folds says what to do
+    folds = read_folds(path)
+    if file_sha256(path) != digest:
+        raise UserError(f"{path} was written by another command while it was read: type the same command again")
+    return folds, digest
 
 
 def training_mode(config: Config) -> str:
@@ -227,6 +281,8 @@ def run_identity(config: Config, prepared: Prepared) -> dict[str, Any]:
     """Everything that decides the results of the configured run."""
     settings: dict[str, Any] = {"table": prepared.table_hash, "folds": prepared.folds_hash}
     settings |= result_settings(config, training_mode(config))
+    if config.competition.classes and prepared.classes != usual_order(config, prepared.classes):
+        settings["classes"] = prepared.classes
     if config.training.teacher is not None:
         answers = [file_sha256(file) for file in fold_answers(find_teacher(config, prepared))]
         settings["teacher"] = {"answers": sha256(*answers), "confidence": config.training.confidence}
@@ -246,7 +302,50 @@ def run_dir(config: Config, prepared: Prepared) -> Path:
     if config.run:
         return named_run(config, config.run)
     identity = run_identity(config, prepared)
-    return config.runs_dir / f"{model_name(config)}-{identity['training']['mode']}-{identity_hash(identity)}"
+    run = config.runs_dir / run_name(config, identity)
+    if "classes" in identity and not run.exists():
+        older = config.runs_dir / run_name(config, {key: identity[key] for key in identity if key != "classes"})
+        if orders_in(older) == [prepared.classes]:  # of a version that left the order out of the name
+            return older
+    return run
+
+
+def run_name(config: Config, identity: dict[str, Any]) -> str:
+    """The name of a run with this identity."""
+    return f"{model_name(config)}-{identity['training']['mode']}-{identity_hash(identity)}"
+
+
+def usual_order(config: Config, classes: list[str]) -> list[str]:
+    """The order that these classes have where nobody chooses one, which a run's name does not tell.
+
+    It is that of the package's own YAML of the competition; of others the background comes first, then names in order.
+    """
+    shipped = shipped_orders().get(config.competition.slug or "", [])
+    if sorted(shipped) == sorted(classes):
+        return shipped
+    return sorted(classes, key=lambda name: (name != config.competition.background, name))
+
+
+@cache
+def shipped_orders() -> dict[str, list[str]]:
+    """slug -> its classes, of the competitions that the package has a YAML of."""
+    from omegaconf import OmegaConf
+
+    package = Path(__file__).parents[1]  # conf/ lies in it where it is installed, and beside it in a checkout
+    found = {}
+    for folder in (package / "conf", package.parent / "conf"):
+        for file in folder.glob("competition/*.yaml"):
+            read: Any = OmegaConf.to_container(OmegaConf.load(file))
+            about = read.get("competition", read)
+            if about.get("classes"):
+                found[str(about["slug"])] = [str(name) for name in about["classes"]]
+    return found
+
+
+def orders_in(run: Path) -> list[list[str]]:
+    """The orders of classes, each once, that the networks of a run's folds have."""
+    orders = [read_json(file)["classes"] for file in sorted(run.glob("fold_*/model.json"))]
+    return [order for number, order in enumerate(orders) if order not in orders[:number]]
 
 
 def model_name(config: Config) -> str:

@@ -8,8 +8,8 @@ prepared.json (last, so that its existence means the rest is whole), and folds.c
 
 import hashlib
 import logging
-import shutil
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -37,15 +37,16 @@ from kagglepipe.competitions.source import ignored_folder, image_files
 from kagglepipe.competitions.table import TABLE_COLUMNS, list_images, table_hash
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
-from kagglepipe.files import atomic, file_sha256, locked, read_json, write_bytes, write_json, write_parquet
-from kagglepipe.images.cache import PixelWriter, is_whole, write_index
+from kagglepipe.files import file_sha256, locked, read_json, write_bytes, write_json, write_parquet
+from kagglepipe.images.cache import cache_writer
 from kagglepipe.images.decode import DECODER, Facts, ImageError, Pixels, decode_known, in_order, inspect
 from kagglepipe.predictions.frame import check_classes
-from kagglepipe.stages.places import folds_file
+from kagglepipe.stages.places import cache_dir, cache_limit, file_hashes, folds_file
 from kagglepipe.stages.prepare_sequences import hide_annotations, make_sequence_table
 
 log = logging.getLogger(__name__)
-GB = 10**9
+LOOK_SIDE = 256  # pixels of the short side at which images are compared, and of the cache that comes of it for nothing
+CACHE_SETTINGS = ("short_side", "max_gb")  # which older versions took for settings of the table
 
 
 def run(config: Config) -> None:
@@ -88,7 +89,7 @@ def make_table(config: Config) -> None:
         check_index_form(listing.classes, are_given=bool(config.competition.classes))
     if reserved := sorted({"path", "prediction"} & set(listing.classes)):
         raise UserError(f"class name '{reserved[0]}' is reserved (predict has such a column); rename its folder")
-    rows, images, skipped, pixels = read_images(config, listing.rows, images_root)
+    rows, images, skipped = read_images(config, listing.rows, images_root)
     if empty := sorted(set(listing.classes) - set(rows["target"].dropna())):
         raise UserError(f"class {empty[0]} has no usable image: {skipped[0]}; mend some, or leave it out")
     pairs, groups = find_duplicates(config, rows, images)
@@ -99,8 +100,8 @@ def make_table(config: Config) -> None:
         "settings": settings,
         "classes": listing.classes,
         "images_root": "raw" if source["kind"] != "folder" else str(images_root),
-        "pixels": pixels,
         "table_hash": table_hash(table),
+        "files": file_hashes(folder),
         "ignored": [f.relative_to(images_root).as_posix() for f in ignored],
         "outside": outside,
         "skipped": skipped,
@@ -110,8 +111,8 @@ def make_table(config: Config) -> None:
 
 
 def table_settings(config: Config) -> dict[str, Any]:
-    """What the table and the cache depend on; prepared.json records it."""
-    competition, cache = config.competition, config.cache
+    """What the table depends on; prepared.json records it."""
+    competition = config.competition
     return {
         "layout": competition.layout,
         "test": competition.test,
@@ -121,8 +122,6 @@ def table_settings(config: Config) -> dict[str, Any]:
         "on_bad_image": competition.on_bad_image,
         "max_side": config.prepare.max_side,
         "near_bits": config.prepare.near_bits,
-        "short_side": cache.short_side,
-        "max_gb": cache.max_gb,
         "decoder": DECODER,
     }
 
@@ -138,12 +137,11 @@ def demand_class_order(config: Config) -> None:
 
 
 def is_prepared(folder: Path, settings: dict[str, Any]) -> bool:
-    """Whether `folder` holds a finished table made with these settings, and its cache."""
+    """Whether `folder` holds a finished table made with these settings."""
     if not (folder / "prepared.json").exists() or not (folder / "table.parquet").exists():
         return False
-    report = read_json(folder / "prepared.json")
-    whole = report["pixels"] is None or is_whole(folder / report["pixels"])
-    return whole and report["settings"] == settings
+    made = read_json(folder / "prepared.json")["settings"]
+    return {name: value for name, value in made.items() if name not in CACHE_SETTINGS} == settings
 
 
 @dataclass(frozen=True)
@@ -158,7 +156,7 @@ class Look:
     pixels: Pixels | None
 
 
-def look_at(path: Path, *, short_side: int, max_side: int) -> Look | ImageError:
+def look_at(path: Path, *, max_side: int) -> Look | ImageError:
     """One file read, hashed and really decoded; the reason where it cannot be."""
     try:
         data = path.read_bytes()
@@ -166,46 +164,39 @@ def look_at(path: Path, *, short_side: int, max_side: int) -> Look | ImageError:
         return ImageError(f"cannot be read ({error.strerror})")
     try:
         facts = inspect(data, max_side=max_side)
-        image = decode_known(data, facts, short_side=short_side)
+        image = decode_known(data, facts, short_side=LOOK_SIDE)
     except ImageError as error:
         return error
     return Look(facts, len(data), hashlib.sha256(data).hexdigest(), perceptual_hash(image), thumbnail(image), image)
 
 
-def read_images(
-    config: Config, rows: pd.DataFrame, images_root: Path
-) -> tuple[pd.DataFrame, list[Look], list[str], str | None]:
-    """(usable rows, their looks, files skipped, the pixel cache's folder relative to the competition's or None)."""
-    side, limit = config.cache.short_side, int(config.cache.max_gb * GB)
-    cache = Path("cache") / f"pixels-{side}"
-    target = config.base_dir / cache
-    shutil.rmtree(target, ignore_errors=True)
+def read_images(config: Config, rows: pd.DataFrame, images_root: Path) -> tuple[pd.DataFrame, list[Look], list[str]]:
+    """(usable rows, their looks, files skipped); the pixels are kept where a cache of their size is wanted."""
     looks: list[Look] = []
     usable: list[bool] = []
     bad: list[str] = []
 
     def look(path: Path) -> Look | ImageError:
-        return look_at(path, short_side=side, max_side=config.prepare.max_side)
+        return look_at(path, max_side=config.prepare.max_side)
 
     paths = [images_root / path for path in rows["path"]]
-    with atomic(target / "pixels.bin") as temporary:
-        with temporary.open("wb") as file:
-            writer = PixelWriter(file, limit)
-            found = in_order(look, paths, workers=config.workers)
-            for path, one in zip(rows["path"], progress(found, len(paths), "prepare"), strict=True):
-                usable.append(isinstance(one, Look))
-                if isinstance(one, Look):
-                    assert one.pixels is not None
-                    writer.add(one.pixels)
-                    looks.append(replace(one, pixels=None))
-                else:
-                    bad.append(f"{path}: {one}")
+    limit = cache_limit(config)
+    wanted = limit and config.known_short_side in (None, LOOK_SIDE)
+    folder, to_disk = cache_dir(config, LOOK_SIDE), {"short_side": LOOK_SIDE, "max_bytes": limit}
+    with cache_writer(folder, **to_disk) if wanted else nullcontext() as writer:
+        found = in_order(look, paths, workers=config.workers)
+        for path, one in zip(rows["path"], progress(found, len(paths), "prepare"), strict=True):
+            usable.append(isinstance(one, Look))
+            if isinstance(one, Look):
+                assert one.pixels is not None
+                if writer:
+                    writer.add(one.sha256, one.pixels)
+                looks.append(replace(one, pixels=None))
+            else:
+                bad.append(f"{path}: {one}")
         if bad and config.competition.on_bad_image == "error":
             raise bad_images(bad)
-    write_index(target, writer.index())
-    if limit == 0:
-        shutil.rmtree(target)
-    return rows[usable].reset_index(drop=True), looks, bad, str(cache) if limit else None
+    return rows[usable].reset_index(drop=True), looks, bad
 
 
 def bad_images(bad: list[str]) -> UserError:
@@ -254,12 +245,11 @@ def finish_table(rows: pd.DataFrame, looks: list[Look], groups: np.ndarray[Any, 
         bytes=[one.size for one in looks],
         sha256=[one.sha256 for one in looks],
         phash=[one.phash.hex() for one in looks],
-        pixels=np.arange(len(rows)),
     )
     order = table["id"].where(table["split"] == "train", "\uffff" + table["id"])  # named after a training image
     first = order.groupby(groups).transform("min").str.removeprefix("\uffff")
     table["group"] = first if rows["group"].isna().all() else join_groups(rows["group"], groups, first)
-    return table[[*TABLE_COLUMNS, "pixels"]]
+    return table[list(TABLE_COLUMNS)]
 
 
 def join_groups(
@@ -347,8 +337,7 @@ def make_subset(config: Config) -> None:
     write_bytes(folder / "answers.csv", answers.to_csv(index=False, lineterminator="\n").encode())
     root = Path("..") / config.base_slug
     images_root = base["images_root"] if Path(base["images_root"]).is_absolute() else str(root / base["images_root"])
-    pixels = base["pixels"] and str(root / base["pixels"])
-    report = {**base, "settings": settings, "images_root": images_root, "pixels": pixels}
+    report = {**base, "settings": settings, "images_root": images_root, "files": file_hashes(folder)}
     write_json(folder / "prepared.json", {**report, "table_hash": own_hash})
     log.info("prepare: %d labelled, %d held out as test", (~held).sum(), held.sum())
 

@@ -1,5 +1,6 @@
 """What the folds of a run share, whatever is classified; `train_images` and `train_sequences` hold the rest."""
 
+import json
 import logging
 import time
 from abc import ABC, abstractmethod
@@ -14,12 +15,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from kagglepipe.config import Config, idle_settings
+from kagglepipe.config import Config, idle_settings, network_side, result_settings
 from kagglepipe.files import write_bytes, write_json, write_parquet
 from kagglepipe.images.decode import cores
 from kagglepipe.launch import alone, is_first, local_size, size
 from kagglepipe.predictions.frame import oof_frame, test_frame
-from kagglepipe.stages.places import Prepared, engine_of, git_commit, run_identity, training_mode, versions
+from kagglepipe.stages.places import (
+    Prepared,
+    engine_of,
+    git_commit,
+    run_identity,
+    training_mode,
+    usual_order,
+    versions,
+)
 from kagglepipe.stages.pseudo import pseudo_labelled
 from kagglepipe.stages.scores import briefly, scores_of
 
@@ -107,9 +116,23 @@ class Session(ABC):
         log.info(
             "train: %d %s (%s) in folds of %s; %d to classify", len(self.train), noun, counts, sizes, len(self.test)
         )
+        self.warn_of_small_images()
         if idle := idle_settings(self.config, self.mode):
             where = WIDER[self.config.competition.kind] if self.mode == "head" else "here: nothing ends early"
             log.warning("train: %s changes nothing %s", ", ".join(idle), where)
+
+    def warn_of_small_images(self) -> None:
+        """Says so if `cache.short_side` is given, and the network is shown images that were shrunk and enlarged."""
+        config = self.config
+        if config.cache.short_side is None or config.competition.kind == "series":
+            return
+        names = result_settings(config, self.mode)  # frames that are only squashed are decoded at the network's size
+        if "short_side" in names and (needed := network_side(config.model)) > config.cache.short_side:
+            log.warning(
+                "train: cache.short_side=%d is less than the %d pixels that %s takes: images are enlarged again; type "
+                "cache.short_side=%d, or leave it away",
+                config.cache.short_side, needed, config.model.name, needed,
+            )  # fmt: skip
 
     @cached_property
     def model(self) -> "Classifier":
@@ -127,7 +150,7 @@ class Session(ABC):
             backbone,
             image_size=options.image_size,
             crop=options.crop,
-            short_side=self.config.cache.short_side,
+            short_side=self.config.short_side,
         )
         return Classifier(backbone, len(self.classes), preprocessing).to(self.device)
 
@@ -142,6 +165,17 @@ class Session(ABC):
 
         kept = self.config.weights_dir / f"{self.config.model.name}-{self.identity['weights'][:8]}.safetensors"
         save_backbone(self.model, self.run, kept)
+
+    @cached_property
+    def frozen_network(self) -> list[str]:
+        """All that features of the frozen network depend on, save the images and how they are decoded and varied."""
+        from kagglepipe.training.checkpoint import tensors_hash
+        from kagglepipe.training.features import STORE
+
+        options = json.dumps([self.config.model.name, self.config.model.kwargs], sort_keys=True)
+        weights = tensors_hash(self.model.backbone.state_dict())
+        preprocessing = repr(self.model.preprocessing)
+        return [STORE, options, weights, preprocessing, self.precision.name, *self.looked_through_by]
 
     @property
     def looked_through_by(self) -> list[str]:
@@ -173,6 +207,8 @@ class Session(ABC):
             micro_batch=options.micro_batch or (best and max(1, best // images)),
             track=None if track is None else lambda epoch, figures: track(f"fold_{fold}", epoch, figures),
             compile=options.compile,
+            classes=self.classes,
+            usual_classes=usual_order(self.config, self.classes),
         )
 
     def pseudo(self, fold: int) -> pd.DataFrame:
@@ -214,7 +250,8 @@ class Session(ABC):
         metrics = scores_of(frame, self.config.competition, self.classes, self.groups)
         cut = any(row.get("ended_by") == "budget" or row.get("hurried") for row in fitted.log)
         limit = self.config.training.budget if cut else None
-        write_json(folder / "metrics.json", {**metrics, "seconds": round(seconds, 2), "cut_by_budget": limit})
+        about = {"classes": self.classes, "seconds": round(seconds, 2), "cut_by_budget": limit}
+        write_json(folder / "metrics.json", {**metrics, **about})
         forget_progress(folder / RESUME)
         if self.track is not None:
             self.track(f"fold_{fold}", 0, {"score": metrics["score"], "log_loss": metrics["log_loss"]})

@@ -25,6 +25,7 @@ from kagglepipe.stages.places import (
     Prepared,
     folds_file,
     git_commit,
+    image_reader,
     read_prepared,
     run_dir,
     run_identity,
@@ -254,11 +255,12 @@ def merge(config: Config, prepared: Prepared, run: Path, folds: Sequence[int], c
     test = average_folds([read_frame(run / f"fold_{fold}" / "test.parquet") for fold in folds])
     write_parquet(run / "test.parquet", test)
     if competition.kind == "image":
-        draw_hardest(prepared, oof, run / "hardest.png")
+        draw_hardest(config, prepared, oof, run / "hardest.png")
     groups = train.set_index("id")["group"]
     scores = scores_of(oof, competition, prepared.classes, groups, test=test, config=config, prepared=prepared)
     about = {
         "run": run.name,
+        "classes": prepared.classes,
         **comparisons(config, prepared, run, oof),
         **({} if config.training.teacher is None else {"over_teacher": over_teacher(config, prepared, oof)}),
         "identity": run_identity(config, prepared),
@@ -295,22 +297,21 @@ def comparisons(config: Config, prepared: Prepared, run: Path, oof: pd.DataFrame
     return {"baseline": scores_of(alone, config.competition, classes, train.set_index("id")["group"])}
 
 
-def draw_hardest(prepared: Prepared, oof: pd.DataFrame, path: Path, count: int = 24) -> None:
+def draw_hardest(config: Config, prepared: Prepared, oof: pd.DataFrame, path: Path, count: int = 24) -> None:
     """A picture of the training images whose own class got the least probability out of fold."""
-    from kagglepipe.images.decode import decode
     from kagglepipe.predictions.frame import probabilities
     from kagglepipe.reports.plots import INK, WRONG, Tile, draw_sheet
 
     probs = probabilities(oof, prepared.classes)
     truth = labels(oof, prepared.classes)
     own = probs[np.arange(len(oof)), truth]
-    files = dict(zip(prepared.train["id"], prepared.paths(prepared.train), strict=True))
-    tiles = []
+    rows = prepared.train.set_index("id", drop=False).loc[oof["id"]]
+    reader, tiles = image_reader(config, prepared, rows, config.short_side), []
     for row in np.argsort(own, kind="stable")[:count]:
         id = oof["id"].iloc[row]
         caption = f"{id}\n{prepared.classes[truth[row]]}: {own[row]:.3f}"
         colour = INK if probs[row].argmax() == truth[row] else WRONG
-        tiles.append(Tile(decode(files[id].read_bytes(), short_side=256, max_side=2**31), caption, colour))
+        tiles.append(Tile(reader[int(row)], caption, colour))
     draw_sheet(path, tiles, columns=8, title="Least sure out of fold: true class and its probability (red: wrong)")
 
 

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from kagglepipe.config import augmentation_policy
+from kagglepipe.files import alone
 from kagglepipe.launch import is_first
+from kagglepipe.stages.places import cache_dir, cache_limit
 from kagglepipe.stages.session import Fitted, Session
 
 if TYPE_CHECKING:
-    from kagglepipe.images.cache import PixelReader
+    from kagglepipe.images.cache import PixelCache, PixelReader
     from kagglepipe.training.head import Head, HeadFitter
 
 
@@ -31,9 +34,11 @@ class ImageSession(Session):
         return self.mode == "finetune"
 
     def prepare(self) -> None:
-        """Features of the frozen network, for the heads."""
+        """Features of the frozen network, for the heads; the pixels of all images, to be read in fine-tuning."""
         if is_first():
             _ = self.fitter
+            if self.mode == "finetune":
+                _ = self.cache
 
     def fit_fold(self, fold: int) -> Fitted:
         """Fits a head and, in fine-tuning, goes on from it."""
@@ -47,12 +52,31 @@ class ImageSession(Session):
         """The images of `rows`, from the cache."""
         from kagglepipe.images.cache import PixelReader
 
-        return PixelReader(
-            self.prepared.paths(rows),
-            short_side=self.config.cache.short_side,
-            folder=self.prepared.pixels,
-            places=rows["pixels"].tolist(),
-        )
+        side = self.config.short_side
+        return PixelReader(self.prepared.paths(rows), rows["sha256"].tolist(), short_side=side, cache=self.cache)
+
+    @cached_property
+    def cache(self) -> "PixelCache | None":
+        """The pixels of all images of the table, in the size that the network needs; made where that lacks.
+
+        It stays the same for all folds, whatever another command prepares. None if `cache.max_gb=0` wants none.
+        """
+        from kagglepipe.images.cache import PixelCache, make_cache
+
+        side, limit = self.config.short_side, cache_limit(self.config)
+        folder, table = cache_dir(self.config, side), self.prepared.table
+        if not limit:
+            return None
+        if not is_first():  # which has made it before the others train
+            return PixelCache.open(folder, side)
+        files = dict(zip(table["sha256"], self.prepared.paths(table), strict=True))
+        with alone(folder, f"train: pixels for {side} a side"):
+            return make_cache(
+                folder, files, short_side=side, max_bytes=limit, workers=self.workers,
+                progress=lambda pixels, count: tqdm(
+                    pixels, f"pixels, {side} a side", count, unit="image", leave=False, disable=None
+                ),
+            )  # fmt: skip
 
     @cached_property
     def transform(self) -> Any:
@@ -65,7 +89,7 @@ class ImageSession(Session):
         rows, folds = self.train, self.folds
         if self.config.training.teacher is not None:  # photos to classify have each other for a ground
             rows, folds = pd.concat([rows, self.test]), np.append(folds, np.full(len(self.test), -1))
-        backdrops = Backdrops(self.reader(rows), rows["id"].tolist(), folds)
+        backdrops = Backdrops(self.reader(rows), rows["id"].tolist(), folds) if policy == "paste" else None
         return Transform(policy, p.size, crop=p.crop, crop_pct=p.crop_pct, backdrops=backdrops)
 
     def features(self, rows: pd.DataFrame, view: int, name: str) -> Any:
@@ -73,14 +97,16 @@ class ImageSession(Session):
         from kagglepipe.images.view import clean_view
         from kagglepipe.training.features import compute_features, image_key, stored_features
 
-        reader, ids, p = self.reader(rows), rows["id"].tolist(), self.model.preprocessing
-
-        def seen(row: int) -> Any:
-            if view == 0:
-                return clean_view(reader[row], p.size, crop=p.crop, crop_pct=p.crop_pct)
-            return self.transform(reader[row], self.config.seed, view, ids[row])
+        ids, p = rows["id"].tolist(), self.model.preprocessing
 
         def compute(missing: list[int]) -> Any:
+            reader = self.reader(rows)
+
+            def seen(row: int) -> Any:
+                if view == 0:
+                    return clean_view(reader[row], p.size, crop=p.crop, crop_pct=p.crop_pct)
+                return self.transform(reader[row], self.config.seed, view, ids[row])
+
             return compute_features(
                 self.model,
                 seen,
@@ -103,16 +129,8 @@ class ImageSession(Session):
         draw = [] if view == 0 else [str(self.transform.serialised()), str(self.config.seed), str(view)]
         if draw and self.transform.backdrops is not None:  # which photo is pasted on which
             draw += [PASTE, self.prepared.table_hash, self.prepared.folds_hash]
-        model = [self.backbone_hash, repr(self.model.preprocessing), self.precision.name, *self.looked_through_by]
-        key = sha256(*model, DECODER, ENGINE, *draw)[:8]
+        key = sha256(*self.frozen_network, DECODER, ENGINE, *draw)[:8]
         return self.config.features_dir / f"features-{self.config.model.name.split('/')[-1]}-{key}"
-
-    @cached_property
-    def backbone_hash(self) -> str:
-        """The backbone's first weights, as one hash."""
-        from kagglepipe.training.checkpoint import tensors_hash
-
-        return tensors_hash(self.model.backbone.state_dict())
 
     @cached_property
     def fitter(self) -> "HeadFitter":

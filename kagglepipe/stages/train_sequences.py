@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from kagglepipe.config import Config, augmentation_policy
 from kagglepipe.errors import UserError
+from kagglepipe.files import demand_sha256, file_state
 from kagglepipe.launch import is_first
 from kagglepipe.predictions.frame import labels as true_labels
 from kagglepipe.predictions.frame import merge_folds, oof_frame, probabilities
@@ -125,6 +126,7 @@ class SequenceSession(Session):
         root, columns, skeleton = self.prepared.images_root, competition.columns, competition.skeleton
         found = {}
         for row in self.items.to_dict("records"):
+            demand_sha256(root / row["path"], row["sha256"])
             try:
                 read = series_inputs(root / row["path"], rate=rate, columns=columns, skeleton=skeleton)
             except SeriesError as error:
@@ -191,7 +193,7 @@ class SequenceSession(Session):
         from kagglepipe.training.frame_features import clip_frames
 
         rate, p = self.config.sequences.rate, self.model.preprocessing
-        squashed = (p.size, p.size) if view == 0 and p.crop == "squash" else self.config.cache.short_side
+        squashed = (p.size, p.size) if view == 0 and p.crop == "squash" else self.config.short_side
         first, end = int(at[0]), int(at[-1]) + 1
         frames = sample_frames(
             one.path, rate=rate, resize=squashed, start=first / rate, end=(end - 0.5) / rate, facts=self.facts(one.path)
@@ -200,19 +202,34 @@ class SequenceSession(Session):
             seen = ((t, self.transform(pixels, self.config.seed, view, id)) for t, pixels in frames)
         else:
             seen = ((t, self.transform.clean(pixels)) for t, pixels in frames)
-        return clip_frames(seen, end - first, p.size)[at - first]
+        found = clip_frames(seen, end - first, p.size)[at - first]
+        self.facts(one.path)  # whether it is the same file still
+        return found
 
     def facts(self, path: Path) -> Any:
-        """What a video is, looked up once however often its frames are read."""
+        """What a video is, looked up once however often its frames are read.
+
+        Raises UserError if it is not the file that was prepared, or not any more.
+        """
         from kagglepipe.sequences.video import inspect
 
-        if path not in self._facts:
-            self._facts[path] = inspect(path, max_side=self.config.prepare.max_side)
-        return self._facts[path]
+        state = file_state(path) if path.exists() else ()
+        known, facts = self._facts.get(path, (None, None))
+        if known != state:
+            demand_sha256(path, self.digests[path])
+            facts = inspect(path, max_side=self.config.prepare.max_side)
+            self._facts[path] = state, facts
+        return facts
 
     @cached_property
-    def _facts(self) -> dict[Path, Any]:
+    def _facts(self) -> dict[Path, tuple[tuple[int, ...], Any]]:
         return {}
+
+    @cached_property
+    def digests(self) -> dict[Path, str]:
+        """File -> its SHA-256 when it was prepared."""
+        paths = [self.prepared.images_root / path for path in self.items["path"]]
+        return dict(zip(paths, self.items["sha256"], strict=True))
 
     @cached_property
     def transform(self) -> Any:
@@ -228,12 +245,9 @@ class SequenceSession(Session):
         from kagglepipe.files import sha256
         from kagglepipe.models.weights import ENGINE
         from kagglepipe.sequences.video import DECODER
-        from kagglepipe.training.checkpoint import tensors_hash
 
         draw = [] if view == 0 else [str(self.transform.serialised()), str(self.config.seed), str(view)]
-        weights = tensors_hash(self.model.backbone.state_dict())
-        model = [weights, repr(self.model.preprocessing), self.precision.name, *self.looked_through_by]
-        key = sha256(*model, DECODER, ENGINE, str(self.config.sequences.rate), *draw)[:8]
+        key = sha256(*self.frozen_network, DECODER, ENGINE, str(self.config.sequences.rate), *draw)[:8]
         return (
             self.config.features_dir
             / f"{'motion' if motion else 'frames'}-{self.config.model.name.split('/')[-1]}-{key}"

@@ -81,8 +81,9 @@ def latency(config: Config, prepared: Prepared, run: Path) -> float:
     from kagglepipe.training.inference import clean_views
 
     files = prepared.paths(prepared.train)[:LATENCY_IMAGES]
-    images = [decode(file.read_bytes(), short_side=config.cache.short_side, max_side=2**31) for file in files]
     checkpoint, engine = read_checkpoints(run)[0], engine_of(config)
+    side = checkpoint.preprocessing.short_side
+    images = [decode(file.read_bytes(), short_side=side, max_side=2**31) for file in files]
     if not checkpoint.meta["shared_backbone"]:  # as in inference: nothing is kept of a tuned network
         engine = replace(engine, kept_in=None)
     encode = engine.encoder(load_classifier(checkpoint).to(engine.device))

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
-from kagglepipe.files import read_json
+from kagglepipe.files import demand_sha256, read_json
 from kagglepipe.predictions.blend import equal_weights, with_probabilities
 from kagglepipe.predictions.crossfit import combine
-from kagglepipe.predictions.frame import align, probabilities, read_frame, test_frame
-from kagglepipe.stages.places import Prepared, engine_of
+from kagglepipe.predictions.frame import align, class_columns, probabilities, read_frame, test_frame
+from kagglepipe.stages.places import Prepared, engine_of, image_reader
 
 if TYPE_CHECKING:
     from kagglepipe.training.checkpoint import Checkpoint
@@ -47,14 +47,22 @@ def test_predictions(config: Config, prepared: Prepared, run: Path) -> pd.DataFr
     frames = {name: test_predictions(config, prepared, member_of(run, name)) for name in counts}
     if "weights" in metrics:
         metrics = {**metrics, "weights": [weight for weight in weights if weight] or [0]}
-    return blended_as(metrics, list(align(frames).values()), prepared.classes)
+    return blended_as(metrics, list(align(frames).values()), fitted_classes(run, metrics))
 
 
 test_predictions.__test__ = False  # type: ignore[attr-defined]  # else pytest collects it wherever a test imports it
 
 
+def fitted_classes(run: Path, metrics: dict[str, Any]) -> list[str]:
+    """The order of classes in which an ensemble's maps were fitted; its tables have it where metrics.json does not."""
+    return metrics.get("classes") or class_columns(read_frame(run / "oof.parquet"))
+
+
 def blended_as(metrics: dict[str, Any], frames: list[pd.DataFrame], classes: list[str]) -> pd.DataFrame:
-    """The members' frames as an ensemble blends them, by its metrics.json; in one of 0.3 or older all count alike."""
+    """The members' frames as an ensemble blends them, by its metrics.json; in one of 0.3 or older all count alike.
+
+    classes: in the order in which the maps were fitted.
+    """
     stack = np.stack([probabilities(frame, classes) for frame in frames])
     weights = np.array(metrics["weights"]) if "weights" in metrics else equal_weights(len(frames))
     probs = combine(stack, weights, metrics["method"], metrics.get("power", 2.0), metrics.get("maps", []))
@@ -122,12 +130,10 @@ def demand_fit(config: Config, run: Path, meta: dict[str, Any]) -> None:
 
 def image_probabilities(config: Config, prepared: Prepared, checkpoints: "list[Checkpoint]") -> Probs:
     """(N, C) for the images to classify, read as the checkpoints ask."""
-    from kagglepipe.images.cache import PixelReader
     from kagglepipe.training.inference import run_probabilities
 
-    rows, side = prepared.test, checkpoints[0].preprocessing.short_side
-    cache = prepared.pixels if side == config.cache.short_side else None
-    reader = PixelReader(prepared.paths(rows), short_side=side, folder=cache, places=rows["pixels"].tolist())
+    rows = prepared.test
+    reader = image_reader(config, prepared, rows, checkpoints[0].preprocessing.short_side)
     return run_probabilities(
         checkpoints, reader.__getitem__, range(len(rows)), engine=engine_of(config),
         workers=config.workers,
@@ -151,6 +157,7 @@ def sequence_probabilities(config: Config, prepared: Prepared, checkpoints: "lis
 
 def file_probabilities(run: "SequenceRun", path: Path, rows: pd.DataFrame) -> Probs:
     """(len(rows), C) for rows of one file, each `frames` long from its `position` on."""
+    demand_sha256(path, rows["sha256"].iloc[0])
     try:
         features = run.read(path).features
     except ValueError as error:  # VideoError and SeriesError

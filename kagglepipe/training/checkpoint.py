@@ -75,6 +75,21 @@ def read_checkpoints(run: Path) -> list[Checkpoint]:
     return [Checkpoint(read_json(path), path.parent) for path in found]
 
 
+def in_first_order(checkpoints: Sequence[Checkpoint]) -> list[list[int]]:
+    """For each fold the places of its outputs in which the classes stand in the order of the first fold's.
+
+    Raises UserError for folds of other classes.
+    """
+    first = checkpoints[0].meta["classes"]
+    for checkpoint in checkpoints:
+        if sorted(checkpoint.meta["classes"]) != sorted(first):
+            raise UserError(
+                f"{checkpoint.folder} knows the classes {', '.join(checkpoint.meta['classes'])}, "
+                f"{checkpoints[0].folder.name} {', '.join(first)}: delete it and type the command that trained it"
+            )
+    return [[checkpoint.meta["classes"].index(name) for name in first] for checkpoint in checkpoints]
+
+
 def load_classifier(checkpoint: Checkpoint) -> Classifier:
     """The network of a fold, ready for inference on the CPU."""
     meta = checkpoint.meta

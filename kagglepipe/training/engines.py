@@ -6,6 +6,7 @@ network is kept beside the first weights, and so is which of the two was faster 
 
 import io
 import logging
+import re
 import sys
 import time
 import warnings
@@ -122,9 +123,10 @@ class Engine:
         return compiled
 
     def _file(self, model: Classifier, suffix: str) -> Path:
-        """A file for what depends on the network's weights, its input and the precision."""
+        """A file for what depends on the network, its weights and input, and the precision."""
         assert self.kept_in is not None
-        what = tensors_hash(model.backbone.state_dict()), repr(model.preprocessing), self.precision.name
+        layers = re.sub(r" at 0x[0-9a-f]+", "", repr(model.backbone))  # which the same weights may fill otherwise
+        what = tensors_hash(model.backbone.state_dict()), layers, repr(model.preprocessing), self.precision.name
         return self.kept_in / f"engine-{sha256(*what)[:12]}.{suffix}"
 
 

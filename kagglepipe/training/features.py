@@ -20,6 +20,7 @@ from kagglepipe.training.device import images_at_a_time
 from kagglepipe.training.engines import Engine
 
 log = logging.getLogger(__name__)
+STORE = "proven-1"  # raise it when what older versions have stored is not to be believed: folders are named by it
 Features = NDArray[np.float32]  # (N, F)
 
 

@@ -76,7 +76,8 @@ class Conduct:
     takes. afterwards: images that will be looked at in that time when training is done. micro_batch: how much of a
     batch goes through the network at a time; None: all of it, or what the memory holds. contents: (epoch, number of
     a batch) -> what is in it, for people. track: is told (epoch, figures) after every epoch. compile: whether torch
-    compiles the network.
+    compiles the network. classes: what the outputs stand for, in order; the file of another order is of no use.
+    usual_classes: what a file of an older version is taken to be of, which does not tell.
     """
 
     resume: Path | None = None
@@ -86,6 +87,8 @@ class Conduct:
     contents: Callable[[int, int], Sequence[str]] | None = None
     track: Callable[[int, dict[str, float]], None] | None = None
     compile: bool = False
+    classes: Sequence[str] = ()
+    usual_classes: Sequence[str] = ()
 
 
 class BadLoss(Exception):  # noqa: N818  # it never leaves this file
@@ -254,11 +257,19 @@ class Loop:
 
     def begin(self) -> Progress:
         """Where an earlier call stood at the end of its last epoch, or the beginning."""
-        fresh = Progress(0, capture(self.model, self.optimiser), scale=self.scaler.state_dict())
+        classes = list(self.conduct.classes)
+        fresh = Progress(0, capture(self.model, self.optimiser), scale=self.scaler.state_dict(), classes=classes)
         file = self.conduct.resume if distributed.is_first() else None
         known = distributed.from_first(load_progress(file) if file else None)
         if known is None or (self.budget is None and any(epoch.get("hurried") for epoch in known.history)):
             return fresh  # what a budget has hurried along is not what comes out without one
+        known.classes = list(self.conduct.usual_classes) if known.classes is None else known.classes
+        if known.classes != classes:
+            log.warning(
+                "%s: %s has the classes %s, not %s: starting from the beginning",
+                self.name, self.conduct.resume, ", ".join(known.classes), ", ".join(classes),
+            )  # fmt: skip
+            return fresh
         try:
             _ = [Epoch(**epoch) for epoch in known.history]
             restore(known.tensors, self.model, self.optimiser)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from kagglepipe.images.decode import Pixels
 from kagglepipe.images.view import clean_view
 from kagglepipe.models.classifier import Preprocessing
-from kagglepipe.training.checkpoint import Checkpoint, load_classifier, load_head
+from kagglepipe.training.checkpoint import Checkpoint, in_first_order, load_classifier, load_head
 from kagglepipe.training.engines import Engine
 from kagglepipe.training.features import Features, compute_features
 from kagglepipe.training.head import Head, softmax
@@ -32,11 +32,12 @@ def run_probabilities(
 ) -> NDArray[np.float64]:
     """(len(rows), classes): the mean over the folds of each one's probabilities for the images `read(row)`.
 
+    Classes are in the order of the first fold's; the others' are put into it by name.
     Folds that share a backbone share its one pass over the images. engine: what looks through it, and where.
     """
     features: dict[Path, Features] = {}
     total = np.zeros(())
-    for number, checkpoint in enumerate(checkpoints, 1):
+    for number, (checkpoint, order) in enumerate(zip(checkpoints, in_first_order(checkpoints), strict=True), 1):
         file = checkpoint.backbone_file
         if file not in features:
             name = "predict" if checkpoint.meta["shared_backbone"] else f"predict {number}/{len(checkpoints)}"
@@ -49,5 +50,5 @@ def run_probabilities(
                 progress=name,
             )
         weight, bias = load_head(checkpoint)
-        total = total + softmax(Head(weight.numpy(), bias.numpy(), 0.0).logits(features[file]))
+        total = total + softmax(Head(weight.numpy()[order], bias.numpy()[order], 0.0).logits(features[file]))
     return total / len(checkpoints)

@@ -17,14 +17,15 @@ from torch import Tensor, nn
 from kagglepipe.models.weights import write_tensors
 
 log = logging.getLogger(__name__)
-NUMBERS = ("epoch", "history", "caution", "scale", "micro_batch")  # of Progress, kept in the file's header
+NUMBERS = ("epoch", "history", "caution", "scale", "micro_batch", "classes")  # of Progress, kept in the file's header
 
 
 @dataclass
 class Progress:
     """epoch: the last whole one, 0 for none. history: a dictionary an epoch. caution: what rates are multiplied with
     since a loss blew up. scale: the state of the loss scale. micro_batch: rows at a time that the memory holds, if not
-    a whole batch. tensors: of model and optimiser, on the CPU. best: the model's after the best epoch.
+    a whole batch. tensors: of model and optimiser, on the CPU. best: the model's after the best epoch. classes: what the
+    model's outputs stand for, in order; None: the file is of a version that did not tell.
     """
 
     epoch: int
@@ -34,6 +35,7 @@ class Progress:
     scale: dict[str, Any] = field(default_factory=dict)
     micro_batch: int | None = None
     best: dict[str, Tensor] = field(default_factory=dict)
+    classes: list[str] | None = None
 
 
 def capture(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ from kagglepipe.models.classifier import Preprocessing
 from kagglepipe.models.cnn_lstm import Stream, TemporalModel
 from kagglepipe.sequences.series import SeriesError, series_inputs
 from kagglepipe.sequences.video import Resize, grid_length, inspect, motion_pictures, sample_frames
-from kagglepipe.training.checkpoint import Checkpoint, load_encoder, load_temporal
+from kagglepipe.training.checkpoint import Checkpoint, in_first_order, load_encoder, load_temporal
 from kagglepipe.training.engines import Encoder, Engine
 
 BATCH = 32  # frames the network sees at a time
@@ -48,18 +48,18 @@ class SequenceRun:
             )
         self.meta, self.device = checkpoints[0].meta, engine.device
         self.encoders: dict[Path, Encoder | None] = {}  # of a series there is none
-        self.models: list[tuple[Path, TemporalModel]] = []
-        for checkpoint in checkpoints:
+        self.models: list[tuple[Path, TemporalModel, list[int]]] = []  # with the places of the first fold's classes
+        for checkpoint, order in zip(checkpoints, in_first_order(checkpoints), strict=True):
             file = checkpoint.backbone_file
             if file not in self.encoders:
                 own = engine if self.meta["shared_backbone"] else replace(engine, kept_in=None)
                 self.encoders[file] = own.encoder(load_encoder(checkpoint)) if self.meta["kind"] == "video" else None
-            self.models += [(file, model.to(engine.device)) for model in load_temporal(checkpoint)]
+            self.models += [(file, model.to(engine.device), order) for model in load_temporal(checkpoint)]
 
     @property
     def is_causal(self) -> bool:
         """Whether it can follow a live stream."""
-        return all(model.is_causal for _, model in self.models)
+        return all(model.is_causal for _, model, _ in self.models)
 
     def view(self, frame: Pixels) -> Pixels:
         """The square that the encoder sees of a frame."""
@@ -116,11 +116,11 @@ class SequenceRun:
     def probabilities(self, features: dict[Path, NDArray[np.float32]], *, per_frame: bool) -> Probs:
         """(T, C), or (C,) for the whole: the mean over folds and members. features: encoder -> (T, F)."""
         total: Probs = np.zeros(())
-        for file, model in self.models:
+        for file, model, order in self.models:
             x = torch.from_numpy(np.asarray(features[file], np.float32))[None].to(self.device)
             lengths = torch.tensor([x.shape[1]])
             logits = model.frame_logits(x, lengths) if per_frame else model(x, lengths)
-            total = total + logits[0].double().softmax(dim=-1).cpu().numpy()
+            total = total + logits[0].double().softmax(dim=-1).cpu().numpy()[..., order]
         return total / len(self.models)
 
     def stream(self) -> Callable[[dict[Path, NDArray[np.float32]]], Probs]:
@@ -128,13 +128,13 @@ class SequenceRun:
 
         Raises UserError for a run that looks ahead.
         """
-        streams = [(file, Stream(model)) for file, model in self.models]
+        streams = [(file, Stream(model), order) for file, model, order in self.models]
 
         def step(features: dict[Path, NDArray[np.float32]]) -> Probs:
             total: Probs = np.zeros(())
-            for file, stream in streams:
+            for file, stream, order in streams:
                 logits = stream(torch.from_numpy(features[file]).to(self.device))
-                total = total + logits.double().softmax(dim=-1).cpu().numpy()
+                total = total + logits.double().softmax(dim=-1).cpu().numpy()[..., order]
             return total / len(streams)
 
         return step

@@ -1,14 +1,18 @@
-"""The pixel cache gives the pixels that decoding gives, whatever part of them it holds."""
+"""The pixel cache gives the pixels that decoding gives, whatever part of them it holds, and never another file's."""
 
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kagglepipe.errors import UserError
-from kagglepipe.images.cache import NOT_STORED, PixelReader, PixelWriter, is_whole, write_index
+from kagglepipe.files import file_sha256
+from kagglepipe.images.cache import FILE, MAGIC, NOT_STORED, PixelCache, PixelReader, cache_writer, make_cache
 from kagglepipe.images.decode import Pixels, decode
 
 SHORT_SIDE = 16
@@ -18,10 +22,15 @@ EVERYTHING = 1_000_000
 @pytest.fixture
 def files(tmp_path: Path) -> list[Path]:
     """Five images, each of another size and colour."""
+    return drawn(tmp_path, 5)
+
+
+def drawn(folder: Path, count: int) -> list[Path]:
+    """Images, each of another size and colour."""
     rng = np.random.default_rng(0)
     paths = []
-    for number in range(5):
-        path = tmp_path / f"image{number}.png"
+    for number in range(count):
+        path = folder / f"image{number}.png"
         cv2.imwrite(str(path), rng.integers(0, 256, (20 + 3 * number, 50 - 7 * number, 3), dtype=np.uint8))
         paths.append(path)
     return paths
@@ -32,126 +41,196 @@ def decoded(path: Path) -> Pixels:
     return decode(path.read_bytes(), short_side=SHORT_SIDE)
 
 
-def make_cache(folder: Path, files: Sequence[Path], max_bytes: int) -> PixelWriter:
-    """A finished cache of the files."""
-    folder.mkdir()
-    with (folder / "pixels.bin").open("wb") as file:
-        writer = PixelWriter(file, max_bytes)
-        for path in files:
-            writer.add(decoded(path))
-    write_index(folder, writer.index())
-    return writer
+def hashes(files: Sequence[Path]) -> list[str]:
+    """What a table says of the files."""
+    return [file_sha256(path) for path in files]
 
 
-def reader(
-    files: Sequence[Path], folder: Path | None = None, places: Sequence[int] | None = None, short_side: int = SHORT_SIDE
-) -> PixelReader:
-    """A reader of the files, in the cache's order unless `places` says otherwise."""
-    places = range(len(files)) if places is None else places
-    return PixelReader(files, short_side=short_side, folder=folder, places=places)
+def cache_of(folder: Path, files: Sequence[Path], max_bytes: int = EVERYTHING) -> PixelCache:
+    """The cache of the files, made where it lacks some."""
+    known = dict(zip(hashes(files), files, strict=True))
+    return make_cache(folder, known, short_side=SHORT_SIDE, max_bytes=max_bytes)
+
+
+def stored(cache: PixelCache) -> int:
+    """How many images lie in the cache."""
+    return sum(offset != NOT_STORED for offset, _, _ in cache.places.values())
 
 
 def test_every_image_comes_back_byte_for_byte(tmp_path: Path, files: list[Path]) -> None:
-    make_cache(tmp_path / "cache", files, EVERYTHING)
-    cached = reader(files, tmp_path / "cache")
+    cached = PixelReader(files, hashes(files), short_side=SHORT_SIDE, cache=cache_of(tmp_path / "cache", files))
     assert len(cached) == len(files)
     for row, path in enumerate(files):
         np.testing.assert_array_equal(cached[row], decoded(path))
 
 
 def test_cached_images_need_no_file(tmp_path: Path, files: list[Path]) -> None:
-    make_cache(tmp_path / "cache", files, EVERYTHING)
-    expected = [decoded(path) for path in files]
+    expected, known, cache = [decoded(path) for path in files], hashes(files), cache_of(tmp_path / "cache", files)
     for path in files:
         path.unlink()
-    cached = reader(files, tmp_path / "cache")
+    cached = PixelReader(files, known, short_side=SHORT_SIDE, cache=cache)
     for row, image in enumerate(expected):
         np.testing.assert_array_equal(cached[row], image)
 
 
-def test_the_file_holds_the_pixels_and_nothing_else(tmp_path: Path, files: list[Path]) -> None:
-    writer = make_cache(tmp_path / "cache", files, EVERYTHING)
-    pixels = b"".join(decoded(path).tobytes() for path in files)
-    assert (tmp_path / "cache" / "pixels.bin").read_bytes() == pixels
-    assert writer.used == len(pixels)
+@given(order=st.permutations(range(4)), cached=st.sets(st.integers(0, 3)), limit=st.integers(0, 4000))
+def test_neither_order_nor_what_is_stored_changes_an_image(
+    tmp_path_factory: pytest.TempPathFactory, order: list[int], cached: set[int], limit: int
+) -> None:
+    """The cache was made of other files in another order, as by another command; rows are found by their bytes."""
+    folder = tmp_path_factory.mktemp("any")
+    files = drawn(folder, 4)
+    cache = cache_of(folder / "cache", [files[n] for n in sorted(cached, reverse=True)], limit)
+    rows = [files[n] for n in order]
+    reader = PixelReader(rows, hashes(rows), short_side=SHORT_SIDE, cache=cache)
+    for row, path in enumerate(rows):
+        np.testing.assert_array_equal(reader[row], decoded(path))
+
+
+def test_a_file_that_was_replaced_is_refused_and_never_read_for_the_old_one(tmp_path: Path, files: list[Path]) -> None:
+    known = hashes(files)
+    files[1].write_bytes(files[2].read_bytes())
+    reader = PixelReader(files, known, short_side=SHORT_SIDE, cache=cache_of(tmp_path / "cache", files))
+    with pytest.raises(UserError, match=r"image1\.png is not the file that was prepared; add competition\.refresh"):
+        reader[1]
+    np.testing.assert_array_equal(reader[2], decoded(files[2]))
+
+
+def test_an_open_cache_stays_what_it_was_when_it_is_replaced(tmp_path: Path, files: list[Path]) -> None:
+    cache, known = cache_of(tmp_path / "cache", files[:3]), hashes(files)
+    expected = decoded(files[0])
+    files[0].unlink()
+    later = cache_of(tmp_path / "cache", files[3:])
+    np.testing.assert_array_equal(cache.get(known[0]), expected)
+    assert later.get(known[0]) is None
+    assert set(later.places) == set(known[3:])
+
+
+def test_another_process_reads_the_same_cache_or_fails(tmp_path: Path, files: list[Path]) -> None:
+    cache = cache_of(tmp_path / "cache", files)
+    sent = pickle.dumps(cache)
+    assert len(sent) < 500  # not the pixels
+    np.testing.assert_array_equal(pickle.loads(sent).get(hashes(files)[3]), decoded(files[3]))
+    (tmp_path / "cache" / FILE).unlink()
+    cache_of(tmp_path / "cache", files)
+    with pytest.raises(UserError, match="was made anew by another command meanwhile"):
+        pickle.loads(sent)
+
+
+def test_copies_are_stored_once(tmp_path: Path, files: list[Path]) -> None:
+    with cache_writer(tmp_path, short_side=SHORT_SIDE, max_bytes=EVERYTHING) as writer:
+        for digest in ("a" * 64, "b" * 64, "a" * 64):
+            writer.add(digest, decoded(files[0]))
+    assert writer.used == 2 * decoded(files[0]).nbytes
+
+
+# --- what is made, and when ------------------------------------------------------------------------------------------
+
+
+def test_what_is_there_is_not_made_again(tmp_path: Path, files: list[Path]) -> None:
+    first = cache_of(tmp_path / "cache", files)
+    assert cache_of(tmp_path / "cache", files[1:3]).token == first.token
+
+
+def test_new_images_join_those_that_are_there(tmp_path: Path, files: list[Path]) -> None:
+    cache_of(tmp_path / "cache", files[:3])
+    known, expected = hashes(files), [decoded(path) for path in files]
+    for path in files[:3]:
+        path.write_bytes(b"read no more")
+    table = dict(zip(known, files, strict=True))
+    cache = make_cache(tmp_path / "cache", table, short_side=SHORT_SIDE, max_bytes=EVERYTHING)
+    for digest, image in zip(known, expected, strict=True):
+        np.testing.assert_array_equal(cache.get(digest), image)
+
+
+def test_a_larger_limit_stores_the_rest(tmp_path: Path, files: list[Path]) -> None:
+    limit = sum(decoded(path).nbytes for path in files[:2]) + 10
+    small = cache_of(tmp_path / "cache", files, limit)
+    assert (stored(small), cache_of(tmp_path / "cache", files, limit).token) == (2, small.token)
+    assert stored(cache_of(tmp_path / "cache", files)) == 5
+    assert stored(cache_of(tmp_path / "cache", files, limit)) == 2
 
 
 def test_images_beyond_the_limit_are_decoded_to_the_same_pixels(tmp_path: Path, files: list[Path]) -> None:
     limit = sum(decoded(path).nbytes for path in files[:2]) + 10
-    writer = make_cache(tmp_path / "cache", files, limit)
-    assert (writer.index()[:, 0] == NOT_STORED).any()
-    assert (tmp_path / "cache" / "pixels.bin").stat().st_size == writer.used <= limit
-    cached = reader(files, tmp_path / "cache")
+    reader = PixelReader(files, hashes(files), short_side=SHORT_SIDE, cache=cache_of(tmp_path / "cache", files, limit))
     for row, path in enumerate(files):
-        np.testing.assert_array_equal(cached[row], decoded(path))
+        np.testing.assert_array_equal(reader[row], decoded(path))
 
 
 def test_an_image_that_just_fits_is_stored(tmp_path: Path, files: list[Path]) -> None:
     size = decoded(files[0]).nbytes
-    assert make_cache(tmp_path / "fits", files[:1], size).used == size
-    assert make_cache(tmp_path / "does not", files[:1], size - 1).used == 0
-
-
-def test_a_limit_of_nothing_stores_nothing(tmp_path: Path, files: list[Path]) -> None:
-    writer = make_cache(tmp_path / "cache", files, 0)
-    assert writer.index()[:, 0].tolist() == [NOT_STORED] * len(files)
-    cached = reader(files, tmp_path / "cache")
-    np.testing.assert_array_equal(cached[3], decoded(files[3]))
-
-
-def test_the_index_has_the_size_of_every_image(tmp_path: Path, files: list[Path]) -> None:
-    index = make_cache(tmp_path / "cache", files, 0).index()
-    assert index[:, 1:].tolist() == [list(decoded(path).shape[:2]) for path in files]
+    assert stored(cache_of(tmp_path / "fits", files[:1], size)) == 1
+    assert stored(cache_of(tmp_path / "does not", files[:1], size - 1)) == 0
 
 
 def test_no_images_make_an_empty_cache(tmp_path: Path) -> None:
-    index = make_cache(tmp_path / "cache", [], EVERYTHING).index()
-    assert index.shape == (0, 3)
-    assert len(reader([], tmp_path / "cache")) == 0
+    assert cache_of(tmp_path / "cache", []).places == {}
 
 
 def test_cached_pixels_cannot_be_changed(tmp_path: Path, files: list[Path]) -> None:
-    make_cache(tmp_path / "cache", files, EVERYTHING)
-    image = reader(files, tmp_path / "cache")[0]
+    image = cache_of(tmp_path / "cache", files).get(hashes(files)[0])
+    assert image is not None
     with pytest.raises(ValueError, match="read-only"):
         image[0, 0, 0] = 1
-    np.testing.assert_array_equal(reader(files, tmp_path / "cache")[0], decoded(files[0]))
 
 
-def test_a_subset_in_another_order_finds_its_places(tmp_path: Path, files: list[Path]) -> None:
-    make_cache(tmp_path / "cache", files, EVERYTHING)
-    places = [4, 0, 2]
-    expected = [decoded(files[place]) for place in places]
-    for path in files:
-        path.unlink()
-    some = reader([files[place] for place in places], tmp_path / "cache", places)
-    assert len(some) == 3
-    for row, image in enumerate(expected):
-        np.testing.assert_array_equal(some[row], image)
+def test_the_positions_of_an_older_version_are_not_believed(tmp_path: Path, files: list[Path]) -> None:
+    """They are of the table that was there when they were made, which need not be the present one."""
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    np.save(folder / "index.npy", np.array([[0, 16, 16]]))
+    (folder / "pixels.bin").write_bytes(bytes(768))
+    assert PixelCache.open(folder, SHORT_SIDE) is None
+    np.testing.assert_array_equal(cache_of(folder, files).get(hashes(files)[0]), decoded(files[0]))
+    assert [path.name for path in folder.iterdir()] == [FILE]
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: data[:40], lambda data: b"", lambda _: MAGIC])
+def test_a_cache_that_is_not_whole_is_made_anew(tmp_path: Path, files: list[Path], damage) -> None:
+    cache_of(tmp_path / "cache", files)
+    file = tmp_path / "cache" / FILE
+    whole = file.read_bytes()
+    file.unlink()
+    file.write_bytes(damage(whole))
+    assert PixelCache.open(tmp_path / "cache", SHORT_SIDE) is None
+    assert stored(cache_of(tmp_path / "cache", files)) == 5
+
+
+def test_another_decoder_or_size_is_another_cache(
+    tmp_path: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache_of(tmp_path / "cache", files)
+    assert PixelCache.open(tmp_path / "cache", SHORT_SIDE + 1) is None
+    monkeypatch.setattr("kagglepipe.images.cache.DECODER", "another")
+    assert PixelCache.open(tmp_path / "cache", SHORT_SIDE) is None
+
+
+def test_a_block_that_fails_leaves_the_cache_as_it_was(tmp_path: Path, files: list[Path]) -> None:
+    before = cache_of(tmp_path / "cache", files)
+    with pytest.raises(KeyboardInterrupt), cache_writer(tmp_path / "cache", short_side=16, max_bytes=10):
+        raise KeyboardInterrupt
+    again = PixelCache.open(tmp_path / "cache", SHORT_SIDE)
+    assert again is not None
+    assert again.token == before.token
+
+
+# --- without a cache -------------------------------------------------------------------------------------------------
 
 
 def test_without_a_cache_files_are_decoded(files: list[Path]) -> None:
-    plain = PixelReader(files, short_side=SHORT_SIDE)
+    plain = PixelReader(files, hashes(files), short_side=SHORT_SIDE)
     np.testing.assert_array_equal(plain[1], decoded(files[1]))
-    np.testing.assert_array_equal(PixelReader(files, short_side=None)[1], decode(files[1].read_bytes()))
+    whole = PixelReader(files, hashes(files), short_side=None)
+    np.testing.assert_array_equal(whole[1], decode(files[1].read_bytes()))
 
 
-def test_a_file_that_vanished_is_named(files: list[Path]) -> None:
-    files[2].unlink()
+@pytest.mark.parametrize("change", ["gone", "cut"])
+def test_a_file_that_is_not_what_it_was_is_named(files: list[Path], change: str) -> None:
+    reader = PixelReader(files, hashes(files), short_side=SHORT_SIDE)
+    if change == "gone":
+        files[2].unlink()
+    else:
+        files[2].write_bytes(files[2].read_bytes()[:-100])
     with pytest.raises(UserError, match=r"image2\.png.*competition\.refresh=true"):
-        reader(files)[2]
-
-
-@pytest.mark.parametrize("data", [b"", b"something else", None])
-def test_a_file_that_is_no_image_any_more_is_named(files: list[Path], data: bytes | None) -> None:
-    files[2].write_bytes(files[2].read_bytes()[:-100] if data is None else data)
-    with pytest.raises(UserError, match=r"image2\.png.*competition\.refresh=true"):
-        reader(files)[2]
-
-
-def test_a_cache_is_whole_only_with_its_index(tmp_path: Path, files: list[Path]) -> None:
-    assert not is_whole(tmp_path / "cache")
-    make_cache(tmp_path / "cache", files, EVERYTHING)
-    assert is_whole(tmp_path / "cache")
-    (tmp_path / "cache" / "index.npy").unlink()
-    assert not is_whole(tmp_path / "cache")
+        reader[2]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kagglepipe.images.augment import Transform
-from kagglepipe.images.cache import PixelReader, PixelWriter, write_index
+from kagglepipe.images.cache import PixelCache, PixelReader, cache_writer
 from kagglepipe.images.dataset import EpochBatches, TrainingImages, training_loader
 
 COUNT = 22
@@ -20,12 +20,12 @@ COUNT = 22
 def images(tmp_path: Path) -> TrainingImages:
     """Twenty-two small images in a cache, so that their files need not exist."""
     rng = np.random.default_rng(0)
-    with (tmp_path / "pixels.bin").open("wb") as file:
-        writer = PixelWriter(file, 10**7)
-        for _ in range(COUNT):
-            writer.add(rng.integers(0, 256, (24, 30, 3), dtype=np.uint8))
-    write_index(tmp_path, writer.index())
-    reader = PixelReader([Path(f"{n}.png") for n in range(COUNT)], short_side=24, folder=tmp_path, places=range(COUNT))
+    digests = [f"{n:064}" for n in range(COUNT)]
+    with cache_writer(tmp_path, short_side=24, max_bytes=10**7) as writer:
+        for digest in digests:
+            writer.add(digest, rng.integers(0, 256, (24, 30, 3), dtype=np.uint8))
+    cache = PixelCache.open(tmp_path, 24)
+    reader = PixelReader([Path(f"{n}.png") for n in range(COUNT)], digests, short_side=24, cache=cache)
     labels = np.arange(COUNT) % 3
     return TrainingImages(reader, [f"id{n}" for n in range(COUNT)], labels, Transform("light", 16), seed=5)
 

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kagglepipe.errors import UserError
+from kagglepipe.files import file_sha256
 from kagglepipe.images.augment import Transform
 from kagglepipe.images.cache import PixelReader
 from kagglepipe.images.dataset import NEAR, EpochBatches, TrainingImages
@@ -68,7 +69,7 @@ def test_any_tar_program_finds_image_and_class_side_by_side(files: list[Path], s
 
 def test_pixels_are_those_of_the_files(files: list[Path], shards: list[Path]) -> None:
     reader = ShardReader(shards, index_shards(shards), short_side=SIZE)
-    plain = PixelReader(files, short_side=SIZE, folder=None, places=[-1] * COUNT)
+    plain = PixelReader(files, [file_sha256(path) for path in files], short_side=SIZE)
     assert len(reader) == COUNT
     for row in (0, 7, 23):
         np.testing.assert_array_equal(reader[row], plain[row])
@@ -100,7 +101,7 @@ def test_a_network_learns_the_same_from_either(files: list[Path], tmp_path: Path
     weights = []
     for reader, kind in [
         (sharded, TrainingImages),
-        (PixelReader(files, short_side=SIZE, folder=None, places=[-1] * COUNT), InTheSameOrder),
+        (PixelReader(files, [file_sha256(path) for path in files], short_side=SIZE), InTheSameOrder),
     ]:
         torch.manual_seed(0)
         backbone = timm.create_model("test_efficientnet", num_classes=0)

@@ -20,7 +20,8 @@ from kagglepipe.competitions.folds import read_folds
 from kagglepipe.competitions.table import TABLE_COLUMNS
 from kagglepipe.config import Config, Folds, Paths
 from kagglepipe.errors import UserError
-from kagglepipe.images.cache import PixelReader
+from kagglepipe.files import file_sha256, read_json, write_json
+from kagglepipe.images.cache import PixelCache, PixelReader
 from kagglepipe.images.decode import decode
 from kagglepipe.stages import walk
 from kagglepipe.stages.places import Prepared, read_prepared
@@ -42,9 +43,10 @@ def prepare(toy: Path, tmp_path: Path) -> Prepare:
     folder = OmegaConf.load(CONF / "competition/image_folder.yaml")
     basis = Config("prepare", paths=Paths(str(tmp_path)), competition=Competition(**folder), folds=Folds(count=2))
 
-    def run(*overrides: str, source: Path = toy) -> Prepared:
+    def run(*overrides: str, source: Path = toy, is_made: bool = False) -> Prepared:
         config = changed(basis, f"competition.source='{source}'", *overrides)
-        walk(config)
+        if not is_made:
+            walk(config)
         return read_prepared(config)
 
     return run
@@ -151,7 +153,7 @@ def test_a_second_time_nothing_is_done(prepare: Prepare, tmp_path: Path, caplog:
     pd.testing.assert_frame_equal(again.table, first.table)
 
 
-@pytest.mark.parametrize("lost", ["prepared.json", "table.parquet", "cache/pixels-256/index.npy"])
+@pytest.mark.parametrize("lost", ["prepared.json", "table.parquet"])
 def test_what_was_lost_is_made_again_and_comes_out_the_same(lost: str, prepare: Prepare, tmp_path: Path) -> None:
     first = prepare()
     folds = (tmp_path / "data/toy/folds.csv").stat().st_mtime_ns
@@ -356,21 +358,11 @@ def test_more_labels_than_there_are_is_an_error(prepare: Prepare, tmp_path: Path
 
 def test_few_labels_read_the_pixels_of_the_whole(prepare: Prepare, tmp_path: Path) -> None:
     found = prepare(FEW)
-    rows = found.test
-    reader = PixelReader(
-        [Path("gone")] * len(rows), short_side=256, folder=found.pixels, places=rows["pixels"].tolist()
-    )
-    for row, path in enumerate(found.paths(rows)):
-        np.testing.assert_array_equal(reader[row], decode(path.read_bytes(), short_side=256))
+    cache = PixelCache.open(tmp_path / "data/toy/cache/pixels-256", 256)
+    assert cache is not None
+    for path in found.paths(found.test):
+        np.testing.assert_array_equal(cache.get(file_sha256(path)), decode(path.read_bytes(), short_side=256))
     assert not (tmp_path / "data/toy-4-per-class-seed-0/cache").exists()
-
-
-def test_few_labels_follow_the_whole_to_another_short_side(prepare: Prepare) -> None:
-    assert prepare(FEW).pixels is not None
-    found = prepare(FEW, "cache.short_side=32")
-    assert found.pixels is not None
-    reader = PixelReader(found.paths(found.train), short_side=32, folder=found.pixels, places=found.train["pixels"])
-    assert min(reader[0].shape[:2]) == 32
 
 
 # --- the cache ------------------------------------------------------------------------------------------------------
@@ -378,33 +370,63 @@ def test_few_labels_follow_the_whole_to_another_short_side(prepare: Prepare) -> 
 
 @pytest.mark.parametrize(("gb", "kept"), [(3e-5, 3), (1e-5, 1), (1e-9, 0), (8, 42)])
 def test_the_cache_keeps_to_its_limit_and_the_rest_is_decoded(
-    gb: float, kept: int, toy: Path, prepare: Prepare
+    gb: float, kept: int, toy: Path, prepare: Prepare, tmp_path: Path
 ) -> None:
     found = prepare(f"cache.max_gb={gb}")
-    assert found.pixels is not None
-    assert (found.pixels / "pixels.bin").stat().st_size == kept * 48 * 56 * 3 <= gb * 1e9
-    assert (np.load(found.pixels / "index.npy")[:, 0] >= 0).sum() == kept
-    places = found.table["pixels"].tolist()
-    reader = PixelReader(found.paths(found.table), short_side=256, folder=found.pixels, places=places)
+    cache = PixelCache.open(tmp_path / "data/toy/cache/pixels-256", 256)
+    assert cache is not None
+    assert sum(offset >= 0 for offset, _, _ in cache.places.values()) == kept <= gb * 1e9 / (48 * 56 * 3)
+    reader = PixelReader(found.paths(found.table), found.table["sha256"].tolist(), short_side=256, cache=cache)
     for row in (0, kept - 1, kept, 41):
         expected = decode((toy / found.table["path"][row % 42]).read_bytes())
         np.testing.assert_array_equal(reader[row % 42], expected)
 
 
 def test_without_a_cache_nothing_is_kept(prepare: Prepare, tmp_path: Path) -> None:
-    assert prepare("cache.max_gb=0").pixels is None
-    assert list(tmp_path.rglob("pixels.bin")) == []
+    prepare("cache.max_gb=0")
+    assert not (tmp_path / "data/toy/cache").exists()
     before = state(tmp_path / "data")
     prepare("cache.max_gb=0")
     assert state(tmp_path / "data") == before
 
 
-def test_another_short_side_prepares_again_and_leaves_folds_alone(prepare: Prepare, tmp_path: Path) -> None:
-    first, folds = prepare(), tmp_path / "data/toy/folds.csv"
-    before = folds.stat().st_mtime_ns
-    found = prepare("cache.short_side=16")
-    assert found.pixels is not None
-    reader = PixelReader(found.paths(found.table), short_side=16, folder=found.pixels, places=found.table["pixels"])
-    assert {reader[row].shape for row in range(42)} == {(16, 19, 3)}
-    assert (found.table_hash, found.folds_hash) == (first.table_hash, first.folds_hash)
-    assert folds.stat().st_mtime_ns == before
+@pytest.mark.parametrize("option", ["cache.short_side=16", "cache.max_gb=1", "model.image_size=384"])
+def test_the_size_of_the_cache_is_none_of_the_tables_business(option: str, prepare: Prepare, tmp_path: Path) -> None:
+    """Two commands side by side, which want other sizes, leave each other's table and pixels alone."""
+    prepare()
+    before = state(tmp_path / "data")
+    prepare(option)
+    assert state(tmp_path / "data") == before
+
+
+def test_a_table_of_an_older_version_is_here_already(prepare: Prepare, tmp_path: Path) -> None:
+    """Whose settings had the cache's, and whose table a column of places in it."""
+    first, folder = prepare(), tmp_path / "data/toy"
+    report, table = read_json(folder / "prepared.json"), pd.read_parquet(folder / "table.parquet")
+    del report["files"]
+    report["settings"] |= {"short_side": 256, "max_gb": 8.0}
+    write_json(folder / "prepared.json", {**report, "pixels": "cache/pixels-256"})
+    table.assign(pixels=range(len(table))).to_parquet(folder / "table.parquet", index=False)
+    before = state(tmp_path / "data")
+    again = prepare()
+    assert state(tmp_path / "data") == before
+    assert (again.table_hash, again.folds_hash) == (first.table_hash, first.folds_hash)
+
+
+# --- what another command may be writing -----------------------------------------------------------------------------
+
+
+def test_a_table_that_is_not_the_one_that_was_prepared_is_refused(prepare: Prepare, tmp_path: Path) -> None:
+    found, file = prepare(), tmp_path / "data/toy/table.parquet"
+    found.table.iloc[::-1].to_parquet(file, index=False)
+    with pytest.raises(UserError, match=r"table\.parquet is not the one that .*prepared\.json tells of"):
+        prepare(is_made=True)
+
+
+def test_rows_without_a_fold_are_named_and_not_left_out(prepare: Prepare, tmp_path: Path) -> None:
+    prepare()
+    file = tmp_path / "data/toy/folds.csv"
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(lines[:-2]))
+    with pytest.raises(UserError, match=r"folds\.csv has no fold for 2 labelled items, such as red/"):
+        prepare(is_made=True)

@@ -51,7 +51,7 @@ def prepared() -> Prepared:
     table = pd.DataFrame({"id": ids, "split": ["train"] * 4 + ["test"] * 4, "group": [0, 1, 2, 3, 4, 5, 6, 0]})
     table["target"] = ["cat", "dog", "cat", "dog", None, None, None, None]
     folds = pd.DataFrame({"id": ids[:4], "fold": [0, 0, 1, 1]})
-    return Prepared(table, folds, CLASSES, Path(), None, "the table", "the folds")
+    return Prepared(table, folds, CLASSES, Path(), "the table", "the folds")
 
 
 def make_run(config: Config, prepared: Prepared, name: str, oof: list[float], tests: list[list[float]]) -> Path:
@@ -126,7 +126,7 @@ def many(seed: int) -> Prepared:
     table = pd.DataFrame({"id": [*ids, "t"], "split": ["train"] * 200 + ["test"], "group": np.arange(201)})
     table["target"] = [CLASSES[n] for n in np.random.default_rng(seed).integers(0, 2, 200)] + [None]
     folds = pd.DataFrame({"id": ids, "fold": np.arange(200) % 2})
-    return Prepared(table, folds, CLASSES, Path(), None, "the table", "the folds")
+    return Prepared(table, folds, CLASSES, Path(), "the table", "the folds")
 
 
 @pytest.mark.parametrize(("after", "is_kept"), [(0.8, True), (0.6, False), (0.55, False)])

@@ -12,7 +12,7 @@ import pytest
 
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
-from kagglepipe.files import read_json, write_json
+from kagglepipe.files import file_sha256, read_json, write_json
 from kagglepipe.predictions.blend import blend
 from kagglepipe.predictions.frame import align, read_frame
 from kagglepipe.sequences.video import VideoError
@@ -215,10 +215,19 @@ def test_clips_series_and_frames_get_what_the_run_said_of_the_same_files(
         predict_anew(other, prepared, run)
 
 
-def test_a_file_that_cannot_be_read_is_named() -> None:
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "left6.mp4"
+    file.write_bytes(b"torn")
+    rows = pd.DataFrame({"sha256": [file_sha256(file)]})
+
     class Torn:
         def read(self, path: Path) -> None:
             raise VideoError("not a video that can be read")
 
-    with pytest.raises(UserError, match=r"a/left6\.mp4: not a video that can be read; mend or remove it, then"):
-        file_probabilities(cast(SequenceRun, Torn()), Path("a/left6.mp4"), pd.DataFrame())
+    with pytest.raises(UserError, match=r"/left6\.mp4: not a video that can be read; mend or remove it, then"):
+        file_probabilities(cast(SequenceRun, Torn()), file, rows)
+    file.write_bytes(b"another")
+    with pytest.raises(
+        UserError, match=r"/left6\.mp4 is not the file that was prepared; add competition\.refresh=true"
+    ):
+        file_probabilities(cast(SequenceRun, Torn()), file, rows)

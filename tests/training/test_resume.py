@@ -235,6 +235,40 @@ def test_a_file_that_cannot_be_used_is_said_and_ignored(
     assert kept.epoch == 1  # the next kill finds a whole file again
 
 
+@pytest.mark.parametrize("tells", [True, False])
+def test_a_file_of_another_order_of_classes_is_said_and_ignored(
+    tells: bool, images: TrainingImages, one_epoch: Path, fresh: tuple[Classifier, list[Epoch]], tmp_path: Path,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Its head would answer with the wrong names. A file of an older version, which tells none, has the usual ones."""
+    kept = load_progress(one_epoch)
+    assert kept is not None
+    kept.classes = ["red", "green", "blue"] if tells else None
+    save_progress(tmp_path / NAME, kept)
+    model, names = network(), ["blue", "green", "red"]
+    usual = names if tells else ["red", "green", "blue"]
+    conduct = Conduct(tmp_path / NAME, classes=names, usual_classes=usual)
+    with caplog.at_level(logging.WARNING):
+        history = trained(model, images, SHORT, conduct=conduct)
+    assert untimed(history) == fresh[1]
+    assert "has the classes red, green, blue, not blue, green, red: starting from the beginning" in caplog.text
+    monkeypatch.setattr(Loop, "step", None)  # the second time it goes on
+    assert untimed(trained(network(), images, SHORT, conduct=conduct)) == fresh[1]
+
+
+def test_a_file_of_an_older_version_goes_on(
+    images: TrainingImages, one_epoch: Path, fresh: tuple[Classifier, list[Epoch]], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    kept = load_progress(one_epoch)
+    assert kept is not None
+    kept.classes = None
+    save_progress(tmp_path / NAME, kept)
+    monkeypatch.setattr(Loop, "step", None)
+    conduct = Conduct(tmp_path / NAME, classes=["a", "b", "c"], usual_classes=["a", "b", "c"])
+    assert untimed(trained(network(), images, SHORT, conduct=conduct)) == fresh[1]
+
+
 def test_a_finished_fit_is_not_trained_again(
     images: TrainingImages, one_epoch: Path, fresh: tuple[Classifier, list[Epoch]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

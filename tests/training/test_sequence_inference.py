@@ -12,13 +12,20 @@ from numpy.typing import NDArray
 from torch import nn
 
 from kagglepipe.errors import UserError
+from kagglepipe.files import read_json, write_json
 from kagglepipe.images.decode import Pixels
 from kagglepipe.images.view import clean_view
 from kagglepipe.models.classifier import Classifier, Preprocessing
 from kagglepipe.models.cnn_lstm import TemporalModel, TemporalOptions
 from kagglepipe.sequences.video import VideoWriter, motion_pictures
 from kagglepipe.training import sequence_inference as module
-from kagglepipe.training.checkpoint import read_checkpoints, save_backbone, save_checkpoint, save_temporal
+from kagglepipe.training.checkpoint import (
+    load_temporal,
+    read_checkpoints,
+    save_backbone,
+    save_checkpoint,
+    save_temporal,
+)
 from kagglepipe.training.device import Precision
 from kagglepipe.training.engines import Engine
 from kagglepipe.training.sequence_inference import SequenceRun, batched
@@ -285,3 +292,31 @@ def test_a_series_has_no_encoder_and_is_read_as_it_is(tmp_path: Path) -> None:
     with torch.inference_mode():
         expected = [m(torch.from_numpy(values)[None], torch.tensor([9]))[0].softmax(dim=1).numpy() for m in models]
     np.testing.assert_allclose(found, np.mean(expected, axis=0), atol=1e-5)
+
+
+@pytest.mark.parametrize("per_frame", [False, True])
+def test_folds_of_other_orders_of_classes_answer_as_if_they_had_one(tmp_path: Path, per_frame: bool) -> None:
+    """As `competition.classes` may have been changed between two folds."""
+    run = saved(tmp_path / "run", kind="series", features=3)
+    x = np.random.default_rng(1).normal(size=(9, 3)).astype(np.float32)
+
+    def answers() -> list[NDArray[np.float64]]:
+        one = opened(run)
+        step = one.stream()
+        stream = [step(dict.fromkeys(one.encoders, row)) for row in x]
+        return [one.probabilities(dict.fromkeys(one.encoders, x), per_frame=per_frame), np.stack(stream)]
+
+    expected = answers()
+    meta = read_json(run / "fold_1/model.json")
+    models = load_temporal(read_checkpoints(run)[1])
+    order = [2, 0, 1]
+    for model in models:  # the same network, its outputs in another order
+        outputs = model.head.leave
+        outputs.weight.data, outputs.bias.data = outputs.weight.data[order], outputs.bias.data[order]
+    names = [CLASSES[n] for n in order]
+    save_temporal(run / "fold_1", models, None, shared_backbone=False, meta={**meta, "classes": names})
+    for found, wanted in zip(answers(), expected, strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-12)
+    write_json(run / "fold_1/model.json", {**meta, "classes": ["none", "wave", "fall"]})
+    with pytest.raises(UserError, match="fold_1 knows the classes none, wave, fall, fold_0 none, wave, jump"):
+        opened(run)

@@ -1,0 +1,112 @@
+"""A run's name tells what decides it: the order of classes where somebody chose one, the pixels where they are more."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from kagglepipe.__main__ import CONF
+from kagglepipe.competitions.contract import Competition
+from kagglepipe.config import Cache, Config, Model, Paths, Training
+from kagglepipe.files import write_json
+from kagglepipe.models.weights import BUNDLED, own_input
+from kagglepipe.stages.places import Prepared, run_dir, run_identity, usual_order
+
+BLUE_RED = ["blue", "red"]
+
+
+def prepared(classes: list[str]) -> Prepared:
+    """A table of which nothing but its hash is asked."""
+    return Prepared(pd.DataFrame(), pd.DataFrame(), classes, Path(), "the table", "the folds")
+
+
+def config(root: Path, classes: list[str] | None = None, **model: object) -> Config:
+    """A folder of photos, a head on untrained features."""
+    competition = Competition(slug="photos", classes=classes or [])
+    options = Model(**{"name": "test_efficientnet", "weights": "none", "image_size": 64, **model})
+    return Config(paths=Paths(str(root)), competition=competition, model=options, training=Training(mode="head"))
+
+
+def name(config: Config, classes: list[str] = BLUE_RED) -> str:
+    return run_dir(config, prepared(classes)).name
+
+
+def finished(run: Path, *orders: list[str]) -> Path:
+    """A run with a fold for each order of classes."""
+    for fold, classes in enumerate(orders):
+        write_json(run / f"fold_{fold}/model.json", {"classes": classes})
+    write_json(run / "metrics.json", {})
+    return run
+
+
+# --- the order of classes --------------------------------------------------------------------------------------------
+
+
+def test_an_order_that_somebody_chose_has_a_name_of_its_own(tmp_path: Path) -> None:
+    usual = name(config(tmp_path))
+    assert name(config(tmp_path, BLUE_RED)) == usual  # the order that they have anyway
+    other = config(tmp_path, BLUE_RED[::-1])
+    assert name(other, BLUE_RED[::-1]) != usual
+    assert run_identity(other, prepared(BLUE_RED[::-1]))["classes"] == BLUE_RED[::-1]
+    assert "classes" not in run_identity(config(tmp_path), prepared(BLUE_RED))
+
+
+def test_a_run_of_a_version_that_left_the_order_out_of_names_is_found_if_it_has_that_order(tmp_path: Path) -> None:
+    usual, other = config(tmp_path), config(tmp_path, BLUE_RED[::-1])
+    older = finished(run_dir(usual, prepared(BLUE_RED)), BLUE_RED[::-1], BLUE_RED[::-1])
+    assert run_dir(other, prepared(BLUE_RED[::-1])) == older
+    finished(older, BLUE_RED[::-1], BLUE_RED)
+    assert run_dir(other, prepared(BLUE_RED[::-1])) != older
+
+
+@pytest.mark.parametrize("file", sorted(path.stem for path in (CONF / "competition").glob("*.yaml")))
+def test_what_the_package_itself_configures_has_the_usual_order(file: str) -> None:
+    """Else the names of all runs of these competitions would change."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        found = OmegaConf.to_object(compose("config", [f"competition={file}"]))
+    assert isinstance(found, Config)
+    classes = found.competition.classes
+    assert usual_order(found, classes) == classes
+    elsewhere = replace(found, competition=replace(found.competition, slug="another", background=None))
+    assert usual_order(elsewhere, classes) == sorted(classes)
+
+
+# --- the size of images ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "side"),
+    [
+        ({}, 256),
+        ({"image_size": 256}, 256),
+        ({"image_size": 256, "crop": "center"}, 256),
+        ({"image_size": 1024}, 1024),
+        ({"image_size": 1024, "crop": "border"}, 1024),
+        ({"name": "tf_efficientnet_lite0", "image_size": 448, "crop": "center"}, 512),
+        ({"name": "tf_efficientnet_lite0", "image_size": None}, 256),
+        ({"name": "tf_efficientnet_lite2", "image_size": None}, 260),
+        ({"name": "tf_efficientnet_lite2", "image_size": None, "crop": "center"}, 293),
+        ({"name": "vit_base_patch16_384", "image_size": None}, 384),
+    ],
+)
+def test_images_are_decoded_as_large_as_the_network_needs(tmp_path: Path, model: dict[str, object], side: int) -> None:
+    made = config(tmp_path, **model)
+    assert made.short_side == side
+    assert run_identity(made, prepared(BLUE_RED))["short_side"] == side
+    given = replace(made, cache=Cache(short_side=256))
+    assert given.short_side == 256
+    assert (name(given) == name(made)) == (side == 256)
+
+
+@pytest.mark.parametrize("network", [*BUNDLED, "test_vit", "resnet18"])
+def test_the_input_that_is_known_is_the_networks(network: str) -> None:
+    """So that a name can be told without making the network."""
+    import timm
+
+    from kagglepipe.models.classifier import preprocessing_of
+
+    seen = preprocessing_of(timm.create_model(network, num_classes=0), image_size=None, crop="center", short_side=256)
+    assert own_input(network) == (seen.size, seen.crop_pct)
