@@ -12,7 +12,19 @@ from filelock import Timeout
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kagglepipe.files import atomic, file_sha256, locked, read_json, sha256, write_bytes, write_json, write_parquet
+from kagglepipe.errors import UserError
+from kagglepipe.files import (
+    atomic,
+    demand_sha256,
+    file_sha256,
+    file_state,
+    locked,
+    read_json,
+    sha256,
+    write_bytes,
+    write_json,
+    write_parquet,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -59,6 +71,32 @@ def test_the_temporary_lies_in_the_same_folder_for_the_rename(tmp_path: Path) ->
         assert temporary.name.startswith(".")
         temporary.write_text("")
     assert path.exists()
+
+
+def test_two_writers_of_one_file_have_temporaries_of_their_own(tmp_path: Path) -> None:
+    """Also in two containers, whose process numbers are alike."""
+    path = tmp_path / "a.txt"
+    with atomic(path) as first, atomic(path) as second:
+        assert first != second
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_file_is_told_from_one_in_its_place_and_not_from_its_bytes(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    for file in (one, other):
+        file.write_bytes(b"same")
+    digest, state = file_sha256(one), file_state(one)
+    other.replace(one)
+    assert file_state(one) != state
+    demand_sha256(one, digest)
+    one.write_bytes(b"else")
+    with pytest.raises(UserError, match=r"one is not the file that was prepared; add competition\.refresh=true"):
+        demand_sha256(one, digest)
+    with pytest.raises(UserError, match=r"No such file.*competition\.refresh=true"):
+        demand_sha256(other, digest)
 
 
 def test_a_block_that_writes_nothing_is_an_error_not_an_empty_file(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from kagglepipe.errors import UserError
-from kagglepipe.files import atomic
+from kagglepipe.files import atomic, file_state
 from kagglepipe.images.decode import Pixels, decode
 
 LABEL = "cls"
@@ -53,7 +53,9 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 
 
 def index_shards(shards: Sequence[Path]) -> pd.DataFrame:
-    """One row an image: id, label, shard (its place in `shards`), offset and size of its bytes. Reads headers alone.
+    """One row an image: id, label, shard (its place in `shards`), its state, offset and size of its bytes.
+
+    state: what tells that a shard was replaced (files.file_state). Reads headers alone.
 
     Raises UserError for a file that is no tar, or an image without a class.
     """
@@ -62,6 +64,7 @@ def index_shards(shards: Sequence[Path]) -> pd.DataFrame:
         images: dict[str, tuple[int, int]] = {}
         labels: dict[str, int] = {}
         try:
+            state = file_state(path)
             with tarfile.open(path, "r:") as tar:
                 for member in tar:
                     key, _, suffix = member.name.rpartition(".")
@@ -75,22 +78,30 @@ def index_shards(shards: Sequence[Path]) -> pd.DataFrame:
             raise UserError(f"{path} is no shard of images ({error}): write it again") from error
         if lone := sorted(images.keys() ^ labels.keys()):
             raise UserError(f"{path}: {lone[0]} is not an image beside its .{LABEL}: write the shard again")
-        rows += [(unquote(key), labels[key], number, *place) for key, place in images.items()]
-    return pd.DataFrame(rows, columns=["id", "label", "shard", "offset", "size"])
+        rows += [(unquote(key), labels[key], number, state, *place) for key, place in images.items()]
+    return pd.DataFrame(rows, columns=["id", "label", "shard", "state", "offset", "size"])
 
 
 class ShardReader:
-    """row of an index -> its decoded pixels, as `images.cache.PixelReader` gives them. Raises ImageError."""
+    """row of an index -> its decoded pixels, as `images.cache.PixelReader` gives them.
+
+    Raises ImageError, and UserError for a shard that is not the one that was indexed.
+    """
 
     def __init__(self, shards: Sequence[Path], index: pd.DataFrame, *, short_side: int, max_side: int = 20_000) -> None:
         self.shards, self.short_side, self.max_side = list(shards), short_side, max_side
         self.shard, self.offset, self.size = (index[name].to_numpy(np.int64) for name in ("shard", "offset", "size"))
+        self.states = dict(zip(index["shard"].tolist(), index["state"], strict=True))
 
     def __len__(self) -> int:
         return len(self.shard)
 
     def __getitem__(self, row: int) -> Pixels:
-        with self.shards[self.shard[row]].open("rb") as file:
+        number = int(self.shard[row])
+        path = self.shards[number]
+        with path.open("rb") as file:
             file.seek(self.offset[row])
             data = file.read(self.size[row])
+        if file_state(path) != self.states[number]:
+            raise UserError(f"{path} was written again after it was indexed: type the same command again")
         return decode(data, short_side=self.short_side, max_side=self.max_side)

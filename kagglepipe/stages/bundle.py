@@ -8,6 +8,7 @@ is replaced as a whole.
 
 import logging
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,9 +77,12 @@ def bundle_dir(config: Config) -> Path:
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
     """Yields an empty folder beside `folder`, which takes its place when the block ends well and goes when not."""
-    new, old = (folder.with_name(f".{folder.name}.{name}") for name in ("new", "old"))
-    for leftover in (new, old):
-        shutil.rmtree(leftover, ignore_errors=True)
+    mark = f".{folder.name}.bundling"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.parent.iterdir():
+        if leftover.name.startswith(mark):  # of a command that was killed
+            shutil.rmtree(leftover, ignore_errors=True)
+    new, old = (folder.with_name(f"{mark}-{secrets.token_hex(8)}") for _ in range(2))
     new.mkdir(parents=True)
     try:
         yield new

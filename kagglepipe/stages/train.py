@@ -77,6 +77,7 @@ def check(config: Config) -> None:
 def run(config: Config) -> float:
     """Trains what is missing of the configured run and merges it. The out-of-fold score."""
     prepared = read_prepared(config)
+    demand_one_table(prepared)
     run = run_dir(config, prepared)
     if distributed.from_first(is_done(config, run)):
         if is_first():
@@ -91,6 +92,15 @@ def run(config: Config) -> float:
     for line in describe_scores(metrics, config.competition.metric):
         log.info("train: %s", line)
     return float(metrics["score"])
+
+
+def demand_one_table(prepared: Prepared) -> None:
+    """Raises UserError in a process that has read other data than the first one, as while another command prepares."""
+    own = [prepared.table_hash, prepared.folds_hash, prepared.classes]
+    if distributed.from_first(own) != own:
+        raise UserError(
+            "another command has prepared other data while the processes began: type the same command again"
+        )
 
 
 def is_done(config: Config, run: Path) -> bool:

@@ -89,7 +89,10 @@ def _read_store(folder: Path) -> tuple[dict[str, int], Features]:
         return {}, np.zeros((0, 0), np.float32)
     try:
         with np.load(folder / "features.npz") as store:  # numpy refuses pickled arrays by default
-            return {str(key): row for row, key in enumerate(store["keys"])}, store["values"]
+            known, values = {str(key): row for row, key in enumerate(store["keys"])}, store["values"]
+        if len(known) != len(values):
+            raise ValueError(f"{len(known)} keys for {len(values)} rows")
+        return known, values
     except (zipfile.BadZipFile, ValueError, KeyError, OSError) as error:
         log.warning("%s is damaged (%s): its features are computed anew", folder / "features.npz", error)
         return {}, np.zeros((0, 0), np.float32)

@@ -24,8 +24,8 @@ NUMBERS = ("epoch", "history", "caution", "scale", "micro_batch", "classes")  # 
 class Progress:
     """epoch: the last whole one, 0 for none. history: a dictionary an epoch. caution: what rates are multiplied with
     since a loss blew up. scale: the state of the loss scale. micro_batch: rows at a time that the memory holds, if not
-    a whole batch. tensors: of model and optimiser, on the CPU. best: the model's after the best epoch. classes: what the
-    model's outputs stand for, in order; None: the file is of a version that did not tell.
+    a whole batch. tensors: of model and optimiser, on the CPU. best: the model's after the best epoch. classes: what
+    the model's outputs stand for, in order; None: the file is of a version that did not tell.
     """
 
     epoch: int

@@ -4,12 +4,14 @@ import hashlib
 import os
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kagglepipe.competitions.source import Source, describe, image_files, is_ignored
 from kagglepipe.errors import UserError
+from kagglepipe.files import sha256
 
 LATER = (2_000_000_000 * 10**9, 2_000_000_000 * 10**9)  # times of access and change
 
@@ -68,6 +70,27 @@ def test_a_changed_byte_is_another_source(kind: str, request: pytest.FixtureRequ
     file.write_bytes(data)
     os.utime(file, ns=LATER)
     assert describe(path, before).content != before.content
+
+
+def test_files_that_were_exchanged_are_another_source_though_size_and_time_are_the_same(photos: Path) -> None:
+    """As `mv` leaves them, where an archive gave all files one time."""
+    first, second, aside = (photos / name for name in ("cat/a.jpg", "cat/b.JPG", "cat/c.jpg"))
+    for file in (first, second):
+        file.write_bytes(file.name[0].encode() * 100)
+        os.utime(file, ns=LATER)
+    before = describe(photos)
+    first.rename(aside)
+    second.rename(first)
+    aside.rename(second)
+    assert describe(photos, before).content != before.content
+
+
+def test_a_source_as_an_older_version_knew_it_is_the_same(photos: Path) -> None:
+    """Whose stat had names, sizes and times alone: the bytes are read once more."""
+    now = describe(photos)
+    rows = [(path.relative_to(photos).as_posix(), path.stat()) for path in image_files(photos)[0]]
+    older = sha256(*(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}" for name, stat in rows))
+    assert describe(photos, replace(now, stat=older)) == now
 
 
 @pytest.mark.parametrize("change", ["add", "remove", "rename"])

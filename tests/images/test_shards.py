@@ -75,6 +75,16 @@ def test_pixels_are_those_of_the_files(files: list[Path], shards: list[Path]) ->
         np.testing.assert_array_equal(reader[row], plain[row])
 
 
+def test_a_shard_that_was_replaced_is_not_read_by_the_places_of_the_old_one(
+    files: list[Path], shards: list[Path]
+) -> None:
+    reader = ShardReader(shards, index_shards(shards), short_side=SIZE)
+    write_shards([(path.stem, path, 0) for path in reversed(files[:5])], shards[0].parent, per_shard=5)
+    with pytest.raises(UserError, match=r"000000\.tar was written again after it was indexed"):
+        reader[0]
+    assert reader[5].shape == (SIZE, SIZE + 6, 3)
+
+
 class Read(list[Path]):
     """The paths of shards; `order`: the numbers of those that were looked up, in their order."""
 

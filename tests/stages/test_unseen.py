@@ -14,11 +14,18 @@ from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, read_json, write_json
 from kagglepipe.predictions.blend import blend
-from kagglepipe.predictions.frame import align, read_frame
+from kagglepipe.predictions.frame import align, oof_frame, read_frame, test_frame
 from kagglepipe.sequences.video import VideoError
 from kagglepipe.stages import walk
 from kagglepipe.stages.places import finished_runs, read_prepared
-from kagglepipe.stages.unseen import file_probabilities, predict_anew, tables_of, test_predictions
+from kagglepipe.stages.unseen import (
+    blended_as,
+    file_probabilities,
+    fitted_classes,
+    predict_anew,
+    tables_of,
+    test_predictions,
+)
 from kagglepipe.training.sequence_inference import SequenceRun
 
 CLASSES = ["blue", "green", "red"]
@@ -176,6 +183,20 @@ def test_an_ensemble_blends_what_its_members_say_of_the_new_files(config: Config
     shutil.rmtree(run.parent / names[0])
     with pytest.raises(UserError, match=rf"its member {names[0]} is not in .*: make the ensemble anew"):
         test_predictions(config, read_prepared(config), run)
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_the_maps_of_an_ensemble_go_by_the_names_of_classes(tmp_path: Path, tells: bool) -> None:
+    """What is added to each class' logarithm: the order of classes may be another when new files are predicted."""
+    fitted = ["red", "blue", "green"]
+    frame = test_frame(["a", "b"], [[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]], CLASSES)
+    metrics = {"method": "mean", "members": ["one"], "maps": [{"kind": "platt", "slope": 1.0, "offsets": [2.0, 0, 0]}]}
+    oof = oof_frame(["c"], 0, ["red"], [[1.0, 0.0, 0.0]], fitted)  # by which an older ensemble is known
+    oof.to_parquet(tmp_path / "oof.parquet", index=False)
+    classes = fitted_classes(tmp_path, {**metrics, "classes": fitted} if tells else metrics)
+    found = blended_as(metrics, [frame], classes).set_index("id")[CLASSES].to_numpy()
+    raised = frame[CLASSES].to_numpy() * [1, 1, np.exp(2)]
+    np.testing.assert_allclose(found, raised / raised.sum(axis=1, keepdims=True))
 
 
 def test_the_tables_of_an_identity() -> None:

@@ -1,0 +1,155 @@
+"""What a command that trains reads stays what it was prepared from, whatever another command does meanwhile."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from shutil import copytree
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from kagglepipe.config import Cache, Config
+from kagglepipe.errors import UserError
+from kagglepipe.images.decode import decode
+from kagglepipe.stages import walk
+from kagglepipe.stages.places import read_prepared, run_dir
+from kagglepipe.stages.train import make_session
+from kagglepipe.stages.train_images import ImageSession
+from kagglepipe.stages.train_sequences import SequenceSession
+
+Configure = Callable[..., Config]
+
+
+def opened(config: Config) -> Any:
+    """What fits the folds of a competition that is prepared."""
+    prepared = read_prepared(config)
+    return make_session(config, prepared, run_dir(config, prepared))
+
+
+@pytest.fixture
+def photos(configure: Configure, toy: Path) -> Config:
+    """The toy, prepared."""
+    config = configure(
+        "experiment=quick", "competition=image_folder", f"competition.source={toy}", "stage=prepare", "device=cpu"
+    )
+    walk(config)
+    return config
+
+
+def refresh(config: Config) -> None:
+    """Another command takes the files as they are now."""
+    walk(replace(config, stage="prepare", competition=replace(config.competition, refresh=True)))
+
+
+def pixels(session: ImageSession) -> list[Any]:
+    """Every labelled image as the session reads it now, from a cache that it opens now."""
+    session.__dict__.pop("cache", None)
+    reader = session.reader(session.train)
+    return [reader[row] for row in range(len(reader))]
+
+
+def test_photos_that_another_command_adds_are_not_read_for_those_of_the_table(photos: Config, toy: Path) -> None:
+    session = opened(photos)
+    before = [decode(path.read_bytes()) for path in session.prepared.paths(session.train)]
+    for number in range(3):  # which come first, so that all others move
+        cv2.imwrite(str(toy / f"blue/a{number}.png"), np.full((48, 56, 3), 80 * number, np.uint8))
+    refresh(photos)
+    for found, wanted in zip(pixels(session), before, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    assert len(opened(photos).train) == len(before) + 3
+
+
+@pytest.mark.parametrize("max_gb", [8.0, 0.0])
+def test_a_photo_that_was_replaced_is_the_old_one_or_an_error(photos: Config, toy: Path, max_gb: float) -> None:
+    session = opened(replace(photos, cache=Cache(max_gb=max_gb)))
+    before, file = decode((toy / "blue/blue0.png").read_bytes()), toy / "blue/blue0.png"
+    cv2.imwrite(str(file), 255 - cv2.imread(str(file)))
+    if max_gb:
+        np.testing.assert_array_equal(pixels(session)[0], before)
+        refresh(photos)
+    with pytest.raises(UserError, match=r"blue0\.png is not the file that was prepared; add competition\.refresh=true"):
+        pixels(session)
+
+
+def test_features_that_were_kept_are_of_the_right_pixels(photos: Config, toy: Path) -> None:
+    """A store outlives the command that fills it: what is wrong in it would be wrong for good."""
+    session = opened(photos)
+    expected = session.features(session.train, 0, "before")
+    cv2.imwrite(str(toy / "blue/a.png"), np.zeros((48, 56, 3), np.uint8))
+    refresh(photos)
+    other = opened(photos)
+    is_old = other.train["id"].isin(session.train["id"]).to_numpy()
+    found = other.features(other.train, 0, "after")
+    np.testing.assert_array_equal(found[is_old], expected)
+
+
+def test_a_larger_network_sees_more_pixels_and_leaves_the_smaller_ones_alone(photos: Config) -> None:
+    session = opened(replace(photos, model=replace(photos.model, image_size=320)))
+    assert session.cache.short_side == session.model.preprocessing.short_side == 320
+    assert sorted(path.name for path in (photos.base_dir / "cache").iterdir()) == ["pixels-256", "pixels-320"]
+    assert opened(photos).cache.short_side == 256
+
+
+def test_a_size_that_shrinks_what_the_network_sees_is_named(photos: Config, caplog: pytest.LogCaptureFixture) -> None:
+    small = replace(photos, cache=Cache(short_side=48))
+    opened(small).tell()
+    assert (
+        "cache.short_side=48 is less than the 64 pixels that test_efficientnet takes: images are enlarged again; type "
+        "cache.short_side=64, or leave it away"
+    ) in caplog.text
+    caplog.clear()
+    opened(photos).tell()
+    opened(replace(photos, cache=Cache(short_side=64))).tell()
+    assert "short_side" not in caplog.text
+
+
+def test_weights_that_other_options_use_otherwise_have_features_of_their_own(photos: Config) -> None:
+    """The same tensors with another activation are another network."""
+    plain, other = photos, replace(photos, model=replace(photos.model, kwargs={"act_layer": "relu"}))
+    folders = [opened(config).feature_folder(0) for config in (plain, other)]
+    assert folders[0] != folders[1]
+
+
+# --- video and series ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["clips", "series"])
+def test_a_clip_that_was_replaced_is_an_error(
+    kind: str, configure: Configure, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    source = copytree(request.getfixturevalue(kind), tmp_path / "source")
+    config = configure(
+        *(("competition.kind=series", "model=lstm") if kind == "series" else ("sequences.rate=4",)),
+        "competition=video_folder", f"competition.source={source}", "stage=prepare", "device=cpu", "folds.count=2",
+        "model.name=test_efficientnet", "model.weights=none", "model.image_size=32",
+    )  # fmt: skip
+    walk(config)
+    session = opened(config)
+    assert isinstance(session, SequenceSession)
+    first, other = (session.prepared.images_root / path for path in session.items["path"][:2])
+    if kind == "clips":
+        session.facts(first)
+    first.write_bytes(other.read_bytes())
+    with pytest.raises(UserError, match=rf"{first.name} is not the file that was prepared; add competition\.refresh"):
+        session.features(0)
+
+
+def test_frames_that_are_augmented_are_decoded_as_large_as_the_network_needs(
+    clips: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kagglepipe.sequences import video
+
+    config = configure(
+        "competition=video_folder", f"competition.source={clips}", "stage=prepare", "device=cpu", "sequences.rate=4",
+        "folds.count=2", "model.name=test_efficientnet", "model.weights=none", "model.image_size=288",
+    )  # fmt: skip
+    walk(config)
+    session, asked = opened(config), []
+    read = video.sample_frames
+    monkeypatch.setattr(video, "sample_frames", lambda *a, **k: asked.append(k["resize"]) or read(*a, **k))
+    one = session.footage[0]
+    for view in (0, 1):
+        assert session.read_frames(one, np.arange(2), view, "id").shape == (2, 288, 288, 3)
+    assert asked == [(288, 288), 288]
