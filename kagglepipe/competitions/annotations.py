@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -252,10 +251,10 @@ def _classes(found: "pd.Series[str]", competition: Competition) -> list[str]:
 # --- as `prepare` keeps them -----------------------------------------------------------------------------------
 
 
-def read_annotations(file: Path | BinaryIO) -> pd.DataFrame:
+def read_annotations(path: Path) -> pd.DataFrame:
     """video, start, end (NaN: the whole item) and label, as `prepare` has written them."""
     return pd.read_csv(
-        file,
+        path,
         dtype={"video": str, "label": str},
         keep_default_na=False,
         na_values={"start": [""], "end": [""]},

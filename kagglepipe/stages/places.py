@@ -1,6 +1,5 @@
 """Where the files of a configuration lie, and what has been prepared: what every stage asks first."""
 
-import hashlib
 import json
 import logging
 import math
@@ -10,7 +9,6 @@ from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib.metadata import version
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 ENSEMBLE_VERSION = 2  # raise by hand what would blend the same members otherwise
-TABLES = ("table.parquet", "items.parquet", "annotations.csv")  # which prepared.json vouches for
 TOLERANCE = 1.01e-3  # sequences.video.TOLERANCE, without its imports
 
 
@@ -98,22 +95,36 @@ def with_sample_if_no_data(config: Config) -> Config:
 
 
 def read_prepared(config: Config) -> Prepared:
-    """What `prepare` left for this competition. Raises UserError if it has not run."""
-    folder = config.data_dir
-    if not (folder / "prepared.json").exists():
-        raise UserError(f"{folder} is not prepared: run stage=prepare first")
-    report = read_json(folder / "prepared.json")
-    table, items, annotations = pd.read_parquet(made_by(folder, report, "table.parquet")), None, None
-    folds, folds_hash = read_fold_file(folds_file(config))
-    demand_folds(table, folds, folds_file(config))
+    """What `prepare` left for this competition. Raises UserError if it has not run, or runs while this reads.
+
+    prepared.json goes before anything else is written, and comes back last: one that has not changed proves the rest.
+    """
+    file = config.data_dir / "prepared.json"
+    if not file.exists():
+        raise UserError(f"{file.parent} is not prepared: run stage=prepare first")
+    try:
+        report = read_json(file)
+        prepared = read_tables(config, report)
+        is_same = read_json(file) == report
+    except FileNotFoundError:
+        is_same = False
+    if not is_same:
+        raise UserError(f"{file.parent} was prepared by another command while it was read: type the same command again")
+    return prepared
+
+
+def read_tables(config: Config, report: dict[str, Any]) -> Prepared:
+    """What lies beside a prepared.json. Raises FileNotFoundError if a table does not, UserError for wrong folds."""
+    folder, folds_path = config.data_dir, folds_file(config)
+    table, items, annotations = pd.read_parquet(folder / "table.parquet"), None, None
+    folds, folds_hash = read_fold_file(folds_path)
+    demand_folds(table, folds, folds_path)
     if config.competition.kind != "image":
         from kagglepipe.competitions.annotations import read_annotations
 
         # a part of long videos has its own: what happens in those that are hidden is not in them
         of = config.data_dir if config.competition.finds_segments else config.base_dir
-        whole = report if of == folder else read_json(of / "prepared.json")
-        items = pd.read_parquet(made_by(of, whole, "items.parquet"))
-        annotations = read_annotations(made_by(of, whole, "annotations.csv"))
+        items, annotations = pd.read_parquet(of / "items.parquet"), read_annotations(of / "annotations.csv")
         table, folds = with_frames(config, table, folds, items, annotations)
     return Prepared(
         table=table,
@@ -125,26 +136,6 @@ def read_prepared(config: Config) -> Prepared:
         items=items,
         annotations=annotations,
     )
-
-
-def file_hashes(folder: Path) -> dict[str, str]:
-    """name -> SHA-256 of the tables that `prepare` has written into `folder`, as prepared.json keeps them."""
-    return {name: file_sha256(folder / name) for name in TABLES if (folder / name).exists()}
-
-
-def made_by(folder: Path, report: dict[str, Any], name: str) -> BytesIO:
-    """One of the tables beside the prepared.json that holds `report`.
-
-    Raises UserError if it is not the one that was written with it, as when another command prepares meanwhile. One of
-    an older version, whose prepared.json has no hashes, is taken as it is.
-    """
-    data = (folder / name).read_bytes()
-    if report.get("files", {}).get(name) not in (None, hashlib.sha256(data).hexdigest()):
-        raise UserError(
-            f"{folder / name} is not the one that {folder / 'prepared.json'} tells of: if another command prepares it, "
-            "type the same command again, else delete prepared.json"
-        )
-    return BytesIO(data)
 
 
 def demand_folds(table: pd.DataFrame, folds: pd.DataFrame, path: Path) -> None:

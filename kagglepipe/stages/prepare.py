@@ -41,7 +41,7 @@ from kagglepipe.files import file_sha256, locked, read_json, write_bytes, write_
 from kagglepipe.images.cache import cache_writer
 from kagglepipe.images.decode import DECODER, Facts, ImageError, Pixels, decode_known, in_order, inspect
 from kagglepipe.predictions.frame import check_classes
-from kagglepipe.stages.places import cache_dir, cache_limit, file_hashes, folds_file
+from kagglepipe.stages.places import cache_dir, cache_limit, folds_file
 from kagglepipe.stages.prepare_sequences import hide_annotations, make_sequence_table
 
 log = logging.getLogger(__name__)
@@ -101,7 +101,6 @@ def make_table(config: Config) -> None:
         "classes": listing.classes,
         "images_root": "raw" if source["kind"] != "folder" else str(images_root),
         "table_hash": table_hash(table),
-        "files": file_hashes(folder),
         "ignored": [f.relative_to(images_root).as_posix() for f in ignored],
         "outside": outside,
         "skipped": skipped,
@@ -322,6 +321,7 @@ def make_subset(config: Config) -> None:
     if is_prepared(folder, settings):
         log.info("prepare: %s is here already", folder / "table.parquet")
         return
+    (folder / "prepared.json").unlink(missing_ok=True)
     table = pd.read_parquet(config.base_dir / "table.parquet")
     table = table[table.split == "train"]
     held = rows_held_out(config, table)
@@ -337,7 +337,7 @@ def make_subset(config: Config) -> None:
     write_bytes(folder / "answers.csv", answers.to_csv(index=False, lineterminator="\n").encode())
     root = Path("..") / config.base_slug
     images_root = base["images_root"] if Path(base["images_root"]).is_absolute() else str(root / base["images_root"])
-    report = {**base, "settings": settings, "images_root": images_root, "files": file_hashes(folder)}
+    report = {**base, "settings": settings, "images_root": images_root}
     write_json(folder / "prepared.json", {**report, "table_hash": own_hash})
     log.info("prepare: %d labelled, %d held out as test", (~held).sum(), held.sum())
 

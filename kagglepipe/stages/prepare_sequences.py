@@ -23,7 +23,6 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, read_json, sha256, write_bytes, write_json, write_parquet
 from kagglepipe.images.decode import in_order
 from kagglepipe.predictions.frame import check_classes
-from kagglepipe.stages.places import file_hashes
 
 log = logging.getLogger(__name__)
 MADE = ("table.parquet", "items.parquet", "annotations.csv", "prepared.json")
@@ -76,7 +75,6 @@ def make_sequence_table(config: Config, progress: Callable[..., Any]) -> None:
         "classes": catalogue.classes,
         "images_root": "raw" if source["kind"] != "folder" else str(root),
         "table_hash": sequences_hash(table, annotations),
-        "files": file_hashes(folder),
         "ignored": [f.relative_to(root).as_posix() for f in ignored],
         "outside": catalogue.outside,
         "skipped": bad,

@@ -23,7 +23,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, read_json, write_json
 from kagglepipe.images.cache import PixelCache, PixelReader
 from kagglepipe.images.decode import decode
-from kagglepipe.stages import walk
+from kagglepipe.stages import places, walk
 from kagglepipe.stages.places import Prepared, read_prepared
 
 Prepare = Callable[..., Prepared]
@@ -403,7 +403,6 @@ def test_a_table_of_an_older_version_is_here_already(prepare: Prepare, tmp_path:
     """Whose settings had the cache's, and whose table a column of places in it."""
     first, folder = prepare(), tmp_path / "data/toy"
     report, table = read_json(folder / "prepared.json"), pd.read_parquet(folder / "table.parquet")
-    del report["files"]
     report["settings"] |= {"short_side": 256, "max_gb": 8.0}
     write_json(folder / "prepared.json", {**report, "pixels": "cache/pixels-256"})
     table.assign(pixels=range(len(table))).to_parquet(folder / "table.parquet", index=False)
@@ -416,10 +415,22 @@ def test_a_table_of_an_older_version_is_here_already(prepare: Prepare, tmp_path:
 # --- what another command may be writing -----------------------------------------------------------------------------
 
 
-def test_a_table_that_is_not_the_one_that_was_prepared_is_refused(prepare: Prepare, tmp_path: Path) -> None:
-    found, file = prepare(), tmp_path / "data/toy/table.parquet"
-    found.table.iloc[::-1].to_parquet(file, index=False)
-    with pytest.raises(UserError, match=r"table\.parquet is not the one that .*prepared\.json tells of"):
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_a_table_that_is_prepared_anew_while_it_is_read_is_refused(
+    is_whole: bool, prepare: Prepare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare()
+    report, read = tmp_path / "data/toy/prepared.json", places.read_fold_file
+
+    def meanwhile(path: Path) -> object:
+        found = read_json(report)
+        report.unlink()
+        if is_whole:
+            write_json(report, {**found, "table_hash": "another"})
+        return read(path)
+
+    monkeypatch.setattr(places, "read_fold_file", meanwhile)
+    with pytest.raises(UserError, match="toy was prepared by another command while it was read: type the same"):
         prepare(is_made=True)
 
 
