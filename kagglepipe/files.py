@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger(__name__)
+LOCKS = ".locks"
 REPLACED = "add competition.refresh=true to take the files as they are"
 
 
@@ -129,6 +130,19 @@ def alone(path: Path, what: str) -> Iterator[None]:
 
 
 def locked(path: Path) -> FileLock:
-    """A lock between processes, kept in a hidden file beside `path`; sweep jobs that run side by side wait for it."""
+    """A lock between processes for what lies at `path`; sweep jobs that run side by side wait for it.
+
+    It is a file in the nearest `.locks` above (`keep_locks_in`), else in one beside `path`: where both processes find
+    it, whatever root, or link, they have come by.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(path.with_name(f".{path.name}.lock"))
+    path = path.parent.resolve() / path.name
+    root = next((parent for parent in path.parents if (parent / LOCKS).is_dir()), path.parent)
+    keep_locks_in(root)
+    place = path.relative_to(root).as_posix()
+    return FileLock(root / LOCKS / f"{path.name[:60]}-{sha256(place)[:8]}.lock")
+
+
+def keep_locks_in(root: Path) -> None:
+    """Makes the folder for the locks of all that lies below `root`."""
+    (root / LOCKS).mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ from kagglepipe.files import (
     demand_sha256,
     file_sha256,
     file_state,
+    keep_locks_in,
     locked,
     read_json,
     sha256,
@@ -170,6 +171,28 @@ def test_a_file_is_hashed_as_its_bytes(tmp_path: Path) -> None:
     data = bytes(range(256)) * 5000
     (tmp_path / "a").write_bytes(data)
     assert file_sha256(tmp_path / "a") == hashlib.sha256(data).hexdigest()
+
+
+def test_locks_lie_in_one_folder_of_the_root(tmp_path: Path) -> None:
+    keep_locks_in(tmp_path)
+    paths = [tmp_path / name for name in ("data/cats", "outputs/cats/run", "outputs/cats/run/fold_0", "data/dogs/cats")]
+    for path in paths:
+        with locked(path), pytest.raises(Timeout):
+            locked(path).acquire(timeout=0)
+    with locked(paths[0]), locked(paths[3]).acquire(timeout=0):  # of one name, in other folders
+        pass
+    assert {path.parent for path in tmp_path.rglob("*.lock")} == {tmp_path / ".locks"}
+    assert len(list(tmp_path.rglob("*.lock"))) <= len(paths)  # some systems leave none behind
+
+
+def test_a_lock_is_the_same_by_whatever_link_one_comes(tmp_path: Path) -> None:
+    """Two roots may share data that lie elsewhere."""
+    (tmp_path / "disk").mkdir()
+    for name in ("one", "two"):
+        keep_locks_in(tmp_path / name)
+        (tmp_path / name / "data").symlink_to(tmp_path / "disk")
+    with locked(tmp_path / "one/data/cats"), pytest.raises(Timeout):
+        locked(tmp_path / "two/data/cats").acquire(timeout=0)
 
 
 def test_a_lock_keeps_the_second_out_until_the_first_is_done(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from hydra_plugins.kagglepipe_sweeper._space import Typed, read_arguments
 from kagglepipe.config import Config, Sweep, changes, demand_options, hydra_string, result_settings
 from kagglepipe.errors import UserError
 from kagglepipe.files import alone, write_bytes
-from kagglepipe.stages import walk
+from kagglepipe.stages import keep_locks, walk
 from kagglepipe.stages.places import read_prepared, training_mode, with_sample_if_no_data
 from kagglepipe.stages.trial import data_of
 from kagglepipe.sweeps.goals import goal_of
@@ -43,6 +43,7 @@ def run(sweeper: "KagglepipeSweeper", arguments: list[str]) -> float | None:
     demand_optuna()
     sweep = the_sweep(sweeper, arguments)
     sweep.launch_quietly()
+    keep_locks(sweep.config)
     with alone(sweep.plan.folder, f"sweep: {sweep.plan.name}"):
         walk(sweep.config, ["download", "prepare"])  # what all trials share, and would all say
         data = data_of(read_prepared(sweep.config))

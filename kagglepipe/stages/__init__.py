@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 
-from kagglepipe.config import Config
+from kagglepipe.config import Config, absolute
 from kagglepipe.errors import UserError
+from kagglepipe.files import keep_locks_in
 from kagglepipe.launch import is_first, size
 
 STREET = {
@@ -30,6 +31,7 @@ TOOLS = {
     "doctor": "is all there: Python, device, disk, weights, Kaggle's token, rules and quota; what to do if not",
     "bundle": "one folder for a Kaggle notebook without internet: wheels, weights, a notebook",
 }
+READING = {"runs", "doctor", "annotations"}  # which leave nothing in the root
 BEFORE = {
     "download": (),
     "prepare": ("download",),
@@ -73,6 +75,8 @@ def walk(config: Config, names: Sequence[str] = ()) -> float | None:
     for stage in stages.values():
         if hasattr(stage, "check"):
             stage.check(config)
+    if not stages.keys() <= READING:
+        keep_locks(config)
     with company(config):
         score = None
         for name, stage in stages.items():
@@ -80,6 +84,12 @@ def walk(config: Config, names: Sequence[str] = ()) -> float | None:
             score = result if result is not None else score
             meet()
     return score
+
+
+def keep_locks(config: Config) -> None:
+    """Makes the folder for locks in the root and, if results go elsewhere, there, for whoever shares that."""
+    for folder in {config.root, absolute(config.paths.outputs or config.paths.root)}:
+        keep_locks_in(folder)
 
 
 @contextmanager

@@ -210,7 +210,7 @@ def test_processes_and_threads_that_write_at_once_lose_nothing(file: Path) -> No
     names = ("one", "two", "three", "four")
     assert found == {(f"{name}-{n}", name, str(n), "pending") for name in names for n in range(15)}
     assert len(read_ledger(file)) == 60
-    assert sorted(path.name for path in file.parent.iterdir()) == [".ledger.csv.lock", "ledger.csv"]
+    assert sorted(path.name for path in file.parent.iterdir()) == [".locks", "ledger.csv"]
 
 
 # --- numbers ------------------------------------------------------------------------------------------------------

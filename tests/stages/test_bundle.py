@@ -75,7 +75,7 @@ def files(folder: Path) -> set[str]:
 
 def around(config: Config) -> set[str]:
     """What lies beside the bundle, locks aside."""
-    return {path.name for path in bundle_dir(config).parent.iterdir() if not path.name.endswith(".lock")}
+    return {path.name for path in bundle_dir(config).parent.iterdir() if path.name != ".locks"}
 
 
 def last_cell(config: Config) -> str:

@@ -114,7 +114,7 @@ def demand_absent(config: Config) -> None:
     base = config.base_dir
     here = {path.name for path in base.iterdir()} if base.exists() else set()
     assert here <= {"archive.zip", "archive.zip.part", "archive.zip.json"}
-    assert {path.name for path in base.parent.iterdir()} <= {"cats", ".cats.lock"}
+    assert {path.name for path in base.parent.iterdir()} <= {"cats", ".locks"}
 
 
 def demand_one_line(outcome: Outcome) -> str:
