@@ -8,7 +8,7 @@ every fold is there oof.parquet, test.parquet, hardest.png and metrics.json (las
 import logging
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,12 +66,19 @@ def check(config: Config) -> None:
         demand_tunable(config)
     if config.run is None and config.competition.kind != "series":
         find_weights(config.model.name, config.model.weights)
-        prepared = (config.data_dir / "prepared.json").exists() and folds_file(config).exists()
-        trained = prepared and (run_dir(config, read_prepared(config)) / "metrics.json").exists()
-        if config.model.name not in BUNDLED and not trained:  # those need no import of timm to be known
+        if config.model.name not in BUNDLED and not is_trained(config):  # those need no import of timm to be known
             from kagglepipe.models.classifier import demand_model
 
             demand_model(config.model.name)
+
+
+def is_trained(config: Config) -> bool:
+    """Whether the configured run is finished, by what is prepared now; not where that is not whole."""
+    if not (config.data_dir / "prepared.json").exists() or not folds_file(config).exists():
+        return False
+    with suppress(UserError):  # a kill may have come before the folds of a new table: stage=prepare makes them
+        return (run_dir(config, read_prepared(config)) / "metrics.json").exists()
+    return False
 
 
 def run(config: Config) -> float:

@@ -40,22 +40,32 @@ class Progress:
 
 def capture(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Copies on the CPU of all that a step changes; later steps leave them alone."""
-    moments = optimiser.state_dict()["state"]
+    moments, names = optimiser.state_dict()["state"], [name for name, _ in optimised(model, optimiser)]
     named = {f"model.{name}": value for name, value in model.state_dict().items()}
-    named |= {f"optimiser.{n}.{name}": value for n, state in moments.items() for name, value in state.items()}
+    named |= {f"optimiser.{names[n]}.{key}": value for n, state in moments.items() for key, value in state.items()}
     return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in named.items()}
 
 
 def restore(tensors: dict[str, Tensor], model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
-    """Puts back what `capture` gave. Raises RuntimeError if it is of another network."""
+    """Puts back what `capture` gave. Raises RuntimeError, or LookupError, if it is of another network."""
     model.load_state_dict(part(tensors, "model"))
-    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    parameters = optimised(model, optimiser)
+    numbers = {name: number for number, (name, _) in enumerate(parameters)}
     state: dict[int, dict[str, Tensor]] = {}
-    for name, value in part(tensors, "optimiser").items():
-        number, _, key = name.partition(".")
-        like = parameters[int(number)] if value.ndim else value  # moments lie in memory as their parameter does
-        state.setdefault(int(number), {})[key] = torch.empty_like(like, device="cpu", dtype=value.dtype).copy_(value)
+    for whole, value in part(tensors, "optimiser").items():
+        name, _, key = whole.rpartition(".")
+        number = int(name) if name.isdecimal() else numbers[name]  # older versions knew them by number
+        like = parameters[number][1] if value.ndim else value  # moments lie in memory as their parameter does
+        if like.shape != value.shape:
+            raise RuntimeError(f"{whole} has the shape {tuple(value.shape)}, its parameter {tuple(like.shape)}")
+        state.setdefault(number, {})[key] = torch.empty_like(like, device="cpu", dtype=value.dtype).copy_(value)
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def optimised(model: nn.Module, optimiser: torch.optim.Optimizer) -> list[tuple[str, nn.Parameter]]:
+    """(name, parameter) of what the optimiser changes, in the order in which it numbers them."""
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    return [(names[parameter], parameter) for group in optimiser.param_groups for parameter in group["params"]]
 
 
 def part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:

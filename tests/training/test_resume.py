@@ -91,6 +91,32 @@ def test_what_is_restored_goes_on_as_if_nothing_had_been() -> None:
         assert_equal(capture(other, its_optimiser), undisturbed)
 
 
+def test_moments_go_by_the_names_of_parameters() -> None:
+    """The order in which an optimiser numbers them hangs on the groups that a version makes."""
+    model, optimiser = stepped()
+    kept = capture(model, optimiser)
+    other, _ = stepped(steps=0, seed=1)
+    reversed_groups = [{"params": [parameter]} for parameter in reversed(list(other.parameters()))]
+    its_optimiser = torch.optim.AdamW(reversed_groups, lr=0.01)
+    restore(kept, other, its_optimiser)
+    assert_equal(capture(other, its_optimiser), kept)
+
+
+def test_moments_of_an_older_version_go_by_numbers_if_all_have_the_shape() -> None:
+    model, optimiser = stepped()
+    kept, places = capture(model, optimiser), {name: n for n, (name, _) in enumerate(model.named_parameters())}
+    numbered = {name: value for name, value in kept.items() if name.startswith("model.")}
+    for name, value in part(kept, "optimiser").items():
+        parameter, _, key = name.rpartition(".")
+        numbered[f"optimiser.{places[parameter]}.{key}"] = value
+    other, its_optimiser = stepped(steps=0, seed=1)
+    restore(numbered, other, its_optimiser)
+    assert_equal(capture(other, its_optimiser), kept)
+    its_optimiser = torch.optim.AdamW(reversed(list(other.parameters())), lr=0.01)
+    with pytest.raises(RuntimeError, match="has the shape"):
+        restore(numbered, other, its_optimiser)
+
+
 def test_moments_lie_in_memory_as_they_did() -> None:
     """Else the first step after a kill would take another way through the arithmetic, and a slower one on a GPU."""
     model, optimiser = stepped()
