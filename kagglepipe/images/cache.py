@@ -170,7 +170,7 @@ def make_cache(
         return known
     digests = list(files)
     reader = PixelReader(list(files.values()), digests, short_side=short_side, cache=known)
-    log.info("pixels: reading %d images, to %d pixels a side, for %s", len(files), short_side, folder)
+    log.info("pixels: decoding %d images, their short side to %d, for %s", len(files), short_side, folder)
     with cache_writer(folder, short_side=short_side, max_bytes=max_bytes) as writer:
         images = in_order(reader.__getitem__, range(len(digests)), workers=workers)
         for digest, image in zip(digests, progress(images, len(digests)), strict=True):

@@ -70,11 +70,11 @@ class ImageSession(Session):
         if not is_first():  # which has made it before the others train
             return PixelCache.open(folder, side)
         files = dict(zip(table["sha256"], self.prepared.paths(table), strict=True))
-        with alone(folder, f"train: pixels for {side} a side"):
+        with alone(folder, f"train: pixels of {side}"):
             return make_cache(
                 folder, files, short_side=side, max_bytes=limit, workers=self.workers,
                 progress=lambda pixels, count: tqdm(
-                    pixels, f"pixels, {side} a side", count, unit="image", leave=False, disable=None
+                    pixels, f"pixels of {side}", count, unit="image", leave=False, disable=None
                 ),
             )  # fmt: skip
 

@@ -138,6 +138,15 @@ def test_test_frames_are_averaged_by_id() -> None:
     assert_frame_equal(frames.average_folds([two, one[["dog", "id", "cat"]]]), expected)
 
 
+@given(order=st.permutations(CLASSES))
+def test_folds_of_another_order_of_classes_go_by_name(order: list[str]) -> None:
+    first, second = oof(["a", "b"]), oof(["c", "d"], fold=1)
+    turned = second[["id", "fold", "target", *order]]
+    assert_frame_equal(frames.merge_folds([first, turned], list("abcd")), frames.merge_folds([first, second], "abcd"))
+    tests = unlabelled(["x", "y"]), unlabelled(["y", "x"])
+    assert_frame_equal(frames.average_folds([tests[0], tests[1][["id", *order]]]), frames.average_folds(tests))
+
+
 def test_test_frames_with_different_ids_are_not_averaged() -> None:
     with pytest.raises(ValueError, match=r"test frame 1 .* missing 'b'; unknown 'c'"):
         frames.average_folds([unlabelled(["a", "b"]), unlabelled(["a", "c"])])
