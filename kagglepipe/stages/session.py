@@ -169,13 +169,18 @@ class Session(ABC):
     @cached_property
     def frozen_network(self) -> list[str]:
         """All that features of the frozen network depend on, save the images and how they are decoded and varied."""
-        from kagglepipe.training.checkpoint import tensors_hash
         from kagglepipe.training.features import STORE
 
         options = json.dumps([self.config.model.name, self.config.model.kwargs], sort_keys=True)
-        weights = tensors_hash(self.model.backbone.state_dict())
         preprocessing = repr(self.model.preprocessing)
-        return [STORE, options, weights, preprocessing, self.precision.name, *self.looked_through_by]
+        return [STORE, options, self.backbone_hash, preprocessing, self.precision.name, *self.looked_through_by]
+
+    @cached_property
+    def backbone_hash(self) -> str:
+        """The backbone's first weights, as one hash."""
+        from kagglepipe.training.checkpoint import tensors_hash
+
+        return tensors_hash(self.model.backbone.state_dict())
 
     @property
     def looked_through_by(self) -> list[str]:
@@ -281,6 +286,7 @@ class Session(ABC):
             "identity": self.identity,
             "versions": versions(),
             "git_commit": git_commit(),
+            **({"backbone": self.backbone_hash} if self.engine_used and self.mode == "head" else {}),
         }
 
 

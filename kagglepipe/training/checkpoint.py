@@ -13,7 +13,7 @@ from typing import Any
 
 import timm
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kagglepipe.errors import UserError
 from kagglepipe.files import atomic, read_json, sha256, write_json
@@ -56,9 +56,13 @@ def save_backbone(model: Classifier, run: Path, kept: Path | None) -> None:
     """Writes the run's backbone.safetensors: a link to the file `kept` where the disk allows, else a copy.
 
     A sweep of a hundred heads then takes the room of one backbone, and a run's folder still holds all of it.
+    Raises UserError if the run has a backbone of other weights, for which the present heads would be none.
     """
-    target = run / BACKBONE
+    target, own = run / BACKBONE, model.backbone.state_dict()
     if target.exists():
+        there = read_tensors(target)
+        if there.keys() != own.keys() or any(not torch.equal(there[name], own[name].cpu()) for name in own):
+            raise UserError(f"{target} has other weights than the network now: delete {run} to train it anew")
         return
     if kept is not None and kept.exists():
         with suppress(OSError), atomic(target) as temporary:  # another disk, or one without links: a copy is as good
@@ -99,7 +103,18 @@ def load_classifier(checkpoint: Checkpoint) -> Classifier:
     if meta["shared_backbone"]:
         tensors |= {f"backbone.{name}": value for name, value in read_tensors(checkpoint.backbone_file).items()}
     model.load_state_dict(tensors)
+    demand_backbone(checkpoint, model.backbone)
     return model.eval()
+
+
+def demand_backbone(checkpoint: Checkpoint, backbone: nn.Module) -> None:
+    """Raises UserError if a shared backbone is not the one that the fold's head was fitted on, as far as it tells."""
+    known = checkpoint.meta.get("backbone") if checkpoint.meta["shared_backbone"] else None
+    if known and tensors_hash(backbone.state_dict()) != known:
+        raise UserError(
+            f"{checkpoint.backbone_file} is not the network that {checkpoint.folder.name} was trained on: copy the "
+            "whole folder again, or train it anew"
+        )
 
 
 def save_temporal(
@@ -147,6 +162,7 @@ def load_encoder(checkpoint: Checkpoint) -> Classifier:
     if not meta["shared_backbone"]:
         tensors = {n.removeprefix("backbone."): value for n, value in tensors.items() if n.startswith("backbone.")}
     backbone.load_state_dict(tensors)
+    demand_backbone(checkpoint, backbone)
     return Classifier(backbone, 1, checkpoint.preprocessing).eval()
 
 

@@ -5,15 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from kagglepipe.__main__ import CONF
 from kagglepipe.competitions.contract import Competition
 from kagglepipe.config import Cache, Config, Model, Paths, Training
 from kagglepipe.files import write_json
 from kagglepipe.models.weights import BUNDLED, own_input
-from kagglepipe.stages.places import Prepared, run_dir, run_identity, usual_order
+from kagglepipe.stages.places import Prepared, run_dir, run_identity, shipped_orders, usual_order
 
 BLUE_RED = ["blue", "red"]
 
@@ -62,16 +60,21 @@ def test_a_run_of_a_version_that_left_the_order_out_of_names_is_found_if_it_has_
     assert run_dir(other, prepared(BLUE_RED[::-1])) != older
 
 
-@pytest.mark.parametrize("file", sorted(path.stem for path in (CONF / "competition").glob("*.yaml")))
-def test_what_the_package_itself_configures_has_the_usual_order(file: str) -> None:
+@pytest.mark.parametrize("slug", shipped_orders())
+def test_what_the_package_itself_configures_has_the_usual_order(slug: str) -> None:
     """Else the names of all runs of these competitions would change."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        found = OmegaConf.to_object(compose("config", [f"competition={file}"]))
-    assert isinstance(found, Config)
-    classes = found.competition.classes
-    assert usual_order(found, classes) == classes
-    elsewhere = replace(found, competition=replace(found.competition, slug="another", background=None))
-    assert usual_order(elsewhere, classes) == sorted(classes)
+    classes = shipped_orders()[slug]
+    assert usual_order(Config(competition=Competition(slug=slug)), classes[::-1]) == classes
+    assert usual_order(Config(competition=Competition(slug="another")), classes) == sorted(classes)
+    background = Competition(slug="another", background=classes[1])
+    assert usual_order(Config(competition=background), classes)[0] == classes[1]
+
+
+def test_the_orders_of_the_packages_own_competitions_are_known() -> None:
+    assert shipped_orders()["surveillance-fights-untrimmed"] == ["noFight", "fight"]
+    assert len(shipped_orders()) == len(
+        [path for path in CONF.glob("competition/*.yaml") if "classes:" in path.read_text()]
+    )
 
 
 # --- the size of images ----------------------------------------------------------------------------------------------

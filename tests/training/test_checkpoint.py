@@ -1,7 +1,7 @@
 """A checkpoint gives back the same network, holds no pickle, and says how images are to be prepared."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -209,10 +209,26 @@ def test_without_a_kept_file_the_networks_own_tensors_are_written(tmp_path: Path
             assert torch.equal(tensors[name], value), name
 
 
+@pytest.mark.parametrize("load", [load_classifier, load_encoder])
+def test_a_head_on_another_backbone_is_refused(tmp_path: Path, load: Callable[[Any], Any]) -> None:
+    """As after a copy of a part of the run, or first weights that have changed between two folds."""
+    model, other = network(), network(seed=1)
+    save_backbone(model, tmp_path, None)
+    digest = tensors_hash(model.backbone.state_dict())
+    save_checkpoint(tmp_path / "fold_0", model, shared_backbone=True, meta={**meta(), "backbone": digest})
+    load(read_checkpoints(tmp_path)[0])
+    with pytest.raises(UserError, match=r"has other weights than the network now: delete .* to train it anew"):
+        save_backbone(other, tmp_path, None)
+    (tmp_path / BACKBONE).unlink()
+    save_backbone(other, tmp_path, None)
+    with pytest.raises(UserError, match="is not the network that fold_0 was trained on"):
+        load(read_checkpoints(tmp_path)[0])
+
+
 def test_a_backbone_that_is_there_is_left_alone(tmp_path: Path) -> None:
     save_backbone(network(), tmp_path, None)
     before = (tmp_path / BACKBONE).stat().st_mtime_ns
-    save_backbone(network(1), tmp_path, None)
+    save_backbone(network(), tmp_path, None)
     assert (tmp_path / BACKBONE).stat().st_mtime_ns == before
 
 
