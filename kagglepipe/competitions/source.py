@@ -1,6 +1,7 @@
 """Where a competition's bytes come from, and whether they are still the bytes that were prepared."""
 
 import errno
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -10,6 +11,7 @@ from typing import Any
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, file_state, sha256
 
+log = logging.getLogger(__name__)
 SUFFIXES = {
     "image": (
         ".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".jp2", ".ppm", ".pgm",
@@ -69,6 +71,8 @@ def describe(path: Path, known: Source | None = None, *, skip_bad: bool = False)
     stat = sha256(*("\0".join(map(str, (name, *state))) for name, state in rows))
     if known is not None and (known.kind, known.stat) == (kind, stat):
         return replace(known, path=str(path))
+    if known is not None:
+        log.info("download: files of %s may have changed, by their times: reading their bytes", path)
     if kind == "zip":
         return Source(kind, str(path), stat, _content(path))
     hashes = ((name, _content(file, skip_bad=skip_bad)) for file, (name, _) in zip(files, rows, strict=True))

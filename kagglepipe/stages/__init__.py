@@ -5,7 +5,7 @@ any later stage can call for the earlier ones without doing anything twice.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 
 from kagglepipe.config import Config, absolute
@@ -89,7 +89,8 @@ def walk(config: Config, names: Sequence[str] = ()) -> float | None:
 def keep_locks(config: Config) -> None:
     """Makes the folder for locks in the root and, if results go elsewhere, there, for whoever shares that."""
     for folder in {config.root, absolute(config.paths.outputs or config.paths.root)}:
-        keep_locks_in(folder)
+        with suppress(OSError):  # who writes there is told; who predicts from a folder that is read alone is not
+            keep_locks_in(folder)
 
 
 @contextmanager
