@@ -111,7 +111,9 @@ def own_input(name: str) -> tuple[int, float]:
     import timm
 
     known = timm.get_pretrained_cfg(name)
-    data = timm.data.resolve_data_config(pretrained_cfg=known.to_dict() if known else {})
+    if known is None:  # of no model, which is told where one is made
+        return 224, 0.875
+    data = timm.data.resolve_data_config(pretrained_cfg=known.to_dict())
     return int(data["input_size"][-1]), float(data["crop_pct"])
 
 

@@ -5,6 +5,7 @@ import logging
 import math
 import re
 import subprocess
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cache
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from kagglepipe.competitions.credentials import find_credentials
+from kagglepipe.competitions.labels import sort_classes
 from kagglepipe.config import Config, absolute, result_settings
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, read_json, sha256, write_bytes
@@ -306,15 +308,20 @@ def run_name(config: Config, identity: dict[str, Any]) -> str:
     return f"{model_name(config)}-{identity['training']['mode']}-{identity_hash(identity)}"
 
 
-def usual_order(config: Config, classes: list[str]) -> list[str]:
+def usual_order(
+    config: Config, classes: list[str], sort: Callable[[Iterable[str]], list[str]] = sort_classes
+) -> list[str]:
     """The order that these classes have where nobody chooses one, which a run's name does not tell.
 
     It is that of the package's own YAML of the competition; of others the background comes first, then names in order.
+    sort: how names are ordered; `sorted` is what older versions did.
     """
     shipped = shipped_orders().get(config.competition.slug or "", [])
     if sorted(shipped) == sorted(classes):
         return shipped
-    return sorted(classes, key=lambda name: (name != config.competition.background, name))
+    background = config.competition.background
+    first = [name for name in classes if name == background]
+    return first + sort(name for name in classes if name != background)
 
 
 @cache

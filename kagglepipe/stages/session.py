@@ -213,7 +213,7 @@ class Session(ABC):
             track=None if track is None else lambda epoch, figures: track(f"fold_{fold}", epoch, figures),
             compile=options.compile,
             classes=self.classes,
-            usual_classes=usual_order(self.config, self.classes),
+            usual_classes=usual_order(self.config, self.classes, sorted),
         )
 
     def pseudo(self, fold: int) -> pd.DataFrame:

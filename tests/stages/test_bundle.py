@@ -399,4 +399,10 @@ def test_the_notebook_answers_for_a_hidden_test_with_the_run_that_it_brings(
     swap = {"red": "blue", "blue": "red", "green": "green"}
     assert found == {f"test/{colour}{n}.png": swap[colour] for colour in swap for n in (12, 13)}
     assert f"the files are not those beside which {run.name} was trained" in done.stdout
-    assert {path.name for path in working.iterdir()} == {"submission.csv", "submission.json", "data", "outputs"}
+    assert {path.name for path in working.iterdir()} == {
+        ".locks",
+        "submission.csv",
+        "submission.json",
+        "data",
+        "outputs",
+    }

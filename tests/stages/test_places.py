@@ -66,6 +66,7 @@ def test_what_the_package_itself_configures_has_the_usual_order(slug: str) -> No
     classes = shipped_orders()[slug]
     assert usual_order(Config(competition=Competition(slug=slug)), classes[::-1]) == classes
     assert usual_order(Config(competition=Competition(slug="another")), classes) == sorted(classes)
+    assert usual_order(Config(competition=Competition(slug="digits")), ["10", "9"]) == ["9", "10"]
     background = Competition(slug="another", background=classes[1])
     assert usual_order(Config(competition=background), classes)[0] == classes[1]
 
