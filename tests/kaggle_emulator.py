@@ -25,7 +25,6 @@ import random
 import re
 import secrets
 import struct
-import tempfile
 import threading
 import time
 import zipfile
@@ -38,7 +37,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 from urllib.parse import quote, urlencode
 
-from kagglepipe.competitions.sample import make_sample
 from tests.kaggle_faults import DENIED, FAULTS, RANGED, RULES, Exchange, quota_message
 from tests.kaggle_wire import Reply, Request, Server, html_page, json_error, json_reply, xml_error
 
@@ -174,11 +172,8 @@ class KaggleEmulator:
         self.largest_page = 100  # rows, whatever is asked for
         self.pending_polls = 1  # looks at a submission before it is graded
         self.late_looks = 0  # looks at the list before a new submission is in it
-        self.unknown_slug = 403  # or 404
         self.redirect_code = 302
-        self.leaderboard_redirects = False  # or the answer is the zip
         self.hashes: Collection[str] = ("crc32c", "md5")  # that the storage tells
-        self.lifetime = 600.0  # seconds in which a signed address is good
 
         self.calls: list[Call] = []
         self.faults: list[Fault] = []  # those to come
@@ -251,8 +246,8 @@ class KaggleEmulator:
         self.faults.append(Fault(place, kind, details, times, counted, kind in RANGED if ranged is None else ranged))
 
     def signed(self, path: str) -> str:
-        """The storage's address of an object, good for `lifetime`."""
-        expires = str(int(time.time() + self.lifetime))
+        """The storage's address of an object, good for ten minutes."""
+        expires = str(int(time.time() + 600))
         query = {"GoogleAccessId": "emulator", "Expires": expires, "Signature": self._sign(path, expires)}
         return f"{self.storage}{quote(path)}?{urlencode(query)}"
 
@@ -338,7 +333,7 @@ def entered(kaggle: KaggleEmulator, asked: Json, *, rules: bool = False) -> Comp
     """The competition asked for; `rules` tells whether they must have been accepted."""
     found = kaggle.competitions.get(asked.get("competitionName", ""))
     if found is None:
-        raise Refused(kaggle.unknown_slug, DENIED if kaggle.unknown_slug == 403 else "Not found")
+        raise Refused(403, DENIED)
     if rules and not found.rules_accepted:
         raise Refused(403, RULES)
     return found
@@ -474,11 +469,7 @@ def download_leaderboard(kaggle: KaggleEmulator, asked: Json) -> Reply:
     writer.writerow(("TeamId", "TeamName", "LastSubmissionDate", "Score"))
     writer.writerows(row.values() for row in ranking(kaggle, competition))
     data = zip_of({f"{competition.slug}-publicleaderboard.csv": table.getvalue().encode()})
-    if not kaggle.leaderboard_redirects:
-        return Reply(200, data, [("Content-Type", "application/zip")])
-    path = competition.place("bundle/publicleaderboard.zip")
-    kaggle.store(path, data)
-    return redirect(kaggle, path)
+    return Reply(200, data, [("Content-Type", "application/zip")])
 
 
 def introspect_token(kaggle: KaggleEmulator, asked: Json) -> Json:
@@ -582,14 +573,9 @@ def object_headers(kaggle: KaggleEmulator, stored: Stored) -> list[tuple[str, st
 
 
 def byte_range(text: str, size: int) -> tuple[int, int] | None:
-    """The first byte and the one after the last of `bytes=a-b`, `bytes=a-` or `bytes=-n`; None for anything else."""
-    found = re.fullmatch(r"bytes=(\d+)-(\d*)|bytes=-(\d+)", text)
-    if not found:
-        return None
-    first, last, tail = found.groups()
-    if tail:
-        return max(size - int(tail), 0), size
-    return int(first), min(int(last) + 1, size) if last else size
+    """The first byte and the one after the last of `bytes=a-b` or `bytes=a-`; None for anything else."""
+    found = re.fullmatch(r"bytes=(\d+)-(\d*)", text)
+    return (int(found[1]), min(int(found[2]) + 1, size) if found[2] else size) if found else None
 
 
 def upload(kaggle: KaggleEmulator, request: Request) -> Reply:
@@ -652,17 +638,6 @@ def small_archive(seed: int = 0, size: int = 20_000) -> bytes:
             "images/deep/ñ,%41.bin": noise[size // 2 :],
         }
     )
-
-
-def sample_archive(*, per_class: int = 8, test: int = 6, seed: int = 0) -> tuple[bytes, dict[str, str]]:
-    """The built-in sample as a competition's archive, and its answers by id."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "sample"
-        make_sample(folder, seed=seed, per_class=per_class, test=test)
-        paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-        files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
-    answers = csv.DictReader(io.StringIO(files.pop("answers.csv").decode()))
-    return zip_of(files), {row["ID"]: row["Ground_Truth"] for row in answers}
 
 
 def crc32c(data: bytes) -> int:

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -24,14 +23,11 @@ from tests.kaggle_emulator import (
     KaggleEmulator,
     S,
     crc32c,
-    halves,
     page_token,
-    sample_archive,
     small_archive,
     unzipped,
-    zip_of,
 )
-from tests.kaggle_faults import DENIED, FAULTS, ODD_ROWS, RULES
+from tests.kaggle_faults import DENIED, RULES
 
 ANSWERS = {f"img{number}.jpg": number % 2 for number in range(20)}
 NEEDED = [name for name in ("kaggle", "kagglehub", "six") if importlib.util.find_spec(name) is None]
@@ -153,6 +149,7 @@ def rows(outcome: Outcome) -> list[dict[str, str]]:
 
 
 @official
+@pytest.mark.slow
 def test_kaggle_lists_and_downloads(
     kaggle: KaggleEmulator, commands: Callable[..., list[Outcome]], tmp_path: Path
 ) -> None:
@@ -180,6 +177,7 @@ def test_kaggle_lists_and_downloads(
 
 
 @official
+@pytest.mark.slow
 def test_kaggle_submits_and_reads_the_scores(
     kaggle: KaggleEmulator, commands: Callable[..., list[Outcome]], tmp_path: Path
 ) -> None:
@@ -230,6 +228,7 @@ def test_kaggle_submits_and_reads_the_scores(
 
 
 @official
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", ["nested", "flat"])
 def test_kaggle_understands_the_errors(
     kaggle: KaggleEmulator, commands: Callable[..., list[Outcome]], tmp_path: Path, shape: str
@@ -252,6 +251,7 @@ def test_kaggle_understands_the_errors(
 
 
 @official
+@pytest.mark.slow
 def test_kaggle_resumes_a_download_and_repeats_an_upload(
     kaggle: KaggleEmulator, commands: Callable[..., list[Outcome]], tmp_path: Path
 ) -> None:
@@ -273,6 +273,7 @@ def test_kaggle_resumes_a_download_and_repeats_an_upload(
 
 
 @official
+@pytest.mark.slow
 @pytest.mark.parametrize("basic", [False, True])
 def test_kagglehub_downloads(kaggle: KaggleEmulator, python: Callable[..., str], tmp_path: Path, basic: bool) -> None:
     files = kaggle.competitions["cats"].files
@@ -303,17 +304,6 @@ def send(verb: str, address: str, headers: dict[str, str] | None = None, **rest:
         return session.request(verb, address, headers=headers, **{"timeout": 5, "allow_redirects": False, **rest})
 
 
-def submit(kaggle: KaggleEmulator, data: bytes | None = None) -> requests.Response:
-    data = table() if data is None else data
-    started = ask(kaggle, "StartSubmissionUpload", contentLength=len(data), fileName="a.csv").json()
-    assert send("PUT", started["createUrl"], data=data).status_code == 200
-    return ask(kaggle, "CreateSubmission", blobFileTokens=started["token"])
-
-
-def listed(kaggle: KaggleEmulator) -> list[Json]:
-    return ask(kaggle, "ListSubmissions").json().get("submissions", [])
-
-
 def fetch(kaggle: KaggleEmulator, headers: dict[str, str] | None = None, **rest: Any) -> requests.Response:
     """The archive out of the storage."""
     return send("GET", ask(kaggle, "DownloadDataFiles").headers["Location"], headers, **rest)
@@ -331,131 +321,7 @@ def test_who_may_ask(kaggle: KaggleEmulator) -> None:
     assert send("POST", address, {"Authorization": f"Bearer {kaggle.token}"}, data=b"{").status_code == 400
 
 
-def test_what_a_token_is_worth(kaggle: KaggleEmulator) -> None:
-    address = f"{kaggle.endpoint}/v1/security.OAuthService/IntrospectToken"
-    assert send("POST", address, json={"token": kaggle.token}).json() == {"active": True, "username": kaggle.username}
-    assert send("POST", address, json={"token": "no"}).json() == {}
-
-
-@pytest.mark.parametrize("code", [403, 404])
-def test_an_unknown_competition(kaggle: KaggleEmulator, code: int) -> None:
-    kaggle.unknown_slug = code
-    assert ask(kaggle, "ListDataFiles", competitionName="nonsense").status_code == code
-    assert ask(kaggle, "ListDataFiles", competition_name="cats", competitionName=None).status_code == code
-
-
-def test_rules_come_before_data_and_submissions(kaggle: KaggleEmulator) -> None:
-    kaggle.competitions["cats"].rules_accepted = False
-    for method in ("DownloadDataFiles", "DownloadDataFile", "CreateSubmission"):
-        answer = ask(kaggle, method, fileName="train.csv", blobFileTokens="any")
-        assert (answer.status_code, answer.json()["error"]["message"]) == (403, RULES)
-    assert ask(kaggle, "ListDataFiles").ok
-
-
-@pytest.mark.parametrize("shape", ["nested", "flat"])
-def test_both_shapes_of_an_error(kaggle: KaggleEmulator, shape: str) -> None:
-    kaggle.error_shape = shape
-    told = {"code": 404, "message": "Not found"}
-    answer = ask(kaggle, "DownloadDataFile", fileName="nonsense").json()
-    assert answer == (told if shape == "flat" else {"error": {**told, "status": "NOT_FOUND"}})
-
-
-def test_pages(kaggle: KaggleEmulator) -> None:
-    for _ in range(5):
-        submit(kaggle)
-    kaggle.largest_page = 2
-    one = ask(kaggle, "ListSubmissions", pageSize=50).json()
-    two = ask(kaggle, "ListSubmissions", pageSize=50, pageToken=one["nextPageToken"]).json()
-    last = ask(kaggle, "ListSubmissions", pageSize=50, page=3).json()
-    assert [[row["ref"] for row in shown["submissions"]] for shown in (one, two, last)] == [
-        [4005, 4004],
-        [4003, 4002],
-        [4001],
-    ]
-    assert "nextPageToken" not in last
-    assert ask(kaggle, "ListSubmissions", pageToken="nonsense").status_code == 400
-
-
 # --- submissions --------------------------------------------------------------------------------------------------
-
-
-def test_the_halves_are_graded_apart(kaggle: KaggleEmulator) -> None:
-    public, private = halves(ANSWERS)
-    assert (len(public), sorted(public + private)) == (10, sorted(ANSWERS))
-    wrong = {public[0]: "?", private[0]: "?", private[1]: "?"}
-    submit(kaggle, table({**ANSWERS, **wrong}))
-    (pending,), (shown,) = listed(kaggle), listed(kaggle)
-    assert not {"status", "publicScore"} & set(pending)
-    assert (shown["status"], shown["publicScore"]) == ("COMPLETE", "0.90000")
-    assert "privateScore" not in shown
-    kaggle.competitions["cats"].show_private = True
-    assert ask(kaggle, "GetSubmission", ref=shown["ref"]).json()["privateScore"] == "0.80000"
-
-
-def test_defaults_are_told_if_wanted(kaggle: KaggleEmulator) -> None:
-    submit(kaggle)
-    kaggle.omit_defaults = False
-    (row,) = listed(kaggle)
-    assert (row["status"], row["publicScore"], row["privateScore"]) == ("PENDING", "", "")
-    assert ask(kaggle, "GetSubmissionLimits").json() == {
-        "numToday": 1,
-        "numTotal": 1,
-        "numAllowedNow": 4,
-        "limitedByTotal": False,
-    }
-
-
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (table(header="Ground_Truth,ID"), "The columns must be ID,Ground_Truth, but they are Ground_Truth,ID"),
-        (b"", "The columns must be ID,Ground_Truth, but they are "),
-        (table(dict(list(ANSWERS.items())[1:])), "Submission must have 20 rows of 2 values"),
-        (table(ANSWERS | {"img0.jpg": "0,0"}), "Submission must have 20 rows of 2 values"),
-        (table().replace(b"img7.jpg", b"img8.jpg"), "The ids in ID are not those of the test set"),
-        (b"\xff\xfe", "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
-    ],
-)
-def test_a_bad_file_counts_and_ends_in_an_error(kaggle: KaggleEmulator, data: bytes, message: str) -> None:
-    kaggle.pending_polls = 0
-    assert submit(kaggle, data).json()["ref"] == 4001
-    (row,) = listed(kaggle)
-    assert (row["status"], row["errorDescription"]) == ("ERROR", message)
-    assert "publicScore" not in row
-
-
-def test_looks_that_it_takes(kaggle: KaggleEmulator) -> None:
-    kaggle.late_looks, kaggle.pending_polls = 2, 3
-    submit(kaggle)
-    assert ask(kaggle, "GetSubmission", ref=4001).status_code == 404
-    seen = [[row.get("status") for row in listed(kaggle)] for _ in range(5)]
-    assert seen == [[], [None], [None], [None], ["COMPLETE"]]
-
-
-def test_the_quota_ends(kaggle: KaggleEmulator) -> None:
-    kaggle.competitions["cats"].quota = 2
-    assert [submit(kaggle).status_code for _ in range(3)] == [200, 200, 400]
-    hours = 24 - datetime.now(UTC).hour
-    message = submit(kaggle).json()["error"]["message"]
-    assert message.startswith("Submission not allowed: Your team has used its daily Submission allowance (2) today")
-    assert message.endswith((f"({hours} hours from now).", f"({hours - 1} hours from now)."))
-    assert kaggle.counted("cats") == 2
-    assert ask(kaggle, "GetSubmissionLimits").json() == {"numToday": 2, "numTotal": 2}
-
-
-def test_an_upload_in_parts(kaggle: KaggleEmulator) -> None:
-    data = table()
-    started = ask(kaggle, "StartSubmissionUpload", contentLength=len(data), fileName="a.csv").json()
-    total, answers = len(data), []
-    for span, part in ((f"*/{total}", b""), (f"0-9/{total}", data[:10]), (f"*/{total}", b"")):
-        answers.append(send("PUT", started["createUrl"], {"Content-Range": f"bytes {span}"}, data=part))
-    assert [answer.status_code for answer in answers] == [308, 308, 308]
-    assert [answer.headers.get("Range") for answer in answers] == [None, "bytes=0-9", "bytes=0-9"]
-    assert ask(kaggle, "CreateSubmission", blobFileTokens=started["token"]).status_code == 400
-    rest = {"Content-Range": f"bytes 10-{total - 1}/{total}"}
-    assert send("PUT", started["createUrl"], rest, data=iter([data[10:]])).status_code == 200  # chunked
-    assert ask(kaggle, "CreateSubmission", blobFileTokens=started["token"]).ok
-    assert kaggle.submissions("cats")[0].data == data
 
 
 def test_an_upload_keeps_what_was_announced(kaggle: KaggleEmulator) -> None:
@@ -465,15 +331,6 @@ def test_an_upload_keeps_what_was_announced(kaggle: KaggleEmulator) -> None:
     assert send("PUT", started["createUrl"] + "0", data=b"12345").status_code == 404
     assert send("PUT", started["createUrl"], data=b"12345", auth=("a", "b")).status_code == 400
     assert ask(kaggle, "CreateSubmission", blobFileTokens=started["token"]).status_code == 400
-
-
-def test_the_leaderboard_may_be_in_the_storage(kaggle: KaggleEmulator) -> None:
-    inline = ask(kaggle, "DownloadLeaderboard").content
-    kaggle.leaderboard_redirects = True
-    answer = ask(kaggle, "DownloadLeaderboard")
-    assert send("GET", answer.headers["Location"]).content == inline
-    board = ask(kaggle, "GetLeaderboard", pageSize=1).json()["submissions"]
-    assert [(row["teamName"], row["score"]) for row in board] == [("Night owls", "0.90000")]
 
 
 # --- the storage --------------------------------------------------------------------------------------------------
@@ -486,38 +343,7 @@ def test_the_storage_turns_credentials_away(kaggle: KaggleEmulator) -> None:
     assert [call.status for call in kaggle.calls if call.name == "GET storage"] == [401, 400, 200]
 
 
-@pytest.mark.parametrize("change", ["expired", "Expires=1", "Signature=", "archive.zip"])
-def test_a_signed_address_is_good_as_it_is_and_for_its_time(kaggle: KaggleEmulator, change: str) -> None:
-    kaggle.lifetime = -1 if change == "expired" else 600
-    address = ask(kaggle, "DownloadDataFiles").headers["Location"]
-    assert kaggle.signature in address
-    answer = send("GET", address.replace(change, change + "9"))
-    assert (answer.status_code, answer.headers["Content-Type"]) == (403, "application/xml; charset=UTF-8")
-    assert "<Code>ExpiredToken</Code>" in answer.text
-    assert kaggle.signature not in answer.text
-
-
 SIZE = len(small_archive())
-
-
-@pytest.mark.parametrize(
-    ("asked", "status", "span"),
-    [
-        ("bytes=100-", 206, (100, SIZE)),
-        ("bytes=100-199", 206, (100, 200)),
-        (f"bytes=5-{SIZE + 9}", 206, (5, SIZE)),
-        ("bytes=-7", 206, (SIZE - 7, SIZE)),
-        (f"bytes={SIZE}-", 416, None),
-        ("bytes=1-2,5-6", 200, (0, SIZE)),
-        ("lines=1-2", 200, (0, SIZE)),
-    ],
-)
-def test_ranges(kaggle: KaggleEmulator, asked: str, status: int, span: tuple[int, int] | None) -> None:
-    answer = fetch(kaggle, {"Range": asked})
-    assert answer.status_code == status
-    told = f"bytes {span[0]}-{span[1] - 1}/{SIZE}" if span else f"bytes */{SIZE}"
-    assert answer.headers.get("Content-Range") == (None if status == 200 else told)
-    assert span is None or answer.content == small_archive()[slice(*span)]
 
 
 def test_if_range(kaggle: KaggleEmulator) -> None:
@@ -547,26 +373,6 @@ def test_hashes_are_told_if_wanted(kaggle: KaggleEmulator) -> None:
 
 # --- faults -------------------------------------------------------------------------------------------------------
 
-STATUSES = {
-    "400 quota": 400,
-    "401": 401,
-    "403 rules": 403,
-    "403 denied": 403,
-    "404": 404,
-    "429": 429,
-    "500": 500,
-    "502": 502,
-    "503": 503,
-    "504": 504,
-}
-LOST = (requests.ConnectionError, requests.ReadTimeout, requests.exceptions.ChunkedEncodingError)
-BREAKS: list[tuple[str, Json]] = [
-    ("reset", {}),
-    ("hang", {}),
-    ("hang", {"after": 3}),
-    ("drop", {"after": 3}),
-    ("drop", {"after": 3, "how": "reset"}),
-]
 ANYWHERE = ("ListDataFiles", "storage")
 
 
@@ -574,54 +380,9 @@ def meet(kaggle: KaggleEmulator, place: str, headers: dict[str, str] | None = No
     """The answer of the place."""
     if place == "storage":
         return fetch(kaggle, headers, **rest)
-    if place != "upload":
-        address = f"{kaggle.endpoint}/v1/{S}/{place}"
-        headers = {"Authorization": f"Bearer {kaggle.token}"}
-        return send("POST", address, headers, json={"competitionName": "cats"}, **rest)
-    started = ask(kaggle, "StartSubmissionUpload", contentLength=3, fileName="a.csv").json()
-    return send("PUT", started["createUrl"], data=b"123", **rest)
-
-
-@pytest.mark.parametrize("place", [*ANYWHERE, "upload"])
-def test_faults_that_are_a_status(kaggle: KaggleEmulator, place: str) -> None:
-    for kind, code in STATUSES.items():
-        kaggle.fault(place, kind)
-        answer = meet(kaggle, place)
-        kind_of = "xml" if place != "ListDataFiles" else "json"
-        assert (answer.status_code, kind_of in answer.headers["Content-Type"]) == (code, True), kind
-        if kind != "400 quota":
-            kaggle.fault(place, kind, html=True)
-            answer = meet(kaggle, place)
-            assert (answer.status_code, answer.text[:9]) == (code, "<!DOCTYPE"), kind
-    assert meet(kaggle, place).ok
-
-
-@pytest.mark.parametrize(
-    ("retry_after", "header"),
-    [(7, "7"), (None, None), (datetime(2030, 1, 2, tzinfo=UTC), "Wed, 02 Jan 2030 00:00:00 GMT"), ("soon", "soon")],
-)
-def test_too_many(kaggle: KaggleEmulator, retry_after: object, header: str | None) -> None:
-    kaggle.fault("ListDataFiles", "429", retry_after=retry_after)
-    assert meet(kaggle, "ListDataFiles").headers.get("Retry-After") == header
-
-
-@pytest.mark.parametrize("place", ANYWHERE)
-@pytest.mark.parametrize(("kind", "details"), BREAKS)
-def test_faults_that_break_off(kaggle: KaggleEmulator, place: str, kind: str, details: Json) -> None:
-    kaggle.fault(place, kind, **details)
-    with pytest.raises(LOST):
-        meet(kaggle, place, timeout=0.3)
-    assert meet(kaggle, place).ok
-
-
-@pytest.mark.parametrize(("how", "error"), [("close", http.client.IncompleteRead), ("reset", ConnectionResetError)])
-def test_so_many_bytes_come_before_the_end(kaggle: KaggleEmulator, how: str, error: type[Exception]) -> None:
-    kaggle.fault("storage", "drop", after=3, how=how)
-    with contextlib.closing(begin(kaggle)) as connection:
-        answer = connection.getresponse()
-        assert answer.read(3) == small_archive()[:3]
-        with pytest.raises(error):
-            answer.read()
+    address = f"{kaggle.endpoint}/v1/{S}/{place}"
+    headers = {"Authorization": f"Bearer {kaggle.token}"}
+    return send("POST", address, headers, json={"competitionName": "cats"}, **rest)
 
 
 def begin(kaggle: KaggleEmulator) -> http.client.HTTPConnection:
@@ -630,15 +391,6 @@ def begin(kaggle: KaggleEmulator) -> http.client.HTTPConnection:
     connection = http.client.HTTPConnection(place.netloc, timeout=5)
     connection.request("GET", f"{place.path}?{place.query}")
     return connection
-
-
-@pytest.mark.parametrize("kind", ["reset", "hang"])
-def test_uploads_that_break_off(kaggle: KaggleEmulator, kind: str) -> None:
-    kaggle.fault("upload", kind)
-    with pytest.raises(LOST):
-        meet(kaggle, "upload", timeout=1)
-    assert [call.status for call in kaggle.calls if call.name == "PUT storage"] == [None]
-    assert not any(upload.done for upload in kaggle.uploads.values())
 
 
 @pytest.mark.parametrize("place", ANYWHERE)
@@ -698,90 +450,12 @@ def test_ranges_that_are_something_else(
     assert kaggle.calls[-1].headers["Range"] == "bytes=100-"
 
 
-def test_a_page_in_answer_to_a_range(kaggle: KaggleEmulator) -> None:
-    kaggle.fault("storage", "503", html=True, ranged=True)
-    assert [fetch(kaggle, headers).status_code for headers in (None, {"Range": "bytes=1-"}, None)] == [200, 503, 200]
-
-
 def test_an_object_that_changes_between_two_tries(kaggle: KaggleEmulator) -> None:
     etag = fetch(kaggle).headers["ETag"]
     kaggle.fault("storage", "changed", archive=small_archive(1))
     answer = fetch(kaggle, {"Range": "bytes=100-", "If-Range": etag})
     assert (answer.status_code, answer.content) == (200, small_archive(1))
     assert fetch(kaggle).content == small_archive(1)
-
-
-@pytest.mark.parametrize("code", [403, 400])
-def test_an_address_that_has_expired(kaggle: KaggleEmulator, code: int) -> None:
-    kaggle.fault("storage", "expired", code=code)
-    answer = fetch(kaggle)
-    assert (answer.status_code, "ExpiredToken" in answer.text) == (code, True)
-    assert fetch(kaggle).ok
-
-
-@pytest.mark.parametrize("place", ["storage", "DownloadDataFiles", "upload"])
-def test_redirects_lead_elsewhere(kaggle: KaggleEmulator, place: str) -> None:
-    kaggle.fault(place, "redirect")
-    answer = meet(kaggle, place, allow_redirects=True)
-    assert answer.url.startswith(kaggle.elsewhere)
-    assert not {kaggle.endpoint, kaggle.storage} & {kaggle.elsewhere}
-    assert answer.content.startswith(b"PK" if place == "storage" else b"<!DOCTYPE")
-    assert (kaggle.calls[-1].name, "Authorization" in kaggle.calls[-1].headers) == ("GET elsewhere", False)
-    kaggle.fault(place, "redirect", to="http://127.0.0.1:1/a")
-    assert meet(kaggle, place).headers["Location"] == "http://127.0.0.1:1/a"
-    kaggle.fault(place, "redirect loop")
-    with pytest.raises(requests.TooManyRedirects):
-        meet(kaggle, place, allow_redirects=True)
-
-
-@pytest.mark.parametrize(
-    ("kind", "details"), [("500", {}), ("502", {"html": True}), ("504", {}), ("ref 0", {}), ("reset", {}), ("hang", {})]
-)
-@pytest.mark.parametrize("counted", [False, True])
-def test_a_submission_that_counts_or_does_not(kaggle: KaggleEmulator, kind: str, details: Json, counted: bool) -> None:
-    kaggle.fault("CreateSubmission", kind, counted=counted, **details)
-    started = ask(kaggle, "StartSubmissionUpload", contentLength=3, fileName="a.csv").json()
-    send("PUT", started["createUrl"], data=b"123")
-    body = {"competitionName": "cats", "blobFileTokens": started["token"], "submissionDescription": "tag"}
-    headers = {"Authorization": f"Bearer {kaggle.token}"}
-    try:
-        answer = send("POST", f"{kaggle.endpoint}/v1/{S}/CreateSubmission", headers, json=body, timeout=1)
-    except LOST:
-        assert kind in ("reset", "hang")
-    else:
-        assert "ref" not in answer.text
-    assert [row.description for row in kaggle.submissions("cats")] == ["tag"] * counted
-    assert len(listed(kaggle)) == counted
-
-
-def test_rows_that_nobody_expects(kaggle: KaggleEmulator) -> None:
-    submit(kaggle)
-    kaggle.fault("ListSubmissions", "odd rows")
-    assert listed(kaggle)[:-1] == list(ODD_ROWS)
-    kaggle.fault("ListSubmissions", "odd rows", rows=[], change={"status": "PAUSED", "publicScore": None})
-    assert [(row["ref"], row["status"], row["publicScore"]) for row in listed(kaggle)] == [(4001, "PAUSED", None)]
-
-
-@pytest.mark.parametrize("code", [403, 400])
-def test_an_empty_history_may_be_an_error(kaggle: KaggleEmulator, code: int) -> None:
-    kaggle.fault("ListSubmissions", "no history", code=code, times=None)
-    assert ask(kaggle, "ListSubmissions").status_code == code
-    submit(kaggle)
-    assert len(listed(kaggle)) == 1
-
-
-def test_every_fault_is_tested() -> None:
-    source = Path(__file__).read_text(encoding="utf-8")
-    assert [kind for kind in FAULTS if f'"{kind}"' not in source] == []
-
-
-def test_faults_queue(kaggle: KaggleEmulator) -> None:
-    kaggle.fault("ListDataFiles", "500", times=2)
-    kaggle.fault("GetLeaderboard", "401", times=None)
-    kaggle.fault("ListDataFiles", "404")
-    assert [ask(kaggle, "ListDataFiles").status_code for _ in range(4)] == [500, 500, 404, 200]
-    assert [ask(kaggle, "GetLeaderboard").status_code for _ in range(3)] == [401, 401, 401]
-    assert [fault.kind for fault in kaggle.faults] == ["401"]
 
 
 def test_a_fault_must_make_sense(kaggle: KaggleEmulator) -> None:
@@ -818,13 +492,3 @@ def test_nothing_outlives_the_emulator() -> None:
         assert not thread.is_alive()
     with pytest.raises(requests.ConnectionError):
         ask(kaggle, "ListDataFiles")
-
-
-def test_the_sample_as_a_competition() -> None:
-    archive, answers = sample_archive(per_class=2, test=3)
-    assert sorted(answers) == ["img0.jpg", "img1.jpg", "img2.jpg"]
-    assert set(answers.values()) == {"0", "1"}
-    names = sorted(unzipped(archive))
-    assert [name for name in names if "Test" in name] == [f"Test/{name}" for name in sorted(answers)]
-    assert {name.rpartition("/")[0] for name in names} == {"Test", "Train/Pistol", "Train/Smartphone"}
-    assert zip_of(unzipped(archive)) == archive

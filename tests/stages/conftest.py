@@ -50,6 +50,7 @@ def keeping(emit: Callable[[logging.LogRecord], None], lines: list[str]) -> Call
 @pytest.fixture
 def cats(
     cats_folder: Path,
+    kaggle: KaggleEmulator,
     tmp_path: Path,
     pauses: list[float],
     monkeypatch: pytest.MonkeyPatch,
@@ -64,12 +65,12 @@ def cats(
     caplog.set_level(logging.DEBUG)  # the last is that of what is caught
     logged: list[str] = []
     monkeypatch.setattr(caplog.handler, "emit", keeping(caplog.handler.emit, logged))
-    with KaggleEmulator() as kaggle:
-        archive = cats_folder.parent / "cats.zip"
-        kaggle.add_competition("cats", archive, answers=ANSWERS, id_column="id", target_column="label")
-        monkeypatch.setenv("KAGGLE_API_TOKEN", kaggle.token)
-        cats = Cats(root, kaggle)
-        yield cats
+    kaggle.add_competition(
+        "cats", cats_folder.parent / "cats.zip", answers=ANSWERS, id_column="id", target_column="label"
+    )
+    monkeypatch.setenv("KAGGLE_API_TOKEN", kaggle.token)
+    cats = Cats(root, kaggle)
+    yield cats
     written = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     for secret in cats.secrets:
         assert not [path for path, data in written.items() if secret.encode() in data]
