@@ -9,6 +9,7 @@ import io
 import logging
 import multiprocessing
 import os
+import shutil
 import sys
 import tarfile
 import zipfile
@@ -24,6 +25,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 from kagglepipe.__main__ import main
@@ -80,6 +82,28 @@ def processes() -> "ForkServerContext":
 
 
 @pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """made(name, make) -> the folder that `make(folder)` fills, once for all workers; nothing else writes into it."""
+    base = tmp_path_factory.getbasetemp()
+    base = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made"
+    base.mkdir(exist_ok=True)
+
+    def folder_of(name: str, make: Callable[[Path], object]) -> Path:
+        folder = base / name
+        with FileLock(base / f"{name}.lock"):
+            if not (base / f"{name}.done").exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                make(folder)
+                (base / f"{name}.done").touch()
+        return folder
+
+    return folder_of
+
+
+Made = Callable[[str, Callable[[Path], object]], Path]
+
+
+@pytest.fixture(scope="session")
 def real_archive() -> Path:
     """The competition's own archive, where it lies beside the project."""
     if not REAL.exists():
@@ -92,20 +116,10 @@ def configure(tmp_path: Path) -> Callable[..., Config]:
     """configure("training=head", …) -> the configuration that the command line would make, rooted in tmp_path."""
 
     def compose_config(*overrides: str) -> Config:
-        from hydra import compose, initialize_config_dir
-        from hydra.core.config_store import ConfigStore
-        from omegaconf import OmegaConf
+        from tests.composing import config_of
 
-        from kagglepipe.__main__ import CONF
-
-        ConfigStore.instance().store(name="schema", node=Config)
-        rooted = (
-            (f"paths.root='{tmp_path}'", *overrides) if not any("paths.root" in o for o in overrides) else overrides
-        )
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            config = OmegaConf.to_object(compose("config", list(rooted)))
-        assert isinstance(config, Config)
-        return config
+        is_rooted = any("paths.root" in override for override in overrides)
+        return config_of(*overrides) if is_rooted else config_of(f"paths.root='{tmp_path}'", *overrides)
 
     return compose_config
 
@@ -130,15 +144,13 @@ def toy(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def colours(made: Made) -> Path:
     """The folder of `make_toy`; nothing is written into it."""
-    return make_toy(tmp_path_factory.mktemp("made") / "colours")
+    return made("colours", make_toy)
 
 
 @pytest.fixture(scope="session")
-def finetuned(
-    processes: "ForkServerContext", colours: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[tuple[str, ...], Path]:
+def finetuned(processes: "ForkServerContext", colours: Path, made: Made) -> tuple[tuple[str, ...], Path]:
     """(a command line that fine-tunes two folds, the run that it makes when nothing happens to it).
 
     Of eighteen rows to train on, batches of seventeen leave one, which two processes cannot share.
@@ -149,10 +161,12 @@ def finetuned(
         "stage=submit", "experiment=quick", "training=finetune", "training.epochs=2", "training.batch_size=17",
         "training.lr=1e-3", "competition=image_folder", f"competition.source={colours}",
     )  # fmt: skip
-    root = tmp_path_factory.mktemp("undisturbed")
-    said = type_in(processes, Typed(root, arguments), root / "said")
-    assert said.code == 0, said.err
-    return arguments, the_run(root)
+
+    def make(root: Path) -> None:
+        said = type_in(processes, Typed(root, arguments), root / "said")
+        assert said.code == 0, said.err
+
+    return arguments, the_run(made("finetuned", make))
 
 
 # --- what only time tells ---------------------------------------------------------------------------------------
@@ -261,27 +275,40 @@ def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clips(made: Made) -> Path:
     """The folder of `make_clips`; nothing is written into it."""
-    return make_clips(tmp_path_factory.mktemp("made") / "clips")
+    return made("clips", make_clips)
 
 
 @pytest.fixture(scope="session")
-def long_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def long_videos(made: Made) -> Path:
     """The folder of `make_long_videos`; nothing is written into it."""
-    return make_long_videos(tmp_path_factory.mktemp("made") / "long")
+    return made("long", make_long_videos)
 
 
 @pytest.fixture(scope="session")
-def series(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def series(made: Made) -> Path:
     """The folder of `make_series`; nothing is written into it."""
-    return make_series(tmp_path_factory.mktemp("made") / "series")
+    return made("series", make_series)
 
 
 @pytest.fixture(scope="session")
-def long_series(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def long_series(made: Made) -> Path:
     """The folder of `make_long_series`; nothing is written into it."""
-    return make_long_series(tmp_path_factory.mktemp("made") / "long-series")
+    return made("long-series", make_long_series)
+
+
+@pytest.fixture
+def street(made: Made, request: pytest.FixtureRequest, few_draws: None) -> Callable[[str], Path]:
+    """street("clips") -> a root in which that of `tests.streets` has been walked to its submission."""
+    from kagglepipe.stages import walk
+    from tests.streets import STREETS, street_config
+
+    def root_of(name: str) -> Path:
+        source: Path = request.getfixturevalue(STREETS[name][0])
+        return made(f"street-{name}", lambda folder: walk(street_config(name, source, folder)))
+
+    return root_of
 
 
 # --- packages ---------------------------------------------------------------------------------------------------
@@ -398,8 +425,11 @@ def command(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Callable[..., Outcome]:
     """command("stage=prepare", …) -> the Outcome of the command line, in this process, from the folder tmp_path."""
+    from hydra._internal.hydra import Hydra
+
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # `main` sets it: this takes it back
+    monkeypatch.setattr(Hydra, "get_mode", lambda *_, **__: None)  # which composes all to learn that no file says -m
 
     def run(*arguments: str) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["kagglepipe", *arguments])

@@ -1,10 +1,10 @@
 """The whole street for what has a time axis: clips, pieces of videos, long videos, and series of either kind."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,30 +12,18 @@ import pandas as pd
 import pytest
 
 from kagglepipe.competitions.action_sample import make_action_sample
-from kagglepipe.config import Config, Paths
+from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
 from kagglepipe.stages import walk
 from kagglepipe.stages.places import read_prepared, run_dir
+from tests.streets import QUICK, STREETS, street_config
 
 pytestmark = pytest.mark.usefixtures("few_draws")
 Configure = Callable[..., Config]
 At = Callable[..., Config]
 
-LONG = ("competition=video_folder_untrimmed", "competition.answers=answers.csv",
-        "competition.sample_submission=sample_submission.csv")  # fmt: skip
-STREETS = {  # name -> fixture with the source, and what to type
-    "clips": ("clips", ("competition=video_folder",)),
-    "pieces": ("long_videos", ("competition=video_folder", "competition.labels=annotations.csv")),
-    "long": ("long_videos", (*LONG, "sequences.motion=true")),
-    "series": ("series", ("competition=video_folder", "competition.kind=series", "model=lstm")),
-    "long-series": ("long_series", (*LONG, "competition.kind=series", "model=lstm")),
-}
-QUICK = (
-    "model.name=test_efficientnet", "model.weights=none", "model.image_size=32", "device=cpu", "folds.count=2",
-    "sequences.steps=60", "sequences.lr=1e-2", "sequences.members=1", "model.temporal.dropout=0",
-    "sequences.speed=1", "sequences.crop=1", "sequences.drop=0",
-)  # fmt: skip
+WALKED = ("clips", "pieces", "long", "series", "long-series")
 LADDER = {
     "mean_pool": "mean", "mean_pool_diff": "mean", "lstm_shuffled": "lstm-shuffled", "temporal_conv": "conv",
     "cnn_lstm": "lstm",
@@ -48,25 +36,17 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("place")
 
 
-@pytest.fixture(scope="module")
-def composed() -> dict[tuple[str, ...], Config]:
-    """What has been composed before, which takes longer than some of the tests."""
-    return {}
-
-
 @pytest.fixture
-def at(
-    place: Path, configure: Configure, request: pytest.FixtureRequest, composed: dict[tuple[str, ...], Config]
-) -> At:
-    """at("clips", "stage=train", …) -> the configuration of a street, rooted in `place` unless said otherwise."""
+def at(place: Path, request: pytest.FixtureRequest, street: Callable[[str], Path]) -> At:
+    """at("clips", "stage=train", …) -> the configuration of a street, rooted in `place` unless said otherwise.
+
+    There the street itself has been walked.
+    """
 
     def compose(name: str, *overrides: str, root: Path = place) -> Config:
-        fixture, options = STREETS[name]
-        source = f"competition.source='{request.getfixturevalue(fixture)}'"
-        typed = (*options, *QUICK, source, f"competition.slug={name}", *overrides)
-        if typed not in composed:
-            composed[typed] = configure(*typed)
-        return replace(composed[typed], paths=Paths(str(root)))
+        if root == place and not (place / "outputs" / name).exists():
+            shutil.copytree(street(name), place, dirs_exist_ok=True)
+        return street_config(name, request.getfixturevalue(STREETS[name][0]), root, *overrides)
 
     return compose
 
@@ -87,7 +67,7 @@ def the_run(config: Config) -> Path:
 # --- from nothing to a submission ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", STREETS)
+@pytest.mark.parametrize("name", WALKED)
 def test_from_files_to_a_submission(name: str, at: At, place: Path) -> None:
     config = at(name)
     score = walk(config)
@@ -111,7 +91,7 @@ def test_from_files_to_a_submission(name: str, at: At, place: Path) -> None:
     assert submission["score"].between(0, 1).all()
 
 
-@pytest.mark.parametrize("name", STREETS)
+@pytest.mark.parametrize("name", WALKED)
 def test_a_second_run_changes_no_file(name: str, at: At, place: Path) -> None:
     config = at(name)
     first = walk(config)
@@ -120,6 +100,7 @@ def test_a_second_run_changes_no_file(name: str, at: At, place: Path) -> None:
     assert files_below(place) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["clips", "long", "long-series"])
 def test_the_same_command_from_nothing_gives_the_same_bytes(name: str, at: At, tmp_path: Path) -> None:
     config, fresh = at(name), at(name, root=tmp_path)
@@ -206,6 +187,7 @@ def test_folds_can_be_trained_apart(at: At, tmp_path: Path) -> None:
     assert (the_run(whole) / "oof.parquet").read_bytes() == (run / "oof.parquet").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")  # as the process that is killed has it: sums are shared out alike
 def test_a_run_killed_in_a_fold_goes_on_and_ends_the_same(at: At, clips: Path, tmp_path: Path) -> None:
     options = ["training=finetune", "training.epochs=1", "sequences.steps=5", "stage=train"]
@@ -300,6 +282,7 @@ def test_what_cannot_be_fine_tuned_is_said_before_any_work(
 # --- the built-in sample ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_few_videos_of_the_action_sample(tmp_path: Path, configure: Configure) -> None:
     make_action_sample(tmp_path / "few", train=6, test=2)
     config = configure(

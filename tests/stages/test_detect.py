@@ -17,7 +17,6 @@ import pandas as pd
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
 
 from kagglepipe.config import Config, Paths
 from kagglepipe.errors import UserError
@@ -28,18 +27,8 @@ from kagglepipe.sequences.stream import LiveFrame
 from kagglepipe.stages import detect, walk
 from kagglepipe.stages.detect import Detector, Live, Watched, follow, load_detector, mark, read_line
 from kagglepipe.stages.places import trained_run
+from tests.streets import STREETS, street_config, typed
 
-QUICK = (
-    "model.name=test_efficientnet", "model.weights=none", "model.image_size=32", "device=cpu", "folds.count=2",
-    "sequences.steps=60", "sequences.lr=1e-2", "sequences.members=1", "model.temporal.dropout=0",
-    "sequences.speed=1", "sequences.crop=1", "sequences.drop=0",
-)  # fmt: skip
-KINDS = {
-    "long": ("long_videos", ("competition=video_folder_untrimmed", "sequences.motion=true")),
-    "both-ways": ("long_videos", ("competition=video_folder_untrimmed", "model.temporal.bidirectional=true")),
-    "clips": ("clips", ("competition=video_folder",)),
-    "long-series": ("long_series", ("competition=video_folder_untrimmed", "competition.kind=series", "model=lstm")),
-}
 SECRET = "hunter2 or 3".replace(" ", "%20")
 pytestmark = pytest.mark.usefixtures("few_draws")
 Trained = Callable[..., Config]
@@ -52,33 +41,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("place")
 
 
-def typed(name: str, source: Path, place: Path) -> list[str]:
-    """What to type for one of KINDS."""
-    where = [f"competition.source={source}", f"competition.slug={name}", f"paths.root={place}"]
-    return [*KINDS[name][1], *QUICK, *where]
-
-
-@pytest.fixture(scope="module")
-def composed() -> dict[str, Config]:
-    """What has been composed before, which takes longer than some of the tests."""
-    return {}
-
-
 @pytest.fixture
-def trained(
-    place: Path, configure: Callable[..., Config], request: pytest.FixtureRequest, composed: dict[str, Config]
-) -> Trained:
-    """trained("long", …) -> the configuration of stage=detect with a run, which is trained the first time."""
+def trained(place: Path, request: pytest.FixtureRequest, street: Callable[[str], Path]) -> Trained:
+    """trained("long", …) -> the configuration of stage=detect with a run of that street."""
 
     def made(name: str, *overrides: str) -> Config:
-        if name not in composed:
-            source = request.getfixturevalue(KINDS[name][0])
-            config = composed[name] = configure(*typed(name, source, place), "detect.video=false", "stage=detect")
-            walk(replace(config, stage="submit"))
-        base = OmegaConf.structured(composed[name])
-        config = OmegaConf.to_object(OmegaConf.merge(base, OmegaConf.from_dotlist(list(overrides))))
-        assert isinstance(config, Config)
-        return config
+        if not (place / "outputs" / name).exists():
+            shutil.copytree(street(name), place, dirs_exist_ok=True)
+        source = request.getfixturevalue(STREETS[name][0])
+        return street_config(name, source, place, "stage=detect", "detect.video=false", *overrides)
 
     return made
 
@@ -114,6 +85,7 @@ def test_the_tests_own_folder_gives_the_segments_that_are_submitted(
     assert len(submitted) > 4
     assert list(segments.columns) == ["video", "start", "end", "label", "score"]
     segments = segments.assign(video="test/" + segments["video"])
+    submitted = submitted[segments.columns]
     ordered = [table.sort_values(["video", "start", "label"], ignore_index=True) for table in (segments, submitted)]
     pd.testing.assert_frame_equal(*ordered, atol=2e-6, rtol=0)
 
