@@ -66,19 +66,6 @@ def test_a_missing_source(name: str, command: Command, tmp_path: Path) -> None:
     assert finished(tmp_path) == []
 
 
-def test_a_missing_source_in_a_process_of_its_own(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "kagglepipe", "competition.source=none (1).zip"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-    )
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
-    assert line.startswith(f"kagglepipe: nothing is at {tmp_path / 'none (1).zip'}: ")
-
-
 def test_a_source_that_is_no_zip(command: Command, tmp_path: Path) -> None:
     (tmp_path / "x.zip").write_bytes(b"<!doctype html><title>Log in</title>")
     line = told(command(*PREPARE, "competition.source=x.zip"))
@@ -442,6 +429,7 @@ def test_unpacked_files_that_were_removed_are_unpacked_again(toy: Path, command:
 # --- Ctrl-C ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_fold_ends_in_130_and_the_same_command_goes_on(toy: Path, command: Command, tmp_path: Path) -> None:
     code = """if True:
         import os, signal

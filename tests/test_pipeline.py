@@ -70,6 +70,7 @@ def test_a_second_run_changes_no_file(sample_root: Path, configure: Configure) -
     assert files_below(sample_root) == before
 
 
+@pytest.mark.slow
 def test_the_same_command_from_nothing_gives_the_same_bytes(
     sample_root: Path, tmp_path: Path, configure: Configure
 ) -> None:
@@ -87,6 +88,7 @@ def test_the_same_command_from_nothing_gives_the_same_bytes(
     assert csvs[0] == csvs[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", ["head", "finetune"])
 def test_a_run_killed_in_a_fold_goes_on_and_ends_the_same(
     training: str, toy: Path, tmp_path: Path, configure: Configure
@@ -134,6 +136,7 @@ def test_folds_can_be_trained_apart(toy: Path, configure: Configure) -> None:
     assert walk(configure(*options, "folds.only=[0]")) == read_json(run / "metrics.json")["score"]
 
 
+@pytest.mark.slow
 def test_a_sweep_runs_two_jobs_at_a_time(toy: Path, tmp_path: Path) -> None:
     command = [
         sys.executable, "-m", "kagglepipe", "-m", "stage=train", "experiment=quick", "training=finetune",
@@ -149,6 +152,7 @@ def test_a_sweep_runs_two_jobs_at_a_time(toy: Path, tmp_path: Path) -> None:
     assert sorted(rates) == [1e-3, 3e-3]
 
 
+@pytest.mark.slow
 def test_the_real_archive_is_told_apart_without_a_mistake(real_archive: Path, configure: Configure) -> None:
     config = configure(f"competition.source='{real_archive}'", "training=head")
     walk(config)

@@ -100,6 +100,7 @@ def test_a_sweep_ends_with_a_table_pictures_and_an_experiment_that_is_its_best_r
     assert "rival: null" in kept
 
 
+@pytest.mark.slow
 def test_the_same_command_does_nothing_again_and_more_trials_can_be_asked_for(
     colours: Path, tmp_path: Path, command: Command
 ) -> None:
@@ -113,6 +114,7 @@ def test_the_same_command_does_nothing_again_and_more_trials_can_be_asked_for(
     assert len(rows(the_study(tmp_path))) == 3
 
 
+@pytest.mark.slow
 def test_finalists_are_trained_with_other_seeds(colours: Path, tmp_path: Path, command: Command) -> None:
     options = ("-m", "sweep=own", "model.image_size=32,64,48", *TOY, f"competition.source={colours}", "sweep.trials=3")
     done = command(*options, "sweep.seeds=3", "sweep.finalists=2", "sweep.race=false")
@@ -124,6 +126,7 @@ def test_finalists_are_trained_with_other_seeds(colours: Path, tmp_path: Path, c
     assert "with seed" not in command(*options, "sweep.seeds=3", "sweep.finalists=2", "sweep.race=false").out
 
 
+@pytest.mark.slow
 def test_the_winner_of_finals_is_told_by_its_other_seeds_and_is_what_the_sweep_comes_to(
     colours: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,6 +148,7 @@ def test_the_winner_of_finals_is_told_by_its_other_seeds_and_is_what_the_sweep_c
     assert values == [0.375]
 
 
+@pytest.mark.slow
 def test_it_says_how_sure_the_best_is(noise: Path, tmp_path: Path, command: Command) -> None:
     done = command("-m", "sweep=own", "seed=0,1,2", *TOY, f"competition.source={noise}", "sweep.race=false")
     assert done.code == 0, (done.err, done.out)
@@ -164,6 +168,7 @@ def test_it_says_how_sure_the_best_is(noise: Path, tmp_path: Path, command: Comm
     assert len(re.findall(r"sweep: trial 0, the first,", done.out)) == ("0" not in [row["trial"] for row in table[:2]])
 
 
+@pytest.mark.slow
 def test_several_objectives_have_a_front(colours: Path, tmp_path: Path, command: Command) -> None:
     options = ("sweep.sampler=nsga2", "sweep.objectives=[score,latency]", "sweep.trials=4")
     done = command("-m", "sweep=own", "model.image_size=32,64,128,96", *TOY, f"competition.source={colours}", *options)
@@ -173,6 +178,7 @@ def test_several_objectives_have_a_front(colours: Path, tmp_path: Path, command:
     assert (the_study(tmp_path) / "front.png").exists()
 
 
+@pytest.mark.slow
 def test_folds_can_be_jobs_of_their_own(colours: Path, tmp_path: Path, command: Command) -> None:
     apart = ("sweep.folds_apart=true", "sweep.trials=1")
     done = command(*GRID, f"competition.source={colours}", *apart)
@@ -187,6 +193,7 @@ def test_folds_can_be_jobs_of_their_own(colours: Path, tmp_path: Path, command: 
     assert [row["state"] for row in rows(study)] == ["complete"]
 
 
+@pytest.mark.slow
 def test_two_workers_of_joblib_share_the_trials(colours: Path, tmp_path: Path, command: Command) -> None:
     two = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "sweep.trials=2")
     done = command(*GRID, f"competition.source={colours}", *two)
@@ -194,6 +201,7 @@ def test_two_workers_of_joblib_share_the_trials(colours: Path, tmp_path: Path, c
     assert len({row["run"] for row in rows(the_study(tmp_path))}) == 2
 
 
+@pytest.mark.slow
 def test_submitits_local_executor_runs_trials(colours: Path, tmp_path: Path, command: Command) -> None:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     local = ("hydra/launcher=submitit_local", "sweep.jobs=2", "sweep.trials=2")
@@ -205,6 +213,7 @@ def test_submitits_local_executor_runs_trials(colours: Path, tmp_path: Path, com
 # --- killed ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_killed_again_and_again_ends_as_one_that_is_not(
     processes: "ForkServerContext", colours: Path, tmp_path: Path
 ) -> None:
@@ -234,6 +243,7 @@ def test_a_sweep_that_is_killed_again_and_again_ends_as_one_that_is_not(
     assert told(root) == told(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there the parent's number stays")
 def test_workers_end_when_the_command_is_killed(colours: Path, tmp_path: Path) -> None:
     """They hold its standard output open, which is at its end when none of them is left."""
@@ -261,6 +271,7 @@ def test_workers_end_when_the_command_is_killed(colours: Path, tmp_path: Path) -
             os.killpg(command.pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_two_equal_commands_share_one_study(processes: "ForkServerContext", colours: Path, tmp_path: Path) -> None:
     from tests.processes import Typed, obey
 

@@ -17,6 +17,7 @@ from tests.processes import LOOPBACK, Typed, files_below, the_run, type_together
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "kagglepipe"]
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_run_of_one(finetuned: tuple[tuple[str, ...], Path], tmp_path: Path) -> None:
     """Probabilities to 0.0001, the same files, everything said once. The last batch has one row for the two of them."""
     arguments, alone = finetuned
@@ -47,6 +48,7 @@ WORK_OF_ONE = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("work", WORK_OF_ONE)
 def test_what_is_not_shared_is_done_by_the_first_while_the_other_waits(
     work: str, processes: ForkServerContext, tmp_path: Path, request: pytest.FixtureRequest
@@ -63,6 +65,7 @@ def test_what_is_not_shared_is_done_by_the_first_while_the_other_waits(
     assert "is finished already" in again[0].out
 
 
+@pytest.mark.slow
 def test_an_error_of_the_first_process_ends_both_each_with_one_line(
     processes: ForkServerContext, colours: Path, tmp_path: Path
 ) -> None:

@@ -137,6 +137,7 @@ def test_the_version_that_is_here_is_asked_for_if_it_will_do(have: Callable[...,
 # --- bringing it ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_everything_that_is_needed_is_brought_for_the_target(
     have: Callable[..., None], index: Index, bundle: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -159,6 +160,7 @@ def test_everything_that_is_needed_is_brought_for_the_target(
     assert sorted(bundle.iterdir()) == sorted(bundle.glob("*.whl"))
 
 
+@pytest.mark.slow
 def test_what_cannot_be_had_is_named_with_what_pip_said(
     have: Callable[..., None], index: Index, bundle: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -171,6 +173,7 @@ def test_what_cannot_be_had_is_named_with_what_pip_said(
     assert "from versions: none" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_source_that_has_to_be_compiled_is_refused(have: Callable[..., None], index: Index, bundle: Path) -> None:
     index.source("fast", "1.0", tag=MAC)
     with pytest.raises(UserError, match=r"fast has no wheel for Python 3\.12 on Linux, and building .* gives fast-1"):
@@ -178,6 +181,7 @@ def test_a_source_that_has_to_be_compiled_is_refused(have: Callable[..., None], 
     assert list(bundle.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_trial_tells_of_wheels_for_elsewhere(index: Index, bundle: Path) -> None:
     shutil.move(index.wheel("good", "1.0", "absent"), bundle)  # what is needed is told by `find_missing`
     shutil.move(index.wheel("young", "1.0", python=">=3.13"), bundle)
@@ -192,6 +196,7 @@ def test_the_trial_tells_of_wheels_for_elsewhere(index: Index, bundle: Path) -> 
     assert [path.name for path in bundle.parent.iterdir()] == ["wheels"]
 
 
+@pytest.mark.slow
 def test_the_trial_looks_nowhere_else(
     index: Index, bundle: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -235,6 +240,7 @@ def installed(wheel: Path, place: Path) -> Distribution:
     return Distribution.at(info)
 
 
+@pytest.mark.slow
 def test_an_installed_package_becomes_the_wheel_that_it_came_from(index: Index, bundle: Path, tmp_path: Path) -> None:
     original = index.wheel("my-package", "1.0", "other>=1")
     package = installed(original, tmp_path / "site")
@@ -251,6 +257,7 @@ def test_an_installed_package_becomes_the_wheel_that_it_came_from(index: Index, 
     prove_install(bundle, KAGGLE)
 
 
+@pytest.mark.slow
 def test_the_same_files_make_the_same_wheel(index: Index, bundle: Path, tmp_path: Path) -> None:
     package = installed(index.wheel("one", "1.0"), tmp_path / "site")
     first = file_sha256(rebuild(package, bundle))
@@ -260,6 +267,7 @@ def test_the_same_files_make_the_same_wheel(index: Index, bundle: Path, tmp_path
     assert file_sha256(rebuild(package, bundle)) != first
 
 
+@pytest.mark.slow
 def test_a_checkout_is_built_whatever_its_folder_is_called(index: Index, bundle: Path, tmp_path: Path) -> None:
     shutil.unpack_archive(index.source("one", "1.0", "other"), tmp_path)
     checkout = (tmp_path / "one-1.0").rename(tmp_path / "my [one] (1)")

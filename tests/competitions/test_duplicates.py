@@ -249,6 +249,7 @@ def real_images():
     return names, images
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_the_real_archive():
     if not REAL.exists():

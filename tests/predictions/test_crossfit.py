@@ -46,6 +46,7 @@ def mean_and_error(values: list[float]) -> tuple[float, float]:
     return float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(len(values)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_noise_gains_nothing_in_200_draws(method: str) -> None:
     out, inside, right = [], [], []
@@ -63,6 +64,7 @@ def test_noise_gains_nothing_in_200_draws(method: str) -> None:
     assert np.mean(inside) < loss - 0.005  # what a leak would have looked like
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["temperature", "platt", "isotonic"])
 def test_calibrated_noise_gains_nothing_either(kind: str) -> None:
     out, inside = [], []
@@ -194,6 +196,7 @@ def test_no_label_of_a_fold_has_a_part_in_what_is_chosen_for_it() -> None:
     assert changed > 8  # what the test gets has seen all labels
 
 
+@pytest.mark.slow
 def test_all_that_is_decided_gains_nothing_on_noise_in_200_draws() -> None:
     loss, right = [], []
     for seed in range(200):

@@ -53,6 +53,7 @@ def test_of_five_equal_runs_four_times_of_five() -> None:
     assert found.by_public.wrong == pytest.approx(0.8, abs=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("runs", "truth", "told"), [(2, 0.5, 0.39), (5, 0.8, 0.67)])
 def test_of_runs_that_are_equal_in_truth_alone_less_is_told(runs: int, truth: float, told: float) -> None:
     """What the hidden rows happen to say of them passes for the truth, in every draw."""

@@ -302,22 +302,22 @@ def test_the_legend_names_what_there_is(tmp_path: Path, boxes: list[tuple[str, B
 
 
 @pytest.mark.parametrize(
-    ("first", "step", "count", "unit"),
+    ("first", "step", "count", "unit", "count_classes"),
     [
-        (0, 1, 1, "s"),
-        (0, 0.001, 7, "s"),
-        (0, 0.1, 600, "s"),
-        (0, 0.2, 600, "s"),
-        (0, 0.1, 200_000, "s"),
-        (0, 60, 20_000, "s"),
-        (-3, 0.1, 60, "s"),
-        (1.7e9, 0.001, 50, "s"),
-        (1.7e9, 1, 5000, "s"),
-        (1.7e9, 0.01, 90, "seconds since the first of January 1970"),
-        (0, 1, 123_456, "frames"),
+        (0, 1, 1, "s", 1),
+        (0, 1, 1, "s", 14),
+        (0, 0.001, 7, "s", 14),
+        (0, 0.1, 600, "s", 1),
+        (0, 0.2, 600, "s", 14),
+        (0, 0.1, 200_000, "s", 1),
+        (0, 60, 20_000, "s", 14),
+        (-3, 0.1, 60, "s", 14),
+        (1.7e9, 0.001, 50, "s", 1),
+        (1.7e9, 1, 5000, "s", 14),
+        (1.7e9, 0.01, 90, "seconds since the first of January 1970", 1),
+        (0, 1, 123_456, "frames", 14),
     ],
 )
-@pytest.mark.parametrize("count_classes", [1, 14])
 def test_no_two_texts_meet_and_all_are_inside(
     tmp_path: Path, boxes: list[tuple[str, Box]], first: float, step: float, count: int, unit: str, count_classes: int
 ) -> None:

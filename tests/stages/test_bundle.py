@@ -98,6 +98,7 @@ def pretend(config: Config, name: str, **metrics: Any) -> Config:
 # --- what it holds ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_it_holds_wheels_that_pip_has_proved_configuration_and_notebook(
     config: Config, index: Index, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -374,6 +375,7 @@ def play(bundle: Path, working: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", "\n".join(cells)], cwd=working, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("shop")
 def test_the_notebook_answers_for_a_hidden_test_with_the_run_that_it_brings(
     config: Config, toy: Path, tmp_path: Path

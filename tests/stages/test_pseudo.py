@@ -81,6 +81,7 @@ def test_a_fold_has_the_answers_of_its_own_network(config: Config, prepared: Pre
     assert second == {"w": "dog", "x": "cat", "z": "cat"}  # 0.8 is enough
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_label_of_a_fold_has_a_part_in_what_it_scores(
     kind: str, configure: Callable[..., Config], request: pytest.FixtureRequest, tmp_path: Path

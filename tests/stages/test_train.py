@@ -67,6 +67,7 @@ def visible(folder: Path) -> list[str]:
 # --- what ends a command -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_command_that_is_killed_again_and_again_comes_out_the_same(
     typed: Type, finetuned: Finetuned, tmp_path: Path
 ) -> None:
@@ -81,6 +82,7 @@ def test_a_command_that_is_killed_again_and_again_comes_out_the_same(
     assert csv.read_bytes() == (finetuned[1].parents[2] / "submissions" / csv.name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_costs_an_epoch(typed: Type, finetuned: Finetuned, tmp_path: Path) -> None:
     root = tmp_path / "root"
     assert typed(at=("after an update", 3)).code == -9  # in the second epoch of the first fold
@@ -97,6 +99,7 @@ def test_a_full_disk_is_one_line_and_costs_an_epoch(typed: Type, finetuned: Fine
     assert_same_run(the_run(root), finetuned[1])
 
 
+@pytest.mark.slow
 def test_ctrl_c_and_lost_workers_end_in_one_line_and_leave_no_process(
     typed: Type, finetuned: Finetuned, tmp_path: Path
 ) -> None:
@@ -123,6 +126,7 @@ def test_ctrl_c_and_lost_workers_end_in_one_line_and_leave_no_process(
 # --- time limits ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_budget_cuts_every_fold_and_leaves_a_submission(typed: Type, finetuned: Finetuned, tmp_path: Path) -> None:
     """Four seconds of nine. With it the run is finished; with more time, or all, the same command trains it anew."""
     root = tmp_path / "root"
@@ -152,6 +156,7 @@ def test_a_budget_cuts_every_fold_and_leaves_a_submission(typed: Type, finetuned
     assert not read_json(run / "metrics.json")["cut_by_budget"]
 
 
+@pytest.mark.slow
 def test_a_budget_that_suffices_is_not_to_be_seen(typed: Type, finetuned: Finetuned, tmp_path: Path) -> None:
     said = typed("training.budget=1h", ticking=True)
     assert said.code == 0, said.err
@@ -160,6 +165,7 @@ def test_a_budget_that_suffices_is_not_to_be_seen(typed: Type, finetuned: Finetu
     assert not read_json(the_run(tmp_path / "root") / "metrics.json")["cut_by_budget"]
 
 
+@pytest.mark.slow
 def test_a_cut_run_that_is_half_replaced_has_no_scores(typed: Type, finetuned: Finetuned, tmp_path: Path) -> None:
     """A kill between its folds leaves none that would be those of a mixture; all the time there is makes it whole."""
     assert typed("training.budget=4s", "stage=train", ticking=True).code == 0
@@ -171,6 +177,7 @@ def test_a_cut_run_that_is_half_replaced_has_no_scores(typed: Type, finetuned: F
     assert_same_run(run, finetuned[1])
 
 
+@pytest.mark.slow
 def test_a_cut_run_stays_until_there_is_a_better_one(typed: Type, finetuned: Finetuned, tmp_path: Path) -> None:
     """Training it anew is killed after an epoch: it still is what it was, and to use it loses nothing of that epoch."""
     assert typed("training.budget=4s", ticking=True).code == 0
@@ -237,6 +244,7 @@ def test_a_head_says_that_it_knows_no_budget(
 # --- folds on several machines -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_folds_of_several_machines_come_together(typed: Type, finetuned: Finetuned, tmp_path: Path) -> None:
     """A fold's folder is all that has to be carried over; nothing is trained where it arrives."""
     here, there = tmp_path / "here", tmp_path / "there"
@@ -293,6 +301,7 @@ def test_folds_alone_become_a_run_that_predicts(
     assert set(pd.read_csv(answers)["prediction"]) <= {"blue", "green", "red"}
 
 
+@pytest.mark.slow
 def test_two_commands_that_have_a_fold_each_do_not_wait_for_one_another(
     typed: Type, finetuned: Finetuned, tmp_path: Path
 ) -> None:

@@ -375,6 +375,7 @@ def assert_same_outcome(folder: Path, whole: Path) -> None:
     assert history == other_history
 
 
+@pytest.mark.slow
 def test_the_ways_do_what_their_names_say(undisturbed: Callable[[str], Path]) -> None:
     """Else kills would find nothing of it: a scale that changes, a halved batch, a roll-back, an early stop."""
     scale = outcome(undisturbed("loss scale"))[2].count("after an update")
@@ -386,6 +387,7 @@ def test_the_ways_do_what_their_names_say(undisturbed: Callable[[str], Path]) ->
     assert "before an evaluation" not in outcome(undisturbed("nothing held out"))[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_kill_at_any_kind_of_moment_changes_nothing(
     kind: str, run_job: RunJob, undisturbed: Callable[[str], Path], tmp_path: Path
@@ -403,6 +405,7 @@ def test_a_kill_at_any_kind_of_moment_changes_nothing(
     assert [path.name for path in tmp_path.iterdir()] == [NAME]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_kills_at_random_moments_change_nothing(
     way: str, run_job: RunJob, undisturbed: Callable[[str], Path], tmp_path: Path
@@ -439,6 +442,7 @@ def small_disk(one_epoch: Path, tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_checkpoint_before_it_whole(
     small_disk: Path, run_job: RunJob, undisturbed: Callable[[str], Path]
 ) -> None:
