@@ -262,16 +262,13 @@ def make_long_series(folder: Path, *, train: int = 6, test: int = 2) -> Path:
 
 @pytest.fixture
 def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Intervals of fewer draws, fewer settings to choose from: a run is scored in a tenth of the time."""
-    from kagglepipe.predictions import metrics
-    from kagglepipe.stages import scores, train_sequences
+    """Fewer settings to choose from, and fewer draws for p: a run is scored in a tenth of the time."""
+    from kagglepipe.predictions import paired
+    from kagglepipe.stages import scores
 
     grid = scores.settings_grid
-    monkeypatch.setattr(metrics, "group_bootstrap", functools.partial(metrics.group_bootstrap, draws=50))
-    monkeypatch.setattr(scores, "bootstrap_groups", functools.partial(scores.bootstrap_groups, draws=50))
     monkeypatch.setattr(scores, "settings_grid", lambda step, length: grid(step, length)[::16])
-    faster = functools.partial(train_sequences.paired_group_test, draws=200)
-    monkeypatch.setattr(train_sequences, "paired_group_test", faster)
+    monkeypatch.setattr(paired, "sign_flip_p", functools.partial(paired.sign_flip_p, draws=200))
 
 
 @pytest.fixture(scope="session")

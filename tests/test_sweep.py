@@ -157,7 +157,7 @@ def test_it_says_how_sure_the_best_is(noise: Path, tmp_path: Path, command: Comm
     low, high = metrics["interval"]
     assert low < float(table[0]["accuracy"]) < high
     assert (
-        f"sweep: that run's own 95 % interval of accuracy is {low:.4f} to {high:.4f}; chosen among 3 by these very "
+        f"sweep: that run's own 95 % interval of accuracy: {low:.4f}-{high:.4f}; chosen among 3 by these very "
         "rows, it is flattered\n"
     ) in done.out
     behind = float(table[0]["accuracy"]) - float(table[1]["accuracy"])

@@ -14,8 +14,10 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_bytes
 from kagglepipe.predictions.frame import read_frame
 from kagglepipe.predictions.paired import compare
+from kagglepipe.predictions.uncertainty import format_interval
 from kagglepipe.reports import sweeps as pictures
 from kagglepipe.stages.places import read_prepared
+from kagglepipe.stages.scores import number as value_of
 from kagglepipe.stages.text_table import table
 from kagglepipe.sweeps.finals import Finalist, run_finals
 from kagglepipe.sweeps.report import importance, rows, write_table
@@ -106,10 +108,10 @@ def tell_certainty(sweep: TheSweep, study: "optuna.Study", ranked: "list[FrozenT
     winner = ranked[0].number
     if tried < 2 or plan.goals[0].measure not in ("score", "log_loss") or not oof[winner].exists():
         return
-    low, high = read_json(oof[winner].with_name("metrics.json"))["interval"]
+    low, high = map(value_of, read_json(oof[winner].with_name("metrics.json"))["interval"])
     log.info(
-        "sweep: that run's own 95 %% interval of %s is %s to %s; chosen among %d by these very rows, it is flattered",
-        *(sweep.config.competition.metric, text_of(low), text_of(high), tried),
+        "sweep: that run's own 95 %% interval of %s: %s; chosen among %d by these very rows, it is flattered",
+        *(sweep.config.competition.metric, format_interval(low, high), tried),
     )
     groups = read_prepared(sweep.config).train.set_index("id")["group"]
     by_loss = "log_loss" in (plan.goals[0].measure, sweep.config.competition.metric)

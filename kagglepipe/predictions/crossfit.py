@@ -25,9 +25,10 @@ import numpy.typing as npt
 from kagglepipe.predictions.blend import POOLS, SMALLEST, Stack, Weights, equal_weights, pool
 from kagglepipe.predictions.calibration import ARGMAX_METRICS, CALIBRATIONS, Map, apply_map, fit_thresholds
 from kagglepipe.predictions.frame import Labels, Probs
-from kagglepipe.predictions.gains import LEVEL, Gain, doubt, doubted_losses, mean_gains, metric_gain
+from kagglepipe.predictions.gains import doubt, doubted_losses, metric_gain
 from kagglepipe.predictions.metrics import find_metric, row_losses
 from kagglepipe.predictions.softmax_fit import softmax
+from kagglepipe.predictions.uncertainty import LEVEL, Gain, mean_gains
 from kagglepipe.predictions.weights import FITTED, FoldWeights, LeftOut
 
 LOOKED_AT = 20_000  # rows by which it is judged who could go

@@ -6,7 +6,7 @@ scikit-learn's.
 
 import difflib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -16,6 +16,14 @@ import pandas as pd
 
 from kagglepipe.errors import UserError
 from kagglepipe.predictions.frame import Labels, Probs, labels, name_three, probabilities
+from kagglepipe.predictions.uncertainty import (
+    Interval,
+    accuracy_interval,
+    format_interval,
+    format_score,
+    jackknife_interval,
+    loss_interval,
+)
 
 # Probabilities are stored as float32, whose last step below 1 is 6e-8: certainty beyond 1e-7 is rounding, and
 # one rounded row must not decide a mean of logarithms. float32 cannot hold 1 - 1e-7, so float64 it is.
@@ -157,79 +165,35 @@ def row_losses(probs: Probs, truth: Labels) -> npt.NDArray[np.float64]:
     return losses
 
 
-def wilson(successes: float, n: float, z: float = 1.96) -> tuple[float, float]:
-    """The score interval (low, high) of a proportion, within [0, 1] and of use at 0 and at n successes too.
+def score_interval(name: str, probs: Probs, truth: Labels, groups: Labels) -> Interval:
+    """The 95 % interval (low, high) of a metric by groups, 0 … G - 1 of the rows (N,): see `uncertainty`.
 
-    z: normal quantile; 1.96 makes it a 95 % interval. Raises ValueError unless 0 <= successes <= n and n > 0.
-    Wilson 1927, "Probable inference, the law of succession, and statistical inference".
-
-    >>> low, high = wilson(741, 741)
-    >>> round(low, 5), high
-    (0.99484, 1.0)
+    NaN twice where groups are too few, or the metric is undefined without one of them, as ROC AUC is if a class is in
+    one group alone.
     """
-    if not 0 <= successes <= n or n == 0:
-        raise ValueError(f"{successes} successes of {n} is no proportion")
-    share = successes / n
-    centre = share + z**2 / (2 * n)
-    reach = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    scale = 1 + z**2 / n
-    return max(0.0, (centre - reach) / scale), min(1.0, (centre + reach) / scale)
-
-
-def group_bootstrap(
-    name: str,
-    frame: pd.DataFrame,
-    classes: Sequence[str],
-    groups: Groups | None,
-    *,
-    seed: int = 0,
-    draws: int = 1000,
-    level: float = 0.95,
-) -> tuple[float, float]:
-    """The percentile interval (low, high) of a metric when whole groups are drawn again with replacement.
-
-    Rows of one group (twins, frames of one video) share their luck, so drawing rows would promise too much.
-
-    groups: id -> group, a mapping or a Series with ids as index; None makes every row a group of its own.
-    Draws in which the metric is undefined do not count; NaN twice with one group, or with no draw left.
-    Raises ValueError for an id without a group. Efron 1979; Davison and Hinkley 1997, section 3.8.
-
-    >>> frame = pd.DataFrame({"id": ["a", "b"], "target": ["cat"] * 2, "cat": [0.9, 0.2], "dog": [0.1, 0.8]})
-    >>> group_bootstrap("accuracy", frame, ["cat", "dog"], None)
-    (0.0, 1.0)
-    """
+    if name == "accuracy":
+        return accuracy_interval(probs.argmax(axis=1) == truth, groups)
+    if name == "log_loss":
+        return loss_interval(row_losses(probs, truth), groups)
     function = find_metric(name).function
-    probs, truth = probabilities(frame, classes), labels(frame, classes)
-    resamples = _draw_rows(_group_codes(frame["id"], groups), seed, draws)
-    scores = np.array([function(probs[rows], truth[rows]) for rows in resamples])
-    defined = scores[~np.isnan(scores)]
-    if defined.size == 0:
-        return math.nan, math.nan
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return jackknife_interval(lambda rows: function(probs[rows], truth[rows]), groups)
 
 
-def summarise(
-    name: str, frame: pd.DataFrame, classes: Sequence[str], groups: Groups | None, *, by_group: bool = False
-) -> Summary:
+def summarise(name: str, frame: pd.DataFrame, classes: Sequence[str], groups: Groups | None) -> Summary:
     """The score of an out-of-fold frame and what is needed to believe it; see Summary.
-
-    The interval is Wilson's for accuracy unless `by_group`, and `group_bootstrap`'s for every other metric.
 
     groups: id -> group, a mapping or a Series with ids as index; None makes every row a group of its own.
     Raises UserError for an unknown metric, ValueError for an empty frame or an id without a group.
     """
     value = score(name, frame, classes)
-    correct = int((probabilities(frame, classes).argmax(axis=1) == labels(frame, classes)).sum())
-    by_count = name == "accuracy" and not by_group
-    interval = wilson(correct, len(frame)) if by_count else group_bootstrap(name, frame, classes, groups)
+    probs, truth = probabilities(frame, classes), labels(frame, classes)
     numbers = frame["fold"].to_numpy(dtype=np.int64)
     fold_scores = {int(k): score(name, frame[numbers == k], classes) for k in np.unique(numbers)}
     values = np.array(list(fold_scores.values()))
     return Summary(
         score=value,
-        interval=interval,
-        correct=correct,
+        interval=score_interval(name, probs, truth, _group_codes(frame["id"], groups)),
+        correct=int((probs.argmax(axis=1) == truth).sum()),
         rows=len(frame),
         log_loss=score("log_loss", frame, classes),
         fold_scores=fold_scores,
@@ -247,12 +211,11 @@ def format_summary(summary: Summary, name: str) -> str:
     'accuracy 0.7500 (3/4), 95 % interval 0.3000-0.9500, log loss 0.4000, folds 0.7500 ± 0.3536'
     """
     counted = f"{summary['correct']}/{summary['rows']}" + ("" if name == "accuracy" else " correct")
-    low, high = summary["interval"]
     parts = [
-        f"{name} {summary['score']:.4f} ({counted})",
-        "95 % interval unknown" if math.isnan(low) else f"95 % interval {low:.4f}-{high:.4f}",
+        f"{name} {format_score(summary['score'])} ({counted})",
+        f"95 % interval {format_interval(*summary['interval'])}",
         f"log loss {summary['log_loss']:.4f}",
-        f"folds {summary['fold_mean']:.4f} ± {summary['fold_sd']:.4f}",
+        f"folds {format_score(summary['fold_mean'])} ± {format_score(summary['fold_sd'])}",
     ]
     return ", ".join(parts)
 
@@ -293,12 +256,3 @@ def _group_codes(ids: pd.Series, groups: Groups | None) -> Labels:
     if named.isna().any():
         raise ValueError(f"no group for id {name_three(ids[named.isna()])}")
     return np.asarray(pd.factorize(named)[0], dtype=np.intp)
-
-
-def _draw_rows(codes: Labels, seed: int, draws: int) -> Iterator[Labels]:
-    """Row numbers of each resample of whole groups; none at all where there is but one group to draw."""
-    count = int(codes.max()) + 1
-    random, rows = np.random.default_rng(seed), np.arange(len(codes))
-    for _ in range(draws if count > 1 else 0):
-        times = np.bincount(random.integers(count, size=count), minlength=count)
-        yield np.repeat(rows, times[codes])  # each row as often as its group was drawn

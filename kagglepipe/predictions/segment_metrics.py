@@ -4,12 +4,12 @@ A segments frame has the columns video (str), start, end (start < end, any unit)
 score in [0, 1]. Every score is in [0, 1] and more is better. Segments that bear the label `background` do not count.
 
 Whatever is slow (which prediction overlaps which truth) is done once for each pair of frames. A score is then a
-function of how often each video counts: once for the score itself, 0 to G times in a bootstrap, 0 or 1 to leave a fold
-out. So a thousand draws of all scores take about ten times as long as the scores alone.
+function of how often each video counts: once for the score itself, 0 or 1 to leave a fold or a group out, 0 to G times
+in a drill's draws. So a thousand draws of all scores take about ten times as long as the scores alone.
 """
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from kagglepipe.predictions.frame import Labels, Probs, name_three
+from kagglepipe.predictions.uncertainty import Interval, group_blocks, jackknife_error, share_interval
 
 SEGMENT_COLUMNS = ("video", "start", "end", "label")
 ACTIVITYNET_TIOUS = tuple(k / 20 for k in range(10, 20))  # 0.5, 0.55, … 0.95, each the double nearest to it
@@ -415,87 +416,39 @@ def _levenshtein(one: Labels, other: Labels) -> int:
 # --- how far to believe them ------------------------------------------------------------------------------------
 
 
-def bootstrap_groups(
-    function: Callable[[pd.DataFrame], Mapping[str, Floats]],
-    groups: Mapping[str, Hashable],
-    *,
-    seed: int = 0,
-    draws: int = 1000,
-    level: float = 0.95,
-) -> dict[str, tuple[float, float]]:
-    """The percentile interval (low, high) of each score when whole groups of videos are drawn again with replacement.
+def group_intervals(
+    function: Callable[[pd.DataFrame], Mapping[str, Floats]], groups: Mapping[str, Hashable]
+) -> dict[str, Interval]:
+    """The 95 % interval (low, high) of each score, by leaving out whole groups of videos: see `uncertainty`.
 
     function: how often each video counts, a row a draw and a column a video, -> scores (D,) by name; such as
     `segment_scorer` makes.
     groups: video -> group (source, subject, scene); all videos, also those in which nothing is found or true.
-    Draws in which a score is undefined do not count for it; NaN twice with one group, or with no draw left.
-    Efron 1979; Davison and Hinkley 1997, section 3.8.
+    NaN twice where groups are too few, or a score is undefined without one of them.
 
-    >>> truth = pd.DataFrame({"video": ["a", "b"], "start": 0.0, "end": 4.0, "label": "wave"})
-    >>> scorer = segment_scorer(truth[:1].assign(score=0.9), truth, keys=["edit"])
-    >>> bootstrap_groups(scorer, {"a": "first camera", "b": "second camera"})
-    {'edit': (0.0, 1.0)}
+    >>> truth = pd.DataFrame({"video": list("abcd"), "start": 0.0, "end": 4.0, "label": "wave"})
+    >>> scorer = segment_scorer(truth[:2].assign(score=0.9), truth, keys=["edit"])
+    >>> [round(limit, 2) for limit in group_intervals(scorer, dict(zip("abcd", "abcd")))["edit"]]
+    [0.08, 0.92]
     """
     videos = sorted(groups)
     codes = _codes([groups[video] for video in videos])
-    random = np.random.default_rng(seed)
-    frames = (pd.DataFrame(drawn[:, codes], columns=videos) for drawn in _draw_groups(_count(codes), random, draws))
-    parts = [function(times) for times in frames]
-    scores = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-    unknown = (math.nan, math.nan)
-    return {key: _interval(values, level) if _count(codes) > 1 else unknown for key, values in scores.items()}
-
-
-def paired_group_test(
-    per_row_a: npt.ArrayLike,
-    per_row_b: npt.ArrayLike,
-    groups: Sequence[Hashable],
-    *,
-    seed: int = 0,
-    draws: int = 10_000,
-    level: float = 0.95,
-) -> tuple[float, tuple[float, float], float]:
-    """mean(a) - mean(b), its percentile interval, and how often chance alone makes a difference as large (p).
-
-    per_row_a, per_row_b: a score of each row (N,) by either model: 0 or 1 for wrong or right, or any other number.
-    groups: the group of each row (N,). Rows of one group share their luck: they are drawn together for the interval
-    (as in `bootstrap_groups`; NaN twice with one group), and for p the models change places in whole groups.
-
-    p is two-sided. Up to 14 groups in which the models differ, all 2**groups changes are tried and p is exact; with
-    more, `draws` random ones are, and p = (1 + as large) / (1 + draws). It is never below 2 / 2**groups: five groups
-    cannot tell less than 0.0625. 1 if the models never differ.
-
-    Fisher 1935, "The design of experiments", section 21; Phipson and Smyth 2010, "Permutation p-values should never be
-    zero". Raises ValueError unless all three have the same length, which is not 0.
-
-    >>> paired_group_test([1, 1, 1, 1], [0, 1, 0, 0], ["ann", "ann", "bob", "cid"])
-    (0.75, (0.5, 1.0), 0.25)
-    """
-    gaps = np.asarray(per_row_a, dtype=np.float64) - np.asarray(per_row_b, dtype=np.float64)
-    if gaps.shape != (len(groups),) or len(groups) == 0:
-        raise ValueError(f"{len(groups)} groups for scores of shape {gaps.shape}")
-    codes = _codes(groups)
-    sums, rows = np.bincount(codes, gaps), np.bincount(codes)
-    random = np.random.default_rng(seed)
-    drawn = [(times @ sums) / (times @ rows) for times in _draw_groups(len(rows), random, draws)]
-    interval = _interval(np.concatenate(drawn), level) if len(rows) > 1 else (math.nan, math.nan)
-    return float(gaps.mean()), interval, sign_flip_p(sums, seed=seed, draws=draws)
+    blocks = group_blocks(codes)
+    times = np.concatenate([np.ones((1, len(videos))), blocks != np.arange(blocks.max() + 1)[:, None]])  # (1 + U, V)
+    parts = np.split(times, range(DRAWS_AT_ONCE, len(times), DRAWS_AT_ONCE))
+    found = [function(pd.DataFrame(part, columns=videos)) for part in parts]
+    scores = {key: np.concatenate([part[key] for part in found]) for key in found[0]}
+    count = int(codes.max()) + 1
+    return {
+        key: share_interval(float(values[0]), float(jackknife_error(values[1:])), count)
+        for key, values in scores.items()
+    }
 
 
 def _codes(groups: Sequence[Hashable]) -> Labels:
     """Groups as numbers from 0, (N,)."""
     numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(group, len(numbers)) for group in groups], dtype=np.intp)
-
-
-def _count(codes: Labels) -> int:
-    return int(codes.max(initial=-1)) + 1
-
-
-def _draw_groups(count: int, random: np.random.Generator, draws: int) -> Iterator[npt.NDArray[np.int64]]:
-    """How often each of `count` groups is in each draw, (D, count) in parts that memory can hold."""
-    for size in _parts(draws):
-        yield random.multinomial(count, np.full(count, 1 / count), size=size)
 
 
 def _parts(draws: int) -> list[int]:
@@ -507,20 +460,13 @@ def _parts(draws: int) -> list[int]:
     return [min(DRAWS_AT_ONCE, draws - done) for done in range(0, draws, DRAWS_AT_ONCE)]
 
 
-def _interval(values: Floats, level: float) -> tuple[float, float]:
-    """The middle `level` of the values that are defined; NaN twice if none is."""
-    defined = values[~np.isnan(values)]
-    if defined.size == 0:
-        return math.nan, math.nan
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
 def sign_flip_p(sums: npt.NDArray[Any], *, seed: int = 0, draws: int = 10_000) -> float:
     """The share of sign vectors that make the sum of `sums` (groups,) as far from 0 as it is; 1 where all are 0.
 
-    All vectors for few groups, so many drawn ones for more; for very many the normal distribution, which the sum
-    then has.
+    All vectors for up to 14 groups with a sum; `draws` random ones for more, as (1 + as far) / (1 + draws); for very
+    many the normal distribution, which the sum then has. It is never below 2 / 2**groups: five groups cannot tell less
+    than 0.0625. Fisher 1935, "The design of experiments", section 21; Phipson and Smyth 2010, "Permutation p-values
+    should never be zero".
     """
     sums, random = sums[sums != 0], np.random.default_rng(seed)
     if len(sums) > NORMAL_GROUPS:

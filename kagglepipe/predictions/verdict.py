@@ -8,10 +8,10 @@ import numpy as np
 
 from kagglepipe.predictions.crossfit import Candidate, Rows, score_of
 from kagglepipe.predictions.frame import Probs
-from kagglepipe.predictions.gains import accuracy_interval, mean_gains, metric_interval
-from kagglepipe.predictions.metrics import find_metric, row_losses
+from kagglepipe.predictions.metrics import find_metric, row_losses, score_interval
 from kagglepipe.predictions.paired import mcnemar
 from kagglepipe.predictions.segment_metrics import sign_flip_p
+from kagglepipe.predictions.uncertainty import TOO_FEW, format_interval, mean_gains
 
 
 def best_member(singles: Sequence[Candidate], rows: Rows) -> int:
@@ -32,26 +32,20 @@ def compare(candidates: Sequence[Candidate], equal: Candidate, best: Candidate, 
     """
     probs = [one.cross_fitted(rows.folds) for one in candidates]
     against = [one.cross_fitted(rows.folds) for one in (equal, best)]
+
+    def interval(own: Probs) -> list[float]:
+        return list(score_interval(rows.metric, own, rows.truth, rows.groups))
+
     return [
         {
             "method": one.method,
             "in_sample": _scores(one.in_sample, rows),
-            "cross_fitted": {**_scores(own, rows), "interval": list(interval(own, rows))},
+            "cross_fitted": {**_scores(own, rows), "interval": interval(own)},
             "over_equal_weights": _difference(own, against[0], rows),
             "over_best_run": _difference(own, against[1], rows),
         }
         for one, own in zip(candidates, probs, strict=True)
     ]
-
-
-def interval(probs: Probs, rows: Rows) -> tuple[float, float]:
-    """The 95 % interval of the metric, by groups: of accuracy Wilson's."""
-    if rows.metric == "accuracy":
-        return accuracy_interval(probs.argmax(axis=1) == rows.truth, rows.groups)
-    if rows.metric == "log_loss":
-        found = mean_gains(row_losses(probs, rows.truth)[:, None], rows.groups)[0]
-        return found.low, found.high
-    return metric_interval(rows.metric, probs, rows.truth, rows.groups)
 
 
 def _scores(probs: Probs, rows: Rows) -> dict[str, float]:
@@ -84,9 +78,7 @@ def cells(table: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
     lines: list[tuple[str, ...]] = []
     for row in table:
         out = row["cross_fitted"]
-        low, high = out["interval"]
-        between = "not known" if math.isnan(low) else f"{low:.4f}-{high:.4f}"
-        scores = f"{row['in_sample']['score']:.4f}", f"{out['score']:.4f}", between
+        scores = f"{row['in_sample']['score']:.4f}", f"{out['score']:.4f}", format_interval(*out["interval"])
         gains = *_told(row["over_equal_weights"]), *_told(row["over_best_run"])
         lines.append((row["method"], *scores, f"{out['log_loss']:.4f}", *gains))
     return lines
@@ -98,5 +90,5 @@ def _told(difference: dict[str, Any]) -> tuple[str, str]:
     low, high = gain["interval"]
     if gain["gain"] == low == high == 0:
         return "", ""
-    told = f"{gain['gain']:+.4f}, not sure" if math.isnan(low) else f"{low:+.4f} to {high:+.4f}"
+    told = f"{gain['gain']:+.4f}, {TOO_FEW}" if math.isnan(low) else format_interval(low, high, signed=True)
     return told, f"{right['p']:.2g}"

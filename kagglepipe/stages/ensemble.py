@@ -43,6 +43,7 @@ from kagglepipe.predictions.frame import (
 )
 from kagglepipe.predictions.metrics import row_losses
 from kagglepipe.predictions.slices import slice_scores
+from kagglepipe.predictions.uncertainty import format_difference
 from kagglepipe.predictions.verdict import HEADER, best_member, cells, compare
 from kagglepipe.predictions.weights import FITTED
 from kagglepipe.stages.places import Member, Prepared, ensemble_dir, find_members, read_prepared, write_config
@@ -276,8 +277,8 @@ def tell_choice(asked: str, chosen: Candidate, equal: Candidate, rows: Rows) -> 
         "" if asked == "auto" or gain.is_beyond_noise else ": no gain beyond noise, which ensemble.method=auto minds"
     )
     log.info(
-        "ensemble: taken: %s, whose cross-fitted gain over equal weights is %+.4f (%+.4f to %+.4f) of %s%s",
-        chosen.method, gain.value, gain.low, gain.high, what, noise,
+        "ensemble: taken: %s, whose cross-fitted gain over equal weights is %s of %s%s",
+        chosen.method, format_difference(gain.value, gain.low, gain.high), what, noise,
     )  # fmt: skip
 
 

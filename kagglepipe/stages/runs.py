@@ -19,6 +19,7 @@ from kagglepipe.predictions.frame import align, read_frame
 from kagglepipe.predictions.ledger import OPEN, Row, gap, misleading_best, number, read_ledger
 from kagglepipe.predictions.metrics import METRICS
 from kagglepipe.predictions.paired import Comparison, Difference, compare
+from kagglepipe.predictions.uncertainty import format_difference, format_interval
 from kagglepipe.stages.account import BRIEFLY, connect, ledger_file, sent_by_user, slug_at_kaggle
 from kagglepipe.stages.places import Member, find_member, finished_runs, folds_file, is_surely_better, read_prepared
 from kagglepipe.stages.run_facts import (
@@ -142,7 +143,16 @@ def of_folds(metrics: dict[str, Any]) -> str:
 
 def scored(score: Any, interval: Iterable[Any] | None, of: str, metric: str) -> tuple[str, str]:
     """(score, interval) as the table shows them; of: the score's metric, which is told where it is another."""
-    return short(score) + (f" {of}" if of != metric else ""), "-".join(map(short, interval or (None,)))
+    return short(score) + (f" {of}" if of != metric else ""), between(interval)
+
+
+def between(interval: Iterable[Any] | None) -> str:
+    """An interval as the table shows it; of groups too few for one metrics.json says null twice."""
+    limits = list(interval or [""])
+    if limits == [None, None]:
+        return "too few groups"
+    low, high = number(str(limits[0])), number(str(limits[-1]))
+    return "?" if low is None or high is None else format_interval(low, high)
 
 
 def sent_columns(row: Row) -> tuple[str, ...]:
@@ -207,12 +217,10 @@ def describe_comparison(found: Comparison) -> list[str]:
         f"exact McNemar p = {right.p:.2g}" + ("" if alone else ", as if rows had nothing to do with one another")
     ]
     if not alone:
-        lines.append(
-            f"accuracy of a less that of b: {difference_in_words(found.accuracy)}, {found.groups} groups drawn"
-        )
+        lines.append(f"accuracy of a less that of b: {difference_in_words(found.accuracy)}, {found.groups} groups")
     loss = found.log_loss
     better = "" if loss.value == 0 else f" ({'a' if loss.value < 0 else 'b'} has less, which is better)"
-    lines.append(f"log loss of a less that of b: {difference_in_words(loss)}, {found.groups} groups drawn{better}")
+    lines.append(f"log loss of a less that of b: {difference_in_words(loss)}, {found.groups} groups{better}")
     tests = {"answers": right.p if alone else found.accuracy.p, "log loss": loss.p}
     beyond = [name for name, p in tests.items() if p < NOISE]
     within = [name for name in tests if name not in beyond]
@@ -223,8 +231,7 @@ def describe_comparison(found: Comparison) -> list[str]:
 
 def difference_in_words(found: Difference) -> str:
     """As in `+0.0123 (-0.0040 to +0.0290, p = 0.13)`."""
-    low, high = found.interval
-    return f"{found.value:+.4f} ({low:+.4f} to {high:+.4f}, p = {found.p:.2g})"
+    return format_difference(found.value, *found.interval, found.p)
 
 
 def show_differing(config: Config, found: Comparison) -> None:

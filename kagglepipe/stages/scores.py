@@ -18,8 +18,8 @@ from kagglepipe.predictions.frame import labels, probabilities
 from kagglepipe.predictions.metrics import format_summary, summarise
 from kagglepipe.predictions.segment_metrics import (
     SEGMENT_COLUMNS,
-    bootstrap_groups,
     frame_average_precision,
+    group_intervals,
     segment_scorer,
     segment_scores,
 )
@@ -30,6 +30,13 @@ from kagglepipe.predictions.segments import (
     detect_segments,
     frame_labels,
     settings_grid,
+)
+from kagglepipe.predictions.uncertainty import (
+    TOO_FEW,
+    format_difference,
+    format_interval,
+    format_score,
+    format_two,
 )
 from kagglepipe.stages.places import Prepared
 
@@ -46,10 +53,11 @@ def scores_of(
 ) -> dict[str, Any]:
     """The summary of an out-of-fold frame; with a test frame whose answers are known, that of the test too.
 
-    Frames of one video, and clips of one source, share their luck: their intervals resample groups.
+    groups: id -> group. Near-duplicates, the user's groups, clips of one source share their luck: intervals are by
+    group.
     """
-    metric, by_group = competition.metric, competition.kind != "image"
-    scores: dict[str, Any] = {"metric": metric, **summarise(metric, oof, classes, groups, by_group=by_group)}
+    metric = competition.metric
+    scores: dict[str, Any] = {"metric": metric, **summarise(metric, oof, classes, groups)}
     if test is None or config is None or prepared is None:
         return scores
     if competition.finds_segments:
@@ -61,9 +69,9 @@ def scores_of(
         in_train = set(prepared.table.loc[prepared.table.split == "train", "group"])
         group = prepared.table.set_index("id")["group"]
         apart = graded[~graded["id"].map(group).isin(in_train)]
-        scores["test"] = summarise(metric, graded, classes, group, by_group=by_group)
+        scores["test"] = summarise(metric, graded, classes, group)
         if 0 < len(apart) < len(graded):
-            scores["test_without_twins"] = summarise(metric, apart, classes, group, by_group=by_group)
+            scores["test_without_twins"] = summarise(metric, apart, classes, group)
     return scores
 
 
@@ -148,7 +156,7 @@ def detection_scores(
     found = cross_fit(timelines, fold_of, truth, classes, competition.background, grid, competition.segment_metric)
     scores = segment_scores(found.segments, truth, background=competition.background)
     scorer = segment_scorer(found.segments, truth, background=competition.background)
-    intervals = bootstrap_groups(scorer, group_of)
+    intervals = group_intervals(scorer, group_of)
     background = classes.index(str(competition.background))
     precision = frame_average_precision(probabilities(oof, classes), labels(oof, classes), background=background)
     detection = {
@@ -168,7 +176,7 @@ def detection_scores(
     graded = test.assign(fold=0, target=test["id"].map(true_classes(prepared.test, answers, competition.background)))
     return {
         "detection": {**detection, "test": segment_scores(segments, answers, background=competition.background)},
-        "test": summarise(competition.metric, graded, classes, rows["group"], by_group=True),
+        "test": summarise(competition.metric, graded, classes, rows["group"]),
     }
 
 
@@ -253,8 +261,8 @@ def describe_pseudo_labels(gain: dict[str, Any]) -> str:
     elif low > 0:
         verdict = "not sure: a few errors that have not happened yet would undo it"
     else:
-        verdict = "too few groups to tell" if math.isnan(low) else "within noise"
-    between = "" if math.isnan(low) else f" ({low:+.4f} to {high:+.4f})"
+        verdict = TOO_FEW if math.isnan(low) else "within noise"
+    between = "" if math.isnan(low) else f" ({format_interval(low, high, signed=True)})"
     stays = "" if gain["is_kept"] else f", so that {gain['teacher']} stays"
     return (
         f"pseudo-labels have gained {number(gain['gain']):+.4f}{between} of {measure} over {gain['teacher']}: "
@@ -267,14 +275,14 @@ def describe_comparisons(metrics: dict[str, Any], metric: str) -> list[str]:
     if "linear" not in metrics:
         return []
     linear, torn, gain = metrics["linear"], metrics["linear_random_split"], metrics["accuracy_over_linear"]
-    low, high = map(number, gain["interval"])
-    constant = metrics["constant"]
+    constant, (low, high) = metrics["constant"], map(number, gain["interval"])
+    random, apart = format_two(number(torn["score"]), number(linear["score"]), most=4)
     return [
         f"for comparison, always {constant['class']}: {briefly(constant, metric)}{of_segments(constant)}",
         f"for comparison, mean over time with differences, linear: {briefly(linear, metric)}{of_segments(linear)}; "
-        f"this run's accuracy is {gain['difference']:+.4f} ({low:+.4f} to {high:+.4f}, p = {gain['p']:.2g}, by group)",
-        f"folds that tear groups apart, row by row, would have shown {number(torn['score']):.4f} "
-        f"for that linear model, not {number(linear['score']):.4f}",
+        f"this run's accuracy is {format_difference(gain['difference'], low, high, gain['p'])} by group",
+        f"folds that tear groups apart, row by row, would have shown {random} for that linear model"
+        + (" too" if random == apart else f", not {apart}"),
     ]
 
 
@@ -282,9 +290,8 @@ def of_segments(metrics: dict[str, Any]) -> str:
     """The scores of segments in a few words, for a comparison; nothing where there are none."""
     if "detection" not in metrics:
         return ""
-    scores = {key: number(value) for key, value in metrics["detection"]["scores"].items()}
-    precision = f"mAP {scores['map_30']:.3f} at tIoU 0.3, {scores['map_50']:.3f} at 0.5"
-    return f", segments: F1@50 {scores['f1_50']:.3f}, {precision}"
+    scores = {key: format_score(number(value), 3) for key, value in metrics["detection"]["scores"].items()}
+    return f", segments: F1@50 {scores['f1_50']}, mAP {scores['map_30']} at tIoU 0.3, {scores['map_50']} at 0.5"
 
 
 def describe_detection(detection: dict[str, Any]) -> list[str]:
@@ -292,8 +299,8 @@ def describe_detection(detection: dict[str, Any]) -> list[str]:
     scores, intervals = detection["scores"], detection["intervals"]
 
     def one(name: str, key: str) -> str:
-        low, high = map(number, intervals[key])
-        return f"{name} {number(scores[key]):.3f} ({low:.3f}-{high:.3f})"
+        between = format_interval(*map(number, intervals[key]), digits=3)
+        return f"{name} {format_score(number(scores[key]), 3)} ({between})"
 
     lines = [
         "segments, settings chosen on other folds: "
@@ -301,13 +308,14 @@ def describe_detection(detection: dict[str, Any]) -> list[str]:
         + f", {one('edit', 'edit')}",
         "segments, mean average precision: "
         + ", ".join(one(f"at tIoU 0.{n}", f"map_{n}0") for n in (3, 5, 7))
-        + f", {one('ActivityNet', 'map_activitynet')}; of frames {number(detection['frame_average_precision']):.3f}",
+        + f", {one('ActivityNet', 'map_activitynet')}; of frames "
+        + format_score(number(detection["frame_average_precision"]), 3),
     ]
     if "test" in detection:
-        known = {key: number(value) for key, value in detection["test"].items()}
+        known = {key: format_score(number(value), 3) for key, value in detection["test"].items()}
         lines.append(
-            f"segments of the test, answers known: F1@50 {known['f1_50']:.3f}, edit {known['edit']:.3f}, "
-            f"mAP at tIoU 0.5 {known['map_50']:.3f}"
+            f"segments of the test, answers known: F1@50 {known['f1_50']}, edit {known['edit']}, "
+            f"mAP at tIoU 0.5 {known['map_50']}"
         )
     return lines
 

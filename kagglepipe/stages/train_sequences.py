@@ -20,7 +20,7 @@ from kagglepipe.files import demand_sha256, file_state
 from kagglepipe.launch import is_first
 from kagglepipe.predictions.frame import labels as true_labels
 from kagglepipe.predictions.frame import merge_folds, oof_frame, probabilities
-from kagglepipe.predictions.segment_metrics import paired_group_test
+from kagglepipe.predictions.paired import paired_difference
 from kagglepipe.stages.places import item_lengths
 from kagglepipe.stages.scores import detection_scores, scores_of
 from kagglepipe.stages.session import Fitted, Session
@@ -501,7 +501,7 @@ def sequence_comparisons(session: SequenceSession, oof: pd.DataFrame) -> dict[st
     constant = linear.assign(**{name: float(name == most) for name in classes})
     groups = session.groups
     rows = linear["id"]
-    difference, interval, p = paired_group_test(
+    over = paired_difference(
         is_right(oof.set_index("id").loc[rows].reset_index(), classes), is_right(linear, classes), groups[rows].tolist()
     )
 
@@ -515,7 +515,7 @@ def sequence_comparisons(session: SequenceSession, oof: pd.DataFrame) -> dict[st
         "constant": {"class": most, **compared(constant)},
         "linear": compared(linear),
         "linear_random_split": scores_of(torn, competition, classes, groups),
-        "accuracy_over_linear": {"difference": difference, "interval": list(interval), "p": p},
+        "accuracy_over_linear": {"difference": over.value, "interval": list(over.interval), "p": over.p},
     }
 
 

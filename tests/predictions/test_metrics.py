@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kagglepipe.errors import UserError
-from kagglepipe.predictions import metrics
+from kagglepipe.predictions import metrics, uncertainty
 from kagglepipe.predictions.frame import oof_frame
 
 CLASSES = ["cat", "dog", "eel", "fox"]
@@ -115,38 +115,6 @@ def test_an_empty_frame_has_no_score() -> None:
         metrics.score("accuracy", make_frame(np.array([[0.5, 0.5]]), np.array([0]))[:0], CLASSES[:2])
 
 
-@pytest.mark.parametrize(
-    ("successes", "n", "low", "high"),
-    [
-        (741, 741, 741 / (741 + 1.96**2), 1),  # = 0.99484
-        (0, 10, 0, 1.96**2 / (10 + 1.96**2)),  # = 0.27755
-        (
-            5,
-            10,
-            0.5 - 0.98 / math.sqrt(10 + 1.96**2),
-            0.5 + 0.98 / math.sqrt(10 + 1.96**2),
-        ),  # = 0.23659, 0.76341
-    ],
-)
-def test_wilson_intervals_worked_by_hand(successes: int, n: int, low: float, high: float) -> None:
-    assert metrics.wilson(successes, n) == pytest.approx((low, high), abs=1e-12)
-
-
-@given(n=st.integers(1, 10_000), data=st.data())
-def test_a_wilson_interval_holds_the_share_and_mirrors(n: int, data: st.DataObject) -> None:
-    successes = data.draw(st.integers(0, n))
-    low, high = metrics.wilson(successes, n)
-    assert 0 <= low <= successes / n + 1e-12
-    assert successes / n - 1e-12 <= high <= 1
-    assert metrics.wilson(n - successes, n) == pytest.approx((1 - high, 1 - low), abs=1e-12)
-
-
-@pytest.mark.parametrize(("successes", "n"), [(0, 0), (3, 2), (-1, 2)])
-def test_wilson_refuses_what_is_no_share(successes: int, n: int) -> None:
-    with pytest.raises(ValueError, match="no proportion"):
-        metrics.wilson(successes, n)
-
-
 def noisy(rows: int) -> pd.DataFrame:
     """A two-class frame whose predictions are right about four times in five."""
     random = np.random.default_rng(3)
@@ -155,52 +123,44 @@ def noisy(rows: int) -> pd.DataFrame:
     return make_frame(np.column_stack([1 - second, second]), truth)
 
 
-def test_the_bootstrap_of_single_rows_agrees_with_the_normal_approximation() -> None:
-    frame = noisy(400)
-    share = metrics.score("accuracy", frame, CLASSES[:2])
-    reach = 1.96 * math.sqrt(share * (1 - share) / 400)
-    interval = metrics.group_bootstrap("accuracy", frame, CLASSES[:2], None)
-    assert interval == pytest.approx((share - reach, share + reach), abs=0.01)
-
-
 def test_groups_that_share_their_luck_widen_the_interval() -> None:
     frame = noisy(40)
     copies = pd.concat([frame.assign(id=frame["id"] + f"_{k}") for k in range(9)], ignore_index=True)
     group = {name: name.split("_")[0] for name in copies["id"]}
-    alone = metrics.group_bootstrap("log_loss", frame, CLASSES[:2], None)
-    assert metrics.group_bootstrap("log_loss", copies, CLASSES[:2], group) == pytest.approx(alone)
-    low, high = metrics.group_bootstrap("log_loss", copies, CLASSES[:2], None)
-    assert high - low < (alone[1] - alone[0]) / 2
+    for name in metrics.METRICS:
+        alone = metrics.summarise(name, frame, CLASSES[:2], None)["interval"]
+        by_group = metrics.summarise(name, copies, CLASSES[:2], group)["interval"]
+        assert by_group == pytest.approx(alone, abs=0.02 if name == "accuracy" else 1e-9)  # Wilson's own quantile
+        low, high = metrics.summarise(name, copies, CLASSES[:2], None)["interval"]
+        assert high - low < (alone[1] - alone[0]) / 2
 
 
 def test_groups_are_found_by_id_never_by_position() -> None:
     frame = noisy(60)
     groups = pd.Series({f"r{row}": row // 6 for row in range(60)})
-    ordered = metrics.group_bootstrap("roc_auc", frame, CLASSES[:2], groups)
-    assert metrics.group_bootstrap("roc_auc", frame, CLASSES[:2], groups.sample(frac=1, random_state=0)) == ordered
+
+    def interval(groups: pd.Series) -> tuple[float, float]:
+        return metrics.summarise("roc_auc", frame, CLASSES[:2], groups)["interval"]
+
+    assert interval(groups.sample(frac=1, random_state=0)) == interval(groups)
     with pytest.raises(ValueError, match="no group for id 'r0', 'r1', 'r10' and 57 more"):
-        metrics.group_bootstrap("roc_auc", frame, CLASSES[:2], groups.reset_index(drop=True))
+        interval(groups.reset_index(drop=True))
 
 
-def test_the_seed_decides_the_bootstrap_and_the_level_its_width() -> None:
-    frame = noisy(50)
-
-    def interval(**options: float) -> tuple[float, float]:
-        return metrics.group_bootstrap("log_loss", frame, CLASSES[:2], None, draws=200, **options)  # type: ignore[arg-type]
-
-    assert interval() == interval()
-    assert interval(seed=1) != interval()
-    assert interval(level=0.5)[0] > interval()[0]
-    assert interval(level=0.5)[1] < interval()[1]
-
-
-def test_one_group_and_one_class_leave_the_interval_unknown() -> None:
+@pytest.mark.parametrize("name", metrics.METRICS)
+def test_two_groups_and_one_class_are_too_few_to_tell(name: str) -> None:
     frame = noisy(20)
-    one_group = metrics.group_bootstrap("log_loss", frame, CLASSES[:2], dict.fromkeys(frame["id"], "video"))
-    one_class = metrics.group_bootstrap("roc_auc", frame.assign(target="dog"), CLASSES[:2], None, draws=10)
-    assert [math.isnan(value) for value in (*one_group, *one_class)] == [True] * 4
-    summary = metrics.summarise("log_loss", frame, CLASSES[:2], dict.fromkeys(frame["id"], "video"))
-    assert "95 % interval unknown" in metrics.format_summary(summary, "log_loss")
+    two = metrics.summarise(name, frame, CLASSES[:2], {f"r{row}": row % 2 for row in range(20)})
+    assert "95 % interval too few groups to tell" in metrics.format_summary(two, name)
+
+
+def test_what_is_undefined_is_never_shown_as_a_number() -> None:
+    summary = metrics.summarise("roc_auc", noisy(20).assign(target="dog"), CLASSES[:2], None)
+    told = metrics.format_summary(summary, "roc_auc")
+    assert told.startswith("roc_auc undefined (")
+    assert "95 % interval too few groups to tell" in told
+    assert told.endswith("folds undefined ± undefined")
+    assert "nan" not in told
 
 
 def test_a_summary_worked_by_hand() -> None:
@@ -208,7 +168,7 @@ def test_a_summary_worked_by_hand() -> None:
     summary = metrics.summarise("accuracy", make_frame(probs, np.array([0, 1, 1, 1])), CLASSES[:2], None)
     assert summary["score"] == 0.75
     assert (summary["correct"], summary["rows"]) == (3, 4)
-    assert summary["interval"] == metrics.wilson(3, 4)
+    assert summary["interval"] == pytest.approx(uncertainty.wilson(3, 4))
     assert summary["log_loss"] == pytest.approx(-np.log([0.8, 0.2, 0.6, 0.6]).mean())
     assert summary["fold_scores"] == {0: 1.0, 1: 0.5}  # rows 0 and 2, rows 1 and 3
     assert (summary["fold_mean"], summary["fold_sd"]) == (0.75, pytest.approx(math.sqrt(1 / 8)))
@@ -217,12 +177,14 @@ def test_a_summary_worked_by_hand() -> None:
     )
 
 
-def test_other_metrics_are_summarised_with_the_bootstrap_over_groups() -> None:
+def test_other_metrics_are_summarised_with_the_jackknife_over_groups() -> None:
     frame = noisy(60)
-    groups = {f"r{row}": row // 6 for row in range(60)}
-    summary = metrics.summarise("roc_auc", frame, CLASSES[:2], groups)
-    assert summary["interval"] == metrics.group_bootstrap("roc_auc", frame, CLASSES[:2], groups)
-    assert summary["interval"][0] < summary["score"] < summary["interval"][1]
+    summary = metrics.summarise("roc_auc", frame, CLASSES[:2], {f"r{row}": row // 6 for row in range(60)})
+    whole = metrics.score("roc_auc", frame, CLASSES[:2])
+    without = [metrics.score("roc_auc", frame.drop(range(6 * k, 6 * k + 6)), CLASSES[:2]) for k in range(10)]
+    error = math.sqrt(9 / 10 * sum((value - np.mean(without)) ** 2 for value in without))
+    assert summary["interval"] == pytest.approx(uncertainty.share_interval(whole, error, 10))
+    assert summary["interval"][0] < whole < summary["interval"][1]
     assert "/60 correct)" in metrics.format_summary(summary, "roc_auc")
 
 

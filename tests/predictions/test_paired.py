@@ -1,5 +1,6 @@
 """Paired tests against scipy, known answers, and what must not matter: the order of rows, who is called first."""
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -11,9 +12,11 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from kagglepipe.errors import UserError
+from kagglepipe.predictions import segment_metrics
 from kagglepipe.predictions.frame import oof_frame
 from kagglepipe.predictions.metrics import accuracy, log_loss, row_losses
 from kagglepipe.predictions.paired import compare, mcnemar, paired_difference, sign_test
+from kagglepipe.predictions.segment_metrics import sign_flip_p
 
 CLASSES = ["cat", "dog"]
 
@@ -114,6 +117,31 @@ def test_equal_runs_are_found_different_as_seldom_as_promised() -> None:
     random = np.random.default_rng(2)
     found = [paired_difference(random.normal(size=80), random.normal(size=80), range(80)) for _ in range(300)]
     assert 0.02 < np.mean([one.p < 0.05 for one in found]) < 0.095
+
+
+def test_p_worked_by_hand() -> None:
+    # of the 8 changes of sign, sums 2, 4, 0, 2 and their opposites; 6 reach |2|
+    assert sign_flip_p(np.array([2.0, 1.0, -1.0])) == pytest.approx(6 / 8)
+    assert sign_flip_p(np.array([1.0, 1.0, 1.0, *[0.0] * 30])) == 2 / 2**3  # groups without a difference leave p exact
+    assert sign_flip_p(np.zeros(3)) == 1.0
+
+
+@given(st.lists(st.sampled_from([-1, -0.3, -0.1, 0, 0.1, 0.2, 0.7]), min_size=1, max_size=6))
+def test_p_is_that_of_all_changes_of_sign(sums: list[float]) -> None:
+    changed = [abs(np.dot(signs, sums)) for signs in itertools.product([1, -1], repeat=len(sums))]
+    expected = np.mean(np.array(changed) >= abs(sum(sums)) - 1e-9)
+    assert sign_flip_p(np.array(sums, dtype=float)) == pytest.approx(expected)
+
+
+def test_sampled_changes_of_sign_come_close_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    sums = np.random.default_rng(0).normal(0.3, 1, 12)
+    exact = sign_flip_p(sums)
+    monkeypatch.setattr(segment_metrics, "EXACT_GROUPS", 3)
+    sampled = sign_flip_p(sums)
+    assert 0.01 < exact < 0.9
+    assert sampled == pytest.approx(exact, abs=0.02)
+    assert sampled != exact
+    assert sign_flip_p(np.ones(60), draws=99) == pytest.approx(1 / 100)  # never 0
 
 
 @pytest.mark.parametrize(("gaps", "groups"), [([], []), ([1.0], ["a", "b"])])

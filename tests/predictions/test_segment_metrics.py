@@ -19,13 +19,12 @@ from kagglepipe.predictions.segment_metrics import (
     SEGMENT_SCORES,
     activitynet_average,
     average_precision,
-    bootstrap_groups,
     class_average_precisions,
     edit_score,
     f1_at,
     frame_average_precision,
+    group_intervals,
     mean_average_precision,
-    paired_group_test,
     segment_scorer,
     segment_scores,
 )
@@ -365,119 +364,53 @@ def many_videos(count: int, *, sources: int = 1) -> tuple[pd.DataFrame, pd.DataF
     return pd.concat(found), pd.concat(truths), groups
 
 
-def test_the_bootstrap_agrees_with_the_normal_approximation() -> None:
+def test_intervals_agree_with_the_normal_approximation() -> None:
     predicted, truth, groups = many_videos(60)
     per_video = [f1_at(predicted[predicted["video"] == v], truth[truth["video"] == v], 0.5) for v in groups]
     reach = 1.96 * np.std(per_video) / math.sqrt(60)
-    low, high = bootstrap_groups(segment_scorer(predicted, truth), groups)["f1_50"]
+    low, high = group_intervals(segment_scorer(predicted, truth), groups)["f1_50"]
     assert (low, high) == pytest.approx((np.mean(per_video) - reach, np.mean(per_video) + reach), abs=0.02)
 
 
 def test_copies_in_one_group_tell_nothing_new() -> None:
     alone, copied = many_videos(12), many_videos(12, sources=3)
     keys = ["edit", "f1_50", "map_50"]
-    expected = bootstrap_groups(segment_scorer(*alone[:2], keys=keys), alone[2], draws=200)
-    grouped = bootstrap_groups(segment_scorer(*copied[:2], keys=keys), copied[2], draws=200)
+    expected = group_intervals(segment_scorer(*alone[:2], keys=keys), alone[2])
+    grouped = group_intervals(segment_scorer(*copied[:2], keys=keys), copied[2])
     for key in keys:
         assert grouped[key] == pytest.approx(expected[key])
-    low, high = bootstrap_groups(segment_scorer(*copied[:2], keys=keys), {v: v for v in copied[2]})["f1_50"]
+    low, high = group_intervals(segment_scorer(*copied[:2], keys=keys), {v: v for v in copied[2]})["f1_50"]
     assert high - low < 0.75 * (expected["f1_50"][1] - expected["f1_50"][0])
 
 
-def test_every_score_lies_in_its_interval_which_seed_and_level_decide() -> None:
+def test_every_score_lies_in_its_interval() -> None:
     predicted, truth, groups = many_videos(24)
     scorer, scores = segment_scorer(predicted, truth), segment_scores(predicted, truth)
-    intervals = bootstrap_groups(scorer, groups)
+    intervals = group_intervals(scorer, groups)
     assert list(intervals) == list(SEGMENT_SCORES)
     assert all(low < scores[key] < high for key, (low, high) in intervals.items() if scores[key] not in (0, 1))
     shuffled = dict(sorted(groups.items(), key=lambda item: item[0][::-1]))
-    assert bootstrap_groups(scorer, shuffled) == intervals
-    assert bootstrap_groups(scorer, groups, seed=1) != intervals
-    low, high = bootstrap_groups(scorer, groups, level=0.5)["f1_50"]
-    assert intervals["f1_50"][0] < low < high < intervals["f1_50"][1]
+    again = group_intervals(scorer, shuffled)
+    assert all(again[key] == pytest.approx(interval) for key, interval in intervals.items())
 
 
-def test_draws_are_of_whole_groups_each_as_often_as_there_are_groups() -> None:
+def test_whole_groups_are_left_out_in_parts_that_memory_can_hold() -> None:
     seen = []
 
     def count(times: pd.DataFrame) -> dict[str, np.ndarray]:
         seen.append(times)
         return {"videos": times.sum(axis=1).to_numpy(dtype=float)}
 
-    bootstrap_groups(count, {"a": 1, "b": 1, "c": 2, "d": 3}, draws=250)
+    group_intervals(count, {f"{g}{v}": g for g in range(150) for v in "ab"})
+    assert max(map(len, seen)) == segment_metrics.DRAWS_AT_ONCE
     times = pd.concat(seen)
-    assert len(times) == 250
-    assert (times["a"] == times["b"]).all()
-    assert ((times["a"] + times["c"] + times["d"]) == 3).all()
-    assert times[["a", "c", "d"]].mean().to_numpy() == pytest.approx(1, abs=0.2)
+    assert (times[[f"{g}a" for g in range(150)]].to_numpy() == times[[f"{g}b" for g in range(150)]].to_numpy()).all()
+    assert times.sum(axis=1).tolist() == [300.0, *[298.0] * 150]
 
 
-def test_one_group_leaves_intervals_unknown_and_undefined_draws_do_not_count() -> None:
+def test_two_groups_leave_intervals_unknown() -> None:
     predicted, truth, _ = many_videos(2)
-    one = bootstrap_groups(segment_scorer(predicted, truth, keys=["edit"]), {"v0_0": 0, "v1_0": 0}, draws=10)
+    one = group_intervals(segment_scorer(predicted, truth, keys=["edit"]), {"v0_0": 0, "v1_0": 1})
     assert [math.isnan(value) for value in one["edit"]] == [True, True]
-    truth = make_segments("a 0 1 A")
-    some = bootstrap_groups(segment_scorer(truth, truth), {"a": "a", "silent": "silent"}, draws=50)
-    assert set(some.values()) == {(1.0, 1.0)}  # draws of nothing but the silent video have no score
     with pytest.raises(ValueError, match="how often video 'a' counts"):
-        bootstrap_groups(segment_scorer(truth, truth), {"b": 1, "c": 2})
-
-
-def test_a_paired_test_worked_by_hand() -> None:
-    right_a = [1, 1, 1, 1, 0, 1]
-    right_b = [0, 1, 0, 0, 1, 1]
-    groups = ["x", "x", "x", "y", "z", "z"]
-    # sums of differences +2, +1, -1: of the 8 changes of sign, sums 2, 4, 0, 2 and their opposites; 6 reach |2|
-    difference, interval, p = paired_group_test(right_a, right_b, groups)
-    assert (difference, p) == (pytest.approx(2 / 6), pytest.approx(6 / 8))
-    assert interval == (pytest.approx(-1 / 2), 1)  # z alone, y alone: 1 of 27 draws each, above 2.5 %
-    back, (low, high), same = paired_group_test(right_b, right_a, groups)
-    assert (back, same) == (-difference, p)
-    assert (low, high) == pytest.approx((-1, 1 / 2))
-
-
-@given(data=st.data(), rows=st.integers(1, 20))
-def test_p_is_that_of_all_changes_of_sign(data: st.DataObject, rows: int) -> None:
-    scores = st.lists(st.sampled_from([0, 0.1, 0.2, 0.3, 1]), min_size=rows, max_size=rows)
-    a, b = np.array(data.draw(scores)), np.array(data.draw(scores))
-    groups = data.draw(st.lists(st.integers(0, 5), min_size=rows, max_size=rows))
-    sums = [(a - b)[np.array(groups) == group].sum() for group in set(groups)]
-    changed = [abs(np.dot(signs, sums)) for signs in itertools.product([1, -1], repeat=len(sums))]
-    expected = np.mean(np.array(changed) >= abs(sum(sums)) - 1e-9)
-    difference, _, p = paired_group_test(a, b, groups, draws=10)
-    assert p == pytest.approx(expected)
-    assert difference == pytest.approx(a.mean() - b.mean())
-
-
-def test_sampled_changes_of_sign_come_close_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    random = np.random.default_rng(0)
-    a, b, groups = random.random(60) + 0.08, random.random(60), np.repeat(np.arange(12), 5).tolist()
-    exact = paired_group_test(a, b, groups)
-    monkeypatch.setattr(segment_metrics, "EXACT_GROUPS", 3)
-    sampled = paired_group_test(a, b, groups)
-    assert sampled[:2] == exact[:2]
-    assert 0.01 < exact[2] < 0.9
-    assert sampled[2] == pytest.approx(exact[2], abs=0.02)
-    assert sampled[2] != exact[2]
-    assert paired_group_test(a + 1, b, groups, draws=99)[2] == pytest.approx(1 / 100)  # never 0
-
-
-def test_the_paired_interval_agrees_with_the_normal_approximation() -> None:
-    random = np.random.default_rng(1)
-    a, b = random.random(400), random.random(400)
-    reach = 1.96 * (a - b).std() / 20
-    difference, interval, _ = paired_group_test(a, b, range(400))
-    assert interval == pytest.approx((difference - reach, difference + reach), abs=0.005)
-
-
-def test_models_that_agree_and_single_groups() -> None:
-    assert paired_group_test([1, 0], [1, 0], ["x", "y"]) == (0.0, (0.0, 0.0), 1.0)
-    difference, interval, p = paired_group_test([1, 1], [0, 0], ["x", "x"])
-    assert (difference, p) == (1.0, 1.0)
-    assert [math.isnan(value) for value in interval] == [True, True]
-    agreeing = [1] * 30  # groups in which the models agree leave p exact
-    assert paired_group_test([1, 1, 1, *agreeing], [0, 0, 0, *agreeing], range(33))[2] == 2 / 2**3
-    with pytest.raises(ValueError, match=r"1 groups for scores of shape \(2,\)"):
-        paired_group_test([1, 0], [1, 0], ["x"])
-    with pytest.raises(ValueError, match="0 groups"):
-        paired_group_test([], [], [])
+        group_intervals(segment_scorer(make_segments("a 0 1 A"), make_segments("a 0 1 A")), {"b": 1, "c": 2, "d": 3})

@@ -91,7 +91,7 @@ def test_scores_that_are_not_known_come_last(cats: Cats, shown: Shown) -> None:
     assert [line[:4] for line in lines] == [
         ["one", "0.7500", "0.5000-0.9000", "0.6250"],
         ["zero", "0.0000", "?", "0.6250"],
-        ["unknown", "?", "?-?", "?"],
+        ["unknown", "?", "too few groups", "?"],
     ]
     assert lines[-1][5:] == ["2026-01-02 03:04", "complete", "nan", "0.5", ""]
 
@@ -101,7 +101,7 @@ def test_submissions_stay_when_their_run_is_gone(cats: Cats, shown: Shown) -> No
     sent(cats, "4002", run="old", metric="log_loss", oof_score=0.5, public_score=0.25)
     assert cells(shown())[1:] == [
         ["one", "0.7500", "0.5000-0.9000", "0.6250", "", "", "", "", "", ""],
-        ["deleted (gone)", "0.7500", "?-0.9000", "", "", "2026-01-02 03:04", "complete", "0.5", "0.5", "-0.2500"],
+        ["deleted (gone)", "0.7500", "?", "", "", "2026-01-02 03:04", "complete", "0.5", "0.5", "-0.2500"],
         [
             "old (gone)",
             "0.5000 log_loss",
@@ -238,7 +238,7 @@ def test_two_runs_are_told_apart(cats: Cats, shown: Shown) -> None:
         "runs: a alone is right on 6 of 6 rows, b alone on 0: exact McNemar p = 0.031",
     ]
     assert lines[2].startswith("runs: log loss of a less that of b: -2.0794 (-2.0794 to -2.0794, p = ")
-    assert lines[2].endswith("), 6 groups drawn (a has less, which is better)")
+    assert lines[2].endswith("), 6 groups (a has less, which is better)")
     assert lines[3] == "runs: more than noise: answers and log loss, unless these two were picked out of many"
     assert cells(lines[4:])[0] == ["id", "target", "a says", "b says", "a's probability", "b's probability"]
     assert cells(lines[4:])[1] == ["blue/blue0.png", "blue", "blue", "green", "0.8000", "0.1000"]
