@@ -147,10 +147,12 @@ class Folds:
 @dataclass
 class Augmentation:
     """policy: how training images are varied (`stage=augment` shows it); `auto` is `strong` for heads, which cannot
-    forget what the network knows, and `light` for fine-tuning, which can.
+    forget what the network knows, and `light` for fine-tuning, which can. mirror: whether views are flipped left to
+    right half of the time, by every policy but `none`; false where only the side tells classes apart.
     """
 
     policy: str = "auto"
+    mirror: bool = True
 
     def __post_init__(self) -> None:
         demand("augmentation.policy", self.policy, ("auto", *POLICIES))
@@ -798,7 +800,7 @@ def result_settings(config: Config, mode: str) -> dict[str, Any]:
     return {
         "model": backbone_settings(config.model),
         "training": {"mode": mode, **{name: getattr(config.training, name) for name in names}},
-        "augmentation": augmentation_policy(config, mode),
+        **augmentation_settings(config, mode),
         "short_side": config.short_side,
         "seed": config.seed,
         "result_version": RESULT_VERSION[mode],
@@ -823,7 +825,7 @@ def sequence_settings(config: Config, mode: str) -> dict[str, Any]:
     settings["model"] |= backbone_settings(config.model)
     augmented = mode == "finetune" or config.sequences.views > 0
     if augmented:
-        settings["augmentation"] = augmentation_policy(config, mode)
+        settings |= augmentation_settings(config, mode)
     if augmented or config.model.crop != "squash":  # else frames are decoded at the network's own size
         settings["short_side"] = config.short_side
     return settings
@@ -877,6 +879,12 @@ def network_side(model: Model) -> int:
 def backbone_settings(model: Model) -> dict[str, Any]:
     """What decides a network that looks at pictures."""
     return {"name": model.name, "kwargs": model.kwargs, "image_size": model.image_size, "crop": model.crop}
+
+
+def augmentation_settings(config: Config, mode: str) -> dict[str, Any]:
+    """What decides how views are drawn; `mirror` is named only where it departs from the default."""
+    policy = augmentation_policy(config, mode)
+    return {"augmentation": policy} | ({"mirror": False} if policy != "none" and not config.augmentation.mirror else {})
 
 
 def augmentation_policy(config: Config, mode: str) -> str:

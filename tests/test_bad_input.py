@@ -235,7 +235,7 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "cut.png": (lambda: png(60, 40)[:-100], "damaged"),
     "cut short.png": (lambda: png(60, 40)[:-8], "damaged or cut off"),
     "letter.jpg": (lambda: b"Dear all, please find attached", "not an image that can be read"),
-    "moving.gif": (animation, "animated or multi-page (3 frames)"),
+    "moving.gif": (animation, "it is an animated GIF (3 frames): one still picture is needed"),
     "wide.png": (lambda: png(40_000, 2), "40000×2 pixels; the limit is 20000 a side"),
 }
 

@@ -357,6 +357,17 @@ def test_auto_is_the_same_run_as_what_it_comes_to(mode: str) -> None:
     assert [policy for policy in POLICIES if said[policy] == said["auto"]] == [POLICY_OF_MODE[mode]]
 
 
+@pytest.mark.parametrize("mode", ["head", "finetune"])
+def test_mirroring_is_named_where_it_is_off_and_would_be_done(mode: str) -> None:
+    """So that every run of a version without the option keeps its name."""
+    assert "mirror" not in result_settings(shaped("augmentation.mirror=true"), mode)
+    assert result_settings(shaped("augmentation.mirror=false"), mode) == {
+        **result_settings(shaped(), mode),
+        "mirror": False,
+    }
+    assert "mirror" not in result_settings(shaped("augmentation.mirror=false", "augmentation.policy=none"), mode)
+
+
 def test_the_hash_knows_its_own_version(monkeypatch: pytest.MonkeyPatch) -> None:
     before = {mode: result_settings(shaped(), mode) for mode in ("head", "finetune")}
     monkeypatch.setitem(shape.RESULT_VERSION, "finetune", before["finetune"]["result_version"] + 1)

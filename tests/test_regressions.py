@@ -194,3 +194,17 @@ def test_a_series_lasts_until_its_next_row_would_have_come(tmp_path: Path) -> No
     items = pd.DataFrame({"video": ["s"], "begins": [3.0], "ends": [23.0]})
     for rate in (0.25, 0.5, 1.0, 3.0):
         assert len(series_inputs(tmp_path / "s.npz", rate=rate)[1]) == item_lengths(items, rate)["s"]
+
+
+@pytest.mark.parametrize("rate", [100, 495, 500, 1000, 10_000])
+def test_series_of_any_rate_are_read_to_their_end(tmp_path: Path, rate: int) -> None:
+    """From some 495 samples a second on, a tolerance of a millisecond was more than half of a step."""
+    from kagglepipe.sequences.series import series_inputs
+    from kagglepipe.stages.places import item_lengths
+
+    values = np.arange(300.0)
+    np.savez(tmp_path / "s.npz", values=values[:, None], time=values / rate)
+    items = pd.DataFrame({"video": ["s"], "begins": [0.0], "ends": [300 / rate]})
+    read = series_inputs(tmp_path / "s.npz", rate=rate)
+    assert item_lengths(items, rate)["s"] == len(read.values) == 300
+    np.testing.assert_allclose(read.values[:, 0], values, atol=1e-3)

@@ -5,7 +5,9 @@ time alone: idle people hold a raised arm, a stride or a crouch too, and getting
 """
 
 import csv
+import os
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,15 +48,20 @@ def make_action_sample(folder: Path, *, seed: int = 0, train: int = 20, test: in
     if folder.exists() and any(folder.iterdir()):
         raise FileExistsError(f"the sample needs a new or empty folder, but this one holds files: {folder}")
     groups: list[tuple[str, str]] = []
-    for part, (name, count, table) in enumerate((("train", train, "annotations.csv"), ("test", test, "answers.csv"))):
-        (folder / name).mkdir(parents=True)
-        rows: list[Sequence[object]] = []
-        for index in range(count):
-            video = f"{name}_{index:02}.mp4"
-            groups.append((video, f"{name}_actor_{index // VIDEOS_OF_ACTOR:02}"))
-            pieces = _write_video(folder / name / video, seed, part, index)
-            rows += [(video, _seconds(piece.start), _seconds(piece.end), piece.label) for piece in actions(pieces)]
-        _write_csv(folder / table, ("video", "start", "end", "label"), rows)
+    parts = (("train", train, "annotations.csv"), ("test", test, "answers.csv"))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # OpenCV and FFmpeg let other threads work
+        for part, (name, count, table) in enumerate(parts):
+            (folder / name).mkdir(parents=True)
+            videos = [f"{name}_{index:02}.mp4" for index in range(count)]
+            groups += [(video, f"{name}_actor_{n // VIDEOS_OF_ACTOR:02}") for n, video in enumerate(videos)]
+            paths = [folder / name / video for video in videos]
+            scripts = pool.map(_write_video, paths, [seed] * count, [part] * count, range(count))
+            rows = [
+                (video, _seconds(piece.start), _seconds(piece.end), piece.label)
+                for video, pieces in zip(videos, scripts, strict=True)
+                for piece in actions(pieces)
+            ]
+            _write_csv(folder / table, ("video", "start", "end", "label"), rows)
     _write_csv(folder / "videos.csv", ("video", "group"), groups)
     _write_csv(folder / "sample_submission.csv", ("video", "start", "end", "label", "score"), ())
 

@@ -25,8 +25,10 @@ from kagglepipe.competitions.source import SUFFIXES
 from kagglepipe.competitions.spreadsheet import read_spreadsheet
 from kagglepipe.competitions.table import list_images, make_id
 from kagglepipe.errors import UserError
+from kagglepipe.files import sha256
 
 SEGMENT_COLUMNS = ["video", "start", "end", "label"]
+ANSWERS = ("label", "labels", "target", "class", "group", "split", "video")  # columns that are no channels of a series
 TABLE_COLUMNS = (*SEGMENT_COLUMNS, "group", "split")
 
 
@@ -246,6 +248,17 @@ def _classes(found: "pd.Series[str]", competition: Competition) -> list[str]:
     if len(names) < 2:
         raise UserError(f"only one class was found ({', '.join(names)}): two or more are needed to tell apart")
     return names
+
+
+def answer_columns(competition: Competition) -> set[str]:
+    """What a column of a series that holds answers is called, in small letters: it is no channel."""
+    names = {*ANSWERS, competition.target_column, competition.columns.get("label", "label")}
+    return {name.casefold() for name in names}
+
+
+def content_key(sha256_of_file: str, reading: str) -> str:
+    """What names the content of a file: its hash, with how it is read where that has changed since earlier versions."""
+    return sha256(sha256_of_file, reading) if reading else sha256_of_file
 
 
 # --- as `prepare` keeps them -----------------------------------------------------------------------------------

@@ -32,7 +32,9 @@ class Competition:
         `end`, `label`, `group`, `split`, and `values`, `time`.
     background: the class that stands for nothing happening: unlabelled time, or clips without an action.
     skeleton: which joints of a series of joints are `hip`, `neck`, `left_hip`, `right_hip`; empty: it is none.
-    unit: what times are counted in, as `s` or `frames`.
+    unit: what times of series are counted in, as `s` or `frames`; those of videos are seconds.
+    time_axis: which axis of the arrays of series is time, 0 or 1; None: the first one, unless another one is at least
+        eight times as long in all files.
     segment_metric: the score of segments by which smoothing and thresholds are chosen (predictions.segment_metrics).
     id: what identifies an image: `name` (file name), `stem` (without extension) or `path` (relative path).
     metric: a name of `predictions.metrics.METRICS`.
@@ -64,6 +66,7 @@ class Competition:
     background: str | None = None
     skeleton: dict[str, int] = field(default_factory=dict)
     unit: str = "s"
+    time_axis: int | None = None
     segment_metric: str = "f1_50"
     id: str = "name"
     id_column: str = "id"
@@ -94,6 +97,13 @@ class Competition:
             raise UserError(
                 f"competition.background={self.background} is missing from competition.classes={self.classes}"
             )
+        if self.kind == "video" and self.unit != "s":
+            raise UserError(
+                f"competition.unit={self.unit} is for series, times of videos are in seconds: divide frame numbers by "
+                "the frame rate, start and end alike, and leave competition.unit out"
+            )
+        if self.time_axis not in (None, 0, 1, 2):
+            raise UserError(f"competition.time_axis={self.time_axis} must be 0, the first axis, 1 or 2")
         for column in self.columns:
             demand("competition.columns", column, COLUMNS)
         if self.skeleton and set(self.skeleton) != set(JOINTS):

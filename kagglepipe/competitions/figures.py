@@ -496,11 +496,12 @@ def film(rng: Generator, actor: Actor, track: Track) -> Iterator[Picture]:
     shadows = _shadows(actor, joints)
     shake, gain, noise = _shake(rng, len(track)), _flicker(rng, len(track)), _noise(rng)
     outlines = [_outlines(actor, joints, part.balls) for part in parts]
+    shades = [shade(part.colour, 0.68) for part in parts]
     for frame in range(len(track)):
         canvas = _shaded(actor, [shadow[frame] for shadow in shadows])
         for part in np.argsort(depth[frame], kind="stable"):
             dark, lit = outlines[part]
-            _fill(canvas, dark[frame], shade(parts[part].colour, 0.68))
+            _fill(canvas, dark[frame], shades[part])
             _fill(canvas, lit[frame], parts[part].colour)
         x, y = shake[frame]
         view = canvas[y : y + HEIGHT * OVERSAMPLING, x : x + WIDTH * OVERSAMPLING]

@@ -84,20 +84,32 @@ POLICIES: dict[str, Callable[[int], Steps]] = {
 }
 
 
+def make_steps(policy: str, size: int, *, mirror: bool = True) -> Steps:
+    """The transforms of a policy; mirror: whether to mirror half of the views, where the policy does."""
+    return [step for step in POLICIES[policy](size) if mirror or not isinstance(step, A.HorizontalFlip)]
+
+
 class Transform:
     """A policy at one size: `transform(image, seed, epoch, id)` -> (size, size, 3) uint8.
 
-    policy: a name in POLICIES; raises UserError otherwise.
+    policy: a name in POLICIES; raises UserError otherwise. mirror: as in `make_steps`.
     size, crop, crop_pct: the clean view, which `none` gives and `clean` returns.
     backdrops: what `paste` puts photos before; without them it pastes nothing.
     """
 
     def __init__(
-        self, policy: str, size: int, *, crop: str = "squash", crop_pct: float = 1.0, backdrops: Backdrops | None = None
+        self,
+        policy: str,
+        size: int,
+        *,
+        mirror: bool = True,
+        crop: str = "squash",
+        crop_pct: float = 1.0,
+        backdrops: Backdrops | None = None,
     ) -> None:
         if policy not in POLICIES:
             raise UserError(f"augmentation.policy={policy} is unknown; choose one of: {', '.join(POLICIES)}")
-        self.policy, self.size, self.crop, self.crop_pct = policy, size, crop, crop_pct
+        self.policy, self.size, self.mirror, self.crop, self.crop_pct = policy, size, mirror, crop, crop_pct
         self.backdrops = backdrops if policy == "paste" else None
 
     def __call__(self, image: Pixels, seed: int, epoch: int, id: str) -> Pixels:
@@ -109,8 +121,9 @@ class Transform:
             rng = np.random.default_rng(number)
             if rng.random() < SHARE:
                 side = max(SIDE, self.size)  # a network that sees more pixels is to see them here too
-                image = pasted(image, self.backdrops(id, int(rng.integers(2**31))), rng, side)
-        compose = composed(self.policy, self.size, get_ident())
+                backdrop = self.backdrops(id, int(rng.integers(2**31)))
+                image = pasted(image, backdrop, rng, side, mirror=self.mirror)
+        compose = composed(self.policy, self.size, self.mirror, get_ident())
         compose.set_random_state(np.random.default_rng(number), random.Random(number))
         view: Pixels = compose(image=self._bounded(image))["image"]
         return view
@@ -121,7 +134,7 @@ class Transform:
 
     def serialised(self) -> dict[str, Any]:
         """The policy in albumentations' own form, which `A.from_dict` reads."""
-        serialised: dict[str, Any] = A.to_dict(A.Compose(POLICIES[self.policy](self.size)))
+        serialised: dict[str, Any] = A.to_dict(A.Compose(make_steps(self.policy, self.size, mirror=self.mirror)))
         return serialised
 
     def _bounded(self, image: Pixels) -> Pixels:
@@ -136,9 +149,9 @@ class Transform:
 
 
 @cache
-def composed(policy: str, size: int, thread: int) -> A.Compose:
+def composed(policy: str, size: int, mirror: bool, thread: int) -> A.Compose:
     """The policy's transforms, one set a thread: a draw is set and used in two steps that must not interleave."""
-    return A.Compose(POLICIES[policy](size))
+    return A.Compose(make_steps(policy, size, mirror=mirror))
 
 
 def draw(seed: int, epoch: int, id: str) -> int:

@@ -18,9 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from kagglepipe.images.depth import EIGHT_BITS, Depth, by_depth, depth_of
+
 Pixels = NDArray[np.uint8]  # (H, W, 3), RGB
 
 DECODER = "opencv-2"  # raise it when the same bytes would give other pixels: caches depend on it
+DECODER_BY_DEPTH = "opencv-3"  # of pictures that opencv-2 showed too dark, or clear in the wrong places: images.depth
 MAX_SIDE = 20_000
 MAX_PIXELS = 180_000_000  # half a gigabyte of memory while it is decoded
 EXIF_ORIENTATION = 274
@@ -66,12 +69,37 @@ class Facts:
     mode: str
     orientation: int
     transparent: bool = False
+    depth: Depth = EIGHT_BITS
+
+
+OPENCV = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "SUN", "TIFF", "WEBP")  # formats that it reads
+FOREIGN = (  # where, how: what marks formats that Pillow does not know
+    (4, b"ftyphei", "HEIC"),
+    (4, b"ftyphev", "HEIC"),
+    (4, b"ftypmif1", "HEIC"),
+    (4, b"ftypmsf1", "HEIC"),
+    (0, b"\xff\x0a", "JPEG XL"),
+    (4, b"JXL ", "JPEG XL"),
+    (0, b"II*\x00", "a TIFF whose samples are of an unusual kind, such as floating-point numbers in colour"),
+    (0, b"MM\x00*", "a TIFF whose samples are of an unusual kind, such as floating-point numbers in colour"),
+    (0, b"#?RADIANCE", "Radiance HDR"),
+    (0, b"\x76\x2f\x31\x01", "OpenEXR"),
+    (0, b"<svg", "SVG"),
+    (0, b"%PDF", "PDF"),
+)
+
+
+def _foreign(data: bytes) -> str | None:
+    """What a file is that Pillow does not know, in words; None if its first bytes do not tell."""
+    head = data[:32].lstrip() if data[:1].isspace() else data[:32]
+    return next((words for at, mark, words in FOREIGN if head[at:].startswith(mark)), None)
 
 
 def inspect(data: bytes, *, max_side: int = MAX_SIDE) -> Facts:
     """The facts in an image's header, without decoding it.
 
-    Raises ImageError if the data is empty, not an image, animated, or wider or higher than `max_side` pixels.
+    Raises ImageError if the data is empty, not an image, animated, of several pages, of 32-bit samples, or wider or
+    higher than `max_side` pixels.
     """
     if not data:
         raise ImageError("the file is empty (0 bytes)")
@@ -83,12 +111,20 @@ def inspect(data: bytes, *, max_side: int = MAX_SIDE) -> Facts:
                 frames = getattr(image, "n_frames", 1)
                 width, height, format_, mode = *image.size, image.format or "?", image.mode
                 transparent = image.has_transparency_data
+                depth = depth_of(data, image)
     except UnidentifiedImageError:
+        if words := _foreign(data):
+            raise ImageError(f"it is {words}, which is not read: convert it to PNG or JPEG") from None
         raise ImageError("not an image that can be read") from None
     except Exception as error:  # of damage, Pillow's readers raise anything: TypeError for TIFF, RuntimeError for AVIF
         raise ImageError(f"damaged header ({error})") from error
     if frames > 1 and format_ != "MPO":  # an MPO is a JPEG with a second picture behind it
-        raise ImageError(f"animated or multi-page ({frames} frames); one still picture is needed")
+        pages = "pages" if format_ in ("TIFF", "ICNS", "DCX") else "frames"
+        kind = "a multi-page" if pages == "pages" else "an animated"
+        raise ImageError(f"it is {kind} {format_} ({frames} {pages}): one still picture is needed, save the one meant")
+    if mode == "F" or (mode == "I" and format_ == "TIFF"):
+        samples = "floating-point numbers" if mode == "F" else "32-bit numbers"
+        raise ImageError(f"it is a {format_} of {samples}, of no told range: convert it to 8 or 16 bits")
     if format_ == "PNG" and b"IEND" not in data:  # libpng would decode it, and complain on stderr
         raise ImageError("damaged or cut off: its PNG data does not come to its end")
     if max(width, height) > max_side:
@@ -99,7 +135,7 @@ def inspect(data: bytes, *, max_side: int = MAX_SIDE) -> Facts:
         orientation = 1
     if orientation in (5, 6, 7, 8):
         width, height = height, width
-    return Facts(width, height, format_, mode, orientation if orientation in TURNS else 1, transparent)
+    return Facts(width, height, format_, mode, orientation if orientation in TURNS else 1, transparent, depth)
 
 
 def decode(data: bytes, *, short_side: int | None = None, max_side: int = MAX_SIDE) -> Pixels:
@@ -113,14 +149,23 @@ def decode(data: bytes, *, short_side: int | None = None, max_side: int = MAX_SI
 
 def decode_known(data: bytes, facts: Facts, *, short_side: int | None = None) -> Pixels:
     """`decode` for data whose facts have been read already."""
-    image = _raw(data, facts, short_side)  # judges whether the file is whole, which Pillow does less strictly
-    if image is not None and facts.transparent:
+    return decode_and_tell(data, facts, short_side=short_side)[0]
+
+
+def decode_and_tell(data: bytes, facts: Facts, *, short_side: int | None = None) -> tuple[Pixels, str]:
+    """`decode_known`, and the decoder that the pixels are of: DECODER, unless it would have got them wrong."""
+    image, decoder = _raw(data, facts, short_side), DECODER  # judges whether it is whole, more strictly than Pillow
+    if image is not None and (deep := by_depth(data, image, facts.depth, transparent=facts.transparent)) is not None:
+        image, decoder = deep, DECODER_BY_DEPTH
+    elif image is not None and facts.transparent:
         image = _transparent(data)
+    if image is None and facts.format not in OPENCV:
+        raise ImageError(f"it is {facts.format}, which is not read: convert it to PNG or JPEG")
     if image is None:
         raise ImageError(f"damaged or cut off: its {facts.format} data cannot be decoded to the end")
     if facts.orientation in TURNS:
         image = TURNS[facts.orientation](image)
-    return shrink(np.ascontiguousarray(image), short_side, of=(facts.height, facts.width))
+    return shrink(np.ascontiguousarray(image), short_side, of=(facts.height, facts.width)), decoder
 
 
 def _raw(data: bytes, facts: Facts, short_side: int | None) -> NDArray[np.uint8] | None:

@@ -65,16 +65,20 @@ def cut_out(image: Pixels) -> Mask | None:
     return mask if OBJECT[0] < mask.mean() < OBJECT[1] else None
 
 
-def pasted(image: Pixels, backdrop: Pixels, rng: np.random.Generator, side: int = SIDE) -> Pixels:
-    """The object of `image`, or all of it, somewhere before `backdrop`, turned, mirrored, lighter or darker.
+def pasted(
+    image: Pixels, backdrop: Pixels, rng: np.random.Generator, side: int = SIDE, *, mirror: bool = True
+) -> Pixels:
+    """The object of `image`, or all of it, somewhere before `backdrop`, turned, lighter or darker.
 
-    side: pixels of the long side of what comes out.
+    side: pixels of the long side of what comes out. mirror: whether half of the objects are mirrored too.
     """
     ground = framed(backdrop, rng.uniform(*SHAPE), side)
     mask = cut_out(image)
     mask = np.ones(image.shape[:2], np.uint8) if mask is None else mask
     height, width = ground.shape[:2]
-    thing, mask = turned(*trimmed(image, mask), angle=rng.uniform(-TURN, TURN), mirrored=bool(rng.random() < 0.5))
+    thing, mask = turned(
+        *trimmed(image, mask), angle=rng.uniform(-TURN, TURN), mirrored=bool(rng.random() < 0.5) and mirror
+    )
     scale = rng.uniform(*LARGE) * min(width / thing.shape[1], height / thing.shape[0])
     size = max(1, round(thing.shape[1] * scale)), max(1, round(thing.shape[0] * scale))
     thing = cv2.resize(thing, size, interpolation=cv2.INTER_AREA).astype(np.float32) * rng.uniform(*LIGHT)

@@ -9,13 +9,15 @@ import lzma
 import math
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from kagglepipe.sequences.grid import tolerance
 
 Times = NDArray[np.float64]  # (T,)
 Values = NDArray[np.float32]  # (T, F) or (T, J, D)
@@ -24,6 +26,7 @@ MAX_BYTES = 2**30  # of a file, or of all that an .npz unpacks to
 MAX_SAMPLES = 10**7  # of a grid
 TIME_NAMES = ("time", "times", "t", "frame", "frames", "timestamp")  # the first that is there tells the time
 MISSING = ("", "na", "n/a", "null", "none")  # cells without a number, beside nan and inf
+LONGER = 8  # times: an axis that is so much longer than the others is time
 DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError)
 
 
@@ -36,23 +39,37 @@ class Series:
     """Numbers over time.
 
     times: (T,) strictly increasing, in the file's unit. values: (T, F) channels or (T, J, D) joints, all finite.
-    repairs: what was repaired and how often, in words; empty where nothing was.
+    repairs: what was repaired and how often, in words; empty where nothing was. names: of a .csv its channels, of an
+    .npz the array that was read. labels: columns of a .csv that were passed over since they hold answers.
     """
 
     times: Times
     values: Values
     repairs: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
 
 
 # --- reading ------------------------------------------------------------------------------------------------
 
 
-def read_series(path: Path, *, values: str | None = None, time: str | None = None) -> Series:
+def read_series(
+    path: Path,
+    *,
+    values: str | None = None,
+    time: str | None = None,
+    channels: Sequence[str] = (),
+    labels: Collection[str] = (),
+    axis: int = 0,
+) -> Series:
     """The series in an .npz, .npy or .csv file; one row is enough.
 
     values: the array of an .npz; None: its only float array of two or three dimensions. One dimension is one channel.
     time: the array of an .npz or column of a .csv that tells the time; None: the one called as in `TIME_NAMES`,
-    else rows are at 0, 1, 2, … An .npy has no time. All other columns of a .csv are channels.
+    else rows are at 0, 1, 2, … An .npy has no time.
+    channels: of a .csv the columns to read, in this order, whatever theirs is; others are left out, which `repairs`
+    tells. Empty: all but the time and those called as one of `labels`, in any case. Of an .npz its array.
+    axis: of the array, which is time.
 
     Repairs, all told in `repairs`: rows out of order are sorted by time; of rows at one time the first is kept;
     what is not finite is interpolated linearly in time within its channel, beyond the channel's first and last
@@ -60,32 +77,82 @@ def read_series(path: Path, *, values: str | None = None, time: str | None = Non
     Raises SeriesError if nothing usable is in it. Python objects are never unpickled.
     """
     suffix = path.suffix.lower()
-    if suffix not in READERS:
-        raise SeriesError(f"{path.suffix or 'a file without ending'} is not one of {', '.join(READERS)}")
+    if suffix not in SUFFIXES:
+        raise SeriesError(f"{path.suffix or 'a file without ending'} is not one of {', '.join(SUFFIXES)}")
     if suffix != ".npz" and values is not None:
         raise SeriesError(f"values={values} names an array of an .npz, which a {suffix} is not")
-    _demand_small(path.stat().st_size)
     try:
-        raw = READERS[suffix](path, values, time)
+        raw = _read_csv(path, time, channels, labels) if suffix == ".csv" else _read_array(path, values, time, channels)
     except SeriesError:
         raise
     except (*DAMAGE, csv.Error) as error:
         raise SeriesError(
             f"damaged, or not a {suffix} ({str(error).splitlines()[0] if str(error) else error!r})"
         ) from error
+    if axis and suffix != ".csv":
+        raw = replace(raw, values=_with_time_first(raw.values, axis))
     return _repaired(raw)
 
 
 @dataclass(frozen=True)
 class _Raw:
-    """What a file holds. times: None where it tells none; names: of the channels, None where they are numbered."""
+    """What a file holds. times: None where it tells none; the others as of Series."""
 
     values: NDArray[Any]
     times: NDArray[Any] | None = None
-    names: Sequence[str] | None = None
+    names: Sequence[str] = ()
+    labels: Sequence[str] = ()
+    left_out: Sequence[str] = ()
 
 
-def _read_npy(path: Path, values: str | None, time: str | None) -> _Raw:
+def array_shape(
+    path: Path, *, values: str | None = None, time: str | None = None
+) -> tuple[tuple[int, ...], int | None]:
+    """(the shape of the array in an .npz or .npy, the number of its times, None where it tells none).
+
+    Raises SeriesError as `read_series`.
+    """
+    try:
+        raw = _read_array(path, values, time, ())
+    except SeriesError:
+        raise
+    except DAMAGE as error:
+        raise SeriesError(f"damaged, or not a {path.suffix.lower()}") from error
+    return raw.values.shape, None if raw.times is None else len(raw.times)
+
+
+def time_axis(arrays: Sequence[tuple[tuple[int, ...], int | None]]) -> int:
+    """Which axis of arrays is time: the first one, unless another one has as many rows as there are times or, in all
+    arrays, is at least `LONGER` times as long as each other axis.
+
+    arrays: (shape, number of times, None where none are told) of each.
+
+    >>> time_axis([((6, 200), None), ((6, 48), None)]), time_axis([((6, 200), None), ((6, 40), None)])
+    (1, 0)
+    """
+    dimensions = {len(shape) for shape, _ in arrays}
+    if len(dimensions) != 1:
+        return 0
+    axes = range(dimensions.pop())
+    if any(times is not None for _, times in arrays):
+        fits = [axis for axis in axes if all(shape[axis] == times for shape, times in arrays if times is not None)]
+        return fits[0] if fits else 0
+    for axis in axes:
+        if all(shape[axis] >= LONGER * max(np.delete(shape, axis), default=0) for shape, _ in arrays):
+            return axis
+    return 0
+
+
+def _with_time_first(values: NDArray[Any], axis: int) -> NDArray[Any]:
+    if axis >= values.ndim:
+        raise SeriesError(f"its values have the shape {values.shape}, which has no axis {axis}")
+    return np.moveaxis(values, axis, 0)
+
+
+def _read_array(path: Path, values: str | None, time: str | None, channels: Sequence[str]) -> _Raw:
+    _demand_small(path.stat().st_size)
+    if path.suffix.lower() == ".npz":
+        return _read_npz(path, values or next(iter(channels), None), time)
     if time is not None:
         raise SeriesError(f"time={time} names an array of an .npz or a column of a .csv, which an .npy is not")
     return _Raw(_array(path.read_bytes(), "values"))
@@ -100,7 +167,8 @@ def _read_npz(path: Path, values: str | None, time: str | None) -> _Raw:
         values = _only_values({name: _array(data, name) for name, data in members.items()})
     if time is None:
         time = next((name for name in TIME_NAMES if name in members and name != values), None)
-    return _Raw(_array(members[values], values), None if time is None else _array(members[time], time))
+    times = None if time is None else _array(members[time], time)
+    return _Raw(_array(members[values], values), times, [values])
 
 
 def _unpack(path: Path) -> dict[str, bytes]:
@@ -131,36 +199,58 @@ def _only_values(arrays: Mapping[str, NDArray[Any]]) -> str:
     return found[0]
 
 
-def _read_csv(path: Path, values: str | None, time: str | None) -> _Raw:
+def _read_csv(path: Path, time: str | None, channels: Sequence[str], labels: Collection[str]) -> _Raw:
+    _demand_small(path.stat().st_size)
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.reader(file)
         header = [name.strip() for name in next(rows, [])]
         _demand_names(header)
-        table = list(_numbers(rows, header))
+        time = _time_column(header, time)
+        answers = [name for name in header if name.casefold() in labels and name != time]
+        names = list(channels) or [name for name in header if name != time and name not in answers]
+        if missing := [name for name in names if name not in header]:
+            raise SeriesError(f"it has no column {missing[0]}, which is a channel of others; there are {_some(header)}")
+        read = [*names, *([] if time is None else [time])]
+        table = list(_numbers(rows, header, read))
+    cells = np.array(table, np.float64).reshape(len(table), len(read))
+    left_out = [name for name in header if name not in read and name not in answers]
+    times = None if time is None else cells[:, -1]
+    return _Raw(cells[:, : len(names)], times, names, answers, left_out)
+
+
+def _time_column(header: Sequence[str], time: str | None) -> str | None:
+    """The column that tells the time; None: there is none. Raises SeriesError for one that is asked for in vain."""
     if time is not None and time not in header:
         raise SeriesError(f"no column {time}; there are {_some(header)}")
-    if time is None:
-        lower = [name.lower() for name in header]
-        time = next((header[lower.index(name)] for name in TIME_NAMES if name in lower), None)
-    cells = np.array(table, np.float64).reshape(len(table), len(header))
-    names = [name for name in header if name != time]
-    channels = cells[:, [header.index(name) for name in names]]
-    return _Raw(channels, None if time is None else cells[:, header.index(time)], names)
+    lower = [name.lower() for name in header]
+    return time or next((header[lower.index(name)] for name in TIME_NAMES if name in lower), None)
 
 
 def _demand_names(header: Sequence[str]) -> None:
+    if header and all(_is_number(cell) for cell in header):
+        raise SeriesError(f"it has no header, its first row is numbers ({_some(header)}): add a row of column names")
     if "" in header:
         raise SeriesError(f"column {header.index('') + 1} has no name")
     if twice := [name for name in header if header.count(name) > 1]:
         raise SeriesError(f"column {twice[0]} is there twice")
 
 
-def _numbers(rows: Iterator[list[str]], header: Sequence[str]) -> Iterator[NDArray[np.float64]]:
+def _numbers(rows: Iterator[list[str]], header: Sequence[str], read: Sequence[str]) -> Iterator[NDArray[np.float64]]:
+    """The numbers of each row in the columns `read`, in that order."""
+    places = [header.index(name) for name in read]
     filled = (row for row in rows if row)
     for number, row in enumerate(filled, 1):
         if len(row) != len(header):
             raise SeriesError(f"row {number} has {len(row)} cells, the header {len(header)}")
-        yield np.array([_number(cell, name, number) for cell, name in zip(row, header, strict=True)])
+        yield np.array([_number(row[place], header[place], number) for place in places])
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell.replace("_", "?"))
+    except ValueError:
+        return False
+    return True
 
 
 def _number(cell: str, column: str, row: int) -> float:
@@ -172,7 +262,7 @@ def _number(cell: str, column: str, row: int) -> float:
         raise SeriesError(f"column {column}, row {row}: {cell[:40]!r} is not a number") from None
 
 
-READERS = {".npz": _read_npz, ".npy": _read_npy, ".csv": _read_csv}
+SUFFIXES = (".npz", ".npy", ".csv")
 
 
 def _demand_small(size: int) -> None:
@@ -199,8 +289,12 @@ def _repaired(raw: _Raw) -> Series:
     if repeated := int((~first).sum()):
         times, values = times[first], values[first]
         repairs.append(f"{repeated} {_rows(repeated)} at a time that was there already: dropped")
-    filled, more = _filled(times, values, raw.names)
-    return Series(times, filled, (*repairs, *more))
+    names = raw.names if len(raw.names) == np.prod(values.shape[1:]) else ()
+    filled, more = _filled(times, values, names)
+    for columns, why in ((raw.labels, "hold answers"), (raw.left_out, "are no channels")):
+        if columns:
+            more.append(f"columns left out, since they {why}: {_some(columns)}")
+    return Series(times, filled, (*repairs, *more), tuple(raw.names), tuple(raw.labels))
 
 
 def _rows(count: int) -> str:
@@ -237,7 +331,7 @@ def _as_times(times: NDArray[Any] | None, rows: int) -> Times:
     return exact
 
 
-def _filled(times: Times, values: Values, names: Sequence[str] | None) -> tuple[Values, list[str]]:
+def _filled(times: Times, values: Values, names: Sequence[str]) -> tuple[Values, list[str]]:
     """The values without gaps, and what was filled. A channel is a column, or an axis of a joint."""
     channels = values.reshape(len(values), -1).copy()
     finite = np.isfinite(channels)
@@ -391,30 +485,42 @@ def skeleton_inputs(joints: NDArray[Any], *, hip: int, neck: int, left_hip: int,
     return np.stack([body.follow(frame) for frame in joints])
 
 
+class SeriesInputs(NamedTuple):
+    """times (T,), inputs (T, F) of a model, and what was repaired in the file, in words."""
+
+    times: Times
+    values: NDArray[np.float32]
+    repairs: tuple[str, ...]
+
+
 def series_inputs(
     path: Path,
     *,
     rate: float,
     columns: Mapping[str, str] | None = None,
     skeleton: Mapping[str, int] | None = None,
-) -> tuple[Times, NDArray[np.float32]]:
-    """(T,) times k/rate and (T, F) what a model is given of a series: its channels or, of a skeleton, its body.
+    channels: Mapping[str, Sequence[str]] | None = None,
+    axis: int = 0,
+) -> SeriesInputs:
+    """What a model is given of a series at the times k/rate: its channels or, of a skeleton, its body.
 
     columns: what the file calls `values` and `time`. skeleton: joints as for `skeleton_inputs`; none: no skeleton.
+    channels: of a type of file, as `csv`, the columns to read, in order, or the array; axis: as for `read_series`.
     Raises SeriesError as `read_series` and `resample`, and for a skeleton whose joints are not there.
     """
     named = columns or {}
-    series = held_to_its_end(read_series(path, values=named.get("values"), time=named.get("time")))
-    times, values = resample(series, rate=rate, end=float(series.times[-1]) - TOLERANCE)
+    own = (channels or {}).get(path.suffix[1:].lower(), ())
+    series = read_series(path, values=named.get("values"), time=named.get("time"), channels=own, axis=axis)
+    held = held_to_its_end(series)
+    end = max(held.times[-1] - tolerance(rate), series.times[-1])  # one a hair after a grid time has no sample there
+    times, values = resample(held, rate=rate, end=float(end))
     if not skeleton:
-        return times, values.reshape(len(values), -1)
+        return SeriesInputs(times, values.reshape(len(values), -1), series.repairs)
     if values.ndim != 3 or values.shape[2] != 3 or max(skeleton.values()) >= values.shape[1]:
         raise SeriesError(f"no skeleton: joints {dict(skeleton)} are not in an array of shape {values.shape}")
     body = skeleton_inputs(values, **skeleton)
-    return times, np.concatenate([body, *(lagged(body, lag) for lag in LAGS)], axis=1)
-
-
-TOLERANCE = 1.01e-3  # as of sequences.video: what ends a hair after a grid time has no sample there
+    inputs = np.concatenate([body, *(lagged(body, lag) for lag in LAGS)], axis=1)
+    return SeriesInputs(times, inputs, series.repairs)
 
 
 def held_to_its_end(series: Series) -> Series:
@@ -423,8 +529,8 @@ def held_to_its_end(series: Series) -> Series:
     The step is the median one, and 1 for a single row; `prepare` counts an item's samples in the same way.
     """
     step = float(np.median(np.diff(series.times))) if len(series.times) > 1 else 1.0
-    times = np.append(series.times, series.times[-1] + max(step, 2 * TOLERANCE))
-    return Series(times, np.concatenate([series.values, series.values[-1:]]), series.repairs)
+    times = np.append(series.times, series.times[-1] + step)
+    return replace(series, times=times, values=np.concatenate([series.values, series.values[-1:]]))
 
 
 LAGS = (2, 8)  # samples over which a body's motion is taken: a stroke of the hand, a step

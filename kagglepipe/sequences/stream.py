@@ -17,11 +17,11 @@ from av.error import FFmpegError
 from av.video.frame import VideoFrame
 
 from kagglepipe.errors import UserError
+from kagglepipe.sequences.grid import Grid
 from kagglepipe.sequences.video import (
     ASSUMED_RATE,
     FORMATS,
     MAX_PIXELS,
-    Grid,
     Pixels,
     Resize,
     VideoError,
@@ -30,6 +30,7 @@ from kagglepipe.sequences.video import (
     declared_rate,
     decoded,
     displayed,
+    time_zero,
     video_stream,
 )
 
@@ -57,7 +58,9 @@ av.logging.set_level(None)  # FFmpeg's own lines name the address, password and 
 
 
 class LiveFrame(NamedTuple):
-    """time: of the grid, seconds since the first frame. pixels: (H, W, 3) RGB. arrived: Unix time of its arrival."""
+    """time: of the grid, seconds since the first frame or, of a recording, since its start. pixels: (H, W, 3) RGB.
+    arrived: Unix time of its arrival.
+    """
 
     time: float
     pixels: Pixels
@@ -160,7 +163,7 @@ def read_live(
         try:
             with opener(address) as container:
                 faults: list[str] = []
-                yield from sampler.sample(_received(container, faults))
+                yield from sampler.sample(_received(container, faults), container if _has_end(container) else None)
                 if not faults and _has_end(container):
                     return
                 reason = faults[0] if faults else "it ended"
@@ -218,15 +221,24 @@ class _Sampler:
         self.timeline, self.count = Timeline(), 0
         self.convert: Callable[[VideoFrame], Pixels] | None = None
 
-    def sample(self, frames: Iterator[tuple[float | None, VideoFrame]]) -> Iterator[LiveFrame]:
-        """The frames at grid times of one connection; the last one stands for as long as the one before it."""
+    def sample(
+        self, frames: Iterator[tuple[float | None, VideoFrame]], recording: InputContainer | None = None
+    ) -> Iterator[LiveFrame]:
+        """The frames at grid times of one connection; the last one stands for as long as the one before it.
+
+        recording: what they come from where that has an end: time 0 is its start, as of a file.
+        """
         shown: tuple[VideoFrame, float] | None = None
         self.timeline.stamp = None
         for stamp, frame in frames:
             arrived = self.clock()
+            if not self.count and recording is not None and stamp is not None:
+                self.timeline.time = stamp - time_zero(recording, stamp)
             numbers = self.grid.before(self.timeline.at(stamp, arrived))
-            if shown is not None:  # else they lie in the gap
+            if shown is not None:
                 yield from self._at(numbers, *shown)
+            elif not self.count:  # the first one stands in for what a recording has before it
+                yield from self._at(numbers, frame, arrived)
             shown, self.count = (frame, arrived), self.count + 1
         if shown is not None:
             yield from self._at(self.grid.before(self.timeline.time + self.timeline.step), *shown)

@@ -1,13 +1,13 @@
 """A video file as frames at even times, or one clear reason why it has none.
 
 FFmpeg (through PyAV) demuxes and decodes; headers are not believed where the packets can be counted. Reading is by a
-grid of times k/rate, counted from the first frame that is shown; at each stands the frame that a player would show.
+grid of times k/rate, counted from the container's start; at each stands the frame that a player would show.
 """
 
 import itertools
 import logging
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -29,6 +29,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from kagglepipe.files import atomic
+from kagglepipe.sequences.grid import TOLERANCE, Grid, grid_length, points_before, tolerance
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ MAX_SECONDS = 7 * 24 * 3600.0
 MAX_PAUSE = 3600.0  # a longer one between two frames is a damaged time stamp
 RATES = (0.01, 1000.0)  # frames/s that are believed of a header
 ASSUMED_RATE = 25.0
-TOLERANCE = 1.01e-3  # Matroska and FLV round time stamps to a millisecond, and two of them are subtracted
+IN_STEP = 0.1  # seconds by which pictures may start after the sound and still start with it: encoders delay either
 DEMUX_ATTEMPTS = 100
 SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT  # same bytes on every processor
 ENCODERS = ("libx264", "libopenh264", "mpeg4")
@@ -67,9 +68,12 @@ class VideoFacts:
 
     width, height: pixels as displayed, after the rotation flag; pixels are taken as square.
     rotation: degrees clockwise (0, 90, 180, 270) that make a stored frame upright; mirrored: whether it is to be
-    flipped left to right after that. seconds: from the first shown frame to the end of the last. frames: that are
-    shown. rate: their mean per second, None where one frame has none. bytes: of the file. repairs: what reading mends,
-    in words. first: time stamp of the first shown frame in seconds, None where frames are counted at `rate` instead.
+    flipped left to right after that. seconds: from time 0, the container's start, to the end of the last frame.
+    frames: that are shown. rate: their mean per second, None where one frame has none. bytes: of the file. repairs:
+    what reading mends, in words. first: time stamp of time 0 in seconds, None where frames are counted at `rate`
+    instead. delay: seconds from time 0 to the first frame, which stands in until then. stream: the number of the
+    stream that is read. reading: what of this an older version read otherwise (`DECODER` is the same), in words that
+    caches are named by; mostly nothing.
     """
 
     width: int
@@ -84,50 +88,9 @@ class VideoFacts:
     repairs: tuple[str, ...] = ()
     first: float | None = 0.0
     mirrored: bool = False
-
-
-# --- the grid ---------------------------------------------------------------------------------------------------
-
-
-def points_before(time: float, rate: float) -> int:
-    """How many of the times 0, 1/rate, 2/rate, … lie before `time`; one up to a millisecond before it does not.
-
-    >>> points_before(0.5, 10), points_before(0.5004, 10), points_before(0.51, 10)
-    (5, 5, 6)
-    """
-    return max(0, math.ceil((time - TOLERANCE) * rate))
-
-
-def grid_length(seconds: float, rate: float) -> int:
-    """The number of samples of a video of that length, read at `rate` a second; at least 1.
-
-    >>> grid_length(2.0, 10), grid_length(2.05, 10), grid_length(0.01, 10)
-    (20, 21, 1)
-    """
-    return max(1, points_before(seconds, rate))
-
-
-class Grid:
-    """Deals the numbers k of the grid times k/rate out to the frames on display, each to one frame.
-
-    start: seconds; earlier times are left out. stop: the first number that is too large; None: there is no end.
-    Raises ValueError for a rate that is not above 0.
-    """
-
-    def __init__(self, rate: float, start: float = 0.0, stop: int | None = None) -> None:
-        if not 0 < rate < math.inf:
-            raise ValueError(f"a rate of {rate} samples a second has no grid")
-        self.rate, self.next, self.stop = rate, points_before(start, rate), stop
-
-    def before(self, time: float) -> range:
-        """The numbers, not dealt out yet, of the times before `time`: those of the frame that `time` ends."""
-        first, number = self.next, points_before(time, self.rate)
-        self.next = max(first, number if self.stop is None else min(number, self.stop))
-        return range(first, self.next)
-
-    def rest(self) -> range:
-        """The numbers that are left, of a grid with an end."""
-        return range(self.next, self.next if self.stop is None else max(self.next, self.stop))
+    delay: float = 0.0
+    stream: int | None = None
+    reading: str = ""
 
 
 # --- facts ------------------------------------------------------------------------------------------------------
@@ -149,6 +112,7 @@ class Timing(NamedTuple):
     frames: int
     rate: float | None
     repairs: list[str]
+    delay: float = 0.0
 
 
 def inspect(path: Path, *, max_side: int = MAX_SIDE) -> VideoFacts:
@@ -163,15 +127,17 @@ def inspect(path: Path, *, max_side: int = MAX_SIDE) -> VideoFacts:
         _check_side(picture.width, picture.height, max_side)
         timing = _timing(container, stream, picture, stamps)
         repairs = [*_cut_off(container, stream, packets, timing), *timing.repairs]
-        codec = stream.codec_context.codec.canonical_name
+        codec, index = stream.codec_context.codec.canonical_name, stream.index
+        reading = [f"stream {index}"] * (index != moving_streams(container)[0].index)
     if timing.seconds > MAX_SECONDS:
         raise VideoError(f"lasts {timing.seconds / 3600:.0f} hours; the limit is {MAX_SECONDS / 3600:.0f}")
+    reading += [f"delay {timing.delay:.3f}"] * (timing.delay > 0)
     width, height, rotation, mirrored = displayed(picture)
     repairs += [f"turned by {rotation}°"] * (rotation > 0) + ["mirrored"] * mirrored
     return VideoFacts(
         width=width, height=height, rotation=rotation, seconds=timing.seconds, frames=timing.frames, rate=timing.rate,
         codec=codec, pixel_format=picture.format.name, bytes=path.stat().st_size, repairs=tuple(repairs),
-        first=timing.first, mirrored=mirrored,
+        first=timing.first, mirrored=mirrored, delay=timing.delay, stream=index, reading=", ".join(reading),
     )  # fmt: skip
 
 
@@ -216,12 +182,28 @@ def _timing(container: InputContainer, stream: VideoStream, picture: VideoFrame,
     mean_rate = (len(times) - 1) / float(times[-1]) if len(times) > 1 else float(stream.average_rate or 0) or None
     early = sum(stamp.pts is not None and stamp.pts < picture.pts for stamp in stamps)
     repairs = [f"starts with {early} frames that cannot be decoded: left out"] * (early > 0)
+    first = float(picture.pts * unit)
+    zero = time_zero(container, first)
+    if delay := first - zero:
+        repairs.append(f"pictures begin {delay:.3g} s after its start: the first one stands until then")
     if not stream.average_rate:
         repairs.append("no frame rate: times come from the time stamps")
     last = float(shown[-1][1].duration * unit) if shown else 0.0
     if not 2 * TOLERANCE < last <= MAX_PAUSE:
         last = float(np.median(np.diff(times))) if len(times) > 1 else 1 / (mean_rate or ASSUMED_RATE)
-    return Timing(float(picture.pts * unit), float(times[-1]) + last, len(times), mean_rate, repairs)
+    return Timing(zero, delay + float(times[-1]) + last, len(times), mean_rate, repairs, delay)
+
+
+def time_zero(container: InputContainer, first: float) -> float:
+    """The time stamp, in seconds, at which a container starts, which players and annotation tools show as time 0.
+
+    first: time stamp of the first picture. It is time 0 itself where the container tells no start, or one that is
+    `IN_STEP` before it at most, or so long that the start, or the picture, has a damaged time stamp.
+    """
+    if container.start_time is None:
+        return first
+    start = container.start_time / av.time_base
+    return start if IN_STEP < first - start <= MAX_PAUSE else first
 
 
 def _fault(container: InputContainer, stream: VideoStream, stamps: list[Stamp], unit: Fraction) -> str | None:
@@ -297,7 +279,7 @@ def sample_frames(
     `start` and `end` there are `grid_length(facts.seconds, rate)` of them, also where frames are damaged: the frame
     before stands in, and a warning counts them. Arrays are read-only; one frame at several times is one array.
 
-    start, end: seconds since the first shown frame; None: the end of the video. What is far before `start` is skipped,
+    start, end: seconds since the container's start; None: the end of the video. What is far before `start` is skipped,
     not decoded. resize: None keeps the size, a number is the short side (the aspect is kept, nothing enlarged),
     (width, height) is that size exactly. threads: of the decoder, 0 for one a core; one is best beside other files.
     facts: what `inspect` said of the file; saves reading it twice.
@@ -309,7 +291,7 @@ def sample_frames(
     convert = converter(facts.width, facts.height, facts.rotation, facts.mirrored, resize=resize)
     shown, lost = None, 0
     try:
-        for time, frame in _timed(path, facts, start, threads) if grid.rest() else ():
+        for time, frame in _timed(path, facts, start, tolerance(rate), threads) if grid.rest() else ():
             if frame is None:
                 lost += 1
                 continue
@@ -367,18 +349,23 @@ def _size(width: int, height: int, resize: Resize) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _timed(path: Path, facts: VideoFacts, start: float, threads: int) -> Iterator[tuple[float, VideoFrame | None]]:
-    """(seconds since the first, frame) from the frame at `start`, or an earlier one; None for a damaged one."""
-    if facts.first is not None and start > 0:
-        with _opened(path, threads) as (container, stream):
+def _timed(
+    path: Path, facts: VideoFacts, start: float, slack: float, threads: int
+) -> Iterator[tuple[float, VideoFrame | None]]:
+    """(seconds since time 0, frame) from the frame at `start`, or an earlier one; None for a damaged one.
+
+    slack: seconds by which a frame may be later and still be the one at `start`.
+    """
+    if facts.first is not None and start > facts.delay:
+        with _opened(path, threads, facts.stream) as (container, stream):
             for back in (0.0, 2.0, 20.0):
                 frames = _after_seek(container, stream, facts, facts.first + start - back)
                 early = next((pair for pair in frames if pair[1] is not None), None)
-                if early is not None and early[0] <= start + TOLERANCE:
+                if early is not None and early[0] <= start + slack:
                     yield early
                     yield from frames
                     return
-    with _opened(path, threads) as (container, stream):
+    with _opened(path, threads, facts.stream) as (container, stream):
         yield from _with_times(stream, facts, _packets(container, stream))
 
 
@@ -399,7 +386,7 @@ def _after_seek(
 def _with_times(
     stream: VideoStream, facts: VideoFacts, packets: Iterator[VideoPacket]
 ) -> Iterator[tuple[float, VideoFrame | None]]:
-    """(seconds since the first frame, frame) of the packets, None for a damaged frame."""
+    """(seconds since time 0, frame) of the packets, None for a damaged frame."""
     unit, step, time = float(stream.time_base or 1), 1 / (facts.rate or ASSUMED_RATE), 0.0
     for number, frame in enumerate(decoded(stream, packets)):
         if facts.first is None:
@@ -436,11 +423,12 @@ def _packets(container: InputContainer, stream: VideoStream) -> Iterator[VideoPa
             yield packet
 
 
-def _read(container: InputContainer, stream: VideoStream) -> Iterator[VideoPacket]:
-    """The packets of the stream; damage in the container is passed over where FFmpeg can go on behind it."""
+def _read(container: InputContainer, *streams: VideoStream) -> Iterator[VideoPacket]:
+    """The packets of the streams; damage in the container is passed over where FFmpeg can go on behind it."""
     for _ in range(DEMUX_ATTEMPTS):
         try:
-            yield from (packet for packet in container.demux(stream) if packet.size)  # an empty one would end decoding
+            packets = cast(Iterator[VideoPacket], container.demux(*streams))
+            yield from (packet for packet in packets if packet.size)  # an empty one would end decoding
             return
         except FFmpegError:
             continue
@@ -449,8 +437,22 @@ def _read(container: InputContainer, stream: VideoStream) -> Iterator[VideoPacke
 
 
 @contextmanager
-def _opened(path: Path, threads: int = 1) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The opened file and its video stream. Raises VideoError."""
+def _opened(path: Path, threads: int = 1, index: int | None = None) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The opened file and its video stream: the one of that number or, without it, what players show.
+
+    Raises VideoError.
+    """
+    with _open(path) as container:
+        if index is None and len(moving_streams(container)) > 1:
+            with _open(path) as other:  # looking into its streams moves on in a file
+                index = _most_moving(other)
+        stream = video_stream(container, index)
+        stream.thread_count, stream.thread_type = threads, ThreadType.AUTO
+        yield container, stream
+
+
+def _open(path: Path) -> InputContainer:
+    """The opened file. Raises VideoError."""
     if not path.exists():
         raise VideoError("there is no such file")
     if not path.is_file():  # a pipe would be waited for
@@ -460,13 +462,9 @@ def _opened(path: Path, threads: int = 1) -> Iterator[tuple[InputContainer, Vide
     options = {"protocol_whitelist": "file", "format_whitelist": FORMATS, "max_pixels": str(MAX_PIXELS)}
     try:
         # without "file:" a colon in the name would make it an address
-        container = av.open(f"file:{path}", options=options, metadata_errors="replace")
+        return av.open(f"file:{path}", options=options, metadata_errors="replace")
     except FFmpegError:
         raise VideoError(_why_closed(path)) from None
-    with container:
-        stream = video_stream(container)
-        stream.thread_count, stream.thread_type = threads, ThreadType.AUTO
-        yield container, stream
 
 
 def _why_closed(path: Path) -> str:
@@ -480,16 +478,43 @@ def _why_closed(path: Path) -> str:
     return "not a video that can be read"
 
 
-def video_stream(container: InputContainer) -> VideoStream:
-    """The first stream of moving pictures, set up for decoding; the others are not read. Raises VideoError."""
+def moving_streams(container: InputContainer) -> list[VideoStream]:
+    """The streams of pictures that are no attached cover, in file order, one at least. Raises VideoError."""
     moving = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
     if not moving:
         kinds = sorted({stream.type for stream in container.streams if stream.type != "video"})
         found = " and ".join(kinds) or ("a cover picture" if container.streams else "")
         raise VideoError(f"there is no video in it{f', only {found}' * bool(found)}")
-    stream = next((one for one in moving if one.codec_context is not None), None)
-    if stream is None:
+    known = [stream for stream in moving if stream.codec_context is not None]
+    if not known:
         raise VideoError("its codec is unknown, or its header is damaged")
+    return known
+
+
+def _most_moving(container: InputContainer) -> int:
+    """The number of FFmpeg's favourite among the streams that hold more than one picture; packets are read for it."""
+    streams, counts = moving_streams(container), Counter[int]()
+    for packet in _read(container, *streams):
+        counts[packet.stream_index] += 1
+        if all(counts[stream.index] > 1 for stream in streams):
+            break
+    return _favourite(container, [one for one in streams if counts[one.index] > 1] or streams).index
+
+
+def _favourite(container: InputContainer, streams: list[VideoStream]) -> VideoStream:
+    """The stream that FFmpeg and players take, first by the flag "default"; the first one if that is not among them."""
+    best = container.streams.best("video")
+    return next((stream for stream in streams if best is not None and stream.index == best.index), streams[0])
+
+
+def video_stream(container: InputContainer, index: int | None = None) -> VideoStream:
+    """A stream of moving pictures, set up for decoding; the others are not read.
+
+    index: its number; None: FFmpeg's favourite. Raises VideoError.
+    """
+    streams = moving_streams(container)
+    chosen = [stream for stream in streams if stream.index == index]
+    stream = chosen[0] if chosen else _favourite(container, streams)
     for other in container.streams:
         if other is not stream:
             other.discard = Discard.all

@@ -12,6 +12,7 @@ from kagglepipe.config import Config, augmentation_policy
 from kagglepipe.errors import UserError
 from kagglepipe.files import write_json
 from kagglepipe.images.augment import Transform
+from kagglepipe.images.mirror import mirror_hint
 from kagglepipe.images.paste import Backdrops
 from kagglepipe.models.classifier import make_backbone, preprocessing_of
 from kagglepipe.models.weights import Weights
@@ -40,7 +41,8 @@ def run(config: Config) -> None:
     seen = preprocessing_of(backbone, image_size=options.image_size, crop=options.crop, short_side=config.short_side)
     reader = image_reader(config, prepared, rows, config.short_side)
     backdrops = Backdrops(reader, rows["id"].tolist(), rows["fold"].to_numpy(np.int64))
-    transform = Transform(policy, seen.size, crop=seen.crop, crop_pct=seen.crop_pct, backdrops=backdrops)
+    mirror = config.augmentation.mirror
+    transform = Transform(policy, seen.size, mirror=mirror, crop=seen.crop, crop_pct=seen.crop_pct, backdrops=backdrops)
     count = min(config.augment.images, len(rows))
     shown = np.sort(np.random.default_rng(config.seed).choice(len(rows), count, replace=False))
     tiles = []
@@ -50,7 +52,10 @@ def run(config: Config) -> None:
         for view in range(1, config.augment.views + 1):
             tiles.append(Tile(transform(reader[row], config.seed, view, id), f"view {view}"))
     folder = config.runs_dir / "augment"
-    title = f"augmentation={policy}: originals, then {config.augment.views} views each"
+    name = policy if mirror else f"{policy}, augmentation.mirror=false"
+    title = f"augmentation={name}: originals, then {config.augment.views} views each"
     draw_sheet(folder / f"{policy}.png", tiles, columns=config.augment.views + 1, title=title)
     write_json(folder / f"{policy}.json", transform.serialised())
     log.info("augment: look at %s (policy in %s.json)", folder / f"{policy}.png", policy)
+    if mirror and policy != "none" and (hint := mirror_hint(prepared.classes)):
+        log.warning("augment: %s", hint)

@@ -23,6 +23,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, read_json, sha256, write_bytes
 from kagglepipe.images.cache import PixelCache, PixelReader
 from kagglepipe.images.decode import DECODER
+from kagglepipe.sequences.grid import tolerance
 from kagglepipe.stages.account import is_kaggle_notebook, notebook_data
 
 if TYPE_CHECKING:
@@ -30,13 +31,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 ENSEMBLE_VERSION = 2  # raise by hand what would blend the same members otherwise
-TOLERANCE = 1.01e-3  # sequences.video.TOLERANCE, without its imports
 
 
 @dataclass(frozen=True)
 class Prepared:
     """What `prepare` left: the table, its folds, the classes in order and the folder that paths start from.
 
+    decoder: what the pixels of images are decoded by.
     items, annotations: of video and series: one row a file, and what happens when in them; of images None.
     Where every frame is classified, `table` has a row a frame at the configuration's rate, `folds` too.
     """
@@ -47,6 +48,7 @@ class Prepared:
     images_root: Path
     table_hash: str
     folds_hash: str
+    decoder: str = DECODER
     items: pd.DataFrame | None = None
     annotations: pd.DataFrame | None = None
 
@@ -135,6 +137,7 @@ def read_tables(config: Config, report: dict[str, Any]) -> Prepared:
         images_root=Path(folder / report["images_root"]),
         table_hash=report["table_hash"],
         folds_hash=folds_hash,
+        decoder=report.get("decoder", DECODER),
         items=items,
         annotations=annotations,
     )
@@ -216,12 +219,9 @@ def first_positions(items: pd.DataFrame, rate: float) -> dict[str, int]:
 
 
 def item_lengths(items: pd.DataFrame, rate: float) -> dict[str, int]:
-    """video -> how many frames or samples it has on the grid k/rate, one at least.
-
-    The same as `sequences.video.grid_length`, without its imports.
-    """
+    """video -> how many frames or samples it has on the grid k/rate, one at least."""
     origin, ends = first_positions(items, rate), zip(items["video"], items["ends"], strict=True)
-    return {video: max(1, math.ceil((end - TOLERANCE) * rate) - origin[video]) for video, end in ends}
+    return {video: max(1, math.ceil((end - tolerance(rate)) * rate) - origin[video]) for video, end in ends}
 
 
 def folds_file(config: Config) -> Path:
@@ -286,7 +286,7 @@ def run_identity(config: Config, prepared: Prepared) -> dict[str, Any]:
     weights = find_weights(config.model.name, config.model.weights)
     from kagglepipe.sequences.video import DECODER as VIDEO_DECODER
 
-    decoder = DECODER if config.competition.kind == "image" else VIDEO_DECODER
+    decoder = prepared.decoder if config.competition.kind == "image" else VIDEO_DECODER
     return {"decoder": decoder, "engine": ENGINE, **settings, "weights": weights.identity}
 
 

@@ -39,7 +39,16 @@ from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, locked, read_json, write_bytes, write_json, write_parquet
 from kagglepipe.images.cache import cache_writer
-from kagglepipe.images.decode import DECODER, Facts, ImageError, Pixels, decode_known, in_order, inspect
+from kagglepipe.images.decode import (
+    DECODER,
+    DECODER_BY_DEPTH,
+    Facts,
+    ImageError,
+    Pixels,
+    decode_and_tell,
+    in_order,
+    inspect,
+)
 from kagglepipe.predictions.frame import check_classes
 from kagglepipe.stages.places import cache_dir, cache_limit, folds_file
 from kagglepipe.stages.prepare_sequences import hide_annotations, make_sequence_table
@@ -100,12 +109,17 @@ def make_table(config: Config) -> None:
         "settings": settings,
         "classes": listing.classes,
         "images_root": "raw" if source["kind"] != "folder" else str(images_root),
+        "decoder": max(one.decoder for one in images),
         "table_hash": table_hash(table),
         "ignored": [f.relative_to(images_root).as_posix() for f in ignored],
         "outside": outside,
         "skipped": skipped,
     }
     write_json(folder / "prepared.json", report)
+    if deep := sum(one.decoder != DECODER for one in images):
+        log.info(
+            "prepare: %d images use fewer bits than they have, or have a clear colour: read by what they use", deep
+        )
     tell(table, report, listing.notes)
 
 
@@ -121,7 +135,7 @@ def table_settings(config: Config) -> dict[str, Any]:
         "on_bad_image": competition.on_bad_image,
         "max_side": config.prepare.max_side,
         "near_bits": config.prepare.near_bits,
-        "decoder": DECODER,
+        "decoder": f"{DECODER} or {DECODER_BY_DEPTH}",
     }
 
 
@@ -153,6 +167,7 @@ class Look:
     phash: bytes
     thumbnail: np.ndarray[Any, np.dtype[np.uint8]]
     pixels: Pixels | None
+    decoder: str = DECODER
 
 
 def look_at(path: Path, *, max_side: int) -> Look | ImageError:
@@ -163,10 +178,11 @@ def look_at(path: Path, *, max_side: int) -> Look | ImageError:
         return ImageError(f"cannot be read ({error.strerror})")
     try:
         facts = inspect(data, max_side=max_side)
-        image = decode_known(data, facts, short_side=LOOK_SIDE)
+        image, decoder = decode_and_tell(data, facts, short_side=LOOK_SIDE)
     except ImageError as error:
         return error
-    return Look(facts, len(data), hashlib.sha256(data).hexdigest(), perceptual_hash(image), thumbnail(image), image)
+    digest = hashlib.sha256(data).hexdigest()
+    return Look(facts, len(data), digest, perceptual_hash(image), thumbnail(image), image, decoder)
 
 
 def read_images(config: Config, rows: pd.DataFrame, images_root: Path) -> tuple[pd.DataFrame, list[Look], list[str]]:

@@ -9,12 +9,20 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from kagglepipe.competitions.annotations import Catalogue, clip_rows, list_items, within
+from kagglepipe.competitions.annotations import (
+    Catalogue,
+    answer_columns,
+    clip_rows,
+    content_key,
+    list_items,
+    within,
+)
 from kagglepipe.competitions.folds import mixed_groups
 from kagglepipe.competitions.labels import check_index_form
 from kagglepipe.competitions.source import image_files
@@ -38,7 +46,9 @@ SETTINGS = (
     "id",
     "form",
     "on_bad_image",
+    "time_axis",
 )
+READING = 2  # raise it where files have to be looked at anew: tables of those that are read as before stay the same
 
 
 def make_sequence_table(config: Config, progress: Callable[..., Any]) -> None:
@@ -58,7 +68,6 @@ def make_sequence_table(config: Config, progress: Callable[..., Any]) -> None:
     if (catalogue.files["split"] == "test").any() and competition.form == "index":
         check_index_form(catalogue.classes, are_given=bool(competition.classes))
     items, bad = look_at_items(config, catalogue.files, root, progress)
-    demand_alike(items, competition.kind)
     spans = dict(zip(items["video"], zip(items["begins"], items["ends"], strict=True), strict=True))
     catalogue = within(catalogue, spans, finds_segments=competition.finds_segments)
     demand_labels(catalogue, bad, competition.background if competition.finds_segments else None)
@@ -88,7 +97,7 @@ def table_settings(config: Config, root: Path) -> dict[str, Any]:
     """What the table depends on; prepared.json records it."""
     competition = config.competition
     settings = {name: getattr(competition, name) for name in SETTINGS}
-    settings |= {"images_root": str(root), "max_side": config.prepare.max_side}
+    settings |= {"images_root": str(root), "max_side": config.prepare.max_side, "reading": READING}
     for name in ("labels", "files"):
         table = getattr(competition, name) and root / Path(getattr(competition, name)).expanduser()
         settings[f"{name}_sha256"] = file_sha256(table) if table and table.is_file() else None
@@ -97,8 +106,10 @@ def table_settings(config: Config, root: Path) -> dict[str, Any]:
 
 def sequences_hash(table: pd.DataFrame, annotations: bytes) -> str:
     """Hash of what the items are and of what happens in those to train on."""
-    columns = (table[name].fillna("").astype(str) for name in ("id", "split", "target", "sha256"))
-    return sha256(annotations, *("\0".join(row) for row in zip(*columns, strict=True)))
+    reading = table["reading"] if "reading" in table else [""] * len(table)
+    content = [content_key(*pair) for pair in zip(table["sha256"], reading, strict=True)]
+    columns = (table[name].fillna("").astype(str) for name in ("id", "split", "target"))
+    return sha256(annotations, *("\0".join(row) for row in zip(*columns, content, strict=True)))
 
 
 def hide_annotations(config: Config, table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
@@ -127,7 +138,11 @@ def hide_annotations(config: Config, table: pd.DataFrame) -> tuple[pd.DataFrame,
 
 @dataclass(frozen=True)
 class Item:
-    """One file: its bytes' hash, the time of its first frame and of its end, its frames, what is repaired in it."""
+    """One file: its bytes' hash, when it begins and ends, its frames, what is repaired in it.
+
+    reading: what earlier versions read of it otherwise, as of VideoFacts. channels: of a series what it calls them, in
+    order (see `Series.names`). axis: of its array, which is time.
+    """
 
     sha256: str
     bytes: int
@@ -138,13 +153,17 @@ class Item:
     height: int
     format: str
     repairs: tuple[str, ...]
+    reading: str = ""
+    channels: tuple[str, ...] = ()
+    axis: int = 0
 
 
 def look_at_items(
     config: Config, files: pd.DataFrame, root: Path, progress: Callable[..., Any]
 ) -> tuple[pd.DataFrame, list[str]]:
     """(a frame of video, path and the fields of Item for the usable files, reasons for those that are not)."""
-    look = look_at_video if config.competition.kind == "video" else look_at_series
+    paths = [root / path for path in files["path"]]
+    look = look_at_video if config.competition.kind == "video" else series_look(config, paths)
 
     def look_safely(path: str) -> Item | str:
         try:
@@ -153,12 +172,15 @@ def look_at_items(
             return f"{path}: {error}"
 
     found = in_order(look_safely, files["path"].tolist(), workers=config.workers)
-    items, bad = [], []
+    names: list[dict[str, str]] = []
+    items: list[Item] = []
+    bad: list[str] = []
     for row, one in zip(files.itertuples(), progress(found, len(files), "prepare"), strict=True):
         if isinstance(one, str):
             bad.append(one)
         else:
-            items.append({"video": row.video, "path": row.path, **vars(one)})
+            names.append({"video": str(row.video), "path": str(row.path)})
+            items.append(one)
     more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
     if bad and config.competition.on_bad_image == "error":
         raise UserError(
@@ -166,7 +188,9 @@ def look_at_items(
         )
     if not items:
         raise UserError(f"no file can be used: {bad[0]}{more}; see competition.source")
-    return pd.DataFrame(items), bad
+    if config.competition.kind == "series":
+        items = alike([name["path"] for name in names], items)
+    return pd.DataFrame([{**name, **vars(item)} for name, item in zip(names, items, strict=True)]), bad
 
 
 def look_at_video(path: Path, config: Config) -> Item:
@@ -176,18 +200,49 @@ def look_at_video(path: Path, config: Config) -> Item:
     facts = inspect(path, max_side=config.prepare.max_side)
     return Item(
         file_sha256(path), path.stat().st_size, 0.0, facts.seconds, facts.frames, facts.width, facts.height,
-        facts.codec, facts.repairs,
+        facts.codec, facts.repairs, facts.reading,
     )  # fmt: skip
 
 
-def look_at_series(path: Path, config: Config) -> Item:
+def series_look(config: Config, paths: list[Path]) -> Callable[[Path, Config], Item]:
+    """`look_at_series`, with the axis of arrays that is time, by the configuration or the shapes of all."""
+    from kagglepipe.sequences.series import LONGER, SeriesError, array_shape, time_axis
+
+    competition = config.competition
+    if competition.time_axis is not None or competition.skeleton:
+        return partial(look_at_series, axis=competition.time_axis or 0)
+
+    def shape(path: Path) -> tuple[tuple[int, ...], int | None] | None:
+        try:
+            return array_shape(path, values=competition.columns.get("values"), time=competition.columns.get("time"))
+        except SeriesError:
+            return None  # it is named when it is looked at
+
+    arrays = [path for path in paths if path.suffix.lower() != ".csv"]
+    shapes = [found for found in in_order(shape, arrays, workers=config.workers) if found is not None]
+    axis = time_axis(shapes)
+    if axis:
+        rows = "as many rows as there are times" if shapes[0][1] is not None else f"{LONGER} times the others or more"
+        log.info("prepare: axis %d of the arrays is time, %s; else type competition.time_axis=0", axis, rows)
+    elif any(times is None and max(found) > found[0] for found, times in shapes if len(found) == 2):
+        log.info("prepare: the first axis of the arrays is taken for time; else type competition.time_axis=1")
+    return partial(look_at_series, axis=axis)
+
+
+def look_at_series(path: Path, config: Config, axis: int = 0) -> Item:
     """One series, read whole. Raises SeriesError."""
     import numpy as np
 
     from kagglepipe.sequences.series import SeriesError, read_series
 
     columns = config.competition.columns
-    series = read_series(path, values=columns.get("values"), time=columns.get("time"))
+    series = read_series(
+        path,
+        values=columns.get("values"),
+        time=columns.get("time"),
+        labels=answer_columns(config.competition),
+        axis=axis,
+    )
     joints, skeleton = series.values.shape[1:], config.competition.skeleton
     if skeleton and (len(joints) != 2 or joints[1] != 3 or not set(skeleton.values()) <= set(range(joints[0]))):
         raise SeriesError(f"no skeleton {skeleton} is in it: its values are {joints}, needed is (joints, 3)")
@@ -195,16 +250,48 @@ def look_at_series(path: Path, config: Config) -> Item:
     return Item(
         file_sha256(path), path.stat().st_size, float(series.times[0]), float(series.times[-1]) + step,
         len(series.times), int(np.prod(joints)), 1, path.suffix[1:].lower(), series.repairs,
+        f"axis {axis}" if axis and path.suffix.lower() != ".csv" else "without answers" * bool(series.labels),
+        series.names, axis,
     )  # fmt: skip
 
 
-def demand_alike(items: pd.DataFrame, kind: str) -> None:
-    """Raises UserError if a series has another number of channels than most have; videos may have any size."""
-    usual = items["width"].mode()[0]
-    odd = items[items["width"] != usual]
-    if kind == "series" and len(odd):
-        found = f"{odd['path'].iloc[0]} has {odd['width'].iloc[0]} channels, most files have {usual}"
-        raise UserError(f"{found}; mend or remove it (there are {len(odd)})")
+def alike(paths: list[str], items: list[Item]) -> list[Item]:
+    """The series with the channels that are read of them: those that most files of a type have, by name.
+
+    The order is that of the first such file. A column more is left out, which `repairs` tells.
+    Raises UserError for a file that lacks a channel, or that has another number of them.
+    """
+    usual: dict[str, tuple[str, ...]] = {}
+    for kind in {item.format for item in items}:
+        names = [item.channels for item in items if item.format == kind]
+        most = Counter(map(frozenset, names)).most_common(1)[0][0]
+        usual[kind] = next(one for one in names if frozenset(one) == most)
+    found = [as_usual(path, item, usual[item.format]) for path, item in zip(paths, items, strict=True)]
+    width = Counter(item.width for item in found).most_common(1)[0][0]
+    odd = [(path, item) for path, item in zip(paths, found, strict=True) if item.width != width]
+    if odd:
+        path, item = odd[0]
+        varies = item.format != "csv" and len({item.width for item in found}) > 2
+        hint = "; where the second axis is time, type competition.time_axis=1" * varies
+        raise UserError(
+            f"{path} has {item.width} channels, most files have {width}; mend or remove it (there are {len(odd)}){hint}"
+        )
+    return found
+
+
+def as_usual(path: str, item: Item, usual: tuple[str, ...]) -> Item:
+    """A series read by the channels `usual`. Raises UserError if it lacks one of them."""
+    if item.channels == usual:
+        return item
+    if missing := [name for name in usual if name not in item.channels]:
+        what, own = "column" if item.format == "csv" else "array", ", ".join(item.channels)
+        raise UserError(
+            f"{path} has no {what} {missing[0]}, which most files have, only {own}; rename it, or remove the file"
+        )
+    extra = [name for name in item.channels if name not in usual]
+    told = [f"columns left out, since most files lack them: {', '.join(extra)}"] if extra else []
+    reading = f"columns {', '.join(usual)}"
+    return replace(item, channels=usual, width=len(usual), reading=reading, repairs=(*item.repairs, *told))
 
 
 # --- the table -------------------------------------------------------------------------------------------------

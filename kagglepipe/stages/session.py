@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from kagglepipe.config import Config, idle_settings, network_side, result_settings
+from kagglepipe.config import Config, augmentation_policy, idle_settings, network_side, result_settings
 from kagglepipe.files import write_bytes, write_json, write_parquet
 from kagglepipe.images.decode import cores
+from kagglepipe.images.mirror import mirror_hint
 from kagglepipe.launch import alone, is_first, local_size, size
 from kagglepipe.predictions.frame import oof_frame, test_frame
 from kagglepipe.stages.places import (
@@ -120,6 +121,15 @@ class Session(ABC):
         if idle := idle_settings(self.config, self.mode):
             where = WIDER[self.config.competition.kind] if self.mode == "head" else "here: nothing ends early"
             log.warning("train: %s changes nothing %s", ", ".join(idle), where)
+        if self.is_mirrored and (hint := mirror_hint(self.classes)):
+            log.warning("train: %s", hint)
+
+    @property
+    def is_mirrored(self) -> bool:
+        """Whether some of the views that are trained on are flipped left to right."""
+        config, views = self.config, {"image": self.config.training.views, "video": self.config.sequences.views}
+        is_augmented = self.mode == "finetune" or views.get(config.competition.kind, 0) > 0
+        return is_augmented and config.augmentation.mirror and augmentation_policy(config, self.mode) != "none"
 
     def warn_of_small_images(self) -> None:
         """Says so if `cache.short_side` is given, and the network is shown images that were shrunk and enlarged."""

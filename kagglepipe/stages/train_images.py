@@ -90,7 +90,8 @@ class ImageSession(Session):
         if self.config.training.teacher is not None:  # photos to classify have each other for a ground
             rows, folds = pd.concat([rows, self.test]), np.append(folds, np.full(len(self.test), -1))
         backdrops = Backdrops(self.reader(rows), rows["id"].tolist(), folds) if policy == "paste" else None
-        return Transform(policy, p.size, crop=p.crop, crop_pct=p.crop_pct, backdrops=backdrops)
+        mirror = self.config.augmentation.mirror
+        return Transform(policy, p.size, mirror=mirror, crop=p.crop, crop_pct=p.crop_pct, backdrops=backdrops)
 
     def features(self, rows: pd.DataFrame, view: int, name: str) -> Any:
         """(N, F) features of view number `view` (0: clean) of the rows, from the store where it has them."""
@@ -122,14 +123,13 @@ class ImageSession(Session):
     def feature_folder(self, view: int) -> Path:
         """Where the features of one view are kept: the name holds all that they depend on save the image."""
         from kagglepipe.files import sha256
-        from kagglepipe.images.decode import DECODER
         from kagglepipe.images.paste import PASTE
         from kagglepipe.models.weights import ENGINE
 
         draw = [] if view == 0 else [str(self.transform.serialised()), str(self.config.seed), str(view)]
         if draw and self.transform.backdrops is not None:  # which photo is pasted on which
             draw += [PASTE, self.prepared.table_hash, self.prepared.folds_hash]
-        key = sha256(*self.frozen_network, DECODER, ENGINE, *draw)[:8]
+        key = sha256(*self.frozen_network, self.prepared.decoder, ENGINE, *draw)[:8]
         return self.config.features_dir / f"features-{self.config.model.name.split('/')[-1]}-{key}"
 
     @cached_property

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from kagglepipe.competitions.annotations import content_key
 from kagglepipe.config import Config, augmentation_policy
 from kagglepipe.errors import UserError
 from kagglepipe.files import demand_sha256, file_state
@@ -122,19 +123,28 @@ class SequenceSession(Session):
         """video -> (T, F) samples of each series on the grid of the rate. Raises UserError for one that has none."""
         from kagglepipe.sequences.series import SeriesError, series_inputs
 
-        competition, rate = self.config.competition, self.config.sequences.rate
-        root, columns, skeleton = self.prepared.images_root, competition.columns, competition.skeleton
+        competition, rate, root = self.config.competition, self.config.sequences.rate, self.prepared.images_root
+        layout = {"columns": competition.columns, "skeleton": competition.skeleton, **self.series_layout}
         found = {}
         for row in self.items.to_dict("records"):
             demand_sha256(root / row["path"], row["sha256"])
             try:
-                read = series_inputs(root / row["path"], rate=rate, columns=columns, skeleton=skeleton)
+                read = series_inputs(root / row["path"], rate=rate, **layout)
             except SeriesError as error:
                 raise UserError(f"{row['path']}: {error}; raise sequences.rate={rate:g}, or leave it out") from error
-            found[row["video"]] = read[1]
+            found[row["video"]] = read.values
         return {
             video: found[video][np.minimum(np.arange(n), len(found[video]) - 1)] for video, n in self.lengths.items()
         }
+
+    @property
+    def series_layout(self) -> dict[str, Any]:
+        """channels and axis of `series_inputs`, as `prepare` has found them; of a table of an old version nothing."""
+        if "channels" not in self.items:
+            return {}
+        named = zip(self.items["format"], self.items["channels"], strict=True)
+        channels = {kind: list(names) for kind, names in named if len(names)}
+        return {"channels": channels, "axis": int(self.items["axis"].iloc[0])}
 
     @property
     def lengths(self) -> dict[str, int]:
@@ -154,7 +164,8 @@ class SequenceSession(Session):
 
         root, lengths = self.prepared.images_root, self.lengths
         return [
-            Footage(root / row["path"], row["sha256"], lengths[row["video"]]) for row in self.items.to_dict("records")
+            Footage(root / row["path"], content_key(row["sha256"], row.get("reading", "")), lengths[row["video"]])
+            for row in self.items.to_dict("records")
         ]
 
     def frame_features(self, view: int, *, motion: bool) -> dict[str, Array]:
@@ -238,7 +249,7 @@ class SequenceSession(Session):
 
         p = self.model.preprocessing
         policy = augmentation_policy(self.config, self.mode)
-        return Transform(policy, p.size, crop=p.crop, crop_pct=p.crop_pct)
+        return Transform(policy, p.size, mirror=self.config.augmentation.mirror, crop=p.crop, crop_pct=p.crop_pct)
 
     def feature_folder(self, view: int, motion: bool) -> Any:
         """Where the features of one view are kept: the name holds all that they depend on save the file."""
@@ -394,6 +405,8 @@ class SequenceSession(Session):
         reading = {
             name: getattr(competition, name) for name in ("kind", "columns", "skeleton", "unit", "background", "form")
         }
+        if competition.kind == "series":
+            reading |= self.series_layout
         return {
             **super().meta(fold),
             "rate": self.config.sequences.rate,

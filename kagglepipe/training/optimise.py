@@ -15,18 +15,36 @@ from kagglepipe.models.cnn_lstm import CnnLstm
 def make_optimiser(
     model: Classifier | CnnLstm, *, lr: float, layer_decay: float, weight_decay: float, frozen_below: float = 0.0
 ) -> torch.optim.AdamW:
-    """AdamW whose rate shrinks by `layer_decay` a layer towards the input; no decay on biases and norms.
+    """AdamW whose rate shrinks by `layer_decay` a layer towards the input.
+
+    Biases and norms do not decay, nor does what the network exempts (see `exempt_from_decay`).
 
     The head and the backbone's last layer learn at `lr`. Layers whose rate would be less than `frozen_below` of
     it are frozen: they would hardly move, yet the first ones, on large maps, take half of the backward pass.
     (Rates by layer: Howard & Ruder 2018, ULMFiT.)
     """
     groups = param_groups_layer_decay(
-        model.backbone, weight_decay=weight_decay, layer_decay=layer_decay, no_opt_scale=frozen_below or None
+        model.backbone,
+        weight_decay=weight_decay,
+        no_weight_decay_list=exempt_from_decay(model.backbone),
+        layer_decay=layer_decay,
+        no_opt_scale=frozen_below or None,
     )
     for group in groups:
         group["lr"] = lr * group.pop("lr_scale")
     return torch.optim.AdamW([*groups, *decayed(model.head, lr=lr, weight_decay=weight_decay)])
+
+
+def exempt_from_decay(module: nn.Module) -> list[str]:
+    """Names, or patterns, of the parameters that timm's `no_weight_decay()` exempts, as `pos_embed`, sorted.
+
+    A network may be wrapped in another, or be made of several: names of each part get the part's prefix.
+    """
+    names: set[str] = set()
+    for prefix, part in module.named_modules():
+        if callable(listed := getattr(part, "no_weight_decay", None)):
+            names |= {f"{prefix}.{name}" if prefix else name for name in listed()}
+    return sorted(names)
 
 
 def decayed(module: nn.Module, *, lr: float, weight_decay: float) -> list[dict[str, Any]]:

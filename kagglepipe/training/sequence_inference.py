@@ -15,8 +15,9 @@ from kagglepipe.images.decode import Pixels
 from kagglepipe.images.view import clean_view
 from kagglepipe.models.classifier import Preprocessing
 from kagglepipe.models.cnn_lstm import Stream, TemporalModel
+from kagglepipe.sequences.grid import grid_length
 from kagglepipe.sequences.series import SeriesError, series_inputs
-from kagglepipe.sequences.video import Resize, grid_length, inspect, motion_pictures, sample_frames
+from kagglepipe.sequences.video import Resize, inspect, motion_pictures, sample_frames
 from kagglepipe.training.checkpoint import Checkpoint, in_first_order, load_encoder, load_temporal
 from kagglepipe.training.engines import Encoder, Engine
 
@@ -69,12 +70,14 @@ class SequenceRun:
     def read(self, path: Path) -> Seen:
         """The features of a file's frames, or samples. Raises VideoError or SeriesError."""
         if self.meta["kind"] == "series":
-            columns, skeleton = self.meta["columns"], self.meta["skeleton"]
-            times, inputs = series_inputs(path, rate=self.meta["rate"], columns=columns, skeleton=skeleton)
+            layout = {
+                name: self.meta[name] for name in ("columns", "skeleton", "channels", "axis") if name in self.meta
+            }
+            times, inputs, repairs = series_inputs(path, rate=self.meta["rate"], **layout)
             if inputs.shape[1] != self.meta["features"]:
                 raise SeriesError(f"it has {inputs.shape[1]} channels, the run was trained on {self.meta['features']}")
             end = float(times[-1] + 1 / self.meta["rate"])
-            return Seen(dict.fromkeys(self.encoders, inputs), times, end, ())
+            return Seen(dict.fromkeys(self.encoders, inputs), times, end, repairs)
         facts, rate = inspect(path), self.meta["rate"]
         frames = sample_frames(path, rate=rate, resize=self.side, facts=facts, threads=0)
         total = grid_length(facts.seconds, rate)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from kagglepipe import config
 from kagglepipe.errors import UserError
-from kagglepipe.images.augment import POLICIES, Transform, draw
+from kagglepipe.images.augment import POLICIES, Transform, draw, make_steps
 from kagglepipe.images.decode import Pixels
 from kagglepipe.images.view import CROPS, clean_view
 
@@ -132,6 +132,32 @@ def test_policies_differ_in_what_they_serialise() -> None:
     """But `paste`, which is `strong` on other pictures."""
     texts = {str(Transform(policy, size).serialised()) for policy in POLICIES for size in (32, SIZE)}
     assert len(texts) == 2 * (len(POLICIES) - 1) - 1  # `none` is nothing at any size
+
+
+def half_white() -> Pixels:
+    """White on the left, black on the right."""
+    return (
+        np.repeat([[[255]], [[0]]], 40, axis=0).reshape(1, 80, 1).repeat(60, axis=0).repeat(3, axis=2).astype(np.uint8)
+    )
+
+
+@pytest.mark.parametrize("policy", RANDOM)
+def test_views_are_mirrored_unless_that_is_switched_off(policy: str) -> None:
+    def sides(mirror: bool) -> set[bool]:
+        transform = Transform(policy, SIZE, mirror=mirror)
+        views = [transform(half_white(), 0, epoch, "a.jpg").astype(int) for epoch in range(30)]
+        differ = [int(view[:, : SIZE // 2].mean() - view[:, SIZE // 2 :].mean()) for view in views]
+        return {difference > 0 for difference in differ if abs(difference) > 20}
+
+    assert sides(True) == {True, False}
+    assert sides(False) == {True}
+
+
+@pytest.mark.parametrize("policy", RANDOM)
+def test_without_mirroring_nothing_else_changes(policy: str) -> None:
+    """The policy that is kept beside the contact sheet, and that names the store of features, lacks the flip alone."""
+    flips, plain = (kinds(make_steps(policy, SIZE, mirror=mirror)) for mirror in (True, False))
+    assert [kind for kind in flips if kind is not A.HorizontalFlip] == plain != flips
 
 
 def test_light_keeps_the_colours_roughly() -> None:

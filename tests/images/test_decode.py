@@ -1,7 +1,10 @@
 """Bytes become the upright picture that Pillow would show, or one clear reason why not."""
 
 import io
-from collections.abc import Iterator
+import re
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import cv2
@@ -9,9 +12,22 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, features
 
-from kagglepipe.images.decode import ImageError, Pixels, cores, decode, decode_known, in_order, inspect, shrink
+from kagglepipe.images.decode import (
+    DECODER,
+    DECODER_BY_DEPTH,
+    ImageError,
+    Pixels,
+    cores,
+    decode,
+    decode_and_tell,
+    decode_known,
+    in_order,
+    inspect,
+    shrink,
+)
 
 LOSSLESS: dict[str, dict[str, Any]] = {"PNG": {}, "WEBP": {"lossless": True}, "TIFF": {}}
 WHOLE: dict[str, tuple[str, dict[str, Any]]] = {
@@ -196,6 +212,92 @@ def test_sixteen_bits_of_colour_become_eight() -> None:
     np.testing.assert_array_equal(decode(data), picture())
 
 
+def png_of(
+    samples: NDArray[Any], bits: int, *, clear: Sequence[int] = (), significant: Sequence[int] = (), alpha: bool = False
+) -> bytes:
+    """A PNG of samples (H, W) or (H, W, channels) of so many bits, a clear colour and significant bits if given."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    height, width = samples.shape[:2]
+    lines = samples.reshape(height, -1).astype(">u2")
+    if bits < 16:  # the lower bits of each, one after the other
+        lines = np.packbits(
+            np.unpackbits(lines.astype(np.uint8)[..., None], axis=2)[..., 8 - bits :].reshape(height, -1), axis=1
+        )
+    colour = 2 * (samples.ndim == 3 and samples.shape[2] > 2) + 4 * alpha
+    pixels = b"".join(b"\0" + line.tobytes() for line in lines)
+    return b"".join([
+        b"\x89PNG\r\n\x1a\n", chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)),
+        chunk(b"sBIT", bytes(significant)) if significant else b"",
+        chunk(b"tRNS", b"".join(struct.pack(">H", level) for level in clear)) if clear else b"",
+        chunk(b"IDAT", zlib.compress(pixels)), chunk(b"IEND", b""),
+    ])  # fmt: skip
+
+
+def in_three(grey: NDArray[Any]) -> Pixels:
+    """Grey as RGB."""
+    return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
+
+
+TWELVE = np.random.default_rng(0).integers(0, 4096, (9, 12), np.uint16)
+COLOURED = np.random.default_rng(1).integers(0, 4096, (9, 12, 3), np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        *((png_of(TWELVE >> (12 - bits), 16), TWELVE >> 12 - bits << 8 >> bits) for bits in (8, 10, 12)),
+        (png_of(TWELVE << 2, 16), TWELVE >> 4),
+        (png_of(TWELVE // 5, 16, significant=[12]), TWELVE // 5 >> 4),  # its bits are told, however dark it is
+        (png_of(TWELVE << 4, 16, significant=[12]), TWELVE >> 4),  # the upper bits, as the standard has it
+        (encoded(Image.fromarray(TWELVE), "TIFF"), TWELVE >> 4),
+        (encoded(Image.fromarray(TWELVE // 5), "TIFF", tiffinfo={281: 4095}), TWELVE // 5 >> 4),
+        (b"P5\n12 9\n4095\n" + TWELVE.astype(">u2").tobytes(), TWELVE >> 4),
+        (b"P5\n12 9\n15\n" + (TWELVE >> 8).astype(np.uint8).tobytes(), (TWELVE >> 8) * 17),
+        (encoded(Image.fromarray(TWELVE), "JPEG2000", num_resolutions=1), TWELVE >> 4),
+    ],
+    ids=["8", "10", "12", "14", "sBIT", "shifted", "TIFF", "MaxSampleValue", "PGM", "PGM of 4 bits", "JPEG 2000"],
+)
+def test_bits_that_are_not_in_use_cost_no_contrast(data: bytes, expected: NDArray[Any]) -> None:
+    np.testing.assert_array_equal(decode(data), in_three(expected))
+
+
+def test_twelve_bits_of_colour_and_of_transparency() -> None:
+    np.testing.assert_array_equal(decode(png_of(COLOURED, 16)), COLOURED >> 4)
+    np.testing.assert_array_equal(decode(cv2.imencode(".tiff", COLOURED)[1].tobytes()), COLOURED[..., ::-1] >> 4)
+    alpha = np.where(TWELVE % 2, 65535, 0)
+    over_white = in_three(np.where(TWELVE % 2, TWELVE >> 4, 255))
+    np.testing.assert_array_equal(decode(png_of(np.dstack([TWELVE, alpha]), 16, alpha=True)), over_white)
+
+
+def test_pictures_that_use_all_bits_are_of_the_decoder_as_ever() -> None:
+    """Names of runs hold it; that of others is told by the pictures that it got wrong."""
+    deep = np.random.default_rng(0).integers(0, 65536, (9, 12), np.uint16)
+    for data in (png_of(deep, 16), png_of(deep >> 8, 8), encoded(picture(), "JPEG")):
+        assert decode_and_tell(data, inspect(data))[1] == DECODER
+    for data in (png_of(TWELVE, 16), png_of(deep, 16, clear=[5])):
+        assert decode_and_tell(data, inspect(data))[1] == DECODER_BY_DEPTH
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_one_level_of_grey_may_be_clear_at_any_depth(bits: int) -> None:
+    levels = np.arange(256).reshape(16, 16) * 257 >> 16 - bits if bits < 16 else np.arange(256).reshape(16, 16) * 257
+    shown = levels * 255 // (2**bits - 1) if bits < 16 else levels >> 8
+    clear = int(levels[9, 9])
+    np.testing.assert_array_equal(
+        decode(png_of(levels, bits, clear=[clear])), in_three(np.where(levels == clear, 255, shown))
+    )
+
+
+def test_one_colour_of_sixteen_bits_may_be_clear() -> None:
+    deep = np.random.default_rng(0).integers(0, 65536, (9, 12, 3), np.uint16)
+    expected = (deep >> 8).astype(np.uint8)
+    expected[4, 5] = 255
+    np.testing.assert_array_equal(decode(png_of(deep, 16, clear=deep[4, 5].tolist())), expected)
+
+
 @pytest.mark.parametrize("format", ["PNG", "BMP", "TIFF"])
 def test_one_bit_becomes_black_and_white(format: str) -> None:
     image = Image.new("1", (2, 1))
@@ -215,6 +317,38 @@ def test_an_empty_file_is_named_as_such() -> None:
 def test_what_is_no_image_is_named_as_such(data: bytes) -> None:
     with pytest.raises(ImageError, match="not an image"):
         decode(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (encoded(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF"), "it is a TIFF of floating-point numbers"),
+        (cv2.imencode(".tiff", np.ones((4, 4, 3), np.float32))[1].tobytes(), "it is a TIFF whose samples are of an"),
+        (encoded(Image.fromarray(np.ones((4, 4), np.int32)), "TIFF"), "it is a TIFF of 32-bit numbers"),
+        (b"Pf\n2 1\n-1.0\n" + bytes(8), "it is a PPM of floating-point numbers"),
+        *((encoded(picture(32, 32), name), f"it is {name}, which is not read") for name in ("ICO", "TGA", "DDS")),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(50), "it is HEIC, which is not read"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(50), "it is JPEG XL, which is not read"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "it is SVG, which is not read"),
+    ],
+)  # fmt: skip
+def test_what_is_not_read_is_named_as_what_it_is(data: bytes, words: str) -> None:
+    with pytest.raises(ImageError, match=words) as caught:
+        decode(data)
+    assert ": convert it to" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("format", "words"),
+    [
+        ("TIFF", "a multi-page TIFF (2 pages)"),
+        *((name, f"an animated {name} (2 frames)") for name in ("GIF", "WEBP", "PNG")),
+    ],
+)  # fmt: skip
+def test_several_pictures_in_a_file_are_named_as_such(format: str, words: str) -> None:
+    first, second = (Image.fromarray(picture(seed=seed)) for seed in (0, 1))
+    with pytest.raises(ImageError, match=re.escape(f"it is {words}: one still picture is needed")):
+        decode(encoded(first, format, save_all=True, append_images=[second]))
 
 
 @pytest.mark.parametrize("short_side", [None, 20])

@@ -157,6 +157,19 @@ def test_the_policy_pastes_most_views_and_always_the_same() -> None:
     np.testing.assert_array_equal(pasting.clean(thing()), plain.clean(thing()))
 
 
+def test_nothing_is_pasted_mirrored_where_mirroring_is_off() -> None:
+    image = np.zeros((60, 80, 3), np.uint8)
+    image[:, :40] = 255  # no object stands before an even ground: the whole is pasted
+    left, right = image, np.ascontiguousarray(image[:, ::-1])
+    for seed in range(6):
+        one, other = (
+            pasted(x, even((128, 128, 128)), np.random.default_rng(seed), mirror=False) for x in (left, right)
+        )
+        flipped = pasted(left, even((128, 128, 128)), np.random.default_rng(seed))
+        assert not np.array_equal(one, other)
+        assert np.array_equal(flipped, one) or np.array_equal(flipped, other)
+
+
 def test_other_policies_paste_nothing() -> None:
     one, other = Transform("strong", 48), Transform("strong", 48, backdrops=backdrops())
     np.testing.assert_array_equal(one(thing(), 0, 1, "id1"), other(thing(), 0, 1, "id1"))

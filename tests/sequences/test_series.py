@@ -20,12 +20,14 @@ from kagglepipe.sequences.series import (
     Body,
     Series,
     SeriesError,
+    array_shape,
     lagged,
     largest_gap,
     read_series,
     resample,
     series_inputs,
     skeleton_inputs,
+    time_axis,
 )
 
 NAN = float("nan")
@@ -88,6 +90,66 @@ def test_one_dimension_is_one_channel(tmp_path: Path, array: NDArray[Any]) -> No
 def test_a_csv_has_a_time_column_and_channels(tmp_path: Path) -> None:
     read = read_series(text(tmp_path, "Time,x,y\n0.5,1,2\n\n 0.75 ,3,-4e1\n", "utf-8-sig"))
     assert (read.times.tolist(), read.values.tolist(), read.repairs) == ([0.5, 0.75], [[1, 2], [3, -40]], ())
+
+
+def test_the_channels_of_a_csv_are_found_by_name_in_any_order(tmp_path: Path) -> None:
+    read = read_series(text(tmp_path, "b,time,c,a\n2,0.5,9,1\n4,1.5,9,3\n"), channels=["a", "b"])
+    assert (read.times.tolist(), read.values.tolist(), read.names) == ([0.5, 1.5], [[1, 2], [3, 4]], ("a", "b"))
+    assert read.repairs == ("columns left out, since they are no channels: c",)
+    with pytest.raises(SeriesError, match="it has no column b, which is a channel of others; there are a, q"):
+        read_series(text(tmp_path, "a,q\n1,2\n"), channels=["a", "b"])
+
+
+def test_the_array_of_an_npz_is_found_by_name(tmp_path: Path) -> None:
+    path = npz(tmp_path, gyro=np.zeros((3, 2)), acc=np.ones((3, 2)))
+    assert read_series(path, channels=["acc"]).values.tolist() == [[1, 1]] * 3
+    assert read_series(path, channels=["acc"]).names == ("acc",)
+    with pytest.raises(SeriesError, match="no array skeleton; there are gyro, acc"):
+        read_series(path, channels=["skeleton"])
+
+
+@pytest.mark.parametrize("cells", ["1,0", "walk,run"])
+def test_a_column_of_labels_is_no_channel(tmp_path: Path, cells: str) -> None:
+    first, second = cells.split(",")
+    read = read_series(text(tmp_path, f"x,Label\n1,{first}\n2,{second}\n"), labels={"label"})
+    assert (read.values.tolist(), read.names, read.labels) == ([[1], [2]], ("x",), ("Label",))
+    assert read.repairs == ("columns left out, since they hold answers: Label",)
+
+
+@pytest.mark.parametrize("header", ["0.5,1,2", "0,1,2", "1,nan,-3e4"])
+def test_a_csv_without_a_header_is_refused(tmp_path: Path, header: str) -> None:
+    with pytest.raises(SeriesError, match=r"it has no header, its first row is numbers .*add a row of column names"):
+        read_series(text(tmp_path, f"{header}\n1,2,3\n"))
+
+
+def test_another_axis_of_an_array_may_be_time(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.arange(6.0).reshape(2, 3))
+    assert read_series(tmp_path / "x.npy", axis=1).values.tolist() == [[0, 3], [1, 4], [2, 5]]
+    with pytest.raises(SeriesError, match=r"the shape \(2, 3\), which has no axis 2"):
+        read_series(tmp_path / "x.npy", axis=2)
+    assert array_shape(tmp_path / "x.npy") == ((2, 3), None)
+    assert array_shape(npz(tmp_path, x=np.zeros((2, 3)), t=np.arange(3))) == ((2, 3), 3)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "axis"),
+    [
+        ([((6, 48), None), ((6, 500), None)], 1),
+        ([((6, 47), None), ((6, 500), None)], 0),  # in one file it is not eight times as long
+        ([((500, 6), None)], 0),
+        ([((6, 10), 10), ((6, 6), 6)], 1),  # as many as there are times
+        ([((10, 6), 10), ((6, 6), None)], 0),
+        ([((3, 200, 25), None)], 1),
+        ([((100, 20, 3), None)], 0),
+        ([((3, 20, 3), None), ((4, 40), None)], 0),
+        ([((9,), None)], 0),
+        ([], 0),
+    ],
+)
+def test_the_axis_that_is_time_is_told_by_all_arrays_together(
+    arrays: list[tuple[tuple[int, ...], int | None]], axis: int
+) -> None:
+    assert time_axis(arrays) == axis
 
 
 def test_the_time_column_can_be_named(tmp_path: Path) -> None:
@@ -472,17 +534,24 @@ def test_without_a_skeleton_the_inputs_are_the_channels_on_the_grid(tmp_path: Pa
     path = npz(
         tmp_path, other=np.zeros((3, 9)), x=np.array([[0.0, 5.0], [2.0, 5.0], [4.0, 9.0]]), t=np.array([0, 1, 2])
     )
-    times, inputs = series_inputs(path, rate=2, columns={"values": "x", "time": "t", "group": "subject"})
+    times, inputs, _ = series_inputs(path, rate=2, columns={"values": "x", "time": "t", "group": "subject"})
     assert times.tolist() == [0, 0.5, 1, 1.5, 2, 2.5]  # the last row holds until the next would come
     assert inputs.tolist() == [[0, 5], [1, 5], [2, 5], [3, 7], [4, 9], [4, 9]]
     joints = npz(tmp_path, x=np.arange(12.0).reshape(2, 3, 2))
     assert series_inputs(joints, rate=1)[1].tolist() == np.arange(12.0).reshape(2, 6).tolist()
 
 
+def test_channels_are_told_apart_by_the_type_of_file(tmp_path: Path) -> None:
+    path = text(tmp_path, "b,t,a\n2,0,1\n2,1,1\n")
+    assert series_inputs(path, rate=1, channels={"csv": ["a", "b"], "npz": ["x"]}).values.tolist() == [[1, 2]] * 2
+    assert series_inputs(path, rate=1, channels={"npz": ["x"]}).values.tolist() == [[2, 1]] * 2
+    assert series_inputs(path, rate=1, channels={"csv": ["a"]}).repairs
+
+
 def test_of_a_skeleton_the_inputs_are_the_body_and_its_changes(tmp_path: Path) -> None:
     joints = walker()
     path = npz(tmp_path, joints=joints)
-    times, inputs = series_inputs(path, rate=1, skeleton=KINECT)
+    times, inputs, _ = series_inputs(path, rate=1, skeleton=KINECT)
     body = skeleton_inputs(joints.astype(np.float32), **KINECT)
     assert times.tolist() == list(range(len(joints)))
     assert inputs.dtype == np.float32

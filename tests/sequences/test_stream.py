@@ -238,6 +238,28 @@ def test_a_recording_gives_what_reading_the_file_gives(clip: Path, rate: float) 
             np.testing.assert_array_equal(frame.pixels, pixels)
 
 
+def test_the_clock_of_a_recording_is_that_of_the_file(tmp_path: Path) -> None:
+    """Its pictures begin a second after the sound: the first one stands until then."""
+    path = tmp_path / "late.mkv"
+    with av.open(str(path), "w") as file:
+        video: Any = file.add_stream("mpeg4", rate=10)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        sound: Any = file.add_stream("pcm_s16le", rate=8000, layout="mono")
+        for number in range(5):
+            frame = av.VideoFrame.from_ndarray(flat(number), format="rgb24")
+            frame.pts = number + 10
+            file.mux(video.encode(frame))
+        file.mux(video.encode(None))
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), format="s16", layout="mono")
+        silence.sample_rate = 8000
+        file.mux(sound.encode(silence))
+        file.mux(sound.encode(None))
+    frames = list(read_live(str(path), rate=10))
+    assert [frame.time for frame in frames] == pytest.approx([k / 10 for k in range(15)])
+    assert numbers(frames) == [*[0] * 10, *range(5)]
+    assert [time for time, _ in sample_frames(path, rate=10)] == pytest.approx([frame.time for frame in frames])
+
+
 def test_a_file_address_may_be_quoted(tmp_path: Path) -> None:
     path = make(tmp_path / "a b ü.ts", 3)
     assert numbers(list(read_live(f"file://{quote(str(path))}", rate=10))) == [0, 1, 2]
@@ -405,7 +427,7 @@ def test_time_goes_on_by_the_clock_whatever_the_new_time_stamps_say(tmp_path: Pa
 
 def test_a_recording_that_breaks_off_is_opened_again(tmp_path: Path) -> None:
     class Recording(Dropping):
-        duration = 2_000_000
+        duration, start_time = 2_000_000, 0
 
     path, clock = make(tmp_path / "clip.mkv", bf="0"), Clock()
     opener = opener_of(lambda: Recording(path, 6), lambda: Recording(path))

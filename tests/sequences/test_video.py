@@ -23,15 +23,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from kagglepipe.sequences import video
+from kagglepipe.sequences.grid import TOLERANCE, Grid, grid_length, points_before
 from kagglepipe.sequences.video import (
-    Grid,
     Pixels,
     VideoError,
     VideoWriter,
-    grid_length,
     inspect,
     motion_pictures,
-    points_before,
     sample_frames,
 )
 
@@ -198,7 +196,7 @@ def test_each_grid_time_is_dealt_once_and_to_the_frame_on_display(gaps: list[flo
     dealt = [(number, shown) for shown, time in enumerate(times[1:]) for number in grid.before(time)]
     assert [number for number, _ in dealt] == list(range(points_before(times[-1], rate)))
     for number, shown in dealt:
-        assert shown == bisect_right([time - video.TOLERANCE for time in times], number / rate) - 1
+        assert shown == bisect_right([time - TOLERANCE for time in times], number / rate) - 1
 
 
 @given(st.integers(0, 50), st.integers(0, 50), st.lists(st.floats(-1, 20), max_size=20))
@@ -303,13 +301,123 @@ def test_an_edit_list_hides_frames(tmp_path: Path) -> None:
     assert numbers_at(path) == list(range(3, 20))
 
 
-def test_a_video_without_its_first_key_frame_starts_at_the_next(tmp_path: Path) -> None:
+def test_a_video_without_its_first_key_frame_shows_the_next(tmp_path: Path) -> None:
     source = make(tmp_path / "whole.mp4", options={"g": "10", "bf": "0"})
     path = remux(source, tmp_path / "tail.mkv", lambda number, _: number >= 4)
     facts = inspect(path)
-    assert facts.repairs == ("starts with 6 frames that cannot be decoded: left out",)
-    assert (facts.frames, facts.seconds) == (10, pytest.approx(1))
-    assert numbers_at(path) == list(range(10, 20))
+    assert facts.repairs == (
+        "starts with 6 frames that cannot be decoded: left out",
+        "pictures begin 0.6 s after its start: the first one stands until then",
+    )
+    assert (facts.frames, facts.seconds) == (10, pytest.approx(1.6))
+    assert numbers_at(path) == [*[10] * 6, *range(10, 20)]  # a player's clock starts with the file
+
+
+def with_sound(path: Path, *, pictures: Fraction | int = 0, sound: int = 0) -> Path:
+    """COUNT flat frames, ten a second, and three seconds of sound: when each begins, in seconds."""
+    with av.open(str(path), "w") as file:
+        picture: Any = file.add_stream("mpeg4", rate=10)
+        picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
+        picture.codec_context.time_base = unit = Fraction(1, 1000)
+        silence: Any = file.add_stream("mp2", rate=16000)
+        for number in range(COUNT):
+            frame = av.VideoFrame.from_ndarray(flat(number), format="rgb24")
+            frame.pts, frame.time_base = round((pictures + Fraction(number, 10)) / unit), unit
+            file.mux(picture.encode(frame))
+        file.mux(picture.encode(None))
+        add_sound(file, silence, seconds=3, start=16000 * sound)
+    return path
+
+
+@pytest.mark.parametrize("name", ["late.mp4", "late.mkv", "late.mov"])
+def test_time_0_is_the_start_of_the_file_also_where_pictures_begin_later(tmp_path: Path, name: str) -> None:
+    """So do players and annotation tools have it; files that are cut without being encoded anew are like that."""
+    path = with_sound(tmp_path / name, pictures=2)
+    facts = inspect(path)
+    assert (facts.delay, facts.seconds) == (pytest.approx(2), pytest.approx(4))
+    assert facts.repairs == ("pictures begin 2 s after its start: the first one stands until then",)
+    assert facts.reading == "delay 2.000"
+    assert numbers_at(path, facts=facts) == [*[0] * 20, *range(20)]
+    for start, end in ((0.5, 1.0), (1.8, 2.3), (2.5, None), (3.0, 3.5)):
+        first, last = round(10 * start), 40 if end is None else round(10 * end)
+        assert numbers_at(path, start=start, end=end, facts=facts) == [max(0, k - 20) for k in range(first, last)]
+
+
+@pytest.mark.parametrize(
+    ("pictures", "sound"),
+    [(0, 0), (Fraction(8, 100), 0), (0, 2), (3, 3)],
+    ids=["together", "an encoder's delay", "sound later", "both late"],
+)
+def test_pictures_that_begin_with_the_file_are_read_as_ever(
+    tmp_path: Path, pictures: Fraction | int, sound: int
+) -> None:
+    """`reading` is empty: features and tables that were made of such files are those of now."""
+    path = with_sound(tmp_path / "even.mkv", pictures=pictures, sound=sound)
+    facts = inspect(path)
+    assert (facts.delay, facts.repairs, facts.reading, facts.seconds) == (0, (), "", pytest.approx(2))
+    assert numbers_at(path, facts=facts) == list(range(20))
+
+
+def test_a_start_hours_before_the_pictures_is_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video, "MAX_PAUSE", 1.5)
+    path = with_sound(tmp_path / "late.mkv", pictures=2)
+    assert inspect(path).delay == 0
+    assert numbers_at(path) == list(range(20))
+
+
+def beside_a_picture(path: Path, *, default: int | None) -> Path:
+    """A single picture, of a grey that no frame has, as first stream, and COUNT frames as the second.
+
+    default: the number of the stream that is flagged as what players show.
+    """
+    with av.open(str(path), "w") as file:
+        streams: list[Any] = [file.add_stream(codec, rate=10) for codec in ("mjpeg", "mpeg4")]
+        for stream, pixel_format in zip(streams, ("yuvj420p", "yuv420p"), strict=True):
+            stream.width, stream.height, stream.pix_fmt = 64, 48, pixel_format
+            if default is not None:
+                stream.disposition = Disposition.default if stream.index == default else Disposition(0)
+        for stream, numbers in zip(streams, ([24], range(COUNT)), strict=True):
+            for number in numbers:
+                file.mux(stream.encode(av.VideoFrame.from_ndarray(flat(number), format="rgb24")))
+            file.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("name", ["cover.mkv", "cover.mp4"])
+@pytest.mark.parametrize("default", [0, 1, None])
+def test_a_single_picture_before_the_film_is_not_the_film(tmp_path: Path, name: str, default: int | None) -> None:
+    path = beside_a_picture(tmp_path / name, default=default)
+    facts = inspect(path)
+    assert (facts.stream, facts.frames, facts.reading) == (1, COUNT, "stream 1")
+    assert numbers_at(path, facts=facts) == numbers_at(path) == list(range(20))
+    assert numbers_at(path, start=1.0, facts=facts) == list(range(10, 20))
+
+
+def test_of_several_films_the_one_that_players_show_is_read(tmp_path: Path) -> None:
+    for default in (0, 1):
+        path = tmp_path / f"angles{default}.mkv"
+        with av.open(str(path), "w") as file:
+            streams: list[Any] = [file.add_stream("mpeg4", rate=10) for _ in range(2)]
+            for stream in streams:
+                stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+                stream.disposition = Disposition.default if stream.index == default else Disposition(0)
+            for number in range(10):
+                for stream in streams:
+                    picture = flat(number + 10 * stream.index)
+                    file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            for stream in streams:
+                file.mux(stream.encode(None))
+        assert inspect(path).reading == "stream 1" * default
+        assert numbers_at(path) == list(range(10 * default, 10 * default + 10))
+
+
+@pytest.mark.parametrize("rate", [10, 480, 600, 1000])
+def test_any_part_of_a_fine_grid_has_its_own_frames(clip: Path, rate: float) -> None:
+    facts = inspect(clip)
+    whole = numbers_at(clip, rate, facts=facts)
+    assert len(whole) == 2 * rate
+    for first, end in ((0, 7), (rate // 2, rate // 2 + 9), (2 * rate - 3, 2 * rate)):
+        assert numbers_at(clip, rate, start=first / rate, end=(end - 0.5) / rate, facts=facts) == whole[first:end]
 
 
 def test_time_stamps_that_go_back_are_replaced_by_counting(tmp_path: Path) -> None:
@@ -678,8 +786,11 @@ def test_a_damaged_beginning_or_end_still_gives_every_grid_time(tmp_path: Path) 
     assert numbers_at(path) == [*range(18), 17, 17]
     path = spoil(make_kind(tmp_path, "mjpeg.avi"), [0, 1])
     facts = inspect(path)
-    assert facts.repairs == ("starts with 2 frames that cannot be decoded: left out",)
-    assert numbers_at(path) == list(range(2, 20))
+    assert facts.repairs == (
+        "starts with 2 frames that cannot be decoded: left out",
+        "pictures begin 0.2 s after its start: the first one stands until then",
+    )
+    assert numbers_at(path) == [2, 2, *range(2, 20)]
 
 
 def test_damage_in_a_file_whose_frames_are_counted_does_not_move_what_follows(tmp_path: Path) -> None:
@@ -933,7 +1044,7 @@ def test_real_clips_give_the_frames_that_plain_decoding_gives() -> None:
         with av.open(str(path)) as file:
             frames = list(file.decode(video=0))
         assert facts.frames == len(frames)
-        times = [frame.time - frames[0].time - video.TOLERANCE for frame in frames]
+        times = [frame.time - frames[0].time - TOLERANCE for frame in frames]
         samples = list(sample_frames(path, rate=10, facts=facts))
         assert len(samples) == grid_length(facts.seconds, 10)
         for time, pixels in samples:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from kagglepipe.competitions.contract import Competition
 from kagglepipe.config import Config, Sequences
 from kagglepipe.predictions.segments import Timeline
+from kagglepipe.sequences.grid import grid_length
 from kagglepipe.sequences.series import Series, SeriesError, resample
-from kagglepipe.sequences.video import grid_length
 from kagglepipe.stages.places import first_positions, item_lengths, piece, with_frames
 
 rates = st.one_of(st.integers(1, 60).map(float), st.sampled_from([0.25, 0.5, 23.976, 29.97, 1000.0]))

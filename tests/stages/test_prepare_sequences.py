@@ -6,6 +6,7 @@ Frame number n of a video has the brightness 20 + 9 n; videos have 8 frames a se
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from kagglepipe.__main__ import CONF, errors_in_one_line
 from kagglepipe.competitions.contract import Competition
 from kagglepipe.competitions.folds import read_folds
 from kagglepipe.config import Config, Folds, Paths
+from kagglepipe.errors import UserError
 from kagglepipe.sequences.video import VideoWriter, sample_frames
 from kagglepipe.stages import walk
 from kagglepipe.stages.places import Prepared, read_prepared
+from kagglepipe.stages.prepare_sequences import Item, alike, sequences_hash
 
 LONG = ("stage=prepare", "competition=video_folder_untrimmed", "folds.count=2")
 ABOUT = "video,start,end,label\n"
@@ -591,6 +594,103 @@ def test_series_without_the_joints_of_the_skeleton(series: Path, prepare: Prepar
     line = refusal(series, *again, "competition.skeleton.right_hip=3")
     assert line.startswith("b.npz: no skeleton ")
     assert "its values are (6, 2), needed" in line
+
+
+def item(channels: tuple[str, ...], kind: str = "csv", width: int = 2) -> Item:
+    """A series of these columns."""
+    return Item("0" * 64, 1, 0.0, 1.0, 9, width, 1, kind, (), channels=channels)
+
+
+def test_columns_are_read_in_the_order_of_the_first_file_that_has_the_usual_ones() -> None:
+    names = [("x", "q"), ("b", "a"), ("a", "b"), ("a", "b", "c")]
+    with pytest.raises(UserError, match=r"0.csv has no column b, which most files have, only x, q; rename it"):
+        alike([f"{n}.csv" for n in range(4)], [item(one) for one in names])
+    first, second, third = alike(["1.csv", "2.csv", "3.csv"], [item(one) for one in names[1:]])
+    assert first == item(("b", "a"))
+    assert second == replace(item(("b", "a")), reading="columns b, a")
+    assert (third.channels, third.width, third.reading) == (("b", "a"), 2, "columns b, a")
+    assert third.repairs == ("columns left out, since most files lack them: c",)
+
+
+def test_arrays_are_matched_by_name_and_files_without_names_by_their_number_of_channels() -> None:
+    with pytest.raises(UserError, match=r"2.npz has no array x, which most files have, only y"):
+        alike(["1.npz", "2.npz", "3.npz"], [item((name,), "npz") for name in "xyx"])
+    assert len(alike(["1.npz", "2.npy"], [item(("x",), "npz"), item((), "npy")])) == 2
+    with pytest.raises(
+        UserError, match=r"3.npy has 50 channels, .*the second axis is time, type competition.time_axis"
+    ):
+        alike(["1.npy", "2.npy", "3.npy", "4.npy"], [item((), "npy", width) for width in (40, 40, 50, 60)])
+
+
+def test_only_what_is_read_otherwise_than_before_changes_the_hash() -> None:
+    table = pd.DataFrame({"id": ["a", "b"], "split": "train", "target": ["x", "y"], "sha256": ["0" * 64, "1" * 64]})
+    before = sequences_hash(table, b"")
+    assert sequences_hash(table.assign(reading=""), b"") == before
+    assert sequences_hash(table.assign(reading=["", "delay 2.000"]), b"") != before
+
+
+def test_channels_are_matched_by_name_and_answers_are_none(series: Path, prepare: Prepare, told: Told) -> None:
+    for name in "abcd":
+        (series / f"{name}.npz").unlink()
+        times = 2 + np.arange(16) / 8
+        columns = pd.DataFrame({"time": times, "x": times * ord(name), "y": 0.0, "label": 1})
+        columns[["y", "x", "time", "label"] if name == "c" else list(columns)].to_csv(
+            series / f"{name}.csv", index=False
+        )
+    found = prepare(series, *SERIES)
+    assert found.items is not None
+    assert [list(names) for names in found.items["channels"]] == [["x", "y"]] * 4
+    assert found.items["reading"].tolist() == [*["without answers"] * 2, "columns x, y", "without answers"]
+    assert "columns left out, since they hold answers: label (4 files)" in told()
+
+
+def test_the_longer_axis_of_arrays_is_time_where_it_is_much_longer(series: Path, prepare: Prepare, told: Told) -> None:
+    for name in "abcd":
+        (series / f"{name}.npz").unlink()
+        np.save(series / f"{name}.npy", np.random.default_rng(ord(name)).normal(size=(2, 16)))
+    (series / "annotations.csv").write_text(ABOUT + "".join(f"{name},2,9,walk\n{name},9,16,fall\n" for name in "abcd"))
+    found = prepare(series, *SERIES, "competition.refresh=true")
+    assert found.items is not None
+    assert found.items[["ends", "frames", "width", "axis"]].drop_duplicates().to_numpy().tolist() == [[16, 16, 2, 1]]
+    assert "axis 1 of the arrays is time, 8 times the others or more; else type competition.time_axis=0" in told()
+
+
+def test_times_of_videos_are_seconds() -> None:
+    with pytest.raises(UserError, match=r"competition.unit=frames is for series, times of videos are in seconds"):
+        Competition(kind="video", unit="frames")
+
+
+def test_a_video_whose_pictures_begin_later_has_the_players_clock(videos: Path, prepare: Prepare, told: Told) -> None:
+    """A second of sound before the pictures, so that what happens does so a second later."""
+    before = prepare(videos).table_hash
+    delayed(videos / "a.mp4", seconds=1)
+    text = (videos / "annotations.csv").read_text()
+    moved = text.replace("a.mp4,0.25,0.5", "a.mp4,1.25,1.5").replace("a.mp4,0.625,1,", "a.mp4,1.625,2,")
+    (videos / "annotations.csv").write_text(moved)
+    found = prepare(videos, "competition.refresh=true", "sequences.rate=8")
+    assert found.items is not None
+    assert found.items[["ends", "reading"]].to_numpy().tolist()[:2] == [[2, "delay 1.000"], [1, ""]]
+    own = found.table[found.table["video"] == "a.mp4"]
+    assert own["target"].tolist() == [*["none"] * 10, *["walk"] * 2, "none", *["fall"] * 3]
+    assert "pictures begin 1 s after its start: the first one stands until then" in told()
+    assert found.table_hash != before
+
+
+def delayed(path: Path, *, seconds: int) -> None:
+    """Puts sound beside a video, and its pictures so much later."""
+    with av.open(str(path)) as old, av.open(str(path.with_name("new.mp4")), "w") as new:
+        picture = new.add_stream_from_template(old.streams.video[0])
+        silence: Any = new.add_stream("aac", rate=8000)
+        for packet in old.demux(video=0):
+            if packet.size and packet.pts is not None and packet.dts is not None:
+                later = round(seconds / packet.time_base)
+                packet.pts, packet.dts, packet.stream = packet.pts + later, packet.dts + later, picture
+                new.mux(packet)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 8192), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 8000
+        new.mux(silence.encode(frame))
+        new.mux(silence.encode(None))
+    path.with_name("new.mp4").rename(path)
 
 
 def test_series_in_csvs(series: Path, prepare: Prepare) -> None:

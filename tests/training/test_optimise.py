@@ -12,6 +12,7 @@ from kagglepipe.training.optimise import (
     SCHEDULES,
     cosine,
     decayed,
+    exempt_from_decay,
     freeze_statistics,
     make_optimiser,
     make_schedule,
@@ -105,6 +106,23 @@ def test_biases_and_norms_do_not_decay_and_matrices_do(name: str) -> None:
             assert decays[parameter_name] == 0, parameter_name
         elif parameter_name.endswith("weight"):
             assert decays[parameter_name] == 0.03, parameter_name
+
+
+def test_what_the_network_exempts_does_not_decay() -> None:
+    """Of a vision transformer, these are tables of two dimensions and more, which no shape tells from matrices."""
+    model = network("test_vit")
+    decays = settings_of(model, make_optimiser(model, lr=0.1, layer_decay=0.8, weight_decay=0.03), "weight_decay")
+    assert decays["backbone.pos_embed"] == decays["backbone.cls_token"] == 0
+    assert decays["backbone.patch_embed.proj.weight"] == decays["backbone.blocks.0.mlp.fc1.weight"] == 0.03
+
+
+def test_a_network_within_another_exempts_what_it_does_alone() -> None:
+    model = network("test_vit")
+    model.backbone = nn.Sequential(nn.Sequential(model.backbone))
+    assert {"0.0.pos_embed", "0.0.cls_token"} <= set(exempt_from_decay(model.backbone))
+    decays = settings_of(model, make_optimiser(model, lr=0.1, layer_decay=0.8, weight_decay=0.03), "weight_decay")
+    assert decays["backbone.0.0.pos_embed"] == 0
+    assert decays["backbone.0.0.blocks.0.mlp.fc1.weight"] == 0.03
 
 
 @pytest.mark.parametrize("name", DEPTH)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import timm
 import torch
@@ -17,6 +18,7 @@ from kagglepipe.images.decode import Pixels
 from kagglepipe.images.view import clean_view
 from kagglepipe.models.classifier import Classifier, Preprocessing
 from kagglepipe.models.cnn_lstm import TemporalModel, TemporalOptions
+from kagglepipe.sequences.series import SeriesError
 from kagglepipe.sequences.video import VideoWriter, motion_pictures
 from kagglepipe.training import sequence_inference as module
 from kagglepipe.training.checkpoint import (
@@ -320,3 +322,16 @@ def test_folds_of_other_orders_of_classes_answer_as_if_they_had_one(tmp_path: Pa
     write_json(run / "fold_1/model.json", {**meta, "classes": ["none", "wave", "fall"]})
     with pytest.raises(UserError, match="fold_1 knows the classes none, wave, fall, fold_0 none, wave, jump"):
         opened(run)
+
+
+def test_the_columns_of_a_series_are_those_of_the_training_whatever_their_order(tmp_path: Path) -> None:
+    run = opened(saved(tmp_path / "run", kind="series", features=2, folds=1, reduce=0))
+    run.meta["channels"] = {"csv": ["a", "b"]}
+    table = pd.DataFrame({"b": [3.0, 4.0], "time": [0, 1 / RATE], "q": 9.0, "a": [1.0, 2.0]})
+    table.to_csv(tmp_path / "s.csv", index=False)
+    seen = run.read(tmp_path / "s.csv")
+    assert [inputs.tolist() for inputs in seen.features.values()] == [[[1, 3], [2, 4]]]
+    assert seen.repairs == ("columns left out, since they are no channels: q",)
+    table.drop(columns="a").to_csv(tmp_path / "s.csv", index=False)
+    with pytest.raises(SeriesError, match="it has no column a, which is a channel of others; there are b, time, q"):
+        run.read(tmp_path / "s.csv")

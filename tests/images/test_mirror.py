@@ -1,0 +1,36 @@
+"""Names of classes hint that a mirror swaps them."""
+
+import pytest
+
+from kagglepipe.images.mirror import mirror_hint, mirrored_classes
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("left", "right"), ("Turn Left", "turn_right"), ("turnLeft", "turnRight"), ("left-hand", "right-hand"),
+        ("hand_L", "hand_R"), ("pie izquierdo", "pie derecho"), ("links", "rechts"),
+        ("virage à gauche", "virage à droite"),
+        ("east", "west"), ("b", "d"), ("clockwise", "counterclockwise"), ("01_left", "01_right"),
+    ],
+)  # fmt: skip
+def test_classes_that_differ_in_their_side_hint_at_it(one: str, other: str) -> None:
+    assert mirrored_classes(["other", one, "none", other]) == (one, other)
+    hint = mirror_hint([one, other])
+    assert hint is not None
+    assert hint.endswith("augmentation.mirror=false")
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        ["cat", "dog"], ["left", "up"], ["left_over", "right"], ["right", "wrong"], ["northwest", "southeast"],
+        ["0", "1", "2"], ["bright", "light"], ["model_b", "model_e"],
+    ],
+)  # fmt: skip
+def test_others_do_not(classes: list[str]) -> None:
+    assert mirror_hint(classes) is None
+
+
+def test_ten_digits_hint_at_it() -> None:
+    assert mirrored_classes([str(digit) for digit in range(10)]) == ("2", "5")
