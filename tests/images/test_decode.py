@@ -248,7 +248,7 @@ COLOURED = np.random.default_rng(1).integers(0, 4096, (9, 12, 3), np.uint16)
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        *((png_of(TWELVE >> (12 - bits), 16), TWELVE >> 12 - bits << 8 >> bits) for bits in (8, 10, 12)),
+        *((png_of(TWELVE >> (12 - bits), 16), TWELVE >> 12 - bits >> bits - 8) for bits in (8, 10, 12)),
         (png_of(TWELVE << 2, 16), TWELVE >> 4),
         (png_of(TWELVE // 5, 16, significant=[12]), TWELVE // 5 >> 4),  # its bits are told, however dark it is
         (png_of(TWELVE << 4, 16, significant=[12]), TWELVE >> 4),  # the upper bits, as the standard has it
@@ -338,19 +338,6 @@ def test_what_is_not_read_is_named_as_what_it_is(data: bytes, words: str) -> Non
     assert ": convert it to" in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("format", "words"),
-    [
-        ("TIFF", "a multi-page TIFF (2 pages)"),
-        *((name, f"an animated {name} (2 frames)") for name in ("GIF", "WEBP", "PNG")),
-    ],
-)  # fmt: skip
-def test_several_pictures_in_a_file_are_named_as_such(format: str, words: str) -> None:
-    first, second = (Image.fromarray(picture(seed=seed)) for seed in (0, 1))
-    with pytest.raises(ImageError, match=re.escape(f"it is {words}: one still picture is needed")):
-        decode(encoded(first, format, save_all=True, append_images=[second]))
-
-
 @pytest.mark.parametrize("short_side", [None, 20])
 @pytest.mark.parametrize("kind", WHOLE)
 def test_the_last_hundred_bytes_must_be_there(kind: str, short_side: int | None) -> None:
@@ -415,11 +402,17 @@ def test_an_avif_without_a_picture_is_damaged() -> None:
         inspect(data)
 
 
-@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "TIFF"])
-def test_an_animation_is_refused_with_its_frames(format: str) -> None:
+@pytest.mark.parametrize(
+    ("format", "words"),
+    [
+        ("TIFF", "a multi-page TIFF (3 pages)"),
+        *((name, f"an animated {name} (3 frames)") for name in ("GIF", "WEBP", "PNG")),
+    ],
+)
+def test_several_pictures_in_a_file_are_refused_as_what_they_are(format: str, words: str) -> None:
     frames = [Image.fromarray(picture(seed=seed)) for seed in range(3)]
     data = encoded(frames[0], format, save_all=True, append_images=frames[1:])
-    with pytest.raises(ImageError, match="3 frames"):
+    with pytest.raises(ImageError, match=re.escape(f"it is {words}: one still picture is needed")):
         decode(data)
 
 
