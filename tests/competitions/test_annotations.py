@@ -305,8 +305,12 @@ def test_times_that_are_no_numbers(cell: str, listing: Listing) -> None:
         assert told == f"labels.csv, row 3: {place} {cell.strip(chr(34))!r} is no number; give it in s, as 83.5"
 
 
-def test_the_unit_of_times_is_told(listing: Listing) -> None:
-    assert "give it in frames" in refusal(listing, ABOUT + "a,x,9,walk\n", unit="frames")
+@pytest.mark.parametrize("unit", ["frames", "ms"])
+def test_times_of_videos_are_seconds(listing: Listing, unit: str) -> None:
+    told = refusal(listing, ABOUT + "a,25,50,walk\n", unit=unit)
+    assert told.startswith(
+        f"competition.unit={unit} is for series, times of videos are in seconds: divide frame numbers"
+    )
 
 
 def test_a_label_of_no_video(listing: Listing) -> None:

@@ -655,11 +655,6 @@ def test_the_longer_axis_of_arrays_is_time_where_it_is_much_longer(series: Path,
     assert "axis 1 of the arrays is time, 8 times the others or more; else type competition.time_axis=0" in told()
 
 
-def test_times_of_videos_are_seconds() -> None:
-    with pytest.raises(UserError, match=r"competition.unit=frames is for series, times of videos are in seconds"):
-        Competition(kind="video", unit="frames")
-
-
 def test_a_video_whose_pictures_begin_later_has_the_players_clock(videos: Path, prepare: Prepare, told: Told) -> None:
     """A second of sound before the pictures, so that what happens does so a second later."""
     before = prepare(videos).table_hash
