@@ -187,8 +187,10 @@ def finished_run(config: Config) -> Path | None:
 
 def with_members(run: Path) -> list[Path]:
     """The run and, of an ensemble, the runs that it blends, which have to predict there."""
-    members = read_json(run / "metrics.json").get("members", [])
-    return [run, *(folder for name in members for folder in with_members(member_of(run, name)))]
+    metrics = read_json(run / "metrics.json")
+    members, identities = metrics.get("members", []), metrics.get("identity") or {}
+    folders = [member_of(run, name, identities.get(name)) for name in members]
+    return [run, *(each for folder in folders for each in with_members(folder))]
 
 
 def demand_network(config: Config, run: Path) -> None:

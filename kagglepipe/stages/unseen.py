@@ -44,7 +44,8 @@ def test_predictions(config: Config, prepared: Prepared, run: Path) -> pd.DataFr
         return predict_anew(config, prepared, run)
     members, weights = metrics["members"], metrics.get("weights") or [1] * len(metrics["members"])
     counts = [name for name, weight in zip(members, weights, strict=True) if weight] or members[:1]
-    frames = {name: test_predictions(config, prepared, member_of(run, name)) for name in counts}
+    identities = metrics.get("identity") or {}
+    frames = {name: test_predictions(config, prepared, member_of(run, name, identities.get(name))) for name in counts}
     if "weights" in metrics:
         metrics = {**metrics, "weights": [weight for weight in weights if weight] or [0]}
     return blended_as(metrics, list(align(frames).values()), fitted_classes(run, metrics))
@@ -87,13 +88,19 @@ def tables_of(identity: Any) -> set[str]:
     return {table for member in identity.values() for table in tables_of(member)}
 
 
-def member_of(ensemble: Path, name: str) -> Path:
-    """The folder of an ensemble's member. Raises UserError if it is not beside the ensemble."""
+def member_of(ensemble: Path, name: str, identity: Any) -> Path:
+    """The folder of an ensemble's member. Raises UserError if it, by its identity, is not beside the ensemble."""
     folder = ensemble.parent / name
     if not (folder / "metrics.json").exists():
         raise UserError(
             f"{ensemble.name} has to predict other files than it was made for, and its member {name} is not in "
             f"{ensemble.parent}: make the ensemble anew with ensemble.runs=[…] of runs that are"
+        )
+    found = read_json(folder / "metrics.json").get("identity") or {}
+    if isinstance(identity, dict) and any(found[key] != identity[key] for key in found.keys() & identity.keys()):
+        raise UserError(
+            f"{folder} is not the member of {ensemble.name} that has this name, which came from elsewhere: make the "
+            "ensemble anew with ensemble.runs=[…] of runs that are here"
         )
     return folder
 

@@ -22,6 +22,7 @@ from kagglepipe.stages.unseen import (
     blended_as,
     file_probabilities,
     fitted_classes,
+    member_of,
     predict_anew,
     tables_of,
     test_predictions,
@@ -197,6 +198,15 @@ def test_the_maps_of_an_ensemble_go_by_the_names_of_classes(tmp_path: Path, tell
     found = blended_as(metrics, [frame], classes).set_index("id")[CLASSES].to_numpy()
     raised = frame[CLASSES].to_numpy() * [1, 1, np.exp(2)]
     np.testing.assert_allclose(found, raised / raised.sum(axis=1, keepdims=True))
+
+
+def test_a_run_that_has_but_the_name_of_a_member_is_not_taken_for_it(tmp_path: Path) -> None:
+    write_json(tmp_path / "one/metrics.json", {"identity": {"seed": 0, "table": "a"}})
+    ensemble = tmp_path / "ensemble-mean-0"
+    for same in ({"seed": 0, "table": "a"}, {"seed": 0}, None):
+        assert member_of(ensemble, "one", same) == tmp_path / "one"
+    with pytest.raises(UserError, match=r"one is not the member of ensemble-mean-0 that has this name"):
+        member_of(ensemble, "one", {"seed": 1, "table": "a"})
 
 
 def test_the_tables_of_an_identity() -> None:
