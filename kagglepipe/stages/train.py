@@ -328,7 +328,10 @@ def draw_hardest(config: Config, prepared: Prepared, oof: pd.DataFrame, path: Pa
         id = oof["id"].iloc[row]
         caption = f"{id}\n{prepared.classes[truth[row]]}: {own[row]:.3f}"
         colour = INK if probs[row].argmax() == truth[row] else WRONG
-        tiles.append(Tile(reader[int(row)], caption, colour))
+        try:
+            tiles.append(Tile(reader[int(row)], caption, colour))
+        except UserError as error:  # the run is trained, and its picture no reason to lose it
+            log.warning("train: %s lacks a photo: %s", path, error)
     draw_sheet(path, tiles, columns=8, title="Least sure out of fold: true class and its probability (red: wrong)")
 
 

@@ -13,9 +13,10 @@ import pytest
 from kagglepipe.config import Cache, Config
 from kagglepipe.errors import UserError
 from kagglepipe.images.decode import decode
+from kagglepipe.predictions.frame import oof_frame
 from kagglepipe.stages import walk
 from kagglepipe.stages.places import read_prepared, run_dir
-from kagglepipe.stages.train import make_session
+from kagglepipe.stages.train import draw_hardest, make_session
 from kagglepipe.stages.train_images import ImageSession
 from kagglepipe.stages.train_sequences import SequenceSession
 
@@ -83,6 +84,20 @@ def test_features_that_were_kept_are_of_the_right_pixels(photos: Config, toy: Pa
     is_old = other.train["id"].isin(session.train["id"]).to_numpy()
     found = other.features(other.train, 0, "after")
     np.testing.assert_array_equal(found[is_old], expected)
+
+
+def test_a_picture_of_what_is_hardest_lacks_a_photo_that_is_gone(
+    photos: Config, toy: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The run that it is of is trained by then."""
+    config, prepared = replace(photos, cache=Cache(max_gb=0)), read_prepared(photos)
+    train, classes = prepared.train, prepared.classes
+    ids, probs = train["id"].tolist(), np.full((len(train), 3), 1 / 3)
+    oof = oof_frame(ids, train["fold"].tolist(), train["target"].tolist(), probs, classes)
+    (toy / ids[0]).unlink()
+    draw_hardest(config, prepared, oof, toy.parent / "hardest.png", count=2)
+    assert (toy.parent / "hardest.png").exists()
+    assert f"hardest.png lacks a photo: {toy / ids[0]}" in caplog.text
 
 
 def test_a_larger_network_sees_more_pixels_and_leaves_the_smaller_ones_alone(photos: Config) -> None:
