@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 
 from kagglepipe.errors import UserError
 from kagglepipe.files import REPLACED, atomic
-from kagglepipe.images.decode import DECODER, ImageError, Pixels, decode, in_order
+from kagglepipe.images.decode import DECODER, DECODER_BY_DEPTH, ImageError, Pixels, decode, in_order
 
 log = logging.getLogger(__name__)
 FILE = "images.bin"
 LEGACY = ("index.npy", "pixels.bin")  # positions alone, of no known table: not to be trusted
 MAGIC = b"kagglepipe-pixels"  # the last bytes of a cache, behind the length of its index (8 bytes)
+DECODERS = f"{DECODER} or {DECODER_BY_DEPTH}"  # an image has one of them
 NOT_STORED = -1
 
 Place = tuple[int, int, int]  # offset in bytes (NOT_STORED: beyond the limit), height, width
@@ -60,7 +61,7 @@ class PixelCache:
         except (zipfile.BadZipFile, ValueError, KeyError, OSError, EOFError) as error:
             log.warning("%s is damaged (%s): it is made anew", path, error)
             return None
-        if (str(index["decoder"]), int(index["short_side"])) != (DECODER, short_side):
+        if (str(index["decoder"]), int(index["short_side"])) != (DECODERS, short_side):
             return None
         rows = zip(index["sha256"].tolist(), index["places"].tolist(), strict=True)
         places: dict[str, Place] = {digest: tuple(place) for digest, place in rows}
@@ -133,7 +134,7 @@ class PixelWriter:
             index,
             sha256=np.array(list(self.places), "U64"),
             places=np.array(list(self.places.values()), np.int64).reshape(-1, 3),
-            decoder=np.array(DECODER),
+            decoder=np.array(DECODERS),
             short_side=np.array(short_side),
             max_bytes=np.array(self.max_bytes),
             token=np.array(secrets.token_hex(8)),

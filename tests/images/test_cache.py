@@ -202,7 +202,7 @@ def test_another_decoder_or_size_is_another_cache(
 ) -> None:
     cache_of(tmp_path / "cache", files)
     assert PixelCache.open(tmp_path / "cache", SHORT_SIDE + 1) is None
-    monkeypatch.setattr("kagglepipe.images.cache.DECODER", "another")
+    monkeypatch.setattr("kagglepipe.images.cache.DECODERS", "another")
     assert PixelCache.open(tmp_path / "cache", SHORT_SIDE) is None
 
 
