@@ -96,7 +96,7 @@ class Download:
 @dataclass
 class Prepare:
     """max_side: pixels a side above which an image is refused.
-    near_bits: perceptual hashes (128 bits) that differ in at most so many may be near-duplicates.
+    near_bits: perceptual hashes (128 bits) that differ in at most so many may be near-duplicates, mirrored or not.
     """
 
     max_side: int = 20_000
@@ -128,7 +128,7 @@ class Folds:
     """count and seed: how folds.csv is made, once; count may be `groups`: leave one group out.
     file: a CSV of `id,fold` to use instead.
     only: train these folds now, the rest another time; empty trains all.
-    remake: replace a folds.csv that disagrees with count, seed or the images.
+    remake: replace a folds.csv that disagrees with count, seed, the images or their groups.
     """
 
     count: int | str = 5

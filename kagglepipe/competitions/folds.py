@@ -5,7 +5,6 @@ group (near-duplicates, one person, one video) lies in one fold, and each fold g
 `stage=prepare` makes data/<slug>/folds.csv with this, and reads it or a user's own.
 """
 
-import logging
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from fractions import Fraction
@@ -16,8 +15,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kagglepipe.errors import UserError
-
-log = logging.getLogger(__name__)
 
 FOLD_COLUMNS = ("id", "fold", "count", "seed")
 TRIES = 300  # orders of the groups among which the best part to hide is found
@@ -44,7 +41,8 @@ def make_folds(
     class differ by at most one, and so do their sizes.
 
     ids, targets, groups: one of each for each row; ids are unique; equal groups stay together.
-    Raises UserError if there are fewer than two folds, or more folds than groups or than images of a class.
+    A class of fewer images than folds is in some of them only, one of a single image in one.
+    Raises UserError if there are fewer than two folds, or more folds than groups.
 
     >>> make_folds(["d", "a", "b", "c"], [1, 0, 1, 0], "dabc", count=2, seed=0)["id"].tolist()
     ['a', 'b', 'c', 'd']
@@ -79,7 +77,7 @@ def hidden_part(
     rows = pd.DataFrame({"target": list(targets), "group": list(groups)})
     if shortage := _shortage(rows, part.denominator):
         needed = f"a share of {share:g} takes {part.denominator} at least"
-        raise UserError(f"{shortage[0]}, {needed}: type one that takes fewer, as drill.share=0.5, or label more")
+        raise UserError(f"{shortage}, {needed}: type one that takes fewer, as drill.share=0.5, or label more")
     folds = make_folds(ids, targets, groups, count=part.denominator, seed=seed)
     return set(folds.loc[folds["fold"] < part.numerator, "id"])
 
@@ -137,21 +135,19 @@ def _demand_enough(rows: pd.DataFrame, count: int) -> None:
     """Raises UserError if the rows cannot be split into `count` folds."""
     if count < 2:
         raise UserError(f"folds.count={count} leaves nothing to validate on; type folds.count=5")
-    if shortage := _shortage(rows, count):
-        found, most = shortage
-        advice = f"type folds.count={most}" if most > 1 else "two folds need at least 2: add images"
+    if (groups := rows["group"].nunique()) < count:
+        advice = f"type folds.count={groups}" if groups > 1 else "two folds need at least 2: add images"
+        found = f"all images are in {groups} group{'s' * (groups != 1)}"
         raise UserError(f"{found}, folds.count={count} needs at least {count}; {advice}")
 
 
-def _shortage(rows: pd.DataFrame, count: int) -> tuple[str, int] | None:
-    """(what there is too little of for so many parts, into how many parts it can be split); None if there is enough."""
+def _shortage(rows: pd.DataFrame, count: int) -> str | None:
+    """What there is too little of for so many parts that each has every class; None if there is enough."""
     name, images = min(rows["target"].value_counts().items(), key=lambda item: item[1])
     groups = rows["group"].nunique()
     if images < count:
-        return f"class {name} has only {images} image{'s' * (images != 1)}", int(images)
-    if groups < count:
-        return f"all images are in {groups} group{'s' * (groups != 1)}", groups
-    return None
+        return f"class {name} has only {images} image{'s' * (images != 1)}"
+    return None if groups >= count else f"all images are in {groups} group{'s' * (groups != 1)}"
 
 
 def _deal_groups(table: Counts, count: int, rng: np.random.Generator) -> tuple[Counts, Counts]:
@@ -243,12 +239,10 @@ def _integers(cells: pd.DataFrame, name: str, path: Path) -> "pd.Series[int]":
     return numbers.astype(np.int64)
 
 
-def check_folds(folds: pd.DataFrame, ids: Sequence[str], *, groups: Sequence[Hashable], path: Path) -> None:
+def check_folds(folds: pd.DataFrame, ids: Sequence[str], *, path: Path) -> None:
     """Raises UserError unless `folds` gives each of `ids` one fold, and numbers them 0, 1, … without a gap.
 
-    A group in more than one fold only earns a warning: whoever brings a file may know better.
-
-    ids, groups: one of each for each row. path: where `folds` came from, for the messages.
+    path: where `folds` came from, for the messages.
     """
     found, wanted = folds["id"].tolist(), set(ids)
     faults = {
@@ -258,13 +252,20 @@ def check_folds(folds: pd.DataFrame, ids: Sequence[str], *, groups: Sequence[Has
     }
     for fault, names in faults.items():
         if names:
-            raise UserError(f"{path} {fault} {_three(names)}; {MEND}")
+            raise UserError(f"{path} {fault} {first_three(names)}; {MEND}")
     numbers = sorted(set(folds["fold"].tolist()))
     if numbers != list(range(len(numbers))) or len(numbers) < 2:
-        raise UserError(f"{path} has folds {_three(numbers)}, needed are 0, 1, … without a gap; {MEND}")
-    fold_of = dict(zip(found, folds["fold"].tolist(), strict=True))
-    if split := _varied((fold_of[name] for name in ids), groups):
-        log.warning("%s: %d groups of images lie in more than one fold: %s", path, len(split), _three(split))
+        raise UserError(f"{path} has folds {first_three(numbers)}, needed are 0, 1, … without a gap; {MEND}")
+
+
+def torn_groups(folds: pd.DataFrame, ids: Iterable[str], groups: Sequence[Hashable]) -> list[str]:
+    """The sorted names of the groups that lie in more than one fold. ids, groups: one of each for each row of `folds`.
+
+    >>> torn_groups(pd.DataFrame({"id": ["a", "b", "c"], "fold": [0, 1, 1]}), "abc", "xxy")
+    ['x']
+    """
+    fold_of = dict(zip(folds["id"], folds["fold"], strict=True))
+    return _varied((fold_of.get(name) for name in ids), groups)
 
 
 def mixed_groups(targets: Sequence[Hashable], groups: Sequence[Hashable]) -> list[str]:
@@ -276,7 +277,7 @@ def mixed_groups(targets: Sequence[Hashable], groups: Sequence[Hashable]) -> lis
     return _varied(targets, groups)
 
 
-def _varied(values: Iterable[Hashable], groups: Sequence[Hashable]) -> list[str]:
+def _varied(values: Iterable[Hashable], groups: Iterable[Hashable]) -> list[str]:
     """The sorted names of the groups that hold more than one of `values`."""
     seen: dict[Hashable, set[Hashable]] = {}
     for value, group in zip(values, groups, strict=True):
@@ -284,7 +285,7 @@ def _varied(values: Iterable[Hashable], groups: Sequence[Hashable]) -> list[str]
     return sorted(str(group) for group, held in seen.items() if len(held) > 1)
 
 
-def _three(names: Sequence[object]) -> str:
+def first_three(names: Sequence[object]) -> str:
     """The first three names, and how many more there are."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(str(name) for name in names[:3]) + more

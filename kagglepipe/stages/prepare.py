@@ -20,10 +20,18 @@ import pandas as pd
 from tqdm import tqdm
 
 from kagglepipe.competitions.annotations import classes_of, read_annotations
-from kagglepipe.competitions.duplicates import group_pairs, near_pairs, perceptual_hash, thumbnail
+from kagglepipe.competitions.duplicates import (
+    DETECTOR,
+    group_pairs,
+    linked_rows,
+    near_pairs,
+    perceptual_hash,
+    thumbnail,
+)
 from kagglepipe.competitions.filenames import spelt
 from kagglepipe.competitions.folds import (
     check_folds,
+    first_three,
     folds_csv,
     hidden_groups,
     hidden_part,
@@ -31,6 +39,7 @@ from kagglepipe.competitions.folds import (
     make_folds,
     mixed_groups,
     read_folds,
+    torn_groups,
 )
 from kagglepipe.competitions.labels import check_index_form
 from kagglepipe.competitions.source import ignored_folder, image_files
@@ -120,7 +129,7 @@ def make_table(config: Config) -> None:
         log.info(
             "prepare: %d images use fewer bits than they have, or have a clear colour: read by what they use", deep
         )
-    tell(table, report, listing.notes)
+    tell(table, pairs, report, listing.notes)
 
 
 def table_settings(config: Config) -> dict[str, Any]:
@@ -135,6 +144,7 @@ def table_settings(config: Config) -> dict[str, Any]:
         "on_bad_image": competition.on_bad_image,
         "max_side": config.prepare.max_side,
         "near_bits": config.prepare.near_bits,
+        "duplicates": DETECTOR,
         "decoder": f"{DECODER} or {DECODER_BY_DEPTH}",
     }
 
@@ -225,22 +235,23 @@ def find_duplicates(
 ) -> tuple[pd.DataFrame, np.ndarray[Any, np.dtype[np.int64]]]:
     """(pairs of equal or nearly equal images by id, the group number of each row).
 
-    Pictures are compared once for each content, so that a thousand copies of one cost no more than one. Training
-    images are grouped among themselves; a test image then joins the group of its nearest one, if it has any.
+    Pictures are compared once for each content, so that a thousand copies of one cost no more than one. A group is all
+    that pairs, equal files and the user's groups link, images to classify included: two training images that are linked
+    by one of those alone are of one scene, too, and what a teacher says of it is taught to neither's fold.
     """
     content, first = np.unique([one.sha256 for one in looks], return_inverse=True, return_index=True)[::-1][:2]
     hashes = np.frombuffer(b"".join(looks[row].phash for row in first), np.uint8).reshape(-1, 16)
     pairs = near_pairs(hashes, np.stack([looks[row].thumbnail for row in first]), max_bits=config.prepare.near_bits)
-    in_train = np.zeros(len(first), bool)
-    in_train[content[(rows["split"] == "train").to_numpy()]] = True
-    i, j = pairs["i"].to_numpy(), pairs["j"].to_numpy()
-    groups = group_pairs(len(first), pairs[in_train[i] & in_train[j]])
-    across = pairs[in_train[i] != in_train[j]].sort_values(["correlation", "bits"], ascending=[True, False])
-    for a, b in zip(across["i"], across["j"], strict=True):  # the nearest comes last and stays
-        groups[b if in_train[a] else a] = groups[a if in_train[a] else b]
+    given = pd.factorize(rows["group"])[0]  # -1: none
+    of_user = np.flatnonzero(given >= 0)
+    leader = pd.Series(content[of_user]).groupby(given[of_user]).transform("first").to_numpy()
+    together = linked_rows(len(first), leader, content[of_user])
+    weights = np.bincount(content[(rows["split"] == "train").to_numpy()], minlength=len(first))
+    groups = group_pairs(len(first), pairs, together=together, weights=weights)
     exact = np.flatnonzero(first[content] != np.arange(len(rows)))
-    copies = pd.DataFrame({"i": first[content[exact]], "j": exact, "bits": 0, "correlation": 1.0, "exact": True})
-    near = pairs.assign(i=first[i], j=first[j], exact=False)
+    equal = {"bits": 0, "correlation": 1.0, "mirrored": False, "exact": True}
+    copies = pd.DataFrame({"i": first[content[exact]], "j": exact, **equal})
+    near = pairs.assign(i=first[pairs["i"]], j=first[pairs["j"]], exact=False)
     return name_pairs(rows, pd.concat([copies, near], ignore_index=True)), groups[content]
 
 
@@ -249,54 +260,46 @@ def name_pairs(rows: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     i, j = pairs["i"].to_numpy(np.int64), pairs["j"].to_numpy(np.int64)
     ids, splits = rows["id"].to_numpy(), rows["split"].to_numpy()
     named = pd.DataFrame({"id": ids[i], "split": splits[i], "twin": ids[j], "twin_split": splits[j]})
-    return pd.concat([named, pairs[["bits", "correlation", "exact"]]], axis=1).sort_values(["id", "twin"])
+    facts = pairs[["bits", "correlation", "mirrored", "exact"]]
+    return pd.concat([named, facts], axis=1).sort_values(["id", "twin"])
 
 
 def finish_table(rows: pd.DataFrame, looks: list[Look], groups: np.ndarray[Any, np.dtype[np.int64]]) -> pd.DataFrame:
-    """The table with what was seen in the files. A group is named by the first of its ids, or by the user."""
+    """The table with what was seen in the files. A group is named by the user, or by the first of its ids."""
     facts = pd.DataFrame([vars(one.facts) for one in looks])
     table = rows.assign(
         **{name: facts[name] for name in ("width", "height", "format", "mode")},
         bytes=[one.size for one in looks],
         sha256=[one.sha256 for one in looks],
         phash=[one.phash.hex() for one in looks],
+        given_group=rows["group"],
     )
     order = table["id"].where(table["split"] == "train", "\uffff" + table["id"])  # named after a training image
     first = order.groupby(groups).transform("min").str.removeprefix("\uffff")
-    table["group"] = first if rows["group"].isna().all() else join_groups(rows["group"], groups, first)
-    return table[list(TABLE_COLUMNS)]
+    table["group"] = rows["group"].astype("string").groupby(groups).transform("min").fillna(first).astype(str)
+    return table[[*TABLE_COLUMNS, "given_group"]]
 
 
-def join_groups(
-    given: "pd.Series[Any]", groups: np.ndarray[Any, np.dtype[np.int64]], first: "pd.Series[Any]"
-) -> "pd.Series[Any]":
-    """The user's groups, united where a near-duplicate pair links two of them."""
-    names = given.where(given.notna(), first).astype(str)
-    parent = {name: name for name in names}
-
-    def top(name: str) -> str:
-        while parent[name] != name:
-            name = parent[name]
-        return name
-
-    for _, members in names.groupby(groups):
-        tops = sorted({top(name) for name in members})
-        for name in tops[1:]:
-            parent[name] = tops[0]
-    return names.map(top)
+def near_groups(ids: "pd.Series[str]", pairs: pd.DataFrame) -> "pd.Series[str]":
+    """What the pairs among `ids` link, each group named by the first of its ids. pairs: id, twin."""
+    i, j = (pd.Index(ids).get_indexer(pd.Index(pairs[name])) for name in ("id", "twin"))
+    both = (i >= 0) & (j >= 0)
+    return ids.groupby(linked_rows(len(ids), i[both], j[both])).transform("min")
 
 
-def tell(table: pd.DataFrame, report: dict[str, Any], notes: list[str]) -> None:
+def tell(table: pd.DataFrame, pairs: pd.DataFrame, report: dict[str, Any], notes: list[str]) -> None:
     """What was found, in a few lines."""
     train, test = table[table.split == "train"], table[table.split == "test"]
     counts = ", ".join(f"{n} {name}" for name, n in sorted(Counter(train["target"]).items()))
     log.info("prepare: %d training images (%s), %d to classify", len(train), counts, len(test))
-    sizes = train.groupby("group").size()
-    twins = int(test["group"].isin(set(train["group"])).sum())
+    near = near_groups(train["id"], pairs)
+    sizes = near.value_counts()
+    given = train["given_group"].dropna()
     log.info(
-        "prepare: %d near-duplicate groups in training (largest %d), kept together in folds; "
+        "prepare: %s%d groups of near-duplicates in training (largest %d), kept together in folds; "
         "%d test images have a near twin in training (duplicates.csv)",
-        int((sizes > 1).sum()), int(sizes.max()), twins,
+        f"{given.nunique()} groups given (of {len(given)} images), " if len(given) else "",
+        int((sizes > 1).sum()), int(sizes.max()), int(test["group"].isin(set(train["group"])).sum()),
     )  # fmt: skip
     if ignored := report["ignored"]:
         names = Counter(ignored_folder(Path(name)) or Path(name).name for name in ignored)
@@ -307,7 +310,7 @@ def tell(table: pd.DataFrame, report: dict[str, Any], notes: list[str]) -> None:
         if files := report[what]:
             reason = "outside the competition's layout" if what == "outside" else "that cannot be decoded"
             log.warning("prepare: left out %d files %s: %s", len(files), reason, "; ".join(files[:3]))
-    if mixed := mixed_groups(train["target"].tolist(), train["group"].tolist()):
+    if mixed := mixed_groups(train["target"].tolist(), near.tolist()):
         log.warning(
             "prepare: %d groups of near-duplicates carry different labels: %s",
             len(mixed),
@@ -394,9 +397,11 @@ def make_or_check_folds(config: Config) -> None:
     if config.folds.file or (path.exists() and not config.folds.remake):
         folds = read_folds(path)
         demand_settings(folds, config, count, path)
-        if config.folds.file or not config.competition.refresh or set(folds["id"]) == set(ids):
-            check_folds(folds, ids, groups=groups, path=path)
-            demand_every_class(folds, class_rows(config, train, config.data_dir), f"{path}: ", "spread it")
+        if config.folds.file or not config.competition.refresh or is_current(folds, train):
+            check_folds(folds, ids, path=path)
+            demand_whole_groups(folds, config, train, path)
+            tell_torn_pairs(folds, config, path)
+            demand_every_class(config, folds, train, f"{path}: ", "spread it")
             log.info("prepare: %s holds %d folds already", path, folds["fold"].nunique())
             return
     what = config.competition.noun
@@ -407,13 +412,70 @@ def make_or_check_folds(config: Config) -> None:
     else:
         folds = make_folds(ids, targets, groups, count=count, seed=seed)
     other = "" if config.competition.hidden is None else f" or drill.seed={config.competition.hidden_seed + 1}"
-    advice = f"label it in another group too, or try folds.seed={seed + 1}{other}"
-    demand_every_class(folds, class_rows(config, train, config.data_dir), "", advice)
+    more = "add images of it" if config.competition.kind == "image" else "label it in another group too"
+    advice = f"{more}, or try folds.seed={seed + 1}{other}"
+    demand_every_class(config, folds, train, "", advice)
     data = folds_csv(folds, count=count, seed=seed)
     if not path.exists() or path.read_bytes() != data:
         write_bytes(path, data)
     sizes = ", ".join(str(n) for n in folds["fold"].value_counts().sort_index())
     log.info("prepare: %d folds of %s %s in %s", count, sizes, what, path)
+    tell_torn_pairs(folds, config, None)
+
+
+def is_current(folds: pd.DataFrame, train: pd.DataFrame) -> bool:
+    """Whether folds that prepare has made are of these rows, and tear none of the user's groups."""
+    return set(folds["id"]) == set(train["id"]) and not torn_groups(folds, train["id"], given_groups(train))
+
+
+def given_groups(train: pd.DataFrame) -> list[str]:
+    """The user's group of each labelled row; one of its own where there is none.
+
+    Of video and series all groups are the user's; a table without `given_group` was made by an older version.
+    """
+    if "video" in train:
+        return train["group"].tolist()
+    given = train["given_group"] if "given_group" in train else pd.Series(None, train.index, dtype=object)
+    return [
+        f"given {name}" if isinstance(name, str) else f"id {id}" for id, name in zip(train["id"], given, strict=True)
+    ]
+
+
+def demand_whole_groups(folds: pd.DataFrame, config: Config, train: pd.DataFrame, path: Path) -> None:
+    """Raises UserError where folds.csv tears groups that the user has given since; a file of the user's own may."""
+    if config.folds.file is not None:
+        if torn := torn_groups(folds, train["id"], train["group"].tolist()):
+            log.warning("%s: %d groups of images lie in more than one fold: %s", path, len(torn), first_three(torn))
+    elif torn := torn_groups(folds, train["id"], given_groups(train)):
+        names = first_three([name.removeprefix("given ") for name in torn])
+        raise UserError(
+            f"{path} was made before {len(torn)} groups were known, which lie in more than one fold ({names}): type "
+            "folds.remake=true to split anew (older runs keep their scores)"
+        )
+
+
+def tell_torn_pairs(folds: pd.DataFrame, config: Config, path: Path | None) -> None:
+    """Warns of near-duplicates of which one is trained on while the other is scored. path: of folds made before."""
+    file = config.base_dir / "duplicates.csv"
+    if config.competition.kind != "image" or not file.exists():
+        return
+    pairs = pd.read_csv(file, dtype={"id": str, "twin": str}, keep_default_na=False)
+    fold_of = dict(zip(folds["id"], folds["fold"], strict=True))
+    first, second = (pairs[name].map(fold_of) for name in ("id", "twin"))
+    inside = first.notna() & second.notna()
+    torn = pairs[inside & (first != second)]
+    if torn.empty:
+        return
+    names = first_three([f"{a} and {b}" for a, b in zip(torn["id"], torn["twin"], strict=True)])
+    why = f"{path} was made before they were known: folds.remake=true splits anew (older runs keep their scores)"
+    if config.folds.file is not None:
+        why = f"{path} has it so: folds.file=null folds.remake=true splits anew"
+    if path is None:
+        why = "together they are over half of the images, too many for one fold"
+    log.warning(
+        "prepare: %d of %d near-duplicate pairs lie in two folds, which makes scores too good: %s; %s",
+        len(torn), int(inside.sum()), names, why,
+    )  # fmt: skip
 
 
 def fold_count(config: Config, groups: list[str]) -> int:
@@ -450,13 +512,28 @@ def demand_settings(folds: pd.DataFrame, config: Config, count: int, path: Path)
             )
 
 
-def demand_every_class(folds: pd.DataFrame, rows: pd.DataFrame, where: str, advice: str) -> None:
-    """Raises UserError for a fold without which a class is left that no one could learn.
+def demand_every_class(config: Config, folds: pd.DataFrame, train: pd.DataFrame, where: str, advice: str) -> None:
+    """Warns of classes of images that lie in one fold alone since they have but one group: they stay in training.
 
-    rows: id and target, an id once for each of its classes. where, advice: how the message begins and ends.
+    Raises UserError for any other class that could not be learned for the fold it is in: for one that could be spread,
+    for those of video and series, whose models need every class, and where only one class would be left to learn.
+    where, advice: how the message begins and ends.
     """
+    rows = class_rows(config, train, config.data_dir)
     fold = rows["id"].map(dict(zip(folds["id"], folds["fold"], strict=True)))
-    for name, inside in fold.groupby(rows["target"]):
-        if inside.nunique() == 1:
-            found = f"class {name} lies in fold {inside.iloc[0]:.0f} alone, so nothing could teach it"
-            raise UserError(f"{where}{found}; {advice}")
+    found = (
+        rows.assign(fold=fold)
+        .groupby("target")
+        .agg(folds=("fold", "nunique"), fold=("fold", "first"), groups=("group", "nunique"), images=("id", "size"))
+    )
+    alone = found[found["folds"] == 1]
+    left = [rows.loc[fold != number, "target"].nunique() for number in alone["fold"]]
+    refused = alone[(alone["groups"] > 1) | (np.array(left, int) < 2) | (config.competition.kind != "image")]
+    for name, number in refused["fold"].items():
+        raise UserError(f"{where}class {name} lies in fold {number:.0f} alone, so nothing could teach it; {advice}")
+    if len(alone):
+        log.warning(
+            "prepare: %sclasses with one image, or one group of them: %s. All folds but its own train on it; there "
+            "nothing has taught it, and %d images get no probability of their class out of fold: they count as wrong",
+            where, first_three(alone.index.tolist()), int(alone["images"].sum()),
+        )  # fmt: skip

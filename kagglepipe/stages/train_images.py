@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kagglepipe.images.cache import PixelCache, PixelReader
     from kagglepipe.training.head import Head, HeadFitter
 
-
+UNSEEN_BUT_TUNED = -20.0  # what fine-tuning begins with for a class of no training row: next to no probability
 WEIGHT_BESIDE_PASTED = 4.0  # of a clean view: pasted ones are for photos from elsewhere (docs/elsewhere.md)
 
 
@@ -188,11 +188,13 @@ class ImageSession(Session):
         from kagglepipe.training import distributed
         from kagglepipe.training.checkpoint import read_checkpoints, save_checkpoint
         from kagglepipe.training.fit import Recipe, fit
+        from kagglepipe.training.head import UNSEEN
         from kagglepipe.training.inference import run_probabilities
 
         model = copy.deepcopy(self.model)
         model.head.weight.data = torch.from_numpy(head.weight).to(self.device)
-        model.head.bias.data = torch.from_numpy(head.bias).to(self.device)
+        bias = np.where(head.bias == UNSEEN, np.float32(UNSEEN_BUT_TUNED), head.bias)
+        model.head.bias.data = torch.from_numpy(bias).to(self.device)
         options = {name: getattr(self.config.training, name) for name in Recipe.__dataclass_fields__}
         rows = pd.concat([self.train, pseudo])
         reader, labels = self.reader(rows), self.numbered(rows["target"])

@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 from kagglepipe.training.features import Features
 
 Labels = NDArray[np.int64]
+UNSEEN = -1e4  # the bias of a class that a head has not seen: no probability, and a finite loss
 
 
 @dataclass(frozen=True)
@@ -102,17 +103,19 @@ class HeadFitter:
             labels = np.concatenate([labels, more.labels])
         x, y = np.concatenate(views), np.tile(labels, len(views))
         weights = np.repeat([self.clean, *[1.0] * (len(views) - 1)], len(labels))
+        weight = np.zeros((self.classes, x.shape[1]), np.float32)
+        bias = np.full(self.classes, UNSEEN, np.float32)
+        if (seen := np.unique(y)).size == 1:  # nothing to tell apart
+            bias[seen] = 0
+            return Head(weight, bias, c)
         # C weighs the data term by the number of rows: views are looks at one image, not more images
         model = LogisticRegression(C=c / len(self.views), max_iter=1000, tol=1e-5).fit(x, y, weights / weights.mean())
-        weight = np.zeros((self.classes, x.shape[1]), np.float32)
-        bias = np.full(self.classes, -np.inf, np.float32)
         if len(model.classes_) == 2:  # one logit for two classes: shared between them
-            seen = model.classes_
             weight[seen] = np.stack([-model.coef_[0] / 2, model.coef_[0] / 2])
             bias[seen] = [-model.intercept_[0] / 2, model.intercept_[0] / 2]
         else:
             weight[model.classes_], bias[model.classes_] = model.coef_, model.intercept_
-        return Head(weight, np.maximum(bias, -1e4), c)
+        return Head(weight, bias, c)
 
 
 def log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -257,6 +258,47 @@ def test_the_users_groups_stay_together(scenes: Path, prepare: Prepare) -> None:
     assert (train.groupby("group")["fold"].nunique() == 1).all()
 
 
+def test_groups_that_are_given_later_tear_no_folds(
+    scenes: Path, prepare: Prepare, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = f"competition.labels={tmp_path / 'labels.csv'}", "folds.count=3"
+    source = labelled(scenes, lambda name: "")
+    shutil.copy(scenes / "labels.csv", tmp_path)
+    first = prepare(*options, source=source)
+    table = pd.read_csv(tmp_path / "labels.csv")
+    table.assign(group="person " + table["file"].str[4]).to_csv(tmp_path / "labels.csv", index=False)
+    with pytest.raises(UserError) as caught:
+        prepare(*options, source=source)
+    assert "folds.csv was made before" in str(caught.value)
+    assert re.search(r"\(person \d, person \d, person \d and ", str(caught.value))
+    assert str(caught.value).endswith("type folds.remake=true to split anew (older runs keep their scores)")
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        found = prepare(*options, "folds.remake=true", source=source)
+    assert (found.train.groupby("group")["fold"].nunique() == 1).all()
+    assert (found.table_hash, found.folds_hash == first.folds_hash) == (first.table_hash, False)
+    again = prepare(*options, "competition.refresh=true", source=source)  # nothing is torn: nothing is made anew
+    assert again.folds_hash == found.folds_hash
+
+
+def test_to_refresh_makes_torn_folds_anew(scenes: Path, prepare: Prepare) -> None:
+    options = "competition.labels=labels.csv", "folds.count=3"
+    prepare(*options, source=labelled(scenes, lambda name: ""))
+    labelled(scenes, lambda name: f"person {name[4]}")
+    found = prepare(*options, "competition.refresh=true", source=scenes).train
+    assert (found.groupby("group")["fold"].nunique() == 1).all()
+
+
+def test_the_users_groups_are_not_called_near_duplicates(
+    scenes: Path, prepare: Prepare, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = labelled(scenes, lambda name: f"person {name[4]}" if name[4] < "6" else "")
+    with caplog.at_level("INFO"):
+        prepare("competition.labels=labels.csv", source=source)
+    assert "6 groups given (of 20 images), 8 groups of near-duplicates in training (largest 2)" in caplog.text
+    assert "different labels" not in caplog.text  # which persons may have
+
+
 def test_the_users_groups_are_united_where_copies_link_them(scenes: Path, prepare: Prepare) -> None:
     people = {"cat/0.jpg": "ann", "cat/5.jpg": "ann", "cat/0-again.jpg": "bob", "cat/6.jpg": "bob"}
     source = labelled(scenes, lambda name: people.get(name, name))
@@ -270,6 +312,101 @@ def test_images_without_a_group_are_not_one_group(scenes: Path, prepare: Prepare
     source = labelled(scenes, lambda name: "ann" if name in ("cat/5.jpg", "cat/6.jpg") else "")
     train = prepare("competition.labels=labels.csv", source=source).train
     assert train["group"].nunique() == len(train) - 8 - 1  # eight pairs of copies, and ann's two
+
+
+def cropped(image: np.ndarray, times: int) -> np.ndarray:
+    """The picture framed a little tighter, as the next ones of a burst are."""
+    cut = 3 * times
+    return image[cut : len(image) - cut, cut : image.shape[1] - cut]
+
+
+@pytest.fixture
+def bursts(tmp_path: Path) -> Path:
+    """Two classes of six scenes each, five pictures of each: every one like the next, the fourth mirrored."""
+    for number in range(12):
+        image = cv2.resize(scene(number, 320), None, fx=0.75, fy=0.75, interpolation=cv2.INTER_AREA)
+        for k in range(5):
+            view = cropped(image, k)[:, :: -1 if k == 3 else 1]
+            save(tmp_path / "bursts" / ("cat", "dog")[number % 2] / f"{number:02}-{k}.jpg", view)
+    return tmp_path / "bursts"
+
+
+def test_no_confirmed_pair_lies_in_two_folds(bursts: Path, prepare: Prepare, tmp_path: Path) -> None:
+    found = prepare("folds.count=4", source=bursts).train.set_index("id")
+    pairs = pd.read_csv(tmp_path / "data/bursts/duplicates.csv")
+    assert (pairs["id"].map(found["fold"]) == pairs["twin"].map(found["fold"])).all()
+    assert pairs["mirrored"].any()
+    linked = {frozenset(pair) for pair in zip(pairs["id"], pairs["twin"], strict=True)}
+    assert frozenset({"cat/00-0.jpg", "cat/00-4.jpg"}) not in linked  # the first and the last are alike by a chain only
+    assert found["group"].nunique() == 12
+
+
+def test_folds_that_tear_pairs_are_named(
+    bursts: Path, prepare: Prepare, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As those of older versions do, which stay, so that their runs are found; and as one's own may."""
+    ids = sorted(prepare(source=bursts).train["id"])
+    pairs = pd.read_csv(tmp_path / "data/bursts/duplicates.csv")
+    old = pd.DataFrame({"id": ids, "fold": [n % 2 for n in range(60)], "count": 2, "seed": 0})
+    fold = old.set_index("id")["fold"]
+    torn = int((pairs["id"].map(fold) != pairs["twin"].map(fold)).sum())
+    assert torn > 12
+    words = f"{torn} of {len(pairs)} near-duplicate pairs lie in two folds, which makes scores too good: "
+    path = tmp_path / "data/bursts/folds.csv"
+    old.to_csv(path, index=False)
+    before = path.read_bytes()
+    caplog.clear()
+    prepare(source=bursts)
+    assert words in caplog.text
+    assert "folds.remake=true splits anew" in caplog.text
+    assert path.read_bytes() == before
+    old.to_csv(tmp_path / "own.csv", index=False)
+    caplog.clear()
+    prepare(f"folds.file={tmp_path / 'own.csv'}", source=bursts)
+    assert words in caplog.text
+    assert "own.csv: 12 groups of images lie in more than one fold" in caplog.text
+    caplog.clear()
+    prepare("folds.remake=true", source=bursts)
+    assert "lie in two folds" not in caplog.text
+
+
+def test_a_chain_of_most_images_is_torn_and_it_is_said(
+    tmp_path: Path, prepare: Prepare, caplog: pytest.LogCaptureFixture
+) -> None:
+    for k in range(8):
+        save(tmp_path / "chain" / ("cat", "dog")[k % 2] / f"{k}.jpg", cropped(scene(0, 320), k))
+        if k < 6:
+            save(tmp_path / "chain" / ("cat", "dog")[k % 2] / f"{k}-other.jpg", scene(k + 1))
+    prepare(source=tmp_path / "chain")
+    assert "near-duplicate pairs lie in two folds, which makes scores too good: " in caplog.text
+    assert "together they are over half of the images, too many for one fold" in caplog.text
+
+
+def test_images_to_classify_link_those_to_train_on(bursts: Path, prepare: Prepare, tmp_path: Path) -> None:
+    for file in bursts.glob("*/*-[24].jpg"):
+        (bursts / "test").mkdir(exist_ok=True)
+        file.rename(bursts / "test" / file.name)
+    found = prepare("folds.count=3", source=bursts)
+    assert found.train["group"].nunique() == 12
+    assert set(found.test["group"]) == set(found.train["group"])
+
+
+def test_a_class_of_one_image_stays_in_training(toy: Path, prepare: Prepare, caplog: pytest.LogCaptureFixture) -> None:
+    save(toy / "yellow/only.png", scene(1))
+    found = prepare("folds.count=3").train
+    assert found["target"].value_counts().to_dict() == {"blue": 12, "green": 12, "red": 12, "yellow": 1}
+    assert "classes with one image, or one group of them: yellow. All folds but its own train on it" in caplog.text
+    assert "1 images get no probability of their class out of fold" in caplog.text
+
+
+def test_a_class_of_one_image_beside_one_other_cannot_be_told_apart(toy: Path, prepare: Prepare) -> None:
+    shutil.rmtree(toy / "green")
+    for image in sorted((toy / "red").iterdir())[1:]:
+        image.unlink()
+    with pytest.raises(
+        UserError, match=r"class red lies in fold \d alone, so nothing could teach it; add images of it"
+    ):
+        prepare()
 
 
 # --- folds -------------------------------------------------------------------------------------------------------

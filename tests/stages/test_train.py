@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
-from shutil import copytree
+from shutil import copy, copytree
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +17,7 @@ import torch
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import locked, read_json
+from kagglepipe.predictions.frame import read_frame
 from kagglepipe.stages import train, walk
 from kagglepipe.stages.places import read_prepared, run_dir
 from kagglepipe.stages.session import RESUME, warn_of_constant
@@ -281,6 +282,25 @@ def test_the_time_left_is_that_of_folds_alone(
         train.train_folds(config, prepared, session.run, [0, 1, 2])
     told = [record.getMessage() for record in caplog.records if "min left" in record.getMessage()]
     assert told == ["train: about 4 min left for 2 folds", "train: about 2 min left for 1 folds"]
+
+
+@pytest.mark.parametrize("mode", ["head", "finetune"])
+def test_a_class_of_one_image_is_taught_to_the_other_folds(
+    mode: str, configure: Callable[..., Config], toy: Path
+) -> None:
+    (toy / "yellow").mkdir()
+    copy(toy / "test/red13.png", toy / "yellow/only.png")
+    options = ("experiment=quick", "competition=image_folder", f"competition.source={toy}", f"training={mode}")
+    config = configure(*options, "folds.count=3", "stage=submit", "competition.metric=roc_auc")
+    walk(config)
+    prepared = read_prepared(config)
+    run = run_dir(config, prepared)
+    metrics, oof = read_json(run / "metrics.json"), read_frame(run / "oof.parquet").set_index("id")
+    assert np.isfinite([metrics["score"], metrics["log_loss"]]).all()
+    own = oof["fold"] == oof.loc["yellow/only.png", "fold"]
+    assert (oof.loc[own, "yellow"] < 1e-6).all()
+    assert (oof.loc[~own, "yellow"] > 1e-5).all()
+    assert (read_frame(run / "test.parquet")["yellow"] > 1e-5).all()
 
 
 @pytest.mark.parametrize("mode", ["head", "finetune"])

@@ -95,6 +95,17 @@ def test_a_class_that_no_training_row_has_gets_no_probability() -> None:
     np.testing.assert_allclose(probabilities[:, [0, 1, 3]], expected, atol=NEAR)
 
 
+def test_where_one_class_is_left_it_has_all_probability() -> None:
+    """As without the two folds that hold the other one, by which C is chosen."""
+    x, labels, folds = problem(2, folds=4)
+    labels = np.where(folds < 2, labels, 0)
+    assert np.isfinite(fitter(x, labels, folds).fit(0).weight).all()
+    losses = dict(fitter(x, labels, folds).inner_log_loss(0))
+    assert all(np.isfinite(loss) for loss in losses.values())
+    alone = fitter(x, np.where(folds == 0, labels, 0), folds, classes=2).fit(0)
+    assert softmax(alone.logits(x)).tolist() == [[1, 0]] * len(x)
+
+
 def test_two_classes_of_four_in_the_training_rows() -> None:
     x, labels, folds = problem(4)
     folds = np.where(labels >= 2, 0, 1 + folds % 2)
