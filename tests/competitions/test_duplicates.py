@@ -117,6 +117,20 @@ def test_plain_pictures_that_are_alike_are_no_copies_of_one_another(size):
     assert found(images + copies) == {(i, i + 60) for i in range(10)}
 
 
+def test_smooth_pictures_that_are_alike_are_no_copies_of_one_another():
+    """As those are that were enlarged, which have no more detail than few pixels have."""
+    rng = np.random.default_rng(0)
+    base = rng.uniform(0, 200, (8, 8))
+    pixels = np.clip(base + rng.normal(0, 22, (60, 8, 8)), 0, 255).astype(np.uint8)
+    large = [cv2.resize(picture, (64, 64), interpolation=cv2.INTER_CUBIC) for picture in pixels]
+    images = [np.repeat(picture[:, :, None], 3, axis=2) for picture in large]
+    hashes, thumbnails = measured(images)
+    assert len(near_pairs(hashes, thumbnails)) == 0
+    assert (np.bitwise_count(hashes[:, None] ^ hashes).sum(axis=2) <= 16).sum() > 100  # their hashes are close
+    copies = [compressed(image, 80) for image in images[:10]]
+    assert found(images + copies) == {(i, i + 60) for i in range(10)}
+
+
 def test_both_measures_must_agree():
     hashes, thumbnails = measured([picture(1), picture(2)])
     same_hash, same_pixels = hashes[[0, 0]], thumbnails[[0, 0]]
