@@ -38,11 +38,12 @@ class Competition:
     segment_metric: the score of segments by which smoothing and thresholds are chosen (predictions.segment_metrics).
     id: what identifies an image: `name` (file name), `stem` (without extension) or `path` (relative path).
     metric: a name of `predictions.metrics.METRICS`.
-    form: what a submission holds: class `index`, class `name`, `probability` of the second class of two,
-        `probabilities`, one column per class, or `segments`, for which every frame is classified and pieces of
-        video are found: `video,start,end,label,score`.
-    sample_submission: file that gives header and order, relative to the source; None if none is shipped.
-    answers: CSV with the test photos' true class in the form of a submission; used for scoring only.
+    form: what a submission holds: class `index`, class `name`, `probability` of the second class of two (without
+        `classes`, of the one after which the column is called), `probabilities`, one column per class, or `segments`,
+        for which every frame is classified and pieces of video are found: `video,start,end,label,score`.
+    sample_submission: file that gives rows, order and the spelling of columns, relative to the source; None if none
+        is shipped.
+    answers: CSV with the test photos' true class in the form of a submission; used for scoring only, at any time.
     sample_slug: slug of the built-in sample that stands in when no data can be found; None: there is none.
     augmentation: the policy that `augmentation=auto` stands for here when only a head is fitted; None: the usual one.
     source: zip or folder to read instead of downloading; None looks in `data/<slug>/` first.
@@ -51,7 +52,8 @@ class Competition:
         the test with known answers. None uses all.
     hidden: share of the labelled items, whole groups and every class, that becomes the test; their answers, or what
         happens when in them, are kept from everything but stage=drill. None hides nothing. hidden_seed: which ones.
-    on_bad_image: `error` stops at a file that cannot be decoded, `skip` lists it and goes on.
+    on_bad_image: `error` stops at a file that cannot be decoded, `skip` lists it and goes on; one to classify is then
+        answered by the class shares of those to train on.
     """
 
     slug: str | None = None

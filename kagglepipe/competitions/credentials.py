@@ -11,7 +11,7 @@ import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from kagglepipe.errors import UserError
@@ -20,6 +20,7 @@ WHERE = (
     "make a token at https://www.kaggle.com/settings (API), then type export KAGGLE_API_TOKEN=… or keep it in "
     "~/.kaggle/access_token; the older KAGGLE_USERNAME with KAGGLE_KEY, and kaggle.json, work too"
 )
+ESCAPES = "\\%=&"  # characters that begin one
 SHORTEST_PART = 12  # characters of base64 that are surely the secret's and no word of an ordinary text
 
 
@@ -46,14 +47,17 @@ class Credentials:
     @cached_property
     def _traces(self) -> "re.Pattern[str]":
         """Whatever tells the secret, the longest first."""
-        sent = self.authorization.split()[1]
-        inside, digits = [*_base64_parts(sent), *_base64_parts(self.secret)], self.secret.encode().hex()
-        traces = [sent, self.secret, digits, *inside]
-        unpadded = sorted({trace.rstrip("=") for trace in traces}, key=len, reverse=True)
-        padding = f"(?:{_any_encoding('=')})*"
-        return re.compile("|".join("".join(map(_any_encoding, trace)) + padding for trace in unpadded if trace), re.I)
+        told = (self.authorization.split()[1].rstrip("="), self.secret)
+        patterns = {trace: "".join(map(_any_encoding, trace)) for trace in told}
+        for part in (part for text in told for part in (text.encode().hex(), *_base64_parts(text))):
+            patterns[part] = "".join(char if char.isalnum() else _any_encoding(char) for char in part)
+        longest = sorted(filter(None, patterns), key=len, reverse=True)
+        begins = re.escape("".join({trace[0] for trace in longest} | set("-_" + ESCAPES)))  # for speed alone
+        whole = "|".join(patterns[trace] for trace in longest)
+        return re.compile(f"(?=[{begins}])(?:{whole})(?:{_any_encoding('=')}){{0,2}}", re.I)
 
 
+@cache
 def _any_encoding(char: str) -> str:
     r"""A pattern for an ASCII character, in any case, as it stands or escaped: by JSON, percent, HTML, base64 for URLs.
 
@@ -62,15 +66,16 @@ def _any_encoding(char: str) -> str:
     """
     code, url_safe = ord(char), {"+": "-", "/": "_"}.get(char, char)
     names = [name for name, text in html.entities.html5.items() if text == char and name.endswith(";")]
-    numbers = [f"#0*{code};", f"#x0*{code:x};", *map(re.escape, names)]
-    escapes = [rf"\\+(?:u00|x){code:02x}", f"[%=](?:25)*{code:02x}", f"&(?:amp;)*(?:{'|'.join(numbers)})"]
-    return rf"(?:\\*{re.escape(char)}|{re.escape(url_safe)}|{'|'.join(escapes)})"
+    numbers = [rf"#0{{0,6}}{code};", f"#x0{{0,6}}{code:x};", *map(re.escape, names)]
+    ways = [rf"\\{{0,8}}{re.escape(char)}", re.escape(url_safe), rf"\\{{1,8}}(?:u00|x){code:02x}"]
+    ways += [f"[%=](?:25){{0,4}}{code:02x}", f"&(?:amp;){{0,4}}(?:{'|'.join(numbers)})"]
+    return f"(?:{'|'.join(ways)})"
 
 
 def _base64_parts(secret: str) -> list[str]:
     """What base64 makes of the secret inside a longer text, at each of the three places where it may begin.
 
-    >>> part = _base64_parts("key0123456789")[1]
+    >>> part = _base64_parts("key0123456789")[0]
     >>> part in base64.b64encode(b"0123user:key0123456789").decode()
     True
     """

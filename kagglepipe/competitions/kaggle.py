@@ -40,6 +40,7 @@ CONNECT = 10.0  # seconds
 PAGE, MOST_PAGES = 200, 50
 MOST_REDIRECTS = 4
 MOST_JSON = 32 * 2**20  # bytes of an answer
+MOST_TEXT = 10_000  # characters of one string in it
 STATUSES = ("pending", "complete", "error")  # in the order of their numbers
 
 log = logging.getLogger(__name__)
@@ -329,10 +330,10 @@ class KaggleClient:
     def _hidden(self, value: Any) -> Any:
         """A decoded answer without the credentials, should the server have echoed them: escapes hide them before."""
         if isinstance(value, dict):
-            return {self.credentials.hide(key): self._hidden(item) for key, item in value.items()}
+            return {self.credentials.hide(key[:MOST_TEXT]): self._hidden(item) for key, item in value.items()}
         if isinstance(value, list):
             return [self._hidden(item) for item in value]
-        return self.credentials.hide(value) if isinstance(value, str) else value
+        return self.credentials.hide(value[:MOST_TEXT]) if isinstance(value, str) else value
 
     def _sign(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         request.headers["Authorization"] = self.credentials.authorization

@@ -4,6 +4,7 @@ import codecs
 import csv
 import io
 import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -25,13 +26,7 @@ def read_spreadsheet(path: Path, columns: Mapping[str, str], needed: Sequence[st
     Raises UserError for a file that cannot be read, that lacks a needed column or has one twice, or has a row with
     more cells than the header.
     """
-    try:
-        text = decoded(path.read_bytes())
-        separator, text = _separator(text)
-        header, rows = _cells(text, separator)
-    except (OSError, ValueError, csv.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
-        raise UserError(f"{path} cannot be read as a CSV in UTF-8 ({reason})") from error
+    separator, header, rows = read_cells(path)
     places = {ours: _places(header, theirs) for ours, theirs in columns.items()}
     if missing := [columns[ours] for ours in needed if not places[ours]]:
         raise UserError(f"{path} has the columns {', '.join(header)}: {', '.join(missing)} is needed too")
@@ -43,6 +38,24 @@ def read_spreadsheet(path: Path, columns: Mapping[str, str], needed: Sequence[st
         times = [column for column in ("start", "end") if column in table]
         table[times] = table[times].replace(r"^([+-]?\d*),(\d+)$", r"\1.\2", regex=True)
     return table
+
+
+def read_cells(path: Path) -> tuple[str, list[str], dict[int, list[str]]]:
+    """(the separator, the header, row in the file -> stripped cells, as many as the header has) of a CSV or zipped CSV.
+
+    Raises UserError for a file that cannot be read, or has a row with more cells than the header.
+    """
+    try:
+        data = path.read_bytes()
+        if zipfile.is_zipfile(io.BytesIO(data)):
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                data = archive.read(archive.namelist()[0])
+        separator, text = _separator(decoded(data))
+        header, rows = _cells(text, separator)
+    except (OSError, ValueError, csv.Error, zipfile.BadZipFile) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+        raise UserError(f"{path} cannot be read as a CSV in UTF-8 ({reason})") from error
+    return separator, header, rows
 
 
 def decoded(data: bytes) -> str:

@@ -1,9 +1,11 @@
 """From a test frame and the competition's contract to the bytes that are uploaded.
 
-What one function builds, another checks. They share the names of the columns and nothing else, so the check
-can also judge a file that somebody edited by hand.
+What one function builds and another writes, a third reads back from the bytes and a fourth checks. They share the names
+of the columns and nothing else, so the check can also judge a file that somebody edited by hand.
 """
 
+import io
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from kagglepipe.competitions.contract import FORMS, demand
+from kagglepipe.competitions.spreadsheet import read_cells
 from kagglepipe.errors import UserError
 from kagglepipe.predictions.frame import (
     Probs,
-    first_line,
     id_fault,
     name_three,
     probabilities,
@@ -26,7 +28,10 @@ from kagglepipe.predictions.frame import (
 
 # Nine digits tell any two float32 numbers apart: no two rows become tied, and none that was nearly certain
 # becomes certain. More digits would only show how some machine rounded its last bit.
-FLOAT_FORMAT = "%.9g"
+DIGITS, MOST_DIGITS = 9, 17
+DECIMALS = 6  # of any number: times may count from 1970, and lie less than a millisecond apart
+TOLERANCE = 10.0**-DECIMALS
+NEGATIONS = {"no", "not", "non", "without"}
 
 
 def build_submission(
@@ -38,14 +43,16 @@ def build_submission(
     target_column: str,
     ids: Sequence[str],
     header: Sequence[str] | None = None,
+    positive: int = 1,
 ) -> pd.DataFrame:
     """The submission for a test frame, one row per id in the order of `ids`, whatever the order of the frame.
 
     form: `index` (position of the most probable class in `classes`), `name` (its name), `probability` (of the
-        second class of two) or `probabilities` (one column per class). Ties go to the first class.
+        class number `positive`, of two) or `probabilities` (one column per class). Ties go to the first class.
     ids: the ids the competition asks for; other rows of the frame are left out.
-    header: columns of the sample submission, which must be those of the form; after the id they give the
-        order of the class columns. None: the id column, then `target_column` or the classes in their order.
+    header: columns of the sample submission, which must be those of the form, save for case, blanks and
+        punctuation; they give the spelling and the order of the columns. None: the id column, then `target_column` or
+        the classes in their order.
 
     Raises UserError for an unknown form, a header that does not fit, or ids that the frame lacks.
 
@@ -56,13 +63,17 @@ def build_submission(
     0    a   dog
     1    b   cat
     """
-    columns = _columns(form, classes, id_column, target_column, header)
+    columns = submission_columns(form, classes, id_column, target_column, header)
     asked = test[test["id"].isin(list(ids))]
     if fault := id_fault(asked["id"], ids):
-        raise UserError(f"the test predictions do not hold each id once: {fault}; predict again: stage=train")
+        raise UserError(
+            f"the run's test.parquet does not hold each id once: {fault}; it is not as it was made: delete the run's "
+            "folder, then type stage=train"
+        )
     probs = probabilities(asked.set_index("id").loc[list(ids)], classes)  # (N, C)
-    answers = _answers(probs, form, classes, target_column)
-    return pd.DataFrame({id_column: list(ids), **answers})[columns]
+    answers = _answers(probs, form, classes, target_column, positive)
+    frame = pd.DataFrame({id_column: list(ids), **answers})
+    return frame.rename(columns=columns)[list(columns.values())]
 
 
 def validate_submission(
@@ -74,22 +85,25 @@ def validate_submission(
     target_column: str,
     ids: Sequence[str],
     header: Sequence[str] | None = None,
+    positive: int = 1,
 ) -> None:
     """Raises UserError, naming the culprit and three offenders, unless `submission` is what is asked for.
 
     Checked are columns and their order; ids, each once and in the order of `ids`; empty cells; class labels;
-    probabilities within [0, 1] and, with one column per class, rows that sum to 1 ± 1e-4.
+    probabilities within [0, 1] and, with one column per class, rows that sum to 1 ± 1e-4. Cells may be text.
     The arguments are those of `build_submission`.
 
     >>> submission = pd.DataFrame({"file": ["a"], "label": ["dog"]})
     >>> validate_submission(submission, form="name", classes=["cat", "dog"], id_column="file",
     ...                     target_column="label", ids=["a"])
     """
-    columns = _columns(form, classes, id_column, target_column, header)
+    columns = list(submission_columns(form, classes, id_column, target_column, header).values())
     if list(submission.columns) != columns:
         fault: str | None = f"has columns {list(submission.columns)}, needs {columns}"
+    elif submission.empty:
+        fault = "has no rows, and no grader takes a file without any"
     else:
-        fault = _id_fault(submission[id_column], ids) or _cell_fault(submission, form, classes, id_column)
+        fault = _id_fault(submission.iloc[:, 0], ids) or _cell_fault(submission, form, classes)
     if fault:
         raise UserError(f"submission refused: it {fault}; write it again with stage=submit")
 
@@ -100,33 +114,61 @@ SEGMENT_COLUMNS = ["video", "start", "end", "label", "score"]
 def build_segments(segments: pd.DataFrame, *, ends: Mapping[str, float], header: Sequence[str] | None) -> pd.DataFrame:
     """The submission for a segments frame: sorted by video and start, cut at the end of each video.
 
-    ends: video -> where it ends. header: columns of the sample submission; None: SEGMENT_COLUMNS.
+    ends: video -> where it ends. header: columns of the sample submission, as `segment_columns`; None: SEGMENT_COLUMNS.
     Raises UserError for a header with other columns.
     """
-    columns = list(header) if header else SEGMENT_COLUMNS
-    if sorted(columns) != sorted(SEGMENT_COLUMNS):
-        raise UserError(
-            f"the sample submission has columns {columns}, competition.form=segments makes {SEGMENT_COLUMNS}"
-        )
+    columns = segment_columns(header)
     last = segments["video"].map(dict(ends)).astype(float)
     cut = segments.assign(end=np.minimum(segments["end"], last))
-    return cut.sort_values(["video", "start", "label"], ignore_index=True)[columns]
+    rows = cut.sort_values(["video", "start", "label"], ignore_index=True)
+    return rows.rename(columns=columns)[list(columns.values())]
 
 
-def validate_segments(submission: pd.DataFrame, *, ends: Mapping[str, float], classes: Sequence[str]) -> None:
+def segment_columns(header: Sequence[str] | None) -> dict[str, str]:
+    """Each of SEGMENT_COLUMNS -> how the sample submission spells it, in its order. Raises UserError for others.
+
+    header: of the sample submission; None: there is none.
+
+    >>> segment_columns(["Video", "Label", "Start", "End", "Score"])["start"]
+    'Start'
+    """
+    columns = _spelt(SEGMENT_COLUMNS, header or SEGMENT_COLUMNS)
+    if columns is None:
+        raise UserError(
+            f"the sample submission has columns {list(header or [])}, competition.form=segments makes {SEGMENT_COLUMNS}"
+        )
+    return columns
+
+
+def silent_videos(submission: pd.DataFrame, videos: Sequence[str]) -> list[str]:
+    """The videos of which a submission of segments has none, sorted."""
+    found = submission[segment_columns(list(submission.columns))["video"]]
+    return sorted(set(videos) - set(found))
+
+
+def validate_segments(
+    submission: pd.DataFrame,
+    *,
+    ends: Mapping[str, float],
+    classes: Sequence[str],
+    begins: Mapping[str, float] | None = None,
+) -> None:
     """Raises UserError, naming three offenders, unless each row is a segment inside a video that is asked for.
 
-    ends: video -> where it ends. classes: labels that a segment may have.
+    ends, begins: video -> where it ends, and begins (None: at 0). classes: labels that a segment may have.
     """
-    if sorted(submission.columns) != sorted(SEGMENT_COLUMNS):
+    columns = _spelt(SEGMENT_COLUMNS, list(submission.columns))
+    if columns is None:
         raise UserError(f"submission refused: it has columns {list(submission.columns)}, needs {SEGMENT_COLUMNS}")
+    submission = submission.rename(columns={theirs: ours for ours, theirs in columns.items()})
     last = submission["video"].map(dict(ends)).astype(float)
+    first = 0.0 if begins is None else submission["video"].map(dict(begins)).astype(float)
     start, end, score = (pd.to_numeric(submission[name], errors="coerce") for name in ("start", "end", "score"))
     faults = {
         "has segments of videos that are not asked for": last.isna(),
         "has labels that are no class": ~submission["label"].isin(list(classes)),
         "has segments that do not end after they start": ~(start < end),
-        "has segments outside their video": (start < 0) | (end > last + 1e-6),
+        "has segments outside their video": (start < first - TOLERANCE) | (end > last + TOLERANCE),
         "has scores outside 0…1": ~score.between(0, 1),
     }
     for fault, rows in faults.items():
@@ -139,67 +181,175 @@ def validate_segments(submission: pd.DataFrame, *, ends: Mapping[str, float], cl
 def submission_csv(submission: pd.DataFrame) -> bytes:
     r"""The CSV's bytes: UTF-8, lines ended by a newline alone, a header, no index; same frame, same bytes.
 
-    >>> submission_csv(pd.DataFrame({"id": ["a,b"], "p": [0.5]}))
-    b'id,p\n"a,b",0.5\n'
+    Numbers have nine digits, or as many more as it takes for six decimals.
+
+    >>> submission_csv(pd.DataFrame({"id": ["a,b"], "p": [0.5], "time": [1700000001.25]}))
+    b'id,p,time\n"a,b",0.5,1700000001.25\n'
     """
-    text = submission.to_csv(index=False, lineterminator="\n", float_format=FLOAT_FORMAT)
-    return text.encode("utf-8")
+    exact = submission.copy()
+    for name, values in submission.items():
+        if pd.api.types.is_float_dtype(values) and (digits := _digits(values)) > DIGITS:
+            exact[name] = ["" if np.isnan(value) else f"{value:.{digits}g}" for value in values]
+    return exact.to_csv(index=False, lineterminator="\n", float_format=f"%.{DIGITS}g").encode()
 
 
-def read_sample_submission(path: Path) -> pd.DataFrame:
-    """The competition's sample submission: its first column holds the ids, as text just as they are written.
+def _digits(values: "pd.Series[float]") -> int:
+    """How many digits it takes to write the largest with six decimals; no more than a float64 has."""
+    largest = np.abs(values[np.isfinite(values)]).max()
+    return min(len(f"{largest:.0f}") + DECIMALS, MOST_DIGITS)
 
+
+def read_written(data: bytes, meant: pd.DataFrame) -> pd.DataFrame:
+    """A submission read back from the bytes of its CSV, every cell as text.
+
+    Raises UserError, naming three offenders, unless it holds the text of `meant`, and its numbers to six decimals.
+    """
+    found = pd.read_csv(io.BytesIO(data), dtype=str, keep_default_na=False, index_col=False, skip_blank_lines=False)
+    if (list(found.columns), len(found)) != (list(meant.columns), len(meant)):
+        shape = f"{len(found)} rows of {list(found.columns)}, not {len(meant)} of {list(meant.columns)}"
+        raise UserError(f"submission refused: its CSV reads as {shape}; are there line breaks in an id or a class?")
+    for name in meant:
+        if pd.api.types.is_float_dtype(meant[name]):
+            numbers = pd.to_numeric(found[name], errors="coerce").to_numpy(np.float64)
+            exact = meant[name].to_numpy(np.float64)
+            known = np.isfinite(exact)  # of the rest the check of the cells tells
+            far = np.abs(numbers[known] - exact[known]) - 4 * np.spacing(np.abs(exact[known]))
+            other = known.copy()
+            other[known] = ~(far <= TOLERANCE)
+        else:
+            other = (found[name] != meant[name].astype(str).reset_index(drop=True)).to_numpy() & ~meant[name].isna()
+        if other.any():
+            raise UserError(f"submission refused: column {name} reads otherwise: {name_three(found[name][other])}")
+    return found
+
+
+def constant_answer(submission: pd.DataFrame) -> str | None:
+    """The answer that all rows have, in words, where there are ten or more; None where answers differ."""
+    answers = submission.iloc[:, 1:]
+    if len(submission) < 10 or len(answers.drop_duplicates()) > 1:
+        return None
+    return ", ".join(str(answer) for answer in answers.iloc[0])
+
+
+def positive_class(classes: Sequence[str], column: str) -> int | None:
+    """Which of two classes a column of probabilities is called after; None where that cannot be told.
+
+    >>> positive_class(["cactus", "no cactus"], "has_cactus"), positive_class(["cat", "dog"], "label")
+    (0, None)
+    """
+    named = _words(column)
+    found = [
+        (len(_words(name)), number) for number, name in enumerate(classes) if _words(name) and _words(name) <= named
+    ]
+    if not found or (len(found) > 1 and found[0][0] == found[1][0]):
+        return None
+    _, number = max(found)
+    return number if named & NEGATIONS <= _words(classes[number]) else None
+
+
+def label_fault(cells: "pd.Series[str]", form: str, classes: Sequence[str]) -> str | None:
+    """How the answers of a sample submission differ from those that the form writes; None if they need not.
+
+    cells: as text. One answer that all rows share may be a placeholder, whatever it is.
+
+    >>> label_fault(pd.Series(["1", "2", "3"]), "index", ["a", "b", "c"])
+    "holds answers as '3', competition.form=index writes '0', '1', '2': type competition.form=name and call classes so"
+    """
+    written = {"name": list(classes), "index": [str(number) for number in range(len(classes))]}
+    allowed = written.get(form)
+    is_strange = ~cells.isin(allowed) if allowed else ~pd.to_numeric(cells, errors="coerce").between(0, 1)
+    strange = cells[is_strange & (cells != "")]
+    if strange.empty or cells.nunique() == 1:
+        return None
+    better = [f"competition.form={other}" for other, answers in written.items() if set(cells) <= set(answers)]
+    mend = f"type {better[0]}" if better else "type competition.form=name and call classes so"
+    writes = ", ".join(map(repr, allowed[:3])) if allowed else "numbers from 0 to 1"
+    return f"holds answers as {name_three(strange)}, competition.form={form} writes {writes}: {mend}"
+
+
+def read_sample_submission(path: Path, *, is_unique: bool = True) -> pd.DataFrame:
+    """The competition's sample submission, all as text; its first column holds the ids, just as they are written.
+
+    is_unique: whether an id stands for one row, as it does unless segments are asked for.
     Raises UserError for a file that is no CSV of at least two columns, or that repeats an id.
     """
-    try:
-        # The first column has no known name, hence a converter and no dtype: the id 007 keeps its zeros.
-        sample = pd.read_csv(path, converters={0: str}, keep_default_na=False)
-    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
-        fault = f"cannot be read as CSV: {first_line(error)}"
-        raise UserError(f"{path} {fault}; check competition.sample_submission") from error
-    ids = sample.iloc[:, 0]
+    sample = _read_sample(path)
     if len(sample.columns) < 2:
         raise UserError(f"{path} has one column, needs an id and more; check competition.sample_submission")
-    if twice := repeated(ids):
+    if is_unique and (twice := repeated(sample.iloc[:, 0])):
         raise UserError(f"{path} does not hold each id once: {twice}; check competition.sample_submission")
     return sample
 
 
 def read_header(path: Path) -> list[str]:
     """The columns of a sample submission that has no rows to fill in. Raises UserError if it is no CSV."""
+    return list(_read_sample(path).columns)
+
+
+def _read_sample(path: Path) -> pd.DataFrame:
+    """The cells as they are written; a comma at the end of each line makes no column."""
     try:
-        return list(pd.read_csv(path, dtype=str, nrows=0).columns)
-    except (OSError, ValueError) as error:
-        fault = f"cannot be read as CSV: {first_line(error)}"
-        raise UserError(f"{path} {fault}; check competition.sample_submission") from error
+        _, header, rows = read_cells(path)
+    except UserError as error:
+        raise UserError(f"{error}; check competition.sample_submission") from error
+    while header and not header[-1]:
+        header = header[:-1]
+    if not header:
+        raise UserError(f"{path} is empty; check competition.sample_submission")
+    return pd.DataFrame([row[: len(header)] for row in rows.values()], columns=header, dtype=str)
 
 
-def _columns(
+def _words(name: str) -> set[str]:
+    """The words of a name, whatever joins them.
+
+    >>> sorted(_words("noFight")), sorted(_words("is_dog"))
+    (['fight', 'no'], ['dog', 'is'])
+    """
+    return set(re.findall(r"[^\W_]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).casefold()))
+
+
+def _spelt(ours: Sequence[str], header: Sequence[str]) -> dict[str, str] | None:
+    """Each of our columns -> how the header spells it, in its order; None unless it has just these.
+
+    Case, blanks and punctuation may differ where that leaves no doubt.
+    """
+    if sorted(ours) == sorted(header):
+        return {name: name for name in header}
+    plain = {re.sub(r"[\W_]+", "", name).casefold(): name for name in ours}
+    found = [plain.get(re.sub(r"[\W_]+", "", name).casefold(), "") for name in header]
+    return dict(zip(found, header, strict=True)) if sorted(found) == sorted(ours) else None
+
+
+def submission_columns(
     form: str, classes: Sequence[str], id_column: str, target_column: str, header: Sequence[str] | None
-) -> list[str]:
-    """The columns a submission must have, in order; UserError where form, classes and header disagree."""
+) -> dict[str, str]:
+    """Our columns -> how the submission spells them, in its order; UserError where form, classes, header disagree."""
     demand("competition.form", form, FORMS)
     if form == "probability" and len(classes) != 2:
         raise UserError(f"competition.form=probability needs 2 classes, found {len(classes)}; type =probabilities")
     answers = list(classes) if form == "probabilities" else [target_column]
     if id_column in answers:
         raise UserError(f"competition.id_column={id_column} is the name of another column; change it")
+    ours = [id_column, *answers]
     if header is None:
-        return [id_column, *answers]
-    if list(header[:1]) != [id_column] or sorted(header[1:]) != sorted(answers):
+        return {name: name for name in ours}
+    columns = _spelt(ours, header)
+    if columns is None or next(iter(columns)) != id_column:
         raise UserError(
-            f"the sample submission has columns {list(header)}, competition.form={form} makes "
-            f"{[id_column, *answers]}; change competition.form, id_column, target_column or classes"
+            f"the sample submission has columns {list(header)}, competition.form={form} makes {ours}; "
+            "change competition.form, id_column, target_column or classes"
         )
-    return list(header)
+    return columns
 
 
-def _answers(probs: Probs, form: str, classes: Sequence[str], target_column: str) -> dict[str, npt.NDArray[Any]]:
+def _answers(
+    probs: Probs, form: str, classes: Sequence[str], target_column: str, positive: int
+) -> dict[str, npt.NDArray[Any]]:
     """The columns beside the ids, name -> (N,), from probabilities (N, C)."""
     if form == "probabilities":
         return dict(zip(classes, probs.T, strict=True))
     if form == "probability":
-        return {target_column: probs[:, 1]}
+        return {target_column: probs[:, positive]}
     winners = probs.argmax(axis=1)
     return {target_column: winners if form == "index" else np.array(classes, dtype=object)[winners]}
 
@@ -216,10 +366,10 @@ def _id_fault(found: pd.Series, ids: Sequence[str]) -> str | None:
     return f"has rows in another order than asked for: {name_three(displaced)}" if len(displaced) else None
 
 
-def _cell_fault(submission: pd.DataFrame, form: str, classes: Sequence[str], id_column: str) -> str | None:
+def _cell_fault(submission: pd.DataFrame, form: str, classes: Sequence[str]) -> str | None:
     """What is wrong with the cells beside the ids; None if nothing is."""
-    ids, cells = submission[id_column], submission.drop(columns=id_column)
-    empty = cells.isna().any(axis=1)
+    ids, cells = submission.iloc[:, 0], submission.iloc[:, 1:]
+    empty = (cells.isna() | (cells == "")).any(axis=1)
     if empty.any():
         return f"has empty cells for id {name_three(ids[empty])}"
     if form in ("index", "name"):

@@ -46,7 +46,17 @@ from kagglepipe.predictions.slices import slice_scores
 from kagglepipe.predictions.uncertainty import format_difference
 from kagglepipe.predictions.verdict import HEADER, best_member, cells, compare
 from kagglepipe.predictions.weights import FITTED
-from kagglepipe.stages.places import Member, Prepared, ensemble_dir, find_members, read_prepared, write_config
+from kagglepipe.stages.known_answers import score_test_again, with_test_scores
+from kagglepipe.stages.places import (
+    Member,
+    Prepared,
+    demand_one_rate,
+    ensemble_dir,
+    find_members,
+    rates_of,
+    read_prepared,
+    write_config,
+)
 from kagglepipe.stages.scores import describe_scores, is_scored, rows_of, scores_of
 from kagglepipe.stages.text_table import table
 
@@ -60,10 +70,13 @@ def run(config: Config) -> float | None:
         return None
     prepared = read_prepared(config)
     members = find_members(config, prepared)
+    config, prepared = at_rate_of_members(config, prepared, members)
     folder = ensemble_dir(config, prepared, members)
     done = folder / "metrics.json"
     if done.exists() and is_scored(read_json(done), config.competition):
         log.info("ensemble: %s is finished already", folder.name)
+        if score_test_again(config, prepared, folder):
+            log.info("ensemble: its test is scored anew, by the answers as they are now")
     else:
         make_ensemble(config, prepared, members, folder)
     metrics = read_json(folder / "metrics.json")
@@ -92,9 +105,8 @@ def make_ensemble(config: Config, prepared: Prepared, members: list[Member], fol
     draw_trust(folder / "reliability.png", oof, rows)
     write_config(replace(config, input=None), folder)
     groups = train.set_index("id")["group"]
-    scores = scores_of(
-        blended, config.competition, classes, groups, test=blended_test, config=config, prepared=prepared
-    )
+    scores = scores_of(blended, config.competition, classes, groups, config=config, prepared=prepared)
+    scores = with_test_scores(scores, config, prepared, blended_test)
     slices = slice_scores(train, oof, rows.truth, rows.metric)
     tell_worst(slices, scores, rows.metric)
     about |= {
@@ -111,6 +123,24 @@ def make_ensemble(config: Config, prepared: Prepared, members: list[Member], fol
         **baseline_of(config, prepared, members),
     }
     write_json(folder / "metrics.json", {**scores, **about})
+
+
+def at_rate_of_members(config: Config, prepared: Prepared, members: list[Member]) -> tuple[Config, Prepared]:
+    """The configuration, and what is prepared, at the members' `sequences.rate` where every frame is classified.
+
+    Raises UserError, naming the members, unless they have one rate.
+    """
+    if not config.competition.finds_segments:
+        return config, prepared
+    folders = [member.oof.parent for member in members]
+    rates = {f.name: rate for f in folders if (f / "metrics.json").exists() for rate in rates_of(f).values()}
+    demand_one_rate(rates)
+    if set(rates.values()) <= {config.sequences.rate}:
+        return config, prepared
+    rate = next(iter(rates.values()))
+    log.info("ensemble: its members were trained at sequences.rate=%g, which counts here", rate)
+    config = replace(config, sequences=replace(config.sequences, rate=rate))
+    return config, read_prepared(config)
 
 
 # --- members ---------------------------------------------------------------------------------------------------

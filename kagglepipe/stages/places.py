@@ -34,12 +34,22 @@ ENSEMBLE_VERSION = 2  # raise by hand what would blend the same members otherwis
 
 
 @dataclass(frozen=True)
+class Unreadable:
+    """An item to classify that cannot be read: its id, its path as in the table, and why."""
+
+    id: str
+    path: str
+    why: str
+
+
+@dataclass(frozen=True)
 class Prepared:
     """What `prepare` left: the table, its folds, the classes in order and the folder that paths start from.
 
     decoder: what the pixels of images are decoded by.
     items, annotations: of video and series: one row a file, and what happens when in them; of images None.
     Where every frame is classified, `table` has a row a frame at the configuration's rate, `folds` too.
+    unreadable: items to classify that are not in the table, and are asked for all the same.
     """
 
     table: pd.DataFrame
@@ -51,6 +61,12 @@ class Prepared:
     decoder: str = DECODER
     items: pd.DataFrame | None = None
     annotations: pd.DataFrame | None = None
+    unreadable: tuple[Unreadable, ...] = ()
+
+    @property
+    def nothing_to_classify(self) -> bool:
+        """Whether no row, not even an unreadable one, asks for an answer."""
+        return self.test.empty and not self.unreadable
 
     @property
     def train(self) -> pd.DataFrame:
@@ -98,17 +114,18 @@ def with_sample_if_no_data(config: Config) -> Config:
     return replace(config, competition=sample)
 
 
-def read_prepared(config: Config) -> Prepared:
+def read_prepared(config: Config, *, frames: bool = True) -> Prepared:
     """What `prepare` left for this competition. Raises UserError if it has not run, or runs while this reads.
 
     prepared.json goes before anything else is written, and comes back last: one that has not changed proves the rest.
+    frames: whether rows of video and series are told in frames; without, a long video is one row, sooner read.
     """
     file = config.data_dir / "prepared.json"
     if not file.exists():
         raise UserError(f"{file.parent} is not prepared: run stage=prepare first")
     try:
         report = read_json(file)
-        prepared = read_tables(config, report)
+        prepared = read_tables(config, report, frames=frames)
         is_same = read_json(file) == report
     except FileNotFoundError:
         is_same = False
@@ -117,7 +134,7 @@ def read_prepared(config: Config) -> Prepared:
     return prepared
 
 
-def read_tables(config: Config, report: dict[str, Any]) -> Prepared:
+def read_tables(config: Config, report: dict[str, Any], *, frames: bool) -> Prepared:
     """What lies beside a prepared.json. Raises FileNotFoundError if a table does not, UserError for wrong folds."""
     folder, folds_path = config.data_dir, folds_file(config)
     table, items, annotations = pd.read_parquet(folder / "table.parquet"), None, None
@@ -129,7 +146,8 @@ def read_tables(config: Config, report: dict[str, Any]) -> Prepared:
         # a part of long videos has its own: what happens in those that are hidden is not in them
         of = config.data_dir if config.competition.finds_segments else config.base_dir
         items, annotations = pd.read_parquet(of / "items.parquet"), read_annotations(of / "annotations.csv")
-        table, folds = with_frames(config, table, folds, items, annotations)
+        if frames:
+            table, folds = with_frames(config, table, folds, items, annotations)
     return Prepared(
         table=table,
         folds=folds,
@@ -140,6 +158,7 @@ def read_tables(config: Config, report: dict[str, Any]) -> Prepared:
         decoder=report.get("decoder", DECODER),
         items=items,
         annotations=annotations,
+        unreadable=tuple(Unreadable(**one) for one in report.get("unreadable", [])),
     )
 
 
@@ -521,9 +540,43 @@ def comparable_runs(config: Config, prepared: Prepared) -> list[Path]:
         metrics = read_json(folder / "metrics.json")
         identity = metrics.get("identity") or {}
         ours = (identity.get("table"), identity.get("folds")) == (prepared.table_hash, prepared.folds_hash)
+        rate = config.sequences.rate
+        if config.competition.finds_segments and rates_of(folder).get(folder.name, rate) != rate:
+            continue  # its rows are other frames
         if ours and "members" not in metrics and is_kept(folder):
             runs.append(folder)
     return runs
+
+
+def tables_of(identity: Any) -> set[str]:
+    """The tables that a run, or the members of an ensemble, were trained on, as far as they are known.
+
+    >>> sorted(tables_of({"one": {"table": "a"}, "other": {"table": "b"}, "csv": None}))
+    ['a', 'b']
+    """
+    if not isinstance(identity, dict):
+        return set()
+    if isinstance(identity.get("table"), str):
+        return {identity["table"]}
+    return {table for member in identity.values() for table in tables_of(member)}
+
+
+def rates_of(run: Path) -> dict[str, float]:
+    """Name -> `sequences.rate` of a run of video or series, or of an ensemble's members, as far as it is told."""
+    metrics = read_json(run / "metrics.json")
+    identity = metrics.get("identity") or {}
+    identities = identity if "members" in metrics else {run.name: identity}
+    found = {name: ((one or {}).get("sequences") or {}).get("rate") for name, one in identities.items()}
+    for file in run.glob("fold_*/model.json"):  # which has frames made at this rate, whatever the identity tells
+        found[run.name] = read_json(file).get("rate", found.get(run.name))
+    return {name: float(rate) for name, rate in found.items() if rate is not None}
+
+
+def demand_one_rate(rates: dict[str, float]) -> None:
+    """Raises UserError for runs at several rates, of which no two classify the same frames of a video."""
+    if len(set(rates.values())) > 1:
+        told = ", ".join(f"{name} at sequences.rate={rate:g}" for name, rate in rates.items())
+        raise UserError(f"these runs classify other frames: {told}; blend runs of one rate")
 
 
 def ensemble_dir(config: Config, prepared: Prepared, members: list[Member]) -> Path:

@@ -59,8 +59,15 @@ from kagglepipe.images.decode import (
     inspect,
 )
 from kagglepipe.predictions.frame import check_classes
+from kagglepipe.stages.asked import check_submittable
 from kagglepipe.stages.places import cache_dir, cache_limit, folds_file
-from kagglepipe.stages.prepare_sequences import hide_annotations, make_sequence_table
+from kagglepipe.stages.prepare_sequences import (
+    hide_annotations,
+    make_sequence_table,
+    tell_unreadable,
+    unreadable,
+    warn_of_other_settings,
+)
 
 log = logging.getLogger(__name__)
 LOOK_SIDE = 256  # pixels of the short side at which images are compared, and of the cache that comes of it for nothing
@@ -77,6 +84,7 @@ def run(config: Config) -> None:
         if config.competition.is_part:
             make_subset(config)
         make_or_check_folds(config)
+    check_submittable(config)
 
 
 # --- the table -------------------------------------------------------------------------------------------------
@@ -97,6 +105,7 @@ def make_table(config: Config) -> None:
         demand_class_order(config)
         log.info("prepare: %s is here already", folder / "table.parquet")
         return
+    warn_of_other_settings(folder, settings)
     (folder / "prepared.json").unlink(missing_ok=True)
     files, ignored = image_files(images_root, skip_bad=config.competition.on_bad_image == "skip")
     listing = list_images([f.relative_to(images_root).as_posix() for f in files], config.competition, images_root)
@@ -114,6 +123,7 @@ def make_table(config: Config) -> None:
     table = finish_table(rows, images, groups)
     write_parquet(folder / "table.parquet", table)
     write_bytes(folder / "duplicates.csv", pairs.to_csv(index=False, lineterminator="\n").encode())
+    lost = unreadable(listing.rows, rows["path"], skipped)
     report = {
         "settings": settings,
         "classes": listing.classes,
@@ -123,6 +133,7 @@ def make_table(config: Config) -> None:
         "ignored": [f.relative_to(images_root).as_posix() for f in ignored],
         "outside": outside,
         "skipped": skipped,
+        "unreadable": lost,
     }
     write_json(folder / "prepared.json", report)
     if deep := sum(one.decoder != DECODER for one in images):
@@ -130,6 +141,7 @@ def make_table(config: Config) -> None:
             "prepare: %d images use fewer bits than they have, or have a clear colour: read by what they use", deep
         )
     tell(table, pairs, report, listing.notes)
+    tell_unreadable(lost, config.competition)
 
 
 def table_settings(config: Config) -> dict[str, Any]:
@@ -163,8 +175,10 @@ def is_prepared(folder: Path, settings: dict[str, Any]) -> bool:
     """Whether `folder` holds a finished table made with these settings."""
     if not (folder / "prepared.json").exists() or not (folder / "table.parquet").exists():
         return False
-    made = read_json(folder / "prepared.json")["settings"]
-    return {name: value for name, value in made.items() if name not in CACHE_SETTINGS} == settings
+    report = read_json(folder / "prepared.json")
+    if report.get("skipped") and "unreadable" not in report:  # of a version that did not answer for such files
+        return False
+    return {name: value for name, value in report["settings"].items() if name not in CACHE_SETTINGS} == settings
 
 
 @dataclass(frozen=True)
@@ -356,7 +370,7 @@ def make_subset(config: Config) -> None:
     write_bytes(folder / "answers.csv", answers.to_csv(index=False, lineterminator="\n").encode())
     root = Path("..") / config.base_slug
     images_root = base["images_root"] if Path(base["images_root"]).is_absolute() else str(root / base["images_root"])
-    report = {**base, "settings": settings, "images_root": images_root}
+    report = {**base, "settings": settings, "images_root": images_root, "unreadable": []}
     write_json(folder / "prepared.json", {**report, "table_hash": own_hash})
     log.info("prepare: %d labelled, %d held out as test", (~held).sum(), held.sum())
 

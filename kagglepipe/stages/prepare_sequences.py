@@ -23,6 +23,7 @@ from kagglepipe.competitions.annotations import (
     list_items,
     within,
 )
+from kagglepipe.competitions.contract import Competition
 from kagglepipe.competitions.folds import mixed_groups
 from kagglepipe.competitions.labels import check_index_form
 from kagglepipe.competitions.source import image_files
@@ -58,9 +59,12 @@ def make_sequence_table(config: Config, progress: Callable[..., Any]) -> None:
     root = Path(source["path"]) if source["kind"] == "folder" else folder / "raw"
     settings = table_settings(config, root)
     report_file, made = folder / "prepared.json", [folder / name for name in MADE]
-    if all(file.exists() for file in made) and read_json(report_file)["settings"] == settings:
+    known = read_json(report_file) if all(file.exists() for file in made) else {}
+    answers_for_all = not known.get("skipped") or "unreadable" in known  # which older versions did not
+    if known.get("settings") == settings and answers_for_all:
         log.info("prepare: %s is here already", folder / "table.parquet")
         return
+    warn_of_other_settings(folder, settings)
     report_file.unlink(missing_ok=True)
     files, ignored = image_files(root, skip_bad=competition.on_bad_image == "skip")
     catalogue = list_items([f.relative_to(root).as_posix() for f in files], competition, root)
@@ -68,6 +72,7 @@ def make_sequence_table(config: Config, progress: Callable[..., Any]) -> None:
     if (catalogue.files["split"] == "test").any() and competition.form == "index":
         check_index_form(catalogue.classes, are_given=bool(competition.classes))
     items, bad = look_at_items(config, catalogue.files, root, progress)
+    listed = catalogue.files.rename(columns={"video": "id"})
     spans = dict(zip(items["video"], zip(items["begins"], items["ends"], strict=True), strict=True))
     catalogue = within(catalogue, spans, finds_segments=competition.finds_segments)
     demand_labels(catalogue, bad, competition.background if competition.finds_segments else None)
@@ -87,6 +92,7 @@ def make_sequence_table(config: Config, progress: Callable[..., Any]) -> None:
         "ignored": [f.relative_to(root).as_posix() for f in ignored],
         "outside": catalogue.outside,
         "skipped": bad,
+        "unreadable": unreadable(listed, items["path"], bad),
         "repaired": {v: list(told) for v, told in zip(items["video"], items["repairs"], strict=True) if told},
     }
     write_json(report_file, report)
@@ -102,6 +108,44 @@ def table_settings(config: Config, root: Path) -> dict[str, Any]:
         table = getattr(competition, name) and root / Path(getattr(competition, name)).expanduser()
         settings[f"{name}_sha256"] = file_sha256(table) if table and table.is_file() else None
     return settings
+
+
+def unreadable(listed: pd.DataFrame, usable: "pd.Series[str]", reasons: list[str]) -> list[dict[str, str]]:
+    """id, path and why of the items to classify that cannot be read; `submit` answers for them all the same.
+
+    listed: id, path and split of all files; usable: the paths of those that could be read; reasons: `<path>: why` of
+    the others, in their order.
+    """
+    lost = listed[~listed["path"].isin(usable)]
+    rows = zip(lost["id"], lost["path"], lost["split"], reasons, strict=True)
+    return [
+        {"id": id, "path": path, "why": why.removeprefix(f"{path}: ")}
+        for id, path, split, why in rows
+        if split == "test"
+    ]
+
+
+def tell_unreadable(rows: list[dict[str, str]], competition: Competition) -> None:
+    """Says what becomes of items to classify that cannot be read."""
+    if rows:
+        some = ", ".join(one["path"] for one in rows[:3]) + (" …" if len(rows) > 3 else "")
+        answer = "have no segment" if competition.finds_segments else "get the class shares of those to train on"
+        log.warning("prepare: %d of them are to classify, and will %s: %s", len(rows), answer, some)
+
+
+def warn_of_other_settings(folder: Path, settings: dict[str, Any]) -> None:
+    """Says so where the table of another competition, or of other settings, is about to be replaced."""
+    file = folder / "prepared.json"
+    if not file.exists():
+        return
+    known = read_json(file)["settings"]
+    other = [name for name, value in settings.items() if name in known and known[name] != value and name != "decoder"]
+    if other:
+        changed = ", ".join(f"{name} {known[name]} then, {settings[name]} now" for name in other[:3])
+        log.warning(
+            "prepare: %s was prepared with other settings (%s) and is made anew; two competitions over one folder stay "
+            "side by side with competition.slug=NAME for each", folder, changed,
+        )  # fmt: skip
 
 
 def sequences_hash(table: pd.DataFrame, annotations: bytes) -> str:
@@ -353,6 +397,7 @@ def tell(
     for what, reason in (("outside", why_outside(config)), ("skipped", "that cannot be used")):
         if files := report[what]:
             log.warning("prepare: left out %d files %s: %s", len(files), reason, "; ".join(files[:3]))
+    tell_unreadable(report["unreadable"], config.competition)
     if not config.competition.finds_segments:
         rows = table[table["split"] == "train"]
         if mixed := mixed_groups(rows["target"].tolist(), rows["group"].tolist()):

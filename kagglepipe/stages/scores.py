@@ -1,9 +1,7 @@
 """The scores of a run, as metrics.json keeps them and as they are told."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +10,10 @@ import pandas as pd
 from kagglepipe.competitions.annotations import read_annotations
 from kagglepipe.competitions.contract import Competition
 from kagglepipe.config import Config
-from kagglepipe.errors import UserError
 from kagglepipe.predictions.crossfit import Rows
 from kagglepipe.predictions.frame import labels, probabilities
 from kagglepipe.predictions.metrics import format_summary, summarise
 from kagglepipe.predictions.segment_metrics import (
-    SEGMENT_COLUMNS,
     frame_average_precision,
     group_intervals,
     segment_scorer,
@@ -47,31 +43,18 @@ def scores_of(
     classes: list[str],
     groups: "pd.Series[Any]",
     *,
-    test: pd.DataFrame | None = None,
     config: Config | None = None,
     prepared: Prepared | None = None,
 ) -> dict[str, Any]:
-    """The summary of an out-of-fold frame; with a test frame whose answers are known, that of the test too.
+    """The summary of an out-of-fold frame; of long videos also of their segments, if config and prepared are given.
 
     groups: id -> group. Near-duplicates, the user's groups, clips of one source share their luck: intervals are by
     group.
     """
     metric = competition.metric
     scores: dict[str, Any] = {"metric": metric, **summarise(metric, oof, classes, groups)}
-    if test is None or config is None or prepared is None:
-        return scores
-    if competition.finds_segments:
-        return {**scores, **detection_scores(config, prepared, oof, test)}
-    answers = read_answers(config, prepared)
-    if answers is not None and len(test):
-        demand_known(competition, answers.index, test["id"])
-        graded = test.assign(fold=0, target=test["id"].map(answers)).dropna(subset=["target"])
-        in_train = set(prepared.table.loc[prepared.table.split == "train", "group"])
-        group = prepared.table.set_index("id")["group"]
-        apart = graded[~graded["id"].map(group).isin(in_train)]
-        scores["test"] = summarise(metric, graded, classes, group)
-        if 0 < len(apart) < len(graded):
-            scores["test_without_twins"] = summarise(metric, apart, classes, group)
+    if config is not None and prepared is not None and competition.finds_segments:
+        scores |= detection_scores(config, prepared, oof)
     return scores
 
 
@@ -81,28 +64,6 @@ def rows_of(prepared: Prepared, metric: str) -> Rows:
     truth = np.asarray(pd.Index(prepared.classes).get_indexer(pd.Index(train["target"])), dtype=np.intp)
     folds, groups = (np.unique(train[name].to_numpy(), return_inverse=True)[1] for name in ("fold", "group"))
     return Rows(truth, folds, groups, metric)
-
-
-def read_answers(config: Config, prepared: Prepared) -> "pd.Series[Any] | None":
-    """id -> true class of the images to classify, where the competition or `per_class` knows them; else None.
-
-    For scoring only: nothing that is fitted or chosen ever sees them.
-    """
-    competition = config.competition
-    if competition.hidden is not None:
-        return None  # which stage=drill alone may know
-    if competition.per_class is not None:
-        answers = pd.read_csv(config.data_dir / "answers.csv", dtype=str, keep_default_na=False)
-    elif competition.answers is not None:
-        path = prepared.images_root / Path(competition.answers).expanduser()
-        if not path.exists():
-            raise UserError(f"{path} is not there: competition.answers=null goes on without known answers")
-        answers = pd.read_csv(path, dtype=str, keep_default_na=False)
-        if competition.form == "index":
-            answers.iloc[:, 1] = [prepared.classes[int(index)] for index in answers.iloc[:, 1]]
-    else:
-        return None
-    return answers.set_index(answers.columns[0])[answers.columns[1]]
 
 
 def hidden_answers(config: Config, prepared: Prepared) -> "pd.Series[Any]":
@@ -118,16 +79,6 @@ def hidden_segments(config: Config) -> pd.DataFrame:
     return read_annotations(config.data_dir / "answers.csv")
 
 
-def demand_known(competition: Competition, answered: Iterable[str], asked: Iterable[str]) -> None:
-    """Raises UserError for answers none of which is to anything asked; some may be to files that cannot be read."""
-    theirs, ours = set(answered), set(asked)
-    if theirs and not theirs & ours:
-        raise UserError(
-            f"{competition.answers} names {min(theirs)} and nothing that is to be classified, as {min(ours)} is: write "
-            "names so, or type competition.answers=null"
-        )
-
-
 def is_scored(metrics: dict[str, Any], competition: Competition) -> bool:
     """Whether a run's metrics are those that the competition asks for."""
     chosen_by = metrics["detection"]["chosen_by"] if "detection" in metrics else competition.segment_metric
@@ -137,10 +88,8 @@ def is_scored(metrics: dict[str, Any], competition: Competition) -> bool:
 # --- segments --------------------------------------------------------------------------------------------------
 
 
-def detection_scores(
-    config: Config, prepared: Prepared, oof: pd.DataFrame, test: pd.DataFrame | None = None
-) -> dict[str, Any]:
-    """Scores of the segments that the out-of-fold frames lead to, and of the test's where its answers are known.
+def detection_scores(config: Config, prepared: Prepared, oof: pd.DataFrame) -> dict[str, Any]:
+    """Scores of the segments that the out-of-fold frames lead to.
 
     What finds segments in a video was chosen on the videos of other folds; `settings` are those chosen on all, for
     videos that nobody has labelled.
@@ -166,18 +115,7 @@ def detection_scores(
         "intervals": {name: list(interval) for name, interval in intervals.items()},
         "frame_average_precision": precision,
     }
-    answers = read_segment_answers(config, prepared)
-    if answers is None or test is None or test.empty:
-        return {"detection": detection}
-    demand_known(competition, answers["video"], prepared.test["video"])
-    answers = answers[answers["video"].isin(prepared.test["video"])]
-    segments = segments_of(config, prepared.test, test, classes, found.final)
-    rows = prepared.test.set_index("id")
-    graded = test.assign(fold=0, target=test["id"].map(true_classes(prepared.test, answers, competition.background)))
-    return {
-        "detection": {**detection, "test": segment_scores(segments, answers, background=competition.background)},
-        "test": summarise(competition.metric, graded, classes, rows["group"]),
-    }
+    return {"detection": detection}
 
 
 def true_classes(rows: pd.DataFrame, segments: pd.DataFrame, background: str | None) -> "pd.Series[Any]":
@@ -209,21 +147,6 @@ def segments_of(
         for video, line in timelines_of(config, rows, frame, classes).items()
     ]
     return pd.concat(found, ignore_index=True)
-
-
-def read_segment_answers(config: Config, prepared: Prepared) -> pd.DataFrame | None:
-    """The test's segments, where the competition knows them; for scoring only."""
-    if config.competition.answers is None or config.competition.hidden is not None:  # which stage=drill alone may know
-        return None
-    path = prepared.images_root / Path(config.competition.answers).expanduser()
-    if not path.exists():
-        raise UserError(f"{path} is not there: competition.answers=null goes on without known answers")
-    answers = pd.read_csv(path, dtype={"video": str, "label": str}, keep_default_na=False)
-    if missing := [name for name in SEGMENT_COLUMNS if name not in answers]:
-        raise UserError(f"{path} has the columns {', '.join(map(str, answers))}: {', '.join(missing)} is needed too")
-    if strange := sorted(set(answers["label"]) - set(prepared.classes)):
-        raise UserError(f"{path} has the label {strange[0]}, which is none of {', '.join(prepared.classes)}: mend it")
-    return answers
 
 
 # --- in words --------------------------------------------------------------------------------------------------

@@ -1,51 +1,68 @@
 """stage=submit: the CSV that the competition asks for, checked, with a JSON that tells where it came from.
 
-Reads a run's test.parquet. Writes submissions/<run>.csv and .json; touches neither when nothing has changed. With
-submit.upload=true the CSV goes to Kaggle (stages/upload.py).
+Reads a run's test.parquet. Writes submissions/<run>.csv and .json; touches neither when nothing has changed. What is
+checked are the bytes of the CSV, read back. With submit.upload=true it goes to Kaggle (stages/upload.py).
 """
 
 import hashlib
 import logging
-import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from kagglepipe.competitions.contract import Competition
 from kagglepipe.config import Config, absolute
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, read_json, write_bytes, write_json
-from kagglepipe.predictions.frame import id_fault
+from kagglepipe.predictions.frame import class_columns, name_three
 from kagglepipe.predictions.segments import DetectionSettings
 from kagglepipe.predictions.submission import (
+    SEGMENT_COLUMNS,
     build_segments,
     build_submission,
+    constant_answer,
     read_header,
-    read_sample_submission,
+    read_written,
+    silent_videos,
     submission_csv,
     validate_segments,
     validate_submission,
 )
-from kagglepipe.stages.places import Prepared, configured_run, git_commit, read_prepared, versions
+from kagglepipe.stages.asked import check_shipped_sample, contract_of, sample_of
+from kagglepipe.stages.known_answers import as_spelt
+from kagglepipe.stages.places import (
+    Prepared,
+    Unreadable,
+    configured_run,
+    git_commit,
+    identity_hash,
+    read_prepared,
+    versions,
+)
 from kagglepipe.stages.recipe import recipe_of
 from kagglepipe.stages.scores import segments_of
-from kagglepipe.stages.unseen import is_of_present_table, test_predictions
+from kagglepipe.stages.unseen import at_rate_of, check_fits, is_of_present_table, test_predictions
 from kagglepipe.stages.upload import demand_uploadable, upload
 
 log = logging.getLogger(__name__)
-SAMPLE_SUBMISSION = re.compile(r"sample[-_ ]?submission.*\.csv(\.zip)?", re.I)
 
 
 def check(config: Config) -> None:
-    """Raises UserError before hours of training if the outcome cannot be uploaded."""
+    """Raises UserError before hours of training if the outcome cannot be written or uploaded."""
+    if config.submit.file:
+        check_file(absolute(config.submit.file))
     if config.submit.upload:
         demand_uploadable(config)
 
 
 def run(config: Config) -> None:
-    """Builds, validates and writes the submission of the run in question; uploads it where that is asked for."""
+    """Builds, writes and validates the submission of the run in question; uploads it where that is asked for."""
     prepared = read_prepared(config)
-    if prepared.test.empty:
+    if prepared.nothing_to_classify:
         tool = "detect" if config.competition.finds_segments else "predict"
         noun = config.competition.noun
         log.info("submit: %s has no %s to classify; for your own: %s input=PATH", config.slug, noun, tool)
@@ -57,19 +74,32 @@ def run(config: Config) -> None:
         )
     if config.submit.upload:
         demand_trained_on_photos(run)
+    config, prepared = at_rate_of(config, prepared, run)
+    check_fits(config, run)
+    made = segments(config, prepared, run) if config.competition.finds_segments else answers(config, prepared, run)
+    data = submission_csv(made.submission)
+    made.validate(read_written(data, made.submission))
+    origin = origin_of(config, prepared, run, data) | made.facts
+    path = place_of(config, run, origin)
+    write_if_changed(path, data, origin)
+    made.tell(path)
+    if config.submit.upload:
+        if made.submission.empty:
+            raise UserError(f"{path.name} has no rows, which Kaggle refuses: nothing was sent")
+        check_shipped_sample(config, prepared, list(made.submission.columns))
+        upload(config, path, origin)
+
+
+def origin_of(config: Config, prepared: Prepared, run: Path, data: bytes) -> dict[str, Any]:
+    """Where every number of the CSV came from."""
     metrics = read_json(run / "metrics.json")
-    competition = config.competition
-    submission = segments(config, prepared, run) if competition.finds_segments else answers(config, prepared, run)
-    data = submission_csv(submission)
-    path = absolute(config.submit.file) if config.submit.file else config.root / "submissions" / f"{run.name}.csv"
-    origin = {
+    return {
         "competition": config.slug,
-        "sample": competition.is_sample,
+        "sample": config.competition.is_sample,
         "run": run.name,
         "members": metrics.get("members", [run.name]),
         "identity": metrics.get("identity"),
         "score": {name: metrics[name] for name in ("metric", "score", "interval", "log_loss")},
-        "rows": len(submission),
         "csv_sha256": sha256_of(data),
         "test_sha256": file_sha256(run / "test.parquet") if is_of_present_table(run, prepared) else None,
         "table": prepared.table_hash,
@@ -77,72 +107,158 @@ def run(config: Config) -> None:
         "git_commit": model_facts(run).get("git_commit") or git_commit(),
         **recipe_of(config, run),
     }
-    write_if_changed(path, data, origin)
-    if config.submit.upload:
-        demand_shipped_sample(config, prepared, submission)
-        upload(config, path, origin)
 
 
-def answers(config: Config, prepared: Prepared, run: Path) -> pd.DataFrame:
-    """One answer for each item to classify, built and validated."""
-    ids, header = ids_and_header(config, prepared)
-    contract: dict[str, Any] = {
-        "form": config.competition.form,
-        "classes": prepared.classes,
-        "id_column": header[0] if header else config.competition.id_column,
-        "target_column": config.competition.target_column,
-        "ids": ids,
-        "header": header,
-    }
-    submission = build_submission(test_predictions(config, prepared, run), **contract)
-    validate_submission(submission, **contract)
-    return submission
+# --- what is in it -------------------------------------------------------------------------------------------------
 
 
-def segments(config: Config, prepared: Prepared, run: Path) -> pd.DataFrame:
-    """What happens when in the videos to search, with the settings that the run has chosen; validated."""
+@dataclass(frozen=True)
+class Made:
+    """A submission. validate: raises UserError unless a frame read back from its CSV is what is asked for.
+
+    contract: its form, columns and classes. lost: items that are asked for and cannot be read. silent: videos without a
+    segment.
+    """
+
+    submission: pd.DataFrame
+    validate: Callable[[pd.DataFrame], None]
+    contract: dict[str, Any]
+    lost: list[Unreadable]
+    silent: list[str]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the JSON of the origin keeps of it."""
+        lost = {"unreadable": {one.id: one.why for one in self.lost}} if self.lost else {}
+        silent = {"without_segments": self.silent} if self.silent else {}
+        return {"rows": len(self.submission), "contract": self.contract, **lost, **silent}
+
+    def tell(self, path: Path) -> None:
+        """Says what somebody has to know who looks at the file alone."""
+        if self.submission.empty:
+            log.warning(
+                "submit: not one segment was found in %d videos: %s has a header alone, which Kaggle refuses; train "
+                "longer (sequences.steps), or on more", len(self.silent), path.name,
+            )  # fmt: skip
+        elif self.silent:
+            log.warning("submit: no segment was found in %d videos: %s", len(self.silent), name_three(self.silent))
+        elif answer := constant_answer(self.submission):
+            log.warning("submit: all %d rows have the same answer: %s", len(self.submission), answer)
+        if self.lost:
+            some = "; ".join(f"{one.path}: {one.why}" for one in self.lost[:3])
+            what = "have no segment" if self.contract["form"] == "segments" else "got the class shares"
+            log.warning("submit: %d of the items to classify cannot be read and %s: %s", len(self.lost), what, some)
+
+
+def answers(config: Config, prepared: Prepared, run: Path) -> Made:
+    """One answer for each item to classify."""
+    contract, test = contract_of(config, prepared), predictions(config, prepared, run)
+    test = test.assign(id=as_spelt(test["id"], contract["ids"]))
+    missing = set(contract["ids"]) - set(test["id"])
+    spelt = as_spelt((one.id for one in prepared.unreadable), missing)
+    lost = [replace(one, id=id) for one, id in zip(prepared.unreadable, spelt, strict=True) if id in missing]
+    submission = build_submission(with_class_shares(prepared, test, lost), **contract)
+    kept = {"form": contract["form"], "columns": list(submission.columns), "classes": prepared.classes}
+    if contract["form"] == "probability":
+        kept["probability_of"] = prepared.classes[contract["positive"]]
+    return Made(submission, partial(validate_submission, **contract), kept, lost, [])
+
+
+def segments(config: Config, prepared: Prepared, run: Path) -> Made:
+    """What happens when in the videos to search, with the settings that the run has chosen."""
+    test, background = predictions(config, prepared, run), config.competition.background
     settings = DetectionSettings(**read_json(run / "metrics.json")["detection"]["settings"])
-    test = test_predictions(config, prepared, run)
-    found = segments_of(config, prepared.test, test, prepared.classes, settings)
+    found = pd.DataFrame(columns=SEGMENT_COLUMNS).astype({"start": float, "end": float, "score": float})
+    if len(prepared.test):  # else none can be read
+        found = segments_of(config, prepared.test, test, prepared.classes, settings)
     assert prepared.items is not None
     items = prepared.items[prepared.items["split"] == "test"]
-    ends = dict(zip(items["video"], items["ends"], strict=True))
-    sample = config.competition.sample_submission
-    header = read_header(prepared.images_root / Path(sample).expanduser()) if sample else None
-    submission = build_segments(found, ends=ends, header=header)
-    validate_segments(
-        submission, ends=ends, classes=[c for c in prepared.classes if c != config.competition.background]
-    )
-    return submission
+    begins, ends = (dict(zip(items["video"], items[name], strict=True)) for name in ("begins", "ends"))
+    sample = sample_of(config, prepared)
+    submission = build_segments(found, ends=ends, header=None if sample is None else list(sample.columns))
+    silent = silent_videos(submission, [*ends, *(one.id for one in prepared.unreadable)])
+    kept = {"form": "segments", "columns": list(submission.columns), "classes": prepared.classes}
+    labels = [name for name in prepared.classes if name != background]
+    validate = partial(validate_segments, ends=ends, classes=labels, begins=begins)
+    return Made(submission, validate, kept, [*prepared.unreadable], silent)
+
+
+def predictions(config: Config, prepared: Prepared, run: Path) -> pd.DataFrame:
+    """The run's probabilities for the items to classify. Raises UserError for one of other classes."""
+    test = test_predictions(config, prepared, run)
+    if set(class_columns(test)) != set(prepared.classes):
+        raise UserError(f"{run.name} knows the classes {class_columns(test)}, not {prepared.classes}: type stage=train")
+    return test
+
+
+def with_class_shares(prepared: Prepared, test: pd.DataFrame, lost: list[Unreadable]) -> pd.DataFrame:
+    """The predictions, and for items that cannot be read the share of each class among those to train on."""
+    shares = prepared.train["target"].value_counts(normalize=True).reindex(prepared.classes, fill_value=0.0)
+    rows = pd.DataFrame([{"id": one.id, **shares} for one in lost], columns=["id", *prepared.classes])
+    return pd.concat([test, rows], ignore_index=True) if lost else test
+
+
+# --- where it lies -------------------------------------------------------------------------------------------------
+
+
+def check_file(path: Path) -> None:
+    """Raises UserError for a `submit.file` that cannot hold the CSV."""
+    if path.suffix == ".json":
+        raise UserError(f"submit.file={path} is where its origin goes; give a file name that ends in .csv")
+    if path.is_dir():
+        raise UserError(f"submit.file={path} is a folder; give a file name, as submit.file={path}/submission.csv")
+
+
+def place_of(config: Config, run: Path, origin: dict[str, Any]) -> Path:
+    """`submit.file`, else submissions/<run>.csv or, where another competition's lies there, a name that differs."""
+    path = absolute(config.submit.file) if config.submit.file else config.root / "submissions" / f"{run.name}.csv"
+    other = other_contract(path, origin)
+    if other is None:
+        return path
+    if config.submit.file:
+        log.warning("submit: %s held another submission (%s), which goes", path, other)
+        return path
+    beside = path.with_name(f"{run.name}-{identity_hash(origin['contract'])}.csv")
+    log.warning("submit: %s holds another submission (%s), and stays; this one goes beside it", path.name, other)
+    return beside
+
+
+def other_contract(path: Path, origin: dict[str, Any]) -> str | None:
+    """What the submission at `path` holds, in words, if it is another competition's, or of another form; else None."""
+    beside = path.with_suffix(".json")
+    if not path.is_file() or not beside.exists():
+        return None
+    known = read_json(beside)
+    if not isinstance(known, dict) or "run" not in known:
+        return None
+    ours = (origin["competition"], origin["contract"])
+    options = (known.get("configuration") or {}).get("competition") or {}
+    contract = known.get("contract") or {  # as far as older versions tell
+        **origin["contract"],
+        "form": options.get("form", Competition().form),
+        "columns": read_header(path),
+    }
+    if (known.get("competition"), contract) == ours:
+        return None
+    return f"{known.get('competition')}, form {contract['form']}, columns {','.join(contract['columns'][:4])}"
 
 
 def write_if_changed(path: Path, data: bytes, origin: dict[str, Any]) -> None:
     """The CSV and its origin, unless both are there with the same content."""
+    check_file(path)
     beside = path.with_suffix(".json")
-    if path == beside:
-        raise UserError(f"submit.file={path} is where its origin goes; give a file name that ends in .csv")
-    if path.is_dir():
-        raise UserError(f"submit.file={path} is a folder; give a file name, as submit.file={path}/submission.csv")
     if path.exists() and path.read_bytes() == data and beside.exists() and is_same_origin(read_json(beside), origin):
         log.info("submit: %s is up to date", path)
         return
     write_bytes(path, data)
     write_json(beside, origin)
-    log.info("submit: %d rows, checked, in %s (origin in %s)", origin["rows"], path, beside.name)
+    checked = "checked, " if origin["rows"] else ""
+    log.info("submit: %d rows, %sin %s (origin in %s)", origin["rows"], checked, path, beside.name)
 
 
 def is_same_origin(known: dict[str, Any], origin: dict[str, Any]) -> bool:
     """Whether one is as good as the other: the same bytes may be asked for by other words, as without a source."""
     return {**known, "configuration": 0} == {**origin, "configuration": 0}
-
-
-def ids_and_header(config: Config, prepared: Prepared) -> tuple[list[str], list[str] | None]:
-    """The rows and columns of the submission: the sample submission's where one is shipped, else by id."""
-    name = config.competition.sample_submission
-    if name is None or config.competition.is_part:
-        return sorted(prepared.test["id"], key=natural), None
-    sample = read_sample_submission(prepared.images_root / Path(name).expanduser())
-    return sample.iloc[:, 0].tolist(), list(sample.columns)
 
 
 def demand_trained_on_photos(run: Path) -> None:
@@ -156,36 +272,6 @@ def demand_trained_on_photos(run: Path) -> None:
     competition = written.get("competition") or {}
     if competition.get("slug") and competition["slug"] == competition.get("sample_slug"):
         raise UserError(f"run={run} was trained on the built-in sample, whose answers say nothing of this competition")
-
-
-def demand_shipped_sample(config: Config, prepared: Prepared, submission: pd.DataFrame) -> None:
-    """Raises UserError if the competition ships a sample submission that asks for other columns or rows.
-
-    One that the configuration names has given columns and rows already.
-    """
-    if config.competition.sample_submission is not None:
-        return
-    shipped = [file for file in prepared.images_root.rglob("*") if SAMPLE_SUBMISSION.fullmatch(file.name)]
-    for file in sorted(shipped):
-        fault, header = None, read_header(file)
-        if header != list(submission.columns):
-            fault = f"the columns {header}, not {list(submission.columns)}"
-        elif not config.competition.finds_segments:
-            fault = id_fault(submission.iloc[:, 0].astype(str), read_sample_submission(file).iloc[:, 0])
-        if fault:
-            name = file.relative_to(prepared.images_root).as_posix()
-            raise UserError(
-                f"{name}, which came with the data, asks for {fault}; type competition.sample_submission={name}"
-            )
-
-
-def natural(text: str) -> list[tuple[int, str]]:
-    """Sorts img2 before img10.
-
-    >>> sorted(["img10", "img2"], key=natural)
-    ['img2', 'img10']
-    """
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]
 
 
 def model_facts(run: Path) -> dict[str, Any]:

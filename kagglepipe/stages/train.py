@@ -21,6 +21,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import alone, read_json, write_json, write_parquet
 from kagglepipe.launch import is_first
 from kagglepipe.predictions.frame import average_folds, labels, merge_folds, read_frame
+from kagglepipe.stages.known_answers import score_test_again, with_test_scores
 from kagglepipe.stages.places import (
     Prepared,
     folds_file,
@@ -139,8 +140,10 @@ def tell_finished(run: Path) -> None:
 
 
 def score_again(config: Config, prepared: Prepared, run: Path) -> None:
-    """Writes the run's metrics anew if they are of another metric than the configuration's."""
+    """Writes the run's metrics anew if they are of another metric, or by other answers, than the configuration's."""
     metrics = read_json(run / "metrics.json")
+    if score_test_again(config, prepared, run):
+        log.info("train: the test of %s is scored anew, by the answers as they are now", run.name)
     if config.run is None and not is_scored(metrics, config.competition):
         folds = sorted(int(fold) for fold in prepared.folds["fold"].unique())
         merge(config, prepared, run, folds, {name: metrics.get(name) for name in COST})
@@ -274,7 +277,8 @@ def merge(config: Config, prepared: Prepared, run: Path, folds: Sequence[int], c
     if competition.kind == "image":
         draw_hardest(config, prepared, oof, run / "hardest.png")
     groups = train.set_index("id")["group"]
-    scores = scores_of(oof, competition, prepared.classes, groups, test=test, config=config, prepared=prepared)
+    scores = scores_of(oof, competition, prepared.classes, groups, config=config, prepared=prepared)
+    scores = with_test_scores(scores, config, prepared, test)
     about = {
         "run": run.name,
         "classes": prepared.classes,

@@ -5,6 +5,7 @@ has: what test.parquet says of a name is then an answer about another picture. `
 """
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,15 @@ from kagglepipe.files import demand_sha256, read_json
 from kagglepipe.predictions.blend import equal_weights, with_probabilities
 from kagglepipe.predictions.crossfit import combine
 from kagglepipe.predictions.frame import align, class_columns, probabilities, read_frame, test_frame
-from kagglepipe.stages.places import Prepared, engine_of, image_reader
+from kagglepipe.stages.places import (
+    Prepared,
+    demand_one_rate,
+    engine_of,
+    image_reader,
+    rates_of,
+    read_prepared,
+    tables_of,
+)
 
 if TYPE_CHECKING:
     from kagglepipe.training.checkpoint import Checkpoint
@@ -59,6 +68,21 @@ def fitted_classes(run: Path, metrics: dict[str, Any]) -> list[str]:
     return metrics.get("classes") or class_columns(read_frame(run / "oof.parquet"))
 
 
+def at_rate_of(config: Config, prepared: Prepared, run: Path) -> tuple[Config, Prepared]:
+    """The configuration, and what is prepared, at the `sequences.rate` of a run: its rows are frames at no other.
+
+    Raises UserError for an ensemble of runs at several, which classify other frames.
+    """
+    rates = {} if config.competition.kind == "image" else rates_of(run)
+    if config.competition.finds_segments:
+        demand_one_rate(rates)
+    if len(set(rates.values())) != 1 or (rate := next(iter(rates.values()))) == config.sequences.rate:
+        return config, prepared
+    log.info("submit: %s was trained at sequences.rate=%g, which counts here", run.name, rate)
+    config = replace(config, sequences=replace(config.sequences, rate=rate))
+    return config, read_prepared(config)
+
+
 def blended_as(metrics: dict[str, Any], frames: list[pd.DataFrame], classes: list[str]) -> pd.DataFrame:
     """The members' frames as an ensemble blends them, by its metrics.json; in one of 0.3 or older all count alike.
 
@@ -73,19 +97,6 @@ def blended_as(metrics: dict[str, Any], frames: list[pd.DataFrame], classes: lis
 def is_of_present_table(run: Path, prepared: Prepared) -> bool:
     """Whether test.parquet tells of the files that are prepared now. A run from elsewhere, of no known table, may."""
     return tables_of(read_json(run / "metrics.json").get("identity")) <= {prepared.table_hash}
-
-
-def tables_of(identity: Any) -> set[str]:
-    """The tables that a run, or the members of an ensemble, were trained on, as far as they are known.
-
-    >>> sorted(tables_of({"one": {"table": "a"}, "other": {"table": "b"}, "csv": None}))
-    ['a', 'b']
-    """
-    if not isinstance(identity, dict):
-        return set()
-    if isinstance(identity.get("table"), str):
-        return {identity["table"]}
-    return {table for member in identity.values() for table in tables_of(member)}
 
 
 def member_of(ensemble: Path, name: str, identity: Any) -> Path:
@@ -109,8 +120,10 @@ def predict_anew(config: Config, prepared: Prepared, run: Path) -> pd.DataFrame:
     """The run's probabilities for the rows to classify, from their files. Raises UserError if it cannot read them."""
     from kagglepipe.training.checkpoint import read_checkpoints
 
-    checkpoints, rows = read_checkpoints(run), prepared.test
+    checkpoints = read_checkpoints(run)
     meta = checkpoints[0].meta
+    config, prepared = at_rate_of(config, prepared, run)
+    rows = prepared.test
     demand_fit(config, run, meta)
     if set(meta["classes"]) != set(prepared.classes):
         raise UserError(f"{run.name} knows the classes {meta['classes']}, not {prepared.classes}: type stage=train")
@@ -118,8 +131,21 @@ def predict_anew(config: Config, prepared: Prepared, run: Path) -> pd.DataFrame:
     return test_frame(rows["id"].tolist(), predict(config, prepared, checkpoints), meta["classes"])
 
 
+def check_fits(config: Config, run: Path) -> None:
+    """Raises UserError unless a run, or the first member of an ensemble that is here, answers what is asked for."""
+    metrics = read_json(run / "metrics.json")
+    if config.competition.finds_segments and "detection" not in metrics:
+        raise UserError(
+            f"{run.name} tells what a whole item is, and competition.form=segments asks for when it happens"
+        )
+    folders = [run, *(run.parent / name for name in metrics.get("members", []))]
+    file = next((file for folder in folders for file in sorted(folder.glob("fold_*/model.json"))), None)
+    if file is not None and "training" in (meta := read_json(file)):
+        demand_fit(config, run, meta)
+
+
 def demand_fit(config: Config, run: Path, meta: dict[str, Any]) -> None:
-    """Raises UserError unless a run, by its model.json, can predict for the configuration as it reads files."""
+    """Raises UserError unless a run, by its model.json, answers what the configuration asks for."""
     competition, kind = config.competition, meta.get("kind", "image")
     if kind != competition.kind:
         raise UserError(f"{run.name} was trained on {kind}, competition.kind is {competition.kind}")
@@ -128,10 +154,10 @@ def demand_fit(config: Config, run: Path, meta: dict[str, Any]) -> None:
     if meta["per_frame"] != competition.finds_segments:
         what = "when something happens" if meta["per_frame"] else "what a whole clip is"
         raise UserError(f"{run.name} tells {what}, and competition.form={competition.form} asks for another thing")
-    if meta["rate"] != config.sequences.rate:
+    if meta.get("background", competition.background) != competition.background and competition.finds_segments:
         raise UserError(
-            f"{run.name} was trained at sequences.rate={meta['rate']:g}, the configuration says "
-            f"{config.sequences.rate:g}: add sequences.rate={meta['rate']:g}"
+            f"{run.name} was trained with competition.background={meta['background']}, the configuration says "
+            f"{competition.background}: type competition.background={meta['background']}"
         )
 
 

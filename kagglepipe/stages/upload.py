@@ -32,22 +32,28 @@ MOST_MESSAGE = 150  # characters
 
 
 def demand_uploadable(config: Config) -> None:
-    """Raises UserError for what cannot be meant for Kaggle, and for credentials that are missing or not valid.
+    """Raises UserError for what cannot be meant for Kaggle, invalid credentials and rules that are not accepted.
 
-    Kaggle is asked once, in vain perhaps: whatever else it answers will show when there is something to send.
+    Kaggle is asked once, in vain perhaps: whatever else it answers will show when there is something to send. That no
+    submission is left now is only said, since there may be one by then.
     """
     from kagglepipe.competitions.kaggle_errors import KaggleError
 
-    slug_at_kaggle(config, "leave submit.upload away")
+    slug = slug_at_kaggle(config, "leave submit.upload away")
     if config.competition.is_part:
         name = "per_class" if config.competition.per_class is not None else "hidden"
         raise UserError(f"competition.{name} classifies training images: leave it or submit.upload away")
     try:
-        connect(config, patience=0).user()
+        client = connect(config, patience=0)
+        client.user()
+        limits = client.limits(slug)
     except KaggleError as error:
-        if error.kind == "auth":
+        if error.kind in ("auth", "rules"):
             raise
         log.debug("submit: %s", error)
+        return
+    if limits is not None and (fault := quota_fault(limits, slug)):
+        log.warning("submit: %s", fault)
 
 
 def upload(config: Config, csv: Path, origin: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ Run with `python -m pytest tests/predictions`.
 """
 
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -121,7 +122,7 @@ def test_the_sample_header_gives_the_order_of_class_columns() -> None:
 @pytest.mark.parametrize(
     ("form", "header"),
     [
-        ("index", ["id", "Ground_Truth"]),
+        ("index", ["image", "Ground_Truth"]),
         ("index", ["ID", "label"]),
         ("index", ["Ground_Truth", "ID"]),
         ("name", ["ID", "pistol", "smartphone"]),
@@ -142,6 +143,62 @@ def test_contracts_that_cannot_be_met_are_refused() -> None:
         build("probability", classes=[*CLASSES, "cat"])
     with pytest.raises(UserError, match="id_column=pistol"):
         build("probabilities", id_column="pistol")
+
+
+def test_the_sample_header_gives_the_spelling_of_every_column() -> None:
+    made = build("probabilities", header=["id", "Smart-Phone", "PISTOL"])
+    assert made.columns.tolist() == ["id", "Smart-Phone", "PISTOL"]
+    assert made["PISTOL"].tolist() == [0.9, 0.2, 0.5]
+    submissions.validate_submission(made, **contract("probabilities", header=["id", "Smart-Phone", "PISTOL"]))
+
+
+def test_a_probability_is_that_of_the_class_asked_for() -> None:
+    made = build("probability", positive=0)
+    assert made["Ground_Truth"].tolist() == [0.9, 0.2, 0.5]
+    submissions.validate_submission(made, **contract("probability", positive=0))
+
+
+@pytest.mark.parametrize(
+    ("classes", "column", "positive"),
+    [
+        (["cat", "dog"], "dog", 1),
+        (["cat", "dog"], "is_cat", 0),
+        (["cat", "dog"], "P(Cat)", 0),
+        (["cactus", "no_cactus"], "has_cactus", 0),
+        (["cactus", "no_cactus"], "no_cactus", 1),
+        (["noFight", "fight"], "fight_probability", 1),
+        (["cat", "dog"], "label", None),
+        (["cat", "dog"], "not_cat", None),
+        (["cat", "dog"], "cat_or_dog", None),
+        (["0", "1"], "target", None),
+    ],
+)
+def test_a_column_may_be_called_after_a_class(classes: list[str], column: str, positive: int | None) -> None:
+    assert submissions.positive_class(classes, column) == positive
+
+
+@pytest.mark.parametrize(
+    ("cells", "form", "words"),
+    [
+        (["0", "1", "1"], "index", None),
+        (["pistol"], "name", None),
+        (["0", "0"], "name", None),  # a placeholder
+        (["", ""], "name", None),
+        (["0.5", "1"], "probability", None),
+        (["1", "2"], "index", r"holds answers as '2', .*=index writes '0', '1': type competition\.form=name and call"),
+        (["pistol", "smartphone"], "index", r"holds .*: type competition\.form=name$"),
+        (["0", "1"], "name", r"holds .*: type competition\.form=index$"),
+        (
+            ["Pistol", "Smartphone"],
+            "name",
+            r"holds answers as 'Pistol', 'Smartphone', .* writes 'pistol', 'smartphone'",
+        ),
+        (["pistol", "smartphone"], "probability", r"writes numbers from 0 to 1: type competition\.form=name$"),
+    ],
+)
+def test_the_answers_of_the_sample_tell_which_form_is_meant(cells: list[str], form: str, words: str | None) -> None:
+    fault = submissions.label_fault(pd.Series(cells), form, CLASSES)
+    assert fault is None if words is None else fault and re.search(words, fault), fault
 
 
 def put(column: str, value: object) -> Callable[[pd.DataFrame], pd.DataFrame]:
@@ -191,9 +248,44 @@ def test_each_invalid_submission_is_refused_with_its_culprit(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("form", ["probability", "probabilities"])
+def test_what_is_no_number_is_refused_in_the_file_too(form: str, value: float) -> None:
+    made = build(form)
+    made.iloc[1, 1] = value
+    with pytest.raises(UserError, match=r"for id 'a\.jpg'"):
+        submissions.validate_submission(
+            submissions.read_written(submissions.submission_csv(made), made), **contract(form)
+        )
+
+
+def test_a_file_without_rows_is_refused() -> None:
+    with pytest.raises(UserError, match="no rows"):
+        submissions.validate_submission(build("name", ids=[]), **contract("name", ids=[]))
+
+
+def test_an_id_that_csv_cannot_carry_is_refused() -> None:
+    meant = pd.DataFrame({"ID": ["a\rb", "c"], "p": [0.25, 0.5]})
+    with pytest.raises(UserError, match="submission refused: its CSV reads as 3 rows"):
+        submissions.read_written(submissions.submission_csv(meant), meant)
+    with pytest.raises(UserError, match=r"column p reads otherwise: '0\.25'"):
+        submissions.read_written(b"ID,p\na,0.25\n", pd.DataFrame({"ID": ["a"], "p": [0.251]}))
+
+
+def test_one_answer_for_all_is_noticed() -> None:
+    same = pd.DataFrame({"ID": [f"{n}" for n in range(10)], "label": "cat"})
+    assert submissions.constant_answer(same) == "cat"
+    assert submissions.constant_answer(same[:9]) is None
+    assert submissions.constant_answer(same.assign(label=["dog", *["cat"] * 9])) is None
+
+
 def test_a_sample_submission_keeps_its_ids_as_text(tmp_path: Path) -> None:
     path = tmp_path / "sample.csv"
-    for rows, expected in (("007,0\n12,0\n", ["007", "12"]), ('NA,0\n"a,b",0\n', ["NA", "a,b"])):
+    for rows, expected in (
+        ("007,0\n12,0\n", ["007", "12"]),
+        ('NA,0\n"a,b",0\n', ["NA", "a,b"]),
+        ("1e5,0,\r\n1.0,0,\r\n", ["1e5", "1.0"]),
+    ):
         path.write_bytes(f"\ufeffID,Ground_Truth\n{rows}".encode())
         sample = submissions.read_sample_submission(path)
         assert sample["ID"].tolist() == expected
@@ -202,7 +294,7 @@ def test_a_sample_submission_keeps_its_ids_as_text(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "culprit"),
-    [("", "cannot be read"), ("ID\na\n", "one column"), ("ID,x\na,0\na,0\n", "repeated 'a'")],
+    [("", "is empty"), ("ID\na\n", "one column"), ("ID,x\na,0\na,0\n", "repeated 'a'")],
 )
 def test_a_sample_submission_that_is_none_is_refused(text: str, culprit: str, tmp_path: Path) -> None:
     path = tmp_path / "sample.csv"
@@ -236,6 +328,21 @@ def test_segments_to_the_byte() -> None:
     assert submissions.submission_csv(made) == (
         b"video,start,end,label,score\na.mp4,0.125,2,walk,0.333333333\na.mp4,1,2.5,walk,0.75\nb.mp4,3,4.5,fall,1\n"
     )
+
+
+@pytest.mark.parametrize("begin", [0.0, 3e4, 1.7e9, 1.7e12, -1.7e9])
+def test_times_come_back_from_the_csv_wherever_they_count_from(begin: float) -> None:
+    found = segments(*(("a", begin + at, begin + at + 0.0625, "walk", 0.5) for at in (1, 20, 40.5, 1e4 / 3)))
+    made = submissions.build_segments(found, ends={"a": begin + 5000}, header=None)
+    read = submissions.read_written(submissions.submission_csv(made), made)
+    submissions.validate_segments(read, ends={"a": begin + 5000}, begins={"a": begin}, classes=["walk"])
+    for name in ("start", "end"):
+        assert read[name].astype(float).tolist() == pytest.approx(made[name].tolist(), abs=1e-6 + abs(begin) * 1e-15)
+
+
+def test_videos_without_a_segment_are_known() -> None:
+    made = submissions.build_segments(segments(WALK), ends=ENDS, header=["Video", "start", "end", "label", "score"])
+    assert submissions.silent_videos(made, ["a.mp4", "c.mp4", "b.mp4"]) == ["b.mp4", "c.mp4"]
 
 
 def test_segments_in_the_columns_of_the_sample(tmp_path: Path) -> None:
@@ -316,5 +423,6 @@ def test_a_header_that_cannot_be_read(text: bytes, tmp_path: Path) -> None:
     path = tmp_path / "sample.csv"
     path.write_bytes(text)
     for file in (path, tmp_path / "absent.csv"):
-        with pytest.raises(UserError, match=rf"{file.name} cannot be read as CSV: .*competition\.sample_submission"):
+        words = r"(cannot be read as a CSV|is empty).*competition\.sample_submission"
+        with pytest.raises(UserError, match=rf"{file.name} {words}"):
             submissions.read_header(file)

@@ -20,7 +20,7 @@ from kagglepipe.predictions.crossfit import make_candidate
 from kagglepipe.predictions.frame import oof_frame, read_frame, test_frame
 from kagglepipe.predictions.metrics import summarise
 from kagglepipe.stages import ensemble, walk
-from kagglepipe.stages.places import Prepared, find_member, read_prepared
+from kagglepipe.stages.places import Member, Prepared, find_member, read_prepared
 from kagglepipe.stages.scores import rows_of
 
 CLASSES = ["blue", "green", "red"]
@@ -436,3 +436,44 @@ def test_calibration_and_thresholds_are_kept_in_the_run(at: At, known: list[str]
     metrics = json.loads((blend(at, *options) / "metrics.json").read_text())
     assert [one["kind"] for one in metrics["calibrations"]] == ["none", "temperature", "platt", "isotonic"]
     assert len(metrics["maps"]) <= 2
+
+
+# --- known answers -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("one", "two")
+def test_answers_that_are_given_later_score_a_finished_ensemble_and_blend_nothing(at: At, tmp_path: Path) -> None:
+    options = ["stage=ensemble", "ensemble.runs=[one,two]", "ensemble.method=mean"]
+    walk(at(*options))
+    (folder,) = at().runs_dir.glob("ensemble-*")
+    before = (folder / "oof.parquet").stat().st_mtime_ns
+    assert "test" not in json.loads((folder / "metrics.json").read_text())
+    best = read_frame(folder / "test.parquet").set_index("id").idxmax(axis=1)
+    best.to_csv(tmp_path / "answers.csv")
+    walk(at(*options, f"competition.answers={tmp_path / 'answers.csv'}"))
+    assert json.loads((folder / "metrics.json").read_text())["test"]["score"] == 1.0
+    assert (folder / "oof.parquet").stat().st_mtime_ns == before
+
+
+# --- frames at several rates ---------------------------------------------------------------------------------------
+
+
+def test_members_of_one_rate_are_blended_at_it_and_those_of_several_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members = []
+    for name, rate in (("fast", 16.0), ("quick", 16.0), ("slow", 4.0)):
+        write_json(tmp_path / name / "metrics.json", {"identity": {"sequences": {"rate": rate}}})
+        members.append(Member(name, tmp_path / name / "oof.parquet", tmp_path / name / "test.parquet"))
+    competition = Competition(slug="c", kind="series", form="segments", background="none")
+    config, prepared = Config(paths=Paths(str(tmp_path)), competition=competition), object()
+    monkeypatch.setattr(ensemble, "read_prepared", lambda config: config.sequences.rate)
+    found, frames = ensemble.at_rate_of_members(config, prepared, members[:2])  # type: ignore[arg-type]
+    assert (found.sequences.rate, frames) == (16.0, 16.0)
+    words = (
+        r"fast at sequences\.rate=16, quick at sequences\.rate=16, slow at sequences\.rate=4; blend runs of one rate"
+    )
+    with pytest.raises(UserError, match=words):
+        ensemble.at_rate_of_members(config, prepared, members)  # type: ignore[arg-type]
+    clips = replace(config, competition=replace(competition, form="name"))  # which are the same rows at any rate
+    assert ensemble.at_rate_of_members(clips, prepared, members) == (clips, prepared)  # type: ignore[arg-type]

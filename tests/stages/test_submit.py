@@ -13,14 +13,14 @@ from omegaconf import OmegaConf
 
 from kagglepipe.__main__ import CONF
 from kagglepipe.competitions.contract import Competition
-from kagglepipe.config import Config, Folds, Model, Paths, Training
+from kagglepipe.config import Config, Folds, Model, Paths, Temporal, Training
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json, write_parquet
 from kagglepipe.predictions.frame import read_frame, test_frame
 from kagglepipe.stages import walk
+from kagglepipe.stages.asked import natural
 from kagglepipe.stages.places import read_prepared
 from kagglepipe.stages.recipe import decisive
-from kagglepipe.stages.submit import natural
 
 FACTS = {"versions": {"kagglepipe": "1.2.3", "torch": "9"}, "git_commit": "abcdef012345"}
 SCORE = {"metric": "accuracy", "score": 0.75, "interval": [0.5, 0.9], "log_loss": 0.6}
@@ -158,19 +158,118 @@ def test_a_sample_submission_gives_header_and_order(toy: Path, at: At, tmp_path:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("image,red,blue,green\ntest/none.png,0,0,1\n", "missing 'test/none.png'"),
+        ("image,red,blue,green\ntest/none.png,0,0,1\n", r"'test/none\.png', which no images .*: mend sample\.csv"),
+        ("image,red,blue,green\nred13,0,0,1\n", r"asks for 'red13', .* \(there is 'test/.*: type competition\.id=stem"),
+        ("image,red,blue,green\nred/red1.png,0,0,1\n", r"'red/red1\.png' is to train on: is competition\.test=test"),
         ("image,red,blue,pink\ntest/red13.png,0,0,1\n", r"the sample submission has columns \['image', 'red', 'blue'"),
         ("image\ntest/red13.png\n", r"sample\.csv has one column"),
+        ("image,red,blue,green\n" + 2 * "test/red13.png,0,0,1\n", r"sample\.csv does not hold each id once"),
+        (None, r"sample\.csv cannot be read as a CSV in UTF-8 \(No such file or directory\); check"),
     ],
 )
-def test_a_sample_submission_that_does_not_fit_is_named(
-    text: str, words: str, toy: Path, at: At, tmp_path: Path
+def test_a_sample_submission_that_does_not_fit_is_named_before_anything_is_trained(
+    text: str | None, words: str, toy: Path, at: At
 ) -> None:
-    (toy / "sample.csv").write_text(text)
-    make_run(lambda *overrides: at(*SAMPLE, *overrides))
+    if text is not None:
+        (toy / "sample.csv").write_text(text)
     with pytest.raises(UserError, match=words):
-        walk(at("stage=submit", *SAMPLE))
-    assert not (tmp_path / "submissions").exists()
+        walk(at("stage=prepare", *SAMPLE))
+
+
+def test_a_sample_submission_may_spell_an_accent_in_another_way(toy: Path, at: At, tmp_path: Path) -> None:
+    shutil.copy(toy / "test/red12.png", toy / "test/e\u0301t\u00e9.png")
+    ids = ["test/\u00e9te\u0301.png", "test/red13.png"]
+    (toy / "sample.csv").write_text("id,label\n" + "".join(f"{id},red\n" for id in ids))
+    make_run(lambda *overrides: at(SAMPLE[0], *overrides))
+    walk(at("stage=submit", SAMPLE[0]))
+    assert submitted(tmp_path)["id"].tolist() == ids
+
+
+def test_the_labels_of_a_sample_submission_tell_which_form_is_meant(toy: Path, at: At) -> None:
+    (toy / "sample.csv").write_text("id,label\ntest/red13.png,1\ntest/red12.png,2\ntest/blue12.png,3\n")
+    with pytest.raises(UserError, match=r"sample\.csv holds answers as '3', competition\.form=index writes '0', '1'"):
+        walk(at("stage=prepare", SAMPLE[0], "competition.form=index", "competition.classes=[blue,green,red]"))
+
+
+def test_a_sample_submission_with_a_header_alone_asks_for_all(toy: Path, at: At, tmp_path: Path) -> None:
+    (toy / "sample.csv").write_text("Image,Colour\n")
+    make_run(lambda *overrides: at(SAMPLE[0], *overrides))
+    walk(at("stage=submit", SAMPLE[0]))
+    assert list(submitted(tmp_path).columns) == ["Image", "Colour"]
+    assert len(submitted(tmp_path)) == 9
+
+
+def test_a_sample_submission_that_is_not_named_is_pointed_out(
+    toy: Path, at: At, caplog: pytest.LogCaptureFixture
+) -> None:
+    (toy / "sample_submission.csv").write_text("Image,Colour\n")
+    with caplog.at_level("INFO"):
+        walk(at("stage=prepare"))
+    assert "type competition.sample_submission=sample_submission.csv" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "positive", "words"),
+    [
+        (["competition.target_column=label"], "red", "(the second of blue, red); competition.classes=[red,blue] turns"),
+        (["competition.target_column=is_blue"], "blue", "probability of blue, after which it is called"),
+        (["competition.target_column=label", "competition.classes=[red,blue]"], "blue", "probability of blue"),
+        (["competition.target_column=red", "competition.classes=[red,blue]"], "blue", "though it is called after red"),
+    ],
+)
+def test_whose_probability_it_is_is_said_and_may_be_told_by_the_column(
+    options: list[str], positive: str, words: str, toy: Path, at: At, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.rmtree(toy / "green")
+    options = ["competition.form=probability", *options]
+    with caplog.at_level("INFO"):
+        run = make_run(lambda *overrides: at(*options, *overrides))
+    assert words in caplog.text
+    walk(at("stage=submit", *options))
+    found = submitted(tmp_path).set_index("id").iloc[:, 0]
+    assert found.to_dict() == pytest.approx(rows_of(run)[positive].to_dict(), rel=1e-8)
+
+
+# --- what cannot be read -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["index", "name", "probabilities"])
+@pytest.mark.parametrize("sample", [False, True])
+def test_an_image_that_cannot_be_read_gets_the_class_shares_and_is_named(
+    form: str, sample: bool, toy: Path, at: At, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(4):
+        (toy / f"green/green{number}.png").unlink()
+    (toy / "test/img2.png").write_bytes(b"")
+    options = [f"competition.form={form}", "competition.on_bad_image=skip", "competition.id=name"]
+    options += ["competition.classes=[blue,green,red]"] if form == "index" else []
+    if sample:
+        header = "ID,red,green,blue" if form == "probabilities" else "ID,label"
+        rows = "".join(f"{name}{',' * header.count(',')}\n" for name in ("red12.png", "img2.png"))
+        (toy / "sample.csv").write_text(f"{header}\n{rows}")
+        options.append(SAMPLE[0])
+    make_run(lambda *overrides: at(*options, *overrides))
+    with caplog.at_level("WARNING"):
+        walk(at("stage=submit", *options))
+    assert "submit: 1 of the items to classify cannot be read and got the class shares: test/img2.png: " in caplog.text
+    found = submitted(tmp_path)
+    row = found.set_index(found.columns[0]).loc["img2.png"]
+    if form == "probabilities":
+        assert row[["blue", "green", "red"]].tolist() == pytest.approx([12 / 32, 8 / 32, 12 / 32])
+    else:
+        assert row["label"] == (0 if form == "index" else "blue")
+    assert len(found) == (2 if sample else 9)
+    assert list(json.loads((tmp_path / "submissions/one.json").read_text())["unreadable"]) == ["img2.png"]
+
+
+def test_a_table_of_before_that_left_such_images_out_is_made_anew(toy: Path, at: At, tmp_path: Path) -> None:
+    (toy / "test/img2.png").write_bytes(b"")
+    walk(at("stage=prepare", "competition.on_bad_image=skip"))
+    file = tmp_path / "data/toy/prepared.json"
+    known = read_json(file)
+    write_json(file, {name: value for name, value in known.items() if name != "unreadable"})
+    walk(at("stage=prepare", "competition.on_bad_image=skip"))
+    assert read_json(file) == known
 
 
 # --- where it comes from -------------------------------------------------------------------------------------------
@@ -186,6 +285,7 @@ def test_the_origin_tells_where_every_number_came_from(at: At, run: Path, tmp_pa
         "identity": {"seed": 1},
         "score": SCORE,
         "rows": 9,
+        "contract": {"form": "name", "columns": ["id", "label"], "classes": ["blue", "green", "red"]},
         "csv_sha256": hashlib.sha256((tmp_path / "submissions/one.csv").read_bytes()).hexdigest(),
         "test_sha256": hashlib.sha256((run / "test.parquet").read_bytes()).hexdigest(),
         "table": read_prepared(at()).table_hash,
@@ -232,6 +332,56 @@ def test_new_predictions_are_submitted_anew(at: At, run: Path, tmp_path: Path) -
     make_run(at, seed=2)
     walk(at("stage=submit", "competition.form=probabilities"))
     assert (tmp_path / "submissions/one.csv").read_bytes() != before
+
+
+# --- two competitions over one folder ---------------------------------------------------------------------------------
+
+
+def test_the_submission_of_another_form_stays_and_this_one_goes_beside_it(
+    at: At, run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    walk(at("stage=submit"))
+    first = (tmp_path / "submissions/one.csv").read_bytes()
+    for _ in range(2):
+        walk(at("stage=submit", "competition.form=probabilities"))
+    assert "one.csv holds another submission (toy, form name, columns id,label), and stays" in caplog.text
+    assert (tmp_path / "submissions/one.csv").read_bytes() == first
+    (beside,) = set((tmp_path / "submissions").glob("*.csv")) - {tmp_path / "submissions/one.csv"}
+    assert len(pd.read_csv(beside).columns) == 4
+    assert read_json(beside.with_suffix(".json"))["contract"]["form"] == "probabilities"
+    caplog.clear()
+    walk(at("stage=submit"))
+    assert not caplog.text
+
+
+def test_an_origin_of_before_tells_its_form_too(at: At, run: Path, tmp_path: Path) -> None:
+    walk(at("stage=submit"))
+    file = tmp_path / "submissions/one.json"
+    write_json(file, {name: value for name, value in read_json(file).items() if name != "contract"})
+    walk(at("stage=submit"))
+    assert "contract" in read_json(file)
+    write_json(file, {name: value for name, value in read_json(file).items() if name != "contract"})
+    walk(at("stage=submit", "competition.form=probabilities"))
+    assert list(submitted(tmp_path).columns) == ["id", "label"]
+    assert len(list((tmp_path / "submissions").glob("*.csv"))) == 2
+
+
+def test_a_file_that_is_named_is_replaced_which_is_said(
+    at: At, run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mine = f"submit.file='{tmp_path / 'mine.csv'}'"
+    walk(at("stage=submit", mine))
+    walk(at("stage=submit", mine, "competition.form=probabilities"))
+    assert "mine.csv held another submission (toy, form name, columns id,label), which goes" in caplog.text
+    assert len(pd.read_csv(tmp_path / "mine.csv").columns) == 4
+
+
+def test_a_table_that_other_settings_replace_is_named(toy: Path, at: At, caplog: pytest.LogCaptureFixture) -> None:
+    walk(at("stage=prepare"))
+    assert "other settings" not in caplog.text
+    walk(at("stage=prepare", "competition.classes=[red,blue,green]"))
+    assert "toy was prepared with other settings (classes [] then, ['red', 'blue', 'green'] now)" in caplog.text
+    assert "competition.slug=NAME" in caplog.text
 
 
 # --- which run, which file ------------------------------------------------------------------------------------------
@@ -285,6 +435,15 @@ def test_a_run_of_which_folds_are_left_is_not_submitted(at: At, tmp_path: Path) 
     assert not (tmp_path / "submissions").exists()
 
 
+def test_a_run_of_other_classes_is_refused(at: At, run: Path) -> None:
+    known = read_frame(run / "test.parquet").rename(columns={"red": "crimson"})
+    write_parquet(run / "test.parquet", known)
+    with pytest.raises(
+        UserError, match=r"one knows the classes \['blue', 'green', 'crimson'\], not .*: type stage=train"
+    ):
+        walk(at("stage=submit"))
+
+
 def test_few_labels_are_submitted_for_all_the_others(at: At, tmp_path: Path) -> None:
     few = ["competition.per_class=4", "competition.sample_submission=none.csv"]
     make_run(lambda *overrides: at(*few, *overrides))
@@ -292,3 +451,103 @@ def test_few_labels_are_submitted_for_all_the_others(at: At, tmp_path: Path) -> 
     assert len(submitted(tmp_path)) == 24
     origin = json.loads((tmp_path / "submissions/one.json").read_text())
     assert (origin["competition"], origin["rows"]) == ("toy-4-per-class-seed-0", 24)
+
+
+# --- segments ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def frames_at(long_series: Path, tmp_path: Path) -> At:
+    """frames_at("stage=submit", …) -> a configuration of long series, for the run called `one`, trained at rate 4."""
+    options = OmegaConf.load(CONF / "competition/video_folder_untrimmed.yaml").competition
+    competition = Competition(**{**options, "kind": "series", "source": str(long_series)})
+    model = Model(temporal=Temporal(cell="gru"))
+    config = Config(run="one", paths=Paths(str(tmp_path)), competition=competition, folds=Folds(count=2), model=model)
+    walk(changed(config, "stage=prepare"))
+    at_four = read_prepared(changed(config, "sequences.rate=4"))
+    ids, folder = at_four.test["id"].tolist(), config.runs_dir / "one"
+    probs = np.tile(np.repeat([[0.1, 0.8, 0.1], [0.8, 0.1, 0.1]], 4, axis=0), (len(ids), 1))[: len(ids)]
+    write_parquet(folder / "test.parquet", test_frame(ids, probs, at_four.classes))
+    identity = {"table": at_four.table_hash, "sequences": {"rate": 4.0}}
+    detection = {"settings": {"high": 0.5, "low": 0.5}, "chosen_by": "f1_50"}
+    write_json(folder / "metrics.json", {**SCORE, "run": "one", "identity": identity, "detection": detection})
+    return lambda *overrides: changed(config, *overrides)
+
+
+def test_a_run_of_another_rate_is_submitted_at_its_own(
+    frames_at: At, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    walk(frames_at("stage=submit", "sequences.rate=4"))
+    expected = (tmp_path / "submissions/one.csv").read_bytes()
+    assert len(submitted(tmp_path)) > 6
+    for rate in (8, 2, 10):
+        with caplog.at_level("INFO"):
+            walk(frames_at("stage=submit", f"sequences.rate={rate}"))
+        assert "one was trained at sequences.rate=4, which counts here" in caplog.text
+        assert (tmp_path / "submissions/one.csv").read_bytes() == expected
+
+
+def test_videos_without_a_segment_are_named_and_a_file_without_any_is_not_called_checked(
+    frames_at: At, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = frames_at().runs_dir / "one/test.parquet"
+    known = read_frame(file)
+    last = known["id"].str.startswith("test/s7.npz")
+    known.loc[last, ["none", "left", "right"]] = [1.0, 0.0, 0.0]
+    write_parquet(file, known)
+    with caplog.at_level("INFO"):
+        walk(frames_at("stage=submit"))
+    assert "no segment was found in 1 videos: 'test/s7.npz'" in caplog.text
+    assert read_json(tmp_path / "submissions/one.json")["without_segments"] == ["test/s7.npz"]
+    assert ", checked, in" in caplog.text
+    caplog.clear()
+    write_parquet(file, known.assign(none=1.0, left=0.0, right=0.0))
+    with caplog.at_level("INFO"):
+        walk(frames_at("stage=submit"))
+    assert "not one segment was found in 2 videos: one.csv has a header alone, which Kaggle refuses" in caplog.text
+    assert "checked" not in caplog.text
+
+
+def test_a_series_that_cannot_be_read_has_no_segment_and_is_named(
+    frames_at: At, long_series: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = shutil.copytree(long_series, tmp_path / "torn")
+    (source / "test/s6.npz").write_bytes(b"")
+    options = [f"competition.source={source}", "competition.slug=long-series", "competition.refresh=true"]
+    options.append("competition.on_bad_image=skip")
+    walk(frames_at("stage=prepare", *options))
+    assert "1 of them are to classify, and will have no segment: test/s6.npz" in caplog.text
+    file = frames_at().runs_dir / "one/test.parquet"
+    known = read_frame(file)
+    write_parquet(file, known[known["id"].str.startswith("test/s7")])
+    metrics = read_json(file.with_name("metrics.json"))
+    write_json(file.with_name("metrics.json"), {**metrics, "identity": {"sequences": {"rate": 4.0}}})
+    walk(frames_at("stage=submit", *options))
+    origin = read_json(tmp_path / "submissions/one.json")
+    assert (list(origin["unreadable"]), origin["without_segments"]) == (["test/s6.npz"], ["test/s6.npz"])
+    assert "submit: 1 of the items to classify cannot be read and have no segment: test/s6.npz: " in caplog.text
+
+
+def test_a_run_that_tells_of_whole_items_finds_no_segments(frames_at: At) -> None:
+    file = frames_at().runs_dir / "one/metrics.json"
+    write_json(file, {name: value for name, value in read_json(file).items() if name != "detection"})
+    with pytest.raises(
+        UserError, match=r"one tells what a whole item is, and competition\.form=segments asks for when"
+    ):
+        walk(frames_at("stage=submit"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("video,start,end,label\n", r"the sample submission has columns \['video', 'start', 'end', 'label'\]"),
+        ("Video,start,end,label,score\ns9,0,1,left,1\n", r"sample\.csv asks for 's9', which no series to classify"),
+        ("Video,start,end,label,score\ns7,0,1,left,1\n", r"asks for 's7'.*type competition\.id=stem"),
+    ],
+)
+def test_a_sample_of_segments_is_looked_at_before_anything_is_trained(
+    text: str, words: str, frames_at: At, tmp_path: Path
+) -> None:
+    (tmp_path / "sample.csv").write_text(text)
+    with pytest.raises(UserError, match=words):
+        walk(frames_at("stage=prepare", f"competition.sample_submission={tmp_path / 'sample.csv'}"))

@@ -822,7 +822,7 @@ def test_what_is_typed_then_is_what_it_takes(cats: Cats) -> None:
 def test_a_file_that_breaks_the_contract_is_not_sent(cats: Cats) -> None:
     run = add_run(cats.root, "short")
     cats.ship("mine.csv", "id,label\n" + ROWS + "test/none.png,red\n")
-    assert "missing 'test/none.png'" in refused(
+    assert "asks for 'test/none.png', which no images to classify are called" in refused(
         cats, "run=short", "competition.sample_submission=mine.csv", by=make_and_send
     )
     assert (run / "test.parquet").exists()

@@ -1,0 +1,183 @@
+"""What the competition asks for, and whether what is prepared can answer it.
+
+`prepare` asks before anything is trained, `submit` when there are answers; so neither learns late of a sample
+submission, or of known answers, that belongs to other files.
+"""
+
+import logging
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from kagglepipe.competitions.contract import Competition
+from kagglepipe.config import Config
+from kagglepipe.errors import UserError
+from kagglepipe.files import read_json
+from kagglepipe.predictions.frame import id_fault, name_three
+from kagglepipe.predictions.submission import (
+    label_fault,
+    positive_class,
+    read_header,
+    read_sample_submission,
+    segment_columns,
+    submission_columns,
+)
+from kagglepipe.stages.known_answers import as_spelt, fitting_ids, items_asked, read_answers, read_segment_answers
+from kagglepipe.stages.places import Prepared, read_prepared
+
+log = logging.getLogger(__name__)
+SAMPLE_SUBMISSION = re.compile(r"sample[-_ ]?submission.*\.csv(\.zip)?", re.I)
+
+
+def check_submittable(config: Config) -> None:
+    """Raises UserError for a sample submission, known answers or an upload that what is prepared does not fit."""
+    competition = config.competition
+    if competition.is_part:  # which classifies training images, for a score at home
+        return
+    prepared = read_prepared(config, frames=False)
+    if config.submit.upload and prepared.nothing_to_classify:
+        raise UserError(f"{config.slug} has no {competition.noun} to classify, so there is nothing to upload")
+    columns = check_segments(config, prepared) if competition.finds_segments else check_rows(config, prepared)
+    if config.run is None:  # else nothing is scored, and a notebook may have files that the answers do not know
+        (read_segment_answers if competition.finds_segments else read_answers)(config, prepared)
+    if config.submit.upload:
+        check_shipped_sample(config, prepared, columns)
+    elif competition.sample_submission is None:
+        outside = read_json(config.data_dir / "prepared.json").get("outside", [])
+        for name in [name for name in outside if SAMPLE_SUBMISSION.fullmatch(Path(name).name)][:1]:
+            log.info("prepare: for the rows and columns of %s type competition.sample_submission=%s", name, name)
+
+
+def check_rows(config: Config, prepared: Prepared) -> list[str]:
+    """The columns of a submission with an answer for each item. Raises UserError where it cannot be made."""
+    contract, competition = contract_of(config, prepared), config.competition
+    columns = submission_columns(**{key: value for key, value in contract.items() if key not in ("ids", "positive")})
+    sample = sample_of(config, prepared)
+    if sample is not None and len(sample):
+        cells = sample.iloc[:, 1:].melt()["value"]
+        if fault := label_fault(cells, competition.form, prepared.classes):
+            raise UserError(f"{competition.sample_submission} {fault}")
+    if competition.form == "probability" and not prepared.nothing_to_classify:
+        tell_positive(competition, prepared.classes, contract)
+    return list(columns.values())
+
+
+def check_segments(config: Config, prepared: Prepared) -> list[str]:
+    """The columns of a submission of segments. Raises UserError for a sample submission of others, or other videos."""
+    sample = sample_of(config, prepared)
+    columns = segment_columns(list(sample.columns) if sample is not None else None)
+    if sample is not None and len(sample):
+        check_ids(config, prepared, sample[columns["video"]])
+    return list(columns.values())
+
+
+def contract_of(config: Config, prepared: Prepared) -> dict[str, Any]:
+    """What a submission with an answer for each item holds: the keyword arguments of `build_submission`.
+
+    Its rows and columns are the sample submission's where one is shipped, else all items in the order of their ids.
+    Raises UserError for a sample submission that asks for other items.
+    """
+    competition, sample = config.competition, sample_of(config, prepared)
+    header = None if sample is None else list(sample.columns)
+    if sample is not None and len(sample):
+        ids = sample.iloc[:, 0].tolist()
+        check_ids(config, prepared, ids)
+    else:
+        ids = sorted([*prepared.test["id"], *(one.id for one in prepared.unreadable)], key=natural)
+    target = competition.target_column
+    is_unnamed = competition.form != "probabilities" and target == Competition().target_column
+    if header is not None and len(header) == 2 and is_unnamed:
+        target = header[1]  # which is the one column beside the ids, whatever it is called
+    hint = positive_class(prepared.classes, target) if competition.form == "probability" else None
+    return {
+        "form": competition.form,
+        "classes": prepared.classes,
+        "id_column": header[0] if header else competition.id_column,
+        "target_column": target,
+        "ids": ids,
+        "header": header,
+        "positive": 1 if hint is None or competition.classes else hint,
+    }
+
+
+def sample_of(config: Config, prepared: Prepared) -> pd.DataFrame | None:
+    """The sample submission, all as text; None if none is named, or training images are classified."""
+    name = config.competition.sample_submission
+    if name is None or config.competition.is_part:
+        return None
+    path = prepared.images_root / Path(name).expanduser()
+    return read_sample_submission(path, is_unique=not config.competition.finds_segments)
+
+
+def check_ids(config: Config, prepared: Prepared, asked: Iterable[str]) -> None:
+    """Raises UserError, with what to type, if a sample submission asks for an item that is not there to classify."""
+    asked, known = list(asked), items_asked(prepared)
+    strange = [id for id, ours in zip(asked, as_spelt(asked, known), strict=True) if ours not in known]
+    if not strange:
+        return
+    name, noun = config.competition.sample_submission, config.competition.noun
+    forms = fitting_ids(asked, known.values())
+    trained = set(strange) & set(prepared.table["id"])
+    there = f"there is {name_three(known)}" if known else "there is nothing to classify"
+    if forms:
+        mend = f"type competition.id={forms[0]}"
+    elif trained:
+        mend = f"{name_three(trained)} is to train on: is competition.test={config.competition.test} right?"
+    else:
+        mend = f"mend {name}, or check competition.test={config.competition.test} and competition.id"
+    raise UserError(f"{name} asks for {name_three(strange)}, which no {noun} to classify are called ({there}): {mend}")
+
+
+def tell_positive(competition: Competition, classes: list[str], contract: dict[str, Any]) -> None:
+    """Says whose probability a submission of one column holds, and how to turn it."""
+    column, positive = contract["target_column"], contract["positive"]
+    turned = f"competition.classes=[{','.join((classes[positive], classes[1 - positive]))}]"
+    hint = positive_class(classes, column)
+    if hint is not None and hint == positive:
+        log.info("prepare: column %s holds the probability of %s, after which it is called", column, classes[hint])
+    elif hint is not None:
+        log.warning(
+            "prepare: column %s holds the probability of %s, the second of competition.classes, though it is called "
+            "after %s: %s turns it", column, classes[positive], classes[hint], turned,
+        )  # fmt: skip
+    elif competition.classes:
+        log.info("prepare: column %s holds the probability of %s", column, classes[positive])
+    else:
+        log.warning(
+            "prepare: column %s holds the probability of %s (the second of %s); %s turns it",
+            column, classes[positive], ", ".join(classes), turned,
+        )  # fmt: skip
+
+
+def check_shipped_sample(config: Config, prepared: Prepared, columns: list[str]) -> None:
+    """Raises UserError if the data hold a sample submission that asks for other columns or rows.
+
+    One that the configuration names has given columns and rows already.
+    """
+    if config.competition.sample_submission is not None:
+        return
+    shipped = [file for file in prepared.images_root.rglob("*") if SAMPLE_SUBMISSION.fullmatch(file.name)]
+    for file in sorted(shipped):
+        fault, header = None, read_header(file)
+        if header != columns:
+            fault = f"the columns {header}, not {columns}"
+        elif not config.competition.finds_segments:
+            ids = pd.Series(contract_of(config, prepared)["ids"], dtype=str)
+            fault = id_fault(ids, read_sample_submission(file).iloc[:, 0])
+        if fault:
+            name = file.relative_to(prepared.images_root).as_posix()
+            raise UserError(
+                f"{name}, which came with the data, asks for {fault}; type competition.sample_submission={name}"
+            )
+
+
+def natural(text: str) -> list[tuple[int, str]]:
+    """Sorts img2 before img10.
+
+    >>> sorted(["img10", "img2"], key=natural)
+    ['img2', 'img10']
+    """
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]

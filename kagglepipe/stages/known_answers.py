@@ -1,0 +1,233 @@
+"""What is known of the rows to classify, where a competition tells it: for scoring only.
+
+Nothing that is fitted or chosen ever sees an answer. So answers that are mended, given or taken away later score a
+finished run anew, and never train it again.
+"""
+
+import logging
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from kagglepipe.competitions.contract import ID_FORMS, Competition
+from kagglepipe.competitions.filenames import spelt
+from kagglepipe.competitions.spreadsheet import read_cells, read_spreadsheet
+from kagglepipe.competitions.table import make_id
+from kagglepipe.config import Config
+from kagglepipe.errors import UserError
+from kagglepipe.files import read_json, sha256, write_json
+from kagglepipe.predictions.frame import class_columns, name_three, read_frame, repeated
+from kagglepipe.predictions.metrics import summarise
+from kagglepipe.predictions.segment_metrics import SEGMENT_COLUMNS, segment_scores
+from kagglepipe.predictions.segments import DetectionSettings
+from kagglepipe.predictions.submission import positive_class
+from kagglepipe.stages.places import Prepared, tables_of
+from kagglepipe.stages.scores import segments_of, true_classes
+
+log = logging.getLogger(__name__)
+WITHOUT = "competition.answers=null goes on without known answers"
+TEST_SCORES = ("test", "test_without_twins", "answers_sha256")  # keys of metrics.json
+
+
+# --- the scores of the test ----------------------------------------------------------------------------------------
+
+
+def with_test_scores(scores: dict[str, Any], config: Config, prepared: Prepared, test: pd.DataFrame) -> dict[str, Any]:
+    """The metrics of a run with the scores of its test frame by the answers as they are now, and no others.
+
+    answers_sha256 tells which answers they were; where none are known there is neither.
+    """
+    scores = {name: value for name, value in scores.items() if name not in TEST_SCORES}
+    if "detection" in scores:
+        scores["detection"] = {name: value for name, value in scores["detection"].items() if name != "test"}
+    known = answers_hash(config, prepared)
+    if known is None or test.empty:
+        return scores
+    told = segment_test_scores if config.competition.finds_segments else row_test_scores
+    return {**told(scores, config, prepared, test), "answers_sha256": known}
+
+
+def row_test_scores(scores: dict[str, Any], config: Config, prepared: Prepared, test: pd.DataFrame) -> dict[str, Any]:
+    """`with_test_scores` where each item has one answer."""
+    metric, classes = config.competition.metric, prepared.classes
+    answers = read_answers(config, prepared)
+    assert answers is not None
+    graded = test.assign(fold=0, target=test["id"].map(answers)).dropna(subset=["target"])
+    if graded.empty:  # all that are known are of files that cannot be read
+        return scores
+    in_train = set(prepared.table.loc[prepared.table.split == "train", "group"])
+    group = prepared.table.set_index("id")["group"]
+    apart = graded[~graded["id"].map(group).isin(in_train)]
+    scores = {**scores, "test": summarise(metric, graded, classes, group)}
+    if 0 < len(apart) < len(graded):
+        scores["test_without_twins"] = summarise(metric, apart, classes, group)
+    return scores
+
+
+def segment_test_scores(
+    scores: dict[str, Any], config: Config, prepared: Prepared, test: pd.DataFrame
+) -> dict[str, Any]:
+    """`with_test_scores` where segments are found, with the settings that were chosen out of fold."""
+    classes, background = prepared.classes, config.competition.background
+    answers = read_segment_answers(config, prepared)
+    assert answers is not None
+    answers = answers[answers["video"].isin(prepared.test["video"])]
+    settings = DetectionSettings(**scores["detection"]["settings"])
+    segments = segments_of(config, prepared.test, test, classes, settings)
+    truth = true_classes(prepared.test, answers, background)
+    graded = test.assign(fold=0, target=test["id"].map(truth))
+    groups = prepared.test.set_index("id")["group"]
+    found = segment_scores(segments, answers, background=background)
+    return {
+        **scores,
+        "detection": {**scores["detection"], "test": found},
+        "test": summarise(config.competition.metric, graded, classes, groups),
+    }
+
+
+def score_test_again(config: Config, prepared: Prepared, run: Path) -> bool:
+    """Rewrites the scores of the test in a run's metrics.json if its answers are others now; whether they were.
+
+    A run of other files or classes keeps what it has. The file's time stays, since no run was made.
+    """
+    file = run / "metrics.json"
+    metrics = read_json(file)
+    known = answers_hash(config, prepared)
+    if metrics.get("answers_sha256") == known and (known is not None or "test" not in metrics):
+        return False
+    if not tables_of(metrics.get("identity")) <= {prepared.table_hash} or not (run / "test.parquet").exists():
+        return False
+    test = read_frame(run / "test.parquet")
+    if set(class_columns(test)) != set(prepared.classes) or set(test["id"]) != set(prepared.test["id"]):
+        return False
+    scores = with_test_scores(metrics, config, prepared, test)
+    made = file.stat()
+    write_json(file, scores)
+    os.utime(file, ns=(made.st_atime_ns, made.st_mtime_ns))
+    return scores != metrics
+
+
+# --- the answers ---------------------------------------------------------------------------------------------------
+
+
+def answers_hash(config: Config, prepared: Prepared) -> str | None:
+    """A hash of all that is known of the rows to classify; None where nothing is. Raises UserError as the readers."""
+    read = read_segment_answers if config.competition.finds_segments else read_answers
+    answers = read(config, prepared)
+    return None if answers is None else sha256(answers.to_csv(lineterminator="\n"))
+
+
+def read_answers(config: Config, prepared: Prepared) -> "pd.Series[Any] | None":
+    """id -> true class of the items to classify, where the competition or `per_class` knows them; else None.
+
+    Raises UserError for a file that is not there, or that tells of other items or classes.
+    """
+    competition = config.competition
+    if competition.hidden is not None:
+        return None  # which stage=drill alone may know
+    if competition.per_class is not None:
+        known = pd.read_csv(config.data_dir / "answers.csv", dtype=str, keep_default_na=False)
+        return known.set_index(known.columns[0])[known.columns[1]]
+    if competition.answers is None:
+        return None
+    path = prepared.images_root / Path(competition.answers).expanduser()
+    header, rows = read_rows(path)
+    if len(header) < 2:
+        raise UserError(f"{path} has one column, needs an id and a label: {WITHOUT}")
+    ids = pd.Series(as_spelt((row[0] for row in rows), items_asked(prepared)), dtype=str)
+    labels = pd.Series([row[1] for row in rows], name=header[1], dtype=str)
+    if twice := repeated(ids):
+        raise UserError(f"{path} does not tell each id once: {twice}; keep one answer each")
+    answers = as_classes(labels[labels != ""], competition, prepared.classes, path)
+    answers.index = pd.Index(ids[labels != ""])
+    demand_known(competition, prepared, answers.index)
+    return answers
+
+
+def as_classes(labels: "pd.Series[str]", competition: Competition, classes: list[str], path: Path) -> "pd.Series[str]":
+    """Answers in the form of a submission as class names. Raises UserError for one that is no class."""
+    numbers = {str(number): name for number, name in enumerate(classes)} if competition.form == "index" else {}
+    if competition.form == "probability" and not {"0", "1"} & set(classes):
+        hint = positive_class(classes, str(labels.name))
+        positive = 1 if hint is None or competition.classes else hint
+        numbers = {"0": classes[1 - positive], "1": classes[positive]}
+    if numbers and labels.isin(list(numbers)).all():
+        return labels.map(numbers)
+    if strange := sorted(set(labels) - set(classes)):
+        known = ", ".join([*classes, *numbers][:8])
+        raise UserError(f"{path} has the label {strange[0]}, which is none of {known}: mend it; {WITHOUT}")
+    return labels
+
+
+def read_segment_answers(config: Config, prepared: Prepared) -> pd.DataFrame | None:
+    """The test's segments, where the competition knows them; for scoring only. Raises UserError as `read_answers`."""
+    if config.competition.answers is None or config.competition.hidden is not None:  # which stage=drill alone may know
+        return None
+    path = prepared.images_root / Path(config.competition.answers).expanduser()
+    try:
+        answers = read_spreadsheet(path, {name: name for name in SEGMENT_COLUMNS}, SEGMENT_COLUMNS)
+    except UserError as error:
+        raise UserError(f"{error}; {WITHOUT}") from error
+    for name in ("start", "end"):
+        times = pd.to_numeric(answers[name], errors="coerce").astype(float)
+        if times.isna().any():
+            raise UserError(f"{path}: {name} {answers[name][times.isna()].iloc[0]!r} is no number: mend it; {WITHOUT}")
+        answers[name] = times
+    if strange := sorted(set(answers["label"]) - set(prepared.classes)):
+        raise UserError(f"{path} has the label {strange[0]}, which is none of {', '.join(prepared.classes)}: mend it")
+    answers["video"] = as_spelt(answers["video"], items_asked(prepared))
+    demand_known(config.competition, prepared, answers["video"])
+    return answers
+
+
+def read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
+    """(header, rows) of a CSV, all as text. Raises UserError if it is none."""
+    try:
+        _, header, rows = read_cells(path)
+    except UserError as error:
+        raise UserError(f"{error}; {WITHOUT}") from error
+    return header, list(rows.values())
+
+
+def demand_known(competition: Competition, prepared: Prepared, answered: Iterable[str]) -> None:
+    """Raises UserError for answers none of which is to anything asked; some may be to files that cannot be read."""
+    theirs, ours = set(answered), items_asked(prepared)
+    if not theirs or not ours or theirs & set(ours):
+        return
+    mend = "write names so"
+    if forms := fitting_ids(theirs, ours.values()):
+        mend = f"type competition.id={forms[0]}"
+    raise UserError(
+        f"{competition.answers} names {name_three(theirs)} and nothing that is to be classified, as {min(ours)} is: "
+        f"{mend}, or competition.answers=null"
+    )
+
+
+def items_asked(prepared: Prepared) -> dict[str, str]:
+    """id -> path of the items to classify, a long video once, those that cannot be read too."""
+    rows = prepared.test
+    names = rows["video"] if prepared.items is not None else rows["id"]
+    return dict(zip(names, rows["path"], strict=True)) | {one.id: one.path for one in prepared.unreadable}
+
+
+def as_spelt(names: Iterable[str], own: Iterable[str]) -> list[str]:
+    r"""Each name as it stands in `own`, where systems spell it in several ways; a name that is not there as it is.
+
+    >>> as_spelt(["e\u0301.png", "b"], ["\u00e9.png"]) == ["\u00e9.png", "b"]
+    True
+    """
+    known = {spelt(name): name for name in own}
+    return [known.get(spelt(name), name) for name in names]
+
+
+def fitting_ids(asked: Iterable[str], paths: Iterable[str]) -> list[str]:
+    """The values of `competition.id` that give all ids asked for.
+
+    >>> fitting_ids({"a"}, ["test/a.png", "test/b.png"])
+    ['stem']
+    """
+    asked, paths = set(asked), list(paths)
+    return [form for form in ID_FORMS if asked <= {make_id(path, form) for path in paths}]

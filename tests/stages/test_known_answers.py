@@ -1,0 +1,192 @@
+"""Answers that are known score the test of a finished run whenever they change, and train nothing again."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from omegaconf import OmegaConf
+
+from kagglepipe.__main__ import CONF
+from kagglepipe.competitions.contract import Competition
+from kagglepipe.config import Config, Folds, Paths
+from kagglepipe.errors import UserError
+from kagglepipe.files import read_json, write_json, write_parquet
+from kagglepipe.predictions.frame import test_frame
+from kagglepipe.stages import walk
+from kagglepipe.stages.known_answers import read_answers, score_test_again
+from kagglepipe.stages.places import read_prepared
+
+At = Callable[..., Config]
+ALONE = {"run": "one", "metric": "accuracy", "score": 0.75, "interval": [0.5, 0.9], "log_loss": 0.6}
+
+
+@pytest.fixture
+def at(colours: Path, tmp_path: Path) -> At:
+    """at("competition.form=index", …) -> the configuration of prepared colours, two of each to classify."""
+    folder = OmegaConf.load(CONF / "competition/image_folder.yaml")
+    competition = Competition(**{**folder, "source": str(colours), "id": "stem"})
+    config = Config(stage="prepare", paths=Paths(str(tmp_path)), competition=competition, folds=Folds(count=2))
+
+    def changed(*overrides: str) -> Config:
+        other = OmegaConf.merge(OmegaConf.structured(config), OmegaConf.from_dotlist(list(overrides)))
+        made = OmegaConf.to_object(other)
+        assert isinstance(made, Config)
+        return made
+
+    walk(changed())
+    return changed
+
+
+@pytest.fixture
+def run(at: At) -> Path:
+    """A run that calls every image to classify by its colour, save the red ones, which it calls blue."""
+    prepared, folder = read_prepared(at()), at().runs_dir / "one"
+    ids = prepared.test["id"].tolist()
+    said = [prepared.classes.index(id[:-2].replace("red", "blue")) for id in ids]
+    write_parquet(folder / "test.parquet", test_frame(ids, np.eye(3)[said], prepared.classes))
+    write_json(folder / "metrics.json", {**ALONE, "identity": {"table": prepared.table_hash}})
+    return folder
+
+
+def answers(folder: Path, labels: dict[str, str], header: str = "id,label") -> str:
+    """competition.answers= of a CSV with these labels."""
+    file = folder / "answers.csv"
+    file.write_text(f"{header}\n" + "".join(f"{id},{label}\n" for id, label in labels.items()))
+    return f"competition.answers={file}"
+
+
+RIGHT = {f"{name}{n}": name for name in ("blue", "green", "red") for n in (12, 13)}
+
+
+def scored(config: Config, run: Path) -> tuple[bool, float | None]:
+    """(whether the test was scored anew, the accuracy that metrics.json tells of it then)."""
+    again = score_test_again(config, read_prepared(config), run)
+    return again, read_json(run / "metrics.json").get("test", {}).get("score")
+
+
+def test_answers_that_are_given_mended_and_taken_away_score_a_finished_run_anew(
+    at: At, run: Path, tmp_path: Path
+) -> None:
+    before = (run / "metrics.json").stat().st_mtime_ns
+    assert scored(at(), run) == (False, None)
+    wrong = at(answers(tmp_path, {**RIGHT, "green12": "blue", "green13": "blue"}))
+    assert scored(wrong, run) == (True, 2 / 6)
+    assert scored(wrong, run) == (False, 2 / 6)
+    right = at(answers(tmp_path, RIGHT))
+    assert scored(right, run) == (True, 4 / 6)
+    answers(tmp_path, dict(reversed(RIGHT.items())), "file,colour")
+    assert scored(right, run)[1] == 4 / 6
+    assert scored(at(), run) == (True, None)
+    metrics = read_json(run / "metrics.json")
+    assert {name: metrics[name] for name in ALONE} == ALONE
+    assert "answers_sha256" not in metrics
+    assert (run / "metrics.json").stat().st_mtime_ns == before  # no run was made
+
+
+def test_a_run_of_before_is_scored_once_more(at: At, run: Path, tmp_path: Path) -> None:
+    file = run / "metrics.json"
+    write_json(file, {**read_json(file), "test": {"score": 0.123}})  # by answers that nobody knows any more
+    config = at(answers(tmp_path, RIGHT))
+    assert scored(config, run) == (True, 4 / 6)
+    assert scored(config, run) == (False, 4 / 6)
+
+
+def test_a_run_of_other_files_keeps_what_it_has(at: At, run: Path, tmp_path: Path) -> None:
+    file = run / "metrics.json"
+    write_json(file, {**read_json(file), "identity": {"table": "another"}})
+    assert scored(at(answers(tmp_path, RIGHT)), run) == (False, None)
+
+
+def test_what_per_class_holds_out_is_scored_by_its_own_answers(at: At) -> None:
+    config = at("competition.per_class=4")
+    walk(config)
+    prepared, folder = read_prepared(config), config.runs_dir / "one"
+    ids = prepared.test["id"].tolist()
+    said = [prepared.classes.index(id.rstrip("0123456789")) for id in ids]
+    write_parquet(folder / "test.parquet", test_frame(ids, np.eye(3)[said], prepared.classes))
+    write_json(folder / "metrics.json", {**ALONE, "identity": {"table": prepared.table_hash}})
+    assert scored(config, folder) == (True, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "labels"),
+    [
+        (["competition.form=index"], {"blue12": "0", "green13": "1", "red12": "2"}),
+        (["competition.form=index"], {"blue12": "blue", "green13": "green", "red12": "red"}),
+        (["competition.form=probabilities"], {"blue12": " blue ", "green13": "green", "red12": "red", "red13": ""}),
+    ],
+)
+def test_answers_are_read_in_the_form_of_a_submission(
+    options: list[str], labels: dict[str, str], at: At, tmp_path: Path
+) -> None:
+    config = at(answers(tmp_path, labels), *options)
+    found = read_answers(config, read_prepared(config))
+    assert found is not None
+    assert found.to_dict() == {"blue12": "blue", "green13": "green", "red12": "red"}
+
+
+@pytest.mark.parametrize(("header", "positive"), [("id,label", "red"), ("id,blue", "blue")])
+def test_answers_of_zero_and_one_are_of_the_class_whose_probability_is_asked_for(
+    header: str, positive: str, colours: Path, tmp_path: Path
+) -> None:
+    for name in ("blue", "red"):
+        shutil.copytree(colours / name, tmp_path / "two" / name)
+    (tmp_path / "two/test").mkdir()
+    shutil.copy(colours / "test/red12.png", tmp_path / "two/test")
+    folder = OmegaConf.load(CONF / "competition/image_folder.yaml")
+    named = answers(tmp_path, {"red12": "1"}, header).partition("=")[2]
+    options = {**folder, "source": str(tmp_path / "two"), "id": "stem", "form": "probability", "answers": named}
+    config = Config(stage="prepare", paths=Paths(str(tmp_path)), competition=Competition(**options))
+    walk(config)
+    assert read_answers(config, read_prepared(config)).to_dict() == {"red12": positive}  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            None,
+            r"answers\.csv cannot be read .*No such file.*; competition\.answers=null goes on without known answers",
+        ),
+        ("", r"answers\.csv has one column"),
+        ("id\nred12\n", r"answers\.csv has one column, needs an id and a label"),
+        ("id,label\nred12,red\nred12,blue\n", r"does not tell each id once: repeated 'red12'"),
+        ("id,label\nred12,crimson\n", r"has the label crimson, which is none of blue, green, red: mend it"),
+        ("id,label\ntest/red12.png,red\n", r"names 'test/red12\.png' and nothing .*: type competition\.id=path"),
+        ("id,label\nnone,red\n", r"names 'none' and nothing that is to be classified, as blue12 is: write names so"),
+    ],
+)
+def test_answers_that_cannot_be_meant_are_named_before_anything_is_trained(
+    text: str | None, words: str, at: At, tmp_path: Path
+) -> None:
+    if text is not None:
+        (tmp_path / "answers.csv").write_text(text)
+    with pytest.raises(UserError, match=words):
+        walk(at(f"competition.answers={tmp_path / 'answers.csv'}"))
+
+
+def test_an_index_beyond_the_classes_is_named(at: At, tmp_path: Path) -> None:
+    options = ["competition.form=index", "competition.classes=[blue,green,red]"]
+    with pytest.raises(UserError, match=r"has the label 3, which is none of blue, green, red, 0, 1, 2: mend it"):
+        walk(at(answers(tmp_path, {"red12": "3"}), *options))
+
+
+def test_answers_to_segments_are_looked_at_too(long_series: Path, tmp_path: Path) -> None:
+    options = {**OmegaConf.load(CONF / "competition/video_folder_untrimmed.yaml").competition, "kind": "series"}
+    file, table = tmp_path / "answers.csv", pd.read_csv(long_series / "answers.csv", dtype=str)
+    competition = Competition(**options, source=str(long_series), answers=str(file))
+    config = Config(stage="prepare", paths=Paths(str(tmp_path)), competition=competition, folds=Folds(count=2))
+    for spoilt, words in (
+        (table.drop(columns="end"), r"end is needed too"),
+        (table.assign(start="soon"), r"start 'soon' is no number"),
+        (table.assign(label="up"), r"has the label up, which is none of"),
+        (table.assign(video="s7"), r"names 's7' and nothing .*: type competition\.id=stem"),
+    ):
+        spoilt.to_csv(file, index=False)
+        with pytest.raises(UserError, match=words):
+            walk(config)
+    table.to_csv(file, index=False)
+    walk(config)
