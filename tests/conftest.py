@@ -55,17 +55,6 @@ def _nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """Matrices this small cost more to share out than to multiply; and another number of threads gives other bits."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="session")
 def processes() -> "ForkServerContext":
     """Makes processes that have torch and the package loaded when they begin: one costs milliseconds, not seconds."""

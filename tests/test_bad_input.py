@@ -240,7 +240,14 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cut.jpg",
+        "moving.gif",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in BAD if name not in ("cut.jpg", "moving.gif")),
+    ],
+)
 def test_a_file_that_is_no_usable_image_is_named(name: str, toy: Path, command: Command, tmp_path: Path) -> None:
     make, reason = BAD[name]
     (toy / "red" / name).write_bytes(make())

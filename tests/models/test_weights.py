@@ -287,11 +287,13 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Tensor], di
     return tensors, load_file(folder / "loaded.safetensors"), said
 
 
+@pytest.mark.slow
 def test_weights_come_from_the_hub(hub: tuple[dict[str, Tensor], dict[str, Tensor], str]) -> None:
     tensors, loaded, _ = hub
     assert_equal(loaded, {name: value for name, value in tensors.items() if not name.startswith("classifier.")})
 
 
+@pytest.mark.slow
 def test_a_hub_that_does_not_answer_is_one_line_with_a_way_out(
     hub: tuple[dict[str, Tensor], dict[str, Tensor], str],
 ) -> None:

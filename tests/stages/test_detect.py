@@ -72,7 +72,7 @@ Found = Callable[[Config, Path], pd.DataFrame]
 # --- files -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["long", "both-ways", "long-series"])
+@pytest.mark.parametrize("name", ["long", pytest.param("both-ways", marks=pytest.mark.slow), "long-series"])
 def test_the_tests_own_folder_gives_the_segments_that_are_submitted(
     name: str, trained: Trained, found: Found, place: Path
 ) -> None:

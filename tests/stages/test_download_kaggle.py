@@ -686,7 +686,12 @@ LOGGERS = "[urllib3.connectionpool,urllib3.connection,urllib3,requests]"
 
 
 @pytest.mark.parametrize(
-    ("who", "verbose"), [(by_token, LOGGERS), (by_token_file, LOGGERS), (by_key, LOGGERS), (by_json, "true")]
+    ("who", "verbose"),
+    [
+        (by_token, LOGGERS),
+        (by_json, "true"),
+        *(pytest.param(who, LOGGERS, marks=pytest.mark.slow) for who in (by_token_file, by_key)),
+    ],
 )
 def test_no_file_no_line_and_no_traceback_holds_a_secret(
     kaggle: KaggleEmulator,

@@ -26,7 +26,7 @@ from kagglepipe.stages.scores import hidden_answers, hidden_segments
 from tests.colours import CONF, colours_config
 from tests.conftest import make_long_series, script
 
-pytestmark = pytest.mark.usefixtures("one_thread", "few_draws")
+pytestmark = pytest.mark.usefixtures("few_draws")
 Drilled = Callable[..., list[str]]
 
 
@@ -358,6 +358,7 @@ def both_parts(hidden: Config) -> tuple[pd.DataFrame, pd.DataFrame]:
 COLUMNS = ["video", "start", "end", "label"]
 
 
+@pytest.mark.slow
 def test_nothing_but_the_grades_knows_what_happens_in_hidden_series(
     cameras: Path, drilled: Drilled, tmp_path: Path
 ) -> None:
@@ -445,6 +446,7 @@ def test_settings_that_suit_another_metric_are_chosen_anew(long: Config, drilled
     assert table[first.name] == detection["scores"]["edit"]
 
 
+@pytest.mark.slow
 def test_ensembles_of_runs_on_long_series(long: Config, drilled: Drilled) -> None:
     usual = replace(long, stage="train", drill=Drill())
     walk(usual)

@@ -20,6 +20,7 @@ from kagglepipe.predictions.frame import read_frame
 from kagglepipe.stages import walk
 from kagglepipe.stages.places import trained_run
 from kagglepipe.stages.predict import short_table
+from tests.streets import street_config
 
 CLASSES = ["blue", "green", "red"]
 ATOL = 2e-3  # bfloat16: a batch of another size may round otherwise
@@ -330,7 +331,9 @@ def trained(place: Path, configure: Callable[..., Config], request: pytest.Fixtu
 
 
 @pytest.mark.usefixtures("few_draws")
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(
+    "name", ["clips", "series", *(pytest.param(name, marks=pytest.mark.slow) for name in list(KINDS)[1:5])]
+)
 def test_the_clips_to_classify_get_the_runs_own_predictions(
     name: str, trained: At, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -361,17 +364,10 @@ def test_one_clip_is_told_alone_as_among_others(trained: At, clips: Path, tmp_pa
     np.testing.assert_allclose(one["left"], many.set_index("path").loc[["deep/er/left6.mp4"], "left"], atol=2e-6)
 
 
-@pytest.mark.usefixtures("few_draws")
-def test_a_run_on_long_videos_says_that_detect_is_meant(
-    place: Path, configure: Callable[..., Config], long_videos: Path
-) -> None:
-    config = configure(
-        "stage=train", "competition=video_folder_untrimmed", *QUICK, f"competition.source='{long_videos}'",
-        "sequences.steps=1", f"paths.root='{place}'",
-    )  # fmt: skip
-    walk(config)
+def test_a_run_on_long_videos_says_that_detect_is_meant(street: Callable[[str], Path], long_videos: Path) -> None:
+    config = street_config("long", long_videos, street("long"), "stage=predict", f"input='{long_videos / 'test'}'")
     with pytest.raises(UserError, match=r"tells when something happens, not what a clip is: type detect input="):
-        walk(replace(config, stage="predict", input=str(long_videos / "test")))
+        walk(config)
 
 
 def test_clips_through_a_run_of_photos_and_photos_through_one_of_clips(

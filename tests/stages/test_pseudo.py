@@ -23,7 +23,7 @@ from kagglepipe.stages.pseudo import over_teacher, pseudo_labelled
 from kagglepipe.stages.scores import describe_pseudo_labels
 from tests.colours import colours_config
 
-pytestmark = pytest.mark.usefixtures("one_thread", "few_draws")
+pytestmark = pytest.mark.usefixtures("few_draws")
 CLASSES = ["cat", "dog"]
 TINY = (
     "model.name=test_efficientnet", "model.weights=none", "model.image_size=32", "device=cpu", "folds.count=2",
@@ -150,7 +150,7 @@ def test_pseudo_labels_are_kept_if_they_gain_beyond_noise(config: Config, after:
 
 
 @pytest.fixture(scope="module")
-def taught(colours: Path, tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> tuple[Path, str, str]:
+def taught(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
     """(root, teacher, run): a submitted run with a teacher; nothing writes into it."""
     root = tmp_path_factory.mktemp("taught")
     first = colours_config(root, colours, stage="train")

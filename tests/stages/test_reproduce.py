@@ -23,12 +23,12 @@ from kagglepipe.stages.train import COST
 from kagglepipe.training.device import describe_machine
 from tests.colours import colours_config
 
-pytestmark = pytest.mark.usefixtures("one_thread", "few_draws")
+pytestmark = pytest.mark.usefixtures("few_draws")
 Again = Callable[..., list[str]]
 
 
 @pytest.fixture(scope="module")
-def submitted(colours: Path, tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Path:
+def submitted(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root with two runs, and the submissions of one of them and of their mean; nothing writes into it."""
     root = tmp_path_factory.mktemp("submitted")
     walk(colours_config(root, colours, stage="submit"))
@@ -108,6 +108,7 @@ def test_without_any_data_it_is_prepared_again(root: Path, again: Again) -> None
     assert "is the same byte for byte" in again(csv_of(root))[-1]
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_made_again_from_its_members(root: Path, again: Again) -> None:
     before, csv = files_of(root), csv_of(root, "ensemble")
     assert "is the same byte for byte" in again(csv)[-1]
@@ -118,6 +119,7 @@ def test_an_ensemble_is_made_again_from_its_members(root: Path, again: Again) ->
     assert {path for path in files_of(root) if "outputs" in path.parts} == {p for p in before if "outputs" in p.parts}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["hill_climb", "logistic"])
 def test_a_fitted_ensemble_is_made_again_with_the_members_that_count_for_nothing(
     method: str, root: Path, colours: Path, again: Again

@@ -303,7 +303,7 @@ def test_a_class_of_one_image_is_taught_to_the_other_folds(
     assert (read_frame(run / "test.parquet")["yellow"] > 1e-5).all()
 
 
-@pytest.mark.parametrize("mode", ["head", "finetune"])
+@pytest.mark.parametrize("mode", ["head", pytest.param("finetune", marks=pytest.mark.slow)])
 def test_folds_alone_become_a_run_that_predicts(
     mode: str, toy: Path, configure: Callable[..., Config], tmp_path: Path
 ) -> None:

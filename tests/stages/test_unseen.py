@@ -226,7 +226,7 @@ KINDS = {
 
 
 @pytest.mark.usefixtures("few_draws")
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", ["clips", *(pytest.param(name, marks=pytest.mark.slow) for name in list(KINDS)[1:])])
 def test_clips_series_and_frames_get_what_the_run_said_of_the_same_files(
     name: str, configure: Configure, request: pytest.FixtureRequest
 ) -> None:

@@ -18,8 +18,6 @@ from kagglepipe.training.fit import Conduct, Epoch, best_epoch, evaluate
 from kagglepipe.training.resume import load_progress
 from tests.fitting import FLOAT32, RECIPE, VALID, Clock, assert_same, make_images, network, relabelled, trained, untimed
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 STEPS = 3  # in an epoch: twenty-four rows in batches of eight
 WHOLE = 4 * STEPS  # seconds of steps in a fit, and half a second after each epoch to evaluate
 

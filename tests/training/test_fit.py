@@ -37,8 +37,6 @@ from tests.fitting import (
     trained,
 )
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture
 def images(tmp_path: Path) -> TrainingImages:

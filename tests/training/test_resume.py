@@ -36,8 +36,6 @@ from tests.fitting import (
 )
 from tests.processes import in_a_process
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 NAME = "resume.safetensors"
 
 

@@ -37,8 +37,6 @@ from tests.fitting import (
     untimed,
 )
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 HALF = Precision(torch.float16, True, "as on a GPU without bfloat16")
 SHORT = replace(RECIPE, epochs=2)
 UNSCALED = torch.amp.GradScaler("cpu", enabled=False)

@@ -48,15 +48,6 @@ RECIPE = TemporalRecipe(
 )
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    """Matrices this small cost more to share out than to multiply."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def options(**changes: Any) -> TemporalOptions:
     """A small LSTM, with changes."""
     plain: dict[str, Any] = {
