@@ -39,7 +39,8 @@ class PixelCache:
     """An open cache: the pixels of images by the SHA-256 of their files.
 
     path: the file. short_side: as in `decode`. max_bytes: the limit that it was written with. places: SHA-256 -> where
-    its pixels lie. token: tells this cache from one that replaces it. pixels: all bytes, memory-mapped.
+    its pixels lie. token: tells this cache from one that replaces it. pixels: all bytes, memory-mapped. bits: as in
+    `decode`.
     """
 
     path: Path
@@ -48,10 +49,11 @@ class PixelCache:
     places: dict[str, Place]
     token: str
     pixels: NDArray[np.uint8]
+    bits: int | None = None
 
     @classmethod
-    def open(cls, folder: Path, short_side: int) -> "PixelCache | None":
-        """The cache in `folder`; None if there is none, or one of another decoder, another size or not whole."""
+    def open(cls, folder: Path, short_side: int, bits: int | None = None) -> "PixelCache | None":
+        """The cache in `folder`; None if there is none, or one of another decoder, size or `bits`, or not whole."""
         path = folder / FILE
         try:
             with path.open("rb") as file:
@@ -61,14 +63,14 @@ class PixelCache:
         except (zipfile.BadZipFile, ValueError, KeyError, OSError, EOFError) as error:
             log.warning("%s is damaged (%s): it is made anew", path, error)
             return None
-        if (str(index["decoder"]), int(index["short_side"])) != (DECODERS, short_side):
+        if (str(index["decoder"]), int(index["short_side"])) != (decoder_name(bits), short_side):
             return None
         rows = zip(index["sha256"].tolist(), index["places"].tolist(), strict=True)
         places: dict[str, Place] = {digest: tuple(place) for digest, place in rows}
-        return cls(path, short_side, int(index["max_bytes"]), places, str(index["token"]), pixels)
+        return cls(path, short_side, int(index["max_bytes"]), places, str(index["token"]), pixels, bits)
 
     def __reduce__(self) -> tuple[Callable[..., "PixelCache"], tuple[Any, ...]]:
-        return _reopen, (self.path.parent, self.short_side, self.token)
+        return _reopen, (self.path.parent, self.short_side, self.token, self.bits)
 
     def get(self, digest: str) -> Pixels | None:
         """Upright RGB pixels (H, W, 3), read-only, of the file with this SHA-256; None if they are not stored."""
@@ -86,9 +88,14 @@ class PixelCache:
         return self.max_bytes == max_bytes or (is_whole and used <= max_bytes)
 
 
-def _reopen(folder: Path, short_side: int, token: str) -> PixelCache:
+def decoder_name(bits: int | None) -> str:
+    """What pixels are decoded by, with the bits that deep images use where it is not all of them."""
+    return DECODERS if bits in (None, 16) else f"{DECODERS}, {bits} bits"
+
+
+def _reopen(folder: Path, short_side: int, token: str, bits: int | None) -> PixelCache:
     """The same cache in another process. Raises UserError if it was replaced meanwhile."""
-    found = PixelCache.open(folder, short_side)
+    found = PixelCache.open(folder, short_side, bits)
     if found is None or found.token != token:
         raise UserError(f"{folder} was made anew by another command meanwhile: type the same command again")
     return found
@@ -127,14 +134,14 @@ class PixelWriter:
             offset, self.used = self.used, self.used + image.nbytes
         self.places[digest] = (offset, height, width)
 
-    def finish(self, short_side: int) -> None:
+    def finish(self, short_side: int, bits: int | None = None) -> None:
         """Writes the index behind the pixels."""
         index = io.BytesIO()
         np.savez(
             index,
             sha256=np.array(list(self.places), "U64"),
             places=np.array(list(self.places.values()), np.int64).reshape(-1, 3),
-            decoder=np.array(DECODERS),
+            decoder=np.array(decoder_name(bits)),
             short_side=np.array(short_side),
             max_bytes=np.array(self.max_bytes),
             token=np.array(secrets.token_hex(8)),
@@ -143,12 +150,12 @@ class PixelWriter:
 
 
 @contextmanager
-def cache_writer(folder: Path, *, short_side: int, max_bytes: int) -> Iterator[PixelWriter]:
+def cache_writer(folder: Path, *, short_side: int, max_bytes: int, bits: int | None = None) -> Iterator[PixelWriter]:
     """Yields a writer; when the block ends well, what it was given is the cache in `folder`, else nothing changes."""
     with atomic(folder / FILE) as temporary, temporary.open("wb") as file:
         writer = PixelWriter(file, max_bytes)
         yield writer
-        writer.finish(short_side)
+        writer.finish(short_side, bits)
     for name in LEGACY:
         (folder / name).unlink(missing_ok=True)
 
@@ -159,6 +166,7 @@ def make_cache(
     *,
     short_side: int,
     max_bytes: int,
+    bits: int | None = None,
     workers: int | None = None,
     progress: Callable[[Iterable[Pixels], int], Iterable[Pixels]] = lambda pixels, count: pixels,
 ) -> PixelCache:
@@ -166,17 +174,17 @@ def make_cache(
 
     files: SHA-256 -> file. progress: wraps the pixels of so many files as they come. Raises UserError as `PixelReader`.
     """
-    known = PixelCache.open(folder, short_side)
+    known = PixelCache.open(folder, short_side, bits)
     if known is not None and known.holds(files, max_bytes):
         return known
     digests = list(files)
-    reader = PixelReader(list(files.values()), digests, short_side=short_side, cache=known)
+    reader = PixelReader(list(files.values()), digests, short_side=short_side, cache=known, bits=bits)
     log.info("pixels: decoding %d images, their short side to %d, for %s", len(files), short_side, folder)
-    with cache_writer(folder, short_side=short_side, max_bytes=max_bytes) as writer:
+    with cache_writer(folder, short_side=short_side, max_bytes=max_bytes, bits=bits) as writer:
         images = in_order(reader.__getitem__, range(len(digests)), workers=workers)
         for digest, image in zip(digests, progress(images, len(digests)), strict=True):
             writer.add(digest, image)
-    made = PixelCache.open(folder, short_side)
+    made = PixelCache.open(folder, short_side, bits)
     assert made is not None
     return made
 
@@ -184,19 +192,25 @@ def make_cache(
 class PixelReader:
     """Images from the cache or, where it has none, from their files; never of other bytes than those of the table.
 
-    paths: the image files. digests: the SHA-256 of each when it was prepared. short_side: as in `decode`.
+    paths: the image files. digests: the SHA-256 of each when it was prepared. short_side, bits: as in `decode`.
     cache: None to decode every time.
     """
 
     def __init__(
-        self, paths: Sequence[Path], digests: Sequence[str], *, short_side: int | None, cache: PixelCache | None = None
+        self,
+        paths: Sequence[Path],
+        digests: Sequence[str],
+        *,
+        short_side: int | None,
+        cache: PixelCache | None = None,
+        bits: int | None = None,
     ) -> None:
         if len(paths) != len(digests):
             raise ValueError(f"{len(paths)} files and {len(digests)} hashes")
         if cache is not None and cache.short_side != short_side:
             raise ValueError(f"a cache of {cache.short_side} pixels for images of {short_side}")
         self.paths, self.digests = list(paths), list(digests)
-        self.short_side, self.cache = short_side, cache
+        self.short_side, self.cache, self.bits = short_side, cache, bits
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -213,6 +227,6 @@ class PixelReader:
             data = path.read_bytes()
             if hashlib.sha256(data).hexdigest() != digest:
                 raise UserError(f"{path} is not the file that was prepared; {REPLACED}")
-            return decode(data, short_side=self.short_side, max_side=2**31)
+            return decode(data, short_side=self.short_side, max_side=2**31, bits=self.bits)
         except (ImageError, OSError) as error:
             raise UserError(f"{path}: {error}; {REPLACED}") from error

@@ -138,24 +138,30 @@ def inspect(data: bytes, *, max_side: int = MAX_SIDE) -> Facts:
     return Facts(width, height, format_, mode, orientation if orientation in TURNS else 1, transparent, depth)
 
 
-def decode(data: bytes, *, short_side: int | None = None, max_side: int = MAX_SIDE) -> Pixels:
+def decode(data: bytes, *, short_side: int | None = None, max_side: int = MAX_SIDE, bits: int | None = None) -> Pixels:
     """Upright RGB pixels (H, W, 3), the short side at most `short_side` (None: full size), aspect kept.
 
-    Smaller images are not enlarged. Transparency is laid over white. Raises ImageError (see `inspect`), also
-    when the pixels are damaged or end early.
+    Smaller images are not enlarged. Transparency is laid over white. bits: that 16-bit pictures of this kind use; None:
+    as many as its own largest value asks for (images.depth).
+    Raises ImageError (see `inspect`), also when the pixels are damaged or end early.
     """
-    return decode_known(data, inspect(data, max_side=max_side), short_side=short_side)
+    return decode_known(data, inspect(data, max_side=max_side), short_side=short_side, bits=bits)
 
 
-def decode_known(data: bytes, facts: Facts, *, short_side: int | None = None) -> Pixels:
+def decode_known(data: bytes, facts: Facts, *, short_side: int | None = None, bits: int | None = None) -> Pixels:
     """`decode` for data whose facts have been read already."""
-    return decode_and_tell(data, facts, short_side=short_side)[0]
+    return decode_and_tell(data, facts, short_side=short_side, bits=bits)[0]
 
 
-def decode_and_tell(data: bytes, facts: Facts, *, short_side: int | None = None) -> tuple[Pixels, str]:
+def decode_and_tell(
+    data: bytes, facts: Facts, *, short_side: int | None = None, bits: int | None = None
+) -> tuple[Pixels, str]:
     """`decode_known`, and the decoder that the pixels are of: DECODER, unless it would have got them wrong."""
     image, decoder = _raw(data, facts, short_side), DECODER  # judges whether it is whole, more strictly than Pillow
-    if image is not None and (deep := by_depth(data, image, facts.depth, transparent=facts.transparent)) is not None:
+    deep = None
+    if image is not None:
+        deep = by_depth(data, image, facts.depth, transparent=facts.transparent, bits=bits)
+    if deep is not None:
         image, decoder = deep, DECODER_BY_DEPTH
     elif image is not None and facts.transparent:
         image = _transparent(data)

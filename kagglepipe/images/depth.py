@@ -1,10 +1,12 @@
 """Samples that use fewer bits than they have, as of cameras and scanners with 12 bits in 16, and levels that are clear.
 
 Where the header tells how many bits are in use, that counts: sBIT of a PNG, MaxSampleValue of a TIFF, the largest value
-of a PGM or PPM. Else it is the smallest usual depth that holds the picture's largest value: a camera's pictures are
-brightened alike by it as long as each reaches a quarter of its range. What uses all bits is left alone.
+of a PGM or PPM. Else it is the smallest usual depth that holds the largest value: of all pictures of a competition, so
+that bright and dark ones of a camera stay so, or of a picture that is on its own. What uses all bits is left alone.
 """
 
+import io
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
@@ -78,20 +80,50 @@ def _of_pnm(image: Image.Image) -> Depth:
     return Depth(16 if most > 255 else 8, most.bit_length())
 
 
-def by_depth(data: bytes, pixels: Pixels, depth: Depth, *, transparent: bool) -> Pixels | None:
+SIXTEEN = (b"II*\0", b"MM\0*", b"P2", b"P3", b"P5", b"P6", b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51")  # may have 16 bits
+
+
+def bits_in_use(path: Path) -> int | None:
+    """The usual depth that holds a picture's largest value; None if it has not 16 bits, or its header tells the depth.
+
+    A file that cannot be read has none: whoever decodes it says why.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(26)
+        if not (head.startswith(SIXTEEN) or (head[1:4] == b"PNG" and head[24:25] == b"\x10")):
+            return None
+        data = path.read_bytes()
+        with Image.open(io.BytesIO(data)) as image:
+            depth = depth_of(data, image)
+    except Exception:  # of damage, Pillow's readers raise anything
+        return None
+    if depth.bits < 16 or depth.used is not None or (samples := _samples(data)) is None:
+        return None
+    return _used_bits(int(samples[..., :3].max()), None, None)
+
+
+def _samples(data: bytes) -> Samples | None:
+    """Samples (H, W, channels) of 16 bits, colours as blue, green, red, as they are in the file; None if that fails."""
+    samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if samples is None or samples.dtype != np.uint16:
+        return None
+    return samples.reshape(*samples.shape[:2], -1)
+
+
+def by_depth(data: bytes, pixels: Pixels, depth: Depth, *, transparent: bool, bits: int | None = None) -> Pixels | None:
     """The upright or lying pixels (H, W, 3) with all levels that are in use, clear ones white; None: they are right.
 
     pixels: what OpenCV makes of them, which keeps the upper eight bits of sixteen. transparent: whether the file has
-    an alpha channel or `depth.clear`.
+    an alpha channel or `depth.clear`. bits: those that pictures of its kind use, where the header tells nothing.
     """
     if depth.bits < 16:
         return _by_few_bits(pixels, depth)
-    samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if samples is None or samples.dtype != np.uint16 or samples.shape[:2] != pixels.shape[:2]:
+    samples = _samples(data)
+    if samples is None or samples.shape[:2] != pixels.shape[:2]:
         return None
-    samples = samples.reshape(*samples.shape[:2], -1)
     colour, alpha = samples[..., :3], samples[..., 3] if samples.shape[2] == 4 else None
-    used = _used_bits(int(colour.max()), depth.used)
+    used = _used_bits(int(colour.max()), depth.used, bits)
     if used == 16 and depth.clear is None:
         return None
     narrow = pixels if used == 16 else _as_rgb((colour >> (used - 8)).astype(np.uint8))
@@ -112,15 +144,17 @@ def _by_few_bits(pixels: Pixels, depth: Depth) -> Pixels | None:
     return None
 
 
-def _used_bits(largest: int, told: int | None) -> int:
-    """The bits in use of sixteen.
+def _used_bits(largest: int, told: int | None, others: int | None) -> int:
+    """The bits in use of sixteen, told by the header or used by other pictures, by a picture's largest value.
 
-    >>> _used_bits(4095, None), _used_bits(900, 12), _used_bits(5000, 12)
+    >>> _used_bits(4095, None, None), _used_bits(900, 12, 10), _used_bits(5000, 12, None)
     (12, 12, 16)
+    >>> _used_bits(900, None, 12), _used_bits(5000, None, 12)
+    (12, 14)
     """
     if told is not None:
         return max(told, 8) if largest < 2 ** max(told, 8) else 16
-    return next(bits for bits in USUAL if largest < 2**bits)
+    return next(bits for bits in USUAL if largest < 2**bits and bits >= (others or 8))
 
 
 def _as_rgb(samples: Pixels) -> Pixels:

@@ -46,7 +46,7 @@ class Unreadable:
 class Prepared:
     """What `prepare` left: the table, its folds, the classes in order and the folder that paths start from.
 
-    decoder: what the pixels of images are decoded by.
+    decoder: what the pixels of images are decoded by. bits: that those of 16 bits use (None: there are no such).
     items, annotations: of video and series: one row a file, and what happens when in them; of images None.
     Where every frame is classified, `table` has a row a frame at the configuration's rate, `folds` too.
     unreadable: items to classify that are not in the table, and are asked for all the same.
@@ -59,6 +59,7 @@ class Prepared:
     table_hash: str
     folds_hash: str
     decoder: str = DECODER
+    bits: int | None = None
     items: pd.DataFrame | None = None
     annotations: pd.DataFrame | None = None
     unreadable: tuple[Unreadable, ...] = ()
@@ -156,6 +157,7 @@ def read_tables(config: Config, report: dict[str, Any], *, frames: bool) -> Prep
         table_hash=report["table_hash"],
         folds_hash=folds_hash,
         decoder=report.get("decoder", DECODER),
+        bits=report.get("bits"),
         items=items,
         annotations=annotations,
         unreadable=tuple(Unreadable(**one) for one in report.get("unreadable", [])),
@@ -185,8 +187,9 @@ def cache_limit(config: Config) -> int:
 
 def image_reader(config: Config, prepared: Prepared, rows: pd.DataFrame, short_side: int) -> PixelReader:
     """The images of `rows`, from the pixel cache of this size where there is one (and not `cache.max_gb=0`)."""
-    cache = PixelCache.open(cache_dir(config, short_side), short_side) if cache_limit(config) else None
-    return PixelReader(prepared.paths(rows), rows["sha256"].tolist(), short_side=short_side, cache=cache)
+    bits = prepared.bits
+    cache = PixelCache.open(cache_dir(config, short_side), short_side, bits) if cache_limit(config) else None
+    return PixelReader(prepared.paths(rows), rows["sha256"].tolist(), short_side=short_side, cache=cache, bits=bits)
 
 
 def with_frames(

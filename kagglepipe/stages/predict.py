@@ -147,11 +147,11 @@ def predict_files(
     from kagglepipe.training.inference import run_probabilities
 
     bad: dict[int, str] = {}
-    short_side = checkpoints[0].preprocessing.short_side
+    short_side, bits = checkpoints[0].preprocessing.short_side, checkpoints[0].meta.get("bits")
 
     def read(row: int) -> Pixels:
         try:
-            return decode(paths[row].read_bytes(), short_side=short_side, max_side=config.prepare.max_side)
+            return decode(paths[row].read_bytes(), short_side=short_side, max_side=config.prepare.max_side, bits=bits)
         except (ImageError, OSError) as error:
             reason = f"cannot be read ({error.strerror})" if isinstance(error, OSError) else str(error)
             if config.competition.on_bad_image == "error":

@@ -58,6 +58,7 @@ from kagglepipe.images.decode import (
     in_order,
     inspect,
 )
+from kagglepipe.images.depth import bits_in_use
 from kagglepipe.predictions.frame import check_classes
 from kagglepipe.stages.asked import check_submittable
 from kagglepipe.stages.places import cache_dir, cache_limit, folds_file
@@ -116,7 +117,8 @@ def make_table(config: Config) -> None:
         check_index_form(listing.classes, are_given=bool(config.competition.classes))
     if reserved := sorted({"path", "prediction"} & set(listing.classes)):
         raise UserError(f"class name '{reserved[0]}' is reserved (predict has such a column); rename its folder")
-    rows, images, skipped = read_images(config, listing.rows, images_root)
+    bits = bits_of_all(config, [images_root / path for path in listing.rows["path"]])
+    rows, images, skipped = read_images(config, listing.rows, images_root, bits)
     if empty := sorted(set(listing.classes) - set(rows["target"].dropna())):
         raise UserError(f"class {empty[0]} has no usable image: {skipped[0]}; mend some, or leave it out")
     pairs, groups = find_duplicates(config, rows, images)
@@ -128,7 +130,8 @@ def make_table(config: Config) -> None:
         "settings": settings,
         "classes": listing.classes,
         "images_root": "raw" if source["kind"] != "folder" else str(images_root),
-        "decoder": max(one.decoder for one in images),
+        "decoder": name_decoder(images, bits),
+        "bits": bits,
         "table_hash": table_hash(table),
         "ignored": [f.relative_to(images_root).as_posix() for f in ignored],
         "outside": outside,
@@ -137,9 +140,8 @@ def make_table(config: Config) -> None:
     }
     write_json(folder / "prepared.json", report)
     if deep := sum(one.decoder != DECODER for one in images):
-        log.info(
-            "prepare: %d images use fewer bits than they have, or have a clear colour: read by what they use", deep
-        )
+        how = f"{bits} of 16 bits are in use" if bits not in (None, 16) else "bits in use, and clear colours, are told"
+        log.info("prepare: %d images are read by their depth: %s", deep, how)
     tell(table, pairs, report, listing.notes)
     tell_unreadable(lost, config.competition)
 
@@ -194,7 +196,7 @@ class Look:
     decoder: str = DECODER
 
 
-def look_at(path: Path, *, max_side: int) -> Look | ImageError:
+def look_at(path: Path, *, max_side: int, bits: int | None = None) -> Look | ImageError:
     """One file read, hashed and really decoded; the reason where it cannot be."""
     try:
         data = path.read_bytes()
@@ -202,27 +204,44 @@ def look_at(path: Path, *, max_side: int) -> Look | ImageError:
         return ImageError(f"cannot be read ({error.strerror})")
     try:
         facts = inspect(data, max_side=max_side)
-        image, decoder = decode_and_tell(data, facts, short_side=LOOK_SIDE)
+        image, decoder = decode_and_tell(data, facts, short_side=LOOK_SIDE, bits=bits)
     except ImageError as error:
         return error
     digest = hashlib.sha256(data).hexdigest()
     return Look(facts, len(data), digest, perceptual_hash(image), thumbnail(image), image, decoder)
 
 
-def read_images(config: Config, rows: pd.DataFrame, images_root: Path) -> tuple[pd.DataFrame, list[Look], list[str]]:
-    """(usable rows, their looks, files skipped); the pixels are kept where a cache of their size is wanted."""
+def bits_of_all(config: Config, paths: list[Path]) -> int | None:
+    """How many of 16 bits are in use by images whose header does not tell, of all of them; None if there are none."""
+    found = in_order(bits_in_use, paths, workers=config.workers)
+    return max((bits for bits in found if bits is not None), default=None)
+
+
+def name_decoder(images: list[Look], bits: int | None) -> str:
+    """What the pixels are decoded by, as runs are named by it: the usual decoder, if it has them all right."""
+    decoder = max(one.decoder for one in images)
+    return decoder if decoder == DECODER or bits in (None, 16) else f"{decoder}, {bits} bits"
+
+
+def read_images(
+    config: Config, rows: pd.DataFrame, images_root: Path, bits: int | None
+) -> tuple[pd.DataFrame, list[Look], list[str]]:
+    """(usable rows, their looks, files skipped); the pixels are kept where a cache of their size is wanted.
+
+    bits: as in `decode`.
+    """
     looks: list[Look] = []
     usable: list[bool] = []
     bad: list[str] = []
 
     def look(path: Path) -> Look | ImageError:
-        return look_at(path, max_side=config.prepare.max_side)
+        return look_at(path, max_side=config.prepare.max_side, bits=bits)
 
     paths = [images_root / path for path in rows["path"]]
     limit = cache_limit(config)
     wanted = limit and config.known_short_side in (None, LOOK_SIDE)
-    folder, to_disk = cache_dir(config, LOOK_SIDE), {"short_side": LOOK_SIDE, "max_bytes": limit}
-    with cache_writer(folder, **to_disk) if wanted else nullcontext() as writer:
+    to_disk = partial(cache_writer, cache_dir(config, LOOK_SIDE), short_side=LOOK_SIDE, max_bytes=limit, bits=bits)
+    with to_disk() if wanted else nullcontext() as writer:
         found = in_order(look, paths, workers=config.workers)
         for path, one in zip(rows["path"], progress(found, len(paths), "prepare"), strict=True):
             usable.append(isinstance(one, Look))

@@ -296,6 +296,7 @@ class Session(ABC):
             "identity": self.identity,
             "versions": versions(),
             "git_commit": git_commit(),
+            **({"bits": self.prepared.bits} if self.prepared.bits else {}),
             **({"backbone": self.backbone_hash} if self.engine_used and self.mode == "head" else {}),
         }
 

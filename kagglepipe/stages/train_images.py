@@ -53,7 +53,8 @@ class ImageSession(Session):
         from kagglepipe.images.cache import PixelReader
 
         side = self.config.short_side
-        return PixelReader(self.prepared.paths(rows), rows["sha256"].tolist(), short_side=side, cache=self.cache)
+        paths, digests = self.prepared.paths(rows), rows["sha256"].tolist()
+        return PixelReader(paths, digests, short_side=side, cache=self.cache, bits=self.prepared.bits)
 
     @cached_property
     def cache(self) -> "PixelCache | None":
@@ -68,11 +69,11 @@ class ImageSession(Session):
         if not limit:
             return None
         if not is_first():  # which has made it before the others train
-            return PixelCache.open(folder, side)
+            return PixelCache.open(folder, side, self.prepared.bits)
         files = dict(zip(table["sha256"], self.prepared.paths(table), strict=True))
         with alone(folder, f"train: pixels of {side}"):
             return make_cache(
-                folder, files, short_side=side, max_bytes=limit, workers=self.workers,
+                folder, files, short_side=side, max_bytes=limit, bits=self.prepared.bits, workers=self.workers,
                 progress=lambda pixels, count: tqdm(
                     pixels, f"pixels of {side}", count, unit="image", leave=False, disable=None
                 ),

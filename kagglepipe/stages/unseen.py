@@ -166,6 +166,8 @@ def image_probabilities(config: Config, prepared: Prepared, checkpoints: "list[C
     from kagglepipe.training.inference import run_probabilities
 
     rows = prepared.test
+    if (bits := checkpoints[0].meta.get("bits", prepared.bits)) != prepared.bits:
+        prepared = replace(prepared, bits=bits)
     reader = image_reader(config, prepared, rows, checkpoints[0].preprocessing.short_side)
     return run_probabilities(
         checkpoints, reader.__getitem__, range(len(rows)), engine=engine_of(config),

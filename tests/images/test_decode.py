@@ -5,6 +5,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -28,6 +29,7 @@ from kagglepipe.images.decode import (
     inspect,
     shrink,
 )
+from kagglepipe.images.depth import bits_in_use
 
 LOSSLESS: dict[str, dict[str, Any]] = {"PNG": {}, "WEBP": {"lossless": True}, "TIFF": {}}
 WHOLE: dict[str, tuple[str, dict[str, Any]]] = {
@@ -262,6 +264,27 @@ COLOURED = np.random.default_rng(1).integers(0, 4096, (9, 12, 3), np.uint16)
 )
 def test_bits_that_are_not_in_use_cost_no_contrast(data: bytes, expected: NDArray[Any]) -> None:
     np.testing.assert_array_equal(decode(data), in_three(expected))
+
+
+def test_pictures_of_one_camera_stay_as_dark_as_they_are() -> None:
+    """Where the largest value of all is known: a dark one alone would be taken for one of fewer bits."""
+    dark = png_of(TWELVE // 16, 16)
+    np.testing.assert_array_equal(decode(dark, bits=12), in_three(TWELVE // 16 >> 4))
+    np.testing.assert_array_equal(decode(dark, bits=16), in_three(TWELVE * 0))
+    np.testing.assert_array_equal(decode(dark), in_three(TWELVE // 16))
+    np.testing.assert_array_equal(decode(png_of(TWELVE * 3, 16), bits=12), in_three(TWELVE * 3 >> 6))
+
+
+def test_bits_in_use_are_of_deep_files_that_do_not_tell_them(tmp_path: Path) -> None:
+    files = {
+        png_of(TWELVE, 16): 12, png_of(TWELVE // 5, 16): 10, png_of(TWELVE << 4, 16): 16, png_of(TWELVE >> 4, 8): None,
+        png_of(TWELVE, 16, significant=[12]): None, encoded(Image.fromarray(TWELVE), "TIFF"): 12,
+        encoded(picture(), "JPEG"): None, png_of(TWELVE, 16)[:60]: None, b"": None,
+    }  # fmt: skip
+    for data, expected in files.items():
+        (tmp_path / "x").write_bytes(data)
+        assert bits_in_use(tmp_path / "x") == expected
+    assert bits_in_use(tmp_path / "y") is None
 
 
 def test_twelve_bits_of_colour_and_of_transparency() -> None:

@@ -23,7 +23,7 @@ from kagglepipe.config import Config, Folds, Paths
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, read_json, write_json
 from kagglepipe.images.cache import PixelCache, PixelReader
-from kagglepipe.images.decode import decode
+from kagglepipe.images.decode import DECODER, DECODER_BY_DEPTH, decode
 from kagglepipe.stages import places, walk
 from kagglepipe.stages.places import Prepared, read_prepared
 
@@ -119,6 +119,19 @@ def test_the_hash_in_the_table_is_that_of_the_file_as_any_tool_prints_it(toy: Pa
     table = prepare().table
     expected = [hashlib.sha256((toy / path).read_bytes()).hexdigest() for path in table["path"]]
     assert table["sha256"].tolist() == expected
+
+
+def test_deep_images_are_read_by_the_bits_that_all_of_them_use(prepare: Prepare, tmp_path: Path) -> None:
+    """A dark one alone would be brightened; and where one uses all bits, pixels and runs' names are those of ever."""
+    folder, rng = tmp_path / "deep", np.random.default_rng(0)
+    for name, most in (("bright", 4096), ("dark", 600)):
+        for n in range(3):
+            save(folder / name / f"{n}.png", rng.integers(0, most, (24, 32), np.uint16))
+    found = prepare(source=folder)
+    assert (found.bits, found.decoder) == (12, f"{DECODER_BY_DEPTH}, 12 bits")
+    save(folder / "dark/9.png", rng.integers(0, 65536, (24, 32), np.uint16))
+    again = prepare("competition.refresh=true", "folds.remake=true", source=folder)
+    assert (again.bits, again.decoder) == (16, DECODER)
 
 
 def test_width_and_height_are_as_seen(toy: Path, prepare: Prepare) -> None:
