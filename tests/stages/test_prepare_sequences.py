@@ -340,6 +340,27 @@ def with_groups(videos: Path, groups: str) -> None:
     (videos / "annotations.csv").write_text("video,start,end,label,group\n" + "".join(rows))
 
 
+def test_groups_that_are_given_later_tear_no_folds(
+    videos: Path, prepare: Prepare, refusal: Refusal, tmp_path: Path
+) -> None:
+    path, last = tmp_path / "data/videos/folds.csv", tmp_path / "last.csv"
+    labels = f"competition.labels={last}"
+    with_groups(videos, "abcd")
+    shutil.copy(videos / "annotations.csv", last)
+    prepare(videos, labels, "folds.count=2")
+    fold = read_folds(path).set_index("id")["fold"]
+    (other,) = [name for name in "bcd" if fold[f"{name}.mp4"] == fold["a.mp4"]]
+    torn = next(name for name in "bcd" if name != other)
+    with_groups(videos, "".join("x" if name in ("a", torn) else name for name in "abcd"))
+    shutil.copy(videos / "annotations.csv", last)
+    with_groups(videos, "abcd")
+    line = refusal(videos, labels, "folds.count=2")
+    assert "folds.csv was made before 1 groups were known, which lie in more than one fold (x): type folds.rema" in line
+    prepare(videos, labels, "folds.count=2", "folds.remake=true")
+    fold = read_folds(path).set_index("id")["fold"]
+    assert fold["a.mp4"] == fold[f"{torn}.mp4"]
+
+
 def test_one_group_at_a_time(videos: Path, prepare: Prepare, refusal: Refusal, tmp_path: Path) -> None:
     with_groups(videos, "yxyz")
     prepare(videos, "folds.count=groups")
