@@ -4,18 +4,21 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
-from kagglepipe.config import Cache, Config
+from kagglepipe.competitions.contract import Competition
+from kagglepipe.config import Augmentation, Cache, Config, Sequences, Training
 from kagglepipe.errors import UserError
 from kagglepipe.images.decode import decode
 from kagglepipe.predictions.frame import oof_frame
 from kagglepipe.stages import walk
 from kagglepipe.stages.places import read_prepared, run_dir
+from kagglepipe.stages.session import Session
 from kagglepipe.stages.train import draw_hardest, make_session
 from kagglepipe.stages.train_images import ImageSession
 from kagglepipe.stages.train_sequences import SequenceSession
@@ -168,3 +171,23 @@ def test_frames_that_are_augmented_are_decoded_as_large_as_the_network_needs(
     for view in (0, 1):
         assert session.read_frames(one, np.arange(2), view, "id").shape == (2, 288, 288, 3)
     assert asked == [(288, 288), 288]
+
+
+@pytest.mark.parametrize(
+    ("config", "mode", "expected"),
+    [
+        (Config(), "head", True),
+        (Config(), "finetune", True),
+        (Config(training=Training(views=0)), "head", False),
+        (Config(augmentation=Augmentation(policy="none")), "finetune", False),
+        (Config(augmentation=Augmentation(mirror=False)), "finetune", False),
+        (Config(competition=Competition(kind="video")), "head", False),
+        (Config(competition=Competition(kind="video"), sequences=Sequences(views=1)), "head", True),
+        (Config(competition=Competition(kind="series")), "head", False),
+    ],
+)
+def test_views_are_mirrored_where_they_are_drawn_and_nobody_says_otherwise(
+    config: Config, mode: str, expected: bool
+) -> None:
+    session = SimpleNamespace(config=config, mode=mode)
+    assert Session.is_mirrored.fget(session) is expected  # type: ignore[attr-defined]
