@@ -182,7 +182,7 @@ def test_more_folds_than_images(toy: Path, command: Command, tmp_path: Path) -> 
     assert "folds.csv" not in finished(tmp_path)
     for image in sorted((toy / "red").iterdir())[3:]:
         image.unlink()
-    assert command(*PREPARE, "competition.source=toy", "folds.count=5").code == 0
+    assert command(*PREPARE, "competition.source=toy", "folds.count=5", "competition.refresh=true").code == 0
 
 
 def test_ids_that_repeat_in_two_folders(pistols: Path, command: Command, tmp_path: Path) -> None:
