@@ -25,7 +25,14 @@ from kagglepipe.predictions.submission import (
     segment_columns,
     submission_columns,
 )
-from kagglepipe.stages.known_answers import as_spelt, fitting_ids, items_asked, read_answers, read_segment_answers
+from kagglepipe.stages.known_answers import (
+    as_spelt,
+    fitting_ids,
+    items_asked,
+    read_answers,
+    read_segment_answers,
+    table_path,
+)
 from kagglepipe.stages.places import Prepared, read_prepared
 
 log = logging.getLogger(__name__)
@@ -61,7 +68,7 @@ def check_rows(config: Config, prepared: Prepared) -> list[str]:
         if fault := label_fault(cells, competition.form, prepared.classes):
             raise UserError(f"{competition.sample_submission} {fault}")
     if competition.form == "probability" and not prepared.nothing_to_classify:
-        tell_positive(competition, prepared.classes, contract)
+        tell_positive("prepare", competition, prepared.classes, contract)
     return list(columns.values())
 
 
@@ -108,8 +115,7 @@ def sample_of(config: Config, prepared: Prepared) -> pd.DataFrame | None:
     name = config.competition.sample_submission
     if name is None or config.competition.is_part:
         return None
-    path = prepared.images_root / Path(name).expanduser()
-    return read_sample_submission(path, is_unique=not config.competition.finds_segments)
+    return read_sample_submission(table_path(prepared, name), is_unique=not config.competition.finds_segments)
 
 
 def check_ids(config: Config, prepared: Prepared, asked: Iterable[str]) -> None:
@@ -131,25 +137,21 @@ def check_ids(config: Config, prepared: Prepared, asked: Iterable[str]) -> None:
     raise UserError(f"{name} asks for {name_three(strange)}, which no {noun} to classify are called ({there}): {mend}")
 
 
-def tell_positive(competition: Competition, classes: list[str], contract: dict[str, Any]) -> None:
+def tell_positive(stage: str, competition: Competition, classes: list[str], contract: dict[str, Any]) -> None:
     """Says whose probability a submission of one column holds, and how to turn it."""
     column, positive = contract["target_column"], contract["positive"]
     turned = f"competition.classes=[{','.join((classes[positive], classes[1 - positive]))}]"
     hint = positive_class(classes, column)
+    held = f"{stage}: column {column} holds the probability of {classes[positive]}"
     if hint is not None and hint == positive:
-        log.info("prepare: column %s holds the probability of %s, after which it is called", column, classes[hint])
+        log.info("%s, after which it is called", held)
     elif hint is not None:
-        log.warning(
-            "prepare: column %s holds the probability of %s, the second of competition.classes, though it is called "
-            "after %s: %s turns it", column, classes[positive], classes[hint], turned,
-        )  # fmt: skip
+        called = f"the second of competition.classes, though it is called after {classes[hint]}"
+        log.warning("%s, %s: %s turns it", held, called, turned)
     elif competition.classes:
-        log.info("prepare: column %s holds the probability of %s", column, classes[positive])
+        log.info("%s", held)
     else:
-        log.warning(
-            "prepare: column %s holds the probability of %s (the second of %s); %s turns it",
-            column, classes[positive], ", ".join(classes), turned,
-        )  # fmt: skip
+        log.warning("%s (the second of %s): %s turns it", held, ", ".join(classes), turned)
 
 
 def check_shipped_sample(config: Config, prepared: Prepared, columns: list[str]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from kagglepipe.competitions.contract import ID_FORMS, Competition
-from kagglepipe.competitions.filenames import spelt
+from kagglepipe.competitions.filenames import find_table, spelt
 from kagglepipe.competitions.spreadsheet import read_cells, read_spreadsheet
 from kagglepipe.competitions.table import make_id
 from kagglepipe.config import Config
@@ -133,7 +133,7 @@ def read_answers(config: Config, prepared: Prepared) -> "pd.Series[Any] | None":
         return known.set_index(known.columns[0])[known.columns[1]]
     if competition.answers is None:
         return None
-    path = prepared.images_root / Path(competition.answers).expanduser()
+    path = table_path(prepared, competition.answers)
     header, rows = read_rows(path)
     if len(header) < 2:
         raise UserError(f"{path} has one column, needs an id and a label: {WITHOUT}")
@@ -166,7 +166,7 @@ def read_segment_answers(config: Config, prepared: Prepared) -> pd.DataFrame | N
     """The test's segments, where the competition knows them; for scoring only. Raises UserError as `read_answers`."""
     if config.competition.answers is None or config.competition.hidden is not None:  # which stage=drill alone may know
         return None
-    path = prepared.images_root / Path(config.competition.answers).expanduser()
+    path = table_path(prepared, config.competition.answers)
     try:
         answers = read_spreadsheet(path, {name: name for name in SEGMENT_COLUMNS}, SEGMENT_COLUMNS)
     except UserError as error:
@@ -181,6 +181,16 @@ def read_segment_answers(config: Config, prepared: Prepared) -> pd.DataFrame | N
     answers["video"] = as_spelt(answers["video"], items_asked(prepared))
     demand_known(config.competition, prepared, answers["video"])
     return answers
+
+
+def table_path(prepared: Prepared, name: str) -> Path:
+    """Where a CSV that a competition's option names lies, in a folder that wraps the data too."""
+    root = prepared.images_root
+    path = root / Path(name).expanduser()
+    if path.is_file():
+        return path
+    files = [file.relative_to(root).as_posix() for file in root.rglob("*") if file.suffix.lower() in (".csv", ".zip")]
+    return root / (find_table(name, files) or path)
 
 
 def read_rows(path: Path) -> tuple[list[str], list[list[str]]]:

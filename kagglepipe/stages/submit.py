@@ -32,7 +32,7 @@ from kagglepipe.predictions.submission import (
     validate_segments,
     validate_submission,
 )
-from kagglepipe.stages.asked import check_shipped_sample, contract_of, sample_of
+from kagglepipe.stages.asked import check_shipped_sample, contract_of, sample_of, tell_positive
 from kagglepipe.stages.known_answers import as_spelt
 from kagglepipe.stages.places import (
     Prepared,
@@ -161,6 +161,7 @@ def answers(config: Config, prepared: Prepared, run: Path) -> Made:
     kept = {"form": contract["form"], "columns": list(submission.columns), "classes": prepared.classes}
     if contract["form"] == "probability":
         kept["probability_of"] = prepared.classes[contract["positive"]]
+        tell_positive("submit", config.competition, prepared.classes, contract)
     return Made(submission, partial(validate_submission, **contract), kept, lost, [])
 
 

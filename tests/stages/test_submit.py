@@ -191,8 +191,8 @@ def test_the_labels_of_a_sample_submission_tell_which_form_is_meant(toy: Path, a
         walk(at("stage=prepare", SAMPLE[0], "competition.form=index", "competition.classes=[blue,green,red]"))
 
 
-def test_a_sample_submission_with_a_header_alone_asks_for_all(toy: Path, at: At, tmp_path: Path) -> None:
-    (toy / "sample.csv").write_text("Image,Colour\n")
+def test_a_sample_submission_of_a_header_alone_asks_for_all_images(toy: Path, at: At, tmp_path: Path) -> None:
+    (toy / "test/Sample.csv").write_text("Image,Colour\n")
     make_run(lambda *overrides: at(SAMPLE[0], *overrides))
     walk(at("stage=submit", SAMPLE[0]))
     assert list(submitted(tmp_path).columns) == ["Image", "Colour"]
@@ -211,7 +211,7 @@ def test_a_sample_submission_that_is_not_named_is_pointed_out(
 @pytest.mark.parametrize(
     ("options", "positive", "words"),
     [
-        (["competition.target_column=label"], "red", "(the second of blue, red); competition.classes=[red,blue] turns"),
+        (["competition.target_column=label"], "red", "(the second of blue, red): competition.classes=[red,blue] turns"),
         (["competition.target_column=is_blue"], "blue", "probability of blue, after which it is called"),
         (["competition.target_column=label", "competition.classes=[red,blue]"], "blue", "probability of blue"),
         (["competition.target_column=red", "competition.classes=[red,blue]"], "blue", "though it is called after red"),
@@ -224,8 +224,8 @@ def test_whose_probability_it_is_is_said_and_may_be_told_by_the_column(
     options = ["competition.form=probability", *options]
     with caplog.at_level("INFO"):
         run = make_run(lambda *overrides: at(*options, *overrides))
-    assert words in caplog.text
-    walk(at("stage=submit", *options))
+        walk(at("stage=submit", *options))
+    assert [line.partition(":")[0] for line in caplog.messages if words in line] == ["prepare", "prepare", "submit"]
     found = submitted(tmp_path).set_index("id").iloc[:, 0]
     assert found.to_dict() == pytest.approx(rows_of(run)[positive].to_dict(), rel=1e-8)
 
