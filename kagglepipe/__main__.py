@@ -4,18 +4,19 @@ Help needs none of the libraries; Hydra composes the configuration; a UserError,
 the command line, end in one line and exit code 2; Ctrl-C ends in 130. Everything else keeps its traceback.
 """
 
-import difflib
 import errno
 import logging
 import os
 import re
 import sys
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from kagglepipe import console
 from kagglepipe.errors import UserError
 from kagglepipe.launch import end_with_parent, is_first, rank, size
 
@@ -24,34 +25,91 @@ CONF = next(
 )
 PLACE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR,
                 errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG}  # fmt: skip
-VALUE_FLAGS = {"-c", "--cfg", "-p", "--package", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir",
-               "-i", "--info", "--experimental-rerun"}  # fmt: skip
-FLAGS = {
-    "-h", "--help", "--version", "--hydra-help", "-c", "--cfg", "--resolve", "-p", "--package", "-r", "--run",
-    "-m", "--multirun", "-sc", "--shell-completion", "-cp", "--config-path", "-cn", "--config-name", "-cd",
-    "--config-dir", "-i", "--info", "--experimental-rerun",
-}  # fmt: skip
 
 
 def main() -> None:
     """The console script: runs `sys.argv` and exits with 0, 2 (a mistake to mend), 130 (Ctrl-C) or a traceback."""
-    arguments = sys.argv[1:]
-    if {"-h", "--help"} & set(arguments):
-        print(help_text())
-        return
-    if arguments == ["--version"]:
-        from kagglepipe import __version__
+    console.open_streams()
+    try:
+        run(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of what is printed has gone, as `head` does
+        pass
+    finally:
+        console.close_streams()
 
-        print(f"kagglepipe {__version__}")
-        return
-    multirun = bool({"-m", "--multirun"} & set(arguments))
+
+def run(arguments: list[str]) -> None:
+    """Runs a command line."""
     with errors_in_one_line():
-        demand_flags(arguments)
+        if answered(arguments):
+            return
+        demand_folder()
+        demand_words(arguments)
+        multirun = bool({"-m", "--multirun"} & set(arguments))
         if multirun:
             demand_no_stream(arguments)
             demand_alone()
-        sys.argv[1:] = [quoted(argument, multirun=multirun) for argument in with_stage(arguments)]
-        compose_and_run()
+        words = with_stage(arguments)
+        words += meant(words)
+        sys.argv[1:] = [quoted(word, multirun=multirun) for word in words]
+        compose_and_run(multirun=multirun)
+
+
+def answered(arguments: list[str]) -> bool:
+    """Prints help, the version, or what a shell completes, if one of them is asked for."""
+    flags = {argument.partition("=")[0] for argument in arguments}
+    if {"-h", "--help"} & flags:
+        from kagglepipe import usage
+        from kagglepipe.stages import READS
+
+        stages = [word.removeprefix("stage=") for word in arguments if word.removeprefix("stage=") in READS]
+        print(usage.stage_help(stages[0]) if stages else usage.help_text())
+    elif arguments == ["--version"]:
+        from kagglepipe import __version__
+
+        print(f"kagglepipe {__version__}")
+    elif {"-sc", "--shell-completion"} & flags:
+        complete(arguments)
+    else:
+        return False
+    return True
+
+
+def complete(arguments: list[str]) -> None:
+    """`--shell-completion install=bash` prints what bash has to be told; `query=bash word=…` what it asks for then."""
+    from kagglepipe import usage
+
+    if "install=bash" in arguments:
+        print(usage.BASH)
+    elif "uninstall=bash" in arguments:
+        print("complete -r kagglepipe python python3; unset -f _kagglepipe_complete")
+    elif "query=bash" in arguments:
+        word = next((one.partition("=")[2] for one in arguments if one.startswith("word=")), "")
+        for completion in usage.completions(word):
+            print(completion)
+    else:
+        raise UserError(
+            '--shell-completion needs a shell: type eval "$(python -m kagglepipe --shell-completion install=bash)"'
+        )
+
+
+def demand_folder() -> None:
+    """Raises UserError where the folder that the command was typed in is gone."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise UserError("the current folder is not there any more: cd to another one first") from error
+
+
+def meant(words: Sequence[str]) -> list[str]:
+    """The competition that is meant where none was typed, as words, which are told."""
+    from kagglepipe.meant import words_meant
+
+    found = words_meant(words)
+    if found and is_first():
+        print(f"*** {' '.join(found)}: the one competition that is prepared here, so it is meant")
+    return found
 
 
 @contextmanager
@@ -80,7 +138,7 @@ def stop(message: str, code: int) -> None:
     sys.exit(code)
 
 
-def compose_and_run() -> None:
+def compose_and_run(*, multirun: bool = False) -> None:
     """Hands over to Hydra, and translates what it raises about the command line."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting
     import hydra
@@ -91,53 +149,162 @@ def compose_and_run() -> None:
     from kagglepipe.config import Config
 
     ConfigStore.instance().store(name="schema", node=Config)
+    varied = {word.partition("=")[0].lstrip("+") for word in sys.argv[1:] if is_sweep(word)} if multirun else set()
+
+    from kagglepipe.typed import DECIDE_WHAT_IS_READ
+
+    def task(cfg: Any) -> Any:
+        return job(cfg, strict=not varied & DECIDE_WHAT_IS_READ)
+
     try:
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(task)()
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error)) from error
+    finally:
+        if multirun:
+            from kagglepipe.jobs import table_of_jobs
+
+            print(*table_of_jobs(), sep="\n")
 
 
-def job(cfg: Any) -> float | dict[str, Any] | None:
+def is_sweep(word: str) -> bool:
+    """Whether a word gives an option several values.
+
+    >>> is_sweep("seed=0,1"), is_sweep("folds.only=[0,1]"), is_sweep("training.epochs=range(1,3)")
+    (True, False, True)
+    """
+    value = word.partition("=")[2]
+    is_function = re.match(r"(choice|range|interval|glob|tag|sort|shuffle)\(", value) is not None
+    return is_function or ("," in value and value[0] not in "'\"[{")
+
+
+def job(cfg: Any, *, strict: bool = True) -> float | dict[str, Any] | None:
     """One Hydra job: the composed configuration becomes dataclasses, and the stages run.
 
     In a multirun errors are raised, not turned into an exit, so that the other jobs go on. A trial of our own sweeper
     returns what it has to know of it; everything else the score, which any sweeper understands.
+    strict: whether options that this job does not read are an error; those of a sweep may be for its other jobs.
     """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
+
+    end_with_parent()
+    console.open_streams()
+    alone = HydraConfig.get().mode == RunMode.RUN
+    if not is_first():
+        logging.getLogger().setLevel(logging.ERROR)
+    elif is_side_by_side():
+        head_lines(f"job {HydraConfig.get().job.num}: ")
+    telling = console.telling(on_terminal=False if is_side_by_side() else None)
+    with errors_in_one_line() if alone else nullcontext(), warnings_in_one_line(), telling:
+        return walk_and_keep(checked(cfg, alone=alone, strict=strict), alone=alone)
+    return None
+
+
+def checked(cfg: Any, *, alone: bool, strict: bool) -> Any:
+    """The configuration of a job as dataclasses. Raises UserError for whatever can be told before any work."""
+    from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     from kagglepipe.config import demand_options, demand_quoted
-    from kagglepipe.stages import plan, walk
-    from kagglepipe.stages.places import with_sample_if_no_data
+    from kagglepipe.stages import plan
+
+    demand_options(OmegaConf.to_container(cfg))
+    for file in chosen_files(HydraConfig.get().runtime):
+        demand_quoted(file)
+    try:
+        config: Any = OmegaConf.to_object(cfg)
+    except OmegaConfBaseException as error:
+        raise UserError(explain(error)) from error
+    demand_sense(config, alone=alone)
+    plan(config)  # an unknown stage fails before anything is announced
+    if not alone:
+        config = with_own_device(config, HydraConfig.get().job.num)
+    if strict and not is_trial(config):
+        from kagglepipe.typed import demand_read
+
+        demand_read(config)
+    return config
+
+
+def walk_and_keep(config: Any, *, alone: bool) -> float | dict[str, Any] | None:
+    """Runs the stages; what a job of a sweep comes to lies in its folder then, for the table at the end."""
+    from kagglepipe.stages import walk
+    from kagglepipe.stages.places import named_run, with_sample_if_no_data
     from kagglepipe.stages.trial import outcome
 
-    end_with_parent()
-    alone = HydraConfig.get().mode == RunMode.RUN
-    if not is_first():
-        logging.getLogger().setLevel(logging.ERROR)
-    with errors_in_one_line() if alone else nullcontext():
-        demand_options(OmegaConf.to_container(cfg))
-        for file in chosen_files(HydraConfig.get().runtime):
-            demand_quoted(file)
-        try:
-            config: Any = OmegaConf.to_object(cfg)
-        except OmegaConfBaseException as error:
-            raise UserError(explain(error)) from error
-        if config.submit.upload and not alone:
-            raise UserError(
-                "a sweep sends nothing to Kaggle: leave submit.upload away, then submit the best by run=NAME"
-            )
-        if alone and HydraConfig.get().runtime.choices.get("sweep"):
-            raise UserError(f"sweep={HydraConfig.get().runtime.choices.sweep} is many jobs: type -m as well")
-        if not alone:
-            config = with_own_device(config, HydraConfig.get().job.num)
-        plan(config)  # an unknown stage fails before anything is announced
-        config = with_sample_if_no_data(config)
+    config = with_sample_if_no_data(config)
+    if config.run is not None and config.stage != "drill":
+        named_run(config, config.run)  # before anything is downloaded for it
+    if alone or is_trial(config):
         score = walk(config)
         return score if config.sweep.trial is None else outcome(config)
-    return None
+    from hydra.core.hydra_config import HydraConfig
+
+    from kagglepipe.jobs import kept
+    from kagglepipe.stages.places import finished_run
+
+    here = HydraConfig.get()
+    with kept(Path(here.runtime.output_dir), here.job.num, list(here.overrides.task)) as found:
+        found.score = walk(config)
+        found.run = finished_run(config)
+    return found.score
+
+
+def demand_sense(config: Any, *, alone: bool) -> None:
+    """Raises UserError for what a sweep, or a command without -m, cannot do."""
+    from hydra.core.hydra_config import HydraConfig
+
+    if config.submit.upload and not alone:
+        raise UserError("a sweep sends nothing to Kaggle: leave submit.upload away, then submit the best by run=NAME")
+    if alone and (sweep := HydraConfig.get().runtime.choices.get("sweep")):
+        raise UserError(f"sweep={sweep} is many jobs: type -m as well")
+
+
+def is_trial(config: Any) -> bool:
+    """Whether the job is one of our own sweeper, which looks at its options beforehand."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    own = HydraConfig.get().mode != RunMode.RUN and HydraConfig.get().runtime.choices.get("sweep")
+    return bool(config.sweep.trial is not None or own)
+
+
+def head_lines(head: str) -> None:
+    """Puts `head` before every log line of this process."""
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(logging.Formatter(head.replace("%", "%%") + "%(message)s"))
+
+
+@contextmanager
+def warnings_in_one_line() -> Iterator[None]:
+    """Tells the warnings of libraries once each, as one log line without file and code; scikit-learn's are debugging.
+
+    What of those matters is said where it is fitted.
+    """
+    told: set[str] = set()
+
+    def show(message: Warning | str, category: type[Warning], filename: str, *_: Any) -> None:
+        text, parts = " ".join(str(message).split())[:300], Path(filename).parts
+        library = parts[parts.index("site-packages") + 1] if "site-packages" in parts[:-1] else category.__name__
+        if text not in told:
+            told.add(text)
+            level = logging.DEBUG if library == "sklearn" else logging.WARNING
+            logging.getLogger(__name__).log(level, "%s: %s", library, text)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
+
+
+def is_side_by_side() -> bool:
+    """Whether other jobs may write beside this one."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    is_alone = HydraConfig.get().mode == RunMode.RUN
+    return not is_alone and not str(HydraConfig.get().launcher._target_).endswith("BasicLauncher")
 
 
 def chosen_files(runtime: Any) -> list[Path]:
@@ -157,15 +324,27 @@ def with_own_device(config: Any, number: int) -> Any:
     return replace(config, device=device_of_job(number))
 
 
-def demand_flags(arguments: list[str]) -> None:
-    """Raises UserError for `--stage train`, which is written `stage=train` here."""
+def demand_words(arguments: list[str]) -> None:
+    """Raises UserError for words that are no flag, stage or option: `--stage train` is written `stage=train` here."""
+    from kagglepipe.usage import FLAGS, VALUE_FLAGS, stage_names, unknown_flag, unknown_word
+
+    stages = []
     for number, argument in enumerate(arguments):
-        name, _, value = argument.partition("=")
+        following = arguments[number + 1] if number + 1 < len(arguments) else ""
+        name, equals, _ = argument.partition("=")
         if not name:
             raise UserError(f"{argument} names no option; options are written as name=value")
-        if name.startswith("-") and name not in FLAGS:
-            value = value or (arguments[number + 1] if number + 1 < len(arguments) else "VALUE")
-            raise UserError(f"{name} is not a flag; options are written as {name.lstrip('-')}={value}")
+        if number and arguments[number - 1] in VALUE_FLAGS:
+            continue
+        if name.startswith("-"):
+            if name not in FLAGS:
+                raise UserError(unknown_flag(argument, following))
+        elif argument in stage_names():
+            stages.append(argument)
+        elif not equals and not name.startswith("~"):
+            raise UserError(unknown_word(argument))
+    if len(set(stages)) > 1:
+        raise UserError(f"{' and '.join(stages)} are several stages: type the last alone, it runs what it needs before")
 
 
 def demand_no_stream(arguments: list[str]) -> None:
@@ -192,9 +371,9 @@ def with_stage(arguments: list[str]) -> list[str]:
     >>> with_stage(["predict", "input=photos"])
     ['stage=predict', 'input=photos']
     """
-    from kagglepipe.stages import STREET, TOOLS
+    from kagglepipe.usage import VALUE_FLAGS, stage_names
 
-    names = {"all", *STREET, *TOOLS}
+    names = set(stage_names())
     before = ["", *arguments]
     return [
         f"stage={argument}" if argument in names and flag not in VALUE_FLAGS else argument
@@ -225,7 +404,8 @@ def quoted(argument: str, *, multirun: bool = False) -> str:
 
 def explain(error: Exception) -> str:
     """One line for an error of Hydra's or OmegaConf's: which option, what is wrong, what to type."""
-    from kagglepipe.config import FREE, option_names
+    from kagglepipe.config import FREE
+    from kagglepipe.usage import did_you_mean, near_options, unknown_choice
 
     text = " ".join(f"{error} {error.__cause__ or ''}".split())
     if "does not support sweep type : INTERVAL_SWEEP" in text:
@@ -241,14 +421,11 @@ def explain(error: Exception) -> str:
             return f"{name} is new to the configuration: type +{name}=VALUE"
         if name in FREE:
             return f"{name} takes one name at a time: type +{name}.NAME=VALUE"
-        near = difflib.get_close_matches(name, option_names(), 1, 0.6)
-        hint = f"did you mean {near[0]}?" if near else "`python -m kagglepipe --help` lists the options"
+        hint = did_you_mean(near_options(name)) or "`python -m kagglepipe --help` lists the options"
         return f"{name} is not an option; {hint}"
     if missing := re.search(r"Could not find '(\w+)/([^']+)'.*?Available options in '\w+': (.*)", text):
         group, value, options = missing.groups()
-        choices = re.sub(r"\s+", ", ", options.split(" Config search path")[0].strip())
-        extra = f"; any timm model: model=timm model.name={value}" if group == "model" else ""
-        return f"{group}={value} is unknown; choose one of: {choices}{extra}"
+        return unknown_choice(group, value, options.split(" Config search path")[0].split())
     if alone := re.search(r"override (\S+?)=(.*) Invalid value assigned: \w+ is not a ListConfig", text):
         return f"{alone[1]}={alone[2]} is no list: type '{alone[1]}=[{alone[2]}]'"
     if name := re.search(r"Key (.+?) \((\w+)\) is incompatible with \(str\) full_key: (\S+)", text):
@@ -285,61 +462,6 @@ def is_unreadable(path: Path) -> bool:
     except OSError:
         return False
     return False
-
-
-def help_text() -> str:
-    """What there is to type, in one screen."""
-    from kagglepipe.stages import STREET, TOOLS
-
-    def listing(stages: dict[str, str]) -> str:
-        return "\n".join(f"  {name:<11} {text}" for name, text in stages.items())
-
-    def choices(group: str) -> str:
-        return ", ".join(sorted(path.stem for path in (CONF / group).glob("*.yaml")))
-
-    return f"""\
-kagglepipe: an image or video competition from download to a checked submission.
-
-usage: python -m kagglepipe [stage=NAME] [option=value …]
-
-The street, in order; each stage makes what is missing and skips what is finished:
-  all         every stage below in order (the default)
-{listing(STREET)}
-Tools:
-{listing(TOOLS)}
-Choices:
-  competition=  {choices("competition")}
-  model=        {choices("model")} (any timm model: model=timm model.name=NAME)
-  training=     {choices("training")}
-  augmentation= {choices("augmentation")}
-  experiment=   {choices("experiment")}
-  sweep=        {choices("sweep")} (with -m: many configurations, the best of them found)
-Often used:
-  competition.source=PATH   zip or folder with the images or videos, instead of a download from Kaggle
-  training.epochs=3 training.lr=1e-4   folds.count=5   seed=0   run=NAME   device=cpu   engine=torch
-  sequences.rate=8 sequences.motion=true sequences.steps=300   detect.seconds=60
-  submit.file=PATH   predict.file=PATH   detect.file=PATH   paths.root=FOLDER
-  submit.upload=true submit.wait=600   competition.refresh=true   runs.leaderboard=true
-  runs.file=runs.csv 'runs.compare=[RUN,RUN]'   'drill.runs=["*"]' drill.share=0.2 drill.teams=1000
-  training.budget=20m   training.micro_batch=4   folds.only=[0]   'training.trackers=[tensorboard]'
-
-Try:
-  python -m kagglepipe                                     the built-in sample, start to end
-  python -m kagglepipe competition.source=photos.zip       the competition itself, from its archive
-  python -m kagglepipe competition=image_folder competition.source=~/photos
-  python -m kagglepipe predict input=~/photos              classify with what was trained
-  python -m kagglepipe -m stage=train model=lite0,lite1    one run for each value (a sweep)
-  python -m kagglepipe -m sweep=head sweep.trials=20       let a sampler choose; a killed sweep goes on
-  python -m kagglepipe --cfg job                           every option with its value
-  torchrun --nproc-per-node=2 -m kagglepipe training=finetune    two GPUs (more machines: docs/scale.md)
-Kaggle, with a token (doctor says how to get one):
-  python -m kagglepipe doctor                              is all there? what to do if not
-  python -m kagglepipe submit.upload=true                  download, train, submit, wait for the score
-Video:
-  python -m kagglepipe competition=action_sample           the built-in videos: who does what when
-  python -m kagglepipe annotations input=~/cams            begin to label your own long videos
-  python -m kagglepipe competition=video_folder_untrimmed competition.source=~/cams
-  python -m kagglepipe detect competition=video_folder_untrimmed competition.source=~/cams input=~/cams/monday.mp4"""
 
 
 if __name__ == "__main__":

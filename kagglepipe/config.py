@@ -206,6 +206,16 @@ class Temporal:
             raise UserError("model.temporal.cell=mean needs pooling=mean and shuffled=false: type model=mean_pool_diff")
 
 
+OWN_KWARGS = {  # arguments of timm's models that are set here, and what sets them
+    "in_chans": "images are read with three channels",
+    "num_classes": "the classes are the competition's",
+    "pretrained": "model.weights says where the weights come from",
+    "checkpoint_path": "model.weights=FILE.safetensors gives a file",
+    "features_only": "the network ends in its pooled features",
+    "global_pool": "the network ends in its pooled features",
+}
+
+
 @dataclass
 class Model:
     """name: any timm model. kwargs: passed to timm as they are.
@@ -225,6 +235,8 @@ class Model:
         if not self.name:
             raise UserError("model=timm needs a name, as model=timm model.name=resnet18")
         demand("model.crop", self.crop, ("squash", "center", "border"))
+        if ours := sorted(set(OWN_KWARGS) & set(self.kwargs)):
+            raise UserError(f"model.kwargs.{ours[0]} is not read: {OWN_KWARGS[ours[0]]}; leave it out")
         if self.image_size is not None:
             at_least("model.image_size", self.image_size, 16)
 
@@ -385,7 +397,7 @@ class Detect:
 
 @dataclass
 class Ensemble:
-    """runs: members: run names or patterns (`lite*`), run folders, `best:8` (the best finished runs), or pairs
+    """runs: members: run names or patterns (`*lite*`), run folders, `best:8` (the best finished runs), or pairs
     `oof.csv+test.csv` from elsewhere; empty takes the run that the configuration describes.
     method: `auto` keeps equal weights unless something else is better beyond noise on folds that it was not fitted
     on; `mean`, `rank_mean`, `geometric_mean`, `power_mean` fit nothing, `hill_climb`, `nnls`, `logistic` fit weights.

@@ -21,12 +21,13 @@ from hydra_plugins.kagglepipe_sweeper._space import Typed, read_arguments
 from kagglepipe.config import Config, Sweep, changes, demand_options, hydra_string, result_settings
 from kagglepipe.errors import UserError
 from kagglepipe.files import alone, write_bytes
-from kagglepipe.stages import keep_locks, walk
+from kagglepipe.stages import keep_locks, unread, walk
 from kagglepipe.stages.places import read_prepared, training_mode, with_sample_if_no_data
 from kagglepipe.stages.trial import data_of
 from kagglepipe.sweeps.goals import goal_of
 from kagglepipe.sweeps.space import MOST_POINTS, Space, samples, signature, size, told
 from kagglepipe.sweeps.study import FILE, Job, Outcome, Plan, demand_sampler, run_trials
+from kagglepipe.typed import DECIDE_WHAT_IS_READ, typed_options
 
 if TYPE_CHECKING:
     from hydra_plugins.kagglepipe_sweeper.sweeper import KagglepipeSweeper
@@ -168,6 +169,7 @@ def the_sweep(sweeper: "KagglepipeSweeper", arguments: Sequence[str]) -> TheSwee
     legal = [config for config, _ in looks if config is not None]
     if not legal:  # then it is not the values of single trials; a mistake is told at once, not trial by trial
         raise UserError(looks[0][1])
+    demand_read(legal[0], arguments, typed)
     config = with_sample_if_no_data(replace(legal[0], seed=master.seed))
     choice = str(master.hydra.runtime.choices.get("sweep") or "sweep").replace("/", "-")
     fixed = {**what_is_fixed(config), "trials": [text for _, text in looks]}
@@ -188,6 +190,13 @@ def the_sweep(sweeper: "KagglepipeSweeper", arguments: Sequence[str]) -> TheSwee
     with read_write(master.hydra), open_dict(master.hydra):  # where launchers leave what is theirs
         master.hydra.sweep.dir = str(plan.folder / "trials").replace("${", "\\${")
     return TheSweep(sweeper, typed, config, options, plan)
+
+
+def demand_read(config: Config, arguments: Sequence[str], typed: Typed) -> None:
+    """Raises UserError for options on the command line that no trial reads; config: of any one of them."""
+    varied = {name.lstrip("+") for name in typed.space}
+    if not varied & DECIDE_WHAT_IS_READ:
+        unread.demand_read(config, typed_options(arguments), training_mode(config))
 
 
 def looker(sweeper: "KagglepipeSweeper", typed: Typed) -> Look:
@@ -225,7 +234,12 @@ def what_is_fixed(config: Config) -> dict[str, Any]:
     """
     found, sweep = changes(config), config.sweep
     parts = {name: dict(found.get(name, {})) for name in ("competition", "folds", "prepare")}
-    for part, name in (("competition", "source"), ("competition", "refresh"), ("folds", "remake")):
+    for part, name in (
+        ("competition", "source"),
+        ("competition", "origin"),
+        ("competition", "refresh"),
+        ("folds", "remake"),
+    ):
         parts[part].pop(name, None)
     how = (sweep.sampler, sweep.objectives, config.seed, config.device, config.engine, config.training.budget)
     return {**{name: json.dumps(part, sort_keys=True) for name, part in parts.items()}, "how": how}

@@ -235,7 +235,7 @@ def _classes(found: "pd.Series[str]", competition: Competition) -> list[str]:
     if competition.classes:
         unknown = ~found.isin(competition.classes)
         if unknown.any():
-            row, known = _first(unknown), ", ".join(competition.classes)
+            row, known = _first(unknown), ", ".join(competition.classes[:8])
             raise UserError(
                 f"{competition.labels}, row {row}: label {found[row]} is not in competition.classes: {known}"
             )

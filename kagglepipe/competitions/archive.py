@@ -18,8 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from tqdm import tqdm
-
+from kagglepipe.console import Progress
 from kagglepipe.errors import UserError
 
 CHUNK = 2**20  # bytes
@@ -57,7 +56,6 @@ def extract_zip(
     max_bytes: int,
     max_entries: int,
     encoding: str | None = None,
-    progress: bool = True,
 ) -> list[str]:
     """The names of the files unpacked into `folder`, relative to it and with `/` between their parts.
 
@@ -66,8 +64,7 @@ def extract_zip(
     unpacked too, into a folder of their name, unless they are encrypted or lie beside what is in them.
 
     max_bytes: what all files together may hold, as the headers say and as really written. max_entries: how
-    many files and folders there may be. encoding: of names that are not UTF-8. progress: whether to show a bar where
-    there is a terminal.
+    many files and folders there may be. encoding: of names that are not UTF-8.
     Raises ArchiveError if `archive` is not a whole zip or a member is damaged, encrypted, a link, packed by a rare
     method, leads out of the folder, clashes with another or lies in too many zips; UserError if it needs more than the
     limits or the disk allow, or a name is in an encoding that nobody told.
@@ -80,14 +77,12 @@ def extract_zip(
         total = _demand_bytes(source, members, limits)
         with _whole_or_nothing(folder) as temporary:
             _demand_space(source, total, temporary)
-            _write_members(source, members, temporary, limits, progress=progress)
+            _write_members(source, members, temporary, limits)
             names = [str(path) for path in members]
-            return _unpack_inner(archive, names, temporary, limits, progress=progress)
+            return _unpack_inner(archive, names, temporary, limits)
 
 
-def _unpack_inner(
-    archive: Path, names: list[str], folder: Path, limits: _Limits, *, progress: bool, depth: int = 1
-) -> list[str]:
+def _unpack_inner(archive: Path, names: list[str], folder: Path, limits: _Limits, *, depth: int = 1) -> list[str]:
     """`names` with what lies in the zips among them, unpacked in `folder`, in the place of each that can be."""
     found: list[str] = []
     for name in names:
@@ -108,10 +103,10 @@ def _unpack_inner(
                 found.append(name)  # it lies beside what is in it
                 continue
             _demand_space(source, _demand_bytes(source, members, limits), folder)
-            _write_members(source, members, folder / place, limits, progress=progress)
+            _write_members(source, members, folder / place, limits)
         inner.unlink()
         unpacked = [str(place / path) for path in members]
-        found += _unpack_inner(archive, unpacked, folder, limits, progress=progress, depth=depth + 1)
+        found += _unpack_inner(archive, unpacked, folder, limits, depth=depth + 1)
     return found
 
 
@@ -253,11 +248,10 @@ def _demand_space(source: zipfile.ZipFile, total: int, folder: Path) -> None:
 # --- writing ------------------------------------------------------------------------------------------------
 
 
-def _write_members(source: zipfile.ZipFile, members: Members, folder: Path, limits: _Limits, *, progress: bool) -> None:
+def _write_members(source: zipfile.ZipFile, members: Members, folder: Path, limits: _Limits) -> None:
     """Writes every member under `folder`. Raises UserError if one is damaged or they exceed the limits."""
     total = sum(info.file_size for info in members.values())
-    hidden = None if progress else True  # None: hidden unless on a terminal
-    with tqdm(total=total, desc="unpack", unit="B", unit_scale=True, leave=False, disable=hidden) as bar:
+    with Progress[None]("unpack", total=total, unit="B") as bar:
         for path, info in members.items():
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)

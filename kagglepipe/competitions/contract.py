@@ -46,6 +46,7 @@ class Competition:
     answers: CSV with the test photos' true class in the form of a submission; used for scoring only, at any time.
     sample_slug: slug of the built-in sample that stands in when no data can be found; None: there is none.
     augmentation: the policy that `augmentation=auto` stands for here when only a head is fitted; None: the usual one.
+    origin: where its files can be had, for a competition that is not at Kaggle.
     source: zip or folder to read instead of downloading; None looks in `data/<slug>/` first.
     refresh: take the source's bytes although they differ from what was prepared.
     per_class: train on so many labelled images per class, chosen by `seed`; the other training images become
@@ -79,6 +80,7 @@ class Competition:
     answers: str | None = None
     sample_slug: str | None = None
     augmentation: str | None = None
+    origin: str | None = None
     source: str | None = None
     refresh: bool = False
     per_class: int | None = None
@@ -97,7 +99,7 @@ class Competition:
             )
         if self.form == "segments" and self.classes and self.background not in self.classes:
             raise UserError(
-                f"competition.background={self.background} is missing from competition.classes={self.classes}"
+                f"competition.background={self.background} is missing from competition.classes={self.classes[:8]}"
             )
         if self.kind == "video" and self.unit != "s":
             raise UserError(

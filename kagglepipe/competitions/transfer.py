@@ -17,9 +17,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import requests
-from tqdm import tqdm
 
 from kagglepipe.competitions.kaggle_errors import TEMPORARY, KaggleError, Patience, network_errors
+from kagglepipe.console import Progress
 from kagglepipe.errors import UserError
 from kagglepipe.files import write_json
 
@@ -163,7 +163,7 @@ def _append(answer: requests.Response, part: Path, start: int, known: Remote, ma
     """Writes what comes behind the first `start` bytes. Raises KaggleError unless the file is whole and right then."""
     most, length = max_bytes if known.size is None else known.size, start
     md5 = _md5_of(part, start) if known.md5 else None
-    bar = tqdm(total=known.size, initial=start, desc="download", unit="B", unit_scale=True, leave=False, disable=None)
+    bar: Progress[None] = Progress("download", total=known.size, done=start, unit="B")
     with bar, part.open("ab") as file, network_errors("the download"):
         for piece in pieces(answer):
             length += len(piece)

@@ -4,7 +4,7 @@ It takes images as they come from disk, uint8 and channels last, and does the re
 bytes to move, and the memory layout that convolutions like best for nothing.
 """
 
-import difflib
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kagglepipe.errors import UserError
-from kagglepipe.models.weights import Weights, load_weights
+from kagglepipe.models.weights import Weights, demand_model, hub_asked_once, load_weights
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,6 @@ class Preprocessing:
         return asdict(self)
 
 
-def demand_model(name: str) -> None:
-    """Raises UserError unless timm knows the model, with the nearest names that it does know."""
-    if not timm.is_model(name):
-        near = difflib.get_close_matches(name.split(".")[0], timm.list_models(), 3, 0.5)
-        hint = f"; near it are {', '.join(near)}" if near else ""
-        raise UserError(f"model.name={name} is not a timm model{hint}")
-
-
 def make_backbone(name: str, weights: Weights, *, kwargs: dict[str, Any], kept_in: Path) -> nn.Module:
     """A timm model without its classifier, filled with `weights`.
 
@@ -53,14 +45,17 @@ def make_backbone(name: str, weights: Weights, *, kwargs: dict[str, Any], kept_i
     """
     demand_model(name)
     try:
-        backbone: nn.Module = timm.create_model(name, pretrained=weights.kind == "hub", num_classes=0, **kwargs)
+        with hub_asked_once() if weights.kind == "hub" else nullcontext():
+            backbone: nn.Module = timm.create_model(name, pretrained=weights.kind == "hub", num_classes=0, **kwargs)
     except TypeError as error:
         raise UserError(f"model.kwargs={kwargs} do not fit {name}: {error}") from error
     except Exception as error:
         if weights.kind != "hub":
             raise
+        is_absent = type(error).__name__ in ("LocalEntryNotFoundError", "OfflineModeIsEnabled")
+        why = "no answer, and no copy is here" if is_absent else f"{type(error).__name__}: {str(error)[:150]}"
         raise UserError(
-            f"the weights of {name} did not come from the hub ({type(error).__name__}: {str(error)[:150]}); "
+            f"the weights of {name} did not come from the hub ({why}); "
             "give a file with model.weights=FILE.safetensors, or start from nothing with model.weights=none"
         ) from error
     load_weights(backbone, name, weights, kept_in=kept_in)

@@ -4,9 +4,12 @@ The bundled files are pickles of tensors. They are read in one function only, af
 with `weights_only`, and are kept as safetensors from then on; no other pickle is ever loaded.
 """
 
+import difflib
+import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+log = logging.getLogger(__name__)
+HUB_PATIENCE = 5.0  # seconds that the hub is waited for
 ENGINE = "folded-2"  # raise it when the same network would give other features: stores and runs depend on it
 
 
@@ -117,6 +122,31 @@ def own_input(name: str) -> tuple[int, float]:
     return int(data["input_size"][-1]), float(data["crop_pct"])
 
 
+def demand_model(name: str) -> None:
+    """Raises UserError unless timm knows the model, with the nearest names that it does know.
+
+    timm itself, which takes ten seconds and a gigabyte, is imported only to name what is near.
+    """
+    if _is_registered(name.split(".")[0]):
+        return
+    import timm
+
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name.split(".")[0], timm.list_models(), 3, 0.5)
+        hint = f"; near it are {', '.join(near)}" if near else ""
+        raise UserError(f"model.name={name} is not a timm model{hint}")
+
+
+def _is_registered(name: str) -> bool:
+    """Whether timm's source has a model of that name."""
+    spec = find_spec("timm")
+    if spec is None or spec.origin is None:
+        return False
+    made = re.compile(rf"^@register_model\s+def {re.escape(name)}\(", re.MULTILINE)
+    files = (Path(spec.origin).parent / "models").glob("*.py")
+    return any(made.search(file.read_text(encoding="utf-8")) for file in files)
+
+
 def _find_bundled(name: str) -> Weights:
     if name not in BUNDLED:
         raise UserError(f"no weights of {name} are bundled; bundled are {', '.join(BUNDLED)}: type model.weights=hub")
@@ -144,6 +174,29 @@ def load_weights(backbone: "nn.Module", name: str, weights: Weights, *, kept_in:
     elif weights.kind == "file":
         assert weights.path is not None
         fill(backbone, read_tensors(weights.path), str(weights.path))
+
+
+@contextmanager
+def hub_asked_once() -> Iterator[None]:
+    """In here the hub's client neither repeats nor says anything: where no hub answers, only local copies are found."""
+    from huggingface_hub import constants, get_session
+
+    offline, loggers = constants.HF_HUB_OFFLINE, [logging.getLogger(name) for name in ("huggingface_hub", "timm")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        if not offline:
+            try:
+                get_session().head(constants.ENDPOINT, timeout=HUB_PATIENCE)
+            except Exception as error:  # of whatever client it uses: no name, no route, no answer
+                log.debug("%s: %s", constants.ENDPOINT, error)
+                constants.HF_HUB_OFFLINE = True
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = offline
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def read_tensors(path: Path) -> dict[str, "torch.Tensor"]:

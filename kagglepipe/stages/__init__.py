@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 
 from kagglepipe.config import Config, absolute
+from kagglepipe.console import working
 from kagglepipe.errors import UserError
 from kagglepipe.files import keep_locks_in
 from kagglepipe.launch import is_first, size
@@ -48,6 +49,32 @@ BEFORE = {
     "doctor": (),
     "bundle": (),
 }
+READS = {  # the parts of the configuration that each of them reads, beside what names the competition and its data
+    "download": ("competition", "download", "kaggle"),
+    "prepare": ("competition", "prepare", "cache", "folds"),
+    "augment": ("augment", "augmentation", "model", "cache"),
+    "train": ("model", "training", "augmentation", "sequences", "folds", "cache"),
+    "ensemble": ("ensemble",),
+    "submit": ("submit", "kaggle"),
+    "predict": ("predict",),
+    "detect": ("detect",),
+    "annotations": (),
+    "runs": ("runs", "kaggle"),
+    "reproduce": (),
+    "drill": ("drill",),
+    "doctor": ("kaggle",),
+    "bundle": ("bundle", "ensemble", "kaggle"),
+}
+OWN = {  # and the options beside those parts
+    "train": ("run", "seed", "device", "engine", "workers"),
+    "ensemble": ("run",),
+    "submit": ("run",),
+    "predict": ("input", "run", "device", "engine", "workers"),
+    "detect": ("input", "run", "device", "engine"),
+    "annotations": ("input",),
+    "reproduce": ("submission", "workers"),
+    "bundle": ("run",),
+}
 
 
 def plan(config: Config) -> list[str]:
@@ -80,7 +107,8 @@ def walk(config: Config, names: Sequence[str] = ()) -> float | None:
     with company(config):
         score = None
         for name, stage in stages.items():
-            result: float | None = stage.run(config) if name == "train" or is_first() else None
+            with working(name):
+                result: float | None = stage.run(config) if name == "train" or is_first() else None
             score = result if result is not None else score
             meet()
     return score

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from kagglepipe.config import Config, absolute
+from kagglepipe.console import progress
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_bytes, write_json
 from kagglepipe.predictions.segments import DetectionSettings, detect_segments
@@ -133,8 +133,7 @@ def search(config: Config, detector: Detector, source: Path) -> None:
     files = [name for name in files if not (root / name).is_relative_to(config.root / "outputs")]
     folder = config.runs_dir / "detect" / (source.stem if source.is_file() else source.name)
     found, bad, start, frames = [], {}, clock.perf_counter(), 0
-    bar = tqdm(files, desc="detect", unit="file", leave=False, disable=None if len(files) > 1 else True)
-    for name in bar:
+    for name in progress(files, "detect", total=len(files), unit="file"):
         try:
             line = read_line(detector, root / name)
         except ValueError as error:  # VideoError and SeriesError
@@ -421,6 +420,6 @@ def draw_video(path: Path, target: Path, line: Line, segments: pd.DataFrame, det
 
     with VideoWriter(target, width, height, rate) as writer:
         total = max(1, math.ceil(facts.seconds * rate))
-        for time, pixels in tqdm(all_frames(), total=total, desc="drawing", unit="frame", leave=False, disable=None):
+        for time, pixels in progress(all_frames(), "drawing", total=total, unit="frame"):
             drawn = annotate(pixels, time=time, total=facts.seconds, labels=labels(time), colours=colours, strip=strip)
             writer.write(drawn)

@@ -149,6 +149,11 @@ def take_kaggle(config: Config, known: Source | None) -> Source:
         raise UserError(
             f"{config.base_slug} is not attached to this notebook: attach it with Add Input, then run it again"
         )
+    if config.competition.origin is not None:
+        raise UserError(
+            f"no files of {config.base_slug} are in {config.base_dir}, and it is not at Kaggle: have them from "
+            f"{config.competition.origin} and give the folder or zip, as competition.source=PATH"
+        )
     if config.competition.slug is None or find_credentials() is None:
         raise UserError(
             f"no files of {config.base_slug} are in {config.base_dir}, and no Kaggle credentials were found: give the "

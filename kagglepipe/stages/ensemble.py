@@ -58,7 +58,7 @@ from kagglepipe.stages.places import (
     write_config,
 )
 from kagglepipe.stages.scores import describe_scores, is_scored, rows_of, scores_of
-from kagglepipe.stages.text_table import table
+from kagglepipe.stages.text_table import listed, table
 
 log = logging.getLogger(__name__)
 
@@ -191,7 +191,9 @@ def read_ids(file: Path) -> pd.Series:
 def aligned(name: str, frame: pd.DataFrame, rows: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
     """A member's frame with the ids of `rows` in their order. Raises UserError naming it where it differs."""
     if sorted(class_columns(frame)) != sorted(classes):
-        raise UserError(f"ensemble member {name} has the classes {class_columns(frame)}; {classes} are needed")
+        raise UserError(
+            f"ensemble member {name} has the classes {listed(class_columns(frame))}; {listed(classes)} are needed"
+        )
     ids = rows["id"].reset_index(drop=True)
     if fault := id_fault(frame["id"], ids):
         raise UserError(f"{name} does not hold the ids of the table: {fault}; leave {name} out or train it again")

@@ -1,5 +1,6 @@
 """Where the files of a configuration lie, and what has been prepared: what every stage asks first."""
 
+import difflib
 import json
 import logging
 import math
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 ENSEMBLE_VERSION = 2  # raise by hand what would blend the same members otherwise
+MOST_NAMED = 6  # runs that an error lists
 
 
 @dataclass(frozen=True)
@@ -385,8 +387,20 @@ def named_run(config: Config, name: str, asked: str | None = None) -> Path:
     for folder in (config.runs_dir / name, absolute(name)):
         if (folder / "metrics.json").exists():
             return folder
-    known = ", ".join(path.name for path in finished_runs(config)) or "none"
-    raise UserError(f"{asked or f'run={name}'} is not a finished run in {config.runs_dir}; there are: {known}")
+    known = [path.name for path in finished_runs(config)]
+    near = [one for one in known if name.lower() in one.lower()] or difflib.get_close_matches(name, known, 3, 0.5)
+    found = f"near it: {', '.join(near[:3])}; " if near and len(known) > MOST_NAMED else ""
+    more = f" and {len(known) - MOST_NAMED} more, which `runs` lists" if len(known) > MOST_NAMED else ""
+    there = ", ".join(known[-MOST_NAMED:]) + more if known else "none: type stage=train first"
+    raise UserError(f"{asked or f'run={name}'} is not a finished run in {config.runs_dir}; {found}there are: {there}")
+
+
+def finished_run(config: Config) -> str | None:
+    """The name of the configured run, if this competition is prepared and it is finished."""
+    if not (config.data_dir / "prepared.json").exists() or not folds_file(config).exists():
+        return None
+    run = configured_run(config, read_prepared(config))
+    return run.name if (run / "metrics.json").exists() else None
 
 
 def find_teacher(config: Config, prepared: Prepared) -> Path:
@@ -524,7 +538,7 @@ def best_runs(config: Config, prepared: Prepared, count: int) -> list[Member]:
 
 
 def matching_runs(config: Config, prepared: Prepared, pattern: str) -> list[Member]:
-    """The finished runs whose name, or folder, matches a pattern as `lite*`. Raises UserError if none does."""
+    """The finished runs whose name, or folder, matches a pattern as `*lite*`. Raises UserError if none does."""
     runs = comparable_runs(config, prepared)
     found = [run for run in runs if fnmatchcase(run.name, pattern) or fnmatchcase(str(run), str(absolute(pattern)))]
     if not found:

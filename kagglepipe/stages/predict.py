@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from kagglepipe.competitions.source import SUFFIXES, check_name, image_files
 from kagglepipe.config import Config, absolute
+from kagglepipe.console import progress
 from kagglepipe.errors import UserError
 from kagglepipe.files import write_bytes
 from kagglepipe.stages.places import engine_of, find_items, trained_run
+from kagglepipe.stages.text_table import counted
 
 if TYPE_CHECKING:
     from kagglepipe.training.checkpoint import Checkpoint
@@ -77,7 +78,7 @@ def keep(files: list[str], probs: NDArray[np.float64], classes: list[str], path:
     write_bytes(path, table.to_csv(index=False, float_format="%.6f", lineterminator="\n").encode())
     for line in short_table(table, classes):
         log.info("  %s", line)
-    counts = ", ".join(f"{n} {name}" for name, n in table["prediction"].value_counts().items())
+    counts = counted(dict(table["prediction"].value_counts()))
     log.info("predict: %d %s (%s) in %s", len(table), noun, counts, path)
     return table
 
@@ -99,7 +100,7 @@ def predict_clips(config: Config, source: Path, path: Path) -> None:
         raise UserError(f"{folder.name} was trained on {kind}, competition.kind is {config.competition.kind}")
     log.info("predict: %s (%d folds)", folder.name, len(checkpoints))
     good, probs, bad = [], [], {}
-    for name in tqdm(files, desc="predict", unit="clip", leave=False, disable=None):
+    for name in progress(files, "predict", total=len(files), unit="clip"):
         try:
             seen = run.read(root / name)
         except ValueError as error:  # VideoError and SeriesError

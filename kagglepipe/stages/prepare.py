@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from kagglepipe.competitions.annotations import classes_of, read_annotations
 from kagglepipe.competitions.duplicates import (
@@ -45,6 +44,7 @@ from kagglepipe.competitions.labels import check_index_form
 from kagglepipe.competitions.source import ignored_folder, image_files
 from kagglepipe.competitions.table import TABLE_COLUMNS, list_images, table_hash
 from kagglepipe.config import Config
+from kagglepipe.console import progress
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, locked, read_json, write_bytes, write_json, write_parquet
 from kagglepipe.images.cache import cache_writer
@@ -69,6 +69,7 @@ from kagglepipe.stages.prepare_sequences import (
     unreadable,
     warn_of_other_settings,
 )
+from kagglepipe.stages.text_table import counted
 
 log = logging.getLogger(__name__)
 LOOK_SIDE = 256  # pixels of the short side at which images are compared, and of the cache that comes of it for nothing
@@ -81,7 +82,7 @@ def run(config: Config) -> None:
         if config.competition.kind == "image":
             make_table(config)
         else:
-            make_sequence_table(config, progress)
+            make_sequence_table(config)
         if config.competition.is_part:
             make_subset(config)
         make_or_check_folds(config)
@@ -243,7 +244,7 @@ def read_images(
     to_disk = partial(cache_writer, cache_dir(config, LOOK_SIDE), short_side=LOOK_SIDE, max_bytes=limit, bits=bits)
     with to_disk() if wanted else nullcontext() as writer:
         found = in_order(look, paths, workers=config.workers)
-        for path, one in zip(rows["path"], progress(found, len(paths), "prepare"), strict=True):
+        for path, one in zip(rows["path"], progress(found, "prepare", total=len(paths), unit="image"), strict=True):
             usable.append(isinstance(one, Look))
             if isinstance(one, Look):
                 assert one.pixels is not None
@@ -323,7 +324,7 @@ def near_groups(ids: "pd.Series[str]", pairs: pd.DataFrame) -> "pd.Series[str]":
 def tell(table: pd.DataFrame, pairs: pd.DataFrame, report: dict[str, Any], notes: list[str]) -> None:
     """What was found, in a few lines."""
     train, test = table[table.split == "train"], table[table.split == "test"]
-    counts = ", ".join(f"{n} {name}" for name, n in sorted(Counter(train["target"]).items()))
+    counts = counted(Counter(train["target"]))
     log.info("prepare: %d training images (%s), %d to classify", len(train), counts, len(test))
     near = near_groups(train["id"], pairs)
     sizes = near.value_counts()
@@ -349,11 +350,6 @@ def tell(table: pd.DataFrame, pairs: pd.DataFrame, report: dict[str, Any], notes
             len(mixed),
             ", ".join(mixed[:3]),
         )
-
-
-def progress(items: Any, total: int, name: str) -> Any:
-    """A progress bar on a terminal, nothing in a log."""
-    return tqdm(items, total=total, desc=name, unit="image", leave=False, disable=None)
 
 
 # --- few labels ------------------------------------------------------------------------------------------------

@@ -28,10 +28,12 @@ from kagglepipe.competitions.folds import mixed_groups
 from kagglepipe.competitions.labels import check_index_form
 from kagglepipe.competitions.source import image_files
 from kagglepipe.config import Config
+from kagglepipe.console import progress
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, read_json, sha256, write_bytes, write_json, write_parquet
 from kagglepipe.images.decode import in_order
 from kagglepipe.predictions.frame import check_classes
+from kagglepipe.stages.text_table import counted
 
 log = logging.getLogger(__name__)
 MADE = ("table.parquet", "items.parquet", "annotations.csv", "prepared.json")
@@ -52,7 +54,7 @@ SETTINGS = (
 READING = 2  # raise it where files have to be looked at anew: tables of those that are read as before stay the same
 
 
-def make_sequence_table(config: Config, progress: Callable[..., Any]) -> None:
+def make_sequence_table(config: Config) -> None:
     """table.parquet, items.parquet, annotations.csv and prepared.json, unless they are there for these settings."""
     folder, competition = config.base_dir, config.competition
     source = read_json(folder / "source.json")
@@ -71,7 +73,7 @@ def make_sequence_table(config: Config, progress: Callable[..., Any]) -> None:
     check_classes(catalogue.classes)
     if (catalogue.files["split"] == "test").any() and competition.form == "index":
         check_index_form(catalogue.classes, are_given=bool(competition.classes))
-    items, bad = look_at_items(config, catalogue.files, root, progress)
+    items, bad = look_at_items(config, catalogue.files, root)
     listed = catalogue.files.rename(columns={"video": "id"})
     spans = dict(zip(items["video"], zip(items["begins"], items["ends"], strict=True), strict=True))
     catalogue = within(catalogue, spans, finds_segments=competition.finds_segments)
@@ -202,9 +204,7 @@ class Item:
     axis: int = 0
 
 
-def look_at_items(
-    config: Config, files: pd.DataFrame, root: Path, progress: Callable[..., Any]
-) -> tuple[pd.DataFrame, list[str]]:
+def look_at_items(config: Config, files: pd.DataFrame, root: Path) -> tuple[pd.DataFrame, list[str]]:
     """(a frame of video, path and the fields of Item for the usable files, reasons for those that are not)."""
     paths = [root / path for path in files["path"]]
     look = look_at_video if config.competition.kind == "video" else series_look(config, paths)
@@ -219,7 +219,8 @@ def look_at_items(
     names: list[dict[str, str]] = []
     items: list[Item] = []
     bad: list[str] = []
-    for row, one in zip(files.itertuples(), progress(found, len(files), "prepare"), strict=True):
+    shown = progress(found, "prepare", total=len(files), unit="file")
+    for row, one in zip(files.itertuples(), shown, strict=True):
         if isinstance(one, str):
             bad.append(one)
         else:
@@ -380,7 +381,7 @@ def tell(
 ) -> None:
     """What was found, in a few lines."""
     unit, train = config.competition.unit, catalogue.files[catalogue.files["split"] == "train"]
-    counts = ", ".join(f"{n} {name}" for name, n in sorted(Counter(catalogue.labels["label"]).items()))
+    counts = counted(Counter(catalogue.labels["label"]))
     total = float((items["ends"] - items["begins"]).sum())
     log.info(
         "prepare: %d to train on, %d to classify, %.0f %s in all; labels: %s; %d groups in training",

@@ -17,6 +17,7 @@ from kagglepipe.predictions.crossfit import gains_over, surely_better
 from kagglepipe.predictions.frame import probabilities, read_frame
 from kagglepipe.stages.places import Prepared, find_teacher
 from kagglepipe.stages.scores import rows_of
+from kagglepipe.stages.text_table import counted
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ def pseudo_labelled(config: Config, prepared: Prepared, fold: int) -> pd.DataFra
     is_sure = probs.max(axis=1) >= config.training.confidence
     has_twin = rows["group"].isin(train["group"][train["fold"] == fold]).to_numpy()
     found = rows.assign(target=targets)[is_sure & ~has_twin]
-    counts = ", ".join(f"{n} {name}" for name, n in sorted(Counter(found["target"]).items())) or "none is sure"
+    counts = counted(Counter(found["target"])) or "none is sure"
     log.info("train: fold %d: its teacher labels %d of %d rows to classify (%s)", fold, len(found), len(rows), counts)
     return found
 

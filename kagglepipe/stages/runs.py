@@ -7,6 +7,7 @@ other. With runs.leaderboard=true it shows the public leaderboard instead.
 
 import logging
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,23 @@ from kagglepipe.stages.run_facts import (
     read_runs,
     told_both,
 )
-from kagglepipe.stages.text_table import table
+from kagglepipe.stages.text_table import fitted, table
 from kagglepipe.stages.upload import refresh, short
 
 log = logging.getLogger(__name__)
 HEAD = 10  # rows of the leaderboard
 NOISE = 0.05  # a difference that chance makes as often is not told from it
 SHOWN = 10  # rows on which two runs differ
+DROPPED = (
+    "folds",
+    "gap",
+    "log loss",
+    "private",
+    "status",
+    "sent (UTC)",
+    "95 % interval",
+    "public",
+)  # on a narrow terminal
 SENT_COLUMNS = ("sent (UTC)", "status", "public", "private", "gap")
 
 
@@ -60,8 +71,10 @@ def show_runs(config: Config) -> None:
     ledger = submissions_of(config)
     if not runs and not ledger:
         raise UserError(f"there is no finished run in {config.runs_dir}: type stage=train first")
-    header = ("run", metric, "95 % interval", "log loss", "folds", *SENT_COLUMNS)
-    for line in table(header, run_rows(runs, ledger, metric)):
+    header = ("run", metric, "95 % interval", "log loss", "folds", *SENT_COLUMNS, "finished")
+    when = {metrics["run"]: finished(config.runs_dir / metrics["run"]) for metrics in runs}
+    rows = [(*row, when.get(row[0].partition(" ")[0], "")) for row in run_rows(runs, ledger, metric)]
+    for line in fitted(header, rows, drop=DROPPED, cut=("run",)):
         log.info("%s", line)
     for row in ledger:
         if row["status"] == "error":
@@ -132,6 +145,12 @@ def run_rows(runs: list[dict[str, Any]], ledger: list[Row], metric: str) -> list
             scores = scored(row["oof_score"], (row["oof_low"], row["oof_high"]), row["metric"], metric)
             lines.append((f"{row['run']} (gone)", *scores, "", "", *sent_columns(row)))
     return lines
+
+
+def finished(run: Path) -> str:
+    """When a run was finished, by the clock here, as `2026-11-28 14:05`."""
+    when = datetime.fromtimestamp((run / "metrics.json").stat().st_mtime)
+    return f"{when:%Y-%m-%d %H:%M}"
 
 
 def of_folds(metrics: dict[str, Any]) -> str:

@@ -4,7 +4,6 @@ import json
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections import Counter
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -111,13 +110,19 @@ class Session(ABC):
             "train: %s on %s, %s: %s; %s%s", self.run.name, describe_device(self.device),
             precision.name, precision.reason, self.mode, why,
         )  # fmt: skip
-        counts = ", ".join(f"{n} {name}" for name, n in sorted(Counter(self.train["target"]).items()))
         sizes = ", ".join(str(int((self.folds == fold).sum())) for fold in np.unique(self.folds))
         noun = "frames" if self.config.competition.finds_segments else NOUNS[self.config.competition.kind]
         log.info(
-            "train: %d %s (%s) in folds of %s; %d to classify", len(self.train), noun, counts, sizes, len(self.test)
+            "train: %d %s of %d classes in folds of %s; %d to classify",
+            *(len(self.train), noun, len(self.classes), sizes, len(self.test)),
         )
         self.warn_of_small_images()
+        if self.mode == "finetune" and self.device.type == "cpu" and self.config.training.budget is None:
+            log.info(
+                "train: %d epochs of the whole network, %d times, take minutes or hours on a processor: "
+                "training.budget=20m ends in time, training=head takes seconds",
+                *(self.config.training.epochs, len(self.config.folds.only) or len(np.unique(self.folds))),
+            )
         if idle := idle_settings(self.config, self.mode):
             where = WIDER[self.config.competition.kind] if self.mode == "head" else "here: nothing ends early"
             log.warning("train: %s changes nothing %s", ", ".join(idle), where)
@@ -271,7 +276,7 @@ class Session(ABC):
         if self.track is not None:
             self.track(f"fold_{fold}", 0, {"score": metrics["score"], "log_loss": metrics["log_loss"]})
         log.info("train: fold %d: %s", fold, briefly(metrics, self.config.competition.metric))
-        warn_of_constant(fold, held["target"], metrics)
+        warn_of_constant(fold, held["target"], metrics, what_to_change(self.config, self.mode))
 
     @property
     def groups(self) -> "pd.Series[Any]":
@@ -301,12 +306,20 @@ class Session(ABC):
         }
 
 
-def warn_of_constant(fold: int, targets: "pd.Series[Any]", metrics: dict[str, Any]) -> None:
+def what_to_change(config: Config, mode: str) -> str:
+    """The options by which a network that has learnt nothing may learn, of those that this one reads."""
+    if mode == "finetune":
+        return "more training.epochs, another training.lr"
+    if config.competition.kind != "image" and config.model.temporal.cell != "mean":
+        return "more sequences.steps, another sequences.lr"
+    return "another model, training=finetune" if config.competition.kind != "series" else "model=lstm"
+
+
+def warn_of_constant(fold: int, targets: "pd.Series[Any]", metrics: dict[str, Any], advice: str) -> None:
     """Says so if a fold's network has no more answers right than the answer that is most often right."""
     counts = targets.value_counts()
     if len(counts) > 1 and metrics["correct"] <= counts.iloc[0]:
         log.warning(
-            "train: fold %d is no better than always answering %s (%d of %d): more training.epochs, another "
-            "training.lr, or are the labels right?",
-            fold, counts.index[0], counts.iloc[0], len(targets),
+            "train: fold %d is no better than always answering %s (%d of %d): %s, or are the labels right?",
+            fold, counts.index[0], counts.iloc[0], len(targets), advice,
         )  # fmt: skip

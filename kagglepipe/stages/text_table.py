@@ -1,7 +1,12 @@
 """Tables as a terminal shows them."""
 
+import shutil
+import sys
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+
+MOST_COUNTED = 8  # classes that a line lists
+LEAST_CUT = 12  # columns that are left of a cell that is cut
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
@@ -13,6 +18,88 @@ def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
     lines = [list(header), *map(list, rows)]
     widths = [max(map(width, column)) for column in zip(*lines, strict=True)]
     return ["  ".join(padded(cell, n) for cell, n in zip(line, widths, strict=True)).rstrip() for line in lines]
+
+
+def fitted(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    drop: Sequence[str],
+    cut: Sequence[str],
+    columns: int | None = None,
+) -> list[str]:
+    """`table`, as wide as the terminal at most: without some columns, and with some cells cut in the middle.
+
+    drop: columns that may go, the first of them first; those that are empty go before. cut: columns whose cells may be
+    cut, the first of them first. columns: of the terminal; None asks it, and takes all there are in a pipe or file.
+
+    >>> fitted(["run", "score", "gap"], [["lite0-head-bb8780de", "0.5", ""]], drop=["gap"], cut=["run"], columns=23)
+    ['run              score', 'lite0-…-bb8780de  0.5']
+    """
+    columns = columns or terminal_columns()
+    lines = table(header, rows)
+    if columns is None:
+        return lines
+    names, cells = list(header), [list(row) for row in rows]
+    empty = [name for n, name in enumerate(names) if name in drop and not any(row[n] for row in cells)]
+    for name in [*empty, *(name for name in drop if name not in empty)]:
+        if max(map(width, lines)) <= columns:
+            break
+        at = names.index(name)
+        names, cells = without(names, at), [without(row, at) for row in cells]
+        lines = table(names, cells)
+    for name in cut:
+        if (over := max(map(width, lines)) - columns) > 0:
+            at = names.index(name)
+            most = max(LEAST_CUT, max(width(row[at]) for row in cells) - over)
+            cells = [[*row[:at], shortened(row[at], most), *row[at + 1 :]] for row in cells]
+            lines = table(names, cells)
+    return lines
+
+
+def terminal_columns() -> int | None:
+    """The columns of the terminal that standard output is; None where it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else None
+
+
+def without(cells: Sequence[str], at: int) -> list[str]:
+    """The cells save one."""
+    return [*cells[:at], *cells[at + 1 :]]
+
+
+def shortened(text: str, most: int) -> str:
+    """The text in so many columns, its middle left out.
+
+    >>> shortened("tf_efficientnet_lite0-head-bb8780de", 20)
+    'tf_effici…d-bb8780de'
+    """
+    if width(text) <= most:
+        return text
+    end = (most - 1 + 1) // 2
+    return f"{text[: most - 1 - end]}…{text[-end:]}"
+
+
+def counted(counts: Mapping[str, int], noun: str = "classes", most: int = MOST_COUNTED) -> str:
+    """How many there are of each class, the first few by name and the rest as a number.
+
+    >>> counted({"cat": 3, "dog": 2})
+    '3 cat, 2 dog'
+    >>> counted({"a": 1, "b": 2, "c": 4}, most=2)
+    '1 a, 2 b and 1 more classes'
+    """
+    names = sorted(counts)
+    listed = ", ".join(f"{counts[name]} {name}" for name in names[:most])
+    return listed if len(names) <= most else f"{listed} and {len(names) - most:,} more {noun}"
+
+
+def listed(names: Iterable[str], most: int = MOST_COUNTED) -> str:
+    """The first few names and how many more there are.
+
+    >>> listed(["a", "b", "c"], most=2)
+    'a, b and 1 more'
+    """
+    names = list(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def padded(text: str, columns: int) -> str:

@@ -8,7 +8,7 @@ every fold is there oof.parquet, test.parquet, hardest.png and metrics.json (las
 import logging
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,6 @@ from kagglepipe.predictions.frame import average_folds, labels, merge_folds, rea
 from kagglepipe.stages.known_answers import score_test_again, with_test_scores
 from kagglepipe.stages.places import (
     Prepared,
-    folds_file,
     git_commit,
     image_reader,
     read_prepared,
@@ -48,7 +47,7 @@ COST = ("seconds", "peak_memory_gb", "machine")  # of the command that finished 
 
 def check(config: Config) -> None:
     """Raises UserError for a model or weights that cannot be had, before anything is downloaded or prepared."""
-    from kagglepipe.models.weights import BUNDLED, find_weights
+    from kagglepipe.models.weights import demand_model, find_weights
     from kagglepipe.training.trackers import demand_trackers
 
     demand_trackers(config.training.trackers)
@@ -67,19 +66,7 @@ def check(config: Config) -> None:
         demand_tunable(config)
     if config.run is None and config.competition.kind != "series":
         find_weights(config.model.name, config.model.weights)
-        if config.model.name not in BUNDLED and not is_trained(config):  # those need no import of timm to be known
-            from kagglepipe.models.classifier import demand_model
-
-            demand_model(config.model.name)
-
-
-def is_trained(config: Config) -> bool:
-    """Whether the configured run is finished, by what is prepared now; not where that is not whole."""
-    if not (config.data_dir / "prepared.json").exists() or not folds_file(config).exists():
-        return False
-    with suppress(UserError):  # a kill may have come before the folds of a new table: stage=prepare makes them
-        return (run_dir(config, read_prepared(config)) / "metrics.json").exists()
-    return False
+        demand_model(config.model.name)
 
 
 def run(config: Config) -> float:

@@ -4,6 +4,7 @@ Features of video frames lie in data/<slug>/cache/frames-*/, one memory-mapped a
 """
 
 import copy
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -545,7 +546,8 @@ def linear_probabilities(x: Array, labels: Array, held: Array, classes: int) -> 
     if len(known := np.unique(labels[some])) == 1:
         probs[:, known] = 1.0
         return probs
-    with threadpool_limits(1, user_api="blas"):
+    with threadpool_limits(1, user_api="blas"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a yardstick that has not converged to the last digit
         model = LogisticRegression(C=25 / x.shape[1], max_iter=300, tol=1e-3).fit(x[some], labels[some])
     probs[:, model.classes_] = model.predict_proba(held)
     return probs

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kagglepipe.config import Config
+from kagglepipe.console import progress
 from kagglepipe.errors import UserError
 from kagglepipe.files import demand_sha256, read_json
 from kagglepipe.predictions.blend import equal_weights, with_probabilities
@@ -28,6 +29,7 @@ from kagglepipe.stages.places import (
     read_prepared,
     tables_of,
 )
+from kagglepipe.stages.text_table import listed
 
 if TYPE_CHECKING:
     from kagglepipe.training.checkpoint import Checkpoint
@@ -126,7 +128,9 @@ def predict_anew(config: Config, prepared: Prepared, run: Path) -> pd.DataFrame:
     rows = prepared.test
     demand_fit(config, run, meta)
     if set(meta["classes"]) != set(prepared.classes):
-        raise UserError(f"{run.name} knows the classes {meta['classes']}, not {prepared.classes}: type stage=train")
+        raise UserError(
+            f"{run.name} knows the classes {listed(meta['classes'])}, not {listed(prepared.classes)}: type stage=train"
+        )
     predict = image_probabilities if config.competition.kind == "image" else sequence_probabilities
     return test_frame(rows["id"].tolist(), predict(config, prepared, checkpoints), meta["classes"])
 
@@ -177,15 +181,13 @@ def image_probabilities(config: Config, prepared: Prepared, checkpoints: "list[C
 
 def sequence_probabilities(config: Config, prepared: Prepared, checkpoints: "list[Checkpoint]") -> Probs:
     """(N, C) for the clips, pieces of clips or frames to classify; a file is read once, whatever rows it has."""
-    from tqdm import tqdm
-
     from kagglepipe.training.sequence_inference import SequenceRun
 
     rows = prepared.test
     run = SequenceRun(checkpoints, engine=engine_of(config))
     probs = np.empty((len(rows), len(run.meta["classes"])))
     files = rows.reset_index(drop=True).groupby("path")
-    for path, own in tqdm(files, desc="predict", unit="file", leave=False, disable=None):
+    for path, own in progress(files, "predict", total=len(files), unit="file"):
         probs[own.index] = file_probabilities(run, prepared.images_root / str(path), own)
     return probs
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from kagglepipe.console import Progress
 from kagglepipe.files import atomic, locked, sha256
 from kagglepipe.images.decode import Pixels, in_order
 from kagglepipe.models.classifier import Classifier
@@ -54,7 +54,7 @@ def compute_features(
         return np.zeros((0, model.head.in_features), np.float32)
     encode, found = engine.encoder(model), []
     batch_size = batch_size or images_at_a_time(engine.device) or 128
-    with tqdm(total=len(rows), desc=progress, unit="image", leave=False, disable=None if progress else True) as bar:
+    with Progress[None](progress or "features", total=len(rows), unit="image") as bar:
         for images in batches(view, rows, batch_size, workers):
             found.append(encode(images))
             bar.update(len(images))

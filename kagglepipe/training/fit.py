@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from kagglepipe import console
 from kagglepipe.errors import UserError
 from kagglepipe.images.dataset import EpochBatches, TrainingImages, training_loader
 from kagglepipe.models.classifier import Classifier
@@ -291,10 +292,8 @@ class Loop:
         start, loss_sum, seen, ended_by, hurried = time.perf_counter(), 0.0, 0, "", False
         before = start
         whole, done = self.recipe.epochs * self.steps, (epoch - 1) * self.steps
-        bar = tqdm(
-            total=whole, initial=done, desc=f"{self.name} epoch {epoch}/{self.recipe.epochs}", unit="batch",
-            leave=False, disable=None if distributed.is_first() else True,
-        )  # fmt: skip
+        name = f"{self.name} epoch {epoch}/{self.recipe.epochs}"
+        bar: console.Progress[Any] = console.Progress(name, total=whole, done=done, unit="batch")
         with bar:
             for number, (*inputs, labels) in enumerate(batches(epoch)):
                 used = self.used()
@@ -313,8 +312,8 @@ class Loop:
                 if self.warm:
                     self.rows, self.seconds = self.rows + count, self.seconds + now - before
                 self.warm, before = True, now
-                left = {"budget": tqdm.format_interval(self.budget.left)} if self.budget else {}
-                bar.set_postfix({"loss": f"{loss:.3f}", "accuracy": f"{right / max(count, 1):.2f}", **left})
+                left = f", budget={tqdm.format_interval(self.budget.left)}" if self.budget else ""
+                bar.note = f"loss={loss:.3f}, accuracy={right / max(count, 1):.2f}{left}"
                 bar.update()
         self.took = time.perf_counter() - start
         lr, rate = self.optimiser.param_groups[-1]["lr"], seen / max(self.took, 1e-9)
@@ -385,7 +384,10 @@ class Loop:
 
     def judge(self, epoch: Epoch, evaluate: Callable[[int], tuple[float, float]], progress: Progress) -> Epoch:
         """The epoch with its scores, and with the reason if nothing gets better any more. Raises BadLoss."""
-        loss, accuracy = evaluate(self.micro_batch)
+        start = time.perf_counter()
+        with console.working(f"{self.name} epoch {epoch.epoch}/{self.recipe.epochs}, on the held-out rows"):
+            loss, accuracy = evaluate(self.micro_batch)
+        self.took += time.perf_counter() - start
         if not math.isfinite(loss):
             raise BadLoss(None, loss)
         epoch = replace(epoch, valid_loss=loss, valid_accuracy=accuracy)

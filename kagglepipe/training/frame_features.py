@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from kagglepipe.console import Progress
 from kagglepipe.files import atomic, locked
 from kagglepipe.images.decode import Pixels, in_order
 from kagglepipe.models.classifier import Classifier
@@ -83,7 +83,7 @@ def frame_features(
     stretches = [(one, at, min(at + STRETCH, one.frames)) for one in footage for at in range(0, one.frames, STRETCH)]
     decoded = in_order(lambda stretch: read(*stretch), stretches, workers=workers, ahead=2)
     total = sum(one.frames for one in footage)
-    with tqdm(total=total, desc=progress, unit="frame", leave=False, disable=None if progress else True) as bar:
+    with Progress[None](progress or "features", total=total, unit="frame") as bar:
 
         def seen(frames: Frames) -> NDArray[np.float32]:
             bar.update(len(frames))

@@ -5,17 +5,22 @@ their views: what holds on augmented photos is more likely to hold on photos fro
 inner folds are the outer ones: group-disjoint already, and a fit without folds a and b serves both a and b.
 """
 
+import logging
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from kagglepipe.training.features import Features
 
+log = logging.getLogger(__name__)
+MOST_STEPS = 1000  # of the optimiser of one head
 Labels = NDArray[np.int64]
 UNSEEN = -1e4  # the bias of a class that a head has not seen: no probability, and a finite loss
 
@@ -61,6 +66,7 @@ class HeadFitter:
         self.views, self.labels, self.folds, self.clean = list(views), labels, folds, clean
         self.grid, self.classes = sorted(grid), classes
         self._losses_without = cache(self._inner_losses)
+        self.is_unsettled = False  # whether a head has not converged, which is said once
 
     def fit(self, fold: int, more: Labelled | None = None) -> Head:
         """The head for `fold`, trained on every other fold; more: and on these rows, by which C is not chosen."""
@@ -109,7 +115,16 @@ class HeadFitter:
             bias[seen] = 0
             return Head(weight, bias, c)
         # C weighs the data term by the number of rows: views are looks at one image, not more images
-        model = LogisticRegression(C=c / len(self.views), max_iter=1000, tol=1e-5).fit(x, y, weights / weights.mean())
+        model = LogisticRegression(C=c / len(self.views), max_iter=MOST_STEPS, tol=1e-5)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # said below, once
+            model.fit(x, y, weights / weights.mean())
+        if np.max(model.n_iter_) >= MOST_STEPS and not self.is_unsettled:
+            self.is_unsettled = True
+            log.warning(
+                "train: a head with regularisation %g has not converged in %d steps: leave large values out of "
+                "training.regularisation if its log loss is poor", c, MOST_STEPS,
+            )  # fmt: skip
         if len(model.classes_) == 2:  # one logit for two classes: shared between them
             weight[seen] = np.stack([-model.coef_[0] / 2, model.coef_[0] / 2])
             bias[seen] = [-model.intercept_[0] / 2, model.intercept_[0] / 2]

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from kagglepipe.console import progress
 from kagglepipe.errors import UserError
 from kagglepipe.images.decode import Pixels
 from kagglepipe.images.view import clean_view
@@ -81,8 +81,8 @@ class SequenceRun:
         facts, rate = inspect(path), self.meta["rate"]
         frames = sample_frames(path, rate=rate, resize=self.side, facts=facts, threads=0)
         total = grid_length(facts.seconds, rate)
-        with tqdm(frames, total=total, desc=path.name, unit="frame", leave=False, disable=None) as bar:
-            features = self.frame_features(self.view(pixels) for _, pixels in bar)
+        shown = progress(frames, path.name, total=total, unit="frame")
+        features = self.frame_features(self.view(pixels) for _, pixels in shown)
         return Seen(features, np.arange(total) / rate, facts.seconds, facts.repairs)
 
     @property

@@ -47,7 +47,7 @@ def patch(path, field, layout, value):
 
 def unpack(archive, *, max_bytes=10**6, max_entries=100):
     folder = archive.parent / "raw"
-    return extract_zip(archive, folder, max_bytes=max_bytes, max_entries=max_entries, progress=False)
+    return extract_zip(archive, folder, max_bytes=max_bytes, max_entries=max_entries)
 
 
 def refusal(archive, **limits):
@@ -360,7 +360,7 @@ def named(path, raw, extra=b"", *, encoding=None):
     zip_of(path, [(info, b"1")])
     path.write_bytes(path.read_bytes().replace(b"n" * len(raw), raw))
     folder = path.parent / "raw"
-    return extract_zip(path, folder, max_bytes=10**6, max_entries=10, encoding=encoding, progress=False)
+    return extract_zip(path, folder, max_bytes=10**6, max_entries=10, encoding=encoding)
 
 
 def test_names_in_utf8_are_known_without_a_flag(tmp_path):

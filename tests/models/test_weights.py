@@ -254,6 +254,7 @@ def test_none_leaves_the_network_as_it_is_drawn(tmp_path: Path) -> None:
 OFFLINE = """
 import sys
 from pathlib import Path
+sys.stderr = sys.stdout
 from safetensors.torch import save_file
 from kagglepipe.errors import UserError
 from kagglepipe.models.classifier import make_backbone
@@ -271,7 +272,7 @@ except UserError as error:
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Tensor], dict[str, Tensor], str]:
-    """A hub's cache that holds one model, used offline: its tensors, those loaded, and the words for another model.
+    """A hub's cache that holds one model, where no hub answers: its tensors, those loaded, the words for another.
 
     In a process of its own, since the hub's client reads its environment when it is imported.
     """
@@ -283,7 +284,9 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Tensor], di
     torch.manual_seed(11)
     tensors = timm.create_model("test_efficientnet").state_dict()
     save_file(tensors, place / "snapshots" / commit / "model.safetensors")
-    said = python(OFFLINE, folder, HF_HUB_CACHE=str(folder / "cache"), HF_HOME=str(folder), HF_HUB_OFFLINE="1")
+    said = python(
+        OFFLINE, folder, HF_HUB_CACHE=str(folder / "cache"), HF_HOME=str(folder), HF_ENDPOINT="http://127.0.0.1:9"
+    )
     return tensors, load_file(folder / "loaded.safetensors"), said
 
 

@@ -36,10 +36,11 @@ def shown(cats: Cats, caplog: pytest.LogCaptureFixture) -> Shown:
 
 
 def cells(lines: list[str]) -> list[list[str]]:
-    """The rows of a table, cell by cell, by where its header has its columns."""
+    """The rows of a table, cell by cell, by where its header has its columns; when a run was finished is left out."""
     starts = [0, *(n for n in range(2, len(lines[0])) if lines[0][n - 2 : n] == "  " and lines[0][n] != " ")]
     ends = [*starts[1:], None]
-    return [[line[start:end].strip() for start, end in zip(starts, ends, strict=True)] for line in lines]
+    rows = [[line[start:end].strip() for start, end in zip(starts, ends, strict=True)] for line in lines]
+    return [row[: len(HEADER)] for row in rows]
 
 
 def sent(cats: Cats, tag: str, **facts: Any) -> None:

@@ -345,10 +345,10 @@ def test_two_commands_that_have_a_fold_each_do_not_wait_for_one_another(
 def test_a_fold_no_better_than_the_most_common_class_is_called_out(
     correct: int, warned: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    warn_of_constant(3, pd.Series(["cat"] * 4 + ["dog"] * 6), {"correct": correct})
+    warn_of_constant(3, pd.Series(["cat"] * 4 + ["dog"] * 6), {"correct": correct}, "more training.epochs")
     assert ("fold 3 is no better than always answering dog (6 of 10)" in caplog.text) == warned
 
 
 def test_a_fold_of_one_class_has_nothing_to_be_better_than(caplog: pytest.LogCaptureFixture) -> None:
-    warn_of_constant(0, pd.Series(["cat"] * 4), {"correct": 4})
+    warn_of_constant(0, pd.Series(["cat"] * 4), {"correct": 4}, "")
     assert not caplog.records

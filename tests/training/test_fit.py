@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import replace
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,11 @@ import pytest
 import torch
 from sklearn.metrics import log_loss
 
+from kagglepipe import console
 from kagglepipe.errors import UserError
 from kagglepipe.images.augment import Transform
 from kagglepipe.images.dataset import TrainingImages
 from kagglepipe.models.classifier import Classifier
-from kagglepipe.training import fit as module
 from kagglepipe.training.budget import Budget
 from kagglepipe.training.fit import Conduct, Epoch, Recipe, best_epoch, evaluate, fit, lost_workers
 from kagglepipe.training.head import softmax
@@ -100,19 +99,21 @@ def test_the_bar_counts_the_batches_of_all_epochs(images: TrainingImages, monkey
     """So that the time it says is left is that of the fit; a budget's time left stands beside it."""
     bars: list[Any] = []
 
-    class Bar(module.tqdm):  # type: ignore[misc]
-        def __init__(self, **options: Any) -> None:
-            super().__init__(**{**options, "file": StringIO(), "disable": False})
+    class Bar(console.Progress[None]):
+        def __enter__(self) -> "Bar":
             bars.append(self)
+            super().__enter__()
+            return self
 
-    monkeypatch.setattr(module, "tqdm", Bar)
+    monkeypatch.setattr(console, "Progress", Bar)
     recipe = replace(RECIPE, epochs=2)
     fit(
         network(), images, train=TRAIN, valid=VALID, recipe=recipe, seed=0, precision=FLOAT32, workers=0, name="test",
         conduct=Conduct(budget=Budget(3600.0, lambda: 0.0)),
     )  # fmt: skip
-    assert [(bar.initial, bar.n, bar.total) for bar in bars] == [(0, 3, 6), (3, 6, 6)]
-    assert all("budget=1:00:00" in bar.postfix for bar in bars)
+    bars = [bar for bar in bars if bar.total]
+    assert [(bar.done, bar.count, bar.total) for bar in bars] == [(0, 3, 6), (3, 6, 6)]
+    assert all("budget=1:00:00" in bar.note for bar in bars)
 
 
 # --- the best epoch --------------------------------------------------------------------------------------------

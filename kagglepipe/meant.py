@@ -1,0 +1,142 @@
+"""Which competition a command means that names none: the one that was prepared under its root.
+
+Looks at folders and small files only, before the configuration is composed, and answers in the words that would have
+been typed.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from kagglepipe.competitions.contract import Competition
+from kagglepipe.errors import UserError
+from kagglepipe.usage import CONF, choices
+
+USUAL = "pistols_vs_smartphones"  # conf/config.yaml's own
+ASKING = ("predict", "detect", "runs")  # tools that use what was trained
+MAKING = ("all", "prepare", "augment", "train", "ensemble", "submit", "drill", "bundle")
+FOLDERS = {
+    ("image", False): "image_folder",
+    ("video", False): "video_folder",
+    ("video", True): "video_folder_untrimmed",
+}
+NOT_TYPED = ("slug", "source", "title", "refresh", "kind", "form", "columns", "layout", "skeleton", "sample_slug")
+
+
+@dataclass(frozen=True)
+class Known:
+    """A competition that was prepared under the root. words: how it is typed; none where no YAML of ours is for it."""
+
+    slug: str
+    kind: str
+    words: tuple[str, ...]
+    is_trained: bool
+
+    @property
+    def as_typed(self) -> str:
+        """The words, for a message."""
+        return " ".join(self.words) or f"the competition of data/{self.slug}"
+
+
+def words_meant(arguments: Sequence[str]) -> list[str]:
+    """The words that name the competition, to be added to a command line without them; none if it is the usual one.
+
+    Raises UserError, naming them, where several may be meant.
+    """
+    typed = {name.lstrip("+"): value for name, _, value in (word.partition("=") for word in arguments)}
+    stage = typed.get("stage", "all")
+    about_kaggle = {typed.get("submit.upload", ""), typed.get("runs.leaderboard", "")} & {"true", "True", "1"}
+    is_named = any(name.partition(".")[0] == "competition" for name in typed)
+    own_yaml = {"-cd", "--config-dir", "-cp", "--config-path", "-cn", "--config-name"} & set(typed)
+    if stage not in (*ASKING, *MAKING) or is_named or about_kaggle or own_yaml:
+        return []
+    root = _folder(typed.get("paths.root") or ".")
+    outputs = _folder(typed["paths.outputs"]) if typed.get("paths.outputs") else root / "outputs"
+    found = known_competitions(root / "data", outputs)
+    usual, sample = (_setting(USUAL, name) for name in ("slug", "sample_slug"))
+    if stage == "detect":
+        found = [one for one in found if one.kind != "image"]
+    if stage in ASKING:
+        found = [one for one in found if one.is_trained]
+        if run := typed.get("run"):  # a name or a folder
+            found = [one for one in found if _has_run(outputs / one.slug, run)] or found
+    elif any(one.slug == usual for one in found):
+        return []
+    found = [one for one in found if one.slug != sample] or found
+    if len(found) > 1:
+        listed = "; ".join(f"{one.slug}: {one.as_typed}" for one in found[:5])
+        raise UserError(f"{len(found)} competitions are prepared under {root}: add the one that is meant: {listed}")
+    if not found or found[0].slug in (usual, sample):
+        return []
+    if not found[0].words and stage in ASKING:
+        raise UserError(f"add the competition=NAME, with its --config-dir, that {root}/data/{found[0].slug} is of")
+    return list(found[0].words)
+
+
+def known_competitions(data: Path, outputs: Path) -> list[Known]:
+    """The competitions that are prepared in a data folder, save parts of others."""
+    found = []
+    for report in sorted(data.glob("*/prepared.json")):
+        folder, settings = report.parent, json.loads(report.read_text(encoding="utf-8"))["settings"]
+        if {"per_class", "hidden"} & set(settings):
+            continue
+        runs = sorted((outputs / folder.name).glob("*/metrics.json"), key=lambda file: file.stat().st_mtime_ns)
+        configured = next((made for run in reversed(runs) if (made := _configured(run.parent))), {})
+        kind = configured.get("kind") or settings.get("kind") or ("image" if "layout" in settings else "video")
+        form = configured.get("form") or settings.get("form") or "name"
+        words = _words(folder, str(kind), form == "segments", configured or {"labels": settings.get("labels")})
+        found.append(Known(folder.name, str(kind), words, bool(runs)))
+    return found
+
+
+def _words(folder: Path, kind: str, segments: bool, configured: dict[str, Any]) -> tuple[str, ...]:
+    """How the competition in data/<slug> is typed."""
+    named = next((name for name in choices("competition") if _setting(name, "slug") == folder.name), None)
+    if named:
+        return (f"competition={named}",)
+    name = FOLDERS.get((kind, segments))
+    if name is None or configured.get("slug"):
+        return ()
+    source = json.loads((folder / "source.json").read_text(encoding="utf-8"))
+    words = [f"competition={name}", f"competition.source={source['path']}"]
+    for f in fields(Competition):
+        value = configured.get(f.name)
+        if (
+            f.name in NOT_TYPED
+            or value == _setting(name, f.name, f.default)
+            or not isinstance(value, (str, int, float))
+        ):
+            continue
+        words.append(f"competition.{f.name}={str(value).lower() if isinstance(value, bool) else value}")
+    return tuple(words)
+
+
+def _configured(run: Path) -> dict[str, Any]:
+    """What a run's config.yaml says of its competition."""
+    return _read(run / "config.yaml").get("competition") or {} if (run / "config.yaml").exists() else {}
+
+
+def _setting(choice: str, name: str, usual: Any = None) -> Any:
+    """What a YAML file of conf/competition says of a field."""
+    found = _read(CONF / "competition" / f"{choice}.yaml")
+    return found.get("competition", found).get(name, usual)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """The dictionary in a YAML file."""
+    from omegaconf import OmegaConf
+
+    found: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+    return found if isinstance(found, dict) else {}
+
+
+def _has_run(folder: Path, run: str) -> bool:
+    if Path(run).expanduser().resolve().parent == folder.resolve():
+        return True
+    return not Path(run).is_absolute() and (folder / run / "metrics.json").exists()
+
+
+def _folder(typed: str) -> Path:
+    return Path(typed.strip("'\"")).expanduser().absolute()

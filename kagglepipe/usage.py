@@ -1,0 +1,299 @@
+"""What there is to type: the help of the command and of each stage, what a shell completes, hints at misspelt words.
+
+Reads the folder `conf/`, the dataclasses of the options and the docstrings of stages, and imports nothing that is slow.
+"""
+
+import ast
+import difflib
+import inspect
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from kagglepipe.config import PATH_KEYS, Config, option_names
+from kagglepipe.stages import OWN, READS, STREET, TOOLS
+
+CONF = next(
+    folder for folder in (Path(__file__).parent / "conf", Path(__file__).parent.parent / "conf") if folder.is_dir()
+)
+FLAGS = {
+    "-h", "--help", "--version", "--hydra-help", "-c", "--cfg", "--resolve", "-p", "--package", "-r", "--run",
+    "-m", "--multirun", "-sc", "--shell-completion", "-cp", "--config-path", "-cn", "--config-name", "-cd",
+    "--config-dir", "-i", "--info", "--experimental-rerun",
+}  # fmt: skip
+VALUE_FLAGS = {"-c", "--cfg", "-p", "--package", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir",
+               "-i", "--info", "--experimental-rerun"}  # fmt: skip
+SHOWN_FLAGS = ("--help", "--version", "--multirun", "--cfg", "--resolve", "--config-dir", "--shell-completion")
+
+
+def stage_names() -> tuple[str, ...]:
+    """Every stage and tool, as typed."""
+    return ("all", *STREET, *TOOLS)
+
+
+def groups() -> list[str]:
+    """The options that choose a YAML file, as `model`."""
+    return sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "hydra")
+
+
+def choices(group: str) -> list[str]:
+    """The YAML files that a group chooses among.
+
+    >>> "lite0" in choices("model")
+    True
+    """
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+# --- hints -----------------------------------------------------------------------------------------------------
+
+
+def near(word: str, known: Iterable[str], count: int = 1) -> list[str]:
+    """The words most like a misspelt one; those that differ in case alone first.
+
+    >>> near("predcit", ["predict", "prepare"])
+    ['predict']
+    """
+    known = list(known)
+    same = [one for one in known if one.lower() == word.lower()]
+    return [*same, *(one for one in difflib.get_close_matches(word, known, count, 0.6) if one not in same)][:count]
+
+
+def near_options(name: str) -> list[str]:
+    """The options that a misspelt name may mean: its last part is one's, or it is like one as a whole.
+
+    >>> near_options("trainning"), near_options("training.epoch"), near_options("lr")
+    (['training'], ['training.epochs'], ['training.lr', 'sequences.lr'])
+    """
+    known = option_names()
+    if "." not in name:
+        if ends := [one for one in known if one.rpartition(".")[2] == name][:3]:
+            return ends
+        top = {*groups(), *(one.partition(".")[0] for one in known)}
+        by_last = {one.rpartition(".")[2]: one for one in reversed(known)}
+        return near(name, top) or [by_last[word] for word in near(name, by_last)]
+    last = name.rpartition(".")[2]
+    return [one for one in known if one.rpartition(".")[2] == last][:3] or near(name, known)
+
+
+def did_you_mean(words: list[str]) -> str:
+    """The question, or nothing.
+
+    >>> did_you_mean(["training.lr", "sequences.lr"])
+    'did you mean training.lr or sequences.lr?'
+    """
+    return f"did you mean {' or '.join(words)}?" if words else ""
+
+
+def unknown_word(word: str) -> str:
+    """What is wrong with a word that is neither a stage nor an option with a value, and what to type."""
+    if word in option_names() or word in groups():
+        return f"{word} cannot be read; options are written as name=value"
+    if found := near(word, stage_names()):
+        return f"{word} is not a stage; {did_you_mean(found)}"
+    if found := near_options(word):
+        return f"{word} is not a stage, nor an option with a value; did you mean {found[0]}=VALUE?"
+    path = Path(word).expanduser()
+    if path.exists():
+        return f"{word} is a file or folder: type competition.source={word} to train on it, or predict input={word}"
+    if not re.fullmatch(r"\w+", word):
+        return f"{word} cannot be read; options are written as name=value, with quotes as name='a b' where needed"
+    return f"{word} is not a stage; choose one of: {', '.join(stage_names())}"
+
+
+def unknown_flag(flag: str, following: str) -> str:
+    """What is wrong with a flag that there is not. following: the argument after it."""
+    name, _, value = flag.partition("=")
+    bare = name.lstrip("-")
+    if bare in stage_names():
+        return f"{name} is not a flag; stages are written without dashes: type {bare}"
+    if bare not in (*option_names(), *groups()):
+        if found := near(name, [known for known in FLAGS if known.startswith("--")]):
+            return f"{name} is not a flag; {did_you_mean(found)}"
+        if options := near_options(bare):
+            bare = options[0]
+    value = value or (following if following and "=" not in following else "VALUE")
+    return f"{name} is not a flag; options are written as {bare}={value}"
+
+
+def unknown_choice(group: str, value: str, known: list[str]) -> str:
+    """What is wrong with a value of a group that no YAML file is for."""
+    found = did_you_mean([f"{group}={one}" for one in near(value, known)])
+    text = f"{group}={value} is unknown; {found + ' ' if found else ''}choose one of: {', '.join(known)}"
+    if group == "model":
+        lite = re.fullmatch(r"(?:efficientnet[-_]?)?lite(\d)", value)
+        name = f"tf_efficientnet_lite{lite[1]}" if lite else value
+        return f"{text}; any timm model by its own name: model=timm model.name={name}"
+    if group == "competition":
+        if Path(value).expanduser().exists():
+            return f"{text}; your own photos: competition=image_folder competition.source={value}"
+        return f"{text}; your own: competition=image_folder competition.source=FOLDER, or a YAML file and --config-dir"
+    return text
+
+
+# --- help ------------------------------------------------------------------------------------------------------
+
+
+def help_text() -> str:
+    """What there is to type, in one screen."""
+
+    def listing(stages: Mapping[str, str]) -> str:
+        return "\n".join(f"  {name:<11} {text}" for name, text in stages.items())
+
+    def listed(group: str) -> str:
+        return ", ".join(choices(group))
+
+    return f"""\
+kagglepipe: an image or video competition from download to a checked submission.
+
+usage: python -m kagglepipe [STAGE] [option=value …]
+       python -m kagglepipe STAGE --help
+
+The street, in order; each stage makes what is missing and skips what is finished:
+  all         every stage below in order (the default)
+{listing(STREET)}
+Tools:
+{listing(TOOLS)}
+Choices:
+  competition=  {listed("competition")}
+  model=        {listed("model")} (any timm model: model=timm model.name=NAME)
+  training=     {listed("training")}
+  augmentation= {listed("augmentation")}
+  experiment=   {listed("experiment")}
+  sweep=        {listed("sweep")} (with -m: many configurations, the best of them found)
+Often used:
+  competition.source=PATH   zip or folder with the images or videos, instead of a download from Kaggle
+  training=finetune training.epochs=3 training.lr=1e-4   folds.count=5   seed=0   run=NAME   device=cpu   engine=torch
+  sequences.rate=8 sequences.motion=true sequences.steps=300   detect.seconds=60
+  submit.file=PATH   predict.file=PATH   detect.file=PATH   paths.root=FOLDER
+  submit.upload=true submit.wait=600   competition.refresh=true   runs.leaderboard=true
+  runs.file=runs.csv 'runs.compare=[RUN,RUN]'   'drill.runs=["*"]' drill.share=0.2 drill.teams=1000
+  training.budget=20m   training.micro_batch=4   folds.only=[0]   'training.trackers=[tensorboard]'
+
+Try:
+  python -m kagglepipe                                     the built-in sample, start to end
+  python -m kagglepipe competition.source=photos.zip       the competition itself, from its archive
+  python -m kagglepipe competition=image_folder competition.source=~/photos
+  python -m kagglepipe predict input=~/photos              classify with what was trained
+  python -m kagglepipe -m stage=train model=lite0,lite1    one run for each value (a sweep)
+  python -m kagglepipe -m sweep=head sweep.trials=20       let a sampler choose; a killed sweep goes on
+  python -m kagglepipe --cfg job                           every option with its value
+  torchrun --nproc-per-node=2 -m kagglepipe training=finetune    two GPUs (more machines: docs/scale.md)
+  eval "$(python -m kagglepipe --shell-completion install=bash)"    TAB completes stages, options, choices
+Kaggle, with a token (doctor says how to get one):
+  python -m kagglepipe doctor                              is all there? what to do if not
+  python -m kagglepipe submit.upload=true                  download, train, submit, wait for the score
+Video:
+  python -m kagglepipe competition=action_sample           the built-in videos: who does what when
+  python -m kagglepipe annotations input=~/cams            begin to label your own long videos
+  python -m kagglepipe competition=video_folder_untrimmed competition.source=~/cams
+  python -m kagglepipe detect competition=video_folder_untrimmed competition.source=~/cams input=~/cams/monday.mp4"""
+
+
+def stage_help(stage: str) -> str:
+    """What a stage does, and the options that it reads, with their defaults."""
+    file = Path(__file__).parent / "stages" / f"{stage}.py"
+    about = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    about = re.sub(r"^stage=\S+( input=\S+)?: ", "", about)
+    parts = "\n\n".join(_part(name) for name in READS[stage])
+    tops = [f"  {name}={_shown(getattr(Config, name))}" for name in OWN.get(stage, ())]
+    more = "Read besides:\n" + "\n".join(tops) + "\n\n" if tops else ""
+    head = f"kagglepipe {stage}: {({**STREET, **TOOLS})[stage]}\n\nusage: python -m kagglepipe {stage} [option=value …]"
+    foot = "All stages: python -m kagglepipe --help. Every option: python -m kagglepipe --cfg job"
+    return f"{head}\n\n{about}\n\n{more}{parts}\n\n{foot}".replace("\n\n\n\n", "\n\n")
+
+
+def _part(name: str) -> str:
+    """The options of one part of the configuration, and what they mean."""
+    made: Any = getattr(Config(), name)
+    lines = [f"{name}.*", *(f"  {option}" for option in _defaults(made, f"{name}."))]
+    chosen = [f"  {name}={'|'.join(choices(name))}"] if name in groups() else []
+    about = inspect.cleandoc(made.__doc__ or "").splitlines()
+    return "\n".join([*lines[:1], *chosen, *lines[1:], *(f"    {line}".rstrip() for line in about)])
+
+
+def _defaults(part: Any, prefix: str) -> list[str]:
+    """`training.lr=0.0001`, …; a dataclass inside comes with its own."""
+    found = []
+    for f in fields(part):
+        value = getattr(part, f.name)
+        inner = _defaults(value, f"{prefix}{f.name}.") if is_dataclass(value) else None
+        found += inner if inner is not None else [f"{prefix}{f.name}={_shown(value)}"]
+    return found
+
+
+def _shown(value: Any) -> str:
+    """A default as it would be typed."""
+    if isinstance(value, list):
+        return f"[{','.join(map(_shown, value))}]"
+    return {None: "null", True: "true", False: "false"}.get(value, str(value)) if _is_plain(value) else str(value)
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, bool)
+
+
+# --- completion ------------------------------------------------------------------------------------------------
+
+BASH = """\
+_kagglepipe_complete() {
+    local words=("${COMP_WORDS[@]}") run i
+    local line="${COMP_LINE:0:COMP_POINT}"
+    if [[ "${words[0]##*/}" == python* ]]; then
+        if [[ "${words[1]}" != -m || "${words[2]}" != kagglepipe ]]; then
+            COMPREPLY=($(compgen -o default -- "${words[COMP_CWORD]}"))
+            return
+        fi
+        run=("${words[0]}" -m kagglepipe)
+    else
+        run=("${words[0]}")
+    fi
+    local word="${line##* }"
+    mapfile -t COMPREPLY < <("${run[@]}" --shell-completion query=bash word="$word" 2>/dev/null)
+    if (( ${#COMPREPLY[@]} == 0 )); then
+        local value="${word#*=}"
+        mapfile -t COMPREPLY < <(compgen -f -- "${value/#\\~/$HOME}")
+        (( ${#COMPREPLY[@]} )) && compopt -o filenames 2>/dev/null
+    elif [[ "$word" == *=* && "$COMP_WORDBREAKS" == *=* ]]; then  # bash completes what is behind the last break
+        for i in "${!COMPREPLY[@]}"; do COMPREPLY[i]="${COMPREPLY[i]#*=}"; done
+    fi
+    [[ ${#COMPREPLY[@]} == 1 && "${COMPREPLY[0]}" == *= ]] && compopt -o nospace 2>/dev/null
+}
+complete -F _kagglepipe_complete kagglepipe
+complete -o default -F _kagglepipe_complete python python3"""
+
+
+def completions(word: str) -> list[str]:
+    """What a word that is being typed can become: stages, flags, options, choices; nothing where a path is expected.
+
+    >>> completions("pred")
+    ['predict', 'predict.']
+    >>> completions("model=lite")
+    ['model=lite0', 'model=lite1', 'model=lite2']
+    """
+    name, equals, value = word.partition("=")
+    if equals:
+        if name in PATH_KEYS:
+            return []
+        known = list(stage_names()) if name == "stage" else choices(name) if name in groups() else values_of(name)
+        return [f"{name}={one}" for one in known if one.startswith(value)]
+    if word.startswith("-"):
+        return [flag for flag in SHOWN_FLAGS if flag.startswith(word)]
+    options = option_names()
+    if "." not in word:
+        parts = {one.partition(".")[0] for one in options if "." in one}
+        options = [*(f"{one}=" for one in groups()), *(f"{one}=" for one in options if "." not in one)]
+        options += [f"{part}." for part in parts]
+    else:
+        options = [f"{one}=" for one in options]
+    return sorted({one for one in (*stage_names(), *options) if one.startswith(word)})
+
+
+def values_of(option: str) -> list[str]:
+    """The values of a switch."""
+    node: Any = Config()
+    for part in option.split("."):
+        node = getattr(node, part, None)
+    return ["true", "false"] if isinstance(node, bool) else []

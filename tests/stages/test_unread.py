@@ -1,0 +1,145 @@
+"""Options that the chosen stage, kind or mode does not read are named, and no others."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from kagglepipe.__main__ import CONF
+from kagglepipe.config import Config
+from kagglepipe.errors import UserError
+from kagglepipe.stages.unread import demand_read, reason, trains
+from kagglepipe.typed import flat, typed_options
+
+Configure = Callable[..., Config]
+IMAGE, VIDEO, SERIES = (f"competition.kind={kind}" for kind in ("image", "video", "series"))
+LONG = VIDEO + " competition.form=segments competition.background=none"
+HEAD, TUNED, MEAN = "training=head", "training=finetune", "model.temporal.cell=mean model.temporal.pooling=mean"
+IS_CHOICE = {"training=": "training.mode=", "augmentation=": "augmentation.policy=", "model=": "model.name="}
+
+
+def unread(*words: str) -> str | None:
+    """Why the last of these options is not read, and what to type; None where it is."""
+    options = [one for word in words for one in word.split(" ")]
+    for choice, option in IS_CHOICE.items():
+        options = [one.replace(choice, option) if one.startswith(choice) else one for one in options]
+    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.from_dotlist(options)))
+    assert isinstance(config, Config)
+    (name,) = typed_options(words[-1:])
+    return reason(config, name, config.training.mode if trains(config) and config.training.mode != "auto" else None)
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        ((IMAGE, HEAD, "training.epochs=3"), "add training=finetune"),
+        ((IMAGE, HEAD, "training.budget=20m"), "add training=finetune"),
+        ((IMAGE, HEAD, "training.micro_batch=4"), "add training=finetune"),
+        ((IMAGE, "competition.files=videos.csv"), "mend competition.kind"),
+        ((IMAGE, "competition.columns.group=person"), "add competition.labels="),
+        ((IMAGE, "competition.background=none"), "mend competition.kind"),
+        ((IMAGE, "sequences.rate=4"), "leave it out"),
+        ((IMAGE, "model.temporal.hidden=4"), "leave it out"),
+        ((IMAGE, "model=lstm"), "leave it out"),
+        ((IMAGE, "training.confidence=0.8"), "add training.teacher=RUN"),
+        ((IMAGE, "ensemble.power=3"), "add ensemble.method=power_mean"),
+        ((IMAGE, "folds.file=folds.csv", "folds.count=3"), "leave one of them out"),
+        ((IMAGE, "folds.count=groups", "folds.seed=3"), "leave it out"),
+        ((VIDEO, HEAD, "training.epochs=3"), "add training=finetune"),
+        ((VIDEO, HEAD, "training.lr=1e-3"), "type sequences.lr instead"),
+        ((VIDEO, HEAD, "training.views=2"), "type sequences.views instead"),
+        ((VIDEO, HEAD, "sequences.clip_frames=4"), "add training=finetune"),
+        ((VIDEO, HEAD, "augmentation=strong"), "add sequences.views=1 or training=finetune"),
+        ((VIDEO, HEAD, MEAN, "sequences.steps=9"), "leave it out"),
+        ((VIDEO, HEAD, MEAN, "model.temporal.hidden=9"), "choose another cell"),
+        ((VIDEO, HEAD, "sequences.window=32"), "leave it out"),
+        ((VIDEO, TUNED, "training.patience=2"), "leave it out"),
+        ((VIDEO, "prepare.near_bits=8"), "leave it out"),
+        ((SERIES, HEAD, "training.epochs=3"), "leave it out"),
+        ((SERIES, HEAD, "training.lr=1e-3"), "type sequences.lr instead"),
+        ((SERIES, "model.image_size=64"), "leave it out"),
+        ((SERIES, "augmentation=strong"), "leave it out"),
+        ((SERIES, "sequences.motion=true"), "leave it out"),
+        ((IMAGE, "stage=train", "ensemble.runs=[a]"), "type ensemble"),
+        ((IMAGE, "stage=train", "submit.upload=true"), "type submit"),
+        ((IMAGE, "stage=predict", "detect.file=a.csv"), "type detect"),
+        ((IMAGE, "stage=runs", "drill.share=0.5"), "type drill"),
+        ((IMAGE, "input=photos"), "type predict"),
+        ((IMAGE, "stage=prepare", "run=lite0"), "type train"),
+        ((IMAGE, "stage=submit", "run=lite0", "ensemble.method=mean"), "leave one of them out"),
+    ],
+    ids=lambda value: " ".join(value[1:]) if isinstance(value, tuple) else "",
+)
+def test_what_is_not_read_is_named_with_what_to_type(words: tuple[str, ...], advice: str) -> None:
+    why = unread(*words)
+    assert why is not None
+    assert advice in why
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (IMAGE, TUNED, "training.epochs=3"),
+        (IMAGE, TUNED, "training.regularisation=[1.0]"),
+        (IMAGE, HEAD, "training.views=0"),
+        (IMAGE, HEAD, "training.deterministic=true"),
+        (IMAGE, HEAD, "augmentation=strong"),
+        (IMAGE, "competition.labels=labels.csv", "competition.columns.group=person"),
+        (IMAGE, "training.teacher=lite0", "training.confidence=0.8"),
+        (IMAGE, "ensemble.method=power_mean", "ensemble.power=3"),
+        (IMAGE, "ensemble.runs=[a]"),
+        (IMAGE, "stage=bundle", "ensemble.runs=[a]"),
+        (IMAGE, "stage=submit", "run=lite0"),
+        (IMAGE, "stage=predict", "input=photos"),
+        (IMAGE, "stage=predict", "training.epochs=3"),  # the words of the training, typed again
+        (IMAGE, "stage=drill", "drill.runs=[a]"),
+        (IMAGE, "device=cpu"),
+        (IMAGE, "model.kwargs.drop_rate=0.1"),
+        (VIDEO, HEAD, "sequences.views=1"),
+        (VIDEO, HEAD, "sequences.views=1", "augmentation=strong"),
+        (VIDEO, HEAD, "model=mean_pool"),
+        (VIDEO, HEAD, MEAN, "training.regularisation=[1.0]"),
+        (VIDEO, HEAD, "training.clip=2"),
+        (VIDEO, TUNED, "sequences.clip_frames=4"),
+        (VIDEO, TUNED, "training.epochs=4"),
+        (LONG, HEAD, "sequences.window=32"),
+        (LONG, "competition.background=none"),
+        (SERIES, "model=lstm"),
+        (SERIES, HEAD, "sequences.lr=1e-3"),
+        (SERIES, "competition.columns.values=joints"),
+    ],
+    ids=lambda words: " ".join(words[1:]),
+)
+def test_what_is_read_passes(words: tuple[str, ...]) -> None:
+    assert unread(*words) is None
+
+
+def test_options_with_the_same_fault_are_named_together() -> None:
+    config = Config()
+    with pytest.raises(UserError, match=r"training\.epochs, training\.lr are not read while only a head is fitted"):
+        demand_read(config, {"training.epochs": "", "training.lr": ""}, "head")
+    with pytest.raises(UserError, match=r"sequences\.rate, which competition=mine sets, is not read"):
+        demand_read(config, {"sequences.rate": "competition=mine"}, None)
+
+
+def test_what_is_set_to_nothing_is_not_typed() -> None:
+    words = ["competition.files=null", "~competition.test", "ensemble.runs=[]", "run=null", "training=head"]
+    assert typed_options(words) == {}
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "competition").glob("*.yaml")))
+def test_every_competition_of_ours_sets_what_is_read(name: str, configure: Configure, tmp_path: Path) -> None:
+    """With its own model and mode, as its file says; a mode that depends on the device is tried both ways."""
+    config = configure(f"competition={name}", f"competition.source={tmp_path}")
+    file = CONF / "competition" / f"{name}.yaml"
+    is_global = "@package _global_" in file.read_text()
+    values = OmegaConf.to_container(OmegaConf.load(file))
+    assert isinstance(values, dict)
+    values.pop("defaults", None)
+    typed = dict.fromkeys(flat(values, "" if is_global else "competition."), "")
+    assert typed
+    demand_read(replace(config, stage="train"), typed, "head")
+    if config.training.mode == "auto" and config.competition.kind != "series":
+        demand_read(replace(config, stage="train"), typed, "finetune")

@@ -1,0 +1,27 @@
+"""A sweep of Hydra's own ends with a table of its jobs, the failed ones among them."""
+
+from pathlib import Path
+
+import pytest
+
+from kagglepipe.errors import UserError
+from kagglepipe.jobs import Sweep, kept, table_of_jobs
+
+
+def test_the_table_has_a_line_for_each_job_with_what_it_was_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Sweep, "folder", tmp_path)
+    for number, model in enumerate(("lite0", "lite1")):
+        with kept(tmp_path / str(number), number, ["stage=train", f"model={model}"]) as outcome:
+            outcome.score, outcome.run = 0.5 + number / 4, f"{model}-head"
+    with pytest.raises(UserError), kept(tmp_path / "10", 10, ["stage=train", "model=no"]):
+        raise UserError("model.name=no is not\na timm model")
+    lines = table_of_jobs()
+    assert [line.split() for line in lines[:3]] == [
+        ["job", "options", "score", "run", "outcome"],
+        ["0", "model=lite0", "0.5000", "lite0-head", "done"],
+        ["1", "model=lite1", "0.7500", "lite1-head", "done"],
+    ]
+    assert lines[3].endswith("FAILED: model.name=no is not a timm model")
+    assert table_of_jobs() == []  # of the next command

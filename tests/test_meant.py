@@ -1,0 +1,120 @@
+"""A command without competition= means the one that is prepared under its root; of several it names them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kagglepipe.errors import UserError
+from kagglepipe.meant import words_meant
+
+PISTOLS = "pistolas-vs-smartphones-con-deep-learning"
+
+
+def prepared(root: Path, slug: str, *, trained: bool = True, kind: str = "image", **competition: Any) -> None:
+    """What a competition leaves under the root when it is prepared and, perhaps, trained."""
+    folder, run = root / "data" / slug, root / "outputs" / slug / f"{slug}-run"
+    folder.mkdir(parents=True)
+    settings = {"layout": {}, "labels": None} | ({} if kind == "image" else {"kind": kind, "form": "name"})
+    (folder / "prepared.json").write_text(json.dumps({"settings": settings | competition.pop("settings", {})}))
+    (folder / "source.json").write_text(json.dumps({"kind": "folder", "path": f"/home/me/{slug}"}))
+    if trained:
+        run.mkdir(parents=True)
+        (run / "metrics.json").write_text("{}")
+        (run / "config.yaml").write_text(json.dumps({"competition": {"kind": kind, **competition}}))
+
+
+def meant(root: Path, *words: str) -> list[str]:
+    """What is added to a command line."""
+    return words_meant([*words, f"paths.root={root}"])
+
+
+PHOTOS = ["competition=image_folder", "competition.source=/home/me/photos"]
+
+
+@pytest.mark.parametrize("words", [["stage=predict", "input=x"], ["stage=runs"], ["stage=train"], ["experiment=quick"]])
+def test_the_one_that_is_prepared_is_meant(words: list[str], tmp_path: Path) -> None:
+    prepared(tmp_path, "photos")
+    assert meant(tmp_path, *words) == PHOTOS
+
+
+def test_it_is_typed_with_what_was_typed_for_it(tmp_path: Path) -> None:
+    prepared(
+        tmp_path, "photos", metric="f1_macro", form="name", labels="my labels.csv", on_bad_image="skip", test="test"
+    )
+    assert meant(tmp_path, "stage=runs") == [
+        *PHOTOS, "competition.labels=my labels.csv", "competition.metric=f1_macro", "competition.on_bad_image=skip",
+    ]  # fmt: skip
+
+
+def test_one_of_ours_is_typed_by_its_name(tmp_path: Path) -> None:
+    prepared(tmp_path, "surveillance-fights", kind="video")
+    assert meant(tmp_path, "stage=predict", "input=x") == ["competition=surveillance_fights"]
+
+
+def test_a_folder_of_clips_and_one_of_long_videos(tmp_path: Path) -> None:
+    prepared(tmp_path / "a", "clips", kind="video")
+    prepared(tmp_path / "b", "cams", kind="video", form="segments", background="none")
+    assert meant(tmp_path / "a", "stage=predict") == ["competition=video_folder", "competition.source=/home/me/clips"]
+    assert meant(tmp_path / "b", "stage=detect")[0] == "competition=video_folder_untrimmed"
+
+
+def test_of_several_each_is_named(tmp_path: Path) -> None:
+    prepared(tmp_path, "photos")
+    prepared(tmp_path, PISTOLS)
+    found = "2 competitions are prepared .*photos: competition=image_folder .*competition=pistols_vs_smartphones"
+    with pytest.raises(UserError, match=found):
+        meant(tmp_path, "stage=predict", "input=x")
+    assert meant(tmp_path, "stage=train") == []  # what conf/config.yaml says is here
+
+
+def test_a_run_says_which_of_several(tmp_path: Path) -> None:
+    prepared(tmp_path, "photos")
+    prepared(tmp_path, "pets")
+    assert meant(tmp_path, "stage=predict", "run=photos-run") == PHOTOS
+    assert meant(tmp_path, "stage=predict", f"run={tmp_path}/outputs/photos/photos-run") == PHOTOS
+
+
+def test_detect_means_no_photos_and_the_sample_gives_way(tmp_path: Path) -> None:
+    prepared(tmp_path, "photos")
+    prepared(tmp_path, "clips", kind="video")
+    prepared(tmp_path, "action-sample", kind="video")
+    prepared(tmp_path / "b", "photos")
+    prepared(tmp_path / "b", "pistols-vs-smartphones-sample")
+    assert meant(tmp_path / "b", "stage=predict") == PHOTOS
+    with pytest.raises(UserError, match="2 competitions"):
+        meant(tmp_path, "stage=detect")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["stage=predict", "competition=pistols_vs_smartphones"],
+        ["stage=train", "competition.source=x.zip"],
+        ["stage=submit", "submit.upload=true"],
+        ["stage=runs", "runs.leaderboard=true"],
+        ["stage=train", "--config-dir", "conf"],
+        ["stage=download"],
+        ["stage=doctor"],
+        ["stage=reproduce", "submission=x.csv"],
+    ],
+)
+def test_who_names_another_or_none_means_it(words: list[str], tmp_path: Path) -> None:
+    prepared(tmp_path, "photos")
+    assert meant(tmp_path, *words) == []
+
+
+def test_the_sample_alone_and_nothing_at_all_are_as_ever(tmp_path: Path) -> None:
+    assert meant(tmp_path, "stage=predict") == []
+    prepared(tmp_path, "pistols-vs-smartphones-sample")
+    assert meant(tmp_path, "stage=predict") == []
+    assert meant(tmp_path) == []
+
+
+def test_what_is_prepared_but_not_trained_is_meant_where_it_can_be_used(tmp_path: Path) -> None:
+    prepared(tmp_path, "photos", trained=False)
+    assert meant(tmp_path, "stage=train") == PHOTOS
+    assert meant(tmp_path, "stage=predict") == []
+    prepared(tmp_path, "photos-25-per-class-seed-0", settings={"per_class": 25, "seed": 0})
+    assert meant(tmp_path, "stage=train") == PHOTOS

@@ -1,0 +1,156 @@
+"""Hints name what was meant, help is of what was asked for, and bash completes what can be typed."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kagglepipe.config import option_names
+from kagglepipe.stages import OWN, READS, STREET, TOOLS
+from kagglepipe.usage import completions, near_options, stage_help, unknown_choice, unknown_flag, unknown_word
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("trainning", "training"),
+        ("competiton", "competition"),
+        ("modl", "model"),
+        ("lr", "training.lr"),
+        ("epochs", "training.epochs"),
+        ("epoch", "training.epochs"),
+        ("hidden", "model.temporal.hidden"),
+        ("training.epoch", "training.epochs"),
+        ("sequences.epochs", "training.epochs"),
+        ("sed", "seed"),
+    ],
+)
+def test_the_option_that_was_meant_is_the_first_or_second_named(typed: str, meant: str) -> None:
+    assert meant in near_options(typed)[:2]
+
+
+@pytest.mark.parametrize(
+    ("word", "words"),
+    [
+        ("predcit", "predcit is not a stage; did you mean predict?"),
+        ("trian", "did you mean train?"),
+        ("Predict", "did you mean predict?"),
+        ("seed", "seed cannot be read; options are written as name=value"),
+        ("training.lr", "training.lr cannot be read; options are written as name=value"),
+        ("epochs", "did you mean training.epochs=VALUE?"),
+        ("xyzzy", "xyzzy is not a stage; choose one of: all, download"),
+    ],
+)
+def test_a_bare_word_that_is_no_stage(word: str, words: str) -> None:
+    assert words in unknown_word(word)
+
+
+def test_a_bare_path_is_told_where_paths_go(tmp_path: Path) -> None:
+    assert f"predict input={tmp_path}" in unknown_word(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("flag", "following", "words"),
+    [
+        ("--hlep", "seed=1", "did you mean --help?"),
+        ("--mulitrun", "", "did you mean --multirun?"),
+        ("--stage", "train", "options are written as stage=train"),
+        ("--train", "", "type train"),
+        ("--epochs", "3", "options are written as training.epochs=3"),
+        ("--training.lr=0.1", "", "options are written as training.lr=0.1"),
+    ],
+)
+def test_a_flag_that_there_is_not(flag: str, following: str, words: str) -> None:
+    assert words in unknown_flag(flag, following)
+
+
+def test_a_choice_that_there_is_not() -> None:
+    assert "model=timm model.name=tf_efficientnet_lite3" in unknown_choice("model", "lite3", ["lite0", "lite2"])
+    assert "model=timm model.name=resnet18" in unknown_choice("model", "resnet18", ["lite0"])
+    assert "did you mean competition=image_folder?" in unknown_choice("competition", "image_foldr", ["image_folder"])
+    assert "competition=image_folder competition.source=FOLDER" in unknown_choice(
+        "competition", "xyz", ["image_folder"]
+    )
+
+
+# --- help ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stage", [*STREET, *TOOLS])
+def test_the_help_of_a_stage_has_every_option_that_it_reads(stage: str) -> None:
+    text = stage_help(stage)
+    assert text.startswith(f"kagglepipe {stage}: ")
+    for name in [name for name in option_names() if name != "stage"]:
+        part = name.partition(".")[0]
+        assert (f" {name}=" in text) == (part in READS[stage] or name in OWN.get(stage, ())), name
+
+
+def test_options_stand_with_their_defaults_and_meaning() -> None:
+    text = stage_help("train")
+    assert "  training=auto|finetune|head" in text
+    assert "  training.epochs=3" in text
+    assert "  training.trackers=[]" in text
+    assert "  model.image_size=null" in text
+    assert "warmup: share of the steps" in text
+
+
+# --- completion ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("word", "found"),
+    [
+        ("pred", ["predict", "predict."]),
+        ("training.ep", ["training.epochs="]),
+        ("mod", ["model.", "model="]),
+        ("model=mean", ["model=mean_pool", "model=mean_pool_diff"]),
+        ("stage=de", ["stage=detect"]),
+        ("detect.video=", ["detect.video=true", "detect.video=false"]),
+        ("competition.source=", []),
+        ("--shell", ["--shell-completion"]),
+    ],
+)
+def test_a_word_is_completed(word: str, found: list[str]) -> None:
+    assert completions(word) == found
+
+
+COMPLETE = """
+python() { shift 2; "$PYTHON" -m kagglepipe "$@"; }
+eval "$(python -m kagglepipe --shell-completion install=bash)"
+try() {
+    COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+    COMP_LINE="$*"; COMP_LINE="${COMP_LINE// = /=}"; COMP_POINT=${#COMP_LINE}; COMPREPLY=()
+    _kagglepipe_complete; echo "${COMPREPLY[*]}"
+}
+complete -p kagglepipe python | grep -c _kagglepipe_complete
+try python -m kagglepipe annot
+try python -m kagglepipe train model = lite
+try python -m kagglepipe predict input = ph
+try python scri
+"""
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not here")
+def test_bash_completes_stages_choices_and_paths_for_the_command_as_readme_types_it(tmp_path: Path) -> None:
+    for name in ("photos", "script.py"):
+        (tmp_path / name).touch()
+    done = subprocess.run(
+        ["bash", "-c", COMPLETE],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.splitlines() == ["2", "annotations", "lite0 lite1 lite2", "photos", "script.py"], done.stderr
+
+
+def test_a_shell_has_to_be_named(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "kagglepipe", "--shell-completion"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--shell-completion install=bash" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
