@@ -1,5 +1,6 @@
 """From what people type to one stage, or to one line that tells what to mend."""
 
+import errno
 import json
 import os
 import re
@@ -17,7 +18,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from kagglepipe.__main__ import CONF, demand_words, quoted, with_stage
+from kagglepipe.__main__ import CONF, demand_words, place_error, quoted, with_stage
 from kagglepipe.config import PATH_KEYS, Config, absolute
 from kagglepipe.errors import UserError
 from kagglepipe.stages import STREET, TOOLS, walk
@@ -44,6 +45,22 @@ def parsed(argument: str) -> Override:
 def value_of(argument: str) -> object:
     """The value that arrives in the configuration, interpolations resolved."""
     return OmegaConf.create({"value": parsed(argument).value()})["value"]
+
+
+def test_what_cannot_be_read_is_not_said_to_be_unwritable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "a.csv"
+    file.touch()
+    error = PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
+    assert (
+        place_error(error)
+        == f"{file} cannot be written (Permission denied): choose another place with paths.root=FOLDER"
+    )
+
+    def forbid(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Path, "open", forbid)
+    assert place_error(error).startswith(f"{file} cannot be read (Permission denied): type chmod -R u+rX '{file}'")
 
 
 # --- names of files as people have them -----------------------------------------------------------------------

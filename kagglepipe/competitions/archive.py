@@ -112,7 +112,7 @@ def _unpack_inner(archive: Path, names: list[str], folder: Path, limits: _Limits
 
 def _inner_place(name: PurePosixPath, members: Members) -> PurePosixPath:
     """The folder into which a zip is unpacked: one of its name, or its own where all in it lies in such a one."""
-    tops = {path.parts[0].lower() for path in members}
+    tops = {path.parts[0].lower() for path in members} - {"__macosx"}
     return name.parent if tops == {name.stem.lower()} else name.with_suffix("")
 
 

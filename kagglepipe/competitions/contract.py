@@ -164,5 +164,5 @@ def relative_folder(key: str, path: str) -> str:
     folder = folder_path(path)
     is_absolute = path.startswith(("/", "\\", "~")) or path[1:2] == ":"
     if is_absolute or not folder or ".." in folder.split("/"):
-        raise UserError(f"{key}={path} must be a folder inside the source, as {key}=test")
+        raise UserError(f"{key}={path} must be a folder inside the source: give its path seen from there, as train/cat")
     return folder

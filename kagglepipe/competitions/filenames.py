@@ -4,7 +4,6 @@ import difflib
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import PurePosixPath
 
 import pandas as pd
 
@@ -30,6 +29,27 @@ def split_of(name: str) -> str | None:
     """
     words = _words(name)
     return SPLIT_WORDS.get(words[0]) if len(words) == 1 else None
+
+
+def siblings_split(names: Iterable[str]) -> dict[str, str]:
+    """name -> `train`, `valid` or `test`, of folders beside one another that differ in nothing but this word.
+
+    >>> siblings_split(["seg_train", "seg_test", "seg_pred"])
+    {'seg_train': 'train', 'seg_test': 'test'}
+    """
+    found: dict[tuple[str, ...], dict[str, str]] = {}
+    for name in names:
+        words = _words(name)
+        said = [SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS]
+        if len(said) == 1:
+            rest = tuple(word for word in words if word not in SPLIT_WORDS)
+            found.setdefault(rest, {})[name] = said[0]
+    return {
+        name: split
+        for group in found.values()
+        for name, split in group.items()
+        if "train" in group.values() and len(set(group.values())) > 1
+    }
 
 
 def is_filler(name: str) -> bool:
@@ -111,9 +131,9 @@ class FileNames:
     """
 
     def __init__(self, files: Iterable[str], last: Collection[str] = ()) -> None:
-        self._files = [(file, PurePosixPath(spelt(file))) for file in files]
+        self._files = [(file, tuple(spelt(file).split("/"))) for file in files]
         self._last = frozenset(last)
-        self._ends: dict[int, dict[str, list[tuple[str, PurePosixPath]]]] = {}
+        self._ends: dict[int, dict[str, list[tuple[str, tuple[str, ...]]]]] = {}
 
     def paths(self, names: "pd.Series[str]", table: str, noun: str = "video") -> list[str]:
         """The relative path of each name; `names` is indexed by the row of the table, for the messages.
@@ -124,31 +144,32 @@ class FileNames:
         missing = [name for name, files in found.items() if not files]
         if missing and not any(files for name, files in found.items() if "/" in spelt(name)):
             # all folders are another computer's: the file names have to do
-            found |= {name: self._candidates(PurePosixPath(spelt(name)).name) for name in missing}
+            found |= {name: self._candidates(spelt(name).split("/")[-1]) for name in missing}
         return [self._only(name, found, f"{table}, row {row},", noun) for row, name in names.items()]
 
-    def _by_end(self, depth: int) -> dict[str, list[tuple[str, PurePosixPath]]]:
+    def _by_end(self, depth: int) -> dict[str, list[tuple[str, tuple[str, ...]]]]:
         """The last `depth` parts of a path, with and without extension, in lower case -> the files that end so."""
         if depth not in self._ends:
-            ends: dict[str, list[tuple[str, PurePosixPath]]] = {}
-            for file, path in self._files:
-                if len(path.parts) >= depth:
-                    for end in {_end(path, depth), _end(path.with_suffix(""), depth)}:
-                        ends.setdefault(end.casefold(), []).append((file, path))
+            ends: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
+            for file, parts in self._files:
+                if len(parts) >= depth:
+                    for end in {end.casefold() for end in _ends(parts, depth)}:
+                        ends.setdefault(end, []).append((file, parts))
             self._ends[depth] = ends
         return self._ends[depth]
 
     def _candidates(self, name: str) -> list[str]:
         """The files that may be meant: those that agree best."""
-        parts = PurePosixPath(name).parts
+        parts = name.split("/")
         for first in range(len(parts)):
             end, depth = "/".join(parts[first:]), len(parts) - first
             found = self._by_end(depth).get(end.casefold(), [])
             if first and depth == 1:  # a name from another folder is that of a file in none, or another file's
-                found = [(file, path) for file, path in found if len(path.parts) == 1]
+                found = [(file, path) for file, path in found if len(path) == 1]
             if found:
                 ranks = [(file in self._last, *_disagreement(path, end, depth)) for file, path in found]
-                return sorted({file for (file, _), rank in zip(found, ranks, strict=True) if rank == min(ranks)})
+                best = min(ranks)
+                return sorted({file for (file, _), rank in zip(found, ranks, strict=True) if rank == best})
         return []
 
     def _only(self, name: str, found: Mapping[str, Sequence[str]], where: str, noun: str) -> str:
@@ -160,7 +181,7 @@ class FileNames:
             return files[0]
         if files:
             raise UserError(f"{where} names {name}, which may be {files[0]} or {files[1]}: write the path there")
-        known = dict.fromkeys(word for _, path in self._files[:MAX_HINTS] for word in (str(path), path.name))
+        known = dict.fromkeys(word for _, parts in self._files[:MAX_HINTS] for word in ("/".join(parts), parts[-1]))
         near = difflib.get_close_matches(spelt(name), known, 1)
         hint = f" (there is {near[0]})" if near else ""
         others = sum(not files for files in found.values()) - 1
@@ -168,11 +189,14 @@ class FileNames:
         raise UserError(f"{where} names {name}, and no such file is there{hint}{more}: add the file, or mend the row")
 
 
-def _end(path: PurePosixPath, depth: int) -> str:
-    return "/".join(path.parts[-depth:])
+def _ends(parts: tuple[str, ...], depth: int) -> tuple[str, str]:
+    """The last `depth` parts of a path as they are, and without extension."""
+    end = "/".join(parts[-depth:])
+    stem, dot, _ = parts[-1].rpartition(".")
+    return end, end[: len(end) - len(parts[-1]) + len(stem)] if stem and dot else end
 
 
-def _disagreement(path: PurePosixPath, name: str, depth: int) -> tuple[bool, bool, bool]:
+def _disagreement(parts: tuple[str, ...], name: str, depth: int) -> tuple[bool, bool, bool]:
     """How a path whose end is `name`, more or less, departs from it: by more folders, by case, by an extension."""
-    ends = _end(path, depth), _end(path.with_suffix(""), depth)
-    return len(path.parts) > depth, name not in ends, name.casefold() != ends[0].casefold()
+    ends = _ends(parts, depth)
+    return len(parts) > depth, name not in ends, name.casefold() != ends[0].casefold()

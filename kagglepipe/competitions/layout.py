@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from kagglepipe.competitions.contract import Competition
-from kagglepipe.competitions.filenames import is_filler, split_of
+from kagglepipe.competitions.filenames import is_filler, siblings_split, split_of
 from kagglepipe.competitions.labels import check_alike, clean_label
 from kagglepipe.competitions.source import IGNORED_FOLDERS, is_ignored
 from kagglepipe.errors import UserError
@@ -18,6 +18,7 @@ DOCUMENTS = {
     ".onnx", ".lnk", ".names", ".labels",
 }  # fmt: skip
 DOCUMENT_NAMES = {"readme", "license", "licence", "copying", "makefile", "citation", "changelog"}
+NO_CLASSES = {"images", "image", "imgs", "img", "data", "dataset", "jpegimages"}  # beside masks, or other classes
 MAX_WRAPPING = 4  # folders that may lie around all
 SHOWN = 10  # folders named in one message
 
@@ -105,8 +106,9 @@ def _level(items: Sequence[str], base: str, test: str | None) -> _Level:
                 loose += 1
     level = _Level(base, {name: len(inner[name]) for name in sorted(inner)}, loose, [], [], [], [])
     own = [name for name in level.inner if test and f"/{base}{name}".casefold().endswith(f"/{test.casefold()}")]
+    told = siblings_split(level.inner)
     for name in level.inner:
-        kind = "test" if name in own else split_of(name)
+        kind = "test" if name in own else split_of(name) or told.get(name)
         kinds = {"train": level.trains, "test": level.tests, "valid": level.valids}
         kinds.get(str(kind), level.classes).append(name)
     level.tests.sort(key=lambda name: name not in own)
@@ -117,7 +119,8 @@ def _next_folder(level: _Level, *, is_train: bool) -> str | None:
     """The folder to go on in: that of training or, if there is but one, that around all; None: here are the classes."""
     names = [name for name in level.inner if level.inner[name]]
     if is_train:  # train/train, train/images
-        is_more = len(level.inner) == 1 and names and (is_filler(names[0]) or split_of(names[0]) == "train")
+        parent = PurePosixPath(level.base).name
+        is_more = len(level.inner) == 1 and names and (is_filler(names[0]) or names[0] == parent or level.trains)
         return names[0] if is_more else None
     trains = [name for name in level.trains if name in names]
     if len(trains) > 1:
@@ -133,7 +136,7 @@ def _next_folder(level: _Level, *, is_train: bool) -> str | None:
 
 def _class_folders(level: _Level, root: Path, *, is_train: bool) -> list[str]:
     """The folders in `level` that are classes, also those without a file. is_train: whether `level` is in training."""
-    names = list(level.inner) if is_train else list(level.classes)
+    names = [name for name in (level.inner if is_train else level.classes) if name.lower() not in NO_CLASSES]
     if not is_train:
         is_flat = any(name.lower() != "train" for name in level.trains) or (level.trains and level.tests)
         names = [] if is_flat else names + level.trains  # a train among cars and buses

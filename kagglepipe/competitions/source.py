@@ -23,7 +23,8 @@ SUFFIXES = {
     "series": (".npz", ".npy", ".csv"),
 }  # fmt: skip
 MEDIA = {suffix for suffixes in SUFFIXES.values() for suffix in suffixes}
-IGNORED = {"desktop.ini", "thumbs.db", "ehthumbs.db", "picasa.ini"}  # what file managers leave behind, in lower case
+# what file managers leave behind, in lower case
+IGNORED = {"desktop.ini", "thumbs.db", "ehthumbs.db", "picasa.ini", "icon\r"}
 IGNORED_FOLDERS = {
     "__macosx", "@eadir", "#recycle", "#snapshot", "@recycle", "@__thumb", "lost+found", "$recycle.bin", "recycler",
     "system volume information", "__pycache__", ".ipynb_checkpoints",
@@ -145,8 +146,8 @@ class _Walk:
                 continue
             if is_folder and here not in above:
                 yield from self.entries(path, above | {here}, is_linked=inside)
-            elif is_folder or is_file:
-                yield path, is_folder or is_ignored(path.relative_to(self.folder))
+            else:  # a folder that holds this one, and what is no file, as a pipe, are nothing to read
+                yield path, not is_file or is_ignored(path.relative_to(self.folder))
 
     def is_ignored(self, path: Path) -> bool:
         """Whether a path that cannot be read does no harm."""
@@ -181,7 +182,7 @@ def check_name(path: Path) -> None:
 
 def check_names(names: list[str]) -> None:
     """Raises UserError, naming three, if some of the paths are not UTF-8."""
-    strange = [name for name in names if any("\ud800" <= letter <= "\udfff" for letter in name)]
+    strange = [n for n in names if not n.isascii() and any("\ud800" <= letter <= "\udfff" for letter in n)]
     if strange:
         some = ", ".join(os.fsencode(name).decode("utf-8", "backslashreplace") for name in strange[:3])
         more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""

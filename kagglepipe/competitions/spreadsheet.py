@@ -53,7 +53,8 @@ def read_cells(path: Path) -> tuple[str, list[str], dict[int, list[str]]]:
         separator, text = _separator(decoded(data))
         header, rows = _cells(text, separator)
     except (OSError, ValueError, csv.Error, zipfile.BadZipFile) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+        reason = str(error.strerror if isinstance(error, OSError) else error).splitlines()[0]
+        reason += "; save it as CSV UTF-8" if isinstance(error, UnicodeError) else ""
         raise UserError(f"{path} cannot be read as a CSV in UTF-8 ({reason})") from error
     return separator, header, rows
 

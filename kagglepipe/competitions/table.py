@@ -192,6 +192,7 @@ def _from_labels(files: Sequence[str], competition: Competition, root: Path) -> 
     known, repeated = one_row_a_file(labels, name)
     is_test = known["path"].isin(in_test) | (known["split"] == "test")
     train = known[~is_test]
+    _check_labels(train, name)
     if train.empty:
         raise UserError(
             f"{name} labels no image to train on, only {len(known)} that are to be classified; label others"
@@ -235,8 +236,13 @@ def _read_labels(path: Path, competition: Competition) -> pd.DataFrame:
     labels["label"] = labels["label"].map(clean_label)
     groups = labels["group"] if "group" in labels else pd.Series("", index=labels.index)
     labels["group"] = groups.astype(object).where(groups != "", None)
-    empty = labels.index[labels["label"] == ""]
-    if len(empty):
+    return labels
+
+
+def _check_labels(labels: pd.DataFrame, path: str) -> None:
+    """Raises UserError for images to train on that have no label, several or a measurement."""
+    empty = labels["label"] == ""
+    if empty.any():
         raise UserError(f"{path} has no label for {_some(labels.loc[empty, 'file'])}")
     separators = labels["label"].str.contains(r"[|;]")
     if separators.any():
@@ -250,7 +256,6 @@ def _read_labels(path: Path, competition: Competition) -> pd.DataFrame:
             f"{path}: {_some(labels['label'][number % 1 != 0])} look like measurements; regression is not "
             "supported, give one class name a file"
         )
-    return labels
 
 
 def _demand_classes(rows: list[Row], layout: dict[str, str]) -> None:

@@ -72,8 +72,12 @@ def read_source(folder: Path) -> Source | None:
     """What was taken before, or None."""
     file = folder / "source.json"
     known = Source.read(read_json(file)) if file.exists() else None
-    unpacked = known is None or known.kind == "folder" or (folder / "raw").is_dir()
-    return known if unpacked else None
+    if known is None or known.kind == "folder":
+        return known
+    raw = folder / "raw"
+    # an earlier version left zips in the zip packed, and could not prepare them
+    is_packed = known.kind == "zip" and not (folder / "prepared.json").exists() and any(raw.rglob("*.zip"))
+    return known if raw.is_dir() and not is_packed else None
 
 
 def take_sample(config: Config, known: Source | None) -> Source:

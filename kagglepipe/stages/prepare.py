@@ -27,7 +27,7 @@ from kagglepipe.competitions.duplicates import (
     perceptual_hash,
     thumbnail,
 )
-from kagglepipe.competitions.filenames import spelt
+from kagglepipe.competitions.filenames import find_table
 from kagglepipe.competitions.folds import (
     check_folds,
     first_three,
@@ -110,8 +110,10 @@ def make_table(config: Config) -> None:
     warn_of_other_settings(folder, settings)
     (folder / "prepared.json").unlink(missing_ok=True)
     files, ignored = image_files(images_root, skip_bad=config.competition.on_bad_image == "skip")
-    listing = list_images([f.relative_to(images_root).as_posix() for f in files], config.competition, images_root)
-    tables = {spelt(name) for name in (config.competition.answers, config.competition.sample_submission) if name}
+    names = [f.relative_to(images_root).as_posix() for f in files]
+    listing = list_images(names, config.competition, images_root)
+    options = (config.competition.answers, config.competition.sample_submission)
+    tables = {find_table(option, names) for option in options if option}
     outside = [name for name in listing.outside if name not in tables]
     check_classes(listing.classes)
     if (listing.rows["split"] == "test").any() and config.competition.form == "index":
@@ -161,6 +163,7 @@ def table_settings(config: Config) -> dict[str, Any]:
         "near_bits": config.prepare.near_bits,
         "duplicates": DETECTOR,
         "decoder": f"{DECODER} or {DECODER_BY_DEPTH}",
+        **({"columns": competition.columns} if competition.columns else {}),
     }
 
 

@@ -591,3 +591,35 @@ def test_rows_without_a_fold_are_named_and_not_left_out(prepare: Prepare, tmp_pa
     file.write_bytes(b"".join(lines[:-2]))
     with pytest.raises(UserError, match=r"folds\.csv has no fold for 2 labelled items, such as red/"):
         prepare(is_made=True)
+
+
+# --- the order of classes ---------------------------------------------------------------------------------------
+
+
+def test_a_table_of_an_earlier_version_keeps_its_order_and_writes_no_positions_in_it(
+    toy: Path, prepare: Prepare, tmp_path: Path
+) -> None:
+    for name, number in (("red", "10"), ("green", "2"), ("blue", "1")):
+        (toy / name).rename(toy / number)
+    with pytest.raises(UserError, match=r"competition.form=index writes the positions 0…2 .*competition.form=name"):
+        prepare("competition.form=index")
+    assert prepare().classes == ["1", "2", "10"]
+    report = tmp_path / "data/toy/prepared.json"
+    kept = json.loads(report.read_text())
+    report.write_text(json.dumps({**kept, "classes": ["1", "10", "2"]}))  # as text, as that version had it
+    assert prepare().classes == ["1", "10", "2"]
+    with pytest.raises(UserError, match=r"competition.form=index writes the positions"):
+        prepare("competition.form=index")
+
+
+def test_what_a_layout_passes_over_is_told(toy: Path, prepare: Prepare, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    (toy / "test").rename(toy / "Testing")
+    (toy / "@eaDir").mkdir()
+    (toy / "@eaDir/red1.png").write_bytes(b"")
+    shutil.copytree(toy / "red", toy / "valid/red")
+    prepared = prepare()
+    assert prepared.test["path"].str.startswith("Testing/").all()
+    assert "there is no folder test; what is in Testing will be classified" in caplog.text
+    assert "valid was left out, being for validation by its name" in caplog.text
+    assert "prepare: ignored 1 × @eaDir" in caplog.text
