@@ -25,9 +25,9 @@ OF_STAGE = ("input", "submission", "run")  # options of one or a few
 OF_KIND = {  # kind -> options that a competition of another kind reads
     "image": ("competition.files", "competition.background", "competition.skeleton", "competition.unit",
               "competition.segment_metric", "competition.time_axis", "model.temporal", "sequences", "detect"),
-    "video": ("competition.layout", "competition.skeleton", "competition.time_axis", "prepare.near_bits",
+    "video": ("competition.skeleton", "competition.time_axis", "prepare.near_bits",
               "cache.max_gb", "predict.picture"),
-    "series": ("competition.layout", "competition.augmentation", "prepare.near_bits", "prepare.max_side", "cache",
+    "series": ("competition.augmentation", "prepare.near_bits", "prepare.max_side", "cache",
                "model.name", "model.weights", "model.kwargs", "model.image_size", "model.crop", "augmentation",
                "sequences.motion", "sequences.views", "sequences.clip_frames", "augment", "predict.picture", "engine"),
 }  # fmt: skip

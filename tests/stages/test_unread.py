@@ -143,3 +143,8 @@ def test_every_competition_of_ours_sets_what_is_read(name: str, configure: Confi
     demand_read(replace(config, stage="train"), typed, "head")
     if config.training.mode == "auto" and config.competition.kind != "series":
         demand_read(replace(config, stage="train"), typed, "finetune")
+
+
+@pytest.mark.parametrize("kind", [IMAGE, VIDEO, SERIES])
+def test_a_layout_is_read_of_class_folders_of_any_kind(kind: str) -> None:
+    assert unread(kind, "competition.layout.cat=a") is None
