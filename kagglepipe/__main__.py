@@ -53,7 +53,8 @@ def run(arguments: list[str]) -> None:
         words = with_stage(arguments)
         words += meant(words)
         sys.argv[1:] = [quoted(word, multirun=multirun) for word in words]
-        compose_and_run(multirun=multirun)
+        with console.telling("sweep" if multirun else "starting") if is_first() else nullcontext():
+            compose_and_run(multirun=multirun)
 
 
 def answered(arguments: list[str]) -> bool:
@@ -133,6 +134,7 @@ def stop(message: str, code: int) -> None:
         from kagglepipe.sequences.stream import hide_password
 
         message = re.sub(r"\w+:/\S+|[^\s=]+:\S+@\S+", lambda found: hide_password(found[0]), message)
+    console.erase()
     who = "kagglepipe" if is_first() else f"kagglepipe (process {rank()})"
     print(f"{who}: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)
@@ -164,7 +166,10 @@ def compose_and_run(*, multirun: bool = False) -> None:
         if multirun:
             from kagglepipe.jobs import table_of_jobs
 
-            print(*table_of_jobs(), sep="\n")
+            lines = table_of_jobs()
+            console.erase()
+            for line in lines:
+                print(line)
 
 
 def is_sweep(word: str) -> bool:
@@ -195,8 +200,8 @@ def job(cfg: Any, *, strict: bool = True) -> float | dict[str, Any] | None:
         logging.getLogger().setLevel(logging.ERROR)
     elif is_side_by_side():
         head_lines(f"job {HydraConfig.get().job.num}: ")
-    telling = console.telling(on_terminal=False if is_side_by_side() else None)
-    with errors_in_one_line() if alone else nullcontext(), warnings_in_one_line(), telling:
+    telling = console.telling(on_terminal=False if is_side_by_side() else None) if is_first() else nullcontext()
+    with telling, errors_in_one_line() if alone else nullcontext(), warnings_in_one_line():
         return walk_and_keep(checked(cfg, alone=alone, strict=strict), alone=alone)
     return None
 

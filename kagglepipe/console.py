@@ -19,7 +19,7 @@ from typing import Any, Generic, TextIO, TypeVar
 from tqdm import tqdm
 
 log = logging.getLogger(__name__)
-SILENCE = 4.0  # seconds without a word after which one is said
+SILENCE = 3.0  # seconds without a word after which one is said
 REDRAW = 0.2  # seconds between two states of a terminal's line
 SHORT = 0.5  # seconds; what takes less is not drawn
 KNOWN = 3.0  # seconds after which the time that is left can be told
@@ -166,7 +166,7 @@ class _Teller:
     """The thread that tells of what is under way, and what it has drawn."""
 
     def __init__(self) -> None:
-        self.last, self.drawn, self.lock = time.monotonic(), "", threading.Lock()
+        self.last, self.drawn, self.lock, self.is_telling = time.monotonic(), "", threading.Lock(), False
 
     def spoke(self) -> None:
         """Something was said just now."""
@@ -214,7 +214,11 @@ class _Teller:
         one = counted[0] if counted else under_way[-1]
         left = "" if one.left is None else f", about {tqdm.format_interval(one.left)} left"
         self.last = now
-        log.info("%s, %s so far%s", one.in_words(), tqdm.format_interval(now - one.start), left)
+        words = f"{one.in_words()}, {tqdm.format_interval(now - one.start)} so far{left}"
+        if logging.getLogger().handlers:
+            log.info("%s", words)
+        else:  # Hydra has not come to that yet
+            print(words, flush=True)
 
     def run(self, stop: threading.Event, *, on_terminal: bool) -> None:
         """Tells until it is stopped."""
@@ -228,22 +232,33 @@ class _Teller:
 _teller = _Teller()
 
 
-@contextmanager
-def telling(*, on_terminal: bool | None = None) -> Iterator[None]:
-    """Tells of what is under way for as long as the block takes.
+def erase() -> None:
+    """Takes the drawn line away, for whoever writes to the terminal without `logging`."""
+    _teller.erase()
 
-    on_terminal: draw on standard error instead of writing log lines; None: where it is a terminal.
+
+@contextmanager
+def telling(name: str = "starting", *, on_terminal: bool | None = None) -> Iterator[None]:
+    """Tells of what is under way for as long as the block takes; in such a block another one changes nothing.
+
+    name: what is told until something else is under way. on_terminal: draw on standard error instead of writing log
+    lines; None: where it is a terminal.
     """
+    if _teller.is_telling:
+        yield
+        return
     if on_terminal is None:
         on_terminal = sys.stderr.isatty()
     stop = threading.Event()
     _teller.spoke()
+    _teller.is_telling = True
     thread = threading.Thread(target=_teller.run, args=(stop,), kwargs={"on_terminal": on_terminal}, daemon=True)
     thread.start()
     try:
-        with working("starting"):  # until something else is under way
+        with working(name):
             yield
     finally:
+        _teller.is_telling = False
         stop.set()
         thread.join()
         _teller.erase()

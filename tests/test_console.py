@@ -56,21 +56,21 @@ def told(clock: Clock, *, steps: int, seconds: float = 0.2, work: Callable[[], N
     console._teller.run(Ticks(clock, steps, seconds, work), on_terminal=False)
 
 
-def test_a_log_has_a_line_whenever_nothing_was_said_for_four_seconds(
+def test_a_log_has_a_line_whenever_nothing_was_said_for_three_seconds(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     with working("train"):
         told(clock, steps=98)  # nearly twenty seconds
-    assert len(caplog.messages) == 4  # the longest silence is below five seconds
-    assert caplog.messages[0] == "train, 00:04 so far"
+    assert len(caplog.messages) == 6  # the longest silence is below five seconds
+    assert caplog.messages[0] == "train, 00:03 so far"
 
 
 def test_it_says_how_far_the_work_has_come_and_what_is_left(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     with working("prepare"), Progress[None]("prepare", total=300, unit="image") as bar:
         told(clock, steps=40, seconds=0.25, work=lambda: bar.update(2))
-    assert caplog.messages[0] == "prepare: 32 of 300 images, 00:04 so far, about 00:33 left"
+    assert caplog.messages[0] == "prepare: 24 of 300 images, 00:03 so far, about 00:34 left"
 
 
 def test_what_was_there_before_says_nothing_of_the_speed(clock: Clock) -> None:
