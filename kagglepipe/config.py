@@ -809,9 +809,11 @@ def result_settings(config: Config, mode: str) -> dict[str, Any]:
     if config.competition.kind != "image":
         return sequence_settings(config, mode)
     names = HEAD_SETTINGS if mode == "head" else (*HEAD_SETTINGS, *FINETUNE_SETTINGS)
+    metric = config.competition.metric  # by which the best epoch is kept
+    best_by = {"best_by": metric} if mode == "finetune" and metric != "accuracy" else {}
     return {
         "model": backbone_settings(config.model),
-        "training": {"mode": mode, **{name: getattr(config.training, name) for name in names}},
+        "training": {"mode": mode, **{name: getattr(config.training, name) for name in names}, **best_by},
         **augmentation_settings(config, mode),
         "short_side": config.short_side,
         "seed": config.seed,

@@ -83,12 +83,12 @@ def network(**options: Any) -> Classifier:
 
 def trained(
     model: Classifier, images: TrainingImages, recipe: Recipe = RECIPE, *, seed: int = 0, workers: int = 0,
-    conduct: Conduct | None = None, precision: Precision = FLOAT32,
+    conduct: Conduct | None = None, precision: Precision = FLOAT32, metric: str = "accuracy",
 ) -> list[Epoch]:  # fmt: skip
     """The history of a fit in place."""
     return fit(
         model, images, train=TRAIN, valid=VALID, recipe=recipe, seed=seed, precision=precision, workers=workers,
-        name="test", conduct=conduct or Conduct(),
+        name="test", conduct=conduct or Conduct(), metric=metric,
     )  # fmt: skip
 
 
@@ -146,7 +146,7 @@ class Clock:
             self.now, self.steps = self.now + step(self.steps), self.steps + 1
             return make_step(loop, *arguments)
 
-        def slow_look(*arguments: Any, **options: Any) -> tuple[float, float]:
+        def slow_look(*arguments: Any, **options: Any) -> tuple[float, float, float]:
             self.now += 0.5
             return look(*arguments, **options)
 

@@ -122,7 +122,8 @@ def test_the_lstm_sees_what_the_same_frames_in_any_order_do_not_show(at: At) -> 
     assert metrics["linear"]["score"] < 0.8
     gain = metrics["accuracy_over_linear"]
     assert gain["difference"] == pytest.approx(metrics["score"] - metrics["linear"]["score"])
-    assert 0 < gain["interval"][0] <= gain["difference"] <= gain["interval"][1]
+    assert gain["difference"] > 0
+    assert gain["interval"] == [None, None]  # so few sources cannot tell, however alike they are
     assert gain["p"] <= 0.25  # with three groups there is nothing smaller
 
 

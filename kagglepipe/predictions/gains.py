@@ -6,7 +6,7 @@ Rows of a group share their luck, so that everything here counts groups.
 import numpy as np
 
 from kagglepipe.predictions.frame import Labels, Probs
-from kagglepipe.predictions.metrics import LOG_LOSS_CLIP, find_metric, row_losses
+from kagglepipe.predictions.metrics import ROUNDED, find_metric
 from kagglepipe.predictions.uncertainty import (
     LEVEL,
     Floats,
@@ -38,8 +38,8 @@ def doubted_losses(probs: Probs, truth: Labels, share: float) -> Floats:
     >>> doubted_losses(np.array([[0.5, 0.5]]), np.array([0]), 0.1).round(4)
     array([0.6931])
     """
-    own = row_losses(probs, truth)
-    every = -np.log(np.clip(probs, LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP)).sum(axis=1)
+    own = -np.log(np.clip(probs[np.arange(len(truth)), truth], ROUNDED, 1 - ROUNDED))
+    every = -np.log(np.clip(probs, ROUNDED, 1 - ROUNDED)).sum(axis=1)
     losses: Floats = (1 - share) * own + share * (every - own) / (probs.shape[1] - 1)
     return losses
 

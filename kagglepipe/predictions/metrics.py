@@ -25,9 +25,10 @@ from kagglepipe.predictions.uncertainty import (
     loss_interval,
 )
 
-# Probabilities are stored as float32, whose last step below 1 is 6e-8: certainty beyond 1e-7 is rounding, and
-# one rounded row must not decide a mean of logarithms. float32 cannot hold 1 - 1e-7, so float64 it is.
-LOG_LOSS_CLIP = 1e-7
+LOG_LOSS_CLIP = 1e-15  # as Kaggle's log loss has it, so that a row that is surely wrong costs here what it costs there
+# Probabilities are stored as float32, whose last step below 1 is 6e-8: certainty beyond 1e-7 is rounding, which must
+# not decide what is fitted. float32 cannot hold 1 - 1e-7, so float64 it is.
+ROUNDED = 1e-7
 
 Groups = Mapping[str, object] | pd.Series
 
@@ -93,7 +94,7 @@ def f1_macro(probs: Probs, truth: Labels) -> float:
 
 
 def log_loss(probs: Probs, truth: Labels) -> float:
-    """The mean of -log(probability of the true class), in nats, with probabilities clipped at 1e-7.
+    """The mean of -log(probability of the true class), in nats, with probabilities clipped at 1e-15, as Kaggle does.
 
     >>> round(log_loss(np.array([[0.5, 0.5]]), np.array([0])), 4)
     0.6931

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kagglepipe.predictions.uncertainty import format_two
+
 LEVEL = 0.01  # of stopping a run that is as good as its rival, all looks together
 FEWEST = 3  # folds by which chance is judged
 
@@ -74,7 +76,8 @@ def is_beaten(
         target = math.fsum(rows[fold] * value for fold, value in rival.folds.items()) / total
         hoped = math.fsum(rows[fold] * own.get(fold, rival.perfect) for fold in rival.folds) / total
         if sign * (hoped - target) < -1e-9:  # a difference of rounding decides nothing
-            return f"with perfect folds to come its mean would be {hoped:.4f}, that of {rival.run} is {target:.4f}"
+            best, needed = format_two(hoped, target)
+            return f"with perfect folds to come its mean would be {best}, that of {rival.run} is {needed}"
     if left and len(gains) >= FEWEST and chance(gains, row) < LEVEL / (len(rival.folds) - FEWEST):
         worse = -math.fsum(gains) / len(gains)
         return f"over {len(gains)} folds it is {worse:.4f} worse than {rival.run}, which is more than noise explains"

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtrit
 
 from kagglepipe.predictions.frame import Labels
 
@@ -207,6 +206,8 @@ def _difference(value: float, error: float, count: int, level: float, differ: in
 
 def _quantile(units: float, level: float) -> float:
     """Student's quantile of a two-sided interval with `units` - 1 degrees of freedom."""
+    from scipy.special import stdtrit  # not above: what only tells scores need not wait for it
+
     return float(stdtrit(units - 1, (1 + level) / 2))
 
 

@@ -11,7 +11,7 @@ from kagglepipe.predictions.frame import Probs
 from kagglepipe.predictions.metrics import find_metric, row_losses, score_interval
 from kagglepipe.predictions.paired import mcnemar
 from kagglepipe.predictions.segment_metrics import sign_flip_p
-from kagglepipe.predictions.uncertainty import TOO_FEW, format_interval, mean_gains
+from kagglepipe.predictions.uncertainty import TOO_FEW, format_interval, format_score, mean_gains
 
 
 def best_member(singles: Sequence[Candidate], rows: Rows) -> int:
@@ -78,7 +78,7 @@ def cells(table: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
     lines: list[tuple[str, ...]] = []
     for row in table:
         out = row["cross_fitted"]
-        scores = f"{row['in_sample']['score']:.4f}", f"{out['score']:.4f}", format_interval(*out["interval"])
+        scores = *map(format_score, (row["in_sample"]["score"], out["score"])), format_interval(*out["interval"])
         gains = *_told(row["over_equal_weights"]), *_told(row["over_best_run"])
         lines.append((row["method"], *scores, f"{out['log_loss']:.4f}", *gains))
     return lines

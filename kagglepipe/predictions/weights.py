@@ -14,7 +14,7 @@ import numpy.typing as npt
 from kagglepipe.predictions.blend import SMALLEST, Stack, equal_weights
 from kagglepipe.predictions.frame import Labels
 from kagglepipe.predictions.gains import doubt
-from kagglepipe.predictions.metrics import LOG_LOSS_CLIP
+from kagglepipe.predictions.metrics import ROUNDED
 from kagglepipe.predictions.softmax_fit import fit_softmax
 
 FoldWeights = npt.NDArray[np.float64]  # (K + 1, M), or a row for each set of folds that is left out
@@ -40,7 +40,7 @@ def hill_climb(
     array([1., 0.])
     """
     own = np.stack([member[np.arange(len(truth)), truth] for member in stack])  # (M, N)
-    own = np.maximum(own, LOG_LOSS_CLIP).astype(np.float32)
+    own = np.maximum(own, ROUNDED).astype(np.float32)
     return np.stack([_climb(own.take(rows, axis=1)) for rows in _training_rows(folds, without)])
 
 

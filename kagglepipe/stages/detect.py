@@ -8,7 +8,7 @@ import logging
 import math
 import sys
 import time as clock
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -23,11 +23,12 @@ from kagglepipe.console import progress
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_bytes, write_json
 from kagglepipe.predictions.segments import DetectionSettings, detect_segments
-from kagglepipe.stages.places import engine_of, find_items, trained_run
+from kagglepipe.stages.places import find_items, trained_run
 
 if TYPE_CHECKING:
     from kagglepipe.images.decode import Pixels
     from kagglepipe.sequences.stream import LiveFrame
+    from kagglepipe.stages.blended import BlendedRun
     from kagglepipe.training.sequence_inference import SequenceRun
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ def demand_table(config: Config) -> None:
 class Detector:
     """A trained run with what turns its probabilities into segments."""
 
-    run: "SequenceRun"
+    run: "SequenceRun | BlendedRun"
     name: str
     settings: DetectionSettings
     chosen: bool
@@ -94,12 +95,13 @@ class Detector:
 
 
 def load_detector(config: Config) -> Detector:
-    """The run that is configured, named or the latest. Raises UserError if none is trained, or it knows no time."""
-    folder = trained_run(config)
-    from kagglepipe.training.checkpoint import read_checkpoints
-    from kagglepipe.training.sequence_inference import SequenceRun
+    """The run that is named or the best, for a stream the best that can follow it. Raises UserError without any."""
+    from kagglepipe.sequences.stream import is_stream
 
-    run = SequenceRun(read_checkpoints(folder), engine=engine_of(config))
+    folder = trained_run(config, live=is_stream(str(config.input)))
+    from kagglepipe.stages.blended import load_run
+
+    run = load_run(config, folder)
     metrics = read_json(folder / "metrics.json")
     chosen = "detection" in metrics
     settings = DetectionSettings(**metrics["detection"]["settings"]) if chosen else DetectionSettings()
@@ -277,7 +279,7 @@ def watch(config: Config, detector: Detector) -> None:
     name = hide_password(str(config.input))
     live = Live(name, detector.classes, detector.background, detector.settings, 1 / detector.rate)
     seen, broken, began = Watched(), None, clock.perf_counter()
-    step = detector.run.stream()
+    step = detector.run.live()
     log.info("detect: watching %s (Ctrl-C ends it)", name)
     if live.reach:
         log.info("detect: smoothing waits for %.2g s of what comes next", live.reach * live.step)
@@ -307,18 +309,14 @@ def watch(config: Config, detector: Detector) -> None:
         raise broken
 
 
-def follow(config: Config, detector: Detector, step: Any, live: Live, seen: Watched) -> None:
-    """Takes a stream frame by frame, and tells what ends. step: of `SequenceRun.stream`."""
+def follow(config: Config, detector: Detector, step: "Callable[[Pixels], Probs]", live: Live, seen: Watched) -> None:
+    """Takes a stream frame by frame, and tells what ends. step: of `SequenceRun.live`."""
     from kagglepipe.sequences.stream import read_live
 
-    before: Pixels | None = None
     frames = read_live(str(config.input), rate=detector.rate, resize=detector.run.side)
     with closing(frames):  # type: ignore[type-var]  # a generator, which has the connection
         for frame in limited(frames, config.detect.seconds):
-            pixels = detector.run.view(frame.pixels)
-            features = detector.run.frame_features([pixels], before)
-            before = pixels
-            probs = step({file: values[0] for file, values in features.items()})
+            probs = step(frame.pixels)
             seen.times.append(frame.time)
             seen.probs.append(probs)
             seen.delays.append(clock.time() - frame.arrived)

@@ -38,11 +38,12 @@ from kagglepipe.predictions.drill import (
     video_scorer,
 )
 from kagglepipe.predictions.frame import id_fault, read_frame
-from kagglepipe.predictions.metrics import METRICS, score
+from kagglepipe.predictions.metrics import METRICS
 from kagglepipe.predictions.segments import DetectionSettings
 from kagglepipe.predictions.submission import build_segments
 from kagglepipe.stages import walk
 from kagglepipe.stages.places import Prepared, configured_run, finished_runs, named_run, read_prepared, run_dir
+from kagglepipe.stages.ranking import score_of_run
 from kagglepipe.stages.recipe import config_of, written_options
 from kagglepipe.stages.run_facts import described, difference, told
 from kagglepipe.stages.scores import detection_scores, hidden_answers, hidden_segments, segments_of
@@ -251,7 +252,7 @@ def graded(folder: Path, hidden: Config, halves: Halves) -> Graded | str:
     if config.competition.finds_segments:
         cv, scorer = segments_graded(folder, config, prepared, metrics, frame, halves)
     else:
-        cv, scorer = score_out_of_fold(folder, metrics, metric, prepared.classes), by_row
+        cv, scorer = score_of_run(folder, metrics, metric), by_row
     if cv is None or np.isnan(cv):
         return "has no score out of fold"
     frames = halves.scores(by_row) if config.competition.finds_segments else None
@@ -284,14 +285,6 @@ def segments_graded(
     found = build_segments(found, ends=dict(zip(videos["video"], videos["ends"], strict=True)), header=None)
     numbers = dict(zip(videos["video"], videos["group"].map(halves.numbers), strict=True))
     return detection["scores"][metric], video_scorer(metric, found, hidden_segments(config), background, numbers)
-
-
-def score_out_of_fold(folder: Path, metrics: dict[str, Any], metric: str, classes: list[str]) -> float | None:
-    """A run's score in this metric; None if it cannot be told."""
-    if metrics["metric"] == metric:
-        return None if metrics["score"] is None else float(metrics["score"])
-    oof = folder / "oof.parquet"
-    return score(metric, read_frame(oof), classes) if oof.exists() else None
 
 
 # --- in words ------------------------------------------------------------------------------------------------------

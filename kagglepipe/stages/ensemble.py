@@ -43,7 +43,7 @@ from kagglepipe.predictions.frame import (
 )
 from kagglepipe.predictions.metrics import row_losses
 from kagglepipe.predictions.slices import slice_scores
-from kagglepipe.predictions.uncertainty import format_difference
+from kagglepipe.predictions.uncertainty import format_difference, format_score
 from kagglepipe.predictions.verdict import HEADER, best_member, cells, compare
 from kagglepipe.predictions.weights import FITTED
 from kagglepipe.stages.known_answers import score_test_again, with_test_scores
@@ -333,8 +333,9 @@ def tell_worst(slices: list[dict[str, Any]], scores: dict[str, Any], metric: str
     if slices:
         worst = slices[0]
         log.info(
-            "ensemble: worst slice by log loss: %s %s, %d rows: %s %.4f, log loss %.4f (all rows %.4f)",
-            worst["by"], worst["value"], worst["rows"], metric, worst["score"], worst["log_loss"], scores["log_loss"],
+            "ensemble: worst slice by log loss: %s %s, %d rows: %s %s, log loss %.4f (all rows %.4f)",
+            worst["by"], worst["value"], worst["rows"], metric, format_score(worst["score"]), worst["log_loss"],
+            scores["log_loss"],
         )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from kagglepipe.images.cache import PixelCache, PixelReader
 from kagglepipe.images.decode import DECODER
 from kagglepipe.sequences.grid import tolerance
 from kagglepipe.stages.account import is_kaggle_notebook, notebook_data
+from kagglepipe.stages.ranking import best_network, can_follow, missing_network, rank_runs
 
 if TYPE_CHECKING:
     from kagglepipe.training.engines import Engine
@@ -324,7 +325,17 @@ def run_dir(config: Config, prepared: Prepared) -> Path:
         older = config.runs_dir / run_name(config, {key: identity[key] for key in identity if key != "classes"})
         if orders_in(older) == [prepared.classes]:  # of a version that left the order out of the name
             return older
+    if "best_by" in identity["training"] and not run.exists():
+        training = {key: value for key, value in identity["training"].items() if key != "best_by"}
+        older = config.runs_dir / run_name(config, {**identity, "training": training})
+        if is_scored_by(older, config.competition.metric):  # of a version that always kept the best epoch by accuracy
+            return older
     return run
+
+
+def is_scored_by(run: Path, metric: str) -> bool:
+    """Whether a run is finished and its metrics.json tells this metric."""
+    return (run / "metrics.json").exists() and read_json(run / "metrics.json")["metric"] == metric
 
 
 def run_name(config: Config, identity: dict[str, Any]) -> str:
@@ -441,14 +452,34 @@ def finished_runs(config: Config) -> list[Path]:
     return sorted(found, key=lambda folder: (folder / "metrics.json").stat().st_mtime_ns)
 
 
-def trained_run(config: Config) -> Path:
-    """The run to use: `run=`, or the latest of this competition that holds a network, and gives way to no teacher."""
+def trained_run(config: Config, *, live: bool = False) -> Path:
+    """The run to predict other files with: `run=`, or the best of this competition by its metric, which is said.
+
+    Ensembles take part as far as all of their members that count have networks. A run that gives way to its teacher
+    does not. live: of runs that can follow a stream, as long as there are any. Raises UserError if there is none.
+    """
     if config.run:
-        return named_run(config, config.run)
-    runs = [run for run in finished_runs(config) if any(run.glob("fold_*/model.json")) and is_kept(run)]
+        run = named_run(config, config.run)
+        if "members" in read_json(run / "metrics.json") and (why := missing_network(run)):
+            raise UserError(f"run={config.run} cannot predict other files: {why}; name another run")
+        return run
+    runs = []
+    for run in finished_runs(config):
+        why = missing_network(run)
+        if why is None and is_kept(run):
+            runs.append(run)
+        elif why and "members" in read_json(run / "metrics.json"):
+            log.info("%s: passed over the ensemble %s: %s", config.stage, run.name, why)
     if not runs:
         raise UserError(f"nothing is trained yet in {config.runs_dir}: type stage=train first, or give run=PATH")
-    return runs[-1]
+    causal = [run for run in runs if can_follow(run)] if live else []
+    return best_network(causal or runs, present_data(config), config.competition, config.stage)
+
+
+def present_data(config: Config) -> tuple[str, str] | None:
+    """The hashes of the table and the folds in force; None where nothing is prepared."""
+    report, folds = config.data_dir / "prepared.json", folds_file(config)
+    return (read_json(report)["table_hash"], file_sha256(folds)) if report.exists() and folds.exists() else None
 
 
 def find_items(source: Path, kind: str, *, skip_bad: bool = False) -> tuple[Path, list[str]]:
@@ -518,23 +549,15 @@ def find_members(config: Config, prepared: Prepared) -> list[Member]:
 
 
 def best_runs(config: Config, prepared: Prepared, count: int) -> list[Member]:
-    """The `count` best finished runs by the competition's metric, or all if there are fewer."""
-    from kagglepipe.predictions.metrics import find_metric
-
+    """The `count` best finished runs by the competition's metric, or all if there are fewer; see `rank_runs`."""
     metric = config.competition.metric
-    sign = -1 if find_metric(metric).greater_is_better else 1
-    known = [(folder, read_json(folder / "metrics.json")) for folder in comparable_runs(config, prepared)]
-    scored = [
-        (sign * metrics["score"], metrics["log_loss"], folder.name, folder)
-        for folder, metrics in known
-        if metrics["metric"] == metric and metrics["score"] is not None
-    ]
-    if count < 1 or not scored:
+    ranked = rank_runs(comparable_runs(config, prepared), metric)
+    if count < 1 or not ranked:
         raise UserError(
-            f"ensemble.runs=[best:{count}] chose none of {len(scored)} finished runs of the present table and folds "
+            f"ensemble.runs=[best:{count}] chose none of {len(ranked)} finished runs of the present table and folds "
             f"with a score in {metric}: type stage=train first, and best:1 or more"
         )
-    return [find_member(config, str(folder)) for *_, folder in sorted(scored)[:count]]
+    return [find_member(config, str(one.folder)) for one in ranked[:count]]
 
 
 def matching_runs(config: Config, prepared: Prepared, pattern: str) -> list[Member]:

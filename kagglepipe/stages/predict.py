@@ -16,9 +16,10 @@ from kagglepipe.competitions.source import SUFFIXES, check_name, image_files
 from kagglepipe.config import Config, absolute
 from kagglepipe.console import progress
 from kagglepipe.errors import UserError
-from kagglepipe.files import write_bytes
+from kagglepipe.files import read_json, write_bytes
 from kagglepipe.stages.places import engine_of, find_items, trained_run
 from kagglepipe.stages.text_table import counted
+from kagglepipe.stages.unseen import blended_probabilities, fitted_classes, network_members
 
 if TYPE_CHECKING:
     from kagglepipe.training.checkpoint import Checkpoint
@@ -44,19 +45,7 @@ def run(config: Config) -> None:
         predict_clips(config, source, path)
         return
     root, files = find_photos(source, skip_bad=config.competition.on_bad_image == "skip")
-    run = trained_run(config)
-    from kagglepipe.training.checkpoint import read_checkpoints
-
-    checkpoints = read_checkpoints(run)
-    meta = checkpoints[0].meta
-    if "temporal" in meta:
-        raise UserError(
-            f"{run.name} was trained on {meta['kind']}, not on photos: add the competition it is of, as "
-            "competition=video_folder competition.source=FOLDER"
-        )
-    classes: list[str] = meta["classes"]
-    log.info("predict: %s (%d folds of %s)", run.name, len(checkpoints), meta["model"])
-    probs, bad = predict_files(config, checkpoints, [root / file for file in files])
+    probs, classes, bad = photo_probabilities(config, trained_run(config), [root / file for file in files])
     good = [row for row in range(len(files)) if row not in bad]
     if bad:
         some = "; ".join(f"{files[row]}: {reason}" for row, reason in sorted(bad.items())[:3])
@@ -68,6 +57,39 @@ def run(config: Config) -> None:
         picture = path.with_suffix(".png")
         draw_grid(root, table, picture, config.predict.picture)
         log.info("predict: look at %s", picture)
+
+
+def photo_probabilities(
+    config: Config, run: Path, paths: list[Path]
+) -> tuple[NDArray[np.float64], list[str], dict[int, str]]:
+    """((N, C) probabilities, classes, row -> reason for those that are no usable image) by a run, or an ensemble's."""
+    metrics = read_json(run / "metrics.json")
+    if "members" not in metrics:
+        return network_probabilities(config, run, paths)
+    classes, bad, stack = fitted_classes(run, metrics), dict[int, str](), []
+    for member in network_members(run, metrics):
+        probs, order, unusable = photo_probabilities(config, member, paths)
+        stack.append(probs[:, [order.index(name) for name in classes]])
+        bad |= unusable
+    return blended_probabilities(metrics, np.stack(stack)), classes, bad
+
+
+def network_probabilities(
+    config: Config, run: Path, paths: list[Path]
+) -> tuple[NDArray[np.float64], list[str], dict[int, str]]:
+    """As `photo_probabilities`, by the networks of a run's folds."""
+    from kagglepipe.training.checkpoint import read_checkpoints
+
+    checkpoints = read_checkpoints(run)
+    meta = checkpoints[0].meta
+    if "temporal" in meta:
+        raise UserError(
+            f"{run.name} was trained on {meta['kind']}, not on photos: add the competition it is of, as "
+            "competition=video_folder competition.source=FOLDER"
+        )
+    log.info("predict: %s (%d folds of %s)", run.name, len(checkpoints), meta["model"])
+    probs, bad = predict_files(config, checkpoints, paths)
+    return probs, meta["classes"], bad
 
 
 def keep(files: list[str], probs: NDArray[np.float64], classes: list[str], path: Path, noun: str) -> pd.DataFrame:
@@ -88,17 +110,15 @@ def predict_clips(config: Config, source: Path, path: Path) -> None:
     skip_bad = config.competition.on_bad_image == "skip"
     root, files = find_items(source, config.competition.kind, skip_bad=skip_bad)
     folder = trained_run(config)
-    from kagglepipe.training.checkpoint import read_checkpoints
-    from kagglepipe.training.sequence_inference import SequenceRun
+    from kagglepipe.stages.blended import load_run
 
-    checkpoints = read_checkpoints(folder)
-    run = SequenceRun(checkpoints, engine=engine_of(config))
+    run = load_run(config, folder)
     kind = run.meta["kind"]
     if run.meta["per_frame"]:
         raise UserError(f"{folder.name} tells when something happens, not what a clip is: type detect input={source}")
     if kind != config.competition.kind:
         raise UserError(f"{folder.name} was trained on {kind}, competition.kind is {config.competition.kind}")
-    log.info("predict: %s (%d folds)", folder.name, len(checkpoints))
+    log.info("predict: with %s", folder.name)
     good, probs, bad = [], [], {}
     for name in progress(files, "predict", total=len(files), unit="clip"):
         try:

@@ -6,6 +6,7 @@ other. With runs.leaderboard=true it shows the public leaderboard instead.
 """
 
 import logging
+import math
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
@@ -16,9 +17,9 @@ import pandas as pd
 from kagglepipe.config import Config, absolute
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_bytes
-from kagglepipe.predictions.frame import align, read_frame
+from kagglepipe.predictions.frame import align, class_columns, read_frame
 from kagglepipe.predictions.ledger import OPEN, Row, gap, misleading_best, number, read_ledger
-from kagglepipe.predictions.metrics import METRICS
+from kagglepipe.predictions.metrics import METRICS, summarise
 from kagglepipe.predictions.paired import Comparison, Difference, compare
 from kagglepipe.predictions.uncertainty import format_difference, format_interval
 from kagglepipe.stages.account import BRIEFLY, connect, ledger_file, sent_by_user, slug_at_kaggle
@@ -67,7 +68,7 @@ def show_runs(config: Config) -> None:
     """The table, written too where that is asked for, and what to beware of."""
     metric = config.competition.metric
     greater = METRICS[metric].greater_is_better
-    runs = best_first(read_runs(finished_runs(config)), metric, greater_is_better=greater)
+    runs = best_first(scored_alike(config, read_runs(finished_runs(config))), metric, greater_is_better=greater)
     ledger = submissions_of(config)
     if not runs and not ledger:
         raise UserError(f"there is no finished run in {config.runs_dir}: type stage=train first")
@@ -80,8 +81,8 @@ def show_runs(config: Config) -> None:
         if row["status"] == "error":
             why = row["error"] or "it gives no reason"
             log.warning("runs: Kaggle could not score submission %s of %s: %s", row["ref"], row["run"], why)
-    scored_alike = [row for row in ledger if row["metric"] == metric]
-    if found := misleading_best(scored_alike, greater_is_better=greater):
+    alike = [row for row in ledger if row["metric"] == metric]
+    if found := misleading_best(alike, greater_is_better=greater):
         by_public, by_oof = found
         log.warning(
             "runs: %s is best on the public leaderboard (%s), but %s is best out of fold (%s): the public score is "
@@ -90,6 +91,30 @@ def show_runs(config: Config) -> None:
         )
     if config.runs.file:
         write_runs(config, runs, ledger)
+
+
+def scored_alike(config: Config, runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The runs' metrics, all in the competition's metric: what was scored by another is scored by its oof.parquet."""
+    metric = config.competition.metric
+    others = [
+        each["run"]
+        for each in runs
+        if each["metric"] != metric and (config.runs_dir / each["run"] / "oof.parquet").exists()
+    ]
+    if not others:
+        return runs
+    groups = groups_of(config)
+    return [{**each, **summary_of(config, each["run"], groups)} if each["run"] in others else each for each in runs]
+
+
+def summary_of(config: Config, run: str, groups: "pd.Series[Any] | None") -> dict[str, Any]:
+    """A run's summary in the competition's metric; its interval is not known if the present table lacks its rows."""
+    metric, frame = config.competition.metric, read_frame(config.runs_dir / run / "oof.parquet")
+    is_known = groups is None or frame["id"].isin(groups.index).all()
+    summary = summarise(metric, frame, class_columns(frame), groups if is_known else None)
+    found = {name: None if value != value else value for name, value in summary.items()}  # NaN, as JSON has it
+    interval = [None if math.isnan(limit) else limit for limit in summary["interval"]] if is_known else None
+    return {**found, "metric": metric, "interval": interval}
 
 
 def write_runs(config: Config, runs: list[dict[str, Any]], ledger: list[Row]) -> None:

@@ -120,8 +120,9 @@ def detection_scores(config: Config, prepared: Prepared, oof: pd.DataFrame) -> d
 
 def true_classes(rows: pd.DataFrame, segments: pd.DataFrame, background: str | None) -> "pd.Series[Any]":
     """id -> class of the frames in `rows`, by what happens in their videos."""
+    of_video = dict(iter(segments.groupby("video")))
     found = [
-        pd.Series(frame_labels(own["start"].to_numpy(), segments[segments["video"] == video], background), own["id"])
+        pd.Series(frame_labels(own["start"].to_numpy(), of_video.get(video, segments[:0]), background), own["id"])
         for video, own in rows.sort_values(["video", "position"]).groupby("video")
     ]
     return pd.concat(found)

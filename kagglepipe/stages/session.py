@@ -19,7 +19,9 @@ from kagglepipe.files import write_bytes, write_json, write_parquet
 from kagglepipe.images.decode import cores
 from kagglepipe.images.mirror import mirror_hint
 from kagglepipe.launch import alone, is_first, local_size, size
+from kagglepipe.predictions.baseline import class_shares
 from kagglepipe.predictions.frame import oof_frame, test_frame
+from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.stages.places import (
     Prepared,
     engine_of,
@@ -276,7 +278,8 @@ class Session(ABC):
         if self.track is not None:
             self.track(f"fold_{fold}", 0, {"score": metrics["score"], "log_loss": metrics["log_loss"]})
         log.info("train: fold %d: %s", fold, briefly(metrics, self.config.competition.metric))
-        warn_of_constant(fold, held["target"], metrics, what_to_change(self.config, self.mode))
+        others, advice = self.train["target"][self.folds != fold], what_to_change(self.config, self.mode)
+        warn_of_constant(fold, held["target"], others, metrics, self.classes, advice)
 
     @property
     def groups(self) -> "pd.Series[Any]":
@@ -315,11 +318,29 @@ def what_to_change(config: Config, mode: str) -> str:
     return "another model, training=finetune" if config.competition.kind != "series" else "model=lstm"
 
 
-def warn_of_constant(fold: int, targets: "pd.Series[Any]", metrics: dict[str, Any], advice: str) -> None:
-    """Says so if a fold's network has no more answers right than the answer that is most often right."""
-    counts = targets.value_counts()
-    if len(counts) > 1 and metrics["correct"] <= counts.iloc[0]:
-        log.warning(
-            "train: fold %d is no better than always answering %s (%d of %d): %s, or are the labels right?",
-            fold, counts.index[0], counts.iloc[0], len(targets), advice,
-        )  # fmt: skip
+def warn_of_constant(
+    fold: int,
+    held: "pd.Series[Any]",
+    others: "pd.Series[Any]",
+    metrics: dict[str, Any],
+    classes: list[str],
+    advice: str,
+) -> None:
+    """Says so if a fold's network is no better, by the metric, than one answer to all: the shares of the other folds.
+
+    held, others: the targets of the fold's rows and of all others. advice: what to change.
+    """
+    if held.nunique() < 2:
+        return
+    metric, shares = metrics["metric"], class_shares(others.map(classes.index).to_numpy(), len(classes))
+    truth = held.map(classes.index).to_numpy()
+    constant = find_metric(metric).function(np.tile(shares, (len(truth), 1)), truth)
+    sign = 1 if find_metric(metric).greater_is_better else -1
+    if not sign * (metrics["score"] - constant) <= 0:  # also where one of them is undefined
+        return
+    answer = "with the shares of the classes" if metric in ("log_loss", "roc_auc") else classes[int(shares.argmax())]
+    reached = f"{round(constant * len(truth))} of {len(truth)}" if metric == "accuracy" else f"{metric} {constant:.4f}"
+    log.warning(
+        "train: fold %d is no better than always answering %s (%s): %s, or are the labels right?",
+        fold, answer, reached, advice,
+    )  # fmt: skip

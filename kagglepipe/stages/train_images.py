@@ -211,6 +211,7 @@ class ImageSession(Session):
             workers=self.loader_workers,
             name=f"train: fold {fold}",
             conduct=self.conduct(fold),
+            metric=self.config.competition.metric,
         )
         folder = self.run / f"fold_{fold}"
         if distributed.is_first():

@@ -4,7 +4,7 @@ Features of video frames lie in data/<slug>/cache/frames-*/, one memory-mapped a
 """
 
 import copy
-import warnings
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -20,6 +20,7 @@ from kagglepipe.config import Config, augmentation_policy
 from kagglepipe.errors import UserError
 from kagglepipe.files import demand_sha256, file_state
 from kagglepipe.launch import is_first
+from kagglepipe.predictions.baseline import class_shares, constant_baseline
 from kagglepipe.predictions.frame import labels as true_labels
 from kagglepipe.predictions.frame import merge_folds, oof_frame, probabilities
 from kagglepipe.predictions.paired import paired_difference
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from kagglepipe.training.frame_features import Footage
     from kagglepipe.training.temporal import TemporalRecipe
 
+log = logging.getLogger(__name__)
 Array = NDArray[Any]
 
 
@@ -93,12 +95,9 @@ class SequenceSession(Session):
                 own = features[row["video"]][row["position"] : row["position"] + row["frames"]]
                 found.append((Example(str(row["id"]), own, labels[place]), np.array([place])))
             return found
-        videos = rows["video"].to_numpy()
-        position = rows["position"].to_numpy()
-        for video in sorted(set(videos)):
-            places = np.flatnonzero(videos == video)
-            places = places[np.argsort(position[places], kind="stable")]
-            found.append((Example(str(video), features[video], labels[places]), places))
+        for video, part in rows[["video", "position"]].reset_index(drop=True).groupby("video"):  # sorted by video
+            places = part["position"].sort_values(kind="stable").index.to_numpy()
+            found.append((Example(str(video), features[str(video)], labels[places]), places))
         return found
 
     def features(self, view: int) -> dict[str, Array]:
@@ -344,9 +343,9 @@ class SequenceSession(Session):
     @cached_property
     def linear_fitter(self) -> Any:
         """Linear models for all folds on the pooled features of the training rows."""
-        from kagglepipe.training.head import HeadFitter
+        from kagglepipe.training.linear import LinearFitter
 
-        return HeadFitter(
+        return LinearFitter(
             [self.standardised(self.options, view) for view in self.views],
             self.labels,
             self.folds,
@@ -370,9 +369,16 @@ class SequenceSession(Session):
         return (self.pooled(options, view, rows) - centre) * scale
 
     def standard(self, options: "TemporalOptions") -> tuple[Array, Array]:
-        """(inputs,) mean and (inputs,) 1 / deviation of the pooled clean features."""
-        x = self.pooled(options)
-        return x.mean(axis=0), 1 / np.maximum(x.std(axis=0), 1e-6)
+        """(inputs,) mean and (inputs,) 1 / deviation of the pooled clean features of the rows to train on."""
+        key = replace(options, cell="mean")  # nothing else of a model is read for its pooled features
+        if key not in self._standards:
+            x = self.pooled(options)
+            self._standards[key] = x.mean(axis=0), 1 / np.maximum(x.std(axis=0), 1e-6)
+        return self._standards[key]
+
+    @cached_property
+    def _standards(self) -> "dict[TemporalOptions, tuple[Array, Array]]":
+        return {}
 
     def predict(self, models: "Sequence[TemporalModel]", rows: pd.DataFrame) -> Array:
         """(len(rows), C) probabilities."""
@@ -451,16 +457,14 @@ class SequenceSession(Session):
         """(len(rows), C) by a fine-tuned encoder, whose features are of no use to anyone else and not kept."""
         from kagglepipe.training.frame_features import frame_features
 
-        footage = [
-            one for one, video in zip(self.footage, self.items["video"], strict=True) if video in set(rows["video"])
-        ]
-        videos = [video for video in self.items["video"] if video in set(rows["video"])]
+        asked = set(rows["video"])
+        places = {video: one for video, one in zip(self.items["video"], self.footage, strict=True) if video in asked}
         found = frame_features(
-            self.model, lambda one, first, end: self.read_frames(one, np.arange(first, end), 0, ""), footage,
+            self.model, lambda one, first, end: self.read_frames(one, np.arange(first, end), 0, ""), [*places.values()],
             engine=replace(self.engine, kept_in=None), workers=self.config.workers,
             progress="features of the tuned network",
         )  # fmt: skip
-        self._features[0] = dict(zip(videos, found, strict=True))
+        self._features[0] = dict(zip(places, found, strict=True))
         return self.predict([head], rows)
 
     def frame_batches(self, fold: int, pseudo: pd.DataFrame) -> Any:
@@ -492,27 +496,28 @@ class SequenceSession(Session):
 
 
 def sequence_comparisons(session: SequenceSession, oof: pd.DataFrame) -> dict[str, Any]:
-    """Scores of simpler answers on the same rows: the most common class, and a linear model that knows no order.
+    """Scores of simpler answers on the same rows: one answer to all, and a linear model that knows no order.
 
     The linear model is also scored on folds that tear groups apart: the inflation that a random split would have shown.
     """
+    from kagglepipe.training.linear import principal_axes
+
     train, classes, competition = session.train, session.classes, session.config.competition
+    log.info("train: for comparison, a linear model that knows no order, on the same folds and on random ones")
     x = session.standardised(replace(session.options, cell="mean", differences=True, pooling="mean"))
+    z = x @ principal_axes(x)
 
     def out_of_fold(folds: Array) -> pd.DataFrame:
         frames = []
         for fold in np.unique(folds):
-            held = train[folds == fold]
-            probs = linear_probabilities(
-                x[folds != fold], session.labels[folds != fold], x[folds == fold], len(classes)
-            )
-            frames.append(oof_frame(held["id"].tolist(), int(fold), held["target"].tolist(), probs, classes))
+            held = folds == fold
+            probs = linear_probabilities(z[~held], session.labels[~held], z[held], len(classes), c=25 / x.shape[1])
+            rows = train[held]
+            frames.append(oof_frame(rows["id"].tolist(), int(fold), rows["target"].tolist(), probs, classes))
         return merge_folds(frames, train["id"])
 
     linear = out_of_fold(session.folds)
     torn = out_of_fold(np.random.default_rng(session.config.seed).permutation(session.folds))
-    most = train["target"].mode()[0]
-    constant = linear.assign(**{name: float(name == most) for name in classes})
     groups = session.groups
     rows = linear["id"]
     over = paired_difference(
@@ -526,30 +531,31 @@ def sequence_comparisons(session: SequenceSession, oof: pd.DataFrame) -> dict[st
         return {**found, **detection_scores(session.config, session.prepared, frame)}
 
     return {
-        "constant": {"class": most, **compared(constant)},
+        "constant": {"class": train["target"].mode()[0], **compared(constant_baseline(train, classes))},
         "linear": compared(linear),
         "linear_random_split": scores_of(torn, competition, classes, groups),
         "accuracy_over_linear": {"difference": over.value, "interval": list(over.interval), "p": over.p},
     }
 
 
-def linear_probabilities(x: Array, labels: Array, held: Array, classes: int) -> Array:
-    """(len(held), classes) by logistic regression on standardised inputs, its regularisation fixed: a yardstick.
+def linear_probabilities(z: Array, labels: Array, held: Array, classes: int, *, c: float) -> Array:
+    """(len(held), classes) by logistic regression of regularisation `c`: a yardstick.
 
-    Of many frames every so many are fitted on, since neighbours say the same.
+    z, held: rows along principal axes. Of many frames every so many are fitted
+    on, since neighbours say the same. A class that none of them has gets its share of all rows, by `class_shares`.
     """
-    from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
 
-    some = slice(None, None, -(-len(x) // MOST_LINEAR))
-    probs = np.zeros((len(held), classes))
-    if len(known := np.unique(labels[some])) == 1:
-        probs[:, known] = 1.0
-        return probs
-    with threadpool_limits(1, user_api="blas"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a yardstick that has not converged to the last digit
-        model = LogisticRegression(C=25 / x.shape[1], max_iter=300, tol=1e-3).fit(x[some], labels[some])
-    probs[:, model.classes_] = model.predict_proba(held)
+    from kagglepipe.training.head import softmax
+    from kagglepipe.training.linear import fit_logistic
+
+    some = slice(None, None, -(-len(z) // MOST_LINEAR))
+    known, numbered = np.unique(labels[some], return_inverse=True)
+    shares = class_shares(labels, classes)
+    probs = np.tile(shares, (len(held), 1))
+    with threadpool_limits(1, user_api="blas"):
+        fit = fit_logistic(z[some], numbered, np.ones(len(numbered)), c)
+    probs[:, known] = softmax(held @ fit.weight.T + fit.bias) * shares[known].sum()
     return probs
 
 

@@ -29,6 +29,7 @@ from kagglepipe.stages.places import (
     read_prepared,
     tables_of,
 )
+from kagglepipe.stages.ranking import counted_members
 from kagglepipe.stages.text_table import listed
 
 if TYPE_CHECKING:
@@ -53,12 +54,7 @@ def test_predictions(config: Config, prepared: Prepared, run: Path) -> pd.DataFr
     if "members" not in metrics:
         log.info("submit: the files are not those beside which %s was trained: it predicts them anew", run.name)
         return predict_anew(config, prepared, run)
-    members, weights = metrics["members"], metrics.get("weights") or [1] * len(metrics["members"])
-    counts = [name for name, weight in zip(members, weights, strict=True) if weight] or members[:1]
-    identities = metrics.get("identity") or {}
-    frames = {name: test_predictions(config, prepared, member_of(run, name, identities.get(name))) for name in counts}
-    if "weights" in metrics:
-        metrics = {**metrics, "weights": [weight for weight in weights if weight] or [0]}
+    frames = {member.name: test_predictions(config, prepared, member) for member in network_members(run, metrics)}
     return blended_as(metrics, list(align(frames).values()), fitted_classes(run, metrics))
 
 
@@ -91,9 +87,21 @@ def blended_as(metrics: dict[str, Any], frames: list[pd.DataFrame], classes: lis
     classes: in the order in which the maps were fitted.
     """
     stack = np.stack([probabilities(frame, classes) for frame in frames])
-    weights = np.array(metrics["weights"]) if "weights" in metrics else equal_weights(len(frames))
-    probs = combine(stack, weights, metrics["method"], metrics.get("power", 2.0), metrics.get("maps", []))
-    return with_probabilities(frames[0], classes, probs)
+    return with_probabilities(frames[0], classes, blended_probabilities(metrics, stack))
+
+
+def blended_probabilities(metrics: dict[str, Any], stack: NDArray[np.float64]) -> Probs:
+    """(N, C) what an ensemble makes of the probabilities (M, N, C) of its `network_members`."""
+    weights = equal_weights(len(stack))
+    if "weights" in metrics:
+        weights = np.array([weight for weight in metrics["weights"] if weight] or [0.0])
+    return combine(stack, weights, metrics["method"], metrics.get("power", 2.0), metrics.get("maps", []))
+
+
+def network_members(run: Path, metrics: dict[str, Any]) -> list[Path]:
+    """The folders of an ensemble's members that count. Raises UserError for one that is not beside it."""
+    identities = metrics.get("identity") or {}
+    return [member_of(run, name, identities.get(name)) for name in counted_members(metrics)]
 
 
 def is_of_present_table(run: Path, prepared: Prepared) -> bool:

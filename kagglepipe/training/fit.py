@@ -20,6 +20,8 @@ from kagglepipe import console
 from kagglepipe.errors import UserError
 from kagglepipe.images.dataset import EpochBatches, TrainingImages, training_loader
 from kagglepipe.models.classifier import Classifier
+from kagglepipe.predictions.metrics import find_metric
+from kagglepipe.predictions.uncertainty import format_score
 from kagglepipe.training import distributed
 from kagglepipe.training.budget import Budget
 from kagglepipe.training.device import Precision
@@ -55,6 +57,8 @@ class Recipe:
 class Epoch:
     """What one epoch came to; losses are mean log losses, `rate` images a second of training.
 
+    valid_score: of what is held out, by the metric that chooses the epoch; NaN where it is undefined, and in histories
+    of versions that always chose by accuracy.
     ended_by: `patience` or `budget` where training ended with it before its time. hurried: whether a budget has made
     its rates fall sooner.
     """
@@ -67,6 +71,7 @@ class Epoch:
     rate: float
     ended_by: str = ""
     hurried: bool = False
+    valid_score: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -114,12 +119,13 @@ def fit(
     workers: int,
     name: str,
     conduct: Conduct = Conduct(),
+    metric: str = "accuracy",
 ) -> list[Epoch]:
     """Trains `model` in place on the rows `train` and leaves it with the weights of the best epoch on `valid`.
 
-    Best is the highest accuracy and, among equals, the least log loss. Stops early after `recipe.patience`
-    epochs without a better one. name: what the progress bar and the log lines are headed with. Where several
-    processes train, each sees its part of every batch, and all leave with the same weights.
+    Best is the best score by `metric`, one of `predictions.metrics.METRICS`, and, among equals, the least log loss.
+    Stops early after `recipe.patience` epochs without a better one. name: what the progress bar and the log lines are
+    headed with. Where several processes train, each sees its part of every batch, and all leave with the same weights.
     """
     device = model.head.weight.device
     batches = EpochBatches(
@@ -150,7 +156,8 @@ def fit(
             precision=precision,
             name=name,
             unit="image",
-            evaluate=lambda rows: evaluate(model, images, valid, precision, batch_size=rows),
+            evaluate=lambda rows: evaluate(model, images, valid, precision, batch_size=rows, metric=metric),
+            metric=metric,
             conduct=replace(
                 conduct,
                 afterwards=conduct.afterwards + len(valid),
@@ -184,21 +191,22 @@ def train_epochs(
     precision: Precision,
     name: str,
     unit: str,
-    evaluate: Callable[[int], tuple[float, float]] | None,
+    evaluate: Callable[[int], tuple[float, float, float]] | None,
     option: str = "training.lr",
     conduct: Conduct = Conduct(),
+    metric: str = "accuracy",
 ) -> list[Epoch]:
     """Trains `model` in place for `recipe.epochs`, or goes on where `conduct.resume` says that an earlier call was.
 
     batches: epoch -> its batches, each the model's inputs and, last, its labels; `steps` of them an epoch.
-    evaluate: rows at a time -> (log loss, accuracy) on what is held out, by which the best epoch is kept and training
-    may end early; None trusts the last epoch, so that nothing is chosen by what is held out.
+    evaluate: rows at a time -> (log loss, accuracy, score by `metric`) on what is held out, by which the best epoch is
+    kept and training may end early; None trusts the last epoch, so that nothing is chosen by what is held out.
     option: where the learning rate is set, for the error of a loss that blows up.
 
     A loss or gradient that is no finite number undoes the epoch and repeats it at a tenth of the rate, once; the next
     one raises UserError.
     """
-    loop = Loop(model, optimiser, recipe, precision, steps, seed, name, unit, conduct)
+    loop = Loop(model, optimiser, recipe, precision, steps, seed, name, unit, conduct, metric)
     progress = loop.begin()
     while progress.epoch < recipe.epochs and not ended(progress.history):
         try:
@@ -232,6 +240,7 @@ class Loop:
     name: str
     unit: str
     conduct: Conduct
+    metric: str = "accuracy"
 
     def __post_init__(self) -> None:
         self.model.to(memory_format=torch.channels_last)
@@ -272,11 +281,15 @@ class Loop:
             )  # fmt: skip
             return fresh
         try:
-            _ = [Epoch(**epoch) for epoch in known.history]
+            history = [Epoch(**epoch) for epoch in known.history]
             restore(known.tensors, self.model, self.optimiser)
         except (RuntimeError, ValueError, LookupError, TypeError) as error:
             log.warning("%s: %s is of another network: starting from the beginning", self.name, self.conduct.resume)
             log.debug("%s", error)
+            restore(fresh.tensors, self.model, self.optimiser)
+            return fresh
+        if self.metric != "accuracy" and known.best and all(math.isnan(epoch.valid_score) for epoch in history):
+            log.warning("%s: %s kept the best epoch by accuracy: starting from the beginning", self.name, file)
             restore(fresh.tensors, self.model, self.optimiser)
             return fresh
         self.load_scale(known.scale)
@@ -382,23 +395,24 @@ class Loop:
         self.load_scale(progress.scale)
         log.warning("%s; going on from the weights before it, at %g of the rate", where, CAUTION)
 
-    def judge(self, epoch: Epoch, evaluate: Callable[[int], tuple[float, float]], progress: Progress) -> Epoch:
+    def judge(self, epoch: Epoch, evaluate: Callable[[int], tuple[float, float, float]], progress: Progress) -> Epoch:
         """The epoch with its scores, and with the reason if nothing gets better any more. Raises BadLoss."""
         start = time.perf_counter()
         with console.working(f"{self.name} epoch {epoch.epoch}/{self.recipe.epochs}, on the held-out rows"):
-            loss, accuracy = evaluate(self.micro_batch)
+            loss, accuracy, score = evaluate(self.micro_batch)
         self.took += time.perf_counter() - start
         if not math.isfinite(loss):
             raise BadLoss(None, loss)
-        epoch = replace(epoch, valid_loss=loss, valid_accuracy=accuracy)
+        epoch = replace(epoch, valid_loss=loss, valid_accuracy=accuracy, valid_score=score)
+        more = "" if self.metric in ("accuracy", "log_loss") else f", valid {self.metric} {format_score(score)}"
         left = (self.recipe.epochs - epoch.epoch) * self.took
         left = min(left, self.budget.left) if self.budget else left
         log.info(
-            "%s epoch %d/%d: train loss %.4f, valid loss %.4f, valid accuracy %.4f, %.0f %ss/s%s",
-            self.name, epoch.epoch, self.recipe.epochs, epoch.train_loss, loss, accuracy, epoch.rate, self.unit,
+            "%s epoch %d/%d: train loss %.4f, valid loss %.4f, valid accuracy %.4f%s, %.0f %ss/s%s",
+            self.name, epoch.epoch, self.recipe.epochs, epoch.train_loss, loss, accuracy, more, epoch.rate, self.unit,
             f"; {left / 60:.0f} min left" if left > 60 else "",
         )  # fmt: skip
-        best = best_epoch([*(Epoch(**known) for known in progress.history), epoch])
+        best = best_epoch([*(Epoch(**known) for known in progress.history), epoch], self.metric)
         if epoch.epoch - best >= self.recipe.patience and not epoch.ended_by:
             log.info("%s stops early: no better epoch in %d", self.name, self.recipe.patience)
             return replace(epoch, ended_by="patience")
@@ -409,7 +423,7 @@ class Loop:
         tensors = capture(self.model, self.optimiser)
         progress.history.append(asdict(epoch))
         judged = [Epoch(**known) for known in progress.history]
-        if not math.isnan(epoch.valid_loss) and best_epoch(judged) == epoch.epoch:
+        if not math.isnan(epoch.valid_loss) and best_epoch(judged, self.metric) == epoch.epoch:
             progress.best = {name: value.clone() for name, value in part(tensors, "model").items()}
         if epoch.ended_by == "budget":
             log.info("%s ends in epoch %d/%d: its budget is used", self.name, epoch.epoch, self.recipe.epochs)
@@ -436,8 +450,9 @@ def evaluate(
     precision: Precision,
     *,
     batch_size: int,
-) -> tuple[float, float]:
-    """(log loss, accuracy) on the clean views of `rows`."""
+    metric: str = "accuracy",
+) -> tuple[float, float, float]:
+    """(log loss, accuracy, score by `metric`) on the clean views of `rows`."""
     device = model.head.weight.device
     model.eval()
 
@@ -450,10 +465,22 @@ def evaluate(
         return np.concatenate(found)
 
     logits, labels = distributed.spread(logits_of, rows.tolist()).astype(np.float64), images.labels[rows]
-    loss = -log_softmax(logits)[np.arange(len(rows)), labels].mean()
-    return float(loss), float((logits.argmax(axis=1) == labels).mean())
+    logarithms = log_softmax(logits)
+    loss = -logarithms[np.arange(len(rows)), labels].mean()
+    accuracy = float((logits.argmax(axis=1) == labels).mean())
+    return float(loss), accuracy, find_metric(metric).function(np.exp(logarithms), labels)
 
 
-def best_epoch(history: list[Epoch]) -> int:
-    """The epoch whose weights are kept."""
-    return max(history, key=lambda e: (e.valid_accuracy, -e.valid_loss)).epoch
+def best_epoch(history: list[Epoch], metric: str = "accuracy") -> int:
+    """The epoch whose weights are kept: the best by the metric, of equal ones that of the least log loss, the earlier.
+
+    An epoch whose score is undefined, as ROC AUC of a single class is, is below all others.
+    """
+    sign = 1.0 if find_metric(metric).greater_is_better else -1.0
+
+    def worth(epoch: Epoch) -> tuple[float, float]:
+        known = {"accuracy": epoch.valid_accuracy, "log_loss": epoch.valid_loss}
+        score = sign * known.get(metric, epoch.valid_score)
+        return -math.inf if math.isnan(score) else score, -epoch.valid_loss
+
+    return max(history, key=worth).epoch

@@ -142,6 +142,19 @@ class SequenceRun:
 
         return step
 
+    def live(self) -> Callable[[Pixels], Probs]:
+        """A function to be called with one decoded frame of a video after the other -> (C,). Raises as `stream`."""
+        step, before = self.stream(), None
+
+        def see(frame: Pixels) -> Probs:
+            nonlocal before
+            pixels = self.view(frame)
+            features = self.frame_features([pixels], before)
+            before = pixels
+            return step({file: values[0] for file, values in features.items()})
+
+        return see
+
 
 def batched(frames: Iterable[Pixels], size: int) -> Iterator[NDArray[np.uint8]]:
     """The frames, `size` at a time, stacked."""

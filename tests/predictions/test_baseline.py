@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kagglepipe.predictions.baseline import metadata, metadata_baseline
+from kagglepipe.predictions.baseline import constant_baseline, metadata, metadata_baseline
 from kagglepipe.predictions.frame import labels, probabilities
+from kagglepipe.predictions.metrics import score
 
 CLASSES = ["cat", "dog", "eel"]
 FOLDS = 4
@@ -107,11 +108,29 @@ def test_the_order_of_the_rows_does_not_matter() -> None:
     )
 
 
-def test_a_class_that_other_folds_lack_gets_no_probability() -> None:
+def test_a_class_that_other_folds_lack_gets_little_probability_and_not_none() -> None:
     rows = table()
     rows.loc[rows["target"] == "cat", "fold"] = 0
-    frame = metadata_baseline(rows, CLASSES)
-    assert (frame.loc[frame["fold"] == 0, "cat"] == 0).all()
+    for baseline in (metadata_baseline, constant_baseline):
+        own = baseline(rows, CLASSES).query("fold == 0")["cat"]
+        assert ((own > 0) & (own < 0.01)).all()
+
+
+def test_pure_leaves_are_not_sure() -> None:
+    """One row in each fold has the wrong label: a tree that were sure of its leaves would pay 16 or more for each."""
+    rows = known(table(), "width", [160, 500, 1900])
+    wrong = rows.groupby("fold").head(1).index
+    rows.loc[wrong, "target"] = rows.loc[wrong, "target"].map({"cat": "dog", "dog": "eel", "eel": "cat"})
+    assert score("log_loss", metadata_baseline(rows, CLASSES), CLASSES) < 0.15
+
+
+def test_the_constant_answer_is_the_shares_of_the_other_folds() -> None:
+    rows = table().sort_values("id")
+    frame = constant_baseline(rows, CLASSES)
+    for fold, own in frame.groupby("fold"):
+        counts = rows.loc[rows["fold"] != fold, "target"].value_counts()[CLASSES] + 1
+        np.testing.assert_allclose(probabilities(own, CLASSES), [counts / counts.sum()] * len(own))
+    assert score("log_loss", frame, CLASSES) == pytest.approx(np.log(3), abs=0.02)
 
 
 def test_metadata_are_logarithms_and_codes() -> None:

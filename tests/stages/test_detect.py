@@ -327,7 +327,7 @@ def test_live_is_what_the_file_gives(
     detector = load_detector(config)
     live = Live("v6.mp4", detector.classes, detector.background, detector.settings, 1 / detector.rate)
     seen = Watched()
-    follow(config, detector, detector.run.stream(), live, seen)
+    follow(config, detector, detector.run.live(), live, seen)
     live.end()
     whole = read_line(detector, long_videos / "test/v6.mp4")
     np.testing.assert_allclose(seen.times, whole.times, atol=1e-9)

@@ -16,6 +16,8 @@ from kagglepipe.__main__ import CONF
 from kagglepipe.competitions.contract import Competition
 from kagglepipe.config import Config, Folds, Model, Paths, Predict, Training
 from kagglepipe.errors import UserError
+from kagglepipe.files import read_json, write_json
+from kagglepipe.predictions.crossfit import combine
 from kagglepipe.predictions.frame import read_frame
 from kagglepipe.stages import walk
 from kagglepipe.stages.places import trained_run
@@ -176,14 +178,34 @@ def three(run: Path, tmp_path: Path) -> str:
     return f"paths.root='{tmp_path / 'root'}'"
 
 
-@pytest.mark.parametrize(("asked", "taken"), [([], "new"), (["run=old"], "old"), (["run=new"], "new")])
-def test_the_latest_run_is_taken_unless_one_is_named(asked: list[str], taken: str, three: str, at: At) -> None:
+@pytest.mark.parametrize(("asked", "taken"), [([], "old"), (["run=old"], "old"), (["run=new"], "new")])
+def test_of_equal_runs_the_earlier_is_taken_unless_one_is_named(
+    asked: list[str], taken: str, three: str, at: At
+) -> None:
     assert trained_run(at(three, *asked)).name == taken
 
 
 def test_an_ensemble_holds_no_network(three: str, place: Path, predict: Predicts) -> None:
     with pytest.raises(UserError, match=r"ensemble-mean-0 holds no trained network .*: give run="):
         predict(place / "toy/test", three, "run=ensemble-mean-0")
+
+
+def test_an_ensemble_predicts_by_the_networks_of_its_members(
+    three: str, place: Path, tmp_path: Path, predict: Predicts
+) -> None:
+    """Member `new` has its classes' rows exchanged: the blend is as its weights and its map say."""
+    root = tmp_path / "root/outputs/toy"
+    for file in (root / "new").glob("fold_*/model.json"):
+        write_json(file, {**read_json(file), "classes": CLASSES[::-1]})
+    own = [predict(place / "toy/test", three, f"run={name}").set_index("path")[CLASSES] for name in ("old", "new")]
+    maps = [{"kind": "temperature", "slope": 2.0}]
+    blend = {"members": ["old", "new", "gone"], "weights": [0.75, 0.25, 0.0], "method": "nnls", "maps": maps}
+    metrics = read_json(root / "ensemble-mean-0/metrics.json")
+    write_json(root / "ensemble-mean-0/metrics.json", {**metrics, **blend, "identity": {}, "classes": CLASSES})
+    found = predict(place / "toy/test", three, "run=ensemble-mean-0").set_index("path")[CLASSES]
+    stack = np.stack([one.to_numpy() for one in own])
+    np.testing.assert_allclose(found, combine(stack, np.array([0.75, 0.25]), "nnls", maps=maps), atol=ATOL)
+    assert abs(found - own[0]).to_numpy().max() > 0.05
 
 
 def test_an_unknown_run_is_named_with_those_that_are_there(three: str, place: Path, predict: Predicts) -> None:
@@ -349,7 +371,7 @@ def test_the_clips_to_classify_get_the_runs_own_predictions(
     # a feature on the edge between two numbers of 16 bits falls to either side, by what else is in its batch
     np.testing.assert_allclose(found[["left", "right"]], expected.loc["test/" + found["path"]], atol=2e-5)
     assert found["prediction"].tolist() == [("left", "right")[k] for k in found[["left", "right"]].to_numpy().argmax(1)]
-    assert f"predict: {run.name} (2 folds)" in caplog.text
+    assert f"predict: with {run.name}" in caplog.text
     assert f"predict: 4 {'series' if name == 'series' else 'clips'} (" in caplog.text
     assert not (tmp_path / "p.png").exists()
 

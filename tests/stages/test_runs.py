@@ -507,3 +507,17 @@ def test_names_in_every_script_leave_the_columns_straight() -> None:
 def test_what_could_steer_a_terminal_is_not_shown(cats: Cats, shown: Shown) -> None:
     cats.kaggle.competitions["cats"].teams = {"\x1b[31mred\nteam\u202e": 0.9}
     assert shown("runs.leaderboard=true")[1] == "1     [31mred team  0.90000"
+
+
+def test_a_run_that_was_scored_by_another_metric_is_scored_anew(cats: Cats, shown: Shown) -> None:
+    classes, target = ["cat", "dog"], ["cat", "dog", "cat", "dog"]
+    probs = [[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.4, 0.6]]
+    run = add_run(cats.root, "other", score=0.75, log_loss=0.5)
+    frame = oof_frame(["a", "b", "c", "d"], [0, 0, 1, 1], target, probs, classes)
+    write_parquet(run / "oof.parquet", frame)
+    add_run(cats.root, "worse", metric="log_loss", score=0.9)
+    lines = {line[0]: line[1:3] for line in cells(shown("competition.metric=log_loss"))[1:]}
+    loss = -np.log([0.9, 0.8, 0.3, 0.6]).mean()
+    assert lines["other"][0] == f"{loss:.4f}"
+    assert next(iter(lines)) == "other"
+    assert lines["one"][0] == "0.7500 accuracy"  # which has left no table

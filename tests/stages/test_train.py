@@ -1,6 +1,7 @@
 """Whatever ends a command that trains, the same command goes on and comes out the same; a budget says what it cut."""
 
 import logging
+import math
 import re
 from collections.abc import Callable
 from multiprocessing.context import ForkServerContext
@@ -341,14 +342,35 @@ def test_two_commands_that_have_a_fold_each_do_not_wait_for_one_another(
 # --- what is said of a fold ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("correct", "warned"), [(5, True), (6, True), (7, False)])
-def test_a_fold_no_better_than_the_most_common_class_is_called_out(
-    correct: int, warned: bool, caplog: pytest.LogCaptureFixture
+OTHERS = pd.Series(["cat"] * 40 + ["dog"] * 60)  # targets of the other folds
+HELD = pd.Series(["cat"] * 4 + ["dog"] * 6)
+
+
+@pytest.mark.parametrize(
+    ("metric", "score", "said"),
+    [
+        ("accuracy", 0.5, "answering dog (6 of 10)"),
+        ("accuracy", 0.6, "answering dog (6 of 10)"),
+        ("accuracy", 0.7, None),
+        ("balanced_accuracy", 0.5, "answering dog (balanced_accuracy 0.5000)"),
+        ("balanced_accuracy", 0.55, None),
+        ("f1_macro", 0.37, "answering dog (f1_macro 0.3750)"),
+        ("roc_auc", 0.5, "answering with the shares of the classes (roc_auc 0.5000)"),
+        ("roc_auc", 0.6, None),
+        ("log_loss", 0.7, "answering with the shares of the classes (log_loss 0.6730)"),
+        ("log_loss", 0.6, None),
+        ("roc_auc", math.nan, None),
+    ],
+)
+def test_a_fold_no_better_than_one_answer_to_all_is_called_out_by_the_metric(
+    metric: str, score: float, said: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    warn_of_constant(3, pd.Series(["cat"] * 4 + ["dog"] * 6), {"correct": correct}, "more training.epochs")
-    assert ("fold 3 is no better than always answering dog (6 of 10)" in caplog.text) == warned
+    warn_of_constant(3, HELD, OTHERS, {"metric": metric, "score": score}, ["cat", "dog"], "more steps")
+    assert [one.split(": more")[0] for one in caplog.messages] == (
+        [f"train: fold 3 is no better than always {said}"] if said else []
+    )
 
 
 def test_a_fold_of_one_class_has_nothing_to_be_better_than(caplog: pytest.LogCaptureFixture) -> None:
-    warn_of_constant(0, pd.Series(["cat"] * 4), {"correct": 4}, "")
+    warn_of_constant(0, pd.Series(["cat"] * 4), OTHERS, {"metric": "accuracy", "score": 1.0}, ["cat", "dog"], "")
     assert not caplog.records

@@ -1,5 +1,6 @@
 """The loop learns, keeps its best epoch, stops in time, and does all of it again from the same seed."""
 
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +16,12 @@ from kagglepipe.errors import UserError
 from kagglepipe.images.augment import Transform
 from kagglepipe.images.dataset import TrainingImages
 from kagglepipe.models.classifier import Classifier
+from kagglepipe.predictions.metrics import METRICS
 from kagglepipe.training.budget import Budget
 from kagglepipe.training.fit import Conduct, Epoch, Recipe, best_epoch, evaluate, fit, lost_workers
 from kagglepipe.training.head import softmax
 from kagglepipe.training.optimise import freeze_statistics, make_optimiser
-from kagglepipe.training.resume import capture, part
+from kagglepipe.training.resume import capture, load_progress, part, save_progress
 from kagglepipe.training.step import gradients, update
 from tests.fitting import (
     CLASSES,
@@ -55,7 +57,7 @@ def test_a_toy_problem_is_learnt(images: TrainingImages) -> None:
     before = evaluate(model, images, VALID, FLOAT32, batch_size=8)
     history = trained(model, images)
     assert history[-1].train_loss < 0.5 * history[0].train_loss
-    loss, accuracy = evaluate(model, images, VALID, FLOAT32, batch_size=8)
+    loss, accuracy, _ = evaluate(model, images, VALID, FLOAT32, batch_size=8)
     assert accuracy == 1.0
     assert loss < 0.3 * before[0]
 
@@ -126,7 +128,7 @@ def test_the_best_epochs_weights_are_left(images: TrainingImages) -> None:
     history = trained(model, misled)
     best = best_epoch(history)
     assert best < len(history)
-    loss, accuracy = evaluate(model, misled, VALID, FLOAT32, batch_size=8)
+    loss, accuracy, _ = evaluate(model, misled, VALID, FLOAT32, batch_size=8)
     assert loss == pytest.approx(history[best - 1].valid_loss, rel=1e-6)
     assert accuracy == history[best - 1].valid_accuracy
     assert (accuracy, -loss) >= max((e.valid_accuracy, -e.valid_loss - 1e-6) for e in history)
@@ -147,7 +149,54 @@ def test_accuracy_goes_before_loss_and_the_first_of_equals_is_best() -> None:
     def epoch(number: int, loss: float, accuracy: float) -> Epoch:
         return Epoch(number, 0.0, loss, accuracy, 0.0, 0.0)
 
-    assert best_epoch([epoch(1, 0.1, 0.8), epoch(2, 0.9, 0.9), epoch(3, 0.5, 0.9), epoch(4, 0.5, 0.9)]) == 3
+    epochs = [epoch(1, 0.1, 0.8), epoch(2, 0.9, 0.9), epoch(3, 0.5, 0.9), epoch(4, 0.5, 0.9)]
+    assert best_epoch(epochs) == 3
+    assert best_epoch(epochs, "log_loss") == 1
+
+
+@pytest.mark.parametrize("metric", ["balanced_accuracy", "f1_macro", "roc_auc"])
+def test_the_best_epoch_is_that_of_the_metric_and_of_equals_the_surest(metric: str) -> None:
+    def epoch(number: int, loss: float, score: float) -> Epoch:
+        return Epoch(number, 0.0, loss, 1 / number, 0.0, 0.0, valid_score=score)
+
+    assert (
+        best_epoch([epoch(1, 0.1, 0.5), epoch(2, 0.9, 0.9), epoch(3, 0.4, 0.9), epoch(4, 0.3, math.nan)], metric) == 3
+    )
+    assert best_epoch([epoch(1, 0.3, math.nan), epoch(2, 0.2, math.nan)], metric) == 2
+
+
+def test_patience_and_the_weights_that_stay_go_by_the_metric(images: TrainingImages) -> None:
+    """Half of what is held out bears a wrong label: accuracy soon stands still while the loss gets worse and worse."""
+    misled = relabelled(images, VALID[::2])
+    by_loss, by_accuracy = network(), network()
+    long = replace(RECIPE, epochs=8, patience=2)
+    losses = trained(by_loss, misled, long, metric="log_loss")
+    best = min(losses, key=lambda epoch: epoch.valid_loss)
+    assert best_epoch(losses, "log_loss") == best.epoch
+    assert len(losses) == min(best.epoch + 2, 8)
+    assert evaluate(by_loss, misled, VALID, FLOAT32, batch_size=8)[0] == pytest.approx(best.valid_loss, rel=1e-5)
+    accuracies = trained(by_accuracy, misled, long)
+    assert [epoch.valid_score for epoch in accuracies] == [epoch.valid_accuracy for epoch in accuracies]
+
+
+def test_a_history_of_an_older_version_goes_on_by_accuracy_and_begins_anew_by_another_metric(
+    images: TrainingImages, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = tmp_path / "resume.safetensors"
+    trained(network(), images, replace(RECIPE, epochs=2), conduct=Conduct(kept))
+    progress = load_progress(kept)
+    assert progress is not None
+    for epoch in progress.history:
+        del epoch["valid_score"]
+    save_progress(kept, progress)
+    caplog.set_level("INFO")
+    whole = trained(network(), images, conduct=Conduct(kept))
+    assert "goes on after epoch 2/" in caplog.text
+    assert [epoch.epoch for epoch in whole] == [1, 2, 3, 4][: len(whole)]
+    save_progress(kept, progress)
+    again = trained(network(), images, conduct=Conduct(kept), metric="roc_auc")
+    assert "kept the best epoch by accuracy: starting from the beginning" in caplog.text
+    assert not math.isnan(again[0].valid_score)
 
 
 # --- the same again --------------------------------------------------------------------------------------------
@@ -253,10 +302,13 @@ def test_a_score_is_that_of_the_clean_views(images: TrainingImages) -> None:
     views = np.stack([images.transform.clean(images.reader[row]) for row in rows])
     with torch.inference_mode():
         probabilities = softmax(model.eval()(torch.from_numpy(views)).numpy().astype(np.float64))
-    loss, accuracy = evaluate(model, images, rows, FLOAT32, batch_size=2)
+    loss, accuracy, _ = evaluate(model, images, rows, FLOAT32, batch_size=2)
     assert loss == pytest.approx(log_loss(images.labels[rows], probabilities, labels=range(CLASSES)), rel=1e-5)
     assert accuracy == np.mean(probabilities.argmax(axis=1) == images.labels[rows])
-    assert evaluate(model, images, rows[::-1], FLOAT32, batch_size=64) == pytest.approx((loss, accuracy), rel=1e-5)
+    again = evaluate(model, images, rows[::-1], FLOAT32, batch_size=64)
+    assert again == pytest.approx((loss, accuracy, accuracy), rel=1e-5)
+    area = evaluate(model, images, rows, FLOAT32, batch_size=2, metric="roc_auc")[2]
+    assert area == pytest.approx(METRICS["roc_auc"].function(probabilities, images.labels[rows]))
 
 
 # --- workers that are lost -----------------------------------------------------------------------------------------

@@ -281,7 +281,7 @@ def test_a_loss_that_is_no_number_undoes_its_epoch_at_a_tenth_of_the_rate(
     history = trained(expected, images, SHORT, conduct=Conduct(kept), precision=precision)
 
     caplog.clear()
-    model, value = network(), {"gradients": (math.nan, 0, 8), "evaluate": (math.nan, 0.5)}[fault]
+    model, value = network(), {"gradients": (math.nan, 0, 8), "evaluate": (math.nan, 0.5, 0.5)}[fault]
     monkeypatch.setattr(module, fault, once(getattr(module, fault), value, epoch=2))
     found = trained(model, images, SHORT, precision=precision)
     assert "the loss became nan in epoch 2; going on from the weights before it, at 0.1 of the rate" in caplog.text
@@ -321,7 +321,7 @@ def test_a_roll_back_is_remembered_after_a_kill(
 def test_scores_that_are_no_numbers_twice_name_no_batch(
     images: TrainingImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "evaluate", lambda *_, **__: (math.nan, 0.3))
+    monkeypatch.setattr(module, "evaluate", lambda *_, **__: (math.nan, 0.3, 0.3))
     with pytest.raises(UserError, match=r"the loss became nan in epoch 1, again: lower training\.lr=0\.003$"):
         trained(network(), images, SHORT)
 
