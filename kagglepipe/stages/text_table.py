@@ -34,7 +34,7 @@ def fitted(
     cut, the first of them first. columns: of the terminal; None asks it, and takes all there are in a pipe or file.
 
     >>> fitted(["run", "score", "gap"], [["lite0-head-bb8780de", "0.5", ""]], drop=["gap"], cut=["run"], columns=23)
-    ['run              score', 'lite0-…-bb8780de  0.5']
+    ['run               score', 'lite0-h…bb8780de  0.5']
     """
     columns = columns or terminal_columns()
     lines = table(header, rows)

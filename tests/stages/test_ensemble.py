@@ -271,7 +271,7 @@ def test_other_classes_are_named(at: At, prepared: Prepared, one: Path) -> None:
         frame = test_frame(rows["id"].tolist(), probs / probs.sum(axis=1, keepdims=True), ["blue", "green"])
         write_parquet(folder / f"{name}.parquet", frame)
     write_json(folder / "metrics.json", {"score": 0.5})
-    with pytest.raises(UserError, match=r"ensemble member other has the classes \['blue', 'green'\]"):
+    with pytest.raises(UserError, match=r"ensemble member other has the classes blue, green; blue, green, red"):
         walk(at("stage=ensemble", "ensemble.runs=[one,other]"))
 
 

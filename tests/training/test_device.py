@@ -152,6 +152,7 @@ def test_jobs_of_a_sweep_take_the_gpus_in_turn(
 def test_a_sweep_spreads_over_the_gpus_unless_one_is_named(
     typed: list[str], expected: list[str], command: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(module, "gpu_is_possible", lambda: True)
     devices: list[str] = []
