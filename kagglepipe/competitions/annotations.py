@@ -22,7 +22,7 @@ from kagglepipe.competitions.filenames import (
 )
 from kagglepipe.competitions.labels import check_alike, clean_label, sort_classes, spell_as
 from kagglepipe.competitions.source import SUFFIXES
-from kagglepipe.competitions.spreadsheet import read_spreadsheet
+from kagglepipe.competitions.spreadsheet import read_cells, read_spreadsheet
 from kagglepipe.competitions.table import list_images, make_id
 from kagglepipe.errors import UserError
 from kagglepipe.files import sha256
@@ -95,6 +95,7 @@ def _from_tables(
     labels = labels[~empty]
     labels = labels.assign(path=names.paths(labels["video"], str(competition.labels)))
     known, file_notes = _read_files(root, competition, names, tables)
+    _demand_columns(root, competition, tables)
     files, unlisted = _files(found, labels, competition, known, test)
     labels = labels.assign(video=labels["path"].map(dict(zip(files["path"], files["video"], strict=True))))
     if "group" in labels:
@@ -165,6 +166,18 @@ def _read_table(
     if not path.is_file():
         raise UserError(f"there is no {path}{_begin_one(competition)}")
     return read_spreadsheet(path, {ours: competition.columns.get(ours, ours) for ours in TABLE_COLUMNS}, needed)
+
+
+def _demand_columns(root: Path, competition: Competition, tables: Mapping[str, str]) -> None:
+    """Raises UserError for a column that `competition.columns` names, and that none of the CSVs has."""
+    names = [name for name in (competition.labels, competition.files) if name is not None]
+    found = [column for name in names for column in read_cells(root / Path(tables[name]).expanduser())[1]]
+    known = {column.casefold() for column in found}
+    for ours in TABLE_COLUMNS:
+        theirs = competition.columns.get(ours)
+        if theirs is not None and theirs.strip().casefold() not in known:
+            has = f"{' and '.join(names)} {'have' if len(names) > 1 else 'has'} the columns {', '.join(found)}"
+            raise UserError(f"{has}: {theirs} is needed too, which competition.columns.{ours} names")
 
 
 def _begin_one(competition: Competition) -> str:

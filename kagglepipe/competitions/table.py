@@ -232,7 +232,8 @@ def _read_labels(path: Path, competition: Competition) -> pd.DataFrame:
     if not path.is_file():
         raise UserError(f"there is no {path}: add it, or type where it is, as competition.labels=PATH")
     columns = {ours: competition.columns.get(ours, ours) for ours in LABEL_COLUMNS}
-    labels = read_spreadsheet(path, columns, ("file", "label"))
+    named = [ours for ours in ("group", "split") if ours in competition.columns]  # which may be missing otherwise
+    labels = read_spreadsheet(path, columns, ("file", "label", *named))
     labels["label"] = labels["label"].map(clean_label)
     groups = labels["group"] if "group" in labels else pd.Series("", index=labels.index)
     labels["group"] = groups.astype(object).where(groups != "", None)

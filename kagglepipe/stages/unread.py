@@ -60,7 +60,7 @@ def reason(config: Config, name: str, mode: str | None) -> str | None:
         whose = f"of {' and '.join(kinds)}" if kinds else "of another kind"
         mend = ", or mend competition.kind" if part == "competition" else ""
         return f"for a competition of {KIND_OF[kind]}, but for one {whose}: leave it out{mend}"
-    if is_among(name, ["competition.columns"]) and kind == "image" and config.competition.labels is None:
+    if is_among(name, ["competition.columns"]) and kind != "series" and config.competition.labels is None:
         return "without a table whose columns it names: add competition.labels=FILE.csv, or leave it out"
     if name == "ensemble.power" and config.ensemble.method != "power_mean":
         return f"by ensemble.method={config.ensemble.method}: add ensemble.method=power_mean, or leave it out"

@@ -345,6 +345,15 @@ def test_the_columns_that_the_competition_calls_otherwise_are_asked_for_by_its_n
     assert told.endswith("has the columns video, label: sequence is needed too")
 
 
+@pytest.mark.parametrize("listed", [None, "video,split\na,train\nb,train\n"])
+def test_a_column_that_is_named_and_nowhere_is_not_passed_over(listed: str | None, listing: Listing) -> None:
+    text = ABOUT + "a,0,1,walk\nb,0,1,run\n"
+    told = refusal(listing, text, listed=listed, columns={"group": "subject"})
+    assert told.endswith("subject is needed too, which competition.columns.group names")
+    by_list = listing(text, listed="video,Subject\na,anna\nb,bob\nc,bob\n", columns={"group": "subject"})
+    assert column(by_list, "group")[:2] == ["anna", "bob"]
+
+
 def test_a_table_that_is_missing(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"kind": "video", "labels": "labels.csv", "background": "none"}
     with pytest.raises(UserError, match=r"there is no \S+labels\.csv; to begin one, type: .* annotations input=FOLDER"):

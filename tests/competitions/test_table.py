@@ -334,6 +334,14 @@ def test_a_file_with_two_labels_is_not_told_to_be_renamed(tmp_path: Path) -> Non
     assert "rename" not in told
 
 
+@pytest.mark.parametrize("ours", ["group", "split"])
+def test_a_column_that_is_named_and_missing_is_not_passed_over(ours: str, tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("file,label\na.jpg,cat\nb.jpg,dog\n")
+    competition = Competition(labels="labels.csv", columns={ours: "patient"})
+    with pytest.raises(UserError, match="has the columns file, label: patient is needed too"):
+        list_images(["a.jpg", "b.jpg", "labels.csv"], competition, tmp_path)
+
+
 def test_labels_in_test_are_not_trained_on_and_told(tmp_path: Path) -> None:
     text = "file,label,split\na.jpg,cat,Train\nb.jpg,dog,\nc.jpg,dog, TEST\ntest/x.jpg,,\n"
     found = listed(*labels(tmp_path, text, "a.jpg b.jpg c.jpg test/x.jpg test/y.jpg"))
