@@ -123,6 +123,7 @@ def introduced(variables: dict[str, Any], target: Callable[..., None], *argument
 def lead(target: Callable[..., None], *arguments: Any) -> None:
     """Calls `target` in a group of processes of its own, on one thread; what it begins is forked, as usual."""
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background is begun without
     torch.set_num_threads(1)
     multiprocessing.set_start_method("fork", force=True)
     target(*arguments)

@@ -451,6 +451,7 @@ def test_ctrl_c_in_a_fold_ends_in_130_and_the_same_command_goes_on(toy: Path, co
             train_fold(session, fold)
 
         Session.train_fold = interrupted
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is begun without
         main()
     """
     options = ["stage=train", *FOLDER, "competition.source=toy"]

@@ -36,7 +36,7 @@ def test_two_processes_make_the_run_of_one(finetuned: tuple[tuple[str, ...], Pat
         pd.testing.assert_frame_equal(found, expected, check_exact=False, rtol=0, atol=1e-4)
     for fold in ("fold_0", "fold_1"):
         found, expected = (pd.read_csv(folder / fold / "log.csv").drop(columns="rate") for folder in (run, alone))
-        pd.testing.assert_frame_equal(found, expected, check_exact=False, rtol=1e-2)  # rounding grows from step to step
+        pd.testing.assert_frame_equal(found, expected, check_exact=False, rtol=1e-2, atol=1e-3)  # rounding grows
 
 
 WORK_OF_ONE = {
