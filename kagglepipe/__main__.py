@@ -8,6 +8,7 @@ import errno
 import logging
 import os
 import re
+import shlex
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -109,7 +110,7 @@ def meant(words: Sequence[str]) -> list[str]:
 
     found = words_meant(words)
     if found and is_first():
-        print(f"*** {' '.join(found)}: the one competition that is prepared here, so it is meant")
+        print(f"*** {shlex.join(found)}: the one competition that is prepared here, so it is meant")
     return found
 
 
@@ -344,10 +345,12 @@ def demand_words(arguments: list[str]) -> None:
         if name.startswith("-"):
             if name not in FLAGS:
                 raise UserError(unknown_flag(argument, following))
+            if name in VALUE_FLAGS and not equals and not following:
+                raise UserError(f"{name} needs a word after it, as --cfg job or --config-dir FOLDER")
         elif argument in stage_names():
             stages.append(argument)
         elif not equals and not name.startswith("~"):
-            raise UserError(unknown_word(argument))
+            raise UserError(unknown_word(argument, following))
     if len(set(stages)) > 1:
         raise UserError(f"{' and '.join(stages)} are several stages: type the last alone, it runs what it needs before")
 
@@ -397,20 +400,20 @@ def quoted(argument: str, *, multirun: bool = False) -> str:
     "input='it\\'s.jpg'"
     """
     from kagglepipe.config import PATH_KEYS, hydra_string
+    from kagglepipe.files import expanded
 
     key, equals, value = argument.partition("=")
     if not equals or key not in PATH_KEYS or value in ("", "null") or value[0] == value[-1] in "'\"":
         return argument
-    if multirun and "," in value and not Path(value).expanduser().exists():
+    if multirun and "," in value and not expanded(value).exists():
         return argument
-    value = os.path.expanduser(value)  # noqa: PTH111  # which, unlike Path, leaves the unknown user of "~x.zip" alone
-    return f"{key}={hydra_string(value)}"
+    return f"{key}={hydra_string(os.path.expanduser(value))}"  # noqa: PTH111  # Path spoils rtsp://
 
 
 def explain(error: Exception) -> str:
     """One line for an error of Hydra's or OmegaConf's: which option, what is wrong, what to type."""
     from kagglepipe.config import FREE
-    from kagglepipe.usage import did_you_mean, near_options, unknown_choice
+    from kagglepipe.usage import did_you_mean, near_options, part_without_option, several_values, unknown_choice
 
     text = " ".join(f"{error} {error.__cause__ or ''}".split())
     if "does not support sweep type : INTERVAL_SWEEP" in text:
@@ -431,6 +434,10 @@ def explain(error: Exception) -> str:
     if missing := re.search(r"Could not find '(\w+)/([^']+)'.*?Available options in '\w+': (.*)", text):
         group, value, options = missing.groups()
         return unknown_choice(group, value, options.split(" Config search path")[0].split())
+    if several := re.search(r"Ambiguous value for argument '([^=]+)=(.*?)' 1\.", text):
+        return several_values(several[1], several[2])
+    if part := re.search(r"override ([\w.]+)=(.*?) Invalid type assigned: \w+ is not a subclass of", text):
+        return part_without_option(part[1], part[2])
     if alone := re.search(r"override (\S+?)=(.*) Invalid value assigned: \w+ is not a ListConfig", text):
         return f"{alone[1]}={alone[2]} is no list: type '{alone[1]}=[{alone[2]}]'"
     if name := re.search(r"Key (.+?) \((\w+)\) is incompatible with \(str\) full_key: (\S+)", text):

@@ -15,6 +15,7 @@ from typing import Any
 
 from kagglepipe.competitions.contract import Competition, demand
 from kagglepipe.errors import UserError
+from kagglepipe.files import expanded
 
 POLICIES = ("none", "light", "strong", "resolution", "paste")  # images.augment.POLICIES, without its imports
 POLICY_OF_MODE = {"head": "strong", "finetune": "light"}  # augmentation=auto; the figures are in docs/design.md
@@ -709,7 +710,7 @@ PATH_KEYS = (
 
 def absolute(path: str) -> Path:
     """`path` with `~` expanded, seen from the shell's folder."""
-    return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100  # `..` goes, symbolic links stay
+    return Path(os.path.abspath(expanded(path)))  # noqa: PTH100  # `..` goes, symbolic links stay
 
 
 def hydra_string(value: str) -> str:

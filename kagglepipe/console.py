@@ -76,8 +76,8 @@ class ConsoleHandler(logging.StreamHandler[TextIO]):
         _teller.spoke()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
-        """Goes on in silence when the reader has gone; other errors are shown as logging does."""
-        if isinstance(sys.exc_info()[1], BrokenPipeError):
+        """Goes on in silence when reader or terminal has gone, or the disk is full; shows others as usual."""
+        if isinstance(sys.exc_info()[1], OSError):
             self.stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
         else:
             super().handleError(record)

@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import math
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 LOCKS = ".locks"
 REPLACED = "add competition.refresh=true to take the files as they are"
+
+
+def expanded(path: str) -> Path:
+    """`path` with the folder of a user for `~` or `~user`; what begins so and is no user's stays as it is.
+
+    >>> expanded("~photos")
+    PosixPath('~photos')
+    """
+    return Path(os.path.expanduser(path))  # noqa: PTH111  # Path.expanduser raises RuntimeError
 
 
 @contextmanager

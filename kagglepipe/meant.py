@@ -5,13 +5,17 @@ been typed.
 """
 
 import json
+import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from kagglepipe.competitions.contract import Competition
+from kagglepipe.config import FREE, PATH_KEYS, hydra_string
 from kagglepipe.errors import UserError
+from kagglepipe.files import expanded
 from kagglepipe.usage import CONF, choices
 
 USUAL = "pistols_vs_smartphones"  # conf/config.yaml's own
@@ -22,7 +26,10 @@ FOLDERS = {
     ("video", False): "video_folder",
     ("video", True): "video_folder_untrimmed",
 }
-NOT_TYPED = ("slug", "source", "title", "refresh", "kind", "form", "columns", "layout", "skeleton", "sample_slug")
+NOT_TYPED = ("source", "title", "refresh", "kind", "sample_slug", "per_class", "hidden", "hidden_seed")
+PLAIN = re.compile(r"[A-Za-z_][\w.-]*")  # what Hydra's grammar reads as a text without quotes
+DEFAULTS = Competition()
+WORDS_OF_YAML = {"true", "false", "null", "nan", "inf", "yes", "no", "on", "off", "y", "n"}
 
 
 @dataclass(frozen=True)
@@ -36,8 +43,8 @@ class Known:
 
     @property
     def as_typed(self) -> str:
-        """The words, for a message."""
-        return " ".join(self.words) or f"the competition of data/{self.slug}"
+        """The words as a shell takes them, for a message."""
+        return shlex.join(self.words) or f"the competition of data/{self.slug}, by its YAML"
 
 
 def words_meant(arguments: Sequence[str]) -> list[str]:
@@ -70,7 +77,7 @@ def words_meant(arguments: Sequence[str]) -> list[str]:
         raise UserError(f"{len(found)} competitions are prepared under {root}: add the one that is meant: {listed}")
     if not found or found[0].slug in (usual, sample):
         return []
-    if not found[0].words and stage in ASKING:
+    if not found[0].words:
         raise UserError(f"add the competition=NAME, with its --config-dir, that {root}/data/{found[0].slug} is of")
     return list(found[0].words)
 
@@ -86,31 +93,50 @@ def known_competitions(data: Path, outputs: Path) -> list[Known]:
         configured = next((made for run in reversed(runs) if (made := _configured(run.parent))), {})
         kind = configured.get("kind") or settings.get("kind") or ("image" if "layout" in settings else "video")
         form = configured.get("form") or settings.get("form") or "name"
-        words = _words(folder, str(kind), form == "segments", configured or {"labels": settings.get("labels")})
+        words = _words(folder, str(kind), form == "segments", {**configured, "columns": {}, **settings})
         found.append(Known(folder.name, str(kind), words, bool(runs)))
     return found
 
 
 def _words(folder: Path, kind: str, segments: bool, configured: dict[str, Any]) -> tuple[str, ...]:
-    """How the competition in data/<slug> is typed."""
+    """How the competition in data/<slug> is typed.
+
+    configured: its settings, as a run or `prepare` has kept them.
+    """
     named = next((name for name in choices("competition") if _setting(name, "slug") == folder.name), None)
     if named:
         return (f"competition={named}",)
     name = FOLDERS.get((kind, segments))
-    if name is None or configured.get("slug"):
+    is_own_yaml = configured.get("slug") and configured.get("title") != _setting(str(name), "title")
+    names = [key for value in configured.values() if isinstance(value, dict) for key in value]
+    if name is None or is_own_yaml or not all(re.fullmatch(r"[\w-]+", str(one)) for one in names):
         return ()
     source = json.loads((folder / "source.json").read_text(encoding="utf-8"))
     words = [f"competition={name}", f"competition.source={source['path']}"]
     for f in fields(Competition):
-        value = configured.get(f.name)
-        if (
-            f.name in NOT_TYPED
-            or value == _setting(name, f.name, f.default)
-            or not isinstance(value, (str, int, float))
-        ):
-            continue
-        words.append(f"competition.{f.name}={str(value).lower() if isinstance(value, bool) else value}")
+        usual = _setting(name, f.name, getattr(DEFAULTS, f.name))
+        value = configured.get(f.name, usual)
+        if f.name not in NOT_TYPED and value != usual and (value or usual):
+            words += _typed(f"competition.{f.name}", value)
     return tuple(words)
+
+
+def _typed(name: str, value: Any) -> list[str]:
+    """An option as it is typed, a dictionary as one for each name in it."""
+    if isinstance(value, dict):
+        new = "+" if name in FREE else ""
+        return [f"{new}{name}.{key}={_in_hydra(one)}" for key, one in value.items()]
+    return [f"{name}={value if name in PATH_KEYS and value else _in_hydra(value)}"]
+
+
+def _in_hydra(value: Any) -> str:
+    """A value in Hydra's grammar: a text that may be read as something else stands in quotes."""
+    if isinstance(value, list):
+        return f"[{','.join(map(_in_hydra, value))}]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    is_plain = not isinstance(value, str) or (PLAIN.fullmatch(value) and value.lower() not in WORDS_OF_YAML)
+    return str(value) if is_plain else hydra_string(value)
 
 
 def _configured(run: Path) -> dict[str, Any]:
@@ -133,10 +159,10 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _has_run(folder: Path, run: str) -> bool:
-    if Path(run).expanduser().resolve().parent == folder.resolve():
+    if expanded(run).resolve().parent == folder.resolve():
         return True
     return not Path(run).is_absolute() and (folder / run / "metrics.json").exists()
 
 
 def _folder(typed: str) -> Path:
-    return Path(typed.strip("'\"")).expanduser().absolute()
+    return expanded(typed.strip("'\"")).absolute()

@@ -1,5 +1,6 @@
 """What is said while work goes on: on a terminal, in a pipe, where nobody listens."""
 
+import errno
 import io
 import logging
 import os
@@ -128,10 +129,11 @@ def test_a_log_line_takes_the_place_of_the_drawn_one(clock: Clock, monkeypatch: 
     assert out.getvalue() == "prepare: done\n"
 
 
-def test_a_reader_that_has_gone_is_told_no_more(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("error", [BrokenPipeError(), OSError(errno.ENOSPC, "full"), OSError(errno.EIO, "hung up")])
+def test_a_reader_that_has_gone_is_told_no_more(error: OSError, capsys: pytest.CaptureFixture[str]) -> None:
     class Gone(io.StringIO):
         def flush(self) -> None:
-            raise BrokenPipeError
+            raise error
 
     handler = ConsoleHandler(Gone())
     handler.handle(logging.makeLogRecord({"msg": "one"}))

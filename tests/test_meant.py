@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from kagglepipe.errors import UserError
 from kagglepipe.meant import words_meant
@@ -12,11 +13,13 @@ from kagglepipe.meant import words_meant
 PISTOLS = "pistolas-vs-smartphones-con-deep-learning"
 
 
-def prepared(root: Path, slug: str, *, trained: bool = True, kind: str = "image", **competition: Any) -> None:
+def prepared(root: Path, slug: str, /, *, trained: bool = True, kind: str = "image", **competition: Any) -> None:
     """What a competition leaves under the root when it is prepared and, perhaps, trained."""
     folder, run = root / "data" / slug, root / "outputs" / slug / f"{slug}-run"
     folder.mkdir(parents=True)
-    settings = {"layout": {}, "labels": None} | ({} if kind == "image" else {"kind": kind, "form": "name"})
+    settings = {"layout": {}, "labels": competition.get("labels")} | (
+        {} if kind == "image" else {"kind": kind, "form": "name"}
+    )
     (folder / "prepared.json").write_text(json.dumps({"settings": settings | competition.pop("settings", {})}))
     (folder / "source.json").write_text(json.dumps({"kind": "folder", "path": f"/home/me/{slug}"}))
     if trained:
@@ -46,6 +49,32 @@ def test_it_is_typed_with_what_was_typed_for_it(tmp_path: Path) -> None:
     assert meant(tmp_path, "stage=runs") == [
         *PHOTOS, "competition.labels=my labels.csv", "competition.metric=f1_macro", "competition.on_bad_image=skip",
     ]  # fmt: skip
+
+
+def test_all_that_decides_is_typed_as_hydra_reads_it(tmp_path: Path) -> None:
+    settings = {"classes": ["dog", "big cat", "no"], "columns": {"file": "image_id", "label": "my label"}, "test": None}
+    prepared(tmp_path, "photos", form="probabilities", title="Image folder", slug="photos", settings=settings)
+    found = meant(tmp_path, "stage=submit")
+    assert found == [
+        *PHOTOS, "competition.slug=photos", "competition.classes=[dog,'big cat','no']", "competition.test=null",
+        "+competition.columns.file=image_id", "+competition.columns.label='my label'", "competition.form=probabilities",
+    ]  # fmt: skip
+    read = OverridesParser.create().parse_overrides(found)
+    assert [one.value() for one in read[3:]] == [settings["classes"], None, "image_id", "my label", "probabilities"]
+
+
+def test_words_that_are_told_can_be_pasted(tmp_path: Path) -> None:
+    prepared(tmp_path, "photos", labels="my labels.csv")
+    prepared(tmp_path, "pets")
+    with pytest.raises(UserError, match=r"'competition\.labels=my labels\.csv'"):
+        meant(tmp_path, "stage=predict")
+
+
+def test_one_that_cannot_be_typed_is_asked_for(tmp_path: Path) -> None:
+    prepared(tmp_path, "mine", slug="mine", title="My own YAML")
+    for stage in ("predict", "train"):
+        with pytest.raises(UserError, match=r"add the competition=NAME, with its --config-dir, that .*mine is of"):
+            meant(tmp_path, f"stage={stage}")
 
 
 def test_one_of_ours_is_typed_by_its_name(tmp_path: Path) -> None:

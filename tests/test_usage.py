@@ -26,6 +26,10 @@ from kagglepipe.usage import completions, near_options, stage_help, unknown_choi
         ("training.epoch", "training.epochs"),
         ("sequences.epochs", "training.epochs"),
         ("sed", "seed"),
+        ("data", "competition.source"),
+        ("learning_rate", "training.lr"),
+        ("n_folds", "folds.count"),
+        ("backbone", "model"),
     ],
 )
 def test_the_option_that_was_meant_is_the_first_or_second_named(typed: str, meant: str) -> None:
@@ -41,11 +45,17 @@ def test_the_option_that_was_meant_is_the_first_or_second_named(typed: str, mean
         ("seed", "seed cannot be read; options are written as name=value"),
         ("training.lr", "training.lr cannot be read; options are written as name=value"),
         ("epochs", "did you mean training.epochs=VALUE?"),
+        ("/no/such/photos", "nothing is at /no/such/photos; folders and files are typed as competition.source=PATH"),
         ("xyzzy", "xyzzy is not a stage; choose one of: all, download"),
     ],
 )
 def test_a_bare_word_that_is_no_stage(word: str, words: str) -> None:
     assert words in unknown_word(word)
+
+
+def test_a_value_behind_a_blank_is_told_with_the_option() -> None:
+    assert unknown_word("stage", "train").endswith("type stage=train")
+    assert unknown_word("seed", "training=head").endswith("type seed=VALUE")
 
 
 def test_a_bare_path_is_told_where_paths_go(tmp_path: Path) -> None:
@@ -60,6 +70,7 @@ def test_a_bare_path_is_told_where_paths_go(tmp_path: Path) -> None:
         ("--stage", "train", "options are written as stage=train"),
         ("--train", "", "type train"),
         ("--epochs", "3", "options are written as training.epochs=3"),
+        ("--lr", "3", "options are written as training.lr=3"),
         ("--training.lr=0.1", "", "options are written as training.lr=0.1"),
     ],
 )

@@ -25,7 +25,7 @@ from kagglepipe.competitions.source import SUFFIXES
 from kagglepipe.competitions.spreadsheet import read_cells, read_spreadsheet
 from kagglepipe.competitions.table import list_images, make_id
 from kagglepipe.errors import UserError
-from kagglepipe.files import sha256
+from kagglepipe.files import expanded, sha256
 
 SEGMENT_COLUMNS = ["video", "start", "end", "label"]
 ANSWERS = ("label", "labels", "target", "class", "group", "split", "video")  # columns that are no channels of a series
@@ -162,7 +162,7 @@ def _read_table(
     name: str, root: Path, competition: Competition, needed: Sequence[str], tables: Mapping[str, str]
 ) -> pd.DataFrame:
     """A CSV as text, its columns called by the names of the contract, others left out, indexed by row in the file."""
-    path = root / Path(tables[name]).expanduser()
+    path = root / expanded(tables[name])
     if not path.is_file():
         raise UserError(f"there is no {path}{_begin_one(competition)}")
     return read_spreadsheet(path, {ours: competition.columns.get(ours, ours) for ours in TABLE_COLUMNS}, needed)

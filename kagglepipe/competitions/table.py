@@ -24,7 +24,7 @@ from kagglepipe.competitions.layout import Layout, guess_layout, is_document
 from kagglepipe.competitions.source import SUFFIXES
 from kagglepipe.competitions.spreadsheet import read_spreadsheet
 from kagglepipe.errors import UserError
-from kagglepipe.files import sha256
+from kagglepipe.files import expanded, sha256
 
 TABLE_COLUMNS = (
     "id", "split", "path", "target", "width", "height", "bytes", "format", "mode", "sha256", "phash", "group",
@@ -180,7 +180,7 @@ def _from_labels(files: Sequence[str], competition: Competition, root: Path) -> 
     """(rows, files outside, notes) of images that a CSV labels; those in the test folder are to be classified."""
     name = str(competition.labels)
     own = find_table(name, files)
-    labels = _read_labels(root / Path(own or name).expanduser(), competition)
+    labels = _read_labels(root / expanded(own or name), competition)
     options = (name, competition.answers, competition.sample_submission)
     tables = {find_table(option, files) for option in options if option}
     others = [file for file in files if file not in tables]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kagglepipe.errors import UserError
-from kagglepipe.files import atomic, file_sha256, locked
+from kagglepipe.files import atomic, expanded, file_sha256, locked
 
 if TYPE_CHECKING:
     import torch
@@ -93,7 +93,7 @@ def find_weights(name: str, wanted: str = "auto") -> Weights:
         return _find_bundled(name)
     if wanted in ("auto", "hub"):
         return Weights("hub", f"hub:{name}")
-    path = Path(wanted).expanduser().absolute()
+    path = expanded(wanted).absolute()
     if path.suffix != ".safetensors":
         raise UserError(
             f"model.weights={wanted} is not a .safetensors file; choose auto, bundled, hub, none or such a file "

@@ -4,6 +4,7 @@ A stage is `run(config) -> score or None`. It reads and writes files, skips what
 any later stage can call for the earlier ones without doing anything twice.
 """
 
+import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -83,7 +84,10 @@ def plan(config: Config) -> list[str]:
     if stage == "all":
         stage = "submit"
     if stage not in BEFORE:
-        raise UserError(f"stage={stage} is unknown; choose one of: all, {', '.join((*STREET, *TOOLS))}")
+        known = ("all", *STREET, *TOOLS)
+        near = difflib.get_close_matches(stage, known, 1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UserError(f"stage={stage} is unknown; {hint}choose one of: {', '.join(known)}")
     before = BEFORE[stage]
     if config.run and stage == "submit":
         before = ("download", "prepare")  # the run is named: nothing is trained for it

@@ -39,7 +39,7 @@ from kagglepipe.bundling.wheels import (
 )
 from kagglepipe.config import Config, absolute, changes
 from kagglepipe.errors import UserError
-from kagglepipe.files import locked, read_json, write_bytes, write_json
+from kagglepipe.files import expanded, locked, read_json, write_bytes, write_json
 from kagglepipe.stages.places import configured_run, folds_file, named_run, read_prepared, yaml_of
 from kagglepipe.stages.unseen import demand_fit, member_of
 
@@ -242,7 +242,7 @@ def outside_tables(config: Config) -> dict[str, Path]:
     found = {}
     for key in TABLES:
         value = getattr(config.competition, key)
-        if value and Path(value).expanduser().is_absolute():
+        if value and expanded(value).is_absolute():
             found[f"competition.{key}"] = absolute(value)
     return found | ({"folds.file": folds_file(config)} if config.folds.file else {})
 

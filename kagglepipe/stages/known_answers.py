@@ -18,7 +18,7 @@ from kagglepipe.competitions.spreadsheet import read_cells, read_spreadsheet
 from kagglepipe.competitions.table import make_id
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
-from kagglepipe.files import read_json, sha256, write_json
+from kagglepipe.files import expanded, read_json, sha256, write_json
 from kagglepipe.predictions.frame import class_columns, name_three, read_frame, repeated
 from kagglepipe.predictions.metrics import summarise
 from kagglepipe.predictions.segment_metrics import SEGMENT_COLUMNS, segment_scores
@@ -186,7 +186,7 @@ def read_segment_answers(config: Config, prepared: Prepared) -> pd.DataFrame | N
 def table_path(prepared: Prepared, name: str) -> Path:
     """Where a CSV that a competition's option names lies, in a folder that wraps the data too."""
     root = prepared.images_root
-    path = root / Path(name).expanduser()
+    path = root / expanded(name)
     if path.is_file():
         return path
     files = [file.relative_to(root).as_posix() for file in root.rglob("*") if file.suffix.lower() in (".csv", ".zip")]

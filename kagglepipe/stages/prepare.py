@@ -46,7 +46,7 @@ from kagglepipe.competitions.table import TABLE_COLUMNS, list_images, table_hash
 from kagglepipe.config import Config
 from kagglepipe.console import progress
 from kagglepipe.errors import UserError
-from kagglepipe.files import file_sha256, locked, read_json, write_bytes, write_json, write_parquet
+from kagglepipe.files import expanded, file_sha256, locked, read_json, write_bytes, write_json, write_parquet
 from kagglepipe.images.cache import cache_writer
 from kagglepipe.images.decode import (
     DECODER,
@@ -100,7 +100,7 @@ def make_table(config: Config) -> None:
     if source["kind"] == "folder":
         settings["images_root"] = source["path"]
     images_root = Path(source["path"]) if source["kind"] == "folder" else folder / "raw"
-    labels = config.competition.labels and images_root / Path(config.competition.labels).expanduser()
+    labels = config.competition.labels and images_root / expanded(config.competition.labels)
     if labels and labels.is_file():
         settings["labels_sha256"] = file_sha256(labels)  # it may lie outside the source, which is watched
     if is_prepared(folder, settings):

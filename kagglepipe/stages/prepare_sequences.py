@@ -30,7 +30,7 @@ from kagglepipe.competitions.source import image_files
 from kagglepipe.config import Config
 from kagglepipe.console import progress
 from kagglepipe.errors import UserError
-from kagglepipe.files import file_sha256, read_json, sha256, write_bytes, write_json, write_parquet
+from kagglepipe.files import expanded, file_sha256, read_json, sha256, write_bytes, write_json, write_parquet
 from kagglepipe.images.decode import in_order
 from kagglepipe.predictions.frame import check_classes
 from kagglepipe.stages.text_table import counted
@@ -107,7 +107,7 @@ def table_settings(config: Config, root: Path) -> dict[str, Any]:
     settings = {name: getattr(competition, name) for name in SETTINGS}
     settings |= {"images_root": str(root), "max_side": config.prepare.max_side, "reading": READING}
     for name in ("labels", "files"):
-        table = getattr(competition, name) and root / Path(getattr(competition, name)).expanduser()
+        table = getattr(competition, name) and root / expanded(getattr(competition, name))
         settings[f"{name}_sha256"] = file_sha256(table) if table and table.is_file() else None
     return settings
 
