@@ -29,7 +29,7 @@ OF_KIND = {  # kind -> options that a competition of another kind reads
               "cache.max_gb", "predict.picture"),
     "series": ("competition.augmentation", "prepare.near_bits", "prepare.max_side", "cache",
                "model.name", "model.weights", "model.kwargs", "model.image_size", "model.crop", "augmentation",
-               "sequences.motion", "sequences.views", "sequences.clip_frames", "augment", "predict.picture", "engine"),
+               "sequences.motion", "sequences.views", "sequences.clip_frames", "augment", "predict.picture"),
 }  # fmt: skip
 KIND_OF = {"image": "images", "video": "videos", "series": "series"}
 
