@@ -28,7 +28,10 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import expanded, sha256
 
 SEGMENT_COLUMNS = ["video", "start", "end", "label"]
-ANSWERS = ("label", "labels", "target", "class", "group", "split", "video")  # columns that are no channels of a series
+ANSWERS = (  # columns that are no channels of a series
+    "label", "labels", "target", "targets", "class", "classes", "ytrue", "groundtruth", "group", "split", "fold",
+    "video",
+)  # fmt: skip
 TABLE_COLUMNS = (*SEGMENT_COLUMNS, "group", "split")
 
 

@@ -68,8 +68,17 @@ def _separator(text: str) -> tuple[str, str]:
     """(what separates cells, the text after a line `sep=;`, by which Excel is told of it)."""
     if told := re.match(r"sep=(.)\r?\n", text, re.IGNORECASE):
         return told[1], text[told.end() :]
-    header = re.sub(r'"[^"]*"', "", re.split(r"[\r\n]", text.lstrip("\r\n"), maxsplit=1)[0])
-    return max(SEPARATORS, key=header.count), text
+    return separator_of(re.split(r"[\r\n]", text.lstrip("\r\n"), maxsplit=1)[0]), text
+
+
+def separator_of(header: str) -> str:
+    """What separates the cells of a header, as far as it tells: a comma where nothing does.
+
+    >>> separator_of("time;x;y"), separator_of('"a;b",c'), separator_of("time")
+    (';', ',', ',')
+    """
+    bare = re.sub(r'"[^"]*"', "", header)
+    return max(SEPARATORS, key=bare.count)
 
 
 def _cells(text: str, separator: str) -> tuple[list[str], dict[int, list[str]]]:

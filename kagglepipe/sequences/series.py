@@ -5,11 +5,13 @@ A series is read whole and repaired in documented ways; what cannot be repaired 
 
 import csv
 import io
+import itertools
 import lzma
 import math
+import re
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kagglepipe.competitions.spreadsheet import UTF16, separator_of
 from kagglepipe.sequences.grid import tolerance
 
 Times = NDArray[np.float64]  # (T,)
@@ -25,6 +28,7 @@ Values = NDArray[np.float32]  # (T, F) or (T, J, D)
 MAX_BYTES = 2**30  # of a file, or of all that an .npz unpacks to
 MAX_SAMPLES = 10**7  # of a grid
 TIME_NAMES = ("time", "times", "t", "frame", "frames", "timestamp")  # the first that is there tells the time
+NUMBER_OF = re.compile(r"(?:id|idx|index|no|nr|num|number|code|name)$")  # class_id is as much of an answer as class
 MISSING = ("", "na", "n/a", "null", "none")  # cells without a number, beside nan and inf
 LONGER = 8  # times: an axis that is so much longer than the others is time
 DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError)
@@ -68,7 +72,7 @@ def read_series(
     time: the array of an .npz or column of a .csv that tells the time; None: the one called as in `TIME_NAMES`,
     else rows are at 0, 1, 2, … An .npy has no time.
     channels: of a .csv the columns to read, in this order, whatever theirs is; others are left out, which `repairs`
-    tells. Empty: all but the time and those called as one of `labels`, in any case. Of an .npz its array.
+    tells. Empty: all but the time and those called as one of `labels` (see `is_answer`). Of an .npz its array.
     axis: of the array, which is time.
 
     Repairs, all told in `repairs`: rows out of order are sorted by time; of rows at one time the first is kept;
@@ -123,12 +127,14 @@ def array_shape(
 
 def time_axis(arrays: Sequence[tuple[tuple[int, ...], int | None]]) -> int:
     """Which axis of arrays is time: the first one, unless another one has as many rows as there are times or, in all
-    arrays, is at least `LONGER` times as long as each other axis.
+    arrays, is at least `LONGER` times as long as each other axis; these have one length then, as channels have.
 
     arrays: (shape, number of times, None where none are told) of each.
 
     >>> time_axis([((6, 200), None), ((6, 48), None)]), time_axis([((6, 200), None), ((6, 40), None)])
     (1, 0)
+    >>> time_axis([((14, 256), None), ((15, 256), None)])
+    0
     """
     dimensions = {len(shape) for shape, _ in arrays}
     if len(dimensions) != 1:
@@ -138,7 +144,9 @@ def time_axis(arrays: Sequence[tuple[tuple[int, ...], int | None]]) -> int:
         fits = [axis for axis in axes if all(shape[axis] == times for shape, times in arrays if times is not None)]
         return fits[0] if fits else 0
     for axis in axes:
-        if all(shape[axis] >= LONGER * max(np.delete(shape, axis), default=0) for shape, _ in arrays):
+        others = [shape[:axis] + shape[axis + 1 :] for shape, _ in arrays]
+        is_one = len(set(others)) == 1  # what varies from file to file is no number of channels
+        if is_one and all(shape[axis] >= LONGER * max(others[0], default=0) for shape, _ in arrays):
             return axis
     return 0
 
@@ -201,17 +209,21 @@ def _only_values(arrays: Mapping[str, NDArray[Any]]) -> str:
 
 def _read_csv(path: Path, time: str | None, channels: Sequence[str], labels: Collection[str]) -> _Raw:
     _demand_small(path.stat().st_size)
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.reader(file)
-        header = [name.strip() for name in next(rows, [])]
-        _demand_names(header)
+    with path.open(newline="", encoding=_encoding(path)) as file:
+        separator = separator_of(file.readline())
+        file.seek(0)
+        rows = (row for row in csv.reader(file, delimiter=separator) if row)
+        header, first = [name.strip() for name in next(rows, [])], next(rows, [])
+        header = header[: max((place for place, name in enumerate(header, 1) if name), default=0)]
+        _demand_names(header, first)
         time = _time_column(header, time)
-        answers = [name for name in header if name.casefold() in labels and name != time]
+        answers = [name for name in header if is_answer(name, labels) and name != time]
         names = list(channels) or [name for name in header if name != time and name not in answers]
         if missing := [name for name in names if name not in header]:
             raise SeriesError(f"it has no column {missing[0]}, which is a channel of others; there are {_some(header)}")
         read = [*names, *([] if time is None else [time])]
-        table = list(_numbers(rows, header, read))
+        filled = itertools.chain([first] if first else [], rows)
+        table = list(_numbers(filled, header, read, has_decimal_commas=separator != ","))
     cells = np.array(table, np.float64).reshape(len(table), len(read))
     left_out = [name for name in header if name not in read and name not in answers]
     times = None if time is None else cells[:, -1]
@@ -226,8 +238,36 @@ def _time_column(header: Sequence[str], time: str | None) -> str | None:
     return time or next((header[lower.index(name)] for name in TIME_NAMES if name in lower), None)
 
 
-def _demand_names(header: Sequence[str]) -> None:
-    if header and all(_is_number(cell) for cell in header):
+def _encoding(path: Path) -> str:
+    with path.open("rb") as file:
+        return "utf-16" if file.read(2) in UTF16 else "utf-8-sig"
+
+
+def is_answer(name: str, labels: Collection[str]) -> bool:
+    """Whether a column is called like one of `labels`, whatever its case and signs, or like the number of one.
+
+    >>> [is_answer(name, {"class", "label"}) for name in ("Class", "class_id", "LABEL", "classic")]
+    [True, True, True, False]
+    """
+    plain = re.sub(r"[\W_]+", "", name.casefold())
+    return name.casefold() in labels or plain in labels or NUMBER_OF.sub("", plain) in labels
+
+
+def _is_data(header: Sequence[str], first: Sequence[str]) -> bool:
+    """Whether the first row is none of names: it has numbers, and no text that stands over a number.
+
+    first: the row after it.
+    """
+    numbers = [_is_number(cell) for cell in header]
+    names = [
+        cell.lower() not in MISSING and not is_number and (place >= len(first) or _is_number(first[place].strip()))
+        for place, (cell, is_number) in enumerate(zip(header, numbers, strict=True))
+    ]
+    return any(numbers) and not any(names)
+
+
+def _demand_names(header: Sequence[str], first: Sequence[str]) -> None:
+    if _is_data(header, first):
         raise SeriesError(f"it has no header, its first row is numbers ({_some(header)}): add a row of column names")
     if "" in header:
         raise SeriesError(f"column {header.index('') + 1} has no name")
@@ -235,19 +275,21 @@ def _demand_names(header: Sequence[str]) -> None:
         raise SeriesError(f"column {twice[0]} is there twice")
 
 
-def _numbers(rows: Iterator[list[str]], header: Sequence[str], read: Sequence[str]) -> Iterator[NDArray[np.float64]]:
-    """The numbers of each row in the columns `read`, in that order."""
+def _numbers(
+    rows: Iterable[list[str]], header: Sequence[str], read: Sequence[str], *, has_decimal_commas: bool
+) -> Iterator[NDArray[np.float64]]:
+    """The numbers of each row in the columns `read`, in that order; empty cells behind the last column count not."""
     places = [header.index(name) for name in read]
-    filled = (row for row in rows if row)
-    for number, row in enumerate(filled, 1):
-        if len(row) != len(header):
+    for number, row in enumerate(rows, 1):
+        if len(row) < len(header) or any(cell.strip() for cell in row[len(header) :]):
             raise SeriesError(f"row {number} has {len(row)} cells, the header {len(header)}")
-        yield np.array([_number(row[place], header[place], number) for place in places])
+        cells = [row[place].replace(",", ".") if has_decimal_commas else row[place] for place in places]
+        yield np.array([_number(cell, name, number) for cell, name in zip(cells, read, strict=True)])
 
 
 def _is_number(cell: str) -> bool:
     try:
-        float(cell.replace("_", "?"))
+        float(cell.replace("_", "?").replace(",", "."))
     except ValueError:
         return False
     return True

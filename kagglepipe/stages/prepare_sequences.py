@@ -7,12 +7,13 @@ what is left has tables of its own.
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from kagglepipe.competitions.annotations import (
@@ -34,6 +35,9 @@ from kagglepipe.files import expanded, file_sha256, read_json, sha256, write_byt
 from kagglepipe.images.decode import in_order
 from kagglepipe.predictions.frame import check_classes
 from kagglepipe.stages.text_table import counted
+
+if TYPE_CHECKING:
+    from kagglepipe.sequences.series import Series
 
 log = logging.getLogger(__name__)
 MADE = ("table.parquet", "items.parquet", "annotations.csv", "prepared.json")
@@ -78,6 +82,7 @@ def make_sequence_table(config: Config) -> None:
     spans = dict(zip(items["video"], zip(items["begins"], items["ends"], strict=True), strict=True))
     catalogue = within(catalogue, spans, finds_segments=competition.finds_segments)
     demand_labels(catalogue, bad, competition.background if competition.finds_segments else None)
+    items = without_answers(items, catalogue.labels)
     files_with_groups, twins = join_copies(catalogue.files, items)
     catalogue = replace(catalogue, files=files_with_groups)
     table = video_rows(catalogue) if competition.finds_segments else clip_rows(catalogue)
@@ -187,7 +192,8 @@ class Item:
     """One file: its bytes' hash, when it begins and ends, its frames, what is repaired in it.
 
     reading: what earlier versions read of it otherwise, as of VideoFacts. channels: of a series what it calls them, in
-    order (see `Series.names`). axis: of its array, which is time.
+    order (see `Series.names`). axis: of its array, which is time. constants: of a .csv the number that each channel has
+    throughout, NaN where it varies.
     """
 
     sha256: str
@@ -202,6 +208,7 @@ class Item:
     reading: str = ""
     channels: tuple[str, ...] = ()
     axis: int = 0
+    constants: tuple[float, ...] = ()
 
 
 def look_at_items(config: Config, files: pd.DataFrame, root: Path) -> tuple[pd.DataFrame, list[str]]:
@@ -276,8 +283,6 @@ def series_look(config: Config, paths: list[Path]) -> Callable[[Path, Config], I
 
 def look_at_series(path: Path, config: Config, axis: int = 0) -> Item:
     """One series, read whole. Raises SeriesError."""
-    import numpy as np
-
     from kagglepipe.sequences.series import SeriesError, read_series
 
     columns = config.competition.columns
@@ -296,8 +301,52 @@ def look_at_series(path: Path, config: Config, axis: int = 0) -> Item:
         file_sha256(path), path.stat().st_size, float(series.times[0]), float(series.times[-1]) + step,
         len(series.times), int(np.prod(joints)), 1, path.suffix[1:].lower(), series.repairs,
         f"axis {axis}" if axis and path.suffix.lower() != ".csv" else "without answers" * bool(series.labels),
-        series.names, axis,
+        series.names, axis, constants_of(series) if path.suffix.lower() == ".csv" else (),
     )  # fmt: skip
+
+
+def constants_of(series: "Series") -> tuple[float, ...]:
+    """The number that each channel has throughout, NaN where it varies, or could not."""
+    first = series.values[0]
+    is_constant = (series.values == first).all(axis=0) & (len(series.values) > 1)
+    found: list[float] = np.where(is_constant, first, np.nan).ravel().tolist()
+    return tuple(found)
+
+
+def without_answers(items: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
+    """The items without their `constants`, and of CSVs without the channels that number the classes: one whole number
+    throughout each file, which tells the class of every labelled file. `repairs` tells.
+
+    Raises UserError if nothing else is in them.
+    """
+    rows = items.to_dict("records")
+    tables = [row for row in rows if row["format"] == "csv"]
+    of_class = labels.groupby("video")["label"].unique().to_dict()
+    told = [(row["constants"], of_class[row["video"]]) for row in tables if row["video"] in of_class]
+    names = tables[0]["channels"] if tables else ()
+    answers = [name for place, name in enumerate(names) if numbers_classes([(one[place], own) for one, own in told])]
+    kept = tuple(name for name in names if name not in answers)
+    if answers and not kept:
+        raise UserError(
+            f"all columns of the series number their classes ({', '.join(answers)}): add some to learn from"
+        )
+    words = f"columns left out, since they number the classes: {', '.join(answers)}"
+    for row in tables if answers else []:
+        row |= {"channels": kept, "width": len(kept), "reading": f"columns {', '.join(kept)}"}
+        row["repairs"] = (*row["repairs"], words)
+    return pd.DataFrame(rows).drop(columns="constants")
+
+
+def numbers_classes(files: Sequence[tuple[float, Sequence[str]]]) -> bool:
+    """Whether a column numbers the classes; files: (its number throughout a file, the classes of that file) of each.
+
+    >>> numbers_classes([(0, ["a"]), (1, ["b"]), (1, ["b"])]), numbers_classes([(0, ["a"]), (0.5, ["b"]), (0.5, ["b"])])
+    (True, False)
+    """
+    pairs = {(number, *classes) for number, classes in files if len(classes) == 1}
+    is_whole = all(number % 1 == 0 for number, _ in files) and all(len(classes) == 1 for _, classes in files)
+    sizes = {len(pairs), *(len(set(side)) for side in zip(*pairs, strict=True))}
+    return is_whole and len(sizes) == 1 and 1 < len(pairs) < len(files)
 
 
 def alike(paths: list[str], items: list[Item]) -> list[Item]:
@@ -316,7 +365,7 @@ def alike(paths: list[str], items: list[Item]) -> list[Item]:
     odd = [(path, item) for path, item in zip(paths, found, strict=True) if item.width != width]
     if odd:
         path, item = odd[0]
-        varies = item.format != "csv" and len({item.width for item in found}) > 2
+        varies = item.format != "csv" and item.axis == 0 and len({item.width for item in found}) > 2
         hint = "; where the second axis is time, type competition.time_axis=1" * varies
         raise UserError(
             f"{path} has {item.width} channels, most files have {width}; mend or remove it (there are {len(odd)}){hint}"

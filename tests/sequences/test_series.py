@@ -116,10 +116,38 @@ def test_a_column_of_labels_is_no_channel(tmp_path: Path, cells: str) -> None:
     assert read.repairs == ("columns left out, since they hold answers: Label",)
 
 
-@pytest.mark.parametrize("header", ["0.5,1,2", "0,1,2", "1,nan,-3e4"])
+@pytest.mark.parametrize("name", ["class_id", "Label ID", "LABELS", "label-index", "targetcode"])
+def test_the_number_of_a_class_is_an_answer_too(tmp_path: Path, name: str) -> None:
+    read = read_series(
+        text(tmp_path, f"x,classic,{name}\n1,5,0\n2,6,0\n"), labels={"class", "label", "labels", "target"}
+    )
+    assert (read.names, read.labels) == (("x", "classic"), (name,))
+
+
+@pytest.mark.parametrize("header", ["0.5,1,2", "0,1,2", "1,nan,-3e4", "0.5,NA,2", "0.5,,2", "0.5,1,walk"])
 def test_a_csv_without_a_header_is_refused(tmp_path: Path, header: str) -> None:
+    second = "2,3,walk" if header.endswith("walk") else "1,2,3"
     with pytest.raises(SeriesError, match=r"it has no header, its first row is numbers .*add a row of column names"):
-        read_series(text(tmp_path, f"{header}\n1,2,3\n"))
+        read_series(text(tmp_path, f"{header}\n{second}\n"))
+
+
+def test_columns_may_be_called_by_numbers_beside_others_and_files_may_hold_names_alone(tmp_path: Path) -> None:
+    assert read_series(text(tmp_path, "time,0.5,NA\n0,1,\n1,2,4\n")).names == ("0.5", "NA")
+    with pytest.raises(SeriesError, match="it has no rows"):
+        read_series(text(tmp_path, "time,0.5\n"))
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding"),
+    [
+        ("time;x;y\n0,5;1;2,25\n1,5;3;4\n", "utf-8-sig"),
+        ("time\tx\ty\n0.5\t1\t2.25\n1.5\t3\t4\n", "utf-16"),
+        ("time,x,y,\n0.5,1,2.25,\n1.5,3,4,,\n", "utf-8"),
+    ],
+)
+def test_a_csv_may_be_as_spreadsheets_write_it(tmp_path: Path, content: str, encoding: str) -> None:
+    read = read_series(text(tmp_path, content, encoding))
+    assert (read.names, read.times.tolist(), read.values.tolist()) == (("x", "y"), [0.5, 1.5], [[1, 2.25], [3, 4]])
 
 
 def test_another_axis_of_an_array_may_be_time(tmp_path: Path) -> None:
@@ -137,6 +165,7 @@ def test_another_axis_of_an_array_may_be_time(tmp_path: Path) -> None:
         ([((6, 48), None), ((6, 500), None)], 1),
         ([((6, 47), None), ((6, 500), None)], 0),  # in one file it is not eight times as long
         ([((500, 6), None)], 0),
+        ([((14, 256), None), ((15, 256), None)], 0),  # 256 channels at 14 and 15 times
         ([((6, 10), 10), ((6, 6), 6)], 1),  # as many as there are times
         ([((10, 6), 10), ((6, 6), None)], 0),
         ([((3, 200, 25), None)], 1),

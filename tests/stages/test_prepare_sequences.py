@@ -641,6 +641,8 @@ def test_arrays_are_matched_by_name_and_files_without_names_by_their_number_of_c
         UserError, match=r"3.npy has 50 channels, .*the second axis is time, type competition.time_axis"
     ):
         alike(["1.npy", "2.npy", "3.npy", "4.npy"], [item((), "npy", width) for width in (40, 40, 50, 60)])
+    with pytest.raises(UserError, match=r"there are 2\)$"):  # their second axis is taken for time already
+        alike([f"{n}.npy" for n in range(4)], [replace(item((), "npy", w), axis=1) for w in (40, 40, 50, 60)])
 
 
 def test_only_what_is_read_otherwise_than_before_changes_the_hash() -> None:
@@ -663,6 +665,32 @@ def test_channels_are_matched_by_name_and_answers_are_none(series: Path, prepare
     assert [list(names) for names in found.items["channels"]] == [["x", "y"]] * 4
     assert found.items["reading"].tolist() == [*["without answers"] * 2, "columns x, y", "without answers"]
     assert "columns left out, since they hold answers: label (4 files)" in told()
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> Path:
+    """Six recordings of two classes in CSVs, in which a column numbers the classes, and one to classify."""
+    folder, rng = tmp_path / "recordings", np.random.default_rng(0)
+    for name, code in (("walk", 3), ("fall", 7), ("test", 0)):
+        (folder / name).mkdir(parents=True)
+        for number in range(3 if code else 1):
+            columns = pd.DataFrame(rng.normal(size=(9, 2)), columns=["x", "y"]).assign(rate=9, kind=code)
+            columns.to_csv(folder / name / f"{name}{number}.csv", index=False)
+    return folder
+
+
+def test_a_column_that_numbers_the_classes_is_no_channel_whatever_it_is_called(
+    recordings: Path, prepare: Prepare, refusal: Refusal, told: Told
+) -> None:
+    found = prepare(recordings, "competition.kind=series", to="video_folder")
+    assert found.items is not None
+    assert {tuple(names) for names in found.items["channels"]} == {("x", "y", "rate")}
+    assert set(found.items["width"]) == {3}
+    assert "columns left out, since they number the classes: kind (7 files)" in told()
+    for path in recordings.rglob("*.csv"):
+        pd.read_csv(path)[["kind"]].to_csv(path, index=False)
+    line = refusal(recordings, "competition.kind=series", "competition.refresh=true", to="video_folder")
+    assert line == "all columns of the series number the classes (kind): add some to learn from"
 
 
 def test_the_longer_axis_of_arrays_is_time_where_it_is_much_longer(series: Path, prepare: Prepare, told: Told) -> None:
