@@ -57,7 +57,7 @@ from kagglepipe.stages.places import (
     read_prepared,
     write_config,
 )
-from kagglepipe.stages.scores import describe_scores, is_scored, rows_of, scores_of
+from kagglepipe.stages.scores import describe_scores, groups_hash, is_scored, rows_of, scores_of
 from kagglepipe.stages.text_table import listed, table
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def run(config: Config) -> float | None:
     config, prepared = at_rate_of_members(config, prepared, members)
     folder = ensemble_dir(config, prepared, members)
     done = folder / "metrics.json"
-    if done.exists() and is_scored(read_json(done), config.competition):
+    if done.exists() and is_scored(read_json(done), config.competition, prepared):
         log.info("ensemble: %s is finished already", folder.name)
         if score_test_again(config, prepared, folder):
             log.info("ensemble: its test is scored anew, by the answers as they are now")
@@ -119,6 +119,7 @@ def make_ensemble(config: Config, prepared: Prepared, members: list[Member], fol
         "maps": maps,
         "calibration_error": calibration_error(oof, rows.truth),
         "slices": slices,
+        "groups_sha256": groups_hash(prepared),
         "identity": {member.name: identity_of(member) for member in members},
         **baseline_of(config, prepared, members),
     }

@@ -10,6 +10,7 @@ import pandas as pd
 from kagglepipe.competitions.annotations import read_annotations
 from kagglepipe.competitions.contract import Competition
 from kagglepipe.config import Config
+from kagglepipe.files import sha256
 from kagglepipe.predictions.crossfit import Rows
 from kagglepipe.predictions.frame import labels, probabilities
 from kagglepipe.predictions.metrics import format_summary, summarise
@@ -79,10 +80,22 @@ def hidden_segments(config: Config) -> pd.DataFrame:
     return read_annotations(config.data_dir / "answers.csv")
 
 
-def is_scored(metrics: dict[str, Any], competition: Competition) -> bool:
-    """Whether a run's metrics are those that the competition asks for."""
+def is_scored(metrics: dict[str, Any], competition: Competition, prepared: Prepared) -> bool:
+    """Whether a run's metrics are those that the competition asks for, and their intervals by the groups as they are.
+
+    Metrics of a version that did not tell the groups count as theirs.
+    """
     chosen_by = metrics["detection"]["chosen_by"] if "detection" in metrics else competition.segment_metric
-    return bool((metrics["metric"], chosen_by) == (competition.metric, competition.segment_metric))
+    if (metrics["metric"], chosen_by) != (competition.metric, competition.segment_metric):
+        return False
+    return "groups_sha256" not in metrics or bool(metrics["groups_sha256"] == groups_hash(prepared))
+
+
+def groups_hash(prepared: Prepared) -> str:
+    """A hash of which of the labelled images, or videos, belong together; intervals are by these groups."""
+    name = "id" if prepared.items is None else "video"
+    rows = prepared.train[[name, "group"]].drop_duplicates().astype(str).sort_values([name, "group"])
+    return sha256(*("\0".join(row) for row in rows.itertuples(index=False)))
 
 
 # --- segments --------------------------------------------------------------------------------------------------

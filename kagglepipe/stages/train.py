@@ -33,7 +33,7 @@ from kagglepipe.stages.places import (
     write_config,
 )
 from kagglepipe.stages.pseudo import over_teacher
-from kagglepipe.stages.scores import describe_scores, is_scored, scores_of
+from kagglepipe.stages.scores import describe_scores, groups_hash, is_scored, scores_of
 from kagglepipe.stages.session import RESUME
 from kagglepipe.stages.trial import reason_to_stop
 from kagglepipe.training import distributed
@@ -127,11 +127,12 @@ def tell_finished(run: Path) -> None:
 
 
 def score_again(config: Config, prepared: Prepared, run: Path) -> None:
-    """Writes the run's metrics anew if they are of another metric, or by other answers, than the configuration's."""
+    """Writes the run's metrics anew if they are of another metric than the configuration's, other groups or answers."""
     metrics = read_json(run / "metrics.json")
     if score_test_again(config, prepared, run):
         log.info("train: the test of %s is scored anew, by the answers as they are now", run.name)
-    if config.run is None and not is_scored(metrics, config.competition):
+    if config.run is None and not is_scored(metrics, config.competition, prepared):
+        log.info("train: %s is scored anew, by the metric and the groups as they are now", run.name)
         folds = sorted(int(fold) for fold in prepared.folds["fold"].unique())
         merge(config, prepared, run, folds, {name: metrics.get(name) for name in COST})
 
@@ -272,6 +273,7 @@ def merge(config: Config, prepared: Prepared, run: Path, folds: Sequence[int], c
         **comparisons(config, prepared, run, oof),
         **({} if config.training.teacher is None else {"over_teacher": over_teacher(config, prepared, oof)}),
         "identity": run_identity(config, prepared),
+        "groups_sha256": groups_hash(prepared),
         "cut_by_budget": shortest_budget(run, folds),
         **cost,
     }

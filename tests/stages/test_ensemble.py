@@ -15,7 +15,7 @@ from kagglepipe.__main__ import CONF
 from kagglepipe.competitions.contract import Competition
 from kagglepipe.config import Config, Folds, Paths
 from kagglepipe.errors import UserError
-from kagglepipe.files import write_json, write_parquet
+from kagglepipe.files import read_json, write_json, write_parquet
 from kagglepipe.predictions.crossfit import make_candidate
 from kagglepipe.predictions.frame import oof_frame, read_frame, test_frame
 from kagglepipe.predictions.metrics import summarise
@@ -197,6 +197,17 @@ def test_the_order_of_members_does_not_matter_and_a_second_time_nothing_is_done(
     walk(at("stage=ensemble", "ensemble.runs=[one,two]"))
     assert {path: path.stat().st_mtime_ns for path in at().runs_dir.rglob("*")} == before
     assert blends(at) == [folder]
+
+
+def test_groups_that_are_given_later_judge_the_blend_anew(at: At, one: Path, two: Path) -> None:
+    folder = blend(at, "ensemble.runs=[one,two]")
+    before, file = read_json(folder / "metrics.json"), at().data_dir / "table.parquet"
+    table = pd.read_parquet(file)
+    write_parquet(file, table.assign(group=table["id"].rank().astype(int) % 4))
+    walk(at("stage=ensemble", "ensemble.runs=[one,two]"))
+    after = read_json(folder / "metrics.json")
+    assert after["score"] == before["score"]
+    assert after["interval"] != before["interval"]
 
 
 def test_a_run_may_be_given_by_its_folder(at: At, one: Path, two: Path) -> None:

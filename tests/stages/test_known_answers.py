@@ -1,4 +1,4 @@
-"""Answers that are known score the test of a finished run whenever they change, and train nothing again."""
+"""Answers and groups score a finished run anew whenever they change, and train nothing again."""
 
 import shutil
 from collections.abc import Callable
@@ -14,10 +14,12 @@ from kagglepipe.competitions.contract import Competition
 from kagglepipe.config import Config, Folds, Paths
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json, write_parquet
-from kagglepipe.predictions.frame import test_frame
-from kagglepipe.stages import walk
+from kagglepipe.predictions.frame import oof_frame, read_frame, test_frame
+from kagglepipe.predictions.metrics import summarise
+from kagglepipe.stages import train, walk
 from kagglepipe.stages.known_answers import read_answers, score_test_again
-from kagglepipe.stages.places import read_prepared
+from kagglepipe.stages.places import Prepared, read_prepared, run_dir
+from kagglepipe.stages.scores import groups_hash, is_scored
 
 At = Callable[..., Config]
 ALONE = {"run": "one", "metric": "accuracy", "score": 0.75, "interval": [0.5, 0.9], "log_loss": 0.6}
@@ -190,3 +192,41 @@ def test_answers_to_segments_are_looked_at_too(long_series: Path, tmp_path: Path
             walk(config)
     table.to_csv(file, index=False)
     walk(config)
+
+
+# --- groups --------------------------------------------------------------------------------------------------------
+
+
+def write_folds(run: Path, prepared: Prepared) -> None:
+    """The folds of a run that calls every image by its colour, save the red ones, which it calls blue."""
+    for fold, rows in prepared.train.groupby("fold"):
+        said = [prepared.classes.index(name.replace("red", "blue")) for name in rows["target"]]
+        frame = oof_frame(
+            rows["id"].tolist(), int(str(fold)), rows["target"].tolist(), np.eye(3)[said], prepared.classes
+        )
+        write_parquet(run / f"fold_{fold}" / "oof.parquet", frame)
+        ids = prepared.test["id"].tolist()
+        write_parquet(
+            run / f"fold_{fold}" / "test.parquet", test_frame(ids, np.eye(3)[[0] * len(ids)], prepared.classes)
+        )
+        write_json(run / f"fold_{fold}" / "metrics.json", {})
+
+
+def test_groups_that_are_given_later_score_a_finished_run_anew(at: At) -> None:
+    config = at("model.name=test_efficientnet", "model.weights=none", "model.image_size=64", "training.mode=head")
+    prepared = read_prepared(config)
+    run = run_dir(config, prepared)
+    write_folds(run, prepared)
+    write_json(run / "metrics.json", {**ALONE, "groups_sha256": groups_hash(prepared)})
+    train.score_again(config, prepared, run)
+    assert read_json(run / "metrics.json")["interval"] == ALONE["interval"]  # by the groups as they were
+    table = pd.read_parquet(config.data_dir / "table.parquet")
+    write_parquet(config.data_dir / "table.parquet", table.assign(group=table["id"].str[:-1]))
+    now = read_prepared(config)
+    train.score_again(config, now, run)
+    metrics, groups = read_json(run / "metrics.json"), now.train.set_index("id")["group"]
+    expected = summarise("accuracy", read_frame(run / "oof.parquet"), now.classes, groups)
+    assert metrics["interval"] == list(expected["interval"])
+    assert is_scored(metrics, config.competition, now)
+    assert not is_scored(metrics, config.competition, prepared)
+    assert is_scored(ALONE, config.competition, now)  # of a version that did not tell the groups
