@@ -327,9 +327,7 @@ def without_answers(items: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
     answers = [name for place, name in enumerate(names) if numbers_classes([(one[place], own) for one, own in told])]
     kept = tuple(name for name in names if name not in answers)
     if answers and not kept:
-        raise UserError(
-            f"all columns of the series number their classes ({', '.join(answers)}): add some to learn from"
-        )
+        raise UserError(f"all columns of the series number the classes ({', '.join(answers)}): add some to learn from")
     words = f"columns left out, since they number the classes: {', '.join(answers)}"
     for row in tables if answers else []:
         row |= {"channels": kept, "width": len(kept), "reading": f"columns {', '.join(kept)}"}
