@@ -500,12 +500,12 @@ def sequence_comparisons(session: SequenceSession, oof: pd.DataFrame) -> dict[st
 
     The linear model is also scored on folds that tear groups apart: the inflation that a random split would have shown.
     """
-    from kagglepipe.training.linear import principal_axes
+    from kagglepipe.training.linear import rotate
 
     train, classes, competition = session.train, session.classes, session.config.competition
     log.info("train: for comparison, a linear model that knows no order, on the same folds and on random ones")
     x = session.standardised(replace(session.options, cell="mean", differences=True, pooling="mean"))
-    z = x @ principal_axes(x)
+    z = rotate(x).rows
 
     def out_of_fold(folds: Array) -> pd.DataFrame:
         frames = []

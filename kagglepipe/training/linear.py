@@ -31,16 +31,34 @@ class Fit:
     bias: Floats
 
 
-def principal_axes(x: NDArray[np.floating]) -> NDArray[np.float32]:
-    """An orthonormal basis (F, R) of the space of rows (N, F), along their principal axes; R = min(N, F)."""
+@dataclass(frozen=True)
+class Rotated:
+    """Rows (N, R) along their principal axes, the weakest first, R = min(N, F), and the way back.
+
+    span: (F, R), orthonormal, of all rows; None where they span everything. turn: (R, R), orthonormal. For rows x that
+    were given, rows = x · span · turn.
+    """
+
+    rows: NDArray[np.float32]
+    span: NDArray[np.float32] | None
+    turn: NDArray[np.float32]
+
+    def back(self, rows: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Rows, or weights, (K, R) along the axes -> (K, F) as inputs were given."""
+        turned = rows @ self.turn.T
+        return np.asarray(turned if self.span is None else turned @ self.span.T, np.float32)
+
+
+def rotate(x: NDArray[np.floating]) -> Rotated:
+    """Rows (N, F) along their principal axes."""
     x = np.ascontiguousarray(x, dtype=np.float32)
+    span = None
     if len(x) < x.shape[1]:
-        span, triangle = np.linalg.qr(x.T)  # x = triangleᵀ spanᵀ
-        _, turned = eigh(triangle @ triangle.T / np.float32(len(x)), driver="evd", overwrite_a=True, check_finite=False)
-        return np.asarray(span @ turned, np.float32)
+        span, triangle = np.linalg.qr(x.T)
+        x = np.ascontiguousarray(triangle.T)  # (N, N), which has the same inner products
     some = x[:: max(1, len(x) // (AXES_FROM * x.shape[1]))]
-    _, turned = eigh(some.T @ some / np.float32(len(some)), driver="evd", overwrite_a=True, check_finite=False)
-    return np.asarray(turned, np.float32)
+    _, turn = eigh(some.T @ some / np.float32(len(some)), driver="evd", overwrite_a=True, check_finite=False)
+    return Rotated(x @ turn, span, turn)
 
 
 def fit_logistic(
@@ -91,16 +109,15 @@ class LinearFitter(HeadFitter):
     def __init__(
         self, views: Sequence[Features], labels: Labels, folds: Labels, *, grid: Sequence[float], classes: int
     ) -> None:
-        self.axes = principal_axes(np.concatenate(views))
-        turned = [view.astype(np.float32) @ self.axes for view in views]
-        super().__init__(turned, labels, folds, grid=grid, classes=classes)
+        self.rotated = rotate(np.concatenate(views))
+        super().__init__(np.split(self.rotated.rows, len(views)), labels, folds, grid=grid, classes=classes)
         self._before: tuple[NDArray[np.bool_], Fit] | None = None
         self._enough = EXACT
 
     def fit(self, fold: int, more: Labelled | None = None) -> Head:
         """The head for `fold`, of inputs as they were given; see `HeadFitter.fit`."""
         head = super().fit(fold, more)
-        return head if more is not None else replace(head, weight=head.weight @ self.axes.T)
+        return head if more is not None else replace(head, weight=self.rotated.back(head.weight))
 
     def _inner_losses(self, a: int, b: int) -> dict[int, Floats]:
         self._enough = NEAR
@@ -122,11 +139,11 @@ class LinearFitter(HeadFitter):
     def _fit_with(self, rows: NDArray[np.bool_], c: float, more: Labelled) -> Head:
         """The head of inputs as they were given, fitted on rows outside the axes too."""
         pairs = zip(self.views, more.views, strict=True)
-        x = np.concatenate([part for view, other in pairs for part in (view[rows] @ self.axes.T, other)])
-        axes = principal_axes(x)
+        x = np.concatenate([part for view, other in pairs for part in (self.rotated.back(view[rows]), other)])
+        rotated = rotate(x)
         labels = np.tile(np.concatenate([self.labels[rows], more.labels]), len(self.views))
-        _, head = self._head(x.astype(np.float32) @ axes, labels, c, None)
-        return replace(head, weight=head.weight @ axes.T)
+        _, head = self._head(rotated.rows, labels, c, None)
+        return replace(head, weight=rotated.back(head.weight))
 
     def _head(self, z: NDArray[np.float32], labels: Labels, c: float, start: Fit | None) -> tuple[Fit, Head]:
         known, numbered = np.unique(labels, return_inverse=True)
