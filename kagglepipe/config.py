@@ -219,7 +219,7 @@ OWN_KWARGS = {  # arguments of timm's models that are set here, and what sets th
 
 @dataclass
 class Model:
-    """name: any timm model. kwargs: passed to timm as they are.
+    """name: any timm model. kwargs: passed to timm as they are; img_size makes a network for images of that size.
     weights: `auto` (bundled where shipped, else the hub), `bundled`, `hub`, `none` or a .safetensors file.
     image_size: pixels a side; None takes the model's own. crop: `squash`, `center` or `border` (images.view).
     temporal: for video and series; a series has no other part, and no use for a name.
@@ -240,6 +240,19 @@ class Model:
             raise UserError(f"model.kwargs.{ours[0]} is not read: {OWN_KWARGS[ours[0]]}; leave it out")
         if self.image_size is not None:
             at_least("model.image_size", self.image_size, 16)
+        if (made_for := self.kwargs.get("img_size")) is not None:
+            if not isinstance(made_for, int):
+                raise UserError(f"model.kwargs.img_size={made_for} must be one number: images are squares here")
+            if self.image_size not in (None, made_for):
+                raise UserError(
+                    f"model.image_size={self.image_size} and model.kwargs.img_size={made_for} are two sizes: leave "
+                    "one of them out"
+                )
+
+    @property
+    def side(self) -> int | None:
+        """Pixels a side of the images that the network is to see; None: those that it was made for."""
+        return self.image_size or self.kwargs.get("img_size")
 
 
 @dataclass
@@ -674,7 +687,7 @@ class Config:
 
         if self.cache.short_side is not None:
             return self.cache.short_side
-        size, is_bundled = self.model.image_size, self.model.name in BUNDLED
+        size, is_bundled = self.model.side, self.model.name in BUNDLED
         is_told = size is not None and (size <= SHORT_SIDE or self.model.crop != "center")
         return max(SHORT_SIDE, network_side(self.model)) if is_bundled or is_told else None
 
@@ -885,7 +898,7 @@ def network_side(model: Model) -> int:
     """
     from kagglepipe.models.weights import own_input
 
-    size = model.image_size or own_input(model.name)[0]
+    size = model.side or own_input(model.name)[0]
     if model.crop != "center" or size <= SHORT_SIDE:
         return size
     return math.ceil(size / own_input(model.name)[1])

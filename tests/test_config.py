@@ -26,6 +26,7 @@ from kagglepipe.config import (
     POLICY_OF_MODE,
     TAUGHT,
     Config,
+    Model,
     absolute,
     augmentation_policy,
     demand_options,
@@ -233,6 +234,19 @@ def test_a_value_that_cannot_be_meant_is_refused_by_the_name_of_its_option(overr
     assert option.removesuffix(".name") in told
     assert value.strip("'[]").split(",")[-1] in told or "needs" in told
     assert "\n" not in told
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"image_size": 96, "kwargs": {"img_size": 64}}, "are two sizes"),
+        ({"kwargs": {"img_size": [64, 96]}}, "must be one number"),
+    ],
+)
+def test_sizes_of_images_that_contradict_one_another_are_refused(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        Model(**options)
+    assert Model(image_size=64, kwargs={"img_size": 64}).side == Model(kwargs={"img_size": 64}).side == 64
 
 
 @pytest.mark.parametrize(

@@ -63,12 +63,34 @@ def make_backbone(name: str, weights: Weights, *, kwargs: dict[str, Any], kept_i
 
 
 def preprocessing_of(backbone: nn.Module, *, image_size: int | None, crop: str, short_side: int) -> Preprocessing:
-    """What timm's own data configuration says of this model; `image_size` (None: the model's own) goes first."""
+    """What timm's own data configuration says of this model; `image_size` (None: the model's own) goes first.
+
+    Raises UserError for a model that takes images of another size alone, as most transformers do.
+    """
     data = timm.data.resolve_model_data_config(backbone)
-    size = image_size or int(data["input_size"][-1])
+    own = int(data["input_size"][-1])
+    size = image_size or own
+    if size != own:
+        _demand_size(backbone, size, own)
     crop_pct = float(data["crop_pct"]) if crop == "center" else 1.0
     mean, std = tuple(map(float, data["mean"])), tuple(map(float, data["std"]))
     return Preprocessing(size, crop, crop_pct, mean, std, short_side)
+
+
+def _demand_size(backbone: nn.Module, size: int, own: int) -> None:
+    """Raises UserError unless the backbone, which was made for `own` pixels a side, takes images of `size`."""
+    parameter, was_training = next(backbone.parameters()), backbone.training
+    backbone.eval()
+    try:
+        with torch.no_grad():
+            backbone(torch.zeros(1, 3, size, size, dtype=parameter.dtype, device=parameter.device))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"this network is made for images of {own} pixels and does not take {size} ({str(error).rstrip('.')}): "
+            f"type +model.kwargs.img_size={size} in place of model.image_size={size}, or leave it out"
+        ) from error
+    finally:
+        backbone.train(was_training)
 
 
 class Classifier(nn.Module):

@@ -165,7 +165,7 @@ class Session(ABC):
         backbone = make_backbone(options.name, weights, kwargs=options.kwargs, kept_in=self.config.weights_dir)
         preprocessing = preprocessing_of(
             backbone,
-            image_size=options.image_size,
+            image_size=options.side,
             crop=options.crop,
             short_side=self.config.short_side,
         )

@@ -175,6 +175,15 @@ def test_an_image_size_goes_before_the_models_own() -> None:
     assert prepared(backbone, 96).size == 96
 
 
+def test_a_network_of_one_size_refuses_another_and_says_what_makes_it_so() -> None:
+    fixed = {"dynamic_img_size": False}
+    with pytest.raises(UserError, match=r"made for images of 160 pixels .* type \+model\.kwargs\.img_size=64 in place"):
+        prepared(tiny("test_vit", **fixed), 64)
+    backbone = tiny("test_vit", img_size=64, **fixed).train()
+    assert prepared(backbone, 64).size == 64
+    assert backbone.training
+
+
 @pytest.mark.parametrize("crop", ["squash", "border"])
 def test_only_a_center_crop_has_a_share(crop: str) -> None:
     assert prepared(tiny("test_resnet"), crop=crop).crop_pct == 1.0

@@ -88,6 +88,7 @@ def test_the_orders_of_the_packages_own_competitions_are_known() -> None:
         ({"image_size": 256}, 256),
         ({"image_size": 256, "crop": "center"}, 256),
         ({"image_size": 1024}, 1024),
+        ({"image_size": None, "kwargs": {"img_size": 448}}, 448),
         ({"image_size": 1024, "crop": "border"}, 1024),
         ({"name": "tf_efficientnet_lite0", "image_size": 448, "crop": "center"}, 512),
         ({"name": "tf_efficientnet_lite0", "image_size": None}, 256),
