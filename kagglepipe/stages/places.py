@@ -321,16 +321,22 @@ def run_dir(config: Config, prepared: Prepared) -> Path:
         return named_run(config, config.run)
     identity = run_identity(config, prepared)
     run = config.runs_dir / run_name(config, identity)
-    if "classes" in identity and not run.exists():
-        older = config.runs_dir / run_name(config, {key: identity[key] for key in identity if key != "classes"})
-        if orders_in(older) == [prepared.classes]:  # of a version that left the order out of the name
-            return older
-    if "best_by" in identity["training"] and not run.exists():
-        training = {key: value for key, value in identity["training"].items() if key != "best_by"}
-        older = config.runs_dir / run_name(config, {**identity, "training": training})
-        if is_scored_by(older, config.competition.metric):  # of a version that always kept the best epoch by accuracy
-            return older
-    return run
+    return run if run.exists() else older_run(config, prepared, identity) or run
+
+
+def older_run(config: Config, prepared: Prepared, identity: dict[str, Any]) -> Path | None:
+    """The run with this identity that a version has made which left some of it out of the name; None if none is."""
+    training = identity["training"]
+    named = [name for name, holder in (("classes", identity), ("best_by", training)) if name in holder]
+    for names in [{name} for name in named] + [set(named)] * (len(named) > 1):
+        settings = {key: value for key, value in identity.items() if key not in names}
+        settings["training"] = {key: value for key, value in training.items() if key not in names}
+        run = config.runs_dir / run_name(config, settings)
+        is_in_order = "classes" not in names or orders_in(run) == [prepared.classes]
+        # before it was named, the best epoch was that by accuracy
+        if is_in_order and ("best_by" not in names or is_scored_by(run, config.competition.metric)):
+            return run
+    return None
 
 
 def is_scored_by(run: Path, metric: str) -> bool:

@@ -60,6 +60,17 @@ def test_a_run_of_a_version_that_left_the_order_out_of_names_is_found_if_it_has_
     assert run_dir(other, prepared(BLUE_RED[::-1])) != older
 
 
+def test_such_a_run_is_found_whatever_else_its_version_left_out_of_names(tmp_path: Path) -> None:
+    usual, tuning = config(tmp_path), Training(mode="finetune")
+    older = finished(run_dir(replace(usual, training=tuning), prepared(BLUE_RED)), BLUE_RED[::-1])
+    write_json(older / "metrics.json", {"metric": "log_loss"})
+    competition = Competition(slug="photos", classes=BLUE_RED[::-1], metric="log_loss")
+    now = replace(usual, training=tuning, competition=competition)
+    assert run_dir(now, prepared(BLUE_RED[::-1])) == older
+    by_other = replace(now, competition=replace(competition, metric="roc_auc"))
+    assert run_dir(by_other, prepared(BLUE_RED[::-1])) != older
+
+
 @pytest.mark.parametrize("slug", shipped_orders())
 def test_what_the_package_itself_configures_has_the_usual_order(slug: str) -> None:
     """Else the names of all runs of these competitions would change."""
