@@ -23,7 +23,7 @@ from kagglepipe.competitions.filenames import (
 from kagglepipe.competitions.labels import check_alike, clean_label, sort_classes, spell_as
 from kagglepipe.competitions.source import SUFFIXES
 from kagglepipe.competitions.spreadsheet import read_cells, read_spreadsheet
-from kagglepipe.competitions.table import list_images, make_id
+from kagglepipe.competitions.table import list_images, make_id, where_else
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded, sha256
 
@@ -167,7 +167,7 @@ def _read_table(
     """A CSV as text, its columns called by the names of the contract, others left out, indexed by row in the file."""
     path = root / expanded(tables[name])
     if not path.is_file():
-        raise UserError(f"there is no {path}{_begin_one(competition)}")
+        raise UserError(f"there is no {path}{_begin_one(competition, name)}")
     return read_spreadsheet(path, {ours: competition.columns.get(ours, ours) for ours in TABLE_COLUMNS}, needed)
 
 
@@ -183,10 +183,10 @@ def _demand_columns(root: Path, competition: Competition, tables: Mapping[str, s
             raise UserError(f"{has}: {theirs} is needed too, which competition.columns.{ours} names")
 
 
-def _begin_one(competition: Competition) -> str:
-    if competition.kind == "video" and competition.finds_segments:
+def _begin_one(competition: Competition, name: str) -> str:
+    if competition.kind == "video" and competition.finds_segments and not expanded(name).is_file():
         return "; to begin one, type: python -m kagglepipe annotations input=FOLDER"
-    return ": add it, or type where it is, as competition.labels=PATH"
+    return where_else(name, "labels" if name == competition.labels else "files")
 
 
 def _read_labels(root: Path, competition: Competition, tables: Mapping[str, str]) -> tuple[pd.DataFrame, list[str]]:

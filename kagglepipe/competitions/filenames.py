@@ -13,6 +13,12 @@ SPLIT_WORDS = {
     **dict.fromkeys(("train", "training", "trn"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "valid"),
     **dict.fromkeys(("test", "testing", "tst"), "test"),
+    # Spanish, Portuguese, French, Italian, German
+    **dict.fromkeys(("entrenamiento", "treino", "treinamento", "entrainement", "addestramento"), "train"),
+    **dict.fromkeys(("validacion", "validacao", "validazione", "validierung"), "valid"),
+    **dict.fromkeys(("prueba", "pruebas", "teste", "testes"), "test"),
+    **dict.fromkeys(("trainingsdaten",), "train"),
+    **dict.fromkeys(("testdaten",), "test"),
 }
 FILLERS = (
     "data", "dataset", "set", "images", "image", "imgs", "img", "pictures", "pics", "photos", "videos", "clips",
@@ -24,7 +30,7 @@ MAX_HINTS = 5000  # names that a misspelt one is compared with
 def split_of(name: str) -> str | None:
     """`train`, `valid` or `test` where a folder's name, or a cell of a column `split`, says so.
 
-    >>> [split_of(name) for name in ("Training", "test_images", "TestSet1", "Val", "trains", "latest")]
+    >>> [split_of(name) for name in ("Training", "test_images", "TestSet1", "Validación", "trains", "latest")]
     ['train', 'test', 'test', 'valid', None, None]
     """
     words = _words(name)
@@ -63,7 +69,8 @@ def is_filler(name: str) -> bool:
 
 def _words(name: str) -> list[str]:
     """The words of a name, in lower case, without those that tell nothing: trainset and test_images have one."""
-    words = re.findall(r"[^\W\d_]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower())
+    bare = "".join(letter for letter in unicodedata.normalize("NFD", name) if not unicodedata.combining(letter))
+    words = re.findall(r"[^\W\d_]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", bare).lower())
     cut = (re.sub(rf"(?:{'|'.join(FILLERS)})$", "", word) for word in words)
     return [word for word in cut if word]
 
@@ -71,11 +78,11 @@ def _words(name: str) -> list[str]:
 def spelt(name: str) -> str:
     r"""A file's path as all systems can agree on: Windows writes `\` between folders, macOS takes é apart.
 
-    >>> spelt(".\\Train\\e\u0301.jpg") == "Train/é.jpg"
+    >>> spelt(".\\Train\\\\e\u0301.jpg") == "Train/é.jpg"
     True
     """
     path = unicodedata.normalize("NFC", name.strip()).replace("\\", "/")
-    return re.sub(r"^(?:\.?/+)+", "", path)
+    return "/".join(part for part in path.split("/") if part not in ("", "."))
 
 
 def in_test_folder(path: str, test: str | None) -> bool:

@@ -82,7 +82,48 @@ def guess_layout(files: Sequence[str], items: Sequence[str], competition: Compet
     if not competition.classes or len({clean_label(name) for name in classes}) < len(classes):
         check_alike(classes, f"{root / level.base} has the class folders")
     tests, notes = _test_folders(passed if is_train else [*passed, level], items, classes, competition)
-    return Layout({clean_label(name): level.base + name for name in classes}, tests, notes)
+    inside = _inner_folders(items, level.base, classes)
+    in_classes = [
+        f"{level.base}{name}/{one}" for name in classes for one in sorted(inside[name]) if split_of(one) == "test"
+    ]
+    if in_classes and competition.test is None:
+        raise UserError(
+            f"{in_classes[0]} says test and lies in a class folder: to classify what is in such folders type "
+            "competition.test=test, to train on it rename them"
+        )
+    if in_classes:
+        notes = (*notes, f"what is in {listed(in_classes)} is to be classified, not trained on")
+    elif len(alike := sorted(set.intersection(*inside.values()))) > 1:
+        notes = (*notes, _alike_inside(classes, alike))
+    return Layout({clean_label(name): level.base + name for name in classes}, (*tests, *in_classes), notes)
+
+
+def _inner_folders(items: Sequence[str], base: str, classes: Sequence[str]) -> dict[str, set[str]]:
+    """class folder -> the folders in it."""
+    inner: dict[str, set[str]] = {name: set() for name in classes}
+    for item in items:
+        if item.startswith(base):
+            name, *folders = item[len(base) :].split("/")[:-1] or [""]
+            if name in inner:
+                inner[name].update(folders[:1])
+    return inner
+
+
+def _alike_inside(classes: Sequence[str], inner: Sequence[str]) -> str:
+    """The note on classes that all hold the same folders, as parts of a whole do."""
+    return (
+        f"{listed(classes)} were taken for the classes, and each of them holds {listed(inner)}: if those are the "
+        "classes, put what is of one class into one folder, or call the folders around them train and test"
+    )
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first few of some names.
+
+    >>> listed(["cat", "dog"])
+    'cat, dog'
+    """
+    return ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
 
 
 def is_empty(folder: Path) -> bool:

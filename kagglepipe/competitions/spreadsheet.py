@@ -1,4 +1,4 @@
-"""CSVs as spreadsheets write them: UTF-8 or UTF-16, separated by comma, semicolon or tab, ragged, with blank rows."""
+"""CSVs as spreadsheets write them: UTF-8 or UTF-16, separated by `,`, `;`, `|` or tab, ragged, with blank rows."""
 
 import codecs
 import csv
@@ -6,30 +6,33 @@ import io
 import re
 import zipfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import pandas as pd
 
+from kagglepipe.competitions.source import MEDIA
 from kagglepipe.errors import UserError
 
-SEPARATORS = ",;\t"
+SEPARATORS = ",;\t|"
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-def read_spreadsheet(path: Path, columns: Mapping[str, str], needed: Sequence[str]) -> pd.DataFrame:
+def read_spreadsheet(
+    path: Path, columns: Mapping[str, str], needed: Sequence[str], *, is_renamable: bool = True
+) -> pd.DataFrame:
     """A CSV as stripped text, indexed by row in the file; columns that `columns` does not name are left out.
 
     columns: name in the result -> name in the file, where case and blanks around do not matter. needed: those of the
-    result that must be there. Rows without anything in them are left out; where commas do not separate, decimal
-    commas in `start` and `end` are points.
+    result that must be there. is_renamable: whether competition.columns can tell their names in the file. Rows without
+    anything in them are left out; where commas do not separate, decimal commas in `start` and `end` are points.
     Raises UserError for a file that cannot be read, that lacks a needed column or has one twice, or has a row with
     more cells than the header.
     """
     separator, header, rows = read_cells(path)
     places = {ours: _places(header, theirs) for ours, theirs in columns.items()}
-    if missing := [columns[ours] for ours in needed if not places[ours]]:
-        raise UserError(f"{path} has the columns {', '.join(header)}: {', '.join(missing)} is needed too")
+    if missing := [ours for ours in needed if not places[ours]]:
+        raise UserError(_missing(path, header, [columns[ours] for ours in missing], missing if is_renamable else []))
     if twice := [columns[ours] for ours, found in places.items() if len(found) > 1]:
         raise UserError(f"{path} has more than one column {twice[0]}: take one out, or rename it")
     cells = {ours: [row[found[0]] for row in rows.values()] for ours, found in places.items() if found}
@@ -49,14 +52,32 @@ def read_cells(path: Path) -> tuple[str, list[str], dict[int, list[str]]]:
         data = path.read_bytes()
         if zipfile.is_zipfile(io.BytesIO(data)):
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                data = archive.read(archive.namelist()[0])
+                data = archive.read(_only_table(archive.namelist()))
         separator, text = _separator(decoded(data))
         header, rows = _cells(text, separator)
-    except (OSError, ValueError, csv.Error, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
         reason = str(error.strerror if isinstance(error, OSError) else error).splitlines()[0]
         reason += "; save it as CSV UTF-8" if isinstance(error, UnicodeError) else ""
         raise UserError(f"{path} cannot be read as a CSV in UTF-8 ({reason})") from error
     return separator, header, rows
+
+
+def _missing(path: Path, header: Sequence[str], missing: Sequence[str], ours: Sequence[str]) -> str:
+    """What a CSV lacks, and what to type. ours: those columns as competition.columns calls them, if it can."""
+    if names := [cell for cell in header if PurePath(cell).suffix.lower() in MEDIA]:
+        return f"{path} begins with {names[0]}: its first row must name the columns, as {','.join(missing)}"
+    mend = f"; a column by another name is taken with '+competition.columns={{{ours[0]}: NAME}}'" if ours else ""
+    return f"{path} has the columns {', '.join(header)}: {', '.join(missing)} is needed too{mend}"
+
+
+def _only_table(names: Sequence[str]) -> str:
+    """The CSV in a zip. Raises ValueError for an Excel workbook, which is a zip too, and unless there is one."""
+    if "[Content_Types].xml" in names:
+        raise ValueError("it is an Excel workbook; save it as CSV UTF-8")
+    found = [name for name in names if name.lower().endswith((".csv", ".tsv", ".txt")) and "__MACOSX" not in name]
+    if len(found) != 1:
+        raise ValueError(f"it is a zip of {len(names)} files, {len(found)} of them CSVs; unpack the one that is meant")
+    return found[0]
 
 
 def decoded(data: bytes) -> str:
@@ -82,16 +103,25 @@ def separator_of(header: str) -> str:
 
 
 def _cells(text: str, separator: str) -> tuple[list[str], dict[int, list[str]]]:
-    """(the header, line -> cells, as many as the header has). Raises ValueError for a line with more, and csv.Error."""
+    """(the header, line -> cells, as many as the header has). Raises ValueError for a line with more, one
+    that is no CSV and a file without a header.
+    """
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
     lines = ([cell.strip() for cell in row] for row in reader)
-    header = next((cells for cells in lines if any(cells)), [])
     rows = {}
-    for cells in lines:
-        if any(cells[len(header) :]):
-            raise ValueError(f"row {reader.line_num} has {len(cells)} cells, the header {len(header)}")
-        if any(cells):
-            rows[reader.line_num] = cells + [""] * (len(header) - len(cells))
+    try:
+        header = next((cells for cells in lines if any(cells)), [])
+        for cells in lines:
+            if any(cells[len(header) :]):
+                raise ValueError(f"row {reader.line_num} has {len(cells)} cells, the header {len(header)}")
+            if any(cells):
+                rows[reader.line_num] = cells + [""] * (len(header) - len(cells))
+    except csv.Error as error:
+        raise ValueError(f"row {reader.line_num}: {error}; is a quote not closed?") from error
+    if not header:
+        raise ValueError("it is empty")
+    if any("\0" in cell for cell in header):
+        raise ValueError("its letters are two bytes each; save it as CSV UTF-8")
     return header, rows
 
 

@@ -193,6 +193,8 @@ def _from_labels(files: Sequence[str], competition: Competition, root: Path) -> 
     is_test = known["path"].isin(in_test) | (known["split"] == "test")
     train = known[~is_test]
     _check_labels(train, name)
+    if known.empty:
+        raise UserError(f"{name} has no row below its header: give file and label of each image")
     if train.empty:
         raise UserError(
             f"{name} labels no image to train on, only {len(known)} that are to be classified; label others"
@@ -230,7 +232,7 @@ def one_row_a_file(labels: pd.DataFrame, table: str) -> tuple[pd.DataFrame, list
 def _read_labels(path: Path, competition: Competition) -> pd.DataFrame:
     """file, label, group (None where there is none) and, where the CSV has it, split, indexed by row in the file."""
     if not path.is_file():
-        raise UserError(f"there is no {path}: add it, or type where it is, as competition.labels=PATH")
+        raise UserError(f"there is no {path}{where_else(competition.labels)}")
     columns = {ours: competition.columns.get(ours, ours) for ours in LABEL_COLUMNS}
     named = [ours for ours in ("group", "split") if ours in competition.columns]  # which may be missing otherwise
     labels = read_spreadsheet(path, columns, ("file", "label", *named))
@@ -238,6 +240,14 @@ def _read_labels(path: Path, competition: Competition) -> pd.DataFrame:
     groups = labels["group"] if "group" in labels else pd.Series("", index=labels.index)
     labels["group"] = groups.astype(object).where(groups != "", None)
     return labels
+
+
+def where_else(name: str | None, option: str = "labels") -> str:
+    """What to do about a CSV that is not in the source; it may lie where the command was typed."""
+    here = expanded(name or "").absolute()
+    if name and here.is_file():
+        return f", where competition.source is: for the one here type competition.{option}={here}"
+    return f": add it, or type where it is, as competition.{option}=PATH, absolute or seen from competition.source"
 
 
 def _check_labels(labels: pd.DataFrame, path: str) -> None:

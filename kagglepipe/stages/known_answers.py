@@ -168,7 +168,7 @@ def read_segment_answers(config: Config, prepared: Prepared) -> pd.DataFrame | N
         return None
     path = table_path(prepared, config.competition.answers)
     try:
-        answers = read_spreadsheet(path, {name: name for name in SEGMENT_COLUMNS}, SEGMENT_COLUMNS)
+        answers = read_spreadsheet(path, {name: name for name in SEGMENT_COLUMNS}, SEGMENT_COLUMNS, is_renamable=False)
     except UserError as error:
         raise UserError(f"{error}; {WITHOUT}") from error
     for name in ("start", "end"):

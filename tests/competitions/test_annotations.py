@@ -322,12 +322,12 @@ def test_a_label_of_no_video(listing: Listing) -> None:
     ("text", "told"),
     [
         ("file,label\na.mp4,walk\n", "labels.csv has the columns file, label: video is needed too"),
-        ("a.mp4,0,1,walk\n", "labels.csv has the columns a.mp4, 0, 1, walk: video, label is needed too"),
+        ("a.mp4,0,1,walk\n", "labels.csv begins with a.mp4: its first row must name the columns, as video,label"),
         ("video,start,end\na,0,1\n", "labels.csv has the columns video, start, end: label is needed too"),
-        ("", "labels.csv has the columns : video, label is needed too"),
+        ("", "labels.csv cannot be read as a CSV in UTF-8 (it is empty)"),
         ("video,label\na,walk\n", "labels.csv has no start and end: segments need them"),
         (ABOUT + "a,0,1,walk, fast\n", "labels.csv cannot be read as a CSV in UTF-8 (row 2 has 5 cells, the header 4)"),
-        (ABOUT + '"a,0,1,walk\n', "labels.csv cannot be read as a CSV in UTF-8 (unexpected end of data)"),
+        (ABOUT + '"a,0,1,walk\n', "labels.csv cannot be read as a CSV in UTF-8 (row 2: unexpected end of data; is a"),
         ((ABOUT + "a,0,1,caída\n").encode("cp1252"), "labels.csv cannot be read as a CSV in UTF-8 ('utf-8' codec"),
         (b"PK\x03\x04\xff\xfe\x00", "labels.csv cannot be read as a CSV in UTF-8 ('utf-8' codec"),
     ],
@@ -342,7 +342,8 @@ def test_files_that_are_no_such_table(text: str | bytes, told: str, listing: Lis
 
 def test_the_columns_that_the_competition_calls_otherwise_are_asked_for_by_its_names(listing: Listing) -> None:
     told = refusal(listing, "video,label\na,walk\n", columns={"video": "sequence"})
-    assert told.endswith("has the columns video, label: sequence is needed too")
+    assert "has the columns video, label: sequence is needed too; a column by another name is taken with" in told
+    assert told.endswith("'+competition.columns={video: NAME}'")
 
 
 @pytest.mark.parametrize("listed", [None, "video,split\na,train\nb,train\n"])

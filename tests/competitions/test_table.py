@@ -1,5 +1,6 @@
 """From a list of files to one row for each image, whatever the case, the wrapping and the order of the list."""
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -176,6 +177,12 @@ def within(folder: str, *names: str) -> list[str]:
         ([*within("seg_train/seg_train/"), "seg_test/3.jpg", "seg_pred/4.jpg"], ["seg_test/3.jpg"], ["seg_pred/4.jpg"]),
         ([*within(""), "images/3.jpg"], [], ["images/3.jpg"]),
         ([*within(""), "validation/cat/3.jpg"], [], ["validation/cat/3.jpg"]),
+        (
+            [*within("Entrenamiento/"), "prueba/3.jpg", "Validación/cat/4.jpg"],
+            ["prueba/3.jpg"],
+            ["Validación/cat/4.jpg"],
+        ),
+        ([*within(""), "cat/test/3.jpg", "dog/Test Set/4.jpg"], ["cat/test/3.jpg", "dog/Test Set/4.jpg"], []),
     ],
 )
 def test_folders_around_and_beside_classes_are_none(files: list[str], tests: list[str], outside: list[str]) -> None:
@@ -183,6 +190,21 @@ def test_folders_around_and_beside_classes_are_none(files: list[str], tests: lis
     assert found.classes == ["cat", "dog"]
     assert [path for path, (split, _) in placed(found).items() if split == "test"] == tests
     assert found.outside == outside
+
+
+def test_a_test_folder_in_a_class_is_never_trained_on() -> None:
+    files = [*within(""), "cat/test/3.jpg", "dog/test/4.jpg"]
+    assert "what is in cat/test, dog/test is to be classified, not trained on" in listed(files, FOLDER).notes
+    told = refusal(files, Competition(id="path"))
+    assert told.startswith("cat/test says test and lies in a class folder: to classify what is in such folders type")
+
+
+def test_classes_that_hold_the_same_folders_may_be_parts_of_a_whole() -> None:
+    notes = listed([*within("fold1/"), *within("fold2/")], FOLDER).notes
+    assert [note.partition(":")[0] for note in notes] == [
+        "fold1, fold2 were taken for the classes, and each of them holds cat, dog"
+    ]
+    assert not listed([*within("pets/"), *within("wild/", "fox/1.jpg", "dog/2.jpg")], FOLDER).notes
 
 
 @pytest.mark.parametrize("names", [("valid", "invalid"), ("bus", "car", "train")])
@@ -318,7 +340,11 @@ def test_a_group_column_is_kept_and_a_blank_cell_is_no_group(tmp_path: Path) -> 
         ("file,label\na.jpg,0.5\nb.jpg,1.25\n", "0.5, 1.25 look like measurements; regression is not supported"),
         ("file,label\na.jpg,1\nb.jpg,1.25\n", "1.25 look like measurements"),
         ("name,class\na.jpg,cat\n", "has the columns name, class: file, label is needed too"),
-        ("", "has the columns : file, label is needed too"),
+        ("", "cannot be read as a CSV in UTF-8 (it is empty)"),
+        ("file,label\n", "labels.csv has no row below its header"),
+        ("name,class\na.jpg,cat\n", "a column by another name is taken with '+competition.columns={file: NAME}'"),
+        ("a.jpg,cat\nb.jpg,dog\n", "begins with a.jpg: its first row must name the columns, as file,label"),
+        ("f\0i\0l\0e\0,\0l\0\n", "its letters are two bytes each; save it as CSV UTF-8"),
         ("file,label\na.jpg,cat\nb.jpg,cat\n", "only one class was found (cat)"),
         ("file,label\na.jpg,cat\na.jpg,dog\nb.jpg,dog\n", "a.jpg"),
     ],
@@ -395,6 +421,37 @@ def test_a_wrapped_table_and_its_images_are_found(tmp_path: Path) -> None:
     found = listed(["data/img/a.jpg", "data/img/b.jpg", "data/labels.csv", "data/test/c.jpg"], competition, tmp_path)
     assert [split for split, _ in placed(found).values()] == ["train", "train", "test"]
     assert found.outside == []
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["[Content_Types].xml", "xl/workbook.xml"], "it is an Excel workbook; save it as CSV UTF-8"),
+        (["a.csv", "b.csv"], "it is a zip of 2 files, 2 of them CSVs"),
+        (["__MACOSX/._labels.csv", "labels.csv"], None),
+    ],
+)
+def test_a_zipped_table_is_the_one_csv_in_it(names: list[str], told: str | None, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "labels.csv", "w") as file:
+        for name in names:
+            file.writestr(name, "file,label\na.jpg,cat\nb.jpg,dog\n")
+    files, competition = ["a.jpg", "b.jpg", "labels.csv"], Competition(labels="labels.csv", id="path")
+    if told:
+        assert told in refusal(files, competition, tmp_path)
+    else:
+        assert listed(files, competition, tmp_path).classes == ["cat", "dog"]
+
+
+def test_columns_may_be_separated_by_bars_and_folders_by_too_many_slashes(tmp_path: Path) -> None:
+    found = listed(*labels(tmp_path, "file|label\nmore//a.jpg|cat\nmore/./b.jpg|dog\n", "more/a.jpg more/b.jpg"))
+    assert placed(found) == {"more/a.jpg": ("train", "cat"), "more/b.jpg": ("train", "dog")}
+
+
+def test_a_labels_file_where_the_command_is_typed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "labels.csv").write_text("file,label\n")
+    told = refusal(["a.jpg"], Competition(labels="labels.csv"), tmp_path / "photos")
+    assert told.endswith(f"for the one here type competition.labels={tmp_path / 'labels.csv'}")
 
 
 def test_a_labels_file_that_is_not_there_is_named(tmp_path: Path) -> None:
