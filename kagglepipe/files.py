@@ -119,8 +119,12 @@ def file_state(path: Path) -> tuple[int, ...]:
     """What tells, without reading it, that a file was replaced or written to: size, times and inode.
 
     `mv` leaves size and time of writing as they were; a copy has other numbers, though its bytes are the same.
+    Of a broken link it is the link's own.
     """
-    found = path.stat()
+    try:
+        found = path.stat()
+    except OSError:
+        found = path.lstat()
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 

@@ -95,7 +95,8 @@ def image_files(folder: Path, *, skip_bad: bool = False) -> tuple[list[Path], li
     """(files, ignored files) below `folder`, each sorted; ignored are those that file managers leave behind.
 
     Linked files and folders count as if they were there; a link to a folder that holds it is ignored.
-    skip_bad: whether broken links and folders that cannot be read are ignored too.
+    skip_bad: whether broken links and folders that cannot be read are ignored too, save links that are called as
+    pictures, videos or series are: one of those may have to be answered for as any other that cannot be read.
     Raises UserError for these, for a name that is not UTF-8 and for links that lead to more than MAX_LINKED files.
     """
     files: list[Path] = []
@@ -142,7 +143,7 @@ class _Walk:
             except OSError as error:
                 if not self.is_ignored(path):
                     raise self.broken(path, error) from error
-                yield path, True
+                yield path, is_ignored(path.relative_to(self.folder)) or not is_medium(path)
                 continue
             if is_folder and here not in above:
                 yield from self.entries(path, above | {here}, is_linked=inside)
@@ -201,6 +202,15 @@ def is_ignored(path: Path) -> bool:
     name = path.name.lower()
     hidden = name.startswith(".") and PurePosixPath(name).suffix not in MEDIA  # .gitkeep, .DS_Store; not .a.jpg
     return name in IGNORED or name.startswith(("._", "~$")) or hidden or ignored_folder(path) is not None
+
+
+def is_medium(path: Path) -> bool:
+    """Whether a file is called as pictures, videos or series are.
+
+    >>> is_medium(Path("a.JPG")), is_medium(Path("a.zip"))
+    (True, False)
+    """
+    return path.suffix.lower() in MEDIA
 
 
 def ignored_folder(path: Path) -> str | None:
