@@ -21,7 +21,7 @@ from kagglepipe.competitions.filenames import (
     read_splits,
 )
 from kagglepipe.competitions.labels import check_alike, clean_label, sort_classes, spell_as
-from kagglepipe.competitions.source import SUFFIXES
+from kagglepipe.competitions.source import SUFFIXES, other_kind
 from kagglepipe.competitions.spreadsheet import read_cells, read_spreadsheet
 from kagglepipe.competitions.table import list_images, make_id, where_else
 from kagglepipe.errors import UserError
@@ -66,7 +66,8 @@ def list_items(files: Sequence[str], competition: Competition, root: Path) -> Ca
     outside = [f for f in others if PurePosixPath(f).suffix.lower() not in suffixes]
     if not found:
         wanted = f"{'videos' if competition.kind == 'video' else 'series'} ({', '.join(suffixes[:6])})"
-        raise UserError(f"no {wanted} are among the {len(files)} files of {root}; see competition.source")
+        hint = other_kind(others, competition.kind) or "is competition.source right?"
+        raise UserError(f"no {wanted} are among the {len(files)} files of {root}; {hint}")
     if competition.labels is None:
         return _from_folders(found, outside, competition, root)
     own = {name: find_table(name, files) or name for name in tables[:2] if name}

@@ -3,7 +3,8 @@
 import errno
 import logging
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,6 +23,7 @@ SUFFIXES = {
     ),
     "series": (".npz", ".npy", ".csv"),
 }  # fmt: skip
+FOLDER_OF = {"image": "image_folder", "video": "video_folder"}  # the competition for a folder of them
 MEDIA = {suffix for suffixes in SUFFIXES.values() for suffix in suffixes}
 # what file managers leave behind, in lower case
 IGNORED = {"desktop.ini", "thumbs.db", "ehthumbs.db", "picasa.ini", "icon\r"}
@@ -160,6 +162,20 @@ class _Walk:
             what = f"{path} is a broken link: nothing is at {path.readlink()}"
             return UserError(f"{what}; mend or remove it, or leave such files out with competition.on_bad_image=skip")
         return unreadable(path, error)
+
+
+def other_kind(files: Sequence[str], kind: str) -> str | None:
+    """What files are of which none is of this kind, with what to type; None if some are, or nothing else is known.
+
+    >>> other_kind(["cat/1.mp4", "dog/2.mp4"], "image")
+    '2 videos are there: type competition=video_folder'
+    """
+    suffixes = Counter(PurePosixPath(file).suffix.lower() for file in files)
+    counts = {one: sum(suffixes[suffix] for suffix in SUFFIXES[one]) for one in FOLDER_OF}
+    if any(suffixes[suffix] for suffix in SUFFIXES[kind]) or not any(counts.values()):
+        return None
+    found = max(counts, key=lambda one: counts[one])
+    return f"{counts[found]} {found}s are there: type competition={FOLDER_OF[found]}"
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from kagglepipe.competitions.filenames import (
 )
 from kagglepipe.competitions.labels import check_alike, check_known, clean_label, sort_classes, spell_as
 from kagglepipe.competitions.layout import Layout, guess_layout, is_document
-from kagglepipe.competitions.source import SUFFIXES
+from kagglepipe.competitions.source import SUFFIXES, other_kind
 from kagglepipe.competitions.spreadsheet import read_spreadsheet
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded, sha256
@@ -53,6 +53,8 @@ def list_images(files: Sequence[str], competition: Competition, root: Path) -> L
     Raises UserError when the layout is not found, a class is empty, two names of classes are too alike, or an id
     repeats.
     """
+    if competition.kind == "image" and (hint := other_kind(files, "image")):
+        raise UserError(f"no images are among the {len(files)} files of {root}; {hint}")
     if competition.labels is not None:
         rows, outside, notes = _from_labels(files, competition, root)
         where = f"{competition.labels} has the labels"

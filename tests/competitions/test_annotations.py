@@ -412,14 +412,20 @@ def test_class_folders(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "wanted", "files"),
+    ("kind", "wanted", "files", "hint"),
     [
-        ("video", r"videos \(\.mp4, .*\)", ["a.txt", "walk/b.jpg", "labels.csv"]),
-        ("series", r"series \(\.npz, \.npy, \.csv\)", ["a.txt", "labels.csv", "c.mp4"]),
+        (
+            "video",
+            r"videos \(\.mp4, .*\)",
+            ["a.txt", "walk/b.jpg", "labels.csv"],
+            "1 images .* competition=image_folder",
+        ),
+        ("video", r"videos \(\.mp4, .*\)", ["a.txt", "walk/b.pdf", "labels.csv"], r"is competition\.source right\?"),
+        ("series", r"series \(\.npz, \.npy, \.csv\)", ["a.txt", "labels.csv", "c.mp4"], ".*competition=video_folder"),
     ],
 )
-def test_no_file_of_the_kind(kind: str, wanted: str, files: list[str], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=f"no {wanted} are among the 3 files of {tmp_path}; see competition.source"):
+def test_no_file_of_the_kind(kind: str, wanted: str, files: list[str], hint: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"no {wanted} are among the 3 files of {tmp_path}; {hint}"):
         list_items(files, Competition(kind=kind, form="name", labels="labels.csv"), tmp_path)
     with pytest.raises(UserError, match=f"no {wanted} are among the 1 files"):
         list_items(files[:1], Competition(kind=kind, form="name"), tmp_path)

@@ -447,6 +447,12 @@ def test_columns_may_be_separated_by_bars_and_folders_by_too_many_slashes(tmp_pa
     assert placed(found) == {"more/a.jpg": ("train", "cat"), "more/b.jpg": ("train", "dog")}
 
 
+def test_videos_are_not_taken_for_images() -> None:
+    told = refusal(["cat/1.mp4", "cat/notes.txt", "dog/2.MP4"], FOLDER)
+    assert told == "no images are among the 3 files of nowhere; 2 videos are there: type competition=video_folder"
+    assert listed(["cat/1", "dog/2"], FOLDER).classes == ["cat", "dog"]  # without extension
+
+
 def test_a_labels_file_where_the_command_is_typed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "labels.csv").write_text("file,label\n")

@@ -560,7 +560,9 @@ def test_a_folder_without_videos(to: str, tmp_path: Path, refusal: Refusal) -> N
     (tmp_path / "photos/walk/a.jpg").touch()
     line = refusal(tmp_path / "photos", to=to)
     assert line.startswith("no videos (.mp4, ")
-    assert line.endswith(f" are among the 1 files of {tmp_path / 'photos'}; see competition.source")
+    assert line.endswith(
+        f" are among the 1 files of {tmp_path / 'photos'}; 1 images are there: type competition=image_folder"
+    )
 
 
 # --- series ------------------------------------------------------------------------------------------------------
