@@ -778,25 +778,28 @@ def demand_options(values: Any, prefix: str = "") -> None:
 
 
 def demand_quoted(file: Path) -> None:
-    """Raises UserError for a name of a class in a YAML file that YAML reads as something else than it is written.
+    """Raises UserError for a word of a competition's YAML file that YAML reads as something else than it is written.
 
-    `off` and `no` are read as False, `010` as 8, `1e3` as 1000.0; a name in quotes is read as it is.
+    That is names of classes, folders, columns and all that is text. `off` and `no` are read as False, `010` as 8, `1e3`
+    as 1000.0; what stands in quotes is read as it is. `null` and `~` are nothing, as they are meant, where an option
+    may be left out.
     """
     import yaml
     from omegaconf import OmegaConf
 
-    text = file.read_text("utf-8")
-    options = _mapping(yaml.compose(text, Loader=yaml.SafeLoader))
+    options = _mapping(yaml.compose(file.read_text("utf-8"), Loader=yaml.SafeLoader))
     options = _mapping(options["competition"]) if "competition" in options else options
-    named = [*_items(options.get("classes")), *_items(options.get("background")), *_mapping_keys(options.get("layout"))]
-    for node in named:
-        if node.style is None:
-            value = OmegaConf.create(f"- {node.value}")[0]
-            if str(value) != node.value:
-                raise UserError(
-                    f"{file}, line {node.start_mark.line + 1}: {node.value} is no name to YAML, but "
-                    f"{type(value).__name__} {value}: quote it, as '{node.value}'"
-                )
+    words = [word for one in fields(Competition) if one.name in options for word in _words(options[one.name], one.type)]
+    for node, is_optional in words:
+        if node.style is not None or "${" in node.value:
+            continue
+        value = OmegaConf.create(f"- {node.value}")[0]
+        is_nothing = value is None and (is_optional or not node.value)
+        if not is_nothing and (value is None or str(value) != node.value):
+            raise UserError(
+                f"{file}, line {node.start_mark.line + 1}: {node.value} is no name to YAML, but "
+                f"{type(value).__name__} {value}: quote it, as '{node.value}'"
+            )
 
 
 def _mapping(node: Any) -> dict[str, Any]:
@@ -804,14 +807,17 @@ def _mapping(node: Any) -> dict[str, Any]:
     return {key.value: value for key, value in node.value} if getattr(node, "id", "") == "mapping" else {}
 
 
-def _mapping_keys(node: Any) -> list[Any]:
-    return [key for key, _ in node.value] if getattr(node, "id", "") == "mapping" else []
-
-
-def _items(node: Any) -> list[Any]:
-    """The scalars of a YAML sequence, or the one that stands in its place."""
-    nodes = node.value if getattr(node, "id", "") == "sequence" else [node]
-    return [one for one in nodes if getattr(one, "id", "") == "scalar" and one.value not in ("", "null")]
+def _words(node: Any, kind: Any) -> list[tuple[Any, bool]]:
+    """The scalars of an option that are text, each with whether it may be null. kind: the option's type."""
+    if kind in (str, str | None) or (kind == list[str] and node.id == "scalar"):
+        found = [(node, True)]
+    elif kind == list[str] and node.id == "sequence":
+        found = [(one, False) for one in node.value]
+    elif kind == dict[str, str] and node.id == "mapping":
+        found = [(one, False) for pair in node.value for one in pair]
+    else:
+        found = []
+    return [(one, is_optional) for one, is_optional in found if one.id == "scalar"]
 
 
 def result_settings(config: Config, mode: str) -> dict[str, Any]:

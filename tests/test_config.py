@@ -181,6 +181,8 @@ def test_a_key_that_slipped_in_is_refused(values: dict[str, object], words: str)
         ("classes: [on, 'off']", 1, "on"), ("classes:\n- cat\n- no", 3, "no"), ("classes: [010, 020]", 1, "010"),
         ("classes: [cat, ~]", 1, "~"), ("classes: [1e3]", 1, "1e3"), ("classes: [12:30]", 1, "12:30"),
         ("layout:\n  yes: a\n  cat: b", 2, "yes"), ("competition:\n  background: off", 2, "off"),
+        ("layout: {cat: off}", 1, "off"), ("columns: {label: on}", 1, "on"), ("target_column: no", 1, "no"),
+        ("competition:\n  kind: image\n  labels: 010", 3, "010"), ("classes: [null, cat]", 1, "null"),
     ],
 )  # fmt: skip
 def test_names_that_yaml_reads_as_something_else_are_to_be_quoted(
@@ -192,8 +194,9 @@ def test_names_that_yaml_reads_as_something_else_are_to_be_quoted(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "# no option", "classes: ['on', \"off\", 0, 1, -5, 2020-01-01, True]\nbackground: null\ntest: null"]
-)
+    "text", ["", "# no option", "classes: ['on', \"off\", 0, 1, -5, 2020-01-01, True]\nbackground: null\ntest: ~",
+             "refresh: on\nper_class: 010\nskeleton: {hip: 0x1}\nsource: ${paths.root}/x\ntitle: 2020", "classes: null"]
+)  # fmt: skip
 def test_other_names_need_no_quotes(text: str, tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text(text)
     demand_quoted(tmp_path / "x.yaml")
