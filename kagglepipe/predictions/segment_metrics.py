@@ -19,7 +19,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from kagglepipe.predictions.frame import Labels, Probs, name_three
-from kagglepipe.predictions.uncertainty import Interval, group_blocks, jackknife_error, share_interval
+from kagglepipe.predictions.uncertainty import (
+    Interval,
+    effective_groups,
+    group_blocks,
+    jackknife_error,
+    share_interval,
+)
 
 SEGMENT_COLUMNS = ("video", "start", "end", "label")
 ACTIVITYNET_TIOUS = tuple(k / 20 for k in range(10, 20))  # 0.5, 0.55, … 0.95, each the double nearest to it
@@ -438,9 +444,9 @@ def group_intervals(
     parts = np.split(times, range(DRAWS_AT_ONCE, len(times), DRAWS_AT_ONCE))
     found = [function(pd.DataFrame(part, columns=videos)) for part in parts]
     scores = {key: np.concatenate([part[key] for part in found]) for key in found[0]}
-    count = int(codes.max()) + 1
+    count, effective = int(codes.max()) + 1, effective_groups(codes)
     return {
-        key: share_interval(float(values[0]), float(jackknife_error(values[1:])), count)
+        key: share_interval(float(values[0]), float(jackknife_error(values[1:])), count, effective=effective)
         for key, values in scores.items()
     }
 

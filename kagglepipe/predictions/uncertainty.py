@@ -4,10 +4,13 @@ Rows of a group (photos of a person, near-duplicates, frames of one video) share
 group. The error is the jackknife's: how the number moves when each group in turn is left out. With G groups it has
 G - 1 degrees of freedom, and Student's quantile makes up for an error that is itself estimated from few groups.
 Drawing groups again and again (the bootstrap) would promise too much: its 95 % intervals cover 80 to 90 % with four
-to ten groups. A number in [0, 1] has Wilson's interval, a loss that of its logarithm, a difference a symmetric one.
+to ten groups. Where few groups hold most of the rows these decide, and the quantile is that of fewer groups
+(`effective_groups`). A number in [0, 1] has Wilson's interval, a loss that of its logarithm, a difference a symmetric
+one.
 
 Efron and Stein 1981, "The jackknife estimate of variance"; MacKinnon, Nielsen and Webb 2023, "Fast and reliable
-jackknife and bootstrap methods for cluster-robust inference".
+jackknife and bootstrap methods for cluster-robust inference"; Carter, Schnepel and Steigerwald 2017, "Asymptotic
+behavior of a t-test robust to cluster heterogeneity".
 """
 
 import math
@@ -67,6 +70,16 @@ def leave_groups_out(value: Callable[[Labels], float], groups: Labels) -> Floats
     return np.array([value(rows[blocks != block]) for block in range(int(blocks.max()) + 1)])
 
 
+def effective_groups(groups: Labels) -> float:
+    """How many groups of one size tell as much of the error as groups of these sizes, which the largest decide.
+
+    >>> effective_groups(np.array([0, 0, 1, 1, 2, 2])), effective_groups(np.array([0] * 8 + [1, 2]))
+    (3.0, 1.5151515151515151)
+    """
+    sizes = np.bincount(groups)
+    return float(sizes.sum() ** 2 / (sizes.astype(np.float64) ** 2).sum())
+
+
 def mean_error(columns: Floats, groups: Labels) -> Floats:
     """(K,) the jackknife's error of the mean of each column (N, K), by leaving out each group; 0 for a single group."""
     count = int(groups.max()) + 1
@@ -99,7 +112,9 @@ def wilson(successes: float, n: float, z: float = NORMAL) -> Interval:
     return max(0.0, (centre - reach) / scale), min(1.0, (centre + reach) / scale)
 
 
-def share_interval(value: float, error: float, groups: int, *, rows: float = math.inf) -> Interval:
+def share_interval(
+    value: float, error: float, groups: int, *, effective: float | None = None, rows: float = math.inf
+) -> Interval:
     """The 95 % interval of a score in [0, 1] with that standard error, which `groups` groups have told.
 
     Wilson's, of as many right and wrong answers as would have the same error, fewer where Student's quantile asks for
@@ -107,7 +122,8 @@ def share_interval(value: float, error: float, groups: int, *, rows: float = mat
     Without any error, as where all is right, each group counts as one answer. NaN twice for fewer than MIN_GROUPS
     groups, or where value or error are not known.
 
-    rows: the most answers that there can be, where the score is a share of so many.
+    effective: how many groups these are worth (see `effective_groups`); None: as many as there are. rows: the most
+    answers that there can be, where the score is a share of so many.
 
     >>> [round(limit, 3) for limit in share_interval(0.8, 0.1, 6)]
     [0.488, 0.944]
@@ -118,7 +134,7 @@ def share_interval(value: float, error: float, groups: int, *, rows: float = mat
     if error < ROUNDING:
         return wilson(value * groups, groups)
     usual = NORMAL if math.isinf(rows) else _quantile(rows, LEVEL)
-    worth = min(rows, value * (1 - value) / error**2 + 1) * (usual / _quantile(groups, LEVEL)) ** 2
+    worth = min(rows, value * (1 - value) / error**2 + 1) * (usual / _quantile(effective or groups, LEVEL)) ** 2
     return wilson(value * worth, worth)
 
 
@@ -135,7 +151,7 @@ def accuracy_interval(right: npt.NDArray[np.bool_], groups: Labels) -> Interval:
     if count == rows:
         return wilson(int(right.sum()), rows)
     (error,) = mean_error(right[:, None].astype(np.float64), groups)
-    return share_interval(float(right.mean()), float(error), count, rows=rows)
+    return share_interval(float(right.mean()), float(error), count, effective=effective_groups(groups), rows=rows)
 
 
 def loss_interval(losses: Floats, groups: Labels) -> Interval:
@@ -148,7 +164,7 @@ def loss_interval(losses: Floats, groups: Labels) -> Interval:
     if count < MIN_GROUPS or not mean > 0:
         return UNKNOWN
     (error,) = mean_error(losses[:, None], groups)
-    factor = math.exp(min(_quantile(count, LEVEL) * float(error) / mean, 700.0))
+    factor = math.exp(min(_quantile(effective_groups(groups), LEVEL) * float(error) / mean, 700.0))
     return mean / factor, mean * factor
 
 
@@ -157,7 +173,8 @@ def jackknife_interval(value: Callable[[Labels], float], groups: Labels) -> Inte
     count, rows = int(groups.max()) + 1, np.arange(len(groups))
     if count < MIN_GROUPS:
         return UNKNOWN
-    return share_interval(value(rows), float(jackknife_error(leave_groups_out(value, groups))), count)
+    error = float(jackknife_error(leave_groups_out(value, groups)))
+    return share_interval(value(rows), error, count, effective=effective_groups(groups))
 
 
 # --- differences --------------------------------------------------------------------------------------------------
@@ -178,9 +195,9 @@ def mean_gains(gaps: Floats, groups: Labels, *, level: float = LEVEL) -> list[Ga
     count = int(groups.max()) + 1
     means, errors = gaps.mean(axis=0), mean_error(gaps, groups)
     sums = np.stack([np.bincount(groups, column, minlength=count) for column in gaps.T], axis=1)  # (G, K)
-    differing = (np.abs(sums) > ROUNDING).sum(axis=0)
+    differing, units = (np.abs(sums) > ROUNDING).sum(axis=0), effective_groups(groups)
     return [
-        _difference(float(mean), float(error), count, level, int(differ))
+        _difference(float(mean), float(error), units, level, int(differ))
         for mean, error, differ in zip(means, errors, differing, strict=True)
     ]
 
@@ -191,24 +208,25 @@ def jackknife_gain(value: Callable[[Labels], float], groups: Labels, *, level: f
     if int(groups.max()) > 0:
         without = leave_groups_out(value, groups)
     error = float(jackknife_error(without))
-    return _difference(whole, error, len(without), level, 0 if whole == error == 0 else len(without))
+    differ = 0 if whole == error == 0 else len(without)
+    return _difference(whole, error, effective_groups(group_blocks(groups)), level, differ)
 
 
-def _difference(value: float, error: float, count: int, level: float, differ: int) -> Gain:
-    """The t interval of `count` units, `differ` of which are no tie; not known if these could say nothing."""
+def _difference(value: float, error: float, units: float, level: float, differ: int) -> Gain:
+    """The t interval of so many effective groups; not known if the groups that are no tie could say nothing."""
     if differ == 0:
         return Gain(value, value, value)
     if 2.0 ** (1 - differ) > 1 - level or math.isnan(error):
         return Gain(value, math.nan, math.nan)
-    reach = _quantile(count, level) * error
+    reach = _quantile(units, level) * error
     return Gain(value, value - reach, value + reach)
 
 
 def _quantile(units: float, level: float) -> float:
-    """Student's quantile of a two-sided interval with `units` - 1 degrees of freedom."""
+    """Student's quantile of a two-sided interval with `units` - 1 degrees of freedom, one at least."""
     from scipy.special import stdtrit  # not above: what only tells scores need not wait for it
 
-    return float(stdtrit(units - 1, (1 + level) / 2))
+    return float(stdtrit(max(units - 1, 1.0), (1 + level) / 2))
 
 
 # --- in words -----------------------------------------------------------------------------------------------------
