@@ -7,7 +7,7 @@ been typed.
 import json
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -50,12 +50,14 @@ class Known:
 def words_meant(arguments: Sequence[str]) -> list[str]:
     """The words that name the competition, to be added to a command line without them; none if it is the usual one.
 
+    Options of it that were typed stay as they were typed.
+
     Raises UserError, naming them, where several may be meant.
     """
     typed = {name.lstrip("+"): value for name, _, value in (word.partition("=") for word in arguments)}
     stage = typed.get("stage", "all")
     about_kaggle = {typed.get("submit.upload", ""), typed.get("runs.leaderboard", "")} & {"true", "True", "1"}
-    is_named = any(name.partition(".")[0] == "competition" for name in typed)
+    is_named = bool({"competition", "competition.source", "competition.slug", "competition.kind"} & set(typed))
     own_yaml = {"-cd", "--config-dir", "-cp", "--config-path", "-cn", "--config-name"} & set(typed)
     if stage not in (*ASKING, *MAKING) or is_named or about_kaggle or own_yaml:
         return []
@@ -79,7 +81,13 @@ def words_meant(arguments: Sequence[str]) -> list[str]:
         return []
     if not found[0].words:
         raise UserError(f"add the competition=NAME, with its --config-dir, that {root}/data/{found[0].slug} is of")
-    return list(found[0].words)
+    return [word for word in found[0].words if not _is_typed(word, typed)]
+
+
+def _is_typed(word: str, typed: Collection[str]) -> bool:
+    """Whether the option that a word sets, or one that it is inside of, was typed."""
+    name = word.partition("=")[0].lstrip("+")
+    return any(name == one or name.startswith(f"{one}.") for one in typed)
 
 
 def known_competitions(data: Path, outputs: Path) -> list[Known]:

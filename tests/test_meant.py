@@ -63,6 +63,15 @@ def test_all_that_decides_is_typed_as_hydra_reads_it(tmp_path: Path) -> None:
     assert [one.value() for one in read[3:]] == [settings["classes"], None, "image_id", "my label", "probabilities"]
 
 
+def test_an_option_of_the_competition_does_not_name_another(tmp_path: Path) -> None:
+    prepared(tmp_path, "photos", metric="f1_macro", settings={"columns": {"file": "image_id", "label": "class"}})
+    metric, columns = "competition.metric=f1_macro", ["+competition.columns.file=image_id"]
+    columns.append("+competition.columns.label=class")
+    assert meant(tmp_path, "stage=train", "competition.refresh=true") == [*PHOTOS, *columns, metric]
+    assert meant(tmp_path, "stage=train", "competition.metric=accuracy") == [*PHOTOS, *columns]
+    assert meant(tmp_path, "stage=train", "+competition.columns={file: name}") == [*PHOTOS, metric]
+
+
 def test_words_that_are_told_can_be_pasted(tmp_path: Path) -> None:
     prepared(tmp_path, "photos", labels="my labels.csv")
     prepared(tmp_path, "pets")
