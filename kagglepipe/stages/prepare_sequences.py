@@ -111,6 +111,8 @@ def table_settings(config: Config, root: Path) -> dict[str, Any]:
     competition = config.competition
     settings = {name: getattr(competition, name) for name in SETTINGS}
     settings |= {"images_root": str(root), "max_side": config.prepare.max_side, "reading": READING}
+    if competition.kind == "series" and (own := sorted(answer_columns(competition) - answer_columns(Competition()))):
+        settings["answers"] = own
     for name in ("labels", "files"):
         table = getattr(competition, name) and root / expanded(getattr(competition, name))
         settings[f"{name}_sha256"] = file_sha256(table) if table and table.is_file() else None
@@ -300,9 +302,19 @@ def look_at_series(path: Path, config: Config, axis: int = 0) -> Item:
     return Item(
         file_sha256(path), path.stat().st_size, float(series.times[0]), float(series.times[-1]) + step,
         len(series.times), int(np.prod(joints)), 1, path.suffix[1:].lower(), series.repairs,
-        f"axis {axis}" if axis and path.suffix.lower() != ".csv" else "without answers" * bool(series.labels),
-        series.names, axis, constants_of(series) if path.suffix.lower() == ".csv" else (),
+        f"axis {axis}" if axis and path.suffix.lower() != ".csv" else reading_of(series), series.names, axis,
+        constants_of(series) if path.suffix.lower() == ".csv" else (),
     )  # fmt: skip
+
+
+def reading_of(series: "Series") -> str:
+    """What is read of a series, if not all of it: without answers or, where the user names some, its channels."""
+    from kagglepipe.sequences.series import is_answer
+
+    usual = answer_columns(Competition())
+    if all(is_answer(name, usual) for name in series.labels):
+        return "without answers" * bool(series.labels)
+    return f"columns {', '.join(series.names)}"
 
 
 def constants_of(series: "Series") -> tuple[float, ...]:

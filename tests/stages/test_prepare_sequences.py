@@ -21,10 +21,11 @@ from kagglepipe.competitions.contract import Competition
 from kagglepipe.competitions.folds import read_folds
 from kagglepipe.config import Config, Folds, Paths
 from kagglepipe.errors import UserError
+from kagglepipe.sequences.series import Series
 from kagglepipe.sequences.video import VideoWriter, sample_frames
 from kagglepipe.stages import walk
 from kagglepipe.stages.places import Prepared, read_prepared
-from kagglepipe.stages.prepare_sequences import Item, alike, sequences_hash
+from kagglepipe.stages.prepare_sequences import Item, alike, reading_of, sequences_hash
 
 LONG = ("stage=prepare", "competition=video_folder_untrimmed", "folds.count=2")
 ABOUT = "video,start,end,label\n"
@@ -693,6 +694,32 @@ def test_a_column_that_numbers_the_classes_is_no_channel_whatever_it_is_called(
         pd.read_csv(path)[["kind"]].to_csv(path, index=False)
     line = refusal(recordings, "competition.kind=series", "competition.refresh=true", to="video_folder")
     assert line == "all columns of the series number the classes (kind): add some to learn from"
+
+
+@pytest.mark.parametrize(
+    ("answers", "reading"),
+    [
+        ((), ""),
+        (("label",), "without answers"),
+        (("Class_ID",), "without answers"),
+        (("label", "rate"), "columns x, y"),
+    ],
+)
+def test_a_reading_tells_of_answers_that_only_the_user_knows(answers: tuple[str, ...], reading: str) -> None:
+    assert reading_of(Series(np.arange(2.0), np.zeros((2, 2)), (), ("x", "y"), answers)) == reading
+
+
+@pytest.mark.parametrize("named", ["competition.target_column=rate", "competition.columns.label=rate"])
+def test_a_column_that_turns_out_to_hold_answers_makes_another_table(
+    recordings: Path, prepare: Prepare, named: str
+) -> None:
+    before = prepare(recordings, "competition.kind=series", to="video_folder")
+    after = prepare(recordings, "competition.kind=series", named, to="video_folder")
+    assert after.items is not None
+    assert {tuple(names) for names in after.items["channels"]} == {("x", "y")}
+    assert after.table_hash != before.table_hash
+    other = prepare(recordings, "competition.kind=series", "competition.target_column=answer", to="video_folder")
+    assert other.table_hash == before.table_hash
 
 
 def test_the_longer_axis_of_arrays_is_time_where_it_is_much_longer(series: Path, prepare: Prepare, told: Told) -> None:
