@@ -55,6 +55,7 @@ from kagglepipe.stages.places import (
     find_members,
     rates_of,
     read_prepared,
+    tables_of,
     write_config,
 )
 from kagglepipe.stages.scores import describe_scores, groups_hash, is_scored, rows_of, scores_of
@@ -162,7 +163,7 @@ def read_stack(members: Sequence[Member], rows: pd.DataFrame, classes: list[str]
 
 
 def look_at_members(members: Sequence[Member], prepared: Prepared) -> None:
-    """Tells whose folds are others or not known, and raises UserError for test predictions of other rows.
+    """Tells whose folds or files are others, or not known, and raises UserError for test predictions of other rows.
 
     All before anything is fitted, which may take a minute.
     """
@@ -177,6 +178,8 @@ def look_at_members(members: Sequence[Member], prepared: Prepared) -> None:
             )  # fmt: skip
         elif "members" not in metrics and (metrics.get("identity") or {}).get("folds") != prepared.folds_hash:
             log.warning("ensemble: %s was trained on other folds than those by which it is judged here", member.name)
+        if metrics is not None and tables_of(metrics.get("identity")) - {prepared.table_hash}:
+            log.warning("ensemble: %s was made of other files or labels than those that are prepared", member.name)
         if fault := id_fault(read_ids(member.test), ids):
             raise UserError(f"{member.test} does not hold the rows to classify: {fault}; leave {member.name} out")
 

@@ -268,6 +268,16 @@ def test_whose_folds_are_others_or_unknown_is_told(
     assert "baseline" not in json.loads((folder / "metrics.json").read_text())  # it is of those other folds
 
 
+def test_a_member_of_files_that_were_replaced_under_their_names_is_told(
+    at: At, one: Path, two: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    metrics = json.loads((two / "metrics.json").read_text())
+    write_json(two / "metrics.json", {**metrics, "identity": {**metrics["identity"], "table": "of other photos"}})
+    blend(at, "ensemble.runs=[one,two]")
+    told = [line for line in caplog.messages if "files" in line]
+    assert told == ["ensemble: two was made of other files or labels than those that are prepared"]
+
+
 @pytest.mark.parametrize("name", ["oof", "test"])
 def test_a_run_without_its_tables_is_named(name: str, at: At, one: Path, two: Path) -> None:
     (two / f"{name}.parquet").unlink()
