@@ -44,7 +44,7 @@ def test_the_wheel_holds_configuration_and_plugins(installed: Path) -> None:
 def test_it_prepares_the_sample_in_an_empty_folder(installed: Path, tmp_path: Path) -> None:
     done = run(installed, tmp_path, "stage=prepare")
     assert done.returncode == 0, done.stderr
-    assert {path.name for path in tmp_path.iterdir()} == {"data", "outputs"}
+    assert {path.name for path in tmp_path.iterdir()} == {".locks", "data", "outputs"}
     assert (tmp_path / "data/pistols-vs-smartphones-sample/table.parquet").is_file()
 
 
