@@ -332,11 +332,13 @@ def tell(table: pd.DataFrame, pairs: pd.DataFrame, report: dict[str, Any], notes
     near = near_groups(train["id"], pairs)
     sizes = near.value_counts()
     given = train["given_group"].dropna()
+    is_whole = bool((train.groupby(near)["group"].nunique() == 1).all())
     log.info(
-        "prepare: %s%d groups of near-duplicates in training (largest %d), kept together in folds; "
+        "prepare: %s%d groups of near-duplicates in training (largest %d)%s; "
         "%d test images have a near twin in training (duplicates.csv)",
         f"{given.nunique()} groups given (of {len(given)} images), " if len(given) else "",
-        int((sizes > 1).sum()), int(sizes.max()), int(test["group"].isin(set(train["group"])).sum()),
+        int((sizes > 1).sum()), int(sizes.max()), ", kept together in folds" * is_whole,
+        int(test["group"].isin(set(train["group"])).sum()),
     )  # fmt: skip
     if ignored := report["ignored"]:
         names = Counter(ignored_folder(Path(name)) or Path(name).name for name in ignored)
@@ -380,6 +382,8 @@ def make_subset(config: Config) -> None:
     table = table.assign(split=np.where(held, "test", "train"), target=table["target"].where(~held, None)).reset_index(
         drop=True
     )
+    if competition.kind == "image" and (config.base_dir / "duplicates.csv").exists():
+        table = with_whole_groups(table, base_pairs(config))
     if competition.finds_segments:
         answers, own_hash = hide_annotations(config, table)
     else:
@@ -391,6 +395,26 @@ def make_subset(config: Config) -> None:
     report = {**base, "settings": settings, "images_root": images_root, "unreadable": []}
     write_json(folder / "prepared.json", {**report, "table_hash": own_hash})
     log.info("prepare: %d labelled, %d held out as test", (~held).sum(), held.sum())
+
+
+def base_pairs(config: Config) -> pd.DataFrame:
+    """The near-duplicates of the whole competition, with their ids as text."""
+    return pd.read_csv(config.base_dir / "duplicates.csv", dtype={"id": str, "twin": str}, keep_default_na=False)
+
+
+def with_whole_groups(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+    """The table of a part whose labelled rows are grouped by what pairs link among them.
+
+    A group that was too large for the folds of the whole, and was split, need not be too large for those of a part.
+    """
+    train = table[table["split"] == "train"]
+    i, j = (pd.Index(train["id"]).get_indexer(pd.Index(pairs[name])) for name in ("id", "twin"))
+    both = (i >= 0) & (j >= 0)
+    groups = group_pairs(
+        len(train), pairs[both].assign(i=i[both], j=j[both]), together=pd.factorize(train["group"])[0].astype(np.int64)
+    )
+    names = train["group"].groupby(groups).transform("min")
+    return table.assign(group=names.reindex(table.index).fillna(table["group"]))
 
 
 def rows_held_out(config: Config, table: pd.DataFrame) -> "pd.Series[bool]":
@@ -491,7 +515,7 @@ def tell_torn_pairs(folds: pd.DataFrame, config: Config, path: Path | None) -> N
     file = config.base_dir / "duplicates.csv"
     if config.competition.kind != "image" or not file.exists():
         return
-    pairs = pd.read_csv(file, dtype={"id": str, "twin": str}, keep_default_na=False)
+    pairs = base_pairs(config)
     fold_of = dict(zip(folds["id"], folds["fold"], strict=True))
     first, second = (pairs[name].map(fold_of) for name in ("id", "twin"))
     inside = first.notna() & second.notna()

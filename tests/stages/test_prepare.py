@@ -26,6 +26,7 @@ from kagglepipe.images.cache import PixelCache, PixelReader
 from kagglepipe.images.decode import DECODER, DECODER_BY_DEPTH, decode
 from kagglepipe.stages import places, walk
 from kagglepipe.stages.places import Prepared, read_prepared
+from kagglepipe.stages.prepare import with_whole_groups
 
 Prepare = Callable[..., Prepared]
 
@@ -393,6 +394,16 @@ def test_a_chain_of_most_images_is_torn_and_it_is_said(
     prepare(source=tmp_path / "chain")
     assert "near-duplicate pairs lie in two folds, which makes scores too good: " in caplog.text
     assert "together they are over half of the images, too many for one fold" in caplog.text
+    assert "kept together in folds" not in caplog.text
+
+
+def test_what_was_torn_in_the_whole_is_together_in_a_part_that_holds_little_of_it() -> None:
+    table = pd.DataFrame({"id": list("abcd"), "split": ["train", "train", "train", "test"], "group": list("aBcd")})
+    pairs = pd.DataFrame({"id": ["b", "c"], "twin": ["a", "d"], "bits": 0, "correlation": 1.0})
+    assert with_whole_groups(table, pairs[:0])["group"].tolist() == ["a", "B", "c", "d"]
+    more = table.assign(id=list("efgh"), group=list("efgh"))
+    found = with_whole_groups(pd.concat([table, more], ignore_index=True), pairs)
+    assert found["group"].tolist() == ["B", "B", *"cdefgh"]
 
 
 def test_images_to_classify_link_those_to_train_on(bursts: Path, prepare: Prepare, tmp_path: Path) -> None:
