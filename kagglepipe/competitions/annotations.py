@@ -20,7 +20,7 @@ from kagglepipe.competitions.filenames import (
     in_test_folder,
     read_splits,
 )
-from kagglepipe.competitions.labels import check_alike, clean_label, sort_classes, spell_as
+from kagglepipe.competitions.labels import check_alike, clean_label, sort_classes, spell_as, spelling_hint
 from kagglepipe.competitions.source import SUFFIXES, other_kind
 from kagglepipe.competitions.spreadsheet import read_cells, read_spreadsheet
 from kagglepipe.competitions.table import list_images, make_id, where_else
@@ -255,6 +255,7 @@ def _classes(found: "pd.Series[str]", competition: Competition) -> list[str]:
             row, known = _first(unknown), ", ".join(competition.classes[:8])
             raise UserError(
                 f"{competition.labels}, row {row}: label {found[row]} is not in competition.classes: {known}"
+                f"{spelling_hint(competition.classes, found[row])}"
             )
         return list(competition.classes)
     own = {competition.background} if competition.background else set()

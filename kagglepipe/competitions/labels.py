@@ -85,13 +85,22 @@ def check_known(classes: Sequence[str], found: Iterable[str], where: str) -> Non
     """Raises UserError for a label that is none of `classes`, or a class that has no label."""
     labels = set(found)
     if unknown := sorted(labels - set(classes)):
-        near = next((name for name in classes if _essence(name) == _essence(unknown[0])), None)
-        hint = f" (spell it {_shown(near)} there, or here; true and on need quotes in YAML)" if near else ""
+        hint = spelling_hint(classes, unknown[0])
         raise UserError(f"{where}labels {unknown[:3]} are not among competition.classes={list(classes)}{hint}")
     if empty := [name for name in classes if name not in labels]:
         raise UserError(
             f"class {empty[0]} of competition.classes has no images: add some, or take it out of competition.classes"
         )
+
+
+def spelling_hint(classes: Sequence[str], label: str) -> str:
+    """What to add to an error where an unknown label is one of `classes`, written in another way; else nothing.
+
+    >>> spelling_hint(["walk", "run"], "Walk"), spelling_hint(["walk"], "jump")
+    (" (spell it 'walk' there, or here; true and on need quotes in YAML)", '')
+    """
+    near = next((name for name in classes if _essence(name) == _essence(label)), None)
+    return f" (spell it {_shown(near)} there, or here; true and on need quotes in YAML)" if near else ""
 
 
 def check_index_form(classes: Sequence[str], *, are_given: bool) -> None:

@@ -569,10 +569,10 @@ def demand_settings(folds: pd.DataFrame, config: Config, count: int, path: Path)
 
 
 def demand_every_class(config: Config, folds: pd.DataFrame, train: pd.DataFrame, where: str, advice: str) -> None:
-    """Warns of classes of images that lie in one fold alone since they have but one group: they stay in training.
+    """Warns of classes that lie in one fold alone since they have but one group: they stay in training.
 
     Raises UserError for any other class that could not be learned for the fold it is in: for one that could be spread,
-    for those of video and series, whose models need every class, and where only one class would be left to learn.
+    for those of segments, which are judged by the videos of other folds, and where only one class would be left.
     where, advice: how the message begins and ends.
     """
     rows = class_rows(config, train, config.data_dir)
@@ -584,12 +584,12 @@ def demand_every_class(config: Config, folds: pd.DataFrame, train: pd.DataFrame,
     )
     alone = found[found["folds"] == 1]
     left = [rows.loc[fold != number, "target"].nunique() for number in alone["fold"]]
-    refused = alone[(alone["groups"] > 1) | (np.array(left, int) < 2) | (config.competition.kind != "image")]
+    refused = alone[(alone["groups"] > 1) | (np.array(left, int) < 2) | config.competition.finds_segments]
     for name, number in refused["fold"].items():
         raise UserError(f"{where}class {name} lies in fold {number:.0f} alone, so nothing could teach it; {advice}")
     if len(alone):
         log.warning(
-            "prepare: %sclasses with one image, or one group of them: %s. All folds but its own train on it; there "
-            "nothing has taught it, and %d images get no probability of their class out of fold: they count as wrong",
-            where, first_three(alone.index.tolist()), int(alone["images"].sum()),
+            "prepare: %sclasses of one group, as one image or one person's: %s. All folds but its own train on it; "
+            "there nothing has taught it, and %d rows get next to no probability of their class out of fold: they "
+            "count as wrong", where, first_three(alone.index.tolist()), int(alone["images"].sum()),
         )  # fmt: skip

@@ -369,6 +369,10 @@ def test_a_table_that_is_missing(tmp_path: Path) -> None:
 def test_a_label_that_is_no_class(listing: Listing) -> None:
     told = refusal(listing, ABOUT + "a,0,1,walk\n\nb,0,1,wlak\n", classes=["none", "walk"])
     assert told == "labels.csv, row 4: label wlak is not in competition.classes: none, walk"
+    told = refusal(listing, ABOUT + "a,0,1,Walk\n", classes=["none", "walk"])
+    assert told.endswith(
+        "competition.classes: none, walk (spell it 'walk' there, or here; true and on need quotes in YAML)"
+    )
 
 
 def test_given_classes_keep_their_order(listing: Listing) -> None:

@@ -419,8 +419,10 @@ def test_a_class_of_one_image_stays_in_training(toy: Path, prepare: Prepare, cap
     save(toy / "yellow/only.png", scene(1))
     found = prepare("folds.count=3").train
     assert found["target"].value_counts().to_dict() == {"blue": 12, "green": 12, "red": 12, "yellow": 1}
-    assert "classes with one image, or one group of them: yellow. All folds but its own train on it" in caplog.text
-    assert "1 images get no probability of their class out of fold" in caplog.text
+    assert (
+        "classes of one group, as one image or one person's: yellow. All folds but its own train on it" in caplog.text
+    )
+    assert "1 rows get next to no probability of their class out of fold" in caplog.text
 
 
 def test_a_class_of_one_image_beside_one_other_cannot_be_told_apart(toy: Path, prepare: Prepare) -> None:

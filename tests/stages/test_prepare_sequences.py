@@ -403,6 +403,18 @@ def test_a_class_in_one_group_alone(videos: Path, refusal: Refusal, tmp_path: Pa
     assert not (tmp_path / "data/videos/folds.csv").exists()
 
 
+def test_a_class_of_one_recording_stays_in_training(recordings: Path, prepare: Prepare, told: Told) -> None:
+    for number in (1, 2):
+        (recordings / "fall" / f"fall{number}.csv").unlink()
+    columns = pd.DataFrame(np.random.default_rng(1).normal(size=(9, 4)), columns=["x", "y", "rate", "kind"])
+    (recordings / "jump").mkdir()
+    for number in range(2):
+        (columns + number).to_csv(recordings / "jump" / f"jump{number}.csv", index=False)
+    found = prepare(recordings, "competition.kind=series", to="video_folder")
+    assert found.classes == ["fall", "jump", "walk"]
+    assert "classes of one group, as one image or one person's: fall. All folds but its own train on it" in told()
+
+
 def test_own_folds(videos: Path, prepare: Prepare, refusal: Refusal, tmp_path: Path) -> None:
     own = f"folds.file={tmp_path / 'own.csv'}"
     (tmp_path / "own.csv").write_text("id,fold\na.mp4,0\nb.mp4,0\nc.mp4,1\nd.mp4,1\n")
