@@ -53,7 +53,7 @@ def run(arguments: list[str]) -> None:
             demand_alone()
         words = with_stage(arguments)
         words += meant(words)
-        sys.argv[1:] = [quoted(word, multirun=multirun) for word in words]
+        sys.argv[1:] = flags_first([quoted(word, multirun=multirun) for word in words])
         with console.telling("sweep" if multirun else "starting") if is_first() else nullcontext():
             compose_and_run(multirun=multirun)
 
@@ -387,6 +387,20 @@ def with_stage(arguments: list[str]) -> list[str]:
         f"stage={argument}" if argument in names and flag not in VALUE_FLAGS else argument
         for flag, argument in zip(before, arguments, strict=False)
     ]
+
+
+def flags_first(words: Sequence[str]) -> list[str]:
+    """The flags and their values before the options, since Hydra reads no options that stand on both sides of a flag.
+
+    >>> flags_first(["stage=train", "--config-dir", "conf", "seed=1", "-m"])
+    ['--config-dir', 'conf', '-m', 'stage=train', 'seed=1']
+    """
+    from kagglepipe.usage import VALUE_FLAGS
+
+    before = ["", *words]
+    is_flag = [word.startswith("-") or flag in VALUE_FLAGS for word, flag in zip(words, before, strict=False)]
+    flags = [word for word, here in zip(words, is_flag, strict=True) if here]
+    return [*flags, *(word for word, here in zip(words, is_flag, strict=True) if not here)]
 
 
 def quoted(argument: str, *, multirun: bool = False) -> str:

@@ -241,6 +241,15 @@ def test_a_mistake_ends_in_one_line_that_names_it_before_any_work(
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.parametrize("flag", [["--config-dir", "own"], ["--config-dir=own"], ["-cd", "own"]])
+def test_a_flag_may_stand_between_options(flag: list[str], command: Command, tmp_path: Path) -> None:
+    (tmp_path / "own/competition").mkdir(parents=True)
+    (tmp_path / "own/competition/mine.yaml").write_text("metric: f2\n")
+    done = command("download", *flag, "seed=1", "competition=mine")  # the command fixture works in tmp_path
+    assert len(done.err) == 1
+    assert done.err[0].startswith("kagglepipe: competition.metric=f2 is unknown; choose one of: accuracy")
+
+
 def test_an_unknown_model_is_named_with_its_like(command: Command, tmp_path: Path) -> None:
     done = command("stage=train", "model=timm", "model.name=resnet1800", "model.weights=none")
     assert done.code == 2

@@ -221,6 +221,8 @@ def _no_classes(
     classes: Sequence[str], level: _Level, levels: Sequence[_Level], files: Sequence[str], competition: Competition
 ) -> UserError:
     """The error for fewer than two class folders, with what there is instead."""
+    if not files:
+        return UserError("competition.source holds no files: give the folder or zip that has them")
     some = ", ".join(classes[:SHOWN]) or "none"
     flat = [one.base + name for one in levels for name in one.trains if not one.inner[name]]
     beside = [name for one in levels for name in (*one.tests, *one.valids)]

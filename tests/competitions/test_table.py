@@ -143,7 +143,7 @@ def test_class_folders_are_found_in_one_more_folder_as_zips_of_a_folder_have_it(
     assert set(found.rows["split"]) == {"train", "test"}
 
 
-@pytest.mark.parametrize("files", [["cat/a.jpg", "cat/b.jpg"], ["cat/a.jpg", "test/b.jpg"], ["a.jpg", "b.jpg"], []])
+@pytest.mark.parametrize("files", [["cat/a.jpg", "cat/b.jpg"], ["cat/a.jpg", "test/b.jpg"], ["a.jpg", "b.jpg"]])
 def test_fewer_than_two_class_folders_are_refused(files: list[str]) -> None:
     told = refusal(files, FOLDER)
     found = sorted({name.split("/")[0] for name in files if "/" in name} - {"test"})
@@ -219,6 +219,7 @@ def test_classes_may_be_called_like_a_split(names: tuple[str, ...]) -> None:
         (["train_images/1.png", "masks/1.png"], "images of all classes lie in one folder, train_images"),
         (["images/1.png", "masks/1.png"], "found 1 class folders (masks)"),
         (["train/cat.1.jpg", "test/1.jpg"], "images of all classes lie in one folder, train"),
+        ([], "competition.source holds no files"),
         (["train.zip", "readme.md"], "train.zip is packed: unpack it"),
         (["train/a/1.jpg", "Training/b/1.jpg", "train/c/1.jpg"], "Training and train may both hold"),
     ],
