@@ -82,17 +82,29 @@ FOREIGN = (  # where, how: what marks formats that Pillow does not know
     (4, b"JXL ", "JPEG XL"),
     (0, b"II*\x00", "a TIFF whose samples are of an unusual kind, such as floating-point numbers in colour"),
     (0, b"MM\x00*", "a TIFF whose samples are of an unusual kind, such as floating-point numbers in colour"),
+    (0, b"II+\x00", "BigTIFF"),
+    (0, b"MM\x00+", "BigTIFF"),
+    (0, b"II\xbc\x01", "JPEG XR"),
+    (128, b"DICM", "DICOM"),
     (0, b"#?RADIANCE", "Radiance HDR"),
     (0, b"\x76\x2f\x31\x01", "OpenEXR"),
     (0, b"<svg", "SVG"),
     (0, b"%PDF", "PDF"),
 )
+STAND_INS = (  # what marks, in lower case, files that were written in the place of pictures
+    (b"<!doctype html", "a web page, as of a download that failed: download it anew"),
+    (b"<html", "a web page, as of a download that failed: download it anew"),
+    (b"version https://git-lfs", "a pointer of Git LFS: type git lfs pull where it is from"),
+)
 
 
 def _foreign(data: bytes) -> str | None:
-    """What a file is that Pillow does not know, in words; None if its first bytes do not tell."""
-    head = data[:32].lstrip() if data[:1].isspace() else data[:32]
-    return next((words for at, mark, words in FOREIGN if head[at:].startswith(mark)), None)
+    """What a file is that Pillow does not know, with what to do; None if its first bytes do not tell."""
+    head = data[:160].lstrip() if data[:1].isspace() else data[:160]
+    if words := next((words for mark, words in STAND_INS if head.lower().startswith(mark)), None):
+        return f"not an image, but {words}"
+    words = next((words for at, mark, words in FOREIGN if head[at:].startswith(mark)), None)
+    return words and f"it is {words}, which is not read: convert it to PNG or JPEG"
 
 
 def inspect(data: bytes, *, max_side: int = MAX_SIDE) -> Facts:
@@ -114,7 +126,7 @@ def inspect(data: bytes, *, max_side: int = MAX_SIDE) -> Facts:
                 depth = depth_of(data, image)
     except UnidentifiedImageError:
         if words := _foreign(data):
-            raise ImageError(f"it is {words}, which is not read: convert it to PNG or JPEG") from None
+            raise ImageError(words) from None
         raise ImageError("not an image that can be read") from None
     except Exception as error:  # of damage, Pillow's readers raise anything: TypeError for TIFF, RuntimeError for AVIF
         raise ImageError(f"damaged header ({error})") from error
@@ -123,7 +135,8 @@ def inspect(data: bytes, *, max_side: int = MAX_SIDE) -> Facts:
         kind = "a multi-page" if pages == "pages" else "an animated"
         raise ImageError(f"it is {kind} {format_} ({frames} {pages}): one still picture is needed, save the one meant")
     if mode == "F" or (mode == "I" and format_ == "TIFF"):
-        samples = "floating-point numbers" if mode == "F" else "32-bit numbers"
+        whole = "signed numbers" if depth.bits == 16 else "32-bit numbers"
+        samples = "floating-point numbers" if mode == "F" else whole
         raise ImageError(f"it is a {format_} of {samples}, of no told range: convert it to 8 or 16 bits")
     if format_ == "PNG" and b"IEND" not in data:  # libpng would decode it, and complain on stderr
         raise ImageError("damaged or cut off: its PNG data does not come to its end")
@@ -167,6 +180,8 @@ def decode_and_tell(
         image = _transparent(data)
     if image is None and facts.format not in OPENCV:
         raise ImageError(f"it is {facts.format}, which is not read: convert it to PNG or JPEG")
+    if image is None and facts.format == "TIFF" and facts.depth.bits not in (1, 8, 16):
+        raise ImageError(f"it is a TIFF of {facts.depth.bits} bits a sample: convert it to 8 or 16 bits")
     if image is None:
         raise ImageError(f"damaged or cut off: its {facts.format} data cannot be decoded to the end")
     if facts.orientation in TURNS:

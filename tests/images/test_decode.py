@@ -238,6 +238,14 @@ def png_of(
     ])  # fmt: skip
 
 
+def tiff_of(bits: int, kind: int, samples: bytes) -> bytes:
+    """A grey TIFF, 4 by 4 pixels, of samples of that many bits and SampleFormat."""
+    tags = {256: 4, 257: 4, 258: bits, 259: 1, 262: 1, 273: 8, 277: 1, 278: 4, 279: len(samples), 339: kind}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    header = b"II*\0" + struct.pack("<I", 8 + len(samples))
+    return header + samples + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
 def in_three(grey: NDArray[Any]) -> Pixels:
     """Grey as RGB."""
     return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
@@ -353,12 +361,34 @@ def test_what_is_no_image_is_named_as_such(data: bytes) -> None:
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(50), "it is HEIC, which is not read"),
         (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(50), "it is JPEG XL, which is not read"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "it is SVG, which is not read"),
+        (b"II+\0" + bytes(50), "it is BigTIFF, which is not read"),
+        (bytes(128) + b"DICM" + bytes(50), "it is DICOM, which is not read"),
+        (tiff_of(12, 1, bytes(24)), "it is a TIFF of 12 bits a sample"),
+        (tiff_of(16, 2, bytes(32)), "it is a TIFF of signed numbers"),
     ],
 )  # fmt: skip
 def test_what_is_not_read_is_named_as_what_it_is(data: bytes, words: str) -> None:
     with pytest.raises(ImageError, match=words) as caught:
         decode(data)
     assert ": convert it to" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (
+            b"\n<!DOCTYPE html><title>404</title>",
+            "not an image, but a web page, as of a download that failed: download it anew",
+        ),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid",
+            "not an image, but a pointer of Git LFS: type git lfs pull where",
+        ),
+    ],
+)
+def test_what_stands_in_the_place_of_a_picture_is_named(data: bytes, words: str) -> None:
+    with pytest.raises(ImageError, match=words):
+        decode(data)
 
 
 @pytest.mark.parametrize("short_side", [None, 20])
