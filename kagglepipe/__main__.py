@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ def run(arguments: list[str]) -> None:
             return
         demand_folder()
         demand_words(arguments)
+        demand_text(arguments)
         multirun = bool({"-m", "--multirun"} & set(arguments))
         if multirun:
             demand_no_stream(arguments)
@@ -145,6 +147,7 @@ def compose_and_run(*, multirun: bool = False) -> None:
     """Hands over to Hydra, and translates what it raises about the command line."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting
     import hydra
+    import yaml
     from hydra.core.config_store import ConfigStore
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -163,6 +166,10 @@ def compose_and_run(*, multirun: bool = False) -> None:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(task)()
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error)) from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"{mark.name}, line {mark.line + 1}," if mark else "a file"
+        raise UserError(f"{where} is no YAML ({error.problem}): indent by blanks, and close quotes") from error
     finally:
         if multirun:
             from kagglepipe.jobs import table_of_jobs
@@ -424,6 +431,18 @@ def quoted(argument: str, *, multirun: bool = False) -> str:
     return f"{key}={hydra_string(os.path.expanduser(value))}"  # noqa: PTH111  # Path spoils rtsp://
 
 
+def demand_text(words: Sequence[str]) -> None:
+    """Raises UserError for a YAML file of one's own, in the folder of --config-dir, that is not UTF-8."""
+    flags = {"-cd", "--config-dir"}
+    folders = [after for word, after in pairwise(words) if word in flags]
+    folders += [word.partition("=")[2] for word in words if word.partition("=")[0] in flags and "=" in word]
+    for file in [file for folder in folders for file in sorted(Path(folder).glob("*/*.yaml"))]:
+        try:
+            file.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{file} is no text in UTF-8 ({error.reason}): save it as UTF-8") from error
+
+
 def explain(error: Exception) -> str:
     """One line for an error of Hydra's or OmegaConf's: which option, what is wrong, what to type."""
     from kagglepipe.config import FREE
@@ -452,6 +471,13 @@ def explain(error: Exception) -> str:
         return several_values(several[1], several[2])
     if part := re.search(r"override ([\w.]+)=(.*?) Invalid type assigned: \w+ is not a subclass of", text):
         return part_without_option(part[1], part[2])
+    if own := re.search(r"In '(\S+)': \w+ raised while composing config: (.*)", text):
+        key = re.search(r"full_key: (\S+)", text)
+        name = f"{key[1] if key else 'an option'} of {own[1]}.yaml"
+        if "is not a ListConfig" in own[2] or "with ListConfig" in own[2]:
+            return f"{name} is no list: write it as [a, b]"
+        if "is not Optional" in own[2]:
+            return f"{name} is empty: write what it is behind the colon, or take the line out"
     if alone := re.search(r"override (\S+?)=(.*) Invalid value assigned: \w+ is not a ListConfig", text):
         return f"{alone[1]}={alone[2]} is no list: type '{alone[1]}=[{alone[2]}]'"
     if name := re.search(r"Key (.+?) \((\w+)\) is incompatible with \(str\) full_key: (\S+)", text):

@@ -241,6 +241,25 @@ def test_a_mistake_ends_in_one_line_that_names_it_before_any_work(
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"classes: cat, dog\n", r"competition\.classes of competition/mine\.yaml is no list: write it as \[a, b\]"),
+        (b"classes: {a: b}\n", r"of competition/mine\.yaml is no list: write it as \[a, b\]"),
+        (b"layout:\n  cat: a\n  dog:\n", r"competition\.layout\.dog of competition/mine\.yaml is empty"),
+        (b"title: x\n\tform: name\n", r"own/competition/mine\.yaml, line 2, is no YAML .*: indent by blanks"),
+        (b'title: "x\n', r"own/competition/mine\.yaml, line 2, is no YAML"),
+        (b"title: caf\xe9\n", r"own/competition/mine\.yaml is no text in UTF-8 .*: save it as UTF-8"),
+    ],
+)
+def test_a_wrong_yaml_of_ones_own_is_one_line(text: bytes, words: str, command: Command, tmp_path: Path) -> None:
+    (tmp_path / "own/competition").mkdir(parents=True)
+    (tmp_path / "own/competition/mine.yaml").write_bytes(text)
+    done = command("download", "--config-dir", "own", "competition=mine")
+    assert (done.code, len(done.err)) == (2, 1)
+    assert re.search(words, done.err[0]), done.err
+
+
 @pytest.mark.parametrize("flag", [["--config-dir", "own"], ["--config-dir=own"], ["-cd", "own"]])
 def test_a_flag_may_stand_between_options(flag: list[str], command: Command, tmp_path: Path) -> None:
     (tmp_path / "own/competition").mkdir(parents=True)
