@@ -23,12 +23,14 @@ Samples = NDArray[np.unsignedinteger[Any]]  # (H, W, channels)
 
 class Depth(NamedTuple):
     """bits: of a sample. used: how many of them are in use as the header tells, None where it does not. clear: the
-    sample (of grey) or samples (of RGB) that a PNG says are transparent.
+    sample (of grey) or samples (of RGB) that a PNG says are transparent. most: the largest sample of a PGM or PPM, by
+    its header, where its bits could hold a larger one.
     """
 
     bits: int = 8
     used: int | None = None
     clear: tuple[int, ...] | None = None
+    most: int | None = None
 
 
 EIGHT_BITS = Depth()
@@ -77,7 +79,8 @@ def _of_pnm(image: Image.Image) -> Depth:
     most = arguments[1] if isinstance(arguments, tuple) and isinstance(arguments[1], int) else None
     if most is None:
         return Depth(16 if isinstance(arguments, str) and "16" in arguments else 8)
-    return Depth(16 if most > 255 else 8, most.bit_length())
+    bits = most.bit_length()
+    return Depth(16 if most > 255 else 8, bits, most=None if most == 2**bits - 1 else most)
 
 
 SIXTEEN = (b"II*\0", b"MM\0*", b"P2", b"P3", b"P5", b"P6", b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51")  # may have 16 bits
@@ -122,6 +125,8 @@ def by_depth(data: bytes, pixels: Pixels, depth: Depth, *, transparent: bool, bi
     samples = _samples(data)
     if samples is None or samples.shape[:2] != pixels.shape[:2]:
         return None
+    if depth.most is not None and int(samples.max()) <= depth.most:
+        return _as_rgb((samples.astype(np.uint32) * 255 // depth.most).astype(np.uint8))
     colour, alpha = samples[..., :3], samples[..., 3] if samples.shape[2] == 4 else None
     used = _used_bits(int(colour.max()), depth.used, bits)
     if used == 16 and depth.clear is None:
@@ -139,8 +144,9 @@ def _by_few_bits(pixels: Pixels, depth: Depth) -> Pixels | None:
     """The same for samples of eight bits and less, which OpenCV spreads over 0 to 255, save those of a PGM."""
     if depth.clear is not None:
         return _with_white(pixels, (pixels == depth.clear[0] * 255 // (2**depth.bits - 1)).all(axis=2))
-    if depth.bits == 8 and depth.used is not None and int(pixels.max()) < 2**depth.used < 256:
-        return (pixels.astype(np.uint16) * 255 // (2**depth.used - 1)).astype(np.uint8)
+    most = depth.most or (2**depth.used - 1 if depth.bits == 8 and depth.used is not None else 255)
+    if int(pixels.max()) <= most < 255:
+        return (pixels.astype(np.uint16) * 255 // most).astype(np.uint8)
     return None
 
 

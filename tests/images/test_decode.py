@@ -265,10 +265,26 @@ COLOURED = np.random.default_rng(1).integers(0, 4096, (9, 12, 3), np.uint16)
         (encoded(Image.fromarray(TWELVE), "TIFF"), TWELVE >> 4),
         (encoded(Image.fromarray(TWELVE // 5), "TIFF", tiffinfo={281: 4095}), TWELVE // 5 >> 4),
         (b"P5\n12 9\n4095\n" + TWELVE.astype(">u2").tobytes(), TWELVE >> 4),
+        (b"P5\n12 9\n1000\n" + (TWELVE // 5).astype(">u2").tobytes(), TWELVE.astype(int) // 5 * 255 // 1000),
+        (b"P5\n12 9\n200\n" + (TWELVE // 21).astype(np.uint8).tobytes(), TWELVE.astype(int) // 21 * 255 // 200),
         (b"P5\n12 9\n15\n" + (TWELVE >> 8).astype(np.uint8).tobytes(), (TWELVE >> 8) * 17),
         (encoded(Image.fromarray(TWELVE), "JPEG2000", num_resolutions=1), TWELVE >> 4),
     ],
-    ids=["8", "10", "12", "14", "sBIT", "shifted", "TIFF", "MaxSampleValue", "PGM", "PGM of 4 bits", "JPEG 2000"],
+    ids=[
+        "8",
+        "10",
+        "12",
+        "14",
+        "sBIT",
+        "shifted",
+        "TIFF",
+        "MaxSampleValue",
+        "PGM",
+        "PGM to 1000",
+        "PGM to 200",
+        "PGM of 4 bits",
+        "JPEG 2000",
+    ],
 )
 def test_bits_that_are_not_in_use_cost_no_contrast(data: bytes, expected: NDArray[Any]) -> None:
     np.testing.assert_array_equal(decode(data), in_three(expected))
