@@ -184,13 +184,19 @@ def read_segment_answers(config: Config, prepared: Prepared) -> pd.DataFrame | N
 
 
 def table_path(prepared: Prepared, name: str) -> Path:
-    """Where a CSV that a competition's option names lies, in a folder that wraps the data too."""
+    """Where a CSV that a competition's option names lies, in a folder that wraps the data too.
+
+    Raises UserError if it is not there, but in the folder where the command was typed.
+    """
     root = prepared.images_root
     path = root / expanded(name)
     if path.is_file():
         return path
     files = [file.relative_to(root).as_posix() for file in root.rglob("*") if file.suffix.lower() in (".csv", ".zip")]
-    return root / (find_table(name, files) or path)
+    found = find_table(name, files)
+    if found is None and (here := expanded(name).absolute()).is_file():
+        raise UserError(f"there is no {path}, where competition.source is: for the one here type its path, {here}")
+    return root / (found or path)
 
 
 def read_rows(path: Path) -> tuple[list[str], list[list[str]]]:

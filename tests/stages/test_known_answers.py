@@ -170,6 +170,14 @@ def test_answers_that_cannot_be_meant_are_named_before_anything_is_trained(
         walk(at(f"competition.answers={tmp_path / 'answers.csv'}"))
 
 
+def test_answers_where_the_command_was_typed_are_told(at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here/answers.csv").write_text("id,label\nred12,red\n")
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(UserError, match=r"for the one here type its path, /.*/here/answers\.csv"):
+        walk(at("competition.answers=answers.csv"))
+
+
 def test_an_index_beyond_the_classes_is_named(at: At, tmp_path: Path) -> None:
     options = ["competition.form=index", "competition.classes=[blue,green,red]"]
     with pytest.raises(UserError, match=r"has the label 3, which is none of blue, green, red, 0, 1, 2: mend it"):
