@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 
-from kagglepipe.competitions.sample import make_sample
 from kagglepipe.competitions.source import image_files
 from kagglepipe.files import file_sha256
 from kagglepipe.images.augment import Transform
@@ -23,6 +22,7 @@ from kagglepipe.images.cache import PixelReader, make_cache
 from kagglepipe.images.dataset import TrainingImages
 from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
 from kagglepipe.models.weights import find_weights
+from kagglepipe.samples.photos import make_photos
 from kagglepipe.training.device import choose_device, choose_precision, describe_device
 from kagglepipe.training.fit import Conduct, Recipe, fit
 
@@ -42,7 +42,7 @@ def handles() -> int:
 
 def drawn_images(folder: Path) -> TrainingImages:
     """Photos of the built-in sample, cached as in a run."""
-    make_sample(folder / "sample", per_class=16, test=0)
+    make_photos(folder / "sample", per_class=16, test=0)
     files, _ = image_files(folder / "sample" / "Train")
     digests = [file_sha256(path) for path in files]
     cache = make_cache(folder, dict(zip(digests, files, strict=True)), short_side=SIZE, max_bytes=10**8)

@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kagglepipe.competitions.sample import make_sample
 from kagglepipe.competitions.source import image_files
 from kagglepipe.images.decode import decode
 from kagglepipe.images.view import clean_view
 from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
 from kagglepipe.models.weights import BUNDLED, find_weights
+from kagglepipe.samples.photos import make_photos
 from kagglepipe.training.device import choose_precision
 from kagglepipe.training.engines import Encoder, Engine
 from kagglepipe.training.features import compute_features
@@ -123,7 +123,7 @@ if __name__ == "__main__":
     torch.manual_seed(0)
     print(f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads, {choose_precision(CPU).name}")
     with tempfile.TemporaryDirectory() as folder:
-        make_sample(Path(folder) / "sample", per_class=options.images // 2, test=2)
+        make_photos(Path(folder) / "sample", per_class=options.images // 2, test=2)
         photos = sorted((Path(folder) / "sample" / "Train").rglob("*.*g"))[: options.images]
         for model_name in options.models.split(","):
             table(model_name, photos)

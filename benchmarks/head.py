@@ -86,11 +86,11 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if arguments.source is None:
-            from kagglepipe.competitions.sample import make_sample
+            from kagglepipe.samples.photos import make_photos
 
             for times in (1, 10):
                 images = Path(folder) / f"sample-{times}"
-                make_sample(images, per_class=80 * times, test=60 * times)
+                make_photos(images, per_class=80 * times, test=60 * times)
                 options = ["competition.slug=bench"]
                 compare(f"built-in sample × {times}", images, images, arguments.rounds, options)
             return

@@ -22,7 +22,6 @@ from sklearn.model_selection import StratifiedKFold
 from torch import Tensor
 from torch.nn import functional as F
 
-from kagglepipe.competitions.sample import make_sample
 from kagglepipe.competitions.source import image_files
 from kagglepipe.images.augment import Transform
 from kagglepipe.images.dataset import EpochBatches, TrainingImages
@@ -31,6 +30,7 @@ from kagglepipe.images.paste import Backdrops
 from kagglepipe.images.view import clean_view
 from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
 from kagglepipe.models.weights import find_weights
+from kagglepipe.samples.photos import make_photos
 from kagglepipe.stages.train_images import WEIGHT_BESIDE_PASTED
 from kagglepipe.training.device import choose_device, choose_precision
 from kagglepipe.training.engines import Engine, is_installed
@@ -103,7 +103,7 @@ def read(archive: Path) -> Data:
     """Decodes the labelled photos of the archive, and draws the others."""
     with tempfile.TemporaryDirectory() as place, zipfile.ZipFile(archive) as zipped:
         zipped.extractall(Path(place) / "real")
-        make_sample(Path(place) / "drawn", per_class=80, test=2)
+        make_photos(Path(place) / "drawn", per_class=80, test=2)
         sets = []
         for name in ("real", "drawn"):
             paths = sorted(p for p in image_files(Path(place) / name)[0] if p.parent.parent.name == "Train")

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 
 from kagglepipe.competitions.duplicates import near_pairs, perceptual_hash, thumbnail
-from kagglepipe.competitions.sample import make_sample
 from kagglepipe.files import file_sha256
 from kagglepipe.images.augment import Transform
 from kagglepipe.images.cache import PixelReader
@@ -26,6 +25,7 @@ from kagglepipe.images.shards import ShardReader, index_shards, write_shards
 from kagglepipe.images.view import clean_view
 from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
 from kagglepipe.models.weights import find_weights
+from kagglepipe.samples.photos import make_photos
 from kagglepipe.training.device import choose_device, choose_precision
 from kagglepipe.training.engines import Engine
 from kagglepipe.training.features import compute_features
@@ -129,6 +129,6 @@ if __name__ == "__main__":
     options = parser.parse_args()
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as place:
-        make_sample(Path(place) / "sample", per_class=options.images // 2, test=2)
+        make_photos(Path(place) / "sample", per_class=options.images // 2, test=2)
         photos = sorted((Path(place) / "sample" / "Train").rglob("*.*g"))[: options.images]
         table(measure(photos, Path(place), options.model), options.price)

@@ -50,7 +50,7 @@ class Sweep(Callback):
 
 def table_of_jobs() -> list[str]:
     """The lines of a table of the last sweep's jobs; none where there was no such sweep, or only one job."""
-    from kagglepipe.stages.text_table import fitted
+    from kagglepipe.text import fitted
 
     files = sorted(Sweep.folder.glob(f"*/{FILE}")) if Sweep.folder else []
     Sweep.folder = None

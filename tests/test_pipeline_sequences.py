@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kagglepipe.competitions.action_sample import make_action_sample
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
+from kagglepipe.samples.clips import make_clips
 from kagglepipe.stages import walk
 from kagglepipe.stages.places import read_prepared, run_dir
 from tests.streets import QUICK, STREETS, street_config
@@ -285,7 +285,7 @@ def test_what_cannot_be_fine_tuned_is_said_before_any_work(
 
 @pytest.mark.slow
 def test_a_few_videos_of_the_action_sample(tmp_path: Path, configure: Configure) -> None:
-    make_action_sample(tmp_path / "few", train=6, test=2)
+    make_clips(tmp_path / "few", train=6, test=2)
     config = configure(
         "competition=action_sample", *QUICK, "competition.slug=few", f"competition.source='{tmp_path / 'few'}'",
         "sequences.steps=5", "sequences.rate=4",

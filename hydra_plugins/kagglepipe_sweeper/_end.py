@@ -18,11 +18,11 @@ from kagglepipe.predictions.uncertainty import format_interval
 from kagglepipe.reports import sweeps as pictures
 from kagglepipe.stages.places import read_prepared
 from kagglepipe.stages.scores import number as value_of
-from kagglepipe.stages.text_table import table
 from kagglepipe.sweeps.finals import Finalist, run_finals
 from kagglepipe.sweeps.report import importance, rows, write_table
 from kagglepipe.sweeps.space import Span, typed
 from kagglepipe.sweeps.study import Job, best_trials, ended
+from kagglepipe.text import table
 
 if TYPE_CHECKING:
     import optuna

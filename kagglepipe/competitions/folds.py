@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kagglepipe.errors import UserError
+from kagglepipe.text import first_three
 
 FOLD_COLUMNS = ("id", "fold", "count", "seed")
 TRIES = 300  # orders of the groups among which the best part to hide is found
@@ -283,9 +284,3 @@ def _varied(values: Iterable[Hashable], groups: Iterable[Hashable]) -> list[str]
     for value, group in zip(values, groups, strict=True):
         seen.setdefault(group, set()).add(value)
     return sorted(str(group) for group, held in seen.items() if len(held) > 1)
-
-
-def first_three(names: Sequence[object]) -> str:
-    """The first three names, and how many more there are."""
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(str(name) for name in names[:3]) + more

@@ -98,13 +98,13 @@ def take_sample(config: Config, known: Source | None) -> Source:
 def draw_sample(kind: str, folder: Path) -> None:
     """Photos, or videos, drawn by code."""
     if kind == "image":
-        from kagglepipe.competitions.sample import make_sample
+        from kagglepipe.samples.photos import make_photos
 
-        make_sample(folder)
+        make_photos(folder)
     else:
-        from kagglepipe.competitions.action_sample import make_action_sample
+        from kagglepipe.samples.clips import make_clips
 
-        make_action_sample(folder)
+        make_clips(folder)
 
 
 def take_source(config: Config, path: Path, known: Source | None) -> Source:

@@ -47,7 +47,7 @@ from kagglepipe.stages.ranking import score_of_run
 from kagglepipe.stages.recipe import config_of, written_options
 from kagglepipe.stages.run_facts import described, difference, told
 from kagglepipe.stages.scores import detection_scores, hidden_answers, hidden_segments, segments_of
-from kagglepipe.stages.text_table import table
+from kagglepipe.text import table
 
 log = logging.getLogger(__name__)
 

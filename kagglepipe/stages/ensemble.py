@@ -59,7 +59,7 @@ from kagglepipe.stages.places import (
     write_config,
 )
 from kagglepipe.stages.scores import describe_scores, groups_hash, is_scored, rows_of, scores_of
-from kagglepipe.stages.text_table import listed, table
+from kagglepipe.text import listed, table
 
 log = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from kagglepipe.console import progress
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_bytes
 from kagglepipe.stages.places import engine_of, find_items, trained_run
-from kagglepipe.stages.text_table import counted
 from kagglepipe.stages.unseen import blended_probabilities, fitted_classes, network_members
+from kagglepipe.text import counted
 
 if TYPE_CHECKING:
     from kagglepipe.training.checkpoint import Checkpoint

@@ -30,7 +30,6 @@ from kagglepipe.competitions.duplicates import (
 from kagglepipe.competitions.filenames import find_table
 from kagglepipe.competitions.folds import (
     check_folds,
-    first_three,
     folds_csv,
     hidden_groups,
     hidden_part,
@@ -69,7 +68,7 @@ from kagglepipe.stages.prepare_sequences import (
     unreadable,
     warn_of_other_settings,
 )
-from kagglepipe.stages.text_table import counted
+from kagglepipe.text import counted, first_three
 
 log = logging.getLogger(__name__)
 LOOK_SIDE = 256  # pixels of the short side at which images are compared, and of the cache that comes of it for nothing

@@ -34,7 +34,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import expanded, file_sha256, read_json, sha256, write_bytes, write_json, write_parquet
 from kagglepipe.images.decode import in_order
 from kagglepipe.predictions.frame import check_classes
-from kagglepipe.stages.text_table import counted
+from kagglepipe.text import counted
 
 if TYPE_CHECKING:
     from kagglepipe.sequences.series import Series

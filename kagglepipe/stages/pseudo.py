@@ -17,7 +17,7 @@ from kagglepipe.predictions.crossfit import gains_over, surely_better
 from kagglepipe.predictions.frame import probabilities, read_frame
 from kagglepipe.stages.places import Prepared, find_teacher
 from kagglepipe.stages.scores import rows_of
-from kagglepipe.stages.text_table import counted
+from kagglepipe.text import counted
 
 log = logging.getLogger(__name__)
 

@@ -33,8 +33,8 @@ from kagglepipe.stages.run_facts import (
     read_runs,
     told_both,
 )
-from kagglepipe.stages.text_table import fitted, table
 from kagglepipe.stages.upload import refresh, short
+from kagglepipe.text import fitted, table
 
 log = logging.getLogger(__name__)
 HEAD = 10  # rows of the leaderboard

@@ -30,7 +30,7 @@ from kagglepipe.stages.places import (
     tables_of,
 )
 from kagglepipe.stages.ranking import counted_members
-from kagglepipe.stages.text_table import listed
+from kagglepipe.text import listed
 
 if TYPE_CHECKING:
     from kagglepipe.training.checkpoint import Checkpoint

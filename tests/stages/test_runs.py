@@ -16,7 +16,7 @@ from kagglepipe.predictions.ledger import record
 from kagglepipe.stages import walk
 from kagglepipe.stages.account import ledger_file
 from kagglepipe.stages.places import read_prepared
-from kagglepipe.stages.text_table import table, width
+from kagglepipe.text import table, width
 from tests.cats import CLASSES, SCORES, Cats, add_run
 
 HEADER = ["run", "accuracy", "95 % interval", "log loss", "folds", "sent (UTC)", "status", "public", "private", "gap"]

@@ -1,4 +1,4 @@
-"""Tables as a terminal shows them."""
+"""Lists of names in messages, and tables as a terminal shows them."""
 
 import shutil
 import sys
@@ -92,14 +92,24 @@ def counted(counts: Mapping[str, int], noun: str = "classes", most: int = MOST_C
     return listed if len(names) <= most else f"{listed} and {len(names) - most:,} more {noun}"
 
 
-def listed(names: Iterable[str], most: int = MOST_COUNTED) -> str:
-    """The first few names and how many more there are.
+def listed(names: Iterable[object], most: int = MOST_COUNTED, separator: str = ", ") -> str:
+    """Join the first few names and say how many more there are.
 
     >>> listed(["a", "b", "c"], most=2)
     'a, b and 1 more'
     """
     names = list(names)
-    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return separator.join(map(str, names[:most])) + more
+
+
+def first_three(names: Iterable[object], separator: str = ", ") -> str:
+    """Join the first three names and say how many more there are: for errors and warnings.
+
+    >>> first_three(["a.jpg", "b.jpg", "c.jpg", "d.jpg"])
+    'a.jpg, b.jpg, c.jpg and 1 more'
+    """
+    return listed(names, 3, separator)
 
 
 def padded(text: str, columns: int) -> str:

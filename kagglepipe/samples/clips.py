@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.random import Generator
 
-from kagglepipe.competitions.figures import ACTIONS, FPS, Track, breathe, film, get_up, idle, make_actor, stance
-from kagglepipe.competitions.scenes import HEIGHT, WIDTH, Picture
+from kagglepipe.samples.figures import ACTIONS, FPS, Track, breathe, film, get_up, idle, make_actor, stance
+from kagglepipe.samples.scenes import HEIGHT, WIDTH, Picture
 
 CLASSES = tuple(ACTIONS)
 TRAIN, TEST = 0, 1
@@ -36,7 +36,7 @@ class Piece:
     end: int
 
 
-def make_action_sample(folder: Path, *, seed: int = 0, train: int = 20, test: int = 6) -> None:
+def make_clips(folder: Path, *, seed: int = 0, train: int = 20, test: int = 6) -> None:
     """Write the sample into `folder`, which must be new or empty.
 
     `train/train_00.mp4`, … and `test/test_00.mp4`, …: H.264 (MPEG-4 where PyAV has no libx264), 160×120, 15 frames a

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from kagglepipe.competitions import figures
-from kagglepipe.competitions.action_sample import (
+from kagglepipe.samples import figures
+from kagglepipe.samples.clips import (
     BACKGROUND,
     CLASSES,
     Piece,
     act,
     actions,
-    make_action_sample,
+    make_clips,
     make_script,
 )
-from kagglepipe.competitions.figures import (
+from kagglepipe.samples.figures import (
     ACTIONS,
     ANGLES,
     FPS,
@@ -35,7 +35,7 @@ from kagglepipe.competitions.figures import (
     stance,
     walk,
 )
-from kagglepipe.competitions.scenes import OVERSAMPLING
+from kagglepipe.samples.scenes import OVERSAMPLING
 
 SEEDS = range(60)
 
@@ -61,7 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small sample, drawn once for all tests that only read it."""
     pytest.importorskip("av")
     folder = tmp_path_factory.mktemp("actions")
-    make_action_sample(folder, train=3, test=1)
+    make_clips(folder, train=3, test=1)
     return folder
 
 
@@ -127,7 +127,7 @@ def test_a_video_runs_at_its_rate_from_zero(folder: Path) -> None:
 
 
 def test_same_seed_gives_the_same_bytes(tmp_path: Path, folder: Path) -> None:
-    make_action_sample(tmp_path, train=2, test=1)
+    make_clips(tmp_path, train=2, test=1)
     again, whole = contents(tmp_path), contents(folder)
     for name in ("train/train_00.mp4", "train/train_01.mp4", "test/test_00.mp4", "answers.csv"):
         assert again[name] == whole[name]
@@ -136,7 +136,7 @@ def test_same_seed_gives_the_same_bytes(tmp_path: Path, folder: Path) -> None:
 
 
 def test_other_seeds_give_other_videos(tmp_path: Path, folder: Path) -> None:
-    make_action_sample(tmp_path, seed=1, train=1, test=0)
+    make_clips(tmp_path, seed=1, train=1, test=0)
     assert contents(tmp_path)["train/train_00.mp4"] != contents(folder)["train/train_00.mp4"]
     assert rows(tmp_path / "annotations.csv") != [
         row for row in rows(folder / "annotations.csv") if row["video"] == "train_00.mp4"
@@ -147,14 +147,14 @@ def test_other_seeds_give_other_videos(tmp_path: Path, folder: Path) -> None:
 def test_a_folder_with_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").touch()
     with pytest.raises(FileExistsError, match="holds files"):
-        make_action_sample(tmp_path, train=1, test=1)
+        make_clips(tmp_path, train=1, test=1)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
 def test_without_h264_the_older_codec_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     av = pytest.importorskip("av")
     monkeypatch.setattr(av, "codecs_available", av.codecs_available - {"libx264"})
-    make_action_sample(tmp_path, train=1, test=0)
+    make_clips(tmp_path, train=1, test=0)
     with av.open(str(tmp_path / "train" / "train_00.mp4")) as container:
         assert container.streams.video[0].codec_context.name == "mpeg4"
     assert len(decoded(tmp_path / "train" / "train_00.mp4")) >= 10 * FPS

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from kagglepipe.competitions.drawing import WOODS, Colour
+from kagglepipe.samples.drawing import WOODS, Colour
 
 Picture = NDArray[np.uint8]  # (H, W, 3), RGB
 

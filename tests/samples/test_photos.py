@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps, ImageStat
 
-from kagglepipe.competitions import sample
-from kagglepipe.competitions.sample import make_sample
+from kagglepipe.samples import photos
+from kagglepipe.samples.photos import make_photos
 
 PISTOLS, PHONES = "Train/Pistol", "Train/Smartphone"
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -18,7 +18,7 @@ PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sample at its default size, drawn once for all tests that only read it."""
     folder = tmp_path_factory.mktemp("sample")
-    make_sample(folder)
+    make_photos(folder)
     return folder
 
 
@@ -78,13 +78,13 @@ def test_every_image_opens_and_shows_something(folder: Path) -> None:
 
 def test_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
-        make_sample(tmp_path / name, seed=3, per_class=4, test=4)
+        make_photos(tmp_path / name, seed=3, per_class=4, test=4)
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
 def test_other_seed_gives_other_images(tmp_path: Path) -> None:
     for seed in (0, 1):
-        make_sample(tmp_path / str(seed), seed=seed, per_class=2, test=2)
+        make_photos(tmp_path / str(seed), seed=seed, per_class=2, test=2)
     first, second = contents(tmp_path / "0"), contents(tmp_path / "1")
     pictures = [name for name in first if Path(name).suffix not in (".ini", ".csv")]
     assert first.keys() == second.keys()
@@ -93,7 +93,7 @@ def test_other_seed_gives_other_images(tmp_path: Path) -> None:
 
 
 def test_an_image_does_not_depend_on_how_many_others_are_drawn(folder: Path, tmp_path: Path) -> None:
-    make_sample(tmp_path, per_class=9, test=7)
+    make_photos(tmp_path, per_class=9, test=7)
     few, many = contents(tmp_path), contents(folder)
     assert answers(tmp_path) == answers(folder)[: 1 + 7]
     del few["answers.csv"]
@@ -103,7 +103,7 @@ def test_an_image_does_not_depend_on_how_many_others_are_drawn(folder: Path, tmp
 def test_a_folder_with_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").touch()
     with pytest.raises(FileExistsError, match="holds files"):
-        make_sample(tmp_path, per_class=1, test=1)
+        make_photos(tmp_path, per_class=1, test=1)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
@@ -138,8 +138,8 @@ def test_a_jpeg_lies_on_its_side_until_its_orientation_is_honoured(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = Path(PHONES, "smartphone4.jpg")
-    monkeypatch.delitem(sample.ODD_WAYS, (1, 4))
-    make_sample(tmp_path, per_class=5, test=0)
+    monkeypatch.delitem(photos.ODD_WAYS, (1, 4))
+    make_photos(tmp_path, per_class=5, test=0)
     with Image.open(folder / path) as lying, Image.open(tmp_path / path) as drawn:
         assert lying.getexif()[0x0112] == 6
         assert lying.size == drawn.size[::-1]

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from kagglepipe.competitions.drawing import photograph, pistol, smartphone
+from kagglepipe.samples.drawing import photograph, pistol, smartphone
 
 Way = tuple[str, str, Callable[[Image.Image], Image.Image]]  # how to store: name ending, format, change
 
@@ -21,7 +21,7 @@ TRAIN, TEST, ORDER = 0, 1, 2
 ORIENTATION, TURN_CLOCKWISE = 0x0112, 6  # an EXIF tag and its value
 
 
-def make_sample(folder: Path, *, seed: int = 0, per_class: int = 80, test: int = 60) -> None:
+def make_photos(folder: Path, *, seed: int = 0, per_class: int = 80, test: int = 60) -> None:
     """Write the sample into `folder`, which must be new or empty.
 
     `Train/Pistol` and `Train/Smartphone` get `per_class` drawn images each, second copies of a few of them

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from kagglepipe.competitions.drawing import SKINS, Colour
-from kagglepipe.competitions.scenes import HEIGHT, MARGIN, OVERSAMPLING, WIDTH, Picture, dye, room, shade, yard
+from kagglepipe.samples.drawing import SKINS, Colour
+from kagglepipe.samples.scenes import HEIGHT, MARGIN, OVERSAMPLING, WIDTH, Picture, dye, room, shade, yard
 
 Pose = NDArray[np.float64]  # (ANGLES,)
 Track = NDArray[np.float64]  # (n, ANGLES) the poses of n frames

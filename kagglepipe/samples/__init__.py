@@ -1,0 +1,1 @@
+"""Sample competitions drawn by code: photos and video clips, with no download."""
