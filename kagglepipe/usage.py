@@ -217,7 +217,7 @@ Try:
   python -m kagglepipe -m stage=train model=lite0,lite1    one run for each value (a sweep)
   python -m kagglepipe -m sweep=head sweep.trials=20       let a sampler choose; a killed sweep goes on
   python -m kagglepipe --cfg job                           every option with its value
-  torchrun --nproc-per-node=2 -m kagglepipe training=finetune    two GPUs (more machines: docs/scale.md)
+  torchrun --nproc-per-node=2 -m kagglepipe training=finetune    two GPUs (more machines: docs/long-runs.md)
   eval "$(python -m kagglepipe --shell-completion install=bash)"    TAB completes stages, options, choices
 Kaggle, with a token (doctor says how to get one):
   python -m kagglepipe doctor                              is all there? what to do if not
