@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from kagglepipe import console
+from kagglepipe.distributed import is_rank_zero, rank, world_size
 from kagglepipe.errors import UserError
-from kagglepipe.launch import end_with_parent, is_first, rank, size
+from kagglepipe.parallel import exit_with_parent
 
 CONF = next(
     folder for folder in (Path(__file__).parent / "conf", Path(__file__).parent.parent / "conf") if folder.is_dir()
@@ -56,7 +57,7 @@ def run(arguments: list[str]) -> None:
         words = with_stage(arguments)
         words += meant(words)
         sys.argv[1:] = flags_first([quoted(word, multirun=multirun) for word in words])
-        with console.telling("sweep" if multirun else "starting") if is_first() else nullcontext():
+        with console.telling("sweep" if multirun else "starting") if is_rank_zero() else nullcontext():
             compose_and_run(multirun=multirun)
 
 
@@ -111,7 +112,7 @@ def meant(words: Sequence[str]) -> list[str]:
     from kagglepipe.meant import words_meant
 
     found = words_meant(words)
-    if found and is_first():
+    if found and is_rank_zero():
         print(f"*** {shlex.join(found)}: the one competition that is prepared here, so it is meant")
     return found
 
@@ -138,7 +139,7 @@ def stop(message: str, code: int) -> None:
 
         message = re.sub(r"\w+:/\S+|[^\s=]+:\S+@\S+", lambda found: hide_password(found[0]), message)
     console.erase()
-    who = "kagglepipe" if is_first() else f"kagglepipe (process {rank()})"
+    who = "kagglepipe" if is_rank_zero() else f"kagglepipe (process {rank()})"
     print(f"{who}: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)
 
@@ -201,14 +202,14 @@ def job(cfg: Any, *, strict: bool = True) -> float | dict[str, Any] | None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    end_with_parent()
+    exit_with_parent()
     console.open_streams()
     alone = HydraConfig.get().mode == RunMode.RUN
-    if not is_first():
+    if not is_rank_zero():
         logging.getLogger().setLevel(logging.ERROR)
     elif is_side_by_side():
         head_lines(f"job {HydraConfig.get().job.num}: ")
-    telling = console.telling(on_terminal=False if is_side_by_side() else None) if is_first() else nullcontext()
+    telling = console.telling(on_terminal=False if is_side_by_side() else None) if is_rank_zero() else nullcontext()
     with telling, errors_in_one_line() if alone else nullcontext(), warnings_in_one_line():
         return walk_and_keep(checked(cfg, alone=alone, strict=strict), alone=alone)
     return None
@@ -373,10 +374,10 @@ def demand_no_stream(arguments: list[str]) -> None:
 
 def demand_alone() -> None:
     """Raises UserError for a sweep in several processes, each of which would run all of its jobs."""
-    if size() > 1:
+    if world_size() > 1:
         raise UserError(
-            f"-m starts jobs of its own and cannot be one of {size()} processes: leave torchrun away (jobs side by "
-            "side: hydra/launcher=joblib), or leave -m away"
+            f"-m starts jobs of its own and cannot be one of {world_size()} processes: leave torchrun away (jobs side "
+            "by side: hydra/launcher=joblib), or leave -m away"
         )
 
 

@@ -129,7 +129,7 @@ def file_state(path: Path) -> tuple[int, ...]:
 
 
 @contextmanager
-def alone(path: Path, what: str) -> Iterator[None]:
+def exclusive_lock(path: Path, what: str) -> Iterator[None]:
     """Holds the lock of `path` for the block; says so, as `what`, when another process makes it wait."""
     lock = locked(path)
     try:

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from kagglepipe import launch
+from kagglepipe import distributed
 from kagglepipe.__main__ import main
 from kagglepipe.images.dataset import TrainingImages
 from kagglepipe.stages import train, train_images  # noqa: F401
@@ -199,7 +199,7 @@ def said_in(place: Path, code: int | None, left_behind: bool = False) -> Said:
 
 def obey_by_rank(typed: Typed, places: list[Path]) -> None:
     """Does what was typed, each process in a place of its own."""
-    obey(typed, places[launch.rank()])
+    obey(typed, places[distributed.rank()])
 
 
 def obey(typed: Typed, place: Path) -> None:

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from hydra_plugins.kagglepipe_sweeper._space import Typed, read_arguments
 from kagglepipe.config import Config, Sweep, changes, demand_options, hydra_string, result_settings
 from kagglepipe.errors import UserError
-from kagglepipe.files import alone, write_bytes
+from kagglepipe.files import exclusive_lock, write_bytes
 from kagglepipe.stages import keep_locks, unread, walk
 from kagglepipe.stages.places import read_prepared, training_mode, with_sample_if_no_data
 from kagglepipe.stages.trial import data_of
@@ -45,7 +45,7 @@ def run(sweeper: "KagglepipeSweeper", arguments: list[str]) -> float | None:
     sweep = the_sweep(sweeper, arguments)
     sweep.launch_quietly()
     keep_locks(sweep.config)
-    with alone(sweep.plan.folder, f"sweep: {sweep.plan.name}"):
+    with exclusive_lock(sweep.plan.folder, f"sweep: {sweep.plan.name}"):
         walk(sweep.config, ["download", "prepare"])  # what all trials share, and would all say
         data = data_of(read_prepared(sweep.config))
         study = run_trials(sweep.plan, sweep.launch, data=data)

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from kagglepipe.errors import UserError
 from kagglepipe.files import REPLACED, atomic
-from kagglepipe.images.decode import DECODER, DECODER_BY_DEPTH, ImageError, Pixels, decode, in_order
+from kagglepipe.images.decode import DECODER, DECODER_BY_DEPTH, ImageError, Pixels, decode
+from kagglepipe.parallel import parallel_map
 
 log = logging.getLogger(__name__)
 FILE = "images.bin"
@@ -181,7 +182,7 @@ def make_cache(
     reader = PixelReader(list(files.values()), digests, short_side=short_side, cache=known, bits=bits)
     log.info("pixels: decoding %d images, their short side to %d, for %s", len(files), short_side, folder)
     with cache_writer(folder, short_side=short_side, max_bytes=max_bytes, bits=bits) as writer:
-        images = in_order(reader.__getitem__, range(len(digests)), workers=workers)
+        images = parallel_map(reader.__getitem__, range(len(digests)), workers=workers)
         for digest, image in zip(digests, progress(images, len(digests)), strict=True):
             writer.add(digest, image)
     made = PixelCache.open(folder, short_side, bits)

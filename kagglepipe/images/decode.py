@@ -5,13 +5,8 @@ large JPEGs down while decoding, and refuses a truncated file, where leniency wo
 """
 
 import io
-import os
 import warnings
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -41,9 +36,6 @@ REDUCED = {
     4: cv2.IMREAD_REDUCED_COLOR_4,
     2: cv2.IMREAD_REDUCED_COLOR_2,
 }
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 cv2.setNumThreads(0)  # the pipeline decodes many images side by side; threads inside one would only compete
 cv2.utils.logging.setLogLevel(
@@ -231,30 +223,3 @@ def shrink(image: Pixels, short_side: int | None, *, of: tuple[int, int] | None 
     scale = short_side / min(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-
-
-def cores() -> int:
-    """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def in_order(
-    function: Callable[[Item], Result], items: Iterable[Item], *, workers: int | None = None, ahead: int = 4
-) -> Iterator[Result]:
-    """`function` of each item, in the items' order, computed by threads (None: one a core).
-
-    At most `ahead` results a worker wait to be taken, so memory does not grow with the number of items.
-    """
-    workers = workers or cores()
-    waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) >= ahead * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kagglepipe.images.decode import in_order
+from kagglepipe.parallel import parallel_map
 from kagglepipe.sequences.augment import TimeAugmentation
 
 NO_LABEL = -100  # torch's own mark of a target that does not count
@@ -130,7 +130,7 @@ class ClipBatches:
         def make(pieces: list[tuple[int, int]]) -> Batch:
             return collate([self.piece(*piece, epoch) for piece in pieces])
 
-        return in_order(make, self.order.epoch(epoch), workers=self.workers, ahead=2)
+        return parallel_map(make, self.order.epoch(epoch), workers=self.workers, ahead=2)
 
     def piece(self, row: int, piece: int, epoch: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """(frames (t, size, size, 3), label) of one augmented look at an item."""

@@ -5,15 +5,15 @@ any later stage can call for the earlier ones without doing anything twice.
 """
 
 import difflib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 
 from kagglepipe.config import Config, absolute
 from kagglepipe.console import working
+from kagglepipe.distributed import barrier, is_rank_zero, process_group
 from kagglepipe.errors import UserError
 from kagglepipe.files import keep_locks_in
-from kagglepipe.launch import is_first, size
 
 STREET = {
     "download": "bring the competition's files to data/<slug>/raw (a zip, a folder in place, Kaggle, or the sample)",
@@ -108,13 +108,13 @@ def walk(config: Config, names: Sequence[str] = ()) -> float | None:
             stage.check(config)
     if not stages.keys() <= READING:
         keep_locks(config)
-    with company(config):
+    with process_group(config.device):
         score = None
         for name, stage in stages.items():
             with working(name):
-                result: float | None = stage.run(config) if name == "train" or is_first() else None
+                result: float | None = stage.run(config) if name == "train" or is_rank_zero() else None
             score = result if result is not None else score
-            meet()
+            barrier()
     return score
 
 
@@ -123,29 +123,3 @@ def keep_locks(config: Config) -> None:
     for folder in {config.root, absolute(config.paths.outputs or config.paths.root)}:
         with suppress(OSError):  # who writes there is told; who predicts from a folder that is read alone is not
             keep_locks_in(folder)
-
-
-@contextmanager
-def company(config: Config) -> Iterator[None]:
-    """The other processes, where `torchrun` has started several, for as long as the block takes."""
-    if size() == 1:
-        yield
-        return
-    from kagglepipe.training import distributed
-
-    distributed.join(config.device)
-    try:
-        yield
-    except RuntimeError as error:
-        if distributed.is_loss_of_company(error):
-            raise UserError(f"another of the {size()} processes has ended; what it has said tells why") from error
-        raise  # and whoever started the others ends them: there is nobody to take leave of
-    distributed.leave()
-
-
-def meet() -> None:
-    """Returns when all processes have come here."""
-    if size() > 1:
-        from kagglepipe.training import distributed
-
-        distributed.wait()

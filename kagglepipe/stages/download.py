@@ -17,7 +17,7 @@ from kagglepipe.competitions.credentials import WHERE, find_credentials
 from kagglepipe.competitions.source import Source, describe
 from kagglepipe.config import Config, absolute
 from kagglepipe.errors import UserError
-from kagglepipe.files import alone, file_sha256, read_json, write_json
+from kagglepipe.files import exclusive_lock, file_sha256, read_json, write_json
 from kagglepipe.stages.account import connect, is_kaggle_notebook, notebook_data
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def check(config: Config) -> None:
 def run(config: Config) -> None:
     """Makes data/<slug>/raw, or finds that it is there and that its source has not changed."""
     folder = config.base_dir
-    with alone(config.root / "data" / config.base_slug, "download"):
+    with exclusive_lock(config.root / "data" / config.base_slug, "download"):
         known = read_source(folder)
         if config.competition.is_sample:
             found = take_sample(config, known)

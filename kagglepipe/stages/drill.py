@@ -23,9 +23,9 @@ from kagglepipe.competitions.annotations import classes_of
 from kagglepipe.competitions.contract import Competition
 from kagglepipe.competitions.folds import hidden_groups, hidden_part
 from kagglepipe.config import Config
+from kagglepipe.distributed import world_size
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json
-from kagglepipe.launch import size
 from kagglepipe.predictions.drill import (
     Choice,
     Scorer,
@@ -83,7 +83,7 @@ class Graded:
 
 def check(config: Config) -> None:
     """Raises UserError for what cannot be drilled, before anything is downloaded."""
-    if size() > 1:
+    if world_size() > 1:
         raise UserError("a drill is one process: leave torchrun away")
     if config.run:
         raise UserError(f"a drill trains: type 'drill.runs=[{config.run}]' for the configuration of that run")

@@ -47,17 +47,9 @@ from kagglepipe.console import progress
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded, file_sha256, locked, read_json, write_bytes, write_json, write_parquet
 from kagglepipe.images.cache import cache_writer
-from kagglepipe.images.decode import (
-    DECODER,
-    DECODER_BY_DEPTH,
-    Facts,
-    ImageError,
-    Pixels,
-    decode_and_tell,
-    in_order,
-    inspect,
-)
+from kagglepipe.images.decode import DECODER, DECODER_BY_DEPTH, Facts, ImageError, Pixels, decode_and_tell, inspect
 from kagglepipe.images.depth import bits_in_use
+from kagglepipe.parallel import parallel_map
 from kagglepipe.predictions.frame import check_classes
 from kagglepipe.stages.asked import check_submittable
 from kagglepipe.stages.places import cache_dir, cache_limit, folds_file
@@ -216,7 +208,7 @@ def look_at(path: Path, *, max_side: int, bits: int | None = None) -> Look | Ima
 
 def bits_of_all(config: Config, paths: list[Path]) -> int | None:
     """How many of 16 bits are in use by images whose header does not tell, of all of them; None if there are none."""
-    found = in_order(bits_in_use, paths, workers=config.workers)
+    found = parallel_map(bits_in_use, paths, workers=config.workers)
     return max((bits for bits in found if bits is not None), default=None)
 
 
@@ -245,7 +237,7 @@ def read_images(
     wanted = limit and config.known_short_side in (None, LOOK_SIDE)
     to_disk = partial(cache_writer, cache_dir(config, LOOK_SIDE), short_side=LOOK_SIDE, max_bytes=limit, bits=bits)
     with to_disk() if wanted else nullcontext() as writer:
-        found = in_order(look, paths, workers=config.workers)
+        found = parallel_map(look, paths, workers=config.workers)
         for path, one in zip(rows["path"], progress(found, "prepare", total=len(paths), unit="image"), strict=True):
             usable.append(isinstance(one, Look))
             if isinstance(one, Look):

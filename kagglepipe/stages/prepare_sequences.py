@@ -32,7 +32,7 @@ from kagglepipe.config import Config
 from kagglepipe.console import progress
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded, file_sha256, read_json, sha256, write_bytes, write_json, write_parquet
-from kagglepipe.images.decode import in_order
+from kagglepipe.parallel import parallel_map
 from kagglepipe.predictions.frame import check_classes
 from kagglepipe.text import counted
 
@@ -224,7 +224,7 @@ def look_at_items(config: Config, files: pd.DataFrame, root: Path) -> tuple[pd.D
         except ValueError as error:  # VideoError and SeriesError
             return f"{path}: {error}"
 
-    found = in_order(look_safely, files["path"].tolist(), workers=config.workers)
+    found = parallel_map(look_safely, files["path"].tolist(), workers=config.workers)
     names: list[dict[str, str]] = []
     items: list[Item] = []
     bad: list[str] = []
@@ -273,7 +273,7 @@ def series_look(config: Config, paths: list[Path]) -> Callable[[Path, Config], I
             return None  # it is named when it is looked at
 
     arrays = [path for path in paths if path.suffix.lower() != ".csv"]
-    shapes = [found for found in in_order(shape, arrays, workers=config.workers) if found is not None]
+    shapes = [found for found in parallel_map(shape, arrays, workers=config.workers) if found is not None]
     axis = time_axis(shapes)
     if axis:
         rows = "as many rows as there are times" if shapes[0][1] is not None else f"{LONGER} times the others or more"

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from kagglepipe.config import Config, Paths, Submit, absolute
+from kagglepipe.distributed import world_size
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, read_json, sha256, write_bytes
-from kagglepipe.launch import size
 from kagglepipe.predictions.frame import class_columns, read_frame
 from kagglepipe.stages import walk
 from kagglepipe.stages.places import (
@@ -80,7 +80,7 @@ class Recipe:
 
 def check(config: Config) -> None:
     """Raises UserError where several processes would each make it again."""
-    if size() > 1:
+    if world_size() > 1:
         raise UserError("a submission is made again in one process: leave torchrun away")
 
 

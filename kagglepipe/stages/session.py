@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 from kagglepipe.config import Config, augmentation_policy, idle_settings, network_side, result_settings
+from kagglepipe.distributed import is_rank_zero, local_world_size, single_process, world_size
 from kagglepipe.files import write_bytes, write_json, write_parquet
-from kagglepipe.images.decode import cores
 from kagglepipe.images.mirror import mirror_hint
-from kagglepipe.launch import alone, is_first, local_size, size
+from kagglepipe.parallel import cpu_count
 from kagglepipe.predictions.baseline import class_shares
 from kagglepipe.predictions.frame import oof_frame, test_frame
 from kagglepipe.predictions.metrics import find_metric
@@ -101,9 +101,9 @@ class Session(ABC):
         """Where it runs, why, and on what."""
         from kagglepipe.training.device import describe_device
 
-        if size() > 1:
+        if world_size() > 1:
             work = f"share each batch of {self.config.training.batch_size}" if self.is_shared else "wait for the first"
-            log.info("train: %d processes %s", size(), work)
+            log.info("train: %d processes %s", world_size(), work)
         asked, precision = self.config.training.mode, self.precision
         if self.mode == "finetune":
             precision = self.training_precision
@@ -174,7 +174,7 @@ class Session(ABC):
     @property
     def workers(self) -> int:
         """Threads or processes that read and augment: a core each, of those that are this process' share."""
-        return self.config.workers or max(1, cores() // local_size())
+        return self.config.workers or max(1, cpu_count() // local_world_size())
 
     def keep_backbone(self) -> None:
         """The frozen network, which the heads of all folds share, into the run's folder."""
@@ -251,11 +251,11 @@ class Session(ABC):
     def train_fold(self, fold: int) -> None:
         """Fits one fold and leaves its folder, metrics last; where several processes train, the first one writes."""
         start = time.perf_counter()
-        if not (is_first() or self.is_shared):
+        if not (is_rank_zero() or self.is_shared):
             return
-        with nullcontext() if self.is_shared else alone():
+        with nullcontext() if self.is_shared else single_process():
             fitted = self.fit_fold(fold)
-        if is_first():
+        if is_rank_zero():
             self.keep_fold(fold, fitted, time.perf_counter() - start)
 
     def keep_fold(self, fold: int, fitted: Fitted, seconds: float) -> None:

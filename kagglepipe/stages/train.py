@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from kagglepipe import distributed
 from kagglepipe.config import Config, Sweep, duration
+from kagglepipe.distributed import is_rank_zero
 from kagglepipe.errors import UserError
-from kagglepipe.files import alone, read_json, write_json, write_parquet
-from kagglepipe.launch import is_first
+from kagglepipe.files import exclusive_lock, read_json, write_json, write_parquet
 from kagglepipe.predictions.frame import average_folds, labels, merge_folds, read_frame
 from kagglepipe.stages.known_answers import score_test_again, with_test_scores
 from kagglepipe.stages.places import (
@@ -36,7 +37,6 @@ from kagglepipe.stages.pseudo import over_teacher
 from kagglepipe.stages.scores import describe_scores, groups_hash, is_scored, scores_of
 from kagglepipe.stages.session import RESUME
 from kagglepipe.stages.trial import reason_to_stop
-from kagglepipe.training import distributed
 
 if TYPE_CHECKING:
     from kagglepipe.stages.session import Session
@@ -74,8 +74,8 @@ def run(config: Config) -> float:
     prepared = read_prepared(config)
     demand_one_table(prepared)
     run = run_dir(config, prepared)
-    if distributed.from_first(is_done(config, run)):
-        if is_first():
+    if distributed.broadcast_object(is_done(config, run)):
+        if is_rank_zero():
             tell_finished(run)
             score_again(config, prepared, run)
             warn_of_other_code(run)
@@ -92,7 +92,7 @@ def run(config: Config) -> float:
 def demand_one_table(prepared: Prepared) -> None:
     """Raises UserError in a process that has read other data than the first one, as while another command prepares."""
     own = [prepared.table_hash, prepared.folds_hash, prepared.classes]
-    if distributed.from_first(own) != own:
+    if distributed.broadcast_object(own) != own:
         raise UserError(
             "another command has prepared other data while the processes began: type the same command again"
         )
@@ -154,11 +154,11 @@ def train_missing(config: Config, prepared: Prepared, run: Path) -> None:
         raise UserError(f"folds.only={unknown} do not exist; the folds are {folds[0]}…{folds[-1]}")
     done = {fold: run / f"fold_{fold}" / "metrics.json" for fold in folds}
     wanted = [fold for fold in config.folds.only or folds if not is_whole(config, done[fold])]
-    if wanted := distributed.from_first(wanted):
+    if wanted := distributed.broadcast_object(wanted):
         train_folds(config, prepared, run, wanted)
-    if not is_first():
+    if not is_rank_zero():
         return
-    with alone(run, f"train: {run.name}"):
+    with exclusive_lock(run, f"train: {run.name}"):
         if is_done(config, run):  # another command, which had the other folds, has merged it
             return
         missing = [fold for fold in folds if not is_whole(config, done[fold])]
@@ -188,15 +188,15 @@ def train_folds(config: Config, prepared: Prepared, run: Path, wanted: Sequence[
     budget = Budget(duration("training.budget", limit)) if limit else None
     session = make_session(config, prepared, run)
     session.tell()
-    if is_first():
+    if is_rank_zero():
         write_config(as_kept(config), run)
-    names = config.training.trackers if is_first() else []
+    names = config.training.trackers if is_rank_zero() else []
     with tracking(names, folder=run, settings=session.identity) as session.track:
         session.prepare()
-        distributed.wait()
+        distributed.barrier()
         started = time.perf_counter()  # what all folds share is done, and says nothing of those that are left
         for number, fold in enumerate(wanted):
-            if distributed.from_first(is_behind(config, prepared, run)):
+            if distributed.broadcast_object(is_behind(config, prepared, run)):
                 break
             session.budget = budget and budget.share(len(wanted) - number)
             train_fold(session, fold)
@@ -216,10 +216,10 @@ def is_behind(config: Config, prepared: Prepared, run: Path) -> bool:
 def train_fold(session: "Session", fold: int) -> None:
     """Fits one fold, unless another command does it: then waits for that."""
     folder = session.run / f"fold_{fold}"
-    with alone(folder, f"train: fold {fold} of {session.run.name}") if is_first() else nullcontext():
-        if distributed.from_first(is_whole(session.config, folder / "metrics.json")):
+    with exclusive_lock(folder, f"train: fold {fold} of {session.run.name}") if is_rank_zero() else nullcontext():
+        if distributed.broadcast_object(is_whole(session.config, folder / "metrics.json")):
             return
-        if is_first():
+        if is_rank_zero():
             for left in folder.glob(".*.tmp"):  # by writes that were killed
                 if not left.name.startswith(f".{RESUME}"):
                     left.unlink(missing_ok=True)

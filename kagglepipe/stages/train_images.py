@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from kagglepipe import distributed
 from kagglepipe.config import augmentation_policy
-from kagglepipe.files import alone
-from kagglepipe.launch import is_first
+from kagglepipe.distributed import is_rank_zero
+from kagglepipe.files import exclusive_lock
 from kagglepipe.stages.places import cache_dir, cache_limit
 from kagglepipe.stages.session import Fitted, Session
 
@@ -35,17 +36,15 @@ class ImageSession(Session):
 
     def prepare(self) -> None:
         """Features of the frozen network, for the heads; the pixels of all images, to be read in fine-tuning."""
-        if is_first():
+        if is_rank_zero():
             _ = self.fitter
             if self.mode == "finetune":
                 _ = self.cache
 
     def fit_fold(self, fold: int) -> Fitted:
         """Fits a head and, in fine-tuning, goes on from it."""
-        from kagglepipe.training import distributed
-
         pseudo = self.pseudo(fold)
-        head = distributed.from_first(self.fit_head(fold, pseudo) if distributed.is_first() else None)
+        head = distributed.broadcast_object(self.fit_head(fold, pseudo) if distributed.is_rank_zero() else None)
         return self.keep_head(fold, head) if self.mode == "head" else self.finetune(fold, head, pseudo)
 
     def reader(self, rows: pd.DataFrame) -> "PixelReader":
@@ -68,10 +67,10 @@ class ImageSession(Session):
         folder, table = cache_dir(self.config, side), self.prepared.table
         if not limit:
             return None
-        if not is_first():  # which has made it before the others train
+        if not is_rank_zero():  # which has made it before the others train
             return PixelCache.open(folder, side, self.prepared.bits)
         files = dict(zip(table["sha256"], self.prepared.paths(table), strict=True))
-        with alone(folder, f"train: pixels of {side}"):
+        with exclusive_lock(folder, f"train: pixels of {side}"):
             return make_cache(
                 folder, files, short_side=side, max_bytes=limit, bits=self.prepared.bits, workers=self.workers,
                 progress=lambda pixels, count: tqdm(
@@ -186,7 +185,6 @@ class ImageSession(Session):
         import torch
 
         from kagglepipe.images.dataset import TrainingImages
-        from kagglepipe.training import distributed
         from kagglepipe.training.checkpoint import read_checkpoints, save_checkpoint
         from kagglepipe.training.fit import Recipe, fit
         from kagglepipe.training.head import UNSEEN
@@ -214,10 +212,10 @@ class ImageSession(Session):
             metric=self.config.competition.metric,
         )
         folder = self.run / f"fold_{fold}"
-        if distributed.is_first():
+        if distributed.is_rank_zero():
             self.open_fold(fold)
             save_checkpoint(folder, model, shared_backbone=False, meta=self.meta(fold))
-        distributed.wait()  # the others read it
+        distributed.barrier()  # the others read it
         checkpoint = [c for c in read_checkpoints(self.run) if c.folder == folder]
 
         def predict(reader: "PixelReader", rows: Sequence[int]) -> Any:
@@ -226,7 +224,7 @@ class ImageSession(Session):
                     checkpoint, reader.__getitem__, part, engine=self.engine, workers=self.workers,
                 )  # fmt: skip
 
-            return distributed.spread(part_of, rows)
+            return distributed.map_and_gather(part_of, rows)
 
         oof = predict(reader, own[self.folds == fold].tolist())
         test = predict(self.reader(self.test), range(len(self.test)))

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from kagglepipe.competitions.annotations import content_key
 from kagglepipe.config import Config, augmentation_policy
+from kagglepipe.distributed import is_rank_zero
 from kagglepipe.errors import UserError
 from kagglepipe.files import demand_sha256, file_state
-from kagglepipe.launch import is_first
 from kagglepipe.predictions.baseline import class_shares, constant_baseline
 from kagglepipe.predictions.frame import labels as true_labels
 from kagglepipe.predictions.frame import merge_folds, oof_frame, probabilities
@@ -58,7 +58,7 @@ class SequenceSession(Session):
 
     def prepare(self) -> None:
         """Features of all items, for the models of time."""
-        if is_first():
+        if is_rank_zero():
             for view in self.views:
                 self.features(view)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
-from kagglepipe.files import alone
+from kagglepipe.files import exclusive_lock
 from kagglepipe.predictions.ledger import OPEN, Row, number, read_ledger, record
 from kagglepipe.stages.account import connect, ledger_file, slug_at_kaggle
 from kagglepipe.stages.places import identity_hash
@@ -59,7 +59,7 @@ def demand_uploadable(config: Config) -> None:
 def upload(config: Config, csv: Path, origin: dict[str, Any]) -> None:
     """Sends the CSV unless the same bytes were sent before, and waits for the score. Raises UserError."""
     client, slug, ledger = connect(config), str(config.competition.slug), ledger_file(config)
-    with alone(ledger.with_name("upload"), "submit"):  # two commands with the same file are not to send it twice
+    with exclusive_lock(ledger.with_name("upload"), "submit"):  # two commands must not send one file twice
         row = late_answer(client, slug, ledger, origin["csv_sha256"], again=config.submit.again)
         if row is None and not config.submit.again:
             row = sent_before(slug, ledger, origin["csv_sha256"])

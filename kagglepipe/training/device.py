@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kagglepipe.distributed import local_rank, world_size
 from kagglepipe.errors import UserError
-from kagglepipe.images.decode import cores
-from kagglepipe.launch import local_rank, size
+from kagglepipe.parallel import cpu_count
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +41,7 @@ def choose_device(wanted: str = "auto") -> "torch.device":
     import torch
 
     if wanted == "auto":
-        wanted = f"cuda:{local_rank()}" if torch.cuda.is_available() and size() > 1 else wanted
+        wanted = f"cuda:{local_rank()}" if torch.cuda.is_available() and world_size() > 1 else wanted
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     elif wanted.startswith("cuda") and not torch.cuda.is_available():
@@ -143,7 +143,7 @@ def describe_machine(device: "torch.device") -> dict[str, Any]:
     on_gpu = device.type != "cpu"
     return {
         "device": device.type,
-        "devices": size() if on_gpu else cores(),
+        "devices": world_size() if on_gpu else cpu_count(),
         "name": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
         "threads": torch.get_num_threads(),
         "system": f"{platform.system()} {platform.machine()}",

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kagglepipe.errors import UserError
-from kagglepipe.files import alone, read_json, sha256, write_bytes, write_json
+from kagglepipe.files import exclusive_lock, read_json, sha256, write_bytes, write_json
 from kagglepipe.models.classifier import Classifier
 from kagglepipe.models.folding import for_inference
 from kagglepipe.training.checkpoint import tensors_hash
@@ -72,7 +72,7 @@ class Engine:
     def _is_faster(self, model: Classifier) -> bool:
         """Whether OpenVINO gives the same features in less time; asked once a network and machine, then kept."""
         note = self._file(model, "json")
-        with alone(note, "engine"):
+        with exclusive_lock(note, "engine"):
             known = read_json(note) if note.exists() else {}
             if (here := machine()) not in known:
                 known[here] = self._compared(model)

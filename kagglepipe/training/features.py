@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from kagglepipe.console import Progress
 from kagglepipe.files import atomic, locked, sha256
-from kagglepipe.images.decode import Pixels, in_order
+from kagglepipe.images.decode import Pixels
 from kagglepipe.models.classifier import Classifier
+from kagglepipe.parallel import parallel_map
 from kagglepipe.training.device import images_at_a_time
 from kagglepipe.training.engines import Engine
 
@@ -32,7 +33,7 @@ def batches(
     def make(start: int) -> NDArray[np.uint8]:
         return np.stack([view(row) for row in rows[start : start + batch_size]])
 
-    return in_order(make, range(0, len(rows), batch_size), workers=workers, ahead=2)
+    return parallel_map(make, range(0, len(rows), batch_size), workers=workers, ahead=2)
 
 
 def compute_features(

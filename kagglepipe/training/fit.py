@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from kagglepipe import console
+from kagglepipe import console, distributed
 from kagglepipe.errors import UserError
 from kagglepipe.images.dataset import EpochBatches, TrainingImages, training_loader
 from kagglepipe.models.classifier import Classifier
 from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.predictions.uncertainty import format_score
-from kagglepipe.training import distributed
 from kagglepipe.training.budget import Budget
 from kagglepipe.training.device import Precision
 from kagglepipe.training.head import log_softmax
@@ -130,7 +129,7 @@ def fit(
     device = model.head.weight.device
     batches = EpochBatches(
         train, batch_size=recipe.batch_size, seed=seed, shards=None if images.shards is None else images.shards[train],
-        rank=distributed.rank(), ranks=distributed.size(),
+        rank=distributed.rank(), ranks=distributed.world_size(),
     )  # fmt: skip
     loader = training_loader(images, batches, workers=workers, pinned=device.type == "cuda")
 
@@ -247,14 +246,14 @@ class Loop:
         self.device = next(self.model.parameters()).device
         self.scaler = self.new_scaler()
         self.set_rates = make_schedule(self.optimiser, self.recipe.schedule, warmup=self.recipe.warmup)
-        self.whole_batch = -(-self.recipe.batch_size // distributed.size())  # this process' part of it
+        self.whole_batch = -(-self.recipe.batch_size // distributed.world_size())  # this process' part of it
         self.micro_batch = self.conduct.micro_batch or self.whole_batch
         self.budget = self.conduct.budget and self.conduct.budget.share(1)  # which begins now
         self.warm = False
         self.rows, self.seconds = 0, 0.0  # of all steps but the first, which is slow for reasons of its own
         self.took = 0.0  # seconds of the last epoch
         network = torch.compile(self.model) if self.conduct.compile else self.model
-        self.network = distributed.replicated(network)
+        self.network = distributed.wrap_ddp(network)
 
     def new_scaler(self) -> torch.amp.GradScaler:
         """What keeps float16 gradients from vanishing; of no effect in other precisions."""
@@ -269,8 +268,8 @@ class Loop:
         """Where an earlier call stood at the end of its last epoch, or the beginning."""
         classes = list(self.conduct.classes)
         fresh = Progress(0, capture(self.model, self.optimiser), scale=self.scaler.state_dict(), classes=classes)
-        file = self.conduct.resume if distributed.is_first() else None
-        known = distributed.from_first(load_progress(file) if file else None)
+        file = self.conduct.resume if distributed.is_rank_zero() else None
+        known = distributed.broadcast_object(load_progress(file) if file else None)
         if known is None or (self.budget is None and any(epoch.get("hurried") for epoch in known.history)):
             return fresh  # what a budget has hurried along is not what comes out without one
         known.classes = list(self.conduct.usual_classes) if known.classes is None else known.classes
@@ -341,7 +340,7 @@ class Loop:
         if self.budget is None:
             return 0.0
         used = self.budget.used(kept_back=self.conduct.afterwards * self.seconds / (3 * max(self.rows, 1)))
-        return distributed.total([used], self.device)[0] / distributed.size()
+        return distributed.all_reduce_sum([used], self.device)[0] / distributed.world_size()
 
     def in_time(self, epoch: Epoch) -> Epoch:
         """The epoch, as the last one if the budget has no time for another."""
@@ -378,7 +377,7 @@ class Loop:
             raise UserError(
                 f"{self.name}: no memory for a single {self.unit}: type a smaller model.image_size or another model"
             ) from error
-        if distributed.size() > 1:  # the other processes may be in the middle of the step
+        if distributed.world_size() > 1:  # the other processes may be in the middle of the step
             raise UserError(f"{self.name}: out of memory: type training.micro_batch={rows // 2}") from error
 
     def undo(self, progress: Progress, error: BadLoss, option: str) -> None:
@@ -429,7 +428,7 @@ class Loop:
             log.info("%s ends in epoch %d/%d: its budget is used", self.name, epoch.epoch, self.recipe.epochs)
         else:
             self.save(progress, epoch, tensors)
-        if self.conduct.track and distributed.is_first():
+        if self.conduct.track and distributed.is_rank_zero():
             figures = {name: value for name, value in asdict(epoch).items() if isinstance(value, float)}
             self.conduct.track(epoch.epoch, {name: value for name, value in figures.items() if math.isfinite(value)})
 
@@ -438,7 +437,7 @@ class Loop:
         progress.epoch, progress.tensors, progress.scale = epoch.epoch, tensors, self.scaler.state_dict()
         if self.micro_batch < (self.conduct.micro_batch or self.whole_batch):
             progress.micro_batch = self.micro_batch
-        if self.conduct.resume and distributed.is_first():
+        if self.conduct.resume and distributed.is_rank_zero():
             save_progress(self.conduct.resume, progress)
 
 
@@ -464,7 +463,7 @@ def evaluate(
                 found.append(model(torch.from_numpy(np.stack(views)).to(device)).float().cpu().numpy())
         return np.concatenate(found)
 
-    logits, labels = distributed.spread(logits_of, rows.tolist()).astype(np.float64), images.labels[rows]
+    logits, labels = distributed.map_and_gather(logits_of, rows.tolist()).astype(np.float64), images.labels[rows]
     logarithms = log_softmax(logits)
     loss = -logarithms[np.arange(len(rows)), labels].mean()
     accuracy = float((logits.argmax(axis=1) == labels).mean())

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from kagglepipe.console import Progress
 from kagglepipe.files import atomic, locked
-from kagglepipe.images.decode import Pixels, in_order
+from kagglepipe.images.decode import Pixels
 from kagglepipe.models.classifier import Classifier
+from kagglepipe.parallel import parallel_map
 from kagglepipe.training.engines import Engine
 
 log = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ def frame_features(
     """
     encode = engine.encoder(model)
     stretches = [(one, at, min(at + STRETCH, one.frames)) for one in footage for at in range(0, one.frames, STRETCH)]
-    decoded = in_order(lambda stretch: read(*stretch), stretches, workers=workers, ahead=2)
+    decoded = parallel_map(lambda stretch: read(*stretch), stretches, workers=workers, ahead=2)
     total = sum(one.frames for one in footage)
     with Progress[None](progress or "features", total=total, unit="frame") as bar:
 

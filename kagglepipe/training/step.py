@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kagglepipe.training import distributed
+from kagglepipe import distributed
 from kagglepipe.training.device import Precision
 
 IGNORED = -100  # the label of padding
@@ -41,11 +41,11 @@ def gradients(
     device = next(model.parameters()).device
     model.zero_grad(set_to_none=True)
     rows = micro_batch or len(labels)
-    whole = int(distributed.total([int((labels >= 0).sum())], device)[0])
+    whole = int(distributed.all_reduce_sum([int((labels >= 0).sum())], device)[0])
     loss_sum, right = 0.0, 0
     for start in range(0, len(labels), rows):
         last = start + rows >= len(labels)
-        with nullcontext() if last or distributed.size() == 1 else model.no_sync():
+        with nullcontext() if last or distributed.world_size() == 1 else model.no_sync():
             some = [tensor[start : start + rows].to(device, non_blocking=True) for tensor in inputs]
             truth = labels[start : start + rows].to(device, non_blocking=True).flatten()
             with autocast(device, precision):
@@ -53,10 +53,12 @@ def gradients(
             loss = F.cross_entropy(
                 logits.float(), truth, label_smoothing=label_smoothing, reduction="sum", ignore_index=IGNORED
             )
-            scaler.scale(loss * (distributed.size() / max(whole, 1))).backward()  # several processes average theirs
+            scaler.scale(
+                loss * (distributed.world_size() / max(whole, 1))
+            ).backward()  # several processes average theirs
         loss_sum += float(loss.detach())
         right += int((logits.detach().argmax(dim=1) == truth).sum())
-    loss_sum, right_sum = distributed.total([loss_sum, right], device)
+    loss_sum, right_sum = distributed.all_reduce_sum([loss_sum, right], device)
     return loss_sum / max(whole, 1), int(right_sum), whole
 
 

@@ -4,7 +4,7 @@ import io
 import re
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,9 @@ from kagglepipe.images.decode import (
     DECODER_BY_DEPTH,
     ImageError,
     Pixels,
-    cores,
     decode,
     decode_and_tell,
     decode_known,
-    in_order,
     inspect,
     shrink,
 )
@@ -548,67 +546,3 @@ def test_a_small_image_is_left_as_it_is() -> None:
 def test_a_strip_keeps_its_short_side() -> None:
     assert decode(encoded(picture(29, 800), "PNG"), short_side=256).shape == (29, 800, 3)
     assert decode(encoded(picture(800, 29), "PNG"), short_side=10).shape == (276, 10, 3)
-
-
-# --- in order --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("workers", [1, 2, 5, None])
-def test_results_come_in_the_order_of_the_items(workers: int | None) -> None:
-    assert list(in_order(lambda n: n * n, range(200), workers=workers)) == [n * n for n in range(200)]
-
-
-def test_no_items_give_no_results() -> None:
-    assert list(in_order(str, [], workers=2)) == []
-
-
-@pytest.mark.parametrize(("workers", "ahead"), [(1, 1), (2, 3), (3, 2)])
-def test_only_so_many_items_are_taken_ahead(workers: int, ahead: int) -> None:
-    taken = 0
-
-    def items() -> Iterator[int]:
-        nonlocal taken
-        for number in range(100):
-            taken += 1
-            yield number
-
-    for done, result in enumerate(in_order(lambda n: n, items(), workers=workers, ahead=ahead), 1):
-        assert result == done - 1
-        assert taken <= done + workers * ahead
-    assert taken == 100
-
-
-def test_an_error_comes_in_its_place_and_ends_the_work() -> None:
-    seen = []
-
-    def inverse(number: int) -> float:
-        seen.append(number)
-        return 1 / (3 - number)
-
-    results = in_order(inverse, range(1000), workers=2, ahead=2)
-    assert [next(results) for _ in range(3)] == [1 / 3, 1 / 2, 1]
-    with pytest.raises(ZeroDivisionError):
-        next(results)
-    assert len(seen) < 20
-    assert list(results) == []
-
-
-def test_an_error_of_the_items_themselves_is_passed_on() -> None:
-    def items() -> Iterator[int]:
-        yield 1
-        raise OSError("the disk went away")
-
-    with pytest.raises(OSError, match="went away"):
-        list(in_order(str, items(), workers=2))
-
-
-def test_whoever_stops_listening_stops_the_work() -> None:
-    seen = []
-    results = in_order(seen.append, range(1000), workers=2, ahead=2)
-    next(results)
-    results.close()  # type: ignore[attr-defined]  # it is a generator
-    assert len(seen) < 20
-
-
-def test_there_is_at_least_one_core() -> None:
-    assert 1 <= cores() <= 4096

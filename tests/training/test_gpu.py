@@ -15,10 +15,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from kagglepipe import distributed
 from kagglepipe.images.dataset import TrainingImages
 from kagglepipe.models.classifier import Classifier
 from kagglepipe.models.folding import for_inference
-from kagglepipe.training import distributed
 from kagglepipe.training.device import Precision, choose_device, make_deterministic, use_fast_kernels
 from kagglepipe.training.fit import Conduct, evaluate, train_epochs
 from kagglepipe.training.optimise import make_optimiser
@@ -185,14 +185,14 @@ def test_a_gpu_that_is_nearly_full_takes_half_a_batch_at_a_time(caplog: pytest.L
 
 
 def fit_on_its_gpu(folder: Path, pixels: Path) -> None:
-    distributed.join("auto")
+    distributed.init_process_group("auto")
     device = choose_device("auto")
     assert device.index == distributed.local_rank()
     model = network().to(device)
     trained(model, images_in(pixels), SHORT, conduct=Conduct(folder / "resume.safetensors"))
     weights = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
     save_file(weights, folder / f"weights{distributed.rank()}")
-    distributed.leave()
+    distributed.destroy_process_group()
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")

@@ -15,13 +15,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from kagglepipe import launch
+from kagglepipe import distributed
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json
 from kagglepipe.images.dataset import EpochBatches, TrainingImages
 from kagglepipe.models.classifier import Classifier
 from kagglepipe.stages import session
-from kagglepipe.training import distributed
 from kagglepipe.training.budget import Budget
 from kagglepipe.training.fit import Conduct, Loop
 from kagglepipe.training.optimise import freeze_statistics
@@ -74,13 +73,13 @@ def company(processes: ForkServerContext, tmp_path: Path) -> Company:
 def in_own_folder(target: Callable[..., None], folders: list[Path], *arguments: Any) -> None:
     folder = folders[distributed.rank()]
     logging.basicConfig(filename=folder / "log", level=logging.INFO, format="%(message)s", force=True)
-    distributed.join("cpu")
+    distributed.init_process_group("cpu")
     try:
         target(folder, *arguments)
     except Exception:
         logging.exception("it failed")
         raise
-    distributed.leave()
+    distributed.destroy_process_group()
 
 
 # --- what they tell each other ----------------------------------------------------------------------------------------
@@ -91,19 +90,19 @@ def squares(rows: Any) -> np.ndarray:
 
 
 def talk(folder: Path) -> None:
-    distributed.join("cpu")  # a second time, which changes nothing
-    with launch.alone():
-        alone = [distributed.size(), distributed.total([5.0]), distributed.from_first("mine")]
+    distributed.init_process_group("cpu")  # a second time, which changes nothing
+    with distributed.single_process():
+        alone = [distributed.world_size(), distributed.all_reduce_sum([5.0]), distributed.broadcast_object("mine")]
     rank = distributed.rank()
     write_json(folder / "said.json", {
-        "ranks": [rank, launch.local_rank(), distributed.size(), launch.is_first()],
-        "total": distributed.total([1.0 + rank, 10.0], torch.device("cpu")),
-        "from_first": distributed.from_first({"rank": rank}),
-        "share": [int(row) for row in distributed.share(np.arange(5))],
-        "spread": [distributed.spread(squares, list(range(count))).tolist() for count in (5, 2, 1, 0)],
+        "ranks": [rank, distributed.local_rank(), distributed.world_size(), distributed.is_rank_zero()],
+        "total": distributed.all_reduce_sum([1.0 + rank, 10.0], torch.device("cpu")),
+        "from_first": distributed.broadcast_object({"rank": rank}),
+        "share": [int(row) for row in distributed.shard(np.arange(5))],
+        "spread": [distributed.map_and_gather(squares, list(range(count))).tolist() for count in (5, 2, 1, 0)],
         "alone": alone,
     })  # fmt: skip
-    distributed.wait()
+    distributed.barrier()
 
 
 def test_what_one_knows_both_know(company: Company) -> None:
@@ -119,15 +118,15 @@ def test_what_one_knows_both_know(company: Company) -> None:
 
 
 def test_a_process_that_is_alone_speaks_to_nobody() -> None:
-    assert (distributed.size(), distributed.rank(), distributed.is_first()) == (1, 0, True)
-    distributed.join("cpu")
-    distributed.wait()
-    distributed.leave()
-    assert distributed.total([1.5, 2.0]) == [1.5, 2.0]
-    assert distributed.from_first(3) == 3
-    assert distributed.spread(squares, [3]).tolist() == [[3, 9]]
+    assert (distributed.world_size(), distributed.rank(), distributed.is_rank_zero()) == (1, 0, True)
+    distributed.init_process_group("cpu")
+    distributed.barrier()
+    distributed.destroy_process_group()
+    assert distributed.all_reduce_sum([1.5, 2.0]) == [1.5, 2.0]
+    assert distributed.broadcast_object(3) == 3
+    assert distributed.map_and_gather(squares, [3]).tolist() == [[3, 9]]
     model = torch.nn.Linear(1, 1)
-    assert distributed.replicated(model) is model
+    assert distributed.wrap_ddp(model) is model
 
 
 @pytest.mark.parametrize(("variables", "expected"), [
@@ -147,12 +146,12 @@ def test_processes_know_themselves_by_their_variables(
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert (launch.size(), launch.rank(), launch.local_rank()) == expected
-    assert launch.is_first() == (expected[1] == 0)
-    with launch.alone():
-        assert (launch.size(), launch.rank()) == (1, 0)
+    assert (distributed.world_size(), distributed.rank(), distributed.local_rank()) == expected
+    assert distributed.is_rank_zero() == (expected[1] == 0)
+    with distributed.single_process():
+        assert (distributed.world_size(), distributed.rank()) == (1, 0)
         assert "WORLD_SIZE" not in os.environ
-    assert launch.size() == expected[0]
+    assert distributed.world_size() == expected[0]
 
 
 @pytest.mark.parametrize(("wanted", "variables", "expected"), [
@@ -170,10 +169,10 @@ def test_the_cores_of_a_machine_are_shared(
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(session, "cores", lambda: 12)
+    monkeypatch.setattr(session, "cpu_count", lambda: 12)
     shared = SimpleNamespace(config=SimpleNamespace(workers=wanted))
     assert session.Session.workers.fget(shared) == expected  # type: ignore[attr-defined]
-    with launch.alone():
+    with distributed.single_process():
         assert session.Session.workers.fget(shared) == (wanted or 12)  # type: ignore[attr-defined]
 
 
@@ -189,7 +188,7 @@ def test_every_process_needs_a_gpu_of_its_own(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     with pytest.raises(UserError, match=error):
-        distributed.join(device)
+        distributed.init_process_group(device)
 
 
 def test_an_apple_gpu_is_not_shared(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +197,7 @@ def test_an_apple_gpu_is_not_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     with pytest.raises(UserError, match="2 processes cannot share an Apple GPU: type device=cpu"):
-        distributed.join("auto")
+        distributed.init_process_group("auto")
 
 
 # --- what they do together ---------------------------------------------------------------------------------------
@@ -214,9 +213,9 @@ def parts_of(images: TrainingImages, number: int, rank: int, ranks: int) -> tupl
 def differentiate(folder: Path, pixels: Path, micro_batch: int | None) -> None:
     model = network()
     freeze_statistics(model)
-    wrapped, found = distributed.replicated(model), {}
+    wrapped, found = distributed.wrap_ddp(model), {}
     for number in (0, 2):
-        views, labels = parts_of(images_in(pixels), number, distributed.rank(), distributed.size())
+        views, labels = parts_of(images_in(pixels), number, distributed.rank(), distributed.world_size())
         said = gradients(
             wrapped, [views], labels, torch.amp.GradScaler("cpu", enabled=False), FLOAT32, label_smoothing=0.1,
             micro_batch=micro_batch,
@@ -264,7 +263,7 @@ def die_after_an_epoch() -> None:
 
     def last(self: Loop, *arguments: Any) -> None:
         keep(self, *arguments)
-        distributed.wait()
+        distributed.barrier()
         os._exit(9)
 
     Loop.keep = last  # type: ignore[method-assign]
