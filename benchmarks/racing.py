@@ -11,7 +11,7 @@ import argparse
 
 import numpy as np
 
-from kagglepipe.predictions.racing import Rival, is_beaten
+from kagglepipe.predictions.racing import Incumbent, should_prune
 
 BETTER = (0.5, 0.0, -1.0, -2.0, -3.0, -4.0)
 
@@ -35,10 +35,10 @@ def stopped(folds: int, rivals: int, better: float, races: int) -> float:
     for _ in range(races):
         scores = rng.normal(size=(rivals, folds))
         best = scores[scores.mean(axis=1).argmax()]
-        rival = Rival("best", "score", True, 1e9, dict(enumerate(best.tolist())), "")
+        rival = Incumbent("best", "score", True, 1e9, dict(enumerate(best.tolist())), "")
         own = rng.normal(better, 1, folds).tolist()
         alike = dict.fromkeys(range(folds), 1.0)
-        found.append(any(is_beaten(dict(enumerate(own[:done])), rival, rows=alike) for done in range(1, folds)))
+        found.append(any(should_prune(dict(enumerate(own[:done])), rival, rows=alike) for done in range(1, folds)))
     return float(np.mean(found))
 
 

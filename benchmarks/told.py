@@ -10,7 +10,7 @@ import argparse
 
 import numpy as np
 
-from kagglepipe.predictions.crossfit import Candidate, Rows, choose, combine, make_candidate
+from kagglepipe.predictions.crossfit import Candidate, EvalRows, choose, combine, make_candidate
 from kagglepipe.predictions.metrics import log_loss
 
 FITTED = ("hill_climb", "nnls", "logistic")
@@ -33,7 +33,7 @@ def told_and_fresh(worlds: int) -> None:
         for seed in range(worlds):
             random = np.random.default_rng(seed)
             (stack, truth), (others, answers) = drawn(random, 20, 300), drawn(random, 20, FRESH)
-            rows = Rows(truth, np.arange(300) % 5, np.arange(300), "accuracy")
+            rows = EvalRows(truth, np.arange(300) % 5, np.arange(300), "accuracy")
             blend = make_candidate(stack, rows, method)
             told.append(log_loss(blend.cross_fitted(rows.folds), truth))
             fresh.append(log_loss(combine(others, blend.weights[-1], method), answers))
@@ -49,7 +49,7 @@ def left_by_luck(groups: int, worlds: int) -> float:
         known = np.eye(3)[truth]
         luck = 0.6 * random.normal(size=(4, groups))[:, group, None] * known
         scores = np.exp(random.normal(size=known.shape) + known + 0.3 * random.normal(size=(4, *known.shape)) + luck)
-        stack, rows = scores / scores.sum(axis=2, keepdims=True), Rows(truth, group % 5, group, "accuracy")
+        stack, rows = scores / scores.sum(axis=2, keepdims=True), EvalRows(truth, group % 5, group, "accuracy")
         candidates: list[Candidate] = [
             make_candidate(stack, rows, method) for method in ("mean", "geometric_mean", *FITTED)
         ]

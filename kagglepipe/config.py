@@ -23,7 +23,7 @@ POLICY_OF_MODE = {"head": "strong", "finetune": "light"}  # augmentation=auto; t
 METHODS = ("auto", "mean", "rank_mean", "geometric_mean", "power_mean", "hill_climb", "nnls", "logistic")
 CALIBRATIONS = ("none", "auto", "temperature", "platt", "isotonic")  # predictions.calibration.CALIBRATIONS
 METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "log_loss", "roc_auc")  # predictions.metrics.METRICS
-# predictions.segment_metrics.SEGMENT_SCORES, without its imports
+# segments.metrics.SEGMENT_SCORES, without its imports
 SEGMENT_METRICS = (
     "f1_10", "f1_25", "f1_50", "edit", *(f"map_{tiou}" for tiou in range(10, 80, 10)), "map_activitynet",
 )  # fmt: skip

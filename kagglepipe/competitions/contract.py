@@ -35,7 +35,7 @@ class Competition:
     unit: what times of series are counted in, as `s` or `frames`; those of videos are seconds.
     time_axis: which axis of the arrays of series is time, 0 or 1; None: the first one, unless another one is at least
         eight times as long in all files.
-    segment_metric: the score of segments by which smoothing and thresholds are chosen (predictions.segment_metrics).
+    segment_metric: the score of segments by which smoothing and thresholds are chosen (segments.metrics).
     id: what identifies an image: `name` (file name), `stem` (without extension) or `path` (relative path).
     metric: a name of `predictions.metrics.METRICS`.
     form: what a submission holds: class `index`, class `name`, `probability` of the second class of two (without

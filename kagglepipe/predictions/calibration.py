@@ -12,7 +12,7 @@ import pandas as pd
 
 from kagglepipe.predictions.blend import SMALLEST
 from kagglepipe.predictions.frame import Labels, Probs
-from kagglepipe.predictions.gains import doubt
+from kagglepipe.predictions.gains import laplace_error
 from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.predictions.softmax_fit import fit_softmax, softmax
 
@@ -25,28 +25,30 @@ REACH = np.linspace(-3, 3, 49)  # what is tried for a class' logit, in steps of 
 def fit_temperature(probs: Probs, truth: Labels, count: int | None = None) -> Map:
     """One number that all logarithms are multiplied by, below 1 where a model is surer than it may be.
 
-    count: groups among the rows, as which labels are doubted (`gains.doubt`); None: each row is one.
+    count: groups among the rows, for label smoothing (`gains.laplace_error`); None: each row is one.
     Guo, Pleiss, Sun and Weinberger 2017, "On calibration of modern neural networks"; the slope is 1 / temperature.
 
     >>> round(fit_temperature(np.array([[0.9, 0.1]] * 400), np.array([0, 0, 0, 1] * 100))["slope"], 2)
     0.5
     """
     logs = _logs(probs)[None]  # (1, N, C)
-    slope = fit_softmax(logs, truth, centre=np.ones(1), pull=1e-6, floor=0.0, doubt=doubt(count or len(truth)))
+    slope = fit_softmax(
+        logs, truth, centre=np.ones(1), pull=1e-6, floor=0.0, label_smoothing=laplace_error(count or len(truth))
+    )
     return {"kind": "temperature", "slope": float(slope[0])}
 
 
 def fit_platt(probs: Probs, truth: Labels, count: int | None = None) -> Map:
     """A slope for all logarithms, and something added for each class: for two classes a sigmoid of their logit.
 
-    Platt 1999, "Probabilistic outputs for support vector machines", with labels doubted as there; for more classes
+    Platt 1999, "Probabilistic outputs for support vector machines", with labels smoothed as there; for more classes
     the same with one slope. count: as for `fit_temperature`.
     """
     logs, classes = _logs(probs), probs.shape[1]
     planes = np.broadcast_to(np.eye(classes)[:, None, :], (classes, len(probs), classes))  # (C, N, C): 1 in its column
     features = np.concatenate([logs[None], planes])  # (1 + C, N, C)
     centre = np.array([1.0] + [0.0] * classes)
-    found = fit_softmax(features, truth, centre=centre, pull=1e-6, doubt=doubt(count or len(truth)))
+    found = fit_softmax(features, truth, centre=centre, pull=1e-6, label_smoothing=laplace_error(count or len(truth)))
     return {"kind": "platt", "slope": float(found[0]), "offsets": found[1:].tolist()}
 
 
@@ -59,7 +61,7 @@ def fit_isotonic(probs: Probs, truth: Labels, count: int | None = None) -> Map:
     """
     from sklearn.isotonic import IsotonicRegression
 
-    least, curves = doubt(count or len(probs)), []
+    least, curves = laplace_error(count or len(probs)), []
     for column in range(1, 2) if probs.shape[1] == 2 else range(probs.shape[1]):
         steps = IsotonicRegression(y_min=least, y_max=1 - least).fit(probs[:, column], truth == column)
         curves.append({"x": steps.X_thresholds_.tolist(), "y": steps.y_thresholds_.tolist()})

@@ -25,19 +25,19 @@ import numpy.typing as npt
 from kagglepipe.predictions.blend import POOLS, SMALLEST, Stack, Weights, equal_weights, pool
 from kagglepipe.predictions.calibration import ARGMAX_METRICS, CALIBRATIONS, Map, apply_map, fit_thresholds
 from kagglepipe.predictions.frame import Labels, Probs
-from kagglepipe.predictions.gains import doubt, doubted_losses, metric_gain
+from kagglepipe.predictions.gains import laplace_error, metric_gain, smoothed_losses
 from kagglepipe.predictions.metrics import find_metric, row_losses
 from kagglepipe.predictions.softmax_fit import softmax
 from kagglepipe.predictions.uncertainty import LEVEL, Gain, mean_gains
 from kagglepipe.predictions.weights import FITTED, FoldWeights, LeftOut
 
 LOOKED_AT = 20_000  # rows by which it is judged who could go
-NOTHING = 1e-3  # of the largest weight: whoever would count less does not count
+MIN_WEIGHT = 1e-3  # of the largest weight: whoever would count less does not count
 BLOCKS = 5  # of folds, for choices: of many folds each pair would be a fit
 
 
 @dataclass(frozen=True)
-class Rows:
+class EvalRows:
     """What is known of the rows (N,): class indices, folds from 0 on, groups from 0 on; and the metric they serve."""
 
     truth: Labels
@@ -60,10 +60,10 @@ class Rows:
         """The block of each row."""
         return self.folds % self.block_count
 
-    def part(self, some: npt.NDArray[np.bool_]) -> "Rows":
+    def part(self, some: npt.NDArray[np.bool_]) -> "EvalRows":
         """Some of the rows."""
         groups = np.unique(self.groups[some], return_inverse=True)[1]
-        return Rows(self.truth[some], self.folds[some], groups, self.metric)
+        return EvalRows(self.truth[some], self.folds[some], groups, self.metric)
 
     def folds_of(self, *blocks: int) -> tuple[int, ...]:
         """The folds of some blocks."""
@@ -104,7 +104,7 @@ class Candidate:
         return self.views[-1]
 
 
-def make_candidate(stack: Stack, rows: Rows, method: str, power: float = 2.0) -> Candidate:
+def make_candidate(stack: Stack, rows: EvalRows, method: str, power: float = 2.0) -> Candidate:
     """The blend of `stack` (M, N, C) by any method, fitted a fold at a time where it is fitted."""
     views = rows.fold_count + 1
     if method not in FITTED:
@@ -120,14 +120,14 @@ def make_candidate(stack: Stack, rows: Rows, method: str, power: float = 2.0) ->
     )  # fmt: skip
 
 
-def _fit(stack: Stack, rows: Rows, method: str, without: LeftOut) -> FoldWeights:
+def _fit(stack: Stack, rows: EvalRows, method: str, without: LeftOut) -> FoldWeights:
     """Weights by a fitted method, a row for each set of folds left out; who would count next to nothing does not."""
     fitted = FITTED[method](stack, rows.truth, rows.folds, without, rows.groups)
-    fitted = np.where(fitted < NOTHING * fitted.max(axis=1, keepdims=True), 0.0, fitted)
+    fitted = np.where(fitted < MIN_WEIGHT * fitted.max(axis=1, keepdims=True), 0.0, fitted)
     return fitted / fitted.sum(axis=1, keepdims=True) if POOLS[method] == "mean" else fitted
 
 
-def _inner(stack: Stack, rows: Rows, method: str) -> list[Probs]:
+def _inner(stack: Stack, rows: EvalRows, method: str) -> list[Probs]:
     """For each block the rows of every other block by a fit without both: one fit serves a pair of blocks."""
     pairs = list(combinations(range(rows.block_count), 2))
     fitted = _fit(stack, rows, method, [rows.folds_of(*pair) for pair in pairs])
@@ -158,7 +158,7 @@ def combine(stack: Stack, weights: Weights, method: str, power: float = 2.0, map
 
 
 @dataclass(frozen=True)
-class Choice:
+class Selection:
     """What was chosen: the candidate that is made of the candidates' views, and which one is in each (K + 1,)."""
 
     candidate: Candidate
@@ -170,19 +170,19 @@ class Choice:
         return self.picks[-1] == 0
 
 
-Judge = Callable[[Sequence[Probs], Rows], int]
+Judge = Callable[[Sequence[Probs], EvalRows], int]
 
 
-def choose(candidates: Sequence[Candidate], rows: Rows, judge: Judge | None = None) -> Choice:
+def choose(candidates: Sequence[Candidate], rows: EvalRows, judge: Judge | None = None) -> Selection:
     """The first of the candidates unless `judge` finds another surely better; a choice for each view.
 
-    judge: (probabilities of the candidates, rows that they are of) -> which; None: `surely_better`. Each block of
-    folds is chosen for by the inner probabilities of the others. With two folds there are none: the first is taken.
+    judge: (probabilities of the candidates, rows that they are of) -> which; None: `significantly_better`. Each block
+    of folds is chosen for by the inner probabilities of the others. With two folds there are none: the first is taken.
     """
-    judge, count = judge or surely_better, rows.block_count
+    judge, count = judge or significantly_better, rows.block_count
     if count < 3 or len(candidates) == 1:
         picks = [0] * (rows.fold_count + 1)
-        return Choice(candidates[0], picks)
+        return Selection(candidates[0], picks)
     of_block = []
     for block in range(count):
         others = rows.blocks != block
@@ -190,7 +190,7 @@ def choose(candidates: Sequence[Candidate], rows: Rows, judge: Judge | None = No
     picks = [of_block[fold % count] for fold in range(rows.fold_count)]
     picks.append(judge([one.cross_fitted(rows.folds) for one in candidates], rows))
     if len(set(picks)) == 1:
-        return Choice(candidates[picks[0]], picks)
+        return Selection(candidates[picks[0]], picks)
     taken = [candidates[pick] for pick in picks]
     chosen = Candidate(
         taken[-1].method,
@@ -199,17 +199,17 @@ def choose(candidates: Sequence[Candidate], rows: Rows, judge: Judge | None = No
         [one.maps[view] for view, one in enumerate(taken)],
         lambda: [candidates[pick].inner[block] for block, pick in enumerate(of_block)],
     )
-    return Choice(chosen, picks)
+    return Selection(chosen, picks)
 
 
-def surely_better(options: Sequence[Probs], rows: Rows) -> int:
+def significantly_better(options: Sequence[Probs], rows: EvalRows) -> int:
     """The one of the options with the largest gain over the first that is beyond noise; 0 if there is none.
 
     Log loss decides (ROC AUC where that is the metric), since it hears more of every row than accuracy does; the
     metric may not be worse beyond noise. Where several are tried the best of them is lucky, so each has to be beyond
     a stricter noise: 5 % shared among them (Bonferroni). An interval that is not known, as with few groups, is all
     noise. And no interval knows of errors that have not happened yet: where every row is right, more certainty is a
-    gain in each draw, until the first new row goes wrong. So the gain has to be there with labels doubted, too.
+    gain in each draw, until the first new row goes wrong. So the gain has to be there with labels smoothed, too.
     """
     first, *others = options
     gains = gains_over(others, first, rows, level=1 - (1 - LEVEL) / max(1, len(others)))
@@ -219,13 +219,13 @@ def surely_better(options: Sequence[Probs], rows: Rows) -> int:
     return 0
 
 
-def better_score(options: Sequence[Probs], rows: Rows) -> int:
+def better_score(options: Sequence[Probs], rows: EvalRows) -> int:
     """1 if the second of two options has the better metric beyond noise, else 0."""
     first, second = options
     return int(score_gain(second, first, rows).is_beyond_noise)
 
 
-def gains_over(ones: Sequence[Probs], other: Probs, rows: Rows, *, level: float = LEVEL) -> list[Gain]:
+def gains_over(ones: Sequence[Probs], other: Probs, rows: EvalRows, *, level: float = LEVEL) -> list[Gain]:
     """How much better each is than the other, in log loss, or in ROC AUC where that is the metric."""
     if rows.metric == "roc_auc":
         return [metric_gain("roc_auc", one, other, rows.truth, rows.groups, level=level) for one in ones]
@@ -236,17 +236,17 @@ def gains_over(ones: Sequence[Probs], other: Probs, rows: Rows, *, level: float 
     return mean_gains(gaps, rows.groups, level=level)
 
 
-def gain_over(one: Candidate, other: Candidate, rows: Rows) -> Gain:
+def gain_over(one: Candidate, other: Candidate, rows: EvalRows) -> Gain:
     """How much better the one is than the other, cross-fitted, as `gains_over`."""
     return gains_over([one.cross_fitted(rows.folds)], other.cross_fitted(rows.folds), rows)[0]
 
 
-def score_of(candidate: Candidate, rows: Rows) -> float:
+def score_of(candidate: Candidate, rows: EvalRows) -> float:
     """The metric of the cross-fitted rows."""
     return find_metric(rows.metric).function(candidate.cross_fitted(rows.folds), rows.truth)
 
 
-def score_gain(one: Probs, other: Probs, rows: Rows) -> Gain:
+def score_gain(one: Probs, other: Probs, rows: EvalRows) -> Gain:
     """How much better the metric of the one is than the other's."""
     if rows.metric == "accuracy":
         right, others = (probs.argmax(axis=1) == rows.truth for probs in (one, other))
@@ -256,22 +256,22 @@ def score_gain(one: Probs, other: Probs, rows: Rows) -> Gain:
     return metric_gain(rows.metric, one, other, rows.truth, rows.groups)
 
 
-def _is_safe(one: Probs, other: Probs, rows: Rows) -> bool:
-    """Whether the one still gains with labels doubted, and costs nothing of the metric that is beyond noise."""
-    if rows.metric != "roc_auc" and _doubted(one, rows) >= _doubted(other, rows):
+def _is_safe(one: Probs, other: Probs, rows: EvalRows) -> bool:
+    """Whether the one still gains with labels smoothed, and costs nothing of the metric that is beyond noise."""
+    if rows.metric != "roc_auc" and _smoothed_loss(one, rows) >= _smoothed_loss(other, rows):
         return False
     return not score_gain(one, other, rows).high < 0
 
 
-def _doubted(probs: Probs, rows: Rows) -> float:
+def _smoothed_loss(probs: Probs, rows: EvalRows) -> float:
     """The mean log loss if the next group were the first to go wrong."""
-    return float(doubted_losses(probs, rows.truth, doubt(int(rows.groups.max()) + 1)).mean())
+    return float(smoothed_losses(probs, rows.truth, laplace_error(int(rows.groups.max()) + 1)).mean())
 
 
 # --- members -----------------------------------------------------------------------------------------------------
 
 
-def within_noise(stack: Stack, rows: Rows, candidate: Candidate) -> list[int]:
+def redundant_members(stack: Stack, rows: EvalRows, candidate: Candidate) -> list[int]:
     """The members without any one of which a fitted blend would not be worse beyond noise, the least useful first.
 
     They are not in excess for that: of many good members none is missed alone. Of very many rows a part is looked at,
@@ -288,7 +288,7 @@ def within_noise(stack: Stack, rows: Rows, candidate: Candidate) -> list[int]:
     return sorted(weak, key=lambda member: gains[member].value)
 
 
-def _losses_without(stack: Stack, rows: Rows, candidate: Candidate) -> Iterator[npt.NDArray[np.float64]]:
+def _losses_without(stack: Stack, rows: EvalRows, candidate: Candidate) -> Iterator[npt.NDArray[np.float64]]:
     """For each member the cross-fitted losses (N,) when it is left out, its weight shared among the others."""
     is_mean = POOLS[candidate.method] == "mean"
 
@@ -310,7 +310,7 @@ def _losses_without(stack: Stack, rows: Rows, candidate: Candidate) -> Iterator[
 # --- maps --------------------------------------------------------------------------------------------------------
 
 
-def with_map(candidate: Candidate, rows: Rows, fit: Callable[[Probs, Labels, int], Map]) -> Candidate:
+def with_map(candidate: Candidate, rows: EvalRows, fit: Callable[[Probs, Labels, int], Map]) -> Candidate:
     """The candidate with one more step, fitted in each view on the rows of the other folds, in the last on all.
 
     fit: (probabilities, class indices, number of groups) -> map.
@@ -336,13 +336,13 @@ def with_map(candidate: Candidate, rows: Rows, fit: Callable[[Probs, Labels, int
     return replace(candidate, views=views, maps=maps, find_inner=inner)
 
 
-def calibrated(candidate: Candidate, rows: Rows, kind: str) -> list[Candidate]:
+def calibrated(candidate: Candidate, rows: EvalRows, kind: str) -> list[Candidate]:
     """The candidate by each calibration that `kind` (`auto` or one of them) asks for."""
     kinds = list(CALIBRATIONS) if kind == "auto" else [kind]
     return [with_map(candidate, rows, CALIBRATIONS[name]) for name in kinds]
 
 
-def adjusted(candidate: Candidate, rows: Rows) -> Choice:
+def adjusted(candidate: Candidate, rows: EvalRows) -> Selection:
     """The candidate with thresholds for the metric where they make it better beyond noise.
 
     Raises ValueError for a metric on which the most probable class has no bearing.

@@ -7,7 +7,7 @@ A run is scored by a function of how often each of G groups counts: (D, G) whole
 within a group is summed once, so that thousands of draws take seconds.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,6 @@ import pandas as pd
 
 from kagglepipe.predictions.frame import labels, probabilities
 from kagglepipe.predictions.metrics import find_metric, row_losses
-from kagglepipe.predictions.segment_metrics import DRAWS_AT_ONCE, segment_scorer
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
@@ -25,7 +24,7 @@ AT_ONCE = 2_000_000  # numbers that the draws of groups may take in memory
 
 
 @dataclass(frozen=True)
-class Shake:
+class ShakeUp:
     """What drawing both halves D times has shown of M runs.
 
     draws: D, those left out in which the metric is undefined. by_public: how choosing by the public half went, by_cv:
@@ -33,13 +32,13 @@ class Shake:
     """
 
     draws: int
-    by_public: "Choice"
-    by_cv: "Choice"
+    by_public: "SelectionRegret"
+    by_cv: "SelectionRegret"
     ranks: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Choice:
+class SelectionRegret:
     """wrong: how often, in [0, 1], the chosen run was not the best of the private half. lost: score that this has cost,
     on average over all draws, in the metric's unit.
 
@@ -73,29 +72,6 @@ def row_scorer(metric: str, frame: pd.DataFrame, classes: Sequence[str], codes: 
     return anew
 
 
-def video_scorer(
-    metric: str, segments: pd.DataFrame, truth: pd.DataFrame, background: str | None, codes: Mapping[str, int]
-) -> Scorer:
-    """Scores a run by the segments that it has found. metric: one of `segment_metrics.SEGMENT_SCORES`.
-
-    segments, truth: segments frames. codes: video -> its group, also for videos in which nothing is found or true.
-    What is found is compared with the truth once; a draw weighs the videos.
-
-    >>> truth = pd.DataFrame({"video": ["a", "b"], "start": 0.0, "end": 4.0, "label": "wave"})
-    >>> scorer = video_scorer("edit", truth[:1].assign(score=0.9), truth, None, {"a": 0, "b": 1})
-    >>> scorer(np.array([[1, 1], [3, 1]])).tolist()
-    [0.5, 0.75]
-    """
-    score = segment_scorer(segments, truth, background=background, keys=[metric])
-    groups = np.array(list(codes.values()), dtype=np.intp)
-
-    def weighed(times: Counts) -> Floats:
-        parts = (times[first : first + DRAWS_AT_ONCE] for first in range(0, len(times), DRAWS_AT_ONCE))
-        return np.concatenate([score(pd.DataFrame(part[:, groups], columns=list(codes)))[metric] for part in parts])
-
-    return weighed
-
-
 def shake_up(
     scorers: Sequence[Scorer],
     groups: int,
@@ -105,7 +81,7 @@ def shake_up(
     public: float = 0.5,
     draws: int = 2000,
     seed: int = 0,
-) -> Shake:
+) -> ShakeUp:
     """How often the wrong one of M runs is chosen when both halves are drawn anew from G hidden groups.
 
     Whole groups are drawn with replacement, for either half by itself: as if the organisers had drawn others of the
@@ -130,7 +106,7 @@ def shake_up(
     seen, decisive = (sign * half[defined] for half in halves)
     best_first = np.sort(_ranks(decisive), axis=0)
     at = [int(share * (len(best_first) - 1)) for share in (0.025, 0.975)]
-    return Shake(
+    return ShakeUp(
         draws=int(defined.sum()),
         by_public=_choice(seen, decisive),
         by_cv=_choice(np.broadcast_to(sign * np.asarray(cv_scores, dtype=np.float64), decisive.shape), decisive),
@@ -188,12 +164,12 @@ def _drawn_scores(scorers: Sequence[Scorer], groups: int, size: int, random: np.
     return np.concatenate(parts)
 
 
-def _choice(seen: Floats, decisive: Floats) -> Choice:
+def _choice(seen: Floats, decisive: Floats) -> SelectionRegret:
     """What choosing the best of `seen` (D, M) came to in `decisive` (D, M); more is better in both."""
     best = seen == seen.max(axis=1, keepdims=True)
     chance = best / best.sum(axis=1, keepdims=True)  # by lot where several are level
     lost = decisive.max(axis=1, keepdims=True) - decisive
-    return Choice(
+    return SelectionRegret(
         wrong=float((chance * (lost > 1e-12)).sum(axis=1).mean()), lost=float((chance * lost).sum(axis=1).mean())
     )
 

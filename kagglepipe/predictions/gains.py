@@ -16,26 +16,26 @@ from kagglepipe.predictions.uncertainty import (
     mean_gains,
 )
 
-__all__ = ["Gain", "accuracy_interval", "doubt", "doubted_losses", "mean_gains", "metric_gain"]
+__all__ = ["Gain", "accuracy_interval", "laplace_error", "mean_gains", "metric_gain", "smoothed_losses"]
 
 
-def doubt(count: int) -> float:
-    """The share by which labels are doubted for all that `count` rows can tell: the next may be the first to go wrong.
+def laplace_error(count: int) -> float:
+    """The error rate that `count` rows without an error leave possible: the next may be the first.
 
     Laplace's rule of succession, as Platt 1999 has it. It is next to nothing where there are many rows.
 
-    >>> doubt(48)
+    >>> laplace_error(48)
     0.02
     """
     return 1 / (count + 2)
 
 
-def doubted_losses(probs: Probs, truth: Labels, share: float) -> Floats:
+def smoothed_losses(probs: Probs, truth: Labels, share: float) -> Floats:
     """The losses (N,) to be expected if a row's label were another one, any of them, with the chance `share`.
 
     A model that has made no error loses nothing by certainty in `row_losses`, and much here.
 
-    >>> doubted_losses(np.array([[0.5, 0.5]]), np.array([0]), 0.1).round(4)
+    >>> smoothed_losses(np.array([[0.5, 0.5]]), np.array([0]), 0.1).round(4)
     array([0.6931])
     """
     own = -np.log(np.clip(probs[np.arange(len(truth)), truth], ROUNDED, 1 - ROUNDED))

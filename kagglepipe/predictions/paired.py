@@ -15,8 +15,7 @@ from scipy.stats import binomtest
 from kagglepipe.errors import UserError
 from kagglepipe.predictions.frame import Labels, Probs, align, class_columns, labels, name_three, probabilities
 from kagglepipe.predictions.metrics import Groups, row_losses
-from kagglepipe.predictions.segment_metrics import sign_flip_p
-from kagglepipe.predictions.uncertainty import mean_gains
+from kagglepipe.predictions.uncertainty import mean_gains, sign_flip_p
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def paired_difference(per_row_a: npt.ArrayLike, per_row_b: npt.ArrayLike, groups
     per_row_a, per_row_b: a number for each row (N,), such as its log loss. groups: the group of each row (N,).
 
     The interval is `uncertainty.mean_gains`', NaN twice where too few groups differ for it to be known; p is that of
-    changing signs of whole groups (`segment_metrics.sign_flip_p`), 1 where the runs never differ.
+    changing signs of whole groups (`uncertainty.sign_flip_p`), 1 where the runs never differ.
     Raises ValueError unless all three have the same length, which is not 0.
 
     >>> paired_difference([0.5, 0.5], [0.5, 0.5], ["x", "y"])

@@ -15,7 +15,7 @@ FEWEST = 3  # folds by which chance is judged
 
 
 @dataclass(frozen=True)
-class Rival:
+class Incumbent:
     """What has to be beaten: run, measure (`score` or `log_loss`) and its value on each fold.
 
     greater_is_better: of the measure. perfect: its best possible value. folds_hash: of the folds these are.
@@ -29,13 +29,13 @@ class Rival:
     folds_hash: str
 
     @classmethod
-    def of(cls, written: Mapping[str, Any]) -> "Rival":
+    def of(cls, written: Mapping[str, Any]) -> "Incumbent":
         """The rival that a JSON file describes."""
         return cls(**{**written, "folds": {int(fold): value for fold, value in written["folds"].items()}})
 
 
-def is_beaten(
-    own: Mapping[int, float], rival: Rival, *, row: float = 0.0, rows: Mapping[int, float] | None = None
+def should_prune(
+    own: Mapping[int, float], rival: Incumbent, *, row: float = 0.0, rows: Mapping[int, float] | None = None
 ) -> str | None:
     """Why the run whose folds `own` are done cannot beat the rival within noise; None where it still can.
 
@@ -60,9 +60,9 @@ def is_beaten(
 
     Folds that the rival lacks, or whose score is no number, do not count.
 
-    >>> rival = Rival("r", "score", True, 1.0, {0: 0.9, 1: 0.9, 2: 0.9, 3: 0.9}, "")
+    >>> rival = Incumbent("r", "score", True, 1.0, {0: 0.9, 1: 0.9, 2: 0.9, 3: 0.9}, "")
     >>> equal = dict.fromkeys(range(4), 50)
-    >>> is_beaten({0: 0.4}, rival, rows=equal), is_beaten({0: 0.6}, rival, rows=equal)
+    >>> should_prune({0: 0.4}, rival, rows=equal), should_prune({0: 0.6}, rival, rows=equal)
     ('with perfect folds to come its mean would be 0.8500, that of r is 0.9000', None)
     """
     sign = 1 if rival.greater_is_better else -1

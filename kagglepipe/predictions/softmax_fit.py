@@ -29,7 +29,7 @@ def fit_softmax(
     pull: float,
     floor: float = -np.inf,
     use: npt.NDArray[np.bool_] | None = None,
-    doubt: float = 0.0,
+    label_smoothing: float = 0.0,
 ) -> Parameters:
     """The parameters (J,) that minimise mean log loss + pull / 2 · |parameters − centre|², none below `floor`.
 
@@ -37,8 +37,8 @@ def fit_softmax(
     methods for optimization problems with simple constraints".
 
     features: (J, N, C), float32 or float64. use: rows to fit on (N,); None: all.
-    doubt: share of each label that is given to the other classes, in [0, 1). Where all rows are right, log loss alone
-        would drive certainty to infinity.
+    label_smoothing: share of each label that the other classes get, in [0, 1). Where all rows are right, log loss
+        alone would drive certainty to infinity.
 
     >>> sure = np.log(np.array([[[0.9, 0.1]] * 4]))  # nine in ten, it says; it is right three times in four
     >>> slope = fit_softmax(sure, np.array([0, 0, 0, 1]), centre=np.ones(1), pull=1e-9)
@@ -47,7 +47,7 @@ def fit_softmax(
     """
     rows = np.arange(len(truth)) if use is None else np.flatnonzero(use)
     at = np.maximum(centre.astype(np.float64), floor)
-    problem = _Problem(features, _targets(truth, features.shape[2], doubt), rows, centre, pull)
+    problem = _Problem(features, _targets(truth, features.shape[2], label_smoothing), rows, centre, pull)
     loss, probs = _loss(problem, at)
     for _ in range(ITERATIONS):
         gradient = _gradient(problem, probs) + pull * (at - centre)
@@ -94,10 +94,10 @@ class _Problem:
     pull: float
 
 
-def _targets(truth: Labels, classes: int, doubt: float) -> Probs:
-    """What the probabilities should be, (N, C): one-hot but for the doubt, which the other classes share."""
-    targets = np.full((len(truth), classes), doubt / (classes - 1))
-    targets[np.arange(len(truth)), truth] = 1 - doubt
+def _targets(truth: Labels, classes: int, label_smoothing: float) -> Probs:
+    """What the probabilities should be, (N, C): one-hot but for the smoothing, which the other classes share."""
+    targets = np.full((len(truth), classes), label_smoothing / (classes - 1))
+    targets[np.arange(len(truth)), truth] = 1 - label_smoothing
     return targets
 
 

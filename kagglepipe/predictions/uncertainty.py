@@ -16,6 +16,7 @@ behavior of a t-test robust to cluster heterogeneity".
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,9 @@ LEVEL = 0.95
 NORMAL = 1.96  # the quantile of LEVEL
 ROUNDING = 1e-9
 BLOCKS = 200  # of groups that are left out together, where there are more
+EXACT_GROUPS = 14  # 2**14 sign vectors are all tried; more groups are sampled
+NORMAL_GROUPS = 5000  # of so many the sum is normal
+SIGN_DRAWS_AT_ONCE = 100
 MIN_GROUPS = 3  # two groups tell nothing of how groups differ
 UNKNOWN: Interval = (math.nan, math.nan)
 TOO_FEW = "too few groups to tell"
@@ -227,6 +231,37 @@ def _quantile(units: float, level: float) -> float:
     from scipy.special import stdtrit  # not above: what only tells scores need not wait for it
 
     return float(stdtrit(max(units - 1, 1.0), (1 + level) / 2))
+
+
+def _parts(draws: int) -> list[int]:
+    """How many draws to do at once, again and again.
+
+    >>> _parts(2 * SIGN_DRAWS_AT_ONCE + 1)
+    [100, 100, 1]
+    """
+    return [min(SIGN_DRAWS_AT_ONCE, draws - done) for done in range(0, draws, SIGN_DRAWS_AT_ONCE)]
+
+
+def sign_flip_p(sums: npt.NDArray[Any], *, seed: int = 0, draws: int = 10_000) -> float:
+    """The share of sign vectors that make the sum of `sums` (groups,) as far from 0 as it is; 1 where all are 0.
+
+    All vectors for up to 14 groups with a sum; `draws` random ones for more, as (1 + as far) / (1 + draws); for very
+    many the normal distribution, which the sum then has. It is never below 2 / 2**groups: five groups cannot tell less
+    than 0.0625. Fisher 1935, "The design of experiments", section 21; Phipson and Smyth 2010, "Permutation p-values
+    should never be zero".
+    """
+    sums, random = sums[sums != 0], np.random.default_rng(seed)
+    if len(sums) > NORMAL_GROUPS:
+        return math.erfc(abs(float(sums.sum())) / math.sqrt(2 * float((sums**2).sum())))
+    limit = abs(sums.sum()) - 1e-9 * np.abs(sums).sum()  # equal sums differ by rounding
+    if len(sums) <= EXACT_GROUPS:
+        flips = np.arange(2 ** len(sums))[:, None] >> np.arange(len(sums)) & 1
+        return float((np.abs((1 - 2 * flips) @ sums) >= limit).mean())
+    large = sum(
+        int((np.abs((1 - 2 * random.integers(2, size=(size, len(sums)))) @ sums) >= limit).sum())
+        for size in _parts(draws)
+    )
+    return (1 + large) / (1 + draws)
 
 
 # --- in words -----------------------------------------------------------------------------------------------------

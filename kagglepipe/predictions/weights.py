@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from kagglepipe.predictions.blend import SMALLEST, Stack, equal_weights
 from kagglepipe.predictions.frame import Labels
-from kagglepipe.predictions.gains import doubt
+from kagglepipe.predictions.gains import laplace_error
 from kagglepipe.predictions.metrics import ROUNDED
 from kagglepipe.predictions.softmax_fit import fit_softmax
 
@@ -72,8 +72,8 @@ def logistic(
 ) -> FoldWeights:
     """Weights of the log-linear pool by log loss, none negative; they need not sum to 1: see `geometric_mean`.
 
-    Labels are doubted as Platt does (`gains.doubt`), as far as so many groups tell. Each weight is drawn to 1 / M as a
-    normal prior of deviation 1 / sqrt(M) would, which settles what few groups cannot tell.
+    Labels are smoothed as Platt does, by `gains.laplace_error` of the groups. A normal prior draws each weight to 1 / M
+    with standard deviation 1 / sqrt(M), which settles what few groups cannot tell.
     Wolpert 1992, "Stacked generalization", with one weight a member for all classes, so that few rows are enough.
 
     >>> stack = np.array([[[0.6, 0.4], [0.4, 0.6]], [[0.5, 0.5], [0.5, 0.5]]])
@@ -91,7 +91,9 @@ def logistic(
         use[rows] = True
         count = len(rows) if groups is None else len(np.unique(groups[rows]))
         centre, pull = equal_weights(members), members / count
-        fits.append(fit_softmax(logs, truth, centre=centre, pull=pull, floor=0.0, use=use, doubt=doubt(count)))
+        fits.append(
+            fit_softmax(logs, truth, centre=centre, pull=pull, floor=0.0, use=use, label_smoothing=laplace_error(count))
+        )
     return np.stack(fits)
 
 

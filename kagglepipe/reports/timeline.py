@@ -1,6 +1,6 @@
 """When what happens in a video: its timeline as a picture, and its frames with what is seen in them.
 
-A segments frame is as in `segment_metrics`, of one video. `background` is the class that means that nothing happens,
+A segments frame is as in `segments.metrics`, of one video. `background` is the class that means that nothing happens,
 which gets no row and no colour; None where there is no such class.
 """
 
@@ -19,9 +19,9 @@ from PIL import Image, ImageDraw, ImageFont
 from kagglepipe.files import atomic
 from kagglepipe.images.decode import Pixels
 from kagglepipe.predictions.frame import name_three
-from kagglepipe.predictions.segment_metrics import Floats
-from kagglepipe.predictions.segments import Timeline
 from kagglepipe.reports.plots import GAP, INK, PAPER, fit_text
+from kagglepipe.segments.metrics import Floats
+from kagglepipe.segments.postprocess import FrameProbs
 
 Colour = tuple[int, int, int]
 
@@ -106,14 +106,14 @@ def draw_timeline(
     highest drawn where several share a pixel; under it what was found, with scores, and the truth if it is given.
     Time reaches as far as samples, segments and truth do.
 
-    times, step, probs: as in `segments.Timeline`; probs has a column for each of `classes`.
+    times, step, probs: as in `segments.postprocess.FrameProbs`; probs has a column for each of `classes`.
     segments: what was found, with `score`; those of one class do not overlap. unit: of all times; where it is "s", long
     times read m:ss.
     Raises ValueError for probabilities that are not finite, shapes that disagree, times off the grid, a background or
     a label that is no class, and segments of several videos.
     """
     frames = [segments] if truth is None else [segments, truth]
-    _check(Timeline(times, step, probs), classes, frames)
+    _check(FrameProbs(times, step, probs), classes, frames)
     colours = class_colours(classes, background)
     names = ImageFont.load_default(13)
     widest = max((names.getlength(drawable(name)) for name in colours), default=0)
@@ -140,7 +140,7 @@ def draw_timeline(
         sheet.save(temporary, "PNG")
 
 
-def _check(timeline: Timeline, classes: Sequence[str], frames: Sequence[pd.DataFrame]) -> None:
+def _check(timeline: FrameProbs, classes: Sequence[str], frames: Sequence[pd.DataFrame]) -> None:
     """Raises ValueError for what would make a wrong picture rather than none."""
     if timeline.probs.shape[1] != len(classes):
         raise ValueError(f"{len(classes)} classes for probabilities of shape {timeline.probs.shape}")

@@ -10,9 +10,9 @@ import sys
 import time as clock
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,8 @@ from kagglepipe.config import Config, absolute
 from kagglepipe.console import progress
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_bytes, write_json
-from kagglepipe.predictions.segments import DetectionSettings, detect_segments
+from kagglepipe.segments.postprocess import DetectionSettings, detect_segments
+from kagglepipe.segments.streaming import Segment, StreamSegmenter
 from kagglepipe.stages.places import find_items, trained_run
 
 if TYPE_CHECKING:
@@ -35,10 +36,9 @@ log = logging.getLogger(__name__)
 COLUMNS = ["video", "start", "end", "label", "score"]
 PICTURE_SIDE = 360  # pixels of the short side of the annotated video
 PICTURE_RATE = 15.0  # most frames a second in it
-SLACK = 1e-6  # of a sample, as in predictions.segments
+SLACK = 1e-6  # of a sample, as in segments.postprocess
 
 Probs = NDArray[np.float64]
-Segment = dict[str, Any]  # a row of COLUMNS
 
 
 def run(config: Config) -> None:
@@ -178,82 +178,7 @@ def find_segments(name: str, line: Line, detector: Detector) -> pd.DataFrame:
 
 
 @dataclass
-class Piece:
-    """What a class has shown since it last was quiet; how many samples it is quiet now."""
-
-    times: list[float] = field(default_factory=list)
-    values: list[float] = field(default_factory=list)
-    quiet: int = 0
-
-
-@dataclass
-class Live:
-    """Finds segments while time passes, the same as `detect_segments` finds in the whole.
-
-    Smoothing takes in later samples too, so that a sample is judged `reach` samples late. A class that has been below
-    the lower threshold for longer than a gap may be has ended: nothing later can change what it has shown. A pause in
-    the stream ends everything.
-    """
-
-    video: str
-    classes: list[str]
-    background: str | None
-    settings: DetectionSettings
-    step: float
-    recent: list[tuple[float, Probs]] = field(default_factory=list)
-    open: dict[str, Piece] = field(default_factory=dict)
-    done: list[Segment] = field(default_factory=list)
-
-    @property
-    def reach(self) -> int:
-        """How many samples on either side smoothing takes in."""
-        return max(0, int(self.settings.smoothing / self.step + SLACK) - 1) // 2
-
-    def see(self, time: float, probs: Probs) -> list[Segment]:
-        """The segments that are known to have ended, now that a sample (C,) has come."""
-        paused = self.recent and time - self.recent[-1][0] > 1.5 * self.step
-        ended = self.end() if paused else []
-        self.recent = [*self.recent[-2 * self.reach :], (time, probs)] if self.reach else [(time, probs)]
-        if len(self.recent) > self.reach:
-            ended += self.judge(len(self.recent) - 1 - self.reach)
-        return ended
-
-    def end(self) -> list[Segment]:
-        """The segments that end because the stream does."""
-        rest = range(max(0, len(self.recent) - self.reach), len(self.recent))
-        ended = [segment for number in rest for segment in self.judge(number)]
-        ended += [segment for name in list(self.open) for segment in self.close(name)]
-        self.recent = []
-        return ended
-
-    def judge(self, number: int) -> list[Segment]:
-        """The segments that end with the recent sample of that number, smoothed by those around it."""
-        around = self.recent[max(0, number - self.reach) : number + self.reach + 1]
-        time, values = self.recent[number][0], np.mean([probs for _, probs in around], axis=0)
-        ended = []
-        for name, value in zip(self.classes, values.tolist(), strict=True):
-            if name == self.background or (value < self.settings.low and name not in self.open):
-                continue
-            piece = self.open.setdefault(name, Piece())
-            piece.times.append(time)
-            piece.values.append(value)
-            piece.quiet = 0 if value >= self.settings.low else piece.quiet + 1
-            if piece.quiet > self.settings.max_gap / self.step + SLACK:
-                ended += self.close(name)
-        return ended
-
-    def close(self, name: str) -> list[Segment]:
-        """The segments in what a class has shown, which may be none."""
-        piece, settings = self.open.pop(name), replace(self.settings, smoothing=0.0)
-        values = np.array(piece.values)[:, None]
-        found = detect_segments(self.video, np.array(piece.times), self.step, values, [name], None, settings)
-        segments = [{str(key): value for key, value in row.items()} for row in found.to_dict("records")]
-        self.done += segments
-        return segments
-
-
-@dataclass
-class Watched:
+class VideoResult:
     """What a stream has shown: times and probabilities (C,) of its frames, seconds from a frame to its answer."""
 
     times: list[float] = field(default_factory=list)
@@ -277,8 +202,8 @@ def watch(config: Config, detector: Detector) -> None:
             f"{detector.name} was trained on {detector.run.meta['kind']}, a stream holds video: choose a run of video"
         )
     name = hide_password(str(config.input))
-    live = Live(name, detector.classes, detector.background, detector.settings, 1 / detector.rate)
-    seen, broken, began = Watched(), None, clock.perf_counter()
+    live = StreamSegmenter(name, detector.classes, detector.background, detector.settings, 1 / detector.rate)
+    seen, broken, began = VideoResult(), None, clock.perf_counter()
     step = detector.run.live()
     log.info("detect: watching %s (Ctrl-C ends it)", name)
     if live.reach:
@@ -309,7 +234,9 @@ def watch(config: Config, detector: Detector) -> None:
         raise broken
 
 
-def follow(config: Config, detector: Detector, step: "Callable[[Pixels], Probs]", live: Live, seen: Watched) -> None:
+def follow(
+    config: Config, detector: Detector, step: "Callable[[Pixels], Probs]", live: StreamSegmenter, seen: VideoResult
+) -> None:
     """Takes a stream frame by frame, and tells what ends. step: of `SequenceRun.live`."""
     from kagglepipe.sequences.stream import read_live
 

@@ -27,20 +27,20 @@ from kagglepipe.distributed import world_size
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json
 from kagglepipe.predictions.drill import (
-    Choice,
     Scorer,
-    Shake,
+    SelectionRegret,
+    ShakeUp,
     medal,
     medal_ranks,
     rank_among,
     row_scorer,
     shake_up,
-    video_scorer,
 )
 from kagglepipe.predictions.frame import id_fault, read_frame
 from kagglepipe.predictions.metrics import METRICS
-from kagglepipe.predictions.segments import DetectionSettings
 from kagglepipe.predictions.submission import build_segments
+from kagglepipe.segments.metrics import video_scorer
+from kagglepipe.segments.postprocess import DetectionSettings
 from kagglepipe.stages import walk
 from kagglepipe.stages.places import Prepared, configured_run, finished_runs, named_run, read_prepared, run_dir
 from kagglepipe.stages.ranking import score_of_run
@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Halves:
+class PublicPrivateSplit:
     """What is hidden. items: how many rows, or long videos. numbers: group -> its number. is_public: (G,)."""
 
     items: int
@@ -126,7 +126,7 @@ def deciding_metric(competition: Competition) -> tuple[str, bool]:
     return competition.metric, METRICS[competition.metric].greater_is_better
 
 
-def halves_of(hidden: Config, config: Config) -> Halves:
+def halves_of(hidden: Config, config: Config) -> PublicPrivateSplit:
     """Which of the hidden groups are in the public half: about `drill.public` of what is hidden, and every class."""
     prepared, competition, drill = read_prepared(hidden), hidden.competition, config.drill
     column = "video" if competition.finds_segments else "id"
@@ -145,7 +145,7 @@ def halves_of(hidden: Config, config: Config) -> Halves:
         found = f"{len(items)} hidden {noun} are too few for two halves"
         raise UserError(f"{found}: type a larger drill.share, or drill.public nearer to 0.5") from error
     shown = items["id"].isin(public).groupby(items["group"]).any()  # sorted by group, none of which is torn
-    return Halves(len(items), {group: number for number, group in enumerate(shown.index)}, shown.to_numpy())
+    return PublicPrivateSplit(len(items), {group: number for number, group in enumerate(shown.index)}, shown.to_numpy())
 
 
 # --- what is trained -----------------------------------------------------------------------------------------------
@@ -217,7 +217,7 @@ def train(replay: Replay, hidden: Config) -> Path:
 # --- grades --------------------------------------------------------------------------------------------------------
 
 
-def grade(hidden: Config, halves: Halves) -> list[Graded]:
+def grade(hidden: Config, halves: PublicPrivateSplit) -> list[Graded]:
     """Every finished run of the competition with a hidden part, the best of the private half first."""
     metric, greater_is_better = deciding_metric(hidden.competition)
     runs = []
@@ -236,7 +236,7 @@ def grade(hidden: Config, halves: Halves) -> list[Graded]:
     return sorted(runs, key=lambda each: (sign * each.private, each.name))
 
 
-def graded(folder: Path, hidden: Config, halves: Halves) -> Graded | str:
+def graded(folder: Path, hidden: Config, halves: PublicPrivateSplit) -> Graded | str:
     """A finished run with its scores, or why it cannot be graded."""
     config, metrics = as_read_by(folder, hidden), read_json(folder / "metrics.json")
     if config is None:
@@ -268,7 +268,12 @@ def as_read_by(folder: Path, hidden: Config) -> Config | None:
 
 
 def segments_graded(
-    folder: Path, config: Config, prepared: Prepared, metrics: dict[str, Any], frame: pd.DataFrame, halves: Halves
+    folder: Path,
+    config: Config,
+    prepared: Prepared,
+    metrics: dict[str, Any],
+    frame: pd.DataFrame,
+    halves: PublicPrivateSplit,
 ) -> tuple[float | None, Scorer]:
     """(the score out of fold, what scores other videos) of a run by the segments that it would submit.
 
@@ -290,7 +295,7 @@ def segments_graded(
 # --- in words ------------------------------------------------------------------------------------------------------
 
 
-def tell(config: Config, hidden: Config, halves: Halves, runs: list[Graded], shake: Shake) -> None:
+def tell(config: Config, hidden: Config, halves: PublicPrivateSplit, runs: list[Graded], shake: ShakeUp) -> None:
     """The leaderboard, the shake-up and what may be learnt from it, in words and as drill.json."""
     _, greater_is_better = deciding_metric(hidden.competition)
     ranks = {half: places(runs, half, greater_is_better) for half in ("public", "private")}
@@ -330,9 +335,9 @@ def places(runs: list[Graded], half: str, greater_is_better: bool) -> list[int]:
 def describe(
     config: Config,
     competition: Competition,
-    halves: Halves,
+    halves: PublicPrivateSplit,
     runs: list[Graded],
-    shake: Shake,
+    shake: ShakeUp,
     ranks: dict[str, list[int]],
 ) -> list[str]:
     """What the numbers say."""
@@ -358,7 +363,7 @@ def describe(
     ]
 
 
-def in_words(choice: Choice) -> str:
+def in_words(choice: SelectionRegret) -> str:
     """As in `in 31 % or more (0.0042 lost on average)`."""
     return f"in {choice.wrong:.0%} or more ({choice.lost:.4f} lost on average)".replace("%", " %")
 
@@ -366,9 +371,9 @@ def in_words(choice: Choice) -> str:
 def kept(
     config: Config,
     competition: Competition,
-    halves: Halves,
+    halves: PublicPrivateSplit,
     runs: list[Graded],
-    shake: Shake,
+    shake: ShakeUp,
     ranks: dict[str, list[int]],
     medals: list[str],
 ) -> dict[str, Any]:

@@ -22,16 +22,17 @@ from kagglepipe.predictions.blend import Stack
 from kagglepipe.predictions.calibration import ARGMAX_METRICS, calibration_error, reliability
 from kagglepipe.predictions.crossfit import (
     Candidate,
-    Rows,
+    EvalRows,
     adjusted,
     calibrated,
     choose,
     combine,
     gain_over,
     make_candidate,
+    redundant_members,
     score_of,
-    within_noise,
 )
+from kagglepipe.predictions.ensemble_table import HEADER, best_member, cells, compare
 from kagglepipe.predictions.frame import (
     class_columns,
     id_fault,
@@ -44,7 +45,6 @@ from kagglepipe.predictions.frame import (
 from kagglepipe.predictions.metrics import row_losses
 from kagglepipe.predictions.slices import slice_scores
 from kagglepipe.predictions.uncertainty import format_difference, format_score
-from kagglepipe.predictions.verdict import HEADER, best_member, cells, compare
 from kagglepipe.predictions.weights import FITTED
 from kagglepipe.stages.known_answers import score_test_again, with_test_scores
 from kagglepipe.stages.places import (
@@ -213,7 +213,7 @@ def aligned(name: str, frame: pd.DataFrame, rows: pd.DataFrame, classes: list[st
 # --- what is taken -----------------------------------------------------------------------------------------------
 
 
-def decide(config: Config, stack: Stack, rows: Rows, names: list[str]) -> tuple[Candidate, dict[str, Any]]:
+def decide(config: Config, stack: Stack, rows: EvalRows, names: list[str]) -> tuple[Candidate, dict[str, Any]]:
     """(the blend to take, what metrics.json keeps of the decision); says why."""
     options = config.ensemble
     singles = [make_candidate(stack[[number]], rows, "mean") for number in range(len(stack))]
@@ -228,7 +228,7 @@ def decide(config: Config, stack: Stack, rows: Rows, names: list[str]) -> tuple[
 
 
 def choose_blend(
-    options: Ensemble, stack: Stack, rows: Rows, names: list[str], singles: list[Candidate]
+    options: Ensemble, stack: Stack, rows: EvalRows, names: list[str], singles: list[Candidate]
 ) -> tuple[Candidate, dict[str, Any]]:
     """(the blend, the table of all that was tried) of two members or more."""
     candidates = [make_candidate(stack, rows, method, options.power) for method in tried(options.method, rows.metric)]
@@ -263,7 +263,7 @@ def tried(method: str, metric: str) -> list[str]:
     return list(dict.fromkeys(["mean", method]))
 
 
-def with_maps(options: Ensemble, chosen: Candidate, rows: Rows) -> tuple[Candidate, dict[str, Any]]:
+def with_maps(options: Ensemble, chosen: Candidate, rows: EvalRows) -> tuple[Candidate, dict[str, Any]]:
     """(the blend, calibrated and adjusted where that gains beyond noise, the calibration errors of what was tried)."""
     about: dict[str, Any] = {}
     if options.calibrate != "none":
@@ -289,7 +289,7 @@ def kind_of(candidate: Candidate) -> str:
     return str(candidate.maps[-1][-1]["kind"]) if candidate.maps[-1] else "none"
 
 
-def calibration_scores(candidate: Candidate, rows: Rows) -> dict[str, Any]:
+def calibration_scores(candidate: Candidate, rows: EvalRows) -> dict[str, Any]:
     """What calibration is judged by, cross-fitted."""
     probs = candidate.cross_fitted(rows.folds)
     return {
@@ -302,7 +302,7 @@ def calibration_scores(candidate: Candidate, rows: Rows) -> dict[str, Any]:
 # --- in words ----------------------------------------------------------------------------------------------------
 
 
-def tell_choice(asked: str, chosen: Candidate, equal: Candidate, rows: Rows) -> None:
+def tell_choice(asked: str, chosen: Candidate, equal: Candidate, rows: EvalRows) -> None:
     """Says which blend is taken and why."""
     if chosen.method == equal.method:
         log.info("ensemble: taken: equal weights%s", "" if asked != "auto" else "; nothing is surely better")
@@ -318,7 +318,7 @@ def tell_choice(asked: str, chosen: Candidate, equal: Candidate, rows: Rows) -> 
     )  # fmt: skip
 
 
-def tell_members(chosen: Candidate, stack: Stack, rows: Rows, names: list[str]) -> list[str]:
+def tell_members(chosen: Candidate, stack: Stack, rows: EvalRows, names: list[str]) -> list[str]:
     """Says what each member counts, and which are missed by nobody. The members that do not count at all."""
     if chosen.method not in FITTED:
         return []
@@ -327,7 +327,7 @@ def tell_members(chosen: Candidate, stack: Stack, rows: Rows, names: list[str]) 
     dropped = [name for name, weight in zip(names, final, strict=True) if not weight]
     if dropped:
         log.info("ensemble: dropped, the fit gives them nothing: %s", ", ".join(dropped))
-    if spare := [names[number] for number in within_noise(stack, rows, chosen) if final[number]]:
+    if spare := [names[number] for number in redundant_members(stack, rows, chosen) if final[number]]:
         log.info("ensemble: within noise is what each of these gains beside all others: %s", ", ".join(spare))
     return dropped
 
@@ -343,7 +343,7 @@ def tell_worst(slices: list[dict[str, Any]], scores: dict[str, Any], metric: str
         )  # fmt: skip
 
 
-def draw_trust(path: Path, probs: "np.ndarray[Any, np.dtype[np.float64]]", rows: Rows) -> None:
+def draw_trust(path: Path, probs: "np.ndarray[Any, np.dtype[np.float64]]", rows: EvalRows) -> None:
     """A picture of how often the blend is right when it is so and so sure."""
     from kagglepipe.reports.plots import draw_reliability
 

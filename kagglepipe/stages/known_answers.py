@@ -21,9 +21,9 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import expanded, read_json, sha256, write_json
 from kagglepipe.predictions.frame import class_columns, name_three, read_frame, repeated
 from kagglepipe.predictions.metrics import summarise
-from kagglepipe.predictions.segment_metrics import SEGMENT_COLUMNS, segment_scores
-from kagglepipe.predictions.segments import DetectionSettings
 from kagglepipe.predictions.submission import positive_class
+from kagglepipe.segments.metrics import SEGMENT_COLUMNS, segment_scores
+from kagglepipe.segments.postprocess import DetectionSettings
 from kagglepipe.stages.places import Prepared, tables_of
 from kagglepipe.stages.scores import segments_of, true_classes
 

@@ -203,7 +203,7 @@ def with_frames(
     `position` is the first and `frames` their number; a row of a long video becomes one row for each frame.
     """
     from kagglepipe.competitions.annotations import frame_rows
-    from kagglepipe.predictions.segments import frame_labels
+    from kagglepipe.segments.labels import frame_labels
 
     rate, background = config.sequences.rate, config.competition.background or ""
     origin, length = first_positions(items, rate), item_lengths(items, rate)

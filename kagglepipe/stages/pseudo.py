@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from kagglepipe.config import Config
-from kagglepipe.predictions.crossfit import gains_over, surely_better
+from kagglepipe.predictions.crossfit import gains_over, significantly_better
 from kagglepipe.predictions.frame import probabilities, read_frame
 from kagglepipe.stages.places import Prepared, find_teacher
 from kagglepipe.stages.scores import rows_of
@@ -51,5 +51,5 @@ def over_teacher(config: Config, prepared: Prepared, oof: pd.DataFrame) -> dict[
         "measure": "roc_auc" if rows.metric == "roc_auc" else "log_loss",
         "gain": gain.value,
         "interval": [gain.low, gain.high],
-        "is_kept": surely_better([before, after], rows) == 1,
+        "is_kept": significantly_better([before, after], rows) == 1,
     }

@@ -52,7 +52,7 @@ def rank_runs(folders: Sequence[Path], metric: str) -> list[Ranked]:
 
 
 def rank_detectors(folders: Sequence[Path], metric: str) -> list[Ranked]:
-    """As `rank_runs`, by a score of the segments that a run finds, one of `segment_metrics.SEGMENT_SCORES`."""
+    """As `rank_runs`, by a score of the segments that a run finds, one of `segments.metrics.SEGMENT_SCORES`."""
     found = []
     for number, folder in enumerate(folders):
         metrics = read_json(folder / "metrics.json")

@@ -11,29 +11,29 @@ from kagglepipe.competitions.annotations import read_annotations
 from kagglepipe.competitions.contract import Competition
 from kagglepipe.config import Config
 from kagglepipe.files import sha256
-from kagglepipe.predictions.crossfit import Rows
+from kagglepipe.predictions.crossfit import EvalRows
 from kagglepipe.predictions.frame import labels, probabilities
 from kagglepipe.predictions.metrics import format_summary, summarise
-from kagglepipe.predictions.segment_metrics import (
-    frame_average_precision,
-    group_intervals,
-    segment_scorer,
-    segment_scores,
-)
-from kagglepipe.predictions.segments import (
-    DetectionSettings,
-    Timeline,
-    cross_fit,
-    detect_segments,
-    frame_labels,
-    settings_grid,
-)
 from kagglepipe.predictions.uncertainty import (
     TOO_FEW,
     format_difference,
     format_interval,
     format_score,
     format_two,
+)
+from kagglepipe.segments.labels import frame_labels
+from kagglepipe.segments.metrics import (
+    frame_average_precision,
+    group_intervals,
+    segment_scorer,
+    segment_scores,
+)
+from kagglepipe.segments.postprocess import (
+    DetectionSettings,
+    FrameProbs,
+    cross_fit,
+    detect_segments,
+    settings_grid,
 )
 from kagglepipe.stages.places import Prepared
 
@@ -59,12 +59,12 @@ def scores_of(
     return scores
 
 
-def rows_of(prepared: Prepared, metric: str) -> Rows:
+def rows_of(prepared: Prepared, metric: str) -> EvalRows:
     """The labelled rows of the table, by numbers, as what compares predictions asks for them."""
     train = prepared.train
     truth = np.asarray(pd.Index(prepared.classes).get_indexer(pd.Index(train["target"])), dtype=np.intp)
     folds, groups = (np.unique(train[name].to_numpy(), return_inverse=True)[1] for name in ("fold", "group"))
-    return Rows(truth, folds, groups, metric)
+    return EvalRows(truth, folds, groups, metric)
 
 
 def hidden_answers(config: Config, prepared: Prepared) -> "pd.Series[Any]":
@@ -141,11 +141,11 @@ def true_classes(rows: pd.DataFrame, segments: pd.DataFrame, background: str | N
     return pd.concat(found)
 
 
-def timelines_of(config: Config, rows: pd.DataFrame, frame: pd.DataFrame, classes: list[str]) -> dict[str, Timeline]:
+def timelines_of(config: Config, rows: pd.DataFrame, frame: pd.DataFrame, classes: list[str]) -> dict[str, FrameProbs]:
     """video -> the probabilities of its frames, from a frame of predictions for the table's `rows`."""
     probs = frame.set_index("id")
     return {
-        str(video): Timeline(
+        str(video): FrameProbs(
             own["start"].to_numpy(), 1 / config.sequences.rate, probs.loc[own["id"], classes].to_numpy(np.float64)
         )
         for video, own in rows.sort_values(["video", "position"]).groupby("video")

@@ -19,7 +19,6 @@ from kagglepipe.config import Config, absolute
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, read_json, write_bytes, write_json
 from kagglepipe.predictions.frame import class_columns, name_three
-from kagglepipe.predictions.segments import DetectionSettings
 from kagglepipe.predictions.submission import (
     SEGMENT_COLUMNS,
     build_segments,
@@ -32,6 +31,7 @@ from kagglepipe.predictions.submission import (
     validate_segments,
     validate_submission,
 )
+from kagglepipe.segments.postprocess import DetectionSettings
 from kagglepipe.stages.asked import check_shipped_sample, contract_of, sample_of, tell_positive
 from kagglepipe.stages.known_answers import as_spelt
 from kagglepipe.stages.places import (

@@ -10,7 +10,7 @@ import numpy as np
 from kagglepipe.config import Config, absolute
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, sha256
-from kagglepipe.predictions.racing import Rival, is_beaten
+from kagglepipe.predictions.racing import Incumbent, should_prune
 from kagglepipe.stages.places import Prepared, engine_of, read_prepared, run_dir
 
 LATENCY_IMAGES, LATENCY_ROUNDS = 32, 5
@@ -57,7 +57,7 @@ def reason_to_stop(config: Config, prepared: Prepared, run: Path) -> str | None:
     """Why the run cannot beat `training.rival` any more; None where it can, or there is no rival on these folds."""
     if config.training.rival is None or not (path := absolute(config.training.rival)).exists():
         return None
-    rival = Rival.of(read_json(path))
+    rival = Incumbent.of(read_json(path))
     if rival.run == run.name or rival.folds_hash != prepared.folds_hash:
         return None
     own = {fold: metrics[rival.measure] for fold, metrics in fold_metrics(run).items()}
@@ -65,7 +65,7 @@ def reason_to_stop(config: Config, prepared: Prepared, run: Path) -> str | None:
     numbers, counts = np.unique(prepared.folds["fold"].to_numpy(np.int64), return_counts=True)
     rows = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
     is_mean = rival.measure == "log_loss" or config.competition.metric in ("accuracy", "log_loss")
-    return is_beaten(scores, rival, row=len(rows) / len(prepared.folds), rows=rows if is_mean else None)
+    return should_prune(scores, rival, row=len(rows) / len(prepared.folds), rows=rows if is_mean else None)
 
 
 def latency(config: Config, prepared: Prepared, run: Path) -> float:

@@ -23,7 +23,7 @@ from kagglepipe.predictions.calibration import (
     fit_thresholds,
     reliability,
 )
-from kagglepipe.predictions.gains import doubt, doubted_losses, mean_gains, metric_gain
+from kagglepipe.predictions.gains import laplace_error, mean_gains, metric_gain, smoothed_losses
 from kagglepipe.predictions.metrics import METRICS, log_loss, row_losses
 from kagglepipe.predictions.slices import slice_scores
 
@@ -57,9 +57,9 @@ def test_calibration_mends_what_it_was_fitted_on(kind: str, classes: int) -> Non
 
 def test_platt_of_two_classes_equals_logistic_regression_on_the_logit() -> None:
     probs, truth = unsure(500, slope=3.0)
-    share = doubt(len(truth))
+    share = laplace_error(len(truth))
     logit = np.log(probs[:, 1] / probs[:, 0])[:, None]
-    both, weights = np.r_[truth, 1 - truth], np.r_[np.full(500, 1 - share), np.full(500, share)]  # labels doubted
+    both, weights = np.r_[truth, 1 - truth], np.r_[np.full(500, 1 - share), np.full(500, share)]  # labels smoothed
     model = LogisticRegression(C=np.inf, tol=1e-10).fit(np.r_[logit, logit], both, weights)
     found = apply_map(fit_platt(probs, truth), probs)
     np.testing.assert_allclose(found[:, 1], model.predict_proba(logit)[:, 1], atol=1e-4)
@@ -152,10 +152,10 @@ def test_the_gain_of_a_metric_has_its_sign() -> None:
         assert gain.low <= gain.value <= gain.high
 
 
-def test_doubted_losses_are_losses_with_labels_changed_at_random() -> None:
+def test_smoothed_losses_are_losses_with_labels_changed_at_random() -> None:
     probs, truth = unsure(50, classes=3)
     expected = sum(0.1 / 2 * row_losses(probs, (truth + k) % 3) for k in (1, 2)) + 0.9 * row_losses(probs, truth)
-    np.testing.assert_allclose(doubted_losses(probs, truth, 0.1), expected)
+    np.testing.assert_allclose(smoothed_losses(probs, truth, 0.1), expected)
 
 
 # --- slices ------------------------------------------------------------------------------------------------------

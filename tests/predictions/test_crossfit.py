@@ -14,27 +14,27 @@ from kagglepipe.predictions import crossfit
 from kagglepipe.predictions.calibration import fit_thresholds
 from kagglepipe.predictions.crossfit import (
     Candidate,
-    Rows,
+    EvalRows,
     adjusted,
     calibrated,
     choose,
     gain_over,
     make_candidate,
+    redundant_members,
     score_of,
     with_map,
-    within_noise,
 )
+from kagglepipe.predictions.ensemble_table import best_member, cells, compare
 from kagglepipe.predictions.metrics import log_loss
-from kagglepipe.predictions.verdict import best_member, cells, compare
 from kagglepipe.predictions.weights import FITTED
 from tests.predictions.test_weights import METHODS, problem
 
 
-def rows_of(truth: np.ndarray, folds: np.ndarray, metric: str = "accuracy") -> Rows:
-    return Rows(truth, folds, np.arange(len(truth)), metric)
+def rows_of(truth: np.ndarray, folds: np.ndarray, metric: str = "accuracy") -> EvalRows:
+    return EvalRows(truth, folds, np.arange(len(truth)), metric)
 
 
-def noise(seed: int, *, members: int = 4, rows: int = 60, classes: int = 3) -> tuple[np.ndarray, Rows]:
+def noise(seed: int, *, members: int = 4, rows: int = 60, classes: int = 3) -> tuple[np.ndarray, EvalRows]:
     """Members that know nothing of the labels."""
     random = np.random.default_rng(seed)
     scores = np.exp(0.7 * random.normal(size=(members, rows, classes)))
@@ -146,15 +146,15 @@ def test_a_useless_member_is_missed_by_nobody_and_useful_ones_are() -> None:
     stack = np.concatenate([useful, noise(3, members=2, rows=600)[0]])
     rows = rows_of(truth, np.arange(600) % 5)
     for method in METHODS:
-        assert set(within_noise(stack, rows, make_candidate(stack, rows, method))) == {2, 3}, method
+        assert set(redundant_members(stack, rows, make_candidate(stack, rows, method))) == {2, 3}, method
 
 
 def test_of_many_rows_whole_groups_are_looked_at_and_not_too_few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crossfit, "LOOKED_AT", 300)
     stack, truth, folds = problem(1, 3000, seed=0)
     stack = np.concatenate([stack, noise(3, members=1, rows=3000)[0]])
-    rows = Rows(truth, folds, np.arange(3000) // 5, "accuracy")
-    assert within_noise(stack, rows, make_candidate(stack, rows, "logistic")) == [1]
+    rows = EvalRows(truth, folds, np.arange(3000) // 5, "accuracy")
+    assert redundant_members(stack, rows, make_candidate(stack, rows, "logistic")) == [1]
 
 
 def test_good_members_stay_though_none_is_missed_alone() -> None:
@@ -165,11 +165,11 @@ def test_good_members_stay_though_none_is_missed_alone() -> None:
     scores = np.exp(shared + random.normal(size=(20, 200, 2)))
     stack, rows = scores / scores.sum(axis=2, keepdims=True), rows_of(truth, np.arange(200) // 2 % 5)
     blend = make_candidate(stack, rows, "logistic")
-    assert len(within_noise(stack, rows, blend)) > 15
+    assert len(redundant_members(stack, rows, blend)) > 15
     assert (blend.weights[-1] > 0).sum() > 5
 
 
-def whole(stack: np.ndarray, rows: Rows) -> Candidate:
+def whole(stack: np.ndarray, rows: EvalRows) -> Candidate:
     """All that the stage decides: the method, a calibration, thresholds."""
     chosen = choose([make_candidate(stack, rows, method) for method in ("mean", "geometric_mean", *FITTED)], rows)
     mapped = choose([chosen.candidate, *calibrated(chosen.candidate, rows, "auto")], rows)
@@ -183,7 +183,7 @@ def test_no_label_of_a_fold_has_a_part_in_what_is_chosen_for_it() -> None:
         truth, scores = random.integers(2, size=90), random.normal(size=(5, 90, 2))
         scores[:, np.arange(90), truth] += np.array([2.5, 1, 0, 0, 0])[:, None]
         stack = np.exp(2 * scores) / np.exp(2 * scores).sum(axis=2, keepdims=True)
-        rows = Rows(truth, np.arange(90) % 3, np.arange(90) // 3 * 3 + np.arange(90) % 3, "accuracy")
+        rows = EvalRows(truth, np.arange(90) % 3, np.arange(90) // 3 * 3 + np.arange(90) % 3, "accuracy")
         before = whole(stack, rows)
         for fold in range(3):
             own = rows.folds == fold
@@ -238,7 +238,7 @@ def test_few_groups_never_make_auto_weigh() -> None:
         base = random.normal(size=(160, 3)) + 1.0 * np.eye(3)[truth]
         luck = 0.6 * random.normal(size=(4, 4))  # of each member with each group
         scores = np.exp(base + luck[:, groups, None] * np.eye(3)[truth])
-        stack, rows = scores / scores.sum(axis=2, keepdims=True), Rows(truth, groups, groups, "accuracy")
+        stack, rows = scores / scores.sum(axis=2, keepdims=True), EvalRows(truth, groups, groups, "accuracy")
         assert choose([make_candidate(stack, rows, method) for method in ("mean", *FITTED)], rows).is_first
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kagglepipe.predictions.drill import Shake, medal, medal_ranks, rank_among, row_scorer, shake_up, video_scorer
+from kagglepipe.predictions.drill import ShakeUp, medal, medal_ranks, rank_among, row_scorer, shake_up
 from kagglepipe.predictions.frame import oof_frame
 from kagglepipe.predictions.metrics import METRICS, score
-from kagglepipe.predictions.segment_metrics import SEGMENT_SCORES, segment_scores
+from kagglepipe.segments.metrics import SEGMENT_SCORES, segment_scores, video_scorer
 
 CLASSES = ["cat", "dog"]
 
@@ -29,7 +29,7 @@ def noisy(seed: int, rows: int = 200, gain: float = 0.0) -> pd.DataFrame:
 
 def shaken(
     metric: str, frames: Sequence[pd.DataFrame], groups: Sequence[object], cv: Sequence[float], draws: int = 2000
-) -> Shake:
+) -> ShakeUp:
     """`shake_up` of runs that are scored by rows."""
     codes = pd.factorize(pd.Series(list(groups)))[0]
     scorers = [row_scorer(metric, frame, CLASSES, codes) for frame in frames]

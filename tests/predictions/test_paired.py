@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from kagglepipe.errors import UserError
-from kagglepipe.predictions import segment_metrics
+from kagglepipe.predictions import uncertainty
 from kagglepipe.predictions.frame import oof_frame
 from kagglepipe.predictions.metrics import accuracy, log_loss, row_losses
 from kagglepipe.predictions.paired import compare, mcnemar, paired_difference, sign_test
-from kagglepipe.predictions.segment_metrics import sign_flip_p
+from kagglepipe.predictions.uncertainty import sign_flip_p
 
 CLASSES = ["cat", "dog"]
 
@@ -136,7 +136,7 @@ def test_p_is_that_of_all_changes_of_sign(sums: list[float]) -> None:
 def test_sampled_changes_of_sign_come_close_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
     sums = np.random.default_rng(0).normal(0.3, 1, 12)
     exact = sign_flip_p(sums)
-    monkeypatch.setattr(segment_metrics, "EXACT_GROUPS", 3)
+    monkeypatch.setattr(uncertainty, "EXACT_GROUPS", 3)
     sampled = sign_flip_p(sums)
     assert 0.01 < exact < 0.9
     assert sampled == pytest.approx(exact, abs=0.02)

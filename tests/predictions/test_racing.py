@@ -8,20 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kagglepipe.predictions.racing import FEWEST, LEVEL, Rival, chance
-from kagglepipe.predictions.racing import is_beaten as is_beaten_on
+from kagglepipe.predictions.racing import FEWEST, LEVEL, Incumbent, chance
+from kagglepipe.predictions.racing import should_prune as is_beaten_on
 
 SCORES = st.lists(st.floats(0, 1), min_size=5, max_size=5)
 
 
-def is_beaten(own: Mapping[int, float], best: Rival, *, row: float = 0.0) -> str | None:
+def should_prune(own: Mapping[int, float], best: Incumbent, *, row: float = 0.0) -> str | None:
     """Of folds of as many rows each."""
     return is_beaten_on(own, best, row=row, rows=dict.fromkeys(best.folds, 10))
 
 
-def rival(*scores: float, greater: bool = True) -> Rival:
+def rival(*scores: float, greater: bool = True) -> Incumbent:
     """What has those scores on folds 0, 1, …"""
-    return Rival("best", "score", greater, 1.0 if greater else 0.0, dict(enumerate(scores)), "")
+    return Incumbent("best", "score", greater, 1.0 if greater else 0.0, dict(enumerate(scores)), "")
 
 
 def test_chance_is_that_of_the_t_test() -> None:
@@ -32,21 +32,23 @@ def test_chance_is_that_of_the_t_test() -> None:
 
 def test_it_stops_after_one_fold_when_perfection_would_not_help() -> None:
     best = rival(0.98, 0.98, 0.98, 0.98, 0.98)
-    assert is_beaten({0: 0.89}, best) == "with perfect folds to come its mean would be 0.9780, that of best is 0.9800"
-    assert is_beaten({0: 0.91}, best) is None
+    assert (
+        should_prune({0: 0.89}, best) == "with perfect folds to come its mean would be 0.9780, that of best is 0.9800"
+    )
+    assert should_prune({0: 0.91}, best) is None
 
 
 def test_nothing_beats_perfection_but_a_draw_goes_on() -> None:
     best = rival(1.0, 1.0, 1.0)
-    assert is_beaten({0: 1.0, 1: 1.0}, best) is None
-    assert is_beaten({0: 1.0, 1: 0.99}, best) is not None
+    assert should_prune({0: 1.0, 1: 1.0}, best) is None
+    assert should_prune({0: 1.0, 1: 0.99}, best) is not None
 
 
 def test_what_is_certain_is_certain_of_all_rows() -> None:
     """Five rows that are all wrong, and four thousand to come."""
     best = rival(*[0.9] * 5)
     rows = {0: 5, **dict.fromkeys(range(1, 5), 1000)}
-    assert is_beaten({0: 0.0}, best) is not None
+    assert should_prune({0: 0.0}, best) is not None
     assert is_beaten_on({0: 0.0}, best, rows=rows) is None
     assert "would be 0.8002" in (is_beaten_on({1: 0.2}, best, rows=rows) or "")
     assert is_beaten_on({0: 0.0, 1: 0.0}, best) is None  # of what is no mean over rows
@@ -57,53 +59,53 @@ def test_equal_losses_are_believed_when_they_are_more_than_single_rows(rows: int
     best = rival(0.8, 0.7, 0.9, 0.8, 0.7)
     own = {fold: score - rows / 150 for fold, score in best.folds.items()}
     done = range(1, 5)
-    stopped = [n for n in done if is_beaten({fold: own[fold] for fold in range(n)}, best, row=1 / 150)]
+    stopped = [n for n in done if should_prune({fold: own[fold] for fold in range(n)}, best, row=1 / 150)]
     assert stopped[:1] == [folds] * bool(folds)
 
 
 def test_it_says_by_how_much_it_is_behind() -> None:
     best = rival(0.8, 0.7, 0.9, 0.8, 0.7)
-    words = is_beaten({0: 0.7, 1: 0.6, 2: 0.8}, best, row=1 / 150)
+    words = should_prune({0: 0.7, 1: 0.6, 2: 0.8}, best, row=1 / 150)
     assert words == "over 3 folds it is 0.1000 worse than best, which is more than noise explains"
 
 
 def test_losses_within_noise_go_on() -> None:
     best = rival(0.8, 0.7, 0.9, 0.8, 0.7)
-    assert is_beaten({0: 0.75, 1: 0.72, 2: 0.88, 3: 0.79}, best) is None
+    assert should_prune({0: 0.75, 1: 0.72, 2: 0.88, 3: 0.79}, best) is None
 
 
 def test_less_is_better_where_it_is() -> None:
     best = rival(0.2, 0.3, 0.2, 0.3, 0.2, greater=False)
-    assert is_beaten({0: 1.3}, best) == "with perfect folds to come its mean would be 0.2600, that of best is 0.2400"
-    assert is_beaten({0: 0.3, 1: 0.4, 2: 0.3}, best) is not None
-    assert is_beaten({0: 0.1, 1: 0.2, 2: 0.1}, best) is None
+    assert should_prune({0: 1.3}, best) == "with perfect folds to come its mean would be 0.2600, that of best is 0.2400"
+    assert should_prune({0: 0.3, 1: 0.4, 2: 0.3}, best) is not None
+    assert should_prune({0: 0.1, 1: 0.2, 2: 0.1}, best) is None
 
 
 @pytest.mark.parametrize("own", [{}, {7: 0.0}, {0: math.nan}, {0: 0.0, 1: math.nan}])
 def test_what_is_not_known_stops_nothing(own: dict[int, float]) -> None:
-    assert is_beaten(own, rival(0.9, 0.9)) is None
-    assert is_beaten({0: 0.0}, rival(0.9, math.nan)) is None
+    assert should_prune(own, rival(0.9, 0.9)) is None
+    assert should_prune({0: 0.0}, rival(0.9, math.nan)) is None
 
 
 @given(SCORES, st.integers(1, 5))
 def test_a_run_never_loses_against_itself(scores: list[float], done: int) -> None:
-    assert is_beaten(dict(enumerate(scores[:done])), rival(*scores)) is None
+    assert should_prune(dict(enumerate(scores[:done])), rival(*scores)) is None
 
 
 @given(SCORES, SCORES, st.integers(1, 5))
 def test_the_order_of_the_folds_changes_nothing(own: list[float], best: list[float], done: int) -> None:
     part = dict(enumerate(own[:done]))
-    turned = Rival("best", "score", True, 1.0, dict(reversed(list(enumerate(best)))), "")
-    assert is_beaten(part, rival(*best)) == is_beaten(dict(reversed(part.items())), turned)
+    turned = Incumbent("best", "score", True, 1.0, dict(reversed(list(enumerate(best)))), "")
+    assert should_prune(part, rival(*best)) == should_prune(dict(reversed(part.items())), turned)
 
 
 @given(SCORES, SCORES, st.integers(1, 4))
 def test_the_same_in_the_mirror_is_the_same(own: list[float], best: list[float], done: int) -> None:
     mirrored = rival(*(1 - score for score in best), greater=False)
-    straight = is_beaten(dict(enumerate(own[:done])), rival(*best))
-    assert (straight is None) == (is_beaten({k: 1 - own[k] for k in range(done)}, mirrored) is None) or near_the_edge(
-        own[:done], best
-    )
+    straight = should_prune(dict(enumerate(own[:done])), rival(*best))
+    assert (straight is None) == (
+        should_prune({k: 1 - own[k] for k in range(done)}, mirrored) is None
+    ) or near_the_edge(own[:done], best)
 
 
 def near_the_edge(own: list[float], best: list[float]) -> bool:
@@ -122,7 +124,7 @@ def test_of_runs_as_good_as_the_best_of_twenty_few_are_stopped_and_of_much_worse
         for _ in range(400):
             runs = rng.normal(0.5, 0.002, (20, 10))
             best, own = rival(*runs[runs.mean(axis=1).argmax()]), rng.normal(0.5 + better, 0.002, 10)
-            found.append(any(is_beaten(dict(enumerate(own[:n])), best) for n in range(1, 10)))
+            found.append(any(should_prune(dict(enumerate(own[:n])), best) for n in range(1, 10)))
         return float(np.mean(found))
 
     assert share_stopped(0.0) < 0.06

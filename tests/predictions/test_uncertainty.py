@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from kagglepipe.competitions.contract import Competition
 from kagglepipe.predictions.metrics import METRICS, score_interval
-from kagglepipe.predictions.segment_metrics import group_intervals, segment_scorer
 from kagglepipe.predictions.uncertainty import (
     accuracy_interval,
     format_difference,
@@ -25,6 +24,7 @@ from kagglepipe.predictions.uncertainty import (
     share_interval,
     wilson,
 )
+from kagglepipe.segments.metrics import group_intervals, segment_scorer
 from kagglepipe.stages.scores import scores_of
 
 

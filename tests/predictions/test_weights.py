@@ -115,9 +115,9 @@ def test_nnls_shares_among_members_that_say_the_same() -> None:
 def test_logistic_weights_are_the_minimum_that_scipy_finds(seed: int) -> None:
     stack, truth, folds = problem(3, 80, seed=seed)
     found = FITTED["logistic"](stack, truth, folds)[-1]
-    logs, doubt = np.log(stack), 1 / 82
-    targets = np.full((80, 3), doubt / 2)
-    targets[np.arange(80), truth] = 1 - doubt
+    logs, smoothing = np.log(stack), 1 / 82
+    targets = np.full((80, 3), smoothing / 2)
+    targets[np.arange(80), truth] = 1 - smoothing
 
     def loss(weights: np.ndarray) -> float:
         scores = np.tensordot(weights, logs, axes=1)

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from kagglepipe.images.decode import Pixels
-from kagglepipe.predictions.segments import frame_labels
 from kagglepipe.reports import timeline
 from kagglepipe.reports.plots import GAP, PAPER
 from kagglepipe.reports.timeline import (
@@ -41,6 +40,7 @@ from kagglepipe.reports.timeline import (
     make_strip,
     round_ticks,
 )
+from kagglepipe.segments.labels import frame_labels
 
 CURVE, LEFT, RIGHT = 40, 128, WIDTH - MARGIN  # of the rows of few classes with short names
 FOUND = CURVE + BETWEEN  # from the top of a row to its bars

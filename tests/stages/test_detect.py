@@ -21,11 +21,12 @@ from hypothesis import strategies as st
 from kagglepipe.config import Config, Paths
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
-from kagglepipe.predictions.segments import DetectionSettings, detect_segments
+from kagglepipe.segments.postprocess import DetectionSettings, detect_segments
+from kagglepipe.segments.streaming import StreamSegmenter
 from kagglepipe.sequences import stream
 from kagglepipe.sequences.stream import LiveFrame
 from kagglepipe.stages import detect, walk
-from kagglepipe.stages.detect import Detector, Live, Watched, follow, load_detector, mark, read_line
+from kagglepipe.stages.detect import Detector, VideoResult, follow, load_detector, mark, read_line
 from kagglepipe.stages.places import trained_run
 from tests.streets import STREETS, street_config, typed
 
@@ -325,8 +326,8 @@ def test_live_is_what_the_file_gives(
 ) -> None:
     config = trained("long", f"input='{address}'")
     detector = load_detector(config)
-    live = Live("v6.mp4", detector.classes, detector.background, detector.settings, 1 / detector.rate)
-    seen = Watched()
+    live = StreamSegmenter("v6.mp4", detector.classes, detector.background, detector.settings, 1 / detector.rate)
+    seen = VideoResult()
     follow(config, detector, detector.run.live(), live, seen)
     live.end()
     whole = read_line(detector, long_videos / "test/v6.mp4")
@@ -559,8 +560,8 @@ LENGTHS = st.sampled_from([0.0, 0.125, 0.25, 0.3, 0.5, 2.0])
 
 
 def live_segments(times: Any, probs: Any, classes: list[str], settings: DetectionSettings) -> pd.DataFrame:
-    """What Live finds, frame by frame, with what it has told on the way."""
-    live, told = Live("v", classes, "none", settings, 0.125), []
+    """What StreamSegmenter finds, frame by frame, with what it has told on the way."""
+    live, told = StreamSegmenter("v", classes, "none", settings, 0.125), []
     for time, row in zip(times, probs, strict=True):
         told += live.see(float(time), row)
     told += live.end()
@@ -601,14 +602,14 @@ def test_live_smooths_as_the_whole_is_smoothed(seed: int, count: int, smoothing:
 
 def test_live_tells_of_a_segment_as_soon_as_nothing_can_change_it() -> None:
     settings = DetectionSettings(high=0.5, low=0.5, max_gap=0.25)
-    live = Live("v", ["a"], None, settings, 0.125)
+    live = StreamSegmenter("v", ["a"], None, settings, 0.125)
     told = [live.see(k / 8, np.array([p])) for k, p in enumerate([0.1, 0.8, 0.6, 0.1, 0.1, 0.1, 0.1])]
     assert [len(one) for one in told] == [0, 0, 0, 0, 0, 1, 0]  # a third low frame makes more than 0.25 s
     assert told[5] == [{"video": "v", "start": 0.125, "end": 0.375, "label": "a", "score": pytest.approx(0.7)}]
 
 
 def test_a_pause_ends_every_segment() -> None:
-    live = Live("v", ["a"], None, DetectionSettings(max_gap=60.0), 0.125)
+    live = StreamSegmenter("v", ["a"], None, DetectionSettings(max_gap=60.0), 0.125)
     assert live.see(0.0, np.array([0.9])) == []
     (first,) = live.see(10.0, np.array([0.7]))
     assert (first["start"], first["end"], first["score"]) == (0.0, 0.125, 0.9)
@@ -617,7 +618,7 @@ def test_a_pause_ends_every_segment() -> None:
 
 
 def test_what_a_stream_has_shown_lies_on_a_grid() -> None:
-    seen = Watched([0.5, 0.75, 1.5], [np.array([0.2, 0.8])] * 3, [0.0] * 3)
+    seen = VideoResult([0.5, 0.75, 1.5], [np.array([0.2, 0.8])] * 3, [0.0] * 3)
     line = seen.line(4.0)
     assert line.times.tolist() == [0.5, 0.75, 1.0, 1.25, 1.5]
     assert line.probs[:, 1].tolist() == [0.8, 0.8, 0.0, 0.0, 0.8]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kagglepipe.competitions.contract import Competition
 from kagglepipe.config import Config, Sequences
-from kagglepipe.predictions.segments import Timeline
+from kagglepipe.segments.postprocess import FrameProbs
 from kagglepipe.sequences.grid import grid_length
 from kagglepipe.sequences.series import Series, SeriesError, resample
 from kagglepipe.stages.places import first_positions, item_lengths, piece, with_frames
@@ -185,7 +185,7 @@ def test_times_of_frames_are_a_grid(rate: float, begins: float, lasts: float) ->
         return
     table, _ = frames_of(rate, labelled(), begins=begins, ends=begins + lasts)
     assert table["id"].is_unique
-    Timeline(table["start"].to_numpy(), 1 / rate, np.full((len(table), 2), 0.5))
+    FrameProbs(table["start"].to_numpy(), 1 / rate, np.full((len(table), 2), 0.5))
 
 
 def test_pieces_of_clips_keep_their_rows_and_folds() -> None:

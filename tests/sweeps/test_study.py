@@ -12,7 +12,7 @@ import pytest
 
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
-from kagglepipe.predictions.racing import Rival
+from kagglepipe.predictions.racing import Incumbent
 from kagglepipe.sweeps.goals import goal_of
 from kagglepipe.sweeps.report import rows
 from kagglepipe.sweeps.space import Choice, Space, Span
@@ -347,17 +347,17 @@ def test_of_other_data_it_is_told_when_nothing_is_left_to_do(tmp_path: Path) -> 
 
 
 def test_every_trial_races_against_the_best_of_those_before(tmp_path: Path) -> None:
-    rivals: list[Rival | None] = []
+    rivals: list[Incumbent | None] = []
 
     def objective(job: Job) -> Outcome:
-        rivals.append(job.rival and Rival.of(read_json(job.rival)))
+        rivals.append(job.rival and Incumbent.of(read_json(job.rival)))
         return outcome((0.5, 0.7, 0.6, 0.8)[job.number], run=f"run-{job.number}")
 
     run_trials(plan_in(tmp_path, trials=4), launcher([], objective))
     assert [one and (one.run, one.folds) for one in rivals] == [
         None, ("run-0", {0: 0.5, 1: 0.5}), ("run-1", {0: 0.7, 1: 0.7}), ("run-1", {0: 0.7, 1: 0.7}),
     ]  # fmt: skip
-    assert rivals[1] == Rival("run-0", "score", True, 1.0, {0: 0.5, 1: 0.5}, "f")
+    assert rivals[1] == Incumbent("run-0", "score", True, 1.0, {0: 0.5, 1: 0.5}, "f")
 
 
 @pytest.mark.parametrize("options", [{"race": False}, {"goals": (goal_of("seconds", "accuracy"),)}])

@@ -14,8 +14,8 @@ import sklearn.metrics
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kagglepipe.predictions import segment_metrics
-from kagglepipe.predictions.segment_metrics import (
+from kagglepipe.segments import metrics as segment_metrics
+from kagglepipe.segments.metrics import (
     SEGMENT_SCORES,
     activitynet_average,
     average_precision,

@@ -6,15 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from kagglepipe.predictions.crossfit import Candidate, Rows, score_of
+from kagglepipe.predictions.crossfit import Candidate, EvalRows, score_of
 from kagglepipe.predictions.frame import Probs
 from kagglepipe.predictions.metrics import find_metric, row_losses, score_interval
 from kagglepipe.predictions.paired import mcnemar
-from kagglepipe.predictions.segment_metrics import sign_flip_p
-from kagglepipe.predictions.uncertainty import TOO_FEW, format_interval, format_score, mean_gains
+from kagglepipe.predictions.uncertainty import TOO_FEW, format_interval, format_score, mean_gains, sign_flip_p
 
 
-def best_member(singles: Sequence[Candidate], rows: Rows) -> int:
+def best_member(singles: Sequence[Candidate], rows: EvalRows) -> int:
     """Which member is the best by the metric, of equal ones by log loss. Chosen by the rows that then score it."""
     sign = 1 if find_metric(rows.metric).greater_is_better else -1
 
@@ -25,7 +24,7 @@ def best_member(singles: Sequence[Candidate], rows: Rows) -> int:
     return max(range(len(singles)), key=worth)
 
 
-def compare(candidates: Sequence[Candidate], equal: Candidate, best: Candidate, rows: Rows) -> list[dict[str, Any]]:
+def compare(candidates: Sequence[Candidate], equal: Candidate, best: Candidate, rows: EvalRows) -> list[dict[str, Any]]:
     """A row for each candidate: in-sample and cross-fitted score and log loss, and what it gains over two others.
 
     equal: the blend with equal weights. best: the best member.
@@ -48,12 +47,12 @@ def compare(candidates: Sequence[Candidate], equal: Candidate, best: Candidate, 
     ]
 
 
-def _scores(probs: Probs, rows: Rows) -> dict[str, float]:
+def _scores(probs: Probs, rows: EvalRows) -> dict[str, float]:
     losses = row_losses(probs, rows.truth)
     return {"score": find_metric(rows.metric).function(probs, rows.truth), "log_loss": float(losses.mean())}
 
 
-def _difference(one: Probs, other: Probs, rows: Rows) -> dict[str, Any]:
+def _difference(one: Probs, other: Probs, rows: EvalRows) -> dict[str, Any]:
     """The gain in log loss, and in how many rows each is right where the other is wrong; p by changing whole groups.
 
     Where each row is a group of its own, that is McNemar's exact test.

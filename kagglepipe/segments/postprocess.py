@@ -1,6 +1,6 @@
 """From the probabilities of frames to segments of video, and which settings do that best.
 
-A segments frame is as in `segment_metrics`. A timeline is one video on a regular grid: each sample stands for the time
+A segments frame is as in `segments.metrics`. A timeline is one video on a regular grid: each sample stands for the time
 from it to the next. `background` is the class that means that nothing happens; None where there is no such class.
 """
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from kagglepipe.predictions.frame import Labels, name_three
-from kagglepipe.predictions.segment_metrics import SEGMENT_COLUMNS, Floats, segment_scorer
+from kagglepipe.segments.metrics import SEGMENT_COLUMNS, Floats, segment_scorer
 
 SLACK = 1e-6  # of a sample: 0.3 / 0.1 is a little less than 3
 CLOSED = -1.0  # stands behind a lane: no threshold lies so low
@@ -51,7 +51,7 @@ class DetectionSettings:
 
 
 @dataclass(frozen=True, eq=False)
-class Timeline:
+class FrameProbs:
     """The class probabilities of one video.
 
     times: (T,) on a regular grid, T >= 1. step: from one sample to the next, > 0. probs: (T, C) in [0, 1].
@@ -92,7 +92,7 @@ def detect_segments(
     and reaches `high` somewhere. Segments at most `max_gap` apart are joined, then those shorter than `min_length`
     dropped. Its score is the mean of the smoothed probabilities from its start to its end, filled gaps included.
 
-    times, step, probs: as in Timeline; probs has a column for each of `classes`.
+    times, step, probs: as in FrameProbs; probs has a column for each of `classes`.
     Raises ValueError for shapes that disagree, times off the grid, or a background that is no class.
 
     >>> probs = np.array([[0.1], [0.75], [1.0], [0.5], [0.1]])
@@ -101,7 +101,7 @@ def detect_segments(
       video  start  end label  score
     0     v    2.0  8.0  wave   0.75
     """
-    lanes = _lay_out({video: Timeline(times, step, probs)}, classes, background, settings.smoothing)
+    lanes = _lay_out({video: FrameProbs(times, step, probs)}, classes, background, settings.smoothing)
     return _detect(lanes, settings).sort_values(list(SEGMENT_COLUMNS), ignore_index=True)
 
 
@@ -122,7 +122,7 @@ class _Lanes:
 
 
 def _lay_out(
-    timelines: Mapping[str, Timeline], classes: Sequence[str], background: str | None, smoothing: float
+    timelines: Mapping[str, FrameProbs], classes: Sequence[str], background: str | None, smoothing: float
 ) -> _Lanes:
     """The timelines smoothed, video by video and class by class."""
     if background is not None and background not in classes:
@@ -217,28 +217,6 @@ def _join(lanes: _Lanes, starts: Labels, stops: Labels, max_gap: float) -> tuple
     return starts[first], stops[last]
 
 
-# --- labels of frames ---------------------------------------------------------------------------------------
-
-
-def frame_labels(times: Floats, segments: pd.DataFrame, background: str | None) -> npt.NDArray[np.object_]:
-    """(T,) the label of the segment that holds each time, start <= time < end; `background` where none does.
-
-    Where segments overlap, the one that starts later wins; of those that start together, the shorter one.
-
-    times: (T,) rising. segments: those of one video.
-
-    >>> walk = pd.DataFrame({"video": "v", "start": [0.0, 2.0], "end": [4.0, 3.0], "label": ["walk", "wave"]})
-    >>> frame_labels(np.arange(6.0), walk, "nothing").tolist()
-    ['walk', 'walk', 'wave', 'walk', 'nothing', 'nothing']
-    """
-    labels = np.full(len(times), background, dtype=object)
-    ordered = segments.sort_values(["start", "end", "label"], ascending=[True, False, True])
-    limits = np.searchsorted(times, ordered[["start", "end"]].to_numpy(dtype=np.float64))
-    for (first, stop), label in zip(limits, ordered["label"], strict=True):
-        labels[first:stop] = label
-    return labels
-
-
 # --- choosing settings --------------------------------------------------------------------------------------
 
 
@@ -276,7 +254,7 @@ def settings_grid(step: float, typical_length: float) -> list[DetectionSettings]
 
 
 def choose_settings(
-    timelines: Mapping[str, Timeline],
+    timelines: Mapping[str, FrameProbs],
     truth: pd.DataFrame,
     classes: Sequence[str],
     background: str | None,
@@ -289,7 +267,7 @@ def choose_settings(
     score is 0 or undefined (NaN).
 
     timelines: video -> its probabilities, out-of-fold ones. truth: a segments frame; other videos in it do not count.
-    metric: a key of `segment_metrics.SEGMENT_SCORES`.
+    metric: a key of `segments.metrics.SEGMENT_SCORES`.
     Raises ValueError for an unknown metric or an empty grid, and as `detect_segments`.
     """
     everything = pd.DataFrame(1, index=[0], columns=list(timelines))
@@ -299,7 +277,7 @@ def choose_settings(
 
 
 def cross_fit(
-    timelines: Mapping[str, Timeline],
+    timelines: Mapping[str, FrameProbs],
     folds: Mapping[str, int],
     truth: pd.DataFrame,
     classes: Sequence[str],
@@ -332,7 +310,7 @@ def cross_fit(
 
 
 def _grid_scores(
-    timelines: Mapping[str, Timeline],
+    timelines: Mapping[str, FrameProbs],
     truth: pd.DataFrame,
     classes: Sequence[str],
     background: str | None,

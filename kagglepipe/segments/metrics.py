@@ -12,7 +12,6 @@ import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,8 +28,6 @@ from kagglepipe.predictions.uncertainty import (
 
 SEGMENT_COLUMNS = ("video", "start", "end", "label")
 ACTIVITYNET_TIOUS = tuple(k / 20 for k in range(10, 20))  # 0.5, 0.55, … 0.95, each the double nearest to it
-EXACT_GROUPS = 14  # 2**14 sign vectors are all tried; more groups are sampled
-NORMAL_GROUPS = 5000  # of so many the sum is normal
 DRAWS_AT_ONCE = 100  # a draw needs a number for each group, and for each truth that is found
 
 Floats = npt.NDArray[np.float64]
@@ -419,6 +416,29 @@ def _levenshtein(one: Labels, other: Labels) -> int:
     return int(row[-1])
 
 
+def video_scorer(
+    metric: str, segments: pd.DataFrame, truth: pd.DataFrame, background: str | None, codes: Mapping[str, int]
+) -> Callable[[npt.NDArray[np.int64]], Floats]:
+    """Scores a run by the segments that it has found. metric: one of SEGMENT_SCORES.
+
+    segments, truth: segments frames. codes: video -> its group, also for videos in which nothing is found or true.
+    What is found is compared with the truth once; a draw weighs the videos.
+
+    >>> truth = pd.DataFrame({"video": ["a", "b"], "start": 0.0, "end": 4.0, "label": "wave"})
+    >>> scorer = video_scorer("edit", truth[:1].assign(score=0.9), truth, None, {"a": 0, "b": 1})
+    >>> scorer(np.array([[1, 1], [3, 1]])).tolist()
+    [0.5, 0.75]
+    """
+    score = segment_scorer(segments, truth, background=background, keys=[metric])
+    groups = np.array(list(codes.values()), dtype=np.intp)
+
+    def weighed(times: npt.NDArray[np.int64]) -> Floats:
+        parts = (times[first : first + DRAWS_AT_ONCE] for first in range(0, len(times), DRAWS_AT_ONCE))
+        return np.concatenate([score(pd.DataFrame(part[:, groups], columns=list(codes)))[metric] for part in parts])
+
+    return weighed
+
+
 # --- how far to believe them ------------------------------------------------------------------------------------
 
 
@@ -455,34 +475,3 @@ def _codes(groups: Sequence[Hashable]) -> Labels:
     """Groups as numbers from 0, (N,)."""
     numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(group, len(numbers)) for group in groups], dtype=np.intp)
-
-
-def _parts(draws: int) -> list[int]:
-    """How many draws to do at once, again and again.
-
-    >>> _parts(2 * DRAWS_AT_ONCE + 1)
-    [100, 100, 1]
-    """
-    return [min(DRAWS_AT_ONCE, draws - done) for done in range(0, draws, DRAWS_AT_ONCE)]
-
-
-def sign_flip_p(sums: npt.NDArray[Any], *, seed: int = 0, draws: int = 10_000) -> float:
-    """The share of sign vectors that make the sum of `sums` (groups,) as far from 0 as it is; 1 where all are 0.
-
-    All vectors for up to 14 groups with a sum; `draws` random ones for more, as (1 + as far) / (1 + draws); for very
-    many the normal distribution, which the sum then has. It is never below 2 / 2**groups: five groups cannot tell less
-    than 0.0625. Fisher 1935, "The design of experiments", section 21; Phipson and Smyth 2010, "Permutation p-values
-    should never be zero".
-    """
-    sums, random = sums[sums != 0], np.random.default_rng(seed)
-    if len(sums) > NORMAL_GROUPS:
-        return math.erfc(abs(float(sums.sum())) / math.sqrt(2 * float((sums**2).sum())))
-    limit = abs(sums.sum()) - 1e-9 * np.abs(sums).sum()  # equal sums differ by rounding
-    if len(sums) <= EXACT_GROUPS:
-        flips = np.arange(2 ** len(sums))[:, None] >> np.arange(len(sums)) & 1
-        return float((np.abs((1 - 2 * flips) @ sums) >= limit).mean())
-    large = sum(
-        int((np.abs((1 - 2 * random.integers(2, size=(size, len(sums)))) @ sums) >= limit).sum())
-        for size in _parts(draws)
-    )
-    return (1 + large) / (1 + draws)

@@ -13,15 +13,15 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from kagglepipe.predictions.segment_metrics import segment_scores
-from kagglepipe.predictions.segments import (
+from kagglepipe.segments.labels import frame_labels
+from kagglepipe.segments.metrics import segment_scores
+from kagglepipe.segments.postprocess import (
     CrossFit,
     DetectionSettings,
-    Timeline,
+    FrameProbs,
     choose_settings,
     cross_fit,
     detect_segments,
-    frame_labels,
     settings_grid,
 )
 
@@ -218,7 +218,7 @@ def test_timelines_that_fit_no_grid_are_refused(
     times: list[float], step: float, shape: tuple[int, ...], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        Timeline(np.array(times), step, np.zeros(shape))
+        FrameProbs(np.array(times), step, np.zeros(shape))
 
 
 def test_classes_must_fit_the_probabilities() -> None:
@@ -262,7 +262,7 @@ def test_labels_survive_the_way_through_probabilities_and_segments(labels: list[
 # --- choosing settings --------------------------------------------------------------------------------------
 
 
-def make_world(videos: int = 8, frames: int = 120) -> tuple[dict[str, Timeline], pd.DataFrame, dict[str, int]]:
+def make_world(videos: int = 8, frames: int = 120) -> tuple[dict[str, FrameProbs], pd.DataFrame, dict[str, int]]:
     """Noisy timelines of unlike steps, their truth, and four folds."""
     random = np.random.default_rng(4)
     timelines, truths, folds = {}, [], {}
@@ -274,7 +274,7 @@ def make_world(videos: int = 8, frames: int = 120) -> tuple[dict[str, Timeline],
         times = step * np.arange(frames)
         hits = frame_labels(times, truth, "nothing")[:, None] == np.array(CLASSES, dtype=object)
         scores = np.exp(2 * hits + random.normal(0, 1, hits.shape))
-        timelines[name] = Timeline(times, step, scores / scores.sum(axis=1, keepdims=True))
+        timelines[name] = FrameProbs(times, step, scores / scores.sum(axis=1, keepdims=True))
         truths.append(truth)
         folds[name] = v % 4
     return timelines, pd.concat(truths, ignore_index=True), folds
@@ -283,7 +283,7 @@ def make_world(videos: int = 8, frames: int = 120) -> tuple[dict[str, Timeline],
 GRID = settings_grid(0.5, 8.0)[::9]
 
 
-def detect_all(timelines: dict[str, Timeline], settings: DetectionSettings) -> pd.DataFrame:
+def detect_all(timelines: dict[str, FrameProbs], settings: DetectionSettings) -> pd.DataFrame:
     parts = [
         detect_segments(v, line.times, line.step, line.probs, CLASSES, "nothing", settings)
         for v, line in timelines.items()
@@ -327,7 +327,7 @@ def test_truth_of_other_videos_and_of_background_does_not_count() -> None:
         assert choose_settings(timelines, more, CLASSES, "nothing", GRID, metric) == expected
 
 
-def fit_world(timelines: dict[str, Timeline], truth: pd.DataFrame, folds: dict[str, int]) -> CrossFit:
+def fit_world(timelines: dict[str, FrameProbs], truth: pd.DataFrame, folds: dict[str, int]) -> CrossFit:
     return cross_fit(timelines, folds, truth, CLASSES, "nothing", GRID, "f1_50")
 
 

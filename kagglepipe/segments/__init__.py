@@ -1,0 +1,1 @@
+"""Segments of videos and series: labels of frames, post-processing of probabilities, metrics."""

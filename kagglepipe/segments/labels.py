@@ -1,0 +1,26 @@
+"""Labels of frames from annotated segments."""
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from kagglepipe.segments.metrics import Floats
+
+
+def frame_labels(times: Floats, segments: pd.DataFrame, background: str | None) -> npt.NDArray[np.object_]:
+    """(T,) the label of the segment that holds each time, start <= time < end; `background` where none does.
+
+    Where segments overlap, the one that starts later wins; of those that start together, the shorter one.
+
+    times: (T,) rising. segments: those of one video.
+
+    >>> walk = pd.DataFrame({"video": "v", "start": [0.0, 2.0], "end": [4.0, 3.0], "label": ["walk", "wave"]})
+    >>> frame_labels(np.arange(6.0), walk, "nothing").tolist()
+    ['walk', 'walk', 'wave', 'walk', 'nothing', 'nothing']
+    """
+    labels = np.full(len(times), background, dtype=object)
+    ordered = segments.sort_values(["start", "end", "label"], ascending=[True, False, True])
+    limits = np.searchsorted(times, ordered[["start", "end"]].to_numpy(dtype=np.float64))
+    for (first, stop), label in zip(limits, ordered["label"], strict=True):
+        labels[first:stop] = label
+    return labels
