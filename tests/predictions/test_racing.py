@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kagglepipe.predictions.racing import FEWEST, LEVEL, Incumbent, chance
-from kagglepipe.predictions.racing import should_prune as is_beaten_on
+from kagglepipe.predictions.racing import should_prune as should_prune_on
 
 SCORES = st.lists(st.floats(0, 1), min_size=5, max_size=5)
 
 
 def should_prune(own: Mapping[int, float], best: Incumbent, *, row: float = 0.0) -> str | None:
     """Of folds of as many rows each."""
-    return is_beaten_on(own, best, row=row, rows=dict.fromkeys(best.folds, 10))
+    return should_prune_on(own, best, row=row, rows=dict.fromkeys(best.folds, 10))
 
 
 def rival(*scores: float, greater: bool = True) -> Incumbent:
@@ -49,9 +49,9 @@ def test_what_is_certain_is_certain_of_all_rows() -> None:
     best = rival(*[0.9] * 5)
     rows = {0: 5, **dict.fromkeys(range(1, 5), 1000)}
     assert should_prune({0: 0.0}, best) is not None
-    assert is_beaten_on({0: 0.0}, best, rows=rows) is None
-    assert "would be 0.8002" in (is_beaten_on({1: 0.2}, best, rows=rows) or "")
-    assert is_beaten_on({0: 0.0, 1: 0.0}, best) is None  # of what is no mean over rows
+    assert should_prune_on({0: 0.0}, best, rows=rows) is None
+    assert "would be 0.8002" in (should_prune_on({1: 0.2}, best, rows=rows) or "")
+    assert should_prune_on({0: 0.0, 1: 0.0}, best) is None  # of what is no mean over rows
 
 
 @pytest.mark.parametrize(("rows", "folds"), [(1, 0), (2, 0), (3, 4), (9, 3)])
