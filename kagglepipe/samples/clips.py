@@ -1,12 +1,11 @@
-"""The built-in sample of actions: short untrimmed videos of drawn people who walk, wave, jump and fall.
+"""The sample of clips: short untrimmed videos of drawn people who walk, wave, jump and fall.
 
-Like the drawn photos of `sample`, it needs no download and leaves nothing to ask for. What an action is shows over
-time alone: idle people hold a raised arm, a stride or a crouch too, and getting up is a fall backwards in time.
+Like the photos it needs no download. Only time tells an action: idle people hold a raised arm, a stride or a crouch
+too, and getting up is a fall played backwards.
 """
 
-import csv
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.random import Generator
 
-from kagglepipe.samples.figures import ACTIONS, FPS, Track, breathe, film, get_up, idle, make_actor, stance
+from kagglepipe.samples.drawing import check_empty, write_csv
+from kagglepipe.samples.motions import ACTIONS, FPS, Track, breathe, get_up, idle, stance
+from kagglepipe.samples.people import film, make_actor
 from kagglepipe.samples.scenes import HEIGHT, WIDTH, Picture
 
 CLASSES = tuple(ACTIONS)
@@ -28,8 +29,8 @@ BACKGROUND = "none"
 
 
 @dataclass(frozen=True)
-class Piece:
-    """Frames start (included) to end (not included) of a video, in which `label` happens, or nothing (BACKGROUND)."""
+class Segment:
+    """Frames start (included) to end (excluded) of one action, or of none (BACKGROUND)."""
 
     label: str
     start: int
@@ -40,16 +41,16 @@ def make_clips(folder: Path, *, seed: int = 0, train: int = 20, test: int = 6) -
     """Write the sample into `folder`, which must be new or empty.
 
     `train/train_00.mp4`, … and `test/test_00.mp4`, …: H.264 (MPEG-4 where PyAV has no libx264), 160×120, 15 frames a
-    second, 10 to 14 s. `videos.csv` (video, group) tells who acts: everybody in two videos, with the same body,
-    clothes and place, and nobody in both parts. `annotations.csv` (video, start, end, label; seconds) tells what
-    happens in the training videos, `answers.csv` what in the others; `sample_submission.csv` is a header.
+    second, 10 to 14 s. `videos.csv` (video, group) has the actors: each is in two videos of one part, with the same
+    body, clothes and place. `annotations.csv` (video, start, end, label; seconds) has the actions of the training
+    videos, `answers.csv` those of the others; `sample_submission.csv` is a header.
     The same seed gives the same videos, and each stays the same however many others there are.
+    Raises FileExistsError if the folder holds anything.
     """
-    if folder.exists() and any(folder.iterdir()):
-        raise FileExistsError(f"the sample needs a new or empty folder, but this one holds files: {folder}")
+    check_empty(folder)
     groups: list[tuple[str, str]] = []
     parts = (("train", train, "annotations.csv"), ("test", test, "answers.csv"))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # OpenCV and FFmpeg let other threads work
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # OpenCV and FFmpeg release the GIL
         for part, (name, count, table) in enumerate(parts):
             (folder / name).mkdir(parents=True)
             videos = [f"{name}_{index:02}.mp4" for index in range(count)]
@@ -57,24 +58,24 @@ def make_clips(folder: Path, *, seed: int = 0, train: int = 20, test: int = 6) -
             paths = [folder / name / video for video in videos]
             scripts = pool.map(_write_video, paths, [seed] * count, [part] * count, range(count))
             rows = [
-                (video, _seconds(piece.start), _seconds(piece.end), piece.label)
-                for video, pieces in zip(videos, scripts, strict=True)
-                for piece in actions(pieces)
+                (video, round(one.start / FPS, 3), round(one.end / FPS, 3), one.label)
+                for video, script in zip(videos, scripts, strict=True)
+                for one in actions(script)
             ]
-            _write_csv(folder / table, ("video", "start", "end", "label"), rows)
-    _write_csv(folder / "videos.csv", ("video", "group"), groups)
-    _write_csv(folder / "sample_submission.csv", ("video", "start", "end", "label", "score"), ())
+            write_csv(folder / table, ("video", "start", "end", "label"), rows)
+    write_csv(folder / "videos.csv", ("video", "group"), groups)
+    write_csv(folder / "sample_submission.csv", ("video", "start", "end", "label", "score"), ())
 
 
-def actions(pieces: Iterable[Piece]) -> list[Piece]:
-    """The pieces in which something happens."""
-    return [piece for piece in pieces if piece.label != BACKGROUND]
+def actions(script: Iterable[Segment]) -> list[Segment]:
+    """Drop the background."""
+    return [segment for segment in script if segment.label != BACKGROUND]
 
 
-def make_script(rng: Generator) -> list[Piece]:
-    """What happens in a video, from its first frame to its last: actions with background before, between and after.
+def make_script(rng: Generator) -> list[Segment]:
+    """Draw three to five actions of one to three seconds with background before, between and after.
 
-    Three to five actions of one to three seconds; lengths are drawn again until the video's is within `TOTAL`.
+    Lengths are drawn again until the video's is within `TOTAL`.
     """
     labels = [str(label) for label in rng.permutation((*CLASSES, *CLASSES))[: rng.integers(3, 6)]]
     while True:
@@ -85,41 +86,37 @@ def make_script(rng: Generator) -> list[Piece]:
             break
     ends = np.cumsum(lengths).tolist()
     names = [BACKGROUND, *(name for label in labels for name in (label, BACKGROUND))]
-    return [Piece(*piece) for piece in zip(names, [0, *ends], ends, strict=False)]
+    return [Segment(*fields) for fields in zip(names, [0, *ends], ends, strict=False)]
 
 
-def act(rng: Generator, pieces: Iterable[Piece], reach: float) -> Track:
-    """The poses of all frames of a script, for somebody who stays within `reach` metres of the middle."""
+def act(rng: Generator, script: Iterable[Segment], reach: float) -> Track:
+    """Draw the poses of all frames of a script, within `reach` metres of the middle."""
     tracks: list[Track] = []
     here = stance(rng, rng.uniform(-0.8, 0.8) * reach, rng.uniform(-60, 60))
     before = BACKGROUND
-    for piece in pieces:
-        frames = piece.end - piece.start
+    for segment in script:
+        frames = segment.end - segment.start
         if before == "fall":
             tracks.append(get_up(rng, tracks[-1], frames))
         else:
-            tracks.append(ACTIONS.get(piece.label, idle)(rng, here, frames, reach))
-        here, before = tracks[-1][-1], piece.label
+            tracks.append(ACTIONS.get(segment.label, idle)(rng, here, frames, reach))
+        here, before = tracks[-1][-1], segment.label
     return breathe(rng, np.concatenate(tracks))
 
 
 def _frames(rng: Generator, seconds: tuple[float, float]) -> int:
-    """A whole number of frames within these seconds."""
+    """Draw a whole number of frames within these seconds."""
     return int(rng.integers(np.ceil(seconds[0] * FPS), np.floor(seconds[1] * FPS) + 1))
 
 
-def _seconds(frame: int) -> float:
-    return round(frame / FPS, 3)
-
-
-def _write_video(path: Path, seed: int, part: int, index: int) -> list[Piece]:
-    """Draw and encode one video; returns what happens in it."""
+def _write_video(path: Path, seed: int, part: int, index: int) -> list[Segment]:
+    """Draw and encode one video; returns its script."""
     actor = make_actor(np.random.default_rng([seed, part, ACTOR, index // VIDEOS_OF_ACTOR]))
     rng = np.random.default_rng([seed, part, SCRIPT, index])
-    pieces = make_script(rng)
-    track = act(rng, pieces, actor.reach)
+    script = make_script(rng)
+    track = act(rng, script, actor.reach)
     _encode(path, film(np.random.default_rng([seed, part, CAMERA, index]), actor, track))
-    return pieces
+    return script
 
 
 def _encode(path: Path, pictures: Iterable[Picture]) -> None:
@@ -137,10 +134,3 @@ def _encode(path: Path, pictures: Iterable[Picture]) -> None:
         for picture in pictures:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)

@@ -1,4 +1,4 @@
-"""Rooms and yards drawn by code: where the people of the built-in sample of actions are."""
+"""Rooms and yards drawn by code: the backgrounds of the sample of clips."""
 
 import colorsys
 
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from kagglepipe.samples.drawing import WOODS, Colour
+from kagglepipe.samples.drawing import WOODS, Colour, pick, shade
 
 Picture = NDArray[np.uint8]  # (H, W, 3), RGB
 
@@ -17,26 +17,22 @@ MARGIN = 6  # of a scene around the picture, in oversampled pixels: room for the
 SCENE = HEIGHT * OVERSAMPLING + 2 * MARGIN, WIDTH * OVERSAMPLING + 2 * MARGIN  # rows, columns
 
 
+def _rgb(hue: float, saturation: float, value: float) -> Colour:
+    return tuple(int(255 * level) for level in colorsys.hsv_to_rgb(hue, saturation, value))
+
+
 def dye(rng: Generator, most: float = 0.95) -> Colour:
-    """A colour of cloth, its brightest channel at most `most` of white."""
-    level = rng.uniform(0.2, most)
-    return tuple(int(255 * part) for part in colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.1, 0.85), level))
-
-
-def shade(colour: Colour, factor: float) -> Colour:
-    """A colour made darker, or lighter where `factor` is above 1."""
-    return tuple(min(255, int(level * factor)) for level in colour)
+    """Draw a colour of cloth, its brightest channel at most `most` of white."""
+    value = rng.uniform(0.2, most)
+    return _rgb(rng.random(), rng.uniform(0.1, 0.85), value)
 
 
 def _pale(rng: Generator) -> Colour:
-    """A pale colour."""
-    return tuple(
-        int(255 * part) for part in colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.05, 0.3), rng.uniform(0.5, 0.9))
-    )
+    return _rgb(rng.random(), rng.uniform(0.05, 0.3), rng.uniform(0.5, 0.9))
 
 
 def _surface(rng: Generator, colour: Colour, height: int, grain: tuple[int, int], spread: float) -> Picture:
-    """(height, …) a colour with blotches, as many as `grain` down and across."""
+    """Draw (height, …, 3) of a colour with blotches, as many as `grain` down and across."""
     blotches = rng.normal(0, spread, (*grain, 1)) + np.array(colour)
     fine = rng.normal(0, spread / 3, (height, SCENE[1], 1))
     coarse = cv2.resize(blotches.astype(np.float32), (SCENE[1], height), interpolation=cv2.INTER_CUBIC)
@@ -48,15 +44,12 @@ def _box(scene: Picture, left: float, top: float, width: float, height: float, c
 
 
 def room(rng: Generator, wall: int) -> Picture:
-    """A wall down to the row `wall`, with a skirting and things on it, and a floor of boards or carpet."""
-    scene = np.concatenate([
-        _surface(rng, _pale(rng), wall, (5, 6), 4),
-        _floor(rng, SCENE[0] - wall),
-    ])  # fmt: skip
+    """Draw a wall down to the row `wall`, with a skirting and furniture, and a floor of boards or carpet."""
+    scene = np.concatenate([_surface(rng, _pale(rng), wall, (5, 6), 4), _floor(rng, SCENE[0] - wall)])
     if rng.random() < 0.4:
         for x in np.arange(rng.uniform(0, 20), SCENE[1], rng.uniform(14, 34)):
             scene[:wall, int(x) : int(x) + 4] = (scene[:wall, int(x) : int(x) + 4] * 0.94).astype(np.uint8)
-    for number in sorted(rng.permutation(len(FURNITURE))[:3]):  # what stands before the wall covers what hangs there
+    for number in sorted(rng.permutation(len(FURNITURE))[:3]):  # furniture covers what hangs on the wall
         FURNITURE[number](rng, scene, wall)
     _box(scene, 0, wall - 7, SCENE[1], 7, shade(_pale(rng), 1.05))
     scene[wall + 1 : wall + 4] = (scene[wall + 1 : wall + 4] * 0.6).astype(np.uint8)
@@ -66,7 +59,7 @@ def room(rng: Generator, wall: int) -> Picture:
 def _floor(rng: Generator, height: int) -> Picture:
     if rng.random() < 0.35:
         return _surface(rng, _pale(rng), height, (max(height // 2, 1), SCENE[1] // 3), 12)
-    floor = _surface(rng, WOODS[int(rng.integers(len(WOODS)))], height, (height, 8), 7)
+    floor = _surface(rng, pick(rng, WOODS), height, (height, 8), 7)
     vanishing, step = SCENE[1] * rng.uniform(0.3, 0.7), rng.uniform(16, 30)
     dark = tuple(int(level) for level in floor.mean(axis=(0, 1)) * 0.7)
     for k in range(-40, 41):
@@ -103,12 +96,7 @@ def _door(rng: Generator, scene: Picture, wall: int) -> None:
 
 
 def _shelf(rng: Generator, scene: Picture, wall: int) -> None:
-    x, width, top, wood = (
-        rng.uniform(0, 260),
-        rng.uniform(50, 90),
-        wall * rng.uniform(0.3, 0.5),
-        WOODS[int(rng.integers(len(WOODS)))],
-    )
+    x, width, top, wood = rng.uniform(0, 260), rng.uniform(50, 90), wall * rng.uniform(0.3, 0.5), pick(rng, WOODS)
     _box(scene, x, top, width, wall - top, shade(wood, 0.55))
     rows = int(rng.integers(2, 4))
     for row in range(rows):
@@ -134,19 +122,17 @@ FURNITURE = (_window, _poster, _door, _shelf, _plant)
 
 
 def yard(rng: Generator, wall: int) -> Picture:
-    """Sky and trees, a hedge, a fence or bricks down to the row `wall`, and grass or gravel."""
+    """Draw sky and trees, a hedge, a fence or bricks down to the row `wall`, and grass or gravel."""
     sky = np.array([[(110, 150, 205)], [(205, 220, 235)]], np.float32) * rng.uniform(0.85, 1.1)
     sky = cv2.resize(sky, (SCENE[1], wall), interpolation=cv2.INTER_LINEAR)
-    clouds = cv2.resize(
-        rng.normal(0, 22, (5, 8, 1)).astype(np.float32), (SCENE[1], wall), interpolation=cv2.INTER_CUBIC
-    )
+    clouds = cv2.resize(rng.normal(0, 22, (5, 8)).astype(np.float32), (SCENE[1], wall), interpolation=cv2.INTER_CUBIC)
     above = (sky + np.maximum(clouds, 0)[..., None]).clip(0, 255).astype(np.uint8)
-    colour = ((92, 128, 62), (128, 132, 78), (158, 146, 126))[int(rng.integers(3))]
+    colour = pick(rng, ((92, 128, 62), (128, 132, 78), (158, 146, 126)))
     below = _surface(rng, colour, SCENE[0] - wall, ((SCENE[0] - wall) // 2, SCENE[1] // 4), 13)
     scene = np.concatenate([above, below])
     for _ in range(int(rng.integers(1, 4))):
         _tree(rng, scene, wall)
-    (_hedge, _fence, _bricks)[int(rng.integers(3))](rng, scene, wall)
+    pick(rng, (_hedge, _fence, _bricks))(rng, scene, wall)
     return _lit(rng, scene)
 
 
@@ -161,12 +147,11 @@ def _tree(rng: Generator, scene: Picture, wall: int) -> None:
 
 def _hedge(rng: Generator, scene: Picture, wall: int) -> None:
     top = int(wall * rng.uniform(0.55, 0.75))
-    hedge = _surface(rng, (58, 92, 48), wall - top, ((wall - top) // 5, SCENE[1] // 6), 18)
-    scene[top:wall] = hedge
+    scene[top:wall] = _surface(rng, (58, 92, 48), wall - top, ((wall - top) // 5, SCENE[1] // 6), 18)
 
 
 def _fence(rng: Generator, scene: Picture, wall: int) -> None:
-    top, step, wood = wall * rng.uniform(0.5, 0.7), rng.uniform(16, 24), WOODS[int(rng.integers(len(WOODS)))]
+    top, step, wood = wall * rng.uniform(0.5, 0.7), rng.uniform(16, 24), pick(rng, WOODS)
     for y in (0.25, 0.75):
         _box(scene, 0, top + y * (wall - top) - 3, SCENE[1], 6, shade(wood, 0.7))
     for x in np.arange(rng.uniform(-10, 0), SCENE[1], step):
@@ -182,7 +167,7 @@ def _bricks(rng: Generator, scene: Picture, wall: int) -> None:
 
 
 def _lit(rng: Generator, scene: Picture) -> Picture:
-    """Slightly out of focus, brighter on one side and darker in the corners."""
+    """Blur the scene slightly, brighten one side and darken the corners."""
     across, down = np.linspace(-1, 1, SCENE[1]), np.linspace(-1, 1, SCENE[0])[:, None]
     light = 1 + rng.uniform(-0.15, 0.15) * across - 0.1 * (across**2 + down**2)
     soft = cv2.GaussianBlur(scene, (0, 0), rng.uniform(0.8, 1.8))
