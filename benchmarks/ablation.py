@@ -22,8 +22,8 @@ from kagglepipe.images.view import clean_view
 from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
 from kagglepipe.models.weights import find_weights
 from kagglepipe.stages.train_images import WEIGHT_BESIDE_PASTED
+from kagglepipe.training.backends import InferenceBackend
 from kagglepipe.training.device import choose_device, choose_precision
-from kagglepipe.training.engines import Engine
 from kagglepipe.training.features import compute_features
 from kagglepipe.training.head import HeadFitter, log_softmax
 
@@ -43,12 +43,12 @@ def main(archive: Path, sizes: list[int], seeds: int) -> None:
         photos = [decode(path.read_bytes(), short_side=256, max_side=20_000) for path in paths]
     names, ids = sorted({path.parent.name for path in paths}), [path.name for path in paths]
     labels, kept = np.array([names.index(path.parent.name) for path in paths]), Path(tempfile.gettempdir())
-    backbone = make_backbone(NAME, find_weights(NAME, "bundled"), kwargs={}, kept_in=kept)
+    backbone = make_backbone(NAME, find_weights(NAME, "bundled"), kwargs={}, cache_dir=kept)
     p = preprocessing_of(backbone, image_size=None, crop="squash", short_side=256)
     model, device = Classifier(backbone, len(names), p), choose_device()
-    engine = Engine(device, choose_precision(device), "auto", kept)
+    backend = InferenceBackend(device, choose_precision(device), "auto", kept)
     clean = compute_features(
-        model, lambda n: clean_view(photos[n], p.size), range(len(photos)), engine=engine, progress="clean"
+        model, lambda n: clean_view(photos[n], p.size), range(len(photos)), backend=backend, progress="clean"
     )
 
     def look(policy: str, view: int, rows: np.ndarray) -> np.ndarray:
@@ -57,7 +57,7 @@ def main(archive: Path, sizes: list[int], seeds: int) -> None:
         backdrops = Backdrops(some, names, np.zeros(len(rows), np.int64))
         transform = Transform(policy, p.size, backdrops=backdrops)
         return compute_features(
-            model, lambda n: transform(some[n], 0, view, names[n]), range(len(rows)), engine=engine, progress=policy
+            model, lambda n: transform(some[n], 0, view, names[n]), range(len(rows)), backend=backend, progress=policy
         )
 
     print(f"{'views beside clean':<20}" + "".join(f"{size:>4} a class: accuracy, log loss   " for size in sizes))

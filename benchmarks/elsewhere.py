@@ -30,8 +30,8 @@ from kagglepipe.models.weights import find_weights
 from kagglepipe.reports.plots import Tile, draw_sheet
 from kagglepipe.sequences.video import sample_frames
 from kagglepipe.stages.train_images import WEIGHT_BESIDE_PASTED
+from kagglepipe.training.backends import InferenceBackend
 from kagglepipe.training.device import choose_device, choose_precision
-from kagglepipe.training.engines import Engine
 from kagglepipe.training.features import Features, compute_features
 from kagglepipe.training.head import HeadFitter, log_softmax
 
@@ -102,13 +102,13 @@ def main(archive: Path, scenes: Path | None, sheets: Path | None, policies: list
     for fold, (_, held) in enumerate(StratifiedKFold(5, shuffle=True, random_state=0).split(labels, labels)):
         folds[held] = fold
     backbone = make_backbone("tf_efficientnet_lite0", find_weights("tf_efficientnet_lite0", "bundled"), kwargs={},
-                             kept_in=Path(tempfile.gettempdir()))  # fmt: skip
+                             cache_dir=Path(tempfile.gettempdir()))  # fmt: skip
     p = preprocessing_of(backbone, image_size=None, crop="squash", short_side=256)
     model, device = Classifier(backbone, 2, p), choose_device()
-    engine = Engine(device, choose_precision(device), "auto", Path(tempfile.gettempdir()))
+    backend = InferenceBackend(device, choose_precision(device), "auto", Path(tempfile.gettempdir()))
 
     def features(view: Callable[[int], Pixels], count: int, name: str) -> Features:
-        return compute_features(model, view, range(count), engine=engine, progress=name)
+        return compute_features(model, view, range(count), backend=backend, progress=name)
 
     def seen(images: list[Pixels], name: str) -> Features:
         return features(lambda n: clean_view(images[n], p.size), len(images), name)

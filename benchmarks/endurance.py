@@ -64,7 +64,7 @@ def main() -> None:
         folder, start = Path(name), time.perf_counter()
         images = drawn_images(folder)
         weights = find_weights("test_efficientnet", "none")
-        backbone = make_backbone("test_efficientnet", weights, kwargs={}, kept_in=folder)
+        backbone = make_backbone("test_efficientnet", weights, kwargs={}, cache_dir=folder)
         preprocessing = preprocessing_of(backbone, image_size=SIZE, crop="squash", short_side=SIZE)
         model = Classifier(backbone, 2, preprocessing).to(device)
 

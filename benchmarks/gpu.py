@@ -23,8 +23,8 @@ from kagglepipe.images.dataset import TrainingImages
 from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
 from kagglepipe.models.weights import find_weights
 from kagglepipe.training import fit as fitting
+from kagglepipe.training.backends import torch_encoder
 from kagglepipe.training.device import choose_device, choose_precision, describe_device, use_fast_kernels
-from kagglepipe.training.engines import torch_encoder
 from kagglepipe.training.fit import Conduct, Loop, Recipe, fit
 from kagglepipe.training.optimise import freeze_statistics, make_optimiser
 from kagglepipe.training.step import autocast
@@ -52,7 +52,7 @@ def steady(work: Callable[[], object], times: int) -> float:
 
 def network(name: str) -> Classifier:
     """Untrained, which takes as long."""
-    backbone = make_backbone(name, find_weights(name, "none"), kwargs={}, kept_in=Path())
+    backbone = make_backbone(name, find_weights(name, "none"), kwargs={}, cache_dir=Path())
     return Classifier(backbone, 2, preprocessing_of(backbone, image_size=None, crop="squash", short_side=256)).to(
         DEVICE
     )

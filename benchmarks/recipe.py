@@ -32,8 +32,8 @@ from kagglepipe.models.classifier import Classifier, make_backbone, preprocessin
 from kagglepipe.models.weights import find_weights
 from kagglepipe.samples.photos import make_photos
 from kagglepipe.stages.train_images import WEIGHT_BESIDE_PASTED
+from kagglepipe.training.backends import InferenceBackend, has_openvino
 from kagglepipe.training.device import choose_device, choose_precision
-from kagglepipe.training.engines import Engine, is_installed
 from kagglepipe.training.features import compute_features
 from kagglepipe.training.head import Head, HeadFitter, softmax
 from kagglepipe.training.optimise import freeze_statistics, make_optimiser, make_schedule
@@ -196,14 +196,14 @@ class Bench:
     def __init__(self, archive: Path, size: int) -> None:
         self.data, self.size, self.device = read(archive), size, choose_device()
         self.kept = Path(tempfile.gettempdir())
-        fast = "openvino" if is_installed() and self.device.type == "cpu" else "torch"
-        self.engine = Engine(self.device, choose_precision(self.device), fast)
+        fast = "openvino" if has_openvino() and self.device.type == "cpu" else "torch"
+        self.backend = InferenceBackend(self.device, choose_precision(self.device), fast)
         self.model = self.network(0.0)
         self.p = self.model.preprocessing
 
     def network(self, drop_path: float) -> Classifier:
         backbone = make_backbone(
-            NAME, find_weights(NAME, "bundled"), kwargs={"drop_path_rate": drop_path}, kept_in=self.kept
+            NAME, find_weights(NAME, "bundled"), kwargs={"drop_path_rate": drop_path}, cache_dir=self.kept
         )
         p = preprocessing_of(backbone, image_size=None, crop="squash", short_side=256)
         return Classifier(backbone, 2, p).to(self.device, memory_format=torch.channels_last)
@@ -218,7 +218,7 @@ class Bench:
                 view = clean_view(photos[n], self.p.size)
                 return np.ascontiguousarray(view[:, ::-1]) if flipped else view
 
-            features = compute_features(model, seen, range(len(photos)), engine=self.engine)
+            features = compute_features(model, seen, range(len(photos)), backend=self.backend)
             found.append(softmax(features.astype(np.float64) @ head[0].T + head[1]))
         return found
 
@@ -239,7 +239,7 @@ class Bench:
         def augmented(n: int) -> Pixels:
             return transform(data.photos[rows[n]], seed, 1, data.ids[rows[n]])
 
-        views = [compute_features(self.model, v, range(len(rows)), engine=self.engine) for v in (whole, augmented)]
+        views = [compute_features(self.model, v, range(len(rows)), backend=self.backend) for v in (whole, augmented)]
         folds = np.zeros(len(rows), np.int64)
         split = StratifiedKFold(5, shuffle=True, random_state=seed % 100).split(rows, labels)
         for fold, (_, held) in enumerate(split):

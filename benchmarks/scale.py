@@ -26,8 +26,8 @@ from kagglepipe.images.view import clean_view
 from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
 from kagglepipe.models.weights import find_weights
 from kagglepipe.samples.photos import make_photos
+from kagglepipe.training.backends import InferenceBackend
 from kagglepipe.training.device import choose_device, choose_precision
-from kagglepipe.training.engines import Engine
 from kagglepipe.training.features import compute_features
 from kagglepipe.training.fit import Recipe, fit
 
@@ -54,13 +54,15 @@ def measure(files: list[Path], folder: Path, name: str) -> dict[str, float]:
     costs["write shards"] = seconds(lambda: shards.extend(write_shards(rows, folder / "shards", per_shard=64)))
     reader = ShardReader(shards, index_shards(shards), short_side=SHORT_SIDE)
     costs["read shards"] = seconds(lambda: [reader[row] for row in range(count)])
-    backbone = make_backbone(name, find_weights(name), kwargs={}, kept_in=folder)
+    backbone = make_backbone(name, find_weights(name), kwargs={}, cache_dir=folder)
     p = preprocessing_of(backbone, image_size=None, crop="squash", short_side=SHORT_SIDE)
     model, precision = Classifier(backbone, 2, p).to(device), choose_precision(device)
     views = [clean_view(image, p.size, crop=p.crop, crop_pct=p.crop_pct) for image in pixels]
 
     def features() -> None:
-        compute_features(model, views.__getitem__, range(count), engine=Engine(device, precision), progress="")
+        compute_features(
+            model, views.__getitem__, range(count), backend=InferenceBackend(device, precision), progress=""
+        )
 
     augment = Transform("light", p.size)
     costs["augment"] = seconds(lambda: [augment(image, 0, 1, str(n)) for n, image in enumerate(pixels)])

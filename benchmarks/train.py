@@ -167,15 +167,15 @@ def ours(work: str, files: list[Path], labels: np.ndarray, wanted: str, *, whole
     from kagglepipe.images.view import clean_view
     from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
     from kagglepipe.models.weights import find_weights
+    from kagglepipe.training.backends import InferenceBackend
     from kagglepipe.training.device import choose_precision, use_fast_kernels
-    from kagglepipe.training.engines import Engine
     from kagglepipe.training.features import compute_features
     from kagglepipe.training.fit import Conduct, Recipe, fit
     from kagglepipe.training.head import Head, softmax
 
     use_fast_kernels()
     device, kept = torch.device("cpu"), Path(tempfile.gettempdir())
-    backbone = make_backbone(NAME, find_weights(NAME, "bundled"), kwargs={}, kept_in=kept)
+    backbone = make_backbone(NAME, find_weights(NAME, "bundled"), kwargs={}, cache_dir=kept)
     model = Classifier(backbone, 2, preprocessing_of(backbone, image_size=None, crop="squash", short_side=256))
     if work == "fine-tuning":
         reader = PixelReader(files, [file_sha256(file) for file in files], short_side=256)
@@ -189,14 +189,14 @@ def ours(work: str, files: list[Path], labels: np.ndarray, wanted: str, *, whole
             model, images, train=rows, valid=rows[:4], recipe=recipe, seed=0,
             precision=choose_precision(device, training=True), workers=0, name="fit", conduct=Conduct(),
         )  # fmt: skip
-    engine = Engine(device, choose_precision(device), wanted, kept)
+    backend = InferenceBackend(device, choose_precision(device), wanted, kept)
     head = Head(np.zeros((2, model.head.in_features), np.float32), np.zeros(2, np.float32), 1.0)
 
     def read(row: int) -> np.ndarray:
         return clean_view(decode(files[row].read_bytes(), short_side=256, max_side=20_000), SIZE)
 
     def look() -> None:
-        features = compute_features(model, read, range(len(files)), engine=engine)
+        features = compute_features(model, read, range(len(files)), backend=backend)
         fit_linear(features, labels) if work == "head" else softmax(head.logits(features))
 
     return look

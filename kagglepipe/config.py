@@ -696,6 +696,11 @@ class Config:
         """data/weights/: first weights, as safetensors, and what is made of them, for all competitions."""
         return self.root / "data" / "weights"
 
+    @property
+    def backend_dir(self) -> Path | None:
+        """Cache of inference backends; None for untrained networks, which are never worth compiling."""
+        return None if self.model.weights == "none" else self.weights_dir
+
 
 PATH_KEYS = (
     "competition.source",

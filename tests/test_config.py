@@ -71,7 +71,7 @@ def test_every_experiment_composes_and_builds(path: Path, configure: Configure, 
 
     config = configure(f"experiment={name_in_group(path, 'experiment')}")
     options, mode = config.model, "head" if config.training.mode == "auto" else config.training.mode
-    backbone = make_backbone(options.name, Weights("none", "none"), kwargs=options.kwargs, kept_in=tmp_path)
+    backbone = make_backbone(options.name, Weights("none", "none"), kwargs=options.kwargs, cache_dir=tmp_path)
     preprocessing = preprocessing_of(
         backbone, image_size=options.image_size, crop=options.crop, short_side=config.cache.short_side
     )

@@ -37,7 +37,7 @@ class Preprocessing:
         return asdict(self)
 
 
-def make_backbone(name: str, weights: Weights, *, kwargs: dict[str, Any], kept_in: Path) -> nn.Module:
+def make_backbone(name: str, weights: Weights, *, kwargs: dict[str, Any], cache_dir: Path) -> nn.Module:
     """A timm model without its classifier, filled with `weights`.
 
     kwargs go to timm unchanged. Raises UserError for an unknown model, kwargs that it does not take, or a hub
@@ -58,7 +58,7 @@ def make_backbone(name: str, weights: Weights, *, kwargs: dict[str, Any], kept_i
             f"the weights of {name} did not come from the hub ({why}); "
             "give a file with model.weights=FILE.safetensors, or start from nothing with model.weights=none"
         ) from error
-    load_weights(backbone, name, weights, kept_in=kept_in)
+    load_weights(backbone, name, weights, cache_dir=cache_dir)
     return backbone
 
 

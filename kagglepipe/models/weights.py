@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 HUB_PATIENCE = 5.0  # seconds that the hub is waited for
-ENGINE = "folded-2"  # raise it when the same network would give other features: stores and runs depend on it
+FEATURE_VERSION = "folded-2"  # raise it when the same network would give other features: stores and runs depend on it
 
 
 @dataclass(frozen=True)
@@ -158,15 +158,15 @@ def _find_bundled(name: str) -> Weights:
     return Weights("bundled", bundled.sha256, Path(spec.origin).parent / bundled.file)
 
 
-def load_weights(backbone: "nn.Module", name: str, weights: Weights, *, kept_in: Path) -> None:
+def load_weights(backbone: "nn.Module", name: str, weights: Weights, *, cache_dir: Path) -> None:
     """Fills `backbone` (a timm model made with num_classes=0) with the weights, the classifier left aside.
 
-    kept_in: folder for the safetensors made of bundled files. The hub's weights are loaded by timm when the
+    cache_dir: folder for the safetensors made of bundled files. The hub's weights are loaded by timm when the
     model is made (see `classifier.make_backbone`), so `hub` and `none` leave the backbone as it is.
     Raises UserError if the file does not fit the network.
     """
     if weights.kind == "bundled":
-        kept = kept_in / f"{name}-{weights.identity[:8]}.safetensors"
+        kept = cache_dir / f"{name}-{weights.identity[:8]}.safetensors"
         with locked(kept):
             if not kept.exists():
                 _keep_bundled(backbone, name, weights, kept)

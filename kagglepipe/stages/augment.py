@@ -37,7 +37,7 @@ def run(config: Config) -> None:
     prepared = read_prepared(config)
     policy, rows = augmentation_policy(config, training_mode(config)), prepared.train
     options = config.model
-    backbone = make_backbone(options.name, NOWHERE, kwargs=options.kwargs, kept_in=config.root)
+    backbone = make_backbone(options.name, NOWHERE, kwargs=options.kwargs, cache_dir=config.root)
     seen = preprocessing_of(backbone, image_size=options.side, crop=options.crop, short_side=config.short_side)
     reader = image_reader(config, prepared, rows, config.short_side)
     backdrops = Backdrops(reader, rows["id"].tolist(), rows["fold"].to_numpy(np.int64))

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
-from kagglepipe.stages.places import engine_of
 from kagglepipe.stages.unseen import blended_probabilities, fitted_classes, network_members
+from kagglepipe.training.backends import make_backend
 from kagglepipe.training.checkpoint import read_checkpoints
 from kagglepipe.training.sequence_inference import Seen, SequenceRun
 
@@ -26,7 +26,9 @@ def load_run(config: Config, folder: Path) -> "SequenceRun | BlendedRun":
     """The networks of a finished run, or of all members of an ensemble that count."""
     metrics = read_json(folder / "metrics.json")
     if "members" not in metrics:
-        return SequenceRun(read_checkpoints(folder), engine=engine_of(config))
+        return SequenceRun(
+            read_checkpoints(folder), backend=make_backend(config.device, config.engine, config.backend_dir)
+        )
     members = [load_run(config, member) for member in network_members(folder, metrics)]
     return BlendedRun(folder.name, metrics, members, fitted_classes(folder, metrics))
 

@@ -226,7 +226,7 @@ def put_weights(config: Config, bundle: Path) -> dict[str, str]:
 
         from kagglepipe.models.classifier import make_backbone
 
-        backbone = make_backbone(config.model.name, weights, kwargs=config.model.kwargs, kept_in=bundle)
+        backbone = make_backbone(config.model.name, weights, kwargs=config.model.kwargs, cache_dir=bundle)
         (bundle / name).parent.mkdir()
         save_file({key: value.contiguous() for key, value in backbone.state_dict().items()}, bundle / name)
     else:

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,9 +27,6 @@ from kagglepipe.images.decode import DECODER
 from kagglepipe.sequences.grid import tolerance
 from kagglepipe.stages.account import is_kaggle_notebook, notebook_data
 from kagglepipe.stages.ranking import best_network, can_follow, missing_network, rank_runs
-
-if TYPE_CHECKING:
-    from kagglepipe.training.engines import Engine
 
 log = logging.getLogger(__name__)
 ENSEMBLE_VERSION = 2  # raise by hand what would blend the same members otherwise
@@ -282,19 +279,6 @@ def training_mode(config: Config) -> str:
     return "head" if choose_device(config.device).type == "cpu" else "finetune"
 
 
-def engine_of(config: Config) -> "Engine":
-    """What looks through networks that are not being trained, as configured.
-
-    A network of `model.weights=none` is for trying the street in seconds: nothing faster is looked for.
-    """
-    from kagglepipe.training.device import choose_device, choose_precision
-    from kagglepipe.training.engines import Engine
-
-    device = choose_device(config.device)
-    kept_in = None if config.model.weights == "none" else config.weights_dir
-    return Engine(device, choose_precision(device), config.engine, kept_in)
-
-
 def run_identity(config: Config, prepared: Prepared) -> dict[str, Any]:
     """Everything that decides the results of the configured run."""
     settings: dict[str, Any] = {"table": prepared.table_hash, "folds": prepared.folds_hash}
@@ -306,13 +290,13 @@ def run_identity(config: Config, prepared: Prepared) -> dict[str, Any]:
         settings["teacher"] = {"answers": sha256(*answers), "confidence": config.training.confidence}
     if config.competition.kind == "series":
         return settings
-    from kagglepipe.models.weights import ENGINE, find_weights
+    from kagglepipe.models.weights import FEATURE_VERSION, find_weights
 
     weights = find_weights(config.model.name, config.model.weights)
     from kagglepipe.sequences.video import DECODER as VIDEO_DECODER
 
     decoder = prepared.decoder if config.competition.kind == "image" else VIDEO_DECODER
-    return {"decoder": decoder, "engine": ENGINE, **settings, "weights": weights.identity}
+    return {"decoder": decoder, "engine": FEATURE_VERSION, **settings, "weights": weights.identity}
 
 
 def run_dir(config: Config, prepared: Prepared) -> Path:

@@ -17,7 +17,7 @@ from kagglepipe.config import Config, absolute
 from kagglepipe.console import progress
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_bytes
-from kagglepipe.stages.places import engine_of, find_items, trained_run
+from kagglepipe.stages.places import find_items, trained_run
 from kagglepipe.stages.unseen import blended_probabilities, fitted_classes, network_members
 from kagglepipe.text import counted
 
@@ -165,6 +165,7 @@ def predict_files(
     Raises UserError at the first such file unless competition.on_bad_image=skip.
     """
     from kagglepipe.images.decode import ImageError, Pixels, decode
+    from kagglepipe.training.backends import make_backend
     from kagglepipe.training.inference import run_probabilities
 
     bad: dict[int, str] = {}
@@ -186,7 +187,7 @@ def predict_files(
         checkpoints,
         read,
         range(len(paths)),
-        engine=engine_of(config),
+        backend=make_backend(config.device, config.engine, config.backend_dir),
         workers=config.workers,
     )
     return probs, bad

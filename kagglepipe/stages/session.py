@@ -24,7 +24,6 @@ from kagglepipe.predictions.frame import oof_frame, test_frame
 from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.stages.places import (
     Prepared,
-    engine_of,
     git_commit,
     run_identity,
     training_mode,
@@ -69,11 +68,12 @@ class Session(ABC):
     track: "Track | None" = None  # told of every epoch
 
     def __post_init__(self) -> None:
+        from kagglepipe.training.backends import make_backend
         from kagglepipe.training.device import choose_precision, make_deterministic, use_fast_kernels
 
         self.mode = training_mode(self.config)
-        self.engine = engine_of(self.config)  # of the frozen network and of inference
-        self.device, self.precision = self.engine.device, self.engine.precision
+        self.backend = make_backend(self.config.device, self.config.engine, self.config.backend_dir)
+        self.device, self.precision = self.backend.device, self.backend.precision
         self.training_precision = choose_precision(self.device, training=True)
         if self.config.training.deterministic:
             make_deterministic()
@@ -162,7 +162,7 @@ class Session(ABC):
         options = self.config.model
         weights = find_weights(options.name, options.weights)
         torch.manual_seed(self.config.seed)  # for weights=none, where the backbone itself is drawn
-        backbone = make_backbone(options.name, weights, kwargs=options.kwargs, kept_in=self.config.weights_dir)
+        backbone = make_backbone(options.name, weights, kwargs=options.kwargs, cache_dir=self.config.weights_dir)
         preprocessing = preprocessing_of(
             backbone,
             image_size=options.side,
@@ -190,7 +190,7 @@ class Session(ABC):
 
         options = json.dumps([self.config.model.name, self.config.model.kwargs], sort_keys=True)
         preprocessing = repr(self.model.preprocessing)
-        return [STORE, options, self.backbone_hash, preprocessing, self.precision.name, *self.looked_through_by]
+        return [STORE, options, self.backbone_hash, preprocessing, self.precision.name, *self.feature_backend]
 
     @cached_property
     def backbone_hash(self) -> str:
@@ -200,17 +200,17 @@ class Session(ABC):
         return tensors_hash(self.model.backbone.state_dict())
 
     @property
-    def looked_through_by(self) -> list[str]:
-        """The device and, if it is not torch, the engine of the frozen network: what its features depend on."""
-        name = self.engine.name_for(self.model)
+    def feature_backend(self) -> list[str]:
+        """Device and, if not torch, backend of the frozen network: its features depend on them."""
+        name = self.backend.resolve(self.model)
         return [self.device.type, *([name] if name != "torch" else [])]
 
     @property
-    def engine_used(self) -> str | None:
-        """What looks through the network, with its version if it is not among `versions`; None where there is none."""
+    def backend_version(self) -> str | None:
+        """Inference backend and version, e.g. `openvino 2026.4`; None for series."""
         if self.config.competition.kind == "series":
             return None
-        name = self.engine.name_for(self.model)
+        name = self.backend.resolve(self.model)
         return name if name == "torch" else f"{name} {version(name)}"
 
     def conduct(self, fold: int, *, images: int = 1) -> "Conduct":
@@ -300,12 +300,12 @@ class Session(ABC):
             "fold": fold,
             "training": self.mode,
             "precision": self.precision.name,
-            "engine": self.engine_used,
+            "engine": self.backend_version,
             "identity": self.identity,
             "versions": versions(),
             "git_commit": git_commit(),
             **({"bits": self.prepared.bits} if self.prepared.bits else {}),
-            **({"backbone": self.backbone_hash} if self.engine_used and self.mode == "head" else {}),
+            **({"backbone": self.backbone_hash} if self.backend_version and self.mode == "head" else {}),
         }
 
 

@@ -52,10 +52,10 @@ def check(config: Config) -> None:
 
     demand_trackers(config.training.trackers)
     if config.engine == "openvino":
+        from kagglepipe.training.backends import check_openvino
         from kagglepipe.training.device import choose_device
-        from kagglepipe.training.engines import demand_openvino
 
-        demand_openvino(choose_device(config.device))
+        check_openvino(choose_device(config.device))
     if config.device not in ("auto", "cpu"):
         from kagglepipe.training.device import choose_device
 

@@ -112,7 +112,7 @@ class ImageSession(Session):
                 self.model,
                 seen,
                 missing,
-                engine=self.engine,
+                backend=self.backend,
                 workers=self.workers,
                 progress=name,
             )
@@ -124,12 +124,12 @@ class ImageSession(Session):
         """Where the features of one view are kept: the name holds all that they depend on save the image."""
         from kagglepipe.files import sha256
         from kagglepipe.images.paste import PASTE
-        from kagglepipe.models.weights import ENGINE
+        from kagglepipe.models.weights import FEATURE_VERSION
 
         draw = [] if view == 0 else [str(self.transform.serialised()), str(self.config.seed), str(view)]
         if draw and self.transform.backdrops is not None:  # which photo is pasted on which
             draw += [PASTE, self.prepared.table_hash, self.prepared.folds_hash]
-        key = sha256(*self.frozen_network, self.prepared.decoder, ENGINE, *draw)[:8]
+        key = sha256(*self.frozen_network, self.prepared.decoder, FEATURE_VERSION, *draw)[:8]
         return self.config.features_dir / f"features-{self.config.model.name.split('/')[-1]}-{key}"
 
     @cached_property
@@ -221,7 +221,7 @@ class ImageSession(Session):
         def predict(reader: "PixelReader", rows: Sequence[int]) -> Any:
             def part_of(part: Sequence[int]) -> Any:
                 return run_probabilities(
-                    checkpoint, reader.__getitem__, part, engine=self.engine, workers=self.workers,
+                    checkpoint, reader.__getitem__, part, backend=self.backend, workers=self.workers,
                 )  # fmt: skip
 
             return distributed.map_and_gather(part_of, rows)

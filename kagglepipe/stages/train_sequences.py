@@ -184,7 +184,7 @@ class SequenceSession(Session):
 
         def compute(missing: "list[Footage]") -> Iterator[Any]:
             return frame_features(
-                self.model, read, missing, engine=self.engine, workers=self.config.workers, progress=name
+                self.model, read, missing, backend=self.backend, workers=self.config.workers, progress=name
             )
 
         found = stored_frames(self.feature_folder(view, motion), footage, compute)
@@ -254,11 +254,11 @@ class SequenceSession(Session):
     def feature_folder(self, view: int, motion: bool) -> Any:
         """Where the features of one view are kept: the name holds all that they depend on save the file."""
         from kagglepipe.files import sha256
-        from kagglepipe.models.weights import ENGINE
+        from kagglepipe.models.weights import FEATURE_VERSION
         from kagglepipe.sequences.video import DECODER
 
         draw = [] if view == 0 else [str(self.transform.serialised()), str(self.config.seed), str(view)]
-        key = sha256(*self.frozen_network, DECODER, ENGINE, str(self.config.sequences.rate), *draw)[:8]
+        key = sha256(*self.frozen_network, DECODER, FEATURE_VERSION, str(self.config.sequences.rate), *draw)[:8]
         return (
             self.config.features_dir
             / f"{'motion' if motion else 'frames'}-{self.config.model.name.split('/')[-1]}-{key}"
@@ -461,7 +461,7 @@ class SequenceSession(Session):
         places = {video: one for video, one in zip(self.items["video"], self.footage, strict=True) if video in asked}
         found = frame_features(
             self.model, lambda one, first, end: self.read_frames(one, np.arange(first, end), 0, ""), [*places.values()],
-            engine=replace(self.engine, kept_in=None), workers=self.config.workers,
+            backend=self.backend.uncached, workers=self.config.workers,
             progress="features of the tuned network",
         )  # fmt: skip
         self._features[0] = dict(zip(places, found, strict=True))

@@ -1,7 +1,6 @@
 """What a job of a sweep tells the sweeper: read from the run that it has left, finished or stopped by its rival."""
 
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from kagglepipe.config import Config, absolute
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, sha256
 from kagglepipe.predictions.racing import Incumbent, should_prune
-from kagglepipe.stages.places import Prepared, engine_of, read_prepared, run_dir
+from kagglepipe.stages.places import Prepared, read_prepared, run_dir
 
 LATENCY_IMAGES, LATENCY_ROUNDS = 32, 5
 
@@ -76,17 +75,18 @@ def latency(config: Config, prepared: Prepared, run: Path) -> float:
     if config.competition.kind != "image":
         raise UserError("sweep.objectives: latency is measured for images; type seconds instead")
     from kagglepipe.images.decode import decode
+    from kagglepipe.training.backends import make_backend
     from kagglepipe.training.checkpoint import load_classifier, read_checkpoints
     from kagglepipe.training.features import batches
     from kagglepipe.training.inference import clean_views
 
     files = prepared.paths(prepared.train)[:LATENCY_IMAGES]
-    checkpoint, engine = read_checkpoints(run)[0], engine_of(config)
+    checkpoint, backend = read_checkpoints(run)[0], make_backend(config.device, config.engine, config.backend_dir)
     side = checkpoint.preprocessing.short_side
     images = [decode(file.read_bytes(), short_side=side, max_side=2**31) for file in files]
     if not checkpoint.meta["shared_backbone"]:  # as in inference: nothing is kept of a tuned network
-        engine = replace(engine, kept_in=None)
-    encode = engine.encoder(load_classifier(checkpoint).to(engine.device))
+        backend = backend.uncached
+    encode = backend.encoder(load_classifier(checkpoint).to(backend.device))
     view, took = clean_views(images.__getitem__, checkpoint.preprocessing), []
     for _ in range(LATENCY_ROUNDS):
         start = time.perf_counter()

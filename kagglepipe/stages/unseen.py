@@ -23,7 +23,6 @@ from kagglepipe.predictions.frame import align, class_columns, probabilities, re
 from kagglepipe.stages.places import (
     Prepared,
     demand_one_rate,
-    engine_of,
     image_reader,
     rates_of,
     read_prepared,
@@ -175,6 +174,7 @@ def demand_fit(config: Config, run: Path, meta: dict[str, Any]) -> None:
 
 def image_probabilities(config: Config, prepared: Prepared, checkpoints: "list[Checkpoint]") -> Probs:
     """(N, C) for the images to classify, read as the checkpoints ask."""
+    from kagglepipe.training.backends import make_backend
     from kagglepipe.training.inference import run_probabilities
 
     rows = prepared.test
@@ -182,17 +182,21 @@ def image_probabilities(config: Config, prepared: Prepared, checkpoints: "list[C
         prepared = replace(prepared, bits=bits)
     reader = image_reader(config, prepared, rows, checkpoints[0].preprocessing.short_side)
     return run_probabilities(
-        checkpoints, reader.__getitem__, range(len(rows)), engine=engine_of(config),
+        checkpoints,
+        reader.__getitem__,
+        range(len(rows)),
+        backend=make_backend(config.device, config.engine, config.backend_dir),
         workers=config.workers,
-    )  # fmt: skip
+    )
 
 
 def sequence_probabilities(config: Config, prepared: Prepared, checkpoints: "list[Checkpoint]") -> Probs:
     """(N, C) for the clips, pieces of clips or frames to classify; a file is read once, whatever rows it has."""
+    from kagglepipe.training.backends import make_backend
     from kagglepipe.training.sequence_inference import SequenceRun
 
     rows = prepared.test
-    run = SequenceRun(checkpoints, engine=engine_of(config))
+    run = SequenceRun(checkpoints, backend=make_backend(config.device, config.engine, config.backend_dir))
     probs = np.empty((len(rows), len(run.meta["classes"])))
     files = rows.reset_index(drop=True).groupby("path")
     for path, own in progress(files, "predict", total=len(files), unit="file"):

@@ -17,8 +17,8 @@ from kagglepipe.files import atomic, locked, sha256
 from kagglepipe.images.decode import Pixels
 from kagglepipe.models.classifier import Classifier
 from kagglepipe.parallel import parallel_map
+from kagglepipe.training.backends import InferenceBackend
 from kagglepipe.training.device import images_at_a_time
-from kagglepipe.training.engines import Engine
 
 log = logging.getLogger(__name__)
 STORE = "proven-1"  # raise it when what older versions have stored is not to be believed: folders are named by it
@@ -41,20 +41,20 @@ def compute_features(
     view: Callable[[int], Pixels],
     rows: Sequence[int],
     *,
-    engine: Engine,
+    backend: InferenceBackend,
     batch_size: int | None = None,
     workers: int | None = None,
     progress: str | None = None,
 ) -> Features:
     """(len(rows), F) float32 features of `view(row)` for the rows in order; neither model nor images are changed.
 
-    engine: what looks through the network, and where. batch_size: None for what the device likes: on a CPU few enough
+    batch_size: None for what the device likes: on a CPU few enough
     to stay in its cache. progress: the bar's name, None for no bar.
     """
     if not len(rows):
         return np.zeros((0, model.head.in_features), np.float32)
-    encode, found = engine.encoder(model), []
-    batch_size = batch_size or images_at_a_time(engine.device) or 128
+    encode, found = backend.encoder(model), []
+    batch_size = batch_size or images_at_a_time(backend.device) or 128
     with Progress[None](progress or "features", total=len(rows), unit="image") as bar:
         for images in batches(view, rows, batch_size, workers):
             found.append(encode(images))

@@ -17,7 +17,7 @@ from kagglepipe.files import atomic, locked
 from kagglepipe.images.decode import Pixels
 from kagglepipe.models.classifier import Classifier
 from kagglepipe.parallel import parallel_map
-from kagglepipe.training.engines import Engine
+from kagglepipe.training.backends import InferenceBackend
 
 log = logging.getLogger(__name__)
 STRETCH = 256  # frames that one thread decodes at a time: what bounds the memory of a long video
@@ -72,15 +72,15 @@ def frame_features(
     read: Callable[[Footage, int, int], Frames],
     footage: Sequence[Footage],
     *,
-    engine: Engine,
+    backend: InferenceBackend,
     workers: int | None = None,
     progress: str | None = None,
 ) -> Iterator[NDArray[np.float32]]:
     """The features (T, F) of each video, in order; threads decode ahead of the network.
 
-    read: (video, first frame, end) -> those frames as the network sees them. engine: what looks through it, and where.
+    read: (video, first frame, end) -> those frames as the network sees them.
     """
-    encode = engine.encoder(model)
+    encode = backend.encoder(model)
     stretches = [(one, at, min(at + STRETCH, one.frames)) for one in footage for at in range(0, one.frames, STRETCH)]
     decoded = parallel_map(lambda stretch: read(*stretch), stretches, workers=workers, ahead=2)
     total = sum(one.frames for one in footage)

@@ -1,7 +1,6 @@
 """Probabilities of a trained run for any images: the same arithmetic for test photos and for someone's own."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +9,8 @@ from numpy.typing import NDArray
 from kagglepipe.images.decode import Pixels
 from kagglepipe.images.view import clean_view
 from kagglepipe.models.classifier import Preprocessing
+from kagglepipe.training.backends import InferenceBackend
 from kagglepipe.training.checkpoint import Checkpoint, in_first_order, load_classifier, load_head
-from kagglepipe.training.engines import Engine
 from kagglepipe.training.features import Features, compute_features
 from kagglepipe.training.head import Head, softmax
 
@@ -27,13 +26,13 @@ def run_probabilities(
     read: Callable[[int], Pixels],
     rows: Sequence[int],
     *,
-    engine: Engine,
+    backend: InferenceBackend,
     workers: int | None = None,
 ) -> NDArray[np.float64]:
     """(len(rows), classes): the mean over the folds of each one's probabilities for the images `read(row)`.
 
     Classes are in the order of the first fold's; the others' are put into it by name.
-    Folds that share a backbone share its one pass over the images. engine: what looks through it, and where.
+    Folds that share a backbone share its one pass over the images.
     """
     features: dict[Path, Features] = {}
     total = np.zeros(())
@@ -42,10 +41,10 @@ def run_probabilities(
         if file not in features:
             name = "predict" if checkpoint.meta["shared_backbone"] else f"predict {number}/{len(checkpoints)}"
             features[file] = compute_features(
-                load_classifier(checkpoint).to(engine.device),
+                load_classifier(checkpoint).to(backend.device),
                 clean_views(read, checkpoint.preprocessing),
                 rows,
-                engine=engine if checkpoint.meta["shared_backbone"] else replace(engine, kept_in=None),
+                backend=backend if checkpoint.meta["shared_backbone"] else backend.uncached,
                 workers=workers,
                 progress=name,
             )

@@ -1,7 +1,6 @@
 """Probabilities of a trained run for any video or series: whole items, and live streams frame by frame."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,8 +17,8 @@ from kagglepipe.models.cnn_lstm import Stream, TemporalModel
 from kagglepipe.sequences.grid import grid_length
 from kagglepipe.sequences.series import SeriesError, series_inputs
 from kagglepipe.sequences.video import Resize, inspect, motion_pictures, sample_frames
+from kagglepipe.training.backends import Encoder, InferenceBackend
 from kagglepipe.training.checkpoint import Checkpoint, in_first_order, load_encoder, load_temporal
-from kagglepipe.training.engines import Encoder, Engine
 
 BATCH = 32  # frames the network sees at a time
 
@@ -41,21 +40,21 @@ class SequenceRun:
     Raises UserError if the run classifies images.
     """
 
-    def __init__(self, checkpoints: Sequence[Checkpoint], *, engine: Engine) -> None:
+    def __init__(self, checkpoints: Sequence[Checkpoint], *, backend: InferenceBackend) -> None:
         if "temporal" not in checkpoints[0].meta:
             raise UserError(
                 f"{checkpoints[0].folder.parent.name} classifies images: for video give the competition it was trained "
                 "on, as competition=video_folder competition.source=FOLDER, or a run with run=PATH"
             )
-        self.meta, self.device = checkpoints[0].meta, engine.device
+        self.meta, self.device = checkpoints[0].meta, backend.device
         self.encoders: dict[Path, Encoder | None] = {}  # of a series there is none
         self.models: list[tuple[Path, TemporalModel, list[int]]] = []  # with the places of the first fold's classes
         for checkpoint, order in zip(checkpoints, in_first_order(checkpoints), strict=True):
             file = checkpoint.backbone_file
             if file not in self.encoders:
-                own = engine if self.meta["shared_backbone"] else replace(engine, kept_in=None)
+                own = backend if self.meta["shared_backbone"] else backend.uncached
                 self.encoders[file] = own.encoder(load_encoder(checkpoint)) if self.meta["kind"] == "video" else None
-            self.models += [(file, model.to(engine.device), order) for model in load_temporal(checkpoint)]
+            self.models += [(file, model.to(backend.device), order) for model in load_temporal(checkpoint)]
 
     @property
     def is_causal(self) -> bool:

@@ -57,7 +57,7 @@ def random_images(count: int, size: int, seed: int = 0) -> Tensor:
 def tiny(name: str, **options: Any) -> nn.Module:
     """A small timm network with random weights."""
     torch.manual_seed(0)
-    return make_backbone(name, NONE, kwargs=options, kept_in=Path())
+    return make_backbone(name, NONE, kwargs=options, cache_dir=Path())
 
 
 def prepared(backbone: nn.Module, size: int | None = None, crop: str = "squash") -> Preprocessing:
@@ -204,7 +204,7 @@ def test_preprocessing_survives_json() -> None:
 )
 def test_an_unknown_model_is_answered_with_near_names(name: str, near: str) -> None:
     with pytest.raises(UserError, match=rf"model\.name={name} is not a timm model; near it are .*{near}"):
-        make_backbone(name, NONE, kwargs={}, kept_in=Path())
+        make_backbone(name, NONE, kwargs={}, cache_dir=Path())
 
 
 def test_an_unknown_model_without_likeness_is_refused_too() -> None:
@@ -215,7 +215,7 @@ def test_an_unknown_model_without_likeness_is_refused_too() -> None:
 @pytest.mark.parametrize("kwargs", [{"drop_rat": 0.1}, {"num_classes": 5}])
 def test_arguments_that_the_model_does_not_take_are_refused(kwargs: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=rf"model\.kwargs=.*{next(iter(kwargs))}.* do not fit test_resnet"):
-        make_backbone("test_resnet", NONE, kwargs=kwargs, kept_in=Path())
+        make_backbone("test_resnet", NONE, kwargs=kwargs, cache_dir=Path())
 
 
 def test_arguments_reach_the_model() -> None:

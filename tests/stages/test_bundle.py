@@ -227,7 +227,7 @@ def test_weights_of_the_hub_are_fetched_here_and_fit_there(config: Config, monke
     walk(replace(config, model=replace(config.model, weights="hub")))
     file = bundle_dir(config) / "weights/test_efficientnet.safetensors"
     there = find_weights("test_efficientnet", str(file))
-    backbone = make_backbone("test_efficientnet", there, kwargs={}, kept_in=file.parent)
+    backbone = make_backbone("test_efficientnet", there, kwargs={}, cache_dir=file.parent)
     assert not any(value.any() for value in backbone.state_dict().values())
 
 

@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 
 from kagglepipe.images.decode import Pixels
 from kagglepipe.models.classifier import Classifier, Preprocessing
+from kagglepipe.training.backends import InferenceBackend
 from kagglepipe.training.device import Precision
-from kagglepipe.training.engines import Engine
 from kagglepipe.training.features import Features, compute_features, image_key, stored_features
 
 SIZE = 32
-TORCH, HALF = (Engine(torch.device("cpu"), Precision(dtype, False, "")) for dtype in (torch.float32, torch.bfloat16))
+TORCH, HALF = (
+    InferenceBackend(torch.device("cpu"), Precision(dtype, False, "")) for dtype in (torch.float32, torch.bfloat16)
+)
 
 
 def value(key: str) -> list[float]:
@@ -146,7 +148,7 @@ def view() -> Callable[[int], Pixels]:
 def computed(
     model: Classifier, view: Callable[[int], Pixels], rows: list[int], batch_size: int = 16, workers: int = 2
 ) -> Features:
-    return compute_features(model, view, rows, engine=TORCH, batch_size=batch_size, workers=workers)
+    return compute_features(model, view, rows, backend=TORCH, batch_size=batch_size, workers=workers)
 
 
 @pytest.mark.parametrize(
@@ -170,10 +172,12 @@ def test_features_are_the_networks(name: str, options: dict[str, Any], view: Cal
     assert found.dtype == np.float32
 
 
-@pytest.mark.parametrize("engine", [TORCH, HALF])
-def test_the_network_is_left_as_it_was(model: Classifier, view: Callable[[int], Pixels], engine: Engine) -> None:
+@pytest.mark.parametrize("backend", [TORCH, HALF])
+def test_the_network_is_left_as_it_was(
+    model: Classifier, view: Callable[[int], Pixels], backend: InferenceBackend
+) -> None:
     before = copy.deepcopy(model.state_dict())
-    compute_features(model, view, [1, 2], engine=engine)
+    compute_features(model, view, [1, 2], backend=backend)
     assert list(model.state_dict()) == list(before)
     for name, value in model.state_dict().items():
         assert value.dtype == before[name].dtype
@@ -207,7 +211,7 @@ def test_dropout_and_batch_statistics_have_no_part(model: Classifier, view: Call
 
 def test_half_precision_is_close(model: Classifier, view: Callable[[int], Pixels]) -> None:
     full = computed(model, view, list(range(4)))
-    half = compute_features(model, view, list(range(4)), engine=HALF)
+    half = compute_features(model, view, list(range(4)), backend=HALF)
     assert half.dtype == np.float32
     assert np.abs(half - full).max() < 0.2
     assert np.abs(half - full).mean() < 0.02

@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 from kagglepipe.images.decode import Pixels
 from kagglepipe.models.classifier import Classifier, Preprocessing
 from kagglepipe.training import frame_features as module
+from kagglepipe.training.backends import InferenceBackend
 from kagglepipe.training.device import Precision
-from kagglepipe.training.engines import Engine
 from kagglepipe.training.frame_features import BATCH, STRETCH, Footage, clip_frames, frame_features, stored_frames
 
 SIZE = 32
-TORCH, HALF = (Engine(torch.device("cpu"), Precision(dtype, False, "")) for dtype in (torch.float32, torch.bfloat16))
+TORCH, HALF = (
+    InferenceBackend(torch.device("cpu"), Precision(dtype, False, "")) for dtype in (torch.float32, torch.bfloat16)
+)
 
 
 def footage(*lengths: int) -> list[Footage]:
@@ -227,7 +229,7 @@ def frames_of(one: Footage, first: int, end: int) -> NDArray[np.uint8]:
 
 def features(model: Classifier, videos: list[Footage], **options: Any) -> list[NDArray[np.float32]]:
     """Of the videos in float32."""
-    return list(frame_features(model, frames_of, videos, engine=TORCH, **options))
+    return list(frame_features(model, frames_of, videos, backend=TORCH, **options))
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -260,9 +262,9 @@ def test_long_videos_are_read_in_stretches_and_short_ones_share_batches(
         batches.append(len(images))
         return encode(images)
 
-    monkeypatch.setattr(Engine, "encoder", lambda *_: counting)
+    monkeypatch.setattr(InferenceBackend, "encoder", lambda *_: counting)
     videos = footage(25, 2, 1)
-    found = list(frame_features(model, noted, videos, engine=TORCH, workers=1))
+    found = list(frame_features(model, noted, videos, backend=TORCH, workers=1))
     assert [len(one) for one in found] == [25, 2, 1]
     assert read == [("0", 0, 10), ("0", 10, 20), ("0", 20, 25), ("1", 0, 2), ("2", 0, 1)]
     assert batches == [4] * 7
@@ -285,8 +287,8 @@ def test_stretches_bound_how_far_reading_runs_ahead(model: Classifier, monkeypat
         seen += len(images)
         return np.zeros((len(images), 2), np.float32)
 
-    monkeypatch.setattr(Engine, "encoder", lambda *_: counting)
-    (found,) = frame_features(model, counted, footage(1000), engine=TORCH, workers=1)
+    monkeypatch.setattr(InferenceBackend, "encoder", lambda *_: counting)
+    (found,) = frame_features(model, counted, footage(1000), backend=TORCH, workers=1)
     assert found.shape == (1000, 2)
     assert seen == 1000
     assert most <= 4 * 8
@@ -300,7 +302,7 @@ def test_each_video_comes_as_soon_as_it_is_whole(model: Classifier) -> None:
         read.append(one.key)
         return np.zeros((end - first, SIZE, SIZE, 3), np.uint8)
 
-    found = frame_features(model, noted, footage(*[BATCH] * 20), engine=TORCH, workers=1)
+    found = frame_features(model, noted, footage(*[BATCH] * 20), backend=TORCH, workers=1)
     assert len(next(found)) == BATCH
     assert len(read) < 10
     found.close()  # type: ignore[attr-defined]
@@ -332,7 +334,7 @@ def test_an_unreadable_video_is_an_error(model: Classifier) -> None:
             raise ValueError("no frame in it can be decoded")
         return frames_of(one, first, end)
 
-    found = frame_features(model, read, footage(BATCH, 3), engine=TORCH, workers=1)
+    found = frame_features(model, read, footage(BATCH, 3), backend=TORCH, workers=1)
     assert len(next(found)) == BATCH
     with pytest.raises(ValueError, match="no frame in it"):
         next(found)
@@ -340,7 +342,7 @@ def test_an_unreadable_video_is_an_error(model: Classifier) -> None:
 
 def test_the_model_is_left_as_it_was(model: Classifier) -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    list(frame_features(model, frames_of, footage(2), engine=HALF))
+    list(frame_features(model, frames_of, footage(2), backend=HALF))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert next(model.parameters()).requires_grad
     assert torch.is_grad_enabled()
@@ -348,7 +350,7 @@ def test_the_model_is_left_as_it_was(model: Classifier) -> None:
 
 
 def test_inference_mode_ends_between_videos(model: Classifier) -> None:
-    found = frame_features(model, frames_of, footage(BATCH, BATCH), engine=TORCH, workers=1)
+    found = frame_features(model, frames_of, footage(BATCH, BATCH), backend=TORCH, workers=1)
     next(found)
     assert not torch.is_inference_mode_enabled()
     next(found)

@@ -21,6 +21,7 @@ from kagglepipe.models.cnn_lstm import TemporalModel, TemporalOptions
 from kagglepipe.sequences.series import SeriesError
 from kagglepipe.sequences.video import VideoWriter, motion_pictures
 from kagglepipe.training import sequence_inference as module
+from kagglepipe.training.backends import InferenceBackend
 from kagglepipe.training.checkpoint import (
     load_temporal,
     read_checkpoints,
@@ -29,7 +30,6 @@ from kagglepipe.training.checkpoint import (
     save_temporal,
 )
 from kagglepipe.training.device import Precision
-from kagglepipe.training.engines import Engine
 from kagglepipe.training.sequence_inference import SequenceRun, batched
 
 CLASSES = ["none", "wave", "jump"]
@@ -94,7 +94,7 @@ def saved(
 
 def opened(folder: Path) -> SequenceRun:
     """The run in float32 on the CPU."""
-    return SequenceRun(read_checkpoints(folder), engine=Engine(CPU, FLOAT32))
+    return SequenceRun(read_checkpoints(folder), backend=InferenceBackend(CPU, FLOAT32))
 
 
 def footage(count: int = 7) -> list[Pixels]:

@@ -18,13 +18,13 @@ from kagglepipe.config import ENGINES
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json
 from kagglepipe.models.classifier import Classifier, Preprocessing
-from kagglepipe.training import engines as module
+from kagglepipe.training import backends as module
+from kagglepipe.training.backends import TOLERANCE, InferenceBackend, machine
 from kagglepipe.training.device import Precision
-from kagglepipe.training.engines import TOLERANCE, Engine, machine
 
 SIZE = 32
 CPU, FLOAT32 = torch.device("cpu"), Precision(torch.float32, False, "")
-installed = pytest.mark.skipif(not module.is_installed(), reason="OpenVINO is not installed: pip install openvino")
+installed = pytest.mark.skipif(not module.has_openvino(), reason="OpenVINO is not installed: pip install openvino")
 
 
 def network(name: str = "test_efficientnet", **options: Any) -> Classifier:
@@ -70,9 +70,9 @@ def test_features_are_those_of_torch(
     """In batches of any size, from a new conversion and from the one that was kept."""
     model = network(name, **options)
     before = copy.deepcopy(model.state_dict())
-    expected = Engine(CPU, FLOAT32).encoder(model)(images)
+    expected = InferenceBackend(CPU, FLOAT32).encoder(model)(images)
     for _ in ("made", "kept"):
-        encode = Engine(CPU, FLOAT32, "openvino", tmp_path).encoder(model)
+        encode = InferenceBackend(CPU, FLOAT32, "openvino", tmp_path).encoder(model)
         for count in (11, 1, 4):
             found = encode(images[:count])
             assert found.dtype == np.float32
@@ -85,7 +85,7 @@ def test_features_are_those_of_torch(
 def test_an_answer_is_not_overwritten_by_the_next(
     model: Classifier, images: np.ndarray[Any, np.dtype[np.uint8]]
 ) -> None:
-    encode = Engine(CPU, FLOAT32, "openvino").encoder(model)
+    encode = InferenceBackend(CPU, FLOAT32, "openvino").encoder(model)
     first = encode(images[:2])
     kept = first.copy()
     encode(images[4:6])
@@ -96,13 +96,13 @@ def test_an_answer_is_not_overwritten_by_the_next(
 def test_what_is_kept_is_not_converted_again(
     model: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = Engine(CPU, FLOAT32, "openvino", tmp_path)
-    engine.encoder(model)
+    backend = InferenceBackend(CPU, FLOAT32, "openvino", tmp_path)
+    backend.encoder(model)
     with monkeypatch.context() as patch:
-        patch.setattr(module, "converted", lambda model: pytest.fail("it is there"))
-        engine.encoder(model)
+        patch.setattr(module, "convert", lambda model: pytest.fail("it is there"))
+        backend.encoder(model)
     other = network("test_resnet")
-    engine.encoder(other)
+    backend.encoder(other)
     assert len(list(tmp_path.glob("*.openvino"))) == 2
 
 
@@ -110,11 +110,11 @@ def test_what_is_kept_is_not_converted_again(
 def test_a_damaged_file_is_made_anew(
     model: Classifier, images: np.ndarray[Any, np.dtype[np.uint8]], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    engine = Engine(CPU, FLOAT32, "openvino", tmp_path)
-    expected = engine.encoder(model)(images)
+    backend = InferenceBackend(CPU, FLOAT32, "openvino", tmp_path)
+    expected = backend.encoder(model)(images)
     (kept,) = tmp_path.glob("*.openvino")
     kept.write_bytes(kept.read_bytes()[:1000])
-    np.testing.assert_array_equal(engine.encoder(model)(images), expected)
+    np.testing.assert_array_equal(backend.encoder(model)(images), expected)
     assert "cannot be used" in caplog.text
     assert kept.stat().st_size > 1000
 
@@ -124,9 +124,9 @@ def test_nobody_is_told_of_a_conversion() -> None:
     """In a process of its own: nothing that the tests have imported before counts."""
     code = (
         "import sys, torch\n"
-        "from kagglepipe.training.engines import Engine\n"
-        "from tests.training.test_engines import CPU, FLOAT32, network\n"
-        "Engine(CPU, FLOAT32, 'openvino').encoder(network())\n"
+        "from kagglepipe.training.backends import InferenceBackend\n"
+        "from tests.training.test_backends import CPU, FLOAT32, network\n"
+        "InferenceBackend(CPU, FLOAT32, 'openvino').encoder(network())\n"
         "assert sys.modules['openvino_telemetry'] is None\n"
         "assert not any(name.startswith('openvino_telemetry.') for name in sys.modules)\n"
     )
@@ -142,8 +142,8 @@ def test_what_was_standard_error_stays_open() -> None:
         "import io, logging, sys\n"
         "theirs, sys.stderr = sys.stderr, io.StringIO()\n"
         "mine = sys.stderr\n"
-        "from kagglepipe.training.engines import silent_openvino\n"
-        "silent_openvino()\n"
+        "from kagglepipe.training.backends import import_openvino\n"
+        "import_openvino()\n"
         "sys.stderr = theirs\n"
         "logging.shutdown()\n"
         "assert not mine.closed\n"
@@ -165,8 +165,8 @@ def test_the_faster_one_is_chosen_once(
     rates: dict[str, float], expected: str, model: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured = pretend(monkeypatch, **rates)
-    engine = Engine(CPU, FLOAT32, "auto", tmp_path)
-    assert [engine.name_for(model) for _ in range(3)] == [expected] * 3
+    backend = InferenceBackend(CPU, FLOAT32, "auto", tmp_path)
+    assert [backend.resolve(model) for _ in range(3)] == [expected] * 3
     assert measured == ["torch", "openvino"]
     (note,) = tmp_path.glob("*.json")
     assert read_json(note) == {machine(): rates}
@@ -175,11 +175,11 @@ def test_the_faster_one_is_chosen_once(
 @installed
 def test_another_machine_is_asked_anew(model: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, torch=1.0, openvino=2.0)
-    engine = Engine(CPU, FLOAT32, "auto", tmp_path)
-    assert engine.name_for(model) == "openvino"
+    backend = InferenceBackend(CPU, FLOAT32, "auto", tmp_path)
+    assert backend.resolve(model) == "openvino"
     (note,) = tmp_path.glob("*.json")
     write_json(note, {"another one": {"torch": 2.0, "openvino": 1.0}})
-    assert engine.name_for(model) == "openvino"
+    assert backend.resolve(model) == "openvino"
     assert set(read_json(note)) == {"another one", machine()}
 
 
@@ -192,30 +192,30 @@ def test_one_that_does_not_do_it_right_is_not_chosen(
     if fault == "other features":
         monkeypatch.setitem(TOLERANCE, torch.float32, -1.0)
     else:
-        monkeypatch.setattr(module, "converted", lambda model: 1 / 0)
+        monkeypatch.setattr(module, "convert", lambda model: 1 / 0)
     with caplog.at_level(logging.WARNING):
-        assert Engine(CPU, FLOAT32, "auto", tmp_path).name_for(model) == "torch"
+        assert InferenceBackend(CPU, FLOAT32, "auto", tmp_path).resolve(model) == "torch"
     assert {"other features": "gives other features", "no conversion": "does not take this network"}[
         fault
     ] in caplog.text
 
 
-@pytest.mark.parametrize("engine", [
-    Engine(CPU, FLOAT32, "torch", Path("nowhere")),
-    Engine(CPU, FLOAT32, "auto", None),  # there is no place to keep what is found out
-    Engine(torch.device("meta"), FLOAT32, "auto", Path("nowhere")),
-    Engine(CPU, Precision(torch.float16, False, ""), "auto", Path("nowhere")),
+@pytest.mark.parametrize("backend", [
+    InferenceBackend(CPU, FLOAT32, "torch", Path("nowhere")),
+    InferenceBackend(CPU, FLOAT32, "auto", None),  # there is no place to keep what is found out
+    InferenceBackend(torch.device("meta"), FLOAT32, "auto", Path("nowhere")),
+    InferenceBackend(CPU, Precision(torch.float16, False, ""), "auto", Path("nowhere")),
 ])  # fmt: skip
 def test_torch_is_not_compared_with_what_cannot_be_used(
-    engine: Engine, model: Classifier, monkeypatch: pytest.MonkeyPatch
+    backend: InferenceBackend, model: Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Engine, "_is_faster", lambda *_: pytest.fail("nothing is to be compared"))
-    assert engine.name_for(model) == "torch"
+    monkeypatch.setattr(InferenceBackend, "_openvino_is_faster", lambda *_: pytest.fail("nothing is to be compared"))
+    assert backend.resolve(model) == "torch"
 
 
 def test_names_are_those_of_the_configuration(model: Classifier) -> None:
     assert ENGINES == ("auto", "torch", "openvino")
-    assert Engine(CPU, FLOAT32).name_for(model) == "torch"
+    assert InferenceBackend(CPU, FLOAT32).resolve(model) == "torch"
 
 
 # --- what cannot be had --------------------------------------------------------------------------------------------
@@ -228,13 +228,13 @@ def _missing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.usefixtures("_missing")
 def test_without_it_torch_does_the_work(model: Classifier, tmp_path: Path) -> None:
-    assert Engine(CPU, FLOAT32, "auto", tmp_path).name_for(model) == "torch"
+    assert InferenceBackend(CPU, FLOAT32, "auto", tmp_path).resolve(model) == "torch"
     with pytest.raises(UserError, match=r"engine=openvino is not installed: type pip install 'kagglepipe\[openvino\]'"):
-        Engine(CPU, FLOAT32, "openvino", tmp_path).encoder(model)
+        InferenceBackend(CPU, FLOAT32, "openvino", tmp_path).encoder(model)
     assert not list(tmp_path.iterdir())
 
 
 @installed
 def test_it_is_for_processors_alone(model: Classifier) -> None:
     with pytest.raises(UserError, match="engine=openvino is for CPUs, not cuda: type device=cpu"):
-        Engine(torch.device("cuda"), FLOAT32, "openvino").name_for(model)
+        InferenceBackend(torch.device("cuda"), FLOAT32, "openvino").resolve(model)

@@ -1,6 +1,6 @@
 """What looks through a frozen network, and how fast: torch as it comes, torch as kagglepipe has it, OpenVINO.
 
-    python benchmarks/engines.py [--archive ARCHIVE.zip] [--images 256] [--models tf_efficientnet_lite0,…]
+    python benchmarks/backends.py [--archive ARCHIVE.zip] [--images 256] [--models tf_efficientnet_lite0,…]
 
 Prints images a second on tensors in memory (the best of three passes in turn, so that a busy moment hits all), the
 ratio to torch as it comes, and what kagglepipe reaches from files, decoding included. With --archive also if a head
@@ -24,8 +24,8 @@ from kagglepipe.images.view import clean_view
 from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
 from kagglepipe.models.weights import BUNDLED, find_weights
 from kagglepipe.samples.photos import make_photos
+from kagglepipe.training.backends import Encoder, InferenceBackend
 from kagglepipe.training.device import choose_precision
-from kagglepipe.training.engines import Encoder, Engine
 from kagglepipe.training.features import compute_features
 from kagglepipe.training.head import HeadFitter, softmax
 
@@ -35,7 +35,7 @@ CPU = torch.device("cpu")
 def network(name: str) -> Classifier:
     """With its bundled weights, or untrained where there are none, which takes as long."""
     weights = find_weights(name, "bundled" if name in BUNDLED else "none")
-    backbone = make_backbone(name, weights, kwargs={}, kept_in=Path(tempfile.gettempdir()))
+    backbone = make_backbone(name, weights, kwargs={}, cache_dir=Path(tempfile.gettempdir()))
     return Classifier(backbone, 2, preprocessing_of(backbone, image_size=None, crop="squash", short_side=256)).eval()
 
 
@@ -62,7 +62,7 @@ def table(name: str, files: list[Path]) -> None:
     p = model.preprocessing
     views = np.stack([clean_view(decode(f.read_bytes(), short_side=256, max_side=20_000), p.size) for f in files])
     with tempfile.TemporaryDirectory() as place:
-        engines = {wanted: Engine(CPU, precision, wanted, Path(place)) for wanted in ("torch", "openvino")}
+        engines = {wanted: InferenceBackend(CPU, precision, wanted, Path(place)) for wanted in ("torch", "openvino")}
         ways = {"torch, as it comes": bare(model), **{f"kagglepipe, {n}": e.encoder(model) for n, e in engines.items()}}
         taken: dict[str, list[float]] = {way: [] for way in ways}
         for encode in ways.values():
@@ -79,8 +79,8 @@ def table(name: str, files: list[Path]) -> None:
         def read(row: int) -> np.ndarray:
             return clean_view(decode(files[row].read_bytes(), short_side=256, max_side=20_000), p.size)
 
-        for wanted, engine in engines.items():
-            work = partial(compute_features, model, read, range(len(files)), engine=engine)
+        for wanted, backend in engines.items():
+            work = partial(compute_features, model, read, range(len(files)), backend=backend)
             rate = len(files) / min(seconds(work) for _ in range(2))
             best = len(files) / min(taken[f"kagglepipe, {wanted}"])
             print(f"{name:<24}{f'kagglepipe, {wanted}, from files':<36}{rate:7.1f} images/s   "
@@ -100,7 +100,7 @@ def agreement(archive: Path, name: str) -> None:
 
         found = {
             wanted: compute_features(
-                model, read, range(len(files)), engine=Engine(CPU, precision, wanted), progress=wanted
+                model, read, range(len(files)), backend=InferenceBackend(CPU, precision, wanted), progress=wanted
             )
             for wanted in ("torch", "openvino")
         }
