@@ -83,7 +83,7 @@ def epochs(session: SequenceSession) -> None:
     """One epoch of the temporal head on cached features, and one of encoder and LSTM together."""
     from dataclasses import replace
 
-    from kagglepipe.models.cnn_lstm import CnnLstm
+    from kagglepipe.models.temporal import CnnLstm
     from kagglepipe.training.fit import Recipe
     from kagglepipe.training.temporal import FLOAT32, as_inputs, make_temporal
 

@@ -33,7 +33,7 @@ TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")  # training.trackers.TR
 ENGINES = ("auto", "torch", "openvino")
 SAMPLERS = ("tpe", "cmaes", "grid", "random", "nsga2")  # sweeps.study.SAMPLERS, without its imports
 OBJECTIVES = ("score", "log_loss", "seconds", "latency")  # sweeps.goals.MEASURES, without its imports
-CELLS = ("mean", "conv", "elman", "gru", "lstm")  # models.cnn_lstm.BODIES, without its imports
+CELLS = ("mean", "conv", "elman", "gru", "lstm")  # models.temporal, without its imports
 RESULT_VERSION = {"head": 2, "finetune": 2, "time": 2}  # raise by hand what would give other results from the same
 
 
@@ -173,7 +173,7 @@ class Augment:
 
 @dataclass
 class Temporal:
-    """What stands between the frames of a video or series and its labels (models.cnn_lstm).
+    """What stands between the frames of a video or series and its labels (models.temporal).
 
     cell: `lstm`, `gru`, `elman`, `conv` (dilated convolutions) or `mean`, a linear model that knows no order.
     differences: whether how much each input changed since the frame before is an input too.

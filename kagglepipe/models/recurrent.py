@@ -165,8 +165,8 @@ class Recurrent(nn.Module):
         return states, state
 
     def _written(self, features: Tensor, lengths: Tensor, state: State | None) -> tuple[Tensor, State]:
-        real = _real_steps(lengths, features)
-        states = features.masked_fill(~real[..., None], 0)  # even NaN in the padding must not reach a gradient
+        mask = step_mask(lengths, features)
+        states = features.masked_fill(~mask[..., None], 0)  # even NaN in the padding must not reach a gradient
         before = self._zeros(features) if state is None else state
         ends = []
         for layer in range(self.rnn.num_layers):
@@ -176,7 +176,7 @@ class Recurrent(nn.Module):
             for direction in range(self.directions):
                 k = layer * self.directions + direction
                 first = _each(itemgetter(k), before)
-                passes.append(unroll(CELLS[self.cell].step, states, first, self._weights(k), real, direction == 1))
+                passes.append(unroll(CELLS[self.cell].step, states, first, self._weights(k), mask, direction == 1))
             states = torch.cat([outputs for outputs, _ in passes], dim=2)
             ends += [end for _, end in passes]
         return states, _each(lambda *parts: torch.stack(parts), *ends)
@@ -227,11 +227,11 @@ def initialise(rnn: nn.RNNBase) -> None:
 
 
 def unroll(
-    step: Step, features: Tensor, state: State, weights: tuple[Tensor, ...], real: Tensor, backward: bool = False
+    step: Step, features: Tensor, state: State, weights: tuple[Tensor, ...], mask: Tensor, backward: bool = False
 ) -> tuple[Tensor, State]:
     """One layer in one direction: (states (B, T, H), the state after the last step taken).
 
-    features: (B, T, F). state: tensors (B, H). real: (B, T) bool; at the other steps the state stays as it was and
+    features: (B, T, F). state: tensors (B, H). mask: (B, T) bool; at the other steps the state stays as it was and
     the states given are zero. backward: from the last step to the first (Schuster & Paliwal 1997), which therefore
     begins at each sequence's own end.
     """
@@ -239,10 +239,10 @@ def unroll(
     order = range(features.shape[1])
     for t in reversed(order) if backward else order:
         after = step(features[:, t], state, *weights)
-        state = _each(partial(torch.where, real[:, t, None]), after, state)
+        state = _each(partial(torch.where, mask[:, t, None]), after, state)
         states.append(state[0] if isinstance(state, tuple) else state)
     in_time = torch.stack(states[::-1] if backward else states, dim=1)
-    return in_time.masked_fill(~real[..., None], 0), state
+    return in_time.masked_fill(~mask[..., None], 0), state
 
 
 def detach(state: State) -> State:
@@ -314,19 +314,19 @@ def pool(values: Tensor, lengths: Tensor | None, how: str) -> Tensor:
         raise UserError(f"pooling={how} is unknown; known are: {', '.join(POOLS)}")
     batch, steps, _ = values.shape
     lengths = _checked_lengths(lengths, batch, steps)
-    return POOLS[how](values, lengths.to(values.device), _real_steps(lengths, values)[..., None])
+    return POOLS[how](values, lengths.to(values.device), step_mask(lengths, values)[..., None])
 
 
-def _mean(values: Tensor, lengths: Tensor, real: Tensor) -> Tensor:
-    return values.masked_fill(~real, 0).sum(dim=1) / lengths[:, None]
+def _mean(values: Tensor, lengths: Tensor, mask: Tensor) -> Tensor:
+    return values.masked_fill(~mask, 0).sum(dim=1) / lengths[:, None]
 
 
-def _last(values: Tensor, lengths: Tensor, real: Tensor) -> Tensor:
+def _last(values: Tensor, lengths: Tensor, mask: Tensor) -> Tensor:
     return values[torch.arange(len(values), device=values.device), lengths - 1]
 
 
-def _max(values: Tensor, lengths: Tensor, real: Tensor) -> Tensor:
-    return values.masked_fill(~real, -torch.inf).max(dim=1).values
+def _max(values: Tensor, lengths: Tensor, mask: Tensor) -> Tensor:
+    return values.masked_fill(~mask, -torch.inf).max(dim=1).values
 
 
 POOLS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"mean": _mean, "last": _last, "max": _max}
@@ -347,7 +347,7 @@ def _checked_lengths(lengths: Tensor | None, batch: int, steps: int) -> Tensor:
     return lengths
 
 
-def _real_steps(lengths: Tensor, like: Tensor) -> Tensor:
+def step_mask(lengths: Tensor, like: Tensor) -> Tensor:
     """(B, T) bool: which steps of `like` (B, T, …) are within the lengths (B,)."""
     return torch.arange(like.shape[1], device=like.device) < lengths.to(like.device)[:, None]
 

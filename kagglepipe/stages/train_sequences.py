@@ -29,7 +29,7 @@ from kagglepipe.stages.scores import detection_scores, scores_of
 from kagglepipe.stages.session import Fitted, Session
 
 if TYPE_CHECKING:
-    from kagglepipe.models.cnn_lstm import TemporalModel, TemporalOptions
+    from kagglepipe.models.temporal import TemporalModel, TemporalOptions
     from kagglepipe.sequences.dataset import Example
     from kagglepipe.training.frame_features import Footage
     from kagglepipe.training.temporal import TemporalRecipe
@@ -269,7 +269,7 @@ class SequenceSession(Session):
     @cached_property
     def options(self) -> "TemporalOptions":
         """The shape of the model of time."""
-        from kagglepipe.models.cnn_lstm import TemporalOptions
+        from kagglepipe.models.temporal import TemporalOptions
 
         return TemporalOptions(**asdict(self.config.model.temporal), noise=self.config.sequences.noise)
 
@@ -335,8 +335,8 @@ class SequenceSession(Session):
         )  # fmt: skip
         model.inputs.centre.copy_(torch.from_numpy(centre))
         model.inputs.scale.copy_(torch.from_numpy(scale))
-        leave = model.head.leave
-        leave.weight.data, leave.bias.data = torch.from_numpy(head.weight), torch.from_numpy(head.bias)
+        classifier = model.head.classifier
+        classifier.weight.data, classifier.bias.data = torch.from_numpy(head.weight), torch.from_numpy(head.bias)
         history = [{"regularisation": c, "inner_log_loss": loss} for c, loss in fitter.inner_log_loss(fold)]
         return [model.to(self.device).eval()], history
 
@@ -425,7 +425,7 @@ class SequenceSession(Session):
 
     def finetune(self, fold: int, head: "TemporalModel", history: list[dict[str, Any]], pseudo: pd.DataFrame) -> Fitted:
         """Trains the encoder with its model of time from `head` on, for a fixed number of epochs."""
-        from kagglepipe.models.cnn_lstm import CnnLstm
+        from kagglepipe.models.temporal import CnnLstm
         from kagglepipe.training.checkpoint import save_temporal
         from kagglepipe.training.fit import Recipe, train_epochs
         from kagglepipe.training.optimise import make_optimiser

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from kagglepipe.errors import UserError
 from kagglepipe.files import atomic, read_json, sha256, write_json
 from kagglepipe.models.classifier import Classifier, Preprocessing
-from kagglepipe.models.cnn_lstm import TemporalModel, TemporalOptions
+from kagglepipe.models.temporal import TemporalModel, TemporalOptions, load_stored, stored_name
 from kagglepipe.models.weights import read_tensors, write_tensors
 
 BACKBONE = "backbone.safetensors"
@@ -129,7 +129,8 @@ def save_temporal(
 
     encoder: the network that sees the frames (None: a series has none); kept here unless it is the run's.
     """
-    tensors = {f"{n}.{name}": value for n, model in enumerate(models) for name, value in model.state_dict().items()}
+    states = [model.state_dict() for model in models]
+    tensors = {f"{n}.{stored_name(name)}": value for n, state in enumerate(states) for name, value in state.items()}
     about: dict[str, Any] = {"shared_backbone": shared_backbone, "members": len(models)}
     if encoder is not None:
         about["preprocessing"] = encoder.preprocessing.as_json()
@@ -149,7 +150,7 @@ def load_temporal(checkpoint: Checkpoint) -> list[TemporalModel]:
         options = TemporalOptions(**meta["temporal"])
         model = TemporalModel(meta["features"], len(meta["classes"]), options, per_frame=meta["per_frame"])
         own = {name: value for name, value in tensors.items() if name.startswith(f"{member}.")}
-        model.load_state_dict({name.removeprefix(f"{member}."): value for name, value in own.items()})
+        load_stored(model, {name.removeprefix(f"{member}."): value for name, value in own.items()})
         models.append(model.eval())
     return models
 

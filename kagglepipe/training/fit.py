@@ -20,6 +20,7 @@ from kagglepipe import console, distributed
 from kagglepipe.errors import UserError
 from kagglepipe.images.dataset import EpochBatches, TrainingImages, training_loader
 from kagglepipe.models.classifier import Classifier
+from kagglepipe.models.temporal import load_stored
 from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.predictions.uncertainty import format_score
 from kagglepipe.training.budget import Budget
@@ -217,7 +218,7 @@ def train_epochs(
             continue
         loop.keep(progress, loop.in_time(epoch))
     if progress.best:
-        model.load_state_dict(progress.best)
+        load_stored(model, progress.best)
     return [Epoch(**epoch) for epoch in progress.history]
 
 

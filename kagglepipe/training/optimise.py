@@ -9,7 +9,7 @@ from timm.optim import param_groups_layer_decay
 from torch import nn
 
 from kagglepipe.models.classifier import Classifier
-from kagglepipe.models.cnn_lstm import CnnLstm
+from kagglepipe.models.temporal import CnnLstm
 
 
 def make_optimiser(

@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from kagglepipe.models.temporal import load_stored, stored_name
 from kagglepipe.models.weights import write_tensors
 
 log = logging.getLogger(__name__)
@@ -41,14 +42,14 @@ class Progress:
 def capture(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Copies on the CPU of all that a step changes; later steps leave them alone."""
     moments, names = optimiser.state_dict()["state"], [name for name, _ in optimised(model, optimiser)]
-    named = {f"model.{name}": value for name, value in model.state_dict().items()}
+    named = {f"model.{stored_name(name)}": value for name, value in model.state_dict().items()}
     named |= {f"optimiser.{names[n]}.{key}": value for n, state in moments.items() for key, value in state.items()}
     return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in named.items()}
 
 
 def restore(tensors: dict[str, Tensor], model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
     """Puts back what `capture` gave. Raises RuntimeError, or LookupError, if it is of another network."""
-    model.load_state_dict(part(tensors, "model"))
+    load_stored(model, part(tensors, "model"))
     parameters = optimised(model, optimiser)
     numbers = {name: number for number, (name, _) in enumerate(parameters)}
     state: dict[int, dict[str, Tensor]] = {}
@@ -63,8 +64,8 @@ def restore(tensors: dict[str, Tensor], model: nn.Module, optimiser: torch.optim
 
 
 def optimised(model: nn.Module, optimiser: torch.optim.Optimizer) -> list[tuple[str, nn.Parameter]]:
-    """(name, parameter) of what the optimiser changes, in the order in which it numbers them."""
-    names = {parameter: name for name, parameter in model.named_parameters()}
+    """(name in files, parameter) of what the optimiser changes, in the order in which it numbers them."""
+    names = {parameter: stored_name(name) for name, parameter in model.named_parameters()}
     return [(names[parameter], parameter) for group in optimiser.param_groups for parameter in group["params"]]
 
 

@@ -13,7 +13,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.images.decode import Pixels
 from kagglepipe.images.view import clean_view
 from kagglepipe.models.classifier import Preprocessing
-from kagglepipe.models.cnn_lstm import Stream, TemporalModel
+from kagglepipe.models.temporal import Stream, TemporalModel
 from kagglepipe.sequences.grid import grid_length
 from kagglepipe.sequences.series import SeriesError, series_inputs
 from kagglepipe.sequences.video import Resize, inspect, motion_pictures, sample_frames

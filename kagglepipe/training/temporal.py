@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kagglepipe.models.cnn_lstm import Inputs, TemporalModel, TemporalOptions, moving_average
+from kagglepipe.models.temporal import FeatureTransform, TemporalModel, TemporalOptions, moving_average
 from kagglepipe.sequences.augment import TimeAugmentation
 from kagglepipe.sequences.dataset import Example, TrainingBatches, collate
 from kagglepipe.training.device import Precision
@@ -137,7 +137,7 @@ def of_like_length(lengths: Sequence[int], batch_size: int) -> Iterator[list[int
 
 def pooled(examples: Sequence[Example], options: TemporalOptions) -> NDArray[np.float32]:
     """(N, inputs): what a linear model sees: each clip's mean or, where frames are classified, each window's."""
-    per_frame, inputs = examples[0].label.ndim > 0, Inputs(examples[0].features.shape[1], options)
+    per_frame, inputs = examples[0].label.ndim > 0, FeatureTransform(examples[0].features.shape[1], options)
     found = []
     for example in examples:
         x = inputs.raw(torch.from_numpy(np.asarray(example.features, np.float32))[None])

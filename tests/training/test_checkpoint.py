@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from kagglepipe.errors import UserError
 from kagglepipe.models.classifier import Classifier, Preprocessing
-from kagglepipe.models.cnn_lstm import TemporalModel, TemporalOptions
+from kagglepipe.models.temporal import TemporalModel, TemporalOptions
 from kagglepipe.training import checkpoint as module
 from kagglepipe.training.checkpoint import (
     BACKBONE,
@@ -348,9 +348,9 @@ def test_weights_fitted_elsewhere_are_kept(tmp_path: Path) -> None:
     """As those of a linear model: views into arrays, in any memory order."""
     model = temporal(cell="mean")
     weight = np.asfortranarray(np.random.default_rng(0).normal(size=(3, 14)).astype(np.float32))
-    model.head.leave.weight.data = torch.from_numpy(weight)
+    model.head.classifier.weight.data = torch.from_numpy(weight)
     (back,) = load_temporal(read_checkpoints(kept_temporal(tmp_path, [model], None, shared=False))[0])
-    np.testing.assert_array_equal(back.head.leave.weight.detach(), weight)
+    np.testing.assert_array_equal(back.head.classifier.weight.detach(), weight)
 
 
 @pytest.mark.parametrize("shared", [True, False])

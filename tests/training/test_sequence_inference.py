@@ -17,7 +17,7 @@ from kagglepipe.files import read_json, write_json
 from kagglepipe.images.decode import Pixels
 from kagglepipe.images.view import clean_view
 from kagglepipe.models.classifier import Classifier, Preprocessing
-from kagglepipe.models.cnn_lstm import TemporalModel, TemporalOptions
+from kagglepipe.models.temporal import TemporalModel, TemporalOptions
 from kagglepipe.sequences.series import SeriesError
 from kagglepipe.sequences.video import VideoWriter, motion_pictures
 from kagglepipe.training import sequence_inference as module
@@ -313,7 +313,7 @@ def test_folds_of_other_orders_of_classes_answer_as_if_they_had_one(tmp_path: Pa
     models = load_temporal(read_checkpoints(run)[1])
     order = [2, 0, 1]
     for model in models:  # the same network, its outputs in another order
-        outputs = model.head.leave
+        outputs = model.head.classifier
         outputs.weight.data, outputs.bias.data = outputs.weight.data[order], outputs.bias.data[order]
     names = [CLASSES[n] for n in order]
     save_temporal(run / "fold_1", models, None, shared_backbone=False, meta={**meta, "classes": names})

@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from kagglepipe.errors import UserError
-from kagglepipe.models.cnn_lstm import TemporalModel, TemporalOptions
+from kagglepipe.models.temporal import TemporalModel, TemporalOptions
 from kagglepipe.sequences.augment import TimeAugmentation
 from kagglepipe.sequences.dataset import NO_LABEL, Example
 from kagglepipe.training import temporal as module
@@ -122,8 +122,8 @@ def as_linear(examples: list[Example], folds: NDArray[np.int64], fold: int, **ch
     model = make_temporal(examples, 3, shape, seed=0, device=CPU)
     model.inputs.centre.copy_(torch.from_numpy(centre))
     model.inputs.scale.copy_(torch.from_numpy(scale))
-    leave = model.head.leave
-    leave.weight.data, leave.bias.data = torch.from_numpy(head.weight), torch.from_numpy(head.bias)
+    classifier = model.head.classifier
+    classifier.weight.data, classifier.bias.data = torch.from_numpy(head.weight), torch.from_numpy(head.bias)
     return model.eval()
 
 
@@ -331,7 +331,7 @@ def test_a_seed_gives_the_same_weights_bit_by_bit(changes: dict[str, Any]) -> No
         states.append(fitted(which_first(20), recipe, seed=seed, **changes)[0].state_dict())
     one, again, other = states
     assert all(torch.equal(value, again[name]) for name, value in one.items())
-    assert not torch.equal(one["head.leave.weight"], other["head.leave.weight"])
+    assert not torch.equal(one["head.classifier.weight"], other["head.classifier.weight"])
 
 
 @pytest.mark.parametrize("changed", ["steps", "augmentation", "label_smoothing", "weight_decay", "clip"])
@@ -340,7 +340,7 @@ def test_the_recipe_is_followed(changed: str) -> None:
     other = {"steps": 12, "augmentation": LIVELY, "label_smoothing": 0.2, "weight_decay": 1.0, "clip": 1e-3}
     recipe = replace(RECIPE, steps=4)
     one, another = (fitted(which_first(20), r)[0] for r in (recipe, replace(recipe, **{changed: other[changed]})))
-    assert not torch.equal(one.head.leave.weight, another.head.leave.weight)
+    assert not torch.equal(one.head.classifier.weight, another.head.classifier.weight)
 
 
 def test_a_fitted_model_is_ready_for_inference() -> None:

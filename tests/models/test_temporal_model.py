@@ -15,18 +15,20 @@ from torch import Tensor, nn
 
 from kagglepipe.errors import UserError
 from kagglepipe.models.classifier import Classifier, Preprocessing
-from kagglepipe.models.cnn_lstm import (
+from kagglepipe.models.recurrent import Recurrent
+from kagglepipe.models.temporal import (
     POOLING,
     CnnLstm,
-    Convolutions,
-    Inputs,
+    DilatedConv,
+    FeatureTransform,
     Stream,
     TemporalModel,
     TemporalOptions,
     frame_order,
+    load_stored,
     moving_average,
+    stored_name,
 )
-from kagglepipe.models.recurrent import Recurrent
 
 CELLS = ("elman", "gru", "lstm")
 BODIES = (*CELLS, "conv", "mean")
@@ -76,7 +78,7 @@ def logits(model: TemporalModel, features: Tensor, lengths: list[int] | None = N
 
 
 def test_differences_stand_behind_the_frames_and_the_first_has_none() -> None:
-    inputs = Inputs(2, options(differences=True))
+    inputs = FeatureTransform(2, options(differences=True))
     features = torch.tensor([[[1.0, 5.0], [4.0, 3.0], [4.0, 2.5]]])
     expected = torch.tensor([[[1.0, 5.0, 0.0, 0.0], [4.0, 3.0, 3.0, 2.0], [4.0, 2.5, 0.0, 0.5]]])
     assert torch.equal(inputs.raw(features), expected)
@@ -88,7 +90,7 @@ def test_differences_stand_behind_the_frames_and_the_first_has_none() -> None:
 
 def test_without_differences_inputs_are_the_frames() -> None:
     features = random_frames(2, 4, F)
-    assert torch.equal(Inputs(F, options())(features), features)
+    assert torch.equal(FeatureTransform(F, options())(features), features)
 
 
 @pytest.mark.parametrize(
@@ -107,20 +109,20 @@ def test_without_differences_inputs_are_the_frames() -> None:
 )
 def test_components_are_kept_where_there_are_more_inputs(changes: dict[str, Any], size: int) -> None:
     """And a linear model keeps its inputs as they are."""
-    inputs = Inputs(6, options(**changes))
+    inputs = FeatureTransform(6, options(**changes))
     assert inputs.size == size
     assert inputs(random_frames(2, 3, 6)).shape == (2, 3, size)
     assert bool(len(inputs.projection)) == (size in (4, 7))
 
 
-def fitted(raw: NDArray[Any], seed: int = 0, **changes: Any) -> Inputs:
+def fitted(raw: NDArray[Any], seed: int = 0, **changes: Any) -> FeatureTransform:
     """Inputs fitted on raw ones (N, F)."""
-    inputs = Inputs(raw.shape[1], options(**changes))
+    inputs = FeatureTransform(raw.shape[1], options(**changes))
     inputs.fit(raw, seed=seed)
     return inputs
 
 
-def outputs(inputs: Inputs, raw: NDArray[Any]) -> NDArray[np.float64]:
+def outputs(inputs: FeatureTransform, raw: NDArray[Any]) -> NDArray[np.float64]:
     """(N, D) what the inputs make of frames."""
     return inputs(torch.from_numpy(raw.astype(np.float32))[None])[0].double().numpy()
 
@@ -309,7 +311,7 @@ def test_a_clip_is_its_pooled_states(pooling: str) -> None:
         with torch.inference_mode():
             alone = model.inputs(features[row : row + 1, :length])
             states = model.head.states(alone, torch.tensor([length]))[0]
-            expected = model.head.leave(torch.cat(by_hand[pooling](states)))
+            expected = model.head.classifier(torch.cat(by_hand[pooling](states)))
         torch.testing.assert_close(logits(model, features, lengths)[row], expected)
 
 
@@ -341,7 +343,7 @@ def test_a_linear_model_is_logistic_regression_on_the_mean(differences: bool, po
     model = model_of(cell="mean", per_frame=False, differences=differences, pooling=pooling)
     features, lengths = random_frames(3, 7, F), [7, 2, 5]
     found = logits(model, features, lengths).softmax(dim=1)
-    weight, bias = (x.detach().double().numpy() for x in (model.head.leave.weight, model.head.leave.bias))
+    weight, bias = (x.detach().double().numpy() for x in (model.head.classifier.weight, model.head.classifier.bias))
     centre, scale = (x.double().numpy() for x in (model.inputs.centre, model.inputs.scale))
     for row, length in enumerate(lengths):
         x = features[row, :length].double().numpy()
@@ -390,7 +392,7 @@ def test_a_linear_model_of_frames_sees_windows(window: int) -> None:
     model, features = model_of(cell="mean", window=window, pooling="mean_max"), random_frames(1, 9, F)
     with torch.inference_mode():
         inputs = model.inputs(features)[0].double().numpy()
-        expected = model.head.leave(torch.from_numpy(averaged(inputs, window)).float())
+        expected = model.head.classifier(torch.from_numpy(averaged(inputs, window)).float())
     torch.testing.assert_close(logits(model, features)[0], expected, rtol=1e-4, atol=1e-4)
 
 
@@ -467,7 +469,7 @@ def test_differences_are_taken_before_frames_are_shuffled() -> None:
     """A frame that stays as it was differs by 0, whatever comes before it in the shuffled order."""
     model = model_of(differences=True, shuffled=True)
     seen: list[Tensor] = []
-    model.head.enter.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    model.head.input_proj.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     features = torch.cumsum(torch.ones(1, 8, F), dim=1)
     logits(model, features)
     expected = model.inputs(features)
@@ -495,7 +497,7 @@ def test_a_later_frame_changes_an_earlier_one_only_in_both_directions(cell: str,
 def test_convolutions_reach_as_far_as_their_dilations(layers: int, bidirectional: bool) -> None:
     """2 + 4 + 8 … frames back, or half of that either way."""
     torch.manual_seed(0)
-    module = Convolutions(1, layers=layers, bidirectional=bidirectional, dropout=0.0)
+    module = DilatedConv(1, layers=layers, bidirectional=bidirectional, dropout=0.0)
     for layer in module.layers:  # weights above zero, so that nothing cancels
         nn.init.constant_(layer.weight, 0.5)
         nn.init.zeros_(layer.bias)
@@ -509,7 +511,7 @@ def test_convolutions_reach_as_far_as_their_dilations(layers: int, bidirectional
 
 def test_a_convolution_by_hand() -> None:
     """One layer that adds the frame before to each: residual, past its ReLU."""
-    module = Convolutions(1, layers=1, bidirectional=False, dropout=0.0)
+    module = DilatedConv(1, layers=1, bidirectional=False, dropout=0.0)
     with torch.no_grad():
         module.layers[0].weight.copy_(torch.tensor([[[0.0, 1.0, 0.0]]]))
         module.layers[0].bias.zero_()
@@ -531,7 +533,7 @@ def test_noise_and_dropout_are_of_training_alone() -> None:
 
 def test_noise_has_the_deviation_asked_for() -> None:
     model = model_of(noise=0.25, cell="mean", window=1)
-    model.head.leave = nn.Identity()
+    model.head.classifier = nn.Identity()
     features, lengths = random_frames(1, 20_000, F), torch.tensor([20_000])
     noise = model.train()(features, lengths) - model.inputs(features)
     assert float(noise.std()) == pytest.approx(0.25, rel=0.05)
@@ -555,7 +557,7 @@ def test_an_unknown_cell_is_refused() -> None:
 
 
 def test_recurrent_options_reach_the_module() -> None:
-    body = model_of(cell="gru", layers=2, bidirectional=True, dropout=0.25, hidden=7).head.body
+    body = model_of(cell="gru", layers=2, bidirectional=True, dropout=0.25, hidden=7).head.temporal
     assert isinstance(body, Recurrent)
     assert (body.rnn.num_layers, body.rnn.bidirectional, body.rnn.dropout, body.output_size) == (2, True, 0.25, 14)
 
@@ -618,3 +620,21 @@ def test_gradients_reach_the_encoder(encoder: Classifier) -> None:
         for name, parameter in part.named_parameters():
             assert parameter.grad is not None, name
             assert parameter.grad.any() or parameter.ndim == 1, name
+
+
+def test_files_keep_the_names_of_earlier_versions(encoder: Classifier) -> None:
+    """In checkpoints, and of the encoder with its temporal model, whose training may have been interrupted."""
+    buffers = {"inputs.centre", "inputs.scale", "inputs.projection"}
+    rnn = {f"head.body.rnn.{kind}_{side}_l0" for kind in ("weight", "bias") for side in ("ih", "hh")}
+    linear = {f"head.{name}.{kind}" for name in ("enter", "leave") for kind in ("weight", "bias")}
+    model = TemporalModel(encoder.head.in_features, C, options(), per_frame=True)
+    assert {stored_name(name) for name in model.state_dict()} == buffers | rnn | linear
+    whole = CnnLstm(encoder, model)
+    names = [stored_name(name) for name in whole.state_dict()]
+    assert {name.removeprefix("head.") for name in names if name.startswith("head.")} == buffers | rnn | linear
+    assert [name for name in names if name.startswith("encoder.")] == [f"encoder.{key}" for key in encoder.state_dict()]
+    changed = {stored_name(name): value.clone() + 1 for name, value in whole.state_dict().items()}
+    load_stored(whole, changed)
+    assert all(torch.equal(value, changed[stored_name(name)]) for name, value in whole.state_dict().items())
+    with pytest.raises(RuntimeError, match="Unexpected key"):
+        load_stored(model, {**model.state_dict(), "head.other": torch.zeros(1)})

@@ -1,10 +1,13 @@
-"""From the features of frames to labels: the recurrent module with what it needs before and after it.
+"""Temporal models: frame features (B, T, F) to logits, one per clip or one per frame.
 
-    frames -> features -> (with their changes, standardised, reduced) -> body -> (pooled) -> logits
+    features -> FeatureTransform -> input projection -> temporal module -> (pooling) -> classifier
 
-The body is the recurrent module, or what it is compared with: convolutions over time, or no look at time at all.
+The temporal module is recurrent (Elman, GRU, LSTM), a dilated convolution, or absent (a linear model of the mean).
+
+B clips, T frames, F features a frame, D inputs after the transform, H hidden units, C classes.
 """
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +18,10 @@ from torch.nn import functional as F
 
 from kagglepipe.errors import UserError
 from kagglepipe.models.classifier import Classifier
-from kagglepipe.models.recurrent import Recurrent, State, pool
+from kagglepipe.models.recurrent import Recurrent, State, pool, step_mask
 
 POOLING = {"mean": ("mean",), "max": ("max",), "last": ("last",), "mean_max": ("mean", "max")}  # frames to a clip
+STORED = {"input_proj": "enter", "temporal": "body", "classifier": "leave"}  # modules of TemporalHead: names in files
 
 
 @dataclass(frozen=True)
@@ -37,10 +41,10 @@ class TemporalOptions:
     noise: float = 0.0
 
 
-class Inputs(nn.Module):
-    """features (B, T, F) -> inputs (B, T, D): each frame with how much it changed, standardised, reduced.
+class FeatureTransform(nn.Module):
+    """Append frame differences, standardise and reduce by PCA: features (B, T, F) -> inputs (B, T, D).
 
-    Nothing in it is learnt by gradient descent: `fit` takes it from the frames to train on, without their labels.
+    `fit` estimates the buffers from training frames without labels; none is a parameter.
     """
 
     centre: Tensor
@@ -57,30 +61,30 @@ class Inputs(nn.Module):
         self.register_buffer("scale", torch.ones(raw))
         self.register_buffer("projection", torch.eye(raw, self.size) if reduced else torch.zeros(0, 0))
 
-    def raw(self, features: Tensor, before: Tensor | None = None) -> Tensor:
-        """(B, T, F) -> (B, T, F or 2F): each frame and, with differences, how much it differs from the one before.
+    def raw(self, features: Tensor, previous: Tensor | None = None) -> Tensor:
+        """Append |x_t - x_{t-1}| to each frame, if so configured: (B, T, F) -> (B, T, F or 2F).
 
-        before: (B, F), the frame before the first (None: there is none, and the first differs by 0).
+        previous: (B, F), the frame before the first; None: the first frame's difference is 0.
         """
         if not self.differences:
             return features
-        shifted = torch.cat([(features[:, 0] if before is None else before)[:, None], features[:, :-1]], dim=1)
+        shifted = torch.cat([(features[:, 0] if previous is None else previous)[:, None], features[:, :-1]], dim=1)
         return torch.cat([features, (features - shifted).abs()], dim=2)
 
-    def forward(self, features: Tensor, before: Tensor | None = None) -> Tensor:
-        x = (self.raw(features, before) - self.centre) * self.scale
+    def forward(self, features: Tensor, previous: Tensor | None = None) -> Tensor:
+        x = (self.raw(features, previous) - self.centre) * self.scale
         return x @ self.projection if len(self.projection) else x
 
     @torch.no_grad()
     def fit(self, raw: NDArray[np.floating], *, seed: int) -> None:
-        """Standardisation and principal components from raw inputs (N, raw).
+        """Estimate means, deviations and principal components from raw inputs (N, F or 2F).
 
-        Each input gets mean 0 and deviation 1. A principal component is divided by the root of its deviation, which
-        is halfway to whitening: small ones are heard, but not as loud as large ones. All together have variance 1.
-        What never changes here, an input or a component, becomes 0 for good: nothing tells what a change is worth.
+        Components are divided by the square root of their deviation, halfway to whitening, so that small ones count
+        without being as loud as large ones; together they have mean variance 1. Inputs and components that are constant
+        here become 0: there is no scale to judge their changes by.
         """
         mean, deviation = raw.mean(axis=0, dtype=np.float64), raw.std(axis=0, dtype=np.float64)
-        changes = deviation > 1e-6 * np.abs(mean) + 1e-30  # float32 is no more exact than that
+        changes = deviation > 1e-6 * np.abs(mean) + 1e-30  # the precision of float32
         scale = np.divide(1, deviation, out=np.zeros_like(deviation), where=changes)
         self.centre.copy_(torch.from_numpy(mean.astype(np.float32)))
         self.scale.copy_(torch.from_numpy(scale.astype(np.float32)))
@@ -90,28 +94,28 @@ class Inputs(nn.Module):
 
         size = min(self.size, len(raw) - 1)
         pca = PCA(size, svd_solver="randomized", random_state=seed).fit((raw - mean) * scale)
-        varies = pca.explained_variance_ > 1e-6 * pca.explained_variance_[0]  # the first ones: they are sorted
+        varies = pca.explained_variance_ > 1e-6 * pca.explained_variance_[0]  # a prefix: they are sorted
         deviations = np.sqrt(pca.explained_variance_[varies])
         projection = np.zeros((len(mean), self.size))
         projection[:, : len(deviations)] = pca.components_[varies].T / np.sqrt(deviations * deviations.mean())
         self.projection.copy_(torch.from_numpy(projection.astype(np.float32)))
 
 
-class Head(nn.Module):
-    """inputs (B, T, D) with lengths (B,) -> frame logits (B, T, C) or, of whole clips, (B, C).
+class TemporalHead(nn.Module):
+    """Classify inputs (B, T, D) with lengths (B,): frame logits (B, T, C) or, unless `per_frame`, (B, C).
 
-    A linear head on the mean, `cell=mean`, pools by the mean whatever `pooling` says.
+    `cell=mean` is a linear model of the mean input and ignores `pooling`.
     """
 
     def __init__(self, inputs: int, classes: int, options: TemporalOptions, *, per_frame: bool) -> None:
         super().__init__()
         self.options, self.per_frame = options, per_frame
         self.dropout = nn.Dropout(options.dropout)
-        self.enter = nn.Linear(inputs, options.hidden) if options.cell != "mean" else nn.Identity()
-        self.body = make_body(options)
-        states = self.body.output_size if self.body else inputs
+        self.input_proj = nn.Linear(inputs, options.hidden) if options.cell != "mean" else nn.Identity()
+        self.temporal = make_temporal_module(options)
+        states = self.temporal.output_size if self.temporal else inputs
         self.pooling = POOLING["mean" if options.cell == "mean" else options.pooling]
-        self.leave = nn.Linear(states * len(self.pooling), classes)
+        self.classifier = nn.Linear(states * len(self.pooling), classes)
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         if self.training and self.options.noise:
@@ -119,47 +123,47 @@ class Head(nn.Module):
         order = frame_order(lengths, x.shape[1], drawn=self.training).to(x.device) if self.options.shuffled else None
         states = self.states(x if order is None else x.gather(1, order[:, :, None].expand_as(x)), lengths)
         if self.per_frame:
-            if order is not None:  # each state goes back to its frame's place
+            if order is not None:  # each state back to its frame's position
                 states = torch.zeros_like(states).scatter(1, order[:, :, None].expand_as(states), states)
             return self.frame_logits(states)
         pooled = [pool(states, lengths, how) for how in self.pooling]
-        logits: Tensor = self.leave(torch.cat(pooled, dim=1))
+        logits: Tensor = self.classifier(torch.cat(pooled, dim=1))
         return logits
 
     def states(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """Inputs (B, T, D) -> what the body makes of each frame, (B, T, H)."""
-        if self.body is None:
+        """Apply the temporal module: inputs (B, T, D) -> states (B, T, H)."""
+        if self.temporal is None:
             return moving_average(x, lengths, self.options.window) if self.per_frame else x
-        x = self.entered(x)
-        states = self.body.encode(x, lengths) if isinstance(self.body, Recurrent) else self.body(x, lengths)
-        return self.dropout(states)
+        x = self.project(x)
+        encode = self.temporal.encode if isinstance(self.temporal, Recurrent) else self.temporal
+        return self.dropout(encode(x, lengths))
 
-    def entered(self, x: Tensor) -> Tensor:
-        """Inputs (B, T, D) -> what enters the body, (B, T, hidden)."""
-        entered: Tensor = self.dropout(F.relu(self.enter(self.dropout(x))))
-        return entered
+    def project(self, x: Tensor) -> Tensor:
+        """Apply dropout, the input projection and ReLU: (B, T, D) -> (B, T, H)."""
+        projected: Tensor = self.dropout(F.relu(self.input_proj(self.dropout(x))))
+        return projected
 
     def frame_logits(self, states: Tensor) -> Tensor:
-        """(…, H) -> (…, C): a frame's state is its own mean and maximum."""
-        logits: Tensor = self.leave(torch.cat([states] * len(self.pooling), dim=-1))
+        """Classify states (…, H) one by one -> (…, C): a frame's state is its own mean and maximum."""
+        logits: Tensor = self.classifier(torch.cat([states] * len(self.pooling), dim=-1))
         return logits
 
 
 class TemporalModel(nn.Module):
-    """features (B, T, F) float32 with lengths (B,) -> frame logits (B, T, C) or, with `per_frame=False`, (B, C)."""
+    """Features (B, T, F) float32 with lengths (B,) -> frame logits (B, T, C) or, with `per_frame=False`, (B, C)."""
 
     def __init__(self, features: int, classes: int, options: TemporalOptions, *, per_frame: bool) -> None:
         super().__init__()
         self.features, self.options = features, options
-        self.inputs = Inputs(features, options)
-        self.head = Head(self.inputs.size, classes, options, per_frame=per_frame)
+        self.inputs = FeatureTransform(features, options)
+        self.head = TemporalHead(self.inputs.size, classes, options, per_frame=per_frame)
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         logits: Tensor = self.head(self.inputs(features), lengths)
         return logits
 
     def frame_logits(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """(B, T, C): what each frame says, also where clips are what is learnt."""
+        """Frame logits (B, T, C), also of a model that is trained on clips."""
         per_frame, self.head.per_frame = self.head.per_frame, True
         try:
             return self(features, lengths)
@@ -168,15 +172,15 @@ class TemporalModel(nn.Module):
 
     @property
     def is_causal(self) -> bool:
-        """Whether it can go on frame by frame: logits depend on their frame and on a state of the earlier ones."""
-        recurrent = isinstance(self.head.body, Recurrent)
+        """Whether logits depend on past frames alone, by way of a recurrent state, so that frames can be streamed."""
+        recurrent = isinstance(self.head.temporal, Recurrent)
         return recurrent and not self.options.bidirectional and not self.options.shuffled
 
 
 class Stream:
-    """A causal model fed frame by frame: `stream(features (F,)) -> logits (C,)`, the same as the whole at once.
+    """Run a causal model frame by frame: `stream(features (F,)) -> logits (C,)`, equal to one pass over all frames.
 
-    Raises UserError for a model that looks ahead, or keeps no state.
+    Raises UserError for a model that is not causal or has no recurrent state.
     """
 
     def __init__(self, model: TemporalModel) -> None:
@@ -186,22 +190,23 @@ class Stream:
                 "model.temporal.bidirectional=false"
             )
         self.model = model.eval()
-        self.before: Tensor | None = None
+        self.previous: Tensor | None = None
         self.state: State | None = None
 
     @torch.inference_mode()
     def __call__(self, features: Tensor) -> Tensor:
         head = self.model.head
-        x = head.entered(self.model.inputs(features[None, None], self.before))
-        states, self.state = head.body(x, state=self.state)
-        self.before = features[None]
+        x = head.project(self.model.inputs(features[None, None], self.previous))
+        states, self.state = head.temporal(x, state=self.state)
+        self.previous = features[None]
         return head.frame_logits(states[0, 0])
 
 
-class Convolutions(nn.Module):
-    """Residual convolutions over three frames, dilated 1, 2, 4, … (van den Oord et al. 2016; Lea et al. 2017).
+class DilatedConv(nn.Module):
+    """Residual convolutions of kernel 3 and dilation 1, 2, 4, …: (B, T, H) -> (B, T, H).
 
-    (B, T, hidden) -> the same. Causal unless `bidirectional`; frames beyond an item's length count as zero.
+    Causal unless `bidirectional`; padding frames count as zero. van den Oord et al. 2016, "WaveNet"; Lea et al. 2017,
+    "Temporal convolutional networks".
     """
 
     def __init__(self, hidden: int, *, layers: int, bidirectional: bool, dropout: float) -> None:
@@ -212,60 +217,51 @@ class Convolutions(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        real = (torch.arange(x.shape[1]) < lengths.cpu()[:, None])[:, None].to(x.device, x.dtype)  # (B, 1, T)
-        x = x.transpose(1, 2) * real  # (B, hidden, T)
+        mask = step_mask(lengths, x)[:, None].to(x.dtype)  # (B, 1, T)
+        x = x.transpose(1, 2) * mask  # (B, H, T)
         for n, layer in enumerate(self.layers):
             reach = 2 * 2**n
             padding = (reach // 2, reach // 2) if self.bidirectional else (reach, 0)
-            x = x + self.dropout(F.relu(layer(F.pad(x, padding)))) * real
+            x = x + self.dropout(F.relu(layer(F.pad(x, padding)))) * mask
         return x.transpose(1, 2)
 
 
-def make_body(options: TemporalOptions) -> Recurrent | Convolutions | None:
-    """What looks at time: a recurrent module, convolutions, or nothing."""
+def make_temporal_module(options: TemporalOptions) -> Recurrent | DilatedConv | None:
+    """Make the module (B, T, H) -> (B, T, H or 2H); None for `cell=mean`."""
     if options.cell == "mean":
         return None
+    hidden, bidirectional, dropout = options.hidden, options.bidirectional, options.dropout
     if options.cell == "conv":
-        return Convolutions(
-            options.hidden,
-            layers=options.layers + 2,
-            bidirectional=options.bidirectional,
-            dropout=options.dropout,
-        )
+        return DilatedConv(hidden, layers=options.layers + 2, bidirectional=bidirectional, dropout=dropout)
     return Recurrent(
-        options.hidden,
-        options.hidden,
-        cell=options.cell,
-        layers=options.layers,
-        bidirectional=options.bidirectional,
-        dropout=options.dropout,
+        hidden, hidden, cell=options.cell, layers=options.layers, bidirectional=bidirectional, dropout=dropout
     )
 
 
 def moving_average(x: Tensor, lengths: Tensor, window: int) -> Tensor:
-    """(B, T, D) -> (B, T, D): the mean of the `window` frames around each, of those that are there."""
-    real = (torch.arange(x.shape[1]) < lengths.cpu()[:, None])[:, :, None].to(x.device, x.dtype)
+    """Average the `window` frames around each frame, padding left out: (B, T, D) -> (B, T, D)."""
+    mask = step_mask(lengths, x)[:, :, None].to(x.dtype)  # (B, T, 1)
     before, after = window // 2, window - 1 - window // 2
 
     def windowed(values: Tensor) -> Tensor:
         padded = F.pad(values.transpose(1, 2), (before, after))
         return F.avg_pool1d(padded, window, stride=1).transpose(1, 2)
 
-    return windowed(x * real) / windowed(real).clamp(min=1e-9) * real
+    return windowed(x * mask) / windowed(mask).clamp(min=1e-9) * mask
 
 
 def frame_order(lengths: Tensor, steps: int, *, drawn: bool) -> Tensor:
-    """(B, T) a random order of each item's own frames, padding last; drawn: anew, else the same for each length."""
+    """Random permutation (B, T) of each item's frames, padding last. drawn: anew, else fixed for each length."""
     keys = torch.rand(len(lengths), steps) if drawn else torch.empty(len(lengths), steps)
     if not drawn:
         for row, length in enumerate(lengths.tolist()):
             keys[row] = torch.rand(steps, generator=torch.Generator().manual_seed(int(length)))
-    keys[torch.arange(steps) >= lengths.cpu()[:, None]] = 2.0  # behind every key of a frame
+    keys[torch.arange(steps) >= lengths.cpu()[:, None]] = 2.0  # above every key of a frame
     return keys.argsort(dim=1, stable=True)
 
 
 class CnnLstm(nn.Module):
-    """frames (B, T, size, size, 3) uint8 with lengths (B,) -> (B, C) or (B, T, C) logits: encoder and body in one."""
+    """Encoder and temporal model end to end: frames (B, T, S, S, 3) uint8, lengths (B,) -> (B, C) or (B, T, C)."""
 
     def __init__(self, encoder: Classifier, head: TemporalModel) -> None:
         super().__init__()
@@ -273,14 +269,30 @@ class CnnLstm(nn.Module):
 
     @property
     def backbone(self) -> nn.Module:
-        """The network that looks at a frame."""
+        """The encoder's timm network."""
         backbone: nn.Module = self.encoder.backbone
         return backbone
 
     def forward(self, frames: Tensor, lengths: Tensor) -> Tensor:
-        real = torch.arange(frames.shape[1]) < lengths.cpu()[:, None]  # (B, T): padding is not worth a forward pass
-        seen = self.encoder.features(frames[real.to(frames.device)])
-        features = seen.new_zeros(*frames.shape[:2], seen.shape[1])
-        features[real.to(frames.device)] = seen
+        mask = step_mask(lengths, frames)  # (B, T): padding is not worth a forward pass
+        encoded = self.encoder.features(frames[mask])
+        features = encoded.new_zeros(*frames.shape[:2], encoded.shape[1])
+        features[mask] = encoded
         logits: Tensor = self.head(features, lengths)
         return logits
+
+
+def stored_name(name: str) -> str:
+    """Name in files of a parameter, which are those of earlier versions.
+
+    >>> stored_name("head.input_proj.weight"), stored_name("backbone.conv.weight")
+    ('head.enter.weight', 'backbone.conv.weight')
+    """
+    pattern = rf"^((?:head\.)+)({'|'.join(STORED)})(?=\.)"
+    return re.sub(pattern, lambda found: found[1] + STORED[found[2]], name)
+
+
+def load_stored(module: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Load tensors under their names in files, strictly, as `load_state_dict` does."""
+    names = {stored_name(name): name for name in module.state_dict()}
+    module.load_state_dict({names.get(name, name): value for name, value in tensors.items()})
