@@ -5,8 +5,8 @@
     python -m tests.guards.reference --write    keeps what they give on this machine, beside what other machines gave
 
 Bits depend on the libraries' versions and on the instructions that their kernels choose. So all of it happens in one
-process that runs one thread and the most common instructions, and the hashes are kept by the `arithmetic` of that
-process: where nobody has kept any for it, nothing can be compared.
+process that runs one thread, the most common instructions and float32, and the hashes are kept by the `arithmetic` of
+that process: where nobody has kept any for it, nothing can be compared.
 """
 
 import hashlib
@@ -172,6 +172,9 @@ def differences(found: dict[str, Any], kept: dict[str, Any]) -> list[str]:
 def main() -> int:
     arguments = sys.argv[1:]
     if arguments[:1] == ["--in-this-process"]:
+        import torch
+
+        torch.cpu.get_capabilities = dict  # none: where a CPU multiplies bfloat16, that would be chosen
         key = arithmetic()
         result = {"arithmetic": key, "about": about(), "runs": train_all(arguments[2:])}
         Path(arguments[1]).write_text(json.dumps(result))
