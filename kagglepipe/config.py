@@ -31,8 +31,8 @@ SHORT_SIDE = 256  # pixels, of decoded images for networks that need no more
 MOST_RATE = 10_000  # samples in a unit of time
 TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")  # training.trackers.TRACKERS, without its imports
 ENGINES = ("auto", "torch", "openvino")
-SAMPLERS = ("tpe", "cmaes", "grid", "random", "nsga2")  # sweeps.study.SAMPLERS, without its imports
-OBJECTIVES = ("score", "log_loss", "seconds", "latency")  # sweeps.goals.MEASURES, without its imports
+SAMPLERS = ("tpe", "cmaes", "grid", "random", "nsga2")  # sweeps.samplers.SAMPLERS, without its imports
+OBJECTIVES = ("score", "log_loss", "seconds", "latency")  # sweeps.objectives.MEASURES, without its imports
 CELLS = ("mean", "conv", "elman", "gru", "lstm")  # models.temporal, without its imports
 RESULT_VERSION = {"head": 2, "finetune": 2, "time": 2}  # raise by hand what would give other results from the same
 

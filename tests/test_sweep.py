@@ -74,7 +74,7 @@ def test_a_sweep_ends_with_a_table_pictures_and_an_experiment_that_is_its_best_r
     done = command(*GRID, source)
     assert done.code == 0, (done.err, done.out)
     study = the_study(tmp_path)
-    assert re.search(rf"sweep: {study.name}; what a trial says is in {study}/trials/NUMBER/log.txt\n", done.out)
+    assert re.search(rf"sweep: {study.name}; logs of trials are {study}/trials/NUMBER/log.txt\n", done.out)
     assert [line[:12] for line in done.out.splitlines() if ": trial " in line][:4] == [
         f"sweep: {n}/4: " for n in range(1, 5)
     ]
@@ -130,16 +130,16 @@ def test_finalists_are_trained_with_other_seeds(colours: Path, tmp_path: Path, c
 def test_the_winner_of_finals_is_told_by_its_other_seeds_and_is_what_the_sweep_comes_to(
     colours: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hydra_plugins.kagglepipe_sweeper import _end
+    from hydra_plugins.kagglepipe_sweeper import _end, _run
     from kagglepipe.sweeps.finals import Finalist
 
-    values, real = list[float | None](), _end.end
+    values, real = list[float | None](), _end.finish
 
     def unlucky(sweep: Any, study: Any) -> list[Finalist]:
         return [Finalist(study.trials[1], (0.25, 0.5)), Finalist(study.trials[0], (0.25, 0.25))]
 
     monkeypatch.setattr(_end, "finals", unlucky)
-    monkeypatch.setattr(_end, "end", lambda sweep, study: values.append(real(sweep, study)))
+    monkeypatch.setattr(_run, "finish", lambda sweep, study: values.append(real(sweep, study)))
     options = ("-m", "sweep=own", "sweep.sampler=grid", "augmentation=light,strong", *TOY, "sweep.seeds=3")
     done = command(*options, f"competition.source={colours}")
     assert done.code == 0, (done.err, done.out)
@@ -157,12 +157,13 @@ def test_it_says_how_sure_the_best_is(noise: Path, tmp_path: Path, command: Comm
     low, high = metrics["interval"]
     assert low < float(table[0]["accuracy"]) < high
     assert (
-        f"sweep: that run's own 95 % interval of accuracy: {low:.4f}-{high:.4f}; chosen among 3 by these very "
-        "rows, it is flattered\n"
+        f"sweep: that run's own 95 % interval of accuracy: {low:.4f}-{high:.4f}; selected among 3 by these "
+        "very rows, it is optimistic\n"
     ) in done.out
     behind = float(table[0]["accuracy"]) - float(table[1]["accuracy"])
     assert re.search(
-        rf"sweep: trial {table[1]['trial']}, the second best, is within noise of it: accuracy {-behind:+.4f}, p = ",
+        rf"sweep: trial {table[1]['trial']}, the second best, is not significantly different: "
+        rf"accuracy {-behind:+.4f}, p = ",
         done.out,
     )
     assert len(re.findall(r"sweep: trial 0, the first,", done.out)) == ("0" not in [row["trial"] for row in table[:2]])
@@ -328,7 +329,7 @@ def test_nothing_but_failures_is_an_error(colours: Path, command: Command) -> No
 def test_another_configuration_is_another_sweep_wherever_it_was_written(
     colours: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hydra_plugins.kagglepipe_sweeper import _sweep
+    from hydra_plugins.kagglepipe_sweeper import _run
 
     names: list[str] = []
 
@@ -336,7 +337,7 @@ def test_another_configuration_is_another_sweep_wherever_it_was_written(
         names.append(plan.name)
         raise UserError("that is enough")
 
-    monkeypatch.setattr(_sweep, "run_trials", told_its_name)
+    monkeypatch.setattr(_run, "run_trials", told_its_name)
     mine = tmp_path / "conf" / "sweep" / "mine.yaml"
     mine.parent.mkdir(parents=True)
     lines = ["# @package _global_", "defaults:", "  - override /hydra/sweeper: kagglepipe", "stage: train", "training:",
@@ -431,9 +432,9 @@ def test_an_option_that_decides_beside_one_value_of_another_may_vary(colours: Pa
 
 
 def test_without_the_extra_it_says_what_to_install(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hydra_plugins.kagglepipe_sweeper import _sweep
+    from hydra_plugins.kagglepipe_sweeper import _run
 
-    monkeypatch.setattr(_sweep, "find_spec", lambda name: None)
+    monkeypatch.setattr(_run, "find_spec", lambda name: None)
     done = command("-m", "sweep=head")
     assert (done.code, done.err) == (
         2, ["kagglepipe: a sweep needs optuna and cmaes and matplotlib: pip install 'kagglepipe[sweep]'"],
@@ -477,7 +478,7 @@ def test_the_sweeper_is_found_by_hydra_at_no_cost() -> None:
         import sys
         from hydra.core.plugins import Plugins
         names = [one.__name__ for one in Plugins.instance().discover()]
-        heavy = {"torch", "pandas", "optuna", "matplotlib", "hydra_plugins.kagglepipe_sweeper._sweep"}
+        heavy = {"torch", "pandas", "optuna", "matplotlib", "hydra_plugins.kagglepipe_sweeper._run"}
         print("KagglepipeSweeper" in names, sorted(heavy & set(sys.modules)))
     """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}

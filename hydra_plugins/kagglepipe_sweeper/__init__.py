@@ -1,1 +1,1 @@
-"""The sweeper behind `-m sweep=…`: sweeps that go on where they were killed. docs/sweeps.md has the reasons."""
+"""Hydra sweeper behind `-m sweep=…`, on Optuna; a sweep that was killed continues. docs/sweeps.md gives the reasons."""

@@ -1,4 +1,4 @@
-"""What Hydra imports at every start: a name for the sweeper, and a class that waits to be used."""
+"""Hydra plugin: imported at every start, so it imports nothing heavy."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 @dataclass
 class KagglepipeSweeperConf:
-    """Its options are those of `sweep` in the configuration."""
+    """Has no options of its own: they are those of `sweep` in the configuration."""
 
     _target_: str = "hydra_plugins.kagglepipe_sweeper.sweeper.KagglepipeSweeper"
 
@@ -23,7 +23,7 @@ ConfigStore.instance().store(
 
 
 class KagglepipeSweeper(Sweeper):
-    """Asks Optuna for trials, and gives them to whatever launcher was chosen."""
+    """Asks Optuna for trials and runs them on any Hydra launcher."""
 
     hydra_context: HydraContext
     config: DictConfig
@@ -39,7 +39,7 @@ class KagglepipeSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Runs the sweep that the command line describes, to its end."""
-        from hydra_plugins.kagglepipe_sweeper._sweep import run
+        """Run the sweep of this command line and return its best value."""
+        from hydra_plugins.kagglepipe_sweeper._run import run_sweep
 
-        return run(self, arguments)
+        return run_sweep(self.config, arguments, loader=self.hydra_context.config_loader, launcher=self.launcher)

@@ -1,5 +1,5 @@
-"""Trying many configurations: what may be tried, what was tried and how it went, and what comes of it.
+"""Hyperparameter sweeps on Optuna: search spaces, trials in a journal, finals over seeds, tables.
 
-Knows neither Hydra nor the configuration: `hydra_plugins/kagglepipe_sweeper` reads the command line and starts jobs.
-Optuna (`pip install 'kagglepipe[sweep]'`) is imported when a sweep runs, and never before.
+Knows neither Hydra nor the configuration: `hydra_plugins/kagglepipe_sweeper` parses the command line and launches jobs.
+Optuna (`pip install 'kagglepipe[sweep]'`) is imported only when a sweep runs.
 """

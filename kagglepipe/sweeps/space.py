@@ -1,6 +1,6 @@
-"""What a sweep may try: for each option a list of values or a stretch of numbers.
+"""Search spaces: for each option a list of values or a range of numbers.
 
-A value is kept as the text that is typed behind the `=`, so that a trial is a command line that anybody can type again.
+A value is kept as the text behind the `=` of an override, so that each trial is a command line that can be typed again.
 """
 
 import itertools
@@ -14,31 +14,32 @@ from kagglepipe.files import sha256
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-MOST_POINTS = 10_000  # of a space that is looked at point by point
-DIGITS = 4  # of a number that is drawn: nobody's learning rate needs more, and it can be typed again
+MAX_POINTS = 10_000  # of a space that is enumerated
+DIGITS = 4  # significant digits of a sampled number
 
 
+# The names of the two classes and of their fields are part of `signature`, and so of the folders of sweeps.
 @dataclass(frozen=True)
 class Choice:
-    """One of these values, each as it is typed."""
+    """A categorical option: its values as typed."""
 
     values: tuple[str, ...]
 
     @property
     def count(self) -> float:
-        """How many values there are."""
+        """Number of values."""
         return len(self.values)
 
     def listed(self) -> list[str]:
         """All values, in order."""
         return list(self.values)
 
-    def typed(self, value: Any) -> str:
-        """What stands behind the `=` for a value that was drawn."""
+    def text(self, value: Any) -> str:
+        """Override text of a sampled value."""
         return str(value)
 
     def distribution(self) -> "BaseDistribution":
-        """The same for Optuna."""
+        """Optuna's distribution."""
         from optuna.distributions import CategoricalDistribution
 
         return CategoricalDistribution(self.values)
@@ -46,9 +47,9 @@ class Choice:
 
 @dataclass(frozen=True)
 class Span:
-    """A number from `low` to `high`, both included; step: None for any number between them.
+    """A number in [low, high], both included; step: None for a continuous one.
 
-    log: whether its logarithm is what is spread evenly. whole: whether only whole numbers count.
+    log: sample uniformly in the logarithm. whole: integers only.
     """
 
     low: float
@@ -59,20 +60,19 @@ class Span:
 
     @property
     def count(self) -> float:
-        """How many values there are; infinite without steps."""
+        """Number of values; infinite for a continuous range."""
         step = self.step or (1 if self.whole else None)
         return math.inf if step is None else math.floor((self.high - self.low) / step + 1e-9) + 1
 
     def listed(self) -> list[Any]:
-        """All values, in order. Raises OverflowError where there is no end of them."""
-        step = self.step or 1
-        values = [self.low + number * step for number in range(int(self.count))]
+        """All values, in order. Raises OverflowError for a continuous range."""
+        values = [self.low + number * (self.step or 1) for number in range(int(self.count))]
         return [int(value) for value in values] if self.whole else values
 
-    def typed(self, value: Any) -> str:
-        """What stands behind the `=` for a value that was drawn.
+    def text(self, value: Any) -> str:
+        """Override text of a sampled value, rounded to four significant digits.
 
-        >>> Span(1e-5, 1e-2, log=True).typed(0.000312468), Span(1, 9, whole=True).typed(3)
+        >>> Span(1e-5, 1e-2, log=True).text(0.000312468), Span(1, 9, whole=True).text(3)
         ('0.0003125', '3')
         """
         if self.whole:
@@ -81,7 +81,7 @@ class Span:
         return repr(short if self.low <= short <= self.high else float(value))
 
     def distribution(self) -> "BaseDistribution":
-        """The same for Optuna."""
+        """Optuna's distribution."""
         from optuna.distributions import FloatDistribution, IntDistribution
 
         if self.whole:
@@ -92,55 +92,55 @@ class Span:
 Space = Mapping[str, Choice | Span]
 
 
-def size(space: Space) -> float:
-    """How many different trials there can be.
+def grid_size(space: Space) -> float:
+    """Number of distinct points; infinite with a continuous range.
 
-    >>> size({"a": Choice(("x", "y")), "b": Span(1, 3, whole=True)}), size({"a": Span(0, 1)})
+    >>> grid_size({"a": Choice(("x", "y")), "b": Span(1, 3, whole=True)}), grid_size({"a": Span(0, 1)})
     (6, inf)
     """
     return math.prod(one.count for one in space.values())
 
 
-def points(space: Space) -> list[dict[str, Any]] | None:
-    """Every point of the space, the last option changing fastest; None where there are too many to look at.
+def grid_points(space: Space) -> list[dict[str, Any]] | None:
+    """All points, the last option changing fastest; None for more than MAX_POINTS.
 
-    >>> points({"a": Choice(("x", "y")), "b": Span(1, 2, whole=True)})[1]
+    >>> grid_points({"a": Choice(("x", "y")), "b": Span(1, 2, whole=True)})[1]
     {'a': 'x', 'b': 2}
     """
-    if size(space) > MOST_POINTS:
+    if grid_size(space) > MAX_POINTS:
         return None
-    every = itertools.product(*(one.listed() for one in space.values()))
-    return [dict(zip(space, values, strict=True)) for values in every]
+    product = itertools.product(*(one.listed() for one in space.values()))
+    return [dict(zip(space, values, strict=True)) for values in product]
 
 
-def typed(space: Space, values: Mapping[str, Any]) -> dict[str, str]:
-    """option -> what stands behind its `=`, for values that were drawn."""
-    return {name: one.typed(values[name]) for name, one in space.items()}
+def format_params(space: Space, params: Mapping[str, Any]) -> dict[str, str]:
+    """Override text of each option for sampled parameters."""
+    return {name: one.text(params[name]) for name, one in space.items()}
 
 
-def told(space: Space) -> dict[str, list[str]]:
-    """option -> every listed value, or both ends of its stretch, as they are typed.
+def probe_values(space: Space) -> dict[str, list[str]]:
+    """Every listed value, or both ends of its range, of each option.
 
-    >>> told({"a": Choice(("x", "y")), "b": Span(1, 9, whole=True)})
+    >>> probe_values({"a": Choice(("x", "y")), "b": Span(1, 9, whole=True)})
     {'a': ['x', 'y'], 'b': ['1', '9']}
     """
     ends = {name: one.values if isinstance(one, Choice) else (one.low, one.high) for name, one in space.items()}
-    return {name: list(dict.fromkeys(map(space[name].typed, values))) for name, values in ends.items()}
+    return {name: list(dict.fromkeys(map(space[name].text, values))) for name, values in ends.items()}
 
 
-def samples(space: Space) -> list[dict[str, str]]:
-    """Points, as they are typed, among which every listed value and both ends of every stretch occur.
+def probe_points(space: Space) -> list[dict[str, str]]:
+    """A few points that together cover `probe_values`.
 
-    >>> samples({"a": Choice(("x", "y", "z")), "b": Span(1, 9, whole=True)})
+    >>> probe_points({"a": Choice(("x", "y", "z")), "b": Span(1, 9, whole=True)})
     [{'a': 'x', 'b': '1'}, {'a': 'y', 'b': '9'}, {'a': 'z', 'b': '1'}]
     """
-    values = told(space)
+    values = probe_values(space)
     longest = max(map(len, values.values()), default=1)
     return [{name: listed[n % len(listed)] for name, listed in values.items()} for n in range(longest)]
 
 
 def signature(space: Space, fixed: Mapping[str, Any]) -> str:
-    """Eight hexadecimal digits for a space and what is fixed beside it, in whatever order.
+    """Eight hexadecimal digits that identify a space and its fixed settings, in any order.
 
     >>> a, b = Choice(("1", "2")), Span(0, 1)
     >>> signature({"a": a, "b": b}, {"c": "1"}) == signature({"b": b, "a": a}, {"c": "1"})

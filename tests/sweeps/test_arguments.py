@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 
-from hydra_plugins.kagglepipe_sweeper._space import Typed, read_arguments
+from hydra_plugins.kagglepipe_sweeper._arguments import Arguments, read_arguments
 from kagglepipe.__main__ import CONF
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
@@ -62,7 +62,7 @@ def test_words_of_hydra_are_lists_and_stretches(words: str, found: Choice | Span
 def test_what_is_typed_takes_the_place_of_what_the_file_says(read: Any) -> None:
     usual = read("sweep=head").space
     assert list(usual) == ["model", "model.crop", "augmentation", "training.views"]
-    typed: Typed = read("sweep=head", "model=lite0", "training.views=0,5", "training.weight_decay=interval(0,1)")
+    typed: Arguments = read("sweep=head", "model=lite0", "training.views=0,5", "training.weight_decay=interval(0,1)")
     assert list(typed.space) == ["model.crop", "augmentation", "training.views", "training.weight_decay"]
     assert typed.space["training.views"] == Choice(("0", "5"))
     assert typed.words == ["sweep=head", "model=lite0"]

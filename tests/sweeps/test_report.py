@@ -1,4 +1,4 @@
-"""The table of a sweep, what its options were worth, and its finalists, on a cheap objective."""
+"""Table of a sweep, importance of its options, and its finalists, on a cheap objective."""
 
 import csv
 import math
@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from kagglepipe.sweeps.finals import run_finals
-from kagglepipe.sweeps.goals import goal_of
-from kagglepipe.sweeps.report import importance, rows, write_table
+from kagglepipe.sweeps.objectives import make_objective
+from kagglepipe.sweeps.report import importances, trial_rows, write_table
 from kagglepipe.sweeps.space import Choice, Span
 from kagglepipe.sweeps.study import Job, Outcome, Plan, run_trials
 
@@ -19,11 +19,12 @@ SPACE = {"x": Span(0.0, 1.0), "idle": Choice(("a", "b", "c"))}
 
 def plan_in(folder: Path, trials: int = 16) -> Plan:
     """A sweep whose score is x."""
-    return Plan(folder / "one", SPACE, (goal_of("score", "accuracy"),), sampler="random", trials=trials, race=False)
+    objectives = (make_objective("score", "accuracy"),)
+    return Plan(folder / "one", SPACE, objectives, sampler="random", trials=trials, race=False)
 
 
 def score_x(jobs: Sequence[Job]) -> list[Outcome]:
-    """The score is x, and a little less with each seed; trial 3 fails, trial 4 is stopped."""
+    """The score is x, and a little less with each seed; trial 3 fails, trial 4 is pruned."""
     outcomes: list[Outcome] = []
     for job in jobs:
         score = float(job.values["x"]) - 0.001 * (job.seed or 0)
@@ -35,30 +36,25 @@ def score_x(jobs: Sequence[Job]) -> list[Outcome]:
 
 def test_the_table_has_the_best_first_and_says_why_others_have_no_score(tmp_path: Path) -> None:
     plan = plan_in(tmp_path)
-    table = rows(run_trials(plan, score_x), plan)
+    table = trial_rows(run_trials(plan, score_x), plan)
     assert [row["state"] for row in table] == ["complete"] * 14 + ["stopped", "failed"]
     scores = [row["accuracy"] for row in table[:14]]
     assert scores == sorted(scores, reverse=True)
-    assert [(row["trial"], row["accuracy"], row["why"]) for row in table[14:]] == [
-        (4, None, "far behind"),
-        (3, None, "no luck"),
-    ]
+    left = [(row["trial"], row["accuracy"], row["why"]) for row in table[14:]]
+    assert left == [(4, None, "far behind"), (3, None, "no luck")]
     write_table(tmp_path / "trials.csv", table)
     with (tmp_path / "trials.csv").open(encoding="utf-8") as file:
         read = list(csv.DictReader(file))
-    assert [row["x"] for row in read] == [row["x"] for row in table]
+    assert read == [{name: "" if value is None else str(value) for name, value in row.items()} for row in table]
     assert list(read[0]) == ["trial", "state", "accuracy", "folds", "x", "idle", "run", "why"]
 
 
-def test_what_decides_is_important_and_what_is_idle_is_not(tmp_path: Path) -> None:
-    shares = importance(run_trials(plan_in(tmp_path, 30), score_x))
+def test_importance_belongs_to_the_option_that_decides_and_needs_enough_trials(tmp_path: Path) -> None:
+    shares = importances(run_trials(plan_in(tmp_path, 30), score_x))
     assert list(shares) == ["x", "idle"]
     assert shares["x"] > 0.9
     assert sum(shares.values()) == pytest.approx(1)
-
-
-def test_few_trials_tell_nothing_of_importance(tmp_path: Path) -> None:
-    assert importance(run_trials(plan_in(tmp_path, 7), score_x)) == {}
+    assert importances(run_trials(plan_in(tmp_path / "few", 7), score_x)) == {}
 
 
 def test_finalists_have_every_seed_once_and_the_best_mean_wins(tmp_path: Path) -> None:
@@ -70,7 +66,7 @@ def test_finalists_have_every_seed_once_and_the_best_mean_wins(tmp_path: Path) -
         return score_x(jobs)
 
     found = run_finals(study, plan, finalists=2, seeds=3, launch=launch)
-    table = rows(study, plan)
+    table = trial_rows(study, plan)
     assert [(job.number, job.seed) for job in seen] == [(row["trial"], seed) for row in table[:2] for seed in (1, 2)]
     assert [one.trial.number for one in found] == [row["trial"] for row in table[:2]]
     assert found[0].mean == pytest.approx(table[0]["accuracy"] - 0.0015, abs=1e-4)

@@ -1,4 +1,4 @@
-"""From what is typed to what may be tried, in Hydra's own words: `a,b`, choice(), range(), interval()."""
+"""Search space of a command line in Hydra's override grammar: `a,b`, choice(), range(), interval()."""
 
 import math
 from collections.abc import Sequence
@@ -14,38 +14,40 @@ from kagglepipe.sweeps.space import Choice, Space, Span
 
 
 @dataclass(frozen=True)
-class Typed:
-    """A command line: what may vary, and what is fixed, word for word."""
+class Arguments:
+    """A command line: the options that vary, and the fixed overrides word for word."""
 
     space: Space
     words: list[str]
 
 
-def read_arguments(arguments: Sequence[str], config: DictConfig, loader: ConfigLoader) -> Typed:
-    """What of `sweep.space` and of the command line varies, and what does not; the command line wins."""
+def read_arguments(arguments: Sequence[str], config: DictConfig, loader: ConfigLoader) -> Arguments:
+    """Split `sweep.space` and the command line into varied and fixed options; the command line wins."""
     parser = OverridesParser.create(config_loader=loader)
-    usual = parser.parse_overrides([f"{name}={value}" for name, value in config.sweep.space.items()])
+    defaults = parser.parse_overrides([f"{name}={value}" for name, value in config.sweep.space.items()])
     typed = parser.parse_overrides(list(arguments))
-    names = {bare(override) for override in typed}
-    varied = [one for one in usual if bare(one) not in names] + [one for one in typed if one.is_sweep_override()]
+    names = {option_name(override) for override in typed}
+    varied = [one for one in defaults if option_name(one) not in names] + [
+        one for one in typed if one.is_sweep_override()
+    ]
     fixed = [one for one in typed if not one.is_sweep_override()]
     fixed += [one for one in varied if not one.is_sweep_override()]  # of the space, with one value
-    space = {one.get_key_element(): parameter(one, config) for one in varied if one.is_sweep_override()}
-    return Typed(space, [str(one.input_line) for one in fixed])
+    space = {one.get_key_element(): search_range(one, config) for one in varied if one.is_sweep_override()}
+    return Arguments(space, [str(one.input_line) for one in fixed])
 
 
-def bare(override: Override) -> str:
-    """The option's name, without a plus sign."""
+def option_name(override: Override) -> str:
+    """Name of the option, without a plus sign."""
     return str(override.get_key_element()).lstrip("+~")
 
 
-def parameter(override: Override, config: DictConfig) -> Choice | Span:
-    """What one option may be. Raises UserError for a stretch of nothing."""
-    value, name = override.value(), bare(override)
+def search_range(override: Override, config: DictConfig) -> Choice | Span:
+    """Values of one option. Raises UserError for an empty range."""
+    value, name = override.value(), option_name(override)
     if isinstance(value, IntervalSweep):
         return interval(name, value, whole=is_whole_number(config, name))
     if isinstance(value, RangeSweep) and value.step > 0 and not value.shuffle:
-        return steps(name, value)
+        return stepped(name, value)
     values = tuple(dict.fromkeys(str(text) for text in override.sweep_string_iterator()))
     if not values:
         raise UserError(f"{name} has no value to try")
@@ -53,7 +55,7 @@ def parameter(override: Override, config: DictConfig) -> Choice | Span:
 
 
 def interval(name: str, value: IntervalSweep, *, whole: bool) -> Span:
-    """A stretch of numbers; whole ones where the option takes no others."""
+    """Span of an `interval(…)`; of integers if the option takes no other numbers."""
     low, high, log = float(value.start or 0), float(value.end or 0), "log" in value.tags
     if unknown := value.tags - {"log"}:
         raise UserError(f"{name}: tag({min(unknown)}, …) says nothing here; type tag(log, interval(…))")
@@ -66,8 +68,8 @@ def interval(name: str, value: IntervalSweep, *, whole: bool) -> Span:
     return Span(math.ceil(low), math.floor(high), log=log, whole=True)
 
 
-def steps(name: str, value: RangeSweep) -> Span:
-    """The numbers of a range, whose end is not among them."""
+def stepped(name: str, value: RangeSweep) -> Span:
+    """Span of a `range(…)`, which leaves its end out."""
     start, stop, step = value.start or 0, value.stop or 0, value.step
     count = math.ceil((stop - start) / step - 1e-9)
     if count < 1:
@@ -77,6 +79,6 @@ def steps(name: str, value: RangeSweep) -> Span:
 
 
 def is_whole_number(config: DictConfig, name: str) -> bool:
-    """Whether the option's present value is a whole number: then an interval means whole numbers."""
+    """Whether the option's default is an integer: then its interval holds integers."""
     value = OmegaConf.select(config, name, default=None)
     return isinstance(value, int) and not isinstance(value, bool)
