@@ -27,7 +27,7 @@ from kagglepipe.competitions.contract import Competition
 from kagglepipe.config import Config, Ensemble, Paths
 from kagglepipe.files import read_json
 from kagglepipe.stages import ensemble
-from kagglepipe.stages.places import Prepared, ensemble_dir, find_members
+from kagglepipe.stages.places import Dataset, ensemble_dir, find_members
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 root, method = Path(sys.argv[1]), sys.argv[2]
 table = pd.read_parquet(root / "table.parquet")
@@ -36,7 +36,7 @@ config = Config(
     paths=Paths(str(root)), competition=Competition(slug="many"), ensemble=Ensemble(runs=["run*"], method=method)
 )
 folds = table.loc[table.split == "train", ["id", "fold"]]
-prepared = Prepared(table.drop(columns="fold"), folds, classes, root, "table", "folds")
+prepared = Dataset(table.drop(columns="fold"), folds, classes, root, "table", "folds")
 members = find_members(config, prepared)
 ensemble.make_ensemble(config, prepared, members, ensemble_dir(config, prepared, members))
 """

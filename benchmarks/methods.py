@@ -21,8 +21,8 @@ import numpy as np
 from composed import composed
 
 from kagglepipe.files import read_json
-from kagglepipe.stages import walk
 from kagglepipe.stages.places import ensemble_dir, find_members, read_prepared, run_dir
+from kagglepipe.tools.commands import run_command
 
 NETWORKS = ("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2")
 METHODS = ("auto", "mean", "geometric_mean", "power_mean", "hill_climb", "nnls", "logistic")
@@ -55,7 +55,7 @@ def one_draw(common: list[str], members: dict[str, list[str]]) -> dict[str, dict
     rows, names, best = {}, {}, {}
     for name, options in members.items():
         config = composed(*common, *options, "stage=train")
-        walk(config)
+        run_command(config)
         run = run_dir(config, read_prepared(config))
         metrics = read_json(run / "metrics.json")
         rows[name], names[name] = numbers(metrics), run.name
@@ -65,7 +65,7 @@ def one_draw(common: list[str], members: dict[str, list[str]]) -> dict[str, dict
     for method, more in [*((method, ()) for method in METHODS), ("mean", ON_TOP)]:
         rows[f"{method}{', calibrated, threshold' if more else ''}"] = blended(common, runs, method, more)
     config = composed(*common, *members[teacher], "stage=train", f"training.teacher={names[teacher]}")
-    walk(config)
+    run_command(config)
     metrics = read_json(run_dir(config, read_prepared(config)) / "metrics.json")
     found = metrics["over_teacher"]
     rows["best member, as teacher"] = rows[teacher]
@@ -78,7 +78,7 @@ def one_draw(common: list[str], members: dict[str, list[str]]) -> dict[str, dict
 def blended(common: list[str], runs: str, method: str, more: Iterable[str]) -> dict[str, float]:
     """The numbers of one blend; its gain is over equal weights."""
     config = composed(*common, "stage=ensemble", runs, f"ensemble.method={method}", *more)
-    walk(config)
+    run_command(config)
     prepared = read_prepared(config)
     metrics = read_json(ensemble_dir(config, prepared, find_members(config, prepared)) / "metrics.json")
     row: dict[str, Any] = numbers(metrics)

@@ -20,9 +20,9 @@ import torch
 from composed import composed
 
 from kagglepipe.sequences.dataset import TrainingBatches
-from kagglepipe.stages import walk
 from kagglepipe.stages.places import read_prepared
 from kagglepipe.stages.train_sequences import SequenceSession
+from kagglepipe.tools.commands import run_command
 from kagglepipe.training.fit import train_epochs
 from kagglepipe.training.optimise import decayed, make_optimiser
 
@@ -47,7 +47,7 @@ def make_session(arguments: argparse.Namespace, root: Path) -> SequenceSession:
         "stage=prepare", f"sequences.rate={arguments.rate}", "sequences.motion=false",
         f"sequences.clip_frames={arguments.frames}",
     )  # fmt: skip
-    walk(config)
+    run_command(config)
     return SequenceSession(config, read_prepared(config), root / "run")
 
 

@@ -244,15 +244,15 @@ def checked(cfg: Any, *, alone: bool, strict: bool) -> Any:
 
 def walk_and_keep(config: Any, *, alone: bool) -> float | dict[str, Any] | None:
     """Runs the stages; what a job of a sweep comes to lies in its folder then, for the table at the end."""
-    from kagglepipe.stages import walk
     from kagglepipe.stages.places import named_run, with_sample_if_no_data
     from kagglepipe.stages.trial import outcome
+    from kagglepipe.tools.commands import run_command
 
     config = with_sample_if_no_data(config)
     if config.run is not None and config.stage != "drill":
         named_run(config, config.run)  # before anything is downloaded for it
     if alone or is_trial(config):
-        score = walk(config)
+        score = run_command(config)
         return score if config.sweep.trial is None else outcome(config)
     from hydra.core.hydra_config import HydraConfig
 
@@ -261,7 +261,7 @@ def walk_and_keep(config: Any, *, alone: bool) -> float | dict[str, Any] | None:
 
     here = HydraConfig.get()
     with kept(Path(here.runtime.output_dir), here.job.num, list(here.overrides.task)) as found:
-        found.score = walk(config)
+        found.score = run_command(config)
         found.run = finished_run(config)
     return found.score
 

@@ -9,7 +9,7 @@ import difflib
 import math
 import os
 import re
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import expanded
 
 POLICIES = ("none", "light", "strong", "resolution", "paste")  # images.augment.POLICIES, without its imports
-POLICY_OF_MODE = {"head": "strong", "finetune": "light"}  # augmentation=auto; the figures are in docs/design.md
 # predictions.blend.METHODS, and what predictions.weights fits, without their imports
 METHODS = ("auto", "mean", "rank_mean", "geometric_mean", "power_mean", "hill_climb", "nnls", "logistic")
 CALIBRATIONS = ("none", "auto", "temperature", "platt", "isotonic")  # predictions.calibration.CALIBRATIONS
@@ -34,7 +33,6 @@ ENGINES = ("auto", "torch", "openvino")
 SAMPLERS = ("tpe", "cmaes", "grid", "random", "nsga2")  # sweeps.samplers.SAMPLERS, without its imports
 OBJECTIVES = ("score", "log_loss", "seconds", "latency")  # sweeps.objectives.MEASURES, without its imports
 CELLS = ("mean", "conv", "elman", "gru", "lstm")  # models.temporal, without its imports
-RESULT_VERSION = {"head": 2, "finetune": 2, "time": 2}  # raise by hand what would give other results from the same
 
 
 def positive(key: str, value: float, *, zero: bool = False) -> None:
@@ -324,23 +322,6 @@ class Training:
             positive("training.budget", duration("training.budget", self.budget))
         if not self.regularisation or not all(0 < value < math.inf for value in self.regularisation):
             raise UserError("training.regularisation needs one or more values above 0, as [0.01,0.1,1]")
-
-
-HEAD_SETTINGS = ("views", "regularisation")
-CONDUCT = (
-    "mode",
-    "budget",
-    "micro_batch",
-    "deterministic",
-    "compile",
-    "trackers",
-    "rival",
-)  # decide nothing of the results
-TAUGHT = ("teacher", "confidence")  # which decide results where a teacher is named; `run_identity` knows its answers
-FINETUNE_CONDUCT = ("budget", "micro_batch", "compile")  # those of CONDUCT that only fine-tuning reads
-FINETUNE_SETTINGS = tuple(
-    f.name for f in fields(Training) if f.name not in (*HEAD_SETTINGS, *CONDUCT, *TAUGHT)
-)  # the head comes first in fine-tuning too, so HEAD_SETTINGS count in both
 
 
 @dataclass
@@ -825,81 +806,6 @@ def _words(node: Any, kind: Any) -> list[tuple[Any, bool]]:
     return [(one, is_optional) for one, is_optional in found if one.id == "scalar"]
 
 
-def result_settings(config: Config, mode: str) -> dict[str, Any]:
-    """The part of the configuration that decides a run's results once the data and weights are known.
-
-    mode: `head` or `finetune`. Settings that this mode does not read are left out, and so are paths, workers and
-    everything that only decides how, where or which part of the work is done.
-    """
-    if config.competition.kind != "image":
-        return sequence_settings(config, mode)
-    names = HEAD_SETTINGS if mode == "head" else (*HEAD_SETTINGS, *FINETUNE_SETTINGS)
-    metric = config.competition.metric  # by which the best epoch is kept
-    best_by = {"best_by": metric} if mode == "finetune" and metric != "accuracy" else {}
-    return {
-        "model": backbone_settings(config.model),
-        "training": {"mode": mode, **{name: getattr(config.training, name) for name in names}, **best_by},
-        **augmentation_settings(config, mode),
-        "short_side": config.short_side,
-        "seed": config.seed,
-        "result_version": RESULT_VERSION[mode],
-    }
-
-
-def sequence_settings(config: Config, mode: str) -> dict[str, Any]:
-    """`result_settings` of a competition with a time axis."""
-    competition, training = config.competition, config.training
-    settings: dict[str, Any] = {
-        "model": {"temporal": temporal_settings(config)},
-        "training": {"mode": mode, **{name: getattr(training, name) for name in training_names(config, mode)}},
-        "sequences": {name: getattr(config.sequences, name) for name in sequence_names(config, mode)},
-        "seed": config.seed,
-        "result_version": RESULT_VERSION["time"],
-    }
-    if competition.finds_segments:
-        settings["background"] = competition.background
-    if competition.kind == "series":
-        arrays = {name: competition.columns.get(name) for name in ("values", "time")}
-        return {**settings, "columns": arrays, "skeleton": competition.skeleton}
-    settings["model"] |= backbone_settings(config.model)
-    augmented = mode == "finetune" or config.sequences.views > 0
-    if augmented:
-        settings |= augmentation_settings(config, mode)
-    if augmented or config.model.crop != "squash":  # else frames are decoded at the network's own size
-        settings["short_side"] = config.short_side
-    return settings
-
-
-def temporal_settings(config: Config) -> dict[str, Any]:
-    """What of `model.temporal` decides results: little of it if there is nothing but a mean."""
-    temporal = asdict(config.model.temporal)
-    if temporal["cell"] != "mean":
-        return {name: value for name, value in temporal.items() if name != "window"}
-    names = ("cell", "differences", "window") if config.competition.finds_segments else ("cell", "differences")
-    return {name: temporal[name] for name in names}
-
-
-def training_names(config: Config, mode: str) -> list[str]:
-    """The settings of `training` that decide results; in fine-tuning of clips nothing ends early."""
-    names = ["regularisation"] if config.model.temporal.cell == "mean" else ["clip"]
-    return names if mode == "head" else sorted({*names, *FINETUNE_SETTINGS} - {"patience"})
-
-
-def sequence_names(config: Config, mode: str) -> list[str]:
-    """The settings of `sequences` that decide results."""
-    tuned, learning = mode == "finetune", config.model.temporal.cell != "mean"  # the mean's head is fitted exactly
-    is_read = {
-        "rate": True,
-        **dict.fromkeys(("motion", "views"), config.competition.kind == "video"),
-        **dict.fromkeys(("steps", "lr", "batch_size", "weight_decay", "label_smoothing"), learning),
-        **dict.fromkeys(("crop", "speed", "drop", "noise"), learning or tuned),
-        "members": learning and not tuned,
-        "window": learning and config.competition.finds_segments,
-        "clip_frames": tuned,
-    }
-    return [name for name, read in is_read.items() if read]
-
-
 def network_side(model: Model) -> int:
     """Pixels that the short side of an image needs, so that none is enlarged: the network's input or, where that is
     larger than SHORT_SIDE and a crop of the middle, what it is cut from.
@@ -913,45 +819,3 @@ def network_side(model: Model) -> int:
     if model.crop != "center" or size <= SHORT_SIDE:
         return size
     return math.ceil(size / own_input(model.name)[1])
-
-
-def backbone_settings(model: Model) -> dict[str, Any]:
-    """What decides a network that looks at pictures."""
-    return {"name": model.name, "kwargs": model.kwargs, "image_size": model.image_size, "crop": model.crop}
-
-
-def augmentation_settings(config: Config, mode: str) -> dict[str, Any]:
-    """What decides how views are drawn; `mirror` is named only where it departs from the default."""
-    policy = augmentation_policy(config, mode)
-    return {"augmentation": policy} | ({"mirror": False} if policy != "none" and not config.augmentation.mirror else {})
-
-
-def augmentation_policy(config: Config, mode: str) -> str:
-    """The policy that `augmentation.policy` comes to when training in `mode`."""
-    if config.augmentation.policy != "auto":
-        return config.augmentation.policy
-    return (config.competition.augmentation if mode == "head" else None) or POLICY_OF_MODE[mode]
-
-
-def idle_settings(config: Config, mode: str) -> list[str]:
-    """Options of `training` that differ from their defaults, but decide nothing of a run in `mode`."""
-    read, default = result_settings(config, mode)["training"], Training()
-    used = (*read, *(name for name in CONDUCT if mode == "finetune" or name not in FINETUNE_CONDUCT), "teacher")
-    used += ("confidence",) if config.training.teacher else ()
-    names = [f.name for f in fields(Training) if f.name not in used]
-    return [f"training.{n}" for n in names if getattr(config.training, n) != getattr(default, n)]
-
-
-def changes(config: Any, usual: Any = None) -> dict[str, Any]:
-    """The options that differ from their defaults, nested as in YAML; equal ones leave no trace.
-
-    >>> changes(Config(seed=1, model=Model(crop="center")))
-    {'seed': 1, 'model': {'crop': 'center'}}
-    """
-    usual = Config() if usual is None else usual
-    found: dict[str, Any] = {}
-    for f in fields(config):
-        value, default = getattr(config, f.name), getattr(usual, f.name)
-        if value != default:
-            found[f.name] = changes(value, default) if is_dataclass(value) else value
-    return found

@@ -24,7 +24,7 @@ def demand_read(config: Config) -> None:
     groups = {word.partition("=")[0].lstrip("+") for word in words}
     mode = None
     if unread.trains(config):
-        from kagglepipe.stages.places import training_mode  # which imports what tables take
+        from kagglepipe.runs.identity import training_mode  # which imports what tables take
 
         mode = training_mode(config)
     unread.demand_read(config, typed, mode)

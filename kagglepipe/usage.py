@@ -231,7 +231,7 @@ Video:
 
 def stage_help(stage: str) -> str:
     """What a stage does, and the options that it reads, with their defaults."""
-    file = Path(__file__).parent / "stages" / f"{stage}.py"
+    file = Path(__file__).parent / ("tools" if stage in TOOLS else "stages") / f"{stage}.py"
     about = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
     about = re.sub(r"^stage=\S+( input=\S+)?: ", "", about)
     parts = "\n\n".join(_part(name) for name in READS[stage])

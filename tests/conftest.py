@@ -287,12 +287,12 @@ def long_series(made: Made) -> Path:
 @pytest.fixture
 def street(made: Made, request: pytest.FixtureRequest, few_draws: None) -> Callable[[str], Path]:
     """street("clips") -> a root in which that of `tests.streets` has been walked to its submission."""
-    from kagglepipe.stages import walk
+    from kagglepipe.tools.commands import run_command
     from tests.streets import STREETS, street_config
 
     def root_of(name: str) -> Path:
         source: Path = request.getfixturevalue(STREETS[name][0])
-        return made(f"street-{name}", lambda folder: walk(street_config(name, source, folder)))
+        return made(f"street-{name}", lambda folder: run_command(street_config(name, source, folder)))
 
     return root_of
 

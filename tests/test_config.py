@@ -14,29 +14,32 @@ from kagglepipe.__main__ import CONF
 from kagglepipe.competitions.contract import Competition
 from kagglepipe.config import (
     CALIBRATIONS,
-    CONDUCT,
-    FINETUNE_CONDUCT,
-    FINETUNE_SETTINGS,
     FREE,
-    HEAD_SETTINGS,
     METHODS,
     METRICS,
     PATH_KEYS,
     POLICIES,
-    POLICY_OF_MODE,
-    TAUGHT,
     Config,
     Model,
     absolute,
-    augmentation_policy,
     demand_options,
     demand_quoted,
-    idle_settings,
     option_names,
-    result_settings,
 )
 from kagglepipe.errors import UserError
-from kagglepipe.stages.places import write_config
+from kagglepipe.runs import identity
+from kagglepipe.runs.identity import (
+    CONDUCT,
+    FINETUNE_CONDUCT,
+    FINETUNE_SETTINGS,
+    HEAD_SETTINGS,
+    POLICY_OF_MODE,
+    TAUGHT,
+    augmentation_policy,
+    idle_settings,
+    result_settings,
+)
+from kagglepipe.runs.provenance import write_config
 
 Configure = Callable[..., Config]
 EXPERIMENTS = sorted((CONF / "experiment").rglob("*.yaml"))
@@ -387,7 +390,7 @@ def test_mirroring_is_named_where_it_is_off_and_would_be_done(mode: str) -> None
 
 def test_the_hash_knows_its_own_version(monkeypatch: pytest.MonkeyPatch) -> None:
     before = {mode: result_settings(shaped(), mode) for mode in ("head", "finetune")}
-    monkeypatch.setitem(shape.RESULT_VERSION, "finetune", before["finetune"]["result_version"] + 1)
+    monkeypatch.setitem(identity.RESULT_VERSION, "finetune", before["finetune"]["result_version"] + 1)
     assert result_settings(shaped(), "finetune") != before["finetune"]
     assert result_settings(shaped(), "head") == before["head"]
 

@@ -21,7 +21,8 @@ from omegaconf import OmegaConf
 from kagglepipe.__main__ import CONF, demand_words, place_error, quoted, with_stage
 from kagglepipe.config import PATH_KEYS, Config, absolute
 from kagglepipe.errors import UserError
-from kagglepipe.stages import STREET, TOOLS, walk
+from kagglepipe.stages import STREET, TOOLS
+from kagglepipe.tools.commands import run_command
 
 FOLDER = ("competition=image_folder", "experiment=quick", "training.views=0")
 GROUPS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "hydra")
@@ -362,7 +363,7 @@ def test_download_ensemble_submit_and_runs_need_neither_torch_nor_sklearn(
 ) -> None:
     options = [*FOLDER, f"competition.source={toy}"]
     config = configure("stage=train", *options)
-    walk(config)
+    run_command(config)
     (run,) = (path.parent.name for path in tmp_path.glob("outputs/toy/*/metrics.json"))
     written = OmegaConf.load(tmp_path / "outputs/toy" / run / "config.yaml")
     assert OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), written)) == config

@@ -12,8 +12,8 @@ import pytest
 
 from kagglepipe.config import Config
 from kagglepipe.files import read_json
-from kagglepipe.stages import walk
 from kagglepipe.stages.places import read_prepared, run_dir
+from kagglepipe.tools.commands import run_command
 
 SAMPLE = "pistols-vs-smartphones-sample"
 Configure = Callable[..., Config]
@@ -35,7 +35,7 @@ def the_run(config: Config) -> Path:
 @pytest.mark.slow
 def test_the_sample_goes_from_nothing_to_a_submission(tmp_path: Path, configure: Configure) -> None:
     config = configure("competition=pistols_vs_smartphones_sample", "training=head")
-    score = walk(config)
+    score = run_command(config)
     run = the_run(config)
     folds = [f"fold_{k}/{name}" for k in range(5) for name in (
         "log.csv", "metrics.json", "model.json", "model.safetensors", "oof.parquet", "test.parquet")]  # fmt: skip
@@ -63,11 +63,11 @@ def test_a_second_run_changes_no_file_and_from_nothing_it_gives_the_same_bytes(
     options = ("competition=image_folder", "experiment=quick", "training.views=1", f"competition.source={colours}")
     roots = (tmp_path / "one", tmp_path / "other")
     configs = [configure(f"paths.root='{root}'", *options) for root in roots]
-    first = walk(configs[0])
+    first = run_command(configs[0])
     before = files_below(roots[0])
-    assert walk(configs[0]) == first
+    assert run_command(configs[0]) == first
     assert files_below(roots[0]) == before
-    assert walk(configs[1]) == first
+    assert run_command(configs[1]) == first
     runs = [the_run(config) for config in configs]
     assert runs[0].name == runs[1].name
     for name in ("oof.parquet", "test.parquet"):
@@ -83,7 +83,7 @@ def test_a_run_killed_in_a_fold_goes_on_and_ends_the_same(toy: Path, tmp_path: P
         "competition=image_folder", f"competition.source={toy}",
     ]  # fmt: skip
     undisturbed = configure(*options, f"paths.root='{tmp_path / 'undisturbed'}'")
-    walk(undisturbed)
+    run_command(undisturbed)
     killed_root = tmp_path / "killed"
     code = (
         "import os, signal, sys\n"
@@ -104,7 +104,7 @@ def test_a_run_killed_in_a_fold_goes_on_and_ends_the_same(toy: Path, tmp_path: P
     assert (run / "fold_0" / "metrics.json").exists()
     assert not (run / "fold_1" / "metrics.json").exists()
     finished = (run / "fold_0" / "metrics.json").stat().st_mtime_ns
-    walk(config)
+    run_command(config)
     assert (run / "fold_0" / "metrics.json").stat().st_mtime_ns == finished
     for name in ("oof.parquet", "test.parquet"):
         whole, resumed = (pd.read_parquet(folder / name) for folder in (the_run(undisturbed), run))
@@ -114,11 +114,11 @@ def test_a_run_killed_in_a_fold_goes_on_and_ends_the_same(toy: Path, tmp_path: P
 def test_folds_can_be_trained_apart(toy: Path, configure: Configure) -> None:
     options = ("stage=train", "experiment=quick", "competition=image_folder", f"competition.source={toy}")
     apart = configure(*options, "folds.only=[1]")
-    assert np.isnan(walk(apart) or np.nan)
+    assert np.isnan(run_command(apart) or np.nan)
     run = the_run(apart)
     assert (run / "fold_1" / "metrics.json").exists()
     assert not (run / "metrics.json").exists()
-    assert walk(configure(*options, "folds.only=[0]")) == read_json(run / "metrics.json")["score"]
+    assert run_command(configure(*options, "folds.only=[0]")) == read_json(run / "metrics.json")["score"]
 
 
 @pytest.mark.slow
@@ -139,7 +139,7 @@ def test_a_sweep_runs_two_jobs_at_a_time(toy: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_real_archive_is_told_apart_without_a_mistake(real_archive: Path, configure: Configure) -> None:
     config = configure(f"competition.source='{real_archive}'", "training=head")
-    walk(config)
+    run_command(config)
     run = the_run(config)
     metrics = read_json(run / "metrics.json")
     assert (metrics["correct"], metrics["rows"]) == (741, 741)

@@ -14,8 +14,8 @@ from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
 from kagglepipe.samples.clips import make_clips
-from kagglepipe.stages import walk
 from kagglepipe.stages.places import read_prepared, run_dir
+from kagglepipe.tools.commands import run_command
 from tests.streets import QUICK, STREETS, street_config
 
 pytestmark = pytest.mark.usefixtures("few_draws")
@@ -69,7 +69,7 @@ def the_run(config: Config) -> Path:
 @pytest.mark.parametrize("name", WALKED)
 def test_from_files_to_a_submission(name: str, at: At, place: Path) -> None:
     config = at(name)
-    score = walk(config)
+    score = run_command(config)
     run, video = the_run(config), config.competition.kind == "video"
     per_fold = ["log.csv", "metrics.json", "model.json", "model.safetensors", "oof.parquet", "test.parquet"]
     merged = ["config.yaml", "metrics.json", "oof.parquet", "test.parquet", *["backbone.safetensors"] * video]
@@ -93,9 +93,9 @@ def test_from_files_to_a_submission(name: str, at: At, place: Path) -> None:
 @pytest.mark.parametrize("name", WALKED)
 def test_a_second_run_changes_no_file(name: str, at: At, place: Path) -> None:
     config = at(name)
-    first = walk(config)
+    first = run_command(config)
     before = files_below(place)
-    assert walk(config) == first
+    assert run_command(config) == first
     assert files_below(place) == before
 
 
@@ -103,7 +103,7 @@ def test_a_second_run_changes_no_file(name: str, at: At, place: Path) -> None:
 @pytest.mark.parametrize("name", ["clips", "long", "long-series"])
 def test_the_same_command_from_nothing_gives_the_same_bytes(name: str, at: At, tmp_path: Path) -> None:
     config, fresh = at(name), at(name, root=tmp_path)
-    assert walk(config) == walk(fresh)
+    assert run_command(config) == run_command(fresh)
     assert the_run(fresh).name == the_run(config).name
     for file in ("oof.parquet", "test.parquet", "fold_0/model.safetensors", "fold_1/oof.parquet"):
         assert (the_run(fresh) / file).read_bytes() == (the_run(config) / file).read_bytes(), file
@@ -116,7 +116,7 @@ def test_the_same_command_from_nothing_gives_the_same_bytes(name: str, at: At, t
 
 
 def test_the_lstm_sees_what_the_same_frames_in_any_order_do_not_show(at: At) -> None:
-    walk(at("pieces", "stage=train"))
+    run_command(at("pieces", "stage=train"))
     metrics = read_json(the_run(at("pieces")) / "metrics.json")
     assert metrics["score"] > 0.9  # what is left depends on the processor: 1.0 on most, one clip of 21 wrong on others
     assert metrics["linear"]["score"] < 0.8
@@ -139,7 +139,7 @@ def test_the_lstm_sees_what_the_same_frames_in_any_order_do_not_show(at: At) -> 
 )
 def test_every_rung_of_the_ladder(name: str, model: str, at: At) -> None:
     config = at(name, "stage=train", f"model={model}", "sequences.steps=3")
-    score = walk(config)
+    score = run_command(config)
     run = the_run(config)
     assert score is not None
     assert 0 <= score <= 1
@@ -152,7 +152,7 @@ def test_every_rung_of_the_ladder(name: str, model: str, at: At) -> None:
 @pytest.mark.parametrize("cell", ["gru", "elman"])
 def test_the_other_cells(cell: str, at: At) -> None:
     config = at("clips", "stage=train", f"model.temporal.cell={cell}", "sequences.steps=3")
-    walk(config)
+    run_command(config)
     assert f"-{cell}-head-" in the_run(config).name
 
 
@@ -160,13 +160,13 @@ def test_views_and_motion_make_runs_of_their_own_and_are_stored_once(at: At, pla
     names = set()
     for more in ([], ["sequences.motion=true"], ["sequences.views=1"], ["sequences.views=1", "model=mean_pool_diff"]):
         config = at("clips", "stage=train", "sequences.steps=3", *more, "model.name=test_efficientnet")
-        walk(config)
+        run_command(config)
         names.add(the_run(config).name)
     assert len(names) == 4
     stores = {path.name for path in (place / "data/clips/cache").iterdir() if path.is_dir()}
     assert sorted(store.split("-")[0] for store in stores) == ["frames", "frames", "motion"]
     before = files_below(place / "data/clips/cache")
-    walk(at("clips", "stage=train", "sequences.steps=4", "sequences.views=1", "seed=0", "folds.count=2"))
+    run_command(at("clips", "stage=train", "sequences.steps=4", "sequences.views=1", "seed=0", "folds.count=2"))
     assert files_below(place / "data/clips/cache") == before
 
 
@@ -175,16 +175,16 @@ def test_views_and_motion_make_runs_of_their_own_and_are_stored_once(at: At, pla
 
 def test_folds_can_be_trained_apart(at: At, tmp_path: Path) -> None:
     apart = at("long-series", "stage=train", "folds.only=[1]", root=tmp_path)
-    assert np.isnan(walk(apart) or np.nan)
+    assert np.isnan(run_command(apart) or np.nan)
     run = the_run(apart)
     assert (run / "fold_1/metrics.json").exists()
     assert not (run / "metrics.json").exists()
     with pytest.raises(UserError, match=r"folds\.only=\[7\] do not exist; the folds are 0…1"):
-        walk(at("long-series", "stage=train", "folds.only=[7]", root=tmp_path))
+        run_command(at("long-series", "stage=train", "folds.only=[7]", root=tmp_path))
     rest = at("long-series", "stage=train", "folds.only=[0]", root=tmp_path)
-    assert walk(rest) == read_json(run / "metrics.json")["score"]
+    assert run_command(rest) == read_json(run / "metrics.json")["score"]
     whole = at("long-series", "stage=train")
-    walk(whole)
+    run_command(whole)
     assert (the_run(whole) / "oof.parquet").read_bytes() == (run / "oof.parquet").read_bytes()
 
 
@@ -192,7 +192,7 @@ def test_folds_can_be_trained_apart(at: At, tmp_path: Path) -> None:
 def test_a_run_killed_in_a_fold_goes_on_and_ends_the_same(at: At, clips: Path, tmp_path: Path) -> None:
     options = ["training=finetune", "training.epochs=1", "sequences.steps=5", "stage=train"]
     undisturbed = at("clips", *options)
-    walk(undisturbed)
+    run_command(undisturbed)
     code = (
         "import os, signal, sys\n"
         "from kagglepipe.stages import session\n"
@@ -217,7 +217,7 @@ def test_a_run_killed_in_a_fold_goes_on_and_ends_the_same(at: At, clips: Path, t
     assert (run / "fold_0/metrics.json").exists()
     assert not (run / "fold_1/metrics.json").exists()
     finished = (run / "fold_0/metrics.json").stat().st_mtime_ns
-    walk(config)
+    run_command(config)
     assert (run / "fold_0/metrics.json").stat().st_mtime_ns == finished
     for file in ("oof.parquet", "test.parquet"):
         whole, resumed = (pd.read_parquet(folder / file) for folder in (the_run(undisturbed), run))
@@ -232,11 +232,11 @@ def test_two_runs_on_long_videos_make_an_ensemble(at: At, place: Path, caplog: p
     runs = []
     for more in ([], ["seed=1"]):
         config = at("long", "stage=train", *more)
-        walk(config)
+        run_command(config)
         runs.append(the_run(config))
     chosen = at("long", f"ensemble.runs=[{','.join(run.name for run in runs)}]")
     with caplog.at_level("INFO"):
-        score = walk(chosen)
+        score = run_command(chosen)
     (folder,) = (place / "outputs/long").glob("ensemble-auto-*")
     metrics = read_json(folder / "metrics.json")
     assert score == metrics["score"]
@@ -251,7 +251,7 @@ def test_two_runs_on_long_videos_make_an_ensemble(at: At, place: Path, caplog: p
     assert len(submission) > 0
     assert "ensemble: member " + runs[0].name in caplog.text
     before = files_below(place)
-    assert walk(chosen) == score
+    assert run_command(chosen) == score
     assert files_below(place) == before
 
 
@@ -275,7 +275,7 @@ def test_what_cannot_be_fine_tuned_is_said_before_any_work(
     name: str, options: list[str], words: str, at: At, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=words) as caught:
-        walk(at(name, *options, root=tmp_path))
+        run_command(at(name, *options, root=tmp_path))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "data").exists()
 
@@ -290,7 +290,7 @@ def test_a_few_videos_of_the_action_sample(tmp_path: Path, configure: Configure)
         "competition=action_sample", *QUICK, "competition.slug=few", f"competition.source='{tmp_path / 'few'}'",
         "sequences.steps=5", "sequences.rate=4",
     )  # fmt: skip
-    walk(config)
+    run_command(config)
     metrics = read_json(the_run(config) / "metrics.json")
     assert metrics["constant"]["class"] == "none"
     assert metrics["constant"]["score"] == metrics["constant"]["correct"] / metrics["rows"]

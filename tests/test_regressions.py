@@ -12,8 +12,8 @@ import pytest
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
-from kagglepipe.stages import walk
 from kagglepipe.stages.places import read_prepared, run_dir, with_sample_if_no_data
+from kagglepipe.tools.commands import run_command
 
 Configure = Callable[..., Config]
 
@@ -26,8 +26,8 @@ def at(configure: Configure, toy: Path) -> Configure:
 
 
 def test_another_metric_is_scored_again_and_not_only_renamed(at: Configure) -> None:
-    accuracy = walk(at("stage=train"))
-    loss = walk(at("stage=train", "competition.metric=log_loss"))
+    accuracy = run_command(at("stage=train"))
+    loss = run_command(at("stage=train", "competition.metric=log_loss"))
     config = at()
     metrics = read_json(run_dir(config, read_prepared(config)) / "metrics.json")
     assert accuracy == 1.0
@@ -40,10 +40,10 @@ def test_a_damaged_archive_does_not_cost_what_was_prepared(toy: Path, configure:
     bad = tmp_path / "bad.zip"
     bad.write_bytes(good.read_bytes()[:-300])
     options = ("stage=prepare", "experiment=quick", "competition=image_folder", "competition.slug=toy")
-    walk(configure(*options, f"competition.source={good}"))
+    run_command(configure(*options, f"competition.source={good}"))
     before = sorted(path.name for path in (tmp_path / "data/toy").rglob("*"))
     with pytest.raises(UserError):
-        walk(configure(*options, f"competition.source={bad}", "competition.refresh=true"))
+        run_command(configure(*options, f"competition.source={bad}", "competition.refresh=true"))
     assert sorted(path.name for path in (tmp_path / "data/toy").rglob("*")) == before
 
 
@@ -52,34 +52,34 @@ def test_a_label_mended_in_a_file_elsewhere_makes_another_run(toy: Path, at: Con
     labels = pd.DataFrame({"file": files, "label": [name.split("/")[0] for name in files]})
     labels.to_csv(tmp_path / "labels.csv", index=False)
     option = f"competition.labels={tmp_path / 'labels.csv'}"
-    walk(at("stage=prepare", option))
+    run_command(at("stage=prepare", option))
     before = read_prepared(at(option)).table_hash
     labels.loc[0, "label"] = "red"
     labels.to_csv(tmp_path / "labels.csv", index=False)
-    walk(at("stage=prepare", option))
+    run_command(at("stage=prepare", option))
     assert read_prepared(at(option)).table_hash != before
 
 
 def test_refreshing_keeps_folds_that_still_fit(at: Configure, tmp_path: Path) -> None:
-    walk(at("stage=prepare"))
+    run_command(at("stage=prepare"))
     path = tmp_path / "data/toy/folds.csv"
     folds = pd.read_csv(path)
     folds.loc[[0, 1], "fold"] = 1 - folds.loc[[0, 1], "fold"]
     folds.to_csv(path, index=False)
-    walk(at("stage=prepare", "competition.refresh=true"))
+    run_command(at("stage=prepare", "competition.refresh=true"))
     pd.testing.assert_frame_equal(pd.read_csv(path), folds)
 
 
 def test_a_run_is_not_blended_with_itself(at: Configure) -> None:
-    walk(at("stage=train"))
+    run_command(at("stage=train"))
     config = at()
     name = run_dir(config, read_prepared(config)).name
     with pytest.raises(UserError, match="twice"):
-        walk(at("stage=ensemble", f"ensemble.runs=[{name},{name}]"))
+        run_command(at("stage=ensemble", f"ensemble.runs=[{name},{name}]"))
 
 
 def test_a_member_of_ids_and_probabilities_alone_is_enough(at: Configure, tmp_path: Path) -> None:
-    walk(at("stage=train"))
+    run_command(at("stage=train"))
     config = at()
     prepared = read_prepared(config)
     run = run_dir(config, prepared)
@@ -87,34 +87,36 @@ def test_a_member_of_ids_and_probabilities_alone_is_enough(at: Configure, tmp_pa
         frame = pd.read_parquet(run / f"{kind}.parquet")
         frame[["id", *prepared.classes]].to_csv(tmp_path / f"{kind}.csv", index=False)
     member = f"'{tmp_path / 'oof.csv'}+{tmp_path / 'test.csv'}'"
-    score = walk(at("stage=ensemble", f"ensemble.runs=[{run.name},{member}]"))
+    score = run_command(at("stage=ensemble", f"ensemble.runs=[{run.name},{member}]"))
     assert score == read_json(run / "metrics.json")["score"]
-    walk(at("stage=submit", f"ensemble.runs=[{run.name},{member}]"))
+    run_command(at("stage=submit", f"ensemble.runs=[{run.name},{member}]"))
     origin = read_json(next(tmp_path.glob("submissions/ensemble-*.json")))
     assert origin["versions"]["torch"]
     assert origin["identity"][run.name]["weights"] == "none"
 
 
 def test_folds_that_hide_a_class_are_refused(at: Configure, tmp_path: Path) -> None:
-    walk(at("stage=prepare"))
+    run_command(at("stage=prepare"))
     train = read_prepared(at()).train
     numbers = train["target"].map({"blue": 0, "green": 1, "red": 1})
     train.assign(fold=numbers)[["id", "fold"]].to_csv(tmp_path / "mine.csv", index=False)
     with pytest.raises(UserError, match="class blue lies in fold 0 alone"):
-        walk(at("stage=prepare", f"folds.file={tmp_path / 'mine.csv'}"))
+        run_command(at("stage=prepare", f"folds.file={tmp_path / 'mine.csv'}"))
 
 
 def test_a_rate_that_blows_up_is_named(at: Configure) -> None:
     with pytest.raises(UserError, match=r"lower training\.lr=1e\+?30"):
-        walk(at("stage=train", "training=finetune", "training.lr=1e30", "training.clip=1e30", "training.warmup=0"))
+        run_command(
+            at("stage=train", "training=finetune", "training.lr=1e30", "training.clip=1e30", "training.warmup=0")
+        )
 
 
 def test_mending_a_bad_image_is_enough(toy: Path, at: Configure) -> None:
     (toy / "red/empty.png").touch()
     with pytest.raises(UserError, match=r"empty\.png"):
-        walk(at("stage=prepare"))
+        run_command(at("stage=prepare"))
     (toy / "red/empty.png").unlink()
-    walk(at("stage=prepare"))
+    run_command(at("stage=prepare"))
     assert len(read_prepared(at()).train) == 36
 
 
@@ -124,14 +126,14 @@ def test_a_failed_source_does_not_hide_the_sample(configure: Configure, tmp_path
 
 
 def test_damaged_features_are_computed_anew(at: Configure, tmp_path: Path) -> None:
-    first = walk(at("stage=train", "training.regularisation=[1]"))
+    first = run_command(at("stage=train", "training.regularisation=[1]"))
     for store in tmp_path.glob("data/toy/cache/features-*/features.npz"):
         store.write_bytes(store.read_bytes()[:100])
-    assert walk(at("stage=train", "training.regularisation=[1.0,2.0]")) == first
+    assert run_command(at("stage=train", "training.regularisation=[1.0,2.0]")) == first
 
 
 def test_the_contact_sheet_has_the_size_that_trains(at: Configure, tmp_path: Path) -> None:
-    walk(at("stage=augment", "model.image_size=48", "augmentation=light"))
+    run_command(at("stage=augment", "model.image_size=48", "augmentation=light"))
     policy = (tmp_path / "outputs/toy/augment/light.json").read_text()
     assert "48" in policy
     assert "224" not in policy
@@ -140,10 +142,10 @@ def test_the_contact_sheet_has_the_size_that_trains(at: Configure, tmp_path: Pat
 def test_what_is_no_photo_by_its_name_is_told(
     toy: Path, at: Configure, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    walk(at("stage=train"))
+    run_command(at("stage=train"))
     (toy / "test/phone.HEIC").write_bytes(b"\0")
     with caplog.at_level("WARNING"):
-        walk(at("stage=predict", f"input={toy / 'test'}"))
+        run_command(at("stage=predict", f"input={toy / 'test'}"))
     assert "phone.HEIC" in caplog.text
     assert len(pd.read_csv(tmp_path / "outputs/toy/predict/test.csv")) == 6
     assert np.isfinite(pd.read_csv(tmp_path / "outputs/toy/predict/test.csv")["red"]).all()
@@ -177,7 +179,7 @@ def test_what_cameras_call_a_password_is_hidden(name: str) -> None:
 
 def test_augment_says_in_one_line_that_it_draws_photos(configure: Configure) -> None:
     with pytest.raises(UserError, match="augment draws photos, this is video"):
-        walk(configure("stage=augment", "competition=action_sample"))
+        run_command(configure("stage=augment", "competition=action_sample"))
 
 
 def test_a_rate_beyond_reason_is_refused(configure: Configure) -> None:

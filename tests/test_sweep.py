@@ -22,7 +22,7 @@ from PIL import Image
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
-from kagglepipe.stages import walk
+from kagglepipe.tools.commands import run_command
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext
@@ -452,7 +452,7 @@ def test_training_stops_after_the_fold_by_which_it_cannot_beat_its_rival(
 
     options = ("stage=train", *TOY, f"competition.source={colours}", "folds.count=3")
     prepare = configure(*options, "stage=prepare")
-    walk(prepare)
+    run_command(prepare)
     prepared = read_prepared(prepare)
     rival = {"run": "best", "measure": "log_loss", "greater_is_better": False, "perfect": 0.0,
              "folds": {0: 1e-6, 1: 1e-6, 2: 1e-6}, "folds_hash": prepared.folds_hash}  # fmt: skip
@@ -461,14 +461,14 @@ def test_training_stops_after_the_fold_by_which_it_cannot_beat_its_rival(
     run = run_dir(config, prepared)
     assert run == run_dir(configure(*options), prepared)
     with caplog.at_level("INFO"):
-        walk(config)
+        run_command(config)
     assert sorted(path.name for path in run.glob("fold_*")) == ["fold_0"]
     assert "train: stopped, since with perfect folds to come its mean would be" in caplog.text
     found = outcome(config)
     assert found["raced"].startswith("with perfect folds to come its mean would be")
     assert list(found["folds"]) == ["0"]
     (tmp_path / "rival.json").write_text(json.dumps({**rival, "folds_hash": "other folds"}))
-    walk(config)
+    run_command(config)
     assert (run / "metrics.json").exists()
     assert "raced" not in outcome(config)
 

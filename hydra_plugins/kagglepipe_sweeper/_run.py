@@ -17,12 +17,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from hydra_plugins.kagglepipe_sweeper._arguments import Arguments, read_arguments
 from hydra_plugins.kagglepipe_sweeper._end import finish
 from hydra_plugins.kagglepipe_sweeper._sweep import Sweep
-from kagglepipe.config import Config, changes, demand_options, result_settings
+from kagglepipe.config import Config, demand_options
 from kagglepipe.config import Sweep as SweepOptions
 from kagglepipe.errors import UserError
 from kagglepipe.files import exclusive_lock
-from kagglepipe.stages import keep_locks, unread, walk
-from kagglepipe.stages.places import read_prepared, training_mode, with_sample_if_no_data
+from kagglepipe.runs.identity import changes, result_settings, training_mode
+from kagglepipe.stages import unread
+from kagglepipe.stages.pipeline import keep_locks, run_stages
+from kagglepipe.stages.places import read_prepared, with_sample_if_no_data
 from kagglepipe.stages.trial import data_of
 from kagglepipe.sweeps.objectives import make_objective
 from kagglepipe.sweeps.samplers import check_sampler
@@ -48,7 +50,7 @@ def run_sweep(master: DictConfig, typed: Sequence[str], *, loader: ConfigLoader,
     sweep.silence_launchers()
     keep_locks(sweep.config)
     with exclusive_lock(sweep.plan.folder, f"sweep: {sweep.plan.name}"):
-        walk(sweep.config, ["download", "prepare"])  # once for all trials
+        run_stages(sweep.config, ["download", "prepare"])  # once for all trials
         data = data_of(read_prepared(sweep.config))
         return finish(sweep, run_trials(sweep.plan, sweep.launch, data=data))
 

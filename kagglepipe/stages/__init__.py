@@ -1,19 +1,12 @@
-"""The street and the tools beside it, one file each; this file only says which there are and in what order.
+"""The stages and the tools by name: what they do, what goes before them, which options they read.
 
-A stage is `run(config) -> score or None`. It reads and writes files, skips what is finished and says so, so that
-any later stage can call for the earlier ones without doing anything twice.
+Tables alone: help and the checks of options read them, and import nothing slow. `pipeline.py` runs the stages.
 """
 
 import difflib
-from collections.abc import Sequence
-from contextlib import suppress
-from importlib import import_module
 
-from kagglepipe.config import Config, absolute
-from kagglepipe.console import working
-from kagglepipe.distributed import barrier, is_rank_zero, process_group
+from kagglepipe.config import Config
 from kagglepipe.errors import UserError
-from kagglepipe.files import keep_locks_in
 
 STREET = {
     "download": "bring the competition's files to data/<slug>/raw (a zip, a folder in place, Kaggle, or the sample)",
@@ -94,32 +87,3 @@ def plan(config: Config) -> list[str]:
     elif config.ensemble.runs and stage in ("ensemble", "submit"):
         before = tuple(name for name in before if name != "train")  # so are the members
     return [*before, stage]
-
-
-def walk(config: Config, names: Sequence[str] = ()) -> float | None:
-    """Runs the plan, or the stages of these names alone. The score is that of the last stage which has one.
-
-    A stage may have a `check(config)`, which is asked of all before any work is done. Of several processes only the
-    first one does what is not training; the others wait for it.
-    """
-    stages = {name: import_module(f"kagglepipe.stages.{name}") for name in names or plan(config)}
-    for stage in stages.values():
-        if hasattr(stage, "check"):
-            stage.check(config)
-    if not stages.keys() <= READING:
-        keep_locks(config)
-    with process_group(config.device):
-        score = None
-        for name, stage in stages.items():
-            with working(name):
-                result: float | None = stage.run(config) if name == "train" or is_rank_zero() else None
-            score = result if result is not None else score
-            barrier()
-    return score
-
-
-def keep_locks(config: Config) -> None:
-    """Makes the folder for locks in the root and, if results go elsewhere, there, for whoever shares that."""
-    for folder in {config.root, absolute(config.paths.outputs or config.paths.root)}:
-        with suppress(OSError):  # who writes there is told; who predicts from a folder that is read alone is not
-            keep_locks_in(folder)

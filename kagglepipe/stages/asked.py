@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from kagglepipe.competitions.contract import Competition
+from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
@@ -33,7 +34,7 @@ from kagglepipe.stages.known_answers import (
     read_segment_answers,
     table_path,
 )
-from kagglepipe.stages.places import Prepared, read_prepared
+from kagglepipe.stages.places import read_prepared
 
 log = logging.getLogger(__name__)
 SAMPLE_SUBMISSION = re.compile(r"sample[-_ ]?submission.*\.csv(\.zip)?", re.I)
@@ -58,7 +59,7 @@ def check_submittable(config: Config) -> None:
             log.info("prepare: for the rows and columns of %s type competition.sample_submission=%s", name, name)
 
 
-def check_rows(config: Config, prepared: Prepared) -> list[str]:
+def check_rows(config: Config, prepared: Dataset) -> list[str]:
     """The columns of a submission with an answer for each item. Raises UserError where it cannot be made."""
     contract, competition = contract_of(config, prepared), config.competition
     columns = submission_columns(**{key: value for key, value in contract.items() if key not in ("ids", "positive")})
@@ -72,7 +73,7 @@ def check_rows(config: Config, prepared: Prepared) -> list[str]:
     return list(columns.values())
 
 
-def check_segments(config: Config, prepared: Prepared) -> list[str]:
+def check_segments(config: Config, prepared: Dataset) -> list[str]:
     """The columns of a submission of segments. Raises UserError for a sample submission of others, or other videos."""
     sample = sample_of(config, prepared)
     columns = segment_columns(list(sample.columns) if sample is not None else None)
@@ -81,7 +82,7 @@ def check_segments(config: Config, prepared: Prepared) -> list[str]:
     return list(columns.values())
 
 
-def contract_of(config: Config, prepared: Prepared) -> dict[str, Any]:
+def contract_of(config: Config, prepared: Dataset) -> dict[str, Any]:
     """What a submission with an answer for each item holds: the keyword arguments of `build_submission`.
 
     Its rows and columns are the sample submission's where one is shipped, else all items in the order of their ids.
@@ -110,7 +111,7 @@ def contract_of(config: Config, prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def sample_of(config: Config, prepared: Prepared) -> pd.DataFrame | None:
+def sample_of(config: Config, prepared: Dataset) -> pd.DataFrame | None:
     """The sample submission, all as text; None if none is named, or training images are classified."""
     name = config.competition.sample_submission
     if name is None or config.competition.is_part:
@@ -118,7 +119,7 @@ def sample_of(config: Config, prepared: Prepared) -> pd.DataFrame | None:
     return read_sample_submission(table_path(prepared, name), is_unique=not config.competition.finds_segments)
 
 
-def check_ids(config: Config, prepared: Prepared, asked: Iterable[str]) -> None:
+def check_ids(config: Config, prepared: Dataset, asked: Iterable[str]) -> None:
     """Raises UserError, with what to type, if a sample submission asks for an item that is not there to classify."""
     asked, known = list(asked), items_asked(prepared)
     strange = [id for id, ours in zip(asked, as_spelt(asked, known), strict=True) if ours not in known]
@@ -154,7 +155,7 @@ def tell_positive(stage: str, competition: Competition, classes: list[str], cont
         log.warning("%s (the second of %s): %s turns it", held, ", ".join(classes), turned)
 
 
-def check_shipped_sample(config: Config, prepared: Prepared, columns: list[str]) -> None:
+def check_shipped_sample(config: Config, prepared: Dataset, columns: list[str]) -> None:
     """Raises UserError if the data hold a sample submission that asks for other columns or rows.
 
     One that the configuration names has given columns and rows already.

@@ -8,16 +8,13 @@ import logging
 
 import numpy as np
 
-from kagglepipe.config import Config, augmentation_policy
+from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import write_json
-from kagglepipe.images.augment import Transform
 from kagglepipe.images.mirror import mirror_hint
-from kagglepipe.images.paste import Backdrops
-from kagglepipe.models.classifier import make_backbone, preprocessing_of
 from kagglepipe.models.weights import Weights
-from kagglepipe.reports.plots import Tile, draw_sheet
-from kagglepipe.stages.places import image_reader, read_prepared, training_mode
+from kagglepipe.runs.identity import augmentation_policy, training_mode
+from kagglepipe.stages.places import image_reader, read_prepared
 
 log = logging.getLogger(__name__)
 NOWHERE = Weights("none", "none")  # only the network's own input size is asked for
@@ -34,6 +31,11 @@ def check(config: Config) -> None:
 
 def run(config: Config) -> None:
     """Draws the contact sheet and keeps the policy."""
+    from kagglepipe.images.augment import Transform
+    from kagglepipe.images.paste import Backdrops
+    from kagglepipe.models.classifier import make_backbone, preprocessing_of
+    from kagglepipe.reports.plots import Tile, draw_sheet
+
     prepared = read_prepared(config)
     policy, rows = augmentation_policy(config, training_mode(config)), prepared.train
     options = config.model

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.config import Config, Ensemble
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json, write_parquet
@@ -46,17 +47,16 @@ from kagglepipe.predictions.metrics import row_losses
 from kagglepipe.predictions.slices import slice_scores
 from kagglepipe.predictions.uncertainty import format_difference, format_score
 from kagglepipe.predictions.weights import FITTED
+from kagglepipe.runs.provenance import write_config
 from kagglepipe.stages.known_answers import score_test_again, with_test_scores
 from kagglepipe.stages.places import (
     Member,
-    Prepared,
     demand_one_rate,
     ensemble_dir,
     find_members,
     rates_of,
     read_prepared,
     tables_of,
-    write_config,
 )
 from kagglepipe.stages.scores import describe_scores, groups_hash, is_scored, rows_of, scores_of
 from kagglepipe.text import listed, table
@@ -86,7 +86,7 @@ def run(config: Config) -> float | None:
     return float(metrics["score"])
 
 
-def make_ensemble(config: Config, prepared: Prepared, members: list[Member], folder: Path) -> None:
+def make_ensemble(config: Config, prepared: Dataset, members: list[Member], folder: Path) -> None:
     """Aligns the members by id, blends them and writes the run."""
     classes, train = prepared.classes, prepared.train
     look_at_members(members, prepared)
@@ -127,7 +127,7 @@ def make_ensemble(config: Config, prepared: Prepared, members: list[Member], fol
     write_json(folder / "metrics.json", {**scores, **about})
 
 
-def at_rate_of_members(config: Config, prepared: Prepared, members: list[Member]) -> tuple[Config, Prepared]:
+def at_rate_of_members(config: Config, prepared: Dataset, members: list[Member]) -> tuple[Config, Dataset]:
     """The configuration, and what is prepared, at the members' `sequences.rate` where every frame is classified.
 
     Raises UserError, naming the members, unless they have one rate.
@@ -162,7 +162,7 @@ def read_stack(members: Sequence[Member], rows: pd.DataFrame, classes: list[str]
     return stack
 
 
-def look_at_members(members: Sequence[Member], prepared: Prepared) -> None:
+def look_at_members(members: Sequence[Member], prepared: Dataset) -> None:
     """Tells whose folds or files are others, or not known, and raises UserError for test predictions of other rows.
 
     All before anything is fitted, which may take a minute.
@@ -354,7 +354,7 @@ def draw_trust(path: Path, probs: "np.ndarray[Any, np.dtype[np.float64]]", rows:
 # --- what members know -------------------------------------------------------------------------------------------
 
 
-def baseline_of(config: Config, prepared: Prepared, members: list[Member]) -> dict[str, object]:
+def baseline_of(config: Config, prepared: Dataset, members: list[Member]) -> dict[str, object]:
     """The metadata-only baseline that a member run has recorded; it depends on the table and folds alone."""
     for member in members:
         file = member.oof.parent / "metrics.json"

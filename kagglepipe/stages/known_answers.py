@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from kagglepipe.competitions.contract import ID_FORMS, Competition
+from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.competitions.filenames import find_table, spelt
 from kagglepipe.competitions.spreadsheet import read_cells, read_spreadsheet
 from kagglepipe.competitions.table import make_id
@@ -24,7 +25,7 @@ from kagglepipe.predictions.metrics import summarise
 from kagglepipe.predictions.submission import positive_class
 from kagglepipe.segments.metrics import SEGMENT_COLUMNS, segment_scores
 from kagglepipe.segments.postprocess import DetectionSettings
-from kagglepipe.stages.places import Prepared, tables_of
+from kagglepipe.stages.places import tables_of
 from kagglepipe.stages.scores import segments_of, true_classes
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ TEST_SCORES = ("test", "test_without_twins", "answers_sha256")  # keys of metric
 # --- the scores of the test ----------------------------------------------------------------------------------------
 
 
-def with_test_scores(scores: dict[str, Any], config: Config, prepared: Prepared, test: pd.DataFrame) -> dict[str, Any]:
+def with_test_scores(scores: dict[str, Any], config: Config, prepared: Dataset, test: pd.DataFrame) -> dict[str, Any]:
     """The metrics of a run with the scores of its test frame by the answers as they are now, and no others.
 
     answers_sha256 tells which answers they were; where none are known there is neither.
@@ -50,7 +51,7 @@ def with_test_scores(scores: dict[str, Any], config: Config, prepared: Prepared,
     return {**told(scores, config, prepared, test), "answers_sha256": known}
 
 
-def row_test_scores(scores: dict[str, Any], config: Config, prepared: Prepared, test: pd.DataFrame) -> dict[str, Any]:
+def row_test_scores(scores: dict[str, Any], config: Config, prepared: Dataset, test: pd.DataFrame) -> dict[str, Any]:
     """`with_test_scores` where each item has one answer."""
     metric, classes = config.competition.metric, prepared.classes
     answers = read_answers(config, prepared)
@@ -68,7 +69,7 @@ def row_test_scores(scores: dict[str, Any], config: Config, prepared: Prepared, 
 
 
 def segment_test_scores(
-    scores: dict[str, Any], config: Config, prepared: Prepared, test: pd.DataFrame
+    scores: dict[str, Any], config: Config, prepared: Dataset, test: pd.DataFrame
 ) -> dict[str, Any]:
     """`with_test_scores` where segments are found, with the settings that were chosen out of fold."""
     classes, background = prepared.classes, config.competition.background
@@ -88,7 +89,7 @@ def segment_test_scores(
     }
 
 
-def score_test_again(config: Config, prepared: Prepared, run: Path) -> bool:
+def score_test_again(config: Config, prepared: Dataset, run: Path) -> bool:
     """Rewrites the scores of the test in a run's metrics.json if its answers are others now; whether they were.
 
     A run of other files or classes keeps what it has. The file's time stays, since no run was made.
@@ -113,14 +114,14 @@ def score_test_again(config: Config, prepared: Prepared, run: Path) -> bool:
 # --- the answers ---------------------------------------------------------------------------------------------------
 
 
-def answers_hash(config: Config, prepared: Prepared) -> str | None:
+def answers_hash(config: Config, prepared: Dataset) -> str | None:
     """A hash of all that is known of the rows to classify; None where nothing is. Raises UserError as the readers."""
     read = read_segment_answers if config.competition.finds_segments else read_answers
     answers = read(config, prepared)
     return None if answers is None else sha256(answers.to_csv(lineterminator="\n"))
 
 
-def read_answers(config: Config, prepared: Prepared) -> "pd.Series[Any] | None":
+def read_answers(config: Config, prepared: Dataset) -> "pd.Series[Any] | None":
     """id -> true class of the items to classify, where the competition or `per_class` knows them; else None.
 
     Raises UserError for a file that is not there, or that tells of other items or classes.
@@ -162,7 +163,7 @@ def as_classes(labels: "pd.Series[str]", competition: Competition, classes: list
     return labels
 
 
-def read_segment_answers(config: Config, prepared: Prepared) -> pd.DataFrame | None:
+def read_segment_answers(config: Config, prepared: Dataset) -> pd.DataFrame | None:
     """The test's segments, where the competition knows them; for scoring only. Raises UserError as `read_answers`."""
     if config.competition.answers is None or config.competition.hidden is not None:  # which stage=drill alone may know
         return None
@@ -183,7 +184,7 @@ def read_segment_answers(config: Config, prepared: Prepared) -> pd.DataFrame | N
     return answers
 
 
-def table_path(prepared: Prepared, name: str) -> Path:
+def table_path(prepared: Dataset, name: str) -> Path:
     """Where a CSV that a competition's option names lies, in a folder that wraps the data too.
 
     Raises UserError if it is not there, but in the folder where the command was typed.
@@ -208,7 +209,7 @@ def read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
     return header, list(rows.values())
 
 
-def demand_known(competition: Competition, prepared: Prepared, answered: Iterable[str]) -> None:
+def demand_known(competition: Competition, prepared: Dataset, answered: Iterable[str]) -> None:
     """Raises UserError for answers none of which is to anything asked; some may be to files that cannot be read."""
     theirs, ours = set(answered), items_asked(prepared)
     if not theirs or not ours or theirs & set(ours):
@@ -222,7 +223,7 @@ def demand_known(competition: Competition, prepared: Prepared, answered: Iterabl
     )
 
 
-def items_asked(prepared: Prepared) -> dict[str, str]:
+def items_asked(prepared: Dataset) -> dict[str, str]:
     """id -> path of the items to classify, a long video once, those that cannot be read too."""
     rows = prepared.test
     names = rows["video"] if prepared.items is not None else rows["id"]

@@ -1,16 +1,10 @@
 """Where the files of a configuration lie, and what has been prepared: what every stage asks first."""
 
 import difflib
-import json
 import logging
 import math
-import re
-import subprocess
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +12,13 @@ import numpy as np
 import pandas as pd
 
 from kagglepipe.competitions.credentials import find_credentials
-from kagglepipe.competitions.labels import sort_classes
-from kagglepipe.config import Config, absolute, result_settings
+from kagglepipe.competitions.dataset import Dataset, Unreadable
+from kagglepipe.config import Config, absolute
 from kagglepipe.errors import UserError
-from kagglepipe.files import file_sha256, read_json, sha256, write_bytes
+from kagglepipe.files import file_sha256, read_json
 from kagglepipe.images.cache import PixelCache, PixelReader
 from kagglepipe.images.decode import DECODER
+from kagglepipe.runs.identity import identity_hash, older_run, run_identity, run_name
 from kagglepipe.sequences.grid import tolerance
 from kagglepipe.stages.account import is_kaggle_notebook, notebook_data
 from kagglepipe.stages.ranking import best_network, can_follow, missing_network, rank_runs
@@ -31,59 +26,6 @@ from kagglepipe.stages.ranking import best_network, can_follow, missing_network,
 log = logging.getLogger(__name__)
 ENSEMBLE_VERSION = 2  # raise by hand what would blend the same members otherwise
 MOST_NAMED = 6  # runs that an error lists
-
-
-@dataclass(frozen=True)
-class Unreadable:
-    """An item to classify that cannot be read: its id, its path as in the table, and why."""
-
-    id: str
-    path: str
-    why: str
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What `prepare` left: the table, its folds, the classes in order and the folder that paths start from.
-
-    decoder: what the pixels of images are decoded by. bits: that those of 16 bits use (None: there are no such).
-    items, annotations: of video and series: one row a file, and what happens when in them; of images None.
-    Where every frame is classified, `table` has a row a frame at the configuration's rate, `folds` too.
-    unreadable: items to classify that are not in the table, and are asked for all the same.
-    """
-
-    table: pd.DataFrame
-    folds: pd.DataFrame
-    classes: list[str]
-    images_root: Path
-    table_hash: str
-    folds_hash: str
-    decoder: str = DECODER
-    bits: int | None = None
-    items: pd.DataFrame | None = None
-    annotations: pd.DataFrame | None = None
-    unreadable: tuple[Unreadable, ...] = ()
-
-    @property
-    def nothing_to_classify(self) -> bool:
-        """Whether no row, not even an unreadable one, asks for an answer."""
-        return self.test.empty and not self.unreadable
-
-    @property
-    def train(self) -> pd.DataFrame:
-        """The rows with a label, with their fold, sorted by id."""
-        rows: pd.DataFrame = self.table[self.table.split == "train"].merge(self.folds[["id", "fold"]], on="id")
-        return rows.sort_values("id")
-
-    @property
-    def test(self) -> pd.DataFrame:
-        """The rows to classify, sorted by id."""
-        rows: pd.DataFrame = self.table[self.table.split == "test"].sort_values("id")
-        return rows
-
-    def paths(self, rows: pd.DataFrame) -> list[Path]:
-        """The image files of `rows`."""
-        return [self.images_root / path for path in rows["path"]]
 
 
 def with_sample_if_no_data(config: Config) -> Config:
@@ -115,7 +57,7 @@ def with_sample_if_no_data(config: Config) -> Config:
     return replace(config, competition=sample)
 
 
-def read_prepared(config: Config, *, frames: bool = True) -> Prepared:
+def read_prepared(config: Config, *, frames: bool = True) -> Dataset:
     """What `prepare` left for this competition. Raises UserError if it has not run, or runs while this reads.
 
     prepared.json goes before anything else is written, and comes back last: one that has not changed proves the rest.
@@ -135,7 +77,7 @@ def read_prepared(config: Config, *, frames: bool = True) -> Prepared:
     return prepared
 
 
-def read_tables(config: Config, report: dict[str, Any], *, frames: bool) -> Prepared:
+def read_tables(config: Config, report: dict[str, Any], *, frames: bool) -> Dataset:
     """What lies beside a prepared.json. Raises FileNotFoundError if a table does not, UserError for wrong folds."""
     folder, folds_path = config.data_dir, folds_file(config)
     table, items, annotations = pd.read_parquet(folder / "table.parquet"), None, None
@@ -149,7 +91,7 @@ def read_tables(config: Config, report: dict[str, Any], *, frames: bool) -> Prep
         items, annotations = pd.read_parquet(of / "items.parquet"), read_annotations(of / "annotations.csv")
         if frames:
             table, folds = with_frames(config, table, folds, items, annotations)
-    return Prepared(
+    return Dataset(
         table=table,
         folds=folds,
         classes=report["classes"],
@@ -185,7 +127,7 @@ def cache_limit(config: Config) -> int:
     return int(config.cache.max_gb * 10**9)
 
 
-def image_reader(config: Config, prepared: Prepared, rows: pd.DataFrame, short_side: int) -> PixelReader:
+def image_reader(config: Config, prepared: Dataset, rows: pd.DataFrame, short_side: int) -> PixelReader:
     """The images of `rows`, from the pixel cache of this size where there is one (and not `cache.max_gb=0`)."""
     bits = prepared.bits
     cache = PixelCache.open(cache_dir(config, short_side), short_side, bits) if cache_limit(config) else None
@@ -262,125 +204,18 @@ def read_fold_file(path: Path) -> tuple[pd.DataFrame, str]:
     return folds, digest
 
 
-def training_mode(config: Config) -> str:
-    """`head` or `finetune`: what `training=auto` comes to on this machine."""
-    if config.competition.kind == "series":
-        if config.training.mode == "finetune":
-            raise UserError("a series has no encoder to fine-tune: type training=head, which fits all there is")
-        return "head"
-    if config.training.mode != "auto":
-        return config.training.mode
-    from kagglepipe.training.device import gpu_is_possible
-
-    if config.device == "cpu" or (config.device == "auto" and not gpu_is_possible()):
-        return "head"
-    from kagglepipe.training.device import choose_device
-
-    return "head" if choose_device(config.device).type == "cpu" else "finetune"
+def identity_of(config: Config, prepared: Dataset) -> dict[str, Any]:
+    """Everything that decides the results of the configured run, its teacher's answers too."""
+    return run_identity(config, prepared, find_teacher(config, prepared) if config.training.teacher else None)
 
 
-def run_identity(config: Config, prepared: Prepared) -> dict[str, Any]:
-    """Everything that decides the results of the configured run."""
-    settings: dict[str, Any] = {"table": prepared.table_hash, "folds": prepared.folds_hash}
-    settings |= result_settings(config, training_mode(config))
-    if config.competition.classes and prepared.classes != usual_order(config, prepared.classes):
-        settings["classes"] = prepared.classes
-    if config.training.teacher is not None:
-        answers = [file_sha256(file) for file in fold_answers(find_teacher(config, prepared))]
-        settings["teacher"] = {"answers": sha256(*answers), "confidence": config.training.confidence}
-    if config.competition.kind == "series":
-        return settings
-    from kagglepipe.models.weights import FEATURE_VERSION, find_weights
-
-    weights = find_weights(config.model.name, config.model.weights)
-    from kagglepipe.sequences.video import DECODER as VIDEO_DECODER
-
-    decoder = prepared.decoder if config.competition.kind == "image" else VIDEO_DECODER
-    return {"decoder": decoder, "engine": FEATURE_VERSION, **settings, "weights": weights.identity}
-
-
-def run_dir(config: Config, prepared: Prepared) -> Path:
+def run_dir(config: Config, prepared: Dataset) -> Path:
     """The folder of the run that `run=` names or, without it, that the configuration describes."""
     if config.run:
         return named_run(config, config.run)
-    identity = run_identity(config, prepared)
+    identity = identity_of(config, prepared)
     run = config.runs_dir / run_name(config, identity)
     return run if run.exists() else older_run(config, prepared, identity) or run
-
-
-def older_run(config: Config, prepared: Prepared, identity: dict[str, Any]) -> Path | None:
-    """The run with this identity that a version has made which left some of it out of the name; None if none is."""
-    training = identity["training"]
-    named = [name for name, holder in (("classes", identity), ("best_by", training)) if name in holder]
-    for names in [{name} for name in named] + [set(named)] * (len(named) > 1):
-        settings = {key: value for key, value in identity.items() if key not in names}
-        settings["training"] = {key: value for key, value in training.items() if key not in names}
-        run = config.runs_dir / run_name(config, settings)
-        is_in_order = "classes" not in names or orders_in(run) == [prepared.classes]
-        # before it was named, the best epoch was that by accuracy
-        if is_in_order and ("best_by" not in names or is_scored_by(run, config.competition.metric)):
-            return run
-    return None
-
-
-def is_scored_by(run: Path, metric: str) -> bool:
-    """Whether a run is finished and its metrics.json tells this metric."""
-    return (run / "metrics.json").exists() and read_json(run / "metrics.json")["metric"] == metric
-
-
-def run_name(config: Config, identity: dict[str, Any]) -> str:
-    """The name of a run with this identity."""
-    return f"{model_name(config)}-{identity['training']['mode']}-{identity_hash(identity)}"
-
-
-def usual_order(
-    config: Config, classes: list[str], sort: Callable[[Iterable[str]], list[str]] = sort_classes
-) -> list[str]:
-    """The order that these classes have where nobody chooses one, which a run's name does not tell.
-
-    It is that of the package's own YAML of the competition; of others the background comes first, then names in order.
-    sort: how names are ordered; `sorted` is what older versions did.
-    """
-    shipped = shipped_orders().get(config.competition.slug or "", [])
-    if sorted(shipped) == sorted(classes):
-        return shipped
-    background = config.competition.background
-    first = [name for name in classes if name == background]
-    return first + sort(name for name in classes if name != background)
-
-
-@cache
-def shipped_orders() -> dict[str, list[str]]:
-    """slug -> its classes, of the competitions that the package has a YAML of."""
-    from omegaconf import OmegaConf
-
-    package = Path(__file__).parents[1]  # conf/ lies in it where it is installed, and beside it in a checkout
-    found = {}
-    for folder in (package / "conf", package.parent / "conf"):
-        for file in folder.glob("competition/*.yaml"):
-            read: Any = OmegaConf.to_container(OmegaConf.load(file))
-            about = read.get("competition", read)
-            if about.get("classes"):
-                found[str(about["slug"])] = [str(name) for name in about["classes"]]
-    return found
-
-
-def orders_in(run: Path) -> list[list[str]]:
-    """The orders of classes, each once, that the networks of a run's folds have."""
-    orders = [read_json(file)["classes"] for file in sorted(run.glob("fold_*/model.json"))]
-    return [order for number, order in enumerate(orders) if order not in orders[:number]]
-
-
-def model_name(config: Config) -> str:
-    """What a run's name begins with: the backbone, what looks at time, or both."""
-    backbone, temporal = config.model.name.split("/")[-1], config.model.temporal
-    body = temporal.cell + "-shuffled" * temporal.shuffled
-    return {"image": backbone, "video": f"{backbone}-{body}", "series": body}[config.competition.kind]
-
-
-def identity_hash(identity: dict[str, Any]) -> str:
-    """Eight hexadecimal digits for a run's identity."""
-    return sha256(json.dumps(identity, sort_keys=True))[:8]
 
 
 def named_run(config: Config, name: str, asked: str | None = None) -> Path:
@@ -404,7 +239,7 @@ def finished_run(config: Config) -> str | None:
     return run.name if (run / "metrics.json").exists() else None
 
 
-def find_teacher(config: Config, prepared: Prepared) -> Path:
+def find_teacher(config: Config, prepared: Dataset) -> Path:
     """The run of `training.teacher`, one of this competition's.
 
     Raises UserError for one that has no network for each of the present folds, which alone have not seen its rows; and
@@ -510,7 +345,7 @@ def find_member(config: Config, name: str) -> Member:
     return Member(folder.name, folder / "oof.parquet", folder / "test.parquet")
 
 
-def find_members(config: Config, prepared: Prepared) -> list[Member]:
+def find_members(config: Config, prepared: Dataset) -> list[Member]:
     """The members that `ensemble.runs` asks for, sorted: the order in which they were typed has no say.
 
     A pattern, and `best:8`, stand for finished runs of the present table and folds, never for ensembles: else the
@@ -538,7 +373,7 @@ def find_members(config: Config, prepared: Prepared) -> list[Member]:
     return sorted(known.values(), key=lambda one: (one.name, file_sha256(one.oof), file_sha256(one.test)))
 
 
-def best_runs(config: Config, prepared: Prepared, count: int) -> list[Member]:
+def best_runs(config: Config, prepared: Dataset, count: int) -> list[Member]:
     """The `count` best finished runs by the competition's metric, or all if there are fewer; see `rank_runs`."""
     metric = config.competition.metric
     ranked = rank_runs(comparable_runs(config, prepared), metric)
@@ -550,7 +385,7 @@ def best_runs(config: Config, prepared: Prepared, count: int) -> list[Member]:
     return [find_member(config, str(one.folder)) for one in ranked[:count]]
 
 
-def matching_runs(config: Config, prepared: Prepared, pattern: str) -> list[Member]:
+def matching_runs(config: Config, prepared: Dataset, pattern: str) -> list[Member]:
     """The finished runs whose name, or folder, matches a pattern as `*lite*`. Raises UserError if none does."""
     runs = comparable_runs(config, prepared)
     found = [run for run in runs if fnmatchcase(run.name, pattern) or fnmatchcase(str(run), str(absolute(pattern)))]
@@ -563,7 +398,7 @@ def matching_runs(config: Config, prepared: Prepared, pattern: str) -> list[Memb
     return [find_member(config, str(folder)) for folder in found]
 
 
-def comparable_runs(config: Config, prepared: Prepared) -> list[Path]:
+def comparable_runs(config: Config, prepared: Dataset) -> list[Path]:
     """The finished runs of the present table and folds that are no ensembles, and give way to no teacher."""
     runs = []
     for folder in finished_runs(config):
@@ -609,7 +444,7 @@ def demand_one_rate(rates: dict[str, float]) -> None:
         raise UserError(f"these runs classify other frames: {told}; blend runs of one rate")
 
 
-def ensemble_dir(config: Config, prepared: Prepared, members: list[Member]) -> Path:
+def ensemble_dir(config: Config, prepared: Dataset, members: list[Member]) -> Path:
     """The ensemble's folder: named by its method and a hash of all that decides it, its members in any order."""
     options, predictions = config.ensemble, [file_sha256(one.oof) + file_sha256(one.test) for one in members]
     identity: dict[str, Any] = {"method": options.method, "members": sorted(predictions), "table": prepared.table_hash}
@@ -620,7 +455,7 @@ def ensemble_dir(config: Config, prepared: Prepared, members: list[Member]) -> P
     return config.runs_dir / f"ensemble-{options.method.replace('_', '-')}-{identity_hash(identity)}"
 
 
-def configured_run(config: Config, prepared: Prepared) -> Path:
+def configured_run(config: Config, prepared: Dataset) -> Path:
     """The finished run to submit: `run=`, else the ensemble of `ensemble.runs`, else the configured run.
 
     A run with a teacher that is not surely better than it gives way to it.
@@ -641,56 +476,3 @@ def is_kept(run: Path) -> bool:
 def is_surely_better(metrics: dict[str, Any]) -> bool:
     """The same, told by its metrics."""
     return bool(metrics.get("over_teacher", {}).get("is_kept", True))
-
-
-def write_config(config: Config, run: Path) -> None:
-    """The run's config.yaml: the configuration as it was, readable and composable again."""
-    write_bytes(run / "config.yaml", yaml_of(asdict(config)).encode())
-
-
-def yaml_of(options: dict[str, Any]) -> str:
-    """Options as YAML from which Hydra reads the same values again."""
-    from omegaconf import OmegaConf
-
-    return OmegaConf.to_yaml(OmegaConf.create(escaped(options)))
-
-
-def escaped(value: Any) -> Any:
-    """`value` with each `${`, which OmegaConf would resolve, made literal."""
-    if isinstance(value, dict):
-        return {key: escaped(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [escaped(item) for item in value]
-    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
-
-
-def versions() -> dict[str, str]:
-    """The versions of what decides results."""
-    names = (
-        "kagglepipe",
-        "torch",
-        "timm",
-        "albumentations",
-        "opencv-python-headless",
-        "av",
-        "scikit-learn",
-        "numpy",
-    )
-    return {name: version(name) for name in names}
-
-
-def git_commit() -> str | None:
-    """The commit of the package's checkout, with `+` if files differ from it; None outside a checkout."""
-    here = Path(__file__).parents[2]
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
-    try:
-        if Path(git("rev-parse", "--show-toplevel")).resolve() != here.resolve():
-            return None  # installed somewhere inside another repository
-        changed = git("status", "--porcelain", "--", "kagglepipe", "conf")
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None

@@ -12,17 +12,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.config import Config
 from kagglepipe.predictions.crossfit import gains_over, significantly_better
 from kagglepipe.predictions.frame import probabilities, read_frame
-from kagglepipe.stages.places import Prepared, find_teacher
+from kagglepipe.stages.places import find_teacher
 from kagglepipe.stages.scores import rows_of
 from kagglepipe.text import counted
 
 log = logging.getLogger(__name__)
 
 
-def pseudo_labelled(config: Config, prepared: Prepared, fold: int) -> pd.DataFrame:
+def pseudo_labelled(config: Config, prepared: Dataset, fold: int) -> pd.DataFrame:
     """The rows to classify of which the teacher's network of a fold is sure, with its answers as `target`.
 
     Rows with a near-twin in the fold are left out, as they are of the other folds.
@@ -39,7 +40,7 @@ def pseudo_labelled(config: Config, prepared: Prepared, fold: int) -> pd.DataFra
     return found
 
 
-def over_teacher(config: Config, prepared: Prepared, oof: pd.DataFrame) -> dict[str, Any]:
+def over_teacher(config: Config, prepared: Dataset, oof: pd.DataFrame) -> dict[str, Any]:
     """What the pseudo-labels have gained out of fold, and whether it is beyond noise: only then are they kept."""
     teacher = find_teacher(config, prepared)
     rows = rows_of(prepared, config.competition.metric)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from kagglepipe.competitions.annotations import read_annotations
 from kagglepipe.competitions.contract import Competition
+from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.config import Config
 from kagglepipe.files import sha256
 from kagglepipe.predictions.crossfit import EvalRows
@@ -35,7 +36,6 @@ from kagglepipe.segments.postprocess import (
     detect_segments,
     settings_grid,
 )
-from kagglepipe.stages.places import Prepared
 
 
 def scores_of(
@@ -45,7 +45,7 @@ def scores_of(
     groups: "pd.Series[Any]",
     *,
     config: Config | None = None,
-    prepared: Prepared | None = None,
+    prepared: Dataset | None = None,
 ) -> dict[str, Any]:
     """The summary of an out-of-fold frame; of long videos also of their segments, if config and prepared are given.
 
@@ -59,7 +59,7 @@ def scores_of(
     return scores
 
 
-def rows_of(prepared: Prepared, metric: str) -> EvalRows:
+def rows_of(prepared: Dataset, metric: str) -> EvalRows:
     """The labelled rows of the table, by numbers, as what compares predictions asks for them."""
     train = prepared.train
     truth = np.asarray(pd.Index(prepared.classes).get_indexer(pd.Index(train["target"])), dtype=np.intp)
@@ -67,7 +67,7 @@ def rows_of(prepared: Prepared, metric: str) -> EvalRows:
     return EvalRows(truth, folds, groups, metric)
 
 
-def hidden_answers(config: Config, prepared: Prepared) -> "pd.Series[Any]":
+def hidden_answers(config: Config, prepared: Dataset) -> "pd.Series[Any]":
     """id -> true class of the rows that `competition.hidden` hides; for stage=drill, when all is trained."""
     if config.competition.finds_segments:
         return true_classes(prepared.test, hidden_segments(config), config.competition.background)
@@ -80,7 +80,7 @@ def hidden_segments(config: Config) -> pd.DataFrame:
     return read_annotations(config.data_dir / "answers.csv")
 
 
-def is_scored(metrics: dict[str, Any], competition: Competition, prepared: Prepared) -> bool:
+def is_scored(metrics: dict[str, Any], competition: Competition, prepared: Dataset) -> bool:
     """Whether a run's metrics are those that the competition asks for, and their intervals by the groups as they are.
 
     Metrics of a version that did not tell the groups count as theirs.
@@ -91,7 +91,7 @@ def is_scored(metrics: dict[str, Any], competition: Competition, prepared: Prepa
     return "groups_sha256" not in metrics or bool(metrics["groups_sha256"] == groups_hash(prepared))
 
 
-def groups_hash(prepared: Prepared) -> str:
+def groups_hash(prepared: Dataset) -> str:
     """A hash of which of the labelled images, or videos, belong together; intervals are by these groups."""
     name = "id" if prepared.items is None else "video"
     rows = prepared.train[[name, "group"]].drop_duplicates().astype(str).sort_values([name, "group"])
@@ -101,7 +101,7 @@ def groups_hash(prepared: Prepared) -> str:
 # --- segments --------------------------------------------------------------------------------------------------
 
 
-def detection_scores(config: Config, prepared: Prepared, oof: pd.DataFrame) -> dict[str, Any]:
+def detection_scores(config: Config, prepared: Dataset, oof: pd.DataFrame) -> dict[str, Any]:
     """Scores of the segments that the out-of-fold frames lead to.
 
     What finds segments in a video was chosen on the videos of other folds; `settings` are those chosen on all, for

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from kagglepipe.config import Config, augmentation_policy, idle_settings, network_side, result_settings
+from kagglepipe.competitions.dataset import Dataset
+from kagglepipe.config import Config, network_side
 from kagglepipe.distributed import is_rank_zero, local_world_size, single_process, world_size
 from kagglepipe.files import write_bytes, write_json, write_parquet
 from kagglepipe.images.mirror import mirror_hint
@@ -22,14 +23,9 @@ from kagglepipe.parallel import cpu_count
 from kagglepipe.predictions.baseline import class_shares
 from kagglepipe.predictions.frame import oof_frame, test_frame
 from kagglepipe.predictions.metrics import find_metric
-from kagglepipe.stages.places import (
-    Prepared,
-    git_commit,
-    run_identity,
-    training_mode,
-    usual_order,
-    versions,
-)
+from kagglepipe.runs.identity import augmentation_policy, idle_settings, result_settings, training_mode, usual_order
+from kagglepipe.runs.provenance import git_commit, versions
+from kagglepipe.stages.places import identity_of
 from kagglepipe.stages.pseudo import pseudo_labelled
 from kagglepipe.stages.scores import briefly, scores_of
 
@@ -62,7 +58,7 @@ class Session(ABC):
     """The folds of a run: the rows, the device, the network with its first weights. `fit_fold` is what differs."""
 
     config: Config
-    prepared: Prepared
+    prepared: Dataset
     run: Path
     budget: "Budget | None" = None  # of the fold at hand
     track: "Track | None" = None  # told of every epoch
@@ -289,7 +285,7 @@ class Session(ABC):
     @cached_property
     def identity(self) -> dict[str, Any]:
         """Everything that decides the run's results."""
-        return run_identity(self.config, self.prepared)
+        return identity_of(self.config, self.prepared)
 
     def meta(self, fold: int) -> dict[str, Any]:
         """What model.json says beside preprocessing."""

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from kagglepipe.competitions.contract import Competition
+from kagglepipe.competitions.dataset import Dataset, Unreadable
 from kagglepipe.config import Config, absolute
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, read_json, write_bytes, write_json
@@ -31,19 +32,12 @@ from kagglepipe.predictions.submission import (
     validate_segments,
     validate_submission,
 )
+from kagglepipe.runs.identity import identity_hash
+from kagglepipe.runs.provenance import git_commit, recipe_of, versions
 from kagglepipe.segments.postprocess import DetectionSettings
 from kagglepipe.stages.asked import check_shipped_sample, contract_of, sample_of, tell_positive
 from kagglepipe.stages.known_answers import as_spelt
-from kagglepipe.stages.places import (
-    Prepared,
-    Unreadable,
-    configured_run,
-    git_commit,
-    identity_hash,
-    read_prepared,
-    versions,
-)
-from kagglepipe.stages.recipe import recipe_of
+from kagglepipe.stages.places import configured_run, read_prepared
 from kagglepipe.stages.scores import segments_of
 from kagglepipe.stages.unseen import at_rate_of, check_fits, is_of_present_table, test_predictions
 from kagglepipe.stages.upload import demand_uploadable, upload
@@ -90,7 +84,7 @@ def run(config: Config) -> None:
         upload(config, path, origin)
 
 
-def origin_of(config: Config, prepared: Prepared, run: Path, data: bytes) -> dict[str, Any]:
+def origin_of(config: Config, prepared: Dataset, run: Path, data: bytes) -> dict[str, Any]:
     """Where every number of the CSV came from."""
     metrics = read_json(run / "metrics.json")
     return {
@@ -150,7 +144,7 @@ class Made:
             log.warning("submit: %d of the items to classify cannot be read and %s: %s", len(self.lost), what, some)
 
 
-def answers(config: Config, prepared: Prepared, run: Path) -> Made:
+def answers(config: Config, prepared: Dataset, run: Path) -> Made:
     """One answer for each item to classify."""
     contract, test = contract_of(config, prepared), predictions(config, prepared, run)
     test = test.assign(id=as_spelt(test["id"], contract["ids"]))
@@ -165,7 +159,7 @@ def answers(config: Config, prepared: Prepared, run: Path) -> Made:
     return Made(submission, partial(validate_submission, **contract), kept, lost, [])
 
 
-def segments(config: Config, prepared: Prepared, run: Path) -> Made:
+def segments(config: Config, prepared: Dataset, run: Path) -> Made:
     """What happens when in the videos to search, with the settings that the run has chosen."""
     test, background = predictions(config, prepared, run), config.competition.background
     settings = DetectionSettings(**read_json(run / "metrics.json")["detection"]["settings"])
@@ -184,7 +178,7 @@ def segments(config: Config, prepared: Prepared, run: Path) -> Made:
     return Made(submission, validate, kept, [*prepared.unreadable], silent)
 
 
-def predictions(config: Config, prepared: Prepared, run: Path) -> pd.DataFrame:
+def predictions(config: Config, prepared: Dataset, run: Path) -> pd.DataFrame:
     """The run's probabilities for the items to classify. Raises UserError for one of other classes."""
     test = test_predictions(config, prepared, run)
     if set(class_columns(test)) != set(prepared.classes):
@@ -192,7 +186,7 @@ def predictions(config: Config, prepared: Prepared, run: Path) -> pd.DataFrame:
     return test
 
 
-def with_class_shares(prepared: Prepared, test: pd.DataFrame, lost: list[Unreadable]) -> pd.DataFrame:
+def with_class_shares(prepared: Dataset, test: pd.DataFrame, lost: list[Unreadable]) -> pd.DataFrame:
     """The predictions, and for items that cannot be read the share of each class among those to train on."""
     shares = prepared.train["target"].value_counts(normalize=True).reindex(prepared.classes, fill_value=0.0)
     rows = pd.DataFrame([{"id": one.id, **shares} for one in lost], columns=["id", *prepared.classes])

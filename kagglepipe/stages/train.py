@@ -17,22 +17,16 @@ import numpy as np
 import pandas as pd
 
 from kagglepipe import distributed
+from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.config import Config, Sweep, duration
 from kagglepipe.distributed import is_rank_zero
 from kagglepipe.errors import UserError
 from kagglepipe.files import exclusive_lock, read_json, write_json, write_parquet
 from kagglepipe.predictions.frame import average_folds, labels, merge_folds, read_frame
+from kagglepipe.runs.identity import training_mode
+from kagglepipe.runs.provenance import git_commit, write_config
 from kagglepipe.stages.known_answers import score_test_again, with_test_scores
-from kagglepipe.stages.places import (
-    Prepared,
-    git_commit,
-    image_reader,
-    read_prepared,
-    run_dir,
-    run_identity,
-    training_mode,
-    write_config,
-)
+from kagglepipe.stages.places import identity_of, image_reader, read_prepared, run_dir
 from kagglepipe.stages.pseudo import over_teacher
 from kagglepipe.stages.scores import describe_scores, groups_hash, is_scored, scores_of
 from kagglepipe.stages.session import RESUME
@@ -89,7 +83,7 @@ def run(config: Config) -> float:
     return float(metrics["score"])
 
 
-def demand_one_table(prepared: Prepared) -> None:
+def demand_one_table(prepared: Dataset) -> None:
     """Raises UserError in a process that has read other data than the first one, as while another command prepares."""
     own = [prepared.table_hash, prepared.folds_hash, prepared.classes]
     if distributed.broadcast_object(own) != own:
@@ -126,7 +120,7 @@ def tell_finished(run: Path) -> None:
     log.info("train: %s is finished already%s", run.name, more)
 
 
-def score_again(config: Config, prepared: Prepared, run: Path) -> None:
+def score_again(config: Config, prepared: Dataset, run: Path) -> None:
     """Writes the run's metrics anew if they are of another metric than the configuration's, other groups or answers."""
     metrics = read_json(run / "metrics.json")
     if score_test_again(config, prepared, run):
@@ -144,7 +138,7 @@ def warn_of_other_code(run: Path) -> None:
         log.warning("train: it was made at commit %s, this is %s", ", ".join(map(str, sorted(made, key=str))), now)
 
 
-def train_missing(config: Config, prepared: Prepared, run: Path) -> None:
+def train_missing(config: Config, prepared: Dataset, run: Path) -> None:
     """Every wanted fold that is not finished, then the merge if all folds are."""
     from kagglepipe.training.resume import forget_progress
 
@@ -179,7 +173,7 @@ def train_missing(config: Config, prepared: Prepared, run: Path) -> None:
         )
 
 
-def train_folds(config: Config, prepared: Prepared, run: Path, wanted: Sequence[int]) -> None:
+def train_folds(config: Config, prepared: Dataset, run: Path, wanted: Sequence[int]) -> None:
     """Fits the wanted folds, one after another; a budget is shared among those that are left."""
     from kagglepipe.training.budget import Budget
     from kagglepipe.training.trackers import tracking
@@ -205,7 +199,7 @@ def train_folds(config: Config, prepared: Prepared, run: Path, wanted: Sequence[
                 log.info("train: about %.0f min left for %d folds", left / 60, len(wanted) - number - 1)
 
 
-def is_behind(config: Config, prepared: Prepared, run: Path) -> bool:
+def is_behind(config: Config, prepared: Dataset, run: Path) -> bool:
     """Whether the folds that are done, which are kept, show that the run cannot beat `training.rival`; says why."""
     why = reason_to_stop(config, prepared, run)
     if why:
@@ -226,7 +220,7 @@ def train_fold(session: "Session", fold: int) -> None:
         session.train_fold(fold)
 
 
-def make_session(config: Config, prepared: Prepared, run: Path) -> "Session":
+def make_session(config: Config, prepared: Dataset, run: Path) -> "Session":
     """What fits the folds of this kind of competition."""
     if config.competition.kind == "image":
         from kagglepipe.stages.train_images import ImageSession
@@ -240,7 +234,7 @@ def make_session(config: Config, prepared: Prepared, run: Path) -> "Session":
 # --- the whole run ---------------------------------------------------------------------------------------------
 
 
-def complete(config: Config, prepared: Prepared, run: Path) -> None:
+def complete(config: Config, prepared: Dataset, run: Path) -> None:
     """What a run needs beside its folds, which alone may have come from other machines."""
     from kagglepipe.training.checkpoint import BACKBONE, read_checkpoints
 
@@ -255,7 +249,7 @@ def as_kept(config: Config) -> Config:
     return replace(config, input=None, training=replace(config.training, rival=None), sweep=Sweep())
 
 
-def merge(config: Config, prepared: Prepared, run: Path, folds: Sequence[int], cost: dict[str, Any]) -> None:
+def merge(config: Config, prepared: Dataset, run: Path, folds: Sequence[int], cost: dict[str, Any]) -> None:
     """The run's own tables and metrics, from its folds. cost: as `cost_of`."""
     train, competition = prepared.train, config.competition
     oof = merge_folds([read_frame(run / f"fold_{fold}" / "oof.parquet") for fold in folds], train["id"])
@@ -272,7 +266,7 @@ def merge(config: Config, prepared: Prepared, run: Path, folds: Sequence[int], c
         "classes": prepared.classes,
         **comparisons(config, prepared, run, oof),
         **({} if config.training.teacher is None else {"over_teacher": over_teacher(config, prepared, oof)}),
-        "identity": run_identity(config, prepared),
+        "identity": identity_of(config, prepared),
         "groups_sha256": groups_hash(prepared),
         "cut_by_budget": shortest_budget(run, folds),
         **cost,
@@ -294,7 +288,7 @@ def shortest_budget(run: Path, folds: Sequence[int]) -> str | None:
     return min((cut for cut in cuts if cut), key=lambda cut: duration("training.budget", cut), default=None)
 
 
-def comparisons(config: Config, prepared: Prepared, run: Path, oof: pd.DataFrame) -> dict[str, Any]:
+def comparisons(config: Config, prepared: Dataset, run: Path, oof: pd.DataFrame) -> dict[str, Any]:
     """What a run's score is to be held against, by name."""
     if config.competition.kind != "image":
         from kagglepipe.stages.train_sequences import SequenceSession, sequence_comparisons
@@ -307,7 +301,7 @@ def comparisons(config: Config, prepared: Prepared, run: Path, oof: pd.DataFrame
     return {"baseline": scores_of(alone, config.competition, classes, train.set_index("id")["group"])}
 
 
-def draw_hardest(config: Config, prepared: Prepared, oof: pd.DataFrame, path: Path, count: int = 24) -> None:
+def draw_hardest(config: Config, prepared: Dataset, oof: pd.DataFrame, path: Path, count: int = 24) -> None:
     """A picture of the training images whose own class got the least probability out of fold."""
     from kagglepipe.predictions.frame import probabilities
     from kagglepipe.reports.plots import INK, WRONG, Tile, draw_sheet

@@ -12,9 +12,9 @@ import pandas as pd
 from tqdm import tqdm
 
 from kagglepipe import distributed
-from kagglepipe.config import augmentation_policy
 from kagglepipe.distributed import is_rank_zero
 from kagglepipe.files import exclusive_lock
+from kagglepipe.runs.identity import augmentation_policy
 from kagglepipe.stages.places import cache_dir, cache_limit
 from kagglepipe.stages.session import Fitted, Session
 

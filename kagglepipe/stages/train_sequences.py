@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kagglepipe.competitions.annotations import content_key
-from kagglepipe.config import Config, augmentation_policy
+from kagglepipe.config import Config
 from kagglepipe.distributed import is_rank_zero
 from kagglepipe.errors import UserError
 from kagglepipe.files import demand_sha256, file_state
@@ -24,6 +24,7 @@ from kagglepipe.predictions.baseline import class_shares, constant_baseline
 from kagglepipe.predictions.frame import labels as true_labels
 from kagglepipe.predictions.frame import merge_folds, oof_frame, probabilities
 from kagglepipe.predictions.paired import paired_difference
+from kagglepipe.runs.identity import augmentation_policy
 from kagglepipe.stages.places import item_lengths
 from kagglepipe.stages.scores import detection_scores, scores_of
 from kagglepipe.stages.session import Fitted, Session

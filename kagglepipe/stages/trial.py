@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.config import Config, absolute
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, sha256
 from kagglepipe.predictions.racing import Incumbent, should_prune
-from kagglepipe.stages.places import Prepared, read_prepared, run_dir
+from kagglepipe.stages.places import read_prepared, run_dir
 
 LATENCY_IMAGES, LATENCY_ROUNDS = 32, 5
 
@@ -41,7 +42,7 @@ def outcome(config: Config) -> dict[str, Any]:
     raise UserError(f"{run.name} is not merged: a sweep needs all folds, so leave folds.only away")
 
 
-def data_of(prepared: Prepared) -> str:
+def data_of(prepared: Dataset) -> str:
     """A hash of table and folds: what two trials share whose scores can be compared."""
     return sha256(prepared.table_hash, prepared.folds_hash)[:8]
 
@@ -52,7 +53,7 @@ def fold_metrics(run: Path) -> dict[int, dict[str, Any]]:
     return {fold: read_json(files[fold]) for fold in sorted(files)}
 
 
-def reason_to_stop(config: Config, prepared: Prepared, run: Path) -> str | None:
+def reason_to_stop(config: Config, prepared: Dataset, run: Path) -> str | None:
     """Why the run cannot beat `training.rival` any more; None where it can, or there is no rival on these folds."""
     if config.training.rival is None or not (path := absolute(config.training.rival)).exists():
         return None
@@ -67,7 +68,7 @@ def reason_to_stop(config: Config, prepared: Prepared, run: Path) -> str | None:
     return should_prune(scores, rival, row=len(rows) / len(prepared.folds), rows=rows if is_mean else None)
 
 
-def latency(config: Config, prepared: Prepared, run: Path) -> float:
+def latency(config: Config, prepared: Dataset, run: Path) -> float:
     """Milliseconds that an image takes, from its pixels through one fold's network, on this machine as configured.
 
     The least of some rounds: everything that disturbs makes it longer. Reading the file is not in it.

@@ -1,23 +1,23 @@
 """Options that were typed, or stand in the competition's YAML, and that nothing reads: they are named, not ignored.
 
-What a run reads of `model.temporal`, `training` and `sequences` is what its identity holds (`config.result_settings`),
+What a run reads of `model.temporal`, `training` and `sequences` is what `runs.identity.result_settings` holds,
 and what decides how training goes about it; the rest is a table here.
 """
 
 from collections.abc import Iterable, Mapping
 
-from kagglepipe.config import (
+from kagglepipe.config import Config
+from kagglepipe.errors import UserError
+from kagglepipe.runs.identity import (
     CONDUCT,
     FINETUNE_CONDUCT,
     FINETUNE_SETTINGS,
     HEAD_SETTINGS,
     TAUGHT,
-    Config,
     sequence_names,
     temporal_settings,
     training_names,
 )
-from kagglepipe.errors import UserError
 from kagglepipe.stages import OWN, READS, TOOLS, plan
 
 OF_STAGES = ("augment", "ensemble", "submit", "predict", "detect", "runs", "drill", "bundle")  # parts of one or a few
@@ -123,7 +123,7 @@ def _of_mode(config: Config, name: str, mode: str) -> str | None:
 
 
 def read_of_training(config: Config, mode: str) -> list[str]:
-    """The options of `training` that decide results, as `config.result_settings` has them."""
+    """The options of `training` that decide results, as `runs.identity.result_settings` has them."""
     if config.competition.kind != "image":
         return training_names(config, mode)
     return [*HEAD_SETTINGS, *(FINETUNE_SETTINGS if mode == "finetune" else ())]

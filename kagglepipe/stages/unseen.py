@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.config import Config
 from kagglepipe.console import progress
 from kagglepipe.errors import UserError
@@ -20,14 +21,7 @@ from kagglepipe.files import demand_sha256, read_json
 from kagglepipe.predictions.blend import equal_weights, with_probabilities
 from kagglepipe.predictions.crossfit import combine
 from kagglepipe.predictions.frame import align, class_columns, probabilities, read_frame, test_frame
-from kagglepipe.stages.places import (
-    Prepared,
-    demand_one_rate,
-    image_reader,
-    rates_of,
-    read_prepared,
-    tables_of,
-)
+from kagglepipe.stages.places import demand_one_rate, image_reader, rates_of, read_prepared, tables_of
 from kagglepipe.stages.ranking import counted_members
 from kagglepipe.text import listed
 
@@ -40,7 +34,7 @@ log = logging.getLogger(__name__)
 Probs = NDArray[np.float64]
 
 
-def test_predictions(config: Config, prepared: Prepared, run: Path) -> pd.DataFrame:
+def test_predictions(config: Config, prepared: Dataset, run: Path) -> pd.DataFrame:
     """Probabilities for the rows to classify: the run's test.parquet or, if it is of other files, predicted anew.
 
     An ensemble blends its members again, which have to lie beside it. Nothing is written: a run's folder may be
@@ -65,7 +59,7 @@ def fitted_classes(run: Path, metrics: dict[str, Any]) -> list[str]:
     return metrics.get("classes") or class_columns(read_frame(run / "oof.parquet"))
 
 
-def at_rate_of(config: Config, prepared: Prepared, run: Path) -> tuple[Config, Prepared]:
+def at_rate_of(config: Config, prepared: Dataset, run: Path) -> tuple[Config, Dataset]:
     """The configuration, and what is prepared, at the `sequences.rate` of a run: its rows are frames at no other.
 
     Raises UserError for an ensemble of runs at several, which classify other frames.
@@ -103,7 +97,7 @@ def network_members(run: Path, metrics: dict[str, Any]) -> list[Path]:
     return [member_of(run, name, identities.get(name)) for name in counted_members(metrics)]
 
 
-def is_of_present_table(run: Path, prepared: Prepared) -> bool:
+def is_of_present_table(run: Path, prepared: Dataset) -> bool:
     """Whether test.parquet tells of the files that are prepared now. A run from elsewhere, of no known table, may."""
     return tables_of(read_json(run / "metrics.json").get("identity")) <= {prepared.table_hash}
 
@@ -125,7 +119,7 @@ def member_of(ensemble: Path, name: str, identity: Any) -> Path:
     return folder
 
 
-def predict_anew(config: Config, prepared: Prepared, run: Path) -> pd.DataFrame:
+def predict_anew(config: Config, prepared: Dataset, run: Path) -> pd.DataFrame:
     """The run's probabilities for the rows to classify, from their files. Raises UserError if it cannot read them."""
     from kagglepipe.training.checkpoint import read_checkpoints
 
@@ -172,7 +166,7 @@ def demand_fit(config: Config, run: Path, meta: dict[str, Any]) -> None:
         )
 
 
-def image_probabilities(config: Config, prepared: Prepared, checkpoints: "list[Checkpoint]") -> Probs:
+def image_probabilities(config: Config, prepared: Dataset, checkpoints: "list[Checkpoint]") -> Probs:
     """(N, C) for the images to classify, read as the checkpoints ask."""
     from kagglepipe.training.backends import make_backend
     from kagglepipe.training.inference import run_probabilities
@@ -190,7 +184,7 @@ def image_probabilities(config: Config, prepared: Prepared, checkpoints: "list[C
     )
 
 
-def sequence_probabilities(config: Config, prepared: Prepared, checkpoints: "list[Checkpoint]") -> Probs:
+def sequence_probabilities(config: Config, prepared: Dataset, checkpoints: "list[Checkpoint]") -> Probs:
     """(N, C) for the clips, pieces of clips or frames to classify; a file is read once, whatever rows it has."""
     from kagglepipe.training.backends import make_backend
     from kagglepipe.training.sequence_inference import SequenceRun

@@ -17,8 +17,8 @@ from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import exclusive_lock
 from kagglepipe.predictions.ledger import OPEN, Row, number, read_ledger, record
+from kagglepipe.runs.identity import identity_hash
 from kagglepipe.stages.account import connect, ledger_file, slug_at_kaggle
-from kagglepipe.stages.places import identity_hash
 
 if TYPE_CHECKING:
     from kagglepipe.competitions.kaggle import KaggleClient, Limits, Submission

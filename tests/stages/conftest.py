@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kagglepipe.stages import walk
+from kagglepipe.tools.commands import run_command
 from tests.cats import ANSWERS, Cats, add_run, cats_config, pause_by
 from tests.conftest import make_toy
 from tests.kaggle_emulator import KaggleEmulator, zip_of
@@ -22,10 +22,10 @@ def cats_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (made / "cats.zip").write_bytes(zip_of(files))
     config = cats_config(root, source=str(made / "cats.zip"))
     config.stage = "prepare"
-    walk(config)
+    run_command(config)
     add_run(root, "one")
     config.stage = "submit"
-    walk(config)
+    run_command(config)
     return root
 
 

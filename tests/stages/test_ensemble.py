@@ -13,15 +13,17 @@ from omegaconf import OmegaConf
 
 from kagglepipe.__main__ import CONF
 from kagglepipe.competitions.contract import Competition
+from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.config import Config, Folds, Paths
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json, write_parquet
 from kagglepipe.predictions.crossfit import make_candidate
 from kagglepipe.predictions.frame import oof_frame, read_frame, test_frame
 from kagglepipe.predictions.metrics import summarise
-from kagglepipe.stages import ensemble, walk
-from kagglepipe.stages.places import Member, Prepared, find_member, read_prepared
+from kagglepipe.stages import ensemble
+from kagglepipe.stages.places import Member, find_member, read_prepared
 from kagglepipe.stages.scores import rows_of
+from kagglepipe.tools.commands import run_command
 
 CLASSES = ["blue", "green", "red"]
 Values = dict[str, list[float]]
@@ -46,9 +48,9 @@ def at(toy: Path, tmp_path: Path) -> At:
 
 
 @pytest.fixture
-def prepared(at: At) -> Prepared:
+def prepared(at: At) -> Dataset:
     """What stage=prepare left of the toy."""
-    walk(at("stage=prepare"))
+    run_command(at("stage=prepare"))
     return read_prepared(at())
 
 
@@ -56,7 +58,7 @@ def probabilities(rows: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).dirichlet([1.0] * len(CLASSES), rows)
 
 
-def make_run(at: At, prepared: Prepared, name: str, seed: int, classes: list[str] = CLASSES) -> Path:
+def make_run(at: At, prepared: Dataset, name: str, seed: int, classes: list[str] = CLASSES) -> Path:
     """A finished run with predictions out of thin air."""
     folder, train = at().runs_dir / name, prepared.train
     probs = probabilities(len(train), seed)
@@ -71,13 +73,13 @@ def make_run(at: At, prepared: Prepared, name: str, seed: int, classes: list[str
 
 
 @pytest.fixture
-def one(at: At, prepared: Prepared) -> Path:
+def one(at: At, prepared: Dataset) -> Path:
     """A run."""
     return make_run(at, prepared, "one", 1)
 
 
 @pytest.fixture
-def two(at: At, prepared: Prepared) -> Path:
+def two(at: At, prepared: Dataset) -> Path:
     """Another run."""
     return make_run(at, prepared, "two", 2)
 
@@ -95,7 +97,7 @@ def blends(at: At) -> list[Path]:
 def blend(at: At, *overrides: str) -> Path:
     """The folder of the ensemble that a command makes."""
     before = set(blends(at))
-    walk(at("stage=ensemble", *overrides))
+    run_command(at("stage=ensemble", *overrides))
     (made,) = set(blends(at)) - before
     return made
 
@@ -142,7 +144,7 @@ def test_each_method_gives_what_is_computed_by_hand(
         assert_close(values(folder / name), by_hand(values(one / name), values(two / name)))
 
 
-def test_the_blend_has_the_folds_and_targets_of_the_table(at: At, prepared: Prepared, one: Path, two: Path) -> None:
+def test_the_blend_has_the_folds_and_targets_of_the_table(at: At, prepared: Dataset, one: Path, two: Path) -> None:
     frame = read_frame(blend(at, "ensemble.runs=[one,two]") / "oof.parquet").set_index("id")
     train = prepared.train.set_index("id")
     assert frame["fold"].to_dict() == train["fold"].to_dict()
@@ -156,7 +158,7 @@ def test_the_metrics_tell_score_and_members(at: At, one: Path, two: Path) -> Non
     right = (frame[CLASSES].idxmax(axis=1) == frame["target"]).mean()
     assert metrics["score"] == pytest.approx(right)
     again = at("stage=ensemble", "ensemble.runs=[one,two]", "ensemble.method=mean")
-    assert walk(again) == pytest.approx(right)
+    assert run_command(again) == pytest.approx(right)
     assert (metrics["run"], metrics["method"]) == (folder.name, "mean")
     assert sorted(metrics["members"]) == ["one", "two"]
     assert metrics["baseline"] == json.loads((one / "metrics.json").read_text())["baseline"]
@@ -178,7 +180,7 @@ def test_without_members_there_is_nothing_to_do(at: At, one: Path) -> None:
 def test_a_competition_without_images_to_classify_can_be_blended(toy: Path, at: At) -> None:
     for image in (toy / "test").iterdir():
         image.unlink()
-    walk(at("stage=prepare"))
+    run_command(at("stage=prepare"))
     prepared = read_prepared(at())
     for name, seed in (("one", 1), ("two", 2)):
         make_run(at, prepared, name, seed)
@@ -193,8 +195,8 @@ def test_a_competition_without_images_to_classify_can_be_blended(toy: Path, at: 
 def test_the_order_of_members_does_not_matter_and_a_second_time_nothing_is_done(at: At, one: Path, two: Path) -> None:
     folder = blend(at, "ensemble.runs=[one,two]")
     before = {path: path.stat().st_mtime_ns for path in at().runs_dir.rglob("*")}
-    walk(at("stage=ensemble", "ensemble.runs=[two,one]"))
-    walk(at("stage=ensemble", "ensemble.runs=[one,two]"))
+    run_command(at("stage=ensemble", "ensemble.runs=[two,one]"))
+    run_command(at("stage=ensemble", "ensemble.runs=[one,two]"))
     assert {path: path.stat().st_mtime_ns for path in at().runs_dir.rglob("*")} == before
     assert blends(at) == [folder]
 
@@ -204,7 +206,7 @@ def test_groups_that_are_given_later_judge_the_blend_anew(at: At, one: Path, two
     before, file = read_json(folder / "metrics.json"), at().data_dir / "table.parquet"
     table = pd.read_parquet(file)
     write_parquet(file, table.assign(group=table["id"].rank().astype(int) % 4))
-    walk(at("stage=ensemble", "ensemble.runs=[one,two]"))
+    run_command(at("stage=ensemble", "ensemble.runs=[one,two]"))
     after = read_json(folder / "metrics.json")
     assert after["score"] == before["score"]
     assert after["interval"] != before["interval"]
@@ -212,7 +214,7 @@ def test_groups_that_are_given_later_judge_the_blend_anew(at: At, one: Path, two
 
 def test_a_run_may_be_given_by_its_folder(at: At, one: Path, two: Path) -> None:
     folder = blend(at, f"ensemble.runs=['{one}','{two}']")
-    walk(at("stage=ensemble", "ensemble.runs=[one,two]"))
+    run_command(at("stage=ensemble", "ensemble.runs=[one,two]"))
     assert blends(at) == [folder]
 
 
@@ -245,7 +247,7 @@ def test_missing_ids_are_named(at: At, one: Path, two: Path, tmp_path: Path) -> 
         file = tmp_path / f"elsewhere/{name}.csv"
         missing = sorted(set(values(two / f"{name}.parquet")) - set(pd.read_csv(file)["id"]))
         with pytest.raises(UserError) as caught:
-            walk(at("stage=ensemble", f"ensemble.runs=[one,'{pair}']"))
+            run_command(at("stage=ensemble", f"ensemble.runs=[one,'{pair}']"))
         assert str(file) in str(caught.value)
         assert f"missing {missing[0]!r}, {missing[1]!r}" in str(caught.value)
         read_frame(two / f"{name}.parquet").to_csv(file, index=False)
@@ -282,10 +284,10 @@ def test_a_member_of_files_that_were_replaced_under_their_names_is_told(
 def test_a_run_without_its_tables_is_named(name: str, at: At, one: Path, two: Path) -> None:
     (two / f"{name}.parquet").unlink()
     with pytest.raises(UserError, match=rf"two/{name}\.parquet is missing, which two needs: delete its metrics\.json"):
-        walk(at("stage=ensemble", "ensemble.runs=[one,two]"))
+        run_command(at("stage=ensemble", "ensemble.runs=[one,two]"))
 
 
-def test_other_classes_are_named(at: At, prepared: Prepared, one: Path) -> None:
+def test_other_classes_are_named(at: At, prepared: Dataset, one: Path) -> None:
     folder = at().runs_dir / "other"
     for name, rows in (("oof", prepared.train), ("test", prepared.test)):
         probs = probabilities(len(rows), 9)[:, :2]
@@ -293,7 +295,7 @@ def test_other_classes_are_named(at: At, prepared: Prepared, one: Path) -> None:
         write_parquet(folder / f"{name}.parquet", frame)
     write_json(folder / "metrics.json", {"score": 0.5})
     with pytest.raises(UserError, match=r"ensemble member other has the classes blue, green; blue, green, red"):
-        walk(at("stage=ensemble", "ensemble.runs=[one,other]"))
+        run_command(at("stage=ensemble", "ensemble.runs=[one,other]"))
 
 
 def test_a_member_with_other_targets_is_refused(at: At, one: Path, two: Path) -> None:
@@ -301,7 +303,7 @@ def test_a_member_with_other_targets_is_refused(at: At, one: Path, two: Path) ->
     frame["target"] = "red"
     write_parquet(two / "oof.parquet", frame)
     with pytest.raises(UserError, match=r"two and the table have different targets for 'blue/blue0\.png'"):
-        walk(at("stage=ensemble", "ensemble.runs=[one,two]"))
+        run_command(at("stage=ensemble", "ensemble.runs=[one,two]"))
 
 
 @pytest.mark.parametrize(
@@ -318,7 +320,7 @@ def test_a_member_with_other_targets_is_refused(at: At, one: Path, two: Path) ->
 )
 def test_a_member_that_is_not_there_is_named(member: str, words: str, at: At, one: Path) -> None:
     with pytest.raises(UserError, match=words):
-        walk(at("stage=ensemble", f"ensemble.runs=[one,'{member}']"))
+        run_command(at("stage=ensemble", f"ensemble.runs=[one,'{member}']"))
 
 
 # --- what comes after --------------------------------------------------------------------------------------------
@@ -328,7 +330,7 @@ def test_a_member_that_is_not_there_is_named(member: str, words: str, at: At, on
 def test_the_ensemble_is_a_run_that_submit_takes(asked: str, at: At, one: Path, two: Path, tmp_path: Path) -> None:
     folder = blend(at, "ensemble.runs=[one,two]", "ensemble.method=mean")
     by_members = ("ensemble.runs=[one,two]", "ensemble.method=mean")
-    walk(at("stage=submit", *(by_members if asked == "by members" else (f"run={folder.name}",))))
+    run_command(at("stage=submit", *(by_members if asked == "by members" else (f"run={folder.name}",))))
     written = pd.read_csv(tmp_path / f"submissions/{folder.name}.csv").set_index("id")["label"].to_dict()
     frame = read_frame(folder / "test.parquet").set_index("id")[CLASSES]
     assert written == frame.idxmax(axis=1).to_dict()
@@ -339,7 +341,7 @@ def test_the_ensemble_is_a_run_that_submit_takes(asked: str, at: At, one: Path, 
 # --- what is fitted ----------------------------------------------------------------------------------------------
 
 
-def make_knowing_run(at: At, prepared: Prepared, name: str, seed: int, strength: float) -> Path:
+def make_knowing_run(at: At, prepared: Dataset, name: str, seed: int, strength: float) -> Path:
     """A finished run of the present table and folds that knows something, or nothing at strength 0."""
     folder, train, random = at().runs_dir / name, prepared.train, np.random.default_rng(seed)
     scores = random.normal(size=(len(train), 3))
@@ -356,7 +358,7 @@ def make_knowing_run(at: At, prepared: Prepared, name: str, seed: int, strength:
 
 
 @pytest.fixture
-def known(at: At, prepared: Prepared) -> list[str]:
+def known(at: At, prepared: Dataset) -> list[str]:
     """Runs from the best to the worst."""
     strengths = {"lite0-a": 3.0, "lite1-b": 1.5, "other-c": 0.0}
     for seed, (name, strength) in enumerate(strengths.items()):
@@ -382,7 +384,7 @@ def test_a_fitted_blend_tells_what_it_did(method: str, at: At, known: list[str])
     assert 0 <= metrics["calibration_error"] <= 1
 
 
-def test_what_is_written_for_a_fold_does_not_hang_on_its_labels(at: At, prepared: Prepared, known: list[str]) -> None:
+def test_what_is_written_for_a_fold_does_not_hang_on_its_labels(at: At, prepared: Dataset, known: list[str]) -> None:
     options = ("ensemble.runs=[lite0-a,lite1-b]", "ensemble.method=nnls")
     config = at(*options)
     members = [find_member(config, name) for name in known]
@@ -426,7 +428,7 @@ def test_one_member_is_returned_as_it_is_by_any_method(at: At, one: Path) -> Non
 def test_patterns_best_and_names_lead_to_the_same_ensemble(at: At, known: list[str]) -> None:
     folder = blend(at, "ensemble.runs=[best:2]")
     for runs in ("['lite*']", "[lite1-b,lite0-a]", "[lite0-a,'lite*']", "[best:1,'lite?-b']"):
-        walk(at("stage=ensemble", f"ensemble.runs={runs}"))
+        run_command(at("stage=ensemble", f"ensemble.runs={runs}"))
     assert blends(at) == [folder]
     everything = blend(at, "ensemble.runs=['*']")  # but no ensemble
     assert sorted(json.loads((everything / "metrics.json").read_text())["identity"]) == known
@@ -449,7 +451,7 @@ def test_runs_of_other_folds_are_no_match(at: At, known: list[str]) -> None:
 )
 def test_a_pattern_without_a_match_is_named(member: str, words: str, at: At, known: list[str]) -> None:
     with pytest.raises(UserError, match=words):
-        walk(at("stage=ensemble", f"ensemble.runs=['{member}']"))
+        run_command(at("stage=ensemble", f"ensemble.runs=['{member}']"))
 
 
 def test_calibration_and_thresholds_are_kept_in_the_run(at: At, known: list[str]) -> None:
@@ -465,13 +467,13 @@ def test_calibration_and_thresholds_are_kept_in_the_run(at: At, known: list[str]
 @pytest.mark.usefixtures("one", "two")
 def test_answers_that_are_given_later_score_a_finished_ensemble_and_blend_nothing(at: At, tmp_path: Path) -> None:
     options = ["stage=ensemble", "ensemble.runs=[one,two]", "ensemble.method=mean"]
-    walk(at(*options))
+    run_command(at(*options))
     (folder,) = at().runs_dir.glob("ensemble-*")
     before = (folder / "oof.parquet").stat().st_mtime_ns
     assert "test" not in json.loads((folder / "metrics.json").read_text())
     best = read_frame(folder / "test.parquet").set_index("id").idxmax(axis=1)
     best.to_csv(tmp_path / "answers.csv")
-    walk(at(*options, f"competition.answers={tmp_path / 'answers.csv'}"))
+    run_command(at(*options, f"competition.answers={tmp_path / 'answers.csv'}"))
     assert json.loads((folder / "metrics.json").read_text())["test"]["score"] == 1.0
     assert (folder / "oof.parquet").stat().st_mtime_ns == before
 

@@ -11,15 +11,17 @@ from omegaconf import OmegaConf
 
 from kagglepipe.__main__ import CONF
 from kagglepipe.competitions.contract import Competition
+from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.config import Config, Folds, Paths
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json, write_parquet
 from kagglepipe.predictions.frame import oof_frame, read_frame, test_frame
 from kagglepipe.predictions.metrics import summarise
-from kagglepipe.stages import train, walk
+from kagglepipe.stages import train
 from kagglepipe.stages.known_answers import read_answers, score_test_again
-from kagglepipe.stages.places import Prepared, read_prepared, run_dir
+from kagglepipe.stages.places import read_prepared, run_dir
 from kagglepipe.stages.scores import groups_hash, is_scored
+from kagglepipe.tools.commands import run_command
 
 At = Callable[..., Config]
 ALONE = {"run": "one", "metric": "accuracy", "score": 0.75, "interval": [0.5, 0.9], "log_loss": 0.6}
@@ -38,7 +40,7 @@ def at(colours: Path, tmp_path: Path) -> At:
         assert isinstance(made, Config)
         return made
 
-    walk(changed())
+    run_command(changed())
     return changed
 
 
@@ -104,7 +106,7 @@ def test_a_run_of_other_files_keeps_what_it_has(at: At, run: Path, tmp_path: Pat
 
 def test_what_per_class_holds_out_is_scored_by_its_own_answers(at: At) -> None:
     config = at("competition.per_class=4")
-    walk(config)
+    run_command(config)
     prepared, folder = read_prepared(config), config.runs_dir / "one"
     ids = prepared.test["id"].tolist()
     said = [prepared.classes.index(id.rstrip("0123456789")) for id in ids]
@@ -142,7 +144,7 @@ def test_answers_of_zero_and_one_are_of_the_class_whose_probability_is_asked_for
     named = answers(tmp_path, {"red12": "1"}, header).partition("=")[2]
     options = {**folder, "source": str(tmp_path / "two"), "id": "stem", "form": "probability", "answers": named}
     config = Config(stage="prepare", paths=Paths(str(tmp_path)), competition=Competition(**options))
-    walk(config)
+    run_command(config)
     assert read_answers(config, read_prepared(config)).to_dict() == {"red12": positive}  # type: ignore[union-attr]
 
 
@@ -167,7 +169,7 @@ def test_answers_that_cannot_be_meant_are_named_before_anything_is_trained(
     if text is not None:
         (tmp_path / "answers.csv").write_text(text)
     with pytest.raises(UserError, match=words):
-        walk(at(f"competition.answers={tmp_path / 'answers.csv'}"))
+        run_command(at(f"competition.answers={tmp_path / 'answers.csv'}"))
 
 
 def test_answers_where_the_command_was_typed_are_told(at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,13 +177,13 @@ def test_answers_where_the_command_was_typed_are_told(at: At, tmp_path: Path, mo
     (tmp_path / "here/answers.csv").write_text("id,label\nred12,red\n")
     monkeypatch.chdir(tmp_path / "here")
     with pytest.raises(UserError, match=r"for the one here type its path, /.*/here/answers\.csv"):
-        walk(at("competition.answers=answers.csv"))
+        run_command(at("competition.answers=answers.csv"))
 
 
 def test_an_index_beyond_the_classes_is_named(at: At, tmp_path: Path) -> None:
     options = ["competition.form=index", "competition.classes=[blue,green,red]"]
     with pytest.raises(UserError, match=r"has the label 3, which is none of blue, green, red, 0, 1, 2: mend it"):
-        walk(at(answers(tmp_path, {"red12": "3"}), *options))
+        run_command(at(answers(tmp_path, {"red12": "3"}), *options))
 
 
 def test_answers_to_segments_are_looked_at_too(long_series: Path, tmp_path: Path) -> None:
@@ -197,15 +199,15 @@ def test_answers_to_segments_are_looked_at_too(long_series: Path, tmp_path: Path
     ):
         spoilt.to_csv(file, index=False)
         with pytest.raises(UserError, match=words):
-            walk(config)
+            run_command(config)
     table.to_csv(file, index=False)
-    walk(config)
+    run_command(config)
 
 
 # --- groups --------------------------------------------------------------------------------------------------------
 
 
-def write_folds(run: Path, prepared: Prepared) -> None:
+def write_folds(run: Path, prepared: Dataset) -> None:
     """The folds of a run that calls every image by its colour, save the red ones, which it calls blue."""
     for fold, rows in prepared.train.groupby("fold"):
         said = [prepared.classes.index(name.replace("red", "blue")) for name in rows["target"]]

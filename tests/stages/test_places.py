@@ -8,17 +8,19 @@ import pytest
 
 from kagglepipe.__main__ import CONF
 from kagglepipe.competitions.contract import Competition
+from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.config import Cache, Config, Model, Paths, Training
 from kagglepipe.files import write_json
 from kagglepipe.models.weights import BUNDLED, own_input
-from kagglepipe.stages.places import Prepared, run_dir, run_identity, shipped_orders, usual_order
+from kagglepipe.runs.identity import shipped_orders, usual_order
+from kagglepipe.stages.places import identity_of, run_dir
 
 BLUE_RED = ["blue", "red"]
 
 
-def prepared(classes: list[str]) -> Prepared:
+def prepared(classes: list[str]) -> Dataset:
     """A table of which nothing but its hash is asked."""
-    return Prepared(pd.DataFrame(), pd.DataFrame(), classes, Path(), "the table", "the folds")
+    return Dataset(pd.DataFrame(), pd.DataFrame(), classes, Path(), "the table", "the folds")
 
 
 def config(root: Path, classes: list[str] | None = None, **model: object) -> Config:
@@ -48,8 +50,8 @@ def test_an_order_that_somebody_chose_has_a_name_of_its_own(tmp_path: Path) -> N
     assert name(config(tmp_path, BLUE_RED)) == usual  # the order that they have anyway
     other = config(tmp_path, BLUE_RED[::-1])
     assert name(other, BLUE_RED[::-1]) != usual
-    assert run_identity(other, prepared(BLUE_RED[::-1]))["classes"] == BLUE_RED[::-1]
-    assert "classes" not in run_identity(config(tmp_path), prepared(BLUE_RED))
+    assert identity_of(other, prepared(BLUE_RED[::-1]))["classes"] == BLUE_RED[::-1]
+    assert "classes" not in identity_of(config(tmp_path), prepared(BLUE_RED))
 
 
 def test_a_run_of_a_version_that_left_the_order_out_of_names_is_found_if_it_has_that_order(tmp_path: Path) -> None:
@@ -111,7 +113,7 @@ def test_the_orders_of_the_packages_own_competitions_are_known() -> None:
 def test_images_are_decoded_as_large_as_the_network_needs(tmp_path: Path, model: dict[str, object], side: int) -> None:
     made = config(tmp_path, **model)
     assert made.short_side == side
-    assert run_identity(made, prepared(BLUE_RED))["short_side"] == side
+    assert identity_of(made, prepared(BLUE_RED))["short_side"] == side
     given = replace(made, cache=Cache(short_side=256))
     assert given.short_side == 256
     assert (name(given) == name(made)) == (side == 256)

@@ -17,6 +17,7 @@ from PIL import Image
 
 from kagglepipe.__main__ import CONF
 from kagglepipe.competitions.contract import Competition
+from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.competitions.folds import read_folds
 from kagglepipe.competitions.table import TABLE_COLUMNS
 from kagglepipe.config import Config, Folds, Paths
@@ -24,11 +25,12 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, read_json, write_json
 from kagglepipe.images.cache import PixelCache, PixelReader
 from kagglepipe.images.decode import DECODER, DECODER_BY_DEPTH, decode
-from kagglepipe.stages import places, walk
-from kagglepipe.stages.places import Prepared, read_prepared
+from kagglepipe.stages import places
+from kagglepipe.stages.places import read_prepared
 from kagglepipe.stages.prepare import with_whole_groups
+from kagglepipe.tools.commands import run_command
 
-Prepare = Callable[..., Prepared]
+Prepare = Callable[..., Dataset]
 
 
 def changed(config: Config, *overrides: str) -> Config:
@@ -45,10 +47,10 @@ def prepare(toy: Path, tmp_path: Path) -> Prepare:
     folder = OmegaConf.load(CONF / "competition/image_folder.yaml")
     basis = Config("prepare", paths=Paths(str(tmp_path)), competition=Competition(**folder), folds=Folds(count=2))
 
-    def run(*overrides: str, source: Path = toy, is_made: bool = False) -> Prepared:
+    def run(*overrides: str, source: Path = toy, is_made: bool = False) -> Dataset:
         config = changed(basis, f"competition.source='{source}'", *overrides)
         if not is_made:
-            walk(config)
+            run_command(config)
         return read_prepared(config)
 
     return run

@@ -18,19 +18,20 @@ from omegaconf import OmegaConf
 
 from kagglepipe.__main__ import CONF, errors_in_one_line
 from kagglepipe.competitions.contract import Competition
+from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.competitions.folds import read_folds
 from kagglepipe.config import Config, Folds, Paths
 from kagglepipe.errors import UserError
 from kagglepipe.sequences.series import Series
 from kagglepipe.sequences.video import VideoWriter, sample_frames
-from kagglepipe.stages import walk
-from kagglepipe.stages.places import Prepared, read_prepared
+from kagglepipe.stages.places import read_prepared
 from kagglepipe.stages.prepare_sequences import Item, alike, reading_of, sequences_hash
+from kagglepipe.tools.commands import run_command
 
 LONG = ("stage=prepare", "competition=video_folder_untrimmed", "folds.count=2")
 ABOUT = "video,start,end,label\n"
 Command = Callable[..., Any]  # the fixture `command` of conftest, which gives an Outcome
-Prepare = Callable[..., Prepared]
+Prepare = Callable[..., Dataset]
 Refusal = Callable[..., str]
 Told = Callable[[], str]
 
@@ -116,9 +117,9 @@ def configured(root: Path, source: Path, name: str, overrides: tuple[str, ...]) 
 def prepare(tmp_path: Path) -> Prepare:
     """prepare(folder, "sequences.rate=4", …, to="video_folder") -> what stage=prepare left; `to` is the competition."""
 
-    def run(source: Path, *overrides: str, to: str = "video_folder_untrimmed") -> Prepared:
+    def run(source: Path, *overrides: str, to: str = "video_folder_untrimmed") -> Dataset:
         config = configured(tmp_path, source, to, overrides)
-        walk(config)
+        run_command(config)
         return read_prepared(config)
 
     return run
@@ -130,7 +131,7 @@ def refusal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., 
 
     def run(source: Path, *overrides: str, to: str = "video_folder_untrimmed") -> str:
         with pytest.raises(SystemExit) as stopped, errors_in_one_line():
-            walk(configured(tmp_path, source, to, overrides))
+            run_command(configured(tmp_path, source, to, overrides))
         assert stopped.value.code == 2
         (line,) = capfd.readouterr().err.splitlines()
         assert line.startswith("kagglepipe: ")

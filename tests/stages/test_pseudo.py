@@ -13,14 +13,15 @@ import pytest
 from omegaconf import OmegaConf
 
 from kagglepipe.competitions.contract import Competition
+from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.config import Config, Drill, Ensemble, Paths, Training
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json
 from kagglepipe.predictions.frame import oof_frame, read_frame, test_frame
-from kagglepipe.stages import walk
-from kagglepipe.stages.places import Prepared, find_members, read_prepared, run_dir, trained_run
+from kagglepipe.stages.places import find_members, read_prepared, run_dir, trained_run
 from kagglepipe.stages.pseudo import over_teacher, pseudo_labelled
 from kagglepipe.stages.scores import describe_pseudo_labels
+from kagglepipe.tools.commands import run_command
 from tests.colours import colours_config
 
 pytestmark = pytest.mark.usefixtures("few_draws")
@@ -45,16 +46,16 @@ def config(tmp_path: Path) -> Config:
 
 
 @pytest.fixture
-def prepared() -> Prepared:
+def prepared() -> Dataset:
     """Four labelled rows in two folds, and four to classify, the last of which is a twin of a row in fold 0."""
     ids = [*"abcdwxyz"]
     table = pd.DataFrame({"id": ids, "split": ["train"] * 4 + ["test"] * 4, "group": [0, 1, 2, 3, 4, 5, 6, 0]})
     table["target"] = ["cat", "dog", "cat", "dog", None, None, None, None]
     folds = pd.DataFrame({"id": ids[:4], "fold": [0, 0, 1, 1]})
-    return Prepared(table, folds, CLASSES, Path(), "the table", "the folds")
+    return Dataset(table, folds, CLASSES, Path(), "the table", "the folds")
 
 
-def make_run(config: Config, prepared: Prepared, name: str, oof: list[float], tests: list[list[float]]) -> Path:
+def make_run(config: Config, prepared: Dataset, name: str, oof: list[float], tests: list[list[float]]) -> Path:
     """A finished run, by the probability of a cat of each labelled row, and of each row to classify by each fold."""
     folder, train = config.runs_dir / name, prepared.train
     for fold, cats in enumerate(tests):
@@ -74,7 +75,7 @@ def both(cats: list[float]) -> list[list[float]]:
 # --- whose labels ------------------------------------------------------------------------------------------------
 
 
-def test_a_fold_has_the_answers_of_its_own_network(config: Config, prepared: Prepared) -> None:
+def test_a_fold_has_the_answers_of_its_own_network(config: Config, prepared: Dataset) -> None:
     make_run(config, prepared, "teacher", [0.5] * 4, [[0.9, 0.1, 0.7, 0.9], [0.2, 0.8, 0.3, 0.9]])
     first, second = (pseudo_labelled(config, prepared, fold).set_index("id")["target"].to_dict() for fold in (0, 1))
     assert first == {"w": "cat", "x": "dog"}  # z is sure, and a twin of a; y is not sure
@@ -94,7 +95,7 @@ def test_no_label_of_a_fold_has_a_part_in_what_it_scores(
     source = f"competition.source='{request.getfixturevalue(fixture)}'"
     config = configure(*options, *TINY, source, "competition.slug=it", "training.confidence=0.4")
     first = replace(config, paths=Paths(str(tmp_path / "first")))
-    walk(replace(first, stage="prepare"))
+    run_command(replace(first, stage="prepare"))
     shutil.copytree(tmp_path / "first", tmp_path / "second")
     second = replace(config, paths=Paths(str(tmp_path / "second")))
     file = second.data_dir / "table.parquet"
@@ -104,9 +105,9 @@ def test_no_label_of_a_fold_has_a_part_in_what_it_scores(
     table.to_parquet(file)
     frames = []
     for each in (first, second):
-        walk(replace(each, stage="train"))
+        run_command(replace(each, stage="train"))
         taught = replace(each, stage="train", training=replace(each.training, teacher=trained_run(each).name))
-        walk(taught)
+        run_command(taught)
         run = run_dir(taught, read_prepared(taught))
         assert read_json(run / "metrics.json")["over_teacher"]["teacher"] != run.name
         frames.append(read_frame(run / "oof.parquet").set_index("id"))
@@ -121,13 +122,13 @@ def test_no_label_of_a_fold_has_a_part_in_what_it_scores(
 # --- kept or not -------------------------------------------------------------------------------------------------
 
 
-def many(seed: int) -> Prepared:
+def many(seed: int) -> Dataset:
     """Two hundred labelled rows in two folds, and one to classify."""
     ids = [f"{n:03}" for n in range(200)]
     table = pd.DataFrame({"id": [*ids, "t"], "split": ["train"] * 200 + ["test"], "group": np.arange(201)})
     table["target"] = [CLASSES[n] for n in np.random.default_rng(seed).integers(0, 2, 200)] + [None]
     folds = pd.DataFrame({"id": ids, "fold": np.arange(200) % 2})
-    return Prepared(table, folds, CLASSES, Path(), "the table", "the folds")
+    return Dataset(table, folds, CLASSES, Path(), "the table", "the folds")
 
 
 @pytest.mark.parametrize(("after", "is_kept"), [(0.8, True), (0.6, False), (0.55, False)])
@@ -154,10 +155,10 @@ def taught(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     """(root, teacher, run): a submitted run with a teacher; nothing writes into it."""
     root = tmp_path_factory.mktemp("taught")
     first = colours_config(root, colours, stage="train")
-    walk(first)
+    run_command(first)
     teacher = trained_run(first).name
     config = with_teacher(first, teacher)
-    walk(replace(config, stage="submit"))
+    run_command(replace(config, stage="submit"))
     return root, teacher, run_dir(config, read_prepared(config)).name
 
 
@@ -180,11 +181,11 @@ def test_a_run_that_is_not_kept_gives_way_to_its_teacher(
     write_json(file, {**metrics, "over_teacher": {**metrics["over_teacher"], "is_kept": is_kept}})
     shutil.rmtree(root / "submissions")
     config = with_teacher(colours_config(root, colours, stage="submit"), teacher)
-    walk(config)
+    run_command(config)
     taken = run if is_kept else teacher
     assert [path.stem for path in root.glob("submissions/*.csv")] == [taken]
     assert trained_run(config).name == taken
-    walk(replace(config, run=run))
+    run_command(replace(config, run=run))
     assert (root / f"submissions/{run}.csv").exists()  # whoever asks for it has it
 
 
@@ -204,12 +205,12 @@ def test_answers_and_confidence_decide_which_run_it_is(
 
 def test_it_is_made_again_with_its_teacher(root: Path, taught: tuple[Path, str, str], colours: Path) -> None:
     _, teacher, run = taught
-    walk(replace(with_teacher(colours_config(root, colours, stage="submit"), teacher), run=run))
+    run_command(replace(with_teacher(colours_config(root, colours, stage="submit"), teacher), run=run))
     csv = root / f"submissions/{run}.csv"
     wanted = csv.read_bytes()
     csv.unlink()
     shutil.rmtree(root / "outputs")
-    walk(Config(stage="reproduce", submission=str(csv), paths=Paths(str(root))))
+    run_command(Config(stage="reproduce", submission=str(csv), paths=Paths(str(root))))
     assert csv.read_bytes() == wanted
     assert sorted(path.name for path in (root / "outputs/colours").iterdir()) == sorted([teacher, run])
     assert OmegaConf.load(root / "outputs/colours" / run / "config.yaml").training.teacher == teacher
@@ -222,23 +223,23 @@ def test_a_teacher_has_to_be_one(root: Path, taught: tuple[Path, str, str], colo
     _, teacher, run = taught
     config = colours_config(root, colours, stage="train")
     with pytest.raises(UserError, match=r"^training\.teacher=nobody is not a finished run in .*; there are: .*head"):
-        walk(with_teacher(config, "nobody"))
-    walk(replace(config, stage="ensemble", ensemble=Ensemble([teacher, run])))
+        run_command(with_teacher(config, "nobody"))
+    run_command(replace(config, stage="ensemble", ensemble=Ensemble([teacher, run])))
     (blend,) = root.glob("outputs/colours/ensemble-*")
     with pytest.raises(UserError, match=r"has no network of its own for each fold: name a trained run"):
-        walk(with_teacher(config, blend.name))
+        run_command(with_teacher(config, blend.name))
     file = root / "outputs/colours" / teacher / "metrics.json"
     metrics = read_json(file)
     write_json(file, {**metrics, "identity": {**metrics["identity"], "folds": "others"}})
     with pytest.raises(UserError, match=r"was trained on other data or folds"):
-        walk(with_teacher(config, teacher))
+        run_command(with_teacher(config, teacher))
     write_json(file, metrics)
     shutil.copytree(file.parent, root / "other" / teacher)
     with pytest.raises(UserError, match=r"lies elsewhere: name a run in .*outputs/colours"):
-        walk(with_teacher(config, str(root / "other" / teacher)))
+        run_command(with_teacher(config, str(root / "other" / teacher)))
     (file.parent / "fold_1/test.parquet").unlink()
     with pytest.raises(UserError, match=r"lacks fold_1/test\.parquet: delete its metrics\.json and train it again"):
-        walk(with_teacher(config, teacher))
+        run_command(with_teacher(config, teacher))
 
 
 def test_who_gives_way_neither_teaches_nor_joins_unless_named(
@@ -257,13 +258,13 @@ def test_who_gives_way_neither_teaches_nor_joins_unless_named(
     with pytest.raises(
         UserError, match=rf"is not surely better than its own teacher: type training\.teacher={teacher}"
     ):
-        walk(with_teacher(config, run, stage="train"))
+        run_command(with_teacher(config, run, stage="train"))
 
 
 def test_a_drill_makes_the_teacher_first(root: Path, taught: tuple[Path, str, str], colours: Path) -> None:
     _, _, run = taught
     config = colours_config(root, colours, stage="drill", drill=Drill(runs=[run], share=0.5, draws=20))
-    walk(config)
+    run_command(config)
     (hidden,) = root.glob("outputs/colours-50-percent-hidden-*")
     told = read_json(hidden / "drill.json")
     names = [one["run"] for one in told["runs"]]
@@ -289,7 +290,7 @@ def test_what_is_said_of_the_gain(
     assert re.search(words, describe_pseudo_labels(found))
 
 
-def test_without_rows_to_classify_nothing_is_labelled(config: Config, prepared: Prepared) -> None:
+def test_without_rows_to_classify_nothing_is_labelled(config: Config, prepared: Dataset) -> None:
     make_run(config, prepared, "teacher", [0.5] * 4, [[0.9] * 4, [0.9] * 4])
     labelled = replace(prepared, table=prepared.table[prepared.table["split"] == "train"])
     with pytest.raises(UserError, match=r"has nothing to label: this competition has no rows to classify"):

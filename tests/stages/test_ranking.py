@@ -10,12 +10,13 @@ import pandas as pd
 import pytest
 
 from kagglepipe.competitions.contract import Competition
+from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.config import Config, Paths
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, write_bytes, write_json, write_parquet
 from kagglepipe.predictions.frame import oof_frame
 from kagglepipe.predictions.metrics import score
-from kagglepipe.stages.places import Prepared, best_runs, trained_run
+from kagglepipe.stages.places import best_runs, trained_run
 from kagglepipe.stages.ranking import missing_network, rank_runs
 
 CLASSES = ["cat", "dog"]
@@ -59,8 +60,8 @@ def finish(
     return folder
 
 
-def prepared(config: Config) -> Prepared:
-    return Prepared(pd.DataFrame(), pd.DataFrame(), CLASSES, Path(), "T", folds_hash(config))
+def prepared(config: Config) -> Dataset:
+    return Dataset(pd.DataFrame(), pd.DataFrame(), CLASSES, Path(), "T", folds_hash(config))
 
 
 def by(config: Config, metric: str) -> Config:

@@ -16,12 +16,12 @@ from kagglepipe.config import Augmentation, Cache, Config, Sequences, Training
 from kagglepipe.errors import UserError
 from kagglepipe.images.decode import decode
 from kagglepipe.predictions.frame import oof_frame
-from kagglepipe.stages import walk
 from kagglepipe.stages.places import read_prepared, run_dir
 from kagglepipe.stages.session import Session
 from kagglepipe.stages.train import draw_hardest, make_session
 from kagglepipe.stages.train_images import ImageSession
 from kagglepipe.stages.train_sequences import SequenceSession
+from kagglepipe.tools.commands import run_command
 
 Configure = Callable[..., Config]
 
@@ -38,13 +38,13 @@ def photos(configure: Configure, toy: Path) -> Config:
     config = configure(
         "experiment=quick", "competition=image_folder", f"competition.source={toy}", "stage=prepare", "device=cpu"
     )
-    walk(config)
+    run_command(config)
     return config
 
 
 def refresh(config: Config) -> None:
     """Another command takes the files as they are now."""
-    walk(replace(config, stage="prepare", competition=replace(config.competition, refresh=True)))
+    run_command(replace(config, stage="prepare", competition=replace(config.competition, refresh=True)))
 
 
 def pixels(session: ImageSession) -> list[Any]:
@@ -143,7 +143,7 @@ def test_a_clip_that_was_replaced_is_an_error(
         "competition=video_folder", f"competition.source={source}", "stage=prepare", "device=cpu", "folds.count=2",
         "model.name=test_efficientnet", "model.weights=none", "model.image_size=32",
     )  # fmt: skip
-    walk(config)
+    run_command(config)
     session = opened(config)
     assert isinstance(session, SequenceSession)
     first, other = (session.prepared.images_root / path for path in session.items["path"][:2])
@@ -163,7 +163,7 @@ def test_frames_that_are_augmented_are_decoded_as_large_as_the_network_needs(
         "competition=video_folder", f"competition.source={clips}", "stage=prepare", "device=cpu", "sequences.rate=4",
         "folds.count=2", "model.name=test_efficientnet", "model.weights=none", "model.image_size=288",
     )  # fmt: skip
-    walk(config)
+    run_command(config)
     session, asked = opened(config), []
     read = video.sample_frames
     monkeypatch.setattr(video, "sample_frames", lambda *a, **k: asked.append(k["resize"]) or read(*a, **k))

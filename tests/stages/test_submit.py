@@ -17,10 +17,10 @@ from kagglepipe.config import Config, Folds, Model, Paths, Temporal, Training
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json, write_parquet
 from kagglepipe.predictions.frame import read_frame, test_frame
-from kagglepipe.stages import walk
+from kagglepipe.runs.provenance import decisive
 from kagglepipe.stages.asked import natural
 from kagglepipe.stages.places import read_prepared
-from kagglepipe.stages.recipe import decisive
+from kagglepipe.tools.commands import run_command
 
 FACTS = {"versions": {"kagglepipe": "1.2.3", "torch": "9"}, "git_commit": "abcdef012345"}
 SCORE = {"metric": "accuracy", "score": 0.75, "interval": [0.5, 0.9], "log_loss": 0.6}
@@ -58,7 +58,7 @@ def run(at: At) -> Path:
 
 
 def make_run(at: At, name: str = "one", seed: int = 1) -> Path:
-    walk(at("stage=prepare"))
+    run_command(at("stage=prepare"))
     prepared, folder = read_prepared(at()), at().runs_dir / name
     probs = np.random.default_rng(seed).dirichlet([1.0] * len(prepared.classes), len(prepared.test))
     write_parquet(folder / "test.parquet", test_frame(prepared.test["id"].tolist(), probs, prepared.classes))
@@ -81,7 +81,7 @@ def submitted(root: Path, name: str = "one") -> pd.DataFrame:
 
 
 def test_rows_are_the_images_to_classify_in_the_order_that_people_count(at: At, run: Path, tmp_path: Path) -> None:
-    walk(at("stage=submit"))
+    run_command(at("stage=submit"))
     assert submitted(tmp_path)["id"].tolist() == [
         "test/blue12.png", "test/blue13.png", "test/green12.png", "test/green13.png", "test/img2.png",
         "test/img10.png", "test/it's, 1.png", "test/red12.png", "test/red13.png",
@@ -90,7 +90,7 @@ def test_rows_are_the_images_to_classify_in_the_order_that_people_count(at: At, 
 
 
 def test_the_form_name_holds_class_names(at: At, run: Path, tmp_path: Path) -> None:
-    walk(at("stage=submit", "competition.form=name", "competition.target_column=Colour"))
+    run_command(at("stage=submit", "competition.form=name", "competition.target_column=Colour"))
     found = submitted(tmp_path)
     assert list(found.columns) == ["id", "Colour"]
     assert found.set_index("id")["Colour"].to_dict() == rows_of(run).idxmax(axis=1).to_dict()
@@ -98,9 +98,9 @@ def test_the_form_name_holds_class_names(at: At, run: Path, tmp_path: Path) -> N
 
 def test_the_form_index_holds_positions_in_the_order_of_classes(at: At, run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"type 'competition.classes=\[blue,green,red\]' in the competition's order"):
-        walk(at("stage=submit", "competition.form=index"))
+        run_command(at("stage=submit", "competition.form=index"))
     classes = "competition.classes=[blue,green,red]"
-    walk(at("stage=submit", "competition.form=index", "competition.id_column=ID", classes))
+    run_command(at("stage=submit", "competition.form=index", "competition.id_column=ID", classes))
     found = submitted(tmp_path).set_index("ID")["label"].to_dict()
     order = {"blue": 0, "green": 1, "red": 2}
     assert found == {id: order[name] for id, name in rows_of(run).idxmax(axis=1).items()}
@@ -108,7 +108,7 @@ def test_the_form_index_holds_positions_in_the_order_of_classes(at: At, run: Pat
 
 
 def test_the_form_probabilities_holds_a_column_for_each_class(at: At, run: Path, tmp_path: Path) -> None:
-    walk(at("stage=submit", "competition.form=probabilities"))
+    run_command(at("stage=submit", "competition.form=probabilities"))
     found = submitted(tmp_path)
     assert list(found.columns) == ["id", "blue", "green", "red"]
     pd.testing.assert_frame_equal(found.set_index("id").sort_index(), rows_of(run).sort_index(), check_dtype=False)
@@ -117,21 +117,21 @@ def test_the_form_probabilities_holds_a_column_for_each_class(at: At, run: Path,
 def test_the_form_probability_holds_that_of_the_second_class(toy: Path, at: At, tmp_path: Path) -> None:
     shutil.rmtree(toy / "green")
     run = make_run(at)
-    walk(at("stage=submit", "competition.form=probability"))
+    run_command(at("stage=submit", "competition.form=probability"))
     found = submitted(tmp_path).set_index("id")["label"]
     assert found.to_dict() == pytest.approx(rows_of(run)["red"].to_dict(), rel=1e-8)
 
 
 def test_the_form_probability_needs_two_classes(at: At, run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"competition\.form=probability needs 2 classes, found 3"):
-        walk(at("stage=submit", "competition.form=probability"))
+        run_command(at("stage=submit", "competition.form=probability"))
     assert not (tmp_path / "submissions").exists()
 
 
 def test_an_order_of_classes_that_is_given_decides_the_index(at: At, tmp_path: Path) -> None:
     options = ["competition.classes=[red,blue,green]", "competition.form=index"]
     run = make_run(lambda *overrides: at(*options, *overrides))
-    walk(at("stage=submit", *options))
+    run_command(at("stage=submit", *options))
     order = {"red": 0, "blue": 1, "green": 2}
     found = submitted(tmp_path).set_index("id")["label"].to_dict()
     assert found == {id: order[name] for id, name in rows_of(run).idxmax(axis=1).items()}
@@ -146,7 +146,7 @@ def test_a_sample_submission_gives_header_and_order(toy: Path, at: At, tmp_path:
     ids = ["test/red13.png", "test/img10.png", "test/blue12.png"]
     (toy / "sample.csv").write_text("image,red,blue,green\n" + "".join(f"{id},0.2,0.3,0.5\n" for id in ids))
     run = make_run(lambda *overrides: at(*SAMPLE, *overrides))
-    walk(at("stage=submit", *SAMPLE))
+    run_command(at("stage=submit", *SAMPLE))
     found = submitted(tmp_path)
     assert list(found.columns) == ["image", "red", "blue", "green"]
     assert found["image"].tolist() == ids
@@ -173,7 +173,7 @@ def test_a_sample_submission_that_does_not_fit_is_named_before_anything_is_train
     if text is not None:
         (toy / "sample.csv").write_text(text)
     with pytest.raises(UserError, match=words):
-        walk(at("stage=prepare", *SAMPLE))
+        run_command(at("stage=prepare", *SAMPLE))
 
 
 def test_a_sample_submission_may_spell_an_accent_in_another_way(toy: Path, at: At, tmp_path: Path) -> None:
@@ -181,20 +181,20 @@ def test_a_sample_submission_may_spell_an_accent_in_another_way(toy: Path, at: A
     ids = ["test/\u00e9te\u0301.png", "test/red13.png"]
     (toy / "sample.csv").write_text("id,label\n" + "".join(f"{id},red\n" for id in ids))
     make_run(lambda *overrides: at(SAMPLE[0], *overrides))
-    walk(at("stage=submit", SAMPLE[0]))
+    run_command(at("stage=submit", SAMPLE[0]))
     assert submitted(tmp_path)["id"].tolist() == ids
 
 
 def test_the_labels_of_a_sample_submission_tell_which_form_is_meant(toy: Path, at: At) -> None:
     (toy / "sample.csv").write_text("id,label\ntest/red13.png,1\ntest/red12.png,2\ntest/blue12.png,3\n")
     with pytest.raises(UserError, match=r"sample\.csv holds answers as '3', competition\.form=index writes '0', '1'"):
-        walk(at("stage=prepare", SAMPLE[0], "competition.form=index", "competition.classes=[blue,green,red]"))
+        run_command(at("stage=prepare", SAMPLE[0], "competition.form=index", "competition.classes=[blue,green,red]"))
 
 
 def test_a_sample_submission_of_a_header_alone_asks_for_all_images(toy: Path, at: At, tmp_path: Path) -> None:
     (toy / "test/Sample.csv").write_text("Image,Colour\n")
     make_run(lambda *overrides: at(SAMPLE[0], *overrides))
-    walk(at("stage=submit", SAMPLE[0]))
+    run_command(at("stage=submit", SAMPLE[0]))
     assert list(submitted(tmp_path).columns) == ["Image", "Colour"]
     assert len(submitted(tmp_path)) == 9
 
@@ -204,7 +204,7 @@ def test_a_sample_submission_that_is_not_named_is_pointed_out(
 ) -> None:
     (toy / "sample_submission.csv").write_text("Image,Colour\n")
     with caplog.at_level("INFO"):
-        walk(at("stage=prepare"))
+        run_command(at("stage=prepare"))
     assert "type competition.sample_submission=sample_submission.csv" in caplog.text
 
 
@@ -224,7 +224,7 @@ def test_whose_probability_it_is_is_said_and_may_be_told_by_the_column(
     options = ["competition.form=probability", *options]
     with caplog.at_level("INFO"):
         run = make_run(lambda *overrides: at(*options, *overrides))
-        walk(at("stage=submit", *options))
+        run_command(at("stage=submit", *options))
     assert [line.partition(":")[0] for line in caplog.messages if words in line] == ["prepare", "prepare", "submit"]
     found = submitted(tmp_path).set_index("id").iloc[:, 0]
     assert found.to_dict() == pytest.approx(rows_of(run)[positive].to_dict(), rel=1e-8)
@@ -250,7 +250,7 @@ def test_an_image_that_cannot_be_read_gets_the_class_shares_and_is_named(
         options.append(SAMPLE[0])
     make_run(lambda *overrides: at(*options, *overrides))
     with caplog.at_level("WARNING"):
-        walk(at("stage=submit", *options))
+        run_command(at("stage=submit", *options))
     assert "submit: 1 of the items to classify cannot be read and got the class shares: test/img2.png: " in caplog.text
     found = submitted(tmp_path)
     row = found.set_index(found.columns[0]).loc["img2.png"]
@@ -264,11 +264,11 @@ def test_an_image_that_cannot_be_read_gets_the_class_shares_and_is_named(
 
 def test_a_table_of_before_that_left_such_images_out_is_made_anew(toy: Path, at: At, tmp_path: Path) -> None:
     (toy / "test/img2.png").write_bytes(b"")
-    walk(at("stage=prepare", "competition.on_bad_image=skip"))
+    run_command(at("stage=prepare", "competition.on_bad_image=skip"))
     file = tmp_path / "data/toy/prepared.json"
     known = read_json(file)
     write_json(file, {name: value for name, value in known.items() if name != "unreadable"})
-    walk(at("stage=prepare", "competition.on_bad_image=skip"))
+    run_command(at("stage=prepare", "competition.on_bad_image=skip"))
     assert read_json(file) == known
 
 
@@ -276,7 +276,7 @@ def test_a_table_of_before_that_left_such_images_out_is_made_anew(toy: Path, at:
 
 
 def test_the_origin_tells_where_every_number_came_from(at: At, run: Path, tmp_path: Path) -> None:
-    walk(at("stage=submit"))
+    run_command(at("stage=submit"))
     assert json.loads((tmp_path / "submissions/one.json").read_text()) == {
         "competition": "toy",
         "sample": False,
@@ -308,10 +308,10 @@ def test_the_origin_tells_where_every_number_came_from(at: At, run: Path, tmp_pa
 
 
 def test_what_is_up_to_date_is_not_touched(at: At, run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    walk(at("stage=submit"))
+    run_command(at("stage=submit"))
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "submissions").iterdir()}
     with caplog.at_level("INFO"):
-        walk(at("stage=submit"))
+        run_command(at("stage=submit"))
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "submissions").iterdir()} == before
     assert sorted(path.name for path in before) == ["one.csv", "one.json"]
     assert f"{tmp_path / 'submissions/one.csv'} is up to date" in caplog.text
@@ -319,18 +319,18 @@ def test_what_is_up_to_date_is_not_touched(at: At, run: Path, tmp_path: Path, ca
 
 @pytest.mark.parametrize("name", ["one.csv", "one.json"])
 def test_what_somebody_changed_is_written_again(name: str, at: At, run: Path, tmp_path: Path) -> None:
-    walk(at("stage=submit"))
+    run_command(at("stage=submit"))
     before = (tmp_path / "submissions" / name).read_bytes()
     (tmp_path / "submissions" / name).write_bytes(before.replace(b"red", b"blue") if "csv" in name else b"{}")
-    walk(at("stage=submit"))
+    run_command(at("stage=submit"))
     assert (tmp_path / "submissions" / name).read_bytes() == before
 
 
 def test_new_predictions_are_submitted_anew(at: At, run: Path, tmp_path: Path) -> None:
-    walk(at("stage=submit", "competition.form=probabilities"))
+    run_command(at("stage=submit", "competition.form=probabilities"))
     before = (tmp_path / "submissions/one.csv").read_bytes()
     make_run(at, seed=2)
-    walk(at("stage=submit", "competition.form=probabilities"))
+    run_command(at("stage=submit", "competition.form=probabilities"))
     assert (tmp_path / "submissions/one.csv").read_bytes() != before
 
 
@@ -340,28 +340,28 @@ def test_new_predictions_are_submitted_anew(at: At, run: Path, tmp_path: Path) -
 def test_the_submission_of_another_form_stays_and_this_one_goes_beside_it(
     at: At, run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    walk(at("stage=submit"))
+    run_command(at("stage=submit"))
     first = (tmp_path / "submissions/one.csv").read_bytes()
     for _ in range(2):
-        walk(at("stage=submit", "competition.form=probabilities"))
+        run_command(at("stage=submit", "competition.form=probabilities"))
     assert "one.csv holds another submission (toy, form name, columns id,label), and stays" in caplog.text
     assert (tmp_path / "submissions/one.csv").read_bytes() == first
     (beside,) = set((tmp_path / "submissions").glob("*.csv")) - {tmp_path / "submissions/one.csv"}
     assert len(pd.read_csv(beside).columns) == 4
     assert read_json(beside.with_suffix(".json"))["contract"]["form"] == "probabilities"
     caplog.clear()
-    walk(at("stage=submit"))
+    run_command(at("stage=submit"))
     assert not caplog.text
 
 
 def test_an_origin_of_before_tells_its_form_too(at: At, run: Path, tmp_path: Path) -> None:
-    walk(at("stage=submit"))
+    run_command(at("stage=submit"))
     file = tmp_path / "submissions/one.json"
     write_json(file, {name: value for name, value in read_json(file).items() if name != "contract"})
-    walk(at("stage=submit"))
+    run_command(at("stage=submit"))
     assert "contract" in read_json(file)
     write_json(file, {name: value for name, value in read_json(file).items() if name != "contract"})
-    walk(at("stage=submit", "competition.form=probabilities"))
+    run_command(at("stage=submit", "competition.form=probabilities"))
     assert list(submitted(tmp_path).columns) == ["id", "label"]
     assert len(list((tmp_path / "submissions").glob("*.csv"))) == 2
 
@@ -370,16 +370,16 @@ def test_a_file_that_is_named_is_replaced_which_is_said(
     at: At, run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     mine = f"submit.file='{tmp_path / 'mine.csv'}'"
-    walk(at("stage=submit", mine))
-    walk(at("stage=submit", mine, "competition.form=probabilities"))
+    run_command(at("stage=submit", mine))
+    run_command(at("stage=submit", mine, "competition.form=probabilities"))
     assert "mine.csv held another submission (toy, form name, columns id,label), which goes" in caplog.text
     assert len(pd.read_csv(tmp_path / "mine.csv").columns) == 4
 
 
 def test_a_table_that_other_settings_replace_is_named(toy: Path, at: At, caplog: pytest.LogCaptureFixture) -> None:
-    walk(at("stage=prepare"))
+    run_command(at("stage=prepare"))
     assert "other settings" not in caplog.text
-    walk(at("stage=prepare", "competition.classes=[red,blue,green]"))
+    run_command(at("stage=prepare", "competition.classes=[red,blue,green]"))
     assert "toy was prepared with other settings (classes [] then, ['red', 'blue', 'green'] now)" in caplog.text
     assert "competition.slug=NAME" in caplog.text
 
@@ -389,8 +389,8 @@ def test_a_table_that_other_settings_replace_is_named(toy: Path, at: At, caplog:
 
 def test_the_run_that_is_named_is_submitted(at: At, run: Path, tmp_path: Path) -> None:
     other = make_run(at, "other", seed=5)
-    walk(at("stage=submit", "run=other"))
-    walk(at("stage=submit", f"run='{run}'", "submit.file='" + str(tmp_path / "submissions/by folder.csv") + "'"))
+    run_command(at("stage=submit", "run=other"))
+    run_command(at("stage=submit", f"run='{run}'", "submit.file='" + str(tmp_path / "submissions/by folder.csv") + "'"))
     assert submitted(tmp_path, "other").set_index("id")["label"].to_dict() == rows_of(other).idxmax(axis=1).to_dict()
     assert submitted(tmp_path, "by folder").set_index("id")["label"].to_dict() == rows_of(run).idxmax(axis=1).to_dict()
     assert not (tmp_path / "submissions/one.csv").exists()
@@ -398,12 +398,12 @@ def test_the_run_that_is_named_is_submitted(at: At, run: Path, tmp_path: Path) -
 
 def test_a_run_that_is_not_there_is_named_with_those_that_are(at: At, run: Path) -> None:
     with pytest.raises(UserError, match=r"run=nonsense is not a finished run in .*; there are: one"):
-        walk(at("stage=submit", "run=nonsense"))
+        run_command(at("stage=submit", "run=nonsense"))
 
 
 def test_the_file_may_lie_elsewhere(at: At, run: Path, tmp_path: Path) -> None:
     file = tmp_path / "new folder" / "it's (1).csv"
-    walk(at("stage=submit", f'submit.file="{file}"'))
+    run_command(at("stage=submit", f'submit.file="{file}"'))
     assert sorted(path.name for path in file.parent.iterdir()) == ["it's (1).csv", "it's (1).json"]
     assert len(pd.read_csv(file)) == 9
     assert not (tmp_path / "submissions").exists()
@@ -411,26 +411,26 @@ def test_the_file_may_lie_elsewhere(at: At, run: Path, tmp_path: Path) -> None:
 
 def test_a_folder_in_place_of_a_file_is_refused(at: At, run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"submit\.file=.* is a folder; give a file name"):
-        walk(at("stage=submit", f"submit.file='{tmp_path}'"))
+        run_command(at("stage=submit", f"submit.file='{tmp_path}'"))
 
 
 def test_the_origin_never_takes_the_place_of_the_submission(at: At, run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"submit\.file=.*x\.json"):
-        walk(at("stage=submit", f"submit.file='{tmp_path / 'x.json'}'"))
+        run_command(at("stage=submit", f"submit.file='{tmp_path / 'x.json'}'"))
 
 
 def test_nothing_to_classify_is_said(toy: Path, at: At, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     shutil.rmtree(toy / "test")
     make_run(at)
     with caplog.at_level("INFO"):
-        walk(at("stage=submit"))
+        run_command(at("stage=submit"))
     assert "submit: toy has no images to classify" in caplog.text
     assert not (tmp_path / "submissions").exists()
 
 
 def test_a_run_of_which_folds_are_left_is_not_submitted(at: At, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="fold"):
-        walk(at("stage=submit", "run=null", "folds.only=[1]"))
+        run_command(at("stage=submit", "run=null", "folds.only=[1]"))
     assert len(list(tmp_path.glob("outputs/toy/*/fold_1/metrics.json"))) == 1
     assert not (tmp_path / "submissions").exists()
 
@@ -441,13 +441,13 @@ def test_a_run_of_other_classes_is_refused(at: At, run: Path) -> None:
     with pytest.raises(
         UserError, match=r"one knows the classes \['blue', 'green', 'crimson'\], not .*: type stage=train"
     ):
-        walk(at("stage=submit"))
+        run_command(at("stage=submit"))
 
 
 def test_few_labels_are_submitted_for_all_the_others(at: At, tmp_path: Path) -> None:
     few = ["competition.per_class=4", "competition.sample_submission=none.csv"]
     make_run(lambda *overrides: at(*few, *overrides))
-    walk(at("stage=submit", *few))
+    run_command(at("stage=submit", *few))
     assert len(submitted(tmp_path)) == 24
     origin = json.loads((tmp_path / "submissions/one.json").read_text())
     assert (origin["competition"], origin["rows"]) == ("toy-4-per-class-seed-0", 24)
@@ -463,7 +463,7 @@ def frames_at(long_series: Path, tmp_path: Path) -> At:
     competition = Competition(**{**options, "kind": "series", "source": str(long_series)})
     model = Model(temporal=Temporal(cell="gru"))
     config = Config(run="one", paths=Paths(str(tmp_path)), competition=competition, folds=Folds(count=2), model=model)
-    walk(changed(config, "stage=prepare"))
+    run_command(changed(config, "stage=prepare"))
     at_four = read_prepared(changed(config, "sequences.rate=4"))
     ids, folder = at_four.test["id"].tolist(), config.runs_dir / "one"
     probs = np.tile(np.repeat([[0.1, 0.8, 0.1], [0.8, 0.1, 0.1]], 4, axis=0), (len(ids), 1))[: len(ids)]
@@ -477,12 +477,12 @@ def frames_at(long_series: Path, tmp_path: Path) -> At:
 def test_a_run_of_another_rate_is_submitted_at_its_own(
     frames_at: At, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    walk(frames_at("stage=submit", "sequences.rate=4"))
+    run_command(frames_at("stage=submit", "sequences.rate=4"))
     expected = (tmp_path / "submissions/one.csv").read_bytes()
     assert len(submitted(tmp_path)) > 6
     for rate in (8, 2, 10):
         with caplog.at_level("INFO"):
-            walk(frames_at("stage=submit", f"sequences.rate={rate}"))
+            run_command(frames_at("stage=submit", f"sequences.rate={rate}"))
         assert "one was trained at sequences.rate=4, which counts here" in caplog.text
         assert (tmp_path / "submissions/one.csv").read_bytes() == expected
 
@@ -496,14 +496,14 @@ def test_videos_without_a_segment_are_named_and_a_file_without_any_is_not_called
     known.loc[last, ["none", "left", "right"]] = [1.0, 0.0, 0.0]
     write_parquet(file, known)
     with caplog.at_level("INFO"):
-        walk(frames_at("stage=submit"))
+        run_command(frames_at("stage=submit"))
     assert "no segment was found in 1 videos: 'test/s7.npz'" in caplog.text
     assert read_json(tmp_path / "submissions/one.json")["without_segments"] == ["test/s7.npz"]
     assert ", checked, in" in caplog.text
     caplog.clear()
     write_parquet(file, known.assign(none=1.0, left=0.0, right=0.0))
     with caplog.at_level("INFO"):
-        walk(frames_at("stage=submit"))
+        run_command(frames_at("stage=submit"))
     assert "not one segment was found in 2 videos: one.csv has a header alone, which Kaggle refuses" in caplog.text
     assert "checked" not in caplog.text
 
@@ -515,14 +515,14 @@ def test_a_series_that_cannot_be_read_has_no_segment_and_is_named(
     (source / "test/s6.npz").write_bytes(b"")
     options = [f"competition.source={source}", "competition.slug=long-series", "competition.refresh=true"]
     options.append("competition.on_bad_image=skip")
-    walk(frames_at("stage=prepare", *options))
+    run_command(frames_at("stage=prepare", *options))
     assert "1 of them are to classify, and will have no segment: test/s6.npz" in caplog.text
     file = frames_at().runs_dir / "one/test.parquet"
     known = read_frame(file)
     write_parquet(file, known[known["id"].str.startswith("test/s7")])
     metrics = read_json(file.with_name("metrics.json"))
     write_json(file.with_name("metrics.json"), {**metrics, "identity": {"sequences": {"rate": 4.0}}})
-    walk(frames_at("stage=submit", *options))
+    run_command(frames_at("stage=submit", *options))
     origin = read_json(tmp_path / "submissions/one.json")
     assert (list(origin["unreadable"]), origin["without_segments"]) == (["test/s6.npz"], ["test/s6.npz"])
     assert "submit: 1 of the items to classify cannot be read and have no segment: test/s6.npz: " in caplog.text
@@ -534,7 +534,7 @@ def test_a_run_that_tells_of_whole_items_finds_no_segments(frames_at: At) -> Non
     with pytest.raises(
         UserError, match=r"one tells what a whole item is, and competition\.form=segments asks for when"
     ):
-        walk(frames_at("stage=submit"))
+        run_command(frames_at("stage=submit"))
 
 
 @pytest.mark.parametrize(
@@ -550,4 +550,4 @@ def test_a_sample_of_segments_is_looked_at_before_anything_is_trained(
 ) -> None:
     (tmp_path / "sample.csv").write_text(text)
     with pytest.raises(UserError, match=words):
-        walk(frames_at("stage=prepare", f"competition.sample_submission={tmp_path / 'sample.csv'}"))
+        run_command(frames_at("stage=prepare", f"competition.sample_submission={tmp_path / 'sample.csv'}"))

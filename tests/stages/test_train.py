@@ -19,10 +19,11 @@ from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import locked, read_json
 from kagglepipe.predictions.frame import read_frame
-from kagglepipe.stages import train, walk
+from kagglepipe.stages import train
 from kagglepipe.stages.places import read_prepared, run_dir
 from kagglepipe.stages.session import RESUME, warn_of_constant
 from kagglepipe.stages.train import make_session
+from kagglepipe.tools.commands import run_command
 from kagglepipe.training.resume import load_progress
 from tests.processes import Said, Typed, files_below, interrupt, lose_a_worker, the_run, type_in
 
@@ -199,7 +200,7 @@ def test_a_cut_run_stays_until_there_is_a_better_one(typed: Type, finetuned: Fin
 def test_a_fold_whose_network_is_replaced_is_not_done(configure: Callable[..., Config], toy: Path) -> None:
     """Until the predictions of the new one are written, which come last."""
     options = ("experiment=quick", "competition=image_folder", f"competition.source={toy}", "stage=train")
-    walk(config := configure(*options))
+    run_command(config := configure(*options))
     session = make_session(config, prepared := read_prepared(config), run_dir(config, prepared))
     before = [path.name for path in sorted(session.run.rglob("metrics.json"))]
     assert len(before) == 1 + config.folds.count
@@ -213,7 +214,7 @@ def test_on_a_cpu_as_much_goes_through_the_network_as_its_cache_holds(
 ) -> None:
     """Sixteen images, however large the batch; of clips of eight frames, two; or what is asked for."""
     options = ("experiment=quick", "competition=image_folder", f"competition.source={toy}", "training.batch_size=64")
-    walk(config := configure(*options, "stage=prepare"))
+    run_command(config := configure(*options, "stage=prepare"))
     session = make_session(config, prepared := read_prepared(config), run_dir(config, prepared))
     assert session.conduct(0).micro_batch == 16
     assert [session.conduct(0, images=count).micro_batch for count in (8, 16, 100)] == [2, 1, 1]
@@ -239,7 +240,7 @@ def test_a_head_says_that_it_knows_no_budget(
 ) -> None:
     options = ("stage=train", "experiment=quick", "competition=image_folder", f"competition.source={toy}")
     with caplog.at_level(logging.WARNING):
-        walk(configure(*options, "training.budget=1s", "training.deterministic=false"))
+        run_command(configure(*options, "training.budget=1s", "training.deterministic=false"))
     assert "training.budget changes nothing while only a head is fitted: add training=finetune" in caplog.text
 
 
@@ -273,7 +274,7 @@ def test_the_time_left_is_that_of_folds_alone(
         return lambda *_: hands.__setitem__(0, hands[0] + seconds)
 
     config = configure("experiment=quick", "competition=image_folder", f"competition.source={toy}", "stage=prepare")
-    walk(config)
+    run_command(config)
     session = make_session(config, prepared := read_prepared(config), run_dir(config, prepared))
     monkeypatch.setattr(session, "prepare", takes(3600))
     monkeypatch.setattr(train, "make_session", lambda *_: session)
@@ -293,7 +294,7 @@ def test_a_class_of_one_image_is_taught_to_the_other_folds(
     copy(toy / "test/red13.png", toy / "yellow/only.png")
     options = ("experiment=quick", "competition=image_folder", f"competition.source={toy}", f"training={mode}")
     config = configure(*options, "folds.count=3", "stage=submit", "competition.metric=roc_auc")
-    walk(config)
+    run_command(config)
     prepared = read_prepared(config)
     run = run_dir(config, prepared)
     metrics, oof = read_json(run / "metrics.json"), read_frame(run / "oof.parquet").set_index("id")
@@ -311,14 +312,16 @@ def test_folds_alone_become_a_run_that_predicts(
     options = ("experiment=quick", "competition=image_folder", f"competition.source={toy}", f"training={mode}")
     options += ("training.epochs=1", f"paths.root={tmp_path / 'root'}")
     whole = configure(*options, "stage=train")
-    score = walk(whole)
+    score = run_command(whole)
     run = the_run(tmp_path / "root")
     for path in run.iterdir():
         if not path.name.startswith("fold_"):
             path.unlink()
-    assert walk(configure(*options, "stage=train")) == score
+    assert run_command(configure(*options, "stage=train")) == score
     answers = tmp_path / "answers.csv"
-    walk(configure(*options, "stage=predict", f"input={toy / 'red'}", f"run={run.name}", f"predict.file={answers}"))
+    run_command(
+        configure(*options, "stage=predict", f"input={toy / 'red'}", f"run={run.name}", f"predict.file={answers}")
+    )
     assert set(pd.read_csv(answers)["prediction"]) <= {"blue", "green", "red"}
 
 

@@ -16,7 +16,6 @@ from kagglepipe.files import file_sha256, read_json, write_json
 from kagglepipe.predictions.blend import blend
 from kagglepipe.predictions.frame import align, oof_frame, read_frame, test_frame
 from kagglepipe.sequences.video import VideoError
-from kagglepipe.stages import walk
 from kagglepipe.stages.places import finished_runs, read_prepared
 from kagglepipe.stages.unseen import (
     blended_as,
@@ -27,6 +26,7 @@ from kagglepipe.stages.unseen import (
     tables_of,
     test_predictions,
 )
+from kagglepipe.tools.commands import run_command
 from kagglepipe.training.sequence_inference import SequenceRun
 
 CLASSES = ["blue", "green", "red"]
@@ -43,7 +43,7 @@ Configure = Callable[..., Config]
 def config(configure: Configure, toy: Path) -> Config:
     """A toy on which a tiny network has been trained."""
     config = configure(*TINY, "stage=train", "competition=image_folder", f"competition.source='{toy}'")
-    walk(config)
+    run_command(config)
     return config
 
 
@@ -59,7 +59,7 @@ def hide(toy: Path) -> None:
 def refreshed(config: Config) -> Config:
     """Takes the files as they are now."""
     config = replace(config, competition=replace(config.competition, refresh=True))
-    walk(replace(config, stage="prepare"))
+    run_command(replace(config, stage="prepare"))
     return config
 
 
@@ -111,12 +111,12 @@ def test_other_pictures_under_the_same_names_are_predicted_anew(
 def test_submit_answers_what_is_there_and_tells_of_no_old_table(config: Config, toy: Path, tmp_path: Path) -> None:
     run = run_of(config)
     submit = replace(config, stage="submit", run=str(run))
-    walk(submit)
+    run_command(submit)
     known = pd.read_csv(tmp_path / f"submissions/{run.name}.csv").set_index("id")["label"]
     assert all(name.startswith(f"test/{label}") for name, label in known.items())  # the toy is easy
     assert read_json(tmp_path / f"submissions/{run.name}.json")["test_sha256"] is not None
     hide(toy)
-    walk(replace(refreshed(submit), stage="submit"))
+    run_command(replace(refreshed(submit), stage="submit"))
     found = pd.read_csv(tmp_path / f"submissions/{run.name}.csv").set_index("id")["label"]
     swap = {"red": "blue", "blue": "red", "green": "green"}
     assert found.to_dict() == {name: swap[label] for name, label in known.items()}
@@ -129,7 +129,7 @@ def test_submit_answers_what_is_there_and_tells_of_no_old_table(config: Config, 
 def test_pictures_are_read_as_the_run_asks_whatever_the_cache_holds(config: Config, options: dict[str, float]) -> None:
     run = run_of(config)
     other = replace(config, cache=replace(config.cache, **options))
-    walk(replace(other, stage="prepare"))
+    run_command(replace(other, stage="prepare"))
     same(predict_anew(other, read_prepared(other), run), read_frame(run / "test.parquet"))
 
 
@@ -171,10 +171,10 @@ def test_a_run_that_cannot_predict_is_an_error_not_an_old_answer(config: Config,
 
 
 def test_an_ensemble_blends_what_its_members_say_of_the_new_files(config: Config, toy: Path) -> None:
-    walk(replace(config, seed=1))
+    run_command(replace(config, seed=1))
     names = [run.name for run in finished_runs(config)]
     joint = replace(config, stage="ensemble", ensemble=replace(config.ensemble, runs=names, method="geometric_mean"))
-    walk(joint)
+    run_command(joint)
     run = run_of(config)
     known = [exchanged(read_frame(run.parent / name / "test.parquet")) for name in names]
     hide(toy)
@@ -232,7 +232,7 @@ def test_clips_series_and_frames_get_what_the_run_said_of_the_same_files(
 ) -> None:
     source: Path = request.getfixturevalue(name)
     config = configure(*KINDS[name], *QUICK, "stage=train", f"competition.source='{source}'")
-    walk(config)
+    run_command(config)
     run, prepared = run_of(config), read_prepared(config)
     same(predict_anew(config, prepared, run), read_frame(run / "test.parquet"), atol=2e-6)
     slower = replace(config, sequences=replace(config.sequences, rate=4.0))

@@ -17,9 +17,10 @@ from kagglepipe.competitions.kaggle import KaggleClient, Limits
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
 from kagglepipe.predictions.ledger import COLUMNS, Row, record
-from kagglepipe.stages import submit, walk
+from kagglepipe.stages import submit
 from kagglepipe.stages.places import with_sample_if_no_data
 from kagglepipe.stages.upload import FIRST_LOOK, GROWTH, LONGEST_LOOK, LOOKS, quota_fault, upload
+from kagglepipe.tools.commands import run_command
 from tests.cats import ANSWERS, Cats, add_run, pause_by
 from tests.kaggle_faults import DENIED, FAULTS, QUOTA, RULES, Exchange
 from tests.kaggle_wire import Reply
@@ -77,7 +78,7 @@ def is_scored(cats: Cats, row: Row) -> bool:
 
 
 def test_the_file_is_sent_and_its_score_is_in_the_ledger(cats: Cats, caplog: pytest.LogCaptureFixture) -> None:
-    walk(cats.at(*UPLOAD))
+    run_command(cats.at(*UPLOAD))
     (sent,) = cats.kaggle.submissions("cats")
     data = (cats.root / "submissions/one.csv").read_bytes()
     assert (sent.data, sent.file_name, sent.public, sent.private) == (data, "one.csv", "0.66667", "1.00000")
@@ -394,7 +395,7 @@ def test_a_submission_is_found_behind_those_of_others_in_the_team(cats: Cats) ->
     assert is_scored(cats, cats.rows()[-1])
     first = cats.rows()[0]
     assert (first["status"], first["ref"]) == ("pending", "4001")
-    walk(cats.at("stage=runs"))
+    run_command(cats.at("stage=runs"))
     assert {row["status"] for row in cats.rows()} == {"complete"}
 
 
@@ -705,7 +706,7 @@ def before_work(cats: Cats, *overrides: str) -> str:
     """The line in which the command ends, before anything is asked, made or trained."""
     before = {path: path.stat().st_mtime_ns for path in cats.root.rglob("*")}
     with pytest.raises(UserError) as caught:
-        walk(cats.at(*UPLOAD, "run=null", "model.name=tf_efficientnet_lite0", *overrides))
+        run_command(cats.at(*UPLOAD, "run=null", "model.name=tf_efficientnet_lite0", *overrides))
     assert {path: path.stat().st_mtime_ns for path in cats.root.rglob("*")} == before
     assert cats.kaggle.calls == []
     return cats.shown(caught.value)
@@ -871,7 +872,7 @@ def test_a_list_that_lacks_what_is_known_takes_nothing_away(cats: Cats) -> None:
     (before,) = cats.rows()
     bare = [{"ref": int(before["ref"]), "publicScore": "", "description": before["tag"]}]
     cats.kaggle.fault("ListSubmissions", "json", value={"submissions": bare}, times=None)
-    walk(cats.at("stage=runs"))
+    run_command(cats.at("stage=runs"))
     assert cats.rows() == [before]
 
 

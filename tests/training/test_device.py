@@ -156,7 +156,7 @@ def test_a_sweep_spreads_over_the_gpus_unless_one_is_named(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(module, "gpu_is_possible", lambda: True)
     devices: list[str] = []
-    monkeypatch.setattr("kagglepipe.stages.walk", lambda config: devices.append(config.device))
+    monkeypatch.setattr("kagglepipe.tools.commands.run_command", lambda config: devices.append(config.device))
     said = command("-m", "competition=image_folder", "competition.source=photos", "seed=0,1", *typed)
     assert (said.code, devices) == (0, expected)
 

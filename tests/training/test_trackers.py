@@ -15,7 +15,7 @@ import pytest
 from kagglepipe import config
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
-from kagglepipe.stages import walk
+from kagglepipe.tools.commands import run_command
 from kagglepipe.training import trackers
 from kagglepipe.training.trackers import TRACKERS, tracking
 from tests.processes import Typed, files_below, the_run, type_in
@@ -235,7 +235,7 @@ def test_one_that_is_missing_is_noticed_before_anything_is_done(
     monkeypatch.setattr(trackers, "find_spec", lambda _: None)
     options = ("competition=image_folder", f"competition.source={toy}", "training.trackers=[wandb]")
     with pytest.raises(UserError, match=r"training\.trackers=wandb is not installed"):
-        walk(configure(*options, f"paths.root={tmp_path / 'root'}"))
+        run_command(configure(*options, f"paths.root={tmp_path / 'root'}"))
     assert not (tmp_path / "root").exists()
 
 

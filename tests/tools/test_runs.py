@@ -13,10 +13,10 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import write_json, write_parquet
 from kagglepipe.predictions.frame import oof_frame
 from kagglepipe.predictions.ledger import record
-from kagglepipe.stages import walk
 from kagglepipe.stages.account import ledger_file
 from kagglepipe.stages.places import read_prepared
 from kagglepipe.text import table, width
+from kagglepipe.tools.commands import run_command
 from tests.cats import CLASSES, SCORES, Cats, add_run
 
 HEADER = ["run", "accuracy", "95 % interval", "log loss", "folds", "sent (UTC)", "status", "public", "private", "gap"]
@@ -29,8 +29,8 @@ def shown(cats: Cats, caplog: pytest.LogCaptureFixture) -> Shown:
 
     def run(*overrides: str) -> list[str]:
         caplog.clear()
-        walk(cats.at("stage=runs", "run=null", *overrides))
-        return [record.getMessage() for record in caplog.records if record.name == "kagglepipe.stages.runs"]
+        run_command(cats.at("stage=runs", "run=null", *overrides))
+        return [record.getMessage() for record in caplog.records if record.name == "kagglepipe.tools.runs"]
 
     return run
 
@@ -284,7 +284,9 @@ def test_two_runs_are_needed(cats: Cats, shown: Shown, names: str, words: str) -
 
 
 def submitted(cats: Cats, *overrides: str, run: str = "one") -> None:
-    walk(cats.at("stage=submit", "submit.upload=true", "submit.wait=0", "submit.again=true", f"run={run}", *overrides))
+    run_command(
+        cats.at("stage=submit", "submit.upload=true", "submit.wait=0", "submit.again=true", f"run={run}", *overrides)
+    )
 
 
 def test_what_was_open_is_brought_up_to_date(cats: Cats, shown: Shown) -> None:

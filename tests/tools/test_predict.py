@@ -19,9 +19,9 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json
 from kagglepipe.predictions.crossfit import combine
 from kagglepipe.predictions.frame import read_frame
-from kagglepipe.stages import walk
 from kagglepipe.stages.places import trained_run
-from kagglepipe.stages.predict import short_table
+from kagglepipe.tools.commands import run_command
+from kagglepipe.tools.predict import short_table
 from tests.streets import street_config
 
 CLASSES = ["blue", "green", "red"]
@@ -59,7 +59,7 @@ def at(place: Path, toy: Path) -> At:
         predict=Predict(picture=0),
     )
     if not any(place.glob("outputs/toy/*/metrics.json")):
-        walk(replace(config, stage="train"))
+        run_command(replace(config, stage="train"))
     return lambda *overrides: changed(config, *overrides)
 
 
@@ -76,7 +76,7 @@ def predict(at: At, tmp_path: Path) -> Predicts:
 
     def written(source: Path, *overrides: str) -> pd.DataFrame:
         file = tmp_path / "predictions.csv"
-        walk(replace(at(f"predict.file='{file}'", *overrides), input=str(source)))
+        run_command(replace(at(f"predict.file='{file}'", *overrides), input=str(source)))
         return pd.read_csv(file)
 
     return written
@@ -118,7 +118,7 @@ def test_the_tests_own_folder_gives_the_runs_own_predictions(
 
 
 def test_one_photo_by_its_file(place: Path, at: At, expected: pd.DataFrame) -> None:
-    walk(at(f"input='{place / 'toy/test/green13.png'}'"))
+    run_command(at(f"input='{place / 'toy/test/green13.png'}'"))
     found = pd.read_csv(place / "outputs/toy/predict/green13.csv")
     assert found["path"].tolist() == ["green13.png"]
     np.testing.assert_allclose(found[CLASSES], expected.loc[["green13.png"]], atol=ATOL)
@@ -158,7 +158,7 @@ def test_the_training_data_need_not_be_there(
 ) -> None:
     shutil.copytree(run, tmp_path / "outputs/toy" / run.name)
     root, source = f"paths.root='{tmp_path}'", "competition.source=toy"
-    walk(at(f"input='{place / 'toy/test'}'", root, source, "model.image_size=32"))
+    run_command(at(f"input='{place / 'toy/test'}'", root, source, "model.image_size=32"))
     found = pd.read_csv(tmp_path / "outputs/toy/predict/test.csv").set_index("path")[CLASSES]
     np.testing.assert_allclose(found, expected.loc[found.index], atol=ATOL)
 
@@ -223,7 +223,7 @@ def test_without_a_run_it_says_what_to_type(place: Path, tmp_path: Path, predict
 
 def test_without_input_it_says_what_to_type(at: At) -> None:
     with pytest.raises(UserError, match="add input=PHOTO or input=FOLDER"):
-        walk(at())
+        run_command(at())
 
 
 def test_an_input_that_is_not_there_is_named(tmp_path: Path, predict: Predicts) -> None:
@@ -298,7 +298,7 @@ def test_a_larger_limit_holds_for_the_picture_too(tmp_path: Path, predict: Predi
 
 def test_the_table_lies_in_outputs_unless_a_file_is_named(place: Path, tmp_path: Path, at: At) -> None:
     photo(tmp_path / "holiday.2024", "a.png")
-    walk(at(f"input='{tmp_path / 'holiday.2024'}'", "predict.picture=1"))
+    run_command(at(f"input='{tmp_path / 'holiday.2024'}'", "predict.picture=1"))
     assert (place / "outputs/toy/predict/holiday.2024.csv").is_file()
     assert (place / "outputs/toy/predict/holiday.2024.png").is_file()
 
@@ -308,7 +308,7 @@ def test_a_file_that_cannot_hold_the_table_is_refused(name: str, tmp_path: Path,
     (tmp_path / "folder").mkdir()
     file = photo(tmp_path, "a.png")
     with pytest.raises(UserError, match=rf"predict\.file=.*{name}"):
-        walk(at(f"input='{file}'", f"predict.file='{tmp_path / name}'"))
+        run_command(at(f"input='{file}'", f"predict.file='{tmp_path / name}'"))
 
 
 def test_the_first_rows_are_told_and_the_rest_counted() -> None:
@@ -346,7 +346,7 @@ def trained(place: Path, configure: Callable[..., Config], request: pytest.Fixtu
             *KINDS[name], *QUICK, f"competition.source='{source}'", f"competition.slug={name}", f"paths.root='{place}'"
         )
         if not any(config.runs_dir.glob("*/metrics.json")):
-            walk(replace(config, stage="train"))
+            run_command(replace(config, stage="train"))
         return changed(replace(config, stage="predict"), *overrides)
 
     return made
@@ -363,7 +363,7 @@ def test_the_clips_to_classify_get_the_runs_own_predictions(
     source, run = Path(str(config.competition.source)), trained_run(config)
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     with caplog.at_level("INFO"):
-        walk(replace(config, input=str(source / "test")))
+        run_command(replace(config, input=str(source / "test")))
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
     found, expected = pd.read_csv(tmp_path / "p.csv"), read_frame(run / "test.parquet").set_index("id")
     assert list(found.columns) == ["path", "left", "right", "prediction"]
@@ -379,8 +379,8 @@ def test_the_clips_to_classify_get_the_runs_own_predictions(
 def test_one_clip_is_told_alone_as_among_others(trained: At, clips: Path, tmp_path: Path) -> None:
     shutil.copytree(clips / "test", tmp_path / "mine/deep/er")
     config = trained("clips")
-    walk(replace(config, input=str(tmp_path / "mine")))
-    walk(replace(config, input=str(tmp_path / "mine/deep/er/left6.mp4")))
+    run_command(replace(config, input=str(tmp_path / "mine")))
+    run_command(replace(config, input=str(tmp_path / "mine/deep/er/left6.mp4")))
     folder = config.runs_dir / "predict"
     many, one = pd.read_csv(folder / "mine.csv"), pd.read_csv(folder / "left6.csv")
     assert one["path"].tolist() == ["left6.mp4"]
@@ -390,7 +390,7 @@ def test_one_clip_is_told_alone_as_among_others(trained: At, clips: Path, tmp_pa
 def test_a_run_on_long_videos_says_that_detect_is_meant(street: Callable[[str], Path], long_videos: Path) -> None:
     config = street_config("long", long_videos, street("long"), "stage=predict", f"input='{long_videos / 'test'}'")
     with pytest.raises(UserError, match=r"tells when something happens, not what a clip is: type detect input="):
-        walk(config)
+        run_command(config)
 
 
 def test_clips_through_a_run_of_photos_and_photos_through_one_of_clips(
@@ -398,18 +398,18 @@ def test_clips_through_a_run_of_photos_and_photos_through_one_of_clips(
 ) -> None:
     photos, moving = trained_run(at()), trained_run(trained("clips"))
     with pytest.raises(UserError, match=r"classifies images: for video give the competition it was trained on"):
-        walk(replace(trained("clips"), run=str(photos), input=str(clips / "test")))
+        run_command(replace(trained("clips"), run=str(photos), input=str(clips / "test")))
     with pytest.raises(UserError, match=r"-lstm-head-.* was trained on video, not on photos: add the competition"):
-        walk(replace(at(), run=str(moving), input=str(place / "toy/test")))
+        run_command(replace(at(), run=str(moving), input=str(place / "toy/test")))
     series = trained_run(trained("series"))
     with pytest.raises(UserError, match=r"lstm-head-.* was trained on series, competition\.kind is video"):
-        walk(replace(trained("clips"), run=str(series), input=str(clips / "test")))
+        run_command(replace(trained("clips"), run=str(series), input=str(clips / "test")))
 
 
 @pytest.mark.parametrize(("name", "words"), [("clips", "add input=CLIP"), ("series", "add input=FILE")])
 def test_without_input_it_says_what_is_needed(name: str, words: str, trained: At) -> None:
     with pytest.raises(UserError, match=f"{words} or input=FOLDER"):
-        walk(trained(name))
+        run_command(trained(name))
 
 
 def test_a_clip_that_cannot_be_read(trained: At, clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -419,15 +419,15 @@ def test_a_clip_that_cannot_be_read(trained: At, clips: Path, tmp_path: Path, ca
     (tmp_path / "notes.txt").touch()
     strict = replace(trained("clips"), input=str(tmp_path))
     with pytest.raises(UserError, match=r"bad\.mp4: not a video .*; empty\.avi: .*\(0 bytes\); leave such files out"):
-        walk(strict)
+        run_command(strict)
     assert not (strict.runs_dir / f"predict/{tmp_path.name}.csv").exists()
     lenient = replace(trained("clips", "competition.on_bad_image=skip"), input=str(tmp_path))
     with caplog.at_level("INFO"):
-        walk(lenient)
+        run_command(lenient)
     assert "predict: left out 2 files that cannot be read: bad.mp4: not a video that can be read; empty" in caplog.text
     assert pd.read_csv(strict.runs_dir / f"predict/{tmp_path.name}.csv")["path"].tolist() == ["good.mp4"]
     with pytest.raises(UserError, match=r"no video in it can be read: bad\.mp4: not a video that can be read$"):
-        walk(replace(lenient, input=str(tmp_path / "bad.mp4")))
+        run_command(replace(lenient, input=str(tmp_path / "bad.mp4")))
 
 
 def test_what_is_repaired_in_a_series_or_clip_is_told(
@@ -435,19 +435,19 @@ def test_what_is_repaired_in_a_series_or_clip_is_told(
 ) -> None:
     data = (clips / "test/left6.mp4").read_bytes()
     (tmp_path / "cut.mp4").write_bytes(data[: len(data) - 300])
-    walk(replace(trained("clips"), input=str(tmp_path)))
+    run_command(replace(trained("clips"), input=str(tmp_path)))
     assert "predict: cut.mp4: truncated: " in caplog.text
 
 
 def test_a_folder_without_clips_is_named(trained: At, tmp_path: Path) -> None:
     (tmp_path / "a.txt").touch()
     with pytest.raises(UserError, match=r"holds 1 files and no video \(\.mp4, "):
-        walk(replace(trained("clips"), input=str(tmp_path)))
+        run_command(replace(trained("clips"), input=str(tmp_path)))
     with pytest.raises(UserError, match=r"none: nothing is there; give a video or a folder of them"):
-        walk(replace(trained("clips"), input=str(tmp_path / "none")))
+        run_command(replace(trained("clips"), input=str(tmp_path / "none")))
 
 
 def test_series_of_another_shape_are_named(trained: At, series: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", values=np.zeros((9, 5)), time=np.arange(9.0))
     with pytest.raises(UserError, match=r"other\.npz: .*5"):
-        walk(replace(trained("series"), input=str(tmp_path)))
+        run_command(replace(trained("series"), input=str(tmp_path)))

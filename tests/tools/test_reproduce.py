@@ -12,14 +12,15 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from kagglepipe import config as shape
 from kagglepipe.competitions.contract import Competition
 from kagglepipe.config import Config, Ensemble, Model, Paths
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json
-from kagglepipe.stages import reproduce, walk
-from kagglepipe.stages.recipe import config_of, decisive
+from kagglepipe.runs import identity
+from kagglepipe.runs.provenance import config_of, decisive
 from kagglepipe.stages.train import COST
+from kagglepipe.tools import reproduce
+from kagglepipe.tools.commands import run_command
 from kagglepipe.training.device import describe_machine
 from tests.colours import colours_config
 
@@ -31,10 +32,10 @@ Again = Callable[..., list[str]]
 def submitted(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root with two runs, and the submissions of one of them and of their mean; nothing writes into it."""
     root = tmp_path_factory.mktemp("submitted")
-    walk(colours_config(root, colours, stage="submit"))
-    walk(colours_config(root, colours, stage="train", seed=1))
+    run_command(colours_config(root, colours, stage="submit"))
+    run_command(colours_config(root, colours, stage="train", seed=1))
     names = sorted(path.parent.name for path in root.glob("outputs/colours/*/metrics.json"))
-    walk(colours_config(root, colours, stage="submit", ensemble=Ensemble(names)))
+    run_command(colours_config(root, colours, stage="submit", ensemble=Ensemble(names)))
     return root
 
 
@@ -51,8 +52,8 @@ def again(root: Path, caplog: pytest.LogCaptureFixture) -> Again:
     def run(csv: Path) -> list[str]:
         caplog.clear()
         with caplog.at_level("INFO"):
-            walk(Config(stage="reproduce", submission=str(csv), paths=Paths(str(root))))
-        return [record.getMessage() for record in caplog.records if record.name == "kagglepipe.stages.reproduce"]
+            run_command(Config(stage="reproduce", submission=str(csv), paths=Paths(str(root))))
+        return [record.getMessage() for record in caplog.records if record.name == "kagglepipe.tools.reproduce"]
 
     return run
 
@@ -126,9 +127,9 @@ def test_a_fitted_ensemble_is_made_again_with_the_members_that_count_for_nothing
 ) -> None:
     """Whoever has no weight has a part in which blend is fitted."""
     first, second = sorted(path.parent.name for path in root.glob("outputs/colours/*head*/metrics.json"))
-    walk(colours_config(root, colours, stage="train", seed=2))
+    run_command(colours_config(root, colours, stage="train", seed=2))
     runs = ["*head*"]
-    walk(colours_config(root, colours, stage="submit", ensemble=Ensemble(runs, method=method)))
+    run_command(colours_config(root, colours, stage="submit", ensemble=Ensemble(runs, method=method)))
     (csv,) = root.glob(f"submissions/ensemble-{method.replace('_', '-')}-*.csv")
     assert {first, second} < set(read_json(csv.with_suffix(".json"))["members"])
     assert again(csv)[-1].endswith("so are the probabilities behind it")
@@ -153,7 +154,7 @@ def test_a_run_keeps_what_it_cost_and_where_it_was_made(root: Path, colours: Pat
     assert before["machine"] == describe_machine(torch.device("cpu"))
     assert before["seconds"] > 0
     config = colours_config(root, colours, stage="train")
-    walk(replace(config, competition=replace(config.competition, metric="log_loss")))  # scores it again
+    run_command(replace(config, competition=replace(config.competition, metric="log_loss")))  # scores it again
     after = read_json(run / "metrics.json")
     assert (before["metric"], after["metric"]) == ("accuracy", "log_loss")
     assert [after[name] for name in COST] == [before[name] for name in COST]
@@ -213,7 +214,7 @@ def test_other_folds_are_told_before_any_work(root: Path, again: Again) -> None:
 
 
 def test_other_code_is_told_before_any_work(root: Path, again: Again, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(shape.RESULT_VERSION, "head", 99)
+    monkeypatch.setitem(identity.RESULT_VERSION, "head", 99)
     change(csv_of(root).with_suffix(".json"), git_commit="abcdef012345")
     with pytest.raises(UserError, match=r"code: result_version \d then, 99 now; it was made at commit abcdef012345$"):
         again(csv_of(root))
@@ -253,7 +254,7 @@ def test_what_is_no_submission_is_refused(root: Path, name: str | None, words: s
     facts = {"run": "one", "members": ["one"], "csv_sha256": "", "competition": "colours", "runs": {"one": {"a": 1}}}
     write_json(root / "empty.json", facts)
     with pytest.raises(UserError, match=words):
-        walk(Config(stage="reproduce", submission=name and str(root / name), paths=Paths(str(root))))
+        run_command(Config(stage="reproduce", submission=name and str(root / name), paths=Paths(str(root))))
 
 
 # --- the recipe ---------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from kagglepipe.competitions.annotations import classes_of
 from kagglepipe.competitions.contract import Competition
+from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.competitions.folds import hidden_groups, hidden_part
 from kagglepipe.config import Config
 from kagglepipe.distributed import world_size
@@ -39,12 +40,12 @@ from kagglepipe.predictions.drill import (
 from kagglepipe.predictions.frame import id_fault, read_frame
 from kagglepipe.predictions.metrics import METRICS
 from kagglepipe.predictions.submission import build_segments
+from kagglepipe.runs.provenance import config_of, written_options
 from kagglepipe.segments.metrics import video_scorer
 from kagglepipe.segments.postprocess import DetectionSettings
-from kagglepipe.stages import walk
-from kagglepipe.stages.places import Prepared, configured_run, finished_runs, named_run, read_prepared, run_dir
+from kagglepipe.stages.pipeline import run_stages
+from kagglepipe.stages.places import configured_run, finished_runs, named_run, read_prepared, run_dir
 from kagglepipe.stages.ranking import score_of_run
-from kagglepipe.stages.recipe import config_of, written_options
 from kagglepipe.stages.run_facts import described, difference, told
 from kagglepipe.stages.scores import detection_scores, hidden_answers, hidden_segments, segments_of
 from kagglepipe.text import table
@@ -93,7 +94,7 @@ def check(config: Config) -> None:
 def run(config: Config) -> None:
     """Hides, trains, grades and tells."""
     hidden = with_part_hidden(config)
-    walk(hidden, ("prepare",))
+    run_stages(hidden, ("prepare",))
     halves = halves_of(hidden, config)
     for each in configurations(config):
         made = train(each, hidden)
@@ -206,11 +207,11 @@ def train(replay: Replay, hidden: Config) -> Path:
     if replay.members:
         made = [train(member, hidden).name for member in replay.members]
         config = replace(config, stage="ensemble", ensemble=replace(config.ensemble, runs=made))
-        walk(config, ("ensemble",))
+        run_stages(config, ("ensemble",))
         return configured_run(config, read_prepared(config))
     teacher = train(replay.teacher, hidden).name if replay.teacher else None
     config = replace(config, training=replace(config.training, teacher=teacher))
-    walk(config, ("train",))
+    run_stages(config, ("train",))
     return run_dir(config, read_prepared(config))
 
 
@@ -270,7 +271,7 @@ def as_read_by(folder: Path, hidden: Config) -> Config | None:
 def segments_graded(
     folder: Path,
     config: Config,
-    prepared: Prepared,
+    prepared: Dataset,
     metrics: dict[str, Any],
     frame: pd.DataFrame,
     halves: PublicPrivateSplit,

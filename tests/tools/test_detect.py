@@ -25,9 +25,10 @@ from kagglepipe.segments.postprocess import DetectionSettings, detect_segments
 from kagglepipe.segments.streaming import StreamSegmenter
 from kagglepipe.sequences import stream
 from kagglepipe.sequences.stream import LiveFrame
-from kagglepipe.stages import detect, walk
-from kagglepipe.stages.detect import Detector, VideoResult, follow, load_detector, mark, read_line
 from kagglepipe.stages.places import trained_run
+from kagglepipe.tools import detect
+from kagglepipe.tools.commands import run_command
+from kagglepipe.tools.detect import Detector, VideoResult, follow, load_detector, mark, read_line
 from tests.streets import STREETS, street_config, typed
 
 SECRET = "hunter2 or 3".replace(" ", "%20")
@@ -61,7 +62,7 @@ def found(tmp_path: Path) -> Callable[[Config, Path], pd.DataFrame]:
 
     def written(config: Config, source: Path) -> pd.DataFrame:
         file = tmp_path / "found.csv"
-        walk(replace(config, input=str(source), detect=replace(config.detect, file=str(file))))
+        run_command(replace(config, input=str(source), detect=replace(config.detect, file=str(file))))
         return pd.read_csv(file)
 
     return written
@@ -99,7 +100,7 @@ def test_a_folder_leaves_a_table_and_for_each_video_two_pictures(
         shutil.copy(long_videos / f"test/v{number}.mp4", tmp_path / "cams" / there)
     config = trained("long", "detect.video=true")
     with caplog.at_level("INFO"):
-        walk(replace(config, input=str(tmp_path / "cams")))
+        run_command(replace(config, input=str(tmp_path / "cams")))
     folder = config.runs_dir / "detect/cams"
     files = ["a.mp4.detected.mp4", "a.mp4.png", "segments.csv", "segments.json"]
     files += [f"deeper/{file}" for file in files[:2]]
@@ -125,7 +126,7 @@ def test_the_annotated_video_shows_what_is_found_while_it_lasts(
     trained: Trained, long_videos: Path, found: Found
 ) -> None:
     config = trained("long", "detect.video=true")
-    walk(replace(config, input=str(long_videos / "test/v6.mp4")))
+    run_command(replace(config, input=str(long_videos / "test/v6.mp4")))
     folder = config.runs_dir / "detect/v6"
     with av.open(str(folder / "v6.mp4.detected.mp4")) as drawn, av.open(str(long_videos / "test/v6.mp4")) as video:
         assert (drawn.streams.video[0].frames, drawn.streams.video[0].average_rate) == (88, 8)
@@ -137,7 +138,7 @@ def test_the_annotated_video_shows_what_is_found_while_it_lasts(
 
 def test_one_file_is_called_by_its_name(trained: Trained, long_videos: Path) -> None:
     config = trained("long")
-    walk(replace(config, input=str(long_videos / "test/v7.mp4")))
+    run_command(replace(config, input=str(long_videos / "test/v7.mp4")))
     table = pd.read_csv(config.runs_dir / "detect/v7/segments.csv")
     assert set(table["video"]) == {"v7.mp4"}
     assert not list((config.runs_dir / "detect/v7").glob("*.detected.mp4"))
@@ -159,7 +160,7 @@ def test_a_run_on_whole_clips_uses_the_defaults_and_says_so(
 
 def test_a_series_has_a_picture_too(trained: Trained, long_series: Path) -> None:
     config = trained("long-series", "detect.video=true")
-    walk(replace(config, input=str(long_series / "test")))
+    run_command(replace(config, input=str(long_series / "test")))
     folder = config.runs_dir / "detect/test"
     assert sorted(path.name for path in folder.iterdir()) == [
         "s6.npz.png", "s7.npz.png", "segments.csv", "segments.json",
@@ -184,7 +185,7 @@ def test_what_it_has_drawn_itself_is_not_searched(
     config = trained("long", "detect.video=true")
     config = replace(config, run=str(trained_run(config)), paths=Paths(str(tmp_path)))
     for _ in range(2):
-        walk(replace(config, input=str(tmp_path)))
+        run_command(replace(config, input=str(tmp_path)))
     folder = tmp_path / f"outputs/long/detect/{tmp_path.name}"
     assert sorted(path.name for path in folder.rglob("*.mp4")) == ["a.mp4.detected.mp4"]
 
@@ -194,7 +195,7 @@ def test_what_it_has_drawn_itself_is_not_searched(
 
 def test_without_input_it_says_what_to_type(trained: Trained) -> None:
     with pytest.raises(UserError, match=r"add input=VIDEO, input=FOLDER, input=rtsp://… or input=camera"):
-        walk(trained("long"))
+        run_command(trained("long"))
 
 
 @pytest.mark.parametrize(
@@ -217,7 +218,7 @@ def test_an_input_without_a_video_is_one_line(name: str, words: str, trained: Tr
     (tmp_path / "broken/b.mkv").touch()
     config = trained("long")
     with pytest.raises(UserError, match=words) as caught:
-        walk(replace(config, input=str(tmp_path / name)))
+        run_command(replace(config, input=str(tmp_path / name)))
     assert "\n" not in str(caught.value)
     assert not (config.runs_dir / f"detect/{Path(name).stem}").exists()
 
@@ -244,7 +245,7 @@ def test_a_file_that_cannot_hold_the_table_is_refused_before_any_work(
     (tmp_path / "folder").mkdir()
     config = trained("long", f"detect.file='{tmp_path / name}'", f"input='{long_videos / 'test'}'")
     with pytest.raises(UserError, match=rf"detect\.file=.*{name} cannot hold the table; give a file name that ends in"):
-        walk(replace(config, run="there is none"))
+        run_command(replace(config, run="there is none"))
 
 
 def test_without_a_trained_run_it_says_what_to_type(
@@ -252,7 +253,7 @@ def test_without_a_trained_run_it_says_what_to_type(
 ) -> None:
     config = configure(*typed("long", long_videos, tmp_path), "stage=detect", f"input={long_videos / 'test'}")
     with pytest.raises(UserError, match=r"nothing is trained yet in .*/outputs/long: type stage=train first"):
-        walk(config)
+        run_command(config)
 
 
 def test_a_run_of_photos_is_refused(
@@ -261,10 +262,10 @@ def test_a_run_of_photos_is_refused(
     photos = configure(
         "stage=train", "competition=image_folder", "experiment=quick", f"competition.source='{toy}'", "training.views=0"
     )
-    walk(photos)
+    run_command(photos)
     for config in (replace(photos, stage="detect"), trained("long", f"run='{trained_run(photos)}'")):
         with pytest.raises(UserError, match=r"test_efficientnet-head-\w+ classifies images: for video give the com"):
-            walk(replace(config, input=str(long_videos / "test")))
+            run_command(replace(config, input=str(long_videos / "test")))
 
 
 def test_an_ensemble_holds_no_network(trained: Trained, long_videos: Path) -> None:
@@ -275,7 +276,7 @@ def test_an_ensemble_holds_no_network(trained: Trained, long_videos: Path) -> No
     try:
         assert trained_run(config).name != folder.name
         with pytest.raises(UserError, match=r"ensemble-mean-0 holds no trained network .*: give run="):
-            walk(replace(config, run=folder.name))
+            run_command(replace(config, run=folder.name))
     finally:
         shutil.rmtree(folder)
 
@@ -392,7 +393,7 @@ def test_a_password_is_seen_nowhere_when_something_is_wrong(
 
 def test_a_password_is_not_kept_with_a_run(configure: Callable[..., Config], long_series: Path, tmp_path: Path) -> None:
     options = [*typed("long-series", long_series, tmp_path), "stage=train", "sequences.steps=1"]
-    walk(configure(*options, f"input='rtsp://joe:{SECRET}@host/x'"))
+    run_command(configure(*options, f"input='rtsp://joe:{SECRET}@host/x'"))
     assert len(list(tmp_path.rglob("config.yaml"))) == 1
     assert SECRET.encode() not in bytes_below(tmp_path)
 
@@ -444,7 +445,7 @@ def test_ctrl_c_keeps_what_was_found(
 ) -> None:
     closed = streaming(*np.arange(24) / 8, KeyboardInterrupt())
     with caplog.at_level("INFO"):
-        walk(watching())
+        run_command(watching())
     assert closed == ["camera"]
     assert "detect: stopped by Ctrl-C; what was found is kept" in caplog.text
     assert "detect: 24 frames in" in caplog.text
@@ -454,7 +455,7 @@ def test_ctrl_c_keeps_what_was_found(
 def test_ctrl_c_before_the_first_frame_is_just_that(watching: Watching, streaming: Streaming, tmp_path: Path) -> None:
     streaming(KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
-        walk(watching())
+        run_command(watching())
     assert not (tmp_path / "outputs").exists()
 
 
@@ -463,7 +464,7 @@ def test_a_stream_that_breaks_off_keeps_what_was_found_and_is_an_error(
 ) -> None:
     streaming(*np.arange(24) / 8, UserError("camera broke off after 24 frames"))
     with pytest.raises(UserError, match="camera broke off after 24 frames"):
-        walk(watching())
+        run_command(watching())
     assert (live_folder(tmp_path) / "timeline.png").stat().st_size > 0
     assert (live_folder(tmp_path) / "segments.csv").is_file()
 
@@ -471,10 +472,10 @@ def test_a_stream_that_breaks_off_keeps_what_was_found_and_is_an_error(
 def test_a_stream_that_never_comes_is_an_error(watching: Watching, streaming: Streaming, tmp_path: Path) -> None:
     streaming(UserError("camera cannot be read"))
     with pytest.raises(UserError, match="camera cannot be read"):
-        walk(watching())
+        run_command(watching())
     streaming()
     with pytest.raises(UserError, match="camera: no frame came; check the address, or give a file"):
-        walk(watching())
+        run_command(watching())
     assert not (tmp_path / "outputs").exists()
 
 
@@ -483,7 +484,7 @@ def test_a_stream_is_watched_for_so_many_seconds(
 ) -> None:
     closed = streaming(*np.arange(8000) / 8)
     with caplog.at_level("INFO"):
-        walk(watching("detect.seconds=2"))
+        run_command(watching("detect.seconds=2"))
     assert "detect: 16 frames in" in caplog.text
     assert closed == ["camera"]
 
@@ -492,7 +493,7 @@ def test_a_pause_in_the_stream_is_drawn_and_ends_what_went_on(
     watching: Watching, streaming: Streaming, tmp_path: Path
 ) -> None:
     streaming(*np.arange(16) / 8, *(100 + np.arange(16) / 8))
-    walk(watching())
+    run_command(watching())
     table = pd.read_csv(live_folder(tmp_path) / "segments.csv")
     assert ((table["end"] <= 2) | (table["start"] >= 100)).all()
     assert (live_folder(tmp_path) / "timeline.png").stat().st_size > 0
@@ -500,7 +501,7 @@ def test_a_pause_in_the_stream_is_drawn_and_ends_what_went_on(
 
 def test_a_named_file_holds_the_segments_of_a_stream(watching: Watching, streaming: Streaming, tmp_path: Path) -> None:
     streaming(*np.arange(16) / 8)
-    walk(watching(f"detect.file='{tmp_path / 'mine.csv'}'"))
+    run_command(watching(f"detect.file='{tmp_path / 'mine.csv'}'"))
     assert list(pd.read_csv(tmp_path / "mine.csv").columns) == ["video", "start", "end", "label", "score"]
     assert json.loads((tmp_path / "mine.json").read_text())["run"]
     assert [path.name for path in live_folder(tmp_path).iterdir()] == ["timeline.png"]
@@ -514,7 +515,7 @@ def test_smoothing_is_waited_for_and_said(
     monkeypatch.setattr(detect, "load_detector", lambda config: replace(load(config), settings=smooth))
     streaming(*np.arange(24) / 8)
     with caplog.at_level("INFO"):
-        walk(watching())
+        run_command(watching())
     assert "detect: smoothing waits for 0.25 s of what comes next" in caplog.text
     assert len(pd.read_csv(live_folder(tmp_path) / "segments.csv")) > 0
 
@@ -529,7 +530,7 @@ def test_a_run_that_no_stream_can_use_says_so_before_it_is_opened(
     }
     streaming(AssertionError("it was opened"))
     with pytest.raises(UserError, match=words[name]) as caught:
-        walk(trained(name, "input=rtsp://host/x"))
+        run_command(trained(name, "input=rtsp://host/x"))
     assert "\n" not in str(caught.value)
 
 

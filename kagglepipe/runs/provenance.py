@@ -3,15 +3,18 @@
 `submit` writes it, `reproduce` reads it. Paths of results, workers and what only concerns this machine are not in it.
 """
 
+import re
+import subprocess
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from kagglepipe.config import Config, changes
+from kagglepipe.config import Config
 from kagglepipe.errors import UserError
-from kagglepipe.files import file_sha256, read_json
-from kagglepipe.stages.places import escaped
+from kagglepipe.files import file_sha256, read_json, write_bytes
+from kagglepipe.runs.identity import changes
 
 DECISIVE = ("seed", "device", "engine", "competition", "prepare", "cache", "folds", "augmentation", "model", "training",
             "sequences", "ensemble")  # fmt: skip
@@ -96,3 +99,56 @@ def config_of(options: dict[str, Any], name: str) -> Config:
         why = " ".join(str(error).split())
         raise UserError(f"{name} was made by a version with other options ({why}): use the version it names") from error
     return replace(config, competition=replace(config.competition, refresh=False))
+
+
+def write_config(config: Config, run: Path) -> None:
+    """The run's config.yaml: the configuration as it was, readable and composable again."""
+    write_bytes(run / "config.yaml", yaml_of(asdict(config)).encode())
+
+
+def yaml_of(options: dict[str, Any]) -> str:
+    """Options as YAML from which Hydra reads the same values again."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_yaml(OmegaConf.create(escaped(options)))
+
+
+def escaped(value: Any) -> Any:
+    """`value` with each `${`, which OmegaConf would resolve, made literal."""
+    if isinstance(value, dict):
+        return {key: escaped(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [escaped(item) for item in value]
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
+
+
+def versions() -> dict[str, str]:
+    """The versions of what decides results."""
+    names = (
+        "kagglepipe",
+        "torch",
+        "timm",
+        "albumentations",
+        "opencv-python-headless",
+        "av",
+        "scikit-learn",
+        "numpy",
+    )
+    return {name: version(name) for name in names}
+
+
+def git_commit() -> str | None:
+    """The commit of the package's checkout, with `+` if files differ from it; None outside a checkout."""
+    here = Path(__file__).parents[2]
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != here.resolve():
+            return None  # installed somewhere inside another repository
+        changed = git("status", "--porcelain", "--", "kagglepipe", "conf")
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -12,8 +12,10 @@ import pytest
 from kagglepipe.competitions.kaggle_errors import http_date
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
-from kagglepipe.stages import account, doctor, walk
-from kagglepipe.stages.doctor import Finding, findings, of_clock
+from kagglepipe.stages import account
+from kagglepipe.tools import doctor
+from kagglepipe.tools.commands import run_command
+from kagglepipe.tools.doctor import Finding, findings, of_clock
 from kagglepipe.training import device
 from tests.cats import Cats
 
@@ -51,8 +53,8 @@ def first_words(config: Config) -> list[str]:
 
 def test_a_line_for_each_thing_when_all_is_well(cats: Cats, caplog: pytest.LogCaptureFixture) -> None:
     before = {path: path.stat().st_mtime_ns for path in cats.root.rglob("*")}
-    walk(cats.at("stage=doctor"))
-    lines = [record.getMessage() for record in caplog.records if record.name == "kagglepipe.stages.doctor"]
+    run_command(cats.at("stage=doctor"))
+    lines = [record.getMessage() for record in caplog.records if record.name == "kagglepipe.tools.doctor"]
     assert lines == [
         f"ok    Python {sys.version.split()[0]}",
         f"ok    disk: 50.0 GB free under {cats.root}",
@@ -92,10 +94,10 @@ def test_what_is_to_be_mended_is_counted_and_everything_else_still_told(
 ) -> None:
     cats.kaggle.competitions["cats"].rules_accepted = False
     with pytest.raises(UserError, match=r"^doctor: 1 thing to mend, marked above$"):
-        walk(cats.at("stage=doctor"))
+        run_command(cats.at("stage=doctor"))
     with pytest.raises(UserError, match=r"^doctor: 2 things to mend, marked above$"):
-        walk(cats.at("stage=doctor", "model.weights=bundled"))
-    lines = [record.getMessage() for record in caplog.records if record.name == "kagglepipe.stages.doctor"]
+        run_command(cats.at("stage=doctor", "model.weights=bundled"))
+    lines = [record.getMessage() for record in caplog.records if record.name == "kagglepipe.tools.doctor"]
     assert [line[:12] for line in lines if line.startswith("mend")] == ["mend  rules:", "mend  weight", "mend  rules:"]
 
 
@@ -217,7 +219,7 @@ def test_nobody_asks_nothing(cats: Cats, monkeypatch: Patch) -> None:
     assert last.level == "note"
     assert last.what.startswith("credentials: none, so nothing is downloaded or submitted; make a token at https://")
     assert cats.kaggle.calls == []
-    walk(cats.at("stage=doctor"))  # which is nothing to mend
+    run_command(cats.at("stage=doctor"))  # which is nothing to mend
 
 
 def test_credentials_that_cannot_be_used_are_named(cats: Cats, monkeypatch: Patch) -> None:

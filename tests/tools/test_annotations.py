@@ -12,7 +12,7 @@ from kagglepipe.config import Config, Paths
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
 from kagglepipe.sequences.video import VideoWriter
-from kagglepipe.stages.annotations import run
+from kagglepipe.tools.annotations import run
 
 Command = Callable[..., Any]  # the fixture `command` of conftest, which gives an Outcome
 

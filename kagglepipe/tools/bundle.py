@@ -37,10 +37,12 @@ from kagglepipe.bundling.wheels import (
     read_wheel,
     read_wheels,
 )
-from kagglepipe.config import Config, absolute, changes
+from kagglepipe.config import Config, absolute
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded, locked, read_json, write_bytes, write_json
-from kagglepipe.stages.places import configured_run, folds_file, named_run, read_prepared, yaml_of
+from kagglepipe.runs.identity import changes
+from kagglepipe.runs.provenance import yaml_of
+from kagglepipe.stages.places import configured_run, folds_file, named_run, read_prepared
 from kagglepipe.stages.unseen import demand_fit, member_of
 
 log = logging.getLogger(__name__)

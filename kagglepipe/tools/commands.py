@@ -1,0 +1,28 @@
+"""The door to every command: the tools by name, and the stages that go before them."""
+
+from collections.abc import Callable
+
+from kagglepipe.config import Config
+from kagglepipe.stages import pipeline, plan
+from kagglepipe.tools import annotations, bundle, detect, doctor, drill, predict, reproduce, runs
+
+TOOLS: dict[str, Callable[[Config], float | None]] = {
+    "predict": predict.run,
+    "detect": detect.run,
+    "annotations": annotations.run,
+    "runs": runs.run,
+    "reproduce": reproduce.run,
+    "drill": drill.run,
+    "doctor": doctor.run,
+    "bundle": bundle.run,
+}
+CHECKS: dict[str, Callable[[Config], None]] = {
+    "reproduce": reproduce.check,
+    "drill": drill.check,
+    "bundle": bundle.check,
+}
+
+
+def run_command(config: Config) -> float | None:
+    """Runs the stage or tool of `config.stage` after the stages before it; returns the last score that one has."""
+    return pipeline.run_stages(config, plan(config), {**pipeline.STAGES, **TOOLS}, {**pipeline.CHECKS, **CHECKS})
