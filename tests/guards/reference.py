@@ -69,16 +69,21 @@ RUNS = {
 }
 
 
-def train(name: str, root: Path, teacher: str = "") -> Path:
-    """Train a run of RUNS by its command line, in this process. Returns its folder."""
-    before = set(root.glob("outputs/*/*/metrics.json"))
-    options = [option.replace("TEACHER", teacher) for option in RUNS[name]]
-    sys.argv = ["kagglepipe", "stage=train", f"paths.root='{root}'", *COMMON, *options]
+def run_command(*arguments: str) -> None:
+    """Run a command line in this process."""
+    sys.argv = ["kagglepipe", *arguments]
     try:
         runpy.run_module("kagglepipe", run_name="__main__")
     except SystemExit as end:
         if end.code:
-            raise RuntimeError(f"{name}: {end.code}") from end
+            raise RuntimeError(f"{arguments}: {end.code}") from end
+
+
+def train(name: str, root: Path, teacher: str = "") -> Path:
+    """Train a run of RUNS by its command line, in this process. Returns its folder."""
+    before = set(root.glob("outputs/*/*/metrics.json"))
+    options = [option.replace("TEACHER", teacher) for option in RUNS[name]]
+    run_command("stage=train", f"paths.root='{root}'", *COMMON, *options)
     (finished,) = set(root.glob("outputs/*/*/metrics.json")) - before
     return finished.parent
 

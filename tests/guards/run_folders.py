@@ -5,13 +5,11 @@ They stand for what users have on their disks. They were made by version 0.3.0 a
     python -m tests.guards.run_folders
 """
 
-import runpy
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
-from tests.guards.reference import CLIPS, COMMON, IMAGES, SOURCES, TUNED
+from tests.guards.reference import CLIPS, COMMON, IMAGES, SOURCES, TUNED, run_command
 
 KEPT = Path(__file__).with_name("runs")  # outputs/ as in a root, submissions/, predictions/<run>.csv
 RUNS = {
@@ -22,16 +20,6 @@ RUNS = {
 }
 COMPETITIONS = {"images": IMAGES[:3], "clips": CLIPS[:3]}  # by slug, as what follows
 INPUT = {"images": SOURCES / "images" / "test", "clips": SOURCES / "clips" / "test"}
-
-
-def run_command(*arguments: str) -> None:
-    """Run a command line in this process."""
-    sys.argv = ["kagglepipe", *arguments]
-    try:
-        runpy.run_module("kagglepipe", run_name="__main__")
-    except SystemExit as end:
-        if end.code:
-            raise RuntimeError(f"{arguments}: {end.code}") from end
 
 
 def make_runs(root: Path) -> None:
