@@ -10,6 +10,7 @@ import logging
 import math
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,6 +68,15 @@ def write_parquet(path: Path, frame: "pd.DataFrame") -> None:
     """Writes a frame without its index as parquet, atomically."""
     with atomic(path) as temporary:
         frame.to_parquet(temporary, index=False)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make `target` a hard link to `source`, or a copy where the disk has no links; for files that are only read."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def read_json(path: Path) -> Any:

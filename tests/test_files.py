@@ -19,6 +19,7 @@ from kagglepipe.files import (
     file_sha256,
     file_state,
     keep_locks_in,
+    link_or_copy,
     locked,
     read_json,
     sha256,
@@ -203,3 +204,17 @@ def test_a_lock_keeps_the_second_out_until_the_first_is_done(tmp_path: Path) -> 
             locked(path).acquire(timeout=0)
     with locked(path).acquire(timeout=0):
         pass
+
+
+def test_a_link_or_else_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").write_bytes(b"1")
+    link_or_copy(tmp_path / "a", tmp_path / "deep/b")
+    assert (tmp_path / "deep/b").samefile(tmp_path / "a")
+
+    def refuse(*_: object) -> None:
+        raise OSError("no links here")
+
+    monkeypatch.setattr("os.link", refuse)
+    link_or_copy(tmp_path / "a", tmp_path / "c")
+    assert (tmp_path / "c").read_bytes() == b"1"
+    assert not (tmp_path / "c").samefile(tmp_path / "a")

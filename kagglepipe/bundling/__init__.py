@@ -1,1 +1,1 @@
-"""What a Kaggle notebook without internet needs: the wheels, and the notebook itself."""
+"""Wheels and notebook for Kaggle without internet."""

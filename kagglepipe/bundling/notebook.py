@@ -1,7 +1,7 @@
-"""The notebook of a bundle, and what tells Kaggle's own client how to upload both.
+"""Notebook of a bundle, and the metadata with which Kaggle's own client uploads both.
 
-Its cells are plain Python without `!` or `%`: a command that fails stops the notebook, which `!pip` does not, and tests
-run the very same text.
+Its cells are plain Python without `!` or `%`: unlike `!pip`, a command that fails stops the notebook, and tests run the
+same text.
 """
 
 import re
@@ -9,19 +9,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-NOBODY = "YOUR-KAGGLE-NAME"  # whoever uploads writes theirs in its place
+UNKNOWN_USER = "YOUR-KAGGLE-NAME"  # to be replaced by whoever uploads
 FILE = "kagglepipe.ipynb"
-MOST = 50  # characters of a name at Kaggle
+MAX_NAME = 50  # characters at Kaggle
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a bundle holds, for its notebook.
+    """What the notebook finds in a bundle and beside it.
 
-    slug: the competition, or the dataset with the user's own files. source: which of the two, `competition` or
-    `dataset`; "" if nothing is attached, since the files are drawn. input: where Kaggle mounts what is attached.
-    python: version that the wheels are for. run: what the notebook predicts with; "" if it trains. files: option ->
-    file that it takes, relative to the bundle.
+    slug: competition, or dataset with the user's own files. source: `competition` or `dataset`; "" for drawn samples,
+    which need no files. input: folder where Kaggle mounts datasets. python: version of the wheels. run: the run to
+    predict with; "" to train one. files: option -> file relative to the bundle.
     """
 
     slug: str
@@ -33,12 +32,12 @@ class Contents:
 
     @property
     def attached(self) -> str:
-        """What else has to be attached, as people say it."""
+        """Text that names the input to attach beside the bundle."""
         return f" and the {self.source} `{self.mounted}`" if self.source else ""
 
     @property
     def mounted(self) -> str:
-        """The folder that Kaggle mounts it as: a competition's own name; a dataset's is made of the user's."""
+        """Folder name of the data at Kaggle: the competition's slug, or a dataset's name as Kaggle makes it."""
         return plain(self.slug) if self.source == "dataset" else self.slug
 
 
@@ -78,26 +77,26 @@ run("pip", "install", "--quiet", "--no-compile", "--no-index", "--find-links", B
 
 
 def make_notebook(contents: Contents) -> dict[str, Any]:
-    """The notebook, in Jupyter's format 4."""
-    texts = (find(contents), INSTALL, command(contents))
+    """Notebook in Jupyter's format 4."""
+    texts = (setup_cell(contents), INSTALL, submission_cell(contents))
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     metadata = {"kernelspec": kernel, "language_info": {"name": "python", "version": contents.python}}
-    cells = [markdown(about(contents)), *map(code, texts)]
+    cells = [markdown(introduction(contents)), *map(code, texts)]
     return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 4}
 
 
 def markdown(text: str) -> dict[str, Any]:
-    """A cell of text."""
+    """Markdown cell."""
     return {"cell_type": "markdown", "metadata": {}, "source": text.strip().splitlines(keepends=True)}
 
 
 def code(text: str) -> dict[str, Any]:
-    """A cell of Python that has not run yet."""
+    """Code cell that has not run yet."""
     return {**markdown(text), "cell_type": "code", "execution_count": None, "outputs": []}
 
 
-def about(contents: Contents) -> str:
-    """What the notebook is, for people."""
+def introduction(contents: Contents) -> str:
+    """Text of the first cell."""
     what = f"It predicts with the run `{contents.run}`." if contents.run else "It trains here, then predicts."
     return f"""
 # {contents.slug}
@@ -108,8 +107,8 @@ Made by `python -m kagglepipe bundle`.
 """
 
 
-def find(contents: Contents) -> str:
-    """The cell that finds what is attached."""
+def setup_cell(contents: Contents) -> str:
+    """Cell that finds the attached inputs and checks the Python version."""
     head = f"""
 import subprocess
 import sys
@@ -124,8 +123,8 @@ PYTHON = {contents.python!r}
     return f"{head}SLUG = {contents.mounted!r}\n{FIND}{DATA}"
 
 
-def command(contents: Contents) -> str:
-    """The cell that makes the submission."""
+def submission_cell(contents: Contents) -> str:
+    """Cell that writes submission.csv."""
     options = {"paths.root": "WORKING", "submit.file": 'WORKING / "submission.csv"'}
     options |= {"competition.source": "DATA"} if contents.source else {}
     options |= {"run": f"BUNDLE / {f'run/{contents.run}'!r}"} if contents.run else {}
@@ -145,7 +144,7 @@ run("kagglepipe", "--config-dir", BUNDLE / "conf", "stage={stage}", "competition
 
 
 def plain(text: str) -> str:
-    """A name as Kaggle makes it of a title.
+    """Name that Kaggle makes of a title.
 
     >>> plain("My Photos (2)")
     'my-photos-2'
@@ -154,9 +153,9 @@ def plain(text: str) -> str:
 
 
 def kaggle_name(slug: str) -> str:
-    """The name that the bundle's dataset and notebook have at Kaggle, cut between words."""
+    """Name of the bundle's dataset and notebook at Kaggle, cut between words."""
     name = plain(f"kagglepipe-{slug}")
-    return name if len(name) <= MOST else name[: MOST + 1].rpartition("-")[0]
+    return name if len(name) <= MAX_NAME else name[: MAX_NAME + 1].rpartition("-")[0]
 
 
 def dataset_metadata(contents: Contents, user: str) -> dict[str, Any]:
@@ -166,7 +165,7 @@ def dataset_metadata(contents: Contents, user: str) -> dict[str, Any]:
 
 
 def kernel_metadata(contents: Contents, user: str) -> dict[str, Any]:
-    """kernel-metadata.json, for `kaggle kernels push`: the notebook with its inputs, without internet."""
+    """kernel-metadata.json, for `kaggle kernels push`."""
     name = kaggle_name(contents.slug)
     return {
         "id": f"{user}/{name}",
@@ -183,11 +182,11 @@ def kernel_metadata(contents: Contents, user: str) -> dict[str, Any]:
 
 
 def read_me(contents: Contents, user: str) -> str:
-    """README.txt: what to type, or to click."""
-    first = f", once {user} in the two .json files is your name there" if user == NOBODY else ""
+    """README.txt: how to upload the bundle."""
+    first = f", once {user} in the two .json files is your name there" if user == UNKNOWN_USER else ""
     attached = contents.attached.replace("`", "")
     return f"""\
-All that a Kaggle notebook needs to answer {contents.slug} without internet.
+All that a Kaggle notebook needs for {contents.slug} without internet.
 
 With Kaggle's client (pip install kaggle), in this folder{first}:
 

@@ -20,26 +20,18 @@ from typing import Any
 import kagglepipe
 from kagglepipe.bundling.notebook import (
     FILE,
-    NOBODY,
+    UNKNOWN_USER,
     Contents,
     dataset_metadata,
     kernel_metadata,
     make_notebook,
     read_me,
 )
-from kagglepipe.bundling.wheels import (
-    Target,
-    demand_pip,
-    gather_wheels,
-    link_or_copy,
-    own_wheel,
-    prove_install,
-    read_wheel,
-    read_wheels,
-)
+from kagglepipe.bundling.own_wheel import own_wheel
+from kagglepipe.bundling.wheels import Target, check_install, check_pip, gather_wheels, read_wheel, read_wheels
 from kagglepipe.config import Config, absolute
 from kagglepipe.errors import UserError
-from kagglepipe.files import expanded, locked, read_json, write_bytes, write_json
+from kagglepipe.files import expanded, link_or_copy, locked, read_json, write_bytes, write_json
 from kagglepipe.runs.identity import changes
 from kagglepipe.runs.provenance import yaml_of
 from kagglepipe.stages.places import configured_run, folds_file, named_run, read_prepared
@@ -53,7 +45,7 @@ TABLES = ("labels", "files", "answers", "sample_submission")  # options of the c
 
 def check(config: Config) -> None:
     """Raises UserError, before any work, without pip or with a folder that is not the bundle's own."""
-    demand_pip()
+    check_pip()
     folder = bundle_dir(config)
     if folder.exists() and not (folder / "bundle.json").exists() and (folder.is_file() or any(folder.iterdir())):
         raise UserError(f"bundle.folder={folder} holds something else: give a new or an empty folder")
@@ -119,7 +111,7 @@ def put_wheels(wheels: Path, before: Path, target: Target) -> None:
     else:
         gather_wheels(PACKAGE, wheels, target)
         log.info("bundle: installing the wheels on trial, without an index")
-        prove_install(wheels, target)
+        check_install(wheels, target)
     facts["here"] = {name: installed(name) for name in read_wheels(wheels) if name != PACKAGE}
     facts["sizes"] = sizes_of(wheels)
     write_json(wheels.parent / "bundle.json", facts)
@@ -303,5 +295,5 @@ def put_notebook(contents: Contents, bundle: Path, user: str) -> None:
 def kaggle_user(before: Path) -> str:
     """Whose dataset and notebook they are: KAGGLE_USERNAME, or whose name was written into the bundle before."""
     file = before / "dataset-metadata.json"
-    known: str = read_json(file)["id"].partition("/")[0] if file.exists() else NOBODY
+    known: str = read_json(file)["id"].partition("/")[0] if file.exists() else UNKNOWN_USER
     return os.environ.get("KAGGLE_USERNAME", known)

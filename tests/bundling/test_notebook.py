@@ -10,15 +10,15 @@ import nbformat
 import pytest
 
 from kagglepipe.bundling.notebook import (
-    NOBODY,
+    UNKNOWN_USER,
     Contents,
-    command,
     dataset_metadata,
-    find,
     kaggle_name,
     kernel_metadata,
     make_notebook,
     read_me,
+    setup_cell,
+    submission_cell,
 )
 
 HERE = "{}.{}".format(*sys.version_info)
@@ -28,7 +28,7 @@ TRAINS = replace(PLAIN, run="", files={})
 
 def found(contents: Contents, cwd: Path) -> subprocess.CompletedProcess[str]:
     """The first cell in a process of its own, and what it finds."""
-    text = find(contents) + "print(BUNDLE, globals().get('DATA'), WORKING, sep='|')\n"
+    text = setup_cell(contents) + "print(BUNDLE, globals().get('DATA'), WORKING, sep='|')\n"
     return subprocess.run([sys.executable, "-c", text], cwd=cwd, capture_output=True, text=True)
 
 
@@ -49,8 +49,15 @@ def test_it_is_a_notebook_whose_cells_are_python(contents: Contents) -> None:
     assert [cell["cell_type"] for cell in notebook["cells"]] == ["markdown", "code", "code", "code"]
 
 
-@pytest.mark.parametrize("bundle", ["x", "x/kagglepipe", "datasets/me/x", "datasets/me/x/bundle"])
-@pytest.mark.parametrize("data", ["it's-a-slug", "competitions/it's-a-slug", "datasets/me/it's-a-slug"])
+@pytest.mark.parametrize(
+    ("bundle", "data"),
+    [
+        ("x", "it's-a-slug"),
+        ("x/kagglepipe", "competitions/it's-a-slug"),
+        ("datasets/me/x", "datasets/me/it's-a-slug"),
+        ("datasets/me/x/bundle", "it's-a-slug"),
+    ],
+)
 def test_inputs_are_found_wherever_they_are_mounted(bundle: str, data: str, tmp_path: Path) -> None:
     (tmp_path / "input" / data).mkdir(parents=True)
     mount(tmp_path / "input" / bundle)
@@ -81,7 +88,7 @@ def test_another_python_than_the_wheels_are_for_is_named_with_what_to_type(tmp_p
 
 def test_a_command_that_fails_stops_the_notebook_and_shows_why(tmp_path: Path) -> None:
     mount(tmp_path / "x")
-    text = find(replace(PLAIN, source="", input=str(tmp_path)))
+    text = setup_cell(replace(PLAIN, source="", input=str(tmp_path)))
     last = "run('platform')\nrun('json.tool', 'no such file')\nprint('went on')\n"
     done = subprocess.run([sys.executable, "-c", text + last], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1
@@ -92,12 +99,12 @@ def test_a_command_that_fails_stops_the_notebook_and_shows_why(tmp_path: Path) -
 
 
 def test_the_command_predicts_with_the_run_or_trains() -> None:
-    assert "'run/lite0-head-0'" in command(PLAIN)
-    assert '"stage=submit"' in command(PLAIN)
-    assert "\"a.b\": BUNDLE / 'f/x'," in command(PLAIN)
-    assert '"competition.source": DATA,' in command(PLAIN)
-    assert "run/" not in command(TRAINS)
-    assert '"stage=all"' in command(TRAINS)
+    assert "'run/lite0-head-0'" in submission_cell(PLAIN)
+    assert '"stage=submit"' in submission_cell(PLAIN)
+    assert "\"a.b\": BUNDLE / 'f/x'," in submission_cell(PLAIN)
+    assert '"competition.source": DATA,' in submission_cell(PLAIN)
+    assert "run/" not in submission_cell(TRAINS)
+    assert '"stage=all"' in submission_cell(TRAINS)
 
 
 def test_names_that_kaggle_takes() -> None:
@@ -107,7 +114,7 @@ def test_names_that_kaggle_takes() -> None:
     assert kaggle_name("pistolas-vs-smartphones-con-deep-learn") == "kagglepipe-pistolas-vs-smartphones-con-deep-learn"
     assert kaggle_name("x" * 60) == "kagglepipe"
     own = replace(PLAIN, slug="My Photos (2)", source="dataset")
-    assert "SLUG = 'my-photos-2'\n" in find(own)
+    assert "SLUG = 'my-photos-2'\n" in setup_cell(own)
     assert "# My Photos (2)\n" in make_notebook(own)["cells"][0]["source"]
 
 
@@ -123,5 +130,7 @@ def test_what_kaggles_client_reads() -> None:
 def test_the_read_me_says_what_to_type_and_whose_name_is_missing() -> None:
     assert "kaggle datasets create -p . --dir-mode zip" in read_me(PLAIN, "me")
     assert "in this folder:" in read_me(PLAIN, "me")
-    assert f"in this folder, once {NOBODY} in the two .json files is your name there:" in read_me(PLAIN, NOBODY)
+    assert f"in this folder, once {UNKNOWN_USER} in the two .json files is your name there:" in read_me(
+        PLAIN, UNKNOWN_USER
+    )
     assert "Add Input: that dataset and the competition it's-a-slug." in read_me(PLAIN, "me")

@@ -13,20 +13,18 @@ import pytest
 from packaging.tags import Tag
 
 from kagglepipe.bundling import wheels
+from kagglepipe.bundling.own_wheel import own_wheel, repack
 from kagglepipe.bundling.wheels import (
     PipError,
     Target,
-    demand_pip,
+    check_install,
+    check_pip,
     fetch,
     find_missing,
     gather_wheels,
-    link_or_copy,
-    own_wheel,
     pinned,
-    prove_install,
     read_wheel,
     read_wheels,
-    rebuild,
 )
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256
@@ -188,11 +186,11 @@ def test_the_trial_tells_of_wheels_for_elsewhere(index: Index, bundle: Path) -> 
     with pytest.raises(
         UserError, match=r"^wheels that are not for Python 3\.12 on Linux: young-1\.0-py3-none-any\.whl$"
     ):
-        prove_install(bundle, KAGGLE)
-    prove_install(bundle, Target("3.13"))  # which this Python may not be
+        check_install(bundle, KAGGLE)
+    check_install(bundle, Target("3.13"))  # which this Python may not be
     shutil.move(index.wheel("apple", "1.0", tag=MAC), bundle)
     with pytest.raises(UserError, match=r"on Linux: apple-1\.0-cp312-cp312-macosx_11_0_arm64\.whl, young"):
-        prove_install(bundle, KAGGLE)
+        check_install(bundle, KAGGLE)
     assert [path.name for path in bundle.parent.iterdir()] == ["wheels"]
 
 
@@ -205,15 +203,15 @@ def test_the_trial_looks_nowhere_else(
     elsewhere = read_wheel(index.wheel("two", "1.0"))  # which pip would find with this environment
     monkeypatch.setattr(wheels, "read_wheels", lambda folder: {"one": wheel, "two": elsewhere})
     with pytest.raises(UserError, match=r"do not install for Python 3\.12 \(No matching distribution found for two"):
-        prove_install(bundle, KAGGLE)
+        check_install(bundle, KAGGLE)
     assert str(index.folder) not in caplog.text
 
 
 def test_an_environment_without_pip_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
-    demand_pip()
+    check_pip()
     monkeypatch.setattr(wheels, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip is missing .*: type python -m ensurepip \(with uv: uv pip install pip\)"):
-        demand_pip()
+        check_pip()
 
 
 @pytest.mark.parametrize(
@@ -254,17 +252,17 @@ def test_an_installed_package_becomes_the_wheel_that_it_came_from(index: Index, 
         record = other.read("my_package-1.0.dist-info/RECORD").decode()
     assert "my_package.py,sha256=" in record
     assert record.endswith("my_package-1.0.dist-info/RECORD,,\n")
-    prove_install(bundle, KAGGLE)
+    check_install(bundle, KAGGLE)
 
 
 @pytest.mark.slow
 def test_the_same_files_make_the_same_wheel(index: Index, bundle: Path, tmp_path: Path) -> None:
     package = installed(index.wheel("one", "1.0"), tmp_path / "site")
-    first = file_sha256(rebuild(package, bundle))
+    first = file_sha256(repack(package, bundle))
     (tmp_path / "site/one.py").touch()
-    assert file_sha256(rebuild(package, bundle)) == first
+    assert file_sha256(repack(package, bundle)) == first
     (tmp_path / "site/one.py").write_text("VERSION = 'mended'\n")
-    assert file_sha256(rebuild(package, bundle)) != first
+    assert file_sha256(repack(package, bundle)) != first
 
 
 @pytest.mark.slow
@@ -276,17 +274,3 @@ def test_a_checkout_is_built_whatever_its_folder_is_called(index: Index, bundle:
     (checkout / "backend.py").write_text("def build_wheel(*_): raise RuntimeError('out of order')\n")
     with pytest.raises(UserError, match=r"my \[one\] \(1\) does not become a wheel \(.*\): is there internet\?"):
         own_wheel(checkout / "one", nothing, bundle, KAGGLE)
-
-
-def test_a_link_or_else_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "a").write_bytes(b"1")
-    link_or_copy(tmp_path / "a", tmp_path / "deep/b")
-    assert (tmp_path / "deep/b").samefile(tmp_path / "a")
-
-    def refuse(*_: object) -> None:
-        raise OSError("no links here")
-
-    monkeypatch.setattr("os.link", refuse)
-    link_or_copy(tmp_path / "a", tmp_path / "c")
-    assert (tmp_path / "c").read_bytes() == b"1"
-    assert not (tmp_path / "c").samefile(tmp_path / "a")

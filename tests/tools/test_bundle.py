@@ -46,7 +46,7 @@ class Shop:
         self.gathered.append(root)
         shutil.copy(self.tiny, folder)
 
-    def prove_install(self, folder: Path, target: object) -> None:
+    def check_install(self, folder: Path, target: object) -> None:
         self.proved.append(files(folder))
 
 
@@ -54,7 +54,7 @@ class Shop:
 def shop(index: Index, monkeypatch: pytest.MonkeyPatch) -> Shop:
     """No process of pip is started."""
     shop = Shop(index.wheel("kagglepipe", "9.9", "tiny"), index.wheel("tiny", "1.0"))
-    for name in ("own_wheel", "gather_wheels", "prove_install"):
+    for name in ("own_wheel", "gather_wheels", "check_install"):
         monkeypatch.setattr(stage, name, getattr(shop, name))
     return shop
 
