@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+from scipy.special import log_softmax
 from sklearn.model_selection import StratifiedKFold
 
 from kagglepipe.competitions.source import image_files
@@ -25,7 +26,7 @@ from kagglepipe.stages.train_images import WEIGHT_BESIDE_PASTED
 from kagglepipe.training.backends import InferenceBackend
 from kagglepipe.training.device import choose_device, choose_precision
 from kagglepipe.training.features import compute_features
-from kagglepipe.training.head import HeadFitter, log_softmax
+from kagglepipe.training.head import HeadFitter
 
 NAME, GRID = "tf_efficientnet_lite0", (0.01, 0.1, 1.0, 10.0)
 RECIPES = {
@@ -78,7 +79,7 @@ def main(archive: Path, sizes: list[int], seeds: int) -> None:
                 views = [clean[rows], *(look(policy, view, rows) for policy, view in looks)]
                 fitter = HeadFitter(views, labels[rows], folds, grid=GRID, classes=len(names), clean=weight)
                 logits = fitter.fit(-1).logits(clean[test])  # no fold has this number: fitted on all rows
-                loss = -log_softmax(logits)[np.arange(len(test)), labels[test]].mean()
+                loss = -log_softmax(logits, axis=-1)[np.arange(len(test)), labels[test]].mean()
                 found.append(((logits.argmax(axis=1) == labels[test]).mean(), loss))
             (accuracy, loss), deviation = np.mean(found, axis=0), np.std(found, axis=0, ddof=1)[0]
             cells.append(f"{accuracy:8.4f} ± {deviation:.4f}, {loss:.4f}      ")

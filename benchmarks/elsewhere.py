@@ -17,6 +17,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from scipy.special import log_softmax
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import StratifiedKFold
 
@@ -33,7 +34,7 @@ from kagglepipe.stages.train_images import WEIGHT_BESIDE_PASTED
 from kagglepipe.training.backends import InferenceBackend
 from kagglepipe.training.device import choose_device, choose_precision
 from kagglepipe.training.features import Features, compute_features
-from kagglepipe.training.head import HeadFitter, log_softmax
+from kagglepipe.training.head import HeadFitter
 
 GRID = (0.01, 0.1, 1.0, 10.0)
 Made = tuple[Pixels, int, int]  # a stand-in, its class, the row of the photo in it
@@ -82,7 +83,7 @@ def judged(fitter: HeadFitter, made: dict[str, tuple[Features, list[Made]]]) -> 
     clean, labels, folds = fitter.views[0], fitter.labels, fitter.folds
     heads = {int(fold): fitter.fit(int(fold)) for fold in np.unique(folds)}
     logits = np.concatenate([heads[int(f)].logits(clean[[n]]) for n, f in enumerate(folds)])
-    loss = -log_softmax(logits)[np.arange(len(labels)), labels].mean()
+    loss = -log_softmax(logits, axis=-1)[np.arange(len(labels)), labels].mean()
     scores = [float((logits.argmax(axis=1) != labels).sum()), float(loss)]
     for features, kind in made.values():
         said = [heads[int(folds[row])].logits(features[[n]]).argmax() for n, (_, _, row) in enumerate(kind)]

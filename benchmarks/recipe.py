@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.special import softmax
 from sklearn.metrics import balanced_accuracy_score, log_loss
 from sklearn.model_selection import StratifiedKFold
 from torch import Tensor
@@ -35,7 +36,7 @@ from kagglepipe.stages.train_images import WEIGHT_BESIDE_PASTED
 from kagglepipe.training.backends import InferenceBackend, has_openvino
 from kagglepipe.training.device import choose_device, choose_precision
 from kagglepipe.training.features import compute_features
-from kagglepipe.training.head import Head, HeadFitter, softmax
+from kagglepipe.training.head import Head, HeadFitter
 from kagglepipe.training.optimise import freeze_statistics, make_optimiser, make_schedule
 from kagglepipe.training.step import autocast
 
@@ -219,7 +220,7 @@ class Bench:
                 return np.ascontiguousarray(view[:, ::-1]) if flipped else view
 
             features = compute_features(model, seen, range(len(photos)), backend=self.backend)
-            found.append(softmax(features.astype(np.float64) @ head[0].T + head[1]))
+            found.append(softmax(features.astype(np.float64) @ head[0].T + head[1], axis=-1))
         return found
 
     def draw(self, recipe: Try, seed: int) -> np.ndarray:

@@ -171,7 +171,7 @@ def ours(work: str, files: list[Path], labels: np.ndarray, wanted: str, *, whole
     from kagglepipe.training.device import choose_precision, use_fast_kernels
     from kagglepipe.training.features import compute_features
     from kagglepipe.training.fit import Conduct, Recipe, fit
-    from kagglepipe.training.head import Head, softmax
+    from kagglepipe.training.head import Head
 
     use_fast_kernels()
     device, kept = torch.device("cpu"), Path(tempfile.gettempdir())
@@ -197,7 +197,7 @@ def ours(work: str, files: list[Path], labels: np.ndarray, wanted: str, *, whole
 
     def look() -> None:
         features = compute_features(model, read, range(len(files)), backend=backend)
-        fit_linear(features, labels) if work == "head" else softmax(head.logits(features))
+        fit_linear(features, labels) if work == "head" else head.probabilities(features)
 
     return look
 

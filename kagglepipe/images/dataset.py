@@ -11,7 +11,7 @@ from kagglepipe.images.cache import PixelReader
 from kagglepipe.images.shards import ShardReader
 
 NEAR = 8  # shards whose rows are mixed with one another
-PADDING = -100  # the label of what only fills a batch
+IGNORE_INDEX = -100  # label of padding, which the loss ignores: the default of torch.nn.CrossEntropyLoss
 Key = tuple[int, int]  # (epoch, row): the loader asks for these, so that workers need no state
 
 
@@ -36,7 +36,7 @@ class TrainingImages(Dataset[tuple[NDArray[np.uint8], int]]):
 
     def __getitem__(self, key: Key) -> tuple[NDArray[np.uint8], int]:
         epoch, row = key
-        label = int(self.labels[row]) if row >= 0 else PADDING
+        label = int(self.labels[row]) if row >= 0 else IGNORE_INDEX
         row = row if row >= 0 else ~row
         pixels = self.transform(self.reader[row], self.seed, epoch, self.ids[row])
         return (pixels if pixels.flags.writeable else pixels.copy()), label  # torch warns of pixels in the cache itself

@@ -14,10 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kagglepipe.images.dataset import IGNORE_INDEX
 from kagglepipe.parallel import parallel_map
 from kagglepipe.sequences.augment import TimeAugmentation
-
-NO_LABEL = -100  # torch's own mark of a target that does not count
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Example:
 
 
 class Batch(NamedTuple):
-    """features (B, T, F) float32, zero where padded; lengths (B,); labels (B,) or (B, T), NO_LABEL where padded."""
+    """features (B, T, F) float32, zero where padded; lengths (B,); labels (B,) or (B, T), IGNORE_INDEX where padded."""
 
     features: Tensor
     lengths: Tensor
@@ -45,7 +44,7 @@ def collate(items: Sequence[tuple[NDArray[Any], NDArray[np.int64]]]) -> Batch:
     lengths = [len(features) for features, _ in items]
     first, label = items[0]
     padded = np.zeros((len(items), max(lengths), *first.shape[1:]), np.float32 if first.dtype != np.uint8 else np.uint8)
-    labels = np.full((len(items), max(lengths)) if label.ndim else len(items), NO_LABEL, np.int64)
+    labels = np.full((len(items), max(lengths)) if label.ndim else len(items), IGNORE_INDEX, np.int64)
     for row, (features, label) in enumerate(items):
         padded[row, : len(features)] = features
         labels[(row, slice(len(features))) if label.ndim else row] = label

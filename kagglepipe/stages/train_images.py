@@ -145,13 +145,13 @@ class ImageSession(Session):
 
     def fit_head(self, fold: int, pseudo: pd.DataFrame) -> "Head":
         """A fold's head, from the other folds and what a teacher has labelled."""
-        from kagglepipe.training.head import Labelled
+        from kagglepipe.training.head import ExtraRows
 
         if pseudo.empty:
             return self.fitter.fit(fold)
         places = self.test["id"].isin(pseudo["id"]).to_numpy()
         views = [view[places] for view in self.test_views]
-        return self.fitter.fit(fold, Labelled(views, self.numbered(pseudo["target"])))
+        return self.fitter.fit(fold, ExtraRows(views, self.numbered(pseudo["target"])))
 
     @cached_property
     def test_views(self) -> list[Any]:
@@ -169,7 +169,6 @@ class ImageSession(Session):
         import torch
 
         from kagglepipe.training.checkpoint import save_checkpoint
-        from kagglepipe.training.head import softmax
 
         self.keep_backbone()
         self.model.head.weight.data = torch.from_numpy(head.weight)
@@ -178,7 +177,7 @@ class ImageSession(Session):
         save_checkpoint(self.run / f"fold_{fold}", self.model, shared_backbone=True, meta=self.meta(fold))
         clean = self.fitter.views[0][self.folds == fold]
         history = [{"regularisation": c, "inner_log_loss": loss} for c, loss in self.fitter.inner_log_loss(fold)]
-        return Fitted(history, softmax(head.logits(clean)), softmax(head.logits(self.test_features)))
+        return Fitted(history, head.probabilities(clean), head.probabilities(self.test_features))
 
     def finetune(self, fold: int, head: "Head", pseudo: pd.DataFrame) -> Fitted:
         """Trains the whole network from `head` on: (log rows, out-of-fold and test probabilities)."""
@@ -187,12 +186,12 @@ class ImageSession(Session):
         from kagglepipe.images.dataset import TrainingImages
         from kagglepipe.training.checkpoint import read_checkpoints, save_checkpoint
         from kagglepipe.training.fit import Recipe, fit
-        from kagglepipe.training.head import UNSEEN
+        from kagglepipe.training.head import UNSEEN_BIAS
         from kagglepipe.training.inference import run_probabilities
 
         model = copy.deepcopy(self.model)
         model.head.weight.data = torch.from_numpy(head.weight).to(self.device)
-        bias = np.where(head.bias == UNSEEN, np.float32(UNSEEN_BUT_TUNED), head.bias)
+        bias = np.where(head.bias == UNSEEN_BIAS, np.float32(UNSEEN_BUT_TUNED), head.bias)
         model.head.bias.data = torch.from_numpy(bias).to(self.device)
         options = {name: getattr(self.config.training, name) for name in Recipe.__dataclass_fields__}
         rows = pd.concat([self.train, pseudo])

@@ -321,14 +321,14 @@ class SequenceSession(Session):
         """The linear model on pooled features, fitted exactly, as a model of time that has no body."""
         import torch
 
-        from kagglepipe.training.head import Labelled
+        from kagglepipe.training.head import ExtraRows
         from kagglepipe.training.temporal import make_temporal
 
         fitter, (centre, scale) = self.linear_fitter, self.standard(self.options)
         more = None
         if not pseudo.empty:
             views = [self.standardised(self.options, view, pseudo) for view in self.views]
-            more = Labelled(views, self.numbered(pseudo["target"]))
+            more = ExtraRows(views, self.numbered(pseudo["target"]))
         head = fitter.fit(fold, more)
         model = make_temporal(
             [example for example, _ in self.examples(self.train)][:1], len(self.classes), self.options,
@@ -545,9 +545,9 @@ def linear_probabilities(z: Array, labels: Array, held: Array, classes: int, *, 
     z, held: rows along principal axes. Of many frames every so many are fitted
     on, since neighbours say the same. A class that none of them has gets its share of all rows, by `class_shares`.
     """
+    from scipy.special import log_softmax
     from threadpoolctl import threadpool_limits
 
-    from kagglepipe.training.head import softmax
     from kagglepipe.training.linear import fit_logistic
 
     some = slice(None, None, -(-len(z) // MOST_LINEAR))
@@ -556,7 +556,7 @@ def linear_probabilities(z: Array, labels: Array, held: Array, classes: int, *, 
     probs = np.tile(shares, (len(held), 1))
     with threadpool_limits(1, user_api="blas"):
         fit = fit_logistic(z[some], numbered, np.ones(len(numbered)), c)
-    probs[:, known] = softmax(held @ fit.weight.T + fit.bias) * shares[known].sum()
+    probs[:, known] = np.exp(log_softmax(held @ fit.weight.T + fit.bias, axis=-1)) * shares[known].sum()
     return probs
 
 

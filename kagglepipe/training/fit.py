@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import log_softmax
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -25,7 +26,6 @@ from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.predictions.uncertainty import format_score
 from kagglepipe.training.budget import Budget
 from kagglepipe.training.device import Precision
-from kagglepipe.training.head import log_softmax
 from kagglepipe.training.optimise import freeze_statistics, make_optimiser, make_schedule
 from kagglepipe.training.resume import Progress, capture, load_progress, part, restore, save_progress
 from kagglepipe.training.step import autocast, gradients, is_out_of_memory, update
@@ -465,7 +465,7 @@ def evaluate(
         return np.concatenate(found)
 
     logits, labels = distributed.map_and_gather(logits_of, rows.tolist()).astype(np.float64), images.labels[rows]
-    logarithms = log_softmax(logits)
+    logarithms = log_softmax(logits, axis=-1)
     loss = -logarithms[np.arange(len(rows)), labels].mean()
     accuracy = float((logits.argmax(axis=1) == labels).mean())
     return float(loss), accuracy, find_metric(metric).function(np.exp(logarithms), labels)

@@ -1,8 +1,8 @@
-"""The linear head: multinomial logistic regression on frozen features, its regularisation chosen inside.
+"""Linear head: multinomial logistic regression on frozen features, with nested choice of the regularisation.
 
-How strongly to regularise is chosen, for each fold, by log loss on the other folds of its own training rows, on all
-their views: what holds on augmented photos is more likely to hold on photos from elsewhere. These
-inner folds are the outer ones: group-disjoint already, and a fit without folds a and b serves both a and b.
+For each fold, C is chosen by log loss on the other folds of its own training rows, over all their views: what holds on
+augmented photos is more likely to hold on photos from elsewhere. The inner folds are the outer ones, which keep groups
+apart already; a fit without folds a and b serves the choice for both.
 """
 
 import logging
@@ -13,6 +13,7 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import log_softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
@@ -20,37 +21,41 @@ from threadpoolctl import threadpool_limits
 from kagglepipe.training.features import Features
 
 log = logging.getLogger(__name__)
-MOST_STEPS = 1000  # of the optimiser of one head
+MAX_ITER = 1000  # of the solver, for one head
+UNSEEN_BIAS = -1e4  # of a class without training rows: probability 0, and a finite loss
 Labels = NDArray[np.int64]
-UNSEEN = -1e4  # the bias of a class that a head has not seen: no probability, and a finite loss
 
 
 @dataclass(frozen=True)
 class Head:
-    """weight (classes, F) and bias (classes,) of logits = features · weightᵀ + bias; C as chosen."""
+    """Linear classifier: weight (C, F), bias (C,), both float32, and the regularisation it was fitted with."""
 
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
     regularisation: float
 
     def logits(self, features: Features) -> NDArray[np.float64]:
-        """(N, F) -> (N, classes)"""
+        """features · weightᵀ + bias: (N, F) -> (N, C)"""
         return features.astype(np.float64) @ self.weight.T.astype(np.float64) + self.bias
+
+    def probabilities(self, features: Features) -> NDArray[np.float64]:
+        """Softmax of the logits: (N, F) -> (N, C)"""
+        return np.exp(log_softmax(self.logits(features), axis=-1))
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """Rows that every inner fold leaves alone: features of each of their views, (V, M, F), and labels (M,)."""
+class ExtraRows:
+    """Training rows outside the folds: features of each view (V, M, F) and labels (M,). They do not choose C."""
 
     views: Sequence[Features]
     labels: Labels
 
 
 class HeadFitter:
-    """Fits heads fold by fold on features that all folds share.
+    """Fit one head per fold on features that all folds share.
 
-    views: features of each view of the training rows, the clean view first: (V, N, F). labels (N,), folds (N,).
-    grid: the values of C to choose from. clean: what the clean view weighs beside each of the others.
+    views: features of each view of the training rows, the clean view first, (V, N, F). labels: (N,). folds: (N,).
+    grid: candidates for C. clean: sample weight of the clean view, relative to 1 for each other view.
     """
 
     def __init__(
@@ -66,21 +71,21 @@ class HeadFitter:
         self.views, self.labels, self.folds, self.clean = list(views), labels, folds, clean
         self.grid, self.classes = sorted(grid), classes
         self._losses_without = cache(self._inner_losses)
-        self.is_unsettled = False  # whether a head has not converged, which is said once
+        self._has_warned = False
 
-    def fit(self, fold: int, more: Labelled | None = None) -> Head:
-        """The head for `fold`, trained on every other fold; more: and on these rows, by which C is not chosen."""
-        with threadpool_limits(1, user_api="blas"):  # matrices this small cost more to share out than to multiply
-            return self._fit(self.folds != fold, self.choose(fold), more)
+    def fit(self, fold: int, extra: ExtraRows | None = None) -> Head:
+        """Fit the head for `fold` on all other folds and the extra rows."""
+        with threadpool_limits(1, user_api="blas"):  # faster: the matrices are too small to share among threads
+            return self._fit(self.folds != fold, self.choose(fold), extra)
 
     def choose(self, fold: int) -> float:
-        """The C of least inner log loss."""
+        """Choose the C of least inner log loss."""
         return min(self.inner_log_loss(fold), key=lambda pair: pair[1])[0]
 
     def inner_log_loss(self, fold: int) -> list[tuple[float, float]]:
-        """(C, mean log loss over the rows outside `fold` and their views, by heads that saw none of a row's).
+        """(C, mean log loss) of heads on the rows outside `fold`, each row scored by heads that did not see its fold.
 
-        With two folds there is nothing to choose by: the middle of the grid is returned, with NaN.
+        With two folds there is no inner fold: the middle of the grid is returned, with NaN.
         """
         if len(self.grid) == 1:
             return [(self.grid[0], float("nan"))]
@@ -91,55 +96,43 @@ class HeadFitter:
         return list(zip(self.grid, (losses / (self.folds != fold).sum()).tolist(), strict=True))
 
     def _inner_losses(self, a: int, b: int) -> dict[int, NDArray[np.float64]]:
-        """For each C, the summed log loss on fold a and on fold b of a head that saw neither."""
+        """Summed log loss (len(grid),) on fold a and on fold b of heads that saw neither."""
         rows = (self.folds != a) & (self.folds != b)
         heads = [self._fit(rows, c) for c in self.grid]
         return {fold: np.array([self._loss(head, fold) for head in heads]) for fold in (a, b)}
 
     def _loss(self, head: Head, fold: int) -> float:
-        """Summed over the rows of a fold, each the mean over its views: photos from elsewhere are like any of them."""
+        """Log loss summed over the rows of a fold, averaged over their views."""
         rows = self.folds == fold
         own = np.arange(rows.sum()), self.labels[rows]
-        return float(-np.mean([log_softmax(head.logits(view[rows]))[own].sum() for view in self.views]))
+        return float(-np.mean([log_softmax(head.logits(view[rows]), axis=-1)[own].sum() for view in self.views]))
 
-    def _fit(self, rows: NDArray[np.bool_], c: float, more: Labelled | None = None) -> Head:
+    def _fit(self, rows: NDArray[np.bool_], c: float, extra: ExtraRows | None = None) -> Head:
         views, labels = [view[rows] for view in self.views], self.labels[rows]
-        if more is not None:
-            views = [np.concatenate(pair) for pair in zip(views, more.views, strict=True)]
-            labels = np.concatenate([labels, more.labels])
+        if extra is not None:
+            views = [np.concatenate(pair) for pair in zip(views, extra.views, strict=True)]
+            labels = np.concatenate([labels, extra.labels])
         x, y = np.concatenate(views), np.tile(labels, len(views))
         weights = np.repeat([self.clean, *[1.0] * (len(views) - 1)], len(labels))
         weight = np.zeros((self.classes, x.shape[1]), np.float32)
-        bias = np.full(self.classes, UNSEEN, np.float32)
-        if (seen := np.unique(y)).size == 1:  # nothing to tell apart
+        bias = np.full(self.classes, UNSEEN_BIAS, np.float32)
+        if (seen := np.unique(y)).size == 1:
             bias[seen] = 0
             return Head(weight, bias, c)
-        # C weighs the data term by the number of rows: views are looks at one image, not more images
-        model = LogisticRegression(C=c / len(self.views), max_iter=MOST_STEPS, tol=1e-5)
+        # C multiplies the summed loss: views of an image must not count as further images
+        model = LogisticRegression(C=c / len(self.views), max_iter=MAX_ITER, tol=1e-5)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # said below, once
+            warnings.simplefilter("ignore", ConvergenceWarning)  # logged below, once
             model.fit(x, y, weights / weights.mean())
-        if np.max(model.n_iter_) >= MOST_STEPS and not self.is_unsettled:
-            self.is_unsettled = True
+        if np.max(model.n_iter_) >= MAX_ITER and not self._has_warned:
+            self._has_warned = True
             log.warning(
                 "train: a head with regularisation %g has not converged in %d steps: leave large values out of "
-                "training.regularisation if its log loss is poor", c, MOST_STEPS,
+                "training.regularisation if its log loss is poor", c, MAX_ITER,
             )  # fmt: skip
-        if len(model.classes_) == 2:  # one logit for two classes: shared between them
+        if len(seen) == 2:  # sklearn fits one logit: half of it for each class
             weight[seen] = np.stack([-model.coef_[0] / 2, model.coef_[0] / 2])
             bias[seen] = [-model.intercept_[0] / 2, model.intercept_[0] / 2]
         else:
-            weight[model.classes_], bias[model.classes_] = model.coef_, model.intercept_
+            weight[seen], bias[seen] = model.coef_, model.intercept_
         return Head(weight, bias, c)
-
-
-def log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Logarithms of the softmax over the last axis, stable for any finite logits."""
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    logarithms: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return logarithms
-
-
-def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Probabilities over the last axis."""
-    return np.exp(log_softmax(logits))

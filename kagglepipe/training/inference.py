@@ -12,7 +12,7 @@ from kagglepipe.models.classifier import Preprocessing
 from kagglepipe.training.backends import InferenceBackend
 from kagglepipe.training.checkpoint import Checkpoint, in_first_order, load_classifier, load_head
 from kagglepipe.training.features import Features, compute_features
-from kagglepipe.training.head import Head, softmax
+from kagglepipe.training.head import Head
 
 
 def clean_views(read: Callable[[int], Pixels], preprocessing: Preprocessing) -> Callable[[int], Pixels]:
@@ -49,5 +49,5 @@ def run_probabilities(
                 progress=name,
             )
         weight, bias = load_head(checkpoint)
-        total = total + softmax(Head(weight.numpy()[order], bias.numpy()[order], 0.0).logits(features[file]))
+        total = total + Head(weight.numpy()[order], bias.numpy()[order], 0.0).probabilities(features[file])
     return total / len(checkpoints)

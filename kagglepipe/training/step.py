@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kagglepipe import distributed
+from kagglepipe.images.dataset import IGNORE_INDEX
 from kagglepipe.training.device import Precision
-
-IGNORED = -100  # the label of padding
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
@@ -51,7 +50,7 @@ def gradients(
             with autocast(device, precision):
                 logits = model(*some).flatten(0, -2)
             loss = F.cross_entropy(
-                logits.float(), truth, label_smoothing=label_smoothing, reduction="sum", ignore_index=IGNORED
+                logits.float(), truth, label_smoothing=label_smoothing, reduction="sum", ignore_index=IGNORE_INDEX
             )
             scaler.scale(
                 loss * (distributed.world_size() / max(whole, 1))

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from kagglepipe.images.dataset import IGNORE_INDEX
 from kagglepipe.sequences.augment import TimeAugmentation
-from kagglepipe.sequences.dataset import NO_LABEL, Batch, ClipBatches, Example, TrainingBatches, collate, draw
+from kagglepipe.sequences.dataset import Batch, ClipBatches, Example, TrainingBatches, collate, draw
 
 PLAIN = TimeAugmentation()
 LIVELY = TimeAugmentation(crop=0.5, speed=1.5, drop=0.2)
@@ -56,7 +57,7 @@ def test_a_batch_by_hand() -> None:
     assert batch.features.tolist() == [[[1], [2]], [[3], [0]]]
     assert batch.features.dtype == torch.float32
     assert batch.lengths.tolist() == [2, 1]
-    assert batch.labels.tolist() == [[5, 6], [7, NO_LABEL]]
+    assert batch.labels.tolist() == [[5, 6], [7, IGNORE_INDEX]]
     assert batch.labels.dtype == torch.int64
 
 
@@ -115,7 +116,7 @@ def test_labels_are_those_of_the_frames(window: int | None) -> None:
     for batch in batches(1):
         for features, length, labels in zip(*batch, strict=True):
             assert labels[:length].tolist() == (features[:length, 1] % 7).tolist()
-            assert labels[length:].eq(NO_LABEL).all()
+            assert labels[length:].eq(IGNORE_INDEX).all()
 
 
 def test_clip_labels_are_those_of_the_items() -> None:
@@ -253,7 +254,7 @@ def test_frames_and_labels_of_a_batch_belong_together(workers: int) -> None:
         assert batch.features.dtype == torch.uint8
         for frames, length, labels in zip(*batch, strict=True):
             assert labels[:length].tolist() == [position % 7 for position in frames[:length, 0, 0, 0].tolist()]
-            assert labels[length:].eq(NO_LABEL).all()
+            assert labels[length:].eq(IGNORE_INDEX).all()
 
 
 def test_windows_of_frames_are_neighbours() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
 from sklearn.metrics import log_loss
 
 from kagglepipe import console
@@ -19,7 +20,6 @@ from kagglepipe.models.classifier import Classifier
 from kagglepipe.predictions.metrics import METRICS
 from kagglepipe.training.budget import Budget
 from kagglepipe.training.fit import Conduct, Epoch, Recipe, best_epoch, evaluate, fit, lost_workers
-from kagglepipe.training.head import softmax
 from kagglepipe.training.optimise import freeze_statistics, make_optimiser
 from kagglepipe.training.resume import capture, load_progress, part, save_progress
 from kagglepipe.training.step import gradients, update
@@ -301,7 +301,7 @@ def test_a_score_is_that_of_the_clean_views(images: TrainingImages) -> None:
     rows = np.array([30, 1, 17, 4, 22])
     views = np.stack([images.transform.clean(images.reader[row]) for row in rows])
     with torch.inference_mode():
-        probabilities = softmax(model.eval()(torch.from_numpy(views)).numpy().astype(np.float64))
+        probabilities = softmax(model.eval()(torch.from_numpy(views)).numpy().astype(np.float64), axis=-1)
     loss, accuracy, _ = evaluate(model, images, rows, FLOAT32, batch_size=2)
     assert loss == pytest.approx(log_loss(images.labels[rows], probabilities, labels=range(CLASSES)), rel=1e-5)
     assert accuracy == np.mean(probabilities.argmax(axis=1) == images.labels[rows])

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 
 from kagglepipe.training import linear
-from kagglepipe.training.head import HeadFitter, Labelled, softmax
+from kagglepipe.training.head import ExtraRows, HeadFitter
 from kagglepipe.training.linear import LinearFitter, fit_logistic, rotate
 
 
@@ -41,7 +42,7 @@ def test_the_fit_is_that_of_sklearn(count: int, inputs: int, classes: int, c: fl
     start = fit_logistic(z, labels, weights, c / 10)
     for began in (None, start):
         fit = fit_logistic(z, labels, weights, c, began)
-        found = softmax(z @ fit.weight.T + fit.bias)
+        found = softmax(z @ fit.weight.T + fit.bias, axis=-1)
         model = LogisticRegression(C=c, tol=1e-8, max_iter=5000).fit(x.astype(float), labels, weights)
         np.testing.assert_allclose(found, model.predict_proba(x.astype(float)), atol=1e-3)
 
@@ -72,8 +73,8 @@ def test_heads_are_those_of_the_other_fitter(views: int) -> None:
         expected, head = other.fit(fold), found.fit(fold)
         assert head.regularisation == expected.regularisation
         held = x[folds == fold]
-        np.testing.assert_allclose(softmax(head.logits(held)), softmax(expected.logits(held)), atol=2e-3)
-        assert (softmax(head.logits(held))[:, 3] == 0).all()  # which no row has
+        np.testing.assert_allclose(head.probabilities(held), expected.probabilities(held), atol=2e-3)
+        assert (head.probabilities(held)[:, 3] == 0).all()  # which no row has
         np.testing.assert_allclose(found.inner_log_loss(fold), other.inner_log_loss(fold), rtol=1e-2)
 
 
@@ -81,7 +82,7 @@ def test_rows_that_a_teacher_has_labelled_may_lie_outside_the_axes() -> None:
     x, labels = rows_of(40, 60, 3)
     folds = np.arange(40) % 2
     strange = np.random.default_rng(3).normal(size=(20, 60)).astype(np.float32)
-    more = Labelled([strange], np.arange(20) % 3)
+    more = ExtraRows([strange], np.arange(20) % 3)
     other, found = (kind([x], labels, folds, grid=[1e-2], classes=3) for kind in (HeadFitter, LinearFitter))
     expected, head = other.fit(0, more), found.fit(0, more)
-    np.testing.assert_allclose(softmax(head.logits(strange)), softmax(expected.logits(strange)), atol=2e-3)
+    np.testing.assert_allclose(head.probabilities(strange), expected.probabilities(strange), atol=2e-3)

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kagglepipe.errors import UserError
-from kagglepipe.images.dataset import EpochBatches, TrainingImages
+from kagglepipe.images.dataset import IGNORE_INDEX, EpochBatches, TrainingImages
 from kagglepipe.models.classifier import Classifier
 from kagglepipe.training import fit as module
 from kagglepipe.training.device import Precision
 from kagglepipe.training.fit import Conduct, Epoch, Loop
 from kagglepipe.training.resume import load_progress, save_progress
-from kagglepipe.training.step import IGNORED, gradients, is_out_of_memory, update
+from kagglepipe.training.step import gradients, is_out_of_memory, update
 from tests.fitting import (
     COUNT,
     FLOAT32,
@@ -60,7 +60,7 @@ def gradients_of(model: nn.Module) -> list[Tensor]:
 
 
 @given(
-    labels=st.lists(st.sampled_from([IGNORED, 0, 1, 2]), min_size=1, max_size=9),
+    labels=st.lists(st.sampled_from([IGNORE_INDEX, 0, 1, 2]), min_size=1, max_size=9),
     micro_batch=st.integers(1, 10),
     smoothing=st.sampled_from([0.0, 0.3]),
     frames=st.sampled_from([None, 4]),
@@ -74,7 +74,7 @@ def test_parts_of_any_size_have_the_gradient_of_the_whole(
     inputs = torch.from_numpy(rng.normal(size=(*shape, 5)).astype(np.float32))
     truth = torch.tensor(labels) if frames is None else torch.tensor(labels)[:, None].expand(shape).contiguous()
     if frames is not None:
-        truth[:, -1] = IGNORED
+        truth[:, -1] = IGNORE_INDEX
     loss, right, count = gradients(
         model, [inputs], truth, UNSCALED, FLOAT32, label_smoothing=smoothing, micro_batch=micro_batch
     )

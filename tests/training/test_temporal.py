@@ -15,9 +15,10 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from kagglepipe.errors import UserError
+from kagglepipe.images.dataset import IGNORE_INDEX
 from kagglepipe.models.temporal import TemporalModel, TemporalOptions
 from kagglepipe.sequences.augment import TimeAugmentation
-from kagglepipe.sequences.dataset import NO_LABEL, Example
+from kagglepipe.sequences.dataset import Example
 from kagglepipe.training import temporal as module
 from kagglepipe.training.fit import Epoch, train_epochs
 from kagglepipe.training.head import HeadFitter
@@ -259,7 +260,7 @@ def one_step(
 def test_padding_does_not_count_in_the_loss(smoothing: float) -> None:
     """The loss is the mean over real frames, each once; no gradient reaches the others."""
     logits = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
-    labels = [[2, 0, 1], [3, NO_LABEL, NO_LABEL]]
+    labels = [[2, 0, 1], [3, IGNORE_INDEX, IGNORE_INDEX]]
     (loss, right, count), gradient = one_step(logits, labels, label_smoothing=smoothing)
     real = torch.cat([logits[0], logits[1, :1]])
     targets = torch.eye(4)[[2, 0, 1, 3]] * (1 - smoothing) + smoothing / 4
@@ -281,7 +282,10 @@ def test_batches_of_more_frames_weigh_more_in_the_history() -> None:
     logits = torch.tensor([[[2.0, 0.0]] * 3])
     model = Fixed(logits)
     zeros = torch.zeros(1)
-    batches = [(zeros, zeros, torch.tensor([[0, 0, 0]])), (zeros, zeros, torch.tensor([[1, NO_LABEL, NO_LABEL]]))]
+    batches = [
+        (zeros, zeros, torch.tensor([[0, 0, 0]])),
+        (zeros, zeros, torch.tensor([[1, IGNORE_INDEX, IGNORE_INDEX]])),
+    ]
     (epoch,) = train_epochs(
         model,
         lambda _: batches,
