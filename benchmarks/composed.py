@@ -5,12 +5,12 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from kagglepipe.__main__ import CONF
-from kagglepipe.config import Config
+from kagglepipe.config import Config, schema
 
 
 def composed(*overrides: str) -> Config:
     """The configuration of these options, as they are typed."""
-    ConfigStore.instance().store(name="schema", node=Config)
+    ConfigStore.instance().store(name="schema", node=schema())
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = OmegaConf.to_object(compose("config", list(overrides)))
     assert isinstance(config, Config)

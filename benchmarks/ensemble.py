@@ -23,8 +23,9 @@ STAGE = """
 import logging, sys
 from pathlib import Path
 import numpy as np, pandas as pd
-from kagglepipe.competitions.contract import Competition
-from kagglepipe.config import Config, Ensemble, Paths
+from kagglepipe.options import CompetitionOptions
+from kagglepipe.config import Config
+from kagglepipe.options import EnsembleOptions, PathsOptions
 from kagglepipe.files import read_json
 from kagglepipe.stages import ensemble
 from kagglepipe.stages.places import Dataset, ensemble_dir, find_members

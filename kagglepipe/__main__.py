@@ -153,9 +153,9 @@ def compose_and_run(*, multirun: bool = False) -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from kagglepipe.config import Config
+    from kagglepipe.config import schema
 
-    ConfigStore.instance().store(name="schema", node=Config)
+    ConfigStore.instance().store(name="schema", node=schema())
     varied = {word.partition("=")[0].lstrip("+") for word in sys.argv[1:] if is_sweep(word)} if multirun else set()
 
     from kagglepipe.typed import DECIDE_WHAT_IS_READ

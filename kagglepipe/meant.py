@@ -12,10 +12,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from kagglepipe.competitions.contract import Competition
 from kagglepipe.config import FREE, PATH_KEYS, hydra_string
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded
+from kagglepipe.options import CompetitionOptions
 from kagglepipe.usage import CONF, choices
 
 USUAL = "pistols_vs_smartphones"  # conf/config.yaml's own
@@ -28,7 +28,7 @@ FOLDERS = {
 }
 NOT_TYPED = ("source", "title", "refresh", "kind", "sample_slug", "per_class", "hidden", "hidden_seed")
 PLAIN = re.compile(r"[A-Za-z_][\w.-]*")  # what Hydra's grammar reads as a text without quotes
-DEFAULTS = Competition()
+DEFAULTS = CompetitionOptions()
 WORDS_OF_YAML = {"true", "false", "null", "nan", "inf", "yes", "no", "on", "off", "y", "n"}
 
 
@@ -121,7 +121,7 @@ def _words(folder: Path, kind: str, segments: bool, configured: dict[str, Any]) 
         return ()
     source = json.loads((folder / "source.json").read_text(encoding="utf-8"))
     words = [f"competition={name}", f"competition.source={source['path']}"]
-    for f in fields(Competition):
+    for f in fields(CompetitionOptions):
         usual = _setting(name, f.name, getattr(DEFAULTS, f.name))
         value = configured.get(f.name, usual)
         if f.name not in NOT_TYPED and value != usual and (value or usual):

@@ -5,14 +5,14 @@ Reads the folder `conf/`, the dataclasses of the options and the docstrings of s
 
 import ast
 import difflib
-import inspect
 import re
+import textwrap
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-from kagglepipe.config import PATH_KEYS, Config, option_names
+from kagglepipe.config import PATH_KEYS, Config, option_fields, option_names
 from kagglepipe.files import expanded
 from kagglepipe.stages import OWN, READS, STREET, TOOLS
 
@@ -243,33 +243,31 @@ def stage_help(stage: str) -> str:
 
 
 def _part(name: str) -> str:
-    """The options of one part of the configuration, and what they mean."""
-    made: Any = getattr(Config(), name)
-    lines = [f"{name}.*", *(f"  {option}" for option in _defaults(made, f"{name}."))]
+    """The options of a group: default, meaning, choices."""
+    group = next(one.default_factory for one in fields(Config) if one.name == name)
     chosen = [f"  {name}={'|'.join(choices(name))}"] if name in groups() else []
-    about = inspect.cleandoc(made.__doc__ or "").splitlines()
-    return "\n".join([*lines[:1], *chosen, *lines[1:], *(f"    {line}".rstrip() for line in about)])
+    lines = [line for option, one in option_fields(group, f"{name}.") for line in _option_lines(option, one)]
+    return "\n".join([f"{name}.*: {group.__doc__}", *chosen, *lines])
 
 
-def _defaults(part: Any, prefix: str) -> list[str]:
-    """`training.lr=0.0001`, …; a dataclass inside comes with its own."""
-    found = []
-    for f in fields(part):
-        value = getattr(part, f.name)
-        inner = _defaults(value, f"{prefix}{f.name}.") if is_dataclass(value) else None
-        found += inner if inner is not None else [f"{prefix}{f.name}={_shown(value)}"]
-    return found
+def _option_lines(name: str, one: Any) -> list[str]:
+    """`training.lr=0.0001`, and below it the meaning and the choices."""
+    default = one.default if one.default is not MISSING else one.default_factory()
+    chosen = one.metadata["choices"]
+    about = one.metadata["doc"] + (f" One of {', '.join(chosen)}." if chosen else "")
+    return [
+        f"  {name}={_shown(default)}",
+        *textwrap.wrap(about, 110, initial_indent="      ", subsequent_indent="      "),
+    ]
 
 
 def _shown(value: Any) -> str:
     """A default as it would be typed."""
     if isinstance(value, list):
         return f"[{','.join(map(_shown, value))}]"
-    return {None: "null", True: "true", False: "false"}.get(value, str(value)) if _is_plain(value) else str(value)
-
-
-def _is_plain(value: Any) -> bool:
-    return value is None or isinstance(value, bool)
+    return (
+        {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)
+    )
 
 
 # --- completion ------------------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ import shutil
 import traceback
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,18 @@ import pytest
 from omegaconf import OmegaConf
 
 from kagglepipe.__main__ import CONF
-from kagglepipe.competitions.contract import Competition
 from kagglepipe.competitions.kaggle import KaggleClient
-from kagglepipe.config import Config, Folds, Kaggle, Model, Paths, Training
+from kagglepipe.config import Config, schema
 from kagglepipe.errors import UserError
 from kagglepipe.files import write_json, write_parquet
+from kagglepipe.options import (
+    CompetitionOptions,
+    FoldOptions,
+    KaggleOptions,
+    ModelOptions,
+    PathsOptions,
+    TrainingOptions,
+)
 from kagglepipe.predictions.frame import test_frame
 from kagglepipe.predictions.ledger import Row, read_ledger
 from kagglepipe.stages.places import read_prepared
@@ -44,13 +50,9 @@ class Cats:
     def at(self, *overrides: str) -> Config:
         """The configuration with other values, as `submit.wait=0`; the run is `one`."""
         config = cats_config(self.root, endpoint=self.kaggle.endpoint)
-        for override in overrides:
-            key = override.partition("=")[0]
-            *areas, name = key.split(".")
-            area = reduce(getattr, areas, config)
-            assert hasattr(area, name), f"{key} is no option"
-            setattr(area, name, OmegaConf.select(OmegaConf.from_dotlist([override]), key))
-        return config
+        changed: Any = OmegaConf.to_object(OmegaConf.merge(schema(config), OmegaConf.from_dotlist(list(overrides))))
+        assert isinstance(changed, Config)
+        return changed
 
     def ship(self, name: str, text: str) -> None:
         """Puts a file among the competition's own, in a copy of them."""
@@ -98,12 +100,12 @@ def cats_config(root: Path, *, source: str | None = None, endpoint: str = "http:
     """Of a folder that is prepared already, if there is no source."""
     return Config(
         run="one",
-        paths=Paths(str(root)),
-        competition=Competition(**{**CONTRACT, "slug": "cats", "source": source}),
-        folds=Folds(count=2),
-        model=Model("test_efficientnet", "none", image_size=64),
-        training=Training("head", views=0),
-        kaggle=Kaggle(endpoint),
+        paths=PathsOptions(str(root)),
+        competition=CompetitionOptions(**{**CONTRACT, "slug": "cats", "source": source}),
+        folds=FoldOptions(count=2),
+        model=ModelOptions("test_efficientnet", "none", image_size=64),
+        training=TrainingOptions("head", views=0),
+        kaggle=KaggleOptions(endpoint),
     )
 
 

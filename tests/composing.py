@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kagglepipe.__main__ import CONF
-from kagglepipe.config import Config
+from kagglepipe.config import Config, schema
 
 
 def config_of(*overrides: str) -> Config:
@@ -43,7 +43,7 @@ def is_plain(override: Override) -> bool:
 @functools.cache
 def composed(*overrides: str) -> DictConfig:
     """What Hydra composes."""
-    ConfigStore.instance().store(name="schema", node=Config)
+    ConfigStore.instance().store(name="schema", node=schema())
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", list(overrides))
 

@@ -9,24 +9,20 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from kagglepipe import config as shape
 from kagglepipe.__main__ import CONF
-from kagglepipe.competitions.contract import Competition
 from kagglepipe.config import (
-    CALIBRATIONS,
     FREE,
-    METHODS,
-    METRICS,
     PATH_KEYS,
-    POLICIES,
     Config,
-    Model,
     absolute,
     demand_options,
     demand_quoted,
+    option_fields,
     option_names,
+    schema,
 )
 from kagglepipe.errors import UserError
+from kagglepipe.options import POLICIES, CompetitionOptions, ModelOptions, PathsOptions
 from kagglepipe.runs import identity
 from kagglepipe.runs.identity import (
     CONDUCT,
@@ -48,7 +44,7 @@ OPTIONS = sorted(path for path in CONF.glob("*/*.yaml") if path.parent.name not 
 
 def shaped(*overrides: str) -> Config:
     """The configuration of the dataclasses alone, with these values; quicker than composing conf/."""
-    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.from_dotlist(list(overrides))))
+    config = OmegaConf.to_object(OmegaConf.merge(schema(Config), OmegaConf.from_dotlist(list(overrides))))
     assert isinstance(config, Config)
     return config
 
@@ -117,15 +113,30 @@ def test_an_experiment_beats_the_competition_and_the_command_line_beats_both(con
 # --- the names that are written twice -------------------------------------------------------------------------
 
 
-def test_the_names_of_choices_are_those_of_the_library() -> None:
+def test_the_choices_of_options_are_those_of_the_library() -> None:
     from kagglepipe.images import augment
+    from kagglepipe.models import recurrent, temporal
     from kagglepipe.predictions import blend, calibration, metrics, weights
+    from kagglepipe.segments import metrics as segment_metrics
+    from kagglepipe.sweeps import objectives, samplers
+    from kagglepipe.training import trackers
 
-    assert tuple(augment.POLICIES) == POLICIES
-    assert set(METHODS) == {"auto", "power_mean", *blend.METHODS, *blend.POOLS}
+    known = {
+        "augmentation.policy": ["auto", *augment.POLICIES],
+        "competition.augmentation": augment.POLICIES,
+        "competition.metric": metrics.METRICS,
+        "competition.segment_metric": segment_metrics.SEGMENT_SCORES,
+        "ensemble.calibrate": ["none", "auto", *calibration.CALIBRATIONS],
+        "ensemble.method": ["auto", "power_mean", *blend.METHODS, *weights.FITTED],
+        "model.temporal.cell": ["mean", "conv", *recurrent.CELLS],
+        "model.temporal.pooling": temporal.POOLING,
+        "sweep.objectives": ["score", *objectives.MEASURES],
+        "sweep.sampler": samplers.SAMPLERS,
+        "training.trackers": trackers.TRACKERS,
+    }
+    choices = {name: one.metadata["choices"] for name, one in option_fields()}
+    assert {name: set(choices[name]) for name in known} == {name: set(names) for name, names in known.items()}
     assert set(blend.POOLS) == set(weights.FITTED)
-    assert ("none", "auto", *calibration.CALIBRATIONS) == CALIBRATIONS
-    assert tuple(metrics.METRICS) == METRICS
 
 
 def test_every_policy_has_its_yaml_and_auto_is_settled_by_the_mode() -> None:
@@ -156,7 +167,7 @@ def test_frames_are_not_pasted(configure: Configure) -> None:
 
 
 def test_option_names_are_all_there_is_to_type(configure: Configure) -> None:
-    names, config = option_names(), OmegaConf.structured(configure())
+    names, config = option_names(), schema(configure())
     assert len(names) == len(set(names))
     assert {"stage", "seed", "training.lr", "folds.only", "competition.layout", "submit.file"} <= set(names)
     assert set(PATH_KEYS) <= set(names)
@@ -251,8 +262,8 @@ def test_a_value_that_cannot_be_meant_is_refused_by_the_name_of_its_option(overr
 )
 def test_sizes_of_images_that_contradict_one_another_are_refused(options: dict[str, Any], told: str) -> None:
     with pytest.raises(UserError, match=told):
-        Model(**options)
-    assert Model(image_size=64, kwargs={"img_size": 64}).side == Model(kwargs={"img_size": 64}).side == 64
+        ModelOptions(**options)
+    assert ModelOptions(image_size=64, kwargs={"img_size": 64}).side == ModelOptions(kwargs={"img_size": 64}).side == 64
 
 
 @pytest.mark.parametrize(
@@ -265,7 +276,7 @@ def test_sizes_of_images_that_contradict_one_another_are_refused(options: dict[s
 )  # fmt: skip
 def test_the_limits_themselves_are_allowed(override: str) -> None:
     option, value = override.split("=")
-    assert str(OmegaConf.select(OmegaConf.structured(shaped(override)), option)) in (value, f"{value}.0")
+    assert str(OmegaConf.select(schema(shaped(override)), option)) in (value, f"{value}.0")
 
 
 # --- names and places -----------------------------------------------------------------------------------------
@@ -315,13 +326,13 @@ def test_paths_are_seen_from_the_shells_folder(tmp_path: Path, monkeypatch: pyte
     assert absolute("a.zip") == tmp_path / "a.zip"
     assert absolute("~/a.zip") == Path("/home/me/a.zip")
     assert absolute("/b/a.zip") == Path("/b/a.zip")
-    assert Config(paths=shape.Paths("~/x")).root == Path("/home/me/x")
+    assert Config(paths=PathsOptions("~/x")).root == Path("/home/me/x")
 
 
 def test_only_the_sample_is_the_sample(configure: Configure) -> None:
     assert configure("competition=pistols_vs_smartphones_sample").competition.is_sample
     assert not configure().competition.is_sample
-    assert not Competition().is_sample
+    assert not CompetitionOptions().is_sample
 
 
 # --- what decides a run's results -----------------------------------------------------------------------------
@@ -399,7 +410,7 @@ def test_the_hash_knows_its_own_version(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def read_back(folder: Path) -> Config:
-    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(folder / "config.yaml")))
+    config = OmegaConf.to_object(OmegaConf.merge(schema(Config), OmegaConf.load(folder / "config.yaml")))
     assert isinstance(config, Config)
     return config
 
@@ -418,6 +429,6 @@ def test_the_config_of_a_run_composes_back(experiment: str, configure: Configure
 @pytest.mark.parametrize("name", ["a${b}", "a${b", "it's (1)", "a: b", "007", "null"])
 def test_odd_names_come_back_from_the_config_of_a_run(name: str, tmp_path: Path) -> None:
     config = shaped()
-    config.competition.source = config.input = name
+    config = replace(config, input=name, competition=replace(config.competition, source=name))
     write_config(config, tmp_path)
     assert read_back(tmp_path) == config

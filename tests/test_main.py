@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from kagglepipe.__main__ import CONF, demand_words, place_error, quoted, with_stage
-from kagglepipe.config import PATH_KEYS, Config, absolute
+from kagglepipe.config import PATH_KEYS, Config, absolute, schema
 from kagglepipe.errors import UserError
 from kagglepipe.stages import STREET, TOOLS
 from kagglepipe.tools.commands import run_command
@@ -366,7 +366,7 @@ def test_download_ensemble_submit_and_runs_need_neither_torch_nor_sklearn(
     run_command(config)
     (run,) = (path.parent.name for path in tmp_path.glob("outputs/toy/*/metrics.json"))
     written = OmegaConf.load(tmp_path / "outputs/toy" / run / "config.yaml")
-    assert OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), written)) == config
+    assert OmegaConf.to_object(OmegaConf.merge(schema(Config), written)) == config
     code = """if True:
         import contextlib, json, os, sys
         from kagglepipe.__main__ import main

@@ -105,7 +105,7 @@ def test_options_stand_with_their_defaults_and_meaning() -> None:
     assert "  training.epochs=3" in text
     assert "  training.trackers=[]" in text
     assert "  model.image_size=null" in text
-    assert "warmup: share of the steps" in text
+    assert "Share of the steps with a rising rate." in text
 
 
 # --- completion ------------------------------------------------------------------------------------------------

@@ -18,9 +18,9 @@ from hydra_plugins.kagglepipe_sweeper._arguments import Arguments, read_argument
 from hydra_plugins.kagglepipe_sweeper._end import finish
 from hydra_plugins.kagglepipe_sweeper._sweep import Sweep
 from kagglepipe.config import Config, demand_options
-from kagglepipe.config import Sweep as SweepOptions
 from kagglepipe.errors import UserError
 from kagglepipe.files import exclusive_lock
+from kagglepipe.options import SweepOptions
 from kagglepipe.runs.identity import changes, result_settings, training_mode
 from kagglepipe.stages import unread
 from kagglepipe.stages.pipeline import keep_locks, run_stages

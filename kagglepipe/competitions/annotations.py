@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kagglepipe.competitions.contract import Competition
 from kagglepipe.competitions.filenames import (
     FileNames,
     find_table,
@@ -26,6 +25,7 @@ from kagglepipe.competitions.spreadsheet import read_cells, read_spreadsheet
 from kagglepipe.competitions.table import list_images, make_id, where_else
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded, sha256
+from kagglepipe.options import CompetitionOptions
 
 SEGMENT_COLUMNS = ["video", "start", "end", "label"]
 ANSWERS = (  # columns that are no channels of a series
@@ -52,7 +52,7 @@ class Catalogue:
     notes: list[str]
 
 
-def list_items(files: Sequence[str], competition: Competition, root: Path) -> Catalogue:
+def list_items(files: Sequence[str], competition: CompetitionOptions, root: Path) -> Catalogue:
     """The items among `files` (relative posix paths, sorted) with their labels, by the competition's layout.
 
     Raises UserError if no file is of the kind, for a CSV or a row in it that cannot be meant (no such file, two such
@@ -74,7 +74,7 @@ def list_items(files: Sequence[str], competition: Competition, root: Path) -> Ca
     return _from_tables(found, outside, competition, root, own)
 
 
-def _from_folders(found: list[str], outside: list[str], competition: Competition, root: Path) -> Catalogue:
+def _from_folders(found: list[str], outside: list[str], competition: CompetitionOptions, root: Path) -> Catalogue:
     """Whole clips in class folders."""
     listing = list_images(found, competition, root)
     files = listing.rows.rename(columns={"id": "video"})
@@ -86,7 +86,7 @@ def _from_folders(found: list[str], outside: list[str], competition: Competition
 
 
 def _from_tables(
-    found: list[str], outside: list[str], competition: Competition, root: Path, tables: Mapping[str, str]
+    found: list[str], outside: list[str], competition: CompetitionOptions, root: Path, tables: Mapping[str, str]
 ) -> Catalogue:
     """Items that CSVs describe; those in the folder `test`, or with that split, are to be classified.
 
@@ -124,7 +124,11 @@ def _from_tables(
 
 
 def _files(
-    found: list[str], labels: pd.DataFrame, competition: Competition, known: pd.DataFrame | None, test: str | None
+    found: list[str],
+    labels: pd.DataFrame,
+    competition: CompetitionOptions,
+    known: pd.DataFrame | None,
+    test: str | None,
 ) -> tuple[pd.DataFrame, list[str]]:
     """(video, path, split and group of the items that are listed, labelled or to classify; the other paths).
 
@@ -153,7 +157,7 @@ def _files(
     return files, unlisted
 
 
-def _unlabelled_means(competition: Competition) -> str:
+def _unlabelled_means(competition: CompetitionOptions) -> str:
     if competition.finds_segments:
         return f": taken as {competition.background} from start to end"
     return " and were left out"
@@ -163,7 +167,7 @@ def _unlabelled_means(competition: Competition) -> str:
 
 
 def _read_table(
-    name: str, root: Path, competition: Competition, needed: Sequence[str], tables: Mapping[str, str]
+    name: str, root: Path, competition: CompetitionOptions, needed: Sequence[str], tables: Mapping[str, str]
 ) -> pd.DataFrame:
     """A CSV as text, its columns called by the names of the contract, others left out, indexed by row in the file."""
     path = root / expanded(tables[name])
@@ -172,7 +176,7 @@ def _read_table(
     return read_spreadsheet(path, {ours: competition.columns.get(ours, ours) for ours in TABLE_COLUMNS}, needed)
 
 
-def _demand_columns(root: Path, competition: Competition, tables: Mapping[str, str]) -> None:
+def _demand_columns(root: Path, competition: CompetitionOptions, tables: Mapping[str, str]) -> None:
     """Raises UserError for a column that `competition.columns` names, and that none of the CSVs has."""
     names = [name for name in (competition.labels, competition.files) if name is not None]
     found = [column for name in names for column in read_cells(root / Path(tables[name]).expanduser())[1]]
@@ -184,13 +188,15 @@ def _demand_columns(root: Path, competition: Competition, tables: Mapping[str, s
             raise UserError(f"{has}: {theirs} is needed too, which competition.columns.{ours} names")
 
 
-def _begin_one(competition: Competition, name: str) -> str:
+def _begin_one(competition: CompetitionOptions, name: str) -> str:
     if competition.kind == "video" and competition.finds_segments and not expanded(name).is_file():
         return "; to begin one, type: python -m kagglepipe annotations input=FOLDER"
     return where_else(name, "labels" if name == competition.labels else "files")
 
 
-def _read_labels(root: Path, competition: Competition, tables: Mapping[str, str]) -> tuple[pd.DataFrame, list[str]]:
+def _read_labels(
+    root: Path, competition: CompetitionOptions, tables: Mapping[str, str]
+) -> tuple[pd.DataFrame, list[str]]:
     """(the labels by row in the file, notes): video, start, end (NaN: the whole item), label, split, any group."""
     name = str(competition.labels)
     table = _read_table(name, root, competition, ("video", "label"), tables)
@@ -221,7 +227,7 @@ def _first(rows: "pd.Series[bool]") -> int:
 
 
 def _read_files(
-    root: Path, competition: Competition, names: FileNames, tables: Mapping[str, str]
+    root: Path, competition: CompetitionOptions, names: FileNames, tables: Mapping[str, str]
 ) -> tuple[pd.DataFrame | None, list[str]]:
     """(path -> split and group, None where the files' CSV has none, or None without such a CSV; notes)."""
     if competition.files is None:
@@ -237,7 +243,7 @@ def _read_files(
     return table.set_index("path")[["split", "group"]], notes
 
 
-def _one_each(labels: pd.DataFrame, column: str, competition: Competition) -> "pd.Series[str]":
+def _one_each(labels: pd.DataFrame, column: str, competition: CompetitionOptions) -> "pd.Series[str]":
     """path -> what a column says of it where it says something. Raises UserError if rows of one item disagree."""
     given = labels[labels[column].notna() & (labels[column] != "")].groupby("path")[column]
     if (several := given.nunique() > 1).any():
@@ -245,7 +251,7 @@ def _one_each(labels: pd.DataFrame, column: str, competition: Competition) -> "p
     return given.first()
 
 
-def _classes(found: "pd.Series[str]", competition: Competition) -> list[str]:
+def _classes(found: "pd.Series[str]", competition: CompetitionOptions) -> list[str]:
     """The classes in order, the background first where there is one. found: indexed by row in the file."""
     if found.empty:
         raise UserError(f"{competition.labels} says nothing yet of what happens in a video to train on; fill it in")
@@ -268,7 +274,7 @@ def _classes(found: "pd.Series[str]", competition: Competition) -> list[str]:
     return names
 
 
-def answer_columns(competition: Competition) -> set[str]:
+def answer_columns(competition: CompetitionOptions) -> set[str]:
     """What a column of a series that holds answers is called, in small letters: it is no channel."""
     names = {*ANSWERS, competition.target_column, competition.columns.get("label", "label")}
     return {name.casefold() for name in names}

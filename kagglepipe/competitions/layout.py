@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from kagglepipe.competitions.contract import Competition
 from kagglepipe.competitions.filenames import is_filler, siblings_split, split_of
 from kagglepipe.competitions.labels import check_alike, clean_label
 from kagglepipe.competitions.source import IGNORED_FOLDERS, is_ignored
 from kagglepipe.errors import UserError
+from kagglepipe.options import CompetitionOptions
 
 DOCUMENTS = {
     ".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".html", ".htm", ".url", ".pdf",
@@ -61,7 +61,7 @@ def is_document(file: str) -> bool:
     return path.suffix.lower() in DOCUMENTS or path.name.lower() in DOCUMENT_NAMES
 
 
-def guess_layout(files: Sequence[str], items: Sequence[str], competition: Competition, root: Path) -> Layout:
+def guess_layout(files: Sequence[str], items: Sequence[str], competition: CompetitionOptions, root: Path) -> Layout:
     """The layout of `items`, those of `files` that may be one: class folders in `train` or, without it, in the root.
 
     Folders around all of them are entered. Folders whose names say training, test or validation are no classes.
@@ -191,7 +191,7 @@ def _class_folders(level: _Level, root: Path, *, is_train: bool) -> list[str]:
 
 
 def _test_folders(
-    levels: Sequence[_Level], items: Sequence[str], classes: Sequence[str], competition: Competition
+    levels: Sequence[_Level], items: Sequence[str], classes: Sequence[str], competition: CompetitionOptions
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(folders of what is to be classified, notes on the folders whose names say something else than it is)."""
     found = [level.base + name for level in levels for name in level.tests]
@@ -218,7 +218,11 @@ def _test_folders(
 
 
 def _no_classes(
-    classes: Sequence[str], level: _Level, levels: Sequence[_Level], files: Sequence[str], competition: Competition
+    classes: Sequence[str],
+    level: _Level,
+    levels: Sequence[_Level],
+    files: Sequence[str],
+    competition: CompetitionOptions,
 ) -> UserError:
     """The error for fewer than two class folders, with what there is instead."""
     if not files:

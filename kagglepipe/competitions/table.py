@@ -10,7 +10,6 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from kagglepipe.competitions.contract import Competition
 from kagglepipe.competitions.filenames import (
     FileNames,
     find_table,
@@ -25,6 +24,7 @@ from kagglepipe.competitions.source import SUFFIXES, other_kind
 from kagglepipe.competitions.spreadsheet import read_spreadsheet
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded, sha256
+from kagglepipe.options import CompetitionOptions
 
 TABLE_COLUMNS = (
     "id", "split", "path", "target", "width", "height", "bytes", "format", "mode", "sha256", "phash", "group",
@@ -47,7 +47,7 @@ class Listing:
     notes: list[str] = field(default_factory=list)
 
 
-def list_images(files: Sequence[str], competition: Competition, root: Path) -> Listing:
+def list_images(files: Sequence[str], competition: CompetitionOptions, root: Path) -> Listing:
     """The images among `files` (relative posix paths, sorted) by the competition's layout.
 
     Raises UserError when the layout is not found, a class is empty, two names of classes are too alike, or an id
@@ -100,7 +100,9 @@ Row = tuple[str, str, str | None, str | None]  # split, path, target, group
 # --- class folders ---------------------------------------------------------------------------------------------
 
 
-def _from_folders(files: Sequence[str], competition: Competition, root: Path) -> tuple[list[Row], list[str], list[str]]:
+def _from_folders(
+    files: Sequence[str], competition: CompetitionOptions, root: Path
+) -> tuple[list[Row], list[str], list[str]]:
     """(rows, files outside, notes) of a layout that the competition gives or, without one, is guessed."""
     pictures = [file for file in files if competition.kind != "image" or not is_document(file)]
     if competition.layout:
@@ -178,7 +180,9 @@ def _wrapping_folder(files: Sequence[str], places: list[tuple[str, ...]]) -> tup
 # --- labels in a CSV -------------------------------------------------------------------------------------------
 
 
-def _from_labels(files: Sequence[str], competition: Competition, root: Path) -> tuple[list[Row], list[str], list[str]]:
+def _from_labels(
+    files: Sequence[str], competition: CompetitionOptions, root: Path
+) -> tuple[list[Row], list[str], list[str]]:
     """(rows, files outside, notes) of images that a CSV labels; those in the test folder are to be classified."""
     name = str(competition.labels)
     own = find_table(name, files)
@@ -231,7 +235,7 @@ def one_row_a_file(labels: pd.DataFrame, table: str) -> tuple[pd.DataFrame, list
     return known, [f"{again} rows of {table} name a file a second time, and say the same"] if again else []
 
 
-def _read_labels(path: Path, competition: Competition) -> pd.DataFrame:
+def _read_labels(path: Path, competition: CompetitionOptions) -> pd.DataFrame:
     """file, label, group (None where there is none) and, where the CSV has it, split, indexed by row in the file."""
     if not path.is_file():
         raise UserError(f"there is no {path}{where_else(competition.labels)}")

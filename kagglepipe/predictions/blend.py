@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kagglepipe.competitions.contract import demand
 from kagglepipe.errors import UserError
+from kagglepipe.options import check_choice
 from kagglepipe.predictions.frame import RESERVED, Probs, probabilities
 
 # Keeps log(0) finite and nothing more: a higher floor would change members that are sure of themselves.
@@ -90,7 +90,7 @@ def pool(stack: Stack, weights: Weights, method: str, power: float = 2.0) -> Pro
     >>> pool(np.array([[[1.0, 0.0]], [[0.5, 0.5]]]), np.array([0.5, 0.5]), "nnls")
     array([[0.75, 0.25]])
     """
-    demand("ensemble.method", method, (*METHODS, "power_mean", *POOLS))
+    check_choice("ensemble.method", method, (*METHODS, "power_mean", *POOLS))
     if method == "power_mean":
         pooled = power_mean(stack, weights, power)
     else:

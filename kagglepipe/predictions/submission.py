@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kagglepipe.competitions.contract import FORMS, demand
 from kagglepipe.competitions.spreadsheet import read_cells
 from kagglepipe.errors import UserError
+from kagglepipe.options import FORMS, check_choice
 from kagglepipe.predictions.frame import (
     Probs,
     id_fault,
@@ -324,7 +324,7 @@ def submission_columns(
     form: str, classes: Sequence[str], id_column: str, target_column: str, header: Sequence[str] | None
 ) -> dict[str, str]:
     """Our columns -> how the submission spells them, in its order; UserError where form, classes, header disagree."""
-    demand("competition.form", form, FORMS)
+    check_choice("competition.form", form, FORMS)
     if form == "probability" and len(classes) != 2:
         raise UserError(f"competition.form=probability needs 2 classes, found {len(classes)}; type =probabilities")
     answers = list(classes) if form == "probabilities" else [target_column]

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kagglepipe.competitions.labels import sort_classes
-from kagglepipe.config import Config, Model, Training
+from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, read_json, sha256
+from kagglepipe.options import ModelOptions, TrainingOptions
 
 if TYPE_CHECKING:
     from kagglepipe.competitions.dataset import Dataset
@@ -30,7 +31,7 @@ CONDUCT = (
 TAUGHT = ("teacher", "confidence")  # which decide results where a teacher is named; `run_identity` knows its answers
 FINETUNE_CONDUCT = ("budget", "micro_batch", "compile")  # those of CONDUCT that only fine-tuning reads
 FINETUNE_SETTINGS = tuple(
-    f.name for f in fields(Training) if f.name not in (*HEAD_SETTINGS, *CONDUCT, *TAUGHT)
+    f.name for f in fields(TrainingOptions) if f.name not in (*HEAD_SETTINGS, *CONDUCT, *TAUGHT)
 )  # the head comes first in fine-tuning too, so HEAD_SETTINGS count in both
 
 
@@ -224,7 +225,7 @@ def sequence_names(config: Config, mode: str) -> list[str]:
     return [name for name, read in is_read.items() if read]
 
 
-def backbone_settings(model: Model) -> dict[str, Any]:
+def backbone_settings(model: ModelOptions) -> dict[str, Any]:
     """What decides a network that looks at pictures."""
     return {"name": model.name, "kwargs": model.kwargs, "image_size": model.image_size, "crop": model.crop}
 
@@ -244,17 +245,17 @@ def augmentation_policy(config: Config, mode: str) -> str:
 
 def idle_settings(config: Config, mode: str) -> list[str]:
     """Options of `training` that differ from their defaults, but decide nothing of a run in `mode`."""
-    read, default = result_settings(config, mode)["training"], Training()
+    read, default = result_settings(config, mode)["training"], TrainingOptions()
     used = (*read, *(name for name in CONDUCT if mode == "finetune" or name not in FINETUNE_CONDUCT), "teacher")
     used += ("confidence",) if config.training.teacher else ()
-    names = [f.name for f in fields(Training) if f.name not in used]
+    names = [f.name for f in fields(TrainingOptions) if f.name not in used]
     return [f"training.{n}" for n in names if getattr(config.training, n) != getattr(default, n)]
 
 
 def changes(config: Any, usual: Any = None) -> dict[str, Any]:
     """The options that differ from their defaults, nested as in YAML; equal ones leave no trace.
 
-    >>> changes(Config(seed=1, model=Model(crop="center")))
+    >>> changes(Config(seed=1, model=ModelOptions(crop="center")))
     {'seed': 1, 'model': {'crop': 'center'}}
     """
     usual = Config() if usual is None else usual

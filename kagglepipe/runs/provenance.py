@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from kagglepipe.config import Config
+from kagglepipe.config import Config, schema
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, read_json, write_bytes
 from kagglepipe.runs.identity import changes
@@ -81,7 +81,7 @@ def written_options(run: Path) -> dict[str, Any] | None:
     if not file.exists():
         return None
     try:
-        config: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(file)))
+        config: Any = OmegaConf.to_object(OmegaConf.merge(schema(Config), OmegaConf.load(file)))
     except (OmegaConfBaseException, UserError):
         return None
     return decisive(config)
@@ -93,8 +93,7 @@ def config_of(options: dict[str, Any], name: str) -> Config:
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        schema = OmegaConf.structured(Config)
-        config: Any = OmegaConf.to_object(OmegaConf.merge(schema, OmegaConf.create(escaped(options))))
+        config: Any = OmegaConf.to_object(OmegaConf.merge(schema(Config), OmegaConf.create(escaped(options))))
     except (OmegaConfBaseException, UserError) as error:
         why = " ".join(str(error).split())
         raise UserError(f"{name} was made by a version with other options ({why}): use the version it names") from error

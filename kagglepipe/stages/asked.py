@@ -12,11 +12,11 @@ from typing import Any
 
 import pandas as pd
 
-from kagglepipe.competitions.contract import Competition
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
+from kagglepipe.options import CompetitionOptions
 from kagglepipe.predictions.frame import id_fault, name_three
 from kagglepipe.predictions.submission import (
     label_fault,
@@ -96,7 +96,7 @@ def contract_of(config: Config, prepared: Dataset) -> dict[str, Any]:
     else:
         ids = sorted([*prepared.test["id"], *(one.id for one in prepared.unreadable)], key=natural)
     target = competition.target_column
-    is_unnamed = competition.form != "probabilities" and target == Competition().target_column
+    is_unnamed = competition.form != "probabilities" and target == CompetitionOptions().target_column
     if header is not None and len(header) == 2 and is_unnamed:
         target = header[1]  # which is the one column beside the ids, whatever it is called
     hint = positive_class(prepared.classes, target) if competition.form == "probability" else None
@@ -138,7 +138,7 @@ def check_ids(config: Config, prepared: Dataset, asked: Iterable[str]) -> None:
     raise UserError(f"{name} asks for {name_three(strange)}, which no {noun} to classify are called ({there}): {mend}")
 
 
-def tell_positive(stage: str, competition: Competition, classes: list[str], contract: dict[str, Any]) -> None:
+def tell_positive(stage: str, competition: CompetitionOptions, classes: list[str], contract: dict[str, Any]) -> None:
     """Says whose probability a submission of one column holds, and how to turn it."""
     column, positive = contract["target_column"], contract["positive"]
     turned = f"competition.classes=[{','.join((classes[positive], classes[1 - positive]))}]"

@@ -16,9 +16,10 @@ import numpy as np
 import pandas as pd
 
 from kagglepipe.competitions.dataset import Dataset
-from kagglepipe.config import Config, Ensemble
+from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json, write_parquet
+from kagglepipe.options import EnsembleOptions
 from kagglepipe.predictions.blend import Stack
 from kagglepipe.predictions.calibration import ARGMAX_METRICS, calibration_error, reliability
 from kagglepipe.predictions.crossfit import (
@@ -228,7 +229,7 @@ def decide(config: Config, stack: Stack, rows: EvalRows, names: list[str]) -> tu
 
 
 def choose_blend(
-    options: Ensemble, stack: Stack, rows: EvalRows, names: list[str], singles: list[Candidate]
+    options: EnsembleOptions, stack: Stack, rows: EvalRows, names: list[str], singles: list[Candidate]
 ) -> tuple[Candidate, dict[str, Any]]:
     """(the blend, the table of all that was tried) of two members or more."""
     candidates = [make_candidate(stack, rows, method, options.power) for method in tried(options.method, rows.metric)]
@@ -263,7 +264,7 @@ def tried(method: str, metric: str) -> list[str]:
     return list(dict.fromkeys(["mean", method]))
 
 
-def with_maps(options: Ensemble, chosen: Candidate, rows: EvalRows) -> tuple[Candidate, dict[str, Any]]:
+def with_maps(options: EnsembleOptions, chosen: Candidate, rows: EvalRows) -> tuple[Candidate, dict[str, Any]]:
     """(the blend, calibrated and adjusted where that gains beyond noise, the calibration errors of what was tried)."""
     about: dict[str, Any] = {}
     if options.calibrate != "none":

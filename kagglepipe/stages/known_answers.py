@@ -12,7 +12,6 @@ from typing import Any
 
 import pandas as pd
 
-from kagglepipe.competitions.contract import ID_FORMS, Competition
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.competitions.filenames import find_table, spelt
 from kagglepipe.competitions.spreadsheet import read_cells, read_spreadsheet
@@ -20,6 +19,7 @@ from kagglepipe.competitions.table import make_id
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded, read_json, sha256, write_json
+from kagglepipe.options import ID_FORMS, CompetitionOptions
 from kagglepipe.predictions.frame import class_columns, name_three, read_frame, repeated
 from kagglepipe.predictions.metrics import summarise
 from kagglepipe.predictions.submission import positive_class
@@ -148,7 +148,9 @@ def read_answers(config: Config, prepared: Dataset) -> "pd.Series[Any] | None":
     return answers
 
 
-def as_classes(labels: "pd.Series[str]", competition: Competition, classes: list[str], path: Path) -> "pd.Series[str]":
+def as_classes(
+    labels: "pd.Series[str]", competition: CompetitionOptions, classes: list[str], path: Path
+) -> "pd.Series[str]":
     """Answers in the form of a submission as class names. Raises UserError for one that is no class."""
     numbers = {str(number): name for number, name in enumerate(classes)} if competition.form == "index" else {}
     if competition.form == "probability" and not {"0", "1"} & set(classes):
@@ -209,7 +211,7 @@ def read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
     return header, list(rows.values())
 
 
-def demand_known(competition: Competition, prepared: Dataset, answered: Iterable[str]) -> None:
+def demand_known(competition: CompetitionOptions, prepared: Dataset, answered: Iterable[str]) -> None:
     """Raises UserError for answers none of which is to anything asked; some may be to files that cannot be read."""
     theirs, ours = set(answered), items_asked(prepared)
     if not theirs or not ours or theirs & set(ours):

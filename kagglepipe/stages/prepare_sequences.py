@@ -24,7 +24,6 @@ from kagglepipe.competitions.annotations import (
     list_items,
     within,
 )
-from kagglepipe.competitions.contract import Competition
 from kagglepipe.competitions.folds import mixed_groups
 from kagglepipe.competitions.labels import check_index_form
 from kagglepipe.competitions.source import image_files
@@ -32,6 +31,7 @@ from kagglepipe.config import Config
 from kagglepipe.console import progress
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded, file_sha256, read_json, sha256, write_bytes, write_json, write_parquet
+from kagglepipe.options import CompetitionOptions
 from kagglepipe.parallel import parallel_map
 from kagglepipe.predictions.frame import check_classes
 from kagglepipe.text import counted
@@ -111,7 +111,9 @@ def table_settings(config: Config, root: Path) -> dict[str, Any]:
     competition = config.competition
     settings = {name: getattr(competition, name) for name in SETTINGS}
     settings |= {"images_root": str(root), "max_side": config.prepare.max_side, "reading": READING}
-    if competition.kind == "series" and (own := sorted(answer_columns(competition) - answer_columns(Competition()))):
+    if competition.kind == "series" and (
+        own := sorted(answer_columns(competition) - answer_columns(CompetitionOptions()))
+    ):
         settings["answers"] = own
     for name in ("labels", "files"):
         table = getattr(competition, name) and root / expanded(getattr(competition, name))
@@ -134,7 +136,7 @@ def unreadable(listed: pd.DataFrame, usable: "pd.Series[str]", reasons: list[str
     ]
 
 
-def tell_unreadable(rows: list[dict[str, str]], competition: Competition) -> None:
+def tell_unreadable(rows: list[dict[str, str]], competition: CompetitionOptions) -> None:
     """Says what becomes of items to classify that cannot be read."""
     if rows:
         some = ", ".join(one["path"] for one in rows[:3]) + (" …" if len(rows) > 3 else "")
@@ -311,7 +313,7 @@ def reading_of(series: "Series") -> str:
     """What is read of a series, if not all of it: without answers or, where the user names some, its channels."""
     from kagglepipe.sequences.series import is_answer
 
-    usual = answer_columns(Competition())
+    usual = answer_columns(CompetitionOptions())
     if all(is_answer(name, usual) for name in series.labels):
         return "without answers" * bool(series.labels)
     return f"columns {', '.join(series.names)}"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kagglepipe.competitions.contract import Competition
 from kagglepipe.files import read_json
+from kagglepipe.options import CompetitionOptions
 from kagglepipe.predictions.frame import class_columns, read_frame
 from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.predictions.metrics import score as score_frame
@@ -62,7 +62,7 @@ def rank_detectors(folders: Sequence[Path], metric: str) -> list[Ranked]:
     return [one for *_, one in sorted(found, key=lambda place: place[:3])]
 
 
-def best_network(runs: Sequence[Path], present: Data | None, competition: Competition, stage: str) -> Path:
+def best_network(runs: Sequence[Path], present: Data | None, competition: CompetitionOptions, stage: str) -> Path:
     """The run to predict with: the best of those of the present table and folds, which is said.
 
     runs: finished ones with a network, the earliest first; one at least. present: None where nothing is prepared here:

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from kagglepipe.competitions.annotations import read_annotations
-from kagglepipe.competitions.contract import Competition
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.config import Config
 from kagglepipe.files import sha256
+from kagglepipe.options import CompetitionOptions
 from kagglepipe.predictions.crossfit import EvalRows
 from kagglepipe.predictions.frame import labels, probabilities
 from kagglepipe.predictions.metrics import format_summary, summarise
@@ -40,7 +40,7 @@ from kagglepipe.segments.postprocess import (
 
 def scores_of(
     oof: pd.DataFrame,
-    competition: Competition,
+    competition: CompetitionOptions,
     classes: list[str],
     groups: "pd.Series[Any]",
     *,
@@ -80,7 +80,7 @@ def hidden_segments(config: Config) -> pd.DataFrame:
     return read_annotations(config.data_dir / "answers.csv")
 
 
-def is_scored(metrics: dict[str, Any], competition: Competition, prepared: Dataset) -> bool:
+def is_scored(metrics: dict[str, Any], competition: CompetitionOptions, prepared: Dataset) -> bool:
     """Whether a run's metrics are those that the competition asks for, and their intervals by the groups as they are.
 
     Metrics of a version that did not tell the groups count as theirs.

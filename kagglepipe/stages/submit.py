@@ -14,11 +14,11 @@ from typing import Any
 
 import pandas as pd
 
-from kagglepipe.competitions.contract import Competition
 from kagglepipe.competitions.dataset import Dataset, Unreadable
 from kagglepipe.config import Config, absolute
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, read_json, write_bytes, write_json
+from kagglepipe.options import CompetitionOptions
 from kagglepipe.predictions.frame import class_columns, name_three
 from kagglepipe.predictions.submission import (
     SEGMENT_COLUMNS,
@@ -230,7 +230,7 @@ def other_contract(path: Path, origin: dict[str, Any]) -> str | None:
     options = (known.get("configuration") or {}).get("competition") or {}
     contract = known.get("contract") or {  # as far as older versions tell
         **origin["contract"],
-        "form": options.get("form", Competition().form),
+        "form": options.get("form", CompetitionOptions().form),
         "columns": read_header(path),
     }
     if (known.get("competition"), contract) == ours:

@@ -18,10 +18,11 @@ import pandas as pd
 
 from kagglepipe import distributed
 from kagglepipe.competitions.dataset import Dataset
-from kagglepipe.config import Config, Sweep, duration
+from kagglepipe.config import Config
 from kagglepipe.distributed import is_rank_zero
 from kagglepipe.errors import UserError
 from kagglepipe.files import exclusive_lock, read_json, write_json, write_parquet
+from kagglepipe.options import SweepOptions, seconds_of
 from kagglepipe.predictions.frame import average_folds, labels, merge_folds, read_frame
 from kagglepipe.runs.identity import training_mode
 from kagglepipe.runs.provenance import git_commit, write_config
@@ -110,7 +111,7 @@ def is_whole(config: Config, done: Path) -> bool:
     cut, now = read_json(done).get("cut_by_budget"), config.training.budget
     if not cut or config.stage not in ("all", "train"):
         return True
-    return now is not None and duration("training.budget", now) <= duration("training.budget", cut)
+    return now is not None and seconds_of("training.budget", now) <= seconds_of("training.budget", cut)
 
 
 def tell_finished(run: Path) -> None:
@@ -167,7 +168,7 @@ def train_missing(config: Config, prepared: Dataset, run: Path) -> None:
     if limit and read_json(run / "metrics.json")["cut_by_budget"]:
         log.info("train: training.budget=%s has cut it short; without it the same command trains it whole", limit)
     took = time.perf_counter() - start
-    if limit and took > 1.1 * duration("training.budget", limit):
+    if limit and took > 1.1 * seconds_of("training.budget", limit):
         log.warning(
             "train: it took %.0f s: features, a first look at what is held out, and predictions are made in full", took
         )
@@ -179,7 +180,7 @@ def train_folds(config: Config, prepared: Dataset, run: Path, wanted: Sequence[i
     from kagglepipe.training.trackers import tracking
 
     limit = config.training.budget
-    budget = Budget(duration("training.budget", limit)) if limit else None
+    budget = Budget(seconds_of("training.budget", limit)) if limit else None
     session = make_session(config, prepared, run)
     session.tell()
     if is_rank_zero():
@@ -246,7 +247,7 @@ def complete(config: Config, prepared: Dataset, run: Path) -> None:
 
 def as_kept(config: Config) -> Config:
     """What config.yaml says: neither `input`, which is nothing to train on and may hold a password, nor the sweep."""
-    return replace(config, input=None, training=replace(config.training, rival=None), sweep=Sweep())
+    return replace(config, input=None, training=replace(config.training, rival=None), sweep=SweepOptions())
 
 
 def merge(config: Config, prepared: Dataset, run: Path, folds: Sequence[int], cost: dict[str, Any]) -> None:
@@ -285,7 +286,7 @@ def cost_of(config: Config, seconds: float) -> dict[str, Any]:
 def shortest_budget(run: Path, folds: Sequence[int]) -> str | None:
     """The `training.budget` that has cut folds of the run short, the least of several; None if none has."""
     cuts = [read_json(run / f"fold_{fold}" / "metrics.json").get("cut_by_budget") for fold in folds]
-    return min((cut for cut in cuts if cut), key=lambda cut: duration("training.budget", cut), default=None)
+    return min((cut for cut in cuts if cut), key=lambda cut: seconds_of("training.budget", cut), default=None)
 
 
 def comparisons(config: Config, prepared: Dataset, run: Path, oof: pd.DataFrame) -> dict[str, Any]:

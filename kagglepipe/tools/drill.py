@@ -20,13 +20,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kagglepipe.competitions.annotations import classes_of
-from kagglepipe.competitions.contract import Competition
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.competitions.folds import hidden_groups, hidden_part
 from kagglepipe.config import Config
 from kagglepipe.distributed import world_size
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json
+from kagglepipe.options import CompetitionOptions
 from kagglepipe.predictions.drill import (
     Scorer,
     SelectionRegret,
@@ -120,7 +120,7 @@ def with_part_hidden(config: Config) -> Config:
     return replace(config, competition=competition, folds=folds, stage="train")
 
 
-def deciding_metric(competition: Competition) -> tuple[str, bool]:
+def deciding_metric(competition: CompetitionOptions) -> tuple[str, bool]:
     """What orders the leaderboard, and whether more of it is better: of long videos, what a submission is scored by."""
     if competition.finds_segments:
         return competition.segment_metric, True
@@ -335,7 +335,7 @@ def places(runs: list[Graded], half: str, greater_is_better: bool) -> list[int]:
 
 def describe(
     config: Config,
-    competition: Competition,
+    competition: CompetitionOptions,
     halves: PublicPrivateSplit,
     runs: list[Graded],
     shake: ShakeUp,
@@ -371,7 +371,7 @@ def in_words(choice: SelectionRegret) -> str:
 
 def kept(
     config: Config,
-    competition: Competition,
+    competition: CompetitionOptions,
     halves: PublicPrivateSplit,
     runs: list[Graded],
     shake: ShakeUp,

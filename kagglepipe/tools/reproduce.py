@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from kagglepipe.competitions.dataset import Dataset
-from kagglepipe.config import Config, Paths, Submit, absolute
+from kagglepipe.config import Config, absolute
 from kagglepipe.distributed import world_size
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, read_json, sha256, write_bytes
+from kagglepipe.options import PathsOptions, SubmitOptions
 from kagglepipe.predictions.frame import class_columns, read_frame
 from kagglepipe.runs.provenance import config_of, git_commit, run_facts, source_hash, versions, yaml_of
 from kagglepipe.stages.pipeline import run_stages
@@ -154,7 +155,7 @@ def options_of(config: Config, recipe: Recipe, options: dict[str, Any] | None, n
         raise UserError(f"how {name} was configured is not known: its config.yaml is missing or of another version")
     made = config_of(options, name)
     folds = replace(made.folds, only=[], remake=False)
-    return replace(made, paths=Paths(config.paths.root), folds=folds, workers=config.workers)
+    return replace(made, paths=PathsOptions(config.paths.root), folds=folds, workers=config.workers)
 
 
 def run_config(config: Config, recipe: Recipe, name: str, folder: Path) -> Config:
@@ -169,7 +170,7 @@ def run_config(config: Config, recipe: Recipe, name: str, folder: Path) -> Confi
     return replace(
         made,
         stage="train",
-        paths=Paths(config.paths.root, str(folder)),
+        paths=PathsOptions(config.paths.root, str(folder)),
         device="cpu" if on_cpu else made.device,
         training=replace(made.training, mode=mode, trackers=[], budget=None, teacher=None),
     )
@@ -270,7 +271,7 @@ def make_again(
             config = replace(config, training=replace(config.training, teacher=str(made[teacher])))
         run_stages(config, ("train",))
         made[name] = run_dir(config, prepared)
-    outputs = Paths(submission.paths.root, str(folder))
+    outputs = PathsOptions(submission.paths.root, str(folder))
     if recipe.is_ensemble:
         blending = options_of(submission, recipe, recipe.runs[recipe.run]["configuration"], recipe.run)
         members = [str(made.get(name, name)) for name in recipe.origin["members"]]  # which may be called otherwise now
@@ -279,7 +280,9 @@ def make_again(
         run_stages(blending, ("ensemble",))
         made[recipe.run] = configured_run(blending, prepared)
     csv = folder / recipe.csv.name
-    last = replace(submission, stage="submit", paths=outputs, run=str(made[recipe.run]), submit=Submit(file=str(csv)))
+    last = replace(
+        submission, stage="submit", paths=outputs, run=str(made[recipe.run]), submit=SubmitOptions(file=str(csv))
+    )
     run_stages(last, ("submit",))
     return {**made, csv.name: csv}
 

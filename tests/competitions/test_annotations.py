@@ -20,9 +20,9 @@ from kagglepipe.competitions.annotations import (
     overlapping,
     within,
 )
-from kagglepipe.competitions.contract import Competition
 from kagglepipe.competitions.filenames import in_test_folder
 from kagglepipe.errors import UserError
+from kagglepipe.options import CompetitionOptions
 
 FILES = ("a.mp4", "b.mp4", "c.mp4", "d.mp4")
 ABOUT = "video,start,end,label\n"
@@ -43,7 +43,7 @@ def listing(tmp_path: Path) -> Listing:
             (tmp_path / "files.csv").write_bytes(listed.encode())
             settings["files"] = "files.csv"
         usual = {"kind": "video", "labels": "labels.csv", "form": "segments", "background": "none", "test": "test"}
-        return list_items(sorted(files), Competition(**usual | settings), tmp_path)
+        return list_items(sorted(files), CompetitionOptions(**usual | settings), tmp_path)
 
     return run
 
@@ -358,9 +358,9 @@ def test_a_column_that_is_named_and_nowhere_is_not_passed_over(listed: str | Non
 def test_a_table_that_is_missing(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"kind": "video", "labels": "labels.csv", "background": "none"}
     with pytest.raises(UserError, match=r"there is no \S+labels\.csv; to begin one, type: .* annotations input=FOLDER"):
-        list_items(["a.mp4"], Competition(form="segments", **settings), tmp_path)
+        list_items(["a.mp4"], CompetitionOptions(form="segments", **settings), tmp_path)
     with pytest.raises(UserError, match=r"there is no \S+labels\.csv: add it, or .*competition\.labels=PATH"):
-        list_items(["a.mp4"], Competition(form="name", **settings), tmp_path)
+        list_items(["a.mp4"], CompetitionOptions(form="name", **settings), tmp_path)
 
 
 # --- classes ------------------------------------------------------------------------------------------------------
@@ -409,7 +409,7 @@ def test_nothing_is_labelled_yet(text: str, classes: list[str], listing: Listing
 
 def test_class_folders(tmp_path: Path) -> None:
     files = ["run/1.MP4", "run/notes.txt", "test/3.avi", "walk/2.mov"]
-    found = list_items(files, Competition(kind="video", test="test", id="path", form="name"), tmp_path)
+    found = list_items(files, CompetitionOptions(kind="video", test="test", id="path", form="name"), tmp_path)
     assert rows(found) == [("run/1.MP4", None, None, "run"), ("walk/2.mov", None, None, "walk")]
     assert column(found, "split") == ["train", "test", "train"]
     assert (found.classes, found.outside) == (["run", "walk"], ["run/notes.txt"])
@@ -430,23 +430,23 @@ def test_class_folders(tmp_path: Path) -> None:
 )
 def test_no_file_of_the_kind(kind: str, wanted: str, files: list[str], hint: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"no {wanted} are among the 3 files of {tmp_path}; {hint}"):
-        list_items(files, Competition(kind=kind, form="name", labels="labels.csv"), tmp_path)
+        list_items(files, CompetitionOptions(kind=kind, form="name", labels="labels.csv"), tmp_path)
     with pytest.raises(UserError, match=f"no {wanted} are among the 1 files"):
-        list_items(files[:1], Competition(kind=kind, form="name"), tmp_path)
+        list_items(files[:1], CompetitionOptions(kind=kind, form="name"), tmp_path)
 
 
 def test_tables_of_the_competition_are_no_series(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text(CLIPS + "a.csv,x\nb,y\n")
     settings: dict[str, Any] = {"labels": "./labels.csv", "answers": "answers.csv", "sample_submission": "sample.csv"}
     files = ["a.csv", "answers.csv", "b.npz", "labels.csv", "sample.csv"]
-    found = list_items(files, Competition(kind="series", form="name", **settings), tmp_path)
+    found = list_items(files, CompetitionOptions(kind="series", form="name", **settings), tmp_path)
     assert column(found, "path") == ["a.csv", "b.npz"]
     assert found.outside == []
 
 
 def test_labels_outside_the_source(tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_text(CLIPS + "a,x\nb,y\n")
-    competition = Competition(kind="video", form="name", labels=str(tmp_path / "mine.csv"))
+    competition = CompetitionOptions(kind="video", form="name", labels=str(tmp_path / "mine.csv"))
     assert list_items(["a.mp4", "b.mp4"], competition, tmp_path / "videos").classes == ["x", "y"]
 
 
@@ -580,9 +580,9 @@ def test_ids_of_frames_are_short() -> None:
 )
 def test_competitions_that_contradict_themselves(settings: dict[str, Any], told: str) -> None:
     with pytest.raises(UserError, match=told):
-        Competition(**settings)
+        CompetitionOptions(**settings)
 
 
 def test_what_finds_segments() -> None:
-    assert Competition(kind="series", form="segments", background="none").finds_segments
-    assert not Competition(kind="video", form="name", background="none").finds_segments
+    assert CompetitionOptions(kind="series", form="segments", background="none").finds_segments
+    assert not CompetitionOptions(kind="video", form="name", background="none").finds_segments

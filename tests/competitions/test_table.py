@@ -9,21 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kagglepipe.competitions.contract import Competition
 from kagglepipe.competitions.table import Listing, list_images, make_id, table_hash
 from kagglepipe.errors import UserError
+from kagglepipe.options import CompetitionOptions
 
 NOWHERE = Path("nowhere")  # the folders' own names are all that a layout needs
-PISTOLS = Competition(
+PISTOLS = CompetitionOptions(
     classes=["pistol", "smartphone"],
     layout={"pistol": "Train/Pistol", "smartphone": "Train/Smartphone"},
     test="Test",
 )
-FOLDER = Competition(test="test", id="path")
+FOLDER = CompetitionOptions(test="test", id="path")
 ARCHIVE = ["Test/1.jpg", "Test/2.jpg", "Train/Pistol/a.jpg", "Train/Smartphone/b.jpg", "Train/Smartphone/c.png"]
 
 
-def listed(files: list[str], competition: Competition = PISTOLS, root: Path = NOWHERE) -> Listing:
+def listed(files: list[str], competition: CompetitionOptions = PISTOLS, root: Path = NOWHERE) -> Listing:
     return list_images(sorted(files), competition, root)
 
 
@@ -33,7 +33,7 @@ def placed(listing: Listing) -> dict[str, tuple[str, object]]:
     return {row["path"]: (row["split"], None if pd.isna(row["target"]) else row["target"]) for row in rows}
 
 
-def refusal(files: list[str], competition: Competition = PISTOLS, root: Path = NOWHERE) -> str:
+def refusal(files: list[str], competition: CompetitionOptions = PISTOLS, root: Path = NOWHERE) -> str:
     with pytest.raises(UserError) as caught:
         listed(files, competition, root)
     assert "\n" not in str(caught.value)
@@ -130,7 +130,7 @@ def test_a_test_folder_in_any_case_is_no_class() -> None:
 
 
 def test_without_a_test_folder_one_called_test_is_left_out_and_told() -> None:
-    found = listed(CATS, Competition(id="path"))
+    found = listed(CATS, CompetitionOptions(id="path"))
     assert (found.classes, found.outside) == (["cat", "dog"], ["test/x.jpg"])
     assert "competition.test=test" in found.notes[0]
 
@@ -152,8 +152,8 @@ def test_fewer_than_two_class_folders_are_refused(files: list[str]) -> None:
 
 
 def test_the_order_of_classes_can_be_given_and_must_hold_all() -> None:
-    assert listed(CATS, Competition(test="test", id="path", classes=["dog", "cat"])).classes == ["dog", "cat"]
-    told = refusal(CATS, Competition(test="test", id="path", classes=["dog", "fish"]))
+    assert listed(CATS, CompetitionOptions(test="test", id="path", classes=["dog", "cat"])).classes == ["dog", "cat"]
+    told = refusal(CATS, CompetitionOptions(test="test", id="path", classes=["dog", "fish"]))
     assert "labels ['cat'] are not among competition.classes=['dog', 'fish']" in told
 
 
@@ -195,7 +195,7 @@ def test_folders_around_and_beside_classes_are_none(files: list[str], tests: lis
 def test_a_test_folder_in_a_class_is_never_trained_on() -> None:
     files = [*within(""), "cat/test/3.jpg", "dog/test/4.jpg"]
     assert "what is in cat/test, dog/test is to be classified, not trained on" in listed(files, FOLDER).notes
-    told = refusal(files, Competition(id="path"))
+    told = refusal(files, CompetitionOptions(id="path"))
     assert told.startswith("cat/test says test and lies in a class folder: to classify what is in such folders type")
 
 
@@ -230,14 +230,14 @@ def test_splits_without_classes_are_not_told_apart(files: list[str], told: str) 
 
 @pytest.mark.parametrize("test", ["imgs/test", "imgs/test/", "./imgs/test", r"imgs\test", "IMGS/Test"])
 def test_the_test_folder_may_be_written_in_several_ways(test: str) -> None:
-    found = listed([*within("w/imgs/train/"), "w/imgs/test/3.jpg"], Competition(test=test, id="path"))
+    found = listed([*within("w/imgs/train/"), "w/imgs/test/3.jpg"], CompetitionOptions(test=test, id="path"))
     assert placed(found)["w/imgs/test/3.jpg"] == ("test", None)
 
 
 @pytest.mark.parametrize("folder", ["/data/test", "../test", ".", "C:\\test", "~/test"])
 def test_a_test_folder_outside_the_source_is_refused(folder: str) -> None:
     with pytest.raises(UserError, match=r"competition.test=.* must be a folder inside the source"):
-        Competition(test=folder)
+        CompetitionOptions(test=folder)
 
 
 def test_classes_that_are_whole_numbers_stand_in_their_order() -> None:
@@ -251,23 +251,23 @@ def test_class_folders_that_are_too_alike_are_refused(pair: tuple[str, str]) -> 
 
 
 def test_classes_in_different_case_can_be_named() -> None:
-    found = listed(["A/1.jpg", "a/2.jpg"], Competition(classes=["a", "A"], id="path"))
+    found = listed(["A/1.jpg", "a/2.jpg"], CompetitionOptions(classes=["a", "A"], id="path"))
     assert [place for _, place in placed(found).values()] == ["A", "a"]
 
 
 def test_a_class_of_the_competition_without_images_is_named() -> None:
-    told = refusal(CATS, Competition(test="test", id="path", classes=["cat", "dog", "owl"]))
+    told = refusal(CATS, CompetitionOptions(test="test", id="path", classes=["cat", "dog", "owl"]))
     assert "class owl of competition.classes has no images" in told
 
 
 def test_two_classes_in_one_folder_are_told_what_to_do() -> None:
-    told = refusal(["imgs/1.jpg"], Competition(layout={"cat": "imgs", "dog": "imgs/"}))
+    told = refusal(["imgs/1.jpg"], CompetitionOptions(layout={"cat": "imgs", "dog": "imgs/"}))
     assert "cat and dog in one folder, imgs" in told
     assert "competition.labels=labels.csv" in told
 
 
 def test_the_deepest_folder_of_a_layout_decides() -> None:
-    layout = Competition(layout={"cat": "imgs", "dog": "imgs/dog"}, test="imgs/test")
+    layout = CompetitionOptions(layout={"cat": "imgs", "dog": "imgs/dog"}, test="imgs/test")
     found = placed(listed(["imgs/1.jpg", "imgs/dog/2.jpg", "imgs/test/3.jpg"], layout))
     assert [found[name][1] for name in sorted(found)] == ["cat", "dog", None]
 
@@ -280,7 +280,7 @@ def test_the_deepest_folder_of_a_layout_decides() -> None:
 )  # fmt: skip
 def test_ids_are_names_stems_or_paths(form: str, id: str) -> None:
     assert make_id("Train/Pistol/a.b.JPG", form) == id
-    found = listed([*ARCHIVE, "Train/Pistol/a.b.JPG"], Competition(layout=PISTOLS.layout, test="Test", id=form))
+    found = listed([*ARCHIVE, "Train/Pistol/a.b.JPG"], CompetitionOptions(layout=PISTOLS.layout, test="Test", id=form))
     assert id in found.rows["id"].tolist()
 
 
@@ -293,16 +293,16 @@ def test_an_id_that_repeats_is_named_with_both_files() -> None:
 
 def test_paths_as_ids_do_not_repeat_where_names_do() -> None:
     files = [*ARCHIVE, "Train/Pistol/b.jpg"]
-    competition = Competition(layout=PISTOLS.layout, test="Test", id="path")
+    competition = CompetitionOptions(layout=PISTOLS.layout, test="Test", id="path")
     assert listed(files, competition).rows["id"].tolist() == sorted(files)
 
 
 # --- labels from a CSV ----------------------------------------------------------------------------------------
 
 
-def labels(folder: Path, text: str, files: str = "a.jpg b.jpg c.jpg") -> tuple[list[str], Competition, Path]:
+def labels(folder: Path, text: str, files: str = "a.jpg b.jpg c.jpg") -> tuple[list[str], CompetitionOptions, Path]:
     (folder / "labels.csv").write_text(text, encoding="utf-8")
-    return [*files.split(), "labels.csv"], Competition(labels="labels.csv", test="test", id="path"), folder
+    return [*files.split(), "labels.csv"], CompetitionOptions(labels="labels.csv", test="test", id="path"), folder
 
 
 def test_labels_come_from_the_csv(tmp_path: Path) -> None:
@@ -364,7 +364,7 @@ def test_a_file_with_two_labels_is_not_told_to_be_renamed(tmp_path: Path) -> Non
 @pytest.mark.parametrize("ours", ["group", "split"])
 def test_a_column_that_is_named_and_missing_is_not_passed_over(ours: str, tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("file,label\na.jpg,cat\nb.jpg,dog\n")
-    competition = Competition(labels="labels.csv", columns={ours: "patient"})
+    competition = CompetitionOptions(labels="labels.csv", columns={ours: "patient"})
     with pytest.raises(UserError, match="has the columns file, label: patient is needed too"):
         list_images(["a.jpg", "b.jpg", "labels.csv"], competition, tmp_path)
 
@@ -418,7 +418,7 @@ def test_a_wrapped_table_and_its_images_are_found(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data/labels.csv").write_text("id,class\nimg/a.jpg,cat\nimg/b.jpg,dog\n")
     columns = {"file": "id", "label": "class"}
-    competition = Competition(labels="labels.csv", test="test", id="name", columns=columns)
+    competition = CompetitionOptions(labels="labels.csv", test="test", id="name", columns=columns)
     found = listed(["data/img/a.jpg", "data/img/b.jpg", "data/labels.csv", "data/test/c.jpg"], competition, tmp_path)
     assert [split for split, _ in placed(found).values()] == ["train", "train", "test"]
     assert found.outside == []
@@ -436,7 +436,7 @@ def test_a_zipped_table_is_the_one_csv_in_it(names: list[str], told: str | None,
     with zipfile.ZipFile(tmp_path / "labels.csv", "w") as file:
         for name in names:
             file.writestr(name, "file,label\na.jpg,cat\nb.jpg,dog\n")
-    files, competition = ["a.jpg", "b.jpg", "labels.csv"], Competition(labels="labels.csv", id="path")
+    files, competition = ["a.jpg", "b.jpg", "labels.csv"], CompetitionOptions(labels="labels.csv", id="path")
     if told:
         assert told in refusal(files, competition, tmp_path)
     else:
@@ -457,12 +457,12 @@ def test_videos_are_not_taken_for_images() -> None:
 def test_a_labels_file_where_the_command_is_typed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "labels.csv").write_text("file,label\n")
-    told = refusal(["a.jpg"], Competition(labels="labels.csv"), tmp_path / "photos")
+    told = refusal(["a.jpg"], CompetitionOptions(labels="labels.csv"), tmp_path / "photos")
     assert told.endswith(f"for the one here type competition.labels={tmp_path / 'labels.csv'}")
 
 
 def test_a_labels_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    competition = Competition(labels="labels.csv", id="path")
+    competition = CompetitionOptions(labels="labels.csv", id="path")
     assert f"there is no {tmp_path / 'labels.csv'}: add it" in refusal(["a.jpg"], competition, tmp_path)
 
 
@@ -510,7 +510,7 @@ SEEDS = st.integers(0, 1000)
 @given(files=FILES, seed=SEEDS, wrapping=st.sampled_from(["", "data/", "a/b/"]))
 def test_any_order_of_files_gives_the_same_table(files: list[str], seed: int, wrapping: str) -> None:
     full = [wrapping + name for name in {*files, "Train/Pistol/p.jpg", "Train/Smartphone/s.jpg"}]
-    competition = Competition(classes=PISTOLS.classes, layout=PISTOLS.layout, test="Test", id="path")
+    competition = CompetitionOptions(classes=PISTOLS.classes, layout=PISTOLS.layout, test="Test", id="path")
     shuffled = np.random.default_rng(seed).permutation(sorted(full)).tolist()
     expected, found = listed(full, competition), list_images(shuffled, competition, NOWHERE)
     pd.testing.assert_frame_equal(found.rows, expected.rows)
@@ -520,7 +520,7 @@ def test_any_order_of_files_gives_the_same_table(files: list[str], seed: int, wr
 @given(files=FILES)
 def test_every_file_is_in_the_table_or_told_to_be_outside(files: list[str]) -> None:
     full = sorted({*files, "Train/Pistol/p.jpg", "Train/Smartphone/s.jpg"})
-    found = listed(full, Competition(classes=PISTOLS.classes, layout=PISTOLS.layout, test="Test", id="path"))
+    found = listed(full, CompetitionOptions(classes=PISTOLS.classes, layout=PISTOLS.layout, test="Test", id="path"))
     assert sorted([*found.rows["path"], *found.outside]) == full
     assert found.rows["id"].is_unique
     assert found.rows["id"].is_monotonic_increasing

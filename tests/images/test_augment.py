@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kagglepipe import config
 from kagglepipe.errors import UserError
 from kagglepipe.images.augment import POLICIES, Transform, draw, make_steps
 from kagglepipe.images.decode import Pixels
@@ -26,10 +25,6 @@ def picture(height: int = 60, width: int = 80, seed: int = 0) -> Pixels:
     """Soft random colours."""
     coarse = np.random.default_rng(seed).integers(0, 256, (9, 12, 3), dtype=np.uint8)
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-
-
-def test_the_configuration_knows_the_same_policies() -> None:
-    assert tuple(POLICIES) == config.POLICIES
 
 
 def test_an_unknown_policy_is_refused_with_the_known_ones() -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kagglepipe.competitions.contract import Competition
+from kagglepipe.options import CompetitionOptions
 from kagglepipe.predictions.metrics import METRICS, score_interval
 from kagglepipe.predictions.uncertainty import (
     accuracy_interval,
@@ -126,7 +126,7 @@ def test_the_interval_of_photos_of_persons_is_by_person() -> None:
     def covers() -> bool:
         right = np.repeat(random.random(persons) < true, photos)
         oof = pd.DataFrame({"id": ids, "fold": np.arange(len(ids)) % 5, "target": "a", "a": np.where(right, 0.9, 0.1)})
-        low, high = scores_of(oof.assign(b=1 - oof["a"]), Competition(slug="x"), ["a", "b"], groups)["interval"]
+        low, high = scores_of(oof.assign(b=1 - oof["a"]), CompetitionOptions(slug="x"), ["a", "b"], groups)["interval"]
         return bool(low <= true <= high)
 
     assert np.mean([covers() for _ in range(40)]) >= 0.85

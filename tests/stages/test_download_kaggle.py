@@ -27,11 +27,11 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from kagglepipe.__main__ import CONF, errors_in_one_line
-from kagglepipe.competitions.contract import Competition
 from kagglepipe.competitions.transfer import fetch
-from kagglepipe.config import Config, Download, Kaggle, Paths
+from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import locked, read_json
+from kagglepipe.options import CompetitionOptions, DownloadOptions, KaggleOptions, PathsOptions
 from kagglepipe.stages import download
 from tests.conftest import Outcome
 from tests.kaggle_emulator import KaggleEmulator, small_archive, unzipped, zip_of
@@ -63,9 +63,9 @@ def config(kaggle: KaggleEmulator, tmp_path: Path) -> Config:
     """That of the competition, at the emulator, which is not waited for."""
     return Config(
         stage="download",
-        paths=Paths(str(tmp_path / "root")),
-        competition=Competition(**{**FOLDER, "slug": "cats"}),
-        kaggle=Kaggle(kaggle.endpoint, timeout=0.2, patience=3, input=str(tmp_path / "no notebook")),
+        paths=PathsOptions(str(tmp_path / "root")),
+        competition=CompetitionOptions(**{**FOLDER, "slug": "cats"}),
+        kaggle=KaggleOptions(kaggle.endpoint, timeout=0.2, patience=3, input=str(tmp_path / "no notebook")),
     )
 
 
@@ -160,7 +160,7 @@ def test_a_refresh_compares_first(kaggle: KaggleEmulator, config: Config, capfd:
     run(config, capfd)
     before = {path: path.stat().st_mtime_ns for path in config.base_dir.rglob("*")}
     kaggle.calls.clear()
-    config.competition = replace(config.competition, refresh=True)
+    config = replace(config, competition=replace(config.competition, refresh=True))
     assert run(config, capfd).code == 0
     assert asked(kaggle) == ["DownloadDataFiles", "GET storage"]
     assert {path: path.stat().st_mtime_ns for path in config.base_dir.rglob("*")} == before
@@ -174,7 +174,7 @@ def test_a_refresh_takes_a_changed_archive(
     kaggle.set_archive("cats", OTHER)
     assert run(config, capfd).code == 0
     assert digest(files_in(config.base_dir / "raw")) == digest(unzipped(ARCHIVE))  # it was not asked to look
-    config.competition = replace(config.competition, refresh=True)
+    config = replace(config, competition=replace(config.competition, refresh=True))
     assert run(config, capfd).code == 0
     demand_right(config, OTHER)  # what was prepared from other bytes has gone
 
@@ -186,7 +186,7 @@ def test_a_refresh_forgets_nothing_where_the_bytes_are_the_same(
     (config.base_dir / "prepared.json").write_text("{}")
     kaggle.hashes = ()
     kaggle.fault("storage", "weak etag", None)  # so that only the bytes themselves tell
-    config.competition = replace(config.competition, refresh=True)
+    config = replace(config, competition=replace(config.competition, refresh=True))
     assert run(config, capfd).code == 0
     assert asked(kaggle).count("GET storage") == 3
     (config.base_dir / "prepared.json").unlink()
@@ -229,7 +229,7 @@ def test_what_lies_here_is_taken_without_kaggle(
     if place == "a folder":
         shutil.unpack_archive(source, tmp_path / "cats")
         source = tmp_path / "cats"
-    config.competition = replace(config.competition, source=str(source))
+    config = replace(config, competition=replace(config.competition, source=str(source)))
     assert run(config, capfd).code == 0
     assert not kaggle.calls
 
@@ -355,7 +355,7 @@ def test_a_bomb_leaves_nothing_and_is_not_downloaded_again_where_it_is_trusted(
 ) -> None:
     bomb = zip_of({f"{number}.bin": bytes(10**6) for number in range(3)})
     kaggle.set_archive("cats", bomb)
-    line = demand_one_line(run(replace(config, download=Download(max_gb=0.002)), capfd))
+    line = demand_one_line(run(replace(config, download=DownloadOptions(max_gb=0.002)), capfd))
     assert "unpacks to 3,000,000 bytes or more, allowed are 2,000,000" in line
     assert "download.max_gb=1" in line
     demand_absent(config)
@@ -368,7 +368,7 @@ def test_a_bomb_leaves_nothing_and_is_not_downloaded_again_where_it_is_trusted(
 def test_an_archive_larger_than_allowed_is_not_downloaded(
     kaggle: KaggleEmulator, config: Config, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    line = demand_one_line(run(replace(config, download=Download(max_gb=1e-6)), capfd))
+    line = demand_one_line(run(replace(config, download=DownloadOptions(max_gb=1e-6)), capfd))
     assert f"the archive has {len(ARCHIVE):,} bytes or more, allowed are 1,000" in line
     demand_absent(config)
 
@@ -778,7 +778,7 @@ def test_whatever_the_archive_is_it_is_unpacked_here_or_refused(
     folder = tmp_path_factory.mktemp("any")
     kaggle.hashes = ("md5",) if has_md5 else ()
     kaggle.set_archive("cats", archive)
-    here = replace(config, paths=Paths(str(folder / "deep/root")))
+    here = replace(config, paths=PathsOptions(str(folder / "deep/root")))
     with contextlib.suppress(UserError):
         download.run(here)
     assert {path.name for path in folder.iterdir()} == {"deep"}

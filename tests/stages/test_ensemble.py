@@ -12,11 +12,11 @@ import pytest
 from omegaconf import OmegaConf
 
 from kagglepipe.__main__ import CONF
-from kagglepipe.competitions.contract import Competition
 from kagglepipe.competitions.dataset import Dataset
-from kagglepipe.config import Config, Folds, Paths
+from kagglepipe.config import Config, schema
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json, write_parquet
+from kagglepipe.options import CompetitionOptions, FoldOptions, PathsOptions
 from kagglepipe.predictions.crossfit import make_candidate
 from kagglepipe.predictions.frame import oof_frame, read_frame, test_frame
 from kagglepipe.predictions.metrics import summarise
@@ -32,7 +32,7 @@ At = Callable[..., Config]
 
 def changed(config: Config, *overrides: str) -> Config:
     """The configuration with other values (`key=value`, as in YAML), in a tenth of the time of composing conf/."""
-    other = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(config), OmegaConf.from_dotlist(list(overrides))))
+    other = OmegaConf.to_object(OmegaConf.merge(schema(config), OmegaConf.from_dotlist(list(overrides))))
     assert isinstance(other, Config)
     return other
 
@@ -42,7 +42,9 @@ def at(toy: Path, tmp_path: Path) -> At:
     """at("stage=ensemble", …) -> the toy's configuration."""
     folder = OmegaConf.load(CONF / "competition/image_folder.yaml")
     config = Config(
-        paths=Paths(str(tmp_path)), competition=Competition(**folder, source=str(toy)), folds=Folds(count=2)
+        paths=PathsOptions(str(tmp_path)),
+        competition=CompetitionOptions(**folder, source=str(toy)),
+        folds=FoldOptions(count=2),
     )
     return lambda *overrides: changed(config, *overrides)
 
@@ -488,8 +490,8 @@ def test_members_of_one_rate_are_blended_at_it_and_those_of_several_are_refused(
     for name, rate in (("fast", 16.0), ("quick", 16.0), ("slow", 4.0)):
         write_json(tmp_path / name / "metrics.json", {"identity": {"sequences": {"rate": rate}}})
         members.append(Member(name, tmp_path / name / "oof.parquet", tmp_path / name / "test.parquet"))
-    competition = Competition(slug="c", kind="series", form="segments", background="none")
-    config, prepared = Config(paths=Paths(str(tmp_path)), competition=competition), object()
+    competition = CompetitionOptions(slug="c", kind="series", form="segments", background="none")
+    config, prepared = Config(paths=PathsOptions(str(tmp_path)), competition=competition), object()
     monkeypatch.setattr(ensemble, "read_prepared", lambda config: config.sequences.rate)
     found, frames = ensemble.at_rate_of_members(config, prepared, members[:2])  # type: ignore[arg-type]
     assert (found.sequences.rate, frames) == (16.0, 16.0)

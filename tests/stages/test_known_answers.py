@@ -10,11 +10,11 @@ import pytest
 from omegaconf import OmegaConf
 
 from kagglepipe.__main__ import CONF
-from kagglepipe.competitions.contract import Competition
 from kagglepipe.competitions.dataset import Dataset
-from kagglepipe.config import Config, Folds, Paths
+from kagglepipe.config import Config, schema
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json, write_parquet
+from kagglepipe.options import CompetitionOptions, FoldOptions, PathsOptions
 from kagglepipe.predictions.frame import oof_frame, read_frame, test_frame
 from kagglepipe.predictions.metrics import summarise
 from kagglepipe.stages import train
@@ -31,11 +31,13 @@ ALONE = {"run": "one", "metric": "accuracy", "score": 0.75, "interval": [0.5, 0.
 def at(colours: Path, tmp_path: Path) -> At:
     """at("competition.form=index", …) -> the configuration of prepared colours, two of each to classify."""
     folder = OmegaConf.load(CONF / "competition/image_folder.yaml")
-    competition = Competition(**{**folder, "source": str(colours), "id": "stem"})
-    config = Config(stage="prepare", paths=Paths(str(tmp_path)), competition=competition, folds=Folds(count=2))
+    competition = CompetitionOptions(**{**folder, "source": str(colours), "id": "stem"})
+    config = Config(
+        stage="prepare", paths=PathsOptions(str(tmp_path)), competition=competition, folds=FoldOptions(count=2)
+    )
 
     def changed(*overrides: str) -> Config:
-        other = OmegaConf.merge(OmegaConf.structured(config), OmegaConf.from_dotlist(list(overrides)))
+        other = OmegaConf.merge(schema(config), OmegaConf.from_dotlist(list(overrides)))
         made = OmegaConf.to_object(other)
         assert isinstance(made, Config)
         return made
@@ -143,7 +145,7 @@ def test_answers_of_zero_and_one_are_of_the_class_whose_probability_is_asked_for
     folder = OmegaConf.load(CONF / "competition/image_folder.yaml")
     named = answers(tmp_path, {"red12": "1"}, header).partition("=")[2]
     options = {**folder, "source": str(tmp_path / "two"), "id": "stem", "form": "probability", "answers": named}
-    config = Config(stage="prepare", paths=Paths(str(tmp_path)), competition=Competition(**options))
+    config = Config(stage="prepare", paths=PathsOptions(str(tmp_path)), competition=CompetitionOptions(**options))
     run_command(config)
     assert read_answers(config, read_prepared(config)).to_dict() == {"red12": positive}  # type: ignore[union-attr]
 
@@ -189,8 +191,10 @@ def test_an_index_beyond_the_classes_is_named(at: At, tmp_path: Path) -> None:
 def test_answers_to_segments_are_looked_at_too(long_series: Path, tmp_path: Path) -> None:
     options = {**OmegaConf.load(CONF / "competition/video_folder_untrimmed.yaml").competition, "kind": "series"}
     file, table = tmp_path / "answers.csv", pd.read_csv(long_series / "answers.csv", dtype=str)
-    competition = Competition(**options, source=str(long_series), answers=str(file))
-    config = Config(stage="prepare", paths=Paths(str(tmp_path)), competition=competition, folds=Folds(count=2))
+    competition = CompetitionOptions(**options, source=str(long_series), answers=str(file))
+    config = Config(
+        stage="prepare", paths=PathsOptions(str(tmp_path)), competition=competition, folds=FoldOptions(count=2)
+    )
     for spoilt, words in (
         (table.drop(columns="end"), r"end is needed too"),
         (table.assign(start="soon"), r"start 'soon' is no number"),

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 
 from kagglepipe.__main__ import CONF
-from kagglepipe.competitions.contract import Competition
 from kagglepipe.competitions.dataset import Dataset
-from kagglepipe.config import Cache, Config, Model, Paths, Training
+from kagglepipe.config import Config
 from kagglepipe.files import write_json
 from kagglepipe.models.weights import BUNDLED, own_input
+from kagglepipe.options import CacheOptions, CompetitionOptions, ModelOptions, PathsOptions, TrainingOptions
 from kagglepipe.runs.identity import shipped_orders, usual_order
 from kagglepipe.stages.places import identity_of, run_dir
 
@@ -25,9 +25,11 @@ def prepared(classes: list[str]) -> Dataset:
 
 def config(root: Path, classes: list[str] | None = None, **model: object) -> Config:
     """A folder of photos, a head on untrained features."""
-    competition = Competition(slug="photos", classes=classes or [])
-    options = Model(**{"name": "test_efficientnet", "weights": "none", "image_size": 64, **model})
-    return Config(paths=Paths(str(root)), competition=competition, model=options, training=Training(mode="head"))
+    competition = CompetitionOptions(slug="photos", classes=classes or [])
+    options = ModelOptions(**{"name": "test_efficientnet", "weights": "none", "image_size": 64, **model})
+    return Config(
+        paths=PathsOptions(str(root)), competition=competition, model=options, training=TrainingOptions(mode="head")
+    )
 
 
 def name(config: Config, classes: list[str] = BLUE_RED) -> str:
@@ -63,10 +65,10 @@ def test_a_run_of_a_version_that_left_the_order_out_of_names_is_found_if_it_has_
 
 
 def test_such_a_run_is_found_whatever_else_its_version_left_out_of_names(tmp_path: Path) -> None:
-    usual, tuning = config(tmp_path), Training(mode="finetune")
+    usual, tuning = config(tmp_path), TrainingOptions(mode="finetune")
     older = finished(run_dir(replace(usual, training=tuning), prepared(BLUE_RED)), BLUE_RED[::-1])
     write_json(older / "metrics.json", {"metric": "log_loss"})
-    competition = Competition(slug="photos", classes=BLUE_RED[::-1], metric="log_loss")
+    competition = CompetitionOptions(slug="photos", classes=BLUE_RED[::-1], metric="log_loss")
     now = replace(usual, training=tuning, competition=competition)
     assert run_dir(now, prepared(BLUE_RED[::-1])) == older
     by_other = replace(now, competition=replace(competition, metric="roc_auc"))
@@ -77,10 +79,10 @@ def test_such_a_run_is_found_whatever_else_its_version_left_out_of_names(tmp_pat
 def test_what_the_package_itself_configures_has_the_usual_order(slug: str) -> None:
     """Else the names of all runs of these competitions would change."""
     classes = shipped_orders()[slug]
-    assert usual_order(Config(competition=Competition(slug=slug)), classes[::-1]) == classes
-    assert usual_order(Config(competition=Competition(slug="another")), classes) == sorted(classes)
-    assert usual_order(Config(competition=Competition(slug="digits")), ["10", "9"]) == ["9", "10"]
-    background = Competition(slug="another", background=classes[1])
+    assert usual_order(Config(competition=CompetitionOptions(slug=slug)), classes[::-1]) == classes
+    assert usual_order(Config(competition=CompetitionOptions(slug="another")), classes) == sorted(classes)
+    assert usual_order(Config(competition=CompetitionOptions(slug="digits")), ["10", "9"]) == ["9", "10"]
+    background = CompetitionOptions(slug="another", background=classes[1])
     assert usual_order(Config(competition=background), classes)[0] == classes[1]
 
 
@@ -114,7 +116,7 @@ def test_images_are_decoded_as_large_as_the_network_needs(tmp_path: Path, model:
     made = config(tmp_path, **model)
     assert made.short_side == side
     assert identity_of(made, prepared(BLUE_RED))["short_side"] == side
-    given = replace(made, cache=Cache(short_side=256))
+    given = replace(made, cache=CacheOptions(short_side=256))
     assert given.short_side == 256
     assert (name(given) == name(made)) == (side == 256)
 

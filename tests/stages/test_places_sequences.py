@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kagglepipe.competitions.contract import Competition
-from kagglepipe.config import Config, Sequences
+from kagglepipe.config import Config
+from kagglepipe.options import CompetitionOptions, SequenceOptions
 from kagglepipe.segments.postprocess import FrameProbs
 from kagglepipe.sequences.grid import grid_length
 from kagglepipe.sequences.series import Series, SeriesError, resample
@@ -112,8 +112,8 @@ def test_neighbouring_pieces_share_no_frame_and_leave_none_out(rate: int) -> Non
 
 
 def long_video(rate: float) -> Config:
-    competition = Competition(kind="video", form="segments", background="none")
-    return Config(competition=competition, sequences=Sequences(rate=rate))
+    competition = CompetitionOptions(kind="video", form="segments", background="none")
+    return Config(competition=competition, sequences=SequenceOptions(rate=rate))
 
 
 def labelled(*pieces: tuple[float, float, str]) -> pd.DataFrame:
@@ -190,7 +190,7 @@ def test_times_of_frames_are_a_grid(rate: float, begins: float, lasts: float) ->
 
 def test_pieces_of_clips_keep_their_rows_and_folds() -> None:
     table = pd.DataFrame({"id": ["a@0.5-1", "a"], "video": "a", "start": [0.5, np.nan], "end": [1.0, np.nan]})
-    config = Config(competition=Competition(kind="video", form="name"), sequences=Sequences(rate=8))
+    config = Config(competition=CompetitionOptions(kind="video", form="name"), sequences=SequenceOptions(rate=8))
     found, folds = with_frames(config, table, FOLDS, items(), labelled())
     assert found[["id", "position", "frames"]].to_numpy().tolist() == [["a@0.5-1", 4, 4], ["a", 0, 8]]
     assert folds is FOLDS

@@ -16,15 +16,15 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from kagglepipe.__main__ import CONF
-from kagglepipe.competitions.contract import Competition
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.competitions.folds import read_folds
 from kagglepipe.competitions.table import TABLE_COLUMNS
-from kagglepipe.config import Config, Folds, Paths
+from kagglepipe.config import Config, schema
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, read_json, write_json
 from kagglepipe.images.cache import PixelCache, PixelReader
 from kagglepipe.images.decode import DECODER, DECODER_BY_DEPTH, decode
+from kagglepipe.options import CompetitionOptions, FoldOptions, PathsOptions
 from kagglepipe.stages import places
 from kagglepipe.stages.places import read_prepared
 from kagglepipe.stages.prepare import with_whole_groups
@@ -35,7 +35,7 @@ Prepare = Callable[..., Dataset]
 
 def changed(config: Config, *overrides: str) -> Config:
     """The configuration with other values (`key=value`, as in YAML), in a tenth of the time of composing conf/."""
-    other = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(config), OmegaConf.from_dotlist(list(overrides))))
+    other = OmegaConf.to_object(OmegaConf.merge(schema(config), OmegaConf.from_dotlist(list(overrides))))
     assert isinstance(other, Config)
     return other
 
@@ -45,7 +45,12 @@ def prepare(toy: Path, tmp_path: Path) -> Prepare:
     """prepare("folds.count=3", …) -> what stage=prepare left of the toy, or of another source."""
 
     folder = OmegaConf.load(CONF / "competition/image_folder.yaml")
-    basis = Config("prepare", paths=Paths(str(tmp_path)), competition=Competition(**folder), folds=Folds(count=2))
+    basis = Config(
+        "prepare",
+        paths=PathsOptions(str(tmp_path)),
+        competition=CompetitionOptions(**folder),
+        folds=FoldOptions(count=2),
+    )
 
     def run(*overrides: str, source: Path = toy, is_made: bool = False) -> Dataset:
         config = changed(basis, f"competition.source='{source}'", *overrides)

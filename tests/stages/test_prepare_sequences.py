@@ -17,11 +17,11 @@ import pytest
 from omegaconf import OmegaConf
 
 from kagglepipe.__main__ import CONF, errors_in_one_line
-from kagglepipe.competitions.contract import Competition
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.competitions.folds import read_folds
-from kagglepipe.config import Config, Folds, Paths
+from kagglepipe.config import Config, schema
 from kagglepipe.errors import UserError
+from kagglepipe.options import CompetitionOptions, FoldOptions, PathsOptions
 from kagglepipe.sequences.series import Series
 from kagglepipe.sequences.video import VideoWriter, sample_frames
 from kagglepipe.stages.places import read_prepared
@@ -107,9 +107,11 @@ def save(folder: Path, name: str, times: Any, values: Any) -> None:
 def configured(root: Path, source: Path, name: str, overrides: tuple[str, ...]) -> Config:
     """The configuration of `competition=name`, in a tenth of the time of composing conf/; folds.count is 2."""
     competition = OmegaConf.load(CONF / "competition" / f"{name}.yaml").competition
-    basis = Config("prepare", paths=Paths(str(root)), competition=Competition(**competition), folds=Folds(2))
+    basis = Config(
+        "prepare", paths=PathsOptions(str(root)), competition=CompetitionOptions(**competition), folds=FoldOptions(2)
+    )
     changes = OmegaConf.from_dotlist([f"competition.source='{source}'", *overrides])
-    config: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(basis), changes))
+    config: Any = OmegaConf.to_object(OmegaConf.merge(schema(basis), changes))
     return config if isinstance(config, Config) else pytest.fail("no Config")
 
 

@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
-from kagglepipe.competitions.contract import Competition
 from kagglepipe.competitions.dataset import Dataset
-from kagglepipe.config import Config, Drill, Ensemble, Paths, Training
+from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json
+from kagglepipe.options import CompetitionOptions, DrillOptions, EnsembleOptions, PathsOptions, TrainingOptions
 from kagglepipe.predictions.frame import oof_frame, read_frame, test_frame
 from kagglepipe.stages.places import find_members, read_prepared, run_dir, trained_run
 from kagglepipe.stages.pseudo import over_teacher, pseudo_labelled
@@ -41,8 +41,8 @@ KINDS = {
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    training = Training(teacher="teacher", confidence=0.8)
-    return Config(paths=Paths(str(tmp_path)), training=training, competition=Competition(slug="pets"))
+    training = TrainingOptions(teacher="teacher", confidence=0.8)
+    return Config(paths=PathsOptions(str(tmp_path)), training=training, competition=CompetitionOptions(slug="pets"))
 
 
 @pytest.fixture
@@ -94,10 +94,10 @@ def test_no_label_of_a_fold_has_a_part_in_what_it_scores(
     fixture, options = KINDS[kind]
     source = f"competition.source='{request.getfixturevalue(fixture)}'"
     config = configure(*options, *TINY, source, "competition.slug=it", "training.confidence=0.4")
-    first = replace(config, paths=Paths(str(tmp_path / "first")))
+    first = replace(config, paths=PathsOptions(str(tmp_path / "first")))
     run_command(replace(first, stage="prepare"))
     shutil.copytree(tmp_path / "first", tmp_path / "second")
-    second = replace(config, paths=Paths(str(tmp_path / "second")))
+    second = replace(config, paths=PathsOptions(str(tmp_path / "second")))
     file = second.data_dir / "table.parquet"
     table, folds, classes = pd.read_parquet(file), read_prepared(second).folds, read_prepared(second).classes
     wrong = table["id"].isin(folds.loc[folds["fold"] == 0, "id"])
@@ -210,7 +210,7 @@ def test_it_is_made_again_with_its_teacher(root: Path, taught: tuple[Path, str, 
     wanted = csv.read_bytes()
     csv.unlink()
     shutil.rmtree(root / "outputs")
-    run_command(Config(stage="reproduce", submission=str(csv), paths=Paths(str(root))))
+    run_command(Config(stage="reproduce", submission=str(csv), paths=PathsOptions(str(root))))
     assert csv.read_bytes() == wanted
     assert sorted(path.name for path in (root / "outputs/colours").iterdir()) == sorted([teacher, run])
     assert OmegaConf.load(root / "outputs/colours" / run / "config.yaml").training.teacher == teacher
@@ -224,7 +224,7 @@ def test_a_teacher_has_to_be_one(root: Path, taught: tuple[Path, str, str], colo
     config = colours_config(root, colours, stage="train")
     with pytest.raises(UserError, match=r"^training\.teacher=nobody is not a finished run in .*; there are: .*head"):
         run_command(with_teacher(config, "nobody"))
-    run_command(replace(config, stage="ensemble", ensemble=Ensemble([teacher, run])))
+    run_command(replace(config, stage="ensemble", ensemble=EnsembleOptions([teacher, run])))
     (blend,) = root.glob("outputs/colours/ensemble-*")
     with pytest.raises(UserError, match=r"has no network of its own for each fold: name a trained run"):
         run_command(with_teacher(config, blend.name))
@@ -252,9 +252,9 @@ def test_who_gives_way_neither_teaches_nor_joins_unless_named(
         metrics = read_json(file)
         write_json(file, {**metrics, "over_teacher": {**metrics["over_teacher"], "is_kept": is_kept}})
         for asked in ("best:8", "*head*"):
-            found = find_members(replace(config, ensemble=Ensemble([asked])), prepared)
+            found = find_members(replace(config, ensemble=EnsembleOptions([asked])), prepared)
             assert {member.name for member in found} == members
-    assert len(find_members(replace(config, ensemble=Ensemble([teacher, run])), prepared)) == 2
+    assert len(find_members(replace(config, ensemble=EnsembleOptions([teacher, run])), prepared)) == 2
     with pytest.raises(
         UserError, match=rf"is not surely better than its own teacher: type training\.teacher={teacher}"
     ):
@@ -263,7 +263,7 @@ def test_who_gives_way_neither_teaches_nor_joins_unless_named(
 
 def test_a_drill_makes_the_teacher_first(root: Path, taught: tuple[Path, str, str], colours: Path) -> None:
     _, _, run = taught
-    config = colours_config(root, colours, stage="drill", drill=Drill(runs=[run], share=0.5, draws=20))
+    config = colours_config(root, colours, stage="drill", drill=DrillOptions(runs=[run], share=0.5, draws=20))
     run_command(config)
     (hidden,) = root.glob("outputs/colours-50-percent-hidden-*")
     told = read_json(hidden / "drill.json")

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kagglepipe.competitions.contract import Competition
 from kagglepipe.competitions.dataset import Dataset
-from kagglepipe.config import Config, Paths
+from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, write_bytes, write_json, write_parquet
+from kagglepipe.options import CompetitionOptions, PathsOptions
 from kagglepipe.predictions.frame import oof_frame
 from kagglepipe.predictions.metrics import score
 from kagglepipe.stages.places import best_runs, trained_run
@@ -26,7 +26,7 @@ TRUTH = ["cat", "dog"] * 6
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
     """A prepared competition whose table has the hash T."""
-    config = Config(paths=Paths(str(tmp_path)), competition=Competition(slug="toy"), stage="predict")
+    config = Config(paths=PathsOptions(str(tmp_path)), competition=CompetitionOptions(slug="toy"), stage="predict")
     write_json(config.data_dir / "prepared.json", {"table_hash": "T"})
     write_bytes(config.data_dir / "folds.csv", b"id,fold\n")
     return config
@@ -143,7 +143,9 @@ def test_ranks_say_nothing_of_a_file_alone(config: Config) -> None:
 
 
 def test_detectors_are_ranked_by_the_segments_that_they_find(config: Config) -> None:
-    competition = Competition(slug="toy", kind="video", form="segments", segment_metric="map_50", background="none")
+    competition = CompetitionOptions(
+        slug="toy", kind="video", form="segments", segment_metric="map_50", background="none"
+    )
     detect = replace(config, stage="detect", competition=competition)
     finish(config, "frames", wrong=0, detection={"scores": {"f1_50": 0.9, "map_50": 0.2}})
     finish(config, "segments", wrong=2, detection={"scores": {"f1_50": 0.3, "map_50": 0.6}})

@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 import pytest
 
-from kagglepipe.competitions.contract import Competition
-from kagglepipe.config import Augmentation, Cache, Config, Sequences, Training
+from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.images.decode import decode
+from kagglepipe.options import AugmentationOptions, CacheOptions, CompetitionOptions, SequenceOptions, TrainingOptions
 from kagglepipe.predictions.frame import oof_frame
 from kagglepipe.stages.places import read_prepared, run_dir
 from kagglepipe.stages.session import Session
@@ -67,7 +67,7 @@ def test_photos_that_another_command_adds_are_not_read_for_those_of_the_table(ph
 
 @pytest.mark.parametrize("max_gb", [8.0, 0.0])
 def test_a_photo_that_was_replaced_is_the_old_one_or_an_error(photos: Config, toy: Path, max_gb: float) -> None:
-    session = opened(replace(photos, cache=Cache(max_gb=max_gb)))
+    session = opened(replace(photos, cache=CacheOptions(max_gb=max_gb)))
     before, file = decode((toy / "blue/blue0.png").read_bytes()), toy / "blue/blue0.png"
     cv2.imwrite(str(file), 255 - cv2.imread(str(file)))
     if max_gb:
@@ -93,7 +93,7 @@ def test_a_picture_of_what_is_hardest_lacks_a_photo_that_is_gone(
     photos: Config, toy: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The run that it is of is trained by then."""
-    config, prepared = replace(photos, cache=Cache(max_gb=0)), read_prepared(photos)
+    config, prepared = replace(photos, cache=CacheOptions(max_gb=0)), read_prepared(photos)
     train, classes = prepared.train, prepared.classes
     ids, probs = train["id"].tolist(), np.full((len(train), 3), 1 / 3)
     oof = oof_frame(ids, train["fold"].tolist(), train["target"].tolist(), probs, classes)
@@ -111,7 +111,7 @@ def test_a_larger_network_sees_more_pixels_and_leaves_the_smaller_ones_alone(pho
 
 
 def test_a_size_that_shrinks_what_the_network_sees_is_named(photos: Config, caplog: pytest.LogCaptureFixture) -> None:
-    small = replace(photos, cache=Cache(short_side=48))
+    small = replace(photos, cache=CacheOptions(short_side=48))
     opened(small).tell()
     assert (
         "cache.short_side=48 is less than the 64 pixels that test_efficientnet takes: images are enlarged again; type "
@@ -119,7 +119,7 @@ def test_a_size_that_shrinks_what_the_network_sees_is_named(photos: Config, capl
     ) in caplog.text
     caplog.clear()
     opened(photos).tell()
-    opened(replace(photos, cache=Cache(short_side=64))).tell()
+    opened(replace(photos, cache=CacheOptions(short_side=64))).tell()
     assert "short_side" not in caplog.text
 
 
@@ -178,12 +178,12 @@ def test_frames_that_are_augmented_are_decoded_as_large_as_the_network_needs(
     [
         (Config(), "head", True),
         (Config(), "finetune", True),
-        (Config(training=Training(views=0)), "head", False),
-        (Config(augmentation=Augmentation(policy="none")), "finetune", False),
-        (Config(augmentation=Augmentation(mirror=False)), "finetune", False),
-        (Config(competition=Competition(kind="video")), "head", False),
-        (Config(competition=Competition(kind="video"), sequences=Sequences(views=1)), "head", True),
-        (Config(competition=Competition(kind="series")), "head", False),
+        (Config(training=TrainingOptions(views=0)), "head", False),
+        (Config(augmentation=AugmentationOptions(policy="none")), "finetune", False),
+        (Config(augmentation=AugmentationOptions(mirror=False)), "finetune", False),
+        (Config(competition=CompetitionOptions(kind="video")), "head", False),
+        (Config(competition=CompetitionOptions(kind="video"), sequences=SequenceOptions(views=1)), "head", True),
+        (Config(competition=CompetitionOptions(kind="series")), "head", False),
     ],
 )
 def test_views_are_mirrored_where_they_are_drawn_and_nobody_says_otherwise(

@@ -12,10 +12,17 @@ import pytest
 from omegaconf import OmegaConf
 
 from kagglepipe.__main__ import CONF
-from kagglepipe.competitions.contract import Competition
-from kagglepipe.config import Config, Folds, Model, Paths, Temporal, Training
+from kagglepipe.config import Config, schema
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json, write_parquet
+from kagglepipe.options import (
+    CompetitionOptions,
+    FoldOptions,
+    ModelOptions,
+    PathsOptions,
+    TemporalOptions,
+    TrainingOptions,
+)
 from kagglepipe.predictions.frame import read_frame, test_frame
 from kagglepipe.runs.provenance import decisive
 from kagglepipe.stages.asked import natural
@@ -29,7 +36,7 @@ At = Callable[..., Config]
 
 def changed(config: Config, *overrides: str) -> Config:
     """The configuration with other values (`key=value`, as in YAML), in a tenth of the time of composing conf/."""
-    other = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(config), OmegaConf.from_dotlist(list(overrides))))
+    other = OmegaConf.to_object(OmegaConf.merge(schema(config), OmegaConf.from_dotlist(list(overrides))))
     assert isinstance(other, Config)
     return other
 
@@ -42,11 +49,11 @@ def at(toy: Path, tmp_path: Path) -> At:
     folder = OmegaConf.load(CONF / "competition/image_folder.yaml")
     config = Config(
         run="one",
-        paths=Paths(str(tmp_path)),
-        competition=Competition(**folder, source=str(toy)),
-        folds=Folds(count=2),
-        model=Model("test_efficientnet", "none", image_size=64),
-        training=Training("head", views=0),
+        paths=PathsOptions(str(tmp_path)),
+        competition=CompetitionOptions(**folder, source=str(toy)),
+        folds=FoldOptions(count=2),
+        model=ModelOptions("test_efficientnet", "none", image_size=64),
+        training=TrainingOptions("head", views=0),
     )
     return lambda *overrides: changed(config, *overrides)
 
@@ -460,9 +467,11 @@ def test_few_labels_are_submitted_for_all_the_others(at: At, tmp_path: Path) -> 
 def frames_at(long_series: Path, tmp_path: Path) -> At:
     """frames_at("stage=submit", …) -> a configuration of long series, for the run called `one`, trained at rate 4."""
     options = OmegaConf.load(CONF / "competition/video_folder_untrimmed.yaml").competition
-    competition = Competition(**{**options, "kind": "series", "source": str(long_series)})
-    model = Model(temporal=Temporal(cell="gru"))
-    config = Config(run="one", paths=Paths(str(tmp_path)), competition=competition, folds=Folds(count=2), model=model)
+    competition = CompetitionOptions(**{**options, "kind": "series", "source": str(long_series)})
+    model = ModelOptions(temporal=TemporalOptions(cell="gru"))
+    config = Config(
+        run="one", paths=PathsOptions(str(tmp_path)), competition=competition, folds=FoldOptions(count=2), model=model
+    )
     run_command(changed(config, "stage=prepare"))
     at_four = read_prepared(changed(config, "sequences.rate=4"))
     ids, folder = at_four.test["id"].tolist(), config.runs_dir / "one"

@@ -4,6 +4,7 @@ import logging
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from shutil import copy, copytree
@@ -218,9 +219,9 @@ def test_on_a_cpu_as_much_goes_through_the_network_as_its_cache_holds(
     session = make_session(config, prepared := read_prepared(config), run_dir(config, prepared))
     assert session.conduct(0).micro_batch == 16
     assert [session.conduct(0, images=count).micro_batch for count in (8, 16, 100)] == [2, 1, 1]
-    session.config.training.micro_batch = 40
+    session.config = replace(config, training=replace(config.training, micro_batch=40))
     assert session.conduct(0, images=8).micro_batch == 40
-    session.config.training.micro_batch, session.device = None, torch.device("cuda")
+    session.config, session.device = config, torch.device("cuda")
     assert session.conduct(0).micro_batch is None  # a GPU takes all that its memory holds
 
 

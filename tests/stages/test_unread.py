@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from kagglepipe.__main__ import CONF
-from kagglepipe.config import Config
+from kagglepipe.config import Config, schema
 from kagglepipe.errors import UserError
 from kagglepipe.stages.unread import demand_read, reason, trains
 from kagglepipe.typed import flat, typed_options
@@ -25,7 +25,7 @@ def unread(*words: str) -> str | None:
     options = [one for word in words for one in word.split(" ")]
     for choice, option in IS_CHOICE.items():
         options = [one.replace(choice, option) if one.startswith(choice) else one for one in options]
-    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.from_dotlist(options)))
+    config = OmegaConf.to_object(OmegaConf.merge(schema(Config), OmegaConf.from_dotlist(options)))
     assert isinstance(config, Config)
     (name,) = typed_options(words[-1:])
     return reason(config, name, config.training.mode if trains(config) and config.training.mode != "auto" else None)

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -191,7 +192,7 @@ def test_a_run_that_is_not_known_well_is_sent_all_the_same(cats: Cats, caplog: p
 @pytest.mark.parametrize("message", ["mine", "two\nlines,\t'quoted' \"twice\"", "ñ 語 🙂", "x" * 5000, "kagglepipe-"])
 def test_any_message_leaves_the_tag_to_be_found(cats: Cats, message: str) -> None:
     config = cats.at(*UPLOAD)
-    config.submit.message = message
+    config = replace(config, submit=replace(config.submit, message=message))
     cats.kaggle.fault("CreateSubmission", "500", counted=True)
     submit.run(config)
     (sent,), (row,) = cats.kaggle.submissions("cats"), cats.rows()

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kagglepipe.config import Config, Paths
+from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
+from kagglepipe.options import PathsOptions
 from kagglepipe.sequences.video import VideoWriter
 from kagglepipe.tools.annotations import run
 
@@ -37,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def begin(folder: Path, tmp_path: Path) -> None:
-    run(Config("annotations", input=str(folder), paths=Paths(str(tmp_path))))
+    run(Config("annotations", input=str(folder), paths=PathsOptions(str(tmp_path))))
 
 
 def test_every_video_has_an_empty_row(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -16,9 +16,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from kagglepipe.__main__ import CONF
-from kagglepipe.config import Config, Paths
+from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_bytes, write_json
+from kagglepipe.options import PathsOptions
 from kagglepipe.stages.places import finished_runs
 from kagglepipe.tools import bundle as stage
 from kagglepipe.tools.bundle import bundle_dir, portable, put_configuration
@@ -358,7 +359,7 @@ def test_the_notebook_composes_the_same_configuration(name: str, configure: Conf
     assert found.competition.slug == config.base_slug
     assert (found.model, found.training, found.sequences) == (config.model, config.training, config.sequences)
     assert (found.seed, found.folds.seed, found.folds.only) == (config.seed, config.folds.seed, [])
-    assert found.paths == Paths()
+    assert found.paths == PathsOptions()
     assert "/photos" not in (tmp_path / "made/conf/competition/bundle.yaml").read_text()
 
 

@@ -18,9 +18,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kagglepipe.config import Config, Paths
+from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
+from kagglepipe.options import PathsOptions
 from kagglepipe.segments.postprocess import DetectionSettings, detect_segments
 from kagglepipe.segments.streaming import StreamSegmenter
 from kagglepipe.sequences import stream
@@ -183,7 +184,7 @@ def test_what_it_has_drawn_itself_is_not_searched(
 ) -> None:
     shutil.copy(long_videos / "test/v6.mp4", tmp_path / "a.mp4")
     config = trained("long", "detect.video=true")
-    config = replace(config, run=str(trained_run(config)), paths=Paths(str(tmp_path)))
+    config = replace(config, run=str(trained_run(config)), paths=PathsOptions(str(tmp_path)))
     for _ in range(2):
         run_command(replace(config, input=str(tmp_path)))
     folder = tmp_path / f"outputs/long/detect/{tmp_path.name}"
@@ -432,7 +433,7 @@ def streaming(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
 def watching(trained: Trained, tmp_path: Path) -> Callable[..., Config]:
     """watching(…) -> the configuration that watches a camera with the run on long videos, and writes into tmp_path."""
     run = trained_run(trained("long"))
-    there = Paths(str(tmp_path))
+    there = PathsOptions(str(tmp_path))
     return lambda *overrides: replace(trained("long", "input=camera", *overrides), run=str(run), paths=there)
 
 

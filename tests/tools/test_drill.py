@@ -13,11 +13,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from kagglepipe.competitions.contract import Competition
 from kagglepipe.competitions.folds import hidden_groups, hidden_part
-from kagglepipe.config import Config, Drill, Ensemble, Folds, Model, Paths, Sequences, Temporal, Training
+from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json, write_parquet
+from kagglepipe.options import (
+    CompetitionOptions,
+    DrillOptions,
+    EnsembleOptions,
+    FoldOptions,
+    ModelOptions,
+    PathsOptions,
+    SequenceOptions,
+    TemporalOptions,
+    TrainingOptions,
+)
 from kagglepipe.predictions.frame import test_frame
 from kagglepipe.runs.provenance import write_config
 from kagglepipe.stages.places import finished_runs, read_prepared
@@ -34,7 +44,7 @@ Drilled = Callable[..., list[str]]
 @pytest.fixture
 def config(tmp_path: Path, colours: Path) -> Config:
     """A quarter of 36 labelled images is hidden."""
-    return colours_config(tmp_path, colours, stage="drill", drill=Drill(share=0.25, draws=200))
+    return colours_config(tmp_path, colours, stage="drill", drill=DrillOptions(share=0.25, draws=200))
 
 
 @pytest.fixture
@@ -158,14 +168,14 @@ def test_the_seed_of_a_run_hides_the_same_rows(config: Config) -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"hidden": 0.99}, r"competition\.hidden=0\.99 must be a share"),
+        ({"hidden": 0.99}, r"competition\.hidden=0\.99 must be at least 0\.05 and at most 0\.9"),
         ({"hidden": 0.2, "per_class": 3}, "hidden and competition.per_class cannot be combined"),
         ({"hidden": 0.2, "hidden_seed": -1}, "hidden_seed=-1"),
     ],
 )
 def test_what_cannot_be_hidden(values: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
-        Competition(**values)
+        CompetitionOptions(**values)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +183,7 @@ def test_what_cannot_be_hidden(values: dict[str, Any], words: str) -> None:
 )
 def test_what_cannot_be_drilled(values: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=f"drill.{next(iter(values))}="):
-        Drill(**values)
+        DrillOptions(**values)
 
 
 def test_what_is_hidden_is_not_sent_to_kaggle(config: Config) -> None:
@@ -248,11 +258,11 @@ def test_one_run_is_graded_and_has_no_medal(config: Config, drilled: Drilled) ->
 
 
 def test_runs_are_trained_anew_with_their_own_configurations(config: Config, drilled: Drilled) -> None:
-    usual = replace(config, stage="train", drill=Drill())
+    usual = replace(config, stage="train", drill=DrillOptions())
     run_command(usual)
     run_command(replace(usual, seed=1))
     names = sorted(folder.name for folder in finished_runs(usual))
-    run_command(replace(usual, stage="ensemble", ensemble=Ensemble(names)))
+    run_command(replace(usual, stage="ensemble", ensemble=EnsembleOptions(names)))
     before = {path: path.read_bytes() for path in usual.runs_dir.rglob("*") if path.is_file()}
     lines = drilled(replace(config, drill=replace(config.drill, runs=["ensemble-*", names[0]], teams=2000)))
     hidden = with_part_hidden(config)
@@ -300,14 +310,14 @@ def long_config(root: Path, source: Path, steps: int = 5) -> Config:
     named = {"slug": "long", "source": str(source), "kind": "series", "answers": "answers.csv"}
     return Config(
         stage="drill",
-        paths=Paths(str(root)),
-        competition=Competition(**{**contract["competition"], **named}),
-        folds=Folds(count=2),
-        model=Model(temporal=Temporal(cell="lstm", dropout=0.0)),
-        sequences=Sequences(rate=8, steps=steps, lr=1e-2, members=1),
-        training=Training("head"),
+        paths=PathsOptions(str(root)),
+        competition=CompetitionOptions(**{**contract["competition"], **named}),
+        folds=FoldOptions(count=2),
+        model=ModelOptions(temporal=TemporalOptions(cell="lstm", dropout=0.0)),
+        sequences=SequenceOptions(rate=8, steps=steps, lr=1e-2, members=1),
+        training=TrainingOptions("head"),
         device="cpu",
-        drill=Drill(share=1 / 3, draws=200),
+        drill=DrillOptions(share=1 / 3, draws=200),
     )
 
 
@@ -449,11 +459,11 @@ def test_settings_that_suit_another_metric_are_chosen_anew(long: Config, drilled
 
 @pytest.mark.slow
 def test_ensembles_of_runs_on_long_series(long: Config, drilled: Drilled) -> None:
-    usual = replace(long, stage="train", drill=Drill())
+    usual = replace(long, stage="train", drill=DrillOptions())
     run_command(usual)
     run_command(replace(usual, seed=1))
     names = sorted(folder.name for folder in finished_runs(usual))
-    run_command(replace(usual, stage="ensemble", ensemble=Ensemble(names)))
+    run_command(replace(usual, stage="ensemble", ensemble=EnsembleOptions(names)))
     drilled(replace(long, drill=replace(long.drill, runs=["ensemble-*"])))
     graded = read_json(with_part_hidden(long).runs_dir / "drill.json")["runs"]
     assert sorted(each["run"].startswith("ensemble") for each in graded) == [False, False, True]
@@ -462,7 +472,7 @@ def test_ensembles_of_runs_on_long_series(long: Config, drilled: Drilled) -> Non
 def test_own_folds_are_not_taken_over(long: Config, drilled: Drilled, tmp_path: Path) -> None:
     own = tmp_path / "own.csv"
     own.write_text("id,fold\n" + "".join(f"train/s{n}.npz,{n // 2 % 2}\n" for n in range(12)))
-    drilled(replace(long, folds=Folds(count=2, file=str(own))))
+    drilled(replace(long, folds=FoldOptions(count=2, file=str(own))))
     folds = pd.read_csv(with_part_hidden(long).data_dir / "folds.csv")
     assert len(folds) == 8
 
@@ -483,7 +493,7 @@ def test_a_half_in_which_nothing_happens(long: Config, cameras: Path, drilled: D
     idle = replace(
         long,
         competition=replace(long.competition, source=str(source)),
-        folds=Folds("groups"),
+        folds=FoldOptions("groups"),
         sequences=replace(long.sequences, steps=1),
     )
     hidden = with_part_hidden(idle)

@@ -13,10 +13,17 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from kagglepipe.__main__ import CONF
-from kagglepipe.competitions.contract import Competition
-from kagglepipe.config import Config, Folds, Model, Paths, Predict, Training
+from kagglepipe.config import Config, schema
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json
+from kagglepipe.options import (
+    CompetitionOptions,
+    FoldOptions,
+    ModelOptions,
+    PathsOptions,
+    PredictOptions,
+    TrainingOptions,
+)
 from kagglepipe.predictions.crossfit import combine
 from kagglepipe.predictions.frame import read_frame
 from kagglepipe.stages.places import trained_run
@@ -32,7 +39,7 @@ Predicts = Callable[..., pd.DataFrame]
 
 def changed(config: Config, *overrides: str) -> Config:
     """The configuration with other values (`key=value`, as in YAML), in a tenth of the time of composing conf/."""
-    other = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(config), OmegaConf.from_dotlist(list(overrides))))
+    other = OmegaConf.to_object(OmegaConf.merge(schema(config), OmegaConf.from_dotlist(list(overrides))))
     assert isinstance(other, Config)
     return other
 
@@ -51,12 +58,12 @@ def at(place: Path, toy: Path) -> At:
     folder = OmegaConf.load(CONF / "competition/image_folder.yaml")
     config = Config(
         "predict",
-        paths=Paths(str(place)),
-        competition=Competition(**folder, source=str(place / "toy")),
-        folds=Folds(count=2),
-        model=Model("test_efficientnet", "none", image_size=64),
-        training=Training("head", views=0),
-        predict=Predict(picture=0),
+        paths=PathsOptions(str(place)),
+        competition=CompetitionOptions(**folder, source=str(place / "toy")),
+        folds=FoldOptions(count=2),
+        model=ModelOptions("test_efficientnet", "none", image_size=64),
+        training=TrainingOptions("head", views=0),
+        predict=PredictOptions(picture=0),
     )
     if not any(place.glob("outputs/toy/*/metrics.json")):
         run_command(replace(config, stage="train"))

@@ -12,10 +12,10 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from kagglepipe.competitions.contract import Competition
-from kagglepipe.config import Config, Ensemble, Model, Paths
+from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json
+from kagglepipe.options import CompetitionOptions, EnsembleOptions, ModelOptions, PathsOptions
 from kagglepipe.runs import identity
 from kagglepipe.runs.provenance import config_of, decisive
 from kagglepipe.stages.train import COST
@@ -35,7 +35,7 @@ def submitted(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_command(colours_config(root, colours, stage="submit"))
     run_command(colours_config(root, colours, stage="train", seed=1))
     names = sorted(path.parent.name for path in root.glob("outputs/colours/*/metrics.json"))
-    run_command(colours_config(root, colours, stage="submit", ensemble=Ensemble(names)))
+    run_command(colours_config(root, colours, stage="submit", ensemble=EnsembleOptions(names)))
     return root
 
 
@@ -52,7 +52,7 @@ def again(root: Path, caplog: pytest.LogCaptureFixture) -> Again:
     def run(csv: Path) -> list[str]:
         caplog.clear()
         with caplog.at_level("INFO"):
-            run_command(Config(stage="reproduce", submission=str(csv), paths=Paths(str(root))))
+            run_command(Config(stage="reproduce", submission=str(csv), paths=PathsOptions(str(root))))
         return [record.getMessage() for record in caplog.records if record.name == "kagglepipe.tools.reproduce"]
 
     return run
@@ -129,7 +129,7 @@ def test_a_fitted_ensemble_is_made_again_with_the_members_that_count_for_nothing
     first, second = sorted(path.parent.name for path in root.glob("outputs/colours/*head*/metrics.json"))
     run_command(colours_config(root, colours, stage="train", seed=2))
     runs = ["*head*"]
-    run_command(colours_config(root, colours, stage="submit", ensemble=Ensemble(runs, method=method)))
+    run_command(colours_config(root, colours, stage="submit", ensemble=EnsembleOptions(runs, method=method)))
     (csv,) = root.glob(f"submissions/ensemble-{method.replace('_', '-')}-*.csv")
     assert {first, second} < set(read_json(csv.with_suffix(".json"))["members"])
     assert again(csv)[-1].endswith("so are the probabilities behind it")
@@ -162,7 +162,7 @@ def test_a_run_keeps_what_it_cost_and_where_it_was_made(root: Path, colours: Pat
 
 def test_runs_elsewhere_have_features_of_their_own(root: Path, colours: Path, tmp_path: Path) -> None:
     config = colours_config(root, colours)
-    other = replace(config, paths=Paths(str(root), str(tmp_path / "other")))
+    other = replace(config, paths=PathsOptions(str(root), str(tmp_path / "other")))
     assert (config.runs_dir, config.features_dir) == (root / "outputs/colours", root / "data/colours/cache")
     assert other.runs_dir == tmp_path / "other/colours"
     assert other.features_dir.is_relative_to(other.runs_dir)
@@ -254,7 +254,7 @@ def test_what_is_no_submission_is_refused(root: Path, name: str | None, words: s
     facts = {"run": "one", "members": ["one"], "csv_sha256": "", "competition": "colours", "runs": {"one": {"a": 1}}}
     write_json(root / "empty.json", facts)
     with pytest.raises(UserError, match=words):
-        run_command(Config(stage="reproduce", submission=name and str(root / name), paths=Paths(str(root))))
+        run_command(Config(stage="reproduce", submission=name and str(root / name), paths=PathsOptions(str(root))))
 
 
 # --- the recipe ---------------------------------------------------------------------------------------------------
@@ -262,13 +262,17 @@ def test_what_is_no_submission_is_refused(root: Path, name: str | None, words: s
 
 @pytest.mark.parametrize("source", ["a${b}", "it's (1)", "null", None])
 def test_options_come_back_from_the_origin(source: str | None, tmp_path: Path) -> None:
-    config = Config(competition=Competition(source=source), model=Model(kwargs={"drop_rate": 0.1}), seed=3)
+    config = Config(
+        competition=CompetitionOptions(source=source), model=ModelOptions(kwargs={"drop_rate": 0.1}), seed=3
+    )
     write_json(tmp_path / "options.json", decisive(config))
     assert config_of(read_json(tmp_path / "options.json"), "x") == config
 
 
 def test_places_and_secrets_are_not_in_the_origin() -> None:
-    config = Config(input="rtsp://me:secret@host", paths=Paths("/somewhere"), workers=3, submission="x.csv", run="a")
+    config = Config(
+        input="rtsp://me:secret@host", paths=PathsOptions("/somewhere"), workers=3, submission="x.csv", run="a"
+    )
     assert decisive(config) == {}
 
 

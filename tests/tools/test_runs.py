@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from safetensors.numpy import save_file
 
-from kagglepipe.config import Runs
 from kagglepipe.errors import UserError
 from kagglepipe.files import write_json, write_parquet
+from kagglepipe.options import RunsOptions
 from kagglepipe.predictions.frame import oof_frame
 from kagglepipe.predictions.ledger import record
 from kagglepipe.stages.account import ledger_file
@@ -212,7 +212,7 @@ def test_a_folder_is_no_file_to_write(cats: Cats, shown: Shown) -> None:
     with pytest.raises(UserError, match=r"x\.csv is a folder; give a file name"):
         shown(f"runs.file='{cats.root / 'x.csv'}'")
     with pytest.raises(UserError, match=r"runs\.file=x\.parquet is to be a CSV"):
-        Runs(file="x.parquet")
+        RunsOptions(file="x.parquet")
 
 
 # --- two runs -----------------------------------------------------------------------------------------------------
@@ -277,7 +277,7 @@ def test_two_runs_are_needed(cats: Cats, shown: Shown, names: str, words: str) -
     with pytest.raises(UserError, match=words):
         shown(f"runs.compare={names}")
     with pytest.raises(UserError, match=r"names 1: type two, as \[RUN,RUN\]"):
-        Runs(compare=["a"])
+        RunsOptions(compare=["a"])
 
 
 # --- what is new at Kaggle ----------------------------------------------------------------------------------------

@@ -14,7 +14,6 @@ import pytest
 import timm
 import torch
 
-from kagglepipe.config import ENGINES
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json
 from kagglepipe.models.classifier import Classifier, Preprocessing
@@ -214,7 +213,6 @@ def test_torch_is_not_compared_with_what_cannot_be_used(
 
 
 def test_names_are_those_of_the_configuration(model: Classifier) -> None:
-    assert ENGINES == ("auto", "torch", "openvino")
     assert InferenceBackend(CPU, FLOAT32).resolve(model) == "torch"
 
 

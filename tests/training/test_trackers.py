@@ -12,7 +12,6 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from kagglepipe import config
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.tools.commands import run_command
@@ -218,10 +217,6 @@ def test_none_is_the_usual(tmp_path: Path) -> None:
     with tracking([], folder=tmp_path, settings={}) as track:
         assert track is None
     assert not list(tmp_path.iterdir())
-
-
-def test_the_names_that_the_configuration_knows_are_those_there_are() -> None:
-    assert tuple(TRACKERS) == config.TRACKERS
 
 
 def test_another_name_is_refused(configure: Callable[..., Config]) -> None:
