@@ -1,11 +1,11 @@
-"""stage=bundle: one folder that a Kaggle notebook without internet needs, and the notebook.
+"""stage=bundle: a folder with all that a Kaggle notebook without internet needs, and the notebook.
 
-Reads the configured run where it is finished. Writes outputs/<slug>/bundle/ (or bundle.folder): wheels/, conf/ (the
-configuration), run/ or weights/, files/, kagglepipe.ipynb, metadata for Kaggle's client, README.txt, and bundle.json,
-which tells what the wheels were chosen by. The folder appears whole, after its wheels have been installed on trial, and
-is replaced as a whole.
+Reads the configured run if it is finished. Writes outputs/<slug>/bundle/ (or bundle.folder): wheels/, conf/ (the
+configuration), run/ or weights/, files/, kagglepipe.ipynb, metadata for Kaggle's client, README.txt, and bundle.json
+(what the wheels were selected by). The folder is replaced as a whole, after a trial installation of its wheels.
 """
 
+import glob
 import logging
 import os
 import secrets
@@ -39,12 +39,18 @@ from kagglepipe.stages.unseen import demand_fit, member_of
 
 log = logging.getLogger(__name__)
 PACKAGE = "kagglepipe"
-LEFT_BEHIND = ("config.yaml", "hardest.png")  # of a run: not for predicting, and the first names paths of this machine
-TABLES = ("labels", "files", "answers", "sample_submission")  # options of the competition that name one
+NOT_COPIED = (
+    "config.yaml",
+    "hardest.png",
+)  # of a run: not needed to predict; the first names local paths
+TABLES = ("labels", "files", "answers", "sample_submission")  # options of the competition that name a table
+# Options that concern this machine, or are in the notebook's command: the notebook composes their defaults.
+LOCAL = ("stage", "input", "run", "device", "workers", "paths", "ensemble", "submit", "predict", "detect", "kaggle",
+         "runs", "bundle")  # fmt: skip
 
 
 def check(config: Config) -> None:
-    """Raises UserError, before any work, without pip or with a folder that is not the bundle's own."""
+    """Raises UserError, before any work, without pip or for a folder that holds something else."""
     check_pip()
     folder = bundle_dir(config)
     if folder.exists() and not (folder / "bundle.json").exists() and (folder.is_file() or any(folder.iterdir())):
@@ -52,7 +58,7 @@ def check(config: Config) -> None:
 
 
 def run(config: Config) -> None:
-    """Makes the bundle, or makes it anew; wheels that are still the right ones are taken over."""
+    """Make or replace the bundle; wheels that are still valid are linked from the previous one."""
     folder, target = bundle_dir(config), Target(config.bundle.python)
     with locked(folder), replacing(folder) as new:
         contents = put_model(config, new)
@@ -60,7 +66,9 @@ def run(config: Config) -> None:
         put_wheels(new / "wheels", folder, target)
         put_configuration(config, new)
         put_notebook(contents, new, kaggle_user(folder))
-    tell(folder, contents)
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
+    does = f"predicts with {contents.run}" if contents.run else "trains there"
+    log.info("bundle: %s, %.0f MB; its notebook %s. README.txt says how to upload it to Kaggle", folder, size, does)
 
 
 def bundle_dir(config: Config) -> Path:
@@ -70,12 +78,11 @@ def bundle_dir(config: Config) -> Path:
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """Yields an empty folder beside `folder`, which takes its place when the block ends well and goes when not."""
+    """Yield an empty folder that replaces `folder` when the block ends, and is removed if it raises."""
     mark = f".{folder.name}.bundling"
     folder.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.parent.iterdir():
-        if leftover.name.startswith(mark):  # of a command that was killed
-            shutil.rmtree(leftover, ignore_errors=True)
+    for leftover in folder.parent.glob(f"{glob.escape(mark)}*"):  # of a command that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
     new, old = (folder.with_name(f"{mark}-{secrets.token_hex(8)}") for _ in range(2))
     new.mkdir(parents=True)
     try:
@@ -88,23 +95,16 @@ def replacing(folder: Path) -> Iterator[Path]:
         shutil.rmtree(new, ignore_errors=True)
 
 
-def tell(folder: Path, contents: Contents) -> None:
-    """What was made, and what to do with it."""
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
-    does = f"predicts with {contents.run}" if contents.run else "trains there"
-    log.info("bundle: %s, %.0f MB; its notebook %s. README.txt in it says how it gets to Kaggle", folder, size, does)
-
-
-# --- the wheels -------------------------------------------------------------------------------------------------
+# --- wheels -----------------------------------------------------------------------------------------------------
 
 
 def put_wheels(wheels: Path, before: Path, target: Target) -> None:
-    """This package, all that it needs there, and bundle.json, which says what the latter was chosen by."""
+    """Put this package and its dependencies into `wheels`, and write bundle.json; before: the previous bundle."""
     wheels.mkdir()
     own = own_wheel(Path(kagglepipe.__file__).parent, distribution(PACKAGE), wheels, target)
     facts: dict[str, Any] = {"python": target.python, "requires": [str(one) for one in read_wheel(own).requires]}
     known = read_json(before / "bundle.json") if (before / "bundle.json").exists() else {}
-    if are_right(known, before / "wheels", facts):
+    if are_valid(known, before / "wheels", facts):
         for name in known["sizes"]:
             link_or_copy(before / "wheels" / name, wheels / name)
         log.info("bundle: the %d wheels of its dependencies in %s are right still", len(known["sizes"]), before)
@@ -113,35 +113,36 @@ def put_wheels(wheels: Path, before: Path, target: Target) -> None:
         log.info("bundle: installing the wheels on trial, without an index")
         check_install(wheels, target)
     facts["here"] = {name: installed(name) for name in read_wheels(wheels) if name != PACKAGE}
-    facts["sizes"] = sizes_of(wheels)
+    facts["sizes"] = dependency_sizes(wheels)
     write_json(wheels.parent / "bundle.json", facts)
 
 
-def are_right(known: dict[str, Any], wheels: Path, facts: dict[str, Any]) -> bool:
-    """Whether dependencies that were proved before are whole, and would be chosen again today."""
+def are_valid(known: dict[str, Any], wheels: Path, facts: dict[str, Any]) -> bool:
+    """Whether the wheels of an earlier bundle are complete and would be selected again."""
     same = all(known.get(key) == value for key, value in facts.items())
-    return same and sizes_of(wheels) == known["sizes"] and all(installed(n) == v for n, v in known["here"].items())
+    whole = same and dependency_sizes(wheels) == known["sizes"]
+    return whole and all(installed(name) == version for name, version in known["here"].items())
 
 
-def sizes_of(wheels: Path) -> dict[str, int]:
-    """File name -> bytes of the dependencies."""
+def dependency_sizes(wheels: Path) -> dict[str, int]:
+    """File name -> bytes, of all wheels but this package's."""
     found = sorted(wheels.glob("*.whl"))
     return {file.name: file.stat().st_size for file in found if not file.name.startswith(f"{PACKAGE}-")}
 
 
 def installed(name: str) -> str | None:
-    """The version of a package on this machine; None if it has none."""
+    """Version of a package that is installed here, or None."""
     try:
         return version(name)
     except PackageNotFoundError:
         return None
 
 
-# --- the run, or the weights to train from ------------------------------------------------------------------------
+# --- run, or pretrained weights ---------------------------------------------------------------------------------
 
 
 def put_model(config: Config, bundle: Path) -> Contents:
-    """The configured run, or else the weights from which the notebook trains it."""
+    """Put the configured run into the bundle, or else the pretrained weights to train it from."""
     competition = config.competition
     kind = "dataset" if competition.slug is None else "competition"
     contents = Contents(
@@ -152,7 +153,7 @@ def put_model(config: Config, bundle: Path) -> Contents:
     )
     if run := finished_run(config):
         for folder in with_members(run):
-            demand_network(config, folder)
+            check_predicts(config, folder)
             put_run(folder, bundle / "run" / folder.name)
         return replace(contents, run=run.name)
     if config.training.teacher is not None:
@@ -165,7 +166,7 @@ def put_model(config: Config, bundle: Path) -> Contents:
 
 
 def finished_run(config: Config) -> Path | None:
-    """The run that is named or, if it is finished, the one that the configuration describes."""
+    """The named run, or the configured one if it is finished."""
     if config.run:
         return named_run(config, config.run)
     prepared = (config.data_dir / "prepared.json").exists() and folds_file(config).exists()
@@ -180,15 +181,15 @@ def finished_run(config: Config) -> Path | None:
 
 
 def with_members(run: Path) -> list[Path]:
-    """The run and, of an ensemble, the runs that it blends, which have to predict there."""
+    """The run, followed by all members of an ensemble, recursively."""
     metrics = read_json(run / "metrics.json")
     members, identities = metrics.get("members", []), metrics.get("identity") or {}
     folders = [member_of(run, name, identities.get(name)) for name in members]
     return [run, *(each for folder in folders for each in with_members(folder))]
 
 
-def demand_network(config: Config, run: Path) -> None:
-    """Raises UserError for a run that cannot predict files which it has not seen, as this configuration reads them."""
+def check_predicts(config: Config, run: Path) -> None:
+    """Raises UserError for a run whose networks cannot predict new files of this configuration."""
     if "members" in read_json(run / "metrics.json"):
         return
     models = sorted(run.glob("fold_*/model.json"))
@@ -198,15 +199,15 @@ def demand_network(config: Config, run: Path) -> None:
 
 
 def put_run(run: Path, target: Path) -> None:
-    """What of a run it takes to predict."""
+    """Put the files of a run that prediction needs into `target`."""
     for file in sorted(run.rglob("*")):
         name = file.relative_to(run)
-        if file.is_file() and not file.name.startswith(".") and name.as_posix() not in LEFT_BEHIND:
+        if file.is_file() and not file.name.startswith(".") and name.as_posix() not in NOT_COPIED:
             link_or_copy(file, target / name)
 
 
 def put_weights(config: Config, bundle: Path) -> dict[str, str]:
-    """First weights that no wheel holds: option -> file. Raises UserError for weights that cannot be had."""
+    """Put pretrained weights that no wheel holds into the bundle: option -> file. Raises UserError if unavailable."""
     from kagglepipe.models.weights import find_weights
 
     if config.competition.kind == "series":
@@ -228,21 +229,18 @@ def put_weights(config: Config, bundle: Path) -> dict[str, str]:
     return {"model.weights": name}
 
 
-# --- the configuration and the notebook ---------------------------------------------------------------------------
+# --- configuration and notebook ---------------------------------------------------------------------------------
 
 
 def outside_tables(config: Config) -> dict[str, Path]:
-    """Option -> the file it names, where that lies outside the competition's data."""
-    found = {}
-    for key in TABLES:
-        value = getattr(config.competition, key)
-        if value and expanded(value).is_absolute():
-            found[f"competition.{key}"] = absolute(value)
+    """Option -> table outside the competition's data, which no attached data contain."""
+    named = {f"competition.{key}": getattr(config.competition, key) for key in TABLES}
+    found = {key: absolute(value) for key, value in named.items() if value and expanded(value).is_absolute()}
     return found | ({"folds.file": folds_file(config)} if config.folds.file else {})
 
 
 def put_tables(config: Config, bundle: Path) -> dict[str, str]:
-    """Tables of the user's own that no attached data holds: option -> file. Raises UserError for one that is gone."""
+    """Put `outside_tables` into the bundle: option -> file. Raises UserError for a missing one."""
     names = {}
     for key, path in outside_tables(config).items():
         if not path.is_file():
@@ -253,39 +251,27 @@ def put_tables(config: Config, bundle: Path) -> dict[str, str]:
 
 
 def put_configuration(config: Config, bundle: Path) -> None:
-    """conf/competition/bundle.yaml, from which Hydra composes the same configuration there."""
+    """Write conf/competition/bundle.yaml, from which Hydra composes the portable configuration."""
     head = "# @package _global_\n# The configuration of this bundle: what differs from the defaults.\n"
     write_bytes(bundle / "conf/competition/bundle.yaml", (head + yaml_of(changes(portable(config)))).encode())
 
 
 def portable(config: Config) -> Config:
-    """The configuration without what is true on this machine alone, or is said in the notebook's command."""
-    usual = Config()
-    carried: dict[str, Any] = {
-        key.removeprefix("competition."): None for key in outside_tables(config) if key != "folds.file"
-    }
+    """The configuration for the notebook: without paths of this machine and options of its command."""
+    tables = {key.partition(".")[2]: None for key in outside_tables(config) if key != "folds.file"}
+    competition: dict[str, Any] = {"slug": config.base_slug, "source": None, "refresh": False, **tables}
+    default = Config()
+    local: dict[str, Any] = {name: getattr(default, name) for name in LOCAL}
     return replace(
         config,
-        stage=usual.stage,
-        input=usual.input,
-        run=usual.run,
-        device=usual.device,
-        workers=usual.workers,
-        paths=usual.paths,
-        competition=replace(config.competition, slug=config.base_slug, source=None, refresh=False, **carried),
+        **local,
+        competition=replace(config.competition, **competition),
         folds=replace(config.folds, file=None, only=[], remake=False),
-        ensemble=usual.ensemble,
-        submit=usual.submit,
-        predict=usual.predict,
-        detect=usual.detect,
-        kaggle=usual.kaggle,
-        runs=usual.runs,
-        bundle=usual.bundle,
     )
 
 
 def put_notebook(contents: Contents, bundle: Path, user: str) -> None:
-    """The notebook, and what is needed to upload it."""
+    """Put the notebook into the bundle, with the metadata and instructions to upload it."""
     write_json(bundle / FILE, make_notebook(contents))
     write_json(bundle / "dataset-metadata.json", dataset_metadata(contents, user))
     write_json(bundle / "kernel-metadata.json", kernel_metadata(contents, user))
@@ -293,7 +279,7 @@ def put_notebook(contents: Contents, bundle: Path, user: str) -> None:
 
 
 def kaggle_user(before: Path) -> str:
-    """Whose dataset and notebook they are: KAGGLE_USERNAME, or whose name was written into the bundle before."""
+    """Owner of dataset and notebook: KAGGLE_USERNAME, or the name in the previous bundle."""
     file = before / "dataset-metadata.json"
     known: str = read_json(file)["id"].partition("/")[0] if file.exists() else UNKNOWN_USER
     return os.environ.get("KAGGLE_USERNAME", known)

@@ -15,7 +15,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.stages import account
 from kagglepipe.tools import doctor
 from kagglepipe.tools.commands import run_command
-from kagglepipe.tools.doctor import Finding, findings, of_clock
+from kagglepipe.tools.doctor import Finding, check_clock, findings
 from kagglepipe.training import device
 from tests.cats import Cats
 
@@ -117,7 +117,7 @@ def test_the_command_ends_in_2_if_something_is_to_be_mended(
 
 
 def test_an_old_python(cats: Cats, monkeypatch: Patch) -> None:
-    monkeypatch.setattr(doctor, "OLDEST_PYTHON", (4, 0))
+    monkeypatch.setattr(doctor, "MIN_PYTHON", (4, 0))
     bad = found(cats.at(), "Python")
     assert bad.level == "mend"
     assert "needs 3.11 or later; type python3" in bad.what
@@ -321,7 +321,7 @@ def test_a_token_where_there_is_no_competition(cats: Cats) -> None:
     ],
 )
 def test_the_clock(skew: float | None, level: str, words: str) -> None:
-    finding = of_clock(skew)
+    finding = check_clock(skew)
     assert (finding.level, words in finding.what) == (level, True)
 
 
