@@ -15,7 +15,7 @@ import numpy as np
 from scipy.special import log_softmax
 from sklearn.model_selection import StratifiedKFold
 
-from kagglepipe.competitions.source import image_files
+from kagglepipe.competitions.source import list_files
 from kagglepipe.images.augment import Transform
 from kagglepipe.images.decode import decode
 from kagglepipe.images.paste import Backdrops
@@ -40,7 +40,7 @@ def main(archive: Path, sizes: list[int], seeds: int) -> None:
     """Computes all features once, then fits and prints."""
     with tempfile.TemporaryDirectory() as place, zipfile.ZipFile(archive) as zipped:
         zipped.extractall(place)
-        paths = sorted(path for path in image_files(Path(place))[0] if path.parent.parent.name == "Train")
+        paths = sorted(path for path in list_files(Path(place))[0] if path.parent.parent.name == "Train")
         photos = [decode(path.read_bytes(), short_side=256, max_side=20_000) for path in paths]
     names, ids = sorted({path.parent.name for path in paths}), [path.name for path in paths]
     labels, kept = np.array([names.index(path.parent.name) for path in paths]), Path(tempfile.gettempdir())

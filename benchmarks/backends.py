@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kagglepipe.competitions.source import image_files
+from kagglepipe.competitions.source import list_files
 from kagglepipe.images.decode import decode
 from kagglepipe.images.view import clean_view
 from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
@@ -91,7 +91,7 @@ def agreement(archive: Path, name: str) -> None:
     """Prints how far the answers of a head differ between engines, on all photos of an archive in Kaggle's layout."""
     with tempfile.TemporaryDirectory() as place, zipfile.ZipFile(archive) as zipped:
         zipped.extractall(place)
-        files = image_files(Path(place))[0]
+        files = list_files(Path(place))[0]
         model, precision = network(name), choose_precision(CPU)
 
         def read(row: int) -> np.ndarray:

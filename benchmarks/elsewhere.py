@@ -21,7 +21,7 @@ from scipy.special import log_softmax
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import StratifiedKFold
 
-from kagglepipe.competitions.source import image_files
+from kagglepipe.competitions.source import list_files
 from kagglepipe.images.augment import Transform
 from kagglepipe.images.decode import Pixels, decode
 from kagglepipe.images.paste import Backdrops, cut_out, framed, pasted
@@ -95,7 +95,7 @@ def main(archive: Path, scenes: Path | None, sheets: Path | None, policies: list
     """Makes, judges, prints."""
     with tempfile.TemporaryDirectory() as place, zipfile.ZipFile(archive) as zipped:
         zipped.extractall(place)
-        paths = sorted(path for path in image_files(Path(place))[0] if path.parent.parent.name == "Train")
+        paths = sorted(path for path in list_files(Path(place))[0] if path.parent.parent.name == "Train")
         photos = [decode(path.read_bytes(), short_side=256, max_side=20_000) for path in paths]
     names = sorted({path.parent.name for path in paths})
     labels, ids = np.array([names.index(path.parent.name) for path in paths]), [path.name for path in paths]

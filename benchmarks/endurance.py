@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kagglepipe.competitions.source import image_files
+from kagglepipe.competitions.source import list_files
 from kagglepipe.files import file_sha256
 from kagglepipe.images.augment import Transform
 from kagglepipe.images.cache import PixelReader, make_cache
@@ -43,7 +43,7 @@ def handles() -> int:
 def drawn_images(folder: Path) -> TrainingImages:
     """Photos of the built-in sample, cached as in a run."""
     make_photos(folder / "sample", per_class=16, test=0)
-    files, _ = image_files(folder / "sample" / "Train")
+    files, _ = list_files(folder / "sample" / "Train")
     digests = [file_sha256(path) for path in files]
     cache = make_cache(folder, dict(zip(digests, files, strict=True)), short_side=SIZE, max_bytes=10**8)
     reader = PixelReader(files, digests, short_side=SIZE, cache=cache)

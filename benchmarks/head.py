@@ -21,7 +21,7 @@ BARE = """
 import sys, pathlib
 from concurrent.futures import ThreadPoolExecutor
 import cv2, numpy as np, timm, torch
-from kagglepipe.competitions.source import image_files
+from kagglepipe.competitions.source import list_files
 from kagglepipe.images.decode import ImageError, decode
 from kagglepipe.images.view import clean_view
 from kagglepipe.training.device import choose_device, choose_precision
@@ -32,7 +32,7 @@ def read(path):
     except ImageError:
         return np.zeros((224, 224, 3), np.uint8)
 
-files = [f for f in image_files(pathlib.Path(sys.argv[1]))[0] if f.suffix.lower() in (".jpg", ".jpeg", ".png")]
+files = [f for f in list_files(pathlib.Path(sys.argv[1]))[0] if f.suffix.lower() in (".jpg", ".jpeg", ".png")]
 device = choose_device()
 dtype = choose_precision(device).dtype
 model = timm.create_model("tf_efficientnet_lite0", num_classes=0).eval().to(device, dtype)

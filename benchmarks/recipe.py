@@ -23,7 +23,7 @@ from sklearn.model_selection import StratifiedKFold
 from torch import Tensor
 from torch.nn import functional as F
 
-from kagglepipe.competitions.source import image_files
+from kagglepipe.competitions.source import list_files
 from kagglepipe.images.augment import Transform
 from kagglepipe.images.dataset import EpochBatches, TrainingImages
 from kagglepipe.images.decode import Pixels, decode
@@ -107,7 +107,7 @@ def read(archive: Path) -> Data:
         make_photos(Path(place) / "drawn", per_class=80, test=2)
         sets = []
         for name in ("real", "drawn"):
-            paths = sorted(p for p in image_files(Path(place) / name)[0] if p.parent.parent.name == "Train")
+            paths = sorted(p for p in list_files(Path(place) / name)[0] if p.parent.parent.name == "Train")
             names = sorted({path.parent.name.lower()[:5] for path in paths})  # Pistol and pistol, Smartphone
             labels = np.array([names.index(path.parent.name.lower()[:5]) for path in paths])
             photos = []

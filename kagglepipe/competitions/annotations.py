@@ -1,48 +1,42 @@
-"""Video and series as a competition has them: which files there are, whose, and what happens in them when.
+"""Labels of videos and series: files, groups, and what happens when.
 
-A unit, one row of the table, is what is scored: a whole clip, an annotated piece of one, or a frame of a long video.
+A unit, one row of the table, is what is scored: a whole clip, an annotated segment of one, or a frame of a long video.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kagglepipe.competitions.filenames import (
-    FileNames,
-    find_table,
-    find_test_folder,
-    in_test_folder,
-    read_splits,
-)
-from kagglepipe.competitions.labels import check_alike, clean_label, sort_classes, spell_as, spelling_hint
+from kagglepipe.options import CompetitionOptions
+from kagglepipe.competitions.filenames import FileNames, find_table, find_test_folder, in_test_folder
+from kagglepipe.competitions.labels import check_alike, sort_classes, spell_as, spelling_hint
 from kagglepipe.competitions.source import SUFFIXES, other_kind
-from kagglepipe.competitions.spreadsheet import read_cells, read_spreadsheet
-from kagglepipe.competitions.table import list_images, make_id, where_else
+from kagglepipe.competitions.spreadsheet import read_cells
+from kagglepipe.competitions.table import check_two_classes, list_images, make_id, read_items
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded, sha256
-from kagglepipe.options import CompetitionOptions
 
 SEGMENT_COLUMNS = ["video", "start", "end", "label"]
-ANSWERS = (  # columns that are no channels of a series
+LABEL_COLUMNS = (*SEGMENT_COLUMNS, "group", "split")
+ANSWERS = (  # columns of a series that are no channels
     "label", "labels", "target", "targets", "class", "classes", "ytrue", "groundtruth", "group", "split", "fold",
     "video",
 )  # fmt: skip
-TABLE_COLUMNS = (*SEGMENT_COLUMNS, "group", "split")
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The items of a competition with a time axis.
+    """Videos or series of a competition, with their labels.
 
     files: one row an item, sorted: video (its id), path (relative to the root, posix), split (`train` | `test`), group
-    (None where there is none).
-    labels: video, start, end, label; start and end are NaN where a label stands for the whole item.
-    outside: files that belong to no part of it. notes: what was repaired or passed over, in words.
+    (None where there is none). labels: video, start, end, label; start and end are NaN where a label is of the whole
+    item. outside: files that belong to no part of the competition. notes: what was repaired or left out, for the log.
     """
 
     files: pd.DataFrame
@@ -53,10 +47,10 @@ class Catalogue:
 
 
 def list_items(files: Sequence[str], competition: CompetitionOptions, root: Path) -> Catalogue:
-    """The items among `files` (relative posix paths, sorted) with their labels, by the competition's layout.
+    """Find the items among `files` (relative posix paths, sorted) and their labels.
 
-    Raises UserError if no file is of the kind, for a CSV or a row in it that cannot be meant (no such file, two such
-    files, times reversed or not numbers, unknown labels, groups that disagree), and as `list_images` for class folders.
+    Raises UserError if no file is of the kind, for a wrong row of a CSV (no such file, two such files, times reversed
+    or not numbers, unknown labels, groups that disagree), and as `list_images` for class folders.
     """
     suffixes = SUFFIXES[competition.kind]
     tables = (competition.labels, competition.files, competition.answers, competition.sample_submission)
@@ -75,7 +69,7 @@ def list_items(files: Sequence[str], competition: CompetitionOptions, root: Path
 
 
 def _from_folders(found: list[str], outside: list[str], competition: CompetitionOptions, root: Path) -> Catalogue:
-    """Whole clips in class folders."""
+    """Label whole clips by the folder they are in."""
     listing = list_images(found, competition, root)
     files = listing.rows.rename(columns={"id": "video"})
     train = files[files["split"] == "train"]
@@ -88,9 +82,9 @@ def _from_folders(found: list[str], outside: list[str], competition: Competition
 def _from_tables(
     found: list[str], outside: list[str], competition: CompetitionOptions, root: Path, tables: Mapping[str, str]
 ) -> Catalogue:
-    """Items that CSVs describe; those in the folder `test`, or with that split, are to be classified.
+    """Label items by CSVs; those in the test folder, or with that split, are the test.
 
-    tables: a CSV as the competition calls it -> where it lies.
+    tables: name of a CSV in the competition -> its path.
     """
     test = find_test_folder(found, competition.test)
     names = FileNames(found, last={path for path in found if in_test_folder(path, test)})
@@ -99,19 +93,20 @@ def _from_tables(
     labels = labels[~empty]
     labels = labels.assign(path=names.paths(labels["video"], str(competition.labels)))
     known, file_notes = _read_files(root, competition, names, tables)
-    _demand_columns(root, competition, tables)
+    _check_columns(root, competition, tables)
     files, unlisted = _files(found, labels, competition, known, test)
     labels = labels.assign(video=labels["path"].map(dict(zip(files["path"], files["video"], strict=True))))
-    if "group" in labels:
-        files["group"] = files["path"].map(_one_each(labels, "group", competition)).fillna(files["group"])
+    groups = _one_each(labels, "group", competition)
+    files["group"] = [groups.get(path, group) for path, group in zip(files["path"], files["group"], strict=True)]
     in_test = labels["video"].isin(files.loc[files["split"] == "test", "video"])
-    told = {
+    unlabelled = (files["split"] == "train") & ~files["video"].isin(labels["video"])
+    taken = f": taken as {competition.background} from start to end"
+    counts = {
         f"rows of {competition.labels} have no label yet and were passed over": empty,
         f"labels of {competition.labels} are of videos to classify, and were not looked at": in_test,
-        f"videos to train on have no label{_unlabelled_means(competition)}": (files["split"] == "train")
-        & ~files["video"].isin(labels["video"]),
+        f"videos to train on have no label{taken if competition.finds_segments else ' and were left out'}": unlabelled,
     }
-    idle = (labels["label"] == competition.background) & competition.finds_segments  # as all time without a label is
+    idle = (labels["label"] == competition.background) & competition.finds_segments  # the default
     labels = labels[~in_test & ~idle]
     labels = labels.assign(label=labels["label"].map(spell_as(competition.classes, labels["label"])))
     return Catalogue(
@@ -119,24 +114,19 @@ def _from_tables(
         labels[SEGMENT_COLUMNS].reset_index(drop=True),
         _classes(labels["label"], competition),
         sorted(outside + unlisted),
-        [*split_notes, *file_notes, *(f"{rows.sum()} {words}" for words, rows in told.items() if rows.any())],
+        [*split_notes, *file_notes, *(f"{rows.sum()} {words}" for words, rows in counts.items() if rows.any())],
     )
 
 
 def _files(
-    found: list[str],
-    labels: pd.DataFrame,
-    competition: CompetitionOptions,
-    known: pd.DataFrame | None,
-    test: str | None,
+    found: list[str], labels: pd.DataFrame, competition: CompetitionOptions, known: pd.DataFrame | None, test: str | None
 ) -> tuple[pd.DataFrame, list[str]]:
-    """(video, path, split and group of the items that are listed, labelled or to classify; the other paths).
+    """(video, path, split and group of the items that are listed, labelled or in the test; the other paths).
 
-    known: path -> split and group of the listed ones; None: nothing is listed, and labels alone make an item.
-    test: the folder of what is to be classified.
+    known: path -> split and group in the CSV of files; None without one. test: the test folder.
     """
     labelled = set(labels["path"])
-    split_of_label = _one_each(labels, "split", competition).to_dict()
+    split_of_label = _one_each(labels, "split", competition)
     listed = {} if known is None else known.to_dict("index")
     rows: list[tuple[str, str, str, str | None]] = []
     unlisted = []
@@ -157,51 +147,24 @@ def _files(
     return files, unlisted
 
 
-def _unlabelled_means(competition: CompetitionOptions) -> str:
-    if competition.finds_segments:
-        return f": taken as {competition.background} from start to end"
-    return " and were left out"
-
-
 # --- the CSVs --------------------------------------------------------------------------------------------------
 
 
-def _read_table(
-    name: str, root: Path, competition: CompetitionOptions, needed: Sequence[str], tables: Mapping[str, str]
-) -> pd.DataFrame:
-    """A CSV as text, its columns called by the names of the contract, others left out, indexed by row in the file."""
-    path = root / expanded(tables[name])
-    if not path.is_file():
-        raise UserError(f"there is no {path}{_begin_one(competition, name)}")
-    return read_spreadsheet(path, {ours: competition.columns.get(ours, ours) for ours in TABLE_COLUMNS}, needed)
-
-
-def _demand_columns(root: Path, competition: CompetitionOptions, tables: Mapping[str, str]) -> None:
-    """Raises UserError for a column that `competition.columns` names, and that none of the CSVs has."""
-    names = [name for name in (competition.labels, competition.files) if name is not None]
-    found = [column for name in names for column in read_cells(root / Path(tables[name]).expanduser())[1]]
+def _check_columns(root: Path, competition: CompetitionOptions, tables: Mapping[str, str]) -> None:
+    """Raises UserError for a column of `competition.columns` that none of the CSVs has."""
+    found = [column for file in tables.values() for column in read_cells(root / expanded(file))[1]]
     known = {column.casefold() for column in found}
-    for ours in TABLE_COLUMNS:
+    for ours in LABEL_COLUMNS:
         theirs = competition.columns.get(ours)
         if theirs is not None and theirs.strip().casefold() not in known:
-            has = f"{' and '.join(names)} {'have' if len(names) > 1 else 'has'} the columns {', '.join(found)}"
+            has = f"{' and '.join(tables)} {'have' if len(tables) > 1 else 'has'} the columns {', '.join(found)}"
             raise UserError(f"{has}: {theirs} is needed too, which competition.columns.{ours} names")
 
 
-def _begin_one(competition: CompetitionOptions, name: str) -> str:
-    if competition.kind == "video" and competition.finds_segments and not expanded(name).is_file():
-        return "; to begin one, type: python -m kagglepipe annotations input=FOLDER"
-    return where_else(name, "labels" if name == competition.labels else "files")
-
-
-def _read_labels(
-    root: Path, competition: CompetitionOptions, tables: Mapping[str, str]
-) -> tuple[pd.DataFrame, list[str]]:
-    """(the labels by row in the file, notes): video, start, end (NaN: the whole item), label, split, any group."""
+def _read_labels(root: Path, competition: CompetitionOptions, tables: Mapping[str, str]) -> tuple[pd.DataFrame, list[str]]:
+    """Read (labels by row in the file, notes): video, start, end (NaN: the whole item), label, group, split."""
     name = str(competition.labels)
-    table = _read_table(name, root, competition, ("video", "label"), tables)
-    table["label"] = table["label"].map(clean_label)
-    table["split"], notes = read_splits(table["split"], name) if "split" in table else (None, [])
+    table, notes = read_items(root, name, tables[name], competition, "video", ("video", "label"))
     if competition.finds_segments and not {"start", "end"} <= set(table.columns):
         raise UserError(f"{name} has no start and end: segments need them; whole clips are competition.form=name")
     for column in ("start", "end"):
@@ -222,37 +185,35 @@ def _read_labels(
 
 
 def _first(rows: "pd.Series[bool]") -> int:
-    """The row in the file of the first that is true."""
+    """Row in the file of the first True."""
     return int(rows.index[int(rows.to_numpy().argmax())])
 
 
 def _read_files(
     root: Path, competition: CompetitionOptions, names: FileNames, tables: Mapping[str, str]
 ) -> tuple[pd.DataFrame | None, list[str]]:
-    """(path -> split and group, None where the files' CSV has none, or None without such a CSV; notes)."""
-    if competition.files is None:
+    """Read (path -> split and group or None, notes); the frame is None without such a CSV."""
+    name = competition.files
+    if name is None:
         return None, []
-    table = _read_table(competition.files, root, competition, ("video",), tables)
-    table = table.assign(path=names.paths(table["video"], competition.files))
+    table, notes = read_items(root, name, tables[name], competition, "video", ("video",))
+    table = table.assign(path=names.paths(table["video"], name))
     if (twice := table["path"].duplicated()).any():
         row = _first(twice)
-        raise UserError(f"{competition.files}, row {row}, names {table['video'][row]} a second time; keep one row")
-    groups = table["group"] if "group" in table else pd.Series("", index=table.index)
-    table["group"] = groups.astype(object).where(groups != "", None)
-    table["split"], notes = read_splits(table["split"], competition.files) if "split" in table else (None, [])
+        raise UserError(f"{name}, row {row}, names {table['video'][row]} a second time; keep one row")
     return table.set_index("path")[["split", "group"]], notes
 
 
-def _one_each(labels: pd.DataFrame, column: str, competition: CompetitionOptions) -> "pd.Series[str]":
-    """path -> what a column says of it where it says something. Raises UserError if rows of one item disagree."""
-    given = labels[labels[column].notna() & (labels[column] != "")].groupby("path")[column]
+def _one_each(labels: pd.DataFrame, column: str, competition: CompetitionOptions) -> dict[str, str]:
+    """path -> the value of a column, where there is one. Raises UserError if rows of one item disagree."""
+    given = labels[labels[column].notna()].groupby("path")[column]
     if (several := given.nunique() > 1).any():
         raise UserError(f"{competition.labels} gives {several.idxmax()} several {column}s; keep one")
-    return given.first()
+    return given.first().to_dict()
 
 
 def _classes(found: "pd.Series[str]", competition: CompetitionOptions) -> list[str]:
-    """The classes in order, the background first where there is one. found: indexed by row in the file."""
+    """List the classes in order, the background first where there is one. found: labels by row in the file."""
     if found.empty:
         raise UserError(f"{competition.labels} says nothing yet of what happens in a video to train on; fill it in")
     if competition.classes:
@@ -269,27 +230,26 @@ def _classes(found: "pd.Series[str]", competition: CompetitionOptions) -> list[s
     names = sort_classes(set(found) - {competition.background})
     if competition.background is not None and (competition.finds_segments or competition.background in set(found)):
         names = [competition.background, *names]
-    if len(names) < 2:
-        raise UserError(f"only one class was found ({', '.join(names)}): two or more are needed to tell apart")
+    check_two_classes(names)
     return names
 
 
 def answer_columns(competition: CompetitionOptions) -> set[str]:
-    """What a column of a series that holds answers is called, in small letters: it is no channel."""
+    """Names, in lower case, of columns of a series that hold answers and are no channels."""
     names = {*ANSWERS, competition.target_column, competition.columns.get("label", "label")}
     return {name.casefold() for name in names}
 
 
 def content_key(sha256_of_file: str, reading: str) -> str:
-    """What names the content of a file: its hash, with how it is read where that has changed since earlier versions."""
+    """Key of a file's content in caches: its hash, with `reading` where decoding has changed since older versions."""
     return sha256(sha256_of_file, reading) if reading else sha256_of_file
 
 
-# --- as `prepare` keeps them -----------------------------------------------------------------------------------
+# --- on disk -----------------------------------------------------------------------------------------------
 
 
 def read_annotations(path: Path) -> pd.DataFrame:
-    """video, start, end (NaN: the whole item) and label, as `prepare` has written them."""
+    """Read annotations.csv as written by `prepare`: video, start, end (NaN: the whole item), label."""
     return pd.read_csv(
         path,
         dtype={"video": str, "label": str},
@@ -299,27 +259,27 @@ def read_annotations(path: Path) -> pd.DataFrame:
 
 
 def classes_of(videos: pd.DataFrame, labels: pd.DataFrame, background: str | None) -> pd.DataFrame:
-    """id, group and target of long videos: a row for each class that occurs in one; the background does in all.
+    """List id, group and target of long videos, a row for each class in one; the background is in all.
 
-    videos: id, group. labels: video, label; those of other videos do not count.
+    videos: id, group. labels: video, label; those of other videos are ignored.
     """
     found = labels.rename(columns={"video": "id", "label": "target"})[["id", "target"]]
     pairs = pd.concat([videos[["id"]].assign(target=background), found]).drop_duplicates()
     return videos[["id", "group"]].merge(pairs, on="id")
 
 
-# --- against the files themselves ------------------------------------------------------------------------------
+# --- compared with the files -----------------------------------------------------------------------------------
 
 
-def within(catalogue: Catalogue, spans: Mapping[str, tuple[float, float]], *, finds_segments: bool) -> Catalogue:
-    """The catalogue with its labels cut to what the items hold, and notes of what was cut or overlaps.
+def clip_labels(catalogue: Catalogue, spans: Mapping[str, tuple[float, float]], *, finds_segments: bool) -> Catalogue:
+    """Clip the labels to the spans of the items; notes count what was cut or overlaps.
 
     spans: video -> (first time, end) in the competition's unit; labels of other videos are dropped.
-    Raises UserError for a label that lies wholly outside its item.
+    Raises UserError for a label wholly outside its item.
     """
     labels = catalogue.labels[catalogue.labels["video"].isin(list(spans))].reset_index(drop=True)
     first, last = (labels["video"].map({v: span[n] for v, span in spans.items()}).astype(float) for n in (0, 1))
-    if finds_segments:  # a label without times is about the whole of it
+    if finds_segments:  # a label without times is of the whole item
         labels["start"], labels["end"] = labels["start"].fillna(first), labels["end"].fillna(last)
     timed = labels["start"].notna()
     if (outside := timed & ((labels["start"] >= last) | (labels["end"] <= first))).any():
@@ -342,7 +302,7 @@ def within(catalogue: Catalogue, spans: Mapping[str, tuple[float, float]], *, fi
 
 
 def overlapping(labels: pd.DataFrame) -> list[str]:
-    """The video of each label that starts before an earlier one of its video has ended.
+    """List the video of each label that starts before an earlier one of its video ends.
 
     >>> overlapping(pd.DataFrame({"video": ["a", "a", "b"], "start": [0.0, 1.0, 0.0], "end": [2.0, 3.0, 1.0]}))
     ['a']
@@ -355,10 +315,10 @@ def overlapping(labels: pd.DataFrame) -> list[str]:
 
 
 def clip_rows(catalogue: Catalogue) -> pd.DataFrame:
-    """One row for each labelled item or piece of one, and for each item to classify.
+    """Make a row for each labelled item or segment of one, and for each test item.
 
-    Columns: id (the item's, with `@start-end` for a piece), video, split, target, group, start, end.
-    Raises UserError if an item has several labels for the whole of it.
+    Columns: id (the item's, with `@start-end` for a segment), video, path, split, target, group, start, end.
+    Raises UserError if an item has several labels without times.
     """
     labels = catalogue.labels.copy()
     labels["id"] = [
@@ -379,31 +339,28 @@ def clip_rows(catalogue: Catalogue) -> pd.DataFrame:
 def frame_rows(
     files: pd.DataFrame, times: Mapping[str, npt.NDArray[np.float64]], targets: Mapping[str, npt.NDArray[np.object_]]
 ) -> pd.DataFrame:
-    """One row for each frame of each item of `files` (video, path, split, group).
+    """Make a row for each frame of each item of `files` (video, path, split, group).
 
-    times, targets: video -> the time, and the class, of each of its frames; in test the class is not looked at.
+    times, targets: video -> (T,) the time and the class of each frame; classes of the test are ignored.
     Columns as those of `clip_rows`, with start = end = the frame's time, and `position`, its number.
     """
     parts = []
     for item in files.itertuples():
-        at = np.asarray(times[str(item.video)], np.float64)
-        rows = {
-            "id": [frame_id(str(item.video), t) for t in at],
-            "video": item.video,
+        video, at = str(item.video), np.asarray(times[str(item.video)], np.float64)
+        target = targets[video] if item.split == "train" else None
+        rows: dict[str, Any] = {
+            "id": [frame_id(video, t) for t in at],
+            "video": video,
             "path": item.path,
             "split": item.split,
-            "target": targets[str(item.video)] if item.split == "train" else None,
-            "group": item.group or item.video,
-            "start": at,
-            "end": at,
-            "position": np.arange(len(at)),
         }
+        rows |= {"target": target, "group": item.group or video, "start": at, "end": at, "position": range(len(at))}
         parts.append(pd.DataFrame(rows))
     return pd.concat(parts, ignore_index=True)
 
 
 def frame_id(video: str, time: float) -> str:
-    """The id of a frame.
+    """Make the id of a frame.
 
     >>> frame_id("a.mp4", 1 / 8)
     'a.mp4@0.125'
@@ -412,5 +369,5 @@ def frame_id(video: str, time: float) -> str:
 
 
 def _written(time: float) -> str:
-    """A time to a microsecond, also where times count from 1970."""
+    """Format a time to a microsecond, also where times count from 1970."""
     return f"{round(time, 6):.15g}"

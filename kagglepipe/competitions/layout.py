@@ -1,14 +1,16 @@
-"""Which folders are classes, which hold what is to be classified, guessed from how files lie in them."""
+"""Class folders and test folders, guessed from how files lie in them."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from kagglepipe.competitions.filenames import is_filler, siblings_split, split_of
+from kagglepipe.options import CompetitionOptions
+from kagglepipe.competitions.filenames import is_filler, siblings_split, spelt, split_of
 from kagglepipe.competitions.labels import check_alike, clean_label
 from kagglepipe.competitions.source import IGNORED_FOLDERS, is_ignored
 from kagglepipe.errors import UserError
-from kagglepipe.options import CompetitionOptions
+from kagglepipe.text import listed
 
 DOCUMENTS = {
     ".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".html", ".htm", ".url", ".pdf",
@@ -25,9 +27,9 @@ SHOWN = 10  # folders named in one message
 
 @dataclass(frozen=True)
 class Layout:
-    """classes: class -> folder of its items. tests: folders of what is to be classified. notes: what else there is.
+    """Folders of a competition, relative to the root.
 
-    Folders are relative to the root.
+    classes: class -> folder of its items. tests: folders of the test. notes: what was left out, for the log.
     """
 
     classes: dict[str, str]
@@ -37,9 +39,10 @@ class Layout:
 
 @dataclass
 class _Level:
-    """What lies in the folder `base` ("" or ending in `/`). inner: a folder in it -> how many folders it holds itself.
+    """Contents of the folder `base` ("" or ending in `/`).
 
-    loose: files. trains, tests, valids: folders whose names say so; classes: the others.
+    inner: name of a folder in it -> number of folders inside. loose: number of files. trains, tests, valids: folders
+    whose names say so. classes: the other folders.
     """
 
     base: str
@@ -52,7 +55,7 @@ class _Level:
 
 
 def is_document(file: str) -> bool:
-    """Whether a file is no picture by its name: a table, a text, an archive.
+    """Whether a file is a table, a text or an archive by its name.
 
     >>> is_document("cat/README.md"), is_document("cat/LICENSE"), is_document("cat/0001")
     (True, True, False)
@@ -62,9 +65,9 @@ def is_document(file: str) -> bool:
 
 
 def guess_layout(files: Sequence[str], items: Sequence[str], competition: CompetitionOptions, root: Path) -> Layout:
-    """The layout of `items`, those of `files` that may be one: class folders in `train` or, without it, in the root.
+    """Guess the layout of `items`, those of `files` that may be one: class folders in `train` or else in the root.
 
-    Folders around all of them are entered. Folders whose names say training, test or validation are no classes.
+    Wrapping folders are entered. Folders whose names say training, test or validation are no classes.
     Raises UserError if fewer than two class folders are found.
     """
     level = _level(items, "", competition.test)
@@ -92,9 +95,14 @@ def guess_layout(files: Sequence[str], items: Sequence[str], competition: Compet
             "competition.test=test, to train on it rename them"
         )
     if in_classes:
-        notes = (*notes, f"what is in {listed(in_classes)} is to be classified, not trained on")
+        notes = (*notes, f"what is in {listed(in_classes, SHOWN)} is to be classified, not trained on")
     elif len(alike := sorted(set.intersection(*inside.values()))) > 1:
-        notes = (*notes, _alike_inside(classes, alike))
+        notes = (
+            *notes,
+            f"{listed(classes, SHOWN)} were taken for the classes, and each of them holds {listed(alike, SHOWN)}: if "
+            "those are the classes, put what is of one class into one folder, or call the folders around them train "
+            "and test",
+        )
     return Layout({clean_label(name): level.base + name for name in classes}, (*tests, *in_classes), notes)
 
 
@@ -109,25 +117,8 @@ def _inner_folders(items: Sequence[str], base: str, classes: Sequence[str]) -> d
     return inner
 
 
-def _alike_inside(classes: Sequence[str], inner: Sequence[str]) -> str:
-    """The note on classes that all hold the same folders, as parts of a whole do."""
-    return (
-        f"{listed(classes)} were taken for the classes, and each of them holds {listed(inner)}: if those are the "
-        "classes, put what is of one class into one folder, or call the folders around them train and test"
-    )
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first few of some names.
-
-    >>> listed(["cat", "dog"])
-    'cat, dog'
-    """
-    return ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
-
-
-def is_empty(folder: Path) -> bool:
-    """Whether nothing is in a folder save what file managers leave behind."""
+def _is_empty(folder: Path) -> bool:
+    """Whether a folder holds nothing but leftovers of file managers."""
     return all(
         path.name.lower() in IGNORED_FOLDERS if path.is_dir() else is_ignored(Path(path.name))
         for path in folder.iterdir()
@@ -135,7 +126,6 @@ def is_empty(folder: Path) -> bool:
 
 
 def _level(items: Sequence[str], base: str, test: str | None) -> _Level:
-    """What lies in the folder `base`."""
     inner: dict[str, set[str]] = {}
     loose = 0
     for item in items:
@@ -157,7 +147,7 @@ def _level(items: Sequence[str], base: str, test: str | None) -> _Level:
 
 
 def _next_folder(level: _Level, *, is_train: bool) -> str | None:
-    """The folder to go on in: that of training or, if there is but one, that around all; None: here are the classes."""
+    """Name of the folder to enter: that of training, or one that wraps all; None where the class folders are here."""
     names = [name for name in level.inner if level.inner[name]]
     if is_train:  # train/train, train/images
         parent = PurePosixPath(level.base).name
@@ -176,7 +166,7 @@ def _next_folder(level: _Level, *, is_train: bool) -> str | None:
 
 
 def _class_folders(level: _Level, root: Path, *, is_train: bool) -> list[str]:
-    """The folders in `level` that are classes, also those without a file. is_train: whether `level` is in training."""
+    """Class folders in `level`, also empty ones. is_train: whether `level` is inside a training folder."""
     names = [name for name in (level.inner if is_train else level.classes) if name.lower() not in NO_CLASSES]
     if not is_train:
         is_flat = any(name.lower() != "train" for name in level.trains) or (level.trains and level.tests)
@@ -186,14 +176,14 @@ def _class_folders(level: _Level, root: Path, *, is_train: bool) -> list[str]:
     if folder.is_dir():
         bare = [path.name for path in folder.iterdir() if path.is_dir() and not is_ignored(Path(path.name, "any"))]
         bare = [name for name in bare if name not in level.inner and (is_train or split_of(name) is None)]
-        names += [name for name in bare if is_empty(folder / name)]
+        names += [name for name in bare if _is_empty(folder / name)]
     return sorted(names)
 
 
 def _test_folders(
     levels: Sequence[_Level], items: Sequence[str], classes: Sequence[str], competition: CompetitionOptions
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(folders of what is to be classified, notes on the folders whose names say something else than it is)."""
+    """(test folders, notes on folders that are left out)."""
     found = [level.base + name for level in levels for name in level.tests]
     valids = [level.base + name for level in levels for name in level.valids if name not in classes]
     notes = [
@@ -218,16 +208,12 @@ def _test_folders(
 
 
 def _no_classes(
-    classes: Sequence[str],
-    level: _Level,
-    levels: Sequence[_Level],
-    files: Sequence[str],
-    competition: CompetitionOptions,
+    classes: Sequence[str], level: _Level, levels: Sequence[_Level], files: Sequence[str], competition: CompetitionOptions
 ) -> UserError:
-    """The error for fewer than two class folders, with what there is instead."""
+    """Make the error for fewer than two class folders."""
     if not files:
         return UserError("competition.source holds no files: give the folder or zip that has them")
-    some = ", ".join(classes[:SHOWN]) or "none"
+    some = listed(classes, SHOWN) or "none"
     flat = [one.base + name for one in levels for name in one.trains if not one.inner[name]]
     beside = [name for one in levels for name in (*one.tests, *one.valids)]
     what = f" beside {', '.join(beside)}" if beside else ""
@@ -255,6 +241,57 @@ def _is_for_submission(file: str) -> bool:
 
 
 def _unlikeliness(file: str) -> tuple[bool, int, str]:
-    """Sorts first the CSV that most likely holds the labels."""
+    """Sort key; the CSV that most likely holds the labels comes first."""
     name = PurePosixPath(file).name.lower()
     return not ("train" in name or "label" in name), file.count("/"), file
+
+
+# --- finding a file in a layout ----------------------------------------------------------------------------------
+
+
+def check_layout(layout: Layout) -> None:
+    """Raises UserError if two classes, or a class and the test, share a folder."""
+    by_folder: dict[str, str] = {folder.casefold(): "the test" for folder in layout.tests}
+    for name, folder in layout.classes.items():
+        other = by_folder.setdefault(folder.casefold(), name)
+        if other != name:
+            raise UserError(
+                f"competition.layout has {other} and {name} in one folder, {folder}: give each a folder of its own, or "
+                "say which file is what, as competition.labels=labels.csv with file,label"
+            )
+
+
+class FolderIndex:
+    """Split and class of files by the deepest folder of a layout around them, in any case, in any wrapping folder."""
+
+    def __init__(self, layout: Layout, files: Sequence[str]) -> None:
+        places: list[tuple[str, tuple[str, str | None]]] = [
+            *((folder, ("train", name)) for name, folder in layout.classes.items()),
+            *((folder, ("test", None)) for folder in layout.tests),
+        ]
+        self.exact = {tuple(spelt(folder).split("/")): place for folder, place in places}
+        self.folded = {tuple(spelt(folder).casefold().split("/")): place for folder, place in places}
+        self.prefix = _wrapping_folder(files, list(self.folded))
+
+    def find(self, file: str) -> tuple[str | None, str | None]:
+        """(`train` or `test`, class of a training image); None, None outside the layout."""
+        parts = tuple(spelt(file).split("/")[:-1])
+        folded = tuple(part.casefold() for part in parts)
+        start = len(self.prefix)
+        if folded[:start] == self.prefix:
+            for end in range(len(parts), start, -1):
+                place = self.exact.get(parts[start:end]) or self.folded.get(folded[start:end])
+                if place is not None:
+                    return place
+        return None, None
+
+
+def _wrapping_folder(files: Sequence[str], folders: list[tuple[str, ...]]) -> tuple[str, ...]:
+    """Find the folder around the whole layout, as many zips have it: the prefix under which most files match."""
+    counts: Counter[tuple[str, ...]] = Counter()
+    for file in files:
+        parts = tuple(spelt(file).casefold().split("/")[:-1])
+        for depth in range(min(3, len(parts) + 1)):
+            if any(parts[depth : depth + len(folder)] == folder for folder in folders):
+                counts[parts[:depth]] += 1
+    return min(counts, key=lambda prefix: (-counts[prefix], len(prefix), prefix), default=())

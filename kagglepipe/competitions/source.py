@@ -1,16 +1,17 @@
-"""Where a competition's bytes come from, and whether they are still the bytes that were prepared."""
+"""Files of a competition: list them, hash them, notice that they have changed."""
 
 import errno
 import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, file_state, sha256
+from kagglepipe.text import first_three
 
 log = logging.getLogger(__name__)
 SUFFIXES = {
@@ -25,23 +26,22 @@ SUFFIXES = {
 }  # fmt: skip
 FOLDER_OF = {"image": "image_folder", "video": "video_folder"}  # the competition for a folder of them
 MEDIA = {suffix for suffixes in SUFFIXES.values() for suffix in suffixes}
-# what file managers leave behind, in lower case
+# leftovers of file managers, in lower case
 IGNORED = {"desktop.ini", "thumbs.db", "ehthumbs.db", "picasa.ini", "icon\r"}
 IGNORED_FOLDERS = {
     "__macosx", "@eadir", "#recycle", "#snapshot", "@recycle", "@__thumb", "lost+found", "$recycle.bin", "recycler",
     "system volume information", "__pycache__", ".ipynb_checkpoints",
 }  # fmt: skip
-MAX_LINKED = 1_000_000  # files and folders below linked folders, which may lead anywhere
-UNREADABLE = "unreadable"  # stands for the hash of a file that on_bad_image=skip passes over
+MAX_LINKED = 1_000_000  # files and folders below symbolic links, which may lead anywhere
+UNREADABLE = "unreadable"  # hash of a file that on_bad_image=skip leaves out
 
 
 @dataclass(frozen=True)
 class Source:
-    """A source as it was when it was taken.
+    """A source at the time of the download.
 
-    kind: `zip`, `folder`, `kaggle` or `sample`. path: where it was, "" for the sample. stat: quick to compare: hash of
-    names, sizes, times and inodes; of Kaggle's what its storage tells (transfer.Remote as JSON). content: hash of the
-    bytes.
+    kind: `zip`, `folder`, `kaggle` or `sample`. path: "" for the sample. stat: hash of names, sizes, times and inodes,
+    or Kaggle's `transfer.Remote` as JSON. content: hash of the bytes.
     """
 
     kind: str
@@ -50,26 +50,22 @@ class Source:
     content: str
 
     @classmethod
-    def read(cls, fields: dict[str, Any]) -> "Source":
-        """A source as it was kept, by whatever version: what else is there is left aside."""
+    def from_json(cls, fields: dict[str, Any]) -> "Source":
+        """Make a source from a file of any version; unknown fields are ignored."""
         return cls(**{name: str(fields.get(name, "")) for name in cls.__dataclass_fields__})
-
-    def as_json(self) -> dict[str, Any]:
-        """The fields as a dictionary."""
-        return asdict(self)
 
 
 def describe(path: Path, known: Source | None = None, *, skip_bad: bool = False) -> Source:
-    """The source at `path`, a zip or a folder; its bytes are read only if its stat differs from `known`'s.
+    """Hash the zip or folder at `path`; its bytes are read only if its stat differs from that of `known`.
 
-    skip_bad: whether files that cannot be read are passed over.
+    skip_bad: leave out files that cannot be read.
     Raises UserError if there is nothing at `path`, or for a file in it that cannot be read.
     """
     check_name(path)
     if not path.exists():
         raise UserError(f"nothing is at {path}: give a zip or a folder, as competition.source=PATH")
     kind = "folder" if path.is_dir() else "zip"
-    files = image_files(path, skip_bad=skip_bad)[0] if kind == "folder" else [path]
+    files = list_files(path, skip_bad=skip_bad)[0] if kind == "folder" else [path]
     rows = [(file.relative_to(path).as_posix(), file_state(file)) for file in files]
     stat = sha256(*("\0".join(map(str, (name, *state))) for name, state in rows))
     if known is not None and (known.kind, known.stat) == (kind, stat):
@@ -84,7 +80,6 @@ def describe(path: Path, known: Source | None = None, *, skip_bad: bool = False)
 
 
 def _content(path: Path, *, skip_bad: bool = False) -> str:
-    """Hash of a file's bytes. Raises UserError if it cannot be read."""
     try:
         return file_sha256(path)
     except OSError as error:
@@ -93,12 +88,12 @@ def _content(path: Path, *, skip_bad: bool = False) -> str:
         raise unreadable(path, error) from error
 
 
-def image_files(folder: Path, *, skip_bad: bool = False) -> tuple[list[Path], list[Path]]:
-    """(files, ignored files) below `folder`, each sorted; ignored are those that file managers leave behind.
+def list_files(folder: Path, *, skip_bad: bool = False) -> tuple[list[Path], list[Path]]:
+    """List (files, ignored files) below `folder`, each sorted; ignored are leftovers of file managers.
 
-    Linked files and folders count as if they were there; a link to a folder that holds it is ignored.
-    skip_bad: whether broken links and folders that cannot be read are ignored too, save links that are called as
-    pictures, videos or series are: one of those may have to be answered for as any other that cannot be read.
+    Symbolic links are followed; a link to a folder that contains it is ignored.
+    skip_bad: ignore broken links and unreadable folders too, but list a broken link with the suffix of an image, video
+    or series, since it may be a row of the test.
     Raises UserError for these, for a name that is not UTF-8 and for links that lead to more than MAX_LINKED files.
     """
     files: list[Path] = []
@@ -117,7 +112,7 @@ def image_files(folder: Path, *, skip_bad: bool = False) -> tuple[list[Path], li
 
 
 class _Walk:
-    """Lists a folder with all below it, through links."""
+    """Recursive listing of a folder, through symbolic links."""
 
     def __init__(self, folder: Path, *, skip_bad: bool) -> None:
         self.folder, self.skip_bad, self.linked = folder, skip_bad, 0
@@ -125,7 +120,7 @@ class _Walk:
     def entries(
         self, folder: Path, above: frozenset[tuple[int, int]], *, is_linked: bool
     ) -> Iterator[tuple[Path, bool]]:
-        """(file, whether it is ignored) below `folder`; above: the folders that hold it, itself included."""
+        """Yield (file, is ignored) below `folder`. above: the folder itself and those that contain it."""
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError as error:
@@ -149,15 +144,15 @@ class _Walk:
                 continue
             if is_folder and here not in above:
                 yield from self.entries(path, above | {here}, is_linked=inside)
-            else:  # a folder that holds this one, and what is no file, as a pipe, are nothing to read
+            else:  # a link to a folder above, a pipe or a socket has nothing to read
                 yield path, not is_file or is_ignored(path.relative_to(self.folder))
 
     def is_ignored(self, path: Path) -> bool:
-        """Whether a path that cannot be read does no harm."""
+        """Whether a path may be unreadable."""
         return self.skip_bad or (path != self.folder and is_ignored(path.relative_to(self.folder) / "any"))
 
     def broken(self, path: Path, error: OSError) -> UserError:
-        """The error for a path of which nothing can be told."""
+        """Make the error for a path whose `stat` fails."""
         if path.is_symlink() and error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR):
             what = f"{path} is a broken link: nothing is at {path.readlink()}"
             return UserError(f"{what}; mend or remove it, or leave such files out with competition.on_bad_image=skip")
@@ -165,7 +160,7 @@ class _Walk:
 
 
 def other_kind(files: Sequence[str], kind: str) -> str | None:
-    """What files are of which none is of this kind, with what to type; None if some are, or nothing else is known.
+    """Say which other kind of files there is and what to type; None if some are of this kind, or of no known one.
 
     >>> other_kind(["cat/1.mp4", "dog/2.mp4"], "image")
     '2 videos are there: type competition=video_folder'
@@ -179,13 +174,11 @@ def other_kind(files: Sequence[str], kind: str) -> str | None:
 
 
 def _identity(path: Path) -> tuple[int, int]:
-    """What tells a folder from all others, whatever the links that lead to it."""
     stat = path.stat()
     return stat.st_dev, stat.st_ino
 
 
 def unreadable(path: Path, error: OSError) -> UserError:
-    """The error for a file or folder that cannot be read."""
     is_forbidden = error.errno in (errno.EACCES, errno.EPERM)
     advice = f"type chmod -R u+rX '{path}', or ask its owner" if is_forbidden else "copy it anew"
     skip = "leave such files out with competition.on_bad_image=skip"
@@ -193,24 +186,23 @@ def unreadable(path: Path, error: OSError) -> UserError:
 
 
 def check_name(path: Path) -> None:
-    """Raises UserError for a path that is not UTF-8, as some old zips and Windows shares leave names behind."""
+    """Raises UserError for a path that is not UTF-8, as old zips and Windows shares have them."""
     check_names([str(path)])
 
 
 def check_names(names: list[str]) -> None:
-    """Raises UserError, naming three, if some of the paths are not UTF-8."""
+    """Raises UserError if some of the paths are not UTF-8."""
     strange = [n for n in names if not n.isascii() and any("\ud800" <= letter <= "\udfff" for letter in n)]
     if strange:
-        some = ", ".join(os.fsencode(name).decode("utf-8", "backslashreplace") for name in strange[:3])
-        more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
+        some = first_three(os.fsencode(name).decode("utf-8", "backslashreplace") for name in strange)
         raise UserError(
-            f"{some}{more}: not UTF-8, as names of files must be; rename them, as with "
+            f"{some}: not UTF-8, as file names must be; rename them, as with "
             "convmv -r -f latin1 -t utf8 --notest FOLDER"
         )
 
 
 def is_ignored(path: Path) -> bool:
-    """Whether a file is a file manager's leftover, judged by its name alone.
+    """Whether a file is a leftover of a file manager, by its name.
 
     >>> is_ignored(Path("Train/Pistol/desktop.ini")), is_ignored(Path("a.jpg"))
     (True, False)
@@ -221,16 +213,12 @@ def is_ignored(path: Path) -> bool:
 
 
 def is_medium(path: Path) -> bool:
-    """Whether a file is called as pictures, videos or series are.
-
-    >>> is_medium(Path("a.JPG")), is_medium(Path("a.zip"))
-    (True, False)
-    """
+    """Whether a file has the suffix of an image, a video or a series."""
     return path.suffix.lower() in MEDIA
 
 
 def ignored_folder(path: Path) -> str | None:
-    """The folder for whose name a file is ignored, if there is one.
+    """Find the folder that makes a file ignored, if there is one.
 
     >>> ignored_folder(Path("cat/@eaDir/a.jpg")), ignored_folder(Path(".ipynb_checkpoints/a.jpg"))
     ('@eaDir', '.ipynb_checkpoints')

@@ -21,13 +21,12 @@ UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 def read_spreadsheet(
     path: Path, columns: Mapping[str, str], needed: Sequence[str], *, is_renamable: bool = True
 ) -> pd.DataFrame:
-    """A CSV as stripped text, indexed by row in the file; columns that `columns` does not name are left out.
+    """Read some columns of a CSV as stripped text, indexed by row in the file, without blank rows.
 
-    columns: name in the result -> name in the file, where case and blanks around do not matter. needed: those of the
-    result that must be there. is_renamable: whether competition.columns can tell their names in the file. Rows without
-    anything in them are left out; where commas do not separate, decimal commas in `start` and `end` are points.
-    Raises UserError for a file that cannot be read, that lacks a needed column or has one twice, or has a row with
-    more cells than the header.
+    columns: name in the result -> name in the file, in any case. needed: names in the result of required columns.
+    is_renamable: whether the error may advise competition.columns. Where the separator is no comma, decimal commas in
+    `start` and `end` become points.
+    Raises UserError as `read_cells`, and for a needed column that is missing or there twice.
     """
     separator, header, rows = read_cells(path)
     places = {ours: _places(header, theirs) for ours, theirs in columns.items()}
@@ -44,7 +43,7 @@ def read_spreadsheet(
 
 
 def read_cells(path: Path) -> tuple[str, list[str], dict[int, list[str]]]:
-    """(the separator, the header, row in the file -> stripped cells, as many as the header has) of a CSV or zipped CSV.
+    """Read a CSV or zipped CSV: (separator, header, row in the file -> stripped cells, padded to the header).
 
     Raises UserError for a file that cannot be read, or has a row with more cells than the header.
     """
@@ -53,7 +52,7 @@ def read_cells(path: Path) -> tuple[str, list[str], dict[int, list[str]]]:
         if zipfile.is_zipfile(io.BytesIO(data)):
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 data = archive.read(_only_table(archive.namelist()))
-        separator, text = _separator(decoded(data))
+        separator, text = _separator(data.decode("utf-16" if data.startswith(UTF16) else "utf-8-sig"))
         header, rows = _cells(text, separator)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         reason = str(error.strerror if isinstance(error, OSError) else error).splitlines()[0]
@@ -63,7 +62,7 @@ def read_cells(path: Path) -> tuple[str, list[str], dict[int, list[str]]]:
 
 
 def _missing(path: Path, header: Sequence[str], missing: Sequence[str], ours: Sequence[str]) -> str:
-    """What a CSV lacks, and what to type. ours: those columns as competition.columns calls them, if it can."""
+    """Say which columns a CSV lacks and what to type. ours: their keys in competition.columns, if it may name them."""
     if names := [cell for cell in header if PurePath(cell).suffix.lower() in MEDIA]:
         return f"{path} begins with {names[0]}: its first row must name the columns, as {','.join(missing)}"
     mend = f"; a column by another name is taken with '+competition.columns={{{ours[0]}: NAME}}'" if ours else ""
@@ -71,7 +70,7 @@ def _missing(path: Path, header: Sequence[str], missing: Sequence[str], ours: Se
 
 
 def _only_table(names: Sequence[str]) -> str:
-    """The CSV in a zip. Raises ValueError for an Excel workbook, which is a zip too, and unless there is one."""
+    """Find the CSV in a zip. Raises ValueError for an Excel workbook, which is a zip too, and unless there is one."""
     if "[Content_Types].xml" in names:
         raise ValueError("it is an Excel workbook; save it as CSV UTF-8")
     found = [name for name in names if name.lower().endswith((".csv", ".tsv", ".txt")) and "__MACOSX" not in name]
@@ -80,20 +79,15 @@ def _only_table(names: Sequence[str]) -> str:
     return found[0]
 
 
-def decoded(data: bytes) -> str:
-    """The text of a file in UTF-8 or, with a byte order mark, UTF-16. Raises ValueError for another encoding."""
-    return data.decode("utf-16") if data.startswith(UTF16) else data.decode("utf-8-sig")
-
-
 def _separator(text: str) -> tuple[str, str]:
-    """(what separates cells, the text after a line `sep=;`, by which Excel is told of it)."""
+    """Find (separator, text after Excel's line `sep=;`)."""
     if told := re.match(r"sep=(.)\r?\n", text, re.IGNORECASE):
         return told[1], text[told.end() :]
     return separator_of(re.split(r"[\r\n]", text.lstrip("\r\n"), maxsplit=1)[0]), text
 
 
 def separator_of(header: str) -> str:
-    """What separates the cells of a header, as far as it tells: a comma where nothing does.
+    """Guess the separator of a CSV from its header; a comma where there is none.
 
     >>> separator_of("time;x;y"), separator_of('"a;b",c'), separator_of("time")
     (';', ',', ',')
@@ -103,9 +97,7 @@ def separator_of(header: str) -> str:
 
 
 def _cells(text: str, separator: str) -> tuple[list[str], dict[int, list[str]]]:
-    """(the header, line -> cells, as many as the header has). Raises ValueError for a line with more, one
-    that is no CSV and a file without a header.
-    """
+    """Parse (header, line -> cells, padded to the header). Raises ValueError for malformed or too long lines."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
     lines = ([cell.strip() for cell in row] for row in reader)
     rows = {}
@@ -126,6 +118,6 @@ def _cells(text: str, separator: str) -> tuple[list[str], dict[int, list[str]]]:
 
 
 def _places(header: Sequence[str], name: str) -> list[int]:
-    """Where in the header a column stands: as it is written, else whatever its case."""
+    """Positions of a column in the header: by its exact name, else in any case."""
     exact = [place for place, column in enumerate(header) if column == name.strip()]
     return exact or [place for place, column in enumerate(header) if column.casefold() == name.strip().casefold()]

@@ -65,13 +65,13 @@ def run(config: Config) -> None:
         else:
             found = take_kaggle(config, known)
         if found != known:
-            write_json(folder / "source.json", found.as_json())
+            write_json(folder / "source.json", asdict(found))
 
 
 def read_source(folder: Path) -> Source | None:
     """What was taken before, or None."""
     file = folder / "source.json"
-    known = Source.read(read_json(file)) if file.exists() else None
+    known = Source.from_json(read_json(file)) if file.exists() else None
     if known is None or known.kind == "folder":
         return known
     raw = folder / "raw"
@@ -184,7 +184,7 @@ def take_kaggle(config: Config, known: Source | None) -> Source:
     except ArchiveError as error:
         discard(archive)
         raise UserError(f"{error}; what Kaggle sent was removed, so the same command downloads it anew") from error
-    write_json(config.base_dir / "source.json", found.as_json())
+    write_json(config.base_dir / "source.json", asdict(found))
     discard(archive)
     return found
 

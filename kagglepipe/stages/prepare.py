@@ -40,7 +40,7 @@ from kagglepipe.competitions.folds import (
     torn_groups,
 )
 from kagglepipe.competitions.labels import check_index_form
-from kagglepipe.competitions.source import ignored_folder, image_files
+from kagglepipe.competitions.source import ignored_folder, list_files
 from kagglepipe.competitions.table import TABLE_COLUMNS, list_images, table_hash
 from kagglepipe.config import Config
 from kagglepipe.console import progress
@@ -100,7 +100,7 @@ def make_table(config: Config) -> None:
         return
     warn_of_other_settings(folder, settings)
     (folder / "prepared.json").unlink(missing_ok=True)
-    files, ignored = image_files(images_root, skip_bad=config.competition.on_bad_image == "skip")
+    files, ignored = list_files(images_root, skip_bad=config.competition.on_bad_image == "skip")
     names = [f.relative_to(images_root).as_posix() for f in files]
     listing = list_images(names, config.competition, images_root)
     options = (config.competition.answers, config.competition.sample_submission)

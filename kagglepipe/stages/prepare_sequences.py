@@ -19,14 +19,14 @@ import pandas as pd
 from kagglepipe.competitions.annotations import (
     Catalogue,
     answer_columns,
+    clip_labels,
     clip_rows,
     content_key,
     list_items,
-    within,
 )
 from kagglepipe.competitions.folds import mixed_groups
 from kagglepipe.competitions.labels import check_index_form
-from kagglepipe.competitions.source import image_files
+from kagglepipe.competitions.source import list_files
 from kagglepipe.config import Config
 from kagglepipe.console import progress
 from kagglepipe.errors import UserError
@@ -72,7 +72,7 @@ def make_sequence_table(config: Config) -> None:
         return
     warn_of_other_settings(folder, settings)
     report_file.unlink(missing_ok=True)
-    files, ignored = image_files(root, skip_bad=competition.on_bad_image == "skip")
+    files, ignored = list_files(root, skip_bad=competition.on_bad_image == "skip")
     catalogue = list_items([f.relative_to(root).as_posix() for f in files], competition, root)
     check_classes(catalogue.classes)
     if (catalogue.files["split"] == "test").any() and competition.form == "index":
@@ -80,7 +80,7 @@ def make_sequence_table(config: Config) -> None:
     items, bad = look_at_items(config, catalogue.files, root)
     listed = catalogue.files.rename(columns={"video": "id"})
     spans = dict(zip(items["video"], zip(items["begins"], items["ends"], strict=True), strict=True))
-    catalogue = within(catalogue, spans, finds_segments=competition.finds_segments)
+    catalogue = clip_labels(catalogue, spans, finds_segments=competition.finds_segments)
     demand_labels(catalogue, bad, competition.background if competition.finds_segments else None)
     items = without_answers(items, catalogue.labels)
     files_with_groups, twins = join_copies(catalogue.files, items)

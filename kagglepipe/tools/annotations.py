@@ -9,7 +9,7 @@ import pandas as pd
 
 from kagglepipe.competitions.annotations import SEGMENT_COLUMNS
 from kagglepipe.competitions.filenames import in_test_folder
-from kagglepipe.competitions.source import SUFFIXES, image_files
+from kagglepipe.competitions.source import SUFFIXES, list_files
 from kagglepipe.config import Config, absolute
 from kagglepipe.errors import UserError
 from kagglepipe.files import write_bytes
@@ -27,7 +27,7 @@ def run(config: Config) -> None:
     target = folder / "annotations.csv"
     if target.exists():
         raise UserError(f"{target} is there already and is left alone; rename it to begin anew")
-    files, _ = image_files(folder)
+    files, _ = list_files(folder)
     videos = [file.relative_to(folder).as_posix() for file in files if file.suffix.lower() in SUFFIXES["video"]]
     videos = [name for name in videos if not in_test_folder(name, "test")]
     if not videos:

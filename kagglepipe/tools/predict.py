@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kagglepipe.competitions.source import SUFFIXES, check_name, image_files
+from kagglepipe.competitions.source import SUFFIXES, check_name, list_files
 from kagglepipe.config import Config, absolute
 from kagglepipe.console import progress
 from kagglepipe.errors import UserError
@@ -147,7 +147,7 @@ def find_photos(source: Path, *, skip_bad: bool = False) -> tuple[Path, list[str
         raise UserError(f"input={source}: nothing is there; give a photo or a folder of photos")
     if source.is_file():
         return source.parent, [source.name]
-    files, _ = image_files(source, skip_bad=skip_bad)
+    files, _ = list_files(source, skip_bad=skip_bad)
     photos = [file.relative_to(source).as_posix() for file in files if file.suffix.lower() in PHOTOS]
     if not photos:
         raise UserError(f"input={source} holds {len(files)} files and no photo ({', '.join(sorted(PHOTOS))})")

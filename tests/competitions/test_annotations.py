@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from kagglepipe.competitions.annotations import (
     Catalogue,
+    clip_labels,
     clip_rows,
     frame_id,
     frame_rows,
     list_items,
     overlapping,
-    within,
 )
 from kagglepipe.competitions.filenames import in_test_folder
 from kagglepipe.errors import UserError
@@ -454,7 +454,7 @@ def test_labels_outside_the_source(tmp_path: Path) -> None:
 
 
 def bounded(listing: Listing, text: str, spans: dict[str, tuple[float, float]], form: str = "segments") -> Catalogue:
-    return within(listing(ABOUT + text, form=form), spans, finds_segments=form == "segments")
+    return clip_labels(listing(ABOUT + text, form=form), spans, finds_segments=form == "segments")
 
 
 SPANS = {"a.mp4": (0.0, 8.0), "b.mp4": (2.0, 6.0)}

@@ -4,12 +4,12 @@ import hashlib
 import os
 import shutil
 import zipfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
-from kagglepipe.competitions.source import Source, describe, image_files, is_ignored
+from kagglepipe.competitions.source import Source, describe, is_ignored, list_files
 from kagglepipe.errors import UserError
 from kagglepipe.files import sha256
 
@@ -88,7 +88,7 @@ def test_files_that_were_exchanged_are_another_source_though_size_and_time_are_t
 def test_a_source_as_an_older_version_knew_it_is_the_same(photos: Path) -> None:
     """Whose stat had names, sizes and times alone: the bytes are read once more."""
     now = describe(photos)
-    rows = [(path.relative_to(photos).as_posix(), path.stat()) for path in image_files(photos)[0]]
+    rows = [(path.relative_to(photos).as_posix(), path.stat()) for path in list_files(photos)[0]]
     older = sha256(*(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}" for name, stat in rows))
     assert describe(photos, replace(now, stat=older)) == now
 
@@ -142,7 +142,7 @@ def test_nothing_there_is_an_error_with_the_next_command(tmp_path: Path) -> None
 
 def test_a_source_comes_back_from_json(photos: Path) -> None:
     found = describe(photos)
-    assert Source(**found.as_json()) == found
+    assert Source(**asdict(found)) == found
 
 
 def test_an_empty_folder_has_a_content_of_its_own(tmp_path: Path, photos: Path) -> None:
@@ -176,7 +176,7 @@ def test_files_are_listed_sorted_and_leftovers_apart(photos: Path) -> None:
     (photos / "__MACOSX").mkdir()
     (photos / "__MACOSX/a.jpg").touch()
     (photos / "empty").mkdir()
-    files, ignored = image_files(photos)
+    files, ignored = list_files(photos)
     assert [file.relative_to(photos).as_posix() for file in files] == [
         "cat/a.jpg", "cat/b.JPG", "dog/c.png", "readme.txt",
     ]  # fmt: skip
@@ -186,7 +186,7 @@ def test_files_are_listed_sorted_and_leftovers_apart(photos: Path) -> None:
 def test_a_zip_of_a_folder_unpacks_to_what_the_folder_holds(photos: Path, archive: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(archive) as file:
         file.extractall(tmp_path / "again")
-    names = [[f.relative_to(folder) for f in image_files(folder)[0]] for folder in (photos, tmp_path / "again")]
+    names = [[f.relative_to(folder) for f in list_files(folder)[0]] for folder in (photos, tmp_path / "again")]
     assert names[0] == names[1]
     assert describe(tmp_path / "again").content == describe(photos).content
 
@@ -200,7 +200,7 @@ def test_hidden_folders_hold_no_images() -> None:
 
 
 def names(folder: Path, *, skip_bad: bool = False) -> tuple[list[str], list[str]]:
-    files, ignored = image_files(folder, skip_bad=skip_bad)
+    files, ignored = list_files(folder, skip_bad=skip_bad)
     return [f.relative_to(folder).as_posix() for f in files], [f.relative_to(folder).as_posix() for f in ignored]
 
 
@@ -239,7 +239,7 @@ def test_a_link_to_too_many_files_is_named(photos: Path, monkeypatch: pytest.Mon
     assert len(names(photos)[0]) == 6
     (photos / "zz").symlink_to(photos / "cat")
     with pytest.raises(UserError, match=r"zz lies behind a link to more than 3 files: remove that link"):
-        image_files(photos)
+        list_files(photos)
 
 
 @pytest.mark.parametrize("link", ["owl", "cat/lost.jpg", "ring"])
