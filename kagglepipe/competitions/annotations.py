@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kagglepipe.options import CompetitionOptions
 from kagglepipe.competitions.filenames import FileNames, find_table, find_test_folder, in_test_folder
 from kagglepipe.competitions.labels import check_alike, sort_classes, spell_as, spelling_hint
 from kagglepipe.competitions.source import SUFFIXES, other_kind
@@ -21,6 +20,7 @@ from kagglepipe.competitions.spreadsheet import read_cells
 from kagglepipe.competitions.table import check_two_classes, list_images, make_id, read_items
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded, sha256
+from kagglepipe.options import CompetitionOptions
 
 SEGMENT_COLUMNS = ["video", "start", "end", "label"]
 LABEL_COLUMNS = (*SEGMENT_COLUMNS, "group", "split")
@@ -119,7 +119,11 @@ def _from_tables(
 
 
 def _files(
-    found: list[str], labels: pd.DataFrame, competition: CompetitionOptions, known: pd.DataFrame | None, test: str | None
+    found: list[str],
+    labels: pd.DataFrame,
+    competition: CompetitionOptions,
+    known: pd.DataFrame | None,
+    test: str | None,
 ) -> tuple[pd.DataFrame, list[str]]:
     """(video, path, split and group of the items that are listed, labelled or in the test; the other paths).
 
@@ -161,7 +165,9 @@ def _check_columns(root: Path, competition: CompetitionOptions, tables: Mapping[
             raise UserError(f"{has}: {theirs} is needed too, which competition.columns.{ours} names")
 
 
-def _read_labels(root: Path, competition: CompetitionOptions, tables: Mapping[str, str]) -> tuple[pd.DataFrame, list[str]]:
+def _read_labels(
+    root: Path, competition: CompetitionOptions, tables: Mapping[str, str]
+) -> tuple[pd.DataFrame, list[str]]:
     """Read (labels by row in the file, notes): video, start, end (NaN: the whole item), label, group, split."""
     name = str(competition.labels)
     table, notes = read_items(root, name, tables[name], competition, "video", ("video", "label"))
@@ -209,7 +215,7 @@ def _one_each(labels: pd.DataFrame, column: str, competition: CompetitionOptions
     given = labels[labels[column].notna()].groupby("path")[column]
     if (several := given.nunique() > 1).any():
         raise UserError(f"{competition.labels} gives {several.idxmax()} several {column}s; keep one")
-    return given.first().to_dict()
+    return {str(path): str(value) for path, value in given.first().items()}
 
 
 def _classes(found: "pd.Series[str]", competition: CompetitionOptions) -> list[str]:

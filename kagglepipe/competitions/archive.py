@@ -1,8 +1,7 @@
-"""Unpacks a competition's zip, or refuses it and leaves nothing behind.
+"""Unpack a competition's zip completely, or refuse it and leave nothing behind.
 
-An archive from the net is not to be trusted: its names may lead out of the folder, its headers may lie, half
-of it may be missing, or it may be a login page under a zip's name. The folder that `stage=download` gets from
-here exists only when every byte of every file is in it.
+An archive from the net is not to be trusted: its names may lead out of the folder, its headers may lie, half of it may
+be missing, or it may be a login page. The folder exists only when every byte of every file is in it.
 """
 
 import math
@@ -23,11 +22,10 @@ from kagglepipe.errors import UserError
 
 CHUNK = 2**20  # bytes
 MB, GB = 10**6, 10**9
-ENCRYPTED = 0x1  # a member's flag bit
-UTF8 = 0x800  # a member's flag bit: its name is UTF-8
-UNICODE_PATH = 0x7075  # an extra field of Info-ZIP: the name in UTF-8
-MAX_DEPTH = 3  # zips within one another
-METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile unpacks others without a bound on memory
+ENCRYPTED, UTF8 = 0x1, 0x800  # flag bits of a member; UTF8: its name is
+UNICODE_PATH = 0x7075  # extra field of Info-ZIP: the name in UTF-8
+MAX_DEPTH = 3  # nested zips
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile bounds no memory for others
 DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError)
 INSTEAD = "download it again, or unpack it yourself and type competition.source=FOLDER"
 
@@ -36,7 +34,7 @@ Members = dict[PurePosixPath, zipfile.ZipInfo]
 
 @dataclass
 class _Limits:
-    """What all files together may be, and what of it is used up. encoding: of names that do not tell theirs."""
+    """Limits of all files together, and how much is used. encoding: of names that are not marked as UTF-8."""
 
     max_bytes: int
     max_entries: int
@@ -46,7 +44,7 @@ class _Limits:
 
 
 class ArchiveError(UserError):
-    """The archive itself is bad: damaged, no zip at all, or with a member that must not be written."""
+    """The archive is damaged, no zip, or has a member that must not be written."""
 
 
 def extract_zip(
@@ -57,33 +55,32 @@ def extract_zip(
     max_entries: int,
     encoding: str | None = None,
 ) -> list[str]:
-    """The names of the files unpacked into `folder`, relative to it and with `/` between their parts.
+    """Unpack into `folder`, new or empty, atomically; returns the relative posix paths of the files.
 
-    They are written to a hidden folder beside `folder`, which is renamed when whole and removed if anything
-    goes wrong. `folder` must be new or empty. Folders in which no file lies are left out. Zips among the files are
-    unpacked too, into a folder of their name, unless they are encrypted or lie beside what is in them.
+    Empty folders are left out. Nested zips are unpacked too, into a folder of their name, unless they are encrypted or
+    their contents lie beside them.
 
-    max_bytes: what all files together may hold, as the headers say and as really written. max_entries: how
-    many files and folders there may be. encoding: of names that are not UTF-8.
-    Raises ArchiveError if `archive` is not a whole zip or a member is damaged, encrypted, a link, packed by a rare
-    method, leads out of the folder, clashes with another or lies in too many zips; UserError if it needs more than the
-    limits or the disk allow, or a name is in an encoding that nobody told.
+    max_bytes: of all files together, by their headers and as written. max_entries: of files and folders. encoding: of
+    names that are not UTF-8.
+    Raises ArchiveError if `archive` is not a whole zip or a member is damaged, encrypted, a link, of another method
+    than METHODS, leads out of the folder, clashes with another or is nested too deep; UserError if it exceeds the
+    limits or the disk, or the encoding of a name is unknown.
     """
     if folder.exists() and any(folder.iterdir()):
         raise FileExistsError(f"the archive needs a new or empty folder, but {folder} holds files")
     limits = _Limits(max_bytes, max_entries, encoding)
     with _opened(archive) as source:
         members = _checked_members(source, limits)
-        total = _demand_bytes(source, members, limits)
-        with _whole_or_nothing(folder) as temporary:
-            _demand_space(source, total, temporary)
+        total = _check_bytes(source, members, limits)
+        with _atomic_folder(folder) as temporary:
+            _check_space(source, total, temporary)
             _write_members(source, members, temporary, limits)
             names = [str(path) for path in members]
             return _unpack_inner(archive, names, temporary, limits)
 
 
 def _unpack_inner(archive: Path, names: list[str], folder: Path, limits: _Limits, *, depth: int = 1) -> list[str]:
-    """`names` with what lies in the zips among them, unpacked in `folder`, in the place of each that can be."""
+    """Unpack the zips among `names`, files in `folder`; returns all names."""
     found: list[str] = []
     for name in names:
         inner = folder / name
@@ -98,11 +95,11 @@ def _unpack_inner(archive: Path, names: list[str], folder: Path, limits: _Limits
             if depth > MAX_DEPTH:
                 raise ArchiveError(f"{source.filename} lies in more than {MAX_DEPTH} other zips; {INSTEAD}")
             members = _checked_members(source, limits)
-            place = _inner_place(PurePosixPath(name), members)
+            place = _inner_folder(PurePosixPath(name), members)
             if any((folder / place / path).exists() for path in members) or (folder / place).is_file():
-                found.append(name)  # it lies beside what is in it
+                found.append(name)  # its contents lie beside it
                 continue
-            _demand_space(source, _demand_bytes(source, members, limits), folder)
+            _check_space(source, _check_bytes(source, members, limits), folder)
             _write_members(source, members, folder / place, limits)
         inner.unlink()
         unpacked = [str(place / path) for path in members]
@@ -110,18 +107,15 @@ def _unpack_inner(archive: Path, names: list[str], folder: Path, limits: _Limits
     return found
 
 
-def _inner_place(name: PurePosixPath, members: Members) -> PurePosixPath:
-    """The folder into which a zip is unpacked: one of its name, or its own where all in it lies in such a one."""
+def _inner_folder(name: PurePosixPath, members: Members) -> PurePosixPath:
+    """Folder for a nested zip: one of its name, or the folder that it lies in if the zip has one of its name."""
     tops = {path.parts[0].lower() for path in members} - {"__macosx"}
     return name.parent if tops == {name.stem.lower()} else name.with_suffix("")
 
 
 @contextmanager
-def _whole_or_nothing(folder: Path) -> Iterator[Path]:
-    """Yields a hidden folder that becomes `folder` if the block ends well, and is removed if not.
-
-    Raises UserError if the disk refuses.
-    """
+def _atomic_folder(folder: Path) -> Iterator[Path]:
+    """Yield a hidden folder that becomes `folder` if the block succeeds, and is removed if not."""
     temporary = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
     try:
         temporary.mkdir(parents=True)
@@ -135,7 +129,7 @@ def _whole_or_nothing(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-# --- before anything is written -----------------------------------------------------------------------------
+# --- checks before anything is written ----------------------------------------------------------------------
 
 
 def _opened(archive: Path) -> zipfile.ZipFile:
@@ -144,11 +138,11 @@ def _opened(archive: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(archive)
     except DAMAGE as error:
-        raise ArchiveError(f"{archive} is {_likeness(archive)}; {INSTEAD}") from error
+        raise ArchiveError(f"{archive} is {_describe(archive)}; {INSTEAD}") from error
 
 
-def _likeness(archive: Path) -> str:
-    """What a file that is no readable zip looks like."""
+def _describe(archive: Path) -> str:
+    """Describe a file that is no readable zip by its first bytes."""
     with archive.open("rb") as file:
         start = file.read(512).lstrip().lower()
     if not start:
@@ -159,7 +153,7 @@ def _likeness(archive: Path) -> str:
 
 
 def _checked_members(source: zipfile.ZipFile, limits: _Limits) -> Members:
-    """The files by path. Raises UserError if there are none, too many, or one that must not be written."""
+    """List the files by path. Raises UserError for none, too many, or one that must not be written."""
     entries = source.infolist()
     limits.entries += len(entries)
     if limits.entries > limits.max_entries:
@@ -168,7 +162,7 @@ def _checked_members(source: zipfile.ZipFile, limits: _Limits) -> Members:
     files: Members = {}
     folders: set[PurePosixPath] = set()
     for info in entries:
-        name = _member_name(source, info, limits.encoding).replace("\\", "/")  # as old Windows programs write it
+        name = _member_name(source, info, limits.encoding).replace("\\", "/")  # of old Windows programs
         path = PurePosixPath(name)
         if fault := _fault(name, info) or ("is there twice" if path in files else None):
             raise _refusal(source, info, fault)
@@ -185,10 +179,10 @@ def _checked_members(source: zipfile.ZipFile, limits: _Limits) -> Members:
 
 
 def _member_name(source: zipfile.ZipFile, info: zipfile.ZipInfo, encoding: str | None) -> str:
-    """A member's name in the encoding that its header tells or that it is in. Raises UserError if nobody knows it."""
+    """Decode a member's name. Raises UserError for an unknown encoding."""
     if info.flag_bits & UTF8 or info.orig_filename.isascii():
         return info.filename
-    raw = info.orig_filename.encode("cp437")  # as zipfile has read it
+    raw = info.orig_filename.encode("cp437")  # undoes the decoding of zipfile
     try:
         name = _unicode_path(info, raw) or raw.decode(encoding or "utf-8")
     except UnicodeDecodeError as error:
@@ -202,7 +196,7 @@ def _member_name(source: zipfile.ZipFile, info: zipfile.ZipInfo, encoding: str |
 
 
 def _unicode_path(info: zipfile.ZipInfo, raw: bytes) -> str | None:
-    """The name in UTF-8 that Info-ZIP keeps beside the one in the header, if it is of that one."""
+    """Find Info-ZIP's UTF-8 name in the extra field, if its checksum fits the name in the header."""
     extra = info.extra
     while len(extra) >= 4:
         kind, length = struct.unpack("<HH", extra[:4])
@@ -213,7 +207,7 @@ def _unicode_path(info: zipfile.ZipInfo, raw: bytes) -> str | None:
 
 
 def _fault(name: str, info: zipfile.ZipInfo) -> str | None:
-    """Why a member must not be written, as far as its name and header tell, or None."""
+    """Say why a member must not be written, by its name and header; None if it may."""
     if name.startswith("/") or re.match("[a-zA-Z]:", name):
         return "has an absolute path"
     if ".." in name.split("/"):
@@ -229,15 +223,15 @@ def _fault(name: str, info: zipfile.ZipInfo) -> str | None:
     return None
 
 
-def _demand_bytes(source: zipfile.ZipFile, members: Members, limits: _Limits) -> int:
-    """The bytes that members will have by their headers. Raises UserError if they are too many."""
+def _check_bytes(source: zipfile.ZipFile, members: Members, limits: _Limits) -> int:
+    """Sum up the bytes of members by their headers. Raises UserError if they exceed the limit."""
     total = sum(info.file_size for info in members.values())
     if limits.written + total > limits.max_bytes:
         raise _too_large(source, limits.written + total, limits.max_bytes)
     return total
 
 
-def _demand_space(source: zipfile.ZipFile, total: int, folder: Path) -> None:
+def _check_space(source: zipfile.ZipFile, total: int, folder: Path) -> None:
     """Raises UserError if the disk of `folder` has less than `total` bytes free."""
     free = shutil.disk_usage(folder).free
     if total > free:
@@ -249,7 +243,7 @@ def _demand_space(source: zipfile.ZipFile, total: int, folder: Path) -> None:
 
 
 def _write_members(source: zipfile.ZipFile, members: Members, folder: Path, limits: _Limits) -> None:
-    """Writes every member under `folder`. Raises UserError if one is damaged or they exceed the limits."""
+    """Write all members. Raises UserError if one is damaged or they exceed the limits."""
     total = sum(info.file_size for info in members.values())
     with Progress[None]("unpack", total=total, unit="B") as bar:
         for path, info in members.items():
@@ -265,7 +259,7 @@ def _write_members(source: zipfile.ZipFile, members: Members, folder: Path, limi
 
 
 def _chunks(source: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
-    """The member's bytes, so many at a time. Raises UserError if they are not what its headers promise."""
+    """Yield the bytes of a member. Raises UserError if they do not match its header."""
     size = 0
     try:
         with source.open(info) as member:
@@ -278,7 +272,7 @@ def _chunks(source: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
         raise _refusal(source, info, f"is damaged (it has {size:,} of {info.file_size:,} bytes)")
 
 
-# --- saying no ----------------------------------------------------------------------------------------------
+# --- errors -------------------------------------------------------------------------------------------------
 
 
 def _refusal(source: zipfile.ZipFile, info: zipfile.ZipInfo, fault: str) -> ArchiveError:

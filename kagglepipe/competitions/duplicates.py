@@ -1,8 +1,8 @@
-"""Finds pictures that were stored twice: resized, compressed again, recoloured, mirrored or slightly cropped.
+"""Near-duplicate images: resized, compressed again, recoloured, mirrored or slightly cropped copies.
 
-A copy in another fold makes a score too good, so whatever pairs link is one group, and no group is split. Two measures
-must agree. Hashes are quick but coarse: two pistols on white may differ in as few bits as two copies do. The
-fine detail of the thumbnails tells those apart, where a plain correlation sees little but the silhouette.
+A copy in another fold makes a score too good, so the connected components of the pairs become groups, and folds split
+no group. Two measures must agree: perceptual hashes are quick but coarse (two pistols on white may differ in as few
+bits as two copies), so the high-pass filtered thumbnails have to correlate too.
 """
 
 import math
@@ -21,62 +21,57 @@ Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
-# Of 1540 photos, shrunk and compressed again, 99 % stay within 10 bits of the original, all within 16; with
-# up to 2 % of each edge cut off too, 89 % and 99 %. Within 16 bits likenesses outnumber copies, so pixels
-# decide: by eye, nine in ten pairs that correlate above 0.93 are one photo, half down to 0.88, few below.
-DETECTOR = 2  # raise by hand when other pairs are found or other groups made of them
+# Of 1540 photos, shrunk and compressed again, 99 % stay within 10 bits of the original, all within 16; with up to 2 %
+# of each edge cut off too, 89 % and 99 %. Within 16 bits other photos outnumber copies, so pixels decide: by eye, nine
+# in ten pairs that correlate above 0.93 are one photo, half down to 0.88, few below.
+DETECTOR = 2  # raise by hand when other pairs or groups are found
 MAX_BITS = 16
 MIN_CORRELATION = 0.88
 THUMBNAIL_SIDE = 32
-DETAIL_SIGMA = 2.0  # thumbnail pixels; what a blur this wide leaves out is detail
-MIN_DETAIL = 1.0  # grey levels (root mean square); a picture with less is even
-SAME_GREY = 8.0  # grey levels; even pictures no further apart than this are the same
-# Where little is to be seen, little has to agree: of 5,000 handwritten digits 3,075 pairs are above 0.88, up to 0.980,
-# and none is a copy; pistols on white look like others of their make, and facing the other way; digits enlarged from
-# 8x8 pixels reach 0.964. Compressed again, all of them stay above 0.985. Linear between each two.
+DETAIL_SIGMA = 2.0  # thumbnail pixels, of the blur that the high-pass filter subtracts
+MIN_DETAIL = 1.0  # grey levels (root mean square); an image with less is even
+SAME_GREY = 8.0  # grey levels; even images no further apart than this are the same
+# Plain images correlate by chance: of 5,000 handwritten digits 3,075 pairs are above 0.88, up to 0.980, and none is a
+# copy; pistols on white look like others of their make, and mirrored; digits enlarged from 8x8 pixels reach 0.964.
+# Compressed again, all of them stay above 0.985. The threshold is interpolated linearly.
 NEEDED = (MIN_CORRELATION, 0.985)
 PLAIN = (0.2, 0.5)  # share of the thumbnail without an edge, or without detail
-SMOOTH = (0.33, 0.25)  # share of the detail that even a blur of FINE_SIGMA leaves out, as root mean squares
+SMOOTH = (0.33, 0.25)  # fine detail (of FINE_SIGMA) over detail, as root mean squares
 FINE_SIGMA = 0.8  # thumbnail pixels
 FLAT = 6  # grey levels; where 3x3 pixels of the thumbnail differ by no more there is no edge
-QUIET = 3.0  # grey levels; where the blur leaves out no more there is no detail
-MAX_SHARE = 0.5  # of the images to train on; what links more of them is split
-PAIRS_AT_ONCE = 16384
+QUIET = 3.0  # grey levels; where the high-pass filter leaves no more there is no detail
+MAX_SHARE = 0.5  # of the training images; a larger component is split
+BLOCK_PAIRS = 16384
 NO_PAIRS = pd.DataFrame({"i": [0], "j": [0], "bits": [0], "correlation": [0.0], "mirrored": [False]}).iloc[:0]
 
 
 def perceptual_hash(image: Bytes) -> bytes:
-    """Sixteen bytes that change little when the picture is resized or compressed again.
+    """Hash an image (H, W, 3), RGB uint8, into sixteen bytes that survive resizing and compression.
 
-    The first eight tell which of the 8×8 lowest frequencies of the thumbnail exceed their median (in which
-    the mean brightness has no say), the last eight where the thumbnail, shrunk to 9×8, grows brighter to the
-    right. They are the pHash and dHash of N. Krawetz, "Looks Like It" (2011) and "Kind of Like That" (2013).
+    Eight bytes of pHash (which of the 8×8 lowest frequencies exceed their median, taken without the mean brightness)
+    and eight of dHash (where the thumbnail, shrunk to 9×8, grows brighter to the right). N. Krawetz, "Looks Like It"
+    (2011) and "Kind of Like That" (2013).
 
-    image: (H, W, 3) RGB of any size.
-
-    >>> perceptual_hash(np.full((9, 5, 3), 200, np.uint8)).hex()  # even: nothing but the mean exceeds 0
+    >>> perceptual_hash(np.full((9, 5, 3), 200, np.uint8)).hex()  # even: only the mean exceeds 0
     '80000000000000000000000000000000'
     """
     return thumbnail_hashes(thumbnail(image)[None]).tobytes()
 
 
 def thumbnail_hashes(thumbnails: Bytes) -> Bytes:
-    """(N, 16) the `perceptual_hash` of each picture, by its `thumbnail`: (N, 32, 32)."""
+    """(N, 16) `perceptual_hash` of thumbnails (N, 32, 32)."""
     low = np.empty((len(thumbnails), 64), np.float32)
     small = np.empty((len(thumbnails), 8, 9), np.uint8)
     for row, grey in enumerate(thumbnails):
         low[row] = cv2.dct(grey.astype(np.float32))[:8, :8].ravel()
-        small[row] = _shrunk(grey, 9, 8)  # whole grey levels: even areas tie instead of hashing compression noise
-    low = np.rint(low)  # keeps the noise of float arithmetic out of even pictures
+        small[row] = _shrunk(grey, 9, 8)  # whole grey levels: even areas tie
+    low = np.rint(low)  # keeps float noise out of even images
     brighter = (small[:, :, 1:] > small[:, :, :-1]).reshape(-1, 64)
     return np.packbits(np.hstack([low > np.median(low[:, 1:], axis=1, keepdims=True), brighter]), axis=1)
 
 
 def thumbnail(image: Bytes) -> Bytes:
-    """The picture in grey, 32×32 pixels, stretched to a square.
-
-    image: (H, W, 3) RGB of any size.
-    """
+    """Shrink an image (H, W, 3), RGB uint8, to (32, 32) grey, stretched to a square."""
     return _shrunk(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), THUMBNAIL_SIDE, THUMBNAIL_SIDE)
 
 
@@ -87,26 +82,23 @@ def _shrunk(grey: cv2.typing.MatLike, width: int, height: int) -> Bytes:
 def near_pairs(
     hashes: Bytes, thumbnails: Bytes, *, max_bits: int = MAX_BITS, min_correlation: float = MIN_CORRELATION
 ) -> pd.DataFrame:
-    """One row for every two pictures that are nearly the same: i, j, bits, correlation, mirrored; sorted, i < j.
+    """Find all near-duplicates: a frame of i, j (rows, i < j), bits, correlation, mirrored, sorted.
 
-    Two pictures are near if their hashes differ in at most `max_bits` bits and the details of their
-    thumbnails correlate by `min_correlation` or more, or if that holds of one and the mirror image of the other. The
-    plainer and smoother they are the more they have to correlate, up to 0.985. An even picture has no details: it is
-    near another even one of such a hash and nearly the same grey (two black frames are one picture to any eye), and no
-    other.
+    The hashes of a pair differ in at most `max_bits` bits and the high-pass filtered thumbnails correlate by
+    `min_correlation` or more, up to 0.985 the plainer and smoother they are; or so do one and the mirror image of the
+    other. Even images, with no detail, pair with even ones of nearly the same grey alone (two black frames).
 
-    hashes: (N, 16) from `perceptual_hash`. thumbnails: (N, s, s) grey. i, j: row numbers. bits: 0..max_bits.
-    correlation: -1..1 to four places, 1 for even pictures. Memory grows as N and the number of pairs; time as in
-    `close_pairs`.
+    hashes: (N, 16) from `perceptual_hash`. thumbnails: (N, s, s) grey uint8. correlation: -1..1 to four places, 1 for
+    even images. Memory grows as N and the number of pairs; time as in `close_pairs`.
     """
     flipped = np.ascontiguousarray(thumbnails[:, :, ::-1])
     found = [NO_PAIRS]
     for others, pictures, is_mirrored in ((hashes, thumbnails, False), (thumbnail_hashes(flipped), flipped, True)):
         for i, j, bits in close_pairs(hashes, others, max_bits, ordered=not is_mirrored):
             correlation, needed, are_even = _compare(thumbnails, pictures, i, j)
-            kept = np.where(are_even, not is_mirrored, correlation >= np.maximum(needed, min_correlation))
+            keep = np.where(are_even, not is_mirrored, correlation >= np.maximum(needed, min_correlation))
             block = {"i": np.minimum(i, j), "j": np.maximum(i, j), "bits": bits, "correlation": correlation}
-            found.append(pd.DataFrame(block).assign(mirrored=is_mirrored)[kept])
+            found.append(pd.DataFrame(block).assign(mirrored=is_mirrored)[keep])
     pairs = pd.concat(found, ignore_index=True).sort_values(["i", "j", "mirrored", "bits", "correlation"])
     return pairs.drop_duplicates(["i", "j"], ignore_index=True)
 
@@ -114,17 +106,16 @@ def near_pairs(
 def _compare(
     one: Bytes, other: Bytes, i: Rows, j: Rows
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """(how much the details of thumbnails one[i] and other[j] correlate, how much is needed, whether they are even).
+    """(correlation, needed correlation, are even), each (P,), of thumbnails one[i] and other[j].
 
-    Each (P,). Even pictures correlate by 1 if they are as bright, otherwise by 0.
-
-    Rounded to four places, so that the order of rows has no effect.
+    Even images correlate by 1 if they are equally bright, else by 0. Rounded to four places, so that the order of rows
+    has no effect.
     """
     correlation, needed, are_even = np.empty(len(i)), np.empty(len(i)), np.empty(len(i), bool)
-    order = np.lexsort((j, i))  # pairs of one picture together, which is then looked at once
-    for start in range(0, len(i), PAIRS_AT_ONCE):
-        part = order[start : start + PAIRS_AT_ONCE]
-        (a, grey_a, needed_a), (b, grey_b, needed_b) = _look(one, i[part]), _look(other, j[part])
+    order = np.lexsort((j, i))  # so that `_filtered` computes each image once
+    for start in range(0, len(i), BLOCK_PAIRS):
+        part = order[start : start + BLOCK_PAIRS]
+        (a, grey_a, needed_a), (b, grey_b, needed_b) = _filtered(one, i[part]), _filtered(other, j[part])
         products = np.einsum("ps,ps->p", a, b).round(4).astype(np.float64)
         even = ~a.any(axis=1) & ~b.any(axis=1) & (abs(grey_a - grey_b) <= SAME_GREY)
         correlation[part], are_even[part] = np.where(even, 1.0, products), even
@@ -132,25 +123,25 @@ def _compare(
     return correlation, needed, are_even
 
 
-def _look(thumbnails: Bytes, rows: Rows) -> tuple[Floats, Floats, NDArray[np.float64]]:
-    """(details (P, s·s), mean grey (P,), needed correlation (P,)) of thumbnails[rows]; each is looked at once."""
-    different, places = np.unique(rows, return_inverse=True)
-    pictures = thumbnails[different]
-    details, grey = _details(pictures), pictures.mean(axis=(1, 2), dtype=np.float32)
-    return details[places], grey[places], _needed_correlation(pictures)[places]
+def _filtered(thumbnails: Bytes, rows: Rows) -> tuple[Floats, Floats, NDArray[np.float64]]:
+    """(detail (P, s·s), mean grey (P,), needed correlation (P,)) of thumbnails[rows]."""
+    unique, inverse = np.unique(rows, return_inverse=True)
+    pictures = thumbnails[unique]
+    detail, grey = _unit_detail(pictures), pictures.mean(axis=(1, 2), dtype=np.float32)
+    return detail[inverse], grey[inverse], _needed_correlation(pictures)[inverse]
 
 
-def _details(thumbnails: Bytes) -> Floats:
-    """(N, s·s) rows of length 1 whose products are correlations; rows of zeros for even pictures."""
-    rows = _left_out(thumbnails, DETAIL_SIGMA).reshape(len(thumbnails), math.prod(thumbnails.shape[1:]))
+def _unit_detail(thumbnails: Bytes) -> Floats:
+    """(N, s·s) unit vectors whose products are correlations; zeros for even images."""
+    rows = _high_pass(thumbnails, DETAIL_SIGMA).reshape(len(thumbnails), math.prod(thumbnails.shape[1:]))
     rows -= rows.mean(axis=1, keepdims=True)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     even = lengths < MIN_DETAIL * math.sqrt(rows.shape[1])
     return np.where(even, np.float32(0), rows / np.maximum(lengths, np.float32(1e-9)))
 
 
-def _left_out(thumbnails: Bytes, sigma: float) -> Floats:
-    """(N, s, s) what a blur leaves out of the thumbnails. sigma: in their pixels."""
+def _high_pass(thumbnails: Bytes, sigma: float) -> Floats:
+    """(N, s, s) thumbnails less their Gaussian blur. sigma: in pixels."""
     levels = thumbnails.astype(np.float32)
     for picture in levels:
         picture -= cv2.GaussianBlur(picture, (0, 0), sigma)
@@ -158,10 +149,10 @@ def _left_out(thumbnails: Bytes, sigma: float) -> Floats:
 
 
 def _needed_correlation(thumbnails: Bytes) -> NDArray[np.float64]:
-    """(N,) how much the details of each picture have to correlate with those of a copy: the plainer, the more."""
+    """(N,) correlation that a copy of each image must reach: the plainer and smoother, the more."""
     kernel, axes = np.ones((3, 3), np.uint8), (1, 2)
     edges = np.array([cv2.morphologyEx(picture, cv2.MORPH_GRADIENT, kernel) for picture in thumbnails])
-    detail, fine = (_left_out(thumbnails, sigma) for sigma in (DETAIL_SIGMA, FINE_SIGMA))
+    detail, fine = (_high_pass(thumbnails, sigma) for sigma in (DETAIL_SIGMA, FINE_SIGMA))
     plain = np.maximum((edges <= FLAT).mean(axis=axes), (abs(detail) <= QUIET).mean(axis=axes))
     fineness = np.sqrt((fine**2).sum(axis=axes) / np.maximum((detail**2).sum(axis=axes), np.float32(1e-9)))
     return np.maximum(np.interp(plain, PLAIN, NEEDED), np.interp(-fineness, -np.array(SMOOTH), NEEDED))
@@ -171,7 +162,7 @@ def _needed_correlation(thumbnails: Bytes) -> NDArray[np.float64]:
 
 
 def linked_rows(n: int, i: Sequence[int] | Rows, j: Sequence[int] | Rows) -> Rows:
-    """(n,) the group number of each row, from 0 in the order of the groups' first rows: all that pairs (i, j) link.
+    """(n,) connected component of each row under the pairs (i, j), numbered from 0 by first row.
 
     >>> linked_rows(5, [0, 3], [3, 4]).tolist()
     [0, 1, 2, 0, 0]
@@ -181,13 +172,13 @@ def linked_rows(n: int, i: Sequence[int] | Rows, j: Sequence[int] | Rows) -> Row
 
 
 def group_pairs(n: int, pairs: pd.DataFrame, *, together: Rows | None = None, weights: Rows | None = None) -> Rows:
-    """(n,) the group number of each row, from 0 in the order of the groups' first rows: whatever pairs link.
+    """(n,) group of each row, numbered from 0 by first row: the connected components of the pairs.
 
-    Of a group of more than half of all weight no folds could be made that are of use, and a chain of likenesses may be
-    its cause. It is split so that any two of its members are a pair (`complete_linkage`), which tears pairs.
+    A component of more than half of all weight leaves no useful folds, and a chain of similar images may be its cause:
+    it is split so that any two of its members are a pair (`complete_linkage`), which separates some pairs.
 
-    pairs: from `near_pairs`. together: (n,) rows of equal numbers are never torn, be they pairs or not (a group of the
-    user's); None: there are none. weights: (n,) how many images to train on each row stands for; None: one.
+    pairs: from `near_pairs`. together: (n,) rows of equal numbers stay together (the user's groups); None: no such
+    rows. weights: (n,) number of training images per row; None: one.
 
     >>> chain = pd.DataFrame({"i": [0, 1], "j": [1, 2], "bits": [4, 2], "correlation": [0.95, 0.99]})
     >>> group_pairs(9, chain).tolist()
@@ -207,10 +198,9 @@ def group_pairs(n: int, pairs: pd.DataFrame, *, together: Rows | None = None, we
 
 
 def complete_linkage(n: int, pairs: pd.DataFrame, *, together: Rows) -> Rows:
-    """(n,) group numbers such that any two members of a group are a pair, or of the same number in `together`.
+    """(n,) groups in which any two members are a pair, or equal in `together`.
 
-    The closest pairs come first, among equals the earlier rows; a pair whose groups hold two rows that are no pair
-    stays apart.
+    Groups are merged along the closest pairs first (ties: earlier rows), unless two of their rows are no pair.
     """
     group = together.tolist()
     members: dict[int, set[int]] = {}

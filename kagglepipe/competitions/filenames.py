@@ -1,4 +1,4 @@
-"""Folders and files as people name them in a CSV or a YAML: which file is meant, which folder is training or test."""
+"""Names of files and folders as people write them in a CSV or a YAML."""
 
 import difflib
 import re
@@ -28,7 +28,7 @@ MAX_HINTS = 5000  # names that a misspelt one is compared with
 
 
 def split_of(name: str) -> str | None:
-    """`train`, `valid` or `test` where a folder's name, or a cell of a column `split`, says so.
+    """Find `train`, `valid` or `test` in a folder's name, or a cell of a column `split`; None without one.
 
     >>> [split_of(name) for name in ("Training", "test_images", "TestSet1", "Validación", "trains", "latest")]
     ['train', 'test', 'test', 'valid', None, None]
@@ -38,7 +38,7 @@ def split_of(name: str) -> str | None:
 
 
 def siblings_split(names: Iterable[str]) -> dict[str, str]:
-    """name -> `train`, `valid` or `test`, of folders beside one another that differ in nothing but this word.
+    """name -> `train`, `valid` or `test`, for sibling folders that differ in this word alone.
 
     >>> siblings_split(["seg_train", "seg_test", "seg_pred"])
     {'seg_train': 'train', 'seg_test': 'test'}
@@ -50,16 +50,12 @@ def siblings_split(names: Iterable[str]) -> dict[str, str]:
         if len(said) == 1:
             rest = tuple(word for word in words if word not in SPLIT_WORDS)
             found.setdefault(rest, {})[name] = said[0]
-    return {
-        name: split
-        for group in found.values()
-        for name, split in group.items()
-        if "train" in group.values() and len(set(group.values())) > 1
-    }
+    groups = (group for group in found.values() if "train" in group.values() and len(set(group.values())) > 1)
+    return {name: split for group in groups for name, split in group.items()}
 
 
 def is_filler(name: str) -> bool:
-    """Whether a folder's name tells nothing of what is in it.
+    """Whether a folder's name is a filler, as `images`, and no class.
 
     >>> is_filler("images"), is_filler("Data Set 1"), is_filler("cats")
     (True, True, False)
@@ -68,7 +64,7 @@ def is_filler(name: str) -> bool:
 
 
 def _words(name: str) -> list[str]:
-    """The words of a name, in lower case, without those that tell nothing: trainset and test_images have one."""
+    """Words of a name in lower case, without fillers: `trainset` and `test_images` have one each."""
     bare = "".join(letter for letter in unicodedata.normalize("NFD", name) if not unicodedata.combining(letter))
     words = re.findall(r"[^\W\d_]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", bare).lower())
     cut = (re.sub(rf"(?:{'|'.join(FILLERS)})$", "", word) for word in words)
@@ -76,7 +72,7 @@ def _words(name: str) -> list[str]:
 
 
 def spelt(name: str) -> str:
-    r"""A file's path as all systems can agree on: Windows writes `\` between folders, macOS takes é apart.
+    r"""Normalize a path: Windows writes `\` between folders, macOS decomposes accents.
 
     >>> spelt(".\\Train\\\\e\u0301.jpg") == "Train/é.jpg"
     True
@@ -86,7 +82,7 @@ def spelt(name: str) -> str:
 
 
 def in_test_folder(path: str, test: str | None) -> bool:
-    """Whether a relative posix path lies in a folder `test`, in any case and at any depth.
+    """Whether a relative posix path is inside a folder `test`, in any case and at any depth.
 
     >>> in_test_folder("day 1/Test/a.mp4", "test"), in_test_folder("latest/a.mp4", "test")
     (True, False)
@@ -95,7 +91,7 @@ def in_test_folder(path: str, test: str | None) -> bool:
 
 
 def find_test_folder(files: Sequence[str], test: str | None) -> str | None:
-    """The folder of what is to be classified: `test` or, if nothing is in it, the only one whose name says so."""
+    """Find the test folder: `test` or, if it has no files, the only one whose name says so."""
     if test is None or any(in_test_folder(file, test) for file in files):
         return test
     folders = {part for file in files for part in file.split("/")[:-1] if split_of(part) == "test"}
@@ -103,7 +99,7 @@ def find_test_folder(files: Sequence[str], test: str | None) -> str | None:
 
 
 def find_table(name: str, files: Sequence[str]) -> str | None:
-    """The file that a competition's option names: at that path or, in a wrapped folder, the only one that ends so.
+    """Find the file that an option names: at that path, or the only one that ends so.
 
     >>> find_table("labels.csv", ["data/labels.csv", "data/a.jpg"])
     'data/labels.csv'
@@ -115,9 +111,9 @@ def find_table(name: str, files: Sequence[str]) -> str | None:
 
 
 def read_splits(cells: "pd.Series[str]", table: str) -> tuple["pd.Series[str]", list[str]]:
-    """(`train`, `test` or None for each cell of a column `split`, notes); what is for validation is trained on.
+    """Read a column `split`, indexed by row in the file: (`train`, `test` or None, notes).
 
-    cells: indexed by row in the file. Raises UserError for another word.
+    Validation rows become training rows. Raises UserError for another word.
     """
     known = {cell: split_of(cell) for cell in set(cells)}
     splits = cells.map(known).astype(object)
@@ -131,10 +127,10 @@ def read_splits(cells: "pd.Series[str]", table: str) -> tuple["pd.Series[str]", 
 
 
 class FileNames:
-    """Finds the files that a CSV names: by path, by the end of a path or by file name, with or without extension.
+    """Lookup of files by path, end of a path or file name, with or without extension.
 
-    files: relative posix paths. last: those of them that are meant only where no other can be. Case and the form of
-    accents count only where they decide.
+    files: relative posix paths. last: files to match only where no other file does. Case and the form of accents count
+    only between several matches.
     """
 
     def __init__(self, files: Iterable[str], last: Collection[str] = ()) -> None:
@@ -143,19 +139,19 @@ class FileNames:
         self._ends: dict[int, dict[str, list[tuple[str, tuple[str, ...]]]]] = {}
 
     def paths(self, names: "pd.Series[str]", table: str, noun: str = "video") -> list[str]:
-        """The relative path of each name; `names` is indexed by the row of the table, for the messages.
+        """Find the relative path of each name. names: indexed by row in `table`, for the messages.
 
-        Raises UserError if a name is empty, or no file or several files are called so.
+        Raises UserError if a name is empty, or matches no file or several.
         """
         found = {name: self._candidates(spelt(name)) for name in set(names)}
         missing = [name for name, files in found.items() if not files]
         if missing and not any(files for name, files in found.items() if "/" in spelt(name)):
-            # all folders are another computer's: the file names have to do
+            # the folders are another computer's: match file names alone
             found |= {name: self._candidates(spelt(name).split("/")[-1]) for name in missing}
         return [self._only(name, found, f"{table}, row {row},", noun) for row, name in names.items()]
 
     def _by_end(self, depth: int) -> dict[str, list[tuple[str, tuple[str, ...]]]]:
-        """The last `depth` parts of a path, with and without extension, in lower case -> the files that end so."""
+        """Index of the last `depth` parts of paths, with and without extension, in lower case -> files."""
         if depth not in self._ends:
             ends: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
             for file, parts in self._files:
@@ -166,7 +162,7 @@ class FileNames:
         return self._ends[depth]
 
     def _candidates(self, name: str) -> list[str]:
-        """The files that may be meant: those that agree best."""
+        """List the files that match best."""
         parts = name.split("/")
         for first in range(len(parts)):
             end, depth = "/".join(parts[first:]), len(parts) - first
@@ -180,7 +176,7 @@ class FileNames:
         return []
 
     def _only(self, name: str, found: Mapping[str, Sequence[str]], where: str, noun: str) -> str:
-        """The one file of that name. Raises UserError if there is none or more than one."""
+        """Return the one match. Raises UserError if there is none or more than one."""
         if not name:
             raise UserError(f"{where} names no {noun}; give its file name, or take the row out")
         files = found[name]
@@ -197,13 +193,13 @@ class FileNames:
 
 
 def _ends(parts: tuple[str, ...], depth: int) -> tuple[str, str]:
-    """The last `depth` parts of a path as they are, and without extension."""
+    """Last `depth` parts of a path, with and without extension."""
     end = "/".join(parts[-depth:])
     stem, dot, _ = parts[-1].rpartition(".")
     return end, end[: len(end) - len(parts[-1]) + len(stem)] if stem and dot else end
 
 
 def _disagreement(parts: tuple[str, ...], name: str, depth: int) -> tuple[bool, bool, bool]:
-    """How a path whose end is `name`, more or less, departs from it: by more folders, by case, by an extension."""
+    """Rank of a match, smaller is better: whether it differs by more folders, by case, by an extension."""
     ends = _ends(parts, depth)
     return len(parts) > depth, name not in ends, name.casefold() != ends[0].casefold()

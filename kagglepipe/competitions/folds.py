@@ -1,8 +1,7 @@
-"""Splits the training images into folds once, and keeps the split in a CSV that opens anywhere.
+"""Stratified group folds, made once by `stage=prepare` and kept in data/<slug>/folds.csv, or the user's own.
 
-A split is a function of the set of rows, the number of folds and the seed; the order of rows has no say. A
-group (near-duplicates, one person, one video) lies in one fold, and each fold gets its share of each class.
-`stage=prepare` makes data/<slug>/folds.csv with this, and reads it or a user's own.
+The split is a function of the set of rows, the number of folds and the seed, not of the order of rows. A group
+(near-duplicates, one person, one video) is in one fold, and each fold gets its share of each class.
 """
 
 from collections import Counter
@@ -18,7 +17,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.text import first_three
 
 FOLD_COLUMNS = ("id", "fold", "count", "seed")
-TRIES = 300  # orders of the groups among which the best part to hide is found
+TRIES = 300  # random choices of groups to hide, of which the best is taken
 MEND = "mend it or, to have folds made, type folds.file=null folds.remake=true"
 
 Counts = NDArray[np.int64]
@@ -35,15 +34,14 @@ def make_folds(
     count: int,
     seed: int,
 ) -> pd.DataFrame:
-    """A frame of id (sorted) and fold (0..count-1) that splits no group and spreads the classes evenly.
+    """Make a frame of id (sorted) and fold (0..count-1), stratified by target, that splits no group.
 
-    Groups of several rows are dealt first, the heaviest first, each to the fold where it keeps the class
-    shares closest; the single rows then level each class. Where all rows are single, the folds' counts of a
-    class differ by at most one, and so do their sizes.
+    Groups of several rows are dealt first, the heaviest first, each to the fold where it keeps the class shares
+    closest; the single rows then level each class. If all rows are single, the folds' counts of a class differ by at
+    most one, and so do their sizes. A class of fewer images than folds is missing in some.
 
-    ids, targets, groups: one of each for each row; ids are unique; equal groups stay together.
-    A class of fewer images than folds is in some of them only, one of a single image in one.
-    Raises UserError if there are fewer than two folds, or more folds than groups.
+    ids, targets, groups: one of each per row; ids are unique.
+    Raises UserError for fewer than two folds, or more folds than groups.
 
     >>> make_folds(["d", "a", "b", "c"], [1, 0, 1, 0], "dabc", count=2, seed=0)["id"].tolist()
     ['a', 'b', 'c', 'd']
@@ -52,9 +50,9 @@ def make_folds(
     rows = rows.sort_values("id", ignore_index=True)
     if rows["id"].duplicated().any():
         raise ValueError("ids must be unique")
-    _demand_enough(rows, count)
+    _check_enough(rows, count)
     target, classes = pd.factorize(rows["target"], sort=True)
-    group = pd.factorize(rows["group"])[0]  # numbered by first id, whatever their names are
+    group = pd.factorize(rows["group"])[0]  # numbered by first id
     table = np.bincount(group * len(classes) + target, minlength=(group.max() + 1) * len(classes))
     table = table.reshape(-1, len(classes))  # (groups, classes) rows of each class
     rng = np.random.default_rng(seed)
@@ -66,10 +64,9 @@ def make_folds(
 def hidden_part(
     ids: Sequence[str], targets: Sequence[Hashable], groups: Sequence[Hashable], *, share: float, seed: int
 ) -> set[str]:
-    """The ids of about `share` of the rows: whole groups, and that share of every class, by the rules of `make_folds`.
+    """Choose ids of about `share` of the rows to hide: some of the folds that `make_folds` makes.
 
-    The share is taken as the nearest fraction with a denominator of 20 at most. Raises UserError where rows are too
-    few.
+    The share is rounded to a fraction with a denominator of at most 20. Raises UserError for too few rows.
 
     >>> sorted(hidden_part("abcd", [1, 0, 1, 0], "aacd", share=0.5, seed=0))
     ['a', 'b']
@@ -86,14 +83,13 @@ def hidden_part(
 def hidden_groups(
     ids: Sequence[str], targets: Sequence[Hashable], groups: Sequence[Hashable], *, share: float, seed: int, least: int
 ) -> set[str]:
-    """As `hidden_part` for items that have several targets: the ids of about `share` of the items, in whole groups.
+    """Choose ids of about `share` of the items to hide, in whole groups, for items with several targets each.
 
-    The groups are put into random orders, and in each the first ones are hidden, so many that the share comes nearest,
-    but `least` at the least, which also stay. Of these choices the first is taken in which every target stays in
-    `least` groups, as folds ask, and occurs in the hidden part or, where that cannot be, as many of them as can be.
+    Of TRIES random sets of groups, at least `least` of them hidden and `least` left, the first best is taken: every
+    target stays in `least` groups, as folds need, and as many targets as possible occur in the hidden part.
 
     ids, targets, groups: an id once for each of its targets.
-    Raises UserError where groups are too few.
+    Raises UserError for too few groups.
 
     >>> sorted(hidden_groups(["a", "a", "b", "b", "c"], [0, 1, 0, 1, 0], "xxyyz", share=0.4, seed=0, least=1))
     ['b']
@@ -123,7 +119,7 @@ def hidden_groups(
 
 
 def leave_one_group_out(ids: Sequence[str], groups: Sequence[Hashable]) -> pd.DataFrame:
-    """A frame of id (sorted) and fold in which each group, in the order of its name, is a fold of its own.
+    """Make a frame of id (sorted) and fold, a fold for each group in the order of their names.
 
     >>> leave_one_group_out(["c", "a", "b"], ["anna", "bob", "anna"])["fold"].tolist()
     [1, 0, 0]
@@ -132,7 +128,7 @@ def leave_one_group_out(ids: Sequence[str], groups: Sequence[Hashable]) -> pd.Da
     return pd.DataFrame({"id": rows["id"], "fold": pd.factorize(rows["group"], sort=True)[0]}).reset_index(drop=True)
 
 
-def _demand_enough(rows: pd.DataFrame, count: int) -> None:
+def _check_enough(rows: pd.DataFrame, count: int) -> None:
     """Raises UserError if the rows cannot be split into `count` folds."""
     if count < 2:
         raise UserError(f"folds.count={count} leaves nothing to validate on; type folds.count=5")
@@ -143,7 +139,7 @@ def _demand_enough(rows: pd.DataFrame, count: int) -> None:
 
 
 def _shortage(rows: pd.DataFrame, count: int) -> str | None:
-    """What there is too little of for so many parts that each has every class; None if there is enough."""
+    """Say why `count` parts cannot have every class each; None if they can."""
     name, images = min(rows["target"].value_counts().items(), key=lambda item: item[1])
     groups = rows["group"].nunique()
     if images < count:
@@ -152,9 +148,9 @@ def _shortage(rows: pd.DataFrame, count: int) -> str | None:
 
 
 def _deal_groups(table: Counts, count: int, rng: np.random.Generator) -> tuple[Counts, Counts]:
-    """(groups,) the fold of each group, -1 for a single row as yet; (count, classes) what the folds hold.
+    """Deal the groups of several rows: (groups,) fold of each, -1 for a single row; (count, classes) sizes.
 
-    Each group goes where the sum of the folds' squared class shares grows least, which keeps them close.
+    Each group goes where the sum of the folds' squared class shares grows least.
     """
     fold_of = np.full(len(table), -1)
     filled = np.zeros((count, table.shape[1]), dtype=np.int64)
@@ -170,28 +166,28 @@ def _deal_groups(table: Counts, count: int, rng: np.random.Generator) -> tuple[C
 
 
 def _deal_singles(table: Counts, fold_of: Counts, filled: Counts, rng: np.random.Generator) -> None:
-    """Gives the groups of one row their folds, class by class; changes `fold_of` and `filled`."""
+    """Deal the groups of one row, class by class; changes `fold_of` and `filled` in place."""
     single = table.sum(axis=1) == 1
     for target in range(table.shape[1]):
         members = rng.permutation(np.flatnonzero(single & (table[:, target] == 1)))
-        shares = _levelling(filled[:, target], len(members), filled.sum(axis=1))
+        shares = _fill_level(filled[:, target], len(members), filled.sum(axis=1))
         fold_of[members] = np.repeat(np.arange(len(filled)), shares)
         filled[:, target] += shares
 
 
-def _levelling(held: Counts, amount: int, sizes: Counts) -> Counts:
-    """(count,) how to hand out `amount` so that `held` becomes as level as it can, like water in a basin.
+def _fill_level(counts: Counts, amount: int, sizes: Counts) -> Counts:
+    """(count,) numbers to add to `counts`, `amount` in all, that make them as equal as possible.
 
-    What remains above a level surface goes, one each, to the folds under it whose `sizes` are smallest.
+    The remainder goes, one each, to the folds whose `sizes` are smallest.
 
-    >>> _levelling(np.array([5, 0, 1]), 6, np.array([9, 9, 0])).tolist()
+    >>> _fill_level(np.array([5, 0, 1]), 6, np.array([9, 9, 0])).tolist()
     [0, 3, 3]
     """
-    rising = np.sort(held)
-    levels = (amount + np.cumsum(rising)) // np.arange(1, len(held) + 1)  # with 1, 2, … folds under water
+    rising = np.sort(counts)
+    levels = (amount + np.cumsum(rising)) // np.arange(1, len(counts) + 1)  # if the lowest 1, 2, … folds are filled
     level = levels[np.flatnonzero(levels >= rising)[-1]]
-    shares: Counts = np.maximum(level - held, 0)
-    at_surface = np.flatnonzero(held + shares == level)
+    shares: Counts = np.maximum(level - counts, 0)
+    at_surface = np.flatnonzero(counts + shares == level)
     favoured = at_surface[np.argsort((sizes + shares)[at_surface], kind="stable")]
     shares[favoured[: amount - shares.sum()]] += 1
     return shares
@@ -201,7 +197,7 @@ def _levelling(held: Counts, amount: int, sizes: Counts) -> Counts:
 
 
 def folds_csv(folds: pd.DataFrame, *, count: int, seed: int) -> bytes:
-    r"""The bytes of folds.csv: rows sorted by id, with the settings as two constant columns.
+    r"""Bytes of folds.csv: rows sorted by id, with the settings as two constant columns.
 
     >>> folds_csv(pd.DataFrame({"id": ["b", "a"], "fold": [0, 1]}), count=2, seed=7)
     b'id,fold,count,seed\na,1,2,7\nb,0,2,7\n'
@@ -211,9 +207,8 @@ def folds_csv(folds: pd.DataFrame, *, count: int, seed: int) -> bytes:
 
 
 def read_folds(path: Path) -> pd.DataFrame:
-    """The id (str) and fold (int) of each row of a CSV, and its count and seed (int) where it has them.
+    """Read id (str, "007" and "NA" stay as they are), fold (int) and, if there, count and seed (int) of a CSV.
 
-    An id is text whatever it looks like: "007", "1e5" and "NA" stay as they are. Other columns are left out.
     Raises UserError if there is no such file, it is no CSV with these columns, or a number in it is none.
     """
     if not path.is_file():
@@ -230,7 +225,7 @@ def read_folds(path: Path) -> pd.DataFrame:
 
 
 def _integers(cells: pd.DataFrame, name: str, path: Path) -> "pd.Series[int]":
-    """The column `name` in whole numbers; "3.0", as pandas writes a 3 among gaps, is one."""
+    """Parse whole numbers; "3.0" is one, as pandas writes a 3 beside missing values."""
     numbers = pd.to_numeric(cells[name], errors="coerce")
     wrong = numbers.isna() | (numbers % 1 != 0)
     if wrong.any():
@@ -241,10 +236,7 @@ def _integers(cells: pd.DataFrame, name: str, path: Path) -> "pd.Series[int]":
 
 
 def check_folds(folds: pd.DataFrame, ids: Sequence[str], *, path: Path) -> None:
-    """Raises UserError unless `folds` gives each of `ids` one fold, and numbers them 0, 1, … without a gap.
-
-    path: where `folds` came from, for the messages.
-    """
+    """Raises UserError unless each of `ids` has one fold, numbered 0, 1, … without a gap. path: for the messages."""
     found, wanted = folds["id"].tolist(), set(ids)
     faults = {
         "holds more than once": [name for name, times in Counter(found).items() if times > 1],
@@ -260,7 +252,7 @@ def check_folds(folds: pd.DataFrame, ids: Sequence[str], *, path: Path) -> None:
 
 
 def torn_groups(folds: pd.DataFrame, ids: Iterable[str], groups: Sequence[Hashable]) -> list[str]:
-    """The sorted names of the groups that lie in more than one fold. ids, groups: one of each for each row of `folds`.
+    """List the groups that are in more than one fold, sorted. ids, groups: one of each per row of `folds`.
 
     >>> torn_groups(pd.DataFrame({"id": ["a", "b", "c"], "fold": [0, 1, 1]}), "abc", "xxy")
     ['x']
@@ -270,7 +262,7 @@ def torn_groups(folds: pd.DataFrame, ids: Iterable[str], groups: Sequence[Hashab
 
 
 def mixed_groups(targets: Sequence[Hashable], groups: Sequence[Hashable]) -> list[str]:
-    """The sorted names of the groups whose rows do not all have the same target.
+    """List the groups whose rows have several targets, sorted.
 
     >>> mixed_groups([0, 1, 1, 1], ["a", "a", "b", "b"])
     ['a']
@@ -279,8 +271,7 @@ def mixed_groups(targets: Sequence[Hashable], groups: Sequence[Hashable]) -> lis
 
 
 def _varied(values: Iterable[Hashable], groups: Iterable[Hashable]) -> list[str]:
-    """The sorted names of the groups that hold more than one of `values`."""
     seen: dict[Hashable, set[Hashable]] = {}
     for value, group in zip(values, groups, strict=True):
         seen.setdefault(group, set()).add(value)
-    return sorted(str(group) for group, held in seen.items() if len(held) > 1)
+    return sorted(str(group) for group, found in seen.items() if len(found) > 1)

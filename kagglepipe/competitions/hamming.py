@@ -1,8 +1,8 @@
-"""Finds all pairs of 128-bit hashes that differ in few bits, without comparing all with all where that can be spared.
+"""Pairs of 128-bit hashes within a Hamming distance, by multi-index hashing.
 
 Two hashes that differ in at most 16 bits differ in at most one bit of one of seven bands of 16 bits, or in at most two
-of the eighth: else they would differ in 7 · 2 + 3 = 17. So those are compared that agree so well in a band. Norouzi,
-Punjani and Fleet, "Fast Exact Search in Hamming Space With Multi-Index Hashing" (2014).
+of the eighth: else they would differ in 7 · 2 + 3 = 17. So only hashes that agree so well in a band are compared.
+Norouzi, Punjani and Fleet, "Fast Exact Search in Hamming Space With Multi-Index Hashing" (2014).
 """
 
 from collections.abc import Iterator
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 HASH_BITS = 128
 BANDS, BAND_BITS = 8, 16
-MOST_MASKS = 4096  # in all bands; with more, looking a hash up takes longer than comparing it with all
-FEW = 4096  # hashes that are compared with one another in no time
-AT_ONCE = 1 << 17  # pairs that are looked at, which fit into a processor's cache
-ROWS_AT_ONCE = 2048
+MAX_MASKS = 4096  # in all bands; with more, the index is slower than comparing all with all
+MIN_INDEXED = 4096  # hashes; fewer are compared all with all in no time
+BLOCK_PAIRS = 1 << 17  # compared at once, in a processor's cache
+BLOCK_ROWS = 2048
 
 Bytes = NDArray[np.uint8]
 Rows = NDArray[np.int64]
@@ -24,33 +24,32 @@ Pairs = tuple[Rows, Rows, Rows]
 
 
 def close_pairs(hashes: Bytes, others: Bytes, max_bits: int, *, ordered: bool) -> Iterator[Pairs]:
-    """(i, j, bits) of the pairs of hashes[i] and others[j] that differ in `max_bits` bits or fewer, where i is not j.
+    """Yield blocks of (i, j, bits), each (P,), for hashes[i] and others[j] within `max_bits` bits, i ≠ j.
 
-    No pair comes twice; some come at a time, in any order. Takes memory for some millions of pairs. Time: for random
-    hashes N²/256, for those of which most are alike N².
+    Each pair comes once, in any order. Time grows as N²/256 for random hashes, as N² where most are alike.
 
-    hashes, others: (N, 16). ordered: only pairs with i < j, as when a set is compared with itself.
+    hashes, others: (N, 16) uint8. ordered: only pairs with i < j, for a set compared with itself.
     """
-    one, other = _mixed(hashes), _mixed(others)
+    one, other = _interleaved(hashes), _interleaved(others)
     search = _by_bands if _is_sparse(one, other, max_bits) else _by_products
     for i, j, bits in search(one, other, max_bits, ordered):
-        kept = i < j if ordered else i != j
-        yield i[kept], j[kept], bits[kept]
+        keep = i < j if ordered else i != j
+        yield i[keep], j[keep], bits[keep]
 
 
-def _mixed(hashes: Bytes) -> Bytes:
-    """(N, 16) the hashes with their bits in another order, so that neighbours, which resemble one another, part."""
+def _interleaved(hashes: Bytes) -> Bytes:
+    """(N, 16) hashes with neighbouring bits, which are correlated, in different bands."""
     bits = np.unpackbits(np.ascontiguousarray(hashes), axis=1)  # (N, 128)
     return np.packbits(bits.reshape(-1, BAND_BITS, BANDS).transpose(0, 2, 1).reshape(-1, HASH_BITS), axis=1)
 
 
 def _bands(hashes: Bytes) -> NDArray[np.uint16]:
-    """(N, 8) the numbers that the bands are."""
+    """(N, 8) bands as numbers."""
     return hashes.view(np.uint16)
 
 
 def _most_in_band(max_bits: int) -> list[int]:
-    """In how few bits two hashes differ in one of the bands, at the most; -1: it need not be looked at.
+    """Largest number of bits that differ in some band of two hashes within `max_bits`; -1: skip the band.
 
     >>> _most_in_band(16), _most_in_band(0)
     ([1, 1, 1, 1, 1, 1, 1, 2], [-1, -1, -1, -1, -1, -1, -1, 0])
@@ -59,14 +58,14 @@ def _most_in_band(max_bits: int) -> list[int]:
 
 
 def _masks(most: int) -> Rows:
-    """The numbers of 16 bits of which at most so many are set."""
+    """(M,) numbers of 16 bits with at most `most` bits set."""
     return np.flatnonzero(np.bitwise_count(np.arange(1 << BAND_BITS)).astype(int) <= most)
 
 
 def _is_sparse(one: Bytes, other: Bytes, max_bits: int) -> bool:
-    """Whether few pairs agree so well in a band: to look at one of those takes as long as to compare sixteen."""
+    """Whether the index is faster: a pair that agrees in a band costs as much as sixteen compared directly."""
     masks = [_masks(most) for most in _most_in_band(max_bits)]
-    if len(one) <= FEW or sum(map(len, masks)) > MOST_MASKS:
+    if len(one) <= MIN_INDEXED or sum(map(len, masks)) > MAX_MASKS:
         return False
     codes, agreeing = np.arange(1 << BAND_BITS), 0
     for band in range(BANDS):
@@ -76,11 +75,11 @@ def _is_sparse(one: Bytes, other: Bytes, max_bits: int) -> bool:
 
 
 def _by_bands(one: Bytes, other: Bytes, max_bits: int, ordered: bool) -> Iterator[Pairs]:
-    """`close_pairs` by looking every hash up in each band, with every few bits of it changed."""
+    """`close_pairs` by looking every hash up in each band, with every mask of bits flipped."""
     bands, other_bands, most = _bands(one), _bands(other), np.array(_most_in_band(max_bits))
     for band in range(BANDS):
         queries, order = (np.argsort(each[:, band], kind="stable") for each in (bands, other_bands))
-        far = int(band < BANDS // 2)  # the half of the hash without the band, which differs more
+        far = int(band < BANDS // 2)  # the half of the hash without the band differs more: test it first
         words, other_words = one.view(np.uint64)[queries], other.view(np.uint64)[order]
         codes = bands[queries, band].astype(np.int64)
         starts = np.searchsorted(other_bands[order, band], np.arange((1 << BAND_BITS) + 1))
@@ -96,10 +95,10 @@ def _by_bands(one: Bytes, other: Bytes, max_bits: int, ordered: bool) -> Iterato
 
 
 def _spans(first: Rows, last: Rows) -> Iterator[tuple[Rows, Rows]]:
-    """(k, place) of every place in first[k]..last[k] - 1, many at a time."""
+    """Yield blocks of (k, place), each (P,), for every place in first[k]..last[k] - 1."""
     counts = last - first
     ends = np.cumsum(counts)
-    cuts = np.searchsorted(ends, np.arange(AT_ONCE, ends[-1], AT_ONCE), side="right")
+    cuts = np.searchsorted(ends, np.arange(BLOCK_PAIRS, ends[-1], BLOCK_PAIRS), side="right")
     for start, stop in pairwise([0, *cuts.tolist(), len(counts)]):
         n = counts[start:stop]
         k = np.repeat(np.arange(start, stop), n)
@@ -107,14 +106,14 @@ def _spans(first: Rows, last: Rows) -> Iterator[tuple[Rows, Rows]]:
 
 
 def _by_products(one: Bytes, other: Bytes, max_bits: int, ordered: bool) -> Iterator[Pairs]:
-    """`close_pairs` by comparing all with all: bits as ±1, whose products count the equal ones less the others."""
+    """`close_pairs` by matrix products of bits as ±1, which are 128 - 2 · bits."""
 
     def signs(hashes: Bytes) -> NDArray[np.float32]:
         return np.unpackbits(hashes, axis=1).astype(np.float32) * 2 - 1
 
-    for start in range(0, len(one), ROWS_AT_ONCE):
-        left = signs(one[start : start + ROWS_AT_ONCE])
-        for begin in range(start if ordered else 0, len(other), ROWS_AT_ONCE):
-            products = left @ signs(other[begin : begin + ROWS_AT_ONCE]).T  # 128 - 2 · bits
+    for start in range(0, len(one), BLOCK_ROWS):
+        left = signs(one[start : start + BLOCK_ROWS])
+        for begin in range(start if ordered else 0, len(other), BLOCK_ROWS):
+            products = left @ signs(other[begin : begin + BLOCK_ROWS]).T
             i, j = np.nonzero(products >= HASH_BITS - 2 * max_bits)
             yield i + start, j + begin, ((HASH_BITS - products[i, j]) / 2).astype(np.int64)

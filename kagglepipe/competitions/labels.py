@@ -1,4 +1,4 @@
-"""Names of classes: in which order they stand, and which are too alike to be two."""
+"""Class names: their order, and names too alike to be two classes."""
 
 import re
 import unicodedata
@@ -6,33 +6,29 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 from kagglepipe.errors import UserError
+from kagglepipe.text import first_three
 
 WHOLE = re.compile(r"[+-]?[0-9]+")
 NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]{1,3})?", re.IGNORECASE)
-MAX_DIGITS = 28  # of a number that is compared as one, as Decimal does it exactly
+MAX_DIGITS = 28  # of a label compared as a number; Decimal is exact up to here
 SHOWN = 20  # names of classes in one message
 
 
 def clean_label(label: str) -> str:
-    r"""A label without blanks, byte order marks or other marks that are not seen around it.
+    r"""Strip blanks, byte order marks and other invisible characters.
 
     >>> clean_label(" big cat\u00a0"), clean_label("\ufeffdog")
     ('big cat', 'dog')
     """
-    first, last = 0, len(label)
-    while first < last and _is_unseen(label[first]):
-        first += 1
-    while first < last and _is_unseen(label[last - 1]):
-        last -= 1
-    return label[first:last]
+    return label.strip("".join(letter for letter in set(label) if _is_invisible(letter)))
 
 
-def _is_unseen(letter: str) -> bool:
+def _is_invisible(letter: str) -> bool:
     return letter.isspace() or unicodedata.category(letter) in ("Cf", "Cc")
 
 
 def sort_classes(names: Iterable[str]) -> list[str]:
-    """Names of classes in order: as numbers if all are whole, else as text.
+    """Sort class names: as numbers if all are whole, else as text.
 
     >>> sort_classes(["10", "9", "0"]), sort_classes(["c10", "c9"])
     (['0', '9', '10'], ['c10', 'c9'])
@@ -46,7 +42,7 @@ def sort_classes(names: Iterable[str]) -> list[str]:
 def check_alike(names: Iterable[str], where: str) -> None:
     """Raises UserError if two names differ only in case, blanks, the form of accents or as numbers are written.
 
-    where: what has them, and what they are there, as `labels.csv has the labels`.
+    where: begins the message, as `labels.csv has the labels`.
     """
     known: dict[str, str] = {}
     for name in sorted(names):
@@ -60,7 +56,7 @@ def check_alike(names: Iterable[str], where: str) -> None:
 
 
 def _essence(name: str) -> str:
-    """What is left of a name without what people do not see or mean."""
+    """Normalize a name: no invisible characters, no case, one form of accents and of numbers."""
     seen = "".join(letter for letter in unicodedata.normalize("NFC", name) if unicodedata.category(letter) != "Cf")
     text = " ".join(seen.split())
     if NUMBER.fullmatch(text) and len(text) < MAX_DIGITS:
@@ -69,14 +65,14 @@ def _essence(name: str) -> str:
 
 
 def _shown(name: str) -> str:
-    """A name in quotes; with escapes where a letter in it is not what it looks like."""
+    """Quote a name, with escapes where a character is not what it looks like."""
     is_plain = name == " ".join(name.split(" ")) and unicodedata.is_normalized("NFC", name)
-    is_plain = is_plain and all(letter == " " or not _is_unseen(letter) for letter in name)
+    is_plain = is_plain and all(letter == " " or not _is_invisible(letter) for letter in name)
     return repr(name) if is_plain else ascii(name)
 
 
 def spell_as(classes: Sequence[str], labels: Iterable[str]) -> dict[str, str]:
-    """label -> how it is written in `classes`, which may have composed its accents otherwise."""
+    """label -> its spelling in `classes`, which may compose accents differently."""
     known = {unicodedata.normalize("NFC", name): name for name in classes}
     return {label: known.get(unicodedata.normalize("NFC", label), label) for label in labels}
 
@@ -86,7 +82,7 @@ def check_known(classes: Sequence[str], found: Iterable[str], where: str) -> Non
     labels = set(found)
     if unknown := sorted(labels - set(classes)):
         hint = spelling_hint(classes, unknown[0])
-        raise UserError(f"{where}labels {unknown[:3]} are not among competition.classes={list(classes)}{hint}")
+        raise UserError(f"{where}labels {first_three(unknown)} are not among competition.classes={list(classes)}{hint}")
     if empty := [name for name in classes if name not in labels]:
         raise UserError(
             f"class {empty[0]} of competition.classes has no images: add some, or take it out of competition.classes"
@@ -94,7 +90,7 @@ def check_known(classes: Sequence[str], found: Iterable[str], where: str) -> Non
 
 
 def spelling_hint(classes: Sequence[str], label: str) -> str:
-    """What to add to an error where an unknown label is one of `classes`, written in another way; else nothing.
+    """Hint for an unknown label that is one of `classes` in another spelling; else an empty string.
 
     >>> spelling_hint(["walk", "run"], "Walk"), spelling_hint(["walk"], "jump")
     (" (spell it 'walk' there, or here; true and on need quotes in YAML)", '')
@@ -104,15 +100,15 @@ def spelling_hint(classes: Sequence[str], label: str) -> str:
 
 
 def check_index_form(classes: Sequence[str], *, are_given: bool) -> None:
-    """Raises UserError where form=index would write positions in an order that nobody has given.
+    """Raises UserError where form=index would write positions in an arbitrary order.
 
-    are_given: whether the order is that of competition.classes.
+    are_given: whether `classes` is competition.classes.
     """
     numbers = [str(number) for number in range(len(classes))]
     if are_given or list(classes) == numbers:
         return
     some = ",".join(classes[:SHOWN]) + (",…" if len(classes) > SHOWN else "")
-    if set(classes) == set(numbers):  # a table of an earlier version
+    if set(classes) == set(numbers):  # a table of an older version
         wrong = next(place for place, name in enumerate(classes) if name != str(place))
         raise UserError(
             f"the classes were prepared in the order {some}, so form=index would write {wrong} for {classes[wrong]}: "

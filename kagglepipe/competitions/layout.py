@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from kagglepipe.options import CompetitionOptions
 from kagglepipe.competitions.filenames import is_filler, siblings_split, spelt, split_of
 from kagglepipe.competitions.labels import check_alike, clean_label
 from kagglepipe.competitions.source import IGNORED_FOLDERS, is_ignored
 from kagglepipe.errors import UserError
+from kagglepipe.options import CompetitionOptions
 from kagglepipe.text import listed
 
 DOCUMENTS = {
@@ -208,7 +208,11 @@ def _test_folders(
 
 
 def _no_classes(
-    classes: Sequence[str], level: _Level, levels: Sequence[_Level], files: Sequence[str], competition: CompetitionOptions
+    classes: Sequence[str],
+    level: _Level,
+    levels: Sequence[_Level],
+    files: Sequence[str],
+    competition: CompetitionOptions,
 ) -> UserError:
     """Make the error for fewer than two class folders."""
     if not files:

@@ -6,7 +6,6 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from kagglepipe.options import CompetitionOptions
 from kagglepipe.competitions.filenames import FileNames, find_table, find_test_folder, in_test_folder, read_splits
 from kagglepipe.competitions.labels import check_alike, check_known, clean_label, sort_classes, spell_as
 from kagglepipe.competitions.layout import FolderIndex, Layout, check_layout, guess_layout, is_document
@@ -14,6 +13,7 @@ from kagglepipe.competitions.source import SUFFIXES, other_kind
 from kagglepipe.competitions.spreadsheet import read_spreadsheet
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded, sha256
+from kagglepipe.options import CompetitionOptions
 from kagglepipe.text import first_three
 
 TABLE_COLUMNS = (

@@ -34,8 +34,8 @@ WAYS = [*(("bands", most) for most in (0, 6, 7, 16, 23)), *(("products", most) f
 @pytest.mark.parametrize(("way", "max_bits"), WAYS)
 def test_no_pair_is_missed(way, max_bits, hashes, monkeypatch):
     monkeypatch.setattr(hamming, "_is_sparse", lambda *_: way == "bands")
-    monkeypatch.setattr(hamming, "AT_ONCE", 700)
-    monkeypatch.setattr(hamming, "ROWS_AT_ONCE", 250)
+    monkeypatch.setattr(hamming, "BLOCK_PAIRS", 700)
+    monkeypatch.setattr(hamming, "BLOCK_ROWS", 250)
     hashes, bits = hashes
     near = {pair: bits[pair] for pair in combinations(range(300), 2) if bits[pair] <= max_bits}
     assert pairs_of(hashes, hashes, max_bits, ordered=True) == near
