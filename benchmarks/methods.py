@@ -25,7 +25,7 @@ from kagglepipe.stages.places import ensemble_dir, find_members, read_prepared, 
 from kagglepipe.tools.commands import run_command
 
 NETWORKS = ("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2")
-METHODS = ("auto", "mean", "geometric_mean", "power_mean", "hill_climb", "nnls", "logistic")
+METHODS = ("auto", "mean", "geometric_mean", "hill_climb", "nnls", "logistic")
 ON_TOP = ("ensemble.calibrate=auto", "ensemble.threshold=auto")
 
 

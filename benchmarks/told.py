@@ -10,8 +10,9 @@ import argparse
 
 import numpy as np
 
-from kagglepipe.predictions.crossfit import Candidate, EvalRows, choose, combine, make_candidate
+from kagglepipe.predictions.crossfit import Candidate, EvalRows, combine, make_candidate
 from kagglepipe.predictions.metrics import log_loss
+from kagglepipe.predictions.selection import choose
 
 FITTED = ("hill_climb", "nnls", "logistic")
 FRESH = 20_000

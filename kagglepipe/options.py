@@ -500,13 +500,11 @@ class EnsembleOptions(Options, group="ensemble"):
     )
     method: str = option(
         "auto",
-        "How members are blended. auto: equal weights unless another method is better beyond noise on held-out folds; "
+        "How members are blended. auto: equal weights unless another method is significantly better on held-out folds; "
         "hill_climb, nnls and logistic fit weights, the means do not.",
-        choices=(
-            "auto", "mean", "rank_mean", "geometric_mean", "power_mean", "hill_climb", "nnls", "logistic",
-        ),
+        choices=("auto", "mean", "rank_mean", "geometric_mean", "hill_climb", "nnls", "logistic"),
     )  # fmt: skip
-    power: float = option(2.0, "Exponent of power_mean.", above=0)
+    power: float = option(2.0, "No effect; read in the config.yaml of older runs.", above=0)
     calibrate: str = option(
         "none", "Calibration of the blend, kept if cross-fitted log loss gains; auto tries each.",
         choices=("none", "auto", "temperature", "platt", "isotonic"),

@@ -112,6 +112,15 @@ def first_three(names: Iterable[object], separator: str = ", ") -> str:
     return listed(names, 3, separator)
 
 
+def quoted_three(names: Iterable[object]) -> str:
+    """Quote the first three distinct names in sorted order and say how many more there are.
+
+    >>> quoted_three(["d", "a", "c", "b", "a"])
+    "'a', 'b', 'c' and 1 more"
+    """
+    return first_three(map(repr, sorted({str(name) for name in names})))
+
+
 def padded(text: str, columns: int) -> str:
     """The text and blanks up to so many columns."""
     return text + " " * (columns - width(text))

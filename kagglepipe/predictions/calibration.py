@@ -1,6 +1,6 @@
-"""Probabilities that mean what they say, and answers that suit the metric: maps fitted on other folds.
+"""Calibration of probabilities, and decision thresholds for a metric.
 
-A map is a dictionary of plain numbers, kept in metrics.json beside the weights; `apply_map` does what it says.
+A calibration map is a dictionary of plain numbers, kept in metrics.json beside the weights; `apply_map` applies it.
 """
 
 from collections.abc import Callable
@@ -10,54 +10,54 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kagglepipe.predictions.blend import SMALLEST
+from kagglepipe.predictions.blend import LOG_FLOOR
 from kagglepipe.predictions.frame import Labels, Probs
-from kagglepipe.predictions.gains import laplace_error
 from kagglepipe.predictions.metrics import find_metric
-from kagglepipe.predictions.softmax_fit import fit_softmax, softmax
+from kagglepipe.predictions.softmax_fit import fit_softmax
+from kagglepipe.predictions.uncertainty import laplace_error
 
 Map = dict[str, Any]
 BINS = 15
-ARGMAX_METRICS = ("accuracy", "balanced_accuracy", "f1_macro")  # which depend on the most probable class alone
-REACH = np.linspace(-3, 3, 49)  # what is tried for a class' logit, in steps of an eighth
+ARGMAX_METRICS = ("accuracy", "balanced_accuracy", "f1_macro")  # functions of the most probable class alone
+OFFSETS = np.linspace(-3, 3, 49)  # candidates for a class' logit offset, in steps of 1/8
+WEAK_PENALTY = 1e-6  # makes the minimum unique
 
 
 def fit_temperature(probs: Probs, truth: Labels, count: int | None = None) -> Map:
-    """One number that all logarithms are multiplied by, below 1 where a model is surer than it may be.
+    """Fit temperature scaling: one factor for all log probabilities (N, C), below 1 for an overconfident model.
 
-    count: groups among the rows, for label smoothing (`gains.laplace_error`); None: each row is one.
+    count: independent groups among the rows, for label smoothing (`uncertainty.laplace_error`); None: N.
     Guo, Pleiss, Sun and Weinberger 2017, "On calibration of modern neural networks"; the slope is 1 / temperature.
 
     >>> round(fit_temperature(np.array([[0.9, 0.1]] * 400), np.array([0, 0, 0, 1] * 100))["slope"], 2)
     0.5
     """
-    logs = _logs(probs)[None]  # (1, N, C)
-    slope = fit_softmax(
-        logs, truth, centre=np.ones(1), pull=1e-6, floor=0.0, label_smoothing=laplace_error(count or len(truth))
+    smoothing = laplace_error(count or len(truth))
+    slope = fit_softmax(  # (1, N, C)
+        _logs(probs)[None], truth, centre=np.ones(1), penalty=WEAK_PENALTY, floor=0.0, label_smoothing=smoothing
     )
     return {"kind": "temperature", "slope": float(slope[0])}
 
 
 def fit_platt(probs: Probs, truth: Labels, count: int | None = None) -> Map:
-    """A slope for all logarithms, and something added for each class: for two classes a sigmoid of their logit.
+    """Fit Platt scaling: a slope for all log probabilities and an offset for each class.
 
-    Platt 1999, "Probabilistic outputs for support vector machines", with labels smoothed as there; for more classes
-    the same with one slope. count: as for `fit_temperature`.
+    For two classes that is a sigmoid of the logit. Platt 1999, "Probabilistic outputs for support vector machines",
+    with labels smoothed as there. count: as in `fit_temperature`.
     """
-    logs, classes = _logs(probs), probs.shape[1]
-    planes = np.broadcast_to(np.eye(classes)[:, None, :], (classes, len(probs), classes))  # (C, N, C): 1 in its column
-    features = np.concatenate([logs[None], planes])  # (1 + C, N, C)
-    centre = np.array([1.0] + [0.0] * classes)
-    found = fit_softmax(features, truth, centre=centre, pull=1e-6, label_smoothing=laplace_error(count or len(truth)))
+    classes = probs.shape[1]
+    planes = np.broadcast_to(np.eye(classes)[:, None, :], (classes, *probs.shape))  # (C, N, C): 1 in its column
+    features = np.concatenate([_logs(probs)[None], planes])  # (1 + C, N, C)
+    smoothing, centre = laplace_error(count or len(truth)), np.array([1.0] + [0.0] * classes)
+    found = fit_softmax(features, truth, centre=centre, penalty=WEAK_PENALTY, label_smoothing=smoothing)
     return {"kind": "platt", "slope": float(found[0]), "offsets": found[1:].tolist()}
 
 
 def fit_isotonic(probs: Probs, truth: Labels, count: int | None = None) -> Map:
-    """For each class the rising steps that fit its rows best in squares, rows renormalised.
+    """Fit isotonic regression, one class against the rest; for two classes, of the second alone.
 
-    Steps that end at 0 or 1, where all of some rows agree, are held one in `count` + 2 away, since a step says no more
-    than its rows do (None: N). Zadrozny and Elkan 2002, "Transforming classifier scores into accurate multiclass
-    probability estimates". Two classes need one.
+    Steps stay 1 / (count + 2) away from 0 and 1, since a step knows no more than its rows (None: N). Zadrozny and
+    Elkan 2002, "Transforming classifier scores into accurate multiclass probability estimates".
     """
     from sklearn.isotonic import IsotonicRegression
 
@@ -76,11 +76,10 @@ CALIBRATIONS: dict[str, Callable[[Probs, Labels, int], Map]] = {
 
 
 def fit_thresholds(probs: Probs, truth: Labels, metric: str) -> Map:
-    """What to add to each class' logarithm so that the most probable class serves the metric best.
+    """Fit a logit offset for each class by coordinate ascent on the metric, two rounds; ties take the smallest change.
 
-    One class at a time, twice round; of equal values the least change. For two classes that is a threshold, for
-    balanced accuracy something near the removal of the classes' shares in training (their prior).
-    Raises ValueError for a metric on which the most probable class has no bearing.
+    Two classes need one offset, a threshold. For balanced accuracy it comes near removing the class prior.
+    Raises ValueError for a metric that does not depend on the most probable class.
 
     >>> fit_thresholds(np.array([[0.9, 0.1], [0.7, 0.3]]), np.array([0, 1]), "accuracy")["offsets"]
     [-0.875, 0.0]
@@ -89,38 +88,38 @@ def fit_thresholds(probs: Probs, truth: Labels, metric: str) -> Map:
         raise ValueError(f"{metric} does not depend on the most probable class")
     function, logs, classes = find_metric(metric).function, _logs(probs), probs.shape[1]
     offsets = np.zeros(classes)
-    tried = REACH[np.argsort(np.abs(REACH), kind="stable")]
+    smallest_first = OFFSETS[np.argsort(np.abs(OFFSETS), kind="stable")]
     for _ in range(2):
         for column in range(1 if classes == 2 else classes):
             shifted = logs + offsets
             values = []
-            for offset in tried:
+            for offset in (offsets[column], *smallest_first):  # the present one wins ties
                 shifted[:, column] = logs[:, column] + offset
                 values.append(function(shifted, truth))
-            now = offsets[column]
-            shifted[:, column] = logs[:, column] + now
             best = int(np.argmax(values))
-            offsets[column] = tried[best] if values[best] > function(shifted, truth) else now
+            offsets[column] = smallest_first[best - 1] if best else offsets[column]
     return {"kind": "threshold", "metric": metric, "offsets": offsets.tolist()}
 
 
 def apply_map(step: Map, probs: Probs) -> Probs:
-    """Other probabilities (N, C) by a fitted map.
+    """Apply a fitted map to probabilities, (N, C) -> (N, C).
 
     >>> apply_map({"kind": "temperature", "slope": 0.5}, np.array([[0.9, 0.1]])).round(3)
     array([[0.75, 0.25]])
     """
+    from scipy.special import softmax
+
     if step["kind"] == "isotonic":
         return _apply_isotonic(step["curves"], probs)
-    offsets = np.array(step.get("offsets", 0.0))
-    return softmax(step.get("slope", 1.0) * _logs(probs) + offsets)
+    scores = step.get("slope", 1.0) * _logs(probs) + np.array(step.get("offsets", 0.0))
+    return np.asarray(softmax(scores, axis=1), dtype=np.float64)
 
 
 def calibration_error(probs: Probs, truth: Labels, bins: int = BINS) -> float:
-    """The expected calibration error: how far confidence and accuracy lie apart in bins of confidence, by rows.
+    """Expected calibration error: mean |confidence - accuracy| over bins of confidence, weighted by rows.
 
-    Naeini, Cooper and Hauskrecht 2015, "Obtaining well calibrated probabilities using Bayesian binning". Bins are of
-    equal width; the figure is above 0 by chance alone, the more so the fewer rows there are.
+    Naeini, Cooper and Hauskrecht 2015, "Obtaining well calibrated probabilities using Bayesian binning". Bins have
+    equal width; with few rows the error is above 0 by chance alone.
 
     >>> calibration_error(np.array([[0.75, 0.25]] * 2), np.array([0, 1]))
     0.25
@@ -130,23 +129,21 @@ def calibration_error(probs: Probs, truth: Labels, bins: int = BINS) -> float:
 
 
 def reliability(probs: Probs, truth: Labels, bins: int = BINS) -> pd.DataFrame:
-    """A row a bin that has any: `rows`, their mean `confidence` (the greatest probability) and `accuracy`."""
+    """Reliability curve: `rows`, mean `confidence` (the greatest probability) and `accuracy` of each non-empty bin."""
     confidence, right = probs.max(axis=1), probs.argmax(axis=1) == truth
     place = np.minimum((confidence * bins).astype(int), bins - 1)
-    told = pd.DataFrame({"bin": place, "confidence": confidence, "accuracy": right.astype(float)})
-    bins_of = told.groupby("bin")
-    return bins_of.mean().assign(rows=bins_of.size()).reset_index(drop=True)
+    rows = pd.DataFrame({"bin": place, "confidence": confidence, "accuracy": right.astype(float)}).groupby("bin")
+    return rows.mean().assign(rows=rows.size()).reset_index(drop=True)
 
 
 def _logs(probs: Probs) -> npt.NDArray[np.float64]:
-    return np.log(np.maximum(probs, SMALLEST))
+    return np.log(np.maximum(probs, LOG_FLOOR))
 
 
 def _apply_isotonic(curves: list[dict[str, list[float]]], probs: Probs) -> Probs:
     if len(curves) == 1:
         second = np.interp(probs[:, 1], curves[0]["x"], curves[0]["y"])
         return np.stack([1 - second, second], axis=1)
-    columns = [np.interp(probs[:, k], curve["x"], curve["y"]) for k, curve in enumerate(curves)]
-    values = np.stack(columns, axis=1)
+    values = np.stack([np.interp(probs[:, k], curve["x"], curve["y"]) for k, curve in enumerate(curves)], axis=1)
     renormalised: Probs = values / values.sum(axis=1, keepdims=True)
     return renormalised

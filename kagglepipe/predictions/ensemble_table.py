@@ -1,4 +1,4 @@
-"""What the candidates of an ensemble are worth, in numbers for metrics.json and in lines for people."""
+"""The table of an ensemble's candidates, as numbers for metrics.json and as text."""
 
 import math
 from collections.abc import Sequence
@@ -6,15 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from kagglepipe.predictions.crossfit import Candidate, EvalRows, score_of
+from kagglepipe.predictions.crossfit import Candidate, EvalRows
 from kagglepipe.predictions.frame import Probs
 from kagglepipe.predictions.metrics import find_metric, row_losses, score_interval
 from kagglepipe.predictions.paired import mcnemar
+from kagglepipe.predictions.selection import score_of
 from kagglepipe.predictions.uncertainty import TOO_FEW, format_interval, format_score, mean_gains, sign_flip_p
+
+HEADER = (
+    "method", "in sample", "cross-fitted", "95 % interval", "log loss", "over equal weights", "p", "over best run", "p",
+)  # fmt: skip
 
 
 def best_member(singles: Sequence[Candidate], rows: EvalRows) -> int:
-    """Which member is the best by the metric, of equal ones by log loss. Chosen by the rows that then score it."""
+    """Number of the member with the best metric, of equal ones the least log loss, on the rows that then score it."""
     sign = 1 if find_metric(rows.metric).greater_is_better else -1
 
     def worth(number: int) -> tuple[float, float]:
@@ -24,27 +29,25 @@ def best_member(singles: Sequence[Candidate], rows: EvalRows) -> int:
     return max(range(len(singles)), key=worth)
 
 
-def compare(candidates: Sequence[Candidate], equal: Candidate, best: Candidate, rows: EvalRows) -> list[dict[str, Any]]:
-    """A row for each candidate: in-sample and cross-fitted score and log loss, and what it gains over two others.
-
-    equal: the blend with equal weights. best: the best member.
-    """
-    probs = [one.cross_fitted(rows.folds) for one in candidates]
-    against = [one.cross_fitted(rows.folds) for one in (equal, best)]
-
-    def interval(own: Probs) -> list[float]:
-        return list(score_interval(rows.metric, own, rows.truth, rows.groups))
-
-    return [
-        {
-            "method": one.method,
-            "in_sample": _scores(one.in_sample, rows),
-            "cross_fitted": {**_scores(own, rows), "interval": interval(own)},
-            "over_equal_weights": _difference(own, against[0], rows),
-            "over_best_run": _difference(own, against[1], rows),
-        }
-        for one, own in zip(candidates, probs, strict=True)
-    ]
+def ensemble_table(
+    candidates: Sequence[Candidate], equal: Candidate, best: Candidate, rows: EvalRows
+) -> list[dict[str, Any]]:
+    """Scores of each candidate, in-sample and cross-fitted, and gains over `equal` weights and the `best` run."""
+    over_equal, over_best = (one.cross_fitted(rows.folds) for one in (equal, best))
+    table = []
+    for one in candidates:
+        own = one.cross_fitted(rows.folds)
+        interval = list(score_interval(rows.metric, own, rows.truth, rows.groups))
+        table.append(
+            {
+                "method": one.method,
+                "in_sample": _scores(one.in_sample, rows),
+                "cross_fitted": {**_scores(own, rows), "interval": interval},
+                "over_equal_weights": _difference(own, over_equal, rows),
+                "over_best_run": _difference(own, over_best, rows),
+            }
+        )
+    return table
 
 
 def _scores(probs: Probs, rows: EvalRows) -> dict[str, float]:
@@ -53,10 +56,7 @@ def _scores(probs: Probs, rows: EvalRows) -> dict[str, float]:
 
 
 def _difference(one: Probs, other: Probs, rows: EvalRows) -> dict[str, Any]:
-    """The gain in log loss, and in how many rows each is right where the other is wrong; p by changing whole groups.
-
-    Where each row is a group of its own, that is McNemar's exact test.
-    """
+    """Gain in log loss; rows that one alone has right, with McNemar's p or, by groups, that of sign flips."""
     gain = mean_gains((row_losses(other, rows.truth) - row_losses(one, rows.truth))[:, None], rows.groups)[0]
     first, second = (each.argmax(axis=1) == rows.truth for each in (one, other))
     right = mcnemar(first, second)
@@ -67,27 +67,22 @@ def _difference(one: Probs, other: Probs, rows: EvalRows) -> dict[str, Any]:
     return {"log_loss": log_loss, "right": {"only_this": right.only_a, "only_other": right.only_b, "p": p}}
 
 
-HEADER = (
-    "method", "in sample", "cross-fitted", "95 % interval", "log loss", "over equal weights", "p", "over best run", "p",
-)  # fmt: skip
-
-
-def cells(table: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
-    """What stands under HEADER, a line for each row of `compare`; gains are intervals of log loss, cross-fitted."""
+def table_cells(table: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """Cells under HEADER for each row of `ensemble_table`; gains are cross-fitted intervals of log loss."""
     lines: list[tuple[str, ...]] = []
     for row in table:
         out = row["cross_fitted"]
         scores = *map(format_score, (row["in_sample"]["score"], out["score"])), format_interval(*out["interval"])
-        gains = *_told(row["over_equal_weights"]), *_told(row["over_best_run"])
+        gains = *_gain_cells(row["over_equal_weights"]), *_gain_cells(row["over_best_run"])
         lines.append((row["method"], *scores, f"{out['log_loss']:.4f}", *gains))
     return lines
 
 
-def _told(difference: dict[str, Any]) -> tuple[str, str]:
-    """A difference in two cells; nothing where a candidate is held against itself."""
-    gain, right = difference["log_loss"], difference["right"]
+def _gain_cells(difference: dict[str, Any]) -> tuple[str, str]:
+    """Interval of the gain, and p; empty where a candidate is compared with itself."""
+    gain, p = difference["log_loss"], difference["right"]["p"]
     low, high = gain["interval"]
     if gain["gain"] == low == high == 0:
         return "", ""
-    told = f"{gain['gain']:+.4f}, {TOO_FEW}" if math.isnan(low) else format_interval(low, high, signed=True)
-    return told, f"{right['p']:.2g}"
+    shown = f"{gain['gain']:+.4f}, {TOO_FEW}" if math.isnan(low) else format_interval(low, high, signed=True)
+    return shown, f"{p:.2g}"

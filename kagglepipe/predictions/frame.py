@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from kagglepipe.errors import UserError
+from kagglepipe.text import quoted_three
 
 RESERVED = ("id", "fold", "target")
 SUM_TOLERANCE = 1e-4  # float32 softmax is off by 1e-7; four decimals in somebody's CSV by more
@@ -32,7 +33,7 @@ def check_classes(classes: Sequence[str]) -> None:
     }
     for fault, names in faults.items():
         if names:
-            raise UserError(f"class name {name_three(names)} is {fault}; change competition.classes")
+            raise UserError(f"class name {quoted_three(names)} is {fault}; change competition.classes")
 
 
 def oof_frame(
@@ -168,7 +169,7 @@ def labels(frame: pd.DataFrame, classes: Sequence[str]) -> Labels:
     indices = pd.Index(classes).get_indexer(pd.Index(frame["target"]))
     strange = frame["target"][indices < 0]
     if len(strange):
-        raise ValueError(f"targets that are no class of {list(classes)}: {name_three(strange)}")
+        raise ValueError(f"targets that are no class of {list(classes)}: {quoted_three(strange)}")
     return np.asarray(indices, dtype=np.intp)
 
 
@@ -196,17 +197,6 @@ def read_frame(path: Path) -> pd.DataFrame:
     return frame.astype({name: "str" for name in ("id", "target") if name in frame})
 
 
-def name_three(offenders: Iterable[object]) -> str:
-    """The first three of the offenders in sorted order, quoted, and how many more there are.
-
-    >>> name_three(["d", "a", "c", "b", "a"])
-    "'a', 'b', 'c' and 1 more"
-    """
-    names = sorted({str(offender) for offender in offenders})
-    shown = ", ".join(map(repr, names[:3]))
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
-
-
 def id_fault(found: pd.Series, wanted: Iterable[str]) -> str | None:
     """What keeps `found` from holding each of `wanted` exactly once, in one phrase; None if nothing does.
 
@@ -219,7 +209,7 @@ def id_fault(found: pd.Series, wanted: Iterable[str]) -> str | None:
         return None  # as usual, and told far sooner than by sets
     present, due = set(found), set(wanted)
     faults = {"missing": due - present, "repeated": set(found[found.duplicated()]), "unknown": present - due}
-    return "; ".join(f"{fault} {name_three(ids)}" for fault, ids in faults.items() if ids) or None
+    return "; ".join(f"{fault} {quoted_three(ids)}" for fault, ids in faults.items() if ids) or None
 
 
 def repeated(ids: pd.Series) -> str | None:
@@ -228,7 +218,7 @@ def repeated(ids: pd.Series) -> str | None:
     >>> repeated(pd.Series(["a", "b", "a"]))
     "repeated 'a'"
     """
-    return None if ids.is_unique else f"repeated {name_three(ids[ids.duplicated()])}"
+    return None if ids.is_unique else f"repeated {quoted_three(ids[ids.duplicated()])}"
 
 
 def probability_fault(ids: pd.Series, probs: npt.ArrayLike) -> str | None:
@@ -240,10 +230,10 @@ def probability_fault(ids: pd.Series, probs: npt.ArrayLike) -> str | None:
     values, names = np.asarray(probs, dtype=np.float64), ids.to_numpy()
     if not (values.min(initial=0) >= 0 and values.max(initial=0) <= 1):  # true for NaN as well
         outside = ~((values >= 0) & (values <= 1)).all(axis=1)
-        return f"has probabilities that are not within [0, 1] for id {name_three(names[outside])}"
+        return f"has probabilities that are not within [0, 1] for id {quoted_three(names[outside])}"
     unbalanced = np.abs(values.sum(axis=1) - 1) > SUM_TOLERANCE
     if unbalanced.any():
-        return f"has probabilities that do not sum to 1 for id {name_three(names[unbalanced])}"
+        return f"has probabilities that do not sum to 1 for id {quoted_three(names[unbalanced])}"
     return None
 
 
@@ -274,7 +264,7 @@ def _column_fault(frame: pd.DataFrame) -> str | None:
     for name in classes:
         if len(frame) and not pd.api.types.is_numeric_dtype(frame[name]):
             strange = frame["id"][pd.to_numeric(frame[name], errors="coerce").isna()]
-            return f"has no number in column {name!r} for id {name_three(strange)}"
+            return f"has no number in column {name!r} for id {quoted_three(strange)}"
     return None
 
 
@@ -286,7 +276,7 @@ def _row_fault(frame: pd.DataFrame) -> str | None:
     if twice := repeated(frame["id"]):
         return f"does not hold each id once: {twice}"
     if "target" in frame and not (known := frame["target"].isin(classes)).all():
-        return f"has targets without a column of their own: {name_three(frame['target'][~known])}"
+        return f"has targets without a column of their own: {quoted_three(frame['target'][~known])}"
     return probability_fault(frame["id"], probabilities(frame, classes))
 
 
@@ -308,5 +298,5 @@ def _demand_same_targets(ordered: dict[str, pd.DataFrame]) -> None:
     for name in other_names:
         differs = (ordered[name]["target"] != first["target"]).to_numpy()
         if differs.any():
-            offenders = name_three(first["id"][differs])
+            offenders = quoted_three(first["id"][differs])
             raise UserError(f"{name} and {first_name} have different targets for {offenders}; train {name} again")

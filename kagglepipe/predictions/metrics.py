@@ -1,7 +1,6 @@
-"""How good an out-of-fold frame is: metrics, how far to believe them, and one line that tells both.
+"""Metrics of an out-of-fold frame, with intervals.
 
-Written in numpy alone, so that scoring a run costs no second of imports; the tests hold every metric equal to
-scikit-learn's.
+In numpy, since importing scikit-learn takes a second; the tests hold every metric equal to scikit-learn's.
 """
 
 import difflib
@@ -15,36 +14,36 @@ import numpy.typing as npt
 import pandas as pd
 
 from kagglepipe.errors import UserError
-from kagglepipe.predictions.frame import Labels, Probs, labels, name_three, probabilities
+from kagglepipe.predictions.frame import Labels, Probs, labels, probabilities
 from kagglepipe.predictions.uncertainty import (
     Interval,
     accuracy_interval,
     format_interval,
     format_score,
+    group_codes,
     jackknife_interval,
     loss_interval,
 )
+from kagglepipe.text import quoted_three
 
-LOG_LOSS_CLIP = 1e-15  # as Kaggle's log loss has it, so that a row that is surely wrong costs here what it costs there
-# Probabilities are stored as float32, whose last step below 1 is 6e-8: certainty beyond 1e-7 is rounding, which must
-# not decide what is fitted. float32 cannot hold 1 - 1e-7, so float64 it is.
-ROUNDED = 1e-7
+LOG_LOSS_CLIP = 1e-15  # Kaggle's
+ROUNDED = 1e-7  # probabilities are stored as float32, whose last step below 1 is 6e-8
 
 Groups = Mapping[str, object] | pd.Series
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A number for probabilities (N, C) and true class indices (N,), and whether more of it is better."""
+    """function: (probabilities (N, C), true class indices (N,)) -> score."""
 
     function: Callable[[Probs, Labels], float]
     greater_is_better: bool
 
 
 class Summary(TypedDict):
-    """All that one line, and a metrics.json, says about a frame; plain numbers only.
+    """Scores of a frame as plain numbers, as in metrics.json.
 
-    score: the metric on all rows. interval: its 95 % interval, NaN twice where it cannot be estimated.
+    score: of all rows. interval: 95 %, NaN twice where it cannot be estimated.
     correct: rows whose most probable class is the target, of `rows`.
     fold_scores: fold -> the metric on its rows, NaN where it is undefined there (ROC AUC on one class).
     fold_mean, fold_sd: of those; the divisor of the deviation is F - 1, and one fold has 0.
@@ -61,7 +60,7 @@ class Summary(TypedDict):
 
 
 def accuracy(probs: Probs, truth: Labels) -> float:
-    """The share of rows whose most probable class is the true one, in [0, 1]; ties go to the first class.
+    """Share of rows whose most probable class is the true one, in [0, 1]; ties go to the first class.
 
     >>> accuracy(np.array([[0.9, 0.1], [0.6, 0.4]]), np.array([0, 1]))
     0.5
@@ -70,7 +69,7 @@ def accuracy(probs: Probs, truth: Labels) -> float:
 
 
 def balanced_accuracy(probs: Probs, truth: Labels) -> float:
-    """The mean over the classes that have rows of the share of these rows that is found, in [0, 1].
+    """Mean recall over the classes that have rows, in [0, 1].
 
     >>> balanced_accuracy(np.array([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4]]), np.array([0, 0, 1]))
     0.5
@@ -82,7 +81,7 @@ def balanced_accuracy(probs: Probs, truth: Labels) -> float:
 
 
 def f1_macro(probs: Probs, truth: Labels) -> float:
-    """The mean F1 = 2 TP / (2 TP + FP + FN) of the classes that occur as truth or as prediction, in [0, 1].
+    """Mean F1 = 2 TP / (2 TP + FP + FN) of the classes that occur as truth or as prediction, in [0, 1].
 
     >>> f1_macro(np.array([[0.9, 0.1], [0.4, 0.6]]), np.array([0, 1]))
     1.0
@@ -94,20 +93,19 @@ def f1_macro(probs: Probs, truth: Labels) -> float:
 
 
 def log_loss(probs: Probs, truth: Labels) -> float:
-    """The mean of -log(probability of the true class), in nats, with probabilities clipped at 1e-15, as Kaggle does.
+    """Mean negative log probability of the true class, in nats, clipped at 1e-15 as on Kaggle.
 
     >>> round(log_loss(np.array([[0.5, 0.5]]), np.array([0])), 4)
     0.6931
     """
-    given = probs[np.arange(len(truth)), truth].astype(np.float64)
-    return float(-np.log(np.clip(given, LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP)).mean())
+    return float(row_losses(probs, truth).mean())
 
 
 def roc_auc(probs: Probs, truth: Labels) -> float:
-    """The chance that a positive row outranks a negative one, in [0, 1], ties counting half.
+    """Area under the ROC curve, in [0, 1], by ranks (Hanley and McNeil 1982).
 
     Two classes: the second is the positive one. More: the mean of one-vs-rest over the classes that have both
-    positive and negative rows. NaN where no class has. Hanley and McNeil 1982, through ranks.
+    positive and negative rows; NaN where none has.
 
     >>> roc_auc(np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]]), np.array([0, 1, 0]))
     1.0
@@ -128,7 +126,7 @@ METRICS: dict[str, Metric] = {
 
 
 def find_metric(name: str) -> Metric:
-    """The metric of that name. Raises UserError with the known names, and the nearest one, for any other.
+    """Look up a metric. Raises UserError with the known names, and the nearest one, for any other.
 
     >>> find_metric("log_loss").greater_is_better
     False
@@ -141,7 +139,7 @@ def find_metric(name: str) -> Metric:
 
 
 def score(name: str, frame: pd.DataFrame, classes: Sequence[str]) -> float:
-    """The metric `name` on all rows of an out-of-fold frame.
+    """Metric `name` on all rows of an out-of-fold frame.
 
     Raises UserError for an unknown metric, ValueError for a frame without rows.
 
@@ -156,7 +154,7 @@ def score(name: str, frame: pd.DataFrame, classes: Sequence[str]) -> float:
 
 
 def row_losses(probs: Probs, truth: Labels) -> npt.NDArray[np.float64]:
-    """-log(probability of the true class) of each row, (N,), clipped as in `log_loss`, which is their mean.
+    """Negative log probability of the true class of each row, (N,), clipped as in `log_loss`, which is the mean.
 
     >>> row_losses(np.array([[0.5, 0.5]]), np.array([0])).round(4)
     array([0.6931])
@@ -166,11 +164,24 @@ def row_losses(probs: Probs, truth: Labels) -> npt.NDArray[np.float64]:
     return losses
 
 
-def score_interval(name: str, probs: Probs, truth: Labels, groups: Labels) -> Interval:
-    """The 95 % interval (low, high) of a metric by groups, 0 … G - 1 of the rows (N,): see `uncertainty`.
+def smoothed_losses(probs: Probs, truth: Labels, share: float) -> npt.NDArray[np.float64]:
+    """Cross-entropy of each row (N,) with label smoothing: `share` of each label goes to the other classes.
 
-    NaN twice where groups are too few, or the metric is undefined without one of them, as ROC AUC is if a class is in
-    one group alone.
+    A model without an error loses nothing by certainty in `row_losses`, and much here.
+
+    >>> smoothed_losses(np.array([[0.5, 0.5]]), np.array([0]), 0.1).round(4)
+    array([0.6931])
+    """
+    logs = -np.log(np.clip(probs, ROUNDED, 1 - ROUNDED))
+    own, every = logs[np.arange(len(truth)), truth], logs.sum(axis=1)
+    losses: npt.NDArray[np.float64] = (1 - share) * own + share * (every - own) / (probs.shape[1] - 1)
+    return losses
+
+
+def score_interval(name: str, probs: Probs, truth: Labels, groups: Labels) -> Interval:
+    """95 % interval (low, high) of a metric by groups 0 … G - 1 (N,): see `uncertainty`.
+
+    NaN twice for too few groups, or a metric undefined without one of them, as ROC AUC with a class in one group alone.
     """
     if name == "accuracy":
         return accuracy_interval(probs.argmax(axis=1) == truth, groups)
@@ -181,7 +192,7 @@ def score_interval(name: str, probs: Probs, truth: Labels, groups: Labels) -> In
 
 
 def summarise(name: str, frame: pd.DataFrame, classes: Sequence[str], groups: Groups | None) -> Summary:
-    """The score of an out-of-fold frame and what is needed to believe it; see Summary.
+    """Score an out-of-fold frame, with interval and by fold; see Summary.
 
     groups: id -> group, a mapping or a Series with ids as index; None makes every row a group of its own.
     Raises UserError for an unknown metric, ValueError for an empty frame or an id without a group.
@@ -193,7 +204,7 @@ def summarise(name: str, frame: pd.DataFrame, classes: Sequence[str], groups: Gr
     values = np.array(list(fold_scores.values()))
     return Summary(
         score=value,
-        interval=score_interval(name, probs, truth, _group_codes(frame["id"], groups)),
+        interval=score_interval(name, probs, truth, _codes_by_id(frame["id"], groups)),
         correct=int((probs.argmax(axis=1) == truth).sum()),
         rows=len(frame),
         log_loss=score("log_loss", frame, classes),
@@ -204,11 +215,11 @@ def summarise(name: str, frame: pd.DataFrame, classes: Sequence[str], groups: Gr
 
 
 def format_summary(summary: Summary, name: str) -> str:
-    """A summary in one line, for the end of a log.
+    """A summary in one line.
 
-    >>> told = Summary(score=0.75, interval=(0.3, 0.95), correct=3, rows=4, log_loss=0.4,
-    ...                fold_scores={0: 1.0, 1: 0.5}, fold_mean=0.75, fold_sd=0.3536)
-    >>> format_summary(told, "accuracy")
+    >>> summary = Summary(score=0.75, interval=(0.3, 0.95), correct=3, rows=4, log_loss=0.4,
+    ...                   fold_scores={0: 1.0, 1: 0.5}, fold_mean=0.75, fold_sd=0.3536)
+    >>> format_summary(summary, "accuracy")
     'accuracy 0.7500 (3/4), 95 % interval 0.3000-0.9500, log loss 0.4000, folds 0.7500 ± 0.3536'
     """
     counted = f"{summary['correct']}/{summary['rows']}" + ("" if name == "accuracy" else " correct")
@@ -221,17 +232,6 @@ def format_summary(summary: Summary, name: str) -> str:
     return ", ".join(parts)
 
 
-def confusion(frame: pd.DataFrame, classes: Sequence[str]) -> npt.NDArray[np.intp]:
-    """Counts (C, C) of an out-of-fold frame: row = true class, column = most probable class.
-
-    >>> frame = pd.DataFrame({"target": ["cat", "dog"], "cat": [0.9, 0.6], "dog": [0.1, 0.4]})
-    >>> confusion(frame, ["cat", "dog"])
-    array([[1, 0],
-           [1, 0]])
-    """
-    return _confusion(probabilities(frame, classes), labels(frame, classes))
-
-
 def _confusion(probs: Probs, truth: Labels) -> npt.NDArray[np.intp]:
     """Counts (C, C): row = true class, column = most probable class."""
     count = probs.shape[1]
@@ -240,20 +240,19 @@ def _confusion(probs: Probs, truth: Labels) -> npt.NDArray[np.intp]:
 
 
 def _area(values: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]) -> float:
-    """The area under the ROC curve of one column (N,), by the positives' rank sum; NaN for one class."""
+    """Area under the ROC curve of one column (N,), by the positives' rank sum; NaN for a single class."""
     hits, misses = int(positive.sum()), int((~positive).sum())
     if hits == 0 or misses == 0:
         return math.nan
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks = np.cumsum(counts) - (counts - 1) / 2  # of each distinct value; tied rows share their mean rank
-    return float((ranks[inverse][positive].sum() - hits * (hits + 1) / 2) / (hits * misses))
+    ranks = pd.Series(values).rank().to_numpy()  # ties share their mean rank
+    return float((ranks[positive].sum() - hits * (hits + 1) / 2) / (hits * misses))
 
 
-def _group_codes(ids: pd.Series, groups: Groups | None) -> Labels:
-    """The group of each row as an integer from 0, (N,)."""
+def _codes_by_id(ids: pd.Series, groups: Groups | None) -> Labels:
+    """Group of each row as an integer from 0, (N,)."""
     if groups is None:
         return np.arange(len(ids))
     named = ids.map(groups)
     if named.isna().any():
-        raise ValueError(f"no group for id {name_three(ids[named.isna()])}")
-    return np.asarray(pd.factorize(named)[0], dtype=np.intp)
+        raise ValueError(f"no group for id {quoted_three(ids[named.isna()])}")
+    return group_codes(named)

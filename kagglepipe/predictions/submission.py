@@ -20,11 +20,11 @@ from kagglepipe.options import FORMS, check_choice
 from kagglepipe.predictions.frame import (
     Probs,
     id_fault,
-    name_three,
     probabilities,
     probability_fault,
     repeated,
 )
+from kagglepipe.text import quoted_three
 
 # Nine digits tell any two float32 numbers apart: no two rows become tied, and none that was nearly certain
 # becomes certain. More digits would only show how some machine rounded its last bit.
@@ -174,7 +174,7 @@ def validate_segments(
     for fault, rows in faults.items():
         if rows.any():
             raise UserError(
-                f"submission refused: it {fault}: {name_three(submission['video'][rows])}; type stage=submit"
+                f"submission refused: it {fault}: {quoted_three(submission['video'][rows])}; type stage=submit"
             )
 
 
@@ -219,7 +219,7 @@ def read_written(data: bytes, meant: pd.DataFrame) -> pd.DataFrame:
         else:
             other = (found[name] != meant[name].astype(str).reset_index(drop=True)).to_numpy() & ~meant[name].isna()
         if other.any():
-            raise UserError(f"submission refused: column {name} reads otherwise: {name_three(found[name][other])}")
+            raise UserError(f"submission refused: column {name} reads otherwise: {quoted_three(found[name][other])}")
     return found
 
 
@@ -264,7 +264,7 @@ def label_fault(cells: "pd.Series[str]", form: str, classes: Sequence[str]) -> s
     better = [f"competition.form={other}" for other, answers in written.items() if set(cells) <= set(answers)]
     mend = f"type {better[0]}" if better else "type competition.form=name and call classes so"
     writes = ", ".join(map(repr, allowed[:3])) if allowed else "numbers from 0 to 1"
-    return f"holds answers as {name_three(strange)}, competition.form={form} writes {writes}: {mend}"
+    return f"holds answers as {quoted_three(strange)}, competition.form={form} writes {writes}: {mend}"
 
 
 def read_sample_submission(path: Path, *, is_unique: bool = True) -> pd.DataFrame:
@@ -363,7 +363,7 @@ def _id_fault(found: pd.Series, ids: Sequence[str]) -> str | None:
         return f"has not each id once: {fault}"
     due = pd.Series(list(ids), dtype=names.dtype)
     displaced = names[names != due]
-    return f"has rows in another order than asked for: {name_three(displaced)}" if len(displaced) else None
+    return f"has rows in another order than asked for: {quoted_three(displaced)}" if len(displaced) else None
 
 
 def _cell_fault(submission: pd.DataFrame, form: str, classes: Sequence[str]) -> str | None:
@@ -371,12 +371,12 @@ def _cell_fault(submission: pd.DataFrame, form: str, classes: Sequence[str]) -> 
     ids, cells = submission.iloc[:, 0], submission.iloc[:, 1:]
     empty = (cells.isna() | (cells == "")).any(axis=1)
     if empty.any():
-        return f"has empty cells for id {name_three(ids[empty])}"
+        return f"has empty cells for id {quoted_three(ids[empty])}"
     if form in ("index", "name"):
         allowed = list(classes) if form == "name" else [str(index) for index in range(len(classes))]
         written = cells.iloc[:, 0].astype(str)  # judged as they will stand in the file: 1.0 is not 1
         strange = written[~written.isin(allowed)]
-        return f"has labels that are none of {allowed}: {name_three(strange)}" if len(strange) else None
+        return f"has labels that are none of {allowed}: {quoted_three(strange)}" if len(strange) else None
     probs = cells.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)  # words become NaN
     both = np.hstack([1 - probs, probs]) if form == "probability" else probs  # the first class has the rest
     return probability_fault(ids, both)

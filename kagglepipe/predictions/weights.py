@@ -1,45 +1,43 @@
-"""What each member of an ensemble should count, fitted on out-of-fold predictions and never on the fold they judge.
+"""Weights of ensemble members, fitted on out-of-fold predictions and never on the fold that they are scored on.
 
-Each method returns weights, a row (M,) for each set of folds that is left out: by default (K + 1, M), row k fitted on
-all folds but k and the last on all rows. They are fitted together, so that what the folds share is computed once.
+Each method returns a row of weights (M,) for each set of folds left out: by default (K + 1, M), row k fitted on all
+folds but k and the last on all rows. They are fitted together, so that what the folds share is computed once.
 """
 
 import math
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from kagglepipe.predictions.blend import SMALLEST, Stack, equal_weights
+from kagglepipe.predictions.blend import LOG_FLOOR, Stack, equal_weights
 from kagglepipe.predictions.frame import Labels
-from kagglepipe.predictions.gains import laplace_error
 from kagglepipe.predictions.metrics import ROUNDED
 from kagglepipe.predictions.softmax_fit import fit_softmax
+from kagglepipe.predictions.uncertainty import laplace_error
 
-FoldWeights = npt.NDArray[np.float64]  # (K + 1, M), or a row for each set of folds that is left out
+FoldWeights = npt.NDArray[np.float64]  # (K + 1, M), or a row for each set of folds left out
 LeftOut = Sequence[tuple[int, ...]]
-STEPS = 100  # members drawn by hill climbing: weights are multiples of a hundredth or more
+MAX_STEPS = 100  # of hill climbing: weights are multiples of 1/100 or more
 PATIENCE = 20  # steps without a gain after which it ends
-ROUNDING = 1e-6  # of a mean of float32 logarithms: what is less is no gain
+MIN_GAIN = 1e-6  # of a mean of float32 logarithms; less is rounding
 
 
 def hill_climb(
     stack: Stack, truth: Labels, folds: Labels, without: LeftOut | None = None, groups: Labels | None = None
 ) -> FoldWeights:
-    """Weights of the greedy ensemble: again and again the member that lowers log loss most is added, with replacement.
+    """Greedy ensemble selection with replacement: add the member that lowers log loss most, keep the best ensemble.
 
-    Of all the ensembles on the way the best is taken. Caruana, Niculescu-Mizil, Crew and Ksikes 2004, "Ensemble
-    selection from libraries of models". Only the probability of the true class matters for log loss of a mean.
+    Caruana, Niculescu-Mizil, Crew and Ksikes 2004, "Ensemble selection from libraries of models".
 
-    stack: (M, N, C). truth: class indices (N,). folds: 0 … K - 1, (N,). without: the sets of folds that are left out,
-    one for each row of weights; None: each fold, then none. groups: of the rows (N,), which only `logistic` asks for.
+    stack: (M, N, C). truth: class indices (N,). folds: 0 … K - 1, (N,). without: the sets of folds left out, one for
+    each row of weights; None: each fold, then none. groups: of the rows (N,), used by `logistic` alone.
 
     >>> stack = np.array([[[0.9, 0.1], [0.2, 0.8]], [[0.5, 0.5], [0.5, 0.5]]])
     >>> hill_climb(stack, np.array([0, 1]), np.array([0, 1]))[-1]
     array([1., 0.])
     """
-    own = np.stack([member[np.arange(len(truth)), truth] for member in stack])  # (M, N)
+    own = np.stack([member[np.arange(len(truth)), truth] for member in stack])  # (M, N), all that log loss needs
     own = np.maximum(own, ROUNDED).astype(np.float32)
     return np.stack([_climb(own.take(rows, axis=1)) for rows in _training_rows(folds, without)])
 
@@ -47,9 +45,9 @@ def hill_climb(
 def nnls(
     stack: Stack, truth: Labels, folds: Labels, without: LeftOut | None = None, groups: Labels | None = None
 ) -> FoldWeights:
-    """Weights whose weighted mean is nearest to one-hot targets in squares, none negative, scaled to sum to 1.
+    """Non-negative least squares of the weighted mean to one-hot targets, weights scaled to sum to 1.
 
-    Breiman 1996, "Stacked regressions". Everything needed is in the members' products, which add up over folds.
+    Breiman 1996, "Stacked regressions". The members' inner products add up over folds. Arguments: see `hill_climb`.
 
     >>> stack = np.array([[[0.9, 0.1], [0.2, 0.8]], [[0.5, 0.5], [0.5, 0.5]]])
     >>> nnls(stack, np.array([0, 1]), np.array([0, 1]))[-1]
@@ -62,7 +60,7 @@ def nnls(
         flat = part.reshape(len(stack), -1)
         products.append(flat @ flat.T)
         hits.append(part[:, np.arange(part.shape[1]), truth[rows]].sum(axis=1))
-    grams, sums = np.array(products), np.array(hits)
+    grams, sums = np.array(products), np.array(hits)  # (K, M, M), (K, M)
     kept = [[fold for fold in range(len(grams)) if fold not in left] for left in _left_out(folds, without)]
     return np.stack([_solve_nnls(grams[some].sum(axis=0), sums[some].sum(axis=0)) for some in kept])
 
@@ -70,71 +68,57 @@ def nnls(
 def logistic(
     stack: Stack, truth: Labels, folds: Labels, without: LeftOut | None = None, groups: Labels | None = None
 ) -> FoldWeights:
-    """Weights of the log-linear pool by log loss, none negative; they need not sum to 1: see `geometric_mean`.
+    """Stacking by logistic regression: non-negative weights of `geometric_mean` that minimise log loss.
 
-    Labels are smoothed as Platt does, by `gains.laplace_error` of the groups. A normal prior draws each weight to 1 / M
-    with standard deviation 1 / sqrt(M), which settles what few groups cannot tell.
-    Wolpert 1992, "Stacked generalization", with one weight a member for all classes, so that few rows are enough.
+    They need not sum to 1. Labels are smoothed as Platt does, by `laplace_error` of the groups. A normal prior draws
+    each weight to 1 / M with standard deviation 1 / sqrt(M), which settles what few groups cannot tell. Wolpert 1992,
+    "Stacked generalization", with one weight a member for all classes. Arguments: see `hill_climb`.
 
     >>> stack = np.array([[[0.6, 0.4], [0.4, 0.6]], [[0.5, 0.5], [0.5, 0.5]]])
     >>> weights = logistic(stack, np.array([0, 1]), np.array([0, 1]))[-1]
     >>> bool(weights[0] > weights[1])
     True
     """
-    members = len(stack)
     logs = np.empty(stack.shape, np.float32)
     for number, member in enumerate(stack):
-        np.log(np.maximum(member, SMALLEST), out=logs[number], casting="same_kind")
-    fits = []
+        np.log(np.maximum(member, LOG_FLOOR), out=logs[number], casting="same_kind")
+    centre, fits = equal_weights(len(stack)), []
     for rows in _training_rows(folds, without):
         use = np.zeros(len(truth), np.bool_)
         use[rows] = True
         count = len(rows) if groups is None else len(np.unique(groups[rows]))
-        centre, pull = equal_weights(members), members / count
         fits.append(
-            fit_softmax(logs, truth, centre=centre, pull=pull, floor=0.0, use=use, label_smoothing=laplace_error(count))
-        )
+            fit_softmax(
+                logs, truth, centre=centre, penalty=len(stack) / count, floor=0.0, use=use,
+                label_smoothing=laplace_error(count),
+            )
+        )  # fmt: skip
     return np.stack(fits)
 
 
-class Fit(Protocol):
-    """Weights (len(without), M), as `hill_climb` tells."""
-
-    def __call__(
-        self, stack: Stack, truth: Labels, folds: Labels, without: LeftOut | None = None, groups: Labels | None = None
-    ) -> FoldWeights:
-        """See `hill_climb`."""
-
-
-FITTED: dict[str, Fit] = {
-    "hill_climb": hill_climb,
-    "nnls": nnls,
-    "logistic": logistic,
-}
+FITTED: dict[str, Callable[..., FoldWeights]] = {"hill_climb": hill_climb, "nnls": nnls, "logistic": logistic}
 
 
 def _left_out(folds: Labels, without: LeftOut | None) -> LeftOut:
-    """What is left out of each fit: each fold, then none, if nothing else is asked for."""
     return [*((fold,) for fold in range(int(folds.max()) + 1)), ()] if without is None else without
 
 
 def _training_rows(folds: Labels, without: LeftOut | None) -> list[Labels]:
-    """The rows that each fit is of."""
     return [np.flatnonzero(~np.isin(folds, left)) for left in _left_out(folds, without)]
 
 
 def _climb(own: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Shares (M,) by hill climbing on the true class' probabilities (M, n)."""
+    """Weights (M,) by hill climbing on the true class' probabilities (M, n)."""
     counts = np.zeros(len(own), np.intp)
     total, sums = np.zeros(own.shape[1], np.float32), np.empty(own.shape[1], np.float32)
     best_loss, best, since = np.inf, counts.copy(), 0
-    for step in range(1, STEPS + 1):
+    for step in range(1, MAX_STEPS + 1):
         losses = [_mean_loss(np.add(total, member, out=sums), step) for member in own]
         chosen = int(np.argmin(losses))
         counts[chosen] += 1
         total += own[chosen]
         since += 1
-        if losses[chosen] < best_loss - ROUNDING:
+        if losses[chosen] < best_loss - MIN_GAIN:
             best_loss, best, since = losses[chosen], counts.copy(), 0
         if since == PATIENCE:
             break
@@ -142,9 +126,9 @@ def _climb(own: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
 
 
 def _mean_loss(sums: npt.NDArray[np.float32], members: int) -> float:
-    """The mean log loss of `sums` / members, (n,), which are overwritten.
+    """Mean log loss of `sums` / members, (n,), overwriting `sums`.
 
-    Logarithms cost most of hill climbing: one of a product stands for those of four rows, which float32 can hold.
+    Logarithms cost most of hill climbing, so that one is taken of the product of four rows, which float32 can hold.
     """
     quarter = len(sums) // 4
     fours = sums[: 4 * quarter].reshape(4, quarter)
@@ -155,13 +139,13 @@ def _mean_loss(sums: npt.NDArray[np.float32], members: int) -> float:
 
 
 def _solve_nnls(gram: npt.NDArray[np.float64], hits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Shares (M,) that minimise w·gram·w − 2 w·hits, none negative; Lawson and Hanson 1974, by scipy.
+    """Weights (M,) that minimise w·gram·w − 2 w·hits, none negative, scaled to sum to 1.
 
-    Members that say the same have a singular gram: a billionth on its diagonal shares the weight among them.
+    Identical members have a singular gram: a billionth on its diagonal shares the weight among them.
     """
-    from scipy.optimize import nnls as lawson_hanson
+    from scipy.optimize import nnls as scipy_nnls
 
     steady = gram + 1e-9 * np.trace(gram) / len(gram) * np.eye(len(gram))
     root = np.linalg.cholesky(steady)  # gram = root · rootᵀ
-    weights = lawson_hanson(root.T, np.linalg.solve(root, hits))[0]
+    weights = scipy_nnls(root.T, np.linalg.solve(root, hits))[0]
     return weights / weights.sum() if weights.sum() > 0 else equal_weights(len(gram))

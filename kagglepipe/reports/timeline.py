@@ -18,10 +18,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from kagglepipe.files import atomic
 from kagglepipe.images.decode import Pixels
-from kagglepipe.predictions.frame import name_three
 from kagglepipe.reports.plots import GAP, INK, PAPER, fit_text
 from kagglepipe.segments.metrics import Floats
 from kagglepipe.segments.postprocess import FrameProbs
+from kagglepipe.text import quoted_three
 
 Colour = tuple[int, int, int]
 
@@ -149,12 +149,12 @@ def _check(timeline: FrameProbs, classes: Sequence[str], frames: Sequence[pd.Dat
     for frame in frames:
         _check_labels(frame, classes)
     if len(videos := set().union(*(frame["video"] for frame in frames))) > 1:
-        raise ValueError(f"segments of {len(videos)} videos, {name_three(videos)}, in one timeline")
+        raise ValueError(f"segments of {len(videos)} videos, {quoted_three(videos)}, in one timeline")
 
 
 def _check_labels(segments: pd.DataFrame, classes: Sequence[str]) -> None:
     if unknown := set(segments["label"]) - set(classes):
-        raise ValueError(f"label {name_three(unknown)} is none of the classes {', '.join(classes)}")
+        raise ValueError(f"label {quoted_three(unknown)} is none of the classes {', '.join(classes)}")
 
 
 def _limits(times: Floats, step: float, frames: Sequence[pd.DataFrame]) -> tuple[float, float]:

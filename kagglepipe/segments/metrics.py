@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kagglepipe.predictions.frame import Labels, Probs, name_three
+from kagglepipe.predictions.frame import Labels, Probs
 from kagglepipe.predictions.uncertainty import (
     Interval,
     effective_groups,
@@ -25,6 +25,7 @@ from kagglepipe.predictions.uncertainty import (
     jackknife_error,
     share_interval,
 )
+from kagglepipe.text import quoted_three
 
 SEGMENT_COLUMNS = ("video", "start", "end", "label")
 ACTIVITYNET_TIOUS = tuple(k / 20 for k in range(10, 20))  # 0.5, 0.55, … 0.95, each the double nearest to it
@@ -183,13 +184,13 @@ def segment_scorer(
     """
     chosen = list(SEGMENT_SCORES if keys is None else keys)
     if unknown := set(chosen) - set(SEGMENT_SCORES):
-        raise ValueError(f"no score is called {name_three(unknown)}; there are {', '.join(SEGMENT_SCORES)}")
+        raise ValueError(f"no score is called {quoted_three(unknown)}; there are {', '.join(SEGMENT_SCORES)}")
     compared = _compare(predicted, truth, background)
     weigh = {key: SEGMENT_SCORES[key](compared) for key in chosen}
 
     def scores(times: pd.DataFrame) -> dict[str, Floats]:
         if missing := set(compared.videos) - set(times.columns):
-            raise ValueError(f"nothing says how often video {name_three(missing)} counts")
+            raise ValueError(f"nothing says how often video {quoted_three(missing)} counts")
         counts = times[compared.videos].to_numpy(dtype=np.float64)
         return {key: function(counts) for key, function in weigh.items()}
 
@@ -347,7 +348,7 @@ def _compare(predicted: pd.DataFrame, truth: pd.DataFrame, background: str | Non
 def _foreground(frame: pd.DataFrame, background: str | None) -> pd.DataFrame:
     """The rows that are not background. Raises ValueError unless all rows are segments."""
     if missing := set(SEGMENT_COLUMNS) - set(frame.columns):
-        raise ValueError(f"segments without the column {name_three(missing)}")
+        raise ValueError(f"segments without the column {quoted_three(missing)}")
     if not ((frame["start"] < frame["end"]) & np.isfinite(frame["end"] - frame["start"])).all():
         raise ValueError("a segment must end after it starts")
     return frame if background is None else frame[frame["label"] != background]

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kagglepipe.predictions.frame import Labels, name_three
+from kagglepipe.predictions.frame import Labels
 from kagglepipe.segments.metrics import SEGMENT_COLUMNS, Floats, segment_scorer
+from kagglepipe.text import quoted_three
 
 SLACK = 1e-6  # of a sample: 0.3 / 0.1 is a little less than 3
 CLOSED = -1.0  # stands behind a lane: no threshold lies so low
@@ -294,7 +295,7 @@ def cross_fit(
     Raises ValueError for a video without a fold, and as `choose_settings`.
     """
     if missing := set(timelines) - set(folds):
-        raise ValueError(f"no fold for video {name_three(missing)}")
+        raise ValueError(f"no fold for video {quoted_three(missing)}")
     numbers = sorted({folds[video] for video in timelines})
     others = {video: [int(folds[video] != fold) for fold in numbers] + [1] for video in timelines}
     scores = _grid_scores(timelines, truth, classes, background, grid, metric, pd.DataFrame(others))

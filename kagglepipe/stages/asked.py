@@ -17,7 +17,7 @@ from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
 from kagglepipe.options import CompetitionOptions
-from kagglepipe.predictions.frame import id_fault, name_three
+from kagglepipe.predictions.frame import id_fault
 from kagglepipe.predictions.submission import (
     label_fault,
     positive_class,
@@ -35,6 +35,7 @@ from kagglepipe.stages.known_answers import (
     table_path,
 )
 from kagglepipe.stages.places import read_prepared
+from kagglepipe.text import quoted_three
 
 log = logging.getLogger(__name__)
 SAMPLE_SUBMISSION = re.compile(r"sample[-_ ]?submission.*\.csv(\.zip)?", re.I)
@@ -128,14 +129,16 @@ def check_ids(config: Config, prepared: Dataset, asked: Iterable[str]) -> None:
     name, noun = config.competition.sample_submission, config.competition.noun
     forms = fitting_ids(asked, known.values())
     trained = set(strange) & set(prepared.table["id"])
-    there = f"there is {name_three(known)}" if known else "there is nothing to classify"
+    there = f"there is {quoted_three(known)}" if known else "there is nothing to classify"
     if forms:
         mend = f"type competition.id={forms[0]}"
     elif trained:
-        mend = f"{name_three(trained)} is to train on: is competition.test={config.competition.test} right?"
+        mend = f"{quoted_three(trained)} is to train on: is competition.test={config.competition.test} right?"
     else:
         mend = f"mend {name}, or check competition.test={config.competition.test} and competition.id"
-    raise UserError(f"{name} asks for {name_three(strange)}, which no {noun} to classify are called ({there}): {mend}")
+    raise UserError(
+        f"{name} asks for {quoted_three(strange)}, which no {noun} to classify are called ({there}): {mend}"
+    )
 
 
 def tell_positive(stage: str, competition: CompetitionOptions, classes: list[str], contract: dict[str, Any]) -> None:

@@ -22,29 +22,18 @@ from kagglepipe.files import read_json, write_json, write_parquet
 from kagglepipe.options import EnsembleOptions
 from kagglepipe.predictions.blend import Stack
 from kagglepipe.predictions.calibration import ARGMAX_METRICS, calibration_error, reliability
-from kagglepipe.predictions.crossfit import (
-    Candidate,
-    EvalRows,
-    adjusted,
-    calibrated,
-    choose,
-    combine,
-    gain_over,
-    make_candidate,
-    redundant_members,
-    score_of,
-)
-from kagglepipe.predictions.ensemble_table import HEADER, best_member, cells, compare
+from kagglepipe.predictions.crossfit import Candidate, EvalRows, calibrated, combine, make_candidate
+from kagglepipe.predictions.ensemble_table import HEADER, best_member, ensemble_table, table_cells
 from kagglepipe.predictions.frame import (
     class_columns,
     id_fault,
-    name_three,
     oof_frame,
     probabilities,
     read_frame,
     test_frame,
 )
 from kagglepipe.predictions.metrics import row_losses
+from kagglepipe.predictions.selection import adjusted, choose, gain_over, redundant_members, score_of
 from kagglepipe.predictions.slices import slice_scores
 from kagglepipe.predictions.uncertainty import format_difference, format_score
 from kagglepipe.predictions.weights import FITTED
@@ -60,7 +49,7 @@ from kagglepipe.stages.places import (
     tables_of,
 )
 from kagglepipe.stages.scores import describe_scores, groups_hash, is_scored, rows_of, scores_of
-from kagglepipe.text import listed, table
+from kagglepipe.text import listed, quoted_three, table
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +87,7 @@ def make_ensemble(config: Config, prepared: Dataset, members: list[Member], fold
     del stack  # as large as all members: the test's need not lie beside it
     test_stack = read_stack(members, prepared.test, classes)
     maps, weights = chosen.maps[-1], chosen.weights[-1]
-    test_probs = combine(test_stack, weights, chosen.method, config.ensemble.power, maps)
+    test_probs = combine(test_stack, weights, chosen.method, maps)
     oof = chosen.cross_fitted(rows.folds)
     blended = oof_frame(train["id"].tolist(), train["fold"].tolist(), train["target"].tolist(), oof, classes)
     blended_test = test_frame(prepared.test["id"].tolist(), test_probs, classes)
@@ -115,7 +104,6 @@ def make_ensemble(config: Config, prepared: Dataset, members: list[Member], fold
         "run": folder.name,
         "classes": classes,  # in the order of the numbers in `maps`
         "method": chosen.method,
-        "power": config.ensemble.power,
         "members": names,
         "weights": weights.tolist(),
         "maps": maps,
@@ -206,7 +194,7 @@ def aligned(name: str, frame: pd.DataFrame, rows: pd.DataFrame, classes: list[st
     if "target" in frame and "fold" in rows:
         differ = (ordered["target"] != rows["target"].reset_index(drop=True)).to_numpy()
         if differ.any():
-            three = name_three(ids[differ])
+            three = quoted_three(ids[differ])
             raise UserError(f"{name} and the table have different targets for {three}; train {name} again")
     return ordered
 
@@ -232,7 +220,7 @@ def choose_blend(
     options: EnsembleOptions, stack: Stack, rows: EvalRows, names: list[str], singles: list[Candidate]
 ) -> tuple[Candidate, dict[str, Any]]:
     """(the blend, the table of all that was tried) of two members or more."""
-    candidates = [make_candidate(stack, rows, method, options.power) for method in tried(options.method, rows.metric)]
+    candidates = [make_candidate(stack, rows, method) for method in tried(options.method, rows.metric)]
     equal, number = candidates[0], best_member(singles, rows)
     chosen, shown = candidates[-1], [replace(singles[number], method="best run"), *candidates]
     if options.method == "auto":
@@ -240,9 +228,9 @@ def choose_blend(
             log.warning("ensemble: two folds leave nothing to choose by: equal weights; else type ensemble.method=…")
         chosen = choose(candidates, rows).candidate
         shown.append(replace(chosen, method="auto, choice included"))
-    comparison = compare(shown, equal, singles[number], rows)
+    comparison = ensemble_table(shown, equal, singles[number], rows)
     log.info("ensemble: %s; gains are of log loss, cross-fitted, 95 %%; p: of the answers that differ", rows.metric)
-    for line in table(HEADER, cells(comparison)):
+    for line in table(HEADER, table_cells(comparison)):
         log.info("%s", line)
     log.info("ensemble: best run: %s (the best of %d by these very rows, which flatters it)", names[number], len(stack))
     tell_choice(options.method, chosen, equal, rows)

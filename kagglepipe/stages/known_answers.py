@@ -20,13 +20,14 @@ from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded, read_json, sha256, write_json
 from kagglepipe.options import ID_FORMS, CompetitionOptions
-from kagglepipe.predictions.frame import class_columns, name_three, read_frame, repeated
+from kagglepipe.predictions.frame import class_columns, read_frame, repeated
 from kagglepipe.predictions.metrics import summarise
 from kagglepipe.predictions.submission import positive_class
 from kagglepipe.segments.metrics import SEGMENT_COLUMNS, segment_scores
 from kagglepipe.segments.postprocess import DetectionSettings
 from kagglepipe.stages.places import tables_of
 from kagglepipe.stages.scores import segments_of, true_classes
+from kagglepipe.text import quoted_three
 
 log = logging.getLogger(__name__)
 WITHOUT = "competition.answers=null goes on without known answers"
@@ -220,7 +221,7 @@ def demand_known(competition: CompetitionOptions, prepared: Dataset, answered: I
     if forms := fitting_ids(theirs, ours.values()):
         mend = f"type competition.id={forms[0]}"
     raise UserError(
-        f"{competition.answers} names {name_three(theirs)} and nothing that is to be classified, as {min(ours)} is: "
+        f"{competition.answers} names {quoted_three(theirs)} and nothing that is to be classified, as {min(ours)} is: "
         f"{mend}, or competition.answers=null"
     )
 

@@ -24,7 +24,7 @@ from kagglepipe.stages.account import is_kaggle_notebook, notebook_data
 from kagglepipe.stages.ranking import best_network, can_follow, missing_network, rank_runs
 
 log = logging.getLogger(__name__)
-ENSEMBLE_VERSION = 2  # raise by hand what would blend the same members otherwise
+ENSEMBLE_VERSION = 3  # raise by hand what would blend the same members otherwise
 MOST_NAMED = 6  # runs that an error lists
 
 
@@ -450,8 +450,6 @@ def ensemble_dir(config: Config, prepared: Dataset, members: list[Member]) -> Pa
     identity: dict[str, Any] = {"method": options.method, "members": sorted(predictions), "table": prepared.table_hash}
     identity |= {"folds": prepared.folds_hash, "metric": config.competition.metric, "version": ENSEMBLE_VERSION}
     identity |= {"calibrate": options.calibrate, "threshold": options.threshold}
-    if options.method == "power_mean":
-        identity["power"] = options.power
     return config.runs_dir / f"ensemble-{options.method.replace('_', '-')}-{identity_hash(identity)}"
 
 

@@ -14,8 +14,8 @@ import pandas as pd
 
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.config import Config
-from kagglepipe.predictions.crossfit import gains_over, significantly_better
 from kagglepipe.predictions.frame import probabilities, read_frame
+from kagglepipe.predictions.selection import gains_over, significantly_better
 from kagglepipe.stages.places import find_teacher
 from kagglepipe.stages.scores import rows_of
 from kagglepipe.text import counted

@@ -19,7 +19,7 @@ from kagglepipe.config import Config, absolute
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, read_json, write_bytes, write_json
 from kagglepipe.options import CompetitionOptions
-from kagglepipe.predictions.frame import class_columns, name_three
+from kagglepipe.predictions.frame import class_columns
 from kagglepipe.predictions.submission import (
     SEGMENT_COLUMNS,
     build_segments,
@@ -41,6 +41,7 @@ from kagglepipe.stages.places import configured_run, read_prepared
 from kagglepipe.stages.scores import segments_of
 from kagglepipe.stages.unseen import at_rate_of, check_fits, is_of_present_table, test_predictions
 from kagglepipe.stages.upload import demand_uploadable, upload
+from kagglepipe.text import quoted_three
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +136,7 @@ class Made:
                 "longer (sequences.steps), or on more", len(self.silent), path.name,
             )  # fmt: skip
         elif self.silent:
-            log.warning("submit: no segment was found in %d videos: %s", len(self.silent), name_three(self.silent))
+            log.warning("submit: no segment was found in %d videos: %s", len(self.silent), quoted_three(self.silent))
         elif answer := constant_answer(self.submission):
             log.warning("submit: all %d rows have the same answer: %s", len(self.submission), answer)
         if self.lost:

@@ -62,8 +62,8 @@ def reason(config: Config, name: str, mode: str | None) -> str | None:
         return f"for a competition of {KIND_OF[kind]}, but for one {whose}: leave it out{mend}"
     if is_among(name, ["competition.columns"]) and kind != "series" and config.competition.labels is None:
         return "without a table whose columns it names: add competition.labels=FILE.csv, or leave it out"
-    if name == "ensemble.power" and config.ensemble.method != "power_mean":
-        return f"by ensemble.method={config.ensemble.method}: add ensemble.method=power_mean, or leave it out"
+    if name == "ensemble.power":
+        return "since there is no power mean any more: leave it out"
     if name in ("folds.count", "folds.seed") and config.folds.file is not None:
         return "beside folds.file, which says it: leave one of them out"
     if name == "folds.seed" and config.folds.count == "groups":

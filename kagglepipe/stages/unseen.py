@@ -88,7 +88,7 @@ def blended_probabilities(metrics: dict[str, Any], stack: NDArray[np.float64]) -
     weights = equal_weights(len(stack))
     if "weights" in metrics:
         weights = np.array([weight for weight in metrics["weights"] if weight] or [0.0])
-    return combine(stack, weights, metrics["method"], metrics.get("power", 2.0), metrics.get("maps", []))
+    return combine(stack, weights, metrics["method"], metrics.get("maps", []))
 
 
 def network_members(run: Path, metrics: dict[str, Any]) -> list[Path]:

@@ -23,9 +23,10 @@ from kagglepipe.predictions.calibration import (
     fit_thresholds,
     reliability,
 )
-from kagglepipe.predictions.gains import laplace_error, mean_gains, metric_gain, smoothed_losses
-from kagglepipe.predictions.metrics import METRICS, log_loss, row_losses
+from kagglepipe.predictions.metrics import METRICS, log_loss, row_losses, smoothed_losses
+from kagglepipe.predictions.selection import metric_gain
 from kagglepipe.predictions.slices import slice_scores
+from kagglepipe.predictions.uncertainty import laplace_error, mean_gains
 
 
 def unsure(rows: int, *, seed: int = 0, classes: int = 2, slope: float = 2.0) -> tuple[np.ndarray, np.ndarray]:

@@ -10,22 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kagglepipe.predictions import crossfit
+from kagglepipe.predictions import selection
 from kagglepipe.predictions.calibration import fit_thresholds
-from kagglepipe.predictions.crossfit import (
-    Candidate,
-    EvalRows,
-    adjusted,
-    calibrated,
-    choose,
-    gain_over,
-    make_candidate,
-    redundant_members,
-    score_of,
-    with_map,
-)
-from kagglepipe.predictions.ensemble_table import best_member, cells, compare
+from kagglepipe.predictions.crossfit import Candidate, EvalRows, calibrated, make_candidate, with_map
+from kagglepipe.predictions.ensemble_table import best_member, ensemble_table, table_cells
 from kagglepipe.predictions.metrics import log_loss
+from kagglepipe.predictions.selection import adjusted, choose, gain_over, redundant_members, score_of
 from kagglepipe.predictions.weights import FITTED
 from tests.predictions.test_weights import METHODS, problem
 
@@ -133,7 +123,7 @@ def test_the_order_of_rows_and_folds_changes_no_probability(method: str, seed: i
 
 def test_what_is_unfitted_is_the_same_in_sample_and_out() -> None:
     stack, truth, folds = problem(3, 60, seed=0)
-    for method in ("mean", "geometric_mean", "power_mean"):
+    for method in ("mean", "geometric_mean"):
         one = make_candidate(stack, rows_of(truth, folds), method)
         np.testing.assert_array_equal(one.cross_fitted(folds), one.in_sample)
 
@@ -150,7 +140,7 @@ def test_a_useless_member_is_missed_by_nobody_and_useful_ones_are() -> None:
 
 
 def test_of_many_rows_whole_groups_are_looked_at_and_not_too_few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crossfit, "LOOKED_AT", 300)
+    monkeypatch.setattr(selection, "MAX_ROWS", 300)
     stack, truth, folds = problem(1, 3000, seed=0)
     stack = np.concatenate([stack, noise(3, members=1, rows=3000)[0]])
     rows = EvalRows(truth, folds, np.arange(3000) // 5, "accuracy")
@@ -295,13 +285,13 @@ def test_the_table_says_what_was_computed(metric: str) -> None:
     singles = [make_candidate(stack[[m]], rows, "mean") for m in range(3)]
     equal, fitted = make_candidate(stack, rows, "mean"), make_candidate(stack, rows, "nnls")
     assert best_member(singles, rows) == 0
-    first, second = compare([equal, fitted], equal, singles[0], rows)
+    first, second = ensemble_table([equal, fitted], equal, singles[0], rows)
     assert first["over_equal_weights"]["log_loss"] == {"gain": 0.0, "interval": [0.0, 0.0]}
     assert second["cross_fitted"]["score"] == score_of(fitted, rows)
     losses = [log_loss(one.cross_fitted(folds), truth) for one in (equal, fitted)]
     assert second["over_equal_weights"]["log_loss"]["gain"] == pytest.approx(losses[0] - losses[1])
     low, high = second["cross_fitted"]["interval"]
     assert low <= second["cross_fitted"]["score"] <= high
-    one, other = cells([first, second])
+    one, other = table_cells([first, second])
     assert (one[0], other[0]) == ("mean", "nnls")
     assert f"{losses[1]:.4f}" in other

@@ -192,13 +192,3 @@ def test_one_fold_has_no_deviation() -> None:
     frame = make_frame(np.array([[0.8, 0.2], [0.8, 0.2]]), np.array([0, 1]), folds=1)
     summary = metrics.summarise("accuracy", frame, CLASSES[:2], None)
     assert (summary["fold_mean"], summary["fold_sd"]) == (0.5, 0.0)
-
-
-@settings(max_examples=15)
-@given(rows=predictions())
-def test_the_confusion_equals_that_of_sklearn(rows: tuple[np.ndarray, np.ndarray]) -> None:
-    probs, truth = rows
-    count = probs.shape[1]
-    counts = metrics.confusion(make_frame(probs, truth), CLASSES[:count])
-    expected = sklearn.metrics.confusion_matrix(truth, probs.argmax(axis=1), labels=range(count))
-    assert counts.tolist() == expected.tolist()

@@ -166,8 +166,8 @@ def test_a_bound_is_kept_and_what_lies_inside_is_free() -> None:
     random = np.random.default_rng(0)
     features = random.normal(size=(2, 200, 2))
     truth = (features[0, :, 1] - features[0, :, 0] - 0.5 * (features[1, :, 1] - features[1, :, 0]) > 0).astype(int)
-    free = fit_softmax(features, truth, centre=np.zeros(2), pull=0.1)
-    bound = fit_softmax(features, truth, centre=np.zeros(2), pull=0.1, floor=0.0)
+    free = fit_softmax(features, truth, centre=np.zeros(2), penalty=0.1)
+    bound = fit_softmax(features, truth, centre=np.zeros(2), penalty=0.1, floor=0.0)
     assert free[0] > 0 > free[1]
     assert bound[0] > 0
     assert bound[1] == 0

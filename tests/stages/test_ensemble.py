@@ -408,18 +408,6 @@ def test_the_test_gets_the_weights_of_all_rows(at: At, known: list[str]) -> None
     assert_close(values(folder / "test.parquet"), expected)
 
 
-def test_a_power_mean_has_the_power_in_its_name_and_its_numbers(at: At, one: Path, two: Path) -> None:
-    options = ("ensemble.runs=[one,two]", "ensemble.method=power_mean")
-    square, cube = blend(at, *options), blend(at, *options, "ensemble.power=3")
-    assert square != cube
-    first, second = values(one / "oof.parquet"), values(two / "oof.parquet")
-    by_hand = {
-        id: same_length([((a**3 + b**3) / 2) ** (1 / 3) for a, b in zip(first[id], second[id], strict=True)])
-        for id in first
-    }
-    assert_close(values(cube / "oof.parquet"), by_hand)
-
-
 def test_one_member_is_returned_as_it_is_by_any_method(at: At, one: Path) -> None:
     for method in ("auto", "rank_mean", "logistic"):
         folder = blend(at, "ensemble.runs=[one]", f"ensemble.method={method}")

@@ -13,8 +13,8 @@ import pytest
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, read_json, write_json
-from kagglepipe.predictions.blend import blend
-from kagglepipe.predictions.frame import align, oof_frame, read_frame, test_frame
+from kagglepipe.predictions.blend import equal_weights, pool, with_probabilities
+from kagglepipe.predictions.frame import align, oof_frame, probabilities, read_frame, test_frame
 from kagglepipe.sequences.video import VideoError
 from kagglepipe.stages.places import finished_runs, read_prepared
 from kagglepipe.stages.unseen import (
@@ -180,7 +180,10 @@ def test_an_ensemble_blends_what_its_members_say_of_the_new_files(config: Config
     hide(toy)
     config = refreshed(config)
     found = test_predictions(config, read_prepared(config), run)
-    same(found, blend(list(align(dict(zip(names, known, strict=True))).values()), CLASSES, "geometric_mean"))
+    frames = list(align(dict(zip(names, known, strict=True))).values())
+    stack = np.stack([probabilities(frame, CLASSES) for frame in frames])
+    expected = pool(stack, equal_weights(len(stack)), "geometric_mean")
+    same(found, with_probabilities(frames[0], CLASSES, expected))
     shutil.rmtree(run.parent / names[0])
     with pytest.raises(UserError, match=rf"its member {names[0]} is not in .*: make the ensemble anew"):
         test_predictions(config, read_prepared(config), run)

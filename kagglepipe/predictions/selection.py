@@ -1,0 +1,183 @@
+"""Selection among cross-fitted candidates, and redundant members of a blend."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from kagglepipe.predictions.blend import LOG_FLOOR, POOLS, Stack
+from kagglepipe.predictions.calibration import ARGMAX_METRICS, fit_thresholds
+from kagglepipe.predictions.crossfit import Candidate, EvalRows, with_map
+from kagglepipe.predictions.frame import Labels, Probs
+from kagglepipe.predictions.metrics import find_metric, row_losses, smoothed_losses
+from kagglepipe.predictions.uncertainty import LEVEL, Gain, jackknife_gain, laplace_error, mean_gains
+
+MAX_ROWS = 20_000  # by which redundant members are found
+
+
+@dataclass(frozen=True)
+class Selection:
+    """candidate: joined from the candidates selected for each fold. picks: their numbers, K + 1, the last for all."""
+
+    candidate: Candidate
+    picks: list[int]
+
+    @property
+    def is_first(self) -> bool:
+        """Whether the test gets the first of the candidates."""
+        return self.picks[-1] == 0
+
+
+Selector = Callable[[Sequence[Probs], EvalRows], int]  # (probabilities of each candidate, their rows) -> number
+
+
+def choose(candidates: Sequence[Candidate], rows: EvalRows, selector: Selector | None = None) -> Selection:
+    """Select a candidate for each fold, and for all rows; the first unless another is significantly better.
+
+    selector: None takes `significantly_better`. For each block of folds it sees the inner probabilities of the others.
+    With two blocks there are none: the first is taken.
+    """
+    selector, count = selector or significantly_better, rows.block_count
+    if count < 3 or len(candidates) == 1:
+        return Selection(candidates[0], [0] * (rows.fold_count + 1))
+    of_block = []
+    for block in range(count):
+        others = rows.blocks != block
+        of_block.append(selector([one.inner[block][others] for one in candidates], rows.part(others)))
+    picks = [of_block[fold % count] for fold in range(rows.fold_count)]
+    picks.append(selector([one.cross_fitted(rows.folds) for one in candidates], rows))
+    if len(set(picks)) == 1:
+        return Selection(candidates[picks[0]], picks)
+    taken = [candidates[pick] for pick in picks]
+    joined = Candidate(
+        taken[-1].method,
+        np.stack([one.weights[fit] for fit, one in enumerate(taken)]),
+        [one.fold_probs[fit] for fit, one in enumerate(taken)],
+        [one.maps[fit] for fit, one in enumerate(taken)],
+        lambda: [candidates[pick].inner[block] for block, pick in enumerate(of_block)],
+    )
+    return Selection(joined, picks)
+
+
+def significantly_better(options: Sequence[Probs], rows: EvalRows) -> int:
+    """Number of the option with the largest significant gain over the first; 0 if there is none.
+
+    Log loss decides (ROC AUC where that is the metric), since it is more sensitive than accuracy; the metric must not
+    get significantly worse. Several options share the 5 % (Bonferroni). An unknown interval, as with few groups, is not
+    significant. An interval cannot know of errors that have not happened yet, so that the gain has to remain with
+    smoothed labels.
+    """
+    first, *others = options
+    gains = gains_over(others, first, rows, level=1 - (1 - LEVEL) / max(1, len(others)))
+    for number in sorted(range(len(others)), key=lambda n: -gains[n].value):
+        if gains[number].is_beyond_noise and _is_safe(others[number], first, rows):
+            return number + 1
+    return 0
+
+
+def better_score(options: Sequence[Probs], rows: EvalRows) -> int:
+    """1 if the metric of the second of two options is significantly better, else 0."""
+    first, second = options
+    return int(score_gain(second, first, rows).is_beyond_noise)
+
+
+def gains_over(ones: Sequence[Probs], other: Probs, rows: EvalRows, *, level: float = LEVEL) -> list[Gain]:
+    """Gain of each over the other, in log loss, or in ROC AUC where that is the metric."""
+    if rows.metric == "roc_auc":
+        return [metric_gain("roc_auc", one, other, rows.truth, rows.groups, level=level) for one in ones]
+    if not ones:
+        return []
+    losses = row_losses(other, rows.truth)
+    gaps = np.stack([losses - row_losses(one, rows.truth) for one in ones], axis=1)  # (N, options)
+    return mean_gains(gaps, rows.groups, level=level)
+
+
+def gain_over(one: Candidate, other: Candidate, rows: EvalRows) -> Gain:
+    """Cross-fitted gain of one candidate over another, as `gains_over`."""
+    return gains_over([one.cross_fitted(rows.folds)], other.cross_fitted(rows.folds), rows)[0]
+
+
+def score_of(candidate: Candidate, rows: EvalRows) -> float:
+    """Cross-fitted metric."""
+    return find_metric(rows.metric).function(candidate.cross_fitted(rows.folds), rows.truth)
+
+
+def metric_gain(name: str, probs: Probs, other: Probs, truth: Labels, groups: Labels, *, level: float = LEVEL) -> Gain:
+    """Gain of `probs` over `other` in a metric that is no mean over rows, with its jackknife interval."""
+    metric = find_metric(name)
+    sign = 1.0 if metric.greater_is_better else -1.0
+
+    def gain(some: Labels) -> float:
+        return sign * (metric.function(probs[some], truth[some]) - metric.function(other[some], truth[some]))
+
+    return jackknife_gain(gain, groups, level=level)
+
+
+def score_gain(one: Probs, other: Probs, rows: EvalRows) -> Gain:
+    """Gain of `one` over `other` in the metric of the rows."""
+    if rows.metric == "accuracy":
+        right, others = (probs.argmax(axis=1) == rows.truth for probs in (one, other))
+        return mean_gains((right.astype(float) - others)[:, None], rows.groups)[0]
+    if rows.metric == "log_loss":
+        return gains_over([one], other, rows)[0]
+    return metric_gain(rows.metric, one, other, rows.truth, rows.groups)
+
+
+def _is_safe(one: Probs, other: Probs, rows: EvalRows) -> bool:
+    """Whether `one` still gains with smoothed labels, and its metric is not significantly worse."""
+    if rows.metric != "roc_auc" and _smoothed_loss(one, rows) >= _smoothed_loss(other, rows):
+        return False
+    return not score_gain(one, other, rows).high < 0
+
+
+def _smoothed_loss(probs: Probs, rows: EvalRows) -> float:
+    return float(smoothed_losses(probs, rows.truth, laplace_error(int(rows.groups.max()) + 1)).mean())
+
+
+def adjusted(candidate: Candidate, rows: EvalRows) -> Selection:
+    """Add thresholds for the metric where it gets significantly better.
+
+    Raises ValueError for a metric that does not depend on the most probable class.
+    """
+    if rows.metric not in ARGMAX_METRICS:
+        raise ValueError(f"{rows.metric} does not depend on the most probable class")
+    moved = with_map(candidate, rows, lambda probs, truth, _: fit_thresholds(probs, truth, rows.metric))
+    return choose([candidate, moved], rows, better_score)
+
+
+def redundant_members(stack: Stack, rows: EvalRows, candidate: Candidate) -> list[int]:
+    """Members without any one of which a fitted blend is not significantly worse, the least useful first.
+
+    Of many good members each is redundant beside the others. Above MAX_ROWS whole groups are sampled.
+    """
+    count = int(rows.groups.max()) + 1
+    sampled = np.random.default_rng(0).permutation(count) * len(rows.truth) < MAX_ROWS * count
+    some = sampled[rows.groups]
+    part, own = rows.part(some), candidate.cross_fitted(rows.folds)[some]
+    losses = row_losses(own, part.truth)
+    without = _losses_without(stack.compress(some, axis=1), part, candidate)
+    gains = mean_gains(np.stack([each - losses for each in without], axis=1), part.groups)
+    weak = [member for member, gain in enumerate(gains) if not gain.is_beyond_noise]
+    return sorted(weak, key=lambda member: gains[member].value)
+
+
+def _losses_without(stack: Stack, rows: EvalRows, candidate: Candidate) -> Iterator[npt.NDArray[np.float64]]:
+    """For each member the cross-fitted losses (N,) without it, its weight shared among the others."""
+    from scipy.special import softmax
+
+    is_mean = POOLS[candidate.method] == "mean"
+
+    def part(member: int) -> Probs:
+        return stack[member] if is_mean else np.log(np.maximum(stack[member], LOG_FLOOR))
+
+    weights = candidate.weights[rows.folds]  # (N, M)
+    everyone = sum(weights[:, m, None] * part(m) for m in range(len(stack)))  # (N, C)
+    total = weights.sum(axis=1)
+    for member in range(len(stack)):
+        rest = total - weights[:, member]
+        scale = np.divide(total, rest, out=np.zeros_like(total), where=rest > 1e-12)
+        others = (everyone - weights[:, member, None] * part(member)) * scale[:, None]
+        if is_mean:
+            others[scale == 0] = 1 / stack.shape[2]
+        yield row_losses(others if is_mean else softmax(others, axis=1), rows.truth)
