@@ -18,8 +18,7 @@ from sklearn.model_selection import StratifiedKFold
 from kagglepipe.competitions.source import list_files
 from kagglepipe.images.augment import Transform
 from kagglepipe.images.decode import decode
-from kagglepipe.images.paste import Backdrops
-from kagglepipe.images.view import clean_view
+from kagglepipe.images.paste import Backgrounds
 from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
 from kagglepipe.models.weights import find_weights
 from kagglepipe.stages.train_images import WEIGHT_BESIDE_PASTED
@@ -48,18 +47,15 @@ def main(archive: Path, sizes: list[int], seeds: int) -> None:
     p = preprocessing_of(backbone, image_size=None, crop="squash", short_side=256)
     model, device = Classifier(backbone, len(names), p), choose_device()
     backend = InferenceBackend(device, choose_precision(device), "auto", kept)
-    clean = compute_features(
-        model, lambda n: clean_view(photos[n], p.size), range(len(photos)), backend=backend, progress="clean"
-    )
+    clean = compute_features(model, p.views(photos), range(len(photos)), backend=backend, progress="clean")
 
     def look(policy: str, view: int, rows: np.ndarray) -> np.ndarray:
         """Features of an augmented view of the rows; what is pasted on comes from among them."""
         some, names = [photos[row] for row in rows], [ids[row] for row in rows]
-        backdrops = Backdrops(some, names, np.zeros(len(rows), np.int64))
-        transform = Transform(policy, p.size, backdrops=backdrops)
-        return compute_features(
-            model, lambda n: transform(some[n], 0, view, names[n]), range(len(rows)), backend=backend, progress=policy
-        )
+        backgrounds = Backgrounds(some, names, np.zeros(len(rows), np.int64))
+        transform = Transform(policy, p.size, backgrounds=backgrounds)
+        views = p.views(some, ids=names, transform=transform)
+        return compute_features(model, views, range(len(rows)), view=view, backend=backend, progress=policy)
 
     print(f"{'views beside clean':<20}" + "".join(f"{size:>4} a class: accuracy, log loss   " for size in sizes))
     for recipe, looks in RECIPES.items():

@@ -39,6 +39,16 @@ def network(name: str) -> Classifier:
     return Classifier(backbone, 2, preprocessing_of(backbone, image_size=None, crop="squash", short_side=256)).eval()
 
 
+class Files:
+    """row -> the decoded photo."""
+
+    def __init__(self, files: list[Path]) -> None:
+        self.files = files
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        return decode(self.files[row].read_bytes(), short_side=256, max_side=20_000)
+
+
 def bare(model: Classifier) -> Encoder:
     """What anybody would write."""
 
@@ -76,11 +86,8 @@ def table(name: str, files: list[Path]) -> None:
             rate = len(files) / min(times)
             print(f"{name:<24}{way + ', on tensors':<36}{rate:7.1f} images/s   ratio {rate / usual:.2f}")
 
-        def read(row: int) -> np.ndarray:
-            return clean_view(decode(files[row].read_bytes(), short_side=256, max_side=20_000), p.size)
-
         for wanted, backend in engines.items():
-            work = partial(compute_features, model, read, range(len(files)), backend=backend)
+            work = partial(compute_features, model, p.views(Files(files)), range(len(files)), backend=backend)
             rate = len(files) / min(seconds(work) for _ in range(2))
             best = len(files) / min(taken[f"kagglepipe, {wanted}"])
             print(f"{name:<24}{f'kagglepipe, {wanted}, from files':<36}{rate:7.1f} images/s   "
@@ -94,13 +101,10 @@ def agreement(archive: Path, name: str) -> None:
         files = list_files(Path(place))[0]
         model, precision = network(name), choose_precision(CPU)
 
-        def read(row: int) -> np.ndarray:
-            photo = decode(files[row].read_bytes(), short_side=256, max_side=20_000)
-            return clean_view(photo, model.preprocessing.size)
-
+        views = model.preprocessing.views(Files(files))
         found = {
             wanted: compute_features(
-                model, read, range(len(files)), backend=InferenceBackend(CPU, precision, wanted), progress=wanted
+                model, views, range(len(files)), backend=InferenceBackend(CPU, precision, wanted), progress=wanted
             )
             for wanted in ("torch", "openvino")
         }

@@ -12,7 +12,6 @@ accuracy on the stand-ins. --sheets: keeps a picture of each kind.
 import argparse
 import tempfile
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -24,8 +23,7 @@ from sklearn.model_selection import StratifiedKFold
 from kagglepipe.competitions.source import list_files
 from kagglepipe.images.augment import Transform
 from kagglepipe.images.decode import Pixels, decode
-from kagglepipe.images.paste import Backdrops, cut_out, framed, pasted
-from kagglepipe.images.view import clean_view
+from kagglepipe.images.paste import Backgrounds, cut_out, framed, pasted
 from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
 from kagglepipe.models.weights import find_weights
 from kagglepipe.reports.plots import Tile, draw_sheet
@@ -108,11 +106,8 @@ def main(archive: Path, scenes: Path | None, sheets: Path | None, policies: list
     model, device = Classifier(backbone, 2, p), choose_device()
     backend = InferenceBackend(device, choose_precision(device), "auto", Path(tempfile.gettempdir()))
 
-    def features(view: Callable[[int], Pixels], count: int, name: str) -> Features:
-        return compute_features(model, view, range(count), backend=backend, progress=name)
-
     def seen(images: list[Pixels], name: str) -> Features:
-        return features(lambda n: clean_view(images[n], p.size), len(images), name)
+        return compute_features(model, p.views(images), range(len(images)), backend=backend, progress=name)
 
     made = stand_ins(photos, labels, folds, first_frames(scenes))
     looks = {kind: (seen([image for image, _, _ in items], kind), items) for kind, items in made.items()}
@@ -129,10 +124,12 @@ def main(archive: Path, scenes: Path | None, sheets: Path | None, policies: list
     clean = seen(photos, "clean")
     for policy in policies:
         for seed in range(seeds if policy != "none" else 1):
-            transform = Transform(policy, p.size, backdrops=Backdrops(photos, ids, folds))
+            transform = Transform(policy, p.size, backgrounds=Backgrounds(photos, ids, folds))
             views = [clean]
             if policy != "none":
-                views.append(features(lambda n: transform(photos[n], seed, 1, ids[n]), len(photos), policy))  # noqa: B023
+                augmented = p.views(photos, ids=ids, transform=transform, seed=seed)
+                rows = range(len(photos))
+                views.append(compute_features(model, augmented, rows, view=1, backend=backend, progress=policy))
             weight = WEIGHT_BESIDE_PASTED if policy == "paste" else 1.0
             fitter = HeadFitter(views, labels, folds, grid=GRID, classes=2, clean=weight)
             errors, loss, *scores = judged(fitter, looks)

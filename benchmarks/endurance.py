@@ -20,6 +20,7 @@ from kagglepipe.files import file_sha256
 from kagglepipe.images.augment import Transform
 from kagglepipe.images.cache import PixelReader, make_cache
 from kagglepipe.images.dataset import TrainingImages
+from kagglepipe.images.views import Views
 from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
 from kagglepipe.models.weights import find_weights
 from kagglepipe.samples.photos import make_photos
@@ -48,7 +49,9 @@ def drawn_images(folder: Path) -> TrainingImages:
     cache = make_cache(folder, dict(zip(digests, files, strict=True)), short_side=SIZE, max_bytes=10**8)
     reader = PixelReader(files, digests, short_side=SIZE, cache=cache)
     labels = np.array([int("smartphone" in path.parent.name.lower()) for path in files])
-    return TrainingImages(reader, [path.name for path in files], labels, Transform("light", SIZE), seed=0)
+    return TrainingImages(
+        Views(reader, SIZE, ids=[path.name for path in files], transform=Transform("light", SIZE)), labels
+    )
 
 
 def main() -> None:

@@ -126,7 +126,9 @@ def fits(name: str, recipe: Recipe, count: int, workers: list[int]) -> None:
     for number, some in enumerate([workers[0], *workers]):
         model = network(name)
         transform = Transform("light", model.preprocessing.size)
-        images = TrainingImages(reader, [str(row) for row in rows], rows % 2, transform, 0)
+        images = TrainingImages(
+            model.preprocessing.views(reader, ids=[str(row) for row in rows], transform=transform), rows % 2
+        )
         start = time.perf_counter()
         history = fit(
             model, images, train=rows[: count * 4 // 5], valid=rows[count * 4 // 5 :], recipe=recipe, seed=0,

@@ -27,8 +27,7 @@ from kagglepipe.competitions.source import list_files
 from kagglepipe.images.augment import Transform
 from kagglepipe.images.dataset import EpochBatches, TrainingImages
 from kagglepipe.images.decode import Pixels, decode
-from kagglepipe.images.paste import Backdrops
-from kagglepipe.images.view import clean_view
+from kagglepipe.images.paste import Backgrounds
 from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
 from kagglepipe.models.weights import find_weights
 from kagglepipe.samples.photos import make_photos
@@ -214,12 +213,8 @@ class Bench:
         head = [part.detach().cpu().numpy().astype(np.float64) for part in (model.head.weight, model.head.bias)]
         found = []
         for photos in (self.data.photos, self.data.drawn):
-
-            def seen(n: int, photos: list[Pixels] = photos) -> Pixels:
-                view = clean_view(photos[n], self.p.size)
-                return np.ascontiguousarray(view[:, ::-1]) if flipped else view
-
-            features = compute_features(model, seen, range(len(photos)), backend=self.backend)
+            shown = [np.ascontiguousarray(photo[:, ::-1]) for photo in photos] if flipped else photos
+            features = compute_features(model, self.p.views(shown), range(len(photos)), backend=self.backend)
             found.append(softmax(features.astype(np.float64) @ head[0].T + head[1], axis=-1))
         return found
 
@@ -233,29 +228,24 @@ class Bench:
     def head(self, rows: np.ndarray, transform: Transform, seed: int) -> Head:
         """A linear head on the clean and one augmented view of the rows, as `training=head` fits it."""
         data, labels = self.data, self.data.labels[rows]
-
-        def whole(n: int) -> Pixels:
-            return clean_view(data.photos[rows[n]], self.p.size)
-
-        def augmented(n: int) -> Pixels:
-            return transform(data.photos[rows[n]], seed, 1, data.ids[rows[n]])
-
-        views = [compute_features(self.model, v, range(len(rows)), backend=self.backend) for v in (whole, augmented)]
+        looks = self.p.views(data.photos, ids=data.ids, transform=transform, seed=seed)
+        chosen = rows.tolist()
+        views = [compute_features(self.model, looks, chosen, view=view, backend=self.backend) for view in (0, 1)]
         folds = np.zeros(len(rows), np.int64)
         split = StratifiedKFold(5, shuffle=True, random_state=seed % 100).split(rows, labels)
         for fold, (_, held) in enumerate(split):
             folds[held] = fold
-        clean = 1.0 if transform.backdrops is None else WEIGHT_BESIDE_PASTED
+        clean = 1.0 if transform.backgrounds is None else WEIGHT_BESIDE_PASTED
         return HeadFitter(views, labels, folds, grid=GRID, classes=2, clean=clean).fit(-1)
 
     def run(self, name: str, seed: int) -> list[dict[str, float | str | int]]:
         """Trains and tests one try, and other weights of it where it says so."""
         recipe, data = TRIES[name], self.data
         rows = self.draw(recipe, seed)
-        backdrops = Backdrops(
+        backgrounds = Backgrounds(
             [data.photos[n] for n in rows], [data.ids[n] for n in rows], np.zeros(len(rows), np.int64)
         )
-        transform = Transform(recipe.policy, self.p.size, backdrops=backdrops)
+        transform = Transform(recipe.policy, self.p.size, backgrounds=backgrounds)
         looks: dict[str, list[list[np.ndarray]]] = {}  # kind of weights -> what each network says
         for own in range(seed, seed + 100 * recipe.networks, 100):
             model = self.network(recipe.drop_path)
@@ -265,7 +255,8 @@ class Bench:
                 head = self.head(rows, transform, own)
                 model.head.weight.data = torch.from_numpy(head.weight).to(self.device)
                 model.head.bias.data = torch.from_numpy(head.bias).to(self.device)
-            images = TrainingImages(data.photos, data.ids, data.labels, transform, own)
+            views = self.p.views(data.photos, ids=data.ids, transform=transform, seed=own)
+            images = TrainingImages(views, data.labels)
             found = tune(model, images, rows, recipe, own)
             for kind, weights in found.items() if recipe.also else [("", found[""])]:
                 model.load_state_dict(weights, strict=False)

@@ -21,8 +21,6 @@ from kagglepipe.images.augment import Transform
 from kagglepipe.images.cache import PixelReader
 from kagglepipe.images.dataset import TrainingImages
 from kagglepipe.images.decode import decode
-from kagglepipe.images.shards import ShardReader, index_shards, write_shards
-from kagglepipe.images.view import clean_view
 from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
 from kagglepipe.models.weights import find_weights
 from kagglepipe.samples.photos import make_photos
@@ -49,27 +47,19 @@ def measure(files: list[Path], folder: Path, name: str) -> dict[str, float]:
     pixels = [decode(file.read_bytes(), short_side=SHORT_SIDE, max_side=20_000) for file in files]
     costs = {"decode": seconds(lambda: [decode(f.read_bytes(), short_side=SHORT_SIDE, max_side=20_000) for f in files])}
     costs["hash"] = seconds(lambda: [(perceptual_hash(image), thumbnail(image)) for image in pixels])
-    shards: list[Path] = []
-    rows = [(f.stem, f, int(label)) for f, label in zip(files, labels, strict=True)]
-    costs["write shards"] = seconds(lambda: shards.extend(write_shards(rows, folder / "shards", per_shard=64)))
-    reader = ShardReader(shards, index_shards(shards), short_side=SHORT_SIDE)
-    costs["read shards"] = seconds(lambda: [reader[row] for row in range(count)])
     backbone = make_backbone(name, find_weights(name), kwargs={}, cache_dir=folder)
     p = preprocessing_of(backbone, image_size=None, crop="squash", short_side=SHORT_SIDE)
     model, precision = Classifier(backbone, 2, p).to(device), choose_precision(device)
-    views = [clean_view(image, p.size, crop=p.crop, crop_pct=p.crop_pct) for image in pixels]
 
     def features() -> None:
-        compute_features(
-            model, views.__getitem__, range(count), backend=InferenceBackend(device, precision), progress=""
-        )
+        compute_features(model, p.views(pixels), range(count), backend=InferenceBackend(device, precision), progress="")
 
     augment = Transform("light", p.size)
     costs["augment"] = seconds(lambda: [augment(image, 0, 1, str(n)) for n, image in enumerate(pixels)])
     features()  # the first pass warms up
     costs["features"] = seconds(features)
     cached = PixelReader(files, [file_sha256(file) for file in files], short_side=SHORT_SIDE)
-    images = TrainingImages(cached, [f.stem for f in files], labels, Transform("light", p.size), 0)
+    images = TrainingImages(p.views(cached, ids=[f.stem for f in files], transform=augment), labels)
     recipe = Recipe(1, 1e-4, 16, 0.8, 0.1, 0.01, 0.1, "cosine", 1.0, 0.0, 1)
     costs["train an epoch"] = fit_seconds(model, images, recipe) if count > 32 else float("nan")
     costs = {step: cost / count for step, cost in costs.items()}

@@ -53,14 +53,14 @@ def make_session(arguments: argparse.Namespace, root: Path) -> SequenceSession:
 
 def features(session: SequenceSession) -> None:
     """Decoding and features: bare, then ours from nothing, then ours cached."""
-    footage, size = session.footage, session.model.preprocessing.size
+    videos, size = session.videos, session.model.preprocessing.size
     start = time.perf_counter()
-    for one in footage:
-        with av.open(str(one.path)) as container:
+    for path in session.paths:
+        with av.open(str(path)) as container:
             for _ in container.decode(video=0):
                 pass
     decoded = time.perf_counter() - start
-    total, batch = sum(one.frames for one in footage), torch.zeros(32, size, size, 3, dtype=torch.uint8)
+    total, batch = sum(item.frames for item in videos), torch.zeros(32, size, size, 3, dtype=torch.uint8)
     model = session.model.eval()
     start = time.perf_counter()
     with torch.inference_mode(), torch.autocast(session.device.type, session.precision.dtype):
@@ -74,7 +74,7 @@ def features(session: SequenceSession) -> None:
     start = time.perf_counter()
     session.features(0)
     cached = time.perf_counter() - start
-    print(f"{len(footage)} clips, {total} frames of {size} pixels on {session.device}, {session.precision.name}")
+    print(f"{len(videos)} clips, {total} frames of {size} pixels on {session.device}, {session.precision.name}")
     print(f"bare: decode {decoded:.1f} s + forward {forward:.1f} s = {decoded + forward:.1f} s")
     print(f"ours: {ours:.1f} s, ratio {ours / (decoded + forward):.2f}; cached: {cached:.2f} s")
 

@@ -157,14 +157,25 @@ def quietly(learner: object, work: Pass) -> Pass:
     return once
 
 
+class Files:
+    """row -> the decoded photo."""
+
+    def __init__(self, files: list[Path]) -> None:
+        self.files = files
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        from kagglepipe.images.decode import decode
+
+        return decode(self.files[row].read_bytes(), short_side=256, max_side=20_000)
+
+
 def ours(work: str, files: list[Path], labels: np.ndarray, wanted: str, *, whole: bool) -> Pass:
     """What the stages call: features of files through the engine, or the training loop, which decodes each time."""
     from kagglepipe.files import file_sha256
     from kagglepipe.images.augment import Transform
     from kagglepipe.images.cache import PixelReader
     from kagglepipe.images.dataset import TrainingImages
-    from kagglepipe.images.decode import decode
-    from kagglepipe.images.view import clean_view
+    from kagglepipe.images.views import Views
     from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
     from kagglepipe.models.weights import find_weights
     from kagglepipe.training.backends import InferenceBackend
@@ -179,7 +190,9 @@ def ours(work: str, files: list[Path], labels: np.ndarray, wanted: str, *, whole
     model = Classifier(backbone, 2, preprocessing_of(backbone, image_size=None, crop="squash", short_side=256))
     if work == "fine-tuning":
         reader = PixelReader(files, [file_sha256(file) for file in files], short_side=256)
-        images = TrainingImages(reader, [file.name for file in files], labels, Transform("light", SIZE), 0)
+        images = TrainingImages(
+            Views(reader, SIZE, ids=[file.name for file in files], transform=Transform("light", SIZE)), labels
+        )
         recipe = Recipe(
             epochs=1, lr=1e-4, batch_size=BATCH, layer_decay=0.8, frozen_below=0.0 if whole else 0.1, weight_decay=0.01,
             warmup=0.1, schedule="cosine", clip=1.0, label_smoothing=0.0, patience=3,
@@ -192,11 +205,10 @@ def ours(work: str, files: list[Path], labels: np.ndarray, wanted: str, *, whole
     backend = InferenceBackend(device, choose_precision(device), wanted, kept)
     head = Head(np.zeros((2, model.head.in_features), np.float32), np.zeros(2, np.float32), 1.0)
 
-    def read(row: int) -> np.ndarray:
-        return clean_view(decode(files[row].read_bytes(), short_side=256, max_side=20_000), SIZE)
+    views = Views(Files(files), SIZE)
 
     def look() -> None:
-        features = compute_features(model, read, range(len(files)), backend=backend)
+        features = compute_features(model, views, range(len(files)), backend=backend)
         fit_linear(features, labels) if work == "head" else head.probabilities(features)
 
     return look

@@ -22,6 +22,7 @@ from torch import Tensor
 from kagglepipe.images.augment import Transform
 from kagglepipe.images.cache import PixelCache, PixelReader, cache_writer
 from kagglepipe.images.dataset import TrainingImages
+from kagglepipe.images.views import Views
 from kagglepipe.models.classifier import Classifier, Preprocessing
 from kagglepipe.training import fit as module
 from kagglepipe.training.device import Precision
@@ -64,14 +65,15 @@ def images_in(folder: Path) -> TrainingImages:
     """What `make_images` has left there."""
     digests, cache = [f"{n:064}" for n in ROWS], PixelCache.open(folder, SIZE)
     reader = PixelReader([Path(f"{n}.png") for n in ROWS], digests, short_side=SIZE, cache=cache)
-    return TrainingImages(reader, [f"id{n}" for n in ROWS], ROWS % CLASSES, Transform("light", SIZE), seed=0)
+    views = Views(reader, SIZE, ids=[f"id{n}" for n in ROWS], transform=Transform("light", SIZE))
+    return TrainingImages(views, ROWS % CLASSES)
 
 
 def relabelled(images: TrainingImages, rows: NDArray[np.int64], shift: int = 1) -> TrainingImages:
     """The same images, those of `rows` with a wrong label."""
     labels = images.labels.copy()
     labels[rows] = (labels[rows] + shift) % CLASSES
-    return TrainingImages(images.reader, images.ids, labels, images.transform, images.seed)
+    return TrainingImages(images.views, labels)
 
 
 def network(**options: Any) -> Classifier:

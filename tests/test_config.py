@@ -75,7 +75,7 @@ def test_every_experiment_composes_and_builds(path: Path, configure: Configure, 
         backbone, image_size=options.image_size, crop=options.crop, short_side=config.cache.short_side
     )
     network = Classifier(backbone, 3, preprocessing)
-    transform = Transform(augmentation_policy(config, mode), preprocessing.size, crop=preprocessing.crop)
+    transform = Transform(augmentation_policy(config, mode), preprocessing.size)
     view = transform(np.zeros((40, 60, 3), np.uint8), 0, 1, "a")
     assert view.shape == (preprocessing.size, preprocessing.size, 3)
     assert network.head.out_features == 3

@@ -1,10 +1,8 @@
-"""Augmentation policies, and the one transform object that trains, previews and caches views.
+"""Augmentation policies and the transform that applies them; the only file that imports albumentations.
 
-Randomness has no state: a draw is a function of (seed, epoch, id), so resuming, worker counts and processes
-cannot change it. Only this file knows albumentations.
+A draw depends on (seed, epoch, id) alone, so that resuming, workers and processes cannot change it.
 """
 
-import hashlib
 import os
 import random
 from collections.abc import Callable
@@ -20,19 +18,19 @@ import numpy as np
 
 from kagglepipe.errors import UserError
 from kagglepipe.images.decode import Pixels
-from kagglepipe.images.paste import SHARE, SIDE, Backdrops, pasted
-from kagglepipe.images.view import clean_view
+from kagglepipe.images.paste import SHARE, SIDE, Backgrounds, pasted
+from kagglepipe.images.views import draw_seed
 
 Steps = list[A.BasicTransform | A.BaseCompose]
 
 
 def none(size: int) -> Steps:
-    """No augmentation: the clean view."""
+    """No augmentation."""
     return []
 
 
 def light(size: int) -> Steps:
-    """Random framing and mirror, a little colour: what fine-tuning at a small rate bears well."""
+    """Random crops and flips, a little colour: for fine-tuning at a small learning rate."""
     return [
         A.RandomResizedCrop((size, size), scale=(0.6, 1.0), ratio=(3 / 4, 4 / 3), interpolation=cv2.INTER_LINEAR),
         A.HorizontalFlip(p=0.5),
@@ -41,7 +39,7 @@ def light(size: int) -> Steps:
 
 
 def strong(size: int) -> Steps:
-    """Hard framing, rotation, colour, blur, noise and holes."""
+    """Tight crops, rotation, colour, blur, noise and holes."""
     return [
         A.RandomResizedCrop((size, size), scale=(0.35, 1.0), ratio=(2 / 3, 3 / 2), interpolation=cv2.INTER_LINEAR),
         A.HorizontalFlip(p=0.5),
@@ -54,10 +52,9 @@ def strong(size: int) -> Steps:
 
 
 def resolution(size: int) -> Steps:
-    """Light, then a random loss of detail: neither sharpness nor compression may tell the classes apart.
+    """Light, then random downscaling and compression, so that neither sharpness nor JPEG quality tells classes apart.
 
-    The loss comes after the framing, when every image has the same size: before it, an image that was small to
-    begin with would stay recognisable by its blur.
+    They follow the crop, when all images have one size: before it, small images would stay recognisable by their blur.
     """
     return [
         *light(size),
@@ -71,7 +68,7 @@ def resolution(size: int) -> Steps:
 
 
 def paste(size: int) -> Steps:
-    """Strong, on the photo's object put before another photo (images.paste), which `Transform` does first."""
+    """Strong, after `Transform` has pasted the photo's object on another photo (images.paste)."""
     return strong(size)
 
 
@@ -85,7 +82,7 @@ POLICIES: dict[str, Callable[[int], Steps]] = {
 
 
 def make_steps(policy: str, size: int, *, mirror: bool = True) -> Steps:
-    """The transforms of a policy; mirror: whether to mirror half of the views, where the policy does."""
+    """Make the transforms of a policy; without `mirror`, no horizontal flips."""
     return [step for step in POLICIES[policy](size) if mirror or not isinstance(step, A.HorizontalFlip)]
 
 
@@ -93,52 +90,36 @@ class Transform:
     """A policy at one size: `transform(image, seed, epoch, id)` -> (size, size, 3) uint8.
 
     policy: a name in POLICIES; raises UserError otherwise. mirror: as in `make_steps`.
-    size, crop, crop_pct: the clean view, which `none` gives and `clean` returns.
-    backdrops: what `paste` puts photos before; without them it pastes nothing.
+    backgrounds: photos on which `paste` pastes objects; None pastes nothing.
     """
 
-    def __init__(
-        self,
-        policy: str,
-        size: int,
-        *,
-        mirror: bool = True,
-        crop: str = "squash",
-        crop_pct: float = 1.0,
-        backdrops: Backdrops | None = None,
-    ) -> None:
+    def __init__(self, policy: str, size: int, *, mirror: bool = True, backgrounds: Backgrounds | None = None) -> None:
         if policy not in POLICIES:
             raise UserError(f"augmentation.policy={policy} is unknown; choose one of: {', '.join(POLICIES)}")
-        self.policy, self.size, self.mirror, self.crop, self.crop_pct = policy, size, mirror, crop, crop_pct
-        self.backdrops = backdrops if policy == "paste" else None
+        self.policy, self.size, self.mirror = policy, size, mirror
+        self.backgrounds = backgrounds if policy == "paste" else None
 
     def __call__(self, image: Pixels, seed: int, epoch: int, id: str) -> Pixels:
-        """The augmented view that belongs to (seed, epoch, id): always the same one."""
-        if self.policy == "none":
-            return self.clean(image)
-        number = draw(seed, epoch, id)
-        if self.backdrops is not None:
+        """Augment an image (H, W, 3); the result depends on (seed, epoch, id) alone."""
+        number = draw_seed(seed, epoch, id)
+        if self.backgrounds is not None:
             rng = np.random.default_rng(number)
             if rng.random() < SHARE:
-                side = max(SIDE, self.size)  # a network that sees more pixels is to see them here too
-                backdrop = self.backdrops(id, int(rng.integers(2**31)))
-                image = pasted(image, backdrop, rng, side, mirror=self.mirror)
+                side = max(SIDE, self.size)  # a larger network needs larger pictures
+                background = self.backgrounds(id, int(rng.integers(2**31)))
+                image = pasted(image, background, rng, side, mirror=self.mirror)
         compose = composed(self.policy, self.size, self.mirror, get_ident())
         compose.set_random_state(np.random.default_rng(number), random.Random(number))
         view: Pixels = compose(image=self._bounded(image))["image"]
         return view
 
-    def clean(self, image: Pixels) -> Pixels:
-        """The view without augmentation."""
-        return clean_view(image, self.size, crop=self.crop, crop_pct=self.crop_pct)
-
     def serialised(self) -> dict[str, Any]:
-        """The policy in albumentations' own form, which `A.from_dict` reads."""
+        """Serialise the policy for `A.from_dict`."""
         serialised: dict[str, Any] = A.to_dict(A.Compose(make_steps(self.policy, self.size, mirror=self.mirror)))
         return serialised
 
     def _bounded(self, image: Pixels) -> Pixels:
-        # colour and compression of a 4,000-pixel strip would cost more than the network; the view has `size` pixels
+        # colour and compression of a 4,000-pixel strip would cost more than the network
         height, width = image.shape[:2]
         longest = 2 * self.size
         if max(height, width) <= longest:
@@ -150,10 +131,5 @@ class Transform:
 
 @cache
 def composed(policy: str, size: int, mirror: bool, thread: int) -> A.Compose:
-    """The policy's transforms, one set a thread: a draw is set and used in two steps that must not interleave."""
+    """Compose the policy once a thread: seeding and transforming are two steps that must not interleave."""
     return A.Compose(make_steps(policy, size, mirror=mirror))
-
-
-def draw(seed: int, epoch: int, id: str) -> int:
-    """The number that seeds the augmentation of `id` in `epoch`."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{epoch}/{id}".encode()).digest()[:8], "little")

@@ -31,7 +31,7 @@ Mask = NDArray[np.uint8]  # (H, W), 1 where the object is
 
 
 @dataclass(frozen=True)
-class Backdrops:
+class Backgrounds:
     """(id, number) -> a photo to paste the photo `id` on: one of its own fold, so that none is seen by another fold.
 
     reader: row -> photo. ids, folds: of its rows.
@@ -66,13 +66,13 @@ def cut_out(image: Pixels) -> Mask | None:
 
 
 def pasted(
-    image: Pixels, backdrop: Pixels, rng: np.random.Generator, side: int = SIDE, *, mirror: bool = True
+    image: Pixels, background: Pixels, rng: np.random.Generator, side: int = SIDE, *, mirror: bool = True
 ) -> Pixels:
-    """The object of `image`, or all of it, somewhere before `backdrop`, turned, lighter or darker.
+    """The object of `image`, or all of it, somewhere before `background`, turned, lighter or darker.
 
     side: pixels of the long side of what comes out. mirror: whether half of the objects are mirrored too.
     """
-    ground = framed(backdrop, rng.uniform(*SHAPE), side)
+    ground = framed(background, rng.uniform(*SHAPE), side)
     mask = cut_out(image)
     mask = np.ones(image.shape[:2], np.uint8) if mask is None else mask
     height, width = ground.shape[:2]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kagglepipe.errors import UserError
+from kagglepipe.images.views import Images, Views
 from kagglepipe.models.weights import Weights, demand_model, hub_asked_once, load_weights
 
 
@@ -31,6 +32,10 @@ class Preprocessing:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     short_side: int
+
+    def views(self, images: Images = (), **options: Any) -> Views:
+        """Views of images in this size and crop; options: `ids`, `transform`, `seed` of `Views`."""
+        return Views(images, self.size, self.crop, self.crop_pct, **options)
 
     def as_json(self) -> dict[str, Any]:
         """The fields as a dictionary, which `Preprocessing(**…)` reads back."""

@@ -3,7 +3,6 @@
 What is drawn depends on (seed, epoch, id) alone, never on a generator that is carried along.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kagglepipe.images.dataset import IGNORE_INDEX
+from kagglepipe.images.views import draw_seed
 from kagglepipe.parallel import parallel_map
 from kagglepipe.sequences.augment import TimeAugmentation
 
@@ -92,7 +92,7 @@ class TrainingBatches:
     def positions(self, row: int, piece: int, epoch: int) -> NDArray[np.int64]:
         """The frames of one augmented look at an item."""
         example = self.examples[row]
-        rng = np.random.default_rng(draw(self.seed, epoch, f"{example.id}/{piece}"))
+        rng = np.random.default_rng(draw_seed(self.seed, epoch, f"{example.id}/{piece}"))
         return self.augmentation.draw(len(example), rng, window=self.window)
 
     def piece(self, row: int, piece: int, epoch: int) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
@@ -137,8 +137,3 @@ class ClipBatches:
         if len(at) > self.frames:
             at = at[np.linspace(0, len(at) - 1, self.frames).round().astype(int)]
         return self.read(example, at, epoch), example.label[at] if example.label.ndim else example.label
-
-
-def draw(seed: int, epoch: int, id: str) -> int:
-    """The number that seeds what is drawn for `id` in `epoch`."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{epoch}/{id}".encode()).digest()[:8], "little")

@@ -8,7 +8,7 @@ import itertools
 import logging
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -597,3 +597,14 @@ def motion_pictures(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
     earlier = np.concatenate([frames[:1], frames[:-1]])
     changed = np.where(frames > earlier, frames - earlier, earlier - frames)  # uint8 wraps around, but not here
     return np.where(changed > 255 // AMPLIFIED, 255, changed * AMPLIFIED)
+
+
+def pad_frames(frames: Iterable[Pixels], count: int, size: int) -> NDArray[np.uint8]:
+    """Stack `count` frames (count, size, size, 3), repeating the last one where a damaged file ends early."""
+    found = np.zeros((count, size, size, 3), np.uint8)
+    number = 0
+    for number, pixels in enumerate(itertools.islice(frames, count), 1):
+        found[number - 1] = pixels
+    if number:
+        found[number:] = found[number - 1]
+    return found

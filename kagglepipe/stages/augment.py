@@ -32,7 +32,7 @@ def check(config: Config) -> None:
 def run(config: Config) -> None:
     """Draws the contact sheet and keeps the policy."""
     from kagglepipe.images.augment import Transform
-    from kagglepipe.images.paste import Backdrops
+    from kagglepipe.images.paste import Backgrounds
     from kagglepipe.models.classifier import make_backbone, preprocessing_of
     from kagglepipe.reports.plots import Tile, draw_sheet
 
@@ -42,9 +42,10 @@ def run(config: Config) -> None:
     backbone = make_backbone(options.name, NOWHERE, kwargs=options.kwargs, cache_dir=config.root)
     seen = preprocessing_of(backbone, image_size=options.side, crop=options.crop, short_side=config.short_side)
     reader = image_reader(config, prepared, rows, config.short_side)
-    backdrops = Backdrops(reader, rows["id"].tolist(), rows["fold"].to_numpy(np.int64))
+    backgrounds = Backgrounds(reader, rows["id"].tolist(), rows["fold"].to_numpy(np.int64))
     mirror = config.augmentation.mirror
-    transform = Transform(policy, seen.size, mirror=mirror, crop=seen.crop, crop_pct=seen.crop_pct, backdrops=backdrops)
+    transform = Transform(policy, seen.size, mirror=mirror, backgrounds=backgrounds)
+    views = seen.views(reader, ids=rows["id"].tolist(), transform=transform, seed=config.seed)
     count = min(config.augment.images, len(rows))
     shown = np.sort(np.random.default_rng(config.seed).choice(len(rows), count, replace=False))
     tiles = []
@@ -52,7 +53,7 @@ def run(config: Config) -> None:
         id, target = rows["id"].iloc[row], rows["target"].iloc[row]
         tiles.append(Tile(reader[row], f"{target}\n{id}"))
         for view in range(1, config.augment.views + 1):
-            tiles.append(Tile(transform(reader[row], config.seed, view, id), f"view {view}"))
+            tiles.append(Tile(views[row, view], f"view {view}"))
     folder = config.runs_dir / "augment"
     name = policy if mirror else f"{policy}, augmentation.mirror=false"
     title = f"augmentation={name}: originals, then {config.augment.views} views each"

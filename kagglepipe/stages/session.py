@@ -182,11 +182,11 @@ class Session(ABC):
     @cached_property
     def frozen_network(self) -> list[str]:
         """All that features of the frozen network depend on, save the images and how they are decoded and varied."""
-        from kagglepipe.training.features import STORE
+        from kagglepipe.training.features import STORE_VERSION
 
         options = json.dumps([self.config.model.name, self.config.model.kwargs], sort_keys=True)
         preprocessing = repr(self.model.preprocessing)
-        return [STORE, options, self.backbone_hash, preprocessing, self.precision.name, *self.feature_backend]
+        return [STORE_VERSION, options, self.backbone_hash, preprocessing, self.precision.name, *self.feature_backend]
 
     @cached_property
     def backbone_hash(self) -> str:

@@ -82,43 +82,36 @@ class ImageSession(Session):
     def transform(self) -> Any:
         """The augmentation at this network's size."""
         from kagglepipe.images.augment import Transform
-        from kagglepipe.images.paste import Backdrops
+        from kagglepipe.images.paste import Backgrounds
 
         p = self.model.preprocessing
         policy = augmentation_policy(self.config, self.mode)
         rows, folds = self.train, self.folds
         if self.config.training.teacher is not None:  # photos to classify have each other for a ground
             rows, folds = pd.concat([rows, self.test]), np.append(folds, np.full(len(self.test), -1))
-        backdrops = Backdrops(self.reader(rows), rows["id"].tolist(), folds) if policy == "paste" else None
+        backgrounds = Backgrounds(self.reader(rows), rows["id"].tolist(), folds) if policy == "paste" else None
         mirror = self.config.augmentation.mirror
-        return Transform(policy, p.size, mirror=mirror, crop=p.crop, crop_pct=p.crop_pct, backdrops=backdrops)
+        return Transform(policy, p.size, mirror=mirror, backgrounds=backgrounds)
 
     def features(self, rows: pd.DataFrame, view: int, name: str) -> Any:
         """(N, F) features of view number `view` (0: clean) of the rows, from the store where it has them."""
-        from kagglepipe.images.view import clean_view
-        from kagglepipe.training.features import compute_features, image_key, stored_features
+        from kagglepipe.training.features import FeatureStore, Item, image_batch, image_key, stored_features
 
-        ids, p = rows["id"].tolist(), self.model.preprocessing
+        keys = [image_key(id, digest) for id, digest in zip(rows["id"], rows["sha256"], strict=True)]
+        if not keys:
+            return np.zeros((0, self.model.head.in_features), np.float32)
+        views = self.image_views(self.reader(rows), rows)
+        found = stored_features(
+            FeatureStore(self.feature_folder(view)), self.model, lambda item, *_: views[item.row, view][None],
+            [Item(key, row=row) for row, key in enumerate(keys)], backend=self.backend,
+            batch_size=image_batch(self.backend), workers=self.workers, progress=name, unit="image",
+        )  # fmt: skip
+        return np.concatenate(found)
 
-        def compute(missing: list[int]) -> Any:
-            reader = self.reader(rows)
-
-            def seen(row: int) -> Any:
-                if view == 0:
-                    return clean_view(reader[row], p.size, crop=p.crop, crop_pct=p.crop_pct)
-                return self.transform(reader[row], self.config.seed, view, ids[row])
-
-            return compute_features(
-                self.model,
-                seen,
-                missing,
-                backend=self.backend,
-                workers=self.workers,
-                progress=name,
-            )
-
-        keys = [image_key(id, digest) for id, digest in zip(ids, rows["sha256"], strict=True)]
-        return stored_features(self.feature_folder(view), keys, compute)
+    def image_views(self, reader: "PixelReader", rows: pd.DataFrame) -> Any:
+        """Views of the images of `rows`."""
+        ids = rows["id"].tolist()
+        return self.model.preprocessing.views(reader, ids=ids, transform=self.transform, seed=self.config.seed)
 
     def feature_folder(self, view: int) -> Path:
         """Where the features of one view are kept: the name holds all that they depend on save the image."""
@@ -127,7 +120,7 @@ class ImageSession(Session):
         from kagglepipe.models.weights import FEATURE_VERSION
 
         draw = [] if view == 0 else [str(self.transform.serialised()), str(self.config.seed), str(view)]
-        if draw and self.transform.backdrops is not None:  # which photo is pasted on which
+        if draw and self.transform.backgrounds is not None:  # which photo is pasted on which
             draw += [PASTE, self.prepared.table_hash, self.prepared.folds_hash]
         key = sha256(*self.frozen_network, self.prepared.decoder, FEATURE_VERSION, *draw)[:8]
         return self.config.features_dir / f"features-{self.config.model.name.split('/')[-1]}-{key}"
@@ -140,7 +133,7 @@ class ImageSession(Session):
         count = self.config.training.views
         views = [self.features(self.train, view, f"features {view}/{count}") for view in range(count + 1)]
         grid = self.config.training.regularisation
-        clean = 1.0 if self.transform.backdrops is None else WEIGHT_BESIDE_PASTED
+        clean = 1.0 if self.transform.backgrounds is None else WEIGHT_BESIDE_PASTED
         return HeadFitter(views, self.labels, self.folds, grid=grid, classes=len(self.classes), clean=clean)
 
     def fit_head(self, fold: int, pseudo: pd.DataFrame) -> "Head":
@@ -199,7 +192,7 @@ class ImageSession(Session):
         own, added = np.arange(len(self.train)), np.arange(len(self.train), len(rows))
         history = fit(
             model,
-            TrainingImages(reader, rows["id"].tolist(), labels, self.transform, self.config.seed),
+            TrainingImages(self.image_views(reader, rows), labels),
             train=np.append(own[self.folds != fold], added),
             valid=own[self.folds == fold],
             recipe=Recipe(**options),
@@ -220,7 +213,7 @@ class ImageSession(Session):
         def predict(reader: "PixelReader", rows: Sequence[int]) -> Any:
             def part_of(part: Sequence[int]) -> Any:
                 return run_probabilities(
-                    checkpoint, reader.__getitem__, part, backend=self.backend, workers=self.workers,
+                    checkpoint, reader, part, backend=self.backend, workers=self.workers,
                 )  # fmt: skip
 
             return distributed.map_and_gather(part_of, rows)

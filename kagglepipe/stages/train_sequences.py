@@ -5,7 +5,7 @@ Features of video frames lie in data/<slug>/cache/frames-*/, one memory-mapped a
 
 import copy
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -32,7 +32,7 @@ from kagglepipe.stages.session import Fitted, Session
 if TYPE_CHECKING:
     from kagglepipe.models.temporal import TemporalModel, TemporalOptions
     from kagglepipe.sequences.dataset import Example
-    from kagglepipe.training.frame_features import Footage
+    from kagglepipe.training.features import Item
     from kagglepipe.training.temporal import TemporalRecipe
 
 log = logging.getLogger(__name__)
@@ -158,64 +158,54 @@ class SequenceSession(Session):
         assert self.prepared.items is not None
         return self.prepared.items
 
-    @property
-    def footage(self) -> "list[Footage]":
-        """What features are computed of: every video, with its number of frames at the rate."""
-        from kagglepipe.training.frame_features import Footage
+    @cached_property
+    def videos(self) -> "list[Item]":
+        """The videos, with their number of frames at the rate."""
+        from kagglepipe.training.features import Item
 
-        root, lengths = self.prepared.images_root, self.lengths
-        return [
-            Footage(root / row["path"], content_key(row["sha256"], row.get("reading", "")), lengths[row["video"]])
-            for row in self.items.to_dict("records")
-        ]
+        rows, lengths = self.items.to_dict("records"), self.lengths
+        keys = [content_key(row["sha256"], row.get("reading", "")) for row in rows]
+        return [Item(key, lengths[row["video"]], n) for n, (key, row) in enumerate(zip(keys, rows, strict=True))]
 
     def frame_features(self, view: int, *, motion: bool) -> dict[str, Array]:
         """video -> (T, F) features of its frames by the frozen backbone, from the store where it has them.
 
         motion: of pictures of what changed since the frame before, instead.
         """
-        from kagglepipe.training.frame_features import Frames, frame_features, stored_frames
+        from kagglepipe.training.features import FeatureStore, Frames, stored_features
 
-        footage = self.footage
-        id_of = {one.key: video for one, video in zip(footage, self.items["video"], strict=True)}
-        name = f"features{' of motion' * motion}{f', view {view}' if view else ''}"
+        def read(item: "Item", first: int, end: int) -> Frames:
+            return self.read_frames(item.row, np.arange(first, end), view, motion=motion)
 
-        def read(one: "Footage", first: int, end: int) -> Frames:
-            return self.read_frames(one, np.arange(first, end), view, id_of[one.key], motion=motion)
-
-        def compute(missing: "list[Footage]") -> Iterator[Any]:
-            return frame_features(
-                self.model, read, missing, backend=self.backend, workers=self.config.workers, progress=name
-            )
-
-        found = stored_frames(self.feature_folder(view, motion), footage, compute)
+        found = stored_features(
+            FeatureStore(self.feature_folder(view, motion), np.float16), self.model, read, self.videos,
+            backend=self.backend, workers=self.config.workers,
+            progress=f"features{' of motion' * motion}{f', view {view}' if view else ''}",
+        )  # fmt: skip
         return dict(zip(self.items["video"], found, strict=True))
 
-    def read_frames(self, one: "Footage", at: Array, view: int, id: str, *, motion: bool = False) -> Any:
-        """(len(at), size, size, 3): the frames number `at` (rising) of a video, all in one draw of the augmentation.
+    def read_frames(self, row: int, at: Array, view: int, id: str | None = None, *, motion: bool = False) -> Any:
+        """Frames number `at` (rising) of the video in `row`: (len(at), size, size, 3), all in one draw of the view.
 
-        motion: pictures of what changed since the frame before each, instead.
+        id: seeds the draw; None for the video's own. motion: differences from the frame before each instead.
         """
         if motion:
             from kagglepipe.sequences.video import motion_pictures
 
             with_before = np.arange(max(0, int(at[0]) - 1), int(at[-1]) + 1)
-            return motion_pictures(self.read_frames(one, with_before, view, id))[at - with_before[0]]
-        from kagglepipe.sequences.video import sample_frames
-        from kagglepipe.training.frame_features import clip_frames
+            return motion_pictures(self.read_frames(row, with_before, view, id))[at - with_before[0]]
+        from kagglepipe.sequences.video import pad_frames, sample_frames
 
         rate, p = self.config.sequences.rate, self.model.preprocessing
+        path, id = self.paths[row], id or str(self.items["video"].iloc[row])
         squashed = (p.size, p.size) if view == 0 and p.crop == "squash" else self.config.short_side
         first, end = int(at[0]), int(at[-1]) + 1
         frames = sample_frames(
-            one.path, rate=rate, resize=squashed, start=first / rate, end=(end - 0.5) / rate, facts=self.facts(one.path)
+            path, rate=rate, resize=squashed, start=first / rate, end=(end - 0.5) / rate, facts=self.facts(path)
         )
-        if view:
-            seen = ((t, self.transform(pixels, self.config.seed, view, id)) for t, pixels in frames)
-        else:
-            seen = ((t, self.transform.clean(pixels)) for t, pixels in frames)
-        found = clip_frames(seen, end - first, p.size)[at - first]
-        self.facts(one.path)  # whether it is the same file still
+        views = p.views(transform=self.transform, seed=self.config.seed)
+        found = pad_frames((views.apply(pixels, view, id) for _, pixels in frames), end - first, p.size)[at - first]
+        self.facts(path)  # whether it is the same file still
         return found
 
     def facts(self, path: Path) -> Any:
@@ -240,8 +230,12 @@ class SequenceSession(Session):
     @cached_property
     def digests(self) -> dict[Path, str]:
         """File -> its SHA-256 when it was prepared."""
-        paths = [self.prepared.images_root / path for path in self.items["path"]]
-        return dict(zip(paths, self.items["sha256"], strict=True))
+        return dict(zip(self.paths, self.items["sha256"], strict=True))
+
+    @cached_property
+    def paths(self) -> list[Path]:
+        """The files of the items."""
+        return [self.prepared.images_root / path for path in self.items["path"]]
 
     @cached_property
     def transform(self) -> Any:
@@ -250,7 +244,7 @@ class SequenceSession(Session):
 
         p = self.model.preprocessing
         policy = augmentation_policy(self.config, self.mode)
-        return Transform(policy, p.size, mirror=self.config.augmentation.mirror, crop=p.crop, crop_pct=p.crop_pct)
+        return Transform(policy, p.size, mirror=self.config.augmentation.mirror)
 
     def feature_folder(self, view: int, motion: bool) -> Any:
         """Where the features of one view are kept: the name holds all that they depend on save the file."""
@@ -456,16 +450,20 @@ class SequenceSession(Session):
 
     def predict_tuned(self, head: "TemporalModel", rows: pd.DataFrame) -> Array:
         """(len(rows), C) by a fine-tuned encoder, whose features are of no use to anyone else and not kept."""
-        from kagglepipe.training.frame_features import frame_features
+        from kagglepipe.training.features import encode
 
-        asked = set(rows["video"])
-        places = {video: one for video, one in zip(self.items["video"], self.footage, strict=True) if video in asked}
-        found = frame_features(
-            self.model, lambda one, first, end: self.read_frames(one, np.arange(first, end), 0, ""), [*places.values()],
-            backend=self.backend.uncached, workers=self.config.workers,
+        asked = {video: item for video, item in zip(self.items["video"], self.videos, strict=True)
+                 if video in set(rows["video"])}  # fmt: skip
+
+        def read(item: "Item", first: int, end: int) -> Any:
+            return self.read_frames(item.row, np.arange(first, end), 0)
+
+        found = encode(
+            self.model, read, [*asked.values()],
+            backend=self.backend.uncached, dtype=np.float16, workers=self.config.workers,
             progress="features of the tuned network",
         )  # fmt: skip
-        self._features[0] = dict(zip(places, found, strict=True))
+        self._features[0] = {video: features for video, (_, features) in zip(asked, found, strict=True)}
         return self.predict([head], rows)
 
     def frame_batches(self, fold: int, pseudo: pd.DataFrame) -> Any:
@@ -474,7 +472,7 @@ class SequenceSession(Session):
         from kagglepipe.sequences.dataset import ClipBatches
 
         s, frames = self.config.sequences, self.config.sequences.clip_frames
-        place = dict(zip(self.items["video"], self.footage, strict=True))
+        place = {video: row for row, video in enumerate(self.items["video"])}
         rows = self.training_rows(fold, pseudo)
         offset = dict(zip(rows["id"], rows["position"], strict=True))
         video = dict(zip(rows["id"], rows["video"], strict=True))

@@ -76,10 +76,10 @@ def latency(config: Config, prepared: Dataset, run: Path) -> float:
     if config.competition.kind != "image":
         raise UserError("sweep.objectives: latency is measured for images; type seconds instead")
     from kagglepipe.images.decode import decode
+    from kagglepipe.parallel import parallel_map
     from kagglepipe.training.backends import make_backend
     from kagglepipe.training.checkpoint import load_classifier, read_checkpoints
-    from kagglepipe.training.features import batches
-    from kagglepipe.training.inference import clean_views
+    from kagglepipe.training.features import batched
 
     files = prepared.paths(prepared.train)[:LATENCY_IMAGES]
     checkpoint, backend = read_checkpoints(run)[0], make_backend(config.device, config.engine, config.backend_dir)
@@ -88,10 +88,11 @@ def latency(config: Config, prepared: Dataset, run: Path) -> float:
     if not checkpoint.meta["shared_backbone"]:  # as in inference: nothing is kept of a tuned network
         backend = backend.uncached
     encode = backend.encoder(load_classifier(checkpoint).to(backend.device))
-    view, took = clean_views(images.__getitem__, checkpoint.preprocessing), []
+    views, took = checkpoint.preprocessing.views(images), []
     for _ in range(LATENCY_ROUNDS):
         start = time.perf_counter()
-        for batch in batches(view, range(len(images)), 8, config.workers):
+        squares = parallel_map(lambda row: views[row, 0], range(len(images)), workers=config.workers)
+        for batch in batched(squares, 8):
             encode(batch)
         took.append(time.perf_counter() - start)
     return round(1000 * min(took) / len(images), 3)

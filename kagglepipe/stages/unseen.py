@@ -177,7 +177,7 @@ def image_probabilities(config: Config, prepared: Dataset, checkpoints: "list[Ch
     reader = image_reader(config, prepared, rows, checkpoints[0].preprocessing.short_side)
     return run_probabilities(
         checkpoints,
-        reader.__getitem__,
+        reader,
         range(len(rows)),
         backend=make_backend(config.device, config.engine, config.backend_dir),
         workers=config.workers,

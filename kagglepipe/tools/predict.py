@@ -5,6 +5,7 @@ picture grid beside it. How files are made ready comes from the run's checkpoint
 """
 
 import logging
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -157,40 +158,48 @@ def find_photos(source: Path, *, skip_bad: bool = False) -> tuple[Path, list[str
     return source, photos
 
 
+@dataclass
+class Photos:
+    """Photos of a user, decoded on access: (H, W, 3); `bad` collects row -> reason of those that cannot be used.
+
+    Raises UserError at the first such file unless competition.on_bad_image=skip; a black stand-in is returned for it.
+    """
+
+    paths: list[Path]
+    short_side: int
+    bits: int | None
+    max_side: int
+    skip_bad: bool
+    bad: dict[int, str] = field(default_factory=dict)
+
+    def __getitem__(self, row: int) -> NDArray[np.uint8]:
+        from kagglepipe.images.decode import ImageError, decode
+
+        path = self.paths[row]
+        try:
+            return decode(path.read_bytes(), short_side=self.short_side, max_side=self.max_side, bits=self.bits)
+        except (ImageError, OSError) as error:
+            reason = f"cannot be read ({error.strerror})" if isinstance(error, OSError) else str(error)
+            if not self.skip_bad:
+                raise UserError(f"{path}: {reason}; leave such files out with competition.on_bad_image=skip") from error
+            self.bad[row] = reason
+            return np.zeros((8, 8, 3), np.uint8)
+
+
 def predict_files(
     config: Config, checkpoints: "list[Checkpoint]", paths: list[Path]
 ) -> tuple[NDArray[np.float64], dict[int, str]]:
-    """((N, classes) probabilities, row -> reason for those that are no usable image).
-
-    Raises UserError at the first such file unless competition.on_bad_image=skip.
-    """
-    from kagglepipe.images.decode import ImageError, Pixels, decode
+    """((N, classes) probabilities, row -> reason for those that are no usable image). Raises as `Photos`."""
     from kagglepipe.training.backends import make_backend
     from kagglepipe.training.inference import run_probabilities
 
-    bad: dict[int, str] = {}
-    short_side, bits = checkpoints[0].preprocessing.short_side, checkpoints[0].meta.get("bits")
-
-    def read(row: int) -> Pixels:
-        try:
-            return decode(paths[row].read_bytes(), short_side=short_side, max_side=config.prepare.max_side, bits=bits)
-        except (ImageError, OSError) as error:
-            reason = f"cannot be read ({error.strerror})" if isinstance(error, OSError) else str(error)
-            if config.competition.on_bad_image == "error":
-                raise UserError(
-                    f"{paths[row]}: {reason}; leave such files out with competition.on_bad_image=skip"
-                ) from error
-            bad[row] = reason
-            return np.zeros((8, 8, 3), np.uint8)  # a place holder, whose row is dropped
-
-    probs = run_probabilities(
-        checkpoints,
-        read,
-        range(len(paths)),
-        backend=make_backend(config.device, config.engine, config.backend_dir),
-        workers=config.workers,
-    )
-    return probs, bad
+    photos = Photos(
+        paths, checkpoints[0].preprocessing.short_side, checkpoints[0].meta.get("bits"), config.prepare.max_side,
+        config.competition.on_bad_image != "error",
+    )  # fmt: skip
+    backend = make_backend(config.device, config.engine, config.backend_dir)
+    probs = run_probabilities(checkpoints, photos, range(len(paths)), backend=backend, workers=config.workers)
+    return probs, photos.bad
 
 
 def default_file(config: Config, source: Path) -> Path:

@@ -129,7 +129,7 @@ def fit(
     """
     device = model.head.weight.device
     batches = EpochBatches(
-        train, batch_size=recipe.batch_size, seed=seed, shards=None if images.shards is None else images.shards[train],
+        train, batch_size=recipe.batch_size, seed=seed,
         rank=distributed.rank(), ranks=distributed.world_size(),
     )  # fmt: skip
     loader = training_loader(images, batches, workers=workers, pinned=device.type == "cuda")
@@ -161,7 +161,7 @@ def fit(
             conduct=replace(
                 conduct,
                 afterwards=conduct.afterwards + len(valid),
-                contents=lambda epoch, number: [images.ids[row] for row in batches.rows_of(epoch, number)],
+                contents=lambda epoch, number: [images.views.ids[row] for row in batches.rows_of(epoch, number)],
             ),
         )
 
@@ -459,7 +459,7 @@ def evaluate(
     def logits_of(own: Sequence[int]) -> NDArray[np.float32]:
         found = []
         for start in range(0, len(own), batch_size):
-            views = [images.transform.clean(images.reader[row]) for row in own[start : start + batch_size]]
+            views = [images.views[row, 0] for row in own[start : start + batch_size]]
             with autocast(device, precision):
                 found.append(model(torch.from_numpy(np.stack(views)).to(device)).float().cpu().numpy())
         return np.concatenate(found)

@@ -1,6 +1,6 @@
 """Probabilities of a trained run for any video or series: whole items, and live streams frame by frame."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from kagglepipe.console import progress
 from kagglepipe.errors import UserError
 from kagglepipe.images.decode import Pixels
-from kagglepipe.images.view import clean_view
 from kagglepipe.models.classifier import Preprocessing
 from kagglepipe.models.temporal import Stream, TemporalModel
 from kagglepipe.sequences.grid import grid_length
@@ -19,8 +18,7 @@ from kagglepipe.sequences.series import SeriesError, series_inputs
 from kagglepipe.sequences.video import Resize, inspect, motion_pictures, sample_frames
 from kagglepipe.training.backends import Encoder, InferenceBackend
 from kagglepipe.training.checkpoint import Checkpoint, in_first_order, load_encoder, load_temporal
-
-BATCH = 32  # frames the network sees at a time
+from kagglepipe.training.features import FRAME_BATCH, batched, encode_batch
 
 Probs = NDArray[np.float64]
 
@@ -61,11 +59,6 @@ class SequenceRun:
         """Whether it can follow a live stream."""
         return all(model.is_causal for _, model, _ in self.models)
 
-    def view(self, frame: Pixels) -> Pixels:
-        """The square that the encoder sees of a frame."""
-        p = self.preprocessing
-        return clean_view(frame, p.size, crop=p.crop, crop_pct=p.crop_pct)
-
     def read(self, path: Path) -> Seen:
         """The features of a file's frames, or samples. Raises VideoError or SeriesError."""
         if self.meta["kind"] == "series":
@@ -81,7 +74,8 @@ class SequenceRun:
         frames = sample_frames(path, rate=rate, resize=self.side, facts=facts, threads=0)
         total = grid_length(facts.seconds, rate)
         shown = progress(frames, path.name, total=total, unit="frame")
-        features = self.frame_features(self.view(pixels) for _, pixels in shown)
+        views = self.preprocessing.views()
+        features = self.frame_features(views.apply(pixels) for _, pixels in shown)
         return Seen(features, np.arange(total) / rate, facts.seconds, facts.repairs)
 
     @property
@@ -100,8 +94,8 @@ class SequenceRun:
 
         before: the frame before the first (None: there is none, and nothing has moved).
         """
-        found: dict[Path, list[NDArray[np.float32]]] = {file: [] for file in self.encoders}
-        for batch in batched(frames, BATCH):
+        found: dict[Path, list[NDArray[np.float16]]] = {file: [] for file in self.encoders}
+        for batch in batched(frames, FRAME_BATCH):
             looks = [batch]
             if self.meta["motion"]:
                 moved = motion_pictures(batch if before is None else np.concatenate([before[None], batch]))
@@ -109,10 +103,8 @@ class SequenceRun:
                 before = batch[-1]
             for file, encoder in self.encoders.items():
                 assert encoder is not None
-                seen = np.concatenate([encoder(look) for look in looks], axis=1)
-                # rounded as the store of features rounds them in training
-                found[file].append(seen.astype(np.float16).astype(np.float32))
-        return {file: np.concatenate(parts) for file, parts in found.items()}
+                found[file].append(np.concatenate([encode_batch(encoder, look, np.float16) for look in looks], axis=1))
+        return {file: np.concatenate(parts).astype(np.float32) for file, parts in found.items()}
 
     @torch.inference_mode()
     def probabilities(self, features: dict[Path, NDArray[np.float32]], *, per_frame: bool) -> Probs:
@@ -143,25 +135,13 @@ class SequenceRun:
 
     def live(self) -> Callable[[Pixels], Probs]:
         """A function to be called with one decoded frame of a video after the other -> (C,). Raises as `stream`."""
-        step, before = self.stream(), None
+        step, views, before = self.stream(), self.preprocessing.views(), None
 
         def see(frame: Pixels) -> Probs:
             nonlocal before
-            pixels = self.view(frame)
+            pixels = views.apply(frame)
             features = self.frame_features([pixels], before)
             before = pixels
             return step({file: values[0] for file, values in features.items()})
 
         return see
-
-
-def batched(frames: Iterable[Pixels], size: int) -> Iterator[NDArray[np.uint8]]:
-    """The frames, `size` at a time, stacked."""
-    waiting: list[Pixels] = []
-    for frame in frames:
-        waiting.append(frame)
-        if len(waiting) == size:
-            yield np.stack(waiting)
-            waiting = []
-    if waiting:
-        yield np.stack(waiting)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from kagglepipe.images.augment import Transform
 from kagglepipe.images.cache import PixelCache, PixelReader, cache_writer
 from kagglepipe.images.dataset import EpochBatches, TrainingImages, training_loader
+from kagglepipe.images.views import Views
 
 COUNT = 22
 
@@ -27,7 +28,9 @@ def images(tmp_path: Path) -> TrainingImages:
     cache = PixelCache.open(tmp_path, 24)
     reader = PixelReader([Path(f"{n}.png") for n in range(COUNT)], digests, short_side=24, cache=cache)
     labels = np.arange(COUNT) % 3
-    return TrainingImages(reader, [f"id{n}" for n in range(COUNT)], labels, Transform("light", 16), seed=5)
+    return TrainingImages(
+        Views(reader, 16, ids=[f"id{n}" for n in range(COUNT)], transform=Transform("light", 16), seed=5), labels
+    )
 
 
 def epoch_keys(rows: np.ndarray, *, batch_size: int, seed: int, epoch: int) -> list[list[tuple[int, int]]]:
@@ -76,7 +79,7 @@ def test_the_order_changes_with_the_epoch_and_with_the_seed() -> None:
 
 def test_an_item_is_the_view_of_its_key_and_its_label(images: TrainingImages) -> None:
     view, label = images[(4, 7)]
-    np.testing.assert_array_equal(view, images.transform(images.reader[7], 5, 4, "id7"))
+    np.testing.assert_array_equal(view, images.views[7, 4])
     assert label == 7 % 3
 
 
@@ -99,20 +102,16 @@ def test_batches_do_not_depend_on_the_number_of_processes(images: TrainingImages
         assert torch.equal(labels, other_labels)
 
 
-class Readers:
-    """A reader whose images are the number of the process that reads them."""
+class Processes:
+    """Views that hold the number of the process that reads them."""
 
-    def __getitem__(self, row: int) -> np.ndarray:
+    def __getitem__(self, key: tuple[int, int]) -> np.ndarray:
         return np.frombuffer(np.int64(os.getpid()).tobytes(), np.uint8).copy()
-
-
-def untouched(pixels: np.ndarray, *_: object) -> np.ndarray:
-    return pixels
 
 
 def test_processes_stay_from_epoch_to_epoch_also_after_one_that_was_broken_off() -> None:
     """Starting them takes as long as many steps of a GPU."""
-    images = TrainingImages(Readers(), [""] * COUNT, np.arange(COUNT), untouched, seed=0)  # type: ignore[arg-type]
+    images = TrainingImages(Processes(), np.arange(COUNT))  # type: ignore[arg-type]
     batches = EpochBatches(np.arange(COUNT), batch_size=4, seed=5)
     loader = training_loader(images, batches, workers=2, pinned=False)
     next(iter(loader))
@@ -146,6 +145,6 @@ def test_an_epoch_can_be_drawn_without_the_ones_before(images: TrainingImages) -
 
 def test_views_are_no_windows_on_the_cache(images: TrainingImages) -> None:
     """Where nothing is done to an image, its pixels in the memory-mapped file would be the view; torch warns of it."""
-    whole = TrainingImages(images.reader, images.ids, images.labels, Transform("none", 24, crop="center"), 0)
+    whole = TrainingImages(Views(images.views.images, 24, crop="center"), images.labels)
     square, _ = whole[(1, 0)]
     assert square.flags.writeable

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from kagglepipe.images.dataset import IGNORE_INDEX
+from kagglepipe.images.views import draw_seed
 from kagglepipe.sequences.augment import TimeAugmentation
-from kagglepipe.sequences.dataset import Batch, ClipBatches, Example, TrainingBatches, collate, draw
+from kagglepipe.sequences.dataset import Batch, ClipBatches, Example, TrainingBatches, collate
 
 PLAIN = TimeAugmentation()
 LIVELY = TimeAugmentation(crop=0.5, speed=1.5, drop=0.2)
@@ -197,8 +198,8 @@ def test_draws_differ_from_item_to_item_epoch_to_epoch_and_seed_to_seed() -> Non
 
 def test_the_seed_of_a_draw_is_known() -> None:
     """Runs can be repeated by later versions: SHA-256 of "seed/epoch/id", its first eight bytes."""
-    assert draw(0, 1, "a/0") == int.from_bytes(bytes.fromhex("cc29bbc121106fc0"), "little")
-    numbers = [draw(seed, epoch, id) for seed in (0, 1, 11) for epoch in (0, 1, 11) for id in ("", "1", "1/0")]
+    assert draw_seed(0, 1, "a/0") == int.from_bytes(bytes.fromhex("cc29bbc121106fc0"), "little")
+    numbers = [draw_seed(seed, epoch, id) for seed in (0, 1, 11) for epoch in (0, 1, 11) for id in ("", "1", "1/0")]
     assert len(set(numbers)) == len(numbers)
     assert all(0 <= number < 2**64 for number in numbers)
 

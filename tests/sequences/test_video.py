@@ -1051,3 +1051,25 @@ def test_real_clips_give_the_frames_that_plain_decoding_gives() -> None:
             frame = frames[bisect_right(times, time) - 1]
             wanted = frame.to_ndarray(format="rgb24", interpolation=video.SCALING)
             np.testing.assert_array_equal(pixels, wanted)
+
+
+@pytest.mark.parametrize(
+    ("values", "count", "expected"),
+    [
+        ((7, 8, 9), 3, [7, 8, 9]),
+        ((7, 8), 5, [7, 8, 8, 8, 8]),
+        ((7, 8, 9, 10), 2, [7, 8]),
+        ((7,), 1, [7]),
+        ((), 2, [0, 0]),
+    ],
+)
+def test_the_last_frame_stands_for_those_that_are_missing(
+    values: tuple[int, ...], count: int, expected: list[int]
+) -> None:
+    """Without any frame all are black; those beyond the clip are not decoded."""
+    frames = iter([np.full((4, 4, 3), value, np.uint8) for value in values])
+    found = video.pad_frames(frames, count, 4)
+    assert (found.shape, found.dtype) == ((count, 4, 4, 3), np.uint8)
+    assert found[:, 0, 0, 0].tolist() == expected
+    assert (found == found[:, :1, :1, :1]).all()
+    assert len(list(frames)) == max(0, len(values) - count)

@@ -167,9 +167,8 @@ def test_frames_that_are_augmented_are_decoded_as_large_as_the_network_needs(
     session, asked = opened(config), []
     read = video.sample_frames
     monkeypatch.setattr(video, "sample_frames", lambda *a, **k: asked.append(k["resize"]) or read(*a, **k))
-    one = session.footage[0]
     for view in (0, 1):
-        assert session.read_frames(one, np.arange(2), view, "id").shape == (2, 288, 288, 3)
+        assert session.read_frames(0, np.arange(2), view).shape == (2, 288, 288, 3)
     assert asked == [(288, 288), 288]
 
 

@@ -14,7 +14,6 @@ from sklearn.metrics import log_loss
 
 from kagglepipe import console
 from kagglepipe.errors import UserError
-from kagglepipe.images.augment import Transform
 from kagglepipe.images.dataset import TrainingImages
 from kagglepipe.models.classifier import Classifier
 from kagglepipe.predictions.metrics import METRICS
@@ -28,7 +27,6 @@ from tests.fitting import (
     FLOAT32,
     RECIPE,
     ROWS,
-    SIZE,
     TRAIN,
     VALID,
     assert_same,
@@ -65,7 +63,7 @@ def test_a_toy_problem_is_learnt(images: TrainingImages) -> None:
 def test_labels_drawn_by_lot_are_learnt_by_heart(images: TrainingImages) -> None:
     """Nothing but the training rows can teach them: eight images, no augmentation."""
     labels = np.random.default_rng(3).permutation(images.labels)
-    lot = TrainingImages(images.reader, images.ids, labels, Transform("none", SIZE), 0)
+    lot = TrainingImages(replace(images.views, transform=None), labels)
     model = network()
     recipe = replace(RECIPE, epochs=30, patience=30, lr=5e-3, weight_decay=0.0)
     fit(
@@ -269,7 +267,7 @@ def test_a_snapshot_is_left_alone_by_later_steps() -> None:
 
 def one_step(model: Classifier, images: TrainingImages, recipe: Recipe) -> tuple[float, torch.Tensor, torch.Tensor]:
     """(loss of a step, its pixels, its labels)"""
-    pixels = torch.from_numpy(np.stack([images.transform.clean(images.reader[row]) for row in range(6)]))
+    pixels = torch.from_numpy(np.stack([images.views[row, 0] for row in range(6)]))
     labels = torch.from_numpy(images.labels[:6])
     optimiser = make_optimiser(model, lr=recipe.lr, layer_decay=1.0, weight_decay=0.0)
     freeze_statistics(model)
@@ -299,7 +297,7 @@ def test_a_score_is_that_of_the_clean_views(images: TrainingImages) -> None:
     """Against scikit-learn, for rows in any order and batches of any size."""
     model = network()
     rows = np.array([30, 1, 17, 4, 22])
-    views = np.stack([images.transform.clean(images.reader[row]) for row in rows])
+    views = np.stack([images.views[row, 0] for row in rows])
     with torch.inference_mode():
         probabilities = softmax(model.eval()(torch.from_numpy(views)).numpy().astype(np.float64), axis=-1)
     loss, accuracy, _ = evaluate(model, images, rows, FLOAT32, batch_size=2)

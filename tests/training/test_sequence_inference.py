@@ -30,7 +30,8 @@ from kagglepipe.training.checkpoint import (
     save_temporal,
 )
 from kagglepipe.training.device import Precision
-from kagglepipe.training.sequence_inference import SequenceRun, batched
+from kagglepipe.training.features import batched
+from kagglepipe.training.sequence_inference import SequenceRun
 
 CLASSES = ["none", "wave", "jump"]
 CPU = torch.device("cpu")
@@ -222,7 +223,7 @@ def test_features_do_not_depend_on_how_frames_are_batched(
     (whole,) = run.frame_features(iter(frames)).values()
     assert whole.shape == (7, FEATURES * (2 if motion else 1))
     assert whole.dtype == np.float32
-    monkeypatch.setattr(module, "BATCH", 3)
+    monkeypatch.setattr(module, "FRAME_BATCH", 3)
     (batched_features,) = run.frame_features(frames).values()
     np.testing.assert_allclose(batched_features, whole, rtol=2e-3, atol=1e-4)
     parts = [run.frame_features([frames[0]]), *(run.frame_features([b], a) for a, b in pairwise(frames))]
@@ -244,7 +245,9 @@ def test_the_view_is_the_checkpoints(tmp_path: Path, crop: str) -> None:
     run = opened(saved(tmp_path, folds=1, members=1, crop=crop))
     frame = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
     crop_pct = 0.875 if crop == "center" else 1.0
-    np.testing.assert_array_equal(run.view(frame), clean_view(frame, SIZE, crop=crop, crop_pct=crop_pct))
+    np.testing.assert_array_equal(
+        run.preprocessing.views().apply(frame), clean_view(frame, SIZE, crop=crop, crop_pct=crop_pct)
+    )
     assert run.side == ((SIZE, SIZE) if crop == "squash" else 40)
 
 

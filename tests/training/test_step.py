@@ -294,7 +294,7 @@ def test_the_second_time_is_an_error_that_names_the_batch(images: TrainingImages
     """Every image of it, and no other: the black one is among them."""
     batches = EpochBatches(TRAIN, batch_size=8, seed=0)
     (batch,) = [rows for number in range(3) if Spoilt.row in (rows := batches.rows_of(1, number))]
-    spoilt = Spoilt(images.reader, images.ids, images.labels, images.transform, images.seed)
+    spoilt = Spoilt(images.views, images.labels)
     with pytest.raises(UserError) as error:
         trained(fragile(), spoilt, SHORT)
     told = str(error.value)
