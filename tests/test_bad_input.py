@@ -229,11 +229,11 @@ def png(width: int, height: int) -> bytes:
 
 BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "empty.jpg": (lambda: b"", "the file is empty (0 bytes)"),
-    "cut.jpg": (lambda: jpeg(60, 40)[:-100], "damaged or cut off"),
-    "cut large.jpg": (lambda: jpeg(1600, 1200)[:-100], "damaged or cut off"),
-    "cut progressive.jpg": (lambda: jpeg(1600, 1200, progressive=True)[:-100], "damaged or cut off"),
+    "cut.jpg": (lambda: jpeg(60, 40)[:-100], "damaged or truncated"),
+    "cut large.jpg": (lambda: jpeg(1600, 1200)[:-100], "damaged or truncated"),
+    "cut progressive.jpg": (lambda: jpeg(1600, 1200, progressive=True)[:-100], "damaged or truncated"),
     "cut.png": (lambda: png(60, 40)[:-100], "damaged"),
-    "cut short.png": (lambda: png(60, 40)[:-8], "damaged or cut off"),
+    "cut short.png": (lambda: png(60, 40)[:-8], "damaged or truncated"),
     "letter.jpg": (lambda: b"Dear all, please find attached", "not an image that can be read"),
     "moving.gif": (animation, "it is an animated GIF (3 frames): one still picture is needed"),
     "wide.png": (lambda: png(40_000, 2), "40000×2 pixels; the limit is 20000 a side"),
@@ -271,7 +271,7 @@ def test_such_files_can_be_left_out_and_are_listed(toy: Path, command: Command, 
     (toy / "test/empty.jpg").touch()
     done = command(*PREPARE, "competition.source=toy", "competition.on_bad_image=skip")
     assert done.code == 0, done.err
-    assert f"left out {len(BAD) + 1} files that cannot be decoded: red/cut large.jpg: damaged or cut off" in done.out
+    assert f"left out {len(BAD) + 1} files that cannot be decoded: red/cut large.jpg: damaged or truncated" in done.out
     skipped = json.loads((tmp_path / "data/toy/prepared.json").read_text())["skipped"]
     reasons = {f"red/{name}": reason for name, (_, reason) in BAD.items()} | {"test/empty.jpg": "the file is empty"}
     told_of = dict(line.split(": ", 1) for line in skipped)

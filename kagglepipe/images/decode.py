@@ -1,7 +1,7 @@
-"""From a file's bytes to upright RGB pixels, or one clear reason why not.
+"""Decode a file's bytes to upright RGB pixels, or raise one clear error.
 
-Pillow reads the header (format, mode, rotation, frames), OpenCV decodes: it is about three times as fast, scales
-large JPEGs down while decoding, and refuses a truncated file, where leniency would train on grey.
+Pillow reads the header (format, mode, orientation, frames). OpenCV decodes: it is about three times as fast, scales
+large JPEGs down while decoding, and refuses truncated files, which Pillow would fill with grey.
 """
 
 import io
@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from kagglepipe.images.depth import EIGHT_BITS, Depth, by_depth, depth_of
+from kagglepipe.images.depth import EIGHT_BITS, SampleDepth, apply_depth, read_depth
 
 Pixels = NDArray[np.uint8]  # (H, W, 3), RGB
 
 DECODER = "opencv-2"  # raise it when the same bytes would give other pixels: caches depend on it
-DECODER_BY_DEPTH = "opencv-3"  # of pictures that opencv-2 showed too dark, or clear in the wrong places: images.depth
+DECODER_BY_DEPTH = "opencv-3"  # of images that opencv-2 decoded too dark, or transparent in the wrong places
 MAX_SIDE = 20_000
-MAX_PIXELS = 180_000_000  # half a gigabyte of memory while it is decoded
+MAX_PIXELS = 180_000_000  # half a gigabyte of memory while decoding
 EXIF_ORIENTATION = 274
-TURNS = {  # EXIF orientation -> what makes the picture upright
+EXIF_TRANSFORMS = {  # EXIF orientation -> transform to upright
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
     4: lambda a: a[::-1],
@@ -31,28 +31,36 @@ TURNS = {  # EXIF orientation -> what makes the picture upright
     7: lambda a: a.transpose(1, 0, 2)[::-1, ::-1],
     8: lambda a: a.transpose(1, 0, 2)[::-1],
 }
-REDUCED = {
-    8: cv2.IMREAD_REDUCED_COLOR_8,
-    4: cv2.IMREAD_REDUCED_COLOR_4,
-    2: cv2.IMREAD_REDUCED_COLOR_2,
-}
+REDUCED_JPEG = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
+OPENCV_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "SUN", "TIFF", "WEBP")
 
-cv2.setNumThreads(0)  # the pipeline decodes many images side by side; threads inside one would only compete
-cv2.utils.logging.setLogLevel(
-    cv2.utils.logging.LOG_LEVEL_SILENT
-)  # a bad file is reported once, by its name, not by OpenCV's own lines
-Image.MAX_IMAGE_PIXELS = None  # `inspect` has its own limit and its own words
+UNUSUAL_TIFF = "a TIFF of an unusual sample type, such as floating-point colours"
+UNSUPPORTED = (  # (offset, magic bytes, name) of formats that Pillow does not identify
+    (4, b"ftyphei", "HEIC"), (4, b"ftyphev", "HEIC"), (4, b"ftypmif1", "HEIC"), (4, b"ftypmsf1", "HEIC"),
+    (0, b"\xff\x0a", "JPEG XL"), (4, b"JXL ", "JPEG XL"), (0, b"II*\x00", UNUSUAL_TIFF), (0, b"MM\x00*", UNUSUAL_TIFF),
+    (0, b"II+\x00", "BigTIFF"), (0, b"MM\x00+", "BigTIFF"), (0, b"II\xbc\x01", "JPEG XR"), (128, b"DICM", "DICOM"),
+    (0, b"#?RADIANCE", "Radiance HDR"), (0, b"\x76\x2f\x31\x01", "OpenEXR"), (0, b"<svg", "SVG"), (0, b"%PDF", "PDF"),
+)  # fmt: skip
+WEB_PAGE = "a web page, probably from a failed download: download it again"
+PLACEHOLDERS = (  # (first bytes in lower case, description) of files that stand where an image should be
+    (b"<!doctype html", WEB_PAGE), (b"<html", WEB_PAGE),
+    (b"version https://git-lfs", "a Git LFS pointer: run git lfs pull in its repository"),
+)  # fmt: skip
+
+cv2.setNumThreads(0)  # many images are decoded in parallel; threads inside one would only compete
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a bad file is reported once, with its name, by us
+Image.MAX_IMAGE_PIXELS = None  # `inspect` checks its own limit
 
 
 class ImageError(ValueError):
-    """A file that is not a usable still image; the message says why."""
+    """A file is not a usable still image; the message gives the reason."""
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What a file's header says. `width` and `height` are as seen, after the EXIF rotation.
+class ImageInfo:
+    """Header of an image file. width, height: pixels as displayed, after the EXIF orientation.
 
-    transparent: whether it has an alpha channel or a colour that stands for transparency.
+    transparent: whether it has an alpha channel or a transparent colour.
     """
 
     width: int
@@ -61,77 +69,31 @@ class Facts:
     mode: str
     orientation: int
     transparent: bool = False
-    depth: Depth = EIGHT_BITS
+    depth: SampleDepth = EIGHT_BITS
 
 
-OPENCV = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "SUN", "TIFF", "WEBP")  # formats that it reads
-FOREIGN = (  # where, how: what marks formats that Pillow does not know
-    (4, b"ftyphei", "HEIC"),
-    (4, b"ftyphev", "HEIC"),
-    (4, b"ftypmif1", "HEIC"),
-    (4, b"ftypmsf1", "HEIC"),
-    (0, b"\xff\x0a", "JPEG XL"),
-    (4, b"JXL ", "JPEG XL"),
-    (0, b"II*\x00", "a TIFF whose samples are of an unusual kind, such as floating-point numbers in colour"),
-    (0, b"MM\x00*", "a TIFF whose samples are of an unusual kind, such as floating-point numbers in colour"),
-    (0, b"II+\x00", "BigTIFF"),
-    (0, b"MM\x00+", "BigTIFF"),
-    (0, b"II\xbc\x01", "JPEG XR"),
-    (128, b"DICM", "DICOM"),
-    (0, b"#?RADIANCE", "Radiance HDR"),
-    (0, b"\x76\x2f\x31\x01", "OpenEXR"),
-    (0, b"<svg", "SVG"),
-    (0, b"%PDF", "PDF"),
-)
-STAND_INS = (  # what marks, in lower case, files that were written in the place of pictures
-    (b"<!doctype html", "a web page, as of a download that failed: download it anew"),
-    (b"<html", "a web page, as of a download that failed: download it anew"),
-    (b"version https://git-lfs", "a pointer of Git LFS: type git lfs pull where it is from"),
-)
+def inspect(data: bytes, *, max_side: int = MAX_SIDE) -> ImageInfo:
+    """Read the header of an image without decoding it.
 
-
-def _foreign(data: bytes) -> str | None:
-    """What a file is that Pillow does not know, with what to do; None if its first bytes do not tell."""
-    head = data[:160].lstrip() if data[:1].isspace() else data[:160]
-    if words := next((words for mark, words in STAND_INS if head.lower().startswith(mark)), None):
-        return f"not an image, but {words}"
-    words = next((words for at, mark, words in FOREIGN if head[at:].startswith(mark)), None)
-    return words and f"it is {words}, which is not read: convert it to PNG or JPEG"
-
-
-def inspect(data: bytes, *, max_side: int = MAX_SIDE) -> Facts:
-    """The facts in an image's header, without decoding it.
-
-    Raises ImageError if the data is empty, not an image, animated, of several pages, of 32-bit samples, or wider or
-    higher than `max_side` pixels.
+    Raises ImageError for data that is empty, no image, animated, of several pages, of 32-bit samples, or larger than
+    `max_side` pixels a side.
     """
     if not data:
         raise ImageError("the file is empty (0 bytes)")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of damage that the decoder then judges
+            warnings.simplefilter("ignore")  # Pillow warns of damage; the decoder decides
             with Image.open(io.BytesIO(data)) as image:
                 orientation = image.getexif().get(EXIF_ORIENTATION, 1)
                 frames = getattr(image, "n_frames", 1)
                 width, height, format_, mode = *image.size, image.format or "?", image.mode
                 transparent = image.has_transparency_data
-                depth = depth_of(data, image)
+                depth = read_depth(data, image)
     except UnidentifiedImageError:
-        if words := _foreign(data):
-            raise ImageError(words) from None
-        raise ImageError("not an image that can be read") from None
+        raise ImageError(_describe_unidentified(data)) from None
     except Exception as error:  # of damage, Pillow's readers raise anything: TypeError for TIFF, RuntimeError for AVIF
         raise ImageError(f"damaged header ({error})") from error
-    if frames > 1 and format_ != "MPO":  # an MPO is a JPEG with a second picture behind it
-        pages = "pages" if format_ in ("TIFF", "ICNS", "DCX") else "frames"
-        kind = "a multi-page" if pages == "pages" else "an animated"
-        raise ImageError(f"it is {kind} {format_} ({frames} {pages}): one still picture is needed, save the one meant")
-    if mode == "F" or (mode == "I" and format_ == "TIFF"):
-        whole = "signed numbers" if depth.bits == 16 else "32-bit numbers"
-        samples = "floating-point numbers" if mode == "F" else whole
-        raise ImageError(f"it is a {format_} of {samples}, of no told range: convert it to 8 or 16 bits")
-    if format_ == "PNG" and b"IEND" not in data:  # libpng would decode it, and complain on stderr
-        raise ImageError("damaged or cut off: its PNG data does not come to its end")
+    _check_still(data, format_, mode, frames, depth)
     if max(width, height) > max_side:
         raise ImageError(f"{width}×{height} pixels; the limit is {max_side} a side")
     if width * height > MAX_PIXELS:
@@ -140,53 +102,80 @@ def inspect(data: bytes, *, max_side: int = MAX_SIDE) -> Facts:
         orientation = 1
     if orientation in (5, 6, 7, 8):
         width, height = height, width
-    return Facts(width, height, format_, mode, orientation if orientation in TURNS else 1, transparent, depth)
+    return ImageInfo(
+        width, height, format_, mode, orientation if orientation in EXIF_TRANSFORMS else 1, transparent, depth
+    )
+
+
+def _describe_unidentified(data: bytes) -> str:
+    """Name a file that Pillow does not identify by its first bytes, with what to do."""
+    head = data[:160].lstrip() if data[:1].isspace() else data[:160]
+    for magic, name in PLACEHOLDERS:
+        if head.lower().startswith(magic):
+            return f"not an image, but {name}"
+    for offset, magic, name in UNSUPPORTED:
+        if head[offset:].startswith(magic):
+            return f"it is {name}, which is not supported: convert it to PNG or JPEG"
+    return "not an image that can be read"
+
+
+def _check_still(data: bytes, format_: str, mode: str, frames: int, depth: SampleDepth) -> None:
+    """Raise ImageError unless it is one whole picture of 8 or 16 bits."""
+    if frames > 1 and format_ != "MPO":  # an MPO is a JPEG with a preview or a second eye's picture behind it
+        kind, noun = ("a multi-page", "pages") if format_ in ("TIFF", "ICNS", "DCX") else ("an animated", "frames")
+        raise ImageError(f"it is {kind} {format_} ({frames} {noun}): one still picture is needed, save the one meant")
+    if mode == "F" or (mode == "I" and format_ == "TIFF"):
+        whole = "signed numbers" if depth.bits == 16 else "32-bit numbers"
+        samples = "floating-point numbers" if mode == "F" else whole
+        raise ImageError(f"it is a {format_} of {samples}, whose range is unknown: convert it to 8 or 16 bits")
+    if format_ == "PNG" and b"IEND" not in data:  # libpng would decode it, and complain on stderr
+        raise ImageError("damaged or truncated: its PNG data has no end")
 
 
 def decode(data: bytes, *, short_side: int | None = None, max_side: int = MAX_SIDE, bits: int | None = None) -> Pixels:
-    """Upright RGB pixels (H, W, 3), the short side at most `short_side` (None: full size), aspect kept.
+    """Decode an image to upright RGB pixels (H, W, 3) uint8, transparency over white.
 
-    Smaller images are not enlarged. Transparency is laid over white. bits: that 16-bit pictures of this kind use; None:
-    as many as its own largest value asks for (images.depth).
-    Raises ImageError (see `inspect`), also when the pixels are damaged or end early.
+    short_side: largest short side in pixels, aspect kept, nothing enlarged; None: full size. bits: significant bits
+    of 16-bit images of this collection; None: from the image's own maximum (see images.depth).
+    Raises ImageError as `inspect`, and for damaged or truncated pixels.
     """
-    return decode_known(data, inspect(data, max_side=max_side), short_side=short_side, bits=bits)
+    return decode_with_version(data, inspect(data, max_side=max_side), short_side=short_side, bits=bits)[0]
 
 
-def decode_known(data: bytes, facts: Facts, *, short_side: int | None = None, bits: int | None = None) -> Pixels:
-    """`decode` for data whose facts have been read already."""
-    return decode_and_tell(data, facts, short_side=short_side, bits=bits)[0]
-
-
-def decode_and_tell(
-    data: bytes, facts: Facts, *, short_side: int | None = None, bits: int | None = None
+def decode_with_version(
+    data: bytes, info: ImageInfo, *, short_side: int | None = None, bits: int | None = None
 ) -> tuple[Pixels, str]:
-    """`decode_known`, and the decoder that the pixels are of: DECODER, unless it would have got them wrong."""
-    image, decoder = _raw(data, facts, short_side), DECODER  # judges whether it is whole, more strictly than Pillow
+    """Decode as `decode`; also return the decoder version: DECODER, unless that would have got the pixels wrong."""
+    image, version = _decode_opencv(data, info, short_side), DECODER  # also checks that the data is complete
     deep = None
     if image is not None:
-        deep = by_depth(data, image, facts.depth, transparent=facts.transparent, bits=bits)
+        deep = apply_depth(data, image, info.depth, transparent=info.transparent, bits=bits)
     if deep is not None:
-        image, decoder = deep, DECODER_BY_DEPTH
-    elif image is not None and facts.transparent:
-        image = _transparent(data)
-    if image is None and facts.format not in OPENCV:
-        raise ImageError(f"it is {facts.format}, which is not read: convert it to PNG or JPEG")
-    if image is None and facts.format == "TIFF" and facts.depth.bits not in (1, 8, 16):
-        raise ImageError(f"it is a TIFF of {facts.depth.bits} bits a sample: convert it to 8 or 16 bits")
+        image, version = deep, DECODER_BY_DEPTH
+    elif image is not None and info.transparent:
+        image = _decode_transparent(data)
     if image is None:
-        raise ImageError(f"damaged or cut off: its {facts.format} data cannot be decoded to the end")
-    if facts.orientation in TURNS:
-        image = TURNS[facts.orientation](image)
-    return shrink(np.ascontiguousarray(image), short_side, of=(facts.height, facts.width)), decoder
+        raise ImageError(_describe_undecoded(info))
+    if info.orientation in EXIF_TRANSFORMS:
+        image = EXIF_TRANSFORMS[info.orientation](image)
+    return shrink(np.ascontiguousarray(image), short_side, of=(info.height, info.width)), version
 
 
-def _raw(data: bytes, facts: Facts, short_side: int | None) -> NDArray[np.uint8] | None:
+def _describe_undecoded(info: ImageInfo) -> str:
+    if info.format not in OPENCV_FORMATS:
+        return f"it is {info.format}, which is not supported: convert it to PNG or JPEG"
+    if info.format == "TIFF" and info.depth.bits not in (1, 8, 16):
+        return f"it is a TIFF of {info.depth.bits} bits a sample: convert it to 8 or 16 bits"
+    return f"damaged or truncated: its {info.format} data cannot be decoded to the end"
+
+
+def _decode_opencv(data: bytes, info: ImageInfo, short_side: int | None) -> NDArray[np.uint8] | None:
+    """Decode to RGB (H, W, 3), unrotated; a large JPEG at 1/2, 1/4 or 1/8 scale. None if that fails."""
     buffer = np.frombuffer(data, np.uint8)
     try:
-        if short_side and facts.format == "JPEG":
-            factor = min(facts.width, facts.height) // short_side
-            for scale, flag in REDUCED.items():
+        if short_side and info.format == "JPEG":
+            factor = min(info.width, info.height) // short_side
+            for scale, flag in REDUCED_JPEG.items():
                 if factor >= scale:
                     image = cv2.imdecode(buffer, flag | cv2.IMREAD_IGNORE_ORIENTATION)
                     return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
@@ -195,27 +184,23 @@ def _raw(data: bytes, facts: Facts, short_side: int | None) -> NDArray[np.uint8]
         return None
 
 
-def _transparent(data: bytes) -> Pixels | None:
-    """By Pillow: OpenCV loses transparency of 16 bits, in TIFFs, and of a colour that stands for it."""
+def _decode_transparent(data: bytes) -> Pixels | None:
+    """Decode with Pillow over white: OpenCV loses 16-bit alpha, alpha in TIFFs, and transparent colours."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data)) as image:
-                return _over_white(np.asarray(image.convert("RGBA")))
-    except Exception:  # anything again; the caller turns None into the ImageError that names the file's damage
+                rgba = np.asarray(image.convert("RGBA")).astype(np.uint16)
+    except Exception:  # of damage, Pillow raises anything; the caller turns None into an ImageError
         return None
-
-
-def _over_white(image: NDArray[np.uint8]) -> Pixels:
-    alpha = image[..., 3:].astype(np.uint16)
-    colour = image[..., :3].astype(np.uint16)
+    colour, alpha = rgba[..., :3], rgba[..., 3:]
     return ((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
 def shrink(image: Pixels, short_side: int | None, *, of: tuple[int, int] | None = None) -> Pixels:
-    """The image scaled down so that its short side is `short_side`; as it is if smaller or None.
+    """Scale an image (H, W, 3) down to `short_side`, by area averaging; return it as is if smaller or None.
 
-    of: (height, width) before reduced decoding, which rounds both up; the aspect is theirs.
+    of: (height, width) before reduced decoding, which rounds both up; they give the aspect.
     """
     height, width = of or image.shape[:2]
     if short_side is None or min(height, width) <= short_side:

@@ -47,8 +47,16 @@ from kagglepipe.console import progress
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded, file_sha256, locked, read_json, write_bytes, write_json, write_parquet
 from kagglepipe.images.cache import cache_writer
-from kagglepipe.images.decode import DECODER, DECODER_BY_DEPTH, Facts, ImageError, Pixels, decode_and_tell, inspect
-from kagglepipe.images.depth import bits_in_use
+from kagglepipe.images.decode import (
+    DECODER,
+    DECODER_BY_DEPTH,
+    ImageError,
+    ImageInfo,
+    Pixels,
+    decode_with_version,
+    inspect,
+)
+from kagglepipe.images.depth import estimate_used_bits
 from kagglepipe.parallel import parallel_map
 from kagglepipe.predictions.frame import check_classes
 from kagglepipe.stages.asked import check_submittable
@@ -182,7 +190,7 @@ def is_prepared(folder: Path, settings: dict[str, Any]) -> bool:
 class Look:
     """What one decoding of a file tells; `pixels` is dropped once they are in the cache."""
 
-    facts: Facts
+    facts: ImageInfo
     size: int
     sha256: str
     phash: bytes
@@ -199,7 +207,7 @@ def look_at(path: Path, *, max_side: int, bits: int | None = None) -> Look | Ima
         return ImageError(f"cannot be read ({error.strerror})")
     try:
         facts = inspect(data, max_side=max_side)
-        image, decoder = decode_and_tell(data, facts, short_side=LOOK_SIDE, bits=bits)
+        image, decoder = decode_with_version(data, facts, short_side=LOOK_SIDE, bits=bits)
     except ImageError as error:
         return error
     digest = hashlib.sha256(data).hexdigest()
@@ -208,7 +216,7 @@ def look_at(path: Path, *, max_side: int, bits: int | None = None) -> Look | Ima
 
 def bits_of_all(config: Config, paths: list[Path]) -> int | None:
     """How many of 16 bits are in use by images whose header does not tell, of all of them; None if there are none."""
-    found = parallel_map(bits_in_use, paths, workers=config.workers)
+    found = parallel_map(estimate_used_bits, paths, workers=config.workers)
     return max((bits for bits in found if bits is not None), default=None)
 
 

@@ -1,6 +1,7 @@
 """Bytes become the upright picture that Pillow would show, or one clear reason why not."""
 
 import io
+import itertools
 import re
 import struct
 import zlib
@@ -22,12 +23,11 @@ from kagglepipe.images.decode import (
     ImageError,
     Pixels,
     decode,
-    decode_and_tell,
-    decode_known,
+    decode_with_version,
     inspect,
     shrink,
 )
-from kagglepipe.images.depth import bits_in_use
+from kagglepipe.images.depth import estimate_used_bits
 
 LOSSLESS: dict[str, dict[str, Any]] = {"PNG": {}, "WEBP": {"lossless": True}, "TIFF": {}}
 WHOLE: dict[str, tuple[str, dict[str, Any]]] = {
@@ -80,20 +80,21 @@ def difference(a: Pixels, b: Pixels) -> int:
 # --- rotation --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("format", LOSSLESS)
+@pytest.mark.parametrize(
+    ("format", "orientation"),
+    [*itertools.product(("PNG", "TIFF"), range(1, 9)), ("WEBP", 5), ("WEBP", 8), ("JPEG", 3), ("JPEG", 6)],
+)
 def test_every_orientation_is_made_upright(format: str, orientation: int) -> None:
-    data = encoded(picture(), format, exif=turned(orientation), **LOSSLESS[format])
-    np.testing.assert_array_equal(decode(data), as_pillow_shows(data))
+    """Of a PNG by us, of a TIFF by OpenCV; the header gives the size as displayed."""
+    data = encoded(picture(30, 50), format, exif=turned(orientation), **LOSSLESS.get(format, {"quality": 95}))
+    assert difference(decode(data), as_pillow_shows(data)) <= (2 if format == "JPEG" else 0)
+    info = inspect(data)
+    assert (info.width, info.height) == ((30, 50) if orientation >= 5 else (50, 30))
+    assert decode(data).shape == (info.height, info.width, 3)
+    assert (info.format, info.mode) == (format, "RGB")
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_every_orientation_of_a_jpeg_is_made_upright(orientation: int) -> None:
-    data = encoded(picture(), "JPEG", exif=turned(orientation), quality=95)
-    assert difference(decode(data), as_pillow_shows(data)) <= 2
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("orientation", [2, 7])
 def test_orientation_counts_at_reduced_scale_too(orientation: int) -> None:
     image = picture(480, 640)
     data = encoded(image, "JPEG", exif=turned(orientation))
@@ -102,33 +103,11 @@ def test_orientation_counts_at_reduced_scale_too(orientation: int) -> None:
     assert difference(decode(data, short_side=60), np.asarray(ImageOps.exif_transpose(plain))) <= 1
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_orientation_and_transparency_go_together(orientation: int) -> None:
-    image = np.dstack([picture(), picture(seed=1)[..., 0]])
-    data = encoded(image, "PNG", exif=turned(orientation))
-    assert difference(decode(data), as_pillow_shows(data)) <= 1
-
-
 @pytest.mark.parametrize("orientation", [0, 9, 77])
 def test_an_orientation_that_means_nothing_is_left_aside(orientation: int) -> None:
     data = encoded(picture(), "PNG", exif=turned(orientation))
     np.testing.assert_array_equal(decode(data), picture())
     assert inspect(data).orientation == 1
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("format", ["JPEG", *LOSSLESS])
-def test_the_header_tells_the_size_that_is_seen(format: str, orientation: int) -> None:
-    data = encoded(picture(30, 50), format, exif=turned(orientation))
-    facts = inspect(data)
-    assert (facts.width, facts.height) == ((30, 50) if orientation >= 5 else (50, 30))
-    assert decode(data).shape == (facts.height, facts.width, 3)
-    assert (facts.format, facts.mode) == (format, "RGB")
-
-
-def test_known_facts_give_the_same_pixels() -> None:
-    data = encoded(picture(), "JPEG", exif=turned(6))
-    np.testing.assert_array_equal(decode_known(data, inspect(data), short_side=40), decode(data, short_side=40))
 
 
 # --- modes -----------------------------------------------------------------------------------------------------
@@ -149,25 +128,24 @@ def test_a_palette_becomes_its_colours(format: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("alpha", "seen"),
-    [(255, (200, 100, 50)), (128, (227, 177, 152)), (64, (241, 216, 204)), (0, (255, 255, 255))],
+    ("pixel", "seen"),
+    [
+        ((200, 100, 50, 255), (200, 100, 50)),
+        ((200, 100, 50, 128), (227, 177, 152)),  # (200 · 128 + 255 · 127) / 255 = 227.4
+        ((200, 100, 50, 64), (241, 216, 204)),  # (50 · 64 + 255 · 191) / 255 = 203.5
+        ((200, 100, 50, 0), (255, 255, 255)),
+        ((100, 128), (177, 177, 177)),  # grey with alpha
+    ],
 )
-def test_rgba_lies_over_white(alpha: int, seen: tuple[int, int, int]) -> None:
-    """200 at 128/255 over white is (200 · 128 + 255 · 127) / 255 = 227.4, and 50 at 64/255 is 203.5."""
-    image = np.full((2, 3, 4), (200, 100, 50, alpha), np.uint8)
+def test_transparency_lies_over_white(pixel: tuple[int, ...], seen: tuple[int, int, int]) -> None:
+    image = Image.new("RGBA" if len(pixel) == 4 else "LA", (3, 2), pixel)
     np.testing.assert_array_equal(decode(encoded(image, "PNG")), np.full((2, 3, 3), seen))
 
 
-def test_grey_with_alpha_lies_over_white() -> None:
-    """100 at 128/255 over white is (100 · 128 + 255 · 127) / 255 = 177.2."""
-    image = Image.merge("LA", [Image.new("L", (3, 2), 100), Image.new("L", (3, 2), 128)])
-    np.testing.assert_array_equal(decode(encoded(image, "PNG")), np.full((2, 3, 3), 177))
-
-
-@pytest.mark.parametrize("format", ["PNG", "TIFF", "WEBP"])
-def test_transparency_is_honoured_in_every_format(format: str) -> None:
+@pytest.mark.parametrize(("format", "orientation"), [("PNG", 1), ("PNG", 6), ("TIFF", 3), ("WEBP", 8)])
+def test_transparency_is_honoured_in_every_format(format: str, orientation: int) -> None:
     image = np.dstack([picture(), picture(seed=1)[..., 0]])
-    data = encoded(image, format, **LOSSLESS[format])
+    data = encoded(image, format, exif=turned(orientation), **LOSSLESS[format])
     assert difference(decode(data), as_pillow_shows(data)) <= 1
 
 
@@ -177,21 +155,16 @@ def test_sixteen_bits_of_transparency_are_honoured() -> None:
     assert difference(decode(data), np.full((2, 3, 3), (227, 177, 127), np.uint8)) <= 1
 
 
-def test_a_transparent_palette_entry_is_white() -> None:
-    image = Image.new("P", (2, 1))
-    image.putpalette([200, 100, 0, 0, 50, 250])
-    image.putdata([0, 1])
-    seen = decode(encoded(image, "PNG", transparency=1))
-    np.testing.assert_array_equal(seen, [[[200, 100, 0], [255, 255, 255]]])
-
-
-@pytest.mark.parametrize(("mode", "colours"), [("RGB", [(10, 20, 30), (40, 50, 60)]), ("L", [10, 40])])
+@pytest.mark.parametrize(("mode", "colours"), [("RGB", [(10, 20, 30), (40, 50, 60)]), ("L", [10, 40]), ("P", [0, 1])])
 def test_a_transparent_colour_is_white(mode: str, colours: list[Any]) -> None:
-    """A PNG may name one colour as transparent instead of holding an alpha channel."""
+    """A PNG may name one colour, or palette entry, as transparent instead of holding an alpha channel."""
     image = Image.new(mode, (2, 1))
+    if mode == "P":
+        image.putpalette([200, 100, 0, 0, 50, 250])
     image.putdata(colours)
     seen = decode(encoded(image, "PNG", transparency=colours[1]))
-    np.testing.assert_array_equal(seen, [[np.broadcast_to(colours[0], 3), [255, 255, 255]]])
+    first = (200, 100, 0) if mode == "P" else np.broadcast_to(colours[0], 3)
+    np.testing.assert_array_equal(seen, [[first, [255, 255, 255]]])
 
 
 @pytest.mark.parametrize("format", ["JPEG", "TIFF"])
@@ -205,9 +178,6 @@ def test_sixteen_bits_become_eight() -> None:
     grey = np.arange(256, dtype=np.uint16).reshape(16, 16) * 257
     data = cv2.imencode(".png", grey)[1].tobytes()
     np.testing.assert_array_equal(decode(data), np.stack([grey // 257] * 3, axis=-1))
-
-
-def test_sixteen_bits_of_colour_become_eight() -> None:
     data = cv2.imencode(".png", picture()[..., ::-1].astype(np.uint16) * 257)[1].tobytes()
     np.testing.assert_array_equal(decode(data), picture())
 
@@ -256,34 +226,28 @@ COLOURED = np.random.default_rng(1).integers(0, 4096, (9, 12, 3), np.uint16)
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        *((png_of(TWELVE >> (12 - bits), 16), TWELVE >> 12 - bits >> bits - 8) for bits in (8, 10, 12)),
-        (png_of(TWELVE << 2, 16), TWELVE >> 4),
-        (png_of(TWELVE // 5, 16, significant=[12]), TWELVE // 5 >> 4),  # its bits are told, however dark it is
-        (png_of(TWELVE << 4, 16, significant=[12]), TWELVE >> 4),  # the upper bits, as the standard has it
-        (encoded(Image.fromarray(TWELVE), "TIFF"), TWELVE >> 4),
-        (encoded(Image.fromarray(TWELVE // 5), "TIFF", tiffinfo={281: 4095}), TWELVE // 5 >> 4),
-        (b"P5\n12 9\n4095\n" + TWELVE.astype(">u2").tobytes(), TWELVE >> 4),
-        (b"P5\n12 9\n1000\n" + (TWELVE // 5).astype(">u2").tobytes(), TWELVE.astype(int) // 5 * 255 // 1000),
-        (b"P5\n12 9\n200\n" + (TWELVE // 21).astype(np.uint8).tobytes(), TWELVE.astype(int) // 21 * 255 // 200),
-        (b"P5\n12 9\n15\n" + (TWELVE >> 8).astype(np.uint8).tobytes(), (TWELVE >> 8) * 17),
-        (encoded(Image.fromarray(TWELVE), "JPEG2000", num_resolutions=1), TWELVE >> 4),
+        *(
+            pytest.param(png_of(TWELVE >> (12 - bits), 16), TWELVE >> 12 - bits >> bits - 8, id=f"{bits} bits")
+            for bits in (8, 10, 12)
+        ),
+        pytest.param(png_of(TWELVE << 2, 16), TWELVE >> 4, id="14 bits"),
+        pytest.param(png_of(TWELVE // 5, 16, significant=[12]), TWELVE // 5 >> 4, id="sBIT of a dark image"),
+        pytest.param(png_of(TWELVE << 4, 16, significant=[12]), TWELVE >> 4, id="sBIT of the upper bits"),
+        pytest.param(encoded(Image.fromarray(TWELVE), "TIFF"), TWELVE >> 4, id="TIFF"),
+        pytest.param(
+            encoded(Image.fromarray(TWELVE // 5), "TIFF", tiffinfo={281: 4095}), TWELVE // 5 >> 4, id="MaxSampleValue"
+        ),
+        pytest.param(b"P5\n12 9\n4095\n" + TWELVE.astype(">u2").tobytes(), TWELVE >> 4, id="PGM"),
+        *(
+            pytest.param(
+                f"P5\n12 9\n{largest}\n".encode() + (TWELVE // scale).astype(kind).tobytes(),
+                TWELVE.astype(int) // scale * 255 // largest, id=f"PGM to {largest}",
+            )
+            for largest, scale, kind in ((1000, 5, ">u2"), (200, 21, "u1"), (15, 256, "u1"))
+        ),
+        pytest.param(encoded(Image.fromarray(TWELVE), "JPEG2000", num_resolutions=1), TWELVE >> 4, id="JPEG 2000"),
     ],
-    ids=[
-        "8",
-        "10",
-        "12",
-        "14",
-        "sBIT",
-        "shifted",
-        "TIFF",
-        "MaxSampleValue",
-        "PGM",
-        "PGM to 1000",
-        "PGM to 200",
-        "PGM of 4 bits",
-        "JPEG 2000",
-    ],
-)
+)  # fmt: skip
 def test_bits_that_are_not_in_use_cost_no_contrast(data: bytes, expected: NDArray[Any]) -> None:
     np.testing.assert_array_equal(decode(data), in_three(expected))
 
@@ -297,7 +261,7 @@ def test_pictures_of_one_camera_stay_as_dark_as_they_are() -> None:
     np.testing.assert_array_equal(decode(png_of(TWELVE * 3, 16), bits=12), in_three(TWELVE * 3 >> 6))
 
 
-def test_bits_in_use_are_of_deep_files_that_do_not_tell_them(tmp_path: Path) -> None:
+def test_estimate_used_bits_are_of_deep_files_that_do_not_tell_them(tmp_path: Path) -> None:
     files = {
         png_of(TWELVE, 16): 12, png_of(TWELVE // 5, 16): 10, png_of(TWELVE << 4, 16): 16, png_of(TWELVE >> 4, 8): None,
         png_of(TWELVE, 16, significant=[12]): None, encoded(Image.fromarray(TWELVE), "TIFF"): 12,
@@ -305,8 +269,8 @@ def test_bits_in_use_are_of_deep_files_that_do_not_tell_them(tmp_path: Path) -> 
     }  # fmt: skip
     for data, expected in files.items():
         (tmp_path / "x").write_bytes(data)
-        assert bits_in_use(tmp_path / "x") == expected
-    assert bits_in_use(tmp_path / "y") is None
+        assert estimate_used_bits(tmp_path / "x") == expected
+    assert estimate_used_bits(tmp_path / "y") is None
 
 
 def test_twelve_bits_of_colour_and_of_transparency() -> None:
@@ -321,9 +285,9 @@ def test_pictures_that_use_all_bits_are_of_the_decoder_as_ever() -> None:
     """Names of runs hold it; that of others is told by the pictures that it got wrong."""
     deep = np.random.default_rng(0).integers(0, 65536, (9, 12), np.uint16)
     for data in (png_of(deep, 16), png_of(deep >> 8, 8), encoded(picture(), "JPEG")):
-        assert decode_and_tell(data, inspect(data))[1] == DECODER
+        assert decode_with_version(data, inspect(data))[1] == DECODER
     for data in (png_of(TWELVE, 16), png_of(deep, 16, clear=[5])):
-        assert decode_and_tell(data, inspect(data))[1] == DECODER_BY_DEPTH
+        assert decode_with_version(data, inspect(data))[1] == DECODER_BY_DEPTH
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
@@ -353,66 +317,44 @@ def test_one_bit_becomes_black_and_white(format: str) -> None:
 # --- what is no usable image -----------------------------------------------------------------------------------
 
 
-def test_an_empty_file_is_named_as_such() -> None:
-    with pytest.raises(ImageError, match="empty"):
-        decode(b"")
-
-
-@pytest.mark.parametrize("data", [b"hello", b"<html><body>404</body></html>", b"\x00" * 500, b"PK\x03\x04" + b"a" * 99])
-def test_what_is_no_image_is_named_as_such(data: bytes) -> None:
-    with pytest.raises(ImageError, match="not an image"):
-        decode(data)
-
-
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (encoded(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF"), "it is a TIFF of floating-point numbers"),
-        (cv2.imencode(".tiff", np.ones((4, 4, 3), np.float32))[1].tobytes(), "it is a TIFF whose samples are of an"),
-        (encoded(Image.fromarray(np.ones((4, 4), np.int32)), "TIFF"), "it is a TIFF of 32-bit numbers"),
-        (b"Pf\n2 1\n-1.0\n" + bytes(8), "it is a PPM of floating-point numbers"),
-        *((encoded(picture(32, 32), name), f"it is {name}, which is not read") for name in ("ICO", "TGA", "DDS")),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(50), "it is HEIC, which is not read"),
-        (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(50), "it is JPEG XL, which is not read"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "it is SVG, which is not read"),
-        (b"II+\0" + bytes(50), "it is BigTIFF, which is not read"),
-        (bytes(128) + b"DICM" + bytes(50), "it is DICOM, which is not read"),
-        (tiff_of(12, 1, bytes(24)), "it is a TIFF of 12 bits a sample"),
-        (tiff_of(16, 2, bytes(32)), "it is a TIFF of signed numbers"),
+        (b"", r"the file is empty \(0 bytes\)$"),
+        *((data, "not an image that can be read$") for data in (b"hello", bytes(500), b"PK\x03\x04" + b"a" * 99)),
+        (b"<html><body>404</body></html>", "not an image, but a web page, probably from a failed download"),
+        (b"\n<!DOCTYPE html><title>404</title>", "not an image, but a web page, .*: download it again"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "not an image, but a Git LFS pointer: run git lfs pull"),
+        (encoded(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF"), "it is a TIFF of floating-point nu.*: convert"),
+        (cv2.imencode(".tiff", np.ones((4, 4, 3), np.float32))[1].tobytes(), "it is a TIFF of an unusual.*: convert"),
+        (encoded(Image.fromarray(np.ones((4, 4), np.int32)), "TIFF"), "it is a TIFF of 32-bit numbers, .*: convert it"),
+        (b"Pf\n2 1\n-1.0\n" + bytes(8), "it is a PPM of floating-point numbers, .*: convert it to"),
+        *(
+            (encoded(picture(32, 32), name), f"it is {name}, which is not supported: convert it to PNG or JPEG")
+            for name in ("ICO", "TGA", "DDS")
+        ),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(50), "it is HEIC, which is not supported: convert it to"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(50), "it is JPEG XL, which is not supported: convert it to"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "it is SVG, which is not supported: convert it to"),
+        (b"II+\0" + bytes(50), "it is BigTIFF, which is not supported: convert it to"),
+        (bytes(128) + b"DICM" + bytes(50), "it is DICOM, which is not supported: convert it to"),
+        (tiff_of(12, 1, bytes(24)), "it is a TIFF of 12 bits a sample: convert it to"),
+        (tiff_of(16, 2, bytes(32)), "it is a TIFF of signed numbers, .*: convert it to"),
     ],
 )  # fmt: skip
-def test_what_is_not_read_is_named_as_what_it_is(data: bytes, words: str) -> None:
-    with pytest.raises(ImageError, match=words) as caught:
-        decode(data)
-    assert ": convert it to" in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("data", "words"),
-    [
-        (
-            b"\n<!DOCTYPE html><title>404</title>",
-            "not an image, but a web page, as of a download that failed: download it anew",
-        ),
-        (
-            b"version https://git-lfs.github.com/spec/v1\noid",
-            "not an image, but a pointer of Git LFS: type git lfs pull where",
-        ),
-    ],
-)
-def test_what_stands_in_the_place_of_a_picture_is_named(data: bytes, words: str) -> None:
+def test_what_is_no_usable_image_is_named_as_what_it_is(data: bytes, words: str) -> None:
     with pytest.raises(ImageError, match=words):
         decode(data)
 
 
-@pytest.mark.parametrize("short_side", [None, 20])
 @pytest.mark.parametrize("kind", WHOLE)
-def test_the_last_hundred_bytes_must_be_there(kind: str, short_side: int | None) -> None:
+def test_the_last_hundred_bytes_must_be_there(kind: str) -> None:
     format, options = WHOLE[kind]
     data = encoded(picture(), format, **options)
-    assert decode(data, short_side=short_side).ndim == 3
-    with pytest.raises(ImageError):
-        decode(data[:-100], short_side=short_side)
+    for short_side in (None, 20) if format == "JPEG" else (None,):
+        assert decode(data, short_side=short_side).ndim == 3
+        with pytest.raises(ImageError):
+            decode(data[:-100], short_side=short_side)
 
 
 @pytest.mark.parametrize("cut", [1, 12, 13, 100])
@@ -450,23 +392,22 @@ def test_altered_bytes_give_a_picture_or_one_clear_error(kind: str, changes: lis
     assert image.shape[2] == 3
 
 
-def test_a_tiff_whose_second_page_is_nothing_is_damaged() -> None:
-    """Pillow's own error for it is a TypeError."""
-    data = bytearray(encoded(picture(), "TIFF"))
-    directory = int.from_bytes(data[4:8], "little")
-    pointer = directory + 2 + 12 * int.from_bytes(data[directory : directory + 2], "little")
-    assert data[pointer : pointer + 4] == bytes(4), "there is no second page"
-    data[pointer : pointer + 4] = len(data).to_bytes(4, "little")
+@pytest.mark.parametrize("format", ["TIFF", "AVIF"])
+def test_damage_that_confuses_pillow_is_damage(format: str) -> None:
+    """Pillow's own error is a TypeError for a TIFF whose second page is nothing, a RuntimeError for an empty AVIF."""
+    if format == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow reads no AVIF")
+    data = bytearray(encoded(picture(), format))
+    if format == "AVIF":
+        data = data.replace(b"iloc", b"free")
+    else:
+        directory = int.from_bytes(data[4:8], "little")
+        pointer = directory + 2 + 12 * int.from_bytes(data[directory : directory + 2], "little")
+        assert data[pointer : pointer + 4] == bytes(4), "there is no second page"
+        data[pointer : pointer + 4] = len(data).to_bytes(4, "little")
+        data += bytes(6)
     with pytest.raises(ImageError, match="damaged"):
-        inspect(bytes(data) + bytes(6))
-
-
-@pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
-def test_an_avif_without_a_picture_is_damaged() -> None:
-    """Pillow's own error for it is a RuntimeError."""
-    data = encoded(picture(), "AVIF").replace(b"iloc", b"free")
-    with pytest.raises(ImageError, match="damaged"):
-        inspect(data)
+        inspect(bytes(data))
 
 
 @pytest.mark.parametrize(
@@ -490,14 +431,10 @@ def test_the_second_picture_of_a_stereo_jpeg_does_not_matter() -> None:
     assert difference(decode(data), decode(encoded(picture(), "JPEG"))) == 0
 
 
-@pytest.mark.parametrize("size", [(40_000, 2), (2, 40_000)])
-def test_too_many_pixels_a_side_are_refused(size: tuple[int, int]) -> None:
-    data = encoded(Image.new("RGB", size), "PNG")
-    with pytest.raises(ImageError, match=f"{size[0]}×{size[1]} pixels; the limit is 20000"):
-        decode(data)
-
-
-def test_the_limit_itself_is_allowed() -> None:
+def test_too_many_pixels_a_side_are_refused_and_the_limit_itself_is_allowed() -> None:
+    for width, height in ((40_000, 2), (2, 40_000)):
+        with pytest.raises(ImageError, match=f"{width}×{height} pixels; the limit is 20000"):
+            decode(encoded(Image.new("RGB", (width, height)), "PNG"))
     data = encoded(picture(10, 40), "PNG")
     assert inspect(data, max_side=40).width == 40
     with pytest.raises(ImageError, match="the limit is 39"):
@@ -516,20 +453,11 @@ def test_reduced_decoding_is_close_to_shrinking_the_full_picture(short_side: int
     assert np.abs(reduced.astype(int) - full).mean() < 1.5
 
 
-@given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 80))
-def test_scaling_never_enlarges_and_keeps_the_aspect(height: int, width: int, short_side: int) -> None:
-    image = decode(encoded(picture(height, width), "BMP"), short_side=short_side)
-    assert_scaled(image, height, width, short_side)
-
-
-@given(st.integers(1, 700), st.integers(1, 700), st.integers(16, 80))
-def test_reduced_decoding_keeps_the_aspect_too(height: int, width: int, short_side: int) -> None:
-    image = decode(encoded(picture(height, width), "JPEG"), short_side=short_side)
-    assert_scaled(image, height, width, short_side)
-
-
-def assert_scaled(image: Pixels, height: int, width: int, short_side: int) -> None:
-    """The short side is exact, the long side right within a pixel."""
+@given(st.integers(1, 500), st.integers(1, 500), st.integers(1, 80), st.sampled_from(["BMP", "JPEG"]))
+def test_scaling_never_enlarges_and_keeps_the_aspect(height: int, width: int, short_side: int, format: str) -> None:
+    """The short side is exact, the long side right within a pixel; a JPEG is decoded at reduced scale."""
+    short_side = max(short_side, 16 if format == "JPEG" else 1)
+    image = decode(encoded(picture(height, width), format), short_side=short_side)
     scale = min(1.0, short_side / min(height, width))
     assert min(image.shape[:2]) == min(short_side, height, width)
     assert abs(image.shape[0] - height * scale) < 1
