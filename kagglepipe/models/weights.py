@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from kagglepipe.errors import UserError
 from kagglepipe.files import atomic, expanded, file_sha256, locked
+from kagglepipe.text import first_three
 
 if TYPE_CHECKING:
     import torch
@@ -234,7 +235,7 @@ def fill(backbone: "nn.Module", tensors: Mapping[str, "torch.Tensor"], where: st
     missing = sorted(set(own) - set(tensors))
     unlike = [name for name in own if name in tensors and own[name].shape != tensors[name].shape]
     if missing or unlike:
-        some = ", ".join([*missing, *unlike][:3])
+        some = first_three([*missing, *unlike])
         raise UserError(f"{where} does not fit this network: {len(missing) + len(unlike)} tensors differ, as {some}")
     backbone.load_state_dict({name: tensors[name] for name in own})
 

@@ -22,6 +22,7 @@ from kagglepipe.runs.identity import identity_hash, older_run, run_identity, run
 from kagglepipe.sequences.grid import tolerance
 from kagglepipe.stages.account import is_kaggle_notebook, notebook_data
 from kagglepipe.stages.ranking import best_network, can_follow, missing_network, rank_runs
+from kagglepipe.text import first_three
 
 log = logging.getLogger(__name__)
 ENSEMBLE_VERSION = 3  # raise by hand what would blend the same members otherwise
@@ -110,10 +111,9 @@ def demand_folds(table: pd.DataFrame, folds: pd.DataFrame, path: Path) -> None:
     """Raises UserError unless every labelled row has a fold."""
     missing = set(table.loc[table["split"] == "train", "id"]) - set(folds["id"])
     if missing:
-        some = ", ".join(sorted(missing)[:3])
         raise UserError(
-            f"{path} has no fold for {len(missing)} labelled items, such as {some}: type stage=prepare, or again if "
-            "another command prepares them"
+            f"{path} has no fold for {len(missing)} labelled items, such as {first_three(sorted(missing))}: type "
+            "stage=prepare, or again if another command prepares them"
         )
 
 

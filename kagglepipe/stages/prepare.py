@@ -347,12 +347,12 @@ def tell(table: pd.DataFrame, pairs: pd.DataFrame, report: dict[str, Any], notes
     for what in ("outside", "skipped"):
         if files := report[what]:
             reason = "outside the competition's layout" if what == "outside" else "that cannot be decoded"
-            log.warning("prepare: left out %d files %s: %s", len(files), reason, "; ".join(files[:3]))
+            log.warning("prepare: left out %d files %s: %s", len(files), reason, first_three(files, "; "))
     if mixed := mixed_groups(train["target"].tolist(), near.tolist()):
         log.warning(
             "prepare: %d groups of near-duplicates carry different labels: %s",
             len(mixed),
-            ", ".join(mixed[:3]),
+            first_three(mixed),
         )
 
 

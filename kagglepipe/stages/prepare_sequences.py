@@ -34,7 +34,7 @@ from kagglepipe.files import expanded, file_sha256, read_json, sha256, write_byt
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.parallel import parallel_map
 from kagglepipe.predictions.frame import check_classes
-from kagglepipe.text import counted
+from kagglepipe.text import counted, first_three
 
 if TYPE_CHECKING:
     from kagglepipe.sequences.series import Series
@@ -139,7 +139,7 @@ def unreadable(listed: pd.DataFrame, usable: "pd.Series[str]", reasons: list[str
 def tell_unreadable(rows: list[dict[str, str]], competition: CompetitionOptions) -> None:
     """Says what becomes of items to classify that cannot be read."""
     if rows:
-        some = ", ".join(one["path"] for one in rows[:3]) + (" …" if len(rows) > 3 else "")
+        some = first_three(one["path"] for one in rows)
         answer = "have no segment" if competition.finds_segments else "get the class shares of those to train on"
         log.warning("prepare: %d of them are to classify, and will %s: %s", len(rows), answer, some)
 
@@ -152,7 +152,7 @@ def warn_of_other_settings(folder: Path, settings: dict[str, Any]) -> None:
     known = read_json(file)["settings"]
     other = [name for name, value in settings.items() if name in known and known[name] != value and name != "decoder"]
     if other:
-        changed = ", ".join(f"{name} {known[name]} then, {settings[name]} now" for name in other[:3])
+        changed = first_three(f"{name} {known[name]} then, {settings[name]} now" for name in other)
         log.warning(
             "prepare: %s was prepared with other settings (%s) and is made anew; two competitions over one folder stay "
             "side by side with competition.slug=NAME for each", folder, changed,
@@ -458,12 +458,12 @@ def tell(
         log.warning("prepare: repaired while reading: %d files: %s", len(repaired), some)
     for what, reason in (("outside", why_outside(config)), ("skipped", "that cannot be used")):
         if files := report[what]:
-            log.warning("prepare: left out %d files %s: %s", len(files), reason, "; ".join(files[:3]))
+            log.warning("prepare: left out %d files %s: %s", len(files), reason, first_three(files, "; "))
     tell_unreadable(report["unreadable"], config.competition)
     if not config.competition.finds_segments:
         rows = table[table["split"] == "train"]
         if mixed := mixed_groups(rows["target"].tolist(), rows["group"].tolist()):
-            log.info("prepare: %d groups hold several classes, as they may: %s", len(mixed), ", ".join(mixed[:3]))
+            log.info("prepare: %d groups hold several classes, as they may: %s", len(mixed), first_three(mixed))
 
 
 def why_outside(config: Config) -> str:

@@ -41,7 +41,7 @@ from kagglepipe.stages.places import configured_run, read_prepared
 from kagglepipe.stages.scores import segments_of
 from kagglepipe.stages.unseen import at_rate_of, check_fits, is_of_present_table, test_predictions
 from kagglepipe.stages.upload import demand_uploadable, upload
-from kagglepipe.text import quoted_three
+from kagglepipe.text import first_three, quoted_three
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +140,7 @@ class Made:
         elif answer := constant_answer(self.submission):
             log.warning("submit: all %d rows have the same answer: %s", len(self.submission), answer)
         if self.lost:
-            some = "; ".join(f"{one.path}: {one.why}" for one in self.lost[:3])
+            some = first_three((f"{one.path}: {one.why}" for one in self.lost), "; ")
             what = "have no segment" if self.contract["form"] == "segments" else "got the class shares"
             log.warning("submit: %d of the items to classify cannot be read and %s: %s", len(self.lost), what, some)
 

@@ -25,6 +25,7 @@ from kagglepipe.files import read_json, write_bytes, write_json
 from kagglepipe.segments.postprocess import DetectionSettings, detect_segments
 from kagglepipe.segments.streaming import Segment, StreamSegmenter
 from kagglepipe.stages.places import find_items, trained_run
+from kagglepipe.text import first_three
 
 if TYPE_CHECKING:
     from kagglepipe.images.decode import Pixels
@@ -147,7 +148,7 @@ def search(config: Config, detector: Detector, source: Path) -> None:
         picture(detector, line, segments, folder / f"{name}.png", title=name)
         if kind == "video" and config.detect.video:
             draw_video(root / name, folder / f"{name}.detected.mp4", line, segments, detector)
-    some = "; ".join(f"{name}: {reason}" for name, reason in list(bad.items())[:3])
+    some = first_three((f"{name}: {reason}" for name, reason in bad.items()), "; ")
     if not found:
         raise UserError(f"input={source}: no {kind} in it can be read: {some}")
     if bad:

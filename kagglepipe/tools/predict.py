@@ -20,7 +20,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_bytes
 from kagglepipe.stages.places import find_items, trained_run
 from kagglepipe.stages.unseen import blended_probabilities, fitted_classes, network_members
-from kagglepipe.text import counted
+from kagglepipe.text import counted, first_three
 
 if TYPE_CHECKING:
     from kagglepipe.training.checkpoint import Checkpoint
@@ -49,7 +49,7 @@ def run(config: Config) -> None:
     probs, classes, bad = photo_probabilities(config, trained_run(config), [root / file for file in files])
     good = [row for row in range(len(files)) if row not in bad]
     if bad:
-        some = "; ".join(f"{files[row]}: {reason}" for row, reason in sorted(bad.items())[:3])
+        some = first_three((f"{files[row]}: {reason}" for row, reason in sorted(bad.items())), "; ")
         log.warning("predict: left out %d files that are no usable image: %s", len(bad), some)
     if not good:
         raise UserError(f"input={source}: none of the {len(files)} files is a usable image")
@@ -131,7 +131,7 @@ def predict_clips(config: Config, source: Path, path: Path) -> None:
             log.warning("predict: %s: %s", name, repair)
         probs.append(run.probabilities(seen.features, per_frame=False))
         good.append(name)
-    some = "; ".join(f"{name}: {reason}" for name, reason in list(bad.items())[:3])
+    some = first_three((f"{name}: {reason}" for name, reason in bad.items()), "; ")
     if not good:
         raise UserError(f"input={source}: no {kind} in it can be read: {some}")
     if bad and config.competition.on_bad_image == "error":
@@ -153,8 +153,9 @@ def find_photos(source: Path, *, skip_bad: bool = False) -> tuple[Path, list[str
     if not photos:
         raise UserError(f"input={source} holds {len(files)} files and no photo ({', '.join(sorted(PHOTOS))})")
     if others := [file.relative_to(source).as_posix() for file in files if file.suffix.lower() not in PHOTOS]:
-        some = ", ".join(others[:3])
-        log.warning("predict: passed over %d files that are no photos by their names: %s", len(others), some)
+        log.warning(
+            "predict: passed over %d files that are no photos by their names: %s", len(others), first_three(others)
+        )
     return source, photos
 
 
