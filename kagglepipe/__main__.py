@@ -66,9 +66,9 @@ def answered(arguments: list[str]) -> bool:
     flags = {argument.partition("=")[0] for argument in arguments}
     if {"-h", "--help"} & flags:
         from kagglepipe import usage
-        from kagglepipe.stages import READS
+        from kagglepipe.stages import BEFORE
 
-        stages = [word.removeprefix("stage=") for word in arguments if word.removeprefix("stage=") in READS]
+        stages = [word.removeprefix("stage=") for word in arguments if word.removeprefix("stage=") in BEFORE]
         print(usage.stage_help(stages[0]) if stages else usage.help_text())
     elif arguments == ["--version"]:
         from kagglepipe import __version__

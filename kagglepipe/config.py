@@ -47,39 +47,57 @@ SHORT_SIDE = 256  # pixels, of decoded images for networks that need no more
 class Config(Options):
     """All options, and the folders that follow from them."""
 
-    stage: str = option("all", "Stage or tool to run.")
-    input: str | None = option(None, "Files for predict, detect and annotations.", path=True)
-    run: str | None = option(None, "Trained run, by name; null: the configured one.", path=True)
+    stage: str = option("all", "Stage or tool to run.", changes_results=False)
+    input: str | None = option(
+        None, "Files for predict, detect and annotations.", path=True, changes_results=False,
+        stages=("predict", "detect", "annotations"),
+    )  # fmt: skip
+    run: str | None = option(
+        None, "Trained run, by name; null: the configured one.", path=True, changes_results=False,
+        stages=("train", "ensemble", "submit", "predict", "detect", "bundle"),
+    )  # fmt: skip
     submission: str | None = option(
-        None, "CSV that was made here, or the JSON of its origin, for reproduce.", path=True
-    )
-    seed: int = option(0, "Seed of everything random in training.", least=0)
-    device: str = option("auto", "auto, cpu, cuda, cuda:1 or mps.")
+        None, "CSV that was made here, or the JSON of its origin, for reproduce.", path=True, changes_results=False,
+        stages=("reproduce",),
+    )  # fmt: skip
+    seed: int = option(0, "Seed of everything random in training.", least=0, stages=("train",))
+    device: str = option("auto", "auto, cpu, cuda, cuda:1 or mps.", stages=("train", "predict", "detect"))
     engine: str = option(
         "auto", "Inference backend of networks that are not being trained; auto: the fastest installed.",
-        choices=("auto", "torch", "openvino"),
+        choices=("auto", "torch", "openvino"), stages=("train", "predict", "detect"),
     )  # fmt: skip
-    workers: int | None = option(None, "Threads or processes that read images; null: one a core.", least=1)
-    paths: PathsOptions = option(PathsOptions, "")
-    competition: CompetitionOptions = option(CompetitionOptions, "")
-    download: DownloadOptions = option(DownloadOptions, "")
-    prepare: PrepareOptions = option(PrepareOptions, "")
-    cache: CacheOptions = option(CacheOptions, "", read_by=("image", "video"))
-    folds: FoldOptions = option(FoldOptions, "")
-    augmentation: AugmentationOptions = option(AugmentationOptions, "", read_by=("image", "video"))
-    augment: AugmentOptions = option(AugmentOptions, "", read_by=("image", "video"))
-    model: ModelOptions = option(ModelOptions, "")
-    training: TrainingOptions = option(TrainingOptions, "")
-    sequences: SequenceOptions = option(SequenceOptions, "", read_by=("video", "series"))
-    ensemble: EnsembleOptions = option(EnsembleOptions, "")
-    submit: SubmitOptions = option(SubmitOptions, "")
-    predict: PredictOptions = option(PredictOptions, "")
-    detect: DetectOptions = option(DetectOptions, "", read_by=("video", "series"))
-    kaggle: KaggleOptions = option(KaggleOptions, "")
-    runs: RunsOptions = option(RunsOptions, "")
-    drill: DrillOptions = option(DrillOptions, "")
-    bundle: BundleOptions = option(BundleOptions, "")
-    sweep: SweepOptions = option(SweepOptions, "")
+    workers: int | None = option(
+        None, "Threads or processes that read images; null: one a core.", least=1, changes_results=False,
+        stages=("train", "predict", "reproduce"),
+    )  # fmt: skip
+    paths: PathsOptions = option(PathsOptions, "", changes_results=False)
+    competition: CompetitionOptions = option(CompetitionOptions, "", stages=("download", "prepare"))
+    download: DownloadOptions = option(DownloadOptions, "", changes_results=False, stages=("download",))
+    prepare: PrepareOptions = option(PrepareOptions, "", stages=("prepare",))
+    cache: CacheOptions = option(CacheOptions, "", read_by=("image", "video"), stages=("prepare", "augment", "train"))
+    folds: FoldOptions = option(FoldOptions, "", stages=("prepare", "train"))
+    augmentation: AugmentationOptions = option(
+        AugmentationOptions, "", read_by=("image", "video augmented"), stages=("augment", "train")
+    )
+    augment: AugmentOptions = option(
+        AugmentOptions, "", changes_results=False, read_by=("image", "video"), stages=("augment",)
+    )
+    model: ModelOptions = option(ModelOptions, "", stages=("augment", "train"))
+    training: TrainingOptions = option(TrainingOptions, "", stages=("train",))
+    sequences: SequenceOptions = option(SequenceOptions, "", read_by=("video", "series"), stages=("train",))
+    ensemble: EnsembleOptions = option(EnsembleOptions, "", stages=("ensemble", "bundle"))
+    submit: SubmitOptions = option(SubmitOptions, "", changes_results=False, stages=("submit",))
+    predict: PredictOptions = option(PredictOptions, "", changes_results=False, stages=("predict",))
+    detect: DetectOptions = option(
+        DetectOptions, "", changes_results=False, read_by=("video", "series"), stages=("detect",)
+    )
+    kaggle: KaggleOptions = option(
+        KaggleOptions, "", changes_results=False, stages=("download", "submit", "runs", "doctor", "bundle")
+    )
+    runs: RunsOptions = option(RunsOptions, "", changes_results=False, stages=("runs",))
+    drill: DrillOptions = option(DrillOptions, "", changes_results=False, stages=("drill",))
+    bundle: BundleOptions = option(BundleOptions, "", changes_results=False, stages=("bundle",))
+    sweep: SweepOptions = option(SweepOptions, "", changes_results=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -214,6 +232,25 @@ def option_names() -> list[str]:
     return [name for name, _ in option_fields()]
 
 
+def option_facts(name: str) -> list[Any]:
+    """Facts of the groups that an option is in, the outermost first, then its own; none for what is no option.
+
+    >>> [facts["read_by"] for facts in option_facts("model.temporal.window")]
+    [(), ('video', 'series'), ('mean segments',)]
+    """
+    group: Any = Config
+    facts = []
+    for part in name.split("."):
+        one = next((one for one in fields(group) if one.name == part), None)
+        if one is None:
+            return []
+        facts.append(one.metadata)
+        if not is_dataclass(one.default_factory):
+            break
+        group = one.default_factory
+    return facts
+
+
 PATH_KEYS = tuple(name for name, one in option_fields() if one.metadata["path"])
 FREE = tuple(name for name, one in option_fields() if str(one.type).startswith("dict"))  # their keys are the user's own
 
@@ -285,7 +322,7 @@ def network_side(model: ModelOptions) -> int:
     """Pixels that the short side of an image needs, so that none is enlarged: the network's input or, where that is
     larger than SHORT_SIDE and a crop of the middle, what it is cut from.
 
-    >>> network_side(Model(image_size=384)), network_side(Model("tf_efficientnet_lite2", crop="center"))
+    >>> network_side(ModelOptions(image_size=384)), network_side(ModelOptions("tf_efficientnet_lite2", crop="center"))
     (384, 293)
     """
     from kagglepipe.models.weights import own_input

@@ -8,6 +8,7 @@ import codecs
 import math
 import re
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, ClassVar
 
@@ -33,16 +34,18 @@ def option(
     path: bool = False,
     changes_results: bool = True,
     read_by: Sequence[str] = (),
+    stages: Sequence[str] = (),
 ) -> Any:
     """A field with its facts in the metadata.
 
     Bounds and choices hold for each item of a list; None passes. path: `~` is expanded, and Hydra's grammar leaves the
     text alone. changes_results: whether another value gives another run. read_by: alternatives, each of words that
     must all be true of a run (`runs.identity.run_words`), as ("image", "video finetune"); empty: always read.
+    stages: the stages and tools that read an option, or a group, which stands at the top.
     """
     facts = {
         "doc": doc, "least": least, "above": above, "at_most": at_most, "below": below, "choices": tuple(choices),
-        "path": path, "changes_results": changes_results, "read_by": tuple(read_by),
+        "path": path, "changes_results": changes_results, "read_by": tuple(read_by), "stages": tuple(stages),
     }  # fmt: skip
     if is_dataclass(default):
         return field(default_factory=default, metadata=facts)  # type: ignore[arg-type]
@@ -281,11 +284,8 @@ class AugmentationOptions(Options, group="augmentation"):
         "auto",
         "Policy; stage=augment draws it. auto: strong for a head on frozen features, light for fine-tuning.",
         choices=("auto", *POLICIES),
-        read_by=("augmented",),
     )
-    mirror: bool = option(
-        True, "Horizontal flips; false where left and right tell classes apart.", read_by=("augmented",)
-    )
+    mirror: bool = option(True, "Horizontal flips; false where left and right tell classes apart.")
 
 
 @dataclass(frozen=True)
@@ -657,6 +657,15 @@ def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
     """Raises UserError unless `value` is one of `choices`."""
     if value not in choices:
         raise UserError(f"{name}={value} is unknown; choose one of: {', '.join(choices)}")
+
+
+def is_read(read_by: Sequence[str], words: AbstractSet[str]) -> bool:
+    """Whether all words of one of the alternatives are true; without alternatives, always.
+
+    >>> is_read(("image", "video finetune"), {"video", "finetune"}), is_read(("image",), {"video"})
+    (True, False)
+    """
+    return not read_by or any(words >= set(one.split()) for one in read_by)
 
 
 def seconds_of(name: str, text: str) -> float:

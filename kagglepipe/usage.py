@@ -8,13 +8,13 @@ import difflib
 import re
 import textwrap
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from kagglepipe.config import PATH_KEYS, Config, option_fields, option_names
 from kagglepipe.files import expanded
-from kagglepipe.stages import OWN, READS, STREET, TOOLS
+from kagglepipe.stages import STREET, TOOLS
 
 CONF = next(
     folder for folder in (Path(__file__).parent / "conf", Path(__file__).parent.parent / "conf") if folder.is_dir()
@@ -234,9 +234,10 @@ def stage_help(stage: str) -> str:
     file = Path(__file__).parent / ("tools" if stage in TOOLS else "stages") / f"{stage}.py"
     about = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
     about = re.sub(r"^stage=\S+( input=\S+)?: ", "", about)
-    parts = "\n\n".join(_part(name) for name in READS[stage])
-    tops = [f"  {name}={_shown(getattr(Config, name))}" for name in OWN.get(stage, ())]
-    more = "Read besides:\n" + "\n".join(tops) + "\n\n" if tops else ""
+    read = [one for one in fields(Config) if stage in one.metadata["stages"]]
+    parts = "\n\n".join(_part(one.name) for one in read if is_dataclass(one.default_factory))
+    tops = [line for one in read if not is_dataclass(one.default_factory) for line in _option_lines(one.name, one)]
+    more = "\n".join(tops) + "\n\n" if tops else ""
     head = f"kagglepipe {stage}: {({**STREET, **TOOLS})[stage]}\n\nusage: python -m kagglepipe {stage} [option=value …]"
     foot = "All stages: python -m kagglepipe --help. Every option: python -m kagglepipe --cfg job"
     return f"{head}\n\n{about}\n\n{more}{parts}\n\n{foot}".replace("\n\n\n\n", "\n\n")

@@ -1,7 +1,7 @@
 """Every YAML composes, every dataclass refuses what cannot be meant, and a run's hash holds what decides it."""
 
 from collections.abc import Callable
-from dataclasses import is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +25,15 @@ from kagglepipe.errors import UserError
 from kagglepipe.options import POLICIES, CompetitionOptions, ModelOptions, PathsOptions
 from kagglepipe.runs import identity
 from kagglepipe.runs.identity import (
-    CONDUCT,
-    FINETUNE_CONDUCT,
-    FINETUNE_SETTINGS,
-    HEAD_SETTINGS,
     POLICY_OF_MODE,
-    TAUGHT,
+    RUN_WORDS,
     augmentation_policy,
     idle_settings,
+    kinds_reading,
     result_settings,
 )
 from kagglepipe.runs.provenance import write_config
+from kagglepipe.stages import BEFORE
 
 Configure = Callable[..., Config]
 EXPERIMENTS = sorted((CONF / "experiment").rglob("*.yaml"))
@@ -377,10 +375,13 @@ def test_paths_workers_and_the_like_are_not(override: str, mode: str) -> None:
     assert result_settings(shaped(override), mode) == result_settings(shaped(), mode)
 
 
-def test_every_option_of_training_is_read_by_some_mode() -> None:
-    names = {name.removeprefix("training.") for name in option_names() if name.startswith("training.")}
-    assert names == {*CONDUCT, *HEAD_SETTINGS, *FINETUNE_SETTINGS, *TAUGHT}
-    assert set(FINETUNE_CONDUCT) < set(CONDUCT)
+def test_every_option_says_what_it_means_and_is_read_by_some_run() -> None:
+    for name, one in option_fields():
+        assert one.metadata["doc"].endswith("."), name
+        assert kinds_reading(name), name
+        assert set(" ".join(one.metadata["read_by"]).split()) <= {"image", "video", "series", *RUN_WORDS}, name
+    stages = {name for one in fields(Config) for name in one.metadata["stages"]}
+    assert stages == set(BEFORE)
 
 
 @pytest.mark.parametrize("mode", ["head", "finetune"])

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kagglepipe.config import option_names
-from kagglepipe.stages import OWN, READS, STREET, TOOLS
+from kagglepipe.config import option_facts, option_names
+from kagglepipe.stages import STREET, TOOLS
 from kagglepipe.usage import completions, near_options, stage_help, unknown_choice, unknown_flag, unknown_word
 
 
@@ -96,7 +96,7 @@ def test_the_help_of_a_stage_has_every_option_that_it_reads(stage: str) -> None:
     assert text.startswith(f"kagglepipe {stage}: ")
     for name in [name for name in option_names() if name != "stage"]:
         part = name.partition(".")[0]
-        assert (f" {name}=" in text) == (part in READS[stage] or name in OWN.get(stage, ())), name
+        assert (f" {name}=" in text) == (stage in option_facts(part)[0]["stages"]), name
 
 
 def test_options_stand_with_their_defaults_and_meaning() -> None:

@@ -2,37 +2,24 @@
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kagglepipe.competitions.labels import sort_classes
-from kagglepipe.config import Config
+from kagglepipe.config import Config, option_facts
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, read_json, sha256
-from kagglepipe.options import ModelOptions, TrainingOptions
+from kagglepipe.options import Options, TrainingOptions, is_read
 
 if TYPE_CHECKING:
     from kagglepipe.competitions.dataset import Dataset
 
 POLICY_OF_MODE = {"head": "strong", "finetune": "light"}  # augmentation=auto; the figures are in docs/design.md
 RESULT_VERSION = {"head": 2, "finetune": 2, "time": 2}  # raise by hand what would give other results from the same
-HEAD_SETTINGS = ("views", "regularisation")
-CONDUCT = (
-    "mode",
-    "budget",
-    "micro_batch",
-    "deterministic",
-    "compile",
-    "trackers",
-    "rival",
-)  # decide nothing of the results
-TAUGHT = ("teacher", "confidence")  # which decide results where a teacher is named; `run_identity` knows its answers
-FINETUNE_CONDUCT = ("budget", "micro_batch", "compile")  # those of CONDUCT that only fine-tuning reads
-FINETUNE_SETTINGS = tuple(
-    f.name for f in fields(TrainingOptions) if f.name not in (*HEAD_SETTINGS, *CONDUCT, *TAUGHT)
-)  # the head comes first in fine-tuning too, so HEAD_SETTINGS count in both
+RUN_WORDS = {"head", "finetune", "mean", "network", "segments", "augmented", "cropped", "teacher"}  # and the kind
+BY_CONTENT = {"model.weights", "training.teacher", "training.confidence"}  # `run_identity` has hashes of their files
 
 
 def training_mode(config: Config) -> str:
@@ -150,84 +137,79 @@ def identity_hash(identity: dict[str, Any]) -> str:
     return sha256(json.dumps(identity, sort_keys=True))[:8]
 
 
-def result_settings(config: Config, mode: str) -> dict[str, Any]:
-    """The part of the configuration that decides a run's results once the data and weights are known.
+def run_words(config: Config, mode: str) -> set[str]:
+    """What is true of a run, in the words of `options.option(read_by=)`.
 
-    mode: `head` or `finetune`. Settings that this mode does not read are left out, and so are paths, workers and
-    everything that only decides how, where or which part of the work is done.
+    mode: `head` or `finetune`.
     """
-    if config.competition.kind != "image":
-        return sequence_settings(config, mode)
-    names = HEAD_SETTINGS if mode == "head" else (*HEAD_SETTINGS, *FINETUNE_SETTINGS)
-    metric = config.competition.metric  # by which the best epoch is kept
-    best_by = {"best_by": metric} if mode == "finetune" and metric != "accuracy" else {}
+    kind, temporal = config.competition.kind, config.model.temporal
+    taught = {"teacher"} if config.training.teacher is not None else set()
+    words = {kind, mode, *taught}
+    if kind == "image" or mode == "finetune" or (kind == "video" and config.sequences.views > 0):
+        words.add("augmented")
+    if config.model.crop != "squash":  # else frames are decoded at the network's own size
+        words.add("cropped")
+    if kind != "image":
+        words.add("mean" if temporal.cell == "mean" else "network")
+    return words | ({"segments"} if config.competition.finds_segments else set())
+
+
+def is_option_read(config: Config, name: str, mode: str) -> bool:
+    """Whether a run in `mode` reads an option; False for what is no option."""
+    words, facts = run_words(config, mode), option_facts(name)
+    return bool(facts) and all(is_read(one["read_by"], words) for one in facts)
+
+
+def kinds_reading(name: str) -> list[str]:
+    """The kinds of competition, `image`, `video` and `series`, some run of which reads an option."""
+    facts = option_facts(name)
+    return [
+        kind
+        for kind in option_facts("competition.kind")[-1]["choices"]
+        if all(is_read(one["read_by"], {kind, *RUN_WORDS}) for one in facts)
+    ]
+
+
+def group_settings(config: Config, group: Options, mode: str) -> dict[str, Any]:
+    """The options of a group that change results of a run in `mode`, save those that count by their files' content."""
     return {
-        "model": backbone_settings(config.model),
-        "training": {"mode": mode, **{name: getattr(config.training, name) for name in names}, **best_by},
-        **augmentation_settings(config, mode),
-        "short_side": config.short_side,
-        "seed": config.seed,
-        "result_version": RESULT_VERSION[mode],
+        one.name: getattr(group, one.name)
+        for one in fields(group)  # type: ignore[arg-type]  # every group is a dataclass
+        if one.metadata["changes_results"]
+        and not is_dataclass(one.default_factory)
+        and (name := group.prefix + one.name) not in BY_CONTENT
+        and is_option_read(config, name, mode)
     }
 
 
-def sequence_settings(config: Config, mode: str) -> dict[str, Any]:
-    """`result_settings` of a competition with a time axis."""
-    competition, training = config.competition, config.training
+def result_settings(config: Config, mode: str) -> dict[str, Any]:
+    """The options that decide a run's results once the data and weights are known.
+
+    mode: `head` or `finetune`.
+    """
+    competition, words = config.competition, run_words(config, mode)
+    is_image = competition.kind == "image"
     settings: dict[str, Any] = {
-        "model": {"temporal": temporal_settings(config)},
-        "training": {"mode": mode, **{name: getattr(training, name) for name in training_names(config, mode)}},
-        "sequences": {name: getattr(config.sequences, name) for name in sequence_names(config, mode)},
+        "model": group_settings(config, config.model, mode),
+        "training": {"mode": mode, **group_settings(config, config.training, mode)},
         "seed": config.seed,
-        "result_version": RESULT_VERSION["time"],
+        "result_version": RESULT_VERSION[mode if is_image else "time"],
     }
+    if is_image and mode == "finetune" and competition.metric != "accuracy":
+        settings["training"]["best_by"] = competition.metric  # the best epoch is kept
+    if not is_image:
+        settings["model"]["temporal"] = group_settings(config, config.model.temporal, mode)
+        settings["sequences"] = group_settings(config, config.sequences, mode)
     if competition.finds_segments:
         settings["background"] = competition.background
     if competition.kind == "series":
         arrays = {name: competition.columns.get(name) for name in ("values", "time")}
         return {**settings, "columns": arrays, "skeleton": competition.skeleton}
-    settings["model"] |= backbone_settings(config.model)
-    augmented = mode == "finetune" or config.sequences.views > 0
-    if augmented:
+    if "augmented" in words:
         settings |= augmentation_settings(config, mode)
-    if augmented or config.model.crop != "squash":  # else frames are decoded at the network's own size
+    if words & {"augmented", "cropped"}:
         settings["short_side"] = config.short_side
     return settings
-
-
-def temporal_settings(config: Config) -> dict[str, Any]:
-    """What of `model.temporal` decides results: little of it if there is nothing but a mean."""
-    temporal = asdict(config.model.temporal)
-    if temporal["cell"] != "mean":
-        return {name: value for name, value in temporal.items() if name != "window"}
-    names = ("cell", "differences", "window") if config.competition.finds_segments else ("cell", "differences")
-    return {name: temporal[name] for name in names}
-
-
-def training_names(config: Config, mode: str) -> list[str]:
-    """The settings of `training` that decide results; in fine-tuning of clips nothing ends early."""
-    names = ["regularisation"] if config.model.temporal.cell == "mean" else ["clip"]
-    return names if mode == "head" else sorted({*names, *FINETUNE_SETTINGS} - {"patience"})
-
-
-def sequence_names(config: Config, mode: str) -> list[str]:
-    """The settings of `sequences` that decide results."""
-    tuned, learning = mode == "finetune", config.model.temporal.cell != "mean"  # the mean's head is fitted exactly
-    is_read = {
-        "rate": True,
-        **dict.fromkeys(("motion", "views"), config.competition.kind == "video"),
-        **dict.fromkeys(("steps", "lr", "batch_size", "weight_decay", "label_smoothing"), learning),
-        **dict.fromkeys(("crop", "speed", "drop", "noise"), learning or tuned),
-        "members": learning and not tuned,
-        "window": learning and config.competition.finds_segments,
-        "clip_frames": tuned,
-    }
-    return [name for name, read in is_read.items() if read]
-
-
-def backbone_settings(model: ModelOptions) -> dict[str, Any]:
-    """What decides a network that looks at pictures."""
-    return {"name": model.name, "kwargs": model.kwargs, "image_size": model.image_size, "crop": model.crop}
 
 
 def augmentation_settings(config: Config, mode: str) -> dict[str, Any]:
@@ -244,19 +226,16 @@ def augmentation_policy(config: Config, mode: str) -> str:
 
 
 def idle_settings(config: Config, mode: str) -> list[str]:
-    """Options of `training` that differ from their defaults, but decide nothing of a run in `mode`."""
-    read, default = result_settings(config, mode)["training"], TrainingOptions()
-    used = (*read, *(name for name in CONDUCT if mode == "finetune" or name not in FINETUNE_CONDUCT), "teacher")
-    used += ("confidence",) if config.training.teacher else ()
-    names = [f.name for f in fields(TrainingOptions) if f.name not in used]
-    return [f"training.{n}" for n in names if getattr(config.training, n) != getattr(default, n)]
+    """Options of `training` that differ from their defaults, and that a run in `mode` does not read."""
+    names = [f"training.{name}" for name in changes(config.training, TrainingOptions())]
+    return [name for name in names if not is_option_read(config, name, mode)]
 
 
 def changes(config: Any, usual: Any = None) -> dict[str, Any]:
     """The options that differ from their defaults, nested as in YAML; equal ones leave no trace.
 
-    >>> changes(Config(seed=1, model=ModelOptions(crop="center")))
-    {'seed': 1, 'model': {'crop': 'center'}}
+    >>> changes(Config(seed=1, training=TrainingOptions(epochs=5)))
+    {'seed': 1, 'training': {'epochs': 5}}
     """
     usual = Config() if usual is None else usual
     found: dict[str, Any] = {}

@@ -6,7 +6,7 @@
 import re
 import subprocess
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,6 @@ from kagglepipe.config import Config, schema
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, read_json, write_bytes
 from kagglepipe.runs.identity import changes
-
-DECISIVE = ("seed", "device", "engine", "competition", "prepare", "cache", "folds", "augmentation", "model", "training",
-            "sequences", "ensemble")  # fmt: skip
 
 
 def recipe_of(config: Config, run: Path) -> dict[str, Any]:
@@ -68,8 +65,9 @@ def run_facts(run: Path) -> dict[str, Any]:
 
 
 def decisive(config: Config) -> dict[str, Any]:
-    """The options that differ from their defaults and have a say in what comes out."""
-    return {name: value for name, value in changes(config).items() if name in DECISIVE}
+    """The options that differ from their defaults and change results."""
+    decides = {one.name for one in fields(Config) if one.metadata["changes_results"]}
+    return {name: value for name, value in changes(config).items() if name in decides}
 
 
 def written_options(run: Path) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""The stages and the tools by name: what they do, what goes before them, which options they read.
+"""The stages and the tools by name: what they do, what goes before them.
 
 Tables alone: help and the checks of options read them, and import nothing slow. `pipeline.py` runs the stages.
 """
@@ -42,32 +42,6 @@ BEFORE = {
     "drill": ("download",),
     "doctor": (),
     "bundle": (),
-}
-READS = {  # the parts of the configuration that each of them reads, beside what names the competition and its data
-    "download": ("competition", "download", "kaggle"),
-    "prepare": ("competition", "prepare", "cache", "folds"),
-    "augment": ("augment", "augmentation", "model", "cache"),
-    "train": ("model", "training", "augmentation", "sequences", "folds", "cache"),
-    "ensemble": ("ensemble",),
-    "submit": ("submit", "kaggle"),
-    "predict": ("predict",),
-    "detect": ("detect",),
-    "annotations": (),
-    "runs": ("runs", "kaggle"),
-    "reproduce": (),
-    "drill": ("drill",),
-    "doctor": ("kaggle",),
-    "bundle": ("bundle", "ensemble", "kaggle"),
-}
-OWN = {  # and the options beside those parts
-    "train": ("run", "seed", "device", "engine", "workers"),
-    "ensemble": ("run",),
-    "submit": ("run",),
-    "predict": ("input", "run", "device", "engine", "workers"),
-    "detect": ("input", "run", "device", "engine"),
-    "annotations": ("input",),
-    "reproduce": ("submission", "workers"),
-    "bundle": ("run",),
 }
 
 
