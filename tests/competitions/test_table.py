@@ -72,32 +72,26 @@ def test_the_layout_may_be_wrapped_in_more_folders(wrapping: str) -> None:
     assert found.outside == []
 
 
-def test_files_without_a_place_are_told_and_not_lost() -> None:
+def test_the_rest_of_a_folder_with_a_layout() -> None:
+    """Deeper folders belong to their class; files without a place are told; a test is not needed."""
     extra = ["readme.txt", "Train/loose.jpg", "Train/Knife/k.jpg", "other/Test/x.jpg", "Testing/y.jpg"]
-    found = listed([*ARCHIVE, *extra])
+    deeper = "Train/Pistol/old/2019/z.jpg"
+    found = listed([*ARCHIVE, *extra, deeper])
     assert sorted(found.outside) == sorted(extra)
-    assert sorted(found.rows["path"]) == ARCHIVE
+    assert sorted(found.rows["path"]) == sorted([*ARCHIVE, deeper])
+    assert placed(found)[deeper] == ("train", "pistol")
+    assert set(listed([name for name in ARCHIVE if name.startswith("Train")]).rows["split"]) == {"train"}
 
 
-def test_images_in_deeper_folders_belong_to_their_class() -> None:
-    found = listed([*ARCHIVE, "Train/Pistol/old/2019/z.jpg"])
-    assert placed(found)["Train/Pistol/old/2019/z.jpg"] == ("train", "pistol")
-
-
-def test_a_competition_without_test_images_has_only_training_rows() -> None:
-    found = listed([name for name in ARCHIVE if name.startswith("Train")])
-    assert set(found.rows["split"]) == {"train"}
-
-
-def test_another_archive_is_refused_with_what_was_needed_and_found() -> None:
+def test_layouts_that_do_not_fit_are_refused() -> None:
     told = refusal(["cats/a.jpg", "dogs/b.jpg"])
     assert "Train/Pistol, Train/Smartphone, Test are needed, found cats/a.jpg, dogs/b.jpg" in told
     assert "no files at all" in refusal([])
-
-
-def test_an_empty_class_is_named() -> None:
-    files = [name for name in ARCHIVE if "Pistol" not in name]
-    assert "class pistol has no images in Train/Pistol" in refusal(files)
+    told = refusal([name for name in ARCHIVE if "Pistol" not in name])
+    assert "class pistol has no images in Train/Pistol" in told
+    told = refusal(["imgs/1.jpg"], CompetitionOptions(layout={"cat": "imgs", "dog": "imgs/"}))
+    assert "cat and dog in one folder, imgs" in told
+    assert "competition.labels=labels.csv" in told
 
 
 # --- a layout that is guessed ---------------------------------------------------------------------------------
@@ -119,13 +113,10 @@ def test_class_folders_are_found_in_the_root_or_in_train(base: str) -> None:
     assert found.outside == ["notes.txt"]
 
 
-def test_with_a_train_folder_nothing_beside_it_is_a_class() -> None:
+def test_a_test_folder_in_any_case_and_folders_beside_train_are_no_classes() -> None:
     found = listed(["train/cat/a.jpg", "train/dog/b.jpg", "extra/c.jpg", "Test/d.jpg"], FOLDER)
     assert (found.classes, found.outside) == (["cat", "dog"], ["extra/c.jpg"])
     assert placed(found)["Test/d.jpg"] == ("test", None)
-
-
-def test_a_test_folder_in_any_case_is_no_class() -> None:
     assert listed(["cat/a.jpg", "dog/b.jpg", "TEST/x.jpg"], FOLDER).classes == ["cat", "dog"]
 
 
@@ -155,6 +146,15 @@ def test_the_order_of_classes_can_be_given_and_must_hold_all() -> None:
     assert listed(CATS, CompetitionOptions(test="test", id="path", classes=["dog", "cat"])).classes == ["dog", "cat"]
     told = refusal(CATS, CompetitionOptions(test="test", id="path", classes=["dog", "fish"]))
     assert "labels cat are not among competition.classes=['dog', 'fish']" in told
+    told = refusal(CATS, CompetitionOptions(test="test", id="path", classes=["cat", "dog", "owl"]))
+    assert "class owl of competition.classes has no images" in told
+    found = listed(["A/1.jpg", "a/2.jpg"], CompetitionOptions(classes=["a", "A"], id="path"))
+    assert [place for _, place in placed(found).values()] == ["A", "a"]
+
+
+@pytest.mark.parametrize("names", ["0 1 2 10", "invalid valid", "bus car train"])
+def test_classes_may_be_numbers_or_called_like_a_split(names: str) -> None:
+    assert listed([f"{name}/1.jpg" for name in sorted(names.split())], FOLDER).classes == names.split()
 
 
 TWO = ("cat/1.jpg", "dog/2.jpg")
@@ -207,11 +207,6 @@ def test_classes_that_hold_the_same_folders_may_be_parts_of_a_whole() -> None:
     assert not listed([*within("pets/"), *within("wild/", "fox/1.jpg", "dog/2.jpg")], FOLDER).notes
 
 
-@pytest.mark.parametrize("names", [("valid", "invalid"), ("bus", "car", "train")])
-def test_classes_may_be_called_like_a_split(names: tuple[str, ...]) -> None:
-    assert listed([f"{name}/1.jpg" for name in names], FOLDER).classes == sorted(names)
-
-
 @pytest.mark.parametrize(
     ("files", "told"),
     [
@@ -240,30 +235,10 @@ def test_a_test_folder_outside_the_source_is_refused(folder: str) -> None:
         CompetitionOptions(test=folder)
 
 
-def test_classes_that_are_whole_numbers_stand_in_their_order() -> None:
-    assert listed([f"{n}/{n}.jpg" for n in (0, 1, 2, 10)], FOLDER).classes == ["0", "1", "2", "10"]
-
-
 @pytest.mark.parametrize("pair", [("Cat", "cat"), ("cat ", "cat"), ("1", "01")])
 def test_class_folders_that_are_too_alike_are_refused(pair: tuple[str, str]) -> None:
     told = refusal([f"{pair[0]}/1.jpg", f"{pair[1]}/2.jpg", "z/3.jpg"], FOLDER)
     assert all(repr(name) in told for name in pair)
-
-
-def test_classes_in_different_case_can_be_named() -> None:
-    found = listed(["A/1.jpg", "a/2.jpg"], CompetitionOptions(classes=["a", "A"], id="path"))
-    assert [place for _, place in placed(found).values()] == ["A", "a"]
-
-
-def test_a_class_of_the_competition_without_images_is_named() -> None:
-    told = refusal(CATS, CompetitionOptions(test="test", id="path", classes=["cat", "dog", "owl"]))
-    assert "class owl of competition.classes has no images" in told
-
-
-def test_two_classes_in_one_folder_are_told_what_to_do() -> None:
-    told = refusal(["imgs/1.jpg"], CompetitionOptions(layout={"cat": "imgs", "dog": "imgs/"}))
-    assert "cat and dog in one folder, imgs" in told
-    assert "competition.labels=labels.csv" in told
 
 
 def test_the_deepest_folder_of_a_layout_decides() -> None:
@@ -289,12 +264,9 @@ def test_an_id_that_repeats_is_named_with_both_files() -> None:
     assert "1 ids repeat: b.jpg is both Train/Pistol/b.jpg and Train/Smartphone/b.jpg" in told
     assert "competition.id=path" in told
     assert "2 ids repeat" in refusal([*ARCHIVE, "Train/Pistol/b.jpg", "Train/Pistol/1.jpg"])
-
-
-def test_paths_as_ids_do_not_repeat_where_names_do() -> None:
     files = [*ARCHIVE, "Train/Pistol/b.jpg"]
-    competition = CompetitionOptions(layout=PISTOLS.layout, test="Test", id="path")
-    assert listed(files, competition).rows["id"].tolist() == sorted(files)
+    by_path = CompetitionOptions(layout=PISTOLS.layout, test="Test", id="path")
+    assert listed(files, by_path).rows["id"].tolist() == sorted(files)
 
 
 # --- labels from a CSV ----------------------------------------------------------------------------------------
@@ -319,17 +291,6 @@ def test_labels_come_from_the_csv(tmp_path: Path) -> None:
     assert (found.classes, found.outside) == (["cat", "dog"], ["stray.jpg"])
 
 
-def test_labels_are_text_whatever_they_look_like(tmp_path: Path) -> None:
-    found = listed(*labels(tmp_path, "file,label\na.jpg,007\nb.jpg,NA\nc.jpg,007\n"))
-    assert found.classes == ["007", "NA"]
-
-
-def test_a_group_column_is_kept_and_a_blank_cell_is_no_group(tmp_path: Path) -> None:
-    found = listed(*labels(tmp_path, "file,label,group\na.jpg,cat,ann\nb.jpg,dog,\nc.jpg,cat,\n")).rows
-    assert found.loc[found["id"] == "a.jpg", "group"].tolist() == ["ann"]
-    assert found.loc[found["id"] != "a.jpg", "group"].isna().all()
-
-
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -347,18 +308,19 @@ def test_a_group_column_is_kept_and_a_blank_cell_is_no_group(tmp_path: Path) -> 
         ("a.jpg,cat\nb.jpg,dog\n", "begins with a.jpg: its first row must name the columns, as file,label"),
         ("f\0i\0l\0e\0,\0l\0\n", "its letters are two bytes each; save it as CSV UTF-8"),
         ("file,label\na.jpg,cat\nb.jpg,cat\n", "only one class was found (cat)"),
-        ("file,label\na.jpg,cat\na.jpg,dog\nb.jpg,dog\n", "a.jpg"),
+        ("file,label\na.jpg,cat\n./a.jpg,dog\n", "a.jpg more than once, with the label cat (row 2) and dog (row 3)"),
+        ("file,label,group\na.jpg,cat,x\na,cat,y\n", "with the group x (row 2) and y (row 3)"),
+        ("file,label\na.jpg,cat\nb.jpg,Cat\n", "labels.csv has the labels 'Cat' and 'cat'"),
+        ("file,label\na.jpg,1\nb.jpg,1.0\n", "labels.csv has the labels '1' and '1.0'"),
+        ("file,label,split\na.jpg,cat,3\nb.jpg,dog,train\n", "row 2: the split 3 is neither train nor test"),
+        ("file,label,label\na.jpg,cat,dog\n", "more than one column label"),
+        ("file,label\ntest/x.jpg,cat\ntest/y.jpg,dog\n", "labels no image to train on, only 2 that are to be classif"),
     ],
 )
 def test_labels_that_cannot_be_used_are_named(text: str, words: str, tmp_path: Path) -> None:
-    told = refusal(*labels(tmp_path, text))
+    told = refusal(*labels(tmp_path, text, "a.jpg b.jpg c.jpg test/x.jpg test/y.jpg"))
     assert words in told
-
-
-def test_a_file_with_two_labels_is_not_told_to_be_renamed(tmp_path: Path) -> None:
-    told = refusal(*labels(tmp_path, "file,label\na.jpg,cat\na.jpg,dog\nb.jpg,dog\n"))
-    assert "labels.csv" in told
-    assert "rename" not in told
+    assert "rename the files" not in told
 
 
 @pytest.mark.parametrize("ours", ["group", "split"])
@@ -377,41 +339,27 @@ def test_labels_in_test_are_not_trained_on_and_told(tmp_path: Path) -> None:
     assert found.notes == ["2 labels of labels.csv are of images to classify, and were not looked at"]
 
 
-def test_only_labels_in_test_are_refused(tmp_path: Path) -> None:
-    told = refusal(*labels(tmp_path, "file,label\ntest/x.jpg,cat\ntest/y.jpg,dog\n", "test/x.jpg test/y.jpg"))
-    assert "labels no image to train on, only 2 that are to be classified" in told
+@pytest.mark.parametrize(
+    ("text", "files", "targets"),
+    [
+        ("file,label\na.jpg,007\nb.jpg,NA\nc.jpg,1e5\n", "a.jpg b.jpg c.jpg", "007 NA 1e5"),
+        ("File ; Label\n a.jpg ;cat \nb; cat\n\n;\nc.jpg;dog;\n", "a.jpg b.jpg c.jpg", "cat cat dog"),
+        ("file|label\nmore//a.jpg|cat\nmore/./b.jpg|dog\n", "more/a.jpg more/b.jpg", "cat dog"),
+        ("file,label\na,cat\nb,dog\n", "x/a.jpg x/b.jpg x/a.xml x/b.txt", "cat dog"),
+    ],
+    ids=["text", "blanks", "bars and slashes", "a picture before what describes it"],
+)
+def test_csvs_as_people_write_them(text: str, files: str, targets: str, tmp_path: Path) -> None:
+    found = placed(listed(*labels(tmp_path, text, files)))
+    assert found == dict(zip(files.split(), (("train", target) for target in targets.split()), strict=False))
 
 
 def test_a_file_named_twice_with_one_label_counts_once(tmp_path: Path) -> None:
     found = listed(*labels(tmp_path, "file,label,group\na.jpg,cat,\na,cat,ann\nb.jpg,dog,\n"))
     assert found.rows["id"].tolist() == ["a.jpg", "b.jpg"]
     assert found.rows["group"].tolist()[0] == "ann"
+    assert found.rows["group"].isna().tolist() == [False, True]  # a blank cell is no group
     assert found.notes == ["1 rows of labels.csv name a file a second time, and say the same"]
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("file,label\na.jpg,cat\n./a.jpg,dog\n", "a.jpg more than once, with the label cat (row 2) and dog (row 3)"),
-        ("file,label,group\na.jpg,cat,x\na,cat,y\n", "with the group x (row 2) and y (row 3)"),
-        ("file,label\na.jpg,cat\nb.jpg,Cat\n", "labels.csv has the labels 'Cat' and 'cat'"),
-        ("file,label\na.jpg,1\nb.jpg,1.0\n", "labels.csv has the labels '1' and '1.0'"),
-        ("file,label,split\na.jpg,cat,3\nb.jpg,dog,train\n", "row 2: the split 3 is neither train nor test"),
-        ("file,label,label\na.jpg,cat,dog\n", "more than one column label"),
-    ],
-)
-def test_rows_that_contradict_one_another_are_named(text: str, words: str, tmp_path: Path) -> None:
-    assert words in refusal(*labels(tmp_path, text))
-
-
-def test_blanks_around_labels_and_names_do_not_count(tmp_path: Path) -> None:
-    found = listed(*labels(tmp_path, "File ; Label\n a.jpg ;cat \nb; cat\n\n;\nc.jpg;dog;\n"))
-    assert placed(found) == {"a.jpg": ("train", "cat"), "b.jpg": ("train", "cat"), "c.jpg": ("train", "dog")}
-
-
-def test_a_picture_is_meant_before_what_describes_it(tmp_path: Path) -> None:
-    found = listed(*labels(tmp_path, "file,label\na,cat\nb,dog\n", "x/a.jpg x/a.xml x/b.jpg x/b.txt"))
-    assert sorted(found.rows["path"]) == ["x/a.jpg", "x/b.jpg"]
 
 
 def test_a_wrapped_table_and_its_images_are_found(tmp_path: Path) -> None:
@@ -443,11 +391,6 @@ def test_a_zipped_table_is_the_one_csv_in_it(names: list[str], told: str | None,
         assert listed(files, competition, tmp_path).classes == ["cat", "dog"]
 
 
-def test_columns_may_be_separated_by_bars_and_folders_by_too_many_slashes(tmp_path: Path) -> None:
-    found = listed(*labels(tmp_path, "file|label\nmore//a.jpg|cat\nmore/./b.jpg|dog\n", "more/a.jpg more/b.jpg"))
-    assert placed(found) == {"more/a.jpg": ("train", "cat"), "more/b.jpg": ("train", "dog")}
-
-
 def test_videos_are_not_taken_for_images() -> None:
     told = refusal(["cat/1.mp4", "cat/notes.txt", "dog/2.MP4"], FOLDER)
     assert told == "no images are among the 3 files of nowhere; 2 videos are there: type competition=video_folder"
@@ -457,13 +400,10 @@ def test_videos_are_not_taken_for_images() -> None:
 def test_a_labels_file_where_the_command_is_typed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "labels.csv").write_text("file,label\n")
+    missing = refusal(["a.jpg"], CompetitionOptions(labels="other.csv", id="path"), tmp_path)
+    assert f"there is no {tmp_path / 'other.csv'}: add it" in missing
     told = refusal(["a.jpg"], CompetitionOptions(labels="labels.csv"), tmp_path / "photos")
     assert told.endswith(f"for the one here type competition.labels={tmp_path / 'labels.csv'}")
-
-
-def test_a_labels_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    competition = CompetitionOptions(labels="labels.csv", id="path")
-    assert f"there is no {tmp_path / 'labels.csv'}: add it" in refusal(["a.jpg"], competition, tmp_path)
 
 
 # --- the hash -------------------------------------------------------------------------------------------------
@@ -480,20 +420,13 @@ def test_the_hash_changes_with_ids_splits_labels_and_bytes(table: pd.DataFrame, 
     changed = table.copy()
     changed.loc[changed.index[-1], column] = "another"
     assert table_hash(changed) != table_hash(table)
+    assert table_hash(table.iloc[:-1]) != table_hash(table)
 
 
 @pytest.mark.parametrize("column", ["path", "width", "group"])
-def test_the_hash_does_not_know_where_images_lie(table: pd.DataFrame, column: str) -> None:
-    assert table_hash(table.assign(**{column: "another"})) == table_hash(table)
-
-
-def test_the_hash_does_not_depend_on_the_order_of_rows(table: pd.DataFrame) -> None:
-    assert table_hash(table.iloc[::-1]) == table_hash(table)
-    assert table_hash(table.reset_index(drop=True)) == table_hash(table)
-
-
-def test_a_missing_row_changes_the_hash(table: pd.DataFrame) -> None:
-    assert table_hash(table.iloc[:-1]) != table_hash(table)
+def test_the_hash_depends_neither_on_paths_nor_on_the_order_of_rows(table: pd.DataFrame, column: str) -> None:
+    assert table_hash(table.assign(**{column: "another"}).iloc[::-1]) == table_hash(table)
+    assert table_hash(table.iloc[::-1].reset_index(drop=True)) == table_hash(table)
 
 
 # --- properties -----------------------------------------------------------------------------------------------
