@@ -28,7 +28,7 @@ from kagglepipe.config import Config
 from kagglepipe.options import EnsembleOptions, PathsOptions
 from kagglepipe.files import read_json
 from kagglepipe.stages import ensemble
-from kagglepipe.stages.places import Dataset, ensemble_dir, find_members
+from kagglepipe.stages.configured import ensemble_run, find_members
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 root, method = Path(sys.argv[1]), sys.argv[2]
 table = pd.read_parquet(root / "table.parquet")
@@ -39,7 +39,7 @@ config = Config(
 folds = table.loc[table.split == "train", ["id", "fold"]]
 prepared = Dataset(table.drop(columns="fold"), folds, classes, root, "table", "folds")
 members = find_members(config, prepared)
-ensemble.make_ensemble(config, prepared, members, ensemble_dir(config, prepared, members))
+ensemble.make_ensemble(config, prepared, members, ensemble_run(config, prepared, members))
 """
 
 

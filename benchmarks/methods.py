@@ -21,7 +21,7 @@ import numpy as np
 from composed import composed
 
 from kagglepipe.files import read_json
-from kagglepipe.stages.places import ensemble_dir, find_members, read_prepared, run_dir
+from kagglepipe.stages.configured import ensemble_run, find_members, read_data, run_of
 from kagglepipe.tools.commands import run_command
 
 NETWORKS = ("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2")
@@ -56,7 +56,7 @@ def one_draw(common: list[str], members: dict[str, list[str]]) -> dict[str, dict
     for name, options in members.items():
         config = composed(*common, *options, "stage=train")
         run_command(config)
-        run = run_dir(config, read_prepared(config))
+        run = run_of(config, read_data(config)).folder
         metrics = read_json(run / "metrics.json")
         rows[name], names[name] = numbers(metrics), run.name
         best[name] = (-metrics["score"], metrics["log_loss"])
@@ -66,7 +66,7 @@ def one_draw(common: list[str], members: dict[str, list[str]]) -> dict[str, dict
         rows[f"{method}{', calibrated, threshold' if more else ''}"] = blended(common, runs, method, more)
     config = composed(*common, *members[teacher], "stage=train", f"training.teacher={names[teacher]}")
     run_command(config)
-    metrics = read_json(run_dir(config, read_prepared(config)) / "metrics.json")
+    metrics = read_json(run_of(config, read_data(config)).folder / "metrics.json")
     found = metrics["over_teacher"]
     rows["best member, as teacher"] = rows[teacher]
     rows["pseudo-labels of it"] = {
@@ -79,8 +79,8 @@ def blended(common: list[str], runs: str, method: str, more: Iterable[str]) -> d
     """The numbers of one blend; its gain is over equal weights."""
     config = composed(*common, "stage=ensemble", runs, f"ensemble.method={method}", *more)
     run_command(config)
-    prepared = read_prepared(config)
-    metrics = read_json(ensemble_dir(config, prepared, find_members(config, prepared)) / "metrics.json")
+    prepared = read_data(config)
+    metrics = read_json(ensemble_run(config, prepared, find_members(config, prepared)).folder / "metrics.json")
     row: dict[str, Any] = numbers(metrics)
     counting = sum(weight > 0 for weight in metrics["weights"])
     print(method, *more, "took", metrics["method"], "of", counting, "members", metrics["maps"], flush=True)

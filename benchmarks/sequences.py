@@ -20,7 +20,7 @@ import torch
 from composed import composed
 
 from kagglepipe.sequences.dataset import TrainingBatches
-from kagglepipe.stages.places import read_prepared
+from kagglepipe.stages.configured import read_data
 from kagglepipe.stages.train_sequences import SequenceSession
 from kagglepipe.tools.commands import run_command
 from kagglepipe.training.fit import train_epochs
@@ -48,7 +48,7 @@ def make_session(arguments: argparse.Namespace, root: Path) -> SequenceSession:
         f"sequences.clip_frames={arguments.frames}",
     )  # fmt: skip
     run_command(config)
-    return SequenceSession(config, read_prepared(config), root / "run")
+    return SequenceSession(config, read_data(config), root / "run")
 
 
 def features(session: SequenceSession) -> None:

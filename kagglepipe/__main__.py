@@ -244,20 +244,21 @@ def checked(cfg: Any, *, alone: bool, strict: bool) -> Any:
 
 def walk_and_keep(config: Any, *, alone: bool) -> float | dict[str, Any] | None:
     """Runs the stages; what a job of a sweep comes to lies in its folder then, for the table at the end."""
-    from kagglepipe.stages.places import named_run, with_sample_if_no_data
-    from kagglepipe.stages.trial import outcome
+    from kagglepipe.runs.store import RunStore
+    from kagglepipe.stages.account import with_sample_if_no_data
     from kagglepipe.tools.commands import run_command
+    from kagglepipe.tools.trial_result import trial_result
 
     config = with_sample_if_no_data(config)
     if config.run is not None and config.stage != "drill":
-        named_run(config, config.run)  # before anything is downloaded for it
+        RunStore(config.runs_dir).named(config.run)  # before anything is downloaded for it
     if alone or is_trial(config):
         score = run_command(config)
-        return score if config.sweep.trial is None else outcome(config)
+        return score if config.sweep.trial is None else trial_result(config)
     from hydra.core.hydra_config import HydraConfig
 
     from kagglepipe.jobs import kept
-    from kagglepipe.stages.places import finished_run
+    from kagglepipe.stages.configured import finished_run
 
     here = HydraConfig.get()
     with kept(Path(here.runtime.output_dir), here.job.num, list(here.overrides.task)) as found:

@@ -6,7 +6,6 @@ torch nor pandas, since every command passes through.
 
 import difflib
 import math
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kagglepipe.errors import UserError
-from kagglepipe.files import expanded
+from kagglepipe.files import absolute
 from kagglepipe.options import (
     AugmentationOptions,
     AugmentOptions,
@@ -147,6 +146,25 @@ class Config(Options):
         return (absolute(self.paths.outputs) if self.paths.outputs else self.root / "outputs") / self.slug
 
     @property
+    def folds_file(self) -> Path:
+        """The folds in force: `folds.file`, or data/<slug>/folds.csv."""
+        return absolute(self.folds.file) if self.folds.file else self.data_dir / "folds.csv"
+
+    def pixels_dir(self, short_side: int) -> Path:
+        """data/<base slug>/cache/pixels-<size>/: decoded images, whatever part of their labels is used."""
+        return self.base_dir / "cache" / f"pixels-{short_side}"
+
+    @property
+    def pixels_limit(self) -> int:
+        """Bytes that a cache of decoded images may hold."""
+        return int(self.cache.max_gb * 10**9)
+
+    @property
+    def ledger_file(self) -> Path:
+        """submissions/ledger.csv: every submission that was sent from here, and its scores."""
+        return self.root / "submissions" / "ledger.csv"
+
+    @property
     def features_dir(self) -> Path:
         """Where what frozen networks see is kept: data/<base slug>/cache/."""
         return self.runs_dir / "cache" if self.paths.outputs else self.base_dir / "cache"
@@ -176,11 +194,6 @@ class Config(Options):
     def backend_dir(self) -> Path | None:
         """Cache of inference backends; None for untrained networks, which are never worth compiling."""
         return None if self.model.weights == "none" else self.weights_dir
-
-
-def absolute(path: str) -> Path:
-    """`path` with `~` expanded, seen from the shell's folder."""
-    return Path(os.path.abspath(expanded(path)))  # noqa: PTH100  # `..` goes, symbolic links stay
 
 
 def hydra_string(value: str) -> str:

@@ -37,6 +37,11 @@ def expanded(path: str) -> Path:
     return Path(os.path.expanduser(path))  # noqa: PTH111  # Path.expanduser raises RuntimeError
 
 
+def absolute(path: str) -> Path:
+    """`path` with `~` expanded, seen from the shell's folder."""
+    return Path(os.path.abspath(expanded(path)))  # noqa: PTH100  # `..` goes, symbolic links stay
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Yields a temporary path in the folder of `path`; renames it to `path` when the block ends well.

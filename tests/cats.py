@@ -29,7 +29,7 @@ from kagglepipe.options import (
 )
 from kagglepipe.predictions.frame import test_frame
 from kagglepipe.predictions.ledger import Row, read_ledger
-from kagglepipe.stages.places import read_prepared
+from kagglepipe.stages.configured import read_data
 from tests.kaggle_emulator import KaggleEmulator, halves
 
 CONTRACT: Any = OmegaConf.to_container(OmegaConf.load(CONF / "competition/image_folder.yaml"))
@@ -111,7 +111,7 @@ def cats_config(root: Path, *, source: str | None = None, endpoint: str = "http:
 
 def add_run(root: Path, name: str, wrong: Collection[str] = (PUBLIC[0],), **scores: object) -> Path:
     """A finished run all of whose answers are right, save those; its metrics are SCORES, save these."""
-    prepared, folder = read_prepared(cats_config(root)), root / "outputs/cats" / name
+    prepared, folder = read_data(cats_config(root)), root / "outputs/cats" / name
     ids = prepared.test["id"].tolist()
     given = [(prepared.classes.index(ANSWERS[id]) + (id in wrong)) % len(CLASSES) for id in ids]
     probs = np.eye(len(CLASSES))[given] * 0.7 + 0.1

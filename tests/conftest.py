@@ -253,7 +253,7 @@ def make_long_series(folder: Path, *, train: int = 6, test: int = 2) -> Path:
 def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer settings to choose from, and fewer draws for p: a run is scored in a tenth of the time."""
     from kagglepipe.predictions import paired
-    from kagglepipe.stages import scores
+    from kagglepipe.runs import scores
 
     grid = scores.settings_grid
     monkeypatch.setattr(scores, "settings_grid", lambda step, length: grid(step, length)[::16])

@@ -14,7 +14,6 @@ from kagglepipe.config import (
     FREE,
     PATH_KEYS,
     Config,
-    absolute,
     demand_options,
     demand_quoted,
     option_fields,
@@ -22,6 +21,7 @@ from kagglepipe.config import (
     schema,
 )
 from kagglepipe.errors import UserError
+from kagglepipe.files import absolute
 from kagglepipe.options import POLICIES, CompetitionOptions, ModelOptions, PathsOptions
 from kagglepipe.runs import identity
 from kagglepipe.runs.identity import (
@@ -31,8 +31,8 @@ from kagglepipe.runs.identity import (
     idle_settings,
     kinds_reading,
     result_settings,
+    write_config,
 )
-from kagglepipe.runs.provenance import write_config
 from kagglepipe.stages import BEFORE
 
 Configure = Callable[..., Config]
@@ -423,7 +423,7 @@ def test_the_config_of_a_run_composes_back(experiment: str, configure: Configure
         f"experiment={experiment}", "stage=train", "folds.only=[1]", "training.lr=1e-5",
         "training.regularisation=[0.5]", "+model.kwargs.drop_rate=0.1",
     )  # fmt: skip
-    write_config(config, tmp_path)
+    write_config(config, tmp_path / "config.yaml")
     assert read_back(tmp_path) == config
     assert read_back(tmp_path) != replace(config, seed=1)
 
@@ -432,5 +432,5 @@ def test_the_config_of_a_run_composes_back(experiment: str, configure: Configure
 def test_odd_names_come_back_from_the_config_of_a_run(name: str, tmp_path: Path) -> None:
     config = shaped()
     config = replace(config, input=name, competition=replace(config.competition, source=name))
-    write_config(config, tmp_path)
+    write_config(config, tmp_path / "config.yaml")
     assert read_back(tmp_path) == config

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from kagglepipe.__main__ import CONF, demand_words, place_error, quoted, with_stage
-from kagglepipe.config import PATH_KEYS, Config, absolute, schema
+from kagglepipe.config import PATH_KEYS, Config, schema
 from kagglepipe.errors import UserError
+from kagglepipe.files import absolute
 from kagglepipe.stages import STREET, TOOLS
 from kagglepipe.tools.commands import run_command
 

@@ -12,7 +12,7 @@ import pytest
 
 from kagglepipe.config import Config
 from kagglepipe.files import read_json
-from kagglepipe.stages.places import read_prepared, run_dir
+from kagglepipe.stages.configured import read_data, run_of
 from kagglepipe.tools.commands import run_command
 
 SAMPLE = "pistols-vs-smartphones-sample"
@@ -29,7 +29,7 @@ def files_below(folder: Path) -> dict[str, int]:
 
 
 def the_run(config: Config) -> Path:
-    return run_dir(config, read_prepared(config))
+    return run_of(config, read_data(config)).folder
 
 
 @pytest.mark.slow

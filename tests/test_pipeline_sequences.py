@@ -14,7 +14,7 @@ from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
 from kagglepipe.samples.clips import make_clips
-from kagglepipe.stages.places import read_prepared, run_dir
+from kagglepipe.stages.configured import read_data, run_of
 from kagglepipe.tools.commands import run_command
 from tests.streets import QUICK, STREETS, street_config
 
@@ -60,7 +60,7 @@ def files_below(folder: Path) -> dict[str, int]:
 
 
 def the_run(config: Config) -> Path:
-    return run_dir(config, read_prepared(config))
+    return run_of(config, read_data(config)).folder
 
 
 # --- from nothing to a submission ------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ import pytest
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
-from kagglepipe.stages.places import read_prepared, run_dir, with_sample_if_no_data
+from kagglepipe.stages.account import with_sample_if_no_data
+from kagglepipe.stages.configured import read_data, run_of
 from kagglepipe.tools.commands import run_command
 
 Configure = Callable[..., Config]
@@ -29,7 +30,7 @@ def test_another_metric_is_scored_again_and_not_only_renamed(at: Configure) -> N
     accuracy = run_command(at("stage=train"))
     loss = run_command(at("stage=train", "competition.metric=log_loss"))
     config = at()
-    metrics = read_json(run_dir(config, read_prepared(config)) / "metrics.json")
+    metrics = read_json(run_of(config, read_data(config)).folder / "metrics.json")
     assert accuracy == 1.0
     assert loss == metrics["score"] == metrics["log_loss"] != accuracy
     assert metrics["baseline"]["metric"] == "log_loss"
@@ -53,11 +54,11 @@ def test_a_label_mended_in_a_file_elsewhere_makes_another_run(toy: Path, at: Con
     labels.to_csv(tmp_path / "labels.csv", index=False)
     option = f"competition.labels={tmp_path / 'labels.csv'}"
     run_command(at("stage=prepare", option))
-    before = read_prepared(at(option)).table_hash
+    before = read_data(at(option)).table_hash
     labels.loc[0, "label"] = "red"
     labels.to_csv(tmp_path / "labels.csv", index=False)
     run_command(at("stage=prepare", option))
-    assert read_prepared(at(option)).table_hash != before
+    assert read_data(at(option)).table_hash != before
 
 
 def test_refreshing_keeps_folds_that_still_fit(at: Configure, tmp_path: Path) -> None:
@@ -73,7 +74,7 @@ def test_refreshing_keeps_folds_that_still_fit(at: Configure, tmp_path: Path) ->
 def test_a_run_is_not_blended_with_itself(at: Configure) -> None:
     run_command(at("stage=train"))
     config = at()
-    name = run_dir(config, read_prepared(config)).name
+    name = run_of(config, read_data(config)).name
     with pytest.raises(UserError, match="twice"):
         run_command(at("stage=ensemble", f"ensemble.runs=[{name},{name}]"))
 
@@ -81,8 +82,8 @@ def test_a_run_is_not_blended_with_itself(at: Configure) -> None:
 def test_a_member_of_ids_and_probabilities_alone_is_enough(at: Configure, tmp_path: Path) -> None:
     run_command(at("stage=train"))
     config = at()
-    prepared = read_prepared(config)
-    run = run_dir(config, prepared)
+    prepared = read_data(config)
+    run = run_of(config, prepared).folder
     for kind in ("oof", "test"):
         frame = pd.read_parquet(run / f"{kind}.parquet")
         frame[["id", *prepared.classes]].to_csv(tmp_path / f"{kind}.csv", index=False)
@@ -97,7 +98,7 @@ def test_a_member_of_ids_and_probabilities_alone_is_enough(at: Configure, tmp_pa
 
 def test_folds_that_hide_a_class_are_refused(at: Configure, tmp_path: Path) -> None:
     run_command(at("stage=prepare"))
-    train = read_prepared(at()).train
+    train = read_data(at()).train
     numbers = train["target"].map({"blue": 0, "green": 1, "red": 1})
     train.assign(fold=numbers)[["id", "fold"]].to_csv(tmp_path / "mine.csv", index=False)
     with pytest.raises(UserError, match="class blue lies in fold 0 alone"):
@@ -117,7 +118,7 @@ def test_mending_a_bad_image_is_enough(toy: Path, at: Configure) -> None:
         run_command(at("stage=prepare"))
     (toy / "red/empty.png").unlink()
     run_command(at("stage=prepare"))
-    assert len(read_prepared(at()).train) == 36
+    assert len(read_data(at()).train) == 36
 
 
 def test_a_failed_source_does_not_hide_the_sample(configure: Configure, tmp_path: Path) -> None:
@@ -189,8 +190,8 @@ def test_a_rate_beyond_reason_is_refused(configure: Configure) -> None:
 
 def test_a_series_lasts_until_its_next_row_would_have_come(tmp_path: Path) -> None:
     """What a run is asked for later has as many samples as what it was trained on."""
+    from kagglepipe.sequences.grid import item_lengths
     from kagglepipe.sequences.series import series_inputs
-    from kagglepipe.stages.places import item_lengths
 
     np.savez(tmp_path / "s.npz", values=np.arange(10.0)[:, None], time=3 + 2.0 * np.arange(10))
     items = pd.DataFrame({"video": ["s"], "begins": [3.0], "ends": [23.0]})
@@ -201,8 +202,8 @@ def test_a_series_lasts_until_its_next_row_would_have_come(tmp_path: Path) -> No
 @pytest.mark.parametrize("rate", [100, 495, 500, 1000, 10_000])
 def test_series_of_any_rate_are_read_to_their_end(tmp_path: Path, rate: int) -> None:
     """From some 495 samples a second on, a tolerance of a millisecond was more than half of a step."""
+    from kagglepipe.sequences.grid import item_lengths
     from kagglepipe.sequences.series import series_inputs
-    from kagglepipe.stages.places import item_lengths
 
     values = np.arange(300.0)
     np.savez(tmp_path / "s.npz", values=values[:, None], time=values / rate)

@@ -447,30 +447,30 @@ def test_without_the_extra_it_says_what_to_install(command: Command, monkeypatch
 def test_training_stops_after_the_fold_by_which_it_cannot_beat_its_rival(
     colours: Path, tmp_path: Path, configure: Configure, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from kagglepipe.stages.places import read_prepared, run_dir
-    from kagglepipe.stages.trial import outcome
+    from kagglepipe.stages.configured import read_data, run_of
+    from kagglepipe.tools.trial_result import trial_result
 
     options = ("stage=train", *TOY, f"competition.source={colours}", "folds.count=3")
     prepare = configure(*options, "stage=prepare")
     run_command(prepare)
-    prepared = read_prepared(prepare)
+    prepared = read_data(prepare)
     rival = {"run": "best", "measure": "log_loss", "greater_is_better": False, "perfect": 0.0,
              "folds": {0: 1e-6, 1: 1e-6, 2: 1e-6}, "folds_hash": prepared.folds_hash}  # fmt: skip
     (tmp_path / "rival.json").write_text(json.dumps(rival))
     config = configure(*options, f"training.rival={tmp_path}/rival.json")
-    run = run_dir(config, prepared)
-    assert run == run_dir(configure(*options), prepared)
+    run = run_of(config, prepared).folder
+    assert run == run_of(configure(*options), prepared).folder
     with caplog.at_level("INFO"):
         run_command(config)
     assert sorted(path.name for path in run.glob("fold_*")) == ["fold_0"]
     assert "train: stopped, since with perfect folds to come its mean would be" in caplog.text
-    found = outcome(config)
+    found = trial_result(config)
     assert found["raced"].startswith("with perfect folds to come its mean would be")
     assert list(found["folds"]) == ["0"]
     (tmp_path / "rival.json").write_text(json.dumps({**rival, "folds_hash": "other folds"}))
     run_command(config)
     assert (run / "metrics.json").exists()
-    assert "raced" not in outcome(config)
+    assert "raced" not in trial_result(config)
 
 
 def test_the_sweeper_is_found_by_hydra_at_no_cost() -> None:

@@ -11,13 +11,13 @@ from omegaconf import DictConfig, OmegaConf
 from hydra_plugins.kagglepipe_sweeper._sweep import Sweep
 from kagglepipe.config import PATH_KEYS, hydra_string
 from kagglepipe.errors import UserError
-from kagglepipe.files import read_json, write_bytes
-from kagglepipe.predictions.frame import read_frame
+from kagglepipe.files import write_bytes
 from kagglepipe.predictions.paired import compare
 from kagglepipe.predictions.uncertainty import format_interval
 from kagglepipe.reports import sweeps as pictures
-from kagglepipe.stages.places import read_prepared
-from kagglepipe.stages.scores import number as value_of
+from kagglepipe.runs.run import Run
+from kagglepipe.runs.scores import number as value_of
+from kagglepipe.stages.configured import read_data
 from kagglepipe.sweeps.finals import Finalist, run_finals
 from kagglepipe.sweeps.report import importances, trial_rows, write_table
 from kagglepipe.sweeps.space import Span, format_params
@@ -104,23 +104,23 @@ def log_significance(sweep: Sweep, study: "optuna.Study", ranked: "list[FrozenTr
     trials = counted_trials(study)
     complete = [trial for trial in trials if trial.state.name == "COMPLETE"]
     tried = sum(trial.state.name != "FAIL" for trial in trials)
-    oof = {trial.number: runs / trial.user_attrs["outcome"]["run"] / "oof.parquet" for trial in complete}
-    if tried < 2 or plan.objectives[0].measure not in ("score", "log_loss") or not oof[winner].exists():
+    made = {trial.number: Run(runs / trial.user_attrs["outcome"]["run"]) for trial in complete}
+    if tried < 2 or plan.objectives[0].measure not in ("score", "log_loss") or not made[winner].oof_file.exists():
         return
     metric = sweep.config.competition.metric
-    low, high = map(value_of, read_json(oof[winner].with_name("metrics.json"))["interval"])
+    low, high = map(value_of, made[winner].metrics["interval"])
     log.info(
         "sweep: that run's own 95 %% interval of %s: %s; selected among %d by these very rows, it is optimistic",
         *(metric, format_interval(low, high), tried),
     )
-    groups = read_prepared(sweep.config).train.set_index("id")["group"]
+    groups = read_data(sweep.config).train.set_index("id")["group"]
     name = "log loss" if "log_loss" in (plan.objectives[0].measure, metric) else "accuracy"
     others = {complete[0].number: "the first", **{trial.number: "the second best" for trial in ranked[1:2]}}
     for number, which in others.items():
-        if number == winner or not oof[number].exists():
+        if number == winner or not made[number].oof_file.exists():
             continue
         try:
-            found = compare(read_frame(oof[winner]), read_frame(oof[number]), groups)
+            found = compare(made[winner].oof(), made[number].oof(), groups)
         except UserError as error:  # frames at another rate are other rows
             log.info("sweep: trial %d, %s, cannot be compared with it: %s", number, which, error)
             continue

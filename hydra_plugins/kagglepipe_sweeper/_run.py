@@ -23,9 +23,9 @@ from kagglepipe.files import exclusive_lock
 from kagglepipe.options import SweepOptions
 from kagglepipe.runs.identity import changes, result_settings, training_mode
 from kagglepipe.stages import unread
+from kagglepipe.stages.account import with_sample_if_no_data
+from kagglepipe.stages.configured import read_data
 from kagglepipe.stages.pipeline import keep_locks, run_stages
-from kagglepipe.stages.places import read_prepared, with_sample_if_no_data
-from kagglepipe.stages.trial import data_of
 from kagglepipe.sweeps.objectives import make_objective
 from kagglepipe.sweeps.samplers import check_sampler
 from kagglepipe.sweeps.space import MAX_POINTS, Space, grid_size, probe_points, probe_values, signature
@@ -51,7 +51,7 @@ def run_sweep(master: DictConfig, typed: Sequence[str], *, loader: ConfigLoader,
     keep_locks(sweep.config)
     with exclusive_lock(sweep.plan.folder, f"sweep: {sweep.plan.name}"):
         run_stages(sweep.config, ["download", "prepare"])  # once for all trials
-        data = data_of(read_prepared(sweep.config))
+        data = read_data(sweep.config).data_hash
         return finish(sweep, run_trials(sweep.plan, sweep.launch, data=data))
 
 
@@ -119,7 +119,7 @@ def deciding_settings(config: Config) -> dict[str, Any]:
 def fixed_settings(config: Config) -> dict[str, Any]:
     """Settings beside the space that identify a sweep: data, and how trials are sampled, measured and pruned.
 
-    The contents of tables and folds are compared by `data_of`, weights and teachers by what is typed.
+    The contents of tables and folds are compared by `Dataset.data_hash`, weights and teachers by what is typed.
     """
     changed, sweep = changes(config), config.sweep
     groups = {

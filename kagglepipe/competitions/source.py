@@ -225,3 +225,17 @@ def ignored_folder(path: Path) -> str | None:
     """
     parts = path.parts[:-1]
     return next((part for part in parts if part.startswith(".") or part.lower() in IGNORED_FOLDERS), None)
+
+
+def find_items(source: Path, kind: str, *, skip_bad: bool = False) -> tuple[Path, list[str]]:
+    """(folder that names are relative to, the files of that kind in it). Raises UserError if there are none."""
+    check_name(source)
+    if not source.exists():
+        raise UserError(f"input={source}: nothing is there; give a {kind} or a folder of them")
+    if source.is_file():
+        return source.parent, [source.name]
+    files, _ = list_files(source, skip_bad=skip_bad)
+    names = [file.relative_to(source).as_posix() for file in files if file.suffix.lower() in SUFFIXES[kind]]
+    if not names:
+        raise UserError(f"input={source} holds {len(files)} files and no {kind} ({', '.join(SUFFIXES[kind][:6])} …)")
+    return source, names

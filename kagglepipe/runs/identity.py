@@ -1,20 +1,21 @@
 """What decides the results of a run, and so its name."""
 
-import json
+import re
 from collections.abc import Callable, Iterable
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kagglepipe.competitions.labels import sort_classes
-from kagglepipe.config import Config, option_facts
+from kagglepipe.config import Config, option_facts, schema
 from kagglepipe.errors import UserError
-from kagglepipe.files import file_sha256, read_json, sha256
+from kagglepipe.files import file_sha256, sha256, write_bytes
 from kagglepipe.options import Options, TrainingOptions, is_read
 
 if TYPE_CHECKING:
     from kagglepipe.competitions.dataset import Dataset
+    from kagglepipe.runs.run import Run
 
 POLICY_OF_MODE = {"head": "strong", "finetune": "light"}  # augmentation=auto; the figures are in docs/design.md
 RESULT_VERSION = {"head": 2, "finetune": 2, "time": 2}  # raise by hand what would give other results from the same
@@ -39,7 +40,7 @@ def training_mode(config: Config) -> str:
     return "head" if choose_device(config.device).type == "cpu" else "finetune"
 
 
-def run_identity(config: Config, prepared: "Dataset", teacher: Path | None) -> dict[str, Any]:
+def run_identity(config: Config, prepared: "Dataset", teacher: "Run | None") -> dict[str, Any]:
     """Everything that decides the results of the configured run.
 
     teacher: the run of `training.teacher`.
@@ -49,7 +50,7 @@ def run_identity(config: Config, prepared: "Dataset", teacher: Path | None) -> d
     if config.competition.classes and prepared.classes != usual_order(config, prepared.classes):
         settings["classes"] = prepared.classes
     if teacher is not None:
-        answers = [file_sha256(file) for file in sorted(teacher.glob("fold_*/test.parquet"))]
+        answers = [file_sha256(file) for file in teacher.fold_tests]
         settings["teacher"] = {"answers": sha256(*answers), "confidence": config.training.confidence}
     if config.competition.kind == "series":
         return settings
@@ -60,31 +61,6 @@ def run_identity(config: Config, prepared: "Dataset", teacher: Path | None) -> d
 
     decoder = prepared.decoder if config.competition.kind == "image" else VIDEO_DECODER
     return {"decoder": decoder, "engine": FEATURE_VERSION, **settings, "weights": weights.identity}
-
-
-def older_run(config: Config, prepared: "Dataset", identity: dict[str, Any]) -> Path | None:
-    """The run with this identity that a version has made which left some of it out of the name; None if none is."""
-    training = identity["training"]
-    named = [name for name, holder in (("classes", identity), ("best_by", training)) if name in holder]
-    for names in [{name} for name in named] + [set(named)] * (len(named) > 1):
-        settings = {key: value for key, value in identity.items() if key not in names}
-        settings["training"] = {key: value for key, value in training.items() if key not in names}
-        run = config.runs_dir / run_name(config, settings)
-        is_in_order = "classes" not in names or orders_in(run) == [prepared.classes]
-        # before it was named, the best epoch was that by accuracy
-        if is_in_order and ("best_by" not in names or is_scored_by(run, config.competition.metric)):
-            return run
-    return None
-
-
-def is_scored_by(run: Path, metric: str) -> bool:
-    """Whether a run is finished and its metrics.json tells this metric."""
-    return (run / "metrics.json").exists() and read_json(run / "metrics.json")["metric"] == metric
-
-
-def run_name(config: Config, identity: dict[str, Any]) -> str:
-    """The name of a run with this identity."""
-    return f"{model_name(config)}-{identity['training']['mode']}-{identity_hash(identity)}"
 
 
 def usual_order(
@@ -119,22 +95,11 @@ def shipped_orders() -> dict[str, list[str]]:
     return found
 
 
-def orders_in(run: Path) -> list[list[str]]:
-    """The orders of classes, each once, that the networks of a run's folds have."""
-    orders = [read_json(file)["classes"] for file in sorted(run.glob("fold_*/model.json"))]
-    return [order for number, order in enumerate(orders) if order not in orders[:number]]
-
-
 def model_name(config: Config) -> str:
     """What a run's name begins with: the backbone, what looks at time, or both."""
     backbone, temporal = config.model.name.split("/")[-1], config.model.temporal
     body = temporal.cell + "-shuffled" * temporal.shuffled
     return {"image": backbone, "video": f"{backbone}-{body}", "series": body}[config.competition.kind]
-
-
-def identity_hash(identity: dict[str, Any]) -> str:
-    """Eight hexadecimal digits for a run's identity."""
-    return sha256(json.dumps(identity, sort_keys=True))[:8]
 
 
 def run_words(config: Config, mode: str) -> set[str]:
@@ -244,3 +209,60 @@ def changes(config: Any, usual: Any = None) -> dict[str, Any]:
         if value != default:
             found[f.name] = changes(value, default) if is_dataclass(value) else value
     return found
+
+
+# --- config.yaml ----------------------------------------------------------------------------------------------
+
+
+def decisive(config: Config) -> dict[str, Any]:
+    """The options that differ from their defaults and change results."""
+    decides = {one.name for one in fields(Config) if one.metadata["changes_results"]}
+    return {name: value for name, value in changes(config).items() if name in decides}
+
+
+def written_options(file: Path) -> dict[str, Any] | None:
+    """Options in a config.yaml; None if it is missing, or this version does not understand it."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    if not file.exists():
+        return None
+    try:
+        config: Any = OmegaConf.to_object(OmegaConf.merge(schema(Config), OmegaConf.load(file)))
+    except (OmegaConfBaseException, UserError):
+        return None
+    return decisive(config)
+
+
+def config_of(options: dict[str, Any], name: str) -> Config:
+    """The configuration with these options. Raises UserError, naming where they were, if they are not understood."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        config: Any = OmegaConf.to_object(OmegaConf.merge(schema(Config), OmegaConf.create(escaped(options))))
+    except (OmegaConfBaseException, UserError) as error:
+        why = " ".join(str(error).split())
+        raise UserError(f"{name} was made by a version with other options ({why}): use the version it names") from error
+    return replace(config, competition=replace(config.competition, refresh=False))
+
+
+def write_config(config: Config, file: Path) -> None:
+    """Write a config.yaml that Hydra can compose again."""
+    write_bytes(file, yaml_of(asdict(config)).encode())
+
+
+def yaml_of(options: dict[str, Any]) -> str:
+    """Options as YAML from which Hydra reads the same values again."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_yaml(OmegaConf.create(escaped(options)))
+
+
+def escaped(value: Any) -> Any:
+    """`value` with each `${`, which OmegaConf would resolve, made literal."""
+    if isinstance(value, dict):
+        return {key: escaped(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [escaped(item) for item in value]
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value

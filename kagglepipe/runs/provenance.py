@@ -1,41 +1,37 @@
-"""What a submission was made with, as the JSON of its origin keeps it, so that it can be made again.
+"""Provenance of runs and submissions, as JSON that `submit` writes and `reproduce` reads, and differences of two.
 
-`submit` writes it, `reproduce` reads it. Paths of results, workers and what only concerns this machine are not in it.
+Paths of results, workers and other options of this machine alone are left out.
 """
 
-import re
 import subprocess
 from collections.abc import Iterable
-from dataclasses import asdict, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from kagglepipe.config import Config, schema
-from kagglepipe.errors import UserError
-from kagglepipe.files import file_sha256, read_json, write_bytes
-from kagglepipe.runs.identity import changes
+from kagglepipe.files import file_sha256, read_json
+from kagglepipe.runs.identity import written_options
+from kagglepipe.runs.run import Run
+
+HASH = 64  # digits of a SHA-256
 
 
-def recipe_of(config: Config, run: Path) -> dict[str, Any]:
-    """The submission's own configuration, the bytes that all began with, and every run that it was made of."""
-    members = read_json(run / "metrics.json").get("members", [])
-    folders = [run, *(run.parent / name for name in members)]
-    return {
-        "source": source_hash(config.base_dir),
-        "configuration": decisive(config),
-        "runs": facts_of(folders),
-    }
+def provenance_of(configuration: dict[str, Any], data: Path, run: Run) -> dict[str, Any]:
+    """What a submission was made with: its configuration, the hash of its source, facts of every run in it.
+
+    configuration: as `decisive` gives it. data: data/<base slug>/.
+    """
+    return {"source": source_hash(data), "configuration": configuration, "runs": facts_of([run, *run.members])}
 
 
-def facts_of(folders: Iterable[Path]) -> dict[str, dict[str, Any]]:
-    """The facts of each run that is there, and of whoever has labelled for it, by name."""
+def facts_of(runs: Iterable[Run]) -> dict[str, dict[str, Any]]:
+    """name -> facts of each run that is there, teachers of pseudo-labels included."""
     known: dict[str, dict[str, Any]] = {}
-    for folder in folders:
-        if (folder / "metrics.json").exists():
-            known[folder.name] = run_facts(folder)
-            if teacher := known[folder.name]["teacher"]:
-                known |= facts_of([folder.parent / teacher])
+    for run in runs:
+        if run.is_finished:
+            known[run.name] = run_facts(run)
+            if teacher := run.teacher:
+                known |= facts_of([Run(run.folder.parent / teacher)])
     return known
 
 
@@ -45,78 +41,20 @@ def source_hash(folder: Path) -> str | None:
     return read_json(file).get("content") or None if file.exists() else None
 
 
-def run_facts(run: Path) -> dict[str, Any]:
-    """How a run was configured, what it came to, and where it was made."""
-    metrics = read_json(run / "metrics.json")
-    fold = next(iter(sorted(run.glob("fold_*/model.json"))), None)
-    made = read_json(fold) if fold else {}
-    test = run / "test.parquet"
+def run_facts(run: Run) -> dict[str, Any]:
+    """How a run was configured, its results, and where it was made."""
+    metrics, made = run.metrics, run.model
     return {
-        "configuration": written_options(run),
+        "configuration": written_options(run.config_file),
         "identity": metrics.get("identity"),
-        "test_sha256": file_sha256(test) if test.exists() else None,
+        "test_sha256": file_sha256(run.test_file) if run.test_file.exists() else None,
         "cut_by_budget": metrics.get("cut_by_budget"),
-        "teacher": metrics.get("over_teacher", {}).get("teacher"),
+        "teacher": run.teacher,
         "machine": metrics.get("machine"),
         "engine": made.get("engine"),
         "versions": made.get("versions"),
         "git_commit": made.get("git_commit"),
     }
-
-
-def decisive(config: Config) -> dict[str, Any]:
-    """The options that differ from their defaults and change results."""
-    decides = {one.name for one in fields(Config) if one.metadata["changes_results"]}
-    return {name: value for name, value in changes(config).items() if name in decides}
-
-
-def written_options(run: Path) -> dict[str, Any] | None:
-    """The options in a run's config.yaml; None if it has none, or one that this version does not understand."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    file = run / "config.yaml"
-    if not file.exists():
-        return None
-    try:
-        config: Any = OmegaConf.to_object(OmegaConf.merge(schema(Config), OmegaConf.load(file)))
-    except (OmegaConfBaseException, UserError):
-        return None
-    return decisive(config)
-
-
-def config_of(options: dict[str, Any], name: str) -> Config:
-    """The configuration with these options. Raises UserError, naming where they were, if they are not understood."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        config: Any = OmegaConf.to_object(OmegaConf.merge(schema(Config), OmegaConf.create(escaped(options))))
-    except (OmegaConfBaseException, UserError) as error:
-        why = " ".join(str(error).split())
-        raise UserError(f"{name} was made by a version with other options ({why}): use the version it names") from error
-    return replace(config, competition=replace(config.competition, refresh=False))
-
-
-def write_config(config: Config, run: Path) -> None:
-    """The run's config.yaml: the configuration as it was, readable and composable again."""
-    write_bytes(run / "config.yaml", yaml_of(asdict(config)).encode())
-
-
-def yaml_of(options: dict[str, Any]) -> str:
-    """Options as YAML from which Hydra reads the same values again."""
-    from omegaconf import OmegaConf
-
-    return OmegaConf.to_yaml(OmegaConf.create(escaped(options)))
-
-
-def escaped(value: Any) -> Any:
-    """`value` with each `${`, which OmegaConf would resolve, made literal."""
-    if isinstance(value, dict):
-        return {key: escaped(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [escaped(item) for item in value]
-    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
 
 
 def versions() -> dict[str, str]:
@@ -149,3 +87,57 @@ def git_commit() -> str | None:
         return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+# --- differences ------------------------------------------------------------------------------------------------
+
+
+def described(metrics: dict[str, Any]) -> dict[str, str]:
+    """What decides a run's results, flat, as `model.name` -> its value in a few letters; an ensemble: how it blends."""
+    if "members" in metrics:
+        return flat({"ensemble": {"method": metrics.get("method"), "runs": ", ".join(metrics["members"])}})
+    return flat(metrics.get("identity") or {})
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested values as dotted names; of a hash the first eight digits.
+
+    >>> flat({"model": {"name": "lite0"}, "training": {"regularisation": [0.1, 1.0]}, "seed": 0})
+    {'model.name': 'lite0', 'training.regularisation': '[0.1, 1.0]', 'seed': '0'}
+    """
+    found: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            text = str(value)
+            found[prefix + name] = text[:8] if len(text) == HASH and text.isalnum() else text
+    return found
+
+
+def difference(one: dict[str, str], other: dict[str, str]) -> dict[str, tuple[str, str]]:
+    """name -> (its value in the one, in the other), where these differ; `-` where it has none.
+
+    >>> difference({"seed": "1", "a": "x"}, {"seed": "0", "a": "x", "b": "y"})
+    {'seed': ('1', '0'), 'b': ('-', 'y')}
+    """
+    pairs = {name: (one.get(name, "-"), other.get(name, "-")) for name in {**one, **other}}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def told(differences: dict[str, tuple[str, str]]) -> str:
+    """The first values of a difference in one line.
+
+    >>> told({"seed": ("1", "0"), "model.name": ("lite1", "lite0")})
+    'seed=1; model.name=lite1'
+    """
+    return "; ".join(f"{name}={mine}" for name, (mine, _) in differences.items())
+
+
+def told_both(differences: dict[str, tuple[str, str]]) -> str:
+    """Both values of a difference in one line.
+
+    >>> told_both({"seed": ("1", "0")})
+    'seed=1 and 0'
+    """
+    return "; ".join(f"{name}={mine} and {theirs}" for name, (mine, theirs) in differences.items())

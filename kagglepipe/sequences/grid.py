@@ -2,6 +2,9 @@
 
 import math
 
+import pandas as pd
+
+ROUNDING = 1e-6  # of a sample: times in a CSV are decimal fractions
 TOLERANCE = 1.01e-3  # Matroska and FLV round time stamps to a millisecond, and two of them are subtracted
 
 
@@ -30,6 +33,37 @@ def grid_length(seconds: float, rate: float) -> int:
     (20, 21, 1)
     """
     return max(1, points_before(seconds, rate))
+
+
+def first_positions(items: pd.DataFrame, rate: float) -> dict[str, int]:
+    """video -> k of its first frame or sample, on the grid k/rate: the first not before it begins.
+
+    items: video, and begins and ends in seconds (or the unit of a series).
+    """
+    begins = dict(zip(items["video"], items["begins"], strict=True))
+    before = {video: math.floor(time * rate) for video, time in begins.items()}
+    return {video: k + (k / rate < begins[video]) for video, k in before.items()}
+
+
+def item_lengths(items: pd.DataFrame, rate: float) -> dict[str, int]:
+    """video -> number of its frames or samples on the grid k/rate; at least 1."""
+    origin, ends = first_positions(items, rate), zip(items["video"], items["ends"], strict=True)
+    return {video: max(1, math.ceil((end - tolerance(rate)) * rate) - origin[video]) for video, end in ends}
+
+
+def segment_positions(start: float, end: float, rate: float, *, origin: int, length: int) -> tuple[int, int]:
+    """(position of the first frame with start <= time < end, number of frames) within an item; NaN: no limit.
+
+    origin, length: of the item, as `first_positions` and `item_lengths` give them. A segment between two frames gets
+    the earlier one.
+
+    >>> segment_positions(1.0, 1.5, 4, origin=0, length=20), segment_positions(1.1, 1.2, 4, origin=2, length=20)
+    ((4, 2), (2, 1))
+    """
+    first = 0 if math.isnan(start) else math.ceil(start * rate - ROUNDING) - origin
+    stop = length if math.isnan(end) else min(length, math.ceil(end * rate - ROUNDING) - origin)
+    first = max(0, min(first, stop - 1))
+    return first, max(1, stop - first)
 
 
 class Grid:

@@ -4,12 +4,14 @@ import functools
 import logging
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kagglepipe.competitions.credentials import WHERE, find_credentials
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
+from kagglepipe.runs.store import RunStore
 
 if TYPE_CHECKING:
     from kagglepipe.competitions.kaggle import KaggleClient, Submission
@@ -74,6 +76,30 @@ def is_kaggle_notebook() -> bool:
     return "KAGGLE_KERNEL_RUN_TYPE" in os.environ
 
 
-def ledger_file(config: Config) -> Path:
-    """submissions/ledger.csv: every submission that was sent from here, and what became of it."""
-    return config.root / "submissions" / "ledger.csv"
+def with_sample_if_no_data(config: Config) -> Config:
+    """The configuration, or the built-in sample's in its place when the competition's data is nowhere.
+
+    Only competitions that name a sample have one, and only an absence leads here (no source, nothing taken before,
+    no Kaggle notebook's data, no credentials): a source or a download that fails is an error.
+    """
+    competition = config.competition
+    no_sample = competition.sample_slug is None or competition.source or competition.is_sample
+    if no_sample or config.stage in ("annotations", "doctor", "bundle", "reproduce"):
+        return config
+    if config.submit.upload or config.runs.leaderboard:  # about Kaggle's own; says what it takes
+        return config
+    if (config.root / "data" / str(competition.slug) / "source.json").exists():
+        return config
+    if config.stage in ("predict", "detect", "runs"):  # needs a run, not data, and says which it uses
+        own = RunStore(config.runs_dir).finished()
+        return config if own else replace(config, competition=replace(competition, slug=competition.sample_slug))
+    if notebook_data(config) is not None or is_kaggle_notebook() or find_credentials() is not None:
+        return config
+    log.info(
+        "\n*** No data for %s was found: running on the BUILT-IN SAMPLE, images drawn by code.\n"
+        "*** Its scores say nothing about the competition. For the real images add competition.source=PATH\n"
+        "*** or Kaggle's token (`python -m kagglepipe doctor` says how).\n",
+        competition.slug,
+    )
+    sample = replace(competition, slug=competition.sample_slug, answers="answers.csv")
+    return replace(config, competition=sample)

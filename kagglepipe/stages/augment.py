@@ -14,7 +14,7 @@ from kagglepipe.files import write_json
 from kagglepipe.images.mirror import mirror_hint
 from kagglepipe.models.weights import Weights
 from kagglepipe.runs.identity import augmentation_policy, training_mode
-from kagglepipe.stages.places import image_reader, read_prepared
+from kagglepipe.stages.configured import image_reader, read_data
 
 log = logging.getLogger(__name__)
 NOWHERE = Weights("none", "none")  # only the network's own input size is asked for
@@ -36,12 +36,12 @@ def run(config: Config) -> None:
     from kagglepipe.models.classifier import make_backbone, preprocessing_of
     from kagglepipe.reports.plots import Tile, draw_sheet
 
-    prepared = read_prepared(config)
-    policy, rows = augmentation_policy(config, training_mode(config)), prepared.train
+    dataset = read_data(config)
+    policy, rows = augmentation_policy(config, training_mode(config)), dataset.train
     options = config.model
     backbone = make_backbone(options.name, NOWHERE, kwargs=options.kwargs, cache_dir=config.root)
     seen = preprocessing_of(backbone, image_size=options.side, crop=options.crop, short_side=config.short_side)
-    reader = image_reader(config, prepared, rows, config.short_side)
+    reader = image_reader(config, dataset, rows, config.short_side)
     backgrounds = Backgrounds(reader, rows["id"].tolist(), rows["fold"].to_numpy(np.int64))
     mirror = config.augmentation.mirror
     transform = Transform(policy, seen.size, mirror=mirror, backgrounds=backgrounds)
@@ -60,5 +60,5 @@ def run(config: Config) -> None:
     draw_sheet(folder / f"{policy}.png", tiles, columns=config.augment.views + 1, title=title)
     write_json(folder / f"{policy}.json", transform.serialised())
     log.info("augment: look at %s (policy in %s.json)", folder / f"{policy}.png", policy)
-    if mirror and policy != "none" and (hint := mirror_hint(prepared.classes)):
+    if mirror and policy != "none" and (hint := mirror_hint(dataset.classes)):
         log.warning("augment: %s", hint)

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from kagglepipe.competitions.credentials import WHERE, find_credentials
 from kagglepipe.competitions.source import Source, describe
-from kagglepipe.config import Config, absolute
+from kagglepipe.config import Config
 from kagglepipe.errors import UserError
-from kagglepipe.files import exclusive_lock, file_sha256, read_json, write_json
+from kagglepipe.files import absolute, exclusive_lock, file_sha256, read_json, write_json
 from kagglepipe.stages.account import connect, is_kaggle_notebook, notebook_data
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ import pandas as pd
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
-from kagglepipe.files import read_json, write_json, write_parquet
+from kagglepipe.files import write_parquet
 from kagglepipe.options import EnsembleOptions
 from kagglepipe.predictions.blend import Stack
 from kagglepipe.predictions.calibration import ARGMAX_METRICS, calibration_error, reliability
@@ -37,18 +37,12 @@ from kagglepipe.predictions.selection import adjusted, choose, gain_over, redund
 from kagglepipe.predictions.slices import slice_scores
 from kagglepipe.predictions.uncertainty import format_difference, format_score
 from kagglepipe.predictions.weights import FITTED
-from kagglepipe.runs.provenance import write_config
-from kagglepipe.stages.known_answers import score_test_again, with_test_scores
-from kagglepipe.stages.places import (
-    Member,
-    demand_one_rate,
-    ensemble_dir,
-    find_members,
-    rates_of,
-    read_prepared,
-    tables_of,
-)
-from kagglepipe.stages.scores import describe_scores, groups_hash, is_scored, rows_of, scores_of
+from kagglepipe.runs.answers import score_test_again, with_test_scores
+from kagglepipe.runs.identity import write_config
+from kagglepipe.runs.run import Run
+from kagglepipe.runs.scores import describe_scores, groups_hash, is_scored, rows_of, scores_of
+from kagglepipe.runs.store import Member, check_one_rate
+from kagglepipe.stages.configured import at_rate_of, ensemble_run, find_members, read_data
 from kagglepipe.text import listed, quoted_three, table
 
 log = logging.getLogger(__name__)
@@ -59,49 +53,49 @@ def run(config: Config) -> float | None:
     if not config.ensemble.runs:
         log.info("ensemble: one run, nothing to blend (for more: ensemble.runs=[RUN,RUN] or ensemble.runs=[best:8])")
         return None
-    prepared = read_prepared(config)
-    members = find_members(config, prepared)
-    config, prepared = at_rate_of_members(config, prepared, members)
-    folder = ensemble_dir(config, prepared, members)
-    done = folder / "metrics.json"
-    if done.exists() and is_scored(read_json(done), config.competition, prepared):
-        log.info("ensemble: %s is finished already", folder.name)
-        if score_test_again(config, prepared, folder):
+    dataset = read_data(config)
+    members = find_members(config, dataset)
+    if config.competition.finds_segments:
+        dataset = at_rate_of_members(config, dataset, members)
+    run = ensemble_run(config, dataset, members)
+    if run.is_finished and is_scored(run.metrics, config.competition, dataset):
+        log.info("ensemble: %s is finished already", run.name)
+        if score_test_again(config.competition, dataset, run):
             log.info("ensemble: its test is scored anew, by the answers as they are now")
     else:
-        make_ensemble(config, prepared, members, folder)
-    metrics = read_json(folder / "metrics.json")
+        make_ensemble(config, dataset, members, run)
+    metrics = run.metrics
     for line in describe_scores(metrics, config.competition.metric):
         log.info("ensemble: %s", line)
     return float(metrics["score"])
 
 
-def make_ensemble(config: Config, prepared: Dataset, members: list[Member], folder: Path) -> None:
+def make_ensemble(config: Config, dataset: Dataset, members: list[Member], run: Run) -> None:
     """Aligns the members by id, blends them and writes the run."""
-    classes, train = prepared.classes, prepared.train
-    look_at_members(members, prepared)
+    classes, train = dataset.classes, dataset.train
+    look_at_members(members, dataset)
     stack = read_stack(members, train, classes)
-    rows = rows_of(prepared, config.competition.metric)
+    competition, rows = config.competition, rows_of(dataset, config.competition.metric)
     names = [member.name for member in members]
     chosen, about = decide(config, stack, rows, names)
     del stack  # as large as all members: the test's need not lie beside it
-    test_stack = read_stack(members, prepared.test, classes)
+    test_stack = read_stack(members, dataset.test, classes)
     maps, weights = chosen.maps[-1], chosen.weights[-1]
     test_probs = combine(test_stack, weights, chosen.method, maps)
     oof = chosen.cross_fitted(rows.folds)
     blended = oof_frame(train["id"].tolist(), train["fold"].tolist(), train["target"].tolist(), oof, classes)
-    blended_test = test_frame(prepared.test["id"].tolist(), test_probs, classes)
-    write_parquet(folder / "oof.parquet", blended)
-    write_parquet(folder / "test.parquet", blended_test)
-    draw_trust(folder / "reliability.png", oof, rows)
-    write_config(replace(config, input=None), folder)
+    blended_test = test_frame(dataset.test["id"].tolist(), test_probs, classes)
+    write_parquet(run.oof_file, blended)
+    write_parquet(run.test_file, blended_test)
+    draw_trust(run.folder / "reliability.png", oof, rows)
+    write_config(replace(config, input=None), run.config_file)
     groups = train.set_index("id")["group"]
-    scores = scores_of(blended, config.competition, classes, groups, config=config, prepared=prepared)
-    scores = with_test_scores(scores, config, prepared, blended_test)
+    scores = scores_of(blended, competition, classes, groups, dataset=dataset)
+    scores = with_test_scores(scores, competition, dataset, blended_test)
     slices = slice_scores(train, oof, rows.truth, rows.metric)
     tell_worst(slices, scores, rows.metric)
     about |= {
-        "run": folder.name,
+        "run": run.name,
         "classes": classes,  # in the order of the numbers in `maps`
         "method": chosen.method,
         "members": names,
@@ -109,29 +103,22 @@ def make_ensemble(config: Config, prepared: Dataset, members: list[Member], fold
         "maps": maps,
         "calibration_error": calibration_error(oof, rows.truth),
         "slices": slices,
-        "groups_sha256": groups_hash(prepared),
-        "identity": {member.name: identity_of(member) for member in members},
-        **baseline_of(config, prepared, members),
+        "groups_sha256": groups_hash(dataset),
+        "identity": {member.name: member.run and member.run.metrics.get("identity") for member in members},
+        **baseline_of(members, dataset, competition.metric),
     }
-    write_json(folder / "metrics.json", {**scores, **about})
+    run.save_metrics({**scores, **about})
 
 
-def at_rate_of_members(config: Config, prepared: Dataset, members: list[Member]) -> tuple[Config, Dataset]:
-    """The configuration, and what is prepared, at the members' `sequences.rate` where every frame is classified.
-
-    Raises UserError, naming the members, unless they have one rate.
-    """
-    if not config.competition.finds_segments:
-        return config, prepared
-    folders = [member.oof.parent for member in members]
-    rates = {f.name: rate for f in folders if (f / "metrics.json").exists() for rate in rates_of(f).values()}
-    demand_one_rate(rates)
-    if set(rates.values()) <= {config.sequences.rate}:
-        return config, prepared
+def at_rate_of_members(config: Config, dataset: Dataset, members: list[Member]) -> Dataset:
+    """The dataset with frames at the members' `sequences.rate`. Raises UserError unless they have one rate."""
+    rates = {run.name: rate for member in members if (run := member.run) for rate in run.rates.values()}
+    check_one_rate(rates)
+    if set(rates.values()) <= {dataset.rate}:
+        return dataset
     rate = next(iter(rates.values()))
     log.info("ensemble: its members were trained at sequences.rate=%g, which counts here", rate)
-    config = replace(config, sequences=replace(config.sequences, rate=rate))
-    return config, read_prepared(config)
+    return at_rate_of(config, dataset, rate)
 
 
 # --- members ---------------------------------------------------------------------------------------------------
@@ -151,26 +138,31 @@ def read_stack(members: Sequence[Member], rows: pd.DataFrame, classes: list[str]
     return stack
 
 
-def look_at_members(members: Sequence[Member], prepared: Dataset) -> None:
+def look_at_members(members: Sequence[Member], dataset: Dataset) -> None:
     """Tells whose folds or files are others, or not known, and raises UserError for test predictions of other rows.
 
     All before anything is fitted, which may take a minute.
     """
-    ids = prepared.test["id"].reset_index(drop=True)
+    ids = dataset.test["id"].reset_index(drop=True)
     for member in members:
-        file = member.oof.parent / "metrics.json"
-        metrics = read_json(file) if file.exists() and member.oof.suffix != ".csv" else None
-        if metrics is None:
-            log.warning(
-                "ensemble: %s comes from elsewhere: if anything it says of a row was fitted on that very row, which "
-                "cannot be seen, its score and its weight are worth nothing", member.name,
-            )  # fmt: skip
-        elif "members" not in metrics and (metrics.get("identity") or {}).get("folds") != prepared.folds_hash:
-            log.warning("ensemble: %s was trained on other folds than those by which it is judged here", member.name)
-        if metrics is not None and tables_of(metrics.get("identity")) - {prepared.table_hash}:
-            log.warning("ensemble: %s was made of other files or labels than those that are prepared", member.name)
+        warn_of_other_data(member, dataset)
         if fault := id_fault(read_ids(member.test), ids):
             raise UserError(f"{member.test} does not hold the rows to classify: {fault}; leave {member.name} out")
+
+
+def warn_of_other_data(member: Member, dataset: Dataset) -> None:
+    """Warns of a member that was trained on other folds or files, or of which that is not known."""
+    run = member.run
+    if run is None or member.oof.suffix == ".csv":
+        log.warning(
+            "ensemble: %s comes from elsewhere: if anything it says of a row was fitted on that very row, which "
+            "cannot be seen, its score and its weight are worth nothing", member.name,
+        )  # fmt: skip
+        return
+    if not run.is_ensemble and run.identity.get("folds") != dataset.folds_hash:
+        log.warning("ensemble: %s was trained on other folds than those by which it is judged here", member.name)
+    if run.tables - {dataset.table_hash}:
+        log.warning("ensemble: %s was made of other files or labels than those that are prepared", member.name)
 
 
 def read_ids(file: Path) -> pd.Series:
@@ -340,22 +332,11 @@ def draw_trust(path: Path, probs: "np.ndarray[Any, np.dtype[np.float64]]", rows:
     draw_reliability(path, reliability(probs, rows.truth), title=f"Out of fold, {len(probs)} rows: error {error:.4f}")
 
 
-# --- what members know -------------------------------------------------------------------------------------------
-
-
-def baseline_of(config: Config, prepared: Dataset, members: list[Member]) -> dict[str, object]:
-    """The metadata-only baseline that a member run has recorded; it depends on the table and folds alone."""
-    for member in members:
-        file = member.oof.parent / "metrics.json"
-        metrics = read_json(file) if file.exists() else {}
-        identity = metrics.get("identity") or {}
-        is_here = (identity.get("table"), identity.get("folds")) == (prepared.table_hash, prepared.folds_hash)
-        if is_here and "baseline" in metrics and metrics["metric"] == config.competition.metric:
+def baseline_of(members: list[Member], dataset: Dataset, metric: str) -> dict[str, object]:
+    """The metadata-only baseline that a member has recorded; it depends on the table and folds alone."""
+    for run in [run for member in members if (run := member.run)]:
+        metrics = run.metrics
+        is_here = run.data == {(dataset.table_hash, dataset.folds_hash)} and not run.is_ensemble
+        if is_here and "baseline" in metrics and metrics["metric"] == metric:
             return {"baseline": metrics["baseline"]}
     return {}
-
-
-def identity_of(member: Member) -> object:
-    """What decided a member's results; None for predictions from elsewhere."""
-    file = member.oof.parent / "metrics.json"
-    return read_json(file).get("identity") if file.exists() else None

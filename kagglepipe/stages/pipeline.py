@@ -8,10 +8,10 @@ raises UserError for what can be told before any work.
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
-from kagglepipe.config import Config, absolute
+from kagglepipe.config import Config
 from kagglepipe.console import working
 from kagglepipe.distributed import barrier, is_rank_zero, process_group
-from kagglepipe.files import keep_locks_in
+from kagglepipe.files import absolute, keep_locks_in
 from kagglepipe.stages import READING, augment, download, ensemble, prepare, submit, train
 
 STAGES: dict[str, Callable[[Config], float | None]] = {

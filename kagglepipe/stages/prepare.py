@@ -59,8 +59,8 @@ from kagglepipe.images.decode import (
 from kagglepipe.images.depth import estimate_used_bits
 from kagglepipe.parallel import parallel_map
 from kagglepipe.predictions.frame import check_classes
-from kagglepipe.stages.asked import check_submittable
-from kagglepipe.stages.places import cache_dir, cache_limit, folds_file
+from kagglepipe.stages.configured import read_data
+from kagglepipe.stages.expected import check_submittable
 from kagglepipe.stages.prepare_sequences import (
     hide_annotations,
     make_sequence_table,
@@ -85,7 +85,8 @@ def run(config: Config) -> None:
         if config.competition.is_part:
             make_subset(config)
         make_or_check_folds(config)
-    check_submittable(config)
+    dataset = read_data(config, frames=False)
+    check_submittable(config.competition, dataset, upload=config.submit.upload, scored=config.run is None)
 
 
 # --- the table -------------------------------------------------------------------------------------------------
@@ -241,9 +242,9 @@ def read_images(
         return look_at(path, max_side=config.prepare.max_side, bits=bits)
 
     paths = [images_root / path for path in rows["path"]]
-    limit = cache_limit(config)
+    limit = config.pixels_limit
     wanted = limit and config.known_short_side in (None, LOOK_SIDE)
-    to_disk = partial(cache_writer, cache_dir(config, LOOK_SIDE), short_side=LOOK_SIDE, max_bytes=limit, bits=bits)
+    to_disk = partial(cache_writer, config.pixels_dir(LOOK_SIDE), short_side=LOOK_SIDE, max_bytes=limit, bits=bits)
     with to_disk() if wanted else nullcontext() as writer:
         found = parallel_map(look, paths, workers=config.workers)
         for path, one in zip(rows["path"], progress(found, "prepare", total=len(paths), unit="image"), strict=True):
@@ -443,7 +444,7 @@ def choose(table: pd.DataFrame, per_class: int, seed: int) -> set[str]:
 
 def make_or_check_folds(config: Config) -> None:
     """folds.csv, made once; afterwards only checked against the table and the configuration."""
-    path = folds_file(config)
+    path = config.folds_file
     table = pd.read_parquet(config.data_dir / "table.parquet")
     train = table[table.split == "train"]
     ids, groups = train["id"].tolist(), train["group"].tolist()

@@ -25,9 +25,9 @@ from kagglepipe.predictions.frame import oof_frame, test_frame
 from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.runs.identity import augmentation_policy, idle_settings, result_settings, training_mode, usual_order
 from kagglepipe.runs.provenance import git_commit, versions
-from kagglepipe.stages.places import identity_of
-from kagglepipe.stages.pseudo import pseudo_labelled
-from kagglepipe.stages.scores import briefly, scores_of
+from kagglepipe.runs.pseudo_labels import pseudo_labelled
+from kagglepipe.runs.scores import briefly, scores_of
+from kagglepipe.stages.configured import find_teacher, identity_of
 
 if TYPE_CHECKING:
     from kagglepipe.models.classifier import Classifier
@@ -231,9 +231,10 @@ class Session(ABC):
 
     def pseudo(self, fold: int) -> pd.DataFrame:
         """The rows to classify that the fold is fitted on too, with their teacher's answers; none without a teacher."""
-        if self.config.training.teacher is None:
+        teacher = find_teacher(self.config, self.prepared)
+        if teacher is None:
             return self.train[:0]
-        return pseudo_labelled(self.config, self.prepared, fold)
+        return pseudo_labelled(teacher, self.prepared, fold, self.config.training.confidence)
 
     def numbered(self, targets: "pd.Series[Any]") -> Any:
         """(N,) indices of the classes."""

@@ -15,9 +15,9 @@ from typing import Any
 import pandas as pd
 
 from kagglepipe.competitions.dataset import Dataset, Unreadable
-from kagglepipe.config import Config, absolute
+from kagglepipe.config import Config
 from kagglepipe.errors import UserError
-from kagglepipe.files import file_sha256, read_json, write_bytes, write_json
+from kagglepipe.files import absolute, file_sha256, read_json, write_bytes, write_json
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.predictions.frame import class_columns
 from kagglepipe.predictions.submission import (
@@ -32,14 +32,16 @@ from kagglepipe.predictions.submission import (
     validate_segments,
     validate_submission,
 )
-from kagglepipe.runs.identity import identity_hash
-from kagglepipe.runs.provenance import git_commit, recipe_of, versions
+from kagglepipe.runs.answers import as_spelt
+from kagglepipe.runs.identity import decisive
+from kagglepipe.runs.provenance import git_commit, provenance_of, versions
+from kagglepipe.runs.run import Run
+from kagglepipe.runs.scores import segments_of
+from kagglepipe.runs.store import identity_hash
 from kagglepipe.segments.postprocess import DetectionSettings
-from kagglepipe.stages.asked import check_shipped_sample, contract_of, sample_of, tell_positive
-from kagglepipe.stages.known_answers import as_spelt
-from kagglepipe.stages.places import configured_run, read_prepared
-from kagglepipe.stages.scores import segments_of
-from kagglepipe.stages.unseen import at_rate_of, check_fits, is_of_present_table, test_predictions
+from kagglepipe.stages.configured import read_data, submitted_run
+from kagglepipe.stages.expected import check_shipped_sample, contract_of, sample_of, tell_positive
+from kagglepipe.stages.predict_test import at_rate_of_run, check_fits, is_of_present_table, predict_test
 from kagglepipe.stages.upload import demand_uploadable, upload
 from kagglepipe.text import first_three, quoted_three
 
@@ -56,38 +58,38 @@ def check(config: Config) -> None:
 
 def run(config: Config) -> None:
     """Builds, writes and validates the submission of the run in question; uploads it where that is asked for."""
-    prepared = read_prepared(config)
-    if prepared.nothing_to_classify:
+    dataset = read_data(config)
+    if dataset.nothing_to_classify:
         tool = "detect" if config.competition.finds_segments else "predict"
         noun = config.competition.noun
         log.info("submit: %s has no %s to classify; for your own: %s input=PATH", config.slug, noun, tool)
         return
-    run = configured_run(config, prepared)
-    if not (run / "metrics.json").exists():
+    run = submitted_run(config, dataset)
+    if not run.is_finished:
         raise UserError(
             f"{run.name} is not finished, since folds are left: train them (folds.only=[]), then stage=submit"
         )
     if config.submit.upload:
         demand_trained_on_photos(run)
-    config, prepared = at_rate_of(config, prepared, run)
-    check_fits(config, run)
-    made = segments(config, prepared, run) if config.competition.finds_segments else answers(config, prepared, run)
+    dataset = at_rate_of_run(config, dataset, run)
+    check_fits(config.competition, run)
+    made = segments(config, dataset, run) if config.competition.finds_segments else answers(config, dataset, run)
     data = submission_csv(made.submission)
     made.validate(read_written(data, made.submission))
-    origin = origin_of(config, prepared, run, data) | made.facts
+    origin = origin_of(config, dataset, run, data) | made.facts
     path = place_of(config, run, origin)
     write_if_changed(path, data, origin)
     made.tell(path)
     if config.submit.upload:
         if made.submission.empty:
             raise UserError(f"{path.name} has no rows, which Kaggle refuses: nothing was sent")
-        check_shipped_sample(config, prepared, list(made.submission.columns))
+        check_shipped_sample(config.competition, dataset, list(made.submission.columns))
         upload(config, path, origin)
 
 
-def origin_of(config: Config, prepared: Dataset, run: Path, data: bytes) -> dict[str, Any]:
+def origin_of(config: Config, dataset: Dataset, run: Run, data: bytes) -> dict[str, Any]:
     """Where every number of the CSV came from."""
-    metrics = read_json(run / "metrics.json")
+    metrics, model = run.metrics, run.model
     return {
         "competition": config.slug,
         "sample": config.competition.is_sample,
@@ -96,11 +98,11 @@ def origin_of(config: Config, prepared: Dataset, run: Path, data: bytes) -> dict
         "identity": metrics.get("identity"),
         "score": {name: metrics[name] for name in ("metric", "score", "interval", "log_loss")},
         "csv_sha256": sha256_of(data),
-        "test_sha256": file_sha256(run / "test.parquet") if is_of_present_table(run, prepared) else None,
-        "table": prepared.table_hash,
-        "versions": model_facts(run).get("versions") or versions(),
-        "git_commit": model_facts(run).get("git_commit") or git_commit(),
-        **recipe_of(config, run),
+        "test_sha256": file_sha256(run.test_file) if is_of_present_table(run, dataset) else None,
+        "table": dataset.table_hash,
+        "versions": model.get("versions") or versions(),
+        "git_commit": model.get("git_commit") or git_commit(),
+        **provenance_of(decisive(config), config.base_dir, run),
     }
 
 
@@ -145,52 +147,52 @@ class Made:
             log.warning("submit: %d of the items to classify cannot be read and %s: %s", len(self.lost), what, some)
 
 
-def answers(config: Config, prepared: Dataset, run: Path) -> Made:
+def answers(config: Config, dataset: Dataset, run: Run) -> Made:
     """One answer for each item to classify."""
-    contract, test = contract_of(config, prepared), predictions(config, prepared, run)
+    contract, test = contract_of(config.competition, dataset), predictions(config, dataset, run)
     test = test.assign(id=as_spelt(test["id"], contract["ids"]))
     missing = set(contract["ids"]) - set(test["id"])
-    spelt = as_spelt((one.id for one in prepared.unreadable), missing)
-    lost = [replace(one, id=id) for one, id in zip(prepared.unreadable, spelt, strict=True) if id in missing]
-    submission = build_submission(with_class_shares(prepared, test, lost), **contract)
-    kept = {"form": contract["form"], "columns": list(submission.columns), "classes": prepared.classes}
+    spelt = as_spelt((one.id for one in dataset.unreadable), missing)
+    lost = [replace(one, id=id) for one, id in zip(dataset.unreadable, spelt, strict=True) if id in missing]
+    submission = build_submission(with_class_shares(dataset, test, lost), **contract)
+    kept = {"form": contract["form"], "columns": list(submission.columns), "classes": dataset.classes}
     if contract["form"] == "probability":
-        kept["probability_of"] = prepared.classes[contract["positive"]]
-        tell_positive("submit", config.competition, prepared.classes, contract)
+        kept["probability_of"] = dataset.classes[contract["positive"]]
+        tell_positive("submit", config.competition, dataset.classes, contract)
     return Made(submission, partial(validate_submission, **contract), kept, lost, [])
 
 
-def segments(config: Config, prepared: Dataset, run: Path) -> Made:
+def segments(config: Config, dataset: Dataset, run: Run) -> Made:
     """What happens when in the videos to search, with the settings that the run has chosen."""
-    test, background = predictions(config, prepared, run), config.competition.background
-    settings = DetectionSettings(**read_json(run / "metrics.json")["detection"]["settings"])
+    test, background = predictions(config, dataset, run), config.competition.background
+    settings = DetectionSettings(**run.metrics["detection"]["settings"])
     found = pd.DataFrame(columns=SEGMENT_COLUMNS).astype({"start": float, "end": float, "score": float})
-    if len(prepared.test):  # else none can be read
-        found = segments_of(config, prepared.test, test, prepared.classes, settings)
-    assert prepared.items is not None
-    items = prepared.items[prepared.items["split"] == "test"]
+    if len(dataset.test):  # else none can be read
+        found = segments_of(dataset, test, background, settings)
+    assert dataset.items is not None
+    items = dataset.items[dataset.items["split"] == "test"]
     begins, ends = (dict(zip(items["video"], items[name], strict=True)) for name in ("begins", "ends"))
-    sample = sample_of(config, prepared)
+    sample = sample_of(config.competition, dataset)
     submission = build_segments(found, ends=ends, header=None if sample is None else list(sample.columns))
-    silent = silent_videos(submission, [*ends, *(one.id for one in prepared.unreadable)])
-    kept = {"form": "segments", "columns": list(submission.columns), "classes": prepared.classes}
-    labels = [name for name in prepared.classes if name != background]
+    silent = silent_videos(submission, [*ends, *(one.id for one in dataset.unreadable)])
+    kept = {"form": "segments", "columns": list(submission.columns), "classes": dataset.classes}
+    labels = [name for name in dataset.classes if name != background]
     validate = partial(validate_segments, ends=ends, classes=labels, begins=begins)
-    return Made(submission, validate, kept, [*prepared.unreadable], silent)
+    return Made(submission, validate, kept, [*dataset.unreadable], silent)
 
 
-def predictions(config: Config, prepared: Dataset, run: Path) -> pd.DataFrame:
+def predictions(config: Config, dataset: Dataset, run: Run) -> pd.DataFrame:
     """The run's probabilities for the items to classify. Raises UserError for one of other classes."""
-    test = test_predictions(config, prepared, run)
-    if set(class_columns(test)) != set(prepared.classes):
-        raise UserError(f"{run.name} knows the classes {class_columns(test)}, not {prepared.classes}: type stage=train")
+    test = predict_test(config, dataset, run)
+    if set(class_columns(test)) != set(dataset.classes):
+        raise UserError(f"{run.name} knows the classes {class_columns(test)}, not {dataset.classes}: type stage=train")
     return test
 
 
-def with_class_shares(prepared: Dataset, test: pd.DataFrame, lost: list[Unreadable]) -> pd.DataFrame:
+def with_class_shares(dataset: Dataset, test: pd.DataFrame, lost: list[Unreadable]) -> pd.DataFrame:
     """The predictions, and for items that cannot be read the share of each class among those to train on."""
-    shares = prepared.train["target"].value_counts(normalize=True).reindex(prepared.classes, fill_value=0.0)
-    rows = pd.DataFrame([{"id": one.id, **shares} for one in lost], columns=["id", *prepared.classes])
+    shares = dataset.train["target"].value_counts(normalize=True).reindex(dataset.classes, fill_value=0.0)
+    rows = pd.DataFrame([{"id": one.id, **shares} for one in lost], columns=["id", *dataset.classes])
     return pd.concat([test, rows], ignore_index=True) if lost else test
 
 
@@ -205,7 +207,7 @@ def check_file(path: Path) -> None:
         raise UserError(f"submit.file={path} is a folder; give a file name, as submit.file={path}/submission.csv")
 
 
-def place_of(config: Config, run: Path, origin: dict[str, Any]) -> Path:
+def place_of(config: Config, run: Run, origin: dict[str, Any]) -> Path:
     """`submit.file`, else submissions/<run>.csv or, where another competition's lies there, a name that differs."""
     path = absolute(config.submit.file) if config.submit.file else config.root / "submissions" / f"{run.name}.csv"
     other = other_contract(path, origin)
@@ -257,23 +259,19 @@ def is_same_origin(known: dict[str, Any], origin: dict[str, Any]) -> bool:
     return {**known, "configuration": 0} == {**origin, "configuration": 0}
 
 
-def demand_trained_on_photos(run: Path) -> None:
+def demand_trained_on_photos(run: Run) -> None:
     """Raises UserError for a run of the built-in sample, which `run=` can name by its folder."""
     from omegaconf import OmegaConf
 
-    file = run / "config.yaml"
+    file = run.config_file
     if not file.exists():
         return
     written: Any = OmegaConf.load(file)
     competition = written.get("competition") or {}
     if competition.get("slug") and competition["slug"] == competition.get("sample_slug"):
-        raise UserError(f"run={run} was trained on the built-in sample, whose answers say nothing of this competition")
-
-
-def model_facts(run: Path) -> dict[str, Any]:
-    """Versions and commit as the run's first fold recorded them; nothing for an ensemble."""
-    file = next(iter(sorted(run.glob("fold_*/model.json"))), None)
-    return read_json(file) if file else {}
+        raise UserError(
+            f"run={run.folder} was trained on the built-in sample, whose answers say nothing of this competition"
+        )
 
 
 def sha256_of(data: bytes) -> str:

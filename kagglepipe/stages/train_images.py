@@ -15,7 +15,6 @@ from kagglepipe import distributed
 from kagglepipe.distributed import is_rank_zero
 from kagglepipe.files import exclusive_lock
 from kagglepipe.runs.identity import augmentation_policy
-from kagglepipe.stages.places import cache_dir, cache_limit
 from kagglepipe.stages.session import Fitted, Session
 
 if TYPE_CHECKING:
@@ -63,8 +62,8 @@ class ImageSession(Session):
         """
         from kagglepipe.images.cache import PixelCache, make_cache
 
-        side, limit = self.config.short_side, cache_limit(self.config)
-        folder, table = cache_dir(self.config, side), self.prepared.table
+        side, limit = self.config.short_side, self.config.pixels_limit
+        folder, table = self.config.pixels_dir(side), self.prepared.table
         if not limit:
             return None
         if not is_rank_zero():  # which has made it before the others train

@@ -25,8 +25,8 @@ from kagglepipe.predictions.frame import labels as true_labels
 from kagglepipe.predictions.frame import merge_folds, oof_frame, probabilities
 from kagglepipe.predictions.paired import paired_difference
 from kagglepipe.runs.identity import augmentation_policy
-from kagglepipe.stages.places import item_lengths
-from kagglepipe.stages.scores import detection_scores, scores_of
+from kagglepipe.runs.scores import detection_scores, scores_of
+from kagglepipe.sequences.grid import item_lengths
 from kagglepipe.stages.session import Fitted, Session
 
 if TYPE_CHECKING:
@@ -527,7 +527,7 @@ def sequence_comparisons(session: SequenceSession, oof: pd.DataFrame) -> dict[st
         found = scores_of(frame, competition, classes, groups)
         if not competition.finds_segments:
             return found
-        return {**found, **detection_scores(session.config, session.prepared, frame)}
+        return {**found, **detection_scores(competition, session.prepared, frame)}
 
     return {
         "constant": {"class": train["target"].mode()[0], **compared(constant_baseline(train, classes))},

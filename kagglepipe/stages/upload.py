@@ -17,8 +17,8 @@ from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import exclusive_lock
 from kagglepipe.predictions.ledger import OPEN, Row, number, read_ledger, record
-from kagglepipe.runs.identity import identity_hash
-from kagglepipe.stages.account import connect, ledger_file, slug_at_kaggle
+from kagglepipe.runs.store import identity_hash
+from kagglepipe.stages.account import connect, slug_at_kaggle
 
 if TYPE_CHECKING:
     from kagglepipe.competitions.kaggle import KaggleClient, Limits, Submission
@@ -58,7 +58,7 @@ def demand_uploadable(config: Config) -> None:
 
 def upload(config: Config, csv: Path, origin: dict[str, Any]) -> None:
     """Sends the CSV unless the same bytes were sent before, and waits for the score. Raises UserError."""
-    client, slug, ledger = connect(config), str(config.competition.slug), ledger_file(config)
+    client, slug, ledger = connect(config), str(config.competition.slug), config.ledger_file
     with exclusive_lock(ledger.with_name("upload"), "submit"):  # two commands must not send one file twice
         row = late_answer(client, slug, ledger, origin["csv_sha256"], again=config.submit.again)
         if row is None and not config.submit.again:

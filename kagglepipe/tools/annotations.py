@@ -10,9 +10,9 @@ import pandas as pd
 from kagglepipe.competitions.annotations import SEGMENT_COLUMNS
 from kagglepipe.competitions.filenames import in_test_folder
 from kagglepipe.competitions.source import SUFFIXES, list_files
-from kagglepipe.config import Config, absolute
+from kagglepipe.config import Config
 from kagglepipe.errors import UserError
-from kagglepipe.files import write_bytes
+from kagglepipe.files import absolute, write_bytes
 
 log = logging.getLogger(__name__)
 

@@ -29,13 +29,14 @@ from kagglepipe.bundling.notebook import (
 )
 from kagglepipe.bundling.own_wheel import own_wheel
 from kagglepipe.bundling.wheels import Target, check_install, check_pip, gather_wheels, read_wheel, read_wheels
-from kagglepipe.config import Config, absolute
+from kagglepipe.config import Config
 from kagglepipe.errors import UserError
-from kagglepipe.files import expanded, link_or_copy, locked, read_json, write_bytes, write_json
-from kagglepipe.runs.identity import changes
-from kagglepipe.runs.provenance import yaml_of
-from kagglepipe.stages.places import configured_run, folds_file, named_run, read_prepared
-from kagglepipe.stages.unseen import demand_fit, member_of
+from kagglepipe.files import absolute, expanded, link_or_copy, locked, read_json, write_bytes, write_json
+from kagglepipe.runs.identity import changes, yaml_of
+from kagglepipe.runs.run import Run
+from kagglepipe.runs.store import RunStore
+from kagglepipe.stages.configured import read_data, submitted_run
+from kagglepipe.stages.predict_test import check_model
 
 log = logging.getLogger(__name__)
 PACKAGE = "kagglepipe"
@@ -152,9 +153,9 @@ def put_model(config: Config, bundle: Path) -> Contents:
         python=config.bundle.python,
     )
     if run := finished_run(config):
-        for folder in with_members(run):
-            check_predicts(config, folder)
-            put_run(folder, bundle / "run" / folder.name)
+        for each in with_members(run):
+            check_predicts(config, each)
+            put_run(each.folder, bundle / "run" / each.name)
         return replace(contents, run=run.name)
     if config.training.teacher is not None:
         raise UserError("a notebook without the teacher cannot train what it teaches: type stage=train first")
@@ -165,37 +166,34 @@ def put_model(config: Config, bundle: Path) -> Contents:
     return replace(contents, files=put_weights(config, bundle))
 
 
-def finished_run(config: Config) -> Path | None:
+def finished_run(config: Config) -> Run | None:
     """The named run, or the configured one if it is finished."""
     if config.run:
-        return named_run(config, config.run)
-    prepared = (config.data_dir / "prepared.json").exists() and folds_file(config).exists()
+        return RunStore(config.runs_dir).named(config.run)
+    prepared = (config.data_dir / "prepared.json").exists() and config.folds_file.exists()
     if not prepared and not config.ensemble.runs:
         return None
-    run = configured_run(config, read_prepared(config))
-    if (run / "metrics.json").exists():
+    run = submitted_run(config, read_data(config))
+    if run.is_finished:
         return run
     if config.ensemble.runs:
         raise UserError(f"{run.name} is not made yet: type stage=ensemble with the same options first")
     return None
 
 
-def with_members(run: Path) -> list[Path]:
+def with_members(run: Run) -> list[Run]:
     """The run, followed by all members of an ensemble, recursively."""
-    metrics = read_json(run / "metrics.json")
-    members, identities = metrics.get("members", []), metrics.get("identity") or {}
-    folders = [member_of(run, name, identities.get(name)) for name in members]
-    return [run, *(each for folder in folders for each in with_members(folder))]
+    members = [run.find_member(member.name) for member in run.members]
+    return [run, *(each for member in members for each in with_members(member))]
 
 
-def check_predicts(config: Config, run: Path) -> None:
+def check_predicts(config: Config, run: Run) -> None:
     """Raises UserError for a run whose networks cannot predict new files of this configuration."""
-    if "members" in read_json(run / "metrics.json"):
+    if run.is_ensemble:
         return
-    models = sorted(run.glob("fold_*/model.json"))
-    if not models:
-        raise UserError(f"{run} holds no trained network to predict with: give another with run=NAME")
-    demand_fit(config, run, read_json(models[0]))
+    if not run.models:
+        raise UserError(f"{run.folder} holds no trained network to predict with: give another with run=NAME")
+    check_model(config.competition, run, run.model)
 
 
 def put_run(run: Path, target: Path) -> None:
@@ -236,7 +234,7 @@ def outside_tables(config: Config) -> dict[str, Path]:
     """Option -> table outside the competition's data, which no attached data contain."""
     named = {f"competition.{key}": getattr(config.competition, key) for key in TABLES}
     found = {key: absolute(value) for key, value in named.items() if value and expanded(value).is_absolute()}
-    return found | ({"folds.file": folds_file(config)} if config.folds.file else {})
+    return found | ({"folds.file": config.folds_file} if config.folds.file else {})
 
 
 def put_tables(config: Config, bundle: Path) -> dict[str, str]:

@@ -18,19 +18,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kagglepipe.config import Config, absolute
+from kagglepipe.competitions.source import find_items
+from kagglepipe.config import Config
 from kagglepipe.console import progress
 from kagglepipe.errors import UserError
-from kagglepipe.files import read_json, write_bytes, write_json
+from kagglepipe.files import absolute, write_bytes, write_json
 from kagglepipe.segments.postprocess import DetectionSettings, detect_segments
 from kagglepipe.segments.streaming import Segment, StreamSegmenter
-from kagglepipe.stages.places import find_items, trained_run
+from kagglepipe.stages.configured import best_run
 from kagglepipe.text import first_three
 
 if TYPE_CHECKING:
     from kagglepipe.images.decode import Pixels
+    from kagglepipe.runs.blended import BlendedRun
     from kagglepipe.sequences.stream import LiveFrame
-    from kagglepipe.stages.blended import BlendedRun
     from kagglepipe.training.sequence_inference import SequenceRun
 
 log = logging.getLogger(__name__)
@@ -99,19 +100,20 @@ def load_detector(config: Config) -> Detector:
     """The run that is named or the best, for a stream the best that can follow it. Raises UserError without any."""
     from kagglepipe.sequences.stream import is_stream
 
-    folder = trained_run(config, live=is_stream(str(config.input)))
-    from kagglepipe.stages.blended import load_run
+    found = best_run(config, live=is_stream(str(config.input)))
+    from kagglepipe.runs.blended import load_run
+    from kagglepipe.training.backends import make_backend
 
-    run = load_run(config, folder)
-    metrics = read_json(folder / "metrics.json")
+    run = load_run(found, make_backend(config.device, config.engine, config.backend_dir))
+    metrics = found.metrics
     chosen = "detection" in metrics
     settings = DetectionSettings(**metrics["detection"]["settings"]) if chosen else DetectionSettings()
-    detector = Detector(run, folder.name, settings, chosen)
+    detector = Detector(run, found.name, settings, chosen)
     unit = run.meta["unit"]
     how = "chosen out of fold" if chosen else "the defaults, since the run was trained on whole clips"
     log.info(
         "detect: %s; thresholds %g and %g, smoothing %g %s, gaps to %g %s filled, lengths from %g %s (%s)",
-        folder.name, settings.high, settings.low, settings.smoothing, unit, settings.max_gap, unit,
+        found.name, settings.high, settings.low, settings.smoothing, unit, settings.max_gap, unit,
         settings.min_length, unit, how,
     )  # fmt: skip
     return detector

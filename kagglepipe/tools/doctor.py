@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kagglepipe.competitions.credentials import WHERE, find_credentials
-from kagglepipe.config import Config, absolute
+from kagglepipe.config import Config
 from kagglepipe.errors import UserError
+from kagglepipe.files import absolute
 from kagglepipe.stages.account import BRIEFLY, connect, is_kaggle_notebook, notebook_data
 from kagglepipe.stages.upload import quota_fault
 

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from kagglepipe.competitions.folds import hidden_groups, hidden_part
 from kagglepipe.config import Config
 from kagglepipe.distributed import world_size
 from kagglepipe.errors import UserError
-from kagglepipe.files import read_json, write_json
+from kagglepipe.files import write_json
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.predictions.drill import (
     Scorer,
@@ -37,17 +36,20 @@ from kagglepipe.predictions.drill import (
     row_scorer,
     shake_up,
 )
-from kagglepipe.predictions.frame import id_fault, read_frame
+from kagglepipe.predictions.frame import id_fault
 from kagglepipe.predictions.metrics import METRICS
 from kagglepipe.predictions.submission import build_segments
-from kagglepipe.runs.provenance import config_of, written_options
+from kagglepipe.runs.answers import hidden_answers, hidden_segments
+from kagglepipe.runs.identity import config_of, written_options
+from kagglepipe.runs.provenance import described, difference, told
+from kagglepipe.runs.ranking import score_of_run
+from kagglepipe.runs.run import Run
+from kagglepipe.runs.scores import detection_scores, segments_of
+from kagglepipe.runs.store import RunStore
 from kagglepipe.segments.metrics import video_scorer
 from kagglepipe.segments.postprocess import DetectionSettings
+from kagglepipe.stages.configured import at_rate_of, read_data, run_of, submitted_run
 from kagglepipe.stages.pipeline import run_stages
-from kagglepipe.stages.places import configured_run, finished_runs, named_run, read_prepared, run_dir
-from kagglepipe.stages.ranking import score_of_run
-from kagglepipe.stages.run_facts import described, difference, told
-from kagglepipe.stages.scores import detection_scores, hidden_answers, hidden_segments, segments_of
 from kagglepipe.text import table
 
 log = logging.getLogger(__name__)
@@ -55,22 +57,23 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PublicPrivateSplit:
-    """What is hidden. items: how many rows, or long videos. numbers: group -> its number. is_public: (G,)."""
+    """The hidden part. items: number of rows, or long videos. numbers: group -> its number. is_public: (G,)."""
 
     items: int
     numbers: dict[str, int]
     is_public: NDArray[np.bool_]
 
     def scores(self, scorer: Scorer) -> tuple[float, float]:
-        """The scores of the public and of the private half."""
+        """(public score, private score)."""
         public, private = scorer(np.stack([self.is_public, ~self.is_public]).astype(np.int64)).tolist()
         return public, private
 
 
 @dataclass(frozen=True)
 class Graded:
-    """A run on the leaderboard: its scores out of fold and in both halves, what scores it in other draws of the hidden
-    groups, how it was configured, and frame by frame the scores of both halves where segments decide.
+    """A run on the leaderboard: out-of-fold, public and private score, and a scorer of other draws of hidden groups.
+
+    described: what decided its results. frames: (public, private) scores of frames, where segments decide.
     """
 
     name: str
@@ -80,6 +83,34 @@ class Graded:
     scorer: Scorer
     described: dict[str, str]
     frames: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """Graded runs, the best private score first, with the shake-up in other draws of the hidden groups."""
+
+    competition: CompetitionOptions
+    split: PublicPrivateSplit
+    runs: list[Graded]
+    shake: ShakeUp
+    teams: int
+
+    def ranks(self, half: str) -> list[int]:
+        """Rank of each run by its `public` or `private` score; ties share the better rank."""
+        sign = 1 if deciding_metric(self.competition)[1] else -1
+        scores = [sign * getattr(each, half) for each in self.runs]
+        return [1 + sum(other > own for other in scores) for own in scores]
+
+    def winners(self, half: str) -> list[str]:
+        """Names of the best runs in a half."""
+        return [each.name for each, rank in zip(self.runs, self.ranks(half), strict=True) if rank == 1]
+
+    @property
+    def medals(self) -> list[str]:
+        """Medal of each run by its private rank; none for a single run."""
+        if (count := len(self.runs)) == 1:
+            return [""]
+        return [medal(rank_among(rank, count, self.teams), self.teams) for rank in self.ranks("private")]
 
 
 def check(config: Config) -> None:
@@ -92,25 +123,31 @@ def check(config: Config) -> None:
 
 
 def run(config: Config) -> None:
-    """Hides, trains, grades and tells."""
-    hidden = with_part_hidden(config)
+    """Hides a part of the labels, trains, grades and reports."""
+    hidden, drill = with_part_hidden(config), config.drill
     run_stages(hidden, ("prepare",))
-    halves = halves_of(hidden, config)
-    for each in configurations(config):
+    split = split_hidden(hidden, drill.public, drill.seed)
+    for each in replays(config):
         made = train(each, hidden)
-        if each.name != made.name and config.drill.runs:
+        if each.name != made.name and drill.runs:
             log.info("drill: %s is called %s here", each.name, made.name)
-    runs = grade(hidden, halves)
+    runs, competition = grade(hidden, split), hidden.competition
     shake = shake_up(
         [each.scorer for each in runs],
-        len(halves.is_public),
+        len(split.is_public),
         [each.cv for each in runs],
-        greater_is_better=deciding_metric(hidden.competition)[1],
-        public=config.drill.public,
-        draws=config.drill.draws,
-        seed=config.drill.seed,
+        greater_is_better=deciding_metric(competition)[1],
+        public=drill.public,
+        draws=drill.draws,
+        seed=drill.seed,
     )
-    tell(config, hidden, halves, runs, shake)
+    board = Leaderboard(competition, split, runs, shake, drill.teams or len(runs))
+    for line in show(board):
+        log.info("%s", line)
+    for line in describe(board):
+        log.info("drill: %s", line)
+    settings = {name: getattr(drill, name) for name in ("share", "seed", "public", "teams", "draws")}
+    write_json(hidden.runs_dir / "drill.json", as_json(board) | {"settings": settings})
 
 
 def with_part_hidden(config: Config) -> Config:
@@ -127,20 +164,20 @@ def deciding_metric(competition: CompetitionOptions) -> tuple[str, bool]:
     return competition.metric, METRICS[competition.metric].greater_is_better
 
 
-def halves_of(hidden: Config, config: Config) -> PublicPrivateSplit:
-    """Which of the hidden groups are in the public half: about `drill.public` of what is hidden, and every class."""
-    prepared, competition, drill = read_prepared(hidden), hidden.competition, config.drill
+def split_hidden(hidden: Config, public_share: float, seed: int) -> PublicPrivateSplit:
+    """Draws the groups of the public half: about `public_share` of what is hidden, and every class."""
+    dataset, competition = read_data(hidden), hidden.competition
     column = "video" if competition.finds_segments else "id"
-    items = prepared.test.drop_duplicates(column)[[column, "group"]].rename(columns={column: "id"})
+    items = dataset.test.drop_duplicates(column)[[column, "group"]].rename(columns={column: "id"})
     if competition.finds_segments:
-        rows = classes_of(items, hidden_segments(hidden), competition.background)
+        rows = classes_of(items, hidden_segments(dataset), competition.background)
         part: Callable[..., set[str]] = partial(hidden_groups, least=1)
     else:
-        rows = items.assign(target=items["id"].map(hidden_answers(hidden, prepared)))
+        rows = items.assign(target=items["id"].map(hidden_answers(competition, dataset)))
         part = hidden_part
     columns = (rows[name].tolist() for name in ("id", "target", "group"))
     try:
-        public = part(*columns, share=drill.public, seed=drill.seed)
+        public = part(*columns, share=public_share, seed=seed)
     except UserError as error:
         noun = "videos" if competition.finds_segments else "rows"
         found = f"{len(items)} hidden {noun} are too few for two halves"
@@ -162,13 +199,14 @@ class Replay:
     teacher: "Replay | None" = None
 
 
-def configurations(config: Config) -> list[Replay]:
+def replays(config: Config) -> list[Replay]:
     """What `drill.runs` names, or the configured run."""
+    store = RunStore(config.runs_dir)
     if not config.drill.runs:
-        teacher = config.training.teacher
-        taught_by = teacher and replay_of(named_run(config, teacher, f"training.teacher={teacher}"))
-        return [Replay("the configured run", config, teacher=taught_by or None)]
-    there = {folder.name: folder for folder in finished_runs(config)}
+        name = config.training.teacher
+        teacher = None if name is None else replay_of(store.named(name, f"training.teacher={name}"))
+        return [Replay("the configured run", config, teacher=teacher)]
+    there = {run.name: run for run in store.finished()}
     names = {name: None for asked in config.drill.runs for name in there if fnmatchcase(name, asked)}
     for asked in config.drill.runs:
         if not any(fnmatchcase(name, asked) for name in there):
@@ -178,22 +216,19 @@ def configurations(config: Config) -> list[Replay]:
     return [replay_of(there[name]) for name in names]
 
 
-def replay_of(folder: Path) -> Replay:
-    """How the run in a folder, and the members of an ensemble, were configured."""
-    options = written_options(folder)
+def replay_of(run: Run) -> Replay:
+    """How a run, its members and its teacher were configured."""
+    options, members = written_options(run.config_file), run.members
     if options is None:
-        raise UserError(f"drill.runs: how {folder.name} was configured is not known: its config.yaml is missing or old")
-    metrics = read_json(folder / "metrics.json")
-    members, teacher = metrics.get("members", []), metrics.get("over_teacher", {}).get("teacher")
-    if strange := [name for name in members if not (folder.parent / name / "metrics.json").exists()]:
-        raise UserError(f"drill.runs: {folder.name} has the member {strange[0]}, which is no run that can be trained")
-    made = config_of(options, folder.name)
-    taught_by = replay_of(folder.parent / teacher) if teacher else None
-    return Replay(folder.name, made, tuple(replay_of(folder.parent / name) for name in members), taught_by)
+        raise UserError(f"drill.runs: how {run.name} was configured is not known: its config.yaml is missing or old")
+    if strange := [member.name for member in members if not member.is_finished]:
+        raise UserError(f"drill.runs: {run.name} has the member {strange[0]}, which is no run that can be trained")
+    teacher = replay_of(Run(run.folder.parent / run.teacher)) if run.teacher else None
+    return Replay(run.name, config_of(options, run.name), tuple(map(replay_of, members)), teacher)
 
 
-def train(replay: Replay, hidden: Config) -> Path:
-    """The run's folder in the competition with a hidden part, trained there unless it is finished."""
+def train(replay: Replay, hidden: Config) -> Run:
+    """The run, trained in the competition with a hidden part unless it is finished there."""
     log.info("drill: %s, on what is not hidden", replay.name)
     config = replace(
         replay.config,
@@ -208,26 +243,26 @@ def train(replay: Replay, hidden: Config) -> Path:
         made = [train(member, hidden).name for member in replay.members]
         config = replace(config, stage="ensemble", ensemble=replace(config.ensemble, runs=made))
         run_stages(config, ("ensemble",))
-        return configured_run(config, read_prepared(config))
+        return submitted_run(config, read_data(config))
     teacher = train(replay.teacher, hidden).name if replay.teacher else None
     config = replace(config, training=replace(config.training, teacher=teacher))
     run_stages(config, ("train",))
-    return run_dir(config, read_prepared(config))
+    return run_of(config, read_data(config))
 
 
 # --- grades --------------------------------------------------------------------------------------------------------
 
 
-def grade(hidden: Config, halves: PublicPrivateSplit) -> list[Graded]:
-    """Every finished run of the competition with a hidden part, the best of the private half first."""
+def grade(hidden: Config, split: PublicPrivateSplit) -> list[Graded]:
+    """Every finished run of the competition with a hidden part, best private score first."""
     metric, greater_is_better = deciding_metric(hidden.competition)
     runs = []
-    for folder in finished_runs(hidden):
-        one = graded(folder, hidden, halves)
+    for run in RunStore(hidden.runs_dir).finished():
+        one = graded(run, hidden, split)
         if isinstance(one, Graded):
             runs.append(one)
         else:
-            log.warning("drill: %s is left out, since it %s", folder.name, one)
+            log.warning("drill: %s is left out, since it %s", run.name, one)
     if not runs:
         raise UserError(f"there is no run to grade in {hidden.runs_dir}: folds.only=[] trains all folds")
     if undefined := [each.name for each in runs if np.isnan([each.public, each.private]).any()]:
@@ -237,130 +272,89 @@ def grade(hidden: Config, halves: PublicPrivateSplit) -> list[Graded]:
     return sorted(runs, key=lambda each: (sign * each.private, each.name))
 
 
-def graded(folder: Path, hidden: Config, halves: PublicPrivateSplit) -> Graded | str:
+def graded(run: Run, hidden: Config, split: PublicPrivateSplit) -> Graded | str:
     """A finished run with its scores, or why it cannot be graded."""
-    config, metrics = as_read_by(folder, hidden), read_json(folder / "metrics.json")
-    if config is None:
-        return "does not say at which rate it reads: its config.yaml is missing or old"
-    prepared, metric = read_prepared(config), config.competition.metric
-    answers = hidden_answers(config, prepared)
-    frame = read_frame(folder / "test.parquet").sort_values("id", ignore_index=True)
+    dataset, competition = read_data(hidden), hidden.competition
+    if competition.finds_segments:  # frames are those of the run's own rate
+        options = written_options(run.config_file)
+        if options is None:
+            return "does not say at which rate it reads: its config.yaml is missing or old"
+        dataset = at_rate_of(hidden, dataset, config_of(options, run.name).sequences.rate)
+    answers = hidden_answers(competition, dataset)
+    frame = run.test().sort_values("id", ignore_index=True)
     if fault := id_fault(frame["id"], answers.index):
         return f"answers other rows: {fault}"
     frame = frame.assign(fold=0, target=frame["id"].map(answers))
-    groups = frame["id"].map(prepared.test.set_index("id")["group"])
-    by_row = row_scorer(metric, frame, prepared.classes, groups.map(halves.numbers))
-    if config.competition.finds_segments:
-        cv, scorer = segments_graded(folder, config, prepared, metrics, frame, halves)
+    groups = frame["id"].map(dataset.test.set_index("id")["group"])
+    by_row = row_scorer(competition.metric, frame, dataset.classes, groups.map(split.numbers))
+    frames = None
+    if competition.finds_segments:
+        frames = split.scores(by_row)
+        cv, scorer = segment_grades(run, competition, dataset, frame, split)
     else:
-        cv, scorer = score_of_run(folder, metrics, metric), by_row
+        cv, scorer = score_of_run(run, competition.metric), by_row
     if cv is None or np.isnan(cv):
         return "has no score out of fold"
-    frames = halves.scores(by_row) if config.competition.finds_segments else None
-    return Graded(folder.name, cv, *halves.scores(scorer), scorer, described(metrics), frames)
+    return Graded(run.name, cv, *split.scores(scorer), scorer, described(run.metrics), frames)
 
 
-def as_read_by(folder: Path, hidden: Config) -> Config | None:
-    """The configuration with the run's own sampling, which says what the frames are; None if that is not known."""
-    if not hidden.competition.finds_segments:
-        return hidden
-    options = written_options(folder)
-    return None if options is None else replace(hidden, sequences=config_of(options, folder.name).sequences)
-
-
-def segments_graded(
-    folder: Path,
-    config: Config,
-    prepared: Dataset,
-    metrics: dict[str, Any],
-    frame: pd.DataFrame,
-    halves: PublicPrivateSplit,
+def segment_grades(
+    run: Run, competition: CompetitionOptions, dataset: Dataset, frame: pd.DataFrame, split: PublicPrivateSplit
 ) -> tuple[float | None, Scorer]:
-    """(the score out of fold, what scores other videos) of a run by the segments that it would submit.
+    """(out-of-fold score, scorer of other videos) of a run by the segments that it would submit.
 
-    What finds them was chosen on the videos that it was trained on.
+    Post-processing was chosen on the videos that the run was trained on.
     """
-    metric, background = config.competition.segment_metric, config.competition.background
-    detection = metrics.get("detection", {})
+    metric, background = competition.segment_metric, competition.background
+    detection = run.metrics.get("detection", {})
     if detection.get("chosen_by") != metric:
-        detection = detection_scores(config, prepared, read_frame(folder / "oof.parquet"))["detection"]
-    settings = DetectionSettings(**detection["settings"])
-    found = segments_of(config, prepared.test, frame, prepared.classes, settings)
-    assert prepared.items is not None
-    videos = prepared.items[prepared.items["split"] == "test"]
+        detection = detection_scores(competition, dataset, run.oof())["detection"]
+    found = segments_of(dataset, frame, background, DetectionSettings(**detection["settings"]))
+    assert dataset.items is not None
+    videos = dataset.items[dataset.items["split"] == "test"]
     found = build_segments(found, ends=dict(zip(videos["video"], videos["ends"], strict=True)), header=None)
-    numbers = dict(zip(videos["video"], videos["group"].map(halves.numbers), strict=True))
-    return detection["scores"][metric], video_scorer(metric, found, hidden_segments(config), background, numbers)
+    numbers = dict(zip(videos["video"], videos["group"].map(split.numbers), strict=True))
+    return detection["scores"][metric], video_scorer(metric, found, hidden_segments(dataset), background, numbers)
 
 
 # --- in words ------------------------------------------------------------------------------------------------------
 
 
-def tell(config: Config, hidden: Config, halves: PublicPrivateSplit, runs: list[Graded], shake: ShakeUp) -> None:
-    """The leaderboard, the shake-up and what may be learnt from it, in words and as drill.json."""
-    _, greater_is_better = deciding_metric(hidden.competition)
-    ranks = {half: places(runs, half, greater_is_better) for half in ("public", "private")}
-    medals = medals_of(ranks["private"], config.drill.teams)
+def show(board: Leaderboard) -> list[str]:
+    """The leaderboard as a table."""
+    runs, public, private = board.runs, board.ranks("public"), board.ranks("private")
     why = ["", *(told(difference(each.described, runs[0].described)) for each in runs[1:])]
     lines = [
         (
             each.name, *(f"{score:.4f}" for score in (each.cv, each.public, each.private, *(each.frames or ()))),
-            f"{ranks['public'][n]} -> {ranks['private'][n]}", "{}-{}".format(*shake.ranks[n]), medals[n], why[n],
+            f"{public[n]} -> {private[n]}", "{}-{}".format(*board.shake.ranks[n]), board.medals[n], why[n],
         )
         for n, each in enumerate(runs)
     ]  # fmt: skip
     frames = ("frames public", "frames private") if runs[0].frames else ()
     header = ("run", "out of fold", "public", "private", *frames, "rank", "by chance", "medal")
-    for line in table((*header, "differs from the first in"), lines):
-        log.info("%s", line)
-    for line in describe(config, hidden.competition, halves, runs, shake, ranks):
-        log.info("drill: %s", line)
-    write_json(hidden.runs_dir / "drill.json", kept(config, hidden.competition, halves, runs, shake, ranks, medals))
+    return table((*header, "differs from the first in"), lines)
 
 
-def medals_of(ranks: list[int], teams: int | None) -> list[str]:
-    """The medal of each run by its private rank; none for a run alone, which has beaten nobody."""
-    if len(ranks) == 1:
-        return [""]
-    among = teams or len(ranks)
-    return [medal(rank_among(rank, len(ranks), among), among) for rank in ranks]
-
-
-def places(runs: list[Graded], half: str, greater_is_better: bool) -> list[int]:
-    """The rank of each run in one half; level runs share the better one."""
-    sign = 1 if greater_is_better else -1
-    scores = [sign * getattr(each, half) for each in runs]
-    return [1 + sum(other > own for other in scores) for own in scores]
-
-
-def describe(
-    config: Config,
-    competition: CompetitionOptions,
-    halves: PublicPrivateSplit,
-    runs: list[Graded],
-    shake: ShakeUp,
-    ranks: dict[str, list[int]],
-) -> list[str]:
-    """What the numbers say."""
-    teams = config.drill.teams or len(runs)
-    rows, what = "rows", f"{halves.items} hidden rows"
+def describe(board: Leaderboard) -> list[str]:
+    """What a public score would have been worth, in words."""
+    competition, shake, rows, what = board.competition, board.shake, "rows", f"{board.split.items} hidden rows"
     if competition.finds_segments:
         rows, metrics = competition.noun, f"ordered by {competition.segment_metric}, frames: {competition.metric}"
-        what = f"{halves.items} hidden {rows} in {len(halves.is_public)} groups, {metrics}"
-    if len(runs) == 1:
+        what = f"{board.split.items} hidden {rows} in {len(board.split.is_public)} groups, {metrics}"
+    if len(board.runs) == 1:
         return [
             f"{what}; one run has no order: add others with 'drill.runs=[RUN,RUN]', or with this command "
             "and another model, training or seed"
         ]
-    first = {half: [each.name for each, rank in zip(runs, ranks[half], strict=True) if rank == 1] for half in ranks}
-    gold, silver, bronze = medal_ranks(teams)
-    spread = "" if teams == len(runs) else ", if theirs are spread as these runs are"
+    gold, silver, bronze = medal_ranks(board.teams)
+    spread = "" if board.teams == len(board.runs) else ", if theirs are spread as these runs are"
     return [
-        f"{what}; by the public half one would choose {' or '.join(first['public'])}; best in the private "
-        f"half: {' and '.join(first['private'])}",
+        f"{what}; by the public half one would choose {' or '.join(board.winners('public'))}; best in the private "
+        f"half: {' and '.join(board.winners('private'))}",
         f"with other {rows} of the kind ({shake.draws} draws of those hidden) the public order chooses a wrong run "
         f"{in_words(shake.by_public)}, the order out of fold {in_words(shake.by_cv)}",
-        f"medals of {teams} teams{spread}: gold to rank {gold}, silver to {silver}, bronze to {bronze}",
+        f"medals of {board.teams} teams{spread}: gold to rank {gold}, silver to {silver}, bronze to {bronze}",
     ]
 
 
@@ -369,21 +363,14 @@ def in_words(choice: SelectionRegret) -> str:
     return f"in {choice.wrong:.0%} or more ({choice.lost:.4f} lost on average)".replace("%", " %")
 
 
-def kept(
-    config: Config,
-    competition: CompetitionOptions,
-    halves: PublicPrivateSplit,
-    runs: list[Graded],
-    shake: ShakeUp,
-    ranks: dict[str, list[int]],
-    medals: list[str],
-) -> dict[str, Any]:
-    """All of it, for a file."""
+def as_json(board: Leaderboard) -> dict[str, Any]:
+    """Content of drill.json, but for the settings."""
+    shake, public = board.shake, board.ranks("public")
+    private, medals = board.ranks("private"), board.medals
     return {
-        "metric": deciding_metric(competition)[0],
-        "settings": {name: getattr(config.drill, name) for name in ("share", "seed", "public", "teams", "draws")},
-        "rows": halves.items,
-        "groups": len(halves.is_public),
+        "metric": deciding_metric(board.competition)[0],
+        "rows": board.split.items,
+        "groups": len(board.split.is_public),
         "runs": [
             {
                 "run": each.name,
@@ -391,12 +378,12 @@ def kept(
                 "public": each.public,
                 "private": each.private,
                 **(dict(zip(("public_frames", "private_frames"), each.frames, strict=True)) if each.frames else {}),
-                "public_rank": ranks["public"][n],
-                "private_rank": ranks["private"][n],
+                "public_rank": public[n],
+                "private_rank": private[n],
                 "private_ranks_by_chance": shake.ranks[n].tolist(),
                 "medal": medals[n] or None,
             }
-            for n, each in enumerate(runs)
+            for n, each in enumerate(board.runs)
         ],
         "draws": shake.draws,
         "by_public": {"wrong": shake.by_public.wrong, "lost": shake.by_public.lost},

@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kagglepipe.competitions.source import SUFFIXES, check_name, list_files
-from kagglepipe.config import Config, absolute
+from kagglepipe.competitions.source import SUFFIXES, check_name, find_items, list_files
+from kagglepipe.config import Config
 from kagglepipe.console import progress
 from kagglepipe.errors import UserError
-from kagglepipe.files import read_json, write_bytes
-from kagglepipe.stages.places import find_items, trained_run
-from kagglepipe.stages.unseen import blended_probabilities, fitted_classes, network_members
+from kagglepipe.files import absolute, write_bytes
+from kagglepipe.runs.run import Run
+from kagglepipe.stages.configured import best_run
 from kagglepipe.text import counted, first_three
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def run(config: Config) -> None:
         predict_clips(config, source, path)
         return
     root, files = find_photos(source, skip_bad=config.competition.on_bad_image == "skip")
-    probs, classes, bad = photo_probabilities(config, trained_run(config), [root / file for file in files])
+    probs, classes, bad = photo_probabilities(config, best_run(config), [root / file for file in files])
     good = [row for row in range(len(files)) if row not in bad]
     if bad:
         some = first_three((f"{files[row]}: {reason}" for row, reason in sorted(bad.items())), "; ")
@@ -61,27 +61,26 @@ def run(config: Config) -> None:
 
 
 def photo_probabilities(
-    config: Config, run: Path, paths: list[Path]
+    config: Config, run: Run, paths: list[Path]
 ) -> tuple[NDArray[np.float64], list[str], dict[int, str]]:
     """((N, C) probabilities, classes, row -> reason for those that are no usable image) by a run, or an ensemble's."""
-    metrics = read_json(run / "metrics.json")
-    if "members" not in metrics:
+    if not run.is_ensemble:
         return network_probabilities(config, run, paths)
-    classes, bad, stack = fitted_classes(run, metrics), dict[int, str](), []
-    for member in network_members(run, metrics):
+    classes, bad, stack = run.fitted_classes, dict[int, str](), []
+    for member in run.find_members():
         probs, order, unusable = photo_probabilities(config, member, paths)
         stack.append(probs[:, [order.index(name) for name in classes]])
         bad |= unusable
-    return blended_probabilities(metrics, np.stack(stack)), classes, bad
+    return run.blend(np.stack(stack)), classes, bad
 
 
 def network_probabilities(
-    config: Config, run: Path, paths: list[Path]
+    config: Config, run: Run, paths: list[Path]
 ) -> tuple[NDArray[np.float64], list[str], dict[int, str]]:
     """As `photo_probabilities`, by the networks of a run's folds."""
     from kagglepipe.training.checkpoint import read_checkpoints
 
-    checkpoints = read_checkpoints(run)
+    checkpoints = read_checkpoints(run.folder)
     meta = checkpoints[0].meta
     if "temporal" in meta:
         raise UserError(
@@ -110,16 +109,17 @@ def predict_clips(config: Config, source: Path, path: Path) -> None:
     """One answer for each clip, or series, in `source`."""
     skip_bad = config.competition.on_bad_image == "skip"
     root, files = find_items(source, config.competition.kind, skip_bad=skip_bad)
-    folder = trained_run(config)
-    from kagglepipe.stages.blended import load_run
+    found = best_run(config)
+    from kagglepipe.runs.blended import load_run
+    from kagglepipe.training.backends import make_backend
 
-    run = load_run(config, folder)
+    run = load_run(found, make_backend(config.device, config.engine, config.backend_dir))
     kind = run.meta["kind"]
     if run.meta["per_frame"]:
-        raise UserError(f"{folder.name} tells when something happens, not what a clip is: type detect input={source}")
+        raise UserError(f"{found.name} tells when something happens, not what a clip is: type detect input={source}")
     if kind != config.competition.kind:
-        raise UserError(f"{folder.name} was trained on {kind}, competition.kind is {config.competition.kind}")
-    log.info("predict: with %s", folder.name)
+        raise UserError(f"{found.name} was trained on {kind}, competition.kind is {config.competition.kind}")
+    log.info("predict: with %s", found.name)
     good, probs, bad = [], [], {}
     for name in progress(files, "predict", total=len(files), unit="clip"):
         try:

@@ -14,25 +14,20 @@ from typing import Any
 
 import pandas as pd
 
-from kagglepipe.config import Config, absolute
+from kagglepipe.config import Config
 from kagglepipe.errors import UserError
-from kagglepipe.files import read_json, write_bytes
+from kagglepipe.files import absolute, write_bytes
 from kagglepipe.predictions.frame import align, class_columns, read_frame
 from kagglepipe.predictions.ledger import OPEN, Row, gap, misleading_best, number, read_ledger
 from kagglepipe.predictions.metrics import METRICS, summarise
 from kagglepipe.predictions.paired import Comparison, Difference, compare
 from kagglepipe.predictions.uncertainty import format_difference, format_interval
-from kagglepipe.stages.account import BRIEFLY, connect, ledger_file, sent_by_user, slug_at_kaggle
-from kagglepipe.stages.places import Member, find_member, finished_runs, folds_file, is_surely_better, read_prepared
-from kagglepipe.stages.run_facts import (
-    best_first,
-    described,
-    difference,
-    facts_of,
-    facts_table,
-    read_runs,
-    told_both,
-)
+from kagglepipe.runs.provenance import described, difference, told_both
+from kagglepipe.runs.run import Run, is_submittable
+from kagglepipe.runs.store import Member, RunStore
+from kagglepipe.runs.summary import best_first, facts_of, facts_table, read_runs
+from kagglepipe.stages.account import BRIEFLY, connect, sent_by_user, slug_at_kaggle
+from kagglepipe.stages.configured import read_data
 from kagglepipe.stages.upload import refresh, short
 from kagglepipe.text import fitted, table
 
@@ -68,12 +63,13 @@ def show_runs(config: Config) -> None:
     """The table, written too where that is asked for, and what to beware of."""
     metric = config.competition.metric
     greater = METRICS[metric].greater_is_better
-    runs = best_first(scored_alike(config, read_runs(finished_runs(config))), metric, greater_is_better=greater)
+    runs = read_runs(RunStore(config.runs_dir).finished())
+    runs = best_first(scored_alike(config, runs), metric, greater_is_better=greater)
     ledger = submissions_of(config)
     if not runs and not ledger:
         raise UserError(f"there is no finished run in {config.runs_dir}: type stage=train first")
     header = ("run", metric, "95 % interval", "log loss", "folds", *SENT_COLUMNS, "finished")
-    when = {metrics["run"]: finished(config.runs_dir / metrics["run"]) for metrics in runs}
+    when = {metrics["run"]: finished(run_at(config, metrics["run"])) for metrics in runs}
     rows = [(*row, when.get(row[0].partition(" ")[0], "")) for row in run_rows(runs, ledger, metric)]
     for line in fitted(header, rows, drop=DROPPED, cut=("run",)):
         log.info("%s", line)
@@ -93,13 +89,16 @@ def show_runs(config: Config) -> None:
         write_runs(config, runs, ledger)
 
 
+def run_at(config: Config, name: str) -> Run:
+    """The run of this name."""
+    return Run(config.runs_dir / name)
+
+
 def scored_alike(config: Config, runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The runs' metrics, all in the competition's metric: what was scored by another is scored by its oof.parquet."""
     metric = config.competition.metric
     others = [
-        each["run"]
-        for each in runs
-        if each["metric"] != metric and (config.runs_dir / each["run"] / "oof.parquet").exists()
+        each["run"] for each in runs if each["metric"] != metric and run_at(config, each["run"]).oof_file.exists()
     ]
     if not others:
         return runs
@@ -109,7 +108,7 @@ def scored_alike(config: Config, runs: list[dict[str, Any]]) -> list[dict[str, A
 
 def summary_of(config: Config, run: str, groups: "pd.Series[Any] | None") -> dict[str, Any]:
     """A run's summary in the competition's metric; its interval is not known if the present table lacks its rows."""
-    metric, frame = config.competition.metric, read_frame(config.runs_dir / run / "oof.parquet")
+    metric, frame = config.competition.metric, run_at(config, run).oof()
     is_known = groups is None or frame["id"].isin(groups.index).all()
     summary = summarise(metric, frame, class_columns(frame), groups if is_known else None)
     found = {name: None if value != value else value for name, value in summary.items()}  # NaN, as JSON has it
@@ -122,7 +121,7 @@ def write_runs(config: Config, runs: list[dict[str, Any]], ledger: list[Row]) ->
     if not runs:
         raise UserError(f"there is no finished run in {config.runs_dir} to write of: type stage=train first")
     path = file_to_write(config)
-    rows = [facts_of(config.runs_dir / metrics["run"], metrics, runs[0]) for metrics in runs]
+    rows = [facts_of(run_at(config, metrics["run"]), metrics, runs[0]) for metrics in runs]
     write_bytes(path, facts_table(rows, ledger))
     log.info("runs: %d runs in %s", len(runs), path)
 
@@ -137,7 +136,7 @@ def file_to_write(config: Config) -> Path:
 
 def submissions_of(config: Config) -> list[Row]:
     """The ledger's rows of this competition, brought up to date where Kaggle can be asked."""
-    file, slug = ledger_file(config), str(config.competition.slug)
+    file, slug = config.ledger_file, str(config.competition.slug)
     rows = [row for row in read_ledger(file) if row["competition"] == slug]
     waiting = [row["tag"] for row in rows if row["status"] in (*OPEN, "lost") or may_tell_more(row)]
     if not waiting:
@@ -161,7 +160,7 @@ def run_rows(runs: list[dict[str, Any]], ledger: list[Row], metric: str) -> list
         scores = scored(metrics["score"], metrics["interval"], metrics["metric"], metric)
         sent = [sent_columns(row) for row in ledger if row["run"] == metrics["run"]]
         cut = f" (cut at {metrics['cut_by_budget']})" if metrics.get("cut_by_budget") else ""
-        cut += "" if is_surely_better(metrics) else " (gives way to its teacher)"
+        cut += "" if is_submittable(metrics) else " (gives way to its teacher)"
         line = (metrics["run"] + cut, *scores, short(metrics["log_loss"]), of_folds(metrics))
         lines += [(*line, *columns) for columns in sent or [("",) * len(SENT_COLUMNS)]]
     here = {metrics["run"] for metrics in runs}
@@ -172,9 +171,9 @@ def run_rows(runs: list[dict[str, Any]], ledger: list[Row], metric: str) -> list
     return lines
 
 
-def finished(run: Path) -> str:
+def finished(run: Run) -> str:
     """When a run was finished, by the clock here, as `2026-11-28 14:05`."""
-    when = datetime.fromtimestamp((run / "metrics.json").stat().st_mtime)
+    when = datetime.fromtimestamp(run.time_ns / 1e9)
     return f"{when:%Y-%m-%d %H:%M}"
 
 
@@ -217,7 +216,7 @@ def sent_columns(row: Row) -> tuple[str, ...]:
 
 def show_comparison(config: Config) -> None:
     """What tells the two runs of `runs.compare` apart: settings, paired tests, and the rows they answer differently."""
-    a, b = (find_member(config, name) for name in config.runs.compare)
+    a, b = (RunStore(config.runs_dir).member(name) for name in config.runs.compare)
     if a.oof == b.oof:
         raise UserError(f"runs.compare names {a.name} twice: type two runs, as runs.compare=[RUN,RUN]")
     one, other = align({f"a, {a.name}": read_oof(a), f"b, {b.name}": read_oof(b)}).values()
@@ -238,19 +237,18 @@ def read_oof(member: Member) -> pd.DataFrame:
 
 def settings_apart(a: Member, b: Member) -> str:
     """The settings in which two runs differ, with both values."""
-    files = [member.oof.parent / "metrics.json" for member in (a, b)]
-    if not all(file.exists() for file in files):
+    if a.run is None or b.run is None:
         return "what is not known of predictions from elsewhere"
-    one, other = (described(read_json(file)) for file in files)
+    one, other = described(a.run.metrics), described(b.run.metrics)
     return told_both(difference(one, other)) or "nothing that decides results"
 
 
 def groups_of(config: Config) -> "pd.Series[Any] | None":
     """id -> group of the prepared rows; None, which is said, where nothing is prepared."""
-    if not (config.data_dir / "prepared.json").exists() or not folds_file(config).exists():
+    if not (config.data_dir / "prepared.json").exists() or not config.folds_file.exists():
         log.warning("runs: %s is not prepared here: every row is taken for a group of its own", config.data_dir)
         return None
-    return read_prepared(config).table.set_index("id")["group"]
+    return read_data(config).table.set_index("id")["group"]
 
 
 def describe_comparison(found: Comparison) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from kagglepipe.config import Config
-from kagglepipe.stages.places import read_prepared, run_dir
+from kagglepipe.stages.configured import read_data, run_of
 from tests.composing import config_of
 
 KEPT = Path(__file__).with_name("names.json")  # overrides, as they are typed -> the run's name
@@ -22,7 +22,7 @@ TEACHER = "test_efficientnet-head-11111111"
 
 def name_of_run(config: Config) -> str:
     """The name of the run that a configuration describes, on the data that is prepared in its root."""
-    return run_dir(config, read_prepared(config)).name
+    return run_of(config, read_data(config)).name
 
 
 def write_prepared(config: Config) -> None:

@@ -24,8 +24,8 @@ from kagglepipe.predictions.uncertainty import (
     share_interval,
     wilson,
 )
+from kagglepipe.runs.scores import scores_of
 from kagglepipe.segments.metrics import group_intervals, segment_scorer
-from kagglepipe.stages.scores import scores_of
 
 
 @pytest.mark.parametrize(

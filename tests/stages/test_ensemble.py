@@ -20,9 +20,10 @@ from kagglepipe.options import CompetitionOptions, FoldOptions, PathsOptions
 from kagglepipe.predictions.crossfit import make_candidate
 from kagglepipe.predictions.frame import oof_frame, read_frame, test_frame
 from kagglepipe.predictions.metrics import summarise
+from kagglepipe.runs.scores import rows_of
+from kagglepipe.runs.store import Member, RunStore
 from kagglepipe.stages import ensemble
-from kagglepipe.stages.places import Member, find_member, read_prepared
-from kagglepipe.stages.scores import rows_of
+from kagglepipe.stages.configured import read_data
 from kagglepipe.tools.commands import run_command
 
 CLASSES = ["blue", "green", "red"]
@@ -53,7 +54,7 @@ def at(toy: Path, tmp_path: Path) -> At:
 def prepared(at: At) -> Dataset:
     """What stage=prepare left of the toy."""
     run_command(at("stage=prepare"))
-    return read_prepared(at())
+    return read_data(at())
 
 
 def probabilities(rows: int, seed: int) -> np.ndarray:
@@ -183,7 +184,7 @@ def test_a_competition_without_images_to_classify_can_be_blended(toy: Path, at: 
     for image in (toy / "test").iterdir():
         image.unlink()
     run_command(at("stage=prepare"))
-    prepared = read_prepared(at())
+    prepared = read_data(at())
     for name, seed in (("one", 1), ("two", 2)):
         make_run(at, prepared, name, seed)
     folder = blend(at, "ensemble.runs=[one,two]")
@@ -389,7 +390,7 @@ def test_a_fitted_blend_tells_what_it_did(method: str, at: At, known: list[str])
 def test_what_is_written_for_a_fold_does_not_hang_on_its_labels(at: At, prepared: Dataset, known: list[str]) -> None:
     options = ("ensemble.runs=[lite0-a,lite1-b]", "ensemble.method=nnls")
     config = at(*options)
-    members = [find_member(config, name) for name in known]
+    members = [RunStore(config.runs_dir).member(name) for name in known]
     stack = ensemble.read_stack(members, prepared.train, CLASSES)
     rows = rows_of(prepared, "accuracy")
     changed_rows = replace(rows, truth=np.where(rows.folds == 0, (rows.truth + 1) % 3, rows.truth))
@@ -479,14 +480,12 @@ def test_members_of_one_rate_are_blended_at_it_and_those_of_several_are_refused(
         write_json(tmp_path / name / "metrics.json", {"identity": {"sequences": {"rate": rate}}})
         members.append(Member(name, tmp_path / name / "oof.parquet", tmp_path / name / "test.parquet"))
     competition = CompetitionOptions(slug="c", kind="series", form="segments", background="none")
-    config, prepared = Config(paths=PathsOptions(str(tmp_path)), competition=competition), object()
-    monkeypatch.setattr(ensemble, "read_prepared", lambda config: config.sequences.rate)
-    found, frames = ensemble.at_rate_of_members(config, prepared, members[:2])  # type: ignore[arg-type]
-    assert (found.sequences.rate, frames) == (16.0, 16.0)
+    config = Config(paths=PathsOptions(str(tmp_path)), competition=competition)
+    dataset = Dataset(pd.DataFrame(), pd.DataFrame(), [], tmp_path, "the table", "the folds", rate=8.0)
+    monkeypatch.setattr(ensemble, "at_rate_of", lambda config, dataset, rate: replace(dataset, rate=rate))
+    assert ensemble.at_rate_of_members(config, dataset, members[:2]).rate == 16.0
     words = (
         r"fast at sequences\.rate=16, quick at sequences\.rate=16, slow at sequences\.rate=4; blend runs of one rate"
     )
     with pytest.raises(UserError, match=words):
-        ensemble.at_rate_of_members(config, prepared, members)  # type: ignore[arg-type]
-    clips = replace(config, competition=replace(competition, form="name"))  # which are the same rows at any rate
-    assert ensemble.at_rate_of_members(clips, prepared, members) == (clips, prepared)  # type: ignore[arg-type]
+        ensemble.at_rate_of_members(config, dataset, members)

@@ -17,10 +17,11 @@ from kagglepipe.files import read_json, write_json, write_parquet
 from kagglepipe.options import CompetitionOptions, FoldOptions, PathsOptions
 from kagglepipe.predictions.frame import oof_frame, read_frame, test_frame
 from kagglepipe.predictions.metrics import summarise
+from kagglepipe.runs.answers import read_answers, score_test_again
+from kagglepipe.runs.run import Run
+from kagglepipe.runs.scores import groups_hash, is_scored
 from kagglepipe.stages import train
-from kagglepipe.stages.known_answers import read_answers, score_test_again
-from kagglepipe.stages.places import read_prepared, run_dir
-from kagglepipe.stages.scores import groups_hash, is_scored
+from kagglepipe.stages.configured import read_data, run_of
 from kagglepipe.tools.commands import run_command
 
 At = Callable[..., Config]
@@ -49,7 +50,7 @@ def at(colours: Path, tmp_path: Path) -> At:
 @pytest.fixture
 def run(at: At) -> Path:
     """A run that calls every image to classify by its colour, save the red ones, which it calls blue."""
-    prepared, folder = read_prepared(at()), at().runs_dir / "one"
+    prepared, folder = read_data(at()), at().runs_dir / "one"
     ids = prepared.test["id"].tolist()
     said = [prepared.classes.index(id[:-2].replace("red", "blue")) for id in ids]
     write_parquet(folder / "test.parquet", test_frame(ids, np.eye(3)[said], prepared.classes))
@@ -69,7 +70,7 @@ RIGHT = {f"{name}{n}": name for name in ("blue", "green", "red") for n in (12, 1
 
 def scored(config: Config, run: Path) -> tuple[bool, float | None]:
     """(whether the test was scored anew, the accuracy that metrics.json tells of it then)."""
-    again = score_test_again(config, read_prepared(config), run)
+    again = score_test_again(config.competition, read_data(config), Run(run))
     return again, read_json(run / "metrics.json").get("test", {}).get("score")
 
 
@@ -109,7 +110,7 @@ def test_a_run_of_other_files_keeps_what_it_has(at: At, run: Path, tmp_path: Pat
 def test_what_per_class_holds_out_is_scored_by_its_own_answers(at: At) -> None:
     config = at("competition.per_class=4")
     run_command(config)
-    prepared, folder = read_prepared(config), config.runs_dir / "one"
+    prepared, folder = read_data(config), config.runs_dir / "one"
     ids = prepared.test["id"].tolist()
     said = [prepared.classes.index(id.rstrip("0123456789")) for id in ids]
     write_parquet(folder / "test.parquet", test_frame(ids, np.eye(3)[said], prepared.classes))
@@ -129,7 +130,7 @@ def test_answers_are_read_in_the_form_of_a_submission(
     options: list[str], labels: dict[str, str], at: At, tmp_path: Path
 ) -> None:
     config = at(answers(tmp_path, labels), *options)
-    found = read_answers(config, read_prepared(config))
+    found = read_answers(config.competition, read_data(config))
     assert found is not None
     assert found.to_dict() == {"blue12": "blue", "green13": "green", "red12": "red"}
 
@@ -147,7 +148,7 @@ def test_answers_of_zero_and_one_are_of_the_class_whose_probability_is_asked_for
     options = {**folder, "source": str(tmp_path / "two"), "id": "stem", "form": "probability", "answers": named}
     config = Config(stage="prepare", paths=PathsOptions(str(tmp_path)), competition=CompetitionOptions(**options))
     run_command(config)
-    assert read_answers(config, read_prepared(config)).to_dict() == {"red12": positive}  # type: ignore[union-attr]
+    assert read_answers(config.competition, read_data(config)).to_dict() == {"red12": positive}  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
@@ -228,15 +229,15 @@ def write_folds(run: Path, prepared: Dataset) -> None:
 
 def test_groups_that_are_given_later_score_a_finished_run_anew(at: At) -> None:
     config = at("model.name=test_efficientnet", "model.weights=none", "model.image_size=64", "training.mode=head")
-    prepared = read_prepared(config)
-    run = run_dir(config, prepared)
+    prepared = read_data(config)
+    run = run_of(config, prepared).folder
     write_folds(run, prepared)
     write_json(run / "metrics.json", {**ALONE, "groups_sha256": groups_hash(prepared)})
     train.score_again(config, prepared, run)
     assert read_json(run / "metrics.json")["interval"] == ALONE["interval"]  # by the groups as they were
     table = pd.read_parquet(config.data_dir / "table.parquet")
     write_parquet(config.data_dir / "table.parquet", table.assign(group=table["id"].str[:-1]))
-    now = read_prepared(config)
+    now = read_data(config)
     train.score_again(config, now, run)
     metrics, groups = read_json(run / "metrics.json"), now.train.set_index("id")["group"]
     expected = summarise("accuracy", read_frame(run / "oof.parquet"), now.classes, groups)

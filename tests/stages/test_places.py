@@ -13,7 +13,7 @@ from kagglepipe.files import write_json
 from kagglepipe.models.weights import BUNDLED, own_input
 from kagglepipe.options import CacheOptions, CompetitionOptions, ModelOptions, PathsOptions, TrainingOptions
 from kagglepipe.runs.identity import shipped_orders, usual_order
-from kagglepipe.stages.places import identity_of, run_dir
+from kagglepipe.stages.configured import identity_of, run_of
 
 BLUE_RED = ["blue", "red"]
 
@@ -33,7 +33,7 @@ def config(root: Path, classes: list[str] | None = None, **model: object) -> Con
 
 
 def name(config: Config, classes: list[str] = BLUE_RED) -> str:
-    return run_dir(config, prepared(classes)).name
+    return run_of(config, prepared(classes)).name
 
 
 def finished(run: Path, *orders: list[str]) -> Path:
@@ -58,21 +58,21 @@ def test_an_order_that_somebody_chose_has_a_name_of_its_own(tmp_path: Path) -> N
 
 def test_a_run_of_a_version_that_left_the_order_out_of_names_is_found_if_it_has_that_order(tmp_path: Path) -> None:
     usual, other = config(tmp_path), config(tmp_path, BLUE_RED[::-1])
-    older = finished(run_dir(usual, prepared(BLUE_RED)), BLUE_RED[::-1], BLUE_RED[::-1])
-    assert run_dir(other, prepared(BLUE_RED[::-1])) == older
+    older = finished(run_of(usual, prepared(BLUE_RED)).folder, BLUE_RED[::-1], BLUE_RED[::-1])
+    assert run_of(other, prepared(BLUE_RED[::-1])).folder == older
     finished(older, BLUE_RED[::-1], BLUE_RED)
-    assert run_dir(other, prepared(BLUE_RED[::-1])) != older
+    assert run_of(other, prepared(BLUE_RED[::-1])).folder != older
 
 
 def test_such_a_run_is_found_whatever_else_its_version_left_out_of_names(tmp_path: Path) -> None:
     usual, tuning = config(tmp_path), TrainingOptions(mode="finetune")
-    older = finished(run_dir(replace(usual, training=tuning), prepared(BLUE_RED)), BLUE_RED[::-1])
+    older = finished(run_of(replace(usual, training=tuning), prepared(BLUE_RED)).folder, BLUE_RED[::-1])
     write_json(older / "metrics.json", {"metric": "log_loss"})
     competition = CompetitionOptions(slug="photos", classes=BLUE_RED[::-1], metric="log_loss")
     now = replace(usual, training=tuning, competition=competition)
-    assert run_dir(now, prepared(BLUE_RED[::-1])) == older
+    assert run_of(now, prepared(BLUE_RED[::-1])).folder == older
     by_other = replace(now, competition=replace(competition, metric="roc_auc"))
-    assert run_dir(by_other, prepared(BLUE_RED[::-1])) != older
+    assert run_of(by_other, prepared(BLUE_RED[::-1])).folder != older
 
 
 @pytest.mark.parametrize("slug", shipped_orders())

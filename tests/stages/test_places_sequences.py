@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,12 +10,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kagglepipe.config import Config
-from kagglepipe.options import CompetitionOptions, SequenceOptions
+from kagglepipe.competitions.dataset import Dataset
+from kagglepipe.segments.frames import at_rate
 from kagglepipe.segments.postprocess import FrameProbs
-from kagglepipe.sequences.grid import grid_length
+from kagglepipe.sequences.grid import first_positions, grid_length, item_lengths, segment_positions
 from kagglepipe.sequences.series import Series, SeriesError, resample
-from kagglepipe.stages.places import first_positions, item_lengths, piece, with_frames
 
 rates = st.one_of(st.integers(1, 60).map(float), st.sampled_from([0.25, 0.5, 23.976, 29.97, 1000.0]))
 times = st.floats(0, 1000).map(lambda time: round(time, 3))
@@ -68,7 +68,7 @@ def test_a_piece_has_the_frames_from_its_start_to_before_its_end(
 ) -> None:
     """start and more: in tenths of a frame, so that pieces begin on frames and between them."""
     begins, ends = (10 * origin + start) / (10 * rate), (10 * origin + start + more + 1) / (10 * rate)
-    first, count = piece(begins, ends, rate, origin=origin, length=length)
+    first, count = segment_positions(begins, ends, rate, origin=origin, length=length)
     assert 0 <= first < first + count <= length
     inside = [k for k in range(length) if start <= 10 * k < start + more + 1]
     if inside:
@@ -94,7 +94,7 @@ def test_a_piece_has_the_frames_from_its_start_to_before_its_end(
     ],
 )
 def test_pieces_of_a_series_from_2_to_4(start: float, end: float, expected: tuple[int, int]) -> None:
-    assert piece(start, end, 8, origin=16, length=16) == expected
+    assert segment_positions(start, end, 8, origin=16, length=16) == expected
 
 
 @pytest.mark.parametrize("rate", [1, 3, 7, 10, 24, 25, 30, 60])
@@ -102,18 +102,13 @@ def test_neighbouring_pieces_share_no_frame_and_leave_none_out(rate: int) -> Non
     limits = [round(k / 10, 1) for k in range(0, 101, 7)]
     seen: list[int] = []
     for start, end in itertools.pairwise(limits):
-        first, count = piece(start, end, rate, origin=0, length=20 * rate)
+        first, count = segment_positions(start, end, rate, origin=0, length=20 * rate)
         seen += range(first, first + count)
     assert sorted(set(seen)) == list(range(math.ceil(limits[-1] * rate - 1e-9)))
     assert len(seen) == len(set(seen)) or rate == 1  # a piece of 0.7 s may lie between two seconds
 
 
 # --- frames -----------------------------------------------------------------------------------------------------
-
-
-def long_video(rate: float) -> Config:
-    competition = CompetitionOptions(kind="video", form="segments", background="none")
-    return Config(competition=competition, sequences=SequenceOptions(rate=rate))
 
 
 def labelled(*pieces: tuple[float, float, str]) -> pd.DataFrame:
@@ -124,10 +119,27 @@ def labelled(*pieces: tuple[float, float, str]) -> pd.DataFrame:
 FOLDS = pd.DataFrame({"id": ["a"], "fold": [1]})
 
 
+def dataset(files: pd.DataFrame, annotations: pd.DataFrame, table: pd.DataFrame | None = None) -> Dataset:
+    """Items, whose rows are the items themselves unless a table is given."""
+    rows = files.assign(id=files["video"]) if table is None else table
+    return Dataset(rows, FOLDS, [], Path(), "the table", "the folds", items=files, annotations=annotations)
+
+
 def frames_of(
     rate: float, annotations: pd.DataFrame, begins: float = 0.0, ends: float = 1.0
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    return with_frames(long_video(rate), pd.DataFrame(), FOLDS, items(begins, ends), annotations)
+    return rows_at(rate, dataset(items(begins, ends), annotations))
+
+
+def rows_at(rate: float, whole: Dataset) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(table, folds) of all frames at a rate; the same once they have been at another rate."""
+    found = at_rate(whole, rate, per_frame=True, background="none")
+    again = at_rate(
+        at_rate(whole, 2 * rate, per_frame=True, background="none"), rate, per_frame=True, background="none"
+    )
+    pd.testing.assert_frame_equal(again.table, found.table)
+    pd.testing.assert_frame_equal(again.folds, found.folds)
+    return found.table, found.folds
 
 
 def test_a_long_video_becomes_a_row_a_frame() -> None:
@@ -173,7 +185,7 @@ def test_a_series_begins_where_it_begins() -> None:
 
 def test_frames_to_classify_have_no_target_and_no_fold() -> None:
     two = pd.concat([items(), items().assign(video="t", split="test", group="t")], ignore_index=True)
-    table, folds = with_frames(long_video(2), pd.DataFrame(), FOLDS, two, labelled((0, 1, "walk")))
+    table, folds = rows_at(2, dataset(two, labelled((0, 1, "walk"))))
     assert table[table["video"] == "t"]["target"].isna().all()
     assert folds["id"].tolist() == ["a@0", "a@0.5"]
 
@@ -190,7 +202,6 @@ def test_times_of_frames_are_a_grid(rate: float, begins: float, lasts: float) ->
 
 def test_pieces_of_clips_keep_their_rows_and_folds() -> None:
     table = pd.DataFrame({"id": ["a@0.5-1", "a"], "video": "a", "start": [0.5, np.nan], "end": [1.0, np.nan]})
-    config = Config(competition=CompetitionOptions(kind="video", form="name"), sequences=SequenceOptions(rate=8))
-    found, folds = with_frames(config, table, FOLDS, items(), labelled())
-    assert found[["id", "position", "frames"]].to_numpy().tolist() == [["a@0.5-1", 4, 4], ["a", 0, 8]]
-    assert folds is FOLDS
+    found = at_rate(dataset(items(), labelled(), table), 8, per_frame=False, background=None)
+    assert found.table[["id", "position", "frames"]].to_numpy().tolist() == [["a@0.5-1", 4, 4], ["a", 0, 8]]
+    assert found.folds is FOLDS

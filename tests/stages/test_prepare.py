@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from kagglepipe.__main__ import CONF
+from kagglepipe.competitions import dataset
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.competitions.folds import read_folds
 from kagglepipe.competitions.table import TABLE_COLUMNS
@@ -25,8 +26,7 @@ from kagglepipe.files import file_sha256, read_json, write_json
 from kagglepipe.images.cache import PixelCache, PixelReader
 from kagglepipe.images.decode import DECODER, DECODER_BY_DEPTH, decode
 from kagglepipe.options import CompetitionOptions, FoldOptions, PathsOptions
-from kagglepipe.stages import places
-from kagglepipe.stages.places import read_prepared
+from kagglepipe.stages.configured import read_data
 from kagglepipe.stages.prepare import with_whole_groups
 from kagglepipe.tools.commands import run_command
 
@@ -56,7 +56,7 @@ def prepare(toy: Path, tmp_path: Path) -> Prepare:
         config = changed(basis, f"competition.source='{source}'", *overrides)
         if not is_made:
             run_command(config)
-        return read_prepared(config)
+        return read_data(config)
 
     return run
 
@@ -590,7 +590,7 @@ def test_a_table_that_is_prepared_anew_while_it_is_read_is_refused(
     is_whole: bool, prepare: Prepare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare()
-    report, read = tmp_path / "data/toy/prepared.json", places.read_fold_file
+    report, read = tmp_path / "data/toy/prepared.json", dataset.read_fold_file
 
     def meanwhile(path: Path) -> object:
         found = read_json(report)
@@ -599,7 +599,7 @@ def test_a_table_that_is_prepared_anew_while_it_is_read_is_refused(
             write_json(report, {**found, "table_hash": "another"})
         return read(path)
 
-    monkeypatch.setattr(places, "read_fold_file", meanwhile)
+    monkeypatch.setattr(dataset, "read_fold_file", meanwhile)
     with pytest.raises(UserError, match="toy was prepared by another command while it was read: type the same"):
         prepare(is_made=True)
 

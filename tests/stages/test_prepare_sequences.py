@@ -24,7 +24,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.options import CompetitionOptions, FoldOptions, PathsOptions
 from kagglepipe.sequences.series import Series
 from kagglepipe.sequences.video import VideoWriter, sample_frames
-from kagglepipe.stages.places import read_prepared
+from kagglepipe.stages.configured import read_data
 from kagglepipe.stages.prepare_sequences import Item, alike, reading_of, sequences_hash
 from kagglepipe.tools.commands import run_command
 
@@ -122,7 +122,7 @@ def prepare(tmp_path: Path) -> Prepare:
     def run(source: Path, *overrides: str, to: str = "video_folder_untrimmed") -> Dataset:
         config = configured(tmp_path, source, to, overrides)
         run_command(config)
-        return read_prepared(config)
+        return read_data(config)
 
     return run
 

@@ -18,9 +18,10 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json
 from kagglepipe.options import CompetitionOptions, DrillOptions, EnsembleOptions, PathsOptions, TrainingOptions
 from kagglepipe.predictions.frame import oof_frame, read_frame, test_frame
-from kagglepipe.stages.places import find_members, read_prepared, run_dir, trained_run
-from kagglepipe.stages.pseudo import over_teacher, pseudo_labelled
-from kagglepipe.stages.scores import describe_pseudo_labels
+from kagglepipe.runs.pseudo_labels import gain_over_teacher, pseudo_labelled
+from kagglepipe.runs.run import Run
+from kagglepipe.runs.scores import describe_pseudo_labels
+from kagglepipe.stages.configured import best_run, find_members, find_teacher, read_data, run_of
 from kagglepipe.tools.commands import run_command
 from tests.colours import colours_config
 
@@ -76,8 +77,10 @@ def both(cats: list[float]) -> list[list[float]]:
 
 
 def test_a_fold_has_the_answers_of_its_own_network(config: Config, prepared: Dataset) -> None:
-    make_run(config, prepared, "teacher", [0.5] * 4, [[0.9, 0.1, 0.7, 0.9], [0.2, 0.8, 0.3, 0.9]])
-    first, second = (pseudo_labelled(config, prepared, fold).set_index("id")["target"].to_dict() for fold in (0, 1))
+    made = make_run(config, prepared, "teacher", [0.5] * 4, [[0.9, 0.1, 0.7, 0.9], [0.2, 0.8, 0.3, 0.9]])
+    first, second = (
+        pseudo_labelled(Run(made), prepared, fold, 0.8).set_index("id")["target"].to_dict() for fold in (0, 1)
+    )
     assert first == {"w": "cat", "x": "dog"}  # z is sure, and a twin of a; y is not sure
     assert second == {"w": "dog", "x": "cat", "z": "cat"}  # 0.8 is enough
 
@@ -99,16 +102,16 @@ def test_no_label_of_a_fold_has_a_part_in_what_it_scores(
     shutil.copytree(tmp_path / "first", tmp_path / "second")
     second = replace(config, paths=PathsOptions(str(tmp_path / "second")))
     file = second.data_dir / "table.parquet"
-    table, folds, classes = pd.read_parquet(file), read_prepared(second).folds, read_prepared(second).classes
+    table, folds, classes = pd.read_parquet(file), read_data(second).folds, read_data(second).classes
     wrong = table["id"].isin(folds.loc[folds["fold"] == 0, "id"])
     table.loc[wrong, "target"] = table.loc[wrong, "target"].map(lambda name: classes[classes.index(name) - 1])
     table.to_parquet(file)
     frames = []
     for each in (first, second):
         run_command(replace(each, stage="train"))
-        taught = replace(each, stage="train", training=replace(each.training, teacher=trained_run(each).name))
+        taught = replace(each, stage="train", training=replace(each.training, teacher=best_run(each).name))
         run_command(taught)
-        run = run_dir(taught, read_prepared(taught))
+        run = run_of(taught, read_data(taught)).folder
         assert read_json(run / "metrics.json")["over_teacher"]["teacher"] != run.name
         frames.append(read_frame(run / "oof.parquet").set_index("id"))
     one, two = frames
@@ -140,10 +143,10 @@ def test_pseudo_labels_are_kept_if_they_gain_beyond_noise(config: Config, after:
     def cats(sure: float) -> list[float]:
         return np.where(is_cat, sure, 1 - sure).tolist()
 
-    make_run(config, prepared, "teacher", cats(0.6), [[0.9], [0.9]])
+    teacher = make_run(config, prepared, "teacher", cats(0.6), [[0.9], [0.9]])
     train = prepared.train
     oof = oof_frame(train["id"].tolist(), train["fold"].tolist(), train["target"].tolist(), both(cats(after)), CLASSES)
-    found = over_teacher(config, prepared, oof)
+    found = gain_over_teacher(Run(teacher), prepared, oof, "accuracy")
     gain = 0.9 * np.log(after / 0.6) + 0.1 * np.log((1 - after) / 0.4)
     assert (found["teacher"], found["measure"], found["is_kept"]) == ("teacher", "log_loss", is_kept)
     assert found["gain"] == pytest.approx(gain)
@@ -156,10 +159,10 @@ def taught(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     root = tmp_path_factory.mktemp("taught")
     first = colours_config(root, colours, stage="train")
     run_command(first)
-    teacher = trained_run(first).name
+    teacher = best_run(first).name
     config = with_teacher(first, teacher)
     run_command(replace(config, stage="submit"))
-    return root, teacher, run_dir(config, read_prepared(config)).name
+    return root, teacher, run_of(config, read_data(config)).name
 
 
 def with_teacher(config: Config, teacher: str, **more: Any) -> Config:
@@ -184,7 +187,7 @@ def test_a_run_that_is_not_kept_gives_way_to_its_teacher(
     run_command(config)
     taken = run if is_kept else teacher
     assert [path.stem for path in root.glob("submissions/*.csv")] == [taken]
-    assert trained_run(config).name == taken
+    assert best_run(config).name == taken
     run_command(replace(config, run=run))
     assert (root / f"submissions/{run}.csv").exists()  # whoever asks for it has it
 
@@ -194,13 +197,13 @@ def test_answers_and_confidence_decide_which_run_it_is(
 ) -> None:
     _, teacher, run = taught
     config = with_teacher(colours_config(root, colours), teacher)
-    prepared = read_prepared(config)
+    prepared = read_data(config)
     by_path = with_teacher(config, str(root / "outputs/colours" / teacher))
     surer = replace(config, training=replace(config.training, confidence=0.5))
-    assert run_dir(config, prepared).name == run_dir(by_path, prepared).name == run
-    assert run_dir(surer, prepared).name != run
+    assert run_of(config, prepared).name == run_of(by_path, prepared).name == run
+    assert run_of(surer, prepared).name != run
     alone = replace(surer, training=replace(surer.training, teacher=None))
-    assert run_dir(alone, prepared).name == teacher  # without a teacher its confidence decides nothing
+    assert run_of(alone, prepared).name == teacher  # without a teacher its confidence decides nothing
 
 
 def test_it_is_made_again_with_its_teacher(root: Path, taught: tuple[Path, str, str], colours: Path) -> None:
@@ -247,7 +250,7 @@ def test_who_gives_way_neither_teaches_nor_joins_unless_named(
 ) -> None:
     _, teacher, run = taught
     file, config = root / "outputs/colours" / run / "metrics.json", colours_config(root, colours, stage="ensemble")
-    prepared = read_prepared(config)
+    prepared = read_data(config)
     for is_kept, members in ((True, {teacher, run}), (False, {teacher})):
         metrics = read_json(file)
         write_json(file, {**metrics, "over_teacher": {**metrics["over_teacher"], "is_kept": is_kept}})
@@ -256,7 +259,7 @@ def test_who_gives_way_neither_teaches_nor_joins_unless_named(
             assert {member.name for member in found} == members
     assert len(find_members(replace(config, ensemble=EnsembleOptions([teacher, run])), prepared)) == 2
     with pytest.raises(
-        UserError, match=rf"is not surely better than its own teacher: type training\.teacher={teacher}"
+        UserError, match=rf"is not significantly better than its own teacher: type training\.teacher={teacher}"
     ):
         run_command(with_teacher(config, run, stage="train"))
 
@@ -294,7 +297,7 @@ def test_without_rows_to_classify_nothing_is_labelled(config: Config, prepared: 
     make_run(config, prepared, "teacher", [0.5] * 4, [[0.9] * 4, [0.9] * 4])
     labelled = replace(prepared, table=prepared.table[prepared.table["split"] == "train"])
     with pytest.raises(UserError, match=r"has nothing to label: this competition has no rows to classify"):
-        pseudo_labelled(config, labelled, 0)
+        find_teacher(config, labelled)
 
 
 def test_frames_of_a_video_are_not_labelled(configure: Callable[..., Config]) -> None:

@@ -16,8 +16,10 @@ from kagglepipe.files import file_sha256, write_bytes, write_json, write_parquet
 from kagglepipe.options import CompetitionOptions, PathsOptions
 from kagglepipe.predictions.frame import oof_frame
 from kagglepipe.predictions.metrics import score
-from kagglepipe.stages.places import best_runs, trained_run
-from kagglepipe.stages.ranking import missing_network, rank_runs
+from kagglepipe.runs.ranking import rank_runs
+from kagglepipe.runs.run import Run
+from kagglepipe.runs.store import Member, RunStore, member_of
+from kagglepipe.stages.configured import best_run
 
 CLASSES = ["cat", "dog"]
 TRUTH = ["cat", "dog"] * 6
@@ -64,25 +66,26 @@ def prepared(config: Config) -> Dataset:
     return Dataset(pd.DataFrame(), pd.DataFrame(), CLASSES, Path(), "T", folds_hash(config))
 
 
-def by(config: Config, metric: str) -> Config:
-    return replace(config, competition=replace(config.competition, metric=metric))
+def best(config: Config, count: int, metric: str) -> list[Member]:
+    """The members that `ensemble.runs=[best:COUNT]` asks for, best first."""
+    dataset, store = prepared(config), RunStore(config.runs_dir)
+    found = [member_of(one.run) for one in rank_runs(store.comparable(dataset), metric)[:count]]
+    assert store.members([f"best:{count}"], dataset, metric) == sorted(found, key=lambda member: member.name)
+    return found
 
 
 def test_runs_that_were_scored_by_another_metric_are_scored_anew(config: Config) -> None:
     finish(config, "sure", wrong=2, sure=0.99)
     finish(config, "careful", wrong=2, sure=0.7)
     finish(config, "right", wrong=1, sure=0.6, metric="log_loss")
-    names = {
-        metric: [member.name for member in best_runs(by(config, metric), prepared(config), 8)]
-        for metric in ("accuracy", "log_loss")
-    }
+    names = {metric: [member.name for member in best(config, 8, metric)] for metric in ("accuracy", "log_loss")}
     assert names == {"accuracy": ["right", "careful", "sure"], "log_loss": ["careful", "right", "sure"]}
-    assert [one.name for one in best_runs(by(config, "log_loss"), prepared(config), 1)] == ["careful"]
+    assert [one.name for one in best(config, 1, "log_loss")] == ["careful"]
 
 
 def test_of_equal_runs_the_surer_and_of_equally_sure_ones_the_earlier_is_best(config: Config) -> None:
     runs = [finish(config, name, wrong=2, sure=sure) for name, sure in (("c", 0.7), ("b", 0.7), ("a", 0.8))]
-    assert [one.folder.name for one in rank_runs(runs, "accuracy")] == ["a", "c", "b"]
+    assert [one.run.name for one in rank_runs([Run(run) for run in runs], "accuracy")] == ["a", "c", "b"]
 
 
 def test_predict_takes_the_best_and_says_so(config: Config, caplog: pytest.LogCaptureFixture) -> None:
@@ -90,9 +93,9 @@ def test_predict_takes_the_best_and_says_so(config: Config, caplog: pytest.LogCa
     finish(config, "other", wrong=1, metric="log_loss", age=5)
     finish(config, "latest", wrong=2)
     with caplog.at_level("INFO"):
-        assert trained_run(config).name == "best"
+        assert best_run(config).name == "best"
     assert caplog.messages == ["predict: best, out of fold accuracy 1.0000, the best of 3"]
-    assert trained_run(replace(config, run="latest")).name == "latest"
+    assert best_run(replace(config, run="latest")).name == "latest"
 
 
 def test_runs_of_other_data_are_not_compared_with_present_ones(
@@ -101,10 +104,10 @@ def test_runs_of_other_data_are_not_compared_with_present_ones(
     finish(config, "older", wrong=0, age=9, table="before")
     finish(config, "old", wrong=1, age=8, table="before")
     with caplog.at_level("INFO"):
-        assert trained_run(config).name == "old"
+        assert best_run(config).name == "old"
     assert caplog.messages == ["predict: old, the latest; no run was trained on the present table and folds"]
     finish(config, "present", wrong=5)
-    assert trained_run(config).name == "present"
+    assert best_run(config).name == "present"
 
 
 def test_where_nothing_is_prepared_the_best_of_the_latest_data_is_taken(config: Config) -> None:
@@ -112,7 +115,7 @@ def test_where_nothing_is_prepared_the_best_of_the_latest_data_is_taken(config: 
     finish(config, "best", wrong=1, age=8)
     finish(config, "latest", wrong=2)
     (config.data_dir / "prepared.json").unlink()
-    assert trained_run(config).name == "best"
+    assert best_run(config).name == "best"
 
 
 def test_an_ensemble_takes_part_if_all_members_that_count_have_networks(
@@ -123,23 +126,23 @@ def test_an_ensemble_takes_part_if_all_members_that_count_have_networks(
     identity = {name: {"table": "T", "folds": folds_hash(config)} for name in ("a", "b")}
     blend = {"network": False, "method": "nnls", "identity": identity}
     finish(config, "blend", 1, members=["a", "b"], weights=[0.5, 0.5], **blend)
-    assert trained_run(config).name == "blend"
+    assert best_run(config).name == "blend"
     mixed = finish(config, "mixed", 0, members=["a", "oof.csv+test.csv"], weights=[0.5, 0.5], **blend)
     with caplog.at_level("INFO"):
-        assert trained_run(config).name == "blend"
+        assert best_run(config).name == "blend"
     said = "predict: passed over the ensemble mixed: its member oof.csv+test.csv has no network here"
     assert said in caplog.messages
     with pytest.raises(UserError, match=r"run=mixed cannot predict other files: its member oof.csv\+test.csv has no"):
-        trained_run(replace(config, run="mixed"))
+        best_run(replace(config, run="mixed"))
     finish(config, "dropped", 0, members=["a", "oof.csv+test.csv"], weights=[1.0, 0.0], **blend)
-    assert trained_run(config).name == "dropped"
-    assert missing_network(mixed) is not None
+    assert best_run(config).name == "dropped"
+    assert Run(mixed).missing_network() is not None
 
 
 def test_ranks_say_nothing_of_a_file_alone(config: Config) -> None:
     finish(config, "a", wrong=2)
     finish(config, "ranks", 0, network=False, method="rank_mean", members=["a"], weights=[1.0])
-    assert trained_run(config).name == "a"
+    assert best_run(config).name == "a"
 
 
 def test_detectors_are_ranked_by_the_segments_that_they_find(config: Config) -> None:
@@ -149,7 +152,7 @@ def test_detectors_are_ranked_by_the_segments_that_they_find(config: Config) -> 
     detect = replace(config, stage="detect", competition=competition)
     finish(config, "frames", wrong=0, detection={"scores": {"f1_50": 0.9, "map_50": 0.2}})
     finish(config, "segments", wrong=2, detection={"scores": {"f1_50": 0.3, "map_50": 0.6}})
-    assert trained_run(detect).name == "segments"
+    assert best_run(detect).name == "segments"
 
 
 @pytest.mark.parametrize(("streams", "taken"), [(["slow"], "slow"), ([], "fast")])
@@ -158,5 +161,5 @@ def test_a_stream_asks_for_a_run_that_can_follow_it(config: Config, streams: lis
         folder = finish(config, name, wrong)
         temporal = {"cell": "lstm", "bidirectional": name not in streams, "shuffled": False}
         write_json(folder / "fold_0/model.json", {"classes": CLASSES, "temporal": temporal})
-    assert trained_run(config, live=True).name == taken
-    assert trained_run(config).name == "fast"
+    assert best_run(config, live=True).name == taken
+    assert best_run(config).name == "fast"

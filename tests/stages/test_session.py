@@ -16,7 +16,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.images.decode import decode
 from kagglepipe.options import AugmentationOptions, CacheOptions, CompetitionOptions, SequenceOptions, TrainingOptions
 from kagglepipe.predictions.frame import oof_frame
-from kagglepipe.stages.places import read_prepared, run_dir
+from kagglepipe.stages.configured import read_data, run_of
 from kagglepipe.stages.session import Session
 from kagglepipe.stages.train import draw_hardest, make_session
 from kagglepipe.stages.train_images import ImageSession
@@ -28,8 +28,8 @@ Configure = Callable[..., Config]
 
 def opened(config: Config) -> Any:
     """What fits the folds of a competition that is prepared."""
-    prepared = read_prepared(config)
-    return make_session(config, prepared, run_dir(config, prepared))
+    prepared = read_data(config)
+    return make_session(config, prepared, run_of(config, prepared))
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_a_picture_of_what_is_hardest_lacks_a_photo_that_is_gone(
     photos: Config, toy: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The run that it is of is trained by then."""
-    config, prepared = replace(photos, cache=CacheOptions(max_gb=0)), read_prepared(photos)
+    config, prepared = replace(photos, cache=CacheOptions(max_gb=0)), read_data(photos)
     train, classes = prepared.train, prepared.classes
     ids, probs = train["id"].tolist(), np.full((len(train), 3), 1 / 3)
     oof = oof_frame(ids, train["fold"].tolist(), train["target"].tolist(), probs, classes)

@@ -24,9 +24,9 @@ from kagglepipe.options import (
     TrainingOptions,
 )
 from kagglepipe.predictions.frame import read_frame, test_frame
-from kagglepipe.runs.provenance import decisive
-from kagglepipe.stages.asked import natural
-from kagglepipe.stages.places import read_prepared
+from kagglepipe.runs.identity import decisive
+from kagglepipe.stages.configured import read_data
+from kagglepipe.stages.expected import natural
 from kagglepipe.tools.commands import run_command
 
 FACTS = {"versions": {"kagglepipe": "1.2.3", "torch": "9"}, "git_commit": "abcdef012345"}
@@ -66,7 +66,7 @@ def run(at: At) -> Path:
 
 def make_run(at: At, name: str = "one", seed: int = 1) -> Path:
     run_command(at("stage=prepare"))
-    prepared, folder = read_prepared(at()), at().runs_dir / name
+    prepared, folder = read_data(at()), at().runs_dir / name
     probs = np.random.default_rng(seed).dirichlet([1.0] * len(prepared.classes), len(prepared.test))
     write_parquet(folder / "test.parquet", test_frame(prepared.test["id"].tolist(), probs, prepared.classes))
     write_json(folder / "fold_0/model.json", FACTS)
@@ -295,7 +295,7 @@ def test_the_origin_tells_where_every_number_came_from(at: At, run: Path, tmp_pa
         "contract": {"form": "name", "columns": ["id", "label"], "classes": ["blue", "green", "red"]},
         "csv_sha256": hashlib.sha256((tmp_path / "submissions/one.csv").read_bytes()).hexdigest(),
         "test_sha256": hashlib.sha256((run / "test.parquet").read_bytes()).hexdigest(),
-        "table": read_prepared(at()).table_hash,
+        "table": read_data(at()).table_hash,
         **FACTS,
         "source": read_json(tmp_path / "data/toy/source.json")["content"],
         "configuration": decisive(at()),
@@ -473,7 +473,7 @@ def frames_at(long_series: Path, tmp_path: Path) -> At:
         run="one", paths=PathsOptions(str(tmp_path)), competition=competition, folds=FoldOptions(count=2), model=model
     )
     run_command(changed(config, "stage=prepare"))
-    at_four = read_prepared(changed(config, "sequences.rate=4"))
+    at_four = read_data(changed(config, "sequences.rate=4"))
     ids, folder = at_four.test["id"].tolist(), config.runs_dir / "one"
     probs = np.tile(np.repeat([[0.1, 0.8, 0.1], [0.8, 0.1, 0.1]], 4, axis=0), (len(ids), 1))[: len(ids)]
     write_parquet(folder / "test.parquet", test_frame(ids, probs, at_four.classes))

@@ -21,7 +21,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import locked, read_json
 from kagglepipe.predictions.frame import read_frame
 from kagglepipe.stages import train
-from kagglepipe.stages.places import read_prepared, run_dir
+from kagglepipe.stages.configured import read_data, run_of
 from kagglepipe.stages.session import RESUME, warn_of_constant
 from kagglepipe.stages.train import make_session
 from kagglepipe.tools.commands import run_command
@@ -202,7 +202,7 @@ def test_a_fold_whose_network_is_replaced_is_not_done(configure: Callable[..., C
     """Until the predictions of the new one are written, which come last."""
     options = ("experiment=quick", "competition=image_folder", f"competition.source={toy}", "stage=train")
     run_command(config := configure(*options))
-    session = make_session(config, prepared := read_prepared(config), run_dir(config, prepared))
+    session = make_session(config, prepared := read_data(config), run_of(config, prepared))
     before = [path.name for path in sorted(session.run.rglob("metrics.json"))]
     assert len(before) == 1 + config.folds.count
     session.open_fold(1)
@@ -216,7 +216,7 @@ def test_on_a_cpu_as_much_goes_through_the_network_as_its_cache_holds(
     """Sixteen images, however large the batch; of clips of eight frames, two; or what is asked for."""
     options = ("experiment=quick", "competition=image_folder", f"competition.source={toy}", "training.batch_size=64")
     run_command(config := configure(*options, "stage=prepare"))
-    session = make_session(config, prepared := read_prepared(config), run_dir(config, prepared))
+    session = make_session(config, prepared := read_data(config), run_of(config, prepared))
     assert session.conduct(0).micro_batch == 16
     assert [session.conduct(0, images=count).micro_batch for count in (8, 16, 100)] == [2, 1, 1]
     session.config = replace(config, training=replace(config.training, micro_batch=40))
@@ -276,7 +276,7 @@ def test_the_time_left_is_that_of_folds_alone(
 
     config = configure("experiment=quick", "competition=image_folder", f"competition.source={toy}", "stage=prepare")
     run_command(config)
-    session = make_session(config, prepared := read_prepared(config), run_dir(config, prepared))
+    session = make_session(config, prepared := read_data(config), run_of(config, prepared))
     monkeypatch.setattr(session, "prepare", takes(3600))
     monkeypatch.setattr(train, "make_session", lambda *_: session)
     monkeypatch.setattr(train, "train_fold", takes(120))
@@ -296,8 +296,8 @@ def test_a_class_of_one_image_is_taught_to_the_other_folds(
     options = ("experiment=quick", "competition=image_folder", f"competition.source={toy}", f"training={mode}")
     config = configure(*options, "folds.count=3", "stage=submit", "competition.metric=roc_auc")
     run_command(config)
-    prepared = read_prepared(config)
-    run = run_dir(config, prepared)
+    prepared = read_data(config)
+    run = run_of(config, prepared).folder
     metrics, oof = read_json(run / "metrics.json"), read_frame(run / "oof.parquet").set_index("id")
     assert np.isfinite([metrics["score"], metrics["log_loss"]]).all()
     own = oof["fold"] == oof.loc["yellow/only.png", "fold"]

@@ -15,17 +15,11 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, read_json, write_json
 from kagglepipe.predictions.blend import equal_weights, pool, with_probabilities
 from kagglepipe.predictions.frame import align, oof_frame, probabilities, read_frame, test_frame
+from kagglepipe.runs.run import Run, data_of
+from kagglepipe.runs.store import RunStore
 from kagglepipe.sequences.video import VideoError
-from kagglepipe.stages.places import finished_runs, read_prepared
-from kagglepipe.stages.unseen import (
-    blended_as,
-    file_probabilities,
-    fitted_classes,
-    member_of,
-    predict_anew,
-    tables_of,
-    test_predictions,
-)
+from kagglepipe.stages.configured import read_data
+from kagglepipe.stages.predict_test import file_probabilities, predict_anew, predict_test
 from kagglepipe.tools.commands import run_command
 from kagglepipe.training.sequence_inference import SequenceRun
 
@@ -65,7 +59,7 @@ def refreshed(config: Config) -> Config:
 
 def run_of(config: Config) -> Path:
     """The latest run."""
-    return finished_runs(config)[-1]
+    return [run.folder for run in RunStore(config.runs_dir).finished()][-1]
 
 
 def exchanged(frame: pd.DataFrame) -> pd.DataFrame:
@@ -87,10 +81,10 @@ def same(found: pd.DataFrame, expected: pd.DataFrame, atol: float = ATOL) -> Non
 
 
 def test_the_runs_own_predictions_are_taken_while_the_files_are_the_same(config: Config) -> None:
-    run, prepared = run_of(config), read_prepared(config)
+    run, prepared = run_of(config), read_data(config)
     for model in run.glob("fold_*/model.safetensors"):
         model.unlink()
-    pd.testing.assert_frame_equal(test_predictions(config, prepared, run), read_frame(run / "test.parquet"))
+    pd.testing.assert_frame_equal(predict_test(config, prepared, Run(run)), read_frame(run / "test.parquet"))
 
 
 def test_other_pictures_under_the_same_names_are_predicted_anew(
@@ -102,7 +96,7 @@ def test_other_pictures_under_the_same_names_are_predicted_anew(
     hide(toy)
     config = refreshed(config)
     with caplog.at_level("INFO"):
-        found = test_predictions(config, read_prepared(config), run)
+        found = predict_test(config, read_data(config), Run(run))
     same(found, exchanged(known))
     assert f"the files are not those beside which {run.name} was trained: it predicts them anew" in caplog.text
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
@@ -122,7 +116,7 @@ def test_submit_answers_what_is_there_and_tells_of_no_old_table(config: Config, 
     assert found.to_dict() == {name: swap[label] for name, label in known.items()}
     origin = read_json(tmp_path / f"submissions/{run.name}.json")
     assert origin["test_sha256"] is None
-    assert origin["table"] == read_prepared(config).table_hash
+    assert origin["table"] == read_data(config).table_hash
 
 
 @pytest.mark.parametrize("options", [{"max_gb": 0.0}, {"short_side": 24}])
@@ -130,7 +124,7 @@ def test_pictures_are_read_as_the_run_asks_whatever_the_cache_holds(config: Conf
     run = run_of(config)
     other = replace(config, cache=replace(config.cache, **options))
     run_command(replace(other, stage="prepare"))
-    same(predict_anew(other, read_prepared(other), run), read_frame(run / "test.parquet"))
+    same(predict_anew(other, read_data(other), Run(run)), read_frame(run / "test.parquet"))
 
 
 def test_more_and_fewer_files_than_before(config: Config, toy: Path) -> None:
@@ -138,7 +132,7 @@ def test_more_and_fewer_files_than_before(config: Config, toy: Path) -> None:
     (toy / "test/red12.png").unlink()
     shutil.copy(toy / "test/blue12.png", toy / "test/new.png")
     config = refreshed(config)
-    found = test_predictions(config, read_prepared(config), run).set_index("id")
+    found = predict_test(config, read_data(config), Run(run)).set_index("id")
     known = read_frame(run / "test.parquet").set_index("id")
     assert sorted(found.index) == sorted({*known.index, "test/new.png"} - {"test/red12.png"})
     np.testing.assert_allclose(found.loc["test/new.png"], known.loc["test/blue12.png"], atol=ATOL)
@@ -149,22 +143,22 @@ def test_a_run_of_no_known_table_is_believed(config: Config, toy: Path) -> None:
     write_json(run / "metrics.json", {**read_json(run / "metrics.json"), "identity": None})
     hide(toy)
     config = refreshed(config)
-    assert test_predictions(config, read_prepared(config), run).equals(read_frame(run / "test.parquet"))
+    assert predict_test(config, read_data(config), Run(run)).equals(read_frame(run / "test.parquet"))
 
 
 def test_a_run_that_cannot_predict_is_an_error_not_an_old_answer(config: Config, toy: Path) -> None:
     run = run_of(config)
     hide(toy)
-    config, prepared = refreshed(config), read_prepared(refreshed(config))
+    config, prepared = refreshed(config), read_data(refreshed(config))
     with pytest.raises(UserError, match="knows the classes blue, green, red, not cat, dog"):
-        test_predictions(config, replace(prepared, classes=["cat", "dog"]), run)
+        predict_test(config, replace(prepared, classes=["cat", "dog"]), Run(run))
     video = replace(config, competition=replace(config.competition, kind="video"))
     with pytest.raises(UserError, match=r"was trained on image, competition\.kind is video"):
-        test_predictions(video, prepared, run)
+        predict_test(video, prepared, Run(run))
     for folder in run.glob("fold_*"):
         shutil.rmtree(folder)
     with pytest.raises(UserError, match="holds no trained network"):
-        test_predictions(config, prepared, run)
+        predict_test(config, prepared, Run(run))
 
 
 # --- ensembles --------------------------------------------------------------------------------------------------
@@ -172,21 +166,21 @@ def test_a_run_that_cannot_predict_is_an_error_not_an_old_answer(config: Config,
 
 def test_an_ensemble_blends_what_its_members_say_of_the_new_files(config: Config, toy: Path) -> None:
     run_command(replace(config, seed=1))
-    names = [run.name for run in finished_runs(config)]
+    names = [run.name for run in [run.folder for run in RunStore(config.runs_dir).finished()]]
     joint = replace(config, stage="ensemble", ensemble=replace(config.ensemble, runs=names, method="geometric_mean"))
     run_command(joint)
     run = run_of(config)
     known = [exchanged(read_frame(run.parent / name / "test.parquet")) for name in names]
     hide(toy)
     config = refreshed(config)
-    found = test_predictions(config, read_prepared(config), run)
+    found = predict_test(config, read_data(config), Run(run))
     frames = list(align(dict(zip(names, known, strict=True))).values())
     stack = np.stack([probabilities(frame, CLASSES) for frame in frames])
     expected = pool(stack, equal_weights(len(stack)), "geometric_mean")
     same(found, with_probabilities(frames[0], CLASSES, expected))
     shutil.rmtree(run.parent / names[0])
     with pytest.raises(UserError, match=rf"its member {names[0]} is not in .*: make the ensemble anew"):
-        test_predictions(config, read_prepared(config), run)
+        predict_test(config, read_data(config), Run(run))
 
 
 @pytest.mark.parametrize("tells", [True, False])
@@ -197,25 +191,30 @@ def test_the_maps_of_an_ensemble_go_by_the_names_of_classes(tmp_path: Path, tell
     metrics = {"method": "mean", "members": ["one"], "maps": [{"kind": "platt", "slope": 1.0, "offsets": [2.0, 0, 0]}]}
     oof = oof_frame(["c"], 0, ["red"], [[1.0, 0.0, 0.0]], fitted)  # by which an older ensemble is known
     oof.to_parquet(tmp_path / "oof.parquet", index=False)
-    classes = fitted_classes(tmp_path, {**metrics, "classes": fitted} if tells else metrics)
-    found = blended_as(metrics, [frame], classes).set_index("id")[CLASSES].to_numpy()
-    raised = frame[CLASSES].to_numpy() * [1, 1, np.exp(2)]
+    run = Run(tmp_path)
+    run.save_metrics({**metrics, "classes": fitted} if tells else metrics)
+    assert run.fitted_classes == fitted
+    found = run.blend(frame[fitted].to_numpy()[None])
+    raised = frame[fitted].to_numpy() * [np.exp(2), 1, 1]
     np.testing.assert_allclose(found, raised / raised.sum(axis=1, keepdims=True))
 
 
 def test_a_run_that_has_but_the_name_of_a_member_is_not_taken_for_it(tmp_path: Path) -> None:
     write_json(tmp_path / "one/metrics.json", {"identity": {"seed": 0, "table": "a"}})
-    ensemble = tmp_path / "ensemble-mean-0"
+    ensemble = Run(tmp_path / "ensemble-mean-0")
     for same in ({"seed": 0, "table": "a"}, {"seed": 0}, None):
-        assert member_of(ensemble, "one", same) == tmp_path / "one"
+        ensemble.save_metrics({"members": ["one"], "identity": {"one": same}})
+        assert ensemble.find_member("one") == Run(tmp_path / "one")
+    ensemble.save_metrics({"members": ["one"], "identity": {"one": {"seed": 1, "table": "a"}}})
     with pytest.raises(UserError, match=r"one is not the member of ensemble-mean-0 that has this name"):
-        member_of(ensemble, "one", {"seed": 1, "table": "a"})
+        ensemble.find_member("one")
 
 
-def test_the_tables_of_an_identity() -> None:
-    assert tables_of({"table": "a", "folds": "b"}) == {"a"}
-    assert tables_of({"inner": {"one": {"table": "a"}, "two": {"table": "b"}}, "csv": None}) == {"a", "b"}
-    assert tables_of(None) == tables_of({}) == tables_of({"seed": 1}) == set()
+def test_the_data_of_an_identity() -> None:
+    assert data_of({"table": "a", "folds": "b"}) == {("a", "b")}
+    inner = {"one": {"table": "a"}, "two": {"table": "b"}}
+    assert data_of({"inner": inner, "csv": None}) == {("a", None), ("b", None)}
+    assert data_of(None) == data_of({}) == data_of({"seed": 1}) == set()
 
 
 # --- clips, series, frames --------------------------------------------------------------------------------------
@@ -236,14 +235,14 @@ def test_clips_series_and_frames_get_what_the_run_said_of_the_same_files(
     source: Path = request.getfixturevalue(name)
     config = configure(*KINDS[name], *QUICK, "stage=train", f"competition.source='{source}'")
     run_command(config)
-    run, prepared = run_of(config), read_prepared(config)
-    same(predict_anew(config, prepared, run), read_frame(run / "test.parquet"), atol=2e-6)
+    run, prepared = run_of(config), read_data(config)
+    same(predict_anew(config, prepared, Run(run)), read_frame(run / "test.parquet"), atol=2e-6)
     slower = replace(config, sequences=replace(config.sequences, rate=4.0))
-    same(predict_anew(slower, read_prepared(slower), run), read_frame(run / "test.parquet"), atol=2e-6)  # at its own
+    same(predict_anew(slower, read_data(slower), Run(run)), read_frame(run / "test.parquet"), atol=2e-6)  # at its own
     form = "name" if config.competition.finds_segments else "segments"
     other = replace(config, competition=replace(config.competition, form=form, background="none"))
     with pytest.raises(UserError, match=rf"tells w\w+ .* and competition\.form={form} asks for another thing"):
-        predict_anew(other, prepared, run)
+        predict_anew(other, prepared, Run(run))
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
 from kagglepipe.predictions.ledger import COLUMNS, Row, record
 from kagglepipe.stages import submit
-from kagglepipe.stages.places import with_sample_if_no_data
+from kagglepipe.stages.account import with_sample_if_no_data
 from kagglepipe.stages.upload import FIRST_LOOK, GROWTH, LONGEST_LOOK, LOOKS, quota_fault, upload
 from kagglepipe.tools.commands import run_command
 from tests.cats import ANSWERS, Cats, add_run, pause_by

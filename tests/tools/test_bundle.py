@@ -20,7 +20,7 @@ from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_bytes, write_json
 from kagglepipe.options import PathsOptions
-from kagglepipe.stages.places import finished_runs
+from kagglepipe.runs.store import RunStore
 from kagglepipe.tools import bundle as stage
 from kagglepipe.tools.bundle import bundle_dir, portable, put_configuration
 from kagglepipe.tools.commands import run_command
@@ -379,7 +379,7 @@ def test_the_notebook_answers_for_a_hidden_test_with_the_run_that_it_brings(
     config: Config, toy: Path, tmp_path: Path
 ) -> None:
     run_command(replace(config, stage="train"))
-    (run,) = finished_runs(config)
+    (run,) = [run.folder for run in RunStore(config.runs_dir).finished()]
     run_command(config)
     bundle, data = tmp_path / "kaggle input/datasets/me/some-name", tmp_path / "kaggle input/colours"
     working = tmp_path / "kaggle working"

@@ -26,7 +26,7 @@ from kagglepipe.segments.postprocess import DetectionSettings, detect_segments
 from kagglepipe.segments.streaming import StreamSegmenter
 from kagglepipe.sequences import stream
 from kagglepipe.sequences.stream import LiveFrame
-from kagglepipe.stages.places import trained_run
+from kagglepipe.stages.configured import best_run
 from kagglepipe.tools import detect
 from kagglepipe.tools.commands import run_command
 from kagglepipe.tools.detect import Detector, VideoResult, follow, load_detector, mark, read_line
@@ -80,7 +80,7 @@ def test_the_tests_own_folder_gives_the_segments_that_are_submitted(
     name: str, trained: Trained, found: Found, place: Path
 ) -> None:
     config = trained(name)
-    run = trained_run(config)
+    run = best_run(config).folder
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     segments = found(config, Path(str(config.competition.source)) / "test")
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
@@ -112,7 +112,7 @@ def test_a_folder_leaves_a_table_and_for_each_video_two_pictures(
     assert (table["start"] < table["end"]).all()
     assert (table["end"] <= 11).all()
     told = read_json(folder / "segments.json")
-    run = trained_run(config)
+    run = best_run(config).folder
     assert told["run"] == run.name
     assert told["settings"] == read_json(run / "metrics.json")["detection"]["settings"]
     assert (told["settings_chosen_out_of_fold"], told["rate"], told["unit"]) == (True, 8.0, "s")
@@ -184,7 +184,7 @@ def test_what_it_has_drawn_itself_is_not_searched(
 ) -> None:
     shutil.copy(long_videos / "test/v6.mp4", tmp_path / "a.mp4")
     config = trained("long", "detect.video=true")
-    config = replace(config, run=str(trained_run(config)), paths=PathsOptions(str(tmp_path)))
+    config = replace(config, run=str(best_run(config).folder), paths=PathsOptions(str(tmp_path)))
     for _ in range(2):
         run_command(replace(config, input=str(tmp_path)))
     folder = tmp_path / f"outputs/long/detect/{tmp_path.name}"
@@ -264,7 +264,7 @@ def test_a_run_of_photos_is_refused(
         "stage=train", "competition=image_folder", "experiment=quick", f"competition.source='{toy}'", "training.views=0"
     )
     run_command(photos)
-    for config in (replace(photos, stage="detect"), trained("long", f"run='{trained_run(photos)}'")):
+    for config in (replace(photos, stage="detect"), trained("long", f"run='{best_run(photos).folder}'")):
         with pytest.raises(UserError, match=r"test_efficientnet-head-\w+ classifies images: for video give the com"):
             run_command(replace(config, input=str(long_videos / "test")))
 
@@ -273,9 +273,9 @@ def test_an_ensemble_holds_no_network(trained: Trained, long_videos: Path) -> No
     config = trained("long", f"input='{long_videos / 'test'}'")
     folder = config.runs_dir / "ensemble-mean-0"
     folder.mkdir()
-    shutil.copy(trained_run(config) / "metrics.json", folder / "metrics.json")
+    shutil.copy(best_run(config).folder / "metrics.json", folder / "metrics.json")
     try:
-        assert trained_run(config).name != folder.name
+        assert best_run(config).name != folder.name
         with pytest.raises(UserError, match=r"ensemble-mean-0 holds no trained network .*: give run="):
             run_command(replace(config, run=folder.name))
     finally:
@@ -344,7 +344,7 @@ def test_live_is_what_the_file_gives(
 def test_a_stream_from_the_command_line(
     trained: Trained, address: str, long_videos: Path, tmp_path: Path, command: Command
 ) -> None:
-    run = trained_run(trained("long"))
+    run = best_run(trained("long")).folder
     options = [*typed("long", long_videos, tmp_path / "root"), f"run={run}"]
     done = command("detect", *options, f"input={address}")
     assert done.code == 0, done.err
@@ -382,7 +382,7 @@ def test_a_password_is_seen_nowhere_when_something_is_wrong(
     command: Command,
 ) -> None:  # fmt: skip
     wrong = address.replace("v6.mp4", "none.mp4")
-    run = trained_run(trained("long"))
+    run = best_run(trained("long")).folder
     options = [*typed("long", long_videos, tmp_path / "root"), f"run={run}"]
     done = command(*options, *(text.replace("ADDRESS", wrong).replace("SECRET", SECRET) for text in arguments))
     assert done.code == 2
@@ -432,7 +432,7 @@ def streaming(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
 @pytest.fixture
 def watching(trained: Trained, tmp_path: Path) -> Callable[..., Config]:
     """watching(…) -> the configuration that watches a camera with the run on long videos, and writes into tmp_path."""
-    run = trained_run(trained("long"))
+    run = best_run(trained("long")).folder
     there = PathsOptions(str(tmp_path))
     return lambda *overrides: replace(trained("long", "input=camera", *overrides), run=str(run), paths=there)
 

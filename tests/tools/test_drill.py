@@ -29,11 +29,12 @@ from kagglepipe.options import (
     TrainingOptions,
 )
 from kagglepipe.predictions.frame import test_frame
-from kagglepipe.runs.provenance import write_config
-from kagglepipe.stages.places import finished_runs, read_prepared
-from kagglepipe.stages.scores import hidden_answers, hidden_segments
+from kagglepipe.runs.answers import hidden_answers, hidden_segments
+from kagglepipe.runs.identity import write_config
+from kagglepipe.runs.store import RunStore
+from kagglepipe.stages.configured import read_data
 from kagglepipe.tools.commands import run_command
-from kagglepipe.tools.drill import halves_of, with_part_hidden
+from kagglepipe.tools.drill import split_hidden, with_part_hidden
 from tests.colours import CONF, colours_config
 from tests.conftest import make_long_series, script
 
@@ -62,12 +63,12 @@ def drilled(caplog: pytest.LogCaptureFixture) -> Drilled:
 
 def answers_of(config: Config) -> "pd.Series[Any]":
     """What is hidden."""
-    return hidden_answers(config, read_prepared(config))
+    return hidden_answers(config.competition, read_data(config))
 
 
 def add_run(config: Config, name: str, wrong: set[str], score: float | None = 0.5, metric: str = "accuracy") -> None:
     """A run that answers the hidden rows rightly, but for some."""
-    prepared, answers = read_prepared(config), answers_of(config)
+    prepared, answers = read_data(config), answers_of(config)
     ids = prepared.test["id"].tolist()
     given = [(prepared.classes.index(answers[id]) + (id in wrong)) % 3 for id in ids]
     folder = config.runs_dir / name
@@ -148,13 +149,13 @@ def test_too_few_groups_to_hide_some() -> None:
 def test_what_is_hidden_is_a_test_whose_answers_no_run_is_told(config: Config) -> None:
     hidden = with_part_hidden(config)
     run_command(hidden)
-    prepared, answers = read_prepared(hidden), answers_of(hidden)
+    prepared, answers = read_data(hidden), answers_of(hidden)
     assert hidden.slug == "colours-25-percent-hidden-seed-0"
     assert (len(prepared.train), len(prepared.test)) == (27, 9)
     assert prepared.test["target"].isna().all()
     assert sorted(answers.value_counts()) == [3, 3, 3]
     assert set(answers.index) == set(prepared.test["id"])
-    (run,) = finished_runs(hidden)
+    (run,) = [run.folder for run in RunStore(hidden.runs_dir).finished()]
     assert "test" not in read_json(run / "metrics.json")
     other = replace(hidden, competition=replace(hidden.competition, hidden_seed=1))
     run_command(replace(other, stage="prepare"))
@@ -236,7 +237,10 @@ def test_a_run_that_was_scored_in_another_metric_is_scored_anew(config: Config, 
     by_loss = replace(config, seed=1, competition=replace(config.competition, metric="log_loss"))
     drilled(by_loss)
     table = {each["run"]: each["out_of_fold"] for each in read_json(hidden.runs_dir / "drill.json")["runs"]}
-    kept = {folder.name: read_json(folder / "metrics.json") for folder in finished_runs(hidden)}
+    kept = {
+        folder.name: read_json(folder / "metrics.json")
+        for folder in [run.folder for run in RunStore(hidden.runs_dir).finished()]
+    }
     assert sorted(each["metric"] for each in kept.values()) == ["accuracy", "log_loss"]
     assert table == {name: pytest.approx(each["log_loss"]) for name, each in kept.items()}
 
@@ -261,12 +265,14 @@ def test_runs_are_trained_anew_with_their_own_configurations(config: Config, dri
     usual = replace(config, stage="train", drill=DrillOptions())
     run_command(usual)
     run_command(replace(usual, seed=1))
-    names = sorted(folder.name for folder in finished_runs(usual))
+    names = sorted(folder.name for folder in [run.folder for run in RunStore(usual.runs_dir).finished()])
     run_command(replace(usual, stage="ensemble", ensemble=EnsembleOptions(names)))
     before = {path: path.read_bytes() for path in usual.runs_dir.rglob("*") if path.is_file()}
     lines = drilled(replace(config, drill=replace(config.drill, runs=["ensemble-*", names[0]], teams=2000)))
     hidden = with_part_hidden(config)
-    identities = [read_json(folder / "metrics.json") for folder in finished_runs(hidden)]
+    identities = [
+        read_json(folder / "metrics.json") for folder in [run.folder for run in RunStore(hidden.runs_dir).finished()]
+    ]
     assert sorted(each["identity"]["seed"] for each in identities if "members" not in each) == [0, 1]
     (blended,) = (each for each in identities if "members" in each)
     assert sorted(blended["members"]) == sorted(each["run"] for each in identities if "members" not in each)
@@ -323,19 +329,19 @@ def long_config(root: Path, source: Path, steps: int = 5) -> Config:
 
 def moves_of(hidden: Config) -> dict[str, list[tuple[float, float, str]]]:
     """video -> what happens when in the hidden series, as the fixture has drawn them."""
-    videos = sorted(read_prepared(hidden).test["video"].unique())
+    videos = sorted(read_data(hidden).test["video"].unique())
     return {video: script(int(Path(video).stem[1:]))[1] for video in videos}
 
 
 def add_long_run(hidden: Config, name: str, missed: set[str], rate: float = 8, **settings: float) -> None:
     """A run that is sure and right of every frame of the hidden series, but sees nothing in some."""
     config = replace(hidden, sequences=replace(hidden.sequences, rate=rate))
-    prepared = read_prepared(config)
+    prepared = read_data(config)
     truth = answers_of(config)[prepared.test["id"]].where(~prepared.test["video"].isin(missed).to_numpy(), "none")
     probs = np.eye(3)[[CLASSES.index(name) for name in truth]]
     folder = config.runs_dir / name
     write_parquet(folder / "test.parquet", test_frame(prepared.test["id"].tolist(), probs, CLASSES))
-    write_config(config, folder)
+    write_config(config, folder / "config.yaml")
     detection = {"chosen_by": "f1_50", "settings": SETTINGS | settings, "scores": {"f1_50": 0.5}}
     write_json(folder / "metrics.json", {"run": name, "metric": "accuracy", "score": 0.5, "detection": detection})
 
@@ -343,7 +349,7 @@ def add_long_run(hidden: Config, name: str, missed: set[str], rate: float = 8, *
 def test_what_happens_in_hidden_series_is_kept_apart(long: Config, cameras: Path) -> None:
     hidden = with_part_hidden(long)
     run_command(replace(hidden, stage="prepare"))
-    prepared = read_prepared(hidden)
+    prepared = read_data(hidden)
     assert prepared.items is not None
     assert prepared.annotations is not None
     videos = set(prepared.test["video"])
@@ -361,9 +367,9 @@ def test_what_happens_in_hidden_series_is_kept_apart(long: Config, cameras: Path
 
 
 def both_parts(hidden: Config) -> tuple[pd.DataFrame, pd.DataFrame]:
-    annotations = read_prepared(hidden).annotations
+    annotations = read_data(hidden).annotations
     assert annotations is not None
-    return annotations, hidden_segments(hidden)
+    return annotations, hidden_segments(read_data(hidden))
 
 
 COLUMNS = ["video", "start", "end", "label"]
@@ -376,7 +382,7 @@ def test_nothing_but_the_grades_knows_what_happens_in_hidden_series(
     long = long_config(tmp_path, cameras, steps=20)
     drilled(long)
     hidden = with_part_hidden(long)
-    (run,) = finished_runs(hidden)
+    (run,) = [run.folder for run in RunStore(hidden.runs_dir).finished()]
     other_source = Path(shutil.copytree(cameras, tmp_path / "other"))
     table = pd.read_csv(other_source / "annotations.csv")
     of_hidden = table["video"].isin(moves_of(hidden))
@@ -385,7 +391,7 @@ def test_nothing_but_the_grades_knows_what_happens_in_hidden_series(
     table.to_csv(other_source / "annotations.csv", index=False)
     other = long_config(tmp_path / "root", other_source, steps=20)
     drilled(other)
-    (same,) = finished_runs(with_part_hidden(other))
+    (same,) = [run.folder for run in RunStore(with_part_hidden(other).runs_dir).finished()]
     assert set(moves_of(with_part_hidden(other))) == set(moves_of(hidden))
     assert same.name == run.name
     files = sorted(path.relative_to(run) for path in run.rglob("*.*") if path.suffix in (".parquet", ".safetensors"))
@@ -408,7 +414,7 @@ def test_segments_order_the_leaderboard(long: Config, drilled: Drilled) -> None:
     hidden = with_part_hidden(long)
     run_command(replace(hidden, stage="prepare"))
     moves = moves_of(hidden)
-    halves = halves_of(hidden, long)
+    halves = split_hidden(hidden, long.drill.public, long.drill.seed)
     camera = {video: int(Path(video).stem[1:]) // 2 for video in moves}
     (public,) = (name for name, number in halves.numbers.items() if halves.is_public[number])
     shown = [video for video in moves if f"camera {camera[video]}" == public]
@@ -449,7 +455,7 @@ def test_settings_that_suit_another_metric_are_chosen_anew(long: Config, drilled
     drilled(by_edit)
     hidden = with_part_hidden(by_edit)
     table = {each["run"]: each["out_of_fold"] for each in read_json(hidden.runs_dir / "drill.json")["runs"]}
-    first, _ = finished_runs(hidden)
+    first, _ = [run.folder for run in RunStore(hidden.runs_dir).finished()]
     assert read_json(first / "metrics.json")["detection"]["chosen_by"] == "f1_50"
     run_command(replace(hidden, seed=0))  # which scores it again
     detection = read_json(first / "metrics.json")["detection"]
@@ -462,7 +468,7 @@ def test_ensembles_of_runs_on_long_series(long: Config, drilled: Drilled) -> Non
     usual = replace(long, stage="train", drill=DrillOptions())
     run_command(usual)
     run_command(replace(usual, seed=1))
-    names = sorted(folder.name for folder in finished_runs(usual))
+    names = sorted(folder.name for folder in [run.folder for run in RunStore(usual.runs_dir).finished()])
     run_command(replace(usual, stage="ensemble", ensemble=EnsembleOptions(names)))
     drilled(replace(long, drill=replace(long.drill, runs=["ensemble-*"])))
     graded = read_json(with_part_hidden(long).runs_dir / "drill.json")["runs"]
@@ -499,7 +505,7 @@ def test_a_half_in_which_nothing_happens(long: Config, cameras: Path, drilled: D
     hidden = with_part_hidden(idle)
     run_command(replace(hidden, stage="prepare"))
     # of each class two cameras are left and one is hidden, beside an idle one
-    hidden_videos = set(hidden_segments(hidden)["video"])
+    hidden_videos = set(hidden_segments(read_data(hidden))["video"])
     assert len(hidden_videos) == 2
     add_long_run(hidden, "sees-nothing", hidden_videos)
     with pytest.raises(

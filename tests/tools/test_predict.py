@@ -26,7 +26,7 @@ from kagglepipe.options import (
 )
 from kagglepipe.predictions.crossfit import combine
 from kagglepipe.predictions.frame import read_frame
-from kagglepipe.stages.places import trained_run
+from kagglepipe.stages.configured import best_run
 from kagglepipe.tools.commands import run_command
 from kagglepipe.tools.predict import short_table
 from tests.streets import street_config
@@ -189,7 +189,7 @@ def three(run: Path, tmp_path: Path) -> str:
 def test_of_equal_runs_the_earlier_is_taken_unless_one_is_named(
     asked: list[str], taken: str, three: str, at: At
 ) -> None:
-    assert trained_run(at(three, *asked)).name == taken
+    assert best_run(at(three, *asked)).name == taken
 
 
 def test_an_ensemble_holds_no_network(three: str, place: Path, predict: Predicts) -> None:
@@ -367,7 +367,7 @@ def test_the_clips_to_classify_get_the_runs_own_predictions(
     name: str, trained: At, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = trained(name, f"predict.file='{tmp_path / 'p.csv'}'")
-    source, run = Path(str(config.competition.source)), trained_run(config)
+    source, run = Path(str(config.competition.source)), best_run(config).folder
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     with caplog.at_level("INFO"):
         run_command(replace(config, input=str(source / "test")))
@@ -403,12 +403,12 @@ def test_a_run_on_long_videos_says_that_detect_is_meant(street: Callable[[str], 
 def test_clips_through_a_run_of_photos_and_photos_through_one_of_clips(
     trained: At, at: At, clips: Path, place: Path
 ) -> None:
-    photos, moving = trained_run(at()), trained_run(trained("clips"))
+    photos, moving = best_run(at()).folder, best_run(trained("clips")).folder
     with pytest.raises(UserError, match=r"classifies images: for video give the competition it was trained on"):
         run_command(replace(trained("clips"), run=str(photos), input=str(clips / "test")))
     with pytest.raises(UserError, match=r"-lstm-head-.* was trained on video, not on photos: add the competition"):
         run_command(replace(at(), run=str(moving), input=str(place / "toy/test")))
-    series = trained_run(trained("series"))
+    series = best_run(trained("series")).folder
     with pytest.raises(UserError, match=r"lstm-head-.* was trained on series, competition\.kind is video"):
         run_command(replace(trained("clips"), run=str(series), input=str(clips / "test")))
 

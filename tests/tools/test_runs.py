@@ -13,8 +13,7 @@ from kagglepipe.files import write_json, write_parquet
 from kagglepipe.options import RunsOptions
 from kagglepipe.predictions.frame import oof_frame
 from kagglepipe.predictions.ledger import record
-from kagglepipe.stages.account import ledger_file
-from kagglepipe.stages.places import read_prepared
+from kagglepipe.stages.configured import read_data
 from kagglepipe.text import table, width
 from kagglepipe.tools.commands import run_command
 from tests.cats import CLASSES, SCORES, Cats, add_run
@@ -49,7 +48,7 @@ def sent(cats: Cats, tag: str, **facts: Any) -> None:
         **{"time": "2026-01-02 03:04:05", "competition": "cats", "run": "one", "metric": "accuracy", "oof_score": 0.75},
         **{"oof_low": 0.5, "oof_high": 0.9, "ref": tag, "status": "complete", "private_score": 0.5},
     }
-    record(ledger_file(cats.at()), tag, {**row, **facts})
+    record(cats.at().ledger_file, tag, {**row, **facts})
 
 
 # --- the table ----------------------------------------------------------------------------------------------------
@@ -139,7 +138,7 @@ def test_without_a_run_the_next_thing_to_type_is_said(cats: Cats, shown: Shown) 
 
 
 def test_a_damaged_ledger_is_named(cats: Cats, shown: Shown) -> None:
-    ledger_file(cats.at()).write_text("time\n")
+    cats.at().ledger_file.write_text("time\n")
     with pytest.raises(UserError, match=r"ledger\.csv lacks the columns competition, "):
         shown()
 
@@ -220,7 +219,7 @@ def test_a_folder_is_no_file_to_write(cats: Cats, shown: Shown) -> None:
 
 def add_oof(cats: Cats, name: str, wrong: Collection[int], **scores: Any) -> None:
     """A run that answers the rows of the table, in their order, rightly but for some."""
-    train, folder = read_prepared(cats.at()).train, cats.root / "outputs/cats" / name
+    train, folder = read_data(cats.at()).train, cats.root / "outputs/cats" / name
     truth = [CLASSES.index(name) for name in train["target"]]
     given = [(true + (n in wrong)) % 3 for n, true in enumerate(truth)]
     probs = np.eye(3)[given] * 0.7 + 0.1
@@ -327,7 +326,7 @@ def test_a_submission_of_which_nothing_was_heard_is_known_by_its_tag(cats: Cats,
     cats.kaggle.pending_polls = 0
     submitted(cats)
     tag = cats.rows()[0]["tag"]
-    record(ledger_file(cats.at()), tag, {"ref": None, "status": "sending"})
+    record(cats.at().ledger_file, tag, {"ref": None, "status": "sending"})
     sent(cats, "kagglepipe-never", ref=None, status="sending")
     assert [line[6] for line in cells(shown())[1:]] == ["complete", "sending"]
     assert [row["ref"] for row in cats.rows()] == ["4001", ""]

@@ -1,4 +1,4 @@
-"""A run of video or series as what predicts other files: its own networks or, of an ensemble, those of its members."""
+"""The networks of a run of video or series, to predict other files: its own or, of an ensemble, its members'."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kagglepipe.config import Config
 from kagglepipe.errors import UserError
-from kagglepipe.files import read_json
-from kagglepipe.stages.unseen import blended_probabilities, fitted_classes, network_members
-from kagglepipe.training.backends import make_backend
+from kagglepipe.runs.run import Run
+from kagglepipe.training.backends import InferenceBackend
 from kagglepipe.training.checkpoint import read_checkpoints
 from kagglepipe.training.sequence_inference import Seen, SequenceRun
 
@@ -22,30 +20,27 @@ if TYPE_CHECKING:
 Probs = NDArray[np.float64]
 
 
-def load_run(config: Config, folder: Path) -> "SequenceRun | BlendedRun":
-    """The networks of a finished run, or of all members of an ensemble that count."""
-    metrics = read_json(folder / "metrics.json")
-    if "members" not in metrics:
-        return SequenceRun(
-            read_checkpoints(folder), backend=make_backend(config.device, config.engine, config.backend_dir)
-        )
-    members = [load_run(config, member) for member in network_members(folder, metrics)]
-    return BlendedRun(folder.name, metrics, members, fitted_classes(folder, metrics))
+def load_run(run: Run, backend: InferenceBackend) -> "SequenceRun | BlendedRun":
+    """The networks of a finished run, or of all weighted members of an ensemble."""
+    if not run.is_ensemble:
+        return SequenceRun(read_checkpoints(run.folder), backend=backend)
+    return BlendedRun(run, [load_run(member, backend) for member in run.find_members()])
 
 
 class BlendedRun:
-    """Runs whose probabilities are blended as their ensemble blends them; used like a SequenceRun.
+    """Networks whose probabilities are blended as their ensemble does; used like a SequenceRun.
 
-    classes: in the order in which the ensemble was fitted. Raises UserError for members that read files at other rates.
+    Raises UserError for members that read files at other rates.
     """
 
-    def __init__(
-        self, name: str, metrics: dict[str, Any], members: "list[SequenceRun | BlendedRun]", classes: list[str]
-    ) -> None:
-        self.name, self.metrics, self.members = name, metrics, members
+    def __init__(self, run: Run, members: "list[SequenceRun | BlendedRun]") -> None:
+        self.run, self.name, self.members = run, run.name, members
         if len(rates := {member.meta["rate"] for member in members}) > 1:
             found = " and ".join(f"{rate:g}" for rate in sorted(rates))
-            raise UserError(f"the members of {name} read files at the rates {found}: name one of them, as run=MEMBER")
+            raise UserError(
+                f"the members of {run.name} read files at the rates {found}: name one of them, as run=MEMBER"
+            )
+        classes = run.fitted_classes
         self.meta: dict[str, Any] = {**members[0].meta, "classes": classes}
         self.orders = [[member.meta["classes"].index(label) for label in classes] for member in members]
 
@@ -62,7 +57,7 @@ class BlendedRun:
     def blend(self, probs: list[Probs]) -> Probs:
         """The members' probabilities, (T, C) or (C,) each, made into one."""
         stack = np.stack([np.atleast_2d(own)[:, order] for own, order in zip(probs, self.orders, strict=True)])
-        return blended_probabilities(self.metrics, stack).reshape(probs[0].shape)
+        return self.run.blend(stack).reshape(probs[0].shape)
 
     @property
     def side(self) -> "Resize":

@@ -12,21 +12,21 @@ from typing import Any
 
 import pandas as pd
 
+from kagglepipe.competitions.annotations import read_annotations
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.competitions.filenames import find_table, spelt
 from kagglepipe.competitions.spreadsheet import read_cells, read_spreadsheet
 from kagglepipe.competitions.table import make_id
-from kagglepipe.config import Config
 from kagglepipe.errors import UserError
-from kagglepipe.files import expanded, read_json, sha256, write_json
+from kagglepipe.files import expanded, sha256
 from kagglepipe.options import ID_FORMS, CompetitionOptions
-from kagglepipe.predictions.frame import class_columns, read_frame, repeated
+from kagglepipe.predictions.frame import class_columns, repeated
 from kagglepipe.predictions.metrics import summarise
 from kagglepipe.predictions.submission import positive_class
+from kagglepipe.runs.run import Run
+from kagglepipe.runs.scores import segments_of, true_classes
 from kagglepipe.segments.metrics import SEGMENT_COLUMNS, segment_scores
 from kagglepipe.segments.postprocess import DetectionSettings
-from kagglepipe.stages.places import tables_of
-from kagglepipe.stages.scores import segments_of, true_classes
 from kagglepipe.text import quoted_three
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,9 @@ TEST_SCORES = ("test", "test_without_twins", "answers_sha256")  # keys of metric
 # --- the scores of the test ----------------------------------------------------------------------------------------
 
 
-def with_test_scores(scores: dict[str, Any], config: Config, prepared: Dataset, test: pd.DataFrame) -> dict[str, Any]:
+def with_test_scores(
+    scores: dict[str, Any], competition: CompetitionOptions, dataset: Dataset, test: pd.DataFrame
+) -> dict[str, Any]:
     """The metrics of a run with the scores of its test frame by the answers as they are now, and no others.
 
     answers_sha256 tells which answers they were; where none are known there is neither.
@@ -45,23 +47,25 @@ def with_test_scores(scores: dict[str, Any], config: Config, prepared: Dataset, 
     scores = {name: value for name, value in scores.items() if name not in TEST_SCORES}
     if "detection" in scores:
         scores["detection"] = {name: value for name, value in scores["detection"].items() if name != "test"}
-    known = answers_hash(config, prepared)
+    known = answers_hash(competition, dataset)
     if known is None or test.empty:
         return scores
-    told = segment_test_scores if config.competition.finds_segments else row_test_scores
-    return {**told(scores, config, prepared, test), "answers_sha256": known}
+    told = segment_test_scores if competition.finds_segments else row_test_scores
+    return {**told(scores, competition, dataset, test), "answers_sha256": known}
 
 
-def row_test_scores(scores: dict[str, Any], config: Config, prepared: Dataset, test: pd.DataFrame) -> dict[str, Any]:
+def row_test_scores(
+    scores: dict[str, Any], competition: CompetitionOptions, dataset: Dataset, test: pd.DataFrame
+) -> dict[str, Any]:
     """`with_test_scores` where each item has one answer."""
-    metric, classes = config.competition.metric, prepared.classes
-    answers = read_answers(config, prepared)
+    metric, classes = competition.metric, dataset.classes
+    answers = read_answers(competition, dataset)
     assert answers is not None
     graded = test.assign(fold=0, target=test["id"].map(answers)).dropna(subset=["target"])
     if graded.empty:  # all that are known are of files that cannot be read
         return scores
-    in_train = set(prepared.table.loc[prepared.table.split == "train", "group"])
-    group = prepared.table.set_index("id")["group"]
+    in_train = set(dataset.table.loc[dataset.table.split == "train", "group"])
+    group = dataset.table.set_index("id")["group"]
     apart = graded[~graded["id"].map(group).isin(in_train)]
     scores = {**scores, "test": summarise(metric, graded, classes, group)}
     if 0 < len(apart) < len(graded):
@@ -70,82 +74,93 @@ def row_test_scores(scores: dict[str, Any], config: Config, prepared: Dataset, t
 
 
 def segment_test_scores(
-    scores: dict[str, Any], config: Config, prepared: Dataset, test: pd.DataFrame
+    scores: dict[str, Any], competition: CompetitionOptions, dataset: Dataset, test: pd.DataFrame
 ) -> dict[str, Any]:
     """`with_test_scores` where segments are found, with the settings that were chosen out of fold."""
-    classes, background = prepared.classes, config.competition.background
-    answers = read_segment_answers(config, prepared)
+    classes, background = dataset.classes, competition.background
+    answers = read_segment_answers(competition, dataset)
     assert answers is not None
-    answers = answers[answers["video"].isin(prepared.test["video"])]
+    answers = answers[answers["video"].isin(dataset.test["video"])]
     settings = DetectionSettings(**scores["detection"]["settings"])
-    segments = segments_of(config, prepared.test, test, classes, settings)
-    truth = true_classes(prepared.test, answers, background)
+    segments = segments_of(dataset, test, background, settings)
+    truth = true_classes(dataset.test, answers, background)
     graded = test.assign(fold=0, target=test["id"].map(truth))
-    groups = prepared.test.set_index("id")["group"]
+    groups = dataset.test.set_index("id")["group"]
     found = segment_scores(segments, answers, background=background)
     return {
         **scores,
         "detection": {**scores["detection"], "test": found},
-        "test": summarise(config.competition.metric, graded, classes, groups),
+        "test": summarise(competition.metric, graded, classes, groups),
     }
 
 
-def score_test_again(config: Config, prepared: Dataset, run: Path) -> bool:
-    """Rewrites the scores of the test in a run's metrics.json if its answers are others now; whether they were.
+def score_test_again(competition: CompetitionOptions, dataset: Dataset, run: Run) -> bool:
+    """Update the test scores in metrics.json if the known answers have changed; whether they had.
 
     A run of other files or classes keeps what it has. The file's time stays, since no run was made.
     """
-    file = run / "metrics.json"
-    metrics = read_json(file)
-    known = answers_hash(config, prepared)
+    metrics = run.metrics
+    known = answers_hash(competition, dataset)
     if metrics.get("answers_sha256") == known and (known is not None or "test" not in metrics):
         return False
-    if not tables_of(metrics.get("identity")) <= {prepared.table_hash} or not (run / "test.parquet").exists():
+    if not run.tables <= {dataset.table_hash} or not run.test_file.exists():
         return False
-    test = read_frame(run / "test.parquet")
-    if set(class_columns(test)) != set(prepared.classes) or set(test["id"]) != set(prepared.test["id"]):
+    test = run.test()
+    if set(class_columns(test)) != set(dataset.classes) or set(test["id"]) != set(dataset.test["id"]):
         return False
-    scores = with_test_scores(metrics, config, prepared, test)
-    made = file.stat()
-    write_json(file, scores)
-    os.utime(file, ns=(made.st_atime_ns, made.st_mtime_ns))
+    scores = with_test_scores(metrics, competition, dataset, test)
+    made = run.metrics_file.stat()
+    run.save_metrics(scores)
+    os.utime(run.metrics_file, ns=(made.st_atime_ns, made.st_mtime_ns))
     return scores != metrics
 
 
 # --- the answers ---------------------------------------------------------------------------------------------------
 
 
-def answers_hash(config: Config, prepared: Dataset) -> str | None:
+def answers_hash(competition: CompetitionOptions, dataset: Dataset) -> str | None:
     """A hash of all that is known of the rows to classify; None where nothing is. Raises UserError as the readers."""
-    read = read_segment_answers if config.competition.finds_segments else read_answers
-    answers = read(config, prepared)
+    read = read_segment_answers if competition.finds_segments else read_answers
+    answers = read(competition, dataset)
     return None if answers is None else sha256(answers.to_csv(lineterminator="\n"))
 
 
-def read_answers(config: Config, prepared: Dataset) -> "pd.Series[Any] | None":
+def hidden_answers(competition: CompetitionOptions, dataset: Dataset) -> "pd.Series[Any]":
+    """id -> true class of the rows that `competition.hidden` hides: for stage=drill, when all is trained."""
+    if competition.finds_segments:
+        return true_classes(dataset.test, hidden_segments(dataset), competition.background)
+    answers = pd.read_csv(dataset.folder / "answers.csv", dtype=str, keep_default_na=False)
+    return answers.set_index("id")["target"]
+
+
+def hidden_segments(dataset: Dataset) -> pd.DataFrame:
+    """Labelled segments of the long videos that `competition.hidden` hides."""
+    return read_annotations(dataset.folder / "answers.csv")
+
+
+def read_answers(competition: CompetitionOptions, dataset: Dataset) -> "pd.Series[Any] | None":
     """id -> true class of the items to classify, where the competition or `per_class` knows them; else None.
 
     Raises UserError for a file that is not there, or that tells of other items or classes.
     """
-    competition = config.competition
     if competition.hidden is not None:
         return None  # which stage=drill alone may know
     if competition.per_class is not None:
-        known = pd.read_csv(config.data_dir / "answers.csv", dtype=str, keep_default_na=False)
+        known = pd.read_csv(dataset.folder / "answers.csv", dtype=str, keep_default_na=False)
         return known.set_index(known.columns[0])[known.columns[1]]
     if competition.answers is None:
         return None
-    path = table_path(prepared, competition.answers)
+    path = table_path(dataset, competition.answers)
     header, rows = read_rows(path)
     if len(header) < 2:
         raise UserError(f"{path} has one column, needs an id and a label: {WITHOUT}")
-    ids = pd.Series(as_spelt((row[0] for row in rows), items_asked(prepared)), dtype=str)
+    ids = pd.Series(as_spelt((row[0] for row in rows), items_asked(dataset)), dtype=str)
     labels = pd.Series([row[1] for row in rows], name=header[1], dtype=str)
     if twice := repeated(ids):
         raise UserError(f"{path} does not tell each id once: {twice}; keep one answer each")
-    answers = as_classes(labels[labels != ""], competition, prepared.classes, path)
+    answers = as_classes(labels[labels != ""], competition, dataset.classes, path)
     answers.index = pd.Index(ids[labels != ""])
-    demand_known(competition, prepared, answers.index)
+    demand_known(competition, dataset, answers.index)
     return answers
 
 
@@ -166,11 +181,11 @@ def as_classes(
     return labels
 
 
-def read_segment_answers(config: Config, prepared: Dataset) -> pd.DataFrame | None:
+def read_segment_answers(competition: CompetitionOptions, dataset: Dataset) -> pd.DataFrame | None:
     """The test's segments, where the competition knows them; for scoring only. Raises UserError as `read_answers`."""
-    if config.competition.answers is None or config.competition.hidden is not None:  # which stage=drill alone may know
+    if competition.answers is None or competition.hidden is not None:  # which stage=drill alone may know
         return None
-    path = table_path(prepared, config.competition.answers)
+    path = table_path(dataset, competition.answers)
     try:
         answers = read_spreadsheet(path, {name: name for name in SEGMENT_COLUMNS}, SEGMENT_COLUMNS, is_renamable=False)
     except UserError as error:
@@ -180,19 +195,19 @@ def read_segment_answers(config: Config, prepared: Dataset) -> pd.DataFrame | No
         if times.isna().any():
             raise UserError(f"{path}: {name} {answers[name][times.isna()].iloc[0]!r} is no number: mend it; {WITHOUT}")
         answers[name] = times
-    if strange := sorted(set(answers["label"]) - set(prepared.classes)):
-        raise UserError(f"{path} has the label {strange[0]}, which is none of {', '.join(prepared.classes)}: mend it")
-    answers["video"] = as_spelt(answers["video"], items_asked(prepared))
-    demand_known(config.competition, prepared, answers["video"])
+    if strange := sorted(set(answers["label"]) - set(dataset.classes)):
+        raise UserError(f"{path} has the label {strange[0]}, which is none of {', '.join(dataset.classes)}: mend it")
+    answers["video"] = as_spelt(answers["video"], items_asked(dataset))
+    demand_known(competition, dataset, answers["video"])
     return answers
 
 
-def table_path(prepared: Dataset, name: str) -> Path:
+def table_path(dataset: Dataset, name: str) -> Path:
     """Where a CSV that a competition's option names lies, in a folder that wraps the data too.
 
     Raises UserError if it is not there, but in the folder where the command was typed.
     """
-    root = prepared.images_root
+    root = dataset.images_root
     path = root / expanded(name)
     if path.is_file():
         return path
@@ -212,9 +227,9 @@ def read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
     return header, list(rows.values())
 
 
-def demand_known(competition: CompetitionOptions, prepared: Dataset, answered: Iterable[str]) -> None:
+def demand_known(competition: CompetitionOptions, dataset: Dataset, answered: Iterable[str]) -> None:
     """Raises UserError for answers none of which is to anything asked; some may be to files that cannot be read."""
-    theirs, ours = set(answered), items_asked(prepared)
+    theirs, ours = set(answered), items_asked(dataset)
     if not theirs or not ours or theirs & set(ours):
         return
     mend = "write names so"
@@ -226,11 +241,11 @@ def demand_known(competition: CompetitionOptions, prepared: Dataset, answered: I
     )
 
 
-def items_asked(prepared: Dataset) -> dict[str, str]:
+def items_asked(dataset: Dataset) -> dict[str, str]:
     """id -> path of the items to classify, a long video once, those that cannot be read too."""
-    rows = prepared.test
-    names = rows["video"] if prepared.items is not None else rows["id"]
-    return dict(zip(names, rows["path"], strict=True)) | {one.id: one.path for one in prepared.unreadable}
+    rows = dataset.test
+    names = rows["video"] if dataset.items is not None else rows["id"]
+    return dict(zip(names, rows["path"], strict=True)) | {one.id: one.path for one in dataset.unreadable}
 
 
 def as_spelt(names: Iterable[str], own: Iterable[str]) -> list[str]:

@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kagglepipe.competitions.annotations import read_annotations
 from kagglepipe.competitions.dataset import Dataset
-from kagglepipe.config import Config
 from kagglepipe.files import sha256
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.predictions.crossfit import EvalRows
@@ -44,77 +42,62 @@ def scores_of(
     classes: list[str],
     groups: "pd.Series[Any]",
     *,
-    config: Config | None = None,
-    prepared: Dataset | None = None,
+    dataset: Dataset | None = None,
 ) -> dict[str, Any]:
-    """The summary of an out-of-fold frame; of long videos also of their segments, if config and prepared are given.
+    """Metrics of out-of-fold predictions; with a dataset of long videos also those of the segments found in them.
 
-    groups: id -> group. Near-duplicates, the user's groups, clips of one source share their luck: intervals are by
-    group.
+    groups: id -> group. Intervals are by group: near-duplicates, or clips of one source, are not independent.
     """
     metric = competition.metric
     scores: dict[str, Any] = {"metric": metric, **summarise(metric, oof, classes, groups)}
-    if config is not None and prepared is not None and competition.finds_segments:
-        scores |= detection_scores(config, prepared, oof)
+    if dataset is not None and competition.finds_segments:
+        scores |= detection_scores(competition, dataset, oof)
     return scores
 
 
-def rows_of(prepared: Dataset, metric: str) -> EvalRows:
-    """The labelled rows of the table, by numbers, as what compares predictions asks for them."""
-    train = prepared.train
-    truth = np.asarray(pd.Index(prepared.classes).get_indexer(pd.Index(train["target"])), dtype=np.intp)
+def rows_of(dataset: Dataset, metric: str) -> EvalRows:
+    """The labelled rows as integers: class, fold and group, (N,) each."""
+    train = dataset.train
+    truth = np.asarray(pd.Index(dataset.classes).get_indexer(pd.Index(train["target"])), dtype=np.intp)
     folds, groups = (np.unique(train[name].to_numpy(), return_inverse=True)[1] for name in ("fold", "group"))
     return EvalRows(truth, folds, groups, metric)
 
 
-def hidden_answers(config: Config, prepared: Dataset) -> "pd.Series[Any]":
-    """id -> true class of the rows that `competition.hidden` hides; for stage=drill, when all is trained."""
-    if config.competition.finds_segments:
-        return true_classes(prepared.test, hidden_segments(config), config.competition.background)
-    answers = pd.read_csv(config.data_dir / "answers.csv", dtype=str, keep_default_na=False)
-    return answers.set_index("id")["target"]
+def is_scored(metrics: dict[str, Any], competition: CompetitionOptions, dataset: Dataset) -> bool:
+    """Whether metrics.json holds the competition's metrics, with intervals by the present groups.
 
-
-def hidden_segments(config: Config) -> pd.DataFrame:
-    """What happens when in the long videos that `competition.hidden` hides; as `hidden_answers`."""
-    return read_annotations(config.data_dir / "answers.csv")
-
-
-def is_scored(metrics: dict[str, Any], competition: CompetitionOptions, prepared: Dataset) -> bool:
-    """Whether a run's metrics are those that the competition asks for, and their intervals by the groups as they are.
-
-    Metrics of a version that did not tell the groups count as theirs.
+    Versions that did not record the groups count as scored by them.
     """
     chosen_by = metrics["detection"]["chosen_by"] if "detection" in metrics else competition.segment_metric
     if (metrics["metric"], chosen_by) != (competition.metric, competition.segment_metric):
         return False
-    return "groups_sha256" not in metrics or bool(metrics["groups_sha256"] == groups_hash(prepared))
+    return "groups_sha256" not in metrics or bool(metrics["groups_sha256"] == groups_hash(dataset))
 
 
-def groups_hash(prepared: Dataset) -> str:
-    """A hash of which of the labelled images, or videos, belong together; intervals are by these groups."""
-    name = "id" if prepared.items is None else "video"
-    rows = prepared.train[[name, "group"]].drop_duplicates().astype(str).sort_values([name, "group"])
+def groups_hash(dataset: Dataset) -> str:
+    """Hash of which labelled images, or videos, belong together."""
+    name = "id" if dataset.items is None else "video"
+    rows = dataset.train[[name, "group"]].drop_duplicates().astype(str).sort_values([name, "group"])
     return sha256(*("\0".join(row) for row in rows.itertuples(index=False)))
 
 
 # --- segments --------------------------------------------------------------------------------------------------
 
 
-def detection_scores(config: Config, prepared: Dataset, oof: pd.DataFrame) -> dict[str, Any]:
-    """Scores of the segments that the out-of-fold frames lead to.
+def detection_scores(competition: CompetitionOptions, dataset: Dataset, oof: pd.DataFrame) -> dict[str, Any]:
+    """Metrics of the segments found from out-of-fold probabilities of frames.
 
-    What finds segments in a video was chosen on the videos of other folds; `settings` are those chosen on all, for
-    videos that nobody has labelled.
+    The post-processing of a video is chosen on the videos of other folds; `settings` are those chosen on all videos,
+    for unlabelled ones.
     """
-    competition, classes = config.competition, prepared.classes
-    assert prepared.annotations is not None
-    truth = prepared.annotations[prepared.annotations["label"] != competition.background]
-    timelines = timelines_of(config, prepared.train, oof, classes)
-    by_video = prepared.train.drop_duplicates("video")
-    fold_of = dict(zip(by_video["video"], by_video["fold"], strict=True))
-    group_of = dict(zip(by_video["video"], by_video["group"], strict=True))
-    grid = settings_grid(1 / config.sequences.rate, float((truth["end"] - truth["start"]).median()))
+    classes = dataset.classes
+    assert dataset.annotations is not None
+    assert dataset.rate is not None
+    truth = dataset.annotations[dataset.annotations["label"] != competition.background]
+    timelines = timelines_of(dataset.train, oof, classes, dataset.rate)
+    by_video = dataset.train.drop_duplicates("video")
+    grid = settings_grid(1 / dataset.rate, float((truth["end"] - truth["start"]).median()))
+    fold_of, group_of = (dict(zip(by_video["video"], by_video[name], strict=True)) for name in ("fold", "group"))
     found = cross_fit(timelines, fold_of, truth, classes, competition.background, grid, competition.segment_metric)
     scores = segment_scores(found.segments, truth, background=competition.background)
     scorer = segment_scorer(found.segments, truth, background=competition.background)
@@ -132,7 +115,7 @@ def detection_scores(config: Config, prepared: Dataset, oof: pd.DataFrame) -> di
 
 
 def true_classes(rows: pd.DataFrame, segments: pd.DataFrame, background: str | None) -> "pd.Series[Any]":
-    """id -> class of the frames in `rows`, by what happens in their videos."""
+    """id -> class of the frames in `rows`, from the segments of their videos."""
     of_video = dict(iter(segments.groupby("video")))
     found = [
         pd.Series(frame_labels(own["start"].to_numpy(), of_video.get(video, segments[:0]), background), own["id"])
@@ -141,24 +124,23 @@ def true_classes(rows: pd.DataFrame, segments: pd.DataFrame, background: str | N
     return pd.concat(found)
 
 
-def timelines_of(config: Config, rows: pd.DataFrame, frame: pd.DataFrame, classes: list[str]) -> dict[str, FrameProbs]:
-    """video -> the probabilities of its frames, from a frame of predictions for the table's `rows`."""
+def timelines_of(rows: pd.DataFrame, frame: pd.DataFrame, classes: list[str], rate: float) -> dict[str, FrameProbs]:
+    """video -> probabilities of its frames (T, C), from predictions for `rows` at `rate` frames a second."""
     probs = frame.set_index("id")
     return {
-        str(video): FrameProbs(
-            own["start"].to_numpy(), 1 / config.sequences.rate, probs.loc[own["id"], classes].to_numpy(np.float64)
-        )
+        str(video): FrameProbs(own["start"].to_numpy(), 1 / rate, probs.loc[own["id"], classes].to_numpy(np.float64))
         for video, own in rows.sort_values(["video", "position"]).groupby("video")
     }
 
 
 def segments_of(
-    config: Config, rows: pd.DataFrame, frame: pd.DataFrame, classes: list[str], settings: DetectionSettings
+    dataset: Dataset, frame: pd.DataFrame, background: str | None, settings: DetectionSettings
 ) -> pd.DataFrame:
-    """The segments in all videos of `rows`, by a frame of predictions."""
+    """Segments in all test videos, from predictions of their frames."""
+    assert dataset.rate is not None
     found = [
-        detect_segments(video, line.times, line.step, line.probs, classes, config.competition.background, settings)
-        for video, line in timelines_of(config, rows, frame, classes).items()
+        detect_segments(video, line.times, line.step, line.probs, dataset.classes, background, settings)
+        for video, line in timelines_of(dataset.test, frame, dataset.classes, dataset.rate).items()
     ]
     return pd.concat(found, ignore_index=True)
 

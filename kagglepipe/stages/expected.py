@@ -12,8 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from kagglepipe.competitions.dataset import Dataset
-from kagglepipe.config import Config
+from kagglepipe.competitions.dataset import REPORT, Dataset
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
 from kagglepipe.options import CompetitionOptions
@@ -26,7 +25,7 @@ from kagglepipe.predictions.submission import (
     segment_columns,
     submission_columns,
 )
-from kagglepipe.stages.known_answers import (
+from kagglepipe.runs.answers import (
     as_spelt,
     fitting_ids,
     items_asked,
@@ -34,76 +33,76 @@ from kagglepipe.stages.known_answers import (
     read_segment_answers,
     table_path,
 )
-from kagglepipe.stages.places import read_prepared
 from kagglepipe.text import quoted_three
 
 log = logging.getLogger(__name__)
 SAMPLE_SUBMISSION = re.compile(r"sample[-_ ]?submission.*\.csv(\.zip)?", re.I)
 
 
-def check_submittable(config: Config) -> None:
-    """Raises UserError for a sample submission, known answers or an upload that what is prepared does not fit."""
-    competition = config.competition
-    if competition.is_part:  # which classifies training images, for a score at home
+def check_submittable(competition: CompetitionOptions, dataset: Dataset, *, upload: bool, scored: bool) -> None:
+    """Raises UserError for a sample submission, known answers or an upload that the dataset does not fit.
+
+    scored: whether known answers have to fit; a notebook may have files that they do not know.
+    """
+    if competition.is_part:  # training images are classified, for a score at home
         return
-    prepared = read_prepared(config, frames=False)
-    if config.submit.upload and prepared.nothing_to_classify:
-        raise UserError(f"{config.slug} has no {competition.noun} to classify, so there is nothing to upload")
-    columns = check_segments(config, prepared) if competition.finds_segments else check_rows(config, prepared)
-    if config.run is None:  # else nothing is scored, and a notebook may have files that the answers do not know
-        (read_segment_answers if competition.finds_segments else read_answers)(config, prepared)
-    if config.submit.upload:
-        check_shipped_sample(config, prepared, columns)
+    if upload and dataset.nothing_to_classify:
+        raise UserError(f"{dataset.folder.name} has no {competition.noun} to classify, so there is nothing to upload")
+    columns = check_segments(competition, dataset) if competition.finds_segments else check_rows(competition, dataset)
+    if scored:
+        (read_segment_answers if competition.finds_segments else read_answers)(competition, dataset)
+    if upload:
+        check_shipped_sample(competition, dataset, columns)
     elif competition.sample_submission is None:
-        outside = read_json(config.data_dir / "prepared.json").get("outside", [])
+        outside = read_json(dataset.folder / REPORT).get("outside", [])
         for name in [name for name in outside if SAMPLE_SUBMISSION.fullmatch(Path(name).name)][:1]:
             log.info("prepare: for the rows and columns of %s type competition.sample_submission=%s", name, name)
 
 
-def check_rows(config: Config, prepared: Dataset) -> list[str]:
+def check_rows(competition: CompetitionOptions, dataset: Dataset) -> list[str]:
     """The columns of a submission with an answer for each item. Raises UserError where it cannot be made."""
-    contract, competition = contract_of(config, prepared), config.competition
+    contract = contract_of(competition, dataset)
     columns = submission_columns(**{key: value for key, value in contract.items() if key not in ("ids", "positive")})
-    sample = sample_of(config, prepared)
+    sample = sample_of(competition, dataset)
     if sample is not None and len(sample):
         cells = sample.iloc[:, 1:].melt()["value"]
-        if fault := label_fault(cells, competition.form, prepared.classes):
+        if fault := label_fault(cells, competition.form, dataset.classes):
             raise UserError(f"{competition.sample_submission} {fault}")
-    if competition.form == "probability" and not prepared.nothing_to_classify:
-        tell_positive("prepare", competition, prepared.classes, contract)
+    if competition.form == "probability" and not dataset.nothing_to_classify:
+        tell_positive("prepare", competition, dataset.classes, contract)
     return list(columns.values())
 
 
-def check_segments(config: Config, prepared: Dataset) -> list[str]:
+def check_segments(competition: CompetitionOptions, dataset: Dataset) -> list[str]:
     """The columns of a submission of segments. Raises UserError for a sample submission of others, or other videos."""
-    sample = sample_of(config, prepared)
+    sample = sample_of(competition, dataset)
     columns = segment_columns(list(sample.columns) if sample is not None else None)
     if sample is not None and len(sample):
-        check_ids(config, prepared, sample[columns["video"]])
+        check_ids(competition, dataset, sample[columns["video"]])
     return list(columns.values())
 
 
-def contract_of(config: Config, prepared: Dataset) -> dict[str, Any]:
+def contract_of(competition: CompetitionOptions, dataset: Dataset) -> dict[str, Any]:
     """What a submission with an answer for each item holds: the keyword arguments of `build_submission`.
 
     Its rows and columns are the sample submission's where one is shipped, else all items in the order of their ids.
     Raises UserError for a sample submission that asks for other items.
     """
-    competition, sample = config.competition, sample_of(config, prepared)
+    sample = sample_of(competition, dataset)
     header = None if sample is None else list(sample.columns)
     if sample is not None and len(sample):
         ids = sample.iloc[:, 0].tolist()
-        check_ids(config, prepared, ids)
+        check_ids(competition, dataset, ids)
     else:
-        ids = sorted([*prepared.test["id"], *(one.id for one in prepared.unreadable)], key=natural)
+        ids = sorted([*dataset.test["id"], *(one.id for one in dataset.unreadable)], key=natural)
     target = competition.target_column
     is_unnamed = competition.form != "probabilities" and target == CompetitionOptions().target_column
     if header is not None and len(header) == 2 and is_unnamed:
         target = header[1]  # which is the one column beside the ids, whatever it is called
-    hint = positive_class(prepared.classes, target) if competition.form == "probability" else None
+    hint = positive_class(dataset.classes, target) if competition.form == "probability" else None
     return {
         "form": competition.form,
-        "classes": prepared.classes,
+        "classes": dataset.classes,
         "id_column": header[0] if header else competition.id_column,
         "target_column": target,
         "ids": ids,
@@ -112,30 +111,30 @@ def contract_of(config: Config, prepared: Dataset) -> dict[str, Any]:
     }
 
 
-def sample_of(config: Config, prepared: Dataset) -> pd.DataFrame | None:
+def sample_of(competition: CompetitionOptions, dataset: Dataset) -> pd.DataFrame | None:
     """The sample submission, all as text; None if none is named, or training images are classified."""
-    name = config.competition.sample_submission
-    if name is None or config.competition.is_part:
+    name = competition.sample_submission
+    if name is None or competition.is_part:
         return None
-    return read_sample_submission(table_path(prepared, name), is_unique=not config.competition.finds_segments)
+    return read_sample_submission(table_path(dataset, name), is_unique=not competition.finds_segments)
 
 
-def check_ids(config: Config, prepared: Dataset, asked: Iterable[str]) -> None:
+def check_ids(competition: CompetitionOptions, dataset: Dataset, asked: Iterable[str]) -> None:
     """Raises UserError, with what to type, if a sample submission asks for an item that is not there to classify."""
-    asked, known = list(asked), items_asked(prepared)
+    asked, known = list(asked), items_asked(dataset)
     strange = [id for id, ours in zip(asked, as_spelt(asked, known), strict=True) if ours not in known]
     if not strange:
         return
-    name, noun = config.competition.sample_submission, config.competition.noun
+    name, noun = competition.sample_submission, competition.noun
     forms = fitting_ids(asked, known.values())
-    trained = set(strange) & set(prepared.table["id"])
+    trained = set(strange) & set(dataset.table["id"])
     there = f"there is {quoted_three(known)}" if known else "there is nothing to classify"
     if forms:
         mend = f"type competition.id={forms[0]}"
     elif trained:
-        mend = f"{quoted_three(trained)} is to train on: is competition.test={config.competition.test} right?"
+        mend = f"{quoted_three(trained)} is to train on: is competition.test={competition.test} right?"
     else:
-        mend = f"mend {name}, or check competition.test={config.competition.test} and competition.id"
+        mend = f"mend {name}, or check competition.test={competition.test} and competition.id"
     raise UserError(
         f"{name} asks for {quoted_three(strange)}, which no {noun} to classify are called ({there}): {mend}"
     )
@@ -158,23 +157,23 @@ def tell_positive(stage: str, competition: CompetitionOptions, classes: list[str
         log.warning("%s (the second of %s): %s turns it", held, ", ".join(classes), turned)
 
 
-def check_shipped_sample(config: Config, prepared: Dataset, columns: list[str]) -> None:
+def check_shipped_sample(competition: CompetitionOptions, dataset: Dataset, columns: list[str]) -> None:
     """Raises UserError if the data hold a sample submission that asks for other columns or rows.
 
     One that the configuration names has given columns and rows already.
     """
-    if config.competition.sample_submission is not None:
+    if competition.sample_submission is not None:
         return
-    shipped = [file for file in prepared.images_root.rglob("*") if SAMPLE_SUBMISSION.fullmatch(file.name)]
+    shipped = [file for file in dataset.images_root.rglob("*") if SAMPLE_SUBMISSION.fullmatch(file.name)]
     for file in sorted(shipped):
         fault, header = None, read_header(file)
         if header != columns:
             fault = f"the columns {header}, not {columns}"
-        elif not config.competition.finds_segments:
-            ids = pd.Series(contract_of(config, prepared)["ids"], dtype=str)
+        elif not competition.finds_segments:
+            ids = pd.Series(contract_of(competition, dataset)["ids"], dtype=str)
             fault = id_fault(ids, read_sample_submission(file).iloc[:, 0])
         if fault:
-            name = file.relative_to(prepared.images_root).as_posix()
+            name = file.relative_to(dataset.images_root).as_posix()
             raise UserError(
                 f"{name}, which came with the data, asks for {fault}; type competition.sample_submission={name}"
             )

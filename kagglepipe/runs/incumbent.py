@@ -1,0 +1,28 @@
+"""Whether an unfinished run of a sweep can still beat the best trial, from the folds that are done."""
+
+from pathlib import Path
+
+import numpy as np
+
+from kagglepipe.competitions.dataset import Dataset
+from kagglepipe.files import read_json
+from kagglepipe.predictions.racing import Incumbent, should_prune
+from kagglepipe.runs.run import Run
+
+
+def reason_to_prune(run: Run, dataset: Dataset, incumbent: Path | None, metric: str) -> str | None:
+    """Why the run cannot beat the incumbent any more; None where it can, or there is none on these folds.
+
+    incumbent: the JSON of `training.rival`. metric: of the competition.
+    """
+    if incumbent is None or not incumbent.exists():
+        return None
+    best = Incumbent.of(read_json(incumbent))
+    if best.run == run.name or best.folds_hash != dataset.folds_hash:
+        return None
+    own = {fold.number: fold.metrics[best.measure] for fold in run.finished_folds}
+    scores = {fold: float("nan") if value is None else value for fold, value in own.items()}
+    numbers, counts = np.unique(dataset.folds["fold"].to_numpy(np.int64), return_counts=True)
+    rows = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
+    is_mean = best.measure == "log_loss" or metric in ("accuracy", "log_loss")
+    return should_prune(scores, best, row=len(rows) / len(dataset.folds), rows=rows if is_mean else None)

@@ -1,0 +1,122 @@
+"""A run in one row: its scores, size and cost, and what differs from the best run.
+
+Sizes are read from the headers of safetensors files; torch is not needed.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from kagglepipe.errors import UserError
+from kagglepipe.predictions.ledger import Row
+from kagglepipe.runs.provenance import described, difference, told
+from kagglepipe.runs.run import Run
+
+BUFFERS = ("running_mean", "running_var", "num_batches_tracked")  # of batch norms: kept beside weights, never trained
+LEDGER = ("time", "ref", "status", "public_score", "private_score", "gap")
+
+
+def read_runs(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """The metrics of each run; `run` is the name of its folder."""
+    return [{**run.metrics, "run": run.name} for run in runs]
+
+
+def facts_of(run: Run, metrics: dict[str, Any], best: dict[str, Any] | None) -> dict[str, Any]:
+    """A run in one flat row of numbers and words; None where something is not known.
+
+    best: the metrics of the run to tell the difference to.
+    """
+    low, high = metrics.get("interval") or (None, None)
+    machine = metrics.get("machine") or {}
+    hours = device_hours(run, metrics)
+    on_cpu = machine.get("device") == "cpu"
+    return {
+        "run": metrics["run"],
+        "metric": metrics["metric"],
+        "score": metrics["score"],
+        "low": low,
+        "high": high,
+        "log_loss": metrics["log_loss"],
+        "fold_mean": metrics.get("fold_mean"),
+        "fold_sd": metrics.get("fold_sd"),
+        "seconds": metrics.get("seconds"),
+        "peak_memory_gb": metrics.get("peak_memory_gb"),
+        "parameters": parameters(run),
+        "device": machine.get("device"),
+        "cpu_hours": hours if on_cpu else None,
+        "gpu_hours": None if on_cpu else hours,
+        "cut_by_budget": metrics.get("cut_by_budget"),
+        "differs_from_best": None if best is None else told(difference(described(metrics), described(best))),
+    }
+
+
+def facts_table(rows: list[dict[str, Any]], ledger: list[Row]) -> bytes:
+    """CSV of the facts, a row for each run, or for each of its submissions, whose columns come last."""
+    nothing = dict.fromkeys(LEDGER, "")
+    lines = [
+        {**row, **{name: each[name] for name in LEDGER}}
+        for row in rows
+        for each in [sent for sent in ledger if sent["run"] == row["run"]] or [nothing]
+    ]
+    frame = pd.DataFrame(lines).astype({"parameters": "Int64"})
+    return frame.to_csv(index=False, lineterminator="\n").encode()
+
+
+# --- size and cost -------------------------------------------------------------------------------------------------
+
+
+def parameters(run: Run) -> int | None:
+    """Parameters of one fold's network, trained or frozen; of an ensemble: of all members.
+
+    None where there is no network, or a member is not beside its ensemble.
+    """
+    if members := run.members:
+        counts = [parameters(member) if member.is_finished else None for member in members]
+        return None if None in counts else sum(count for count in counts if count is not None)
+    fold = next((file for one in run.folds if (file := one.folder / "model.safetensors").exists()), None)
+    if fold is None:
+        return None
+    return sum(tensor_sizes(file) for file in (fold, run.folder / "backbone.safetensors") if file.exists())
+
+
+def tensor_sizes(path: Path) -> int:
+    """How many numbers the tensors of a safetensors file hold, buffers left out; only its header is read.
+
+    The header is JSON, name -> dtype, shape and place, after its length in eight bytes, the lowest first
+    (github.com/huggingface/safetensors, "Format"). Raises UserError if that is not what is there.
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        head = file.read(length) if length <= path.stat().st_size else b""
+    try:
+        shapes = {name: entry["shape"] for name, entry in json.loads(head).items() if name != "__metadata__"}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is not a whole safetensors file: delete it, or its run's folder") from error
+    return sum(math.prod(shape) for name, shape in shapes.items() if not name.endswith(BUFFERS))
+
+
+def device_hours(run: Run, metrics: dict[str, Any]) -> float | None:
+    """Hours times cores (on a CPU) or GPUs that a run took; None where it is not known.
+
+    The time is that of the command that finished it or, where that found folds done, of the folds, whichever is more.
+    """
+    devices, seconds = (metrics.get("machine") or {}).get("devices"), metrics.get("seconds")
+    if devices is None or seconds is None:
+        return None
+    folds = [fold.metrics.get("seconds") or 0 for fold in run.finished_folds]
+    return float(max(seconds, sum(folds)) * devices / 3600)
+
+
+def best_first(runs: list[dict[str, Any]], metric: str, *, greater_is_better: bool) -> list[dict[str, Any]]:
+    """The runs by their score in this metric; those without one last."""
+    sign = -1 if greater_is_better else 1
+
+    def place(metrics: dict[str, Any]) -> tuple[bool, float]:
+        score = metrics["score"]
+        return (True, 0.0) if score is None or metrics["metric"] != metric else (False, sign * score)
+
+    return sorted(runs, key=place)
