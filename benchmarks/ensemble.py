@@ -23,10 +23,10 @@ STAGE = """
 import logging, sys
 from pathlib import Path
 import numpy as np, pandas as pd
-from kagglepipe.options import CompetitionOptions
+from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.config import Config
-from kagglepipe.options import EnsembleOptions, PathsOptions
 from kagglepipe.files import read_json
+from kagglepipe.options import CompetitionOptions, EnsembleOptions, PathsOptions
 from kagglepipe.stages import ensemble
 from kagglepipe.stages.configured import ensemble_run, find_members
 logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -34,7 +34,9 @@ root, method = Path(sys.argv[1]), sys.argv[2]
 table = pd.read_parquet(root / "table.parquet")
 classes = read_json(root / "classes.json")
 config = Config(
-    paths=Paths(str(root)), competition=Competition(slug="many"), ensemble=Ensemble(runs=["run*"], method=method)
+    paths=PathsOptions(str(root)),
+    competition=CompetitionOptions(slug="many"),
+    ensemble=EnsembleOptions(runs=["run*"], method=method),
 )
 folds = table.loc[table.split == "train", ["id", "fold"]]
 prepared = Dataset(table.drop(columns="fold"), folds, classes, root, "table", "folds")

@@ -13,6 +13,11 @@ from kagglepipe.predictions.frame import Labels, Probs
 Features = npt.NDArray[np.floating[Any]]  # (J, N, C): features, rows, classes
 Parameters = npt.NDArray[np.float64]  # (J,)
 
+MAX_ITERATIONS = 100
+MIN_GAIN = 1e-9  # expected, of the penalised mean cross-entropy, below which the fit has converged
+CURVATURE_ROWS = 10_000  # for second derivatives, which only steer the steps
+NUMBERS_AT_ONCE = 4_000_000  # of features, in memory for second derivatives
+
 
 def fit_softmax(
     features: Features,
@@ -24,7 +29,9 @@ def fit_softmax(
     use: npt.NDArray[np.bool_] | None = None,
     label_smoothing: float = 0.0,
 ) -> Parameters:
-    """Minimise mean cross-entropy + penalty / 2 · |parameters − centre|², none below `floor`, by L-BFGS-B: (J,).
+    """Minimise mean cross-entropy + penalty / 2 · |parameters − centre|², none below `floor`: (J,).
+
+    By Newton's method with line search, each step a bounded least-squares problem; it is unique where penalty > 0.
 
     features: (J, N, C), float32 or float64. truth: class indices (N,). use: rows to fit on (N,); None: all.
     label_smoothing: share of each label that the other classes get, in [0, 1). Where all rows are right, cross-entropy
@@ -35,27 +42,55 @@ def fit_softmax(
     >>> bool(abs(slope[0] * np.log(9) - np.log(3)) < 1e-6)
     True
     """
-    from scipy.optimize import minimize
+    from scipy.optimize import lsq_linear
 
     rows = np.arange(len(truth)) if use is None else np.flatnonzero(use)
     flat = features.reshape(len(features), -1)  # (J, N·C)
     targets = _smoothed_one_hot(truth, features.shape[2], label_smoothing)
 
-    def loss_and_gradient(at: Parameters) -> tuple[float, Parameters]:
-        scores = (at.astype(features.dtype) @ flat).reshape(features.shape[1:]).astype(np.float64)  # (N, C)
+    def evaluate(at: Parameters) -> tuple[float, Probs]:
+        """Penalised loss, and probabilities (N, C)."""
+        scores = (at.astype(features.dtype) @ flat).reshape(features.shape[1:]).astype(np.float64)
         scores -= scores.max(axis=1, keepdims=True)
         wanted = (scores * targets).sum(axis=1)
         probs = np.exp(scores, out=scores)
         total = probs.sum(axis=1)
         loss = float((np.log(total) - wanted)[rows].mean()) + penalty / 2 * float(((at - centre) ** 2).sum())
-        residual = np.zeros(probs.shape, features.dtype)
-        residual[rows] = probs[rows] / total[rows, None] - targets[rows]
-        return loss, (flat @ residual.reshape(-1)).astype(np.float64) / len(rows) + penalty * (at - centre)
+        probs /= total[:, None]
+        return loss, probs
 
-    start, options = np.maximum(centre, floor), {"ftol": 1e-12, "gtol": 1e-8}
-    bounds = [(floor, None)] * len(start)
-    found = minimize(loss_and_gradient, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-    return np.asarray(found.x, dtype=np.float64)
+    at = np.maximum(centre.astype(np.float64), floor)
+    loss, probs = evaluate(at)
+    for _ in range(MAX_ITERATIONS):
+        residual = np.zeros(probs.shape, features.dtype)
+        residual[rows] = probs[rows] - targets[rows]
+        gradient = (flat @ residual.reshape(-1)).astype(np.float64) / len(rows) + penalty * (at - centre)
+        curvature = _curvature(features, rows, probs) + (penalty + 1e-12) * np.eye(len(at))
+        root = np.linalg.cholesky(curvature)  # curvature = root · rootᵀ
+        step = lsq_linear(root.T, root.T @ at - np.linalg.solve(root, gradient), (floor, np.inf), method="bvls").x - at
+        size, slope = 1.0, float(gradient @ step)
+        if slope > -MIN_GAIN:
+            break
+        found = evaluate(at + step)
+        while found[0] > loss + 1e-4 * size * slope and size > 1e-6:
+            size /= 2
+            found = evaluate(at + size * step)
+        if found[0] >= loss:
+            break  # only rounding is left
+        at, (loss, probs) = at + size * step, found
+    return at
+
+
+def _curvature(features: Features, rows: Labels, probs: Probs) -> npt.NDArray[np.float64]:
+    """Second derivatives (J, J) of the mean cross-entropy, on an even part of `rows`."""
+    some = rows[:: -(-len(rows) // CURVATURE_ROWS)]
+    total = np.zeros((len(features), len(features)))
+    for part in np.array_split(some, 1 + len(some) * len(features) * probs.shape[1] // NUMBERS_AT_ONCE):
+        share, own = probs[part].astype(features.dtype), features.take(part, axis=1)  # (n, C), (J, n, C)
+        weighted = (own * np.sqrt(share)).reshape(len(features), -1)
+        average = (own * share).sum(axis=2)  # (J, n)
+        total += weighted @ weighted.T - average @ average.T
+    return total / len(some)
 
 
 def _smoothed_one_hot(truth: Labels, classes: int, label_smoothing: float) -> Probs:

@@ -4,15 +4,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kagglepipe.segments.metrics import Floats
+from kagglepipe.predictions.uncertainty import Floats
 
 
 def frame_labels(times: Floats, segments: pd.DataFrame, background: str | None) -> npt.NDArray[np.object_]:
-    """(T,) the label of the segment that holds each time, start <= time < end; `background` where none does.
+    """Label of the segment with start <= time < end for each time (T,), rising; `background` where there is none.
 
-    Where segments overlap, the one that starts later wins; of those that start together, the shorter one.
-
-    times: (T,) rising. segments: those of one video.
+    Of overlapping segments of the one video the latest start wins, then the shortest.
 
     >>> walk = pd.DataFrame({"video": "v", "start": [0.0, 2.0], "end": [4.0, 3.0], "label": ["walk", "wave"]})
     >>> frame_labels(np.arange(6.0), walk, "nothing").tolist()

@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 
 from kagglepipe.predictions.frame import Probs
-from kagglepipe.segments.postprocess import SLACK, DetectionSettings, detect_segments
+from kagglepipe.segments.postprocess import ROUNDING, DetectionSettings, detect_segments, smoothing_radius
 
 Segment = dict[str, Any]  # video, start, end, label, score
 
 
 @dataclass
 class OpenSegment:
-    """What a class has shown since it last was quiet; how many samples it is quiet now."""
+    """Samples of a class since it was last closed. quiet: samples below the lower threshold at its end."""
 
     times: list[float] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
@@ -22,11 +22,10 @@ class OpenSegment:
 
 @dataclass
 class StreamSegmenter:
-    """Finds segments while time passes, the same as `detect_segments` finds in the whole.
+    """Streaming version of `detect_segments`, with the same segments.
 
-    Smoothing takes in later samples too, so that a sample is judged `reach` samples late. A class that has been below
-    the lower threshold for longer than a gap may be has ended: nothing later can change what it has shown. A pause in
-    the stream ends everything.
+    Smoothing delays a sample by `radius` samples. A class is closed once it has been below the lower threshold for
+    longer than `max_gap`, since later samples cannot change its segments. A pause in the stream closes all classes.
     """
 
     video: str
@@ -39,30 +38,30 @@ class StreamSegmenter:
     done: list[Segment] = field(default_factory=list)
 
     @property
-    def reach(self) -> int:
-        """How many samples on either side smoothing takes in."""
-        return max(0, int(self.settings.smoothing / self.step + SLACK) - 1) // 2
+    def radius(self) -> int:
+        """Samples on either side that smoothing averages."""
+        return smoothing_radius(self.settings.smoothing, self.step)
 
     def see(self, time: float, probs: Probs) -> list[Segment]:
-        """The segments that are known to have ended, now that a sample (C,) has come."""
+        """Add a sample (C,); returns the segments that are final now."""
         paused = self.recent and time - self.recent[-1][0] > 1.5 * self.step
         ended = self.end() if paused else []
-        self.recent = [*self.recent[-2 * self.reach :], (time, probs)] if self.reach else [(time, probs)]
-        if len(self.recent) > self.reach:
-            ended += self.judge(len(self.recent) - 1 - self.reach)
+        self.recent = [*self.recent[-2 * self.radius :], (time, probs)] if self.radius else [(time, probs)]
+        if len(self.recent) > self.radius:
+            ended += self._add_smoothed(len(self.recent) - 1 - self.radius)
         return ended
 
     def end(self) -> list[Segment]:
-        """The segments that end because the stream does."""
-        rest = range(max(0, len(self.recent) - self.reach), len(self.recent))
-        ended = [segment for number in rest for segment in self.judge(number)]
-        ended += [segment for name in list(self.open) for segment in self.close(name)]
+        """Close all classes at the end of the stream, or a pause; returns their segments."""
+        rest = range(max(0, len(self.recent) - self.radius), len(self.recent))
+        ended = [segment for number in rest for segment in self._add_smoothed(number)]
+        ended += [segment for name in list(self.open) for segment in self._close(name)]
         self.recent = []
         return ended
 
-    def judge(self, number: int) -> list[Segment]:
-        """The segments that end with the recent sample of that number, smoothed by those around it."""
-        around = self.recent[max(0, number - self.reach) : number + self.reach + 1]
+    def _add_smoothed(self, number: int) -> list[Segment]:
+        """Add recent sample `number`, smoothed; returns the segments of classes that it closes."""
+        around = self.recent[max(0, number - self.radius) : number + self.radius + 1]
         time, values = self.recent[number][0], np.mean([probs for _, probs in around], axis=0)
         ended = []
         for name, value in zip(self.classes, values.tolist(), strict=True):
@@ -72,12 +71,12 @@ class StreamSegmenter:
             opened.times.append(time)
             opened.values.append(value)
             opened.quiet = 0 if value >= self.settings.low else opened.quiet + 1
-            if opened.quiet > self.settings.max_gap / self.step + SLACK:
-                ended += self.close(name)
+            if opened.quiet > self.settings.max_gap / self.step + ROUNDING:
+                ended += self._close(name)
         return ended
 
-    def close(self, name: str) -> list[Segment]:
-        """The segments in what a class has shown, which may be none."""
+    def _close(self, name: str) -> list[Segment]:
+        """Close a class; returns its segments, which may be none."""
         opened, settings = self.open.pop(name), replace(self.settings, smoothing=0.0)
         values = np.array(opened.values)[:, None]
         found = detect_segments(self.video, np.array(opened.times), self.step, values, [name], None, settings)

@@ -23,7 +23,7 @@ from kagglepipe.config import Config
 from kagglepipe.console import progress
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, write_bytes, write_json
-from kagglepipe.segments.postprocess import DetectionSettings, detect_segments
+from kagglepipe.segments.postprocess import ROUNDING, DetectionSettings, detect_segments
 from kagglepipe.segments.streaming import Segment, StreamSegmenter
 from kagglepipe.stages.configured import best_run
 from kagglepipe.text import first_three
@@ -38,7 +38,6 @@ log = logging.getLogger(__name__)
 COLUMNS = ["video", "start", "end", "label", "score"]
 PICTURE_SIDE = 360  # pixels of the short side of the annotated video
 PICTURE_RATE = 15.0  # most frames a second in it
-SLACK = 1e-6  # of a sample, as in segments.postprocess
 
 Probs = NDArray[np.float64]
 
@@ -209,8 +208,8 @@ def watch(config: Config, detector: Detector) -> None:
     seen, broken, began = VideoResult(), None, clock.perf_counter()
     step = detector.run.live()
     log.info("detect: watching %s (Ctrl-C ends it)", name)
-    if live.reach:
-        log.info("detect: smoothing waits for %.2g s of what comes next", live.reach * live.step)
+    if live.radius:
+        log.info("detect: smoothing waits for %.2g s of what comes next", live.radius * live.step)
     try:
         follow(config, detector, step, live, seen)
     except KeyboardInterrupt:
@@ -289,7 +288,7 @@ def mark(seconds: float) -> str:
     >>> mark(75.25), mark(0.3)
     ('1:15.2', '0:00.3')
     """
-    tenths = int(seconds * 10 + SLACK)
+    tenths = int(seconds * 10 + ROUNDING)
     return f"{tenths // 600}:{tenths % 600 / 10:04.1f}"
 
 
@@ -339,7 +338,7 @@ def draw_video(path: Path, target: Path, line: Line, segments: pd.DataFrame, det
 
     def labels(time: float) -> list[tuple[str, float]]:
         now = segments[(segments["start"] <= time) & (segments["end"] > time)]
-        at = min(int(time * detector.rate + SLACK), len(line.probs) - 1)  # a sample stands until the next
+        at = min(int(time * detector.rate + ROUNDING), len(line.probs) - 1)  # a sample stands until the next
         return [(name, float(line.probs[at, detector.classes.index(name)])) for name in now["label"]]
 
     def all_frames() -> "Iterator[tuple[float, Pixels]]":

@@ -5,7 +5,7 @@ Run with `python -m pytest tests/predictions`.
 
 import itertools
 import math
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import pandas as pd
@@ -17,11 +17,9 @@ from hypothesis import strategies as st
 from kagglepipe.segments import metrics as segment_metrics
 from kagglepipe.segments.metrics import (
     SEGMENT_SCORES,
-    activitynet_average,
-    average_precision,
-    class_average_precisions,
-    edit_score,
-    f1_at,
+    edit,
+    evaluate,
+    f1,
     frame_average_precision,
     group_intervals,
     mean_average_precision,
@@ -66,6 +64,14 @@ def tiou(one: tuple[float, float], other: tuple[float, float]) -> float:
     return max(shared, 0) / ((one[1] - one[0]) + (other[1] - other[0]) - max(shared, 0))
 
 
+def f1_at(predicted: pd.DataFrame, truth: pd.DataFrame, overlap: float) -> float:
+    return evaluate(partial(f1, overlap=overlap), predicted, truth)
+
+
+def average_precision(predicted: pd.DataFrame, truth: pd.DataFrame, *tious: float) -> float:
+    return evaluate(partial(mean_average_precision, tious=tious), predicted, truth)
+
+
 # --- edit -------------------------------------------------------------------------------------------------------
 
 
@@ -73,19 +79,19 @@ def test_edit_score_worked_by_hand() -> None:
     truth = make_segments("a 0 1 A\na 1 2 B\na 2 3 C\na 3 4 A\nb 0 5 A\nb 5 6 B")
     predicted = make_segments("a 0 2 A\na 2 3 C\na 3 4 A\nb 0 3 B\nb 3 6 A")
     # a: ABCA without B is ACA, 1 of 4; b: AB and BA are two replacements apart, 2 of 2
-    assert edit_score(predicted, truth) == pytest.approx((3 / 4 + 0) / 2)
-    assert edit_score(truth, predicted) == edit_score(predicted, truth)
+    assert evaluate(edit, predicted, truth) == pytest.approx((3 / 4 + 0) / 2)
+    assert evaluate(edit, truth, predicted) == evaluate(edit, predicted, truth)
 
 
 def test_edit_score_counts_videos_with_segments_on_either_side() -> None:
     truth, predicted = make_segments("a 0 1 A\nb 0 1 A"), make_segments("a 7 9 A\nc 0 1 A")
-    assert edit_score(predicted, truth) == pytest.approx(1 / 3)
+    assert evaluate(edit, predicted, truth) == pytest.approx(1 / 3)
 
 
 def test_edit_score_leaves_background_out_but_not_what_it_parts() -> None:
     truth = make_segments("a 0 1 A\na 1 2 nothing\na 2 3 A")
-    assert edit_score(make_segments("a 0 3 A"), truth, "nothing") == 0.5
-    assert edit_score(make_segments("a 0 3 A"), truth) == pytest.approx(1 / 3)
+    assert evaluate(edit, make_segments("a 0 3 A"), truth, "nothing") == 0.5
+    assert evaluate(edit, make_segments("a 0 3 A"), truth) == pytest.approx(1 / 3)
 
 
 def distance(one: str, other: str) -> int:
@@ -104,7 +110,7 @@ def distance(one: str, other: str) -> int:
 def test_edit_score_is_levenshteins(one: str, other: str) -> None:
     frames = [make_segments("\n".join(f"v {k} {k + 1} {name}" for k, name in enumerate(text))) for text in (one, other)]
     expected = 1 - distance(one, other) / max(len(one), len(other))
-    assert edit_score(*frames) == pytest.approx(expected, abs=1e-12)
+    assert evaluate(edit, *frames) == pytest.approx(expected, abs=1e-12)
 
 
 # --- F1 ---------------------------------------------------------------------------------------------------------
@@ -157,39 +163,38 @@ def test_average_precision_worked_by_hand() -> None:
     truth = make_segments("a 0 10 A\na 20 30 A\nb 0 10 A\nb 20 30 A")
     predicted = make_segments("a 0 10 A .9\nb 50 60 A .8\nb 0 9 A .7\na 40 50 A .6\na 21 30 A .5\na 20 30 A .4")
     # right, wrong, right, wrong, right, wrong (taken): precision 1, 1/2, 2/3, 1/2, 3/5, 1/2 at recalls 1/4 … 3/4
-    assert average_precision(predicted, truth, 0.5) == {"A": pytest.approx((1 + 2 / 3 + 3 / 5) / 4)}
+    assert average_precision(predicted, truth, 0.5) == pytest.approx((1 + 2 / 3 + 3 / 5) / 4)
     # at .95 the third and fifth fail, the last is right: precision 1 and then 2/6
-    assert average_precision(predicted, truth, 0.95) == {"A": pytest.approx((1 + 2 / 6) / 4)}
+    assert average_precision(predicted, truth, 0.95) == pytest.approx((1 + 2 / 6) / 4)
 
 
 def test_precision_is_the_best_at_this_recall_or_a_higher_one() -> None:
     truth = make_segments("a 0 1 A\na 2 3 A")
     predicted = make_segments("a 8 9 A .9\na 0 1 A .8\na 2 3 A .7")
-    assert average_precision(predicted, truth, 0.5) == {"A": pytest.approx(2 / 3)}  # not (1/2 + 2/3) / 2
+    assert average_precision(predicted, truth, 0.5) == pytest.approx(2 / 3)  # not (1/2 + 2/3) / 2
 
 
 def test_a_prediction_takes_the_best_truth_that_is_left() -> None:
     truth = make_segments("a 0 10 A\na 5 15 A")
     predicted = make_segments("a 0 10 A .9\na 1 11 A .8")  # the second is closer to the truth that is taken
-    assert average_precision(predicted, truth, 0.3) == {"A": 1.0}
-    assert average_precision(predicted, truth, 0.5) == {"A": 0.5}
+    assert average_precision(predicted, truth, 0.3) == 1.0
+    assert average_precision(predicted, truth, 0.5) == 0.5
 
 
 def test_equal_scores_are_one_step_whatever_the_names() -> None:
     truth = make_segments("b 0 1 A\nb 2 3 A")
     predicted = make_segments("a 0 1 A .5\nb 0 1 A .5\nc 0 1 A .5\nb 2 3 A .4")
     renamed = predicted.assign(video=predicted["video"].map({"a": "x", "b": "b", "c": "y"}))
-    assert average_precision(predicted, truth, 0.5) == {"A": pytest.approx((1 / 2 + 1 / 2) / 2)}
+    assert average_precision(predicted, truth, 0.5) == pytest.approx((1 / 2 + 1 / 2) / 2)
     assert average_precision(renamed, truth, 0.5) == average_precision(predicted, truth, 0.5)
     unscored = predicted.drop(columns="score")
-    assert average_precision(unscored, truth, 0.5) == {"A": 0.5}
+    assert average_precision(unscored, truth, 0.5) == 0.5
 
 
 def test_classes_without_truth_are_left_out_and_those_without_predictions_have_0() -> None:
     truth = make_segments("a 0 1 A\na 2 3 B")
     predicted = make_segments("a 0 1 A\na 2 3 C")
-    assert average_precision(predicted, truth, 0.5) == {"A": 1.0, "B": 0.0}
-    assert mean_average_precision(predicted, truth, 0.5) == 0.5
+    assert average_precision(predicted, truth, 0.5) == (1.0 + 0.0) / 2
     assert f1_at(predicted, truth, 0.5) == 0.5  # here they are false positives
 
 
@@ -201,7 +206,7 @@ def area(right: list[bool], truths: int) -> float:
 
 @given(predicted=segments(), truth=segments(least=1), threshold=st.sampled_from(TIOUS))
 def test_average_precision_is_as_defined(predicted: pd.DataFrame, truth: pd.DataFrame, threshold: float) -> None:
-    expected = {}
+    expected = []
     for label, truths in truth.groupby("label"):
         left = sorted(truths[COLUMNS[:3]].itertuples(index=False, name=None))
         right = []
@@ -210,27 +215,28 @@ def test_average_precision_is_as_defined(predicted: pd.DataFrame, truth: pd.Data
             right.append(max(shares, default=0) >= threshold)
             if right[-1]:
                 del left[int(np.argmax(shares))]
-        expected[label] = pytest.approx(area(right, len(truths)), abs=1e-12)
-    assert average_precision(predicted, truth, threshold) == expected
+        expected.append(area(right, len(truths)))
+    assert average_precision(predicted, truth, threshold) == pytest.approx(np.mean(expected), abs=1e-12)
 
 
 @given(predicted=segments(), truth=segments(least=1))
 def test_average_precision_falls_with_tiou(predicted: pd.DataFrame, truth: pd.DataFrame) -> None:
-    values = [mean_average_precision(predicted, truth, threshold) for threshold in TIOUS[::2]]
+    values = [average_precision(predicted, truth, threshold) for threshold in TIOUS[::2]]
     assert all(lower >= higher - 1e-12 for lower, higher in itertools.pairwise(values))
-    assert activitynet_average(predicted, truth) <= mean_average_precision(predicted, truth, 0.5) + 1e-12
+    assert segment_scores(predicted, truth)["map_activitynet"] <= values[2] + 1e-12
 
 
 def test_the_activitynet_average_holds_its_limits() -> None:
     truth = make_segments("a 0 20 A")
-    values = [activitynet_average(make_segments(f"a 0 {end} A"), truth) for end in (9, 10, 11, 18, 19, 20)]
+    found = [segment_scores(make_segments(f"a 0 {end} A"), truth) for end in (9, 10, 11, 18, 19, 20)]
+    values = [scores["map_activitynet"] for scores in found]
     assert values == pytest.approx([0, 0.1, 0.2, 0.9, 1, 1])
 
 
 # --- all scores -------------------------------------------------------------------------------------------------
 
 
-def test_all_scores_have_their_keys_and_are_those_of_the_functions() -> None:
+def test_all_scores_worked_by_hand_without_background() -> None:
     truth = make_segments("a 0 10 A\na 20 30 B\nb 0 10 A\nb 10 12 nothing")
     predicted = make_segments("a 0 4 A .9\na 20 30 B .8\nb 2 10 B .3")
     scores = segment_scores(predicted, truth, background="nothing")
@@ -239,11 +245,8 @@ def test_all_scores_have_their_keys_and_are_those_of_the_functions() -> None:
         *(f"map_{k}0" for k in range(1, 8)),
         "map_activitynet",
     ]
-    assert scores["edit"] == edit_score(predicted, truth, "nothing") == 0.5
-    assert scores["f1_25"] == f1_at(predicted, truth, 0.25, "nothing") == pytest.approx(4 / 6)
-    assert scores["map_40"] == mean_average_precision(predicted, truth, 0.4, "nothing") == 0.75  # A 1/2, B 1
-    assert scores["map_70"] == mean_average_precision(predicted, truth, 0.7, "nothing") == 0.5
-    assert scores["map_activitynet"] == activitynet_average(predicted, truth, "nothing") == 0.5
+    assert [scores[key] for key in ("edit", "map_40", "map_70", "map_activitynet")] == [0.5, 0.75, 0.5, 0.5]
+    assert scores["f1_25"] == pytest.approx(4 / 6)
 
 
 @given(truth=segments(least=1, apart=True))
@@ -259,7 +262,6 @@ def test_nothing_predicted_scores_0_and_nothing_at_all_is_undefined() -> None:
     false_alarm = segment_scores(truth, NONE)
     assert {key for key, value in false_alarm.items() if value == 0} == {"f1_10", "f1_25", "f1_50", "edit"}
     assert all(math.isnan(value) for key, value in false_alarm.items() if key.startswith("map"))
-    assert average_precision(truth, NONE, 0.5) == {}
 
 
 @given(
@@ -298,7 +300,7 @@ def test_rows_that_are_no_segments_are_refused(fault: dict[str, float], message:
 def test_missing_columns_and_unknown_scores_are_named() -> None:
     truth = make_segments("a 0 1 A")
     with pytest.raises(ValueError, match="without the column 'end', 'label'"):
-        edit_score(truth[["video", "start"]], truth)
+        evaluate(edit, truth[["video", "start"]], truth)
     with pytest.raises(ValueError, match=r"no score is called 'f1_33'; there are f1_10, .*map_activitynet"):
         segment_scorer(truth, truth, keys=["edit", "f1_33"])
 
@@ -314,12 +316,8 @@ def test_average_precision_of_frames_equals_that_of_sklearn(data: st.DataObject,
     )  # few values, so that ties abound
     probs = np.array(values, dtype=float).reshape(len(labels), classes) / 4
     present = [k for k in range(classes) if (labels == k).any()]
-    found = class_average_precisions(probs, labels)
-    for k in present:
-        expected = sklearn.metrics.average_precision_score(labels == k, probs[:, k])
-        assert found[k] == pytest.approx(expected, abs=1e-12)
-    assert [k for k in range(classes) if not math.isnan(found[k])] == present
-    assert frame_average_precision(probs, labels) == pytest.approx(found[present].mean())
+    expected = [sklearn.metrics.average_precision_score(labels == k, probs[:, k]) for k in present]
+    assert frame_average_precision(probs, labels) == pytest.approx(np.mean(expected), abs=1e-12)
 
 
 def test_background_and_classes_without_frames_do_not_count() -> None:
@@ -412,5 +410,5 @@ def test_two_groups_leave_intervals_unknown() -> None:
     predicted, truth, _ = many_videos(2)
     one = group_intervals(segment_scorer(predicted, truth, keys=["edit"]), {"v0_0": 0, "v1_0": 1})
     assert [math.isnan(value) for value in one["edit"]] == [True, True]
-    with pytest.raises(ValueError, match="how often video 'a' counts"):
+    with pytest.raises(ValueError, match="no weight for video 'a'"):
         group_intervals(segment_scorer(make_segments("a 0 1 A"), make_segments("a 0 1 A")), {"b": 1, "c": 2, "d": 3})

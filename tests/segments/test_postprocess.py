@@ -1,4 +1,4 @@
-"""Segments of timelines worked by hand and against the definition written as loops; settings against all of a grid.
+"""Segments of probs worked by hand and against the definition written as loops; settings against all of a grid.
 
 Run with `python -m pytest tests/predictions`.
 """
@@ -19,7 +19,6 @@ from kagglepipe.segments.postprocess import (
     CrossFit,
     DetectionSettings,
     FrameProbs,
-    choose_settings,
     cross_fit,
     detect_segments,
     settings_grid,
@@ -263,9 +262,9 @@ def test_labels_survive_the_way_through_probabilities_and_segments(labels: list[
 
 
 def make_world(videos: int = 8, frames: int = 120) -> tuple[dict[str, FrameProbs], pd.DataFrame, dict[str, int]]:
-    """Noisy timelines of unlike steps, their truth, and four folds."""
+    """Noisy probs of unlike steps, their truth, and four folds."""
     random = np.random.default_rng(4)
-    timelines, truths, folds = {}, [], {}
+    probs, truths, folds = {}, [], {}
     for v in range(videos):
         name, step = f"v{v}", [0.5, 1.0][v % 2]
         edges = np.sort(random.choice(np.arange(1, frames - 1), 8, replace=False)) * step
@@ -274,110 +273,106 @@ def make_world(videos: int = 8, frames: int = 120) -> tuple[dict[str, FrameProbs
         times = step * np.arange(frames)
         hits = frame_labels(times, truth, "nothing")[:, None] == np.array(CLASSES, dtype=object)
         scores = np.exp(2 * hits + random.normal(0, 1, hits.shape))
-        timelines[name] = FrameProbs(times, step, scores / scores.sum(axis=1, keepdims=True))
+        probs[name] = FrameProbs(times, step, scores / scores.sum(axis=1, keepdims=True))
         truths.append(truth)
         folds[name] = v % 4
-    return timelines, pd.concat(truths, ignore_index=True), folds
+    return probs, pd.concat(truths, ignore_index=True), folds
 
 
 GRID = settings_grid(0.5, 8.0)[::9]
 
 
-def detect_all(timelines: dict[str, FrameProbs], settings: DetectionSettings) -> pd.DataFrame:
+def detect_all(probs: dict[str, FrameProbs], settings: DetectionSettings) -> pd.DataFrame:
     parts = [
-        detect_segments(v, line.times, line.step, line.probs, CLASSES, "nothing", settings)
-        for v, line in timelines.items()
+        detect_segments(v, line.times, line.step, line.probs, CLASSES, "nothing", settings) for v, line in probs.items()
     ]
     return pd.concat(parts, ignore_index=True)
 
 
+def best(
+    probs: dict[str, FrameProbs], truth: pd.DataFrame, grid: list[DetectionSettings] = GRID, metric: str = "f1_50"
+) -> DetectionSettings:
+    """Chosen on all of these videos."""
+    return cross_fit(probs, dict.fromkeys(probs, 0), truth, CLASSES, "nothing", grid, metric).final
+
+
 @pytest.mark.parametrize("metric", ["f1_50", "edit", "map_50"])
 def test_the_chosen_settings_are_the_first_of_the_best(metric: str) -> None:
-    timelines, truth, _ = make_world(4, 60)
-    truth = truth[truth["video"].isin(list(timelines))]
-    scores = [segment_scores(detect_all(timelines, s), truth, background="nothing")[metric] for s in GRID]
-    chosen, value = choose_settings(timelines, truth, CLASSES, "nothing", GRID, metric)
-    assert chosen == GRID[int(np.argmax(scores))]
-    assert value == pytest.approx(max(scores))
+    probs, truth, _ = make_world(4, 60)
+    scores = [segment_scores(detect_all(probs, s), truth, background="nothing")[metric] for s in GRID]
+    assert best(probs, truth, metric=metric) == GRID[int(np.argmax(scores))]
     assert len(set(scores)) > 3
 
 
-def test_equal_settings_leave_the_choice_to_the_order_of_the_grid() -> None:
-    timelines, truth, _ = make_world(2, 60)
-    grid = [DetectionSettings(max_gap=0.1), DetectionSettings(), DetectionSettings(max_gap=0.2)]  # less than a step
-    for order in (grid, grid[::-1]):
-        assert choose_settings(timelines, truth, CLASSES, "nothing", order, "f1_50")[0] == order[0]
-
-
-def test_without_truth_the_first_of_the_grid_is_chosen_whatever_it_finds() -> None:
-    timelines, truth, _ = make_world(2, 60)
-    much, none = DetectionSettings(), DetectionSettings(min_length=1e6)
-    for grid in ([much, none], [none, much]):
+def test_of_equal_and_undefined_scores_the_first_of_the_grid_is_chosen() -> None:
+    probs, truth, _ = make_world(2, 60)
+    equal = [DetectionSettings(max_gap=0.1), DetectionSettings(), DetectionSettings(max_gap=0.2)]  # less than a step
+    unlike = [DetectionSettings(), DetectionSettings(min_length=1e6)]  # much and nothing
+    for grid in (equal, equal[::-1]):
+        assert best(probs, truth, grid) == grid[0]
+    for grid in (unlike, unlike[::-1]):
         for metric in ("f1_50", "map_50"):
-            chosen, value = choose_settings(timelines, truth[:0], CLASSES, "nothing", grid, metric)
-            assert chosen == grid[0]
-            assert value == 0 if (metric, chosen) == ("f1_50", much) else math.isnan(value)
+            assert best(probs, truth[:0], grid, metric) == grid[0]
 
 
-def test_truth_of_other_videos_and_of_background_does_not_count() -> None:
-    timelines, truth, _ = make_world(2, 60)
+def test_truth_of_other_videos_and_of_background_is_ignored() -> None:
+    probs, truth, _ = make_world(2, 60)
     more = pd.concat([truth, make_segments(("elsewhere", 0, 9, "sit"), ("v0", 0, 1, "nothing"))])
     for metric in ("f1_50", "edit"):
-        expected = choose_settings(timelines, truth, CLASSES, "nothing", GRID, metric)
-        assert choose_settings(timelines, more, CLASSES, "nothing", GRID, metric) == expected
+        assert best(probs, more, metric=metric) == best(probs, truth, metric=metric)
 
 
-def fit_world(timelines: dict[str, FrameProbs], truth: pd.DataFrame, folds: dict[str, int]) -> CrossFit:
-    return cross_fit(timelines, folds, truth, CLASSES, "nothing", GRID, "f1_50")
+def fit_world(probs: dict[str, FrameProbs], truth: pd.DataFrame, folds: dict[str, int]) -> CrossFit:
+    return cross_fit(probs, folds, truth, CLASSES, "nothing", GRID, "f1_50")
 
 
 def test_each_fold_is_detected_with_what_the_others_chose() -> None:
-    timelines, truth, folds = make_world()
-    fit = fit_world(timelines, truth, folds)
+    probs, truth, folds = make_world()
+    fit = fit_world(probs, truth, folds)
     parts = []
     for fold in range(4):
-        others = {v: line for v, line in timelines.items() if folds[v] != fold}
-        chosen, _ = choose_settings(others, truth, CLASSES, "nothing", GRID, "f1_50")
+        others = {v: line for v, line in probs.items() if folds[v] != fold}
+        chosen = best(others, truth)
         assert fit.settings[fold] == chosen
-        own = {v: line for v, line in timelines.items() if folds[v] == fold}
+        own = {v: line for v, line in probs.items() if folds[v] == fold}
         parts.append(detect_all(own, chosen).assign(fold=fold))
     expected = pd.concat(parts).sort_values(["video", "start", "end", "label"], ignore_index=True)
     pd.testing.assert_frame_equal(fit.segments, expected)
-    assert fit.final == choose_settings(timelines, truth, CLASSES, "nothing", GRID, "f1_50")[0]
+    assert fit.final == best(probs, truth)
     assert len(set(fit.settings.values())) > 1
 
 
 def test_a_fold_has_no_say_in_its_own_settings() -> None:
-    timelines, truth, folds = make_world()
-    fit = fit_world(timelines, truth, folds)
+    probs, truth, folds = make_world()
+    fit = fit_world(probs, truth, folds)
     own = truth["video"].map(folds) == 2
-    changed = fit_world(timelines, truth.assign(label=truth["label"].where(~own, "walk")), folds)
+    changed = fit_world(probs, truth.assign(label=truth["label"].where(~own, "walk")), folds)
     assert changed.settings[2] == fit.settings[2]
     pd.testing.assert_frame_equal(
         changed.segments[changed.segments["fold"] == 2].reset_index(drop=True),
         fit.segments[fit.segments["fold"] == 2].reset_index(drop=True),
     )
-    flat = {v: replace(line, probs=np.full_like(line.probs, 1 / 3)) for v, line in timelines.items() if folds[v] == 2}
-    assert fit_world(timelines | flat, truth, folds).settings[2] == fit.settings[2]
+    flat = {v: replace(line, probs=np.full_like(line.probs, 1 / 3)) for v, line in probs.items() if folds[v] == 2}
+    assert fit_world(probs | flat, truth, folds).settings[2] == fit.settings[2]
 
 
 def test_the_order_of_videos_and_rows_does_not_matter() -> None:
-    timelines, truth, folds = make_world()
-    backwards = dict(reversed(timelines.items()))
-    fit, turned = fit_world(timelines, truth, folds), fit_world(backwards, truth[::-1], folds)
+    probs, truth, folds = make_world()
+    backwards = dict(reversed(probs.items()))
+    fit, turned = fit_world(probs, truth, folds), fit_world(backwards, truth[::-1], folds)
     assert turned.settings == fit.settings
     pd.testing.assert_frame_equal(turned.segments, fit.segments)
 
 
 def test_a_single_fold_gets_the_first_of_the_grid_and_a_video_needs_a_fold() -> None:
-    timelines, truth, folds = make_world(2, 60)
-    fit = fit_world(timelines, truth, dict.fromkeys(folds, 3))
+    probs, truth, folds = make_world(2, 60)
+    fit = fit_world(probs, truth, dict.fromkeys(folds, 3))
     assert fit.settings == {3: GRID[0]}
-    assert fit.final == choose_settings(timelines, truth, CLASSES, "nothing", GRID, "f1_50")[0]
+    assert fit.final == best(probs, truth)
     with pytest.raises(ValueError, match="no fold for video 'v1'"):
-        fit_world(timelines, truth, {"v0": 0})
+        fit_world(probs, truth, {"v0": 0})
     with pytest.raises(ValueError, match="no score is called 'f1'"):
-        choose_settings(timelines, truth, CLASSES, "nothing", GRID, "f1")
+        best(probs, truth, metric="f1")
 
 
 @settings(max_examples=20)
@@ -397,4 +392,4 @@ def test_a_grid_needs_lengths() -> None:
     with pytest.raises(ValueError, match="step 0"):
         settings_grid(0, 3)
     with pytest.raises(ValueError, match="empty grid"):
-        choose_settings(*make_world(1, 40)[:2], CLASSES, "nothing", [], "f1_50")
+        best(*make_world(1, 40)[:2], [])
