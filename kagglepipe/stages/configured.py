@@ -12,7 +12,7 @@ from kagglepipe.runs.identity import model_name, run_identity
 from kagglepipe.runs.run import Run
 from kagglepipe.runs.store import Member, RunStore, identity_hash
 
-ENSEMBLE_VERSION = 3  # raise by hand what would blend the same members otherwise
+ENSEMBLE_VERSION = 2  # raise by hand what would blend the same members otherwise
 
 
 # --- data ------------------------------------------------------------------------------------------------------
