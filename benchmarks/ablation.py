@@ -7,27 +7,21 @@ of them), and tests it on all other training photos. Prints accuracy and log los
 """
 
 import argparse
-import tempfile
-import zipfile
 from pathlib import Path
 
 import numpy as np
+from photos import C_GRID, TEMPORARY, assign_folds, make_classifier, training_photos, unpacked
 from scipy.special import log_softmax
-from sklearn.model_selection import StratifiedKFold
 
-from kagglepipe.competitions.source import list_files
 from kagglepipe.images.augment import Transform
-from kagglepipe.images.decode import decode
 from kagglepipe.images.paste import Backgrounds
-from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
-from kagglepipe.models.weights import find_weights
 from kagglepipe.stages.train_images import WEIGHT_BESIDE_PASTED
 from kagglepipe.training.backends import InferenceBackend
 from kagglepipe.training.device import choose_device, choose_precision
 from kagglepipe.training.features import compute_features
 from kagglepipe.training.head import HeadFitter
 
-NAME, GRID = "tf_efficientnet_lite0", (0.01, 0.1, 1.0, 10.0)
+NAME = "tf_efficientnet_lite0"
 RECIPES = {
     "clean": [], "light": [("light", 1)], "resolution": [("resolution", 1)], "strong": [("strong", 1)],
     "strong × 3": [("strong", 1), ("strong", 2), ("strong", 3)], "paste": [("paste", 1)],
@@ -37,16 +31,11 @@ RECIPES = {
 
 def main(archive: Path, sizes: list[int], seeds: int) -> None:
     """Computes all features once, then fits and prints."""
-    with tempfile.TemporaryDirectory() as place, zipfile.ZipFile(archive) as zipped:
-        zipped.extractall(place)
-        paths = sorted(path for path in list_files(Path(place))[0] if path.parent.parent.name == "Train")
-        photos = [decode(path.read_bytes(), short_side=256, max_side=20_000) for path in paths]
-    names, ids = sorted({path.parent.name for path in paths}), [path.name for path in paths]
-    labels, kept = np.array([names.index(path.parent.name) for path in paths]), Path(tempfile.gettempdir())
-    backbone = make_backbone(NAME, find_weights(NAME, "bundled"), kwargs={}, cache_dir=kept)
-    p = preprocessing_of(backbone, image_size=None, crop="squash", short_side=256)
-    model, device = Classifier(backbone, len(names), p), choose_device()
-    backend = InferenceBackend(device, choose_precision(device), "auto", kept)
+    with unpacked(archive) as folder:
+        data = training_photos(folder)
+    photos, labels, ids, names = data.images, data.labels, data.ids, data.classes
+    model, device = make_classifier(NAME, classes=len(names)), choose_device()
+    p, backend = model.preprocessing, InferenceBackend(device, choose_precision(device), "auto", TEMPORARY)
     clean = compute_features(model, p.views(photos), range(len(photos)), backend=backend, progress="clean")
 
     def look(policy: str, view: int, rows: np.ndarray) -> np.ndarray:
@@ -67,13 +56,10 @@ def main(archive: Path, sizes: list[int], seeds: int) -> None:
                 chosen = [rng.choice(np.flatnonzero(labels == c), size, replace=False) for c in range(len(names))]
                 rows = np.concatenate(chosen)
                 test = np.setdiff1d(np.arange(len(labels)), rows)
-                folds = np.zeros(len(rows), np.int64)
-                split = StratifiedKFold(5, shuffle=True, random_state=seed).split(rows, labels[rows])
-                for fold, (_, held) in enumerate(split):
-                    folds[held] = fold
+                folds = assign_folds(labels[rows], seed)
                 weight = WEIGHT_BESIDE_PASTED if ("paste", 1) in looks else 1.0
                 views = [clean[rows], *(look(policy, view, rows) for policy, view in looks)]
-                fitter = HeadFitter(views, labels[rows], folds, grid=GRID, classes=len(names), clean=weight)
+                fitter = HeadFitter(views, labels[rows], folds, grid=C_GRID, classes=len(names), clean=weight)
                 logits = fitter.fit(-1).logits(clean[test])  # no fold has this number: fitted on all rows
                 loss = -log_softmax(logits, axis=-1)[np.arange(len(test)), labels[test]].mean()
                 found.append(((logits.argmax(axis=1) == labels[test]).mean(), loss))

@@ -1,4 +1,4 @@
-"""What looks through a frozen network, and how fast: torch as it comes, torch as kagglepipe has it, OpenVINO.
+"""Speed of a frozen network: torch as it comes, torch as kagglepipe uses it, OpenVINO.
 
     python benchmarks/backends.py [--archive ARCHIVE.zip] [--images 256] [--models tf_efficientnet_lite0,…]
 
@@ -7,23 +7,18 @@ ratio to torch as it comes, and what kagglepipe reaches from files, decoding inc
 trained on torch's features says the same of OpenVINO's: the largest difference of a probability, and changed labels.
 """
 
-import argparse
 import tempfile
-import time
-import zipfile
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from measure import make_parser, seconds
+from photos import PhotoFiles, make_classifier, sample_files, unpacked
 
 from kagglepipe.competitions.source import list_files
-from kagglepipe.images.decode import decode
-from kagglepipe.images.view import clean_view
-from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
-from kagglepipe.models.weights import BUNDLED, find_weights
-from kagglepipe.samples.photos import make_photos
+from kagglepipe.models.classifier import Classifier
+from kagglepipe.models.weights import BUNDLED
 from kagglepipe.training.backends import Encoder, InferenceBackend
 from kagglepipe.training.device import choose_precision
 from kagglepipe.training.features import compute_features
@@ -32,25 +27,13 @@ from kagglepipe.training.head import HeadFitter
 CPU = torch.device("cpu")
 
 
-def network(name: str) -> Classifier:
-    """With its bundled weights, or untrained where there are none, which takes as long."""
-    weights = find_weights(name, "bundled" if name in BUNDLED else "none")
-    backbone = make_backbone(name, weights, kwargs={}, cache_dir=Path(tempfile.gettempdir()))
-    return Classifier(backbone, 2, preprocessing_of(backbone, image_size=None, crop="squash", short_side=256)).eval()
-
-
-class Files:
-    """row -> the decoded photo."""
-
-    def __init__(self, files: list[Path]) -> None:
-        self.files = files
-
-    def __getitem__(self, row: int) -> np.ndarray:
-        return decode(self.files[row].read_bytes(), short_side=256, max_side=20_000)
+def weights_of(name: str) -> str:
+    """Bundled weights, or none (which take as long) where there are no bundled ones."""
+    return "bundled" if name in BUNDLED else "none"
 
 
 def bare(model: Classifier) -> Encoder:
-    """What anybody would write."""
+    """Plain torch."""
 
     @torch.inference_mode()
     def encode(images: np.ndarray) -> np.ndarray:
@@ -59,27 +42,20 @@ def bare(model: Classifier) -> Encoder:
     return encode
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """How long it takes."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
 def table(name: str, files: list[Path]) -> None:
     """Prints the rows of one network."""
-    model, precision = network(name), choose_precision(CPU)
-    p = model.preprocessing
-    views = np.stack([clean_view(decode(f.read_bytes(), short_side=256, max_side=20_000), p.size) for f in files])
+    model, precision = make_classifier(name, weights_of(name)).eval(), choose_precision(CPU)
+    views = model.preprocessing.views(PhotoFiles(files))
+    tensors = np.stack([views[row, 0] for row in range(len(files))])
     with tempfile.TemporaryDirectory() as place:
         engines = {wanted: InferenceBackend(CPU, precision, wanted, Path(place)) for wanted in ("torch", "openvino")}
         ways = {"torch, as it comes": bare(model), **{f"kagglepipe, {n}": e.encoder(model) for n, e in engines.items()}}
         taken: dict[str, list[float]] = {way: [] for way in ways}
         for encode in ways.values():
-            encode(views[:16])
+            encode(tensors[:16])
         for _ in range(3):
             for way, encode in ways.items():
-                batches = [views[at : at + 16] for at in range(0, len(views), 16)]
+                batches = [tensors[at : at + 16] for at in range(0, len(tensors), 16)]
                 taken[way].append(seconds(lambda: [encode(batch) for batch in batches]))  # noqa: B023
         usual = len(files) / min(taken["torch, as it comes"])
         for way, times in taken.items():
@@ -87,7 +63,7 @@ def table(name: str, files: list[Path]) -> None:
             print(f"{name:<24}{way + ', on tensors':<36}{rate:7.1f} images/s   ratio {rate / usual:.2f}")
 
         for wanted, backend in engines.items():
-            work = partial(compute_features, model, p.views(Files(files)), range(len(files)), backend=backend)
+            work = partial(compute_features, model, views, range(len(files)), backend=backend)
             rate = len(files) / min(seconds(work) for _ in range(2))
             best = len(files) / min(taken[f"kagglepipe, {wanted}"])
             print(f"{name:<24}{f'kagglepipe, {wanted}, from files':<36}{rate:7.1f} images/s   "
@@ -96,12 +72,10 @@ def table(name: str, files: list[Path]) -> None:
 
 def agreement(archive: Path, name: str) -> None:
     """Prints how far the answers of a head differ between engines, on all photos of an archive in Kaggle's layout."""
-    with tempfile.TemporaryDirectory() as place, zipfile.ZipFile(archive) as zipped:
-        zipped.extractall(place)
-        files = list_files(Path(place))[0]
-        model, precision = network(name), choose_precision(CPU)
-
-        views = model.preprocessing.views(Files(files))
+    with unpacked(archive) as place:
+        files = list_files(place)[0]
+        model, precision = make_classifier(name, weights_of(name)).eval(), choose_precision(CPU)
+        views = model.preprocessing.views(PhotoFiles(files))
         found = {
             wanted: compute_features(
                 model, views, range(len(files)), backend=InferenceBackend(CPU, precision, wanted), progress=wanted
@@ -119,16 +93,14 @@ def agreement(archive: Path, name: str) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, images=256)
     parser.add_argument("--archive", type=Path)
-    parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--models", default=",".join(BUNDLED))
     options = parser.parse_args()
     torch.manual_seed(0)
     print(f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads, {choose_precision(CPU).name}")
     with tempfile.TemporaryDirectory() as folder:
-        make_photos(Path(folder) / "sample", per_class=options.images // 2, test=2)
-        photos = sorted((Path(folder) / "sample" / "Train").rglob("*.*g"))[: options.images]
+        photos = sample_files(Path(folder), options.images)
         for model_name in options.models.split(","):
             table(model_name, photos)
     if options.archive:

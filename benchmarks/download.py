@@ -6,7 +6,6 @@ Each download runs in a process of its own, so that its peak memory is its own, 
 what a server that sends one costs: the hash has to be computed by whoever wants to compare it.
 """
 
-import argparse
 import base64
 import hashlib
 import http.server
@@ -20,6 +19,7 @@ from pathlib import Path
 from statistics import median
 
 import requests
+from measure import make_parser
 
 from kagglepipe.competitions.credentials import Credentials
 from kagglepipe.competitions.kaggle import KaggleClient
@@ -118,9 +118,7 @@ def table(mb: int, rounds: int) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mb", type=int, default=500)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = make_parser(__doc__, mb=500, rounds=5)
     options = parser.parse_args()
     for size in (options.mb // 5, options.mb):
         table(size, options.rounds)

@@ -9,23 +9,18 @@ it, and is put before photos of its own fold. Prints, for each policy, errors an
 accuracy on the stand-ins. --sheets: keeps a picture of each kind.
 """
 
-import argparse
-import tempfile
-import zipfile
 from pathlib import Path
 
 import cv2
 import numpy as np
+from measure import make_parser
+from photos import C_GRID, TEMPORARY, assign_folds, make_classifier, training_photos, unpacked
 from scipy.special import log_softmax
 from sklearn.metrics import balanced_accuracy_score
-from sklearn.model_selection import StratifiedKFold
 
-from kagglepipe.competitions.source import list_files
 from kagglepipe.images.augment import Transform
 from kagglepipe.images.decode import Pixels, decode
 from kagglepipe.images.paste import Backgrounds, cut_out, framed, pasted
-from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
-from kagglepipe.models.weights import find_weights
 from kagglepipe.reports.plots import Tile, draw_sheet
 from kagglepipe.sequences.video import sample_frames
 from kagglepipe.stages.train_images import WEIGHT_BESIDE_PASTED
@@ -34,7 +29,6 @@ from kagglepipe.training.device import choose_device, choose_precision
 from kagglepipe.training.features import Features, compute_features
 from kagglepipe.training.head import HeadFitter
 
-GRID = (0.01, 0.1, 1.0, 10.0)
 Made = tuple[Pixels, int, int]  # a stand-in, its class, the row of the photo in it
 
 
@@ -91,20 +85,11 @@ def judged(fitter: HeadFitter, made: dict[str, tuple[Features, list[Made]]]) -> 
 
 def main(archive: Path, scenes: Path | None, sheets: Path | None, policies: list[str], seeds: int) -> None:
     """Makes, judges, prints."""
-    with tempfile.TemporaryDirectory() as place, zipfile.ZipFile(archive) as zipped:
-        zipped.extractall(place)
-        paths = sorted(path for path in list_files(Path(place))[0] if path.parent.parent.name == "Train")
-        photos = [decode(path.read_bytes(), short_side=256, max_side=20_000) for path in paths]
-    names = sorted({path.parent.name for path in paths})
-    labels, ids = np.array([names.index(path.parent.name) for path in paths]), [path.name for path in paths]
-    folds = np.zeros(len(paths), np.int64)
-    for fold, (_, held) in enumerate(StratifiedKFold(5, shuffle=True, random_state=0).split(labels, labels)):
-        folds[held] = fold
-    backbone = make_backbone("tf_efficientnet_lite0", find_weights("tf_efficientnet_lite0", "bundled"), kwargs={},
-                             cache_dir=Path(tempfile.gettempdir()))  # fmt: skip
-    p = preprocessing_of(backbone, image_size=None, crop="squash", short_side=256)
-    model, device = Classifier(backbone, 2, p), choose_device()
-    backend = InferenceBackend(device, choose_precision(device), "auto", Path(tempfile.gettempdir()))
+    with unpacked(archive) as folder:
+        data = training_photos(folder)
+    photos, labels, ids, names = data.images, data.labels, data.ids, data.classes
+    folds, model, device = assign_folds(labels), make_classifier("tf_efficientnet_lite0"), choose_device()
+    p, backend = model.preprocessing, InferenceBackend(device, choose_precision(device), "auto", TEMPORARY)
 
     def seen(images: list[Pixels], name: str) -> Features:
         return compute_features(model, p.views(images), range(len(images)), backend=backend, progress=name)
@@ -131,18 +116,17 @@ def main(archive: Path, scenes: Path | None, sheets: Path | None, policies: list
                 rows = range(len(photos))
                 views.append(compute_features(model, augmented, rows, view=1, backend=backend, progress=policy))
             weight = WEIGHT_BESIDE_PASTED if policy == "paste" else 1.0
-            fitter = HeadFitter(views, labels, folds, grid=GRID, classes=2, clean=weight)
+            fitter = HeadFitter(views, labels, folds, grid=C_GRID, classes=2, clean=weight)
             errors, loss, *scores = judged(fitter, looks)
             row = "".join(f"{score:9.3f}" for score in (*scores, float(np.mean(scores))))
             print(f"{policy:<10}{seed:>4}{errors:>8.0f}{loss:>10.4f}{row}", flush=True)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, seeds=2)
     parser.add_argument("archive", type=Path)
     parser.add_argument("--scenes", type=Path)
     parser.add_argument("--sheets", type=Path)
     parser.add_argument("--policies", default="none,light,strong,resolution,paste")
-    parser.add_argument("--seeds", type=int, default=2)
     options = parser.parse_args()
     main(options.archive, options.scenes, options.sheets, options.policies.split(","), options.seeds)

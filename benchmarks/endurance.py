@@ -6,7 +6,6 @@ Prints both after some of the epochs. Ends with code 1 if, from the first of the
 than 3 % or any file has stayed open. Linux alone, whose /proc it reads. --workers: processes that augment.
 """
 
-import argparse
 import os
 import sys
 import tempfile
@@ -14,6 +13,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+from measure import make_parser
+from photos import make_classifier
 
 from kagglepipe.competitions.source import list_files
 from kagglepipe.files import file_sha256
@@ -21,8 +22,6 @@ from kagglepipe.images.augment import Transform
 from kagglepipe.images.cache import PixelReader, make_cache
 from kagglepipe.images.dataset import TrainingImages
 from kagglepipe.images.views import Views
-from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
-from kagglepipe.models.weights import find_weights
 from kagglepipe.samples.photos import make_photos
 from kagglepipe.training.device import choose_device, choose_precision, describe_device
 from kagglepipe.training.fit import Conduct, Recipe, fit
@@ -55,9 +54,7 @@ def drawn_images(folder: Path) -> TrainingImages:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=200)
-    parser.add_argument("--workers", type=int, default=0)
+    parser = make_parser(__doc__, epochs=200, workers=0)
     arguments = parser.parse_args()
     told = (arguments.epochs // 10, arguments.epochs // 2, arguments.epochs)
     found: list[tuple[float, int]] = []
@@ -66,10 +63,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder, start = Path(name), time.perf_counter()
         images = drawn_images(folder)
-        weights = find_weights("test_efficientnet", "none")
-        backbone = make_backbone("test_efficientnet", weights, kwargs={}, cache_dir=folder)
-        preprocessing = preprocessing_of(backbone, image_size=SIZE, crop="squash", short_side=SIZE)
-        model = Classifier(backbone, 2, preprocessing).to(device)
+        model = make_classifier("test_efficientnet", "none", image_size=SIZE).to(device)
 
         def track(epoch: int, _: dict[str, float]) -> None:
             if epoch in told:

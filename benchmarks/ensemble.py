@@ -5,16 +5,14 @@
 The runs are written first, which is not measured; then the stage runs in a process of its own.
 """
 
-import argparse
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from measure import make_parser, run_process
+from scipy.special import softmax
 
 from kagglepipe.files import write_json, write_parquet
 from kagglepipe.predictions.frame import oof_frame, test_frame
@@ -60,40 +58,27 @@ def make_runs(root: Path, runs: int, rows: int, classes: int) -> None:
     write_json(root / "classes.json", names)
     for run in range(runs):
         folder, noise = root / f"outputs/many/run{run:02d}", 0.6 + 0.8 * run / runs
-        first, second = (softmax(part + noise * random.normal(size=part.shape)) for part in shared)
+        first, second = (
+            softmax(part + noise * random.normal(size=part.shape), axis=1).astype(np.float32) for part in shared
+        )
         write_parquet(folder / "oof.parquet", oof_frame(ids, fold, target, first, names))
         write_parquet(folder / "test.parquet", test_frame(asked["id"].tolist(), second, names))
         identity = {"table": "table", "folds": "folds"}
         write_json(folder / "metrics.json", {"metric": "accuracy", "score": 0.5, "log_loss": 1.0, "identity": identity})
 
 
-def softmax(scores: np.ndarray) -> np.ndarray:
-    """Rows of scores as probabilities in float32, as runs keep them."""
-    raised = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return (raised / raised.sum(axis=1, keepdims=True)).astype(np.float32)
-
-
 def main() -> None:
     """Makes the runs, blends them and tells what it cost."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=50)
-    parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--classes", type=int, default=10)
+    parser = make_parser(__doc__, runs=50, rows=100_000, classes=10)
     parser.add_argument("--method", default="auto")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         make_runs(root, options.runs, options.rows, options.classes)
-        start = time.perf_counter()
-        process = subprocess.Popen([sys.executable, "-c", STAGE, str(root), options.method])
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - start
-    if status:
-        raise SystemExit(f"the stage failed with {status}")
-    busy = usage.ru_utime + usage.ru_stime
+        usage = run_process([sys.executable, "-c", STAGE, str(root), options.method], quiet=False)
     print(
         f"{options.runs} runs, {options.rows} rows to learn from and as many to classify, {options.classes} classes: "
-        f"{seconds:.1f} s ({busy:.1f} s of processor), {usage.ru_maxrss * 1024 / 1e9:.2f} GB"
+        f"{usage.seconds:.1f} s ({usage.processor:.1f} s of processor), {usage.memory:.2f} GB"
     )
 
 

@@ -5,16 +5,17 @@
 Prepares, fits the head (both untimed), then fine-tunes the folds one by one, each as a process of its own.
 """
 
-import argparse
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+from measure import make_parser
+
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("source", type=Path)
     parser.add_argument("--folds", nargs="*", type=int, default=[0])
     arguments = parser.parse_args()

@@ -7,21 +7,19 @@ AdamW, on a batch that is on the device, and reads nothing back. fit: whole fits
 their evaluation, augmented by worker processes; the first one is not told. --try-kernels: cuDNN tries which is fastest.
 """
 
-import argparse
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
+from measure import make_parser, seconds
+from photos import make_classifier
 from torch import Tensor
 
 from kagglepipe.images.augment import Transform
 from kagglepipe.images.dataset import TrainingImages
-from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
-from kagglepipe.models.weights import find_weights
 from kagglepipe.training import fit as fitting
 from kagglepipe.training.backends import torch_encoder
 from kagglepipe.training.device import choose_device, choose_precision, describe_device, use_fast_kernels
@@ -33,29 +31,15 @@ DEVICE = choose_device()
 PRECISION = choose_precision(DEVICE, training=True)
 
 
-def seconds(work: Callable[[], object], times: int = 1) -> float:
-    """How long it takes once, in the mean of so many times."""
-    wait = torch.cuda.synchronize if DEVICE.type == "cuda" else lambda: None  # a GPU works behind one's back
-    wait()
-    start = time.perf_counter()
-    for _ in range(times):
-        work()
-    wait()
-    return (time.perf_counter() - start) / times
+def timed(work: Callable[[], object], times: int = 1) -> float:
+    """Mean seconds of one call, the GPU's work included."""
+    return seconds(work, times, torch.cuda.synchronize if DEVICE.type == "cuda" else None)
 
 
 def steady(work: Callable[[], object], times: int) -> float:
-    """Seconds, the median of four rounds, after two times that do not count."""
+    """Median seconds of four rounds, after two calls that warm up."""
     work(), work()
-    return median(seconds(work, times) for _ in range(4))
-
-
-def network(name: str) -> Classifier:
-    """Untrained, which takes as long."""
-    backbone = make_backbone(name, find_weights(name, "none"), kwargs={}, cache_dir=Path())
-    return Classifier(backbone, 2, preprocessing_of(backbone, image_size=None, crop="squash", short_side=256)).to(
-        DEVICE
-    )
+    return median(timed(work, times) for _ in range(4))
 
 
 def tell(what: str, taken: float, count: int) -> None:
@@ -64,7 +48,7 @@ def tell(what: str, taken: float, count: int) -> None:
 
 def steps(name: str, recipe: Recipe, times: int) -> None:
     """One batch: ours at first and later, of another number of rows, and bare."""
-    model, rows = network(name), recipe.batch_size
+    model, rows = make_classifier(name, "none").to(DEVICE), recipe.batch_size
     options = {"lr": recipe.lr, "layer_decay": recipe.layer_decay, "weight_decay": recipe.weight_decay}
     optimiser = make_optimiser(model, frozen_below=recipe.frozen_below, **options)
     loop = Loop(model, optimiser, recipe, PRECISION, 10, 0, "step", "image", Conduct())
@@ -84,10 +68,10 @@ def steps(name: str, recipe: Recipe, times: int) -> None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         optimiser.step()
 
-    tell("step: kagglepipe, the first", seconds(lambda: loop.step([images], labels)), rows)
+    tell("step: kagglepipe, the first", timed(lambda: loop.step([images], labels)), rows)
     tell("step: kagglepipe", steady(lambda: loop.step([images], labels), times), rows)
     less = max(1, rows // 2 - 1)
-    tell("step: kagglepipe, the first of fewer rows", seconds(lambda: loop.step([images[:less]], labels[:less])), less)
+    tell("step: kagglepipe, the first of fewer rows", timed(lambda: loop.step([images[:less]], labels[:less])), less)
     tell("step: bare", steady(bare, times), rows)
     if DEVICE.type == "cuda":
         print(f"{'peak of GPU memory':<44}{torch.cuda.max_memory_allocated() / 1e9:9.2f} GB", flush=True)
@@ -124,7 +108,7 @@ def fits(name: str, recipe: Recipe, count: int, workers: list[int]) -> None:
     rows, loaders, make, reader = np.arange(count), [], fitting.training_loader, Noise()
     fitting.training_loader = lambda *a, **o: loaders.append(Waiting(make(*a, **o))) or loaders[-1]
     for number, some in enumerate([workers[0], *workers]):
-        model = network(name)
+        model = make_classifier(name, "none").to(DEVICE)
         transform = Transform("light", model.preprocessing.size)
         images = TrainingImages(
             model.preprocessing.views(reader, ids=[str(row) for row in rows], transform=transform), rows % 2
@@ -141,9 +125,7 @@ def fits(name: str, recipe: Recipe, count: int, workers: list[int]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, value in {"batch": 16, "images": 740, "times": 20}.items():
-        parser.add_argument(f"--{name}", type=int, default=value)
+    parser = make_parser(__doc__, batch=16, images=740, times=20)
     parser.add_argument("--workers", default="16,4")
     parser.add_argument("--model", default="tf_efficientnet_lite0")
     parser.add_argument("--try-kernels", action="store_true")

@@ -8,14 +8,13 @@ empty folder, the command again with everything cached. Without an argument the 
 it is and once ten times as large, which shows how memory grows.
 """
 
-import argparse
-import os
-import subprocess
 import sys
 import tempfile
 import zipfile
 from pathlib import Path
 from statistics import median
+
+from measure import make_parser, run_process
 
 BARE = """
 import sys, pathlib
@@ -46,19 +45,6 @@ print(len(files))
 """
 
 
-def measure(command: list[str], cwd: Path) -> tuple[float, float]:
-    """(wall seconds, peak memory in GB) of a process. Raises if it fails."""
-    import time
-
-    start = time.perf_counter()
-    process = subprocess.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - start
-    if status:
-        raise SystemExit(f"{' '.join(command[:4])} … failed with {status}")
-    return seconds, usage.ru_maxrss * 1024 / 1e9
-
-
 def compare(name: str, images: Path, source: Path, rounds: int, options: list[str]) -> None:
     """Prints one line a round and one of medians."""
     ours = [sys.executable, "-m", "kagglepipe", "training=head", f"competition.source={source}", *options]
@@ -66,9 +52,9 @@ def compare(name: str, images: Path, source: Path, rounds: int, options: list[st
     print(f"\n{name}\n{'':8}{'bare':>12}{'command':>12}{'ratio':>8}{'cached':>9}{'peak memory':>14}")
     for number in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
-            bare, _ = measure([sys.executable, "-c", BARE, str(images)], Path(folder))
-            fresh, memory = measure(ours, Path(folder))
-            again, _ = measure(ours, Path(folder))
+            bare = run_process([sys.executable, "-c", BARE, str(images)], Path(folder)).seconds
+            fresh, memory, _ = run_process(ours, Path(folder))
+            again = run_process(ours, Path(folder)).seconds
         rows.append((bare, fresh, fresh / bare, again, memory))
         show(f"round {number + 1}", rows[-1])
     show("median", tuple(median(column) for column in zip(*rows, strict=True)))
@@ -80,9 +66,8 @@ def show(name: str, row: tuple[float, ...]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, rounds=3)
     parser.add_argument("source", nargs="?", type=Path)
-    parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if arguments.source is None:

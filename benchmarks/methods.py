@@ -11,7 +11,6 @@ mean over them.
 Prints Markdown.
 """
 
-import argparse
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from composed import composed
+from measure import make_parser
 
 from kagglepipe.files import read_json
 from kagglepipe.stages.configured import ensemble_run, find_members, read_data, run_of
@@ -110,7 +110,7 @@ def show(draws: list[dict[str, dict[str, float]]]) -> None:
 
 def main() -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("competition")
     parser.add_argument("source", type=Path)
     parser.add_argument("--per-class", type=int)

@@ -7,9 +7,8 @@ A fold's score is the trial's true one, in deviations of a fold, and normal nois
 last fold, by how much better they truly are than each rival.
 """
 
-import argparse
-
 import numpy as np
+from measure import make_parser
 
 from kagglepipe.predictions.racing import Incumbent, should_prune
 
@@ -18,8 +17,7 @@ BETTER = (0.5, 0.0, -1.0, -2.0, -3.0, -4.0)
 
 def main() -> None:
     """Prints a line for each number of folds and of rivals."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--races", type=int, default=10_000)
+    parser = make_parser(__doc__, races=10_000)
     races = parser.parse_args().races
     print("folds rivals " + " ".join(f"{better:+6.1f}" for better in BETTER))
     for folds in (5, 10):

@@ -8,28 +8,24 @@ drawings are photos from elsewhere. Prints means over seeds, and what each try b
 seeds. What is in --out already is not done again; two processes may share it, with other seeds each.
 """
 
-import argparse
 import json
 import tempfile
-import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from measure import make_parser
+from photos import C_GRID, assign_folds, make_classifier, training_photos, unpacked
 from scipy.special import softmax
 from sklearn.metrics import balanced_accuracy_score, log_loss
-from sklearn.model_selection import StratifiedKFold
 from torch import Tensor
 from torch.nn import functional as F
 
-from kagglepipe.competitions.source import list_files
 from kagglepipe.images.augment import Transform
 from kagglepipe.images.dataset import EpochBatches, TrainingImages
-from kagglepipe.images.decode import Pixels, decode
 from kagglepipe.images.paste import Backgrounds
-from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
-from kagglepipe.models.weights import find_weights
+from kagglepipe.models.classifier import Classifier
 from kagglepipe.samples.photos import make_photos
 from kagglepipe.stages.train_images import WEIGHT_BESIDE_PASTED
 from kagglepipe.training.backends import InferenceBackend, has_openvino
@@ -39,7 +35,7 @@ from kagglepipe.training.head import Head, HeadFitter
 from kagglepipe.training.optimise import freeze_statistics, make_optimiser, make_schedule
 from kagglepipe.training.step import autocast
 
-NAME, GRID = "tf_efficientnet_lite0", (0.01, 0.1, 1.0, 10.0)
+NAME = "tf_efficientnet_lite0"
 Weights = dict[str, Tensor]
 
 
@@ -86,38 +82,6 @@ TRIES = {
     "4:1, class weights": replace(ONE, unequal=True, balance="weights"),
     "4:1, balanced sampling": replace(ONE, unequal=True, balance="sampling"),
 }
-
-
-@dataclass
-class Data:
-    """Photos with their labels: those of the competition, and the drawings."""
-
-    photos: list[Pixels]
-    labels: np.ndarray
-    ids: list[str]
-    drawn: list[Pixels]
-    drawn_labels: np.ndarray
-
-
-def read(archive: Path) -> Data:
-    """Decodes the labelled photos of the archive, and draws the others."""
-    with tempfile.TemporaryDirectory() as place, zipfile.ZipFile(archive) as zipped:
-        zipped.extractall(Path(place) / "real")
-        make_photos(Path(place) / "drawn", per_class=80, test=2)
-        sets = []
-        for name in ("real", "drawn"):
-            paths = sorted(p for p in list_files(Path(place) / name)[0] if p.parent.parent.name == "Train")
-            names = sorted({path.parent.name.lower()[:5] for path in paths})  # Pistol and pistol, Smartphone
-            labels = np.array([names.index(path.parent.name.lower()[:5]) for path in paths])
-            photos = []
-            for path in paths:
-                try:
-                    photos.append(decode(path.read_bytes(), short_side=256, max_side=20_000))
-                except ValueError:  # the sample has a broken file on purpose
-                    photos.append(None)
-            whole = [n for n, photo in enumerate(photos) if photo is not None]
-            sets.append(([photos[n] for n in whole], labels[whole], [paths[n].name for n in whole]))
-    return Data(*sets[0], *sets[1][:2])
 
 
 def mixed(images: Tensor, targets: Tensor, how: str, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -194,25 +158,23 @@ class Bench:
     """The photos, the network as it came, and what looks through it."""
 
     def __init__(self, archive: Path, size: int) -> None:
-        self.data, self.size, self.device = read(archive), size, choose_device()
-        self.kept = Path(tempfile.gettempdir())
+        with unpacked(archive) as real, tempfile.TemporaryDirectory() as drawn:
+            make_photos(Path(drawn), per_class=80, test=2)
+            self.data, self.drawn = training_photos(real), training_photos(Path(drawn))
+        self.size, self.device = size, choose_device()
         fast = "openvino" if has_openvino() and self.device.type == "cpu" else "torch"
         self.backend = InferenceBackend(self.device, choose_precision(self.device), fast)
         self.model = self.network(0.0)
         self.p = self.model.preprocessing
 
     def network(self, drop_path: float) -> Classifier:
-        backbone = make_backbone(
-            NAME, find_weights(NAME, "bundled"), kwargs={"drop_path_rate": drop_path}, cache_dir=self.kept
-        )
-        p = preprocessing_of(backbone, image_size=None, crop="squash", short_side=256)
-        return Classifier(backbone, 2, p).to(self.device, memory_format=torch.channels_last)
+        return make_classifier(NAME, drop_path_rate=drop_path).to(self.device, memory_format=torch.channels_last)
 
     def probabilities(self, model: Classifier, *, flipped: bool = False) -> list[np.ndarray]:
         """(N, 2) for the clean views of the competition's photos, and of the drawings."""
         head = [part.detach().cpu().numpy().astype(np.float64) for part in (model.head.weight, model.head.bias)]
         found = []
-        for photos in (self.data.photos, self.data.drawn):
+        for photos in (self.data.images, self.drawn.images):
             shown = [np.ascontiguousarray(photo[:, ::-1]) for photo in photos] if flipped else photos
             features = compute_features(model, self.p.views(shown), range(len(photos)), backend=self.backend)
             found.append(softmax(features.astype(np.float64) @ head[0].T + head[1], axis=-1))
@@ -228,22 +190,18 @@ class Bench:
     def head(self, rows: np.ndarray, transform: Transform, seed: int) -> Head:
         """A linear head on the clean and one augmented view of the rows, as `training=head` fits it."""
         data, labels = self.data, self.data.labels[rows]
-        looks = self.p.views(data.photos, ids=data.ids, transform=transform, seed=seed)
+        looks = self.p.views(data.images, ids=data.ids, transform=transform, seed=seed)
         chosen = rows.tolist()
         views = [compute_features(self.model, looks, chosen, view=view, backend=self.backend) for view in (0, 1)]
-        folds = np.zeros(len(rows), np.int64)
-        split = StratifiedKFold(5, shuffle=True, random_state=seed % 100).split(rows, labels)
-        for fold, (_, held) in enumerate(split):
-            folds[held] = fold
         clean = 1.0 if transform.backgrounds is None else WEIGHT_BESIDE_PASTED
-        return HeadFitter(views, labels, folds, grid=GRID, classes=2, clean=clean).fit(-1)
+        return HeadFitter(views, labels, assign_folds(labels, seed % 100), grid=C_GRID, classes=2, clean=clean).fit(-1)
 
     def run(self, name: str, seed: int) -> list[dict[str, float | str | int]]:
         """Trains and tests one try, and other weights of it where it says so."""
         recipe, data = TRIES[name], self.data
         rows = self.draw(recipe, seed)
         backgrounds = Backgrounds(
-            [data.photos[n] for n in rows], [data.ids[n] for n in rows], np.zeros(len(rows), np.int64)
+            [data.images[n] for n in rows], [data.ids[n] for n in rows], np.zeros(len(rows), np.int64)
         )
         transform = Transform(recipe.policy, self.p.size, backgrounds=backgrounds)
         looks: dict[str, list[list[np.ndarray]]] = {}  # kind of weights -> what each network says
@@ -255,7 +213,7 @@ class Bench:
                 head = self.head(rows, transform, own)
                 model.head.weight.data = torch.from_numpy(head.weight).to(self.device)
                 model.head.bias.data = torch.from_numpy(head.bias).to(self.device)
-            views = self.p.views(data.photos, ids=data.ids, transform=transform, seed=own)
+            views = self.p.views(data.images, ids=data.ids, transform=transform, seed=own)
             images = TrainingImages(views, data.labels)
             found = tune(model, images, rows, recipe, own)
             for kind, weights in found.items() if recipe.also else [("", found[""])]:
@@ -274,7 +232,7 @@ class Bench:
             "try": name, "per_class": self.size, "seed": seed,
             "accuracy": float(balanced_accuracy_score(data.labels[test], own[test].argmax(axis=1))),
             "log_loss": float(log_loss(data.labels[test], own[test])),
-            "drawn": float(balanced_accuracy_score(data.drawn_labels, other.argmax(axis=1))),
+            "drawn": float(balanced_accuracy_score(self.drawn.labels, other.argmax(axis=1))),
         }  # fmt: skip
 
 
@@ -308,9 +266,8 @@ def main(archive: Path, size: int, seeds: list[int], tries: list[str], out: Path
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, per_class=25)
     parser.add_argument("archive", type=Path)
-    parser.add_argument("--per-class", type=int, default=25)
     parser.add_argument("--seeds", default="0,1,2,3,4")
     parser.add_argument("--tries", default=",".join(TRIES))
     parser.add_argument("--out", type=Path, default=Path(tempfile.gettempdir()) / "recipe.jsonl")

@@ -9,12 +9,11 @@ the machine does meets them alike; a ratio is the median over the rounds of rati
 out step by step stand there for curiosity.
 """
 
-import argparse
-import time
 from collections.abc import Callable
 from statistics import median
 
 import torch
+from measure import make_parser, seconds
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -31,16 +30,11 @@ def bare(network: nn.LSTM, features: Tensor, lengths: Tensor | None) -> Tensor:
     return pad_packed_sequence(network(packed)[0], batch_first=True, total_length=features.shape[1])[0]
 
 
-def seconds(network: nn.Module, run: Callable[[], Tensor]) -> float:
+def pass_seconds(network: nn.Module, run: Callable[[], Tensor]) -> float:
     """How long a forward and a backward pass take."""
     on_gpu = next(network.parameters()).is_cuda
-    wait = torch.cuda.synchronize if on_gpu else lambda: None  # a GPU works behind one's back
     network.zero_grad()
-    wait()
-    start = time.perf_counter()
-    run().sum().backward()
-    wait()
-    return time.perf_counter() - start
+    return seconds(lambda: run().sum().backward(), wait=torch.cuda.synchronize if on_gpu else None)
 
 
 def compare(name: str, features: Tensor, lengths: Tensor | None, hidden: int, rounds: int) -> None:
@@ -58,7 +52,7 @@ def compare(name: str, features: Tensor, lengths: Tensor | None, hidden: int, ro
     for number in range(WARM_UP + rounds):
         turn = number % len(cases)
         for case in [*cases, *cases][turn : turn + len(cases)]:
-            taken[case].append(seconds(*cases[case]))
+            taken[case].append(pass_seconds(*cases[case]))
     first = taken["bare nn.LSTM"]
     for case, times in taken.items():
         ratios = [mine / theirs for mine, theirs in zip(times, first, strict=True)][WARM_UP:]
@@ -66,9 +60,7 @@ def compare(name: str, features: Tensor, lengths: Tensor | None, hidden: int, ro
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, value in {"rounds": 30, "batch": 32, "steps": 64, "features": 128, "hidden": 128, "threads": 1}.items():
-        parser.add_argument(f"--{name}", type=int, default=value)
+    parser = make_parser(__doc__, rounds=30, batch=32, steps=64, features=128, hidden=128, threads=1)
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

@@ -6,24 +6,20 @@ Costs are measured on drawn photos of the built-in sample; the table multiplies 
 machine like this one, 0 leaves money out. Nothing is measured beyond what is printed as measured.
 """
 
-import argparse
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from measure import make_parser, seconds
+from photos import make_classifier, read_photo, sample_files
 
 from kagglepipe.competitions.duplicates import near_pairs, perceptual_hash, thumbnail
 from kagglepipe.files import file_sha256
 from kagglepipe.images.augment import Transform
 from kagglepipe.images.cache import PixelReader
 from kagglepipe.images.dataset import TrainingImages
-from kagglepipe.images.decode import decode
-from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
-from kagglepipe.models.weights import find_weights
-from kagglepipe.samples.photos import make_photos
+from kagglepipe.models.classifier import Classifier
 from kagglepipe.training.backends import InferenceBackend
 from kagglepipe.training.device import choose_device, choose_precision
 from kagglepipe.training.features import compute_features
@@ -33,23 +29,15 @@ SIZES = (1_000, 100_000, 10_000_000)
 SHORT_SIDE, FOLDS, EPOCHS = 256, 5, 3
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """How long it takes."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
 def measure(files: list[Path], folder: Path, name: str) -> dict[str, float]:
     """Step -> seconds an image (of `near-duplicates`: a pair)."""
     labels = np.array([int("smartphone" in file.name) for file in files])
     device, count = choose_device(), len(files)
-    pixels = [decode(file.read_bytes(), short_side=SHORT_SIDE, max_side=20_000) for file in files]
-    costs = {"decode": seconds(lambda: [decode(f.read_bytes(), short_side=SHORT_SIDE, max_side=20_000) for f in files])}
+    pixels = [read_photo(file) for file in files]
+    costs = {"decode": seconds(lambda: [read_photo(file) for file in files])}
     costs["hash"] = seconds(lambda: [(perceptual_hash(image), thumbnail(image)) for image in pixels])
-    backbone = make_backbone(name, find_weights(name), kwargs={}, cache_dir=folder)
-    p = preprocessing_of(backbone, image_size=None, crop="squash", short_side=SHORT_SIDE)
-    model, precision = Classifier(backbone, 2, p).to(device), choose_precision(device)
+    model, precision = make_classifier(name, "auto").to(device), choose_precision(device)
+    p = model.preprocessing
 
     def features() -> None:
         compute_features(model, p.views(pixels), range(count), backend=InferenceBackend(device, precision), progress="")
@@ -114,13 +102,10 @@ def table(costs: dict[str, float], price: float) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=256)
+    parser = make_parser(__doc__, images=256)
     parser.add_argument("--model", default="tf_efficientnet_lite0")
     parser.add_argument("--price", type=float, default=0.0)
     options = parser.parse_args()
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as place:
-        make_photos(Path(place) / "sample", per_class=options.images // 2, test=2)
-        photos = sorted((Path(place) / "sample" / "Train").rglob("*.*g"))[: options.images]
-        table(measure(photos, Path(place), options.model), options.price)
+        table(measure(sample_files(Path(place), options.images), Path(place), options.model), options.price)

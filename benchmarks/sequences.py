@@ -18,6 +18,7 @@ from typing import Any
 import av
 import torch
 from composed import composed
+from measure import make_parser
 
 from kagglepipe.sequences.dataset import TrainingBatches
 from kagglepipe.stages.configured import read_data
@@ -29,7 +30,7 @@ from kagglepipe.training.optimise import decayed, make_optimiser
 
 def main() -> None:
     """Prints both tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rate", type=float, default=8.0, help="frames a second")
     parser.add_argument("--frames", type=int, default=8, help="frames of a clip that end-to-end training sees")

@@ -8,7 +8,6 @@ trials is done, types it again at once, and in the end demands: as many finished
 those from before a kill untouched.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -16,6 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from measure import make_parser
 
 USUAL = (
     "competition=pistols_vs_smartphones_sample",
@@ -31,10 +32,7 @@ COMPLETE = 1  # optuna.trial.TrialState.COMPLETE
 
 def main() -> None:
     """Kills, types again, and prints a line for each time."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=20)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--kills", type=int, default=3)
+    parser = make_parser(__doc__, trials=20, workers=2, kills=3)
     parser.add_argument("options", nargs="*", default=USUAL)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -6,9 +6,8 @@ First twenty equally good members on 300 drawn rows: the cross-fitted log loss, 
 often `auto` leaves equal weights when each of four equal members has luck with each of a few groups. Prints two tables.
 """
 
-import argparse
-
 import numpy as np
+from measure import make_parser
 
 from kagglepipe.predictions.crossfit import Candidate, EvalRows, combine, make_candidate
 from kagglepipe.predictions.metrics import log_loss
@@ -60,8 +59,7 @@ def left_by_luck(groups: int, worlds: int) -> float:
 
 def main() -> None:
     """Prints both tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--worlds", type=int, default=60)
+    parser = make_parser(__doc__, worlds=60)
     worlds = parser.parse_args().worlds
     told_and_fresh(worlds)
     print("\n| groups | `auto` leaves equal weights for luck |\n|---|---|")

@@ -17,15 +17,14 @@ import json
 import resource
 import subprocess
 import sys
-import tempfile
 import time
-import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
+from measure import make_parser
+from photos import TEMPORARY, PhotoFiles, make_classifier, read_photo, unpacked
 
 NAME, SIZE, BATCH = "tf_efficientnet_lite0", 224, 16
 ROWS = {
@@ -91,10 +90,9 @@ def plain(work: str, batches: Callable[[], Iterator[tuple[torch.Tensor, torch.Te
 
 def bare(work: str, files: list[Path], labels: np.ndarray) -> Pass:
     """Photos as float tensors in memory."""
-    from kagglepipe.images.decode import decode
     from kagglepipe.images.view import clean_view
 
-    views = np.stack([clean_view(decode(file.read_bytes(), short_side=256, max_side=20_000), SIZE) for file in files])
+    views = np.stack([clean_view(read_photo(file), SIZE) for file in files])
     images = (torch.from_numpy(views).permute(0, 3, 1, 2).float() - 127.5) / 127.5
     images, truth = images.contiguous(memory_format=torch.channels_last), torch.from_numpy(labels)
     return plain(work, lambda: zip(images.split(BATCH), truth.split(BATCH), strict=True))
@@ -157,18 +155,6 @@ def quietly(learner: object, work: Pass) -> Pass:
     return once
 
 
-class Files:
-    """row -> the decoded photo."""
-
-    def __init__(self, files: list[Path]) -> None:
-        self.files = files
-
-    def __getitem__(self, row: int) -> np.ndarray:
-        from kagglepipe.images.decode import decode
-
-        return decode(self.files[row].read_bytes(), short_side=256, max_side=20_000)
-
-
 def ours(work: str, files: list[Path], labels: np.ndarray, wanted: str, *, whole: bool) -> Pass:
     """What the stages call: features of files through the engine, or the training loop, which decodes each time."""
     from kagglepipe.files import file_sha256
@@ -176,8 +162,6 @@ def ours(work: str, files: list[Path], labels: np.ndarray, wanted: str, *, whole
     from kagglepipe.images.cache import PixelReader
     from kagglepipe.images.dataset import TrainingImages
     from kagglepipe.images.views import Views
-    from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
-    from kagglepipe.models.weights import find_weights
     from kagglepipe.training.backends import InferenceBackend
     from kagglepipe.training.device import choose_precision, use_fast_kernels
     from kagglepipe.training.features import compute_features
@@ -185,9 +169,7 @@ def ours(work: str, files: list[Path], labels: np.ndarray, wanted: str, *, whole
     from kagglepipe.training.head import Head
 
     use_fast_kernels()
-    device, kept = torch.device("cpu"), Path(tempfile.gettempdir())
-    backbone = make_backbone(NAME, find_weights(NAME, "bundled"), kwargs={}, cache_dir=kept)
-    model = Classifier(backbone, 2, preprocessing_of(backbone, image_size=None, crop="squash", short_side=256))
+    device, model = torch.device("cpu"), make_classifier(NAME)
     if work == "fine-tuning":
         reader = PixelReader(files, [file_sha256(file) for file in files], short_side=256)
         images = TrainingImages(
@@ -202,10 +184,10 @@ def ours(work: str, files: list[Path], labels: np.ndarray, wanted: str, *, whole
             model, images, train=rows, valid=rows[:4], recipe=recipe, seed=0,
             precision=choose_precision(device, training=True), workers=0, name="fit", conduct=Conduct(),
         )  # fmt: skip
-    backend = InferenceBackend(device, choose_precision(device), wanted, kept)
+    backend = InferenceBackend(device, choose_precision(device), wanted, TEMPORARY)
     head = Head(np.zeros((2, model.head.in_features), np.float32), np.zeros(2, np.float32), 1.0)
 
-    views = Views(Files(files), SIZE)
+    views = Views(PhotoFiles(files), SIZE)
 
     def look() -> None:
         features = compute_features(model, views, range(len(files)), backend=backend)
@@ -237,14 +219,6 @@ def cell(work: str, system: str, folder: Path, count: int) -> None:
     print(json.dumps({"rate": len(files) / taken, "peak": peak}))
 
 
-@contextmanager
-def unpacked(archive: Path) -> Iterator[Path]:
-    """The folder of a ZIP, for a while."""
-    with tempfile.TemporaryDirectory() as place, zipfile.ZipFile(archive) as zipped:
-        zipped.extractall(place)
-        yield Path(place)
-
-
 def main(archive: Path, count: int, rounds: int, works: list[str]) -> None:
     """Prints the table."""
     threads = f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
@@ -268,10 +242,8 @@ def main(archive: Path, count: int, rounds: int, works: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, images=256, rounds=2)
     parser.add_argument("archive", type=Path)
-    parser.add_argument("--images", type=int, default=256)
-    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--works", default=",".join(ROWS))
     parser.add_argument("--one", nargs=2, metavar=("WORK", "SYSTEM"), help=argparse.SUPPRESS)
     options = parser.parse_args()
