@@ -77,16 +77,13 @@ def test_a_line_for_each_thing_when_all_is_well(cats: Cats, caplog: pytest.LogCa
     ]  # fmt: skip
 
 
-def test_a_token_is_not_valid_because_files_are_listed_for_anyone(cats: Cats) -> None:
-    cats.kaggle.fault("Hello", "401", times=None)
-    assert first_words(cats.at())[-1] == "mend token"
-
-
-def test_a_server_that_does_not_know_whose_a_token_is_says_nothing_of_it(cats: Cats) -> None:
-    cats.kaggle.fault("Hello", "404", times=None)
-    told = first_words(cats.at())
-    assert "note token" in told
-    assert told[-1] == "ok quota"
+@pytest.mark.parametrize(("kind", "token", "last"), [("401", "mend", "mend token"), ("404", "note", "ok quota")])
+def test_the_token_is_asked_about_by_itself(kind: str, token: str, last: str, cats: Cats) -> None:
+    """Files are listed for anyone; a server that lacks the question says nothing of the token."""
+    cats.kaggle.fault("Hello", kind, times=None)
+    words = first_words(cats.at())
+    assert f"{token} token" in words
+    assert words[-1] == last
 
 
 def test_what_is_to_be_mended_is_counted_and_everything_else_still_told(
@@ -116,26 +113,19 @@ def test_the_command_ends_in_2_if_something_is_to_be_mended(
 # --- this machine -------------------------------------------------------------------------------------------------
 
 
-def test_an_old_python(cats: Cats, monkeypatch: Patch) -> None:
+def test_python_and_disk(cats: Cats, monkeypatch: Patch) -> None:
+    root = cats.root / "not/made/yet"
+    assert found(cats.at(f"paths.root={root}"), "disk") == Finding("ok", f"disk: 50.0 GB free under {root}")
+    assert not root.parent.exists()
     monkeypatch.setattr(doctor, "MIN_PYTHON", (4, 0))
     bad = found(cats.at(), "Python")
-    assert bad.level == "mend"
-    assert "needs 3.11 or later; type python3" in bad.what
-
-
-def test_a_disk_that_is_full_or_cannot_be_written(cats: Cats, monkeypatch: Patch) -> None:
+    assert (bad.level, "needs 3.11 or later; type python3" in bad.what) == ("mend", True)
     monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=1.25e9))
     told = f"disk: 1.2 GB free under {cats.root}: for more type paths.root=FOLDER"
     assert found(cats.at(), "disk") == Finding("note", told)
     monkeypatch.setattr("os.access", lambda place, mode: False)
     told = f"disk: {cats.root} cannot be written; type paths.root=FOLDER with one that can"
     assert found(cats.at(), "disk") == Finding("mend", told)
-
-
-def test_a_root_that_is_not_there_yet(cats: Cats) -> None:
-    root = cats.root / "not/made/yet"
-    assert found(cats.at(f"paths.root={root}"), "disk") == Finding("ok", f"disk: 50.0 GB free under {root}")
-    assert not root.parent.exists()
 
 
 @pytest.mark.parametrize(
@@ -153,27 +143,21 @@ def test_weights(cats: Cats, overrides: list[str], level: str, words: str) -> No
     assert (finding.level, words in finding.what) == (level, True)
 
 
-def test_a_gpu(cats: Cats, monkeypatch: Patch) -> None:
+def test_device(cats: Cats, monkeypatch: Patch) -> None:
     gpu = SimpleNamespace(get_device_name=lambda device: "NVIDIA H100")
     monkeypatch.setattr(sys.modules["torch"], "cuda", gpu, raising=False)
     monkeypatch.setattr(device, "choose_device", lambda wanted: Device(type="cuda"))
     assert found(cats.at(), "torch") == Finding("ok", "torch 2.9.0 on cuda (NVIDIA H100)")
 
-
-def test_a_device_that_is_not_there(cats: Cats, monkeypatch: Patch) -> None:
     def nowhere(wanted: str) -> None:
         raise UserError(f"device={wanted}, but there is none: type device=cpu")
 
     monkeypatch.setattr(device, "choose_device", nowhere)
     told = "device: device=cuda, but there is none: type device=cpu"
     assert found(cats.at("device=cuda"), "device") == Finding("mend", told)
-
-
-def test_a_torch_that_cannot_be_imported(cats: Cats, monkeypatch: Patch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     bad = found(cats.at(), "torch")
-    assert bad.level == "mend"
-    assert bad.what.startswith("torch: it cannot be imported (")
+    assert (bad.level, bad.what.startswith("torch: it cannot be imported (")) == ("mend", True)
     assert bad.what.endswith("; type pip install --force-reinstall torch")
 
 
@@ -222,14 +206,13 @@ def test_nobody_asks_nothing(cats: Cats, monkeypatch: Patch) -> None:
     run_command(cats.at("stage=doctor"))  # which is nothing to mend
 
 
-def test_credentials_that_cannot_be_used_are_named(cats: Cats, monkeypatch: Patch) -> None:
+def test_credentials_that_cannot_be_used_or_that_others_can_read(
+    cats: Cats, monkeypatch: Patch, tmp_path_factory: Any
+) -> None:
     monkeypatch.setenv("KAGGLE_API_TOKEN", "~/no/such/file")
     bad = list(findings(cats.at()))[-1]
     assert (bad.level, bad.what.startswith("credentials: KAGGLE_API_TOKEN looks like a path")) == ("mend", True)
     assert cats.kaggle.calls == []
-
-
-def test_credentials_that_others_can_read(cats: Cats, monkeypatch: Patch, tmp_path_factory: Any) -> None:
     file = tmp_path_factory.mktemp("home") / "token"
     file.write_text(cats.kaggle.token)
     monkeypatch.setenv("KAGGLE_API_TOKEN", str(file))
@@ -290,18 +273,11 @@ def test_what_kaggle_says_no_to(cats: Cats, place: str, kind: str, level: str, w
     assert "ok quota" not in told
 
 
-def test_an_unknown_competition(cats: Cats) -> None:
-    told = first_words(cats.at("competition.slug=dogs"))
-    assert told[-2:] == ["ok token", "mend competition"]
-
-
-def test_a_quota_that_is_used_up(cats: Cats) -> None:
+def test_an_unknown_competition_a_quota_and_a_sample(cats: Cats) -> None:
+    assert first_words(cats.at("competition.slug=dogs"))[-2:] == ["ok token", "mend competition"]
     cats.kaggle.competitions["cats"].quota = 0
-    note = found(cats.at(), "quota")
-    assert (note.level, note.what) == ("note", "quota: Kaggle does not tell how many submissions are left")
-
-
-def test_a_token_where_there_is_no_competition(cats: Cats) -> None:
+    unknown = "quota: Kaggle does not tell how many submissions are left"
+    assert found(cats.at(), "quota") == Finding("note", unknown)
     cats.kaggle.fault("Hello", "401", times=None)
     bad = found(cats.at("competition.sample_slug=cats"), "token")
     assert (bad.level, "make a token at https://www.kaggle.com/settings" in bad.what) == ("mend", True)
