@@ -71,7 +71,7 @@ def main() -> None:
                 seconds = time.perf_counter() - start
                 print(f"{epoch:5d}  {found[-1][0]:9.1f}  {found[-1][1]:10d}  {seconds:7.0f}", flush=True)
 
-        rows = np.arange(len(images.ids))
+        rows = np.arange(len(images.labels))
         recipe = Recipe(
             epochs=arguments.epochs, lr=1e-4, batch_size=8, layer_decay=0.8, frozen_below=0.1, weight_decay=0.01,
             warmup=0.1, schedule="cosine", clip=1.0, label_smoothing=0.0, patience=arguments.epochs,

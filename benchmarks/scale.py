@@ -60,7 +60,7 @@ def measure(files: list[Path], folder: Path, name: str) -> dict[str, float]:
 
 def fit_seconds(model: Classifier, images: TrainingImages, recipe: Recipe) -> float:
     """Seconds of an epoch on all images, by the rate of one."""
-    rows = np.arange(len(images.ids))
+    rows = np.arange(len(images.labels))
     device = model.head.weight.device
     (epoch,) = fit(
         model, images, train=rows, valid=rows[:16], recipe=recipe, seed=0,

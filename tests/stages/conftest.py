@@ -3,6 +3,7 @@
 import logging
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,11 +22,9 @@ def cats_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     files = {path.relative_to(toy).as_posix(): path.read_bytes() for path in sorted(toy.rglob("*.png"))}
     (made / "cats.zip").write_bytes(zip_of(files))
     config = cats_config(root, source=str(made / "cats.zip"))
-    config.stage = "prepare"
-    run_command(config)
+    run_command(replace(config, stage="prepare"))
     add_run(root, "one")
-    config.stage = "submit"
-    run_command(config)
+    run_command(replace(config, stage="submit"))
     return root
 
 
