@@ -166,7 +166,7 @@ MOVING = 8  # frames, at 8 a second
 
 def write_video(path: Path, places: Sequence[float], seed: int, *, rate: float = 8) -> Path:
     """A video of 32×32 pixels: a bright square on noise, in each frame that many pixels from the left."""
-    from kagglepipe.sequences.video import VideoWriter
+    from kagglepipe.sequences.video_writer import VideoWriter
 
     rng = np.random.default_rng(seed)
     with VideoWriter(path, 32, 32, rate) as writer:

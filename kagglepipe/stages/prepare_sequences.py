@@ -251,7 +251,7 @@ def look_at_items(config: Config, files: pd.DataFrame, root: Path) -> tuple[pd.D
 
 def look_at_video(path: Path, config: Config) -> Item:
     """One video: its headers and packets read, its first frame decoded. Raises VideoError."""
-    from kagglepipe.sequences.video import inspect
+    from kagglepipe.sequences.video_info import inspect
 
     facts = inspect(path, max_side=config.prepare.max_side)
     return Item(

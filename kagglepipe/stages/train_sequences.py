@@ -190,10 +190,10 @@ class SequenceSession(Session):
         id: seeds the draw; None for the video's own. motion: differences from the frame before each instead.
         """
         if motion:
-            from kagglepipe.sequences.video import motion_pictures
+            from kagglepipe.sequences.video import frame_differences
 
             with_before = np.arange(max(0, int(at[0]) - 1), int(at[-1]) + 1)
-            return motion_pictures(self.read_frames(row, with_before, view, id))[at - with_before[0]]
+            return frame_differences(self.read_frames(row, with_before, view, id))[at - with_before[0]]
         from kagglepipe.sequences.video import pad_frames, sample_frames
 
         rate, p = self.config.sequences.rate, self.model.preprocessing
@@ -201,7 +201,7 @@ class SequenceSession(Session):
         squashed = (p.size, p.size) if view == 0 and p.crop == "squash" else self.config.short_side
         first, end = int(at[0]), int(at[-1]) + 1
         frames = sample_frames(
-            path, rate=rate, resize=squashed, start=first / rate, end=(end - 0.5) / rate, facts=self.facts(path)
+            path, rate=rate, resize=squashed, start=first / rate, end=(end - 0.5) / rate, info=self.facts(path)
         )
         views = p.views(transform=self.transform, seed=self.config.seed)
         found = pad_frames((views.apply(pixels, view, id) for _, pixels in frames), end - first, p.size)[at - first]
@@ -213,7 +213,7 @@ class SequenceSession(Session):
 
         Raises UserError if it is not the file that was prepared, or not any more.
         """
-        from kagglepipe.sequences.video import inspect
+        from kagglepipe.sequences.video_info import inspect
 
         state = file_state(path) if path.exists() else ()
         known, facts = self._facts.get(path, (None, None))

@@ -326,15 +326,17 @@ def picture(detector: Detector, line: Line, segments: pd.DataFrame, path: Path, 
 def draw_video(path: Path, target: Path, line: Line, segments: pd.DataFrame, detector: Detector) -> None:
     """The video with what was found drawn into it, as an MP4."""
     from kagglepipe.reports.timeline import annotate, class_colours, make_strip
-    from kagglepipe.sequences.video import VideoWriter, inspect, sample_frames
+    from kagglepipe.sequences.video import sample_frames
+    from kagglepipe.sequences.video_info import inspect
+    from kagglepipe.sequences.video_writer import VideoWriter
 
-    facts = inspect(path)
-    rate = min(PICTURE_RATE, facts.rate or PICTURE_RATE)
-    frames = sample_frames(path, rate=rate, resize=PICTURE_SIDE, facts=facts, threads=0)
+    info = inspect(path)
+    rate = min(PICTURE_RATE, info.rate or PICTURE_RATE)
+    frames = sample_frames(path, rate=rate, resize=PICTURE_SIDE, info=info, threads=0)
     first = next(frames)
     height, width = first[1].shape[:2]
     colours = class_colours(detector.classes, detector.background)
-    strip = make_strip(width, facts.seconds, segments, detector.classes, detector.background)
+    strip = make_strip(width, info.seconds, segments, detector.classes, detector.background)
 
     def labels(time: float) -> list[tuple[str, float]]:
         now = segments[(segments["start"] <= time) & (segments["end"] > time)]
@@ -346,7 +348,7 @@ def draw_video(path: Path, target: Path, line: Line, segments: pd.DataFrame, det
         yield from frames
 
     with VideoWriter(target, width, height, rate) as writer:
-        total = max(1, math.ceil(facts.seconds * rate))
+        total = max(1, math.ceil(info.seconds * rate))
         for time, pixels in progress(all_frames(), "drawing", total=total, unit="frame"):
-            drawn = annotate(pixels, time=time, total=facts.seconds, labels=labels(time), colours=colours, strip=strip)
+            drawn = annotate(pixels, time=time, total=info.seconds, labels=labels(time), colours=colours, strip=strip)
             writer.write(drawn)

@@ -15,7 +15,8 @@ from kagglepipe.models.classifier import Preprocessing
 from kagglepipe.models.temporal import Stream, TemporalModel
 from kagglepipe.sequences.grid import grid_length
 from kagglepipe.sequences.series import SeriesError, series_inputs
-from kagglepipe.sequences.video import Resize, inspect, motion_pictures, sample_frames
+from kagglepipe.sequences.video import Resize, frame_differences, sample_frames
+from kagglepipe.sequences.video_info import inspect
 from kagglepipe.training.backends import Encoder, InferenceBackend
 from kagglepipe.training.checkpoint import Checkpoint, in_first_order, load_encoder, load_temporal
 from kagglepipe.training.features import FRAME_BATCH, batched, encode_batch
@@ -70,13 +71,13 @@ class SequenceRun:
                 raise SeriesError(f"it has {inputs.shape[1]} channels, the run was trained on {self.meta['features']}")
             end = float(times[-1] + 1 / self.meta["rate"])
             return Seen(dict.fromkeys(self.encoders, inputs), times, end, repairs)
-        facts, rate = inspect(path), self.meta["rate"]
-        frames = sample_frames(path, rate=rate, resize=self.side, facts=facts, threads=0)
-        total = grid_length(facts.seconds, rate)
+        info, rate = inspect(path), self.meta["rate"]
+        frames = sample_frames(path, rate=rate, resize=self.side, info=info, threads=0)
+        total = grid_length(info.seconds, rate)
         shown = progress(frames, path.name, total=total, unit="frame")
         views = self.preprocessing.views()
         features = self.frame_features(views.apply(pixels) for _, pixels in shown)
-        return Seen(features, np.arange(total) / rate, facts.seconds, facts.repairs)
+        return Seen(features, np.arange(total) / rate, info.seconds, info.repairs)
 
     @property
     def side(self) -> Resize:
@@ -98,7 +99,7 @@ class SequenceRun:
         for batch in batched(frames, FRAME_BATCH):
             looks = [batch]
             if self.meta["motion"]:
-                moved = motion_pictures(batch if before is None else np.concatenate([before[None], batch]))
+                moved = frame_differences(batch if before is None else np.concatenate([before[None], batch]))
                 looks.append(moved[-len(batch) :])
                 before = batch[-1]
             for file, encoder in self.encoders.items():

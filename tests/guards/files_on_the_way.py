@@ -19,7 +19,7 @@ from tests.guards.reference import COMMON, RUNS, run_command
 
 PACKAGE = str(Path(__file__).parents[2] / "kagglepipe") + "/"
 ENTRY = "stages/train.py"
-DECODERS = ("images/decode.py", "sequences/video.py", "sequences/series.py")
+DECODERS = ("images/decode.py", "sequences/video_info.py", "sequences/video.py", "sequences/series.py")
 
 
 class Recorder:

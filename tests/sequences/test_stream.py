@@ -20,9 +20,10 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from kagglepipe.errors import UserError
+from kagglepipe.images.decode import Pixels
 from kagglepipe.sequences import stream
-from kagglepipe.sequences.stream import LiveFrame, Timeline, hide_password, is_stream, open_live, read_live
-from kagglepipe.sequences.video import Pixels, sample_frames
+from kagglepipe.sequences.stream import LiveFrame, StreamClock, hide_password, is_stream, open_live, read_live
+from kagglepipe.sequences.video import sample_frames
 
 COUNT = 20
 PASSWORD, TOKEN = "correct horse".replace(" ", "-"), "battery staple".replace(" ", "-")  # not so in any line of code
@@ -211,17 +212,17 @@ def test_hiding_twice_hides_no_more(secret: str, form: str) -> None:
     )
 )
 def test_time_starts_at_zero_and_only_grows(frames: list[tuple[float | None, float]]) -> None:
-    timeline, clock = Timeline(), itertools.accumulate(wait for _, wait in frames)
-    times = [timeline.at(stamp, now) for (stamp, _), now in zip(frames, clock, strict=True)]
+    timeline, clock = StreamClock(), itertools.accumulate(wait for _, wait in frames)
+    times = [timeline.tick(stamp, now) for (stamp, _), now in zip(frames, clock, strict=True)]
     assert times[0] == 0
     assert all(before < after for before, after in itertools.pairwise(times))
 
 
 def test_time_follows_the_stamps_and_the_clock_where_they_jump() -> None:
-    timeline = Timeline()
+    timeline = StreamClock()
     stamps = [500.0, 500.1, 500.3, None, 600.0, 600.5, 3.0, 3.25, 13.0, 99.0]
     clock = [80.0, 80.5, 80.6, 81.0, 82.0, 82.1, 85.0, 86.0, 87.0, 98.0]
-    times = [timeline.at(stamp, now) for stamp, now in zip(stamps, clock, strict=True)]
+    times = [timeline.tick(stamp, now) for stamp, now in zip(stamps, clock, strict=True)]
     assert times == pytest.approx([0, 0.1, 0.3, 1.0, 2.0, 2.5, 5.0, 5.25, 15.0, 18.0])
 
 
@@ -561,7 +562,7 @@ def test_a_camera_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_camera_needs_linux(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream.platform, "system", lambda: "Darwin")
-    with pytest.raises(UserError, match="camera is read through Linux's v4l2, this is Darwin; give a stream's address"):
+    with pytest.raises(UserError, match="camera needs Linux's v4l2, this is Darwin; give the URL of a stream"):
         list(read_live("camera", rate=10))
 
 
@@ -572,5 +573,5 @@ def test_ffmpeg_reads_cameras_here() -> None:
 
 
 def test_a_rate_must_be_a_rate() -> None:
-    with pytest.raises(ValueError, match="has no grid"):
+    with pytest.raises(ValueError, match="is not above 0"):
         next(read_live("camera", rate=0))

@@ -22,16 +22,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from kagglepipe.sequences import video
-from kagglepipe.sequences.grid import TOLERANCE, Grid, grid_length, points_before
-from kagglepipe.sequences.video import (
-    Pixels,
-    VideoError,
-    VideoWriter,
-    inspect,
-    motion_pictures,
-    sample_frames,
-)
+from kagglepipe.images.decode import Pixels
+from kagglepipe.sequences import container, video, video_info, video_writer
+from kagglepipe.sequences.container import VideoError
+from kagglepipe.sequences.grid import TOLERANCE, SampleGrid, grid_length, samples_before
+from kagglepipe.sequences.video import frame_differences, sample_frames
+from kagglepipe.sequences.video_info import inspect
+from kagglepipe.sequences.video_writer import VideoWriter
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "surveillance-fights" / "train"
 COUNT = 20
@@ -167,19 +164,19 @@ def clip(tmp_path: Path) -> Path:
 
 @given(st.integers(0, 100_000), st.floats(0.1, 240))
 def test_a_grid_time_is_not_before_itself(k: int, rate: float) -> None:
-    assert points_before(k / rate, rate) == k
+    assert samples_before(k / rate, rate) == k
 
 
 @given(st.integers(0, 5000), st.integers(1, 60), st.integers(-1, 1))
 def test_a_time_stamp_rounded_to_a_millisecond_counts_as_the_grid_time(k: int, rate: int, shift: int) -> None:
     rounded = (round(1000 * k / rate) + shift / 2) / 1000  # the time of the first frame was rounded too
-    assert points_before(rounded, rate) == k
+    assert samples_before(rounded, rate) == k
 
 
 @given(st.floats(0, 1e5), st.floats(0, 1e5), st.floats(0.1, 240))
 def test_later_times_have_more_before_them(a: float, b: float, rate: float) -> None:
-    assert points_before(min(a, b), rate) <= points_before(max(a, b), rate)
-    assert abs(points_before(a, rate) - a * rate) <= 1 + 0.0011 * rate
+    assert samples_before(min(a, b), rate) <= samples_before(max(a, b), rate)
+    assert abs(samples_before(a, rate) - a * rate) <= 1 + 0.0011 * rate
 
 
 def test_the_grid_length_is_the_number_of_grid_times_in_the_video() -> None:
@@ -192,52 +189,52 @@ def test_the_grid_length_is_the_number_of_grid_times_in_the_video() -> None:
 @given(st.lists(st.floats(0.002, 3), min_size=1, max_size=40), st.floats(0.5, 60))
 def test_each_grid_time_is_dealt_once_and_to_the_frame_on_display(gaps: list[float], rate: float) -> None:
     times = [0.0, *itertools.accumulate(gaps)]
-    grid = Grid(rate)
-    dealt = [(number, shown) for shown, time in enumerate(times[1:]) for number in grid.before(time)]
-    assert [number for number, _ in dealt] == list(range(points_before(times[-1], rate)))
+    grid = SampleGrid(rate)
+    dealt = [(number, shown) for shown, time in enumerate(times[1:]) for number in grid.take_before(time)]
+    assert [number for number, _ in dealt] == list(range(samples_before(times[-1], rate)))
     for number, shown in dealt:
         assert shown == bisect_right([time - TOLERANCE for time in times], number / rate) - 1
 
 
 @given(st.integers(0, 50), st.integers(0, 50), st.lists(st.floats(-1, 20), max_size=20))
 def test_a_grid_keeps_to_its_bounds_also_when_times_go_back(start: int, stop: int, times: list[float]) -> None:
-    grid = Grid(10, start / 10, stop)
-    dealt = [number for time in times for number in grid.before(time)] + list(grid.rest())
+    grid = SampleGrid(10, start / 10, stop)
+    dealt = [number for time in times for number in grid.take_before(time)] + list(grid.remaining())
     assert dealt == list(range(start, stop))
-    grid.before(1e9)
-    assert not grid.rest()
+    grid.take_before(1e9)
+    assert not grid.remaining()
 
 
 @pytest.mark.parametrize("rate", [0, -1, math.inf, math.nan])
 def test_a_rate_must_be_a_rate(clip: Path, rate: float) -> None:
-    with pytest.raises(ValueError, match="has no grid"):
-        Grid(rate)
+    with pytest.raises(ValueError, match="is not above 0"):
+        SampleGrid(rate)
 
 
-# --- facts ------------------------------------------------------------------------------------------------------
+# --- info ------------------------------------------------------------------------------------------------------
 
 
 def test_the_facts_of_a_plain_clip(clip: Path) -> None:
-    facts = inspect(clip)
-    assert (facts.width, facts.height, facts.rotation, facts.mirrored) == (64, 48, 0, False)
-    assert (facts.frames, facts.codec, facts.pixel_format, facts.repairs) == (20, "h264", "yuv420p", ())
-    assert facts.seconds == pytest.approx(2)
-    assert facts.rate == pytest.approx(10)
-    assert facts.bytes == clip.stat().st_size
+    info = inspect(clip)
+    assert (info.width, info.height, info.rotation, info.mirrored) == (64, 48, 0, False)
+    assert (info.frames, info.codec, info.pixel_format, info.repairs) == (20, "h264", "yuv420p", ())
+    assert info.seconds == pytest.approx(2)
+    assert info.rate == pytest.approx(10)
+    assert info.bytes == clip.stat().st_size
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_every_kind_of_file_shows_each_frame_at_its_time(tmp_path: Path, name: str) -> None:
     path = make_kind(tmp_path, name)
-    facts = inspect(path)
-    assert (facts.frames, facts.width, facts.height) == (COUNT, *KINDS[name][2])
-    assert facts.seconds == pytest.approx(2)
-    assert facts.rate == pytest.approx(10)
+    info = inspect(path)
+    assert (info.frames, info.width, info.height) == (COUNT, *KINDS[name][2])
+    assert info.seconds == pytest.approx(2)
+    assert info.rate == pytest.approx(10)
     samples = list(sample_frames(path, rate=10))
     assert [time for time, _ in samples] == pytest.approx([k / 10 for k in range(20)])
     assert [number_of(pixels) for _, pixels in samples] == list(range(20))
     for _, pixels in samples:
-        assert pixels.shape == (facts.height, facts.width, 3)
+        assert pixels.shape == (info.height, info.width, 3)
         assert pixels.dtype == np.uint8
 
 
@@ -256,9 +253,9 @@ def test_what_reading_assumes_is_told(tmp_path: Path, name: str, repairs: tuple[
 
 def test_a_bare_stream_without_any_rate_gets_25(tmp_path: Path) -> None:
     path = make(tmp_path / "bare.mjpeg", encoder="mjpeg", pixel_format="yuvj420p")
-    facts = inspect(path)
-    assert facts.repairs == ("time stamps missing: 25 frames/s assumed",)
-    assert (facts.seconds, facts.rate, facts.first) == (pytest.approx(0.8), 25, None)
+    info = inspect(path)
+    assert info.repairs == ("time stamps missing: 25 frames/s assumed",)
+    assert (info.seconds, info.rate, info.first) == (pytest.approx(0.8), 25, None)
     assert numbers_at(path, 25) == list(range(20))
 
 
@@ -272,9 +269,9 @@ def test_one_frame_is_a_video_too(tmp_path: Path) -> None:
 def test_one_frame_without_a_rate_is_shown_once(tmp_path: Path) -> None:
     path = tmp_path / "one.gif"
     Image.fromarray(flat(7)).save(path)
-    facts = inspect(path)
-    assert facts.repairs == ("no frame rate: times come from the time stamps",)
-    assert facts.rate is None
+    info = inspect(path)
+    assert info.repairs == ("no frame rate: taken from the time stamps",)
+    assert info.rate is None
     assert numbers_at(path, 2) == [7]
 
 
@@ -295,21 +292,21 @@ def test_an_edit_list_hides_frames(tmp_path: Path) -> None:
         packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
 
     path = remux(source, tmp_path / "edited.mp4", three_frames_earlier)
-    facts = inspect(path)
-    assert (facts.frames, facts.repairs) == (17, ())
-    assert facts.seconds == pytest.approx(1.7)
+    info = inspect(path)
+    assert (info.frames, info.repairs) == (17, ())
+    assert info.seconds == pytest.approx(1.7)
     assert numbers_at(path) == list(range(3, 20))
 
 
 def test_a_video_without_its_first_key_frame_shows_the_next(tmp_path: Path) -> None:
     source = make(tmp_path / "whole.mp4", options={"g": "10", "bf": "0"})
     path = remux(source, tmp_path / "tail.mkv", lambda number, _: number >= 4)
-    facts = inspect(path)
-    assert facts.repairs == (
+    info = inspect(path)
+    assert info.repairs == (
         "starts with 6 frames that cannot be decoded: left out",
-        "pictures begin 0.6 s after its start: the first one stands until then",
+        "first frame 0.6 s after the start of the file: shown from the start",
     )
-    assert (facts.frames, facts.seconds) == (10, pytest.approx(1.6))
+    assert (info.frames, info.seconds) == (10, pytest.approx(1.6))
     assert numbers_at(path) == [*[10] * 6, *range(10, 20)]  # a player's clock starts with the file
 
 
@@ -333,14 +330,14 @@ def with_sound(path: Path, *, pictures: Fraction | int = 0, sound: int = 0) -> P
 def test_time_0_is_the_start_of_the_file_also_where_pictures_begin_later(tmp_path: Path, name: str) -> None:
     """So do players and annotation tools have it; files that are cut without being encoded anew are like that."""
     path = with_sound(tmp_path / name, pictures=2)
-    facts = inspect(path)
-    assert (facts.delay, facts.seconds) == (pytest.approx(2), pytest.approx(4))
-    assert facts.repairs == ("pictures begin 2 s after its start: the first one stands until then",)
-    assert facts.reading == "delay 2.000"
-    assert numbers_at(path, facts=facts) == [*[0] * 20, *range(20)]
+    info = inspect(path)
+    assert (info.delay, info.seconds) == (pytest.approx(2), pytest.approx(4))
+    assert info.repairs == ("first frame 2 s after the start of the file: shown from the start",)
+    assert info.reading == "delay 2.000"
+    assert numbers_at(path, info=info) == [*[0] * 20, *range(20)]
     for start, end in ((0.5, 1.0), (1.8, 2.3), (2.5, None), (3.0, 3.5)):
         first, last = round(10 * start), 40 if end is None else round(10 * end)
-        assert numbers_at(path, start=start, end=end, facts=facts) == [max(0, k - 20) for k in range(first, last)]
+        assert numbers_at(path, start=start, end=end, info=info) == [max(0, k - 20) for k in range(first, last)]
 
 
 @pytest.mark.parametrize(
@@ -353,13 +350,13 @@ def test_pictures_that_begin_with_the_file_are_read_as_ever(
 ) -> None:
     """`reading` is empty: features and tables that were made of such files are those of now."""
     path = with_sound(tmp_path / "even.mkv", pictures=pictures, sound=sound)
-    facts = inspect(path)
-    assert (facts.delay, facts.repairs, facts.reading, facts.seconds) == (0, (), "", pytest.approx(2))
-    assert numbers_at(path, facts=facts) == list(range(20))
+    info = inspect(path)
+    assert (info.delay, info.repairs, info.reading, info.seconds) == (0, (), "", pytest.approx(2))
+    assert numbers_at(path, info=info) == list(range(20))
 
 
 def test_a_start_hours_before_the_pictures_is_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video, "MAX_PAUSE", 1.5)
+    monkeypatch.setattr(container, "MAX_GAP", 1.5)
     path = with_sound(tmp_path / "late.mkv", pictures=2)
     assert inspect(path).delay == 0
     assert numbers_at(path) == list(range(20))
@@ -387,10 +384,10 @@ def beside_a_picture(path: Path, *, default: int | None) -> Path:
 @pytest.mark.parametrize("default", [0, 1, None])
 def test_a_single_picture_before_the_film_is_not_the_film(tmp_path: Path, name: str, default: int | None) -> None:
     path = beside_a_picture(tmp_path / name, default=default)
-    facts = inspect(path)
-    assert (facts.stream, facts.frames, facts.reading) == (1, COUNT, "stream 1")
-    assert numbers_at(path, facts=facts) == numbers_at(path) == list(range(20))
-    assert numbers_at(path, start=1.0, facts=facts) == list(range(10, 20))
+    info = inspect(path)
+    assert (info.stream, info.frames, info.reading) == (1, COUNT, "stream 1")
+    assert numbers_at(path, info=info) == numbers_at(path) == list(range(20))
+    assert numbers_at(path, start=1.0, info=info) == list(range(10, 20))
 
 
 def test_of_several_films_the_one_that_players_show_is_read(tmp_path: Path) -> None:
@@ -413,19 +410,19 @@ def test_of_several_films_the_one_that_players_show_is_read(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("rate", [10, 480, 600, 1000])
 def test_any_part_of_a_fine_grid_has_its_own_frames(clip: Path, rate: float) -> None:
-    facts = inspect(clip)
-    whole = numbers_at(clip, rate, facts=facts)
+    info = inspect(clip)
+    whole = numbers_at(clip, rate, info=info)
     assert len(whole) == 2 * rate
     for first, end in ((0, 7), (rate // 2, rate // 2 + 9), (2 * rate - 3, 2 * rate)):
-        assert numbers_at(clip, rate, start=first / rate, end=(end - 0.5) / rate, facts=facts) == whole[first:end]
+        assert numbers_at(clip, rate, start=first / rate, end=(end - 0.5) / rate, info=info) == whole[first:end]
 
 
 def test_time_stamps_that_go_back_are_replaced_by_counting(tmp_path: Path) -> None:
     part = make(tmp_path / "part.ts")
     (tmp_path / "joined.ts").write_bytes(part.read_bytes() * 2)
-    facts = inspect(tmp_path / "joined.ts")
-    assert facts.repairs == ("time stamps go back: 10 frames/s assumed",)
-    assert (facts.frames, facts.seconds) == (40, pytest.approx(4))
+    info = inspect(tmp_path / "joined.ts")
+    assert info.repairs == ("time stamps go back: 10 frames/s assumed",)
+    assert (info.frames, info.seconds) == (40, pytest.approx(4))
     assert numbers_at(tmp_path / "joined.ts") == [*range(20), *range(20)]
     assert numbers_at(tmp_path / "joined.ts", start=1.95) == list(range(20))
 
@@ -441,7 +438,7 @@ def test_a_time_stamp_hours_away_is_replaced_by_counting(tmp_path: Path) -> None
 
 
 def test_a_video_of_weeks_is_refused(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video, "MAX_SECONDS", 1.9)
+    monkeypatch.setattr(video_info, "MAX_SECONDS", 1.9)
     with pytest.raises(VideoError, match="lasts 0 hours; the limit is 0"):
         inspect(clip)
 
@@ -467,13 +464,13 @@ def test_a_title_in_no_encoding_does_no_harm(tmp_path: Path) -> None:
 @pytest.mark.parametrize("per_second", [5, 12, 24, Fraction(30000, 1001), 30, 50])
 def test_the_frame_on_display_at_any_rate(tmp_path: Path, per_second: Fraction | int, name: str) -> None:
     path = make(tmp_path / name, rate=per_second, options={"bf": "2"})
-    facts = inspect(path)
-    assert facts.seconds == pytest.approx(float(20 / Fraction(per_second)), abs=2e-3)
+    info = inspect(path)
+    assert info.seconds == pytest.approx(float(20 / Fraction(per_second)), abs=2e-3)
     starts = [n / Fraction(per_second) - Fraction(1, 900) for n in range(COUNT)]
     for rate in (0.5, 1, 7.5, 8, 10, 25, Fraction(30000, 1001), 60):
-        length = grid_length(facts.seconds, float(rate))
+        length = grid_length(info.seconds, float(rate))
         wanted = [bisect_right(starts, k / Fraction(rate)) - 1 for k in range(length)]
-        assert numbers_at(path, float(rate), facts=facts) == wanted
+        assert numbers_at(path, float(rate), info=info) == wanted
 
 
 def test_a_variable_frame_rate_is_honoured(tmp_path: Path) -> None:
@@ -481,11 +478,11 @@ def test_a_variable_frame_rate_is_honoured(tmp_path: Path) -> None:
     path = make(
         tmp_path / "vfr.mp4", [flat(n) for n in range(10)], times=[Fraction(t, 10) for t in tenths], options={"bf": "2"}
     )
-    facts = inspect(path)
-    assert facts.frames == 10
-    assert facts.rate == pytest.approx(9 / 4)
-    seen = numbers_at(path, facts=facts)
-    assert len(seen) == grid_length(facts.seconds, 10)
+    info = inspect(path)
+    assert info.frames == 10
+    assert info.rate == pytest.approx(9 / 4)
+    seen = numbers_at(path, info=info)
+    assert len(seen) == grid_length(info.seconds, 10)
     assert seen[:41] == [bisect_right(tenths, k) - 1 for k in range(41)]
     assert set(seen[41:]) <= {9}
 
@@ -520,10 +517,10 @@ def test_a_window_is_a_part_of_the_whole(tmp_path: Path, name: str, encoder: str
     noise = np.random.default_rng(0).integers(0, 40, (48, 64, 3), dtype=np.uint8)
     pictures = [np.roll(noise, 2 * n, axis=1) + np.uint8(n * 7 % 200) for n in range(150)]
     path = make(tmp_path / name, pictures, encoder=encoder, options={"g": "10", "bf": "2", **options}, rate=25)
-    facts = inspect(path)
-    whole = dict(sample_frames(path, rate=20, facts=facts))
+    info = inspect(path)
+    whole = dict(sample_frames(path, rate=20, info=info))
     for start, end in WINDOWS:
-        part = dict(sample_frames(path, rate=20, start=start, end=end, facts=facts))
+        part = dict(sample_frames(path, rate=20, start=start, end=end, info=info))
         assert list(part) == [time for time in whole if start <= time < (end or math.inf)]
         for time, pixels in part.items():
             np.testing.assert_array_equal(pixels, whole[time])
@@ -539,7 +536,7 @@ def test_a_window_beyond_the_end_is_empty(clip: Path) -> None:
 def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """How many frames were decoded and converted."""
     counts = {"decoded": 0, "converted": 0}
-    decoded, converter = video.decoded, video.converter
+    decoded, converter = video.decode_packets, video.rgb_converter
 
     def count_decoded(*arguments: Any) -> Iterator[Any]:
         for frame in decoded(*arguments):
@@ -555,26 +552,26 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 
         return counting
 
-    monkeypatch.setattr(video, "decoded", count_decoded)
-    monkeypatch.setattr(video, "converter", count_converted)
+    monkeypatch.setattr(video, "decode_packets", count_decoded)
+    monkeypatch.setattr(video, "rgb_converter", count_converted)
     return counts
 
 
 def test_what_no_grid_time_needs_is_not_converted(clip: Path, counted: dict[str, int]) -> None:
-    facts = inspect(clip)
+    info = inspect(clip)
     counted.update(decoded=0)
-    assert numbers_at(clip, 2, facts=facts) == [0, 5, 10, 15]
+    assert numbers_at(clip, 2, info=info) == [0, 5, 10, 15]
     assert counted == {"decoded": 17, "converted": 4}  # number 16 shows that 15 is the last of its time
-    assert numbers_at(clip, 50, facts=facts) == [n for n in range(20) for _ in range(5)]
+    assert numbers_at(clip, 50, info=info) == [n for n in range(20) for _ in range(5)]
     assert counted["converted"] == 4 + 20
 
 
 @pytest.mark.parametrize("name", ["long.mp4", "long.mkv"])
 def test_what_lies_far_before_the_start_is_not_decoded(tmp_path: Path, counted: dict[str, int], name: str) -> None:
     path = make(tmp_path / name, [flat(n // 10) for n in range(200)], options={"g": "10"})
-    facts = inspect(path)
+    info = inspect(path)
     counted.update(decoded=0)
-    assert numbers_at(path, 10, start=15.0, end=15.5, facts=facts) == [15] * 5
+    assert numbers_at(path, 10, start=15.0, end=15.5, info=info) == [15] * 5
     assert counted["decoded"] <= 20
 
 
@@ -582,7 +579,7 @@ def test_the_same_video_gives_the_same_bytes(clip: Path) -> None:
     def read(**options: Any) -> list[bytes]:
         return [pixels.tobytes() for _, pixels in sample_frames(clip, rate=10, resize=(40, 30), **options)]
 
-    assert read() == read() == read(threads=2) == read(threads=0, facts=inspect(clip))
+    assert read() == read() == read(threads=2) == read(threads=0, info=inspect(clip))
 
 
 def test_pixels_cannot_be_changed_by_accident(clip: Path) -> None:
@@ -645,14 +642,14 @@ def test_the_rotation_flag_is_applied(tmp_path: Path, turn: str, resize: Any) ->
     (a, b, c, d), rotation, mirrored, upright = TURNS[turn]
     matrix = [a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30]
     path = make(tmp_path / "turned.mp4", [corners()] * 3, matrix=matrix)
-    facts = inspect(path)
+    info = inspect(path)
     wanted = upright(corners())
-    assert (facts.rotation, facts.mirrored) == (rotation, mirrored)
-    assert (facts.height, facts.width) == wanted.shape[:2]
-    assert facts.repairs == (f"turned by {rotation}°",) * (rotation > 0) + ("mirrored",) * mirrored
+    assert (info.rotation, info.mirrored) == (rotation, mirrored)
+    assert (info.height, info.width) == wanted.shape[:2]
+    assert info.repairs == (f"rotated by {rotation}°",) * (rotation > 0) + ("mirrored",) * mirrored
     samples = [pixels for _, pixels in sample_frames(path, rate=10, resize=resize)]
     height, width = samples[0].shape[:2]
-    assert (width, height) == {None: (facts.width, facts.height), 24: (facts.width // 2, facts.height // 2)}.get(
+    assert (width, height) == {None: (info.width, info.height), 24: (info.width // 2, info.height // 2)}.get(
         resize, resize
     )
     for pixels in samples:
@@ -685,24 +682,24 @@ def test_a_file_cut_behind_its_index_gives_what_is_there(tmp_path: Path) -> None
     noise = np.random.default_rng(0).integers(0, 9, (48, 64, 3), dtype=np.uint8)
     pictures = [noise + flat(n) for n in range(COUNT)]
     path = cut(make(tmp_path / "cut.mp4", pictures, options={"g": "1"}, container={"movflags": "+faststart"}), 0.6)
-    facts = inspect(path)
-    assert 5 <= facts.frames <= 14
-    assert facts.repairs == (f"truncated: {facts.frames} of 20 frames",)
-    assert facts.seconds == pytest.approx(facts.frames / 10)
+    info = inspect(path)
+    assert 5 <= info.frames <= 14
+    assert info.repairs == (f"truncated: {info.frames} of 20 frames",)
+    assert info.seconds == pytest.approx(info.frames / 10)
     means = [pixels.mean() for _, pixels in sample_frames(path, rate=10)]
-    assert means == pytest.approx([24 + 9 * n for n in range(facts.frames)], abs=2)
+    assert means == pytest.approx([24 + 9 * n for n in range(info.frames)], abs=2)
 
 
 def test_a_file_cut_before_its_index_is_told_so(clip: Path) -> None:
-    with pytest.raises(VideoError, match=r"cut off or damaged: it has no index \(moov\)"):
+    with pytest.raises(VideoError, match=r"truncated or damaged: it has no index \(moov\)"):
         inspect(cut(clip, 0.4))
 
 
 @pytest.mark.parametrize("name", ["odd.mkv", "vp9.webm"])
 def test_a_cut_matroska_file_is_told_by_its_length(tmp_path: Path, name: str) -> None:
-    facts = inspect(cut(make_kind(tmp_path, name), 0.6))
-    assert facts.repairs == (f"truncated: {facts.seconds:.1f} of 2.0 s",)
-    assert 0.3 <= facts.seconds <= 1.5
+    info = inspect(cut(make_kind(tmp_path, name), 0.6))
+    assert info.repairs == (f"truncated: {info.seconds:.1f} of 2.0 s",)
+    assert 0.3 <= info.seconds <= 1.5
 
 
 def test_sound_that_lasts_longer_is_no_sign_of_a_cut(tmp_path: Path) -> None:
@@ -715,8 +712,8 @@ def test_sound_that_lasts_longer_is_no_sign_of_a_cut(tmp_path: Path) -> None:
         for number in range(10):
             file.mux(picture.encode(av.VideoFrame.from_ndarray(flat(number), format="rgb24")))
         file.mux(picture.encode(None))
-    facts = inspect(path)
-    assert (facts.repairs, facts.seconds) == ((), pytest.approx(1))
+    info = inspect(path)
+    assert (info.repairs, info.seconds) == ((), pytest.approx(1))
     assert numbers_at(path) == list(range(10))
 
 
@@ -742,10 +739,10 @@ def test_a_stream_that_turns_up_on_the_way_does_not_matter(tmp_path: Path) -> No
 @pytest.mark.parametrize("name", ["b-frames.ts", "mjpeg.avi", "animated.gif", "b-frames.flv"])
 def test_other_files_may_be_cut_too(tmp_path: Path, name: str) -> None:
     path = cut(make_kind(tmp_path, name), 0.6)
-    facts = inspect(path)
-    assert 1 <= facts.frames < 20
-    seen = numbers_at(path, facts=facts)
-    assert len(seen) == grid_length(facts.seconds, 10)
+    info = inspect(path)
+    assert 1 <= info.frames < 20
+    seen = numbers_at(path, info=info)
+    assert len(seen) == grid_length(info.seconds, 10)
     assert seen == sorted(seen)
 
 
@@ -785,19 +782,19 @@ def test_a_damaged_beginning_or_end_still_gives_every_grid_time(tmp_path: Path) 
     path = spoil(make_kind(tmp_path, "mjpeg.avi"), [18, 19])
     assert numbers_at(path) == [*range(18), 17, 17]
     path = spoil(make_kind(tmp_path, "mjpeg.avi"), [0, 1])
-    facts = inspect(path)
-    assert facts.repairs == (
+    info = inspect(path)
+    assert info.repairs == (
         "starts with 2 frames that cannot be decoded: left out",
-        "pictures begin 0.2 s after its start: the first one stands until then",
+        "first frame 0.2 s after the start of the file: shown from the start",
     )
     assert numbers_at(path) == [2, 2, *range(2, 20)]
 
 
 def test_damage_in_a_file_whose_frames_are_counted_does_not_move_what_follows(tmp_path: Path) -> None:
     path = spoil(make_kind(tmp_path, "b-frames.avi"), [6])
-    facts = inspect(path)
-    assert (facts.first, facts.frames) == (None, 20)
-    seen = numbers_at(path, facts=facts)
+    info = inspect(path)
+    assert (info.first, info.frames) == (None, 20)
+    seen = numbers_at(path, info=info)
     assert len(seen) == 20
     assert seen[12:] == list(range(12, 20))
 
@@ -812,9 +809,9 @@ def test_damage_that_leaves_no_frame_is_an_error(tmp_path: Path) -> None:
 
 def test_damage_after_inspection_is_an_error_too(tmp_path: Path) -> None:
     path = make_kind(tmp_path, "mjpeg.avi")
-    facts = inspect(path)
+    info = inspect(path)
     with pytest.raises(VideoError, match="no frame in it can be decoded"):
-        next(sample_frames(spoil(path, range(20)), rate=10, facts=facts))
+        next(sample_frames(spoil(path, range(20)), rate=10, info=info))
 
 
 @given(
@@ -834,11 +831,11 @@ def test_altered_bytes_give_frames_or_one_clear_error(
     path = folder / "altered.bin"
     path.write_bytes(data[: length % (4 * len(data)) + 1])
     try:
-        facts = inspect(path, max_side=500)
+        info = inspect(path, max_side=500)
     except VideoError:
         return
-    samples = list(itertools.islice(sample_frames(path, rate=5, resize=16, facts=facts), 500))
-    assert len(samples) == min(500, grid_length(facts.seconds, 5))
+    samples = list(itertools.islice(sample_frames(path, rate=5, resize=16, info=info), 500))
+    assert len(samples) == min(500, grid_length(info.seconds, 5))
 
 
 # --- what is no usable video ------------------------------------------------------------------------------------
@@ -938,7 +935,7 @@ def test_a_video_may_be_too_large(clip: Path, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(VideoError, match="64×48 pixels; the limit is 63 a side"):
         inspect(clip, max_side=63)
     assert inspect(clip, max_side=64).width == 64
-    monkeypatch.setattr(video, "MAX_PIXELS", 3000)
+    monkeypatch.setattr(container, "MAX_PIXELS", 3000)
     with pytest.raises(VideoError, match="64×48 pixels; the limit is 0 million in all"):
         inspect(clip)
 
@@ -947,8 +944,8 @@ def test_a_size_that_the_container_hides_is_found_before_it_is_decoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make(tmp_path / "small.mkv", [flat(3, 640, 480)])
-    monkeypatch.setattr(video, "MAX_PIXELS", 10_000)
-    monkeypatch.setattr(video, "_check_side", lambda *_: None)  # as if the container said 64×48
+    monkeypatch.setattr(container, "MAX_PIXELS", 10_000)
+    monkeypatch.setattr(video_info, "_check_size", lambda *_: None)  # as if the container said 64×48
     with pytest.raises(VideoError, match="no frame in it can be decoded"):
         inspect(path)
 
@@ -956,20 +953,20 @@ def test_a_size_that_the_container_hides_is_found_before_it_is_decoded(
 # --- writing ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("encoders", [video.ENCODERS, ("no such encoder", "mpeg4")])
+@pytest.mark.parametrize("encoders", [video_writer.ENCODERS, ("no such encoder", "mpeg4")])
 def test_what_was_written_is_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoders: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr(video, "ENCODERS", encoders)
+    monkeypatch.setattr(video_writer, "ENCODERS", encoders)
     path = tmp_path / "new" / "drawn.mp4"
     with VideoWriter(path, 64, 48, 12.5) as writer:
         for number in range(COUNT):
             writer.write(flat(number))
-    facts = inspect(path)
-    assert (facts.width, facts.height, facts.frames, facts.repairs) == (64, 48, 20, ())
-    assert facts.pixel_format == "yuv420p"
-    assert facts.rate == pytest.approx(12.5)
-    assert facts.codec in ("h264", "mpeg4")
+    info = inspect(path)
+    assert (info.width, info.height, info.frames, info.repairs) == (64, 48, 20, ())
+    assert info.pixel_format == "yuv420p"
+    assert info.rate == pytest.approx(12.5)
+    assert info.codec in ("h264", "mpeg4")
     assert numbers_at(path, 12.5) == list(range(20))
     assert [file.name for file in path.parent.iterdir()] == ["drawn.mp4"]
 
@@ -1017,7 +1014,7 @@ def test_a_writer_takes_frames_of_one_shape(tmp_path: Path, wrong: Any) -> None:
 def test_motion_is_four_times_the_difference_as_far_as_white(seed: int, count: int, levels: int) -> None:
     frames = np.random.default_rng(seed).integers(0, levels, (count, 3, 4, 3), np.uint8)
     before = frames.copy()
-    found = motion_pictures(frames)
+    found = frame_differences(frames)
     assert found.dtype == np.uint8
     assert not found[0].any()
     wide = frames.astype(int)
@@ -1027,9 +1024,9 @@ def test_motion_is_four_times_the_difference_as_far_as_white(seed: int, count: i
 
 
 def test_what_stands_still_is_black_and_each_picture_knows_two_frames_alone() -> None:
-    assert not motion_pictures(np.stack([flat(7)] * 3)).any()
+    assert not frame_differences(np.stack([flat(7)] * 3)).any()
     frames = np.random.default_rng(0).integers(0, 256, (6, 3, 4, 3), np.uint8)
-    np.testing.assert_array_equal(motion_pictures(frames[2:5])[1:], motion_pictures(frames)[3:5])
+    np.testing.assert_array_equal(frame_differences(frames[2:5])[1:], frame_differences(frames)[3:5])
 
 
 # --- real clips -------------------------------------------------------------------------------------------------
@@ -1040,13 +1037,13 @@ def test_real_clips_give_the_frames_that_plain_decoding_gives() -> None:
     if not REAL.exists():
         pytest.skip("the real clips are not at ../shared/data")
     for path in random.Random(0).sample(sorted(REAL.glob("*.mp4")), 8):
-        facts = inspect(path)
+        info = inspect(path)
         with av.open(str(path)) as file:
             frames = list(file.decode(video=0))
-        assert facts.frames == len(frames)
+        assert info.frames == len(frames)
         times = [frame.time - frames[0].time - TOLERANCE for frame in frames]
-        samples = list(sample_frames(path, rate=10, facts=facts))
-        assert len(samples) == grid_length(facts.seconds, 10)
+        samples = list(sample_frames(path, rate=10, info=info))
+        assert len(samples) == grid_length(info.seconds, 10)
         for time, pixels in samples:
             frame = frames[bisect_right(times, time) - 1]
             wanted = frame.to_ndarray(format="rgb24", interpolation=video.SCALING)

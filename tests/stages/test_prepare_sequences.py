@@ -23,7 +23,8 @@ from kagglepipe.config import Config, schema
 from kagglepipe.errors import UserError
 from kagglepipe.options import CompetitionOptions, FoldOptions, PathsOptions
 from kagglepipe.sequences.series import Series
-from kagglepipe.sequences.video import VideoWriter, sample_frames
+from kagglepipe.sequences.video import sample_frames
+from kagglepipe.sequences.video_writer import VideoWriter
 from kagglepipe.stages.configured import read_data
 from kagglepipe.stages.prepare_sequences import Item, alike, reading_of, sequences_hash
 from kagglepipe.tools.commands import run_command
@@ -435,7 +436,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty": (lambda path: path.write_bytes(b""), "the file is empty (0 bytes)"),
     "text": (lambda path: path.write_text("not a video at all\n" * 50), "not a video that can be read"),
     "page": (lambda path: path.write_text("<!DOCTYPE html><title>404</title>"), "not a video that can be read"),
-    "half": (lambda path: path.write_bytes(cut_before_index(path)), "cut off or damaged: it has no index (moov)"),
+    "half": (lambda path: path.write_bytes(cut_before_index(path)), "truncated or damaged: it has no index (moov)"),
     "sound": (sound, "there is no video in it, only audio"),
 }
 
@@ -760,7 +761,7 @@ def test_a_video_whose_pictures_begin_later_has_the_players_clock(videos: Path, 
     assert found.items[["ends", "reading"]].to_numpy().tolist()[:2] == [[2, "delay 1.000"], [1, ""]]
     own = found.table[found.table["video"] == "a.mp4"]
     assert own["target"].tolist() == [*["none"] * 10, *["walk"] * 2, "none", *["fall"] * 3]
-    assert "pictures begin 1 s after its start: the first one stands until then" in told()
+    assert "first frame 1 s after the start of the file: shown from the start" in told()
     assert found.table_hash != before
 
 

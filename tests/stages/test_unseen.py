@@ -17,7 +17,7 @@ from kagglepipe.predictions.blend import equal_weights, pool, with_probabilities
 from kagglepipe.predictions.frame import align, oof_frame, probabilities, read_frame, test_frame
 from kagglepipe.runs.run import Run, data_of
 from kagglepipe.runs.store import RunStore
-from kagglepipe.sequences.video import VideoError
+from kagglepipe.sequences.container import VideoError
 from kagglepipe.stages.configured import read_data
 from kagglepipe.stages.predict_test import file_probabilities, predict_anew, predict_test
 from kagglepipe.tools.commands import run_command

@@ -12,7 +12,7 @@ from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
 from kagglepipe.options import PathsOptions
-from kagglepipe.sequences.video import VideoWriter
+from kagglepipe.sequences.video_writer import VideoWriter
 from kagglepipe.tools.annotations import run
 
 Command = Callable[..., Any]  # the fixture `command` of conftest, which gives an Outcome

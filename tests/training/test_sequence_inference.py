@@ -19,7 +19,8 @@ from kagglepipe.images.view import clean_view
 from kagglepipe.models.classifier import Classifier, Preprocessing
 from kagglepipe.models.temporal import TemporalModel, TemporalOptions
 from kagglepipe.sequences.series import SeriesError
-from kagglepipe.sequences.video import VideoWriter, motion_pictures
+from kagglepipe.sequences.video import frame_differences
+from kagglepipe.sequences.video_writer import VideoWriter
 from kagglepipe.training import sequence_inference as module
 from kagglepipe.training.backends import InferenceBackend
 from kagglepipe.training.checkpoint import (
@@ -236,7 +237,7 @@ def test_motion_stands_behind_what_is_seen(tmp_path: Path) -> None:
     run, frames = opened(saved(tmp_path, motion=True)), np.stack(footage())
     (found,) = run.frame_features(frames).values()
     with torch.inference_mode():
-        expected = [network().features(torch.from_numpy(x)).numpy() for x in (frames, motion_pictures(frames))]
+        expected = [network().features(torch.from_numpy(x)).numpy() for x in (frames, frame_differences(frames))]
     np.testing.assert_allclose(found, np.concatenate(expected, axis=1), rtol=2e-3, atol=1e-3)
 
 
