@@ -1,4 +1,4 @@
-"""A stand-in for Kaggle's image: links torch, torchvision and what they need, and no more, into another environment.
+"""Imitate Kaggle's image: link torch, torchvision and their dependencies, and no more, into another environment.
 
 `python .ci/kaggle_image.py SITE_PACKAGES`, with that environment's folder; pip comes along, since notebooks call it.
 """
@@ -9,11 +9,11 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-HELD = ("torch", "torchvision", "pip")
+INSTALLED = ("torch", "torchvision", "pip")
 
 
-def company(names: tuple[str, ...]) -> set[str]:
-    """The packages and all that they need, as they are installed here."""
+def with_dependencies(names: tuple[str, ...]) -> set[str]:
+    """Names of the packages and of all their dependencies that are installed here."""
     found: set[str] = set()
     queue = [(name, "") for name in names]
     while queue:
@@ -29,8 +29,8 @@ def company(names: tuple[str, ...]) -> set[str]:
 
 
 def main(site: Path) -> None:
-    """Links what lies at the top of each package, so that imports and pip both find it."""
-    for name in sorted(company(HELD)):
+    """Link the top-level files of each package, so that both imports and pip find it."""
+    for name in sorted(with_dependencies(INSTALLED)):
         package = distribution(name)
         for top in {file.parts[0] for file in package.files or [] if file.parts[0] not in ("..", "__pycache__")}:
             if not (site / top).exists():

@@ -1,1 +1,1 @@
-"""Pictures for people."""
+"""Pictures: sheets of images, reliability diagrams, timelines, sweeps."""

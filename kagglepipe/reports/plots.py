@@ -1,4 +1,4 @@
-"""Pictures where one looks rather than reads, drawn with Pillow: labelled tiles on one sheet."""
+"""Sheets of captioned images, and reliability diagrams, drawn with Pillow."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ GAP = 6
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture of a sheet: pixels (H, W, 3), lines of text under it, and their colour."""
+    """One image of a sheet: (H, W, 3) uint8, caption of one or more lines, RGB colour of the caption."""
 
     image: Pixels
     caption: str = ""
@@ -29,7 +29,7 @@ class Tile:
 
 
 def draw_sheet(path: Path, tiles: Sequence[Tile], *, columns: int, title: str, side: int = 144) -> None:
-    """Writes a PNG of the tiles, row by row, each scaled into a square of `side` pixels with its aspect kept."""
+    """Write a PNG of the tiles, row by row, each fitted into a square of `side` pixels."""
     lines = max((tile.caption.count("\n") + 1 for tile in tiles if tile.caption), default=0)
     cell = (side + GAP, side + GAP + 15 * lines)
     rows = -(-len(tiles) // columns)
@@ -47,7 +47,7 @@ def draw_sheet(path: Path, tiles: Sequence[Tile], *, columns: int, title: str, s
 
 
 def fit_square(image: Pixels, side: int) -> Pixels:
-    """The image inside a square on paper colour, aspect kept."""
+    """Fit an image (H, W, 3) into a square (side, side, 3) with its aspect ratio kept and paper colour around."""
     square = clean_view(image, side, crop="border")
     height, width = image.shape[:2]
     scale = side / max(height, width)
@@ -59,17 +59,15 @@ def fit_square(image: Pixels, side: int) -> Pixels:
 
 
 def fit_text(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """The text, its middle left out if it would be wider than `width` pixels."""
+    """Shorten the text in its middle until it is at most `width` pixels wide."""
     if font.getlength(text) <= width:
         return text
-    keep = len(text)
-    while keep > 2 and font.getlength(shortened(text, keep)) > width:
-        keep -= 1
-    return shortened(text, keep)
+    fits = (keep for keep in range(len(text), 2, -1) if font.getlength(shortened(text, keep)) <= width)
+    return shortened(text, next(fits, 2))
 
 
 def shortened(text: str, keep: int) -> str:
-    """The text with its middle left out, `keep` characters of it kept.
+    """Replace the middle of the text by an ellipsis, keeping `keep` characters.
 
     >>> shortened("Train/Pistol/img_0001.jpg", 12)
     'Train/…01.jpg'
@@ -78,10 +76,10 @@ def shortened(text: str, keep: int) -> str:
 
 
 def draw_reliability(path: Path, curve: "pd.DataFrame", *, title: str, side: int = 420) -> None:
-    """Writes a PNG of accuracy over confidence: on the line a model is as often right as it says.
+    """Write a reliability diagram as PNG: accuracy over confidence, calibrated on the diagonal.
 
-    curve: `rows`, `confidence` and `accuracy` of each bin (see predictions.calibration.reliability); a dot's area
-    grows with its rows, its colour says whether it is too sure (red) or not sure enough (green).
+    curve: `rows`, `confidence` and `accuracy` of each bin (see predictions.calibration.reliability). The area of a dot
+    grows with its rows; red is overconfident, green underconfident.
     """
     margin = 46
     font, heading = ImageFont.load_default(12), ImageFont.load_default(15)
