@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from kagglepipe.competitions.annotations import frame_rows
 from kagglepipe.competitions.dataset import Dataset
+from kagglepipe.competitions.units import frame_rows
 from kagglepipe.segments.labels import frame_labels
 from kagglepipe.sequences.grid import first_positions, item_lengths, segment_positions
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kagglepipe.competitions.annotations import classes_of, read_annotations
+from kagglepipe.competitions.annotations import read_annotations
 from kagglepipe.competitions.duplicates import (
     DETECTOR,
     group_pairs,
@@ -42,6 +42,7 @@ from kagglepipe.competitions.folds import (
 from kagglepipe.competitions.labels import check_index_form
 from kagglepipe.competitions.source import ignored_folder, list_files
 from kagglepipe.competitions.table import TABLE_COLUMNS, list_images, table_hash
+from kagglepipe.competitions.units import classes_of
 from kagglepipe.config import Config
 from kagglepipe.console import progress
 from kagglepipe.errors import UserError

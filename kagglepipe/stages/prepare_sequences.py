@@ -19,14 +19,13 @@ import pandas as pd
 from kagglepipe.competitions.annotations import (
     Catalogue,
     answer_columns,
-    clip_labels,
-    clip_rows,
     content_key,
     list_items,
 )
 from kagglepipe.competitions.folds import mixed_groups
 from kagglepipe.competitions.labels import check_index_form
 from kagglepipe.competitions.source import list_files
+from kagglepipe.competitions.units import clip_labels, clip_rows
 from kagglepipe.config import Config
 from kagglepipe.console import progress
 from kagglepipe.errors import UserError

@@ -18,9 +18,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kagglepipe.competitions.annotations import classes_of
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.competitions.folds import hidden_groups, hidden_part
+from kagglepipe.competitions.units import classes_of
 from kagglepipe.config import Config
 from kagglepipe.distributed import world_size
 from kagglepipe.errors import UserError

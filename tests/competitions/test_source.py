@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import zipfile
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -39,37 +40,56 @@ def fail(*_: object) -> str:
 # --- describing -----------------------------------------------------------------------------------------------
 
 
-def test_a_zip_is_described_by_its_own_hash(archive: Path) -> None:
-    found = describe(archive)
-    assert (found.kind, found.path) == ("zip", str(archive))
-    assert found.content == hashlib.sha256(archive.read_bytes()).hexdigest()
-
-
-def test_a_folder_is_described_with_its_path(photos: Path) -> None:
-    found = describe(photos)
-    assert (found.kind, found.path) == ("folder", str(photos))
-    assert describe(photos) == found
+def test_a_source_is_described_once_while_its_times_stay(
+    photos: Path, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, packed = describe(photos), describe(archive)
+    assert (packed.kind, packed.path) == ("zip", str(archive))
+    assert packed.content == hashlib.sha256(archive.read_bytes()).hexdigest()
+    assert (folder.kind, folder.path) == ("folder", str(photos))
+    assert Source.from_json(asdict(folder) | {"a later version's": "field"}) == folder
+    assert describe(archive, folder) == packed  # neither is taken for the other
+    assert describe(photos, packed) == folder
+    monkeypatch.setattr("kagglepipe.competitions.source.file_sha256", fail)
+    assert (describe(photos, folder), describe(archive, packed)) == (folder, packed)
+    with pytest.raises(UserError, match=r"nothing is at .*none\.zip: give .* competition\.source=PATH"):
+        describe(photos / "none.zip")
 
 
 @pytest.mark.parametrize("kind", ["photos", "archive"])
-def test_the_same_bytes_with_other_times_are_the_same_source(kind: str, request: pytest.FixtureRequest) -> None:
+def test_other_times_are_the_same_source_and_a_changed_byte_another(kind: str, request: pytest.FixtureRequest) -> None:
     path: Path = request.getfixturevalue(kind)
-    before = describe(path)
-    os.utime(path / "cat/a.jpg" if path.is_dir() else path, ns=LATER)
+    before, file = describe(path), path / "cat/a.jpg" if path.is_dir() else path
+    os.utime(file, ns=LATER)
     after = describe(path, before)
     assert after.content == before.content
     assert after.stat != before.stat
-
-
-@pytest.mark.parametrize("kind", ["photos", "archive"])
-def test_a_changed_byte_is_another_source(kind: str, request: pytest.FixtureRequest) -> None:
-    path: Path = request.getfixturevalue(kind)
-    before, file = describe(path), path / "cat/a.jpg" if path.is_dir() else path
     data = bytearray(file.read_bytes())
     data[5] ^= 1
     file.write_bytes(data)
-    os.utime(file, ns=LATER)
-    assert describe(path, before).content != before.content
+    os.utime(file, ns=(0, 0))
+    assert describe(path, after).content != before.content
+
+
+@pytest.mark.parametrize(
+    ("change", "is_same"),
+    [
+        (lambda folder: (folder / "cat/z.jpg").touch(), False),
+        (lambda folder: (folder / "cat/a.jpg").unlink(), False),
+        (lambda folder: (folder / "cat/a.jpg").rename(folder / "cat/a2.jpg"), False),
+        (shutil.rmtree, False),
+        (lambda folder: (folder / "cat/Thumbs.db").touch(), True),
+        (lambda folder: (folder / ".DS_Store").touch(), True),
+    ],
+    ids=["add", "remove", "rename", "empty", "Thumbs.db", ".DS_Store"],
+)
+def test_files_decide_what_a_source_is_and_leftovers_do_not(
+    photos: Path, change: Callable[[Path], object], is_same: bool
+) -> None:
+    before = describe(photos)
+    change(photos)
+    photos.mkdir(exist_ok=True)
+    assert (describe(photos, before).content == before.content) is is_same
 
 
 def test_files_that_were_exchanged_are_another_source_though_size_and_time_are_the_same(photos: Path) -> None:
@@ -93,39 +113,6 @@ def test_a_source_as_an_older_version_knew_it_is_the_same(photos: Path) -> None:
     assert describe(photos, replace(now, stat=older)) == now
 
 
-@pytest.mark.parametrize("change", ["add", "remove", "rename"])
-def test_a_file_more_or_less_or_renamed_is_another_source(photos: Path, change: str) -> None:
-    before = describe(photos)
-    file = photos / "cat/a.jpg"
-    if change == "add":
-        (photos / "cat/z.jpg").write_bytes(b"z")
-    elif change == "remove":
-        file.unlink()
-    else:
-        file.rename(photos / "cat/a2.jpg")
-    assert describe(photos, before).content != before.content
-
-
-def test_what_file_managers_leave_behind_changes_nothing(photos: Path) -> None:
-    before = describe(photos)
-    (photos / "cat/Thumbs.db").write_bytes(b"new")
-    (photos / ".DS_Store").write_bytes(b"new")
-    assert describe(photos) == before
-
-
-def test_bytes_are_not_read_again_while_the_times_are_the_same(
-    photos: Path, archive: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    known = {path: describe(path) for path in (photos, archive)}
-    monkeypatch.setattr("kagglepipe.competitions.source.file_sha256", fail)
-    assert {path: describe(path, source) for path, source in known.items()} == known
-
-
-def test_a_zip_is_not_taken_for_a_folder_or_the_other_way(photos: Path, archive: Path) -> None:
-    assert describe(archive, describe(photos)) == describe(archive)
-    assert describe(photos, describe(archive)) == describe(photos)
-
-
 @pytest.mark.parametrize("kind", ["photos", "archive"])
 def test_a_source_that_was_moved_is_the_same_at_its_new_place(kind: str, request: pytest.FixtureRequest) -> None:
     path: Path = request.getfixturevalue(kind)
@@ -133,22 +120,6 @@ def test_a_source_that_was_moved_is_the_same_at_its_new_place(kind: str, request
     path.rename(there)
     after = describe(there, before)
     assert (after.content, after.path) == (before.content, str(there))
-
-
-def test_nothing_there_is_an_error_with_the_next_command(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"nothing is at .*none\.zip: give .* competition\.source=PATH"):
-        describe(tmp_path / "none.zip")
-
-
-def test_a_source_comes_back_from_json(photos: Path) -> None:
-    found = describe(photos)
-    assert Source(**asdict(found)) == found
-
-
-def test_an_empty_folder_has_a_content_of_its_own(tmp_path: Path, photos: Path) -> None:
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    assert describe(empty).content != describe(photos).content
 
 
 # --- files and leftovers --------------------------------------------------------------------------------------
@@ -160,15 +131,16 @@ def test_an_empty_folder_has_a_content_of_its_own(tmp_path: Path, photos: Path) 
         "desktop.ini", "Desktop.ini", "DESKTOP.INI", "Train/Pistol/desktop.ini", "Thumbs.db", "a/b/c/THUMBS.DB",
         "cat/@eaDir/a.jpg", "lost+found/a.jpg", "$RECYCLE.BIN/a.jpg", ".gitkeep", "cat/.nomedia",
         ".DS_Store", "cat/.ds_store", "._a.jpg", "cat/._a.jpg", "__MACOSX/cat/a.jpg", "x/__macosx/a.jpg",
+        ".ipynb_checkpoints/a.jpg",
     ],
 )  # fmt: skip
 def test_leftovers_are_ignored_at_any_depth_and_in_any_case(name: str) -> None:
     assert is_ignored(Path(name))
 
 
-@pytest.mark.parametrize("name", ["a.jpg", "desktop.ini.jpg", "thumbs.db/a.jpg", "_.jpg", "cat/macosx/a.jpg", ".a.jpg"])
-def test_nothing_else_is_ignored(name: str) -> None:
-    assert not is_ignored(Path(name))
+def test_nothing_else_is_ignored() -> None:
+    others = ["a.jpg", "desktop.ini.jpg", "thumbs.db/a.jpg", "_.jpg", "cat/macosx/a.jpg", ".a.jpg", "photos/.a.jpg"]
+    assert not [name for name in others if is_ignored(Path(name))]
 
 
 def test_files_are_listed_sorted_and_leftovers_apart(photos: Path) -> None:
@@ -189,11 +161,6 @@ def test_a_zip_of_a_folder_unpacks_to_what_the_folder_holds(photos: Path, archiv
     names = [[f.relative_to(folder) for f in list_files(folder)[0]] for folder in (photos, tmp_path / "again")]
     assert names[0] == names[1]
     assert describe(tmp_path / "again").content == describe(photos).content
-
-
-def test_hidden_folders_hold_no_images() -> None:
-    assert is_ignored(Path(".ipynb_checkpoints/a.jpg"))
-    assert not is_ignored(Path("photos/.a.jpg"))
 
 
 # --- links, and what cannot be read -----------------------------------------------------------------------------
@@ -218,12 +185,6 @@ def test_linked_folders_and_files_are_followed(photos: Path) -> None:
     assert describe(photos, after).content != after.content
 
 
-@pytest.mark.parametrize("target", [".", "..", "/", "cat", "../photos/cat"])
-def test_links_into_a_folder_that_holds_them_end(photos: Path, target: str) -> None:
-    (photos / "cat/round").symlink_to(photos / "cat" / ".." / target if target != "/" else target)
-    assert names(photos) == (["cat/a.jpg", "cat/b.JPG", "dog/c.png", "readme.txt"], ["cat/round"])
-
-
 def test_two_links_that_lead_to_one_another_end(photos: Path, tmp_path: Path) -> None:
     for here, there in (("x", "y"), ("y", "x")):
         (tmp_path / here).mkdir()
@@ -231,6 +192,13 @@ def test_two_links_that_lead_to_one_another_end(photos: Path, tmp_path: Path) ->
         (tmp_path / here / there).symlink_to(tmp_path / there)
     (photos / "x").symlink_to(tmp_path / "x")
     assert names(photos)[0] == ["cat/a.jpg", "cat/b.JPG", "dog/c.png", "readme.txt", "x/x.jpg", "x/y/y.jpg"]
+
+
+@pytest.mark.parametrize("target", [".", "..", "/", "cat", "../photos/cat"])
+def test_links_into_a_folder_that_holds_them_end(photos: Path, target: str) -> None:
+    (photos / "cat/round").symlink_to(photos / "cat" / ".." / target if target != "/" else target)
+    (photos / ".#notes").symlink_to("me@here.1234")  # of an editor
+    assert names(photos) == (["cat/a.jpg", "cat/b.JPG", "dog/c.png", "readme.txt"], [".#notes", "cat/round"])
 
 
 def test_a_link_to_too_many_files_is_named(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,11 +218,6 @@ def test_broken_links_are_named_or_skipped(photos: Path, link: str) -> None:
     files, ignored = names(photos, skip_bad=True)
     assert link in (files if link.endswith(".jpg") else ignored)  # which is an image that cannot be read
     assert describe(photos, skip_bad=True, known=describe(photos, skip_bad=True)).content
-
-
-def test_broken_links_of_file_managers_are_ignored(photos: Path) -> None:
-    (photos / ".#notes").symlink_to("me@here.1234")
-    assert names(photos)[1] == [".#notes"]
 
 
 def forbid(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
@@ -294,12 +257,9 @@ def test_names_that_are_not_utf8_are_told_in_one_line(photos: Path, place: str) 
         (photos / place).touch()
     except OSError:
         pytest.skip("this disk takes no such names")
+    with pytest.raises(UserError, match=r"ni\\xf1o: not UTF-8"):  # its own name
+        describe(photos / "ni\udcf1o")
     with pytest.raises(UserError) as caught:
         describe(photos)
     assert str(caught.value).startswith(place.replace("\udcf1", r"\xf1"))
     assert str(caught.value).encode()
-
-
-def test_a_source_whose_own_name_is_not_utf8_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"ni\\xf1o: not UTF-8"):
-        describe(tmp_path / "ni\udcf1o")

@@ -1,0 +1,125 @@
+"""Units of a competition with a time axis: labels clipped to the files, rows of clips and rows of frames."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from kagglepipe.competitions.annotations import Catalogue
+from kagglepipe.errors import UserError
+
+
+def clip_labels(catalogue: Catalogue, spans: Mapping[str, tuple[float, float]], *, finds_segments: bool) -> Catalogue:
+    """Clip the labels to the spans of the items; notes count what was cut or overlaps.
+
+    spans: video -> (first time, end) in the competition's unit; labels of other videos are dropped.
+    Raises UserError for a label wholly outside its item.
+    """
+    labels = catalogue.labels[catalogue.labels["video"].isin(list(spans))].reset_index(drop=True)
+    first, last = (labels["video"].map({v: span[n] for v, span in spans.items()}).astype(float) for n in (0, 1))
+    if finds_segments:  # a label without times is of the whole item
+        labels["start"], labels["end"] = labels["start"].fillna(first), labels["end"].fillna(last)
+    timed = labels["start"].notna()
+    if (outside := timed & ((labels["start"] >= last) | (labels["end"] <= first))).any():
+        row = labels[outside].iloc[0]
+        begins, ends = spans[row["video"]]
+        raise UserError(
+            f"a label of {row['video']} lies at {row['start']:g}–{row['end']:g}, but all that is there lies at "
+            f"{begins:g}–{ends:g}; mend it (there are {outside.sum()})"
+        )
+    cut = timed & ((labels["start"] < first) | (labels["end"] > last + 1e-6))
+    notes = list(catalogue.notes)
+    if cut.any():
+        notes.append(f"{cut.sum()} labels reach beyond their video and were cut, as in {labels['video'][cut].iloc[0]}")
+    labels["start"] = labels["start"].where(~timed, np.maximum(labels["start"], first))
+    labels["end"] = labels["end"].where(~timed, np.minimum(labels["end"], last))
+    if finds_segments and (crossing := overlapping(labels)):
+        notes.append(f"{len(crossing)} labels overlap: the one that starts later counts, as in {crossing[0]}")
+    files = catalogue.files[catalogue.files["video"].isin(list(spans))].reset_index(drop=True)
+    return replace(catalogue, files=files, labels=labels, notes=notes)
+
+
+def overlapping(labels: pd.DataFrame) -> list[str]:
+    """List the video of each label that starts before an earlier one of its video ends.
+
+    >>> overlapping(pd.DataFrame({"video": ["a", "a", "b"], "start": [0.0, 1.0, 0.0], "end": [2.0, 3.0, 1.0]}))
+    ['a']
+    """
+    crossing = []
+    for video, rows in labels.dropna(subset=["start"]).sort_values("start", kind="stable").groupby("video"):
+        reached = rows["end"].cummax().shift(fill_value=-np.inf)
+        crossing += [str(video)] * int((rows["start"] < reached - 1e-9).sum())
+    return crossing
+
+
+def clip_rows(catalogue: Catalogue) -> pd.DataFrame:
+    """Make a row for each labelled item or segment of one, and for each test item.
+
+    Columns: id (the item's, with `@start-end` for a segment), video, path, split, target, group, start, end.
+    Raises UserError if an item has several labels without times.
+    """
+    labels = catalogue.labels.copy()
+    labels["id"] = [
+        video if np.isnan(start) else f"{frame_id(video, start)}-{_written(end)}"
+        for video, start, end in zip(labels["video"], labels["start"], labels["end"], strict=True)
+    ]
+    if twice := [name for name, times in Counter(labels["id"]).items() if times > 1]:
+        raise UserError(f"{twice[0]} has more than one label; keep one of them")
+    train = catalogue.files[catalogue.files["split"] == "train"].merge(labels, on="video")
+    test = catalogue.files[catalogue.files["split"] == "test"].assign(start=np.nan, end=np.nan, label=None)
+    rows = pd.concat([train, test.assign(id=test["video"])], ignore_index=True).rename(columns={"label": "target"})
+    rows["group"] = rows["group"].where(rows["group"].notna(), rows["video"])
+    return rows[["id", "video", "path", "split", "target", "group", "start", "end"]].sort_values(
+        "id", ignore_index=True
+    )
+
+
+def frame_rows(
+    files: pd.DataFrame, times: Mapping[str, npt.NDArray[np.float64]], targets: Mapping[str, npt.NDArray[np.object_]]
+) -> pd.DataFrame:
+    """Make a row for each frame of each item of `files` (video, path, split, group).
+
+    times, targets: video -> (T,) the time and the class of each frame; classes of the test are ignored.
+    Columns as those of `clip_rows`, with start = end = the frame's time, and `position`, its number.
+    """
+    parts = []
+    for item in files.itertuples():
+        video, at = str(item.video), np.asarray(times[str(item.video)], np.float64)
+        target = targets[video] if item.split == "train" else None
+        rows: dict[str, Any] = {
+            "id": [frame_id(video, t) for t in at],
+            "video": video,
+            "path": item.path,
+            "split": item.split,
+        }
+        rows |= {"target": target, "group": item.group or video, "start": at, "end": at, "position": range(len(at))}
+        parts.append(pd.DataFrame(rows))
+    return pd.concat(parts, ignore_index=True)
+
+
+def frame_id(video: str, time: float) -> str:
+    """Make the id of a frame.
+
+    >>> frame_id("a.mp4", 1 / 8)
+    'a.mp4@0.125'
+    """
+    return f"{video}@{_written(time)}"
+
+
+def _written(time: float) -> str:
+    """Format a time to a microsecond, also where times count from 1970."""
+    return f"{round(time, 6):.15g}"
+
+
+def classes_of(videos: pd.DataFrame, labels: pd.DataFrame, background: str | None) -> pd.DataFrame:
+    """List id, group and target of long videos, a row for each class in one; the background is in all.
+
+    videos: id, group. labels: video, label; those of other videos are ignored.
+    """
+    found = labels.rename(columns={"video": "id", "label": "target"})[["id", "target"]]
+    pairs = pd.concat([videos[["id"]].assign(target=background), found]).drop_duplicates()
+    return videos[["id", "group"]].merge(pairs, on="id")
