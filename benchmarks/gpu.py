@@ -20,10 +20,17 @@ from torch import Tensor
 
 from kagglepipe.images.augment import Transform
 from kagglepipe.images.dataset import TrainingImages
+<<<<<<< HEAD
+=======
+from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
+from kagglepipe.models.weights import find_weights
+from kagglepipe.options import TrainingOptions
+>>>>>>> d796f73 (The library takes the groups of options; the training loop has a file of its own)
 from kagglepipe.training import fit as fitting
 from kagglepipe.training.backends import torch_encoder
 from kagglepipe.training.device import choose_device, choose_precision, describe_device, use_fast_kernels
-from kagglepipe.training.fit import Conduct, Loop, Recipe, fit
+from kagglepipe.training.fit import fit
+from kagglepipe.training.loop import FitRuntime, Loop
 from kagglepipe.training.optimise import freeze_statistics, make_optimiser
 from kagglepipe.training.step import autocast
 
@@ -46,12 +53,18 @@ def tell(what: str, taken: float, count: int) -> None:
     print(f"{what:<44}{1000 * taken:9.2f} ms{count / taken:9.0f} images/s", flush=True)
 
 
-def steps(name: str, recipe: Recipe, times: int) -> None:
+def steps(name: str, recipe: TrainingOptions, times: int) -> None:
     """One batch: ours at first and later, of another number of rows, and bare."""
+<<<<<<< HEAD
     model, rows = make_classifier(name, "none").to(DEVICE), recipe.batch_size
     options = {"lr": recipe.lr, "layer_decay": recipe.layer_decay, "weight_decay": recipe.weight_decay}
     optimiser = make_optimiser(model, frozen_below=recipe.frozen_below, **options)
     loop = Loop(model, optimiser, recipe, PRECISION, 10, 0, "step", "image", Conduct())
+=======
+    model, rows = network(name), recipe.batch_size
+    optimiser = make_optimiser(model, recipe)
+    loop = Loop(model, [], optimiser, recipe, PRECISION, 0, "step", "image")
+>>>>>>> d796f73 (The library takes the groups of options; the training loop has a file of its own)
     freeze_statistics(model)
     size = model.preprocessing.size
     images = torch.randint(0, 256, (rows, size, size, 3), dtype=torch.uint8)
@@ -103,7 +116,7 @@ class Noise:
         return self.images[row % len(self.images)]
 
 
-def fits(name: str, recipe: Recipe, count: int, workers: list[int]) -> None:
+def fits(name: str, recipe: TrainingOptions, count: int, workers: list[int]) -> None:
     """Whole fits on four fifths of the images, judged on the rest."""
     rows, loaders, make, reader = np.arange(count), [], fitting.training_loader, Noise()
     fitting.training_loader = lambda *a, **o: loaders.append(Waiting(make(*a, **o))) or loaders[-1]
@@ -115,8 +128,8 @@ def fits(name: str, recipe: Recipe, count: int, workers: list[int]) -> None:
         )
         start = time.perf_counter()
         history = fit(
-            model, images, train=rows[: count * 4 // 5], valid=rows[count * 4 // 5 :], recipe=recipe, seed=0,
-            precision=PRECISION, workers=some, name="fit", conduct=Conduct(),
+            model, images, train=rows[: count * 4 // 5], valid=rows[count * 4 // 5 :], options=recipe, seed=0,
+            precision=PRECISION, workers=some, name="fit", runtime=FitRuntime(),
         )  # fmt: skip
         taken, waited = time.perf_counter() - start, loaders[-1].seconds
         if number:
@@ -132,10 +145,7 @@ def main() -> None:
     options = parser.parse_args()
     use_fast_kernels()
     torch.backends.cudnn.benchmark = options.try_kernels
-    recipe = Recipe(
-        epochs=3, lr=1e-4, batch_size=options.batch, layer_decay=0.8, frozen_below=0.1, weight_decay=0.01, warmup=0.1,
-        schedule="cosine", clip=1.0, label_smoothing=0.0, patience=3,
-    )  # fmt: skip
+    recipe = TrainingOptions(batch_size=options.batch)
     print(f"{describe_device(DEVICE)}, {PRECISION.name}, torch {torch.__version__}, batches of {options.batch}")
     steps(options.model, recipe, options.times)
     fits(options.model, recipe, options.images, [int(count) for count in options.workers.split(",")])

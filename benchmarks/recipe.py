@@ -25,7 +25,13 @@ from torch.nn import functional as F
 from kagglepipe.images.augment import Transform
 from kagglepipe.images.dataset import EpochBatches, TrainingImages
 from kagglepipe.images.paste import Backgrounds
+<<<<<<< HEAD
 from kagglepipe.models.classifier import Classifier
+=======
+from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
+from kagglepipe.models.weights import find_weights
+from kagglepipe.options import TrainingOptions
+>>>>>>> d796f73 (The library takes the groups of options; the training loop has a file of its own)
 from kagglepipe.samples.photos import make_photos
 from kagglepipe.stages.train_images import WEIGHT_BESIDE_PASTED
 from kagglepipe.training.backends import InferenceBackend, has_openvino
@@ -112,8 +118,9 @@ def tune(model: Classifier, images: TrainingImages, rows: np.ndarray, recipe: Tr
             [rows, *(np.resize(rows[labels[rows] == c], counts.max() - n) for c, n in enumerate(counts))]
         )
     batches = EpochBatches(rows, batch_size=recipe.batch_size, seed=seed)
-    optimiser = make_optimiser(model, lr=recipe.lr, layer_decay=recipe.layer_decay, weight_decay=0.01,
-                               frozen_below=recipe.frozen_below)  # fmt: skip
+    optimiser = make_optimiser(
+        model, TrainingOptions(lr=recipe.lr, layer_decay=recipe.layer_decay, frozen_below=recipe.frozen_below)
+    )
     set_rates, epochs, done = make_schedule(optimiser, "cosine", warmup=0.1), max(1, recipe.steps // len(batches)), 0
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     start = {name: p.detach().clone() for name, p in trained.items()}

@@ -19,11 +19,19 @@ from kagglepipe.files import file_sha256
 from kagglepipe.images.augment import Transform
 from kagglepipe.images.cache import PixelReader
 from kagglepipe.images.dataset import TrainingImages
+<<<<<<< HEAD
 from kagglepipe.models.classifier import Classifier
+=======
+from kagglepipe.images.decode import decode
+from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
+from kagglepipe.models.weights import find_weights
+from kagglepipe.options import TrainingOptions
+from kagglepipe.samples.photos import make_photos
+>>>>>>> d796f73 (The library takes the groups of options; the training loop has a file of its own)
 from kagglepipe.training.backends import InferenceBackend
 from kagglepipe.training.device import choose_device, choose_precision
 from kagglepipe.training.features import compute_features
-from kagglepipe.training.fit import Recipe, fit
+from kagglepipe.training.fit import fit
 
 SIZES = (1_000, 100_000, 10_000_000)
 SHORT_SIDE, FOLDS, EPOCHS = 256, 5, 3
@@ -48,7 +56,7 @@ def measure(files: list[Path], folder: Path, name: str) -> dict[str, float]:
     costs["features"] = seconds(features)
     cached = PixelReader(files, [file_sha256(file) for file in files], short_side=SHORT_SIDE)
     images = TrainingImages(p.views(cached, ids=[f.stem for f in files], transform=augment), labels)
-    recipe = Recipe(1, 1e-4, 16, 0.8, 0.1, 0.01, 0.1, "cosine", 1.0, 0.0, 1)
+    recipe = TrainingOptions(epochs=1)
     costs["train an epoch"] = fit_seconds(model, images, recipe) if count > 32 else float("nan")
     costs = {step: cost / count for step, cost in costs.items()}
     rng = np.random.default_rng(0)
@@ -58,12 +66,12 @@ def measure(files: list[Path], folder: Path, name: str) -> dict[str, float]:
     return costs
 
 
-def fit_seconds(model: Classifier, images: TrainingImages, recipe: Recipe) -> float:
+def fit_seconds(model: Classifier, images: TrainingImages, recipe: TrainingOptions) -> float:
     """Seconds of an epoch on all images, by the rate of one."""
     rows = np.arange(len(images.labels))
     device = model.head.weight.device
     (epoch,) = fit(
-        model, images, train=rows, valid=rows[:16], recipe=recipe, seed=0,
+        model, images, train=rows, valid=rows[:16], options=recipe, seed=0,
         precision=choose_precision(device, training=True), workers=0 if device.type == "cpu" else 8, name="bench",
     )  # fmt: skip
     return len(rows) / epoch.rate

@@ -24,8 +24,8 @@ from kagglepipe.sequences.dataset import TrainingBatches
 from kagglepipe.stages.configured import read_data
 from kagglepipe.stages.train_sequences import SequenceSession
 from kagglepipe.tools.commands import run_command
-from kagglepipe.training.fit import train_epochs
-from kagglepipe.training.optimise import decayed, make_optimiser
+from kagglepipe.training.loop import train_epochs
+from kagglepipe.training.optimise import make_optimiser, param_groups
 
 
 def main() -> None:
@@ -85,35 +85,31 @@ def epochs(session: SequenceSession) -> None:
     from dataclasses import replace
 
     from kagglepipe.models.temporal import CnnLstm
-    from kagglepipe.training.fit import Recipe
-    from kagglepipe.training.temporal import FLOAT32, as_inputs, make_temporal
+    from kagglepipe.training.temporal import FLOAT32, as_inputs, loop_options, make_temporal
 
     examples, fold = session.training_examples(0), 0
     model = make_temporal(examples, len(session.classes), session.options, seed=0, device=session.device)
     seen = [replace(example, features=as_inputs(model, example)) for example in examples]
-    recipe = session.recipe
-    batches = TrainingBatches(seen, recipe.augmentation, batch_size=recipe.batch_size, window=None, seed=0)
-    head = timed(
-        model.head, batches, torch.optim.AdamW(decayed(model.head, lr=1e-3, weight_decay=0.01)),
-        replace(recipe, steps=5 * len(batches)).loop(len(batches)), FLOAT32,
-    ) / 5  # fmt: skip
-    training = session.config.training
+    sequences, training = session.config.sequences, session.config.training
+    batches = TrainingBatches(seen, sequences, batch_size=sequences.batch_size, window=None, seed=0)
+    optimiser = torch.optim.AdamW(param_groups(model.head, lr=1e-3, weight_decay=0.01))
+    options = loop_options(replace(sequences, steps=5 * len(batches)), len(batches), clip=training.clip)
+    head = timed(model.head, batches, optimiser, options, FLOAT32) / 5
     whole = CnnLstm(session.model, model).to(session.device)
-    frames = session.frame_batches(fold)
-    options: dict[str, Any] = {name: getattr(training, name) for name in Recipe.__dataclass_fields__}
-    optimiser = make_optimiser(
-        whole, lr=1e-4, layer_decay=0.8, weight_decay=0.01, frozen_below=training.frozen_below
-    )  # fmt: skip
-    end_to_end = timed(whole, frames, optimiser, Recipe(**{**options, "epochs": 1}), session.training_precision)
+    options = replace(training, epochs=1)
+    optimiser = make_optimiser(whole, options)
+    end_to_end = timed(whole, session.frame_batches(fold), optimiser, options, session.training_precision)
     print(f"epoch of {len(examples)} clips: temporal head {head:.2f} s, end to end {end_to_end:.1f} s, "
           f"1/{end_to_end / head:.0f}")  # fmt: skip
 
 
-def timed(model: torch.nn.Module, batches: Any, optimiser: torch.optim.Optimizer, recipe: Any, precision: Any) -> float:
+def timed(
+    model: torch.nn.Module, batches: Any, optimiser: torch.optim.Optimizer, options: Any, precision: Any
+) -> float:
     """Seconds of a fit."""
     start = time.perf_counter()
     train_epochs(
-        model, batches, optimiser, steps=len(batches), recipe=recipe, seed=0, precision=precision, name="benchmark",
+        model, batches, optimiser, options=options, seed=0, precision=precision, name="benchmark",
         unit="clip", evaluate=None,
     )  # fmt: skip
     return time.perf_counter() - start

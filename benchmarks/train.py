@@ -162,11 +162,13 @@ def ours(work: str, files: list[Path], labels: np.ndarray, wanted: str, *, whole
     from kagglepipe.images.cache import PixelReader
     from kagglepipe.images.dataset import TrainingImages
     from kagglepipe.images.views import Views
+    from kagglepipe.options import TrainingOptions
     from kagglepipe.training.backends import InferenceBackend
     from kagglepipe.training.device import choose_precision, use_fast_kernels
     from kagglepipe.training.features import compute_features
-    from kagglepipe.training.fit import Conduct, Recipe, fit
+    from kagglepipe.training.fit import fit
     from kagglepipe.training.head import Head
+    from kagglepipe.training.loop import FitRuntime
 
     use_fast_kernels()
     device, model = torch.device("cpu"), make_classifier(NAME)
@@ -175,14 +177,11 @@ def ours(work: str, files: list[Path], labels: np.ndarray, wanted: str, *, whole
         images = TrainingImages(
             Views(reader, SIZE, ids=[file.name for file in files], transform=Transform("light", SIZE)), labels
         )
-        recipe = Recipe(
-            epochs=1, lr=1e-4, batch_size=BATCH, layer_decay=0.8, frozen_below=0.0 if whole else 0.1, weight_decay=0.01,
-            warmup=0.1, schedule="cosine", clip=1.0, label_smoothing=0.0, patience=3,
-        )  # fmt: skip
+        recipe = TrainingOptions(epochs=1, batch_size=BATCH, frozen_below=0.0 if whole else 0.1)
         rows = np.arange(len(files))
         return lambda: fit(
-            model, images, train=rows, valid=rows[:4], recipe=recipe, seed=0,
-            precision=choose_precision(device, training=True), workers=0, name="fit", conduct=Conduct(),
+            model, images, train=rows, valid=rows[:4], options=recipe, seed=0,
+            precision=choose_precision(device, training=True), workers=0, name="fit", runtime=FitRuntime(),
         )  # fmt: skip
     backend = InferenceBackend(device, choose_precision(device), wanted, TEMPORARY)
     head = Head(np.zeros((2, model.head.in_features), np.float32), np.zeros(2, np.float32), 1.0)

@@ -5,7 +5,7 @@ It stands in a module of its own so that processes which tests begin can import 
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,16 +24,20 @@ from kagglepipe.images.cache import PixelCache, PixelReader, cache_writer
 from kagglepipe.images.dataset import TrainingImages
 from kagglepipe.images.views import Views
 from kagglepipe.models.classifier import Classifier, Preprocessing
+from kagglepipe.options import TemporalOptions, TrainingOptions
 from kagglepipe.training import fit as module
+from kagglepipe.training import loop as loop_module
 from kagglepipe.training.device import Precision
-from kagglepipe.training.fit import Conduct, Epoch, Loop, Recipe, fit
+from kagglepipe.training.fit import fit
+from kagglepipe.training.loop import FitRuntime, Loop
+from kagglepipe.training.resume import Epoch
 from tests.processes import Moment, Moments, die
 
 SIZE, COUNT, CLASSES = 32, 36, 3
 FLOAT32 = Precision(torch.float32, False, "tests compare bit by bit")
 ROWS = np.arange(COUNT)
 TRAIN, VALID = ROWS[:24], ROWS[24:]
-RECIPE = Recipe(
+RECIPE = TrainingOptions(
     epochs=4,
     lr=3e-3,
     batch_size=8,
@@ -84,14 +88,38 @@ def network(**options: Any) -> Classifier:
 
 
 def trained(
-    model: Classifier, images: TrainingImages, recipe: Recipe = RECIPE, *, seed: int = 0, workers: int = 0,
-    conduct: Conduct | None = None, precision: Precision = FLOAT32, metric: str = "accuracy",
+    model: Classifier, images: TrainingImages, options: TrainingOptions = RECIPE, *, seed: int = 0, workers: int = 0,
+    runtime: FitRuntime | None = None, precision: Precision = FLOAT32, metric: str = "accuracy",
 ) -> list[Epoch]:  # fmt: skip
     """The history of a fit in place."""
     return fit(
-        model, images, train=TRAIN, valid=VALID, recipe=recipe, seed=seed, precision=precision, workers=workers,
-        name="test", conduct=conduct or Conduct(), metric=metric,
+        model, images, train=TRAIN, valid=VALID, options=options, seed=seed, precision=precision, workers=workers,
+        name="test", runtime=runtime or FitRuntime(), metric=metric,
     )  # fmt: skip
+
+
+def temporal_options(**changes: Any) -> TemporalOptions:
+    """Options of a tiny temporal model, by default an LSTM; `cell=mean` is a linear model, whatever else is asked."""
+    linear = {"pooling": "mean", "shuffled": False} if changes.get("cell") == "mean" else {}
+    plain = {"differences": False, "hidden": 4, "dropout": 0.0, "reduce": 0, "pooling": "mean", "window": 3}
+    return TemporalOptions(**{**plain, **changes, **linear})
+
+
+class Listed:
+    """The same batches in each epoch, of which it notes the numbers."""
+
+    def __init__(self, *batches: Sequence[Tensor]) -> None:
+        self.batches, self.epochs = batches, []
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __call__(self, epoch: int) -> Sequence[Sequence[Tensor]]:
+        self.epochs.append(epoch)
+        return self.batches
+
+    def contents(self, epoch: int, number: int) -> list[str]:
+        return []
 
 
 def untimed(history: list[Epoch]) -> list[Epoch]:
@@ -154,7 +182,7 @@ class Clock:
 
         put(Loop, "step", slow_step)
         put(module, "evaluate", slow_look)
-        put(module, "time", SimpleNamespace(perf_counter=self))
+        put(loop_module, "time", SimpleNamespace(perf_counter=self))
 
     def __call__(self) -> float:
         return self.now
@@ -175,7 +203,7 @@ class Job:
     pixels: Path
     folder: Path
     resume: Path
-    recipe: Recipe = SHORTER
+    recipe: TrainingOptions = SHORTER
     at: Moment | None = None
     scaled: bool = False
     held_out: bool = True
@@ -202,7 +230,7 @@ def carry_out(job: Job) -> None:
     moments.watch()
     precision = Precision(torch.float16 if job.scaled else torch.float32, job.scaled, "")
     try:
-        history = trained(model, images, job.recipe, conduct=Conduct(job.resume), precision=precision)
+        history = trained(model, images, job.recipe, runtime=FitRuntime(job.resume), precision=precision)
     except OSError as error:
         (job.folder / "error").write_text(f"{error.errno} {error.filename}")
         return
@@ -221,7 +249,7 @@ def make_it_blow_up() -> None:
     step = Loop.step
 
     def weak(self: Loop, *arguments: Any) -> tuple[float, int, int]:
-        too_fast = self.optimiser.param_groups[-1]["lr"] > 0.1 * self.recipe.lr
+        too_fast = self.optimiser.param_groups[-1]["lr"] > 0.1 * self.options.lr
         return (float("nan"), 0, 8) if too_fast and torch.initial_seed() == seed_of(2) else step(self, *arguments)
 
     Loop.step = weak  # type: ignore[method-assign]

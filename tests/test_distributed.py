@@ -22,7 +22,7 @@ from kagglepipe.images.dataset import EpochBatches, TrainingImages
 from kagglepipe.models.classifier import Classifier
 from kagglepipe.stages import session
 from kagglepipe.training.budget import Budget
-from kagglepipe.training.fit import Conduct, Loop
+from kagglepipe.training.loop import FitRuntime, Loop
 from kagglepipe.training.optimise import freeze_statistics
 from kagglepipe.training.step import gradients
 from tests.fitting import (
@@ -242,16 +242,16 @@ def test_two_processes_have_the_gradient_of_one(
 
 def fit_together(folder: Path, pixels: Path, resume: Path, way: str = "") -> None:
     """A fit, whose weights and history are left in `folder`."""
-    model, conduct, recipe = network(), Conduct(resume), replace(ODD, batch_size=8) if way == "budget" else ODD
+    model, runtime, recipe = network(), FitRuntime(resume), replace(ODD, batch_size=8) if way == "budget" else ODD
     if way == "budget":  # the clocks of two machines differ
-        conduct = replace(conduct, budget=Budget(4.0, Clock(step=lambda _: 1.0 + distributed.rank())))
+        runtime = replace(runtime, budget=Budget(4.0, Clock(step=lambda _: 1.0 + distributed.rank())))
     if way == "one part is no number" and distributed.rank() == 1:
         break_once(model)
     if way == "short of memory" and distributed.rank() == 1:
         crowd(model, 5)
     if way == "killed":
         die_after_an_epoch()
-    history = trained(model, images_in(pixels), recipe, conduct=conduct)
+    history = trained(model, images_in(pixels), recipe, runtime=runtime)
     weights = {name: value.contiguous() for name, value in model.state_dict().items()}
     save_file(weights, folder / "weights")
     write_json(folder / "history", [asdict(epoch) for epoch in untimed(history)])
@@ -259,14 +259,14 @@ def fit_together(folder: Path, pixels: Path, resume: Path, way: str = "") -> Non
 
 def die_after_an_epoch() -> None:
     """Both end when the first epoch is kept."""
-    keep = Loop.keep
+    commit = Loop.commit_epoch
 
     def last(self: Loop, *arguments: Any) -> None:
-        keep(self, *arguments)
+        commit(self, *arguments)
         distributed.barrier()
         os._exit(9)
 
-    Loop.keep = last  # type: ignore[method-assign]
+    Loop.commit_epoch = last  # type: ignore[method-assign]
 
 
 def break_once(model: Classifier) -> None:
@@ -325,7 +325,7 @@ def test_a_budget_ends_both_at_the_same_step(company: Company, pixels: Path, tmp
     folders = company(fit_together, pixels, tmp_path / "kept" / "resume.safetensors", "budget")
     assert weights_of(folders)
     (epoch,) = read_json(folders[0] / "history")
-    assert (epoch["ended_by"], epoch["hurried"]) == ("budget", True)
+    assert (epoch["ended_by"], epoch["lr_shortened"]) == ("budget", True)
 
 
 def test_memory_that_is_short_in_one_of_them_is_an_error_that_says_what_to_type(

@@ -8,7 +8,6 @@ B clips, T frames, F features a frame, D inputs after the transform, H hidden un
 """
 
 import re
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,26 +18,10 @@ from torch.nn import functional as F
 from kagglepipe.errors import UserError
 from kagglepipe.models.classifier import Classifier
 from kagglepipe.models.recurrent import Recurrent, State, pool, step_mask
+from kagglepipe.options import TemporalOptions
 
 POOLING = {"mean": ("mean",), "max": ("max",), "last": ("last",), "mean_max": ("mean", "max")}  # frames to a clip
 STORED = {"input_proj": "enter", "temporal": "body", "classifier": "leave"}  # modules of TemporalHead: names in files
-
-
-@dataclass(frozen=True)
-class TemporalOptions:
-    """What `model.temporal.*` holds; noise: deviation of noise on the standardised inputs in training."""
-
-    cell: str
-    differences: bool
-    shuffled: bool
-    hidden: int
-    layers: int
-    bidirectional: bool
-    dropout: float
-    reduce: int
-    pooling: str
-    window: int
-    noise: float = 0.0
 
 
 class FeatureTransform(nn.Module):
@@ -104,22 +87,22 @@ class FeatureTransform(nn.Module):
 class TemporalHead(nn.Module):
     """Classify inputs (B, T, D) with lengths (B,): frame logits (B, T, C) or, unless `per_frame`, (B, C).
 
-    `cell=mean` is a linear model of the mean input and ignores `pooling`.
+    noise: standard deviation of Gaussian noise on the inputs in training. `cell=mean` is a linear model.
     """
 
-    def __init__(self, inputs: int, classes: int, options: TemporalOptions, *, per_frame: bool) -> None:
+    def __init__(self, inputs: int, classes: int, options: TemporalOptions, *, per_frame: bool, noise: float) -> None:
         super().__init__()
-        self.options, self.per_frame = options, per_frame
+        self.options, self.per_frame, self.noise = options, per_frame, noise
         self.dropout = nn.Dropout(options.dropout)
         self.input_proj = nn.Linear(inputs, options.hidden) if options.cell != "mean" else nn.Identity()
         self.temporal = make_temporal_module(options)
         states = self.temporal.output_size if self.temporal else inputs
-        self.pooling = POOLING["mean" if options.cell == "mean" else options.pooling]
+        self.pooling = POOLING[options.pooling]
         self.classifier = nn.Linear(states * len(self.pooling), classes)
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        if self.training and self.options.noise:
-            x = x + self.options.noise * torch.randn_like(x)
+        if self.training and self.noise:
+            x = x + self.noise * torch.randn_like(x)
         order = frame_order(lengths, x.shape[1], drawn=self.training).to(x.device) if self.options.shuffled else None
         states = self.states(x if order is None else x.gather(1, order[:, :, None].expand_as(x)), lengths)
         if self.per_frame:
@@ -150,13 +133,18 @@ class TemporalHead(nn.Module):
 
 
 class TemporalModel(nn.Module):
-    """Features (B, T, F) float32 with lengths (B,) -> frame logits (B, T, C) or, with `per_frame=False`, (B, C)."""
+    """Features (B, T, F) float32 with lengths (B,) -> frame logits (B, T, C) or, with `per_frame=False`, (B, C).
 
-    def __init__(self, features: int, classes: int, options: TemporalOptions, *, per_frame: bool) -> None:
+    noise: standard deviation of Gaussian noise on the standardised inputs in training.
+    """
+
+    def __init__(
+        self, features: int, classes: int, options: TemporalOptions, *, per_frame: bool, noise: float = 0.0
+    ) -> None:
         super().__init__()
         self.features, self.options = features, options
         self.inputs = FeatureTransform(features, options)
-        self.head = TemporalHead(self.inputs.size, classes, options, per_frame=per_frame)
+        self.head = TemporalHead(self.inputs.size, classes, options, per_frame=per_frame, noise=noise)
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         logits: Tensor = self.head(self.inputs(features), lengths)

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from kagglepipe.images.dataset import IGNORE_INDEX
 from kagglepipe.images.views import draw_seed
+from kagglepipe.options import SequenceOptions
 from kagglepipe.parallel import parallel_map
-from kagglepipe.sequences.augment import TimeAugmentation
+from kagglepipe.sequences.augment import draw_positions
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,13 @@ class TrainingBatches:
     def __init__(
         self,
         examples: Sequence[Example],
-        augmentation: TimeAugmentation,
+        options: SequenceOptions,
         *,
         batch_size: int,
         window: int | None,
         seed: int,
     ) -> None:
-        self.examples, self.augmentation = list(examples), augmentation
+        self.examples, self.options = list(examples), options
         self.batch_size, self.window, self.seed = batch_size, window, seed
         self.pieces = [
             (row, piece)
@@ -79,7 +80,7 @@ class TrainingBatches:
             yield collate([self.piece(row, piece, epoch) for row, piece in pieces])
 
     def contents(self, epoch: int, number: int) -> list[str]:
-        """The ids of what one batch is made of."""
+        """Ids of the items of one batch."""
         batch = next(islice(self.epoch(epoch), number, None))
         return [self.examples[row].id for row, _ in batch]
 
@@ -93,7 +94,7 @@ class TrainingBatches:
         """The frames of one augmented look at an item."""
         example = self.examples[row]
         rng = np.random.default_rng(draw_seed(self.seed, epoch, f"{example.id}/{piece}"))
-        return self.augmentation.draw(len(example), rng, window=self.window)
+        return draw_positions(len(example), self.options, rng, window=self.window)
 
     def piece(self, row: int, piece: int, epoch: int) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
         """(features (t, F), label) of one augmented look at an item."""
@@ -110,7 +111,7 @@ class ClipBatches:
     def __init__(
         self,
         examples: Sequence[Example],
-        augmentation: TimeAugmentation,
+        options: SequenceOptions,
         read: Callable[[Example, NDArray[np.int64], int], NDArray[np.uint8]],
         *,
         batch_size: int,
@@ -119,7 +120,7 @@ class ClipBatches:
         seed: int,
         workers: int | None = None,
     ) -> None:
-        self.order = TrainingBatches(examples, augmentation, batch_size=batch_size, window=window, seed=seed)
+        self.order = TrainingBatches(examples, options, batch_size=batch_size, window=window, seed=seed)
         self.read, self.frames, self.workers = read, frames, workers
 
     def __len__(self) -> int:
@@ -130,6 +131,10 @@ class ClipBatches:
             return collate([self.piece(*piece, epoch) for piece in pieces])
 
         return parallel_map(make, self.order.epoch(epoch), workers=self.workers, ahead=2)
+
+    def contents(self, epoch: int, number: int) -> list[str]:
+        """Ids of the items of one batch."""
+        return self.order.contents(epoch, number)
 
     def piece(self, row: int, piece: int, epoch: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """(frames (t, size, size, 3), label) of one augmented look at an item."""

@@ -32,7 +32,7 @@ from kagglepipe.stages.configured import find_teacher, identity_of
 if TYPE_CHECKING:
     from kagglepipe.models.classifier import Classifier
     from kagglepipe.training.budget import Budget
-    from kagglepipe.training.fit import Conduct
+    from kagglepipe.training.loop import FitRuntime
     from kagglepipe.training.trackers import Track
 
 log = logging.getLogger(__name__)
@@ -209,24 +209,21 @@ class Session(ABC):
         name = self.backend.resolve(self.model)
         return name if name == "torch" else f"{name} {version(name)}"
 
-    def conduct(self, fold: int, *, images: int = 1) -> "Conduct":
-        """How the training of a fold goes about it: where it may go on, what it may use, who is told.
-
-        images: in each row of a batch.
-        """
+    def fit_runtime(self, fold: int, *, images: int = 1) -> "FitRuntime":
+        """Runtime options of a fold's fit. images: per row of a batch."""
         from kagglepipe.training.device import images_at_a_time
-        from kagglepipe.training.fit import Conduct
+        from kagglepipe.training.loop import FitRuntime
 
         track, options, best = self.track, self.config.training, images_at_a_time(self.device)
-        return Conduct(
+        return FitRuntime(
             resume=self.run / f"fold_{fold}" / RESUME,
             budget=self.budget,
-            afterwards=len(self.test) + int((self.folds == fold).sum()),
+            rows_after=len(self.test) + int((self.folds == fold).sum()),
             micro_batch=options.micro_batch or (best and max(1, best // images)),
             track=None if track is None else lambda epoch, figures: track(f"fold_{fold}", epoch, figures),
             compile=options.compile,
             classes=self.classes,
-            usual_classes=usual_order(self.config, self.classes, sorted),
+            default_classes=usual_order(self.config, self.classes, sorted),
         )
 
     def pseudo(self, fold: int) -> pd.DataFrame:
@@ -257,7 +254,7 @@ class Session(ABC):
 
     def keep_fold(self, fold: int, fitted: Fitted, seconds: float) -> None:
         """Writes and tells what came of a fold."""
-        from kagglepipe.training.resume import forget_progress
+        from kagglepipe.training.resume import LR_SHORTENED, forget_progress
 
         folder = self.run / f"fold_{fold}"
         log_csv = pd.DataFrame(fitted.log).to_csv(index=False, lineterminator="\n")
@@ -267,7 +264,7 @@ class Session(ABC):
         write_parquet(folder / "oof.parquet", frame)
         write_parquet(folder / "test.parquet", test_frame(self.test["id"].tolist(), fitted.test, self.classes))
         metrics = scores_of(frame, self.config.competition, self.classes, self.groups)
-        cut = any(row.get("ended_by") == "budget" or row.get("hurried") for row in fitted.log)
+        cut = any(row.get("ended_by") == "budget" or row.get(LR_SHORTENED) for row in fitted.log)
         limit = self.config.training.budget if cut else None
         about = {"classes": self.classes, "seconds": round(seconds, 2), "cut_by_budget": limit}
         write_json(folder / "metrics.json", {**metrics, **about})

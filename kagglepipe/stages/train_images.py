@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -177,7 +176,7 @@ class ImageSession(Session):
 
         from kagglepipe.images.dataset import TrainingImages
         from kagglepipe.training.checkpoint import read_checkpoints, save_checkpoint
-        from kagglepipe.training.fit import Recipe, fit
+        from kagglepipe.training.fit import fit
         from kagglepipe.training.head import UNSEEN_BIAS
         from kagglepipe.training.inference import run_probabilities
 
@@ -185,7 +184,6 @@ class ImageSession(Session):
         model.head.weight.data = torch.from_numpy(head.weight).to(self.device)
         bias = np.where(head.bias == UNSEEN_BIAS, np.float32(UNSEEN_BUT_TUNED), head.bias)
         model.head.bias.data = torch.from_numpy(bias).to(self.device)
-        options = {name: getattr(self.config.training, name) for name in Recipe.__dataclass_fields__}
         rows = pd.concat([self.train, pseudo])
         reader, labels = self.reader(rows), self.numbered(rows["target"])
         own, added = np.arange(len(self.train)), np.arange(len(self.train), len(rows))
@@ -194,12 +192,12 @@ class ImageSession(Session):
             TrainingImages(self.image_views(reader, rows), labels),
             train=np.append(own[self.folds != fold], added),
             valid=own[self.folds == fold],
-            recipe=Recipe(**options),
+            options=self.config.training,
             seed=self.config.seed,
             precision=self.training_precision,
             workers=self.loader_workers,
             name=f"train: fold {fold}",
-            conduct=self.conduct(fold),
+            runtime=self.fit_runtime(fold),
             metric=self.config.competition.metric,
         )
         folder = self.run / f"fold_{fold}"
@@ -219,7 +217,7 @@ class ImageSession(Session):
 
         oof = predict(reader, own[self.folds == fold].tolist())
         test = predict(self.reader(self.test), range(len(self.test)))
-        return Fitted([asdict(epoch) for epoch in history], oof, test)
+        return Fitted([epoch.row() for epoch in history], oof, test)
 
     @property
     def loader_workers(self) -> int:

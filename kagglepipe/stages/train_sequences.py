@@ -6,7 +6,7 @@ Features of video frames lie in data/<slug>/cache/frames-*/, one memory-mapped a
 import copy
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,10 +30,10 @@ from kagglepipe.sequences.grid import item_lengths
 from kagglepipe.stages.session import Fitted, Session
 
 if TYPE_CHECKING:
-    from kagglepipe.models.temporal import TemporalModel, TemporalOptions
+    from kagglepipe.models.temporal import TemporalModel
+    from kagglepipe.options import TemporalOptions
     from kagglepipe.sequences.dataset import Example
     from kagglepipe.training.features import Item
-    from kagglepipe.training.temporal import TemporalRecipe
 
 log = logging.getLogger(__name__)
 Array = NDArray[Any]
@@ -261,25 +261,10 @@ class SequenceSession(Session):
 
     # --- what is fitted ----------------------------------------------------------------------------------------
 
-    @cached_property
-    def options(self) -> "TemporalOptions":
-        """The shape of the model of time."""
-        from kagglepipe.models.temporal import TemporalOptions
-
-        return TemporalOptions(**asdict(self.config.model.temporal), noise=self.config.sequences.noise)
-
     @property
-    def recipe(self) -> "TemporalRecipe":
-        """How it is fitted."""
-        from kagglepipe.sequences.augment import TimeAugmentation
-        from kagglepipe.training.temporal import TemporalRecipe
-
-        s = self.config.sequences
-        return TemporalRecipe(
-            steps=s.steps, lr=s.lr, batch_size=s.batch_size, weight_decay=s.weight_decay,
-            label_smoothing=s.label_smoothing, window=s.window if self.config.competition.finds_segments else None,
-            augmentation=TimeAugmentation(s.crop, s.speed, s.drop), clip=self.config.training.clip,
-        )  # fmt: skip
+    def options(self) -> "TemporalOptions":
+        """Architecture of the temporal model."""
+        return self.config.model.temporal
 
     def training_rows(self, fold: int, pseudo: pd.DataFrame) -> pd.DataFrame:
         """What a fold is fitted on: the rows of all other folds, and those that a teacher has labelled."""
@@ -304,11 +289,11 @@ class SequenceSession(Session):
         examples, models, history = self.training_examples(fold, pseudo), [], []
         for member in range(members):
             model, epochs = fit_temporal(
-                examples, len(self.classes), self.options, self.recipe,
+                examples, len(self.classes), self.options, self.config.sequences, clip=self.config.training.clip,
                 seed=self.config.seed + 1000 * member, device=self.device, name=f"train: fold {fold}, member {member}",
             )  # fmt: skip
             models.append(model)
-            history += [{"member": member, **asdict(epoch)} for epoch in epochs]
+            history += [{"member": member, **epoch.row()} for epoch in epochs]
         return models, history
 
     def fit_linear(self, fold: int, pseudo: pd.DataFrame) -> "tuple[list[TemporalModel], list[dict[str, Any]]]":
@@ -326,7 +311,7 @@ class SequenceSession(Session):
         head = fitter.fit(fold, more)
         model = make_temporal(
             [example for example, _ in self.examples(self.train)][:1], len(self.classes), self.options,
-            seed=self.config.seed, device=torch.device("cpu"),
+            noise=self.config.sequences.noise, seed=self.config.seed, device=torch.device("cpu"),
         )  # fmt: skip
         model.inputs.centre.copy_(torch.from_numpy(centre))
         model.inputs.scale.copy_(torch.from_numpy(scale))
@@ -422,22 +407,16 @@ class SequenceSession(Session):
         """Trains the encoder with its model of time from `head` on, for a fixed number of epochs."""
         from kagglepipe.models.temporal import CnnLstm
         from kagglepipe.training.checkpoint import save_temporal
-        from kagglepipe.training.fit import Recipe, train_epochs
+        from kagglepipe.training.loop import train_epochs
         from kagglepipe.training.optimise import make_optimiser
 
         training = self.config.training
-        recipe = Recipe(**{name: getattr(training, name) for name in Recipe.__dataclass_fields__})
         model = CnnLstm(copy.deepcopy(self.model), copy.deepcopy(head)).to(self.device)
         batches = self.frame_batches(fold, pseudo)
-        conduct = self.conduct(fold, images=self.config.sequences.clip_frames)
-        optimiser = make_optimiser(
-            model, lr=recipe.lr, layer_decay=recipe.layer_decay, weight_decay=recipe.weight_decay,
-            frozen_below=recipe.frozen_below,
-        )  # fmt: skip
         epochs = train_epochs(
-            model, batches, optimiser, steps=len(batches), recipe=recipe, seed=self.config.seed,
+            model, batches, make_optimiser(model, training), options=training, seed=self.config.seed,
             precision=self.training_precision, name=f"train: fold {fold}", unit="clip", evaluate=None,
-            conduct=replace(conduct, contents=batches.order.contents),
+            runtime=self.fit_runtime(fold, images=self.config.sequences.clip_frames),
         )  # fmt: skip
         self.open_fold(fold)
         save_temporal(
@@ -446,7 +425,7 @@ class SequenceSession(Session):
         tuned = copy.copy(self)
         tuned.__dict__["model"], tuned.__dict__["_features"] = model.encoder.eval(), {}
         oof, test = tuned.predict_tuned(model.head, self.held(fold)), tuned.predict_tuned(model.head, self.test)
-        return Fitted(history + [{"member": "all", **asdict(epoch)} for epoch in epochs], oof, test)
+        return Fitted(history + [{"member": "all", **epoch.row()} for epoch in epochs], oof, test)
 
     def predict_tuned(self, head: "TemporalModel", rows: pd.DataFrame) -> Array:
         """(len(rows), C) by a fine-tuned encoder, whose features are of no use to anyone else and not kept."""
@@ -468,7 +447,6 @@ class SequenceSession(Session):
 
     def frame_batches(self, fold: int, pseudo: pd.DataFrame) -> Any:
         """Batches of augmented clips for the whole network, each of at most `sequences.clip_frames` frames."""
-        from kagglepipe.sequences.augment import TimeAugmentation
         from kagglepipe.sequences.dataset import ClipBatches
 
         s, frames = self.config.sequences, self.config.sequences.clip_frames
@@ -485,7 +463,7 @@ class SequenceSession(Session):
             return self.read_frames(place[name], unique, epoch, example.id)[back]
 
         return ClipBatches(
-            [example for example, _ in self.examples(rows)], TimeAugmentation(s.crop, s.speed, s.drop), read,
+            [example for example, _ in self.examples(rows)], s, read,
             batch_size=max(1, self.config.training.batch_size // 4), frames=frames, window=frames if whole else None,
             seed=self.config.seed, workers=self.config.workers,
         )  # fmt: skip

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from kagglepipe.errors import UserError
 from kagglepipe.files import atomic, read_json, sha256, write_json
 from kagglepipe.models.classifier import Classifier, Preprocessing
-from kagglepipe.models.temporal import TemporalModel, TemporalOptions, load_stored, stored_name
+from kagglepipe.models.temporal import TemporalModel, load_stored, stored_name
 from kagglepipe.models.weights import read_tensors, write_tensors
+from kagglepipe.options import TemporalOptions
 
 BACKBONE = "backbone.safetensors"
 
@@ -139,7 +140,10 @@ def save_temporal(
     write_tensors(folder / "model.safetensors", tensors)
     first = models[0]
     shape = {"features": first.features, "per_frame": first.head.per_frame}
-    write_json(folder / "model.json", {**meta, **about, **shape, "temporal": asdict(first.options)})
+    write_json(
+        folder / "model.json",
+        {**meta, **about, **shape, "temporal": {**asdict(first.options), "noise": first.head.noise}},
+    )
 
 
 def load_temporal(checkpoint: Checkpoint) -> list[TemporalModel]:
@@ -147,8 +151,11 @@ def load_temporal(checkpoint: Checkpoint) -> list[TemporalModel]:
     meta, tensors = checkpoint.meta, read_tensors(checkpoint.folder / "model.safetensors")
     models = []
     for member in range(meta["members"]):
-        options = TemporalOptions(**meta["temporal"])
-        model = TemporalModel(meta["features"], len(meta["classes"]), options, per_frame=meta["per_frame"])
+        options = dict(meta["temporal"])
+        noise = options.pop("noise", 0.0)
+        model = TemporalModel(
+            meta["features"], len(meta["classes"]), TemporalOptions(**options), per_frame=meta["per_frame"], noise=noise
+        )
         own = {name: value for name, value in tensors.items() if name.startswith(f"{member}.")}
         load_stored(model, {name.removeprefix(f"{member}."): value for name, value in own.items()})
         models.append(model.eval())

@@ -1,4 +1,4 @@
-"""What fine-tuning may change, how fast, and when."""
+"""Optimiser with layer-wise learning rates, learning rate schedules, frozen batch norm statistics."""
 
 import math
 from collections.abc import Callable
@@ -10,36 +10,30 @@ from torch import nn
 
 from kagglepipe.models.classifier import Classifier
 from kagglepipe.models.temporal import CnnLstm
+from kagglepipe.options import TrainingOptions
 
 
-def make_optimiser(
-    model: Classifier | CnnLstm, *, lr: float, layer_decay: float, weight_decay: float, frozen_below: float = 0.0
-) -> torch.optim.AdamW:
-    """AdamW whose rate shrinks by `layer_decay` a layer towards the input.
+def make_optimiser(model: Classifier | CnnLstm, options: TrainingOptions) -> torch.optim.AdamW:
+    """Make AdamW with layer-wise learning rates: factor `layer_decay` for each layer towards the input.
 
-    Biases and norms do not decay, nor does what the network exempts (see `exempt_from_decay`).
-
-    The head and the backbone's last layer learn at `lr`. Layers whose rate would be less than `frozen_below` of
-    it are frozen: they would hardly move, yet the first ones, on large maps, take half of the backward pass.
-    (Rates by layer: Howard & Ruder 2018, ULMFiT.)
+    Head and last layer have rate `lr`. Layers below `frozen_below` of it are frozen: they would hardly move, yet the
+    first ones, on large feature maps, take half of the backward pass. Biases, norms and what the network exempts have
+    no weight decay. Howard & Ruder 2018, "Universal language model fine-tuning" (discriminative fine-tuning).
     """
     groups = param_groups_layer_decay(
         model.backbone,
-        weight_decay=weight_decay,
+        weight_decay=options.weight_decay,
         no_weight_decay_list=exempt_from_decay(model.backbone),
-        layer_decay=layer_decay,
-        no_opt_scale=frozen_below or None,
+        layer_decay=options.layer_decay,
+        no_opt_scale=options.frozen_below or None,
     )
     for group in groups:
-        group["lr"] = lr * group.pop("lr_scale")
-    return torch.optim.AdamW([*groups, *decayed(model.head, lr=lr, weight_decay=weight_decay)])
+        group["lr"] = options.lr * group.pop("lr_scale")
+    return torch.optim.AdamW([*groups, *param_groups(model.head, lr=options.lr, weight_decay=options.weight_decay)])
 
 
 def exempt_from_decay(module: nn.Module) -> list[str]:
-    """Names, or patterns, of the parameters that timm's `no_weight_decay()` exempts, as `pos_embed`, sorted.
-
-    A network may be wrapped in another, or be made of several: names of each part get the part's prefix.
-    """
+    """Names, or patterns, of parameters in timm's `no_weight_decay()` of the network and its submodules, sorted."""
     names: set[str] = set()
     for prefix, part in module.named_modules():
         if callable(listed := getattr(part, "no_weight_decay", None)):
@@ -47,8 +41,8 @@ def exempt_from_decay(module: nn.Module) -> list[str]:
     return sorted(names)
 
 
-def decayed(module: nn.Module, *, lr: float, weight_decay: float) -> list[dict[str, Any]]:
-    """Two groups of a module's parameters at one rate: matrices, which decay, and vectors, which do not."""
+def param_groups(module: nn.Module, *, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+    """Two parameter groups at one rate: matrices with weight decay, vectors without."""
     matrices = [parameter for parameter in module.parameters() if parameter.ndim > 1]
     vectors = [parameter for parameter in module.parameters() if parameter.ndim < 2]
     return [
@@ -58,7 +52,7 @@ def decayed(module: nn.Module, *, lr: float, weight_decay: float) -> list[dict[s
 
 
 def cosine(progress: float, warmup: float) -> float:
-    """Linear from 0 to 1 over `warmup`, then half a cosine down to 0. `progress` and `warmup` in 0…1.
+    """Linear warm-up from 0 to 1, then half a cosine down to 0 (Loshchilov & Hutter 2017). All in 0…1.
 
     >>> [round(cosine(p, 0.5), 2) for p in (0, 0.25, 0.5, 0.75, 1)]
     [0.0, 0.5, 1.0, 0.5, 0.0]
@@ -69,7 +63,7 @@ def cosine(progress: float, warmup: float) -> float:
 
 
 def onecycle(progress: float, warmup: float) -> float:
-    """Half a cosine up from 1/25 over `warmup`, then half a cosine down to 1/10,000 (Smith 2018).
+    """Half a cosine up from 1/25 over `warmup`, then half a cosine down to 1/10,000 (Smith & Topin 2018).
 
     >>> [round(onecycle(p, 0.5), 2) for p in (0, 0.5, 1)]
     [0.04, 1.0, 0.0]
@@ -84,9 +78,9 @@ SCHEDULES: dict[str, Callable[[float, float], float]] = {"cosine": cosine, "onec
 
 
 def make_schedule(optimiser: torch.optim.Optimizer, name: str, *, warmup: float) -> Callable[[float, float], None]:
-    """(progress in 0…1, factor) -> sets every group's rate to what it is now, times the schedule, times the factor.
+    """Make a function (progress in 0…1, factor) that sets each group's rate to its initial rate · schedule · factor.
 
-    It has no state: where a training stands decides its rate, however it came there.
+    Unlike torch's schedulers it has no state: resume, roll-back and a time budget may set any progress.
     """
     shape, rates = SCHEDULES[name], [group["lr"] for group in optimiser.param_groups]
 
@@ -98,10 +92,10 @@ def make_schedule(optimiser: torch.optim.Optimizer, name: str, *, warmup: float)
 
 
 def freeze_statistics(model: nn.Module) -> None:
-    """Training mode, but batch norms keep the means and variances they came with.
+    """Set training mode, but batch norms to evaluation mode, so that they keep their pretrained statistics.
 
-    Batches of a small competition are too few to estimate them again, and frozen ones make a batch's size and
-    its split over processes irrelevant.
+    The batches of a small competition are too few to estimate them again, and with frozen statistics neither the size
+    of a batch nor its split over ranks matters.
     """
     model.train()
     for module in model.modules():

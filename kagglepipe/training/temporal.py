@@ -2,53 +2,38 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kagglepipe.models.temporal import FeatureTransform, TemporalModel, TemporalOptions, moving_average
-from kagglepipe.sequences.augment import TimeAugmentation
+from kagglepipe.models.temporal import FeatureTransform, TemporalModel, moving_average
+from kagglepipe.options import SequenceOptions, TemporalOptions, TrainingOptions
 from kagglepipe.sequences.dataset import Example, TrainingBatches, collate
 from kagglepipe.training.device import Precision
-from kagglepipe.training.fit import Conduct, Epoch, Recipe, train_epochs
-from kagglepipe.training.optimise import decayed
+from kagglepipe.training.loop import train_epochs
+from kagglepipe.training.optimise import param_groups
+from kagglepipe.training.resume import Epoch
 
 MOST_FRAMES = 20_000  # that standardisation and principal components are taken from: more change nothing
 MOST_PADDED = 20_000  # frames of a batch to predict, padding included: what bounds its memory
 FLOAT32 = Precision(torch.float32, False, "a model of time is too small for less")
 
 
-@dataclass(frozen=True)
-class TemporalRecipe:
-    """How a model of time is fitted; `window` is None for clips. The fields are those of `sequences.*`."""
-
-    steps: int
-    lr: float
-    batch_size: int
-    weight_decay: float
-    label_smoothing: float
-    window: int | None
-    augmentation: TimeAugmentation
-    clip: float
-
-    def loop(self, batches: int) -> Recipe:
-        """What the training loop reads of it: as many epochs, of so many batches, as its steps come to."""
-        epochs = math.ceil(self.steps / batches)
-        return Recipe(
-            epochs=epochs, lr=self.lr, batch_size=self.batch_size, layer_decay=1.0, frozen_below=0.0,
-            weight_decay=self.weight_decay, warmup=0.1, schedule="cosine", clip=self.clip,
-            label_smoothing=self.label_smoothing, patience=epochs,
-        )  # fmt: skip
-
-
 def make_temporal(
-    examples: Sequence[Example], classes: int, options: TemporalOptions, *, seed: int, device: torch.device
+    examples: Sequence[Example],
+    classes: int,
+    options: TemporalOptions,
+    *,
+    noise: float = 0.0,
+    seed: int,
+    device: torch.device,
 ) -> TemporalModel:
-    """A model whose inputs are standardised, and reduced, by the examples; its weights are drawn by `seed`."""
+    """Make a temporal model with weights drawn by `seed` and its feature transform fitted on the examples."""
     torch.manual_seed(seed)
-    model = TemporalModel(examples[0].features.shape[1], classes, options, per_frame=examples[0].label.ndim > 0)
+    inputs, per_frame = examples[0].features.shape[1], examples[0].label.ndim > 0
+    model = TemporalModel(inputs, classes, options, per_frame=per_frame, noise=noise)
     if options.cell != "mean":
         model.inputs.fit(raw_frames(model, examples, seed=seed), seed=seed)
     return model.to(device)
@@ -69,32 +54,44 @@ def fit_temporal(
     examples: Sequence[Example],
     classes: int,
     options: TemporalOptions,
-    recipe: TemporalRecipe,
+    sequences: SequenceOptions,
     *,
+    clip: float = 1.0,
     seed: int,
     device: torch.device,
     name: str,
 ) -> tuple[TemporalModel, list[Epoch]]:
-    """A model fitted on all of `examples` for a fixed number of steps, and its history."""
-    model = make_temporal(examples, classes, options, seed=seed, device=device)
+    """Fit a temporal model on all examples for `sequences.steps`, and return it with its history.
+
+    Frame labels (T,) are learnt in windows of `sequences.window` frames, clip labels () on whole clips. clip: maximum
+    norm of the gradient. name: prefix of log lines.
+    """
+    model = make_temporal(examples, classes, options, noise=sequences.noise, seed=seed, device=device)
     seen = [replace(example, features=as_inputs(model, example)) for example in examples]  # once, not once an epoch
-    batches = TrainingBatches(seen, recipe.augmentation, batch_size=recipe.batch_size, window=recipe.window, seed=seed)
-    optimiser = torch.optim.AdamW(decayed(model.head, lr=recipe.lr, weight_decay=recipe.weight_decay))
+    window = sequences.window if examples[0].label.ndim else None
+    batches = TrainingBatches(seen, sequences, batch_size=sequences.batch_size, window=window, seed=seed)
     history = train_epochs(
         model.head,
         batches,
-        optimiser,
-        steps=len(batches),
-        recipe=recipe.loop(len(batches)),
+        torch.optim.AdamW(param_groups(model.head, lr=sequences.lr, weight_decay=sequences.weight_decay)),
+        options=loop_options(sequences, len(batches), clip=clip),
         seed=seed,
         precision=FLOAT32,
         name=name,
         unit="item",
         evaluate=None,
-        option="sequences.lr",
-        conduct=Conduct(contents=batches.contents),
+        lr_option="sequences.lr",
     )
     return model.eval(), history
+
+
+def loop_options(sequences: SequenceOptions, batches: int, *, clip: float) -> TrainingOptions:
+    """Options of the training loop for `sequences.steps`, rounded up to whole epochs of so many batches."""
+    epochs = math.ceil(sequences.steps / batches)
+    return TrainingOptions(
+        epochs=epochs, lr=sequences.lr, batch_size=sequences.batch_size, weight_decay=sequences.weight_decay,
+        warmup=0.1, schedule="cosine", clip=clip, label_smoothing=sequences.label_smoothing, patience=epochs,
+    )  # fmt: skip
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """Streaming equals batch, padding is never seen, and what stands beside the recurrent module does what it says."""
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,33 +24,16 @@ from kagglepipe.models.temporal import (
     FeatureTransform,
     Stream,
     TemporalModel,
-    TemporalOptions,
     frame_order,
     load_stored,
     moving_average,
     stored_name,
 )
+from tests.fitting import temporal_options
 
 CELLS = ("elman", "gru", "lstm")
 BODIES = (*CELLS, "conv", "mean")
 F, C = 5, 3  # features a frame, classes
-
-
-def options(**changes: Any) -> TemporalOptions:
-    """A tiny LSTM, with changes."""
-    plain: dict[str, Any] = {
-        "cell": "lstm",
-        "differences": False,
-        "shuffled": False,
-        "hidden": 4,
-        "layers": 1,
-        "bidirectional": False,
-        "dropout": 0.0,
-        "reduce": 0,
-        "pooling": "mean",
-        "window": 3,
-    }
-    return TemporalOptions(**{**plain, **changes})
 
 
 def random_frames(*shape: int, seed: int = 0) -> Tensor:
@@ -58,10 +42,10 @@ def random_frames(*shape: int, seed: int = 0) -> Tensor:
     return values * torch.linspace(0.01, 3, shape[-1]) + torch.linspace(-5, 5, shape[-1])
 
 
-def model_of(*, per_frame: bool = True, seed: int = 0, **changes: Any) -> TemporalModel:
+def model_of(*, per_frame: bool = True, seed: int = 0, noise: float = 0.0, **changes: Any) -> TemporalModel:
     """A model with random weights and biases, standardised on random frames, ready for inference."""
     torch.manual_seed(seed)
-    model = TemporalModel(F, C, options(**changes), per_frame=per_frame)
+    model = TemporalModel(F, C, temporal_options(**changes), per_frame=per_frame, noise=noise)
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.6)
     model.inputs.fit(model.inputs.raw(random_frames(1, 40, F, seed=9))[0].numpy(), seed=0)
@@ -78,7 +62,7 @@ def logits(model: TemporalModel, features: Tensor, lengths: list[int] | None = N
 
 
 def test_differences_stand_behind_the_frames_and_the_first_has_none() -> None:
-    inputs = FeatureTransform(2, options(differences=True))
+    inputs = FeatureTransform(2, temporal_options(differences=True))
     features = torch.tensor([[[1.0, 5.0], [4.0, 3.0], [4.0, 2.5]]])
     expected = torch.tensor([[[1.0, 5.0, 0.0, 0.0], [4.0, 3.0, 3.0, 2.0], [4.0, 2.5, 0.0, 0.5]]])
     assert torch.equal(inputs.raw(features), expected)
@@ -90,7 +74,7 @@ def test_differences_stand_behind_the_frames_and_the_first_has_none() -> None:
 
 def test_without_differences_inputs_are_the_frames() -> None:
     features = random_frames(2, 4, F)
-    assert torch.equal(FeatureTransform(F, options())(features), features)
+    assert torch.equal(FeatureTransform(F, temporal_options())(features), features)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +93,7 @@ def test_without_differences_inputs_are_the_frames() -> None:
 )
 def test_components_are_kept_where_there_are_more_inputs(changes: dict[str, Any], size: int) -> None:
     """And a linear model keeps its inputs as they are."""
-    inputs = FeatureTransform(6, options(**changes))
+    inputs = FeatureTransform(6, temporal_options(**changes))
     assert inputs.size == size
     assert inputs(random_frames(2, 3, 6)).shape == (2, 3, size)
     assert bool(len(inputs.projection)) == (size in (4, 7))
@@ -117,7 +101,7 @@ def test_components_are_kept_where_there_are_more_inputs(changes: dict[str, Any]
 
 def fitted(raw: NDArray[Any], seed: int = 0, **changes: Any) -> FeatureTransform:
     """Inputs fitted on raw ones (N, F)."""
-    inputs = FeatureTransform(raw.shape[1], options(**changes))
+    inputs = FeatureTransform(raw.shape[1], temporal_options(**changes))
     inputs.fit(raw, seed=seed)
     return inputs
 
@@ -336,11 +320,10 @@ def test_frame_logits_leave_the_model_as_it_was() -> None:
 # --- no look at time -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("pooling", POOLING)
 @pytest.mark.parametrize("differences", [False, True])
-def test_a_linear_model_is_logistic_regression_on_the_mean(differences: bool, pooling: str) -> None:
-    """W · mean(standardised inputs) + b, whatever `pooling` says."""
-    model = model_of(cell="mean", per_frame=False, differences=differences, pooling=pooling)
+def test_a_linear_model_is_logistic_regression_on_the_mean(differences: bool) -> None:
+    """W · mean(standardised inputs) + b."""
+    model = model_of(cell="mean", per_frame=False, differences=differences)
     features, lengths = random_frames(3, 7, F), [7, 2, 5]
     found = logits(model, features, lengths).softmax(dim=1)
     weight, bias = (x.detach().double().numpy() for x in (model.head.classifier.weight, model.head.classifier.bias))
@@ -389,7 +372,7 @@ def test_moving_averages_by_hand() -> None:
 
 @pytest.mark.parametrize("window", [1, 4, 5])
 def test_a_linear_model_of_frames_sees_windows(window: int) -> None:
-    model, features = model_of(cell="mean", window=window, pooling="mean_max"), random_frames(1, 9, F)
+    model, features = model_of(cell="mean", window=window), random_frames(1, 9, F)
     with torch.inference_mode():
         inputs = model.inputs(features)[0].double().numpy()
         expected = model.head.classifier(torch.from_numpy(averaged(inputs, window)).float())
@@ -434,7 +417,7 @@ def test_an_inference_order_leaves_torchs_random_numbers_alone() -> None:
 def unshuffled(model: TemporalModel) -> TemporalModel:
     """The same weights, in order."""
     twin = copy.deepcopy(model)
-    twin.head.options = options(**{**vars(model.options), "shuffled": False})
+    twin.head.options = replace(model.options, shuffled=False)
     return twin
 
 
@@ -455,14 +438,6 @@ def test_a_shuffled_model_is_the_same_model_on_shuffled_inputs(cell: str) -> Non
             model.head.per_frame = plain.head.per_frame = False
             torch.testing.assert_close(model(features, lengths), plain(mixed, lengths))
             assert not torch.allclose(model(features, lengths), plain(features, lengths), atol=1e-4)
-
-
-def test_without_a_look_at_time_an_order_changes_nothing() -> None:
-    model = model_of(cell="mean", shuffled=True, per_frame=False)
-    features, lengths = random_frames(2, 9, F), torch.tensor([9, 6])
-    for training in (False, True):
-        model.train(training)
-        torch.testing.assert_close(model(features, lengths), unshuffled(model)(features, lengths))
 
 
 def test_differences_are_taken_before_frames_are_shuffled() -> None:
@@ -583,7 +558,9 @@ def pixels(batch: int, steps: int) -> Tensor:
 @pytest.mark.parametrize("cell", ["lstm", "conv", "mean"])
 def test_encoder_and_body_in_one_are_the_two_after_each_other(encoder: Classifier, cell: str, per_frame: bool) -> None:
     torch.manual_seed(1)
-    head = TemporalModel(encoder.head.in_features, C, options(cell=cell, differences=True), per_frame=per_frame).eval()
+    head = TemporalModel(
+        encoder.head.in_features, C, temporal_options(cell=cell, differences=True), per_frame=per_frame
+    ).eval()
     frames, lengths = pixels(3, 5), torch.tensor([2, 5, 1])
     with torch.inference_mode():
         found = CnnLstm(encoder, head)(frames, lengths)
@@ -607,13 +584,15 @@ def test_padding_never_passes_the_encoder(encoder: Classifier) -> None:
             return self.inner(x)
 
     counted = Classifier(Counted(encoder.backbone), C, encoder.preprocessing).eval()
-    head = TemporalModel(counted.head.in_features, C, options(), per_frame=False).eval()
+    head = TemporalModel(counted.head.in_features, C, temporal_options(), per_frame=False).eval()
     CnnLstm(counted, head)(pixels(3, 6), torch.tensor([2, 6, 1]))
     assert passed == [9]
 
 
 def test_gradients_reach_the_encoder(encoder: Classifier) -> None:
-    model = CnnLstm(copy.deepcopy(encoder), TemporalModel(encoder.head.in_features, C, options(), per_frame=True))
+    model = CnnLstm(
+        copy.deepcopy(encoder), TemporalModel(encoder.head.in_features, C, temporal_options(), per_frame=True)
+    )
     model(pixels(2, 3), torch.tensor([3, 2])).square().sum().backward()
     assert model.backbone is model.encoder.backbone
     for part in (model.backbone, model.head):
@@ -627,7 +606,7 @@ def test_files_keep_the_names_of_earlier_versions(encoder: Classifier) -> None:
     buffers = {"inputs.centre", "inputs.scale", "inputs.projection"}
     rnn = {f"head.body.rnn.{kind}_{side}_l0" for kind in ("weight", "bias") for side in ("ih", "hh")}
     linear = {f"head.{name}.{kind}" for name in ("enter", "leave") for kind in ("weight", "bias")}
-    model = TemporalModel(encoder.head.in_features, C, options(), per_frame=True)
+    model = TemporalModel(encoder.head.in_features, C, temporal_options(), per_frame=True)
     assert {stored_name(name) for name in model.state_dict()} == buffers | rnn | linear
     whole = CnnLstm(encoder, model)
     names = [stored_name(name) for name in whole.state_dict()]

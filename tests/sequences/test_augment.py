@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kagglepipe.sequences.augment import TimeAugmentation
+from kagglepipe.options import SequenceOptions
+from kagglepipe.sequences.augment import draw_positions
 
 augmentations = st.builds(
-    TimeAugmentation,
+    SequenceOptions,
     crop=st.floats(0.01, 1),
     speed=st.floats(1, 4),
     drop=st.floats(0, 0.99),
@@ -21,14 +22,15 @@ windows = st.none() | st.integers(1, 40)
 
 def drawn(length: int, seed: int = 0, window: int | None = None, **changes: Any) -> list[int]:
     """The positions of one draw."""
-    return TimeAugmentation(**changes).draw(length, np.random.default_rng(seed), window=window).tolist()
+    options = SequenceOptions(**{"crop": 1.0, "speed": 1.0, "drop": 0.0, **changes})
+    return draw_positions(length, options, np.random.default_rng(seed), window=window).tolist()
 
 
 @given(augmentations, st.integers(1, 300), windows, st.integers(0, 10**6))
 def test_positions_are_of_frames_that_are_there_in_order(
-    augmentation: TimeAugmentation, length: int, window: int | None, seed: int
+    options: SequenceOptions, length: int, window: int | None, seed: int
 ) -> None:
-    at = augmentation.draw(length, np.random.default_rng(seed), window=window)
+    at = draw_positions(length, options, np.random.default_rng(seed), window=window)
     assert at.dtype == np.int64
     assert len(at) >= 1
     assert at.min() >= 0
@@ -39,8 +41,8 @@ def test_positions_are_of_frames_that_are_there_in_order(
 
 
 @given(augmentations, st.integers(1, 300), windows, st.integers(0, 10**6))
-def test_a_seed_gives_the_same_draw(augmentation: TimeAugmentation, length: int, window: int | None, seed: int) -> None:
-    one, other = (augmentation.draw(length, np.random.default_rng(seed), window=window) for _ in range(2))
+def test_a_seed_gives_the_same_draw(options: SequenceOptions, length: int, window: int | None, seed: int) -> None:
+    one, other = (draw_positions(length, options, np.random.default_rng(seed), window=window) for _ in range(2))
     assert one.tolist() == other.tolist()
 
 
@@ -61,10 +63,10 @@ def test_a_cut_may_lie_anywhere() -> None:
 
 @given(augmentations, st.integers(2, 300), st.integers(1, 40), st.integers(0, 10**6))
 def test_pieces_of_what_is_too_long_have_one_length(
-    augmentation: TimeAugmentation, length: int, window: int, seed: int
+    options: SequenceOptions, length: int, window: int, seed: int
 ) -> None:
     if length > window:
-        assert len(augmentation.draw(length, np.random.default_rng(seed), window=window)) == window
+        assert len(draw_positions(length, options, np.random.default_rng(seed), window=window)) == window
 
 
 @given(st.integers(1, 300), st.floats(0.01, 1), st.integers(0, 10**6))

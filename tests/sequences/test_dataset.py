@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from kagglepipe.images.dataset import IGNORE_INDEX
 from kagglepipe.images.views import draw_seed
-from kagglepipe.sequences.augment import TimeAugmentation
+from kagglepipe.options import SequenceOptions
 from kagglepipe.sequences.dataset import Batch, ClipBatches, Example, TrainingBatches, collate
 
-PLAIN = TimeAugmentation()
-LIVELY = TimeAugmentation(crop=0.5, speed=1.5, drop=0.2)
+PLAIN = SequenceOptions(crop=1.0, speed=1.0, drop=0.0)
+LIVELY = SequenceOptions(crop=0.5, speed=1.5, drop=0.2)
 
 
 def example(id: str, length: int, *, per_frame: bool = False) -> Example:
@@ -26,9 +26,9 @@ def example(id: str, length: int, *, per_frame: bool = False) -> Example:
     return Example(id, features, label)
 
 
-def training(examples: list[Example], augmentation: TimeAugmentation = PLAIN, **changes: Any) -> TrainingBatches:
+def training(examples: list[Example], options: SequenceOptions = PLAIN, **changes: Any) -> TrainingBatches:
     """Batches of four, without windows."""
-    return TrainingBatches(examples, augmentation, **{"batch_size": 4, "window": None, "seed": 0, **changes})
+    return TrainingBatches(examples, options, **{"batch_size": 4, "window": None, "seed": 0, **changes})
 
 
 def of_lengths(*lengths: int, per_frame: bool = False) -> list[Example]:

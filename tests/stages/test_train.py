@@ -217,12 +217,12 @@ def test_on_a_cpu_as_much_goes_through_the_network_as_its_cache_holds(
     options = ("experiment=quick", "competition=image_folder", f"competition.source={toy}", "training.batch_size=64")
     run_command(config := configure(*options, "stage=prepare"))
     session = make_session(config, prepared := read_data(config), run_of(config, prepared))
-    assert session.conduct(0).micro_batch == 16
-    assert [session.conduct(0, images=count).micro_batch for count in (8, 16, 100)] == [2, 1, 1]
+    assert session.fit_runtime(0).micro_batch == 16
+    assert [session.fit_runtime(0, images=count).micro_batch for count in (8, 16, 100)] == [2, 1, 1]
     session.config = replace(config, training=replace(config.training, micro_batch=40))
-    assert session.conduct(0, images=8).micro_batch == 40
+    assert session.fit_runtime(0, images=8).micro_batch == 40
     session.config, session.device = config, torch.device("cuda")
-    assert session.conduct(0).micro_batch is None  # a GPU takes all that its memory holds
+    assert session.fit_runtime(0).micro_batch is None  # a GPU takes all that its memory holds
 
 
 @pytest.mark.parametrize("text", ["20", "20 minutes", "-5m", "1h 30m", "m", "inf", "1.5"])

@@ -14,8 +14,9 @@ from kagglepipe.images.dataset import TrainingImages
 from kagglepipe.models.classifier import Classifier
 from kagglepipe.training import fit as module
 from kagglepipe.training.budget import Budget
-from kagglepipe.training.fit import Conduct, Epoch, best_epoch, evaluate
-from kagglepipe.training.resume import load_progress
+from kagglepipe.training.fit import evaluate
+from kagglepipe.training.loop import FitRuntime
+from kagglepipe.training.resume import Epoch, best_epoch, load_progress
 from tests.fitting import FLOAT32, RECIPE, VALID, Clock, assert_same, make_images, network, relabelled, trained, untimed
 
 STEPS = 3  # in an epoch: twenty-four rows in batches of eight
@@ -39,8 +40,8 @@ def usual(images: TrainingImages) -> tuple[Classifier, list[Epoch]]:
     return model, untimed(trained(model, images))
 
 
-def limited(clock: Clock, seconds: float, **options: Any) -> Conduct:
-    return Conduct(budget=Budget(seconds, clock), **options)
+def limited(clock: Clock, seconds: float, **options: Any) -> FitRuntime:
+    return FitRuntime(budget=Budget(seconds, clock), **options)
 
 
 # --- shares --------------------------------------------------------------------------------------------------------
@@ -74,9 +75,9 @@ def test_time_enough_changes_nothing(
     seconds: float, clock: Clock, images: TrainingImages, usual: tuple[Classifier, list[Epoch]]
 ) -> None:
     model = network()
-    history = trained(model, images, conduct=limited(clock, seconds))
+    history = trained(model, images, runtime=limited(clock, seconds))
     assert untimed(history) == usual[1]
-    assert not any(epoch.hurried or epoch.ended_by for epoch in history)
+    assert not any(epoch.lr_shortened or epoch.ended_by for epoch in history)
     assert_same(model, usual[0])
 
 
@@ -85,7 +86,7 @@ def test_a_slow_first_step_hurries_nothing(
 ) -> None:
     """In it kernels are chosen and a network is compiled: three seconds of forty are no reason to hurry."""
     clock = Clock(monkeypatch.setattr, lambda number: 1.0 if number else 3.0)
-    assert untimed(trained(network(), images, conduct=limited(clock, 40.0))) == usual[1]
+    assert untimed(trained(network(), images, runtime=limited(clock, 40.0))) == usual[1]
 
 
 def test_a_slow_first_step_does_not_end_what_has_only_begun(
@@ -93,7 +94,7 @@ def test_a_slow_first_step_does_not_end_what_has_only_begun(
 ) -> None:
     """At its speed, what is to be looked at afterwards would take longer than all there is."""
     clock = Clock(monkeypatch.setattr, lambda number: 1.0 if number else 12.0)
-    history = trained(network(), images, conduct=limited(clock, 40.0, afterwards=120))
+    history = trained(network(), images, runtime=limited(clock, 40.0, rows_after=120))
     assert clock.steps == 4 * STEPS
     assert not any(epoch.ended_by for epoch in history)
 
@@ -102,9 +103,9 @@ def test_time_counts_from_when_training_begins(
     clock: Clock, images: TrainingImages, usual: tuple[Classifier, list[Epoch]]
 ) -> None:
     """What a fold's share has lost before, to features or a head, shortens it but does not skip the warm-up."""
-    conduct = limited(clock, 60.0)
+    runtime = limited(clock, 60.0)
     clock.now += 30.0
-    assert untimed(trained(network(), images, conduct=conduct)) == usual[1]
+    assert untimed(trained(network(), images, runtime=runtime)) == usual[1]
 
 
 # --- too little ----------------------------------------------------------------------------------------------------
@@ -114,7 +115,7 @@ def test_time_counts_from_when_training_begins(
 def test_it_ends_in_time(seconds: float, clock: Clock, images: TrainingImages) -> None:
     """With evaluation, by which the best is chosen; a step that has begun is ended."""
     begin = clock.now
-    history = trained(network(), images, conduct=limited(clock, seconds))
+    history = trained(network(), images, runtime=limited(clock, seconds))
     assert clock.now - begin <= seconds + 1
     assert history[-1].ended_by == "budget"
     assert not any(epoch.ended_by for epoch in history[:-1])
@@ -122,8 +123,8 @@ def test_it_ends_in_time(seconds: float, clock: Clock, images: TrainingImages) -
 
 @pytest.mark.parametrize("seconds", [5.0, 8.0])
 def test_rates_come_down_in_the_time_there_is(seconds: float, clock: Clock, images: TrainingImages) -> None:
-    history = trained(network(), images, conduct=limited(clock, seconds))
-    assert history[-1].hurried
+    history = trained(network(), images, runtime=limited(clock, seconds))
+    assert history[-1].lr_shortened
     assert history[-1].lr < 0.2 * RECIPE.lr
     rates = [epoch.lr for epoch in history]
     assert rates == sorted(rates, reverse=True)
@@ -132,7 +133,7 @@ def test_rates_come_down_in_the_time_there_is(seconds: float, clock: Clock, imag
 def test_the_best_so_far_is_left(clock: Clock, images: TrainingImages) -> None:
     """Wrong labels of what is held out make an earlier epoch the best; its weights are left, not the last ones."""
     misled, model = relabelled(images, VALID), network()
-    history = trained(model, misled, conduct=limited(clock, 8.0))
+    history = trained(model, misled, runtime=limited(clock, 8.0))
     best = best_epoch(history)
     assert best < len(history) == 3
     loss, *_ = evaluate(model, misled, VALID, FLOAT32, batch_size=8)
@@ -142,18 +143,18 @@ def test_the_best_so_far_is_left(clock: Clock, images: TrainingImages) -> None:
 
 def test_time_for_what_comes_afterwards_is_kept(clock: Clock, images: TrainingImages) -> None:
     """Eight images a second of training are twenty-four a second of looking: 120 more of them take five seconds."""
-    trained(network(), images, conduct=limited(clock, 11.0, afterwards=120))
+    trained(network(), images, runtime=limited(clock, 11.0, rows_after=120))
     assert clock.steps == 5
 
 
 def test_no_epoch_is_begun_without_time_for_it(clock: Clock, images: TrainingImages) -> None:
     """The first one's end, and the look at it, use all there is."""
-    history = trained(network(), images, conduct=limited(clock, 3.6))
+    history = trained(network(), images, runtime=limited(clock, 3.6))
     assert (clock.steps, len(history), history[0].ended_by) == (STEPS, 1, "budget")
 
 
 def test_no_time_at_all_is_one_step(clock: Clock, images: TrainingImages) -> None:
-    history = trained(network(), images, conduct=limited(clock, 0.0))
+    history = trained(network(), images, runtime=limited(clock, 0.0))
     assert (clock.steps, len(history), history[0].ended_by) == (1, 1, "budget")
     assert history[0].lr < 0.05 * RECIPE.lr
 
@@ -165,7 +166,7 @@ def test_nothing_held_out_trusts_the_last_weights(
     monkeypatch.setattr(
         module, "train_epochs", lambda *arguments, **options: train_epochs(*arguments, **{**options, "evaluate": None})
     )
-    history = trained(network(), images, conduct=limited(clock, 5.0))
+    history = trained(network(), images, runtime=limited(clock, 5.0))
     assert (history[-1].ended_by, clock.steps) == ("budget", 5)
 
 
@@ -176,7 +177,7 @@ class Stop(Exception):  # noqa: N818  # it is no error
     pass
 
 
-def killed(images: TrainingImages, conduct: Conduct, after: int) -> None:
+def killed(images: TrainingImages, runtime: FitRuntime, after: int) -> None:
     """A fit that ends when so many epochs are kept, as by a kill."""
 
     def track(epoch: int, _: dict[str, float]) -> None:
@@ -184,7 +185,7 @@ def killed(images: TrainingImages, conduct: Conduct, after: int) -> None:
             raise Stop
 
     with pytest.raises(Stop):
-        trained(network(), images, conduct=replace(conduct, track=track))
+        trained(network(), images, runtime=replace(runtime, track=track))
 
 
 def test_what_was_hurried_is_not_gone_on_with_without_a_budget(
@@ -194,8 +195,8 @@ def test_what_was_hurried_is_not_gone_on_with_without_a_budget(
     killed(images, limited(clock, 8.0, resume=file), after=2)
     kept = load_progress(file)
     assert kept is not None
-    assert any(epoch["hurried"] for epoch in kept.history)
-    assert untimed(trained(model, images, conduct=Conduct(file))) == usual[1]
+    assert any(epoch.lr_shortened for epoch in kept.history)
+    assert untimed(trained(model, images, runtime=FitRuntime(file))) == usual[1]
     assert_same(model, usual[0])
 
 
@@ -205,7 +206,7 @@ def test_what_was_not_hurried_is(
     file, model = tmp_path / "resume.safetensors", network()
     killed(images, limited(clock, 60.0, resume=file), after=2)
     before = clock.steps
-    assert untimed(trained(model, images, conduct=Conduct(file))) == usual[1]
+    assert untimed(trained(model, images, runtime=FitRuntime(file))) == usual[1]
     assert clock.steps - before == 2 * STEPS
     assert_same(model, usual[0])
 
@@ -213,6 +214,6 @@ def test_what_was_not_hurried_is(
 def test_a_new_budget_goes_on_from_what_is_there(clock: Clock, images: TrainingImages, tmp_path: Path) -> None:
     file = tmp_path / "resume.safetensors"
     killed(images, limited(clock, 8.0, resume=file), after=2)
-    history: list[Epoch] = trained(network(), images, conduct=limited(clock, 3.0, resume=file))
+    history: list[Epoch] = trained(network(), images, runtime=limited(clock, 3.0, resume=file))
     assert [epoch.epoch for epoch in history] == [1, 2, 3]
     assert (history[-1].ended_by, history[-1].lr < 0.15 * RECIPE.lr) == ("budget", True)

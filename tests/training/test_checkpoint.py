@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from kagglepipe.errors import UserError
 from kagglepipe.models.classifier import Classifier, Preprocessing
-from kagglepipe.models.temporal import TemporalModel, TemporalOptions
+from kagglepipe.models.temporal import TemporalModel
 from kagglepipe.training import checkpoint as module
 from kagglepipe.training.checkpoint import (
     BACKBONE,
@@ -28,6 +28,7 @@ from kagglepipe.training.checkpoint import (
     save_temporal,
     tensors_hash,
 )
+from tests.fitting import temporal_options
 
 NAME = "test_efficientnet"
 CLASSES = ["cat", "dog", "eel"]
@@ -244,21 +245,10 @@ def test_a_linked_backbone_gives_the_networks_logits(tmp_path: Path, kept: Path)
 
 def temporal(seed: int = 0, *, per_frame: bool = True, **changes: Any) -> TemporalModel:
     """A model of time with random weights, standardised on random frames of 7 features."""
-    plain: dict[str, Any] = {
-        "cell": "lstm",
-        "differences": True,
-        "shuffled": False,
-        "hidden": 4,
-        "layers": 1,
-        "bidirectional": False,
-        "dropout": 0.3,
-        "reduce": 5,
-        "pooling": "mean_max",
-        "window": 3,
-        "noise": 0.1,
-    }
+    plain = {"differences": True, "dropout": 0.3, "reduce": 5, "pooling": "mean_max"}
+    options = temporal_options(**{**plain, **changes})
     torch.manual_seed(seed)
-    model = TemporalModel(7, len(CLASSES), TemporalOptions(**{**plain, **changes}), per_frame=per_frame)
+    model = TemporalModel(7, len(CLASSES), options, per_frame=per_frame, noise=0.1)
     for parameter in model.parameters():
         nn.init.normal_(parameter)
     raw = np.random.default_rng(seed).normal(3, 2, (30, len(model.inputs.centre)))

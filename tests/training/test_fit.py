@@ -16,11 +16,13 @@ from kagglepipe import console
 from kagglepipe.errors import UserError
 from kagglepipe.images.dataset import TrainingImages
 from kagglepipe.models.classifier import Classifier
+from kagglepipe.options import TrainingOptions
 from kagglepipe.predictions.metrics import METRICS
 from kagglepipe.training.budget import Budget
-from kagglepipe.training.fit import Conduct, Epoch, Recipe, best_epoch, evaluate, fit, lost_workers
+from kagglepipe.training.fit import evaluate, fit, lost_workers
+from kagglepipe.training.loop import FitRuntime
 from kagglepipe.training.optimise import freeze_statistics, make_optimiser
-from kagglepipe.training.resume import capture, load_progress, part, save_progress
+from kagglepipe.training.resume import Epoch, best_epoch, capture, load_progress, part, save_progress
 from kagglepipe.training.step import gradients, update
 from tests.fitting import (
     CLASSES,
@@ -67,7 +69,7 @@ def test_labels_drawn_by_lot_are_learnt_by_heart(images: TrainingImages) -> None
     model = network()
     recipe = replace(RECIPE, epochs=30, patience=30, lr=5e-3, weight_decay=0.0)
     fit(
-        model, lot, train=ROWS[:8], valid=ROWS[:8], recipe=recipe, seed=0, precision=FLOAT32, workers=0, name="test"
+        model, lot, train=ROWS[:8], valid=ROWS[:8], options=recipe, seed=0, precision=FLOAT32, workers=0, name="test"
     )  # fmt: skip
     assert evaluate(model, lot, ROWS[:8], FLOAT32, batch_size=8)[1] == 1.0
 
@@ -108,8 +110,8 @@ def test_the_bar_counts_the_batches_of_all_epochs(images: TrainingImages, monkey
     monkeypatch.setattr(console, "Progress", Bar)
     recipe = replace(RECIPE, epochs=2)
     fit(
-        network(), images, train=TRAIN, valid=VALID, recipe=recipe, seed=0, precision=FLOAT32, workers=0, name="test",
-        conduct=Conduct(budget=Budget(3600.0, lambda: 0.0)),
+        network(), images, train=TRAIN, valid=VALID, options=recipe, seed=0, precision=FLOAT32, workers=0, name="test",
+        runtime=FitRuntime(budget=Budget(3600.0, lambda: 0.0)),
     )  # fmt: skip
     bars = [bar for bar in bars if bar.total]
     assert [(bar.done, bar.count, bar.total) for bar in bars] == [(0, 3, 6), (3, 6, 6)]
@@ -181,18 +183,17 @@ def test_a_history_of_an_older_version_goes_on_by_accuracy_and_begins_anew_by_an
     images: TrainingImages, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     kept = tmp_path / "resume.safetensors"
-    trained(network(), images, replace(RECIPE, epochs=2), conduct=Conduct(kept))
+    trained(network(), images, replace(RECIPE, epochs=2), runtime=FitRuntime(kept))
     progress = load_progress(kept)
     assert progress is not None
-    for epoch in progress.history:
-        del epoch["valid_score"]
+    progress.history = [replace(epoch, valid_score=math.nan) for epoch in progress.history]
     save_progress(kept, progress)
     caplog.set_level("INFO")
-    whole = trained(network(), images, conduct=Conduct(kept))
+    whole = trained(network(), images, runtime=FitRuntime(kept))
     assert "goes on after epoch 2/" in caplog.text
     assert [epoch.epoch for epoch in whole] == [1, 2, 3, 4][: len(whole)]
     save_progress(kept, progress)
-    again = trained(network(), images, conduct=Conduct(kept), metric="roc_auc")
+    again = trained(network(), images, runtime=FitRuntime(kept), metric="roc_auc")
     assert "kept the best epoch by accuracy: starting from the beginning" in caplog.text
     assert not math.isnan(again[0].valid_score)
 
@@ -265,15 +266,17 @@ def test_a_snapshot_is_left_alone_by_later_steps() -> None:
 # --- a step and a score ----------------------------------------------------------------------------------------
 
 
-def one_step(model: Classifier, images: TrainingImages, recipe: Recipe) -> tuple[float, torch.Tensor, torch.Tensor]:
+def one_step(
+    model: Classifier, images: TrainingImages, options: TrainingOptions
+) -> tuple[float, torch.Tensor, torch.Tensor]:
     """(loss of a step, its pixels, its labels)"""
     pixels = torch.from_numpy(np.stack([images.views[row, 0] for row in range(6)]))
     labels = torch.from_numpy(images.labels[:6])
-    optimiser = make_optimiser(model, lr=recipe.lr, layer_decay=1.0, weight_decay=0.0)
+    optimiser = make_optimiser(model, replace(options, layer_decay=1.0, weight_decay=0.0))
     freeze_statistics(model)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
-    loss, _, _ = gradients(model, [pixels], labels, scaler, FLOAT32, label_smoothing=recipe.label_smoothing)
-    return update(model, loss, optimiser, scaler, clip=recipe.clip), pixels, labels
+    loss, _, _ = gradients(model, [pixels], labels, scaler, FLOAT32, label_smoothing=options.label_smoothing)
+    return update(model, loss, optimiser, scaler, clip=options.clip), pixels, labels
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])

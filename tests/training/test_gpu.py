@@ -20,13 +20,15 @@ from kagglepipe.images.dataset import TrainingImages
 from kagglepipe.models.classifier import Classifier
 from kagglepipe.models.folding import for_inference
 from kagglepipe.training.device import Precision, choose_device, make_deterministic, use_fast_kernels
-from kagglepipe.training.fit import Conduct, evaluate, train_epochs
+from kagglepipe.training.fit import evaluate
+from kagglepipe.training.loop import FitRuntime, train_epochs
 from kagglepipe.training.optimise import make_optimiser
 from tests.fitting import (
     CLASSES,
     FLOAT32,
     RECIPE,
     VALID,
+    Listed,
     assert_same,
     images_in,
     make_images,
@@ -103,8 +105,8 @@ def test_deterministic_training_gives_the_same_bits_also_after_a_kill(
     models, file = [on_gpu(), on_gpu(), on_gpu()], tmp_path / "resume.safetensors"
     histories = [untimed(trained(model, images, SHORT, precision=precision)) for model in models[:2]]
     with pytest.raises(KeyboardInterrupt):
-        trained(on_gpu(), images, SHORT, precision=precision, conduct=Conduct(file, track=interrupt_after_one))
-    histories.append(untimed(trained(models[2], images, SHORT, precision=precision, conduct=Conduct(file))))
+        trained(on_gpu(), images, SHORT, precision=precision, runtime=FitRuntime(file, track=interrupt_after_one))
+    histories.append(untimed(trained(models[2], images, SHORT, precision=precision, runtime=FitRuntime(file))))
     for model, history in zip(models[1:], histories[1:], strict=True):
         assert history == histories[0]
         assert_same(model, models[0])
@@ -124,7 +126,7 @@ def test_batch_norms_are_folded_although_float32_is_multiplied_in_tf32() -> None
 def test_a_compiled_network_learns_the_same(images: TrainingImages) -> None:
     use_fast_kernels()
     compiled, eager = on_gpu(), on_gpu()
-    histories = [trained(compiled, images, SHORT, conduct=Conduct(compile=True)), trained(eager, images, SHORT)]
+    histories = [trained(compiled, images, SHORT, runtime=FitRuntime(compile=True)), trained(eager, images, SHORT)]
     np.testing.assert_allclose(*[[epoch.train_loss for epoch in history] for history in histories], rtol=0.05)
     assert compiled.state_dict().keys() == eager.state_dict().keys()
 
@@ -134,22 +136,19 @@ def test_a_compiled_network_learns_the_same(images: TrainingImages) -> None:
 BIG, ROWS = 224, 64
 
 
-def big_batches(_: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def big_batches() -> Listed:
     generator = torch.Generator().manual_seed(0)
-    yield (
-        torch.randint(0, 256, (ROWS, BIG, BIG, 3), generator=generator, dtype=torch.uint8),
-        torch.arange(ROWS) % CLASSES,
-    )
+    pixels = torch.randint(0, 256, (ROWS, BIG, BIG, 3), generator=generator, dtype=torch.uint8)
+    return Listed((pixels, torch.arange(ROWS) % CLASSES))
 
 
 def big_fit(micro_batch: int | None = None) -> Classifier:
     """One step on a batch of large images."""
     model = on_gpu()
-    recipe = replace(RECIPE, epochs=1, batch_size=ROWS)
-    optimiser = make_optimiser(model, lr=recipe.lr, layer_decay=0.9, weight_decay=0.0)
+    options = replace(RECIPE, epochs=1, batch_size=ROWS, weight_decay=0.0)
     train_epochs(
-        model, big_batches, optimiser, steps=1, recipe=recipe, seed=0, precision=FLOAT32, name="big", unit="image",
-        evaluate=None, conduct=Conduct(micro_batch=micro_batch),
+        model, big_batches(), make_optimiser(model, options), options=options, seed=0, precision=FLOAT32, name="big",
+        unit="image", evaluate=None, runtime=FitRuntime(micro_batch=micro_batch),
     )  # fmt: skip
     return model
 
@@ -189,7 +188,7 @@ def fit_on_its_gpu(folder: Path, pixels: Path) -> None:
     device = choose_device("auto")
     assert device.index == distributed.local_rank()
     model = network().to(device)
-    trained(model, images_in(pixels), SHORT, conduct=Conduct(folder / "resume.safetensors"))
+    trained(model, images_in(pixels), SHORT, runtime=FitRuntime(folder / "resume.safetensors"))
     weights = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
     save_file(weights, folder / f"weights{distributed.rank()}")
     distributed.destroy_process_group()

@@ -1,5 +1,7 @@
 """The first layers learn slowest, biases and norms do not decay, and batch statistics stay as they came."""
 
+from functools import partial
+
 import pytest
 import timm
 import torch
@@ -8,15 +10,16 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from kagglepipe.models.classifier import Classifier, Preprocessing
+from kagglepipe.options import TrainingOptions
 from kagglepipe.training.optimise import (
     SCHEDULES,
     cosine,
-    decayed,
     exempt_from_decay,
     freeze_statistics,
     make_optimiser,
     make_schedule,
     onecycle,
+    param_groups,
 )
 
 DEPTH = {  # the first parameters of each layer, from the input to the head
@@ -32,6 +35,9 @@ def network(name: str = "test_efficientnet") -> Classifier:
     size = 160 if "vit" in name else 32
     preprocessing = Preprocessing(size, "squash", 1.0, (0.5,) * 3, (0.5,) * 3, size)
     return Classifier(timm.create_model(name, num_classes=0), 2, preprocessing)
+
+
+options = partial(TrainingOptions, frozen_below=0.0)
 
 
 def settings_of(model: Classifier, optimiser: torch.optim.Optimizer, key: str) -> dict[str, float]:
@@ -51,7 +57,7 @@ def random_images(count: int = 6, size: int = 32) -> Tensor:
 def test_matrices_decay_and_vectors_do_not() -> None:
     """Each parameter is in one group; kernels of convolutions are matrices, scales of norms are vectors."""
     module = nn.Sequential(nn.LSTM(2, 3), nn.Conv1d(3, 3, 3), nn.LayerNorm(3), nn.Linear(3, 2))
-    groups = decayed(module, lr=0.2, weight_decay=0.03)
+    groups = param_groups(module, lr=0.2, weight_decay=0.03)
     assert [(group["lr"], group["weight_decay"]) for group in groups] == [(0.2, 0.03), (0.2, 0.0)]
     names = {id(parameter): name for name, parameter in module.named_parameters()}
     matrices, vectors = ([names[id(p)] for p in group["params"]] for group in groups)
@@ -62,7 +68,7 @@ def test_matrices_decay_and_vectors_do_not() -> None:
 def test_a_step_without_gradients_shrinks_matrices_alone() -> None:
     module = nn.Linear(3, 2)
     weight, bias = module.weight.detach().clone(), module.bias.detach().clone()
-    optimiser = torch.optim.AdamW(decayed(module, lr=0.1, weight_decay=0.5))
+    optimiser = torch.optim.AdamW(param_groups(module, lr=0.1, weight_decay=0.5))
     for parameter in module.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimiser.step()
@@ -76,7 +82,7 @@ def test_a_step_without_gradients_shrinks_matrices_alone() -> None:
 @pytest.mark.parametrize("name", DEPTH)
 def test_rates_fall_towards_the_input_and_the_head_has_the_full_one(name: str) -> None:
     model = network(name)
-    rates = settings_of(model, make_optimiser(model, lr=0.1, layer_decay=0.5, weight_decay=0.01), "lr")
+    rates = settings_of(model, make_optimiser(model, options(lr=0.1, layer_decay=0.5, weight_decay=0.01)), "lr")
     layers = [next(rate for n, rate in rates.items() if n.startswith(f"backbone.{layer}")) for layer in DEPTH[name]]
     assert layers == sorted(layers)
     assert len(set(layers)) == len(layers)
@@ -86,21 +92,23 @@ def test_rates_fall_towards_the_input_and_the_head_has_the_full_one(name: str) -
 
 def test_each_layer_has_the_next_ones_rate_times_the_decay() -> None:
     model = network()
-    rates = settings_of(model, make_optimiser(model, lr=0.2, layer_decay=0.5, weight_decay=0.01), "lr")
+    rates = settings_of(model, make_optimiser(model, options(lr=0.2, layer_decay=0.5, weight_decay=0.01)), "lr")
     layers = [rates[next(n for n in rates if n.startswith(f"backbone.{x}"))] for x in DEPTH["test_efficientnet"]]
     assert layers == pytest.approx([0.2 * 0.5**k for k in (5, 4, 3, 2, 1, 0)])
 
 
 def test_without_layer_decay_everything_learns_at_one_rate() -> None:
     model = network()
-    rates = settings_of(model, make_optimiser(model, lr=0.1, layer_decay=1.0, weight_decay=0.01), "lr")
+    rates = settings_of(model, make_optimiser(model, options(lr=0.1, layer_decay=1.0, weight_decay=0.01)), "lr")
     assert set(rates.values()) == {0.1}
 
 
 @pytest.mark.parametrize("name", DEPTH)
 def test_biases_and_norms_do_not_decay_and_matrices_do(name: str) -> None:
     model = network(name)
-    decays = settings_of(model, make_optimiser(model, lr=0.1, layer_decay=0.8, weight_decay=0.03), "weight_decay")
+    decays = settings_of(
+        model, make_optimiser(model, options(lr=0.1, layer_decay=0.8, weight_decay=0.03)), "weight_decay"
+    )
     for parameter_name, parameter in model.named_parameters():
         if parameter.ndim == 1 or parameter_name.endswith("bias"):
             assert decays[parameter_name] == 0, parameter_name
@@ -111,7 +119,9 @@ def test_biases_and_norms_do_not_decay_and_matrices_do(name: str) -> None:
 def test_what_the_network_exempts_does_not_decay() -> None:
     """Of a vision transformer, these are tables of two dimensions and more, which no shape tells from matrices."""
     model = network("test_vit")
-    decays = settings_of(model, make_optimiser(model, lr=0.1, layer_decay=0.8, weight_decay=0.03), "weight_decay")
+    decays = settings_of(
+        model, make_optimiser(model, options(lr=0.1, layer_decay=0.8, weight_decay=0.03)), "weight_decay"
+    )
     assert decays["backbone.pos_embed"] == decays["backbone.cls_token"] == 0
     assert decays["backbone.patch_embed.proj.weight"] == decays["backbone.blocks.0.mlp.fc1.weight"] == 0.03
 
@@ -120,7 +130,9 @@ def test_a_network_within_another_exempts_what_it_does_alone() -> None:
     model = network("test_vit")
     model.backbone = nn.Sequential(nn.Sequential(model.backbone))
     assert {"0.0.pos_embed", "0.0.cls_token"} <= set(exempt_from_decay(model.backbone))
-    decays = settings_of(model, make_optimiser(model, lr=0.1, layer_decay=0.8, weight_decay=0.03), "weight_decay")
+    decays = settings_of(
+        model, make_optimiser(model, options(lr=0.1, layer_decay=0.8, weight_decay=0.03)), "weight_decay"
+    )
     assert decays["backbone.0.0.pos_embed"] == 0
     assert decays["backbone.0.0.blocks.0.mlp.fc1.weight"] == 0.03
 
@@ -128,7 +140,7 @@ def test_a_network_within_another_exempts_what_it_does_alone() -> None:
 @pytest.mark.parametrize("name", DEPTH)
 def test_every_parameter_is_optimised_once(name: str) -> None:
     model = network(name)
-    optimiser = make_optimiser(model, lr=0.1, layer_decay=0.8, weight_decay=0.01)
+    optimiser = make_optimiser(model, options(lr=0.1, layer_decay=0.8, weight_decay=0.01))
     optimised = [id(parameter) for group in optimiser.param_groups for parameter in group["params"]]
     assert sorted(optimised) == sorted(id(parameter) for parameter in model.parameters())
 
@@ -137,7 +149,7 @@ def test_slow_layers_are_frozen_on_request() -> None:
     """Factors are 1/32, 1/16, 1/8, 1/4, 1/2 and 1: three of them are less than 0.2."""
     model = network()
     rates = settings_of(
-        model, make_optimiser(model, lr=0.1, layer_decay=0.5, weight_decay=0.01, frozen_below=0.2), "lr"
+        model, make_optimiser(model, options(lr=0.1, layer_decay=0.5, weight_decay=0.01, frozen_below=0.2)), "lr"
     )
     frozen = tuple(f"backbone.{layer}" for layer in ("conv_stem", "bn1", "blocks.0", "blocks.1"))
     for name, parameter in model.named_parameters():
@@ -146,7 +158,7 @@ def test_slow_layers_are_frozen_on_request() -> None:
 
 def test_a_frozen_layer_costs_no_backward_pass() -> None:
     model = network()
-    make_optimiser(model, lr=0.1, layer_decay=0.5, weight_decay=0.01, frozen_below=0.2)
+    make_optimiser(model, options(lr=0.1, layer_decay=0.5, weight_decay=0.01, frozen_below=0.2))
     freeze_statistics(model)
     model(random_images()).sum().backward()
     without = {name for name, parameter in model.named_parameters() if parameter.grad is None}
@@ -209,7 +221,7 @@ def test_no_step_is_spent_at_rate_nought(name: str, steps: int) -> None:
 def test_batch_norms_keep_their_statistics_while_their_weights_learn() -> None:
     model = network()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    optimiser = make_optimiser(model, lr=0.01, layer_decay=0.9, weight_decay=0.01)
+    optimiser = make_optimiser(model, options(lr=0.01, layer_decay=0.9, weight_decay=0.01))
     for _ in range(3):
         freeze_statistics(model)
         optimiser.zero_grad()

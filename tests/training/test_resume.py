@@ -21,8 +21,17 @@ from torch import nn
 from kagglepipe.images.dataset import TrainingImages
 from kagglepipe.models.classifier import Classifier
 from kagglepipe.training.device import Precision
-from kagglepipe.training.fit import Conduct, Epoch, Loop
-from kagglepipe.training.resume import Progress, capture, forget_progress, load_progress, part, restore, save_progress
+from kagglepipe.training.loop import FitRuntime, Loop
+from kagglepipe.training.resume import (
+    Epoch,
+    Progress,
+    capture,
+    forget_progress,
+    load_progress,
+    part,
+    restore,
+    save_progress,
+)
 from tests.fitting import (
     RECIPE,
     Job,
@@ -128,7 +137,7 @@ def test_moments_lie_in_memory_as_they_did() -> None:
 def test_progress_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     model, optimiser = stepped()
     tensors = capture(model, optimiser)
-    history = [{"epoch": 1, "train_loss": 0.1 + 0.2, "valid_loss": math.nan, "ended_by": "", "hurried": False}]
+    history = [Epoch(1, 0.1 + 0.2, math.nan, 0.5, 0.1, 1.0, lr_shortened=True)]
     scale = {"scale": 65536.0, "growth_factor": 2.0, "_growth_tracker": 3}
     best = {name: -value for name, value in part(tensors, "model").items()}
     progress = Progress(1, tensors, history, 0.1, scale, 4, best)
@@ -137,9 +146,14 @@ def test_progress_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     assert found is not None
     assert_equal(found.tensors, tensors)
     assert_equal(found.best, best)
-    assert (found.epoch, found.caution, found.scale, found.micro_batch) == (1, 0.1, scale, 4)
-    assert math.isnan(found.history[0].pop("valid_loss"))
-    assert found.history == [{name: value for name, value in history[0].items() if name != "valid_loss"}]
+    assert (found.epoch, found.lr_factor, found.scale, found.micro_batch) == (1, 0.1, scale, 4)
+    assert repr(found.history) == repr(history)  # NaN and all
+    with safe_open(tmp_path / NAME, framework="pt") as file:  # under the names of earlier versions
+        header = json.loads(file.metadata()["progress"])
+    assert list(header) == ["epoch", "history", "caution", "scale", "micro_batch", "classes"]
+    assert list(header["history"][0]) == [
+        "epoch", "train_loss", "valid_loss", "valid_accuracy", "lr", "rate", "ended_by", "hurried", "valid_score"
+    ]  # fmt: skip
 
 
 def test_nothing_kept_is_nothing_known(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -227,7 +241,7 @@ def one_epoch(
 ) -> Path:
     """What the same fit keeps when it may, which changes nothing."""
     file, model = tmp_path_factory.mktemp("kept") / NAME, network()
-    assert untimed(trained(model, images, SHORT, conduct=Conduct(file))) == fresh[1]
+    assert untimed(trained(model, images, SHORT, runtime=FitRuntime(file))) == fresh[1]
     assert_same(model, fresh[0])
     return file
 
@@ -248,7 +262,7 @@ def test_a_file_that_cannot_be_used_is_said_and_ignored(
     damage(file)
     model = network()
     with caplog.at_level(logging.WARNING):
-        history = trained(model, images, SHORT, conduct=Conduct(file))
+        history = trained(model, images, SHORT, runtime=FitRuntime(file))
     assert untimed(history) == fresh[1]
     assert_same(model, fresh[0])
     (told,) = [record.getMessage() for record in caplog.records]
@@ -271,13 +285,13 @@ def test_a_file_of_another_order_of_classes_is_said_and_ignored(
     save_progress(tmp_path / NAME, kept)
     model, names = network(), ["blue", "green", "red"]
     usual = names if tells else ["red", "green", "blue"]
-    conduct = Conduct(tmp_path / NAME, classes=names, usual_classes=usual)
+    runtime = FitRuntime(tmp_path / NAME, classes=names, default_classes=usual)
     with caplog.at_level(logging.WARNING):
-        history = trained(model, images, SHORT, conduct=conduct)
+        history = trained(model, images, SHORT, runtime=runtime)
     assert untimed(history) == fresh[1]
     assert "has the classes red, green, blue, not blue, green, red: starting from the beginning" in caplog.text
     monkeypatch.setattr(Loop, "step", None)  # the second time it goes on
-    assert untimed(trained(network(), images, SHORT, conduct=conduct)) == fresh[1]
+    assert untimed(trained(network(), images, SHORT, runtime=runtime)) == fresh[1]
 
 
 def test_a_file_of_an_older_version_goes_on(
@@ -289,8 +303,8 @@ def test_a_file_of_an_older_version_goes_on(
     kept.classes = None
     save_progress(tmp_path / NAME, kept)
     monkeypatch.setattr(Loop, "step", None)
-    conduct = Conduct(tmp_path / NAME, classes=["a", "b", "c"], usual_classes=["a", "b", "c"])
-    assert untimed(trained(network(), images, SHORT, conduct=conduct)) == fresh[1]
+    runtime = FitRuntime(tmp_path / NAME, classes=["a", "b", "c"], default_classes=["a", "b", "c"])
+    assert untimed(trained(network(), images, SHORT, runtime=runtime)) == fresh[1]
 
 
 def test_a_finished_fit_is_not_trained_again(
@@ -298,16 +312,16 @@ def test_a_finished_fit_is_not_trained_again(
 ) -> None:
     monkeypatch.setattr(Loop, "step", None)
     model = network()
-    assert untimed(trained(model, images, SHORT, conduct=Conduct(one_epoch))) == fresh[1]
+    assert untimed(trained(model, images, SHORT, runtime=FitRuntime(one_epoch))) == fresh[1]
     assert_same(model, fresh[0])
 
 
 def test_progress_without_a_loss_scale_goes_on_with_one(images: TrainingImages, tmp_path: Path) -> None:
     """As when a command that was begun on a CPU is gone on with on a GPU that has float16 alone."""
-    conduct, longer = Conduct(tmp_path / NAME), replace(RECIPE, epochs=2)
-    trained(network(), images, replace(longer, epochs=1), conduct=conduct)
+    runtime, longer = FitRuntime(tmp_path / NAME), replace(RECIPE, epochs=2)
+    trained(network(), images, replace(longer, epochs=1), runtime=runtime)
     half = Precision(torch.float16, True, "")
-    history = trained(network(), images, longer, conduct=conduct, precision=half)
+    history = trained(network(), images, longer, runtime=runtime, precision=half)
     assert [epoch.epoch for epoch in history] == [1, 2]
     kept = load_progress(tmp_path / NAME)
     assert kept is not None

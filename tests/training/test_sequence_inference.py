@@ -17,7 +17,7 @@ from kagglepipe.files import read_json, write_json
 from kagglepipe.images.decode import Pixels
 from kagglepipe.images.view import clean_view
 from kagglepipe.models.classifier import Classifier, Preprocessing
-from kagglepipe.models.temporal import TemporalModel, TemporalOptions
+from kagglepipe.models.temporal import TemporalModel
 from kagglepipe.sequences.series import SeriesError
 from kagglepipe.sequences.video import frame_differences
 from kagglepipe.sequences.video_writer import VideoWriter
@@ -33,6 +33,7 @@ from kagglepipe.training.checkpoint import (
 from kagglepipe.training.device import Precision
 from kagglepipe.training.features import batched
 from kagglepipe.training.sequence_inference import SequenceRun
+from tests.fitting import temporal_options
 
 CLASSES = ["none", "wave", "jump"]
 CPU = torch.device("cpu")
@@ -52,21 +53,9 @@ FEATURES = network().head.in_features
 
 def model_of(seed: int, features: int, *, per_frame: bool = True, **changes: Any) -> TemporalModel:
     """A model of time with weights that make a difference, standardised on random features."""
-    plain: dict[str, Any] = {
-        "cell": "lstm",
-        "differences": False,
-        "shuffled": False,
-        "hidden": 5,
-        "layers": 1,
-        "bidirectional": False,
-        "dropout": 0.3,
-        "reduce": 6,
-        "pooling": "mean_max",
-        "window": 3,
-        "noise": 0.1,
-    }
+    options = temporal_options(**{"dropout": 0.3, "reduce": 6, "pooling": "mean_max", **changes})
     torch.manual_seed(seed)
-    model = TemporalModel(features, len(CLASSES), TemporalOptions(**{**plain, **changes}), per_frame=per_frame)
+    model = TemporalModel(features, len(CLASSES), options, per_frame=per_frame, noise=0.1)
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.6)
     model.inputs.fit(np.random.default_rng(seed).normal(size=(40, len(model.inputs.centre))), seed=0)

@@ -17,10 +17,11 @@ from torch.nn import functional as F
 from kagglepipe.errors import UserError
 from kagglepipe.images.dataset import IGNORE_INDEX, EpochBatches, TrainingImages
 from kagglepipe.models.classifier import Classifier
-from kagglepipe.training import fit as module
+from kagglepipe.training import fit as fit_module
+from kagglepipe.training import loop as module
 from kagglepipe.training.device import Precision
-from kagglepipe.training.fit import Conduct, Epoch, Loop
-from kagglepipe.training.resume import load_progress, save_progress
+from kagglepipe.training.loop import FitRuntime, Loop
+from kagglepipe.training.resume import Epoch, load_progress, save_progress
 from kagglepipe.training.step import gradients, is_out_of_memory, update
 from tests.fitting import (
     COUNT,
@@ -96,7 +97,7 @@ def test_parts_of_any_size_have_the_gradient_of_the_whole(
 def test_a_fit_in_parts_goes_where_the_whole_goes(images: TrainingImages) -> None:
     """Up to rounding: three rows at a time of batches of eight."""
     whole, parts = network(), network()
-    histories = [trained(whole, images, SHORT), trained(parts, images, SHORT, conduct=Conduct(micro_batch=3))]
+    histories = [trained(whole, images, SHORT), trained(parts, images, SHORT, runtime=FitRuntime(micro_batch=3))]
     losses = [[epoch.train_loss for epoch in history] for history in histories]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
     torch.testing.assert_close(whole.head.weight, parts.head.weight, rtol=1e-2, atol=1e-4)
@@ -135,7 +136,7 @@ def test_a_batch_is_halved_until_the_memory_holds_it(
     history = trained(halved, images, recipe)
     assert f"out of memory; {micro_batch} images at a time" in caplog.text
     assert caplog.text.count("out of memory") == int(math.log2(8 / micro_batch))
-    expected = trained(known, images, recipe, conduct=Conduct(micro_batch=micro_batch))
+    expected = trained(known, images, recipe, runtime=FitRuntime(micro_batch=micro_batch))
     assert untimed(history) == untimed(expected)
     assert_same(halved, known)
 
@@ -272,17 +273,18 @@ def test_a_loss_that_is_no_number_undoes_its_epoch_at_a_tenth_of_the_rate(
     """As if training had stopped after the epoch before, and gone on at that rate; so is the loss scale."""
     kept, expected = tmp_path / "resume.safetensors", network()
     with pytest.raises(Stop):
-        trained(network(), images, SHORT, conduct=Conduct(kept, track=stop_after(1)), precision=precision)
+        trained(network(), images, SHORT, runtime=FitRuntime(kept, track=stop_after(1)), precision=precision)
     progress = load_progress(kept)
     assert progress is not None
-    assert (progress.epoch, progress.caution) == (1, 1.0)
-    progress.caution = 0.1
+    assert (progress.epoch, progress.lr_factor) == (1, 1.0)
+    progress.lr_factor = 0.1
     save_progress(kept, progress)
-    history = trained(expected, images, SHORT, conduct=Conduct(kept), precision=precision)
+    history = trained(expected, images, SHORT, runtime=FitRuntime(kept), precision=precision)
 
     caplog.clear()
     model, value = network(), {"gradients": (math.nan, 0, 8), "evaluate": (math.nan, 0.5, 0.5)}[fault]
-    monkeypatch.setattr(module, fault, once(getattr(module, fault), value, epoch=2))
+    place = fit_module if fault == "evaluate" else module
+    monkeypatch.setattr(place, fault, once(getattr(place, fault), value, epoch=2))
     found = trained(model, images, SHORT, precision=precision)
     assert "the loss became nan in epoch 2; going on from the weights before it, at 0.1 of the rate" in caplog.text
     assert untimed(found) == untimed(history)
@@ -308,20 +310,20 @@ def test_a_roll_back_is_remembered_after_a_kill(
     images: TrainingImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What blew up in the first epoch and again in the third does not get a third chance by a kill in between."""
-    conduct, recipe = Conduct(tmp_path / "resume.safetensors"), replace(RECIPE, epochs=3)
+    runtime, recipe = FitRuntime(tmp_path / "resume.safetensors"), replace(RECIPE, epochs=3)
     with monkeypatch.context() as patch:
         patch.setattr(module, "gradients", once(gradients, (math.inf, 0, 8), epoch=1))
         with pytest.raises(Stop):
-            trained(network(), images, recipe, conduct=replace(conduct, track=stop_after(2)))
+            trained(network(), images, recipe, runtime=replace(runtime, track=stop_after(2)))
     monkeypatch.setattr(module, "gradients", once(gradients, (math.nan, 0, 8), epoch=3))
     with pytest.raises(UserError, match=r"in epoch 3 at the batch of .*, again: lower training\.lr"):
-        trained(network(), images, recipe, conduct=conduct)
+        trained(network(), images, recipe, runtime=runtime)
 
 
 def test_scores_that_are_no_numbers_twice_name_no_batch(
     images: TrainingImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "evaluate", lambda *_, **__: (math.nan, 0.3, 0.3))
+    monkeypatch.setattr(fit_module, "evaluate", lambda *_, **__: (math.nan, 0.3, 0.3))
     with pytest.raises(UserError, match=r"the loss became nan in epoch 1, again: lower training\.lr=0\.003$"):
         trained(network(), images, SHORT)
 
@@ -334,5 +336,6 @@ def test_a_network_that_learns_is_left_alone(images: TrainingImages, caplog: pyt
 def test_the_history_says_nothing_of_what_was_undone(images: TrainingImages, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[int] = []
     monkeypatch.setattr(module, "gradients", once(gradients, (math.nan, 0, 8), epoch=2))
-    history: list[Epoch] = trained(network(), images, SHORT, conduct=Conduct(track=lambda epoch, _: told.append(epoch)))
+    runtime = FitRuntime(track=lambda epoch, _: told.append(epoch))
+    history: list[Epoch] = trained(network(), images, SHORT, runtime=runtime)
     assert [epoch.epoch for epoch in history] == told == [1, 2]

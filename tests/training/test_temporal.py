@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,54 +17,34 @@ from torch import Tensor, nn
 
 from kagglepipe.errors import UserError
 from kagglepipe.images.dataset import IGNORE_INDEX
-from kagglepipe.models.temporal import TemporalModel, TemporalOptions
-from kagglepipe.sequences.augment import TimeAugmentation
+from kagglepipe.models.temporal import TemporalModel
+from kagglepipe.options import SequenceOptions
 from kagglepipe.sequences.dataset import Example
 from kagglepipe.training import temporal as module
-from kagglepipe.training.fit import Epoch, train_epochs
 from kagglepipe.training.head import HeadFitter
+from kagglepipe.training.loop import train_epochs
+from kagglepipe.training.resume import Epoch
 from kagglepipe.training.step import gradients
 from kagglepipe.training.temporal import (
     FLOAT32,
-    TemporalRecipe,
     as_inputs,
     fit_temporal,
+    loop_options,
     make_temporal,
     of_like_length,
     pooled,
     raw_frames,
     temporal_probabilities,
 )
+from tests.fitting import Listed, temporal_options
 
 CPU = torch.device("cpu")
-LIVELY = TimeAugmentation(crop=0.8, speed=1.25, drop=0.1)
-RECIPE = TemporalRecipe(
-    steps=120,
-    lr=2e-2,
-    batch_size=16,
-    weight_decay=0.01,
-    label_smoothing=0.0,
-    window=None,
-    augmentation=TimeAugmentation(),
-    clip=1.0,
-)
+PLAIN = {"crop": 1.0, "speed": 1.0, "drop": 0.0, "noise": 0.0}
+LIVELY = {"crop": 0.8, "speed": 1.25, "drop": 0.1}
+RECIPE = SequenceOptions(steps=120, lr=2e-2, label_smoothing=0.0, **PLAIN)
 
 
-def options(**changes: Any) -> TemporalOptions:
-    """A small LSTM, with changes."""
-    plain: dict[str, Any] = {
-        "cell": "lstm",
-        "differences": False,
-        "shuffled": False,
-        "hidden": 12,
-        "layers": 1,
-        "bidirectional": False,
-        "dropout": 0.0,
-        "reduce": 0,
-        "pooling": "mean_max",
-        "window": 3,
-    }
-    return TemporalOptions(**{**plain, **changes})
+options = partial(temporal_options, hidden=12)
 
 
 def which_first(count: int, seed: int = 0, *, per_frame: bool = False) -> list[Example]:
@@ -96,14 +77,16 @@ def random_examples(lengths: list[int], *, per_frame: bool, features: int = 4, s
 
 def fitted(
     examples: list[Example],
-    recipe: TemporalRecipe = RECIPE,
+    recipe: SequenceOptions = RECIPE,
     *,
     seed: int = 0,
     classes: int = 3,
+    clip: float = 1.0,
     **changes: Any,
 ) -> tuple[TemporalModel, list[Epoch]]:
     """A model and its history."""
-    return fit_temporal(examples, classes, options(**changes), recipe, seed=seed, device=CPU, name="test")
+    shape = options(**{"pooling": "mean_max", **changes})
+    return fit_temporal(examples, classes, shape, recipe, clip=clip, seed=seed, device=CPU, name="test")
 
 
 def accuracy(models: list[TemporalModel], examples: list[Example]) -> float:
@@ -150,7 +133,7 @@ def test_without_order_it_is_not_learnt() -> None:
 
 def test_frames_remember_what_came_before_them() -> None:
     examples, held = which_first(96, per_frame=True), which_first(64, 1, per_frame=True)
-    model, _ = fitted(examples, replace(RECIPE, window=8, augmentation=LIVELY))
+    model, _ = fitted(examples, replace(RECIPE, window=8, noise=0.2, **LIVELY))
     assert accuracy([model], held) >= 0.95
     folds = np.concatenate([np.full(len(one), number % 3) for number, one in enumerate(examples)])
     assert accuracy([as_linear(examples, folds, 0, window=1)], held) < 0.7
@@ -214,7 +197,7 @@ def test_differences_are_among_the_raw_inputs() -> None:
 
 @pytest.mark.parametrize(("steps", "batches", "epochs"), [(1, 3, 1), (3, 3, 1), (4, 3, 2), (300, 7, 43)])
 def test_steps_come_to_whole_epochs(steps: int, batches: int, epochs: int) -> None:
-    recipe = replace(RECIPE, steps=steps).loop(batches)
+    recipe = loop_options(replace(RECIPE, steps=steps), batches, clip=1.0)
     assert recipe.epochs == recipe.patience == epochs
     assert (recipe.lr, recipe.batch_size, recipe.weight_decay, recipe.clip) == (0.02, 16, 0.01, 1.0)
 
@@ -282,16 +265,12 @@ def test_batches_of_more_frames_weigh_more_in_the_history() -> None:
     logits = torch.tensor([[[2.0, 0.0]] * 3])
     model = Fixed(logits)
     zeros = torch.zeros(1)
-    batches = [
-        (zeros, zeros, torch.tensor([[0, 0, 0]])),
-        (zeros, zeros, torch.tensor([[1, IGNORE_INDEX, IGNORE_INDEX]])),
-    ]
+    batches = [(zeros, zeros, torch.tensor([labels])) for labels in ([0, 0, 0], [1, IGNORE_INDEX, IGNORE_INDEX])]
     (epoch,) = train_epochs(
         model,
-        lambda _: batches,
+        Listed(*batches),
         torch.optim.SGD(model.parameters(), lr=0.0),
-        steps=2,
-        recipe=replace(RECIPE, steps=2).loop(2),
+        options=loop_options(replace(RECIPE, steps=2), 2, clip=1.0),
         seed=0,
         precision=FLOAT32,
         name="test",
@@ -304,20 +283,15 @@ def test_batches_of_more_frames_weigh_more_in_the_history() -> None:
 
 def test_without_a_held_out_score_the_last_epoch_is_trusted() -> None:
     """Each epoch is asked for by its number, from 1, and the weights are those after the last."""
-    model, asked = Fixed(torch.zeros(1, 2)), []
-
-    def batches(epoch: int) -> Any:
-        asked.append(epoch)
-        return [(torch.zeros(1), torch.zeros(1), torch.tensor([0]))]
-
+    model, batches = Fixed(torch.zeros(1, 2)), Listed((torch.zeros(1), torch.zeros(1), torch.tensor([0])))
     seen = []
     optimiser = torch.optim.SGD(model.parameters(), lr=1.0)
     optimiser.register_step_post_hook(lambda *_: seen.append(model.logits.detach().clone()))
     train_epochs(
-        model, batches, optimiser, steps=1, recipe=replace(RECIPE, steps=3).loop(1), seed=0, precision=FLOAT32,
-        name="test", unit="item", evaluate=None,
+        model, batches, optimiser, options=loop_options(replace(RECIPE, steps=3), 1, clip=1.0), seed=0,
+        precision=FLOAT32, name="test", unit="item", evaluate=None,
     )  # fmt: skip
-    assert asked == [1, 2, 3]
+    assert batches.epochs == [1, 2, 3]
     assert torch.equal(model.logits, seen[-1])
     assert not torch.equal(seen[-1], seen[0])
 
@@ -325,10 +299,10 @@ def test_without_a_held_out_score_the_last_epoch_is_trusted() -> None:
 # --- the same again --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("changes", [{"dropout": 0.3, "noise": 0.2}, {"shuffled": True}, {"cell": "conv", "reduce": 2}])
+@pytest.mark.parametrize("changes", [{"dropout": 0.3}, {"shuffled": True}, {"cell": "conv", "reduce": 2}])
 def test_a_seed_gives_the_same_weights_bit_by_bit(changes: dict[str, Any]) -> None:
     """Whatever was drawn before; another seed gives others."""
-    recipe = replace(RECIPE, steps=8, augmentation=LIVELY)
+    recipe = replace(RECIPE, steps=8, noise=0.2, **LIVELY)
     states = []
     for seed in (0, 0, 1):
         torch.rand(len(states))
@@ -338,12 +312,14 @@ def test_a_seed_gives_the_same_weights_bit_by_bit(changes: dict[str, Any]) -> No
     assert not torch.equal(one["head.classifier.weight"], other["head.classifier.weight"])
 
 
-@pytest.mark.parametrize("changed", ["steps", "augmentation", "label_smoothing", "weight_decay", "clip"])
-def test_the_recipe_is_followed(changed: str) -> None:
+@pytest.mark.parametrize("other", [
+    {"steps": 12}, {"crop": 0.8}, {"speed": 1.25}, {"drop": 0.1}, {"noise": 0.2}, {"label_smoothing": 0.2},
+    {"weight_decay": 1.0}, {"clip": 1e-3},
+])  # fmt: skip
+def test_the_options_are_followed(other: dict[str, Any]) -> None:
     """Another value, other weights."""
-    other = {"steps": 12, "augmentation": LIVELY, "label_smoothing": 0.2, "weight_decay": 1.0, "clip": 1e-3}
-    recipe = replace(RECIPE, steps=4)
-    one, another = (fitted(which_first(20), r)[0] for r in (recipe, replace(recipe, **{changed: other[changed]})))
+    clip, recipe = other.pop("clip", 1.0), replace(RECIPE, steps=4)
+    one, another = fitted(which_first(20), recipe)[0], fitted(which_first(20), replace(recipe, **other), clip=clip)[0]
     assert not torch.equal(one.head.classifier.weight, another.head.classifier.weight)
 
 
@@ -355,10 +331,10 @@ def test_a_fitted_model_is_ready_for_inference() -> None:
 # --- probabilities ---------------------------------------------------------------------------------------------
 
 
-def random_model(seed: int = 0, *, per_frame: bool, **changes: Any) -> TemporalModel:
+def random_model(seed: int = 0, *, per_frame: bool, noise: float = 0.0, **changes: Any) -> TemporalModel:
     """Untrained, with weights that make a difference."""
     torch.manual_seed(seed)
-    model = TemporalModel(4, 3, options(**changes), per_frame=per_frame)
+    model = TemporalModel(4, 3, options(**changes), per_frame=per_frame, noise=noise)
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.5)
     return model
@@ -453,11 +429,11 @@ def test_what_a_linear_model_sees_is_averaged_by_hand(
 @pytest.mark.parametrize("differences", [False, True])
 @pytest.mark.parametrize("per_frame", [False, True])
 def test_a_linear_head_is_logistic_regression_on_what_it_sees(per_frame: bool, differences: bool) -> None:
-    """HeadFitter's weights in a model without a body give what scikit-learn gives, whatever `pooling` says."""
+    """HeadFitter's weights in a model without a temporal module give what scikit-learn gives."""
     examples = random_examples([6, 9, 4, 8, 5, 7] * 3, per_frame=per_frame)
     rows = [len(one) if per_frame else 1 for one in examples]
     folds = np.repeat(np.arange(len(examples)) // 3 % 2, rows)
-    model = as_linear(examples, folds, 0, window=4, differences=differences, pooling="mean_max")
+    model = as_linear(examples, folds, 0, window=4, differences=differences)
     x = np.concatenate([windows_of(one, 4, differences=differences) for one in examples])
     x = (x - x.mean(axis=0)) / x.std(axis=0)
     labels = np.concatenate([np.atleast_1d(one.label) for one in examples])

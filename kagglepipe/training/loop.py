@@ -1,0 +1,317 @@
+"""The training loop: epochs of steps, validation, early stopping, roll-back, a time budget, and resume after a kill."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from kagglepipe import console, distributed
+from kagglepipe.errors import UserError
+from kagglepipe.models.temporal import load_stored
+from kagglepipe.options import TrainingOptions
+from kagglepipe.predictions.uncertainty import format_score
+from kagglepipe.training.budget import Budget
+from kagglepipe.training.device import Precision
+from kagglepipe.training.optimise import freeze_statistics, make_schedule
+from kagglepipe.training.resume import Epoch, Progress, best_epoch, capture, load_progress, part, restore, save_progress
+from kagglepipe.training.step import gradients, is_out_of_memory, update
+
+log = logging.getLogger(__name__)
+NAN_LR_FACTOR = 0.1  # on the learning rate, after a loss that is not finite
+BUDGET_WARMUP = 0.1  # share of a budget that does not shorten the schedule: kernels are chosen, a network is compiled
+MAX_IDS = 16  # of a batch, in an error
+
+
+class Batches(Protocol):
+    """Batches of each epoch, the same number every time."""
+
+    def __len__(self) -> int:
+        """Number of batches of an epoch."""
+
+    def __call__(self, epoch: int) -> Iterable[Sequence[Tensor]]:
+        """Yield the batches of an epoch, 1 the first: the model's inputs and, last, its labels."""
+
+    def contents(self, epoch: int, number: int) -> Sequence[str]:
+        """Ids of the items of one batch."""
+
+
+@dataclass(frozen=True)
+class FitRuntime:
+    """Runtime options of a fit; they change no result unless the budget runs out.
+
+    resume: file for the progress after each epoch; None: none. budget: time limit; None: none. rows_after: rows to
+    predict within the budget after training. micro_batch: rows per forward pass; None: the batch, or what fits the
+    memory. track: called with (epoch, figures) after each epoch. compile: use torch.compile. classes: names of the
+    outputs, in order; a resume file of another order is not used. default_classes: those of a file of an older version,
+    which names none.
+    """
+
+    resume: Path | None = None
+    budget: Budget | None = None
+    rows_after: int = 0
+    micro_batch: int | None = None
+    track: Callable[[int, dict[str, float]], None] | None = None
+    compile: bool = False
+    classes: Sequence[str] = ()
+    default_classes: Sequence[str] = ()
+
+
+class NonFiniteLoss(Exception):  # noqa: N818  # it never leaves this file
+    """A loss or gradient that is not finite, before it reaches the weights. batch: its number; None in validation."""
+
+    def __init__(self, loss: float, batch: int | None = None) -> None:
+        self.loss, self.batch = loss, batch
+
+
+def train_epochs(
+    model: nn.Module,
+    batches: Batches,
+    optimiser: torch.optim.Optimizer,
+    *,
+    options: TrainingOptions,
+    seed: int,
+    precision: Precision,
+    name: str,
+    unit: str,
+    evaluate: Callable[[int], tuple[float, float, float]] | None,
+    lr_option: str = "training.lr",
+    runtime: FitRuntime = FitRuntime(),
+    metric: str = "accuracy",
+) -> list[Epoch]:
+    """Train `model` in place for `options.epochs`, or resume an interrupted training, and return its history.
+
+    evaluate: rows per forward pass -> (log loss, accuracy, score by `metric`) on held-out rows. The weights of the best
+    epoch are restored at the end, and training stops after `options.patience` epochs without a better one. None: the
+    last epoch counts, so that nothing is chosen on held-out rows. name: prefix of log lines. unit: noun for a row.
+
+    An epoch whose loss or gradient is not finite is repeated at a tenth of the learning rate; the second time is a
+    UserError, which names `lr_option`.
+    """
+    loop = Loop(model, batches, optimiser, options, precision, seed, name, unit, runtime, metric)
+    progress = loop.begin()
+    while progress.epoch < options.epochs and not progress.has_ended:
+        try:
+            epoch = loop.train_epoch(progress.epoch + 1, progress.lr_factor)
+            if evaluate is not None:
+                epoch = loop.validate(epoch, evaluate, progress)
+        except NonFiniteLoss as error:
+            loop.rollback(progress, error, lr_option)
+        else:
+            loop.commit_epoch(progress, epoch)
+    if progress.best:
+        load_stored(model, progress.best)
+    return progress.history
+
+
+@dataclass
+class Loop:
+    """State and methods of one training; `train_epochs` is the sequence of calls."""
+
+    model: nn.Module
+    batches: Batches
+    optimiser: torch.optim.Optimizer
+    options: TrainingOptions
+    precision: Precision
+    seed: int
+    name: str
+    unit: str
+    runtime: FitRuntime = FitRuntime()
+    metric: str = "accuracy"
+
+    def __post_init__(self) -> None:
+        self.model.to(memory_format=torch.channels_last)
+        self.device = next(self.model.parameters()).device
+        self.scaler = self.new_scaler()
+        self.set_rates = make_schedule(self.optimiser, self.options.schedule, warmup=self.options.warmup)
+        self.micro_batch = self.most_rows = self.runtime.micro_batch or -(
+            -self.options.batch_size // distributed.world_size()
+        )
+        self.budget = self.runtime.budget and self.runtime.budget.share(1)  # its clock starts now
+        self.is_warm = False
+        self.rows, self.seconds = 0, 0.0  # of all steps but the first, which chooses kernels and compiles
+        self.took = 0.0  # seconds of the last epoch
+        self.network = distributed.wrap_ddp(torch.compile(self.model) if self.runtime.compile else self.model)
+
+    def new_scaler(self) -> torch.amp.GradScaler:
+        """Make the loss scaler that keeps float16 gradients from underflow; disabled in other precisions."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.precision.scaled)
+
+    def load_scale(self, state: dict[str, Any]) -> None:
+        """Restore the loss scale; empty if training began in a precision without one."""
+        if state:
+            self.scaler.load_state_dict(state)
+
+    def begin(self) -> Progress:
+        """Load the progress of an interrupted training, or start from the beginning."""
+        state, classes = capture(self.model, self.optimiser), list(self.runtime.classes)
+        fresh = Progress(0, state, scale=self.scaler.state_dict(), classes=classes)
+        file = self.runtime.resume if distributed.is_rank_zero() else None
+        known = distributed.broadcast_object(load_progress(file) if file else None)
+        if known is None or (self.budget is None and any(epoch.lr_shortened for epoch in known.history)):
+            return fresh  # a schedule shortened by a budget gives another result than one without a budget
+        if fault := self.mismatch(known):
+            log.warning("%s: %s %s: starting from the beginning", self.name, self.runtime.resume, fault)
+            restore(fresh.tensors, self.model, self.optimiser)
+            return fresh
+        self.load_scale(known.scale)
+        self.micro_batch = min(self.micro_batch, known.micro_batch or self.micro_batch)
+        log.info("%s goes on after epoch %d/%d", self.name, known.epoch, self.options.epochs)
+        return known
+
+    def mismatch(self, known: Progress) -> str | None:
+        """Restore the weights of a file; return why the training cannot go on from it, if it cannot."""
+        if known.classes is None:
+            known.classes = list(self.runtime.default_classes)
+        if known.classes != list(self.runtime.classes):
+            return f"has the classes {', '.join(known.classes)}, not {', '.join(self.runtime.classes)}"
+        try:
+            restore(known.tensors, self.model, self.optimiser)
+        except (RuntimeError, ValueError, LookupError, TypeError) as error:
+            log.debug("%s", error)
+            return "is of another network"
+        if self.metric != "accuracy" and known.best and all(math.isnan(epoch.valid_score) for epoch in known.history):
+            return "kept the best epoch by accuracy"
+        return None
+
+    def train_epoch(self, epoch: int, lr_factor: float) -> Epoch:
+        """Train one epoch. Raises NonFiniteLoss."""
+        ranks = [rank] if (rank := distributed.rank()) else []
+        torch.manual_seed(int(np.random.default_rng([self.seed, epoch, *ranks]).integers(2**63)))  # of dropout
+        freeze_statistics(self.model)
+        total, done = self.options.epochs * len(self.batches), (epoch - 1) * len(self.batches)
+        name = f"{self.name} epoch {epoch}/{self.options.epochs}"
+        loss_sum, seen, ended_by, lr_shortened = 0.0, 0, "", False
+        start = before = time.perf_counter()
+        bar: console.Progress[Any]
+        with console.Progress(name, total=total, done=done, unit="batch") as bar:
+            for number, (*inputs, labels) in enumerate(self.batches(epoch)):
+                used = self.budget_used()
+                if seen and used >= 1:
+                    ended_by = "budget"
+                    break
+                by_steps = (done + number + 1) / (total + 1)  # the first step must not have rate 0
+                by_time = min((used - BUDGET_WARMUP) / (1 - BUDGET_WARMUP), total / (total + 1))
+                lr_shortened |= by_time > by_steps
+                self.set_rates(max(by_steps, by_time), lr_factor)
+                loss, right, count = self.step(inputs, labels)
+                if not math.isfinite(loss):
+                    raise NonFiniteLoss(loss, number)
+                loss_sum, seen = loss_sum + loss * count, seen + count
+                now = time.perf_counter()
+                if self.is_warm:
+                    self.rows, self.seconds = self.rows + count, self.seconds + now - before
+                self.is_warm, before = True, now
+                left = f", budget={tqdm.format_interval(self.budget.left)}" if self.budget else ""
+                bar.note = f"loss={loss:.3f}, accuracy={right / max(count, 1):.2f}{left}"
+                bar.update()
+        self.took = time.perf_counter() - start
+        lr, rate = self.optimiser.param_groups[-1]["lr"], seen / max(self.took, 1e-9)
+        return Epoch(epoch, loss_sum / max(seen, 1), math.nan, math.nan, lr, rate, ended_by, lr_shortened)
+
+    def budget_used(self) -> float:
+        """Share of the training budget that has passed, averaged over ranks so that all end at the same step.
+
+        Prediction after training, at three times the speed of training, is kept back from the budget.
+        """
+        if self.budget is None:
+            return 0.0
+        used = self.budget.used(kept_back=self.runtime.rows_after * self.seconds / (3 * max(self.rows, 1)))
+        return distributed.all_reduce_sum([used], self.device)[0] / distributed.world_size()
+
+    def step(self, inputs: Sequence[Tensor], labels: Tensor) -> tuple[float, int, int]:
+        """Make one step, halving the micro-batch until it fits the memory: (loss, correct labels, labels)."""
+        while True:
+            try:
+                loss, right, count = gradients(
+                    self.network, inputs, labels, self.scaler, self.precision,
+                    label_smoothing=self.options.label_smoothing, micro_batch=self.micro_batch,
+                )  # fmt: skip
+                break
+            except RuntimeError as error:  # torch.OutOfMemoryError is one
+                rows = min(self.micro_batch, len(labels))
+                self.check_halvable(error, rows)
+            self.micro_batch = -(-rows // 2)
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            log.warning(
+                "%s: out of memory; %d %ss at a time go through the network from now on, batches stay as large",
+                self.name, self.micro_batch, self.unit,
+            )  # fmt: skip
+        return update(self.model, loss, self.optimiser, self.scaler, clip=self.options.clip), right, count
+
+    def check_halvable(self, error: RuntimeError, rows: int) -> None:
+        """Re-raise an error other than out of memory; raise UserError where `rows` cannot be halved."""
+        if not is_out_of_memory(error):
+            raise error
+        if rows == 1:
+            raise UserError(
+                f"{self.name}: no memory for a single {self.unit}: type a smaller model.image_size or another model"
+            ) from error
+        if distributed.world_size() > 1:  # other ranks may be in the middle of the step
+            raise UserError(f"{self.name}: out of memory: type training.micro_batch={rows // 2}") from error
+
+    def rollback(self, progress: Progress, error: NonFiniteLoss, lr_option: str) -> None:
+        """Restore the end of the last epoch, to go on at a lower rate. Raises UserError the second time."""
+        where = f"{self.name}: the loss became {error.loss} in epoch {progress.epoch + 1}"
+        if progress.lr_factor < 1:
+            ids = [] if error.batch is None else self.batches.contents(progress.epoch + 1, error.batch)[:MAX_IDS]
+            among, files = (f" at the batch of {', '.join(ids)}", ", or look at these files") if ids else ("", "")
+            raise UserError(f"{where}{among}, again: lower {lr_option}={self.options.lr}{files}")
+        progress.lr_factor = NAN_LR_FACTOR
+        restore(progress.tensors, self.model, self.optimiser)
+        self.scaler = self.new_scaler()  # the old one is in the middle of a step
+        self.load_scale(progress.scale)
+        log.warning("%s; going on from the weights before it, at %g of the rate", where, NAN_LR_FACTOR)
+
+    def validate(
+        self, epoch: Epoch, evaluate: Callable[[int], tuple[float, float, float]], progress: Progress
+    ) -> Epoch:
+        """Add the held-out scores, and `ended_by` if patience is over. Raises NonFiniteLoss."""
+        start = time.perf_counter()
+        with console.working(f"{self.name} epoch {epoch.epoch}/{self.options.epochs}, on the held-out rows"):
+            loss, accuracy, score = evaluate(self.micro_batch)
+        self.took += time.perf_counter() - start
+        if not math.isfinite(loss):
+            raise NonFiniteLoss(loss)
+        epoch = replace(epoch, valid_loss=loss, valid_accuracy=accuracy, valid_score=score)
+        more = "" if self.metric in ("accuracy", "log_loss") else f", valid {self.metric} {format_score(score)}"
+        left = (self.options.epochs - epoch.epoch) * self.took
+        left = min(left, self.budget.left) if self.budget else left
+        log.info(
+            "%s epoch %d/%d: train loss %.4f, valid loss %.4f, valid accuracy %.4f%s, %.0f %ss/s%s",
+            self.name, epoch.epoch, self.options.epochs, epoch.train_loss, loss, accuracy, more, epoch.rate, self.unit,
+            f"; {left / 60:.0f} min left" if left > 60 else "",
+        )  # fmt: skip
+        best = best_epoch([*progress.history, epoch], self.metric)
+        if epoch.epoch - best >= self.options.patience and not epoch.ended_by:
+            log.info("%s stops early: no better epoch in %d", self.name, self.options.patience)
+            return replace(epoch, ended_by="patience")
+        return epoch
+
+    def commit_epoch(self, progress: Progress, epoch: Epoch) -> None:
+        """Append the epoch to the progress, and save it unless the budget cut the epoch short."""
+        if epoch.epoch < self.options.epochs and not epoch.ended_by and self.budget_used() >= 1:
+            epoch = replace(epoch, ended_by="budget")  # no time for another
+        tensors = capture(self.model, self.optimiser)
+        progress.history.append(epoch)
+        is_best = best_epoch(progress.history, self.metric) == epoch.epoch
+        if is_best and not math.isnan(epoch.valid_loss):
+            progress.best = {name: value.clone() for name, value in part(tensors, "model").items()}
+        if epoch.ended_by == "budget":
+            log.info("%s ends in epoch %d/%d: its budget is used", self.name, epoch.epoch, self.options.epochs)
+        else:
+            progress.epoch, progress.tensors, progress.scale = epoch.epoch, tensors, self.scaler.state_dict()
+            progress.micro_batch = self.micro_batch if self.micro_batch < self.most_rows else progress.micro_batch
+            if self.runtime.resume and distributed.is_rank_zero():
+                save_progress(self.runtime.resume, progress)
+        if self.runtime.track and distributed.is_rank_zero():
+            figures = {name: value for name, value in asdict(epoch).items() if isinstance(value, float)}
+            self.runtime.track(epoch.epoch, {name: value for name, value in figures.items() if math.isfinite(value)})
