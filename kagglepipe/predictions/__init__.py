@@ -1,1 +1,1 @@
-"""What models said: the out-of-fold frame and all that reads it. Nothing here knows torch."""
+"""Predictions as frames, their metrics, ensembles and submissions; without torch."""

@@ -1,21 +1,16 @@
-"""How far one gets without looking at a picture: the score that size, format and file length alone reach.
+"""Baselines without pixels: class shares, and a decision tree on metadata, which finds leaks."""
 
-A competition whose classes came from different places leaks through its metadata. A score is worth what it
-stands above this baseline, which is therefore printed beside it.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from kagglepipe.predictions.frame import Labels, Probs, merge_folds, oof_frame
 
 
 def class_shares(labels: Labels, classes: int) -> Probs:
-    """(classes,) the share of each class, as if each had one row more: none is 0, which log loss could not bear.
-
-    Laplace's rule of succession.
+    """Share of each class with Laplace smoothing, (C,): none is 0.
 
     >>> class_shares(np.array([0, 0, 1]), 3)
     array([0.5       , 0.33333333, 0.16666667])
@@ -26,55 +21,50 @@ def class_shares(labels: Labels, classes: int) -> Probs:
 
 
 def constant_baseline(rows: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
-    """The out-of-fold frame of one answer to all rows of a fold: the shares of the classes in the other folds.
-
-    rows: labelled rows of the table with their `fold`.
-    """
-    labels = rows["target"].map(list(classes).index).to_numpy()
-    frames = []
-    for fold in sorted(rows["fold"].unique()):
-        held = (rows["fold"] == fold).to_numpy()
-        probs = np.tile(class_shares(labels[~held], len(classes)), (int(held.sum()), 1))
-        frames.append(oof_frame(rows["id"][held].tolist(), int(fold), rows["target"][held].tolist(), probs, classes))
-    return merge_folds(frames, rows["id"])
+    """Out-of-fold frame of the class shares of the other folds. rows: labelled rows with `fold`."""
+    return _cross_predict(
+        rows, classes, lambda labels, train: np.tile(class_shares(labels[train], len(classes)), ((~train).sum(), 1))
+    )
 
 
 def metadata_baseline(rows: pd.DataFrame, classes: Sequence[str], *, depth: int = 3) -> pd.DataFrame:
-    """The out-of-fold frame of a small decision tree on width, height, bytes, format and mode.
+    """Out-of-fold frame of a decision tree on width, height, bytes, format and mode. rows: labelled rows with `fold`.
 
-    A leaf answers with the shares of its rows and one row more, which has the shares of all classes: a leaf of few rows
-    is not sure.
-    rows: labelled rows of the table with their `fold`.
+    A leaf predicts the shares of its rows, smoothed by one row with the shares of all classes.
     """
     from sklearn.tree import DecisionTreeClassifier
 
-    inputs, labels = metadata(rows), rows["target"].map(list(classes).index).to_numpy()
+    inputs = metadata(rows)
+
+    def predict(labels: Labels, train: npt.NDArray[np.bool_]) -> Probs:
+        tree = DecisionTreeClassifier(max_depth=depth, min_samples_leaf=5, random_state=0)
+        tree.fit(inputs[train], labels[train])
+        found = np.zeros(((~train).sum(), len(classes)))
+        found[:, tree.classes_] = tree.predict_proba(inputs[~train])
+        size = tree.tree_.n_node_samples[tree.apply(inputs[~train])][:, None]
+        probs: Probs = (found * size + class_shares(labels[train], len(classes))) / (size + 1)
+        return probs
+
+    return _cross_predict(rows, classes, predict)
+
+
+def _cross_predict(
+    rows: pd.DataFrame, classes: Sequence[str], predict: Callable[[Labels, npt.NDArray[np.bool_]], Probs]
+) -> pd.DataFrame:
+    """Out-of-fold frame of `predict`: (class indices (N,), mask of training rows (N,)) -> probabilities of the rest."""
+    labels = rows["target"].map(list(classes).index).to_numpy()
     frames = []
     for fold in sorted(rows["fold"].unique()):
-        held = (rows["fold"] == fold).to_numpy()
-        tree = DecisionTreeClassifier(max_depth=depth, min_samples_leaf=5, random_state=0)
-        tree.fit(inputs[~held], labels[~held])
-        found = np.zeros((held.sum(), len(classes)))
-        found[:, tree.classes_] = tree.predict_proba(inputs[held])
-        size = tree.tree_.n_node_samples[tree.apply(inputs[held])][:, None]
-        probs = (found * size + class_shares(labels[~held], len(classes))) / (size + 1)
-        frames.append(oof_frame(rows["id"][held].tolist(), int(fold), rows["target"][held].tolist(), probs, classes))
+        train = (rows["fold"] != fold).to_numpy()
+        own = rows[~train]
+        frames.append(oof_frame(own["id"].tolist(), int(fold), own["target"].tolist(), predict(labels, train), classes))
     return merge_folds(frames, rows["id"])
 
 
-def metadata(rows: pd.DataFrame) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    """(N, 7): logarithms of width, height, aspect, bytes and bytes a pixel; codes of format and mode."""
+def metadata(rows: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """Features (N, 7): logarithms of width, height, aspect, bytes and bytes a pixel; codes of format and mode."""
     width, height, size = (rows[name].to_numpy(np.float64) for name in ("width", "height", "bytes"))
     codes = [rows[name].astype("category").cat.codes.to_numpy(np.float64) for name in ("format", "mode")]
     with np.errstate(divide="ignore"):
-        return np.stack(
-            [
-                np.log(width),
-                np.log(height),
-                np.log(width / height),
-                np.log(size),
-                np.log(size / (width * height)),
-                *codes,
-            ],
-            axis=1,
-        )
+        logs = [np.log(column) for column in (width, height, width / height, size, size / (width * height))]
+    return np.stack([*logs, *codes], axis=1)

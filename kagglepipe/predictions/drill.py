@@ -1,10 +1,7 @@
-"""A leaderboard of one's own: how far its public half can be believed, and what medals are.
+"""Simulated leaderboards: shake-up between a public and a private part of hidden rows, and Kaggle's medals.
 
-Every run has predicted rows whose answers were hidden. One half of them is shown, as Kaggle does; the other decides.
-Drawing either half again and again tells how often the order on the one has chosen a run that loses on the other.
-
-A run is scored by a function of how often each of G groups counts: (D, G) whole numbers -> D scores. What adds up
-within a group is summed once, so that thousands of draws take seconds.
+The bootstrap over groups of hidden rows estimates how often the best run of the public part is not that of the private
+one. A run is scored by a function of counts of G groups, (D, G) -> (D,), which sums within groups only once.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,16 +16,16 @@ from kagglepipe.predictions.metrics import find_metric, row_losses
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
-Scorer = Callable[[Counts], Floats]  # how often each group counts (D, G) -> scores (D,), NaN where undefined
-AT_ONCE = 2_000_000  # numbers that the draws of groups may take in memory
+Scorer = Callable[[Counts], Floats]  # counts of groups (D, G) -> scores (D,), NaN where undefined
+COUNTS_AT_ONCE = 2_000_000  # in memory
 
 
 @dataclass(frozen=True)
 class ShakeUp:
-    """What drawing both halves D times has shown of M runs.
+    """Result of D draws of both parts for M runs.
 
-    draws: D, those left out in which the metric is undefined. by_public: how choosing by the public half went, by_cv:
-    by the score out of fold. ranks: (M, 2) the private rank of each run, 1 the best, in the middle 95 % of the draws.
+    draws: D, without draws of undefined scores. by_public, by_cv: of selection by the public score, or out of fold.
+    ranks: (M, 2) 95 % interval of the private rank of each run, from 1.
     """
 
     draws: int
@@ -39,10 +36,9 @@ class ShakeUp:
 
 @dataclass(frozen=True)
 class SelectionRegret:
-    """wrong: how often, in [0, 1], the chosen run was not the best of the private half. lost: score that this has cost,
-    on average over all draws, in the metric's unit.
+    """wrong: share of draws, in [0, 1], in which the selected run is not the best in private. lost: mean regret.
 
-    Both are at least so much: the halves are drawn from the same hidden groups, whose luck passes for the runs' skill.
+    Both are lower bounds, since both parts are drawn from the same hidden groups.
     """
 
     wrong: float
@@ -50,9 +46,9 @@ class SelectionRegret:
 
 
 def row_scorer(metric: str, frame: pd.DataFrame, classes: Sequence[str], codes: npt.ArrayLike) -> Scorer:
-    """Scores a run by a metric of rows. frame: target and the classes (N rows). codes: the group of each row (N,).
+    """Scorer of a run by a metric of rows. frame: target and the classes (N rows). codes: group of each row (N,).
 
-    Accuracy and log loss are sums over groups; every other metric is computed anew for each draw.
+    Accuracy and log loss are sums over groups; every other metric is computed for each draw.
 
     >>> frame = pd.DataFrame({"target": ["cat", "dog"], "cat": [0.9, 0.6], "dog": [0.1, 0.4]})
     >>> row_scorer("accuracy", frame, ["cat", "dog"], [0, 1])(np.array([[1, 1], [3, 1]])).tolist()
@@ -82,17 +78,15 @@ def shake_up(
     draws: int = 2000,
     seed: int = 0,
 ) -> ShakeUp:
-    """How often the wrong one of M runs is chosen when both halves are drawn anew from G hidden groups.
+    """Bootstrap the public and the private part from G hidden groups, and select among M runs by the public score.
 
-    Whole groups are drawn with replacement, for either half by itself: as if the organisers had drawn others of the
-    kind. (Splitting the same rows again would make the halves opponents: what the one has the other lacks, and of two
-    equal runs the public order would choose the wrong one more than half of the time.)
+    Groups are drawn with replacement, independently for each part. (Splitting the same rows would make the parts
+    negatively dependent: of two equal runs the public order would be wrong more than half of the time.)
 
-    scorers: of the runs (M,), on the same groups. groups: G. cv_scores: the score of each run out of fold (M,).
-    greater_is_better: of all these scores. public: share of the groups in the public half.
+    scorers: of M runs, on the same groups. groups: G. cv_scores: out of fold, (M,). public: share of the groups.
 
-    Runs that are level in the public half are chosen by lot; runs level in the private half are equally right. Efron
-    and Tibshirani 1993, "An introduction to the bootstrap", chapter 8.
+    Ties in public are broken at random, ties in private are equally right. Efron and Tibshirani 1993, "An introduction
+    to the bootstrap", chapter 8.
     Raises ValueError if a score is undefined in every draw.
     """
     shown = min(max(1, round(public * groups)), groups - 1)
@@ -108,16 +102,16 @@ def shake_up(
     at = [int(share * (len(best_first) - 1)) for share in (0.025, 0.975)]
     return ShakeUp(
         draws=int(defined.sum()),
-        by_public=_choice(seen, decisive),
-        by_cv=_choice(np.broadcast_to(sign * np.asarray(cv_scores, dtype=np.float64), decisive.shape), decisive),
+        by_public=_regret(seen, decisive),
+        by_cv=_regret(np.broadcast_to(sign * np.asarray(cv_scores, dtype=np.float64), decisive.shape), decisive),
         ranks=best_first[at].T,
     )
 
 
 def medal_ranks(teams: int) -> tuple[int, int, int]:
-    """The last ranks with gold, silver and bronze among so many teams, by Kaggle's table of competition medals.
+    """Last ranks with gold, silver and bronze among so many teams, by Kaggle's table (kaggle.com/progression).
 
-    Shares are rounded down, but to one at least; how Kaggle rounds is not told. kaggle.com/progression.
+    Shares are rounded down, to one at least.
 
     >>> [medal_ranks(teams) for teams in (50, 100, 250, 1000, 2000)]
     [(5, 10, 20), (10, 20, 40), (10, 50, 100), (12, 50, 100), (14, 100, 200)]
@@ -145,9 +139,7 @@ def medal(rank: int, teams: int) -> str:
 
 
 def rank_among(rank: int, runs: int, teams: int) -> int:
-    """The rank among so many teams of the run that is `rank` of `runs`, if teams are spread as the runs are.
-
-    Each run stands for an equal part of the teams, and is in the middle of it.
+    """Rank among so many teams of the run that is `rank` of `runs`: the middle of an equal part of the teams.
 
     >>> rank_among(1, 1, 1000), rank_among(1, 4, 4), rank_among(2, 20, 1000)
     (500, 1, 75)
@@ -156,18 +148,18 @@ def rank_among(rank: int, runs: int, teams: int) -> int:
 
 
 def _drawn_scores(scorers: Sequence[Scorer], groups: int, size: int, random: np.random.Generator, draws: int) -> Floats:
-    """(draws, M) scores of the runs on as many draws of `size` groups with replacement."""
-    parts, most = [], max(1, AT_ONCE // groups)
+    """Scores of the runs on draws of `size` groups with replacement, (draws, M)."""
+    parts, most = [], max(1, COUNTS_AT_ONCE // groups)
     for done in range(0, draws, most):
         times = random.multinomial(size, np.full(groups, 1 / groups), size=min(most, draws - done))  # (D, groups)
         parts.append(np.stack([scorer(times) for scorer in scorers], axis=1))
     return np.concatenate(parts)
 
 
-def _choice(seen: Floats, decisive: Floats) -> SelectionRegret:
-    """What choosing the best of `seen` (D, M) came to in `decisive` (D, M); more is better in both."""
+def _regret(seen: Floats, decisive: Floats) -> SelectionRegret:
+    """Regret in `decisive` (D, M) of selecting the best of `seen` (D, M); more is better in both."""
     best = seen == seen.max(axis=1, keepdims=True)
-    chance = best / best.sum(axis=1, keepdims=True)  # by lot where several are level
+    chance = best / best.sum(axis=1, keepdims=True)  # ties at random
     lost = decisive.max(axis=1, keepdims=True) - decisive
     return SelectionRegret(
         wrong=float((chance * (lost > 1e-12)).sum(axis=1).mean()), lost=float((chance * lost).sum(axis=1).mean())
@@ -175,6 +167,6 @@ def _choice(seen: Floats, decisive: Floats) -> SelectionRegret:
 
 
 def _ranks(scores: Floats) -> npt.NDArray[np.int64]:
-    """(D, M) 1 + how many runs are better; more is better, level runs share the better rank."""
+    """Ranks from 1, (D, M) -> (D, M); more is better, ties share the better rank."""
     better = scores[:, None, :] > scores[:, :, None] + 1e-12  # (D, M, M)
     return 1 + better.sum(axis=2)

@@ -1,4 +1,4 @@
-"""The one shape that predictions have, so that scoring, blending and submitting never match rows by position.
+"""Frames of predictions, matched by id and never by position.
 
 An out-of-fold frame has the columns `id` (str), `fold` (int), `target` (class name) and one column of
 probabilities per class, named like the class. A test frame has `id` and the class columns. Ids are unique.
@@ -22,10 +22,7 @@ Labels = npt.NDArray[np.intp]  # (N,)
 
 
 def check_classes(classes: Sequence[str]) -> None:
-    """Raises UserError if a class name is empty, repeated or the name of another column of the frame.
-
-    >>> check_classes(["cat", "dog"])
-    """
+    """Raises UserError if a class name is empty, repeated or reserved for another column of the frame."""
     faults = {
         "empty": [name for name in classes if not name.strip()],
         f"reserved (the frame's own columns are {', '.join(RESERVED)})": [n for n in classes if n in RESERVED],
@@ -43,12 +40,9 @@ def oof_frame(
     probs: npt.ArrayLike,
     classes: Sequence[str],
 ) -> pd.DataFrame:
-    """An out-of-fold frame of N rows, in the order given.
+    """Make an out-of-fold frame of N rows, in the order given.
 
-    fold: one number for all rows, or one per row.
-    target: true class names (N,).
-    probs: (N, C) in [0, 1], rows summing to 1 ± 1e-4; their precision is kept.
-
+    fold: one number, or (N,). target: true class names (N,). probs: (N, C) in [0, 1], rows summing to 1 ± 1e-4.
     Raises UserError for class names that cannot be columns, ValueError for anything else that does not fit.
 
     >>> oof_frame(["a"], 0, ["dog"], [[0.25, 0.75]], ["cat", "dog"])
@@ -63,10 +57,9 @@ def oof_frame(
 
 
 def test_frame(ids: Sequence[str], probs: npt.ArrayLike, classes: Sequence[str]) -> pd.DataFrame:
-    """A test frame of N rows, in the order given.
+    """Make a test frame of N rows, in the order given.
 
-    probs: (N, C) in [0, 1], rows summing to 1 ± 1e-4; their precision is kept.
-
+    probs: (N, C) in [0, 1], rows summing to 1 ± 1e-4; their dtype is kept.
     Raises UserError for class names that cannot be columns, ValueError for anything else that does not fit.
 
     >>> test_frame(["a"], [[0.25, 0.75]], ["cat", "dog"])
@@ -87,7 +80,7 @@ test_frame.__test__ = False  # type: ignore[attr-defined]  # else pytest collect
 
 
 def merge_folds(frames: Sequence[pd.DataFrame], train_ids: Iterable[str]) -> pd.DataFrame:
-    """One out-of-fold frame from those of the folds, sorted by id: the order of the folds leaves no trace.
+    """Concatenate the out-of-fold frames of the folds, sorted by id.
 
     Raises ValueError, naming three offenders, unless exactly `train_ids` occur, each once.
 
@@ -95,7 +88,7 @@ def merge_folds(frames: Sequence[pd.DataFrame], train_ids: Iterable[str]) -> pd.
     >>> merge_folds([first, first.assign(id="a", fold=1)], ["a", "b"])["id"].tolist()
     ['a', 'b']
     """
-    _demand_same_columns(frames)
+    _check_same_columns(frames)
     merged = pd.concat(frames, ignore_index=True)
     if fault := id_fault(merged["id"], train_ids):
         raise ValueError(f"each training id must occur in exactly one fold: {fault}")
@@ -103,7 +96,7 @@ def merge_folds(frames: Sequence[pd.DataFrame], train_ids: Iterable[str]) -> pd.
 
 
 def average_folds(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """One test frame, sorted by id: for each id the mean probabilities of the folds' models.
+    """Average the test frames of the folds' models by id, sorted by id.
 
     Raises ValueError, naming three offenders, unless all folds predict the same ids.
 
@@ -112,7 +105,7 @@ def average_folds(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
       id   cat   dog
     0  a  0.75  0.25
     """
-    _demand_same_columns(frames)
+    _check_same_columns(frames)
     first = frames[0]["id"]
     for number, frame in enumerate(frames):
         if fault := id_fault(frame["id"], first) if number else repeated(first):
@@ -124,9 +117,8 @@ def average_folds(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def align(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """The same frames with rows sorted by id and columns in the first frame's order, ready for row-wise work.
+    """Sort the rows of frames by id, and their columns in the order of the first; fold numbers may differ.
 
-    Fold numbers may differ between frames, and stay as they are.
     Raises UserError, naming the frame and three offenders, unless all frames have the same columns, the same
     ids once each and, out of fold, the same targets.
 
@@ -147,12 +139,12 @@ def align(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
         if fault := repeated(first["id"]) if frame is first else id_fault(frame["id"], first["id"]):
             raise UserError(f"{name} does not hold the ids of {names[0]}: {fault}; leave {name} out or train it again")
     ordered = {n: f[first.columns].sort_values("id", ignore_index=True) for n, f in frames.items()}
-    _demand_same_targets(ordered)
+    _check_same_targets(ordered)
     return ordered
 
 
 def probabilities(frame: pd.DataFrame, classes: Sequence[str]) -> Probs:
-    """The class columns as a float64 array (N, C), in the order of `classes`; KeyError for an absent one.
+    """Class columns as a float64 array (N, C), in the order of `classes`; KeyError for an absent one.
 
     >>> probabilities(test_frame(["a"], [[0.25, 0.75]], ["cat", "dog"]), ["dog", "cat"])
     array([[0.75, 0.25]])
@@ -161,7 +153,7 @@ def probabilities(frame: pd.DataFrame, classes: Sequence[str]) -> Probs:
 
 
 def labels(frame: pd.DataFrame, classes: Sequence[str]) -> Labels:
-    """The targets as indices into `classes`, (N,). Raises ValueError for a target that is not among them.
+    """Targets as indices into `classes`, (N,). Raises ValueError for a target that is not among them.
 
     >>> labels(oof_frame(["a"], 0, ["dog"], [[0.25, 0.75]], ["cat", "dog"]), ["cat", "dog"])
     array([1])
@@ -174,16 +166,12 @@ def labels(frame: pd.DataFrame, classes: Sequence[str]) -> Labels:
 
 
 def class_columns(frame: pd.DataFrame) -> list[str]:
-    """The class names of a frame, in its order: all columns but `id`, `fold` and `target`.
-
-    >>> class_columns(test_frame(["a"], [[0.25, 0.75]], ["cat", "dog"]))
-    ['cat', 'dog']
-    """
+    """Class names of a frame: all columns but `id`, `fold` and `target`."""
     return [name for name in frame.columns if name not in RESERVED]
 
 
 def read_frame(path: Path) -> pd.DataFrame:
-    """The frame stored in `path`, a parquet file of a run or somebody else's .csv, checked.
+    """Read and check a frame, from parquet or CSV.
 
     A frame with `fold` and `target` is an out-of-fold frame, one with neither a test frame.
     Raises UserError, naming the file and three offenders, for a file that is neither.
@@ -191,38 +179,34 @@ def read_frame(path: Path) -> pd.DataFrame:
     try:
         frame = _read_csv(path) if path.suffix.lower() == ".csv" else pd.read_parquet(path)
     except (OSError, ValueError) as error:  # pyarrow's and pandas' own errors are ValueErrors
-        raise UserError(f"{path} cannot be read as a table: {first_line(error)}") from error
+        raise UserError(
+            f"{path} cannot be read as a table: {(str(error).splitlines() or [type(error).__name__])[0]}"
+        ) from error
     if fault := _column_fault(frame) or _row_fault(frame):
         raise UserError(f"{path} {fault}; needed are id, fold, target (or id alone, for a test) and a column per class")
     return frame.astype({name: "str" for name in ("id", "target") if name in frame})
 
 
 def id_fault(found: pd.Series, wanted: Iterable[str]) -> str | None:
-    """What keeps `found` from holding each of `wanted` exactly once, in one phrase; None if nothing does.
-
-    wanted: each id once, which is not looked into: `repeated` is there for that.
+    """Missing, repeated and unknown ids of `found`, in one phrase; None if it holds each of `wanted` (distinct) once.
 
     >>> id_fault(pd.Series(["a", "a", "z"]), ["a", "b"])
     "missing 'b'; repeated 'a'; unknown 'z'"
     """
     if isinstance(wanted, pd.Series) and found.reset_index(drop=True).equals(wanted.reset_index(drop=True)):
-        return None  # as usual, and told far sooner than by sets
+        return None  # the usual case, faster than by sets
     present, due = set(found), set(wanted)
     faults = {"missing": due - present, "repeated": set(found[found.duplicated()]), "unknown": present - due}
     return "; ".join(f"{fault} {quoted_three(ids)}" for fault, ids in faults.items() if ids) or None
 
 
 def repeated(ids: pd.Series) -> str | None:
-    """Which ids occur more than once, in one phrase; None if none does.
-
-    >>> repeated(pd.Series(["a", "b", "a"]))
-    "repeated 'a'"
-    """
+    """Repeated ids, in one phrase; None if there are none."""
     return None if ids.is_unique else f"repeated {quoted_three(ids[ids.duplicated()])}"
 
 
 def probability_fault(ids: pd.Series, probs: npt.ArrayLike) -> str | None:
-    """What keeps the rows of `probs` (N, C) from being probabilities, with three ids; None if nothing does.
+    """Why `probs` (N, C) are no probabilities, with three ids; None if they are.
 
     >>> probability_fault(pd.Series(["a", "b"]), [[0.5, 0.5], [0.5, 0.6]])
     "has probabilities that do not sum to 1 for id 'b'"
@@ -237,22 +221,13 @@ def probability_fault(ids: pd.Series, probs: npt.ArrayLike) -> str | None:
     return None
 
 
-def first_line(error: Exception) -> str:
-    """The first line of an exception's text, or its type's name: what fits into a UserError.
-
-    >>> first_line(ValueError("one\\ntwo"))
-    'one'
-    """
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
 def _read_csv(path: Path) -> pd.DataFrame:
-    """A frame from CSV. Ids and class names such as `007` or `NA` stay the text they are."""
+    """Read a frame from CSV, with ids and class names such as `007` or `NA` as text."""
     return pd.read_csv(path, dtype={"id": "str", "target": "str"}, keep_default_na=False)
 
 
 def _column_fault(frame: pd.DataFrame) -> str | None:
-    """What is wrong with names and types of the columns of a frame that was read; None if nothing is."""
+    """Why names or types of the columns are invalid; None if they are valid."""
     classes = class_columns(frame)
     has_target, has_fold = "target" in frame, "fold" in frame
     if "id" not in frame or has_target != has_fold or len(classes) < 2:
@@ -269,7 +244,7 @@ def _column_fault(frame: pd.DataFrame) -> str | None:
 
 
 def _row_fault(frame: pd.DataFrame) -> str | None:
-    """What is wrong with the cells of a frame whose columns are right; None if nothing is."""
+    """Why cells of a frame with valid columns are invalid; None if they are valid."""
     classes = class_columns(frame)
     if frame["id"].isna().any() or (frame["id"] == "").any():
         return "has rows without an id"
@@ -280,8 +255,8 @@ def _row_fault(frame: pd.DataFrame) -> str | None:
     return probability_fault(frame["id"], probabilities(frame, classes))
 
 
-def _demand_same_columns(frames: Sequence[pd.DataFrame]) -> None:
-    """Raises ValueError unless there are frames and all have the columns of the first."""
+def _check_same_columns(frames: Sequence[pd.DataFrame]) -> None:
+    """Raises ValueError unless all frames, one at least, have the same columns."""
     if not frames:
         raise ValueError("no fold to combine")
     for number, frame in enumerate(frames):
@@ -289,8 +264,8 @@ def _demand_same_columns(frames: Sequence[pd.DataFrame]) -> None:
             raise ValueError(f"frame {number} has columns {list(frame.columns)}, frame 0 {list(frames[0].columns)}")
 
 
-def _demand_same_targets(ordered: dict[str, pd.DataFrame]) -> None:
-    """Raises UserError, naming the frame, unless row-aligned out-of-fold frames agree on every target."""
+def _check_same_targets(ordered: dict[str, pd.DataFrame]) -> None:
+    """Raises UserError unless row-aligned out-of-fold frames have the same targets."""
     first_name, *other_names = ordered
     first = ordered[first_name]
     if "target" not in first:

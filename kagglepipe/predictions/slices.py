@@ -1,4 +1,4 @@
-"""Where a model fails: its score on parts of the rows that the table's metadata tells apart."""
+"""Scores on slices of the rows by metadata."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,17 +9,17 @@ import pandas as pd
 from kagglepipe.predictions.frame import Labels, Probs
 from kagglepipe.predictions.metrics import find_metric, log_loss
 
-NAMED = ("format", "mode", "source", "group")  # columns whose values are a slice each
-MOST = 20  # values; of a column with more, each has too few rows to say anything
-FEWEST = 20  # rows that a slice has to have
-PARTS = 4  # of the images by size
+COLUMNS = ("format", "mode", "source", "group")  # each value is a slice
+MAX_VALUES = 20  # of a column
+MIN_ROWS = 20  # of a slice
+SIZE_QUANTILES = 4
 
 
 def slice_scores(table: pd.DataFrame, probs: Probs, truth: Labels, metric: str) -> list[dict[str, Any]]:
-    """Rows, score and log loss of every slice with at least 20 rows, the one with the highest log loss first.
+    """Rows, score and log loss of every slice with at least MIN_ROWS rows, by falling log loss.
 
-    table: the rows (N,) with what is known of them; columns that it lacks, or that are the same everywhere, tell
-    nothing apart. The score is NaN where it is undefined (ROC AUC on one class).
+    table: metadata of the rows (N,); constant and missing columns make no slices. The score is NaN where
+    it is undefined (ROC AUC on one class).
     """
     function = find_metric(metric).function
     found = [
@@ -31,27 +31,27 @@ def slice_scores(table: pd.DataFrame, probs: Probs, truth: Labels, metric: str) 
             "log_loss": log_loss(probs[own], truth[own]),
         }
         for by, value, own in _slices(table)
-        if own.sum() >= FEWEST
+        if own.sum() >= MIN_ROWS
     ]
     return sorted(found, key=lambda one: -one["log_loss"])
 
 
 def _slices(table: pd.DataFrame) -> Iterator[tuple[str, str, Any]]:
-    """(what tells them apart, its value, the rows that have it (N,))."""
-    for name in NAMED:
+    """(column, value, mask of its rows (N,))."""
+    for name in COLUMNS:
         if name not in table:
             continue
         values = table[name].astype(str).to_numpy()
         kinds = np.unique(values)
-        if 1 < len(kinds) <= MOST:
+        if 1 < len(kinds) <= MAX_VALUES:
             yield from ((name, str(kind), values == kind) for kind in kinds)
     if {"width", "height"} <= set(table):
         yield from _by_size(np.sqrt(table["width"].to_numpy(float) * table["height"].to_numpy(float)))
 
 
 def _by_size(sides: "np.ndarray[Any, np.dtype[np.float64]]") -> Iterator[tuple[str, str, Any]]:
-    """Four parts as even as equal sizes allow; sides (N,) are those of a square with as many pixels."""
-    bounds = np.unique(np.quantile(sides, np.arange(1, PARTS) / PARTS))
+    """Quartiles of size, the side (N,) of a square with as many pixels."""
+    bounds = np.unique(np.quantile(sides, np.arange(1, SIZE_QUANTILES) / SIZE_QUANTILES))
     place = np.searchsorted(bounds, sides)
     if len(np.unique(place)) < 2:
         return

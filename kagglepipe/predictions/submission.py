@@ -1,7 +1,6 @@
-"""From a test frame and the competition's contract to the bytes that are uploaded.
+"""Submissions: built from a test frame or segments, written as CSV, read back and validated.
 
-What one function builds and another writes, a third reads back from the bytes and a fourth checks. They share the names
-of the columns and nothing else, so the check can also judge a file that somebody edited by hand.
+Validation shares the names of columns with building and nothing else, so that it also checks files edited by hand.
 """
 
 import io
@@ -26,10 +25,8 @@ from kagglepipe.predictions.frame import (
 )
 from kagglepipe.text import quoted_three
 
-# Nine digits tell any two float32 numbers apart: no two rows become tied, and none that was nearly certain
-# becomes certain. More digits would only show how some machine rounded its last bit.
-DIGITS, MOST_DIGITS = 9, 17
-DECIMALS = 6  # of any number: times may count from 1970, and lie less than a millisecond apart
+DIGITS, MAX_DIGITS = 9, 17  # significant: nine tell any two float32 numbers apart, so that no rows become tied
+DECIMALS = 6  # at least: times may be in seconds since 1970
 TOLERANCE = 10.0**-DECIMALS
 NEGATIONS = {"no", "not", "non", "without"}
 
@@ -45,14 +42,13 @@ def build_submission(
     header: Sequence[str] | None = None,
     positive: int = 1,
 ) -> pd.DataFrame:
-    """The submission for a test frame, one row per id in the order of `ids`, whatever the order of the frame.
+    """Build the submission for a test frame, one row per id in the order of `ids`.
 
     form: `index` (position of the most probable class in `classes`), `name` (its name), `probability` (of the
         class number `positive`, of two) or `probabilities` (one column per class). Ties go to the first class.
-    ids: the ids the competition asks for; other rows of the frame are left out.
-    header: columns of the sample submission, which must be those of the form, save for case, blanks and
-        punctuation; they give the spelling and the order of the columns. None: the id column, then `target_column` or
-        the classes in their order.
+    ids: requested by the competition; other rows of the frame are left out.
+    header: columns of the sample submission, those of the form but for case, blanks and punctuation. None: the id
+        column, then `target_column` or the classes.
 
     Raises UserError for an unknown form, a header that does not fit, or ids that the frame lacks.
 
@@ -87,15 +83,11 @@ def validate_submission(
     header: Sequence[str] | None = None,
     positive: int = 1,
 ) -> None:
-    """Raises UserError, naming the culprit and three offenders, unless `submission` is what is asked for.
+    """Raises UserError, naming three offenders, unless `submission` is valid.
 
     Checked are columns and their order; ids, each once and in the order of `ids`; empty cells; class labels;
     probabilities within [0, 1] and, with one column per class, rows that sum to 1 ± 1e-4. Cells may be text.
-    The arguments are those of `build_submission`.
-
-    >>> submission = pd.DataFrame({"file": ["a"], "label": ["dog"]})
-    >>> validate_submission(submission, form="name", classes=["cat", "dog"], id_column="file",
-    ...                     target_column="label", ids=["a"])
+    Arguments: see `build_submission`.
     """
     columns = list(submission_columns(form, classes, id_column, target_column, header).values())
     if list(submission.columns) != columns:
@@ -112,9 +104,9 @@ SEGMENT_COLUMNS = ["video", "start", "end", "label", "score"]
 
 
 def build_segments(segments: pd.DataFrame, *, ends: Mapping[str, float], header: Sequence[str] | None) -> pd.DataFrame:
-    """The submission for a segments frame: sorted by video and start, cut at the end of each video.
+    """Build the submission for a segments frame, sorted by video and start, clipped at the end of each video.
 
-    ends: video -> where it ends. header: columns of the sample submission, as `segment_columns`; None: SEGMENT_COLUMNS.
+    ends: video -> its end. header: columns of the sample submission, as `segment_columns`; None: SEGMENT_COLUMNS.
     Raises UserError for a header with other columns.
     """
     columns = segment_columns(header)
@@ -125,13 +117,7 @@ def build_segments(segments: pd.DataFrame, *, ends: Mapping[str, float], header:
 
 
 def segment_columns(header: Sequence[str] | None) -> dict[str, str]:
-    """Each of SEGMENT_COLUMNS -> how the sample submission spells it, in its order. Raises UserError for others.
-
-    header: of the sample submission; None: there is none.
-
-    >>> segment_columns(["Video", "Label", "Start", "End", "Score"])["start"]
-    'Start'
-    """
+    """SEGMENT_COLUMNS -> their spelling in the sample submission, in its order. Raises UserError for other columns."""
     columns = _spelt(SEGMENT_COLUMNS, header or SEGMENT_COLUMNS)
     if columns is None:
         raise UserError(
@@ -141,7 +127,7 @@ def segment_columns(header: Sequence[str] | None) -> dict[str, str]:
 
 
 def silent_videos(submission: pd.DataFrame, videos: Sequence[str]) -> list[str]:
-    """The videos of which a submission of segments has none, sorted."""
+    """Videos without a segment in a submission, sorted."""
     found = submission[segment_columns(list(submission.columns))["video"]]
     return sorted(set(videos) - set(found))
 
@@ -153,9 +139,9 @@ def validate_segments(
     classes: Sequence[str],
     begins: Mapping[str, float] | None = None,
 ) -> None:
-    """Raises UserError, naming three offenders, unless each row is a segment inside a video that is asked for.
+    """Raises UserError, naming three offenders, unless each row is a segment inside a requested video.
 
-    ends, begins: video -> where it ends, and begins (None: at 0). classes: labels that a segment may have.
+    ends, begins: video -> its end and begin (None: 0). classes: valid labels.
     """
     columns = _spelt(SEGMENT_COLUMNS, list(submission.columns))
     if columns is None:
@@ -179,9 +165,7 @@ def validate_segments(
 
 
 def submission_csv(submission: pd.DataFrame) -> bytes:
-    r"""The CSV's bytes: UTF-8, lines ended by a newline alone, a header, no index; same frame, same bytes.
-
-    Numbers have nine digits, or as many more as it takes for six decimals.
+    r"""Write a submission as CSV: UTF-8, newlines, a header, no index, nine significant digits or six decimals.
 
     >>> submission_csv(pd.DataFrame({"id": ["a,b"], "p": [0.5], "time": [1700000001.25]}))
     b'id,p,time\n"a,b",0.5,1700000001.25\n'
@@ -194,15 +178,15 @@ def submission_csv(submission: pd.DataFrame) -> bytes:
 
 
 def _digits(values: "pd.Series[float]") -> int:
-    """How many digits it takes to write the largest with six decimals; no more than a float64 has."""
+    """Significant digits of the largest number with six decimals, at most those of a float64."""
     largest = np.abs(values[np.isfinite(values)]).max()
-    return min(len(f"{largest:.0f}") + DECIMALS, MOST_DIGITS)
+    return min(len(f"{largest:.0f}") + DECIMALS, MAX_DIGITS)
 
 
 def read_written(data: bytes, meant: pd.DataFrame) -> pd.DataFrame:
-    """A submission read back from the bytes of its CSV, every cell as text.
+    """Read a submission back from its CSV, every cell as text.
 
-    Raises UserError, naming three offenders, unless it holds the text of `meant`, and its numbers to six decimals.
+    Raises UserError, naming three offenders, unless it equals `meant`, numbers to six decimals.
     """
     found = pd.read_csv(io.BytesIO(data), dtype=str, keep_default_na=False, index_col=False, skip_blank_lines=False)
     if (list(found.columns), len(found)) != (list(meant.columns), len(meant)):
@@ -212,7 +196,7 @@ def read_written(data: bytes, meant: pd.DataFrame) -> pd.DataFrame:
         if pd.api.types.is_float_dtype(meant[name]):
             numbers = pd.to_numeric(found[name], errors="coerce").to_numpy(np.float64)
             exact = meant[name].to_numpy(np.float64)
-            known = np.isfinite(exact)  # of the rest the check of the cells tells
+            known = np.isfinite(exact)  # validation refuses the rest
             far = np.abs(numbers[known] - exact[known]) - 4 * np.spacing(np.abs(exact[known]))
             other = known.copy()
             other[known] = ~(far <= TOLERANCE)
@@ -224,7 +208,7 @@ def read_written(data: bytes, meant: pd.DataFrame) -> pd.DataFrame:
 
 
 def constant_answer(submission: pd.DataFrame) -> str | None:
-    """The answer that all rows have, in words, where there are ten or more; None where answers differ."""
+    """The one answer of ten rows or more, as text; None where answers differ."""
     answers = submission.iloc[:, 1:]
     if len(submission) < 10 or len(answers.drop_duplicates()) > 1:
         return None
@@ -232,7 +216,7 @@ def constant_answer(submission: pd.DataFrame) -> str | None:
 
 
 def positive_class(classes: Sequence[str], column: str) -> int | None:
-    """Which of two classes a column of probabilities is called after; None where that cannot be told.
+    """Index of the class, of two, that a column of probabilities is named after; None if unclear.
 
     >>> positive_class(["cactus", "no cactus"], "has_cactus"), positive_class(["cat", "dog"], "label")
     (0, None)
@@ -248,9 +232,7 @@ def positive_class(classes: Sequence[str], column: str) -> int | None:
 
 
 def label_fault(cells: "pd.Series[str]", form: str, classes: Sequence[str]) -> str | None:
-    """How the answers of a sample submission differ from those that the form writes; None if they need not.
-
-    cells: as text. One answer that all rows share may be a placeholder, whatever it is.
+    """Why the answers of a sample submission, as text (N,), do not fit the form; None if they do, or are all equal.
 
     >>> label_fault(pd.Series(["1", "2", "3"]), "index", ["a", "b", "c"])
     "holds answers as '3', competition.form=index writes '0', '1', '2': type competition.form=name and call classes so"
@@ -268,9 +250,9 @@ def label_fault(cells: "pd.Series[str]", form: str, classes: Sequence[str]) -> s
 
 
 def read_sample_submission(path: Path, *, is_unique: bool = True) -> pd.DataFrame:
-    """The competition's sample submission, all as text; its first column holds the ids, just as they are written.
+    """Read the competition's sample submission as text; its first column holds the ids.
 
-    is_unique: whether an id stands for one row, as it does unless segments are asked for.
+    is_unique: whether ids must not repeat, as they may with segments.
     Raises UserError for a file that is no CSV of at least two columns, or that repeats an id.
     """
     sample = _read_sample(path)
@@ -282,12 +264,12 @@ def read_sample_submission(path: Path, *, is_unique: bool = True) -> pd.DataFram
 
 
 def read_header(path: Path) -> list[str]:
-    """The columns of a sample submission that has no rows to fill in. Raises UserError if it is no CSV."""
+    """Read the columns of a sample submission. Raises UserError if it is no CSV."""
     return list(_read_sample(path).columns)
 
 
 def _read_sample(path: Path) -> pd.DataFrame:
-    """The cells as they are written; a comma at the end of each line makes no column."""
+    """Read the cells as text, without the empty column that a comma at the end of each line makes."""
     try:
         _, header, rows = read_cells(path)
     except UserError as error:
@@ -300,7 +282,7 @@ def _read_sample(path: Path) -> pd.DataFrame:
 
 
 def _words(name: str) -> set[str]:
-    """The words of a name, whatever joins them.
+    """Split a name into its words, in lower case.
 
     >>> sorted(_words("noFight")), sorted(_words("is_dog"))
     (['fight', 'no'], ['dog', 'is'])
@@ -309,9 +291,9 @@ def _words(name: str) -> set[str]:
 
 
 def _spelt(ours: Sequence[str], header: Sequence[str]) -> dict[str, str] | None:
-    """Each of our columns -> how the header spells it, in its order; None unless it has just these.
+    """Our columns -> their spelling in the header, in its order; None unless it has just these.
 
-    Case, blanks and punctuation may differ where that leaves no doubt.
+    Case, blanks and punctuation may differ where that is unambiguous.
     """
     if sorted(ours) == sorted(header):
         return {name: name for name in header}
@@ -323,7 +305,7 @@ def _spelt(ours: Sequence[str], header: Sequence[str]) -> dict[str, str] | None:
 def submission_columns(
     form: str, classes: Sequence[str], id_column: str, target_column: str, header: Sequence[str] | None
 ) -> dict[str, str]:
-    """Our columns -> how the submission spells them, in its order; UserError where form, classes, header disagree."""
+    """Our columns -> their spelling in the submission, in its order; UserError where form, classes, header disagree."""
     check_choice("competition.form", form, FORMS)
     if form == "probability" and len(classes) != 2:
         raise UserError(f"competition.form=probability needs 2 classes, found {len(classes)}; type =probabilities")
@@ -345,7 +327,7 @@ def submission_columns(
 def _answers(
     probs: Probs, form: str, classes: Sequence[str], target_column: str, positive: int
 ) -> dict[str, npt.NDArray[Any]]:
-    """The columns beside the ids, name -> (N,), from probabilities (N, C)."""
+    """Columns beside the ids, name -> (N,), from probabilities (N, C)."""
     if form == "probabilities":
         return dict(zip(classes, probs.T, strict=True))
     if form == "probability":
@@ -355,7 +337,7 @@ def _answers(
 
 
 def _id_fault(found: pd.Series, ids: Sequence[str]) -> str | None:
-    """What is wrong with the ids of a submission; None if nothing is."""
+    """Why the ids of a submission are invalid; None if they are valid."""
     if found.isna().any():
         return f"has rows without an id: {int(found.isna().sum())}"
     names = found.astype(str).reset_index(drop=True)
@@ -367,7 +349,7 @@ def _id_fault(found: pd.Series, ids: Sequence[str]) -> str | None:
 
 
 def _cell_fault(submission: pd.DataFrame, form: str, classes: Sequence[str]) -> str | None:
-    """What is wrong with the cells beside the ids; None if nothing is."""
+    """Why cells beside the ids are invalid; None if they are valid."""
     ids, cells = submission.iloc[:, 0], submission.iloc[:, 1:]
     empty = (cells.isna() | (cells == "")).any(axis=1)
     if empty.any():

@@ -217,14 +217,18 @@ def choose_blend(
     chosen, shown = candidates[-1], [replace(singles[number], method="best run"), *candidates]
     if options.method == "auto":
         if rows.block_count < 3:
-            log.warning("ensemble: two folds leave nothing to choose by: equal weights; else type ensemble.method=…")
+            log.warning("ensemble: too few folds to select a method: equal weights; or type ensemble.method=…")
         chosen = choose(candidates, rows).candidate
         shown.append(replace(chosen, method="auto, choice included"))
     comparison = ensemble_table(shown, equal, singles[number], rows)
-    log.info("ensemble: %s; gains are of log loss, cross-fitted, 95 %%; p: of the answers that differ", rows.metric)
+    log.info("ensemble: %s; gains are of log loss, cross-fitted, 95 %%; p: of accuracy", rows.metric)
     for line in table(HEADER, table_cells(comparison)):
         log.info("%s", line)
-    log.info("ensemble: best run: %s (the best of %d by these very rows, which flatters it)", names[number], len(stack))
+    log.info(
+        "ensemble: best run: %s (selected among %d on these rows, so that its score is optimistic)",
+        names[number],
+        len(stack),
+    )
     tell_choice(options.method, chosen, equal, rows)
     taken = next(one for one in candidates if one.method == chosen.method)  # not mixed with what folds have chosen
     about = {"comparison": comparison, "best_run": names[number], "dropped": tell_members(taken, stack, rows, names)}
@@ -253,14 +257,14 @@ def with_maps(options: EnsembleOptions, chosen: Candidate, rows: EvalRows) -> tu
         about["calibrations"] = [calibration_scores(one, rows) for one in tries]
         for told in about["calibrations"]:
             log.info("ensemble: %(kind)s: log loss %(log_loss).4f, calibration error %(calibration_error).4f", told)
-        kept = "kept as it is: no gain that is sure" if choice.is_first else f"by {kind_of(choice.candidate)}"
+        kept = "none: no significant gain" if choice.is_first else f"by {kind_of(choice.candidate)}"
         log.info("ensemble: calibration: %s", kept)
         chosen = choice.candidate
     if options.threshold == "auto" and rows.metric not in ARGMAX_METRICS:
         log.info("ensemble: threshold: %s does not depend on the most probable class", rows.metric)
     elif options.threshold == "auto":
         choice = adjusted(chosen, rows)
-        log.info("ensemble: threshold: %s", "kept as it is: no gain beyond noise" if choice.is_first else "moved")
+        log.info("ensemble: threshold: %s", "none: no significant gain" if choice.is_first else "moved")
         chosen = choice.candidate
     return chosen, about
 
@@ -286,15 +290,15 @@ def calibration_scores(candidate: Candidate, rows: EvalRows) -> dict[str, Any]:
 def tell_choice(asked: str, chosen: Candidate, equal: Candidate, rows: EvalRows) -> None:
     """Says which blend is taken and why."""
     if chosen.method == equal.method:
-        log.info("ensemble: taken: equal weights%s", "" if asked != "auto" else "; nothing is surely better")
+        why = "; no method is significantly better" if asked == "auto" else ""
+        log.info("ensemble: selected: equal weights%s", why)
         return
     gain = gain_over(chosen, equal, rows)
     what = "ROC AUC" if rows.metric == "roc_auc" else "log loss"
-    noise = (
-        "" if asked == "auto" or gain.is_beyond_noise else ": no gain beyond noise, which ensemble.method=auto minds"
-    )
+    is_kept = asked == "auto" or gain.is_beyond_noise
+    noise = "" if is_kept else ": not significant, ensemble.method=auto would keep equal weights"
     log.info(
-        "ensemble: taken: %s, whose cross-fitted gain over equal weights is %s of %s%s",
+        "ensemble: selected: %s, whose cross-fitted gain over equal weights is %s of %s%s",
         chosen.method, format_difference(gain.value, gain.low, gain.high), what, noise,
     )  # fmt: skip
 
@@ -307,9 +311,9 @@ def tell_members(chosen: Candidate, stack: Stack, rows: EvalRows, names: list[st
     log.info("ensemble: weights: %s", ", ".join(f"{n} {w:.3f}" for n, w in zip(names, final, strict=True) if w))
     dropped = [name for name, weight in zip(names, final, strict=True) if not weight]
     if dropped:
-        log.info("ensemble: dropped, the fit gives them nothing: %s", ", ".join(dropped))
+        log.info("ensemble: dropped, with weight 0: %s", ", ".join(dropped))
     if spare := [names[number] for number in redundant_members(stack, rows, chosen) if final[number]]:
-        log.info("ensemble: within noise is what each of these gains beside all others: %s", ", ".join(spare))
+        log.info("ensemble: redundant, without a significant gain beside the others: %s", ", ".join(spare))
     return dropped
 
 

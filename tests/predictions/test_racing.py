@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kagglepipe.predictions.racing import FEWEST, LEVEL, Incumbent, chance
+from kagglepipe.predictions.racing import LEVEL, MIN_FOLDS, Incumbent, chance
 from kagglepipe.predictions.racing import should_prune as should_prune_on
 
 SCORES = st.lists(st.floats(0, 1), min_size=5, max_size=5)
@@ -66,7 +66,7 @@ def test_equal_losses_are_believed_when_they_are_more_than_single_rows(rows: int
 def test_it_says_by_how_much_it_is_behind() -> None:
     best = rival(0.8, 0.7, 0.9, 0.8, 0.7)
     words = should_prune({0: 0.7, 1: 0.6, 2: 0.8}, best, row=1 / 150)
-    assert words == "over 3 folds it is 0.1000 worse than best, which is more than noise explains"
+    assert words == "over 3 folds it is 0.1000 worse than best, which is significant"
 
 
 def test_losses_within_noise_go_on() -> None:
@@ -112,7 +112,7 @@ def near_the_edge(own: list[float], best: list[float]) -> bool:
     """Whether rounding decides: 1 - (1 - x) is not x to the last bit."""
     gains = [mine - theirs for mine, theirs in zip(own, best, strict=False)]
     hoped = math.fsum([*own, len(best) - len(own)]) - math.fsum(best)
-    is_near = len(gains) >= FEWEST and abs(chance(gains, 0.0) / (LEVEL / (len(best) - FEWEST)) - 1) < 1e-6
+    is_near = len(gains) >= MIN_FOLDS and abs(chance(gains, 0.0) / (LEVEL / (len(best) - MIN_FOLDS)) - 1) < 1e-6
     return is_near or max(map(abs, gains)) < 1e-9 or abs(hoped) < 1e-7
 
 

@@ -269,7 +269,7 @@ def test_whose_folds_are_others_or_unknown_is_told(
     first, second, third = (record.getMessage() for record in caplog.records)
     assert f"{pair} comes from elsewhere" in first
     assert second == "ensemble: two was trained on other folds than those by which it is judged here"
-    assert third == "ensemble: two folds leave nothing to choose by: equal weights; else type ensemble.method=…"
+    assert third == "ensemble: too few folds to select a method: equal weights; or type ensemble.method=…"
     assert "baseline" not in json.loads((folder / "metrics.json").read_text())  # it is of those other folds
 
 
