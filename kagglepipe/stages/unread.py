@@ -50,7 +50,9 @@ def reason(config: Config, name: str, mode: str | None) -> str | None:
         return "by folds.count=groups, where nothing is drawn: leave it out"
     if name == "training.confidence" and config.training.teacher is None:
         return "without a teacher: add training.teacher=RUN, or leave it out"
-    return None if mode is None or is_option_read(config, name, mode) else _of_mode(config, name, mode)
+    if mode is None or not option_facts(name):  # a choice of Hydra's, such as `experiment`
+        return None
+    return None if is_option_read(config, name, mode) else _of_mode(config, name, mode)
 
 
 def _of_stage(config: Config, name: str) -> str | None:

@@ -10,7 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from hydra_plugins.kagglepipe_sweeper._arguments import Arguments, read_arguments
 from kagglepipe.__main__ import CONF
-from kagglepipe.config import Config
+from kagglepipe.config import schema
 from kagglepipe.errors import UserError
 from kagglepipe.sweeps.space import Choice, Span
 
@@ -18,7 +18,7 @@ from kagglepipe.sweeps.space import Choice, Span
 @pytest.fixture(scope="module")
 def composed() -> Iterator[tuple[Any, Any]]:
     """(the configuration of sweep=head, what loads configurations)."""
-    ConfigStore.instance().store(name="schema", node=Config)
+    ConfigStore.instance().store(name="schema", node=schema())
     with initialize_config_dir(str(CONF), version_base="1.3"):
         yield compose("config", ["sweep=head"]), GlobalHydra.instance().config_loader()
 
