@@ -59,61 +59,44 @@ def told(done: Any) -> str:
 # --- sources --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["none.zip", "no such folder", "it's (1).zip"])
-def test_a_missing_source(name: str, command: Command, tmp_path: Path) -> None:
-    line = told(command(*PREPARE, f"competition.source={name}"))
-    assert line == f"nothing is at {tmp_path / name}: give a zip or a folder, as competition.source=PATH"
-    assert finished(tmp_path) == []
+def cut(archive: Path) -> None:
+    archive.write_bytes(archive.read_bytes()[: archive.stat().st_size // 3])
 
 
-def test_a_source_that_is_no_zip(command: Command, tmp_path: Path) -> None:
-    (tmp_path / "x.zip").write_bytes(b"<!doctype html><title>Log in</title>")
-    line = told(command(*PREPARE, "competition.source=x.zip"))
-    assert line.startswith(f"{tmp_path / 'x.zip'} is a web page and no zip")
-    assert finished(tmp_path) == []
-
-
-@pytest.mark.parametrize("share", [0.3, 0.95])
-def test_a_truncated_zip(share: float, toy: Path, command: Command, tmp_path: Path) -> None:
-    archive = zipped(toy)
-    archive.write_bytes(archive.read_bytes()[: int(archive.stat().st_size * share)])
-    line = told(command(*PREPARE, "competition.source=toy.zip"))
-    assert line.startswith(f"{archive} is a zip cut short or damaged; download it again")
-    assert finished(tmp_path) == []
-
-
-@pytest.mark.parametrize("name", ["../evil.jpg", "/evil.jpg", "cat/../../evil.jpg"])
-def test_an_archive_that_leads_out_of_its_folder(name: str, toy: Path, command: Command, tmp_path: Path) -> None:
-    with zipfile.ZipFile(zipped(toy), "a") as archive:
-        archive.writestr(name, b"evil")
-    line = told(command(*PREPARE, "competition.source=toy.zip"))
-    assert f"{tmp_path / 'toy.zip'} is refused: its member {name!r} " in line
-    assert finished(tmp_path) == []
-    assert list(tmp_path.rglob("evil.jpg")) == []
+def lead_out(archive: Path) -> None:
+    with zipfile.ZipFile(archive, "a") as file:
+        file.writestr("cat/../../evil.jpg", b"evil")
 
 
 @pytest.mark.parametrize(
-    ("limit", "advice"), [("download.max_gb=0.0001", "download.max_gb=1"), ("download.max_entries=5", "max_entries=")]
+    ("spoil", "options", "words"),
+    [
+        (Path.unlink, (), "nothing is at {}: give a zip or a folder, as competition.source=PATH"),
+        (lambda path: path.write_bytes(b"<!doctype html><title>Log in</title>"), (), "{} is a web page and no zip"),
+        (cut, (), "{} is a zip cut short or damaged; download it again"),
+        (lead_out, (), "{} is refused: its member 'cat/../../evil.jpg' "),
+        (zipped, ("download.max_gb=0.0001",), "if you trust it, type download.max_gb=1"),
+        (zipped, ("download.max_entries=5",), "if you trust it, type download.max_entries="),
+    ],
+    ids=["missing", "web page", "truncated", "leads out", "too large", "too many"],
 )
-def test_an_archive_past_the_limit(limit: str, advice: str, toy: Path, command: Command, tmp_path: Path) -> None:
-    zipped(toy)
-    line = told(command(*PREPARE, "competition.source=toy.zip", limit))
-    assert str(tmp_path / "toy.zip") in line
-    assert f"if you trust it, type {advice}" in line or advice in line
+def test_a_zip_that_cannot_be_taken(
+    spoil: Callable[[Path], object], options: tuple[str, ...], words: str, toy: Path, command: Command, tmp_path: Path
+) -> None:
+    archive = zipped(toy).rename(tmp_path / "it's (1).zip")
+    if spoil is not zipped:
+        spoil(archive)
+    line = told(command(*PREPARE, "competition.source=it's (1).zip", *options))
+    assert words.format(archive) in line
+    assert str(archive) in line
     assert finished(tmp_path) == []
+    assert list(tmp_path.rglob("evil.jpg")) == []
 
 
 def test_an_archive_that_is_refused_can_be_followed_by_one_that_is_not(toy: Path, command: Command) -> None:
     zipped(toy)
     assert command(*PREPARE, "competition.source=toy.zip", "download.max_entries=5").code == 2
     assert command(*PREPARE, "competition.source=toy.zip").code == 0
-
-
-def test_another_layout(toy: Path, command: Command, tmp_path: Path) -> None:
-    (toy / "test").rename(toy / "photos")
-    line = told(command("stage=prepare", "experiment=quick", "competition.source=toy"))
-    assert line.startswith("the layout was not found: Train/Pistol, Train/Smartphone, Test are needed, found blue/")
-    assert "table.parquet" not in finished(tmp_path)
 
 
 # --- sources that must not be hurt ----------------------------------------------------------------------------
@@ -155,24 +138,34 @@ def test_a_source_that_holds_the_root_is_refused_since_results_would_be_taken_fo
 # --- classes and ids ------------------------------------------------------------------------------------------
 
 
-def test_an_empty_class(pistols: Path, command: Command, tmp_path: Path) -> None:
-    for image in (pistols / "Train/Pistol").iterdir():
-        image.unlink()
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda folder: [(folder / one).rename(folder / f"my {one}") for one in ("Train", "Test")],
+         "the layout was not found: Train/Pistol, Train/Smartphone, Test are needed, found my "),
+        (lambda folder: shutil.rmtree(folder / "Train/Pistol"), "class pistol has no images in Train/Pistol"),
+        (lambda folder: shutil.copy(folder / "Train/Pistol/red0.png", folder / "Train/Smartphone"),
+         "1 ids repeat: red0.png is both Train/Pistol/red0.png and Train/Smartphone/red0.png; rename the files, or "
+         "take the path as id with competition.id=path"),
+    ],
+    ids=["layout", "empty class", "repeated id"],
+)  # fmt: skip
+def test_another_archive_than_that_of_the_competition(
+    change: Callable[[Path], object], words: str, pistols: Path, command: Command, tmp_path: Path
+) -> None:
+    change(pistols)
     line = told(command("stage=prepare", "experiment=quick", "competition.source=pistols"))
-    assert line.startswith("class pistol has no images in Train/Pistol")
+    assert words in line
     assert "table.parquet" not in finished(tmp_path)
 
 
-def test_an_empty_class_folder_of_ones_own(toy: Path, command: Command, tmp_path: Path) -> None:
+def test_an_empty_class_folder_and_only_one_class(toy: Path, command: Command, tmp_path: Path) -> None:
     (toy / "yellow").mkdir()
     assert "yellow" in told(command(*PREPARE, "competition.source=toy"))
-    assert "table.parquet" not in finished(tmp_path)
-
-
-def test_only_one_class(toy: Path, command: Command, tmp_path: Path) -> None:
-    for name in ("red", "green"):
+    for name in ("red", "green", "yellow"):
         shutil.rmtree(toy / name)
-    assert told(command(*PREPARE, "competition.source=toy")).startswith("found 1 class folders (blue)")
+    line = told(command(*PREPARE, "competition.source=toy", "competition.refresh=true"))
+    assert line.startswith("found 1 class folders (blue)")
     assert "table.parquet" not in finished(tmp_path)
 
 
@@ -183,15 +176,6 @@ def test_more_folds_than_images(toy: Path, command: Command, tmp_path: Path) -> 
     for image in sorted((toy / "red").iterdir())[3:]:
         image.unlink()
     assert command(*PREPARE, "competition.source=toy", "folds.count=5", "competition.refresh=true").code == 0
-
-
-def test_ids_that_repeat_in_two_folders(pistols: Path, command: Command, tmp_path: Path) -> None:
-    image = next((pistols / "Train/Pistol").iterdir())
-    shutil.copy(image, pistols / "Train/Smartphone" / image.name)
-    line = told(command("stage=prepare", "experiment=quick", "competition.source=pistols"))
-    both = f"{image.name} is both Train/Pistol/{image.name} and Train/Smartphone/{image.name}"
-    assert line.startswith(f"1 ids repeat: {both}; rename the files, or take the path as id with competition.id=path")
-    assert "table.parquet" not in finished(tmp_path)
 
 
 def test_names_that_yaml_takes_for_something_else(toy: Path, command: Command, tmp_path: Path) -> None:
@@ -344,10 +328,6 @@ def test_a_file_where_a_folder_is_needed(place: str, toy: Path, command: Command
     assert "cannot be written" in line
     assert line.endswith("choose another place with paths.root=FOLDER")
     assert (tmp_path / place).read_text() == "a file"
-
-
-def test_a_place_that_cannot_be_written_in_a_multirun(toy: Path, command: Command, tmp_path: Path) -> None:
-    (tmp_path / "root").write_text("a file")
     done = command("-m", *PREPARE, "competition.source=toy", "paths.root=root", "seed=0,1")
     assert done.code == 2
     assert "cannot be written" in done.err[-1]
