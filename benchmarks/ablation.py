@@ -15,11 +15,11 @@ from scipy.special import log_softmax
 
 from kagglepipe.images.augment import Transform
 from kagglepipe.images.paste import Backgrounds
-from kagglepipe.stages.train_images import WEIGHT_BESIDE_PASTED
 from kagglepipe.training.backends import InferenceBackend
 from kagglepipe.training.device import choose_device, choose_precision
 from kagglepipe.training.features import compute_features
 from kagglepipe.training.head import HeadFitter
+from kagglepipe.training.image_learner import WEIGHT_BESIDE_PASTED
 
 NAME = "tf_efficientnet_lite0"
 RECIPES = {

@@ -23,11 +23,11 @@ from kagglepipe.images.decode import Pixels, decode
 from kagglepipe.images.paste import Backgrounds, cut_out, framed, pasted
 from kagglepipe.reports.plots import Tile, draw_sheet
 from kagglepipe.sequences.video import sample_frames
-from kagglepipe.stages.train_images import WEIGHT_BESIDE_PASTED
 from kagglepipe.training.backends import InferenceBackend
 from kagglepipe.training.device import choose_device, choose_precision
 from kagglepipe.training.features import Features, compute_features
 from kagglepipe.training.head import HeadFitter
+from kagglepipe.training.image_learner import WEIGHT_BESIDE_PASTED
 
 Made = tuple[Pixels, int, int]  # a stand-in, its class, the row of the photo in it
 

@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2, numpy as np, timm, torch
 from kagglepipe.competitions.source import list_files
 from kagglepipe.images.decode import ImageError, decode
-from kagglepipe.images.view import clean_view
+from kagglepipe.images.views import clean_view
 from kagglepipe.training.device import choose_device, choose_precision
 
 def read(path):

@@ -33,11 +33,11 @@ from kagglepipe.models.weights import find_weights
 from kagglepipe.options import TrainingOptions
 >>>>>>> d796f73 (The library takes the groups of options; the training loop has a file of its own)
 from kagglepipe.samples.photos import make_photos
-from kagglepipe.stages.train_images import WEIGHT_BESIDE_PASTED
 from kagglepipe.training.backends import InferenceBackend, has_openvino
 from kagglepipe.training.device import choose_device, choose_precision
 from kagglepipe.training.features import compute_features
 from kagglepipe.training.head import Head, HeadFitter
+from kagglepipe.training.image_learner import WEIGHT_BESIDE_PASTED
 from kagglepipe.training.optimise import freeze_statistics, make_optimiser, make_schedule
 from kagglepipe.training.step import autocast
 

@@ -22,10 +22,11 @@ from measure import make_parser
 
 from kagglepipe.sequences.dataset import TrainingBatches
 from kagglepipe.stages.configured import read_data
-from kagglepipe.stages.train_sequences import SequenceSession
+from kagglepipe.stages.train import make_learner
 from kagglepipe.tools.commands import run_command
 from kagglepipe.training.loop import train_epochs
 from kagglepipe.training.optimise import make_optimiser, param_groups
+from kagglepipe.training.sequence_learner import SequenceLearner
 
 
 def main() -> None:
@@ -36,69 +37,72 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=8, help="frames of a clip that end-to-end training sees")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as root:
-        session = make_session(arguments, Path(root))
-        features(session)
-        epochs(session)
+        learner = prepared_learner(arguments, Path(root))
+        features(learner)
+        epochs(learner)
 
 
-def make_session(arguments: argparse.Namespace, root: Path) -> SequenceSession:
-    """A session on the prepared folder."""
+def prepared_learner(arguments: argparse.Namespace, root: Path) -> SequenceLearner:
+    """A learner of the prepared folder."""
     config = composed(
         "competition=surveillance_fights", f"competition.source={arguments.folder}", f"paths.root={root}",
         "stage=prepare", f"sequences.rate={arguments.rate}", "sequences.motion=false",
         f"sequences.clip_frames={arguments.frames}",
     )  # fmt: skip
     run_command(config)
-    return SequenceSession(config, read_data(config), root / "run")
+    learner = make_learner(config, read_data(config))
+    assert isinstance(learner, SequenceLearner)
+    return learner
 
 
-def features(session: SequenceSession) -> None:
+def features(learner: SequenceLearner) -> None:
     """Decoding and features: bare, then ours from nothing, then ours cached."""
-    videos, size = session.videos, session.model.preprocessing.size
+    videos, size = learner.videos, learner.network.model.preprocessing.size
     start = time.perf_counter()
-    for path in session.paths:
+    for path in learner.paths:
         with av.open(str(path)) as container:
             for _ in container.decode(video=0):
                 pass
     decoded = time.perf_counter() - start
     total, batch = sum(item.frames for item in videos), torch.zeros(32, size, size, 3, dtype=torch.uint8)
-    model = session.model.eval()
+    model, device = learner.network.model.eval(), learner.runtime.device
     start = time.perf_counter()
-    with torch.inference_mode(), torch.autocast(session.device.type, session.precision.dtype):
+    with torch.inference_mode(), torch.autocast(device.type, learner.precision.dtype):
         for _ in range(-(-total // len(batch))):
-            model.features(batch.to(session.device))
+            model.features(batch.to(device))
     forward = time.perf_counter() - start
     start = time.perf_counter()
-    session.features(0)
+    learner.features(0)
     ours = time.perf_counter() - start
-    session._features.clear()
+    learner._features.clear()
     start = time.perf_counter()
-    session.features(0)
+    learner.features(0)
     cached = time.perf_counter() - start
-    print(f"{len(videos)} clips, {total} frames of {size} pixels on {session.device}, {session.precision.name}")
+    print(f"{len(videos)} clips, {total} frames of {size} pixels on {device}, {learner.precision.name}")
     print(f"bare: decode {decoded:.1f} s + forward {forward:.1f} s = {decoded + forward:.1f} s")
     print(f"ours: {ours:.1f} s, ratio {ours / (decoded + forward):.2f}; cached: {cached:.2f} s")
 
 
-def epochs(session: SequenceSession) -> None:
+def epochs(learner: SequenceLearner) -> None:
     """One epoch of the temporal head on cached features, and one of encoder and LSTM together."""
     from dataclasses import replace
 
     from kagglepipe.models.temporal import CnnLstm
     from kagglepipe.training.temporal import FLOAT32, as_inputs, loop_options, make_temporal
 
-    examples, fold = session.training_examples(0), 0
-    model = make_temporal(examples, len(session.classes), session.options, seed=0, device=session.device)
+    rows, options, device = learner.train[learner.folds != 0], learner.options, learner.runtime.device
+    examples = [example for example, _ in learner.examples(rows, learner.features())]
+    model = make_temporal(examples, len(learner.classes), options.model.temporal, seed=0, device=device)
     seen = [replace(example, features=as_inputs(model, example)) for example in examples]
-    sequences, training = session.config.sequences, session.config.training
+    sequences, training = options.sequences, options.training
     batches = TrainingBatches(seen, sequences, batch_size=sequences.batch_size, window=None, seed=0)
     optimiser = torch.optim.AdamW(param_groups(model.head, lr=1e-3, weight_decay=0.01))
-    options = loop_options(replace(sequences, steps=5 * len(batches)), len(batches), clip=training.clip)
-    head = timed(model.head, batches, optimiser, options, FLOAT32) / 5
-    whole = CnnLstm(session.model, model).to(session.device)
-    options = replace(training, epochs=1)
-    optimiser = make_optimiser(whole, options)
-    end_to_end = timed(whole, session.frame_batches(fold), optimiser, options, session.training_precision)
+    fitting = loop_options(replace(sequences, steps=5 * len(batches)), len(batches), clip=training.clip)
+    head = timed(model.head, batches, optimiser, fitting, FLOAT32) / 5
+    whole = CnnLstm(learner.network.model, model).to(device)
+    fitting = replace(training, epochs=1)
+    optimiser, precision = make_optimiser(whole, fitting), learner.runtime.training_precision
+    end_to_end = timed(whole, learner.clip_batches(rows), optimiser, fitting, precision)
     print(f"epoch of {len(examples)} clips: temporal head {head:.2f} s, end to end {end_to_end:.1f} s, "
           f"1/{end_to_end / head:.0f}")  # fmt: skip
 

@@ -90,7 +90,7 @@ def plain(work: str, batches: Callable[[], Iterator[tuple[torch.Tensor, torch.Te
 
 def bare(work: str, files: list[Path], labels: np.ndarray) -> Pass:
     """Photos as float tensors in memory."""
-    from kagglepipe.images.view import clean_view
+    from kagglepipe.images.views import clean_view
 
     views = np.stack([clean_view(read_photo(file), SIZE) for file in files])
     images = (torch.from_numpy(views).permute(0, 3, 1, 2).float() - 127.5) / 127.5

@@ -21,8 +21,8 @@ import torch
 from kagglepipe import distributed
 from kagglepipe.__main__ import main
 from kagglepipe.images.dataset import TrainingImages
-from kagglepipe.stages import train, train_images  # noqa: F401
-from kagglepipe.training import budget, fit, inference, resume  # noqa: F401
+from kagglepipe.stages import train  # noqa: F401
+from kagglepipe.training import budget, fit, image_learner, inference, learner, resume  # noqa: F401
 
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}  # else gloo asks for the host's name
 Moment = tuple[str, int]  # a kind, and the how manieth of its kind
@@ -211,7 +211,7 @@ def obey(typed: Typed, place: Path) -> None:
     moments = Moments(typed.at, typed.act)
     moments.watch()
     if typed.workers:
-        train_images.ImageSession.loader_workers = typed.workers  # type: ignore[assignment, method-assign]
+        learner.Runtime.loader_workers = typed.workers  # type: ignore[assignment, method-assign]
     if typed.ticking:
         from tests.fitting import Clock
 

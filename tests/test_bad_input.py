@@ -421,16 +421,16 @@ def test_ctrl_c_in_a_fold_ends_in_130_and_the_same_command_goes_on(toy: Path, co
     code = """if True:
         import os, signal
         from kagglepipe.__main__ import main
-        from kagglepipe.stages.session import Session
+        from kagglepipe.stages import train
 
-        train_fold = Session.train_fold
+        fit_and_save = train.fit_and_save
 
-        def interrupted(session, fold):
+        def interrupted(config, dataset, run, learner, fold, *more):
             if fold == 1:
                 os.kill(os.getpid(), signal.SIGINT)
-            train_fold(session, fold)
+            fit_and_save(config, dataset, run, learner, fold, *more)
 
-        Session.train_fold = interrupted
+        train.fit_and_save = interrupted
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is begun without
         main()
     """

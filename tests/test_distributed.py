@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,8 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json
 from kagglepipe.images.dataset import EpochBatches, TrainingImages
 from kagglepipe.models.classifier import Classifier
-from kagglepipe.stages import session
+from kagglepipe.training import learner
+from kagglepipe.training.backends import make_backend
 from kagglepipe.training.budget import Budget
 from kagglepipe.training.loop import FitRuntime, Loop
 from kagglepipe.training.optimise import freeze_statistics
@@ -169,11 +169,11 @@ def test_the_cores_of_a_machine_are_shared(
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(session, "cpu_count", lambda: 12)
-    shared = SimpleNamespace(config=SimpleNamespace(workers=wanted))
-    assert session.Session.workers.fget(shared) == expected  # type: ignore[attr-defined]
+    monkeypatch.setattr(learner, "cpu_count", lambda: 12)
+    runtime = learner.Runtime(make_backend("cpu"), Path(), Path(), workers=wanted)
+    assert (runtime.own_workers, runtime.loader_workers) == (expected, 0)  # the network trains on the same cores
     with distributed.single_process():
-        assert session.Session.workers.fget(shared) == (wanted or 12)  # type: ignore[attr-defined]
+        assert runtime.own_workers == (wanted or 12)
 
 
 @pytest.mark.parametrize(("device", "count", "error"), [

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from kagglepipe.competitions.annotations import read_annotations
 from kagglepipe.competitions.folds import read_folds
@@ -71,6 +73,10 @@ class Dataset:
     def data_hash(self) -> str:
         """Eight hexadecimal digits of the table and the folds: scores on the same data can be compared."""
         return sha256(self.table_hash, self.folds_hash)[:8]
+
+    def labels(self, rows: pd.DataFrame) -> NDArray[np.int64]:
+        """Class indices (N,) of rows with a `target`."""
+        return rows["target"].map(self.classes.index).to_numpy(np.int64)
 
     def paths(self, rows: pd.DataFrame) -> list[Path]:
         """The image files of `rows`."""

@@ -5,11 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import cv2
+
 from kagglepipe.images.decode import Pixels
-from kagglepipe.images.view import clean_view
 
 if TYPE_CHECKING:
     from kagglepipe.images.augment import Transform
+
+CROPS = ("squash", "center", "border")
 
 
 class Images(Protocol):
@@ -48,3 +51,41 @@ class Views:
 def draw_seed(seed: int, epoch: int, id: str) -> int:
     """Derive the 64-bit seed of what is random about `id` in `epoch`."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{epoch}/{id}".encode()).digest()[:8], "little")
+
+
+def clean_view(image: Pixels, size: int, *, crop: str = "squash", crop_pct: float = 1.0) -> Pixels:
+    """Make the clean view (size, size, 3) of an image (H, W, 3).
+
+    crop: `squash` shows the whole image, its aspect given up; `center` scales the short side to size / crop_pct
+        and cuts the middle; `border` scales the long side to `size` and fills the rest with grey.
+    """
+    if crop == "squash":
+        return resize(image, size, size)
+    height, width = image.shape[:2]
+    if crop == "center":
+        image = middle(image, min(height, width))  # before resizing: a long strip would grow too large
+        scaled = max(size, round(size / crop_pct))
+        return middle(resize(image, scaled, scaled), size)
+    scale = size / max(height, width)
+    image = resize(image, max(1, round(width * scale)), max(1, round(height * scale)))
+    down, right = size - image.shape[0], size - image.shape[1]
+    grey = (127, 127, 127)
+    return cv2.copyMakeBorder(
+        image, down // 2, down - down // 2, right // 2, right - right // 2, cv2.BORDER_CONSTANT, value=grey
+    )
+
+
+def middle(image: Pixels, side: int) -> Pixels:
+    """Crop the square of `side` pixels in the middle."""
+    top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
+    return image[top : top + side, left : left + side]
+
+
+def resize(image: Pixels, width: int, height: int) -> Pixels:
+    """Resize to (height, width, 3): INTER_AREA where it shrinks, then bicubic where it grows, each side on its own."""
+    small_width, small_height = min(width, image.shape[1]), min(height, image.shape[0])
+    if (small_width, small_height) != (image.shape[1], image.shape[0]):
+        image = cv2.resize(image, (small_width, small_height), interpolation=cv2.INTER_AREA)
+    if (width, height) != (small_width, small_height):
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
+    return image

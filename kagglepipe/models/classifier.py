@@ -21,7 +21,7 @@ from kagglepipe.models.weights import Weights, demand_model, hub_asked_once, loa
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How pixels become input: size and crop as in `images.view`, then (x / 255 − mean) / std per channel.
+    """How pixels become input: size and crop as in `images.views`, then (x / 255 − mean) / std per channel.
 
     short_side: pixels to which files are decoded first, as in the pixel cache.
     """

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from kagglepipe.files import atomic
 from kagglepipe.images.decode import Pixels
-from kagglepipe.images.view import clean_view
+from kagglepipe.images.views import clean_view
 
 if TYPE_CHECKING:
     import pandas as pd

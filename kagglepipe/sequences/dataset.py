@@ -17,7 +17,6 @@ from kagglepipe.images.dataset import IGNORE_INDEX
 from kagglepipe.images.views import draw_seed
 from kagglepipe.options import SequenceOptions
 from kagglepipe.parallel import parallel_map
-from kagglepipe.sequences.augment import draw_positions
 
 
 @dataclass(frozen=True)
@@ -142,3 +141,24 @@ class ClipBatches:
         if len(at) > self.frames:
             at = at[np.linspace(0, len(at) - 1, self.frames).round().astype(int)]
         return self.read(example, at, epoch), example.label[at] if example.label.ndim else example.label
+
+
+def draw_positions(
+    length: int, options: SequenceOptions, rng: np.random.Generator, *, window: int | None = None
+) -> NDArray[np.int64]:
+    """Draw frame indices (t,), never decreasing, out of 0 … length - 1, by `options.crop`, `speed` and `drop`.
+
+    window: maximum number of indices (None: no limit). From a longer item a window of exactly this length is cut at a
+    random place, without `crop`: a batch of equal lengths needs no packing, which is seven times slower on a CPU.
+    """
+    share = rng.uniform(options.crop, 1.0)
+    speed = options.speed ** rng.uniform(-1.0, 1.0)
+    span = length * share
+    count = max(1, round(span / speed))
+    if window is not None and max(length, count) > window:
+        span, count = min(float(length), window * speed), window
+    start = rng.uniform(0.0, length - span)
+    positions = np.floor(start + (np.arange(count) + 0.5) * span / count).astype(np.int64)
+    kept = rng.random(count) >= options.drop
+    kept[0] = True
+    return positions[np.maximum.accumulate(np.where(kept, np.arange(count), 0))]

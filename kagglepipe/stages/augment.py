@@ -11,10 +11,10 @@ import numpy as np
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import write_json
-from kagglepipe.images.mirror import mirror_hint
 from kagglepipe.models.weights import Weights
 from kagglepipe.runs.identity import augmentation_policy, training_mode
 from kagglepipe.stages.configured import image_reader, read_data
+from kagglepipe.training.advice import mirror_hint
 
 log = logging.getLogger(__name__)
 NOWHERE = Weights("none", "none")  # only the network's own input size is asked for

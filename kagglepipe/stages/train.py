@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,31 +19,41 @@ import pandas as pd
 
 from kagglepipe import distributed
 from kagglepipe.competitions.dataset import Dataset
-from kagglepipe.config import Config
-from kagglepipe.distributed import is_rank_zero
+from kagglepipe.config import Config, network_side
+from kagglepipe.distributed import is_rank_zero, single_process
 from kagglepipe.errors import UserError
-from kagglepipe.files import absolute, exclusive_lock, write_parquet
+from kagglepipe.files import absolute, exclusive_lock, write_bytes, write_parquet
 from kagglepipe.options import SweepOptions, seconds_of
-from kagglepipe.predictions.frame import average_folds, labels, merge_folds
+from kagglepipe.predictions.frame import average_folds, labels, merge_folds, oof_frame, probabilities, test_frame
+from kagglepipe.predictions.paired import paired_difference
 from kagglepipe.runs.answers import score_test_again, with_test_scores
-from kagglepipe.runs.identity import training_mode, write_config
+from kagglepipe.runs.identity import (
+    augmentation_policy,
+    idle_settings,
+    result_settings,
+    training_mode,
+    usual_order,
+    write_config,
+)
 from kagglepipe.runs.incumbent import reason_to_prune
-from kagglepipe.runs.provenance import git_commit
-from kagglepipe.runs.pseudo_labels import gain_over_teacher
-from kagglepipe.runs.run import Outputs, Run
-from kagglepipe.runs.scores import describe_scores, groups_hash, is_scored, scores_of
+from kagglepipe.runs.provenance import git_commit, versions
+from kagglepipe.runs.pseudo_labels import gain_over_teacher, pseudo_labelled
+from kagglepipe.runs.run import Fold, Outputs, Run
+from kagglepipe.runs.scores import briefly, describe_scores, groups_hash, is_scored, scores_of
 from kagglepipe.stages.configured import find_teacher, identity_of, image_reader, read_data, run_of
-from kagglepipe.stages.session import RESUME
 
 if TYPE_CHECKING:
-    from kagglepipe.stages.session import Session
+    from kagglepipe.training.budget import Budget
+    from kagglepipe.training.learner import Learner, LearnerOptions
+    from kagglepipe.training.trackers import Track
 
 log = logging.getLogger(__name__)
+RESUME = "resume.safetensors"  # progress of a fold that is being trained
 COST = ("seconds", "peak_memory_gb", "machine")  # of the command that finished a run, as metrics.json keeps it
 
 
 def check(config: Config) -> None:
-    """Raises UserError for a model or weights that cannot be had, before anything is downloaded or prepared."""
+    """Raises UserError for a model or weights that cannot be had, before anything is downloaded or dataset."""
     from kagglepipe.models.weights import demand_model, find_weights
     from kagglepipe.training.trackers import demand_trackers
 
@@ -57,9 +68,12 @@ def check(config: Config) -> None:
 
         choose_device(config.device)
     if config.run is None and config.competition.kind != "image" and training_mode(config) == "finetune":
-        from kagglepipe.stages.train_sequences import demand_tunable
+        from kagglepipe.sequences.frames import check_finetunable
 
-        demand_tunable(config)
+        check_finetunable(
+            motion=config.sequences.motion, cell=config.model.temporal.cell,
+            per_frame=config.competition.finds_segments,
+        )  # fmt: skip
     if config.run is None and config.competition.kind != "series":
         find_weights(config.model.name, config.model.weights)
         demand_model(config.model.name)
@@ -67,16 +81,16 @@ def check(config: Config) -> None:
 
 def run(config: Config) -> float:
     """Trains what is missing of the configured run and merges it. The out-of-fold score."""
-    prepared = read_data(config)
-    demand_one_table(prepared)
-    run = run_of(config, prepared)
+    dataset = read_data(config)
+    demand_one_table(dataset)
+    run = run_of(config, dataset)
     if distributed.broadcast_object(is_done(config, run)):
         if is_rank_zero():
             tell_finished(run)
-            score_again(config, prepared, run)
+            score_again(config, dataset, run)
             warn_of_other_code(run)
     else:
-        train_missing(config, prepared, run)
+        train_missing(config, dataset, run)
     if not run.is_finished:
         return float("nan")  # some folds were left for another time
     metrics = run.metrics
@@ -85,13 +99,11 @@ def run(config: Config) -> float:
     return float(metrics["score"])
 
 
-def demand_one_table(prepared: Dataset) -> None:
+def demand_one_table(dataset: Dataset) -> None:
     """Raises UserError in a process that has read other data than the first one, as while another command prepares."""
-    own = [prepared.table_hash, prepared.folds_hash, prepared.classes]
+    own = [dataset.table_hash, dataset.folds_hash, dataset.classes]
     if distributed.broadcast_object(own) != own:
-        raise UserError(
-            "another command has prepared other data while the processes began: type the same command again"
-        )
+        raise UserError("another command has dataset other data while the processes began: type the same command again")
 
 
 def is_done(config: Config, run: Run) -> bool:
@@ -122,15 +134,15 @@ def tell_finished(run: Run) -> None:
     log.info("train: %s is finished already%s", run.name, more)
 
 
-def score_again(config: Config, prepared: Dataset, run: Run) -> None:
+def score_again(config: Config, dataset: Dataset, run: Run) -> None:
     """Writes the run's metrics anew if they are of another metric than the configuration's, other groups or answers."""
     metrics = run.metrics
-    if score_test_again(config.competition, prepared, run):
+    if score_test_again(config.competition, dataset, run):
         log.info("train: the test of %s is scored anew, by the answers as they are now", run.name)
-    if config.run is None and not is_scored(metrics, config.competition, prepared):
+    if config.run is None and not is_scored(metrics, config.competition, dataset):
         log.info("train: %s is scored anew, by the metric and the groups as they are now", run.name)
-        folds = sorted(int(fold) for fold in prepared.folds["fold"].unique())
-        merge(config, prepared, run, folds, {name: metrics.get(name) for name in COST})
+        folds = sorted(int(fold) for fold in dataset.folds["fold"].unique())
+        merge(config, dataset, run, folds, {name: metrics.get(name) for name in COST})
 
 
 def warn_of_other_code(run: Run) -> None:
@@ -140,18 +152,18 @@ def warn_of_other_code(run: Run) -> None:
         log.warning("train: it was made at commit %s, this is %s", ", ".join(map(str, sorted(made, key=str))), now)
 
 
-def train_missing(config: Config, prepared: Dataset, run: Run) -> None:
+def train_missing(config: Config, dataset: Dataset, run: Run) -> None:
     """Every wanted fold that is not finished, then the merge if all folds are."""
     from kagglepipe.training.resume import forget_progress
 
     start, limit = time.perf_counter(), config.training.budget
-    folds = sorted(int(fold) for fold in prepared.folds["fold"].unique())
+    folds = sorted(int(fold) for fold in dataset.folds["fold"].unique())
     if unknown := [fold for fold in config.folds.only if fold not in folds]:
         raise UserError(f"folds.only={unknown} do not exist; the folds are {folds[0]}…{folds[-1]}")
     done = {number: run.fold(number) for number in folds}
     wanted = [fold for fold in config.folds.only or folds if not is_whole(config, done[fold])]
     if wanted := distributed.broadcast_object(wanted):
-        train_folds(config, prepared, run, wanted)
+        train_folds(config, dataset, run, wanted)
     if not is_rank_zero():
         return
     with run.lock():
@@ -164,8 +176,8 @@ def train_missing(config: Config, prepared: Dataset, run: Run) -> None:
         for fold in done.values():  # a kill may have come between a fold's last word and this
             if not fold.cut_by_budget:  # such a one may be on its way to more
                 forget_progress(fold.folder / RESUME)
-        complete(config, prepared, run)
-        merge(config, prepared, run, folds, cost_of(config, time.perf_counter() - start))
+        complete(config, dataset, run)
+        merge(config, dataset, run, folds, cost_of(config, time.perf_counter() - start))
     if limit and run.metrics["cut_by_budget"]:
         log.info("train: training.budget=%s has cut it short; without it the same command trains it whole", limit)
     took = time.perf_counter() - start
@@ -175,69 +187,193 @@ def train_missing(config: Config, prepared: Dataset, run: Run) -> None:
         )
 
 
-def train_folds(config: Config, prepared: Dataset, run: Run, wanted: Sequence[int]) -> None:
-    """Fits the wanted folds, one after another; a budget is shared among those that are left."""
+def train_folds(config: Config, dataset: Dataset, run: Run, wanted: Sequence[int]) -> None:
+    """Train the wanted folds, one after another; a budget is shared among those that are left."""
     from kagglepipe.training.budget import Budget
     from kagglepipe.training.trackers import tracking
 
     limit = config.training.budget
     budget = Budget(seconds_of("training.budget", limit)) if limit else None
-    session = make_session(config, prepared, run)
-    session.tell()
+    learner = make_learner(config, dataset)
+    log_setup_of(config, dataset, run, learner)
     if is_rank_zero():
         write_config(as_kept(config), run.config_file)
-    names = config.training.trackers if is_rank_zero() else []
-    with tracking(names, folder=run.folder, settings=session.identity) as session.track:
-        session.prepare()
+    trackers = config.training.trackers if is_rank_zero() else []
+    with tracking(trackers, folder=run.folder, settings=identity_of(config, dataset)) as track:
+        learner.prepare_features()
         distributed.barrier()
-        started = time.perf_counter()  # what all folds share is done, and says nothing of those that are left
+        started = time.perf_counter()  # features are shared by all folds
         for number, fold in enumerate(wanted):
-            if distributed.broadcast_object(is_behind(config, prepared, run)):
+            if distributed.broadcast_object(is_behind(config, dataset, run)):
                 break
-            session.budget = budget and budget.share(len(wanted) - number)
-            train_fold(session, fold)
+            share = budget and budget.share(len(wanted) - number)
+            train_fold(config, dataset, run, learner, fold, share, track)
             left = (time.perf_counter() - started) / (number + 1) * (len(wanted) - number - 1)
             if left > 60:
                 log.info("train: about %.0f min left for %d folds", left / 60, len(wanted) - number - 1)
 
 
-def is_behind(config: Config, prepared: Dataset, run: Run) -> bool:
+def is_behind(config: Config, dataset: Dataset, run: Run) -> bool:
     """Whether the folds that are done, which are kept, show that the run cannot beat `training.rival`; says why."""
     incumbent = config.training.rival and absolute(config.training.rival)
-    why = reason_to_prune(run, prepared, incumbent or None, config.competition.metric)
+    why = reason_to_prune(run, dataset, incumbent or None, config.competition.metric)
     if why:
         log.info("train: stopped, since %s; without training.rival it goes on", why)
     return why is not None
 
 
-def train_fold(session: "Session", fold: int) -> None:
-    """Fits one fold, unless another command does it: then waits for that."""
-    own = Run(session.run).fold(fold)
-    with exclusive_lock(own.folder, f"train: fold {fold} of {session.run.name}") if is_rank_zero() else nullcontext():
-        if distributed.broadcast_object(is_whole(session.config, own)):
+def train_fold(
+    config: Config,
+    dataset: Dataset,
+    run: Run,
+    learner: "Learner",
+    fold: int,
+    budget: "Budget | None",
+    track: "Track | None",
+) -> None:
+    """Train a fold, unless another command trains it: then wait for that."""
+    own = run.fold(fold)
+    with exclusive_lock(own.folder, f"train: fold {fold} of {run.name}") if is_rank_zero() else nullcontext():
+        if distributed.broadcast_object(is_whole(config, own)):
             return
         if is_rank_zero():
             for left in own.folder.glob(".*.tmp"):  # by writes that were killed
                 if not left.name.startswith(f".{RESUME}"):
                     left.unlink(missing_ok=True)
-        session.train_fold(fold)
+        if is_rank_zero() or learner.is_distributed:
+            with nullcontext() if learner.is_distributed else single_process():
+                fit_and_save(config, dataset, run, learner, fold, budget, track)
 
 
-def make_session(config: Config, prepared: Dataset, run: Run) -> "Session":
-    """What fits the folds of this kind of competition."""
+def fit_and_save(
+    config: Config,
+    dataset: Dataset,
+    run: Run,
+    learner: "Learner",
+    fold: int,
+    budget: "Budget | None",
+    track: "Track | None",
+) -> None:
+    """Fit a fold and write its folder, metrics last; rank 0 writes."""
+    from kagglepipe.training.loop import FitRuntime
+
+    start, own, teacher, train = time.perf_counter(), run.fold(fold), find_teacher(config, dataset), dataset.train
+    extra = train[:0]
+    if teacher is not None:
+        extra = pseudo_labelled(teacher, dataset, fold, config.training.confidence)
+    fitting = FitRuntime(
+        resume=own.folder / RESUME, budget=budget, default_classes=usual_order(config, dataset.classes, sorted),
+        track=None if track is None else partial(track, f"fold_{fold}"),
+    )  # fmt: skip
+    result = learner.fit_fold(fold, extra, fitting)
+    if is_rank_zero():
+        learner.save_backbone(run.folder)
+        run.invalidate()  # neither is finished until all files are of the new network
+        own.invalidate()
+        learner.save_fold(result, own.folder, model_meta(config, dataset, fold))
+    distributed.barrier()  # the other ranks read what was saved
+    held = train[train["fold"] == fold]
+    oof, test = learner.predict(result, own.folder, held), learner.predict(result, own.folder, dataset.test)
+    if is_rank_zero():
+        frame = oof_frame(held["id"].tolist(), fold, held["target"].tolist(), oof, dataset.classes)
+        save_fold(config, dataset, own, result.log, frame, test, time.perf_counter() - start, track)
+
+
+def save_fold(
+    config: Config,
+    dataset: Dataset,
+    fold: Fold,
+    history: Sequence[dict[str, Any]],
+    oof: pd.DataFrame,
+    test: Any,
+    seconds: float,
+    track: "Track | None",
+) -> None:
+    """Write log, predictions and, last, the metrics of a fold, and log them. test: (N, C) probabilities."""
+    from kagglepipe.training.advice import warn_of_constant
+    from kagglepipe.training.resume import LR_SHORTENED, forget_progress
+
+    classes, competition, train = dataset.classes, config.competition, dataset.train
+    log_csv = pd.DataFrame(history).to_csv(index=False, lineterminator="\n")
+    write_bytes(fold.folder / "log.csv", log_csv.encode())
+    write_parquet(fold.oof_file, oof)
+    write_parquet(fold.test_file, test_frame(dataset.test["id"].tolist(), test, classes))
+    metrics = scores_of(oof, competition, classes, train.set_index("id")["group"])
+    cut = any(row.get("ended_by") == "budget" or row.get(LR_SHORTENED) for row in history)
+    limit = config.training.budget if cut else None
+    fold.save_metrics({**metrics, "classes": classes, "seconds": round(seconds, 2), "cut_by_budget": limit})
+    forget_progress(fold.folder / RESUME)
+    if track is not None:
+        track(fold.name, 0, {"score": metrics["score"], "log_loss": metrics["log_loss"]})
+    log.info("train: fold %d: %s", fold.number, briefly(metrics, competition.metric))
+    warn_of_constant(fold.number, train, metrics, classes, learner_options(config))
+
+
+def model_meta(config: Config, dataset: Dataset, fold: int) -> dict[str, Any]:
+    """Part of a fold's model.json about the run."""
+    return {
+        "classes": dataset.classes,
+        "fold": fold,
+        "identity": identity_of(config, dataset),
+        "versions": versions(),
+        "git_commit": git_commit(),
+    }
+
+
+# --- the learner ---------------------------------------------------------------------------------------------------
+
+
+def learner_options(config: Config) -> "LearnerOptions":
+    """The options of a learner, `auto` resolved."""
+    from kagglepipe.training.learner import LearnerOptions
+
+    mode = training_mode(config)
+    policy = augmentation_policy(config, mode)
+    return LearnerOptions(
+        config.competition, config.model, replace(config.training, mode=mode), config.sequences,
+        replace(config.augmentation, policy=policy), config.seed,
+        config.short_side if config.competition.kind != "series" else 0,
+    )  # fmt: skip
+
+
+def make_learner(config: Config, dataset: Dataset) -> "Learner":
+    """The learner of this kind of competition."""
+    from kagglepipe.training.backends import make_backend
+    from kagglepipe.training.device import make_deterministic, use_fast_kernels
+    from kagglepipe.training.learner import Runtime
+
+    (make_deterministic if config.training.deterministic else use_fast_kernels)()
+    options = learner_options(config)
+    runtime = Runtime(
+        make_backend(config.device, config.engine, config.backend_dir), config.features_dir, config.weights_dir,
+        config.pixels_dir(options.short_side), config.pixels_limit, config.workers, config.prepare.max_side,
+    )  # fmt: skip
     if config.competition.kind == "image":
-        from kagglepipe.stages.train_images import ImageSession
+        from kagglepipe.training.image_learner import ImageLearner
 
-        return ImageSession(config, prepared, run.folder)
-    from kagglepipe.stages.train_sequences import SequenceSession
+        return ImageLearner(dataset, options, runtime)
+    from kagglepipe.training.sequence_learner import SequenceLearner
 
-    return SequenceSession(config, prepared, run.folder)
+    return SequenceLearner(dataset, options, runtime)
+
+
+def log_setup_of(config: Config, dataset: Dataset, run: Run, learner: "Learner") -> None:
+    """Log how the run is set up."""
+    from kagglepipe.training.advice import log_setup
+
+    options, needed_side = learner.options, None
+    if config.cache.short_side is not None and "short_side" in result_settings(config, options.training.mode):
+        needed_side = network_side(config.model)
+    log_setup(
+        run.name, dataset, learner, mode=config.training.mode, only=config.folds.only,
+        idle=idle_settings(config, options.training.mode), needed_side=needed_side,
+    )  # fmt: skip
 
 
 # --- the whole run ---------------------------------------------------------------------------------------------
 
 
-def complete(config: Config, prepared: Dataset, run: Run) -> None:
+def complete(config: Config, dataset: Dataset, run: Run) -> None:
     """What a run needs beside its folds, which alone may have come from other machines."""
     from kagglepipe.training.checkpoint import BACKBONE, read_checkpoints
 
@@ -246,7 +382,7 @@ def complete(config: Config, prepared: Dataset, run: Run) -> None:
     if not (run.folder / BACKBONE).exists() and any(
         one.meta["shared_backbone"] for one in read_checkpoints(run.folder)
     ):
-        make_session(config, prepared, run).keep_backbone()
+        make_learner(config, dataset).save_backbone(run.folder)
 
 
 def as_kept(config: Config) -> Config:
@@ -254,26 +390,26 @@ def as_kept(config: Config) -> Config:
     return replace(config, input=None, training=replace(config.training, rival=None), sweep=SweepOptions())
 
 
-def merge(config: Config, prepared: Dataset, run: Run, folds: Sequence[int], cost: dict[str, Any]) -> None:
+def merge(config: Config, dataset: Dataset, run: Run, folds: Sequence[int], cost: dict[str, Any]) -> None:
     """The run's own tables and metrics, from its folds. cost: as `cost_of`."""
-    train, competition = prepared.train, config.competition
+    train, competition = dataset.train, config.competition
     oof = merge_folds([run.fold(number).oof() for number in folds], train["id"])
     write_parquet(run.oof_file, oof)
     test = average_folds([run.fold(number).test() for number in folds])
     write_parquet(run.test_file, test)
     if competition.kind == "image":
-        draw_hardest(config, prepared, oof, run.folder / "hardest.png")
+        draw_hardest(config, dataset, oof, run.folder / "hardest.png")
     groups = train.set_index("id")["group"]
-    scores = scores_of(oof, competition, prepared.classes, groups, dataset=prepared)
-    scores = with_test_scores(scores, competition, prepared, test)
-    teacher = find_teacher(config, prepared)
+    scores = scores_of(oof, competition, dataset.classes, groups, dataset=dataset)
+    scores = with_test_scores(scores, competition, dataset, test)
+    teacher = find_teacher(config, dataset)
     about = {
         "run": run.name,
-        "classes": prepared.classes,
-        **comparisons(config, prepared, run, oof),
-        **({} if teacher is None else {"over_teacher": gain_over_teacher(teacher, prepared, oof, competition.metric)}),
-        "identity": identity_of(config, prepared),
-        "groups_sha256": groups_hash(prepared),
+        "classes": dataset.classes,
+        **comparisons(config, dataset, oof),
+        **({} if teacher is None else {"over_teacher": gain_over_teacher(teacher, dataset, oof, competition.metric)}),
+        "identity": identity_of(config, dataset),
+        "groups_sha256": groups_hash(dataset),
         "cut_by_budget": shortest_budget(run, folds),
         **cost,
     }
@@ -294,32 +430,65 @@ def shortest_budget(run: Run, folds: Sequence[int]) -> str | None:
     return min((cut for cut in cuts if cut), key=lambda cut: seconds_of("training.budget", cut), default=None)
 
 
-def comparisons(config: Config, prepared: Dataset, run: Run, oof: pd.DataFrame) -> dict[str, Any]:
-    """What a run's score is to be held against, by name."""
-    if config.competition.kind != "image":
-        from kagglepipe.stages.train_sequences import SequenceSession, sequence_comparisons
+def comparisons(config: Config, dataset: Dataset, oof: pd.DataFrame) -> dict[str, Any]:
+    """Scores of baselines on the same rows, by name."""
+    from kagglepipe.predictions.baseline import constant_baseline, metadata_baseline
 
-        return sequence_comparisons(SequenceSession(config, prepared, run.folder), oof)
-    from kagglepipe.predictions.baseline import metadata_baseline
+    train, classes, competition = dataset.train, dataset.classes, config.competition
+    groups = train.set_index("id")["group"]
+    if competition.kind == "image":
+        return {"baseline": scores_of(metadata_baseline(train, classes), competition, classes, groups)}
+    log.info("train: for comparison, a linear model that knows no order, on the same folds and on random ones")
+    folds = train["fold"].to_numpy(np.int64)
+    linear, random = linear_baseline(config, dataset, folds, np.random.default_rng(config.seed).permutation(folds))
+    rows = linear["id"]
+    ours, theirs = (is_right(frame.set_index("id").loc[rows].reset_index(), classes) for frame in (oof, linear))
+    over = paired_difference(ours, theirs, groups[rows].tolist())
 
-    train, classes = prepared.train, prepared.classes
-    alone = metadata_baseline(train, classes)
-    return {"baseline": scores_of(alone, config.competition, classes, train.set_index("id")["group"])}
+    def compared(frame: pd.DataFrame) -> dict[str, Any]:
+        return scores_of(frame, competition, classes, groups, dataset=dataset if competition.finds_segments else None)
+
+    return {
+        "constant": {"class": train["target"].mode()[0], **compared(constant_baseline(train, classes))},
+        "linear": compared(linear),
+        "linear_random_split": scores_of(random, competition, classes, groups),
+        "accuracy_over_linear": {"difference": over.value, "interval": list(over.interval), "p": over.p},
+    }
 
 
-def draw_hardest(config: Config, prepared: Dataset, oof: pd.DataFrame, path: Path, count: int = 24) -> None:
+def linear_baseline(config: Config, dataset: Dataset, *folds: Any) -> list[pd.DataFrame]:
+    """Out-of-fold predictions of a linear model on pooled features, for each assignment of folds (N,)."""
+    from kagglepipe.training.linear import cross_validate_linear
+
+    train, classes = dataset.train, dataset.classes
+    learner: Any = make_learner(config, dataset)
+    x, frames = learner.baseline_features(), []
+    for assigned in folds:
+        probs, own = cross_validate_linear(x, learner.labels, assigned, len(classes)), []
+        for fold in np.unique(assigned):
+            rows = train[held := assigned == fold]
+            own.append(oof_frame(rows["id"].tolist(), int(fold), rows["target"].tolist(), probs[held], classes))
+        frames.append(merge_folds(own, train["id"]))
+    return frames
+
+
+def is_right(frame: pd.DataFrame, classes: list[str]) -> Any:
+    """(N,) 1.0 where the most probable class is the target."""
+    return (probabilities(frame, classes).argmax(axis=1) == labels(frame, classes)).astype(float)
+
+
+def draw_hardest(config: Config, dataset: Dataset, oof: pd.DataFrame, path: Path, count: int = 24) -> None:
     """A picture of the training images whose own class got the least probability out of fold."""
-    from kagglepipe.predictions.frame import probabilities
     from kagglepipe.reports.plots import INK, WRONG, Tile, draw_sheet
 
-    probs = probabilities(oof, prepared.classes)
-    truth = labels(oof, prepared.classes)
+    probs = probabilities(oof, dataset.classes)
+    truth = labels(oof, dataset.classes)
     own = probs[np.arange(len(oof)), truth]
-    rows = prepared.train.set_index("id", drop=False).loc[oof["id"]]
-    reader, tiles = image_reader(config, prepared, rows, config.short_side), []
+    rows = dataset.train.set_index("id", drop=False).loc[oof["id"]]
+    reader, tiles = image_reader(config, dataset, rows, config.short_side), []
     for row in np.argsort(own, kind="stable")[:count]:
         id = oof["id"].iloc[row]
-        caption = f"{id}\n{prepared.classes[truth[row]]}: {own[row]:.3f}"
+        caption = f"{id}\n{dataset.classes[truth[row]]}: {own[row]:.3f}"
         colour = INK if probs[row].argmax() == truth[row] else WRONG
         try:
             tiles.append(Tile(reader[int(row)], caption, colour))

@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh
 from scipy.optimize import minimize
 from scipy.special import log_softmax
+from threadpoolctl import threadpool_limits
 
+from kagglepipe.predictions.baseline import class_shares
 from kagglepipe.training.features import Features
 from kagglepipe.training.head import UNSEEN_BIAS, ExtraRows, Head, HeadFitter, Labels
 
 Floats = NDArray[np.float64]
 FTOL = 1e-8  # relative gain of a step that ends the search, for a head that is kept
 FTOL_INNER = 5e-6  # the same for heads that only choose C, whose candidates are far apart
+MAX_BASELINE_ROWS = 1000  # that the baseline is fitted on
 ROWS_PER_INPUT = 2  # that principal axes are estimated from: they only precondition
 
 
@@ -153,3 +156,38 @@ class LinearFitter(HeadFitter):
         bias = np.full(self.classes, UNSEEN_BIAS, np.float32)
         weight[known], bias[known] = fit.weight, fit.bias
         return fit, Head(weight, bias, c)
+
+
+# --- a baseline of videos and series, which knows no order of frames ------------------------------------------------
+
+
+def cross_validate_linear(
+    x: NDArray[np.floating], labels: NDArray[np.int64], folds: NDArray[np.int64], classes: int
+) -> NDArray[np.float64]:
+    """Out-of-fold probabilities (N, C) of a logistic regression on standardised features x (N, D).
+
+    labels, folds: (N,) class index and fold.
+    """
+    z, probs = rotate(x).rows, np.empty((len(x), classes))
+    for fold in np.unique(folds):
+        held = folds == fold
+        probs[held] = linear_probabilities(z[~held], labels[~held], z[held], classes, c=25 / x.shape[1])
+    return probs
+
+
+def linear_probabilities(
+    z: NDArray[np.floating], labels: NDArray[np.int64], held: NDArray[np.floating], classes: int, *, c: float
+) -> NDArray[np.float64]:
+    """Probabilities (M, C) of rows `held` (M, D) by a logistic regression of regularisation `c` on z (N, D).
+
+    Both along principal axes. Of many rows every k-th is used, since neighbouring frames are alike. A class that none
+    of these has gets its share of all rows, by `class_shares`.
+    """
+    some = slice(None, None, -(-len(z) // MAX_BASELINE_ROWS))
+    known, numbered = np.unique(labels[some], return_inverse=True)
+    shares = class_shares(labels, classes)
+    probs = np.tile(shares, (len(held), 1))
+    with threadpool_limits(1, user_api="blas"):
+        fit = fit_logistic(z[some], numbered, np.ones(len(numbered)), c)
+    probs[:, known] = np.exp(log_softmax(held @ fit.weight.T + fit.bias, axis=-1)) * shares[known].sum()
+    return probs

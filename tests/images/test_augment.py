@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from kagglepipe.errors import UserError
 from kagglepipe.images.augment import POLICIES, Transform, make_steps
 from kagglepipe.images.decode import Pixels
-from kagglepipe.images.view import CROPS, clean_view
-from kagglepipe.images.views import Views, draw_seed
+from kagglepipe.images.views import CROPS, Views, clean_view, draw_seed
 
 RANDOM = [name for name in POLICIES if name != "none"]
 SIZE = 48

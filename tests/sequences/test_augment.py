@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kagglepipe.options import SequenceOptions
-from kagglepipe.sequences.augment import draw_positions
+from kagglepipe.sequences.dataset import draw_positions
 
 augmentations = st.builds(
     SequenceOptions,

@@ -4,7 +4,6 @@ import logging
 import math
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from shutil import copy, copytree
@@ -14,7 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
@@ -22,9 +20,10 @@ from kagglepipe.files import locked, read_json
 from kagglepipe.predictions.frame import read_frame
 from kagglepipe.stages import train
 from kagglepipe.stages.configured import read_data, run_of
-from kagglepipe.stages.session import RESUME, warn_of_constant
-from kagglepipe.stages.train import make_session
+from kagglepipe.stages.train import RESUME
 from kagglepipe.tools.commands import run_command
+from kagglepipe.training.advice import warn_of_constant
+from kagglepipe.training.learner import LearnerOptions
 from kagglepipe.training.resume import load_progress
 from tests.processes import Said, Typed, files_below, interrupt, lose_a_worker, the_run, type_in
 
@@ -202,27 +201,14 @@ def test_a_fold_whose_network_is_replaced_is_not_done(configure: Callable[..., C
     """Until the predictions of the new one are written, which come last."""
     options = ("experiment=quick", "competition=image_folder", f"competition.source={toy}", "stage=train")
     run_command(config := configure(*options))
-    session = make_session(config, prepared := read_data(config), run_of(config, prepared))
-    before = [path.name for path in sorted(session.run.rglob("metrics.json"))]
-    assert len(before) == 1 + config.folds.count
-    session.open_fold(1)
-    left = {str(path.relative_to(session.run)) for path in session.run.rglob("metrics.json")}
+    learner: Any = train.make_learner(config, dataset := read_data(config))
+    run = run_of(config, dataset)
+    assert len(list(run.folder.rglob("metrics.json"))) == 1 + int(config.folds.count)
+    learner.predict = lambda *_: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        train.fit_and_save(config, dataset, run, learner, 1, None, None)
+    left = {str(path.relative_to(run.folder)) for path in run.folder.rglob("metrics.json")}
     assert left == {f"fold_{k}/metrics.json" for k in range(int(config.folds.count)) if k != 1}
-
-
-def test_on_a_cpu_as_much_goes_through_the_network_as_its_cache_holds(
-    toy: Path, configure: Callable[..., Config]
-) -> None:
-    """Sixteen images, however large the batch; of clips of eight frames, two; or what is asked for."""
-    options = ("experiment=quick", "competition=image_folder", f"competition.source={toy}", "training.batch_size=64")
-    run_command(config := configure(*options, "stage=prepare"))
-    session = make_session(config, prepared := read_data(config), run_of(config, prepared))
-    assert session.fit_runtime(0).micro_batch == 16
-    assert [session.fit_runtime(0, images=count).micro_batch for count in (8, 16, 100)] == [2, 1, 1]
-    session.config = replace(config, training=replace(config.training, micro_batch=40))
-    assert session.fit_runtime(0, images=8).micro_batch == 40
-    session.config, session.device = config, torch.device("cuda")
-    assert session.fit_runtime(0).micro_batch is None  # a GPU takes all that its memory holds
 
 
 @pytest.mark.parametrize("text", ["20", "20 minutes", "-5m", "1h 30m", "m", "inf", "1.5"])
@@ -232,7 +218,7 @@ def test_what_is_no_time_is_named(text: str, configure: Callable[..., Config]) -
 
 
 def test_no_time_is_not_enough(configure: Callable[..., Config]) -> None:
-    with pytest.raises(UserError, match=r"training.budget=0\.0 must be more than 0"):
+    with pytest.raises(UserError, match=r"training.budget=0s must be more than 0"):
         configure("competition=image_folder", "training.budget=0s")
 
 
@@ -276,13 +262,13 @@ def test_the_time_left_is_that_of_folds_alone(
 
     config = configure("experiment=quick", "competition=image_folder", f"competition.source={toy}", "stage=prepare")
     run_command(config)
-    session = make_session(config, prepared := read_data(config), run_of(config, prepared))
-    monkeypatch.setattr(session, "prepare", takes(3600))
-    monkeypatch.setattr(train, "make_session", lambda *_: session)
+    prepared = read_data(config)
+    monkeypatch.setattr(train, "make_learner", lambda *_: SimpleNamespace(prepare_features=takes(3600)))
+    monkeypatch.setattr(train, "log_setup_of", lambda *_: None)
     monkeypatch.setattr(train, "train_fold", takes(120))
     monkeypatch.setattr(train, "time", SimpleNamespace(perf_counter=lambda: hands[0]))
     with caplog.at_level(logging.INFO):
-        train.train_folds(config, prepared, session.run, [0, 1, 2])
+        train.train_folds(config, prepared, run_of(config, prepared), [0, 1, 2])
     told = [record.getMessage() for record in caplog.records if "min left" in record.getMessage()]
     assert told == ["train: about 4 min left for 2 folds", "train: about 2 min left for 1 folds"]
 
@@ -346,8 +332,8 @@ def test_two_commands_that_have_a_fold_each_do_not_wait_for_one_another(
 # --- what is said of a fold ----------------------------------------------------------------------------------------
 
 
-OTHERS = pd.Series(["cat"] * 40 + ["dog"] * 60)  # targets of the other folds
-HELD = pd.Series(["cat"] * 4 + ["dog"] * 6)
+TRAIN = pd.DataFrame({"fold": [0] * 100 + [3] * 10})  # ten rows of fold 3
+TRAIN["target"] = ["cat"] * 40 + ["dog"] * 60 + ["cat"] * 4 + ["dog"] * 6
 
 
 @pytest.mark.parametrize(
@@ -369,12 +355,13 @@ HELD = pd.Series(["cat"] * 4 + ["dog"] * 6)
 def test_a_fold_no_better_than_one_answer_to_all_is_called_out_by_the_metric(
     metric: str, score: float, said: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    warn_of_constant(3, HELD, OTHERS, {"metric": metric, "score": score}, ["cat", "dog"], "more steps")
-    assert [one.split(": more")[0] for one in caplog.messages] == (
+    warn_of_constant(3, TRAIN, {"metric": metric, "score": score}, ["cat", "dog"], LearnerOptions())
+    assert [one.split(": another")[0] for one in caplog.messages] == (
         [f"train: fold 3 is no better than always {said}"] if said else []
     )
 
 
 def test_a_fold_of_one_class_has_nothing_to_be_better_than(caplog: pytest.LogCaptureFixture) -> None:
-    warn_of_constant(0, pd.Series(["cat"] * 4), OTHERS, {"metric": "accuracy", "score": 1.0}, ["cat", "dog"], "")
+    one_class = TRAIN.assign(target=TRAIN["target"].where(TRAIN["fold"] != 3, "cat"))
+    warn_of_constant(3, one_class, {"metric": "accuracy", "score": 1.0}, ["cat", "dog"], LearnerOptions())
     assert not caplog.records

@@ -15,7 +15,7 @@ from torch import nn
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json
 from kagglepipe.images.decode import Pixels
-from kagglepipe.images.view import clean_view
+from kagglepipe.images.views import clean_view
 from kagglepipe.models.classifier import Classifier, Preprocessing
 from kagglepipe.models.temporal import TemporalModel
 from kagglepipe.sequences.series import SeriesError

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
-from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -14,22 +13,20 @@ import pytest
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.images.decode import decode
-from kagglepipe.options import AugmentationOptions, CacheOptions, CompetitionOptions, SequenceOptions, TrainingOptions
+from kagglepipe.options import CacheOptions
 from kagglepipe.predictions.frame import oof_frame
-from kagglepipe.stages.configured import read_data, run_of
-from kagglepipe.stages.session import Session
-from kagglepipe.stages.train import draw_hardest, make_session
-from kagglepipe.stages.train_images import ImageSession
-from kagglepipe.stages.train_sequences import SequenceSession
+from kagglepipe.stages.configured import read_data
+from kagglepipe.stages.train import draw_hardest, log_setup_of, make_learner
 from kagglepipe.tools.commands import run_command
+from kagglepipe.training.image_learner import ImageLearner
+from kagglepipe.training.sequence_learner import SequenceLearner
 
 Configure = Callable[..., Config]
 
 
 def opened(config: Config) -> Any:
-    """What fits the folds of a competition that is prepared."""
-    prepared = read_data(config)
-    return make_session(config, prepared, run_of(config, prepared))
+    """The learner of a prepared competition."""
+    return make_learner(config, read_data(config))
 
 
 @pytest.fixture
@@ -42,49 +39,55 @@ def photos(configure: Configure, toy: Path) -> Config:
     return config
 
 
+def tell(config: Config) -> None:
+    """Log how a run of the configuration is set up."""
+    dataset = read_data(config)
+    log_setup_of(config, dataset, Path("run"), make_learner(config, dataset))
+
+
 def refresh(config: Config) -> None:
     """Another command takes the files as they are now."""
     run_command(replace(config, stage="prepare", competition=replace(config.competition, refresh=True)))
 
 
-def pixels(session: ImageSession) -> list[Any]:
-    """Every labelled image as the session reads it now, from a cache that it opens now."""
-    session.__dict__.pop("cache", None)
-    reader = session.reader(session.train)
+def pixels(learner: ImageLearner) -> list[Any]:
+    """Every labelled image as the learner reads it now, from a cache that it opens now."""
+    learner.__dict__.pop("cache", None)
+    reader = learner.reader(learner.train)
     return [reader[row] for row in range(len(reader))]
 
 
 def test_photos_that_another_command_adds_are_not_read_for_those_of_the_table(photos: Config, toy: Path) -> None:
-    session = opened(photos)
-    before = [decode(path.read_bytes()) for path in session.prepared.paths(session.train)]
+    learner = opened(photos)
+    before = [decode(path.read_bytes()) for path in learner.dataset.paths(learner.train)]
     for number in range(3):  # which come first, so that all others move
         cv2.imwrite(str(toy / f"blue/a{number}.png"), np.full((48, 56, 3), 80 * number, np.uint8))
     refresh(photos)
-    for found, wanted in zip(pixels(session), before, strict=True):
+    for found, wanted in zip(pixels(learner), before, strict=True):
         np.testing.assert_array_equal(found, wanted)
     assert len(opened(photos).train) == len(before) + 3
 
 
 @pytest.mark.parametrize("max_gb", [8.0, 0.0])
 def test_a_photo_that_was_replaced_is_the_old_one_or_an_error(photos: Config, toy: Path, max_gb: float) -> None:
-    session = opened(replace(photos, cache=CacheOptions(max_gb=max_gb)))
+    learner = opened(replace(photos, cache=CacheOptions(max_gb=max_gb)))
     before, file = decode((toy / "blue/blue0.png").read_bytes()), toy / "blue/blue0.png"
     cv2.imwrite(str(file), 255 - cv2.imread(str(file)))
     if max_gb:
-        np.testing.assert_array_equal(pixels(session)[0], before)
+        np.testing.assert_array_equal(pixels(learner)[0], before)
         refresh(photos)
     with pytest.raises(UserError, match=r"blue0\.png is not the file that was prepared; add competition\.refresh=true"):
-        pixels(session)
+        pixels(learner)
 
 
 def test_features_that_were_kept_are_of_the_right_pixels(photos: Config, toy: Path) -> None:
     """A store outlives the command that fills it: what is wrong in it would be wrong for good."""
-    session = opened(photos)
-    expected = session.features(session.train, 0, "before")
+    learner = opened(photos)
+    expected = learner.features(learner.train, 0, "before")
     cv2.imwrite(str(toy / "blue/a.png"), np.zeros((48, 56, 3), np.uint8))
     refresh(photos)
     other = opened(photos)
-    is_old = other.train["id"].isin(session.train["id"]).to_numpy()
+    is_old = other.train["id"].isin(learner.train["id"]).to_numpy()
     found = other.features(other.train, 0, "after")
     np.testing.assert_array_equal(found[is_old], expected)
 
@@ -104,22 +107,22 @@ def test_a_picture_of_what_is_hardest_lacks_a_photo_that_is_gone(
 
 
 def test_a_larger_network_sees_more_pixels_and_leaves_the_smaller_ones_alone(photos: Config) -> None:
-    session = opened(replace(photos, model=replace(photos.model, image_size=320)))
-    assert session.cache.short_side == session.model.preprocessing.short_side == 320
+    learner = opened(replace(photos, model=replace(photos.model, image_size=320)))
+    assert learner.cache.short_side == learner.network.model.preprocessing.short_side == 320
     assert sorted(path.name for path in (photos.base_dir / "cache").iterdir()) == ["pixels-256", "pixels-320"]
     assert opened(photos).cache.short_side == 256
 
 
 def test_a_size_that_shrinks_what_the_network_sees_is_named(photos: Config, caplog: pytest.LogCaptureFixture) -> None:
     small = replace(photos, cache=CacheOptions(short_side=48))
-    opened(small).tell()
+    tell(small)
     assert (
         "cache.short_side=48 is less than the 64 pixels that test_efficientnet takes: images are enlarged again; type "
         "cache.short_side=64, or leave it away"
     ) in caplog.text
     caplog.clear()
-    opened(photos).tell()
-    opened(replace(photos, cache=CacheOptions(short_side=64))).tell()
+    tell(photos)
+    tell(replace(photos, cache=CacheOptions(short_side=64)))
     assert "short_side" not in caplog.text
 
 
@@ -144,49 +147,29 @@ def test_a_clip_that_was_replaced_is_an_error(
         "model.name=test_efficientnet", "model.weights=none", "model.image_size=32",
     )  # fmt: skip
     run_command(config)
-    session = opened(config)
-    assert isinstance(session, SequenceSession)
-    first, other = (session.prepared.images_root / path for path in session.items["path"][:2])
+    learner = opened(config)
+    assert isinstance(learner, SequenceLearner)
+    first, other = learner.paths[:2]
     if kind == "clips":
-        session.facts(first)
+        learner.frames.info(0)
     first.write_bytes(other.read_bytes())
     with pytest.raises(UserError, match=rf"{first.name} is not the file that was prepared; add competition\.refresh"):
-        session.features(0)
+        learner.features(0)
 
 
 def test_frames_that_are_augmented_are_decoded_as_large_as_the_network_needs(
     clips: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kagglepipe.sequences import video
+    from kagglepipe.sequences import frames
 
     config = configure(
         "competition=video_folder", f"competition.source={clips}", "stage=prepare", "device=cpu", "sequences.rate=4",
         "folds.count=2", "model.name=test_efficientnet", "model.weights=none", "model.image_size=288",
     )  # fmt: skip
     run_command(config)
-    session, asked = opened(config), []
-    read = video.sample_frames
-    monkeypatch.setattr(video, "sample_frames", lambda *a, **k: asked.append(k["resize"]) or read(*a, **k))
+    learner, asked = opened(config), []
+    read = frames.sample_frames
+    monkeypatch.setattr(frames, "sample_frames", lambda *a, **k: asked.append(k["resize"]) or read(*a, **k))
     for view in (0, 1):
-        assert session.read_frames(0, np.arange(2), view).shape == (2, 288, 288, 3)
+        assert learner.frames.read(0, np.arange(2), view).shape == (2, 288, 288, 3)
     assert asked == [(288, 288), 288]
-
-
-@pytest.mark.parametrize(
-    ("config", "mode", "expected"),
-    [
-        (Config(), "head", True),
-        (Config(), "finetune", True),
-        (Config(training=TrainingOptions(views=0)), "head", False),
-        (Config(augmentation=AugmentationOptions(policy="none")), "finetune", False),
-        (Config(augmentation=AugmentationOptions(mirror=False)), "finetune", False),
-        (Config(competition=CompetitionOptions(kind="video")), "head", False),
-        (Config(competition=CompetitionOptions(kind="video"), sequences=SequenceOptions(views=1)), "head", True),
-        (Config(competition=CompetitionOptions(kind="series")), "head", False),
-    ],
-)
-def test_views_are_mirrored_where_they_are_drawn_and_nobody_says_otherwise(
-    config: Config, mode: str, expected: bool
-) -> None:
-    session = SimpleNamespace(config=config, mode=mode)
-    assert Session.is_mirrored.fget(session) is expected  # type: ignore[attr-defined]

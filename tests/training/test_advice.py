@@ -2,7 +2,7 @@
 
 import pytest
 
-from kagglepipe.images.mirror import mirror_hint, mirrored_classes
+from kagglepipe.training.advice import mirror_hint, mirrored_classes
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kagglepipe.images.decode import Pixels
-from kagglepipe.images.view import CROPS, clean_view, resize
+from kagglepipe.images.views import CROPS, clean_view, resize
 
 GREY = 127
 

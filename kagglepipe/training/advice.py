@@ -1,0 +1,167 @@
+"""Log lines and warnings about how a run is set up, and about a fold that has learnt nothing."""
+
+import itertools
+import logging
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kagglepipe.competitions.dataset import Dataset
+from kagglepipe.distributed import world_size
+from kagglepipe.predictions.baseline import class_shares
+from kagglepipe.predictions.metrics import find_metric
+from kagglepipe.training.device import describe_device
+from kagglepipe.training.learner import Learner, LearnerOptions
+
+log = logging.getLogger(__name__)
+NOUNS = {"image": "images", "video": "clips", "series": "series"}
+READERS = {  # of the options that training=head does not read
+    "image": "while only a head is fitted: add training=finetune",
+    "video": "while only the temporal model is fitted: that reads sequences.*, or add training=finetune",
+    "series": "of a series: its temporal model reads sequences.*",
+}
+SIDES = (
+    ("left", "right"), ("lefthand", "righthand"), ("leftward", "rightward"), ("leftwards", "rightwards"),
+    ("l", "r"), ("lt", "rt"), ("lhs", "rhs"), ("east", "west"), ("eastbound", "westbound"),
+    ("clockwise", "counterclockwise"), ("clockwise", "anticlockwise"), ("cw", "ccw"),
+    ("izquierda", "derecha"), ("izquierdo", "derecho"), ("izq", "der"), ("links", "rechts"), ("link", "recht"),
+    ("linke", "rechte"), ("linker", "rechter"), ("gauche", "droite"), ("gauche", "droit"), ("sinistra", "destra"),
+    ("sinistro", "destro"), ("esquerda", "direita"), ("esquerdo", "direito"), ("ost", "west"), ("est", "ouest"),
+    ("este", "oeste"), ("b", "d"), ("p", "q"),
+)  # fmt: skip
+DIGITS = {str(digit) for digit in range(10)}
+
+
+def log_setup(
+    name: str,
+    dataset: Dataset,
+    learner: Learner,
+    *,
+    mode: str,
+    only: Sequence[int] = (),
+    idle: Sequence[str] = (),
+    needed_side: int | None = None,
+) -> None:
+    """Log device, precision, mode, rows and folds of a run, and warn of options that are of no use.
+
+    mode: `training.mode` as typed. only: the folds to train, empty for all. idle: options that this mode does not read.
+    needed_side: pixels that the network takes, if `cache.short_side` was typed and decides results.
+    """
+    options, runtime = learner.options, learner.runtime
+    training, device, kind = options.training, runtime.device, options.competition.kind
+    if world_size() > 1:
+        work = f"share each batch of {training.batch_size}" if learner.is_distributed else "wait for the first"
+        log.info("train: %d processes %s", world_size(), work)
+    precision = runtime.training_precision if options.is_finetuned else learner.precision
+    log.info(
+        "train: %s on %s, %s: %s; %s%s", name, describe_device(device), precision.name, precision.reason,
+        training.mode, f" (training=auto on {device.type})" if mode == "auto" else "",
+    )  # fmt: skip
+    train, test = dataset.train, dataset.test
+    sizes = train["fold"].value_counts().sort_index()
+    log.info(
+        "train: %d %s of %d classes in folds of %s; %d to classify",
+        len(train), "frames" if options.competition.finds_segments else NOUNS[kind], len(dataset.classes),
+        ", ".join(map(str, sizes)), len(test),
+    )  # fmt: skip
+    if needed_side and needed_side > options.short_side:
+        log.warning(
+            "train: cache.short_side=%d is less than the %d pixels that %s takes: images are enlarged again; type "
+            "cache.short_side=%d, or leave it away",
+            options.short_side, needed_side, options.model.name, needed_side,
+        )  # fmt: skip
+    if options.is_finetuned and device.type == "cpu" and training.budget is None:
+        log.info(
+            "train: %d epochs of the whole network, %d times, take minutes or hours on a processor: "
+            "training.budget=20m ends in time, training=head takes seconds",
+            training.epochs, len(only) or len(sizes),
+        )  # fmt: skip
+    if idle:
+        where = "here: nothing ends early" if options.is_finetuned else READERS[kind]
+        log.warning("train: %s changes nothing %s", ", ".join(idle), where)
+    if is_mirrored(options) and (hint := mirror_hint(dataset.classes)):
+        log.warning("train: %s", hint)
+
+
+def is_mirrored(options: LearnerOptions) -> bool:
+    """Whether some of the training views are flipped horizontally."""
+    views = {"image": options.training.views, "video": options.sequences.views}
+    is_augmented = options.is_finetuned or views.get(options.competition.kind, 0) > 0
+    return is_augmented and options.augmentation.mirror and options.augmentation.policy != "none"
+
+
+def what_to_change(options: LearnerOptions) -> str:
+    """The options by which a network that has learnt nothing may learn."""
+    kind = options.competition.kind
+    if options.is_finetuned:
+        return "more training.epochs, another training.lr"
+    if kind != "image" and options.model.temporal.cell != "mean":
+        return "more sequences.steps, another sequences.lr"
+    return "another model, training=finetune" if kind != "series" else "model=lstm"
+
+
+def warn_of_constant(
+    fold: int, train: pd.DataFrame, metrics: dict[str, Any], classes: list[str], options: LearnerOptions
+) -> None:
+    """Warn of a fold whose network is no better, by the metric, than the class shares of the other folds.
+
+    train: the labelled rows with `fold` and `target`. metrics: of the fold.
+    """
+    is_held = train["fold"] == fold
+    held, others = (train["target"][rows].map(classes.index).to_numpy() for rows in (is_held, ~is_held))
+    if len(np.unique(held)) < 2:
+        return
+    metric, shares = metrics["metric"], class_shares(others, len(classes))
+    constant = find_metric(metric).function(np.tile(shares, (len(held), 1)), held)
+    sign = 1 if find_metric(metric).greater_is_better else -1
+    if not sign * (metrics["score"] - constant) <= 0:  # also where one of them is undefined
+        return
+    answer = "with the shares of the classes" if metric in ("log_loss", "roc_auc") else classes[int(shares.argmax())]
+    reached = f"{round(constant * len(held))} of {len(held)}" if metric == "accuracy" else f"{metric} {constant:.4f}"
+    log.warning(
+        "train: fold %d is no better than always answering %s (%s): %s, or are the labels right?",
+        fold, answer, reached, what_to_change(options),
+    )  # fmt: skip
+
+
+# --- flips that swap classes ---------------------------------------------------------------------------------------
+
+
+def mirrored_classes(classes: Sequence[str]) -> tuple[str, str] | None:
+    """Two classes of which one may be the other in a mirror, by their names; None if no names hint at that.
+
+    The names differ in a word for a side alone, or are letters such as b and d. Ten classes called 0 to 9 count as
+    digits, of which 2 and 5 are the pair.
+
+    >>> mirrored_classes(["stop", "Turn-Left", "Turn-Right"])
+    ('Turn-Left', 'Turn-Right')
+    >>> mirrored_classes(["cat", "left_over"])
+    """
+    if set(classes) == DIGITS:
+        return "2", "5"
+    words = {name: words_of(name) for name in classes}
+    for one, other in itertools.combinations(classes, 2):
+        differ = {frozenset(pair) for pair in itertools.zip_longest(words[one], words[other]) if pair[0] != pair[1]}
+        if differ and all(pair in {frozenset(side) for side in SIDES} for pair in differ):
+            return one, other
+    return None
+
+
+def words_of(name: str) -> list[str]:
+    """The words of a name in lower case, which blanks, signs, digits or capitals set apart.
+
+    >>> words_of("turnLeft"), words_of("hand_left2"), words_of("CCW")
+    (['turn', 'left'], ['hand', 'left', '2'], ['ccw'])
+    """
+    apart = re.sub(r"(?<=[a-zß-ÿ])(?=[A-ZÀ-Þ])", " ", name)
+    return [word.lower() for word in re.findall(r"[^\W\d_]+|\d+", apart)]
+
+
+def mirror_hint(classes: Sequence[str]) -> str | None:
+    """One line with the option to type, where the names of two classes hint that a mirror swaps them; else None."""
+    if pair := mirrored_classes(classes):
+        return f"views are mirrored, which may turn {pair[0]} into {pair[1]}: add augmentation.mirror=false"
+    return None

@@ -1,0 +1,237 @@
+"""Learner of images: a linear head on features of the frozen network, or the whole network fine-tuned from there on."""
+
+import copy
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from kagglepipe import distributed
+from kagglepipe.competitions.dataset import Dataset
+from kagglepipe.files import exclusive_lock, read_json
+from kagglepipe.images.augment import Transform
+from kagglepipe.images.cache import PixelCache, PixelReader, make_cache
+from kagglepipe.images.dataset import TrainingImages
+from kagglepipe.images.paste import PASTE, Backgrounds
+from kagglepipe.images.views import Views
+from kagglepipe.models.classifier import Classifier
+from kagglepipe.training.checkpoint import Checkpoint, save_checkpoint
+from kagglepipe.training.features import Features, FeatureStore, Item, image_batch, image_key, stored_features
+from kagglepipe.training.fit import fit
+from kagglepipe.training.head import UNSEEN_BIAS, ExtraRows, Head, HeadFitter
+from kagglepipe.training.inference import run_probabilities
+from kagglepipe.training.learner import (
+    FoldResult,
+    LearnerOptions,
+    PretrainedNetwork,
+    Probs,
+    Runtime,
+    fit_runtime,
+    learner_meta,
+)
+from kagglepipe.training.loop import FitRuntime
+
+UNSEEN_BUT_TUNED = -20.0  # bias with which fine-tuning begins for a class of no training row
+WEIGHT_BESIDE_PASTED = 4.0  # of a clean view: pasted ones are for photos from elsewhere (docs/elsewhere.md)
+
+
+class ImageLearner:
+    """Fits folds of images. See `Learner`."""
+
+    def __init__(self, dataset: Dataset, options: LearnerOptions, runtime: Runtime) -> None:
+        self.dataset, self.options, self.runtime = dataset, options, runtime
+        self.train, self.test, self.classes = dataset.train, dataset.test, dataset.classes
+        self.labels, self.folds = dataset.labels(self.train), self.train["fold"].to_numpy(np.int64)
+        self.network = PretrainedNetwork(options, len(self.classes), runtime)
+
+    @property
+    def is_distributed(self) -> bool:
+        """Only fine-tuning: a head takes less time than a broadcast."""
+        return self.options.is_finetuned
+
+    @property
+    def precision(self) -> Any:
+        """Of features and predictions."""
+        return self.runtime.backend.precision
+
+    def prepare_features(self) -> None:
+        """Compute the features of the training images and, for fine-tuning, fill the cache of pixels."""
+        if distributed.is_rank_zero():
+            _ = self.fitter
+            if self.options.is_finetuned:
+                _ = self.cache
+
+    # --- views and features ------------------------------------------------------------------------------------
+
+    @cached_property
+    def cache(self) -> PixelCache | None:
+        """Pixels of all images of the table, decoded on first use; None without a cache.
+
+        It stays open for all folds, whatever another command prepares.
+        """
+        folder, side, bits = self.runtime.pixels_dir, self.options.short_side, self.dataset.bits
+        if folder is None or not self.runtime.pixels_limit:
+            return None
+        if not distributed.is_rank_zero():  # rank 0 has made it
+            return PixelCache.open(folder, side, bits)
+        table = self.dataset.table
+        files = dict(zip(table["sha256"], self.dataset.paths(table), strict=True))
+        with exclusive_lock(folder, f"train: pixels of {side}"):
+            return make_cache(
+                folder, files, short_side=side, max_bytes=self.runtime.pixels_limit, bits=bits,
+                workers=self.runtime.own_workers,
+                progress=lambda pixels, count: tqdm(
+                    pixels, f"pixels of {side}", count, unit="image", leave=False, disable=None
+                ),
+            )  # fmt: skip
+
+    def reader(self, rows: pd.DataFrame) -> PixelReader:
+        """Decoded images of `rows`."""
+        paths, digests = self.dataset.paths(rows), rows["sha256"].tolist()
+        return PixelReader(paths, digests, short_side=self.options.short_side, cache=self.cache, bits=self.dataset.bits)
+
+    def views(self, rows: pd.DataFrame) -> Views:
+        """Views of the images of `rows`."""
+        return self.network.model.preprocessing.views(
+            self.reader(rows), ids=rows["id"].tolist(), transform=self.transform, seed=self.options.seed
+        )
+
+    @cached_property
+    def transform(self) -> Transform:
+        """The augmentation at this network's size."""
+        augmentation, rows, folds = self.options.augmentation, self.train, self.folds
+        if self.options.training.teacher is not None:  # test images are pasted on one another
+            rows, folds = pd.concat([rows, self.test]), np.append(folds, np.full(len(self.test), -1))
+        pastes = augmentation.policy == "paste"
+        backgrounds = Backgrounds(self.reader(rows), rows["id"].tolist(), folds) if pastes else None
+        size = self.network.model.preprocessing.size
+        return Transform(augmentation.policy, size, mirror=augmentation.mirror, backgrounds=backgrounds)
+
+    def features(self, rows: pd.DataFrame, view: int, progress: str) -> Features:
+        """Features (len(rows), F) of view number `view` (0: clean) by the frozen network, from the store."""
+        model, views = self.network.model, self.views(rows)
+        if rows.empty:
+            return np.zeros((0, model.head.in_features), np.float32)
+        keys = [image_key(id, digest) for id, digest in zip(rows["id"], rows["sha256"], strict=True)]
+        found = stored_features(
+            FeatureStore(self.feature_folder(view)), model, lambda item, *_: views[item.row, view][None],
+            [Item(key, row=row) for row, key in enumerate(keys)], backend=self.runtime.backend,
+            batch_size=image_batch(self.runtime.backend), workers=self.runtime.own_workers, progress=progress,
+            unit="image",
+        )  # fmt: skip
+        return np.concatenate(found)
+
+    def feature_folder(self, view: int) -> Path:
+        """Folder of the store of one view."""
+        draw = [] if view == 0 else [str(self.transform.serialised()), str(self.options.seed), str(view)]
+        if draw and self.transform.backgrounds is not None:  # backgrounds are other rows of the fold
+            draw += [PASTE, self.dataset.table_hash, self.dataset.folds_hash]
+        return self.network.feature_folder("features", self.dataset.decoder, *draw)
+
+    @cached_property
+    def fitter(self) -> HeadFitter:
+        """Fits the heads of all folds on features of all views, the clean one first."""
+        training = self.options.training
+        count = training.views
+        views = [self.features(self.train, view, f"features {view}/{count}") for view in range(count + 1)]
+        clean = 1.0 if self.transform.backgrounds is None else WEIGHT_BESIDE_PASTED
+        return HeadFitter(
+            views, self.labels, self.folds, grid=training.regularisation, classes=len(self.classes), clean=clean
+        )
+
+    @cached_property
+    def test_features(self) -> Features:
+        """Clean features of the test images."""
+        return self.features(self.test, 0, "features of test")
+
+    @cached_property
+    def test_views(self) -> list[Features]:
+        """Features of the test images in every view, the clean one first."""
+        views = range(1, self.options.training.views + 1)
+        return [self.test_features, *(self.features(self.test, view, f"features {view} of test") for view in views)]
+
+    # --- fitting -----------------------------------------------------------------------------------------------
+
+    def fit_fold(self, fold: int, extra: pd.DataFrame, runtime: FitRuntime) -> FoldResult:
+        """Fit a head and, in fine-tuning, train the whole network from it."""
+        head = distributed.broadcast_object(self.fit_head(fold, extra) if distributed.is_rank_zero() else None)
+        if self.options.is_finetuned:
+            return self.finetune(fold, head, extra, runtime)
+        return FoldResult(
+            [{"regularisation": c, "inner_log_loss": loss} for c, loss in self.fitter.inner_log_loss(fold)], head
+        )
+
+    def fit_head(self, fold: int, extra: pd.DataFrame) -> Head:
+        """Fit the head of a fold; `extra` are test rows."""
+        if extra.empty:
+            return self.fitter.fit(fold)
+        is_extra = self.test["id"].isin(extra["id"]).to_numpy()
+        views = [view[is_extra] for view in self.test_views]
+        return self.fitter.fit(fold, ExtraRows(views, self.dataset.labels(extra)))
+
+    def finetune(self, fold: int, head: Head, extra: pd.DataFrame, runtime: FitRuntime) -> FoldResult:
+        """Train the whole network, keeping the epoch that is best on the fold."""
+        model = copy.deepcopy(self.network.model)
+        bias = np.where(head.bias == UNSEEN_BIAS, np.float32(UNSEEN_BUT_TUNED), head.bias)
+        set_head(model, head.weight, bias)
+        rows, own = pd.concat([self.train, extra]), np.arange(len(self.train))
+        history = fit(
+            model,
+            TrainingImages(self.views(rows), self.dataset.labels(rows)),
+            train=np.append(own[self.folds != fold], np.arange(len(self.train), len(rows))),
+            valid=own[self.folds == fold],
+            options=self.options.training,
+            seed=self.options.seed,
+            precision=self.runtime.training_precision,
+            workers=self.runtime.loader_workers,
+            name=f"train: fold {fold}",
+            runtime=fit_runtime(
+                runtime, self.options, self.runtime, self.classes, len(self.test) + int((self.folds == fold).sum())
+            ),
+            metric=self.options.competition.metric,
+        )
+        return FoldResult([epoch.row() for epoch in history], model)
+
+    def save_fold(self, result: FoldResult, folder: Path, meta: dict[str, Any]) -> None:
+        """Save the fine-tuned network, or the head with the frozen backbone beside the folds."""
+        bits = {"bits": self.dataset.bits} if self.dataset.bits else {}
+        meta = {**learner_meta(self.options, self.precision), **self.network.meta(), **bits, **meta}
+        model = result.network
+        if isinstance(result.network, Head):
+            model = self.network.model
+            set_head(model, result.network.weight, result.network.bias)
+        save_checkpoint(folder, model, shared_backbone=not self.options.is_finetuned, meta=meta)
+
+    def save_backbone(self, run: Path) -> None:
+        """Save the frozen backbone into the run's folder, if folds share it."""
+        if not self.options.is_finetuned:
+            self.network.save_backbone(run)
+
+    def predict(self, result: FoldResult, folder: Path, rows: pd.DataFrame) -> Probs:
+        """Predict (len(rows), C) training or test rows: by stored features, or through the saved fine-tuned network."""
+        if isinstance(result.network, Head):
+            is_test = bool((rows["split"] == "test").all())
+            table, features = (self.test, self.test_features) if is_test else (self.train, self.fitter.views[0])
+            return result.network.probabilities(features[table["id"].isin(rows["id"]).to_numpy()])
+        checkpoint, reader = Checkpoint(read_json(folder / "model.json"), folder), self.reader(rows)
+
+        def predict_shard(part: Sequence[int]) -> Probs:
+            return run_probabilities(
+                [checkpoint], reader, part, backend=self.runtime.backend, workers=self.runtime.own_workers
+            )
+
+        probs: Probs = distributed.map_and_gather(predict_shard, range(len(rows)))
+        return probs
+
+
+def set_head(model: Classifier, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
+    """Put weight (C, F) and bias (C,) into the network's head, on its device."""
+    device = model.head.weight.device
+    model.head.weight.data = torch.from_numpy(weight).to(device)
+    model.head.bias.data = torch.from_numpy(bias).to(device)

@@ -1,0 +1,360 @@
+"""Learner of videos and series: temporal models on features of frames, or encoder and temporal model together."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from kagglepipe.competitions.annotations import content_key
+from kagglepipe.competitions.dataset import Dataset
+from kagglepipe.distributed import is_rank_zero
+from kagglepipe.errors import UserError
+from kagglepipe.files import demand_sha256
+from kagglepipe.images.augment import Transform
+from kagglepipe.models.classifier import Classifier
+from kagglepipe.models.temporal import CnnLstm, TemporalModel
+from kagglepipe.options import TemporalOptions
+from kagglepipe.sequences.dataset import ClipBatches, Example
+from kagglepipe.sequences.frames import VideoFrames
+from kagglepipe.sequences.grid import item_lengths
+from kagglepipe.sequences.series import SeriesError, series_inputs
+from kagglepipe.sequences.video import DECODER
+from kagglepipe.training.checkpoint import save_temporal
+from kagglepipe.training.device import Precision
+from kagglepipe.training.features import FeatureStore, Frames, Item, encode, stored_features
+from kagglepipe.training.head import ExtraRows
+from kagglepipe.training.learner import (
+    FoldResult,
+    LearnerOptions,
+    PretrainedNetwork,
+    Probs,
+    Runtime,
+    fit_runtime,
+    learner_meta,
+)
+from kagglepipe.training.linear import LinearFitter
+from kagglepipe.training.loop import FitRuntime, train_epochs
+from kagglepipe.training.optimise import make_optimiser
+from kagglepipe.training.temporal import FLOAT32, fit_temporal, make_temporal, pooled, temporal_probabilities
+
+Array = NDArray[Any]
+Features = Mapping[str, Array]  # video -> (T, F)
+
+
+@dataclass(frozen=True)
+class TemporalNetwork:
+    """Temporal models, whose probabilities are averaged, and the encoder if it was fine-tuned with them."""
+
+    models: Sequence[TemporalModel]
+    encoder: Classifier | None = None
+
+
+class SequenceLearner:
+    """Fits folds of videos or series. See `Learner`."""
+
+    is_distributed = False
+
+    def __init__(self, dataset: Dataset, options: LearnerOptions, runtime: Runtime) -> None:
+        self.dataset, self.options, self.runtime = dataset, options, runtime
+        self.train, self.test, self.classes = dataset.train, dataset.test, dataset.classes
+        self.labels, self.folds = dataset.labels(self.train), self.train["fold"].to_numpy(np.int64)
+        self.network = PretrainedNetwork(options, len(self.classes), runtime)
+        self.is_video, self.per_frame = options.competition.kind == "video", options.competition.finds_segments
+        self._features: dict[int, Features] = {}
+        self._scales: dict[TemporalOptions, tuple[Array, Array]] = {}
+
+    @property
+    def precision(self) -> Precision:
+        """Precision of the features; series are float32."""
+        return self.runtime.backend.precision if self.is_video else FLOAT32
+
+    def prepare_features(self) -> None:
+        """Compute the features of all items in every view."""
+        if is_rank_zero():
+            for view in self.views:
+                self.features(view)
+
+    # --- features ----------------------------------------------------------------------------------------------
+
+    @property
+    def items(self) -> pd.DataFrame:
+        """A row a file."""
+        assert self.dataset.items is not None
+        return self.dataset.items
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files of the items."""
+        return self.dataset.paths(self.items)
+
+    @cached_property
+    def videos(self) -> list[Item]:
+        """The videos as items of a feature store."""
+        rows, lengths = self.items.to_dict("records"), item_lengths(self.items, self.options.sequences.rate)
+        keys = [content_key(row["sha256"], row.get("reading", "")) for row in rows]
+        return [Item(key, lengths[row["video"]], n) for n, (key, row) in enumerate(zip(keys, rows, strict=True))]
+
+    @property
+    def views(self) -> range:
+        """Numbers of the views, the clean one first; a series has no other."""
+        return range(self.options.sequences.views + 1 if self.is_video else 1)
+
+    def features(self, view: int = 0) -> Features:
+        """Features (T, F) of every item in view number `view`; of a series its samples."""
+        if view not in self._features:
+            if not self.is_video:
+                self._features[view] = self.series_features()
+            else:
+                kinds = (False, True) if self.options.sequences.motion else (False,)
+                parts = [self.frame_features(view, motion=motion) for motion in kinds]
+                joined = (
+                    parts[0] if len(parts) == 1 else [np.concatenate(own, axis=1) for own in zip(*parts, strict=True)]
+                )
+                self._features[view] = dict(zip(self.items["video"], joined, strict=True))
+        return self._features[view]
+
+    def series_features(self) -> Features:
+        """Samples (T, F) of every series on the grid of the rate. Raises UserError for one that has none."""
+        competition, rate, found = self.options.competition, self.options.sequences.rate, {}
+        layout = {"columns": competition.columns, "skeleton": competition.skeleton, **self.series_layout}
+        lengths = item_lengths(self.items, rate)
+        for row, path in zip(self.items.to_dict("records"), self.paths, strict=True):
+            demand_sha256(path, row["sha256"])
+            try:
+                values = series_inputs(path, rate=rate, **layout).values
+            except SeriesError as error:
+                raise UserError(f"{row['path']}: {error}; raise sequences.rate={rate:g}, or leave it out") from error
+            found[row["video"]] = values[np.minimum(np.arange(lengths[row["video"]]), len(values) - 1)]
+        return found
+
+    @property
+    def series_layout(self) -> dict[str, Any]:
+        """Channels and time axis as `prepare` has found them; tables of old versions have none."""
+        if "channels" not in self.items:
+            return {}
+        named = zip(self.items["format"], self.items["channels"], strict=True)
+        channels = {kind: list(names) for kind, names in named if len(names)}
+        return {"channels": channels, "axis": int(self.items["axis"].iloc[0])}
+
+    @cached_property
+    def frames(self) -> VideoFrames:
+        """Frames of the videos."""
+        options, preprocessing = self.options, self.network.model.preprocessing
+        return VideoFrames(
+            self.paths, self.items["sha256"].tolist(), self.items["video"].astype(str).tolist(),
+            preprocessing.views(transform=self.transform, seed=options.seed), rate=options.sequences.rate,
+            short_side=options.short_side, max_side=self.runtime.max_side,
+        )  # fmt: skip
+
+    @cached_property
+    def transform(self) -> Transform:
+        """The augmentation at this network's size."""
+        augmentation, size = self.options.augmentation, self.network.model.preprocessing.size
+        return Transform(augmentation.policy, size, mirror=augmentation.mirror)
+
+    def frame_features(self, view: int, *, motion: bool) -> list[Array]:
+        """Features (T, F) of every video by the frozen network, from the store; motion: of differences of frames."""
+
+        def read(item: Item, first: int, end: int) -> Frames:
+            return self.frames.read(item.row, np.arange(first, end), view, motion=motion)
+
+        return stored_features(
+            FeatureStore(self.feature_folder(view, motion), np.float16), self.network.model, read, self.videos,
+            backend=self.runtime.backend, workers=self.runtime.workers,
+            progress=f"features{' of motion' * motion}{f', view {view}' if view else ''}",
+        )  # fmt: skip
+
+    def feature_folder(self, view: int, motion: bool) -> Path:
+        """Folder of the store of one view."""
+        draw = [] if view == 0 else [str(self.transform.serialised()), str(self.options.seed), str(view)]
+        rate = str(self.options.sequences.rate)
+        return self.network.feature_folder("motion" if motion else "frames", DECODER, rate, *draw)
+
+    def tuned_features(self, encoder: Classifier, rows: pd.DataFrame) -> Features:
+        """Features (T, F) of the videos of `rows` by a fine-tuned encoder, without a store."""
+        asked = [
+            item for item, video in zip(self.videos, self.items["video"], strict=True) if video in set(rows["video"])
+        ]
+
+        def read(item: Item, first: int, end: int) -> Frames:
+            return self.frames.read(item.row, np.arange(first, end))
+
+        found = encode(
+            encoder, read, asked, backend=self.runtime.backend.uncached, dtype=np.float16,
+            workers=self.runtime.workers, progress="features of the tuned network",
+        )  # fmt: skip
+        return {self.items["video"].iloc[item.row]: features for item, (_, features) in zip(asked, found, strict=True)}
+
+    def examples(self, rows: pd.DataFrame, features: Features) -> list[tuple[Example, Array]]:
+        """(example, positions of its rows in `rows`): a clip or, where every frame is classified, a video."""
+        known = rows["target"].notna().all()
+        labels = self.dataset.labels(rows) if known else np.zeros(len(rows), np.int64)
+        found = []
+        if not self.per_frame:
+            for place, row in enumerate(rows.to_dict("records")):
+                own = features[row["video"]][row["position"] : row["position"] + row["frames"]]
+                found.append((Example(str(row["id"]), own, labels[place]), np.array([place])))
+            return found
+        for video, part in rows[["video", "position"]].reset_index(drop=True).groupby("video"):  # sorted by video
+            places = part["position"].sort_values(kind="stable").index.to_numpy()
+            found.append((Example(str(video), features[str(video)], labels[places]), places))
+        return found
+
+    # --- fitting -----------------------------------------------------------------------------------------------
+
+    def fit_fold(self, fold: int, extra: pd.DataFrame, runtime: FitRuntime) -> FoldResult:
+        """Fit temporal models on frozen features and, in fine-tuning, train the encoder with the first of them."""
+        rows = pd.concat([self.train[self.folds != fold], extra])
+        if self.options.model.temporal.cell == "mean":
+            models, history = self.fit_linear(fold, extra)
+        else:
+            models, history = self.fit_members(fold, rows)
+        if not self.options.is_finetuned:
+            return FoldResult(history, TemporalNetwork(models))
+        encoder, model, epochs = self.finetune(fold, rows, models[0], runtime)
+        return FoldResult(history + epochs, TemporalNetwork([model], encoder))
+
+    def fit_members(self, fold: int, rows: pd.DataFrame) -> tuple[list[TemporalModel], list[dict[str, Any]]]:
+        """Fit `sequences.members` models from different seeds; fine-tuning needs one."""
+        options, models, history = self.options, [], []
+        examples = [example for view in self.views for example, _ in self.examples(rows, self.features(view))]
+        for member in range(1 if options.is_finetuned else options.sequences.members):
+            model, epochs = fit_temporal(
+                examples, len(self.classes), options.model.temporal, options.sequences, clip=options.training.clip,
+                seed=options.seed + 1000 * member, device=self.runtime.device,
+                name=f"train: fold {fold}, member {member}",
+            )  # fmt: skip
+            models.append(model)
+            history += [{"member": member, **epoch.row()} for epoch in epochs]
+        return models, history
+
+    def fit_linear(self, fold: int, extra: pd.DataFrame) -> tuple[list[TemporalModel], list[dict[str, Any]]]:
+        """Fit a linear head on standardised pooled features, as a temporal model whose cell is the mean."""
+        temporal, fitter = self.options.model.temporal, self.linear_fitter
+        more = None
+        if not extra.empty:
+            more = ExtraRows(
+                [self.standardised(temporal, view, extra) for view in self.views], self.dataset.labels(extra)
+            )
+        head = fitter.fit(fold, more)
+        first = [example for example, _ in self.examples(self.train, self.features())][:1]
+        model = make_temporal(
+            first, len(self.classes), temporal, noise=self.options.sequences.noise, seed=self.options.seed,
+            device=torch.device("cpu"),
+        )  # fmt: skip
+        for buffer, value in zip((model.inputs.centre, model.inputs.scale), self.scale(temporal), strict=True):
+            buffer.copy_(torch.from_numpy(value))
+        classifier = model.head.classifier
+        classifier.weight.data, classifier.bias.data = torch.from_numpy(head.weight), torch.from_numpy(head.bias)
+        history = [{"regularisation": c, "inner_log_loss": loss} for c, loss in fitter.inner_log_loss(fold)]
+        return [model.to(self.runtime.device).eval()], history
+
+    @cached_property
+    def linear_fitter(self) -> LinearFitter:
+        """Fits linear heads of all folds on the pooled features of the training rows."""
+        return LinearFitter(
+            [self.standardised(self.options.model.temporal, view) for view in self.views], self.labels, self.folds,
+            grid=self.options.training.regularisation, classes=len(self.classes),
+        )  # fmt: skip
+
+    def pooled(self, temporal: TemporalOptions, view: int = 0, rows: pd.DataFrame | None = None) -> Array:
+        """Inputs of a linear head, (N, D), of `rows` (None: the training rows): the mean of each clip or window."""
+        examples = self.examples(self.train if rows is None else rows, self.features(view))
+        found = pooled([example for example, _ in examples], temporal)
+        ordered = np.empty_like(found)
+        ordered[np.concatenate([places for _, places in examples])] = found
+        return ordered
+
+    def standardised(self, temporal: TemporalOptions, view: int = 0, rows: pd.DataFrame | None = None) -> Array:
+        """`pooled` with mean 0 and standard deviation 1 over the clean training rows of all folds."""
+        centre, scale = self.scale(temporal)
+        return (self.pooled(temporal, view, rows) - centre) * scale
+
+    def scale(self, temporal: TemporalOptions) -> tuple[Array, Array]:
+        """Mean (D,) and 1 / standard deviation (D,) of the clean pooled training rows; labels are not used."""
+        key = replace(temporal, cell="mean", pooling="mean", shuffled=False)
+        if key not in self._scales:
+            x = self.pooled(temporal)
+            self._scales[key] = x.mean(axis=0), 1 / np.maximum(x.std(axis=0), 1e-6)
+        return self._scales[key]
+
+    def baseline_features(self) -> Array:
+        """Inputs (N, D) of a baseline that knows no order: standardised pooled features of the training rows."""
+        temporal = self.options.model.temporal
+        return self.standardised(replace(temporal, cell="mean", differences=True, pooling="mean", shuffled=False))
+
+    def finetune(
+        self, fold: int, rows: pd.DataFrame, model: TemporalModel, runtime: FitRuntime
+    ) -> tuple[Classifier, TemporalModel, list[dict[str, Any]]]:
+        """Train encoder and temporal model together for a fixed number of epochs."""
+        training = self.options.training
+        network = CnnLstm(copy.deepcopy(self.network.model), copy.deepcopy(model)).to(self.runtime.device)
+        batches = self.clip_batches(rows)
+        epochs = train_epochs(
+            network, batches, make_optimiser(network, training), options=training, seed=self.options.seed,
+            precision=self.runtime.training_precision, name=f"train: fold {fold}", unit="clip", evaluate=None,
+            runtime=fit_runtime(
+                runtime, self.options, self.runtime, self.classes, len(self.test) + int((self.folds == fold).sum()),
+                images=self.options.sequences.clip_frames,
+            ),
+        )  # fmt: skip
+        history = [{"member": "all", **epoch.row()} for epoch in epochs]
+        return network.encoder.eval(), network.head.eval(), history
+
+    def clip_batches(self, rows: pd.DataFrame) -> ClipBatches:
+        """Batches of augmented clips of at most `sequences.clip_frames` frames."""
+        sequences, row_of = self.options.sequences, {video: row for row, video in enumerate(self.items["video"])}
+        start = dict(zip(rows["id"], rows["position"], strict=True))
+        video = dict(zip(rows["id"], rows["video"], strict=True))
+
+        def read(example: Example, at: Array, epoch: int) -> Frames:
+            name, first = (example.id, 0) if self.per_frame else (video[example.id], start[example.id])
+            unique, back = np.unique(at + first, return_inverse=True)
+            return self.frames.read(row_of[name], unique, epoch, example.id)[back]
+
+        return ClipBatches(
+            [example for example, _ in self.examples(rows, self.features())], sequences, read,
+            batch_size=max(1, self.options.training.batch_size // 4), frames=sequences.clip_frames,
+            window=sequences.clip_frames if self.per_frame else None, seed=self.options.seed,
+            workers=self.runtime.workers,
+        )  # fmt: skip
+
+    def save_fold(self, result: FoldResult, folder: Path, meta: dict[str, Any]) -> None:
+        """Save the temporal models, and the encoder if it was fine-tuned."""
+        network: TemporalNetwork = result.network
+        competition, sequences = self.options.competition, self.options.sequences
+        reading = {name: getattr(competition, name) for name in
+                   ("kind", "columns", "skeleton", "unit", "background", "form")}  # fmt: skip
+        meta = {
+            **learner_meta(self.options, self.precision), **(self.network.meta() if self.is_video else {}), **meta,
+            "rate": sequences.rate, "motion": sequences.motion, **reading,
+            **({} if self.is_video else self.series_layout),
+        }  # fmt: skip
+        encoder = network.encoder or (self.network.model if self.is_video else None)
+        shared = self.is_video and network.encoder is None
+        save_temporal(folder, network.models, encoder, shared_backbone=shared, meta=meta)
+
+    def save_backbone(self, run: Path) -> None:
+        """Save the frozen encoder into the run's folder, if folds share it."""
+        if self.is_video and not self.options.is_finetuned:
+            self.network.save_backbone(run)
+
+    def predict(self, result: FoldResult, folder: Path, rows: pd.DataFrame) -> Probs:
+        """Predict (len(rows), C) rows of the dataset."""
+        network: TemporalNetwork = result.network
+        probs = np.empty((len(rows), len(self.classes)))
+        if rows.empty:
+            return probs
+        features = self.features() if network.encoder is None else self.tuned_features(network.encoder, rows)
+        examples = self.examples(rows, features)
+        found = temporal_probabilities(network.models, [example for example, _ in examples])
+        for (_, places), own in zip(examples, found, strict=True):
+            probs[places] = own
+        return probs
