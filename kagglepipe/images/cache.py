@@ -1,9 +1,8 @@
-"""Decoded pixels on disk, so that a file is decoded once for all folds, epochs and runs.
+"""Cache of decoded pixels, so that a file is decoded once for all folds, epochs and runs.
 
-A cache is one file: the pixels of each image as uint8 RGB, then an index of where each lies, by the SHA-256 of the file
-that it was decoded from. Nothing is found by position, and pixels and index cannot come apart: a reader has opened
-both at once, and keeps them although the file is replaced under its name. Images beyond the size limit are not
-stored: they are decoded from their files each time.
+One file: the pixels of each image as uint8 RGB, then an index by the SHA-256 of the image file. A reader opens pixels
+and index together, and keeps both although the cache is replaced under its name. Images beyond the size limit are
+decoded each time.
 """
 
 import hashlib
@@ -37,11 +36,10 @@ Place = tuple[int, int, int]  # offset in bytes (NOT_STORED: beyond the limit), 
 
 @dataclass(frozen=True)
 class PixelCache:
-    """An open cache: the pixels of images by the SHA-256 of their files.
+    """An open cache.
 
-    path: the file. short_side: as in `decode`. max_bytes: the limit that it was written with. places: SHA-256 -> where
-    its pixels lie. token: tells this cache from one that replaces it. pixels: all bytes, memory-mapped. bits: as in
-    `decode`.
+    short_side, bits: as in `decode`. max_bytes: size limit when it was written. places: SHA-256 -> place of the pixels.
+    token: differs from that of a cache that replaces it. pixels: all bytes, memory-mapped.
     """
 
     path: Path
@@ -54,7 +52,7 @@ class PixelCache:
 
     @classmethod
     def open(cls, folder: Path, short_side: int, bits: int | None = None) -> "PixelCache | None":
-        """The cache in `folder`; None if there is none, or one of another decoder, size or `bits`, or not whole."""
+        """Open the cache in `folder`; None if there is none, or it is damaged or of another decoder, size or `bits`."""
         path = folder / FILE
         try:
             with path.open("rb") as file:
@@ -74,14 +72,14 @@ class PixelCache:
         return _reopen, (self.path.parent, self.short_side, self.token, self.bits)
 
     def get(self, digest: str) -> Pixels | None:
-        """Upright RGB pixels (H, W, 3), read-only, of the file with this SHA-256; None if they are not stored."""
+        """Pixels (H, W, 3), read-only, of the file with this SHA-256; None if they are not stored."""
         offset, height, width = self.places.get(digest, (NOT_STORED, 0, 0))
         if offset == NOT_STORED:
             return None
         return self.pixels[offset : offset + height * width * 3].reshape(height, width, 3)
 
     def holds(self, digests: Iterable[str], max_bytes: int) -> bool:
-        """Whether nothing would be stored more if it were made anew, of these files and with this limit."""
+        """Whether a new cache of these files, with this limit, would hold no more."""
         if not set(digests) <= self.places.keys():
             return False
         used = sum(height * width * 3 for offset, height, width in self.places.values() if offset != NOT_STORED)
@@ -90,12 +88,12 @@ class PixelCache:
 
 
 def decoder_name(bits: int | None) -> str:
-    """What pixels are decoded by, with the bits that deep images use where it is not all of them."""
+    """Version of the decoders, with the bits that deep images use if not all."""
     return DECODERS if bits in (None, 16) else f"{DECODERS}, {bits} bits"
 
 
 def _reopen(folder: Path, short_side: int, token: str, bits: int | None) -> PixelCache:
-    """The same cache in another process. Raises UserError if it was replaced meanwhile."""
+    """Open the same cache in another process. Raises UserError if it was replaced meanwhile."""
     found = PixelCache.open(folder, short_side, bits)
     if found is None or found.token != token:
         raise UserError(f"{folder} was made anew by another command meanwhile: type the same command again")
@@ -103,7 +101,7 @@ def _reopen(folder: Path, short_side: int, token: str, bits: int | None) -> Pixe
 
 
 def _read_index(file: BinaryIO) -> dict[str, NDArray[Any]]:
-    """What stands behind the pixels. Raises ValueError if the file does not end as a cache does."""
+    """Read the index behind the pixels. Raises ValueError if the file is cut short."""
     size, tail = file.seek(0, io.SEEK_END), 8 + len(MAGIC)
     file.seek(max(0, size - tail))
     end = file.read(tail)
@@ -116,7 +114,7 @@ def _read_index(file: BinaryIO) -> dict[str, NDArray[Any]]:
 
 
 class PixelWriter:
-    """Appends images to an open file until `max_bytes`, each once, and remembers where it lies."""
+    """Appends each image once to an open file, up to `max_bytes`, and keeps the index."""
 
     def __init__(self, file: BinaryIO, max_bytes: int) -> None:
         self.file = file
@@ -125,7 +123,7 @@ class PixelWriter:
         self.places: dict[str, Place] = {}
 
     def add(self, digest: str, image: Pixels) -> None:
-        """Stores an image if it fits, by the SHA-256 of its file; written plainly, as a full disk kills a mapping."""
+        """Store an image (H, W, 3) if it fits, by its file's SHA-256, without a memory map."""
         if digest in self.places:
             return
         height, width = image.shape[:2]
@@ -136,7 +134,7 @@ class PixelWriter:
         self.places[digest] = (offset, height, width)
 
     def finish(self, short_side: int, bits: int | None = None) -> None:
-        """Writes the index behind the pixels."""
+        """Write the index behind the pixels."""
         index = io.BytesIO()
         np.savez(
             index,
@@ -152,7 +150,7 @@ class PixelWriter:
 
 @contextmanager
 def cache_writer(folder: Path, *, short_side: int, max_bytes: int, bits: int | None = None) -> Iterator[PixelWriter]:
-    """Yields a writer; when the block ends well, what it was given is the cache in `folder`, else nothing changes."""
+    """Yield a writer; its images replace the cache in `folder` when the block ends without an exception."""
     with atomic(folder / FILE) as temporary, temporary.open("wb") as file:
         writer = PixelWriter(file, max_bytes)
         yield writer
@@ -171,9 +169,10 @@ def make_cache(
     workers: int | None = None,
     progress: Callable[[Iterable[Pixels], int], Iterable[Pixels]] = lambda pixels, count: pixels,
 ) -> PixelCache:
-    """The cache in `folder`, made if it lacks any of the files; what it holds of them already is taken over.
+    """Open the cache in `folder`, made anew unless it holds all files; pixels that it holds are copied.
 
-    files: SHA-256 -> file. progress: wraps the pixels of so many files as they come. Raises UserError as `PixelReader`.
+    files: SHA-256 -> file. progress: wraps an iterator over pixels, given their number. Raises UserError as
+    `PixelReader`.
     """
     known = PixelCache.open(folder, short_side, bits)
     if known is not None and known.holds(files, max_bytes):
@@ -191,10 +190,10 @@ def make_cache(
 
 
 class PixelReader:
-    """Images from the cache or, where it has none, from their files; never of other bytes than those of the table.
+    """Decoded images by row, from the cache or else from their files, whose bytes are checked.
 
-    paths: the image files. digests: the SHA-256 of each when it was prepared. short_side, bits: as in `decode`.
-    cache: None to decode every time.
+    paths, digests: (N,) image files and their SHA-256 when prepared. short_side, bits: as in `decode`. cache: None to
+    decode each time.
     """
 
     def __init__(
@@ -217,10 +216,7 @@ class PixelReader:
         return len(self.paths)
 
     def __getitem__(self, row: int) -> Pixels:
-        """Upright RGB pixels (H, W, 3) of the image in `row`; read-only where they come from the cache.
-
-        Raises UserError if the file is not what it was when prepared.
-        """
+        """Upright RGB pixels (H, W, 3), read-only if cached. Raises UserError if the file has changed."""
         digest, path = self.digests[row], self.paths[row]
         if self.cache is not None and (stored := self.cache.get(digest)) is not None:
             return stored

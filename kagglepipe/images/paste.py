@@ -1,8 +1,7 @@
-"""Puts what is in one photo before another one: what stands around an object must not tell its class.
+"""Copy-paste augmentation: the object of a photo on another photo, so that backgrounds do not tell classes apart.
 
-Copying and pasting objects is from Ghiasi et al., "Simple Copy-Paste is a Strong Data Augmentation Method for Instance
-Segmentation" (2021). There are no masks here: what stands before an even border is cut out, any other photo is pasted
-whole, so that all classes have something pasted.
+Ghiasi et al., "Simple Copy-Paste is a Strong Data Augmentation Method for Instance Segmentation" (2021). There are no
+masks here: an object before an even background is cut out, any other photo is pasted whole.
 """
 
 import math
@@ -16,25 +15,25 @@ from numpy.typing import NDArray
 from kagglepipe.images.cache import PixelReader
 from kagglepipe.images.decode import Pixels
 
-PASTE = "paste-1"  # to be raised by hand when the same draw would give other pixels: kept features are found by it
-SHARE = 0.8  # of the views have something pasted
-EVEN = 24  # grey levels by which pixels of one ground differ at most, in any channel
-MOST_UNEVEN = 0.25  # of the border may be something else, where an object reaches it
-OBJECT = (0.08, 0.8)  # how much of a photo an object covers; what is less or more is no clean cut
-LARGE = (0.55, 0.98)  # how much of a side of the other photo it takes up
-TURN = 30.0  # degrees to either side
-LIGHT = (0.7, 1.15)  # how much darker or brighter it becomes
-SHAPE = (0.7, 1.4)  # width by height of what is left of the other photo
-SIDE = 300  # pixels of its long side, at least
+PASTE = "paste-1"  # version: raise it when the same draw gives other pixels, since feature stores are named by it
+SHARE = 0.8  # of the views that are pasted
+EVEN = 24  # largest difference of an even background from its median, in any channel
+MAX_UNEVEN = 0.25  # share of the border that may differ, where an object reaches it
+OBJECT = (0.08, 0.8)  # share of a photo that an object covers; otherwise the cut is not clean
+LARGE = (0.55, 0.98)  # size relative to the background
+TURN = 30.0  # degrees of rotation to either side
+LIGHT = (0.7, 1.15)  # factor of brightness
+SHAPE = (0.7, 1.4)  # aspect ratio, width / height, of the background
+SIDE = 300  # pixels of the background's long side, at least
 
 Mask = NDArray[np.uint8]  # (H, W), 1 where the object is
 
 
 @dataclass(frozen=True)
 class Backgrounds:
-    """(id, number) -> a photo to paste the photo `id` on: one of its own fold, so that none is seen by another fold.
+    """Backgrounds for photo `id`: photos of its own fold, so that no fold sees those of another.
 
-    reader: row -> photo. ids, folds: of its rows.
+    reader: row -> photo (H, W, 3). ids, folds: (N,) of its rows.
     """
 
     reader: PixelReader
@@ -51,26 +50,26 @@ class Backgrounds:
 
 
 def cut_out(image: Pixels) -> Mask | None:
-    """Where the object of a photo is, if it stands before an even border; None if it does not."""
+    """Segment the object of a photo (H, W, 3) whose background is even: mask (H, W), or None."""
     border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]]).astype(np.int16)
     ground = np.median(border, axis=0)
-    if (abs(border - ground).max(axis=1) > EVEN).mean() > MOST_UNEVEN:
+    if (abs(border - ground).max(axis=1) > EVEN).mean() > MAX_UNEVEN:
         return None
     alike = (abs(image - ground).max(axis=2) <= EVEN).astype(np.uint8)
     pieces = cv2.connectedComponents(alike)[1]
     at_border = np.concatenate([pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]])
     mask = (~np.isin(pieces, at_border[at_border > 0])).astype(np.uint8)
     square = np.ones((3, 3), np.uint8)
-    mask = cv2.erode(cv2.morphologyEx(mask, cv2.MORPH_OPEN, square), square)  # without the seam of the ground
+    mask = cv2.erode(cv2.morphologyEx(mask, cv2.MORPH_OPEN, square), square)  # without the seam of the background
     return mask if OBJECT[0] < mask.mean() < OBJECT[1] else None
 
 
 def pasted(
     image: Pixels, background: Pixels, rng: np.random.Generator, side: int = SIDE, *, mirror: bool = True
 ) -> Pixels:
-    """The object of `image`, or all of it, somewhere before `background`, turned, lighter or darker.
+    """Paste the object of `image`, or all of it, on `background`, with random position, rotation and brightness.
 
-    side: pixels of the long side of what comes out. mirror: whether half of the objects are mirrored too.
+    side: pixels of the long side of the result. mirror: flip half of the objects.
     """
     ground = framed(background, rng.uniform(*SHAPE), side)
     mask = cut_out(image)
@@ -91,7 +90,7 @@ def pasted(
 
 
 def framed(image: Pixels, shape: float, side: int = SIDE) -> Pixels:
-    """The middle of a photo, `shape` times as wide as high, its long side `side` pixels."""
+    """Crop the middle of a photo to aspect ratio `shape` and resize its long side to `side` pixels."""
     height, width = image.shape[:2]
     cut_width, cut_height = max(1, min(width, round(height * shape))), max(1, min(height, round(width / shape)))
     left, top = (width - cut_width) // 2, (height - cut_height) // 2
@@ -102,14 +101,14 @@ def framed(image: Pixels, shape: float, side: int = SIDE) -> Pixels:
 
 
 def trimmed(image: Pixels, mask: Mask) -> tuple[Pixels, Mask]:
-    """The smallest box around what the mask holds."""
+    """Crop image and mask to the bounding box of the mask."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     return image[box], mask[box]
 
 
 def turned(image: Pixels, mask: Mask, *, angle: float, mirrored: bool) -> tuple[Pixels, Mask]:
-    """Both, turned about their middle in a box that holds all of it, and mirrored."""
+    """Rotate image and mask in a box that holds all of them, and flip them."""
     height, width = image.shape[:2]
     c, s = abs(math.cos(math.radians(angle))), abs(math.sin(math.radians(angle)))
     size = max(1, round(height * s + width * c)), max(1, round(height * c + width * s))

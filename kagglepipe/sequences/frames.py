@@ -58,7 +58,7 @@ class VideoFrames:
         return found[at - first]
 
     def info(self, row: int) -> VideoInfo:
-        """Information about a video, inspected once unless the file changes. Raises UserError if its bytes have changed."""
+        """Inspect a video, again only if the file changes. Raises UserError if its bytes have changed."""
         path = self.paths[row]
         state = file_state(path) if path.exists() else ()
         known, info = self._info.get(row, (None, None))
