@@ -22,12 +22,7 @@ from kagglepipe.images.augment import Transform
 from kagglepipe.images.cache import PixelReader, make_cache
 from kagglepipe.images.dataset import TrainingImages
 from kagglepipe.images.views import Views
-<<<<<<< HEAD
-=======
-from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
-from kagglepipe.models.weights import find_weights
 from kagglepipe.options import TrainingOptions
->>>>>>> d796f73 (The library takes the groups of options; the training loop has a file of its own)
 from kagglepipe.samples.photos import make_photos
 from kagglepipe.training.device import choose_device, choose_precision, describe_device
 from kagglepipe.training.fit import fit
@@ -79,14 +74,7 @@ def main() -> None:
                 print(f"{epoch:5d}  {found[-1][0]:9.1f}  {found[-1][1]:10d}  {seconds:7.0f}", flush=True)
 
         rows = np.arange(len(images.labels))
-<<<<<<< HEAD
-        recipe = Recipe(
-            epochs=arguments.epochs, lr=1e-4, batch_size=8, layer_decay=0.8, frozen_below=0.1, weight_decay=0.01,
-            warmup=0.1, schedule="cosine", clip=1.0, label_smoothing=0.0, patience=arguments.epochs,
-        )  # fmt: skip
-=======
         recipe = TrainingOptions(epochs=arguments.epochs, batch_size=8, patience=arguments.epochs)
->>>>>>> d796f73 (The library takes the groups of options; the training loop has a file of its own)
         fit(
             model, images, train=rows[rows % 4 > 0], valid=rows[rows % 4 == 0], options=recipe, seed=0,
             precision=choose_precision(device, training=True), workers=arguments.workers, name="endurance",

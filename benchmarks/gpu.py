@@ -20,12 +20,7 @@ from torch import Tensor
 
 from kagglepipe.images.augment import Transform
 from kagglepipe.images.dataset import TrainingImages
-<<<<<<< HEAD
-=======
-from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
-from kagglepipe.models.weights import find_weights
 from kagglepipe.options import TrainingOptions
->>>>>>> d796f73 (The library takes the groups of options; the training loop has a file of its own)
 from kagglepipe.training import fit as fitting
 from kagglepipe.training.backends import torch_encoder
 from kagglepipe.training.device import choose_device, choose_precision, describe_device, use_fast_kernels
@@ -55,16 +50,9 @@ def tell(what: str, taken: float, count: int) -> None:
 
 def steps(name: str, recipe: TrainingOptions, times: int) -> None:
     """One batch: ours at first and later, of another number of rows, and bare."""
-<<<<<<< HEAD
     model, rows = make_classifier(name, "none").to(DEVICE), recipe.batch_size
-    options = {"lr": recipe.lr, "layer_decay": recipe.layer_decay, "weight_decay": recipe.weight_decay}
-    optimiser = make_optimiser(model, frozen_below=recipe.frozen_below, **options)
-    loop = Loop(model, optimiser, recipe, PRECISION, 10, 0, "step", "image", Conduct())
-=======
-    model, rows = network(name), recipe.batch_size
     optimiser = make_optimiser(model, recipe)
     loop = Loop(model, [], optimiser, recipe, PRECISION, 0, "step", "image")
->>>>>>> d796f73 (The library takes the groups of options; the training loop has a file of its own)
     freeze_statistics(model)
     size = model.preprocessing.size
     images = torch.randint(0, 256, (rows, size, size, 3), dtype=torch.uint8)

@@ -25,13 +25,8 @@ from torch.nn import functional as F
 from kagglepipe.images.augment import Transform
 from kagglepipe.images.dataset import EpochBatches, TrainingImages
 from kagglepipe.images.paste import Backgrounds
-<<<<<<< HEAD
 from kagglepipe.models.classifier import Classifier
-=======
-from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
-from kagglepipe.models.weights import find_weights
 from kagglepipe.options import TrainingOptions
->>>>>>> d796f73 (The library takes the groups of options; the training loop has a file of its own)
 from kagglepipe.samples.photos import make_photos
 from kagglepipe.training.backends import InferenceBackend, has_openvino
 from kagglepipe.training.device import choose_device, choose_precision

@@ -19,15 +19,8 @@ from kagglepipe.files import file_sha256
 from kagglepipe.images.augment import Transform
 from kagglepipe.images.cache import PixelReader
 from kagglepipe.images.dataset import TrainingImages
-<<<<<<< HEAD
 from kagglepipe.models.classifier import Classifier
-=======
-from kagglepipe.images.decode import decode
-from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
-from kagglepipe.models.weights import find_weights
 from kagglepipe.options import TrainingOptions
-from kagglepipe.samples.photos import make_photos
->>>>>>> d796f73 (The library takes the groups of options; the training loop has a file of its own)
 from kagglepipe.training.backends import InferenceBackend
 from kagglepipe.training.device import choose_device, choose_precision
 from kagglepipe.training.features import compute_features
