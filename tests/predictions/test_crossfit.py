@@ -72,9 +72,8 @@ def test_thresholds_on_noise_gain_nothing_either() -> None:
     out, inside = [], []
     for seed in range(200):
         stack, rows = noise(seed, members=1, classes=2)
-        one = with_map(
-            make_candidate(stack, rows, "mean"), rows, lambda probs, truth, _: fit_thresholds(probs, truth, "accuracy")
-        )
+        blend = make_candidate(stack, rows, "mean")
+        one = with_map(blend, rows, lambda probs, truth, _: fit_thresholds(probs, truth, "accuracy"))
         out.append(score_of(one, rows))
         inside.append(float((one.in_sample.argmax(axis=1) == rows.truth).mean()))
     score, error = mean_and_error(out)

@@ -30,18 +30,23 @@ def test_chance_is_that_of_the_t_test() -> None:
     assert chance(values, 0.0) == pytest.approx(stats.ttest_1samp(values, 0, alternative="less").pvalue)
 
 
-def test_it_stops_after_one_fold_when_perfection_would_not_help() -> None:
-    best = rival(0.98, 0.98, 0.98, 0.98, 0.98)
-    assert (
-        should_prune({0: 0.89}, best) == "with perfect folds to come its mean would be 0.9780, that of best is 0.9800"
-    )
-    assert should_prune({0: 0.91}, best) is None
+FIVE = (0.8, 0.7, 0.9, 0.8, 0.7)
+PERFECT = "with perfect folds to come its mean would be {}, that of best is {}"
 
 
-def test_nothing_beats_perfection_but_a_draw_goes_on() -> None:
-    best = rival(1.0, 1.0, 1.0)
-    assert should_prune({0: 1.0, 1: 1.0}, best) is None
-    assert should_prune({0: 1.0, 1: 0.99}, best) is not None
+@pytest.mark.parametrize(
+    ("best", "own", "row", "words"),
+    [
+        ([0.98] * 5, [0.89], 0.0, PERFECT.format("0.9780", "0.9800")),
+        ([0.98] * 5, [0.91], 0.0, None),
+        ([1.0] * 3, [1.0, 1.0], 0.0, None),  # a draw goes on
+        ([1.0] * 3, [1.0, 0.99], 0.0, PERFECT.format("0.9967", "1.0000")),
+        (FIVE, [0.7, 0.6, 0.8], 1 / 150, "over 3 folds it is 0.1000 worse than best, which is significant"),
+        (FIVE, [0.75, 0.72, 0.88, 0.79], 0.0, None),
+    ],
+)
+def test_pruning_worked_by_hand(best: list[float], own: list[float], row: float, words: str | None) -> None:
+    assert should_prune(dict(enumerate(own)), rival(*best), row=row) == words
 
 
 def test_what_is_certain_is_certain_of_all_rows() -> None:
@@ -61,17 +66,6 @@ def test_equal_losses_are_believed_when_they_are_more_than_single_rows(rows: int
     done = range(1, 5)
     stopped = [n for n in done if should_prune({fold: own[fold] for fold in range(n)}, best, row=1 / 150)]
     assert stopped[:1] == [folds] * bool(folds)
-
-
-def test_it_says_by_how_much_it_is_behind() -> None:
-    best = rival(0.8, 0.7, 0.9, 0.8, 0.7)
-    words = should_prune({0: 0.7, 1: 0.6, 2: 0.8}, best, row=1 / 150)
-    assert words == "over 3 folds it is 0.1000 worse than best, which is significant"
-
-
-def test_losses_within_noise_go_on() -> None:
-    best = rival(0.8, 0.7, 0.9, 0.8, 0.7)
-    assert should_prune({0: 0.75, 1: 0.72, 2: 0.88, 3: 0.79}, best) is None
 
 
 def test_less_is_better_where_it_is() -> None:

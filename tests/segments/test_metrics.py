@@ -75,23 +75,25 @@ def average_precision(predicted: pd.DataFrame, truth: pd.DataFrame, *tious: floa
 # --- edit -------------------------------------------------------------------------------------------------------
 
 
-def test_edit_score_worked_by_hand() -> None:
-    truth = make_segments("a 0 1 A\na 1 2 B\na 2 3 C\na 3 4 A\nb 0 5 A\nb 5 6 B")
-    predicted = make_segments("a 0 2 A\na 2 3 C\na 3 4 A\nb 0 3 B\nb 3 6 A")
-    # a: ABCA without B is ACA, 1 of 4; b: AB and BA are two replacements apart, 2 of 2
-    assert evaluate(edit, predicted, truth) == pytest.approx((3 / 4 + 0) / 2)
-    assert evaluate(edit, truth, predicted) == evaluate(edit, predicted, truth)
-
-
-def test_edit_score_counts_videos_with_segments_on_either_side() -> None:
-    truth, predicted = make_segments("a 0 1 A\nb 0 1 A"), make_segments("a 7 9 A\nc 0 1 A")
-    assert evaluate(edit, predicted, truth) == pytest.approx(1 / 3)
-
-
-def test_edit_score_leaves_background_out_but_not_what_it_parts() -> None:
-    truth = make_segments("a 0 1 A\na 1 2 nothing\na 2 3 A")
-    assert evaluate(edit, make_segments("a 0 3 A"), truth, "nothing") == 0.5
-    assert evaluate(edit, make_segments("a 0 3 A"), truth) == pytest.approx(1 / 3)
+@pytest.mark.parametrize(
+    ("predicted", "truth", "background", "expected"),
+    [
+        # a: ABCA without B is ACA, 1 of 4; b: AB and BA are two replacements apart, 2 of 2
+        (
+            "a 0 2 A\na 2 3 C\na 3 4 A\nb 0 3 B\nb 3 6 A",
+            "a 0 1 A\na 1 2 B\na 2 3 C\na 3 4 A\nb 0 5 A\nb 5 6 B",
+            None,
+            (3 / 4 + 0) / 2,
+        ),
+        ("a 7 9 A\nc 0 1 A", "a 0 1 A\nb 0 1 A", None, 1 / 3),  # videos with segments on either side count
+        ("a 0 3 A", "a 0 1 A\na 1 2 nothing\na 2 3 A", "nothing", 0.5),  # background parts two segments
+        ("a 0 3 A", "a 0 1 A\na 1 2 nothing\na 2 3 A", None, 1 / 3),
+    ],
+)
+def test_edit_score_worked_by_hand(predicted: str, truth: str, background: str | None, expected: float) -> None:
+    one, other = make_segments(predicted), make_segments(truth)
+    assert evaluate(edit, one, other, background) == pytest.approx(expected)
+    assert evaluate(edit, other, one, background) == pytest.approx(expected)
 
 
 def distance(one: str, other: str) -> int:
@@ -116,27 +118,26 @@ def test_edit_score_is_levenshteins(one: str, other: str) -> None:
 # --- F1 ---------------------------------------------------------------------------------------------------------
 
 
-def test_f1_worked_by_hand() -> None:
-    truth = make_segments("a 0 10 A\na 20 30 B\nb 0 10 A")
-    predicted = make_segments("a 0 5 A\na 5 10 A\na 20 30 A\na 21 29 B\nb 0 4 A")
-    # tIoU .5 and .5 with the first truth, a wrong class, .8, .4
-    assert f1_at(predicted, truth, 0.4) == pytest.approx(2 * 3 / (5 + 3))
-    assert f1_at(predicted, truth, 0.5) == pytest.approx(2 * 2 / (5 + 3))
-    assert f1_at(predicted, truth, 0.6) == pytest.approx(2 * 1 / (5 + 3))
-
-
-def test_f1_reaches_its_overlap_by_equality() -> None:
-    truth = make_segments("a 0 10 A")
-    assert f1_at(make_segments("a 0 1 A"), truth, 0.1) == 1
-    assert f1_at(make_segments("a 7 10 A"), truth, 0.3) == 1
-    assert f1_at(make_segments("a 10 20 A"), truth, 0.1) == 0
-
-
-def test_f1_does_not_make_do_with_the_second_best_truth() -> None:
-    one = make_segments("a 0 7 A\na 7 13 A")  # the second is closer to the first of the other (.23) than to its second
-    other = make_segments("a 0 10 A\na 11 20 A")
-    assert f1_at(one, other, 0.1) == 0.5
-    assert f1_at(other, one, 0.1) == 1
+@pytest.mark.parametrize(
+    ("predicted", "truth", "expected"),
+    [
+        # tIoU .5 and .5 with the first truth, a wrong class, .8, .4
+        (
+            "a 0 5 A\na 5 10 A\na 20 30 A\na 21 29 B\nb 0 4 A",
+            "a 0 10 A\na 20 30 B\nb 0 10 A",
+            {0.4: 6 / 8, 0.5: 4 / 8, 0.6: 2 / 8},
+        ),
+        ("a 0 1 A", "a 0 10 A", {0.1: 1.0}),  # equality
+        ("a 7 10 A", "a 0 10 A", {0.3: 1.0}),
+        ("a 10 20 A", "a 0 10 A", {0.1: 0.0}),
+        # the second prediction is closer to the first truth (.23), and is not compared with the second
+        ("a 0 7 A\na 7 13 A", "a 0 10 A\na 11 20 A", {0.1: 0.5}),
+        ("a 0 10 A\na 11 20 A", "a 0 7 A\na 7 13 A", {0.1: 1.0}),
+    ],
+)
+def test_f1_worked_by_hand(predicted: str, truth: str, expected: dict[float, float]) -> None:
+    found = {overlap: f1_at(make_segments(predicted), make_segments(truth), overlap) for overlap in expected}
+    assert found == pytest.approx(expected)
 
 
 @given(predicted=segments(), truth=segments(least=1), overlap=st.sampled_from([0.1, 0.25, 0.5]))
@@ -159,26 +160,25 @@ def test_f1_of_half_overlaps_is_symmetric(one: pd.DataFrame, other: pd.DataFrame
 # --- average precision ----------------------------------------------------------------------------------------
 
 
-def test_average_precision_worked_by_hand() -> None:
-    truth = make_segments("a 0 10 A\na 20 30 A\nb 0 10 A\nb 20 30 A")
-    predicted = make_segments("a 0 10 A .9\nb 50 60 A .8\nb 0 9 A .7\na 40 50 A .6\na 21 30 A .5\na 20 30 A .4")
-    # right, wrong, right, wrong, right, wrong (taken): precision 1, 1/2, 2/3, 1/2, 3/5, 1/2 at recalls 1/4 … 3/4
-    assert average_precision(predicted, truth, 0.5) == pytest.approx((1 + 2 / 3 + 3 / 5) / 4)
-    # at .95 the third and fifth fail, the last is right: precision 1 and then 2/6
-    assert average_precision(predicted, truth, 0.95) == pytest.approx((1 + 2 / 6) / 4)
-
-
-def test_precision_is_the_best_at_this_recall_or_a_higher_one() -> None:
-    truth = make_segments("a 0 1 A\na 2 3 A")
-    predicted = make_segments("a 8 9 A .9\na 0 1 A .8\na 2 3 A .7")
-    assert average_precision(predicted, truth, 0.5) == pytest.approx(2 / 3)  # not (1/2 + 2/3) / 2
-
-
-def test_a_prediction_takes_the_best_truth_that_is_left() -> None:
-    truth = make_segments("a 0 10 A\na 5 15 A")
-    predicted = make_segments("a 0 10 A .9\na 1 11 A .8")  # the second is closer to the truth that is taken
-    assert average_precision(predicted, truth, 0.3) == 1.0
-    assert average_precision(predicted, truth, 0.5) == 0.5
+@pytest.mark.parametrize(
+    ("predicted", "truth", "expected"),
+    [
+        # right, wrong, right, wrong, right, wrong (taken): precision 1, 1/2, 2/3, 1/2, 3/5, 1/2 at recalls 1/4 … 3/4;
+        # at .95 the third and fifth fail, the last is right: precision 1 and then 2/6
+        (
+            "a 0 10 A .9\nb 50 60 A .8\nb 0 9 A .7\na 40 50 A .6\na 21 30 A .5\na 20 30 A .4",
+            "a 0 10 A\na 20 30 A\nb 0 10 A\nb 20 30 A",
+            {0.5: (1 + 2 / 3 + 3 / 5) / 4, 0.95: (1 + 2 / 6) / 4},
+        ),
+        # precision is the best at this recall or a higher one, not (1/2 + 2/3) / 2
+        ("a 8 9 A .9\na 0 1 A .8\na 2 3 A .7", "a 0 1 A\na 2 3 A", {0.5: 2 / 3}),
+        # the second prediction is closer to the truth that is taken
+        ("a 0 10 A .9\na 1 11 A .8", "a 0 10 A\na 5 15 A", {0.3: 1.0, 0.5: 0.5}),
+    ],
+)
+def test_average_precision_worked_by_hand(predicted: str, truth: str, expected: dict[float, float]) -> None:
+    found = {tiou: average_precision(make_segments(predicted), make_segments(truth), tiou) for tiou in expected}
+    assert found == pytest.approx(expected)
 
 
 def test_equal_scores_are_one_step_whatever_the_names() -> None:
