@@ -1,6 +1,6 @@
-"""Items with a time axis as a temporal model wants them: padded batches that carry their lengths.
+"""Padded batches of items with a time axis, and their temporal augmentation: random crop, speed and dropped frames.
 
-What is drawn depends on (seed, epoch, id) alone, never on a generator that is carried along.
+Random draws depend on (seed, epoch, id) alone, never on the state of a generator.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +21,7 @@ from kagglepipe.parallel import parallel_map
 
 @dataclass(frozen=True)
 class Example:
-    """One item: features (T, F), memory-mapped or not, and its label: () for a clip, (T,) where each frame has one."""
+    """Item with features (T, F), possibly memory-mapped, and a label: () of a clip, or (T,) of its frames."""
 
     id: str
     features: NDArray[np.floating]
@@ -32,7 +32,7 @@ class Example:
 
 
 class Batch(NamedTuple):
-    """features (B, T, F) float32, zero where padded; lengths (B,); labels (B,) or (B, T), IGNORE_INDEX where padded."""
+    """Features (B, T, F) float32, padded by 0; lengths (B,); labels (B,) or (B, T), padded by IGNORE_INDEX."""
 
     features: Tensor
     lengths: Tensor
@@ -40,7 +40,7 @@ class Batch(NamedTuple):
 
 
 def collate(items: Sequence[tuple[NDArray[Any], NDArray[np.int64]]]) -> Batch:
-    """A batch of (features (t, F), label () or (t,)) of several lengths."""
+    """Pad and stack (features (t, F), label () or (t,)) of different lengths; frames (t, H, W, 3) stay uint8."""
     lengths = [len(features) for features, _ in items]
     first, label = items[0]
     padded = np.zeros((len(items), max(lengths), *first.shape[1:]), np.float32 if first.dtype != np.uint8 else np.uint8)
@@ -52,7 +52,10 @@ def collate(items: Sequence[tuple[NDArray[Any], NDArray[np.int64]]]) -> Batch:
 
 
 class TrainingBatches:
-    """The augmented batches of an epoch: `batches(epoch)`; items longer than `window` give a piece for each window."""
+    """Augmented batches of an epoch: `batches(epoch)`. Of longer items than `window` it draws several windows.
+
+    window: maximum number of frames (None: no limit); an item has one window for each so many frames.
+    """
 
     def __init__(
         self,
@@ -65,46 +68,47 @@ class TrainingBatches:
     ) -> None:
         self.examples, self.options = list(examples), options
         self.batch_size, self.window, self.seed = batch_size, window, seed
-        self.pieces = [
-            (row, piece)
+        self.windows = [
+            (row, number)
             for row, example in enumerate(self.examples)
-            for piece in range(1 if window is None else -(-len(example) // window))
+            for number in range(1 if window is None else -(-len(example) // window))
         ]
 
     def __len__(self) -> int:
-        return -(-len(self.pieces) // self.batch_size)
+        return -(-len(self.windows) // self.batch_size)
 
     def __call__(self, epoch: int) -> Iterator[Batch]:
-        for pieces in self.epoch(epoch):
-            yield collate([self.piece(row, piece, epoch) for row, piece in pieces])
+        for windows in self.order(epoch):
+            yield collate([self.load(row, number, epoch) for row, number in windows])
 
     def contents(self, epoch: int, number: int) -> list[str]:
         """Ids of the items of one batch."""
-        batch = next(islice(self.epoch(epoch), number, None))
+        batch = next(islice(self.order(epoch), number, None))
         return [self.examples[row].id for row, _ in batch]
 
-    def epoch(self, epoch: int) -> Iterator[list[tuple[int, int]]]:
-        """(row, piece) of each batch of an epoch."""
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.pieces))
+    def order(self, epoch: int) -> Iterator[list[tuple[int, int]]]:
+        """Yield the (row, window) pairs of each batch of an epoch, in random order."""
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.windows))
         for start in range(0, len(order), self.batch_size):
-            yield [self.pieces[n] for n in order[start : start + self.batch_size]]
+            yield [self.windows[n] for n in order[start : start + self.batch_size]]
 
-    def positions(self, row: int, piece: int, epoch: int) -> NDArray[np.int64]:
-        """The frames of one augmented look at an item."""
+    def positions(self, row: int, number: int, epoch: int) -> NDArray[np.int64]:
+        """Draw the frame indices (t,) of a window of an item."""
         example = self.examples[row]
-        rng = np.random.default_rng(draw_seed(self.seed, epoch, f"{example.id}/{piece}"))
+        rng = np.random.default_rng(draw_seed(self.seed, epoch, f"{example.id}/{number}"))
         return draw_positions(len(example), self.options, rng, window=self.window)
 
-    def piece(self, row: int, piece: int, epoch: int) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
-        """(features (t, F), label) of one augmented look at an item."""
-        example, at = self.examples[row], self.positions(row, piece, epoch)
+    def load(self, row: int, number: int, epoch: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Load an augmented window: features (t, F), label () or (t,)."""
+        example, at = self.examples[row], self.positions(row, number, epoch)
         return example.features[at], example.label[at] if example.label.ndim else example.label
 
 
-class ClipBatches:
-    """As TrainingBatches, but of frames, which `read` fetches: (example, positions, epoch) -> frames.
+class ClipBatches(TrainingBatches):
+    """Augmented batches of frames (B, T, size, size, 3) uint8, decoded by threads ahead of the network.
 
-    frames: most frames of a piece; positions are thinned evenly to so many. Threads read ahead of the network.
+    read: function from (example, frame indices (t,), epoch) to frames (t, size, size, 3). frames: maximum number of
+    frames of a window, which are thinned evenly to so many.
     """
 
     def __init__(
@@ -119,25 +123,18 @@ class ClipBatches:
         seed: int,
         workers: int | None = None,
     ) -> None:
-        self.order = TrainingBatches(examples, options, batch_size=batch_size, window=window, seed=seed)
+        super().__init__(examples, options, batch_size=batch_size, window=window, seed=seed)
         self.read, self.frames, self.workers = read, frames, workers
 
-    def __len__(self) -> int:
-        return len(self.order)
-
     def __call__(self, epoch: int) -> Iterator[Batch]:
-        def make(pieces: list[tuple[int, int]]) -> Batch:
-            return collate([self.piece(*piece, epoch) for piece in pieces])
+        def make(windows: list[tuple[int, int]]) -> Batch:
+            return collate([self.load(*window, epoch) for window in windows])
 
-        return parallel_map(make, self.order.epoch(epoch), workers=self.workers, ahead=2)
+        return parallel_map(make, self.order(epoch), workers=self.workers, ahead=2)
 
-    def contents(self, epoch: int, number: int) -> list[str]:
-        """Ids of the items of one batch."""
-        return self.order.contents(epoch, number)
-
-    def piece(self, row: int, piece: int, epoch: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """(frames (t, size, size, 3), label) of one augmented look at an item."""
-        example, at = self.order.examples[row], self.order.positions(row, piece, epoch)
+    def load(self, row: int, number: int, epoch: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Load an augmented window: frames (t, size, size, 3), label () or (t,)."""
+        example, at = self.examples[row], self.positions(row, number, epoch)
         if len(at) > self.frames:
             at = at[np.linspace(0, len(at) - 1, self.frames).round().astype(int)]
         return self.read(example, at, epoch), example.label[at] if example.label.ndim else example.label

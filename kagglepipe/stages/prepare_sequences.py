@@ -261,7 +261,7 @@ def look_at_video(path: Path, config: Config) -> Item:
 
 def series_look(config: Config, paths: list[Path]) -> Callable[[Path, Config], Item]:
     """`look_at_series`, with the axis of arrays that is time, by the configuration or the shapes of all."""
-    from kagglepipe.sequences.series import LONGER, SeriesError, array_shape, time_axis
+    from kagglepipe.sequences.series_file import MIN_TIME_RATIO, SeriesError, array_shape, infer_time_axis
 
     competition = config.competition
     if competition.time_axis is not None or competition.skeleton:
@@ -275,9 +275,13 @@ def series_look(config: Config, paths: list[Path]) -> Callable[[Path, Config], I
 
     arrays = [path for path in paths if path.suffix.lower() != ".csv"]
     shapes = [found for found in parallel_map(shape, arrays, workers=config.workers) if found is not None]
-    axis = time_axis(shapes)
+    axis = infer_time_axis(shapes)
     if axis:
-        rows = "as many rows as there are times" if shapes[0][1] is not None else f"{LONGER} times the others or more"
+        rows = (
+            "as many rows as there are times"
+            if shapes[0][1] is not None
+            else f"{MIN_TIME_RATIO} times the others or more"
+        )
         log.info("prepare: axis %d of the arrays is time, %s; else type competition.time_axis=0", axis, rows)
     elif any(times is None and max(found) > found[0] for found, times in shapes if len(found) == 2):
         log.info("prepare: the first axis of the arrays is taken for time; else type competition.time_axis=1")
@@ -286,7 +290,8 @@ def series_look(config: Config, paths: list[Path]) -> Callable[[Path, Config], I
 
 def look_at_series(path: Path, config: Config, axis: int = 0) -> Item:
     """One series, read whole. Raises SeriesError."""
-    from kagglepipe.sequences.series import SeriesError, read_series
+    from kagglepipe.sequences.series import read_series
+    from kagglepipe.sequences.series_file import SeriesError
 
     columns = config.competition.columns
     series = read_series(
@@ -299,9 +304,8 @@ def look_at_series(path: Path, config: Config, axis: int = 0) -> Item:
     joints, skeleton = series.values.shape[1:], config.competition.skeleton
     if skeleton and (len(joints) != 2 or joints[1] != 3 or not set(skeleton.values()) <= set(range(joints[0]))):
         raise SeriesError(f"no skeleton {skeleton} is in it: its values are {joints}, needed is (joints, 3)")
-    step = float(np.median(np.diff(series.times))) if len(series.times) > 1 else 1.0
     return Item(
-        file_sha256(path), path.stat().st_size, float(series.times[0]), float(series.times[-1]) + step,
+        file_sha256(path), path.stat().st_size, float(series.times[0]), float(series.times[-1]) + series.step,
         len(series.times), int(np.prod(joints)), 1, path.suffix[1:].lower(), series.repairs,
         f"axis {axis}" if axis and path.suffix.lower() != ".csv" else reading_of(series), series.names, axis,
         constants_of(series) if path.suffix.lower() == ".csv" else (),
@@ -310,10 +314,10 @@ def look_at_series(path: Path, config: Config, axis: int = 0) -> Item:
 
 def reading_of(series: "Series") -> str:
     """What is read of a series, if not all of it: without answers or, where the user names some, its channels."""
-    from kagglepipe.sequences.series import is_answer
+    from kagglepipe.sequences.series_file import is_label_column
 
     usual = answer_columns(CompetitionOptions())
-    if all(is_answer(name, usual) for name in series.labels):
+    if all(is_label_column(name, usual) for name in series.labels):
         return "without answers" * bool(series.labels)
     return f"columns {', '.join(series.names)}"
 

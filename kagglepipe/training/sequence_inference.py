@@ -14,7 +14,8 @@ from kagglepipe.images.decode import Pixels
 from kagglepipe.models.classifier import Preprocessing
 from kagglepipe.models.temporal import Stream, TemporalModel
 from kagglepipe.sequences.grid import grid_length
-from kagglepipe.sequences.series import SeriesError, series_inputs
+from kagglepipe.sequences.series import series_inputs
+from kagglepipe.sequences.series_file import SeriesError
 from kagglepipe.sequences.video import Resize, frame_differences, sample_frames
 from kagglepipe.sequences.video_info import inspect
 from kagglepipe.training.backends import Encoder, InferenceBackend

@@ -24,7 +24,8 @@ from kagglepipe.options import TemporalOptions
 from kagglepipe.sequences.dataset import ClipBatches, Example
 from kagglepipe.sequences.frames import VideoFrames
 from kagglepipe.sequences.grid import item_lengths
-from kagglepipe.sequences.series import SeriesError, series_inputs
+from kagglepipe.sequences.series import series_inputs
+from kagglepipe.sequences.series_file import SeriesError
 from kagglepipe.sequences.video import DECODER
 from kagglepipe.training.checkpoint import save_temporal
 from kagglepipe.training.device import Precision

@@ -14,7 +14,8 @@ from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.segments.frames import at_rate
 from kagglepipe.segments.postprocess import FrameProbs
 from kagglepipe.sequences.grid import first_positions, grid_length, item_lengths, segment_positions
-from kagglepipe.sequences.series import Series, SeriesError, resample
+from kagglepipe.sequences.series import Series, resample
+from kagglepipe.sequences.series_file import SeriesError
 
 rates = st.one_of(st.integers(1, 60).map(float), st.sampled_from([0.25, 0.5, 23.976, 29.97, 1000.0]))
 times = st.floats(0, 1000).map(lambda time: round(time, 3))

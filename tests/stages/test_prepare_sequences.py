@@ -683,7 +683,7 @@ def test_channels_are_matched_by_name_and_answers_are_none(series: Path, prepare
     assert found.items is not None
     assert [list(names) for names in found.items["channels"]] == [["x", "y"]] * 4
     assert found.items["reading"].tolist() == [*["without answers"] * 2, "columns x, y", "without answers"]
-    assert "columns left out, since they hold answers: label (4 files)" in told()
+    assert "columns left out because they hold labels: label (4 files)" in told()
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from kagglepipe.images.decode import Pixels
 from kagglepipe.images.views import clean_view
 from kagglepipe.models.classifier import Classifier, Preprocessing
 from kagglepipe.models.temporal import TemporalModel
-from kagglepipe.sequences.series import SeriesError
+from kagglepipe.sequences.series_file import SeriesError
 from kagglepipe.sequences.video import frame_differences
 from kagglepipe.sequences.video_writer import VideoWriter
 from kagglepipe.training import sequence_inference as module
@@ -324,7 +324,7 @@ def test_the_columns_of_a_series_are_those_of_the_training_whatever_their_order(
     table.to_csv(tmp_path / "s.csv", index=False)
     seen = run.read(tmp_path / "s.csv")
     assert [inputs.tolist() for inputs in seen.features.values()] == [[[1, 3], [2, 4]]]
-    assert seen.repairs == ("columns left out, since they are no channels: q",)
+    assert seen.repairs == ("columns left out because they are no channels: q",)
     table.drop(columns="a").to_csv(tmp_path / "s.csv", index=False)
     with pytest.raises(SeriesError, match="it has no column a, which is a channel of others; there are b, time, q"):
         run.read(tmp_path / "s.csv")
