@@ -1,7 +1,7 @@
-"""The network: a timm backbone, features of unit scale, one linear layer.
+"""Image classifier: a timm backbone, features of unit root mean square, one linear layer.
 
-It takes images as they come from disk, uint8 and channels last, and does the rest on the device: a quarter of the
-bytes to move, and the memory layout that convolutions like best for nothing.
+Inputs are uint8 and channels last, as on disk; the device does the rest: a quarter of the bytes to move, in the memory
+format that convolutions are fastest with.
 """
 
 from contextlib import nullcontext
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from kagglepipe.errors import UserError
 from kagglepipe.images.views import Images, Views
-from kagglepipe.models.weights import Weights, demand_model, hub_asked_once, load_weights
+from kagglepipe.models.weights import Weights, check_model, hub_asked_once, load_weights
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def make_backbone(name: str, weights: Weights, *, kwargs: dict[str, Any], cache_
     kwargs go to timm unchanged. Raises UserError for an unknown model, kwargs that it does not take, or a hub
     that does not answer.
     """
-    demand_model(name)
+    check_model(name)
     try:
         with hub_asked_once() if weights.kind == "hub" else nullcontext():
             backbone: nn.Module = timm.create_model(name, pretrained=weights.kind == "hub", num_classes=0, **kwargs)
@@ -76,13 +76,13 @@ def preprocessing_of(backbone: nn.Module, *, image_size: int | None, crop: str, 
     own = int(data["input_size"][-1])
     size = image_size or own
     if size != own:
-        _demand_size(backbone, size, own)
+        _check_size(backbone, size, own)
     crop_pct = float(data["crop_pct"]) if crop == "center" else 1.0
     mean, std = tuple(map(float, data["mean"])), tuple(map(float, data["std"]))
     return Preprocessing(size, crop, crop_pct, mean, std, short_side)
 
 
-def _demand_size(backbone: nn.Module, size: int, own: int) -> None:
+def _check_size(backbone: nn.Module, size: int, own: int) -> None:
     """Raises UserError unless the backbone, which was made for `own` pixels a side, takes images of `size`."""
     parameter, was_training = next(backbone.parameters()), backbone.training
     backbone.eval()
@@ -99,10 +99,10 @@ def _demand_size(backbone: nn.Module, size: int, own: int) -> None:
 
 
 class Classifier(nn.Module):
-    """images (B, size, size, 3) uint8 -> logits (B, classes).
+    """Classify images (B, S, S, 3) uint8 -> logits (B, C).
 
-    Features are divided by their root mean square, image by image: how bright or sharp a photo is scales all of
-    them together, and a linear head should not count that as evidence.
+    Features are divided by their root mean square, image by image: brightness and sharpness of a photo scale all of
+    them, and a linear head should not count that as evidence.
     """
 
     mean: Tensor
@@ -117,7 +117,7 @@ class Classifier(nn.Module):
         self.head = nn.Linear(feature_size(backbone), classes)
 
     def features(self, images: Tensor) -> Tensor:
-        """(B, size, size, 3) uint8 -> (B, F) float32, root mean square 1 in each row."""
+        """Encode images (B, S, S, 3) uint8 -> (B, F) float32, root mean square 1 in each row."""
         x = (images.to(self.mean.dtype) - self.mean) / self.std
         x = x.permute(0, 3, 1, 2)  # (B, 3, H, W), still channels last in memory
         x = self.backbone(x.to(next(self.backbone.parameters()).dtype))
@@ -130,5 +130,5 @@ class Classifier(nn.Module):
 
 
 def feature_size(backbone: nn.Module) -> int:
-    """How many features the backbone gives an image."""
+    """Number of features F of an image."""
     return int(getattr(backbone, "head_hidden_size", None) or backbone.num_features)

@@ -1,4 +1,4 @@
-"""A network made ready for inference: batch norms folded into the convolutions before them.
+"""Batch norm folding: for inference, batch norms become part of the convolutions before them.
 
 With fixed statistics a batch norm is a scale and a shift of each channel, which the convolution can do itself
 (Jacob et al. 2018, section 3.2). On a CPU that is half as fast again for EfficientNet-Lite, and since the folding
@@ -19,7 +19,7 @@ TOLERANCE = 1e-3  # of the largest feature; rounding stays far below, a wrong pa
 
 
 def for_inference(model: Classifier, dtype: torch.dtype) -> Classifier:
-    """A copy that computes the same in `dtype`, faster, and cannot be trained; `model` stays as it is."""
+    """Copy the model for faster inference in `dtype`, without gradients."""
     ready = copy.deepcopy(model).eval().requires_grad_(False)
     size = model.preprocessing.size
     example = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0)).to(model.head.weight.device)
@@ -29,7 +29,7 @@ def for_inference(model: Classifier, dtype: torch.dtype) -> Classifier:
 
 @contextmanager
 def full_float32() -> Iterator[None]:
-    """Products in float32 as it is: TF32, which a GPU may use instead, rounds by more than TOLERANCE."""
+    """Disable TF32, which rounds by more than TOLERANCE, within the block."""
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False

@@ -1,4 +1,4 @@
-"""Where a network's first weights come from: a bundled package, the hub, a file, or nowhere.
+"""Pretrained weights: from a bundled package, the hub, a file, or none.
 
 The bundled files are pickles of tensors. They are read in one function only, after their SHA-256 is checked and
 with `weights_only`, and are kept as safetensors from then on; no other pickle is ever loaded.
@@ -83,7 +83,7 @@ class Weights:
 
 
 def find_weights(name: str, wanted: str = "auto") -> Weights:
-    """Where the weights of timm model `name` are. Imports no torch and reads at most a file given by the user.
+    """Find the weights of timm model `name`, without torch; hashes a file given by the user.
 
     wanted: `auto` (bundled where there are any, else the hub), `bundled`, `hub`, `none`, or a .safetensors file.
     Raises UserError if they cannot be there.
@@ -123,7 +123,7 @@ def own_input(name: str) -> tuple[int, float]:
     return int(data["input_size"][-1]), float(data["crop_pct"])
 
 
-def demand_model(name: str) -> None:
+def check_model(name: str) -> None:
     """Raises UserError unless timm knows the model, with the nearest names that it does know.
 
     timm itself, which takes ten seconds and a gigabyte, is imported only to name what is near.

@@ -54,10 +54,10 @@ COST = ("seconds", "peak_memory_gb", "machine")  # of the command that finished 
 
 def check(config: Config) -> None:
     """Raises UserError for a model or weights that cannot be had, before anything is downloaded or dataset."""
-    from kagglepipe.models.weights import demand_model, find_weights
-    from kagglepipe.training.trackers import demand_trackers
+    from kagglepipe.models.weights import check_model, find_weights
+    from kagglepipe.training.trackers import check_trackers
 
-    demand_trackers(config.training.trackers)
+    check_trackers(config.training.trackers)
     if config.engine == "openvino":
         from kagglepipe.training.backends import check_openvino
         from kagglepipe.training.device import choose_device
@@ -76,7 +76,7 @@ def check(config: Config) -> None:
         )  # fmt: skip
     if config.run is None and config.competition.kind != "series":
         find_weights(config.model.name, config.model.weights)
-        demand_model(config.model.name)
+        check_model(config.model.name)
 
 
 def run(config: Config) -> float:

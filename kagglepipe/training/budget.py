@@ -1,4 +1,4 @@
-"""How long training may take, shared among what is left to do."""
+"""Time limit of a training, shared among the folds that are left."""
 
 import time
 from collections.abc import Callable
@@ -7,10 +7,7 @@ from dataclasses import dataclass
 
 @dataclass
 class Budget:
-    """A share of a time limit. `used` runs from 0 to 1 and on; nothing ends by itself.
-
-    seconds: of the share. clock: seconds that only grow.
-    """
+    """A number of seconds from now. clock: monotonic time in seconds."""
 
     seconds: float
     clock: Callable[[], float] = time.monotonic
@@ -19,18 +16,18 @@ class Budget:
         self._start = self.clock()
 
     def used(self, kept_back: float = 0.0) -> float:
-        """The part of the share that has passed, not counting what is kept back of it, in seconds: half at most.
+        """Share of the time that has passed, 0 and more, without `kept_back` seconds (at most half of the time).
 
-        What is kept back is a guess; a wrong one must not end what has only begun.
+        What is kept back is an estimate; a wrong one must not end a training that has just begun.
         """
         seconds = self.seconds - min(kept_back, self.seconds / 2)
         return (self.clock() - self._start) / seconds if seconds > 0 else 1.0
 
     @property
     def left(self) -> float:
-        """Seconds, 0 at least."""
+        """Seconds left, 0 or more."""
         return max(0.0, self.seconds - (self.clock() - self._start))
 
     def share(self, of: int) -> "Budget":
-        """An equal part for each of so many things that are left to do."""
+        """One of `of` equal shares of the time left, from now on."""
         return Budget(self.left / of, self.clock)

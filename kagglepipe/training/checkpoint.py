@@ -1,7 +1,7 @@
-"""What is kept of a trained fold: tensors as safetensors, and beside them, as JSON, all it takes to use them.
+"""Checkpoints of folds: weights in model.safetensors and, beside them, metadata and preprocessing in model.json.
 
-A head on a frozen backbone keeps only its own weights in the fold's folder; the backbone lies once in the run's
-folder. Preprocessing at inference comes from here and from nowhere else.
+Heads on a frozen backbone share backbone.safetensors in the run's folder. Preprocessing at inference comes from here
+alone.
 """
 
 import os
@@ -27,24 +27,24 @@ BACKBONE = "backbone.safetensors"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A fold's model: its meta data (model.json) and the file that holds its backbone."""
+    """Checkpoint of a fold. meta: contents of model.json. folder: of the fold."""
 
     meta: dict[str, Any]
     folder: Path
 
     @property
     def backbone_file(self) -> Path:
-        """The safetensors file with the backbone: the run's, shared by its folds, or the fold's own."""
+        """File of the backbone: the run's, shared by its folds, or the fold's own."""
         return self.folder.parent / BACKBONE if self.meta["shared_backbone"] else self.folder / "model.safetensors"
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """How its images are made ready."""
+        """Preprocessing of its images."""
         return Preprocessing(**self.meta["preprocessing"])
 
 
 def save_checkpoint(folder: Path, model: Classifier, *, shared_backbone: bool, meta: dict[str, Any]) -> None:
-    """Writes model.safetensors and model.json of a fold into `folder`."""
+    """Write model.safetensors and model.json of a fold."""
     tensors = {f"head.{name}": value for name, value in model.head.state_dict().items()}
     if not shared_backbone:
         tensors |= {f"backbone.{name}": value for name, value in model.backbone.state_dict().items()}
@@ -73,7 +73,7 @@ def save_backbone(model: Classifier, run: Path, kept: Path | None) -> None:
 
 
 def read_checkpoints(run: Path) -> list[Checkpoint]:
-    """The checkpoints of a run's folds, in order. Raises UserError if it has none, as an ensemble."""
+    """Read the checkpoints of a run's folds, in order. Raises UserError if it has none, as an ensemble."""
     found = sorted(run.glob("fold_*/model.json"), key=lambda path: int(path.parent.name.removeprefix("fold_")))
     if not found:
         raise UserError(f"{run} holds no trained network (an ensemble has only predictions): give run= one that does")
@@ -81,7 +81,7 @@ def read_checkpoints(run: Path) -> list[Checkpoint]:
 
 
 def in_first_order(checkpoints: Sequence[Checkpoint]) -> list[list[int]]:
-    """For each fold the places of its outputs in which the classes stand in the order of the first fold's.
+    """For each fold the permutation (C,) of its outputs to the class order of the first fold.
 
     Raises UserError for folds of other classes.
     """
@@ -96,7 +96,7 @@ def in_first_order(checkpoints: Sequence[Checkpoint]) -> list[list[int]]:
 
 
 def load_classifier(checkpoint: Checkpoint) -> Classifier:
-    """The network of a fold, ready for inference on the CPU."""
+    """Load the classifier of a fold in evaluation mode on the CPU."""
     meta = checkpoint.meta
     backbone = timm.create_model(meta["model"], num_classes=0, **meta["kwargs"])
     model = Classifier(backbone, len(meta["classes"]), checkpoint.preprocessing)
@@ -104,11 +104,11 @@ def load_classifier(checkpoint: Checkpoint) -> Classifier:
     if meta["shared_backbone"]:
         tensors |= {f"backbone.{name}": value for name, value in read_tensors(checkpoint.backbone_file).items()}
     model.load_state_dict(tensors)
-    demand_backbone(checkpoint, model.backbone)
+    check_backbone(checkpoint, model.backbone)
     return model.eval()
 
 
-def demand_backbone(checkpoint: Checkpoint, backbone: nn.Module) -> None:
+def check_backbone(checkpoint: Checkpoint, backbone: nn.Module) -> None:
     """Raises UserError if a shared backbone is not the one that the fold's head was fitted on, as far as it tells."""
     known = checkpoint.meta.get("backbone") if checkpoint.meta["shared_backbone"] else None
     if known and tensors_hash(backbone.state_dict()) != known:
@@ -126,9 +126,9 @@ def save_temporal(
     shared_backbone: bool,
     meta: dict[str, Any],
 ) -> None:
-    """Writes model.safetensors and model.json of a fold's models of time, whose probabilities are averaged.
+    """Write model.safetensors and model.json of a fold's temporal models, whose probabilities are averaged.
 
-    encoder: the network that sees the frames (None: a series has none); kept here unless it is the run's.
+    encoder: of the frames (None: series have none); written here unless the run's folds share it.
     """
     states = [model.state_dict() for model in models]
     tensors = {f"{n}.{stored_name(name)}": value for n, state in enumerate(states) for name, value in state.items()}
@@ -147,7 +147,7 @@ def save_temporal(
 
 
 def load_temporal(checkpoint: Checkpoint) -> list[TemporalModel]:
-    """The models of time of a fold, ready for inference on the CPU."""
+    """Load the temporal models of a fold in evaluation mode on the CPU."""
     meta, tensors = checkpoint.meta, read_tensors(checkpoint.folder / "model.safetensors")
     models = []
     for member in range(meta["members"]):
@@ -163,25 +163,25 @@ def load_temporal(checkpoint: Checkpoint) -> list[TemporalModel]:
 
 
 def load_encoder(checkpoint: Checkpoint) -> Classifier:
-    """The network that sees the frames of a fold, without a head that would mean anything."""
+    """Load the frame encoder of a fold; its head is not trained."""
     meta = checkpoint.meta
     backbone = timm.create_model(meta["model"], num_classes=0, **meta["kwargs"])
     tensors = read_tensors(checkpoint.backbone_file)
     if not meta["shared_backbone"]:
         tensors = {n.removeprefix("backbone."): value for n, value in tensors.items() if n.startswith("backbone.")}
     backbone.load_state_dict(tensors)
-    demand_backbone(checkpoint, backbone)
+    check_backbone(checkpoint, backbone)
     return Classifier(backbone, 1, checkpoint.preprocessing).eval()
 
 
 def load_head(checkpoint: Checkpoint) -> tuple[Tensor, Tensor]:
-    """(weight (classes, F), bias (classes,)) of a fold's head."""
+    """Load the linear head of a fold: weight (C, F) and bias (C,)."""
     tensors = read_tensors(checkpoint.folder / "model.safetensors")
     return tensors["head.weight"], tensors["head.bias"]
 
 
 def tensors_hash(tensors: dict[str, Tensor]) -> str:
-    """Hash of names and values, which tells one backbone from another wherever it came from."""
+    """SHA-256 of the names and values of tensors."""
     parts: list[str | bytes] = []
     for name, value in tensors.items():
         parts += [name, value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()]

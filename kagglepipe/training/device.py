@@ -1,4 +1,4 @@
-"""Where training runs and in which precision, each with its reason. torch is imported only when it is needed."""
+"""Device and precision, each with its reason. torch is imported inside functions."""
 
 import os
 import platform
@@ -19,7 +19,7 @@ GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")  # NVID
 
 @dataclass(frozen=True)
 class Precision:
-    """dtype of the network's arithmetic, whether gradients need scaling (float16), and why."""
+    """dtype of the network's arithmetic, whether gradients need a loss scale (float16), and the reason."""
 
     dtype: "torch.dtype"
     scaled: bool
@@ -32,12 +32,12 @@ class Precision:
 
 
 def gpu_is_possible() -> bool:
-    """Whether a GPU may be there, judged without torch: on Linux its driver shows as a device file."""
+    """Whether there may be a GPU, without importing torch: on Linux its driver has a device file."""
     return not sys.platform.startswith("linux") or any(Path(name).exists() for name in GPU_DEVICES)
 
 
 def choose_device(wanted: str = "auto") -> "torch.device":
-    """CUDA, then MPS, then CPU; or the one asked for. Raises UserError if that is not there."""
+    """Choose CUDA, else MPS, else CPU; or the device asked for. Raises UserError if there is none."""
     import torch
 
     if wanted == "auto":
@@ -69,7 +69,7 @@ def device_of_job(number: int) -> str:
 
 
 def use_fast_kernels() -> None:
-    """Lets a GPU multiply float32 in TF32, and cuDNN choose its kernels without trying them.
+    """Let a GPU multiply float32 in TF32, and cuDNN choose kernels without benchmarking.
 
     It would try them for every number of rows, and an epoch's last batch has one of its own: on one H200 the first step
     of each then took 12 to 18 s instead of 6, as long as hundreds of steps (docs/gpu.md).
@@ -84,7 +84,7 @@ def use_fast_kernels() -> None:
 
 
 def make_deterministic() -> None:
-    """The same bits twice on a GPU too, at some cost in speed. torch names operations for which it cannot hold that."""
+    """Make GPU results reproducible bit for bit, slower. torch names operations that it cannot make deterministic."""
     import torch
 
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS first works
@@ -95,7 +95,7 @@ def make_deterministic() -> None:
 
 
 def choose_precision(device: "torch.device", *, training: bool = False) -> Precision:
-    """bfloat16 where the hardware computes it, else float16 on CUDA, else float32.
+    """Choose bfloat16 where the hardware computes it, else float16 on CUDA, else float32.
 
     training: for the backward pass too, which on a CPU without matrix units (AMX) is slower in bfloat16.
     """
@@ -116,7 +116,7 @@ def choose_precision(device: "torch.device", *, training: bool = False) -> Preci
 
 
 def images_at_a_time(device: "torch.device") -> int | None:
-    """How many images go best through a network together: on a CPU what stays in its cache; None: no such limit.
+    """Fastest number of images per forward pass: on a CPU what fits its cache; None: no limit.
 
     On two AMD EPYC cores without AVX-512 EfficientNet-Lite0 trained at 18 and 25 images/s 16 at a time, at 14 and 16
     images/s 64 at a time (27 November 2026).
@@ -134,9 +134,9 @@ def describe_device(device: "torch.device") -> str:
 
 
 def describe_machine(device: "torch.device") -> dict[str, Any]:
-    """What of a machine can decide the last bits of a sum, and what is paid for: as a run's metrics.json keeps it.
+    """Facts of the machine that decide the last bits of sums, and the cost, for a run's metrics.json.
 
-    device: `cpu`, `cuda` or `mps`. devices: GPUs that take part or, on a CPU, the cores that it may use.
+    device: `cpu`, `cuda` or `mps`. devices: number of GPUs or, on a CPU, of cores.
     """
     import torch
 
@@ -152,7 +152,7 @@ def describe_machine(device: "torch.device") -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The processor's name as its maker has it, where the system tells; else its family."""
+    """Model name of the processor, or its family where the system does not tell."""
     file = Path("/proc/cpuinfo")
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -160,7 +160,7 @@ def processor() -> str:
 
 
 def use_threads(count: int | None) -> None:
-    """As many threads as sums were shared among before: with others they are rounded otherwise. None: as it is."""
+    """Set torch's number of threads, by which sums are rounded; None: leave it."""
     import torch
 
     if count is not None:

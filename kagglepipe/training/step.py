@@ -1,4 +1,4 @@
-"""One batch into the weights: in parts where memory is short, over all processes where there are several."""
+"""One optimiser step: gradients of a batch, accumulated over micro-batches and ranks, then clipping and update."""
 
 import math
 import re
@@ -15,7 +15,7 @@ from kagglepipe.training.device import Precision
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error of torch's says that there is no memory left, on whatever device."""
+    """Whether a torch error means that the memory of any device is exhausted."""
     return isinstance(error, torch.OutOfMemoryError) or bool(
         re.search(r"out of memory|can't allocate memory|not enough memory|ALLOC_FAILED", str(error))
     )
@@ -31,11 +31,10 @@ def gradients(
     label_smoothing: float,
     micro_batch: int | None = None,
 ) -> tuple[float, int, int]:
-    """One batch forward and backward: (its mean loss, how many labels it had right, of how many).
+    """Accumulate the gradients of one batch: (mean loss, correct labels, labels), over all ranks.
 
-    Logits are (B, C) or (B, T, C), labels (B,) or (B, T); labels below 0 stand for padding and do not count.
-    micro_batch: rows that go through the network at a time; gradients add up to those of the whole, since nothing in
-    the network mixes rows. Where several processes train, loss and counts are those of all their parts together.
+    Logits are (B, C) or (B, T, C), labels (B,) or (B, T); labels below 0 are padding and do not count. micro_batch:
+    rows per forward pass; the gradients add up to those of the whole batch, since nothing in the network mixes rows.
     """
     device = next(model.parameters()).device
     model.zero_grad(set_to_none=True)
@@ -64,9 +63,9 @@ def gradients(
 def update(
     model: nn.Module, loss: float, optimiser: torch.optim.Optimizer, scaler: torch.amp.GradScaler, *, clip: float
 ) -> float:
-    """The gradients, clipped to a norm of `clip`, into the weights. Returns the loss, or NaN if a gradient is none.
+    """Clip the gradients to the norm `clip` and update the weights, unless loss or gradients are not finite.
 
-    If loss or gradient is no finite number, the weights stay as they are.
+    Returns the loss; NaN if a gradient is not finite.
     """
     scaler.unscale_(optimiser)
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
@@ -74,11 +73,11 @@ def update(
         return loss
     if not (scaler.is_enabled() or bool(norm.isfinite())):
         return math.nan
-    scaler.step(optimiser)  # a scaler leaves out a step whose gradients overflow, and lowers its scale
+    scaler.step(optimiser)  # skips a step whose gradients overflow, and lowers the scale
     scaler.update()
     return loss
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
-    """Mixed precision: the weights stay float32, products are taken in `precision`."""
+    """Mixed precision: float32 weights, matrix products in `precision`."""
     return torch.autocast(device.type, precision.dtype, enabled=precision.dtype != torch.float32)

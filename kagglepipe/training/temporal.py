@@ -1,4 +1,4 @@
-"""Fits models of time on features that are there already, and asks them for probabilities."""
+"""Fitting of temporal models on stored features, and their probabilities."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -16,9 +16,9 @@ from kagglepipe.training.loop import train_epochs
 from kagglepipe.training.optimise import param_groups
 from kagglepipe.training.resume import Epoch
 
-MOST_FRAMES = 20_000  # that standardisation and principal components are taken from: more change nothing
-MOST_PADDED = 20_000  # frames of a batch to predict, padding included: what bounds its memory
-FLOAT32 = Precision(torch.float32, False, "a model of time is too small for less")
+MAX_FRAMES = 20_000  # from which means and principal components are estimated: more change nothing
+MAX_PADDED = 20_000  # frames of a batch in prediction, padding included: bounds its memory
+FLOAT32 = Precision(torch.float32, False, "a temporal model is too small for less")
 
 
 def make_temporal(
@@ -40,9 +40,9 @@ def make_temporal(
 
 
 def raw_frames(model: TemporalModel, examples: Sequence[Example], *, seed: int) -> NDArray[np.float32]:
-    """(N, inputs) raw inputs of the examples' frames, at most MOST_FRAMES of them, the same share of each."""
+    """Raw inputs (N, F or 2F) of the frames of all examples, at most about MAX_FRAMES, the same share of each."""
     total = sum(len(example) for example in examples)
-    share = min(1.0, MOST_FRAMES / total)
+    share = min(1.0, MAX_FRAMES / total)
     rng, found = np.random.default_rng(seed), []
     for example in examples:
         raw = model.inputs.raw(torch.from_numpy(np.asarray(example.features, np.float32))[None])[0].numpy()
@@ -96,7 +96,7 @@ def loop_options(sequences: SequenceOptions, batches: int, *, clip: float) -> Tr
 
 @torch.no_grad()
 def as_inputs(model: TemporalModel, example: Example) -> NDArray[np.float32]:
-    """(T, D): what the learning part of the model is given of an example."""
+    """Apply the feature transform to an example: (T, F) -> (T, D)."""
     features = torch.from_numpy(np.asarray(example.features, np.float32))[None]
     return model.inputs(features.to(model.inputs.centre.device))[0].cpu().numpy()
 
@@ -105,9 +105,9 @@ def as_inputs(model: TemporalModel, example: Example) -> NDArray[np.float32]:
 def temporal_probabilities(
     models: Sequence[TemporalModel], examples: Sequence[Example], *, batch_size: int = 16
 ) -> list[NDArray[np.float64]]:
-    """For each example the mean of the models' probabilities: (C,), or (T, C) where frames are classified.
+    """Mean probabilities of the models for each example: (C,), or (T, C) where frames are classified.
 
-    Examples of like length share a batch; what an example gets does not depend on the company.
+    Examples of similar length share a batch; the result does not depend on the other examples of the batch.
     """
     found: list[NDArray[np.float64]] = [np.empty(0)] * len(examples)
     device = next(models[0].parameters()).device
@@ -121,10 +121,10 @@ def temporal_probabilities(
 
 
 def of_like_length(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
-    """The rows in batches, shortest first: `batch_size` of them, or fewer where they are long."""
+    """Yield rows in batches of similar length, shortest first: `batch_size` of them, or fewer where they are long."""
     rows: list[int] = []
     for row in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if len(rows) == batch_size or (rows and (len(rows) + 1) * lengths[row] > MOST_PADDED):
+        if len(rows) == batch_size or (rows and (len(rows) + 1) * lengths[row] > MAX_PADDED):
             yield rows
             rows = []
         rows.append(row)
@@ -133,7 +133,7 @@ def of_like_length(lengths: Sequence[int], batch_size: int) -> Iterator[list[int
 
 
 def pooled(examples: Sequence[Example], options: TemporalOptions) -> NDArray[np.float32]:
-    """(N, inputs): what a linear model sees: each clip's mean or, where frames are classified, each window's."""
+    """Inputs (N, F or 2F) of a linear model: each clip's mean or, where frames are classified, each window's."""
     per_frame, inputs = examples[0].label.ndim > 0, FeatureTransform(examples[0].features.shape[1], options)
     found = []
     for example in examples:

@@ -1,4 +1,4 @@
-"""Trackers that follow a training from outside. None is needed: log.csv and metrics.json hold all of it.
+"""Experiment trackers: TensorBoard, Weights & Biases, MLflow, Trackio. Optional: log.csv holds the same figures.
 
 Each is an extra (`pip install 'kagglepipe[tensorboard]'`), imported when it is asked for. Where it sends things is the
 tracker's own business: `WANDB_MODE=offline`, `MLFLOW_TRACKING_URI` and their like are read by themselves.
@@ -83,8 +83,8 @@ def trackio(folder: Path, settings: Mapping[str, Any]) -> Iterator[Track]:
 TRACKERS = {"tensorboard": tensorboard, "wandb": wandb, "mlflow": mlflow, "trackio": trackio}
 
 
-def demand_trackers(names: Iterable[str]) -> None:
-    """Raises UserError if one of the named trackers is not installed."""
+def check_trackers(names: Iterable[str]) -> None:
+    """Raise UserError if one of the named trackers is not installed."""
     for name in names:
         spec = find_spec(name)  # the trackers' modules are called as they are; a folder of that name has no origin
         if spec is None or spec.origin is None:
@@ -93,14 +93,14 @@ def demand_trackers(names: Iterable[str]) -> None:
 
 @contextmanager
 def tracking(names: list[str], *, folder: Path, settings: Mapping[str, Any]) -> Iterator[Track | None]:
-    """Tells all of the named trackers of a run in `folder`; None for none. Raises UserError if one is not installed.
+    """Open the named trackers for a run in `folder`; yields None for none. Raises UserError if one is not installed.
 
-    One that fails on the way is left out from then on, and said to be: a run does not depend on who watches it.
+    A tracker that fails is left out with a warning: a run does not depend on its trackers.
     """
     if not names:
         yield None
         return
-    demand_trackers(names)
+    check_trackers(names)
     tracks: dict[str, Track] = {}
 
     def left_out(name: str, error: Exception) -> None:

@@ -14,7 +14,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.models.classifier import (
     Classifier,
     Preprocessing,
-    demand_model,
+    check_model,
     feature_size,
     make_backbone,
     preprocessing_of,
@@ -209,7 +209,7 @@ def test_an_unknown_model_is_answered_with_near_names(name: str, near: str) -> N
 
 def test_an_unknown_model_without_likeness_is_refused_too() -> None:
     with pytest.raises(UserError, match=r"is not a timm model$"):
-        demand_model("%%%")
+        check_model("%%%")
 
 
 @pytest.mark.parametrize("kwargs", [{"drop_rat": 0.1}, {"num_classes": 5}])

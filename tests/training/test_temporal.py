@@ -172,7 +172,7 @@ def test_inputs_are_standardised_over_the_frames_of_all_items() -> None:
 
 
 def test_of_many_frames_the_same_share_of_each_item_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_FRAMES", 300)
+    monkeypatch.setattr(module, "MAX_FRAMES", 300)
     examples = random_examples([400, 200, 600], per_frame=True, features=1)
     for number, one in enumerate(examples):
         one.features[:] = number
@@ -181,7 +181,7 @@ def test_of_many_frames_the_same_share_of_each_item_is_taken(monkeypatch: pytest
     counts = [(raw == number).sum() for number in range(3)]
     assert counts == [pytest.approx(100, abs=30), pytest.approx(50, abs=20), pytest.approx(150, abs=35)]
     np.testing.assert_array_equal(raw, raw_frames(model, examples, seed=0))
-    monkeypatch.setattr(module, "MOST_FRAMES", 1200)
+    monkeypatch.setattr(module, "MAX_FRAMES", 1200)
     assert len(raw_frames(model, examples, seed=0)) == 1200
 
 
@@ -392,8 +392,8 @@ def test_batches_hold_items_of_like_length_and_not_too_many_frames(lengths: list
     assert [lengths[row] for row in rows] == sorted(lengths)
     for batch in batches:
         assert 1 <= len(batch) <= batch_size
-        assert len(batch) == 1 or len(batch) * max(lengths[row] for row in batch) <= module.MOST_PADDED
-    if lengths and max(lengths) * len(lengths) <= module.MOST_PADDED:
+        assert len(batch) == 1 or len(batch) * max(lengths[row] for row in batch) <= module.MAX_PADDED
+    if lengths and max(lengths) * len(lengths) <= module.MAX_PADDED:
         assert len(batches) == -(-len(lengths) // batch_size)
 
 
