@@ -4,8 +4,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from kagglepipe.__main__ import CONF
-from kagglepipe.config import Config, schema
+from kagglepipe.config import CONF, Config, schema
 
 
 def composed(*overrides: str) -> Config:

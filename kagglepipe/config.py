@@ -39,6 +39,9 @@ from kagglepipe.options import (
     option,
 )
 
+CONF = next(
+    folder for folder in (Path(__file__).parent / "conf", Path(__file__).parent.parent / "conf") if folder.is_dir()
+)
 SHORT_SIDE = 256  # pixels, of decoded images for networks that need no more
 
 
@@ -281,54 +284,6 @@ def demand_options(values: Any, prefix: str = "") -> None:
         elif name not in known:
             near = difflib.get_close_matches(name, known, 1, 0.6)
             raise UserError(f"{name} is not an option" + (f"; did you mean {near[0]}?" if near else ""))
-
-
-def demand_quoted(file: Path) -> None:
-    """Raises UserError for a word of a competition's YAML file that YAML reads as something else than it is written.
-
-    That is names of classes, folders, columns and all that is text. `off` and `no` are read as False, `010` as 8, `1e3`
-    as 1000.0; what stands in quotes is read as it is. `null` and `~` are nothing, as they are meant, where an option
-    may be left out.
-    """
-    import yaml
-    from omegaconf import OmegaConf
-
-    options = _mapping(yaml.compose(file.read_text("utf-8"), Loader=yaml.SafeLoader))
-    options = _mapping(options["competition"]) if "competition" in options else options
-    words = [
-        word
-        for one in fields(CompetitionOptions)
-        if one.name in options
-        for word in _words(options[one.name], one.type)
-    ]
-    for node, is_optional in words:
-        if node.style is not None or "${" in node.value:
-            continue
-        value = OmegaConf.create(f"- {node.value}")[0]
-        is_nothing = value is None and (is_optional or not node.value)
-        if not is_nothing and (value is None or str(value) != node.value):
-            raise UserError(
-                f"{file}, line {node.start_mark.line + 1}: {node.value} is no name to YAML, but "
-                f"{type(value).__name__} {value}: quote it, as '{node.value}'"
-            )
-
-
-def _mapping(node: Any) -> dict[str, Any]:
-    """The values of a YAML mapping by key."""
-    return {key.value: value for key, value in node.value} if getattr(node, "id", "") == "mapping" else {}
-
-
-def _words(node: Any, kind: Any) -> list[tuple[Any, bool]]:
-    """The scalars of an option that are text, each with whether it may be null. kind: the option's type."""
-    if kind in (str, str | None) or (kind == list[str] and node.id == "scalar"):
-        found = [(node, True)]
-    elif kind == list[str] and node.id == "sequence":
-        found = [(one, False) for one in node.value]
-    elif kind == dict[str, str] and node.id == "mapping":
-        found = [(one, False) for pair in node.value for one in pair]
-    else:
-        found = []
-    return [(one, is_optional) for one, is_optional in found if one.id == "scalar"]
 
 
 def network_side(model: ModelOptions) -> int:

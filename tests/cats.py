@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from kagglepipe.__main__ import CONF
 from kagglepipe.competitions.kaggle import KaggleClient
-from kagglepipe.config import Config, schema
+from kagglepipe.config import CONF, Config, schema
 from kagglepipe.errors import UserError
 from kagglepipe.files import write_json, write_parquet
 from kagglepipe.options import (

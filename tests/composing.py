@@ -11,8 +11,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kagglepipe.__main__ import CONF
-from kagglepipe.config import Config, schema
+from kagglepipe.config import CONF, Config, schema
 
 
 def config_of(*overrides: str) -> Config:

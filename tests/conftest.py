@@ -28,7 +28,7 @@ import pytest
 from filelock import FileLock
 from hypothesis import settings
 
-from kagglepipe.__main__ import main
+from kagglepipe.cli.main import main
 from kagglepipe.config import Config
 
 if TYPE_CHECKING:

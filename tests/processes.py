@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from kagglepipe import distributed
-from kagglepipe.__main__ import main
+from kagglepipe.cli.main import main
 from kagglepipe.images.dataset import TrainingImages
 from kagglepipe.stages import train  # noqa: F401
 from kagglepipe.training import budget, fit, image_learner, inference, learner, resume  # noqa: F401

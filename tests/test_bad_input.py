@@ -420,7 +420,7 @@ def test_unpacked_files_that_were_removed_are_unpacked_again(toy: Path, command:
 def test_ctrl_c_in_a_fold_ends_in_130_and_the_same_command_goes_on(toy: Path, command: Command, tmp_path: Path) -> None:
     code = """if True:
         import os, signal
-        from kagglepipe.__main__ import main
+        from kagglepipe.cli.main import main
         from kagglepipe.stages import train
 
         fit_and_save = train.fit_and_save

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from kagglepipe.__main__ import CONF
+from kagglepipe.cli.yaml_files import demand_quoted
 from kagglepipe.config import (
+    CONF,
     FREE,
     PATH_KEYS,
     Config,
     demand_options,
-    demand_quoted,
     option_fields,
     option_names,
     schema,

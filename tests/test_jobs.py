@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from kagglepipe.cli.job_table import SweepFolder, kept, table_of_jobs
 from kagglepipe.errors import UserError
-from kagglepipe.jobs import Sweep, kept, table_of_jobs
 
 
 def test_the_table_has_a_line_for_each_job_with_what_it_was_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Sweep, "folder", tmp_path)
+    monkeypatch.setattr(SweepFolder, "folder", tmp_path)
     for number, model in enumerate(("lite0", "lite1")):
         with kept(tmp_path / str(number), number, ["stage=train", f"model={model}"]) as outcome:
             outcome.score, outcome.run = 0.5 + number / 4, f"{model}-head"

@@ -18,8 +18,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from kagglepipe.__main__ import CONF, demand_words, place_error, quoted, with_stage
-from kagglepipe.config import PATH_KEYS, Config, schema
+from kagglepipe.cli.arguments import demand_words, quoted, with_stage
+from kagglepipe.cli.errors import place_error
+from kagglepipe.config import CONF, PATH_KEYS, Config, schema
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute
 from kagglepipe.stages import STREET, TOOLS
@@ -338,7 +339,7 @@ def test_help_is_told_on_any_terminal_and_in_a_pipe_that_is_closed(redirection: 
 def test_a_folder_that_is_gone_is_named_in_one_line(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
-    code = "import os; os.rmdir(os.getcwd()); from kagglepipe.__main__ import main; main()"
+    code = "import os; os.rmdir(os.getcwd()); from kagglepipe.cli.main import main; main()"
     done = python(code, gone, "stage=doctor")
     assert done.returncode == 2
     assert done.stderr.splitlines() == ["kagglepipe: the current folder is not there any more: cd to another one first"]
@@ -370,7 +371,7 @@ def test_download_ensemble_submit_and_runs_need_neither_torch_nor_sklearn(
     assert OmegaConf.to_object(OmegaConf.merge(schema(Config), written)) == config
     code = """if True:
         import contextlib, json, os, sys
-        from kagglepipe.__main__ import main
+        from kagglepipe.cli.main import main
         commands, heavy = json.loads(sys.argv[1])
         found = {}
         for command in commands:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from kagglepipe.cli.default_competition import words_meant
 from kagglepipe.errors import UserError
-from kagglepipe.meant import words_meant
 
 PISTOLS = "pistolas-vs-smartphones-con-deep-learning"
 

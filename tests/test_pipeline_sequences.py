@@ -201,7 +201,7 @@ def test_a_run_killed_in_a_fold_goes_on_and_ends_the_same(at: At, clips: Path, t
         "    if path.parent.name == 'fold_1': os.kill(os.getpid(), signal.SIGKILL)\n"
         "    real(path, frame)\n"
         "session.write_parquet = deadly\n"
-        "from kagglepipe.__main__ import main\n"
+        "from kagglepipe.cli.main import main\n"
         "sys.argv[0] = 'kagglepipe'\n"
         "main()\n"
     )

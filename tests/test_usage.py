@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from kagglepipe.cli.completion import completions
+from kagglepipe.cli.help import stage_help
+from kagglepipe.cli.hints import near_options, unknown_choice, unknown_flag, unknown_word
 from kagglepipe.config import option_facts, option_names
 from kagglepipe.stages import STREET, TOOLS
-from kagglepipe.usage import completions, near_options, stage_help, unknown_choice, unknown_flag, unknown_word
 
 
 @pytest.mark.parametrize(

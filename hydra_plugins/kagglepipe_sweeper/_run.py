@@ -17,12 +17,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from hydra_plugins.kagglepipe_sweeper._arguments import Arguments, read_arguments
 from hydra_plugins.kagglepipe_sweeper._end import finish
 from hydra_plugins.kagglepipe_sweeper._sweep import Sweep
+from kagglepipe.cli.unread_options import DECIDE_WHAT_IS_READ, demand_options_read, typed_options
 from kagglepipe.config import Config, demand_options
 from kagglepipe.errors import UserError
 from kagglepipe.files import exclusive_lock
 from kagglepipe.options import SweepOptions
 from kagglepipe.runs.identity import changes, result_settings, training_mode
-from kagglepipe.stages import unread
 from kagglepipe.stages.account import with_sample_if_no_data
 from kagglepipe.stages.configured import read_data
 from kagglepipe.stages.pipeline import keep_locks, run_stages
@@ -30,7 +30,6 @@ from kagglepipe.sweeps.objectives import make_objective
 from kagglepipe.sweeps.samplers import check_sampler
 from kagglepipe.sweeps.space import MAX_POINTS, Space, grid_size, probe_points, probe_values, signature
 from kagglepipe.sweeps.study import FILE, Plan, run_trials
-from kagglepipe.typed import DECIDE_WHAT_IS_READ, typed_options
 
 DEFAULT_TRIALS = 20
 DATA_GROUPS = ("competition", "folds", "paths", "prepare", "download")  # option groups that no trial may change
@@ -66,7 +65,7 @@ def make_sweep(master: DictConfig, typed: Sequence[str], *, loader: ConfigLoader
     if not valid:  # a mistake beside the varied options, told once instead of trial by trial
         raise UserError(probed[0][1])
     if not {name.lstrip("+") for name in arguments.space} & DECIDE_WHAT_IS_READ:
-        unread.demand_read(valid[0], typed_options(typed), training_mode(valid[0]))
+        demand_options_read(valid[0], typed_options(typed), training_mode(valid[0]))
     config = with_sample_if_no_data(replace(valid[0], seed=master.seed))
     preset = str(master.hydra.runtime.choices.get("sweep") or "sweep").replace("/", "-")
     fixed = {**fixed_settings(config), "trials": [text for _, text in probed]}

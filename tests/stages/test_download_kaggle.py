@@ -26,9 +26,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from kagglepipe.__main__ import CONF, errors_in_one_line
+from kagglepipe.cli.errors import errors_in_one_line
 from kagglepipe.competitions.transfer import fetch
-from kagglepipe.config import Config
+from kagglepipe.config import CONF, Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import locked, read_json
 from kagglepipe.options import CompetitionOptions, DownloadOptions, KaggleOptions, PathsOptions
@@ -468,12 +468,13 @@ import os, signal, sys
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
-from kagglepipe.__main__ import CONF, errors_in_one_line
+from kagglepipe.cli.errors import errors_in_one_line
+from kagglepipe.config import CONF
 from kagglepipe.competitions import archive, kaggle, transfer
-from kagglepipe.config import Config
+from kagglepipe.config import schema
 from kagglepipe.stages import download, walk
 
-ConfigStore.instance().store(name="schema", node=Config)
+ConfigStore.instance().store(name="schema", node=schema())
 with initialize_config_dir(str(CONF), version_base="1.3"):
     config = OmegaConf.to_object(compose("config", sys.argv[1:]))
 data, seen = str(config.root / "data"), 0

@@ -11,9 +11,8 @@ import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
-from kagglepipe.__main__ import CONF
 from kagglepipe.competitions.dataset import Dataset
-from kagglepipe.config import Config, schema
+from kagglepipe.config import CONF, Config, schema
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json, write_parquet
 from kagglepipe.options import CompetitionOptions, FoldOptions, PathsOptions

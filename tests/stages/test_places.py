@@ -6,9 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from kagglepipe.__main__ import CONF
 from kagglepipe.competitions.dataset import Dataset
-from kagglepipe.config import Config
+from kagglepipe.config import CONF, Config
 from kagglepipe.files import write_json
 from kagglepipe.models.weights import BUNDLED, own_input
 from kagglepipe.options import CacheOptions, CompetitionOptions, ModelOptions, PathsOptions, TrainingOptions

@@ -15,12 +15,11 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
-from kagglepipe.__main__ import CONF
 from kagglepipe.competitions import dataset
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.competitions.folds import read_folds
 from kagglepipe.competitions.table import TABLE_COLUMNS
-from kagglepipe.config import Config, schema
+from kagglepipe.config import CONF, Config, schema
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, read_json, write_json
 from kagglepipe.images.cache import PixelCache, PixelReader

@@ -16,10 +16,10 @@ import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
-from kagglepipe.__main__ import CONF, errors_in_one_line
+from kagglepipe.cli.errors import errors_in_one_line
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.competitions.folds import read_folds
-from kagglepipe.config import Config, schema
+from kagglepipe.config import CONF, Config, schema
 from kagglepipe.errors import UserError
 from kagglepipe.options import CompetitionOptions, FoldOptions, PathsOptions
 from kagglepipe.sequences.series import Series

@@ -11,8 +11,7 @@ import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
-from kagglepipe.__main__ import CONF
-from kagglepipe.config import Config, schema
+from kagglepipe.config import CONF, Config, schema
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json, write_parquet
 from kagglepipe.options import (

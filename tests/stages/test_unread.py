@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from kagglepipe.__main__ import CONF
-from kagglepipe.config import Config, schema
+from kagglepipe.cli.unread_options import demand_options_read as demand_read
+from kagglepipe.cli.unread_options import flat, reason, trains, typed_options
+from kagglepipe.config import CONF, Config, schema
 from kagglepipe.errors import UserError
-from kagglepipe.stages.unread import demand_read, reason, trains
-from kagglepipe.typed import flat, typed_options
 
 Configure = Callable[..., Config]
 IMAGE, VIDEO, SERIES = (f"competition.kind={kind}" for kind in ("image", "video", "series"))
@@ -86,6 +85,7 @@ def test_what_is_not_read_is_named_with_what_to_type(words: tuple[str, ...], adv
         (IMAGE, HEAD, "training.views=0"),
         (IMAGE, HEAD, "training.deterministic=true"),
         (IMAGE, HEAD, "augmentation=strong"),
+        (IMAGE, HEAD, "seed=1"),
         (IMAGE, "competition.labels=labels.csv", "competition.columns.group=person"),
         (IMAGE, "training.teacher=lite0", "training.confidence=0.8"),
         (IMAGE, "ensemble.runs=[a]"),
@@ -142,6 +142,10 @@ def test_every_competition_of_ours_sets_what_is_read(name: str, configure: Confi
     demand_read(replace(config, stage="train"), typed, "head")
     if config.training.mode == "auto" and config.competition.kind != "series":
         demand_read(replace(config, stage="train"), typed, "finetune")
+
+
+def test_the_choice_of_a_yaml_file_is_no_option() -> None:
+    demand_read(Config(), {"experiment": "", "hydra/launcher": ""}, "head")
 
 
 @pytest.mark.parametrize("kind", [IMAGE, VIDEO, SERIES])

@@ -499,7 +499,7 @@ def test_a_command_that_dies_leaves_its_tag_to_the_next(
 
 COMMAND = """
 import sys
-from kagglepipe.__main__ import main
+from kagglepipe.cli.main import main
 
 main()
 print({"torch", "timm", "sklearn"} & set(sys.modules))

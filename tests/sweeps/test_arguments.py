@@ -9,8 +9,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 
 from hydra_plugins.kagglepipe_sweeper._arguments import Arguments, read_arguments
-from kagglepipe.__main__ import CONF
-from kagglepipe.config import schema
+from kagglepipe.config import CONF, schema
 from kagglepipe.errors import UserError
 from kagglepipe.sweeps.space import Choice, Span
 

@@ -15,8 +15,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from kagglepipe.__main__ import CONF
-from kagglepipe.config import Config
+from kagglepipe.config import CONF, Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_bytes, write_json
 from kagglepipe.options import PathsOptions

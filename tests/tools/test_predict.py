@@ -12,8 +12,7 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
-from kagglepipe.__main__ import CONF
-from kagglepipe.config import Config, schema
+from kagglepipe.config import CONF, Config, schema
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json
 from kagglepipe.options import (

@@ -12,11 +12,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from kagglepipe.config import FREE, PATH_KEYS, hydra_string
+from kagglepipe.cli.hints import choices
+from kagglepipe.config import CONF, FREE, PATH_KEYS, hydra_string
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded
 from kagglepipe.options import CompetitionOptions
-from kagglepipe.usage import CONF, choices
 
 USUAL = "pistols_vs_smartphones"  # conf/config.yaml's own
 ASKING = ("predict", "detect", "runs")  # tools that use what was trained

@@ -38,22 +38,22 @@ def kept(folder: Path, number: int, words: list[str]) -> Iterator[Outcome]:
         write_json(folder / FILE, vars(outcome))
 
 
-class Sweep(Callback):
+class SweepFolder(Callback):
     """Remembers where the jobs of a sweep lie, which Hydra tells nobody when one of them fails."""
 
     folder: Path | None = None
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Called by Hydra before the first job."""
-        Sweep.folder = Path(config.hydra.sweep.dir)
+        SweepFolder.folder = Path(config.hydra.sweep.dir)
 
 
 def table_of_jobs() -> list[str]:
     """The lines of a table of the last sweep's jobs; none where there was no such sweep, or only one job."""
     from kagglepipe.text import fitted
 
-    files = sorted(Sweep.folder.glob(f"*/{FILE}")) if Sweep.folder else []
-    Sweep.folder = None
+    files = sorted(SweepFolder.folder.glob(f"*/{FILE}")) if SweepFolder.folder else []
+    SweepFolder.folder = None
     jobs = sorted((Outcome(**read_json(file)) for file in files), key=lambda job: job.number)
     if len(jobs) < 2:
         return []

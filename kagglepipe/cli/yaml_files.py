@@ -1,0 +1,78 @@
+"""Checks of users' YAML files: encoding, and words that YAML reads as something else."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from kagglepipe.errors import UserError
+from kagglepipe.options import CompetitionOptions
+
+
+def demand_text(words: Sequence[str]) -> None:
+    """Raises UserError for a YAML file of one's own, in the folder of --config-dir, that is not UTF-8."""
+    flags = {"-cd", "--config-dir"}
+    folders = [after for word, after in pairwise(words) if word in flags]
+    folders += [word.partition("=")[2] for word in words if word.partition("=")[0] in flags and "=" in word]
+    for file in [file for folder in folders for file in sorted(Path(folder).glob("*/*.yaml"))]:
+        try:
+            file.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{file} is no text in UTF-8 ({error.reason}): save it as UTF-8") from error
+
+
+def chosen_files(runtime: Any) -> list[Path]:
+    """The YAML files of the competition and the experiment that were chosen."""
+    folders = [Path(source.path) for source in runtime.config_sources if source.schema == "file"]
+    names = [(group, runtime.choices.get(group)) for group in ("competition", "experiment")]
+    files = [folder / group / f"{name}.yaml" for group, name in names if name for folder in folders]
+    return [file for file in files if file.is_file()]
+
+
+def demand_quoted(file: Path) -> None:
+    """Raises UserError for a word of a competition's YAML file that YAML reads as something else than it is written.
+
+    That is names of classes, folders, columns and all that is text. `off` and `no` are read as False, `010` as 8, `1e3`
+    as 1000.0; what stands in quotes is read as it is. `null` and `~` are nothing, as they are meant, where an option
+    may be left out.
+    """
+    import yaml
+    from omegaconf import OmegaConf
+
+    options = _mapping(yaml.compose(file.read_text("utf-8"), Loader=yaml.SafeLoader))
+    options = _mapping(options["competition"]) if "competition" in options else options
+    words = [
+        word
+        for one in fields(CompetitionOptions)
+        if one.name in options
+        for word in _words(options[one.name], one.type)
+    ]
+    for node, is_optional in words:
+        if node.style is not None or "${" in node.value:
+            continue
+        value = OmegaConf.create(f"- {node.value}")[0]
+        is_nothing = value is None and (is_optional or not node.value)
+        if not is_nothing and (value is None or str(value) != node.value):
+            raise UserError(
+                f"{file}, line {node.start_mark.line + 1}: {node.value} is no name to YAML, but "
+                f"{type(value).__name__} {value}: quote it, as '{node.value}'"
+            )
+
+
+def _mapping(node: Any) -> dict[str, Any]:
+    """The values of a YAML mapping by key."""
+    return {key.value: value for key, value in node.value} if getattr(node, "id", "") == "mapping" else {}
+
+
+def _words(node: Any, kind: Any) -> list[tuple[Any, bool]]:
+    """The scalars of an option that are text, each with whether it may be null. kind: the option's type."""
+    if kind in (str, str | None) or (kind == list[str] and node.id == "scalar"):
+        found = [(node, True)]
+    elif kind == list[str] and node.id == "sequence":
+        found = [(one, False) for one in node.value]
+    elif kind == dict[str, str] and node.id == "mapping":
+        found = [(one, False) for pair in node.value for one in pair]
+    else:
+        found = []
+    return [(one, is_optional) for one, is_optional in found if one.id == "scalar"]
