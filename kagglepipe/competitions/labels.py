@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 from kagglepipe.errors import UserError
-from kagglepipe.text import first_three
+from kagglepipe.text import first_three, quoted_three
+
+RESERVED = ("id", "fold", "target")
 
 WHOLE = re.compile(r"[+-]?[0-9]+")
 NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]{1,3})?", re.IGNORECASE)
@@ -118,3 +120,15 @@ def check_index_form(classes: Sequence[str], *, are_given: bool) -> None:
         f"competition.form=index writes the positions 0…{len(classes) - 1} of the classes, and nobody has given their "
         f"order: type 'competition.classes=[{some}]' in the competition's order, or competition.form=name"
     )
+
+
+def check_classes(classes: Sequence[str]) -> None:
+    """Raises UserError if a class name is empty, repeated or reserved for another column of a frame of predictions."""
+    faults = {
+        "empty": [name for name in classes if not name.strip()],
+        f"reserved (the frame's own columns are {', '.join(RESERVED)})": [n for n in classes if n in RESERVED],
+        "repeated": [name for name in classes if list(classes).count(name) > 1],
+    }
+    for fault, names in faults.items():
+        if names:
+            raise UserError(f"class name {quoted_three(names)} is {fault}; change competition.classes")

@@ -6,9 +6,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kagglepipe.competitions.labels import RESERVED
 from kagglepipe.errors import UserError
 from kagglepipe.options import check_choice
-from kagglepipe.predictions.frame import RESERVED, Probs
+from kagglepipe.predictions.frame import Probs
 
 LOG_FLOOR = 1e-15  # keeps log(0) finite; a higher floor would change confident members
 

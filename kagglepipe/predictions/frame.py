@@ -11,26 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kagglepipe.competitions.labels import RESERVED, check_classes
 from kagglepipe.errors import UserError
 from kagglepipe.text import quoted_three
 
-RESERVED = ("id", "fold", "target")
 SUM_TOLERANCE = 1e-4  # float32 softmax is off by 1e-7; four decimals in somebody's CSV by more
 
 Probs = npt.NDArray[np.float64]  # (N, C)
 Labels = npt.NDArray[np.intp]  # (N,)
-
-
-def check_classes(classes: Sequence[str]) -> None:
-    """Raises UserError if a class name is empty, repeated or reserved for another column of the frame."""
-    faults = {
-        "empty": [name for name in classes if not name.strip()],
-        f"reserved (the frame's own columns are {', '.join(RESERVED)})": [n for n in classes if n in RESERVED],
-        "repeated": [name for name in classes if list(classes).count(name) > 1],
-    }
-    for fault, names in faults.items():
-        if names:
-            raise UserError(f"class name {quoted_three(names)} is {fault}; change competition.classes")
 
 
 def oof_frame(

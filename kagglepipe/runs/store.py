@@ -52,6 +52,10 @@ class RunStore:
 
     folder: Path
 
+    def run(self, name: str) -> Run:
+        """The run of this name; its folder need not exist."""
+        return Run(self.folder / name)
+
     def finished(self) -> list[Run]:
         """Finished runs, the latest last."""
         return sorted((Run(file.parent) for file in self.folder.glob(f"*/{METRICS}")), key=lambda run: run.time_ns)

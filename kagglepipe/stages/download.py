@@ -18,6 +18,7 @@ from kagglepipe.competitions.source import Source, describe
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, exclusive_lock, file_sha256, read_json, write_json
+from kagglepipe.options import DownloadOptions
 from kagglepipe.stages.account import connect, is_kaggle_notebook, notebook_data
 
 if TYPE_CHECKING:
@@ -33,32 +34,33 @@ MADE_FROM_SOURCE = (  # those first whose existence means that the others are wh
 
 def check(config: Config) -> None:
     """Raises UserError if the source and what is made from it would lie in one another, before anything is written."""
-    if config.competition.is_sample and config.competition.source is not None:
-        own = {"image": "images type competition=pistols_vs_smartphones"}
-        yours = own.get(config.competition.kind, "videos type competition=video_folder_untrimmed")
-        raise UserError(f"the sample is drawn, it takes no competition.source; for your {yours}")
-    if config.competition.source is None:
+    competition = config.competition
+    if competition.source is None:
         return
-    path = absolute(config.competition.source)
+    if competition.is_sample:
+        own = {"image": "images type competition=pistols_vs_smartphones"}
+        yours = own.get(competition.kind, "videos type competition=video_folder_untrimmed")
+        raise UserError(f"the sample is drawn, it takes no competition.source; for your {yours}")
+    path, root = absolute(competition.source), config.root
     here, made = path.resolve(), config.base_dir.resolve()
-    if path.is_dir() and (config.root.resolve().is_relative_to(here) or here.is_relative_to(made)):
+    if path.is_dir() and (root.resolve().is_relative_to(here) or here.is_relative_to(made)):
         raise UserError(
-            f"competition.source={path} and paths.root={config.root}, where results go, lie in one another: type "
+            f"competition.source={path} and paths.root={root}, where results go, lie in one another: type "
             "paths.root=FOLDER with one outside the source"
         )
 
 
 def run(config: Config) -> None:
     """Makes data/<slug>/raw, or finds that it is there and that its source has not changed."""
-    folder = config.base_dir
-    with exclusive_lock(config.root / "data" / config.base_slug, "download"):
+    folder, competition = config.base_dir, config.competition
+    with exclusive_lock(folder, "download"):
         known = read_source(folder)
-        if config.competition.is_sample:
-            found = take_sample(config, known)
-        elif config.competition.source is not None:
-            found = take_source(config, absolute(config.competition.source), known)
-        elif known is not None and not (known.kind == "kaggle" and config.competition.refresh):
-            log.info("download: %s is here already", config.base_slug)
+        if competition.is_sample:
+            found = take_sample(folder, competition.kind, known)
+        elif competition.source is not None:
+            found = take_source(config, absolute(competition.source), known)
+        elif known is not None and not (known.kind == "kaggle" and competition.refresh):
+            log.info("download: %s is here already", folder.name)
             found = known
         elif (attached := notebook_data(config)) is not None:
             found = take_source(config, attached, known)
@@ -80,16 +82,16 @@ def read_source(folder: Path) -> Source | None:
     return known if raw.is_dir() and not is_packed else None
 
 
-def take_sample(config: Config, known: Source | None) -> Source:
+def take_sample(folder: Path, kind: str, known: Source | None) -> Source:
     """The built-in sample, drawn unless it is there."""
     if known is not None:
         log.info("download: the sample is here already")
         return known
-    raw = config.base_dir / "raw"
+    raw = folder / "raw"
     temporary = raw.with_name(f".raw.new-{secrets.token_hex(8)}")
-    for leftover in (raw, *config.base_dir.glob(".*raw.new*")):
+    for leftover in (raw, *folder.glob(".*raw.new*")):
         shutil.rmtree(leftover, ignore_errors=True)
-    draw_sample(config.competition.kind, temporary)
+    draw_sample(kind, temporary)
     temporary.rename(raw)
     log.info("download: drew the built-in sample in %s", raw)
     return Source("sample", "", "", "")
@@ -109,64 +111,63 @@ def draw_sample(kind: str, folder: Path) -> None:
 
 def take_source(config: Config, path: Path, known: Source | None) -> Source:
     """The zip or folder at `path`, unpacked unless it was taken before."""
-    found = describe(path, known, skip_bad=config.competition.on_bad_image == "skip")
+    folder, competition = config.base_dir, config.competition
+    found = describe(path, known, skip_bad=competition.on_bad_image == "skip")
     if known is not None and found.content == known.content:
         log.info("download: %s is unchanged since it was taken", path)
         return found
-    prepared = (config.base_dir / "prepared.json").exists()
-    if known is not None and prepared and not config.competition.refresh:
+    if known is not None and (folder / "prepared.json").exists() and not competition.refresh:
         raise UserError(
-            f"the bytes of {path} differ from those prepared in {config.base_dir}: add competition.refresh=true "
+            f"the bytes of {path} differ from those prepared in {folder}: add competition.refresh=true "
             "to take the new ones, or another paths.root=FOLDER to keep both"
         )
     if found.kind == "folder":
-        forget(config.base_dir)
+        forget(folder)
         log.info("download: reading %s in place", path)
     else:
-        unpack(config, path)
+        unpack(path, folder, config.download)
     return found
 
 
-def unpack(config: Config, archive: Path) -> None:
-    """data/<slug>/raw from a zip, in place of what was there and was made from it."""
+def unpack(archive: Path, folder: Path, options: DownloadOptions) -> None:
+    """Unpacks a zip to raw/ in `folder`, in place of what was there and was made from it."""
     from kagglepipe.competitions.archive import extract_zip  # nothing else needs it
 
-    for leftover in config.base_dir.glob(".*raw.new*"):  # of a process that was killed
+    for leftover in folder.glob(".*raw.new*"):  # of a process that was killed
         shutil.rmtree(leftover, ignore_errors=True)
     # what is there goes only when the new archive has proved whole
-    unpacked = config.base_dir / f".raw.new-{secrets.token_hex(8)}"
+    unpacked = folder / f".raw.new-{secrets.token_hex(8)}"
     names = extract_zip(
         archive,
         unpacked,
-        max_bytes=int(config.download.max_gb * GB),
-        max_entries=config.download.max_entries,
-        encoding=config.download.encoding,
+        max_bytes=int(options.max_gb * GB),
+        max_entries=options.max_entries,
+        encoding=options.encoding,
     )
-    forget(config.base_dir)
-    unpacked.rename(config.base_dir / "raw")
+    forget(folder)
+    unpacked.rename(folder / "raw")
     log.info("download: unpacked %d files from %s", len(names), archive.name)
 
 
 def take_kaggle(config: Config, known: Source | None) -> Source:
     """The competition's archive, downloaded from Kaggle and unpacked, unless it was taken before and is the same."""
+    folder, slug = config.base_dir, config.competition.slug
     if is_kaggle_notebook() and find_credentials() is None:
+        raise UserError(f"{folder.name} is not attached to this notebook: attach it with Add Input, then run it again")
+    if (origin := config.competition.origin) is not None:
         raise UserError(
-            f"{config.base_slug} is not attached to this notebook: attach it with Add Input, then run it again"
+            f"no files of {folder.name} are in {folder}, and it is not at Kaggle: have them from {origin} and give the "
+            "folder or zip, as competition.source=PATH"
         )
-    if config.competition.origin is not None:
+    if slug is None or find_credentials() is None:
         raise UserError(
-            f"no files of {config.base_slug} are in {config.base_dir}, and it is not at Kaggle: have them from "
-            f"{config.competition.origin} and give the folder or zip, as competition.source=PATH"
-        )
-    if config.competition.slug is None or find_credentials() is None:
-        raise UserError(
-            f"no files of {config.base_slug} are in {config.base_dir}, and no Kaggle credentials were found: give the "
-            f"archive or a folder, as competition.source=PATH, or {WHERE}"
+            f"no files of {folder.name} are in {folder}, and no Kaggle credentials were found: give the archive or a "
+            f"folder, as competition.source=PATH, or {WHERE}"
         )
     from kagglepipe.competitions.archive import ArchiveError
     from kagglepipe.competitions.transfer import Remote, discard, fetch, finished
 
-    client, slug, archive = connect(config), config.competition.slug, config.base_dir / "archive.zip"
+    client, archive, options = connect(config), folder / "archive.zip", config.download
     if known is not None:
         remote, taken = client.archive(slug), Remote(**json.loads(known.stat))
         if remote.is_same(taken):
@@ -175,16 +176,16 @@ def take_kaggle(config: Config, known: Source | None) -> Source:
         if not remote.is_same(finished(archive) or remote):  # of a command that did not come to unpack it
             discard(archive)
     log.info("download: at Kaggle: %s", listing(client.files(slug, most=MOST_LISTED)))
-    most, patience = int(config.download.max_gb * GB), config.kaggle.patience
+    most, patience = int(options.max_gb * GB), config.kaggle.patience
     remote = fetch(lambda headers: client.open_archive(slug, headers), archive, max_bytes=most, patience=patience)
     found = Source("kaggle", slug, json.dumps(asdict(remote)), file_sha256(archive))
     try:
         if known is None or known.content != found.content:
-            unpack(config, archive)
+            unpack(archive, folder, options)
     except ArchiveError as error:
         discard(archive)
         raise UserError(f"{error}; what Kaggle sent was removed, so the same command downloads it anew") from error
-    write_json(config.base_dir / "source.json", asdict(found))
+    write_json(folder / "source.json", asdict(found))
     discard(archive)
     return found
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kagglepipe.competitions.annotations import read_annotations
+from kagglepipe.competitions.dataset import REPORT
 from kagglepipe.competitions.duplicates import (
     DETECTOR,
     group_pairs,
@@ -28,21 +28,15 @@ from kagglepipe.competitions.duplicates import (
     thumbnail,
 )
 from kagglepipe.competitions.filenames import find_table
+from kagglepipe.competitions.fold_file import class_rows, make_or_check_folds, near_duplicates
 from kagglepipe.competitions.folds import (
-    check_folds,
-    folds_csv,
     hidden_groups,
     hidden_part,
-    leave_one_group_out,
-    make_folds,
     mixed_groups,
-    read_folds,
-    torn_groups,
 )
-from kagglepipe.competitions.labels import check_index_form
+from kagglepipe.competitions.labels import check_classes, check_index_form
 from kagglepipe.competitions.source import ignored_folder, list_files
 from kagglepipe.competitions.table import TABLE_COLUMNS, list_images, table_hash
-from kagglepipe.competitions.units import classes_of
 from kagglepipe.config import Config
 from kagglepipe.console import progress
 from kagglepipe.errors import UserError
@@ -58,17 +52,18 @@ from kagglepipe.images.decode import (
     inspect,
 )
 from kagglepipe.images.depth import estimate_used_bits
+from kagglepipe.options import CompetitionOptions
 from kagglepipe.parallel import parallel_map
-from kagglepipe.predictions.frame import check_classes
-from kagglepipe.stages.configured import read_data
-from kagglepipe.stages.expected import check_submittable
-from kagglepipe.stages.prepare_sequences import (
+from kagglepipe.runs.expected import check_submittable
+from kagglepipe.sequences.table import (
+    bad_files,
     hide_annotations,
     make_sequence_table,
-    tell_unreadable,
     unreadable,
     warn_of_other_settings,
+    warn_of_unreadable,
 )
+from kagglepipe.stages.configured import read_data
 from kagglepipe.text import counted, first_three
 
 log = logging.getLogger(__name__)
@@ -78,88 +73,82 @@ CACHE_SETTINGS = ("short_side", "max_gb")  # which older versions took for setti
 
 def run(config: Config) -> None:
     """Prepares the competition, or finds it prepared; then the same for its folds."""
-    with locked(config.root / "data" / config.base_slug):
-        if config.competition.kind == "image":
+    competition = config.competition
+    with locked(config.base_dir):
+        if competition.kind == "image":
             make_table(config)
         else:
-            make_sequence_table(config)
-        if config.competition.is_part:
+            max_side = config.prepare.max_side
+            make_sequence_table(competition, config.base_dir, max_side=max_side, workers=config.workers)
+        if competition.is_part:
             make_subset(config)
-        make_or_check_folds(config)
+        make_or_check_folds(
+            competition, config.folds, config.folds_file, data_dir=config.data_dir, base_dir=config.base_dir
+        )
     dataset = read_data(config, frames=False)
-    check_submittable(config.competition, dataset, upload=config.submit.upload, scored=config.run is None)
+    check_submittable(competition, dataset, upload=config.submit.upload, scored=config.run is None)
 
 
 # --- the table -------------------------------------------------------------------------------------------------
 
 
 def make_table(config: Config) -> None:
-    """table.parquet, duplicates.csv, the pixel cache and prepared.json of the whole competition."""
-    folder = config.base_dir
-    settings = table_settings(config)
+    """Makes table.parquet, duplicates.csv, the pixel cache and prepared.json, unless they are there."""
+    competition, folder, settings = config.competition, config.base_dir, table_settings(config)
     source = read_json(folder / "source.json")
-    if source["kind"] == "folder":
+    in_place = source["kind"] == "folder"
+    root = Path(source["path"]) if in_place else folder / "raw"
+    if in_place:
         settings["images_root"] = source["path"]
-    images_root = Path(source["path"]) if source["kind"] == "folder" else folder / "raw"
-    labels = config.competition.labels and images_root / expanded(config.competition.labels)
+    labels = competition.labels and root / expanded(competition.labels)
     if labels and labels.is_file():
-        settings["labels_sha256"] = file_sha256(labels)  # it may lie outside the source, which is watched
+        settings["labels_sha256"] = file_sha256(labels)  # may lie outside the source, whose files are compared
     if is_prepared(folder, settings):
-        demand_class_order(config)
+        check_prepared_classes(competition, folder)
         log.info("prepare: %s is here already", folder / "table.parquet")
         return
     warn_of_other_settings(folder, settings)
-    (folder / "prepared.json").unlink(missing_ok=True)
-    files, ignored = list_files(images_root, skip_bad=config.competition.on_bad_image == "skip")
-    names = [f.relative_to(images_root).as_posix() for f in files]
-    listing = list_images(names, config.competition, images_root)
-    options = (config.competition.answers, config.competition.sample_submission)
-    tables = {find_table(option, names) for option in options if option}
-    outside = [name for name in listing.outside if name not in tables]
-    check_classes(listing.classes)
-    if (listing.rows["split"] == "test").any() and config.competition.form == "index":
-        check_index_form(listing.classes, are_given=bool(config.competition.classes))
-    if reserved := sorted({"path", "prediction"} & set(listing.classes)):
-        raise UserError(f"class name '{reserved[0]}' is reserved (predict has such a column); rename its folder")
-    bits = bits_of_all(config, [images_root / path for path in listing.rows["path"]])
-    rows, images, skipped = read_images(config, listing.rows, images_root, bits)
+    (folder / REPORT).unlink(missing_ok=True)
+    files, ignored = list_files(root, skip_bad=competition.on_bad_image == "skip")
+    names = [f.relative_to(root).as_posix() for f in files]
+    listing = list_images(names, competition, root)
+    check_class_names(competition, listing.classes, has_test=bool((listing.rows["split"] == "test").any()))
+    used_bits = parallel_map(estimate_used_bits, [root / path for path in listing.rows["path"]], workers=config.workers)
+    bits = max((bits for bits in used_bits if bits is not None), default=None)
+    rows, images, skipped = read_images(config, listing.rows, root, bits)
     if empty := sorted(set(listing.classes) - set(rows["target"].dropna())):
         raise UserError(f"class {empty[0]} has no usable image: {skipped[0]}; mend some, or leave it out")
-    pairs, groups = find_duplicates(config, rows, images)
+    pairs, groups = find_duplicates(rows, images, config.prepare.near_bits)
     table = finish_table(rows, images, groups)
     write_parquet(folder / "table.parquet", table)
     write_bytes(folder / "duplicates.csv", pairs.to_csv(index=False, lineterminator="\n").encode())
-    lost = unreadable(listing.rows, rows["path"], skipped)
-    report = {
+    tables = {find_table(name, names) for name in (competition.answers, competition.sample_submission) if name}
+    report: dict[str, Any] = {
         "settings": settings,
         "classes": listing.classes,
-        "images_root": "raw" if source["kind"] != "folder" else str(images_root),
+        "images_root": str(root) if in_place else "raw",
         "decoder": name_decoder(images, bits),
         "bits": bits,
         "table_hash": table_hash(table),
-        "ignored": [f.relative_to(images_root).as_posix() for f in ignored],
-        "outside": outside,
+        "ignored": [f.relative_to(root).as_posix() for f in ignored],
+        "outside": [name for name in listing.outside if name not in tables],
         "skipped": skipped,
-        "unreadable": lost,
+        "unreadable": unreadable(listing.rows, rows["path"], skipped),
     }
-    write_json(folder / "prepared.json", report)
+    write_json(folder / REPORT, report)
     if deep := sum(one.decoder != DECODER for one in images):
         how = f"{bits} of 16 bits are in use" if bits not in (None, 16) else "bits in use, and clear colours, are told"
         log.info("prepare: %d images are read by their depth: %s", deep, how)
     tell(table, pairs, report, listing.notes)
-    tell_unreadable(lost, config.competition)
+    warn_of_unreadable(report["unreadable"], competition)
 
 
 def table_settings(config: Config) -> dict[str, Any]:
     """What the table depends on; prepared.json records it."""
     competition = config.competition
+    names = ("layout", "test", "labels", "classes", "id", "on_bad_image")
     return {
-        "layout": competition.layout,
-        "test": competition.test,
-        "labels": competition.labels,
-        "classes": competition.classes,
-        "id": competition.id,
-        "on_bad_image": competition.on_bad_image,
+        **{name: getattr(competition, name) for name in names},
         "max_side": config.prepare.max_side,
         "near_bits": config.prepare.near_bits,
         "duplicates": DETECTOR,
@@ -168,21 +157,28 @@ def table_settings(config: Config) -> dict[str, Any]:
     }
 
 
-def demand_class_order(config: Config) -> None:
-    """Raises UserError where form=index would write positions of prepared classes in an order that nobody gave."""
-    if config.competition.form != "index":
-        return
-    split = pd.read_parquet(config.base_dir / "table.parquet", columns=["split"])["split"]
-    if (split == "test").any():
-        classes = read_json(config.base_dir / "prepared.json")["classes"]
-        check_index_form(classes, are_given=bool(config.competition.classes))
+def check_class_names(competition: CompetitionOptions, classes: list[str], *, has_test: bool) -> None:
+    """Raises UserError for classes that no submission or table of predictions could hold."""
+    check_classes(classes)
+    if has_test and competition.form == "index":
+        check_index_form(classes, are_given=bool(competition.classes))
+    if reserved := sorted({"path", "prediction"} & set(classes)):
+        raise UserError(f"class name '{reserved[0]}' is reserved (predict has such a column); rename its folder")
+
+
+def check_prepared_classes(competition: CompetitionOptions, folder: Path) -> None:
+    """Raises UserError if form=index would write positions of classes whose order nobody gave."""
+    if competition.form == "index":
+        split = pd.read_parquet(folder / "table.parquet", columns=["split"])["split"]
+        if (split == "test").any():
+            check_index_form(read_json(folder / REPORT)["classes"], are_given=bool(competition.classes))
 
 
 def is_prepared(folder: Path, settings: dict[str, Any]) -> bool:
     """Whether `folder` holds a finished table made with these settings."""
-    if not (folder / "prepared.json").exists() or not (folder / "table.parquet").exists():
+    if not (folder / REPORT).exists() or not (folder / "table.parquet").exists():
         return False
-    report = read_json(folder / "prepared.json")
+    report = read_json(folder / REPORT)
     if report.get("skipped") and "unreadable" not in report:  # of a version that did not answer for such files
         return False
     return {name: value for name, value in report["settings"].items() if name not in CACHE_SETTINGS} == settings
@@ -216,12 +212,6 @@ def look_at(path: Path, *, max_side: int, bits: int | None = None) -> Look | Ima
     return Look(facts, len(data), digest, perceptual_hash(image), thumbnail(image), image, decoder)
 
 
-def bits_of_all(config: Config, paths: list[Path]) -> int | None:
-    """How many of 16 bits are in use by images whose header does not tell, of all of them; None if there are none."""
-    found = parallel_map(estimate_used_bits, paths, workers=config.workers)
-    return max((bits for bits in found if bits is not None), default=None)
-
-
 def name_decoder(images: list[Look], bits: int | None) -> str:
     """What the pixels are decoded by, as runs are named by it: the usual decoder, if it has them all right."""
     decoder = max(one.decoder for one in images)
@@ -229,47 +219,35 @@ def name_decoder(images: list[Look], bits: int | None) -> str:
 
 
 def read_images(
-    config: Config, rows: pd.DataFrame, images_root: Path, bits: int | None
+    config: Config, rows: pd.DataFrame, root: Path, bits: int | None
 ) -> tuple[pd.DataFrame, list[Look], list[str]]:
     """(usable rows, their looks, files skipped); the pixels are kept where a cache of their size is wanted.
 
     bits: as in `decode`.
     """
-    looks: list[Look] = []
-    usable: list[bool] = []
-    bad: list[str] = []
-
-    def look(path: Path) -> Look | ImageError:
-        return look_at(path, max_side=config.prepare.max_side, bits=bits)
-
-    paths = [images_root / path for path in rows["path"]]
-    limit = config.pixels_limit
+    looks, usable, bad = list[Look](), list[bool](), list[str]()
+    paths, limit = [root / path for path in rows["path"]], config.pixels_limit
+    look = partial(look_at, max_side=config.prepare.max_side, bits=bits)
     wanted = limit and config.known_short_side in (None, LOOK_SIDE)
     to_disk = partial(cache_writer, config.pixels_dir(LOOK_SIDE), short_side=LOOK_SIDE, max_bytes=limit, bits=bits)
     with to_disk() if wanted else nullcontext() as writer:
         found = parallel_map(look, paths, workers=config.workers)
         for path, one in zip(rows["path"], progress(found, "prepare", total=len(paths), unit="image"), strict=True):
             usable.append(isinstance(one, Look))
-            if isinstance(one, Look):
-                assert one.pixels is not None
-                if writer:
-                    writer.add(one.sha256, one.pixels)
-                looks.append(replace(one, pixels=None))
-            else:
+            if isinstance(one, ImageError):
                 bad.append(f"{path}: {one}")
+                continue
+            assert one.pixels is not None
+            if writer:
+                writer.add(one.sha256, one.pixels)
+            looks.append(replace(one, pixels=None))
         if bad and config.competition.on_bad_image == "error":
-            raise bad_images(bad)
+            raise bad_files(bad)
     return rows[usable].reset_index(drop=True), looks, bad
 
 
-def bad_images(bad: list[str]) -> UserError:
-    """The error that names the files which cannot be used."""
-    more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-    return UserError(f"{bad[0]}{more}; mend or remove it, or leave such files out with competition.on_bad_image=skip")
-
-
 def find_duplicates(
-    config: Config, rows: pd.DataFrame, looks: list[Look]
+    rows: pd.DataFrame, looks: list[Look], max_bits: int
 ) -> tuple[pd.DataFrame, np.ndarray[Any, np.dtype[np.int64]]]:
     """(pairs of equal or nearly equal images by id, the group number of each row).
 
@@ -279,7 +257,7 @@ def find_duplicates(
     """
     content, first = np.unique([one.sha256 for one in looks], return_inverse=True, return_index=True)[::-1][:2]
     hashes = np.frombuffer(b"".join(looks[row].phash for row in first), np.uint8).reshape(-1, 16)
-    pairs = near_pairs(hashes, np.stack([looks[row].thumbnail for row in first]), max_bits=config.prepare.near_bits)
+    pairs = near_pairs(hashes, np.stack([looks[row].thumbnail for row in first]), max_bits=max_bits)
     given = pd.factorize(rows["group"])[0]  # -1: none
     of_user = np.flatnonzero(given >= 0)
     leader = pd.Series(content[of_user]).groupby(given[of_user]).transform("first").to_numpy()
@@ -318,11 +296,17 @@ def finish_table(rows: pd.DataFrame, looks: list[Look], groups: np.ndarray[Any, 
     return table[[*TABLE_COLUMNS, "given_group"]]
 
 
-def near_groups(ids: "pd.Series[str]", pairs: pd.DataFrame) -> "pd.Series[str]":
-    """What the pairs among `ids` link, each group named by the first of its ids. pairs: id, twin."""
+def pairs_among(ids: "pd.Series[str]", pairs: pd.DataFrame) -> pd.DataFrame:
+    """The pairs of which both images are among `ids`, with their row numbers i and j. pairs: id, twin."""
     i, j = (pd.Index(ids).get_indexer(pd.Index(pairs[name])) for name in ("id", "twin"))
     both = (i >= 0) & (j >= 0)
-    return ids.groupby(linked_rows(len(ids), i[both], j[both])).transform("min")
+    return pairs[both].assign(i=i[both], j=j[both])
+
+
+def near_groups(ids: "pd.Series[str]", pairs: pd.DataFrame) -> "pd.Series[str]":
+    """Group of near-duplicates of each id, named by its first id. pairs: id, twin."""
+    among = pairs_among(ids, pairs)
+    return ids.groupby(linked_rows(len(ids), among["i"].to_numpy(), among["j"].to_numpy())).transform("min")
 
 
 def tell(table: pd.DataFrame, pairs: pd.DataFrame, report: dict[str, Any], notes: list[str]) -> None:
@@ -362,12 +346,12 @@ def tell(table: pd.DataFrame, pairs: pd.DataFrame, report: dict[str, Any], notes
 
 
 def make_subset(config: Config) -> None:
-    """The table with a part of the labelled rows; the other labelled ones become a test with answers.
+    """Makes the table of a part of the labelled rows; the others become a test with answers.
 
     answers.csv holds them: id and target or, of long videos, their annotations.
     """
-    folder, base = config.data_dir, read_json(config.base_dir / "prepared.json")
-    competition = config.competition
+    competition, folder, whole = config.competition, config.data_dir, config.base_dir
+    base = read_json(whole / REPORT)
     part: dict[str, Any] = {"per_class": competition.per_class, "seed": config.seed}
     if competition.hidden is not None:
         part = {"hidden": competition.hidden, "seed": competition.hidden_seed}
@@ -375,58 +359,49 @@ def make_subset(config: Config) -> None:
     if is_prepared(folder, settings):
         log.info("prepare: %s is here already", folder / "table.parquet")
         return
-    (folder / "prepared.json").unlink(missing_ok=True)
-    table = pd.read_parquet(config.base_dir / "table.parquet")
+    (folder / REPORT).unlink(missing_ok=True)
+    table = pd.read_parquet(whole / "table.parquet")
     table = table[table.split == "train"]
-    held = rows_held_out(config, table)
+    held = rows_held_out(competition, table, whole, part["seed"])
     answers = table.loc[held, ["id", "target"]]
-    table = table.assign(split=np.where(held, "test", "train"), target=table["target"].where(~held, None)).reset_index(
-        drop=True
-    )
-    if competition.kind == "image" and (config.base_dir / "duplicates.csv").exists():
-        table = with_whole_groups(table, base_pairs(config))
+    table = table.assign(split=np.where(held, "test", "train"), target=table["target"].where(~held, None))
+    table = table.reset_index(drop=True)
+    pairs = near_duplicates(whole) if competition.kind == "image" else None
+    if pairs is not None:
+        table = with_whole_groups(table, pairs)
+    own_hash = table_hash(table) if not competition.finds_segments else ""
     if competition.finds_segments:
-        answers, own_hash = hide_annotations(config, table)
-    else:
-        own_hash = table_hash(table)
+        answers, own_hash = hide_annotations(table, whole, folder, competition.noun)
     write_parquet(folder / "table.parquet", table)
     write_bytes(folder / "answers.csv", answers.to_csv(index=False, lineterminator="\n").encode())
-    root = Path("..") / config.base_slug
-    images_root = base["images_root"] if Path(base["images_root"]).is_absolute() else str(root / base["images_root"])
+    images_root = base["images_root"]
+    if not Path(images_root).is_absolute():
+        images_root = str(Path("..") / config.base_slug / images_root)
     report = {**base, "settings": settings, "images_root": images_root, "unreadable": []}
-    write_json(folder / "prepared.json", {**report, "table_hash": own_hash})
+    write_json(folder / REPORT, {**report, "table_hash": own_hash})
     log.info("prepare: %d labelled, %d held out as test", (~held).sum(), held.sum())
 
 
-def base_pairs(config: Config) -> pd.DataFrame:
-    """The near-duplicates of the whole competition, with their ids as text."""
-    return pd.read_csv(config.base_dir / "duplicates.csv", dtype={"id": str, "twin": str}, keep_default_na=False)
-
-
 def with_whole_groups(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
-    """The table of a part whose labelled rows are grouped by what pairs link among them.
+    """The table of a part, its labelled rows grouped by the pairs among them.
 
     A group that was too large for the folds of the whole, and was split, need not be too large for those of a part.
     """
     train = table[table["split"] == "train"]
-    i, j = (pd.Index(train["id"]).get_indexer(pd.Index(pairs[name])) for name in ("id", "twin"))
-    both = (i >= 0) & (j >= 0)
-    groups = group_pairs(
-        len(train), pairs[both].assign(i=i[both], j=j[both]), together=pd.factorize(train["group"])[0].astype(np.int64)
-    )
+    given = pd.factorize(train["group"])[0].astype(np.int64)
+    groups = group_pairs(len(train), pairs_among(train["id"], pairs), together=given)
     names = train["group"].groupby(groups).transform("min")
     return table.assign(group=names.reindex(table.index).fillna(table["group"]))
 
 
-def rows_held_out(config: Config, table: pd.DataFrame) -> "pd.Series[bool]":
-    """Which rows of the labelled table become the test."""
-    competition = config.competition
+def rows_held_out(competition: CompetitionOptions, table: pd.DataFrame, folder: Path, seed: int) -> "pd.Series[bool]":
+    """Which rows of the labelled table become the test. folder: of the whole competition."""
     if competition.hidden is None:
-        return ~table["id"].isin(choose(table, int(competition.per_class or 0), config.seed))
+        return ~table["id"].isin(choose(table, int(competition.per_class or 0), seed))
     part = partial(hidden_groups, least=2) if competition.finds_segments else hidden_part  # two halves, two folds
-    rows = class_rows(config, table, config.base_dir)
+    rows = class_rows(competition, table, folder)
     columns = (rows[name].tolist() for name in ("id", "target", "group"))
-    return table["id"].isin(part(*columns, share=competition.hidden, seed=competition.hidden_seed))
+    return table["id"].isin(part(*columns, share=competition.hidden, seed=seed))
 
 
 def choose(table: pd.DataFrame, per_class: int, seed: int) -> set[str]:
@@ -438,159 +413,3 @@ def choose(table: pd.DataFrame, per_class: int, seed: int) -> set[str]:
         ids = np.sort(rows["id"].to_numpy())
         chosen |= set(np.random.default_rng([seed, number]).choice(ids, per_class, replace=False))
     return chosen
-
-
-# --- folds -----------------------------------------------------------------------------------------------------
-
-
-def make_or_check_folds(config: Config) -> None:
-    """folds.csv, made once; afterwards only checked against the table and the configuration."""
-    path = config.folds_file
-    table = pd.read_parquet(config.data_dir / "table.parquet")
-    train = table[table.split == "train"]
-    ids, groups = train["id"].tolist(), train["group"].tolist()
-    targets = train["target"].fillna("video").tolist()  # a long video has no class of its own
-    count, seed = fold_count(config, groups), config.folds.seed
-    if config.folds.file or (path.exists() and not config.folds.remake):
-        folds = read_folds(path)
-        demand_settings(folds, config, count, path)
-        if config.folds.file or not config.competition.refresh or is_current(folds, train):
-            check_folds(folds, ids, path=path)
-            demand_whole_groups(folds, config, train, path)
-            tell_torn_pairs(folds, config, path)
-            demand_every_class(config, folds, train, f"{path}: ", "spread it")
-            log.info("prepare: %s holds %d folds already", path, folds["fold"].nunique())
-            return
-    what = config.competition.noun
-    if config.competition.kind != "image":
-        demand_groups(count, len(set(groups)), what)
-    if config.folds.count == "groups":
-        folds = leave_one_group_out(ids, groups)
-    else:
-        folds = make_folds(ids, targets, groups, count=count, seed=seed)
-    other = "" if config.competition.hidden is None else f" or drill.seed={config.competition.hidden_seed + 1}"
-    more = "add images of it" if config.competition.kind == "image" else "label it in another group too"
-    advice = f"{more}, or try folds.seed={seed + 1}{other}"
-    demand_every_class(config, folds, train, "", advice)
-    data = folds_csv(folds, count=count, seed=seed)
-    if not path.exists() or path.read_bytes() != data:
-        write_bytes(path, data)
-    sizes = ", ".join(str(n) for n in folds["fold"].value_counts().sort_index())
-    log.info("prepare: %d folds of %s %s in %s", count, sizes, what, path)
-    tell_torn_pairs(folds, config, None)
-
-
-def is_current(folds: pd.DataFrame, train: pd.DataFrame) -> bool:
-    """Whether folds that prepare has made are of these rows, and tear none of the user's groups."""
-    return set(folds["id"]) == set(train["id"]) and not torn_groups(folds, train["id"], given_groups(train))
-
-
-def given_groups(train: pd.DataFrame) -> list[str]:
-    """The user's group of each labelled row; one of its own where there is none.
-
-    Of video and series all groups are the user's; a table without `given_group` was made by an older version.
-    """
-    if "video" in train:
-        return train["group"].tolist()
-    given = train["given_group"] if "given_group" in train else pd.Series(None, train.index, dtype=object)
-    return [
-        f"given {name}" if isinstance(name, str) else f"id {id}" for id, name in zip(train["id"], given, strict=True)
-    ]
-
-
-def demand_whole_groups(folds: pd.DataFrame, config: Config, train: pd.DataFrame, path: Path) -> None:
-    """Raises UserError where folds.csv tears groups that the user has given since; a file of the user's own may."""
-    if config.folds.file is not None:
-        if torn := torn_groups(folds, train["id"], train["group"].tolist()):
-            log.warning("%s: %d groups of images lie in more than one fold: %s", path, len(torn), first_three(torn))
-    elif torn := torn_groups(folds, train["id"], given_groups(train)):
-        names = first_three([name.removeprefix("given ") for name in torn])
-        raise UserError(
-            f"{path} was made before {len(torn)} groups were known, which lie in more than one fold ({names}): type "
-            "folds.remake=true to split anew (older runs keep their scores)"
-        )
-
-
-def tell_torn_pairs(folds: pd.DataFrame, config: Config, path: Path | None) -> None:
-    """Warns of near-duplicates of which one is trained on while the other is scored. path: of folds made before."""
-    file = config.base_dir / "duplicates.csv"
-    if config.competition.kind != "image" or not file.exists():
-        return
-    pairs = base_pairs(config)
-    fold_of = dict(zip(folds["id"], folds["fold"], strict=True))
-    first, second = (pairs[name].map(fold_of) for name in ("id", "twin"))
-    inside = first.notna() & second.notna()
-    torn = pairs[inside & (first != second)]
-    if torn.empty:
-        return
-    names = first_three([f"{a} and {b}" for a, b in zip(torn["id"], torn["twin"], strict=True)])
-    why = f"{path} was made before they were known: folds.remake=true splits anew (older runs keep their scores)"
-    if config.folds.file is not None:
-        why = f"{path} has it so: folds.file=null folds.remake=true splits anew"
-    if path is None:
-        why = "together they are over half of the images, too many for one fold"
-    log.warning(
-        "prepare: %d of %d near-duplicate pairs lie in two folds, which makes scores too good: %s; %s",
-        len(torn), int(inside.sum()), names, why,
-    )  # fmt: skip
-
-
-def fold_count(config: Config, groups: list[str]) -> int:
-    """How many folds are asked for."""
-    return len(set(groups)) if config.folds.count == "groups" else int(config.folds.count)
-
-
-def demand_groups(count: int, found: int, what: str) -> None:
-    """Raises UserError if there are fewer groups to train on than folds, or only one."""
-    if found < 2:
-        raise UserError(f"all {what} to train on are in one group, and folds need two: add others, or mend the groups")
-    if found < count:
-        raise UserError(f"{found} groups of {what} are too few for folds.count={count}: type folds.count={found}")
-
-
-def class_rows(config: Config, rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """id, group and target of labelled rows: a row's class or, for long videos, a row for every class in one.
-
-    folder: where the annotations are of which the classes of long videos are known.
-    """
-    if not config.competition.finds_segments:
-        return rows[["id", "group", "target"]]
-    return classes_of(rows, read_annotations(folder / "annotations.csv"), config.competition.background)
-
-
-def demand_settings(folds: pd.DataFrame, config: Config, count: int, path: Path) -> None:
-    """Raises UserError when folds.csv was made with other settings than the configuration's."""
-    for name, wanted in (("count", count), ("seed", config.folds.seed)):
-        if config.folds.file is None and name in folds and set(folds[name]) != {wanted}:
-            made = folds[name].iloc[0]
-            raise UserError(
-                f"{path} was made with folds.{name}={made}, the configuration says {wanted}: type "
-                f"folds.{name}={made} to use it, or folds.remake=true to split anew (older runs keep their scores)"
-            )
-
-
-def demand_every_class(config: Config, folds: pd.DataFrame, train: pd.DataFrame, where: str, advice: str) -> None:
-    """Warns of classes that lie in one fold alone since they have but one group: they stay in training.
-
-    Raises UserError for any other class that could not be learned for the fold it is in: for one that could be spread,
-    for those of segments, which are judged by the videos of other folds, and where only one class would be left.
-    where, advice: how the message begins and ends.
-    """
-    rows = class_rows(config, train, config.data_dir)
-    fold = rows["id"].map(dict(zip(folds["id"], folds["fold"], strict=True)))
-    found = (
-        rows.assign(fold=fold)
-        .groupby("target")
-        .agg(folds=("fold", "nunique"), fold=("fold", "first"), groups=("group", "nunique"), images=("id", "size"))
-    )
-    alone = found[found["folds"] == 1]
-    left = [rows.loc[fold != number, "target"].nunique() for number in alone["fold"]]
-    refused = alone[(alone["groups"] > 1) | (np.array(left, int) < 2) | config.competition.finds_segments]
-    for name, number in refused["fold"].items():
-        raise UserError(f"{where}class {name} lies in fold {number:.0f} alone, so nothing could teach it; {advice}")
-    if len(alone):
-        log.warning(
-            "prepare: %sclasses of one group, as one image or one person's: %s. All folds but its own train on it; "
-            "there nothing has taught it, and %d rows get next to no probability of their class out of fold: they "
-            "count as wrong", where, first_three(alone.index.tolist()), int(alone["images"].sum()),
-        )  # fmt: skip

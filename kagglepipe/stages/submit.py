@@ -33,6 +33,7 @@ from kagglepipe.predictions.submission import (
     validate_submission,
 )
 from kagglepipe.runs.answers import as_spelt
+from kagglepipe.runs.expected import check_shipped_sample, contract_of, sample_of, tell_positive
 from kagglepipe.runs.identity import decisive
 from kagglepipe.runs.provenance import git_commit, provenance_of, versions
 from kagglepipe.runs.run import Run
@@ -40,7 +41,6 @@ from kagglepipe.runs.scores import segments_of
 from kagglepipe.runs.store import identity_hash
 from kagglepipe.segments.postprocess import DetectionSettings
 from kagglepipe.stages.configured import read_data, submitted_run
-from kagglepipe.stages.expected import check_shipped_sample, contract_of, sample_of, tell_positive
 from kagglepipe.stages.predict_test import at_rate_of_run, check_fits, is_of_present_table, predict_test
 from kagglepipe.stages.upload import demand_uploadable, upload
 from kagglepipe.text import first_three, quoted_three

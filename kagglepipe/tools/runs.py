@@ -49,27 +49,41 @@ SENT_COLUMNS = ("sent (UTC)", "status", "public", "private", "gap")
 
 
 def run(config: Config) -> None:
-    """Shows the table, the leaderboard, or what tells two runs apart."""
-    if config.runs.leaderboard:
+    """Shows the runs, the leaderboard, or how two runs differ."""
+    options, metric = config.runs, config.competition.metric
+    if options.leaderboard:
         show_leaderboard(config)
         return
-    if config.runs.file or not config.runs.compare:
-        show_runs(config)
-    if config.runs.compare:
-        show_comparison(config)
+    store = RunStore(config.runs_dir)
+    file = absolute(options.file) if options.file else None
+    if file is not None and file.is_dir():
+        raise UserError(f"runs.file={file} is a folder; give a file name, as runs.file={file}/runs.csv")
+    if file or not options.compare:
+        ledger = submissions_of(config)
+        runs = read_runs(store.finished())
+        groups = groups_of(config) if any(is_rescored(store, each, metric) for each in runs) else None
+        show_runs(store, runs, ledger, metric, groups, file)
+    if options.compare:
+        a, b = (store.member(name) for name in options.compare)
+        show_comparison(a, b, groups_of(config), file)
 
 
-def show_runs(config: Config) -> None:
-    """The table, written too where that is asked for, and what to beware of."""
-    metric = config.competition.metric
+def show_runs(
+    store: RunStore,
+    runs: list[dict[str, Any]],
+    ledger: list[Row],
+    metric: str,
+    groups: "pd.Series[Any] | None",
+    file: Path | None,
+) -> None:
+    """Logs the table, writes it to `file`, and warns of a misleading public score."""
     greater = METRICS[metric].greater_is_better
-    runs = read_runs(RunStore(config.runs_dir).finished())
-    runs = best_first(scored_alike(config, runs), metric, greater_is_better=greater)
-    ledger = submissions_of(config)
+    scored = [rescored(store, each, metric, groups) if is_rescored(store, each, metric) else each for each in runs]
+    runs = best_first(scored, metric, greater_is_better=greater)
     if not runs and not ledger:
-        raise UserError(f"there is no finished run in {config.runs_dir}: type stage=train first")
+        raise UserError(f"there is no finished run in {store.folder}: type stage=train first")
     header = ("run", metric, "95 % interval", "log loss", "folds", *SENT_COLUMNS, "finished")
-    when = {metrics["run"]: finished(run_at(config, metrics["run"])) for metrics in runs}
+    when = {metrics["run"]: finished(store.run(metrics["run"])) for metrics in runs}
     rows = [(*row, when.get(row[0].partition(" ")[0], "")) for row in run_rows(runs, ledger, metric)]
     for line in fitted(header, rows, drop=DROPPED, cut=("run",)):
         log.info("%s", line)
@@ -85,53 +99,28 @@ def show_runs(config: Config) -> None:
             "that of fewer rows; before choosing by it, look at the intervals",
             *(by_public["run"], by_public["public_score"], by_oof["run"], short(by_oof["oof_score"])),
         )
-    if config.runs.file:
-        write_runs(config, runs, ledger)
+    if file is None:
+        return
+    if not runs:
+        raise UserError(f"there is no finished run in {store.folder} to write of: type stage=train first")
+    facts = [facts_of(store.run(metrics["run"]), metrics, runs[0]) for metrics in runs]
+    write_bytes(file, facts_table(facts, ledger))
+    log.info("runs: %d runs in %s", len(runs), file)
 
 
-def run_at(config: Config, name: str) -> Run:
-    """The run of this name."""
-    return Run(config.runs_dir / name)
+def is_rescored(store: RunStore, metrics: dict[str, Any], metric: str) -> bool:
+    """Whether a run was scored by another metric, and its predictions are there."""
+    return metrics["metric"] != metric and store.run(metrics["run"]).oof_file.exists()
 
 
-def scored_alike(config: Config, runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The runs' metrics, all in the competition's metric: what was scored by another is scored by its oof.parquet."""
-    metric = config.competition.metric
-    others = [
-        each["run"] for each in runs if each["metric"] != metric and run_at(config, each["run"]).oof_file.exists()
-    ]
-    if not others:
-        return runs
-    groups = groups_of(config)
-    return [{**each, **summary_of(config, each["run"], groups)} if each["run"] in others else each for each in runs]
-
-
-def summary_of(config: Config, run: str, groups: "pd.Series[Any] | None") -> dict[str, Any]:
-    """A run's summary in the competition's metric; its interval is not known if the present table lacks its rows."""
-    metric, frame = config.competition.metric, run_at(config, run).oof()
+def rescored(store: RunStore, metrics: dict[str, Any], metric: str, groups: "pd.Series[Any] | None") -> dict[str, Any]:
+    """The metrics of a run, scored by another metric; without an interval if the present table lacks its rows."""
+    frame = store.run(metrics["run"]).oof()
     is_known = groups is None or frame["id"].isin(groups.index).all()
     summary = summarise(metric, frame, class_columns(frame), groups if is_known else None)
     found = {name: None if value != value else value for name, value in summary.items()}  # NaN, as JSON has it
     interval = [None if math.isnan(limit) else limit for limit in summary["interval"]] if is_known else None
-    return {**found, "metric": metric, "interval": interval}
-
-
-def write_runs(config: Config, runs: list[dict[str, Any]], ledger: list[Row]) -> None:
-    """`runs.file`: a row for each run, the best first, or for each of its submissions."""
-    if not runs:
-        raise UserError(f"there is no finished run in {config.runs_dir} to write of: type stage=train first")
-    path = file_to_write(config)
-    rows = [facts_of(run_at(config, metrics["run"]), metrics, runs[0]) for metrics in runs]
-    write_bytes(path, facts_table(rows, ledger))
-    log.info("runs: %d runs in %s", len(runs), path)
-
-
-def file_to_write(config: Config) -> Path:
-    """Where `runs.file` is. Raises UserError for a folder."""
-    path = absolute(str(config.runs.file))
-    if path.is_dir():
-        raise UserError(f"runs.file={path} is a folder; give a file name, as runs.file={path}/runs.csv")
-    return path
+    return {**metrics, **found, "metric": metric, "interval": interval}
 
 
 def submissions_of(config: Config) -> list[Row]:
@@ -214,17 +203,16 @@ def sent_columns(row: Row) -> tuple[str, ...]:
 # --- two runs ----------------------------------------------------------------------------------------------------
 
 
-def show_comparison(config: Config) -> None:
-    """What tells the two runs of `runs.compare` apart: settings, paired tests, and the rows they answer differently."""
-    a, b = (RunStore(config.runs_dir).member(name) for name in config.runs.compare)
+def show_comparison(a: Member, b: Member, groups: "pd.Series[Any] | None", file: Path | None) -> None:
+    """Logs how two runs differ: settings, paired tests, and the rows that they answer differently."""
     if a.oof == b.oof:
         raise UserError(f"runs.compare names {a.name} twice: type two runs, as runs.compare=[RUN,RUN]")
     one, other = align({f"a, {a.name}": read_oof(a), f"b, {b.name}": read_oof(b)}).values()
-    found = compare(one, other, groups_of(config))
+    found = compare(one, other, groups)
     log.info("runs: a is %s, b is %s; they differ in %s", a.name, b.name, settings_apart(a, b))
     for line in describe_comparison(found):
         log.info("runs: %s", line)
-    show_differing(config, found)
+    show_differing(found.differing, file)
 
 
 def read_oof(member: Member) -> pd.DataFrame:
@@ -276,29 +264,19 @@ def difference_in_words(found: Difference) -> str:
     return format_difference(found.value, *found.interval, found.p)
 
 
-def show_differing(config: Config, found: Comparison) -> None:
-    """The first rows with different answers, and all of them in a CSV beside `runs.file`."""
-    rows = found.differing
+def show_differing(rows: pd.DataFrame, file: Path | None) -> None:
+    """Logs the first rows with different answers; all of them go to a CSV beside `runs.file`."""
     if rows.empty:
         log.info("runs: they answer every row alike")
         return
-    shown = [
-        (
-            str(row.id),
-            str(row.target),
-            str(row.answer_a),
-            str(row.answer_b),
-            f"{row.probability_a:.4f}",
-            f"{row.probability_b:.4f}",
-        )
-        for row in rows.head(SHOWN).itertuples()
-    ]
+    names = ["id", "target", "answer_a", "answer_b", "probability_a", "probability_b"]
+    shown = rows[names].head(SHOWN).astype(dict.fromkeys(names[:4], str)).to_numpy().tolist()
+    cells = [(*row[:4], *(f"{value:.4f}" for value in row[4:])) for row in shown]
     header = ("id", "target", "a says", "b says", "a's probability", "b's probability")
-    for line in table(header, shown):
+    for line in table(header, cells):
         log.info("%s", line)
-    if config.runs.file:
-        path = file_to_write(config)
-        path = path.with_name(f"{path.stem}-compare.csv")
+    if file is not None:
+        path = file.with_name(f"{file.stem}-compare.csv")
         write_bytes(path, rows.to_csv(index=False, lineterminator="\n").encode())
         log.info("runs: all %d rows that they answer differently are in %s", len(rows), path)
     elif len(rows) > SHOWN:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
+from kagglepipe.competitions.labels import check_classes
 from kagglepipe.errors import UserError
 from kagglepipe.predictions import frame as frames
 
@@ -57,7 +58,7 @@ def test_fold_may_be_one_number_per_row_and_float32_stays_float32() -> None:
 )
 def test_class_names_that_cannot_be_columns_are_refused(classes: list[str], culprit: str) -> None:
     with pytest.raises(UserError, match=culprit):
-        frames.check_classes(classes)
+        check_classes(classes)
     with pytest.raises(UserError, match=culprit):
         frames.test_frame(["a"], [[0.5, 0.5]], classes)
 

@@ -197,7 +197,7 @@ def test_a_refresh_that_fails_keeps_what_was_there(
     kaggle: KaggleEmulator, config: Config, capfd: pytest.CaptureFixture[str]
 ) -> None:
     run(config, capfd)
-    config.competition, kaggle.hashes = replace(config.competition, refresh=True), ()
+    config, kaggle.hashes = replace(config, competition=replace(config.competition, refresh=True)), ()
     kaggle.set_archive("cats", OTHER[:-30])
     demand_one_line(run(config, capfd))
     demand_right(config)
@@ -210,7 +210,8 @@ def test_a_refresh_takes_the_latest_though_another_was_downloaded_and_not_unpack
     kaggle: KaggleEmulator, config: Config, capfd: pytest.CaptureFixture[str]
 ) -> None:
     run(config, capfd)
-    config.competition, large = replace(config.competition, refresh=True), replace(config.download, max_entries=1)
+    config = replace(config, competition=replace(config.competition, refresh=True))
+    large = replace(config.download, max_entries=1)
     kaggle.set_archive("cats", OTHER)
     assert "allowed are 1" in demand_one_line(run(replace(config, download=large), capfd))
     assert (config.base_dir / "archive.zip").exists()

@@ -232,12 +232,12 @@ def test_groups_that_are_given_later_score_a_finished_run_anew(at: At) -> None:
     run = run_of(config, prepared).folder
     write_folds(run, prepared)
     write_json(run / "metrics.json", {**ALONE, "groups_sha256": groups_hash(prepared)})
-    train.score_again(config, prepared, run)
+    train.score_again(config, prepared, Run(run))
     assert read_json(run / "metrics.json")["interval"] == ALONE["interval"]  # by the groups as they were
     table = pd.read_parquet(config.data_dir / "table.parquet")
     write_parquet(config.data_dir / "table.parquet", table.assign(group=table["id"].str[:-1]))
     now = read_data(config)
-    train.score_again(config, now, run)
+    train.score_again(config, now, Run(run))
     metrics, groups = read_json(run / "metrics.json"), now.train.set_index("id")["group"]
     expected = summarise("accuracy", read_frame(run / "oof.parquet"), now.classes, groups)
     assert metrics["interval"] == list(expected["interval"])

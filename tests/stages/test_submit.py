@@ -23,9 +23,9 @@ from kagglepipe.options import (
     TrainingOptions,
 )
 from kagglepipe.predictions.frame import read_frame, test_frame
+from kagglepipe.runs.expected import natural
 from kagglepipe.runs.identity import decisive
 from kagglepipe.stages.configured import read_data
-from kagglepipe.stages.expected import natural
 from kagglepipe.tools.commands import run_command
 
 FACTS = {"versions": {"kagglepipe": "1.2.3", "torch": "9"}, "git_commit": "abcdef012345"}

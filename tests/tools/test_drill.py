@@ -189,9 +189,8 @@ def test_what_cannot_be_drilled(values: dict[str, Any]) -> None:
 
 def test_what_is_hidden_is_not_sent_to_kaggle(config: Config) -> None:
     hidden = with_part_hidden(config)
-    hidden.submit.upload = True
     with pytest.raises(UserError, match=r"competition\.hidden classifies training images"):
-        run_command(replace(hidden, stage="submit"))
+        run_command(replace(hidden, stage="submit", submit=replace(hidden.submit, upload=True)))
 
 
 # --- grades -------------------------------------------------------------------------------------------------------

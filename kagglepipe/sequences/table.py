@@ -7,7 +7,7 @@ what is left has tables of its own.
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,17 +22,16 @@ from kagglepipe.competitions.annotations import (
     content_key,
     list_items,
 )
+from kagglepipe.competitions.duplicates import linked_rows
 from kagglepipe.competitions.folds import mixed_groups
-from kagglepipe.competitions.labels import check_index_form
+from kagglepipe.competitions.labels import check_classes, check_index_form
 from kagglepipe.competitions.source import list_files
 from kagglepipe.competitions.units import clip_labels, clip_rows
-from kagglepipe.config import Config
 from kagglepipe.console import progress
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded, file_sha256, read_json, sha256, write_bytes, write_json, write_parquet
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.parallel import parallel_map
-from kagglepipe.predictions.frame import check_classes
 from kagglepipe.text import counted, first_three
 
 if TYPE_CHECKING:
@@ -40,29 +39,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 MADE = ("table.parquet", "items.parquet", "annotations.csv", "prepared.json")
-SETTINGS = (
-    "kind",
-    "layout",
-    "test",
-    "labels",
-    "files",
-    "columns",
-    "background",
-    "classes",
-    "id",
-    "form",
-    "on_bad_image",
-    "time_axis",
-)
+SETTINGS = ("kind", "layout", "test", "labels", "files", "columns", "background", "classes", "id", "form",
+            "on_bad_image", "time_axis")  # fmt: skip
 READING = 2  # raise it where files have to be looked at anew: tables of those that are read as before stay the same
 
 
-def make_sequence_table(config: Config) -> None:
+def make_sequence_table(competition: CompetitionOptions, folder: Path, *, max_side: int, workers: int | None) -> None:
     """table.parquet, items.parquet, annotations.csv and prepared.json, unless they are there for these settings."""
-    folder, competition = config.base_dir, config.competition
     source = read_json(folder / "source.json")
     root = Path(source["path"]) if source["kind"] == "folder" else folder / "raw"
-    settings = table_settings(config, root)
+    settings = table_settings(competition, root, max_side)
     report_file, made = folder / "prepared.json", [folder / name for name in MADE]
     known = read_json(report_file) if all(file.exists() for file in made) else {}
     answers_for_all = not known.get("skipped") or "unreadable" in known  # which older versions did not
@@ -76,11 +62,11 @@ def make_sequence_table(config: Config) -> None:
     check_classes(catalogue.classes)
     if (catalogue.files["split"] == "test").any() and competition.form == "index":
         check_index_form(catalogue.classes, are_given=bool(competition.classes))
-    items, bad = look_at_items(config, catalogue.files, root)
+    items, bad = look_at_items(competition, catalogue.files, root, max_side=max_side, workers=workers)
     listed = catalogue.files.rename(columns={"video": "id"})
     spans = dict(zip(items["video"], zip(items["begins"], items["ends"], strict=True), strict=True))
     catalogue = clip_labels(catalogue, spans, finds_segments=competition.finds_segments)
-    demand_labels(catalogue, bad, competition.background if competition.finds_segments else None)
+    check_labels(catalogue, bad, competition.background if competition.finds_segments else None)
     items = without_answers(items, catalogue.labels)
     files_with_groups, twins = join_copies(catalogue.files, items)
     catalogue = replace(catalogue, files=files_with_groups)
@@ -102,14 +88,13 @@ def make_sequence_table(config: Config) -> None:
         "repaired": {v: list(told) for v, told in zip(items["video"], items["repairs"], strict=True) if told},
     }
     write_json(report_file, report)
-    tell(config, catalogue, table, items, report, twins)
+    tell(competition, catalogue, table, items, report, twins)
 
 
-def table_settings(config: Config, root: Path) -> dict[str, Any]:
+def table_settings(competition: CompetitionOptions, root: Path, max_side: int) -> dict[str, Any]:
     """What the table depends on; prepared.json records it."""
-    competition = config.competition
     settings = {name: getattr(competition, name) for name in SETTINGS}
-    settings |= {"images_root": str(root), "max_side": config.prepare.max_side, "reading": READING}
+    settings |= {"images_root": str(root), "max_side": max_side, "reading": READING}
     if competition.kind == "series" and (
         own := sorted(answer_columns(competition) - answer_columns(CompetitionOptions()))
     ):
@@ -135,7 +120,7 @@ def unreadable(listed: pd.DataFrame, usable: "pd.Series[str]", reasons: list[str
     ]
 
 
-def tell_unreadable(rows: list[dict[str, str]], competition: CompetitionOptions) -> None:
+def warn_of_unreadable(rows: list[dict[str, str]], competition: CompetitionOptions) -> None:
     """Says what becomes of items to classify that cannot be read."""
     if rows:
         some = first_three(one["path"] for one in rows)
@@ -166,12 +151,11 @@ def sequences_hash(table: pd.DataFrame, annotations: bytes) -> str:
     return sha256(annotations, *("\0".join(row) for row in zip(*columns, content, strict=True)))
 
 
-def hide_annotations(config: Config, table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """Writes items.parquet and annotations.csv of the long videos in `table` without what happens in its test.
+def hide_annotations(table: pd.DataFrame, base: Path, folder: Path, noun: str) -> tuple[pd.DataFrame, str]:
+    """(annotations of the test in `table`, hash of the rest); writes items.parquet and annotations.csv without them.
 
-    (What happens there, in the words of the whole competition's annotations.csv; the hash of what is left.)
+    base: folder of the whole competition.
     """
-    base, folder = config.base_dir, config.data_dir
     split = table.set_index("video")["split"]
     items = pd.read_parquet(base / "items.parquet")
     items = items[items["video"].isin(split.index)]
@@ -183,7 +167,7 @@ def hide_annotations(config: Config, table: pd.DataFrame) -> tuple[pd.DataFrame,
     write_bytes(folder / "annotations.csv", annotations)
     for part, words in ((hidden, "that are hidden"), (left, "to train on")):
         if lacking := sorted(set(labels["label"]) - set(part["label"])):
-            log.warning("prepare: the %s %s have no %s", config.competition.noun, words, " and no ".join(lacking))
+            log.warning("prepare: the %s %s have no %s", noun, words, " and no ".join(lacking))
     return hidden, sequences_hash(table, annotations)
 
 
@@ -214,18 +198,23 @@ class Item:
     constants: tuple[float, ...] = ()
 
 
-def look_at_items(config: Config, files: pd.DataFrame, root: Path) -> tuple[pd.DataFrame, list[str]]:
+def look_at_items(
+    competition: CompetitionOptions, files: pd.DataFrame, root: Path, *, max_side: int, workers: int | None
+) -> tuple[pd.DataFrame, list[str]]:
     """(a frame of video, path and the fields of Item for the usable files, reasons for those that are not)."""
     paths = [root / path for path in files["path"]]
-    look = look_at_video if config.competition.kind == "video" else series_look(config, paths)
+    look = partial(look_at_video, max_side=max_side)
+    if competition.kind == "series":
+        axis = axis_of_time(competition, paths, workers)
+        look = partial(look_at_series, competition=competition, axis=axis)
 
     def look_safely(path: str) -> Item | str:
         try:
-            return look(root / path, config)
+            return look(root / path)
         except ValueError as error:  # VideoError and SeriesError
             return f"{path}: {error}"
 
-    found = parallel_map(look_safely, files["path"].tolist(), workers=config.workers)
+    found = parallel_map(look_safely, files["path"].tolist(), workers=workers)
     names: list[dict[str, str]] = []
     items: list[Item] = []
     bad: list[str] = []
@@ -236,36 +225,43 @@ def look_at_items(config: Config, files: pd.DataFrame, root: Path) -> tuple[pd.D
         else:
             names.append({"video": str(row.video), "path": str(row.path)})
             items.append(one)
-    more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-    if bad and config.competition.on_bad_image == "error":
-        raise UserError(
-            f"{bad[0]}{more}; mend or remove it, or leave such files out with competition.on_bad_image=skip"
-        )
+    if bad and competition.on_bad_image == "error":
+        raise bad_files(bad)
     if not items:
-        raise UserError(f"no file can be used: {bad[0]}{more}; see competition.source")
-    if config.competition.kind == "series":
+        raise UserError(f"no file can be used: {first_with_count(bad)}; see competition.source")
+    if competition.kind == "series":
         items = alike([name["path"] for name in names], items)
     return pd.DataFrame([{**name, **vars(item)} for name, item in zip(names, items, strict=True)]), bad
 
 
-def look_at_video(path: Path, config: Config) -> Item:
+def bad_files(bad: list[str]) -> UserError:
+    """The error that names files which cannot be used."""
+    mend = "mend or remove it, or leave such files out with competition.on_bad_image=skip"
+    return UserError(f"{first_with_count(bad)}; {mend}")
+
+
+def first_with_count(bad: list[str]) -> str:
+    """As in `a.mp4: torn (and 3 more)`."""
+    return bad[0] + (f" (and {len(bad) - 1} more)" if len(bad) > 1 else "")
+
+
+def look_at_video(path: Path, *, max_side: int) -> Item:
     """One video: its headers and packets read, its first frame decoded. Raises VideoError."""
     from kagglepipe.sequences.video_info import inspect
 
-    facts = inspect(path, max_side=config.prepare.max_side)
+    facts = inspect(path, max_side=max_side)
     return Item(
         file_sha256(path), path.stat().st_size, 0.0, facts.seconds, facts.frames, facts.width, facts.height,
         facts.codec, facts.repairs, facts.reading,
     )  # fmt: skip
 
 
-def series_look(config: Config, paths: list[Path]) -> Callable[[Path, Config], Item]:
-    """`look_at_series`, with the axis of arrays that is time, by the configuration or the shapes of all."""
+def axis_of_time(competition: CompetitionOptions, paths: list[Path], workers: int | None) -> int:
+    """The axis of arrays that is time: `competition.time_axis`, or by the shapes of all arrays."""
     from kagglepipe.sequences.series_file import MIN_TIME_RATIO, SeriesError, array_shape, infer_time_axis
 
-    competition = config.competition
     if competition.time_axis is not None or competition.skeleton:
-        return partial(look_at_series, axis=competition.time_axis or 0)
+        return competition.time_axis or 0
 
     def shape(path: Path) -> tuple[tuple[int, ...], int | None] | None:
         try:
@@ -274,7 +270,7 @@ def series_look(config: Config, paths: list[Path]) -> Callable[[Path, Config], I
             return None  # it is named when it is looked at
 
     arrays = [path for path in paths if path.suffix.lower() != ".csv"]
-    shapes = [found for found in parallel_map(shape, arrays, workers=config.workers) if found is not None]
+    shapes = [found for found in parallel_map(shape, arrays, workers=workers) if found is not None]
     axis = infer_time_axis(shapes)
     if axis:
         rows = (
@@ -285,23 +281,23 @@ def series_look(config: Config, paths: list[Path]) -> Callable[[Path, Config], I
         log.info("prepare: axis %d of the arrays is time, %s; else type competition.time_axis=0", axis, rows)
     elif any(times is None and max(found) > found[0] for found, times in shapes if len(found) == 2):
         log.info("prepare: the first axis of the arrays is taken for time; else type competition.time_axis=1")
-    return partial(look_at_series, axis=axis)
+    return axis
 
 
-def look_at_series(path: Path, config: Config, axis: int = 0) -> Item:
+def look_at_series(path: Path, *, competition: CompetitionOptions, axis: int) -> Item:
     """One series, read whole. Raises SeriesError."""
     from kagglepipe.sequences.series import read_series
     from kagglepipe.sequences.series_file import SeriesError
 
-    columns = config.competition.columns
+    columns = competition.columns
     series = read_series(
         path,
         values=columns.get("values"),
         time=columns.get("time"),
-        labels=answer_columns(config.competition),
+        labels=answer_columns(competition),
         axis=axis,
     )
-    joints, skeleton = series.values.shape[1:], config.competition.skeleton
+    joints, skeleton = series.values.shape[1:], competition.skeleton
     if skeleton and (len(joints) != 2 or joints[1] != 3 or not set(skeleton.values()) <= set(range(joints[0]))):
         raise SeriesError(f"no skeleton {skeleton} is in it: its values are {joints}, needed is (joints, 3)")
     return Item(
@@ -406,7 +402,7 @@ def as_usual(path: str, item: Item, usual: tuple[str, ...]) -> Item:
 # --- the table -------------------------------------------------------------------------------------------------
 
 
-def demand_labels(catalogue: Catalogue, bad: list[str], unlabelled: str | None) -> None:
+def check_labels(catalogue: Catalogue, bad: list[str], unlabelled: str | None) -> None:
     """Raises UserError for a class, or a training set, that has no usable item; `unlabelled` needs no label."""
     labelled = set(catalogue.labels["label"])
     why = f": {bad[0]}" if bad else ""
@@ -419,19 +415,11 @@ def demand_labels(catalogue: Catalogue, bad: list[str], unlabelled: str | None) 
 def join_copies(files: pd.DataFrame, items: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     """(the files with a group each, in which byte for byte copies are together; how many are copies)."""
     digest = files["video"].map(items.set_index("video")["sha256"])
-    group = files["group"].where(files["group"].notna(), files["video"]).astype(str)
-    parent = {name: name for name in group}
-
-    def top(name: str) -> str:
-        while parent[name] != name:
-            name = parent[name]
-        return name
-
-    for _, names in group.groupby(digest):
-        tops = sorted({top(name) for name in names})
-        for name in tops[1:]:
-            parent[name] = tops[0]
-    return files.assign(group=group.map(top)), int(digest.duplicated().sum())
+    given = files["group"].where(files["group"].notna(), files["video"]).astype(str)
+    numbers, names = pd.factorize(given)
+    first = pd.Series(numbers, files.index).groupby(digest.fillna(files["video"])).transform("first")
+    joined = pd.Series(names).groupby(linked_rows(len(names), numbers, first.to_numpy())).transform("min")
+    return files.assign(group=joined.to_numpy()[numbers]), int(digest.duplicated().sum())
 
 
 def video_rows(catalogue: Catalogue) -> pd.DataFrame:
@@ -441,10 +429,15 @@ def video_rows(catalogue: Catalogue) -> pd.DataFrame:
 
 
 def tell(
-    config: Config, catalogue: Catalogue, table: pd.DataFrame, items: pd.DataFrame, report: dict[str, Any], twins: int
+    competition: CompetitionOptions,
+    catalogue: Catalogue,
+    table: pd.DataFrame,
+    items: pd.DataFrame,
+    report: dict[str, Any],
+    twins: int,
 ) -> None:
     """What was found, in a few lines."""
-    unit, train = config.competition.unit, catalogue.files[catalogue.files["split"] == "train"]
+    unit, train = competition.unit, catalogue.files[catalogue.files["split"] == "train"]
     counts = counted(Counter(catalogue.labels["label"]))
     total = float((items["ends"] - items["begins"]).sum())
     log.info(
@@ -459,19 +452,18 @@ def tell(
         kinds = Counter(repair for repairs in repaired.values() for repair in repairs)
         some = "; ".join(f"{repair} ({n} files)" if n > 1 else repair for repair, n in kinds.most_common(3))
         log.warning("prepare: repaired while reading: %d files: %s", len(repaired), some)
-    for what, reason in (("outside", why_outside(config)), ("skipped", "that cannot be used")):
+    for what, reason in (("outside", why_outside(competition)), ("skipped", "that cannot be used")):
         if files := report[what]:
             log.warning("prepare: left out %d files %s: %s", len(files), reason, first_three(files, "; "))
-    tell_unreadable(report["unreadable"], config.competition)
-    if not config.competition.finds_segments:
+    warn_of_unreadable(report["unreadable"], competition)
+    if not competition.finds_segments:
         rows = table[table["split"] == "train"]
         if mixed := mixed_groups(rows["target"].tolist(), rows["group"].tolist()):
             log.info("prepare: %d groups hold several classes, as they may: %s", len(mixed), first_three(mixed))
 
 
-def why_outside(config: Config) -> str:
+def why_outside(competition: CompetitionOptions) -> str:
     """Why files are left out, in words."""
-    competition = config.competition
     if competition.labels is None:
         return "outside the competition's layout"
     if competition.files is None:

@@ -1,0 +1,177 @@
+"""The part of stage=prepare that makes folds.csv once, and afterwards checks it against the table and the options."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kagglepipe.competitions.annotations import read_annotations
+from kagglepipe.competitions.folds import (
+    check_folds,
+    folds_csv,
+    leave_one_group_out,
+    make_folds,
+    read_folds,
+    torn_groups,
+)
+from kagglepipe.competitions.units import classes_of
+from kagglepipe.errors import UserError
+from kagglepipe.files import write_bytes
+from kagglepipe.options import CompetitionOptions, FoldOptions
+from kagglepipe.text import first_three
+
+log = logging.getLogger(__name__)
+REMAKE = "folds.remake=true splits anew (older runs keep their scores)"
+
+
+def make_or_check_folds(
+    competition: CompetitionOptions, options: FoldOptions, path: Path, *, data_dir: Path, base_dir: Path
+) -> None:
+    """Makes folds.csv, or checks the folds that are there. path: of the folds. data_dir, base_dir: as in Config."""
+    table = pd.read_parquet(data_dir / "table.parquet")
+    train = table[table.split == "train"]
+    rows = class_rows(competition, train, data_dir)
+    pairs = near_duplicates(base_dir) if competition.kind == "image" else None
+    if options.file or (path.exists() and not options.remake):
+        folds = read_folds(path)
+        check_settings(folds, options, train, path)
+        is_current = set(folds["id"]) == set(train["id"]) and not torn_groups(folds, train["id"], given_groups(train))
+        if options.file or not competition.refresh or is_current:
+            check_folds(folds, train["id"].tolist(), path=path)
+            check_groups(folds, options, train, path)
+            where = f"{path} was made before they were known: {REMAKE}"
+            if options.file:
+                where = f"{path} has it so: folds.file=null folds.remake=true splits anew"
+            warn_of_torn_pairs(folds, pairs, where)
+            check_classes_of_folds(competition, rows, folds, f"{path}: ", "spread it")
+            log.info("prepare: %s holds %d folds already", path, folds["fold"].nunique())
+            return
+    folds = split(train, competition, options)
+    other = "" if competition.hidden is None else f" or drill.seed={competition.hidden_seed + 1}"
+    more = "add images of it" if competition.kind == "image" else "label it in another group too"
+    advice = f"{more}, or try folds.seed={options.seed + 1}{other}"
+    check_classes_of_folds(competition, rows, folds, "", advice)
+    count = fold_count(options, train)
+    data = folds_csv(folds, count=count, seed=options.seed)
+    if not path.exists() or path.read_bytes() != data:
+        write_bytes(path, data)
+    sizes = ", ".join(str(n) for n in folds["fold"].value_counts().sort_index())
+    log.info("prepare: %d folds of %s %s in %s", count, sizes, competition.noun, path)
+    warn_of_torn_pairs(folds, pairs, "together they are over half of the images, too many for one fold")
+
+
+def split(train: pd.DataFrame, competition: CompetitionOptions, options: FoldOptions) -> pd.DataFrame:
+    """Folds (id, fold) of the labelled rows, by group. Raises UserError for too few groups of video or series."""
+    ids, groups, what = train["id"].tolist(), train["group"].tolist(), competition.noun
+    count, found = fold_count(options, train), len(set(groups))
+    if competition.kind != "image" and found < 2:
+        raise UserError(f"all {what} to train on are in one group, and folds need two: add others, or mend the groups")
+    if competition.kind != "image" and found < count:
+        raise UserError(f"{found} groups of {what} are too few for folds.count={count}: type folds.count={found}")
+    if options.count == "groups":
+        return leave_one_group_out(ids, groups)
+    targets = train["target"].fillna("video").tolist()  # a long video has no class of its own
+    return make_folds(ids, targets, groups, count=count, seed=options.seed)
+
+
+def fold_count(options: FoldOptions, train: pd.DataFrame) -> int:
+    """Number of folds asked for."""
+    return train["group"].nunique() if options.count == "groups" else int(options.count)
+
+
+def class_rows(competition: CompetitionOptions, rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """id, group and target of labelled rows: a row an item or, for long videos, a row for every class in one.
+
+    folder: of the annotations.csv that tells the classes of long videos.
+    """
+    if not competition.finds_segments:
+        return rows[["id", "group", "target"]]
+    return classes_of(rows, read_annotations(folder / "annotations.csv"), competition.background)
+
+
+def near_duplicates(folder: Path) -> pd.DataFrame | None:
+    """Pairs of near-duplicates (id, twin, …) of the whole competition; None where older versions left none."""
+    file = folder / "duplicates.csv"
+    return pd.read_csv(file, dtype={"id": str, "twin": str}, keep_default_na=False) if file.exists() else None
+
+
+def given_groups(train: pd.DataFrame) -> list[str]:
+    """The user's group of each labelled row, or one of its own.
+
+    All groups of video and series are the user's. A table without `given_group` was made by an older version.
+    """
+    if "video" in train:
+        return train["group"].tolist()
+    given = train["given_group"] if "given_group" in train else pd.Series(None, train.index, dtype=object)
+    return [
+        f"given {name}" if isinstance(name, str) else f"id {id}" for id, name in zip(train["id"], given, strict=True)
+    ]
+
+
+def check_settings(folds: pd.DataFrame, options: FoldOptions, train: pd.DataFrame, path: Path) -> None:
+    """Raises UserError if folds.csv was made with another count or seed."""
+    for name, wanted in (("count", fold_count(options, train)), ("seed", options.seed)):
+        if options.file is None and name in folds and set(folds[name]) != {wanted}:
+            made = folds[name].iloc[0]
+            raise UserError(
+                f"{path} was made with folds.{name}={made}, the configuration says {wanted}: type "
+                f"folds.{name}={made} to use it, or folds.remake=true to split anew (older runs keep their scores)"
+            )
+
+
+def check_groups(folds: pd.DataFrame, options: FoldOptions, train: pd.DataFrame, path: Path) -> None:
+    """Raises UserError if folds.csv tears groups that the user has given since; warns if `folds.file` tears any."""
+    if options.file is not None:
+        if torn := torn_groups(folds, train["id"], train["group"].tolist()):
+            log.warning("%s: %d groups of images lie in more than one fold: %s", path, len(torn), first_three(torn))
+    elif torn := torn_groups(folds, train["id"], given_groups(train)):
+        names = first_three([name.removeprefix("given ") for name in torn])
+        raise UserError(
+            f"{path} was made before {len(torn)} groups were known, which lie in more than one fold ({names}): type "
+            "folds.remake=true to split anew (older runs keep their scores)"
+        )
+
+
+def warn_of_torn_pairs(folds: pd.DataFrame, pairs: pd.DataFrame | None, why: str) -> None:
+    """Warns of near-duplicates in two folds: a model is trained on one and scored on the other."""
+    if pairs is None:
+        return
+    fold_of = dict(zip(folds["id"], folds["fold"], strict=True))
+    first, second = (pairs[name].map(fold_of) for name in ("id", "twin"))
+    inside = first.notna() & second.notna()
+    torn = pairs[inside & (first != second)]
+    if len(torn):
+        names = first_three([f"{a} and {b}" for a, b in zip(torn["id"], torn["twin"], strict=True)])
+        log.warning(
+            "prepare: %d of %d near-duplicate pairs lie in two folds, which makes scores too good: %s; %s",
+            len(torn), int(inside.sum()), names, why,
+        )  # fmt: skip
+
+
+def check_classes_of_folds(
+    competition: CompetitionOptions, rows: pd.DataFrame, folds: pd.DataFrame, where: str, advice: str
+) -> None:
+    """Warns of classes in one fold alone because they have one group: all other folds train on them.
+
+    Raises UserError for any other class that cannot be learned for its own fold: one that could be spread, classes of
+    segments (scored on the videos of other folds), and where only one class would be left.
+    rows: id, group, target. where, advice: begin and end the message.
+    """
+    fold = rows["id"].map(dict(zip(folds["id"], folds["fold"], strict=True)))
+    found = (
+        rows.assign(fold=fold)
+        .groupby("target")
+        .agg(folds=("fold", "nunique"), fold=("fold", "first"), groups=("group", "nunique"), images=("id", "size"))
+    )
+    alone = found[found["folds"] == 1]
+    left = [rows.loc[fold != number, "target"].nunique() for number in alone["fold"]]
+    refused = alone[(alone["groups"] > 1) | (np.array(left, int) < 2) | competition.finds_segments]
+    for name, number in refused["fold"].items():
+        raise UserError(f"{where}class {name} lies in fold {number:.0f} alone, so nothing could teach it; {advice}")
+    if len(alone):
+        log.warning(
+            "prepare: %sclasses of one group, as one image or one person's: %s. All folds but its own train on it; "
+            "there nothing has taught it, and %d rows get next to no probability of their class out of fold: they "
+            "count as wrong", where, first_three(alone.index.tolist()), int(alone["images"].sum()),
+        )  # fmt: skip
