@@ -68,15 +68,18 @@ def check(config: Config) -> None:
 
         choose_device(config.device)
     if config.run is None and config.competition.kind != "image" and training_mode(config) == "finetune":
-        from kagglepipe.sequences.frames import check_finetunable
-
-        check_finetunable(
-            motion=config.sequences.motion, cell=config.model.temporal.cell,
-            per_frame=config.competition.finds_segments,
-        )  # fmt: skip
+        check_finetunable(config)
     if config.run is None and config.competition.kind != "series":
         find_weights(config.model.name, config.model.weights)
         check_model(config.model.name)
+
+
+def check_finetunable(config: Config) -> None:
+    """Raises UserError for options with which encoder and temporal model cannot be trained together."""
+    if config.sequences.motion:
+        raise UserError("fine-tuning reads frames alone: type sequences.motion=false, or training=head")
+    if config.model.temporal.cell == "mean" and config.competition.finds_segments:
+        raise UserError("fine-tuning needs a temporal model: type model=cnn_lstm, or training=head")
 
 
 def run(config: Config) -> float:

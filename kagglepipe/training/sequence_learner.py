@@ -22,11 +22,10 @@ from kagglepipe.models.classifier import Classifier
 from kagglepipe.models.temporal import CnnLstm, TemporalModel
 from kagglepipe.options import TemporalOptions
 from kagglepipe.sequences.dataset import ClipBatches, Example
-from kagglepipe.sequences.frames import VideoFrames
 from kagglepipe.sequences.grid import item_lengths
 from kagglepipe.sequences.series import series_inputs
 from kagglepipe.sequences.series_file import SeriesError
-from kagglepipe.sequences.video import DECODER
+from kagglepipe.sequences.video import DECODER, VideoFrames
 from kagglepipe.training.checkpoint import save_temporal
 from kagglepipe.training.device import Precision
 from kagglepipe.training.features import FeatureStore, Frames, Item, encode, stored_features

@@ -160,7 +160,7 @@ def test_a_clip_that_was_replaced_is_an_error(
 def test_frames_that_are_augmented_are_decoded_as_large_as_the_network_needs(
     clips: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kagglepipe.sequences import frames
+    from kagglepipe.sequences import video
 
     config = configure(
         "competition=video_folder", f"competition.source={clips}", "stage=prepare", "device=cpu", "sequences.rate=4",
@@ -168,8 +168,8 @@ def test_frames_that_are_augmented_are_decoded_as_large_as_the_network_needs(
     )  # fmt: skip
     run_command(config)
     learner, asked = opened(config), []
-    read = frames.sample_frames
-    monkeypatch.setattr(frames, "sample_frames", lambda *a, **k: asked.append(k["resize"]) or read(*a, **k))
+    read = video.sample_frames
+    monkeypatch.setattr(video, "sample_frames", lambda *a, **k: asked.append(k["resize"]) or read(*a, **k))
     for view in (0, 1):
         assert learner.frames.read(0, np.arange(2), view).shape == (2, 288, 288, 3)
     assert asked == [(288, 288), 288]
