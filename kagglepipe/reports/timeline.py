@@ -1,7 +1,7 @@
-"""When what happens in a video: its timeline as a picture, and its frames with what is seen in them.
+"""Draw the timeline of a video as a picture, and its labels into its frames.
 
-A segments frame is as in `segments.metrics`, of one video. `background` is the class that means that nothing happens,
-which gets no row and no colour; None where there is no such class.
+Segments are frames of one video as in `segments.metrics`. `background` is the class of times without an action, which
+gets no row and no colour; None without such a class.
 """
 
 import functools
@@ -37,22 +37,22 @@ PALETTE: tuple[Colour, ...] = (  # for the colour-blind: six by Okabe and Ito 20
 )
 WHITE, GREY, PANEL, GRID = (255, 255, 255), (105, 105, 105), (241, 241, 238), (222, 222, 218)
 OUTLINE, TRUE = (140, 140, 140), (205, 205, 205)
-NIGHT, TRACK, UNNAMED = (38, 38, 38), (110, 110, 110), (200, 200, 200)  # in frames: strip, bar, class without colour
+STRIP, TRACK, UNNAMED = (38, 38, 38), (110, 110, 110), (200, 200, 200)  # in frames: strip, bar, class without colour
 
-WIDTH, HEAD, FOOT, MARGIN = 1200, 62, 30, 30  # of the picture, in pixels; the margin is at the right
-NAMES = (110, 170)  # narrowest and widest column of names
-BAR, TRUTH_BAR, BETWEEN = 14, 8, 3  # height of what was found, of the truth, and of the gaps
-FILL = 0.35  # opacity of what lies under a curve
-MOST_TICKS = (12, 6, 3, 1)
+WIDTH, HEAD, FOOT, MARGIN = 1200, 62, 30, 30  # pixels of the picture; the margin is on the right
+MIN_NAMES, MAX_NAMES = 110, 170  # pixels of the column of names
+BAR, TRUTH_BAR, BETWEEN = 14, 8, 3  # heights of a detected segment, a true segment, and a gap
+FILL = 0.35  # opacity below a curve
+MAX_TICKS = (12, 6, 3, 1)
 CLOCK_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
-DAY, SLACK = 86400, 1e-6
-LONG = 120.0  # seconds from which on a time reads better as m:ss
-SMALLEST_FONT = 10
-LEGIBLE = 8  # font sizes that a frame must be wide to get text
+DAY, ROUNDING = 86400, 1e-6
+MIN_CLOCK_TIME = 120.0  # seconds from which on times are written as m:ss
+MIN_FONT = 10
+MIN_FONTS_WIDE = 8  # font sizes that a frame must be wide to get text
 
 
 def class_colours(classes: Sequence[str], background: str | None) -> dict[str, Colour]:
-    """The colour of each class but the background, for every picture; from the ninth class on they repeat.
+    """Colour of each class but the background, the same in every picture; from the ninth class on they repeat.
 
     Raises ValueError for a background that is no class.
 
@@ -70,7 +70,7 @@ def class_colours(classes: Sequence[str], background: str | None) -> dict[str, C
 
 @dataclass(frozen=True)
 class _Scale:
-    """Times from `first` to `last` lie in the pixel columns left <= column < right."""
+    """Linear scale from times `first` … `last` to pixel columns left <= column < right."""
 
     first: float
     last: float
@@ -78,11 +78,11 @@ class _Scale:
     right: int
 
     def at(self, time: float) -> int:
-        """The column whose left edge is nearest to that time."""
+        """Column whose left edge is nearest to a time."""
         return self.left + round((time - self.first) / (self.last - self.first) * (self.right - self.left))
 
     def bar(self, start: float, end: float) -> tuple[int, int]:
-        """The first and the last column of a segment; it has two of them at least."""
+        """First and last column of a segment, at least two columns."""
         begin = min(self.at(start), self.right - 2)
         return begin, max(self.at(end), begin + 2) - 1
 
@@ -100,24 +100,23 @@ def draw_timeline(
     unit: str = "s",
     truth: pd.DataFrame | None = None,
 ) -> None:
-    """Writes a PNG, 1200 pixels wide, that tells when what happens in one video.
+    """Draw the probabilities and segments of one video as a PNG, 1200 pixels wide.
 
-    Each class but the background has a row: its probability as a curve, each sample held until the next and the
-    highest drawn where several share a pixel; under it what was found, with scores, and the truth if it is given.
-    Time reaches as far as samples, segments and truth do.
+    Each class but the background has a row: a curve of its probability, each sample held until the next and the
+    maximum of those in one pixel; below it the detected segments with scores, and the true segments if given. The time
+    axis covers samples, segments and truth.
 
-    times, step, probs: as in `segments.postprocess.FrameProbs`; probs has a column for each of `classes`.
-    segments: what was found, with `score`; those of one class do not overlap. unit: of all times; where it is "s", long
-    times read m:ss.
-    Raises ValueError for probabilities that are not finite, shapes that disagree, times off the grid, a background or
-    a label that is no class, and segments of several videos.
+    times, step, probs: (T,), and (T, C) for the C classes, as in `FrameProbs`. segments: detected ones, with `score`;
+    those of one class do not overlap. unit: of all times; long times in "s" are written as m:ss.
+    Raises ValueError for probabilities that are not finite, shapes that differ, times off the grid, an unknown
+    background or label, and segments of several videos.
     """
     frames = [segments] if truth is None else [segments, truth]
     _check(FrameProbs(times, step, probs), classes, frames)
     colours = class_colours(classes, background)
     names = ImageFont.load_default(13)
-    widest = max((names.getlength(drawable(name)) for name in colours), default=0)
-    scale = _Scale(*_limits(times, step, frames), 3 * GAP + int(np.clip(widest, *NAMES)), WIDTH - MARGIN)
+    widest = max((names.getlength(strip_accents(name)) for name in colours), default=0)
+    scale = _Scale(*_limits(times, step, frames), 3 * GAP + int(np.clip(widest, MIN_NAMES, MAX_NAMES)), WIDTH - MARGIN)
     curve = 40 if len(colours) <= 12 else 26
     pitch = curve + BETWEEN + BAR + (BETWEEN + TRUTH_BAR if truth is not None else 0) + 2 * GAP
     bottom = HEAD + pitch * len(colours)
@@ -127,11 +126,11 @@ def draw_timeline(
     for top in range(HEAD, bottom, pitch):
         pen.rectangle((scale.left, top, scale.right - 1, top + curve - 1), PANEL)
     _draw_axis(pen, scale, unit, bottom)
-    heights = _columns(times, step, probs, scale)
+    heights = _column_maxima(times, step, probs, scale)
     for top, (name, colour) in zip(range(HEAD, bottom, pitch), colours.items(), strict=True):
-        text = fit_text(drawable(name), names, scale.left - 3 * GAP)
+        text = fit_text(strip_accents(name), names, scale.left - 3 * GAP)
         pen.text((scale.left - 2 * GAP, top + curve // 2), text, INK, names, anchor="rm")
-        sheet.paste(colour, (scale.left, top), _area(heights[:, classes.index(name)], curve))
+        sheet.paste(colour, (scale.left, top), _curve_mask(heights[:, classes.index(name)], curve))
         found = top + curve + BETWEEN
         _draw_found(pen, scale, segments[segments["label"] == name], found, colour)
         if truth is not None:
@@ -141,7 +140,7 @@ def draw_timeline(
 
 
 def _check(timeline: FrameProbs, classes: Sequence[str], frames: Sequence[pd.DataFrame]) -> None:
-    """Raises ValueError for what would make a wrong picture rather than none."""
+    """Raise ValueError for inputs that would make a wrong picture."""
     if timeline.probs.shape[1] != len(classes):
         raise ValueError(f"{len(classes)} classes for probabilities of shape {timeline.probs.shape}")
     if wrong := int((~np.isfinite(timeline.probs)).sum()):
@@ -158,36 +157,36 @@ def _check_labels(segments: pd.DataFrame, classes: Sequence[str]) -> None:
 
 
 def _limits(times: Floats, step: float, frames: Sequence[pd.DataFrame]) -> tuple[float, float]:
-    """When the first of samples and segments begins and the last one ends."""
+    """Start of the first sample or segment, and end of the last."""
     starts, ends = (np.concatenate([frame[key].to_numpy(np.float64) for frame in frames]) for key in ("start", "end"))
     return float(min([times[0], *starts])), float(max([times[-1] + step, *ends]))
 
 
-def _columns(times: Floats, step: float, probs: npt.NDArray[np.floating], scale: _Scale) -> Floats:
-    """(columns, C) the highest probability of the samples that reach into each pixel column, 0 where none does."""
+def _column_maxima(times: Floats, step: float, probs: npt.NDArray[np.floating], scale: _Scale) -> Floats:
+    """Maximum probability (columns, C) of the samples in each pixel column, 0 without samples."""
     edges = np.linspace(scale.first, scale.last, scale.right - scale.left + 1)
-    slack = SLACK * (edges[1] - edges[0])
+    slack = ROUNDING * (edges[1] - edges[0])
     ends = np.append(times, times[-1] + step)
     begin = np.searchsorted(ends, edges[:-1] + slack, side="right")
     stop = np.searchsorted(ends, edges[1:] - slack, side="left") + 1
-    padded = np.pad(probs.astype(np.float64), ((1, 2), (0, 0)))  # nothing is known before the first and after the last
+    padded = np.pad(probs.astype(np.float64), ((1, 2), (0, 0)))  # 0 before the first sample and after the last
     return np.maximum.reduceat(padded, np.column_stack([begin, stop]).ravel(), axis=0)[::2]
 
 
-def _area(heights: Floats, height: int) -> Image.Image:
-    """How opaque the colour of a class is under its curve (columns,) in [0, 1]: FILL, and fully along the curve."""
+def _curve_mask(heights: Floats, height: int) -> Image.Image:
+    """Opacity mask (height, columns) of a curve (columns,) in [0, 1]: full along the curve, FILL below it."""
     tall = np.clip(heights, 0, 1) * height
     around = np.pad(tall, 1, mode="edge")
-    line = np.maximum(1.5, tall - np.minimum(around[:-2], around[2:]))  # a jump is a line down to the lower neighbour
+    line = np.maximum(1.5, tall - np.minimum(around[:-2], around[2:]))  # a jump is drawn down to the lower neighbour
     depth = tall - np.arange(height)[::-1, None]  # of the lower edge of each pixel below the curve
     inside, beyond = np.clip(depth, 0, 1), np.clip(depth - line, 0, 1)
     return Image.fromarray(np.round(255 * (inside - (1 - FILL) * beyond)).astype(np.uint8))
 
 
 def _draw_head(sheet: Image.Image, scale: _Scale, title: str, colour: Colour, with_truth: bool) -> None:
-    """The title, and under it what the marks of a row mean."""
+    """Draw the title, and the legend below it."""
     pen, heading, small = ImageDraw.Draw(sheet), ImageFont.load_default(17), ImageFont.load_default(12)
-    pen.text((scale.left, 8), fit_text(drawable(title), heading, scale.right - scale.left), INK, heading)
+    pen.text((scale.left, 8), fit_text(strip_accents(title), heading, scale.right - scale.left), INK, heading)
     x, middle = scale.left, HEAD - 18
     for text in ("probability from 0 to 1", "found, with its score", "truth")[: 3 if with_truth else 2]:
         if text == "truth":
@@ -195,15 +194,15 @@ def _draw_head(sheet: Image.Image, scale: _Scale, title: str, colour: Colour, wi
         elif text.startswith("found"):
             pen.rectangle((x, middle - 6, x + 27, middle + 5), colour)
         else:
-            sheet.paste(colour, (x, middle - 6), _area(np.sin(np.linspace(0.3, 2.8, 28)), 12))
+            sheet.paste(colour, (x, middle - 6), _curve_mask(np.sin(np.linspace(0.3, 2.8, 28)), 12))
         pen.text((x + 34, middle), text, GREY, small, anchor="lm")
         x += 34 + int(small.getlength(text)) + 28
 
 
 def _draw_axis(pen: ImageDraw.ImageDraw, scale: _Scale, unit: str, bottom: int) -> None:
-    """A line through all rows at each tick, and its time under it; as many ticks as their labels leave room for."""
+    """Draw a line through all rows and a label at each tick, as many as their labels leave room for."""
     font = ImageFont.load_default(12)
-    for most in MOST_TICKS:
+    for most in MAX_TICKS:
         ticks, reads = round_ticks(scale.first, scale.last, unit, most)
         widest = max(map(font.getlength, ticks.values()), default=0)
         if (widest + 2 * GAP) * len(ticks) <= scale.right - scale.left:
@@ -217,28 +216,28 @@ def _draw_axis(pen: ImageDraw.ImageDraw, scale: _Scale, unit: str, bottom: int) 
 
 
 def round_ticks(first: float, last: float, unit: str, most: int) -> tuple[dict[float, str], str]:
-    """Round times from `first` to `last`, about `most` of them at most, with their labels, and what these read.
+    """Choose round times from `first` to `last`, about `most` at most: labels by time, and the unit of the labels.
 
     >>> round_ticks(0.0, 1.2, "s", 4)
     ({0.0: '0.0', 0.5: '0.5', 1.0: '1.0'}, 's')
     >>> round_ticks(0.0, 150.0, "s", 3)
     ({0.0: '0:00', 60.0: '1:00', 120.0: '2:00'}, 'm:ss')
     """
-    wanted = (last - first) / most * (1 - SLACK)
-    long = unit == "s" and last >= LONG and wanted >= 0.5
+    wanted = (last - first) / most * (1 - ROUNDING)
+    long = unit == "s" and last >= MIN_CLOCK_TIME and wanted >= 0.5
     if long:
         step = float(next((s for s in CLOCK_STEPS if s >= wanted), math.ceil(wanted / DAY) * DAY))
     else:
         power = 10.0 ** math.floor(math.log10(wanted))
         step = next(power * k for k in (1, 2, 5, 10) if power * k >= wanted)
-    decimals = max(0, -math.floor(math.log10(step) + SLACK))
-    times = step * np.arange(math.ceil(first / step - SLACK), math.floor(last / step + SLACK) + 1)
+    decimals = max(0, -math.floor(math.log10(step) + ROUNDING))
+    times = step * np.arange(math.ceil(first / step - ROUNDING), math.floor(last / step + ROUNDING) + 1)
     labels = {float(t): clock(t) if long else f"{t:.{decimals}f}" for t in times}
     return labels, ("h:mm:ss" if last >= 3600 else "m:ss") if long else unit
 
 
 def clock(seconds: float) -> str:
-    """A time as a clock shows it, to the second.
+    """Format seconds as m:ss or h:mm:ss.
 
     >>> clock(75.2), clock(3600), clock(-5)
     ('1:15', '1:00:00', '-0:05')
@@ -250,17 +249,17 @@ def clock(seconds: float) -> str:
 
 
 def _draw_found(pen: ImageDraw.ImageDraw, scale: _Scale, found: pd.DataFrame, top: int, colour: Colour) -> None:
-    """A bar for each segment, with its score where there is room."""
+    """Draw a bar for each detected segment, with its score where there is room."""
     font = ImageFont.load_default(11)
     for start, end, score in zip(found["start"], found["end"], found["score"], strict=True):
         left, right = scale.bar(start, end)
         pen.rectangle((left, top, right, top + BAR - 1), colour)
         if font.getlength(text := f"{score:.2f}") + GAP <= right - left + 1:
-            pen.text(((left + right + 1) / 2, top + BAR / 2), text, legible_on(colour), font, anchor="mm")
+            pen.text(((left + right + 1) / 2, top + BAR / 2), text, text_colour(colour), font, anchor="mm")
 
 
 def _draw_truth(pen: ImageDraw.ImageDraw, scale: _Scale, truth: pd.DataFrame, top: int) -> None:
-    """A grey bar for each segment, and at the left what they are."""
+    """Draw a grey bar for each true segment, and their name on the left."""
     font = ImageFont.load_default(10)
     pen.text((scale.left - 2 * GAP, top + TRUTH_BAR / 2), "truth", GREY, font, anchor="rm")
     for start, end in zip(truth["start"], truth["end"], strict=True):
@@ -268,15 +267,15 @@ def _draw_truth(pen: ImageDraw.ImageDraw, scale: _Scale, truth: pd.DataFrame, to
         pen.rectangle((left, top, right, top + TRUTH_BAR - 1), TRUE, OUTLINE)
 
 
-def legible_on(colour: Colour) -> Colour:
-    """Ink or white, whichever is read more easily on that colour; by its luma as in ITU-R BT.601."""
+def text_colour(colour: Colour) -> Colour:
+    """Choose dark or white text for a background colour, by its luma as in ITU-R BT.601."""
     return INK if 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 140 else WHITE
 
 
-def drawable(text: str) -> str:
-    """The text on one line and without accents, which Pillow's own font does not have.
+def strip_accents(text: str) -> str:
+    """Put a text on one line, without accents, which Pillow's own font does not have.
 
-    >>> drawable("señal\\n de  tráfico")
+    >>> strip_accents("señal\\n de  tráfico")
     'senal de trafico'
     """
     parts = unicodedata.normalize("NFKD", " ".join(text.split()))
@@ -289,17 +288,17 @@ def drawable(text: str) -> str:
 def make_strip(
     width: int, total: float, segments: pd.DataFrame, classes: Sequence[str], background: str | None
 ) -> Pixels:
-    """A whole video as a strip (H, width, 3), its segments in the colours of their classes; H is 10 for width 640.
+    """Draw the segments of a whole video as a strip (H, width, 3) uint8 in the colours of their classes.
 
-    total: length of the video in the unit of the segments, > 0. Where segments overlap, the one that starts later is
-    seen, of those that start together the shorter one, as in `frame_labels`. A segment is at least one column wide.
-    Raises ValueError for a background or a label that is no class, or a video of no length.
+    H is 10 for width 640. total: length of the video in the unit of the segments, > 0. Of overlapping segments the one
+    that starts later is visible, of those that start together the shorter one, as in `frame_labels`. A segment is at
+    least one column wide. Raises ValueError for an unknown background or label, or a total that is not above 0.
     """
     if not total > 0:
         raise ValueError(f"a video of length {total} has no timeline")
     colours = class_colours(classes, background)
     _check_labels(segments, classes)
-    strip = np.full((max(6, width // 64), width, 3), NIGHT, np.uint8)
+    strip = np.full((max(6, width // 64), width, 3), STRIP, np.uint8)
     shown = segments[segments["label"] != background]
     shown = shown.sort_values(["start", "end", "label"], ascending=[True, False, True])
     for start, end, label in zip(shown["start"], shown["end"], shown["label"], strict=True):
@@ -317,13 +316,13 @@ def annotate(
     colours: Mapping[str, Colour],
     strip: Pixels | None = None,
 ) -> Pixels:
-    """A copy of a frame (H, W, 3) with what is seen in it: each label's probability as a number and as a bar.
+    """Copy a frame (H, W, 3) and draw its labels into it, with probabilities as numbers and bars.
 
-    Under it the strip with a cursor at `time`. Frames too small for text get the strip alone.
+    Below them is the strip, with a cursor at `time`. Frames too small for text get the strip alone.
 
-    time, total: of the frame and of the video, in one unit. labels: with probabilities in [0, 1], the most important
-    first; they take half of the height at most. colours: of `class_colours`; a label without one is grey.
-    strip: of `make_strip` for this width, or None. Raises ValueError for a strip of another width.
+    time, total: of the frame and the video, in one unit. labels: (name, probability in [0, 1]), the most important
+    first; they take at most half of the height. colours: of `class_colours`; a label without one is grey. strip: of
+    `make_strip` for this width, or None. Raises ValueError for a strip of another width.
     """
     picture = np.array(frame)
     height, width = picture.shape[:2]
@@ -333,9 +332,9 @@ def annotate(
             raise ValueError(f"a strip of width {strip.shape[1]} for a frame of width {width}")
         picture[floor:] = strip[: height - floor]
         _draw_cursor(picture[floor:], time / total)
-    size = max(SMALLEST_FONT, min(height, width) // 25)
+    size = max(MIN_FONT, min(height, width) // 25)
     line = size * 3 // 2
-    rows = labels[: min(height // 2, floor) // line] if width >= LEGIBLE * size else []
+    rows = labels[: min(height // 2, floor) // line] if width >= MIN_FONTS_WIDE * size else []
     if rows:
         panel = picture[floor - line * len(rows) : floor]
         panel[:] = _panel(panel, rows, colours, size)
@@ -343,16 +342,16 @@ def annotate(
 
 
 def _draw_cursor(strip: Pixels, share: float) -> None:
-    """A white line with dark sides where that share of the video has passed."""
+    """Draw a white line with dark sides at a share of the video, in 0 … 1."""
     width = strip.shape[1]
     half = width // 640
     at = min(max(int(share * width), 0), width - 1)
-    strip[:, max(0, at - half - 1) : at + half + 2] = NIGHT
+    strip[:, max(0, at - half - 1) : at + half + 2] = STRIP
     strip[:, max(0, at - half) : at + half + 1] = WHITE
 
 
 def _panel(under: Pixels, rows: Sequence[tuple[str, float]], colours: Mapping[str, Colour], size: int) -> Pixels:
-    """The darkened part of a frame (H, W, 3), with a row of name, number and bar for each label."""
+    """Darken a part of a frame (H, W, 3) and draw a row of name, bar and number for each label."""
     panel = Image.fromarray(under // 3)
     pen, font, line, pad = ImageDraw.Draw(panel), ImageFont.load_default(size), size * 3 // 2, size // 2
     left, right = int(under.shape[1] * 0.4), under.shape[1] - 2 * pad - int(font.getlength("0.00"))
@@ -369,5 +368,5 @@ def _panel(under: Pixels, rows: Sequence[tuple[str, float]], colours: Mapping[st
 
 @functools.lru_cache(maxsize=256)
 def _fitted(name: str, size: int, width: int) -> str:
-    """The name as it fits; fitting it takes longer than drawing it, and every frame shows the same ones."""
-    return fit_text(drawable(name), ImageFont.load_default(size), width)
+    """Fit a name into a width; cached, since fitting takes longer than drawing, and all frames have the same names."""
+    return fit_text(strip_accents(name), ImageFont.load_default(size), width)

@@ -1,5 +1,6 @@
 """What happens when, in files, folders and streams: the same as the run's own submission, and as it is live."""
 
+import contextlib
 import functools
 import http.server
 import json
@@ -29,7 +30,8 @@ from kagglepipe.sequences.stream import LiveFrame
 from kagglepipe.stages.configured import best_run
 from kagglepipe.tools import detect
 from kagglepipe.tools.commands import run_command
-from kagglepipe.tools.detect import Detector, VideoResult, follow, load_detector, mark, read_line
+from kagglepipe.tools.detect import Detector, VideoResult, follow, format_time, load_detector, predict_item
+from kagglepipe.training.backends import make_backend
 from tests.streets import STREETS, street_config, typed
 
 SECRET = "hunter2 or 3".replace(" ", "%20")
@@ -70,6 +72,11 @@ def found(tmp_path: Path) -> Callable[[Config, Path], pd.DataFrame]:
 
 
 Found = Callable[[Config, Path], pd.DataFrame]
+
+
+def detector_of(config: Config) -> Detector:
+    """The detector of the best run."""
+    return load_detector(best_run(config), make_backend(config.device, config.engine, config.backend_dir))
 
 
 # --- files -----------------------------------------------------------------------------------------------------
@@ -123,12 +130,11 @@ def test_a_folder_leaves_a_table_and_for_each_video_two_pictures(
     assert "detect: 176 frames in " in caplog.text
 
 
-def test_the_annotated_video_shows_what_is_found_while_it_lasts(
-    trained: Trained, long_videos: Path, found: Found
-) -> None:
+def test_the_annotated_video_shows_what_is_found_while_it_lasts(trained: Trained, long_videos: Path) -> None:
     config = trained("long", "detect.video=true")
     run_command(replace(config, input=str(long_videos / "test/v6.mp4")))
     folder = config.runs_dir / "detect/v6"
+    assert set(pd.read_csv(folder / "segments.csv")["video"]) == {"v6.mp4"}
     with av.open(str(folder / "v6.mp4.detected.mp4")) as drawn, av.open(str(long_videos / "test/v6.mp4")) as video:
         assert (drawn.streams.video[0].frames, drawn.streams.video[0].average_rate) == (88, 8)
         pictures, frames = ([f.to_ndarray(format="rgb24") for f in one.decode(video=0)] for one in (drawn, video))
@@ -137,43 +143,30 @@ def test_the_annotated_video_shows_what_is_found_while_it_lasts(
     assert strip.std() < 10  # the whole video's segments under every frame, and a cursor
 
 
-def test_one_file_is_called_by_its_name(trained: Trained, long_videos: Path) -> None:
-    config = trained("long")
-    run_command(replace(config, input=str(long_videos / "test/v7.mp4")))
-    table = pd.read_csv(config.runs_dir / "detect/v7/segments.csv")
-    assert set(table["video"]) == {"v7.mp4"}
-    assert not list((config.runs_dir / "detect/v7").glob("*.detected.mp4"))
-
-
 def test_a_run_on_whole_clips_uses_the_defaults_and_says_so(
     trained: Trained, clips: Path, found: Found, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     with caplog.at_level("INFO"):
         table = found(trained("clips"), clips / "test")
     assert "thresholds 0.5 and 0.5" in caplog.text
-    assert "(the defaults, since the run was trained on whole clips)" in caplog.text
+    assert "(the defaults: the run was trained on whole clips)" in caplog.text
     told = read_json(tmp_path / "found.json")
     assert DetectionSettings(**told["settings"]) == DetectionSettings()
     assert told["settings_chosen_out_of_fold"] is False
     assert told["background"] is None
+    assert not list(tmp_path.rglob("*.detected.mp4"))
     assert set(table["video"]) == {"left6.mp4", "left7.mp4", "right6.mp4", "right7.mp4"}  # of two classes one is likely
 
 
-def test_a_series_has_a_picture_too(trained: Trained, long_series: Path) -> None:
-    config = trained("long-series", "detect.video=true")
-    run_command(replace(config, input=str(long_series / "test")))
-    folder = config.runs_dir / "detect/test"
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "s6.npz.png", "s7.npz.png", "segments.csv", "segments.json",
-    ]  # fmt: skip
-
-
-def test_times_of_a_series_that_counts_from_1970_stay_exact(
+def test_a_series_has_a_picture_too_and_times_since_1970_stay_exact(
     trained: Trained, long_series: Path, tmp_path: Path, found: Found
 ) -> None:
+    config = trained("long-series", "detect.video=true")
+    run_command(replace(config, input=str(long_series / "test")))
+    names = sorted(path.name for path in (config.runs_dir / "detect/test").iterdir())
+    assert names == ["s6.npz.png", "s7.npz.png", "segments.csv", "segments.json"]
     with np.load(long_series / "test/s6.npz") as data:
         np.savez(tmp_path / "late.npz", values=data["values"], time=data["time"] + 1.7e9)
-    config = trained("long-series")
     late, early = found(config, tmp_path / "late.npz"), found(config, long_series / "test/s6.npz")
     assert len(early) > 2
     np.testing.assert_allclose(late["start"], early["start"] + 1.7e9, atol=1e-3, rtol=0)
@@ -202,7 +195,7 @@ def test_without_input_it_says_what_to_type(trained: Trained) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("nowhere.mp4", r"nowhere\.mp4: nothing is there; give a video, a folder of videos or a stream's address"),
+        ("nowhere.mp4", r"nowhere\.mp4: nothing is there; give a video, a folder of videos or the URL of a stream"),
         ("notes", r"notes holds 1 files and no video \(\.mp4, "),
         (
             "broken",
@@ -327,12 +320,12 @@ def test_live_is_what_the_file_gives(
     trained: Trained, found: Found, long_videos: Path, address: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = trained("long", f"input='{address}'")
-    detector = load_detector(config)
+    detector = detector_of(config)
     live = StreamSegmenter("v6.mp4", detector.classes, detector.background, detector.settings, 1 / detector.rate)
     seen = VideoResult()
-    follow(config, detector, detector.run.live(), live, seen)
+    follow(detector, address, detector.run.live(), live, seen, None)
     live.end()
-    whole = read_line(detector, long_videos / "test/v6.mp4")
+    whole = predict_item(detector, long_videos / "test/v6.mp4")
     np.testing.assert_allclose(seen.times, whole.times, atol=1e-9)
     np.testing.assert_allclose(seen.probs, whole.probs, atol=1e-4)
     assert all(0 <= delay < 60 for delay in seen.delays)
@@ -356,7 +349,10 @@ def test_a_stream_from_the_command_line(
     lines = done.out.splitlines()
     assert f"detect: watching {hidden} (Ctrl-C ends it)" in lines
     for one in table.to_dict("records"):
-        assert f"detect: {mark(one['start'])}–{mark(one['end'])} {one['label']} ({one['score']:.2f})" in lines
+        assert (
+            f"detect: {format_time(one['start'])}–{format_time(one['end'])} {one['label']} ({one['score']:.2f})"
+            in lines
+        )
     assert any("88 frames in" in line and "(median)" in line for line in lines)
     assert SECRET not in done.out + "".join(done.err)
     assert SECRET.encode() not in bytes_below(tmp_path)
@@ -441,41 +437,37 @@ Watching = Callable[..., Config]
 Streaming = Callable[..., list[str]]
 
 
-def test_ctrl_c_keeps_what_was_found(
-    watching: Watching, streaming: Streaming, tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("ending", [KeyboardInterrupt(), UserError("camera broke off after 24 frames")])
+def test_a_stream_that_is_stopped_or_breaks_off_keeps_what_was_found(
+    ending: BaseException, watching: Watching, streaming: Streaming, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    closed = streaming(*np.arange(24) / 8, KeyboardInterrupt())
-    with caplog.at_level("INFO"):
+    """Ctrl-C is no error, a break is."""
+    closed, is_error = streaming(*np.arange(24) / 8, ending), isinstance(ending, UserError)
+    with (
+        caplog.at_level("INFO"),
+        pytest.raises(UserError, match="camera broke off after 24 frames") if is_error else contextlib.nullcontext(),
+    ):
         run_command(watching())
     assert closed == ["camera"]
-    assert "detect: stopped by Ctrl-C; what was found is kept" in caplog.text
+    assert ("detect: stopped by Ctrl-C; the segments so far are written" in caplog.text) is not is_error
     assert "detect: 24 frames in" in caplog.text
     assert {path.name for path in live_folder(tmp_path).iterdir()} == {"segments.csv", "segments.json", "timeline.png"}
-
-
-def test_ctrl_c_before_the_first_frame_is_just_that(watching: Watching, streaming: Streaming, tmp_path: Path) -> None:
-    streaming(KeyboardInterrupt())
-    with pytest.raises(KeyboardInterrupt):
-        run_command(watching())
-    assert not (tmp_path / "outputs").exists()
-
-
-def test_a_stream_that_breaks_off_keeps_what_was_found_and_is_an_error(
-    watching: Watching, streaming: Streaming, tmp_path: Path
-) -> None:
-    streaming(*np.arange(24) / 8, UserError("camera broke off after 24 frames"))
-    with pytest.raises(UserError, match="camera broke off after 24 frames"):
-        run_command(watching())
     assert (live_folder(tmp_path) / "timeline.png").stat().st_size > 0
-    assert (live_folder(tmp_path) / "segments.csv").is_file()
 
 
-def test_a_stream_that_never_comes_is_an_error(watching: Watching, streaming: Streaming, tmp_path: Path) -> None:
-    streaming(UserError("camera cannot be read"))
-    with pytest.raises(UserError, match="camera cannot be read"):
-        run_command(watching())
-    streaming()
-    with pytest.raises(UserError, match="camera: no frame came; check the address, or give a file"):
+@pytest.mark.parametrize(
+    ("steps", "error", "words"),
+    [
+        ([KeyboardInterrupt()], KeyboardInterrupt, "^$"),
+        ([UserError("camera cannot be read")], UserError, "camera cannot be read"),
+        ([], UserError, "camera: no frame came; check the address, or give a file"),
+    ],
+)
+def test_a_stream_without_a_frame_leaves_nothing(
+    steps: list[Step], error: type[BaseException], words: str, watching: Watching, streaming: Streaming, tmp_path: Path
+) -> None:
+    streaming(*steps)
+    with pytest.raises(error, match=words):
         run_command(watching())
     assert not (tmp_path / "outputs").exists()
 
@@ -513,11 +505,11 @@ def test_smoothing_is_waited_for_and_said(
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     smooth, load = DetectionSettings(smoothing=0.625, high=0.4, low=0.3), load_detector
-    monkeypatch.setattr(detect, "load_detector", lambda config: replace(load(config), settings=smooth))
+    monkeypatch.setattr(detect, "load_detector", lambda *arguments: replace(load(*arguments), settings=smooth))
     streaming(*np.arange(24) / 8)
     with caplog.at_level("INFO"):
         run_command(watching())
-    assert "detect: smoothing waits for 0.25 s of what comes next" in caplog.text
+    assert "detect: smoothing delays results by 0.25 s" in caplog.text
     assert len(pd.read_csv(live_folder(tmp_path) / "segments.csv")) > 0
 
 
@@ -535,20 +527,24 @@ def test_a_run_that_no_stream_can_use_says_so_before_it_is_opened(
     assert "\n" not in str(caught.value)
 
 
-def test_the_terminal_shows_what_is_seen_now(
+def test_the_terminal_shows_the_most_probable_class(
     trained: Trained, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    detector = load_detector(trained("long"))
-    detect.status(1.0, detector, np.array([0.1, 0.7, 0.2]))
+    """The background of a run is one of its classes, or None."""
+    detector = detector_of(trained("long"))
+    assert (detector.classes, detector.background, detector.rate) == (["none", "left", "right"], "none", 8.0)
+    assert detector_of(trained("clips")).background is None
+    capsys.readouterr()
+    detect.show_status(1.0, detector, np.array([0.1, 0.7, 0.2]))
     assert capsys.readouterr().err == ""  # no terminal
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    detect.status(61.25, detector, np.array([0.1, 0.7, 0.2]))
+    detect.show_status(61.25, detector, np.array([0.1, 0.7, 0.2]))
     assert capsys.readouterr().err == f"\r\033[K1:01.2 left 0.70 {'█' * 14}\r"
 
 
 @given(st.floats(0, 1e6))
 def test_a_time_is_never_marked_later_than_it_is(seconds: float) -> None:
-    minutes, rest = mark(seconds).split(":")
+    minutes, rest = format_time(seconds).split(":")
     assert 60 * int(minutes) + float(rest) <= seconds + 1e-6
     assert 60 * int(minutes) + float(rest) > seconds - 0.1
     assert 0 <= float(rest) < 60
@@ -619,16 +615,9 @@ def test_a_pause_ends_every_segment() -> None:
     assert (second["start"], second["end"], second["score"]) == (10.0, 10.125, 0.7)
 
 
-def test_what_a_stream_has_shown_lies_on_a_grid() -> None:
-    seen = VideoResult([0.5, 0.75, 1.5], [np.array([0.2, 0.8])] * 3, [0.0] * 3)
-    line = seen.line(4.0)
-    assert line.times.tolist() == [0.5, 0.75, 1.0, 1.25, 1.5]
-    assert line.probs[:, 1].tolist() == [0.8, 0.8, 0.0, 0.0, 0.8]
-    assert line.end == 1.75
-
-
-def test_the_background_of_a_run_is_one_of_its_classes(trained: Trained) -> None:
-    detector = load_detector(trained("long"))
-    assert isinstance(detector, Detector)
-    assert (detector.classes, detector.background, detector.rate) == (["none", "left", "right"], "none", 8.0)
-    assert load_detector(trained("clips")).background is None
+def test_the_result_of_a_stream_is_placed_on_a_grid() -> None:
+    result = VideoResult([0.5, 0.75, 1.5], [np.array([0.2, 0.8])] * 3, [0.0] * 3)
+    item = result.on_grid(4.0)
+    assert item.times.tolist() == [0.5, 0.75, 1.0, 1.25, 1.5]
+    assert item.probs[:, 1].tolist() == [0.8, 0.8, 0.0, 0.0, 0.8]
+    assert item.end == 1.75
