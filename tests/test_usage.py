@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kagglepipe.cli.completion import completions
-from kagglepipe.cli.help import stage_help
+from kagglepipe.cli.help import options_page, stage_help
 from kagglepipe.cli.hints import near_options, unknown_choice, unknown_flag, unknown_word
 from kagglepipe.config import option_facts, option_names
 from kagglepipe.stages import STREET, TOOLS
@@ -108,6 +108,11 @@ def test_options_stand_with_their_defaults_and_meaning() -> None:
     assert "  training.trackers=[]" in text
     assert "  model.image_size=null" in text
     assert "Share of the steps with a rising rate." in text
+
+
+def test_the_page_of_options_is_the_one_that_the_options_make() -> None:
+    page = Path(__file__).parents[1] / "docs" / "options.md"
+    assert page.read_text(encoding="utf-8") == options_page() + "\n", "python -m kagglepipe.cli.help > docs/options.md"
 
 
 # --- completion ------------------------------------------------------------------------------------------------

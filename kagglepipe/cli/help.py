@@ -10,6 +10,7 @@ from typing import Any
 
 from kagglepipe.cli.hints import choices, groups
 from kagglepipe.config import Config, option_fields
+from kagglepipe.options import limits_of
 from kagglepipe.stages import STREET, TOOLS
 
 
@@ -109,3 +110,24 @@ def _shown(value: Any) -> str:
     return (
         {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)
     )
+
+
+def options_page() -> str:
+    """`docs/options.md`: a table for each group, of name, default, meaning and choices."""
+    groups: dict[str, list[str]] = {}
+    for name, one in option_fields():
+        facts, group = one.metadata, name.rpartition(".")[0] or "At the top"
+        default = one.default if one.default is not MISSING else one.default_factory()
+        limits = " and ".join(limits_of(facts))
+        about = [facts["doc"], f"One of {', '.join(facts['choices'])}." if facts["choices"] else ""]
+        about.append(f"Number: {limits}." if limits else "")
+        about.append(f"Read by runs of {' or '.join(facts['read_by'])}." if facts["read_by"] else "")
+        cells = (f"`{name}`", f"`{_shown(default)}`", " ".join(filter(None, about)).replace("|", "\\|"))
+        groups.setdefault(group, []).append(f"| {' | '.join(cells)} |")
+    head = "| option | default | meaning |\n|---|---|---|\n"
+    parts = [f"## {group}\n\n{head}" + "\n".join(rows) for group, rows in groups.items()]
+    return "# Options\n\nWritten by `python -m kagglepipe.cli.help > docs/options.md`.\n\n" + "\n\n".join(parts)
+
+
+if __name__ == "__main__":
+    print(options_page())
