@@ -21,9 +21,9 @@ from statistics import median
 import requests
 from measure import make_parser
 
-from kagglepipe.competitions.credentials import Credentials
-from kagglepipe.competitions.kaggle import KaggleClient
-from kagglepipe.competitions.transfer import fetch
+from kagglepipe.kaggle.client import KaggleClient
+from kagglepipe.kaggle.credentials import Credentials
+from kagglepipe.kaggle.download import fetch
 
 MB = 10**6
 BLOCK = os.urandom(MB)

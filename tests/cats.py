@@ -1,6 +1,6 @@
-"""The competition "cats": a prepared folder, finished runs that were never trained, and the same at `kaggle_emulator`.
+"""The competition "cats": a prepared folder, finished runs that were never trained, and the same at `emulator`.
 
-The fixtures `cats_folder` and `cats` of tests/stages make it.
+The fixtures `cats_folder` and `cats` of tests/kaggle make it.
 """
 
 import shutil
@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from kagglepipe.competitions.kaggle import KaggleClient
 from kagglepipe.config import CONF, Config, schema
 from kagglepipe.errors import UserError
 from kagglepipe.files import write_json, write_parquet
+from kagglepipe.kaggle.client import KaggleClient
+from kagglepipe.kaggle.ledger import Row, read_ledger
 from kagglepipe.options import (
     CompetitionOptions,
     FoldOptions,
@@ -27,9 +28,8 @@ from kagglepipe.options import (
     TrainingOptions,
 )
 from kagglepipe.predictions.frame import test_frame
-from kagglepipe.predictions.ledger import Row, read_ledger
 from kagglepipe.stages.configured import read_data
-from tests.kaggle_emulator import KaggleEmulator, halves
+from tests.kaggle.emulator import KaggleEmulator, halves
 
 CONTRACT: Any = OmegaConf.to_container(OmegaConf.load(CONF / "competition/image_folder.yaml"))
 CLASSES = ("blue", "green", "red")

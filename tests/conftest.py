@@ -34,7 +34,7 @@ from kagglepipe.config import Config
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext
 
-    from tests.kaggle_emulator import KaggleEmulator
+    from tests.kaggle.emulator import KaggleEmulator
 
 settings.register_profile("quick", max_examples=25, deadline=None)  # how long an example takes is no result
 settings.register_profile("thorough", max_examples=200, deadline=None)  # by --hypothesis-profile=thorough
@@ -379,7 +379,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Index:
 @pytest.fixture(scope="session")
 def kaggle_servers() -> Iterator["KaggleEmulator"]:
     """The one emulator of `kaggle`, since to start and stop one takes longer than most tests of it."""
-    from tests.kaggle_emulator import KaggleEmulator
+    from tests.kaggle.emulator import KaggleEmulator
 
     with KaggleEmulator() as emulator:
         yield emulator

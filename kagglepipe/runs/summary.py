@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from kagglepipe.errors import UserError
-from kagglepipe.predictions.ledger import Row
+from kagglepipe.kaggle.ledger import Row
 from kagglepipe.runs.provenance import described, difference, told
 from kagglepipe.runs.run import Run
 

@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kagglepipe.competitions.credentials import WHERE, find_credentials
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
+from kagglepipe.kaggle.credentials import WHERE, find_credentials
 from kagglepipe.runs.store import RunStore
 
 if TYPE_CHECKING:
-    from kagglepipe.competitions.kaggle import KaggleClient, Submission
+    from kagglepipe.kaggle.client import KaggleClient, Submission
 
 log = logging.getLogger(__name__)
 BRIEFLY = 5.0  # seconds of patience where an answer is only nice to have
@@ -30,7 +30,7 @@ def connect(config: Config, *, patience: float | None = None) -> "KaggleClient":
         raise UserError(f"no Kaggle credentials were found: {WHERE}")
     if credentials.exposed:
         warn_of(credentials.place)
-    from kagglepipe.competitions.kaggle import KaggleClient
+    from kagglepipe.kaggle.client import KaggleClient
 
     kaggle = config.kaggle
     seconds = kaggle.patience if patience is None else min(patience, kaggle.patience)
@@ -55,7 +55,7 @@ def slug_at_kaggle(config: Config, otherwise: str) -> str:
 
 def sent_by_user(client: "KaggleClient", slug: str) -> "Iterator[Submission]":
     """The user's submissions, the latest first; none where Kaggle will list none, as it may before the first."""
-    from kagglepipe.competitions.kaggle_errors import KaggleError
+    from kagglepipe.kaggle.errors import KaggleError
 
     try:
         yield from client.submissions(slug)

@@ -13,16 +13,16 @@ from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from kagglepipe.competitions.credentials import WHERE, find_credentials
 from kagglepipe.competitions.source import Source, describe
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, exclusive_lock, file_sha256, read_json, write_json
+from kagglepipe.kaggle.credentials import WHERE, find_credentials
 from kagglepipe.options import DownloadOptions
 from kagglepipe.stages.account import connect, is_kaggle_notebook, notebook_data
 
 if TYPE_CHECKING:
-    from kagglepipe.competitions.kaggle import RemoteFile
+    from kagglepipe.kaggle.client import RemoteFile
 
 log = logging.getLogger(__name__)
 GB = 10**9
@@ -165,7 +165,7 @@ def take_kaggle(config: Config, known: Source | None) -> Source:
             f"folder, as competition.source=PATH, or {WHERE}"
         )
     from kagglepipe.competitions.archive import ArchiveError
-    from kagglepipe.competitions.transfer import Remote, discard, fetch, finished
+    from kagglepipe.kaggle.download import Remote, discard, fetch, finished
 
     client, archive, options = connect(config), folder / "archive.zip", config.download
     if known is not None:

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import exclusive_lock
-from kagglepipe.predictions.ledger import OPEN, Row, number, read_ledger, record
+from kagglepipe.kaggle.ledger import OPEN, Row, number, read_ledger, record
 from kagglepipe.runs.store import identity_hash
 from kagglepipe.stages.account import connect, slug_at_kaggle
 
 if TYPE_CHECKING:
-    from kagglepipe.competitions.kaggle import KaggleClient, Limits, Submission
+    from kagglepipe.kaggle.client import KaggleClient, Limits, Submission
 
 log = logging.getLogger(__name__)
 LOOKS = (2.0, 4.0, 8.0, 16.0)  # seconds between looks for a submission that may have arrived
@@ -37,7 +37,7 @@ def demand_uploadable(config: Config) -> None:
     Kaggle is asked once, in vain perhaps: whatever else it answers will show when there is something to send. That no
     submission is left now is only said, since there may be one by then.
     """
-    from kagglepipe.competitions.kaggle_errors import KaggleError
+    from kagglepipe.kaggle.errors import KaggleError
 
     slug = slug_at_kaggle(config, "leave submit.upload away")
     if config.competition.is_part:
@@ -150,7 +150,7 @@ def demand_quota(client: "KaggleClient", slug: str) -> None:
 
     Where Kaggle does not tell, the submission is tried: it refuses what is too much.
     """
-    from kagglepipe.competitions.kaggle_errors import KaggleError
+    from kagglepipe.kaggle.errors import KaggleError
 
     try:
         limits = client.limits(slug)
@@ -188,7 +188,7 @@ def quota_fault(limits: "Limits", slug: str) -> str | None:
 
 def send(client: "KaggleClient", slug: str, ledger: Path, csv: Path, facts: dict[str, Any], message: str | None) -> Row:
     """Submits the file and returns its row. One submission at most is counted, whatever happens. Raises UserError."""
-    from kagglepipe.competitions.kaggle_errors import KaggleError
+    from kagglepipe.kaggle.errors import KaggleError
 
     token, tag = client.upload(slug, csv), f"kagglepipe-{secrets.token_hex(6)}"
     text = message or f"{facts['run']}: out of fold {facts['metric']} {short(facts['oof_score'])}"
@@ -231,7 +231,7 @@ def find_tag(client: "KaggleClient", slug: str, tag: str) -> "Submission | None"
 
 def recent(client: "KaggleClient", slug: str) -> "list[Submission]":
     """The user's latest submissions; none where Kaggle has no list yet, for which it may answer 400."""
-    from kagglepipe.competitions.kaggle_errors import KaggleError
+    from kagglepipe.kaggle.errors import KaggleError
 
     try:
         return list(islice(client.submissions(slug), RECENT))
@@ -243,7 +243,7 @@ def recent(client: "KaggleClient", slug: str) -> "list[Submission]":
 
 def wait_for_score(client: "KaggleClient", slug: str, ledger: Path, row: Row, seconds: float) -> Row:
     """The row, with what Kaggle has made of it within so many seconds."""
-    from kagglepipe.competitions.kaggle_errors import KaggleError
+    from kagglepipe.kaggle.errors import KaggleError
 
     log.info("submit: waiting for the score, %.0f s at most (Ctrl-C is safe: stage=runs shows it later)", seconds)
     start, paused, pause = time.monotonic(), 0.0, FIRST_LOOK

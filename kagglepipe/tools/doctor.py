@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kagglepipe.competitions.credentials import WHERE, find_credentials
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute
+from kagglepipe.kaggle.credentials import WHERE, find_credentials
 from kagglepipe.stages.account import BRIEFLY, connect, is_kaggle_notebook, notebook_data
 from kagglepipe.stages.upload import quota_fault
 
 if TYPE_CHECKING:
-    from kagglepipe.competitions.kaggle import KaggleClient
-    from kagglepipe.competitions.kaggle_errors import KaggleError
+    from kagglepipe.kaggle.client import KaggleClient
+    from kagglepipe.kaggle.errors import KaggleError
 
 log = logging.getLogger(__name__)
 MIN_PYTHON = (3, 11)
@@ -159,7 +159,7 @@ def check_kaggle(config: Config) -> Iterator[Finding]:
 
 def check_token(client: "KaggleClient", *, is_competition: bool) -> Finding:
     """Whether Kaggle accepts the token."""
-    from kagglepipe.competitions.kaggle_errors import KaggleError
+    from kagglepipe.kaggle.errors import KaggleError
 
     try:
         found = f"token: valid, of {client.user() or 'somebody'}"
@@ -172,7 +172,7 @@ def check_token(client: "KaggleClient", *, is_competition: bool) -> Finding:
 
 def check_competition(client: "KaggleClient", slug: str) -> Iterator[Finding]:
     """Competition, rules and quota, in the order in which they fail."""
-    from kagglepipe.competitions.kaggle_errors import KaggleError
+    from kagglepipe.kaggle.errors import KaggleError
 
     try:
         client.files(slug, most=1)

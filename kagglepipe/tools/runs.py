@@ -17,8 +17,8 @@ import pandas as pd
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, write_bytes
+from kagglepipe.kaggle.ledger import OPEN, Row, gap, misleading_best, number, read_ledger
 from kagglepipe.predictions.frame import align, class_columns, read_frame
-from kagglepipe.predictions.ledger import OPEN, Row, gap, misleading_best, number, read_ledger
 from kagglepipe.predictions.metrics import METRICS, summarise
 from kagglepipe.predictions.paired import Comparison, Difference, compare
 from kagglepipe.predictions.uncertainty import format_difference, format_interval

@@ -1,5 +1,5 @@
 """The fixtures of the competition that is at the emulator too."""
 
-from tests.stages.conftest import cats, cats_folder, pauses
+from tests.kaggle.conftest import cats, cats_folder, pauses
 
 __all__ = ["cats", "cats_folder", "pauses"]

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from kagglepipe.competitions.kaggle_errors import http_date
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
+from kagglepipe.kaggle.errors import http_date
 from kagglepipe.stages import account
 from kagglepipe.tools import doctor
 from kagglepipe.tools.commands import run_command
@@ -302,7 +302,7 @@ def test_the_clock(skew: float | None, level: str, words: str) -> None:
 
 
 def test_a_clock_that_is_wrong_is_seen(cats: Cats, monkeypatch: Patch) -> None:
-    later = "kagglepipe.competitions.kaggle.http_date"
+    later = "kagglepipe.kaggle.client.http_date"
     monkeypatch.setattr(later, lambda value: (http_date(value) or 0) + 600)
     bad = found(cats.at(), "clock")
     assert bad.level == "mend"

@@ -10,9 +10,9 @@ from safetensors.numpy import save_file
 
 from kagglepipe.errors import UserError
 from kagglepipe.files import write_json, write_parquet
+from kagglepipe.kaggle.ledger import record
 from kagglepipe.options import RunsOptions
 from kagglepipe.predictions.frame import oof_frame
-from kagglepipe.predictions.ledger import record
 from kagglepipe.stages.configured import read_data
 from kagglepipe.text import table, width
 from kagglepipe.tools.commands import run_command

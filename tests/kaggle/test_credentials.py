@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 import pytest
 
-from kagglepipe.competitions.credentials import WHERE, Credentials, find_credentials
 from kagglepipe.errors import UserError
+from kagglepipe.kaggle.credentials import WHERE, Credentials, find_credentials
 
 TOKEN, KEY, USER = "KGAT_0123456789abcdef", "0fedcba987654321", "ada"
 

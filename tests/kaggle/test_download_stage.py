@@ -27,16 +27,16 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from kagglepipe.cli.errors import errors_in_one_line
-from kagglepipe.competitions.transfer import fetch
 from kagglepipe.config import CONF, Config
 from kagglepipe.errors import UserError
-from kagglepipe.files import locked, read_json
+from kagglepipe.files import keep_locks_in, locked, read_json
+from kagglepipe.kaggle.download import fetch
 from kagglepipe.options import CompetitionOptions, DownloadOptions, KaggleOptions, PathsOptions
 from kagglepipe.stages import download
 from tests.conftest import Outcome
-from tests.kaggle_emulator import KaggleEmulator, small_archive, unzipped, zip_of
-from tests.kaggle_faults import FAULTS, RANGED, Exchange, trickle
-from tests.kaggle_wire import Reply
+from tests.kaggle.emulator import KaggleEmulator, small_archive, unzipped, zip_of
+from tests.kaggle.faults import FAULTS, RANGED, Exchange, trickle
+from tests.kaggle.wire import Reply
 
 ARCHIVE, OTHER = small_archive(0, 20_000), small_archive(1, 20_000)
 FOLDER = OmegaConf.load(CONF / "competition/image_folder.yaml")
@@ -75,6 +75,10 @@ def options(kaggle: KaggleEmulator, *more: str) -> list[str]:
         "stage=download", "competition=image_folder", "competition.slug=cats", f"kaggle.endpoint={kaggle.endpoint}",
         "kaggle.timeout=0.5", "kaggle.patience=3", "paths.root=root", *more,
     ]  # fmt: skip
+
+
+def refreshing(config: Config) -> Config:
+    return replace(config, competition=replace(config.competition, refresh=True))
 
 
 def run(config: Config, capfd: pytest.CaptureFixture[str]) -> Outcome:
@@ -160,7 +164,7 @@ def test_a_refresh_compares_first(kaggle: KaggleEmulator, config: Config, capfd:
     run(config, capfd)
     before = {path: path.stat().st_mtime_ns for path in config.base_dir.rglob("*")}
     kaggle.calls.clear()
-    config = replace(config, competition=replace(config.competition, refresh=True))
+    config = refreshing(config)
     assert run(config, capfd).code == 0
     assert asked(kaggle) == ["DownloadDataFiles", "GET storage"]
     assert {path: path.stat().st_mtime_ns for path in config.base_dir.rglob("*")} == before
@@ -174,7 +178,7 @@ def test_a_refresh_takes_a_changed_archive(
     kaggle.set_archive("cats", OTHER)
     assert run(config, capfd).code == 0
     assert digest(files_in(config.base_dir / "raw")) == digest(unzipped(ARCHIVE))  # it was not asked to look
-    config = replace(config, competition=replace(config.competition, refresh=True))
+    config = refreshing(config)
     assert run(config, capfd).code == 0
     demand_right(config, OTHER)  # what was prepared from other bytes has gone
 
@@ -186,7 +190,7 @@ def test_a_refresh_forgets_nothing_where_the_bytes_are_the_same(
     (config.base_dir / "prepared.json").write_text("{}")
     kaggle.hashes = ()
     kaggle.fault("storage", "weak etag", None)  # so that only the bytes themselves tell
-    config = replace(config, competition=replace(config.competition, refresh=True))
+    config = refreshing(config)
     assert run(config, capfd).code == 0
     assert asked(kaggle).count("GET storage") == 3
     (config.base_dir / "prepared.json").unlink()
@@ -197,7 +201,7 @@ def test_a_refresh_that_fails_keeps_what_was_there(
     kaggle: KaggleEmulator, config: Config, capfd: pytest.CaptureFixture[str]
 ) -> None:
     run(config, capfd)
-    config, kaggle.hashes = replace(config, competition=replace(config.competition, refresh=True)), ()
+    config, kaggle.hashes = refreshing(config), ()
     kaggle.set_archive("cats", OTHER[:-30])
     demand_one_line(run(config, capfd))
     demand_right(config)
@@ -210,8 +214,7 @@ def test_a_refresh_takes_the_latest_though_another_was_downloaded_and_not_unpack
     kaggle: KaggleEmulator, config: Config, capfd: pytest.CaptureFixture[str]
 ) -> None:
     run(config, capfd)
-    config = replace(config, competition=replace(config.competition, refresh=True))
-    large = replace(config.download, max_entries=1)
+    config, large = refreshing(config), replace(config.download, max_entries=1)
     kaggle.set_archive("cats", OTHER)
     assert "allowed are 1" in demand_one_line(run(replace(config, download=large), capfd))
     assert (config.base_dir / "archive.zip").exists()
@@ -394,7 +397,7 @@ EVERY: list[tuple[str, str, int | None, bool]] = [
         for times in (1, None)
         for has_md5 in ((True, False) if fault in SILENT else (True,))
     ),
-    *(  # one of each kind of error; test_kaggle has them all
+    *(  # one of each kind of error; test_client has them all
         (place, fault, None, True)
         for place in ("DownloadDataFiles", "ListDataFiles")
         for fault in ("401", "403 rules", "404", "429", "500", "html", "reset")
@@ -441,6 +444,7 @@ def test_whatever_fails_raw_is_right_or_absent_and_the_same_command_heals(
 def test_another_process_waits_and_then_downloads_nothing(
     kaggle: KaggleEmulator, config: Config, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    keep_locks_in(config.root)  # as the command does, whose lock is to be the same
     with locked(config.base_dir):
         other = subprocess.Popen(
             [sys.executable, "-m", "kagglepipe", *options(kaggle)],
@@ -451,7 +455,7 @@ def test_another_process_waits_and_then_downloads_nothing(
             text=True,
         )
         assert other.stdout
-        said = other.stdout.readline()
+        said = next(line for line in other.stdout if not line.startswith("starting"))  # shown where that takes long
         assert "another process is at it; waiting until it is done" in said
         download.take_kaggle(config, None)
     rest, _ = other.communicate(timeout=60)
@@ -466,18 +470,13 @@ def test_another_process_waits_and_then_downloads_nothing(
 # files; 0 for none. It answers with the child's number, and then with its exit code.
 CHILDREN = """
 import os, signal, sys
-from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
 from kagglepipe.cli.errors import errors_in_one_line
-from kagglepipe.config import CONF
-from kagglepipe.competitions import archive, kaggle, transfer
-from kagglepipe.config import schema
-from kagglepipe.stages import download, walk
+from kagglepipe.competitions import archive
+from kagglepipe.kaggle import client, download
+from kagglepipe.tools.commands import run_command
+from tests.composing import config_of
 
-ConfigStore.instance().store(name="schema", node=schema())
-with initialize_config_dir(str(CONF), version_base="1.3"):
-    config = OmegaConf.to_object(compose("config", sys.argv[1:]))
+config = config_of(*sys.argv[1:])
 data, seen = str(config.root / "data"), 0
 
 def step(event, arguments):
@@ -493,7 +492,7 @@ for line in sys.stdin:
     if not child:
         sys.addaudithook(step)
         with errors_in_one_line():
-            walk(config)
+            run_command(config)
         os._exit(0)
     print(child, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
@@ -722,8 +721,8 @@ def test_no_file_no_line_and_no_traceback_holds_a_secret(
             command(*line)
     shown += "".join(traceback.format_exception(bug.value))
     with monkeypatch.context() as broken:
-        broken.setattr("kagglepipe.competitions.kaggle.remote_of", lambda *_: {}["another"])
-        broken.setattr("kagglepipe.competitions.transfer.remote_of", lambda *_: {}["another"])
+        broken.setattr("kagglepipe.kaggle.client.remote_of", lambda *_: {}["another"])
+        broken.setattr("kagglepipe.kaggle.download.remote_of", lambda *_: {}["another"])
         shutil.rmtree(config.base_dir)
         with pytest.raises(KeyError) as bug:
             command(*line)

@@ -14,17 +14,17 @@ from typing import Any
 
 import pytest
 
-from kagglepipe.competitions.kaggle import KaggleClient, Limits
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
-from kagglepipe.predictions.ledger import COLUMNS, Row, record
+from kagglepipe.kaggle.client import KaggleClient, Limits
+from kagglepipe.kaggle.ledger import COLUMNS, Row, record
 from kagglepipe.stages import submit
 from kagglepipe.stages.account import with_sample_if_no_data
 from kagglepipe.stages.upload import FIRST_LOOK, GROWTH, LONGEST_LOOK, LOOKS, quota_fault, upload
 from kagglepipe.tools.commands import run_command
 from tests.cats import ANSWERS, Cats, add_run, pause_by
-from tests.kaggle_faults import DENIED, FAULTS, QUOTA, RULES, Exchange
-from tests.kaggle_wire import Reply
+from tests.kaggle.faults import DENIED, FAULTS, QUOTA, RULES, Exchange
+from tests.kaggle.wire import Reply
 
 UPLOAD = ("stage=submit", "submit.upload=true")
 SCORED = "submit: public score 0.66667, private hidden until the end; out of fold accuracy 0.7500 (0.5000-0.9000)"
@@ -223,7 +223,7 @@ def shorter(cats: Cats, length: int) -> None:
 
 # --- CreateSubmission fails ---------------------------------------------------------------------------------------
 
-UNSURE = ("500", "reset", "ref 0")  # one of each kind of error after which it is not known; test_kaggle has them all
+UNSURE = ("500", "reset", "ref 0")  # one of each kind of error after which it is not known; test_client has them all
 SURE: list[Fault] = [
     *((kind, {}) for kind in ("400 quota", "401", "403 rules", "403 denied", "404")),
     ("429", {"retry_after": 100_000}),

@@ -1,4 +1,4 @@
-"""HTTP as `kaggle_emulator` needs it: small servers on the loopback interface that can also break off an answer.
+"""HTTP as `emulator` needs it: small servers on the loopback interface that can also break off an answer.
 
 A server reads a `Request`, asks for the `Reply` and sends that as it says: whole, in pieces, in part, or not at all.
 """

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import requests
 
-from kagglepipe.competitions.kaggle_errors import TEMPORARY, KaggleError, Patience, network_errors
 from kagglepipe.console import Progress
 from kagglepipe.errors import UserError
 from kagglepipe.files import write_json
+from kagglepipe.kaggle.errors import TEMPORARY, KaggleError, Patience, network_errors
 
 CHUNK = 2**20  # most bytes to read at once
 MB, GB = 10**6, 10**9

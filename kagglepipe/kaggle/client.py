@@ -18,8 +18,10 @@ from urllib.parse import urljoin
 
 import requests
 
-from kagglepipe.competitions.credentials import Credentials
-from kagglepipe.competitions.kaggle_errors import (
+from kagglepipe.errors import UserError
+from kagglepipe.kaggle.credentials import Credentials
+from kagglepipe.kaggle.download import Remote, pieces, remote_of
+from kagglepipe.kaggle.errors import (
     TEMPORARY,
     KaggleError,
     Patience,
@@ -31,8 +33,6 @@ from kagglepipe.competitions.kaggle_errors import (
     network_errors,
     storage_error,
 )
-from kagglepipe.competitions.transfer import Remote, pieces, remote_of
-from kagglepipe.errors import UserError
 
 PUBLIC = "https://api.kaggle.com"
 COMPETITIONS, DIAGNOSTICS = "competitions.CompetitionApiService", "api.v1.DiagnosticsService"

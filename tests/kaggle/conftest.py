@@ -11,7 +11,7 @@ import pytest
 from kagglepipe.tools.commands import run_command
 from tests.cats import ANSWERS, Cats, add_run, cats_config, pause_by
 from tests.conftest import make_toy
-from tests.kaggle_emulator import KaggleEmulator, zip_of
+from tests.kaggle.emulator import KaggleEmulator, zip_of
 
 
 @pytest.fixture(scope="session")

@@ -17,15 +17,15 @@ import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kagglepipe.competitions import kaggle as module
-from kagglepipe.competitions import kaggle_errors
-from kagglepipe.competitions.credentials import Credentials
-from kagglepipe.competitions.kaggle import KaggleClient, Limits, RemoteFile, Standing, Submission
-from kagglepipe.competitions.kaggle_errors import KaggleError
 from kagglepipe.errors import UserError
-from tests.kaggle_emulator import ROUTES, KaggleEmulator, small_archive
-from tests.kaggle_faults import DENIED, FAULTS, RULES, Exchange, quota_message
-from tests.kaggle_wire import Reply
+from kagglepipe.kaggle import client as module
+from kagglepipe.kaggle import errors
+from kagglepipe.kaggle.client import KaggleClient, Limits, RemoteFile, Standing, Submission
+from kagglepipe.kaggle.credentials import Credentials
+from kagglepipe.kaggle.errors import KaggleError
+from tests.kaggle.emulator import ROUTES, KaggleEmulator, small_archive
+from tests.kaggle.faults import DENIED, FAULTS, RULES, Exchange, quota_message
+from tests.kaggle.wire import Reply
 
 ANSWERS = {"1": "0", "2": "1"}
 RULES_PAGE = "https://www.kaggle.com/competitions/cats/rules"
@@ -62,8 +62,8 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The client's own, without the chance in its pauses."""
     clock = Clock()
-    monkeypatch.setattr(kaggle_errors, "time", clock)
-    monkeypatch.setattr(kaggle_errors.random, "uniform", lambda low, high: (low + high) / 2)
+    monkeypatch.setattr(errors, "time", clock)
+    monkeypatch.setattr(errors.random, "uniform", lambda low, high: (low + high) / 2)
     return clock
 
 

@@ -19,14 +19,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from urllib3 import HTTPResponse
 
-from kagglepipe.competitions import transfer
-from kagglepipe.competitions.credentials import Credentials
-from kagglepipe.competitions.kaggle import KaggleClient
-from kagglepipe.competitions.kaggle_errors import MOST_REPEATS, KaggleError
-from kagglepipe.competitions.transfer import Remote, discard, fetch, finished, remote_of
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
-from tests.kaggle_emulator import KaggleEmulator
+from kagglepipe.kaggle.client import KaggleClient
+from kagglepipe.kaggle.credentials import Credentials
+from kagglepipe.kaggle.download import CHUNK, Remote, discard, fetch, finished, remote_of
+from kagglepipe.kaggle.errors import MOST_REPEATS, KaggleError
+from tests.kaggle.emulator import KaggleEmulator
 
 CONTENT = random.Random(0).randbytes(300_000)
 OTHER = random.Random(1).randbytes(250_000)
@@ -755,4 +754,4 @@ def test_pieces_are_passed_on_as_they_arrive(kaggle: KaggleEmulator, archive: by
 def test_the_bar_is_for_terminals_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     bring(Storage(), tmp_path)
     assert capfd.readouterr() == ("", "")
-    assert transfer.CHUNK <= 2**20  # so much is lost at most when a process dies
+    assert CHUNK <= 2**20  # so much is lost at most when a process dies

@@ -1,4 +1,4 @@
-"""What can go wrong between a client and `kaggle_emulator`: a table, `FAULTS`, of what is answered instead.
+"""What can go wrong between a client and `emulator`: a table, `FAULTS`, of what is answered instead.
 
 A fault gets the `Exchange` and the details that `KaggleEmulator.fault` was told. Those that call `proceed` alter or
 break off the true answer, so the server has done what it was asked; the others say no before it does anything.
@@ -12,10 +12,10 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from tests.kaggle_wire import Reply, Request, html_page, json_error, json_reply, xml_error
+from tests.kaggle.wire import Reply, Request, html_page, json_error, json_reply, xml_error
 
 if TYPE_CHECKING:
-    from tests.kaggle_emulator import KaggleEmulator
+    from tests.kaggle.emulator import KaggleEmulator
 
 Row = Mapping[str, Any]
 

@@ -10,7 +10,7 @@ One server answers the RPCs, at `/v1/<service>/<Method>` and `/api/v1/<service>/
 addresses is another, on a port of its own, and turns away whoever shows it credentials, as Google's does. A third,
 `elsewhere`, is where no client should take anything of value. All end with the `with`, and what they hold open too.
 
-`kaggle_wire` has the HTTP, `kaggle_faults` what may go wrong. test_kaggle_emulator.py holds all of it to Kaggle's own
+`wire` has the HTTP, `faults` what may go wrong. test_emulator.py holds all of it to Kaggle's own
 clients.
 """
 
@@ -37,8 +37,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 from urllib.parse import quote, urlencode
 
-from tests.kaggle_faults import DENIED, FAULTS, RANGED, RULES, Exchange, quota_message
-from tests.kaggle_wire import Reply, Request, Server, html_page, json_error, json_reply, xml_error
+from tests.kaggle.faults import DENIED, FAULTS, RANGED, RULES, Exchange, quota_message
+from tests.kaggle.wire import Reply, Request, Server, html_page, json_error, json_reply, xml_error
 
 Json = dict[str, Any]
 Answers = Mapping[Any, object]  # by id

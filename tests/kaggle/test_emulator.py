@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from tests.kaggle_emulator import (
+from tests.kaggle.emulator import (
     KaggleEmulator,
     S,
     crc32c,
@@ -27,7 +27,7 @@ from tests.kaggle_emulator import (
     small_archive,
     unzipped,
 )
-from tests.kaggle_faults import DENIED, RULES
+from tests.kaggle.faults import DENIED, RULES
 
 ANSWERS = {f"img{number}.jpg": number % 2 for number in range(20)}
 NEEDED = [name for name in ("kaggle", "kagglehub", "six") if importlib.util.find_spec(name) is None]

@@ -1,0 +1,1 @@
+"""Kaggle for one user: credentials, the client of its API, downloads, submissions and their ledger."""
