@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -190,6 +190,15 @@ def train_missing(config: Config, dataset: Dataset, run: Run) -> None:
         )
 
 
+@dataclass(frozen=True)
+class FoldFacts:
+    """What all folds share: the teacher's run, the default order of classes, what model.json says of the run."""
+
+    teacher: Run | None
+    default_classes: list[str]
+    meta: dict[str, Any]
+
+
 def train_folds(config: Config, dataset: Dataset, run: Run, wanted: Sequence[int]) -> None:
     """Train the wanted folds, one after another; a budget is shared among those that are left."""
     from kagglepipe.training.budget import Budget
@@ -202,15 +211,18 @@ def train_folds(config: Config, dataset: Dataset, run: Run, wanted: Sequence[int
     if is_rank_zero():
         write_config(as_kept(config), run.config_file)
     trackers = config.training.trackers if is_rank_zero() else []
-    with tracking(trackers, folder=run.folder, settings=identity_of(config, dataset)) as track:
+    about = FoldFacts(
+        find_teacher(config, dataset), usual_order(config, dataset.classes, sorted), model_meta(config, dataset)
+    )
+    with tracking(trackers, folder=run.folder, settings=about.meta["identity"]) as track:
         learner.prepare_features()
         distributed.barrier()
         started = time.perf_counter()  # features are shared by all folds
         for number, fold in enumerate(wanted):
-            if distributed.broadcast_object(is_behind(config, dataset, run)):
+            if config.training.rival and distributed.broadcast_object(is_behind(config, dataset, run)):
                 break
             share = budget and budget.share(len(wanted) - number)
-            train_fold(config, dataset, run, learner, fold, share, track)
+            train_fold(config, dataset, run, learner, fold, about, share, track)
             left = (time.perf_counter() - started) / (number + 1) * (len(wanted) - number - 1)
             if left > 60:
                 log.info("train: about %.0f min left for %d folds", left / 60, len(wanted) - number - 1)
@@ -231,6 +243,7 @@ def train_fold(
     run: Run,
     learner: "Learner",
     fold: int,
+    about: FoldFacts,
     budget: "Budget | None",
     track: "Track | None",
 ) -> None:
@@ -245,7 +258,7 @@ def train_fold(
                     left.unlink(missing_ok=True)
         if is_rank_zero() or learner.is_distributed:
             with nullcontext() if learner.is_distributed else single_process():
-                fit_and_save(config, dataset, run, learner, fold, budget, track)
+                fit_and_save(config, dataset, run, learner, fold, about, budget, track)
 
 
 def fit_and_save(
@@ -254,18 +267,19 @@ def fit_and_save(
     run: Run,
     learner: "Learner",
     fold: int,
+    about: FoldFacts,
     budget: "Budget | None",
     track: "Track | None",
 ) -> None:
     """Fit a fold and write its folder, metrics last; rank 0 writes."""
     from kagglepipe.training.loop import FitRuntime
 
-    start, own, teacher, train = time.perf_counter(), run.fold(fold), find_teacher(config, dataset), dataset.train
+    start, own, train = time.perf_counter(), run.fold(fold), dataset.train
     extra = train[:0]
-    if teacher is not None:
-        extra = pseudo_labelled(teacher, dataset, fold, config.training.confidence)
+    if about.teacher is not None:
+        extra = pseudo_labelled(about.teacher, dataset, fold, config.training.confidence)
     fitting = FitRuntime(
-        resume=own.folder / RESUME, budget=budget, default_classes=usual_order(config, dataset.classes, sorted),
+        resume=own.folder / RESUME, budget=budget, default_classes=about.default_classes,
         track=None if track is None else partial(track, f"fold_{fold}"),
     )  # fmt: skip
     result = learner.fit_fold(fold, extra, fitting)
@@ -273,7 +287,7 @@ def fit_and_save(
         learner.save_backbone(run.folder)
         run.invalidate()  # neither is finished until all files are of the new network
         own.invalidate()
-        learner.save_fold(result, own.folder, model_meta(config, dataset, fold))
+        learner.save_fold(result, own.folder, {"fold": fold, **about.meta})
     distributed.barrier()  # the other ranks read what was saved
     held = train[train["fold"] == fold]
     oof, test = learner.predict(result, own.folder, held), learner.predict(result, own.folder, dataset.test)
@@ -312,11 +326,10 @@ def save_fold(
     warn_of_constant(fold.number, train, metrics, classes, learner_options(config))
 
 
-def model_meta(config: Config, dataset: Dataset, fold: int) -> dict[str, Any]:
+def model_meta(config: Config, dataset: Dataset) -> dict[str, Any]:
     """Part of a fold's model.json about the run."""
     return {
         "classes": dataset.classes,
-        "fold": fold,
         "identity": identity_of(config, dataset),
         "versions": versions(),
         "git_commit": git_commit(),
