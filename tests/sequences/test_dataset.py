@@ -1,6 +1,5 @@
 """A batch depends on seed, epoch and id alone, and carries the lengths of what it padded."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -62,27 +61,18 @@ def test_a_batch_by_hand() -> None:
     assert batch.labels.dtype == torch.int64
 
 
-def test_clips_have_one_label_each() -> None:
-    batch = collate([(np.ones((2, 3)), np.array(1)), (np.ones((5, 3)), np.int64(0))])
-    assert batch.labels.tolist() == [1, 0]
-    assert batch.features.shape == (2, 5, 3)
-    assert not batch.features[0, 2:].any()
-
-
-def test_frames_stay_bytes() -> None:
+def test_clips_have_one_label_each_and_are_float32_or_bytes(tmp_path: Any) -> None:
+    np.save(tmp_path / "f.npy", np.ones((2, 3), np.float16))
+    batch = collate([
+        (np.load(tmp_path / "f.npy", mmap_mode="r"), np.array(1)), (np.ones((5, 3)), np.int64(0)),
+    ])  # fmt: skip
+    assert (batch.labels.tolist(), batch.features.dtype, batch.features.shape) == ([1, 0], torch.float32, (2, 5, 3))
+    assert batch.features[0].sum(dim=1).tolist() == [3, 3, 0, 0, 0]
     frames = np.full((2, 4, 4, 3), 200, np.uint8)
     batch = collate([(frames, np.array(0)), (frames[:1], np.array(1))])
-    assert batch.features.dtype == torch.uint8
-    assert batch.features.shape == (2, 2, 4, 4, 3)
+    assert (batch.features.dtype, batch.features.shape) == (torch.uint8, (2, 2, 4, 4, 3))
     assert batch.features[1, 0].eq(200).all()
     assert not batch.features[1, 1].any()
-
-
-def test_memory_mapped_features_are_read_as_float32(tmp_path: Any) -> None:
-    np.save(tmp_path / "f.npy", np.array([[0.5, 2.0]], np.float16))
-    batch = collate([(np.load(tmp_path / "f.npy", mmap_mode="r"), np.array(0))])
-    assert batch.features.dtype == torch.float32
-    assert batch.features.tolist() == [[[0.5, 2.0]]]
 
 
 # --- epochs ----------------------------------------------------------------------------------------------------
@@ -120,18 +110,13 @@ def test_labels_are_those_of_the_frames(window: int | None) -> None:
             assert labels[length:].eq(IGNORE_INDEX).all()
 
 
-def test_clip_labels_are_those_of_the_items() -> None:
-    for batch in training(of_lengths(*[5] * 10))(1):
-        assert batch.labels.tolist() == (batch.features[:, 0, 0] % 3).tolist()
-
-
-def test_without_augmentation_items_come_whole() -> None:
+def test_without_augmentation_items_come_whole_with_their_labels() -> None:
     found = items(training(of_lengths(5, 1, 9)), 3)
     assert {n: pieces[0][:, 1].tolist() for n, pieces in found.items()} == {
-        0: [0, 1, 2, 3, 4],
-        1: [0],
-        2: list(range(9)),
-    }
+        0: [0, 1, 2, 3, 4], 1: [0], 2: list(range(9)),
+    }  # fmt: skip
+    for batch in training(of_lengths(*[5] * 10))(1):
+        assert batch.labels.tolist() == (batch.features[:, 0, 0] % 3).tolist()
 
 
 def test_windows_come_to_every_frame_of_a_long_item() -> None:
@@ -170,15 +155,6 @@ def test_an_epoch_is_a_function_of_seed_and_epoch() -> None:
     assert all(other.features.tolist() != first(2).features.tolist() for other in others)
 
 
-def test_the_order_changes_from_epoch_to_epoch_and_seed_to_seed() -> None:
-    orders = {
-        tuple(next(training(of_lengths(*[1] * 12), batch_size=12, seed=seed)(epoch)).features[:, 0, 0].tolist())
-        for epoch in range(5)
-        for seed in range(3)
-    }
-    assert len(orders) == 15
-
-
 def test_what_is_drawn_for_an_item_does_not_depend_on_its_company() -> None:
     examples = of_lengths(*[40] * 6)
     alone = items(training(examples[3:4], LIVELY, window=16), 5)[3]
@@ -186,7 +162,7 @@ def test_what_is_drawn_for_an_item_does_not_depend_on_its_company() -> None:
     assert sorted(map(np.ndarray.tolist, alone)) == sorted(map(np.ndarray.tolist, together))
 
 
-def test_draws_differ_from_item_to_item_epoch_to_epoch_and_seed_to_seed() -> None:
+def test_order_and_draws_differ_from_item_to_item_epoch_to_epoch_and_seed_to_seed() -> None:
     draws = [
         tuple(pieces[0][:, 1])
         for epoch in range(2)
@@ -194,6 +170,12 @@ def test_draws_differ_from_item_to_item_epoch_to_epoch_and_seed_to_seed() -> Non
         for pieces in items(training(of_lengths(*[40] * 2), LIVELY, seed=seed), epoch).values()
     ]
     assert len(set(draws)) == 8
+    orders = {
+        tuple(next(training(of_lengths(*[1] * 12), batch_size=12, seed=seed)(epoch)).features[:, 0, 0].tolist())
+        for epoch in range(5)
+        for seed in range(3)
+    }
+    assert len(orders) == 15
 
 
 def test_the_seed_of_a_draw_is_known() -> None:
@@ -286,12 +268,8 @@ def test_an_error_while_reading_is_passed_on() -> None:
         raise ValueError("no frame in it can be decoded")
 
     batches = ClipBatches(of_lengths(4), PLAIN, fail, batch_size=1, frames=2, window=None, seed=0)
-
-    def first(found: Iterator[Batch]) -> Batch:
-        return next(found)
-
     with pytest.raises(ValueError, match="no frame in it"):
-        first(batches(0))
+        next(batches(0))
 
 
 def test_a_batch_can_be_told_what_it_is_made_of() -> None:

@@ -177,13 +177,10 @@ def test_what_is_not_finite_is_interpolated_in_time_within_its_channel(tmp_path:
     assert read.repairs == ("3 values not finite: interpolated in time",)
 
 
-def test_cells_without_a_number_are_missing(tmp_path: Path) -> None:
+def test_cells_without_a_number_are_missing_and_a_channel_without_any_becomes_zero(tmp_path: Path) -> None:
     read = read_series(text(tmp_path, "x,y\n1,0\n,NaN\nNA,inf\n4,3\n"))
     assert read.values.tolist() == [[1, 0], [2, 1], [3, 2], [4, 3]]
     assert read.repairs == ("4 values not finite: interpolated in time",)
-
-
-def test_a_channel_without_numbers_becomes_zero_and_is_named(tmp_path: Path) -> None:
     read = read_series(text(tmp_path, "x,lost,y\n1,,2\n3,nan,\n"))
     assert read.values.tolist() == [[1, 0, 2], [3, 0, 2]]
     assert read.repairs == ("1 value not finite: interpolated in time", "no number in channel lost: set to 0")
@@ -374,13 +371,10 @@ def test_the_end_cuts_and_nothing_is_extrapolated() -> None:
     assert resample(series, rate=1, end=99)[0].tolist() == list(range(11))
 
 
-def test_joints_keep_their_shape() -> None:
+def test_joints_keep_their_shape_and_one_row_is_a_grid_of_at_most_one() -> None:
     values = np.arange(24, dtype=np.float32).reshape(2, 4, 3)
     _, at = resample(Series(np.array([0.0, 1.0]), values), rate=2)
     np.testing.assert_allclose(at, [values[0], values.mean(axis=0), values[1]])
-
-
-def test_one_row_is_a_grid_of_at_most_one() -> None:
     assert resample(series_of([0.5], [7]), rate=2)[1].tolist() == [[7]]
     with pytest.raises(SeriesError, match=r"a rate of 4 has no sample from 0\.3 to 0\.3"):
         resample(series_of([0.3], [7]), rate=4)
@@ -417,13 +411,13 @@ def test_the_grid_is_every_multiple_within_and_lines_stay_lines(whole: list[int]
     np.testing.assert_allclose(values[:, 0], 2 * grid + 1, atol=2e-3)
 
 
-@pytest.mark.parametrize("rate", [10, 15, 25, 30, 60])
-def test_times_on_the_grid_are_found_exactly(rate: int) -> None:
-    times = np.array([float(Fraction(k, rate)) for k in range(5000)])
-    values = np.random.default_rng(0).normal(size=(5000, 2)).astype(np.float32)
-    grid, at = resample(Series(times, values), rate=rate)
-    np.testing.assert_array_equal(grid, times)
-    np.testing.assert_array_equal(at, values)
+def test_times_on_the_grid_are_found_exactly() -> None:
+    for rate in (10, 15, 25, 30, 60):
+        times = np.array([float(Fraction(k, rate)) for k in range(5000)])
+        values = np.random.default_rng(0).normal(size=(5000, 2)).astype(np.float32)
+        grid, at = resample(Series(times, values), rate=rate)
+        np.testing.assert_array_equal(grid, times)
+        np.testing.assert_array_equal(at, values)
 
 
 # --- skeletons ----------------------------------------------------------------------------------------------------
@@ -504,6 +498,7 @@ def test_a_lag_is_the_change_since_so_many_samples_ago_or_the_first(count: int, 
 
 
 def test_without_a_skeleton_the_inputs_are_the_channels_on_the_grid(tmp_path: Path) -> None:
+    """Channels are named by the type of file."""
     path = npz(
         tmp_path, other=np.zeros((3, 9)), x=np.array([[0.0, 5.0], [2.0, 5.0], [4.0, 9.0]]), t=np.array([0, 1, 2])
     )
@@ -512,9 +507,6 @@ def test_without_a_skeleton_the_inputs_are_the_channels_on_the_grid(tmp_path: Pa
     assert inputs.tolist() == [[0, 5], [1, 5], [2, 5], [3, 7], [4, 9], [4, 9]]
     joints = npz(tmp_path, x=np.arange(12.0).reshape(2, 3, 2))
     assert series_inputs(joints, rate=1)[1].tolist() == np.arange(12.0).reshape(2, 6).tolist()
-
-
-def test_channels_are_told_apart_by_the_type_of_file(tmp_path: Path) -> None:
     path = text(tmp_path, "b,t,a\n2,0,1\n2,1,1\n")
     assert series_inputs(path, rate=1, channels={"csv": ["a", "b"], "npz": ["x"]}).values.tolist() == [[1, 2]] * 2
     assert series_inputs(path, rate=1, channels={"npz": ["x"]}).values.tolist() == [[2, 1]] * 2
@@ -531,12 +523,9 @@ def test_of_a_skeleton_the_inputs_are_the_body_and_its_changes(tmp_path: Path) -
     expected = [body, *(body - np.concatenate([np.repeat(body[:1], lag, axis=0), body[:-lag]]) for lag in LAGS)]
     np.testing.assert_allclose(inputs, np.concatenate(expected, axis=1), atol=1e-5)
     np.testing.assert_allclose(series_inputs(npz(tmp_path, joints=joints[:9]), rate=1, skeleton=KINECT)[1], inputs[:9])
-
-
-@pytest.mark.parametrize("shape", [(5, 60), (5, 20, 2), (5, 16, 3)])
-def test_a_skeleton_that_is_not_there_is_named(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    with pytest.raises(SeriesError, match=r"no skeleton: joints .*right_hip.*are not in an array of shape"):
-        series_inputs(npz(tmp_path, x=np.zeros(shape)), rate=1, skeleton=KINECT)
+    for shape in ((5, 60), (5, 20, 2), (5, 16, 3)):
+        with pytest.raises(SeriesError, match=r"no skeleton: joints .*right_hip.*are not in an array of shape"):
+            series_inputs(npz(tmp_path, x=np.zeros(shape)), rate=1, skeleton=KINECT)
 
 
 @pytest.mark.real

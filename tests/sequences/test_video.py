@@ -9,7 +9,7 @@ import math
 import os
 import random
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -124,6 +124,15 @@ def remux(source: Path, target: Path, change: Callable[[int, Any], bool | None])
                 packet.stream = stream
                 new.mux(packet)
     return target
+
+
+def add_pictures(file: Any, stream: Any, numbers: Iterable[int], pixel_format: str = "yuv420p") -> None:
+    """The flat frames of these numbers."""
+    if not stream.width:
+        stream.width, stream.height, stream.pix_fmt = 64, 48, pixel_format
+    for number in numbers:
+        file.mux(stream.encode(av.VideoFrame.from_ndarray(flat(number), format="rgb24")))
+    file.mux(stream.encode(None))
 
 
 def add_sound(file: Any, stream: Any, *, seconds: int, rate: int = 16000, start: int = 0) -> None:
@@ -355,9 +364,7 @@ def beside_a_picture(path: Path, *, default: int | None) -> Path:
             if default is not None:
                 stream.disposition = Disposition.default if stream.index == default else Disposition(0)
         for stream, numbers in zip(streams, ([24], range(COUNT)), strict=True):
-            for number in numbers:
-                file.mux(stream.encode(av.VideoFrame.from_ndarray(flat(number), format="rgb24")))
-            file.mux(stream.encode(None))
+            add_pictures(file, stream, numbers, stream.pix_fmt)
     return path
 
 
@@ -429,10 +436,7 @@ def test_a_title_in_no_encoding_does_no_harm(tmp_path: Path) -> None:
     path = tmp_path / "title.mkv"
     with av.open(str(path), "w") as file:
         file.metadata["title"] = "titletitle"
-        stream: Any = file.add_stream("ffv1", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "bgr0"
-        file.mux(stream.encode(av.VideoFrame.from_ndarray(flat(3), format="rgb24")))
-        file.mux(stream.encode(None))
+        add_pictures(file, file.add_stream("ffv1", rate=10), [3], "bgr0")
     data = path.read_bytes()
     assert b"titletitle" in data
     path.write_bytes(data.replace(b"titletitle", b"\xff\xfe\x80" * 3 + b"!"))
@@ -610,8 +614,13 @@ TURNS: dict[str, tuple[tuple[int, int, int, int], int, bool, Callable[[Pixels], 
 }
 
 
-@pytest.mark.parametrize("resize", [None, 24, (32, 36)])
-@pytest.mark.parametrize("turn", TURNS)
+@pytest.mark.parametrize(
+    ("turn", "resize"),
+    [
+        *((turn, None) for turn in TURNS), ("quarter right", 24), ("mirrored", 24), ("quarter left", (32, 36)),
+        ("transposed", (32, 36)),
+    ],
+)  # fmt: skip
 def test_the_rotation_flag_is_applied(tmp_path: Path, turn: str, resize: Any) -> None:
     (a, b, c, d), rotation, mirrored, upright = TURNS[turn]
     matrix = [a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30]
@@ -683,9 +692,7 @@ def test_sound_that_lasts_longer_is_no_sign_of_a_cut(tmp_path: Path) -> None:
         picture: Any = file.add_stream("ffv1", rate=10)
         picture.width, picture.height, picture.pix_fmt = 64, 48, "bgr0"
         add_sound(file, sound, seconds=4)
-        for number in range(10):
-            file.mux(picture.encode(av.VideoFrame.from_ndarray(flat(number), format="rgb24")))
-        file.mux(picture.encode(None))
+        add_pictures(file, picture, range(10), "bgr0")
     info = inspect(path)
     assert (info.repairs, info.seconds) == ((), pytest.approx(1))
     assert numbers_at(path) == list(range(10))
@@ -698,9 +705,7 @@ def test_a_stream_that_turns_up_on_the_way_does_not_matter(tmp_path: Path) -> No
         picture: Any = file.add_stream("libx264", rate=10, options={"bf": "0"})
         picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
         sound: Any = file.add_stream("pcm_s16le", rate=11025, layout="mono")
-        for number in range(100):
-            file.mux(picture.encode(av.VideoFrame.from_ndarray(flat(number % 20), format="rgb24")))
-        file.mux(picture.encode(None))
+        add_pictures(file, picture, [*range(20)] * 5)
         add_sound(file, sound, seconds=1, rate=11025, start=110_250)
     data = bytearray(path.read_bytes())
     data[4] = 1  # video alone
@@ -814,10 +819,8 @@ def audio_file(path: Path, *, cover: bool = False) -> Path:
         sound = file.add_stream("flac", rate=16000)
         if cover:
             picture: Any = file.add_stream("mjpeg", rate=1)
-            picture.width, picture.height, picture.pix_fmt = 64, 48, "yuvj420p"
             picture.disposition = Disposition.attached_pic
-            file.mux(picture.encode(av.VideoFrame.from_ndarray(flat(3), format="rgb24")))
-            file.mux(picture.encode(None))
+            add_pictures(file, picture, [3], "yuvj420p")
         add_sound(file, sound, seconds=1)
     return path
 
