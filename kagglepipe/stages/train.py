@@ -53,7 +53,7 @@ COST = ("seconds", "peak_memory_gb", "machine")  # of the command that finished 
 
 
 def check(config: Config) -> None:
-    """Raises UserError for a model or weights that cannot be had, before anything is downloaded or dataset."""
+    """Raises UserError for a model or weights that cannot be had, before anything is downloaded or prepared."""
     from kagglepipe.models.weights import check_model, find_weights
     from kagglepipe.training.trackers import check_trackers
 
@@ -106,7 +106,7 @@ def demand_one_table(dataset: Dataset) -> None:
     """Raises UserError in a process that has read other data than the first one, as while another command prepares."""
     own = [dataset.table_hash, dataset.folds_hash, dataset.classes]
     if distributed.broadcast_object(own) != own:
-        raise UserError("another command has dataset other data while the processes began: type the same command again")
+        raise UserError("other data were prepared while the processes started: type the same command again")
 
 
 def is_done(config: Config, run: Run) -> bool:
