@@ -1,11 +1,11 @@
-"""Image classifier: a timm backbone, features of unit root mean square, one linear layer.
+"""Image classifier: a timm backbone, RMS-normalised features, one linear layer.
 
-Inputs are uint8 and channels last, as on disk; the device does the rest: a quarter of the bytes to move, in the memory
-format that convolutions are fastest with.
+Inputs are uint8 and channels last, as decoded, and are normalised on the device: a quarter of the bytes to transfer, in
+the memory format of the fastest convolutions.
 """
 
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,14 @@ from torch.nn import functional as F
 
 from kagglepipe.errors import UserError
 from kagglepipe.images.views import Images, Views
-from kagglepipe.models.weights import Weights, check_model, hub_asked_once, load_weights
+from kagglepipe.models.weights import Weights, check_model, load_weights, quiet_hub
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How pixels become input: size and crop as in `images.views`, then (x / 255 − mean) / std per channel.
+    """Preprocessing of images: resize and crop as in `images.views`, then (x / 255 − mean) / std per channel.
 
-    short_side: pixels to which files are decoded first, as in the pixel cache.
+    short_side: pixels of the short side to which files are decoded first, as in the pixel cache.
     """
 
     size: int
@@ -37,20 +37,16 @@ class Preprocessing:
         """Views of images in this size and crop; options: `ids`, `transform`, `seed` of `Views`."""
         return Views(images, self.size, self.crop, self.crop_pct, **options)
 
-    def as_json(self) -> dict[str, Any]:
-        """The fields as a dictionary, which `Preprocessing(**…)` reads back."""
-        return asdict(self)
-
 
 def make_backbone(name: str, weights: Weights, *, kwargs: dict[str, Any], cache_dir: Path) -> nn.Module:
-    """A timm model without its classifier, filled with `weights`.
+    """Make a timm model without its classifier and load `weights`.
 
-    kwargs go to timm unchanged. Raises UserError for an unknown model, kwargs that it does not take, or a hub
-    that does not answer.
+    kwargs: of `timm.create_model`. Raises UserError for an unknown model, kwargs that it does not take, or a hub that
+    does not answer.
     """
     check_model(name)
     try:
-        with hub_asked_once() if weights.kind == "hub" else nullcontext():
+        with quiet_hub() if weights.kind == "hub" else nullcontext():
             backbone: nn.Module = timm.create_model(name, pretrained=weights.kind == "hub", num_classes=0, **kwargs)
     except TypeError as error:
         raise UserError(f"model.kwargs={kwargs} do not fit {name}: {error}") from error
@@ -68,9 +64,9 @@ def make_backbone(name: str, weights: Weights, *, kwargs: dict[str, Any], cache_
 
 
 def preprocessing_of(backbone: nn.Module, *, image_size: int | None, crop: str, short_side: int) -> Preprocessing:
-    """What timm's own data configuration says of this model; `image_size` (None: the model's own) goes first.
+    """Make the preprocessing from timm's data configuration of a model; image_size: None for the model's own.
 
-    Raises UserError for a model that takes images of another size alone, as most transformers do.
+    Raises UserError for an `image_size` that the model does not take, such as most transformers.
     """
     data = timm.data.resolve_model_data_config(backbone)
     own = int(data["input_size"][-1])
@@ -83,7 +79,7 @@ def preprocessing_of(backbone: nn.Module, *, image_size: int | None, crop: str, 
 
 
 def _check_size(backbone: nn.Module, size: int, own: int) -> None:
-    """Raises UserError unless the backbone, which was made for `own` pixels a side, takes images of `size`."""
+    """Raise UserError unless the backbone, made for `own` pixels a side, takes images of `size`."""
     parameter, was_training = next(backbone.parameters()), backbone.training
     backbone.eval()
     try:
@@ -102,7 +98,7 @@ class Classifier(nn.Module):
     """Classify images (B, S, S, 3) uint8 -> logits (B, C).
 
     Features are divided by their root mean square, image by image: brightness and sharpness of a photo scale all of
-    them, and a linear head should not count that as evidence.
+    its features, and a linear head would take that for evidence.
     """
 
     mean: Tensor
@@ -124,7 +120,6 @@ class Classifier(nn.Module):
         return F.rms_norm(x.float(), x.shape[1:], eps=1e-12)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, size, size, 3) uint8 -> (B, classes) logits, float32."""
         logits: Tensor = self.head(self.features(images))
         return logits
 

@@ -1,8 +1,8 @@
-"""Batch norm folding: for inference, batch norms become part of the convolutions before them.
+"""Batch norm folding: for inference, batch norms are merged into the convolutions before them.
 
-With fixed statistics a batch norm is a scale and a shift of each channel, which the convolution can do itself
-(Jacob et al. 2018, section 3.2). On a CPU that is half as fast again for EfficientNet-Lite, and since the folding
-is done in float32, nothing is lost in half precision either.
+With fixed statistics a batch norm scales and shifts each channel, which the convolution's weights can do
+(Jacob et al. 2018, section 3.2). On a CPU EfficientNet-Lite is half as fast again; folding in float32 loses nothing in
+half precision either.
 """
 
 import copy
@@ -15,7 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from kagglepipe.models.classifier import Classifier
 
-TOLERANCE = 1e-3  # of the largest feature; rounding stays far below, a wrong pair far above
+TOLERANCE = 1e-3  # of the largest feature: far above rounding, far below the error of a wrong pair
 
 
 def for_inference(model: Classifier, dtype: torch.dtype) -> Classifier:
@@ -43,10 +43,10 @@ def full_float32() -> Iterator[None]:
 @torch.inference_mode()
 @full_float32()
 def fold_batch_norms(backbone: nn.Module, example: Tensor) -> nn.Module:
-    """The backbone with every batch norm folded that takes its input straight from a convolution.
+    """Fold every batch norm whose input is the output of a convolution.
 
-    Which those are is seen in one pass of `example` (1, 3, H, W); a second pass must give the same features, or
-    the backbone is returned as it was.
+    The pairs are observed in a forward pass of `example` (1, 3, H, W). If the folded network gives other features, the
+    backbone is returned unchanged.
     """
     pairs, before = _observe(backbone, example)
     folded = copy.deepcopy(backbone)
@@ -63,7 +63,7 @@ def fold_batch_norms(backbone: nn.Module, example: Tensor) -> nn.Module:
 
 
 def _observe(backbone: nn.Module, example: Tensor) -> tuple[list[tuple[str, str]], Tensor]:
-    """(names of convolutions and the batch norms fed by them alone, features of `example`)."""
+    """Run `example`: (names of convolutions and of the batch norms on their outputs, features)."""
     made: dict[int, tuple[str, Tensor]] = {}  # the tensors are kept, so that no id is used twice
     pairs: list[tuple[str, str]] = []
     hooks = []

@@ -1,11 +1,11 @@
-"""Recurrent networks over sequences of features: Elman, LSTM and GRU, written from their equations and fused.
+"""Recurrent networks: the Elman network, LSTM and GRU, as equations and as torch's fused kernels.
 
-The equations are here to be read and checked, torch's fused kernels to train with: they compute the same, up to
-rounding, from the same parameters. torch stacks a layer's matrices gate on gate; `weight_ih` is U, which meets the
-input, and `weight_hh` is W, which meets the state. It keeps two biases, `bias_ih` and `bias_hh`; for Elman and LSTM
-only their sum b matters.
+Each `*_step` is one time step of a cell, to be read and checked; the fused kernels are faster and compute the same, up
+to rounding, from the same parameters. In torch's names U is `weight_ih` (input to hidden), W is `weight_hh` (hidden to
+hidden), each with the matrices of a cell's gates stacked, and b and d are `bias_ih` and `bias_hh`; for Elman and LSTM
+only the sum b + d matters.
 
-B sequences, T steps (frames), F features a step, H hidden units.
+Shapes: B sequences, T time steps (frames), F features a step, H hidden units, O outputs, C channels.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,28 +20,36 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from kagglepipe.errors import UserError
 
-# The memory between two steps: S of Elman and GRU, (h, c) of LSTM. Each tensor is (B, H) for one layer in one
-# direction, and (layers · directions, B, H) for a whole network: the batch comes second, as in torch. A layer's
-# backward direction follows its forward one.
+# The state carried between steps: hidden state S of Elman and GRU; hidden state and cell (h, c) of LSTM. Each tensor is
+# (B, H) for one layer in one direction, and (layers · directions, B, H) for a network, as in torch: layer by layer, the
+# forward direction before the backward one.
 State: TypeAlias = Tensor | tuple[Tensor, Tensor]
 Step = Callable[..., State]
 
 
 def elman_step(x: Tensor, S: Tensor, U: Tensor, W: Tensor, b: Tensor) -> Tensor:
-    """S_t = f(U x_t + W S_{t-1} + b) with f = tanh. Elman 1990, "Finding structure in time".
+    """Compute one step of an Elman network. Elman 1990, "Finding structure in time".
 
-    x: (B, F). S: (B, H), the state before. U: (H, F). W: (H, H). b: (H,). Returns (B, H), the state after.
+        S_t = tanh(U x_t + W S_{t-1} + b)
+
+    x: (B, F). S: (B, H), the previous state. U: (H, F). W: (H, H). b: (H,). Returns the new state (B, H).
     """
     return torch.tanh(x @ U.T + S @ W.T + b)
 
 
 def lstm_step(x: Tensor, state: tuple[Tensor, Tensor], U: Tensor, W: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Three sigmoid gates decide what of a tanh candidate enters the cell c, what stays in it, and what shows as h.
+    """Compute one step of an LSTM with forget gates.
 
-    Hochreiter & Schmidhuber 1997, "Long short-term memory"; the forget gate is of Gers, Schmidhuber & Cummins 2000.
+        i, f, o = σ(U x_t + W h_{t-1} + b)     input, forget and output gate, each with its own U, W, b
+        g = tanh(U x_t + W h_{t-1} + b)        candidate
+        c_t = f ⊙ c_{t-1} + i ⊙ g              cell
+        h_t = o ⊙ tanh(c_t)                    hidden state
 
-    x: (B, F). state: h and c, each (B, H). U: (4H, F), W: (4H, H), b: (4H,), in the order i, f, g, o.
-    Returns h and c after the step, each (B, H).
+    Hochreiter & Schmidhuber 1997, "Long short-term memory"; forget gates: Gers, Schmidhuber & Cummins 2000, "Learning
+    to forget". The cell is a sum, so that its gradient decays with f alone, and not with W at each step.
+
+    x: (B, F). state: (h, c), each (B, H). U: (4H, F), W: (4H, H), b: (4H,), stacked in the order i, f, g, o.
+    Returns the new (h, c).
     """
     h, c = state
     a_i, a_f, a_g, a_o = (x @ U.T + h @ W.T + b).chunk(4, dim=1)
@@ -55,12 +63,16 @@ def lstm_step(x: Tensor, state: tuple[Tensor, Tensor], U: Tensor, W: Tensor, b: 
 
 
 def gru_step(x: Tensor, S: Tensor, U: Tensor, W: Tensor, b: Tensor, d: Tensor) -> Tensor:
-    """A reset gate r and an update gate z choose between the old state and a tanh candidate.
+    """Compute one step of a gated recurrent unit (GRU).
 
-    Cho et al. 2014, "Learning phrase representations", in the form of torch and cuDNN: r scales W S + d, not S, so
-    that the two biases stay apart.
+        r, z = σ(U x_t + b + W S_{t-1} + d)          reset and update gate, each with its own U, W, b, d
+        n = tanh(U x_t + b + r ⊙ (W S_{t-1} + d))    candidate
+        S_t = (1 - z) ⊙ n + z ⊙ S_{t-1}              hidden state
 
-    x: (B, F). S: (B, H). U: (3H, F), W: (3H, H), b and d: (3H,), in the order r, z, n. Returns (B, H).
+    Cho et al. 2014, "Learning phrase representations using RNN encoder-decoder", in the variant of torch and cuDNN:
+    r scales W S + d, where the paper scales S, so that b and d cannot be added beforehand.
+
+    x: (B, F). S: (B, H). U: (3H, F), W: (3H, H), b and d: (3H,), stacked in the order r, z, n. Returns the new S.
     """
     x_r, x_z, x_n = (x @ U.T + b).chunk(3, dim=1)
     s_r, s_z, s_n = (S @ W.T + d).chunk(3, dim=1)
@@ -71,7 +83,7 @@ def gru_step(x: Tensor, S: Tensor, U: Tensor, W: Tensor, b: Tensor, d: Tensor) -
 
 
 class Cell(NamedTuple):
-    """One kind of recurrence: torch's fused layers, and one step of the same, written out."""
+    """A recurrent cell. fused: torch's module of it. step: its equations, (x, state, *weights) -> state."""
 
     fused: type[nn.RNNBase]
     step: Step
@@ -85,12 +97,11 @@ CELLS = {
 
 
 class Recurrent(nn.Module):
-    """features (B, T, F) -> states (B, T, H), or (B, T, 2H) if bidirectional, with the forward direction first.
+    """Recurrent layers: features (B, T, F) -> hidden states (B, T, H), or (B, T, 2H) if bidirectional, forward first.
 
-    cell: `elman`, `lstm` or `gru`. dropout: share of a layer's states that the next layer misses in training, so
-    with one layer there is none. fused: torch's kernels; False steps through the equations above. Both have the
-    same parameters and, up to rounding, results, so `fused` may be changed at any time.
-    Raises UserError for an unknown cell.
+    cell: `elman`, `lstm` or `gru`. dropout: between layers, in training; a single layer has none. fused: use torch's
+    kernels; False: unroll the equations above. Both have the same parameters and, up to rounding, the same results, so
+    that `fused` may be changed at any time. Raises UserError for an unknown cell.
     """
 
     def __init__(
@@ -116,29 +127,28 @@ class Recurrent(nn.Module):
             layers,
             batch_first=True,
             bidirectional=bidirectional,
-            dropout=dropout if layers > 1 else 0.0,  # torch warns of a dropout that has no place
+            dropout=dropout if layers > 1 else 0.0,  # else torch warns
         )
         initialise(self.rnn)
 
     @property
     def output_size(self) -> int:
-        """How many numbers describe a step: H, or 2H if bidirectional."""
+        """Size of a step's output: H, or 2H if bidirectional."""
         return int(self.rnn.hidden_size * self.directions)
 
     def encode(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """The states alone, from a zero state; see `forward`."""
+        """Compute `forward` from a zero state, without the final state: (B, T, F) -> (B, T, H or 2H)."""
         states, _ = self(features, lengths)
         return states
 
     def forward(
         self, features: Tensor, lengths: Tensor | None = None, state: State | None = None
     ) -> tuple[Tensor, State]:
-        """The state of the last layer after every step, and the state of all layers after each sequence's last one.
+        """Return the last layer's states (B, T, H or 2H) and the final state of all layers, at each sequence's end.
 
-        features: (B, T, F). lengths: (B,) integers in 1…T, in any order, how many steps of each sequence are real
-        (None: all); best on the CPU, where they are read. What stands in the others has no influence, and their
-        states are zero. state: where to go on, see `State` (None: zeros).
-        Raises ValueError for features, lengths or a state of another shape, or a length that is not in 1…T.
+        features: (B, T, F). lengths: (B,) integers in 1…T, unsorted, on the CPU if possible, where they are read; None:
+        all T. Padding beyond them has no influence; its states are zero. state: initial state, see `State`; None: zero.
+        Raises ValueError for features, lengths or a state of another shape, or a length outside 1…T.
         """
         self._check(features, state)
         batch, steps, _ = features.shape
@@ -156,7 +166,7 @@ class Recurrent(nn.Module):
 
     def _fused(self, features: Tensor, lengths: Tensor, state: State | None) -> tuple[Tensor, State]:
         steps = features.shape[1]
-        if bool((lengths == steps).all()):  # nothing to leave out: packing would only cost time
+        if bool((lengths == steps).all()):  # without padding, packing would only cost time
             states, state = self.rnn(features, state)
             return states, state
         packed = pack_padded_sequence(features, lengths, batch_first=True, enforce_sorted=False)
@@ -166,7 +176,7 @@ class Recurrent(nn.Module):
 
     def _written(self, features: Tensor, lengths: Tensor, state: State | None) -> tuple[Tensor, State]:
         mask = step_mask(lengths, features)
-        states = features.masked_fill(~mask[..., None], 0)  # even NaN in the padding must not reach a gradient
+        states = features.masked_fill(~mask[..., None], 0)  # NaN in the padding would reach gradients
         before = self._zeros(features) if state is None else state
         ends = []
         for layer in range(self.rnn.num_layers):
@@ -182,7 +192,7 @@ class Recurrent(nn.Module):
         return states, _each(lambda *parts: torch.stack(parts), *ends)
 
     def _weights(self, k: int) -> tuple[Tensor, ...]:
-        """What the k-th step function takes after input and state."""
+        """Weights that the step function takes for layer · direction k."""
         U, W, b, d = self.rnn.all_weights[k]
         return (U, W, b, d) if self.cell == "gru" else (U, W, b + d)
 
@@ -192,7 +202,10 @@ class Recurrent(nn.Module):
 
 
 class ElmanNetwork(nn.Module):
-    """Elman's simple recurrent network: S_t = f(U x_t + W S_{t-1} + b), O_t = V S_t. Elman 1990."""
+    """Simple recurrent network: S_t = tanh(U x_t + W S_{t-1} + b), O_t = V S_t. Elman 1990.
+
+    features (B, T, F) -> outputs (B, T, O), zero in the padding, and the final state (1, B, H).
+    """
 
     def __init__(self, inputs: int, hidden: int, outputs: int, *, fused: bool = True) -> None:
         super().__init__()
@@ -202,17 +215,16 @@ class ElmanNetwork(nn.Module):
     def forward(
         self, features: Tensor, lengths: Tensor | None = None, state: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """features (B, T, F) -> outputs (B, T, O), zero where there is no real step, and the state (1, B, H)."""
         states, state = self.recurrent(features, lengths, state)
         return self.V(states), state
 
 
 @torch.no_grad()
 def initialise(rnn: nn.RNNBase) -> None:
-    """Orthogonal W (Saxe et al. 2014) and Xavier U (Glorot & Bengio 2010), gate by gate; biases 0, forget gate 1.
+    """Initialise W orthogonal (Saxe et al. 2014), U by Xavier (Glorot & Bengio 2010), gate by gate; biases 0.
 
-    A forget gate that starts open lets gradients through from the first batch on (Gers et al. 2000; Jozefowicz et
-    al. 2015). torch adds two biases, so the 1 stands in one of them.
+    The bias of an LSTM's forget gate is 1, so that gradients pass from the first batch on (Gers et al. 2000;
+    Jozefowicz et al. 2015). torch adds two biases: the 1 is in b.
     """
     size = rnn.hidden_size
     for U, W, b, d in rnn.all_weights:
@@ -229,11 +241,11 @@ def initialise(rnn: nn.RNNBase) -> None:
 def unroll(
     step: Step, features: Tensor, state: State, weights: tuple[Tensor, ...], mask: Tensor, backward: bool = False
 ) -> tuple[Tensor, State]:
-    """One layer in one direction: (states (B, T, H), the state after the last step taken).
+    """Run one layer in one direction: states (B, T, H) and the final state.
 
-    features: (B, T, F). state: tensors (B, H). mask: (B, T) bool; at the other steps the state stays as it was and
-    the states given are zero. backward: from the last step to the first (Schuster & Paliwal 1997), which therefore
-    begins at each sequence's own end.
+    features: (B, T, F). state: initial state, tensors (B, H). mask: (B, T) bool, False for padding, which leaves the
+    state unchanged and whose states are zero. backward: from the last step to the first (Schuster & Paliwal 1997,
+    "Bidirectional recurrent neural networks"), starting at each sequence's own end.
     """
     states = []
     order = range(features.shape[1])
@@ -246,15 +258,15 @@ def unroll(
 
 
 def detach(state: State) -> State:
-    """The same state, through which no gradient flows back."""
+    """Detach a state from the graph, so that no gradient flows back through it."""
     return _each(lambda part: part.detach(), state)
 
 
 class Chunk(NamedTuple):
-    """A stretch of a batch of sequences.
+    """Up to t consecutive steps of a batch of sequences.
 
-    start: its first step in the whole. states: (B, t, H). lengths: (B,), real steps in here, 0…t: 0 where a
-    sequence has ended before. state: after the chunk, detached; of an ended sequence, as it was at its end.
+    start: index of the first step. states: (B, t, H). lengths: (B,) steps of each sequence in the chunk, 0…t; 0 if it
+    has ended before. state: final state, detached; of a sequence that has ended, its state at its end.
     """
 
     start: int
@@ -266,32 +278,32 @@ class Chunk(NamedTuple):
 def truncated(
     module: Recurrent, features: Tensor, lengths: Tensor | None, steps: int, state: State | None = None
 ) -> Iterator[Chunk]:
-    """Truncated backpropagation through time: chunks of `steps` steps, the state carried on, the gradient not.
+    """Yield chunks for truncated backpropagation through time: the state is carried over, gradients are not.
 
-    The states are those of one long pass; gradients go back to the chunk's first step and end there, as in
-    the BPTT(h; h') of Williams & Peng 1990 with h = h' = steps. So memory grows with `steps`, not with T. A chunk is
-    computed when it is asked for: after the backward pass of one, the parameters may be updated.
+    States equal those of one pass over all T steps; gradients end at a chunk's first step, as in BPTT(h; h') of
+    Williams & Peng 1990 with h = h' = steps, so that memory grows with `steps` and not with T. Chunks are lazy:
+    parameters may be updated after the backward pass of each.
 
-    features: (B, T, F). lengths: (B,), see `Recurrent.forward`; the chunks end with the longest sequence.
-    steps: the most steps in a chunk; T or more is full backpropagation. state: where to begin (None: zeros).
-    Raises ValueError for steps < 1, or for a bidirectional module, whose second direction would need the future.
+    features: (B, T, F). lengths: (B,), see `Recurrent.forward`; the last chunk ends with the longest sequence.
+    steps: length of a chunk; T or more is full backpropagation. state: initial state; None: zero.
+    Raises ValueError for steps < 1, or a bidirectional module, whose backward direction would need the future.
     """
     if steps < 1 or module.directions > 1:
         raise ValueError(f"{steps} steps, {module.directions} directions; needed are 1 or more steps, one direction")
     batch, total, _ = features.shape
     lengths = _checked_lengths(lengths, batch, total)
     for start in range(0, int(lengths.max()), steps):
-        stretch = features[:, start : start + steps]
-        here = (lengths - start).clamp(0, stretch.shape[1])
-        states, state = _advance(module, stretch, here, state)
+        chunk = features[:, start : start + steps]
+        chunk_lengths = (lengths - start).clamp(0, chunk.shape[1])
+        states, state = _advance(module, chunk, chunk_lengths, state)
         state = detach(state)
-        yield Chunk(start, states, here, state)
+        yield Chunk(start, states, chunk_lengths, state)
 
 
 def _advance(module: Recurrent, features: Tensor, lengths: Tensor, state: State | None) -> tuple[Tensor, State]:
-    """`module`, with lengths that may be 0: such sequences have states of zero and keep their state."""
+    """Apply `module` with lengths that may be 0: such sequences have zero states and keep their final state."""
     live = lengths.nonzero().squeeze(1)
-    if state is None or len(live) == len(lengths):  # at the beginning none has ended
+    if state is None or len(live) == len(lengths):  # no sequence has ended before the first chunk
         states, state = module(features, lengths, state)
         return states, state
     rows = live.to(features.device)
@@ -301,11 +313,11 @@ def _advance(module: Recurrent, features: Tensor, lengths: Tensor, state: State 
 
 
 def pool(values: Tensor, lengths: Tensor | None, how: str) -> Tensor:
-    """One row for each sequence, from states or logits (B, T, C) -> (B, C).
+    """Pool states or logits over time: (B, T, C) -> (B, C).
 
-    lengths: (B,) integers in 1…T (None: all T); steps beyond have no influence. how: `mean` or `max` over the
-    steps, or the `last` step, which for a bidirectional network knows one step of the backward direction only.
-    Raises ValueError for lengths of another shape or not in 1…T, UserError for an unknown `how`.
+    lengths: (B,) integers in 1…T; None: all T. how: `mean`, `max` or `last` of the steps within the lengths; the last
+    state of a backward direction has seen one step only.
+    Raises ValueError for lengths of another shape or outside 1…T, UserError for an unknown `how`.
 
     >>> pool(torch.tensor([[[1.0], [3.0], [9.0]]]), torch.tensor([2]), "mean")
     tensor([[2.]])
@@ -333,10 +345,7 @@ POOLS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"mean": _mean, "
 
 
 def _checked_lengths(lengths: Tensor | None, batch: int, steps: int) -> Tensor:
-    """The lengths (B,) on the CPU; None makes every sequence `steps` long.
-
-    Raises ValueError unless they are `batch` integers in 1…steps.
-    """
+    """Return lengths (B,) on the CPU, all `steps` for None. Raises ValueError unless integers in 1…steps."""
     if lengths is None:
         return torch.full((batch,), steps)
     if lengths.shape != (batch,) or lengths.is_floating_point():
@@ -348,7 +357,7 @@ def _checked_lengths(lengths: Tensor | None, batch: int, steps: int) -> Tensor:
 
 
 def step_mask(lengths: Tensor, like: Tensor) -> Tensor:
-    """(B, T) bool: which steps of `like` (B, T, …) are within the lengths (B,)."""
+    """Mask (B, T) bool of the steps of `like` (B, T, …) within the lengths (B,)."""
     return torch.arange(like.shape[1], device=like.device) < lengths.to(like.device)[:, None]
 
 
@@ -357,7 +366,7 @@ def _shapes(state: State) -> list[tuple[int, ...]]:
 
 
 def _each(function: Callable[..., Tensor], *states: State) -> State:
-    """`function` of the tensors of one or more states, S by S, or h by h and c by c."""
+    """Apply `function` to the tensors of one or more states: to all S, or to all h and to all c."""
     if isinstance(states[0], tuple):
         h, c = (function(*parts) for parts in zip(*states, strict=True))
         return h, c

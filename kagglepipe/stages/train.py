@@ -221,7 +221,7 @@ def train_folds(config: Config, dataset: Dataset, run: Run, wanted: Sequence[int
         for number, fold in enumerate(wanted):
             if config.training.rival and distributed.broadcast_object(is_behind(config, dataset, run)):
                 break
-            share = budget and budget.share(len(wanted) - number)
+            share = budget and budget.split(len(wanted) - number)
             train_fold(config, dataset, run, learner, fold, about, share, track)
             left = (time.perf_counter() - started) / (number + 1) * (len(wanted) - number - 1)
             if left > 60:

@@ -16,9 +16,9 @@ class Budget:
         self._start = self.clock()
 
     def used(self, kept_back: float = 0.0) -> float:
-        """Share of the time that has passed, 0 and more, without `kept_back` seconds (at most half of the time).
+        """Fraction of the time used, 0 and more, with `kept_back` seconds reserved (at most half of the time).
 
-        What is kept back is an estimate; a wrong one must not end a training that has just begun.
+        The reserve is an estimate; a wrong one must not end a training that has just begun.
         """
         seconds = self.seconds - min(kept_back, self.seconds / 2)
         return (self.clock() - self._start) / seconds if seconds > 0 else 1.0
@@ -28,6 +28,6 @@ class Budget:
         """Seconds left, 0 or more."""
         return max(0.0, self.seconds - (self.clock() - self._start))
 
-    def share(self, of: int) -> "Budget":
-        """One of `of` equal shares of the time left, from now on."""
-        return Budget(self.left / of, self.clock)
+    def split(self, parts: int) -> "Budget":
+        """Make a budget of 1 / parts of the time left, starting now."""
+        return Budget(self.left / parts, self.clock)

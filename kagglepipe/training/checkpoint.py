@@ -1,7 +1,7 @@
 """Checkpoints of folds: weights in model.safetensors and, beside them, metadata and preprocessing in model.json.
 
-Heads on a frozen backbone share backbone.safetensors in the run's folder. Preprocessing at inference comes from here
-alone.
+Heads on a frozen backbone share backbone.safetensors in the run's folder. Inference takes its preprocessing from
+model.json, never from the configuration.
 """
 
 import os
@@ -49,15 +49,15 @@ def save_checkpoint(folder: Path, model: Classifier, *, shared_backbone: bool, m
     if not shared_backbone:
         tensors |= {f"backbone.{name}": value for name, value in model.backbone.state_dict().items()}
     write_tensors(folder / "model.safetensors", tensors)
-    about = {"preprocessing": model.preprocessing.as_json(), "shared_backbone": shared_backbone}
+    about = {"preprocessing": asdict(model.preprocessing), "shared_backbone": shared_backbone}
     write_json(folder / "model.json", {**meta, **about})
 
 
-def save_backbone(model: Classifier, run: Path, kept: Path | None) -> None:
-    """Writes the run's backbone.safetensors: a link to the file `kept` where the disk allows, else a copy.
+def save_backbone(model: Classifier, run: Path, cached: Path | None) -> None:
+    """Write the run's backbone.safetensors: a hard link to the file `cached` if possible, else a copy.
 
-    A sweep of a hundred heads then takes the room of one backbone, and a run's folder still holds all of it.
-    Raises UserError if the run has a backbone of other weights, for which the present heads would be none.
+    A sweep of a hundred heads then needs the space of one backbone. cached: file with the same tensors; None: none.
+    Raises UserError if the run has a backbone of other weights, which other folds' heads were fitted on.
     """
     target, own = run / BACKBONE, model.backbone.state_dict()
     if target.exists():
@@ -65,9 +65,9 @@ def save_backbone(model: Classifier, run: Path, kept: Path | None) -> None:
         if there.keys() != own.keys() or any(not torch.equal(there[name], own[name].cpu()) for name in own):
             raise UserError(f"{target} has other weights than the network now: delete {run} to train it anew")
         return
-    if kept is not None and kept.exists():
-        with suppress(OSError), atomic(target) as temporary:  # another disk, or one without links: a copy is as good
-            os.link(kept, temporary)
+    if cached is not None and cached.exists():
+        with suppress(OSError), atomic(target) as temporary:  # another file system, or one without links: copied below
+            os.link(cached, temporary)
     if not target.exists():
         write_tensors(target, model.backbone.state_dict())
 
@@ -80,7 +80,7 @@ def read_checkpoints(run: Path) -> list[Checkpoint]:
     return [Checkpoint(read_json(path), path.parent) for path in found]
 
 
-def in_first_order(checkpoints: Sequence[Checkpoint]) -> list[list[int]]:
+def class_orders(checkpoints: Sequence[Checkpoint]) -> list[list[int]]:
     """For each fold the permutation (C,) of its outputs to the class order of the first fold.
 
     Raises UserError for folds of other classes.
@@ -109,7 +109,7 @@ def load_classifier(checkpoint: Checkpoint) -> Classifier:
 
 
 def check_backbone(checkpoint: Checkpoint, backbone: nn.Module) -> None:
-    """Raises UserError if a shared backbone is not the one that the fold's head was fitted on, as far as it tells."""
+    """Raise UserError if a shared backbone is not the one that the fold's head was fitted on, by its hash."""
     known = checkpoint.meta.get("backbone") if checkpoint.meta["shared_backbone"] else None
     if known and tensors_hash(backbone.state_dict()) != known:
         raise UserError(
@@ -134,7 +134,7 @@ def save_temporal(
     tensors = {f"{n}.{stored_name(name)}": value for n, state in enumerate(states) for name, value in state.items()}
     about: dict[str, Any] = {"shared_backbone": shared_backbone, "members": len(models)}
     if encoder is not None:
-        about["preprocessing"] = encoder.preprocessing.as_json()
+        about["preprocessing"] = asdict(encoder.preprocessing)
         if not shared_backbone:
             tensors |= {f"backbone.{name}": value for name, value in encoder.backbone.state_dict().items()}
     write_tensors(folder / "model.safetensors", tensors)

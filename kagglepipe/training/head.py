@@ -1,13 +1,13 @@
-"""Linear head: multinomial logistic regression on frozen features, with nested choice of the regularisation.
+"""Linear head: multinomial logistic regression on frozen features, regularised by nested cross-validation.
 
-For each fold, C is chosen by log loss on the other folds of its own training rows, over all their views: what holds on
-augmented photos is more likely to hold on photos from elsewhere. The inner folds are the outer ones, which keep groups
-apart already; a fit without folds a and b serves the choice for both.
+For each fold, C minimises the log loss of inner cross-validation over the training folds and all their views; augmented
+views stand for photos from other sources. The inner folds are the outer ones, which keep groups together; a fit without
+folds a and b serves the choice for both.
 """
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 from kagglepipe.training.features import Features
 
 log = logging.getLogger(__name__)
-MAX_ITER = 1000  # of the solver, for one head
+MAX_ITER = 1000  # of scikit-learn's solver, for one head
 UNSEEN_BIAS = -1e4  # of a class without training rows: probability 0, and a finite loss
 Labels = NDArray[np.int64]
 
@@ -51,11 +51,16 @@ class ExtraRows:
     labels: Labels
 
 
+Solver = Callable[[NDArray[np.bool_], float, ExtraRows | None, bool], Head]
+"""(rows (N,) to fit on, C, extra rows, is_inner) -> head; is_inner: the head is only compared with those of other C."""
+
+
 class HeadFitter:
     """Fit one head per fold on features that all folds share.
 
     views: features of each view of the training rows, the clean view first, (V, N, F). labels: (N,). folds: (N,).
-    grid: candidates for C. clean: sample weight of the clean view, relative to 1 for each other view.
+    grid: candidates for C. clean: sample weight of the clean view, relative to 1 for each other view. solver: fits one
+    head; None: scikit-learn.
     """
 
     def __init__(
@@ -67,25 +72,27 @@ class HeadFitter:
         grid: Sequence[float],
         classes: int,
         clean: float = 1.0,
+        solver: Solver | None = None,
     ) -> None:
         self.views, self.labels, self.folds, self.clean = list(views), labels, folds, clean
         self.grid, self.classes = sorted(grid), classes
+        self.solver = solver or self._fit_sklearn
         self._losses_without = cache(self._inner_losses)
         self._has_warned = False
 
     def fit(self, fold: int, extra: ExtraRows | None = None) -> Head:
         """Fit the head for `fold` on all other folds and the extra rows."""
         with threadpool_limits(1, user_api="blas"):  # faster: the matrices are too small to share among threads
-            return self._fit(self.folds != fold, self.choose(fold), extra)
+            return self.solver(self.folds != fold, self.choose(fold), extra, False)
 
     def choose(self, fold: int) -> float:
         """Choose the C of least inner log loss."""
         return min(self.inner_log_loss(fold), key=lambda pair: pair[1])[0]
 
     def inner_log_loss(self, fold: int) -> list[tuple[float, float]]:
-        """(C, mean log loss) of heads on the rows outside `fold`, each row scored by heads that did not see its fold.
+        """(C, mean log loss) of inner cross-validation on the rows outside `fold`.
 
-        With two folds there is no inner fold: the middle of the grid is returned, with NaN.
+        With two folds there are no inner folds: the middle of the grid is returned, with NaN.
         """
         if len(self.grid) == 1:
             return [(self.grid[0], float("nan"))]
@@ -96,9 +103,9 @@ class HeadFitter:
         return list(zip(self.grid, (losses / (self.folds != fold).sum()).tolist(), strict=True))
 
     def _inner_losses(self, a: int, b: int) -> dict[int, NDArray[np.float64]]:
-        """Summed log loss (len(grid),) on fold a and on fold b of heads that saw neither."""
+        """Summed log loss (len(grid),) on fold a and on fold b of heads fitted on the other folds."""
         rows = (self.folds != a) & (self.folds != b)
-        heads = [self._fit(rows, c) for c in self.grid]
+        heads = [self.solver(rows, c, None, True) for c in self.grid]
         return {fold: np.array([self._loss(head, fold) for head in heads]) for fold in (a, b)}
 
     def _loss(self, head: Head, fold: int) -> float:
@@ -107,7 +114,7 @@ class HeadFitter:
         own = np.arange(rows.sum()), self.labels[rows]
         return float(-np.mean([log_softmax(head.logits(view[rows]), axis=-1)[own].sum() for view in self.views]))
 
-    def _fit(self, rows: NDArray[np.bool_], c: float, extra: ExtraRows | None = None) -> Head:
+    def _fit_sklearn(self, rows: NDArray[np.bool_], c: float, extra: ExtraRows | None, is_inner: bool) -> Head:
         views, labels = [view[rows] for view in self.views], self.labels[rows]
         if extra is not None:
             views = [np.concatenate(pair) for pair in zip(views, extra.views, strict=True)]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from kagglepipe.images.views import Images
 from kagglepipe.training.backends import InferenceBackend
-from kagglepipe.training.checkpoint import Checkpoint, in_first_order, load_classifier, load_head
+from kagglepipe.training.checkpoint import Checkpoint, class_orders, load_classifier, load_head
 from kagglepipe.training.features import Features, compute_features
 from kagglepipe.training.head import Head
 
@@ -27,7 +27,7 @@ def run_probabilities(
     """
     features: dict[Path, Features] = {}
     total = np.zeros(())
-    for number, (checkpoint, order) in enumerate(zip(checkpoints, in_first_order(checkpoints), strict=True), 1):
+    for number, (checkpoint, order) in enumerate(zip(checkpoints, class_orders(checkpoints), strict=True), 1):
         file = checkpoint.backbone_file
         if file not in features:
             name = "predict" if checkpoint.meta["shared_backbone"] else f"predict {number}/{len(checkpoints)}"

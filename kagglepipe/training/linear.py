@@ -21,15 +21,15 @@ from kagglepipe.training.features import Features
 from kagglepipe.training.head import UNSEEN_BIAS, ExtraRows, Head, HeadFitter, Labels
 
 Floats = NDArray[np.float64]
-FTOL = 1e-8  # relative gain of a step that ends the search, for a head that is kept
+FTOL = 1e-8  # relative decrease of the loss at which L-BFGS stops
 FTOL_INNER = 5e-6  # the same for heads that only choose C, whose candidates are far apart
-MAX_BASELINE_ROWS = 1000  # that the baseline is fitted on
-ROWS_PER_INPUT = 2  # that principal axes are estimated from: they only precondition
+MAX_BASELINE_ROWS = 1000  # to fit the baseline on
+ROWS_PER_INPUT = 2  # to estimate principal axes from: they only precondition
 
 
 @dataclass(frozen=True)
 class Fit:
-    """Solution along principal axes: weight (C, R) and bias (C,) of the classes that occur."""
+    """Solution along principal axes: weight (K, R) and bias (K,) of the K classes that occur."""
 
     weight: Floats
     bias: Floats
@@ -76,8 +76,8 @@ def fit_logistic(
 ) -> Fit:
     """Minimise the loss of scikit-learn's LogisticRegression(C=c) on rows (N, R) along principal axes.
 
-    labels: (N,), 0 … C - 1, each of which occurs. weights: (N,), of samples, with mean 1. start: initial solution, such
-    as the fit of the next smaller C. ftol: relative gain of a step at which the search ends.
+    labels: (N,), 0 … K - 1, each of which occurs. weights: (N,), of samples, with mean 1. start: initial solution, such
+    as the fit of the next smaller C. ftol: relative decrease of the loss at which L-BFGS stops.
     """
     rows, classes = len(z), int(labels.max()) + 1
     penalty = 1 / (c * rows * (0.5 if classes == 2 else 1.0))  # for two classes scikit-learn penalises the difference
@@ -107,58 +107,57 @@ def _logits(z: NDArray[np.float32], fit: Fit) -> Floats:
     return (z @ fit.weight.T.astype(np.float32)).astype(np.float64) + fit.bias
 
 
-class LinearFitter(HeadFitter):
-    """HeadFitter with the solver of this module, along the principal axes of all rows and views."""
+class PrincipalAxisSolver:
+    """Solver of `HeadFitter` along the principal axes of all rows and views; each head starts from that of the last C.
 
-    def __init__(
-        self, views: Sequence[Features], labels: Labels, folds: Labels, *, grid: Sequence[float], classes: int
-    ) -> None:
-        self.rotated = rotate(np.concatenate(views))
-        super().__init__(np.split(self.rotated.rows, len(views)), labels, folds, grid=grid, classes=classes)
+    Inner heads are for rotated rows (N, R), others for the given features.
+    """
+
+    def __init__(self, rotated: Rotated, views: int, labels: Labels, classes: int) -> None:
+        self.rotated, self.views = rotated, np.split(rotated.rows, views)
+        self.labels, self.classes = labels, classes
         self._before: tuple[NDArray[np.bool_], Fit] | None = None
-        self._ftol = FTOL
 
-    def fit(self, fold: int, extra: ExtraRows | None = None) -> Head:
-        """Fit the head for `fold`, rotated back to the given inputs."""
-        head = super().fit(fold, extra)
-        return head if extra is not None else replace(head, weight=self.rotated.back(head.weight))
-
-    def _inner_losses(self, a: int, b: int) -> dict[int, Floats]:
-        self._ftol = FTOL_INNER
-        try:
-            return super()._inner_losses(a, b)
-        finally:
-            self._ftol = FTOL
-
-    def _fit(self, rows: NDArray[np.bool_], c: float, extra: ExtraRows | None = None) -> Head:
+    def __call__(self, rows: NDArray[np.bool_], c: float, extra: ExtraRows | None, is_inner: bool) -> Head:
         if extra is not None:
             return self._fit_with(rows, c, extra)
-        labels = np.tile(self.labels[rows], len(self.views))
         start = self._before[1] if self._before is not None and self._before[0] is rows else None
         z = np.concatenate([view[rows] for view in self.views])
-        fit, head = self._head(z, labels, c, start)
+        labels = np.tile(self.labels[rows], len(self.views))
+        fit, head = self._head(z, labels, c, start, FTOL_INNER if is_inner else FTOL)
         self._before = (rows, fit)
-        return head
+        return head if is_inner else replace(head, weight=self.rotated.back(head.weight))
 
     def _fit_with(self, rows: NDArray[np.bool_], c: float, extra: ExtraRows) -> Head:
-        """Fit on extra rows too, which the principal axes may not span; the head is rotated back."""
+        """Fit on extra rows too, along principal axes of their own: those of `rotated` may not span them."""
         pairs = zip(self.views, extra.views, strict=True)
         x = np.concatenate([part for view, other in pairs for part in (self.rotated.back(view[rows]), other)])
         rotated = rotate(x)
         labels = np.tile(np.concatenate([self.labels[rows], extra.labels]), len(self.views))
-        _, head = self._head(rotated.rows, labels, c, None)
+        _, head = self._head(rotated.rows, labels, c, None, FTOL)
         return replace(head, weight=rotated.back(head.weight))
 
-    def _head(self, z: NDArray[np.float32], labels: Labels, c: float, start: Fit | None) -> tuple[Fit, Head]:
+    def _head(
+        self, z: NDArray[np.float32], labels: Labels, c: float, start: Fit | None, ftol: float
+    ) -> tuple[Fit, Head]:
         known, numbered = np.unique(labels, return_inverse=True)
-        fit = fit_logistic(z, numbered, np.ones(len(z)), c / len(self.views), start, ftol=self._ftol)
+        fit = fit_logistic(z, numbered, np.ones(len(z)), c / len(self.views), start, ftol=ftol)
         weight = np.zeros((self.classes, z.shape[1]), np.float32)
         bias = np.full(self.classes, UNSEEN_BIAS, np.float32)
         weight[known], bias[known] = fit.weight, fit.bias
         return fit, Head(weight, bias, c)
 
 
-# --- a baseline of videos and series, which knows no order of frames ------------------------------------------------
+def linear_fitter(
+    views: Sequence[Features], labels: Labels, folds: Labels, *, grid: Sequence[float], classes: int
+) -> HeadFitter:
+    """Make a HeadFitter that solves along principal axes; arguments as of `HeadFitter`."""
+    rotated = rotate(np.concatenate(views))
+    solver = PrincipalAxisSolver(rotated, len(views), labels, classes)
+    return HeadFitter(solver.views, labels, folds, grid=grid, classes=classes, solver=solver)
+
+
+# --- baseline of videos and series, without the order of frames --------------------------------------------------
 
 
 def cross_validate_linear(
@@ -170,24 +169,24 @@ def cross_validate_linear(
     """
     z, probs = rotate(x).rows, np.empty((len(x), classes))
     for fold in np.unique(folds):
-        held = folds == fold
-        probs[held] = linear_probabilities(z[~held], labels[~held], z[held], classes, c=25 / x.shape[1])
+        valid = folds == fold
+        probs[valid] = linear_probabilities(z[~valid], labels[~valid], z[valid], classes, c=25 / x.shape[1])
     return probs
 
 
 def linear_probabilities(
-    z: NDArray[np.floating], labels: NDArray[np.int64], held: NDArray[np.floating], classes: int, *, c: float
+    z: NDArray[np.floating], labels: NDArray[np.int64], valid: NDArray[np.floating], classes: int, *, c: float
 ) -> NDArray[np.float64]:
-    """Probabilities (M, C) of rows `held` (M, D) by a logistic regression of regularisation `c` on z (N, D).
+    """Predict probabilities (M, C) of rows `valid` (M, R) by a logistic regression with C=c on z (N, R).
 
-    Both along principal axes. Of many rows every k-th is used, since neighbouring frames are alike. A class that none
-    of these has gets its share of all rows, by `class_shares`.
+    Both along principal axes. At most MAX_BASELINE_ROWS rows at equal distances are fitted: adjacent frames are alike.
+    A class without a fitted row gets its share of all rows, by `class_shares`.
     """
     some = slice(None, None, -(-len(z) // MAX_BASELINE_ROWS))
     known, numbered = np.unique(labels[some], return_inverse=True)
     shares = class_shares(labels, classes)
-    probs = np.tile(shares, (len(held), 1))
+    probs = np.tile(shares, (len(valid), 1))
     with threadpool_limits(1, user_api="blas"):
         fit = fit_logistic(z[some], numbered, np.ones(len(numbered)), c)
-    probs[:, known] = np.exp(log_softmax(held @ fit.weight.T + fit.bias, axis=-1)) * shares[known].sum()
+    probs[:, known] = np.exp(log_softmax(valid @ fit.weight.T + fit.bias, axis=-1)) * shares[known].sum()
     return probs

@@ -22,12 +22,13 @@ from kagglepipe.training.budget import Budget
 from kagglepipe.training.device import Precision
 from kagglepipe.training.optimise import freeze_statistics, make_schedule
 from kagglepipe.training.resume import Epoch, Progress, best_epoch, capture, load_progress, part, restore, save_progress
-from kagglepipe.training.step import gradients, is_out_of_memory, update
+from kagglepipe.training.step import check_halvable, gradients, update
 
 log = logging.getLogger(__name__)
 NAN_LR_FACTOR = 0.1  # on the learning rate, after a loss that is not finite
 BUDGET_WARMUP = 0.1  # share of a budget that does not shorten the schedule: kernels are chosen, a network is compiled
 MAX_IDS = 16  # of a batch, in an error
+Evaluate = Callable[[int], tuple[float, float, float]]  # rows per forward pass -> (log loss, accuracy, score)
 
 
 class Batches(Protocol):
@@ -81,16 +82,16 @@ def train_epochs(
     precision: Precision,
     name: str,
     unit: str,
-    evaluate: Callable[[int], tuple[float, float, float]] | None,
+    evaluate: Evaluate | None,
     lr_option: str = "training.lr",
     runtime: FitRuntime = FitRuntime(),
     metric: str = "accuracy",
 ) -> list[Epoch]:
     """Train `model` in place for `options.epochs`, or resume an interrupted training, and return its history.
 
-    evaluate: rows per forward pass -> (log loss, accuracy, score by `metric`) on held-out rows. The weights of the best
-    epoch are restored at the end, and training stops after `options.patience` epochs without a better one. None: the
-    last epoch counts, so that nothing is chosen on held-out rows. name: prefix of log lines. unit: noun for a row.
+    evaluate: on validation rows, score by `metric`. The weights of the best epoch are restored at the end, and training
+    stops after `options.patience` epochs without a better one. None: the weights of the last epoch, so that nothing is
+    chosen on validation rows. name: prefix of log lines. unit: noun for a row.
 
     An epoch whose loss or gradient is not finite is repeated at a tenth of the learning rate; the second time is a
     UserError, which names `lr_option`.
@@ -131,10 +132,9 @@ class Loop:
         self.device = next(self.model.parameters()).device
         self.scaler = self.new_scaler()
         self.set_rates = make_schedule(self.optimiser, self.options.schedule, warmup=self.options.warmup)
-        self.micro_batch = self.most_rows = self.runtime.micro_batch or -(
-            -self.options.batch_size // distributed.world_size()
-        )
-        self.budget = self.runtime.budget and self.runtime.budget.share(1)  # its clock starts now
+        rank_rows = -(-self.options.batch_size // distributed.world_size())
+        self.micro_batch = self.max_micro_batch = self.runtime.micro_batch or rank_rows
+        self.budget = self.runtime.budget and self.runtime.budget.split(1)  # its clock starts now
         self.is_warm = False
         self.rows, self.seconds = 0, 0.0  # of all steps but the first, which chooses kernels and compiles
         self.took = 0.0  # seconds of the last epoch
@@ -143,11 +143,6 @@ class Loop:
     def new_scaler(self) -> torch.amp.GradScaler:
         """Make the loss scaler that keeps float16 gradients from underflow; disabled in other precisions."""
         return torch.amp.GradScaler(self.device.type, enabled=self.precision.scaled)
-
-    def load_scale(self, state: dict[str, Any]) -> None:
-        """Restore the loss scale; empty if training began in a precision without one."""
-        if state:
-            self.scaler.load_state_dict(state)
 
     def begin(self) -> Progress:
         """Load the progress of an interrupted training, or start from the beginning."""
@@ -161,7 +156,8 @@ class Loop:
             log.warning("%s: %s %s: starting from the beginning", self.name, self.runtime.resume, fault)
             restore(fresh.tensors, self.model, self.optimiser)
             return fresh
-        self.load_scale(known.scale)
+        if known.scale:  # empty if training began in a precision without one
+            self.scaler.load_state_dict(known.scale)
         self.micro_batch = min(self.micro_batch, known.micro_batch or self.micro_batch)
         log.info("%s goes on after epoch %d/%d", self.name, known.epoch, self.options.epochs)
         return known
@@ -217,9 +213,9 @@ class Loop:
         return Epoch(epoch, loss_sum / max(seen, 1), math.nan, math.nan, lr, rate, ended_by, lr_shortened)
 
     def budget_used(self) -> float:
-        """Share of the training budget that has passed, averaged over ranks so that all end at the same step.
+        """Fraction of the budget used, averaged over ranks so that all end at the same step.
 
-        Prediction after training, at three times the speed of training, is kept back from the budget.
+        Time is reserved for prediction after training, at three times the speed of training.
         """
         if self.budget is None:
             return 0.0
@@ -237,7 +233,7 @@ class Loop:
                 break
             except RuntimeError as error:  # torch.OutOfMemoryError is one
                 rows = min(self.micro_batch, len(labels))
-                self.check_halvable(error, rows)
+                check_halvable(error, rows, self.name, self.unit)
             self.micro_batch = -(-rows // 2)
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
@@ -246,17 +242,6 @@ class Loop:
                 self.name, self.micro_batch, self.unit,
             )  # fmt: skip
         return update(self.model, loss, self.optimiser, self.scaler, clip=self.options.clip), right, count
-
-    def check_halvable(self, error: RuntimeError, rows: int) -> None:
-        """Re-raise an error other than out of memory; raise UserError where `rows` cannot be halved."""
-        if not is_out_of_memory(error):
-            raise error
-        if rows == 1:
-            raise UserError(
-                f"{self.name}: no memory for a single {self.unit}: type a smaller model.image_size or another model"
-            ) from error
-        if distributed.world_size() > 1:  # other ranks may be in the middle of the step
-            raise UserError(f"{self.name}: out of memory: type training.micro_batch={rows // 2}") from error
 
     def rollback(self, progress: Progress, error: NonFiniteLoss, lr_option: str) -> None:
         """Restore the end of the last epoch, to go on at a lower rate. Raises UserError the second time."""
@@ -268,12 +253,11 @@ class Loop:
         progress.lr_factor = NAN_LR_FACTOR
         restore(progress.tensors, self.model, self.optimiser)
         self.scaler = self.new_scaler()  # the old one is in the middle of a step
-        self.load_scale(progress.scale)
+        if progress.scale:
+            self.scaler.load_state_dict(progress.scale)
         log.warning("%s; going on from the weights before it, at %g of the rate", where, NAN_LR_FACTOR)
 
-    def validate(
-        self, epoch: Epoch, evaluate: Callable[[int], tuple[float, float, float]], progress: Progress
-    ) -> Epoch:
+    def validate(self, epoch: Epoch, evaluate: Evaluate, progress: Progress) -> Epoch:
         """Add the held-out scores, and `ended_by` if patience is over. Raises NonFiniteLoss."""
         start = time.perf_counter()
         with console.working(f"{self.name} epoch {epoch.epoch}/{self.options.epochs}, on the held-out rows"):
@@ -302,14 +286,13 @@ class Loop:
             epoch = replace(epoch, ended_by="budget")  # no time for another
         tensors = capture(self.model, self.optimiser)
         progress.history.append(epoch)
-        is_best = best_epoch(progress.history, self.metric) == epoch.epoch
-        if is_best and not math.isnan(epoch.valid_loss):
+        if best_epoch(progress.history, self.metric) == epoch.epoch and not math.isnan(epoch.valid_loss):
             progress.best = {name: value.clone() for name, value in part(tensors, "model").items()}
         if epoch.ended_by == "budget":
             log.info("%s ends in epoch %d/%d: its budget is used", self.name, epoch.epoch, self.options.epochs)
         else:
             progress.epoch, progress.tensors, progress.scale = epoch.epoch, tensors, self.scaler.state_dict()
-            progress.micro_batch = self.micro_batch if self.micro_batch < self.most_rows else progress.micro_batch
+            progress.micro_batch = self.micro_batch if self.micro_batch < self.max_micro_batch else progress.micro_batch
             if self.runtime.resume and distributed.is_rank_zero():
                 save_progress(self.runtime.resume, progress)
         if self.runtime.track and distributed.is_rank_zero():

@@ -19,7 +19,7 @@ from kagglepipe.sequences.series_file import SeriesError
 from kagglepipe.sequences.video import Resize, frame_differences, sample_frames
 from kagglepipe.sequences.video_info import inspect
 from kagglepipe.training.backends import Encoder, InferenceBackend
-from kagglepipe.training.checkpoint import Checkpoint, in_first_order, load_encoder, load_temporal
+from kagglepipe.training.checkpoint import Checkpoint, class_orders, load_encoder, load_temporal
 from kagglepipe.training.features import FRAME_BATCH, batched, encode_batch
 
 Probs = NDArray[np.float64]
@@ -49,7 +49,7 @@ class SequenceRun:
         self.meta, self.device = checkpoints[0].meta, backend.device
         self.encoders: dict[Path, Encoder | None] = {}  # of a series there is none
         self.models: list[tuple[Path, TemporalModel, list[int]]] = []  # with the places of the first fold's classes
-        for checkpoint, order in zip(checkpoints, in_first_order(checkpoints), strict=True):
+        for checkpoint, order in zip(checkpoints, class_orders(checkpoints), strict=True):
             file = checkpoint.backbone_file
             if file not in self.encoders:
                 own = backend if self.meta["shared_backbone"] else backend.uncached

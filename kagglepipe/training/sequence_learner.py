@@ -29,7 +29,7 @@ from kagglepipe.sequences.video import DECODER, VideoFrames
 from kagglepipe.training.checkpoint import save_temporal
 from kagglepipe.training.device import Precision
 from kagglepipe.training.features import FeatureStore, Frames, Item, encode, stored_features
-from kagglepipe.training.head import ExtraRows
+from kagglepipe.training.head import ExtraRows, HeadFitter
 from kagglepipe.training.learner import (
     FoldResult,
     LearnerOptions,
@@ -39,7 +39,7 @@ from kagglepipe.training.learner import (
     fit_runtime,
     learner_meta,
 )
-from kagglepipe.training.linear import LinearFitter
+from kagglepipe.training.linear import linear_fitter
 from kagglepipe.training.loop import FitRuntime, train_epochs
 from kagglepipe.training.optimise import make_optimiser
 from kagglepipe.training.temporal import FLOAT32, fit_temporal, make_temporal, pooled, temporal_probabilities
@@ -257,9 +257,9 @@ class SequenceLearner:
         return [model.to(self.runtime.device).eval()], history
 
     @cached_property
-    def linear_fitter(self) -> LinearFitter:
+    def linear_fitter(self) -> HeadFitter:
         """Fits linear heads of all folds on the pooled features of the training rows."""
-        return LinearFitter(
+        return linear_fitter(
             [self.standardised(self.options.model.temporal, view) for view in self.views], self.labels, self.folds,
             grid=self.options.training.regularisation, classes=len(self.classes),
         )  # fmt: skip

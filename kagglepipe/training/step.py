@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kagglepipe import distributed
+from kagglepipe.errors import UserError
 from kagglepipe.images.dataset import IGNORE_INDEX
 from kagglepipe.training.device import Precision
 
@@ -19,6 +20,18 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or bool(
         re.search(r"out of memory|can't allocate memory|not enough memory|ALLOC_FAILED", str(error))
     )
+
+
+def check_halvable(error: RuntimeError, rows: int, name: str, unit: str) -> None:
+    """Re-raise an error other than out of memory; raise UserError where a micro-batch of `rows` cannot be halved."""
+    if not is_out_of_memory(error):
+        raise error
+    if rows == 1:
+        raise UserError(
+            f"{name}: no memory for a single {unit}: type a smaller model.image_size or another model"
+        ) from error
+    if distributed.world_size() > 1:  # other ranks may be in the middle of the step
+        raise UserError(f"{name}: out of memory: type training.micro_batch={rows // 2}") from error
 
 
 def gradients(
@@ -51,9 +64,7 @@ def gradients(
             loss = F.cross_entropy(
                 logits.float(), truth, label_smoothing=label_smoothing, reduction="sum", ignore_index=IGNORE_INDEX
             )
-            scaler.scale(
-                loss * (distributed.world_size() / max(whole, 1))
-            ).backward()  # several processes average theirs
+            scaler.scale(loss * (distributed.world_size() / max(whole, 1))).backward()  # DDP averages over ranks
         loss_sum += float(loss.detach())
         right += int((logits.detach().argmax(dim=1) == truth).sum())
     loss_sum, right_sum = distributed.all_reduce_sum([loss_sum, right], device)

@@ -1,7 +1,7 @@
-"""Experiment trackers: TensorBoard, Weights & Biases, MLflow, Trackio. Optional: log.csv holds the same figures.
+"""Experiment trackers: TensorBoard, Weights & Biases, MLflow, Trackio. Optional: log.csv holds the same metrics.
 
-Each is an extra (`pip install 'kagglepipe[tensorboard]'`), imported when it is asked for. Where it sends things is the
-tracker's own business: `WANDB_MODE=offline`, `MLFLOW_TRACKING_URI` and their like are read by themselves.
+Each is an extra (`pip install 'kagglepipe[tensorboard]'`), imported when chosen. Each reads its own environment
+variables, such as `WANDB_MODE=offline` or `MLFLOW_TRACKING_URI`.
 """
 
 import logging
@@ -17,12 +17,12 @@ from kagglepipe.errors import UserError
 log = logging.getLogger(__name__)
 PROJECT = "kagglepipe"
 
-Track = Callable[[str, int, Mapping[str, float]], None]  # (part, as fold_0; step; figure -> value)
+Track = Callable[[str, int, Mapping[str, float]], None]  # (part, such as fold_0; step; name -> value of each metric)
 
 
 @contextmanager
 def tensorboard(folder: Path, settings: Mapping[str, Any]) -> Iterator[Track]:
-    """Event files in <run>/tensorboard: `tensorboard --logdir outputs`."""
+    """Log to event files in <run>/tensorboard; view them by `tensorboard --logdir outputs`."""
     from torch.utils.tensorboard import SummaryWriter
 
     with SummaryWriter(str(folder / "tensorboard")) as writer:
@@ -37,7 +37,7 @@ def tensorboard(folder: Path, settings: Mapping[str, Any]) -> Iterator[Track]:
 
 @contextmanager
 def wandb(folder: Path, settings: Mapping[str, Any]) -> Iterator[Track]:
-    """Weights & Biases; its files lie in <run>/wandb."""
+    """Log to Weights & Biases; its files are in <run>/wandb."""
     import wandb as library
     from wandb.errors import UsageError
 
@@ -55,7 +55,7 @@ def wandb(folder: Path, settings: Mapping[str, Any]) -> Iterator[Track]:
 
 @contextmanager
 def mlflow(folder: Path, settings: Mapping[str, Any]) -> Iterator[Track]:
-    """MLflow, an experiment for all runs; without MLFLOW_TRACKING_URI in ./mlruns or ./mlflow.db, as it chooses."""
+    """Log to one MLflow experiment for all runs; without MLFLOW_TRACKING_URI it is in ./mlruns or ./mlflow.db."""
     import mlflow as library
 
     library.set_experiment(PROJECT)
@@ -68,7 +68,7 @@ def mlflow(folder: Path, settings: Mapping[str, Any]) -> Iterator[Track]:
 
 @contextmanager
 def trackio(folder: Path, settings: Mapping[str, Any]) -> Iterator[Track]:
-    """Trackio, which keeps everything on this machine: `trackio show`."""
+    """Log to Trackio, on this machine; view it by `trackio show`."""
     import trackio as library
 
     library.init(project=PROJECT, name=folder.name, config=flat(settings))
@@ -86,16 +86,17 @@ TRACKERS = {"tensorboard": tensorboard, "wandb": wandb, "mlflow": mlflow, "track
 def check_trackers(names: Iterable[str]) -> None:
     """Raise UserError if one of the named trackers is not installed."""
     for name in names:
-        spec = find_spec(name)  # the trackers' modules are called as they are; a folder of that name has no origin
+        spec = find_spec(name)  # modules have the trackers' names; a mere folder of that name has no origin
         if spec is None or spec.origin is None:
             raise UserError(f"training.trackers={name} is not installed: type pip install 'kagglepipe[{name}]'")
 
 
 @contextmanager
 def tracking(names: list[str], *, folder: Path, settings: Mapping[str, Any]) -> Iterator[Track | None]:
-    """Open the named trackers for a run in `folder`; yields None for none. Raises UserError if one is not installed.
+    """Start the named trackers for a run in `folder`; yields None without names.
 
-    A tracker that fails is left out with a warning: a run does not depend on its trackers.
+    A tracker that fails is dropped with a warning: a run does not depend on it. Raises UserError if one is not
+    installed, or lacks a key.
     """
     if not names:
         yield None
@@ -103,7 +104,7 @@ def tracking(names: list[str], *, folder: Path, settings: Mapping[str, Any]) -> 
     check_trackers(names)
     tracks: dict[str, Track] = {}
 
-    def left_out(name: str, error: Exception) -> None:
+    def warn(name: str, error: Exception) -> None:
         log.warning(
             "train: training.trackers=%s has failed and is left out (%s: %s)", name, type(error).__name__, error
         )
@@ -112,32 +113,32 @@ def tracking(names: list[str], *, folder: Path, settings: Mapping[str, Any]) -> 
         for name, each in list(tracks.items()):
             try:
                 each(part, step, figures)
-            except Exception as error:  # whatever a tracker's own library raises
-                left_out(name, error)
+            except Exception as error:  # of the tracker's library, which may raise anything
+                warn(name, error)
                 del tracks[name]
 
     def end(name: str, tracker: AbstractContextManager[Track], *raised: Any) -> None:
         try:
             tracker.__exit__(*raised)
         except Exception as error:  # as above
-            left_out(name, error)
+            warn(name, error)
 
     with ExitStack() as stack:
         for name in dict.fromkeys(names):
             tracker = TRACKERS[name](folder, settings)
             try:
                 tracks[name] = tracker.__enter__()
-            except UserError:  # which says what to do
+            except UserError:
                 raise
-            except Exception as error:  # a server that is down, as above
-                left_out(name, error)
+            except Exception as error:  # such as a server that is down
+                warn(name, error)
             else:
                 stack.push(partial(end, name, tracker))
         yield track
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as name -> value.
+    """Flatten nested settings.
 
     >>> flat({"model": {"name": "lite0"}, "seed": 0})
     {'model.name': 'lite0', 'seed': 0}

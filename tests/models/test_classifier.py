@@ -1,6 +1,5 @@
 """The network takes bytes as they come from disk, and its features have one scale whatever the photo's."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -187,12 +186,6 @@ def test_a_network_of_one_size_refuses_another_and_says_what_makes_it_so() -> No
 @pytest.mark.parametrize("crop", ["squash", "border"])
 def test_only_a_center_crop_has_a_share(crop: str) -> None:
     assert prepared(tiny("test_resnet"), crop=crop).crop_pct == 1.0
-
-
-def test_preprocessing_survives_json() -> None:
-    text = json.dumps(prepared(tiny("test_resnet")).as_json())
-    assert json.loads(text)["mean"] == [0.5, 0.5, 0.5]
-    assert Preprocessing(**json.loads(text)).size == 160
 
 
 # --- what does not exist ---------------------------------------------------------------------------------------

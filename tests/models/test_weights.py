@@ -16,7 +16,15 @@ from torch import Tensor, nn
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256
 from kagglepipe.models.classifier import make_backbone
-from kagglepipe.models.weights import BUNDLED, Weights, fill, find_weights, load_weights, read_tensors, write_tensors
+from kagglepipe.models.weights import (
+    BUNDLED,
+    Weights,
+    find_weights,
+    load_backbone,
+    load_weights,
+    read_tensors,
+    write_tensors,
+)
 
 LITE0 = "tf_efficientnet_lite0"
 TINY = "test_resnet"
@@ -223,7 +231,7 @@ def test_a_file_that_does_not_fit_leaves_the_network_as_it_was() -> None:
     before = {name: value.clone() for name, value in network.state_dict().items()}
     tensors.popitem()
     with pytest.raises(UserError):
-        fill(network, tensors, "somewhere")
+        load_backbone(network, tensors, "somewhere")
     assert_equal(network.state_dict(), before)
 
 

@@ -51,11 +51,11 @@ def test_what_is_left_is_shared_equally() -> None:
     """Time that one share has not used, or has used beyond its own, is the others' gain or loss."""
     hands = SimpleNamespace(now=0.0)
     budget = Budget(60.0, lambda: hands.now)
-    assert budget.share(3).seconds == 20.0
+    assert budget.split(3).seconds == 20.0
     hands.now = 10.0
-    assert budget.share(2).seconds == 25.0
+    assert budget.split(2).seconds == 25.0
     hands.now = 70.0
-    late = budget.share(1)
+    late = budget.split(1)
     assert (late.seconds, late.left, late.used(), budget.left) == (0.0, 0.0, 1.0, 0.0)
 
 

@@ -148,7 +148,7 @@ def test_a_view_weighs_as_much_as_that_many_copies() -> None:
     weighed = HeadFitter([x, other], labels, folds, grid=GRID, classes=2, clean=3.0)
     copied = HeadFitter([x, x, x, other], labels, folds, grid=GRID, classes=2)
     rows = folds != 0
-    one, many = weighed._fit(rows, 0.1), copied._fit(rows, 0.1)
+    one, many = (one.solver(rows, 0.1, None, False) for one in (weighed, copied))
     np.testing.assert_allclose(one.weight, many.weight, atol=1e-3)
     np.testing.assert_allclose(one.bias, many.bias, atol=1e-3)
 
@@ -159,7 +159,7 @@ def test_the_choice_is_by_all_views_of_held_out_rows() -> None:
     other = x + np.random.default_rng(1).normal(0, 0.3, x.shape).astype(np.float32)
     both = fitter([x, other], labels, folds)
     losses = both._inner_losses(0, 1)
-    heads = [both._fit((folds != 0) & (folds != 1), c) for c in GRID]
+    heads = [both.solver((folds != 0) & (folds != 1), c, None, True) for c in GRID]
     for fold in (0, 1):
         own = folds == fold
         rows = np.arange(own.sum()), labels[own]
@@ -184,15 +184,13 @@ def test_shared_inner_fits_give_the_losses_of_a_plain_double_loop(classes: int) 
         assert shared.choose(fold) == GRID[int(np.argmin(losses))]
 
 
-def test_a_fit_without_two_folds_serves_both(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fit_without_two_folds_serves_both() -> None:
     """Five folds have ten pairs; each is fitted once for each C, and each fold once more in the end."""
     x, labels, folds = problem(folds=5)
     counted = fitter(x, labels, folds)
     fits: list[tuple[int, float]] = []
-    fit = HeadFitter._fit
-    monkeypatch.setattr(
-        HeadFitter, "_fit", lambda self, rows, c, *more: fits.append((int(rows.sum()), c)) or fit(self, rows, c, *more)
-    )
+    fit = counted.solver
+    counted.solver = lambda rows, c, *more: fits.append((int(rows.sum()), c)) or fit(rows, c, *more)
     for fold in range(5):
         counted.fit(fold)
     assert len(fits) == 10 * len(GRID) + 5

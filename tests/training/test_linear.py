@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 
 from kagglepipe.training import linear
 from kagglepipe.training.head import ExtraRows, HeadFitter
-from kagglepipe.training.linear import LinearFitter, fit_logistic, rotate
+from kagglepipe.training.linear import fit_logistic, linear_fitter, rotate
 
 
 def rows_of(count: int, inputs: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -68,7 +68,7 @@ def test_heads_are_those_of_the_other_fitter(views: int) -> None:
     x, labels = rows_of(90, 60, 3)
     looks = [x, x + np.random.default_rng(2).normal(0, 0.3, x.shape).astype(np.float32)][:views]
     folds, grid = np.arange(90) % 3, [1e-3, 1e-2]
-    other, found = (kind(looks, labels, folds, grid=grid, classes=4) for kind in (HeadFitter, LinearFitter))
+    other, found = (kind(looks, labels, folds, grid=grid, classes=4) for kind in (HeadFitter, linear_fitter))
     for fold in range(3):
         expected, head = other.fit(fold), found.fit(fold)
         assert head.regularisation == expected.regularisation
@@ -83,6 +83,6 @@ def test_rows_that_a_teacher_has_labelled_may_lie_outside_the_axes() -> None:
     folds = np.arange(40) % 2
     strange = np.random.default_rng(3).normal(size=(20, 60)).astype(np.float32)
     more = ExtraRows([strange], np.arange(20) % 3)
-    other, found = (kind([x], labels, folds, grid=[1e-2], classes=3) for kind in (HeadFitter, LinearFitter))
+    other, found = (kind([x], labels, folds, grid=[1e-2], classes=3) for kind in (HeadFitter, linear_fitter))
     expected, head = other.fit(0, more), found.fit(0, more)
     np.testing.assert_allclose(head.probabilities(strange), expected.probabilities(strange), atol=2e-3)
