@@ -128,7 +128,7 @@ def remux(source: Path, target: Path, change: Callable[[int, Any], bool | None])
 
 def add_pictures(file: Any, stream: Any, numbers: Iterable[int], pixel_format: str = "yuv420p") -> None:
     """The flat frames of these numbers."""
-    if not stream.width:
+    if not stream.codec_context.is_open:
         stream.width, stream.height, stream.pix_fmt = 64, 48, pixel_format
     for number in numbers:
         file.mux(stream.encode(av.VideoFrame.from_ndarray(flat(number), format="rgb24")))
