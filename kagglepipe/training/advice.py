@@ -4,7 +4,7 @@ import itertools
 import logging
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,9 @@ from kagglepipe.distributed import world_size
 from kagglepipe.predictions.baseline import class_shares
 from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.training.device import describe_device
-from kagglepipe.training.learner import Learner, LearnerOptions
+
+if TYPE_CHECKING:  # torch is not waited for by stages that do not train
+    from kagglepipe.training.learner import Learner, LearnerOptions
 
 log = logging.getLogger(__name__)
 NOUNS = {"image": "images", "video": "clips", "series": "series"}
@@ -38,7 +40,7 @@ DIGITS = {str(digit) for digit in range(10)}
 def log_setup(
     name: str,
     dataset: Dataset,
-    learner: Learner,
+    learner: "Learner",
     *,
     mode: str,
     only: Sequence[int] = (),
@@ -86,14 +88,14 @@ def log_setup(
         log.warning("train: %s", hint)
 
 
-def is_mirrored(options: LearnerOptions) -> bool:
+def is_mirrored(options: "LearnerOptions") -> bool:
     """Whether some of the training views are flipped horizontally."""
     views = {"image": options.training.views, "video": options.sequences.views}
     is_augmented = options.is_finetuned or views.get(options.competition.kind, 0) > 0
     return is_augmented and options.augmentation.mirror and options.augmentation.policy != "none"
 
 
-def what_to_change(options: LearnerOptions) -> str:
+def what_to_change(options: "LearnerOptions") -> str:
     """The options by which a network that has learnt nothing may learn."""
     kind = options.competition.kind
     if options.is_finetuned:
@@ -104,7 +106,7 @@ def what_to_change(options: LearnerOptions) -> str:
 
 
 def warn_of_constant(
-    fold: int, train: pd.DataFrame, metrics: dict[str, Any], classes: list[str], options: LearnerOptions
+    fold: int, train: pd.DataFrame, metrics: dict[str, Any], classes: list[str], options: "LearnerOptions"
 ) -> None:
     """Warn of a fold whose network is no better, by the metric, than the class shares of the other folds.
 
