@@ -9,8 +9,9 @@ often `auto` leaves equal weights when each of four equal members has luck with 
 import numpy as np
 from measure import make_parser
 
-from kagglepipe.predictions.crossfit import Candidate, EvalRows, combine, make_candidate
-from kagglepipe.predictions.metrics import log_loss
+from kagglepipe.predictions.blend import combine
+from kagglepipe.predictions.crossfit import Candidate, make_candidate
+from kagglepipe.predictions.metrics import EvalRows, log_loss
 from kagglepipe.predictions.selection import choose
 
 FITTED = ("hill_climb", "nnls", "logistic")

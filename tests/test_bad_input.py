@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from kagglepipe.competitions.folds import read_folds
+from kagglepipe.competitions.dataset import read_folds
 from kagglepipe.images.cache import PixelWriter
 
 FOLDER = ("competition=image_folder", "experiment=quick", "training.views=0")

@@ -10,13 +10,13 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
-from kagglepipe.competitions.filenames import FileNames, find_table, find_test_folder, in_test_folder
+from kagglepipe.competitions.filenames import SUFFIXES, FileNames, find_table, find_test_folder, in_test_folder, make_id
 from kagglepipe.competitions.labels import check_alike, sort_classes, spell_as, spelling_hint
-from kagglepipe.competitions.source import SUFFIXES, other_kind
+from kagglepipe.competitions.source import other_kind
 from kagglepipe.competitions.spreadsheet import read_cells
-from kagglepipe.competitions.table import check_two_classes, list_images, make_id, read_items
+from kagglepipe.competitions.table import check_two_classes, list_images, read_items
 from kagglepipe.errors import UserError
-from kagglepipe.files import expanded, sha256
+from kagglepipe.files import expanded
 from kagglepipe.options import CompetitionOptions
 
 SEGMENT_COLUMNS = ["video", "start", "end", "label"]
@@ -243,19 +243,4 @@ def answer_columns(competition: CompetitionOptions) -> set[str]:
     return {name.casefold() for name in names}
 
 
-def content_key(sha256_of_file: str, reading: str) -> str:
-    """Key of a file's content in caches: its hash, with `reading` where decoding has changed since older versions."""
-    return sha256(sha256_of_file, reading) if reading else sha256_of_file
-
-
 # --- on disk -----------------------------------------------------------------------------------------------
-
-
-def read_annotations(path: Path) -> pd.DataFrame:
-    """Read annotations.csv as written by `prepare`: video, start, end (NaN: the whole item), label."""
-    return pd.read_csv(
-        path,
-        dtype={"video": str, "label": str},
-        keep_default_na=False,
-        na_values={"start": [""], "end": [""]},
-    )

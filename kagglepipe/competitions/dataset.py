@@ -1,20 +1,26 @@
-"""What `prepare` left of a competition: rows, folds, classes and the files that they are made of."""
+"""A prepared competition, read from disk: rows, folds, classes and the files that they are made of."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from numpy.typing import NDArray
 
-from kagglepipe.competitions.annotations import read_annotations
-from kagglepipe.competitions.folds import read_folds
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, read_json, sha256
 from kagglepipe.text import first_three
 
 REPORT = "prepared.json"
+
+
+FOLD_COLUMNS = ("id", "fold", "count", "seed")
+
+
+MEND = "mend it or, to have folds made, type folds.file=null folds.remake=true"
 
 
 @dataclass(frozen=True)
@@ -140,3 +146,84 @@ def check_folds(table: pd.DataFrame, folds: pd.DataFrame, path: Path) -> None:
             f"{path} has no fold for {len(missing)} labelled items, such as {first_three(sorted(missing))}: type "
             "stage=prepare, or again if another command prepares them"
         )
+
+
+def content_key(sha256_of_file: str, reading: str) -> str:
+    """Key of a file's content in caches: its hash, with `reading` where decoding has changed since older versions."""
+    return sha256(sha256_of_file, reading) if reading else sha256_of_file
+
+
+def read_annotations(path: Path) -> pd.DataFrame:
+    """Read annotations.csv as written by `prepare`: video, start, end (NaN: the whole item), label."""
+    return pd.read_csv(
+        path,
+        dtype={"video": str, "label": str},
+        keep_default_na=False,
+        na_values={"start": [""], "end": [""]},
+    )
+
+
+def frame_rows(
+    files: pd.DataFrame, times: Mapping[str, npt.NDArray[np.float64]], targets: Mapping[str, npt.NDArray[np.object_]]
+) -> pd.DataFrame:
+    """Make a row for each frame of each item of `files` (video, path, split, group).
+
+    times, targets: video -> (T,) the time and the class of each frame; classes of the test are ignored.
+    Columns as those of `clip_rows`, with start = end = the frame's time, and `position`, its number.
+    """
+    parts = []
+    for item in files.itertuples():
+        video, at = str(item.video), np.asarray(times[str(item.video)], np.float64)
+        target = targets[video] if item.split == "train" else None
+        rows: dict[str, Any] = {
+            "id": [frame_id(video, t) for t in at],
+            "video": video,
+            "path": item.path,
+            "split": item.split,
+        }
+        rows |= {"target": target, "group": item.group or video, "start": at, "end": at, "position": range(len(at))}
+        parts.append(pd.DataFrame(rows))
+    return pd.concat(parts, ignore_index=True)
+
+
+def frame_id(video: str, time: float) -> str:
+    """Make the id of a frame.
+
+    >>> frame_id("a.mp4", 1 / 8)
+    'a.mp4@0.125'
+    """
+    return f"{video}@{format_time(time)}"
+
+
+def format_time(time: float) -> str:
+    """Format a time to a microsecond, also where times count from 1970."""
+    return f"{round(time, 6):.15g}"
+
+
+def read_folds(path: Path) -> pd.DataFrame:
+    """Read id (str, "007" and "NA" stay as they are), fold (int) and, if there, count and seed (int) of a CSV.
+
+    Raises UserError if there is no such file, it is no CSV with these columns, or a number in it is none.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no folds file at {path}; type folds.file=PATH or stage=prepare")
+    try:
+        cells = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig")
+    except (ValueError, pd.errors.ParserError) as error:
+        raise UserError(f"{path} is not a CSV in UTF-8 ({str(error).splitlines()[0]}); {MEND}") from error
+    if missing := [name for name in ("id", "fold") if name not in cells]:
+        raise UserError(f"{path} has columns {list(cells)}, needed is also {', '.join(missing)}; {MEND}")
+    columns = [name for name in FOLD_COLUMNS if name in cells]
+    numbers = {name: _integers(cells, name, path) for name in columns[1:]}
+    return pd.DataFrame({"id": cells["id"], **numbers})
+
+
+def _integers(cells: pd.DataFrame, name: str, path: Path) -> "pd.Series[int]":
+    """Parse whole numbers; "3.0" is one, as pandas writes a 3 beside missing values."""
+    numbers = pd.to_numeric(cells[name], errors="coerce")
+    wrong = numbers.isna() | (numbers % 1 != 0)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        found = f"{name} {cells[name][row]!r} for id {cells['id'][row]!r}"
+        raise UserError(f"{path} has {found}, needed is a whole number; {MEND}")
+    return numbers.astype(np.int64)

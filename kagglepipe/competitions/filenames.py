@@ -4,6 +4,7 @@ import difflib
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
 
 import pandas as pd
 
@@ -20,6 +21,21 @@ SPLIT_WORDS = {
     **dict.fromkeys(("trainingsdaten",), "train"),
     **dict.fromkeys(("testdaten",), "test"),
 }
+
+
+SUFFIXES = {
+    "image": (
+        ".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".jp2", ".ppm", ".pgm",
+    ),
+    "video": (
+        ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".m2ts", ".mts", ".ts", ".wmv", ".asf",
+        ".flv", ".3gp", ".3g2", ".ogv", ".mxf", ".vob", ".y4m", ".h264", ".264", ".hevc", ".265", ".mjpeg", ".gif",
+    ),
+    "series": (".npz", ".npy", ".csv"),
+}  # fmt: skip
+
+
+MEDIA = {suffix for suffixes in SUFFIXES.values() for suffix in suffixes}
 FILLERS = (
     "data", "dataset", "set", "images", "image", "imgs", "img", "pictures", "pics", "photos", "videos", "clips",
     "files", "folder", "samples", "sample", "split", "jpeg", "jpg", "png", "stage", "public", "private",
@@ -203,3 +219,13 @@ def _disagreement(parts: tuple[str, ...], name: str, depth: int) -> tuple[bool, 
     """Rank of a match, smaller is better: whether it differs by more folders, by case, by an extension."""
     ends = _ends(parts, depth)
     return len(parts) > depth, name not in ends, name.casefold() != ends[0].casefold()
+
+
+def make_id(path: str, form: str) -> str:
+    """Make the id of the image at a relative posix path.
+
+    >>> [make_id("Train/a.jpg", form) for form in ("name", "stem", "path")]
+    ['a.jpg', 'a', 'Train/a.jpg']
+    """
+    pure = PurePosixPath(path)
+    return {"name": pure.name, "stem": pure.stem, "path": path}[form]

@@ -6,15 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kagglepipe.competitions.annotations import read_annotations
-from kagglepipe.competitions.folds import (
-    check_folds,
-    folds_csv,
-    leave_one_group_out,
-    make_folds,
-    read_folds,
-    torn_groups,
-)
+from kagglepipe.competitions.dataset import read_annotations, read_folds
+from kagglepipe.competitions.folds import check_folds, folds_csv, leave_one_group_out, make_folds, torn_groups
 from kagglepipe.competitions.units import classes_of
 from kagglepipe.errors import UserError
 from kagglepipe.files import write_bytes

@@ -13,12 +13,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from kagglepipe.competitions.dataset import FOLD_COLUMNS, MEND
 from kagglepipe.errors import UserError
 from kagglepipe.text import first_three
 
-FOLD_COLUMNS = ("id", "fold", "count", "seed")
 TRIES = 300  # random choices of groups to hide, of which the best is taken
-MEND = "mend it or, to have folds made, type folds.file=null folds.remake=true"
 
 Counts = NDArray[np.int64]
 
@@ -204,35 +203,6 @@ def folds_csv(folds: pd.DataFrame, *, count: int, seed: int) -> bytes:
     """
     table = folds.assign(count=count, seed=seed).sort_values("id")[list(FOLD_COLUMNS)]
     return table.to_csv(index=False, lineterminator="\n").encode()
-
-
-def read_folds(path: Path) -> pd.DataFrame:
-    """Read id (str, "007" and "NA" stay as they are), fold (int) and, if there, count and seed (int) of a CSV.
-
-    Raises UserError if there is no such file, it is no CSV with these columns, or a number in it is none.
-    """
-    if not path.is_file():
-        raise UserError(f"there is no folds file at {path}; type folds.file=PATH or stage=prepare")
-    try:
-        cells = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig")
-    except (ValueError, pd.errors.ParserError) as error:
-        raise UserError(f"{path} is not a CSV in UTF-8 ({str(error).splitlines()[0]}); {MEND}") from error
-    if missing := [name for name in ("id", "fold") if name not in cells]:
-        raise UserError(f"{path} has columns {list(cells)}, needed is also {', '.join(missing)}; {MEND}")
-    columns = [name for name in FOLD_COLUMNS if name in cells]
-    numbers = {name: _integers(cells, name, path) for name in columns[1:]}
-    return pd.DataFrame({"id": cells["id"], **numbers})
-
-
-def _integers(cells: pd.DataFrame, name: str, path: Path) -> "pd.Series[int]":
-    """Parse whole numbers; "3.0" is one, as pandas writes a 3 beside missing values."""
-    numbers = pd.to_numeric(cells[name], errors="coerce")
-    wrong = numbers.isna() | (numbers % 1 != 0)
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        found = f"{name} {cells[name][row]!r} for id {cells['id'][row]!r}"
-        raise UserError(f"{path} has {found}, needed is a whole number; {MEND}")
-    return numbers.astype(np.int64)
 
 
 def check_folds(folds: pd.DataFrame, ids: Sequence[str], *, path: Path) -> None:

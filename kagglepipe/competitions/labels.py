@@ -132,3 +132,31 @@ def check_classes(classes: Sequence[str]) -> None:
     for fault, names in faults.items():
         if names:
             raise UserError(f"class name {quoted_three(names)} is {fault}; change competition.classes")
+
+
+NEGATIONS = {"no", "not", "non", "without"}
+
+
+def positive_class(classes: Sequence[str], column: str) -> int | None:
+    """Index of the class, of two, that a column of probabilities is named after; None if unclear.
+
+    >>> positive_class(["cactus", "no cactus"], "has_cactus"), positive_class(["cat", "dog"], "label")
+    (0, None)
+    """
+    named = _words(column)
+    found = [
+        (len(_words(name)), number) for number, name in enumerate(classes) if _words(name) and _words(name) <= named
+    ]
+    if not found or (len(found) > 1 and found[0][0] == found[1][0]):
+        return None
+    _, number = max(found)
+    return number if named & NEGATIONS <= _words(classes[number]) else None
+
+
+def _words(name: str) -> set[str]:
+    """Split a name into its words, in lower case.
+
+    >>> sorted(_words("noFight")), sorted(_words("is_dog"))
+    (['fight', 'no'], ['dog', 'is'])
+    """
+    return set(re.findall(r"[^\W_]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).casefold()))

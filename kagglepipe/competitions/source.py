@@ -9,23 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from kagglepipe.competitions.filenames import MEDIA, SUFFIXES
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, file_state, sha256
 from kagglepipe.text import first_three
 
 log = logging.getLogger(__name__)
-SUFFIXES = {
-    "image": (
-        ".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".jp2", ".ppm", ".pgm",
-    ),
-    "video": (
-        ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".m2ts", ".mts", ".ts", ".wmv", ".asf",
-        ".flv", ".3gp", ".3g2", ".ogv", ".mxf", ".vob", ".y4m", ".h264", ".264", ".hevc", ".265", ".mjpeg", ".gif",
-    ),
-    "series": (".npz", ".npy", ".csv"),
-}  # fmt: skip
 FOLDER_OF = {"image": "image_folder", "video": "video_folder"}  # the competition for a folder of them
-MEDIA = {suffix for suffixes in SUFFIXES.values() for suffix in suffixes}
 # leftovers of file managers, in lower case
 IGNORED = {"desktop.ini", "thumbs.db", "ehthumbs.db", "picasa.ini", "icon\r"}
 IGNORED_FOLDERS = {

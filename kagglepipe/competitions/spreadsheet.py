@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 import numpy as np
 import pandas as pd
 
-from kagglepipe.competitions.source import MEDIA
+from kagglepipe.competitions.filenames import MEDIA
 from kagglepipe.errors import UserError
 
 SEPARATORS = ",;\t|"

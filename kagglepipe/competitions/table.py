@@ -6,10 +6,18 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from kagglepipe.competitions.filenames import FileNames, find_table, find_test_folder, in_test_folder, read_splits
+from kagglepipe.competitions.filenames import (
+    SUFFIXES,
+    FileNames,
+    find_table,
+    find_test_folder,
+    in_test_folder,
+    make_id,
+    read_splits,
+)
 from kagglepipe.competitions.labels import check_alike, check_known, clean_label, sort_classes, spell_as
 from kagglepipe.competitions.layout import FolderIndex, Layout, check_layout, guess_layout, is_document
-from kagglepipe.competitions.source import SUFFIXES, other_kind
+from kagglepipe.competitions.source import other_kind
 from kagglepipe.competitions.spreadsheet import read_spreadsheet
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded, sha256
@@ -70,16 +78,6 @@ def check_two_classes(classes: Sequence[str]) -> None:
     """Raises UserError for fewer than two classes."""
     if len(classes) < 2:
         raise UserError(f"only one class was found ({', '.join(classes)}): two or more are needed to tell apart")
-
-
-def make_id(path: str, form: str) -> str:
-    """Make the id of the image at a relative posix path.
-
-    >>> [make_id("Train/a.jpg", form) for form in ("name", "stem", "path")]
-    ['a.jpg', 'a', 'Train/a.jpg']
-    """
-    pure = PurePosixPath(path)
-    return {"name": pure.name, "stem": pure.stem, "path": path}[form]
 
 
 def table_hash(table: pd.DataFrame) -> str:

@@ -1,15 +1,14 @@
-"""Units of a competition with a time axis: labels clipped to the files, rows of clips and rows of frames."""
+"""Units of a competition with a time axis: labels clipped to the files and rows of clips."""
 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from kagglepipe.competitions.annotations import Catalogue
+from kagglepipe.competitions.dataset import format_time, frame_id
 from kagglepipe.errors import UserError
 
 
@@ -64,7 +63,7 @@ def clip_rows(catalogue: Catalogue) -> pd.DataFrame:
     """
     labels = catalogue.labels.copy()
     labels["id"] = [
-        video if np.isnan(start) else f"{frame_id(video, start)}-{_written(end)}"
+        video if np.isnan(start) else f"{frame_id(video, start)}-{format_time(end)}"
         for video, start, end in zip(labels["video"], labels["start"], labels["end"], strict=True)
     ]
     if twice := [name for name, times in Counter(labels["id"]).items() if times > 1]:
@@ -76,43 +75,6 @@ def clip_rows(catalogue: Catalogue) -> pd.DataFrame:
     return rows[["id", "video", "path", "split", "target", "group", "start", "end"]].sort_values(
         "id", ignore_index=True
     )
-
-
-def frame_rows(
-    files: pd.DataFrame, times: Mapping[str, npt.NDArray[np.float64]], targets: Mapping[str, npt.NDArray[np.object_]]
-) -> pd.DataFrame:
-    """Make a row for each frame of each item of `files` (video, path, split, group).
-
-    times, targets: video -> (T,) the time and the class of each frame; classes of the test are ignored.
-    Columns as those of `clip_rows`, with start = end = the frame's time, and `position`, its number.
-    """
-    parts = []
-    for item in files.itertuples():
-        video, at = str(item.video), np.asarray(times[str(item.video)], np.float64)
-        target = targets[video] if item.split == "train" else None
-        rows: dict[str, Any] = {
-            "id": [frame_id(video, t) for t in at],
-            "video": video,
-            "path": item.path,
-            "split": item.split,
-        }
-        rows |= {"target": target, "group": item.group or video, "start": at, "end": at, "position": range(len(at))}
-        parts.append(pd.DataFrame(rows))
-    return pd.concat(parts, ignore_index=True)
-
-
-def frame_id(video: str, time: float) -> str:
-    """Make the id of a frame.
-
-    >>> frame_id("a.mp4", 1 / 8)
-    'a.mp4@0.125'
-    """
-    return f"{video}@{_written(time)}"
-
-
-def _written(time: float) -> str:
-    """Format a time to a microsecond, also where times count from 1970."""
-    return f"{round(time, 6):.15g}"
 
 
 def classes_of(videos: pd.DataFrame, labels: pd.DataFrame, background: str | None) -> pd.DataFrame:

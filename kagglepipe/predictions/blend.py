@@ -1,6 +1,10 @@
-"""Blending members' probabilities, given a weight for each."""
+"""Blending members' probabilities, given fitted weights and calibration maps.
+
+A calibration map is a dictionary of plain numbers, kept in metrics.json beside the weights.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +19,9 @@ LOG_FLOOR = 1e-15  # keeps log(0) finite; a higher floor would change confident 
 
 Stack = npt.NDArray[np.float64]  # (M, N, C): members, rows, classes
 Weights = npt.NDArray[np.float64]  # (M,), summing to 1 save those of `logistic`
+
+
+Map = dict[str, Any]
 
 
 def mean(stack: Stack, weights: Weights) -> Probs:
@@ -77,6 +84,47 @@ def pool(stack: Stack, weights: Weights, method: str) -> Probs:
     check_choice("ensemble.method", method, (*METHODS, *POOLS))
     pooled = METHODS[POOLS.get(method, method)](stack, weights)
     return np.clip(pooled, 0, 1)  # weights that sum to 1 + 2e-16 must not make a probability above 1
+
+
+def combine(stack: Stack, weights: Weights, method: str, maps: Sequence[Map] = ()) -> Probs:
+    """Blend members by fitted weights and apply calibration maps, (M, N, C) -> (N, C).
+
+    >>> combine(np.array([[[0.9, 0.1]], [[0.5, 0.5]]]), np.array([0.0, 1.0]), "nnls")
+    array([[0.5, 0.5]])
+    """
+    uniform: Probs = np.full(stack.shape[1:], 1 / stack.shape[2])
+    probs = pool(stack, weights, method) if weights.any() else uniform  # `logistic` may give every member 0
+    for step in maps:
+        probs = apply_map(step, probs)
+    return probs
+
+
+def apply_map(step: Map, probs: Probs) -> Probs:
+    """Apply a fitted map to probabilities, (N, C) -> (N, C).
+
+    >>> apply_map({"kind": "temperature", "slope": 0.5}, np.array([[0.9, 0.1]])).round(3)
+    array([[0.75, 0.25]])
+    """
+    from scipy.special import softmax
+
+    if step["kind"] == "isotonic":
+        return _apply_isotonic(step["curves"], probs)
+    scores = step.get("slope", 1.0) * log_probabilities(probs) + np.array(step.get("offsets", 0.0))
+    return np.asarray(softmax(scores, axis=1), dtype=np.float64)
+
+
+def log_probabilities(probs: Probs) -> npt.NDArray[np.float64]:
+    """Logarithms (N, C), finite for probabilities of 0."""
+    return np.log(np.maximum(probs, LOG_FLOOR))
+
+
+def _apply_isotonic(curves: list[dict[str, list[float]]], probs: Probs) -> Probs:
+    if len(curves) == 1:
+        second = np.interp(probs[:, 1], curves[0]["x"], curves[0]["y"])
+        return np.stack([1 - second, second], axis=1)
+    values = np.stack([np.interp(probs[:, k], curve["x"], curve["y"]) for k, curve in enumerate(curves)], axis=1)
+    renormalised: Probs = values / values.sum(axis=1, keepdims=True)
+    return renormalised
 
 
 def with_probabilities(frame: pd.DataFrame, classes: Sequence[str], probs: Probs) -> pd.DataFrame:

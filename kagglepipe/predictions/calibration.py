@@ -1,22 +1,19 @@
 """Calibration of probabilities, and decision thresholds for a metric.
 
-A calibration map is a dictionary of plain numbers, kept in metrics.json beside the weights; `apply_map` applies it.
+`blend.apply_map` applies the maps that are fitted here.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from kagglepipe.predictions.blend import LOG_FLOOR
+from kagglepipe.predictions.blend import Map, log_probabilities
 from kagglepipe.predictions.frame import Labels, Probs
 from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.predictions.softmax_fit import fit_softmax
 from kagglepipe.predictions.uncertainty import laplace_error
 
-Map = dict[str, Any]
 BINS = 15
 ARGMAX_METRICS = ("accuracy", "balanced_accuracy", "f1_macro")  # functions of the most probable class alone
 OFFSETS = np.linspace(-3, 3, 49)  # candidates for a class' logit offset, in steps of 1/8
@@ -34,7 +31,12 @@ def fit_temperature(probs: Probs, truth: Labels, count: int | None = None) -> Ma
     """
     smoothing = laplace_error(count or len(truth))
     slope = fit_softmax(  # (1, N, C)
-        _logs(probs)[None], truth, centre=np.ones(1), penalty=WEAK_PENALTY, floor=0.0, label_smoothing=smoothing
+        log_probabilities(probs)[None],
+        truth,
+        centre=np.ones(1),
+        penalty=WEAK_PENALTY,
+        floor=0.0,
+        label_smoothing=smoothing,
     )
     return {"kind": "temperature", "slope": float(slope[0])}
 
@@ -47,7 +49,7 @@ def fit_platt(probs: Probs, truth: Labels, count: int | None = None) -> Map:
     """
     classes = probs.shape[1]
     planes = np.broadcast_to(np.eye(classes)[:, None, :], (classes, *probs.shape))  # (C, N, C): 1 in its column
-    features = np.concatenate([_logs(probs)[None], planes])  # (1 + C, N, C)
+    features = np.concatenate([log_probabilities(probs)[None], planes])  # (1 + C, N, C)
     smoothing, centre = laplace_error(count or len(truth)), np.array([1.0] + [0.0] * classes)
     found = fit_softmax(features, truth, centre=centre, penalty=WEAK_PENALTY, label_smoothing=smoothing)
     return {"kind": "platt", "slope": float(found[0]), "offsets": found[1:].tolist()}
@@ -86,7 +88,7 @@ def fit_thresholds(probs: Probs, truth: Labels, metric: str) -> Map:
     """
     if metric not in ARGMAX_METRICS:
         raise ValueError(f"{metric} does not depend on the most probable class")
-    function, logs, classes = find_metric(metric).function, _logs(probs), probs.shape[1]
+    function, logs, classes = find_metric(metric).function, log_probabilities(probs), probs.shape[1]
     offsets = np.zeros(classes)
     smallest_first = OFFSETS[np.argsort(np.abs(OFFSETS), kind="stable")]
     for _ in range(2):
@@ -99,20 +101,6 @@ def fit_thresholds(probs: Probs, truth: Labels, metric: str) -> Map:
             best = int(np.argmax(values))
             offsets[column] = smallest_first[best - 1] if best else offsets[column]
     return {"kind": "threshold", "metric": metric, "offsets": offsets.tolist()}
-
-
-def apply_map(step: Map, probs: Probs) -> Probs:
-    """Apply a fitted map to probabilities, (N, C) -> (N, C).
-
-    >>> apply_map({"kind": "temperature", "slope": 0.5}, np.array([[0.9, 0.1]])).round(3)
-    array([[0.75, 0.25]])
-    """
-    from scipy.special import softmax
-
-    if step["kind"] == "isotonic":
-        return _apply_isotonic(step["curves"], probs)
-    scores = step.get("slope", 1.0) * _logs(probs) + np.array(step.get("offsets", 0.0))
-    return np.asarray(softmax(scores, axis=1), dtype=np.float64)
 
 
 def calibration_error(probs: Probs, truth: Labels, bins: int = BINS) -> float:
@@ -134,16 +122,3 @@ def reliability(probs: Probs, truth: Labels, bins: int = BINS) -> pd.DataFrame:
     place = np.minimum((confidence * bins).astype(int), bins - 1)
     rows = pd.DataFrame({"bin": place, "confidence": confidence, "accuracy": right.astype(float)}).groupby("bin")
     return rows.mean().assign(rows=rows.size()).reset_index(drop=True)
-
-
-def _logs(probs: Probs) -> npt.NDArray[np.float64]:
-    return np.log(np.maximum(probs, LOG_FLOOR))
-
-
-def _apply_isotonic(curves: list[dict[str, list[float]]], probs: Probs) -> Probs:
-    if len(curves) == 1:
-        second = np.interp(probs[:, 1], curves[0]["x"], curves[0]["y"])
-        return np.stack([1 - second, second], axis=1)
-    values = np.stack([np.interp(probs[:, k], curve["x"], curve["y"]) for k, curve in enumerate(curves)], axis=1)
-    renormalised: Probs = values / values.sum(axis=1, keepdims=True)
-    return renormalised

@@ -14,7 +14,7 @@ Stone 1974, "Cross-validatory choice and assessment of statistical predictions";
 estimation when using cross-validation for model selection".
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
@@ -22,43 +22,13 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-from kagglepipe.predictions.blend import POOLS, Stack, Weights, equal_weights, pool
-from kagglepipe.predictions.calibration import CALIBRATIONS, Map, apply_map
+from kagglepipe.predictions.blend import POOLS, Map, Stack, apply_map, combine, equal_weights, pool
+from kagglepipe.predictions.calibration import CALIBRATIONS
 from kagglepipe.predictions.frame import Labels, Probs
+from kagglepipe.predictions.metrics import EvalRows
 from kagglepipe.predictions.weights import FITTED, FoldWeights, LeftOut
 
 MIN_WEIGHT = 1e-3  # members below this share of the largest weight are dropped
-MAX_BLOCKS = 5  # of folds, in selections: each pair of blocks is a fit
-
-
-@dataclass(frozen=True)
-class EvalRows:
-    """Rows (N,) to evaluate on: class indices, folds and groups, both numbered from 0; and the metric."""
-
-    truth: Labels
-    folds: Labels
-    groups: Labels
-    metric: str
-
-    @property
-    def fold_count(self) -> int:
-        """K: folds are 0 … K - 1."""
-        return int(self.folds.max()) + 1
-
-    @property
-    def block_count(self) -> int:
-        """B: number of blocks that folds are dealt to."""
-        return min(MAX_BLOCKS, self.fold_count)
-
-    @cached_property
-    def blocks(self) -> Labels:
-        """Block of each row, (N,)."""
-        return self.folds % self.block_count
-
-    def part(self, some: npt.NDArray[np.bool_]) -> "EvalRows":
-        """Select rows by a mask (N,)."""
-        groups = np.unique(self.groups[some], return_inverse=True)[1]
-        return EvalRows(self.truth[some], self.folds[some], groups, self.metric)
 
 
 @dataclass(frozen=True)
@@ -127,19 +97,6 @@ def _inner(stack: Stack, rows: EvalRows, method: str) -> list[Probs]:
             some = np.flatnonzero(rows.blocks == scored)
             found[block][some] = combine(stack.take(some, axis=1), own, method)
     return found
-
-
-def combine(stack: Stack, weights: Weights, method: str, maps: Sequence[Map] = ()) -> Probs:
-    """Blend members by fitted weights and apply calibration maps, (M, N, C) -> (N, C).
-
-    >>> combine(np.array([[[0.9, 0.1]], [[0.5, 0.5]]]), np.array([0.0, 1.0]), "nnls")
-    array([[0.5, 0.5]])
-    """
-    uniform: Probs = np.full(stack.shape[1:], 1 / stack.shape[2])
-    probs = pool(stack, weights, method) if weights.any() else uniform  # `logistic` may give every member 0
-    for step in maps:
-        probs = apply_map(step, probs)
-    return probs
 
 
 def with_map(candidate: Candidate, rows: EvalRows, fit: Callable[[Probs, Labels, int], Map]) -> Candidate:

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from kagglepipe.predictions.crossfit import Candidate, EvalRows
+from kagglepipe.predictions.crossfit import Candidate
 from kagglepipe.predictions.frame import Probs
-from kagglepipe.predictions.metrics import find_metric, row_losses, score_interval
+from kagglepipe.predictions.metrics import EvalRows, find_metric, row_losses, score_interval
 from kagglepipe.predictions.paired import mcnemar
 from kagglepipe.predictions.selection import score_of
 from kagglepipe.predictions.uncertainty import TOO_FEW, format_interval, format_score, mean_gains, sign_flip_p

@@ -7,6 +7,7 @@ import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypedDict
 
 import numpy as np
@@ -256,3 +257,36 @@ def _codes_by_id(ids: pd.Series, groups: Groups | None) -> Labels:
     if named.isna().any():
         raise ValueError(f"no group for id {quoted_three(ids[named.isna()])}")
     return group_codes(named)
+
+
+MAX_BLOCKS = 5  # of folds, in selections: each pair of blocks is a fit
+
+
+@dataclass(frozen=True)
+class EvalRows:
+    """Rows (N,) to evaluate on: class indices, folds and groups, both numbered from 0; and the metric."""
+
+    truth: Labels
+    folds: Labels
+    groups: Labels
+    metric: str
+
+    @property
+    def fold_count(self) -> int:
+        """K: folds are 0 … K - 1."""
+        return int(self.folds.max()) + 1
+
+    @property
+    def block_count(self) -> int:
+        """B: number of blocks that folds are dealt to."""
+        return min(MAX_BLOCKS, self.fold_count)
+
+    @cached_property
+    def blocks(self) -> Labels:
+        """Block of each row, (N,)."""
+        return self.folds % self.block_count
+
+    def part(self, some: npt.NDArray[np.bool_]) -> "EvalRows":
+        """Select rows by a mask (N,)."""
+        groups = np.unique(self.groups[some], return_inverse=True)[1]
+        return EvalRows(self.truth[some], self.folds[some], groups, self.metric)

@@ -8,10 +8,11 @@ import numpy.typing as npt
 
 from kagglepipe.predictions.blend import LOG_FLOOR, POOLS, Stack
 from kagglepipe.predictions.calibration import ARGMAX_METRICS, fit_thresholds
-from kagglepipe.predictions.crossfit import Candidate, EvalRows, with_map
-from kagglepipe.predictions.frame import Labels, Probs
-from kagglepipe.predictions.metrics import find_metric, row_losses, smoothed_losses
-from kagglepipe.predictions.uncertainty import LEVEL, Gain, jackknife_gain, laplace_error, mean_gains
+from kagglepipe.predictions.crossfit import Candidate, with_map
+from kagglepipe.predictions.frame import Probs
+from kagglepipe.predictions.metrics import EvalRows, find_metric, row_losses
+from kagglepipe.predictions.paired import better_score, gains_over, significantly_better
+from kagglepipe.predictions.uncertainty import Gain, mean_gains
 
 MAX_ROWS = 20_000  # by which redundant members are found
 
@@ -60,39 +61,6 @@ def choose(candidates: Sequence[Candidate], rows: EvalRows, selector: Selector |
     return Selection(joined, picks)
 
 
-def significantly_better(options: Sequence[Probs], rows: EvalRows) -> int:
-    """Number of the option with the largest significant gain over the first; 0 if there is none.
-
-    Log loss decides (ROC AUC where that is the metric), since it is more sensitive than accuracy; the metric must not
-    get significantly worse. Several options share the 5 % (Bonferroni). An unknown interval, as with few groups, is not
-    significant. An interval cannot know of errors that have not happened yet, so that the gain has to remain with
-    smoothed labels.
-    """
-    first, *others = options
-    gains = gains_over(others, first, rows, level=1 - (1 - LEVEL) / max(1, len(others)))
-    for number in sorted(range(len(others)), key=lambda n: -gains[n].value):
-        if gains[number].is_beyond_noise and _is_safe(others[number], first, rows):
-            return number + 1
-    return 0
-
-
-def better_score(options: Sequence[Probs], rows: EvalRows) -> int:
-    """1 if the metric of the second of two options is significantly better, else 0."""
-    first, second = options
-    return int(score_gain(second, first, rows).is_beyond_noise)
-
-
-def gains_over(ones: Sequence[Probs], other: Probs, rows: EvalRows, *, level: float = LEVEL) -> list[Gain]:
-    """Gain of each over the other, in log loss, or in ROC AUC where that is the metric."""
-    if rows.metric == "roc_auc":
-        return [metric_gain("roc_auc", one, other, rows.truth, rows.groups, level=level) for one in ones]
-    if not ones:
-        return []
-    losses = row_losses(other, rows.truth)
-    gaps = np.stack([losses - row_losses(one, rows.truth) for one in ones], axis=1)  # (N, options)
-    return mean_gains(gaps, rows.groups, level=level)
-
-
 def gain_over(one: Candidate, other: Candidate, rows: EvalRows) -> Gain:
     """Cross-fitted gain of one candidate over another, as `gains_over`."""
     return gains_over([one.cross_fitted(rows.folds)], other.cross_fitted(rows.folds), rows)[0]
@@ -101,38 +69,6 @@ def gain_over(one: Candidate, other: Candidate, rows: EvalRows) -> Gain:
 def score_of(candidate: Candidate, rows: EvalRows) -> float:
     """Cross-fitted metric."""
     return find_metric(rows.metric).function(candidate.cross_fitted(rows.folds), rows.truth)
-
-
-def metric_gain(name: str, probs: Probs, other: Probs, truth: Labels, groups: Labels, *, level: float = LEVEL) -> Gain:
-    """Gain of `probs` over `other` in a metric that is no mean over rows, with its jackknife interval."""
-    metric = find_metric(name)
-    sign = 1.0 if metric.greater_is_better else -1.0
-
-    def gain(some: Labels) -> float:
-        return sign * (metric.function(probs[some], truth[some]) - metric.function(other[some], truth[some]))
-
-    return jackknife_gain(gain, groups, level=level)
-
-
-def score_gain(one: Probs, other: Probs, rows: EvalRows) -> Gain:
-    """Gain of `one` over `other` in the metric of the rows."""
-    if rows.metric == "accuracy":
-        right, others = (probs.argmax(axis=1) == rows.truth for probs in (one, other))
-        return mean_gains((right.astype(float) - others)[:, None], rows.groups)[0]
-    if rows.metric == "log_loss":
-        return gains_over([one], other, rows)[0]
-    return metric_gain(rows.metric, one, other, rows.truth, rows.groups)
-
-
-def _is_safe(one: Probs, other: Probs, rows: EvalRows) -> bool:
-    """Whether `one` still gains with smoothed labels, and its metric is not significantly worse."""
-    if rows.metric != "roc_auc" and _smoothed_loss(one, rows) >= _smoothed_loss(other, rows):
-        return False
-    return not score_gain(one, other, rows).high < 0
-
-
-def _smoothed_loss(probs: Probs, rows: EvalRows) -> float:
-    return float(smoothed_losses(probs, rows.truth, laplace_error(int(rows.groups.max()) + 1)).mean())
 
 
 def adjusted(candidate: Candidate, rows: EvalRows) -> Selection:

@@ -28,7 +28,6 @@ from kagglepipe.text import quoted_three
 DIGITS, MAX_DIGITS = 9, 17  # significant: nine tell any two float32 numbers apart, so that no rows become tied
 DECIMALS = 6  # at least: times may be in seconds since 1970
 TOLERANCE = 10.0**-DECIMALS
-NEGATIONS = {"no", "not", "non", "without"}
 
 
 def build_submission(
@@ -215,22 +214,6 @@ def constant_answer(submission: pd.DataFrame) -> str | None:
     return ", ".join(str(answer) for answer in answers.iloc[0])
 
 
-def positive_class(classes: Sequence[str], column: str) -> int | None:
-    """Index of the class, of two, that a column of probabilities is named after; None if unclear.
-
-    >>> positive_class(["cactus", "no cactus"], "has_cactus"), positive_class(["cat", "dog"], "label")
-    (0, None)
-    """
-    named = _words(column)
-    found = [
-        (len(_words(name)), number) for number, name in enumerate(classes) if _words(name) and _words(name) <= named
-    ]
-    if not found or (len(found) > 1 and found[0][0] == found[1][0]):
-        return None
-    _, number = max(found)
-    return number if named & NEGATIONS <= _words(classes[number]) else None
-
-
 def label_fault(cells: "pd.Series[str]", form: str, classes: Sequence[str]) -> str | None:
     """Why the answers of a sample submission, as text (N,), do not fit the form; None if they do, or are all equal.
 
@@ -279,15 +262,6 @@ def _read_sample(path: Path) -> pd.DataFrame:
     if not header:
         raise UserError(f"{path} is empty; check competition.sample_submission")
     return pd.DataFrame([row[: len(header)] for row in rows.values()], columns=header, dtype=str)
-
-
-def _words(name: str) -> set[str]:
-    """Split a name into its words, in lower case.
-
-    >>> sorted(_words("noFight")), sorted(_words("is_dog"))
-    (['fight', 'no'], ['dog', 'is'])
-    """
-    return set(re.findall(r"[^\W_]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).casefold()))
 
 
 def _spelt(ours: Sequence[str], header: Sequence[str]) -> dict[str, str] | None:

@@ -12,17 +12,15 @@ from typing import Any
 
 import pandas as pd
 
-from kagglepipe.competitions.annotations import read_annotations
-from kagglepipe.competitions.dataset import Dataset
-from kagglepipe.competitions.filenames import find_table, spelt
+from kagglepipe.competitions.dataset import Dataset, read_annotations
+from kagglepipe.competitions.filenames import find_table, make_id, spelt
+from kagglepipe.competitions.labels import positive_class
 from kagglepipe.competitions.spreadsheet import read_cells, read_spreadsheet
-from kagglepipe.competitions.table import make_id
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded, sha256
 from kagglepipe.options import ID_FORMS, CompetitionOptions
 from kagglepipe.predictions.frame import class_columns, repeated
 from kagglepipe.predictions.metrics import summarise
-from kagglepipe.predictions.submission import positive_class
 from kagglepipe.runs.run import Run
 from kagglepipe.runs.scores import segments_of, true_classes
 from kagglepipe.segments.metrics import SEGMENT_COLUMNS, segment_scores

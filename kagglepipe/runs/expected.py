@@ -13,13 +13,13 @@ from typing import Any
 import pandas as pd
 
 from kagglepipe.competitions.dataset import REPORT, Dataset
+from kagglepipe.competitions.labels import positive_class
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.predictions.frame import id_fault
 from kagglepipe.predictions.submission import (
     label_fault,
-    positive_class,
     read_header,
     read_sample_submission,
     segment_columns,

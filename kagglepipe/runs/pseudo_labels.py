@@ -14,7 +14,7 @@ import pandas as pd
 
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.predictions.frame import probabilities
-from kagglepipe.predictions.selection import gains_over, significantly_better
+from kagglepipe.predictions.paired import gains_over, significantly_better
 from kagglepipe.runs.run import Run
 from kagglepipe.runs.scores import rows_of
 from kagglepipe.text import counted

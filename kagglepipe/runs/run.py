@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from kagglepipe.errors import UserError
 from kagglepipe.files import exclusive_lock, read_json, write_json
-from kagglepipe.predictions.blend import equal_weights
-from kagglepipe.predictions.crossfit import combine
+from kagglepipe.predictions.blend import combine, equal_weights
 from kagglepipe.predictions.frame import class_columns, read_frame
 
 METRICS, FOLD = "metrics.json", "fold_"

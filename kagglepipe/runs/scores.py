@@ -10,9 +10,8 @@ import pandas as pd
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.files import sha256
 from kagglepipe.options import CompetitionOptions
-from kagglepipe.predictions.crossfit import EvalRows
 from kagglepipe.predictions.frame import labels, probabilities
-from kagglepipe.predictions.metrics import format_summary, summarise
+from kagglepipe.predictions.metrics import EvalRows, format_summary, summarise
 from kagglepipe.predictions.uncertainty import (
     TOO_FEW,
     format_difference,

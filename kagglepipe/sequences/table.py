@@ -16,12 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from kagglepipe.competitions.annotations import (
-    Catalogue,
-    answer_columns,
-    content_key,
-    list_items,
-)
+from kagglepipe.competitions.annotations import Catalogue, answer_columns, list_items
+from kagglepipe.competitions.dataset import content_key
 from kagglepipe.competitions.duplicates import linked_rows
 from kagglepipe.competitions.folds import mixed_groups
 from kagglepipe.competitions.labels import check_classes, check_index_form

@@ -34,7 +34,7 @@ def read_data(config: Config, *, frames: bool = True) -> Dataset:
 
 def at_rate_of(config: Config, dataset: Dataset, rate: float) -> Dataset:
     """The dataset of video or series with rows in frames, `rate` a second."""
-    from kagglepipe.segments.frames import at_rate
+    from kagglepipe.segments.labels import at_rate
 
     competition = config.competition
     return at_rate(dataset, rate, per_frame=competition.finds_segments, background=competition.background)

@@ -20,9 +20,9 @@ from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import write_parquet
 from kagglepipe.options import EnsembleOptions
-from kagglepipe.predictions.blend import Stack
+from kagglepipe.predictions.blend import Stack, combine
 from kagglepipe.predictions.calibration import ARGMAX_METRICS, calibration_error, reliability
-from kagglepipe.predictions.crossfit import Candidate, EvalRows, calibrated, combine, make_candidate
+from kagglepipe.predictions.crossfit import Candidate, calibrated, make_candidate
 from kagglepipe.predictions.ensemble_table import HEADER, best_member, ensemble_table, table_cells
 from kagglepipe.predictions.frame import (
     class_columns,
@@ -32,7 +32,7 @@ from kagglepipe.predictions.frame import (
     read_frame,
     test_frame,
 )
-from kagglepipe.predictions.metrics import row_losses
+from kagglepipe.predictions.metrics import EvalRows, row_losses
 from kagglepipe.predictions.selection import adjusted, choose, gain_over, redundant_members, score_of
 from kagglepipe.predictions.slices import slice_scores
 from kagglepipe.predictions.uncertainty import format_difference, format_score

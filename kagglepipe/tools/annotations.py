@@ -8,8 +8,8 @@ import logging
 import pandas as pd
 
 from kagglepipe.competitions.annotations import SEGMENT_COLUMNS
-from kagglepipe.competitions.filenames import in_test_folder
-from kagglepipe.competitions.source import SUFFIXES, list_files
+from kagglepipe.competitions.filenames import SUFFIXES, in_test_folder
+from kagglepipe.competitions.source import list_files
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, write_bytes

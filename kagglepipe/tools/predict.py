@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kagglepipe.competitions.source import SUFFIXES, check_name, find_items, list_files
+from kagglepipe.competitions.filenames import SUFFIXES
+from kagglepipe.competitions.source import check_name, find_items, list_files
 from kagglepipe.config import Config
 from kagglepipe.console import progress
 from kagglepipe.errors import UserError

@@ -12,8 +12,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from kagglepipe.competitions.annotations import content_key
-from kagglepipe.competitions.dataset import Dataset
+from kagglepipe.competitions.dataset import Dataset, content_key
 from kagglepipe.distributed import is_rank_zero
 from kagglepipe.errors import UserError
 from kagglepipe.files import demand_sha256

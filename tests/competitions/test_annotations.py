@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kagglepipe.competitions.annotations import Catalogue, list_items
+from kagglepipe.competitions.dataset import frame_id, frame_rows
 from kagglepipe.competitions.filenames import in_test_folder
-from kagglepipe.competitions.units import clip_labels, clip_rows, frame_id, frame_rows, overlapping
+from kagglepipe.competitions.units import clip_labels, clip_rows, overlapping
 from kagglepipe.errors import UserError
 from kagglepipe.options import CompetitionOptions
 

@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
+from kagglepipe.competitions.dataset import read_folds
 from kagglepipe.competitions.folds import (
     check_folds,
     folds_csv,
     leave_one_group_out,
     make_folds,
     mixed_groups,
-    read_folds,
     torn_groups,
 )
 from kagglepipe.errors import UserError

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kagglepipe.competitions.table import Listing, list_images, make_id, table_hash
+from kagglepipe.competitions.filenames import make_id
+from kagglepipe.competitions.table import Listing, list_images, table_hash
 from kagglepipe.errors import UserError
 from kagglepipe.options import CompetitionOptions
 

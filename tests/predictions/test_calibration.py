@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
+from kagglepipe.predictions.blend import apply_map
 from kagglepipe.predictions.calibration import (
     CALIBRATIONS,
-    apply_map,
     calibration_error,
     fit_isotonic,
     fit_platt,
@@ -24,7 +24,7 @@ from kagglepipe.predictions.calibration import (
     reliability,
 )
 from kagglepipe.predictions.metrics import METRICS, log_loss, row_losses, smoothed_losses
-from kagglepipe.predictions.selection import metric_gain
+from kagglepipe.predictions.paired import metric_gain
 from kagglepipe.predictions.slices import slice_scores
 from kagglepipe.predictions.uncertainty import laplace_error, mean_gains
 

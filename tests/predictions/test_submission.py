@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kagglepipe.competitions.labels import positive_class
 from kagglepipe.errors import UserError
 from kagglepipe.predictions import frame as frames
 from kagglepipe.predictions import submission as submissions
@@ -174,7 +175,7 @@ def test_a_probability_is_that_of_the_class_asked_for() -> None:
     ],
 )
 def test_a_column_may_be_called_after_a_class(classes: list[str], column: str, positive: int | None) -> None:
-    assert submissions.positive_class(classes, column) == positive
+    assert positive_class(classes, column) == positive
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kagglepipe.competitions.dataset import Dataset
-from kagglepipe.segments.frames import at_rate
+from kagglepipe.segments.labels import at_rate
 from kagglepipe.segments.postprocess import FrameProbs
 from kagglepipe.sequences.grid import first_positions, grid_length, item_lengths, segment_positions
 from kagglepipe.sequences.series import Series, resample

@@ -16,8 +16,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from kagglepipe.competitions import dataset
-from kagglepipe.competitions.dataset import Dataset
-from kagglepipe.competitions.folds import read_folds
+from kagglepipe.competitions.dataset import Dataset, read_folds
 from kagglepipe.competitions.table import TABLE_COLUMNS
 from kagglepipe.config import CONF, Config, schema
 from kagglepipe.errors import UserError

@@ -17,8 +17,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from kagglepipe.cli.errors import errors_in_one_line
-from kagglepipe.competitions.dataset import Dataset
-from kagglepipe.competitions.folds import read_folds
+from kagglepipe.competitions.dataset import Dataset, read_folds
 from kagglepipe.config import CONF, Config, schema
 from kagglepipe.errors import UserError
 from kagglepipe.options import CompetitionOptions, FoldOptions, PathsOptions

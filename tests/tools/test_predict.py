@@ -23,7 +23,7 @@ from kagglepipe.options import (
     PredictOptions,
     TrainingOptions,
 )
-from kagglepipe.predictions.crossfit import combine
+from kagglepipe.predictions.blend import combine
 from kagglepipe.predictions.frame import read_frame
 from kagglepipe.stages.configured import best_run
 from kagglepipe.tools.commands import run_command
