@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 LIMITS = {  # lower them as the numbers fall; what is to be reached stands behind
     "files that stages/train.py imports": 86,  # 50
     "files that name Config": 2,  # 0
-    "helpers in stages": 5,  # 0
+    "helpers in stages": 3,  # 0
     "reads of config in stages and tools": 383,  # 220
     "files that name metrics.json": 1,  # 0
 }

@@ -12,8 +12,8 @@ import pytest
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
-from kagglepipe.stages.account import with_sample_if_no_data
 from kagglepipe.stages.configured import read_data, run_of
+from kagglepipe.stages.download import with_sample_if_no_data
 from kagglepipe.tools.commands import run_command
 
 Configure = Callable[..., Config]

@@ -110,7 +110,7 @@ def checked(cfg: Any, *, alone: bool, strict: bool) -> Any:
 def walk_and_keep(config: Any, *, alone: bool) -> float | dict[str, Any] | None:
     """Runs the stages; what a job of a sweep comes to lies in its folder then, for the table at the end."""
     from kagglepipe.runs.store import RunStore
-    from kagglepipe.stages.account import with_sample_if_no_data
+    from kagglepipe.stages.download import with_sample_if_no_data
     from kagglepipe.tools.commands import run_command
     from kagglepipe.tools.trial_result import trial_result
 

@@ -1,171 +1,120 @@
-"""What can go wrong with Kaggle, told in one line without a secret or a signed address, and how long it is borne."""
+"""Errors of Kaggle's API in one line each, without secrets or signed addresses, and how long requests are retried."""
 
 import email.utils
 import logging
 import random
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
-
-import requests
-from urllib3.exceptions import HTTPError, ReadTimeoutError
-from urllib3.util import parse_url
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from kagglepipe.errors import UserError
 
+if TYPE_CHECKING:  # whoever only catches errors does not wait for requests
+    import requests
+
 SITE = "https://www.kaggle.com/competitions"
 TEMPORARY = ("limit", "server", "network", "odd")  # kinds of error that another try may mend
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-LONGEST_PAUSE, LONGEST_ASKED = 30.0, 300.0  # seconds between tries by our choice; in all by Kaggle's
-MOST_REPEATS = 10
+MAX_BACKOFF, MAX_RETRY_AFTER = 30.0, 300.0  # seconds between tries by our choice; in all by Kaggle's
+MAX_RETRIES = 10
 
 log = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 
 class KaggleError(UserError):
-    """What went wrong, and what to do.
+    """A failed request: what went wrong, and what to do.
 
     kind: `auth`, `rules`, `denied`, `missing` or `rejected`, which the user can mend; `limit`, `server`, `network` or
     `odd` (an answer that the API does not give), which may pass; of a download also `doubt` (whether it is the same
-    file) and `damage`. after: seconds that Kaggle asks to wait. harmless: the request surely changed nothing.
+    file) and `damage`. retry_after: seconds that Kaggle asks to wait. harmless: the request surely changed nothing.
     """
 
-    def __init__(self, message: str, kind: str, *, after: float | None = None, harmless: bool = False) -> None:
+    def __init__(self, message: str, kind: str, *, retry_after: float | None = None, harmless: bool = False) -> None:
         super().__init__(message)
-        self.kind, self.after, self.harmless = kind, after, harmless
+        self.kind, self.retry_after, self.harmless = kind, retry_after, harmless
 
 
-class Patience:
-    """Bears errors for so many seconds, beside the waits that Kaggle asks for. pause: how waiting is done."""
+class RetryPolicy:
+    """Exponential backoff within `seconds`, beside the waits that Kaggle asks for.
+
+    urllib3's Retry knows neither a limit of time nor which requests must not be sent twice.
+    """
 
     def __init__(self, seconds: float, pause: Callable[[float], None]) -> None:
         self.seconds, self.pause = seconds, pause
-        self.renew()
+        self.reset()
 
-    def renew(self) -> None:
-        """As at first, since something was achieved."""
-        self.end, self.wait, self.asked, self.repeats = time.monotonic() + self.seconds, 1.0, 0.0, 0
+    def reset(self) -> None:
+        """Start anew, after progress."""
+        self.end, self.backoff = time.monotonic() + self.seconds, 1.0
+        self.asked, self.retries = 0.0, 0
 
-    def bear(self, error: KaggleError) -> None:
-        """Waits until it is time for another try. Raises the error if patience is at its end."""
-        pause = self.wait * random.uniform(0.75, 1.25) if error.after is None else error.after
-        self.asked += error.after or 0.0
-        self.end += error.after or 0.0
-        late = error.after is None and time.monotonic() + pause > self.end
-        if late or self.asked > LONGEST_ASKED or self.repeats == MOST_REPEATS:
+    def wait(self, error: KaggleError) -> None:
+        """Wait until the next try is due. Raises `error` if there is none."""
+        after = error.retry_after
+        pause = self.backoff * random.uniform(0.75, 1.25) if after is None else after
+        self.asked += after or 0.0
+        self.end += after or 0.0
+        late = after is None and time.monotonic() + pause > self.end
+        if late or self.asked > MAX_RETRY_AFTER or self.retries == MAX_RETRIES:
             raise error
-        log.info("kaggle: %s; trying again in %.0f s", str(error).partition("; ")[0], pause)  # what to type comes last
+        log.info("kaggle: %s; trying again in %.0f s", str(error).partition("; ")[0], pause)  # without the advice
         self.pause(pause)
-        self.repeats, self.wait = self.repeats + 1, min(2 * self.wait, LONGEST_PAUSE)
+        self.retries, self.backoff = self.retries + 1, min(2 * self.backoff, MAX_BACKOFF)
 
 
-def answered(answer: requests.Response, said: str, method: str, slug: str | None) -> KaggleError:
-    """The error that an answer of 400 or above stands for. said: the service's own words, "" for none."""
+def with_retries(attempt: Callable[[], Result], policy: RetryPolicy, *, only_harmless: bool = False) -> Result:
+    """Call `attempt` until it succeeds. Raises the KaggleError that no retry may mend, or the last one."""
+    while True:
+        try:
+            return attempt()
+        except KaggleError as error:
+            if error.kind not in TEMPORARY or (only_harmless and not error.harmless):
+                raise
+            policy.wait(error)
+
+
+def api_error(answer: "requests.Response", message: str, method: str, slug: str | None) -> KaggleError:
+    """Make the error for a status of 400 or above. message: the service's own, "" for none."""
     code = answer.status_code
-    told = f"Kaggle answered {code} to {method}" + (f": {said.rstrip('.')}" if said else "")
+    told = f"Kaggle answered {code} to {method}" + (f": {message.rstrip('.')}" if message else "")
     if code == 429:
         after = retry_after(answer)
         when = f"it asks to wait {after:.0f} s" if after is not None else "wait a minute"
-        return KaggleError(f"{told}: too many requests, {when}", "limit", after=after, harmless=True)
+        return KaggleError(f"{told}: too many requests, {when}", "limit", retry_after=after, harmless=True)
     if code >= 500 or code == 408:
         return KaggleError(f"{told}: Kaggle is in trouble; type the same command later", "server")
-    kind, mend = _mistake(code, said, slug, about_data=method in ("ListDataFiles", "DownloadDataFiles"))
-    return KaggleError(f"{told}{mend}", kind, harmless=True)
+    kind, advice = _mistake(code, message, slug, about_data=method in ("ListDataFiles", "DownloadDataFiles"))
+    return KaggleError(f"{told}; {advice}", kind, harmless=True)
 
 
-def _mistake(code: int, said: str, slug: str | None, *, about_data: bool) -> tuple[str, str]:
-    """(kind, what to do) for an answer that another try will not mend."""
+def _mistake(code: int, message: str, slug: str | None, *, about_data: bool) -> tuple[str, str]:
+    """Return (kind, advice) for a status that no retry mends."""
     rules = f"{SITE}/{slug}/rules"
     if code == 401:
-        return "auth", "; the credentials are not valid (any more): make a token at https://www.kaggle.com/settings"
-    if code == 403 and re.search(r"\brules\b", said, re.I):
-        return "rules", f"; accept them at {rules}, then type the same command"
+        return "auth", "the credentials are not valid (any more): make a token at https://www.kaggle.com/settings"
+    if code == 403 and re.search(r"\brules\b", message, re.I):
+        return "rules", f"accept them at {rules}, then type the same command"
     if code == 403:
-        return "denied", f"; is competition.slug={slug} right, have you joined it and accepted its rules at {rules} ?"
+        return "denied", f"is competition.slug={slug} right, have you joined it and accepted its rules at {rules} ?"
     if code == 404 and about_data:
-        return "missing", f"; there is no competition.slug={slug}: look for its address at {SITE}"
+        return "missing", f"there is no competition.slug={slug}: look for its address at {SITE}"
     if code == 404:
-        return "missing", "; Kaggle does not know this question (any more): look for a newer kagglepipe"
-    return "rejected", "; mend that, then type the same command"
+        return "missing", "Kaggle's API has no such method (any more): look for a newer kagglepipe"
+    return "rejected", "mend that, then type the same command"
 
 
-def storage_error(answer: requests.Response, what: str) -> KaggleError:
-    """The error for a refused `download` or `upload`. A signed address may have expired, so it may pass."""
+def storage_error(answer: "requests.Response", what: str) -> KaggleError:
+    """Make the error for a refused `download` or `upload`; a new signed address may mend it."""
     told = f"Kaggle's storage answered {answer.status_code} to the {what}; type the same command later"
     if answer.status_code == 429:
-        return KaggleError(told, "limit", after=retry_after(answer))
+        return KaggleError(told, "limit", retry_after=retry_after(answer))
     return KaggleError(told, "server")
 
 
-@contextmanager
-def network_errors(what: str) -> Iterator[None]:
-    """Turns what requests and urllib3 raise into a KaggleError; their text, and the chain of causes, show addresses."""
-    try:
-        yield
-    except (requests.RequestException, HTTPError) as error:  # requests lets some of urllib3's pass
-        raise network_error(error, what) from None
-
-
-def network_error(error: Exception, what: str) -> KaggleError:
-    """The error for no answer at all, or half of one."""
-    refused = _was_refused(error)
-    if isinstance(error, requests.exceptions.SSLError):
-        fault, mend = "the connection is not secure (certificate)", "check the clock, the proxy and REQUESTS_CA_BUNDLE"
-    elif isinstance(error, requests.exceptions.ProxyError):
-        fault, mend = "the proxy does not answer", "check HTTPS_PROXY"
-    elif refused:
-        fault, mend = "no connection", "check the network (in a Kaggle notebook: Internet must be on)"
-    elif isinstance(error, requests.Timeout | ReadTimeoutError):
-        fault, mend = "no answer in time", "type the same command later, or wait longer with kaggle.timeout=90"
-    else:
-        fault, mend = "the connection broke off", "check the network and type the same command again"
-    return KaggleError(f"Kaggle, {what}: {fault}; {mend}", "network", harmless=refused)
-
-
-def _was_refused(error: Exception) -> bool:
-    """Whether no connection came about, so that nothing can have been sent."""
-    reason = getattr(error.args[0], "reason", None) if error.args else None
-    return isinstance(error, requests.ConnectTimeout) or type(reason).__name__ in (
-        "NewConnectionError", "NameResolutionError", "ConnectTimeoutError",
-    )  # fmt: skip
-
-
-def host_of(address: str) -> str | None:
-    r"""The host to which requests would go, which urllib.parse may see elsewhere; None in a broken address.
-
-    >>> host_of("http://evil.org\\@127.0.0.1/"), host_of("https://[x")
-    ('evil.org', None)
-    """
-    try:
-        host = parse_url(address).host
-    except ValueError:
-        return None
-    return host if host and host.isascii() and host.isprintable() else None
-
-
-def is_loopback(address: str) -> bool:
-    """Whether an address names this machine.
-
-    >>> is_loopback("http://127.0.0.1:8000/x"), is_loopback("http://127.0.0.1.evil.org")
-    (True, False)
-    """
-    return host_of(address) in LOOPBACK
-
-
-def masked(address: str) -> str:
-    """An address without what may be secret in it: user, path and query.
-
-    >>> masked("https://user:pw@storage.googleapis.com/a?X-Goog-Signature=1")
-    'https://storage.googleapis.com/…'
-    """
-    host, scheme = host_of(address), re.match(r"[a-z]+:(?=//)", address, re.A | re.I)
-    return f"{scheme[0]}//{host}/…" if host and scheme else "a broken address"
-
-
-def retry_after(answer: requests.Response) -> float | None:
-    """Seconds to wait by the header Retry-After, which holds seconds or a date by Kaggle's clock; None without one."""
+def retry_after(answer: "requests.Response") -> float | None:
+    """Read the header Retry-After in seconds: a number, or a date by Kaggle's clock; None without one."""
     value = answer.headers.get("Retry-After", "").strip()
     if re.fullmatch(r"\d+", value, re.A):
         return min(float(value), 1e9)
@@ -174,9 +123,9 @@ def retry_after(answer: requests.Response) -> float | None:
 
 
 def http_date(value: str) -> float | None:
-    """Seconds since 1970 of an HTTP date; None if it is none."""
+    """Parse an HTTP date to seconds since 1970; None if it is none."""
     try:
-        date: datetime = email.utils.parsedate_to_datetime(value)
-        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+        parsed = email.utils.parsedate_tz(value)
+        return None if parsed is None else float(email.utils.mktime_tz(parsed))
     except (TypeError, ValueError, IndexError, OverflowError):
         return None

@@ -1,7 +1,7 @@
-"""submissions/ledger.csv: one row for every submission that was sent, from the moment before it was.
+"""submissions/ledger.csv: one row for every submission, written before it is sent.
 
-It links what Kaggle said to what was known at home: the bytes, the run, its configuration and out-of-fold score. It is
-a plain CSV; columns that somebody adds to it by hand stay.
+It links Kaggle's answer to what was known at home: the bytes, the run, its configuration and out-of-fold score. It is
+a plain CSV; columns that somebody adds by hand stay.
 """
 
 import csv
@@ -28,7 +28,7 @@ COLUMNS = (
     "oof_score",
     "oof_low",  # 95 % interval
     "oof_high",
-    "tag",  # what it is found by at Kaggle while it has no ref; unique
+    "tag",  # unique; identifies it at Kaggle while it has no ref
     "ref",  # Kaggle's number of it
     "status",  # sending, pending, complete, error, refused (not counted) or lost (not found at Kaggle)
     "public_score",
@@ -36,14 +36,14 @@ COLUMNS = (
     "gap",  # public_score - oof_score
     "error",  # in Kaggle's words
 )
-OPEN = ("sending", "pending")  # what may still change
-MOST_CELL = 2000  # characters that are written; of what it would write, csv refuses to read more than 131,072
+OPEN = ("sending", "pending")  # statuses that may still change
+MAX_CELL = 2000  # characters; csv refuses to read more than 131,072
 
 Row = dict[str, str]
 
 
 def read_ledger(path: Path) -> list[Row]:
-    """The rows, the latest last, "" where nothing is known; none without a file. Raises UserError if it is damaged."""
+    """Read the rows, the latest last, "" where nothing is known; none without a file. Raises UserError if damaged."""
     if not path.exists():
         return []
     try:
@@ -60,7 +60,7 @@ def read_ledger(path: Path) -> list[Row]:
 
 
 def record(path: Path, tag: str, facts: Mapping[str, Any]) -> Row:
-    """Writes `facts` (column -> value, None: not known) into the row of `tag`, which is added if new; that row.
+    """Write `facts` (column -> value, None: unknown) into the row of `tag`, a new one if there is none; return it.
 
     Other processes may write at the same time. gap follows from the scores.
     """
@@ -70,7 +70,7 @@ def record(path: Path, tag: str, facts: Mapping[str, Any]) -> Row:
         if row is None:
             row = dict.fromkeys(COLUMNS, "")
             rows.append(row)
-        row |= {name: "" if value is None else str(value)[:MOST_CELL] for name, value in facts.items()}
+        row |= {name: "" if value is None else str(value)[:MAX_CELL] for name, value in facts.items()}
         row |= {"tag": tag, "gap": gap(row)}
         text = io.StringIO()
         writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
@@ -82,7 +82,7 @@ def record(path: Path, tag: str, facts: Mapping[str, Any]) -> Row:
 
 
 def gap(row: Row) -> str:
-    """public_score - oof_score, "" unless both are known.
+    """Compute public_score - oof_score, "" unless both are known.
 
     >>> gap({"public_score": "0.75", "oof_score": "0.8"})
     '-0.050000'
@@ -92,7 +92,7 @@ def gap(row: Row) -> str:
 
 
 def number(text: str) -> float | None:
-    """The number in a cell; None where there is none."""
+    """Parse a cell; None unless it holds a finite number."""
     try:
         value = float(text)
     except ValueError:
@@ -100,10 +100,20 @@ def number(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def misleading_best(rows: Iterable[Row], *, greater_is_better: bool) -> tuple[Row, Row] | None:
-    """(best row by public score, best by out-of-fold score) where these differ; None where they agree, or tie.
+def four_digits(value: float | str | None) -> str:
+    """Format a score, `?` for none.
 
-    Who chooses by the public score there chooses by the luck of the few rows that it is computed on.
+    >>> four_digits("0.98765"), four_digits(None), four_digits("")
+    ('0.9877', '?', '?')
+    """
+    found = number(str(value))
+    return "?" if found is None else f"{found:.4f}"
+
+
+def misleading_best(rows: Iterable[Row], *, greater_is_better: bool) -> tuple[Row, Row] | None:
+    """Return (best row by public score, best by out-of-fold score) if they differ; None if they agree, or tie.
+
+    The public score of so few rows is mostly noise.
     """
     sign = 1 if greater_is_better else -1
     pairs = [(number(row["public_score"]), number(row["oof_score"]), row) for row in rows]

@@ -1,4 +1,4 @@
-"""stage=download: brings the competition's files to where `prepare` reads them.
+"""stage=download: bring the competition's files to where `prepare` reads them.
 
 Reads a zip, a folder (in place), Kaggle with the user's credentials, or draws the built-in sample. Writes
 data/<slug>/raw/ and, last of all, data/<slug>/source.json, whose existence means that raw/ is whole.
@@ -9,7 +9,7 @@ import logging
 import secrets
 import shutil
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -17,16 +17,17 @@ from kagglepipe.competitions.source import Source, describe
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, exclusive_lock, file_sha256, read_json, write_json
+from kagglepipe.kaggle.account import connect, is_kaggle_notebook, notebook_data
 from kagglepipe.kaggle.credentials import WHERE, find_credentials
 from kagglepipe.options import DownloadOptions
-from kagglepipe.stages.account import connect, is_kaggle_notebook, notebook_data
+from kagglepipe.runs.store import RunStore
 
 if TYPE_CHECKING:
     from kagglepipe.kaggle.client import RemoteFile
 
 log = logging.getLogger(__name__)
 GB = 10**9
-MOST_LISTED, MOST_FOLDERS = 1000, 8
+MAX_LISTED, MAX_FOLDERS = 1000, 8
 MADE_FROM_SOURCE = (  # those first whose existence means that the others are whole
     "source.json", "prepared.json", "table.parquet", "duplicates.csv", "items.parquet", "annotations.csv",
 )  # fmt: skip
@@ -51,7 +52,7 @@ def check(config: Config) -> None:
 
 
 def run(config: Config) -> None:
-    """Makes data/<slug>/raw, or finds that it is there and that its source has not changed."""
+    """Make data/<slug>/raw, unless it is there and its source has not changed."""
     folder, competition = config.base_dir, config.competition
     with exclusive_lock(folder, "download"):
         known = read_source(folder)
@@ -62,7 +63,7 @@ def run(config: Config) -> None:
         elif known is not None and not (known.kind == "kaggle" and competition.refresh):
             log.info("download: %s is here already", folder.name)
             found = known
-        elif (attached := notebook_data(config)) is not None:
+        elif (attached := notebook_data(config.kaggle, config.competition.slug)) is not None:
             found = take_source(config, attached, known)
         else:
             found = take_kaggle(config, known)
@@ -71,7 +72,7 @@ def run(config: Config) -> None:
 
 
 def read_source(folder: Path) -> Source | None:
-    """What was taken before, or None."""
+    """Read what was taken before; None if it is not whole."""
     file = folder / "source.json"
     known = Source.from_json(read_json(file)) if file.exists() else None
     if known is None or known.kind == "folder":
@@ -83,7 +84,7 @@ def read_source(folder: Path) -> Source | None:
 
 
 def take_sample(folder: Path, kind: str, known: Source | None) -> Source:
-    """The built-in sample, drawn unless it is there."""
+    """Draw the built-in sample unless it is there."""
     if known is not None:
         log.info("download: the sample is here already")
         return known
@@ -98,7 +99,7 @@ def take_sample(folder: Path, kind: str, known: Source | None) -> Source:
 
 
 def draw_sample(kind: str, folder: Path) -> None:
-    """Photos, or videos, drawn by code."""
+    """Draw photos or videos by code."""
     if kind == "image":
         from kagglepipe.samples.photos import make_photos
 
@@ -110,7 +111,7 @@ def draw_sample(kind: str, folder: Path) -> None:
 
 
 def take_source(config: Config, path: Path, known: Source | None) -> Source:
-    """The zip or folder at `path`, unpacked unless it was taken before."""
+    """Take the zip or folder at `path`; a zip is unpacked unless it was before."""
     folder, competition = config.base_dir, config.competition
     found = describe(path, known, skip_bad=competition.on_bad_image == "skip")
     if known is not None and found.content == known.content:
@@ -130,7 +131,7 @@ def take_source(config: Config, path: Path, known: Source | None) -> Source:
 
 
 def unpack(archive: Path, folder: Path, options: DownloadOptions) -> None:
-    """Unpacks a zip to raw/ in `folder`, in place of what was there and was made from it."""
+    """Unpack a zip to raw/ in `folder`, in place of what was there and was made from it."""
     from kagglepipe.competitions.archive import extract_zip  # nothing else needs it
 
     for leftover in folder.glob(".*raw.new*"):  # of a process that was killed
@@ -150,7 +151,7 @@ def unpack(archive: Path, folder: Path, options: DownloadOptions) -> None:
 
 
 def take_kaggle(config: Config, known: Source | None) -> Source:
-    """The competition's archive, downloaded from Kaggle and unpacked, unless it was taken before and is the same."""
+    """Download the competition's archive from Kaggle and unpack it, unless it is the one that was taken before."""
     folder, slug = config.base_dir, config.competition.slug
     if is_kaggle_notebook() and find_credentials() is None:
         raise UserError(f"{folder.name} is not attached to this notebook: attach it with Add Input, then run it again")
@@ -167,7 +168,7 @@ def take_kaggle(config: Config, known: Source | None) -> Source:
     from kagglepipe.competitions.archive import ArchiveError
     from kagglepipe.kaggle.download import Remote, discard, fetch, finished
 
-    client, archive, options = connect(config), folder / "archive.zip", config.download
+    client, archive, options = connect(config.kaggle), folder / "archive.zip", config.download
     if known is not None:
         remote, taken = client.archive(slug), Remote(**json.loads(known.stat))
         if remote.is_same(taken):
@@ -175,7 +176,7 @@ def take_kaggle(config: Config, known: Source | None) -> Source:
             return known
         if not remote.is_same(finished(archive) or remote):  # of a command that did not come to unpack it
             discard(archive)
-    log.info("download: at Kaggle: %s", listing(client.files(slug, most=MOST_LISTED)))
+    log.info("download: at Kaggle: %s", listing(client.files(slug, most=MAX_LISTED)))
     most, patience = int(options.max_gb * GB), config.kaggle.patience
     remote = fetch(lambda headers: client.open_archive(slug, headers), archive, max_bytes=most, patience=patience)
     found = Source("kaggle", slug, json.dumps(asdict(remote)), file_sha256(archive))
@@ -191,20 +192,55 @@ def take_kaggle(config: Config, known: Source | None) -> Source:
 
 
 def listing(files: "list[RemoteFile]") -> str:
-    """The listed files by folder, as in `Train/Pistol 391, Test 799`, and their size where it is told."""
+    """Count the listed files by folder, as in `Train/Pistol 391, Test 799`, and add up their known sizes."""
     folders = Counter(str(PurePosixPath(file.name).parent) for file in files)
-    told = ", ".join(f"{name if name != '.' else 'files'} {count}" for name, count in folders.most_common(MOST_FOLDERS))
-    more = " and more" if len(files) == MOST_LISTED or len(folders) > MOST_FOLDERS else ""
+    counts = ", ".join(
+        f"{name if name != '.' else 'files'} {count}" for name, count in folders.most_common(MAX_FOLDERS)
+    )
+    more = " and more" if len(files) == MAX_LISTED or len(folders) > MAX_FOLDERS else ""
     size = sum(file.size or 0 for file in files)
-    return f"{told or 'no files'}{more}" + (f" ({size / 1e6:,.1f} MB)" if size else "")
+    return f"{counts or 'no files'}{more}" + (f" ({size / 1e6:,.1f} MB)" if size else "")
 
 
 def forget(folder: Path) -> None:
-    """Removes what was made from other bytes; folds stay, since `prepare` judges whether they still fit.
+    """Remove what was made from other bytes; folds stay, since `prepare` checks whether they still fit.
 
-    So does the cache, in which all is found by the bytes that it is made of: another command may be reading it.
+    So does the cache, whose keys are hashes of bytes: another command may be reading it.
     """
     for name in MADE_FROM_SOURCE:
         (folder / name).unlink(missing_ok=True)
     if (folder / "raw").exists():
         shutil.rmtree(folder / "raw")
+
+
+def with_sample_if_no_data(config: Config) -> Config:
+    """Return the configuration, or that of the built-in sample if the competition has one and its data is nowhere.
+
+    Nowhere: no source, nothing taken before, no Kaggle notebook's data, no credentials. A source or a download that
+    fails is an error.
+    """
+    competition = config.competition
+    no_sample = competition.sample_slug is None or competition.source or competition.is_sample
+    if no_sample or config.stage in ("annotations", "doctor", "bundle", "reproduce"):
+        return config
+    if config.submit.upload or config.runs.leaderboard:  # about Kaggle's own; says what it takes
+        return config
+    if (config.root / "data" / str(competition.slug) / "source.json").exists():
+        return config
+    if config.stage in ("predict", "detect", "runs"):  # needs a run, not data, and says which it uses
+        own = RunStore(config.runs_dir).finished()
+        return config if own else replace(config, competition=replace(competition, slug=competition.sample_slug))
+    if (
+        notebook_data(config.kaggle, competition.slug) is not None
+        or is_kaggle_notebook()
+        or find_credentials() is not None
+    ):
+        return config
+    log.info(
+        "\n*** No data for %s was found: running on the BUILT-IN SAMPLE, images drawn by code.\n"
+        "*** Its scores say nothing about the competition. For the real images add competition.source=PATH\n"
+        "*** or Kaggle's token (`python -m kagglepipe doctor` says how).\n",
+        competition.slug,
+    )
+    sample = replace(competition, slug=competition.sample_slug, answers="answers.csv")
+    return replace(config, competition=sample)

@@ -1,7 +1,7 @@
 """stage=submit: the CSV that the competition asks for, checked, with a JSON that tells where it came from.
 
 Reads a run's test.parquet. Writes submissions/<run>.csv and .json; touches neither when nothing has changed. What is
-checked are the bytes of the CSV, read back. With submit.upload=true it goes to Kaggle (stages/upload.py).
+checked are the bytes of the CSV, read back. With submit.upload=true it goes to Kaggle (kaggle/upload.py).
 """
 
 import hashlib
@@ -18,6 +18,8 @@ from kagglepipe.competitions.dataset import Dataset, Unreadable
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, file_sha256, read_json, write_bytes, write_json
+from kagglepipe.kaggle.account import check_slug, connect
+from kagglepipe.kaggle.upload import check_account, now_utc, upload
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.predictions.frame import class_columns
 from kagglepipe.predictions.submission import (
@@ -42,7 +44,6 @@ from kagglepipe.runs.store import identity_hash
 from kagglepipe.segments.postprocess import DetectionSettings
 from kagglepipe.stages.configured import read_data, submitted_run
 from kagglepipe.stages.predict_test import at_rate_of_run, check_fits, is_of_present_table, predict_test
-from kagglepipe.stages.upload import demand_uploadable, upload
 from kagglepipe.text import first_three, quoted_three
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,11 @@ def check(config: Config) -> None:
     if config.submit.file:
         check_file(absolute(config.submit.file))
     if config.submit.upload:
-        demand_uploadable(config)
+        slug = check_slug(config.competition, "leave submit.upload away")
+        if config.competition.is_part:
+            name = "per_class" if config.competition.per_class is not None else "hidden"
+            raise UserError(f"competition.{name} classifies training images: leave it or submit.upload away")
+        check_account(connect(config.kaggle, max_patience=0), slug)
 
 
 def run(config: Config) -> None:
@@ -84,7 +89,8 @@ def run(config: Config) -> None:
         if made.submission.empty:
             raise UserError(f"{path.name} has no rows, which Kaggle refuses: nothing was sent")
         check_shipped_sample(config.competition, dataset, list(made.submission.columns))
-        upload(config, path, origin)
+        facts = ledger_facts(config, path, origin)
+        upload(connect(config.kaggle), path, facts, config.ledger_file, config.submit)
 
 
 def origin_of(config: Config, dataset: Dataset, run: Run, data: bytes) -> dict[str, Any]:
@@ -103,6 +109,25 @@ def origin_of(config: Config, dataset: Dataset, run: Run, data: bytes) -> dict[s
         "versions": model.get("versions") or versions(),
         "git_commit": model.get("git_commit") or git_commit(),
         **provenance_of(decisive(config), config.base_dir, run),
+    }
+
+
+def ledger_facts(config: Config, csv: Path, origin: dict[str, Any]) -> dict[str, Any]:
+    """Return what is known of a submission before it is sent, as columns of the ledger."""
+    score, interval = origin["score"]["score"], origin["score"]["interval"] or (None, None)
+    return {
+        "time": now_utc(),
+        "competition": config.competition.slug,
+        "file": csv.relative_to(config.root) if csv.is_relative_to(config.root) else csv,
+        "sha256": origin["csv_sha256"],
+        "run": origin["run"],
+        "runs": " + ".join(origin["members"]),
+        "config_hash": identity_hash(origin["identity"]) if origin["identity"] else None,
+        "git_commit": origin["git_commit"],
+        "metric": origin["score"]["metric"],
+        "oof_score": score,
+        "oof_low": interval[0],
+        "oof_high": interval[1],
     }
 
 

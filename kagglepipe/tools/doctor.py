@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute
+from kagglepipe.kaggle.account import SHORT_PATIENCE, connect, is_kaggle_notebook, notebook_data
 from kagglepipe.kaggle.credentials import WHERE, find_credentials
-from kagglepipe.stages.account import BRIEFLY, connect, is_kaggle_notebook, notebook_data
-from kagglepipe.stages.upload import quota_fault
+from kagglepipe.kaggle.errors import KaggleError
+from kagglepipe.kaggle.upload import why_none_left
 
 if TYPE_CHECKING:
     from kagglepipe.kaggle.client import KaggleClient
-    from kagglepipe.kaggle.errors import KaggleError
 
 log = logging.getLogger(__name__)
 MIN_PYTHON = (3, 11)
@@ -119,7 +119,7 @@ def check_data(config: Config) -> Finding:
         return Finding("note", "data: no competition is named; give competition.source=PATH or competition.slug=NAME")
     if (config.base_dir / "source.json").exists():
         return Finding("ok", f"data: {config.base_dir}")
-    if (attached := notebook_data(config)) is not None:
+    if (attached := notebook_data(config.kaggle, config.competition.slug)) is not None:
         return Finding("ok", f"data: {attached}, attached to this notebook")
     if is_kaggle_notebook():
         return Finding("note", f"data: attach {slug} to this notebook with Add Input")
@@ -145,13 +145,13 @@ def check_kaggle(config: Config) -> Iterator[Finding]:
     else:
         yield Finding("ok", f"credentials: {credentials.place}")
     try:
-        client = connect(config, patience=BRIEFLY)
+        client = connect(config.kaggle, max_patience=SHORT_PATIENCE)
     except UserError as error:
         yield Finding("mend", f"Kaggle: {error}")
         return
     slug = None if config.competition.is_sample else config.competition.slug
     token = check_token(client, is_competition=slug is not None)
-    yield check_clock(client.skew)
+    yield check_clock(client.transport.skew)
     yield token
     if slug is not None and token.level != "mend":
         yield from check_competition(client, slug)
@@ -159,8 +159,6 @@ def check_kaggle(config: Config) -> Iterator[Finding]:
 
 def check_token(client: "KaggleClient", *, is_competition: bool) -> Finding:
     """Whether Kaggle accepts the token."""
-    from kagglepipe.kaggle.errors import KaggleError
-
     try:
         found = f"token: valid, of {client.user() or 'somebody'}"
     except KaggleError as error:
@@ -172,12 +170,10 @@ def check_token(client: "KaggleClient", *, is_competition: bool) -> Finding:
 
 def check_competition(client: "KaggleClient", slug: str) -> Iterator[Finding]:
     """Competition, rules and quota, in the order in which they fail."""
-    from kagglepipe.kaggle.errors import KaggleError
-
     try:
         client.files(slug, most=1)
         yield Finding("ok", f"competition: {slug} is there")
-        client.demand_rules(slug)
+        client.check_rules(slug)
         yield Finding("ok", "rules: accepted")
         limits = client.limits(slug)
     except KaggleError as error:
@@ -185,13 +181,13 @@ def check_competition(client: "KaggleClient", slug: str) -> Iterator[Finding]:
         return
     if limits is None:
         yield Finding("note", "quota: Kaggle does not tell how many submissions are left")
-    elif used_up := quota_fault(limits, slug):
+    elif used_up := why_none_left(limits, slug):
         yield Finding("note", f"quota: {used_up}")
     else:
         yield Finding("ok", f"quota: {limits.left} of today's submissions left, {limits.used_today} used")
 
 
-def kaggle_fault(error: "KaggleError") -> Finding:
+def kaggle_fault(error: KaggleError) -> Finding:
     """Finding for a refusal by Kaggle."""
     area = {"auth": "token", "rules": "rules", "denied": "competition", "missing": "competition"}
     return Finding("mend", f"{area.get(error.kind, 'Kaggle')}: {error}")

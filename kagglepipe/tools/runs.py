@@ -17,7 +17,9 @@ import pandas as pd
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, write_bytes
-from kagglepipe.kaggle.ledger import OPEN, Row, gap, misleading_best, number, read_ledger
+from kagglepipe.kaggle.account import SHORT_PATIENCE, check_slug, connect
+from kagglepipe.kaggle.ledger import OPEN, Row, four_digits, gap, misleading_best, number, read_ledger
+from kagglepipe.kaggle.upload import Upload
 from kagglepipe.predictions.frame import align, class_columns, read_frame
 from kagglepipe.predictions.metrics import METRICS, summarise
 from kagglepipe.predictions.paired import Comparison, Difference, compare
@@ -26,9 +28,7 @@ from kagglepipe.runs.provenance import described, difference, told_both
 from kagglepipe.runs.run import Run, is_submittable
 from kagglepipe.runs.store import Member, RunStore
 from kagglepipe.runs.summary import best_first, facts_of, facts_table, read_runs
-from kagglepipe.stages.account import BRIEFLY, connect, sent_by_user, slug_at_kaggle
 from kagglepipe.stages.configured import read_data
-from kagglepipe.stages.upload import refresh, short
 from kagglepipe.text import fitted, table
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ def show_runs(
         log.warning(
             "runs: %s is best on the public leaderboard (%s), but %s is best out of fold (%s): the public score is "
             "that of fewer rows; before choosing by it, look at the intervals",
-            *(by_public["run"], by_public["public_score"], by_oof["run"], short(by_oof["oof_score"])),
+            *(by_public["run"], by_public["public_score"], by_oof["run"], four_digits(by_oof["oof_score"])),
         )
     if file is None:
         return
@@ -131,7 +131,7 @@ def submissions_of(config: Config) -> list[Row]:
     if not waiting:
         return rows
     try:
-        refresh(connect(config, patience=BRIEFLY), slug, file, waiting)
+        Upload(connect(config.kaggle, max_patience=SHORT_PATIENCE), slug, file).refresh(waiting)
     except (UserError, OSError) as error:  # no credentials, no answer, or a folder that cannot be written
         log.warning("runs: what follows is as it was known before: %s", error)
     return [row for row in read_ledger(file) if row["competition"] == slug]
@@ -150,7 +150,7 @@ def run_rows(runs: list[dict[str, Any]], ledger: list[Row], metric: str) -> list
         sent = [sent_columns(row) for row in ledger if row["run"] == metrics["run"]]
         cut = f" (cut at {metrics['cut_by_budget']})" if metrics.get("cut_by_budget") else ""
         cut += "" if is_submittable(metrics) else " (gives way to its teacher)"
-        line = (metrics["run"] + cut, *scores, short(metrics["log_loss"]), of_folds(metrics))
+        line = (metrics["run"] + cut, *scores, four_digits(metrics["log_loss"]), of_folds(metrics))
         lines += [(*line, *columns) for columns in sent or [("",) * len(SENT_COLUMNS)]]
     here = {metrics["run"] for metrics in runs}
     for row in ledger:
@@ -170,12 +170,12 @@ def of_folds(metrics: dict[str, Any]) -> str:
     """The mean of the folds' scores and their deviation; nothing where a run has none."""
     if metrics.get("fold_mean") is None:
         return ""
-    return f"{short(metrics['fold_mean'])} ± {short(metrics['fold_sd'])}"
+    return f"{four_digits(metrics['fold_mean'])} ± {four_digits(metrics['fold_sd'])}"
 
 
 def scored(score: Any, interval: Iterable[Any] | None, of: str, metric: str) -> tuple[str, str]:
     """(score, interval) as the table shows them; of: the score's metric, which is told where it is another."""
-    return short(score) + (f" {of}" if of != metric else ""), between(interval)
+    return four_digits(score) + (f" {of}" if of != metric else ""), between(interval)
 
 
 def between(interval: Iterable[Any] | None) -> str:
@@ -288,8 +288,9 @@ def show_differing(rows: pd.DataFrame, file: Path | None) -> None:
 
 def show_leaderboard(config: Config) -> None:
     """The head of the public leaderboard and, where this team is on it, its row and how many are in front."""
-    slug, client = slug_at_kaggle(config, "leave runs.leaderboard away"), connect(config)
-    team = next((submission.team for submission in sent_by_user(client, slug) if submission.team), None)
+    slug, client = check_slug(config.competition, "leave runs.leaderboard away"), connect(config.kaggle)
+    sent = client.submissions(slug, empty_if=("rejected", "denied"))
+    team = next((submission.team for submission in sent if submission.team), None)
     shown, ours, seen = [], None, 0
     for standing in client.leaderboard(slug):
         seen = standing.rank

@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 
 from kagglepipe.errors import UserError
 from kagglepipe.kaggle import client as module
-from kagglepipe.kaggle import errors
+from kagglepipe.kaggle import errors, transport
 from kagglepipe.kaggle.client import KaggleClient, Limits, RemoteFile, Standing, Submission
 from kagglepipe.kaggle.credentials import Credentials
 from kagglepipe.kaggle.errors import KaggleError
+from kagglepipe.kaggle.transport import Transport
 from tests.kaggle.emulator import ROUTES, KaggleEmulator, small_archive
 from tests.kaggle.faults import DENIED, FAULTS, RULES, Exchange, quota_message
 from tests.kaggle.wire import Reply
@@ -272,23 +273,23 @@ def test_the_skew_is_by_how_much_this_clock_is_ahead(
 ) -> None:
     clock = Clock()
     moved = SimpleNamespace(time=lambda: clock.time() + 3600 * hours, monotonic=clock.monotonic)
-    monkeypatch.setattr(module, "time", moved)
+    monkeypatch.setattr(transport, "time", moved)
     speaker = client(kaggle)
-    assert speaker.skew is None
+    assert speaker.transport.skew is None
     kaggle.fault("Hello", "401")
     error_of(speaker.user)
-    assert speaker.skew is not None
-    assert abs(speaker.skew - 3600 * hours) < 60
+    assert speaker.transport.skew is not None
+    assert abs(speaker.transport.skew - 3600 * hours) < 60
 
 
 def test_rules_can_be_asked_about_without_a_transfer(kaggle: KaggleEmulator) -> None:
-    client(kaggle).demand_rules("cats")
+    client(kaggle).check_rules("cats")
     assert asked(kaggle) == ["DownloadDataFiles"]
     kaggle.competitions["cats"].rules_accepted = False
-    assert error_of(lambda: client(kaggle).demand_rules("cats")).kind == "rules"
+    assert error_of(lambda: client(kaggle).check_rules("cats")).kind == "rules"
     kaggle.competitions["cats"].rules_accepted = True
     kaggle.fault("DownloadDataFiles", "html")
-    assert error_of(lambda: client(kaggle).demand_rules("cats")).kind == "odd"
+    assert error_of(lambda: client(kaggle).check_rules("cats")).kind == "odd"
 
 
 @pytest.mark.parametrize(("hashes", "has_md5"), [(("crc32c", "md5"), True), (("md5",), True), ((), False)])
@@ -452,7 +453,7 @@ def test_an_answer_that_drips_without_end_is_given_up(kaggle: KaggleEmulator) ->
 
 
 def test_an_answer_that_is_too_large_is_given_up(kaggle: KaggleEmulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_JSON", 1000)
+    monkeypatch.setattr(transport, "MAX_JSON", 1000)
     kaggle.fault("Hello", "json", value={"userName": "x" * 1001})
     assert "does not end" in str(error_of(client(kaggle).user))
 
@@ -505,7 +506,7 @@ def test_kaggle_is_obeyed_when_it_asks_to_wait_unless_that_is_absurd(
 ) -> None:
     kaggle.fault("Hello", "429", None, retry_after=after)
     error = error_of(client(kaggle, patience=0, pause=clock.pause).user)
-    assert error.after == min(float(after), 1e9)
+    assert error.retry_after == min(float(after), 1e9)
     assert clock.pauses == pauses
     assert len(kaggle.calls) == len(pauses) + 1
 
@@ -518,7 +519,7 @@ def test_without_a_time_to_wait_it_is_as_with_other_errors(
         after = "\u00b3"  # a digit that HTTP can carry
     kaggle.fault("Hello", "429", None, retry_after=after)
     error = error_of(client(kaggle, patience=5, pause=clock.pause).user)
-    assert (error.kind, error.after) == ("limit", None)
+    assert (error.kind, error.retry_after) == ("limit", None)
     assert clock.pauses == [1, 2]
 
 
@@ -557,7 +558,7 @@ def test_waits_that_kaggle_asks_for_are_beside_the_patience(kaggle: KaggleEmulat
     ],
 )
 def test_good_endpoints(endpoint: str) -> None:
-    base = KaggleClient(Credentials("", "x"), endpoint=endpoint).base
+    base = KaggleClient(Credentials("", "x"), endpoint=endpoint).transport.base
     assert base == endpoint.rstrip("/").removesuffix("/v1") + "/v1"
 
 
@@ -595,7 +596,7 @@ def test_endpoints_that_must_not_see_the_token(endpoint: str) -> None:
 
 
 def test_the_public_endpoint_is_kaggles() -> None:
-    assert KaggleClient(Credentials("", "x")).base == "https://api.kaggle.com/v1"
+    assert KaggleClient(Credentials("", "x")).transport.base == "https://api.kaggle.com/v1"
 
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
@@ -691,7 +692,7 @@ def test_netrc_and_addresses_bring_no_credentials_to_the_storage(
 ) -> None:
     (tmp_path / "netrc").write_text("default login mallory password other\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    prepared = module._session(local=False).prepare_request(requests.Request("GET", address))
+    prepared = transport.new_session(local=False).prepare_request(requests.Request("GET", address))
     assert "Authorization" not in prepared.headers
 
 
@@ -747,12 +748,12 @@ def test_a_secret_is_hidden_after_its_escapes_are_decoded(monkeypatch: pytest.Mo
     secret, answer = "KGAT_ab/cd+ef/0123", SimpleNamespace(status_code=200)
     echo = json.dumps({"message": f"cannot use {secret}", "userName": [{secret: secret}]})
     escaped = echo.replace("+", "\\u002B").replace("/", "\\/")  # as System.Text.Json and PHP write it
-    monkeypatch.setattr(KaggleClient, "_post", lambda *_: answer)
-    monkeypatch.setattr(KaggleClient, "_text", lambda *_: escaped)
+    monkeypatch.setattr(Transport, "post", lambda *_: answer)
+    monkeypatch.setattr(Transport, "_text", lambda *_: escaped)
     who = KaggleClient(Credentials("", secret), patience=0)
-    assert who._said(answer, "Hello") == "cannot use ***"
+    assert who.transport._error_message(answer, "Hello") == "cannot use ***"
     assert "said: cannot use ***" in str(error_of(lambda: who.submit("cats", "x", "")))
-    assert who._object(answer, "Hello")["userName"] == [{"***": "***"}]
+    assert who.transport.call("Hello", {})["userName"] == [{"***": "***"}]
 
 
 def bad_header(exchange: Exchange) -> Reply:

@@ -23,8 +23,9 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
 from kagglepipe.kaggle.client import KaggleClient
 from kagglepipe.kaggle.credentials import Credentials
-from kagglepipe.kaggle.download import CHUNK, Remote, discard, fetch, finished, remote_of
-from kagglepipe.kaggle.errors import MOST_REPEATS, KaggleError
+from kagglepipe.kaggle.download import Remote, discard, fetch, finished, remote_of
+from kagglepipe.kaggle.errors import MAX_RETRIES, KaggleError
+from kagglepipe.kaggle.transport import CHUNK
 from tests.kaggle.emulator import KaggleEmulator
 
 CONTENT = random.Random(0).randbytes(300_000)
@@ -141,7 +142,7 @@ def header(name: str, value: str | None, *, ranged: bool = True) -> Fault:
 
 def refusal(kind: str = "server", after: float | None = None) -> Fault:
     def fault(reply: Reply) -> Reply:
-        raise KaggleError("no", kind, after=after)
+        raise KaggleError("no", kind, retry_after=after)
 
     return fault
 
@@ -410,7 +411,7 @@ def test_a_server_without_a_byte_is_given_up(tmp_path: Path, fault: Fault) -> No
     storage = Storage(faults=[fault] * 100)
     with pytest.raises(KaggleError):
         bring(storage, tmp_path)
-    assert len(storage.asked) == MOST_REPEATS + 1
+    assert len(storage.asked) == MAX_RETRIES + 1
     assert not (tmp_path / "a.zip").exists()
 
 

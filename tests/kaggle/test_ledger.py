@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from kagglepipe.errors import UserError
 from kagglepipe.kaggle.ledger import (
     COLUMNS,
-    MOST_CELL,
+    MAX_CELL,
     Row,
     gap,
     misleading_best,
@@ -151,7 +151,7 @@ def test_what_is_damaged_is_named_and_left_alone(damage: Callable[[bytes], bytes
 
 def test_words_without_end_are_cut_so_that_they_can_be_read_again(file: Path) -> None:
     found = record(file, "tag-1", {**FACTS, "error": "x" * 200_000})
-    assert found["error"] == "x" * MOST_CELL
+    assert found["error"] == "x" * MAX_CELL
     assert read_ledger(file) == [found]
 
 

@@ -16,11 +16,12 @@ import pytest
 
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
+from kagglepipe.kaggle.account import connect
 from kagglepipe.kaggle.client import KaggleClient, Limits
 from kagglepipe.kaggle.ledger import COLUMNS, Row, record
+from kagglepipe.kaggle.upload import FIRST_LOOK, GROWTH, LONGEST_LOOK, LOOKS, upload, why_none_left
 from kagglepipe.stages import submit
-from kagglepipe.stages.account import with_sample_if_no_data
-from kagglepipe.stages.upload import FIRST_LOOK, GROWTH, LONGEST_LOOK, LOOKS, quota_fault, upload
+from kagglepipe.stages.download import with_sample_if_no_data
 from kagglepipe.tools.commands import run_command
 from tests.cats import ANSWERS, Cats, add_run, pause_by
 from tests.kaggle.faults import DENIED, FAULTS, QUOTA, RULES, Exchange
@@ -35,7 +36,9 @@ Fault = tuple[str, Details]
 def send(cats: Cats, *overrides: str) -> None:
     """What the command does when the CSV of the run `one` is written."""
     csv = cats.root / "submissions/one.csv"
-    upload(cats.at(*UPLOAD, *overrides), csv, read_json(csv.with_suffix(".json")))
+    config = cats.at(*UPLOAD, *overrides)
+    facts = submit.ledger_facts(config, csv, read_json(csv.with_suffix(".json")))
+    upload(connect(config.kaggle), csv, facts, config.ledger_file, config.submit)
 
 
 def make_and_send(cats: Cats, *overrides: str) -> None:
@@ -309,7 +312,7 @@ def test_no_connection_at_the_worst_moment(cats: Cats, monkeypatch: pytest.Monke
     whole = KaggleClient.submit
 
     def away(client: KaggleClient, *arguments: Any) -> int:
-        client.base = "http://127.0.0.1:9"
+        client.transport.base = "http://127.0.0.1:9"
         return whole(client, *arguments)
 
     with monkeypatch.context() as patch:
@@ -692,12 +695,12 @@ def test_a_quota_that_is_used_up_is_told_with_its_end_before_anything_is_sent(ca
     ],
 )
 def test_why_nothing_is_left(limits: Limits, words: str) -> None:
-    assert re.search(words, quota_fault(limits, "cats") or "")
+    assert re.search(words, why_none_left(limits, "cats") or "")
 
 
 def test_one_that_is_left_is_enough() -> None:
-    assert quota_fault(Limits(used_today=4, left=1, by_total=False), "cats") is None
-    assert quota_fault(Limits(used_today=0, left=1, by_total=True), "cats") is None
+    assert why_none_left(Limits(used_today=4, left=1, by_total=False), "cats") is None
+    assert why_none_left(Limits(used_today=0, left=1, by_total=True), "cats") is None
 
 
 # --- what is not for Kaggle ---------------------------------------------------------------------------------------

@@ -11,8 +11,8 @@ import pytest
 
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
+from kagglepipe.kaggle import account
 from kagglepipe.kaggle.errors import http_date
-from kagglepipe.stages import account
 from kagglepipe.tools import doctor
 from kagglepipe.tools.commands import run_command
 from kagglepipe.tools.doctor import Finding, check_clock, findings
@@ -232,8 +232,8 @@ def test_a_file_that_others_can_read_is_warned_of_once(
     file.chmod(0o640)
     monkeypatch.setenv("KAGGLE_API_TOKEN", str(file))
     for _ in range(3):
-        account.connect(cats.at())
-    (warning,) = [record.getMessage() for record in caplog.records if record.name == "kagglepipe.stages.account"]
+        account.connect(cats.at().kaggle)
+    (warning,) = [record.getMessage() for record in caplog.records if record.name == "kagglepipe.kaggle.account"]
     assert str(file) in warning
     assert "type chmod 600" in warning
 
@@ -302,7 +302,7 @@ def test_the_clock(skew: float | None, level: str, words: str) -> None:
 
 
 def test_a_clock_that_is_wrong_is_seen(cats: Cats, monkeypatch: Patch) -> None:
-    later = "kagglepipe.kaggle.client.http_date"
+    later = "kagglepipe.kaggle.transport.http_date"
     monkeypatch.setattr(later, lambda value: (http_date(value) or 0) + 600)
     bad = found(cats.at(), "clock")
     assert bad.level == "mend"
