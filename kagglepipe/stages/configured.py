@@ -8,6 +8,7 @@ from kagglepipe.competitions.dataset import Dataset, read_dataset
 from kagglepipe.config import Config
 from kagglepipe.files import file_sha256, read_json
 from kagglepipe.images.cache import PixelCache, PixelReader
+from kagglepipe.options import CompetitionOptions
 from kagglepipe.runs.identity import model_name, run_identity
 from kagglepipe.runs.run import Run
 from kagglepipe.runs.store import Member, RunStore, identity_hash
@@ -29,14 +30,13 @@ def read_data(config: Config, *, frames: bool = True) -> Dataset:
     # a part of long videos has annotations of its own: those of hidden videos are not in them
     items_dir = config.data_dir if competition.finds_segments else config.base_dir
     dataset = read_dataset(config.data_dir, config.folds_file, items_dir)
-    return at_rate_of(config, dataset, config.sequences.rate) if frames else dataset
+    return at_rate_of(competition, dataset, config.sequences.rate) if frames else dataset
 
 
-def at_rate_of(config: Config, dataset: Dataset, rate: float) -> Dataset:
+def at_rate_of(competition: CompetitionOptions, dataset: Dataset, rate: float) -> Dataset:
     """The dataset of video or series with rows in frames, `rate` a second."""
     from kagglepipe.segments.labels import at_rate
 
-    competition = config.competition
     return at_rate(dataset, rate, per_frame=competition.finds_segments, background=competition.background)
 
 

@@ -19,7 +19,7 @@ from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import write_parquet
-from kagglepipe.options import EnsembleOptions
+from kagglepipe.options import CompetitionOptions, EnsembleOptions
 from kagglepipe.predictions.blend import Stack, combine
 from kagglepipe.predictions.calibration import ARGMAX_METRICS, calibration_error, reliability
 from kagglepipe.predictions.crossfit import Candidate, calibrated, make_candidate
@@ -56,7 +56,7 @@ def run(config: Config) -> float | None:
     dataset = read_data(config)
     members = find_members(config, dataset)
     if config.competition.finds_segments:
-        dataset = at_rate_of_members(config, dataset, members)
+        dataset = at_rate_of_members(config.competition, dataset, members)
     run = ensemble_run(config, dataset, members)
     if run.is_finished and is_scored(run.metrics, config.competition, dataset):
         log.info("ensemble: %s is finished already", run.name)
@@ -110,7 +110,7 @@ def make_ensemble(config: Config, dataset: Dataset, members: list[Member], run: 
     run.save_metrics({**scores, **about})
 
 
-def at_rate_of_members(config: Config, dataset: Dataset, members: list[Member]) -> Dataset:
+def at_rate_of_members(competition: CompetitionOptions, dataset: Dataset, members: list[Member]) -> Dataset:
     """The dataset with frames at the members' `sequences.rate`. Raises UserError unless they have one rate."""
     rates = {run.name: rate for member in members if (run := member.run) for rate in run.rates.values()}
     check_one_rate(rates)
@@ -118,7 +118,7 @@ def at_rate_of_members(config: Config, dataset: Dataset, members: list[Member]) 
         return dataset
     rate = next(iter(rates.values()))
     log.info("ensemble: its members were trained at sequences.rate=%g, which counts here", rate)
-    return at_rate_of(config, dataset, rate)
+    return at_rate_of(competition, dataset, rate)
 
 
 # --- members ---------------------------------------------------------------------------------------------------

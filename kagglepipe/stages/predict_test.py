@@ -57,18 +57,18 @@ def is_of_present_table(run: Run, dataset: Dataset) -> bool:
     return run.tables <= {dataset.table_hash}
 
 
-def at_rate_of_run(config: Config, dataset: Dataset, run: Run) -> Dataset:
+def at_rate_of_run(competition: CompetitionOptions, dataset: Dataset, run: Run) -> Dataset:
     """The dataset at the `sequences.rate` of a run: its rows are frames at no other.
 
     Raises UserError for an ensemble of runs at several rates, which classify other frames.
     """
-    rates = {} if config.competition.kind == "image" else run.rates
-    if config.competition.finds_segments:
+    rates = {} if competition.kind == "image" else run.rates
+    if competition.finds_segments:
         check_one_rate(rates)
     if len(set(rates.values())) != 1 or (rate := next(iter(rates.values()))) == dataset.rate:
         return dataset
     log.info("submit: %s was trained at sequences.rate=%g, which counts here", run.name, rate)
-    return at_rate_of(config, dataset, rate)
+    return at_rate_of(competition, dataset, rate)
 
 
 def predict_anew(config: Config, dataset: Dataset, run: Run) -> pd.DataFrame:
@@ -77,7 +77,7 @@ def predict_anew(config: Config, dataset: Dataset, run: Run) -> pd.DataFrame:
 
     checkpoints = read_checkpoints(run.folder)
     meta = checkpoints[0].meta
-    dataset = at_rate_of_run(config, dataset, run)
+    dataset = at_rate_of_run(config.competition, dataset, run)
     check_model(config.competition, run, meta)
     if set(meta["classes"]) != set(dataset.classes):
         raise UserError(

@@ -76,7 +76,7 @@ def run(config: Config) -> None:
         )
     if config.submit.upload:
         demand_trained_on_photos(run)
-    dataset = at_rate_of_run(config, dataset, run)
+    dataset = at_rate_of_run(config.competition, dataset, run)
     check_fits(config.competition, run)
     made = segments(config, dataset, run) if config.competition.finds_segments else answers(config, dataset, run)
     data = submission_csv(made.submission)

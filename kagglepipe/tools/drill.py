@@ -1,22 +1,21 @@
-"""stage=drill: a leaderboard of one's own, to see how far a public one can be believed, and what medals it would give.
+"""stage=drill: simulate a leaderboard on hidden labels, to see how far a public score can be trusted.
 
-Hides `drill.share` of the labelled items, whole groups and every class, trains the configured run, or those of
-`drill.runs` with their own configurations, on the rest, and grades every run there is of it with the hidden answers:
-by the competition's metric or, where segments are found in long videos, by `competition.segment_metric`.
-Reads data/<slug>-<share>-percent-hidden-seed-<seed>/, a competition of its own, whose runs lie in
-outputs/<slug>-<share>-percent-hidden-seed-<seed>/. Writes drill.json beside them, last.
+Hides `drill.share` of the labelled items, in whole groups and of every class; trains the configured run, or those of
+`drill.runs` with their own configurations, on the rest; scores every finished run on a public and a private half of the
+hidden items, by the competition's metric or, on long videos, by `competition.segment_metric`.
+Reads data/<slug>-<share>-percent-hidden-seed-<seed>/. Its runs lie in outputs/, under the same name, and drill.json
+beside them, written last.
 """
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.competitions.folds import hidden_groups, hidden_part
@@ -26,16 +25,7 @@ from kagglepipe.distributed import world_size
 from kagglepipe.errors import UserError
 from kagglepipe.files import write_json
 from kagglepipe.options import CompetitionOptions
-from kagglepipe.predictions.drill import (
-    Scorer,
-    SelectionRegret,
-    ShakeUp,
-    medal,
-    medal_ranks,
-    rank_among,
-    row_scorer,
-    shake_up,
-)
+from kagglepipe.predictions.drill import Scorer, ShakeUp, medal, medal_ranks, rank_among, row_scorer, shake_up
 from kagglepipe.predictions.frame import id_fault
 from kagglepipe.predictions.metrics import METRICS
 from kagglepipe.predictions.submission import build_segments
@@ -57,64 +47,36 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PublicPrivateSplit:
-    """The hidden part. items: number of rows, or long videos. numbers: group -> its number. is_public: (G,)."""
+    """Halves of the hidden items. items: number of rows or long videos. is_public: by name of the G groups, sorted."""
 
     items: int
-    numbers: dict[str, int]
-    is_public: NDArray[np.bool_]
+    is_public: "pd.Series[bool]"
 
-    def scores(self, scorer: Scorer) -> tuple[float, float]:
-        """(public score, private score)."""
-        public, private = scorer(np.stack([self.is_public, ~self.is_public]).astype(np.int64)).tolist()
-        return public, private
+    def codes(self, groups: "pd.Series[Any]") -> Any:
+        """Position of each group in `is_public`, (N,) -> (N,)."""
+        return self.is_public.index.get_indexer(pd.Index(groups))
+
+    def scores(self, scorer: Scorer) -> list[float]:
+        """The public and the private score."""
+        public = self.is_public.to_numpy()
+        return [float(score) for score in scorer(np.stack([public, ~public]).astype(np.int64))]
 
 
 @dataclass(frozen=True)
 class Graded:
-    """A run on the leaderboard: out-of-fold, public and private score, and a scorer of other draws of hidden groups.
+    """Scores of a run: `out_of_fold`, `public`, `private` and, on long videos, those two of its frames.
 
-    described: what decided its results. frames: (public, private) scores of frames, where segments decide.
+    scorer: of draws of hidden groups. settings: decide the results of the run.
     """
 
     name: str
-    cv: float
-    public: float
-    private: float
+    scores: dict[str, float]
     scorer: Scorer
-    described: dict[str, str]
-    frames: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True)
-class Leaderboard:
-    """Graded runs, the best private score first, with the shake-up in other draws of the hidden groups."""
-
-    competition: CompetitionOptions
-    split: PublicPrivateSplit
-    runs: list[Graded]
-    shake: ShakeUp
-    teams: int
-
-    def ranks(self, half: str) -> list[int]:
-        """Rank of each run by its `public` or `private` score; ties share the better rank."""
-        sign = 1 if deciding_metric(self.competition)[1] else -1
-        scores = [sign * getattr(each, half) for each in self.runs]
-        return [1 + sum(other > own for other in scores) for own in scores]
-
-    def winners(self, half: str) -> list[str]:
-        """Names of the best runs in a half."""
-        return [each.name for each, rank in zip(self.runs, self.ranks(half), strict=True) if rank == 1]
-
-    @property
-    def medals(self) -> list[str]:
-        """Medal of each run by its private rank; none for a single run."""
-        if (count := len(self.runs)) == 1:
-            return [""]
-        return [medal(rank_among(rank, count, self.teams), self.teams) for rank in self.ranks("private")]
+    settings: dict[str, str]
 
 
 def check(config: Config) -> None:
-    """Raises UserError for what cannot be drilled, before anything is downloaded."""
+    """Raises UserError, before any download, for a drill that is impossible."""
     if world_size() > 1:
         raise UserError("a drill is one process: leave torchrun away")
     if config.run:
@@ -123,113 +85,120 @@ def check(config: Config) -> None:
 
 
 def run(config: Config) -> None:
-    """Hides a part of the labels, trains, grades and reports."""
+    """Hide a part of the labels, train, grade and report."""
     hidden, drill = with_part_hidden(config), config.drill
     run_stages(hidden, ("prepare",))
-    split = split_hidden(hidden, drill.public, drill.seed)
-    for each in replays(config):
-        made = train(each, hidden)
-        if each.name != made.name and drill.runs:
-            log.info("drill: %s is called %s here", each.name, made.name)
-    runs, competition = grade(hidden, split), hidden.competition
+    dataset, competition, store = read_data(hidden), hidden.competition, RunStore(hidden.runs_dir)
+    split = split_hidden(dataset, competition, public=drill.public, seed=drill.seed)
+    for replay in replays(config):
+        made = train(replay, hidden)
+        if replay.name != made.name and drill.runs:
+            log.info("drill: %s has the name %s here", replay.name, made.name)
+    runs = grade(store, dataset, competition, split)
+    greater_is_better = ranking_metric(competition)[1]
     shake = shake_up(
-        [each.scorer for each in runs],
+        [one.scorer for one in runs],
         len(split.is_public),
-        [each.cv for each in runs],
-        greater_is_better=deciding_metric(competition)[1],
+        [one.scores["out_of_fold"] for one in runs],
+        greater_is_better=greater_is_better,
         public=drill.public,
         draws=drill.draws,
         seed=drill.seed,
     )
-    board = Leaderboard(competition, split, runs, shake, drill.teams or len(runs))
-    for line in show(board):
+    teams = drill.teams or len(runs)
+    board = leaderboard(runs, shake, greater_is_better=greater_is_better, teams=teams)
+    for line in show(board, runs):
         log.info("%s", line)
-    for line in describe(board):
+    for line in describe(board, shake, split, competition, teams):
         log.info("drill: %s", line)
-    settings = {name: getattr(drill, name) for name in ("share", "seed", "public", "teams", "draws")}
-    write_json(hidden.runs_dir / "drill.json", as_json(board) | {"settings": settings})
+    found = {
+        "metric": ranking_metric(competition)[0],
+        "rows": split.items,
+        "groups": len(split.is_public),
+        "runs": board.to_dict("records"),
+        "draws": shake.draws,
+        "by_public": vars(shake.by_public),
+        "by_out_of_fold": vars(shake.by_cv),
+        "settings": {name: getattr(drill, name) for name in ("share", "seed", "public", "teams", "draws")},
+    }
+    write_json(store.folder / "drill.json", found)
 
 
 def with_part_hidden(config: Config) -> Config:
-    """The configuration of the competition in which a part of the labels is hidden."""
+    """The configuration of the competition with a hidden part."""
     competition = replace(config.competition, hidden=config.drill.share, hidden_seed=config.drill.seed)
-    folds = replace(config.folds, file=None, only=[])  # one's own are of all items
+    folds = replace(config.folds, file=None, only=[])  # own folds contain the hidden items
     return replace(config, competition=competition, folds=folds, stage="train")
 
 
-def deciding_metric(competition: CompetitionOptions) -> tuple[str, bool]:
-    """What orders the leaderboard, and whether more of it is better: of long videos, what a submission is scored by."""
+def ranking_metric(competition: CompetitionOptions) -> tuple[str, bool]:
+    """Name of the leaderboard's metric, and whether greater is better."""
     if competition.finds_segments:
         return competition.segment_metric, True
     return competition.metric, METRICS[competition.metric].greater_is_better
 
 
-def split_hidden(hidden: Config, public_share: float, seed: int) -> PublicPrivateSplit:
-    """Draws the groups of the public half: about `public_share` of what is hidden, and every class."""
-    dataset, competition = read_data(hidden), hidden.competition
-    column = "video" if competition.finds_segments else "id"
+def split_hidden(dataset: Dataset, competition: CompetitionOptions, *, public: float, seed: int) -> PublicPrivateSplit:
+    """Draw the groups of the public half: about a share `public` of the hidden items, with every class."""
+    column, noun = ("video", "videos") if competition.finds_segments else ("id", "rows")
     items = dataset.test.drop_duplicates(column)[[column, "group"]].rename(columns={column: "id"})
     if competition.finds_segments:
         rows = classes_of(items, hidden_segments(dataset), competition.background)
         part: Callable[..., set[str]] = partial(hidden_groups, least=1)
     else:
-        rows = items.assign(target=items["id"].map(hidden_answers(competition, dataset)))
-        part = hidden_part
-    columns = (rows[name].tolist() for name in ("id", "target", "group"))
+        rows, part = items.assign(target=items["id"].map(hidden_answers(competition, dataset))), hidden_part
     try:
-        public = part(*columns, share=public_share, seed=seed)
+        ids = part(*(rows[name].tolist() for name in ("id", "target", "group")), share=public, seed=seed)
     except UserError as error:
-        noun = "videos" if competition.finds_segments else "rows"
         found = f"{len(items)} hidden {noun} are too few for two halves"
         raise UserError(f"{found}: type a larger drill.share, or drill.public nearer to 0.5") from error
-    shown = items["id"].isin(public).groupby(items["group"]).any()  # sorted by group, none of which is torn
-    return PublicPrivateSplit(len(items), {group: number for number, group in enumerate(shown.index)}, shown.to_numpy())
+    return PublicPrivateSplit(len(items), items["id"].isin(ids).groupby(items["group"]).any())  # groups are whole
 
 
-# --- what is trained -----------------------------------------------------------------------------------------------
+# --- training ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Replay:
-    """A run to be trained anew: its configuration, those of an ensemble's members, and of whoever labels for it."""
+    """Configuration of a run to train again, with those of an ensemble's members and of a teacher."""
 
     name: str
     config: Config
-    members: "tuple[Replay, ...]" = ()
+    members: "list[Replay]" = field(default_factory=list)
     teacher: "Replay | None" = None
 
 
 def replays(config: Config) -> list[Replay]:
-    """What `drill.runs` names, or the configured run."""
-    store = RunStore(config.runs_dir)
-    if not config.drill.runs:
-        name = config.training.teacher
-        teacher = None if name is None else replay_of(store.named(name, f"training.teacher={name}"))
-        return [Replay("the configured run", config, teacher=teacher)]
-    there = {run.name: run for run in store.finished()}
-    names = {name: None for asked in config.drill.runs for name in there if fnmatchcase(name, asked)}
-    for asked in config.drill.runs:
-        if not any(fnmatchcase(name, asked) for name in there):
-            raise UserError(
-                f"drill.runs={asked} is no finished run in {config.runs_dir}; there are: {', '.join(there) or 'none'}"
-            )
-    return [replay_of(there[name]) for name in names]
+    """The runs of `drill.runs` or, without them, the configured run."""
+    store, patterns = RunStore(config.runs_dir), config.drill.runs
+    if not patterns:
+        teacher = config.training.teacher
+        found = None if teacher is None else replay_of(store.named(teacher, f"training.teacher={teacher}"))
+        return [Replay("the configured run", config, teacher=found)]
+    finished, chosen = {run.name: run for run in store.finished()}, dict[str, Run]()
+    for pattern in patterns:
+        matching = {name: run for name, run in finished.items() if fnmatchcase(name, pattern)}
+        if not matching:
+            there = ", ".join(finished) or "none"
+            raise UserError(f"drill.runs={pattern} is no finished run in {store.folder}; there are: {there}")
+        chosen |= matching
+    return [replay_of(run) for run in chosen.values()]
 
 
 def replay_of(run: Run) -> Replay:
-    """How a run, its members and its teacher were configured."""
+    """Recorded configuration of a run, its members and its teacher. Raises UserError without one."""
     options, members = written_options(run.config_file), run.members
     if options is None:
-        raise UserError(f"drill.runs: how {run.name} was configured is not known: its config.yaml is missing or old")
-    if strange := [member.name for member in members if not member.is_finished]:
-        raise UserError(f"drill.runs: {run.name} has the member {strange[0]}, which is no run that can be trained")
+        raise UserError(f"drill.runs: the configuration of {run.name} is unknown: its config.yaml is missing or old")
+    if missing := [member.name for member in members if not member.is_finished]:
+        raise UserError(f"drill.runs: {run.name} has the member {missing[0]}, which cannot be trained")
     teacher = replay_of(Run(run.folder.parent / run.teacher)) if run.teacher else None
-    return Replay(run.name, config_of(options, run.name), tuple(map(replay_of, members)), teacher)
+    return Replay(run.name, config_of(options, run.name), [replay_of(member) for member in members], teacher)
 
 
 def train(replay: Replay, hidden: Config) -> Run:
-    """The run, trained in the competition with a hidden part unless it is finished there."""
-    log.info("drill: %s, on what is not hidden", replay.name)
+    """Train a run in the competition with a hidden part, unless it is finished there."""
+    log.info("drill: %s, trained without the hidden items", replay.name)
     config = replace(
         replay.config,
         run=None,
@@ -240,8 +209,8 @@ def train(replay: Replay, hidden: Config) -> Run:
         folds=replace(hidden.folds, remake=False),
     )
     if replay.members:
-        made = [train(member, hidden).name for member in replay.members]
-        config = replace(config, stage="ensemble", ensemble=replace(config.ensemble, runs=made))
+        names = [train(member, hidden).name for member in replay.members]
+        config = replace(config, stage="ensemble", ensemble=replace(config.ensemble, runs=names))
         run_stages(config, ("ensemble",))
         return submitted_run(config, read_data(config))
     teacher = train(replay.teacher, hidden).name if replay.teacher else None
@@ -250,142 +219,122 @@ def train(replay: Replay, hidden: Config) -> Run:
     return run_of(config, read_data(config))
 
 
-# --- grades --------------------------------------------------------------------------------------------------------
+# --- scores --------------------------------------------------------------------------------------------------------
 
 
-def grade(hidden: Config, split: PublicPrivateSplit) -> list[Graded]:
-    """Every finished run of the competition with a hidden part, best private score first."""
-    metric, greater_is_better = deciding_metric(hidden.competition)
+def grade(
+    store: RunStore, dataset: Dataset, competition: CompetitionOptions, split: PublicPrivateSplit
+) -> list[Graded]:
+    """Scores of every finished run that has them, best private score first. Raises UserError without one."""
+    metric, greater_is_better = ranking_metric(competition)
     runs = []
-    for run in RunStore(hidden.runs_dir).finished():
-        one = graded(run, hidden, split)
-        if isinstance(one, Graded):
-            runs.append(one)
+    for run in store.finished():
+        found = graded(run, dataset, competition, split)
+        if isinstance(found, Graded):
+            runs.append(found)
         else:
-            log.warning("drill: %s is left out, since it %s", run.name, one)
+            log.warning("drill: %s is left out: %s", run.name, found)
     if not runs:
-        raise UserError(f"there is no run to grade in {hidden.runs_dir}: folds.only=[] trains all folds")
-    if undefined := [each.name for each in runs if np.isnan([each.public, each.private]).any()]:
+        raise UserError(f"there is no run to grade in {store.folder}: folds.only=[] trains all folds")
+    if undefined := [one.name for one in runs if np.isnan([one.scores["public"], one.scores["private"]]).any()]:
         found = f"{metric} of {undefined[0]} is undefined in one half, where nothing happens"
         raise UserError(f"{found}: type a larger drill.share, or another drill.seed")
     sign = -1 if greater_is_better else 1
-    return sorted(runs, key=lambda each: (sign * each.private, each.name))
+    return sorted(runs, key=lambda one: (sign * one.scores["private"], one.name))
 
 
-def graded(run: Run, hidden: Config, split: PublicPrivateSplit) -> Graded | str:
-    """A finished run with its scores, or why it cannot be graded."""
-    dataset, competition = read_data(hidden), hidden.competition
-    if competition.finds_segments:  # frames are those of the run's own rate
+def graded(run: Run, dataset: Dataset, competition: CompetitionOptions, split: PublicPrivateSplit) -> Graded | str:
+    """Scores of a finished run, or the reason why it has none."""
+    if competition.finds_segments:  # its frames are at its own rate
         options = written_options(run.config_file)
         if options is None:
-            return "does not say at which rate it reads: its config.yaml is missing or old"
-        dataset = at_rate_of(hidden, dataset, config_of(options, run.name).sequences.rate)
+            return "the rate of its frames is unknown, since its config.yaml is missing or old"
+        dataset = at_rate_of(competition, dataset, config_of(options, run.name).sequences.rate)
     answers = hidden_answers(competition, dataset)
     frame = run.test().sort_values("id", ignore_index=True)
     if fault := id_fault(frame["id"], answers.index):
-        return f"answers other rows: {fault}"
+        return f"it predicts other rows: {fault}"
     frame = frame.assign(fold=0, target=frame["id"].map(answers))
     groups = frame["id"].map(dataset.test.set_index("id")["group"])
-    by_row = row_scorer(competition.metric, frame, dataset.classes, groups.map(split.numbers))
-    frames = None
+    scorer = row_scorer(competition.metric, frame, dataset.classes, split.codes(groups))
+    cv, frames = score_of_run(run, competition.metric), []
     if competition.finds_segments:
-        frames = split.scores(by_row)
+        frames = split.scores(scorer)
         cv, scorer = segment_grades(run, competition, dataset, frame, split)
-    else:
-        cv, scorer = score_of_run(run, competition.metric), by_row
     if cv is None or np.isnan(cv):
-        return "has no score out of fold"
-    return Graded(run.name, cv, *split.scores(scorer), scorer, described(run.metrics), frames)
+        return "it has no score out of fold"
+    names = ("out_of_fold", "public", "private", "public_frames", "private_frames")
+    scores = dict(zip(names, (cv, *split.scores(scorer), *frames), strict=False))
+    return Graded(run.name, scores, scorer, described(run.metrics))
 
 
 def segment_grades(
     run: Run, competition: CompetitionOptions, dataset: Dataset, frame: pd.DataFrame, split: PublicPrivateSplit
 ) -> tuple[float | None, Scorer]:
-    """(out-of-fold score, scorer of other videos) of a run by the segments that it would submit.
-
-    Post-processing was chosen on the videos that the run was trained on.
-    """
+    """(out-of-fold score, scorer) of the segments that a run would submit; post-processing of the training videos."""
     metric, background = competition.segment_metric, competition.background
     detection = run.metrics.get("detection", {})
     if detection.get("chosen_by") != metric:
         detection = detection_scores(competition, dataset, run.oof())["detection"]
     found = segments_of(dataset, frame, background, DetectionSettings(**detection["settings"]))
     assert dataset.items is not None
-    videos = dataset.items[dataset.items["split"] == "test"]
-    found = build_segments(found, ends=dict(zip(videos["video"], videos["ends"], strict=True)), header=None)
-    numbers = dict(zip(videos["video"], videos["group"].map(split.numbers), strict=True))
-    return detection["scores"][metric], video_scorer(metric, found, hidden_segments(dataset), background, numbers)
+    videos = dataset.items[dataset.items["split"] == "test"].set_index("video")
+    found = build_segments(found, ends=dict(zip(videos.index, videos["ends"], strict=True)), header=None)
+    codes = dict(zip(videos.index, split.codes(videos["group"]), strict=True))
+    return detection["scores"][metric], video_scorer(metric, found, hidden_segments(dataset), background, codes)
+
+
+def leaderboard(runs: list[Graded], shake: ShakeUp, *, greater_is_better: bool, teams: int) -> pd.DataFrame:
+    """A row a run, in their order: scores, ranks from 1 (ties share the better), medal; None for a single run."""
+    board = pd.DataFrame([{"run": one.name, **one.scores} for one in runs])
+    for half in ("public", "private"):
+        board[f"{half}_rank"] = board[half].rank(method="min", ascending=not greater_is_better).astype(int)
+    board["private_ranks_by_chance"] = shake.ranks.tolist()
+    medals = [medal(rank_among(rank, len(runs), teams), teams) or None for rank in board["private_rank"]]
+    board["medal"] = pd.Series(medals if len(runs) > 1 else [None], dtype=object)
+    return board
 
 
 # --- in words ------------------------------------------------------------------------------------------------------
 
 
-def show(board: Leaderboard) -> list[str]:
+def show(board: pd.DataFrame, runs: list[Graded]) -> list[str]:
     """The leaderboard as a table."""
-    runs, public, private = board.runs, board.ranks("public"), board.ranks("private")
-    why = ["", *(told(difference(each.described, runs[0].described)) for each in runs[1:])]
-    lines = [
+    scores, first = list(runs[0].scores), runs[0].settings
+    rows = [
         (
-            each.name, *(f"{score:.4f}" for score in (each.cv, each.public, each.private, *(each.frames or ()))),
-            f"{public[n]} -> {private[n]}", "{}-{}".format(*board.shake.ranks[n]), board.medals[n], why[n],
+            row["run"], *(f"{row[name]:.4f}" for name in scores), f"{row['public_rank']} -> {row['private_rank']}",
+            "{}-{}".format(*row["private_ranks_by_chance"]), row["medal"] or "", told(difference(one.settings, first)),
         )
-        for n, each in enumerate(runs)
+        for row, one in zip(board.to_dict("records"), runs, strict=True)
     ]  # fmt: skip
-    frames = ("frames public", "frames private") if runs[0].frames else ()
-    header = ("run", "out of fold", "public", "private", *frames, "rank", "by chance", "medal")
-    return table((*header, "differs from the first in"), lines)
+    columns = [name.replace("_", " ") for name in scores]
+    return table(("run", *columns, "rank", "by chance", "medal", "differs from the first in"), rows)
 
 
-def describe(board: Leaderboard) -> list[str]:
-    """What a public score would have been worth, in words."""
-    competition, shake, rows, what = board.competition, board.shake, "rows", f"{board.split.items} hidden rows"
+def describe(
+    board: pd.DataFrame, shake: ShakeUp, split: PublicPrivateSplit, competition: CompetitionOptions, teams: int
+) -> list[str]:
+    """Value of the public score for selection, and the ranks with medals, in words."""
+    rows, hidden = "rows", f"{split.items} hidden rows"
     if competition.finds_segments:
-        rows, metrics = competition.noun, f"ordered by {competition.segment_metric}, frames: {competition.metric}"
-        what = f"{board.split.items} hidden {rows} in {len(board.split.is_public)} groups, {metrics}"
-    if len(board.runs) == 1:
+        rows, metrics = competition.noun, f"ranked by {competition.segment_metric}, frames by {competition.metric}"
+        hidden = f"{split.items} hidden {rows} in {len(split.is_public)} groups, {metrics}"
+    if len(board) == 1:
         return [
-            f"{what}; one run has no order: add others with 'drill.runs=[RUN,RUN]', or with this command "
-            "and another model, training or seed"
+            f"{hidden}; one run has no rank: add others with 'drill.runs=[RUN,RUN]', or with this command and another "
+            "model, training or seed"
         ]
-    gold, silver, bronze = medal_ranks(board.teams)
-    spread = "" if board.teams == len(board.runs) else ", if theirs are spread as these runs are"
+    public, private = (" and ".join(board.loc[board[f"{half}_rank"] == 1, "run"]) for half in ("public", "private"))
+    by_public, by_cv = (
+        f"in {regret.wrong:.0%} or more ({regret.lost:.4f} lost on average)".replace("%", " %")
+        for regret in (shake.by_public, shake.by_cv)
+    )
+    gold, silver, bronze = medal_ranks(teams)
+    spread = "" if teams == len(board) else ", if their scores are distributed as those of these runs"
     return [
-        f"{what}; by the public half one would choose {' or '.join(board.winners('public'))}; best in the private "
-        f"half: {' and '.join(board.winners('private'))}",
-        f"with other {rows} of the kind ({shake.draws} draws of those hidden) the public order chooses a wrong run "
-        f"{in_words(shake.by_public)}, the order out of fold {in_words(shake.by_cv)}",
-        f"medals of {board.teams} teams{spread}: gold to rank {gold}, silver to {silver}, bronze to {bronze}",
+        f"{hidden}; best in the public half: {public}; best in the private half: {private}",
+        f"in {shake.draws} draws of such {rows} the best public score selects a wrong run {by_public}, the best score "
+        f"out of fold {by_cv}",
+        f"medals of {teams} teams{spread}: gold to rank {gold}, silver to {silver}, bronze to {bronze}",
     ]
-
-
-def in_words(choice: SelectionRegret) -> str:
-    """As in `in 31 % or more (0.0042 lost on average)`."""
-    return f"in {choice.wrong:.0%} or more ({choice.lost:.4f} lost on average)".replace("%", " %")
-
-
-def as_json(board: Leaderboard) -> dict[str, Any]:
-    """Content of drill.json, but for the settings."""
-    shake, public = board.shake, board.ranks("public")
-    private, medals = board.ranks("private"), board.medals
-    return {
-        "metric": deciding_metric(board.competition)[0],
-        "rows": board.split.items,
-        "groups": len(board.split.is_public),
-        "runs": [
-            {
-                "run": each.name,
-                "out_of_fold": each.cv,
-                "public": each.public,
-                "private": each.private,
-                **(dict(zip(("public_frames", "private_frames"), each.frames, strict=True)) if each.frames else {}),
-                "public_rank": public[n],
-                "private_rank": private[n],
-                "private_ranks_by_chance": shake.ranks[n].tolist(),
-                "medal": medals[n] or None,
-            }
-            for n, each in enumerate(board.runs)
-        ],
-        "draws": shake.draws,
-        "by_public": {"wrong": shake.by_public.wrong, "lost": shake.by_public.lost},
-        "by_out_of_fold": {"wrong": shake.by_cv.wrong, "lost": shake.by_cv.lost},
-    }

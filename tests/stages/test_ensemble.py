@@ -482,9 +482,9 @@ def test_members_of_one_rate_are_blended_at_it_and_those_of_several_are_refused(
     config = Config(paths=PathsOptions(str(tmp_path)), competition=competition)
     dataset = Dataset(pd.DataFrame(), pd.DataFrame(), [], tmp_path, "the table", "the folds", rate=8.0)
     monkeypatch.setattr(ensemble, "at_rate_of", lambda config, dataset, rate: replace(dataset, rate=rate))
-    assert ensemble.at_rate_of_members(config, dataset, members[:2]).rate == 16.0
+    assert ensemble.at_rate_of_members(config.competition, dataset, members[:2]).rate == 16.0
     words = (
         r"fast at sequences\.rate=16, quick at sequences\.rate=16, slow at sequences\.rate=4; blend runs of one rate"
     )
     with pytest.raises(UserError, match=words):
-        ensemble.at_rate_of_members(config, dataset, members)
+        ensemble.at_rate_of_members(config.competition, dataset, members)

@@ -215,7 +215,7 @@ def test_every_run_is_graded_by_both_halves(config: Config, drilled: Drilled) ->
     for half, ranks in zip(halves, ("public_rank", "private_rank"), strict=True):
         assert half.rank(ascending=False, method="min").tolist() == [each[ranks] for each in table["runs"]]
     assert sum("is left out" in line for line in lines) == 2
-    assert any(line.startswith("drill: 9 hidden rows; by the public half one would choose") for line in lines)
+    assert any(line.startswith("drill: 9 hidden rows; best in the public half: ") for line in lines)
     assert lines[-1] == "drill: medals of 4 teams: gold to rank 1, silver to 1, bronze to 1"
     assert by_name["all"]["medal"] == "gold"
 
@@ -254,7 +254,7 @@ def test_several_processes_are_sent_away(config: Config, stage: str, monkeypatch
 
 def test_one_run_is_graded_and_has_no_medal(config: Config, drilled: Drilled) -> None:
     lines = drilled(config)
-    assert "one run has no order: add others with 'drill.runs=[RUN,RUN]'" in lines[-1]
+    assert "one run has no rank: add others with 'drill.runs=[RUN,RUN]'" in lines[-1]
     (graded,) = read_json(with_part_hidden(config).runs_dir / "drill.json")["runs"]
     assert graded["medal"] is None
     assert drilled(config)[1:] == lines[1:]  # nothing is trained twice
@@ -275,8 +275,10 @@ def test_runs_are_trained_anew_with_their_own_configurations(config: Config, dri
     assert sorted(each["identity"]["seed"] for each in identities if "members" not in each) == [0, 1]
     (blended,) = (each for each in identities if "members" in each)
     assert sorted(blended["members"]) == sorted(each["run"] for each in identities if "members" not in each)
-    assert sum("is called" in line for line in lines) == 2
-    assert lines[-1].startswith("drill: medals of 2000 teams, if theirs are spread as these runs are: gold to rank 14")
+    assert sum("has the name" in line for line in lines) == 2
+    assert lines[-1].startswith(
+        "drill: medals of 2000 teams, if their scores are distributed as those of these runs: gold to rank 14"
+    )
     assert {path: path.read_bytes() for path in usual.runs_dir.rglob("*") if path.is_file()} == before
 
 
@@ -413,9 +415,9 @@ def test_segments_order_the_leaderboard(long: Config, drilled: Drilled) -> None:
     hidden = with_part_hidden(long)
     run_command(replace(hidden, stage="prepare"))
     moves = moves_of(hidden)
-    halves = split_hidden(hidden, long.drill.public, long.drill.seed)
+    is_public = split_hidden(read_data(hidden), hidden.competition, public=0.5, seed=0).is_public
     camera = {video: int(Path(video).stem[1:]) // 2 for video in moves}
-    (public,) = (name for name, number in halves.numbers.items() if halves.is_public[number])
+    (public,) = is_public.index[is_public]
     shown = [video for video in moves if f"camera {camera[video]}" == public]
     private = [video for video in moves if video not in shown]
     assert (len(shown), len(private)) == (2, 2)
@@ -443,9 +445,9 @@ def test_segments_order_the_leaderboard(long: Config, drilled: Drilled) -> None:
     assert (blind["public"], blind["private"], blind["private_frames"]) == (0, 0, 1)  # its own settings find nothing
     assert blind["private_rank"] == max(each["private_rank"] for each in table["runs"])
     assert (table["metric"], table["rows"], table["groups"], table["draws"]) == ("f1_50", 4, 2, 200)
-    assert any("lost is left out, since it does not say at which rate" in line for line in lines)
-    assert any(line.startswith("drill: 4 hidden series in 2 groups, ordered by f1_50, frames: accu") for line in lines)
-    assert any(line.startswith("drill: with other series of the kind") for line in lines)
+    assert any("lost is left out: the rate of its frames is unknown" in line for line in lines)
+    assert any(line.startswith("drill: 4 hidden series in 2 groups, ranked by f1_50, frames by accu") for line in lines)
+    assert any(line.startswith("drill: in 200 draws of such series") for line in lines)
 
 
 def test_settings_that_suit_another_metric_are_chosen_anew(long: Config, drilled: Drilled) -> None:
