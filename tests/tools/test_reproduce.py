@@ -1,4 +1,4 @@
-"""A submission that is made again: the same bytes or what differs, and nothing that was there is lost."""
+"""A submission made again: the same bytes or a list of differences; no file is lost."""
 
 import json
 import shutil
@@ -47,7 +47,7 @@ def root(submitted: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def again(root: Path, caplog: pytest.LogCaptureFixture) -> Again:
-    """again(CSV) -> what stage=reproduce says."""
+    """again(CSV) -> the log lines of stage=reproduce."""
 
     def run(csv: Path) -> list[str]:
         caplog.clear()
@@ -64,7 +64,7 @@ def csv_of(root: Path, kind: str = "head") -> Path:
 
 
 def files_of(root: Path) -> dict[Path, bytes]:
-    """Whatever is there but what was made again, and locks."""
+    """Contents of all files but runs made again, and locks."""
     kept = [path for path in root.rglob("*") if path.is_file() and not path.name.endswith(".lock")]
     return {path: path.read_bytes() for path in kept if "reproduced" not in path.parts}
 
@@ -81,26 +81,26 @@ def test_a_submission_is_made_again_and_what_was_there_stays(root: Path, again: 
     last = again(csv)[-1]
     origin = json.loads(csv.with_suffix(".json").read_text())
     assert last.startswith(f"reproduce: {csv.name} is the same byte for byte: 6 rows, SHA-256 {origin['csv_sha256']}; ")
-    assert last.endswith("so are the probabilities behind it")
+    assert last.endswith("so are its probabilities")
     assert files_of(root) == before
     (made,) = root.glob("outputs/reproduced/*/colours/*/test.parquet")
     assert made.read_bytes() == (root / "outputs/colours" / origin["run"] / "test.parquet").read_bytes()
     assert again(csv)[-1] == last
 
 
-def test_what_is_missing_is_put_back(root: Path, again: Again) -> None:
+def test_missing_files_are_restored(root: Path, again: Again) -> None:
     csv = csv_of(root)
     run, bytes_before = root / "outputs/colours" / csv.stem, csv.read_bytes()
     networks = {path.relative_to(run): path.read_bytes() for path in run.rglob("*.safetensors")}
     shutil.rmtree(run)
     csv.unlink()
-    told = again(csv)
-    assert f"reproduce: {csv} was missing and is there again" in told
-    assert f"reproduce: {run} was missing and is there again" in told
+    lines = again(csv)
+    assert f"reproduce: restored {csv}" in lines
+    assert f"reproduce: restored {run}" in lines
     assert csv.read_bytes() == bytes_before
     assert {path.relative_to(run): path.read_bytes() for path in run.rglob("*.safetensors")} == networks
     assert OmegaConf.load(run / "config.yaml").paths.outputs is None
-    assert again(csv)[-1].endswith("so are the probabilities behind it")
+    assert again(csv)[-1].endswith("so are its probabilities")
 
 
 def test_without_any_data_it_is_prepared_again(root: Path, again: Again) -> None:
@@ -125,26 +125,26 @@ def test_an_ensemble_is_made_again_from_its_members(root: Path, again: Again) ->
 def test_a_fitted_ensemble_is_made_again_with_the_members_that_count_for_nothing(
     method: str, root: Path, colours: Path, again: Again
 ) -> None:
-    """Whoever has no weight has a part in which blend is fitted."""
+    """Members without weight take part in the choice of the fitted blend."""
     first, second = sorted(path.parent.name for path in root.glob("outputs/colours/*head*/metrics.json"))
     run_command(colours_config(root, colours, stage="train", seed=2))
     runs = ["*head*"]
     run_command(colours_config(root, colours, stage="submit", ensemble=EnsembleOptions(runs, method=method)))
     (csv,) = root.glob(f"submissions/ensemble-{method.replace('_', '-')}-*.csv")
     assert {first, second} < set(read_json(csv.with_suffix(".json"))["members"])
-    assert again(csv)[-1].endswith("so are the probabilities behind it")
+    assert again(csv)[-1].endswith("so are its probabilities")
 
 
-def test_the_origin_of_an_earlier_version_is_read_with_its_run(root: Path, again: Again) -> None:
+def test_provenance_of_an_earlier_version_is_read_from_its_run(root: Path, again: Again) -> None:
     csv = csv_of(root)
-    origin = csv.with_suffix(".json")
-    write_json(origin, {k: v for k, v in read_json(origin).items() if k not in ("runs", "configuration", "source")})
-    assert "is the same byte for byte" in again(origin)[-1]
+    file = csv.with_suffix(".json")
+    write_json(file, {k: v for k, v in read_json(file).items() if k not in ("runs", "configuration", "source")})
+    assert "is the same byte for byte" in again(file)[-1]
     (root / "outputs/colours" / csv.stem / "config.yaml").unlink()
-    with pytest.raises(UserError, match=r"how .* was configured is not known: its config\.yaml is missing"):
+    with pytest.raises(UserError, match=r"the configuration of .* is unknown: its config\.yaml is missing"):
         again(csv)
     shutil.rmtree(root / "outputs/colours" / csv.stem)
-    with pytest.raises(UserError, match=r"the origin of .* does not say how .* was configured, and .* is not there"):
+    with pytest.raises(UserError, match=r"\.json lacks the configuration of .*, and .* is missing"):
         again(csv)
 
 
@@ -172,7 +172,7 @@ def test_runs_elsewhere_have_features_of_their_own(root: Path, colours: Path, tm
 # --- what differs -------------------------------------------------------------------------------------------------
 
 
-def test_rows_that_differ_are_shown_with_what_is_another_than_it_was(root: Path, again: Again) -> None:
+def test_differing_rows_are_shown_with_the_differences_of_the_environment(root: Path, again: Again) -> None:
     csv = csv_of(root)
     rows = pd.read_csv(csv, dtype=str)
     was = rows.iloc[0, 1]
@@ -190,61 +190,68 @@ def test_rows_that_differ_are_shown_with_what_is_another_than_it_was(root: Path,
     message = str(error.value)
     assert f'1 of 6 rows differ ("{rows.iloc[0, 0]},grey" is now "{rows.iloc[0, 0]},{was}")' in message
     assert "the largest difference of a probability is 0;" in message
-    assert "version: torch 1.0 then, " in message
+    assert "versions: torch 1.0 then, " in message
     assert "machine: name abacus then, " in message
-    assert "engine: openvino 1.0 then, torch now" in message
+    assert "inference: backend openvino 1.0 then, torch now" in message
     assert files_of(root) == before
 
 
-def test_a_csv_that_somebody_has_edited_is_told_before_any_work(root: Path, again: Again) -> None:
-    csv = csv_of(root)
-    csv.write_bytes(csv.read_bytes() + b"\n")
-    with pytest.raises(UserError, match="was changed after it was made"):
-        again(csv)
-    assert not (root / "outputs/reproduced").exists()
+def edit_csv(root: Path) -> None:
+    csv_of(root).write_bytes(csv_of(root).read_bytes() + b"\n")
 
 
-def test_other_folds_are_told_before_any_work(root: Path, again: Again) -> None:
+def swap_folds(root: Path) -> None:
     folds = root / "data/colours/folds.csv"
     table = pd.read_csv(folds)
     table.assign(fold=1 - table["fold"]).to_csv(folds, index=False)
-    with pytest.raises(UserError, match=r"cannot be made again here: data: folds \w{8} then, \w{8} now$"):
+
+
+def change_data(root: Path) -> None:
+    change(root / "data/colours/prepared.json", table_hash="f" * 64)
+    change(root / "data/colours/source.json", content="e" * 64)
+
+
+def cut_run(root: Path) -> None:
+    file = csv_of(root).with_suffix(".json")
+    runs = read_json(file)["runs"]
+    runs[csv_of(root).stem]["cut_by_budget"] = "20m"
+    change(file, runs=runs)
+
+
+@pytest.mark.parametrize(
+    ("tamper", "words"),
+    [
+        (edit_csv, "was changed after it was made"),
+        (swap_folds, r"cannot be made again here: data: folds \w{8} then, \w{8} now$"),
+        (change_data, r"data: table \w{8} then, ffffffff now; data: source \w{8} then, eeeeeeee now"),
+        (cut_run, r"was cut short by training\.budget=20m"),
+    ],
+)
+def test_other_inputs_are_refused_before_any_work(
+    root: Path, again: Again, tamper: Callable[[Path], None], words: str
+) -> None:
+    tamper(root)
+    with pytest.raises(UserError, match=words):
         again(csv_of(root))
     assert not (root / "outputs/reproduced").exists()
 
 
-def test_other_code_is_told_before_any_work(root: Path, again: Again, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_code_is_refused_with_the_commit(root: Path, again: Again, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(identity.RESULT_VERSION, "head", 99)
     change(csv_of(root).with_suffix(".json"), git_commit="abcdef012345")
     with pytest.raises(UserError, match=r"code: result_version \d then, 99 now; it was made at commit abcdef012345$"):
         again(csv_of(root))
 
 
-def test_other_images_are_told_before_any_work(root: Path, again: Again) -> None:
-    change(root / "data/colours/prepared.json", table_hash="f" * 64)
-    change(root / "data/colours/source.json", content="e" * 64)
-    with pytest.raises(UserError, match=r"data: table \w{8} then, ffffffff now; data: its source \w{8} then, eeeeeeee"):
-        again(csv_of(root))
-
-
-def test_a_run_that_a_clock_has_ended_cannot_be_made_again(root: Path, again: Again) -> None:
-    csv = csv_of(root)
-    runs = read_json(csv.with_suffix(".json"))["runs"]
-    runs[csv.stem]["cut_by_budget"] = "20m"
-    change(csv.with_suffix(".json"), runs=runs)
-    with pytest.raises(UserError, match=r"was cut short by training\.budget=20m"):
-        again(csv)
-
-
 @pytest.mark.parametrize(
     ("name", "words"),
     [
         (None, r"type reproduce submission=submissions/NAME\.csv"),
-        ("none.csv", r"none\.json is not there: it tells what none\.csv was made with"),
-        ("other.csv", r"other\.json is not the origin of a submission"),
-        ("list.csv", r"list\.json is not the origin of a submission"),
-        ("half.csv", r"half\.json is damaged, and nothing else tells what half\.csv was made with"),
-        ("empty.csv", r"empty\.json does not tell how one was made: it was changed, or is of another version"),
+        ("none.csv", r"none\.json: no such file; stage=submit writes this provenance beside the CSV"),
+        ("other.csv", r"other\.json is not the provenance of a submission"),
+        ("list.csv", r"list\.json is not the provenance of a submission"),
+        ("half.csv", r"half\.json is damaged: without it half\.csv cannot be made again"),
+        ("empty.csv", r"empty\.json lacks facts of one: it was changed, or is of another version"),
     ],
 )
 def test_what_is_no_submission_is_refused(root: Path, name: str | None, words: str) -> None:
@@ -257,11 +264,11 @@ def test_what_is_no_submission_is_refused(root: Path, name: str | None, words: s
         run_command(Config(stage="reproduce", submission=name and str(root / name), paths=PathsOptions(str(root))))
 
 
-# --- the recipe ---------------------------------------------------------------------------------------------------
+# --- configuration ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("source", ["a${b}", "it's (1)", "null", None])
-def test_options_come_back_from_the_origin(source: str | None, tmp_path: Path) -> None:
+def test_options_come_back_from_the_provenance(source: str | None, tmp_path: Path) -> None:
     config = Config(
         competition=CompetitionOptions(source=source), model=ModelOptions(kwargs={"drop_rate": 0.1}), seed=3
     )
@@ -269,7 +276,7 @@ def test_options_come_back_from_the_origin(source: str | None, tmp_path: Path) -
     assert config_of(read_json(tmp_path / "options.json"), "x") == config
 
 
-def test_places_and_secrets_are_not_in_the_origin() -> None:
+def test_paths_and_secrets_are_not_in_the_provenance() -> None:
     config = Config(
         input="rtsp://me:secret@host", paths=PathsOptions("/somewhere"), workers=3, submission="x.csv", run="a"
     )
