@@ -6,6 +6,7 @@ It stands in a module of its own so that processes which tests begin can import 
 import json
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -96,6 +97,18 @@ def trained(
         model, images, train=TRAIN, valid=VALID, options=options, seed=seed, precision=precision, workers=workers,
         name="test", runtime=runtime or FitRuntime(), metric=metric,
     )  # fmt: skip
+
+
+def killed(images: TrainingImages, options: TrainingOptions, runtime: FitRuntime, *, after: int, **more: Any) -> None:
+    """A fit that ends when so many epochs are saved, as by a kill."""
+
+    def track(epoch: int, _: dict[str, float]) -> None:
+        if epoch == after:
+            raise InterruptedError
+
+    with suppress(InterruptedError):
+        trained(network(), images, options, runtime=replace(runtime, track=track), **more)
+        raise AssertionError(f"there is no epoch {after}")
 
 
 def temporal_options(**changes: Any) -> TemporalOptions:

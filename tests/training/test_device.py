@@ -22,10 +22,6 @@ from kagglepipe.training.device import (
 from tests.conftest import Outcome
 
 
-def test_the_cpu_is_always_there() -> None:
-    assert choose_device("cpu") == torch.device("cpu")
-
-
 def test_auto_takes_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
@@ -33,35 +29,28 @@ def test_auto_takes_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert choose_device("auto").type == "mps"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    assert choose_device("auto").type == "cuda"
-
-
-@pytest.mark.parametrize("wanted", ["tpu", "", "cpu:x"])
-def test_an_unknown_device_is_answered_with_the_choices(wanted: str) -> None:
-    with pytest.raises(UserError, match=f"device={wanted} is unknown; choose auto, cpu, cuda, cuda:1 or mps"):
-        choose_device(wanted)
-
-
-@pytest.mark.parametrize("wanted", ["cuda", "cuda:1"])
-def test_cuda_without_cuda_says_what_to_type(monkeypatch: pytest.MonkeyPatch, wanted: str) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match=f"device={wanted}, .*type device=cpu"):
-        choose_device(wanted)
-
-
-def test_a_gpu_beyond_the_last_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device("auto").type == "cuda"
     assert choose_device("cuda:1").index == 1
-    with pytest.raises(UserError, match=r"device=cuda:2, but there are 2"):
-        choose_device("cuda:2")
+    assert choose_device("cpu").type == "cpu"
 
 
-def test_mps_without_mps_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("wanted", "gpus", "error"), [
+    *((wanted, 0, f"device={wanted} is unknown; choose auto, cpu, cuda, cuda:1 or mps") for wanted in ("tpu", "")),
+    ("cpu:x", 0, "device=cpu:x is unknown"),
+    ("cuda", 0, "device=cuda, .*type device=cpu"),
+    ("cuda:1", 0, "device=cuda:1, .*type device=cpu"),
+    ("cuda:2", 2, "device=cuda:2, but there are 2"),
+    ("mps", 0, "device=mps, .*type device=cpu"),
+])  # fmt: skip
+def test_a_device_that_is_not_there_is_refused(
+    wanted: str, gpus: int, error: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    with pytest.raises(UserError, match="type device=cpu"):
-        choose_device("mps")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    with pytest.raises(UserError, match=error):
+        choose_device(wanted)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +70,8 @@ def test_a_cpu_computes_bfloat16_only_where_that_is_fast(
         precision = choose_precision(torch.device("cpu"), training=learns)
         assert (precision.name, precision.scaled) == (wanted, False)
         assert "CPU" in precision.reason
+        apple = choose_precision(torch.device("mps"), training=learns)
+        assert (apple.name, apple.scaled) == ("float32", False)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -93,12 +84,6 @@ def test_an_older_gpu_takes_float16_and_scales_its_gradients(
     assert precision.name == ("bfloat16" if native else "float16")
     assert precision.scaled == (training and not native)
     assert "GPU" in precision.reason
-
-
-def test_apple_gpus_stay_in_float32() -> None:
-    precision = choose_precision(torch.device("mps"))
-    assert (precision.name, precision.scaled) == ("float32", False)
-    assert precision.reason
 
 
 def test_the_cpu_is_described_with_its_threads() -> None:
@@ -184,9 +169,10 @@ def kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], tuple[bool
     torch.set_float32_matmul_precision(before[2])
 
 
-def test_fast_kernels_are_chosen_on_a_gpu_alone(
+def test_deterministic_ones_are_chosen_whatever_an_earlier_job_wanted(
     kernels: Callable[[], tuple[bool, bool, str, bool]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """And the other way round: jobs of a sweep share a process. Fast ones are for a GPU alone."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     before = kernels()
     use_fast_kernels()
@@ -194,14 +180,6 @@ def test_fast_kernels_are_chosen_on_a_gpu_alone(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     use_fast_kernels()
     assert kernels() == (False, False, "high", True)
-
-
-def test_deterministic_ones_are_chosen_whatever_an_earlier_job_wanted(
-    kernels: Callable[[], tuple[bool, bool, str, bool]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """And the other way round: jobs of a sweep share a process."""
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    use_fast_kernels()
     make_deterministic()
     assert kernels()[:3] == (True, False, "highest")
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"

@@ -1,7 +1,7 @@
 """Features are computed once, found again by key, and do not depend on batches, threads or other items."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import mkdtemp
@@ -129,27 +129,19 @@ def test_a_kill_while_a_part_is_written_costs_that_part(
     assert fill(tmp_path, videos(8, 2)) == ["1"]
 
 
-def damaged(kind: str, whole: bytes) -> bytes:
-    """What may have become of a file of numbers (8, 3)."""
-    return {
-        "empty": b"",
-        "cut in its header": whole[:50],
-        "cut in its numbers": whole[:-1],
-        "other bytes": b"\x00" * len(whole),
-        "a zip": b"PK\x03\x04" + whole[4:],
-        "a pickle": b"\x80\x04N.",
-        "header without end": whole[:12] + b"(" + whole[13:],
-        "header of no array": whole[:10] + b"[1]" + b" " * 114 + b"\n" + whole[128:],
-        "numbers of another type": whole.replace(b"<f2", b"<i2"),
-        "one dimension": whole.replace(b"(8, 3)", b"(24, )"),
-        "one row less": whole.replace(b"(8, 3)", b"(7, 3)"),
-    }[kind]
-
-
-DAMAGE = [
-    "empty", "cut in its header", "cut in its numbers", "other bytes", "a zip", "a pickle", "header without end",
-    "header of no array", "numbers of another type", "one dimension", "one row less",
-]  # fmt: skip
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {  # what may have become of a file of numbers (8, 3)
+    "empty": lambda whole: b"",
+    "cut in its header": lambda whole: whole[:50],
+    "cut in its numbers": lambda whole: whole[:-1],
+    "other bytes": lambda whole: b"\x00" * len(whole),
+    "a zip": lambda whole: b"PK\x03\x04" + whole[4:],
+    "a pickle": lambda whole: b"\x80\x04N.",
+    "header without end": lambda whole: whole[:12] + b"(" + whole[13:],
+    "header of no array": lambda whole: whole[:10] + b"[1]" + b" " * 114 + b"\n" + whole[128:],
+    "numbers of another type": lambda whole: whole.replace(b"<f2", b"<i2"),
+    "one dimension": lambda whole: whole.replace(b"(8, 3)", b"(24, )"),
+    "one row less": lambda whole: whole.replace(b"(8, 3)", b"(7, 3)"),
+}
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
@@ -162,7 +154,7 @@ def test_damaged_numbers_are_named_once_and_computed_anew(
     whole = (tmp_path / "part-000000.npy").read_bytes()
     if file == "0.npy":
         (tmp_path / "part-000000.json").unlink()
-    (tmp_path / file).write_bytes(damaged(kind, whole))
+    (tmp_path / file).write_bytes(DAMAGE[kind](whole))
     assert fill(tmp_path, videos(8, 4)) == ["0", "1"]
     if (file, kind) != ("0.npy", "one row less"):  # which may be a video of another length
         assert f"{file} is damaged" in caplog.text
@@ -289,42 +281,26 @@ def test_the_network_is_left_as_it_was(model: Classifier, backend: InferenceBack
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 7, 64])
-def test_the_batch_size_does_not_matter(model: Classifier, batch_size: int) -> None:
-    rows = list(range(7))
-    np.testing.assert_allclose(computed(model, rows, batch_size), computed(model, rows, 4), rtol=1e-4, atol=1e-5)
-
-
-def test_neither_threads_nor_training_mode_matter(model: Classifier) -> None:
+def test_neither_batches_nor_threads_nor_training_mode_matter(model: Classifier) -> None:
     rows = list(range(20))
     expected = computed(model, rows, 4, workers=1)
     np.testing.assert_array_equal(computed(model, rows, 4, workers=3), expected)
     np.testing.assert_array_equal(computed(copy.deepcopy(model).train(), rows, 4), expected)
-
-
-def test_no_rows_give_no_features(model: Classifier) -> None:
+    for batch_size in (1, 3, 64):
+        np.testing.assert_allclose(computed(model, rows, batch_size), expected, rtol=1e-4, atol=1e-5)
+    half = compute_features(model, VIEWS, rows, backend=HALF)
+    assert half.dtype == np.float32
+    assert np.abs(half - expected).max() < 0.2
+    assert np.abs(half - expected).mean() < 0.02
     assert computed(model, []).shape == (0, model.head.in_features)
 
 
-def test_half_precision_is_close(model: Classifier) -> None:
-    full = computed(model, list(range(4)))
-    half = compute_features(model, VIEWS, list(range(4)), backend=HALF)
-    assert half.dtype == np.float32
-    assert np.abs(half - full).max() < 0.2
-    assert np.abs(half - full).mean() < 0.02
-
-
-def test_a_store_filled_in_two_parts_equals_one_filled_at_once(tmp_path: Path, model: Classifier) -> None:
-    def filled(folder: Path, rows: list[int]) -> Features:
+def test_stored_features_are_those_computed_in_the_order_asked_for(tmp_path: Path, model: Classifier) -> None:
+    for rows in ([7, 1, 4], list(range(10))):
         items = [Item(f"key{row}", row=row) for row in rows]
-        store = FeatureStore(folder)
-        return np.concatenate(
-            stored_features(store, model, lambda item, *_: VIEWS[item.row, 0][None], items, backend=TORCH)
-        )
-
-    at_once = filled(tmp_path / "one", list(range(10)))
-    filled(tmp_path / "two", [7, 1, 4])
-    np.testing.assert_allclose(filled(tmp_path / "two", list(range(10))), at_once, rtol=1e-4, atol=1e-5)
+        read = lambda item, *_: VIEWS[item.row, 0][None]  # noqa: E731
+        found = np.concatenate(stored_features(FeatureStore(tmp_path), model, read, items, backend=TORCH))
+        np.testing.assert_allclose(found, computed(model, rows), rtol=1e-4, atol=1e-5)
 
 
 # --- videos --------------------------------------------------------------------------------------------------------
@@ -376,16 +352,6 @@ class Encoder:
         return images.reshape(len(images), -1).astype(np.float32)
 
 
-def test_long_videos_are_read_in_chunks_and_short_ones_share_batches(
-    model: Classifier, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    encoder = Encoder(monkeypatch, chunk=10)
-    found = list(encoded(model, videos(25, 2, 1), read=encoder.read, batch_size=4))
-    assert [len(one) for one in found] == [25, 2, 1]
-    assert encoder.chunks == [("0", 0, 10), ("0", 10, 20), ("0", 20, 25), ("1", 0, 2), ("2", 0, 1)]
-    assert encoder.batches == [4] * 7
-
-
 def test_chunks_bound_how_far_reading_runs_ahead(model: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long a video is, no more chunks are held than the threads are allowed, and the one in work."""
     encoder = Encoder(monkeypatch, chunk=8)
@@ -400,11 +366,13 @@ def test_each_video_comes_as_soon_as_it_is_whole(model: Classifier, monkeypatch:
     found = encoded(model, videos(*[12] * 20), read=encoder.read, batch_size=12)
     assert len(next(found)) == 12
     assert len(encoder.chunks) < 10
+    assert not torch.is_inference_mode_enabled()
+    assert torch.is_grad_enabled()
 
 
 @given(lengths=st.lists(st.integers(1, 12), max_size=8), chunk=st.integers(1, 7), batch=st.integers(1, 9))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_frames_go_through_in_full_batches_and_come_back_by_video(
+def test_frames_are_read_in_chunks_encoded_in_full_batches_and_come_back_by_video(
     model: Classifier, lengths: list[int], chunk: int, batch: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -413,6 +381,11 @@ def test_frames_go_through_in_full_batches_and_come_back_by_video(
     assert [one.ravel().tolist() for one in found] == [
         [frame + 20 * n for frame in range(length)] for n, length in enumerate(lengths)
     ]
+    assert sorted(encoder.chunks) == sorted(
+        (str(n), first, min(first + chunk, length))
+        for n, length in enumerate(lengths)
+        for first in range(0, length, chunk)
+    )
     assert all(size == batch for size in encoder.batches[:-1])
 
 
@@ -426,14 +399,3 @@ def test_an_unreadable_video_is_an_error_after_those_before_it(model: Classifier
     assert len(next(found)) == FRAME_BATCH
     with pytest.raises(ValueError, match="no frame in it"):
         next(found)
-
-
-def test_inference_mode_ends_between_videos(model: Classifier) -> None:
-    found = encoded(model, videos(FRAME_BATCH, FRAME_BATCH))
-    next(found)
-    assert not torch.is_inference_mode_enabled()
-    assert torch.is_grad_enabled()
-
-
-def test_a_chunk_is_as_many_batches() -> None:
-    assert CHUNK_FRAMES % FRAME_BATCH == 0

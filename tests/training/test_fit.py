@@ -15,15 +15,11 @@ from sklearn.metrics import log_loss
 from kagglepipe import console
 from kagglepipe.errors import UserError
 from kagglepipe.images.dataset import TrainingImages
-from kagglepipe.models.classifier import Classifier
-from kagglepipe.options import TrainingOptions
 from kagglepipe.predictions.metrics import METRICS
 from kagglepipe.training.budget import Budget
 from kagglepipe.training.fit import evaluate, fit, lost_workers
 from kagglepipe.training.loop import FitRuntime
-from kagglepipe.training.optimise import freeze_statistics, make_optimiser
-from kagglepipe.training.resume import Epoch, best_epoch, capture, load_progress, part, save_progress
-from kagglepipe.training.step import gradients, update
+from kagglepipe.training.resume import Epoch, best_epoch, load_progress, save_progress
 from tests.fitting import (
     CLASSES,
     FLOAT32,
@@ -32,22 +28,11 @@ from tests.fitting import (
     TRAIN,
     VALID,
     assert_same,
-    make_images,
     network,
     relabelled,
     trained,
+    untimed,
 )
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> TrainingImages:
-    return make_images(tmp_path)
-
-
-def snapshot(model: Classifier) -> dict[str, torch.Tensor]:
-    """The weights, as later steps leave them alone."""
-    return part(capture(model, torch.optim.SGD(model.parameters(), lr=1.0)), "model")
-
 
 # --- learning --------------------------------------------------------------------------------------------------
 
@@ -56,22 +41,15 @@ def test_a_toy_problem_is_learnt(images: TrainingImages) -> None:
     model = network()
     before = evaluate(model, images, VALID, FLOAT32, batch_size=8)
     history = trained(model, images)
+    assert [epoch.epoch for epoch in history] == [1, 2, 3, 4]
+    rates = [epoch.lr for epoch in history]
+    assert rates == sorted(rates, reverse=True)
+    assert 0 <= rates[-1] < 0.05 * RECIPE.lr
+    assert all(epoch.rate > 0 for epoch in history)
     assert history[-1].train_loss < 0.5 * history[0].train_loss
     loss, accuracy, _ = evaluate(model, images, VALID, FLOAT32, batch_size=8)
     assert accuracy == 1.0
     assert loss < 0.3 * before[0]
-
-
-def test_labels_drawn_by_lot_are_learnt_by_heart(images: TrainingImages) -> None:
-    """Nothing but the training rows can teach them: eight images, no augmentation."""
-    labels = np.random.default_rng(3).permutation(images.labels)
-    lot = TrainingImages(replace(images.views, transform=None), labels)
-    model = network()
-    recipe = replace(RECIPE, epochs=30, patience=30, lr=5e-3, weight_decay=0.0)
-    fit(
-        model, lot, train=ROWS[:8], valid=ROWS[:8], options=recipe, seed=0, precision=FLOAT32, workers=0, name="test"
-    )  # fmt: skip
-    assert evaluate(model, lot, ROWS[:8], FLOAT32, batch_size=8)[1] == 1.0
 
 
 def test_what_is_learnt_is_the_labels_given(images: TrainingImages) -> None:
@@ -86,15 +64,6 @@ def test_validation_rows_teach_nothing(images: TrainingImages) -> None:
     """Their labels may choose the epoch, but each epoch's training is the same without them."""
     honest, misled = (trained(network(), x) for x in (images, relabelled(images, VALID)))
     assert [epoch.train_loss for epoch in honest] == [epoch.train_loss for epoch in misled]
-
-
-def test_the_history_tells_each_epoch(images: TrainingImages) -> None:
-    history = trained(network(), images)
-    assert [epoch.epoch for epoch in history] == [1, 2, 3, 4]
-    rates = [epoch.lr for epoch in history]
-    assert rates == sorted(rates, reverse=True)
-    assert 0 <= rates[-1] < 0.05 * RECIPE.lr
-    assert all(epoch.rate > 0 for epoch in history)
 
 
 def test_the_bar_counts_the_batches_of_all_epochs(images: TrainingImages, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,29 +109,17 @@ def test_it_stops_when_patience_is_over(images: TrainingImages, patience: int) -
     assert len(history) == best_epoch(history) + patience < 8
 
 
-def test_it_does_not_stop_while_it_gets_better(images: TrainingImages) -> None:
-    history = trained(network(), images, replace(RECIPE, lr=3e-4, patience=1))
-    assert best_epoch(history) == len(history) == 4
+def test_the_best_epoch_is_that_of_the_metric_and_of_equals_that_of_lower_loss() -> None:
+    def epochs(*rows: tuple[float, float, float]) -> list[Epoch]:
+        """Of losses, accuracies and scores."""
+        return [
+            Epoch(n, 0.0, loss, right, 0.0, 0.0, valid_score=score) for n, (loss, right, score) in enumerate(rows, 1)
+        ]
 
-
-def test_accuracy_goes_before_loss_and_the_first_of_equals_is_best() -> None:
-    def epoch(number: int, loss: float, accuracy: float) -> Epoch:
-        return Epoch(number, 0.0, loss, accuracy, 0.0, 0.0)
-
-    epochs = [epoch(1, 0.1, 0.8), epoch(2, 0.9, 0.9), epoch(3, 0.5, 0.9), epoch(4, 0.5, 0.9)]
-    assert best_epoch(epochs) == 3
-    assert best_epoch(epochs, "log_loss") == 1
-
-
-@pytest.mark.parametrize("metric", ["balanced_accuracy", "f1_macro", "roc_auc"])
-def test_the_best_epoch_is_that_of_the_metric_and_of_equals_the_surest(metric: str) -> None:
-    def epoch(number: int, loss: float, score: float) -> Epoch:
-        return Epoch(number, 0.0, loss, 1 / number, 0.0, 0.0, valid_score=score)
-
-    assert (
-        best_epoch([epoch(1, 0.1, 0.5), epoch(2, 0.9, 0.9), epoch(3, 0.4, 0.9), epoch(4, 0.3, math.nan)], metric) == 3
-    )
-    assert best_epoch([epoch(1, 0.3, math.nan), epoch(2, 0.2, math.nan)], metric) == 2
+    history = epochs((0.1, 0.8, 0.5), (0.9, 0.9, 0.9), (0.5, 0.9, 0.9), (0.5, 0.9, math.nan))
+    expected = {"accuracy": 3, "log_loss": 1, "balanced_accuracy": 3, "f1_macro": 3, "roc_auc": 3}
+    assert {metric: best_epoch(history, metric) for metric in expected} == expected
+    assert best_epoch(epochs((0.3, 0.5, math.nan), (0.2, 0.4, math.nan)), "roc_auc") == 2
 
 
 def test_patience_and_the_weights_that_stay_go_by_the_metric(images: TrainingImages) -> None:
@@ -202,98 +159,32 @@ def test_a_history_of_an_older_version_goes_on_by_accuracy_and_begins_anew_by_an
 
 
 def test_a_seed_gives_the_same_weights_bit_by_bit(images: TrainingImages) -> None:
-    models = [network(), network()]
-    histories = [trained(model, images, replace(RECIPE, epochs=2)) for model in models]
-    assert_same(*models)
-    first, second = ([(e.train_loss, e.valid_loss, e.lr) for e in history] for history in histories)
-    assert first == second
-
-
-def test_dropped_units_come_again_whatever_was_drawn_before(images: TrainingImages) -> None:
-    """A fold that is trained after a kill is the same as in a run without one."""
-    models = []
-    for number in range(2):
-        models.append(network(drop_rate=0.3, drop_path_rate=0.3))
+    """Whatever was drawn before, and whoever reads the images, also with dropout; another seed gives others."""
+    models, histories = [network(drop_rate=0.3, drop_path_rate=0.3) for _ in range(3)], []
+    for number, model in enumerate(models):
         torch.rand(number)
-        trained(models[-1], images, replace(RECIPE, epochs=1))
-    assert_same(*models)
-
-
-def test_another_seed_gives_other_weights(images: TrainingImages) -> None:
-    one, other = network(), network()
-    trained(one, images, replace(RECIPE, epochs=1))
-    trained(other, images, replace(RECIPE, epochs=1), seed=1)
-    assert not torch.equal(one.head.weight, other.head.weight)
-
-
-def test_helping_processes_change_nothing(images: TrainingImages) -> None:
-    models = [network(), network()]
-    for workers, model in enumerate(models):
-        trained(model, images, replace(RECIPE, epochs=1), workers=workers)
-    assert_same(*models)
+        recipe = replace(RECIPE, epochs=1)
+        histories.append(untimed(trained(model, images, recipe, workers=number % 2, seed=number // 2)))
+    assert_same(*models[:2])
+    assert histories[0] == histories[1]
+    assert not torch.equal(models[0].head.weight, models[2].head.weight)
 
 
 # --- what stays ------------------------------------------------------------------------------------------------
 
 
-def test_batch_statistics_stay_as_they_came(images: TrainingImages) -> None:
-    model = network()
-    before = snapshot(model)
-    trained(model, images, replace(RECIPE, epochs=1))
-    for name, value in model.state_dict().items():
-        assert torch.equal(value, before[name]) == ("running" in name or "tracked" in name), name
-
-
-def test_slow_layers_stay_as_they_came(images: TrainingImages) -> None:
+def test_batch_statistics_and_slow_layers_stay_as_they_came(images: TrainingImages) -> None:
     """At half the rate a layer, three layers from the input learn at less than 0.2 of the last one's."""
     model = network()
-    before = snapshot(model)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
     trained(model, images, replace(RECIPE, epochs=1, layer_decay=0.5, frozen_below=0.2))
-    after = model.state_dict()
-    assert torch.equal(after["backbone.conv_stem.weight"], before["backbone.conv_stem.weight"])
-    assert torch.equal(after["backbone.blocks.1.0.conv_exp.weight"], before["backbone.blocks.1.0.conv_exp.weight"])
-    assert not torch.equal(after["backbone.blocks.4.0.conv_pw.weight"], before["backbone.blocks.4.0.conv_pw.weight"])
+    frozen = tuple(f"backbone.{layer}" for layer in ("conv_stem", "bn1", "blocks.0", "blocks.1"))
+    for name, value in model.state_dict().items():
+        stays = "running" in name or "tracked" in name or name.startswith(frozen)
+        assert torch.equal(value, before[name]) == stays, name
 
 
-def test_a_snapshot_is_left_alone_by_later_steps() -> None:
-    model = network()
-    kept = snapshot(model)
-    with torch.no_grad():
-        model.head.weight.add_(1)
-    torch.testing.assert_close(model.head.weight - kept["head.weight"], torch.ones_like(model.head.weight))
-
-
-# --- a step and a score ----------------------------------------------------------------------------------------
-
-
-def one_step(
-    model: Classifier, images: TrainingImages, options: TrainingOptions
-) -> tuple[float, torch.Tensor, torch.Tensor]:
-    """(loss of a step, its pixels, its labels)"""
-    pixels = torch.from_numpy(np.stack([images.views[row, 0] for row in range(6)]))
-    labels = torch.from_numpy(images.labels[:6])
-    optimiser = make_optimiser(model, replace(options, layer_decay=1.0, weight_decay=0.0))
-    freeze_statistics(model)
-    scaler = torch.amp.GradScaler("cpu", enabled=False)
-    loss, _, _ = gradients(model, [pixels], labels, scaler, FLOAT32, label_smoothing=options.label_smoothing)
-    return update(model, loss, optimiser, scaler, clip=options.clip), pixels, labels
-
-
-@pytest.mark.parametrize("smoothing", [0.0, 0.3])
-def test_the_loss_of_a_step_is_cross_entropy(images: TrainingImages, smoothing: float) -> None:
-    """Smoothed labels give every class a share of `smoothing`, and the true one the rest."""
-    loss, pixels, labels = one_step(network(), images, replace(RECIPE, label_smoothing=smoothing))
-    with torch.inference_mode():
-        logarithms = torch.log_softmax(network().eval()(pixels), dim=1)
-    targets = torch.nn.functional.one_hot(labels, CLASSES) * (1 - smoothing) + smoothing / CLASSES
-    assert loss == pytest.approx(float(-(targets * logarithms).sum(dim=1).mean()), rel=1e-4)
-
-
-def test_gradients_are_clipped(images: TrainingImages) -> None:
-    model = network()
-    one_step(model, images, replace(RECIPE, clip=1e-3))
-    norm = torch.stack([p.grad.square().sum() for p in model.parameters() if p.grad is not None]).sum().sqrt()
-    assert float(norm) == pytest.approx(1e-3, rel=1e-2)
+# --- a score ----------------------------------------------------------------------------------------
 
 
 def test_a_score_is_that_of_the_clean_views(images: TrainingImages) -> None:
@@ -324,8 +215,5 @@ def test_a_score_is_that_of_the_clean_views(images: TrainingImages) -> None:
 def test_torch_says_in_several_ways_that_a_worker_is_lost(told: str, said: str) -> None:
     with pytest.raises(UserError, match=f"{re.escape(said)}.* type workers=4, and the same"), lost_workers(8):
         raise RuntimeError(told)
-
-
-def test_other_errors_are_no_lost_workers() -> None:
     with pytest.raises(RuntimeError, match="shapes"), lost_workers(8):
         raise RuntimeError("shapes cannot be multiplied")

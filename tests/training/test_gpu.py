@@ -31,7 +31,6 @@ from tests.fitting import (
     Listed,
     assert_same,
     images_in,
-    make_images,
     network,
     trained,
     untimed,
@@ -58,18 +57,6 @@ def as_it_was() -> Iterator[None]:
     torch.set_float32_matmul_precision(before[1])
     if workspace is None:
         os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
-
-
-@pytest.fixture(scope="module")
-def pixels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pixels")
-    make_images(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def images(pixels: Path) -> TrainingImages:
-    return images_in(pixels)
 
 
 def on_gpu() -> Classifier:

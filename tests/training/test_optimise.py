@@ -1,7 +1,5 @@
 """The first layers learn slowest, biases and norms do not decay, and batch statistics stay as they came."""
 
-from functools import partial
-
 import pytest
 import timm
 import torch
@@ -13,12 +11,10 @@ from kagglepipe.models.classifier import Classifier, Preprocessing
 from kagglepipe.options import TrainingOptions
 from kagglepipe.training.optimise import (
     SCHEDULES,
-    cosine,
     exempt_from_decay,
     freeze_statistics,
     make_optimiser,
     make_schedule,
-    onecycle,
     param_groups,
 )
 
@@ -37,13 +33,14 @@ def network(name: str = "test_efficientnet") -> Classifier:
     return Classifier(timm.create_model(name, num_classes=0), 2, preprocessing)
 
 
-options = partial(TrainingOptions, frozen_below=0.0)
-
-
-def settings_of(model: Classifier, optimiser: torch.optim.Optimizer, key: str) -> dict[str, float]:
-    """parameter's name -> its group's setting, for every parameter that is optimised."""
+def settings_of(model: Classifier, key: str, **changes: float) -> dict[str, float]:
+    """parameter's name -> its group's setting, for every parameter that is optimised, once each."""
+    options = TrainingOptions(**{"lr": 0.1, "layer_decay": 0.5, "weight_decay": 0.03, "frozen_below": 0.0, **changes})
+    optimiser = make_optimiser(model, options)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    return {names[id(p)]: group[key] for group in optimiser.param_groups for p in group["params"]}
+    settings = [(names[id(p)], group[key]) for group in optimiser.param_groups for p in group["params"]]
+    assert len(dict(settings)) == len(settings)
+    return dict(settings)
 
 
 def random_images(count: int = 6, size: int = 32) -> Tensor:
@@ -65,123 +62,51 @@ def test_matrices_decay_and_vectors_do_not() -> None:
     assert vectors == ["0.bias_ih_l0", "0.bias_hh_l0", "1.bias", "2.weight", "2.bias", "3.bias"]
 
 
-def test_a_step_without_gradients_shrinks_matrices_alone() -> None:
-    module = nn.Linear(3, 2)
-    weight, bias = module.weight.detach().clone(), module.bias.detach().clone()
-    optimiser = torch.optim.AdamW(param_groups(module, lr=0.1, weight_decay=0.5))
-    for parameter in module.parameters():
-        parameter.grad = torch.zeros_like(parameter)
-    optimiser.step()
-    torch.testing.assert_close(module.weight.detach(), 0.95 * weight)
-    assert torch.equal(module.bias, bias)
-
-
 # --- groups ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", DEPTH)
 def test_rates_fall_towards_the_input_and_the_head_has_the_full_one(name: str) -> None:
+    """Each layer has the next one's rate times the decay; every parameter has one, and only matrices decay."""
     model = network(name)
-    rates = settings_of(model, make_optimiser(model, options(lr=0.1, layer_decay=0.5, weight_decay=0.01)), "lr")
+    rates, decays = settings_of(model, "lr"), settings_of(model, "weight_decay")
+    assert rates.keys() == decays.keys() == dict(model.named_parameters()).keys()
     layers = [next(rate for n, rate in rates.items() if n.startswith(f"backbone.{layer}")) for layer in DEPTH[name]]
-    assert layers == sorted(layers)
-    assert len(set(layers)) == len(layers)
+    assert layers == pytest.approx([layers[-1] * 0.5**k for k in reversed(range(len(layers)))])
     assert rates["head.weight"] == rates["head.bias"] == max(rates.values()) == 0.1
-    assert layers[-1] <= 0.1
-
-
-def test_each_layer_has_the_next_ones_rate_times_the_decay() -> None:
-    model = network()
-    rates = settings_of(model, make_optimiser(model, options(lr=0.2, layer_decay=0.5, weight_decay=0.01)), "lr")
-    layers = [rates[next(n for n in rates if n.startswith(f"backbone.{x}"))] for x in DEPTH["test_efficientnet"]]
-    assert layers == pytest.approx([0.2 * 0.5**k for k in (5, 4, 3, 2, 1, 0)])
-
-
-def test_without_layer_decay_everything_learns_at_one_rate() -> None:
-    model = network()
-    rates = settings_of(model, make_optimiser(model, options(lr=0.1, layer_decay=1.0, weight_decay=0.01)), "lr")
-    assert set(rates.values()) == {0.1}
-
-
-@pytest.mark.parametrize("name", DEPTH)
-def test_biases_and_norms_do_not_decay_and_matrices_do(name: str) -> None:
-    model = network(name)
-    decays = settings_of(
-        model, make_optimiser(model, options(lr=0.1, layer_decay=0.8, weight_decay=0.03)), "weight_decay"
-    )
     for parameter_name, parameter in model.named_parameters():
         if parameter.ndim == 1 or parameter_name.endswith("bias"):
             assert decays[parameter_name] == 0, parameter_name
         elif parameter_name.endswith("weight"):
             assert decays[parameter_name] == 0.03, parameter_name
+    assert set(settings_of(model, "lr", layer_decay=1.0).values()) == {0.1}
 
 
-def test_what_the_network_exempts_does_not_decay() -> None:
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_what_the_network_exempts_does_not_decay(wrapped: bool) -> None:
     """Of a vision transformer, these are tables of two dimensions and more, which no shape tells from matrices."""
-    model = network("test_vit")
-    decays = settings_of(
-        model, make_optimiser(model, options(lr=0.1, layer_decay=0.8, weight_decay=0.03)), "weight_decay"
-    )
-    assert decays["backbone.pos_embed"] == decays["backbone.cls_token"] == 0
-    assert decays["backbone.patch_embed.proj.weight"] == decays["backbone.blocks.0.mlp.fc1.weight"] == 0.03
+    model, prefix = network("test_vit"), "0.0." if wrapped else ""
+    if wrapped:
+        model.backbone = nn.Sequential(nn.Sequential(model.backbone))
+    assert {f"{prefix}pos_embed", f"{prefix}cls_token"} <= set(exempt_from_decay(model.backbone))
+    decays = settings_of(model, "weight_decay")
+    assert decays[f"backbone.{prefix}pos_embed"] == decays[f"backbone.{prefix}cls_token"] == 0
+    assert decays[f"backbone.{prefix}blocks.0.mlp.fc1.weight"] == 0.03
 
 
-def test_a_network_within_another_exempts_what_it_does_alone() -> None:
-    model = network("test_vit")
-    model.backbone = nn.Sequential(nn.Sequential(model.backbone))
-    assert {"0.0.pos_embed", "0.0.cls_token"} <= set(exempt_from_decay(model.backbone))
-    decays = settings_of(
-        model, make_optimiser(model, options(lr=0.1, layer_decay=0.8, weight_decay=0.03)), "weight_decay"
-    )
-    assert decays["backbone.0.0.pos_embed"] == 0
-    assert decays["backbone.0.0.blocks.0.mlp.fc1.weight"] == 0.03
-
-
-@pytest.mark.parametrize("name", DEPTH)
-def test_every_parameter_is_optimised_once(name: str) -> None:
-    model = network(name)
-    optimiser = make_optimiser(model, options(lr=0.1, layer_decay=0.8, weight_decay=0.01))
-    optimised = [id(parameter) for group in optimiser.param_groups for parameter in group["params"]]
-    assert sorted(optimised) == sorted(id(parameter) for parameter in model.parameters())
-
-
-def test_slow_layers_are_frozen_on_request() -> None:
+def test_slow_layers_are_frozen_on_request_and_cost_no_backward_pass() -> None:
     """Factors are 1/32, 1/16, 1/8, 1/4, 1/2 and 1: three of them are less than 0.2."""
     model = network()
-    rates = settings_of(
-        model, make_optimiser(model, options(lr=0.1, layer_decay=0.5, weight_decay=0.01, frozen_below=0.2)), "lr"
-    )
+    rates = settings_of(model, "lr", frozen_below=0.2)
     frozen = tuple(f"backbone.{layer}" for layer in ("conv_stem", "bn1", "blocks.0", "blocks.1"))
-    for name, parameter in model.named_parameters():
-        assert parameter.requires_grad == (name in rates) == (not name.startswith(frozen)), name
-
-
-def test_a_frozen_layer_costs_no_backward_pass() -> None:
-    model = network()
-    make_optimiser(model, options(lr=0.1, layer_decay=0.5, weight_decay=0.01, frozen_below=0.2))
     freeze_statistics(model)
     model(random_images()).sum().backward()
-    without = {name for name, parameter in model.named_parameters() if parameter.grad is None}
-    assert without == {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
-    assert without
+    for name, parameter in model.named_parameters():
+        learns = not name.startswith(frozen)
+        assert parameter.requires_grad == (name in rates) == (parameter.grad is not None) == learns, name
 
 
 # --- schedules -------------------------------------------------------------------------------------------------
-
-
-def test_cosine_at_its_corners() -> None:
-    found = [cosine(progress, 0.2) for progress in (0, 0.1, 0.2, 0.6, 1)]
-    assert found == pytest.approx([0, 0.5, 1, 0.5, 0])
-
-
-def test_onecycle_at_its_corners() -> None:
-    found = [onecycle(progress, 0.2) for progress in (0, 0.1, 0.2, 0.6, 1)]
-    assert found == pytest.approx([1 / 25, 0.52, 1, 0.50005, 1e-4])
-
-
-@pytest.mark.parametrize("name", SCHEDULES)
-def test_without_warmup_a_schedule_begins_at_its_peak(name: str) -> None:
-    assert SCHEDULES[name](0, 0.0) == pytest.approx(1)
 
 
 @given(st.sampled_from(sorted(SCHEDULES)), st.floats(0, 1), st.lists(st.floats(0, 1), min_size=2, max_size=9))
@@ -197,22 +122,23 @@ def test_a_schedule_rises_through_the_warmup_and_falls_after_it(
     assert falling == sorted(falling, reverse=True)
 
 
+@pytest.mark.parametrize(
+    ("name", "corners"), [("cosine", [0, 0.5, 1, 0.5, 0]), ("onecycle", [1 / 25, 0.52, 1, 0.50005, 1e-4])]
+)
+def test_schedules_at_their_corners(name: str, corners: list[float]) -> None:
+    assert [SCHEDULES[name](progress, 0.2) for progress in (0, 0.1, 0.2, 0.6, 1)] == pytest.approx(corners)
+    assert SCHEDULES[name](0, 0.0) == pytest.approx(1)  # without warm-up
+
+
 @pytest.mark.parametrize("name", SCHEDULES)
-@pytest.mark.parametrize("steps", [1, 2, 40])
-def test_no_step_is_spent_at_rate_nought(name: str, steps: int) -> None:
-    """Every group follows the same curve, each at its own height."""
+def test_a_schedule_sets_every_group_at_its_own_height(name: str) -> None:
     parameters = [nn.Parameter(torch.zeros(1)) for _ in range(2)]
     optimiser = torch.optim.AdamW([{"params": [parameters[0]], "lr": 1.0}, {"params": [parameters[1]], "lr": 0.25}])
     set_rates = make_schedule(optimiser, name, warmup=0.25)
-    rates = []
-    for step in range(steps):
-        set_rates((step + 1) / (steps + 1), 1.0)
-        rates.append([group["lr"] for group in optimiser.param_groups])
-    assert all(0 < high <= 1 and low == pytest.approx(high / 4) for high, low in rates)
-    highs = [high for high, _ in rates]
-    assert max(highs) > 0.7 or steps < 3
-    assert highs.index(max(highs)) <= steps * 0.3
-    assert highs[-1] < 0.01 or steps < 3
+    for progress, factor in ((0.1, 1.0), (0.25, 1.0), (0.9, 0.1)):
+        set_rates(progress, factor)
+        rate = factor * SCHEDULES[name](progress, 0.25)
+        assert [group["lr"] for group in optimiser.param_groups] == pytest.approx([rate, 0.25 * rate])
 
 
 # --- batch statistics ------------------------------------------------------------------------------------------
@@ -221,9 +147,11 @@ def test_no_step_is_spent_at_rate_nought(name: str, steps: int) -> None:
 def test_batch_norms_keep_their_statistics_while_their_weights_learn() -> None:
     model = network()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    optimiser = make_optimiser(model, options(lr=0.01, layer_decay=0.9, weight_decay=0.01))
+    optimiser = make_optimiser(model, TrainingOptions(lr=0.01, layer_decay=0.9, frozen_below=0.0))
     for _ in range(3):
-        freeze_statistics(model)
+        freeze_statistics(model.eval())
+        assert not any(part.training for part in model.modules() if isinstance(part, nn.BatchNorm2d))
+        assert model.training and model.head.training and model.backbone.blocks[0].training  # noqa: PT018
         optimiser.zero_grad()
         torch.nn.functional.cross_entropy(model(random_images()), torch.tensor([0, 1] * 3)).backward()
         optimiser.step()
@@ -232,18 +160,6 @@ def test_batch_norms_keep_their_statistics_while_their_weights_learn() -> None:
     assert len(statistics) >= 30
     for name in before:
         assert torch.equal(after[name], before[name]) == (name in statistics), name
-
-
-def test_all_but_batch_norms_are_in_training_mode() -> None:
-    model = network()
-    model.eval()
-    freeze_statistics(model)
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    assert norms
-    assert not any(module.training for module in norms)
-    assert model.training
-    assert model.head.training
-    assert model.backbone.blocks[0].training
 
 
 def test_with_frozen_statistics_a_batch_may_be_split() -> None:

@@ -37,8 +37,6 @@ from tests.fitting import (
     Job,
     assert_same,
     carry_out,
-    images_in,
-    make_images,
     network,
     trained,
     untimed,
@@ -76,19 +74,12 @@ def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -
 # --- what is kept --------------------------------------------------------------------------------------------------
 
 
-def test_what_is_captured_is_left_alone_by_later_steps() -> None:
-    model, optimiser = stepped()
-    kept = capture(model, optimiser)
-    before = {name: value.clone() for name, value in kept.items()}
-    train(model, optimiser, 1)
-    assert_equal(kept, before)
-    assert not torch.equal(kept["model.0.weight"], capture(model, optimiser)["model.0.weight"])
-
-
 def test_what_is_restored_goes_on_as_if_nothing_had_been() -> None:
     model, optimiser = stepped()
     kept = capture(model, optimiser)
+    before = {name: value.clone() for name, value in kept.items()}
     train(model, optimiser, 3)
+    assert_equal(kept, before)  # a copy
     undisturbed = capture(model, optimiser)
     other, its_optimiser = stepped(steps=0, seed=1)
     for _ in range(2):  # what is restored twice, as after a roll-back, is whole the second time too
@@ -98,18 +89,8 @@ def test_what_is_restored_goes_on_as_if_nothing_had_been() -> None:
         assert_equal(capture(other, its_optimiser), undisturbed)
 
 
-def test_moments_go_by_the_names_of_parameters() -> None:
-    """The order in which an optimiser numbers them hangs on the groups that a version makes."""
-    model, optimiser = stepped()
-    kept = capture(model, optimiser)
-    other, _ = stepped(steps=0, seed=1)
-    reversed_groups = [{"params": [parameter]} for parameter in reversed(list(other.parameters()))]
-    its_optimiser = torch.optim.AdamW(reversed_groups, lr=0.01)
-    restore(kept, other, its_optimiser)
-    assert_equal(capture(other, its_optimiser), kept)
-
-
-def test_moments_of_an_older_version_go_by_numbers_if_all_have_the_shape() -> None:
+def test_moments_go_by_the_names_of_parameters_and_in_older_files_by_number() -> None:
+    """The order in which an optimiser numbers them depends on the groups that a version makes."""
     model, optimiser = stepped()
     kept, places = capture(model, optimiser), {name: n for n, (name, _) in enumerate(model.named_parameters())}
     numbered = {name: value for name, value in kept.items() if name.startswith("model.")}
@@ -117,11 +98,14 @@ def test_moments_of_an_older_version_go_by_numbers_if_all_have_the_shape() -> No
         parameter, _, key = name.rpartition(".")
         numbered[f"optimiser.{places[parameter]}.{key}"] = value
     other, its_optimiser = stepped(steps=0, seed=1)
-    restore(numbered, other, its_optimiser)
-    assert_equal(capture(other, its_optimiser), kept)
-    its_optimiser = torch.optim.AdamW(reversed(list(other.parameters())), lr=0.01)
+    backwards = torch.optim.AdamW(
+        [{"params": [parameter]} for parameter in reversed(list(other.parameters()))], lr=0.01
+    )
+    for tensors, restored in ((kept, backwards), (numbered, its_optimiser)):
+        restore(tensors, other, restored)
+        assert_equal(capture(other, restored), kept)
     with pytest.raises(RuntimeError, match="has the shape"):
-        restore(numbered, other, its_optimiser)
+        restore(numbered, other, backwards)
 
 
 def test_moments_lie_in_memory_as_they_did() -> None:
@@ -156,12 +140,8 @@ def test_progress_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_nothing_kept_is_nothing_known(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert load_progress(tmp_path / NAME) is None
-    assert not caplog.records
-
-
 def test_what_killed_writes_have_left_goes_with_the_next_one(tmp_path: Path) -> None:
+    assert load_progress(tmp_path / NAME) is None
     file, left, other = tmp_path / NAME, tmp_path / f".{NAME}.1234.tmp", tmp_path / ".log.csv.1234.tmp"
     for path in (left, other, tmp_path / ".tmpnKl3Ix"):  # the last one is named by safetensors
         path.write_bytes(b"half")
@@ -174,55 +154,6 @@ def test_what_killed_writes_have_left_goes_with_the_next_one(tmp_path: Path) -> 
 
 
 # --- what cannot be used -------------------------------------------------------------------------------------------
-
-
-def cut(file: Path) -> None:
-    file.write_bytes(file.read_bytes()[:-100])
-
-
-def empty(file: Path) -> None:
-    file.write_bytes(b"")
-
-
-def garble(file: Path) -> None:
-    data = bytearray(file.read_bytes())
-    data[8:40] = b"\0" * 32
-    file.write_bytes(data)
-
-
-def without_numbers(file: Path) -> None:
-    save_file(load_file(file), file)
-
-
-def of_another_version(file: Path) -> None:
-    save_file(load_file(file), file, {"progress": json.dumps({"epoch": 1, "mood": "good"})})
-
-
-def of_another_history(file: Path) -> None:
-    save_file(load_file(file), file, {"progress": json.dumps({"epoch": 1, "history": [{"epoch": 1, "mood": 1.0}]})})
-
-
-def of_another_network(file: Path) -> None:
-    save_progress(file, Progress(1, capture(*stepped())))
-
-
-def of_another_optimiser(file: Path) -> None:
-    progress = load_progress(file)
-    assert progress is not None
-    progress.tensors["optimiser.999.exp_avg"] = torch.zeros(3)
-    save_progress(file, progress)
-
-
-@pytest.fixture(scope="module")
-def pixels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pixels")
-    make_images(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def images(pixels: Path) -> TrainingImages:
-    return images_in(pixels)
 
 
 SHORT = replace(RECIPE, epochs=1)
@@ -246,26 +177,42 @@ def one_epoch(
     return file
 
 
-DAMAGES = [
-    cut, empty, garble, without_numbers, of_another_version, of_another_history, of_another_network,
-    of_another_optimiser,
-]  # fmt: skip
+def with_header(file: Path, **header: Any) -> None:
+    save_file(load_file(file), file, {"progress": json.dumps(header)} if header else None)
+
+
+def with_another_tensor(file: Path) -> None:
+    progress = load_progress(file)
+    assert progress is not None
+    progress.tensors["optimiser.999.exp_avg"] = torch.zeros(3)
+    save_progress(file, progress)
+
+
+DAMAGES: dict[str, Callable[[Path], Any]] = {
+    "cut": lambda file: file.write_bytes(file.read_bytes()[:-100]),
+    "empty": lambda file: file.write_bytes(b""),
+    "zeros in the header": lambda file: file.write_bytes(file.read_bytes()[:8] + b"\0" * 32 + file.read_bytes()[40:]),
+    "no header": with_header,
+    "header of another version": lambda file: with_header(file, epoch=1, mood="good"),
+    "history of another version": lambda file: with_header(file, epoch=1, history=[{"epoch": 1, "mood": 1.0}]),
+    "another network": lambda file: save_progress(file, Progress(1, capture(*stepped()))),
+    "another optimiser": with_another_tensor,
+}
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_file_that_cannot_be_used_is_said_and_ignored(
-    damage: Callable[[Path], None], images: TrainingImages, one_epoch: Path, fresh: tuple[Classifier, list[Epoch]],
-    tmp_path: Path, caplog: pytest.LogCaptureFixture,
+def test_a_file_that_cannot_be_used_is_named_and_ignored(
+    damage: str, images: TrainingImages, one_epoch: Path, fresh: tuple[Classifier, list[Epoch]], tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    file = tmp_path / NAME
+    file, model = tmp_path / NAME, network()
     file.write_bytes(one_epoch.read_bytes())
-    damage(file)
-    model = network()
+    DAMAGES[damage](file)
     with caplog.at_level(logging.WARNING):
         history = trained(model, images, SHORT, runtime=FitRuntime(file))
     assert untimed(history) == fresh[1]
     assert_same(model, fresh[0])
-    (told,) = [record.getMessage() for record in caplog.records]
+    (told,) = caplog.messages
     assert str(file) in told
     assert "beginning" in told
     kept = load_progress(file)
@@ -273,46 +220,27 @@ def test_a_file_that_cannot_be_used_is_said_and_ignored(
     assert kept.epoch == 1  # the next kill finds a whole file again
 
 
-@pytest.mark.parametrize("tells", [True, False])
-def test_a_file_of_another_order_of_classes_is_said_and_ignored(
-    tells: bool, images: TrainingImages, one_epoch: Path, fresh: tuple[Classifier, list[Epoch]], tmp_path: Path,
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    """Its head would answer with the wrong names. A file of an older version, which tells none, has the usual ones."""
-    kept = load_progress(one_epoch)
-    assert kept is not None
-    kept.classes = ["red", "green", "blue"] if tells else None
-    save_progress(tmp_path / NAME, kept)
-    model, names = network(), ["blue", "green", "red"]
-    usual = names if tells else ["red", "green", "blue"]
-    runtime = FitRuntime(tmp_path / NAME, classes=names, default_classes=usual)
-    with caplog.at_level(logging.WARNING):
-        history = trained(model, images, SHORT, runtime=runtime)
-    assert untimed(history) == fresh[1]
-    assert "has the classes red, green, blue, not blue, green, red: starting from the beginning" in caplog.text
-    monkeypatch.setattr(Loop, "step", None)  # the second time it goes on
-    assert untimed(trained(network(), images, SHORT, runtime=runtime)) == fresh[1]
+RGB, BGR = ["red", "green", "blue"], ["blue", "green", "red"]
 
 
-def test_a_file_of_an_older_version_goes_on(
-    images: TrainingImages, one_epoch: Path, fresh: tuple[Classifier, list[Epoch]], tmp_path: Path,
+@pytest.mark.parametrize(("stored", "default", "goes_on"), [(RGB, BGR, False), (None, RGB, False), (None, BGR, True)])
+def test_a_finished_fit_is_not_trained_again_unless_its_classes_have_another_order(
+    stored: list[str] | None, default: list[str], goes_on: bool, images: TrainingImages, one_epoch: Path,
+    fresh: tuple[Classifier, list[Epoch]], tmp_path: Path, caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    kept = load_progress(one_epoch)
+    """Its head would answer with the wrong names. A file of an older version names none: it has the default ones."""
+    kept, model = load_progress(one_epoch), network()
     assert kept is not None
-    kept.classes = None
+    kept.classes = stored
     save_progress(tmp_path / NAME, kept)
+    runtime = FitRuntime(tmp_path / NAME, classes=BGR, default_classes=default)
+    if not goes_on:
+        with caplog.at_level(logging.WARNING):
+            assert untimed(trained(network(), images, SHORT, runtime=runtime)) == fresh[1]
+        assert "has the classes red, green, blue, not blue, green, red: starting from the beginning" in caplog.text
     monkeypatch.setattr(Loop, "step", None)
-    runtime = FitRuntime(tmp_path / NAME, classes=["a", "b", "c"], default_classes=["a", "b", "c"])
-    assert untimed(trained(network(), images, SHORT, runtime=runtime)) == fresh[1]
-
-
-def test_a_finished_fit_is_not_trained_again(
-    images: TrainingImages, one_epoch: Path, fresh: tuple[Classifier, list[Epoch]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Loop, "step", None)
-    model = network()
-    assert untimed(trained(model, images, SHORT, runtime=FitRuntime(one_epoch))) == fresh[1]
+    assert untimed(trained(model, images, SHORT, runtime=runtime)) == fresh[1]
     assert_same(model, fresh[0])
 
 

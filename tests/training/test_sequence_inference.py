@@ -31,7 +31,6 @@ from kagglepipe.training.checkpoint import (
     save_temporal,
 )
 from kagglepipe.training.device import Precision
-from kagglepipe.training.features import batched
 from kagglepipe.training.sequence_inference import SequenceRun
 from tests.fitting import temporal_options
 
@@ -112,33 +111,22 @@ def streamed(run: SequenceRun, frames: list[Pixels]) -> NDArray[np.float64]:
 # --- streaming -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("cell", ["elman", "gru", "lstm"])
-@pytest.mark.parametrize(
-    ("motion", "differences", "layers", "shared"),
-    [(False, False, 1, True), (True, True, 2, True), (False, True, 1, False)],
-)
-def test_streaming_equals_batch(
-    tmp_path: Path, cell: str, motion: bool, differences: bool, layers: int, shared: bool
-) -> None:
-    """With several folds and members, frame by frame from pixels on."""
-    run = opened(saved(tmp_path, cell=cell, motion=motion, differences=differences, layers=layers, shared=shared))
+@pytest.mark.parametrize("changes", [
+    {"cell": "elman"},
+    {"cell": "gru", "motion": True, "differences": True, "layers": 2},
+    {"cell": "lstm", "differences": True, "shared": False},
+    {"per_frame": False},  # a run trained on whole clips streams too
+])  # fmt: skip
+def test_streaming_equals_batch(tmp_path: Path, changes: dict[str, Any]) -> None:
+    """With several folds and members, frame by frame from pixels on, in each stream anew."""
+    run = opened(saved(tmp_path, **changes))
     frames = footage()
     whole = run.probabilities(run.frame_features(frames), per_frame=True)
     assert whole.shape == (7, 3)
     assert run.is_causal
-    np.testing.assert_allclose(streamed(run, frames), whole, rtol=0, atol=1e-5)
+    for _ in range(2):
+        np.testing.assert_allclose(streamed(run, frames), whole, rtol=0, atol=1e-5)
     assert np.ptp(whole, axis=0).max() > 0.01
-
-
-def test_a_run_trained_on_whole_clips_streams_too(tmp_path: Path) -> None:
-    run = opened(saved(tmp_path, per_frame=False))
-    whole = run.probabilities(run.frame_features(footage()), per_frame=True)
-    np.testing.assert_allclose(streamed(run, footage()), whole, rtol=0, atol=1e-5)
-
-
-def test_each_stream_begins_anew(tmp_path: Path) -> None:
-    run = opened(saved(tmp_path, differences=True))
-    np.testing.assert_array_equal(streamed(run, footage()), streamed(run, footage()))
 
 
 @pytest.mark.parametrize("changes", [{"bidirectional": True}, {"shuffled": True}, {"cell": "mean"}, {"cell": "conv"}])
@@ -196,14 +184,6 @@ def test_a_run_of_images_is_refused(tmp_path: Path) -> None:
 # --- features --------------------------------------------------------------------------------------------------
 
 
-def test_frames_come_stacked_in_order() -> None:
-    frames = footage(7)
-    stacks = list(batched(iter(frames), 3))
-    assert [len(stack) for stack in stacks] == [3, 3, 1]
-    np.testing.assert_array_equal(np.concatenate(stacks), np.stack(frames))
-    assert list(batched([], 3)) == []
-
-
 @pytest.mark.parametrize("motion", [False, True])
 def test_features_do_not_depend_on_how_frames_are_batched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, motion: bool
@@ -213,6 +193,10 @@ def test_features_do_not_depend_on_how_frames_are_batched(
     (whole,) = run.frame_features(iter(frames)).values()
     assert whole.shape == (7, FEATURES * (2 if motion else 1))
     assert whole.dtype == np.float32
+    seen = [np.stack(frames), *([frame_differences(np.stack(frames))] if motion else [])]  # motion stands behind
+    with torch.inference_mode():
+        expected = np.concatenate([network().features(torch.from_numpy(x)).numpy() for x in seen], axis=1)
+    np.testing.assert_allclose(whole, expected, rtol=2e-3, atol=1e-3)
     monkeypatch.setattr(module, "FRAME_BATCH", 3)
     (batched_features,) = run.frame_features(frames).values()
     np.testing.assert_allclose(batched_features, whole, rtol=2e-3, atol=1e-4)
@@ -220,14 +204,6 @@ def test_features_do_not_depend_on_how_frames_are_batched(
     np.testing.assert_allclose(
         np.concatenate([v for part in parts for v in part.values()]), whole, rtol=2e-3, atol=1e-4
     )
-
-
-def test_motion_stands_behind_what_is_seen(tmp_path: Path) -> None:
-    run, frames = opened(saved(tmp_path, motion=True)), np.stack(footage())
-    (found,) = run.frame_features(frames).values()
-    with torch.inference_mode():
-        expected = [network().features(torch.from_numpy(x)).numpy() for x in (frames, frame_differences(frames))]
-    np.testing.assert_allclose(found, np.concatenate(expected, axis=1), rtol=2e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("crop", ["squash", "center", "border"])
@@ -263,13 +239,9 @@ def test_a_video_is_read_on_the_grid_of_the_rate(tmp_path: Path) -> None:
     (features,) = seen.features.values()
     assert features.shape == (20, FEATURES)
     assert run.probabilities(seen.features, per_frame=True).shape == (20, 3)
-
-
-def test_what_is_no_video_is_a_value_error(tmp_path: Path) -> None:
-    """As stages expect it, which name the file."""
     (tmp_path / "clip.mp4").write_bytes(b"")
-    with pytest.raises(ValueError, match="empty"):
-        opened(saved(tmp_path / "run")).read(tmp_path / "clip.mp4")
+    with pytest.raises(ValueError, match="empty"):  # stages name the file
+        run.read(tmp_path / "clip.mp4")
 
 
 def test_a_series_has_no_encoder_and_is_read_as_it_is(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from kagglepipe.training import fit as fit_module
 from kagglepipe.training import loop as module
 from kagglepipe.training.device import Precision
 from kagglepipe.training.loop import FitRuntime, Loop
-from kagglepipe.training.resume import Epoch, load_progress, save_progress
+from kagglepipe.training.resume import load_progress, save_progress
 from kagglepipe.training.step import gradients, is_out_of_memory, update
 from tests.fitting import (
     COUNT,
@@ -30,7 +30,7 @@ from tests.fitting import (
     TRAIN,
     assert_same,
     crowd,
-    make_images,
+    killed,
     network,
     relabelled,
     seed_of,
@@ -41,11 +41,6 @@ from tests.fitting import (
 HALF = Precision(torch.float16, True, "as on a GPU without bfloat16")
 SHORT = replace(RECIPE, epochs=2)
 UNSCALED = torch.amp.GradScaler("cpu", enabled=False)
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> TrainingImages:
-    return make_images(tmp_path_factory.mktemp("pixels"))
 
 
 # --- parts of a batch ----------------------------------------------------------------------------------------------
@@ -115,13 +110,17 @@ SHORTAGES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("shortage", SHORTAGES)
-def test_every_device_says_in_its_own_words_that_memory_is_short(shortage: RuntimeError) -> None:
-    assert is_out_of_memory(shortage)
+def test_every_device_says_in_its_own_words_that_memory_is_short() -> None:
+    assert all(map(is_out_of_memory, SHORTAGES))
 
 
-def test_other_errors_are_not_taken_for_it() -> None:
-    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied (8x16 and 32x3)"))
+@pytest.mark.parametrize(("told", "error"), [
+    (SHORTAGES[0], r"test: no memory for a single image: .*model\.image_size"),
+    (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), "shapes cannot be multiplied"),
+])  # fmt: skip
+def test_errors_that_no_halving_mends_end_the_fit(told: RuntimeError, error: str, images: TrainingImages) -> None:
+    with pytest.raises((UserError, RuntimeError), match=error):
+        trained(crowd(network(), 0, told=lambda: told), images, SHORT)
 
 
 @pytest.mark.parametrize(
@@ -133,38 +132,17 @@ def test_a_batch_is_halved_until_the_memory_holds_it(
     """The fit is that with parts of this size from the start; evaluation then looks at no more at a time."""
     halved, known = crowd(network(), most, told=lambda: shortage), network()
     recipe = replace(RECIPE, epochs=1)
-    history = trained(halved, images, recipe)
+    steps: list[int] = []
+    make_step = Loop.step
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Loop, "step", lambda *args: (result := make_step(*args), steps.append(result[2]))[0])
+        history = trained(halved, images, recipe)
+    assert steps == [8, 8, 8]  # the effective batch stays
     assert f"out of memory; {micro_batch} images at a time" in caplog.text
     assert caplog.text.count("out of memory") == int(math.log2(8 / micro_batch))
     expected = trained(known, images, recipe, runtime=FitRuntime(micro_batch=micro_batch))
     assert untimed(history) == untimed(expected)
     assert_same(halved, known)
-
-
-def test_a_halved_batch_makes_as_many_steps(images: TrainingImages, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The effective batch stays: three updates an epoch of twenty-four rows, each of eight."""
-    steps: list[int] = []
-    make_step = Loop.step
-
-    def counted(self: Loop, *arguments: Any) -> tuple[float, int, int]:
-        result = make_step(self, *arguments)
-        steps.append(result[2])
-        return result
-
-    monkeypatch.setattr(Loop, "step", counted)
-    trained(crowd(network(), 2), images, replace(RECIPE, epochs=1))
-    assert steps == [8, 8, 8]
-
-
-def test_no_memory_for_one_image_is_an_error_that_says_what_to_type(images: TrainingImages) -> None:
-    with pytest.raises(UserError, match=r"test: no memory for a single image: .*model\.image_size"):
-        trained(crowd(network(), 0), images, SHORT)
-
-
-def test_other_errors_of_a_network_pass(images: TrainingImages) -> None:
-    broken = crowd(network(), 0, told=lambda: RuntimeError("shapes cannot be multiplied"))
-    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        trained(broken, images, SHORT)
 
 
 def test_an_update_is_never_made_twice(images: TrainingImages, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,6 +191,13 @@ def test_a_loss_scale_takes_an_overflow_for_its_own_fault() -> None:
     assert all(torch.equal(parameter, before) for parameter, before in zip(model.parameters(), weights, strict=True))
 
 
+def test_gradients_are_clipped() -> None:
+    model, optimiser = with_gradients(100.0)
+    update(model, 1.0, optimiser, UNSCALED, clip=1e-3)
+    norm = torch.stack([gradient.square().sum() for gradient in gradients_of(model)]).sum().sqrt()
+    assert float(norm) == pytest.approx(1e-3, rel=1e-2)
+
+
 class Fragile(Classifier):
     """Sees nothing in black images: their logits, and so the loss, are no numbers."""
 
@@ -237,20 +222,6 @@ def fragile() -> Classifier:
     return model
 
 
-class Stop(Exception):  # noqa: N818  # it is no error
-    pass
-
-
-def stop_after(last: int) -> Callable[[int, dict[str, float]], None]:
-    """Ends a fit when an epoch is kept."""
-
-    def track(epoch: int, _: dict[str, float]) -> None:
-        if epoch == last:
-            raise Stop
-
-    return track
-
-
 def once(function: Callable[..., Any], value: Any, epoch: int) -> Callable[..., Any]:
     """`function`, whose first answer in an epoch is `value`."""
     asked: list[int] = []
@@ -272,8 +243,7 @@ def test_a_loss_that_is_no_number_undoes_its_epoch_at_a_tenth_of_the_rate(
 ) -> None:  # fmt: skip
     """As if training had stopped after the epoch before, and gone on at that rate; so is the loss scale."""
     kept, expected = tmp_path / "resume.safetensors", network()
-    with pytest.raises(Stop):
-        trained(network(), images, SHORT, runtime=FitRuntime(kept, track=stop_after(1)), precision=precision)
+    killed(images, SHORT, FitRuntime(kept), after=1, precision=precision)
     progress = load_progress(kept)
     assert progress is not None
     assert (progress.epoch, progress.lr_factor) == (1, 1.0)
@@ -285,7 +255,10 @@ def test_a_loss_that_is_no_number_undoes_its_epoch_at_a_tenth_of_the_rate(
     model, value = network(), {"gradients": (math.nan, 0, 8), "evaluate": (math.nan, 0.5, 0.5)}[fault]
     place = fit_module if fault == "evaluate" else module
     monkeypatch.setattr(place, fault, once(getattr(place, fault), value, epoch=2))
-    found = trained(model, images, SHORT, precision=precision)
+    told: list[int] = []
+    runtime = FitRuntime(track=lambda epoch, _: told.append(epoch))
+    found = trained(model, images, SHORT, precision=precision, runtime=runtime)
+    assert [epoch.epoch for epoch in found] == told == [1, 2]
     assert "the loss became nan in epoch 2; going on from the weights before it, at 0.1 of the rate" in caplog.text
     assert untimed(found) == untimed(history)
     assert_same(model, expected)
@@ -313,8 +286,7 @@ def test_a_roll_back_is_remembered_after_a_kill(
     runtime, recipe = FitRuntime(tmp_path / "resume.safetensors"), replace(RECIPE, epochs=3)
     with monkeypatch.context() as patch:
         patch.setattr(module, "gradients", once(gradients, (math.inf, 0, 8), epoch=1))
-        with pytest.raises(Stop):
-            trained(network(), images, recipe, runtime=replace(runtime, track=stop_after(2)))
+        killed(images, recipe, runtime, after=2)
     monkeypatch.setattr(module, "gradients", once(gradients, (math.nan, 0, 8), epoch=3))
     with pytest.raises(UserError, match=r"in epoch 3 at the batch of .*, again: lower training\.lr"):
         trained(network(), images, recipe, runtime=runtime)
@@ -331,11 +303,3 @@ def test_scores_that_are_no_numbers_twice_name_no_batch(
 def test_a_network_that_learns_is_left_alone(images: TrainingImages, caplog: pytest.LogCaptureFixture) -> None:
     trained(fragile(), relabelled(images, np.arange(COUNT)), SHORT)
     assert not caplog.records
-
-
-def test_the_history_says_nothing_of_what_was_undone(images: TrainingImages, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[int] = []
-    monkeypatch.setattr(module, "gradients", once(gradients, (math.nan, 0, 8), epoch=2))
-    runtime = FitRuntime(track=lambda epoch, _: told.append(epoch))
-    history: list[Epoch] = trained(network(), images, SHORT, runtime=runtime)
-    assert [epoch.epoch for epoch in history] == told == [1, 2]

@@ -53,170 +53,123 @@ def test_tensorboard_reads_what_it_was_told(tmp_path: Path) -> None:
     assert "- model.name: tiny" in text
 
 
-def wandb(calls: Calls, monkeypatch: pytest.MonkeyPatch, error: type[Exception] | None = None) -> None:
-    class UsageError(Exception):
-        pass
-
-    def init(**options: Any) -> Any:
-        if error:
-            raise UsageError("No API key configured. Use `wandb login` to log in.")
-        calls.append(("init", options))
-        return SimpleNamespace(log=lambda row: calls.append(("log", row)), finish=lambda: calls.append(("finish",)))
-
-    stand_in("wandb", monkeypatch, init=init)
-    stand_in("wandb.errors", monkeypatch, UsageError=UsageError)
+def recorded(calls: Calls, name: str) -> Callable[..., Any]:
+    """A function of a library that notes its calls."""
+    return lambda *values, **options: calls.append((name, *values, options) if options else (name, *values))
 
 
-def test_wandb_keeps_its_files_in_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    """Calls of the libraries, which only note them."""
     calls: Calls = []
-    wandb(calls, monkeypatch)
-    tell("wandb", tmp_path)
-    assert calls == [
-        ("init", {"project": "kagglepipe", "name": tmp_path.name, "dir": str(tmp_path), "config": FLAT}),
-        ("log", {"fold_0/epoch": 1, "fold_0/train_loss": 0.5, "fold_0/lr": 1e-3}),
-        ("log", {"fold_1/epoch": 2, "fold_1/train_loss": 0.25}),
-        ("finish",),
-    ]
+    log, finish = recorded(calls, "log"), recorded(calls, "finish")
 
-
-def test_wandb_without_a_key_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wandb([], monkeypatch, error=Exception)
-    with pytest.raises(UserError, match=r"training\.trackers=wandb: No API key .* export WANDB_MODE=offline"):
-        tell("wandb", tmp_path)
-
-
-def test_mlflow_has_one_experiment_for_all_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: Calls = []
+    def init(**options: Any) -> SimpleNamespace:
+        recorded(calls, "init")(**options)
+        return SimpleNamespace(log=log, finish=finish)
 
     @contextmanager
     def start_run(**options: Any) -> Iterator[None]:
-        calls.append(("start_run", options))
+        recorded(calls, "start_run")(**options)
         yield
-        calls.append(("end",))
+        recorded(calls, "end")()
 
-    stand_in(
-        "mlflow", monkeypatch, start_run=start_run,
-        set_experiment=lambda name: calls.append(("experiment", name)),
-        log_params=lambda params: calls.append(("params", params)),
-        log_metrics=lambda figures, step: calls.append(("metrics", figures, step)),
-    )  # fmt: skip
-    tell("mlflow", tmp_path)
-    assert calls == [
-        ("experiment", "kagglepipe"),
-        ("start_run", {"run_name": tmp_path.name}),
-        ("params", {name: str(value) for name, value in FLAT.items()}),
-        ("metrics", {"fold_0/train_loss": 0.5, "fold_0/lr": 1e-3}, 1),
-        ("metrics", {"fold_1/train_loss": 0.25}, 2),
-        ("end",),
-    ]
+    stand_in("wandb", monkeypatch, init=init)
+    stand_in("wandb.errors", monkeypatch, UsageError=type("UsageError", (Exception,), {}))
+    stand_in("trackio", monkeypatch, init=init, log=log, finish=finish)
+    stand_in("mlflow", monkeypatch, start_run=start_run,
+             **{name: recorded(calls, name) for name in ("set_experiment", "log_params", "log_metrics")})  # fmt: skip
+    return calls
 
 
-def test_trackio_is_told_as_wandb_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: Calls = []
-    stand_in(
-        "trackio", monkeypatch, init=lambda **options: calls.append(("init", options)),
-        log=lambda row: calls.append(("log", row)), finish=lambda: calls.append(("finish",)),
-    )  # fmt: skip
-    tell("trackio", tmp_path)
-    assert calls == [
-        ("init", {"project": "kagglepipe", "name": tmp_path.name, "config": FLAT}),
-        ("log", {"fold_0/epoch": 1, "fold_0/train_loss": 0.5, "fold_0/lr": 1e-3}),
-        ("log", {"fold_1/epoch": 2, "fold_1/train_loss": 0.25}),
-        ("finish",),
-    ]
+ROWS = [
+    ("log", {"fold_0/epoch": 1, "fold_0/train_loss": 0.5, "fold_0/lr": 1e-3}),
+    ("log", {"fold_1/epoch": 2, "fold_1/train_loss": 0.25}),
+    ("finish",),
+]
+
+
+def test_each_library_gets_name_settings_and_metrics_of_the_run(tmp_path: Path, calls: Calls) -> None:
+    run = {"project": "kagglepipe", "name": tmp_path.name, "config": FLAT}
+    expected = {
+        "wandb": [("init", {**run, "dir": str(tmp_path)}), *ROWS],  # its files lie in the run's folder
+        "trackio": [("init", run), *ROWS],
+        "mlflow": [
+            ("set_experiment", "kagglepipe"),
+            ("start_run", {"run_name": tmp_path.name}),
+            ("log_params", {name: str(value) for name, value in FLAT.items()}),
+            ("log_metrics", {"fold_0/train_loss": 0.5, "fold_0/lr": 1e-3}, {"step": 1}),
+            ("log_metrics", {"fold_1/train_loss": 0.25}, {"step": 2}),
+            ("end",),
+        ],
+    }
+    for name, wanted in expected.items():
+        calls.clear()
+        tell(name, tmp_path)
+        assert calls == wanted
 
 
 @pytest.mark.parametrize("name", ["wandb", "trackio"])
-def test_a_training_that_fails_is_ended_all_the_same(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: Calls = []
-    wandb(calls, monkeypatch)
-    stand_in("trackio", monkeypatch, init=lambda **_: None, log=None, finish=lambda: calls.append(("finish",)))
+def test_a_training_that_fails_is_ended_all_the_same(name: str, tmp_path: Path, calls: Calls) -> None:
     with pytest.raises(KeyboardInterrupt), tracking([name], folder=tmp_path, settings={}):
         raise KeyboardInterrupt
     assert calls[-1] == ("finish",)
 
 
+def test_wandb_without_a_key_says_what_to_do(tmp_path: Path, calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**_: Any) -> None:
+        raise sys.modules["wandb.errors"].UsageError("No API key configured. Use `wandb login` to log in.")
+
+    monkeypatch.setattr(sys.modules["wandb"], "init", init)
+    with pytest.raises(UserError, match=r"training\.trackers=wandb: No API key .* export WANDB_MODE=offline"):
+        tell("wandb", tmp_path)
+
+
 # --- which of them --------------------------------------------------------------------------------------------------
 
 
-def test_several_are_told_the_same_and_each_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("fails", [
+    ["ConnectionError: no server"], ["ConnectionError: no network"], ["ValueError: no end"],
+    ["ConnectionError: no network", "ValueError: no end"],
+])  # fmt: skip
+def test_a_tracker_that_fails_is_dropped_and_the_others_are_told_once_each(
+    fails: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At its start, at a call, or at its end."""
     told: Calls = []
 
-    def listening(name: str) -> Callable[..., Any]:
-        @contextmanager
-        def tracker(folder: Path, settings: Any) -> Iterator[Any]:
-            yield lambda *what: told.append((name, *what))
-
-        return tracker
-
-    for name in ("wandb", "trackio"):
-        stand_in(name, monkeypatch)
-        monkeypatch.setitem(TRACKERS, name, listening(name))
-    with tracking(["wandb", "trackio", "wandb"], folder=tmp_path, settings={}) as track:
-        assert track is not None
-        track("fold_0", 1, {"lr": 1.0})
-    assert told == [(name, "fold_0", 1, {"lr": 1.0}) for name in ("wandb", "trackio")]
-
-
-def test_one_that_fails_at_its_start_is_left_out_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    @contextmanager
-    def down(folder: Path, settings: Any) -> Iterator[Any]:
-        raise ConnectionError("nobody answers")
-        yield
-
-    stand_in("mlflow", monkeypatch)
-    monkeypatch.setitem(TRACKERS, "mlflow", down)
-    with tracking(["mlflow"], folder=tmp_path, settings={}) as track:
-        assert track is not None
-        track("fold_0", 1, {"lr": 1.0})
-    assert "mlflow has failed and is left out (ConnectionError: nobody answers)" in caplog.text
-
-
-@pytest.mark.parametrize("fails", ["when told", "at the end", "both"])
-def test_one_that_fails_is_left_out_and_costs_nothing(
-    fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    told: list[int] = []
+    def fail(error: str) -> None:
+        kind, _, words = error.partition(": ")
+        if error in fails:
+            raise {"ConnectionError": ConnectionError, "ValueError": ValueError}[kind](words)
 
     @contextmanager
     def failing(folder: Path, settings: Any) -> Iterator[Any]:
-        def track(part: str, step: int, figures: Any) -> None:
-            if fails != "at the end":
-                raise ConnectionError("no network")
-
-        yield track
-        if fails != "when told":
-            raise ValueError("no end")
+        fail("ConnectionError: no server")
+        yield lambda *_: fail("ConnectionError: no network")
+        fail("ValueError: no end")
 
     @contextmanager
     def listening(folder: Path, settings: Any) -> Iterator[Any]:
-        yield lambda part, step, figures: told.append(step)
+        yield lambda *call: told.append(call)
 
     for name, tracker in {"wandb": failing, "trackio": listening}.items():
         stand_in(name, monkeypatch)
         monkeypatch.setitem(TRACKERS, name, tracker)
-    with tracking(["wandb", "trackio"], folder=tmp_path, settings={}) as track:
+    with tracking(["wandb", "trackio", "wandb"], folder=tmp_path, settings={}) as track:
         assert track is not None
-        track("fold_0", 1, {"lr": 1.0})
-        track("fold_0", 2, {"lr": 1.0})
-    assert told == [1, 2]
-    said = [record.getMessage() for record in caplog.records]
-    when, end = (
-        f"train: training.trackers=wandb has failed and is left out ({error})"
-        for error in ("ConnectionError: no network", "ValueError: no end")
-    )
-    assert said == {"when told": [when], "at the end": [end], "both": [when, end]}[fails]
+        for step in (1, 2):
+            track("fold_0", step, {"lr": 1.0})
+    assert told == [("fold_0", step, {"lr": 1.0}) for step in (1, 2)]
+    assert caplog.messages == [
+        f"train: training.trackers=wandb has failed and is left out ({error})" for error in fails
+    ]
 
 
-def test_none_is_the_usual(tmp_path: Path) -> None:
+def test_none_is_the_default(tmp_path: Path) -> None:
     assert Config().training.trackers == []
     with tracking([], folder=tmp_path, settings={}) as track:
         assert track is None
-    assert not list(tmp_path.iterdir())
 
 
 def test_another_name_is_refused(configure: Callable[..., Config]) -> None:
