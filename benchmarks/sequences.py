@@ -20,8 +20,8 @@ import torch
 from composed import composed
 from measure import make_parser
 
+from kagglepipe.runs.identity import read_data
 from kagglepipe.sequences.dataset import TrainingBatches
-from kagglepipe.stages.configured import read_data
 from kagglepipe.stages.train import make_learner
 from kagglepipe.tools.commands import run_command
 from kagglepipe.training.loop import train_epochs

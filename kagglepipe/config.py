@@ -153,9 +153,9 @@ class Config(Options):
         """The folds in force: `folds.file`, or data/<slug>/folds.csv."""
         return absolute(self.folds.file) if self.folds.file else self.data_dir / "folds.csv"
 
-    def pixels_dir(self, short_side: int) -> Path:
-        """data/<base slug>/cache/pixels-<size>/: decoded images, whatever part of their labels is used."""
-        return self.base_dir / "cache" / f"pixels-{short_side}"
+    def pixels_dir(self, short_side: int) -> Path | None:
+        """data/<base slug>/cache/pixels-<size>/: decoded images, for all parts of the labels; None for no cache."""
+        return self.base_dir / "cache" / f"pixels-{short_side}" if self.pixels_limit else None
 
     @property
     def pixels_limit(self) -> int:

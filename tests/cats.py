@@ -28,7 +28,7 @@ from kagglepipe.options import (
     TrainingOptions,
 )
 from kagglepipe.predictions.frame import test_frame
-from kagglepipe.stages.configured import read_data
+from kagglepipe.runs.identity import read_data
 from tests.kaggle.emulator import KaggleEmulator, halves
 
 CONTRACT: Any = OmegaConf.to_container(OmegaConf.load(CONF / "competition/image_folder.yaml"))

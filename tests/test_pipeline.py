@@ -12,7 +12,7 @@ import pytest
 
 from kagglepipe.config import Config
 from kagglepipe.files import read_json
-from kagglepipe.stages.configured import read_data, run_of
+from kagglepipe.runs.identity import read_data, run_of
 from kagglepipe.tools.commands import run_command
 
 SAMPLE = "pistols-vs-smartphones-sample"

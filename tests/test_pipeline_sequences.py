@@ -13,8 +13,8 @@ import pytest
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
+from kagglepipe.runs.identity import read_data, run_of
 from kagglepipe.samples.clips import make_clips
-from kagglepipe.stages.configured import read_data, run_of
 from kagglepipe.tools.commands import run_command
 from tests.streets import QUICK, STREETS, street_config
 

@@ -22,8 +22,7 @@ from kagglepipe.config import Config, demand_options
 from kagglepipe.errors import UserError
 from kagglepipe.files import exclusive_lock
 from kagglepipe.options import SweepOptions
-from kagglepipe.runs.identity import changes, result_settings, training_mode
-from kagglepipe.stages.configured import read_data
+from kagglepipe.runs.identity import changes, read_data, result_settings, training_mode
 from kagglepipe.stages.download import with_sample_if_no_data
 from kagglepipe.stages.pipeline import keep_locks, run_stages
 from kagglepipe.sweeps.objectives import make_objective

@@ -123,7 +123,7 @@ def walk_and_keep(config: Any, *, alone: bool) -> float | dict[str, Any] | None:
     from hydra.core.hydra_config import HydraConfig
 
     from kagglepipe.cli.job_table import kept
-    from kagglepipe.stages.configured import finished_run
+    from kagglepipe.runs.identity import finished_run
 
     here = HydraConfig.get()
     with kept(Path(here.runtime.output_dir), here.job.num, list(here.overrides.task)) as found:

@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.errors import UserError
 from kagglepipe.files import REPLACED, atomic
 from kagglepipe.images.decode import DECODER, DECODER_BY_DEPTH, ImageError, Pixels, decode
@@ -227,3 +229,11 @@ class PixelReader:
             return decode(data, short_side=self.short_side, max_side=2**31, bits=self.bits)
         except (ImageError, OSError) as error:
             raise UserError(f"{path}: {error}; {REPLACED}") from error
+
+
+def image_reader(dataset: Dataset, rows: pd.DataFrame, short_side: int, folder: Path | None) -> PixelReader:
+    """Decoded images of `rows` of a dataset. folder: of a cache of this size, used if it is there; None for none."""
+    cache = None if folder is None else PixelCache.open(folder, short_side, dataset.bits)
+    return PixelReader(
+        dataset.paths(rows), rows["sha256"].tolist(), short_side=short_side, cache=cache, bits=dataset.bits
+    )

@@ -1,5 +1,6 @@
 """What decides the results of a run, and so its name."""
 
+import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, fields, is_dataclass, replace
@@ -10,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 from kagglepipe.competitions.labels import sort_classes
 from kagglepipe.config import Config, option_facts, schema
 from kagglepipe.errors import UserError
-from kagglepipe.files import file_sha256, sha256, write_bytes
+from kagglepipe.files import file_sha256, read_json, sha256, write_bytes
 from kagglepipe.options import Options, TrainingOptions, is_read
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # help and the checks of options read this file, so that nothing slow is imported
     from kagglepipe.competitions.dataset import Dataset
     from kagglepipe.runs.run import Run
+    from kagglepipe.runs.store import Member, RunStore
 
 POLICY_OF_MODE = {"head": "strong", "finetune": "light"}  # augmentation=auto; the figures are in docs/design.md
 RESULT_VERSION = {"head": 2, "finetune": 2, "time": 2}  # raise by hand what would give other results from the same
+ENSEMBLE_VERSION = 2  # raise by hand what would blend the same members otherwise
 RUN_WORDS = {"head", "finetune", "mean", "network", "segments", "augmented", "cropped", "teacher"}  # and the kind
 BY_CONTENT = {"model.weights", "training.teacher", "training.confidence"}  # `run_identity` has hashes of their files
 
@@ -40,15 +43,15 @@ def training_mode(config: Config) -> str:
     return "head" if choose_device(config.device).type == "cpu" else "finetune"
 
 
-def run_identity(config: Config, prepared: "Dataset", teacher: "Run | None") -> dict[str, Any]:
+def run_identity(config: Config, dataset: "Dataset", teacher: "Run | None") -> dict[str, Any]:
     """Everything that decides the results of the configured run.
 
     teacher: the run of `training.teacher`.
     """
-    settings: dict[str, Any] = {"table": prepared.table_hash, "folds": prepared.folds_hash}
+    settings: dict[str, Any] = {"table": dataset.table_hash, "folds": dataset.folds_hash}
     settings |= result_settings(config, training_mode(config))
-    if config.competition.classes and prepared.classes != usual_order(config, prepared.classes):
-        settings["classes"] = prepared.classes
+    if config.competition.classes and dataset.classes != usual_order(config, dataset.classes):
+        settings["classes"] = dataset.classes
     if teacher is not None:
         answers = [file_sha256(file) for file in teacher.fold_tests]
         settings["teacher"] = {"answers": sha256(*answers), "confidence": config.training.confidence}
@@ -59,8 +62,18 @@ def run_identity(config: Config, prepared: "Dataset", teacher: "Run | None") -> 
     weights = find_weights(config.model.name, config.model.weights)
     from kagglepipe.sequences.video import DECODER as VIDEO_DECODER
 
-    decoder = prepared.decoder if config.competition.kind == "image" else VIDEO_DECODER
+    decoder = dataset.decoder if config.competition.kind == "image" else VIDEO_DECODER
     return {"decoder": decoder, "engine": FEATURE_VERSION, **settings, "weights": weights.identity}
+
+
+def identity_hash(identity: dict[str, Any]) -> str:
+    """Eight hexadecimal digits of an identity."""
+    return sha256(json.dumps(identity, sort_keys=True))[:8]
+
+
+def run_name(model: str, identity: dict[str, Any]) -> str:
+    """Name of a trained run. model: as `identity.model_name` gives it."""
+    return f"{model}-{identity['training']['mode']}-{identity_hash(identity)}"
 
 
 def usual_order(
@@ -108,8 +121,9 @@ def run_words(config: Config, mode: str) -> set[str]:
     mode: `head` or `finetune`.
     """
     kind, temporal = config.competition.kind, config.model.temporal
-    taught = {"teacher"} if config.training.teacher is not None else set()
-    words = {kind, mode, *taught}
+    words = {kind, mode}
+    if config.training.teacher is not None:
+        words.add("teacher")
     if kind == "image" or mode == "finetune" or (kind == "video" and config.sequences.views > 0):
         words.add("augmented")
     if config.model.crop != "squash":  # else frames are decoded at the network's own size
@@ -209,6 +223,98 @@ def changes(config: Any, usual: Any = None) -> dict[str, Any]:
         if value != default:
             found[f.name] = changes(value, default) if is_dataclass(value) else value
     return found
+
+
+# --- what a configuration names -------------------------------------------------------------------------------
+
+
+def read_data(config: Config, *, frames: bool = True) -> "Dataset":
+    """The prepared data. Raises UserError as `read_dataset`.
+
+    frames: whether rows of video and series are in frames at `sequences.rate`; without, a long video is one row.
+    """
+    from kagglepipe.competitions.dataset import read_dataset
+    from kagglepipe.segments.labels import at_rate
+
+    competition = config.competition
+    if competition.kind == "image":
+        return read_dataset(config.data_dir, config.folds_file)
+    # a part of long videos has annotations of its own: those of hidden videos are not in them
+    items_dir = config.data_dir if competition.finds_segments else config.base_dir
+    dataset = read_dataset(config.data_dir, config.folds_file, items_dir)
+    return at_rate(dataset, config.sequences.rate, competition) if frames else dataset
+
+
+def store_of(config: Config) -> "RunStore":
+    """The runs of the configured competition."""
+    from kagglepipe.runs.store import RunStore
+
+    return RunStore(config.runs_dir)
+
+
+def identity_of(config: Config, dataset: "Dataset") -> dict[str, Any]:
+    """`run_identity` with the teacher of `training.teacher`."""
+    return run_identity(config, dataset, find_teacher(config, dataset))
+
+
+def find_teacher(config: Config, dataset: "Dataset") -> "Run | None":
+    """The run of `training.teacher`. Raises UserError as `RunStore.teacher`."""
+    name = config.training.teacher
+    return None if name is None else store_of(config).teacher(name, dataset)
+
+
+def run_of(config: Config, dataset: "Dataset") -> "Run":
+    """The run that `run=` names or, without it, that the configuration describes."""
+    if config.run:
+        return store_of(config).named(config.run)
+    identity = identity_of(config, dataset)
+    return store_of(config).of(identity, model_name(config), dataset.classes, config.competition.metric)
+
+
+def find_members(config: Config, dataset: "Dataset") -> "list[Member]":
+    """The members of `ensemble.runs`. Raises UserError as `RunStore.members`."""
+    return store_of(config).members(config.ensemble.runs, dataset, config.competition.metric)
+
+
+def ensemble_run(config: Config, dataset: "Dataset", members: "list[Member]") -> "Run":
+    """The run of an ensemble, named by its method and a hash of everything that decides its results."""
+    options, predictions = config.ensemble, [file_sha256(one.oof) + file_sha256(one.test) for one in members]
+    identity: dict[str, Any] = {
+        "method": options.method,
+        "members": sorted(predictions),
+        "table": dataset.table_hash,
+        "folds": dataset.folds_hash,
+        "metric": config.competition.metric,
+        "version": ENSEMBLE_VERSION,
+        "calibrate": options.calibrate,
+        "threshold": options.threshold,
+    }
+    return store_of(config).run(f"ensemble-{options.method.replace('_', '-')}-{identity_hash(identity)}")
+
+
+def submitted_run(config: Config, dataset: "Dataset") -> "Run":
+    """The run to submit: `run=`, else the ensemble of `ensemble.runs`, else the configured run or its teacher."""
+    if config.ensemble.runs and not config.run:
+        return ensemble_run(config, dataset, find_members(config, dataset))
+    run = run_of(config, dataset)
+    teacher = None if config.run or not run.is_finished else find_teacher(config, dataset)
+    return run if teacher is None or run.is_submittable else teacher
+
+
+def best_run(config: Config, *, live: bool = False) -> "Run":
+    """The run to predict other files with. Raises UserError as `RunStore.best`."""
+    report, folds, present = config.data_dir / "prepared.json", config.folds_file, None
+    if not config.run and report.exists() and folds.exists():
+        present = (read_json(report)["table_hash"], file_sha256(folds))
+    return store_of(config).best(config.competition, present, config.stage, name=config.run, live=live)
+
+
+def finished_run(config: Config) -> str | None:
+    """Name of the run to submit, if this competition is prepared and the run is finished."""
+    if not (config.data_dir / "prepared.json").exists() or not config.folds_file.exists():
+        return None
+    run = submitted_run(config, read_data(config))
+    return run.name if run.is_finished else None
 
 
 # --- config.yaml ----------------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """Find runs: by name, by identity, the best of them, the members of an ensemble, the teacher of pseudo-labels."""
 
 import difflib
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +10,9 @@ from typing import Any
 
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.errors import UserError
-from kagglepipe.files import absolute, file_sha256, sha256
+from kagglepipe.files import absolute, file_sha256
 from kagglepipe.options import CompetitionOptions
+from kagglepipe.runs.identity import run_name
 from kagglepipe.runs.ranking import best_network, rank_runs
 from kagglepipe.runs.run import METRICS, Run
 from kagglepipe.text import listed
@@ -34,16 +34,6 @@ class Member:
         """The run in whose folder the predictions lie; None for files from elsewhere."""
         run = Run(self.oof.parent)
         return run if run.is_finished else None
-
-
-def identity_hash(identity: dict[str, Any]) -> str:
-    """Eight hexadecimal digits of an identity."""
-    return sha256(json.dumps(identity, sort_keys=True))[:8]
-
-
-def run_name(model: str, identity: dict[str, Any]) -> str:
-    """Name of a trained run. model: as `identity.model_name` gives it."""
-    return f"{model}-{identity['training']['mode']}-{identity_hash(identity)}"
 
 
 @dataclass(frozen=True)

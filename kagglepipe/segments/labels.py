@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from kagglepipe.competitions.dataset import Dataset, frame_rows
+from kagglepipe.options import CompetitionOptions
 from kagglepipe.predictions.uncertainty import Floats
 from kagglepipe.sequences.grid import first_positions, item_lengths, segment_positions
 
@@ -28,17 +29,18 @@ def frame_labels(times: Floats, segments: pd.DataFrame, background: str | None) 
     return labels
 
 
-def at_rate(dataset: Dataset, rate: float, *, per_frame: bool, background: str | None) -> Dataset:
+def at_rate(dataset: Dataset, rate: float, competition: CompetitionOptions) -> Dataset:
     """The dataset of video or series with its rows in frames, `rate` a second.
 
-    Rows get `position`, the first frame, and `frames`, their number. per_frame: a row a frame instead of a row a clip,
-    labelled `background` outside the annotated segments. A dataset that is at another rate is resampled.
+    Rows get `position`, the first frame, and `frames`, their number. Where segments are found a row is a
+    frame, not a clip, and is labelled `background` outside the annotated segments. A dataset at another rate is
+    resampled.
     """
     items, annotations = dataset.items, dataset.annotations
     assert items is not None
     assert annotations is not None
     origin, length = first_positions(items, rate), item_lengths(items, rate)
-    if not per_frame:
+    if not competition.finds_segments:
         spans = [
             segment_positions(start, end, rate, origin=origin[video], length=length[video])
             for video, start, end in zip(*(dataset.table[name] for name in ("video", "start", "end")), strict=True)
@@ -48,7 +50,8 @@ def at_rate(dataset: Dataset, rate: float, *, per_frame: bool, background: str |
     times = {video: (origin[video] + np.arange(n)) / rate for video, n in length.items()}
     of_video = dict(iter(annotations.groupby("video")))
     labels = {
-        video: frame_labels(own, of_video.get(video, annotations[:0]), background or "") for video, own in times.items()
+        video: frame_labels(own, of_video.get(video, annotations[:0]), competition.background or "")
+        for video, own in times.items()
     }
     frames = frame_rows(items, times, labels).merge(items[["video", "sha256"]], on="video")
     fold_of = dataset.train.drop_duplicates("video").set_index("video")["fold"]

@@ -12,8 +12,7 @@ from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import write_json
 from kagglepipe.models.weights import Weights
-from kagglepipe.runs.identity import augmentation_policy, training_mode
-from kagglepipe.stages.configured import image_reader, read_data
+from kagglepipe.runs.identity import augmentation_policy, read_data, training_mode
 from kagglepipe.training.advice import mirror_hint
 
 log = logging.getLogger(__name__)
@@ -32,6 +31,7 @@ def check(config: Config) -> None:
 def run(config: Config) -> None:
     """Draws the contact sheet and keeps the policy."""
     from kagglepipe.images.augment import Transform
+    from kagglepipe.images.cache import image_reader
     from kagglepipe.images.paste import Backgrounds
     from kagglepipe.models.classifier import make_backbone, preprocessing_of
     from kagglepipe.reports.plots import Tile, draw_sheet
@@ -41,7 +41,7 @@ def run(config: Config) -> None:
     options = config.model
     backbone = make_backbone(options.name, NOWHERE, kwargs=options.kwargs, cache_dir=config.root)
     seen = preprocessing_of(backbone, image_size=options.side, crop=options.crop, short_side=config.short_side)
-    reader = image_reader(config, dataset, rows, config.short_side)
+    reader = image_reader(dataset, rows, config.short_side, config.pixels_dir(config.short_side))
     backgrounds = Backgrounds(reader, rows["id"].tolist(), rows["fold"].to_numpy(np.int64))
     mirror = config.augmentation.mirror
     transform = Transform(policy, seen.size, mirror=mirror, backgrounds=backgrounds)

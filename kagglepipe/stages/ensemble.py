@@ -38,11 +38,11 @@ from kagglepipe.predictions.slices import slice_scores
 from kagglepipe.predictions.uncertainty import format_difference, format_score
 from kagglepipe.predictions.weights import FITTED
 from kagglepipe.runs.answers import score_test_again, with_test_scores
-from kagglepipe.runs.identity import write_config
+from kagglepipe.runs.identity import ensemble_run, find_members, read_data, write_config
 from kagglepipe.runs.run import Run
 from kagglepipe.runs.scores import describe_scores, groups_hash, is_scored, rows_of, scores_of
 from kagglepipe.runs.store import Member, check_one_rate
-from kagglepipe.stages.configured import at_rate_of, ensemble_run, find_members, read_data
+from kagglepipe.segments.labels import at_rate
 from kagglepipe.text import listed, quoted_three, table
 
 log = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ def at_rate_of_members(competition: CompetitionOptions, dataset: Dataset, member
         return dataset
     rate = next(iter(rates.values()))
     log.info("ensemble: its members were trained at sequences.rate=%g, which counts here", rate)
-    return at_rate_of(competition, dataset, rate)
+    return at_rate(dataset, rate, competition)
 
 
 # --- members ---------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ prepared.json (last, so that its existence means the rest is whole), and folds.c
 import hashlib
 import logging
 from collections import Counter
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -41,7 +41,7 @@ from kagglepipe.config import Config
 from kagglepipe.console import progress
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded, file_sha256, locked, read_json, write_bytes, write_json, write_parquet
-from kagglepipe.images.cache import cache_writer
+from kagglepipe.images.cache import PixelWriter, cache_writer
 from kagglepipe.images.decode import (
     DECODER,
     DECODER_BY_DEPTH,
@@ -55,6 +55,7 @@ from kagglepipe.images.depth import estimate_used_bits
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.parallel import parallel_map
 from kagglepipe.runs.expected import check_submittable
+from kagglepipe.runs.identity import read_data
 from kagglepipe.sequences.table import (
     bad_files,
     hide_annotations,
@@ -63,7 +64,6 @@ from kagglepipe.sequences.table import (
     warn_of_other_settings,
     warn_of_unreadable,
 )
-from kagglepipe.stages.configured import read_data
 from kagglepipe.text import counted, first_three
 
 log = logging.getLogger(__name__)
@@ -226,11 +226,12 @@ def read_images(
     bits: as in `decode`.
     """
     looks, usable, bad = list[Look](), list[bool](), list[str]()
-    paths, limit = [root / path for path in rows["path"]], config.pixels_limit
+    paths, folder = [root / path for path in rows["path"]], config.pixels_dir(LOOK_SIDE)
     look = partial(look_at, max_side=config.prepare.max_side, bits=bits)
-    wanted = limit and config.known_short_side in (None, LOOK_SIDE)
-    to_disk = partial(cache_writer, config.pixels_dir(LOOK_SIDE), short_side=LOOK_SIDE, max_bytes=limit, bits=bits)
-    with to_disk() if wanted else nullcontext() as writer:
+    to_disk: AbstractContextManager[PixelWriter | None] = nullcontext()
+    if folder is not None and config.known_short_side in (None, LOOK_SIDE):
+        to_disk = cache_writer(folder, short_side=LOOK_SIDE, max_bytes=config.pixels_limit, bits=bits)
+    with to_disk as writer:
         found = parallel_map(look, paths, workers=config.workers)
         for path, one in zip(rows["path"], progress(found, "prepare", total=len(paths), unit="image"), strict=True):
             usable.append(isinstance(one, Look))

@@ -36,14 +36,12 @@ from kagglepipe.predictions.submission import (
 )
 from kagglepipe.runs.answers import as_spelt
 from kagglepipe.runs.expected import check_shipped_sample, contract_of, sample_of, tell_positive
-from kagglepipe.runs.identity import decisive
+from kagglepipe.runs.identity import decisive, identity_hash, read_data, submitted_run
+from kagglepipe.runs.predict_test import Inference, at_rate_of_run, check_fits, is_of_present_table, predict_test
 from kagglepipe.runs.provenance import git_commit, provenance_of, versions
 from kagglepipe.runs.run import Run
 from kagglepipe.runs.scores import segments_of
-from kagglepipe.runs.store import identity_hash
 from kagglepipe.segments.postprocess import DetectionSettings
-from kagglepipe.stages.configured import read_data, submitted_run
-from kagglepipe.stages.predict_test import at_rate_of_run, check_fits, is_of_present_table, predict_test
 from kagglepipe.text import first_three, quoted_three
 
 log = logging.getLogger(__name__)
@@ -208,10 +206,15 @@ def segments(config: Config, dataset: Dataset, run: Run) -> Made:
 
 def predictions(config: Config, dataset: Dataset, run: Run) -> pd.DataFrame:
     """The run's probabilities for the items to classify. Raises UserError for one of other classes."""
-    test = predict_test(config, dataset, run)
+    test = predict_test(config.competition, dataset, run, inference_of(config))
     if set(class_columns(test)) != set(dataset.classes):
         raise UserError(f"{run.name} knows the classes {class_columns(test)}, not {dataset.classes}: type stage=train")
     return test
+
+
+def inference_of(config: Config) -> Inference:
+    """How present test files are predicted."""
+    return Inference(config.device, config.engine, config.backend_dir, config.workers, config.pixels_dir)
 
 
 def with_class_shares(dataset: Dataset, test: pd.DataFrame, lost: list[Unreadable]) -> pd.DataFrame:

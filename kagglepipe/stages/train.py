@@ -29,8 +29,12 @@ from kagglepipe.predictions.paired import paired_difference
 from kagglepipe.runs.answers import score_test_again, with_test_scores
 from kagglepipe.runs.identity import (
     augmentation_policy,
+    find_teacher,
+    identity_of,
     idle_settings,
+    read_data,
     result_settings,
+    run_of,
     training_mode,
     usual_order,
     write_config,
@@ -40,7 +44,6 @@ from kagglepipe.runs.provenance import git_commit, versions
 from kagglepipe.runs.pseudo_labels import gain_over_teacher, pseudo_labelled
 from kagglepipe.runs.run import Fold, Outputs, Run
 from kagglepipe.runs.scores import briefly, describe_scores, groups_hash, is_scored, scores_of
-from kagglepipe.stages.configured import find_teacher, identity_of, image_reader, read_data, run_of
 
 if TYPE_CHECKING:
     from kagglepipe.training.budget import Budget
@@ -495,13 +498,15 @@ def is_right(frame: pd.DataFrame, classes: list[str]) -> Any:
 
 def draw_hardest(config: Config, dataset: Dataset, oof: pd.DataFrame, path: Path, count: int = 24) -> None:
     """A picture of the training images whose own class got the least probability out of fold."""
+    from kagglepipe.images.cache import image_reader
     from kagglepipe.reports.plots import INK, WRONG, Tile, draw_sheet
 
     probs = probabilities(oof, dataset.classes)
     truth = labels(oof, dataset.classes)
     own = probs[np.arange(len(oof)), truth]
     rows = dataset.train.set_index("id", drop=False).loc[oof["id"]]
-    reader, tiles = image_reader(config, dataset, rows, config.short_side), []
+    side, tiles = config.short_side, []
+    reader = image_reader(dataset, rows, side, config.pixels_dir(side))
     for row in np.argsort(own, kind="stable")[:count]:
         id = oof["id"].iloc[row]
         caption = f"{id}\n{dataset.classes[truth[row]]}: {own[row]:.3f}"

@@ -32,11 +32,10 @@ from kagglepipe.bundling.wheels import Target, check_install, check_pip, gather_
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, expanded, link_or_copy, locked, read_json, write_bytes, write_json
-from kagglepipe.runs.identity import changes, yaml_of
+from kagglepipe.runs.identity import changes, read_data, submitted_run, yaml_of
+from kagglepipe.runs.predict_test import check_model
 from kagglepipe.runs.run import Run
 from kagglepipe.runs.store import RunStore
-from kagglepipe.stages.configured import read_data, submitted_run
-from kagglepipe.stages.predict_test import check_model
 
 log = logging.getLogger(__name__)
 PACKAGE = "kagglepipe"

@@ -30,15 +30,15 @@ from kagglepipe.predictions.frame import id_fault
 from kagglepipe.predictions.metrics import METRICS
 from kagglepipe.predictions.submission import build_segments
 from kagglepipe.runs.answers import hidden_answers, hidden_segments
-from kagglepipe.runs.identity import config_of, written_options
+from kagglepipe.runs.identity import config_of, read_data, run_of, submitted_run, written_options
 from kagglepipe.runs.provenance import described, difference, told
 from kagglepipe.runs.ranking import score_of_run
 from kagglepipe.runs.run import Run
 from kagglepipe.runs.scores import detection_scores, segments_of
 from kagglepipe.runs.store import RunStore
+from kagglepipe.segments.labels import at_rate
 from kagglepipe.segments.metrics import video_scorer
 from kagglepipe.segments.postprocess import DetectionSettings
-from kagglepipe.stages.configured import at_rate_of, read_data, run_of, submitted_run
 from kagglepipe.stages.pipeline import run_stages
 from kagglepipe.text import table
 
@@ -249,7 +249,7 @@ def graded(run: Run, dataset: Dataset, competition: CompetitionOptions, split: P
         options = written_options(run.config_file)
         if options is None:
             return "the rate of its frames is unknown, since its config.yaml is missing or old"
-        dataset = at_rate_of(competition, dataset, config_of(options, run.name).sequences.rate)
+        dataset = at_rate(dataset, config_of(options, run.name).sequences.rate, competition)
     answers = hidden_answers(competition, dataset)
     frame = run.test().sort_values("id", ignore_index=True)
     if fault := id_fault(frame["id"], answers.index):

@@ -19,8 +19,8 @@ from kagglepipe.config import Config
 from kagglepipe.console import progress
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, write_bytes
+from kagglepipe.runs.identity import best_run
 from kagglepipe.runs.run import Run
-from kagglepipe.stages.configured import best_run
 from kagglepipe.text import counted, first_three
 
 if TYPE_CHECKING:

@@ -24,11 +24,11 @@ from kagglepipe.predictions.frame import align, class_columns, read_frame
 from kagglepipe.predictions.metrics import METRICS, summarise
 from kagglepipe.predictions.paired import Comparison, Difference, compare
 from kagglepipe.predictions.uncertainty import format_difference, format_interval
+from kagglepipe.runs.identity import read_data
 from kagglepipe.runs.provenance import described, difference, told_both
 from kagglepipe.runs.run import Run, is_submittable
 from kagglepipe.runs.store import Member, RunStore
 from kagglepipe.runs.summary import best_first, facts_of, facts_table, read_runs
-from kagglepipe.stages.configured import read_data
 from kagglepipe.text import fitted, table
 
 log = logging.getLogger(__name__)

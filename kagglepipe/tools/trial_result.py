@@ -7,9 +7,9 @@ from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute
+from kagglepipe.runs.identity import read_data, run_of
 from kagglepipe.runs.incumbent import reason_to_prune
 from kagglepipe.runs.run import Run
-from kagglepipe.stages.configured import read_data, run_of
 
 LATENCY_IMAGES, LATENCY_ROUNDS = 32, 5
 

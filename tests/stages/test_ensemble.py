@@ -19,10 +19,10 @@ from kagglepipe.options import CompetitionOptions, FoldOptions, PathsOptions
 from kagglepipe.predictions.crossfit import make_candidate
 from kagglepipe.predictions.frame import oof_frame, read_frame, test_frame
 from kagglepipe.predictions.metrics import summarise
+from kagglepipe.runs.identity import read_data
 from kagglepipe.runs.scores import rows_of
 from kagglepipe.runs.store import Member, RunStore
 from kagglepipe.stages import ensemble
-from kagglepipe.stages.configured import read_data
 from kagglepipe.tools.commands import run_command
 
 CLASSES = ["blue", "green", "red"]
@@ -481,7 +481,7 @@ def test_members_of_one_rate_are_blended_at_it_and_those_of_several_are_refused(
     competition = CompetitionOptions(slug="c", kind="series", form="segments", background="none")
     config = Config(paths=PathsOptions(str(tmp_path)), competition=competition)
     dataset = Dataset(pd.DataFrame(), pd.DataFrame(), [], tmp_path, "the table", "the folds", rate=8.0)
-    monkeypatch.setattr(ensemble, "at_rate_of", lambda config, dataset, rate: replace(dataset, rate=rate))
+    monkeypatch.setattr(ensemble, "at_rate", lambda dataset, rate, competition: replace(dataset, rate=rate))
     assert ensemble.at_rate_of_members(config.competition, dataset, members[:2]).rate == 16.0
     words = (
         r"fast at sequences\.rate=16, quick at sequences\.rate=16, slow at sequences\.rate=4; blend runs of one rate"

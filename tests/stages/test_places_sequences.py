@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kagglepipe.competitions.dataset import Dataset
+from kagglepipe.options import CompetitionOptions
 from kagglepipe.segments.labels import at_rate
 from kagglepipe.segments.postprocess import FrameProbs
 from kagglepipe.sequences.grid import first_positions, grid_length, item_lengths, segment_positions
@@ -134,10 +135,9 @@ def frames_of(
 
 def rows_at(rate: float, whole: Dataset) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(table, folds) of all frames at a rate; the same once they have been at another rate."""
-    found = at_rate(whole, rate, per_frame=True, background="none")
-    again = at_rate(
-        at_rate(whole, 2 * rate, per_frame=True, background="none"), rate, per_frame=True, background="none"
-    )
+    competition = CompetitionOptions(kind="video", form="segments", background="none")
+    found = at_rate(whole, rate, competition)
+    again = at_rate(at_rate(whole, 2 * rate, competition), rate, competition)
     pd.testing.assert_frame_equal(again.table, found.table)
     pd.testing.assert_frame_equal(again.folds, found.folds)
     return found.table, found.folds
@@ -203,6 +203,6 @@ def test_times_of_frames_are_a_grid(rate: float, begins: float, lasts: float) ->
 
 def test_pieces_of_clips_keep_their_rows_and_folds() -> None:
     table = pd.DataFrame({"id": ["a@0.5-1", "a"], "video": "a", "start": [0.5, np.nan], "end": [1.0, np.nan]})
-    found = at_rate(dataset(items(), labelled(), table), 8, per_frame=False, background=None)
+    found = at_rate(dataset(items(), labelled(), table), 8, CompetitionOptions(kind="video"))
     assert found.table[["id", "position", "frames"]].to_numpy().tolist() == [["a@0.5-1", 4, 4], ["a", 0, 8]]
     assert found.folds is FOLDS

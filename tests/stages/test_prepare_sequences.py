@@ -21,11 +21,11 @@ from kagglepipe.competitions.dataset import Dataset, read_folds
 from kagglepipe.config import CONF, Config, schema
 from kagglepipe.errors import UserError
 from kagglepipe.options import CompetitionOptions, FoldOptions, PathsOptions
+from kagglepipe.runs.identity import read_data
 from kagglepipe.sequences.series import Series
 from kagglepipe.sequences.table import Item, alike, reading_of, sequences_hash
 from kagglepipe.sequences.video import sample_frames
 from kagglepipe.sequences.video_writer import VideoWriter
-from kagglepipe.stages.configured import read_data
 from kagglepipe.tools.commands import run_command
 
 LONG = ("stage=prepare", "competition=video_folder_untrimmed", "folds.count=2")

@@ -16,10 +16,10 @@ from kagglepipe.files import file_sha256, write_bytes, write_json, write_parquet
 from kagglepipe.options import CompetitionOptions, PathsOptions
 from kagglepipe.predictions.frame import oof_frame
 from kagglepipe.predictions.metrics import score
+from kagglepipe.runs.identity import best_run
 from kagglepipe.runs.ranking import rank_runs
 from kagglepipe.runs.run import Run
 from kagglepipe.runs.store import Member, RunStore, member_of
-from kagglepipe.stages.configured import best_run
 
 CLASSES = ["cat", "dog"]
 TRUTH = ["cat", "dog"] * 6

@@ -24,8 +24,7 @@ from kagglepipe.options import (
 )
 from kagglepipe.predictions.frame import read_frame, test_frame
 from kagglepipe.runs.expected import natural
-from kagglepipe.runs.identity import decisive
-from kagglepipe.stages.configured import read_data
+from kagglepipe.runs.identity import decisive, read_data
 from kagglepipe.tools.commands import run_command
 
 FACTS = {"versions": {"kagglepipe": "1.2.3", "torch": "9"}, "git_commit": "abcdef012345"}
@@ -539,9 +538,7 @@ def test_a_series_that_cannot_be_read_has_no_segment_and_is_named(
 def test_a_run_that_tells_of_whole_items_finds_no_segments(frames_at: At) -> None:
     file = frames_at().runs_dir / "one/metrics.json"
     write_json(file, {name: value for name, value in read_json(file).items() if name != "detection"})
-    with pytest.raises(
-        UserError, match=r"one tells what a whole item is, and competition\.form=segments asks for when"
-    ):
+    with pytest.raises(UserError, match=r"one classifies whole items, competition\.form=segments needs a run that"):
         run_command(frames_at("stage=submit"))
 
 

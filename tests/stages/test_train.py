@@ -18,8 +18,8 @@ from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import locked, read_json
 from kagglepipe.predictions.frame import read_frame
+from kagglepipe.runs.identity import read_data, run_of
 from kagglepipe.stages import train
-from kagglepipe.stages.configured import read_data, run_of
 from kagglepipe.stages.train import RESUME
 from kagglepipe.tools.commands import run_command
 from kagglepipe.training.advice import warn_of_constant

@@ -10,16 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, read_json, write_json
 from kagglepipe.predictions.blend import equal_weights, pool, with_probabilities
 from kagglepipe.predictions.frame import align, oof_frame, probabilities, read_frame, test_frame
+from kagglepipe.runs.identity import read_data
+from kagglepipe.runs.predict_test import file_probabilities, predict_again, predict_test
 from kagglepipe.runs.run import Run, data_of
 from kagglepipe.runs.store import RunStore
 from kagglepipe.sequences.container import VideoError
-from kagglepipe.stages.configured import read_data
-from kagglepipe.stages.predict_test import file_probabilities, predict_anew, predict_test
+from kagglepipe.stages.submit import inference_of
 from kagglepipe.tools.commands import run_command
 from kagglepipe.training.sequence_inference import SequenceRun
 
@@ -57,6 +59,16 @@ def refreshed(config: Config) -> Config:
     return config
 
 
+def predicted(config: Config, dataset: Dataset, run: Run) -> pd.DataFrame:
+    """As `submit` has it."""
+    return predict_test(config.competition, dataset, run, inference_of(config))
+
+
+def predicted_again(config: Config, dataset: Dataset, run: Run) -> pd.DataFrame:
+    """From the files, whatever test.parquet holds."""
+    return predict_again(config.competition, dataset, run, inference_of(config))
+
+
 def run_of(config: Config) -> Path:
     """The latest run."""
     return [run.folder for run in RunStore(config.runs_dir).finished()][-1]
@@ -84,7 +96,7 @@ def test_the_runs_own_predictions_are_taken_while_the_files_are_the_same(config:
     run, prepared = run_of(config), read_data(config)
     for model in run.glob("fold_*/model.safetensors"):
         model.unlink()
-    pd.testing.assert_frame_equal(predict_test(config, prepared, Run(run)), read_frame(run / "test.parquet"))
+    pd.testing.assert_frame_equal(predicted(config, prepared, Run(run)), read_frame(run / "test.parquet"))
 
 
 def test_other_pictures_under_the_same_names_are_predicted_anew(
@@ -96,9 +108,9 @@ def test_other_pictures_under_the_same_names_are_predicted_anew(
     hide(toy)
     config = refreshed(config)
     with caplog.at_level("INFO"):
-        found = predict_test(config, read_data(config), Run(run))
+        found = predicted(config, read_data(config), Run(run))
     same(found, exchanged(known))
-    assert f"the files are not those beside which {run.name} was trained: it predicts them anew" in caplog.text
+    assert f"the files are not those beside which {run.name} was trained: it predicts them again" in caplog.text
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
 
@@ -124,7 +136,7 @@ def test_pictures_are_read_as_the_run_asks_whatever_the_cache_holds(config: Conf
     run = run_of(config)
     other = replace(config, cache=replace(config.cache, **options))
     run_command(replace(other, stage="prepare"))
-    same(predict_anew(other, read_data(other), Run(run)), read_frame(run / "test.parquet"))
+    same(predicted_again(other, read_data(other), Run(run)), read_frame(run / "test.parquet"))
 
 
 def test_more_and_fewer_files_than_before(config: Config, toy: Path) -> None:
@@ -132,7 +144,7 @@ def test_more_and_fewer_files_than_before(config: Config, toy: Path) -> None:
     (toy / "test/red12.png").unlink()
     shutil.copy(toy / "test/blue12.png", toy / "test/new.png")
     config = refreshed(config)
-    found = predict_test(config, read_data(config), Run(run)).set_index("id")
+    found = predicted(config, read_data(config), Run(run)).set_index("id")
     known = read_frame(run / "test.parquet").set_index("id")
     assert sorted(found.index) == sorted({*known.index, "test/new.png"} - {"test/red12.png"})
     np.testing.assert_allclose(found.loc["test/new.png"], known.loc["test/blue12.png"], atol=ATOL)
@@ -143,7 +155,7 @@ def test_a_run_of_no_known_table_is_believed(config: Config, toy: Path) -> None:
     write_json(run / "metrics.json", {**read_json(run / "metrics.json"), "identity": None})
     hide(toy)
     config = refreshed(config)
-    assert predict_test(config, read_data(config), Run(run)).equals(read_frame(run / "test.parquet"))
+    assert predicted(config, read_data(config), Run(run)).equals(read_frame(run / "test.parquet"))
 
 
 def test_a_run_that_cannot_predict_is_an_error_not_an_old_answer(config: Config, toy: Path) -> None:
@@ -151,14 +163,14 @@ def test_a_run_that_cannot_predict_is_an_error_not_an_old_answer(config: Config,
     hide(toy)
     config, prepared = refreshed(config), read_data(refreshed(config))
     with pytest.raises(UserError, match="knows the classes blue, green, red, not cat, dog"):
-        predict_test(config, replace(prepared, classes=["cat", "dog"]), Run(run))
+        predicted(config, replace(prepared, classes=["cat", "dog"]), Run(run))
     video = replace(config, competition=replace(config.competition, kind="video"))
     with pytest.raises(UserError, match=r"was trained on image, competition\.kind is video"):
-        predict_test(video, prepared, Run(run))
+        predicted(video, prepared, Run(run))
     for folder in run.glob("fold_*"):
         shutil.rmtree(folder)
     with pytest.raises(UserError, match="holds no trained network"):
-        predict_test(config, prepared, Run(run))
+        predicted(config, prepared, Run(run))
 
 
 # --- ensembles --------------------------------------------------------------------------------------------------
@@ -173,14 +185,14 @@ def test_an_ensemble_blends_what_its_members_say_of_the_new_files(config: Config
     known = [exchanged(read_frame(run.parent / name / "test.parquet")) for name in names]
     hide(toy)
     config = refreshed(config)
-    found = predict_test(config, read_data(config), Run(run))
+    found = predicted(config, read_data(config), Run(run))
     frames = list(align(dict(zip(names, known, strict=True))).values())
     stack = np.stack([probabilities(frame, CLASSES) for frame in frames])
     expected = pool(stack, equal_weights(len(stack)), "geometric_mean")
     same(found, with_probabilities(frames[0], CLASSES, expected))
     shutil.rmtree(run.parent / names[0])
     with pytest.raises(UserError, match=rf"its member {names[0]} is not in .*: make the ensemble anew"):
-        predict_test(config, read_data(config), Run(run))
+        predicted(config, read_data(config), Run(run))
 
 
 @pytest.mark.parametrize("tells", [True, False])
@@ -236,13 +248,15 @@ def test_clips_series_and_frames_get_what_the_run_said_of_the_same_files(
     config = configure(*KINDS[name], *QUICK, "stage=train", f"competition.source='{source}'")
     run_command(config)
     run, prepared = run_of(config), read_data(config)
-    same(predict_anew(config, prepared, Run(run)), read_frame(run / "test.parquet"), atol=2e-6)
+    same(predicted_again(config, prepared, Run(run)), read_frame(run / "test.parquet"), atol=2e-6)
     slower = replace(config, sequences=replace(config.sequences, rate=4.0))
-    same(predict_anew(slower, read_data(slower), Run(run)), read_frame(run / "test.parquet"), atol=2e-6)  # at its own
+    same(
+        predicted_again(slower, read_data(slower), Run(run)), read_frame(run / "test.parquet"), atol=2e-6
+    )  # at its own
     form = "name" if config.competition.finds_segments else "segments"
     other = replace(config, competition=replace(config.competition, form=form, background="none"))
-    with pytest.raises(UserError, match=rf"tells w\w+ .* and competition\.form={form} asks for another thing"):
-        predict_anew(other, prepared, Run(run))
+    with pytest.raises(UserError, match=rf"classifies \w+.*, which does not fit competition\.form={form}"):
+        predicted_again(other, prepared, Run(run))
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

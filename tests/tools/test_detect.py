@@ -23,11 +23,11 @@ from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
 from kagglepipe.options import PathsOptions
+from kagglepipe.runs.identity import best_run
 from kagglepipe.segments.postprocess import DetectionSettings, detect_segments
 from kagglepipe.segments.streaming import StreamSegmenter
 from kagglepipe.sequences import stream
 from kagglepipe.sequences.stream import LiveFrame
-from kagglepipe.stages.configured import best_run
 from kagglepipe.tools import detect
 from kagglepipe.tools.commands import run_command
 from kagglepipe.tools.detect import Detector, VideoResult, follow, format_time, load_detector, predict_item
