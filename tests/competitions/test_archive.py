@@ -17,11 +17,7 @@ from hypothesis import strategies as st
 from kagglepipe.competitions.archive import extract_zip
 from kagglepipe.errors import UserError
 
-FILES = {
-    "Train/Pistol/a.jpg": b"a" * 3000,
-    "Train/Smartphone/B.JPG": bytes(range(256)) * 9,
-    "Test/ñ (1).jpg": b"",
-}
+FILES = {"Train/Pistol/a.jpg": b"a" * 3000, "Train/Smartphone/B.JPG": bytes(range(256)) * 9, "Test/ñ (1).jpg": b""}
 CENTRAL, LOCAL = b"PK\x01\x02", b"PK\x03\x04"
 FLAGS = {CENTRAL: 8, LOCAL: 6}  # where a field lies behind its record's signature
 CHECKSUM = {CENTRAL: 16, LOCAL: 14}

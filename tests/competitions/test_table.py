@@ -16,9 +16,7 @@ from kagglepipe.options import CompetitionOptions
 
 NOWHERE = Path("nowhere")  # the folders' own names are all that a layout needs
 PISTOLS = CompetitionOptions(
-    classes=["pistol", "smartphone"],
-    layout={"pistol": "Train/Pistol", "smartphone": "Train/Smartphone"},
-    test="Test",
+    classes=["pistol", "smartphone"], layout={"pistol": "Train/Pistol", "smartphone": "Train/Smartphone"}, test="Test"
 )
 FOLDER = CompetitionOptions(test="test", id="path")
 ARCHIVE = ["Test/1.jpg", "Test/2.jpg", "Train/Pistol/a.jpg", "Train/Smartphone/b.jpg", "Train/Smartphone/c.png"]

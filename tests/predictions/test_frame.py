@@ -50,11 +50,7 @@ def test_fold_may_be_one_number_per_row_and_float32_stays_float32() -> None:
 
 @pytest.mark.parametrize(
     ("classes", "culprit"),
-    [
-        (["cat", "fold"], "'fold' is reserved"),
-        (["cat", " "], "is empty"),
-        (["cat", "cat"], "'cat' is repeated"),
-    ],
+    [(["cat", "fold"], "'fold' is reserved"), (["cat", " "], "is empty"), (["cat", "cat"], "'cat' is repeated")],
 )
 def test_class_names_that_cannot_be_columns_are_refused(classes: list[str], culprit: str) -> None:
     with pytest.raises(UserError, match=culprit):

@@ -294,8 +294,7 @@ def test_a_sample_submission_keeps_its_ids_as_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "culprit"),
-    [("", "is empty"), ("ID\na\n", "one column"), ("ID,x\na,0\na,0\n", "repeated 'a'")],
+    ("text", "culprit"), [("", "is empty"), ("ID\na\n", "one column"), ("ID,x\na,0\na,0\n", "repeated 'a'")]
 )
 def test_a_sample_submission_that_is_none_is_refused(text: str, culprit: str, tmp_path: Path) -> None:
     path = tmp_path / "sample.csv"

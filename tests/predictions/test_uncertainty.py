@@ -33,12 +33,7 @@ from kagglepipe.segments.metrics import group_intervals, segment_scorer
     [
         (741, 741, 741 / (741 + 1.96**2), 1),  # = 0.99484
         (0, 10, 0, 1.96**2 / (10 + 1.96**2)),  # = 0.27755
-        (
-            5,
-            10,
-            0.5 - 0.98 / math.sqrt(10 + 1.96**2),
-            0.5 + 0.98 / math.sqrt(10 + 1.96**2),
-        ),  # = 0.23659, 0.76341
+        (5, 10, 0.5 - 0.98 / math.sqrt(10 + 1.96**2), 0.5 + 0.98 / math.sqrt(10 + 1.96**2)),  # = 0.23659, 0.76341
     ],
 )
 def test_wilson_intervals_worked_by_hand(successes: int, n: int, low: float, high: float) -> None:

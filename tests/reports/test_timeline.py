@@ -162,10 +162,7 @@ def test_bars_lie_where_the_segments_do(tmp_path: Path) -> None:
     classes = ["walk", "nothing", "wave"]
     image = drawn(tmp_path, np.zeros((100, 3)), classes, "nothing", found, truth=truth.drop(columns="score"))
     pitch = TRUTH + TRUTH_BAR + 2 * GAP
-    expected = [
-        (PALETTE[0], [(0, 7.3), (50, 70)], [(12, 13)]),
-        (PALETTE[1], [(90.2, 100)], [(33.3, 66.6)]),
-    ]
+    expected = [(PALETTE[0], [(0, 7.3), (50, 70)], [(12, 13)]), (PALETTE[1], [(90.2, 100)], [(33.3, 66.6)])]
     for number, (colour, bars, true) in enumerate(expected):
         row = image[HEAD + number * pitch :][:pitch]
         for line in (FOUND, FOUND + BAR - 1):  # the first and the last, clear of the score

@@ -11,12 +11,7 @@ from hypothesis import strategies as st
 from kagglepipe.options import SequenceOptions
 from kagglepipe.sequences.dataset import draw_positions
 
-augmentations = st.builds(
-    SequenceOptions,
-    crop=st.floats(0.01, 1),
-    speed=st.floats(1, 4),
-    drop=st.floats(0, 0.99),
-)
+augmentations = st.builds(SequenceOptions, crop=st.floats(0.01, 1), speed=st.floats(1, 4), drop=st.floats(0, 0.99))
 windows = st.none() | st.integers(1, 40)
 
 

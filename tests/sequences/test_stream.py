@@ -188,13 +188,7 @@ def test_hiding_twice_hides_no_more(secret: str, form: str) -> None:
 # --- time -------------------------------------------------------------------------------------------------------
 
 
-@given(
-    st.lists(
-        st.tuples(st.none() | st.floats(-1e6, 1e6), st.floats(0, 100)),
-        min_size=1,
-        max_size=40,
-    )
-)
+@given(st.lists(st.tuples(st.none() | st.floats(-1e6, 1e6), st.floats(0, 100)), min_size=1, max_size=40))
 def test_time_starts_at_zero_and_only_grows(frames: list[tuple[float | None, float]]) -> None:
     timeline, clock = StreamClock(), itertools.accumulate(wait for _, wait in frames)
     times = [timeline.tick(stamp, now) for (stamp, _), now in zip(frames, clock, strict=True)]
