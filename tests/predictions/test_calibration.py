@@ -26,7 +26,7 @@ from kagglepipe.predictions.calibration import (
 from kagglepipe.predictions.metrics import METRICS, log_loss, row_losses, smoothed_losses
 from kagglepipe.predictions.paired import metric_gain
 from kagglepipe.predictions.slices import slice_scores
-from kagglepipe.predictions.uncertainty import laplace_error, mean_gains
+from kagglepipe.predictions.uncertainty import laplace_error
 
 
 def unsure(rows: int, *, seed: int = 0, classes: int = 2, slope: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
@@ -120,26 +120,6 @@ def test_thresholds_are_at_least_as_good_on_what_they_were_fitted_on() -> None:
 
 
 # --- paired tests ------------------------------------------------------------------------------------------------
-
-
-def test_an_interval_of_gains_is_that_of_the_normal_distribution_where_rows_are_many() -> None:
-    gaps = np.random.default_rng(0).normal(0.1, 1, (4000, 2))
-    for column, gain in enumerate(mean_gains(gaps, np.arange(4000))):
-        error = gaps[:, column].std(ddof=1) / math.sqrt(4000)
-        assert gain.value == pytest.approx(gaps[:, column].mean())
-        assert gain.low == pytest.approx(gain.value - 1.96 * error, abs=0.2 * error)
-        assert gain.high == pytest.approx(gain.value + 1.96 * error, abs=0.2 * error)
-
-
-def test_rows_of_one_group_are_drawn_together() -> None:
-    gaps = np.repeat(np.random.default_rng(0).normal(0.5, 1, 20), 50)[:, None]
-    (alone,) = mean_gains(gaps, np.arange(1000))
-    (together,) = mean_gains(gaps, np.arange(1000) // 50)
-    assert alone.is_beyond_noise
-    assert together.high - together.low > 4 * (alone.high - alone.low)
-    (one_group,) = mean_gains(gaps, np.zeros(1000, int))
-    assert math.isnan(one_group.low)
-    assert not one_group.is_beyond_noise
 
 
 def test_the_gain_of_a_metric_has_its_sign() -> None:

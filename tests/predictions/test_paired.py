@@ -75,35 +75,25 @@ def test_changing_places_changes_the_sign_alone(gaps: list[float]) -> None:
     assert other.p == one.p
 
 
-def test_one_group_tells_nothing() -> None:
-    found = paired_difference([1.0, 2.0], [0.0, 0.0], ["one", "one"])
-    assert (found.value, found.p) == (1.5, 1.0)
-    assert all(map(math.isnan, found.interval))
-
-
-@pytest.mark.parametrize(("count", "is_known"), [(2, False), (5, False), (6, True)])
+@pytest.mark.parametrize(("count", "is_known"), [(1, False), (2, False), (5, False), (6, True)])
 def test_few_groups_that_gain_alike_tell_nothing(count: int, is_known: bool) -> None:
     """However alike: heads five times in a row are no sign of a false coin."""
     found = paired_difference(np.ones(2 * count), np.zeros(2 * count), np.repeat(np.arange(count), 2).tolist())
-    assert found.p == 2.0 ** (1 - count)
+    assert (found.value, found.p) == (1, 2.0 ** (1 - count))
     assert found.interval == pytest.approx((1, 1) if is_known else (math.nan, math.nan), nan_ok=True)
 
 
 @pytest.mark.parametrize("count", [6, 8, 12, 30])
 def test_groups_that_differ_by_chance_are_beyond_noise_as_seldom_as_promised(count: int) -> None:
     """Ten rows a group, which share their luck; drawing groups again would find it in one draw in six of few."""
-    random, found = np.random.default_rng(count), 0
+    random, outside, significant = np.random.default_rng(count), 0, 0
     for _ in range(400):
         gaps = np.repeat(random.normal(size=count), 10) + random.normal(size=10 * count)
-        low, high = paired_difference(gaps, np.zeros(10 * count), np.repeat(np.arange(count), 10).tolist()).interval
-        found += not low <= 0 <= high
-    assert found / 400 < 0.085  # 0.05, and three times its error
-
-
-def test_equal_runs_are_found_different_as_seldom_as_promised() -> None:
-    random = np.random.default_rng(2)
-    found = [paired_difference(random.normal(size=80), random.normal(size=80), range(80)) for _ in range(300)]
-    assert 0.02 < np.mean([one.p < 0.05 for one in found]) < 0.095
+        found = paired_difference(gaps, np.zeros(10 * count), np.repeat(np.arange(count), 10).tolist())
+        outside += not found.interval[0] <= 0 <= found.interval[1]
+        significant += found.p < 0.05
+    assert outside / 400 < 0.085  # 0.05, and three times its error
+    assert 0.01 < significant / 400 < 0.085  # of six groups, the smallest p is 1/32
 
 
 def test_p_worked_by_hand() -> None:

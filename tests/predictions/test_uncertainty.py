@@ -179,13 +179,16 @@ def test_where_all_is_right_each_group_counts_as_one_answer() -> None:
 
 @pytest.mark.parametrize("groups", [1, 2])
 def test_one_or_two_groups_tell_nothing(groups: int) -> None:
-    of_row = np.arange(12) % groups
+    of_row, losses = np.arange(12) % groups, np.linspace(0.1, 0.4, 12)
     found = [
         accuracy_interval(np.arange(12) < 9, of_row),
-        loss_interval(np.linspace(0.1, 0.4, 12), of_row),
+        loss_interval(losses, of_row),
         share_interval(0.5, 0.1, groups),
     ]
     assert np.isnan(found).all()
+    (gain,) = mean_gains(losses[:, None], of_row)
+    assert math.isnan(gain.low)
+    assert not gain.is_beyond_noise
 
 
 def test_a_loss_has_an_interval_above_0_that_reaches_further_up() -> None:
@@ -203,6 +206,8 @@ def test_the_jackknife_of_a_mean_is_the_mean_s_own_error() -> None:
     assert gain.high - gain.value == pytest.approx(2.0687 * gaps.std(ddof=1) / math.sqrt(24), rel=1e-4)
     again = jackknife_gain(lambda rows: float(gaps[rows].mean()), np.arange(24))
     assert (again.low, again.high) == pytest.approx((gain.low, gain.high))
+    (copied,) = mean_gains(np.repeat(gaps, 50)[:, None], np.arange(1200) // 50)  # rows of one group count once
+    assert (copied.low, copied.high) == pytest.approx((gain.low, gain.high))
 
 
 def test_of_many_groups_blocks_are_left_out() -> None:

@@ -4,6 +4,7 @@ import io
 import pickle
 import struct
 import zipfile
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,6 @@ def test_the_arrays_of_an_npz_are_found_by_name(tmp_path: Path) -> None:
     assert (read.times.dtype, read.values.dtype, read.repairs) == (np.float64, np.float32, ())
     other = read_series(path, channels=["other"])
     assert (other.values.shape, other.names) == ((4, 3), ("other",))
-    with pytest.raises(SeriesError, match="no array skeleton; there are joints, other, frame"):
-        read_series(path, channels=["skeleton"])
 
 
 def test_time_and_values_are_found_where_there_is_no_choice(tmp_path: Path) -> None:
@@ -79,8 +78,6 @@ def test_the_channels_of_a_csv_are_found_by_name_in_any_order(tmp_path: Path) ->
     read = read_series(text(tmp_path, "b,time,c,a\n2,0.5,9,1\n4,1.5,9,3\n"), channels=["a", "b"])
     assert (read.times.tolist(), read.values.tolist(), read.names) == ([0.5, 1.5], [[1, 2], [3, 4]], ("a", "b"))
     assert read.repairs == ("columns left out because they are no channels: c",)
-    with pytest.raises(SeriesError, match="it has no column b, which is a channel of others; there are a, q"):
-        read_series(text(tmp_path, "a,q\n1,2\n"), channels=["a", "b"])
 
 
 @pytest.mark.parametrize(
@@ -99,17 +96,8 @@ def test_a_column_of_labels_or_of_their_numbers_is_no_channel(
     assert read.repairs == (f"columns left out because they hold labels: {name}",)
 
 
-@pytest.mark.parametrize("header", ["0.5,1,2", "0,1,2", "1,nan,-3e4", "0.5,NA,2", "0.5,,2", "0.5,1,walk"])
-def test_a_csv_without_a_header_is_refused(tmp_path: Path, header: str) -> None:
-    second = "2,3,walk" if header.endswith("walk") else "1,2,3"
-    with pytest.raises(SeriesError, match=r"it has no header, its first row is numbers .*add a row of column names"):
-        read_series(text(tmp_path, f"{header}\n{second}\n"))
-
-
-def test_columns_may_be_called_by_numbers_beside_others_and_files_may_hold_names_alone(tmp_path: Path) -> None:
+def test_columns_may_be_called_by_numbers_beside_others(tmp_path: Path) -> None:
     assert read_series(text(tmp_path, "time,0.5,NA\n0,1,\n1,2,4\n")).names == ("0.5", "NA")
-    with pytest.raises(SeriesError, match="it has no rows"):
-        read_series(text(tmp_path, "time,0.5\n"))
 
 
 @pytest.mark.parametrize(
@@ -220,35 +208,49 @@ def test_whatever_comes_in_times_increase_and_values_are_finite(
 # --- reading: what is refused -------------------------------------------------------------------------------------
 
 
+HEADERLESS = r"it has no header, its first row is numbers .*add a row of column names"
+
+
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "names", "words"),
     [
-        ("", "no rows"),
-        ("t,x\n", "no rows"),
-        ("t\n1\n2\n", "no channels"),
-        ("t,x\n1,nan\n2,\n", "none of its values is a number"),
-        ("t,x\n1,2\n2,high\n", "column x, row 2: 'high' is not a number"),
-        ("t,x\n1,1_000\n", "column x, row 1: '1_000' is not a number"),
-        ("t,x\n2020-01-01,2\n", "column t, row 1: '2020-01-01' is not a number"),
-        ("t,x\n1,2\n,3\n", "row 2 has no time"),
-        ("t,x\ninf,2\n", "row 1 has no time"),
-        ("t,x\n1,2\n3\n", "row 2 has 1 cells, the header 2"),
-        ("t,x\n1,2,3\n", "row 1 has 3 cells, the header 2"),
-        (",x\n0,2\n", "column 1 has no name"),
-        ("x,x\n0,2\n", "column x is there twice"),
+        ("", {}, "no rows"),
+        ("t,x\n", {}, "no rows"),
+        ("time,0.5\n", {}, "it has no rows"),
+        ("t\n1\n2\n", {}, "no channels"),
+        ("t,x\n1,nan\n2,\n", {}, "none of its values is a number"),
+        ("t,x\n1,2\n2,high\n", {}, "column x, row 2: 'high' is not a number"),
+        ("t,x\n1,1_000\n", {}, "column x, row 1: '1_000' is not a number"),
+        ("t,x\n2020-01-01,2\n", {}, "column t, row 1: '2020-01-01' is not a number"),
+        ("t,x\n1,2\n,3\n", {}, "row 2 has no time"),
+        ("t,x\ninf,2\n", {}, "row 1 has no time"),
+        ("t,x\n1,2\n3\n", {}, "row 2 has 1 cells, the header 2"),
+        ("t,x\n1,2,3\n", {}, "row 1 has 3 cells, the header 2"),
+        (",x\n0,2\n", {}, "column 1 has no name"),
+        ("x,x\n0,2\n", {}, "column x is there twice"),
+        ("t,x\n0,1\n", {"time": "y"}, "no column y; there are t, x"),
+        ("t,x\n0,1\n", {"values": "x"}, "values=x names an array"),
+        ("a,q\n1,2\n", {"channels": ["a", "b"]}, "has no column b, which is a channel of others; there are a, q"),
+        *(
+            (f"{header}\n1,2,3\n", {}, HEADERLESS)
+            for header in ("0.5,1,2", "0,1,2", "1,nan,-3e4", "0.5,NA,2", "0.5,,2")
+        ),
+        ("0.5,1,walk\n2,3,walk\n", {}, HEADERLESS),
     ],
 )
-def test_a_csv_that_is_no_series_is_refused(tmp_path: Path, content: str, words: str) -> None:
+def test_a_csv_that_is_no_series_is_refused(tmp_path: Path, content: str, names: dict[str, Any], words: str) -> None:
     with pytest.raises(SeriesError, match=words):
-        read_series(text(tmp_path, content))
+        read_series(text(tmp_path, content), **names)
 
 
-def test_a_csv_of_other_bytes_and_a_header_that_promises_too_much_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "x.csv"
-    for data in (b"\xff\xfe\x00\x81", b"t,x\n1,\x00\n", b't,x\n1,"' + b"9" * 200_000 + b'"\n'):
-        path.write_bytes(data)
-        with pytest.raises(SeriesError):
-            read_series(path)
+@pytest.mark.parametrize("data", [b"\xff\xfe\x00\x81", b"t,x\n1,\x00\n", b't,x\n1,"' + b"9" * 200_000 + b'"\n'])
+def test_a_csv_of_other_bytes_is_refused(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "x.csv").write_bytes(data)
+    with pytest.raises(SeriesError):
+        read_series(tmp_path / "x.csv")
+
+
+def test_a_header_that_promises_too_much_is_refused(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     np.lib.format.write_array_header_1_0(buffer, {"descr": "<f8", "fortran_order": False, "shape": (10**12, 4)})
     (tmp_path / "x.npy").write_bytes(buffer.getvalue() + b"\0" * 64)
@@ -256,45 +258,38 @@ def test_a_csv_of_other_bytes_and_a_header_that_promises_too_much_are_refused(tm
         read_series(tmp_path / "x.npy")
 
 
+PAIR = np.ones((2, 2))
+NAMED = {"x": PAIR, "words": np.array(["a", "b"]), "deep": np.ones((2, 2, 2, 2)), "when": np.ones((2, 1))}
+
+
 @pytest.mark.parametrize(
-    ("arrays", "words"),
+    ("arrays", "names", "words"),
     [
-        ({"x": np.ones((0, 2))}, "no rows"),
-        ({"x": np.ones((2, 0))}, "no channels"),
-        ({"x": np.full((2, 2), NAN)}, "none of its values"),
-        ({"x": np.ones((2, 2, 2, 2))}, "none of x looks like the values"),
-        ({"x": np.ones((2, 2), int)}, "none of x looks like the values"),
-        ({"x": np.ones((2, 2)), "y": np.ones((2, 2))}, "x, y could be the values"),
-        ({}, "none of nothing"),
-        ({"x": np.array([[1], [2, 3]], object)}, "array x holds Python objects"),
-        ({"x": np.ones((2, 2)), "t": np.arange(3)}, r"times have the shape \(3,\); its values have 2 rows"),
-        ({"x": np.ones((2, 2)), "t": np.array([0, NAN])}, "row 2 has no time"),
-        ({"x": np.ones((2, 2)), "t": np.array(["a", "b"])}, "times are <U1, not numbers"),
-        ({"x": np.ones((2, 2)), "t": np.array([0, 1], object)}, "array t holds Python objects"),
+        ({"x": np.ones((0, 2))}, {}, "no rows"),
+        ({"x": np.ones((2, 0))}, {}, "no channels"),
+        ({"x": np.full((2, 2), NAN)}, {}, "none of its values"),
+        ({"x": np.ones((2, 2, 2, 2))}, {}, "none of x looks like the values"),
+        ({"x": np.ones((2, 2), int)}, {}, "none of x looks like the values"),
+        ({"x": PAIR, "y": PAIR}, {}, "x, y could be the values"),
+        ({}, {}, "none of nothing"),
+        ({"x": np.array([[1], [2, 3]], object)}, {}, "array x holds Python objects"),
+        ({"x": PAIR, "t": np.arange(3)}, {}, r"times have the shape \(3,\); its values have 2 rows"),
+        ({"x": PAIR, "t": np.array([0, NAN])}, {}, "row 2 has no time"),
+        ({"x": PAIR, "t": np.array(["a", "b"])}, {}, "times are <U1, not numbers"),
+        ({"x": PAIR, "t": np.array([0, 1], object)}, {}, "array t holds Python objects"),
+        (NAMED, {"values": "y"}, "no array y; there are x, words, deep, when"),
+        (NAMED, {"time": "y"}, "no array y"),
+        (NAMED, {"values": "words"}, "values are <U1, not numbers"),
+        (NAMED, {"values": "deep"}, r"shape \(2, 2, 2, 2\)"),
+        (NAMED, {"values": "x", "time": "when"}, r"times have the shape \(2, 1\)"),
+        (NAMED, {"channels": ["skeleton"]}, "no array skeleton; there are x, words, deep, when"),
     ],
 )
-def test_an_npz_that_is_no_series_is_refused(tmp_path: Path, arrays: dict[str, Any], words: str) -> None:
+def test_an_npz_that_is_no_series_is_refused(
+    tmp_path: Path, arrays: dict[str, Any], names: dict[str, Any], words: str
+) -> None:
     with pytest.raises(SeriesError, match=words):
-        read_series(npz(tmp_path, **arrays))
-
-
-def test_named_arrays_must_be_there_and_fit(tmp_path: Path) -> None:
-    path = npz(
-        tmp_path, x=np.ones((2, 2)), words=np.array(["a", "b"]), deep=np.ones((2, 2, 2, 2)), when=np.ones((2, 1))
-    )
-    for names, words in (
-        ({"values": "y"}, "no array y; there are x, words, deep, when"),
-        ({"time": "y"}, "no array y"),
-        ({"values": "words"}, "values are <U1, not numbers"),
-        ({"values": "deep"}, r"shape \(2, 2, 2, 2\)"),
-        ({"values": "x", "time": "when"}, r"times have the shape \(2, 1\)"),
-    ):
-        with pytest.raises(SeriesError, match=words):
-            read_series(path, **names)
-    with pytest.raises(SeriesError, match="no column y; there are t, x"):
-        read_series(text(tmp_path, "t,x\n0,1\n"), time="y")
-    with pytest.raises(SeriesError, match="values=x names an array"):
-        read_series(text(tmp_path, "t,x\n0,1\n"), values="x")
+        read_series(npz(tmp_path, **arrays), **names)
 
 
 def test_pickles_are_never_opened(tmp_path: Path) -> None:
@@ -333,10 +328,10 @@ def test_an_archive_that_understates_its_size_is_cut_off(tmp_path: Path) -> None
         read_series(path)
 
 
-@pytest.mark.parametrize("suffix", [".npy", ".npz"])
-def test_half_a_file_is_refused(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"part{suffix}"
-    (np.save if suffix == ".npy" else np.savez)(path, np.random.default_rng(0).normal(size=(40, 2)))
+@pytest.mark.parametrize("save", [np.save, np.savez])
+def test_half_a_file_is_refused(tmp_path: Path, save: Callable[..., None]) -> None:
+    path = tmp_path / ("part.npy" if save is np.save else "part.npz")
+    save(path, np.random.default_rng(0).normal(size=(40, 2)))
     whole = path.read_bytes()
     for kept in (0, 1, 30, 200, 400):
         path.write_bytes(whole[:kept])

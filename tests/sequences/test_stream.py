@@ -1,14 +1,13 @@
 """A live source gives the frames of its grid times, comes back after a drop, and never tells its password."""
 
 import http.server
-import io
 import itertools
 import logging
 import pickle
 import socket
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,35 +19,23 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from kagglepipe.errors import UserError
-from kagglepipe.images.decode import Pixels
 from kagglepipe.sequences import stream
 from kagglepipe.sequences.stream import LiveFrame, StreamClock, hide_password, is_stream, open_live, read_live
 from kagglepipe.sequences.video import sample_frames
+from tests.films import COUNT, audio_file, film_with_sound, flat, make_film, number_of, remux, shift
 
-COUNT = 20
 PASSWORD, TOKEN = "correct horse".replace(" ", "-"), "battery staple".replace(" ", "-")  # not so in any line of code
 ADDRESS = f"rtsp://user:{PASSWORD}@host/x?token={TOKEN}"
 
 
-def flat(number: int) -> Pixels:
-    """Frame `number`: one grey."""
-    return np.full((48, 64, 3), 20 + 9 * number, np.uint8)
-
-
-def numbers(frames: Sequence[LiveFrame]) -> list[int]:
+def numbers(frames: Iterable[LiveFrame]) -> list[int]:
     """Which frames those are."""
-    return [round((float(frame.pixels.mean()) - 20) / 9) for frame in frames]
+    return [number_of(frame.pixels) for frame in frames]
 
 
-def make(path: Path, count: int = COUNT, **options: Any) -> Path:
-    """A video of `count` flat frames, ten a second."""
-    with av.open(str(path), "w") as file:
-        video: Any = file.add_stream(options.pop("encoder", "libx264"), rate=10, options={"bf": "2", **options})
-        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
-        for number in range(count):
-            file.mux(video.encode(av.VideoFrame.from_ndarray(flat(number), format="rgb24")))
-        file.mux(video.encode(None))
-    return path
+def make(path: Path, count: int = COUNT, **options: str) -> Path:
+    """A film of `count` flat frames, ten a second."""
+    return make_film(path, [flat(n) for n in range(count)], options={"bf": "2", **options})
 
 
 class Clock:
@@ -218,25 +205,11 @@ def test_a_recording_gives_what_reading_the_file_gives(clip: Path, rate: float) 
 
 
 def test_the_clock_of_a_recording_is_that_of_the_file(tmp_path: Path) -> None:
-    """Its pictures begin a second after the sound: the first one stands until then."""
-    path = tmp_path / "late.mkv"
-    with av.open(str(path), "w") as file:
-        video: Any = file.add_stream("mpeg4", rate=10)
-        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
-        sound: Any = file.add_stream("pcm_s16le", rate=8000, layout="mono")
-        for number in range(5):
-            frame = av.VideoFrame.from_ndarray(flat(number), format="rgb24")
-            frame.pts = number + 10
-            file.mux(video.encode(frame))
-        file.mux(video.encode(None))
-        silence = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), format="s16", layout="mono")
-        silence.sample_rate = 8000
-        file.mux(sound.encode(silence))
-        file.mux(sound.encode(None))
+    """Its pictures begin two seconds after the sound: the first one stands until then."""
+    path = film_with_sound(tmp_path / "late.mkv", pictures=2)
     frames = list(read_live(str(path), rate=10))
-    assert [frame.time for frame in frames] == pytest.approx([k / 10 for k in range(15)])
-    assert numbers(frames) == [*[0] * 10, *range(5)]
-    assert [time for time, _ in sample_frames(path, rate=10)] == pytest.approx([frame.time for frame in frames])
+    assert [frame.time for frame in frames] == pytest.approx([k / 10 for k in range(40)])
+    assert numbers(frames) == [*[0] * 20, *range(20)]
 
 
 def test_a_file_address_may_be_quoted_and_a_recording_without_time_stamps_is_counted(tmp_path: Path) -> None:
@@ -385,13 +358,8 @@ def test_time_goes_on_over_a_drop_and_the_gap_has_no_frames(tmp_path: Path) -> N
 
 
 def test_time_goes_on_by_the_clock_whatever_the_new_time_stamps_say(tmp_path: Path) -> None:
-    path, later = make(tmp_path / "clip.mkv", bf="0"), tmp_path / "later.mkv"
-    with av.open(str(path)) as old, av.open(str(later), "w") as new:
-        video = new.add_stream_from_template(old.streams.video[0])
-        for packet in old.demux(video=0):
-            if packet.size:
-                packet.pts, packet.dts, packet.stream = packet.pts + 5000, packet.dts + 5000, video
-                new.mux(packet)
+    path = make(tmp_path / "clip.mkv", bf="0")
+    later = remux(path, tmp_path / "later.mkv", lambda _, packet: shift(packet, 5))
     frames, _, _ = read_dropping(lambda: Dropping(path, 6), lambda: Dropping(later, 5), refused, reconnect=1)
     assert numbers(frames)[:6] == list(range(6))
     assert frames[6].time == pytest.approx(1.1)  # 1 second of waiting, not 5
@@ -428,15 +396,10 @@ def test_a_live_source_that_ends_has_dropped_and_waits_do_not_grow_for_ever(tmp_
 
 
 def test_frames_that_come_back_in_another_size_are_scaled(tmp_path: Path) -> None:
-    path, other = make(tmp_path / "clip.mkv"), tmp_path / "other.mkv"
-    with av.open(str(other), "w") as file:
-        video: Any = file.add_stream("libx264", rate=10)
-        video.width, video.height, video.pix_fmt = 128, 80, "yuv420p"
-        file.mux(video.encode(av.VideoFrame.from_ndarray(np.full((80, 128, 3), 200, np.uint8), format="rgb24")))
-        file.mux(video.encode(None))
+    path, other = make(tmp_path / "clip.mkv"), make_film(tmp_path / "other.mkv", [flat(20, 128, 80)])
     frames, _, _ = read_dropping(lambda: Dropping(path, 8), lambda: Dropping(other), refused, reconnect=1)
     assert {frame.pixels.shape for frame in frames} == {(48, 64, 3)}
-    assert numbers(frames)[-1] == 20  # brightness 200
+    assert numbers(frames)[-1] == 20
 
 
 def test_what_never_opened_is_not_tried_again() -> None:
@@ -496,30 +459,22 @@ def test_no_error_tells_the_password_after_a_drop(tmp_path: Path, reconnect: int
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
-    [(b"just text\n" * 99, "cannot be read \\(Invalid data"), (None, "cannot be read \\(No such file or directory\\)")],
+    ("write", "message"),
+    [
+        (lambda path: path.write_bytes(b"just text\n" * 99), "cannot be read \\(Invalid data"),
+        (lambda path: None, "cannot be read \\(No such file or directory\\)"),
+        (audio_file, "there is no video in it, only audio"),
+    ],
 )
-def test_what_is_no_video_is_one_clear_error(tmp_path: Path, content: bytes | None, message: str) -> None:
-    path = tmp_path / "film.mp4"
-    if content is not None:
-        path.write_bytes(content)
+def test_what_is_no_video_is_one_clear_error(tmp_path: Path, write: Callable[[Path], object], message: str) -> None:
+    write(tmp_path / "film.mp4")
     with pytest.raises(UserError, match=message):
-        list(read_live(str(path), rate=10))
-
-
-def test_sound_alone_is_no_video(tmp_path: Path) -> None:
-    path = tmp_path / "sound.wav"
-    import wave
-
-    with wave.open(str(path), "wb") as file:
-        file.setparams((1, 2, 8000, 0, "NONE", ""))
-        file.writeframes(bytes(8000))
-    container = av.open(io.BytesIO(path.read_bytes()))
-    with pytest.raises(UserError, match="there is no video in it, only audio"):
-        list(read_live("rtsp://host/x", rate=10, opener=lambda _: container))
+        list(read_live(str(tmp_path / "film.mp4"), rate=10))
 
 
 def test_a_camera_that_is_not_there_is_named_and_needs_linux(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="is not above 0"):
+        next(read_live("camera", rate=0))
     for system, address, words in (
         ("Linux", "camera:97", r"there is no camera at /dev/video97 \(found: .*\); connect one, or type"),
         ("Linux", "/dev/video98", r"there is no camera at /dev/video98"),
@@ -534,8 +489,3 @@ def test_ffmpeg_reads_cameras_here() -> None:
     if stream.platform.system() != "Linux":
         pytest.skip("v4l2 is Linux's")
     assert "video4linux2,v4l2" in av.formats_available
-
-
-def test_a_rate_must_be_a_rate() -> None:
-    with pytest.raises(ValueError, match="is not above 0"):
-        next(read_live("camera", rate=0))

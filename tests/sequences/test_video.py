@@ -1,6 +1,6 @@
 """At each grid time stands the frame that a player would show, whatever the container, or one clear reason why not.
 
-Frame number n of a test video has the brightness 20 + 9 n, so that every sample tells which frame it is.
+The videos are those of tests/films.py, in which every frame tells its number.
 """
 
 import itertools
@@ -9,7 +9,8 @@ import math
 import os
 import random
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -29,129 +30,64 @@ from kagglepipe.sequences.grid import TOLERANCE, SampleGrid, grid_length, sample
 from kagglepipe.sequences.video import frame_differences, sample_frames
 from kagglepipe.sequences.video_info import inspect
 from kagglepipe.sequences.video_writer import VideoWriter
+from tests.films import (
+    COUNT,
+    add_pictures,
+    add_sound,
+    add_stream,
+    audio_file,
+    film_with_sound,
+    flat,
+    number_of,
+    remux,
+    shift,
+)
+from tests.films import make_film as make
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "surveillance-fights" / "train"
-COUNT = 20
+
 
 # name of a file: encoder, pixel format, size, options of the encoder
+SMALL = (64, 48)
 KINDS: dict[str, tuple[str, str, tuple[int, int], dict[str, str]]] = {
-    "b-frames.mp4": ("libx264", "yuv420p", (64, 48), {"bf": "3"}),
-    "no-b-frames.mp4": ("libx264", "yuv420p", (64, 48), {"bf": "0"}),
-    "ten-bits.mp4": ("libx264", "yuv420p10le", (64, 48), {}),
-    "full-colour.mp4": ("libx264", "yuv444p", (64, 48), {}),
-    "hevc.mp4": ("libx265", "yuv420p", (64, 48), {"x265-params": "log-level=none"}),
-    "b-frames.mkv": ("libx264", "yuv420p", (64, 48), {"bf": "3"}),
-    "b-frames.mov": ("libx264", "yuv420p", (64, 48), {"bf": "3"}),
-    "b-frames.ts": ("libx264", "yuv420p", (64, 48), {"bf": "3"}),
-    "b-frames.flv": ("libx264", "yuv420p", (64, 48), {"bf": "3"}),
-    "b-frames.avi": ("libx264", "yuv420p", (64, 48), {"bf": "3"}),
-    "mpeg4.avi": ("mpeg4", "yuv420p", (64, 48), {"bf": "2", "b": "2000000"}),
-    "mjpeg.avi": ("mjpeg", "yuvj420p", (64, 48), {}),
+    **{f"b-frames.{ending}": ("libx264", "yuv420p", SMALL, {"bf": "3"})
+       for ending in ("mp4", "mkv", "mov", "ts", "flv", "avi")},
+    "no-b-frames.mp4": ("libx264", "yuv420p", SMALL, {"bf": "0"}),
+    "ten-bits.mp4": ("libx264", "yuv420p10le", SMALL, {}),
+    "full-colour.mp4": ("libx264", "yuv444p", SMALL, {}),
+    "hevc.mp4": ("libx265", "yuv420p", SMALL, {"x265-params": "log-level=none"}),
+    "mpeg4.avi": ("mpeg4", "yuv420p", SMALL, {"bf": "2", "b": "2000000"}),
+    "mjpeg.avi": ("mjpeg", "yuvj420p", SMALL, {}),
     "odd.mkv": ("ffv1", "bgr0", (33, 47), {}),
     "sixteen-bits.mkv": ("ffv1", "gray16le", (33, 47), {}),
-    "vp9.webm": ("libvpx-vp9", "yuv420p", (64, 48), {}),
-    "animated.gif": ("gif", "rgb8", (64, 48), {}),
-    "bare.h264": ("libx264", "yuv420p", (64, 48), {"bf": "3"}),
-    "bare.m4v": ("mpeg4", "yuv420p", (64, 48), {}),
-}
+    "vp9.webm": ("libvpx-vp9", "yuv420p", SMALL, {}),
+    "animated.gif": ("gif", "rgb8", SMALL, {}),
+    "bare.h264": ("libx264", "yuv420p", SMALL, {"bf": "3"}),
+    "bare.m4v": ("mpeg4", "yuv420p", SMALL, {}),
+}  # fmt: skip
 
 
-def has(encoder: str) -> bool:
-    """Whether this FFmpeg can write with it."""
+def make_kind(folder: Path, name: str) -> Path:
+    """The file of KINDS with that name."""
+    encoder, pixel_format, (width, height), options = KINDS[name]
     try:
         av.codec.Codec(encoder, "w")
     except av.codec.codec.UnknownCodecError:
-        return False
-    return True
-
-
-def flat(number: int, width: int = 64, height: int = 48) -> Pixels:
-    """Frame `number`: one grey."""
-    return np.full((height, width, 3), 20 + 9 * number, np.uint8)
-
-
-def number_of(pixels: Pixels) -> int:
-    """Which frame that is."""
-    return round((float(pixels.mean()) - 20) / 9)
-
-
-def make(
-    path: Path,
-    pictures: Sequence[Pixels] | None = None,
-    *,
-    rate: Fraction | int = 10,
-    encoder: str = "libx264",
-    pixel_format: str = "yuv420p",
-    options: dict[str, str] | None = None,
-    container: dict[str, str] | None = None,
-    times: Sequence[Fraction] | None = None,
-    matrix: Sequence[int] | None = None,
-) -> Path:
-    """A video of the pictures (None: COUNT flat ones) at `times` in seconds (None: n / rate)."""
-    pictures = [flat(n) for n in range(COUNT)] if pictures is None else pictures
-    unit = Fraction(1, 1000) if times else 1 / Fraction(rate)
-    with av.open(str(path), "w", options=container or {}) as file:
-        stream: Any = file.add_stream(encoder, rate=rate, options=options or {})
-        stream.height, stream.width = pictures[0].shape[:2]
-        stream.pix_fmt = pixel_format
-        if times:
-            stream.codec_context.time_base = unit
-        if matrix is not None:
-            stream.set_display_matrix(matrix)
-        for number, picture in enumerate(pictures):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            frame.pts, frame.time_base = round(times[number] / unit) if times else number, unit
-            file.mux(stream.encode(frame))
-        file.mux(stream.encode(None))
-    return path
-
-
-def make_kind(folder: Path, name: str, **options: Any) -> Path:
-    """The file of KINDS with that name."""
-    encoder, pixel_format, (width, height), encoding = KINDS[name]
-    if not has(encoder):
         pytest.skip(f"this FFmpeg has no {encoder}")
     pictures = [flat(n, width, height) for n in range(COUNT)]
-    return make(folder / name, pictures, encoder=encoder, pixel_format=pixel_format, options=encoding, **options)
+    return make(folder / name, pictures, encoder=encoder, pixel_format=pixel_format, options=options)
 
 
-def remux(source: Path, target: Path, change: Callable[[int, Any], bool | None]) -> Path:
-    """The packets of a video in another file; `change` alters one, and returns False to leave it out."""
-    with av.open(str(source)) as old, av.open(str(target), "w") as new:
-        stream = new.add_stream_from_template(old.streams.video[0])
-        for number, packet in enumerate(packet for packet in old.demux(video=0) if packet.size):
-            if change(number, packet) is not False:
-                packet.stream = stream
-                new.mux(packet)
-    return target
-
-
-def add_pictures(file: Any, stream: Any, numbers: Iterable[int], pixel_format: str = "yuv420p") -> None:
-    """The flat frames of these numbers."""
-    if not stream.codec_context.is_open:
-        stream.width, stream.height, stream.pix_fmt = 64, 48, pixel_format
-    for number in numbers:
-        file.mux(stream.encode(av.VideoFrame.from_ndarray(flat(number), format="rgb24")))
-    file.mux(stream.encode(None))
-
-
-def add_sound(file: Any, stream: Any, *, seconds: int, rate: int = 16000, start: int = 0) -> None:
-    """Silence."""
-    for offset in range(0, rate * seconds, 1024):
-        silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.int16), format="s16", layout="mono")
-        silence.sample_rate, silence.pts = rate, start + offset
-        file.mux(stream.encode(silence))
-    file.mux(stream.encode(None))
-
-
-def spoil(path: Path, numbers: Sequence[int]) -> Path:
-    """The same file with zeros for the packets of these numbers, in file order."""
+def packets(path: Path) -> list[tuple[int, int]]:
+    """(place, length) in bytes of each packet of the video, in file order."""
     with av.open(str(path)) as file:
-        places = [(packet.pos, packet.size) for packet in file.demux(video=0) if packet.size]
-    data = bytearray(path.read_bytes())
-    for number in numbers:
-        start, size = places[number]
-        assert start is not None
+        return [(packet.pos or 0, packet.size) for packet in file.demux(video=0) if packet.size]
+
+
+def spoil(path: Path, numbers: Iterable[int]) -> Path:
+    """The same file with zeros for the packets of these numbers."""
+    data, places = bytearray(path.read_bytes()), packets(path)
+    for start, size in (places[number] for number in numbers):
         data[start : start + size] = bytes(size)
     path.write_bytes(data)
     return path
@@ -274,52 +210,10 @@ def test_a_start_time_that_is_not_zero_does_not_count(tmp_path: Path) -> None:
         assert numbers_at(path, start=1.0) == list(range(10, 20))
 
 
-def test_an_edit_list_hides_frames(tmp_path: Path) -> None:
-    source = make(tmp_path / "whole.mp4", options={"bf": "2"})
-
-    def three_frames_earlier(_: int, packet: Any) -> None:
-        shift = int(Fraction(3, 10) / packet.time_base)
-        packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
-
-    path = remux(source, tmp_path / "edited.mp4", three_frames_earlier)
-    info = inspect(path)
-    assert (info.frames, info.repairs) == (17, ())
-    assert info.seconds == pytest.approx(1.7)
-    assert numbers_at(path) == list(range(3, 20))
-
-
-def test_a_video_without_its_first_key_frame_shows_the_next(tmp_path: Path) -> None:
-    source = make(tmp_path / "whole.mp4", options={"g": "10", "bf": "0"})
-    path = remux(source, tmp_path / "tail.mkv", lambda number, _: number >= 4)
-    info = inspect(path)
-    assert info.repairs == (
-        "starts with 6 frames that cannot be decoded: left out",
-        "first frame 0.6 s after the start of the file: shown from the start",
-    )
-    assert (info.frames, info.seconds) == (10, pytest.approx(1.6))
-    assert numbers_at(path) == [*[10] * 6, *range(10, 20)]  # a player's clock starts with the file
-
-
-def with_sound(path: Path, *, pictures: Fraction | int = 0, sound: int = 0) -> Path:
-    """COUNT flat frames, ten a second, and three seconds of sound: when each begins, in seconds."""
-    with av.open(str(path), "w") as file:
-        picture: Any = file.add_stream("mpeg4", rate=10)
-        picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
-        picture.codec_context.time_base = unit = Fraction(1, 1000)
-        silence: Any = file.add_stream("mp2", rate=16000)
-        for number in range(COUNT):
-            frame = av.VideoFrame.from_ndarray(flat(number), format="rgb24")
-            frame.pts, frame.time_base = round((pictures + Fraction(number, 10)) / unit), unit
-            file.mux(picture.encode(frame))
-        file.mux(picture.encode(None))
-        add_sound(file, silence, seconds=3, start=16000 * sound)
-    return path
-
-
 @pytest.mark.parametrize("name", ["late.mp4", "late.mkv", "late.mov"])
 def test_time_0_is_the_start_of_the_file_also_where_pictures_begin_later(tmp_path: Path, name: str) -> None:
     """So do players and annotation tools have it; files that are cut without being encoded anew are like that."""
-    path = with_sound(tmp_path / name, pictures=2)
+    path = film_with_sound(tmp_path / name, pictures=2)
     info = inspect(path)
     assert (info.delay, info.seconds) == (pytest.approx(2), pytest.approx(4))
     assert info.repairs == ("first frame 2 s after the start of the file: shown from the start",)
@@ -331,25 +225,19 @@ def test_time_0_is_the_start_of_the_file_also_where_pictures_begin_later(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("pictures", "sound"),
-    [(0, 0), (Fraction(8, 100), 0), (0, 2), (3, 3)],
-    ids=["together", "an encoder's delay", "sound later", "both late"],
+    ("pictures", "sound", "max_gap"),
+    [(0, 0, None), (Fraction(8, 100), 0, None), (0, 2, None), (3, 3, None), (2, 0, 1.5)],
+    ids=["together", "an encoder's delay", "sound later", "both late", "a start hours before is damage"],
 )
 def test_pictures_that_begin_with_the_file_are_read_as_ever(
-    tmp_path: Path, pictures: Fraction | int, sound: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: Fraction | int, sound: int, max_gap: float | None
 ) -> None:
     """`reading` is empty: features and tables that were made of such files are those of now."""
-    path = with_sound(tmp_path / "even.mkv", pictures=pictures, sound=sound)
+    monkeypatch.setattr(container, "MAX_GAP", max_gap or container.MAX_GAP)
+    path = film_with_sound(tmp_path / "even.mkv", pictures=pictures, sound=sound)
     info = inspect(path)
     assert (info.delay, info.repairs, info.reading, info.seconds) == (0, (), "", pytest.approx(2))
     assert numbers_at(path, info=info) == list(range(20))
-
-
-def test_a_start_hours_before_the_pictures_is_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(container, "MAX_GAP", 1.5)
-    path = with_sound(tmp_path / "late.mkv", pictures=2)
-    assert inspect(path).delay == 0
-    assert numbers_at(path) == list(range(20))
 
 
 def beside_a_picture(path: Path, *, default: int | None) -> Path:
@@ -358,13 +246,11 @@ def beside_a_picture(path: Path, *, default: int | None) -> Path:
     default: the number of the stream that is flagged as what players show.
     """
     with av.open(str(path), "w") as file:
-        streams: list[Any] = [file.add_stream(codec, rate=10) for codec in ("mjpeg", "mpeg4")]
-        for stream, pixel_format in zip(streams, ("yuvj420p", "yuv420p"), strict=True):
-            stream.width, stream.height, stream.pix_fmt = 64, 48, pixel_format
-            if default is not None:
-                stream.disposition = Disposition.default if stream.index == default else Disposition(0)
+        streams = [add_stream(file, "mjpeg", "yuvj420p"), add_stream(file, "mpeg4")]
+        for stream in streams if default is not None else []:
+            stream.disposition = Disposition.default if stream.index == default else Disposition(0)
         for stream, numbers in zip(streams, ([24], range(COUNT)), strict=True):
-            add_pictures(file, stream, numbers, stream.pix_fmt)
+            add_pictures(file, stream, numbers)
     return path
 
 
@@ -383,9 +269,8 @@ def test_of_several_films_the_one_that_players_show_is_read(tmp_path: Path) -> N
     for default in (0, 1):
         path = tmp_path / f"angles{default}.mkv"
         with av.open(str(path), "w") as file:
-            streams: list[Any] = [file.add_stream("mpeg4", rate=10) for _ in range(2)]
+            streams = [add_stream(file, "mpeg4") for _ in range(2)]
             for stream in streams:
-                stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
                 stream.disposition = Disposition.default if stream.index == default else Disposition(0)
             for number in range(10):
                 for stream in streams:
@@ -416,27 +301,33 @@ def test_time_stamps_that_go_back_are_replaced_by_counting(tmp_path: Path) -> No
     assert numbers_at(tmp_path / "joined.ts", start=1.95) == list(range(20))
 
 
-def test_a_time_stamp_hours_away_is_replaced_by_counting(tmp_path: Path) -> None:
-    def two_hours_later(number: int, packet: Any) -> None:
-        shift = int(7200 / packet.time_base) if number >= 10 else 0
-        packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
-
-    path = remux(make(tmp_path / "whole.mp4", options={"bf": "0"}), tmp_path / "jump.mkv", two_hours_later)
-    assert inspect(path).repairs == ("time stamps jump by 2 hours: 10 frames/s assumed",)
-    assert numbers_at(path) == list(range(20))
-
-
-def test_a_video_of_weeks_is_refused(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video_info, "MAX_SECONDS", 1.9)
-    with pytest.raises(VideoError, match="lasts 0 hours; the limit is 0"):
-        inspect(clip)
+@pytest.mark.parametrize(
+    ("options", "name", "change", "repairs", "frames", "shown"),
+    [
+        # an edit list hides frames
+        ({"bf": "2"}, "edited.mp4", lambda _, packet: shift(packet, Fraction(-3, 10)), (), 17, [*range(3, 20)]),
+        # without the first key frame: a player's clock starts with the file
+        ({"g": "10", "bf": "0"}, "tail.mkv", lambda number, _: number >= 4,
+         ("starts with 6 frames that cannot be decoded: left out",
+          "first frame 0.6 s after the start of the file: shown from the start"), 10, [*[10] * 6, *range(10, 20)]),
+        ({"bf": "0"}, "jump.mkv", lambda number, packet: shift(packet, 7200 * (number >= 10)),
+         ("time stamps jump by 2 hours: 10 frames/s assumed",), 20, [*range(20)]),
+    ],
+)  # fmt: skip
+def test_odd_time_stamps(
+    tmp_path: Path, options: dict[str, str], name: str, change: Any, repairs: Any, frames: int, shown: list[int]
+) -> None:
+    path = remux(make(tmp_path / "whole.mp4", options=options), tmp_path / name, change)
+    info = inspect(path)
+    assert (info.repairs, info.frames, info.seconds) == (repairs, frames, pytest.approx(len(shown) / 10))
+    assert numbers_at(path) == shown
 
 
 def test_a_title_in_no_encoding_does_no_harm(tmp_path: Path) -> None:
     path = tmp_path / "title.mkv"
     with av.open(str(path), "w") as file:
         file.metadata["title"] = "titletitle"
-        add_pictures(file, file.add_stream("ffv1", rate=10), [3], "bgr0")
+        add_pictures(file, add_stream(file, "ffv1", "bgr0"), [3])
     data = path.read_bytes()
     assert b"titletitle" in data
     path.write_bytes(data.replace(b"titletitle", b"\xff\xfe\x80" * 3 + b"!"))
@@ -476,24 +367,15 @@ def test_a_variable_frame_rate_is_honoured(tmp_path: Path) -> None:
 
 
 WINDOWS = [
-    (0.0, 0.5),
-    (0.3, 0.9),
-    (0.95, None),
-    (1.0, 1.05),
-    (1.04, 1.06),
-    (1.234, 1.9),
-    (2.03, 9.0),
-    (2.9, None),
+    (0.0, 0.5), (0.3, 0.9), (0.95, None), (1.0, 1.05), (1.04, 1.06), (1.234, 1.9), (2.03, 9.0), (2.9, None),
     (-1.0, 0.3),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("name", "encoder", "options"),
     [
-        ("w.mp4", "libx264", {"x264-params": "open-gop=1"}),
-        ("w.mkv", "libx264", {"x264-params": "open-gop=1"}),
-        ("w.ts", "libx264", {"x264-params": "open-gop=1"}),
+        *((f"w.{ending}", "libx264", {"x264-params": "open-gop=1"}) for ending in ("mp4", "mkv", "ts")),
         ("rolling.ts", "libx264", {"x264-params": "intra-refresh=1"}),
         ("w.flv", "libx264", {}),
         ("w.avi", "libx264", {}),
@@ -515,33 +397,27 @@ def test_a_window_is_a_part_of_the_whole(tmp_path: Path, name: str, encoder: str
 
 
 @pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How many frames were decoded and converted."""
-    counts = {"decoded": 0, "converted": 0}
+    counts: Counter[str] = Counter()
     decoded, converter = video.decode_packets, video.rgb_converter
 
-    def count_decoded(*arguments: Any) -> Iterator[Any]:
-        for frame in decoded(*arguments):
-            counts["decoded"] += 1
-            yield frame
+    def count(name: str, value: Any) -> Any:
+        counts[name] += 1
+        return value
 
-    def count_converted(*arguments: Any, **named: Any) -> Any:
+    def converting(*arguments: Any, **named: Any) -> Callable[[Any], Pixels]:
         convert = converter(*arguments, **named)
+        return lambda frame: count("converted", convert(frame))
 
-        def counting(frame: Any) -> Pixels:
-            counts["converted"] += 1
-            return convert(frame)
-
-        return counting
-
-    monkeypatch.setattr(video, "decode_packets", count_decoded)
-    monkeypatch.setattr(video, "rgb_converter", count_converted)
+    monkeypatch.setattr(video, "decode_packets", lambda *a: (count("decoded", frame) for frame in decoded(*a)))
+    monkeypatch.setattr(video, "rgb_converter", converting)
     return counts
 
 
-def test_what_no_grid_time_needs_is_not_converted(clip: Path, counted: dict[str, int]) -> None:
+def test_what_no_grid_time_needs_is_not_converted(clip: Path, counted: Counter[str]) -> None:
     info = inspect(clip)
-    counted.update(decoded=0)
+    counted.clear()
     assert numbers_at(clip, 2, info=info) == [0, 5, 10, 15]
     assert counted == {"decoded": 17, "converted": 4}  # number 16 shows that 15 is the last of its time
     assert numbers_at(clip, 50, info=info) == [n for n in range(20) for _ in range(5)]
@@ -550,11 +426,11 @@ def test_what_no_grid_time_needs_is_not_converted(clip: Path, counted: dict[str,
         assert numbers_at(clip, start=start, end=end) == []
 
 
-def test_what_lies_far_before_the_start_is_not_decoded(tmp_path: Path, counted: dict[str, int]) -> None:
+def test_what_lies_far_before_the_start_is_not_decoded(tmp_path: Path, counted: Counter[str]) -> None:
     for name in ("long.mp4", "long.mkv"):
         path = make(tmp_path / name, [flat(n // 10) for n in range(200)], options={"g": "10"})
         info = inspect(path)
-        counted.update(decoded=0)
+        counted.clear()
         assert numbers_at(path, 10, start=15.0, end=15.5, info=info) == [15] * 5
         assert counted["decoded"] <= 20
 
@@ -689,10 +565,9 @@ def test_sound_that_lasts_longer_is_no_sign_of_a_cut(tmp_path: Path) -> None:
     path = tmp_path / "long sound.mkv"
     with av.open(str(path), "w") as file:
         sound: Any = file.add_stream("flac", rate=16000)
-        picture: Any = file.add_stream("ffv1", rate=10)
-        picture.width, picture.height, picture.pix_fmt = 64, 48, "bgr0"
+        picture = add_stream(file, "ffv1", "bgr0")
         add_sound(file, sound, seconds=4)
-        add_pictures(file, picture, range(10), "bgr0")
+        add_pictures(file, picture, range(10))
     info = inspect(path)
     assert (info.repairs, info.seconds) == ((), pytest.approx(1))
     assert numbers_at(path) == list(range(10))
@@ -702,8 +577,7 @@ def test_a_stream_that_turns_up_on_the_way_does_not_matter(tmp_path: Path) -> No
     """An FLV file whose header denies its sound: PyAV ends reading it with an IndexError."""
     path = tmp_path / "late sound.flv"
     with av.open(str(path), "w") as file:
-        picture: Any = file.add_stream("libx264", rate=10, options={"bf": "0"})
-        picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
+        picture = add_stream(file, "libx264", options={"bf": "0"})
         sound: Any = file.add_stream("pcm_s16le", rate=11025, layout="mono")
         add_pictures(file, picture, [*range(20)] * 5)
         add_sound(file, sound, seconds=1, rate=11025, start=110_250)
@@ -725,14 +599,27 @@ def test_other_files_may_be_cut_too(tmp_path: Path, name: str) -> None:
     assert seen == sorted(seen)
 
 
-def test_a_damaged_frame_is_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = spoil(make_kind(tmp_path, "mjpeg.avi"), [5, 6, 12])
-    assert inspect(path).frames == 20
+@pytest.mark.parametrize(
+    ("spoilt", "shown", "told", "repairs"),
+    [
+        ([5, 6, 12], [0, 1, 2, 3, 4, 4, 4, 7, 8, 9, 10, 11, 11, *range(13, 20)], [3, 2], ()),
+        ([18, 19], [*range(18), 17, 17], [2], ()),
+        ([0, 1], [2, 2, *range(2, 20)], [2, 2],
+         ("starts with 2 frames that cannot be decoded: left out",
+          "first frame 0.2 s after the start of the file: shown from the start")),
+    ],
+)  # fmt: skip
+def test_damaged_frames_are_left_out_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, spoilt: Any, shown: Any, told: list[int], repairs: Any
+) -> None:
+    path = spoil(make_kind(tmp_path, "mjpeg.avi"), spoilt)
+    info = inspect(path)
+    assert (info.frames, info.repairs) == (20 - 2 * bool(repairs), repairs)
     with caplog.at_level(logging.WARNING):
-        assert numbers_at(path) == [0, 1, 2, 3, 4, 4, 4, 7, 8, 9, 10, 11, 11, *range(13, 20)]
-        assert numbers_at(path, end=1.0) == [0, 1, 2, 3, 4, 4, 4, 7, 8, 9]  # also where reading stops early
+        assert numbers_at(path) == shown
+        assert numbers_at(path, end=1.0) == shown[:10]  # also where reading stops early
     words = "damaged frames left out; the frame before each is shown instead"
-    assert caplog.messages == [f"{path}: 3 {words}", f"{path}: 2 {words}"]
+    assert caplog.messages == [f"{path}: {count} {words}" for count in told]
 
 
 def test_a_frame_that_the_decoder_had_to_make_up_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -740,28 +627,13 @@ def test_a_frame_that_the_decoder_had_to_make_up_is_left_out(tmp_path: Path, cap
     pictures = [rng.integers(0, 256, (48, 64, 3), dtype=np.uint8) for _ in range(10)]
     path = make(tmp_path / "noise.mp4", pictures, options={"g": "1", "bf": "0"})
     whole = [pixels for _, pixels in sample_frames(path, rate=10)]
-    with av.open(str(path)) as file:
-        places = [(packet.pos, packet.size) for packet in file.demux(video=0) if packet.size]
-    data, (start, size) = bytearray(path.read_bytes()), places[5]
-    assert start is not None
+    data, (start, size) = bytearray(path.read_bytes()), packets(path)[5]
     data[start + size // 2 : start + size] = rng.bytes(size - size // 2)
     path.write_bytes(data)
     with caplog.at_level(logging.WARNING):
         damaged = [pixels for _, pixels in sample_frames(path, rate=10)]
     np.testing.assert_array_equal(damaged, [*whole[:5], whole[4], *whole[6:]])
     assert "1 damaged frames" in caplog.messages[0]
-
-
-def test_a_damaged_beginning_or_end_still_gives_every_grid_time(tmp_path: Path) -> None:
-    path = spoil(make_kind(tmp_path, "mjpeg.avi"), [18, 19])
-    assert numbers_at(path) == [*range(18), 17, 17]
-    path = spoil(make_kind(tmp_path, "mjpeg.avi"), [0, 1])
-    info = inspect(path)
-    assert info.repairs == (
-        "starts with 2 frames that cannot be decoded: left out",
-        "first frame 0.2 s after the start of the file: shown from the start",
-    )
-    assert numbers_at(path) == [2, 2, *range(2, 20)]
 
 
 def test_damage_in_a_file_whose_frames_are_counted_does_not_move_what_follows(tmp_path: Path) -> None:
@@ -813,52 +685,28 @@ def test_altered_bytes_give_frames_or_one_clear_error(
 # --- what is no usable video ------------------------------------------------------------------------------------
 
 
-def audio_file(path: Path, *, cover: bool = False) -> Path:
-    """Sound, with a cover picture or without."""
-    with av.open(str(path), "w") as file:
-        sound = file.add_stream("flac", rate=16000)
-        if cover:
-            picture: Any = file.add_stream("mjpeg", rate=1)
-            picture.disposition = Disposition.attached_pic
-            add_pictures(file, picture, [3], "yuvj420p")
-        add_sound(file, sound, seconds=1)
-    return path
-
-
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("write", "message"),
     [
-        (b"", r"^the file is empty \(0 bytes\)$"),
-        (b"just text\n" * 100, "^not a video that can be read$"),
-        (b"\x00" * 3000, "^not a video that can be read$"),
-        (b"a", "^not a video that can be read$"),
-        (b"\x00\x00\x00\x18ftypmp42", "no index"),
+        *((lambda path, content=content: path.write_bytes(content), message) for content, message in (
+            (b"", r"^the file is empty \(0 bytes\)$"), (b"just text\n" * 100, "^not a video that can be read$"),
+            (b"\x00" * 3000, "^not a video that can be read$"), (b"a", "^not a video that can be read$"),
+            (b"\x00\x00\x00\x18ftypmp42", "no index"))),
+        (audio_file, "there is no video in it, only audio"),
+        (lambda path: audio_file(path, cover=True), "there is no video in it, only audio"),
+        (lambda path: Image.fromarray(flat(3)).save(path, "PNG"), "not a video"),
+        (lambda path: Image.fromarray(flat(3)).save(path, "JPEG"), "not a video"),
+        (lambda path: None, "no such file"),
+        (Path.mkdir, "not a file"),
+        (getattr(os, "mkfifo", Path.mkdir), "not a file"),  # which is not waited for
     ],
-)
-def test_what_is_no_video_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+)  # fmt: skip
+def test_what_is_no_video_is_named(tmp_path: Path, write: Callable[[Path], object], message: str) -> None:
     path = tmp_path / "film.mp4"
-    path.write_bytes(content)
-    with pytest.raises(VideoError, match=message):
-        inspect(path)
-    with pytest.raises(VideoError, match=message):
-        next(sample_frames(path, rate=10))
-
-
-def test_sound_alone_or_with_a_cover_picture_is_no_video(tmp_path: Path) -> None:
-    for path in (audio_file(tmp_path / "sound.mkv"), audio_file(tmp_path / "sound.mp4", cover=True)):
-        with pytest.raises(VideoError, match="there is no video in it, only audio"):
-            inspect(path)
-
-
-def test_what_is_no_file_is_named_without_waiting_for_it(tmp_path: Path) -> None:
-    with pytest.raises(VideoError, match="no such file"):
-        inspect(tmp_path / "none.mp4")
-    with pytest.raises(VideoError, match="not a file"):
-        inspect(tmp_path)
-    if hasattr(os, "mkfifo"):
-        os.mkfifo(tmp_path / "pipe.mp4")
-        with pytest.raises(VideoError, match="not a file"):
-            inspect(tmp_path / "pipe.mp4")
+    write(path)
+    for read in (inspect, lambda path: next(sample_frames(path, rate=10))):
+        with pytest.raises(VideoError, match=message):
+            read(path)
 
 
 PLAYLISTS = {
@@ -885,16 +733,6 @@ def test_a_playlist_leads_nowhere(tmp_path: Path, kind: str, name: str) -> None:
             inspect(tmp_path / name)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg"])
-def test_a_picture_is_no_video(tmp_path: Path, suffix: str) -> None:
-    import cv2
-
-    path = tmp_path / f"film{suffix}"
-    cv2.imwrite(str(path), flat(3))
-    with pytest.raises(VideoError, match="not a video"):
-        inspect(path.rename(tmp_path / "film.mp4"))
-
-
 @pytest.mark.parametrize("name", ["http:x.mp4", "concat:a.mp4", "a b, ü %03d.mp4", "rtsp:", "-i.mp4"])
 def test_a_name_is_a_name_whatever_it_looks_like(clip: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(clip.parent)
@@ -902,12 +740,21 @@ def test_a_name_is_a_name_whatever_it_looks_like(clip: Path, monkeypatch: pytest
     assert numbers_at(Path(name)) == list(range(20))
 
 
-def test_a_video_may_be_too_large(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("module", "name", "limit", "message"),
+    [
+        (container, "MAX_PIXELS", 3000, "64×48 pixels; the limit is 0 million in all"),
+        (video_info, "MAX_SECONDS", 1.9, "lasts 0 hours; the limit is 0"),
+    ],
+)
+def test_a_video_may_be_too_large(
+    clip: Path, monkeypatch: pytest.MonkeyPatch, module: Any, name: str, limit: float, message: str
+) -> None:
     with pytest.raises(VideoError, match="64×48 pixels; the limit is 63 a side"):
         inspect(clip, max_side=63)
     assert inspect(clip, max_side=64).width == 64
-    monkeypatch.setattr(container, "MAX_PIXELS", 3000)
-    with pytest.raises(VideoError, match="64×48 pixels; the limit is 0 million in all"):
+    monkeypatch.setattr(module, name, limit)
+    with pytest.raises(VideoError, match=message):
         inspect(clip)
 
 
