@@ -1,1 +1,1 @@
-"""Networks, and where their weights come from."""
+"""Models: image classifiers, recurrent and temporal models, pretrained weights."""

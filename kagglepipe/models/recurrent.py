@@ -46,7 +46,7 @@ def lstm_step(x: Tensor, state: tuple[Tensor, Tensor], U: Tensor, W: Tensor, b: 
         h_t = o ⊙ tanh(c_t)                    hidden state
 
     Hochreiter & Schmidhuber 1997, "Long short-term memory"; forget gates: Gers, Schmidhuber & Cummins 2000, "Learning
-    to forget". The cell is a sum, so that its gradient decays with f alone, and not with W at each step.
+    to forget". The cell is a sum, so that its gradient decays with f only, not with W at each step.
 
     x: (B, F). state: (h, c), each (B, H). U: (4H, F), W: (4H, H), b: (4H,), stacked in the order i, f, g, o.
     Returns the new (h, c).

@@ -1,1 +1,1 @@
-"""Fitting: the head, the network, and what is kept of them."""
+"""Training: features, heads, fine-tuning, temporal models, checkpoints, inference."""

@@ -338,22 +338,6 @@ def test_elmans_network_by_its_two_equations(fused: bool) -> None:
         assert (outputs[row, length:] == 0).all()
 
 
-@pytest.mark.parametrize("fused", [True, False])
-def test_elmans_network_learns_what_takes_memory(fused: bool) -> None:
-    """The exclusive or of the last two bits, Elman's own first example: no single step knows it."""
-    torch.manual_seed(0)
-    network = ElmanNetwork(1, 8, 1, fused=fused)
-    bits = torch.randint(0, 2, (32, 9, 1)).float()
-    wanted = (bits[:, 1:] != bits[:, :-1]).float()
-    optimiser = torch.optim.Adam(network.parameters(), lr=0.05)
-    for _ in range(100):
-        optimiser.zero_grad()
-        outputs, _ = network(2 * bits - 1)
-        nn.functional.binary_cross_entropy_with_logits(outputs[:, 1:], wanted).backward()
-        optimiser.step()
-    assert ((network(2 * bits - 1)[0][:, 1:] > 0) == wanted.bool()).float().mean() > 0.99
-
-
 # --- truncated backpropagation through time --------------------------------------------------------------------
 
 
@@ -419,19 +403,6 @@ def test_truncated_gradients_are_those_of_separate_passes(shape: dict[str, Any],
             (states * weights[start:stop]).sum().backward()
             state = detach(state)
     assert_close(found, [p.grad for p in module.parameters()], 10 * TOLERANCE[shape["dtype"]])
-
-
-@pytest.mark.parametrize("steps", [6, 7, 100])
-@pytest.mark.parametrize("cell", CELLS)
-def test_as_many_steps_as_there_are_is_full_backpropagation(cell: str, steps: int) -> None:
-    torch.manual_seed(0)
-    module = lively(Recurrent(3, 4, cell=cell, layers=2)).double()
-    features, lengths = torch.randn(3, 6, 3, dtype=torch.float64), torch.tensor([2, 6, 4])
-    state = random_state(module, 3, torch.float64)
-    inputs = [*module.parameters(), *tensors(state)]
-    (chunk,) = truncated(module, features, lengths, steps, state)
-    full = torch.autograd.grad(module(features, lengths, state)[0].square().sum(), inputs)
-    assert_close(torch.autograd.grad(chunk.states.square().sum(), inputs), full, 1e-10)
 
 
 def test_parameters_may_be_updated_between_chunks() -> None:

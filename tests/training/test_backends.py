@@ -11,31 +11,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-import timm
 import torch
 
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json
-from kagglepipe.models.classifier import Classifier, Preprocessing
+from kagglepipe.models.classifier import Classifier
 from kagglepipe.training import backends as module
 from kagglepipe.training.backends import TOLERANCE, InferenceBackend, machine
 from kagglepipe.training.device import Precision
+from tests.fitting import FLOAT32, SIZE, network
 
-SIZE = 32
-CPU, FLOAT32 = torch.device("cpu"), Precision(torch.float32, False, "")
+CPU = torch.device("cpu")
 installed = pytest.mark.skipif(not module.has_openvino(), reason="OpenVINO is not installed: pip install openvino")
-
-
-def network(name: str = "test_efficientnet", **options: Any) -> Classifier:
-    torch.manual_seed(0)
-    backbone = timm.create_model(name, num_classes=0, **options)
-    half = (0.5, 0.5, 0.5)
-    return Classifier(backbone, 3, Preprocessing(SIZE, "squash", 1.0, half, half, SIZE)).eval()
 
 
 @pytest.fixture(scope="module")
 def model() -> Classifier:
-    return network()
+    return network().eval()
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +59,7 @@ def test_features_are_those_of_torch(
     name: str, options: dict[str, Any], images: np.ndarray[Any, np.dtype[np.uint8]], tmp_path: Path
 ) -> None:
     """In batches of any size, from a new conversion and from the one that was kept."""
-    model = network(name, **options)
+    model = network(name, **options).eval()
     before = copy.deepcopy(model.state_dict())
     expected = InferenceBackend(CPU, FLOAT32).encoder(model)(images)
     for _ in ("made", "kept"):
@@ -100,7 +92,7 @@ def test_what_is_kept_is_not_converted_again(
     with monkeypatch.context() as patch:
         patch.setattr(module, "convert", lambda model: pytest.fail("it is there"))
         backend.encoder(model)
-    other = network("test_resnet")
+    other = network("test_resnet").eval()
     backend.encoder(other)
     assert len(list(tmp_path.glob("*.openvino"))) == 2
 
@@ -125,7 +117,7 @@ def test_nobody_is_told_of_a_conversion() -> None:
         "import sys, torch\n"
         "from kagglepipe.training.backends import InferenceBackend\n"
         "from tests.training.test_backends import CPU, FLOAT32, network\n"
-        "InferenceBackend(CPU, FLOAT32, 'openvino').encoder(network())\n"
+        "InferenceBackend(CPU, FLOAT32, 'openvino').encoder(network().eval())\n"
         "assert sys.modules['openvino_telemetry'] is None\n"
         "assert not any(name.startswith('openvino_telemetry.') for name in sys.modules)\n"
     )

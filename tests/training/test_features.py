@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import timm
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from kagglepipe.images.decode import Pixels
 from kagglepipe.images.views import Views
-from kagglepipe.models.classifier import Classifier, Preprocessing
+from kagglepipe.models.classifier import Classifier
 from kagglepipe.training import features as module
 from kagglepipe.training.backends import InferenceBackend
 from kagglepipe.training.device import Precision
@@ -32,8 +31,8 @@ from kagglepipe.training.features import (
     image_key,
     stored_features,
 )
+from tests.fitting import SIZE, network
 
-SIZE = 32
 TORCH, HALF = (
     InferenceBackend(torch.device("cpu"), Precision(dtype, False, "")) for dtype in (torch.float32, torch.bfloat16)
 )
@@ -219,20 +218,10 @@ def test_an_image_is_known_by_its_bytes_and_its_id() -> None:
 # --- images --------------------------------------------------------------------------------------------------------
 
 
-def network(name: str, **options: Any) -> Classifier:
-    """A tiny network of random weights and random batch statistics."""
-    torch.manual_seed(0)
-    backbone = timm.create_model(name, num_classes=0, **options)
-    for buffer, value in backbone.named_buffers():
-        if buffer.endswith(("running_mean", "running_var")):
-            value.uniform_(0.5, 1.5)
-    return Classifier(backbone, 2, Preprocessing(SIZE, "squash", 1.0, (0.5,) * 3, (0.5,) * 3, SIZE)).eval()
-
-
 @pytest.fixture(scope="module")
 def model() -> Classifier:
     """A tiny network of random weights."""
-    return network("test_resnet")
+    return network("test_resnet", norms=True).eval()
 
 
 class Noise:
@@ -249,20 +238,13 @@ def computed(model: Classifier, rows: list[int], batch_size: int = 16, workers: 
     return compute_features(model, VIEWS, rows, backend=TORCH, batch_size=batch_size, workers=workers)
 
 
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        ("test_resnet", {}),
-        ("test_efficientnet", {}),
-        ("test_byobnet", {}),
-        ("test_convnext", {}),
-        ("test_nfnet", {}),
-        ("test_vit", {"img_size": SIZE}),
-    ],
-)
+@pytest.mark.parametrize(("name", "options"), [
+    ("test_resnet", {}), ("test_efficientnet", {}), ("test_byobnet", {}), ("test_convnext", {}), ("test_nfnet", {}),
+    ("test_vit", {"img_size": SIZE}),
+])  # fmt: skip
 def test_features_are_the_networks(name: str, options: dict[str, Any]) -> None:
     """However the network is altered to be faster."""
-    rows, model = [5, 2, 9], network(name, **options)
+    rows, model = [5, 2, 9], network(name, norms=True, **options).eval()
     found = computed(model, rows)
     with torch.inference_mode():
         images = torch.from_numpy(np.stack([VIEWS[row, 0] for row in rows]))

@@ -1,13 +1,12 @@
 """The first layers learn slowest, biases and norms do not decay, and batch statistics stay as they came."""
 
 import pytest
-import timm
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from kagglepipe.models.classifier import Classifier, Preprocessing
+from kagglepipe.models.classifier import Classifier
 from kagglepipe.options import TrainingOptions
 from kagglepipe.training.optimise import (
     SCHEDULES,
@@ -17,20 +16,13 @@ from kagglepipe.training.optimise import (
     make_schedule,
     param_groups,
 )
+from tests.fitting import network
 
 DEPTH = {  # the first parameters of each layer, from the input to the head
     "test_efficientnet": ["conv_stem", "blocks.0", "blocks.1", "blocks.2", "blocks.3", "blocks.4"],
     "test_resnet": ["conv1", "layer1", "layer2", "layer3", "layer4"],
     "test_vit": ["patch_embed", "blocks.0", "blocks.1", "blocks.2"],
 }
-
-
-def network(name: str = "test_efficientnet") -> Classifier:
-    """A tiny network of random weights."""
-    torch.manual_seed(0)
-    size = 160 if "vit" in name else 32
-    preprocessing = Preprocessing(size, "squash", 1.0, (0.5,) * 3, (0.5,) * 3, size)
-    return Classifier(timm.create_model(name, num_classes=0), 2, preprocessing)
 
 
 def settings_of(model: Classifier, key: str, **changes: float) -> dict[str, float]:

@@ -24,7 +24,6 @@ from kagglepipe.training.loop import FitRuntime, Loop
 from kagglepipe.training.resume import load_progress, save_progress
 from kagglepipe.training.step import gradients, is_out_of_memory, update
 from tests.fitting import (
-    COUNT,
     FLOAT32,
     RECIPE,
     TRAIN,
@@ -32,7 +31,6 @@ from tests.fitting import (
     crowd,
     killed,
     network,
-    relabelled,
     seed_of,
     trained,
     untimed,
@@ -87,15 +85,6 @@ def test_parts_of_any_size_have_the_gradient_of_the_whole(
     assert loss == pytest.approx(float(expected.detach()), rel=1e-5)
     for gradient, other in zip(found, gradients_of(whole), strict=True):
         torch.testing.assert_close(gradient, other, rtol=1e-4, atol=1e-6)
-
-
-def test_a_fit_in_parts_goes_where_the_whole_goes(images: TrainingImages) -> None:
-    """Up to rounding: three rows at a time of batches of eight."""
-    whole, parts = network(), network()
-    histories = [trained(whole, images, SHORT), trained(parts, images, SHORT, runtime=FitRuntime(micro_batch=3))]
-    losses = [[epoch.train_loss for epoch in history] for history in histories]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
-    torch.testing.assert_close(whole.head.weight, parts.head.weight, rtol=1e-2, atol=1e-4)
 
 
 # --- memory --------------------------------------------------------------------------------------------------------
@@ -298,8 +287,3 @@ def test_scores_that_are_no_numbers_twice_name_no_batch(
     monkeypatch.setattr(fit_module, "evaluate", lambda *_, **__: (math.nan, 0.3, 0.3))
     with pytest.raises(UserError, match=r"the loss became nan in epoch 1, again: lower training\.lr=0\.003$"):
         trained(network(), images, SHORT)
-
-
-def test_a_network_that_learns_is_left_alone(images: TrainingImages, caplog: pytest.LogCaptureFixture) -> None:
-    trained(fragile(), relabelled(images, np.arange(COUNT)), SHORT)
-    assert not caplog.records

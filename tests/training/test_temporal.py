@@ -349,22 +349,6 @@ def windows_of(example: Example, window: int, *, differences: bool) -> NDArray[n
     return np.stack([x[max(0, t - window // 2) : t + window - window // 2].mean(axis=0) for t in range(len(x))])
 
 
-@given(
-    lengths=st.lists(st.integers(1, 9), min_size=1, max_size=4),
-    window=st.integers(1, 6),
-    differences=st.booleans(),
-    per_frame=st.booleans(),
-)
-def test_what_a_linear_model_sees_is_averaged_by_hand(
-    lengths: list[int], window: int, differences: bool, per_frame: bool
-) -> None:
-    examples = random_examples(lengths, per_frame=per_frame)
-    found = pooled(examples, options(cell="mean", window=window, differences=differences))
-    expected = np.concatenate([windows_of(one, window, differences=differences) for one in examples])
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-    assert found.dtype == np.float32
-
-
 @pytest.mark.parametrize("differences", [False, True])
 @pytest.mark.parametrize("per_frame", [False, True])
 def test_a_linear_head_is_logistic_regression_on_what_it_sees(per_frame: bool, differences: bool) -> None:

@@ -32,7 +32,6 @@ from tests.fitting import (
     Clock,
     crowd,
     images_in,
-    make_images,
     network,
     trained,
     untimed,
@@ -41,18 +40,6 @@ from tests.processes import in_company
 
 Company = Callable[..., list[Any]]
 ODD = replace(RECIPE, epochs=2, batch_size=23)  # twenty-four rows: the last batch is one row, too few for two
-
-
-@pytest.fixture(scope="module")
-def pixels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pixels")
-    make_images(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def images(pixels: Path) -> TrainingImages:
-    return images_in(pixels)
 
 
 @pytest.fixture
@@ -117,7 +104,7 @@ def test_what_one_knows_both_know(company: Company) -> None:
         assert said["alone"] == [1, [5.0], "mine"]
 
 
-def test_a_process_that_is_alone_speaks_to_nobody() -> None:
+def test_a_single_process_needs_no_group() -> None:
     assert (distributed.world_size(), distributed.rank(), distributed.is_rank_zero()) == (1, 0, True)
     distributed.init_process_group("cpu")
     distributed.barrier()
@@ -176,28 +163,21 @@ def test_the_cores_of_a_machine_are_shared(
         assert runtime.own_workers == (wanted or 12)
 
 
-@pytest.mark.parametrize(("device", "count", "error"), [
+@pytest.mark.parametrize(("device", "gpus", "error"), [
     ("cuda:1", 2, "device=cuda:1 is one GPU for 2 processes"),
     ("auto", 1, "process 1 of this machine has no GPU: type --nproc-per-node=1"),
+    ("auto", 0, "2 processes cannot share an Apple GPU: type device=cpu"),
 ])  # fmt: skip
 def test_every_process_needs_a_gpu_of_its_own(
-    device: str, count: int, error: str, monkeypatch: pytest.MonkeyPatch
+    device: str, gpus: int, error: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     with pytest.raises(UserError, match=error):
         distributed.init_process_group(device)
-
-
-def test_an_apple_gpu_is_not_shared(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"WORLD_SIZE": "2", "RANK": "0"}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    with pytest.raises(UserError, match="2 processes cannot share an Apple GPU: type device=cpu"):
-        distributed.init_process_group("auto")
 
 
 # --- what they do together ---------------------------------------------------------------------------------------
@@ -283,8 +263,8 @@ def break_once(model: Classifier) -> None:
 def weights_of(folders: list[Path]) -> dict[str, Tensor]:
     """Those of both, which are the same bit by bit; so are their histories."""
     first, second = (load_file(folder / "weights") for folder in folders)
-    for name, value in first.items():
-        assert torch.equal(value, second[name]), name
+    assert first.keys() == second.keys()
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
     assert read_json(folders[0] / "history") == read_json(folders[1] / "history")
     return first
 
