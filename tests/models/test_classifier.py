@@ -22,14 +22,8 @@ from kagglepipe.models.weights import find_weights
 
 NONE = find_weights("any", "none")
 TINY = [
-    "test_byobnet",
-    "test_convnext",
-    "test_efficientnet",
-    "test_nfnet",
-    "test_resnet",
-    "test_vit",
-    "test_vit_relpos",
-]
+    "test_byobnet", "test_convnext", "test_efficientnet", "test_nfnet", "test_resnet", "test_vit", "test_vit_relpos"
+]  # fmt: skip
 PREPROCESSING = Preprocessing(32, "squash", 1.0, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), 64)
 
 

@@ -252,12 +252,6 @@ def test_a_state_that_does_not_fit_is_refused(cell: str, fused: bool) -> None:
             module(torch.zeros(3, 5, 2), None, state)
 
 
-def test_detach_keeps_the_values_and_ends_the_gradient() -> None:
-    h, c = torch.ones(1, 2, 3, requires_grad=True), torch.zeros(1, 2, 3, requires_grad=True)
-    assert torch.equal(detach(h), h)
-    assert [part.requires_grad for part in (detach(h), *detach((h, c)))] == [False] * 3
-
-
 # --- what a network is made of ---------------------------------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.images.dataset import TrainingImages
 from kagglepipe.predictions.metrics import METRICS
 from kagglepipe.training.budget import Budget
-from kagglepipe.training.fit import evaluate, fit, lost_workers
+from kagglepipe.training.fit import evaluate, lost_workers
 from kagglepipe.training.loop import FitRuntime
 from kagglepipe.training.resume import Epoch, best_epoch, load_progress, save_progress
 from tests.fitting import (
@@ -25,7 +25,6 @@ from tests.fitting import (
     FLOAT32,
     RECIPE,
     ROWS,
-    TRAIN,
     VALID,
     assert_same,
     network,
@@ -77,11 +76,7 @@ def test_the_bar_counts_the_batches_of_all_epochs(images: TrainingImages, monkey
             return self
 
     monkeypatch.setattr(console, "Progress", Bar)
-    recipe = replace(RECIPE, epochs=2)
-    fit(
-        network(), images, train=TRAIN, valid=VALID, options=recipe, seed=0, precision=FLOAT32, workers=0, name="test",
-        runtime=FitRuntime(budget=Budget(3600.0, lambda: 0.0)),
-    )  # fmt: skip
+    trained(network(), images, replace(RECIPE, epochs=2), runtime=FitRuntime(budget=Budget(3600.0, lambda: 0.0)))
     bars = [bar for bar in bars if bar.total]
     assert [(bar.done, bar.count, bar.total) for bar in bars] == [(0, 3, 6), (3, 6, 6)]
     assert all("budget=1:00:00" in bar.note for bar in bars)
