@@ -216,7 +216,7 @@ class KaggleClient:
         return token
 
     def submit(self, slug: str, token: str, description: str) -> int:
-        """Submit an uploaded file; returns the submission's number. Sent again only where it surely did nothing.
+        """Submit an uploaded file; returns the submission's number. Sent again only after a failure without effect.
 
         Raises KaggleError; unless it is `harmless`, the submission may have been counted.
         """

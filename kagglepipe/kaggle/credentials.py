@@ -1,6 +1,6 @@
-"""Where a user's Kaggle credentials are, in the order of Kaggle's own clients; never in the configuration.
+"""Kaggle credentials of a user, found in the order of Kaggle's own clients; never in the configuration.
 
-What is found here is told by its place; the secret itself appears in no `repr`, error, log or file.
+Errors and logs name the place; the secret itself appears in no `repr`, error, log or file.
 """
 
 import base64
@@ -21,12 +21,12 @@ WHERE = (
     "~/.kaggle/access_token; the older KAGGLE_USERNAME with KAGGLE_KEY, and kaggle.json, work too"
 )
 ESCAPES = "\\%=&"  # characters that begin one
-SHORTEST_PART = 12  # characters of base64 that are surely the secret's and no word of an ordinary text
+MIN_PART = 12  # characters of base64; fewer may be a word of an ordinary text
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """place: where they were found, for people. username: None for a token. exposed: others can read the file."""
+    """A token, or a username and key. place: where they were found. exposed: others can read the file."""
 
     place: str
     secret: str = field(repr=False)
@@ -35,31 +35,30 @@ class Credentials:
 
     @property
     def authorization(self) -> str:
-        """The value of the HTTP header Authorization."""
+        """Return the value of the HTTP header Authorization."""
         if self.username is None:
             return f"Bearer {self.secret}"
         return "Basic " + base64.b64encode(f"{self.username}:{self.secret}".encode()).decode()
 
     def hide(self, text: str) -> str:
-        """`text` without the secret, should a server have echoed it: also escaped or in base64 (`_any_encoding`)."""
-        return self._traces.sub("***", text)
+        """Replace the secret, which a server may have echoed plain, escaped or in base64, by `***`."""
+        return self._secret_pattern.sub("***", text)
 
     @cached_property
-    def _traces(self) -> "re.Pattern[str]":
-        """Whatever tells the secret, the longest first."""
-        told = (self.authorization.split()[1].rstrip("="), self.secret)
-        patterns = {trace: "".join(map(_any_encoding, trace)) for trace in told}
-        for part in (part for text in told for part in (text.encode().hex(), *_base64_parts(text))):
+    def _secret_pattern(self) -> "re.Pattern[str]":
+        secrets = (self.authorization.split()[1].rstrip("="), self.secret)
+        patterns = {secret: "".join(map(_any_encoding, secret)) for secret in secrets}
+        for part in (part for secret in secrets for part in (secret.encode().hex(), *_base64_parts(secret))):
             patterns[part] = "".join(char if char.isalnum() else _any_encoding(char) for char in part)
-        longest = sorted(filter(None, patterns), key=len, reverse=True)
-        begins = re.escape("".join({trace[0] for trace in longest} | set("-_" + ESCAPES)))  # for speed alone
-        whole = "|".join(patterns[trace] for trace in longest)
+        longest = sorted(filter(None, patterns), key=len, reverse=True)  # first
+        begins = re.escape("".join({text[0] for text in longest} | set("-_" + ESCAPES)))  # for speed alone
+        whole = "|".join(patterns[text] for text in longest)
         return re.compile(f"(?=[{begins}])(?:{whole})(?:{_any_encoding('=')}){{0,2}}", re.I)
 
 
 @cache
 def _any_encoding(char: str) -> str:
-    r"""A pattern for an ASCII character, in any case, as it stands or escaped: by JSON, percent, HTML, base64 for URLs.
+    r"""Make a pattern of an ASCII character, plain or escaped: in JSON, percent, HTML, base64 for URLs.
 
     >>> bool(re.fullmatch(_any_encoding("/"), "&#x2f;")), bool(re.fullmatch(_any_encoding("+"), r"\u002b"))
     (True, True)
@@ -73,7 +72,7 @@ def _any_encoding(char: str) -> str:
 
 
 def _base64_parts(secret: str) -> list[str]:
-    """What base64 makes of the secret inside a longer text, at each of the three places where it may begin.
+    """Encode the secret as it appears inside a longer text in base64, for each of three offsets.
 
     >>> part = _base64_parts("key0123456789")[0]
     >>> part in base64.b64encode(b"0123user:key0123456789").decode()
@@ -83,17 +82,16 @@ def _base64_parts(secret: str) -> list[str]:
     for before in range(3):
         data = b" " * before + secret.encode()
         parts.append(base64.b64encode(data).decode()[-(-8 * before // 6) : 8 * len(data) // 6])
-    return [part for part in parts if len(part) >= SHORTEST_PART]
+    return [part for part in parts if len(part) >= MIN_PART]
 
 
 def find_credentials(environ: Mapping[str, str] = os.environ, home: Path | None = None) -> Credentials | None:
-    """The first of: KAGGLE_API_TOKEN (a token, or a file that holds one), ~/.kaggle/access_token(.txt),
-    KAGGLE_USERNAME with KAGGLE_KEY, kaggle.json in KAGGLE_CONFIG_DIR, ~/.kaggle or the XDG folder; None if none is
-    there.
+    """Find the first of: KAGGLE_API_TOKEN (a token, or a file with one), ~/.kaggle/access_token(.txt),
+    KAGGLE_USERNAME with KAGGLE_KEY, kaggle.json in KAGGLE_CONFIG_DIR, ~/.kaggle or the XDG folder; None without any.
 
-    Raises UserError for one that is there and cannot be used, since a later one may belong to somebody else.
+    Raises UserError for one that cannot be used, since a later one may belong to somebody else.
     """
-    home = home or Path(os.path.expanduser("~"))  # noqa: PTH111  # which, unlike Path, bears having no home
+    home = home or Path(os.path.expanduser("~"))  # noqa: PTH111  # Path raises without a home
     if value := environ.get("KAGGLE_API_TOKEN", "").strip():
         return _from_variable(value)
     for name in ("access_token", "access_token.txt"):
@@ -114,19 +112,17 @@ def find_credentials(environ: Mapping[str, str] = os.environ, home: Path | None 
 
 
 def _is_there(file: Path | str) -> bool:
-    """Whether this is a file, as far as one can see: not behind closed folders, nor under a name longer than any."""
-    return os.path.isfile(file)  # noqa: PTH113  # Path raises there
+    return os.path.isfile(file)  # noqa: PTH113  # Path raises for closed folders and for names longer than any
 
 
 def _json_folders(environ: Mapping[str, str], home: Path) -> list[Path]:
     xdg = Path(environ.get("XDG_CONFIG_HOME") or home / ".config")
-    if named := environ.get("KAGGLE_CONFIG_DIR"):  # whoever names one means no other
+    if named := environ.get("KAGGLE_CONFIG_DIR"):  # the only one then
         return [Path(os.path.expanduser(named))]  # noqa: PTH111
     return [home / ".kaggle", xdg / "kaggle"]
 
 
 def _from_variable(value: str) -> Credentials:
-    """From KAGGLE_API_TOKEN, which is a token or names a file with one."""
     file = os.path.expanduser(value)  # noqa: PTH111
     if _is_there(file):
         return _from_token_file(Path(file), f"the file that KAGGLE_API_TOKEN names, {file}")
@@ -157,11 +153,11 @@ def _read(file: Path) -> str:
         return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise UserError(f"{file} cannot be read ({reason}): mend or remove it; {WHERE}") from None
+        raise UserError(f"{file} cannot be read ({reason}): fix or remove it; {WHERE}") from None
 
 
 def _checked(secret: str, place: str) -> str:
-    """The secret. Raises UserError, without showing it, for one that cannot be one, as with quotes around it."""
+    """Return the secret. Raises UserError, without showing it, for blanks or quotes in it."""
     if not re.fullmatch(r"[!-~]+", secret) or set(secret) & set("\"'{}"):
         found = f"holds {len(secret)} characters, blanks or quotes among them" if secret else "holds nothing"
         raise UserError(f"{place} {found}, unlike any of Kaggle's: {WHERE}")
@@ -169,5 +165,5 @@ def _checked(secret: str, place: str) -> str:
 
 
 def _is_exposed(file: Path) -> bool:
-    """Whether others on this machine may read the file."""
+    """Tell whether others on this machine may read the file."""
     return os.name == "posix" and bool(file.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))

@@ -32,14 +32,14 @@ Open = Callable[[dict[str, str]], requests.Response]
 
 @dataclass(frozen=True)
 class Remote:
-    """What a server's headers say of a file, None if nothing. etag: a strong one. size: bytes. md5: hexadecimal."""
+    """A file by its headers; None: not given. etag: a strong one. size: bytes. md5: hexadecimal."""
 
     etag: str | None
     size: int | None
     md5: str | None
 
     def is_same(self, other: "Remote") -> bool:
-        """Tell whether both surely are one file: equal in all that both know, an ETag or MD5 among it."""
+        """Tell whether both are one file: equal in all that both know, an ETag or MD5 among it."""
         pairs = {name: (value, asdict(other)[name]) for name, value in asdict(self).items()}
         known = {name for name, pair in pairs.items() if None not in pair}
         return bool(known & {"etag", "md5"}) and all(pairs[name][0] == pairs[name][1] for name in known)
@@ -61,7 +61,7 @@ def remote_of(answer: requests.Response) -> Remote:
 def fetch(
     open_file: Open, path: Path, *, max_bytes: int, patience: float = 60.0, pause: Callable[[float], None] = time.sleep
 ) -> Remote:
-    """Download to `path` what is missing, resuming an earlier call's part; returns what the server said of the file.
+    """Download a file to `path`, resuming an earlier call's part; returns what the server said of the file.
 
     open_file: requests the file with the given headers (a Range, or none); its answer is unread and 200, 206 or 416.
     max_bytes: a larger file is refused. patience: seconds of retries without a new byte. pause: how waiting is done.

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from kagglepipe.errors import UserError
 
-if TYPE_CHECKING:  # whoever only catches errors does not wait for requests
+if TYPE_CHECKING:  # catching an error does not import requests
     import requests
 
 SITE = "https://www.kaggle.com/competitions"
-TEMPORARY = ("limit", "server", "network", "odd")  # kinds of error that another try may mend
+TEMPORARY = ("limit", "server", "network", "odd")  # kinds of error that a retry may cure
 MAX_BACKOFF, MAX_RETRY_AFTER = 30.0, 300.0  # seconds between tries by our choice; in all by Kaggle's
 MAX_RETRIES = 10
 
@@ -25,9 +25,9 @@ Result = TypeVar("Result")
 class KaggleError(UserError):
     """A failed request: what went wrong, and what to do.
 
-    kind: `auth`, `rules`, `denied`, `missing` or `rejected`, which the user can mend; `limit`, `server`, `network` or
-    `odd` (an answer that the API does not give), which may pass; of a download also `doubt` (whether it is the same
-    file) and `damage`. retry_after: seconds that Kaggle asks to wait. harmless: the request surely changed nothing.
+    kind: `auth`, `rules`, `denied`, `missing` or `rejected`, which the user can correct; `limit`, `server`, `network`
+    or `odd` (an answer that the API does not give), which may pass; of a download also `doubt` (whether it is the same
+    file) and `damage`. retry_after: seconds that Kaggle asks to wait. harmless: the request had no effect.
     """
 
     def __init__(self, message: str, kind: str, *, retry_after: float | None = None, harmless: bool = False) -> None:
@@ -65,7 +65,7 @@ class RetryPolicy:
 
 
 def with_retries(attempt: Callable[[], Result], policy: RetryPolicy, *, only_harmless: bool = False) -> Result:
-    """Call `attempt` until it succeeds. Raises the KaggleError that no retry may mend, or the last one."""
+    """Call `attempt` until it succeeds. Raises the KaggleError that no retry cures, or the last one."""
     while True:
         try:
             return attempt()
@@ -78,19 +78,19 @@ def with_retries(attempt: Callable[[], Result], policy: RetryPolicy, *, only_har
 def api_error(answer: "requests.Response", message: str, method: str, slug: str | None) -> KaggleError:
     """Make the error for a status of 400 or above. message: the service's own, "" for none."""
     code = answer.status_code
-    told = f"Kaggle answered {code} to {method}" + (f": {message.rstrip('.')}" if message else "")
+    text = f"Kaggle answered {code} to {method}" + (f": {message.rstrip('.')}" if message else "")
     if code == 429:
         after = retry_after(answer)
         when = f"it asks to wait {after:.0f} s" if after is not None else "wait a minute"
-        return KaggleError(f"{told}: too many requests, {when}", "limit", retry_after=after, harmless=True)
+        return KaggleError(f"{text}: too many requests, {when}", "limit", retry_after=after, harmless=True)
     if code >= 500 or code == 408:
-        return KaggleError(f"{told}: Kaggle is in trouble; type the same command later", "server")
+        return KaggleError(f"{text}: Kaggle is in trouble; type the same command later", "server")
     kind, advice = _mistake(code, message, slug, about_data=method in ("ListDataFiles", "DownloadDataFiles"))
-    return KaggleError(f"{told}; {advice}", kind, harmless=True)
+    return KaggleError(f"{text}; {advice}", kind, harmless=True)
 
 
 def _mistake(code: int, message: str, slug: str | None, *, about_data: bool) -> tuple[str, str]:
-    """Return (kind, advice) for a status that no retry mends."""
+    """Return (kind, advice) for a status that no retry cures."""
     rules = f"{SITE}/{slug}/rules"
     if code == 401:
         return "auth", "the credentials are not valid (any more): make a token at https://www.kaggle.com/settings"
@@ -102,15 +102,15 @@ def _mistake(code: int, message: str, slug: str | None, *, about_data: bool) -> 
         return "missing", f"there is no competition.slug={slug}: look for its address at {SITE}"
     if code == 404:
         return "missing", "Kaggle's API has no such method (any more): look for a newer kagglepipe"
-    return "rejected", "mend that, then type the same command"
+    return "rejected", "correct that, then type the same command"
 
 
 def storage_error(answer: "requests.Response", what: str) -> KaggleError:
-    """Make the error for a refused `download` or `upload`; a new signed address may mend it."""
-    told = f"Kaggle's storage answered {answer.status_code} to the {what}; type the same command later"
+    """Make the error for a refused `download` or `upload`; a new signed address may cure it."""
+    text = f"Kaggle's storage answered {answer.status_code} to the {what}; type the same command later"
     if answer.status_code == 429:
-        return KaggleError(told, "limit", retry_after=retry_after(answer))
-    return KaggleError(told, "server")
+        return KaggleError(text, "limit", retry_after=retry_after(answer))
+    return KaggleError(text, "server")
 
 
 def retry_after(answer: "requests.Response") -> float | None:

@@ -1,6 +1,6 @@
 """submissions/ledger.csv: one row for every submission, written before it is sent.
 
-It links Kaggle's answer to what was known at home: the bytes, the run, its configuration and out-of-fold score. It is
+It links Kaggle's scores to the bytes, the run, its configuration and out-of-fold score. It is
 a plain CSV; columns that somebody adds by hand stay.
 """
 
@@ -51,11 +51,11 @@ def read_ledger(path: Path) -> list[Row]:
             reader = csv.DictReader(file, restval="", strict=True)  # else a quote left open swallows all that follows
             rows, header = list(reader), reader.fieldnames or []
     except (csv.Error, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read as CSV ({error}): mend it, or move it away") from error
+        raise UserError(f"{path} cannot be read as CSV ({error}): fix it, or move it away") from error
     missing = [name for name in COLUMNS if name not in header]
     if missing or any(None in row for row in rows):
         fault = f"lacks the columns {', '.join(missing)}" if missing else "has rows that are longer than its header"
-        raise UserError(f"{path} {fault}: mend it, or move it away")
+        raise UserError(f"{path} {fault}: fix it, or move it away")
     return rows
 
 

@@ -174,7 +174,7 @@ class Upload:
 
 
 def _news(row: Row, submission: "Submission") -> dict[str, Any]:
-    """Return what a listed submission adds to its row; a list that lacks what is known takes nothing away."""
+    """Return what a listed submission adds to its row; a value that the list lacks stays."""
     news = {name: value for name, value in submission.as_columns().items() if value not in (None, "")}
     is_older = news["status"] in OPEN and row["status"] not in (*OPEN, "lost")
     return {**news, "status": row["status"]} if is_older else news

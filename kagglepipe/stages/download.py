@@ -34,7 +34,7 @@ MADE_FROM_SOURCE = (  # those first whose existence means that the others are wh
 
 
 def check(config: Config) -> None:
-    """Raises UserError if the source and what is made from it would lie in one another, before anything is written."""
+    """Raises UserError if the source contains the output folder or lies in it."""
     competition = config.competition
     if competition.source is None:
         return
@@ -72,7 +72,7 @@ def run(config: Config) -> None:
 
 
 def read_source(folder: Path) -> Source | None:
-    """Read what was taken before; None if it is not whole."""
+    """Read the source that was taken before; None if its files are not complete."""
     file = folder / "source.json"
     known = Source.from_json(read_json(file)) if file.exists() else None
     if known is None or known.kind == "folder":
@@ -131,12 +131,12 @@ def take_source(config: Config, path: Path, known: Source | None) -> Source:
 
 
 def unpack(archive: Path, folder: Path, options: DownloadOptions) -> None:
-    """Unpack a zip to raw/ in `folder`, in place of what was there and was made from it."""
+    """Unpack a zip to raw/ in `folder`, in place of its contents and all files made from them."""
     from kagglepipe.competitions.archive import extract_zip  # nothing else needs it
 
     for leftover in folder.glob(".*raw.new*"):  # of a process that was killed
         shutil.rmtree(leftover, ignore_errors=True)
-    # what is there goes only when the new archive has proved whole
+    # the old files go only when the new archive has proved complete
     unpacked = folder / f".raw.new-{secrets.token_hex(8)}"
     names = extract_zip(
         archive,
@@ -203,7 +203,7 @@ def listing(files: "list[RemoteFile]") -> str:
 
 
 def forget(folder: Path) -> None:
-    """Remove what was made from other bytes; folds stay, since `prepare` checks whether they still fit.
+    """Remove the files made from other bytes; folds stay, since `prepare` checks whether they still fit.
 
     So does the cache, whose keys are hashes of bytes: another command may be reading it.
     """

@@ -9,6 +9,7 @@ import os
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -43,56 +44,31 @@ def refused(environ: dict[str, str], home: Path, *secrets: str) -> str:
 
 # --- where they are -----------------------------------------------------------------------------------------------
 
-Place = Callable[[Path, dict[str, str]], None]
+Place = Callable[[Path, dict[str, str]], object]
+PLACES: dict[str, Place] = {  # how the place is told: what puts credentials there, in the order in which they count
+    "KAGGLE_API_TOKEN": lambda home, environ: environ.update(KAGGLE_API_TOKEN=f"{TOKEN}-0"),
+    ".kaggle/access_token": lambda home, environ: write(home / ".kaggle/access_token", f"{TOKEN}-1\n"),
+    ".kaggle/access_token.txt": lambda home, environ: write(home / ".kaggle/access_token.txt", f"\n {TOKEN}-2\r\n"),
+    "KAGGLE_USERNAME and KAGGLE_KEY": lambda home, environ: environ.update(KAGGLE_USERNAME=USER, KAGGLE_KEY=f"{KEY}-3"),
+    "configured/kaggle.json": lambda home, environ: (
+        environ.update(KAGGLE_CONFIG_DIR=str(home / "configured")),
+        kaggle_json(home / "configured", key=f"{KEY}-4"),
+    ),
+    ".kaggle/kaggle.json": lambda home, environ: kaggle_json(home / ".kaggle", key=f"{KEY}-5"),
+    ".config/kaggle/kaggle.json": lambda home, environ: kaggle_json(home / ".config/kaggle", key=f"{KEY}-6"),
+}
 
 
-def in_variable(home: Path, environ: dict[str, str]) -> None:
-    environ["KAGGLE_API_TOKEN"] = f"{TOKEN}-0"
-
-
-def in_token_file(home: Path, environ: dict[str, str]) -> None:
-    write(home / ".kaggle/access_token", f"{TOKEN}-1\n")
-
-
-def in_token_text(home: Path, environ: dict[str, str]) -> None:
-    write(home / ".kaggle/access_token.txt", f"\n  {TOKEN}-2\r\n")
-
-
-def in_two_variables(home: Path, environ: dict[str, str]) -> None:
-    environ |= {"KAGGLE_USERNAME": USER, "KAGGLE_KEY": f"{KEY}-3"}
-
-
-def in_configured_folder(home: Path, environ: dict[str, str]) -> None:
-    environ["KAGGLE_CONFIG_DIR"] = str(home / "configured")
-    kaggle_json(home / "configured", key=f"{KEY}-4")
-
-
-def in_home(home: Path, environ: dict[str, str]) -> None:
-    kaggle_json(home / ".kaggle", key=f"{KEY}-5")
-
-
-def in_xdg(home: Path, environ: dict[str, str]) -> None:
-    kaggle_json(home / ".config/kaggle", key=f"{KEY}-6")
-
-
-PLACES: list[Place] = [
-    in_variable, in_token_file, in_token_text, in_two_variables, in_configured_folder, in_home, in_xdg,
-]  # fmt: skip
-TOLD = [
-    "KAGGLE_API_TOKEN", ".kaggle/access_token", ".kaggle/access_token.txt", "KAGGLE_USERNAME and KAGGLE_KEY",
-    "configured/kaggle.json", ".kaggle/kaggle.json", ".config/kaggle/kaggle.json",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("first", "second"), list(itertools.combinations_with_replacement(range(len(PLACES)), 2)))
-def test_of_two_places_the_earlier_in_the_order_counts(tmp_path: Path, first: int, second: int) -> None:
+@pytest.mark.parametrize(("first", "second"), list(itertools.combinations_with_replacement(PLACES, 2)))
+def test_of_two_places_the_earlier_in_the_order_counts(tmp_path: Path, first: str, second: str) -> None:
     environ: dict[str, str] = {}
     PLACES[second](tmp_path, environ)
     PLACES[first](tmp_path, environ)
     found = find_credentials(environ, tmp_path)
     assert found is not None
-    assert (found.secret[-1], found.username) == (str(first), USER if first > 2 else None)
-    assert found.place == TOLD[first] or found.place == str(tmp_path / TOLD[first])
+    number = list(PLACES).index(first)
+    assert (found.secret[-1], found.username) == (str(number), USER if number > 2 else None)
+    assert found.place in (first, str(tmp_path / first))
     assert not found.exposed
 
 
@@ -101,27 +77,36 @@ def test_none_is_none(tmp_path: Path) -> None:
     assert find_credentials({"KAGGLE_API_TOKEN": " \n", "KAGGLE_USERNAME": "", "KAGGLE_KEY": " "}, tmp_path) is None
 
 
-def test_the_other_xdg_folder_is_looked_into(tmp_path: Path) -> None:
-    kaggle_json(tmp_path / "xdg/kaggle")
-    found = find_credentials({"XDG_CONFIG_HOME": str(tmp_path / "xdg")}, tmp_path)
-    assert found == Credentials(str(tmp_path / "xdg/kaggle/kaggle.json"), KEY, USER)
+JSON = json.dumps({"username": USER, "key": KEY})
 
 
-@pytest.mark.parametrize("name", ["token", "~/token"])
-def test_the_variable_may_name_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+@pytest.mark.parametrize(
+    ("environ", "file", "data", "found"),
+    [
+        ({"XDG_CONFIG_HOME": "xdg"}, "xdg/kaggle/kaggle.json", JSON, (KEY, USER)),
+        ({"KAGGLE_API_TOKEN": "token"}, "token", f"{TOKEN}\n", (TOKEN, None)),  # it names a file
+        ({"KAGGLE_API_TOKEN": "~/token"}, "token", f"{TOKEN}\n", (TOKEN, None)),
+        ({"KAGGLE_API_TOKEN": f" {TOKEN}\r\n"}, "none", "", (TOKEN, None)),
+        ({"KAGGLE_API_TOKEN": "x" * 5000}, "none", "", ("x" * 5000, None)),  # longer than any file name
+        ({}, ".kaggle/kaggle.json", json.dumps({"username": f" {USER}", "key": f"{KEY}\n"}), (KEY, USER)),
+        ({}, ".kaggle/access_token", TOKEN.encode("utf-8-sig"), (TOKEN, None)),  # with a byte order mark
+        ({}, ".kaggle/kaggle.json", JSON.encode("utf-8-sig"), (KEY, USER)),
+    ],
+)
+def test_what_people_write_is_understood(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    environ: dict[str, str],
+    file: str,
+    data: str | bytes,
+    found: tuple[str, str | None],
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    write(tmp_path / "token", f"{TOKEN}\n")
-    found = find_credentials({"KAGGLE_API_TOKEN": name}, tmp_path)
-    assert (found and found.secret, found and "file that KAGGLE_API_TOKEN names" in found.place) == (TOKEN, True)
-
-
-def test_the_home_folder_is_that_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    in_token_file(tmp_path, {})
-    found = find_credentials({})
-    assert found is not None
-    assert found.secret == f"{TOKEN}-1"
+    write(tmp_path / file, data)
+    credentials = find_credentials(environ)
+    assert credentials is not None
+    assert (credentials.secret, credentials.username) == found
 
 
 def test_a_user_without_a_home_has_no_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,10 +115,11 @@ def test_a_user_without_a_home_has_no_credentials(tmp_path: Path, monkeypatch: p
     assert find_credentials({}) is None
 
 
-def test_folders_closed_to_the_user_hold_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def closed(*_: object, **__: object) -> os.stat_result:
-        raise PermissionError(13, "Permission denied")
+def closed(*_: object, **__: object) -> Any:
+    raise PermissionError(13, "Permission denied")
 
+
+def test_folders_closed_to_the_user_hold_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "stat", closed)
     assert find_credentials({}, tmp_path) is None
 
@@ -143,17 +129,16 @@ def test_folders_closed_to_the_user_hold_none(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize(("name", "other"), [("KAGGLE_USERNAME", "KAGGLE_KEY"), ("KAGGLE_KEY", "KAGGLE_USERNAME")])
 def test_one_variable_of_two_is_a_mistake(tmp_path: Path, name: str, other: str) -> None:
-    in_home(tmp_path, {})
+    PLACES[".kaggle/kaggle.json"](tmp_path, {})
     told = refused({name: KEY, other: " "}, tmp_path)
     assert told == f"{name} is set and {other} is not: set both, or neither"
 
 
-@pytest.mark.parametrize("place", PLACES[1:5])
-def test_what_is_broken_is_not_passed_over_for_a_later_place(tmp_path: Path, place: Place) -> None:
+@pytest.mark.parametrize("place", list(PLACES)[1:5])
+def test_what_is_broken_is_not_passed_over_for_a_later_place(tmp_path: Path, place: str) -> None:
     environ: dict[str, str] = {}
-    in_home(tmp_path, {})
-    in_xdg(tmp_path, {})
-    place(tmp_path, environ)
+    for later in (".kaggle/kaggle.json", ".config/kaggle/kaggle.json", place):
+        PLACES[later](tmp_path, environ)
     for file in [*tmp_path.rglob("access_token*"), *tmp_path.glob("configured/*")]:
         write(file, b"")
     environ |= {name: "a b" for name in environ if name == "KAGGLE_KEY"}
@@ -173,93 +158,47 @@ def test_a_token_is_one_word(tmp_path: Path, middle: str) -> None:
     assert refused({}, tmp_path).startswith(f"{file} holds")
 
 
-def test_blanks_around_a_token_are_none_of_it(tmp_path: Path) -> None:
-    assert find_credentials({"KAGGLE_API_TOKEN": f" {TOKEN}\r\n"}, tmp_path) == Credentials("KAGGLE_API_TOKEN", TOKEN)
-    file = kaggle_json(tmp_path / ".kaggle", username=f" {USER}", key=f"{KEY}\n")
-    assert find_credentials({}, tmp_path) == Credentials(str(file), KEY, USER)
-
-
-def test_an_empty_token_file_is_a_mistake(tmp_path: Path) -> None:
-    file = write(tmp_path / ".kaggle/access_token", " \n")
-    assert refused({}, tmp_path).startswith(f"{file} holds nothing")
-
-
 @pytest.mark.parametrize("value", ["/no/such/file", "~/nothing", "./token", "C:\\kaggle\\token"])
 def test_a_path_to_nothing_is_no_token(tmp_path: Path, value: str) -> None:
     assert "looks like a path, and no file is there" in refused({"KAGGLE_API_TOKEN": value}, tmp_path, value)
 
 
-def test_a_token_may_be_longer_than_any_file_name(tmp_path: Path) -> None:
-    found = find_credentials({"KAGGLE_API_TOKEN": "x" * 5000}, tmp_path)
-    assert found is not None
-    assert found.secret == "x" * 5000
+NOT_JSON = 'is not {"username": …, "key": …}'
+ODD: list[dict[str, object]] = [
+    {"key": 1}, {"key": None}, {"username": 1}, {"username": ""}, {"key": ""}, {"username": "\ud800"}, {"key": "a b"},
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("name", "data", "words"),
     [
-        "",
-        "{",
-        "[]",
-        "null",
-        '"username key"',
-        "{}",
-        '{"username": "ada"}',
-        f'{{"key": "{KEY}"}}',
-        f'{{"username": "ada", "key": "{KEY}"',
-        "[" * 100_000,
+        ("access_token", " \n", "holds nothing"),
+        *((name, TOKEN.encode("utf-16"), "cannot be read (it is no text)") for name in ("access_token", "kaggle.json")),
+        *(("kaggle.json", text, NOT_JSON) for text in ("", "{", "[]", "null", '"username key"', "{}", "[" * 100_000)),
+        *(("kaggle.json", text, NOT_JSON) for text in ('{"username": "ada"}', f'{{"key": "{KEY}"}}', JSON[:-1])),
+        *(("kaggle.json", json.dumps({"username": USER, "key": KEY, **values}), "h") for values in ODD),  # has, holds
     ],
 )
-def test_another_json_is_a_mistake(tmp_path: Path, text: str) -> None:
-    file = write(tmp_path / ".kaggle/kaggle.json", text)
-    assert refused({}, tmp_path).startswith(f'{file} is not {{"username": …, "key": …}}')
-
-
-@pytest.mark.parametrize(
-    "values",
-    [{"key": 1}, {"key": None}, {"username": 1}, {"username": ""}, {"key": ""}, {"username": "\ud800"}, {"key": "a b"}],
-)
-def test_a_json_with_odd_values_is_a_mistake(tmp_path: Path, values: dict[str, object]) -> None:
-    file = kaggle_json(tmp_path / ".kaggle", **values)
-    assert refused({}, tmp_path).startswith(str(file))
-
-
-@pytest.mark.parametrize("name", ["access_token", "kaggle.json"])
-def test_bytes_that_are_no_text_are_a_mistake(tmp_path: Path, name: str) -> None:
-    file = write(tmp_path / ".kaggle" / name, TOKEN.encode("utf-16"))
-    assert refused({}, tmp_path).startswith(f"{file} cannot be read (it is no text)")
+def test_a_file_of_something_else_is_a_mistake(tmp_path: Path, name: str, data: str | bytes, words: str) -> None:
+    file = write(tmp_path / ".kaggle" / name, data)
+    assert refused({}, tmp_path).startswith(f"{file} {words}")
 
 
 @pytest.mark.parametrize("name", ["access_token", "kaggle.json"])
 def test_a_file_that_cannot_be_read_is_a_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    def closed(*_: object, **__: object) -> str:
-        raise PermissionError(13, "Permission denied")
-
     file = write(tmp_path / ".kaggle" / name, TOKEN)
     monkeypatch.setattr(Path, "read_text", closed)  # root may read whatever it likes
     assert refused({}, tmp_path).startswith(f"{file} cannot be read (Permission denied)")
-
-
-def test_a_byte_order_mark_is_no_part_of_a_token(tmp_path: Path) -> None:
-    write(tmp_path / ".kaggle/access_token", TOKEN.encode("utf-8-sig"))
-    found = find_credentials({}, tmp_path)
-    assert found is not None
-    assert found.secret == TOKEN
-    (tmp_path / ".kaggle/access_token").unlink()
-    write(tmp_path / ".kaggle/kaggle.json", json.dumps({"username": USER, "key": KEY}).encode("utf-8-sig"))
-    found = find_credentials({}, tmp_path)
-    assert found is not None
-    assert (found.username, found.secret) == (USER, KEY)
 
 
 # --- who may see them ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(os.name != "posix", reason="there are no such rights")
-@pytest.mark.parametrize("place", [in_token_file, in_home])
+@pytest.mark.parametrize("place", [".kaggle/access_token", ".kaggle/kaggle.json"])
 @pytest.mark.parametrize(("mode", "exposed"), [(0o600, False), (0o400, False), (0o640, True), (0o604, True)])
-def test_a_file_that_others_can_read_is_exposed(tmp_path: Path, place: Place, mode: int, exposed: bool) -> None:
-    place(tmp_path, {})
+def test_a_file_that_others_can_read_is_exposed(tmp_path: Path, place: str, mode: int, exposed: bool) -> None:
+    PLACES[place](tmp_path, {})
     for file in (tmp_path / ".kaggle").iterdir():
         file.chmod(mode)
     found = find_credentials({}, tmp_path)

@@ -174,12 +174,21 @@ def bring(storage: Storage, folder: Path, *, most: int = PLENTY, patience: float
     return fetch(storage, folder / "a.zip", max_bytes=most, patience=patience, pause=lambda seconds: None)
 
 
+def check_brought(storage: Storage, folder: Path, *, content: bytes = CONTENT, patience: float = 10**6) -> Remote:
+    """Brings it, and it is right."""
+    found = bring(storage, folder, patience=patience)
+    assert (folder / "a.zip").read_bytes() == content
+    assert names(folder) == {"a.zip", "a.zip.json"}
+    return found
+
+
 def broken_off(storage: Storage, folder: Path, after: int = 100_000) -> None:
     """A part of that many bytes is there."""
     storage.faults = [cut(after)]
     with pytest.raises(KaggleError):
         bring(storage, folder, patience=0)
     assert (folder / "a.zip.part").stat().st_size == after
+    assert names(folder) == {"a.zip.part", "a.zip.json"}
 
 
 def names(folder: Path) -> set[str]:
@@ -189,38 +198,25 @@ def names(folder: Path) -> set[str]:
 # --- without faults -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("has_etag", [True, False])
-@pytest.mark.parametrize("has_md5", [True, False])
-@pytest.mark.parametrize("has_length", [True, False])
+@pytest.mark.parametrize(
+    ("content", "has_etag", "has_md5", "has_length"),
+    [(CONTENT, True, True, True), (CONTENT, False, True, True), (CONTENT, True, False, True),
+     (CONTENT, True, True, False), (CONTENT, False, False, False), (b"", True, True, True)],
+)  # fmt: skip
 def test_a_download_is_the_file_and_what_was_told_of_it(
-    tmp_path: Path, has_etag: bool, has_md5: bool, has_length: bool
+    tmp_path: Path, content: bytes, has_etag: bool, has_md5: bool, has_length: bool
 ) -> None:
-    storage = Storage(has_etag=has_etag, has_md5=has_md5, has_length=has_length)
-    told = bring(storage, tmp_path)
-    assert (tmp_path / "a.zip").read_bytes() == CONTENT
-    assert names(tmp_path) == {"a.zip", "a.zip.json"}
-    assert told.etag == (f'"{hashlib.sha1(CONTENT).hexdigest()}"' if has_etag else None)
-    assert told.md5 == (hashlib.md5(CONTENT).hexdigest() if has_md5 else None)
-    assert told.size == (len(CONTENT) if has_length else None)
+    storage = Storage(content, has_etag=has_etag, has_md5=has_md5, has_length=has_length)
+    folder = tmp_path / "new/one"
+    assert check_brought(storage, folder, content=content) == Remote(
+        f'"{hashlib.sha1(content).hexdigest()}"' if has_etag else None,
+        len(content) if has_length else None,
+        hashlib.md5(content).hexdigest() if has_md5 else None,
+    )
     assert storage.asked == [{}]
-
-
-def test_an_empty_file_is_a_file(tmp_path: Path) -> None:
-    bring(Storage(b""), tmp_path)
-    assert (tmp_path / "a.zip").read_bytes() == b""
-
-
-def test_the_folder_is_made(tmp_path: Path) -> None:
-    bring(Storage(), tmp_path / "new/one")
-    assert (tmp_path / "new/one/a.zip").exists()
-
-
-def test_what_is_finished_is_not_asked_for_again(tmp_path: Path) -> None:
-    first = bring(Storage(), tmp_path)
-    assert finished(tmp_path / "a.zip") == first
-    storage = Storage(OTHER)
-    assert bring(storage, tmp_path) == first
-    assert not storage.asked
+    again = Storage(OTHER)  # what is finished is not asked for again
+    assert bring(again, folder) == finished(folder / "a.zip") == finished(folder / "a.zip")
+    assert not again.asked
 
 
 def test_a_file_of_which_nothing_is_known_is_not_finished(tmp_path: Path) -> None:
@@ -229,8 +225,7 @@ def test_a_file_of_which_nothing_is_known_is_not_finished(tmp_path: Path) -> Non
     storage = Storage()
     broken_off(storage, tmp_path)
     assert finished(tmp_path / "a.zip") is None  # nor is it taken for what was begun meanwhile
-    bring(storage, tmp_path)
-    assert (tmp_path / "a.zip").read_bytes() == CONTENT
+    check_brought(storage, tmp_path)
 
 
 def test_discard_leaves_nothing(tmp_path: Path) -> None:
@@ -239,8 +234,8 @@ def test_discard_leaves_nothing(tmp_path: Path) -> None:
     discard(tmp_path / "a.zip")
     assert not names(tmp_path)
     bring(storage, tmp_path)
-    discard(tmp_path / "a.zip")
-    discard(tmp_path / "a.zip")
+    for _ in range(2):
+        discard(tmp_path / "a.zip")
     assert not names(tmp_path)
     assert finished(tmp_path / "a.zip") is None
 
@@ -251,72 +246,52 @@ def test_discard_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("error", [None, ConnectionResetError(), TimeoutError(), OSError("gone")])
 def test_a_download_goes_on_at_the_byte_at_which_it_broke_off(tmp_path: Path, error: BaseException | None) -> None:
     storage = Storage(piece=777, faults=[cut(100_001, error), cut(99, error)])
-    bring(storage, tmp_path)
-    assert (tmp_path / "a.zip").read_bytes() == CONTENT
+    check_brought(storage, tmp_path)
     assert storage.ranges == [None, "bytes=100001-", "bytes=100100-"]
     assert {asked["If-Range"] for asked in storage.asked[1:]} == {f'"{hashlib.sha1(CONTENT).hexdigest()}"'}
     assert storage.sent == len(CONTENT)
-
-
-def test_the_next_call_goes_on_too(tmp_path: Path) -> None:
-    storage = Storage()
-    broken_off(storage, tmp_path)
-    assert names(tmp_path) == {"a.zip.part", "a.zip.json"}
-    bring(storage, tmp_path)
-    assert (tmp_path / "a.zip").read_bytes() == CONTENT
-    assert storage.ranges == [None, "bytes=100000-"]
 
 
 def test_ctrl_c_keeps_what_has_come(tmp_path: Path) -> None:
     storage = Storage(faults=[cut(100_000, KeyboardInterrupt())])
     with pytest.raises(KeyboardInterrupt):
         bring(storage, tmp_path)
-    bring(storage, tmp_path)
+    check_brought(storage, tmp_path)
     assert storage.ranges == [None, "bytes=100000-"]
-    assert (tmp_path / "a.zip").read_bytes() == CONTENT
 
 
-def test_a_part_that_only_lacks_its_name_gets_it_without_a_request(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("part", "ranges"),
+    [
+        (CONTENT[:100_000], ["bytes=100000-"]),
+        (CONTENT, []),  # it only lacks its name
+        (bytes(len(CONTENT)), [None]),  # of full length, and not the file
+        (bytes(len(CONTENT) + 1), [f"bytes={len(CONTENT) + 1}-"] * 2 + [None]),
+    ],
+)
+def test_the_next_call_goes_on_with_what_is_there_if_it_is_of_the_file(
+    tmp_path: Path, part: bytes, ranges: list[str | None]
+) -> None:
     storage = Storage()
     broken_off(storage, tmp_path)
-    (tmp_path / "a.zip.part").write_bytes(CONTENT)
-    bring(storage, tmp_path)
-    assert len(storage.asked) == 1
-    assert (tmp_path / "a.zip").read_bytes() == CONTENT
-
-
-def test_a_part_of_full_length_and_other_bytes_is_not_the_file(tmp_path: Path) -> None:
-    storage = Storage()
-    broken_off(storage, tmp_path)
-    (tmp_path / "a.zip.part").write_bytes(bytes(len(CONTENT)))
-    bring(storage, tmp_path)
-    assert storage.ranges == [None, None]
-    assert (tmp_path / "a.zip").read_bytes() == CONTENT
-
-
-def test_a_part_longer_than_the_file_starts_anew(tmp_path: Path) -> None:
-    storage = Storage()
-    broken_off(storage, tmp_path)
-    (tmp_path / "a.zip.part").write_bytes(bytes(len(CONTENT) + 1))
-    bring(storage, tmp_path)
-    assert (tmp_path / "a.zip").read_bytes() == CONTENT
+    (tmp_path / "a.zip.part").write_bytes(part)
+    check_brought(storage, tmp_path)
+    assert storage.ranges == [None, *ranges]
 
 
 def test_a_part_of_which_nothing_is_known_starts_anew(tmp_path: Path) -> None:
     (tmp_path / "a.zip.part").write_bytes(b"x" * 1000)
     storage = Storage()
-    bring(storage, tmp_path)
+    check_brought(storage, tmp_path)
     assert storage.asked == [{}]
-    assert (tmp_path / "a.zip").read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("etag", [None, 'W/"weak"', '""', "bare"])
 def test_without_a_strong_etag_every_try_starts_anew(tmp_path: Path, etag: str | None) -> None:
     other = header("ETag", etag, ranged=False)
     storage = Storage(faults=[lambda reply: cut(200_000)(other(reply)), other])
-    assert bring(storage, tmp_path).etag is None
+    assert check_brought(storage, tmp_path).etag is None
     assert storage.asked == [{}, {}]
-    assert (tmp_path / "a.zip").read_bytes() == CONTENT
 
 
 NO_PROOF: dict[str, Fault] = {
@@ -337,25 +312,17 @@ NO_PROOF: dict[str, Fault] = {
 }
 
 
+@pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("fault", NO_PROOF)
-def test_nothing_is_appended_without_proof_that_it_is_the_rest(tmp_path: Path, fault: str) -> None:
+def test_nothing_is_appended_without_proof_that_it_is_the_rest(tmp_path: Path, fault: str, times: int) -> None:
+    """A server that does not prove it once is asked again, without a wait; twice, for all of it."""
     storage = Storage()
     broken_off(storage, tmp_path)
-    storage.faults = [NO_PROOF[fault]]
-    bring(storage, tmp_path, patience=0)  # it is asked again without a wait
-    assert (tmp_path / "a.zip").read_bytes() == CONTENT
-    assert storage.ranges == [None, "bytes=100000-", "bytes=100000-"]
-    assert sum(stream.sent for stream in (storage.streams[0], storage.streams[2])) == len(CONTENT)
-
-
-@pytest.mark.parametrize("fault", NO_PROOF)
-def test_a_server_that_never_proves_it_is_asked_for_all_of_it(tmp_path: Path, fault: str) -> None:
-    storage = Storage()
-    broken_off(storage, tmp_path)
-    storage.faults = [NO_PROOF[fault]] * 2
-    bring(storage, tmp_path, patience=0)
-    assert storage.ranges == [None, *["bytes=100000-"] * 2, None]
-    assert (tmp_path / "a.zip").read_bytes() == CONTENT
+    storage.faults = [NO_PROOF[fault]] * times
+    check_brought(storage, tmp_path, patience=0)
+    assert storage.ranges == [None, *["bytes=100000-"] * 2, *[None] * (times - 1)]
+    if times == 1:
+        assert storage.streams[0].sent + storage.streams[2].sent == len(CONTENT)
 
 
 @pytest.mark.parametrize("fault", ["416", "204"])
@@ -366,18 +333,28 @@ def test_a_server_that_has_no_file_at_all_is_left(tmp_path: Path, fault: str) ->
     assert storage.asked == [{}] * 3
 
 
-def test_a_rest_that_is_shorter_than_its_range_is_gone_on_with(tmp_path: Path) -> None:
-    storage = Storage(has_md5=False, faults=[cut(100_000), shortened])
-    bring(storage, tmp_path)
-    assert (tmp_path / "a.zip").read_bytes() == CONTENT
-    assert storage.ranges == [None, "bytes=100000-", "bytes=200000-"]
+@pytest.mark.parametrize(
+    ("fault", "options", "ranges"),
+    [
+        (shortened, {"has_md5": False}, ["bytes=100000-", "bytes=200000-"]),  # it is gone on with
+        (lengthened, {"has_md5": False}, ["bytes=100000-", None]),  # the length is what counts
+        (lengthened, {}, ["bytes=100000-", None]),
+        (flipped, {}, ["bytes=100000-", None]),
+        (true, {"has_length": False}, [None]),  # the MD5 is what counts
+    ],
+)
+def test_a_rest_that_is_not_right_is_not_kept(
+    tmp_path: Path, fault: Fault, options: dict[str, bool], ranges: list[str | None]
+) -> None:
+    storage = Storage(**options, faults=[cut(100_000), fault])  # type: ignore[arg-type]
+    check_brought(storage, tmp_path)
+    assert storage.ranges == [None, *ranges]
 
 
 def test_a_server_that_ignores_the_range_starts_the_file_anew(tmp_path: Path) -> None:
     storage = Storage()
     storage.faults = [cut(100_000), lambda reply: storage.true_reply({})]
-    bring(storage, tmp_path)
-    assert (tmp_path / "a.zip").read_bytes() == CONTENT
+    check_brought(storage, tmp_path)
     assert storage.sent == 100_000 + len(CONTENT)
 
 
@@ -385,11 +362,21 @@ def test_another_file_in_the_same_place_starts_anew(tmp_path: Path) -> None:
     storage = Storage()
     broken_off(storage, tmp_path)
     storage.content, storage.faults = OTHER, [cut(50_000)]
-    told = bring(storage, tmp_path)
-    assert (tmp_path / "a.zip").read_bytes() == OTHER
+    told = check_brought(storage, tmp_path, content=OTHER)
     assert told.md5 == hashlib.md5(OTHER).hexdigest()
     assert read_json(tmp_path / "a.zip.json") == vars(told)
     assert storage.ranges == [None, "bytes=100000-", "bytes=50000-"]
+
+
+@pytest.mark.parametrize("fault", [flipped, shortened, header("x-goog-hash", "md5=" + "A" * 22 + "==", ranged=False)])
+def test_other_bytes_than_announced_never_get_the_name(tmp_path: Path, fault: Fault) -> None:
+    storage = Storage(faults=[fault, fault])
+    with pytest.raises(KaggleError, match="came with another MD5 than announced") as caught:
+        bring(storage, tmp_path)
+    assert caught.value.kind == "damage"
+    assert names(tmp_path) == {"a.zip.json"}
+    assert len(storage.asked) == 2  # once more, and then it is told
+    check_brought(storage, tmp_path)
 
 
 # --- giving up ----------------------------------------------------------------------------------------------------
@@ -415,18 +402,14 @@ def test_a_server_without_a_byte_is_given_up(tmp_path: Path, fault: Fault) -> No
     assert not (tmp_path / "a.zip").exists()
 
 
-def test_every_new_byte_gives_new_patience(tmp_path: Path) -> None:
+def test_every_new_byte_gives_new_patience_and_bytes_that_were_there_before_none(tmp_path: Path) -> None:
     storage = Storage(faults=[refusal(), refusal(), cut(10_000)] * 100)
-    bring(storage, tmp_path)
-    assert (tmp_path / "a.zip").read_bytes() == CONTENT
+    check_brought(storage, tmp_path / "new")
     assert storage.sent == len(CONTENT)
-
-
-def test_bytes_that_were_there_before_give_none(tmp_path: Path) -> None:
     rng = random.Random(0)
     storage = Storage(has_etag=False, faults=[cut(rng.randrange(100_000)) for _ in range(1000)])
     with pytest.raises(KaggleError, match="broke off"):
-        bring(storage, tmp_path)
+        bring(storage, tmp_path / "old")
     assert len(storage.asked) < 100
 
 
@@ -436,40 +419,6 @@ def test_pauses_are_those_that_kaggle_asks_for(tmp_path: Path, after: float | No
     storage = Storage(faults=[refusal("limit", after)])
     fetch(storage, tmp_path / "a.zip", max_bytes=PLENTY, patience=60, pause=waited.append)
     assert waited == [pytest.approx(pauses, rel=0.25)]
-
-
-# --- what is not the file -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("fault", [flipped, shortened, header("x-goog-hash", "md5=" + "A" * 22 + "==", ranged=False)])
-def test_other_bytes_than_announced_never_get_the_name(tmp_path: Path, fault: Fault) -> None:
-    storage = Storage(faults=[fault, fault])
-    with pytest.raises(KaggleError, match="came with another MD5 than announced") as caught:
-        bring(storage, tmp_path)
-    assert caught.value.kind == "damage"
-    assert names(tmp_path) == {"a.zip.json"}
-    assert len(storage.asked) == 2  # once more, and then it is told
-    bring(storage, tmp_path)
-    assert (tmp_path / "a.zip").read_bytes() == CONTENT
-
-
-@pytest.mark.parametrize("fault", [flipped, lengthened])
-def test_a_wrong_rest_is_not_kept(tmp_path: Path, fault: Fault) -> None:
-    storage = Storage(faults=[cut(100_000), fault])
-    bring(storage, tmp_path)
-    assert storage.ranges == [None, "bytes=100000-", None]
-    assert (tmp_path / "a.zip").read_bytes() == CONTENT
-
-
-def test_without_an_md5_the_length_is_what_counts(tmp_path: Path) -> None:
-    storage = Storage(has_md5=False, faults=[cut(100_000), lengthened])
-    bring(storage, tmp_path)
-    assert (tmp_path / "a.zip").read_bytes() == CONTENT
-
-
-def test_without_a_length_the_md5_is_what_counts(tmp_path: Path) -> None:
-    bring(Storage(has_length=False, faults=[cut(100_000)]), tmp_path)
-    assert (tmp_path / "a.zip").read_bytes() == CONTENT
 
 
 # --- too large ----------------------------------------------------------------------------------------------------
@@ -488,25 +437,19 @@ def test_a_file_larger_than_allowed_is_refused(tmp_path: Path, has_length: bool)
     assert (tmp_path / "a.zip").read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize(("free", "fits"), [(len(CONTENT) - 1, False), (len(CONTENT), True)])
-def test_the_disk_is_asked_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, fits: bool) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
-    storage = Storage()
-    if fits:
-        bring(storage, tmp_path)
-        return
+@pytest.mark.parametrize("here", [0, 100_000])
+def test_the_disk_is_asked_first_for_as_much_as_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: int
+) -> None:
+    free, storage = len(CONTENT) - here, Storage()
+    if here:
+        broken_off(storage, tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free - 1))
     with pytest.raises(UserError, match="make room or type paths"):
         bring(storage, tmp_path)
-    assert storage.sent == 0
-    assert names(tmp_path) == {"a.zip.json"}
-
-
-def test_the_rest_needs_no_more_room_than_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    storage = Storage()
-    broken_off(storage, tmp_path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=len(CONTENT) - 100_000))
-    bring(storage, tmp_path)
-    assert (tmp_path / "a.zip").read_bytes() == CONTENT
+    assert storage.sent == here
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
+    check_brought(storage, tmp_path)
 
 
 def test_a_full_disk_keeps_what_has_come(tmp_path: Path) -> None:
@@ -519,8 +462,7 @@ def test_a_full_disk_keeps_what_has_come(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, usual)
     assert caught.value.errno == errno.EFBIG
-    bring(storage, tmp_path)
-    assert (tmp_path / "a.zip").read_bytes() == CONTENT
+    check_brought(storage, tmp_path)
     assert storage.ranges == [None, "bytes=150000-"]
 
 

@@ -2,13 +2,12 @@
 
 import hashlib
 import re
-import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +17,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
 from kagglepipe.kaggle.account import connect
 from kagglepipe.kaggle.client import KaggleClient, Limits
-from kagglepipe.kaggle.ledger import COLUMNS, Row, record
+from kagglepipe.kaggle.ledger import COLUMNS, record
 from kagglepipe.kaggle.upload import FIRST_LOOK, GROWTH, LONGEST_LOOK, LOOKS, upload, why_none_left
 from kagglepipe.stages import submit
 from kagglepipe.stages.download import with_sample_if_no_data
@@ -28,15 +27,15 @@ from tests.kaggle.faults import DENIED, FAULTS, QUOTA, RULES, Exchange
 from tests.kaggle.wire import Reply
 
 UPLOAD = ("stage=submit", "submit.upload=true")
-SCORED = "submit: public score 0.66667, private hidden until the end; out of fold accuracy 0.7500 (0.5000-0.9000)"
-Details = dict[str, Any]
-Fault = tuple[str, Details]
+OUT_OF_FOLD = "out of fold accuracy 0.7500 (0.5000-0.9000)"
+SCORED = f"submit: public score 0.66667, private hidden until the end; {OUT_OF_FOLD}"
+WAITING = "submit: waiting for the score, 600 s at most (Ctrl-C is safe: stage=runs shows it later)"
+NO_SCORE = "submit: submission 4001 has no score yet; type stage=runs later"
 
 
 def send(cats: Cats, *overrides: str) -> None:
     """What the command does when the CSV of the run `one` is written."""
-    csv = cats.root / "submissions/one.csv"
-    config = cats.at(*UPLOAD, *overrides)
+    csv, config = cats.root / "submissions/one.csv", cats.at(*UPLOAD, *overrides)
     facts = submit.ledger_facts(config, csv, read_json(csv.with_suffix(".json")))
     upload(connect(config.kaggle), csv, facts, config.ledger_file, config.submit)
 
@@ -57,11 +56,11 @@ def statuses(cats: Cats) -> list[str]:
     return [row["status"] for row in cats.rows()]
 
 
-def told(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """The lines that were printed."""
-    lines = [record.getMessage() for record in caplog.records if record.name.startswith("kagglepipe")]
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The lines that were printed since the last call."""
+    found = [record.getMessage() for record in caplog.records if record.name.startswith("kagglepipe")]
     caplog.clear()
-    return lines
+    return found
 
 
 def time_passes(cats: Cats) -> None:
@@ -71,11 +70,12 @@ def time_passes(cats: Cats) -> None:
             record(cats.root / "submissions" / "ledger.csv", row["tag"], {"time": "2026-01-01 00:00:00"})
 
 
-def is_scored(cats: Cats, row: Row) -> bool:
-    """Whether the row says of the last submission what Kaggle does."""
-    last = cats.kaggle.submissions("cats")[-1]
+def check_scored(cats: Cats) -> None:
+    """The last row says of the last submission what Kaggle does."""
+    row, last = cats.rows()[-1], cats.kaggle.submissions("cats")[-1]
     known = (row["ref"], row["status"], row["public_score"], row["gap"])
-    return known == (str(last.ref), "complete", "0.66667", "-0.083330") and row["tag"] in last.description.split()
+    assert known == (str(last.ref), "complete", "0.66667", "-0.083330")
+    assert row["tag"] in last.description.split()
 
 
 # --- when all goes well -------------------------------------------------------------------------------------------
@@ -89,77 +89,53 @@ def test_the_file_is_sent_and_its_score_is_in_the_ledger(cats: Cats, caplog: pyt
     (row,) = cats.rows()
     assert datetime.fromisoformat(row["time"] + "+00:00") <= datetime.now(UTC)
     assert re.fullmatch("kagglepipe-[0-9a-f]{12}", row["tag"])
-    assert row == dict.fromkeys(COLUMNS, "") | {
-        "time": row["time"],
-        "competition": "cats",
-        "file": "submissions/one.csv",
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "run": "one",
-        "runs": "one",
-        "config_hash": "868fe66b",
-        "git_commit": "abcdef012345",
-        "metric": "accuracy",
-        "oof_score": "0.75",
-        "oof_low": "0.5",
-        "oof_high": "0.9",
-        "tag": row["tag"],
-        "ref": "4001",
-        "status": "complete",
-        "public_score": "0.66667",
-        "gap": "-0.083330",
-    }
+    facts = {"time": row["time"], "competition": "cats", "file": "submissions/one.csv", "run": "one", "runs": "one"}
+    facts |= {"sha256": hashlib.sha256(data).hexdigest(), "config_hash": "868fe66b", "git_commit": "abcdef012345"}
+    facts |= {"metric": "accuracy", "oof_score": "0.75", "oof_low": "0.5", "oof_high": "0.9", "tag": row["tag"]}
+    facts |= {"ref": "4001", "status": "complete", "public_score": "0.66667", "gap": "-0.083330"}
+    assert row == dict.fromkeys(COLUMNS, "") | facts
     assert sent.description == f"{row['tag']} one: out of fold accuracy 0.7500"
-    assert told(caplog)[-5:] == [
+    assert lines(caplog)[-5:] == [
         f"submit: {cats.root}/submissions/one.csv is up to date",
         "submit: 0 of today's submissions used, 5 left",
         "submit: sent one.csv as submission 4001",
-        "submit: waiting for the score, 600 s at most (Ctrl-C is safe: stage=runs shows it later)",
+        WAITING,
         f"{SCORED}, gap -0.0833",
     ]
+    shown = [call.headers for call in cats.kaggle.calls if call.name == "PUT storage"]
+    assert ["Authorization" in headers for headers in shown] == [False]
+    origin: Any = read_json(cats.root / "submissions/one.json")
+    assert (origin["competition"], origin["sample"], origin["run"]) == ("cats", False, "one")
+    assert origin["csv_sha256"] == row["sha256"]
 
 
 def test_both_scores_are_shown_when_the_competition_is_over(cats: Cats, caplog: pytest.LogCaptureFixture) -> None:
     cats.kaggle.competitions["cats"].show_private = True
     send(cats)
-    assert told(caplog)[-1] == (
-        "submit: public score 0.66667, private 1.0; out of fold accuracy 0.7500 (0.5000-0.9000), gap -0.0833"
-    )
+    assert lines(caplog)[-1] == f"submit: public score 0.66667, private 1.0; {OUT_OF_FOLD}, gap -0.0833"
     assert cats.rows()[0]["private_score"] == "1.0"
 
 
-def test_the_same_bytes_are_sent_once(cats: Cats, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_same_bytes_are_sent_once_unless_again_is_asked_for(cats: Cats, caplog: pytest.LogCaptureFixture) -> None:
     send(cats)
     before, asked = cats.rows(), len(cats.kaggle.calls)
     caplog.clear()
     make_and_send(cats)
     assert (cats.counted, cats.rows(), len(cats.kaggle.calls)) == (1, before, asked)
-    assert told(caplog) == [
+    assert lines(caplog) == [
         f"submit: {cats.root}/submissions/one.csv is up to date",
         "submit: these very bytes are submission 4001 already, of one (submit.again=true sends them again)",
         f"{SCORED}, gap -0.0833",
     ]
-
-
-def test_the_same_bytes_of_another_run_or_file_are_sent_once(cats: Cats) -> None:
-    add_run(cats.root, "other", score=0.5)
-    send(cats)
+    add_run(cats.root, "other", score=0.5)  # the same bytes of another run, in another file
     make_and_send(cats, "run=other", f"submit.file={cats.root}/elsewhere.csv")
-    assert (cats.counted, [row["run"] for row in cats.rows()]) == (1, ["one"])
-
-
-def test_the_same_bytes_are_sent_again_if_that_is_asked_for(cats: Cats) -> None:
-    send(cats)
+    assert (cats.counted, cats.rows()) == (1, before)
     send(cats, "submit.again=true")
-    assert (cats.counted, statuses(cats)) == (2, ["complete", "complete"])
-    assert [row["ref"] for row in cats.rows()] == ["4001", "4002"]
+    assert [(row["ref"], row["status"]) for row in cats.rows()] == [("4001", "complete"), ("4002", "complete")]
     assert len({row["tag"] for row in cats.rows()}) == 2
-
-
-def test_other_bytes_are_another_submission(cats: Cats) -> None:
-    send(cats)
-    add_run(cats.root, "other", wrong=())
-    make_and_send(cats, "run=other")
-    assert [(row["run"], row["public_score"]) for row in cats.rows()] == [("one", "0.66667"), ("other", "1.0")]
+    add_run(cats.root, "better", wrong=())  # other bytes
+    make_and_send(cats, "run=better")
+    assert [(row["run"], row["public_score"]) for row in cats.rows()[1:]] == [("one", "0.66667"), ("better", "1.0")]
 
 
 def test_the_same_bytes_may_go_to_another_competition(cats: Cats) -> None:
@@ -173,139 +149,161 @@ def test_the_same_bytes_may_go_to_another_competition(cats: Cats) -> None:
     assert [(row["competition"], row["ref"]) for row in cats.rows()] == [("cats", "4001"), ("dogs", "4002")]
 
 
-def test_an_ensemble_tells_its_members(cats: Cats) -> None:
-    identity = {"one": {"seed": 1}, "two": {"seed": 2}}
-    add_run(cats.root, "blend", members=["one", "two"], identity=identity)
+def test_an_ensemble_names_its_members_and_an_unknown_score_is_a_question_mark(
+    cats: Cats, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_run(cats.root, "blend", members=["one", "two"], identity={"one": {"seed": 1}, "two": {"seed": 2}})
     make_and_send(cats, "run=blend")
-    assert [(row["run"], row["runs"]) for row in cats.rows()] == [("blend", "one + two")]
-
-
-def test_a_run_that_is_not_known_well_is_sent_all_the_same(cats: Cats, caplog: pytest.LogCaptureFixture) -> None:
     add_run(cats.root, "odd", identity=None, score=None, interval=[None, None], metric="roc_auc")
-    make_and_send(cats, "run=odd")
-    (row,) = cats.rows()
+    make_and_send(cats, "run=odd", "submit.again=true")
+    blend, row = cats.rows()
+    assert (blend["run"], blend["runs"]) == ("blend", "one + two")
     assert [row[name] for name in ("config_hash", "oof_score", "oof_low", "gap")] == ["", "", "", ""]
-    assert cats.kaggle.submissions("cats")[0].description == f"{row['tag']} odd: out of fold roc_auc ?"
-    assert told(caplog)[-1].endswith("out of fold roc_auc ? (?-?)")
+    assert cats.kaggle.submissions("cats")[1].description == f"{row['tag']} odd: out of fold roc_auc ?"
+    assert lines(caplog)[-1].endswith("out of fold roc_auc ? (?-?)")
 
 
-# --- messages -----------------------------------------------------------------------------------------------------
+def test_old_credentials_do_too(cats: Cats, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KAGGLE_API_TOKEN")
+    monkeypatch.setenv("KAGGLE_USERNAME", cats.kaggle.username)
+    monkeypatch.setenv("KAGGLE_KEY", cats.kaggle.key)
+    send(cats)
+    check_scored(cats)
 
 
-@pytest.mark.parametrize("message", ["mine", "two\nlines,\t'quoted' \"twice\"", "ñ 語 🙂", "x" * 5000, "kagglepipe-"])
-def test_any_message_leaves_the_tag_to_be_found(cats: Cats, message: str) -> None:
-    config = cats.at(*UPLOAD)
-    config = replace(config, submit=replace(config.submit, message=message))
-    cats.kaggle.fault("CreateSubmission", "500", counted=True)
-    submit.run(config)
-    (sent,), (row,) = cats.kaggle.submissions("cats"), cats.rows()
-    assert is_scored(cats, row)
-    assert sent.description == f"{row['tag']} {message[:150]}"
-
-
-def test_a_description_that_kaggle_cuts_off_still_begins_with_the_tag(cats: Cats) -> None:
-    cats.kaggle.fault("CreateSubmission", "500", counted=True)
-    shorter(cats, 25)
-    send(cats, "submit.message='what I was about to say'")
-    (row,) = cats.rows()
-    assert is_scored(cats, row)
-    assert cats.kaggle.submissions("cats")[0].description == row["tag"] + " w"
-
-
-def shorter(cats: Cats, length: int) -> None:
-    """From now on Kaggle keeps so many characters of a description."""
-    kept = cats.kaggle.competitions["cats"].submissions
+@pytest.mark.parametrize("message", ["two\nlines,\t'quoted' \"twice\"", "ñ 語 🙂", "x" * 5000, "kagglepipe-"])
+@pytest.mark.parametrize("kept", [1000, 25])
+def test_any_message_leaves_the_tag_to_be_found(cats: Cats, message: str, kept: int) -> None:
+    """kept: characters of a description that Kaggle keeps."""
 
     class Cut(list[Any]):
         def append(self, new: Any) -> None:
-            new.description = new.description[:length]
+            new.description = new.description[:kept]
             super().append(new)
 
-    cats.kaggle.competitions["cats"].submissions = Cut(kept)
+    cats.kaggle.competitions["cats"].submissions = Cut()
+    config = cats.at(*UPLOAD)
+    cats.kaggle.fault("CreateSubmission", "500", counted=True)
+    submit.run(replace(config, submit=replace(config.submit, message=message)))
+    check_scored(cats)
+    text = f"{cats.rows()[0]['tag']} {message[:150]}"
+    assert cats.kaggle.submissions("cats")[0].description == text[:kept]
 
 
-# --- CreateSubmission fails ---------------------------------------------------------------------------------------
-
-UNSURE = ("500", "reset", "ref 0")  # one of each kind of error after which it is not known; test_client has them all
-SURE: list[Fault] = [
-    *((kind, {}) for kind in ("400 quota", "401", "403 rules", "403 denied", "404")),
-    ("429", {"retry_after": 100_000}),
-]
+# --- whatever fails -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fault", UNSURE)
-def test_what_was_counted_is_found_by_its_tag(cats: Cats, fault: str) -> None:
-    cats.kaggle.fault("CreateSubmission", fault, counted=True)
-    send(cats)
-    (row,) = cats.rows()
-    assert is_scored(cats, row)
-    assert (cats.counted, cats.asked("CreateSubmission")) == (1, 1)
-    send(cats)
-    assert (cats.counted, cats.rows()) == (1, [row])
+@dataclass
+class Story:
+    """What a command meets, and what it leaves: its error, submissions counted and sent, and statuses of the rows.
+
+    final: statuses after the same command when all is well again.
+    """
+
+    faults: list[tuple[str, str, dict[str, Any]]]
+    error: str = ""
+    counted: int = 1
+    sent: int = 1
+    rows: list[str] = field(default_factory=lambda: ["complete"])
+    final: list[str] = field(default_factory=lambda: ["complete"])
+    options: tuple[str, ...] = ()
 
 
-@pytest.mark.parametrize("fault", UNSURE)
-def test_what_may_have_been_counted_and_is_not_found_is_not_sent_again(
-    cats: Cats, fault: str, pauses: list[float]
-) -> None:
-    cats.kaggle.fault("CreateSubmission", fault)
-    assert refused(cats).endswith(
-        "it is not among your submissions (yet), so it may or may not have been counted: the same command looks once "
-        "more before it sends anything"
-    )
-    (row,) = cats.rows()
-    assert (row["status"], row["ref"], row["public_score"]) == ("sending", "", "")
-    assert (cats.counted, cats.asked("CreateSubmission"), tuple(pauses)) == (0, 1, LOOKS)
-    assert "is not listed (yet), and may or may not have been counted" in refused(cats)
-    assert (cats.counted, statuses(cats)) == (0, ["sending"])
-    time_passes(cats)
-    send(cats)
-    assert (cats.counted, statuses(cats)) == (1, ["lost", "complete"])
-    assert is_scored(cats, cats.rows()[1])
+def lasting(place: str, kind: str, **details: Any) -> tuple[str, str, dict[str, Any]]:
+    return place, kind, {"times": None, **details}
 
 
-@pytest.mark.parametrize("fault", SURE)
-def test_what_kaggle_refused_is_said_in_its_words_and_may_be_sent_again(cats: Cats, fault: Fault) -> None:
-    cats.kaggle.fault("CreateSubmission", fault[0], times=None, **fault[1])
-    said = refused(cats)
-    (row,) = cats.rows()
-    assert (row["status"], row["ref"], row["error"]) == ("refused", "", said)
-    words = {"400 quota": QUOTA.partition("{")[0], "403 rules": RULES.rstrip("."), "403 denied": DENIED}
-    assert words.get(fault[0], fault[0]) in said
-    assert (cats.counted, cats.asked("ListSubmissions")) == (0, 0)
+CREATE, LIST, LIMITS, START = "CreateSubmission", "ListSubmissions", "GetSubmissionLimits", "StartSubmissionUpload"
+MAYBE = "it is not among your submissions (yet), so it may or may not have been counted: the same command looks once "
+UNKNOWN = "it is not known whether the submission was counted: the same command looks for it before it sends anything"
+LOST: dict[str, Any] = {"counted": 0, "rows": ["sending"], "final": ["lost", "complete"]}
+REFUSED: dict[str, Any] = {"counted": 0, "rows": ["refused"], "final": ["refused", "complete"]}
+SHORT = ("kaggle.timeout=1",)
+STORIES: dict[str, Story] = {
+    # one of each kind of error after which it is not known whether it was counted; test_client has them all
+    **{f"{kind}, counted": Story([(CREATE, kind, {"counted": True})]) for kind in ("500", "reset", "ref 0")},
+    **{f"{kind}, not counted": Story([(CREATE, kind, {})], MAYBE, **LOST) for kind in ("500", "reset", "ref 0")},
+    "silence, counted": Story([(CREATE, "hang", {"counted": True})], options=SHORT),
+    "silence, not counted": Story([(CREATE, "hang", {})], "no answer in time", options=SHORT, **LOST),
+    "half an answer": Story([(CREATE, "drop", {"after": 5})]),
+    # what Kaggle refuses is said in its words
+    "quota": Story([lasting(CREATE, "400 quota")], QUOTA.partition("{")[0], **REFUSED),
+    "401": Story([lasting(CREATE, "401")], "401", **REFUSED),
+    "rules": Story([lasting(CREATE, "403 rules")], RULES.rstrip("."), **REFUSED),
+    "denied": Story([lasting(CREATE, "403 denied")], DENIED, **REFUSED),
+    "404": Story([lasting(CREATE, "404")], "404", **REFUSED),
+    "429 without end": Story([lasting(CREATE, "429", retry_after=100_000)], "429", **REFUSED),
+    "429 twice": Story([(CREATE, "429", {"retry_after": 7, "times": 2})], sent=3),
+    # the list of submissions
+    **{
+        f"list, {kind}": Story([(CREATE, "504", {"counted": True}), lasting(LIST, kind)], UNKNOWN, rows=["sending"])
+        for kind in ("500", "401", "html", "reset")
+    },
+    "list, odd rows": Story([(CREATE, "500", {"counted": True}), lasting(LIST, "odd rows")]),
+    **{
+        f"no history {code}, counted": Story(
+            [(CREATE, "500", {"counted": True}), lasting(LIST, "no history", code=code)]
+        )
+        for code in (400, 403)
+    },
+    "no history 400": Story([(CREATE, "500", {}), lasting(LIST, "no history", code=400)], MAYBE, **LOST),
+    # a list that is refused proves nothing
+    "no history 403": Story([(CREATE, "500", {}), lasting(LIST, "no history", code=403)], UNKNOWN, **LOST),
+    # the score cannot be asked for, which does not undo the submission
+    **{f"score, {kind}": Story([lasting(LIST, kind)], rows=["pending"]) for kind in ("500", "403 denied", "reset")},
+    # before anything is sent
+    **{
+        f"{place}, {kind}": Story([lasting(place, kind)], place, counted=0, sent=0, rows=[])
+        for place, kind in ((LIMITS, "500"), (LIMITS, "401"), (START, "401"), (START, "html"))
+    },
+    **{
+        f"upload, {kind}": Story([lasting("upload", kind)], "the upload", counted=0, sent=0, rows=[])
+        for kind in ("500", "reset", "redirect")
+    },
+    "upload, only seemingly": Story([("upload", "html", {})], "file has not been uploaded", **REFUSED),
+    "upload, silence": Story([("upload", "hang", {}), ("upload", "expired", {})], options=SHORT),
+    # a quota that is not told is no obstacle
+    "no such question": Story([lasting(LIMITS, "404")]),
+    **{
+        f"quota {answer}": Story([lasting(LIMITS, "json", value=answer)])
+        for answer in ({}, {"numToday": None}, {"num_today": 1, "num_allowed_now": 4})
+    },
+    # what passes is waited for
+    **{
+        f"{place}, {kind} twice": Story([(place, kind, {"times": 2, "counted": kind == "503"})])
+        for place in (LIMITS, START, "upload", LIST)
+        for kind in ("503", "reset")
+    },
+}
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_at_most_one_submission_is_counted_whatever_fails_and_the_same_command_heals(cats: Cats, name: str) -> None:
+    story = STORIES[name]
+    for place, kind, details in story.faults:
+        cats.kaggle.fault(place, kind, **details)
+    if story.error:
+        said = refused(cats, *story.options)
+        assert story.error in said
+        assert story.rows != ["refused"] or cats.rows()[0]["error"] == said
+    else:
+        send(cats, *story.options)
+    left = (cats.counted, cats.asked(CREATE), statuses(cats)[:1])
+    assert left == (story.counted, story.sent if "without end" not in name else 1, story.rows)
+    if story.rows == ["refused"]:
+        assert cats.asked(LIST) == 0
+    if story.rows == ["sending"]:  # the same command looks first, and sends nothing while it may turn up
+        assert (cats.rows()[0]["ref"], cats.rows()[0]["public_score"]) == ("", "")
+        assert ("ListSubmissions" if UNKNOWN in said else "is not listed (yet), and may or may not") in refused(cats)
+        assert (cats.counted, cats.asked(CREATE), statuses(cats)) == left
+        time_passes(cats)
     cats.kaggle.faults.clear()
     send(cats)
-    assert (cats.counted, statuses(cats)) == (1, ["refused", "complete"])
-    assert is_scored(cats, cats.rows()[1])
-
-
-def test_a_server_that_asks_to_wait_is_waited_for(cats: Cats, pauses: list[float]) -> None:
-    cats.kaggle.fault("CreateSubmission", "429", retry_after=7, times=2)
-    send(cats, "submit.wait=0")
-    assert (cats.counted, cats.asked("CreateSubmission"), pauses) == (1, 3, [7, 7])
-
-
-@pytest.mark.parametrize("counted", [True, False])
-def test_an_answer_that_never_comes(cats: Cats, counted: bool) -> None:
-    cats.kaggle.fault("CreateSubmission", "hang", counted=counted)
-    if counted:
-        send(cats, "kaggle.timeout=1")
-        assert statuses(cats) == ["complete"]
-    else:
-        assert "no answer in time" in refused(cats, "kaggle.timeout=1")
-        assert statuses(cats) == ["sending"]
-        time_passes(cats)
-    assert (cats.counted, cats.asked("CreateSubmission")) == (int(counted), 1)
+    assert (cats.counted, statuses(cats)) == (1, story.final)
+    check_scored(cats)
+    before = cats.rows()
     send(cats)
-    assert cats.counted == 1
-    assert is_scored(cats, cats.rows()[-1])
-
-
-def test_half_an_answer(cats: Cats) -> None:
-    cats.kaggle.fault("CreateSubmission", "drop", after=5)
-    send(cats)
-    assert (cats.counted, cats.asked("CreateSubmission")) == (1, 1)
-    assert is_scored(cats, cats.rows()[0])
+    assert (cats.counted, cats.rows()) == (1, before)
 
 
 def test_no_connection_at_the_worst_moment(cats: Cats, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,152 +321,33 @@ def test_no_connection_at_the_worst_moment(cats: Cats, monkeypatch: pytest.Monke
     assert (cats.counted, statuses(cats)) == (1, ["refused", "complete"])
 
 
-# --- the list of submissions fails --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("late", [1, 4])
+@pytest.mark.parametrize("late", [0, 1, 4, len(LOOKS) + 3])
 def test_a_list_that_is_late_is_looked_at_again(cats: Cats, late: int, pauses: list[float]) -> None:
     cats.kaggle.late_looks = late
     cats.kaggle.fault("CreateSubmission", "500", counted=True)
-    send(cats, "submit.wait=0")
-    assert (cats.counted, statuses(cats), tuple(pauses)) == (1, ["pending"], LOOKS[:late])
-
-
-def test_a_list_that_is_very_late_is_looked_at_by_the_next_command(cats: Cats) -> None:
-    cats.kaggle.late_looks = len(LOOKS) + 3
-    cats.kaggle.fault("CreateSubmission", "500", counted=True)
-    assert "may or may not have been counted" in refused(cats)
-    assert (cats.counted, statuses(cats)) == (1, ["sending"])
-    send(cats)
-    assert (cats.counted, statuses(cats)) == (1, ["complete"])
-
-
-@pytest.mark.parametrize("kind", ["500", "401", "html", "reset"])
-def test_a_list_that_cannot_be_had_leaves_it_to_the_next_command(cats: Cats, kind: str) -> None:
-    cats.kaggle.fault("CreateSubmission", "504", counted=True)
-    cats.kaggle.fault("ListSubmissions", kind, times=None)
-    said = refused(cats)
-    assert said.endswith("it is not known whether the submission was counted: the same command looks for it before "
-                         "it sends anything")  # fmt: skip
-    assert (cats.counted, statuses(cats)) == (1, ["sending"])
-    again = refused(cats)  # which looks first, and cannot
-    assert (cats.counted, statuses(cats), cats.asked("CreateSubmission")) == (1, ["sending"], 1)
-    assert "ListSubmissions" in again
-    cats.kaggle.faults.clear()
-    send(cats)
-    (row,) = cats.rows()
-    assert cats.counted == 1
-    assert is_scored(cats, row)
-
-
-@pytest.mark.parametrize("code", [400, 403])
-@pytest.mark.parametrize("counted", [True, False])
-def test_an_empty_history_may_be_an_error(cats: Cats, code: int, counted: bool) -> None:
-    cats.kaggle.fault("ListSubmissions", "no history", code=code, times=None)
-    cats.kaggle.fault("CreateSubmission", "500", counted=counted)
-    if not counted:
-        said = "may or may not have been counted" if code == 400 else "so it is not known whether"
-        assert said in refused(cats)
-        time_passes(cats)
-    if not counted and code == 403:  # a list that is refused proves nothing
-        assert "403" in refused(cats)
-        assert cats.counted == 0
-        cats.kaggle.faults.clear()
-    send(cats)
-    assert cats.counted == 1
-    assert is_scored(cats, cats.rows()[-1])
-
-
-def test_rows_that_nobody_expects_are_no_hindrance(cats: Cats) -> None:
-    cats.kaggle.fault("ListSubmissions", "odd rows", times=None)
-    cats.kaggle.fault("CreateSubmission", "500", counted=True)
-    send(cats)
-    assert is_scored(cats, cats.rows()[0])
+    if late <= len(LOOKS):
+        send(cats, "submit.wait=0")
+        assert (cats.counted, statuses(cats), tuple(pauses)) == (1, ["pending"], LOOKS[:late])
+    else:  # by the next command
+        assert "may or may not have been counted" in refused(cats)
+        assert (cats.counted, statuses(cats), tuple(pauses)) == (1, ["sending"], LOOKS)
+        send(cats)
+        assert (cats.counted, statuses(cats)) == (1, ["complete"])
 
 
 def test_a_submission_is_found_behind_those_of_others_in_the_team(cats: Cats) -> None:
     cats.kaggle.competitions["cats"].quota = 100
-    cats.kaggle.largest_page = 3
-    cats.kaggle.pending_polls = 0
+    cats.kaggle.largest_page, cats.kaggle.pending_polls = 3, 0
     for number in range(7):
         add_run(cats.root, f"run{number}")
         make_and_send(cats, f"run=run{number}", "submit.again=true", "submit.wait=0")
     cats.kaggle.fault("CreateSubmission", "500", counted=True)
     send(cats, "submit.again=true")
     assert cats.counted == 8
-    assert is_scored(cats, cats.rows()[-1])
-    first = cats.rows()[0]
-    assert (first["status"], first["ref"]) == ("pending", "4001")
+    check_scored(cats)
+    assert (cats.rows()[0]["status"], cats.rows()[0]["ref"]) == ("pending", "4001")
     run_command(cats.at("stage=runs"))
     assert {row["status"] for row in cats.rows()} == {"complete"}
-
-
-# --- what comes before fails --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("place", "kind"),
-    [
-        ("GetSubmissionLimits", "500"),
-        ("GetSubmissionLimits", "401"),
-        ("GetSubmissionLimits", "404"),
-        ("StartSubmissionUpload", "401"),
-        ("StartSubmissionUpload", "html"),
-    ],
-)
-def test_nothing_is_sent_before_its_time(cats: Cats, place: str, kind: str) -> None:
-    cats.kaggle.fault(place, kind, times=None)
-    if (place, kind) == ("GetSubmissionLimits", "404"):  # a question that Kaggle does not know is no obstacle
-        send(cats)
-        assert cats.counted == 1
-        return
-    assert place in refused(cats)
-    assert (cats.counted, cats.rows(), cats.asked("CreateSubmission")) == (0, [], 0)
-    cats.kaggle.faults.clear()
-    send(cats)
-    assert (cats.counted, statuses(cats)) == (1, ["complete"])
-
-
-@pytest.mark.parametrize("place", ["GetSubmissionLimits", "StartSubmissionUpload", "upload", "ListSubmissions"])
-@pytest.mark.parametrize(("kind", "counted"), [("503", True), ("reset", False)])
-def test_what_passes_is_waited_for(cats: Cats, place: str, kind: str, counted: bool) -> None:
-    cats.kaggle.fault(place, kind, counted=counted, times=2)
-    send(cats)
-    assert (cats.counted, cats.asked("CreateSubmission")) == (1, 1)
-    assert is_scored(cats, cats.rows()[0])
-
-
-@pytest.mark.parametrize("kind", ["500", "reset", "redirect"])
-def test_a_file_that_does_not_arrive_is_no_submission(cats: Cats, kind: str) -> None:
-    cats.kaggle.fault("upload", kind, times=None)
-    assert "the upload" in refused(cats)
-    assert (cats.counted, cats.rows(), cats.asked("CreateSubmission")) == (0, [], 0)
-    cats.kaggle.faults.clear()
-    send(cats)
-    assert (cats.counted, statuses(cats)) == (1, ["complete"])
-
-
-def test_an_upload_of_which_nothing_is_heard_is_tried_again(cats: Cats) -> None:
-    cats.kaggle.fault("upload", "hang")
-    cats.kaggle.fault("upload", "expired")
-    send(cats, "kaggle.timeout=1")
-    assert (cats.counted, statuses(cats)) == (1, ["complete"])
-    assert len(cats.kaggle.uploads) >= 3  # each has an address of its own
-
-
-def test_an_upload_that_only_seems_to_arrive_is_no_submission(cats: Cats) -> None:
-    cats.kaggle.fault("upload", "html")
-    assert "The submission's file has not been uploaded" in refused(cats)
-    assert (cats.counted, statuses(cats)) == (0, ["refused"])
-    send(cats)
-    assert (cats.counted, statuses(cats)) == (1, ["refused", "complete"])
-
-
-def test_the_storage_never_sees_who_uploads(cats: Cats) -> None:
-    send(cats)
-    shown = [call.headers for call in cats.kaggle.calls if call.name == "PUT storage"]
-    assert len(shown) == 1
-    assert "Authorization" not in shown[0]
 
 
 # --- a command that dies ------------------------------------------------------------------------------------------
@@ -497,12 +376,12 @@ def test_a_command_that_dies_leaves_its_tag_to_the_next(
         time_passes(cats)
     send(cats)
     assert (cats.counted, statuses(cats)) == (1, ["complete"] if counted else ["lost", "complete"])
-    assert is_scored(cats, cats.rows()[-1])
+    check_scored(cats)
 
 
 COMMAND = """
 import sys
-from kagglepipe.cli.main import main
+from kagglepipe.__main__ import main
 
 main()
 print({"torch", "timm", "sklearn"} & set(sys.modules))
@@ -530,11 +409,11 @@ def test_a_command_that_is_killed_leaves_its_tag_to_the_next(cats: Cats, monkeyp
     done = subprocess.run(command, cwd=cats.root, capture_output=True, text=True, encoding="utf-8")
     assert (done.returncode, done.stderr) == (0, "")
     assert (cats.counted, statuses(cats)) == (1, ["complete"])
-    assert is_scored(cats, cats.rows()[0])
+    check_scored(cats)
     assert done.stdout.splitlines()[-5:] == [
         "submit: an earlier command did not learn whether its submission arrived; looking for it",
         "submit: it did, as submission 4001",
-        "submit: waiting for the score, 600 s at most (Ctrl-C is safe: stage=runs shows it later)",
+        WAITING,
         f"{SCORED}, gap -0.0833",
         "set()",
     ]
@@ -588,17 +467,13 @@ def test_what_kaggle_cannot_score_is_said_in_its_words(cats: Cats) -> None:
 
 
 def test_zero_seconds_do_not_wait(cats: Cats, pauses: list[float], caplog: pytest.LogCaptureFixture) -> None:
-    send(cats, "submit.wait=0")
-    assert (pauses, cats.asked("ListSubmissions"), statuses(cats)) == ([], 0, ["pending"])
-    assert told(caplog)[-2:] == [
-        "submit: sent one.csv as submission 4001",
-        "submit: submission 4001 has no score yet; type stage=runs later",
-    ]
-    send(cats, "submit.wait=0")
-    assert (cats.counted, statuses(cats)) == (1, ["pending"])
+    for _ in range(2):
+        send(cats, "submit.wait=0")
+        assert (pauses, cats.asked("ListSubmissions"), statuses(cats)) == ([], 0, ["pending"])
+        assert lines(caplog)[-1] == NO_SCORE
     send(cats)
     assert cats.counted == 1
-    assert is_scored(cats, cats.rows()[0])
+    check_scored(cats)
 
 
 def test_looks_for_the_score_become_rarer_and_end_in_time(
@@ -609,12 +484,11 @@ def test_looks_for_the_score_become_rarer_and_end_in_time(
     assert sum(pauses) == pytest.approx(500)
     expected = [min(FIRST_LOOK * GROWTH**number, LONGEST_LOOK) for number in range(len(pauses))]
     assert pauses[:-1] == pytest.approx(expected[:-1])
-    assert pauses[0] == FIRST_LOOK
     assert max(pauses) == LONGEST_LOOK
     assert 0 < pauses[-1] <= expected[-1]
     assert cats.asked("ListSubmissions") == len(pauses) + 1
     assert statuses(cats) == ["pending"]
-    assert told(caplog)[-1] == "submit: submission 4001 has no score yet; type stage=runs later"
+    assert lines(caplog)[-1] == NO_SCORE
 
 
 @pytest.mark.parametrize("status", ["QUEUED_FOR_RESCORE", 7, "", None, {"odd": 1}])
@@ -622,32 +496,19 @@ def test_a_status_that_nobody_knows_is_waited_for(cats: Cats, status: object, pa
     cats.kaggle.pending_polls = 0
     cats.kaggle.fault("ListSubmissions", "odd rows", rows=[], change={"status": status, "publicScore": None}, times=3)
     send(cats)
-    assert is_scored(cats, cats.rows()[0])
+    check_scored(cats)
     assert pauses == pytest.approx([FIRST_LOOK * GROWTH**number for number in range(3)])
 
 
-def test_a_score_that_does_not_come_with_the_status_is_hidden(cats: Cats, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_score_that_is_missing_or_cannot_be_asked_for_is_said(cats: Cats, caplog: pytest.LogCaptureFixture) -> None:
+    cats.kaggle.fault("ListSubmissions", "403 denied")
+    send(cats)
+    *_, warning, last = lines(caplog)
+    assert warning.startswith("submit: the score cannot be asked for: Kaggle")
+    assert last == NO_SCORE
     cats.kaggle.fault("ListSubmissions", "odd rows", rows=[], change={"status": "COMPLETE", "publicScore": ""})
     send(cats)
-    assert told(caplog)[-1] == (
-        "submit: public score hidden, private hidden until the end; out of fold accuracy 0.7500 (0.5000-0.9000)"
-    )
-
-
-@pytest.mark.parametrize("kind", ["500", "403 denied", "reset"])
-def test_a_score_that_cannot_be_asked_for_does_not_undo_the_submission(
-    cats: Cats, kind: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    cats.kaggle.fault("ListSubmissions", kind, times=None)
-    send(cats)
-    assert (cats.counted, statuses(cats)) == (1, ["pending"])
-    *_, warning, last = told(caplog)
-    assert warning.startswith("submit: the score cannot be asked for: Kaggle")
-    assert last == "submit: submission 4001 has no score yet; type stage=runs later"
-    cats.kaggle.faults.clear()
-    send(cats)
-    assert cats.counted == 1
-    assert is_scored(cats, cats.rows()[0])
+    assert lines(caplog)[-1] == f"submit: public score hidden, private hidden until the end; {OUT_OF_FOLD}"
 
 
 def test_somebody_who_cannot_wait_may_go(cats: Cats, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -661,7 +522,23 @@ def test_somebody_who_cannot_wait_may_go(cats: Cats, monkeypatch: pytest.MonkeyP
     assert (cats.counted, statuses(cats)) == (1, ["pending"])
     send(cats)
     assert cats.counted == 1
-    assert is_scored(cats, cats.rows()[0])
+    check_scored(cats)
+
+
+def test_a_list_that_lacks_what_is_known_takes_nothing_away(cats: Cats) -> None:
+    send(cats)
+    (before,) = cats.rows()
+    bare = [{"ref": int(before["ref"]), "publicScore": "", "description": before["tag"]}]
+    cats.kaggle.fault("ListSubmissions", "json", value={"submissions": bare}, times=None)
+    run_command(cats.at("stage=runs"))
+    assert cats.rows() == [before]
+
+
+def test_a_token_that_the_server_echoes_is_in_no_file(cats: Cats) -> None:
+    echo = [{"ref": 4001, "status": "ERROR", "errorDescription": f"no: {cats.kaggle.token}"}]
+    cats.kaggle.fault("ListSubmissions", "json", value={"submissions": echo}, times=None)
+    assert refused(cats) == "Kaggle could not score submission 4001: no: ***"
+    assert cats.rows()[0]["error"] == "no: ***"
 
 
 # --- the quota ----------------------------------------------------------------------------------------------------
@@ -684,42 +561,55 @@ def test_a_quota_that_is_used_up_is_told_with_its_end_before_anything_is_sent(ca
 
 
 @pytest.mark.parametrize(
-    ("limits", "words"),
+    ("used", "left", "by_total", "words"),
     [
-        (Limits(used_today=5, left=0, by_total=False), r"today's submissions are used up \(5 sent\).* 00:00 UTC"),
-        (Limits(used_today=0, left=0, by_total=True), "submissions are all used up; it allows no more"),
-        (
-            Limits(used_today=0, left=0, by_total=False),
-            "takes no submission now, though none was sent today: .*/cats ",
-        ),
+        (5, 0, False, r"today's submissions are used up \(5 sent\).* 00:00 UTC"),
+        (0, 0, True, "submissions are all used up; it allows no more"),
+        (0, 0, False, "takes no submission now, though none was sent today: .*/cats "),
+        (4, 1, False, None),
+        (0, 1, True, None),
     ],
 )
-def test_why_nothing_is_left(limits: Limits, words: str) -> None:
-    assert re.search(words, why_none_left(limits, "cats") or "")
-
-
-def test_one_that_is_left_is_enough() -> None:
-    assert why_none_left(Limits(used_today=4, left=1, by_total=False), "cats") is None
-    assert why_none_left(Limits(used_today=0, left=1, by_total=True), "cats") is None
+def test_why_nothing_is_left(used: int, left: int, by_total: bool, words: str | None) -> None:
+    found = why_none_left(Limits(used, left, by_total), "cats")
+    assert found is None if words is None else re.search(words, found or "")
 
 
 # --- what is not for Kaggle ---------------------------------------------------------------------------------------
 
 
-def before_work(cats: Cats, *overrides: str) -> str:
-    """The line in which the command ends, before anything is asked, made or trained."""
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (
+            ["competition.sample_slug=cats"],
+            "the built-in sample is drawn by code and no competition of Kaggle's: leave submit.upload away",
+        ),
+        (
+            ["competition.per_class=2"],
+            "competition.per_class classifies training images: leave it or submit.upload away",
+        ),
+        (
+            ["competition.slug=null", "competition.source=ROOT/data/cats/raw", "paths.root=ROOT/x"],
+            "this folder is no competition of Kaggle's: give competition.slug=NAME, or leave submit.upload away",
+        ),
+        (["nobody"], "no Kaggle credentials were found: make a token at https://www.kaggle.com/"),
+        (["kaggle.endpoint=http://kaggle.example.com"], "kaggle.endpoint is http://kaggle.example.com/…"),
+    ],
+)
+def test_it_is_refused_before_anything_is_asked_made_or_trained(
+    cats: Cats, monkeypatch: pytest.MonkeyPatch, overrides: list[str], words: str
+) -> None:
+    if overrides == ["nobody"]:
+        monkeypatch.delenv("KAGGLE_API_TOKEN")
+        overrides = []
     before = {path: path.stat().st_mtime_ns for path in cats.root.rglob("*")}
+    more = [override.replace("ROOT", str(cats.root)) for override in overrides]
     with pytest.raises(UserError) as caught:
-        run_command(cats.at(*UPLOAD, "run=null", "model.name=tf_efficientnet_lite0", *overrides))
+        run_command(cats.at(*UPLOAD, "run=null", "model.name=tf_efficientnet_lite0", *more))
     assert {path: path.stat().st_mtime_ns for path in cats.root.rglob("*")} == before
     assert cats.kaggle.calls == []
-    return cats.shown(caught.value)
-
-
-def test_the_sample_is_refused(cats: Cats) -> None:
-    assert before_work(cats, "competition.sample_slug=cats") == (
-        "the built-in sample is drawn by code and no competition of Kaggle's: leave submit.upload away"
-    )
+    assert cats.shown(caught.value).startswith(words)
 
 
 @pytest.mark.parametrize("option", ["submit.upload=true", "runs.leaderboard=true"])
@@ -733,26 +623,12 @@ def test_the_sample_does_not_stand_in_where_kaggle_is_meant(
     assert drawn.competition.is_sample
 
 
-def test_a_part_of_the_labels_is_refused(cats: Cats) -> None:
-    assert before_work(cats, "competition.per_class=2") == (
-        "competition.per_class classifies training images: leave it or submit.upload away"
-    )
-
-
-def test_a_folder_without_a_name_at_kaggle_is_refused(cats: Cats) -> None:
-    folder = cats.root / "data/cats/raw"
-    assert before_work(cats, "competition.slug=null", f"competition.source={folder}", f"paths.root={cats.root}/x") == (
-        "this folder is no competition of Kaggle's: give competition.slug=NAME, or leave submit.upload away"
-    )
-
-
-def test_nobody_is_refused(cats: Cats, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("KAGGLE_API_TOKEN")
-    assert before_work(cats).startswith("no Kaggle credentials were found: make a token at https://www.kaggle.com/")
-
-
-def test_an_address_to_which_no_token_goes_is_refused(cats: Cats) -> None:
-    assert "give an https:// address" in before_work(cats, "kaggle.endpoint=http://kaggle.example.com")
+def test_a_token_that_is_not_valid_is_told_before_anything_is_made(cats: Cats) -> None:
+    cats.kaggle.fault("Hello", "401")
+    with pytest.raises(UserError, match="the credentials are not valid"):
+        submit.check(cats.at(*UPLOAD))
+    cats.kaggle.fault("Hello", "404")
+    submit.check(cats.at(*UPLOAD))  # a question that is not known proves nothing
 
 
 @pytest.mark.parametrize("by", ["name", "folder"])
@@ -783,25 +659,21 @@ ROWS = "".join(f"{id},blue\n" for id in ANSWERS)
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        (
-            "sample_submission.csv",
-            "ID,Answer\n" + ROWS,
-            "the columns ['ID', 'Answer'], not ['id', 'label']",
-        ),
+        ("sample_submission.csv", "ID,Answer\n" + ROWS, "the columns ['ID', 'Answer'], not ['id', 'label']"),
         ("sampleSubmission.csv", "label,id\n" + ROWS, "the columns ['label', 'id'], not ['id', 'label']"),
-        (
-            "SAMPLE-submission_1.csv",
-            "id,label\n" + ROWS.replace("red3", "red9"),
-            "test/red9.png",
-        ),
+        ("SAMPLE-submission_1.csv", "id,label\n" + ROWS.replace("red3", "red9"), "test/red9.png"),
         ("sample submission.csv", "id,label\n" + ROWS + "test/none.png,red\n", "test/none.png"),
         ("sample_submission.csv", "id,label\n" + ROWS.partition("\n")[2], "test/blue2.png"),
+        ("docs/sample_submission.csv", "Id,Expected,Extra\n", ""),
     ],
 )
 def test_a_sample_submission_that_asks_for_something_else_stops_it(
     cats: Cats, name: str, text: str, words: str
 ) -> None:
-    cats.ship(name, text)
+    cats.ship("any.txt", "")
+    path = cats.at().base_dir / "raw" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
     said = refused(cats, by=make_and_send)
     assert said.startswith(f"{name}, which came with the data, asks for ")
     assert words in said
@@ -821,7 +693,7 @@ def test_what_is_typed_then_is_what_it_takes(cats: Cats) -> None:
     assert refused(cats, by=make_and_send).endswith("type competition.sample_submission=sample_submission.csv")
     cats.kaggle.competitions["cats"].id_column = "Id"
     make_and_send(cats, "competition.sample_submission=sample_submission.csv")
-    assert is_scored(cats, cats.rows()[0])
+    check_scored(cats)
 
 
 def test_a_file_that_breaks_the_contract_is_not_sent(cats: Cats) -> None:
@@ -851,64 +723,3 @@ def test_a_damaged_ledger_stops_it_before_anything_is_sent(cats: Cats) -> None:
     assert "ledger.csv lacks the columns file" in refused(cats, "run=other", by=make_and_send)
     assert cats.counted == 1
     assert ledger.read_text() == "time,competition\n"
-
-
-def test_the_origin_of_what_was_sent_lies_beside_it(cats: Cats) -> None:
-    send(cats)
-    origin: Any = read_json(cats.root / "submissions/one.json")
-    assert (origin["competition"], origin["sample"], origin["run"]) == ("cats", False, "one")
-    assert origin["csv_sha256"] == cats.rows()[0]["sha256"]
-
-
-def test_old_credentials_do_too(cats: Cats, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("KAGGLE_API_TOKEN")
-    monkeypatch.setenv("KAGGLE_USERNAME", cats.kaggle.username)
-    monkeypatch.setenv("KAGGLE_KEY", cats.kaggle.key)
-    send(cats)
-    assert is_scored(cats, cats.rows()[0])
-
-
-# --- what fresh eyes found ----------------------------------------------------------------------------------------
-
-
-def test_a_list_that_lacks_what_is_known_takes_nothing_away(cats: Cats) -> None:
-    send(cats)
-    (before,) = cats.rows()
-    bare = [{"ref": int(before["ref"]), "publicScore": "", "description": before["tag"]}]
-    cats.kaggle.fault("ListSubmissions", "json", value={"submissions": bare}, times=None)
-    run_command(cats.at("stage=runs"))
-    assert cats.rows() == [before]
-
-
-def test_a_token_that_is_not_valid_is_told_before_anything_is_made(cats: Cats) -> None:
-    cats.kaggle.fault("Hello", "401", times=None)
-    with pytest.raises(UserError, match="the credentials are not valid"):
-        submit.check(cats.at("stage=submit", "submit.upload=true"))
-    cats.kaggle.faults.clear()
-    cats.kaggle.fault("Hello", "404", times=None)
-    submit.check(cats.at("stage=submit", "submit.upload=true"))  # a question that is not known proves nothing
-
-
-def test_a_token_that_the_server_echoes_is_in_no_file(cats: Cats) -> None:
-    echo = [{"ref": 4001, "status": "ERROR", "errorDescription": f"no: {cats.kaggle.token}"}]
-    cats.kaggle.fault("ListSubmissions", "json", value={"submissions": echo}, times=None)
-    assert refused(cats) == "Kaggle could not score submission 4001: no: ***"
-    assert cats.rows()[0]["error"] == "no: ***"
-
-
-@pytest.mark.parametrize("answer", [{}, {"numToday": None}, {"num_today": 1, "num_allowed_now": 4}])
-def test_a_quota_that_is_not_told_is_no_obstacle(cats: Cats, answer: dict[str, Any]) -> None:
-    cats.kaggle.fault("GetSubmissionLimits", "json", value=answer, times=None)
-    send(cats)
-    assert (cats.counted, statuses(cats)) == (1, ["complete"])
-
-
-def test_a_sample_submission_in_a_folder_is_compared_too(cats: Cats) -> None:
-    folder = cats.at().base_dir / "raw" / "docs"
-    folder.mkdir(parents=True)
-    (folder / "sample_submission.csv").write_text("Id,Expected,Extra\n")
-    try:
-        assert "type competition.sample_submission=docs/sample_submission.csv" in refused(cats, by=make_and_send)
-    finally:
-        shutil.rmtree(folder)  # other tests have the same data
-    assert (cats.counted, cats.rows()) == (0, [])
