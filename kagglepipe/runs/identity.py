@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # help and the checks of options read this file, so that noth
     from kagglepipe.competitions.dataset import Dataset
     from kagglepipe.runs.run import Run
     from kagglepipe.runs.store import Member, RunStore
+    from kagglepipe.training.backends import InferenceBackend
 
 POLICY_OF_MODE = {"head": "strong", "finetune": "light"}  # augmentation=auto; the figures are in docs/design.md
 RESULT_VERSION = {"head": 2, "finetune": 2, "time": 2}  # raise by hand what would give other results from the same
@@ -228,6 +229,11 @@ def changes(config: Any, usual: Any = None) -> dict[str, Any]:
 # --- what a configuration names -------------------------------------------------------------------------------
 
 
+def is_prepared(config: Config) -> bool:
+    """Whether the table and the folds of the competition are there."""
+    return (config.data_dir / "prepared.json").exists() and config.folds_file.exists()
+
+
 def read_data(config: Config, *, frames: bool = True) -> "Dataset":
     """The prepared data. Raises UserError as `read_dataset`.
 
@@ -243,6 +249,13 @@ def read_data(config: Config, *, frames: bool = True) -> "Dataset":
     items_dir = config.data_dir if competition.finds_segments else config.base_dir
     dataset = read_dataset(config.data_dir, config.folds_file, items_dir)
     return at_rate(dataset, config.sequences.rate, competition) if frames else dataset
+
+
+def inference_backend(config: Config) -> "InferenceBackend":
+    """Device, precision and library of inference. Raises UserError for a missing device."""
+    from kagglepipe.training.backends import make_backend
+
+    return make_backend(config.device, config.engine, config.backend_dir)
 
 
 def store_of(config: Config) -> "RunStore":
@@ -303,15 +316,15 @@ def submitted_run(config: Config, dataset: "Dataset") -> "Run":
 
 def best_run(config: Config, *, live: bool = False) -> "Run":
     """The run to predict other files with. Raises UserError as `RunStore.best`."""
-    report, folds, present = config.data_dir / "prepared.json", config.folds_file, None
-    if not config.run and report.exists() and folds.exists():
-        present = (read_json(report)["table_hash"], file_sha256(folds))
+    present = None
+    if not config.run and is_prepared(config):
+        present = (read_json(config.data_dir / "prepared.json")["table_hash"], file_sha256(config.folds_file))
     return store_of(config).best(config.competition, present, config.stage, name=config.run, live=live)
 
 
 def finished_run(config: Config) -> str | None:
     """Name of the run to submit, if this competition is prepared and the run is finished."""
-    if not (config.data_dir / "prepared.json").exists() or not config.folds_file.exists():
+    if not is_prepared(config):
         return None
     run = submitted_run(config, read_data(config))
     return run.name if run.is_finished else None

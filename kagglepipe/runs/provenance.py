@@ -125,19 +125,19 @@ def difference(one: dict[str, str], other: dict[str, str]) -> dict[str, tuple[st
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
-def told(differences: dict[str, tuple[str, str]]) -> str:
+def first_values(differences: dict[str, tuple[str, str]]) -> str:
     """The first values of a difference in one line.
 
-    >>> told({"seed": ("1", "0"), "model.name": ("lite1", "lite0")})
+    >>> first_values({"seed": ("1", "0"), "model.name": ("lite1", "lite0")})
     'seed=1; model.name=lite1'
     """
     return "; ".join(f"{name}={mine}" for name, (mine, _) in differences.items())
 
 
-def told_both(differences: dict[str, tuple[str, str]]) -> str:
+def both_values(differences: dict[str, tuple[str, str]]) -> str:
     """Both values of a difference in one line.
 
-    >>> told_both({"seed": ("1", "0")})
+    >>> both_values({"seed": ("1", "0")})
     'seed=1 and 0'
     """
     return "; ".join(f"{name}={mine} and {theirs}" for name, (mine, theirs) in differences.items())

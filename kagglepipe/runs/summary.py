@@ -13,7 +13,7 @@ import pandas as pd
 
 from kagglepipe.errors import UserError
 from kagglepipe.kaggle.ledger import Row
-from kagglepipe.runs.provenance import described, difference, told
+from kagglepipe.runs.provenance import described, difference, first_values
 from kagglepipe.runs.run import Run
 
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")  # of batch norms: kept beside weights, never trained
@@ -50,7 +50,7 @@ def facts_of(run: Run, metrics: dict[str, Any], best: dict[str, Any] | None) -> 
         "cpu_hours": hours if on_cpu else None,
         "gpu_hours": None if on_cpu else hours,
         "cut_by_budget": metrics.get("cut_by_budget"),
-        "differs_from_best": None if best is None else told(difference(described(metrics), described(best))),
+        "differs_from_best": None if best is None else first_values(difference(described(metrics), described(best))),
     }
 
 

@@ -32,7 +32,8 @@ from kagglepipe.bundling.wheels import Target, check_install, check_pip, gather_
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, expanded, link_or_copy, locked, read_json, write_bytes, write_json
-from kagglepipe.runs.identity import changes, read_data, submitted_run, yaml_of
+from kagglepipe.options import CompetitionOptions, ModelOptions
+from kagglepipe.runs.identity import changes, is_prepared, read_data, submitted_run, yaml_of
 from kagglepipe.runs.predict_test import check_model
 from kagglepipe.runs.run import Run
 from kagglepipe.runs.store import RunStore
@@ -54,7 +55,7 @@ def check(config: Config) -> None:
     check_pip()
     folder = bundle_dir(config)
     if folder.exists() and not (folder / "bundle.json").exists() and (folder.is_file() or any(folder.iterdir())):
-        raise UserError(f"bundle.folder={folder} holds something else: give a new or an empty folder")
+        raise UserError(f"bundle.folder={folder} is not empty and no bundle: give a new or an empty folder")
 
 
 def run(config: Config) -> None:
@@ -62,7 +63,7 @@ def run(config: Config) -> None:
     folder, target = bundle_dir(config), Target(config.bundle.python)
     with locked(folder), replacing(folder) as new:
         contents = put_model(config, new)
-        contents = replace(contents, files={**contents.files, **put_tables(config, new)})
+        contents = replace(contents, files={**contents.files, **put_tables(outside_tables(config), new)})
         put_wheels(new / "wheels", folder, target)
         put_configuration(config, new)
         put_notebook(contents, new, kaggle_user(folder))
@@ -73,7 +74,8 @@ def run(config: Config) -> None:
 
 def bundle_dir(config: Config) -> Path:
     """outputs/<slug>/bundle, or bundle.folder."""
-    return absolute(config.bundle.folder) if config.bundle.folder else config.runs_dir / "bundle"
+    folder = config.bundle.folder
+    return absolute(folder) if folder else config.runs_dir / "bundle"
 
 
 @contextmanager
@@ -107,10 +109,10 @@ def put_wheels(wheels: Path, before: Path, target: Target) -> None:
     if are_valid(known, before / "wheels", facts):
         for name in known["sizes"]:
             link_or_copy(before / "wheels" / name, wheels / name)
-        log.info("bundle: the %d wheels of its dependencies in %s are right still", len(known["sizes"]), before)
+        log.info("bundle: the %d wheels of its dependencies in %s are still valid", len(known["sizes"]), before)
     else:
         gather_wheels(PACKAGE, wheels, target)
-        log.info("bundle: installing the wheels on trial, without an index")
+        log.info("bundle: trial installation of the wheels, without an index")
         check_install(wheels, target)
     facts["here"] = {name: installed(name) for name in read_wheels(wheels) if name != PACKAGE}
     facts["sizes"] = dependency_sizes(wheels)
@@ -153,30 +155,31 @@ def put_model(config: Config, bundle: Path) -> Contents:
     )
     if run := finished_run(config):
         for each in with_members(run):
-            check_predicts(config, each)
+            check_predicts(competition, each)
             put_run(each.folder, bundle / "run" / each.name)
         return replace(contents, run=run.name)
     if config.training.teacher is not None:
-        raise UserError("a notebook without the teacher cannot train what it teaches: type stage=train first")
+        raise UserError("a notebook cannot train with pseudo-labels without its teacher: type stage=train first")
     log.info(
         "bundle: no run of this configuration is finished, so the notebook trains one; to predict with one of yours: "
         "stage=train first, or run=NAME"
     )
-    return replace(contents, files=put_weights(config, bundle))
+    weights = {} if competition.kind == "series" else put_weights(config.model, bundle)
+    return replace(contents, files=weights)
 
 
 def finished_run(config: Config) -> Run | None:
     """The named run, or the configured one if it is finished."""
     if config.run:
         return RunStore(config.runs_dir).named(config.run)
-    prepared = (config.data_dir / "prepared.json").exists() and config.folds_file.exists()
-    if not prepared and not config.ensemble.runs:
+    is_blended = bool(config.ensemble.runs)
+    if not is_blended and not is_prepared(config):
         return None
     run = submitted_run(config, read_data(config))
     if run.is_finished:
         return run
-    if config.ensemble.runs:
-        raise UserError(f"{run.name} is not made yet: type stage=ensemble with the same options first")
+    if is_blended:
+        raise UserError(f"{run.name} is not finished: type stage=ensemble with the same options first")
     return None
 
 
@@ -186,13 +189,13 @@ def with_members(run: Run) -> list[Run]:
     return [run, *(each for member in members for each in with_members(member))]
 
 
-def check_predicts(config: Config, run: Run) -> None:
-    """Raises UserError for a run whose networks cannot predict new files of this configuration."""
+def check_predicts(competition: CompetitionOptions, run: Run) -> None:
+    """Raises UserError for a run whose networks cannot predict new files of this competition."""
     if run.is_ensemble:
         return
     if not run.models:
         raise UserError(f"{run.folder} holds no trained network to predict with: give another with run=NAME")
-    check_model(config.competition, run, run.model)
+    check_model(competition, run, run.model)
 
 
 def put_run(run: Path, target: Path) -> None:
@@ -203,14 +206,12 @@ def put_run(run: Path, target: Path) -> None:
             link_or_copy(file, target / name)
 
 
-def put_weights(config: Config, bundle: Path) -> dict[str, str]:
+def put_weights(model: ModelOptions, bundle: Path) -> dict[str, str]:
     """Put pretrained weights that no wheel holds into the bundle: option -> file. Raises UserError if unavailable."""
     from kagglepipe.models.weights import find_weights
 
-    if config.competition.kind == "series":
-        return {}
-    weights = find_weights(config.model.name, config.model.weights)
-    name = f"weights/{config.model.name.split('/')[-1]}.safetensors"
+    weights = find_weights(model.name, model.weights)
+    name = f"weights/{model.name.split('/')[-1]}.safetensors"
     if weights.kind == "file" and weights.path:
         link_or_copy(weights.path, bundle / name)
     elif weights.kind == "hub":
@@ -218,7 +219,7 @@ def put_weights(config: Config, bundle: Path) -> dict[str, str]:
 
         from kagglepipe.models.classifier import make_backbone
 
-        backbone = make_backbone(config.model.name, weights, kwargs=config.model.kwargs, cache_dir=bundle)
+        backbone = make_backbone(model.name, weights, kwargs=model.kwargs, cache_dir=bundle)
         (bundle / name).parent.mkdir()
         save_file({key: value.contiguous() for key, value in backbone.state_dict().items()}, bundle / name)
     else:
@@ -236,10 +237,10 @@ def outside_tables(config: Config) -> dict[str, Path]:
     return found | ({"folds.file": config.folds_file} if config.folds.file else {})
 
 
-def put_tables(config: Config, bundle: Path) -> dict[str, str]:
+def put_tables(tables: dict[str, Path], bundle: Path) -> dict[str, str]:
     """Put `outside_tables` into the bundle: option -> file. Raises UserError for a missing one."""
     names = {}
-    for key, path in outside_tables(config).items():
+    for key, path in tables.items():
         if not path.is_file():
             raise UserError(f"{key}={path}: no such file")
         names[key] = f"files/{key}{path.suffix}"

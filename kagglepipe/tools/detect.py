@@ -25,7 +25,7 @@ from kagglepipe.console import progress
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, write_bytes, write_json
 from kagglepipe.options import DetectOptions
-from kagglepipe.runs.identity import best_run
+from kagglepipe.runs.identity import best_run, inference_backend
 from kagglepipe.segments.postprocess import ROUNDING, DetectionSettings, detect_segments
 from kagglepipe.segments.streaming import Segment, StreamSegmenter
 from kagglepipe.text import first_three
@@ -57,9 +57,7 @@ def run(config: Config) -> None:
         raise UserError(f"input={source}: nothing is there; give a video, a folder of videos or the URL of a stream")
     check_output_file(options.file)
     found = best_run(config, live=live)
-    from kagglepipe.training.backends import make_backend
-
-    detector = load_detector(found, make_backend(config.device, config.engine, config.backend_dir))
+    detector = load_detector(found, inference_backend(config))
     folder = config.runs_dir / "detect"
     if live:
         detect_stream(detector, source, folder, options)

@@ -13,7 +13,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from kagglepipe.competitions.dataset import Dataset
+from kagglepipe.competitions.dataset import REPORT, Dataset
 from kagglepipe.config import Config
 from kagglepipe.distributed import world_size
 from kagglepipe.errors import UserError
@@ -74,7 +74,7 @@ def run(config: Config) -> None:
     name = submission.run.name
     options = submission.provenance.get("configuration", submission.runs[name]["configuration"])
     last = config_now(config, name, options)
-    if not (last.data_dir / "prepared.json").exists():  # an existing table is never made again
+    if not (last.data_dir / REPORT).exists():  # an existing table is never made again
         run_stages(last, ("download", "prepare"))
     dataset = read_data(last)
     configs = {name: training_config(config, submission, name, folder) for name in submission.trained}

@@ -1,8 +1,8 @@
-"""stage=runs: every finished run with its out-of-fold score, and beside it what Kaggle said of its submissions.
+"""stage=runs: table of the finished runs with their out-of-fold scores and the scores of their submissions at Kaggle.
 
-Reads outputs/<slug>/*/metrics.json and submissions/ledger.csv, whose open rows it brings up to date where there are
-credentials. runs.file=PATH writes all that is known as a CSV, runs.compare=[RUN,RUN] holds two of them against each
-other. With runs.leaderboard=true it shows the public leaderboard instead.
+Reads outputs/<slug>/*/metrics.json and submissions/ledger.csv, whose open rows are updated if there are credentials.
+runs.file=PATH writes all facts as a CSV, runs.compare=[RUN,RUN] compares two runs, runs.leaderboard=true shows the
+public leaderboard instead.
 """
 
 import logging
@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -20,46 +20,44 @@ from kagglepipe.files import absolute, write_bytes
 from kagglepipe.kaggle.account import SHORT_PATIENCE, check_slug, connect
 from kagglepipe.kaggle.ledger import OPEN, Row, four_digits, gap, misleading_best, number, read_ledger
 from kagglepipe.kaggle.upload import Upload
+from kagglepipe.options import KaggleOptions
 from kagglepipe.predictions.frame import align, class_columns, read_frame
 from kagglepipe.predictions.metrics import METRICS, summarise
 from kagglepipe.predictions.paired import Comparison, Difference, compare
 from kagglepipe.predictions.uncertainty import format_difference, format_interval
-from kagglepipe.runs.identity import read_data
-from kagglepipe.runs.provenance import described, difference, told_both
+from kagglepipe.runs.identity import is_prepared, read_data
+from kagglepipe.runs.provenance import both_values, described, difference
 from kagglepipe.runs.run import Run, is_submittable
 from kagglepipe.runs.store import Member, RunStore
 from kagglepipe.runs.summary import best_first, facts_of, facts_table, read_runs
 from kagglepipe.text import fitted, table
 
+if TYPE_CHECKING:
+    from kagglepipe.kaggle.client import KaggleClient
+
 log = logging.getLogger(__name__)
 HEAD = 10  # rows of the leaderboard
-NOISE = 0.05  # a difference that chance makes as often is not told from it
-SHOWN = 10  # rows on which two runs differ
-DROPPED = (
-    "folds",
-    "gap",
-    "log loss",
-    "private",
-    "status",
-    "sent (UTC)",
-    "95 % interval",
-    "public",
-)  # on a narrow terminal
+SIGNIFICANCE = 0.05
+SHOWN = 10  # rows with different predictions
+# columns that a narrow terminal lacks, the first of them first
+DROPPED = ("folds", "gap", "log loss", "private", "status", "sent (UTC)", "95 % interval", "public")
 SENT_COLUMNS = ("sent (UTC)", "status", "public", "private", "gap")
 
 
 def run(config: Config) -> None:
-    """Shows the runs, the leaderboard, or how two runs differ."""
-    options, metric = config.runs, config.competition.metric
+    """Show the runs, the leaderboard, or the differences of two runs."""
+    options, competition = config.runs, config.competition
     if options.leaderboard:
-        show_leaderboard(config)
+        slug = check_slug(competition, "leave runs.leaderboard away")
+        show_leaderboard(slug, connect(config.kaggle))
         return
+    metric = competition.metric
     store = RunStore(config.runs_dir)
     file = absolute(options.file) if options.file else None
     if file is not None and file.is_dir():
         raise UserError(f"runs.file={file} is a folder; give a file name, as runs.file={file}/runs.csv")
     if file or not options.compare:
-        ledger = submissions_of(config)
+        ledger = submissions_of(str(competition.slug), config.ledger_file, config.kaggle)
         runs = read_runs(store.finished())
         groups = groups_of(config) if any(is_rescored(store, each, metric) for each in runs) else None
         show_runs(store, runs, ledger, metric, groups, file)
@@ -76,7 +74,7 @@ def show_runs(
     groups: "pd.Series[Any] | None",
     file: Path | None,
 ) -> None:
-    """Logs the table, writes it to `file`, and warns of a misleading public score."""
+    """Log the table, write it to `file`, and warn of a misleading public score."""
     greater = METRICS[metric].greater_is_better
     scored = [rescored(store, each, metric, groups) if is_rescored(store, each, metric) else each for each in runs]
     runs = best_first(scored, metric, greater_is_better=greater)
@@ -89,32 +87,32 @@ def show_runs(
         log.info("%s", line)
     for row in ledger:
         if row["status"] == "error":
-            why = row["error"] or "it gives no reason"
+            why = row["error"] or "no reason is given"
             log.warning("runs: Kaggle could not score submission %s of %s: %s", row["ref"], row["run"], why)
     alike = [row for row in ledger if row["metric"] == metric]
     if found := misleading_best(alike, greater_is_better=greater):
         by_public, by_oof = found
         log.warning(
-            "runs: %s is best on the public leaderboard (%s), but %s is best out of fold (%s): the public score is "
-            "that of fewer rows; before choosing by it, look at the intervals",
+            "runs: %s is best on the public leaderboard (%s), but %s is best out of fold (%s): the public score is of "
+            "fewer rows; compare the intervals before you choose by it",
             *(by_public["run"], by_public["public_score"], by_oof["run"], four_digits(by_oof["oof_score"])),
         )
     if file is None:
         return
     if not runs:
-        raise UserError(f"there is no finished run in {store.folder} to write of: type stage=train first")
+        raise UserError(f"there is no finished run in {store.folder} to write: type stage=train first")
     facts = [facts_of(store.run(metrics["run"]), metrics, runs[0]) for metrics in runs]
     write_bytes(file, facts_table(facts, ledger))
     log.info("runs: %d runs in %s", len(runs), file)
 
 
 def is_rescored(store: RunStore, metrics: dict[str, Any], metric: str) -> bool:
-    """Whether a run was scored by another metric, and its predictions are there."""
+    """Whether a run was scored by another metric and has predictions."""
     return metrics["metric"] != metric and store.run(metrics["run"]).oof_file.exists()
 
 
 def rescored(store: RunStore, metrics: dict[str, Any], metric: str, groups: "pd.Series[Any] | None") -> dict[str, Any]:
-    """The metrics of a run, scored by another metric; without an interval if the present table lacks its rows."""
+    """Metrics of a run by another metric; without an interval if the present table lacks its rows."""
     frame = store.run(metrics["run"]).oof()
     is_known = groups is None or frame["id"].isin(groups.index).all()
     summary = summarise(metric, frame, class_columns(frame), groups if is_known else None)
@@ -123,27 +121,26 @@ def rescored(store: RunStore, metrics: dict[str, Any], metric: str, groups: "pd.
     return {**metrics, **found, "metric": metric, "interval": interval}
 
 
-def submissions_of(config: Config) -> list[Row]:
-    """The ledger's rows of this competition, brought up to date where Kaggle can be asked."""
-    file, slug = config.ledger_file, str(config.competition.slug)
+def submissions_of(slug: str, file: Path, options: KaggleOptions) -> list[Row]:
+    """The ledger's rows of a competition, updated if Kaggle answers."""
     rows = [row for row in read_ledger(file) if row["competition"] == slug]
-    waiting = [row["tag"] for row in rows if row["status"] in (*OPEN, "lost") or may_tell_more(row)]
+    waiting = [row["tag"] for row in rows if row["status"] in (*OPEN, "lost") or is_private_open(row)]
     if not waiting:
         return rows
     try:
-        Upload(connect(config.kaggle, max_patience=SHORT_PATIENCE), slug, file).refresh(waiting)
-    except (UserError, OSError) as error:  # no credentials, no answer, or a folder that cannot be written
-        log.warning("runs: what follows is as it was known before: %s", error)
+        Upload(connect(options, max_patience=SHORT_PATIENCE), slug, file).refresh(waiting)
+    except (UserError, OSError) as error:  # no credentials, no answer, or a read-only folder
+        log.warning("runs: the ledger is not updated: %s", error)
     return [row for row in read_ledger(file) if row["competition"] == slug]
 
 
-def may_tell_more(row: Row) -> bool:
-    """Whether a submission is scored, but its private score still hidden, as it is until the competition ends."""
+def is_private_open(row: Row) -> bool:
+    """Whether a submission is scored, without its private score, which is hidden until the competition ends."""
     return row["status"] == "complete" and not row["private_score"]
 
 
 def run_rows(runs: list[dict[str, Any]], ledger: list[Row], metric: str) -> list[tuple[str, ...]]:
-    """A line for each run, in their order, or one for each of its submissions; then those of runs that are gone."""
+    """A line a run, in their order, or one for each of its submissions; then submissions of deleted runs."""
     lines = []
     for metrics in runs:
         scores = scored(metrics["score"], metrics["interval"], metrics["metric"], metric)
@@ -161,25 +158,25 @@ def run_rows(runs: list[dict[str, Any]], ledger: list[Row], metric: str) -> list
 
 
 def finished(run: Run) -> str:
-    """When a run was finished, by the clock here, as `2026-11-28 14:05`."""
+    """Local time of a run's end, as `2026-11-28 14:05`."""
     when = datetime.fromtimestamp(run.time_ns / 1e9)
     return f"{when:%Y-%m-%d %H:%M}"
 
 
 def of_folds(metrics: dict[str, Any]) -> str:
-    """The mean of the folds' scores and their deviation; nothing where a run has none."""
+    """Mean and standard deviation of the folds' scores; empty without them."""
     if metrics.get("fold_mean") is None:
         return ""
     return f"{four_digits(metrics['fold_mean'])} ± {four_digits(metrics['fold_sd'])}"
 
 
 def scored(score: Any, interval: Iterable[Any] | None, of: str, metric: str) -> tuple[str, str]:
-    """(score, interval) as the table shows them; of: the score's metric, which is told where it is another."""
+    """Cells of score and interval. of: metric of the score, which is named if it is not `metric`."""
     return four_digits(score) + (f" {of}" if of != metric else ""), between(interval)
 
 
 def between(interval: Iterable[Any] | None) -> str:
-    """An interval as the table shows it; of groups too few for one metrics.json says null twice."""
+    """Cell of an interval; null twice means too few groups."""
     limits = list(interval or [""])
     if limits == [None, None]:
         return "too few groups"
@@ -188,7 +185,7 @@ def between(interval: Iterable[Any] | None) -> str:
 
 
 def sent_columns(row: Row) -> tuple[str, ...]:
-    """What the ledger has of one submission, as the table shows it."""
+    """Cells of one submission."""
     private = row["private_score"] or ("hidden" if row["status"] == "complete" else "")
     difference = number(gap(row))
     return (
@@ -204,12 +201,12 @@ def sent_columns(row: Row) -> tuple[str, ...]:
 
 
 def show_comparison(a: Member, b: Member, groups: "pd.Series[Any] | None", file: Path | None) -> None:
-    """Logs how two runs differ: settings, paired tests, and the rows that they answer differently."""
+    """Log settings, paired tests and predictions in which two runs differ."""
     if a.oof == b.oof:
         raise UserError(f"runs.compare names {a.name} twice: type two runs, as runs.compare=[RUN,RUN]")
     one, other = align({f"a, {a.name}": read_oof(a), f"b, {b.name}": read_oof(b)}).values()
     found = compare(one, other, groups)
-    log.info("runs: a is %s, b is %s; they differ in %s", a.name, b.name, settings_apart(a, b))
+    log.info("runs: a is %s, b is %s; they differ in %s", a.name, b.name, settings_diff(a, b))
     for line in describe_comparison(found):
         log.info("runs: %s", line)
     show_differing(found.differing, file)
@@ -223,62 +220,63 @@ def read_oof(member: Member) -> pd.DataFrame:
     return frame
 
 
-def settings_apart(a: Member, b: Member) -> str:
+def settings_diff(a: Member, b: Member) -> str:
     """The settings in which two runs differ, with both values."""
     if a.run is None or b.run is None:
-        return "what is not known of predictions from elsewhere"
+        return "settings, which are unknown for predictions from elsewhere"
     one, other = described(a.run.metrics), described(b.run.metrics)
-    return told_both(difference(one, other)) or "nothing that decides results"
+    return both_values(difference(one, other)) or "no setting that changes results"
 
 
 def groups_of(config: Config) -> "pd.Series[Any] | None":
-    """id -> group of the prepared rows; None, which is said, where nothing is prepared."""
-    if not (config.data_dir / "prepared.json").exists() or not config.folds_file.exists():
-        log.warning("runs: %s is not prepared here: every row is taken for a group of its own", config.data_dir)
+    """id -> group of the prepared rows; None, with a warning, if nothing is prepared."""
+    if not is_prepared(config):
+        log.warning("runs: %s is not prepared here: every row is a group of its own", config.data_dir)
         return None
     return read_data(config).table.set_index("id")["group"]
 
 
 def describe_comparison(found: Comparison) -> list[str]:
-    """The tests in words."""
-    right, alone = found.right, found.rows == found.groups
+    """Paired tests in words."""
+    right, is_ungrouped = found.right, found.rows == found.groups
     lines = [
-        f"a alone is right on {right.only_a} of {found.rows} rows, b alone on {right.only_b}: "
-        f"exact McNemar p = {right.p:.2g}" + ("" if alone else ", as if rows had nothing to do with one another")
+        f"only a is right on {right.only_a} of {found.rows} rows, only b on {right.only_b}: "
+        f"exact McNemar p = {right.p:.2g}" + ("" if is_ungrouped else ", which takes rows for independent")
     ]
-    if not alone:
+    if not is_ungrouped:
         lines.append(f"accuracy of a less that of b: {difference_in_words(found.accuracy)}, {found.groups} groups")
     loss = found.log_loss
     better = "" if loss.value == 0 else f" ({'a' if loss.value < 0 else 'b'} has less, which is better)"
     lines.append(f"log loss of a less that of b: {difference_in_words(loss)}, {found.groups} groups{better}")
-    tests = {"answers": right.p if alone else found.accuracy.p, "log loss": loss.p}
-    beyond = [name for name, p in tests.items() if p < NOISE]
-    within = [name for name in tests if name not in beyond]
-    lines += [f"more than noise: {' and '.join(beyond)}, unless these two were picked out of many"] if beyond else []
-    lines += [f"within noise: {' and '.join(within)}"] if within else []
+    tests = {"answers": right.p if is_ungrouped else found.accuracy.p, "log loss": loss.p}
+    significant = [name for name, p in tests.items() if p < SIGNIFICANCE]
+    others = [name for name in tests if name not in significant]
+    if significant:
+        lines.append(f"significant: {' and '.join(significant)}, unless these two were selected from many")
+    return [*lines, f"not significant: {' and '.join(others)}"] if others else lines
     return lines
 
 
 def difference_in_words(found: Difference) -> str:
-    """As in `+0.0123 (-0.0040 to +0.0290, p = 0.13)`."""
+    """As `+0.0123 (-0.0040 to +0.0290, p = 0.13)`."""
     return format_difference(found.value, *found.interval, found.p)
 
 
 def show_differing(rows: pd.DataFrame, file: Path | None) -> None:
-    """Logs the first rows with different answers; all of them go to a CSV beside `runs.file`."""
+    """Log the first rows with different predictions; write all of them to a CSV beside `runs.file`."""
     if rows.empty:
-        log.info("runs: they answer every row alike")
+        log.info("runs: both predict the same class for every row")
         return
     names = ["id", "target", "answer_a", "answer_b", "probability_a", "probability_b"]
     shown = rows[names].head(SHOWN).astype(dict.fromkeys(names[:4], str)).to_numpy().tolist()
     cells = [(*row[:4], *(f"{value:.4f}" for value in row[4:])) for row in shown]
-    header = ("id", "target", "a says", "b says", "a's probability", "b's probability")
+    header = ("id", "target", "a predicts", "b predicts", "a's probability", "b's probability")
     for line in table(header, cells):
         log.info("%s", line)
     if file is not None:
         path = file.with_name(f"{file.stem}-compare.csv")
         write_bytes(path, rows.to_csv(index=False, lineterminator="\n").encode())
-        log.info("runs: all %d rows that they answer differently are in %s", len(rows), path)
+        log.info("runs: all %d rows with different predictions are in %s", len(rows), path)
     elif len(rows) > SHOWN:
         log.info("runs: %d more; runs.file=runs.csv writes all of them to runs-compare.csv", len(rows) - SHOWN)
 
@@ -286,9 +284,8 @@ def show_differing(rows: pd.DataFrame, file: Path | None) -> None:
 # --- the leaderboard ---------------------------------------------------------------------------------------------
 
 
-def show_leaderboard(config: Config) -> None:
-    """The head of the public leaderboard and, where this team is on it, its row and how many are in front."""
-    slug, client = check_slug(config.competition, "leave runs.leaderboard away"), connect(config.kaggle)
+def show_leaderboard(slug: str, client: "KaggleClient") -> None:
+    """Log the head of the public leaderboard and, if it is there, the rank of the user's team."""
     sent = client.submissions(slug, empty_if=("rejected", "denied"))
     team = next((submission.team for submission in sent if submission.team), None)
     shown, ours, seen = [], None, 0

@@ -7,7 +7,7 @@ from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute
-from kagglepipe.runs.identity import read_data, run_of
+from kagglepipe.runs.identity import inference_backend, read_data, run_of
 from kagglepipe.runs.incumbent import reason_to_prune
 from kagglepipe.runs.run import Run
 
@@ -50,13 +50,12 @@ def latency(config: Config, dataset: Dataset, run: Run) -> float:
         raise UserError("sweep.objectives: latency is measured for images; type seconds instead")
     from kagglepipe.images.decode import decode
     from kagglepipe.parallel import parallel_map
-    from kagglepipe.training.backends import make_backend
     from kagglepipe.training.checkpoint import load_classifier, read_checkpoints
     from kagglepipe.training.features import batched
 
     files = dataset.paths(dataset.train)[:LATENCY_IMAGES]
     checkpoint = read_checkpoints(run.folder)[0]
-    backend = make_backend(config.device, config.engine, config.backend_dir)
+    backend = inference_backend(config)
     side = checkpoint.preprocessing.short_side
     images = [decode(file.read_bytes(), short_side=side, max_side=2**31) for file in files]
     if not checkpoint.meta["shared_backbone"]:  # as in inference: nothing is cached of a tuned network

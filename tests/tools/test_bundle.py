@@ -142,7 +142,7 @@ def test_an_ensemble_that_is_made_brings_its_members_and_theirs(config: Config) 
     with pytest.raises(UserError, match=r"its member two is not in .*: make the ensemble anew"):
         run_command(replace(config, run="outer"))
     run_command(replace(config, stage="prepare"))
-    with pytest.raises(UserError, match=r"ensemble-auto-\w+ is not made yet: type stage=ensemble with the same"):
+    with pytest.raises(UserError, match=r"ensemble-auto-\w+ is not finished: type stage=ensemble with the same"):
         run_command(replace(config, ensemble=replace(config.ensemble, runs=["one", "three"])))
 
 
@@ -310,7 +310,9 @@ def test_a_folder_that_holds_something_else_is_left_alone(config: Config, tmp_pa
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("years of work")
     mine = replace(config, bundle=replace(config.bundle, folder=str(tmp_path / "mine")))
-    with pytest.raises(UserError, match=r"bundle\.folder=.*/mine holds something else: give a new or an empty folder"):
+    with pytest.raises(
+        UserError, match=r"bundle\.folder=.*/mine is not empty and no bundle: give a new or an empty folder"
+    ):
         run_command(mine)
     assert files(tmp_path / "mine") == {"thesis.txt"}
     (tmp_path / "mine/thesis.txt").unlink()

@@ -235,12 +235,12 @@ def test_two_runs_are_told_apart(cats: Cats, shown: Shown) -> None:
     lines = shown("runs.compare=[right,wrong]")
     assert lines[:2] == [
         "runs: a is right, b is wrong; they differ in seed=1 and 2",
-        "runs: a alone is right on 6 of 6 rows, b alone on 0: exact McNemar p = 0.031",
+        "runs: only a is right on 6 of 6 rows, only b on 0: exact McNemar p = 0.031",
     ]
     assert lines[2].startswith("runs: log loss of a less that of b: -2.0794 (-2.0794 to -2.0794, p = ")
     assert lines[2].endswith("), 6 groups (a has less, which is better)")
-    assert lines[3] == "runs: more than noise: answers and log loss, unless these two were picked out of many"
-    assert cells(lines[4:])[0] == ["id", "target", "a says", "b says", "a's probability", "b's probability"]
+    assert lines[3] == "runs: significant: answers and log loss, unless these two were selected from many"
+    assert cells(lines[4:])[0] == ["id", "target", "a predicts", "b predicts", "a's probability", "b's probability"]
     assert cells(lines[4:])[1] == ["blue/blue0.png", "blue", "blue", "green", "0.8000", "0.1000"]
     assert len(lines[4:]) == 7
 
@@ -249,8 +249,8 @@ def test_what_two_runs_answer_differently_is_written_in_full(cats: Cats, shown: 
     add_oof(cats, "a", [0, 1])
     add_oof(cats, "b", [1, 2])
     lines = shown("runs.compare=[a,b]", f"runs.file='{cats.root / 'all.csv'}'")
-    assert "runs: within noise: answers and log loss" in lines
-    assert lines[-1] == f"runs: all 2 rows that they answer differently are in {cats.root / 'all-compare.csv'}"
+    assert "runs: not significant: answers and log loss" in lines
+    assert lines[-1] == f"runs: all 2 rows with different predictions are in {cats.root / 'all-compare.csv'}"
     table = pd.read_csv(cats.root / "all-compare.csv")
     assert table["id"].tolist() == ["blue/blue0.png", "green/green0.png"]
     assert pd.read_csv(cats.root / "all.csv")["run"].tolist() == ["one", "a", "b"]
@@ -261,8 +261,8 @@ def test_a_run_may_be_held_against_predictions_from_elsewhere(cats: Cats, shown:
     theirs = cats.root / "theirs.csv"
     pd.read_parquet(cats.root / "outputs/cats/a/oof.parquet").to_csv(theirs, index=False)
     lines = shown(f"runs.compare=[a,'{theirs}+{theirs}']")
-    assert lines[0].endswith("they differ in what is not known of predictions from elsewhere")
-    assert lines[-1] == "runs: they answer every row alike"
+    assert lines[0].endswith("they differ in settings, which are unknown for predictions from elsewhere")
+    assert lines[-1] == "runs: both predict the same class for every row"
     pd.read_csv(theirs).drop(columns=["fold", "target"]).to_csv(theirs, index=False)
     with pytest.raises(UserError, match=r"theirs\.csv has no targets: give a file with the columns id, fold, target"):
         shown(f"runs.compare=[a,'{theirs}+{theirs}']")
@@ -349,7 +349,7 @@ def test_without_kaggle_the_table_is_shown_as_it_was(cats: Cats, shown: Shown, k
     submitted(cats)
     cats.kaggle.fault("ListSubmissions", kind, times=None)
     warning, *lines = shown()
-    assert warning.startswith("runs: what follows is as it was known before: Kaggle")
+    assert warning.startswith("runs: the ledger is not updated: Kaggle")
     assert cells(lines)[1][6] == "pending"
 
 
@@ -360,7 +360,7 @@ def test_without_network_or_credentials_the_table_is_shown_too(
     assert "no connection" in shown("kaggle.endpoint=http://127.0.0.1:9")[0]
     monkeypatch.delenv("KAGGLE_API_TOKEN")
     warning, *lines = shown()
-    assert warning.startswith("runs: what follows is as it was known before: no Kaggle credentials were found: make a")
+    assert warning.startswith("runs: the ledger is not updated: no Kaggle credentials were found: make a")
     assert cells(lines)[1][6] == "pending"
     monkeypatch.setenv("KAGGLE_API_TOKEN", "~/no/such/file")
     assert "KAGGLE_API_TOKEN looks like a path" in shown()[0]
@@ -369,8 +369,8 @@ def test_without_network_or_credentials_the_table_is_shown_too(
 # --- the best that is not -----------------------------------------------------------------------------------------
 
 WARNING = (
-    "runs: {} is best on the public leaderboard ({}), but {} is best out of fold ({}): the public score is that of "
-    "fewer rows; before choosing by it, look at the intervals"
+    "runs: {} is best on the public leaderboard ({}), but {} is best out of fold ({}): the public score is of "
+    "fewer rows; compare the intervals before you choose by it"
 )
 
 
