@@ -9,8 +9,6 @@ import albumentations as A
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from kagglepipe.errors import UserError
 from kagglepipe.images.augment import POLICIES, Transform, make_steps
@@ -60,11 +58,6 @@ def test_another_seed_epoch_or_id_gives_another_view(policy: str) -> None:
     transform = Transform(policy, SIZE)
     keys = [(0, 1, "a"), (1, 1, "a"), (0, 2, "a"), (0, 1, "b"), (0, 1, "1/a")]
     assert len({transform(picture(), *key).tobytes() for key in keys}) == len(keys)
-
-
-@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30), st.text(max_size=3)), unique=True, max_size=8))
-def test_keys_that_differ_draw_different_numbers(keys: list[tuple[int, int, str]]) -> None:
-    assert len({draw_seed(*key) for key in keys}) == len(keys)
 
 
 @pytest.mark.parametrize("crop", CROPS)

@@ -1,7 +1,7 @@
 """The pixel cache gives the pixels that decoding gives, whatever part of them it holds, and never another file's."""
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -57,20 +57,18 @@ def stored(cache: PixelCache) -> int:
     return sum(offset != NOT_STORED for offset, _, _ in cache.places.values())
 
 
-def test_every_image_comes_back_byte_for_byte(tmp_path: Path, files: list[Path]) -> None:
-    cached = PixelReader(files, hashes(files), short_side=SHORT_SIDE, cache=cache_of(tmp_path / "cache", files))
-    assert len(cached) == len(files)
-    for row, path in enumerate(files):
-        np.testing.assert_array_equal(cached[row], decoded(path))
-
-
-def test_cached_images_need_no_file(tmp_path: Path, files: list[Path]) -> None:
+def test_cached_images_need_no_file_and_cannot_be_changed(tmp_path: Path, files: list[Path]) -> None:
     expected, known, cache = [decoded(path) for path in files], hashes(files), cache_of(tmp_path / "cache", files)
     for path in files:
         path.unlink()
     cached = PixelReader(files, known, short_side=SHORT_SIDE, cache=cache)
+    assert len(cached) == len(files)
     for row, image in enumerate(expected):
         np.testing.assert_array_equal(cached[row], image)
+    image = cache.get(known[0])
+    assert image is not None
+    with pytest.raises(ValueError, match="read-only"):
+        image[0, 0, 0] = 1
 
 
 @given(order=st.permutations(range(4)), cached=st.sets(st.integers(0, 3)), limit=st.integers(0, 4000))
@@ -127,11 +125,6 @@ def test_copies_are_stored_once(tmp_path: Path, files: list[Path]) -> None:
 # --- what is made, and when ------------------------------------------------------------------------------------------
 
 
-def test_what_is_there_is_not_made_again(tmp_path: Path, files: list[Path]) -> None:
-    first = cache_of(tmp_path / "cache", files)
-    assert cache_of(tmp_path / "cache", files[1:3]).token == first.token
-
-
 def test_new_images_join_those_that_are_there(tmp_path: Path, files: list[Path]) -> None:
     cache_of(tmp_path / "cache", files[:3])
     known, expected = hashes(files), [decoded(path) for path in files]
@@ -144,35 +137,15 @@ def test_new_images_join_those_that_are_there(tmp_path: Path, files: list[Path])
 
 
 def test_a_larger_limit_stores_the_rest(tmp_path: Path, files: list[Path]) -> None:
-    limit = sum(decoded(path).nbytes for path in files[:2]) + 10
-    small = cache_of(tmp_path / "cache", files, limit)
-    assert (stored(small), cache_of(tmp_path / "cache", files, limit).token) == (2, small.token)
-    assert stored(cache_of(tmp_path / "cache", files)) == 5
-    assert stored(cache_of(tmp_path / "cache", files, limit)) == 2
-
-
-def test_images_beyond_the_limit_are_decoded_to_the_same_pixels(tmp_path: Path, files: list[Path]) -> None:
-    limit = sum(decoded(path).nbytes for path in files[:2]) + 10
-    reader = PixelReader(files, hashes(files), short_side=SHORT_SIDE, cache=cache_of(tmp_path / "cache", files, limit))
-    for row, path in enumerate(files):
-        np.testing.assert_array_equal(reader[row], decoded(path))
-
-
-def test_an_image_that_just_fits_is_stored(tmp_path: Path, files: list[Path]) -> None:
-    size = decoded(files[0]).nbytes
-    assert stored(cache_of(tmp_path / "fits", files[:1], size)) == 1
-    assert stored(cache_of(tmp_path / "does not", files[:1], size - 1)) == 0
-
-
-def test_no_images_make_an_empty_cache(tmp_path: Path) -> None:
+    """What is there already is not made again."""
+    limit = sum(decoded(path).nbytes for path in files[:2])
     assert cache_of(tmp_path / "cache", []).places == {}
-
-
-def test_cached_pixels_cannot_be_changed(tmp_path: Path, files: list[Path]) -> None:
-    image = cache_of(tmp_path / "cache", files).get(hashes(files)[0])
-    assert image is not None
-    with pytest.raises(ValueError, match="read-only"):
-        image[0, 0, 0] = 1
+    small = cache_of(tmp_path / "cache", files, limit)
+    assert (stored(small), cache_of(tmp_path / "cache", files[:2], limit).token) == (2, small.token)
+    assert stored(cache_of(tmp_path / "too small", files[:2], limit - 1)) == 1
+    whole = cache_of(tmp_path / "cache", files)
+    assert (stored(whole), cache_of(tmp_path / "cache", files[1:3]).token) == (5, whole.token)
+    assert stored(cache_of(tmp_path / "cache", files, limit)) == 2
 
 
 def test_the_positions_of_an_older_version_are_not_believed(tmp_path: Path, files: list[Path]) -> None:
@@ -225,12 +198,9 @@ def test_without_a_cache_files_are_decoded(files: list[Path]) -> None:
     np.testing.assert_array_equal(whole[1], decode(files[1].read_bytes()))
 
 
-@pytest.mark.parametrize("change", ["gone", "cut"])
-def test_a_file_that_is_not_what_it_was_is_named(files: list[Path], change: str) -> None:
+@pytest.mark.parametrize("change", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-100])])
+def test_a_file_that_is_not_what_it_was_is_named(files: list[Path], change: Callable[[Path], object]) -> None:
     reader = PixelReader(files, hashes(files), short_side=SHORT_SIDE)
-    if change == "gone":
-        files[2].unlink()
-    else:
-        files[2].write_bytes(files[2].read_bytes()[:-100])
+    change(files[2])
     with pytest.raises(UserError, match=r"image2\.png.*competition\.refresh=true"):
         reader[2]

@@ -1,6 +1,7 @@
 """The clean view is always the same square, with the contents that its crop promises."""
 
 import tracemalloc
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,33 +44,38 @@ def test_an_image_of_the_right_size_is_left_as_it_is(crop: str) -> None:
     np.testing.assert_array_equal(clean_view(image, 32, crop=crop), image)
 
 
-def test_the_image_itself_is_never_changed() -> None:
-    image = np.random.default_rng(0).integers(0, 256, (20, 40, 3), dtype=np.uint8)
+def tall(image: Pixels) -> Pixels:
+    return image.transpose(1, 0, 2)
+
+
+CHECKS = np.repeat((np.indices((8, 8)).sum(axis=0) % 2 * 200)[..., None], 3, axis=2).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("image", "size", "options", "expected"),
+    [
+        # the whole image: each pixel of the view is the mean of two columns
+        (columns(10, 20, 100, 200, height=2), 2, {"crop": "squash"}, columns(15, 150, height=2)),
+        # the middle
+        (columns(1, 2, 3, 4, 5, 6, height=2), 2, {"crop": "center"}, columns(3, 4, height=2)),
+        (tall(columns(1, 2, 3, 4, 5, 6, height=2)), 2, {"crop": "center"}, tall(columns(3, 4, height=2))),
+        # half the side of a 4-pixel square: its 2 middle columns
+        (columns(1, 2, 3, 4, height=4), 2, {"crop": "center", "crop_pct": 0.5}, columns(2, 3, height=2)),
+        # grey above and below, left and right; an odd remainder goes to the right
+        (columns(10, 20, 30, 40, height=2), 4, {"crop": "border"},
+         np.concatenate([columns(*[GREY] * 4), columns(10, 20, 30, 40, height=2), columns(*[GREY] * 4)])),
+        (columns(10, 20, height=5), 5, {"crop": "border"}, columns(GREY, 10, 20, GREY, GREY, height=5)),
+    ],
+)  # fmt: skip
+def test_views_worked_by_hand(image: Pixels, size: int, options: dict[str, Any], expected: Pixels) -> None:
     image.setflags(write=False)
-    for crop in CROPS:
-        clean_view(image, 10, crop=crop)
+    np.testing.assert_array_equal(clean_view(image, size, **options), expected)
 
 
-def test_squash_shows_the_whole_image() -> None:
-    """Each pixel of the view is the mean of its part of the image: here of two columns."""
-    view = clean_view(columns(10, 20, 100, 200, height=2), 2, crop="squash")
-    np.testing.assert_array_equal(view, columns(15, 150, height=2))
-
-
-def test_center_takes_the_middle() -> None:
-    view = clean_view(columns(1, 2, 3, 4, 5, 6, height=2), 2, crop="center")
-    np.testing.assert_array_equal(view, columns(3, 4, height=2))
-
-
-def test_center_takes_the_middle_of_a_tall_image() -> None:
-    tall = columns(1, 2, 3, 4, 5, 6, height=2).transpose(1, 0, 2)
-    np.testing.assert_array_equal(clean_view(tall, 2, crop="center"), columns(3, 4, height=2).transpose(1, 0, 2))
-
-
-def test_center_leaves_out_a_rim_with_a_crop_share() -> None:
-    """Half the side of a 4-pixel square: its 2 middle columns."""
-    view = clean_view(columns(1, 2, 3, 4, height=4), 2, crop="center", crop_pct=0.5)
-    np.testing.assert_array_equal(view, columns(2, 3, height=2))
+def test_resizing_averages_one_side_at_a_time() -> None:
+    """The width is averaged 4 -> 2 although the height grows."""
+    np.testing.assert_array_equal(resize(CHECKS, 4, 4), np.full((4, 4, 3), 100))
+    np.testing.assert_array_equal(resize(columns(10, 30, 100, 120), 2, 5), columns(20, 110, height=5))
 
 
 def test_a_crop_share_matters_to_center_alone() -> None:
@@ -78,19 +84,6 @@ def test_a_crop_share_matters_to_center_alone() -> None:
         np.testing.assert_array_equal(
             clean_view(image, 2, crop=crop, crop_pct=0.5), clean_view(image, 2, crop=crop, crop_pct=1.0)
         )
-
-
-def test_border_fills_above_and_below_with_grey() -> None:
-    view = clean_view(columns(10, 20, 30, 40, height=2), 4, crop="border")
-    expected = np.full((4, 4, 3), GREY)
-    expected[1:3] = columns(10, 20, 30, 40)
-    np.testing.assert_array_equal(view, expected)
-
-
-def test_border_fills_left_and_right_with_grey() -> None:
-    """An odd remainder goes to the right."""
-    view = clean_view(columns(10, 20, height=5), 5, crop="border")
-    assert view[0, :, 0].tolist() == [GREY, 10, 20, GREY, GREY]
 
 
 @pytest.mark.parametrize("crop", CROPS)
@@ -105,26 +98,12 @@ def test_a_strip_of_29_pixels_is_shown(crop: str) -> None:
     assert middle[36:].min() > 245
 
 
-def test_border_keeps_the_aspect_of_a_strip() -> None:
-    view = clean_view(np.zeros((29, 600, 3), np.uint8), 64, crop="border")
-    assert int((view[:, 0, 0] == 0).sum()) == 3  # 64 · 29 / 600 = 3.1
-
-
-def test_a_strip_of_one_pixel_is_not_lost() -> None:
-    view = clean_view(np.zeros((1, 300, 3), np.uint8), 16, crop="border")
-    assert int((view[:, 0, 0] == 0).sum()) == 1
-
-
-def test_resize_averages_where_it_shrinks() -> None:
-    checks = np.indices((8, 8)).sum(axis=0) % 2 * 200
-    image = np.stack([checks] * 3, axis=-1).astype(np.uint8)
-    np.testing.assert_array_equal(resize(image, 4, 4), np.full((4, 4, 3), 100))
-
-
-def test_resize_does_one_side_at_a_time() -> None:
-    """The width is averaged 4 -> 2 although the height grows."""
-    view = resize(columns(10, 30, 100, 120), 2, 5)
-    np.testing.assert_array_equal(view, columns(20, 110, height=5))
+@pytest.mark.parametrize(
+    ("height", "width", "size", "rows"), [(29, 600, 64, 3), (1, 300, 16, 1)]
+)  # 64 · 29 / 600 = 3.1
+def test_border_keeps_the_aspect_of_a_strip(height: int, width: int, size: int, rows: int) -> None:
+    view = clean_view(np.zeros((height, width, 3), np.uint8), size, crop="border")
+    assert int((view[:, 0, 0] == 0).sum()) == rows
 
 
 def test_the_middle_of_a_strip_is_cut_before_it_grows() -> None:
