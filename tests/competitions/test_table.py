@@ -1,6 +1,8 @@
 """From a list of files to one row for each image, whatever the case, the wrapping and the order of the list."""
 
 import zipfile
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,18 +58,13 @@ def test_the_layout_gives_every_image_its_split_and_target() -> None:
     assert (found.classes, found.outside) == (["pistol", "smartphone"], [])
 
 
-@pytest.mark.parametrize("change", [str.lower, str.upper, str.swapcase])
-def test_case_does_not_matter(change: object) -> None:
-    assert callable(change)
-    files = [change(name) for name in ARCHIVE]
-    found = placed(listed(files))
-    assert found == {change(name): place for name, place in placed(listed(ARCHIVE)).items()}
-
-
-@pytest.mark.parametrize("wrapping", ["data/", "My Data (1)/", "a/b/"])
-def test_the_layout_may_be_wrapped_in_more_folders(wrapping: str) -> None:
-    found = listed([wrapping + name for name in ARCHIVE])
-    assert placed(found) == {wrapping + name: place for name, place in placed(listed(ARCHIVE)).items()}
+@pytest.mark.parametrize(
+    "change",
+    [str.lower, str.upper, str.swapcase, *(base.__add__ for base in ("data/", "My Data (1)/", "a/b/"))],
+)
+def test_neither_case_nor_more_folders_around_a_layout_matter(change: Callable[[str], str]) -> None:
+    found = listed([change(name) for name in ARCHIVE])
+    assert placed(found) == {change(name): place for name, place in placed(listed(ARCHIVE)).items()}
     assert found.outside == []
 
 
@@ -82,15 +79,23 @@ def test_the_rest_of_a_folder_with_a_layout() -> None:
     assert set(listed([name for name in ARCHIVE if name.startswith("Train")]).rows["split"]) == {"train"}
 
 
-def test_layouts_that_do_not_fit_are_refused() -> None:
-    told = refusal(["cats/a.jpg", "dogs/b.jpg"])
-    assert "Train/Pistol, Train/Smartphone, Test are needed, found cats/a.jpg, dogs/b.jpg" in told
-    assert "no files at all" in refusal([])
-    told = refusal([name for name in ARCHIVE if "Pistol" not in name])
-    assert "class pistol has no images in Train/Pistol" in told
-    told = refusal(["imgs/1.jpg"], CompetitionOptions(layout={"cat": "imgs", "dog": "imgs/"}))
-    assert "cat and dog in one folder, imgs" in told
-    assert "competition.labels=labels.csv" in told
+@pytest.mark.parametrize(
+    ("files", "competition", "told"),
+    [
+        (["cats/a.jpg", "dogs/b.jpg"], PISTOLS,
+         "Train/Pistol, Train/Smartphone, Test are needed, found cats/a.jpg, dogs/b.jpg"),
+        ([], PISTOLS, "no files at all"),
+        ([name for name in ARCHIVE if "Pistol" not in name], PISTOLS, "class pistol has no images in Train/Pistol"),
+        (["imgs/1.jpg"], CompetitionOptions(layout={"cat": "imgs", "dog": "imgs/"}), "cat and dog in one folder, imgs"),
+        (["imgs/1.jpg"], CompetitionOptions(layout={"cat": "imgs", "dog": "imgs/"}), "competition.labels=labels.csv"),
+        ([*ARCHIVE, "Train/Pistol/b.jpg", "Train/Pistol/1.jpg"], PISTOLS, "2 ids repeat"),
+        ([*ARCHIVE, "Train/Pistol/b.jpg"], PISTOLS,
+         "1 ids repeat: b.jpg is both Train/Pistol/b.jpg and Train/Smartphone/b.jpg; rename the files, or take the "
+         "path as id with competition.id=path"),
+    ],
+)  # fmt: skip
+def test_layouts_that_do_not_fit_are_refused(files: list[str], competition: CompetitionOptions, told: str) -> None:
+    assert told in refusal(files, competition)
 
 
 # --- a layout that is guessed ---------------------------------------------------------------------------------
@@ -98,16 +103,13 @@ def test_layouts_that_do_not_fit_are_refused() -> None:
 CATS = ["cat/a.jpg", "cat/b.jpg", "dog/a.jpg", "test/x.jpg"]
 
 
+@pytest.mark.parametrize("around", ["", "photos/"])  # as zips of a folder have it
 @pytest.mark.parametrize("base", ["", "train/", "Train/"])
-def test_class_folders_are_found_in_the_root_or_in_train(base: str) -> None:
-    files = [name if name.startswith("test/") else base + name for name in CATS]
+def test_class_folders_are_found_in_the_root_or_in_train(base: str, around: str) -> None:
+    files = [around + (name if name.startswith("test/") else base + name) for name in CATS]
     found = listed([*files, "notes.txt"], FOLDER)
-    assert placed(found) == {
-        f"{base}cat/a.jpg": ("train", "cat"),
-        f"{base}cat/b.jpg": ("train", "cat"),
-        f"{base}dog/a.jpg": ("train", "dog"),
-        "test/x.jpg": ("test", None),
-    }
+    places = [("train", "cat"), ("train", "cat"), ("train", "dog"), ("test", None)]
+    assert placed(found) == dict(zip(files, places, strict=True))
     assert found.classes == ["cat", "dog"]
     assert found.outside == ["notes.txt"]
 
@@ -123,14 +125,6 @@ def test_without_a_test_folder_one_called_test_is_left_out_and_told() -> None:
     found = listed(CATS, CompetitionOptions(id="path"))
     assert (found.classes, found.outside) == (["cat", "dog"], ["test/x.jpg"])
     assert "competition.test=test" in found.notes[0]
-
-
-@pytest.mark.parametrize("base", ["", "train/"])
-def test_class_folders_are_found_in_one_more_folder_as_zips_of_a_folder_have_it(base: str) -> None:
-    files = [f"photos/{name}" if name.startswith("test/") else f"photos/{base}{name}" for name in CATS]
-    found = listed(files, FOLDER)
-    assert found.classes == ["cat", "dog"]
-    assert set(found.rows["split"]) == {"train", "test"}
 
 
 @pytest.mark.parametrize("files", [["cat/a.jpg", "cat/b.jpg"], ["cat/a.jpg", "test/b.jpg"], ["a.jpg", "b.jpg"]])
@@ -258,16 +252,6 @@ def test_ids_are_names_stems_or_paths(form: str, id: str) -> None:
     assert id in found.rows["id"].tolist()
 
 
-def test_an_id_that_repeats_is_named_with_both_files() -> None:
-    told = refusal([*ARCHIVE, "Train/Pistol/b.jpg"])
-    assert "1 ids repeat: b.jpg is both Train/Pistol/b.jpg and Train/Smartphone/b.jpg" in told
-    assert "competition.id=path" in told
-    assert "2 ids repeat" in refusal([*ARCHIVE, "Train/Pistol/b.jpg", "Train/Pistol/1.jpg"])
-    files = [*ARCHIVE, "Train/Pistol/b.jpg"]
-    by_path = CompetitionOptions(layout=PISTOLS.layout, test="Test", id="path")
-    assert listed(files, by_path).rows["id"].tolist() == sorted(files)
-
-
 # --- labels from a CSV ----------------------------------------------------------------------------------------
 
 
@@ -279,15 +263,13 @@ def labels(folder: Path, text: str, files: str = "a.jpg b.jpg c.jpg") -> tuple[l
 def test_labels_come_from_the_csv(tmp_path: Path) -> None:
     files = "a.jpg b.jpg more/c.jpg test/x.jpg TEST/y.jpg stray.jpg"
     found = listed(*labels(tmp_path, "file,label\na.jpg,cat\nb.jpg,dog\nmore/c.jpg,dog\n", files))
-    assert placed(found) == {
-        "a.jpg": ("train", "cat"),
-        "b.jpg": ("train", "dog"),
-        "more/c.jpg": ("train", "dog"),
-        "test/x.jpg": ("test", None),
-        "TEST/y.jpg": ("test", None),
-    }
+    places = [("train", "cat"), ("train", "dog"), ("train", "dog"), ("test", None), ("test", None)]
+    assert placed(found) == dict(zip(files.split(), places, strict=False))
     assert found.rows["group"].isna().all()
     assert (found.classes, found.outside) == (["cat", "dog"], ["stray.jpg"])
+    for ours in ("group", "split"):
+        with pytest.raises(UserError, match="has the columns file, label: patient is needed too"):
+            listed(files.split(), CompetitionOptions(labels="labels.csv", columns={ours: "patient"}), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -320,14 +302,6 @@ def test_labels_that_cannot_be_used_are_named(text: str, words: str, tmp_path: P
     told = refusal(*labels(tmp_path, text, "a.jpg b.jpg c.jpg test/x.jpg test/y.jpg"))
     assert words in told
     assert "rename the files" not in told
-
-
-@pytest.mark.parametrize("ours", ["group", "split"])
-def test_a_column_that_is_named_and_missing_is_not_passed_over(ours: str, tmp_path: Path) -> None:
-    (tmp_path / "labels.csv").write_text("file,label\na.jpg,cat\nb.jpg,dog\n")
-    competition = CompetitionOptions(labels="labels.csv", columns={ours: "patient"})
-    with pytest.raises(UserError, match="has the columns file, label: patient is needed too"):
-        list_images(["a.jpg", "b.jpg", "labels.csv"], competition, tmp_path)
 
 
 def test_labels_in_test_are_not_trained_on_and_told(tmp_path: Path) -> None:
@@ -439,29 +413,20 @@ FILES = st.lists(
 SEEDS = st.integers(0, 1000)
 
 
+@pytest.mark.parametrize("competition", [replace(PISTOLS, id="path"), FOLDER], ids=["layout", "guessed"])
 @given(files=FILES, seed=SEEDS, wrapping=st.sampled_from(["", "data/", "a/b/"]))
-def test_any_order_of_files_gives_the_same_table(files: list[str], seed: int, wrapping: str) -> None:
-    full = [wrapping + name for name in {*files, "Train/Pistol/p.jpg", "Train/Smartphone/s.jpg"}]
-    competition = CompetitionOptions(classes=PISTOLS.classes, layout=PISTOLS.layout, test="Test", id="path")
+def test_any_order_of_files_gives_the_same_table_of_all(
+    competition: CompetitionOptions, files: list[str], seed: int, wrapping: str
+) -> None:
+    """Every file is in the table or told to be outside."""
+    if competition is FOLDER:
+        full = [name for name in {*files, "cat/a.jpg", "dog/a.jpg"} if not name.startswith("Train")]
+    else:
+        full = [wrapping + name for name in {*files, "Train/Pistol/p.jpg", "Train/Smartphone/s.jpg"}]
     shuffled = np.random.default_rng(seed).permutation(sorted(full)).tolist()
     expected, found = listed(full, competition), list_images(shuffled, competition, NOWHERE)
     pd.testing.assert_frame_equal(found.rows, expected.rows)
     assert (found.classes, sorted(found.outside)) == (expected.classes, sorted(expected.outside))
-
-
-@given(files=FILES)
-def test_every_file_is_in_the_table_or_told_to_be_outside(files: list[str]) -> None:
-    full = sorted({*files, "Train/Pistol/p.jpg", "Train/Smartphone/s.jpg"})
-    found = listed(full, CompetitionOptions(classes=PISTOLS.classes, layout=PISTOLS.layout, test="Test", id="path"))
-    assert sorted([*found.rows["path"], *found.outside]) == full
+    assert sorted([*found.rows["path"], *found.outside]) == sorted(full)
     assert found.rows["id"].is_unique
     assert found.rows["id"].is_monotonic_increasing
-
-
-@given(files=FILES, seed=SEEDS)
-def test_a_guessed_layout_does_not_depend_on_the_order_either(files: list[str], seed: int) -> None:
-    full = [name for name in {*files, "cat/a.jpg", "dog/a.jpg"} if not name.startswith("Train")]
-    shuffled = np.random.default_rng(seed).permutation(sorted(full)).tolist()
-    expected, found = listed(full, FOLDER), list_images(shuffled, FOLDER, NOWHERE)
-    pd.testing.assert_frame_equal(found.rows, expected.rows)
-    assert found.classes == expected.classes
