@@ -1,8 +1,15 @@
 """The streets of what has a time axis: clips, pieces of videos, long videos, and series of either kind."""
 
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from kagglepipe.config import Config
+from kagglepipe.runs.identity import read_data, run_of
+from kagglepipe.tools.commands import run_command
 from tests.composing import config_of
 
 LONG = ("competition=video_folder_untrimmed", "competition.answers=answers.csv",
@@ -31,3 +38,48 @@ def typed(name: str, source: Path, root: Path) -> tuple[str, ...]:
 def street_config(name: str, source: Path, root: Path, *overrides: str) -> Config:
     """The configuration of one of STREETS, rooted there."""
     return config_of(*typed(name, source, root), *overrides)
+
+
+def files_below(folder: Path) -> dict[str, int]:
+    """Every file's path and time of change, without locks."""
+    return {
+        path.relative_to(folder).as_posix(): path.stat().st_mtime_ns
+        for path in folder.rglob("*")
+        if path.is_file() and not path.name.endswith(".lock")
+    }
+
+
+def the_run(config: Config) -> Path:
+    """The folder of the run that a configuration means."""
+    return run_of(config, read_data(config)).folder
+
+
+DEADLY = """
+import os, signal, sys
+from kagglepipe.stages import train
+real = train.write_parquet
+def deadly(path, frame):
+    if path.parent.name == "fold_1": os.kill(os.getpid(), signal.SIGKILL)
+    real(path, frame)
+train.write_parquet = deadly
+from kagglepipe.cli.main import main
+sys.argv[0] = "kagglepipe"
+main()
+"""
+
+
+def check_resumed(typed: Sequence[str], config: Config, undisturbed: Config) -> None:
+    """A run that is killed in fold 1 goes on from there, and ends as the undisturbed one."""
+    run_command(undisturbed)
+    done = subprocess.run([sys.executable, "-c", DEADLY, *typed], capture_output=True, text=True)
+    assert done.returncode == -9, done.stderr
+    run = the_run(config)
+    assert (run / "fold_0/metrics.json").exists()
+    assert not (run / "fold_1/metrics.json").exists()
+    finished = (run / "fold_0/metrics.json").stat().st_mtime_ns
+    run_command(config)
+    assert (run / "fold_0/metrics.json").stat().st_mtime_ns == finished
+    for name in ("oof.parquet", "test.parquet"):
+        whole, resumed = (pd.read_parquet(folder / name) for folder in (the_run(undisturbed), run))
+        pd.testing.assert_frame_equal(whole, resumed, check_exact=True)
+    assert not list(config.root.rglob("*.tmp"))

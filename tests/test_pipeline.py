@@ -12,24 +12,11 @@ import pytest
 
 from kagglepipe.config import Config
 from kagglepipe.files import read_json
-from kagglepipe.runs.identity import read_data, run_of
 from kagglepipe.tools.commands import run_command
+from tests.streets import check_resumed, files_below, the_run
 
 SAMPLE = "pistols-vs-smartphones-sample"
 Configure = Callable[..., Config]
-
-
-def files_below(folder: Path) -> dict[str, int]:
-    """Every file's path and time of change; locks aside, which say nothing."""
-    return {
-        path.relative_to(folder).as_posix(): path.stat().st_mtime_ns
-        for path in folder.rglob("*")
-        if path.is_file() and not path.name.endswith(".lock")
-    }
-
-
-def the_run(config: Config) -> Path:
-    return run_of(config, read_data(config)).folder
 
 
 @pytest.mark.slow
@@ -78,37 +65,10 @@ def test_a_second_run_changes_no_file_and_from_nothing_it_gives_the_same_bytes(
 
 @pytest.mark.slow
 def test_a_run_killed_in_a_fold_goes_on_and_ends_the_same(toy: Path, tmp_path: Path, configure: Configure) -> None:
-    options = [
-        "stage=train", "experiment=quick", "folds.count=3",
-        "competition=image_folder", f"competition.source={toy}",
-    ]  # fmt: skip
-    undisturbed = configure(*options, f"paths.root='{tmp_path / 'undisturbed'}'")
-    run_command(undisturbed)
-    killed_root = tmp_path / "killed"
-    code = (
-        "import os, signal, sys\n"
-        "from kagglepipe.stages import session\n"
-        "real = session.write_parquet\n"
-        "def deadly(path, frame):\n"
-        "    if path.parent.name == 'fold_1': os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    real(path, frame)\n"
-        "session.write_parquet = deadly\n"
-        "from kagglepipe.cli.main import main\n"
-        f"sys.argv = ['kagglepipe', *{[*options, f'paths.root={killed_root}']!r}]\n"
-        "main()\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == -9, done.stderr
-    config = configure(*options, f"paths.root='{killed_root}'")
-    run = the_run(config)
-    assert (run / "fold_0" / "metrics.json").exists()
-    assert not (run / "fold_1" / "metrics.json").exists()
-    finished = (run / "fold_0" / "metrics.json").stat().st_mtime_ns
-    run_command(config)
-    assert (run / "fold_0" / "metrics.json").stat().st_mtime_ns == finished
-    for name in ("oof.parquet", "test.parquet"):
-        whole, resumed = (pd.read_parquet(folder / name) for folder in (the_run(undisturbed), run))
-        pd.testing.assert_frame_equal(whole, resumed, check_exact=True)
+    source = f"competition.source={toy}"
+    options = ["stage=train", "experiment=quick", "folds.count=3", "competition=image_folder", source]
+    killed, undisturbed = (f"paths.root='{tmp_path / name}'" for name in ("killed", "undisturbed"))
+    check_resumed([*options, killed], configure(*options, killed), configure(*options, undisturbed))
 
 
 def test_folds_can_be_trained_apart(toy: Path, configure: Configure) -> None:

@@ -1,8 +1,6 @@
 """The whole street for what has a time axis: clips, pieces of videos, long videos, and series of either kind."""
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,10 +11,9 @@ import pytest
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
-from kagglepipe.runs.identity import read_data, run_of
 from kagglepipe.samples.clips import make_clips
 from kagglepipe.tools.commands import run_command
-from tests.streets import QUICK, STREETS, street_config
+from tests.streets import QUICK, STREETS, check_resumed, files_below, street_config, the_run, typed
 
 pytestmark = pytest.mark.usefixtures("few_draws")
 Configure = Callable[..., Config]
@@ -48,19 +45,6 @@ def at(place: Path, request: pytest.FixtureRequest, street: Callable[[str], Path
         return street_config(name, request.getfixturevalue(STREETS[name][0]), root, *overrides)
 
     return compose
-
-
-def files_below(folder: Path) -> dict[str, int]:
-    """Every file's path and time of change; locks aside, which say nothing."""
-    return {
-        path.relative_to(folder).as_posix(): path.stat().st_mtime_ns
-        for path in folder.rglob("*")
-        if path.is_file() and not path.name.endswith(".lock")
-    }
-
-
-def the_run(config: Config) -> Path:
-    return run_of(config, read_data(config)).folder
 
 
 # --- from nothing to a submission ------------------------------------------------------------------------------------
@@ -191,38 +175,10 @@ def test_folds_can_be_trained_apart(at: At, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_run_killed_in_a_fold_goes_on_and_ends_the_same(at: At, clips: Path, tmp_path: Path) -> None:
     options = ["training=finetune", "training.epochs=1", "sequences.steps=5", "stage=train"]
-    undisturbed = at("clips", *options)
-    run_command(undisturbed)
-    code = (
-        "import os, signal, sys\n"
-        "from kagglepipe.stages import session\n"
-        "real = session.write_parquet\n"
-        "def deadly(path, frame):\n"
-        "    if path.parent.name == 'fold_1': os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    real(path, frame)\n"
-        "session.write_parquet = deadly\n"
-        "from kagglepipe.cli.main import main\n"
-        "sys.argv[0] = 'kagglepipe'\n"
-        "main()\n"
-    )
-    typed = [*STREETS["clips"][1], *QUICK, f"competition.source={clips}", "competition.slug=clips", *options]
-    typed.remove("sequences.members=1")  # which fine-tuning does not read
-    done = subprocess.run(
-        [sys.executable, "-c", code, *typed, f"paths.root={tmp_path}"],
-        capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == -9, done.stderr
-    config = at("clips", *options, root=tmp_path)
-    run = the_run(config)
-    assert (run / "fold_0/metrics.json").exists()
-    assert not (run / "fold_1/metrics.json").exists()
-    finished = (run / "fold_0/metrics.json").stat().st_mtime_ns
-    run_command(config)
-    assert (run / "fold_0/metrics.json").stat().st_mtime_ns == finished
-    for file in ("oof.parquet", "test.parquet"):
-        whole, resumed = (pd.read_parquet(folder / file) for folder in (the_run(undisturbed), run))
-        pd.testing.assert_frame_equal(whole, resumed, check_exact=True)
-    assert not list(tmp_path.rglob("*.tmp"))
+    command = [
+        word for word in typed("clips", clips, tmp_path) if word != "sequences.members=1"
+    ]  # fine-tuning reads none
+    check_resumed([*command, *options], at("clips", *options, root=tmp_path), at("clips", *options))
 
 
 # --- ensembles -------------------------------------------------------------------------------------------------------

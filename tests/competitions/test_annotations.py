@@ -375,7 +375,7 @@ SPANS = {"a.mp4": (0.0, 8.0), "b.mp4": (2.0, 6.0)}
     ("text", "form", "left"),
     [
         ("a,-1,2,walk\na,7,9,run\nb,1,7,walk\nb,3,6.0000001,run\n", "segments",
-         [("a.mp4", 0.0, 2.0, "walk"), ("a.mp4", 7.0, 8.0, "run"), ("b.mp4", 2.0, 6.0, "walk"), ("b.mp4", 3.0, 6.0, "run")]),
+         [("a.mp4", 0, 2, "walk"), ("a.mp4", 7, 8, "run"), ("b.mp4", 2, 6, "walk"), ("b.mp4", 3, 6, "run")]),
         # without times: the whole of a long video, and none for a clip
         ("b,,,walk\n", "segments", [("b.mp4", 2.0, 6.0, "walk")]),
         ("b,,,walk\na,,,run\n", "name", [("b.mp4", None, None, "walk"), ("a.mp4", None, None, "run")]),

@@ -33,6 +33,15 @@ def zip_of(path, members, *, method=zipfile.ZIP_DEFLATED):
     return path
 
 
+def packed(members):
+    """The bytes of a zip."""
+    return zip_of(io.BytesIO(), members).getvalue()
+
+
+LINK = zipfile.ZipInfo("Train/link")
+LINK.external_attr = (stat.S_IFLNK | 0o777) << 16
+
+
 def patch(path, field, layout, value):
     """Overwrites one field of the first member, in both of its headers."""
     data = bytearray(path.read_bytes())
@@ -146,12 +155,6 @@ def test_names_that_clash_are_refused(tmp_path, names, words):
     assert words in refusal(zip_of(tmp_path / "x.zip", [(name, name.encode()) for name in names]))
 
 
-def test_a_link_is_refused(tmp_path):
-    link = zipfile.ZipInfo("Train/link")
-    link.external_attr = (stat.S_IFLNK | 0o777) << 16
-    assert "'Train/link' is a link" in refusal(zip_of(tmp_path / "x.zip", [(link, b"/etc"), ("a.jpg", b"")]))
-
-
 # --- hostile content ----------------------------------------------------------------------------------------
 
 
@@ -171,6 +174,7 @@ BOMB = {"bomb": bytes(10**7)}
     ("members", "spoil", "limits", "words"),
     [
         ({"Train/": b""}, None, {}, "holds no files"),
+        ([(LINK, b"/etc"), ("a.jpg", b"")], None, {}, "'Train/link' is a link"),
         *((FILES, cut(share), {}, "cut short or damaged") for share in (0.1, 0.5, 0.9, 0.99)),
         (FILES, lambda path: patch(path, FLAGS, "<H", 1), {}, "'Train/Pistol/a.jpg' is encrypted"),
         (FILES, lambda path: zip_of(path, FILES, method=zipfile.ZIP_BZIP2), {}, "packed by method 12"),
@@ -223,19 +227,17 @@ def test_no_damage_escapes_as_anything_but_a_user_error(flips, cut):
 # --- the disk and the keyboard ------------------------------------------------------------------------------
 
 
-def test_a_disk_too_small_is_refused(tmp_path, monkeypatch):
-    usage = namedtuple("usage", "total used free")(10**7, 10**7 - 10, 10)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    assert "the disk has 0 MB free" in refusal(zip_of(tmp_path / "x.zip", FILES))
-
-
-def test_a_disk_that_fails_is_reported(tmp_path, monkeypatch):
+def test_a_disk_that_is_too_small_or_fails_is_reported(tmp_path, monkeypatch):
     archive = zip_of(tmp_path / "x.zip", FILES)
 
-    def full(path):
+    def full(path, _):
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(Path, "rename", lambda path, _: full(path))
+    with monkeypatch.context() as small:
+        usage = namedtuple("usage", "total used free")(10**7, 10**7 - 10, 10)
+        small.setattr(shutil, "disk_usage", lambda _: usage)
+        assert "the disk has 0 MB free" in refusal(archive)
+    monkeypatch.setattr(Path, "rename", full)
     with pytest.raises(UserError, match=r"cannot write .*No space left"):
         unpack(archive)
     assert list(tmp_path.iterdir()) == [archive]
@@ -259,15 +261,6 @@ def test_an_interrupt_leaves_nothing(tmp_path, monkeypatch):
 
 
 # --- zips in a zip ----------------------------------------------------------------------------------------------
-
-
-def packed(members):
-    """The bytes of a zip."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
-    return buffer.getvalue()
 
 
 def test_zips_in_the_zip_are_unpacked_where_they_belong(tmp_path):

@@ -137,6 +137,15 @@ def test_both_measures_must_agree():
     assert len(near_pairs(same_hash, same_pixels)) == 1
     assert len(near_pairs(hashes, same_pixels)) == 0
     assert len(near_pairs(same_hash, thumbnails)) == 0
+    for n in (0, 1):
+        pairs = near_pairs(hashes[:n], thumbnails[:n])
+        assert (len(pairs), pairs.columns.tolist()) == (0, ["i", "j", "bits", "correlation", "mirrored"])
+        assert group_pairs(n, pairs, together=np.zeros(n, int)).tolist() == [0] * n
+
+
+def test_even_pictures_pair_with_their_like_only():
+    noise = [np.random.default_rng(level).integers(-1, 2, (60, 80, 3)) + level for level in (3, 6, 128, 131, 252)]
+    assert found([*(np.clip(image, 0, 255).astype(np.uint8) for image in noise), picture(0)]) == {(0, 1), (2, 3)}
 
 
 def test_one_outline_does_not_make_twins():
@@ -154,30 +163,12 @@ def test_one_outline_does_not_make_twins():
     assert found([*images, compressed(resized(images[5], 0.7), 60)]) == {(5, 12)}
 
 
-def test_even_pictures_pair_with_their_like_only():
-    def even(level):
-        noise = np.random.default_rng(level).integers(-1, 2, (60, 80, 3))
-        return np.clip(level + noise, 0, 255).astype(np.uint8)
-
-    images = [even(3), even(6), even(128), even(131), even(252), picture(0)]
-    assert found(images) == {(0, 1), (2, 3)}
-
-
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (29, 1200), (3, 3)])
 def test_any_shape_is_measured(shape):
     image = picture(0)[: shape[0], : shape[1]] if max(shape) < 200 else picture(0, height=shape[0], width=shape[1])
     assert len(perceptual_hash(image)) == 16
-    assert thumbnail(image).shape == (32, 32)
-    assert thumbnail(image).dtype == np.uint8
+    assert (thumbnail(image).shape, thumbnail(image).dtype) == ((32, 32), np.uint8)
     assert found([image, image]) == {(0, 1)}
-
-
-@pytest.mark.parametrize("n", [0, 1])
-def test_nothing_to_compare(n):
-    pairs = near_pairs(np.zeros((n, 16), np.uint8), np.zeros((n, 32, 32), np.uint8))
-    assert pairs.columns.tolist() == ["i", "j", "bits", "correlation", "mirrored"]
-    assert len(pairs) == 0
-    assert group_pairs(n, pairs, together=np.zeros(n, int)).tolist() == [0] * n
 
 
 @given(st.lists(st.integers(0, 5), max_size=12))
@@ -200,23 +191,27 @@ def table(*pairs):
     return frame.assign(correlation=1 - frame["bits"] / 100)
 
 
-def test_whatever_pairs_link_is_one_group():
-    assert group_pairs(6, table((1, 2, 5), (2, 4, 3))).tolist() == [0, 1, 1, 2, 1, 3]
-    assert group_pairs(3, table()).tolist() == [0, 1, 2]
+CHAIN = table((0, 1, 2), (1, 2, 3))
 
 
-def test_rows_that_are_together_are_linked_by_no_pair():
-    assert group_pairs(4, table(), together=np.array([7, 8, 7, 9])).tolist() == [0, 1, 0, 2]
-    assert group_pairs(7, table((1, 2, 0)), together=np.array([7, 8, 7, 9, 1, 2, 3])).tolist() == [0, 0, 0, 1, 2, 3, 4]
-
-
-def test_what_links_more_than_half_of_all_is_split():
-    chain = table((0, 1, 2), (1, 2, 3))
-    assert group_pairs(6, chain).tolist() == [0, 0, 0, 1, 2, 3]
-    assert group_pairs(5, chain).tolist() == [0, 0, 1, 2, 3]
-    assert group_pairs(5, table((0, 1, 2), (1, 2, 3), (0, 2, 16))).tolist() == [0, 0, 0, 1, 2]  # all are pairs
-    assert group_pairs(5, table((0, 1, 2)), together=np.array([0, 1, 0, 2, 3])).tolist() == [0, 1, 0, 2, 3]
-    assert group_pairs(5, chain, weights=np.array([1, 0, 0, 1, 1])).tolist() == [0, 0, 0, 1, 2]
+@pytest.mark.parametrize(
+    ("n", "pairs", "more", "groups"),
+    [
+        (6, table((1, 2, 5), (2, 4, 3)), {}, [0, 1, 1, 2, 1, 3]),
+        (3, table(), {}, [0, 1, 2]),
+        # rows that are together need no pair
+        (4, table(), {"together": [7, 8, 7, 9]}, [0, 1, 0, 2]),
+        (7, table((1, 2, 0)), {"together": [7, 8, 7, 9, 1, 2, 3]}, [0, 0, 0, 1, 2, 3, 4]),
+        # what links more than half of all is split, unless all of it are pairs, or together
+        (6, CHAIN, {}, [0, 0, 0, 1, 2, 3]),
+        (5, CHAIN, {}, [0, 0, 1, 2, 3]),
+        (5, table((0, 1, 2), (1, 2, 3), (0, 2, 16)), {}, [0, 0, 0, 1, 2]),
+        (5, table((0, 1, 2)), {"together": [0, 1, 0, 2, 3]}, [0, 1, 0, 2, 3]),
+        (5, CHAIN, {"weights": [1, 0, 0, 1, 1]}, [0, 0, 0, 1, 2]),
+    ],
+)
+def test_whatever_pairs_link_is_one_group(n, pairs, more, groups):
+    assert group_pairs(n, pairs, **{name: np.array(values) for name, values in more.items()}).tolist() == groups
 
 
 def test_a_chain_of_pictures_is_split_into_groups_of_pairs():

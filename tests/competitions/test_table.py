@@ -315,7 +315,7 @@ def test_labels_in_test_are_not_trained_on_and_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "files", "targets"),
     [
-        ("file,label\na.jpg,007\nb.jpg,NA\nc.jpg,1e5\n", "a.jpg b.jpg c.jpg", "007 NA 1e5"),
+        ("file,label\na.jpg,007\nb.jpg,NA\nc.jpg,1e5\nd.jpg,null\n", "a.jpg b.jpg c.jpg d.jpg", "007 NA 1e5 null"),
         ("File ; Label\n a.jpg ;cat \nb; cat\n\n;\nc.jpg;dog;\n", "a.jpg b.jpg c.jpg", "cat cat dog"),
         ("file|label\nmore//a.jpg|cat\nmore/./b.jpg|dog\n", "more/a.jpg more/b.jpg", "cat dog"),
         ("file,label\na,cat\nb,dog\n", "x/a.jpg x/b.jpg x/a.xml x/b.txt", "cat dog"),

@@ -1,5 +1,6 @@
 """Sheets have room for every tile, show each at its place, and keep captions inside their column."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -43,18 +44,19 @@ def sheet(folder: Path, tiles: list[Tile], columns: int) -> NDArray[np.uint8]:
 
 
 @pytest.mark.parametrize(
-    ("count", "columns", "rows"), [(1, 1, 1), (4, 4, 1), (5, 4, 2), (8, 4, 2), (9, 4, 3), (2, 5, 1), (0, 3, 0)]
-)
-def test_a_sheet_has_room_for_every_tile(tmp_path: Path, count: int, columns: int, rows: int) -> None:
-    image = sheet(tmp_path, [Tile(flat((200, 0, 0)))] * count, columns)
-    assert image.shape == (rows * (SIDE + GAP) + GAP + TITLE, columns * (SIDE + GAP) + GAP, 3)
-
-
-@pytest.mark.parametrize(("caption", "lines"), [("", 0), ("one", 1), ("one\ntwo", 2)])
-def test_captions_make_rows_higher(tmp_path: Path, caption: str, lines: int) -> None:
-    """By the longest of them."""
-    image = sheet(tmp_path, [Tile(flat((0, 0, 0)), caption), Tile(flat((0, 0, 0)))], 1)
-    assert image.shape[0] == 2 * (SIDE + GAP + LINE * lines) + GAP + TITLE
+    ("count", "columns", "rows", "caption", "lines"),
+    [
+        *((*shape, "", 0) for shape in ((1, 1, 1), (4, 4, 1), (5, 4, 2), (8, 4, 2), (9, 4, 3), (2, 5, 1), (0, 3, 0))),
+        (2, 1, 2, "one", 1), (2, 1, 2, "one\ntwo", 2),
+    ],
+)  # fmt: skip
+def test_a_sheet_has_room_for_every_tile(
+    tmp_path: Path, count: int, columns: int, rows: int, caption: str, lines: int
+) -> None:
+    """Captions make rows higher, by the longest of them."""
+    tiles = [Tile(flat((200, 0, 0)), caption), *[Tile(flat((0, 0, 0)))] * 9][:count]
+    expected = (rows * (SIDE + GAP + LINE * lines) + GAP + TITLE, columns * (SIDE + GAP) + GAP, 3)
+    assert sheet(tmp_path, tiles, columns).shape == expected
 
 
 def test_tiles_lie_row_by_row_at_their_places(tmp_path: Path) -> None:
@@ -124,15 +126,10 @@ def test_a_picture_in_a_square_keeps_its_aspect_on_paper(height: int, width: int
     assert (top, left) == ((side - h) // 2, (side - w) // 2)
 
 
-def test_a_failing_sheet_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_sheet_leaves_the_old_one(tmp_path: Path, disk_full: Callable[[], None]) -> None:
     sheet(tmp_path, [Tile(flat((0, 0, 0)))], 1)
     before = (tmp_path / "sheet.png").read_bytes()
-
-    def half(_: Image.Image, file: Path, format: str) -> None:
-        file.write_bytes(b"half of a " + format.encode())
-        raise OSError("no space left")
-
-    monkeypatch.setattr(Image.Image, "save", half)
+    disk_full()
     with pytest.raises(OSError, match="no space"):
         sheet(tmp_path, [Tile(flat((9, 9, 9)))], 1)
     assert (tmp_path / "sheet.png").read_bytes() == before

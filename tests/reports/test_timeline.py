@@ -1,6 +1,7 @@
 """Marks lie where their times say, in the colours of their classes; no two texts meet; frames stay legible."""
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -108,11 +109,11 @@ def boxes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Box]]:
 
 def overlapping(boxes: list[tuple[str, Box]]) -> list[tuple[str, str]]:
     """The pairs of texts that share a pixel."""
-    return [
-        (first, second)
-        for (first, a), (second, b) in itertools.combinations(boxes, 2)
-        if a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
-    ]
+
+    def meet(a: Box, b: Box) -> bool:
+        return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+    return [(one[0], other[0]) for one, other in itertools.combinations(boxes, 2) if meet(one[1], other[1])]
 
 
 # --- colours ------------------------------------------------------------------------------------------------
@@ -227,13 +228,6 @@ def test_a_column_shows_the_highest_of_its_samples(
         assert max(least, default=0) <= height <= max(most, default=0)
 
 
-def test_one_sample_of_many_is_seen(tmp_path: Path) -> None:
-    probs = np.zeros((200_000, 1))
-    probs[150_000] = 1
-    image = drawn(tmp_path, probs, ["a"], step=0.04)
-    assert near(ends(has(image[HEAD], PALETTE[0])), [(150_000, 150_000)], 200_000)
-
-
 def test_a_curve_is_as_high_as_the_probability(tmp_path: Path) -> None:
     """0.5 of 40 pixels for a while, then 1, then 0: what lies under it is tinted, its upper edge in full colour."""
     image = drawn(tmp_path, [[0.5]] * 4 + [[1.0]] * 3 + [[0.0]] * 3, ["a"])
@@ -294,20 +288,12 @@ def test_the_legend_names_what_there_is(tmp_path: Path, boxes: list[tuple[str, B
 @pytest.mark.parametrize(
     ("first", "step", "count", "unit", "count_classes"),
     [
-        (0, 1, 1, "s", 1),
-        (0, 1, 1, "s", 14),
-        (0, 0.001, 7, "s", 14),
-        (0, 0.1, 600, "s", 1),
-        (0, 0.2, 600, "s", 14),
-        (0, 0.1, 200_000, "s", 1),
-        (0, 60, 20_000, "s", 14),
-        (-3, 0.1, 60, "s", 14),
-        (1.7e9, 0.001, 50, "s", 1),
-        (1.7e9, 1, 5000, "s", 14),
-        (1.7e9, 0.01, 90, "seconds since the first of January 1970", 1),
+        (0, 1, 1, "s", 1), (0, 1, 1, "s", 14), (0, 0.001, 7, "s", 14), (0, 0.1, 600, "s", 1), (0, 0.2, 600, "s", 14),
+        (0, 0.1, 200_000, "s", 1), (0, 60, 20_000, "s", 14), (-3, 0.1, 60, "s", 14), (1.7e9, 0.001, 50, "s", 1),
+        (1.7e9, 1, 5000, "s", 14), (1.7e9, 0.01, 90, "seconds since the first of January 1970", 1),
         (0, 1, 123_456, "frames", 14),
     ],
-)
+)  # fmt: skip
 def test_no_two_texts_meet_and_all_are_inside(
     tmp_path: Path, boxes: list[tuple[str, Box]], first: float, step: float, count: int, unit: str, count_classes: int
 ) -> None:
@@ -325,13 +311,11 @@ def test_no_two_texts_meet_and_all_are_inside(
         step=step, first=first, unit=unit, truth=truth, title="a long title " * 30,
     )  # fmt: skip
     assert overlapping(boxes) == []
-    for _, (left, top, right, bottom) in boxes:
-        assert left >= 0
-        assert top >= 0
-        assert right <= WIDTH
-        assert bottom <= len(image)
-    scores, names_end = {"0.75"}, max(box[2] for text, box in boxes if text == "truth" and box[1] > HEAD)
-    assert any(text in scores for text, _ in boxes)
+    edges = np.array([box for _, box in boxes])
+    assert edges.min() >= 0
+    assert (edges.max(axis=0)[2:] <= (WIDTH, len(image))).all()
+    names_end = max(box[2] for text, box in boxes if text == "truth" and box[1] > HEAD)
+    assert "0.75" in dict(boxes)  # a score
     gap = image[HEAD : len(image) - 30, int(names_end) + 1 : int(names_end) + GAP]
     np.testing.assert_array_equal(np.unique(gap.reshape(-1, 3), axis=0), [PAPER])
 
@@ -371,15 +355,10 @@ def test_what_would_make_a_wrong_picture_is_refused(tmp_path: Path, change: dict
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_failing_picture_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_picture_leaves_the_old_one(tmp_path: Path, disk_full: Callable[[], None]) -> None:
     drawn(tmp_path, np.zeros((2, 1)), ["a"])
     before = (tmp_path / "t.png").read_bytes()
-
-    def half(_: Image.Image, file: Path, format: str) -> None:
-        file.write_bytes(b"half of a " + format.encode())
-        raise OSError("no space left")
-
-    monkeypatch.setattr(Image.Image, "save", half)
+    disk_full()
     with pytest.raises(OSError, match="no space"):
         drawn(tmp_path, np.ones((2, 1)), ["a"])
     assert (tmp_path / "t.png").read_bytes() == before
@@ -438,13 +417,6 @@ def test_a_clock_can_be_read_back(seconds: int) -> None:
 # --- strips -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("width", "height"), [(1, 6), (160, 6), (640, 10), (1920, 30)])
-def test_a_strip_grows_with_the_frame(width: int, height: int) -> None:
-    strip = make_strip(width, 10, segments_of(), ["a"], None)
-    assert strip.shape == (height, width, 3)
-    assert has(strip, STRIP).all()
-
-
 def test_a_strip_shows_segments_in_their_colours() -> None:
     """A quarter of walk, wave within it, and nothing in a row of 100 columns for 10 seconds."""
     found = segments_of((1.5, 2, "wave"), (1, 2.5, "walk"), (4, 5, "nothing"), (9.5, 12, "wave"))
@@ -454,6 +426,8 @@ def test_a_strip_shows_segments_in_their_colours() -> None:
         assert ends(has(line, PALETTE[1])) == [(15, 20), (95, 100)]
         assert ends(has(line, STRIP)) == [(0, 10), (25, 95)]
     assert has(strip[[0, -1]], STRIP).all()
+    for width, height in ((1, 6), (160, 6), (640, 10), (1920, 30)):
+        assert make_strip(width, 10, segments_of(), ["a"], None).shape == (height, width, 3)
     short = segments_of((0, 0.001, "a"), (500, 500.1, "a"), (1000, 1000, "a"))
     assert ends(has(make_strip(20, 1000, short, ["a"], None)[1], PALETTE[0])) == [(0, 1), (10, 11), (19, 20)]
 
@@ -560,13 +534,10 @@ def test_the_cursor_is_at_the_time(time: float, column: int) -> None:
     assert has(shown[:, sides], STRIP).all()
     others = np.setdiff1d(np.arange(100), [column, *sides])
     np.testing.assert_array_equal(shown[:, others], strip[:, others])
-
-
-@pytest.mark.parametrize(("width", "thick"), [(640, 3), (1920, 7)])
-def test_a_wide_frame_has_a_wide_cursor(width: int, thick: int) -> None:
-    strip = make_strip(width, 10, segments_of(), ["walk"], None)
-    shown = annotate(noise(360, width), time=5, total=10, labels=[], colours=COLOURS, strip=strip)
-    assert ends(has(shown[-2], WHITE)) == [(width // 2 - thick // 2, width // 2 + thick // 2 + 1)]
+    for width, thick in ((640, 3), (1920, 7)):  # a wide frame has a wide cursor
+        strip = make_strip(width, 10, segments_of(), ["walk"], None)
+        shown = annotate(noise(360, width), time=5, total=10, labels=[], colours=COLOURS, strip=strip)
+        assert ends(has(shown[-2], WHITE)) == [(width // 2 - thick // 2, width // 2 + thick // 2 + 1)]
 
 
 def test_a_tiny_frame_has_the_strip_alone() -> None:
