@@ -51,54 +51,50 @@ class Config(Options):
 
     stage: str = option("all", "Stage or tool to run.", changes_results=False)
     input: str | None = option(
-        None, "Files for predict, detect and annotations.", path=True, changes_results=False,
-        stages=("predict", "detect", "annotations"),
-    )  # fmt: skip
+        None, "File or folder to read.", path=True, changes_results=False, stages="predict | detect | annotations"
+    )
     run: str | None = option(
         None, "Trained run, by name; null: the configured one.", path=True, changes_results=False,
-        stages=("train", "ensemble", "submit", "predict", "detect", "bundle"),
+        stages="train | ensemble | submit | predict | detect | bundle",
     )  # fmt: skip
     submission: str | None = option(
-        None, "CSV that was made here, or the JSON of its origin, for reproduce.", path=True, changes_results=False,
-        stages=("reproduce",),
-    )  # fmt: skip
-    seed: int = option(0, "Seed of everything random in training.", least=0, stages=("train",))
-    device: str = option("auto", "auto, cpu, cuda, cuda:1 or mps.", stages=("train", "predict", "detect"))
+        None, "CSV made here, or its JSON.", path=True, changes_results=False, stages="reproduce"
+    )
+    seed: int = option(0, "Seed of everything random in training.", least=0, stages="train")
+    device: str = option("auto", "auto, cpu, cuda, cuda:1 or mps.", stages="train | predict | detect")
     engine: str = option(
-        "auto", "Inference backend of networks that are not being trained; auto: the fastest installed.",
-        choices=("auto", "torch", "openvino"), stages=("train", "predict", "detect"),
+        "auto", "Inference backend; auto: the fastest installed.",
+        choices=("auto", "torch", "openvino"), stages="train | predict | detect",
     )  # fmt: skip
     workers: int | None = option(
-        None, "Threads or processes that read images; null: one a core.", least=1, changes_results=False,
-        stages=("train", "predict", "reproduce"),
+        None, "Threads or processes that read images; null: all cores.", least=1, changes_results=False,
+        stages="train | predict | reproduce",
     )  # fmt: skip
     paths: PathsOptions = option(PathsOptions, "", changes_results=False)
-    competition: CompetitionOptions = option(CompetitionOptions, "", stages=("download", "prepare"))
-    download: DownloadOptions = option(DownloadOptions, "", changes_results=False, stages=("download",))
-    prepare: PrepareOptions = option(PrepareOptions, "", stages=("prepare",))
-    cache: CacheOptions = option(CacheOptions, "", read_by=("image", "video"), stages=("prepare", "augment", "train"))
-    folds: FoldOptions = option(FoldOptions, "", stages=("prepare", "train"))
+    competition: CompetitionOptions = option(CompetitionOptions, "", stages="download | prepare")
+    download: DownloadOptions = option(DownloadOptions, "", changes_results=False, stages="download")
+    prepare: PrepareOptions = option(PrepareOptions, "", stages="prepare")
+    cache: CacheOptions = option(CacheOptions, "", read_by="image | video", stages="prepare | augment | train")
+    folds: FoldOptions = option(FoldOptions, "", stages="prepare | train")
     augmentation: AugmentationOptions = option(
-        AugmentationOptions, "", read_by=("image", "video augmented"), stages=("augment", "train")
+        AugmentationOptions, "", read_by="image | video augmented", stages="augment | train"
     )
     augment: AugmentOptions = option(
-        AugmentOptions, "", changes_results=False, read_by=("image", "video"), stages=("augment",)
+        AugmentOptions, "", changes_results=False, read_by="image | video", stages="augment"
     )
-    model: ModelOptions = option(ModelOptions, "", stages=("augment", "train"))
-    training: TrainingOptions = option(TrainingOptions, "", stages=("train",))
-    sequences: SequenceOptions = option(SequenceOptions, "", read_by=("video", "series"), stages=("train",))
-    ensemble: EnsembleOptions = option(EnsembleOptions, "", stages=("ensemble", "bundle"))
-    submit: SubmitOptions = option(SubmitOptions, "", changes_results=False, stages=("submit",))
-    predict: PredictOptions = option(PredictOptions, "", changes_results=False, stages=("predict",))
-    detect: DetectOptions = option(
-        DetectOptions, "", changes_results=False, read_by=("video", "series"), stages=("detect",)
-    )
+    model: ModelOptions = option(ModelOptions, "", stages="augment | train")
+    training: TrainingOptions = option(TrainingOptions, "", stages="train")
+    sequences: SequenceOptions = option(SequenceOptions, "", read_by="video | series", stages="train")
+    ensemble: EnsembleOptions = option(EnsembleOptions, "", stages="ensemble | bundle")
+    submit: SubmitOptions = option(SubmitOptions, "", changes_results=False, stages="submit")
+    predict: PredictOptions = option(PredictOptions, "", changes_results=False, stages="predict")
+    detect: DetectOptions = option(DetectOptions, "", changes_results=False, read_by="video | series", stages="detect")
     kaggle: KaggleOptions = option(
-        KaggleOptions, "", changes_results=False, stages=("download", "submit", "runs", "doctor", "bundle")
+        KaggleOptions, "", changes_results=False, stages="download | submit | runs | doctor | bundle"
     )
-    runs: RunsOptions = option(RunsOptions, "", changes_results=False, stages=("runs",))
-    drill: DrillOptions = option(DrillOptions, "", changes_results=False, stages=("drill",))
-    bundle: BundleOptions = option(BundleOptions, "", changes_results=False, stages=("bundle",))
+    runs: RunsOptions = option(RunsOptions, "", changes_results=False, stages="runs")
+    drill: DrillOptions = option(DrillOptions, "", changes_results=False, stages="drill")
+    bundle: BundleOptions = option(BundleOptions, "", changes_results=False, stages="bundle")
     sweep: SweepOptions = option(SweepOptions, "", changes_results=False)
 
     def __post_init__(self) -> None:
@@ -112,7 +108,7 @@ class Config(Options):
 
     @property
     def root(self) -> Path:
-        """The folder under which everything lies, absolute."""
+        """Absolute path of the root folder."""
         return absolute(self.paths.root)
 
     @property
@@ -125,7 +121,7 @@ class Config(Options):
 
     @property
     def slug(self) -> str:
-        """`base_slug`, and which part of the labels is used where not all are."""
+        """`base_slug`, with a suffix if only a part of the labels is used."""
         if self.competition.hidden is not None:
             percent = f"{100 * self.competition.hidden:g}"
             return f"{self.base_slug}-{percent}-percent-hidden-seed-{self.competition.hidden_seed}"
@@ -135,7 +131,7 @@ class Config(Options):
 
     @property
     def base_dir(self) -> Path:
-        """data/<base slug>/: the images, whatever part of their labels is used."""
+        """data/<base slug>/: the images, shared by all parts of the labels."""
         return self.root / "data" / self.base_slug
 
     @property
@@ -159,48 +155,48 @@ class Config(Options):
 
     @property
     def pixels_limit(self) -> int:
-        """Bytes that a cache of decoded images may hold."""
+        """Size limit of a cache of decoded images, in bytes."""
         return int(self.cache.max_gb * 10**9)
 
     @property
     def ledger_file(self) -> Path:
-        """submissions/ledger.csv: every submission that was sent from here, and its scores."""
+        """submissions/ledger.csv: every uploaded submission and its scores."""
         return self.root / "submissions" / "ledger.csv"
 
     @property
     def features_dir(self) -> Path:
-        """Where what frozen networks see is kept: data/<base slug>/cache/."""
+        """Features of frozen networks: data/<base slug>/cache/."""
         return self.runs_dir / "cache" if self.paths.outputs else self.base_dir / "cache"
 
     @property
     def short_side(self) -> int:
-        """Pixels of the short side of decoded images; timm is asked where `known_short_side` is None."""
+        """Pixels of the short side of decoded images; loads timm if `known_short_side` is None."""
         return self.known_short_side or max(SHORT_SIDE, network_side(self.model))
 
     @property
     def known_short_side(self) -> int | None:
-        """The same where options and bundled networks tell it; None where only timm knows the network's own size."""
+        """The same without loading timm; None if only timm knows the network's input size."""
         from kagglepipe.models.weights import BUNDLED
 
         if self.cache.short_side is not None:
             return self.cache.short_side
         size, is_bundled = self.model.side, self.model.name in BUNDLED
-        is_told = size is not None and (size <= SHORT_SIDE or self.model.crop != "center")
-        return max(SHORT_SIDE, network_side(self.model)) if is_bundled or is_told else None
+        is_set = size is not None and (size <= SHORT_SIDE or self.model.crop != "center")
+        return max(SHORT_SIDE, network_side(self.model)) if is_bundled or is_set else None
 
     @property
     def weights_dir(self) -> Path:
-        """data/weights/: first weights, as safetensors, and what is made of them, for all competitions."""
+        """data/weights/: pretrained weights as safetensors and compiled networks, for all competitions."""
         return self.root / "data" / "weights"
 
     @property
     def backend_dir(self) -> Path | None:
-        """Cache of inference backends; None for untrained networks, which are never worth compiling."""
+        """Cache of compiled networks; None for untrained ones, which are not worth compiling."""
         return None if self.model.weights == "none" else self.weights_dir
 
 
 def hydra_string(value: str) -> str:
-    """The text in quotes, so that Hydra's grammar and OmegaConf read the very same text again.
+    """Quote a text so that Hydra's grammar and OmegaConf read it back unchanged.
 
     >>> hydra_string("it's")
     "'it\\\\'s'"
@@ -213,9 +209,9 @@ def hydra_string(value: str) -> str:
 
 
 def schema(config: Any = Config) -> Any:
-    """A class of options, or an object of it, as OmegaConf's node, for Hydra and files to set values in.
+    """Convert an options class, or an instance, to an OmegaConf node that Hydra and files can override.
 
-    OmegaConf takes frozen dataclasses as read-only, Hydra's overrides included, so that mark is taken off.
+    OmegaConf makes nodes of frozen dataclasses read-only, so that flag is removed.
     """
     from omegaconf import OmegaConf
 
@@ -231,7 +227,7 @@ def schema(config: Any = Config) -> Any:
 
 
 def option_fields(group: Any = Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every option as it is typed, with its dataclass field: `seed`, `training.lr`, …"""
+    """Iterate over (dotted name, dataclass field) of every option."""
     for one in fields(group):
         if is_dataclass(one.default_factory):
             yield from option_fields(one.default_factory, f"{prefix}{one.name}.")
@@ -240,7 +236,7 @@ def option_fields(group: Any = Config, prefix: str = "") -> Iterator[tuple[str, 
 
 
 def option_names() -> list[str]:
-    """Every option as it is typed.
+    """Dotted names of all options.
 
     >>> "training.lr" in option_names()
     True
@@ -249,7 +245,7 @@ def option_names() -> list[str]:
 
 
 def option_facts(name: str) -> list[Any]:
-    """Facts of the groups that an option is in, the outermost first, then its own; none for what is no option.
+    """Metadata of an option's groups, the outermost first, then its own; empty for an unknown name.
 
     >>> [facts["read_by"] for facts in option_facts("model.temporal.window")]
     [(), ('video', 'series'), ('mean segments',)]
@@ -268,19 +264,19 @@ def option_facts(name: str) -> list[Any]:
 
 
 PATH_KEYS = tuple(name for name, one in option_fields() if one.metadata["path"])
-FREE = tuple(name for name, one in option_fields() if str(one.type).startswith("dict"))  # their keys are the user's own
+DICT_OPTIONS = tuple(name for name, one in option_fields() if str(one.type).startswith("dict"))  # with any keys
 
 
-def demand_options(values: Any, prefix: str = "") -> None:
-    """Raises UserError for a key that is no option, as `+training.lrr=1` would slip in.
+def check_option_names(values: Any, prefix: str = "") -> None:
+    """Raise UserError for a key that is no option, as `+training.lrr=1` would add.
 
-    >>> demand_options({"seed": 1, "model": {"kwargs": {"anything": 1}}})
+    >>> check_option_names({"seed": 1, "model": {"kwargs": {"anything": 1}}})
     """
     known = option_names()
     for key, value in values.items():
         name = prefix + key
-        if isinstance(value, dict) and name not in FREE:
-            demand_options(value, name + ".")
+        if isinstance(value, dict) and name not in DICT_OPTIONS:
+            check_option_names(value, name + ".")
         elif name not in known:
             near = difflib.get_close_matches(name, known, 1, 0.6)
             raise UserError(f"{name} is not an option" + (f"; did you mean {near[0]}?" if near else ""))

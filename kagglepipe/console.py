@@ -1,8 +1,8 @@
-"""What a terminal or a log is told while work goes on: streams that take any text, progress, and no long silence.
+"""Progress on the terminal and in logs, and standard streams that take any text.
 
-Whatever takes time registers here what it does and how far it has come (`progress`, `working`). One thread tells of it
-(`telling`): on a terminal as a line that is redrawn a few times a second, in a pipe or file as a log line whenever
-nothing else has been said for a while. Needs neither torch nor Hydra.
+Long work is registered by `progress` or `working`. One thread (`show_progress`) reports it: on a terminal as a bar that
+is redrawn a few times a second, in a pipe or file as a log line after every few seconds without one. Imports neither
+torch nor Hydra.
 """
 
 import codecs
@@ -19,11 +19,11 @@ from typing import Any, Generic, TextIO, TypeVar
 from tqdm import tqdm
 
 log = logging.getLogger(__name__)
-SILENCE = 3.0  # seconds without a word after which one is said
-REDRAW = 0.2  # seconds between two states of a terminal's line
-SHORT = 0.5  # seconds; what takes less is not drawn
-KNOWN = 3.0  # seconds after which the time that is left can be told
-PLAIN = {"…": "...", "–": "-", "—": "-", "±": "+/-", "×": "x", "→": "->", "≥": ">=", "≤": "<=", "’": "'", "·": "*"}
+LOG_INTERVAL = 3.0  # seconds without output after which a log line is written
+REDRAW_INTERVAL = 0.2  # seconds between two redraws of the bar
+DELAY = 0.5  # seconds; shorter work gets no bar
+ETA_DELAY = 3.0  # seconds after which the remaining time is estimated
+ASCII = {"…": "...", "–": "-", "—": "-", "±": "+/-", "×": "x", "→": "->", "≥": ">=", "≤": "<=", "’": "'", "·": "*"}
 Item = TypeVar("Item")
 
 
@@ -31,15 +31,15 @@ Item = TypeVar("Item")
 
 
 def open_streams() -> None:
-    """Gives the process standard streams that take any text, whatever its terminal, its locale or its parent is.
+    """Make standard streams take any text, whatever the terminal, the locale or the parent process.
 
-    A closed one is opened on nothing, since the next file that is opened would else take its number. What an encoding
-    lacks is written as the nearest ASCII, or as its code.
+    A closed stream is opened on the null device, since the next file would else get its number. Characters that the
+    encoding lacks are written as the nearest ASCII, or as an escape.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
-    codecs.register_error("plain", _plain)
+    codecs.register_error("plain", _to_ascii)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -48,49 +48,49 @@ def open_streams() -> None:
             stream.reconfigure(errors="plain")
 
 
-def _plain(error: UnicodeError) -> tuple[str, int]:
-    """What stands for characters that an encoding lacks."""
+def _to_ascii(error: UnicodeError) -> tuple[str, int]:
+    """Replace characters that an encoding lacks: an error handler for `codecs.register_error`."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    lacking = error.object[error.start : error.end]
-    return "".join(PLAIN.get(c) or c.encode("ascii", "backslashreplace").decode() for c in lacking), error.end
+    missing = error.object[error.start : error.end]
+    return "".join(ASCII.get(c) or c.encode("ascii", "backslashreplace").decode() for c in missing), error.end
 
 
 def close_streams() -> None:
-    """Writes what is waiting; a reader that has gone, as `head` does, is no error."""
+    """Flush standard streams; a closed pipe, as after `| head`, is no error."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (BrokenPipeError, ValueError):  # the latter: closed already
+        except (BrokenPipeError, ValueError):  # ValueError: closed already
             with suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class ConsoleHandler(logging.StreamHandler[TextIO]):
-    """Log lines on a terminal or in a pipe, beside the line of progress; a reader that has gone is told no more."""
+    """Log lines on a terminal or in a pipe, above the progress bar; silent once the pipe is closed."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Writes the record where the line of progress was."""
-        _teller.erase()
+        """Write the record in place of the bar."""
+        _display.clear()
         super().emit(record)
-        _teller.spoke()
+        _display.restart_timer()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
-        """Goes on in silence when reader or terminal has gone, or the disk is full; shows others as usual."""
+        """Go silent when the reader or the terminal is gone, or the disk is full; show other errors as usual."""
         if isinstance(sys.exc_info()[1], OSError):
             self.stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
         else:
             super().handleError(record)
 
 
-# --- what is going on ------------------------------------------------------------------------------------------
+# --- work in progress ------------------------------------------------------------------------------------------
 
 
 class Progress(Generic[Item]):
-    """Work that is under way, from `with` to its end, or while its items are iterated over.
+    """Work in progress, for the length of a `with` block or while its items are iterated over.
 
-    name: what it is headed with. total: how much there is; None where that is not known. done: how much of it was
-    there before. unit: what is counted; `B` is shown as kB, MB, ….
+    name: its label. total: the number of units; None: unknown. done: units that were complete before. unit: what is
+    counted; `B` is shown as kB, MB, ….
     """
 
     def __init__(
@@ -101,12 +101,12 @@ class Progress(Generic[Item]):
 
     def __enter__(self) -> "Progress[Item]":
         self.start = time.monotonic()
-        _under_way.append(self)
+        _active.append(self)
         return self
 
     def __exit__(self, *_: object) -> None:
         with suppress(ValueError):
-            _under_way.remove(self)
+            _active.remove(self)
 
     def __iter__(self) -> Iterator[Item]:
         with self:
@@ -115,29 +115,29 @@ class Progress(Generic[Item]):
                 self.update()
 
     def update(self, count: int = 1) -> None:
-        """Counts on."""
+        """Add to the count."""
         self.count += count
 
     @property
-    def left(self) -> float | None:
-        """Seconds that are left at the speed so far; None while that is not known."""
-        took, made = time.monotonic() - self.start, self.count - self.done
-        if not self.total or took < KNOWN or made <= 0:
+    def remaining(self) -> float | None:
+        """Estimated seconds to the end; None while there is no estimate."""
+        elapsed, made = time.monotonic() - self.start, self.count - self.done
+        if not self.total or elapsed < ETA_DELAY or made <= 0:
             return None
-        return took / made * max(self.total - self.count, 0)
+        return elapsed / made * max(self.total - self.count, 0)
 
-    def as_bar(self, columns: int, *, ascii: bool, note: str) -> str:
-        """The state as tqdm draws it."""
-        took = time.monotonic() - self.start
-        rate = None if self.left is None else (self.count - self.done) / took
+    def format_bar(self, columns: int, *, ascii: bool, note: str) -> str:
+        """The bar, as tqdm draws it."""
+        elapsed = time.monotonic() - self.start
+        rate = None if self.remaining is None else (self.count - self.done) / elapsed
         return tqdm.format_meter(
-            self.count, self.total or 0, took, ncols=columns, prefix=self.name, ascii=ascii, unit=self.unit or "it",
+            self.count, self.total or 0, elapsed, ncols=columns, prefix=self.name, ascii=ascii, unit=self.unit or "it",
             unit_scale=self.unit == "B", rate=rate, postfix=note, initial=self.done,
             bar_format=None if rate else "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]",
         )  # fmt: skip
 
-    def in_words(self) -> str:
-        """The state as a log line, as in `prepare: 1200 of 5000 images`."""
+    def format_log(self) -> str:
+        """The text of a log line, such as `prepare: 1200 of 5000 images`."""
         if not self.total:
             return self.name
         if self.unit == "B":
@@ -146,54 +146,54 @@ class Progress(Generic[Item]):
         return f"{self.name}: {self.count} of {self.total} {plural}"
 
 
-_under_way: list[Progress[Any]] = []  # the outermost first
+_active: list[Progress[Any]] = []  # the outermost first
 
 
 def progress(items: Iterable[Item], name: str, *, total: int, unit: str) -> Progress[Item]:
-    """The items, counted as they are taken."""
+    """Iterate over items and count them."""
     return Progress(name, total=total, unit=unit, items=items)
 
 
 def working(name: str) -> Progress[Any]:
-    """Work of which it is not known how far it has come: `with working("ensemble: fitting weights"):`."""
+    """Register work without a count: `with working("ensemble: fitting weights"):`."""
     return Progress(name)
 
 
-# --- telling of it ---------------------------------------------------------------------------------------------
+# --- display ---------------------------------------------------------------------------------------------------
 
 
-class _Teller:
-    """The thread that tells of what is under way, and what it has drawn."""
+class _Display:
+    """Draws bars and writes log lines for the work in progress, from a thread."""
 
     def __init__(self) -> None:
-        self.last, self.drawn, self.lock, self.is_telling = time.monotonic(), "", threading.Lock(), False
+        self.last_output, self.drawn, self.lock, self.is_running = time.monotonic(), "", threading.Lock(), False
 
-    def spoke(self) -> None:
-        """Something was said just now."""
-        self.last = time.monotonic()
+    def restart_timer(self) -> None:
+        """Count the seconds without output from now."""
+        self.last_output = time.monotonic()
 
-    def erase(self) -> None:
-        """Takes the drawn line away."""
+    def clear(self) -> None:
+        """Remove the bar."""
         with self.lock:
             if self.drawn:
                 self.drawn = ""
                 self._write("\r\x1b[K")
 
     def draw(self) -> None:
-        """Draws the state of what takes longer than a moment, on one line."""
+        """Draw the outermost bar, with the count of the next one; or a name and its time, where nothing is counted."""
         now = time.monotonic()
-        shown = [one for one in list(_under_way) if now - one.start > SHORT]
+        shown = [one for one in list(_active) if now - one.start > DELAY]
         counted = [one for one in shown if one.total]
         columns = max(20, shutil.get_terminal_size().columns - 1)
         if counted:
             inner = [f"{one.name} {one.count}/{one.total}" for one in counted[1:2]]
             note = ", ".join(filter(None, [counted[0].note, *inner]))
             is_ascii = "utf" not in (sys.stderr.encoding or "").lower()
-            line = counted[0].as_bar(columns, ascii=is_ascii, note=note)
-        elif shown and now - max(self.last, shown[-1].start) > SILENCE:
+            line = counted[0].format_bar(columns, ascii=is_ascii, note=note)
+        elif shown and now - max(self.last_output, shown[-1].start) > LOG_INTERVAL:
             line = f"{shown[-1].name}: {tqdm.format_interval(now - shown[-1].start)}"[:columns]
         else:
-            self.erase()
+            self.clear()
             return
         with self.lock:
             if line != self.drawn:
@@ -205,60 +205,57 @@ class _Teller:
             sys.stderr.write(text)
             sys.stderr.flush()
 
-    def say(self) -> None:
-        """One log line, if nothing was said for a while."""
-        now, under_way = time.monotonic(), list(_under_way)
-        if not under_way or now - self.last < SILENCE:
+    def write_log(self) -> None:
+        """Write a log line, unless there was output a moment ago."""
+        now, active = time.monotonic(), list(_active)
+        if not active or now - self.last_output < LOG_INTERVAL:
             return
-        counted = [one for one in under_way if one.total]
-        one = counted[0] if counted else under_way[-1]
-        left = "" if one.left is None else f", about {tqdm.format_interval(one.left)} left"
-        self.last = now
-        words = f"{one.in_words()}, {tqdm.format_interval(now - one.start)} so far{left}"
+        one = next((one for one in active if one.total), active[-1])
+        remaining = "" if one.remaining is None else f", about {tqdm.format_interval(one.remaining)} left"
+        self.last_output = now
+        text = f"{one.format_log()}, {tqdm.format_interval(now - one.start)} so far{remaining}"
         if logging.getLogger().handlers:
-            log.info("%s", words)
-        else:  # Hydra has not come to that yet
-            print(words, flush=True)
+            log.info("%s", text)
+        else:  # before Hydra sets up logging
+            print(text, flush=True)
 
     def run(self, stop: threading.Event, *, on_terminal: bool) -> None:
-        """Tells until it is stopped."""
-        while not stop.wait(REDRAW):
-            if on_terminal:
-                self.draw()
-            else:
-                self.say()
+        """Refresh until `stop` is set."""
+        refresh = self.draw if on_terminal else self.write_log
+        while not stop.wait(REDRAW_INTERVAL):
+            refresh()
 
 
-_teller = _Teller()
+_display = _Display()
 
 
-def erase() -> None:
-    """Takes the drawn line away, for whoever writes to the terminal without `logging`."""
-    _teller.erase()
+def clear_bar() -> None:
+    """Remove the bar before text is written to the terminal without `logging`."""
+    _display.clear()
 
 
 @contextmanager
-def telling(name: str = "starting", *, on_terminal: bool | None = None) -> Iterator[None]:
-    """Tells of what is under way for as long as the block takes; in such a block another one changes nothing.
+def show_progress(name: str = "starting", *, on_terminal: bool | None = None) -> Iterator[None]:
+    """Show work in progress for the length of the block; nested blocks change nothing.
 
-    name: what is told until something else is under way. on_terminal: draw on standard error instead of writing log
-    lines; None: where it is a terminal.
+    name: shown until other work begins. on_terminal: a bar on standard error instead of log lines; None: where it is a
+    terminal.
     """
-    if _teller.is_telling:
+    if _display.is_running:
         yield
         return
     if on_terminal is None:
         on_terminal = sys.stderr.isatty()
     stop = threading.Event()
-    _teller.spoke()
-    _teller.is_telling = True
-    thread = threading.Thread(target=_teller.run, args=(stop,), kwargs={"on_terminal": on_terminal}, daemon=True)
+    _display.restart_timer()
+    _display.is_running = True
+    thread = threading.Thread(target=_display.run, args=(stop,), kwargs={"on_terminal": on_terminal}, daemon=True)
     thread.start()
     try:
         with working(name):
             yield
     finally:
-        _teller.is_telling = False
+        _display.is_running = False
         stop.set()
         thread.join()
-        _teller.erase()
+        _display.clear()

@@ -1,9 +1,9 @@
-"""The one exception that is shown to people without a traceback."""
+"""The exception that is shown without a traceback."""
 
 
 class UserError(Exception):
-    """Something that the user can mend.
+    """An error that the user can fix.
 
-    The message is one line: what was found, what was needed, and what to type next. `__main__` prints it and
-    exits with code 2; every other exception keeps its traceback.
+    Its message is one line: what was found, what is needed, what to type next. The command line prints it and exits
+    with code 2; other exceptions keep their traceback.
     """

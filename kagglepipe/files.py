@@ -1,7 +1,7 @@
-"""Every write of the package: whole or not at all.
+"""Atomic writes, JSON, hashes and locks between processes.
 
-A file is written to a temporary name beside its place and renamed, so a kill, a full disk or a second process
-never leaves half of one under its real name.
+A file is written to a temporary name in the same folder and renamed, so that a kill, a full disk or a second process
+never leaves a partial file under its real name.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ REPLACED = "add competition.refresh=true to take the files as they are"
 
 
 def expanded(path: str) -> Path:
-    """`path` with the folder of a user for `~` or `~user`; what begins so and is no user's stays as it is.
+    """Expand `~` and `~user`; a name that is no user's stays as it is.
 
     >>> expanded("~photos")
     PosixPath('~photos')
@@ -38,15 +38,15 @@ def expanded(path: str) -> Path:
 
 
 def absolute(path: str) -> Path:
-    """`path` with `~` expanded, seen from the shell's folder."""
+    """Expand `~` and make the path absolute, from the working directory."""
     return Path(os.path.abspath(expanded(path)))  # noqa: PTH100  # `..` goes, symbolic links stay
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yields a temporary path in the folder of `path`; renames it to `path` when the block ends well.
+    """Yield a temporary path in the folder of `path`, and rename it to `path` at the end of the block.
 
-    The folder is made if needed. If the block raises, the temporary file is removed and `path` is untouched.
+    Makes the folder if needed. If the block raises, the temporary file is removed and `path` is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")  # process numbers repeat between containers
@@ -58,19 +58,19 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Writes `data` to `path` atomically."""
+    """Write `data` to `path`, atomically."""
     with atomic(path) as temporary:
         temporary.write_bytes(data)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes `value` as indented JSON, atomically; a number that is not finite becomes null, since JSON has none."""
+    """Write `value` as indented JSON, atomically; NaN and infinity become null."""
     text = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
     write_bytes(path, (text + "\n").encode())
 
 
 def write_parquet(path: Path, frame: "pd.DataFrame") -> None:
-    """Writes a frame without its index as parquet, atomically."""
+    """Write a frame as parquet without its index, atomically."""
     with atomic(path) as temporary:
         frame.to_parquet(temporary, index=False)
 
@@ -85,11 +85,11 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The value stored in the JSON file `path`. Raises UserError if it is damaged."""
+    """Read a JSON file. Raises UserError if it is damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}): delete it, and the same command makes it anew") from error
+        raise UserError(f"{path} is damaged ({error}): delete it, and the same command writes it again") from error
 
 
 def _finite(value: Any) -> Any:
@@ -101,7 +101,7 @@ def _finite(value: Any) -> Any:
 
 
 def sha256(*parts: bytes | str) -> str:
-    """The hexadecimal SHA-256 of the parts, joined with a separator that keeps ("a", "b") from being ("ab",).
+    """Hexadecimal SHA-256 of the parts and their lengths, so that ("a", "b") differs from ("ab",).
 
     >>> sha256("a", "b") == sha256("ab")
     False
@@ -115,13 +115,13 @@ def sha256(*parts: bytes | str) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """The hexadecimal SHA-256 of a file's bytes."""
+    """Hexadecimal SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def demand_sha256(path: Path, digest: str) -> None:
-    """Raises UserError unless the file at `path` has the bytes that it had when it was prepared."""
+def check_sha256(path: Path, digest: str) -> None:
+    """Raise UserError unless the file has the bytes that it had when it was prepared."""
     try:
         found = file_sha256(path)
     except OSError as error:
@@ -131,10 +131,9 @@ def demand_sha256(path: Path, digest: str) -> None:
 
 
 def file_state(path: Path) -> tuple[int, ...]:
-    """What tells, without reading it, that a file was replaced or written to: size, times and inode.
+    """Size, modification time, change time and inode: they differ after a file was replaced or written to.
 
-    `mv` leaves size and time of writing as they were; a copy has other numbers, though its bytes are the same.
-    Of a broken link it is the link's own.
+    Size and modification time alone would not, after `mv`. Of a broken link, those of the link.
     """
     try:
         found = path.stat()
@@ -145,12 +144,12 @@ def file_state(path: Path) -> tuple[int, ...]:
 
 @contextmanager
 def exclusive_lock(path: Path, what: str) -> Iterator[None]:
-    """Holds the lock of `path` for the block; says so, as `what`, when another process makes it wait."""
+    """Hold the lock of `path` for the block; logs, with the label `what`, that it waits for another process."""
     lock = locked(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        log.info("%s: another process is at it; waiting until it is done", what)
+        log.info("%s: another process is running; waiting until it is done", what)
         lock.acquire()
     try:
         yield
@@ -159,10 +158,10 @@ def exclusive_lock(path: Path, what: str) -> Iterator[None]:
 
 
 def locked(path: Path) -> FileLock:
-    """A lock between processes for what lies at `path`; sweep jobs that run side by side wait for it.
+    """The lock between processes, such as parallel sweep jobs, for `path`.
 
-    It is a file in the nearest `.locks` above (`keep_locks_in`), else in one beside `path`: where both processes find
-    it, whatever root, or link, they have come by.
+    It is a file in the nearest `.locks` above (`keep_locks_in`), else in one in the folder of `path`, links resolved,
+    so that processes with different roots find the same one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     path = path.parent.resolve() / path.name
@@ -173,5 +172,5 @@ def locked(path: Path) -> FileLock:
 
 
 def keep_locks_in(root: Path) -> None:
-    """Makes the folder for the locks of all that lies below `root`."""
+    """Make the folder for the locks of all paths below `root`."""
     (root / LOCKS).mkdir(parents=True, exist_ok=True)

@@ -1,13 +1,14 @@
-"""Every option: a dataclass for each group, with the meaning, the default, the limits and the readers of each field.
+"""All options: a dataclass per group, with description, default, limits and uses of each field.
 
-What else is known of options is derived from these: checks, paths, what names a run, `--help`, `docs/options.md`.
-The library takes the groups as they are. Imports neither torch nor pandas, since every command passes through.
+Checks, path options, the identity of runs, `--help` and `docs/options.md` are derived from these. The library takes
+the groups as arguments. Imports neither torch nor pandas, which would slow down every command.
 """
 
 import codecs
 import math
+import operator
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, ClassVar
@@ -33,19 +34,20 @@ def option(
     choices: Sequence[str] = (),
     path: bool = False,
     changes_results: bool = True,
-    read_by: Sequence[str] = (),
-    stages: Sequence[str] = (),
+    read_by: str = "",
+    stages: str = "",
 ) -> Any:
-    """A field with its facts in the metadata.
+    """A dataclass field with a description, limits and uses in its metadata.
 
-    Bounds and choices hold for each item of a list; None passes. path: `~` is expanded, and Hydra's grammar leaves the
-    text alone. changes_results: whether another value gives another run. read_by: alternatives, each of words that
-    must all be true of a run (`runs.identity.run_words`), as ("image", "video finetune"); empty: always read.
-    stages: the stages and tools that read an option, or a group, which stands at the top.
+    Bounds and choices hold for each item of a list; None is allowed. path: `~` is expanded, and Hydra's grammar is not
+    applied. changes_results: another value makes another run. read_by: alternatives of words that must all be true of a
+    run (`runs.identity.run_words`), as "image | video finetune"; empty: always read. stages: the stages and tools that
+    read a top-level option or group, as "train | predict".
     """
     facts = {
         "doc": doc, "least": least, "above": above, "at_most": at_most, "below": below, "choices": tuple(choices),
-        "path": path, "changes_results": changes_results, "read_by": tuple(read_by), "stages": tuple(stages),
+        "path": path, "changes_results": changes_results,
+        "read_by": tuple(filter(None, read_by.split(" | "))), "stages": tuple(filter(None, stages.split(" | "))),
     }  # fmt: skip
     if is_dataclass(default):
         return field(default_factory=default, metadata=facts)  # type: ignore[arg-type]
@@ -55,7 +57,7 @@ def option(
 
 
 class Options:
-    """A group of options; `prefix` is what they are typed behind, as `training.` in `training.lr`."""
+    """A group of options; `prefix` as `training.` in `training.lr`."""
 
     prefix: ClassVar[str] = ""
 
@@ -63,34 +65,28 @@ class Options:
         cls.prefix = group and f"{group}."
 
     def __post_init__(self) -> None:
-        """Raises UserError for a value out of its bounds or choices."""
+        """Raise UserError for a value out of its bounds or choices."""
         for one in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
             check_option(self.prefix + one.name, getattr(self, one.name), one.metadata)
 
 
 @dataclass(frozen=True)
 class PathsOptions(Options, group="paths"):
-    """Where everything lies."""
+    """Folders."""
 
     root: str = option(".", "Folder of data/, outputs/ and submissions/.", path=True)
-    outputs: str | None = option(
-        None, "Folder of runs and of cached features; null: outputs/ in the root, features beside the data.", path=True
-    )
+    outputs: str | None = option(None, "Folder of runs and features; null: outputs/ and data/ in the root.", path=True)
 
 
 @dataclass(frozen=True)
 class CompetitionOptions(Options, group="competition"):
     """Files, labels, metric and submission of a competition: a YAML file in conf/competition, no code."""
 
-    slug: str | None = option(
-        None, "Kaggle's name of the competition, and of its folders in data/ and outputs/; null: the source's name."
-    )
+    slug: str | None = option(None, "Kaggle's name, and folder in data/ and outputs/; null: the source's name.")
     title: str = option("", "Name for people.")
-    kind: str = option("image", "What an item is.", choices=("image", "video", "series"))
+    kind: str = option("image", "Type of the items.", choices=("image", "video", "series"))
     classes: list[str] = option([], "Class names in the order of their index; empty: the class folders, sorted.")
-    layout: dict[str, str] = option(
-        {}, "Class name: folder of its training images in the archive; empty: every folder of `train`, or of the root."
-    )
+    layout: dict[str, str] = option({}, "Folder of each class in the archive; empty: all in `train`, or in the root.")
     test: str | None = option(None, "Folder of the test images; null: there is no test set.")
     labels: str | None = option(
         None,
@@ -98,29 +94,21 @@ class CompetitionOptions(Options, group="competition"):
         "`video[,start,end],label[,group][,split]` for video and series.",
         path=True,
     )
-    files: str | None = option(
-        None, "CSV `video[,group][,split]` with every video or series.", path=True, read_by=("video", "series")
-    )
-    columns: dict[str, str] = option(
-        {}, f"Names of the columns in these CSVs, or of the arrays in npz files: {', '.join(COLUMNS)}."
-    )
-    background: str | None = option(
-        None, "Class of unlabelled time, or of clips without an action.", read_by=("video", "series")
-    )
-    skeleton: dict[str, int] = option({}, f"Index of the joints {', '.join(JOINTS)}, or empty.", read_by=("series",))
-    unit: str = option("s", "Unit of a series' times, such as s or frames.", read_by=("video", "series"))
+    files: str | None = option(None, "CSV `video[,group][,split]` of all items.", path=True, read_by="video | series")
+    columns: dict[str, str] = option({}, f"Columns in these CSVs, or arrays in npz files: {', '.join(COLUMNS)}.")
+    background: str | None = option(None, "Class of unlabelled time, or of idle clips.", read_by="video | series")
+    skeleton: dict[str, int] = option({}, f"Index of the joints {', '.join(JOINTS)}, or empty.", read_by="series")
+    unit: str = option("s", "Unit of a series' times, such as s or frames.", read_by="video | series")
     time_axis: int | None = option(
-        None,
-        "Time axis of the arrays, 0 to 2; null: the first, unless another is 8 times as long.",
-        read_by=("series",),
+        None, "Time axis, 0 to 2; null: 0, unless another is 8 times as long.", read_by="series"
     )
     segment_metric: str = option(
         "f1_50",
         "Score of segments by which smoothing and thresholds are chosen.",
         choices=SEGMENT_SCORES,
-        read_by=("video", "series"),
+        read_by="video | series",
     )
-    id: str = option("name", "What identifies an image: file name, stem, or relative path.", choices=ID_FORMS)
+    id: str = option("name", "Identity of an image: file name, stem, or relative path.", choices=ID_FORMS)
     id_column: str = option("id", "Column of the ids in the submission.")
     target_column: str = option("label", "Column of the answers in the submission.")
     metric: str = option(
@@ -134,31 +122,23 @@ class CompetitionOptions(Options, group="competition"):
         "`video,start,end,label,score`, for which every frame is classified.",
         choices=FORMS,
     )
-    sample_submission: str | None = option(
-        None, "File in the source with the rows, their order and the names of the columns.", path=True
-    )
-    answers: str | None = option(
-        None, "CSV with the true classes of the test, in the submission's form; for scores only.", path=True
-    )
+    sample_submission: str | None = option(None, "File in the source with the rows and columns, in order.", path=True)
+    answers: str | None = option(None, "CSV of true test classes, as submitted; only for scores.", path=True)
     sample_slug: str | None = option(None, "Slug of the built-in sample that stands in for missing data.")
     augmentation: str | None = option(
-        None, "Policy of augmentation=auto while only a head is fitted.", choices=POLICIES, read_by=("image", "video")
+        None, "Policy of augmentation=auto for a head.", choices=POLICIES, read_by="image | video"
     )
-    origin: str | None = option(None, "Where the files can be had, if not at Kaggle.")
-    source: str | None = option(
-        None, "Zip or folder to read instead of downloading; null: data/<slug>/ first.", path=True
-    )
+    origin: str | None = option(None, "Origin of the files, if not Kaggle.")
+    source: str | None = option(None, "Zip or folder to read; null: data/<slug>/, else Kaggle.", path=True)
     refresh: bool = option(False, "Accept a source whose bytes differ from those that were prepared.")
     per_class: int | None = option(
-        None, "Labelled images a class to train on, drawn by seed; the other ones become the test.", least=1
+        None, "Images per class to train on, drawn by seed; the rest is the test set.", least=1
     )
-    hidden: float | None = option(
-        None, "Share of labelled items (whole groups, every class) to hide as a test set.", least=0.05, at_most=0.9
-    )
+    hidden: float | None = option(None, "Share of items (whole groups) to hide as test.", least=0.05, at_most=0.9)
     hidden_seed: int = option(0, "Seed of the hidden items.", least=0)
     on_bad_image: str = option(
         "error",
-        "Stop at an undecodable file, or skip and list it; a skipped test image is answered by the class shares.",
+        "Stop at an undecodable file, or skip and list it (in the test: predict the class shares).",
         choices=("error", "skip"),
     )
 
@@ -187,34 +167,34 @@ class CompetitionOptions(Options, group="competition"):
         if self.skeleton and set(self.skeleton) != set(JOINTS):
             raise UserError(f"competition.skeleton names {sorted(self.skeleton)}; it needs {', '.join(JOINTS)}")
         if self.hidden is not None and self.per_class is not None:
-            raise UserError("competition.hidden and competition.per_class cannot be combined: leave one of them away")
+            raise UserError("competition.hidden and competition.per_class cannot be combined: leave one of them out")
         if self.per_class is not None and self.finds_segments:
             raise UserError("competition.per_class counts items with one label, which frames of a video are not")
 
     @property
     def finds_segments(self) -> bool:
-        """Whether every frame is classified and segments are predicted, instead of a class for each item."""
+        """Whether segments are predicted, by classifying every frame, instead of a class for each item."""
         return self.form == "segments"
 
     @property
     def noun(self) -> str:
-        """The plural of its items."""
+        """The plural noun of its items."""
         return {"image": "images", "video": "videos", "series": "series"}[self.kind]
 
     @property
     def is_part(self) -> bool:
-        """Whether some labelled items are made the test set, in place of the competition's own."""
+        """Whether some labelled items replace the competition's own test set."""
         return self.per_class is not None or self.hidden is not None
 
     @property
     def is_sample(self) -> bool:
-        """Whether the images are the built-in sample's, drawn by code."""
+        """Whether this is the built-in sample."""
         return self.slug is not None and self.slug == self.sample_slug
 
 
 @dataclass(frozen=True)
 class DownloadOptions(Options, group="download"):
-    """Limits of what is unpacked."""
+    """Limits of unpacking."""
 
     max_gb: float = option(100.0, "Unpacked size above which an archive is refused.", above=0)
     max_entries: int = option(1_000_000, "Number of files above which an archive is refused.", above=0)
@@ -235,12 +215,8 @@ class DownloadOptions(Options, group="download"):
 class PrepareOptions(Options, group="prepare"):
     """Checks of the images."""
 
-    max_side: int = option(
-        20_000, "Pixels a side above which an image is refused.", above=0, read_by=("image", "video")
-    )
-    near_bits: int = option(
-        16, "Differing bits, of 128, up to which perceptual hashes are near-duplicates.", least=0, read_by=("image",)
-    )
+    max_side: int = option(20_000, "Pixels a side above which an image is refused.", above=0, read_by="image | video")
+    near_bits: int = option(16, "Maximum Hamming distance of near-duplicates, of 128 bits.", least=0, read_by="image")
 
 
 @dataclass(frozen=True)
@@ -248,15 +224,13 @@ class CacheOptions(Options, group="cache"):
     """Decoded pixels on disk."""
 
     max_gb: float = option(
-        8.0, "Size of the cache for each short side; images beyond it are decoded each time.", least=0,
-        changes_results=False, read_by=("image",),
-    )  # fmt: skip
+        8.0, "Size limit; further images are decoded each time.", least=0, changes_results=False, read_by="image"
+    )
     short_side: int | None = option(
         None,
-        "Pixels to which the short side of an image, or of a frame to augment or crop, is reduced; null: 256, or what "
-        "the network needs if more.",
+        "Pixels of the short side of decoded images; null: 256, or more if the network needs it.",
         least=8,
-        read_by=("image", "augmented", "cropped"),
+        read_by="image | augmented | cropped",
     )
 
 
@@ -301,25 +275,21 @@ class TemporalOptions(Options, group="model.temporal"):
     """The temporal model between the features of frames and the labels of a video or series."""
 
     cell: str = option(
-        "lstm", "Recurrent cell, dilated convolutions (conv), or the mean of all frames (a linear model).",
+        "lstm", "Recurrent cell, conv: dilated convolutions, mean: a linear model.",
         choices=("mean", "conv", "elman", "gru", "lstm"),
     )  # fmt: skip
     differences: bool = option(True, "Add each feature's difference from the frame before.")
-    shuffled: bool = option(
-        False, "Shuffle the frames: the score of the same model without time.", read_by=("network",)
-    )
-    hidden: int = option(64, "Hidden units, or channels.", least=1, read_by=("network",))
-    layers: int = option(1, "Layers.", least=1, read_by=("network",))
-    bidirectional: bool = option(False, "Read the frames in both directions.", read_by=("network",))
-    dropout: float = option(0.3, "Dropout.", least=0, below=1, read_by=("network",))
-    reduce: int = option(
-        64, "Principal components kept of the features; 0: all features.", least=0, read_by=("network",)
-    )
+    shuffled: bool = option(False, "Shuffle the frames, as an ablation of their order.", read_by="network")
+    hidden: int = option(64, "Hidden units, or channels.", least=1, read_by="network")
+    layers: int = option(1, "Layers.", least=1, read_by="network")
+    bidirectional: bool = option(False, "Read the frames in both directions.", read_by="network")
+    dropout: float = option(0.3, "Dropout.", least=0, below=1, read_by="network")
+    reduce: int = option(64, "Principal components of the features; 0: all features.", least=0, read_by="network")
     pooling: str = option(
-        "mean_max", "How the frames of a clip become one vector; cell=mean takes mean.",
-        choices=("mean", "max", "mean_max", "last"), read_by=("network",),
+        "mean_max", "Pooling over frames; cell=mean needs mean.",
+        choices=("mean", "max", "mean_max", "last"), read_by="network",
     )  # fmt: skip
-    window: int = option(8, "Frames averaged around each one by cell=mean.", least=1, read_by=("mean segments",))
+    window: int = option(8, "Frames averaged around each one by cell=mean.", least=1, read_by="mean segments")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -327,7 +297,7 @@ class TemporalOptions(Options, group="model.temporal"):
             raise UserError("model.temporal.cell=mean needs pooling=mean and shuffled=false: type model=mean_pool_diff")
 
 
-OWN_KWARGS = {  # arguments of timm's models that are set here, and what sets them
+OWN_KWARGS = {  # timm arguments that other settings determine
     "in_chans": "images are read with three channels",
     "num_classes": "the classes are the competition's",
     "pretrained": "model.weights says where the weights come from",
@@ -341,22 +311,20 @@ OWN_KWARGS = {  # arguments of timm's models that are set here, and what sets th
 class ModelOptions(Options, group="model"):
     """The network."""
 
-    name: str = option("tf_efficientnet_lite0", "Any timm model.", read_by=("image", "video"))
+    name: str = option("tf_efficientnet_lite0", "Any timm model.", read_by="image | video")
     weights: str = option(
-        "auto", "auto (bundled, else the hub), bundled, hub, none, or a .safetensors file.", path=True,
-        read_by=("image", "video"),
+        "auto", "auto (bundled, else hub), bundled, hub, none, or a .safetensors file.", path=True,
+        read_by="image | video",
     )  # fmt: skip
-    kwargs: dict[str, Any] = option(
-        {}, "Arguments for timm's model; img_size builds it for another image size.", read_by=("image", "video")
-    )
+    kwargs: dict[str, Any] = option({}, "Arguments of timm.create_model, such as img_size.", read_by="image | video")
     image_size: int | None = option(
-        None, "Pixels a side of the input; null: the model's own.", least=16, read_by=("image", "video")
+        None, "Input size in pixels; null: the model's own.", least=16, read_by="image | video"
     )
     crop: str = option(
-        "squash", "How an image becomes a square: squash, center crop, or border of padding.",
-        choices=("squash", "center", "border"), read_by=("image", "video"),
+        "squash", "Squash to a square, center crop, or padded border.",
+        choices=("squash", "center", "border"), read_by="image | video",
     )  # fmt: skip
-    temporal: TemporalOptions = option(TemporalOptions, "", read_by=("video", "series"))
+    temporal: TemporalOptions = option(TemporalOptions, "", read_by="video | series")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -375,7 +343,7 @@ class ModelOptions(Options, group="model"):
 
     @property
     def side(self) -> int | None:
-        """Pixels a side of the network's input; None: the model's own."""
+        """Input size of the network in pixels; None: the model's own."""
         return self.image_size or self.kwargs.get("img_size")
 
 
@@ -384,60 +352,47 @@ class TrainingOptions(Options, group="training"):
     """Fitting a linear head on frozen features, and fine-tuning the whole network."""
 
     mode: str = option(
-        "auto", "head: a linear head on frozen features; finetune: then the network too; auto: finetune on a GPU.",
+        "auto", "head: a linear head on frozen features; finetune: then all layers; auto: finetune on a GPU.",
         choices=("auto", "head", "finetune"), changes_results=False,
     )  # fmt: skip
-    views: int = option(
-        1, "Augmented views of each image for the head, beside the clean one.", least=0, read_by=("image",)
-    )
+    views: int = option(1, "Augmented views of each image for the head, plus the clean one.", least=0, read_by="image")
     regularisation: list[float] = option(
-        [0.01, 0.1, 1.0, 10.0], "Values of C for the head; log loss inside the training rows chooses.", above=0,
-        read_by=("image", "mean"),
+        [0.01, 0.1, 1.0, 10.0], "Values of C for the head, chosen by log loss inside the training rows.", above=0,
+        read_by="image | mean",
     )  # fmt: skip
-    epochs: int = option(3, "Epochs of fine-tuning.", least=1, read_by=("finetune",))
-    lr: float = option(1e-4, "Peak learning rate of the last layers.", above=0, read_by=("finetune",))
-    batch_size: int = option(16, "Images a step.", least=1, read_by=("finetune",))
-    layer_decay: float = option(
-        0.8, "Factor on the learning rate for each layer further down.", least=0, at_most=1, read_by=("finetune",)
-    )
+    epochs: int = option(3, "Epochs of fine-tuning.", least=1, read_by="finetune")
+    lr: float = option(1e-4, "Peak learning rate of the last layers.", above=0, read_by="finetune")
+    batch_size: int = option(16, "Images per step.", least=1, read_by="finetune")
+    layer_decay: float = option(0.8, "Factor on the learning rate, per layer.", least=0, at_most=1, read_by="finetune")
     frozen_below: float = option(
-        0.1, "Layers whose factor is less stay frozen; 0 trains all.", least=0, at_most=1, read_by=("finetune",)
+        0.1, "Layers with a smaller factor stay frozen.", least=0, at_most=1, read_by="finetune"
     )
-    weight_decay: float = option(0.01, "Weight decay of AdamW.", least=0, read_by=("finetune",))
-    warmup: float = option(0.1, "Share of the steps with a rising rate.", least=0, at_most=1, read_by=("finetune",))
-    schedule: str = option(
-        "cosine", "Schedule of the learning rate.", choices=("cosine", "onecycle"), read_by=("finetune",)
-    )
-    clip: float = option(1.0, "Maximum norm of the gradient.", above=0, read_by=("finetune", "network"))
-    label_smoothing: float = option(0.0, "Label smoothing.", least=0, at_most=1, read_by=("finetune",))
-    patience: int = option(
-        3, "Epochs without a better score of the fold before it stops.", least=1, read_by=("image finetune",)
-    )
+    weight_decay: float = option(0.01, "Weight decay of AdamW.", least=0, read_by="finetune")
+    warmup: float = option(0.1, "Share of the steps with a rising rate.", least=0, at_most=1, read_by="finetune")
+    schedule: str = option("cosine", "Learning rate schedule.", choices=("cosine", "onecycle"), read_by="finetune")
+    clip: float = option(1.0, "Maximum norm of the gradient.", above=0, read_by="finetune | network")
+    label_smoothing: float = option(0.0, "Label smoothing.", least=0, at_most=1, read_by="finetune")
+    patience: int = option(3, "Epochs without improvement before a fold stops.", least=1, read_by="image finetune")
     budget: str | None = option(
-        None, "Time for stage=train, as 20m, 2h or 90s; it ends with the best so far.", changes_results=False,
-        read_by=("finetune",),
-    )  # fmt: skip
+        None, "Time limit of stage=train, as 20m, 2h or 90s.", changes_results=False, read_by="finetune"
+    )
     micro_batch: int | None = option(
-        None, "Images of a batch in one forward pass; null: what fits the memory.", least=1, changes_results=False,
-        read_by=("finetune",),
-    )  # fmt: skip
-    deterministic: bool = option(False, "Same bits twice on a GPU too, slower.", changes_results=False)
-    compile: bool = option(False, "torch.compile the network.", changes_results=False, read_by=("finetune",))
+        None, "Images per forward pass; null: as many as fit.", least=1, changes_results=False, read_by="finetune"
+    )
+    deterministic: bool = option(False, "Bit-for-bit reproducible on a GPU too, slower.", changes_results=False)
+    compile: bool = option(False, "torch.compile the network.", changes_results=False, read_by="finetune")
     trackers: list[str] = option(
         [], "Experiment trackers, as [wandb,mlflow].", choices=("tensorboard", "wandb", "mlflow", "trackio"),
         changes_results=False,
     )  # fmt: skip
     rival: str | None = option(
-        None, "JSON with another run's score a fold (a sweep writes it); stop after a fold that cannot beat it.",
+        None, "JSON with the fold scores of a run to beat (a sweep writes it); else stop early.",
         path=True, changes_results=False,
     )  # fmt: skip
     teacher: str | None = option(
-        None,
-        "Finished run whose predictions become pseudo-labels of the test rows; each fold takes those of the networks "
-        "that have not seen it.",
-        path=True,
+        None, "Finished run whose out-of-fold test predictions become pseudo-labels.", path=True
     )
-    confidence: float = option(0.9, "Least probability of a pseudo-label.", above=0, at_most=1, read_by=("teacher",))
+    confidence: float = option(0.9, "Least probability of a pseudo-label.", above=0, at_most=1, read_by="teacher")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -451,34 +406,25 @@ class TrainingOptions(Options, group="training"):
 class SequenceOptions(Options, group="sequences"):
     """Sampling of video and series, and the fit of the temporal model on the features of their frames."""
 
-    rate: float = option(8.0, "Frames (of a series: samples) a second, or a competition.unit.", above=0, at_most=10_000)
-    motion: bool = option(
-        False, "Encode pictures of the change since the frame before too, at twice the cost.", read_by=("video",)
-    )
-    views: int = option(
-        0, "Augmented views of each training video, one draw for all its frames.", least=0, read_by=("video",)
-    )
-    steps: int = option(300, "Steps of the fit.", least=1, read_by=("network",))
-    lr: float = option(2e-3, "Peak learning rate.", above=0, read_by=("network",))
-    batch_size: int = option(16, "Clips or windows a step.", least=1, read_by=("network",))
-    weight_decay: float = option(0.01, "Weight decay of AdamW.", least=0, read_by=("network",))
-    label_smoothing: float = option(0.1, "Label smoothing.", least=0, below=1, read_by=("network",))
-    members: int = option(
-        3, "Networks of a fold, from different seeds, whose probabilities are averaged.", least=1,
-        read_by=("network head",),
-    )  # fmt: skip
-    window: int = option(64, "Frames of a long item in a training window.", least=2, read_by=("network segments",))
+    rate: float = option(8.0, "Frames per second; for series, samples per unit of time.", above=0, at_most=10_000)
+    motion: bool = option(False, "Encode frame differences too, at twice the cost.", read_by="video")
+    views: int = option(0, "Augmented views of each video, one draw for all frames.", least=0, read_by="video")
+    steps: int = option(300, "Steps of the fit.", least=1, read_by="network")
+    lr: float = option(2e-3, "Peak learning rate.", above=0, read_by="network")
+    batch_size: int = option(16, "Clips or windows per step.", least=1, read_by="network")
+    weight_decay: float = option(0.01, "Weight decay of AdamW.", least=0, read_by="network")
+    label_smoothing: float = option(0.1, "Label smoothing.", least=0, below=1, read_by="network")
+    members: int = option(3, "Networks per fold, with different seeds, averaged.", least=1, read_by="network head")
+    window: int = option(64, "Frames of a long item in a training window.", least=2, read_by="network segments")
     crop: float = option(
-        0.8, "Shortest share of a clip in a random crop.", above=0, at_most=1, read_by=("network", "finetune")
+        0.8, "Smallest random crop, as a share of the clip.", above=0, at_most=1, read_by="network | finetune"
     )
-    speed: float = option(1.25, "Largest factor of random speed.", least=1, read_by=("network", "finetune"))
+    speed: float = option(1.25, "Largest factor of random speed.", least=1, read_by="network | finetune")
     drop: float = option(
-        0.1, "Share of frames replaced by the frame before.", least=0, below=1, read_by=("network", "finetune")
+        0.1, "Share of frames replaced by the one before.", least=0, below=1, read_by="network | finetune"
     )
-    noise: float = option(
-        0.1, "Standard deviation of noise on standardised features.", least=0, read_by=("network", "finetune")
-    )
-    clip_frames: int = option(8, "Frames of a clip in fine-tuning.", least=1, read_by=("video finetune",))
+    noise: float = option(0.1, "Standard deviation of feature noise.", least=0, read_by="network | finetune")
+    clip_frames: int = option(8, "Frames of a clip in fine-tuning.", least=1, read_by="video finetune")
 
 
 @dataclass(frozen=True)
@@ -494,24 +440,18 @@ class DetectOptions(Options, group="detect"):
 class EnsembleOptions(Options, group="ensemble"):
     """Blending runs into one."""
 
-    runs: list[str] = option(
-        [],
-        "Run names or patterns (`*lite*`), run folders, best:8, or pairs oof.csv+test.csv; empty: the configured run.",
-    )
+    runs: list[str] = option([], "Run names, patterns, folders, best:8, or oof.csv+test.csv; empty: the configured.")
     method: str = option(
         "auto",
-        "How members are blended. auto: equal weights unless another method is significantly better on held-out folds; "
-        "hill_climb, nnls and logistic fit weights, the means do not.",
+        "Equal (means) or fitted weights. auto: mean, unless another is significantly better on held-out folds.",
         choices=("auto", "mean", "rank_mean", "geometric_mean", "hill_climb", "nnls", "logistic"),
     )  # fmt: skip
     power: float = option(2.0, "No effect; read in the config.yaml of older runs.", above=0)
     calibrate: str = option(
-        "none", "Calibration of the blend, kept if cross-fitted log loss gains; auto tries each.",
+        "none", "Calibration, kept if cross-fitted log loss improves; auto tries each.",
         choices=("none", "auto", "temperature", "platt", "isotonic"),
     )  # fmt: skip
-    threshold: str = option(
-        "none", "auto: thresholds fitted to the metric, kept if cross-fitted score gains.", choices=("none", "auto")
-    )
+    threshold: str = option("none", "auto: fit thresholds, keep them if they improve.", choices=("none", "auto"))
 
 
 @dataclass(frozen=True)
@@ -522,7 +462,7 @@ class SubmitOptions(Options, group="submit"):
     upload: bool = option(False, "Send it to Kaggle.")
     wait: float = option(600.0, "Seconds to wait for the score; 0: do not wait.", least=0)
     message: str | None = option(None, "Kaggle's description of the submission; null: the run and its score.")
-    again: bool = option(False, "Send bytes that were sent before.")
+    again: bool = option(False, "Send the same bytes again.")
 
 
 @dataclass(frozen=True)
@@ -530,7 +470,7 @@ class PredictOptions(Options, group="predict"):
     """Output of stage=predict."""
 
     file: str | None = option(None, "CSV to write; null: outputs/<slug>/predict/<input>.csv.", path=True)
-    picture: int = option(24, "Images in the picture grid.", least=0, read_by=("image",))
+    picture: int = option(24, "Images in the picture grid.", least=0, read_by="image")
 
 
 @dataclass(frozen=True)
@@ -538,7 +478,7 @@ class KaggleOptions(Options, group="kaggle"):
     """Kaggle's API."""
 
     endpoint: str = option("https://api.kaggle.com", "Address of the API; http:// on this machine only.")
-    timeout: float = option(30.0, "Seconds without a byte after which a request is given up.", above=0)
+    timeout: float = option(30.0, "Seconds without a byte until a request fails.", above=0)
     patience: float = option(60.0, "Seconds of retries before an error is shown.", least=0)
     input: str = option("/kaggle/input", "Folder of a Kaggle notebook's data.", path=True)
 
@@ -548,7 +488,7 @@ class RunsOptions(Options, group="runs"):
     """The table of runs."""
 
     leaderboard: bool = option(False, "Show the public leaderboard and this team's place instead.")
-    file: str | None = option(None, "CSV to write with all that is known of every run.", path=True)
+    file: str | None = option(None, "CSV to write, with all details of every run.", path=True)
     compare: list[str] = option([], "Two runs, or pairs oof.csv+test.csv, to compare row by row, as [RUN,RUN].")
 
     def __post_init__(self) -> None:
@@ -567,9 +507,7 @@ class DrillOptions(Options, group="drill"):
 
     share: float = option(0.2, "Share of the labelled items to hide.", least=0.05, at_most=0.9)
     seed: int = option(0, "Seed of the hidden items.", least=0)
-    runs: list[str] = option(
-        [], 'Runs to train again on the rest, by name or pattern, as ["*"]; empty: the configured.'
-    )
+    runs: list[str] = option([], 'Runs to train again, by name or pattern, as ["*"]; empty: the configured.')
     public: float = option(0.5, "Share of the hidden items on the public leaderboard.", least=0.05, at_most=0.9)
     teams: int | None = option(None, "Teams on the leaderboard, for medals; null: as many as runs.", least=1)
     draws: int = option(2000, "Random splits into public and private.", least=1)
@@ -592,27 +530,22 @@ class BundleOptions(Options, group="bundle"):
 class SweepOptions(Options, group="sweep"):
     """Search of `-m sweep=…`; without `sweep=` Hydra's own sweeper runs every combination once."""
 
-    space: dict[str, str] = option(
-        {},
-        "Option: its values as typed: a,b, choice(), range(), interval() or tag(log,interval()); the command line "
-        "takes precedence.",
-    )
+    space: dict[str, str] = option({}, "Option: values, as a,b, choice(), range(), interval(), tag(log,interval()).")
     trials: int | None = option(None, "Trials of all commands together; null: 20, or the whole grid.", least=1)
     sampler: str = option(
-        "tpe", "Optuna's sampler; cmaes for numbers, nsga2 for several objectives.",
-        choices=("tpe", "cmaes", "grid", "random", "nsga2"),
-    )  # fmt: skip
+        "tpe", "Optuna's sampler; nsga2 for several objectives.", choices=("tpe", "cmaes", "grid", "random", "nsga2")
+    )
     objectives: list[str] = option(
         ["score"],
-        "One or more of the competition's score, log loss, seconds of training, and latency in milliseconds an image.",
+        "One or more; seconds: of training; latency: ms per image.",
         choices=("score", "log_loss", "seconds", "latency"),
     )
     jobs: int | None = option(None, "Trials at a time; null: the launcher's workers.", least=1)
-    race: bool = option(True, "Stop a trial after the fold by which it cannot beat the best.")
+    race: bool = option(True, "Stop a trial as soon as it cannot beat the best.")
     fail_fast: bool = option(False, "End the sweep at the first failure.")
     finalists: int = option(3, "Best trials to repeat with other seeds.", least=1)
     seeds: int = option(1, "Seeds of each finalist; 1: no repeats.", least=1)
-    folds_apart: bool = option(False, "Make each fold of a trial a job of its own, without racing.")
+    folds_apart: bool = option(False, "Run each fold of a trial as a job, without racing.")
     trial: int | None = option(None, "Number of the trial of this job; the sweeper sets it.")
 
     def __post_init__(self) -> None:
@@ -625,36 +558,34 @@ class SweepOptions(Options, group="sweep"):
             raise UserError("sweep.sampler=cmaes has one objective: type sweep.sampler=nsga2 for several")
 
 
+BOUNDS = {"least": (operator.ge, "at least"), "above": (operator.gt, "more than"),
+          "at_most": (operator.le, "at most"), "below": (operator.lt, "less than")}  # fmt: skip
+
 # --- checks ------------------------------------------------------------------------------------------------------
 
 
 def check_option(name: str, value: Any, facts: Any) -> None:
-    """Raises UserError unless each value of an option is among its choices and within its bounds."""
+    """Raise UserError unless each value of an option is among its choices and within its bounds."""
     for one in value if isinstance(value, list) else [value]:
-        if facts.get("choices") and one is not None:
+        if facts["choices"] and one is not None:
             check_choice(name, one, facts["choices"])
-        if limits := " and ".join(limits_of(facts)):
-            is_number = isinstance(one, int | float)
-            if is_number and not (math.isfinite(one) and is_within(one, facts)):
-                raise UserError(f"{name}={value} must be {limits}")
+        if isinstance(one, int | float) and not is_within(one, facts):
+            raise UserError(f"{name}={value} must be {limits_text(facts)}")
 
 
 def is_within(value: float, facts: Any) -> bool:
-    """Whether a number is within an option's bounds."""
-    least, above, at_most, below = (facts[name] for name in ("least", "above", "at_most", "below"))
-    is_enough = (least is None or value >= least) and (above is None or value > above)
-    return is_enough and (at_most is None or value <= at_most) and (below is None or value < below)
+    """Whether a number is finite and within an option's bounds; any number is, if there are none."""
+    bounds = [(holds, facts[name]) for name, (holds, _) in BOUNDS.items() if facts[name] is not None]
+    return not bounds or (math.isfinite(value) and all(holds(value, bound) for holds, bound in bounds))
 
 
-def limits_of(facts: Any) -> Iterator[str]:
-    """The bounds of an option in words."""
-    for bound, words in (("least", "at least"), ("above", "more than"), ("at_most", "at most"), ("below", "less than")):
-        if facts.get(bound) is not None:
-            yield f"{words} {facts[bound]:g}"
+def limits_text(facts: Any) -> str:
+    """The bounds of an option, such as `at least 0 and less than 1`."""
+    return " and ".join(f"{words} {facts[name]:g}" for name, (_, words) in BOUNDS.items() if facts[name] is not None)
 
 
 def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    """Raises UserError unless `value` is one of `choices`."""
+    """Raise UserError unless `value` is one of `choices`."""
     if value not in choices:
         raise UserError(f"{name}={value} is unknown; choose one of: {', '.join(choices)}")
 
@@ -669,19 +600,19 @@ def is_read(read_by: Sequence[str], words: AbstractSet[str]) -> bool:
 
 
 def seconds_of(name: str, text: str) -> float:
-    """Seconds of `90s`, `20m`, `1.5h` or `1h30m`. Raises UserError for anything else.
+    """Parse `90s`, `20m`, `1.5h` or `1h30m` to seconds. Raises UserError for anything else.
 
     >>> seconds_of("training.budget", "1h30m")
     5400.0
     """
     parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise UserError(f"{name}={text} is no time: type it as 90s, 20m, 2h or 1h30m")
+        raise UserError(f"{name}={text} is not a time: type it as 90s, 20m, 2h or 1h30m")
     return sum(float(number) * {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}[unit] for number, unit in parts)
 
 
 def folder_path(path: str) -> str:
-    r"""A folder's relative path with `/` between its parts and nothing around them.
+    r"""Normalise a relative folder path to parts with `/` between them.
 
     >>> [folder_path(path) for path in ("test/", "./Test", "imgs\\test", "a//b", ".")]
     ['test', 'Test', 'imgs/test', 'a/b', '']
@@ -690,7 +621,7 @@ def folder_path(path: str) -> str:
 
 
 def relative_folder(name: str, path: str) -> str:
-    """`folder_path`. Raises UserError if it leads out of the source."""
+    """Normalise as `folder_path`. Raises UserError for a path that leads out of the source."""
     folder = folder_path(path)
     is_absolute = path.startswith(("/", "\\", "~")) or path[1:2] == ":"
     if is_absolute or not folder or ".." in folder.split("/"):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from kagglepipe.config import CONF, Config, schema
+from kagglepipe.config import CONF, Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import write_json, write_parquet
 from kagglepipe.kaggle.client import KaggleClient
@@ -29,6 +29,7 @@ from kagglepipe.options import (
 )
 from kagglepipe.predictions.frame import test_frame
 from kagglepipe.runs.identity import read_data
+from tests.composing import changed
 from tests.kaggle.emulator import KaggleEmulator, halves
 
 CONTRACT: Any = OmegaConf.to_container(OmegaConf.load(CONF / "competition/image_folder.yaml"))
@@ -48,10 +49,7 @@ class Cats:
 
     def at(self, *overrides: str) -> Config:
         """The configuration with other values, as `submit.wait=0`; the run is `one`."""
-        config = cats_config(self.root, endpoint=self.kaggle.endpoint)
-        changed: Any = OmegaConf.to_object(OmegaConf.merge(schema(config), OmegaConf.from_dotlist(list(overrides))))
-        assert isinstance(changed, Config)
-        return changed
+        return changed(cats_config(self.root, endpoint=self.kaggle.endpoint), *overrides)
 
     def ship(self, name: str, text: str) -> None:
         """Puts a file among the competition's own, in a copy of them."""

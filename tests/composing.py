@@ -29,6 +29,11 @@ def config_of(*overrides: str) -> Config:
     return to_object(composed.__wrapped__(*overrides))
 
 
+def changed(config: Config, *overrides: str) -> Config:
+    """The configuration with other values (`key=value`, as in YAML), in a tenth of the time of composing conf/."""
+    return to_object(OmegaConf.merge(schema(config), OmegaConf.from_dotlist(list(overrides))))
+
+
 def is_group(override: Override) -> bool:
     return (CONF / override.key_or_group).is_dir()
 
@@ -47,7 +52,7 @@ def composed(*overrides: str) -> DictConfig:
         return compose("config", list(overrides))
 
 
-def to_object(config: DictConfig) -> Config:
+def to_object(config: Any) -> Config:
     found: Any = OmegaConf.to_object(config)
     assert isinstance(found, Config)
     return found

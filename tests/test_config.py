@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from kagglepipe.cli.yaml_files import demand_quoted
+from kagglepipe.cli.yaml_files import check_quoted_names
 from kagglepipe.config import (
     CONF,
-    FREE,
+    DICT_OPTIONS,
     PATH_KEYS,
     Config,
-    demand_options,
+    check_option_names,
     option_fields,
     option_names,
     schema,
@@ -34,6 +34,7 @@ from kagglepipe.runs.identity import (
     write_config,
 )
 from kagglepipe.stages import BEFORE
+from tests.composing import changed
 
 Configure = Callable[..., Config]
 EXPERIMENTS = sorted((CONF / "experiment").rglob("*.yaml"))
@@ -41,10 +42,8 @@ OPTIONS = sorted(path for path in CONF.glob("*/*.yaml") if path.parent.name not 
 
 
 def shaped(*overrides: str) -> Config:
-    """The configuration of the dataclasses alone, with these values; quicker than composing conf/."""
-    config = OmegaConf.to_object(OmegaConf.merge(schema(Config), OmegaConf.from_dotlist(list(overrides))))
-    assert isinstance(config, Config)
-    return config
+    """The defaults with these values; quicker than composing conf/."""
+    return changed(Config(), *overrides)
 
 
 def name_in_group(path: Path, group: str) -> str:
@@ -169,9 +168,9 @@ def test_option_names_are_all_there_is_to_type(configure: Configure) -> None:
     assert len(names) == len(set(names))
     assert {"stage", "seed", "training.lr", "folds.only", "competition.layout", "submit.file"} <= set(names)
     assert set(PATH_KEYS) <= set(names)
-    assert set(FREE) <= set(names)
+    assert set(DICT_OPTIONS) <= set(names)
     assert [name for name in names if OmegaConf.select(config, name, default=Ellipsis) is Ellipsis] == []
-    demand_options(OmegaConf.to_container(config))
+    check_option_names(OmegaConf.to_container(config))
 
 
 @pytest.mark.parametrize(
@@ -184,7 +183,7 @@ def test_option_names_are_all_there_is_to_type(configure: Configure) -> None:
 )
 def test_a_key_that_slipped_in_is_refused(values: dict[str, object], words: str) -> None:
     with pytest.raises(UserError, match=words):
-        demand_options(values)
+        check_option_names(values)
 
 
 @pytest.mark.parametrize(
@@ -201,8 +200,8 @@ def test_names_that_yaml_reads_as_something_else_are_to_be_quoted(
     text: str, line: int, name: str, tmp_path: Path
 ) -> None:
     (tmp_path / "x.yaml").write_text(text)
-    with pytest.raises(UserError, match=f"x.yaml, line {line}: {name} is no name to YAML.*: quote it, as '{name}'"):
-        demand_quoted(tmp_path / "x.yaml")
+    with pytest.raises(UserError, match=f"x.yaml, line {line}: {name} is read by YAML as .*: quote it, as '{name}'"):
+        check_quoted_names(tmp_path / "x.yaml")
 
 
 @pytest.mark.parametrize(
@@ -211,11 +210,11 @@ def test_names_that_yaml_reads_as_something_else_are_to_be_quoted(
 )  # fmt: skip
 def test_other_names_need_no_quotes(text: str, tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text(text)
-    demand_quoted(tmp_path / "x.yaml")
+    check_quoted_names(tmp_path / "x.yaml")
 
 
 def test_keys_of_the_users_own_are_allowed() -> None:
-    demand_options({"model": {"kwargs": {"drop_rate": 0.1}}, "competition": {"layout": {"cat": "Train/Cat"}}})
+    check_option_names({"model": {"kwargs": {"drop_rate": 0.1}}, "competition": {"layout": {"cat": "Train/Cat"}}})
 
 
 # --- what cannot be meant -------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from kagglepipe.errors import UserError
 from kagglepipe.files import (
     atomic,
-    demand_sha256,
+    check_sha256,
     file_sha256,
     file_state,
     keep_locks_in,
@@ -93,12 +93,12 @@ def test_a_file_is_told_from_one_in_its_place_and_not_from_its_bytes(tmp_path: P
     digest, state = file_sha256(one), file_state(one)
     other.replace(one)
     assert file_state(one) != state
-    demand_sha256(one, digest)
+    check_sha256(one, digest)
     one.write_bytes(b"else")
     with pytest.raises(UserError, match=r"one is not the file that was prepared; add competition\.refresh=true"):
-        demand_sha256(one, digest)
+        check_sha256(one, digest)
     with pytest.raises(UserError, match=r"No such file.*competition\.refresh=true"):
-        demand_sha256(other, digest)
+        check_sha256(other, digest)
 
 
 def test_a_block_that_writes_nothing_is_an_error_not_an_empty_file(tmp_path: Path) -> None:

@@ -379,7 +379,10 @@ def test_data_that_have_changed_are_told_once_and_at_once(colours: Path, tmp_pat
 
 MISTAKES = [
     (["sweep=head"], "sweep=head is many jobs: type -m as well"),
-    (["-m", "training.lr=interval(1e-5,1e-3)"], "training.lr=interval(1e-5,1e-3) has no end of values: add sweep=own"),
+    (
+        ["-m", "training.lr=interval(1e-5,1e-3)"],
+        "training.lr=interval(1e-5,1e-3) has no finite list of values",
+    ),
     (["-m", "sweep=own"], "there is nothing to try: give options several values"),
     (["-m", "sweep=own", "training.lrr=1,2"], "training.lrr is not an option; did you mean training.lr?"),
     (["-m", "sweep=own", "+foo=1,2"], "foo is not an option"),

@@ -87,6 +87,6 @@ def test_a_sweep_is_refused(command: Callable[..., Outcome], monkeypatch: pytest
         said = command("-m", "stage=train", "seed=0,1")
         assert said.code == 2
         assert said.err == [
-            f"{name}: -m starts jobs of its own and cannot be one of 2 processes: leave torchrun away (jobs side by "
-            "side: hydra/launcher=joblib), or leave -m away"
+            f"{name}: -m starts jobs of its own and cannot be one of 2 processes: leave torchrun out (parallel "
+            "jobs: hydra/launcher=joblib), or leave -m out"
         ]

@@ -17,8 +17,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from hydra_plugins.kagglepipe_sweeper._arguments import Arguments, read_arguments
 from hydra_plugins.kagglepipe_sweeper._end import finish
 from hydra_plugins.kagglepipe_sweeper._sweep import Sweep
-from kagglepipe.cli.unread_options import DECIDE_WHAT_IS_READ, demand_options_read, typed_options
-from kagglepipe.config import Config, demand_options
+from kagglepipe.cli.unread_options import DECIDING_OPTIONS, check_unread_options, typed_options
+from kagglepipe.config import Config, check_option_names
 from kagglepipe.errors import UserError
 from kagglepipe.files import exclusive_lock
 from kagglepipe.options import SweepOptions
@@ -63,8 +63,8 @@ def make_sweep(master: DictConfig, typed: Sequence[str], *, loader: ConfigLoader
     valid = [config for config, _ in probed if config is not None]
     if not valid:  # a mistake beside the varied options, told once instead of trial by trial
         raise UserError(probed[0][1])
-    if not {name.lstrip("+") for name in arguments.space} & DECIDE_WHAT_IS_READ:
-        demand_options_read(valid[0], typed_options(typed), training_mode(valid[0]))
+    if not {name.lstrip("+") for name in arguments.space} & DECIDING_OPTIONS:
+        check_unread_options(valid[0], typed_options(typed), training_mode(valid[0]))
     config = with_sample_if_no_data(replace(valid[0], seed=master.seed))
     preset = str(master.hydra.runtime.choices.get("sweep") or "sweep").replace("/", "-")
     fixed = {**fixed_settings(config), "trials": [text for _, text in probed]}
@@ -96,7 +96,7 @@ def make_probe(master: DictConfig, arguments: Arguments, loader: ConfigLoader) -
         HydraConfig.instance().set_config(composed)  # for ${hydra:…}
         with read_write(composed), open_dict(composed):
             composed.pop("hydra")
-        demand_options(OmegaConf.to_container(composed))
+        check_option_names(OmegaConf.to_container(composed))
         try:
             config: Any = OmegaConf.to_object(composed)
             return config, json.dumps(deciding_settings(config), sort_keys=True)

@@ -1,4 +1,4 @@
-"""The words of a command line, before Hydra reads them: flags, stages, options and paths."""
+"""Command-line arguments before Hydra reads them: flags, stages, options and paths."""
 
 import os
 import re
@@ -13,14 +13,14 @@ from kagglepipe.files import expanded
 SHOWN_FLAGS = ("--help", "--version", "--multirun", "--cfg", "--resolve", "--config-dir", "--shell-completion")
 
 
-def demand_words(arguments: list[str]) -> None:
-    """Raises UserError for words that are no flag, stage or option: `--stage train` is written `stage=train` here."""
+def check_arguments(arguments: list[str]) -> None:
+    """Raise UserError for an argument that is no flag, stage or option, such as `--stage train`."""
     stages = []
     for number, argument in enumerate(arguments):
         following = arguments[number + 1] if number + 1 < len(arguments) else ""
         name, equals, _ = argument.partition("=")
         if not name:
-            raise UserError(f"{argument} names no option; options are written as name=value")
+            raise UserError(f"{argument} has no name; options are written as name=value")
         if number and arguments[number - 1] in VALUE_FLAGS:
             continue
         if name.startswith("-"):
@@ -33,40 +33,40 @@ def demand_words(arguments: list[str]) -> None:
         elif not equals and not name.startswith("~"):
             raise UserError(unknown_word(argument, following))
     if len(set(stages)) > 1:
-        raise UserError(f"{' and '.join(stages)} are several stages: type the last alone, it runs what it needs before")
+        raise UserError(f"{' and '.join(stages)} are several stages: type the last one, it runs those before it")
 
 
-def demand_no_stream(arguments: list[str]) -> None:
-    """Raises UserError for a stream in a sweep, of which Hydra would tell and keep the address, password and all."""
-    from kagglepipe.sequences.stream import is_stream  # PyAV is not waited for without a sweep over inputs
+def check_no_stream(arguments: list[str]) -> None:
+    """Raise UserError for a stream in a sweep: Hydra would print and store the address with its password."""
+    from kagglepipe.sequences.stream import is_stream  # loads PyAV
 
     values = [argument.partition("=")[2] for argument in arguments if argument.lstrip("+~").startswith("input=")]
     if any("://" in value or is_stream(part.strip(" '\"")) for value in values for part in value.split(",")):
-        raise UserError("a stream is watched by one command alone: leave -m away")
+        raise UserError("a stream is read by a single command: leave -m out")
 
 
-def demand_alone() -> None:
-    """Raises UserError for a sweep in several processes, each of which would run all of its jobs."""
+def check_single_process() -> None:
+    """Raise UserError for a sweep under torchrun, where each process would run all jobs."""
     if world_size() > 1:
         raise UserError(
-            f"-m starts jobs of its own and cannot be one of {world_size()} processes: leave torchrun away (jobs side "
-            "by side: hydra/launcher=joblib), or leave -m away"
+            f"-m starts jobs of its own and cannot be one of {world_size()} processes: leave torchrun out (parallel "
+            "jobs: hydra/launcher=joblib), or leave -m out"
         )
 
 
-def is_sweep(word: str) -> bool:
-    """Whether a word gives an option several values.
+def is_sweep(argument: str) -> bool:
+    """Whether an argument gives an option several values.
 
     >>> is_sweep("seed=0,1"), is_sweep("folds.only=[0,1]"), is_sweep("training.epochs=range(1,3)")
     (True, False, True)
     """
-    value = word.partition("=")[2]
+    value = argument.partition("=")[2]
     is_function = re.match(r"(choice|range|interval|glob|tag|sort|shuffle)\(", value) is not None
     return is_function or ("," in value and value[0] not in "'\"[{")
 
 
 def with_stage(arguments: list[str]) -> list[str]:
-    """Lets a bare stage name stand for `stage=name`, anywhere on the command line.
+    """Replace a bare stage name by `stage=name`, anywhere on the command line.
 
     >>> with_stage(["predict", "input=photos"])
     ['stage=predict', 'input=photos']
@@ -80,7 +80,7 @@ def with_stage(arguments: list[str]) -> list[str]:
 
 
 def flags_first(words: Sequence[str]) -> list[str]:
-    """The flags and their values before the options, since Hydra reads no options that stand on both sides of a flag.
+    """Move flags and their values before the options, since Hydra accepts no options on both sides of a flag.
 
     >>> flags_first(["stage=train", "--config-dir", "conf", "seed=1", "-m"])
     ['--config-dir', 'conf', '-m', 'stage=train', 'seed=1']
@@ -92,9 +92,9 @@ def flags_first(words: Sequence[str]) -> list[str]:
 
 
 def quoted(argument: str, *, multirun: bool = False) -> str:
-    r"""Quotes the value of a path option, so that Hydra's grammar leaves people's file names alone.
+    r"""Quote the value of a path option, so that Hydra's grammar does not change file names.
 
-    In a multirun a list of values stays a list, unless a file of that very name exists.
+    In a multirun a list of values stays a list, unless a file of that name exists.
 
     >>> quoted("competition.source=x (1).zip")
     "competition.source='x (1).zip'"

@@ -24,7 +24,7 @@ _kagglepipe_complete() {
         local value="${word#*=}"
         mapfile -t COMPREPLY < <(compgen -f -- "${value/#\\~/$HOME}")
         (( ${#COMPREPLY[@]} )) && compopt -o filenames 2>/dev/null
-    elif [[ "$word" == *=* && "$COMP_WORDBREAKS" == *=* ]]; then  # bash completes what is behind the last break
+    elif [[ "$word" == *=* && "$COMP_WORDBREAKS" == *=* ]]; then  # bash completes after the last break
         for i in "${!COMPREPLY[@]}"; do COMPREPLY[i]="${COMPREPLY[i]#*=}"; done
     fi
     [[ ${#COMPREPLY[@]} == 1 && "${COMPREPLY[0]}" == *= ]] && compopt -o nospace 2>/dev/null
@@ -34,7 +34,7 @@ complete -o default -F _kagglepipe_complete python python3"""
 
 
 def complete(arguments: list[str]) -> None:
-    """`--shell-completion install=bash` prints what bash has to be told; `query=bash word=…` what it asks for then."""
+    """Print the script of `--shell-completion install=bash`, or the completions of `query=bash word=…`."""
     if "install=bash" in arguments:
         print(BASH)
     elif "uninstall=bash" in arguments:
@@ -50,7 +50,7 @@ def complete(arguments: list[str]) -> None:
 
 
 def completions(word: str) -> list[str]:
-    """What a word that is being typed can become: stages, flags, options, choices; nothing where a path is expected.
+    """Complete a word to stages, flags, options or choices; empty where a path is expected.
 
     >>> completions("pred")
     ['predict', 'predict.']
@@ -76,5 +76,5 @@ def completions(word: str) -> list[str]:
 
 
 def values_of(option: str) -> list[str]:
-    """The values of a switch."""
+    """The values of a boolean option."""
     return ["true", "false"] if isinstance(default_of(option), bool) else []

@@ -1,7 +1,8 @@
-"""Help: the command in one screen, a stage with its options, and all options as `docs/options.md`."""
+"""Help: an overview of the command, the options of a stage, and all options as `docs/options.md`."""
 
 import ast
 import re
+import shutil
 import textwrap
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
@@ -10,122 +11,135 @@ from typing import Any
 
 from kagglepipe.cli.hints import choices, groups
 from kagglepipe.config import Config, option_fields
-from kagglepipe.options import limits_of
+from kagglepipe.options import limits_text
 from kagglepipe.stages import STREET, TOOLS
+
+NOTES = {
+    "model": " (any timm model: model=timm model.name=NAME)",
+    "sweep": " (with -m: search over many configurations)",
+}
+EXAMPLES = {
+    "the built-in sample, start to end": "",
+    "the competition itself, from its archive": "competition.source=photos.zip",
+    "your own photos, in a folder for each class": "competition=image_folder competition.source=~/photos",
+    "classify photos with the trained run": "predict input=~/photos",
+    "fine-tune the whole network": "training=finetune training.epochs=3 training.lr=1e-4",
+    "one run for each value": "-m stage=train model=lite0,lite1",
+    "search with a sampler; the same command continues after a kill": "-m sweep=head sweep.trials=20",
+    "compare two runs row by row": "runs 'runs.compare=[RUN,RUN]'",
+    "check this machine and the Kaggle account": "doctor",
+    "download, train, submit, wait for the score": "submit.upload=true submit.wait=600",
+    "the built-in videos: actions and their times": "competition=action_sample",
+    "start to label your own long videos": "annotations input=~/cams",
+    "find actions in a new video": "detect input=~/monday.mp4",
+    "all options with their values": "--cfg job",
+}
 
 
 def help_text() -> str:
-    """What there is to type, in one screen."""
+    """The overview: stages, tools, choices and examples."""
 
     def listing(stages: Mapping[str, str]) -> str:
         return "\n".join(f"  {name:<11} {text}" for name, text in stages.items())
 
-    def listed(group: str) -> str:
-        return ", ".join(choices(group))
-
+    chosen = ("competition", "model", "training", "augmentation", "experiment", "sweep")
+    lists = "\n".join(
+        _wrap(f"{group + '=':<13} {', '.join(choices(group))}{NOTES.get(group, '')}", "  ", 14) for group in chosen
+    )
+    examples = "\n".join(f"  # {about}\n  python -m kagglepipe {typed}".rstrip() for about, typed in EXAMPLES.items())
     return f"""\
-kagglepipe: an image or video competition from download to a checked submission.
+kagglepipe: an image or video competition from download to a checked submission
 
 usage: python -m kagglepipe [STAGE] [option=value …]
        python -m kagglepipe STAGE --help
 
-The street, in order; each stage makes what is missing and skips what is finished:
-  all         every stage below in order (the default)
+Stages, in order; each runs what is missing and skips what is finished:
+  all         all stages below (the default), without augment
 {listing(STREET)}
+
 Tools:
 {listing(TOOLS)}
-Choices:
-  competition=  {listed("competition")}
-  model=        {listed("model")} (any timm model: model=timm model.name=NAME)
-  training=     {listed("training")}
-  augmentation= {listed("augmentation")}
-  experiment=   {listed("experiment")}
-  sweep=        {listed("sweep")} (with -m: many configurations, the best of them found)
-Often used:
-  competition.source=PATH   zip or folder with the images or videos, instead of a download from Kaggle
-  training=finetune training.epochs=3 training.lr=1e-4   folds.count=5   seed=0   run=NAME   device=cpu   engine=torch
-  sequences.rate=8 sequences.motion=true sequences.steps=300   detect.seconds=60
-  submit.file=PATH   predict.file=PATH   detect.file=PATH   paths.root=FOLDER
-  submit.upload=true submit.wait=600   competition.refresh=true   runs.leaderboard=true
-  runs.file=runs.csv 'runs.compare=[RUN,RUN]'   'drill.runs=["*"]' drill.share=0.2 drill.teams=1000
-  training.budget=20m   training.micro_batch=4   folds.only=[0]   'training.trackers=[tensorboard]'
 
-Try:
-  python -m kagglepipe                                     the built-in sample, start to end
-  python -m kagglepipe competition.source=photos.zip       the competition itself, from its archive
-  python -m kagglepipe competition=image_folder competition.source=~/photos
-  python -m kagglepipe predict input=~/photos              classify with what was trained
-  python -m kagglepipe -m stage=train model=lite0,lite1    one run for each value (a sweep)
-  python -m kagglepipe -m sweep=head sweep.trials=20       let a sampler choose; a killed sweep goes on
-  python -m kagglepipe --cfg job                           every option with its value
-  torchrun --nproc-per-node=2 -m kagglepipe training=finetune    two GPUs (more machines: docs/long-runs.md)
-  eval "$(python -m kagglepipe --shell-completion install=bash)"    TAB completes stages, options, choices
-Kaggle, with a token (doctor says how to get one):
-  python -m kagglepipe doctor                              is all there? what to do if not
-  python -m kagglepipe submit.upload=true                  download, train, submit, wait for the score
-Video:
-  python -m kagglepipe competition=action_sample           the built-in videos: who does what when
-  python -m kagglepipe annotations input=~/cams            begin to label your own long videos
-  python -m kagglepipe competition=video_folder_untrimmed competition.source=~/cams
-  python -m kagglepipe detect competition=video_folder_untrimmed competition.source=~/cams input=~/cams/monday.mp4"""
+Choices:
+{lists}
+
+Common options (STAGE --help and docs/options.md have all):
+  competition.source=PATH  seed=0  run=NAME  device=cpu  paths.root=FOLDER
+  folds.count=5  'folds.only=[0]'  training.budget=20m  training.micro_batch=4
+  'training.trackers=[tensorboard]'  submit.file=PATH  submit.upload=true
+
+Examples:
+{examples}
+  # two GPUs
+  torchrun --nproc-per-node=2 -m kagglepipe training=finetune
+  # TAB completes stages, options and choices in bash
+  eval "$(python -m kagglepipe --shell-completion install=bash)\""""
 
 
 def stage_help(stage: str) -> str:
-    """What a stage does, and the options that it reads, with their defaults."""
+    """Describe a stage and list the options that it reads, with their defaults."""
     file = Path(__file__).parents[1] / ("tools" if stage in TOOLS else "stages") / f"{stage}.py"
     about = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
     about = re.sub(r"^stage=\S+( input=\S+)?: ", "", about)
+    parts = [f"usage: python -m kagglepipe {stage} [option=value …]"]
+    parts += [_wrap(text) for text in (about[:1].upper() + about[1:]).split("\n\n")]
     read = [one for one in fields(Config) if stage in one.metadata["stages"]]
-    parts = "\n\n".join(_part(one.name) for one in read if is_dataclass(one.default_factory))
-    tops = [line for one in read if not is_dataclass(one.default_factory) for line in _option_lines(one.name, one)]
-    more = "\n".join(tops) + "\n\n" if tops else ""
-    head = f"kagglepipe {stage}: {({**STREET, **TOOLS})[stage]}\n\nusage: python -m kagglepipe {stage} [option=value …]"
-    foot = "All stages: python -m kagglepipe --help. Every option: python -m kagglepipe --cfg job"
-    return f"{head}\n\n{about}\n\n{more}{parts}\n\n{foot}".replace("\n\n\n\n", "\n\n")
+    parts.append("\n".join(_option_help(one.name, one) for one in read if not is_dataclass(one.default_factory)))
+    for one in read:
+        if group := one.default_factory if is_dataclass(one.default_factory) else None:
+            lines = [_wrap(f"{one.name}.*: {group.__doc__}")]
+            lines += [_wrap(f"{one.name}={' | '.join(choices(one.name))}", "  ")] if one.name in groups() else []
+            lines += [_option_help(name, each) for name, each in option_fields(group, f"{one.name}.")]
+            parts.append("\n".join(lines))
+    parts.append("All stages: python -m kagglepipe --help. All options: docs/options.md")
+    return "\n\n".join(filter(None, parts))
 
 
-def _part(name: str) -> str:
-    """The options of a group: default, meaning, choices."""
-    group = next(one.default_factory for one in fields(Config) if one.name == name)
-    chosen = [f"  {name}={'|'.join(choices(name))}"] if name in groups() else []
-    lines = [line for option, one in option_fields(group, f"{name}.") for line in _option_lines(option, one)]
-    return "\n".join([f"{name}.*: {group.__doc__}", *chosen, *lines])
+def _wrap(text: str, indent: str = "", hanging: int = 4) -> str:
+    """Wrap a paragraph to the width of the terminal, 100 columns at most; `hanging`: more indent of further lines."""
+    columns = min(shutil.get_terminal_size().columns, 100)
+    following = indent + " " * hanging if indent else ""
+    return textwrap.fill(
+        " ".join(text.split()) if not indent else text, columns, initial_indent=indent, subsequent_indent=following,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
 
 
-def _option_lines(name: str, one: Any) -> list[str]:
+def _option_help(name: str, one: Any) -> str:
     """`training.lr=0.0001`, and below it the meaning and the choices."""
-    default = one.default if one.default is not MISSING else one.default_factory()
+    return f"  {name}={_default(one)}\n{_wrap(_meaning(one), '      ', 0)}"
+
+
+def _meaning(one: Any) -> str:
     chosen = one.metadata["choices"]
-    about = one.metadata["doc"] + (f" One of {', '.join(chosen)}." if chosen else "")
-    return [
-        f"  {name}={_shown(default)}",
-        *textwrap.wrap(about, 110, initial_indent="      ", subsequent_indent="      "),
-    ]
+    return one.metadata["doc"] + (f" One of {', '.join(chosen)}." if chosen else "")
 
 
-def _shown(value: Any) -> str:
-    """A default as it would be typed."""
+def _default(one: Any) -> str:
+    """The default of an option as it would be typed."""
+    return _typed(one.default if one.default is not MISSING else one.default_factory())
+
+
+def _typed(value: Any) -> str:
     if isinstance(value, list):
-        return f"[{','.join(map(_shown, value))}]"
-    return (
-        {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)
-    )
+        return f"[{','.join(map(_typed, value))}]"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def options_page() -> str:
-    """`docs/options.md`: a table for each group, of name, default, meaning and choices."""
-    groups: dict[str, list[str]] = {}
+    """`docs/options.md`: a table for each group, of name, default and meaning."""
+    tables: dict[str, list[str]] = {}
     for name, one in option_fields():
-        facts, group = one.metadata, name.rpartition(".")[0] or "At the top"
-        default = one.default if one.default is not MISSING else one.default_factory()
-        limits = " and ".join(limits_of(facts))
-        about = [facts["doc"], f"One of {', '.join(facts['choices'])}." if facts["choices"] else ""]
-        about.append(f"Number: {limits}." if limits else "")
-        about.append(f"Read by runs of {' or '.join(facts['read_by'])}." if facts["read_by"] else "")
-        cells = (f"`{name}`", f"`{_shown(default)}`", " ".join(filter(None, about)).replace("|", "\\|"))
-        groups.setdefault(group, []).append(f"| {' | '.join(cells)} |")
+        about = _meaning(one)
+        if limits := limits_text(one.metadata):
+            about += f" {limits[0].upper()}{limits[1:]}."
+        if words := one.metadata["read_by"]:
+            about += f" Used by {' or '.join(words)} runs."
+        about = about.replace("|", "\\|")
+        row = f"| `{name}` | `{_default(one)}` | {about} |"
+        tables.setdefault(name.rpartition(".")[0] or "At the top", []).append(row)
     head = "| option | default | meaning |\n|---|---|---|\n"
-    parts = [f"## {group}\n\n{head}" + "\n".join(rows) for group, rows in groups.items()]
+    parts = [f"## {group}\n\n{head}" + "\n".join(rows) for group, rows in tables.items()]
     return "# Options\n\nWritten by `python -m kagglepipe.cli.help > docs/options.md`.\n\n" + "\n\n".join(parts)
 
 

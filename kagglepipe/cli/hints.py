@@ -1,4 +1,4 @@
-"""Hints at misspelt words: what was wrong, what was probably meant, what to type."""
+"""Hints for misspelt arguments: what is wrong, the nearest names, what to type."""
 
 import difflib
 import re
@@ -16,7 +16,7 @@ FLAGS = {
 }  # fmt: skip
 VALUE_FLAGS = {"-c", "--cfg", "-p", "--package", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir",
                "-i", "--info", "--experimental-rerun"}  # fmt: skip
-OTHER_NAMES = {  # what options are called elsewhere
+OTHER_NAMES = {  # names of options in other programs
     **dict.fromkeys(("data", "dataset", "path", "folder", "dir", "images", "photos", "videos"), "competition.source"),
     **dict.fromkeys(("out", "output", "output_dir", "root_dir"), "paths.root"),
     **dict.fromkeys(("learning_rate", "base_lr"), "training.lr"),
@@ -36,12 +36,12 @@ def stage_names() -> tuple[str, ...]:
 
 
 def groups() -> list[str]:
-    """The options that choose a YAML file, as `model`."""
+    """Options that choose a YAML file, as `model`."""
     return sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "hydra")
 
 
 def choices(group: str) -> list[str]:
-    """The YAML files that a group chooses among.
+    """The choices of a group: names of its YAML files.
 
     >>> "lite0" in choices("model")
     True
@@ -50,7 +50,7 @@ def choices(group: str) -> list[str]:
 
 
 def default_of(option: str) -> Any:
-    """What an option is if it is not typed; None for what is no option.
+    """The default of an option; None for an unknown name.
 
     >>> default_of("folds.count"), default_of("folds.only")
     (5, [])
@@ -62,7 +62,7 @@ def default_of(option: str) -> Any:
 
 
 def near(word: str, known: Iterable[str], count: int = 1) -> list[str]:
-    """The words most like a misspelt one; those that differ in case alone first.
+    """The nearest of the known words; first those that differ only in case.
 
     >>> near("predcit", ["predict", "prepare"])
     ['predict']
@@ -73,7 +73,7 @@ def near(word: str, known: Iterable[str], count: int = 1) -> list[str]:
 
 
 def near_options(name: str) -> list[str]:
-    """The options that a misspelt name may mean: its last part is one's, or it is like one as a whole.
+    """The options nearest to a misspelt name: those with the same last part, else with similar spelling.
 
     >>> near_options("trainning"), near_options("training.epoch"), near_options("lr")
     (['training'], ['training.epochs'], ['training.lr', 'sequences.lr'])
@@ -92,7 +92,7 @@ def near_options(name: str) -> list[str]:
 
 
 def did_you_mean(words: list[str]) -> str:
-    """The question, or nothing.
+    """A question for a message; empty without words.
 
     >>> did_you_mean(["training.lr", "sequences.lr"])
     'did you mean training.lr or sequences.lr?'
@@ -101,10 +101,7 @@ def did_you_mean(words: list[str]) -> str:
 
 
 def unknown_word(word: str, following: str = "") -> str:
-    """What is wrong with a word that is neither a stage nor an option with a value, and what to type.
-
-    following: the argument after it.
-    """
+    """Explain an argument that is neither a stage nor an option with a value. following: the argument after it."""
     if word in option_names() or word in groups():
         value = following if following and not following.startswith("-") and "=" not in following else "VALUE"
         return f"{word} cannot be read; options are written as name=value: type {word}={value}"
@@ -116,14 +113,14 @@ def unknown_word(word: str, following: str = "") -> str:
     if path.exists():
         return f"{word} is a file or folder: type competition.source={word} to train on it, or predict input={word}"
     if "/" in word or word.lower().endswith(FILE_ENDS):
-        return f"nothing is at {word}; folders and files are typed as competition.source=PATH or predict input=PATH"
+        return f"{word} does not exist; folders and files are typed as competition.source=PATH or predict input=PATH"
     if not re.fullmatch(r"\w+", word):
         return f"{word} cannot be read; options are written as name=value, with quotes as name='a b' where needed"
     return f"{word} is not a stage; choose one of: {', '.join(stage_names())}"
 
 
 def unknown_flag(flag: str, following: str) -> str:
-    """What is wrong with a flag that there is not. following: the argument after it."""
+    """Explain an unknown flag. following: the argument after it."""
     name, _, value = flag.partition("=")
     bare = name.lstrip("-")
     if bare in stage_names():
@@ -139,22 +136,22 @@ def unknown_flag(flag: str, following: str) -> str:
 
 
 def several_values(name: str, values: str) -> str:
-    """What to type for an option that was given several values, as in `seed=1,2`."""
+    """Explain several values for one option, as in `seed=1,2`."""
     if isinstance(default_of(name), list):
-        return f"{name}={values} is no list: type '{name}=[{values}]'"
+        return f"{name}={values} is not a list: type '{name}=[{values}]'"
     quoted = f"\"{name}='{values}'\""
-    return f"{name}={values} are several values: add -m (--multirun) for a run with each, or type {quoted} if it is one"
+    return f"{name}={values} are several values: add -m (--multirun) for a run each, or type {quoted} for a single one"
 
 
 def part_without_option(part: str, value: str) -> str:
-    """What to type for a value that was given to a part of the configuration, as in `folds=5`."""
+    """Explain a value for a group of options, as in `folds=5`."""
     inside = [name for name in option_names() if name.startswith(f"{part}.")]
     typed = f"type {inside[0]}={value}, or another of {', '.join(inside)}"
-    return f"{part}={value} does not say which option of {part} it is: {typed}"
+    return f"{part}={value} does not name an option of {part}: {typed}"
 
 
 def unknown_choice(group: str, value: str, known: list[str]) -> str:
-    """What is wrong with a value of a group that no YAML file is for."""
+    """Explain a choice that the group does not have."""
     found = did_you_mean([f"{group}={one}" for one in near(value, known)])
     text = f"{group}={value} is unknown; {found + ' ' if found else ''}choose one of: {', '.join(known)}"
     if group == "model":

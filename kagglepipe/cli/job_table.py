@@ -1,4 +1,4 @@
-"""What the jobs of Hydra's own sweeps (-m without sweep=) come to: a file for each, and a table at the end."""
+"""Results of the jobs of Hydra's own sweeps (-m without sweep=): a file for each, and a table at the end."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +15,8 @@ FILE = "job.json"
 
 
 @dataclass
-class Outcome:
-    """What a job came to. words: its command line. run: the run that it has made or used, if there is one."""
+class JobResult:
+    """The result of a job. words: its overrides. run: the run that it made or used; None: no run."""
 
     number: int
     words: list[str]
@@ -26,20 +26,20 @@ class Outcome:
 
 
 @contextmanager
-def kept(folder: Path, number: int, words: list[str]) -> Iterator[Outcome]:
-    """An outcome to be filled in, which lies in the job's folder when the block ends, with the error that ended it."""
-    outcome = Outcome(number, words)
+def recorded_job(folder: Path, number: int, words: list[str]) -> Iterator[JobResult]:
+    """Yield a result to fill in; write it to the job's folder at the end, with the error that ended it."""
+    result = JobResult(number, words)
     try:
-        yield outcome
-    except Exception as error:  # whatever it is, it goes on its way, and the table names it
-        outcome.error = " ".join(f"{error}".split()) or type(error).__name__
+        yield result
+    except Exception as error:
+        result.error = " ".join(f"{error}".split()) or type(error).__name__
         raise
     finally:
-        write_json(folder / FILE, vars(outcome))
+        write_json(folder / FILE, vars(result))
 
 
 class SweepFolder(Callback):
-    """Remembers where the jobs of a sweep lie, which Hydra tells nobody when one of them fails."""
+    """Remember the folder of a sweep, which Hydra does not return when a job fails."""
 
     folder: Path | None = None
 
@@ -48,20 +48,20 @@ class SweepFolder(Callback):
         SweepFolder.folder = Path(config.hydra.sweep.dir)
 
 
-def table_of_jobs() -> list[str]:
-    """The lines of a table of the last sweep's jobs; none where there was no such sweep, or only one job."""
+def job_table() -> list[str]:
+    """Lines of a table of the last sweep's jobs; none for fewer than two jobs."""
     from kagglepipe.text import fitted
 
-    files = sorted(SweepFolder.folder.glob(f"*/{FILE}")) if SweepFolder.folder else []
+    files = SweepFolder.folder.glob(f"*/{FILE}") if SweepFolder.folder else []
     SweepFolder.folder = None
-    jobs = sorted((Outcome(**read_json(file)) for file in files), key=lambda job: job.number)
+    jobs = sorted((JobResult(**read_json(file)) for file in files), key=lambda job: job.number)
     if len(jobs) < 2:
         return []
-    same = set.intersection(*(set(job.words) for job in jobs))
+    common = set.intersection(*(set(job.words) for job in jobs))
     rows = [
         (
             str(job.number),
-            " ".join(word for word in job.words if word not in same),
+            " ".join(word for word in job.words if word not in common),
             "" if job.score is None else f"{job.score:.4f}",
             job.run or "",
             f"FAILED: {job.error}" if job.error else "done",

@@ -5,7 +5,6 @@ A UserError, and Hydra's own errors about the command line, end in one line and 
 
 import shlex
 import sys
-from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -16,55 +15,51 @@ from kagglepipe.errors import UserError
 
 
 def main() -> None:
-    """The console script: runs `sys.argv` and exits with 0, 2 (a mistake to mend), 130 (Ctrl-C) or a traceback."""
+    """Run `sys.argv`; exits with 0, 2 (an error that the user can fix), 130 (Ctrl-C) or a traceback."""
     console.open_streams()
     try:
         run(sys.argv[1:])
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader of what is printed has gone, as `head` does
+    except BrokenPipeError:  # a closed pipe, as after `| head`
         pass
     finally:
         console.close_streams()
 
 
 def run(arguments: list[str]) -> None:
-    """Runs a command line."""
+    """Run a command line."""
     with errors_in_one_line():
-        if answered(arguments):
+        if print_information(arguments):
             return
-        from kagglepipe.cli.arguments import (
-            demand_alone,
-            demand_no_stream,
-            demand_words,
-            flags_first,
-            quoted,
-            with_stage,
-        )
+        from kagglepipe.cli import arguments as words
+        from kagglepipe.cli.default_competition import default_arguments
         from kagglepipe.cli.hydra_job import compose_and_run
-        from kagglepipe.cli.yaml_files import demand_text
+        from kagglepipe.cli.yaml_files import check_utf8
 
-        demand_folder()
-        demand_words(arguments)
-        demand_text(arguments)
+        check_current_folder()
+        words.check_arguments(arguments)
+        check_utf8(arguments)
         multirun = bool({"-m", "--multirun"} & set(arguments))
         if multirun:
-            demand_no_stream(arguments)
-            demand_alone()
-        words = with_stage(arguments)
-        words += meant(words)
-        sys.argv[1:] = flags_first([quoted(word, multirun=multirun) for word in words])
-        with console.telling("sweep" if multirun else "starting") if is_rank_zero() else nullcontext():
+            words.check_no_stream(arguments)
+            words.check_single_process()
+        arguments = words.with_stage(arguments)
+        added = default_arguments(arguments)
+        if added and is_rank_zero():
+            print(f"*** {shlex.join(added)}: added, as the only competition that is prepared here")
+        sys.argv[1:] = words.flags_first([words.quoted(one, multirun=multirun) for one in [*arguments, *added]])
+        with console.show_progress("sweep" if multirun else "starting") if is_rank_zero() else nullcontext():
             compose_and_run(multirun=multirun)
 
 
-def answered(arguments: list[str]) -> bool:
-    """Prints help, the version, or what a shell completes, if one of them is asked for."""
+def print_information(arguments: list[str]) -> bool:
+    """Print help, the version or completions, and return True, where a flag asks for one of them."""
     flags = {argument.partition("=")[0] for argument in arguments}
     if {"-h", "--help"} & flags:
         from kagglepipe.cli.help import help_text, stage_help
         from kagglepipe.stages import BEFORE
 
-        stages = [word.removeprefix("stage=") for word in arguments if word.removeprefix("stage=") in BEFORE]
+        stages = [name for argument in arguments if (name := argument.removeprefix("stage=")) in BEFORE]
         print(stage_help(stages[0]) if stages else help_text())
     elif arguments == ["--version"]:
         from kagglepipe import __version__
@@ -79,19 +74,9 @@ def answered(arguments: list[str]) -> bool:
     return True
 
 
-def demand_folder() -> None:
-    """Raises UserError where the folder that the command was typed in is gone."""
+def check_current_folder() -> None:
+    """Raise UserError if the working directory no longer exists."""
     try:
         Path.cwd()
     except OSError as error:
-        raise UserError("the current folder is not there any more: cd to another one first") from error
-
-
-def meant(words: Sequence[str]) -> list[str]:
-    """The competition that is meant where none was typed, as words, which are told."""
-    from kagglepipe.cli.default_competition import words_meant
-
-    found = words_meant(words)
-    if found and is_rank_zero():
-        print(f"*** {shlex.join(found)}: the one competition that is prepared here, so it is meant")
-    return found
+        raise UserError("the current folder does not exist any more: cd to another one first") from error

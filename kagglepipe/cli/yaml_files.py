@@ -1,4 +1,4 @@
-"""Checks of users' YAML files: encoding, and words that YAML reads as something else."""
+"""Checks of users' YAML files: encoding, and unquoted names that YAML reads as another type."""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -10,8 +10,8 @@ from kagglepipe.errors import UserError
 from kagglepipe.options import CompetitionOptions
 
 
-def demand_text(words: Sequence[str]) -> None:
-    """Raises UserError for a YAML file of one's own, in the folder of --config-dir, that is not UTF-8."""
+def check_utf8(words: Sequence[str]) -> None:
+    """Raise UserError for a YAML file in the folder of --config-dir that is not UTF-8."""
     flags = {"-cd", "--config-dir"}
     folders = [after for word, after in pairwise(words) if word in flags]
     folders += [word.partition("=")[2] for word in words if word.partition("=")[0] in flags and "=" in word]
@@ -19,7 +19,7 @@ def demand_text(words: Sequence[str]) -> None:
         try:
             file.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
-            raise UserError(f"{file} is no text in UTF-8 ({error.reason}): save it as UTF-8") from error
+            raise UserError(f"{file} is not UTF-8 ({error.reason}): save it as UTF-8") from error
 
 
 def chosen_files(runtime: Any) -> list[Path]:
@@ -30,32 +30,26 @@ def chosen_files(runtime: Any) -> list[Path]:
     return [file for file in files if file.is_file()]
 
 
-def demand_quoted(file: Path) -> None:
-    """Raises UserError for a word of a competition's YAML file that YAML reads as something else than it is written.
+def check_quoted_names(file: Path) -> None:
+    """Raise UserError for a text in a competition's file (class, folder, column, …) that YAML reads as another type.
 
-    That is names of classes, folders, columns and all that is text. `off` and `no` are read as False, `010` as 8, `1e3`
-    as 1000.0; what stands in quotes is read as it is. `null` and `~` are nothing, as they are meant, where an option
-    may be left out.
+    Without quotes `off` and `no` are read as False, `010` as 8, `1e3` as 1000.0. `null` and `~` are allowed where an
+    option may be null.
     """
     import yaml
     from omegaconf import OmegaConf
 
     options = _mapping(yaml.compose(file.read_text("utf-8"), Loader=yaml.SafeLoader))
     options = _mapping(options["competition"]) if "competition" in options else options
-    words = [
-        word
-        for one in fields(CompetitionOptions)
-        if one.name in options
-        for word in _words(options[one.name], one.type)
-    ]
-    for node, is_optional in words:
+    known = [one for one in fields(CompetitionOptions) if one.name in options]
+    for node, is_optional in [text for one in known for text in _texts(options[one.name], one.type)]:
         if node.style is not None or "${" in node.value:
             continue
         value = OmegaConf.create(f"- {node.value}")[0]
-        is_nothing = value is None and (is_optional or not node.value)
-        if not is_nothing and (value is None or str(value) != node.value):
+        is_allowed = is_optional or not node.value if value is None else str(value) == node.value
+        if not is_allowed:
             raise UserError(
-                f"{file}, line {node.start_mark.line + 1}: {node.value} is no name to YAML, but "
+                f"{file}, line {node.start_mark.line + 1}: {node.value} is read by YAML as "
                 f"{type(value).__name__} {value}: quote it, as '{node.value}'"
             )
 
@@ -65,8 +59,8 @@ def _mapping(node: Any) -> dict[str, Any]:
     return {key.value: value for key, value in node.value} if getattr(node, "id", "") == "mapping" else {}
 
 
-def _words(node: Any, kind: Any) -> list[tuple[Any, bool]]:
-    """The scalars of an option that are text, each with whether it may be null. kind: the option's type."""
+def _texts(node: Any, kind: Any) -> list[tuple[Any, bool]]:
+    """(text scalar, whether it may be null) of an option. kind: the option's type."""
     if kind in (str, str | None) or (kind == list[str] and node.id == "scalar"):
         found = [(node, True)]
     elif kind == list[str] and node.id == "sequence":

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.console import progress
 from kagglepipe.errors import UserError
-from kagglepipe.files import demand_sha256
+from kagglepipe.files import check_sha256
 from kagglepipe.images.cache import image_reader
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.predictions.blend import with_probabilities
@@ -164,7 +164,7 @@ def sequence_probabilities(dataset: Dataset, checkpoints: "list[Checkpoint]", in
 
 def file_probabilities(run: "SequenceRun", path: Path, rows: pd.DataFrame) -> Probs:
     """Probabilities (N, C) of rows of one file, each `frames` long from its `position` on."""
-    demand_sha256(path, rows["sha256"].iloc[0])
+    check_sha256(path, rows["sha256"].iloc[0])
     try:
         features = run.read(path).features
     except ValueError as error:  # VideoError and SeriesError

@@ -14,7 +14,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from kagglepipe.files import demand_sha256, file_state
+from kagglepipe.files import check_sha256, file_state
 from kagglepipe.images.decode import Pixels
 from kagglepipe.images.views import Views
 from kagglepipe.sequences.container import (
@@ -243,7 +243,7 @@ class VideoFrames:
         state = file_state(path) if path.exists() else ()
         known, info = self._info.get(row, (None, None))
         if info is None or known != state:
-            demand_sha256(path, self.digests[row])
+            check_sha256(path, self.digests[row])
             info = inspect(path, max_side=self.max_side)
             self._info[row] = state, info
         return info

@@ -9,22 +9,22 @@ from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 
 STREET = {
-    "download": "bring the competition's files to data/<slug>/raw (a zip, a folder in place, Kaggle, or the sample)",
-    "prepare": "table of images or videos, near-duplicates, folds and a cache of decoded pixels",
-    "augment": "picture of what augmentation does to the training images (not part of stage=all)",
-    "train": "fit every fold; merged out-of-fold and test predictions, with the score",
-    "ensemble": "blend runs into one (default: the run just trained)",
-    "submit": "write and check the submission CSV (submit.upload=true sends it to Kaggle)",
+    "download": "get the files, from Kaggle, a zip, a folder or the sample",
+    "prepare": "read labels, find near-duplicates, make folds, cache pixels",
+    "augment": "draw augmented training images (not part of stage=all)",
+    "train": "fit every fold; out-of-fold and test predictions, the score",
+    "ensemble": "blend runs; by default the run just trained",
+    "submit": "write and check the CSV; submit.upload=true sends it to Kaggle",
 }
 TOOLS = {
-    "predict": "probabilities for your own photos or clips: predict input=PATH",
-    "detect": "what happens when in videos, a stream or a camera: detect input=PATH|rtsp://…|camera",
-    "annotations": "begin an annotations.csv for a folder of long videos: annotations input=FOLDER",
-    "runs": "every run with its score, and what Kaggle said of it (runs.leaderboard=true: the leaderboard)",
-    "reproduce": "make a submission again and prove it is the same bytes: reproduce submission=submissions/NAME.csv",
-    "drill": "hide a part of the labels, train on the rest, and see how far a leaderboard would lead astray",
-    "doctor": "is all there: Python, device, disk, weights, Kaggle's token, rules and quota; what to do if not",
-    "bundle": "one folder for a Kaggle notebook without internet: wheels, weights, a notebook",
+    "predict": "classify your own photos or clips: predict input=PATH",
+    "detect": "find segments in videos: detect input=PATH|rtsp://…|camera",
+    "annotations": "start annotations.csv for long videos: annotations input=FOLDER",
+    "runs": "list runs and scores; runs.leaderboard=true: the leaderboard",
+    "reproduce": "make a submission again, byte by byte: reproduce submission=CSV",
+    "drill": "simulate public and private leaderboards on hidden labels",
+    "doctor": "check Python, device, disk, weights and the Kaggle account",
+    "bundle": "make a folder for a Kaggle notebook without internet",
 }
 READING = {"runs", "doctor", "annotations"}  # which leave nothing in the root
 BEFORE = {

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kagglepipe.competitions.dataset import Dataset, content_key
 from kagglepipe.distributed import is_rank_zero
 from kagglepipe.errors import UserError
-from kagglepipe.files import demand_sha256
+from kagglepipe.files import check_sha256
 from kagglepipe.images.augment import Transform
 from kagglepipe.models.classifier import Classifier
 from kagglepipe.models.temporal import CnnLstm, TemporalModel
@@ -125,7 +125,7 @@ class SequenceLearner:
         layout = {"columns": competition.columns, "skeleton": competition.skeleton, **self.series_layout}
         lengths = item_lengths(self.items, rate)
         for row, path in zip(self.items.to_dict("records"), self.paths, strict=True):
-            demand_sha256(path, row["sha256"])
+            check_sha256(path, row["sha256"])
             try:
                 values = series_inputs(path, rate=rate, **layout).values
             except SeriesError as error:

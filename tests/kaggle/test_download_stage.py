@@ -407,7 +407,7 @@ def test_another_process_waits_and_then_downloads_nothing(
         )
         assert other.stdout
         said = next(line for line in other.stdout if not line.startswith("starting"))  # shown where that takes long
-        assert "another process is at it; waiting until it is done" in said
+        assert "another process is running; waiting until it is done" in said
         download.take_kaggle(config, None)
     rest, _ = other.communicate(timeout=60)
     assert (other.returncode, rest) == (0, "download: cats is here already\n")

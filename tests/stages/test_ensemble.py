@@ -12,7 +12,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from kagglepipe.competitions.dataset import Dataset
-from kagglepipe.config import CONF, Config, schema
+from kagglepipe.config import CONF, Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json, write_parquet
 from kagglepipe.options import CompetitionOptions, FoldOptions, PathsOptions
@@ -24,17 +24,11 @@ from kagglepipe.runs.scores import rows_of
 from kagglepipe.runs.store import Member, RunStore
 from kagglepipe.stages import ensemble
 from kagglepipe.tools.commands import run_command
+from tests.composing import changed
 
 CLASSES = ["blue", "green", "red"]
 Values = dict[str, list[float]]
 At = Callable[..., Config]
-
-
-def changed(config: Config, *overrides: str) -> Config:
-    """The configuration with other values (`key=value`, as in YAML), in a tenth of the time of composing conf/."""
-    other = OmegaConf.to_object(OmegaConf.merge(schema(config), OmegaConf.from_dotlist(list(overrides))))
-    assert isinstance(other, Config)
-    return other
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Answers and groups score a finished run anew whenever they change, and train nothing again."""
 
+import functools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from kagglepipe.competitions.dataset import Dataset
-from kagglepipe.config import CONF, Config, schema
+from kagglepipe.config import CONF, Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json, write_parquet
 from kagglepipe.options import CompetitionOptions, FoldOptions, PathsOptions
@@ -22,6 +23,7 @@ from kagglepipe.runs.run import Run
 from kagglepipe.runs.scores import groups_hash, is_scored
 from kagglepipe.stages import train
 from kagglepipe.tools.commands import run_command
+from tests.composing import changed
 
 At = Callable[..., Config]
 ALONE = {"run": "one", "metric": "accuracy", "score": 0.75, "interval": [0.5, 0.9], "log_loss": 0.6}
@@ -36,14 +38,8 @@ def at(colours: Path, tmp_path: Path) -> At:
         stage="prepare", paths=PathsOptions(str(tmp_path)), competition=competition, folds=FoldOptions(count=2)
     )
 
-    def changed(*overrides: str) -> Config:
-        other = OmegaConf.merge(schema(config), OmegaConf.from_dotlist(list(overrides)))
-        made = OmegaConf.to_object(other)
-        assert isinstance(made, Config)
-        return made
-
-    run_command(changed())
-    return changed
+    run_command(config)
+    return functools.partial(changed, config)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 
 from kagglepipe.cli.errors import errors_in_one_line
 from kagglepipe.competitions.dataset import Dataset, read_folds
-from kagglepipe.config import CONF, Config, schema
+from kagglepipe.config import CONF, Config
 from kagglepipe.errors import UserError
 from kagglepipe.options import CompetitionOptions, FoldOptions, PathsOptions
 from kagglepipe.runs.identity import read_data
@@ -27,6 +27,7 @@ from kagglepipe.sequences.table import Item, alike, reading_of, sequences_hash
 from kagglepipe.sequences.video import sample_frames
 from kagglepipe.sequences.video_writer import VideoWriter
 from kagglepipe.tools.commands import run_command
+from tests.composing import changed
 
 LONG = ("stage=prepare", "competition=video_folder_untrimmed", "folds.count=2")
 ABOUT = "video,start,end,label\n"
@@ -110,9 +111,7 @@ def configured(root: Path, source: Path, name: str, overrides: tuple[str, ...]) 
     basis = Config(
         "prepare", paths=PathsOptions(str(root)), competition=CompetitionOptions(**competition), folds=FoldOptions(2)
     )
-    changes = OmegaConf.from_dotlist([f"competition.source='{source}'", *overrides])
-    config: Any = OmegaConf.to_object(OmegaConf.merge(schema(basis), changes))
-    return config if isinstance(config, Config) else pytest.fail("no Config")
+    return changed(basis, f"competition.source='{source}'", *overrides)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
-from kagglepipe.config import CONF, Config, schema
+from kagglepipe.config import CONF, Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json, write_parquet
 from kagglepipe.options import (
@@ -26,17 +26,11 @@ from kagglepipe.predictions.frame import read_frame, test_frame
 from kagglepipe.runs.expected import natural
 from kagglepipe.runs.identity import decisive, read_data
 from kagglepipe.tools.commands import run_command
+from tests.composing import changed
 
 FACTS = {"versions": {"kagglepipe": "1.2.3", "torch": "9"}, "git_commit": "abcdef012345"}
 SCORE = {"metric": "accuracy", "score": 0.75, "interval": [0.5, 0.9], "log_loss": 0.6}
 At = Callable[..., Config]
-
-
-def changed(config: Config, *overrides: str) -> Config:
-    """The configuration with other values (`key=value`, as in YAML), in a tenth of the time of composing conf/."""
-    other = OmegaConf.to_object(OmegaConf.merge(schema(config), OmegaConf.from_dotlist(list(overrides))))
-    assert isinstance(other, Config)
-    return other
 
 
 @pytest.fixture

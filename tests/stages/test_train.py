@@ -213,7 +213,7 @@ def test_a_fold_whose_network_is_replaced_is_not_done(configure: Callable[..., C
 
 @pytest.mark.parametrize("text", ["20", "20 minutes", "-5m", "1h 30m", "m", "inf", "1.5"])
 def test_what_is_no_time_is_named(text: str, configure: Callable[..., Config]) -> None:
-    with pytest.raises(UserError, match=rf"training.budget={re.escape(text)} is no time: type it as 90s, 20m"):
+    with pytest.raises(UserError, match=rf"training.budget={re.escape(text)} is not a time: type it as 90s, 20m"):
         configure("competition=image_folder", f"training.budget='{text}'")
 
 

@@ -366,7 +366,7 @@ def test_a_stream_from_the_command_line(
         (["detect", "--input=ADDRESS"], r"--input is not a flag"),
         (["detect", "--input", "ADDRESS"], r"--input is not a flag"),
         (["detect", "inptu=ADDRESS"], "inptu"),
-        (["-m", "detect", "input=ADDRESS"], r"a stream is watched by one command alone: leave -m away"),
+        (["-m", "detect", "input=ADDRESS"], r"a stream is read by a single command: leave -m out"),
         (["predict", "input=ADDRESS"], r"nothing is there"),
         (["annotations", "input=ADDRESS"], r"is no folder"),
         (["detect", "input=ADDRESS", "run=none"], r"run=none is not a finished run"),

@@ -12,7 +12,7 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
-from kagglepipe.config import CONF, Config, schema
+from kagglepipe.config import CONF, Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json
 from kagglepipe.options import (
@@ -28,19 +28,13 @@ from kagglepipe.predictions.frame import read_frame
 from kagglepipe.runs.identity import best_run
 from kagglepipe.tools.commands import run_command
 from kagglepipe.tools.predict import short_table
+from tests.composing import changed
 from tests.streets import street_config
 
 CLASSES = ["blue", "green", "red"]
 ATOL = 2e-3  # bfloat16: a batch of another size may round otherwise
 At = Callable[..., Config]
 Predicts = Callable[..., pd.DataFrame]
-
-
-def changed(config: Config, *overrides: str) -> Config:
-    """The configuration with other values (`key=value`, as in YAML), in a tenth of the time of composing conf/."""
-    other = OmegaConf.to_object(OmegaConf.merge(schema(config), OmegaConf.from_dotlist(list(overrides))))
-    assert isinstance(other, Config)
-    return other
 
 
 @pytest.fixture(scope="module")

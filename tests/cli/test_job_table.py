@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kagglepipe.cli.job_table import SweepFolder, kept, table_of_jobs
+from kagglepipe.cli.job_table import SweepFolder, job_table, recorded_job
 from kagglepipe.errors import UserError
 
 
@@ -13,15 +13,15 @@ def test_the_table_has_a_line_for_each_job_with_what_it_was_told(
 ) -> None:
     monkeypatch.setattr(SweepFolder, "folder", tmp_path)
     for number, model in enumerate(("lite0", "lite1")):
-        with kept(tmp_path / str(number), number, ["stage=train", f"model={model}"]) as outcome:
+        with recorded_job(tmp_path / str(number), number, ["stage=train", f"model={model}"]) as outcome:
             outcome.score, outcome.run = 0.5 + number / 4, f"{model}-head"
-    with pytest.raises(UserError), kept(tmp_path / "10", 10, ["stage=train", "model=no"]):
+    with pytest.raises(UserError), recorded_job(tmp_path / "10", 10, ["stage=train", "model=no"]):
         raise UserError("model.name=no is not\na timm model")
-    lines = table_of_jobs()
+    lines = job_table()
     assert [line.split() for line in lines[:3]] == [
         ["job", "options", "score", "run", "outcome"],
         ["0", "model=lite0", "0.5000", "lite0-head", "done"],
         ["1", "model=lite1", "0.7500", "lite1-head", "done"],
     ]
     assert lines[3].endswith("FAILED: model.name=no is not a timm model")
-    assert table_of_jobs() == []  # of the next command
+    assert job_table() == []  # of the next command

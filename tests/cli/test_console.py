@@ -47,14 +47,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock of this module; nothing is under way, and nothing was said."""
     made = Clock()
     monkeypatch.setattr(console, "time", made)
-    monkeypatch.setattr(console, "_teller", console._Teller())
-    monkeypatch.setattr(console, "_under_way", [])
+    monkeypatch.setattr(console, "_display", console._Display())
+    monkeypatch.setattr(console, "_active", [])
     return made
 
 
 def told(clock: Clock, *, steps: int, seconds: float = 0.2, work: Callable[[], None] = lambda: None) -> None:
     """The thread's loop, in this one."""
-    console._teller.run(Ticks(clock, steps, seconds, work), on_terminal=False)
+    console._display.run(Ticks(clock, steps, seconds, work), on_terminal=False)
 
 
 def test_a_log_has_a_line_whenever_nothing_was_said_for_three_seconds(
@@ -77,18 +77,18 @@ def test_it_says_how_far_the_work_has_come_and_what_is_left(clock: Clock, caplog
 def test_what_was_there_before_says_nothing_of_the_speed(clock: Clock) -> None:
     with Progress[None]("download", total=100, done=90, unit="B") as bar:
         clock.now += 10
-        assert bar.left is None
+        assert bar.remaining is None
         bar.update(5)
-        assert bar.left == 10.0
+        assert bar.remaining == 10.0
 
 
-def test_nothing_is_said_where_nothing_is_under_way_or_much_is_said(
+def test_nothing_is_said_where_nothing_is_active_or_much_is_said(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     told(clock, steps=50)
     with working("train"):
-        told(clock, steps=50, work=console._teller.spoke)
+        told(clock, steps=50, work=console._display.restart_timer)
     assert caplog.messages == []
 
 
@@ -104,8 +104,8 @@ def test_a_terminal_is_redrawn_at_most_ten_times_a_second_however_often_work_is_
             pass
 
     with Progress[None]("predict", total=20, unit="clip") as bar:
-        ticks = Ticks(clock, 50, console.REDRAW, lambda: (clips(), bar.update())[1])  # ten seconds
-        console._teller.run(ticks, on_terminal=True)
+        ticks = Ticks(clock, 50, console.REDRAW_INTERVAL, lambda: (clips(), bar.update())[1])  # ten seconds
+        console._display.run(ticks, on_terminal=True)
     drawn = terminal.getvalue()
     assert 1 <= drawn.count("\r") <= 100
     assert all(len(line.removesuffix("\x1b[K")) < 60 for line in drawn.split("\r"))
@@ -115,7 +115,7 @@ def test_what_is_over_in_a_moment_is_not_drawn(clock: Clock, monkeypatch: pytest
     terminal = io.StringIO()
     monkeypatch.setattr(sys, "stderr", terminal)
     with Progress[None]("unpack", total=20, unit="B"):
-        console._teller.run(Ticks(clock, 2, 0.2), on_terminal=True)
+        console._display.run(Ticks(clock, 2, 0.2), on_terminal=True)
     assert terminal.getvalue() == ""
 
 
@@ -123,7 +123,7 @@ def test_a_log_line_takes_the_place_of_the_drawn_one(clock: Clock, monkeypatch: 
     terminal, out = io.StringIO(), io.StringIO()
     monkeypatch.setattr(sys, "stderr", terminal)
     with Progress[None]("prepare", total=20, unit="image"):
-        console._teller.run(Ticks(clock, 5, 0.2), on_terminal=True)
+        console._display.run(Ticks(clock, 5, 0.2), on_terminal=True)
         ConsoleHandler(out).emit(logging.makeLogRecord({"msg": "prepare: done"}))
     assert terminal.getvalue().endswith("\r\x1b[K")
     assert out.getvalue() == "prepare: done\n"
@@ -156,7 +156,7 @@ SPEAK = """if True:
     console.open_streams()
     handler = console.ConsoleHandler(sys.stdout)
     logging.getLogger().addHandler(handler)
-    with console.telling(), console.working("train"):
+    with console.show_progress(), console.working("train"):
         logging.getLogger().warning("accuracy 1.00 ± 0.00 …")
         print("on standard error …", file=sys.stderr)
         file = open("made", "w")  # must not get the number of a stream that was closed

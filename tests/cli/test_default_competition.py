@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from kagglepipe.cli.default_competition import words_meant
+from kagglepipe.cli.default_competition import default_arguments
 from kagglepipe.errors import UserError
 
 PISTOLS = "pistolas-vs-smartphones-con-deep-learning"
@@ -30,7 +30,7 @@ def prepared(root: Path, slug: str, /, *, trained: bool = True, kind: str = "ima
 
 def meant(root: Path, *words: str) -> list[str]:
     """What is added to a command line."""
-    return words_meant([*words, f"paths.root={root}"])
+    return default_arguments([*words, f"paths.root={root}"])
 
 
 PHOTOS = ["competition=image_folder", "competition.source=/home/me/photos"]
@@ -82,7 +82,7 @@ def test_words_that_are_told_can_be_pasted(tmp_path: Path) -> None:
 def test_one_that_cannot_be_typed_is_asked_for(tmp_path: Path) -> None:
     prepared(tmp_path, "mine", slug="mine", title="My own YAML")
     for stage in ("predict", "train"):
-        with pytest.raises(UserError, match=r"add the competition=NAME, with its --config-dir, that .*mine is of"):
+        with pytest.raises(UserError, match=r"add the competition=NAME, with its --config-dir, of .*mine"):
             meant(tmp_path, f"stage={stage}")
 
 

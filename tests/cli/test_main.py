@@ -18,8 +18,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from kagglepipe.cli.arguments import demand_words, quoted, with_stage
-from kagglepipe.cli.errors import place_error
+from kagglepipe.cli.arguments import check_arguments, quoted, with_stage
+from kagglepipe.cli.errors import file_error
 from kagglepipe.config import CONF, PATH_KEYS, Config, schema
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute
@@ -35,8 +35,9 @@ Command = Callable[..., Any]  # the fixture `command` of conftest, which gives a
 def python(code: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """A fresh interpreter that runs `code` in `folder`."""
     return subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=folder, capture_output=True, text=True, encoding="utf-8"
-    )
+        [sys.executable, "-c", code, *arguments], cwd=folder, capture_output=True, text=True, encoding="utf-8",
+        env={**os.environ, "COLUMNS": "80"},
+    )  # fmt: skip
 
 
 def parsed(argument: str) -> Override:
@@ -55,7 +56,7 @@ def test_what_cannot_be_read_is_not_said_to_be_unwritable(tmp_path: Path, monkey
     file.touch()
     error = PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
     assert (
-        place_error(error)
+        file_error(error)
         == f"{file} cannot be written (Permission denied): choose another place with paths.root=FOLDER"
     )
 
@@ -63,7 +64,7 @@ def test_what_cannot_be_read_is_not_said_to_be_unwritable(tmp_path: Path, monkey
         raise error
 
     monkeypatch.setattr(Path, "open", forbid)
-    assert place_error(error).startswith(f"{file} cannot be read (Permission denied): type chmod -R u+rX '{file}'")
+    assert file_error(error).startswith(f"{file} cannot be read (Permission denied): type chmod -R u+rX '{file}'")
 
 
 # --- names of files as people have them -----------------------------------------------------------------------
@@ -168,19 +169,19 @@ def test_the_value_of_a_flag_is_no_stage(arguments: list[str]) -> None:
 )
 def test_an_option_typed_as_a_flag_is_shown_as_it_should_be(arguments: list[str], advice: str) -> None:
     with pytest.raises(UserError, match=f"is not a flag; options are written as {advice}"):
-        demand_words(arguments)
+        check_arguments(arguments)
 
 
 def test_two_stages_are_not_one_command() -> None:
-    with pytest.raises(UserError, match="train and submit are several stages: type the last alone"):
-        demand_words(["train", "seed=1", "submit"])
+    with pytest.raises(UserError, match="train and submit are several stages: type the last one"):
+        check_arguments(["train", "seed=1", "submit"])
 
 
 @pytest.mark.parametrize(
     "arguments", [["-m", "seed=1"], ["--cfg", "job"], ["--config-dir=x"], ["training.lr=-1"], ["~input"], []]
 )
 def test_hydras_own_flags_pass(arguments: list[str]) -> None:
-    demand_words(arguments)
+    check_arguments(arguments)
 
 
 # --- errors: exit code 2 and one line -------------------------------------------------------------------------
@@ -194,8 +195,8 @@ MISTAKES = [
     ("competition.files=x.csv", r"competition\.files is not read for a competition of images"),
     ("submit.upload=true", r"submit\.upload is not read by stage=download, but by submit"),
     ("run=A", r"run is not read by stage=download, but by train"),
-    ("training.trackers=wandb", r"training\.trackers=wandb is no list: type 'training\.trackers=\[wandb\]'"),
-    ("folds.only=0", r"folds\.only=0 is no list: type 'folds\.only=\[0\]'"),
+    ("training.trackers=wandb", r"training\.trackers=wandb is not a list: type 'training\.trackers=\[wandb\]'"),
+    ("folds.only=0", r"folds\.only=0 is not a list: type 'folds\.only=\[0\]'"),
     ("training.epoch=1", r"training\.epoch is not an option; did you mean training\.epochs\?"),
     ("xyzzy.plugh=1", r"xyzzy\.plugh is not an option; .*--help"),
     ("+typo=1", r"\btypo is not an option"),
@@ -206,10 +207,10 @@ MISTAKES = [
     ("folds.count=2.5", r"folds\.count.*2\.5"),
     ("folds.only=[0,x]", r"folds\.only\[1\].*'x'"),
     ("folds.only=2", r"folds\.only\b"),
-    ("folds=3", r"folds=3 does not say which option of folds it is: type folds\.count=3, or another of folds\.count, "),
-    ("model=lite0,lite1", r"model=lite0,lite1 are several values: add -m \(--multirun\) for a run with each"),
-    ("ensemble.runs=A,B", r"ensemble\.runs=A,B is no list: type 'ensemble\.runs=\[A,B\]'"),
-    ("photos.zip", r"nothing is at photos\.zip; .*competition\.source=PATH"),
+    ("folds=3", r"folds=3 does not name an option of folds: type folds\.count=3, or another of folds\.count, "),
+    ("model=lite0,lite1", r"model=lite0,lite1 are several values: add -m \(--multirun\) for a run each"),
+    ("ensemble.runs=A,B", r"ensemble\.runs=A,B is not a list: type 'ensemble\.runs=\[A,B\]'"),
+    ("photos.zip", r"photos\.zip does not exist; .*competition\.source=PATH"),
     ("--cfg", r"--cfg needs a word after it, as --cfg job"),
     ("folds.remake=perhaps", r"folds\.remake.*'perhaps'"),
     ("seed=", r"\bseed\b.*''"),
@@ -247,12 +248,12 @@ def test_a_mistake_ends_in_one_line_that_names_it_before_any_work(
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (b"classes: cat, dog\n", r"competition\.classes of competition/mine\.yaml is no list: write it as \[a, b\]"),
-        (b"classes: {a: b}\n", r"of competition/mine\.yaml is no list: write it as \[a, b\]"),
+        (b"classes: cat, dog\n", r"competition\.classes of competition/mine\.yaml is not a list: write it as \[a, b\]"),
+        (b"classes: {a: b}\n", r"of competition/mine\.yaml is not a list: write it as \[a, b\]"),
         (b"layout:\n  cat: a\n  dog:\n", r"competition\.layout\.dog of competition/mine\.yaml is empty"),
-        (b"title: x\n\tform: name\n", r"own/competition/mine\.yaml, line 2, is no YAML .*: indent by blanks"),
-        (b'title: "x\n', r"own/competition/mine\.yaml, line 2, is no YAML"),
-        (b"title: caf\xe9\n", r"own/competition/mine\.yaml is no text in UTF-8 .*: save it as UTF-8"),
+        (b"title: x\n\tform: name\n", r"own/competition/mine\.yaml, line 2, is not valid YAML .*: indent by blanks"),
+        (b'title: "x\n', r"own/competition/mine\.yaml, line 2, is not valid YAML"),
+        (b"title: caf\xe9\n", r"own/competition/mine\.yaml is not UTF-8 .*: save it as UTF-8"),
     ],
 )
 def test_a_wrong_yaml_of_ones_own_is_one_line(text: bytes, words: str, command: Command, tmp_path: Path) -> None:
@@ -316,9 +317,10 @@ def test_help_lists_every_stage_and_tool_and_imports_next_to_nothing(tmp_path: P
     lines = done.stdout.splitlines()
     for name, text in {**STREET, **TOOLS}.items():
         assert f"  {name:<11} {text}" in lines
+    assert max(map(len, lines)) <= 80
     for group in GROUPS:
-        shown = next(line for line in lines if line.strip().startswith(f"{group}="))
-        assert all(path.stem in shown for path in (CONF / group).glob("*.yaml"))
+        shown = done.stdout.partition(f"\n  {group}=")[2].partition("=")[0].replace(",", " ").split()
+        assert {path.stem for path in (CONF / group).glob("*.yaml")} <= set(shown)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -342,7 +344,9 @@ def test_a_folder_that_is_gone_is_named_in_one_line(tmp_path: Path) -> None:
     code = "import os; os.rmdir(os.getcwd()); from kagglepipe.cli.main import main; main()"
     done = python(code, gone, "stage=doctor")
     assert done.returncode == 2
-    assert done.stderr.splitlines() == ["kagglepipe: the current folder is not there any more: cd to another one first"]
+    assert done.stderr.splitlines() == [
+        "kagglepipe: the current folder does not exist any more: cd to another one first"
+    ]
 
 
 def test_a_run_that_is_not_there_is_named_before_anything_is_downloaded(command: Command, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_the_option_that_was_meant_is_the_first_or_second_named(typed: str, mean
         ("seed", "seed cannot be read; options are written as name=value"),
         ("training.lr", "training.lr cannot be read; options are written as name=value"),
         ("epochs", "did you mean training.epochs=VALUE?"),
-        ("/no/such/photos", "nothing is at /no/such/photos; folders and files are typed as competition.source=PATH"),
+        ("/no/such/photos", "/no/such/photos does not exist; folders and files are typed as competition.source=PATH"),
         ("xyzzy", "xyzzy is not a stage; choose one of: all, download"),
     ],
 )
@@ -93,9 +93,11 @@ def test_a_choice_that_there_is_not() -> None:
 
 
 @pytest.mark.parametrize("stage", [*STREET, *TOOLS])
-def test_the_help_of_a_stage_has_every_option_that_it_reads(stage: str) -> None:
+def test_the_help_of_a_stage_has_every_option_that_it_reads(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     text = stage_help(stage)
-    assert text.startswith(f"kagglepipe {stage}: ")
+    assert text.startswith(f"usage: python -m kagglepipe {stage} ")
+    assert max(map(len, text.splitlines())) <= 80
     for name in [name for name in option_names() if name != "stage"]:
         part = name.partition(".")[0]
         assert (f" {name}=" in text) == (stage in option_facts(part)[0]["stages"]), name
@@ -103,7 +105,7 @@ def test_the_help_of_a_stage_has_every_option_that_it_reads(stage: str) -> None:
 
 def test_options_stand_with_their_defaults_and_meaning() -> None:
     text = stage_help("train")
-    assert "  training=auto|finetune|head" in text
+    assert "  training=auto | finetune | head" in text
     assert "  training.epochs=3" in text
     assert "  training.trackers=[]" in text
     assert "  model.image_size=null" in text
@@ -111,7 +113,7 @@ def test_options_stand_with_their_defaults_and_meaning() -> None:
 
 
 def test_the_page_of_options_is_the_one_that_the_options_make() -> None:
-    page = Path(__file__).parents[1] / "docs" / "options.md"
+    page = Path(__file__).parents[2] / "docs" / "options.md"
     assert page.read_text(encoding="utf-8") == options_page() + "\n", "python -m kagglepipe.cli.help > docs/options.md"
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from kagglepipe.cli.unread_options import demand_options_read as demand_read
-from kagglepipe.cli.unread_options import flat, reason, trains, typed_options
-from kagglepipe.config import CONF, Config, schema
+from kagglepipe.cli.unread_options import check_unread_options, option_paths, trains, typed_options, why_unread
+from kagglepipe.config import CONF, Config
 from kagglepipe.errors import UserError
+from tests.composing import changed
 
 Configure = Callable[..., Config]
 IMAGE, VIDEO, SERIES = (f"competition.kind={kind}" for kind in ("image", "video", "series"))
@@ -24,10 +24,9 @@ def unread(*words: str) -> str | None:
     options = [one for word in words for one in word.split(" ")]
     for choice, option in IS_CHOICE.items():
         options = [one.replace(choice, option) if one.startswith(choice) else one for one in options]
-    config = OmegaConf.to_object(OmegaConf.merge(schema(Config), OmegaConf.from_dotlist(options)))
-    assert isinstance(config, Config)
+    config = changed(Config(), *options)
     (name,) = typed_options(words[-1:])
-    return reason(config, name, config.training.mode if trains(config) and config.training.mode != "auto" else None)
+    return why_unread(config, name, config.training.mode if trains(config) and config.training.mode != "auto" else None)
 
 
 @pytest.mark.parametrize(
@@ -36,14 +35,14 @@ def unread(*words: str) -> str | None:
         ((IMAGE, HEAD, "training.epochs=3"), "add training=finetune"),
         ((IMAGE, HEAD, "training.budget=20m"), "add training=finetune"),
         ((IMAGE, HEAD, "training.micro_batch=4"), "add training=finetune"),
-        ((IMAGE, "competition.files=videos.csv"), "mend competition.kind"),
+        ((IMAGE, "competition.files=videos.csv"), "correct competition.kind"),
         ((IMAGE, "competition.columns.group=person"), "add competition.labels="),
-        ((IMAGE, "competition.background=none"), "mend competition.kind"),
+        ((IMAGE, "competition.background=none"), "correct competition.kind"),
         ((IMAGE, "sequences.rate=4"), "leave it out"),
         ((IMAGE, "model.temporal.hidden=4"), "leave it out"),
         ((IMAGE, "model=lstm"), "leave it out"),
         ((IMAGE, "training.confidence=0.8"), "add training.teacher=RUN"),
-        ((IMAGE, "ensemble.power=3"), "no power mean any more"),
+        ((IMAGE, "ensemble.power=3"), "power mean was removed"),
         ((IMAGE, "folds.file=folds.csv", "folds.count=3"), "leave one of them out"),
         ((IMAGE, "folds.count=groups", "folds.seed=3"), "leave it out"),
         ((VIDEO, HEAD, "training.epochs=3"), "add training=finetune"),
@@ -118,9 +117,9 @@ def test_what_is_read_passes(words: tuple[str, ...]) -> None:
 def test_options_with_the_same_fault_are_named_together() -> None:
     config = Config()
     with pytest.raises(UserError, match=r"training\.epochs, training\.lr are not read while only a head is fitted"):
-        demand_read(config, {"training.epochs": "", "training.lr": ""}, "head")
+        check_unread_options(config, {"training.epochs": "", "training.lr": ""}, "head")
     with pytest.raises(UserError, match=r"sequences\.rate, which competition=mine sets, is not read"):
-        demand_read(config, {"sequences.rate": "competition=mine"}, None)
+        check_unread_options(config, {"sequences.rate": "competition=mine"}, None)
 
 
 def test_what_is_set_to_nothing_is_not_typed() -> None:
@@ -137,15 +136,15 @@ def test_every_competition_of_ours_sets_what_is_read(name: str, configure: Confi
     values = OmegaConf.to_container(OmegaConf.load(file))
     assert isinstance(values, dict)
     values.pop("defaults", None)
-    typed = dict.fromkeys(flat(values, "" if is_global else "competition."), "")
+    typed = dict.fromkeys(option_paths(values, "" if is_global else "competition."), "")
     assert typed
-    demand_read(replace(config, stage="train"), typed, "head")
+    check_unread_options(replace(config, stage="train"), typed, "head")
     if config.training.mode == "auto" and config.competition.kind != "series":
-        demand_read(replace(config, stage="train"), typed, "finetune")
+        check_unread_options(replace(config, stage="train"), typed, "finetune")
 
 
 def test_the_choice_of_a_yaml_file_is_no_option() -> None:
-    demand_read(Config(), {"experiment": "", "hydra/launcher": ""}, "head")
+    check_unread_options(Config(), {"experiment": "", "hydra/launcher": ""}, "head")
 
 
 @pytest.mark.parametrize("kind", [IMAGE, VIDEO, SERIES])
