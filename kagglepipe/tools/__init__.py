@@ -1,1 +1,1 @@
-"""The tools beside the street; `commands.py` is the door to all of them and to the stages."""
+"""Commands beside the stages; `commands.py` lists all of them by name."""

@@ -1,6 +1,6 @@
-"""stage=annotations input=FOLDER: begins an annotations.csv for a folder of long videos, to be filled in by hand.
+"""stage=annotations input=FOLDER: write an empty annotations.csv for a folder of long videos.
 
-Writes FOLDER/annotations.csv with a row for each video and nothing in it; a file that is there is not touched.
+Writes FOLDER/annotations.csv with a row a video, to be completed by hand; an existing file is not changed.
 """
 
 import logging
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def run(config: Config) -> None:
-    """Writes the template."""
+    """Write the template."""
     if not config.input:
         raise UserError("annotations needs a folder of videos: add input=FOLDER")
     folder = absolute(config.input)
@@ -26,7 +26,7 @@ def run(config: Config) -> None:
         raise UserError(f"input={folder} is no folder: give the one that holds the videos")
     target = folder / "annotations.csv"
     if target.exists():
-        raise UserError(f"{target} is there already and is left alone; rename it to begin anew")
+        raise UserError(f"{target} exists and is not changed; rename it to begin again")
     files, _ = list_files(folder)
     videos = [file.relative_to(folder).as_posix() for file in files if file.suffix.lower() in SUFFIXES["video"]]
     videos = [name for name in videos if not in_test_folder(name, "test")]

@@ -1,4 +1,4 @@
-"""The door to every command: the tools by name, and the stages that go before them."""
+"""Every command by name: the tools, and the stages with those before them."""
 
 from collections.abc import Callable
 
@@ -24,5 +24,5 @@ CHECKS: dict[str, Callable[[Config], None]] = {
 
 
 def run_command(config: Config) -> float | None:
-    """Runs the stage or tool of `config.stage` after the stages before it; returns the last score that one has."""
+    """Run the stage or tool of `config.stage` after the stages before it; returns the last score, or None."""
     return pipeline.run_stages(config, plan(config), {**pipeline.STAGES, **TOOLS}, {**pipeline.CHECKS, **CHECKS})

@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from kagglepipe.kaggle.account import SHORT_PATIENCE, connect, is_kaggle_noteboo
 from kagglepipe.kaggle.credentials import WHERE, find_credentials
 from kagglepipe.kaggle.errors import KaggleError
 from kagglepipe.kaggle.upload import why_none_left
+from kagglepipe.options import CompetitionOptions, KaggleOptions, ModelOptions
 
 if TYPE_CHECKING:
     from kagglepipe.kaggle.client import KaggleClient
@@ -53,13 +55,17 @@ def findings(config: Config) -> Iterator[Finding]:
     """All findings, quick ones first."""
     yield check_python()
     yield check_disk(config.root)
-    for check in (check_weights, check_device):
+    competition, kaggle = config.competition, config.kaggle
+    for area, check in {
+        "weights": partial(check_weights, config.model, competition.kind),
+        "device": partial(check_device, config.device),
+    }.items():
         try:
-            yield check(config)
+            yield check()
         except UserError as error:
-            yield Finding("mend", f"{check.__name__.removeprefix('check_')}: {error}")
+            yield Finding("mend", f"{area}: {error}")
     yield check_data(config)
-    yield from check_kaggle(config)
+    yield from check_kaggle(competition, kaggle)
 
 
 def check_python() -> Finding:
@@ -80,19 +86,19 @@ def check_disk(root: Path) -> Finding:
     return Finding("ok", found) if free >= ENOUGH_GB else Finding("note", f"{found}: for more type paths.root=FOLDER")
 
 
-def check_weights(config: Config) -> Finding:
-    """Pretrained weights of the configured model. Raises UserError for missing ones."""
-    if config.competition.kind == "series":
+def check_weights(model: ModelOptions, kind: str) -> Finding:
+    """Pretrained weights of the model. Raises UserError for missing ones."""
+    if kind == "series":
         return Finding("ok", "weights: a series needs none")
     from kagglepipe.models.weights import find_weights
 
-    weights = find_weights(config.model.name, config.model.weights)
+    weights = find_weights(model.name, model.weights)
     if weights.kind == "hub":
-        return Finding("note", f"weights: {config.model.name} will be downloaded from the hub when it is first trained")
-    return Finding("ok", f"weights: {config.model.name} ({weights.kind})")
+        return Finding("note", f"weights: {model.name} will be downloaded from the hub when it is first trained")
+    return Finding("ok", f"weights: {model.name} ({weights.kind})")
 
 
-def check_device(config: Config) -> Finding:
+def check_device(name: str) -> Finding:
     """Device that networks run on. Raises UserError for a missing one."""
     try:
         import torch
@@ -101,15 +107,15 @@ def check_device(config: Config) -> Finding:
         return Finding("mend", f"torch: it cannot be imported ({why}); type pip install --force-reinstall torch")
     from kagglepipe.training.device import choose_device
 
-    device = choose_device(config.device)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
-    found = f"torch {torch.__version__} on {device} ({name})"
+    device = choose_device(name)
+    processor = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    found = f"torch {torch.__version__} on {device} ({processor})"
     slow = f"{found}: heads take seconds, fine-tuning minutes; a GPU would be used if there were one"
     return Finding("note", slow) if device.type == "cpu" else Finding("ok", found)
 
 
 def check_data(config: Config) -> Finding:
-    """Where the competition's files come from."""
+    """Source of the competition's files."""
     slug, source = config.competition.slug, config.competition.source
     if source:
         if absolute(source).exists():
@@ -117,9 +123,10 @@ def check_data(config: Config) -> Finding:
         return Finding("mend", f"data: competition.source={source} is not there; give a zip or a folder that is")
     if slug is None:
         return Finding("note", "data: no competition is named; give competition.source=PATH or competition.slug=NAME")
-    if (config.base_dir / "source.json").exists():
-        return Finding("ok", f"data: {config.base_dir}")
-    if (attached := notebook_data(config.kaggle, config.competition.slug)) is not None:
+    folder = config.base_dir  # raises UserError for a competition without a name
+    if (folder / "source.json").exists():
+        return Finding("ok", f"data: {folder}")
+    if (attached := notebook_data(config.kaggle, slug)) is not None:
         return Finding("ok", f"data: {attached}, attached to this notebook")
     if is_kaggle_notebook():
         return Finding("note", f"data: attach {slug} to this notebook with Add Input")
@@ -130,8 +137,8 @@ def check_data(config: Config) -> Finding:
     )
 
 
-def check_kaggle(config: Config) -> Iterator[Finding]:
-    """Credentials and, if there are any, what Kaggle answers to them."""
+def check_kaggle(competition: CompetitionOptions, options: KaggleOptions) -> Iterator[Finding]:
+    """Credentials and, with them, Kaggle's answers about token, competition, rules and quota."""
     try:
         credentials = find_credentials()
     except UserError as error:
@@ -145,11 +152,11 @@ def check_kaggle(config: Config) -> Iterator[Finding]:
     else:
         yield Finding("ok", f"credentials: {credentials.place}")
     try:
-        client = connect(config.kaggle, max_patience=SHORT_PATIENCE)
+        client = connect(options, max_patience=SHORT_PATIENCE)
     except UserError as error:
         yield Finding("mend", f"Kaggle: {error}")
         return
-    slug = None if config.competition.is_sample else config.competition.slug
+    slug = None if competition.is_sample else competition.slug
     token = check_token(client, is_competition=slug is not None)
     yield check_clock(client.transport.skew)
     yield token

@@ -1,4 +1,4 @@
-"""What a trial tells the sweeper, from the run that it has left: finished, or pruned."""
+"""Result of a trial for the sweeper, from its run: finished, or pruned."""
 
 import time
 from typing import Any

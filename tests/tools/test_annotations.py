@@ -59,9 +59,7 @@ def test_every_video_has_an_empty_row(folder: Path, tmp_path: Path, caplog: pyte
 
 def test_what_is_there_is_left_alone(folder: Path, tmp_path: Path) -> None:
     (folder / "annotations.csv").write_text("my work")
-    with pytest.raises(
-        UserError, match=r"annotations\.csv is there already and is left alone; rename it to begin anew"
-    ):
+    with pytest.raises(UserError, match=r"annotations\.csv exists and is not changed; rename it to begin again"):
         begin(folder, tmp_path)
     assert (folder / "annotations.csv").read_text() == "my work"
 
@@ -69,7 +67,7 @@ def test_what_is_there_is_left_alone(folder: Path, tmp_path: Path) -> None:
 def test_twice_is_once(folder: Path, tmp_path: Path) -> None:
     begin(folder, tmp_path)
     first = (folder / "annotations.csv").read_bytes()
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="exists and is not changed"):
         begin(folder, tmp_path)
     assert (folder / "annotations.csv").read_bytes() == first
 

@@ -208,25 +208,19 @@ def test_an_ensemble_predicts_by_the_networks_of_its_members(
     assert abs(found - own[0]).to_numpy().max() > 0.05
 
 
-def test_an_unknown_run_is_named_with_those_that_are_there(three: str, place: Path, predict: Predicts) -> None:
+def test_without_a_run_the_next_command_is_named(three: str, place: Path, tmp_path: Path, predict: Predicts) -> None:
     with pytest.raises(UserError, match=r"run=nonsense is not a finished run in .*; there are: old, new, ensemble"):
         predict(place / "toy/test", three, "run=nonsense")
-
-
-def test_without_a_run_it_says_what_to_type(place: Path, tmp_path: Path, predict: Predicts) -> None:
     with pytest.raises(UserError, match=r"nothing is trained yet in .*/outputs/toy: type stage=train first"):
-        predict(place / "toy/test", f"paths.root='{tmp_path}'")
+        predict(place / "toy/test", f"paths.root='{tmp_path / 'empty'}'")
 
 
 # --- what is no photo ---------------------------------------------------------------------------------------------
 
 
-def test_without_input_it_says_what_to_type(at: At) -> None:
+def test_without_photos_the_input_is_named(tmp_path: Path, at: At, predict: Predicts) -> None:
     with pytest.raises(UserError, match="add input=PHOTO or input=FOLDER"):
         run_command(at())
-
-
-def test_an_input_that_is_not_there_is_named(tmp_path: Path, predict: Predicts) -> None:
     with pytest.raises(UserError, match=r"input=.*/none: nothing is there; give a photo or a folder of photos"):
         predict(tmp_path / "none")
 
