@@ -103,13 +103,6 @@ def test_orientation_counts_at_reduced_scale_too(orientation: int) -> None:
     assert difference(decode(data, short_side=60), np.asarray(ImageOps.exif_transpose(plain))) <= 1
 
 
-@pytest.mark.parametrize("orientation", [0, 9, 77])
-def test_an_orientation_that_means_nothing_is_left_aside(orientation: int) -> None:
-    data = encoded(picture(), "PNG", exif=turned(orientation))
-    np.testing.assert_array_equal(decode(data), picture())
-    assert inspect(data).orientation == 1
-
-
 # --- modes -----------------------------------------------------------------------------------------------------
 
 
@@ -119,12 +112,15 @@ def test_grey_becomes_three_equal_channels() -> None:
 
 
 @pytest.mark.parametrize("format", ["PNG", "GIF", "BMP", "TIFF"])
-def test_a_palette_becomes_its_colours(format: str) -> None:
+def test_palettes_and_single_bits_become_colours(format: str) -> None:
     image = Image.new("P", (4, 3))
     image.putpalette([200, 100, 0, 0, 50, 250])
     image.putdata([0, 1, 1, 0] * 3)
     colours = np.array([[200, 100, 0], [0, 50, 250], [0, 50, 250], [200, 100, 0]], np.uint8)
     np.testing.assert_array_equal(decode(encoded(image, format)), np.stack([colours] * 3))
+    image = Image.new("1", (2, 1))
+    image.putdata([0, 255])
+    np.testing.assert_array_equal(decode(encoded(image, format)), [[[0] * 3, [255] * 3]])
 
 
 @pytest.mark.parametrize(
@@ -307,13 +303,6 @@ def test_one_colour_of_sixteen_bits_may_be_clear() -> None:
     np.testing.assert_array_equal(decode(png_of(deep, 16, clear=deep[4, 5].tolist())), expected)
 
 
-@pytest.mark.parametrize("format", ["PNG", "BMP", "TIFF"])
-def test_one_bit_becomes_black_and_white(format: str) -> None:
-    image = Image.new("1", (2, 1))
-    image.putdata([0, 255])
-    np.testing.assert_array_equal(decode(encoded(image, format)), [[[0] * 3, [255] * 3]])
-
-
 # --- what is no usable image -----------------------------------------------------------------------------------
 
 
@@ -464,13 +453,17 @@ def test_scaling_never_enlarges_and_keeps_the_aspect(height: int, width: int, sh
     assert abs(image.shape[1] - width * scale) < 1
 
 
-def test_a_small_image_is_left_as_it_is() -> None:
+def test_a_small_image_is_left_as_it_is_and_a_strip_keeps_its_short_side() -> None:
     image = picture(20, 30)
     assert shrink(image, 20) is image
     assert shrink(image, None) is image
     np.testing.assert_array_equal(decode(encoded(image, "PNG"), short_side=500), image)
-
-
-def test_a_strip_keeps_its_short_side() -> None:
     assert decode(encoded(picture(29, 800), "PNG"), short_side=256).shape == (29, 800, 3)
     assert decode(encoded(picture(800, 29), "PNG"), short_side=10).shape == (276, 10, 3)
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 77])
+def test_an_orientation_that_means_nothing_is_left_aside(orientation: int) -> None:
+    data = encoded(picture(), "PNG", exif=turned(orientation))
+    np.testing.assert_array_equal(decode(data), picture())
+    assert inspect(data).orientation == 1
