@@ -375,10 +375,10 @@ def test_ctrl_c_in_a_fold_ends_in_130_and_the_same_command_goes_on(toy: Path, co
 
         fit_and_save = train.fit_and_save
 
-        def interrupted(config, dataset, run, learner, fold, *more):
+        def interrupted(training, fold, *more):
             if fold == 1:
                 os.kill(os.getpid(), signal.SIGINT)
-            fit_and_save(config, dataset, run, learner, fold, *more)
+            fit_and_save(training, fold, *more)
 
         train.fit_and_save = interrupted
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is begun without

@@ -1,6 +1,7 @@
 """Sheets of captioned images, and reliability diagrams, drawn with Pillow."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,13 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from kagglepipe.errors import UserError
 from kagglepipe.files import atomic
 from kagglepipe.images.decode import Pixels
 from kagglepipe.images.views import clean_view
+from kagglepipe.predictions.frame import labels, probabilities
 
 if TYPE_CHECKING:
     import pandas as pd
 
+log = logging.getLogger(__name__)
 INK, PAPER, RIGHT, WRONG = (30, 30, 30), (250, 250, 248), (20, 120, 60), (190, 30, 40)
 GAP = 6
 
@@ -44,6 +48,24 @@ def draw_sheet(path: Path, tiles: Sequence[Tile], *, columns: int, title: str, s
         pen.multiline_text((left, top + side + 1), text, tile.colour, font, spacing=2)
     with atomic(path) as temporary:
         sheet.save(temporary, "PNG")
+
+
+def draw_hardest(
+    path: Path, oof: "pd.DataFrame", classes: Sequence[str], image: Callable[[int], Pixels], count: int = 24
+) -> None:
+    """Write a sheet of the images whose true class got the lowest probability out of fold.
+
+    image: row of `oof` -> its pixels (H, W, 3); images that raise UserError are left out.
+    """
+    probs, truth = probabilities(oof, classes), labels(oof, classes)
+    of_truth, tiles = probs[np.arange(len(oof)), truth], []
+    for row in np.argsort(of_truth, kind="stable")[:count].tolist():
+        caption = f"{oof['id'].iloc[row]}\n{classes[truth[row]]}: {of_truth[row]:.3f}"
+        try:
+            tiles.append(Tile(image(row), caption, INK if probs[row].argmax() == truth[row] else WRONG))
+        except UserError as error:  # no reason to lose a trained run
+            log.warning("train: %s lacks a photo: %s", path, error)
+    draw_sheet(path, tiles, columns=8, title="Least sure out of fold: true class and its probability (red: wrong)")
 
 
 def fit_square(image: Pixels, side: int) -> Pixels:

@@ -2,16 +2,20 @@
 
 import math
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.files import sha256
 from kagglepipe.options import CompetitionOptions
+from kagglepipe.predictions.baseline import constant_baseline, metadata_baseline
 from kagglepipe.predictions.frame import labels, probabilities
 from kagglepipe.predictions.metrics import EvalRows, format_summary, summarise
+from kagglepipe.predictions.paired import paired_difference
 from kagglepipe.predictions.uncertainty import (
     TOO_FEW,
     format_difference,
@@ -78,6 +82,39 @@ def groups_hash(dataset: Dataset) -> str:
     name = "id" if dataset.items is None else "video"
     rows = dataset.train[[name, "group"]].drop_duplicates().astype(str).sort_values([name, "group"])
     return sha256(*("\0".join(row) for row in rows.itertuples(index=False)))
+
+
+def baseline_scores(
+    competition: CompetitionOptions,
+    dataset: Dataset,
+    oof: pd.DataFrame,
+    linear: tuple[pd.DataFrame, pd.DataFrame] | None,
+) -> dict[str, Any]:
+    """Scores of baselines on the same rows, by name.
+
+    linear: out-of-fold frames of a linear model on the folds of the dataset and on random ones; None for images.
+    """
+    train, classes = dataset.train, dataset.classes
+    groups = train.set_index("id")["group"]
+    if linear is None:
+        return {"baseline": scores_of(metadata_baseline(train, classes), competition, classes, groups)}
+    frame, random = linear
+    ids = frame["id"]
+    ours = oof.set_index("id").loc[ids].reset_index()
+    over = paired_difference(is_right(ours, classes), is_right(frame, classes), groups[ids].tolist())
+    score = partial(scores_of, competition=competition, classes=classes, groups=groups)
+    constant = score(constant_baseline(train, classes), dataset=dataset)
+    return {
+        "constant": {"class": train["target"].mode()[0], **constant},
+        "linear": score(frame, dataset=dataset),
+        "linear_random_split": score(random),
+        "accuracy_over_linear": {"difference": over.value, "interval": list(over.interval), "p": over.p},
+    }
+
+
+def is_right(frame: pd.DataFrame, classes: list[str]) -> NDArray[np.float64]:
+    """1.0 where the most probable class is the target, (N,)."""
+    return (probabilities(frame, classes).argmax(axis=1) == labels(frame, classes)).astype(float)
 
 
 # --- segments --------------------------------------------------------------------------------------------------

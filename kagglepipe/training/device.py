@@ -151,6 +151,16 @@ def describe_machine(device: "torch.device") -> dict[str, Any]:
     }
 
 
+def peak_memory() -> float | None:
+    """Peak memory of this process in GB; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9, 2)
+
+
 def processor() -> str:
     """Model name of the processor, or its family where the system does not tell."""
     file = Path("/proc/cpuinfo")

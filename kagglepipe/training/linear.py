@@ -10,13 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 from threadpoolctl import threadpool_limits
 
+from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.predictions.baseline import class_shares
+from kagglepipe.predictions.frame import merge_folds, oof_frame
 from kagglepipe.training.features import Features
 from kagglepipe.training.head import UNSEEN_BIAS, ExtraRows, Head, HeadFitter, Labels
 
@@ -172,6 +175,19 @@ def cross_validate_linear(
         valid = folds == fold
         probs[valid] = linear_probabilities(z[~valid], labels[~valid], z[valid], classes, c=25 / x.shape[1])
     return probs
+
+
+def linear_baseline(x: NDArray[np.floating], dataset: Dataset, folds: NDArray[np.int64]) -> pd.DataFrame:
+    """Out-of-fold frame of a logistic regression on features x (N, F) of the labelled rows.
+
+    folds: fold of each row (N,), which need not be that of the dataset.
+    """
+    train, classes, frames = dataset.train, dataset.classes, []
+    probs = cross_validate_linear(x, dataset.labels(train), folds, len(classes))
+    for fold in np.unique(folds):
+        rows, own = train[folds == fold], probs[folds == fold]
+        frames.append(oof_frame(rows["id"].tolist(), int(fold), rows["target"].tolist(), own, classes))
+    return merge_folds(frames, train["id"])
 
 
 def linear_probabilities(

@@ -16,7 +16,8 @@ from kagglepipe.images.decode import decode
 from kagglepipe.options import CacheOptions
 from kagglepipe.predictions.frame import oof_frame
 from kagglepipe.runs.identity import read_data
-from kagglepipe.stages.train import draw_hardest, log_setup_of, make_learner
+from kagglepipe.runs.run import Run
+from kagglepipe.stages.train import draw_hardest_of, log_setup_of, make_learner
 from kagglepipe.tools.commands import run_command
 from kagglepipe.training.image_learner import ImageLearner
 from kagglepipe.training.sequence_learner import SequenceLearner
@@ -101,7 +102,7 @@ def test_a_picture_of_what_is_hardest_lacks_a_photo_that_is_gone(
     ids, probs = train["id"].tolist(), np.full((len(train), 3), 1 / 3)
     oof = oof_frame(ids, train["fold"].tolist(), train["target"].tolist(), probs, classes)
     (toy / ids[0]).unlink()
-    draw_hardest(config, prepared, oof, toy.parent / "hardest.png", count=2)
+    draw_hardest_of(config, prepared, Run(toy.parent), oof)
     assert (toy.parent / "hardest.png").exists()
     assert f"hardest.png lacks a photo: {toy / ids[0]}" in caplog.text
 

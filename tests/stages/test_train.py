@@ -206,7 +206,7 @@ def test_a_fold_whose_network_is_replaced_is_not_done(configure: Callable[..., C
     assert len(list(run.folder.rglob("metrics.json"))) == 1 + int(config.folds.count)
     learner.predict = lambda *_: 1 / 0
     with pytest.raises(ZeroDivisionError):
-        train.fit_and_save(config, dataset, run, learner, 1, train.FoldFacts(None, [], {}), None, None)
+        train.fit_and_save(train.Training(dataset, run, learner, None, [], {}, "train"), 1, None, None)
     left = {str(path.relative_to(run.folder)) for path in run.folder.rglob("metrics.json")}
     assert left == {f"fold_{k}/metrics.json" for k in range(int(config.folds.count)) if k != 1}
 
