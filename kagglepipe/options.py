@@ -385,10 +385,11 @@ class TrainingOptions(Options, group="training"):
         [], "Experiment trackers, as [wandb,mlflow].", choices=("tensorboard", "wandb", "mlflow", "trackio"),
         changes_results=False,
     )  # fmt: skip
-    rival: str | None = option(
+    prune_against: str | None = option(
         None, "JSON with the fold scores of a run to beat (a sweep writes it); else stop early.",
         path=True, changes_results=False,
     )  # fmt: skip
+    rival: str | None = option(None, "Old name of training.prune_against.", path=True, changes_results=False)
     teacher: str | None = option(
         None, "Finished run whose out-of-fold test predictions become pseudo-labels.", path=True
     )
@@ -396,6 +397,9 @@ class TrainingOptions(Options, group="training"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.rival is not None:  # typed, or from a config.yaml of an older version
+            object.__setattr__(self, "prune_against", self.prune_against or self.rival)
+            object.__setattr__(self, "rival", None)
         if self.budget is not None and seconds_of("training.budget", self.budget) <= 0:
             raise UserError(f"training.budget={self.budget} must be more than 0")
         if not self.regularisation:

@@ -97,7 +97,7 @@ def test_a_sweep_ends_with_a_table_pictures_and_an_experiment_that_is_its_best_r
     assert {run.name for run in study.parents[1].glob("*-head-*")} == before
     kept = (study.parents[1] / best[2] / "config.yaml").read_text()
     assert "trial: null" in kept
-    assert "rival: null" in kept
+    assert "prune_against: null" in kept
 
 
 @pytest.mark.slow
@@ -444,11 +444,12 @@ def test_without_the_extra_it_says_what_to_install(command: Command, monkeypatch
     )  # fmt: skip
 
 
-# --- training against a rival ----------------------------------------------------------------------------------
+# --- pruning ----------------------------------------------------------------------------------
 
 
-def test_training_stops_after_the_fold_by_which_it_cannot_beat_its_rival(
-    colours: Path, tmp_path: Path, configure: Configure, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("key", ["prune_against", "rival"])  # the second is the old name
+def test_training_stops_after_the_fold_by_which_it_cannot_beat_the_incumbent(
+    key: str, colours: Path, tmp_path: Path, configure: Configure, caplog: pytest.LogCaptureFixture
 ) -> None:
     from kagglepipe.runs.identity import read_data, run_of
     from kagglepipe.tools.trial_result import trial_result
@@ -460,7 +461,7 @@ def test_training_stops_after_the_fold_by_which_it_cannot_beat_its_rival(
     rival = {"run": "best", "measure": "log_loss", "greater_is_better": False, "perfect": 0.0,
              "folds": {0: 1e-6, 1: 1e-6, 2: 1e-6}, "folds_hash": prepared.folds_hash}  # fmt: skip
     (tmp_path / "rival.json").write_text(json.dumps(rival))
-    config = configure(*options, f"training.rival={tmp_path}/rival.json")
+    config = configure(*options, f"training.{key}={tmp_path}/rival.json")
     run = run_of(config, prepared).folder
     assert run == run_of(configure(*options), prepared).folder
     with caplog.at_level("INFO"):

@@ -195,7 +195,8 @@ def unquoted(word: str) -> str:
 def plain(config: DictConfig) -> dict[str, Any]:
     """Nested dictionaries of a configuration, without the groups in LEFT_OUT."""
     found: Any = OmegaConf.to_container(config, resolve=False)
-    found["training"].pop("rival")
+    for name in ("prune_against", "rival"):
+        found["training"].pop(name)
     return {key: value for key, value in found.items() if key not in LEFT_OUT}
 
 

@@ -80,7 +80,7 @@ class Sweep:
             name, words = f"{name}-fold-{fold}", [*words, f"folds.only=[{fold}]"]
         words += [f"hydra.sweep.dir={hydra_string(str(self.plan.folder / 'trials'))}", f"hydra.sweep.subdir='{name}'"]
         if job.incumbent is not None:
-            words.append(f"training.rival={hydra_string(str(job.incumbent))}")
+            words.append(f"training.prune_against={hydra_string(str(job.incumbent))}")
         return words if job.seed is None else [*words, f"seed={job.seed}"]
 
     def read_outcome(self, job: Job, result: Any) -> Outcome:

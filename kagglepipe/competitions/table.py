@@ -1,8 +1,10 @@
 """The table of an image competition: one row for each image. Everything downstream joins on `id`, never by position."""
 
+import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pandas as pd
 
@@ -20,10 +22,11 @@ from kagglepipe.competitions.layout import FolderIndex, Layout, check_layout, gu
 from kagglepipe.competitions.source import other_kind
 from kagglepipe.competitions.spreadsheet import read_spreadsheet
 from kagglepipe.errors import UserError
-from kagglepipe.files import expanded, sha256
+from kagglepipe.files import expanded, read_json, sha256
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.text import first_three
 
+log = logging.getLogger(__name__)
 TABLE_COLUMNS = (
     "id", "split", "path", "target", "width", "height", "bytes", "format", "mode", "sha256", "phash", "group",
 )  # fmt: skip
@@ -226,3 +229,52 @@ def _check_labels(labels: pd.DataFrame, path: str) -> None:
             f"{path}: {first_three(labels['label'][number % 1 != 0])} look like measurements; regression is not "
             "supported, give one class name a file"
         )
+
+
+def unreadable_rows(listed: pd.DataFrame, usable: "pd.Series[str]", reasons: list[str]) -> list[dict[str, str]]:
+    """List id, path and reason of the test items that cannot be read; a submission needs an answer for each.
+
+    listed: id, path and split of all files. usable: paths of the readable ones. reasons: `<path>: why` of the others,
+    in their order.
+    """
+    lost = listed[~listed["path"].isin(usable)]
+    rows = zip(lost["id"], lost["path"], lost["split"], reasons, strict=True)
+    return [
+        {"id": id, "path": path, "why": why.removeprefix(f"{path}: ")}
+        for id, path, split, why in rows
+        if split == "test"
+    ]
+
+
+def warn_of_unreadable(rows: list[dict[str, str]], competition: CompetitionOptions) -> None:
+    """Log test items that cannot be read, and their answer in a submission."""
+    if rows:
+        some = first_three(one["path"] for one in rows)
+        answer = "have no segment" if competition.finds_segments else "get the class shares of those to train on"
+        log.warning("prepare: %d of them are to classify, and will %s: %s", len(rows), answer, some)
+
+
+def warn_of_other_settings(folder: Path, settings: dict[str, Any]) -> None:
+    """Log that a table of other settings, or of another competition, is replaced."""
+    file = folder / "prepared.json"
+    if not file.exists():
+        return
+    known = read_json(file)["settings"]
+    other = [name for name, value in settings.items() if name in known and known[name] != value and name != "decoder"]
+    if other:
+        changed = first_three(f"{name} {known[name]} then, {settings[name]} now" for name in other)
+        log.warning(
+            "prepare: %s was prepared with other settings (%s) and is made again; two competitions over one folder "
+            "stay side by side with competition.slug=NAME for each", folder, changed,
+        )  # fmt: skip
+
+
+def bad_files(bad: list[str]) -> UserError:
+    """An error about files that cannot be decoded."""
+    mend = "mend or remove it, or leave such files out with competition.on_bad_image=skip"
+    return UserError(f"{first_with_count(bad)}; {mend}")
+
+
+def first_with_count(bad: list[str]) -> str:
+    """The first, and how many more: `a.mp4: no frames (and 3 more)`."""
+    return bad[0] + (f" (and {len(bad) - 1} more)" if len(bad) > 1 else "")

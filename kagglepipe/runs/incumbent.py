@@ -13,7 +13,7 @@ from kagglepipe.runs.run import Run
 def reason_to_prune(run: Run, dataset: Dataset, incumbent: Path | None, metric: str) -> str | None:
     """Why the run cannot beat the incumbent any more; None where it can, or there is none on these folds.
 
-    incumbent: the JSON of `training.rival`. metric: of the competition.
+    incumbent: the JSON of `training.prune_against`. metric: of the competition.
     """
     if incumbent is None or not incumbent.exists():
         return None

@@ -22,6 +22,13 @@ from kagglepipe.competitions.duplicates import linked_rows
 from kagglepipe.competitions.folds import mixed_groups
 from kagglepipe.competitions.labels import check_classes, check_index_form
 from kagglepipe.competitions.source import list_files
+from kagglepipe.competitions.table import (
+    bad_files,
+    first_with_count,
+    unreadable_rows,
+    warn_of_other_settings,
+    warn_of_unreadable,
+)
 from kagglepipe.competitions.units import clip_labels, clip_rows
 from kagglepipe.console import progress
 from kagglepipe.errors import UserError
@@ -80,7 +87,7 @@ def make_sequence_table(competition: CompetitionOptions, folder: Path, *, max_si
         "ignored": [f.relative_to(root).as_posix() for f in ignored],
         "outside": catalogue.outside,
         "skipped": bad,
-        "unreadable": unreadable(listed, items["path"], bad),
+        "unreadable": unreadable_rows(listed, items["path"], bad),
         "repaired": {v: list(told) for v, told in zip(items["video"], items["repairs"], strict=True) if told},
     }
     write_json(report_file, report)
@@ -99,44 +106,6 @@ def table_settings(competition: CompetitionOptions, root: Path, max_side: int) -
         table = getattr(competition, name) and root / expanded(getattr(competition, name))
         settings[f"{name}_sha256"] = file_sha256(table) if table and table.is_file() else None
     return settings
-
-
-def unreadable(listed: pd.DataFrame, usable: "pd.Series[str]", reasons: list[str]) -> list[dict[str, str]]:
-    """id, path and why of the items to classify that cannot be read; `submit` answers for them all the same.
-
-    listed: id, path and split of all files; usable: the paths of those that could be read; reasons: `<path>: why` of
-    the others, in their order.
-    """
-    lost = listed[~listed["path"].isin(usable)]
-    rows = zip(lost["id"], lost["path"], lost["split"], reasons, strict=True)
-    return [
-        {"id": id, "path": path, "why": why.removeprefix(f"{path}: ")}
-        for id, path, split, why in rows
-        if split == "test"
-    ]
-
-
-def warn_of_unreadable(rows: list[dict[str, str]], competition: CompetitionOptions) -> None:
-    """Says what becomes of items to classify that cannot be read."""
-    if rows:
-        some = first_three(one["path"] for one in rows)
-        answer = "have no segment" if competition.finds_segments else "get the class shares of those to train on"
-        log.warning("prepare: %d of them are to classify, and will %s: %s", len(rows), answer, some)
-
-
-def warn_of_other_settings(folder: Path, settings: dict[str, Any]) -> None:
-    """Says so where the table of another competition, or of other settings, is about to be replaced."""
-    file = folder / "prepared.json"
-    if not file.exists():
-        return
-    known = read_json(file)["settings"]
-    other = [name for name, value in settings.items() if name in known and known[name] != value and name != "decoder"]
-    if other:
-        changed = first_three(f"{name} {known[name]} then, {settings[name]} now" for name in other)
-        log.warning(
-            "prepare: %s was prepared with other settings (%s) and is made anew; two competitions over one folder stay "
-            "side by side with competition.slug=NAME for each", folder, changed,
-        )  # fmt: skip
 
 
 def sequences_hash(table: pd.DataFrame, annotations: bytes) -> str:
@@ -228,17 +197,6 @@ def look_at_items(
     if competition.kind == "series":
         items = alike([name["path"] for name in names], items)
     return pd.DataFrame([{**name, **vars(item)} for name, item in zip(names, items, strict=True)]), bad
-
-
-def bad_files(bad: list[str]) -> UserError:
-    """The error that names files which cannot be used."""
-    mend = "mend or remove it, or leave such files out with competition.on_bad_image=skip"
-    return UserError(f"{first_with_count(bad)}; {mend}")
-
-
-def first_with_count(bad: list[str]) -> str:
-    """As in `a.mp4: torn (and 3 more)`."""
-    return bad[0] + (f" (and {len(bad) - 1} more)" if len(bad) > 1 else "")
 
 
 def look_at_video(path: Path, *, max_side: int) -> Item:

@@ -225,7 +225,7 @@ def train_folds(config: Config, dataset: Dataset, run: Run, wanted: Sequence[int
         distributed.barrier()
         started = time.perf_counter()  # features are shared by all folds
         for number, fold in enumerate(wanted):
-            if options.rival and distributed.broadcast_object(is_pruned(training, options.rival)):
+            if options.prune_against and distributed.broadcast_object(is_pruned(training, options.prune_against)):
                 break
             share = budget and budget.split(len(wanted) - number)
             train_fold(training, fold, share, track)
@@ -235,11 +235,11 @@ def train_folds(config: Config, dataset: Dataset, run: Run, wanted: Sequence[int
 
 
 def is_pruned(training: Training, incumbent: str) -> bool:
-    """Whether the finished folds show that the run cannot beat `training.rival`; logs the reason."""
+    """Whether the finished folds show that the run cannot beat `training.prune_against`; logs the reason."""
     competition = training.learner.options.competition
     why = reason_to_prune(training.run, training.dataset, absolute(incumbent), competition.metric)
     if why:
-        log.info("train: stopped, since %s; without training.rival it goes on", why)
+        log.info("train: stopped, since %s; without training.prune_against it goes on", why)
     return why is not None
 
 
@@ -375,7 +375,7 @@ def save_missing(config: Config, dataset: Dataset, run: Run) -> None:
 
 def without_command(config: Config) -> Config:
     """The configuration for config.yaml, without the sweep and `input`, which may hold a password."""
-    return replace(config, input=None, training=replace(config.training, rival=None), sweep=SweepOptions())
+    return replace(config, input=None, training=replace(config.training, prune_against=None), sweep=SweepOptions())
 
 
 def merge(config: Config, dataset: Dataset, run: Run, folds: Sequence[int], cost: dict[str, Any]) -> None:

@@ -35,7 +35,7 @@ def trial_result(config: Config) -> dict[str, Any]:
         if "latency" in config.sweep.objectives:
             found["latency"] = latency(config, dataset, run)
         return found
-    incumbent = config.training.rival and absolute(config.training.rival)
+    incumbent = config.training.prune_against and absolute(config.training.prune_against)
     if why := reason_to_prune(run, dataset, incumbent or None, config.competition.metric):
         return {**found, "raced": why}
     raise UserError(f"{run.name} is not merged: a sweep needs all folds, so leave folds.only away")
