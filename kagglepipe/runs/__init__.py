@@ -1,1 +1,1 @@
-"""Runs on disk: what decides their names, what lies in their folders, which of them is best."""
+"""Runs on disk: identities and names, folders, scores, selection."""

@@ -1,7 +1,6 @@
-"""What is known of the rows to classify, where a competition tells it: for scoring only.
+"""Known answers of the test rows, for scoring only.
 
-Nothing that is fitted or chosen ever sees an answer. So answers that are mended, given or taken away later score a
-finished run anew, and never train it again.
+Nothing is fitted or chosen with them: changed answers update the test scores of a finished run, without training.
 """
 
 import logging
@@ -38,9 +37,9 @@ TEST_SCORES = ("test", "test_without_twins", "answers_sha256")  # keys of metric
 def with_test_scores(
     scores: dict[str, Any], competition: CompetitionOptions, dataset: Dataset, test: pd.DataFrame
 ) -> dict[str, Any]:
-    """The metrics of a run with the scores of its test frame by the answers as they are now, and no others.
+    """The metrics of a run with the scores of its test frame by the present answers.
 
-    answers_sha256 tells which answers they were; where none are known there is neither.
+    Its `answers_sha256` is their hash; without answers there are neither scores nor hash.
     """
     scores = {name: value for name, value in scores.items() if name not in TEST_SCORES}
     if "detection" in scores:
@@ -48,33 +47,33 @@ def with_test_scores(
     known = answers_hash(competition, dataset)
     if known is None or test.empty:
         return scores
-    told = segment_test_scores if competition.finds_segments else row_test_scores
-    return {**told(scores, competition, dataset, test), "answers_sha256": known}
+    add_scores = segment_test_scores if competition.finds_segments else row_test_scores
+    return {**add_scores(scores, competition, dataset, test), "answers_sha256": known}
 
 
 def row_test_scores(
     scores: dict[str, Any], competition: CompetitionOptions, dataset: Dataset, test: pd.DataFrame
 ) -> dict[str, Any]:
-    """`with_test_scores` where each item has one answer."""
+    """`with_test_scores` for items with one answer each."""
     metric, classes = competition.metric, dataset.classes
     answers = read_answers(competition, dataset)
     assert answers is not None
     graded = test.assign(fold=0, target=test["id"].map(answers)).dropna(subset=["target"])
-    if graded.empty:  # all that are known are of files that cannot be read
+    if graded.empty:  # all answers are of unreadable files
         return scores
     in_train = set(dataset.table.loc[dataset.table.split == "train", "group"])
     group = dataset.table.set_index("id")["group"]
-    apart = graded[~graded["id"].map(group).isin(in_train)]
+    without_twins = graded[~graded["id"].map(group).isin(in_train)]
     scores = {**scores, "test": summarise(metric, graded, classes, group)}
-    if 0 < len(apart) < len(graded):
-        scores["test_without_twins"] = summarise(metric, apart, classes, group)
+    if 0 < len(without_twins) < len(graded):
+        scores["test_without_twins"] = summarise(metric, without_twins, classes, group)
     return scores
 
 
 def segment_test_scores(
     scores: dict[str, Any], competition: CompetitionOptions, dataset: Dataset, test: pd.DataFrame
 ) -> dict[str, Any]:
-    """`with_test_scores` where segments are found, with the settings that were chosen out of fold."""
+    """`with_test_scores` for segments, with the post-processing that was chosen out of fold."""
     classes, background = dataset.classes, competition.background
     answers = read_segment_answers(competition, dataset)
     assert answers is not None
@@ -93,9 +92,9 @@ def segment_test_scores(
 
 
 def score_test_again(competition: CompetitionOptions, dataset: Dataset, run: Run) -> bool:
-    """Update the test scores in metrics.json if the known answers have changed; whether they had.
+    """Update the test scores in metrics.json if the known answers have changed.
 
-    A run of other files or classes keeps what it has. The file's time stays, since no run was made.
+    Returns whether they had. A run of other files or classes keeps its scores. The file keeps its time.
     """
     metrics = run.metrics
     known = answers_hash(competition, dataset)
@@ -117,14 +116,14 @@ def score_test_again(competition: CompetitionOptions, dataset: Dataset, run: Run
 
 
 def answers_hash(competition: CompetitionOptions, dataset: Dataset) -> str | None:
-    """A hash of all that is known of the rows to classify; None where nothing is. Raises UserError as the readers."""
+    """Hash of all known answers; None without any. Raises UserError as the readers."""
     read = read_segment_answers if competition.finds_segments else read_answers
     answers = read(competition, dataset)
     return None if answers is None else sha256(answers.to_csv(lineterminator="\n"))
 
 
 def hidden_answers(competition: CompetitionOptions, dataset: Dataset) -> "pd.Series[Any]":
-    """id -> true class of the rows that `competition.hidden` hides: for stage=drill, when all is trained."""
+    """True classes, by id, of the rows that `competition.hidden` hides, for stage=drill after training."""
     if competition.finds_segments:
         return true_classes(dataset.test, hidden_segments(dataset), competition.background)
     answers = pd.read_csv(dataset.folder / "answers.csv", dtype=str, keep_default_na=False)
@@ -137,12 +136,12 @@ def hidden_segments(dataset: Dataset) -> pd.DataFrame:
 
 
 def read_answers(competition: CompetitionOptions, dataset: Dataset) -> "pd.Series[Any] | None":
-    """id -> true class of the items to classify, where the competition or `per_class` knows them; else None.
+    """True classes, by id, of the test items; None where neither the competition nor `per_class` knows them.
 
-    Raises UserError for a file that is not there, or that tells of other items or classes.
+    Raises UserError for a file that is missing, or has other items or classes.
     """
     if competition.hidden is not None:
-        return None  # which stage=drill alone may know
+        return None  # only stage=drill reads them
     if competition.per_class is not None:
         known = pd.read_csv(dataset.folder / "answers.csv", dtype=str, keep_default_na=False)
         return known.set_index(known.columns[0])[known.columns[1]]
@@ -158,14 +157,14 @@ def read_answers(competition: CompetitionOptions, dataset: Dataset) -> "pd.Serie
         raise UserError(f"{path} does not tell each id once: {twice}; keep one answer each")
     answers = as_classes(labels[labels != ""], competition, dataset.classes, path)
     answers.index = pd.Index(ids[labels != ""])
-    demand_known(competition, dataset, answers.index)
+    check_known(competition, dataset, answers.index)
     return answers
 
 
 def as_classes(
     labels: "pd.Series[str]", competition: CompetitionOptions, classes: list[str], path: Path
 ) -> "pd.Series[str]":
-    """Answers in the form of a submission as class names. Raises UserError for one that is no class."""
+    """Class names of answers in the form of a submission. Raises UserError for an unknown class."""
     numbers = {str(number): name for number, name in enumerate(classes)} if competition.form == "index" else {}
     if competition.form == "probability" and not {"0", "1"} & set(classes):
         hint = positive_class(classes, str(labels.name))
@@ -180,8 +179,8 @@ def as_classes(
 
 
 def read_segment_answers(competition: CompetitionOptions, dataset: Dataset) -> pd.DataFrame | None:
-    """The test's segments, where the competition knows them; for scoring only. Raises UserError as `read_answers`."""
-    if competition.answers is None or competition.hidden is not None:  # which stage=drill alone may know
+    """True segments of the test videos; None if unknown. Raises UserError as `read_answers`."""
+    if competition.answers is None or competition.hidden is not None:  # only stage=drill reads them
         return None
     path = table_path(dataset, competition.answers)
     try:
@@ -196,14 +195,14 @@ def read_segment_answers(competition: CompetitionOptions, dataset: Dataset) -> p
     if strange := sorted(set(answers["label"]) - set(dataset.classes)):
         raise UserError(f"{path} has the label {strange[0]}, which is none of {', '.join(dataset.classes)}: mend it")
     answers["video"] = as_spelt(answers["video"], items_asked(dataset))
-    demand_known(competition, dataset, answers["video"])
+    check_known(competition, dataset, answers["video"])
     return answers
 
 
 def table_path(dataset: Dataset, name: str) -> Path:
-    """Where a CSV that a competition's option names lies, in a folder that wraps the data too.
+    """Path of a CSV that an option of the competition names, also in a folder that wraps the data.
 
-    Raises UserError if it is not there, but in the folder where the command was typed.
+    Raises UserError if the file is in the working directory instead.
     """
     root = dataset.images_root
     path = root / expanded(name)
@@ -217,7 +216,7 @@ def table_path(dataset: Dataset, name: str) -> Path:
 
 
 def read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
-    """(header, rows) of a CSV, all as text. Raises UserError if it is none."""
+    """(header, rows) of a CSV, as text. Raises UserError if it is no CSV."""
     try:
         _, header, rows = read_cells(path)
     except UserError as error:
@@ -225,8 +224,8 @@ def read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
     return header, list(rows.values())
 
 
-def demand_known(competition: CompetitionOptions, dataset: Dataset, answered: Iterable[str]) -> None:
-    """Raises UserError for answers none of which is to anything asked; some may be to files that cannot be read."""
+def check_known(competition: CompetitionOptions, dataset: Dataset, answered: Iterable[str]) -> None:
+    """Raises UserError if no answer belongs to a test item; some may belong to unreadable files."""
     theirs, ours = set(answered), items_asked(dataset)
     if not theirs or not ours or theirs & set(ours):
         return
@@ -240,7 +239,7 @@ def demand_known(competition: CompetitionOptions, dataset: Dataset, answered: It
 
 
 def items_asked(dataset: Dataset) -> dict[str, str]:
-    """id -> path of the items to classify, a long video once, those that cannot be read too."""
+    """Paths, by id, of all test items: a long video once, unreadable ones too."""
     rows = dataset.test
     names = rows["video"] if dataset.items is not None else rows["id"]
     return dict(zip(names, rows["path"], strict=True)) | {one.id: one.path for one in dataset.unreadable}
@@ -257,7 +256,7 @@ def as_spelt(names: Iterable[str], own: Iterable[str]) -> list[str]:
 
 
 def fitting_ids(asked: Iterable[str], paths: Iterable[str]) -> list[str]:
-    """The values of `competition.id` that give all ids asked for.
+    """The values of `competition.id` by which all these ids exist.
 
     >>> fitting_ids({"a"}, ["test/a.png", "test/b.png"])
     ['stem']

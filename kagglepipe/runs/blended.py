@@ -1,4 +1,4 @@
-"""The networks of a run of video or series, to predict other files: its own or, of an ensemble, its members'."""
+"""Networks of a run of video or series, or of the members of an ensemble, to predict other files."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +28,7 @@ def load_run(run: Run, backend: InferenceBackend) -> "SequenceRun | BlendedRun":
 
 
 class BlendedRun:
-    """Networks whose probabilities are blended as their ensemble does; used like a SequenceRun.
+    """Networks of the members of an ensemble, with blended probabilities; has the interface of SequenceRun.
 
     Raises UserError for members that read files at other rates.
     """
@@ -45,28 +45,28 @@ class BlendedRun:
         self.orders = [[member.meta["classes"].index(label) for label in classes] for member in members]
 
     def read(self, path: Path) -> Seen:
-        """The features of a file's frames, or samples, by the encoders of all members."""
+        """Features of the frames, or samples, of a file by the encoders of all members."""
         seen = [member.read(path) for member in self.members]
         features = {encoder: values for one in seen for encoder, values in one.features.items()}
         return seen[0]._replace(features=features)
 
     def probabilities(self, features: dict[Path, NDArray[np.float32]], *, per_frame: bool) -> Probs:
-        """(T, C), or (C,) for the whole. features: encoder -> (T, F)."""
+        """Probabilities (T, C), or (C,) of the whole. features: encoder -> (T, F)."""
         return self.blend([member.probabilities(features, per_frame=per_frame) for member in self.members])
 
     def blend(self, probs: list[Probs]) -> Probs:
-        """The members' probabilities, (T, C) or (C,) each, made into one."""
+        """Blend the members' probabilities, (T, C) or (C,) each."""
         stack = np.stack([np.atleast_2d(own)[:, order] for own, order in zip(probs, self.orders, strict=True)])
         return self.run.blend(stack).reshape(probs[0].shape)
 
     @property
     def side(self) -> "Resize":
-        """How frames are decoded, the same for all members. Raises UserError if it is not."""
+        """Size of decoded frames. Raises UserError if members differ in it."""
         if len(sides := {member.side for member in self.members}) > 1:
-            raise UserError(f"the members of {self.name} look at frames of other sizes: name one, as run=MEMBER")
+            raise UserError(f"the members of {self.name} decode frames of different sizes: name one, as run=MEMBER")
         return sides.pop()
 
     def live(self) -> "Callable[[Pixels], Probs]":
-        """A function to be called with one decoded frame after the other -> (C,)."""
+        """Function from one decoded frame after the other to probabilities (C,)."""
         steps = [member.live() for member in self.members]
         return lambda frame: self.blend([step(frame) for step in steps])

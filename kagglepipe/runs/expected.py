@@ -1,7 +1,7 @@
-"""What the competition asks for, and whether what is prepared can answer it.
+"""Rows and columns of the expected submission, and checks of the dataset against them.
 
-`prepare` asks before anything is trained, `submit` when there are answers; so neither learns late of a sample
-submission, or of known answers, that belongs to other files.
+`prepare` checks before training, `submit` again, so that a sample submission, or known answers, of other files are
+found early.
 """
 
 import logging
@@ -42,9 +42,9 @@ SAMPLE_SUBMISSION = re.compile(r"sample[-_ ]?submission.*\.csv(\.zip)?", re.I)
 def check_submittable(competition: CompetitionOptions, dataset: Dataset, *, upload: bool, scored: bool) -> None:
     """Raises UserError for a sample submission, known answers or an upload that the dataset does not fit.
 
-    scored: whether known answers have to fit; a notebook may have files that they do not know.
+    scored: whether known answers have to fit; a code competition's notebook has other files.
     """
-    if competition.is_part:  # training images are classified, for a score at home
+    if competition.is_part:  # the test is a part of the labelled images
         return
     if upload and dataset.nothing_to_classify:
         raise UserError(f"{dataset.folder.name} has no {competition.noun} to classify, so there is nothing to upload")
@@ -60,7 +60,7 @@ def check_submittable(competition: CompetitionOptions, dataset: Dataset, *, uplo
 
 
 def check_rows(competition: CompetitionOptions, dataset: Dataset) -> list[str]:
-    """The columns of a submission with an answer for each item. Raises UserError where it cannot be made."""
+    """Columns of a submission with an answer for each item. Raises UserError if it is not possible."""
     contract = contract_of(competition, dataset)
     columns = submission_columns(**{key: value for key, value in contract.items() if key not in ("ids", "positive")})
     sample = sample_of(competition, dataset)
@@ -69,12 +69,12 @@ def check_rows(competition: CompetitionOptions, dataset: Dataset) -> list[str]:
         if fault := label_fault(cells, competition.form, dataset.classes):
             raise UserError(f"{competition.sample_submission} {fault}")
     if competition.form == "probability" and not dataset.nothing_to_classify:
-        tell_positive("prepare", competition, dataset.classes, contract)
+        log_positive("prepare", competition, dataset.classes, contract)
     return list(columns.values())
 
 
 def check_segments(competition: CompetitionOptions, dataset: Dataset) -> list[str]:
-    """The columns of a submission of segments. Raises UserError for a sample submission of others, or other videos."""
+    """Columns of a submission of segments. Raises UserError for a sample submission with other columns or videos."""
     sample = sample_of(competition, dataset)
     columns = segment_columns(list(sample.columns) if sample is not None else None)
     if sample is not None and len(sample):
@@ -83,10 +83,10 @@ def check_segments(competition: CompetitionOptions, dataset: Dataset) -> list[st
 
 
 def contract_of(competition: CompetitionOptions, dataset: Dataset) -> dict[str, Any]:
-    """What a submission with an answer for each item holds: the keyword arguments of `build_submission`.
+    """Keyword arguments of `build_submission` for a submission with an answer for each item.
 
-    Its rows and columns are the sample submission's where one is shipped, else all items in the order of their ids.
-    Raises UserError for a sample submission that asks for other items.
+    Rows and columns are those of the sample submission, without one all items by id. Raises UserError for a sample
+    submission with other items.
     """
     sample = sample_of(competition, dataset)
     header = None if sample is None else list(sample.columns)
@@ -98,7 +98,7 @@ def contract_of(competition: CompetitionOptions, dataset: Dataset) -> dict[str, 
     target = competition.target_column
     is_unnamed = competition.form != "probabilities" and target == CompetitionOptions().target_column
     if header is not None and len(header) == 2 and is_unnamed:
-        target = header[1]  # which is the one column beside the ids, whatever it is called
+        target = header[1]  # the one column beside the ids
     hint = positive_class(dataset.classes, target) if competition.form == "probability" else None
     return {
         "form": competition.form,
@@ -112,7 +112,7 @@ def contract_of(competition: CompetitionOptions, dataset: Dataset) -> dict[str, 
 
 
 def sample_of(competition: CompetitionOptions, dataset: Dataset) -> pd.DataFrame | None:
-    """The sample submission, all as text; None if none is named, or training images are classified."""
+    """The sample submission as text; None if none is named, or the test is a part of the labelled images."""
     name = competition.sample_submission
     if name is None or competition.is_part:
         return None
@@ -120,7 +120,7 @@ def sample_of(competition: CompetitionOptions, dataset: Dataset) -> pd.DataFrame
 
 
 def check_ids(competition: CompetitionOptions, dataset: Dataset, asked: Iterable[str]) -> None:
-    """Raises UserError, with what to type, if a sample submission asks for an item that is not there to classify."""
+    """Raises UserError if a sample submission has an id that no test item has."""
     asked, known = list(asked), items_asked(dataset)
     strange = [id for id, ours in zip(asked, as_spelt(asked, known), strict=True) if ours not in known]
     if not strange:
@@ -140,27 +140,27 @@ def check_ids(competition: CompetitionOptions, dataset: Dataset, asked: Iterable
     )
 
 
-def tell_positive(stage: str, competition: CompetitionOptions, classes: list[str], contract: dict[str, Any]) -> None:
-    """Says whose probability a submission of one column holds, and how to turn it."""
+def log_positive(stage: str, competition: CompetitionOptions, classes: list[str], contract: dict[str, Any]) -> None:
+    """Log the class of the probabilities in a submission of one column, and how to change it."""
     column, positive = contract["target_column"], contract["positive"]
     turned = f"competition.classes=[{','.join((classes[positive], classes[1 - positive]))}]"
     hint = positive_class(classes, column)
-    held = f"{stage}: column {column} holds the probability of {classes[positive]}"
+    holds = f"{stage}: column {column} holds the probability of {classes[positive]}"
     if hint is not None and hint == positive:
-        log.info("%s, after which it is called", held)
+        log.info("%s, as its name says", holds)
     elif hint is not None:
-        called = f"the second of competition.classes, though it is called after {classes[hint]}"
-        log.warning("%s, %s: %s turns it", held, called, turned)
+        called = f"the second of competition.classes, though named after {classes[hint]}"
+        log.warning("%s, %s: %s turns it", holds, called, turned)
     elif competition.classes:
-        log.info("%s", held)
+        log.info("%s", holds)
     else:
-        log.warning("%s (the second of %s): %s turns it", held, ", ".join(classes), turned)
+        log.warning("%s (the second of %s): %s turns it", holds, ", ".join(classes), turned)
 
 
 def check_shipped_sample(competition: CompetitionOptions, dataset: Dataset, columns: list[str]) -> None:
-    """Raises UserError if the data hold a sample submission that asks for other columns or rows.
+    """Raises UserError if the data contain a sample submission with other columns or rows.
 
-    One that the configuration names has given columns and rows already.
+    Nothing to check if `competition.sample_submission` is set.
     """
     if competition.sample_submission is not None:
         return
@@ -180,7 +180,7 @@ def check_shipped_sample(competition: CompetitionOptions, dataset: Dataset, colu
 
 
 def natural(text: str) -> list[tuple[int, str]]:
-    """Sorts img2 before img10.
+    """Sort key for natural order.
 
     >>> sorted(["img10", "img2"], key=natural)
     ['img2', 'img10']

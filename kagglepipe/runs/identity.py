@@ -1,4 +1,4 @@
-"""What decides the results of a run, and so its name."""
+"""Identity of a run: everything that decides its results, and its name; the runs that a configuration names."""
 
 import json
 import re
@@ -21,14 +21,14 @@ if TYPE_CHECKING:  # help and the checks of options read this file, so that noth
     from kagglepipe.training.backends import InferenceBackend
 
 POLICY_OF_MODE = {"head": "strong", "finetune": "light"}  # augmentation=auto; the figures are in docs/design.md
-RESULT_VERSION = {"head": 2, "finetune": 2, "time": 2}  # raise by hand what would give other results from the same
-ENSEMBLE_VERSION = 2  # raise by hand what would blend the same members otherwise
+RESULT_VERSION = {"head": 2, "finetune": 2, "time": 2}  # raised when the same options give other results
+ENSEMBLE_VERSION = 2  # raised when the same members are blended differently
 RUN_WORDS = {"head", "finetune", "mean", "network", "segments", "augmented", "cropped", "teacher"}  # and the kind
 BY_CONTENT = {"model.weights", "training.teacher", "training.confidence"}  # `run_identity` has hashes of their files
 
 
 def training_mode(config: Config) -> str:
-    """`head` or `finetune`: what `training=auto` comes to on this machine."""
+    """`head` or `finetune`; `auto` depends on the device."""
     if config.competition.kind == "series":
         if config.training.mode == "finetune":
             raise UserError("a series has no encoder to fine-tune: type training=head, which fits all there is")
@@ -80,10 +80,10 @@ def run_name(model: str, identity: dict[str, Any]) -> str:
 def usual_order(
     config: Config, classes: list[str], sort: Callable[[Iterable[str]], list[str]] = sort_classes
 ) -> list[str]:
-    """The order that these classes have where nobody chooses one, which a run's name does not tell.
+    """Default order of classes, which is not part of the identity.
 
-    It is that of the package's own YAML of the competition; of others the background comes first, then names in order.
-    sort: how names are ordered; `sorted` is what older versions did.
+    From the package's YAML of the competition; without one the background comes first, then sorted names.
+    sort: sorts names; `sorted` in older versions.
     """
     shipped = shipped_orders().get(config.competition.slug or "", [])
     if sorted(shipped) == sorted(classes):
@@ -95,7 +95,7 @@ def usual_order(
 
 @cache
 def shipped_orders() -> dict[str, list[str]]:
-    """slug -> its classes, of the competitions that the package has a YAML of."""
+    """Classes, by slug, of the competitions with a YAML in the package."""
     from omegaconf import OmegaConf
 
     package = Path(__file__).parents[1]  # conf/ lies in it where it is installed, and beside it in a checkout
@@ -110,14 +110,14 @@ def shipped_orders() -> dict[str, list[str]]:
 
 
 def model_name(config: Config) -> str:
-    """What a run's name begins with: the backbone, what looks at time, or both."""
+    """Begin of a run's name: backbone, temporal model, or both."""
     backbone, temporal = config.model.name.split("/")[-1], config.model.temporal
     body = temporal.cell + "-shuffled" * temporal.shuffled
     return {"image": backbone, "video": f"{backbone}-{body}", "series": body}[config.competition.kind]
 
 
 def run_words(config: Config, mode: str) -> set[str]:
-    """What is true of a run, in the words of `options.option(read_by=)`.
+    """Properties of a run, in the words of `options.option(read_by=)`.
 
     mode: `head` or `finetune`.
     """
@@ -135,13 +135,13 @@ def run_words(config: Config, mode: str) -> set[str]:
 
 
 def is_option_read(config: Config, name: str, mode: str) -> bool:
-    """Whether a run in `mode` reads an option; False for what is no option."""
+    """Whether a run in `mode` reads an option; False for an unknown name."""
     words, facts = run_words(config, mode), option_facts(name)
     return bool(facts) and all(is_read(one["read_by"], words) for one in facts)
 
 
 def kinds_reading(name: str) -> list[str]:
-    """The kinds of competition, `image`, `video` and `series`, some run of which reads an option."""
+    """Kinds of competition, `image`, `video` and `series`, with runs that read an option."""
     facts = option_facts(name)
     return [
         kind
@@ -193,26 +193,26 @@ def result_settings(config: Config, mode: str) -> dict[str, Any]:
 
 
 def augmentation_settings(config: Config, mode: str) -> dict[str, Any]:
-    """What decides how views are drawn; `mirror` is named only where it departs from the default."""
+    """Settings of augmentation; `mirror` only if it is not the default."""
     policy = augmentation_policy(config, mode)
     return {"augmentation": policy} | ({"mirror": False} if policy != "none" and not config.augmentation.mirror else {})
 
 
 def augmentation_policy(config: Config, mode: str) -> str:
-    """The policy that `augmentation.policy` comes to when training in `mode`."""
+    """Augmentation policy in `mode`, `auto` resolved."""
     if config.augmentation.policy != "auto":
         return config.augmentation.policy
     return (config.competition.augmentation if mode == "head" else None) or POLICY_OF_MODE[mode]
 
 
 def idle_settings(config: Config, mode: str) -> list[str]:
-    """Options of `training` that differ from their defaults, and that a run in `mode` does not read."""
+    """Changed options of `training` that a run in `mode` does not read."""
     names = [f"training.{name}" for name in changes(config.training, TrainingOptions())]
     return [name for name in names if not is_option_read(config, name, mode)]
 
 
 def changes(config: Any, usual: Any = None) -> dict[str, Any]:
-    """The options that differ from their defaults, nested as in YAML; equal ones leave no trace.
+    """Options that differ from their defaults, nested as in YAML.
 
     >>> changes(Config(seed=1, training=TrainingOptions(epochs=5)))
     {'seed': 1, 'training': {'epochs': 5}}
@@ -334,7 +334,7 @@ def finished_run(config: Config) -> str | None:
 
 
 def decisive(config: Config) -> dict[str, Any]:
-    """The options that differ from their defaults and change results."""
+    """Options that differ from their defaults and change results."""
     decides = {one.name for one in fields(Config) if one.metadata["changes_results"]}
     return {name: value for name, value in changes(config).items() if name in decides}
 
@@ -379,7 +379,7 @@ def yaml_of(options: dict[str, Any]) -> str:
 
 
 def escaped(value: Any) -> Any:
-    """`value` with each `${`, which OmegaConf would resolve, made literal."""
+    """Escape each `${` in `value`, so that OmegaConf does not resolve it."""
     if isinstance(value, dict):
         return {key: escaped(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Whether an unfinished run of a sweep can still beat the best trial, from the folds that are done."""
+"""Pruning of an unfinished run against the best trial of its sweep, from the finished folds."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from kagglepipe.runs.run import Run
 
 
 def reason_to_prune(run: Run, dataset: Dataset, incumbent: Path | None, metric: str) -> str | None:
-    """Why the run cannot beat the incumbent any more; None where it can, or there is none on these folds.
+    """Reason to prune the run; None if it can still beat the incumbent, or there is none on these folds.
 
     incumbent: the JSON of `training.prune_against`. metric: of the competition.
     """

@@ -1,6 +1,6 @@
 """Provenance of runs and submissions, as JSON that `submit` writes and `reproduce` reads, and differences of two.
 
-Paths of results, workers and other options of this machine alone are left out.
+Options that change no result, such as paths and workers, are left out.
 """
 
 import subprocess
@@ -17,7 +17,7 @@ HASH = 64  # digits of a SHA-256
 
 
 def provenance_of(configuration: dict[str, Any], data: Path, run: Run) -> dict[str, Any]:
-    """What a submission was made with: its configuration, the hash of its source, facts of every run in it.
+    """Configuration of a submission, hash of its source, facts of all its runs.
 
     configuration: as `decisive` gives it. data: data/<base slug>/.
     """
@@ -25,7 +25,7 @@ def provenance_of(configuration: dict[str, Any], data: Path, run: Run) -> dict[s
 
 
 def facts_of(runs: Iterable[Run]) -> dict[str, dict[str, Any]]:
-    """name -> facts of each run that is there, teachers of pseudo-labels included."""
+    """Facts, by name, of each run that is there, teachers of pseudo-labels included."""
     known: dict[str, dict[str, Any]] = {}
     for run in runs:
         if run.is_finished:
@@ -36,13 +36,13 @@ def facts_of(runs: Iterable[Run]) -> dict[str, dict[str, Any]]:
 
 
 def source_hash(folder: Path) -> str | None:
-    """The hash of the zip or folder that data/<slug> was made of; None for the sample, and where it is not known."""
+    """Hash of the zip or folder of a competition; None for the sample, or if unknown."""
     file = folder / "source.json"
     return read_json(file).get("content") or None if file.exists() else None
 
 
 def run_facts(run: Run) -> dict[str, Any]:
-    """How a run was configured, its results, and where it was made."""
+    """Configuration of a run, its results, and the machine that made it."""
     metrics, made = run.metrics, run.model
     return {
         "configuration": written_options(run.config_file),
@@ -58,7 +58,7 @@ def run_facts(run: Run) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """The versions of what decides results."""
+    """Versions of packages that decide results."""
     names = (
         "kagglepipe",
         "torch",
@@ -93,14 +93,14 @@ def git_commit() -> str | None:
 
 
 def described(metrics: dict[str, Any]) -> dict[str, str]:
-    """What decides a run's results, flat, as `model.name` -> its value in a few letters; an ensemble: how it blends."""
+    """Identity of a run, flat, as `model.name` -> short value; of an ensemble its method and members."""
     if "members" in metrics:
         return flat({"ensemble": {"method": metrics.get("method"), "runs": ", ".join(metrics["members"])}})
     return flat(metrics.get("identity") or {})
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested values as dotted names; of a hash the first eight digits.
+    """Flatten nested values to dotted names; of a hash the first eight digits.
 
     >>> flat({"model": {"name": "lite0"}, "training": {"regularisation": [0.1, 1.0]}, "seed": 0})
     {'model.name': 'lite0', 'training.regularisation': '[0.1, 1.0]', 'seed': '0'}

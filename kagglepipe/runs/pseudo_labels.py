@@ -1,4 +1,4 @@
-"""Pseudo-labels: another run, the teacher, labels the test rows, and a run is trained on them too.
+"""Pseudo-labels: test rows with labels by another run, the teacher, are added to the training rows.
 
 Lee, "Pseudo-Label: The Simple and Efficient Semi-Supervised Learning Method for Deep Neural Networks" (2013). Each fold
 learns from the teacher's network of the same fold: the other networks have seen the rows that the fold is scored on,
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def pseudo_labelled(teacher: Run, dataset: Dataset, fold: int, confidence: float) -> pd.DataFrame:
-    """Test rows to which the teacher's network of a fold gives a probability of `confidence` or more, with `target`.
+    """Test rows with a probability of `confidence` or more by the teacher's network of a fold, with `target`.
 
     Near-duplicates of the fold's rows are left out, as they are from the other folds.
     """

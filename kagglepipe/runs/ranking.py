@@ -1,4 +1,4 @@
-"""Which finished run is the best by a metric, whatever metric it was trained and scored by."""
+"""Ranking of finished runs by any metric, not only that of their training."""
 
 import logging
 import math
@@ -64,7 +64,7 @@ def _score(run: Run, metrics: dict[str, Any], metric: str) -> tuple[float | None
 def best_network(
     runs: Sequence[Run], present: tuple[str, str] | None, competition: CompetitionOptions, stage: str
 ) -> Run:
-    """The best run of the present table and folds; logs which and why.
+    """The best run of the present table and folds; logs the choice.
 
     runs: finished ones with a network, earliest first; at least one. present: hashes of table and folds; None where
     nothing is prepared: then runs on the same data as the latest are compared. Falls back to the latest run.

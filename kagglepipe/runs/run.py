@@ -1,4 +1,4 @@
-"""A run on disk: what its folder holds, and which file proves that it is finished.
+"""A run on disk: the files of its folder, metrics.json last as proof that it is finished.
 
 outputs/<slug>/<run>/{config.yaml, oof.parquet, test.parquet, metrics.json (last)}; a trained run has fold_0, fold_1, …
 beside them, each with oof.parquet, test.parquet, model.json, weights and metrics.json (last). Ensembles have no folds.
@@ -34,12 +34,12 @@ class Outputs:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the file that is written last is there."""
+        """Whether metrics.json is there."""
         return self.metrics_file.exists()
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """Content of metrics.json as it is now."""
+        """Content of metrics.json."""
         metrics: dict[str, Any] = read_json(self.metrics_file)
         return metrics
 
@@ -67,11 +67,11 @@ class Outputs:
         return read_frame(self.test_file)
 
     def save_metrics(self, metrics: dict[str, Any]) -> None:
-        """Write metrics.json: all else has to be there."""
+        """Write metrics.json, after all other files."""
         write_json(self.metrics_file, metrics)
 
     def invalidate(self) -> None:
-        """Remove metrics.json before anything else changes."""
+        """Remove metrics.json, before any other file changes."""
         self.metrics_file.unlink(missing_ok=True)
 
     @property
@@ -92,7 +92,7 @@ class Fold(Outputs):
 
     @property
     def model_file(self) -> Path:
-        """model.json: what the networks need beside their weights."""
+        """model.json: facts of the networks beside their weights."""
         return self.folder / "model.json"
 
     @property
@@ -152,7 +152,7 @@ class Run(Outputs):
 
     @property
     def time_ns(self) -> int:
-        """When the run was finished."""
+        """Time of the last write, in ns."""
         return self.metrics_file.stat().st_mtime_ns
 
     # --- what decided the results ------------------------------------------------------------------------------
@@ -226,7 +226,7 @@ class Run(Outputs):
     def find_member(self, name: str) -> "Run":
         """A member by its name. Raises UserError if it is not there, or another run has its name."""
         member = Run(self.folder.parent / name)
-        advice = "make the ensemble anew with ensemble.runs=[…] of runs that are"
+        advice = "make the ensemble again with ensemble.runs=[…] of runs that are"
         if not member.is_finished:
             raise UserError(
                 f"{self.name} has to predict other files than it was made for, and its member {name} is not in "
@@ -258,12 +258,12 @@ class Run(Outputs):
     def missing_network(self) -> str | None:
         """Why the run cannot predict other files; None if it can.
 
-        An ensemble needs its weighted members beside it. Ranks tell nothing of a file alone.
+        An ensemble needs its weighted members beside it. Ranks need all rows of a frame.
         """
         if not self.is_ensemble:
             return None if self.models else f"{self.name} has no network"
         if self.metrics.get("method") == "rank_mean":
-            return "its ranks say nothing of a file alone"
+            return "its ranks need all rows of a frame"
         for member in self.weighted_members:
             if not member.is_finished:
                 return f"its member {member.name} has no network here"

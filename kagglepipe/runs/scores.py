@@ -1,4 +1,4 @@
-"""The scores of a run, as metrics.json keeps them and as they are told."""
+"""Scores of a run: computed, in metrics.json, and as lines of text."""
 
 import math
 from dataclasses import asdict
@@ -78,7 +78,7 @@ def is_scored(metrics: dict[str, Any], competition: CompetitionOptions, dataset:
 
 
 def groups_hash(dataset: Dataset) -> str:
-    """Hash of which labelled images, or videos, belong together."""
+    """Hash of the groups of labelled images, or videos."""
     name = "id" if dataset.items is None else "video"
     rows = dataset.train[[name, "group"]].drop_duplicates().astype(str).sort_values([name, "group"])
     return sha256(*("\0".join(row) for row in rows.itertuples(index=False)))
@@ -151,7 +151,7 @@ def detection_scores(competition: CompetitionOptions, dataset: Dataset, oof: pd.
 
 
 def true_classes(rows: pd.DataFrame, segments: pd.DataFrame, background: str | None) -> "pd.Series[Any]":
-    """id -> class of the frames in `rows`, from the segments of their videos."""
+    """True classes, by id, of the frames in `rows`, from the segments of their videos."""
     of_video = dict(iter(segments.groupby("video")))
     found = [
         pd.Series(frame_labels(own["start"].to_numpy(), of_video.get(video, segments[:0]), background), own["id"])
@@ -161,7 +161,7 @@ def true_classes(rows: pd.DataFrame, segments: pd.DataFrame, background: str | N
 
 
 def timelines_of(rows: pd.DataFrame, frame: pd.DataFrame, classes: list[str], rate: float) -> dict[str, FrameProbs]:
-    """video -> probabilities of its frames (T, C), from predictions for `rows` at `rate` frames a second."""
+    """Probabilities (T, C), by video, of its frames, from predictions for `rows` at `rate` frames a second."""
     probs = frame.set_index("id")
     return {
         str(video): FrameProbs(own["start"].to_numpy(), 1 / rate, probs.loc[own["id"], classes].to_numpy(np.float64))
@@ -185,12 +185,12 @@ def segments_of(
 
 
 def describe_scores(metrics: dict[str, Any], metric: str) -> list[str]:
-    """Lines that tell a run's scores: out of fold, then what metadata alone reaches, then the known test."""
+    """Scores of a run in lines: out of fold, then baselines, then the test with known answers."""
     what = ", frame by frame" if "detection" in metrics else ""
-    lines = [f"out of fold{what}: {told(metrics, metric)}"]
+    lines = [f"out of fold{what}: {summary_line(metrics, metric)}"]
     if "baseline" in metrics:
-        alone = briefly(metrics["baseline"], metric)
-        lines.append(f"for comparison, image size, format and file length alone: {alone}")
+        baseline = briefly(metrics["baseline"], metric)
+        lines.append(f"baseline of image size, format and file length: {baseline}")
     lines += describe_comparisons(metrics, metric)
     if "detection" in metrics:
         lines += describe_detection(metrics["detection"])
@@ -200,49 +200,49 @@ def describe_scores(metrics: dict[str, Any], metric: str) -> list[str]:
         lines.append(f"test{what}, answers known: {briefly(metrics['test'], metric)}")
     if "test_without_twins" in metrics:
         twins = metrics["test"]["rows"] - metrics["test_without_twins"]["rows"]
-        alone = briefly(metrics["test_without_twins"], metric)
-        lines.append(f"test without the {twins} that have a near twin in training: {alone}")
+        score = briefly(metrics["test_without_twins"], metric)
+        lines.append(f"test without the {twins} that have a near-duplicate in training: {score}")
     return lines
 
 
 def describe_pseudo_labels(gain: dict[str, Any]) -> str:
-    """What a run has gained over the one that has labelled for it."""
+    """Gain of a run over the teacher of its pseudo-labels, in a line."""
     low, high = map(number, gain["interval"])
     measure = "ROC AUC" if gain["measure"] == "roc_auc" else "log loss"
     if gain["is_kept"]:
-        verdict = "kept"
+        result = "kept"
     elif high < 0:
-        verdict = "worse beyond noise"
+        result = "significantly worse"
     elif low > 0:
-        verdict = "not sure: a few errors that have not happened yet would undo it"
+        result = "not robust: no gain with smoothed labels"
     else:
-        verdict = TOO_FEW if math.isnan(low) else "within noise"
+        result = TOO_FEW if math.isnan(low) else "not significant"
     between = "" if math.isnan(low) else f" ({format_interval(low, high, signed=True)})"
-    stays = "" if gain["is_kept"] else f", so that {gain['teacher']} stays"
+    stays = "" if gain["is_kept"] else f", so that {gain['teacher']} is submitted"
     return (
         f"pseudo-labels have gained {number(gain['gain']):+.4f}{between} of {measure} over {gain['teacher']}: "
-        f"{verdict}{stays}"
+        f"{result}{stays}"
     )
 
 
 def describe_comparisons(metrics: dict[str, Any], metric: str) -> list[str]:
-    """What simpler answers reach on video or series, and what a random split would have shown."""
+    """Baselines of video or series in lines, with the score on random folds."""
     if "linear" not in metrics:
         return []
-    linear, torn, gain = metrics["linear"], metrics["linear_random_split"], metrics["accuracy_over_linear"]
+    linear, random_split, gain = metrics["linear"], metrics["linear_random_split"], metrics["accuracy_over_linear"]
     constant, (low, high) = metrics["constant"], map(number, gain["interval"])
-    random, apart = format_two(number(torn["score"]), number(linear["score"]), most=4)
+    random, grouped = format_two(number(random_split["score"]), number(linear["score"]), most=4)
     return [
-        f"for comparison, always {constant['class']}: {briefly(constant, metric)}{of_segments(constant)}",
-        f"for comparison, mean over time with differences, linear: {briefly(linear, metric)}{of_segments(linear)}; "
+        f"baseline, always {constant['class']}: {briefly(constant, metric)}{of_segments(constant)}",
+        f"baseline, linear on mean over time with differences: {briefly(linear, metric)}{of_segments(linear)}; "
         f"this run's accuracy is {format_difference(gain['difference'], low, high, gain['p'])} by group",
-        f"folds that tear groups apart, row by row, would have shown {random} for that linear model"
-        + (" too" if random == apart else f", not {apart}"),
+        f"that baseline on random folds, which split groups: {random}"
+        + (" too" if random == grouped else f", not {grouped}"),
     ]
 
 
 def of_segments(metrics: dict[str, Any]) -> str:
-    """The scores of segments in a few words, for a comparison; nothing where there are none."""
+    """Scores of segments of a baseline; empty without segments."""
     if "detection" not in metrics:
         return ""
     scores = {key: format_score(number(value), 3) for key, value in metrics["detection"]["scores"].items()}
@@ -250,7 +250,7 @@ def of_segments(metrics: dict[str, Any]) -> str:
 
 
 def describe_detection(detection: dict[str, Any]) -> list[str]:
-    """The scores of segments in two lines."""
+    """Scores of segments in lines."""
     scores, intervals = detection["scores"], detection["intervals"]
 
     def one(name: str, key: str) -> str:
@@ -276,17 +276,17 @@ def describe_detection(detection: dict[str, Any]) -> list[str]:
 
 
 def number(value: Any) -> Any:
-    """What JSON had to write as null was not a number."""
+    """NaN for null, as which JSON has it."""
     return float("nan") if value is None else value
 
 
-def told(summary: dict[str, Any], metric: str) -> str:
-    """A summary, as metrics.json keeps it, in one line."""
+def summary_line(summary: dict[str, Any], metric: str) -> str:
+    """A summary of metrics.json in one line."""
     numbers = {key: number(value) for key, value in summary.items()}
     numbers["interval"] = tuple(map(number, summary["interval"]))
     return format_summary(numbers, metric)  # type: ignore[arg-type]
 
 
 def briefly(summary: dict[str, Any], metric: str) -> str:
-    """`told` without the folds."""
-    return told(summary, metric).split(", folds")[0]
+    """`summary_line` without the folds."""
+    return summary_line(summary, metric).split(", folds")[0]

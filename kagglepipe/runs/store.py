@@ -224,5 +224,5 @@ def member_of(run: Run) -> Member:
 def check_one_rate(rates: dict[str, float]) -> None:
     """Raises UserError for runs at several rates: no two of them classify the same frames of a video."""
     if len(set(rates.values())) > 1:
-        told = ", ".join(f"{name} at sequences.rate={rate:g}" for name, rate in rates.items())
-        raise UserError(f"these runs classify other frames: {told}; blend runs of one rate")
+        rates_of = ", ".join(f"{name} at sequences.rate={rate:g}" for name, rate in rates.items())
+        raise UserError(f"these runs classify other frames: {rates_of}; blend runs of one rate")

@@ -1,4 +1,4 @@
-"""A run in one row: its scores, size and cost, and what differs from the best run.
+"""A run in one row: its scores, size and cost, and the difference to the best run.
 
 Sizes are read from the headers of safetensors files; torch is not needed.
 """
@@ -26,9 +26,9 @@ def read_runs(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def facts_of(run: Run, metrics: dict[str, Any], best: dict[str, Any] | None) -> dict[str, Any]:
-    """A run in one flat row of numbers and words; None where something is not known.
+    """A run in one flat row of numbers and words; None for unknown values.
 
-    best: the metrics of the run to tell the difference to.
+    best: metrics of the run to compare with.
     """
     low, high = metrics.get("interval") or (None, None)
     machine = metrics.get("machine") or {}
@@ -84,10 +84,10 @@ def parameters(run: Run) -> int | None:
 
 
 def tensor_sizes(path: Path) -> int:
-    """How many numbers the tensors of a safetensors file hold, buffers left out; only its header is read.
+    """Number of parameters in a safetensors file, without buffers; only its header is read.
 
     The header is JSON, name -> dtype, shape and place, after its length in eight bytes, the lowest first
-    (github.com/huggingface/safetensors, "Format"). Raises UserError if that is not what is there.
+    (github.com/huggingface/safetensors, "Format"). Raises UserError for another header.
     """
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -102,7 +102,7 @@ def tensor_sizes(path: Path) -> int:
 def device_hours(run: Run, metrics: dict[str, Any]) -> float | None:
     """Hours times cores (on a CPU) or GPUs that a run took; None where it is not known.
 
-    The time is that of the command that finished it or, where that found folds done, of the folds, whichever is more.
+    The time is that of the command that finished it or, where that is more, of the folds.
     """
     devices, seconds = (metrics.get("machine") or {}).get("devices"), metrics.get("seconds")
     if devices is None or seconds is None:

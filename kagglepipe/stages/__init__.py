@@ -1,6 +1,6 @@
-"""The stages and the tools by name: what they do, what goes before them.
+"""Tables of the stages and the tools: their purpose, and the stages before them.
 
-Tables alone: help and the checks of options read them, and import nothing slow. `pipeline.py` runs the stages.
+Help and the checks of options read them, so that nothing slow is imported. `pipeline.py` runs the stages.
 """
 
 import difflib
@@ -26,7 +26,7 @@ TOOLS = {
     "doctor": "check Python, device, disk, weights and the Kaggle account",
     "bundle": "make a folder for a Kaggle notebook without internet",
 }
-READING = {"runs", "doctor", "annotations"}  # which leave nothing in the root
+READING = {"runs", "doctor", "annotations"}  # write nothing into the root
 BEFORE = {
     "download": (),
     "prepare": ("download",),
@@ -46,7 +46,7 @@ BEFORE = {
 
 
 def plan(config: Config) -> list[str]:
-    """The stages that `config.stage` stands for, in order. Raises UserError for an unknown one."""
+    """The stages to run for `config.stage`, in order. Raises UserError for an unknown one."""
     stage = config.stage
     if stage == "all":
         stage = "submit"

@@ -1,7 +1,7 @@
-"""stage=augment: shows what augmentation does, before anything is trained on it.
+"""stage=augment: a contact sheet of augmented training images.
 
-Writes outputs/<slug>/augment/<policy>.png, a contact sheet drawn through the transform object that trains, and
-<policy>.json, the policy in albumentations' own form.
+Writes outputs/<slug>/augment/<policy>.png, drawn with the transform of training, and <policy>.json, the policy as
+serialised by albumentations.
 """
 
 import logging
@@ -16,11 +16,11 @@ from kagglepipe.runs.identity import augmentation_policy, read_data, training_mo
 from kagglepipe.training.advice import mirror_hint
 
 log = logging.getLogger(__name__)
-NOWHERE = Weights("none", "none")  # only the network's own input size is asked for
+NOWHERE = Weights("none", "none")  # only the input size of the network is needed
 
 
 def check(config: Config) -> None:
-    """Raises UserError for a competition without photos, before anything is done for it."""
+    """Raises UserError for a competition without images."""
     if config.competition.kind != "image":
         raise UserError(
             f"augment draws photos, this is {config.competition.kind}: a training clip has one draw of the policy for "
@@ -29,7 +29,7 @@ def check(config: Config) -> None:
 
 
 def run(config: Config) -> None:
-    """Draws the contact sheet and keeps the policy."""
+    """Write the contact sheet and the policy."""
     from kagglepipe.images.augment import Transform
     from kagglepipe.images.cache import image_reader
     from kagglepipe.images.paste import Backgrounds

@@ -1,8 +1,8 @@
-"""stage=ensemble: blends runs into one that looks like any other run.
+"""stage=ensemble: blend runs into one more run.
 
 Reads the members' oof.parquet and test.parquet, or a pair of CSVs from elsewhere. Writes
 outputs/<slug>/ensemble-<method>-<hash>/{config.yaml, oof.parquet, test.parquet, reliability.png, metrics.json (last)}.
-What is fitted is judged on folds that it was not fitted on, and oof.parquet holds the probabilities of those.
+Weights and maps are scored on folds that had no part in their fit; oof.parquet has the cross-fitted probabilities.
 """
 
 import logging
@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 
 
 def run(config: Config) -> float | None:
-    """The blend of `ensemble.runs`, written as a run. Its out-of-fold score; None when there is nothing to blend."""
+    """Blend `ensemble.runs` into a run. Returns its out-of-fold score; None when there is nothing to blend."""
     if not config.ensemble.runs:
         log.info("ensemble: one run, nothing to blend (for more: ensemble.runs=[RUN,RUN] or ensemble.runs=[best:8])")
         return None
@@ -61,7 +61,7 @@ def run(config: Config) -> float | None:
     if run.is_finished and is_scored(run.metrics, config.competition, dataset):
         log.info("ensemble: %s is finished already", run.name)
         if score_test_again(config.competition, dataset, run):
-            log.info("ensemble: its test is scored anew, by the answers as they are now")
+            log.info("ensemble: its test is scored again, by the answers as they are now")
     else:
         make_ensemble(config, dataset, members, run)
     metrics = run.metrics
@@ -71,14 +71,14 @@ def run(config: Config) -> float | None:
 
 
 def make_ensemble(config: Config, dataset: Dataset, members: list[Member], run: Run) -> None:
-    """Aligns the members by id, blends them and writes the run."""
+    """Align the members by id, blend them and write the run."""
     classes, train = dataset.classes, dataset.train
-    look_at_members(members, dataset)
+    check_members(members, dataset)
     stack = read_stack(members, train, classes)
     competition, rows = config.competition, rows_of(dataset, config.competition.metric)
     names = [member.name for member in members]
     chosen, about = decide(config, stack, rows, names)
-    del stack  # as large as all members: the test's need not lie beside it
+    del stack  # as large as all members: not kept in memory beside that of the test
     test_stack = read_stack(members, dataset.test, classes)
     maps, weights = chosen.maps[-1], chosen.weights[-1]
     test_probs = combine(test_stack, weights, chosen.method, maps)
@@ -87,13 +87,13 @@ def make_ensemble(config: Config, dataset: Dataset, members: list[Member], run: 
     blended_test = test_frame(dataset.test["id"].tolist(), test_probs, classes)
     write_parquet(run.oof_file, blended)
     write_parquet(run.test_file, blended_test)
-    draw_trust(run.folder / "reliability.png", oof, rows)
+    draw_calibration(run.folder / "reliability.png", oof, rows)
     write_config(replace(config, input=None), run.config_file)
     groups = train.set_index("id")["group"]
     scores = scores_of(blended, competition, classes, groups, dataset=dataset)
     scores = with_test_scores(scores, competition, dataset, blended_test)
     slices = slice_scores(train, oof, rows.truth, rows.metric)
-    tell_worst(slices, scores, rows.metric)
+    log_worst_slice(slices, scores, rows.metric)
     about |= {
         "run": run.name,
         "classes": classes,  # in the order of the numbers in `maps`
@@ -138,11 +138,8 @@ def read_stack(members: Sequence[Member], rows: pd.DataFrame, classes: list[str]
     return stack
 
 
-def look_at_members(members: Sequence[Member], dataset: Dataset) -> None:
-    """Tells whose folds or files are others, or not known, and raises UserError for test predictions of other rows.
-
-    All before anything is fitted, which may take a minute.
-    """
+def check_members(members: Sequence[Member], dataset: Dataset) -> None:
+    """Log members of other or unknown folds or files. Raises UserError for test predictions of other rows."""
     ids = dataset.test["id"].reset_index(drop=True)
     for member in members:
         warn_of_other_data(member, dataset)
@@ -151,24 +148,24 @@ def look_at_members(members: Sequence[Member], dataset: Dataset) -> None:
 
 
 def warn_of_other_data(member: Member, dataset: Dataset) -> None:
-    """Warns of a member that was trained on other folds or files, or of which that is not known."""
+    """Log a member of other or unknown folds or files."""
     run = member.run
     if run is None or member.oof.suffix == ".csv":
         log.warning(
-            "ensemble: %s comes from elsewhere: if anything it says of a row was fitted on that very row, which "
-            "cannot be seen, its score and its weight are worth nothing", member.name,
+            "ensemble: %s comes from elsewhere: predictions of rows by networks that were trained on them make "
+            "its score and weight meaningless, and that cannot be checked", member.name,
         )  # fmt: skip
         return
     if not run.is_ensemble and run.identity.get("folds") != dataset.folds_hash:
-        log.warning("ensemble: %s was trained on other folds than those by which it is judged here", member.name)
+        log.warning("ensemble: %s was trained on other folds than those of the dataset", member.name)
     if run.tables - {dataset.table_hash}:
-        log.warning("ensemble: %s was made of other files or labels than those that are prepared", member.name)
+        log.warning("ensemble: %s was made of other files or labels than those of the dataset", member.name)
 
 
 def read_ids(file: Path) -> pd.Series:
-    """The ids of a table of predictions, soon read where it is parquet. Raises UserError as `read_frame`."""
+    """Ids of a file of predictions; of parquet only that column is read. Raises UserError as `read_frame`."""
     if file.suffix == ".parquet":
-        with suppress(OSError, ValueError):  # of which read_frame says what is wrong
+        with suppress(OSError, ValueError):  # read_frame raises an error with the reason
             return pd.read_parquet(file, columns=["id"])["id"]
     return read_frame(file)["id"]
 
@@ -191,11 +188,11 @@ def aligned(name: str, frame: pd.DataFrame, rows: pd.DataFrame, classes: list[st
     return ordered
 
 
-# --- what is taken -----------------------------------------------------------------------------------------------
+# --- selection --------------------------------------------------------------------------------------------------
 
 
 def decide(config: Config, stack: Stack, rows: EvalRows, names: list[str]) -> tuple[Candidate, dict[str, Any]]:
-    """(the blend to take, what metrics.json keeps of the decision); says why."""
+    """(selected blend, entries of metrics.json about the selection); logs the reason."""
     options = config.ensemble
     singles = [make_candidate(stack[[number]], rows, "mean") for number in range(len(stack))]
     for name, single in zip(names, singles, strict=True):
@@ -211,7 +208,7 @@ def decide(config: Config, stack: Stack, rows: EvalRows, names: list[str]) -> tu
 def choose_blend(
     options: EnsembleOptions, stack: Stack, rows: EvalRows, names: list[str], singles: list[Candidate]
 ) -> tuple[Candidate, dict[str, Any]]:
-    """(the blend, the table of all that was tried) of two members or more."""
+    """(blend, table of all candidates) of two members or more."""
     candidates = [make_candidate(stack, rows, method) for method in tried(options.method, rows.metric)]
     equal, number = candidates[0], best_member(singles, rows)
     chosen, shown = candidates[-1], [replace(singles[number], method="best run"), *candidates]
@@ -229,16 +226,18 @@ def choose_blend(
         names[number],
         len(stack),
     )
-    tell_choice(options.method, chosen, equal, rows)
-    taken = next(one for one in candidates if one.method == chosen.method)  # not mixed with what folds have chosen
-    about = {"comparison": comparison, "best_run": names[number], "dropped": tell_members(taken, stack, rows, names)}
+    log_choice(options.method, chosen, equal, rows)
+    taken = next(
+        one for one in candidates if one.method == chosen.method
+    )  # `chosen` may mix the methods of several folds
+    about = {"comparison": comparison, "best_run": names[number], "dropped": log_members(taken, stack, rows, names)}
     return chosen, about
 
 
 def tried(method: str, metric: str) -> list[str]:
-    """The methods that are compared, equal weights first; all that are sensible for the metric if it is `auto`.
+    """Methods to compare, equal weights first; for `auto` all that suit the metric.
 
-    Ranks are no probabilities: they are tried only where nothing but order counts.
+    Ranks are no probabilities: they suit only ROC AUC.
 
     >>> tried("auto", "accuracy")
     ['mean', 'geometric_mean', 'hill_climb', 'nnls', 'logistic']
@@ -249,14 +248,16 @@ def tried(method: str, metric: str) -> list[str]:
 
 
 def with_maps(options: EnsembleOptions, chosen: Candidate, rows: EvalRows) -> tuple[Candidate, dict[str, Any]]:
-    """(the blend, calibrated and adjusted where that gains beyond noise, the calibration errors of what was tried)."""
+    """(blend, calibrated and with thresholds where that is significantly better, scores of the calibrations)."""
     about: dict[str, Any] = {}
     if options.calibrate != "none":
         tries = [chosen, *calibrated(chosen, rows, options.calibrate)]
         choice = choose(tries, rows)
         about["calibrations"] = [calibration_scores(one, rows) for one in tries]
-        for told in about["calibrations"]:
-            log.info("ensemble: %(kind)s: log loss %(log_loss).4f, calibration error %(calibration_error).4f", told)
+        for tried_map in about["calibrations"]:
+            log.info(
+                "ensemble: %(kind)s: log loss %(log_loss).4f, calibration error %(calibration_error).4f", tried_map
+            )
         kept = "none: no significant gain" if choice.is_first else f"by {kind_of(choice.candidate)}"
         log.info("ensemble: calibration: %s", kept)
         chosen = choice.candidate
@@ -270,12 +271,12 @@ def with_maps(options: EnsembleOptions, chosen: Candidate, rows: EvalRows) -> tu
 
 
 def kind_of(candidate: Candidate) -> str:
-    """The last map that the test gets."""
+    """Kind of the last map."""
     return str(candidate.maps[-1][-1]["kind"]) if candidate.maps[-1] else "none"
 
 
 def calibration_scores(candidate: Candidate, rows: EvalRows) -> dict[str, Any]:
-    """What calibration is judged by, cross-fitted."""
+    """Cross-fitted log loss and calibration error."""
     probs = candidate.cross_fitted(rows.folds)
     return {
         "kind": kind_of(candidate),
@@ -287,8 +288,8 @@ def calibration_scores(candidate: Candidate, rows: EvalRows) -> dict[str, Any]:
 # --- in words ----------------------------------------------------------------------------------------------------
 
 
-def tell_choice(asked: str, chosen: Candidate, equal: Candidate, rows: EvalRows) -> None:
-    """Says which blend is taken and why."""
+def log_choice(asked: str, chosen: Candidate, equal: Candidate, rows: EvalRows) -> None:
+    """Log the selected blend and its gain."""
     if chosen.method == equal.method:
         why = "; no method is significantly better" if asked == "auto" else ""
         log.info("ensemble: selected: equal weights%s", why)
@@ -303,8 +304,8 @@ def tell_choice(asked: str, chosen: Candidate, equal: Candidate, rows: EvalRows)
     )  # fmt: skip
 
 
-def tell_members(chosen: Candidate, stack: Stack, rows: EvalRows, names: list[str]) -> list[str]:
-    """Says what each member counts, and which are missed by nobody. The members that do not count at all."""
+def log_members(chosen: Candidate, stack: Stack, rows: EvalRows, names: list[str]) -> list[str]:
+    """Log weights and redundant members. Returns the members with weight 0."""
     if chosen.method not in FITTED:
         return []
     final = chosen.weights[-1]
@@ -317,8 +318,8 @@ def tell_members(chosen: Candidate, stack: Stack, rows: EvalRows, names: list[st
     return dropped
 
 
-def tell_worst(slices: list[dict[str, Any]], scores: dict[str, Any], metric: str) -> None:
-    """Says where the blend fails, if the table tells rows apart."""
+def log_worst_slice(slices: list[dict[str, Any]], scores: dict[str, Any], metric: str) -> None:
+    """Log the slice of rows with the highest log loss, if there are slices."""
     if slices:
         worst = slices[0]
         log.info(
@@ -328,8 +329,8 @@ def tell_worst(slices: list[dict[str, Any]], scores: dict[str, Any], metric: str
         )  # fmt: skip
 
 
-def draw_trust(path: Path, probs: "np.ndarray[Any, np.dtype[np.float64]]", rows: EvalRows) -> None:
-    """A picture of how often the blend is right when it is so and so sure."""
+def draw_calibration(path: Path, probs: "np.ndarray[Any, np.dtype[np.float64]]", rows: EvalRows) -> None:
+    """Draw the reliability diagram of the blend."""
     from kagglepipe.reports.plots import draw_reliability
 
     error = calibration_error(probs, rows.truth)
@@ -337,7 +338,7 @@ def draw_trust(path: Path, probs: "np.ndarray[Any, np.dtype[np.float64]]", rows:
 
 
 def baseline_of(members: list[Member], dataset: Dataset, metric: str) -> dict[str, object]:
-    """The metadata-only baseline that a member has recorded; it depends on the table and folds alone."""
+    """The metadata baseline from a member's metrics.json; it depends on table and folds only."""
     for run in [run for member in members if (run := member.run)]:
         metrics = run.metrics
         is_here = run.data == {(dataset.table_hash, dataset.folds_hash)} and not run.is_ensemble

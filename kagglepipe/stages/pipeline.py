@@ -1,8 +1,7 @@
-"""Runs the stages in order, of several processes the first one all that is not training.
+"""Run the stages in order; only training runs in all ranks.
 
-A stage is `run(config) -> score or None`. It reads and writes files, skips what is finished and says so, so that
-any later stage can call for the earlier ones without doing anything twice. A stage may have a `check(config)`, which
-raises UserError for what can be told before any work.
+A stage is `run(config) -> score or None`. It reads and writes files and skips finished work, so that earlier stages can
+run before any later one. Its `check(config)`, if there is one, raises UserError before any work.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -36,9 +35,9 @@ def run_stages(
     stages: Mapping[str, Callable[[Config], float | None]] = STAGES,
     checks: Mapping[str, Callable[[Config], None]] = CHECKS,
 ) -> float | None:
-    """Runs stages in order, after the checks of all; of several processes only the first does what is not training.
+    """Run stages in order, after the checks of all; only rank 0 runs those that do not train.
 
-    Returns the last score that a stage has.
+    Returns the last score of a stage.
     """
     for name in names:
         if name in checks:
@@ -56,7 +55,7 @@ def run_stages(
 
 
 def keep_locks(config: Config) -> None:
-    """Makes the folder for locks in the root and, if results go elsewhere, there, for whoever shares that."""
+    """Make the folder for locks in the root and in the folder of results."""
     for folder in {config.root, absolute(config.paths.outputs or config.paths.root)}:
-        with suppress(OSError):  # who writes there is told; who predicts from a folder that is read alone is not
+        with suppress(OSError):  # an error where something is written; not to predict from a read-only folder
             keep_locks_in(folder)

@@ -1,7 +1,7 @@
-"""stage=submit: the CSV that the competition asks for, checked, with a JSON that tells where it came from.
+"""stage=submit: the submission CSV, checked, with a JSON of its provenance.
 
-Reads a run's test.parquet. Writes submissions/<run>.csv and .json; touches neither when nothing has changed. What is
-checked are the bytes of the CSV, read back. With submit.upload=true it goes to Kaggle (kaggle/upload.py).
+Reads test.parquet of a run. Writes submissions/<run>.csv and .json, if they have changed. The check reads the bytes of
+the CSV. With submit.upload=true it goes to Kaggle (kaggle/upload.py).
 """
 
 import hashlib
@@ -35,7 +35,7 @@ from kagglepipe.predictions.submission import (
     validate_submission,
 )
 from kagglepipe.runs.answers import as_spelt
-from kagglepipe.runs.expected import check_shipped_sample, contract_of, sample_of, tell_positive
+from kagglepipe.runs.expected import check_shipped_sample, contract_of, log_positive, sample_of
 from kagglepipe.runs.identity import decisive, identity_hash, read_data, submitted_run
 from kagglepipe.runs.predict_test import Inference, at_rate_of_run, check_fits, is_of_present_table, predict_test
 from kagglepipe.runs.provenance import git_commit, provenance_of, versions
@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 
 
 def check(config: Config) -> None:
-    """Raises UserError before hours of training if the outcome cannot be written or uploaded."""
+    """Raises UserError if the submission cannot be written or uploaded, before hours of training."""
     if config.submit.file:
         check_file(absolute(config.submit.file))
     if config.submit.upload:
@@ -60,7 +60,7 @@ def check(config: Config) -> None:
 
 
 def run(config: Config) -> None:
-    """Builds, writes and validates the submission of the run in question; uploads it where that is asked for."""
+    """Build, validate and write the submission of the run; upload it with `submit.upload`."""
     dataset = read_data(config)
     if dataset.nothing_to_classify:
         tool = "detect" if config.competition.finds_segments else "predict"
@@ -73,7 +73,7 @@ def run(config: Config) -> None:
             f"{run.name} is not finished, since folds are left: train them (folds.only=[]), then stage=submit"
         )
     if config.submit.upload:
-        demand_trained_on_photos(run)
+        check_no_sample_run(run)
     dataset = at_rate_of_run(config.competition, dataset, run)
     check_fits(config.competition, run)
     made = segments(config, dataset, run) if config.competition.finds_segments else answers(config, dataset, run)
@@ -82,7 +82,7 @@ def run(config: Config) -> None:
     origin = origin_of(config, dataset, run, data) | made.facts
     path = place_of(config, run, origin)
     write_if_changed(path, data, origin)
-    made.tell(path)
+    made.log_warnings(path)
     if config.submit.upload:
         if made.submission.empty:
             raise UserError(f"{path.name} has no rows, which Kaggle refuses: nothing was sent")
@@ -92,7 +92,7 @@ def run(config: Config) -> None:
 
 
 def origin_of(config: Config, dataset: Dataset, run: Run, data: bytes) -> dict[str, Any]:
-    """Where every number of the CSV came from."""
+    """Provenance of the CSV."""
     metrics, model = run.metrics, run.model
     return {
         "competition": config.slug,
@@ -111,7 +111,7 @@ def origin_of(config: Config, dataset: Dataset, run: Run, data: bytes) -> dict[s
 
 
 def ledger_facts(config: Config, csv: Path, origin: dict[str, Any]) -> dict[str, Any]:
-    """Return what is known of a submission before it is sent, as columns of the ledger."""
+    """Columns of the ledger before the upload."""
     score, interval = origin["score"]["score"], origin["score"]["interval"] or (None, None)
     return {
         "time": now_utc(),
@@ -129,15 +129,14 @@ def ledger_facts(config: Config, csv: Path, origin: dict[str, Any]) -> dict[str,
     }
 
 
-# --- what is in it -------------------------------------------------------------------------------------------------
+# --- content ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Made:
-    """A submission. validate: raises UserError unless a frame read back from its CSV is what is asked for.
+    """A submission. validate: raises UserError for an invalid frame, as read from its CSV.
 
-    contract: its form, columns and classes. lost: items that are asked for and cannot be read. silent: videos without a
-    segment.
+    contract: form, columns and classes. lost: unreadable test items. silent: videos without a segment.
     """
 
     submission: pd.DataFrame
@@ -148,16 +147,16 @@ class Made:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the JSON of the origin keeps of it."""
+        """Entries of the JSON about the content."""
         lost = {"unreadable": {one.id: one.why for one in self.lost}} if self.lost else {}
         silent = {"without_segments": self.silent} if self.silent else {}
         return {"rows": len(self.submission), "contract": self.contract, **lost, **silent}
 
-    def tell(self, path: Path) -> None:
-        """Says what somebody has to know who looks at the file alone."""
+    def log_warnings(self, path: Path) -> None:
+        """Log what a reader of the CSV should know."""
         if self.submission.empty:
             log.warning(
-                "submit: not one segment was found in %d videos: %s has a header alone, which Kaggle refuses; train "
+                "submit: not one segment was found in %d videos: %s has only a header, which Kaggle refuses; train "
                 "longer (sequences.steps), or on more", len(self.silent), path.name,
             )  # fmt: skip
         elif self.silent:
@@ -171,7 +170,7 @@ class Made:
 
 
 def answers(config: Config, dataset: Dataset, run: Run) -> Made:
-    """One answer for each item to classify."""
+    """Submission with one answer for each test item."""
     contract, test = contract_of(config.competition, dataset), predictions(config, dataset, run)
     test = test.assign(id=as_spelt(test["id"], contract["ids"]))
     missing = set(contract["ids"]) - set(test["id"])
@@ -181,16 +180,16 @@ def answers(config: Config, dataset: Dataset, run: Run) -> Made:
     kept = {"form": contract["form"], "columns": list(submission.columns), "classes": dataset.classes}
     if contract["form"] == "probability":
         kept["probability_of"] = dataset.classes[contract["positive"]]
-        tell_positive("submit", config.competition, dataset.classes, contract)
+        log_positive("submit", config.competition, dataset.classes, contract)
     return Made(submission, partial(validate_submission, **contract), kept, lost, [])
 
 
 def segments(config: Config, dataset: Dataset, run: Run) -> Made:
-    """What happens when in the videos to search, with the settings that the run has chosen."""
+    """Submission of the segments in the test videos, with the post-processing that the run has chosen."""
     test, background = predictions(config, dataset, run), config.competition.background
     settings = DetectionSettings(**run.metrics["detection"]["settings"])
     found = pd.DataFrame(columns=SEGMENT_COLUMNS).astype({"start": float, "end": float, "score": float})
-    if len(dataset.test):  # else none can be read
+    if len(dataset.test):  # else all are unreadable
         found = segments_of(dataset, test, background, settings)
     assert dataset.items is not None
     items = dataset.items[dataset.items["split"] == "test"]
@@ -205,7 +204,7 @@ def segments(config: Config, dataset: Dataset, run: Run) -> Made:
 
 
 def predictions(config: Config, dataset: Dataset, run: Run) -> pd.DataFrame:
-    """The run's probabilities for the items to classify. Raises UserError for one of other classes."""
+    """Probabilities of the run for the test items. Raises UserError for a run of other classes."""
     test = predict_test(config.competition, dataset, run, inference_of(config))
     if set(class_columns(test)) != set(dataset.classes):
         raise UserError(f"{run.name} knows the classes {class_columns(test)}, not {dataset.classes}: type stage=train")
@@ -218,13 +217,13 @@ def inference_of(config: Config) -> Inference:
 
 
 def with_class_shares(dataset: Dataset, test: pd.DataFrame, lost: list[Unreadable]) -> pd.DataFrame:
-    """The predictions, and for items that cannot be read the share of each class among those to train on."""
+    """The predictions, with the class shares of the training items for the unreadable ones."""
     shares = dataset.train["target"].value_counts(normalize=True).reindex(dataset.classes, fill_value=0.0)
     rows = pd.DataFrame([{"id": one.id, **shares} for one in lost], columns=["id", *dataset.classes])
     return pd.concat([test, rows], ignore_index=True) if lost else test
 
 
-# --- where it lies -------------------------------------------------------------------------------------------------
+# --- files -------------------------------------------------------------------------------------------------------
 
 
 def check_file(path: Path) -> None:
@@ -236,7 +235,7 @@ def check_file(path: Path) -> None:
 
 
 def place_of(config: Config, run: Run, origin: dict[str, Any]) -> Path:
-    """`submit.file`, else submissions/<run>.csv or, where another competition's lies there, a name that differs."""
+    """`submit.file`, else submissions/<run>.csv or, beside that of another competition, another name."""
     path = absolute(config.submit.file) if config.submit.file else config.root / "submissions" / f"{run.name}.csv"
     other = other_contract(path, origin)
     if other is None:
@@ -250,7 +249,7 @@ def place_of(config: Config, run: Run, origin: dict[str, Any]) -> Path:
 
 
 def other_contract(path: Path, origin: dict[str, Any]) -> str | None:
-    """What the submission at `path` holds, in words, if it is another competition's, or of another form; else None."""
+    """The submission at `path` in words, if it is of another competition or form; else None."""
     beside = path.with_suffix(".json")
     if not path.is_file() or not beside.exists():
         return None
@@ -259,7 +258,7 @@ def other_contract(path: Path, origin: dict[str, Any]) -> str | None:
         return None
     ours = (origin["competition"], origin["contract"])
     options = (known.get("configuration") or {}).get("competition") or {}
-    contract = known.get("contract") or {  # as far as older versions tell
+    contract = known.get("contract") or {  # versions without it in their JSON
         **origin["contract"],
         "form": options.get("form", CompetitionOptions().form),
         "columns": read_header(path),
@@ -270,7 +269,7 @@ def other_contract(path: Path, origin: dict[str, Any]) -> str | None:
 
 
 def write_if_changed(path: Path, data: bytes, origin: dict[str, Any]) -> None:
-    """The CSV and its origin, unless both are there with the same content."""
+    """Write the CSV and its JSON, unless both are there with the same content."""
     check_file(path)
     beside = path.with_suffix(".json")
     if path.exists() and path.read_bytes() == data and beside.exists() and is_same_origin(read_json(beside), origin):
@@ -283,11 +282,11 @@ def write_if_changed(path: Path, data: bytes, origin: dict[str, Any]) -> None:
 
 
 def is_same_origin(known: dict[str, Any], origin: dict[str, Any]) -> bool:
-    """Whether one is as good as the other: the same bytes may be asked for by other words, as without a source."""
+    """Whether both are equal but for the configuration: other options may give the same bytes."""
     return {**known, "configuration": 0} == {**origin, "configuration": 0}
 
 
-def demand_trained_on_photos(run: Run) -> None:
+def check_no_sample_run(run: Run) -> None:
     """Raises UserError for a run of the built-in sample, which `run=` can name by its folder."""
     from omegaconf import OmegaConf
 
@@ -297,11 +296,9 @@ def demand_trained_on_photos(run: Run) -> None:
     written: Any = OmegaConf.load(file)
     competition = written.get("competition") or {}
     if competition.get("slug") and competition["slug"] == competition.get("sample_slug"):
-        raise UserError(
-            f"run={run.folder} was trained on the built-in sample, whose answers say nothing of this competition"
-        )
+        raise UserError(f"run={run.folder} was trained on the built-in sample, not on this competition")
 
 
 def sha256_of(data: bytes) -> str:
-    """The plain SHA-256 of the CSV, as `sha256sum` prints it."""
+    """SHA-256 of the CSV, as `sha256sum` prints it."""
     return hashlib.sha256(data).hexdigest()

@@ -74,7 +74,7 @@ def check(config: Config) -> None:
         return
     if kind != "image" and training_mode(config) == "finetune":
         if config.sequences.motion:
-            raise UserError("fine-tuning reads frames alone: type sequences.motion=false, or training=head")
+            raise UserError("fine-tuning reads only frames: type sequences.motion=false, or training=head")
         if model.temporal.cell == "mean" and config.competition.finds_segments:
             raise UserError("fine-tuning needs a temporal model: type model=cnn_lstm, or training=head")
     if kind != "series":
@@ -277,7 +277,7 @@ def fit_and_save(training: Training, fold: int, budget: "Budget | None", track: 
         run.invalidate()  # neither is finished until all files are of the new network
         own.invalidate()
         learner.save_fold(result, own.folder, {"fold": fold, **training.meta})
-    distributed.barrier()  # the other ranks read what was saved
+    distributed.barrier()  # the other ranks read the saved files
     valid = train[train["fold"] == fold]
     oof, test = learner.predict(result, own.folder, valid), learner.predict(result, own.folder, dataset.test)
     if is_rank_zero():

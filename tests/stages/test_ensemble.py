@@ -261,7 +261,7 @@ def test_whose_folds_are_others_or_unknown_is_told(
         folder = blend(at, f"ensemble.runs=[two,'{pair}']")
     first, second, third = (record.getMessage() for record in caplog.records)
     assert f"{pair} comes from elsewhere" in first
-    assert second == "ensemble: two was trained on other folds than those by which it is judged here"
+    assert second == "ensemble: two was trained on other folds than those of the dataset"
     assert third == "ensemble: too few folds to select a method: equal weights; or type ensemble.method=…"
     assert "baseline" not in json.loads((folder / "metrics.json").read_text())  # it is of those other folds
 
@@ -273,7 +273,7 @@ def test_a_member_of_files_that_were_replaced_under_their_names_is_told(
     write_json(two / "metrics.json", {**metrics, "identity": {**metrics["identity"], "table": "of other photos"}})
     blend(at, "ensemble.runs=[one,two]")
     told = [line for line in caplog.messages if "files" in line]
-    assert told == ["ensemble: two was made of other files or labels than those that are prepared"]
+    assert told == ["ensemble: two was made of other files or labels than those of the dataset"]
 
 
 @pytest.mark.parametrize("name", ["oof", "test"])

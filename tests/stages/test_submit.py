@@ -211,9 +211,9 @@ def test_a_sample_submission_that_is_not_named_is_pointed_out(
     ("options", "positive", "words"),
     [
         (["competition.target_column=label"], "red", "(the second of blue, red): competition.classes=[red,blue] turns"),
-        (["competition.target_column=is_blue"], "blue", "probability of blue, after which it is called"),
+        (["competition.target_column=is_blue"], "blue", "probability of blue, as its name says"),
         (["competition.target_column=label", "competition.classes=[red,blue]"], "blue", "probability of blue"),
-        (["competition.target_column=red", "competition.classes=[red,blue]"], "blue", "though it is called after red"),
+        (["competition.target_column=red", "competition.classes=[red,blue]"], "blue", "though named after red"),
     ],
 )
 def test_whose_probability_it_is_is_said_and_may_be_told_by_the_column(
@@ -505,7 +505,7 @@ def test_videos_without_a_segment_are_named_and_a_file_without_any_is_not_called
     write_parquet(file, known.assign(none=1.0, left=0.0, right=0.0))
     with caplog.at_level("INFO"):
         run_command(frames_at("stage=submit"))
-    assert "not one segment was found in 2 videos: one.csv has a header alone, which Kaggle refuses" in caplog.text
+    assert "not one segment was found in 2 videos: one.csv has only a header, which Kaggle refuses" in caplog.text
     assert "checked" not in caplog.text
 
 

@@ -131,7 +131,7 @@ def test_ctrl_c_and_lost_workers_end_in_one_line_and_leave_no_process(
 
 @pytest.mark.slow
 def test_a_budget_cuts_every_fold_and_leaves_a_submission(typed: Type, finetuned: Finetuned, tmp_path: Path) -> None:
-    """Four seconds of nine. With it the run is finished; with more time, or all, the same command trains it anew."""
+    """Four seconds of nine. With it the run is finished; with more time, or all, the same command trains it again."""
     root = tmp_path / "root"
     said = typed("training.budget=4s", ticking=True)
     assert said.code == 0, said.err

@@ -191,7 +191,7 @@ def test_an_ensemble_blends_what_its_members_say_of_the_new_files(config: Config
     expected = pool(stack, equal_weights(len(stack)), "geometric_mean")
     same(found, with_probabilities(frames[0], CLASSES, expected))
     shutil.rmtree(run.parent / names[0])
-    with pytest.raises(UserError, match=rf"its member {names[0]} is not in .*: make the ensemble anew"):
+    with pytest.raises(UserError, match=rf"its member {names[0]} is not in .*: make the ensemble again"):
         predicted(config, read_data(config), Run(run))
 
 

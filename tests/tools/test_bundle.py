@@ -139,7 +139,7 @@ def test_an_ensemble_that_is_made_brings_its_members_and_theirs(config: Config) 
     assert {path.name for path in (bundle_dir(config) / "run").iterdir()} == {"one", "two", "three", "inner", "outer"}
     assert "'run/outer'" in last_cell(config)
     shutil.rmtree(config.runs_dir / "two")
-    with pytest.raises(UserError, match=r"its member two is not in .*: make the ensemble anew"):
+    with pytest.raises(UserError, match=r"its member two is not in .*: make the ensemble again"):
         run_command(replace(config, run="outer"))
     run_command(replace(config, stage="prepare"))
     with pytest.raises(UserError, match=r"ensemble-auto-\w+ is not finished: type stage=ensemble with the same"):
