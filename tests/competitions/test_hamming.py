@@ -54,8 +54,5 @@ def test_many_hashes_are_looked_up_unless_most_are_alike():
     assert not hamming._is_sparse(many, many, 60)
     assert not hamming._is_sparse(many & 1, many & 1, 16)
     assert not hamming._is_sparse(many[:100], many[:100], 16)
-
-
-@pytest.mark.parametrize("n", [0, 1])
-def test_nothing_to_compare(n):
-    assert pairs_of(np.zeros((n, 16), np.uint8), np.zeros((n, 16), np.uint8), 16, ordered=True) == {}
+    for n in (0, 1):
+        assert pairs_of(many[:n], many[:n], 16, ordered=True) == {}

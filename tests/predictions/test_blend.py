@@ -53,7 +53,7 @@ WEIGHTS = np.array([1.0, 2.0, 0.5]) / 3.5
         ("mean", lambda stack: np.average(stack, axis=0, weights=WEIGHTS)),
         (
             "geometric_mean",
-            lambda stack: scipy.stats.gmean(np.maximum(stack, 1e-15), axis=0, weights=WEIGHTS[:, None, None]),
+            lambda stack: scipy.stats.gmean(np.fmax(stack, 1e-15), axis=0, weights=WEIGHTS[:, None, None]),
         ),
         ("rank_mean", lambda stack: np.average(scipy.stats.rankdata(stack, axis=1), axis=0, weights=WEIGHTS)),
     ],

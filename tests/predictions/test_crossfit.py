@@ -132,6 +132,13 @@ def test_the_order_of_rows_and_folds_changes_no_probability(method: str, seed: i
     assert log_loss(one, truth) == pytest.approx(log_loss(two, truth[order]), abs=1e-3)
 
 
+@pytest.mark.parametrize("method", ["mean", "geometric_mean"])
+def test_equal_weights_are_the_same_in_sample_and_out(method: str) -> None:
+    stack, truth, folds = problem(3, 60, seed=0)
+    one = make_candidate(stack, rows_of(truth, folds), method)
+    np.testing.assert_array_equal(one.cross_fitted(folds), one.in_sample)
+
+
 def test_a_useless_member_is_missed_by_nobody_and_useful_ones_are() -> None:
     random = np.random.default_rng(0)
     truth, scores = random.integers(3, size=600), random.normal(size=(2, 600, 3))

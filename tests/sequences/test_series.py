@@ -353,26 +353,16 @@ def test_other_endings_are_refused_and_case_does_not_matter(tmp_path: Path) -> N
 # --- a regular grid -----------------------------------------------------------------------------------------------
 
 
-def test_a_grid_worked_by_hand() -> None:
-    times, values = resample(series_of([0.3, 0.5, 1.3], [3, 5, 21]), rate=4)
-    assert times.tolist() == [0.5, 0.75, 1.0, 1.25]
-    assert values.ravel().tolist() == pytest.approx([5, 10, 15, 20])
-    assert (times.dtype, values.dtype) == (np.float64, np.float32)
-
-
-def test_the_end_cuts_and_nothing_is_extrapolated() -> None:
-    series = series_of([0, 10], [0, 10])
-    assert resample(series, rate=1, end=3)[0].tolist() == [0, 1, 2, 3]
-    assert resample(series, rate=1, end=99)[0].tolist() == list(range(11))
-
-
 def test_joints_keep_their_shape_and_one_row_is_a_grid_of_at_most_one() -> None:
     values = np.arange(24, dtype=np.float32).reshape(2, 4, 3)
-    _, at = resample(Series(np.array([0.0, 1.0]), values), rate=2)
+    times, at = resample(Series(np.array([0.0, 1.0]), values), rate=2)
     np.testing.assert_allclose(at, [values[0], values.mean(axis=0), values[1]])
+    assert (times.dtype, at.dtype) == (np.float64, np.float32)
     assert resample(series_of([0.5], [7]), rate=2)[1].tolist() == [[7]]
     with pytest.raises(SeriesError, match=r"a rate of 4 has no sample from 0\.3 to 0\.3"):
         resample(series_of([0.3], [7]), rate=4)
+    for end, last in ((3, 3), (99, 10)):  # the end cuts, and nothing is extrapolated
+        assert resample(series_of([0, 10], [0, 10]), rate=1, end=end)[0].tolist() == list(range(last + 1))
 
 
 def test_grids_without_end_or_sense_are_refused() -> None:
