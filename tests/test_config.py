@@ -145,15 +145,10 @@ def test_every_policy_has_its_yaml_and_auto_is_settled_by_the_mode() -> None:
 
 
 def test_a_competition_may_have_a_policy_for_its_heads() -> None:
-    own = shaped("competition.augmentation=resolution")
-    assert {mode: augmentation_policy(own, mode) for mode in POLICY_OF_MODE} == {
-        "head": "resolution",
-        "finetune": "light",
-    }
-    assert (
-        augmentation_policy(shaped("competition.augmentation=resolution", "augmentation.policy=light"), "head")
-        == "light"
-    )
+    own = "competition.augmentation=resolution"
+    policies = {mode: augmentation_policy(shaped(own), mode) for mode in POLICY_OF_MODE}
+    assert policies == {"head": "resolution", "finetune": "light"}
+    assert augmentation_policy(shaped(own, "augmentation.policy=light"), "head") == "light"
     with pytest.raises(UserError, match=r"competition\.augmentation=blur is unknown"):
         shaped("competition.augmentation=blur")
 
@@ -283,15 +278,10 @@ def test_the_limits_themselves_are_allowed(override: str) -> None:
 @pytest.mark.parametrize(
     ("source", "slug"),
     [
-        ("photos", "photos"),
-        ("~/photos/", "photos"),
-        ("x (1).zip", "x (1)"),
-        ("a.b/my.photos.zip", "my.photos"),
-        ("photos/.", "photos"),
-        ("photos/deeper/..", "photos"),
-        ("../photos", "photos"),
+        ("photos", "photos"), ("~/photos/", "photos"), ("x (1).zip", "x (1)"), ("a.b/my.photos.zip", "my.photos"),
+        ("photos/.", "photos"), ("photos/deeper/..", "photos"), ("../photos", "photos"),
     ],
-)
+)  # fmt: skip
 def test_a_folder_of_images_is_called_by_its_name(source: str, slug: str, configure: Configure, tmp_path: Path) -> None:
     config = configure("competition=image_folder", f"competition.source='{source}'")
     assert config.base_slug == slug

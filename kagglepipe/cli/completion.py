@@ -61,7 +61,8 @@ def completions(word: str) -> list[str]:
     if equals:
         if name in PATH_KEYS:
             return []
-        known = list(stage_names()) if name == "stage" else choices(name) if name in groups() else values_of(name)
+        switch = ["true", "false"] if isinstance(default_of(name), bool) else []
+        known = list(stage_names()) if name == "stage" else choices(name) if name in groups() else switch
         return [f"{name}={one}" for one in known if one.startswith(value)]
     if word.startswith("-"):
         return [flag for flag in SHOWN_FLAGS if flag.startswith(word)]
@@ -73,8 +74,3 @@ def completions(word: str) -> list[str]:
     else:
         options = [f"{one}=" for one in options]
     return sorted({one for one in (*stage_names(), *options) if one.startswith(word)})
-
-
-def values_of(option: str) -> list[str]:
-    """The values of a boolean option."""
-    return ["true", "false"] if isinstance(default_of(option), bool) else []

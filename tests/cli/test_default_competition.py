@@ -128,16 +128,11 @@ def test_detect_means_no_photos_and_the_sample_gives_way(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "words",
     [
-        ["stage=predict", "competition=pistols_vs_smartphones"],
-        ["stage=train", "competition.source=x.zip"],
-        ["stage=submit", "submit.upload=true"],
-        ["stage=runs", "runs.leaderboard=true"],
-        ["stage=train", "--config-dir", "conf"],
-        ["stage=download"],
-        ["stage=doctor"],
-        ["stage=reproduce", "submission=x.csv"],
+        ["stage=predict", "competition=pistols_vs_smartphones"], ["stage=train", "competition.source=x.zip"],
+        ["stage=submit", "submit.upload=true"], ["stage=runs", "runs.leaderboard=true"], ["stage=download"],
+        ["stage=train", "--config-dir", "conf"], ["stage=doctor"], ["stage=reproduce", "submission=x.csv"],
     ],
-)
+)  # fmt: skip
 def test_who_names_another_or_none_means_it(words: list[str], tmp_path: Path) -> None:
     prepared(tmp_path, "photos")
     assert meant(tmp_path, *words) == []

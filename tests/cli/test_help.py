@@ -39,54 +39,37 @@ def test_the_option_that_was_meant_is_the_first_or_second_named(typed: str, mean
 
 
 @pytest.mark.parametrize(
-    ("word", "words"),
+    ("hint", "words"),
     [
-        ("predcit", "predcit is not a stage; did you mean predict?"),
-        ("trian", "did you mean train?"),
-        ("Predict", "did you mean predict?"),
-        ("seed", "seed cannot be read; options are written as name=value"),
-        ("training.lr", "training.lr cannot be read; options are written as name=value"),
-        ("epochs", "did you mean training.epochs=VALUE?"),
-        ("/no/such/photos", "/no/such/photos does not exist; folders and files are typed as competition.source=PATH"),
-        ("xyzzy", "xyzzy is not a stage; choose one of: all, download"),
+        (unknown_word("predcit"), "predcit is not a stage; did you mean predict?"),
+        (unknown_word("trian"), "did you mean train?"),
+        (unknown_word("Predict"), "did you mean predict?"),
+        (unknown_word("seed"), "seed cannot be read; options are written as name=value"),
+        (unknown_word("training.lr"), "training.lr cannot be read; options are written as name=value"),
+        (unknown_word("epochs"), "did you mean training.epochs=VALUE?"),
+        (
+            unknown_word("/no/such/a"),
+            "/no/such/a does not exist; folders and files are typed as competition.source=PATH",
+        ),
+        (unknown_word("xyzzy"), "xyzzy is not a stage; choose one of: all, download"),
+        (unknown_word("stage", "train"), "type stage=train"),  # the value behind a blank
+        (unknown_word("seed", "training=head"), "type seed=VALUE"),
+        (unknown_word("/"), "predict input=/"),
+        (unknown_flag("--hlep", "seed=1"), "did you mean --help?"),
+        (unknown_flag("--mulitrun", ""), "did you mean --multirun?"),
+        (unknown_flag("--stage", "train"), "options are written as stage=train"),
+        (unknown_flag("--train", ""), "type train"),
+        (unknown_flag("--epochs", "3"), "options are written as training.epochs=3"),
+        (unknown_flag("--lr", "3"), "options are written as training.lr=3"),
+        (unknown_flag("--training.lr=0.1", ""), "options are written as training.lr=0.1"),
+        (unknown_choice("model", "lite3", ["lite0", "lite2"]), "model=timm model.name=tf_efficientnet_lite3"),
+        (unknown_choice("model", "resnet18", ["lite0"]), "model=timm model.name=resnet18"),
+        (unknown_choice("competition", "image_foldr", ["image_folder"]), "did you mean competition=image_folder?"),
+        (unknown_choice("competition", "xyz", []), "competition=image_folder competition.source=FOLDER"),
     ],
 )
-def test_a_bare_word_that_is_no_stage(word: str, words: str) -> None:
-    assert words in unknown_word(word)
-
-
-def test_a_value_behind_a_blank_is_told_with_the_option() -> None:
-    assert unknown_word("stage", "train").endswith("type stage=train")
-    assert unknown_word("seed", "training=head").endswith("type seed=VALUE")
-
-
-def test_a_bare_path_is_told_where_paths_go(tmp_path: Path) -> None:
-    assert f"predict input={tmp_path}" in unknown_word(str(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("flag", "following", "words"),
-    [
-        ("--hlep", "seed=1", "did you mean --help?"),
-        ("--mulitrun", "", "did you mean --multirun?"),
-        ("--stage", "train", "options are written as stage=train"),
-        ("--train", "", "type train"),
-        ("--epochs", "3", "options are written as training.epochs=3"),
-        ("--lr", "3", "options are written as training.lr=3"),
-        ("--training.lr=0.1", "", "options are written as training.lr=0.1"),
-    ],
-)
-def test_a_flag_that_there_is_not(flag: str, following: str, words: str) -> None:
-    assert words in unknown_flag(flag, following)
-
-
-def test_a_choice_that_there_is_not() -> None:
-    assert "model=timm model.name=tf_efficientnet_lite3" in unknown_choice("model", "lite3", ["lite0", "lite2"])
-    assert "model=timm model.name=resnet18" in unknown_choice("model", "resnet18", ["lite0"])
-    assert "did you mean competition=image_folder?" in unknown_choice("competition", "image_foldr", ["image_folder"])
-    assert "competition=image_folder competition.source=FOLDER" in unknown_choice(
-        "competition", "xyz", ["image_folder"]
-    )
+def test_a_hint_names_what_to_type(hint: str, words: str) -> None:
+    assert words in hint
 
 
 # --- help ------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -112,23 +113,16 @@ def test_what_is_no_bare_path_stays_as_it_is(argument: str) -> None:
     assert quoted(argument) == argument
 
 
-def test_a_list_of_values_stays_a_list_in_a_multirun() -> None:
-    override = parsed(quoted("model.weights=a.safetensors,b.safetensors", multirun=True))
-    assert list(override.sweep_string_iterator()) == ["a.safetensors", "b.safetensors"]
-
-
-def test_a_file_with_a_comma_in_its_name_is_one_value_in_a_multirun(
+def test_in_a_multirun_a_list_of_values_stays_a_list_unless_a_file_has_that_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a,b.zip").touch()
-    override = parsed(quoted("competition.source=a,b.zip", multirun=True))
-    assert not override.is_sweep_override()
-    assert override.value() == "a,b.zip"
-
-
-def test_a_single_odd_name_is_quoted_in_a_multirun_too() -> None:
-    assert value_of(quoted("competition.source=x (1).zip", multirun=True)) == "x (1).zip"
+    several = parsed(quoted("model.weights=a.safetensors,b.safetensors", multirun=True))
+    assert list(several.sweep_string_iterator()) == ["a.safetensors", "b.safetensors"]
+    for name in ("a,b.zip", "x (1).zip"):
+        one = parsed(quoted(f"competition.source={name}", multirun=True))
+        assert (one.is_sweep_override(), one.value()) == (False, name)
 
 
 def test_a_tilde_is_the_home_folder(
@@ -150,38 +144,25 @@ def test_a_tilde_is_the_home_folder(
 def test_a_bare_stage_name_is_a_stage() -> None:
     for name in ("all", *STREET, *TOOLS):
         assert with_stage(["seed=1", name]) == ["seed=1", f"stage={name}"]
-    assert with_stage(["stage=train", "run=all", "-m"]) == ["stage=train", "run=all", "-m"]
-
-
-@pytest.mark.parametrize("arguments", [["--cfg", "all"], ["-c", "all"], ["--info", "all"]])
-def test_the_value_of_a_flag_is_no_stage(arguments: list[str]) -> None:
-    assert with_stage(arguments) == arguments
+    for other in (["stage=train", "run=all", "-m"], ["--cfg", "all"], ["-c", "all"], ["--info", "all"]):
+        assert with_stage(other) == other
 
 
 @pytest.mark.parametrize(
-    ("arguments", "advice"),
+    ("arguments", "words"),
     [
-        (["--stage", "train"], "stage=train"),
-        (["--stage=train"], "stage=train"),
-        (["seed=1", "--training.lr", "0.1"], "training.lr=0.1"),
-        (["-n"], "n=VALUE"),
+        (["--stage", "train"], "is not a flag; options are written as stage=train"),
+        (["--stage=train"], "is not a flag; options are written as stage=train"),
+        (["seed=1", "--training.lr", "0.1"], "is not a flag; options are written as training.lr=0.1"),
+        (["-n"], "is not a flag; options are written as n=VALUE"),
+        (["train", "seed=1", "submit"], "train and submit are several stages: type the last one"),
+        *((hydras, None) for hydras in ([], ["-m", "seed=1"], ["--cfg", "job"], ["--config-dir=x"], ["~input"])),
+        (["training.lr=-1"], None),
     ],
 )
-def test_an_option_typed_as_a_flag_is_shown_as_it_should_be(arguments: list[str], advice: str) -> None:
-    with pytest.raises(UserError, match=f"is not a flag; options are written as {advice}"):
+def test_arguments_are_flags_one_stage_and_options(arguments: list[str], words: str | None) -> None:
+    with pytest.raises(UserError, match=words) if words else nullcontext():
         check_arguments(arguments)
-
-
-def test_two_stages_are_not_one_command() -> None:
-    with pytest.raises(UserError, match="train and submit are several stages: type the last one"):
-        check_arguments(["train", "seed=1", "submit"])
-
-
-@pytest.mark.parametrize(
-    "arguments", [["-m", "seed=1"], ["--cfg", "job"], ["--config-dir=x"], ["training.lr=-1"], ["~input"], []]
-)
-def test_hydras_own_flags_pass(arguments: list[str]) -> None:
-    check_arguments(arguments)
 
 
 # --- errors: exit code 2 and one line -------------------------------------------------------------------------
