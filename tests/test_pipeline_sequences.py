@@ -219,7 +219,7 @@ def test_two_runs_on_long_videos_make_an_ensemble(at: At, place: Path, caplog: p
     [
         ("series", ["training=finetune"], "a series has no encoder to fine-tune: type training=head"),
         ("long-series", ["training=finetune"], "a series has no encoder to fine-tune: type training=head"),
-        ("clips", ["training=finetune", "sequences.motion=true"], r"reads frames alone: type sequences\.motion=fal"),
+        ("clips", ["training=finetune", "sequences.motion=true"], r"reads only frames: type sequences\.motion=fal"),
         ("long", ["training=finetune", "model=mean_pool", "sequences.motion=false"], "type model=cnn_lstm, or tra"),
     ],
 )
