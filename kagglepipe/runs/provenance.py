@@ -4,7 +4,7 @@ Options that change no result, such as paths and workers, are left out.
 """
 
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -141,3 +141,16 @@ def both_values(differences: dict[str, tuple[str, str]]) -> str:
     'seed=1 and 0'
     """
     return "; ".join(f"{name}={mine} and {theirs}" for name, (mine, theirs) in differences.items())
+
+
+def in_brief(
+    differences: dict[str, tuple[str, str]], values: Callable[[dict[str, tuple[str, str]]], str] = first_values
+) -> str:
+    """One line of the differences in names that both have; `unshared settings` stands for all others.
+
+    >>> in_brief({"training.mode": ("head", "finetune"), "training.lr": ("-", "0.1")})
+    'training.mode=head; unshared settings'
+    """
+    shared = {name: pair for name, pair in differences.items() if "-" not in pair}
+    rest = ["unshared settings"] if len(shared) < len(differences) else []
+    return "; ".join([values(shared)] * bool(shared) + rest)

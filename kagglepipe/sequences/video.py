@@ -182,6 +182,13 @@ def frame_differences(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.where(changed > 255 // MOTION_GAIN, 255, changed * MOTION_GAIN)
 
 
+def motion_frames(frames: Iterable[Pixels], before: Pixels | None = None) -> Iterator[Pixels]:
+    """`frame_differences` of a stream of frames. before: the frame before the first; None: nothing has moved."""
+    for frame in frames:
+        yield frame_differences(np.stack([frame if before is None else before, frame]))[1]
+        before = frame
+
+
 def pad_frames(frames: Iterable[Pixels], count: int, size: int) -> NDArray[np.uint8]:
     """Stack `count` frames (count, size, size, 3), repeating the last one where a damaged file ends early."""
     found = np.zeros((count, size, size, 3), np.uint8)

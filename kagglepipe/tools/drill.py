@@ -31,7 +31,7 @@ from kagglepipe.predictions.metrics import METRICS
 from kagglepipe.predictions.submission import build_segments
 from kagglepipe.runs.answers import hidden_answers, hidden_segments
 from kagglepipe.runs.identity import config_of, read_data, run_of, submitted_run, written_options
-from kagglepipe.runs.provenance import described, difference, first_values
+from kagglepipe.runs.provenance import described, difference, in_brief
 from kagglepipe.runs.ranking import score_of_run
 from kagglepipe.runs.run import Run
 from kagglepipe.runs.scores import detection_scores, segments_of
@@ -305,7 +305,7 @@ def show(board: pd.DataFrame, runs: list[Graded]) -> list[str]:
         (
             row["run"], *(f"{row[name]:.4f}" for name in scores), f"{row['public_rank']} -> {row['private_rank']}",
             "{}-{}".format(*row["private_ranks_by_chance"]), row["medal"] or "",
-            first_values(difference(one.settings, first)),
+            in_brief(difference(one.settings, first)),
         )
         for row, one in zip(board.to_dict("records"), runs, strict=True)
     ]  # fmt: skip

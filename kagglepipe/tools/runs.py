@@ -26,7 +26,7 @@ from kagglepipe.predictions.metrics import METRICS, summarise
 from kagglepipe.predictions.paired import Comparison, Difference, compare
 from kagglepipe.predictions.uncertainty import format_difference, format_interval
 from kagglepipe.runs.identity import is_prepared, read_data
-from kagglepipe.runs.provenance import both_values, described, difference
+from kagglepipe.runs.provenance import both_values, described, difference, in_brief
 from kagglepipe.runs.run import Run, is_submittable
 from kagglepipe.runs.store import Member, RunStore
 from kagglepipe.runs.summary import best_first, facts_of, facts_table, read_runs
@@ -221,11 +221,11 @@ def read_oof(member: Member) -> pd.DataFrame:
 
 
 def settings_diff(a: Member, b: Member) -> str:
-    """The settings in which two runs differ, with both values."""
+    """The settings in which two runs differ, with both values where both have one."""
     if a.run is None or b.run is None:
         return "settings, which are unknown for predictions from elsewhere"
     one, other = described(a.run.metrics), described(b.run.metrics)
-    return both_values(difference(one, other)) or "no setting that changes results"
+    return in_brief(difference(one, other), both_values) or "no setting that changes results"
 
 
 def groups_of(config: Config) -> "pd.Series[Any] | None":
@@ -244,10 +244,10 @@ def describe_comparison(found: Comparison) -> list[str]:
         f"exact McNemar p = {right.p:.2g}" + ("" if is_ungrouped else ", which takes rows for independent")
     ]
     if not is_ungrouped:
-        lines.append(f"accuracy of a less that of b: {difference_in_words(found.accuracy)}, {found.groups} groups")
+        lines.append(f"difference in accuracy (a - b): {difference_in_words(found.accuracy)}, {found.groups} groups")
     loss = found.log_loss
     better = "" if loss.value == 0 else f" ({'a' if loss.value < 0 else 'b'} has less, which is better)"
-    lines.append(f"log loss of a less that of b: {difference_in_words(loss)}, {found.groups} groups{better}")
+    lines.append(f"difference in log loss (a - b): {difference_in_words(loss)}, {found.groups} groups{better}")
     tests = {"answers": right.p if is_ungrouped else found.accuracy.p, "log loss": loss.p}
     significant = [name for name, p in tests.items() if p < SIGNIFICANCE]
     others = [name for name in tests if name not in significant]

@@ -48,10 +48,12 @@ def latency(config: Config, dataset: Dataset, run: Run) -> float:
     """
     if config.competition.kind != "image":
         raise UserError("sweep.objectives: latency is measured for images; type seconds instead")
+    import numpy as np
+
     from kagglepipe.images.decode import decode
     from kagglepipe.parallel import parallel_map
     from kagglepipe.training.checkpoint import load_classifier, read_checkpoints
-    from kagglepipe.training.features import batched
+    from kagglepipe.training.features import encode_frames
 
     files = dataset.paths(dataset.train)[:LATENCY_IMAGES]
     checkpoint = read_checkpoints(run.folder)[0]
@@ -60,12 +62,12 @@ def latency(config: Config, dataset: Dataset, run: Run) -> float:
     images = [decode(file.read_bytes(), short_side=side, max_side=2**31) for file in files]
     if not checkpoint.meta["shared_backbone"]:  # as in inference: nothing is cached of a tuned network
         backend = backend.uncached
-    encode = backend.encoder(load_classifier(checkpoint).to(backend.device))
+    encoder = backend.encoder(load_classifier(checkpoint).to(backend.device))
     views, took = checkpoint.preprocessing.views(images), []
     for _ in range(LATENCY_ROUNDS):
         start = time.perf_counter()
         squares = parallel_map(lambda row: views[row, 0], range(len(images)), workers=config.workers)
-        for batch in batched(squares, 8):
-            encode(batch)
+        for _ in encode_frames(encoder, squares, np.float32, batch_size=8):
+            pass
         took.append(time.perf_counter() - start)
     return round(1000 * min(took) / len(images), 3)

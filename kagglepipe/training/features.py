@@ -83,25 +83,23 @@ def encode(
     with Progress[None](progress or "features", total=total, unit=unit) as bar:
 
         def rows() -> Iterator[NDArray[Any]]:
-            for batch in batched((frame for chunk in decoded for frame in chunk), batch_size):
+            frames = (frame for chunk in decoded for frame in chunk)
+            for batch in encode_frames(encoder, frames, dtype, batch_size):
                 bar.update(len(batch))
-                yield from encode_batch(encoder, batch, dtype)
+                yield from batch
 
         features = rows()
         for item in items:
             yield item.key, np.stack(list(islice(features, item.frames)))
 
 
-def encode_batch(encoder: Encoder, images: Frames, dtype: type[np.floating[Any]]) -> NDArray[Any]:
-    """Features (B, F) of images (B, size, size, 3), rounded to `dtype` as the store rounds them: float16 for frames."""
-    return encoder(images).astype(dtype, copy=False)
-
-
-def batched(frames: Iterable[Pixels], size: int) -> Iterator[Frames]:
-    """Stack frames (size, size, 3) into batches of `size`; the last one may be smaller."""
+def encode_frames(
+    encoder: Encoder, frames: Iterable[Pixels], dtype: type[np.floating[Any]], batch_size: int = FRAME_BATCH
+) -> Iterator[NDArray[Any]]:
+    """Yield features (B, F) of frames (size, size, 3), batch by batch, rounded to `dtype` as the store rounds them."""
     frames = iter(frames)
-    while batch := list(islice(frames, size)):
-        yield np.stack(batch)
+    while batch := list(islice(frames, batch_size)):
+        yield encoder(np.stack(batch)).astype(dtype, copy=False)
 
 
 def compute_features(

@@ -1,6 +1,7 @@
 """Probabilities of a trained run for any video or series: whole items, and live streams frame by frame."""
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import tee
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,11 +17,11 @@ from kagglepipe.models.temporal import Stream, TemporalModel
 from kagglepipe.sequences.grid import grid_length
 from kagglepipe.sequences.series import series_inputs
 from kagglepipe.sequences.series_file import SeriesError
-from kagglepipe.sequences.video import Resize, frame_differences, sample_frames
+from kagglepipe.sequences.video import Resize, motion_frames, sample_frames
 from kagglepipe.sequences.video_info import inspect
 from kagglepipe.training.backends import Encoder, InferenceBackend
 from kagglepipe.training.checkpoint import Checkpoint, class_orders, load_encoder, load_temporal
-from kagglepipe.training.features import FRAME_BATCH, batched, encode_batch
+from kagglepipe.training.features import encode_frames
 
 Probs = NDArray[np.float64]
 
@@ -96,17 +97,22 @@ class SequenceRun:
 
         before: the frame before the first (None: there is none, and nothing has moved).
         """
-        found: dict[Path, list[NDArray[np.float16]]] = {file: [] for file in self.encoders}
-        for batch in batched(frames, FRAME_BATCH):
-            looks = [batch]
-            if self.meta["motion"]:
-                moved = frame_differences(batch if before is None else np.concatenate([before[None], batch]))
-                looks.append(moved[-len(batch) :])
-                before = batch[-1]
-            for file, encoder in self.encoders.items():
-                assert encoder is not None
-                found[file].append(np.concatenate([encode_batch(encoder, look, np.float16) for look in looks], axis=1))
-        return {file: np.concatenate(parts).astype(np.float32) for file, parts in found.items()}
+        looks: list[Iterable[Pixels]] = [frames]
+        if self.meta["motion"]:
+            frames, following = tee(frames)
+            looks = [frames, motion_frames(following, before)]
+        encoders = [encoder for encoder in self.encoders.values() if encoder is not None]
+        passes = [
+            encode_frames(encoder, copy, np.float16)
+            for look in looks
+            for encoder, copy in zip(encoders, tee(look, len(encoders)), strict=True)
+        ]
+        batches = zip(*passes, strict=True)  # all passes in step: `tee` holds a few batches, not the video
+        features = [np.concatenate(parts) for parts in zip(*batches, strict=True)]
+        return {
+            file: np.concatenate(features[n :: len(encoders)], axis=1).astype(np.float32)
+            for n, file in enumerate(self.encoders)
+        }
 
     @torch.inference_mode()
     def probabilities(self, features: dict[Path, NDArray[np.float32]], *, per_frame: bool) -> Probs:

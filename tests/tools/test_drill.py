@@ -217,6 +217,8 @@ def test_every_run_is_graded_by_both_halves(config: Config, drilled: Drilled) ->
     assert any(line.startswith("drill: 9 hidden rows; best in the public half: ") for line in lines)
     assert lines[-1] == "drill: medals of 4 teams: gold to rank 1, silver to 1, bronze to 1"
     assert by_name["all"]["medal"] == "gold"
+    assert any(line.startswith("test_eff") and line.endswith("  unshared settings") for line in lines)
+    assert any(line.startswith("most") and line.endswith("  name=most") for line in lines)
 
 
 def test_a_run_that_is_better_everywhere_is_always_chosen(config: Config, drilled: Drilled) -> None:

@@ -237,12 +237,32 @@ def test_two_runs_are_told_apart(cats: Cats, shown: Shown) -> None:
         "runs: a is right, b is wrong; they differ in seed=1 and 2",
         "runs: only a is right on 6 of 6 rows, only b on 0: exact McNemar p = 0.031",
     ]
-    assert lines[2].startswith("runs: log loss of a less that of b: -2.0794 (-2.0794 to -2.0794, p = ")
+    assert lines[2].startswith("runs: difference in log loss (a - b): -2.0794 (-2.0794 to -2.0794, p = ")
     assert lines[2].endswith("), 6 groups (a has less, which is better)")
     assert lines[3] == "runs: significant: answers and log loss, unless these two were selected from many"
     assert cells(lines[4:])[0] == ["id", "target", "a predicts", "b predicts", "a's probability", "b's probability"]
     assert cells(lines[4:])[1] == ["blue/blue0.png", "blue", "blue", "green", "0.8000", "0.1000"]
     assert len(lines[4:]) == 7
+
+
+HEAD = {"training": {"mode": "head", "regularisation": [1.0]}}
+TUNED = {"training": {"mode": "finetune", "lr": 0.1, "epochs": 3}}
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "words"),
+    [
+        ({"identity": HEAD}, {"identity": TUNED}, "training.mode=head and finetune; unshared settings"),
+        ({"identity": HEAD}, {"members": ["one"], "method": "mean"}, "unshared settings"),
+        ({"identity": HEAD}, {"identity": HEAD}, "no setting that changes results"),
+    ],
+)
+def test_settings_that_only_one_of_two_runs_has_are_not_listed(
+    cats: Cats, shown: Shown, a: dict[str, Any], b: dict[str, Any], words: str
+) -> None:
+    add_oof(cats, "a", [0], **a)
+    add_oof(cats, "b", [1], **b)
+    assert shown("runs.compare=[a,b]")[0] == f"runs: a is a, b is b; they differ in {words}"
 
 
 def test_what_two_runs_answer_differently_is_written_in_full(cats: Cats, shown: Shown) -> None:

@@ -1,5 +1,6 @@
 """A run answers for files and streams alike: streaming equals batch, and folds share what they can."""
 
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from kagglepipe.training.checkpoint import (
     save_temporal,
 )
 from kagglepipe.training.device import Precision
+from kagglepipe.training.features import encode_frames
 from kagglepipe.training.sequence_inference import SequenceRun
 from tests.fitting import temporal_options
 
@@ -197,7 +199,7 @@ def test_features_do_not_depend_on_how_frames_are_batched(
     with torch.inference_mode():
         expected = np.concatenate([network().features(torch.from_numpy(x)).numpy() for x in seen], axis=1)
     np.testing.assert_allclose(whole, expected, rtol=2e-3, atol=1e-3)
-    monkeypatch.setattr(module, "FRAME_BATCH", 3)
+    monkeypatch.setattr(module, "encode_frames", partial(encode_frames, batch_size=3))
     (batched_features,) = run.frame_features(frames).values()
     np.testing.assert_allclose(batched_features, whole, rtol=2e-3, atol=1e-4)
     parts = [run.frame_features([frames[0]]), *(run.frame_features([b], a) for a, b in pairwise(frames))]
