@@ -457,6 +457,13 @@ class EnsembleOptions(Options, group="ensemble"):
     )  # fmt: skip
     threshold: str = option("none", "auto: fit thresholds, keep them if they improve.", choices=("none", "auto"))
 
+    def __post_init__(self) -> None:
+        if self.method == "power_mean":
+            raise UserError(
+                "ensemble.method=power_mean is no longer available: type ensemble.method=geometric_mean, or mean"
+            )
+        super().__post_init__()
+
 
 @dataclass(frozen=True)
 class SubmitOptions(Options, group="submit"):

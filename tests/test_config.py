@@ -226,7 +226,7 @@ BAD = [
     "training.clip=0", "training.layer_decay=1.1", "training.warmup=-0.1", "training.label_smoothing=2",
     "training.frozen_below=-1", "training.weight_decay=-1", "training.regularisation=[]",
     "training.regularisation=[0.1,0]", "training.regularisation=[nan]",
-    "ensemble.method=median", "ensemble.method=power_mean",
+    "ensemble.method=median",
     "ensemble.calibrate=sometimes", "ensemble.threshold=0.5", "ensemble.power=0",
     "predict.picture=-1",
     "competition.kind=sound", "competition.form=words", "competition.id=number", "competition.on_bad_image=ignore",
@@ -244,6 +244,11 @@ def test_a_value_that_cannot_be_meant_is_refused_by_the_name_of_its_option(overr
     assert option.removesuffix(".name") in told
     assert value.strip("'[]").split(",")[-1] in told or "needs" in told
     assert "\n" not in told
+
+
+def test_a_former_method_of_ensembles_is_refused_with_one_to_type_instead() -> None:
+    with pytest.raises(UserError, match=r"power_mean is no longer available: type ensemble\.method=geometric_mean"):
+        shaped("ensemble.method=power_mean")
 
 
 @pytest.mark.parametrize(

@@ -477,6 +477,40 @@ def test_training_stops_after_the_fold_by_which_it_cannot_beat_the_incumbent(
     assert "raced" not in trial_result(config)
 
 
+RIVAL = {
+    "run": "best",
+    "measure": "score",
+    "greater_is_better": True,
+    "perfect": 1,
+    "folds": {"0": 1},
+    "folds_hash": "",
+}
+
+
+@pytest.mark.parametrize(
+    ("contents", "words"),
+    [(None, "rival.json: no such file; a sweep writes such a file")]
+    + [
+        (contents, "rival.json is no JSON with the fold scores of a run; a sweep writes")
+        for contents in (
+            "{", "[]", '{"run": "best", "folds": {"0": 0.5}}',
+            json.dumps({**RIVAL, "measure": "f2"}), json.dumps({**RIVAL, "folds": {"0": None}}),
+        )
+    ],
+)  # fmt: skip
+def test_a_wrong_file_to_prune_against_is_refused_before_any_work(
+    contents: str | None, words: str, colours: Path, tmp_path: Path, configure: Configure
+) -> None:
+    if contents is not None:
+        (tmp_path / "rival.json").write_text(contents)
+    options = (f"competition.source={colours}", f"training.prune_against={tmp_path}/rival.json")
+    config = configure("stage=train", *TOY, *options)
+    with pytest.raises(UserError, match=words) as error:
+        run_command(config)
+    assert "\n" not in str(error.value)
+    assert not config.data_dir.exists()
+
+
 def test_the_sweeper_is_found_by_hydra_at_no_cost() -> None:
     code = """if True:
         import sys

@@ -11,7 +11,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from kagglepipe.competitions.labels import RESERVED
-from kagglepipe.errors import UserError
 from kagglepipe.options import check_choice
 from kagglepipe.predictions.frame import Probs
 
@@ -62,6 +61,18 @@ def geometric_mean(stack: Stack, weights: Weights) -> Probs:
     return _renormalise(np.exp(logs - logs.max(axis=1, keepdims=True)))  # else all of a row could come to 0
 
 
+def power_mean(stack: Stack, weights: Weights, power: float) -> Probs:
+    """Weighted mean over members of probability ** power, its root, rows renormalised, (M, N, C) -> (N, C).
+
+    Only for ensembles of older versions, whose metrics.json says `method: power_mean` and the `power`.
+
+    >>> power_mean(np.array([[[0.8, 0.2]], [[0.5, 0.5]]]), np.array([0.5, 0.5]), 2).round(2)
+    array([[0.64, 0.36]])
+    """
+    raised = _weighted_sum((np.maximum(member, LOG_FLOOR) ** power for member in stack), weights)
+    return _renormalise(raised ** (1 / power))
+
+
 METHODS: dict[str, Callable[[Stack, Weights], Probs]] = {
     "mean": mean,
     "rank_mean": rank_mean,
@@ -79,21 +90,26 @@ def pool(stack: Stack, weights: Weights, method: str) -> Probs:
     >>> pool(np.array([[[1.0, 0.0]], [[0.5, 0.5]]]), np.array([0.5, 0.5]), "nnls")
     array([[0.75, 0.25]])
     """
-    if method == "power_mean":
-        raise UserError("power_mean is gone: blend the members again with ensemble.method=geometric_mean")
     check_choice("ensemble.method", method, (*METHODS, *POOLS))
     pooled = METHODS[POOLS.get(method, method)](stack, weights)
     return np.clip(pooled, 0, 1)  # weights that sum to 1 + 2e-16 must not make a probability above 1
 
 
-def combine(stack: Stack, weights: Weights, method: str, maps: Sequence[Map] = ()) -> Probs:
+def combine(stack: Stack, weights: Weights, method: str, maps: Sequence[Map] = (), power: float = 2.0) -> Probs:
     """Blend members by fitted weights and apply calibration maps, (M, N, C) -> (N, C).
+
+    power: of `power_mean`, in ensembles of older versions.
 
     >>> combine(np.array([[[0.9, 0.1]], [[0.5, 0.5]]]), np.array([0.0, 1.0]), "nnls")
     array([[0.5, 0.5]])
     """
-    uniform: Probs = np.full(stack.shape[1:], 1 / stack.shape[2])
-    probs = pool(stack, weights, method) if weights.any() else uniform  # `logistic` may give every member 0
+    probs: Probs
+    if not weights.any():  # `logistic` may give every member 0
+        probs = np.full(stack.shape[1:], 1 / stack.shape[2])
+    elif method == "power_mean":
+        probs = np.clip(power_mean(stack, weights, power), 0, 1)
+    else:
+        probs = pool(stack, weights, method)
     for step in maps:
         probs = apply_map(step, probs)
     return probs

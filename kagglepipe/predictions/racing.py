@@ -27,8 +27,11 @@ class Incumbent:
 
     @classmethod
     def of(cls, written: Mapping[str, Any]) -> "Incumbent":
-        """Parse the contents of the JSON file."""
-        return cls(**{**written, "folds": {int(fold): value for fold, value in written["folds"].items()}})
+        """Parse the contents of the JSON file. Raises KeyError, TypeError, ValueError or AttributeError for others."""
+        if written["measure"] not in ("score", "log_loss"):
+            raise ValueError(f"measure {written['measure']}")
+        folds = {int(fold): float(value) for fold, value in written["folds"].items()}
+        return cls(**{**written, "perfect": float(written["perfect"]), "folds": folds})
 
 
 def should_prune(

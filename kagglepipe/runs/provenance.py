@@ -14,6 +14,7 @@ from kagglepipe.runs.identity import written_options
 from kagglepipe.runs.run import Run
 
 HASH = 64  # digits of a SHA-256
+NO_COMMIT = "outside a checkout"
 
 
 def provenance_of(configuration: dict[str, Any], data: Path, run: Run) -> dict[str, Any]:

@@ -253,7 +253,7 @@ class Run(Outputs):
         metrics, weights = self.metrics, equal_weights(len(stack))
         if "weights" in metrics:
             weights = np.array([weight for weight in metrics["weights"] if weight] or [0.0])
-        return combine(stack, weights, metrics["method"], metrics.get("maps", []))
+        return combine(stack, weights, metrics["method"], metrics.get("maps", []), metrics.get("power", 2.0))
 
     def missing_network(self) -> str | None:
         """Why the run cannot predict other files; None if it can.

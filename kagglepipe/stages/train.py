@@ -38,8 +38,8 @@ from kagglepipe.runs.identity import (
     usual_order,
     write_config,
 )
-from kagglepipe.runs.incumbent import reason_to_prune
-from kagglepipe.runs.provenance import git_commit, versions
+from kagglepipe.runs.incumbent import read_incumbent, reason_to_prune
+from kagglepipe.runs.provenance import NO_COMMIT, git_commit, versions
 from kagglepipe.runs.pseudo_labels import gain_over_teacher, pseudo_labelled
 from kagglepipe.runs.run import Fold, Outputs, Run
 from kagglepipe.runs.scores import baseline_scores, briefly, describe_scores, groups_hash, is_scored, scores_of
@@ -55,12 +55,14 @@ COST = ("seconds", "peak_memory_gb", "machine")  # of the command that finished 
 
 
 def check(config: Config) -> None:
-    """Raises UserError for a model or weights that are not available, before any download."""
+    """Raises UserError for a missing model, weights or `training.prune_against`, before any download."""
     from kagglepipe.models.weights import check_model, find_weights
     from kagglepipe.training.trackers import check_trackers
 
     device, model, kind = config.device, config.model, config.competition.kind
     check_trackers(config.training.trackers)
+    if config.training.prune_against:
+        read_incumbent(absolute(config.training.prune_against))
     if config.engine == "openvino":
         from kagglepipe.training.backends import check_openvino
         from kagglepipe.training.device import choose_device
@@ -132,7 +134,8 @@ def log_finished(run: Run) -> None:
     more = f", cut short by training.budget={cut}: without it, or with more, stage=train trains it again" if cut else ""
     log.info("train: %s is finished already%s", run.name, more)
     if commits - {now}:
-        log.warning("train: it was made at commit %s, this is %s", ", ".join(sorted(map(str, commits))), now)
+        made = ", ".join(sorted(f"at commit {commit}" if commit else NO_COMMIT for commit in commits))
+        log.warning("train: it was made %s, this runs %s", made, f"at commit {now}" if now else NO_COMMIT)
 
 
 def score_again(config: Config, dataset: Dataset, run: Run) -> None:

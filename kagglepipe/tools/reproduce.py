@@ -21,7 +21,7 @@ from kagglepipe.files import absolute, file_sha256, read_json, sha256, write_byt
 from kagglepipe.options import PathsOptions, SubmitOptions
 from kagglepipe.predictions.frame import class_columns, read_frame
 from kagglepipe.runs.identity import config_of, identity_of, read_data, run_of, submitted_run, yaml_of
-from kagglepipe.runs.provenance import difference, flat, git_commit, run_facts, source_hash, versions
+from kagglepipe.runs.provenance import NO_COMMIT, difference, flat, git_commit, run_facts, source_hash, versions
 from kagglepipe.runs.run import Run
 from kagglepipe.stages.pipeline import run_stages
 
@@ -62,9 +62,19 @@ class Submission:
 
 
 def check(config: Config) -> None:
-    """Raises UserError for several processes."""
+    """Raises UserError for several processes, and for an ensemble by a method that is no longer available."""
     if world_size() > 1:
         raise UserError("a submission is made again in one process: leave torchrun away")
+    submission = read_submission(config.submission, config.root)
+    for name, facts in submission.runs.items():
+        recorded = ((facts["configuration"] or {}).get("ensemble") or {}).get("method")
+        run = Run(submission.outputs / name)
+        is_trained = "training" in facts["identity"]  # its options may name a method, which training does not read
+        if not is_trained and "power_mean" in (recorded, run.is_finished and run.metrics.get("method")):
+            raise UserError(
+                f"{submission.csv.name} cannot be made again: {name} is a blend by ensemble.method=power_mean, which "
+                "is no longer available; ensemble.method=geometric_mean makes another blend of its members"
+            )
 
 
 def run(config: Config) -> None:
@@ -150,7 +160,8 @@ def config_now(config: Config, name: str, options: dict[str, Any] | None) -> Con
 def training_config(config: Config, submission: Submission, name: str, folder: Path) -> Config:
     """Configuration to train a run again in `folder`, in its mode and on its kind of device; without its teacher."""
     facts = submission.runs[name]
-    made = config_now(config, name, facts["configuration"])
+    options = facts["configuration"]
+    made = config_now(config, name, options and {key: value for key, value in options.items() if key != "ensemble"})
     mode = (facts["identity"].get("training") or {}).get("mode", made.training.mode)
     return replace(
         made,
@@ -198,7 +209,7 @@ def environment_diff(submission: Submission, made: dict[str, Run] | None = None)
     lines = []
     for name in submission.trained:
         facts = submission.runs[name]
-        lines += changed("code", {"commit": facts["git_commit"]}, {"commit": git_commit()})
+        lines += changed("code", {"commit": facts["git_commit"] or NO_COMMIT}, {"commit": git_commit() or NO_COMMIT})
         for kind, now in ("versions", versions()), ("machine", machine_now(facts["machine"])):
             lines += changed(kind, facts[kind], {key: value for key, value in now.items() if key in facts[kind]})
         if made and facts.get("engine"):

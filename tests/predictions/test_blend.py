@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kagglepipe.errors import UserError
-from kagglepipe.predictions.blend import METHODS, pool, with_probabilities
+from kagglepipe.predictions.blend import METHODS, combine, pool, with_probabilities
 from kagglepipe.predictions.frame import oof_frame, probabilities
 
 ROWS = 12
@@ -87,11 +87,18 @@ def test_weights_that_round_to_more_than_one_make_no_probability_above_one() -> 
     assert pool(members(3)[:, :1], weights, "mean").tolist() == [[1, 0, 0]]
 
 
-def test_unknown_and_former_methods_are_refused() -> None:
-    with pytest.raises(UserError, match=r"ensemble.method=vote.*mean, rank_mean, geometric_mean"):
-        pool(members(2), np.full(2, 0.5), "vote")
-    with pytest.raises(UserError, match=r"power_mean is gone.*ensemble.method=geometric_mean"):
-        pool(members(2), np.full(2, 0.5), "power_mean")
+@pytest.mark.parametrize("method", ["vote", "power_mean"])  # the second was a method of older versions
+def test_unknown_and_former_methods_are_refused(method: str) -> None:
+    with pytest.raises(UserError, match=rf"ensemble.method={method}.*mean, rank_mean, geometric_mean"):
+        pool(members(2), np.full(2, 0.5), method)
+
+
+def test_a_power_mean_of_an_older_version_is_applied() -> None:
+    """0.25 * 0.8 ** 3 + 0.75 * 0.2 ** 3 = 0.134; the same of 0.2 and 0.8: 0.386; cube roots over their sum."""
+    stack = np.array([[[0.8, 0.2]], [[0.2, 0.8]]])
+    first, second = 0.134 ** (1 / 3), 0.386 ** (1 / 3)
+    found = combine(stack, np.array([0.25, 0.75]), "power_mean", power=3)
+    np.testing.assert_allclose(found, [[first / (first + second), second / (first + second)]], atol=1e-12)
 
 
 def test_a_frame_with_other_probabilities_keeps_the_rest() -> None:

@@ -334,6 +334,21 @@ def test_the_ensemble_is_a_run_that_submit_takes(asked: str, at: At, one: Path, 
     assert (origin["run"], sorted(origin["members"])) == (folder.name, ["one", "two"])
 
 
+def test_a_power_mean_of_an_older_version_is_a_member_is_listed_and_submitted(
+    at: At, one: Path, two: Path, tmp_path: Path
+) -> None:
+    folder = blend(at, "ensemble.runs=[one,two]", "ensemble.method=mean")
+    write_json(folder / "metrics.json", {**read_json(folder / "metrics.json"), "method": "power_mean", "power": 3.0})
+    written = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(written.replace("method: mean", "method: power_mean"))
+    run_command(at("stage=submit", f"run={folder.name}"))
+    assert (tmp_path / f"submissions/{folder.name}.csv").exists()
+    run_command(at("stage=runs", f"runs.file={tmp_path}/runs.csv"))
+    assert folder.name in (tmp_path / "runs.csv").read_text()
+    joint = blend(at, f"ensemble.runs=[{folder.name},one]", "ensemble.method=mean")
+    assert_close(values(joint / "test.parquet"), by_mean(values(folder / "test.parquet"), values(one / "test.parquet")))
+
+
 # --- what is fitted ----------------------------------------------------------------------------------------------
 
 

@@ -16,9 +16,10 @@ import pytest
 
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
-from kagglepipe.files import locked, read_json
+from kagglepipe.files import locked, read_json, write_json
 from kagglepipe.predictions.frame import read_frame
 from kagglepipe.runs.identity import read_data, run_of
+from kagglepipe.runs.run import Run
 from kagglepipe.stages import train
 from kagglepipe.stages.train import RESUME
 from kagglepipe.tools.commands import run_command
@@ -209,6 +210,28 @@ def test_a_fold_whose_network_is_replaced_is_not_done(configure: Callable[..., C
         train.fit_and_save(train.Training(dataset, run, learner, None, [], {}, "train"), 1, None, None)
     left = {str(path.relative_to(run.folder)) for path in run.folder.rglob("metrics.json")}
     assert left == {f"fold_{k}/metrics.json" for k in range(int(config.folds.count)) if k != 1}
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "words"),
+    [
+        ("abc", "def", "train: it was made at commit abc, this runs at commit def"),
+        (None, "def", "train: it was made outside a checkout, this runs at commit def"),
+        ("abc", None, "train: it was made at commit abc, this runs outside a checkout"),
+        ("abc", "abc", None),
+        (None, None, None),
+    ],
+)
+def test_a_run_of_another_commit_is_told(
+    then: str | None, now: str | None, words: str | None, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(train, "git_commit", lambda: now)
+    write_json(tmp_path / "metrics.json", {})
+    write_json(tmp_path / "fold_0/metrics.json", {})
+    write_json(tmp_path / "fold_0/model.json", {"git_commit": then})
+    train.log_finished(Run(tmp_path))
+    assert [one.getMessage() for one in caplog.records if one.levelname == "WARNING"] == ([words] if words else [])
 
 
 @pytest.mark.parametrize("text", ["20", "20 minutes", "-5m", "1h 30m", "m", "inf", "1.5"])

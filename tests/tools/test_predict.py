@@ -208,6 +208,19 @@ def test_an_ensemble_predicts_by_the_networks_of_its_members(
     assert abs(found - own[0]).to_numpy().max() > 0.05
 
 
+@pytest.mark.parametrize("asked", [("run=ensemble-mean-0",), ()])
+def test_a_power_mean_of_an_older_version_predicts(
+    asked: tuple[str, ...], three: str, place: Path, tmp_path: Path, predict: Predicts
+) -> None:
+    file = tmp_path / "root/outputs/toy/ensemble-mean-0/metrics.json"
+    own = [predict(place / "toy/test", three, f"run={name}").set_index("path")[CLASSES] for name in ("old", "new")]
+    blend = {"members": ["old", "new"], "weights": [0.5, 0.5], "method": "power_mean", "power": 3.0, "maps": []}
+    write_json(file, {**read_json(file), **blend, "score": 1.0, "log_loss": 0.0, "identity": {}, "classes": CLASSES})
+    found = predict(place / "toy/test", three, *asked).set_index("path")[CLASSES]
+    cubes = sum(0.5 * one.to_numpy() ** 3 for one in own) ** (1 / 3)
+    np.testing.assert_allclose(found, cubes / cubes.sum(axis=1, keepdims=True), atol=ATOL)
+
+
 def test_without_a_run_the_next_command_is_named(three: str, place: Path, tmp_path: Path, predict: Predicts) -> None:
     with pytest.raises(UserError, match=r"run=nonsense is not a finished run in .*; there are: old, new, ensemble"):
         predict(place / "toy/test", three, "run=nonsense")

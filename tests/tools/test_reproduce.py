@@ -218,6 +218,46 @@ def cut_run(root: Path) -> None:
     change(file, runs=runs)
 
 
+def blend_by_power_mean(root: Path) -> None:
+    """As a version that had this method recorded it."""
+    file = csv_of(root, "ensemble").with_suffix(".json")
+    runs = read_json(file)["runs"]
+    runs[file.stem]["configuration"]["ensemble"]["method"] = "power_mean"
+    change(file, runs=runs)
+
+
+def submit_power_mean(root: Path) -> None:
+    """As this version records an ensemble of such a version."""
+    file = csv_of(root, "ensemble").with_suffix(".json")
+    runs = read_json(file)["runs"]
+    runs[file.stem]["configuration"] = None
+    change(file, runs=runs)
+    change(root / "outputs/colours" / file.stem / "metrics.json", method="power_mean", power=2.0)
+
+
+@pytest.mark.parametrize("tamper", [blend_by_power_mean, submit_power_mean])
+def test_a_power_mean_is_refused_before_any_work(root: Path, tamper: Callable[[Path], None]) -> None:
+    tamper(root)
+    config = Config(stage="reproduce", submission=str(csv_of(root, "ensemble")), paths=PathsOptions(str(root)))
+    with pytest.raises(UserError, match=r"ensemble-\w+-\w+ is a blend by .*power_mean, which is no longer available"):
+        reproduce.check(config)
+
+
+@pytest.mark.parametrize(
+    ("then", "now"), [("abcdef012345", None), (None, "abcdef012345"), ("abcdef012345", "9876543210ab")]
+)
+def test_another_commit_is_told(then: str | None, now: str | None, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reproduce, "git_commit", lambda: now)
+    file = csv_of(root).with_suffix(".json")
+    runs = read_json(file)["runs"]
+    runs[file.stem]["git_commit"] = then
+    change(file, runs=runs)
+    before, after = (commit or "outside a checkout" for commit in (then, now))
+    assert f"code: commit {before} then, {after} now" in reproduce.environment_diff(
+        reproduce.read_submission(str(file), root)
+    )
+
+
 @pytest.mark.parametrize(
     ("tamper", "words"),
     [
@@ -281,6 +321,17 @@ def test_paths_and_secrets_are_not_in_the_provenance() -> None:
         input="rtsp://me:secret@host", paths=PathsOptions("/somewhere"), workers=3, submission="x.csv", run="a"
     )
     assert decisive(config) == {}
+
+
+def test_a_trained_run_is_made_again_whatever_ensemble_its_command_asked_for(root: Path) -> None:
+    file = csv_of(root).with_suffix(".json")
+    runs = read_json(file)["runs"]
+    runs[file.stem]["configuration"]["ensemble"] = {"runs": ["a", "b"], "method": "power_mean"}
+    change(file, runs=runs)
+    config = Config(stage="reproduce", submission=str(file), paths=PathsOptions(str(root)))
+    reproduce.check(config)
+    again = reproduce.training_config(config, reproduce.read_submission(str(file), root), file.stem, root / "again")
+    assert again.ensemble == EnsembleOptions()
 
 
 def test_options_of_another_version_are_named() -> None:
