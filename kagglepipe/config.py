@@ -15,6 +15,7 @@ from typing import Any
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute
 from kagglepipe.options import (
+    NAMED,
     AugmentationOptions,
     AugmentOptions,
     BundleOptions,
@@ -60,31 +61,33 @@ class Config(Options):
     submission: str | None = option(
         None, "CSV made here, or its JSON.", path=True, changes_results=False, stages="reproduce"
     )
-    seed: int = option(0, "Seed of everything random in training.", least=0, stages="train")
-    device: str = option("auto", "auto, cpu, cuda, cuda:1 or mps.", stages="train | predict | detect")
+    seed: int = option(0, "Seed of everything random in training.", least=0, stages="prepare | augment | train | drill")
+    device: str = option(
+        "auto", "auto, cpu, cuda, cuda:1 or mps.", stages="train | submit | predict | detect | drill | doctor"
+    )
     engine: str = option(
         "auto", "Inference backend; auto: the fastest installed.",
-        choices=("auto", "torch", "openvino"), stages="train | predict | detect",
+        choices=("auto", "torch", "openvino"), stages="train | submit | predict | detect | drill",
     )  # fmt: skip
     workers: int | None = option(
         None, "Threads or processes that read images; null: all cores.", least=1, changes_results=False,
-        stages="train | predict | reproduce",
+        stages="prepare | train | submit | predict | reproduce | drill",
     )  # fmt: skip
-    paths: PathsOptions = option(PathsOptions, "", changes_results=False)
+    paths: PathsOptions = option(PathsOptions, "", changes_results=False, stages=f"{NAMED} | reproduce | doctor")
     competition: CompetitionOptions = option(CompetitionOptions, "", stages="download | prepare")
     download: DownloadOptions = option(DownloadOptions, "", changes_results=False, stages="download")
-    prepare: PrepareOptions = option(PrepareOptions, "", stages="prepare")
+    prepare: PrepareOptions = option(PrepareOptions, "", stages="prepare | train | predict")
     cache: CacheOptions = option(CacheOptions, "", read_by="image | video", stages="prepare | augment | train")
-    folds: FoldOptions = option(FoldOptions, "", stages="prepare | train")
+    folds: FoldOptions = option(FoldOptions, "", stages="prepare | train | drill | bundle")
     augmentation: AugmentationOptions = option(
-        AugmentationOptions, "", read_by="image | video augmented", stages="augment | train"
+        AugmentationOptions, "", read_by="image | video augmented", stages="augment | train | drill"
     )
     augment: AugmentOptions = option(
         AugmentOptions, "", changes_results=False, read_by="image | video", stages="augment"
     )
-    model: ModelOptions = option(ModelOptions, "", stages="augment | train")
-    training: TrainingOptions = option(TrainingOptions, "", stages="train")
-    sequences: SequenceOptions = option(SequenceOptions, "", read_by="video | series", stages="train")
+    model: ModelOptions = option(ModelOptions, "", stages="augment | train | drill | doctor | bundle")
+    training: TrainingOptions = option(TrainingOptions, "", stages="train | drill | bundle")
+    sequences: SequenceOptions = option(SequenceOptions, "", read_by="video | series", stages="train | drill")
     ensemble: EnsembleOptions = option(EnsembleOptions, "", stages="ensemble | bundle")
     submit: SubmitOptions = option(SubmitOptions, "", changes_results=False, stages="submit")
     predict: PredictOptions = option(PredictOptions, "", changes_results=False, stages="predict")
@@ -95,7 +98,7 @@ class Config(Options):
     runs: RunsOptions = option(RunsOptions, "", changes_results=False, stages="runs")
     drill: DrillOptions = option(DrillOptions, "", changes_results=False, stages="drill")
     bundle: BundleOptions = option(BundleOptions, "", changes_results=False, stages="bundle")
-    sweep: SweepOptions = option(SweepOptions, "", changes_results=False)
+    sweep: SweepOptions = option(SweepOptions, "", changes_results=False, stages="train")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -263,6 +266,15 @@ def option_facts(name: str) -> list[Any]:
     return facts
 
 
+def stages_reading(name: str) -> tuple[str, ...]:
+    """The stages and tools that read an option: those of its own facts, else of its group.
+
+    >>> stages_reading("competition.on_bad_image"), stages_reading("detect.video")
+    (('download', 'prepare', 'predict', 'detect'), ('detect',))
+    """
+    return next((facts["stages"] for facts in reversed(option_facts(name)) if facts["stages"]), ())
+
+
 PATH_KEYS = tuple(name for name, one in option_fields() if one.metadata["path"])
 DICT_OPTIONS = tuple(name for name, one in option_fields() if str(one.type).startswith("dict"))  # with any keys
 
@@ -284,7 +296,7 @@ def check_option_names(values: Any, prefix: str = "") -> None:
 
 def network_side(model: ModelOptions) -> int:
     """Pixels that the short side of an image needs, so that none is enlarged: the network's input or, where that is
-    larger than SHORT_SIDE and a crop of the middle, what it is cut from.
+    larger than SHORT_SIDE and a crop of the middle, the side before cropping.
 
     >>> network_side(ModelOptions(image_size=384)), network_side(ModelOptions("tf_efficientnet_lite2", crop="center"))
     (384, 293)

@@ -89,8 +89,8 @@ class ConsoleHandler(logging.StreamHandler[TextIO]):
 class Progress(Generic[Item]):
     """Work in progress, for the length of a `with` block or while its items are iterated over.
 
-    name: its label. total: the number of units; None: unknown. done: units that were complete before. unit: what is
-    counted; `B` is shown as kB, MB, ….
+    name: its label. total: the number of units; None: unknown. done: units that were complete before. unit: of the
+    count; `B` is shown as kB, MB, ….
     """
 
     def __init__(

@@ -67,7 +67,7 @@ def process_group(device: str) -> Iterator[None]:
         yield
     except RuntimeError as error:
         if world_size() > 1 and is_peer_lost(error):
-            raise UserError(f"another of the {world_size()} processes has ended; its own output tells why") from error
+            raise UserError(f"another of the {world_size()} processes has ended; its output has the error") from error
         raise  # the group is not destroyed: that would wait for peers, which the launcher ends
     destroy_process_group()
 

@@ -4,6 +4,6 @@
 class UserError(Exception):
     """An error that the user can fix.
 
-    Its message is one line: what was found, what is needed, what to type next. The command line prints it and exits
+    Its message is one line: the fault, the need, the command to type next. The command line prints it and exits
     with code 2; other exceptions keep their traceback.
     """

@@ -133,7 +133,7 @@ def check_sha256(path: Path, digest: str) -> None:
 def file_state(path: Path) -> tuple[int, ...]:
     """Size, modification time, change time and inode: they differ after a file was replaced or written to.
 
-    Size and modification time alone would not, after `mv`. Of a broken link, those of the link.
+    Only size and modification time would not, after `mv`. Of a broken link, those of the link.
     """
     try:
         found = path.stat()

@@ -17,9 +17,12 @@ from kagglepipe.errors import UserError
 
 POLICIES = ("none", "light", "strong", "resolution", "paste")
 SEGMENT_SCORES = ("f1_10", "f1_25", "f1_50", "edit", *(f"map_{tiou}" for tiou in range(10, 80, 10)), "map_activitynet")
+CROPS = ("squash", "center", "border")
 FORMS = ("index", "name", "probability", "probabilities", "segments")
 ID_FORMS = ("name", "stem", "path")
 JOINTS = ("hip", "neck", "left_hip", "right_hip")
+# stages and tools that find the folder of a competition by its name
+NAMED = "download | prepare | augment | train | ensemble | submit | predict | detect | runs | drill | bundle"
 COLUMNS = ("video", "start", "end", "label", "group", "split", "values", "time", "file")
 
 
@@ -42,7 +45,7 @@ def option(
     Bounds and choices hold for each item of a list; None is allowed. path: `~` is expanded, and Hydra's grammar is not
     applied. changes_results: another value makes another run. read_by: alternatives of words that must all be true of a
     run (`runs.identity.run_words`), as "image | video finetune"; empty: always read. stages: the stages and tools that
-    read a top-level option or group, as "train | predict".
+    read the option or group, as "train | predict"; empty: as the group.
     """
     facts = {
         "doc": doc, "least": least, "above": above, "at_most": at_most, "below": below, "choices": tuple(choices),
@@ -82,10 +85,21 @@ class PathsOptions(Options, group="paths"):
 class CompetitionOptions(Options, group="competition"):
     """Files, labels, metric and submission of a competition: a YAML file in conf/competition, no code."""
 
-    slug: str | None = option(None, "Kaggle's name, and folder in data/ and outputs/; null: the source's name.")
+    slug: str | None = option(
+        None, "Kaggle's name, and folder in data/ and outputs/; null: the source's name.", stages=f"{NAMED} | doctor"
+    )
     title: str = option("", "Name for people.")
-    kind: str = option("image", "Type of the items.", choices=("image", "video", "series"))
-    classes: list[str] = option([], "Class names in the order of their index; empty: the class folders, sorted.")
+    kind: str = option(
+        "image",
+        "Type of the items.",
+        choices=("image", "video", "series"),
+        stages=f"{NAMED} | doctor",
+    )
+    classes: list[str] = option(
+        [],
+        "Class names in the order of their index; empty: the class folders, sorted.",
+        stages="prepare | train | submit",
+    )
     layout: dict[str, str] = option({}, "Folder of each class in the archive; empty: all in `train`, or in the root.")
     test: str | None = option(None, "Folder of the test images; null: there is no test set.")
     labels: str | None = option(
@@ -95,9 +109,18 @@ class CompetitionOptions(Options, group="competition"):
         path=True,
     )
     files: str | None = option(None, "CSV `video[,group][,split]` of all items.", path=True, read_by="video | series")
-    columns: dict[str, str] = option({}, f"Columns in these CSVs, or arrays in npz files: {', '.join(COLUMNS)}.")
-    background: str | None = option(None, "Class of unlabelled time, or of idle clips.", read_by="video | series")
-    skeleton: dict[str, int] = option({}, f"Index of the joints {', '.join(JOINTS)}, or empty.", read_by="series")
+    columns: dict[str, str] = option(
+        {}, f"Columns in these CSVs, or arrays in npz files: {', '.join(COLUMNS)}.", stages="prepare | train"
+    )
+    background: str | None = option(
+        None,
+        "Class of unlabelled time, or of idle clips.",
+        read_by="video | series",
+        stages="prepare | train | ensemble | submit | drill",
+    )
+    skeleton: dict[str, int] = option(
+        {}, f"Index of the joints {', '.join(JOINTS)}, or empty.", read_by="series", stages="prepare | train"
+    )
     unit: str = option("s", "Unit of a series' times, such as s or frames.", read_by="video | series")
     time_axis: int | None = option(
         None, "Time axis, 0 to 2; null: 0, unless another is 8 times as long.", read_by="series"
@@ -107,13 +130,20 @@ class CompetitionOptions(Options, group="competition"):
         "Score of segments by which smoothing and thresholds are chosen.",
         choices=SEGMENT_SCORES,
         read_by="video | series",
+        stages="train | ensemble | runs | drill",
     )
-    id: str = option("name", "Identity of an image: file name, stem, or relative path.", choices=ID_FORMS)
-    id_column: str = option("id", "Column of the ids in the submission.")
-    target_column: str = option("label", "Column of the answers in the submission.")
+    id: str = option(
+        "name",
+        "Identity of an image: file name, stem, or relative path.",
+        choices=ID_FORMS,
+        stages="prepare | train | submit",
+    )
+    id_column: str = option("id", "Column of the ids in the submission.", stages="prepare | submit")
+    target_column: str = option("label", "Column of the answers in the submission.", stages="prepare | submit")
     metric: str = option(
         "accuracy", "The competition's score.",
         choices=("accuracy", "balanced_accuracy", "f1_macro", "log_loss", "roc_auc"),
+        stages="train | ensemble | submit | predict | detect | runs | drill",
     )  # fmt: skip
     form: str = option(
         "index",
@@ -121,25 +151,56 @@ class CompetitionOptions(Options, group="competition"):
         "of the class after which the column is named), probabilities (a column a class), or segments "
         "`video,start,end,label,score`, for which every frame is classified.",
         choices=FORMS,
+        stages="prepare | train | ensemble | submit | drill",
     )
-    sample_submission: str | None = option(None, "File in the source with the rows and columns, in order.", path=True)
-    answers: str | None = option(None, "CSV of true test classes, as submitted; only for scores.", path=True)
-    sample_slug: str | None = option(None, "Slug of the built-in sample that stands in for missing data.")
+    sample_submission: str | None = option(
+        None, "File in the source with the rows and columns, in order.", path=True, stages="prepare | submit"
+    )
+    answers: str | None = option(
+        None,
+        "CSV of true test classes, as submitted; only for scores.",
+        path=True,
+        stages="prepare | train | ensemble | submit",
+    )
+    sample_slug: str | None = option(
+        None, "Slug of the built-in sample that stands in for missing data.", stages="download"
+    )
     augmentation: str | None = option(
-        None, "Policy of augmentation=auto for a head.", choices=POLICIES, read_by="image | video"
+        None,
+        "Policy of augmentation=auto for a head.",
+        choices=POLICIES,
+        read_by="image | video",
+        stages="augment | train",
     )
-    origin: str | None = option(None, "Origin of the files, if not Kaggle.")
-    source: str | None = option(None, "Zip or folder to read; null: data/<slug>/, else Kaggle.", path=True)
+    origin: str | None = option(None, "Origin of the files, if not Kaggle.", stages="download")
+    source: str | None = option(
+        None, "Zip or folder to read; null: data/<slug>/, else Kaggle.", path=True, stages=f"{NAMED} | doctor"
+    )
     refresh: bool = option(False, "Accept a source whose bytes differ from those that were prepared.")
     per_class: int | None = option(
-        None, "Images per class to train on, drawn by seed; the rest is the test set.", least=1
+        None,
+        "Images per class to train on, drawn by seed; the rest is the test set.",
+        least=1,
+        stages=NAMED,
     )
-    hidden: float | None = option(None, "Share of items (whole groups) to hide as test.", least=0.05, at_most=0.9)
-    hidden_seed: int = option(0, "Seed of the hidden items.", least=0)
+    hidden: float | None = option(
+        None,
+        "Share of items (whole groups) to hide as test.",
+        least=0.05,
+        at_most=0.9,
+        stages=NAMED,
+    )
+    hidden_seed: int = option(
+        0,
+        "Seed of the hidden items.",
+        least=0,
+        stages=NAMED,
+    )
     on_bad_image: str = option(
         "error",
         "Stop at an undecodable file, or skip and list it (in the test: predict the class shares).",
         choices=("error", "skip"),
+        stages="download | prepare | predict | detect",
     )
 
     def __post_init__(self) -> None:
@@ -259,7 +320,7 @@ class AugmentationOptions(Options, group="augmentation"):
         "Policy; stage=augment draws it. auto: strong for a head on frozen features, light for fine-tuning.",
         choices=("auto", *POLICIES),
     )
-    mirror: bool = option(True, "Horizontal flips; false where left and right tell classes apart.")
+    mirror: bool = option(True, "Horizontal flips; false where left and right distinguish classes.")
 
 
 @dataclass(frozen=True)
@@ -322,7 +383,7 @@ class ModelOptions(Options, group="model"):
     )
     crop: str = option(
         "squash", "Squash to a square, center crop, or padded border.",
-        choices=("squash", "center", "border"), read_by="image | video",
+        choices=CROPS, read_by="image | video",
     )  # fmt: skip
     temporal: TemporalOptions = option(TemporalOptions, "", read_by="video | series")
 

@@ -5,7 +5,7 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
-MOST_COUNTED = 8  # classes that a line lists
+MAX_LISTED = 8  # names in a line
 LEAST_CUT = 12  # columns that are left of a cell that is cut
 
 
@@ -79,7 +79,7 @@ def shortened(text: str, most: int) -> str:
     return f"{text[: most - 1 - end]}…{text[-end:]}"
 
 
-def counted(counts: Mapping[str, int], noun: str = "classes", most: int = MOST_COUNTED) -> str:
+def counted(counts: Mapping[str, int], noun: str = "classes", most: int = MAX_LISTED) -> str:
     """How many there are of each class, the first few by name and the rest as a number.
 
     >>> counted({"cat": 3, "dog": 2})
@@ -92,7 +92,7 @@ def counted(counts: Mapping[str, int], noun: str = "classes", most: int = MOST_C
     return listed if len(names) <= most else f"{listed} and {len(names) - most:,} more {noun}"
 
 
-def listed(names: Iterable[object], most: int = MOST_COUNTED, separator: str = ", ") -> str:
+def listed(names: Iterable[object], most: int = MAX_LISTED, separator: str = ", ") -> str:
     """Join the first few names and say how many more there are.
 
     >>> listed(["a", "b", "c"], most=2)

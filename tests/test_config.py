@@ -115,7 +115,7 @@ def test_the_choices_of_options_are_those_of_the_library() -> None:
     from kagglepipe.models import recurrent, temporal
     from kagglepipe.predictions import blend, calibration, metrics, weights
     from kagglepipe.segments import metrics as segment_metrics
-    from kagglepipe.sweeps import objectives, samplers
+    from kagglepipe.sweeps import objectives
     from kagglepipe.training import trackers
 
     known = {
@@ -128,7 +128,6 @@ def test_the_choices_of_options_are_those_of_the_library() -> None:
         "model.temporal.cell": ["mean", "conv", *recurrent.CELLS],
         "model.temporal.pooling": temporal.POOLING,
         "sweep.objectives": ["score", *objectives.MEASURES],
-        "sweep.sampler": samplers.SAMPLERS,
         "training.trackers": trackers.TRACKERS,
     }
     choices = {name: one.metadata["choices"] for name, one in option_fields()}

@@ -101,7 +101,7 @@ def test_folds_that_hide_a_class_are_refused(at: Configure, tmp_path: Path) -> N
     train = read_data(at()).train
     numbers = train["target"].map({"blue": 0, "green": 1, "red": 1})
     train.assign(fold=numbers)[["id", "fold"]].to_csv(tmp_path / "mine.csv", index=False)
-    with pytest.raises(UserError, match="class blue lies in fold 0 alone"):
+    with pytest.raises(UserError, match="class blue lies only in fold 0"):
         run_command(at("stage=prepare", f"folds.file={tmp_path / 'mine.csv'}"))
 
 

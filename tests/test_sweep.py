@@ -381,7 +381,7 @@ MISTAKES = [
     (["sweep=head"], "sweep=head is many jobs: type -m as well"),
     (
         ["-m", "training.lr=interval(1e-5,1e-3)"],
-        "training.lr=interval(1e-5,1e-3) has no finite list of values",
+        "training.lr=interval(1e-5,1e-3) is continuous and cannot be enumerated",
     ),
     (["-m", "sweep=own"], "there is nothing to try: give options several values"),
     (["-m", "sweep=own", "training.lrr=1,2"], "training.lrr is not an option; did you mean training.lr?"),
@@ -402,7 +402,7 @@ MISTAKES = [
     (["-m", "sweep=own", "prepare.near_bits=8,16"], "prepare.near_bits cannot vary"),
     (["-m", "sweep=own", "training.lr=fast,slow"], "training.lr: Value 'fast'"),
     (["-m", "sweep=own", "model=lite0,lite7"], "model=lite7 is unknown; did you mean model=lite2? choose one of:"),
-    (["-m", "sweep=head", "stage=submit"], "a sweep scores what is trained, and stage=submit is more"),
+    (["-m", "sweep=head", "stage=submit"], "a sweep scores trained runs, and stage=submit is more"),
     (["-m", "sweep=head", "folds.only=[0]"], "a sweep trains all folds of runs of its own"),
     (["-m", "sweep=own", "folds.count=2,3"], "folds.count cannot vary"),
     (["-m", "sweep=head", "sweep.sampler=cmaes"], "sweep.sampler=cmaes needs two numbers at least"),

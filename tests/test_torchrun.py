@@ -75,7 +75,7 @@ def test_an_error_of_the_first_process_ends_both_each_with_one_line(
     assert (first.code, second.code) == (2, 2)
     assert first.err.startswith("kagglepipe: all images are in 36 groups, folds.count=1000 needs at least 1000")
     assert first.err.count("\n") == 1
-    told = "kagglepipe (process 1): another of the 2 processes has ended; its own output tells why\n"
+    told = "kagglepipe (process 1): another of the 2 processes has ended; its output has the error\n"
     assert second.err == told
 
 

@@ -61,7 +61,7 @@ def make_sweep(master: DictConfig, typed: Sequence[str], *, loader: ConfigLoader
     probe = make_probe(master, arguments, loader)
     probed = [probe(values) for values in probe_points(arguments.space)]
     valid = [config for config, _ in probed if config is not None]
-    if not valid:  # a mistake beside the varied options, told once instead of trial by trial
+    if not valid:  # a mistake beside the varied options, reported once instead of trial by trial
         raise UserError(probed[0][1])
     if not {name.lstrip("+") for name in arguments.space} & DECIDING_OPTIONS:
         check_unread_options(valid[0], typed_options(typed), training_mode(valid[0]))
@@ -107,17 +107,17 @@ def make_probe(master: DictConfig, arguments: Arguments, loader: ConfigLoader) -
 
 
 def deciding_settings(config: Config) -> dict[str, Any]:
-    """Settings that decide a run's results on given data, as in `places.run_identity`."""
+    """Settings that decide a run's results on given data, as in `runs.identity`."""
     training = config.training
-    taught = training.teacher and (training.teacher, training.confidence)
+    teacher = training.teacher and (training.teacher, training.confidence)
     weights = config.competition.kind != "series" and config.model.weights
-    return {**result_settings(config, training_mode(config)), "weights": weights, "taught": taught}
+    return {**result_settings(config, training_mode(config)), "weights": weights, "teacher": teacher}
 
 
 def fixed_settings(config: Config) -> dict[str, Any]:
     """Settings beside the space that identify a sweep: data, and how trials are sampled, measured and pruned.
 
-    The contents of tables and folds are compared by `Dataset.data_hash`, weights and teachers by what is typed.
+    The contents of tables and folds are compared by `Dataset.data_hash`, weights and teachers by their options.
     """
     changed, sweep = changes(config), config.sweep
     groups = {
@@ -150,7 +150,7 @@ def count_workers(master: DictConfig) -> int:
 def check_options(master: DictConfig, arguments: Arguments, options: SweepOptions) -> None:
     """Raises UserError for options that contradict a sweep."""
     if master.stage != "train":
-        raise UserError(f"a sweep scores what is trained, and stage={master.stage} is more: leave it away")
+        raise UserError(f"a sweep scores trained runs, and stage={master.stage} is more: leave it away")
     if fixed := [name for name in arguments.space if name.lstrip("+").split(".")[0] in DATA_GROUPS]:
         raise UserError(f"{fixed[0]} cannot vary: a sweep compares trials on the same folds of one competition")
     if master.run is not None or master.folds.only:

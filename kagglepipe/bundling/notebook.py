@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-UNKNOWN_USER = "YOUR-KAGGLE-NAME"  # to be replaced by whoever uploads
+UNKNOWN_USER = "YOUR-KAGGLE-NAME"  # replaced by the user's name
 FILE = "kagglepipe.ipynb"
 MAX_NAME = 50  # characters at Kaggle
 
@@ -114,7 +114,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-INPUT = Path({contents.input!r})  # where Kaggle mounts what is attached
+INPUT = Path({contents.input!r})  # where Kaggle mounts attached data sets
 WORKING = Path.cwd()  # /kaggle/working, where a submission belongs
 PYTHON = {contents.python!r}
 """

@@ -29,7 +29,7 @@ from kagglepipe.errors import UserError
 
 log = logging.getLogger(__name__)
 # Kaggle's image has these, built for its drivers. Their own requirements (nvidia-*, triton, sympy …: 5 GB) are never
-# followed. All else is bundled: pip there keeps what is new enough, and nothing is missing that some image lacks.
+# followed. All else is bundled: pip there keeps recent enough versions, and nothing is missing that some image lacks.
 PROVIDED = ("torch", "torchvision")
 # glibc versions of wheels, newest first; Kaggle's images have 2.28 or later. pip compares each with every file of every
 # package, so the list has only those that auditwheel knows.
@@ -264,7 +264,7 @@ def build(requirement: str | Path, folder: Path, target: Target) -> Path:
 def check_install(folder: Path, target: Target) -> None:
     """Raises UserError unless pip, without any index, installs all wheels of `folder` as for the target.
 
-    pip would judge requirements and Python by this machine, so `find_missing` and `Wheel.fits` do that.
+    pip would check requirements and Python on this machine, so `find_missing` and `Wheel.fits` do that.
     """
     wheels = read_wheels(folder).values()
     if unfit := [wheel.path.name for wheel in wheels if not wheel.fits(target)]:

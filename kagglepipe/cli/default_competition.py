@@ -89,13 +89,15 @@ def _is_typed(word: str, typed: Collection[str]) -> bool:
 
 def prepared_competitions(data: Path, outputs: Path) -> list[PreparedCompetition]:
     """Find the competitions that are prepared in a data folder, without parts of others."""
+    from kagglepipe.runs.store import RunStore
+
     found = []
     for report in sorted(data.glob("*/prepared.json")):
         folder, settings = report.parent, json.loads(report.read_text(encoding="utf-8"))["settings"]
         if {"per_class", "hidden"} & set(settings):
             continue
-        runs = sorted((outputs / folder.name).glob("*/metrics.json"), key=lambda file: file.stat().st_mtime_ns)
-        configured = next((made for run in reversed(runs) if (made := _configured(run.parent))), {})
+        runs = RunStore(outputs / folder.name).finished()
+        configured = next((made for run in reversed(runs) if (made := _configured(run.config_file))), {})
         kind = configured.get("kind") or settings.get("kind") or ("image" if "layout" in settings else "video")
         form = configured.get("form") or settings.get("form") or "name"
         words = _words(folder, str(kind), form == "segments", {**configured, "columns": {}, **settings})
@@ -141,9 +143,9 @@ def _in_hydra(value: Any) -> str:
     return str(value) if is_plain else hydra_string(value)
 
 
-def _configured(run: Path) -> dict[str, Any]:
+def _configured(file: Path) -> dict[str, Any]:
     """Settings of the competition in a run's config.yaml."""
-    return _read(run / "config.yaml").get("competition") or {} if (run / "config.yaml").exists() else {}
+    return _read(file).get("competition") or {} if file.exists() else {}
 
 
 def _setting(choice: str, name: str, default: Any = None) -> Any:
@@ -161,9 +163,11 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _has_run(folder: Path, run: str) -> bool:
+    from kagglepipe.runs.run import Run
+
     if expanded(run).resolve().parent == folder.resolve():
         return True
-    return not Path(run).is_absolute() and (folder / run / "metrics.json").exists()
+    return not Path(run).is_absolute() and Run(folder / run).is_finished
 
 
 def _folder(typed: str) -> Path:

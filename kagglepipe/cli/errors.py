@@ -50,7 +50,7 @@ def explain(error: Exception) -> str:
     text = " ".join(f"{error} {error.__cause__ or ''}".split())
     if "does not support sweep type : INTERVAL_SWEEP" in text:
         word = next(word for word in sys.argv if "interval(" in word)
-        return f"{word} has no finite list of values: add sweep=own, and a sampler draws from it"
+        return f"{word} is continuous and cannot be enumerated: add sweep=own to sample from it"
     if override := getattr(error, "override", None):
         return f"{override} cannot be read; options are written as name=value, with quotes as name='a b' where needed"
     if unknown := re.search(r"Could not override '(\S+)'|Key '(\S+)' (?:is )?not in '(\w+)'", text):

@@ -5,14 +5,14 @@ import re
 import shutil
 import textwrap
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
 from kagglepipe.cli.hints import choices, groups
-from kagglepipe.config import Config, option_fields
+from kagglepipe.config import Config, option_fields, stages_reading
 from kagglepipe.options import limits_text
-from kagglepipe.stages import STREET, TOOLS
+from kagglepipe.stages import PIPELINE_STAGES, TOOLS
 
 NOTES = {
     "model": " (any timm model: model=timm model.name=NAME)",
@@ -55,7 +55,7 @@ usage: python -m kagglepipe [STAGE] [option=value …]
 
 Stages, in order; each runs what is missing and skips what is finished:
   all         all stages below (the default), without augment
-{listing(STREET)}
+{listing(PIPELINE_STAGES)}
 
 Tools:
 {listing(TOOLS)}
@@ -83,14 +83,13 @@ def stage_help(stage: str) -> str:
     about = re.sub(r"^stage=\S+( input=\S+)?: ", "", about)
     parts = [f"usage: python -m kagglepipe {stage} [option=value …]"]
     parts += [_wrap(text) for text in (about[:1].upper() + about[1:]).split("\n\n")]
-    read = [one for one in fields(Config) if stage in one.metadata["stages"]]
-    parts.append("\n".join(_option_help(one.name, one) for one in read if not is_dataclass(one.default_factory)))
-    for one in read:
-        if group := one.default_factory if is_dataclass(one.default_factory) else None:
-            lines = [_wrap(f"{one.name}.*: {group.__doc__}")]
-            lines += [_wrap(f"{one.name}={' | '.join(choices(one.name))}", "  ")] if one.name in groups() else []
-            lines += [_option_help(name, each) for name, each in option_fields(group, f"{one.name}.")]
-            parts.append("\n".join(lines))
+    read = [(name, one) for name, one in option_fields() if stage in stages_reading(name)]
+    parts.append("\n".join(_option_help(name, one) for name, one in read if "." not in name))
+    for group in fields(Config):
+        if lines := [_option_help(name, one) for name, one in read if name.startswith(f"{group.name}.")]:
+            chosen = [_wrap(f"{group.name}={' | '.join(choices(group.name))}", "  ")] if group.name in groups() else []
+            about = _wrap(f"{group.name}.*: {group.default_factory.__doc__}")
+            parts.append("\n".join([about, *chosen, *lines]))
     parts.append("All stages: python -m kagglepipe --help. All options: docs/options.md")
     return "\n\n".join(filter(None, parts))
 

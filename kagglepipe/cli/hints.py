@@ -1,4 +1,4 @@
-"""Hints for misspelt arguments: what is wrong, the nearest names, what to type."""
+"""Hints for misspelt arguments: the fault, the nearest names, the argument to type."""
 
 import difflib
 import re
@@ -7,7 +7,7 @@ from typing import Any
 
 from kagglepipe.config import CONF, Config, option_names
 from kagglepipe.files import expanded
-from kagglepipe.stages import STREET, TOOLS
+from kagglepipe.stages import PIPELINE_STAGES, TOOLS
 
 FLAGS = {
     "-h", "--help", "--version", "--hydra-help", "-c", "--cfg", "--resolve", "-p", "--package", "-r", "--run",
@@ -32,7 +32,7 @@ FILE_ENDS = (".zip", ".csv", ".jpg", ".jpeg", ".png", ".mp4", ".avi", ".mov", ".
 
 def stage_names() -> tuple[str, ...]:
     """Every stage and tool, as typed."""
-    return ("all", *STREET, *TOOLS)
+    return ("all", *PIPELINE_STAGES, *TOOLS)
 
 
 def groups() -> list[str]:

@@ -1,6 +1,6 @@
 """Labels of videos and series: files, groups, and what happens when.
 
-A unit, one row of the table, is what is scored: a whole clip, an annotated segment of one, or a frame of a long video.
+A unit, one row of the table, is scored: a whole clip, an annotated segment of one, or a frame of a long video.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ class Catalogue:
 
     files: one row an item, sorted: video (its id), path (relative to the root, posix), split (`train` | `test`), group
     (None where there is none). labels: video, start, end, label; start and end are NaN where a label is of the whole
-    item. outside: files that belong to no part of the competition. notes: what was repaired or left out, for the log.
+    item. outside: files that belong to no part of the competition. notes: repairs and omissions, for the log.
     """
 
     files: pd.DataFrame

@@ -189,7 +189,7 @@ def _member_name(source: zipfile.ZipFile, info: zipfile.ZipInfo, encoding: str |
         readings = {word: raw.decode(word, "replace") for word in ("cp437", "cp1252")}
         found = ", ".join(f"{name} in {word}" for word, name in readings.items())
         raise UserError(
-            f"{source.filename} has names in an encoding that it does not tell (not {encoding or 'utf-8'}): one is "
+            f"{source.filename} has names in an encoding that it does not name (not {encoding or 'utf-8'}): one is "
             f"{found}; type download.encoding=cp437, cp1252, cp932, gbk or whatever makes them readable"
         ) from error
     return name.split("\0")[0]

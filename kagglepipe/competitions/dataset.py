@@ -39,7 +39,7 @@ class Dataset:
     table: a row an item; where every frame is classified and `rate` is set, a row a frame. folds: id, fold.
     images_root: folder that paths start from. decoder: version of the image decoder. bits: depth of images of more than
     8 bits (None: there are none). items: a row a video or series (None for images). annotations: labelled segments.
-    unreadable: test items that are not in the table but need an answer. rate: frames a second, where rows are told in
+    unreadable: test items that are not in the table but need an answer. rate: frames a second, where rows are given in
     frames. per_frame: whether they are frames. folder: data/<slug>/.
     """
 
@@ -132,7 +132,7 @@ def _read_tables(folder: Path, report: dict[str, Any], folds_file: Path, items_d
 
 def read_fold_file(path: Path) -> tuple[pd.DataFrame, str]:
     """(folds, SHA-256) of a CSV of id and fold. Raises UserError if it changes while it is read."""
-    digest = file_sha256(path) if path.is_file() else ""  # read_folds tells what to do without one
+    digest = file_sha256(path) if path.is_file() else ""  # read_folds raises an error without one
     folds = read_folds(path)
     if file_sha256(path) != digest:
         raise UserError(f"{path} was written by another command while it was read: type the same command again")

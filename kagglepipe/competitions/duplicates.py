@@ -86,7 +86,7 @@ def near_pairs(
 
     The hashes of a pair differ in at most `max_bits` bits and the high-pass filtered thumbnails correlate by
     `min_correlation` or more, up to 0.985 the plainer and smoother they are; or so do one and the mirror image of the
-    other. Even images, with no detail, pair with even ones of nearly the same grey alone (two black frames).
+    other. Even images, with no detail, pair only with even ones of nearly the same grey (two black frames).
 
     hashes: (N, 16) from `perceptual_hash`. thumbnails: (N, s, s) grey uint8. correlation: -1..1 to four places, 1 for
     even images. Memory grows as N and the number of pairs; time as in `close_pairs`.

@@ -54,7 +54,7 @@ def split_of(name: str) -> str | None:
 
 
 def siblings_split(names: Iterable[str]) -> dict[str, str]:
-    """name -> `train`, `valid` or `test`, for sibling folders that differ in this word alone.
+    """name -> `train`, `valid` or `test`, for sibling folders that differ only in this word.
 
     >>> siblings_split(["seg_train", "seg_test", "seg_pred"])
     {'seg_train': 'train', 'seg_test': 'test'}
@@ -162,7 +162,7 @@ class FileNames:
         found = {name: self._candidates(spelt(name)) for name in set(names)}
         missing = [name for name, files in found.items() if not files]
         if missing and not any(files for name, files in found.items() if "/" in spelt(name)):
-            # the folders are another computer's: match file names alone
+            # the folders are another computer's: match only file names
             found |= {name: self._candidates(spelt(name).split("/")[-1]) for name in missing}
         return [self._only(name, found, f"{table}, row {row},", noun) for row, name in names.items()]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from kagglepipe.competitions.dataset import read_annotations, read_folds
-from kagglepipe.competitions.folds import check_folds, folds_csv, leave_one_group_out, make_folds, torn_groups
+from kagglepipe.competitions.folds import check_folds, folds_csv, leave_one_group_out, make_folds, split_groups
 from kagglepipe.competitions.units import classes_of
 from kagglepipe.errors import UserError
 from kagglepipe.files import write_bytes
@@ -29,14 +29,14 @@ def make_or_check_folds(
     if options.file or (path.exists() and not options.remake):
         folds = read_folds(path)
         check_settings(folds, options, train, path)
-        is_current = set(folds["id"]) == set(train["id"]) and not torn_groups(folds, train["id"], given_groups(train))
+        is_current = set(folds["id"]) == set(train["id"]) and not split_groups(folds, train["id"], given_groups(train))
         if options.file or not competition.refresh or is_current:
             check_folds(folds, train["id"].tolist(), path=path)
             check_groups(folds, options, train, path)
             where = f"{path} was made before they were known: {REMAKE}"
             if options.file:
                 where = f"{path} has it so: folds.file=null folds.remake=true splits anew"
-            warn_of_torn_pairs(folds, pairs, where)
+            warn_of_split_pairs(folds, pairs, where)
             check_classes_of_folds(competition, rows, folds, f"{path}: ", "spread it")
             log.info("prepare: %s holds %d folds already", path, folds["fold"].nunique())
             return
@@ -51,7 +51,7 @@ def make_or_check_folds(
         write_bytes(path, data)
     sizes = ", ".join(str(n) for n in folds["fold"].value_counts().sort_index())
     log.info("prepare: %d folds of %s %s in %s", count, sizes, competition.noun, path)
-    warn_of_torn_pairs(folds, pairs, "together they are over half of the images, too many for one fold")
+    warn_of_split_pairs(folds, pairs, "together they are over half of the images, too many for one fold")
 
 
 def split(train: pd.DataFrame, competition: CompetitionOptions, options: FoldOptions) -> pd.DataFrame:
@@ -76,7 +76,7 @@ def fold_count(options: FoldOptions, train: pd.DataFrame) -> int:
 def class_rows(competition: CompetitionOptions, rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
     """id, group and target of labelled rows: a row an item or, for long videos, a row for every class in one.
 
-    folder: of the annotations.csv that tells the classes of long videos.
+    folder: with annotations.csv, the labels of long videos.
     """
     if not competition.finds_segments:
         return rows[["id", "group", "target"]]
@@ -114,38 +114,40 @@ def check_settings(folds: pd.DataFrame, options: FoldOptions, train: pd.DataFram
 
 
 def check_groups(folds: pd.DataFrame, options: FoldOptions, train: pd.DataFrame, path: Path) -> None:
-    """Raises UserError if folds.csv tears groups that the user has given since; warns if `folds.file` tears any."""
+    """Raises UserError if folds.csv splits groups that the user has given since; warns if `folds.file` splits any."""
     if options.file is not None:
-        if torn := torn_groups(folds, train["id"], train["group"].tolist()):
-            log.warning("%s: %d groups of images lie in more than one fold: %s", path, len(torn), first_three(torn))
-    elif torn := torn_groups(folds, train["id"], given_groups(train)):
-        names = first_three([name.removeprefix("given ") for name in torn])
+        if divided := split_groups(folds, train["id"], train["group"].tolist()):
+            log.warning(
+                "%s: %d groups of images lie in more than one fold: %s", path, len(divided), first_three(divided)
+            )
+    elif divided := split_groups(folds, train["id"], given_groups(train)):
+        names = first_three([name.removeprefix("given ") for name in divided])
         raise UserError(
-            f"{path} was made before {len(torn)} groups were known, which lie in more than one fold ({names}): type "
+            f"{path} was made before {len(divided)} groups were known, which lie in more than one fold ({names}): type "
             "folds.remake=true to split anew (older runs keep their scores)"
         )
 
 
-def warn_of_torn_pairs(folds: pd.DataFrame, pairs: pd.DataFrame | None, why: str) -> None:
+def warn_of_split_pairs(folds: pd.DataFrame, pairs: pd.DataFrame | None, why: str) -> None:
     """Warns of near-duplicates in two folds: a model is trained on one and scored on the other."""
     if pairs is None:
         return
     fold_of = dict(zip(folds["id"], folds["fold"], strict=True))
     first, second = (pairs[name].map(fold_of) for name in ("id", "twin"))
     inside = first.notna() & second.notna()
-    torn = pairs[inside & (first != second)]
-    if len(torn):
-        names = first_three([f"{a} and {b}" for a, b in zip(torn["id"], torn["twin"], strict=True)])
+    split_pairs = pairs[inside & (first != second)]
+    if len(split_pairs):
+        names = first_three([f"{a} and {b}" for a, b in zip(split_pairs["id"], split_pairs["twin"], strict=True)])
         log.warning(
             "prepare: %d of %d near-duplicate pairs lie in two folds, which makes scores too good: %s; %s",
-            len(torn), int(inside.sum()), names, why,
+            len(split_pairs), int(inside.sum()), names, why,
         )  # fmt: skip
 
 
 def check_classes_of_folds(
     competition: CompetitionOptions, rows: pd.DataFrame, folds: pd.DataFrame, where: str, advice: str
 ) -> None:
-    """Warns of classes in one fold alone because they have one group: all other folds train on them.
+    """Warns of classes in a single fold because they have a single group: all other folds train on them.
 
     Raises UserError for any other class that cannot be learned for its own fold: one that could be spread, classes of
     segments (scored on the videos of other folds), and where only one class would be left.
@@ -157,14 +159,14 @@ def check_classes_of_folds(
         .groupby("target")
         .agg(folds=("fold", "nunique"), fold=("fold", "first"), groups=("group", "nunique"), images=("id", "size"))
     )
-    alone = found[found["folds"] == 1]
-    left = [rows.loc[fold != number, "target"].nunique() for number in alone["fold"]]
-    refused = alone[(alone["groups"] > 1) | (np.array(left, int) < 2) | competition.finds_segments]
+    single_fold = found[found["folds"] == 1]
+    left = [rows.loc[fold != number, "target"].nunique() for number in single_fold["fold"]]
+    refused = single_fold[(single_fold["groups"] > 1) | (np.array(left, int) < 2) | competition.finds_segments]
     for name, number in refused["fold"].items():
-        raise UserError(f"{where}class {name} lies in fold {number:.0f} alone, so nothing could teach it; {advice}")
-    if len(alone):
+        raise UserError(f"{where}class {name} lies only in fold {number:.0f}, whose model never sees it; {advice}")
+    if len(single_fold):
         log.warning(
-            "prepare: %sclasses of one group, as one image or one person's: %s. All folds but its own train on it; "
-            "there nothing has taught it, and %d rows get next to no probability of their class out of fold: they "
-            "count as wrong", where, first_three(alone.index.tolist()), int(alone["images"].sum()),
+            "prepare: %sclasses of a single group, as one image or one person's: %s. Each lies in one fold, whose "
+            "model never sees it: the out-of-fold predictions of these %d rows are wrong",
+            where, first_three(single_fold.index.tolist()), int(single_fold["images"].sum()),
         )  # fmt: skip

@@ -221,10 +221,10 @@ def check_folds(folds: pd.DataFrame, ids: Sequence[str], *, path: Path) -> None:
         raise UserError(f"{path} has folds {first_three(numbers)}, needed are 0, 1, … without a gap; {MEND}")
 
 
-def torn_groups(folds: pd.DataFrame, ids: Iterable[str], groups: Sequence[Hashable]) -> list[str]:
+def split_groups(folds: pd.DataFrame, ids: Iterable[str], groups: Sequence[Hashable]) -> list[str]:
     """List the groups that are in more than one fold, sorted. ids, groups: one of each per row of `folds`.
 
-    >>> torn_groups(pd.DataFrame({"id": ["a", "b", "c"], "fold": [0, 1, 1]}), "abc", "xxy")
+    >>> split_groups(pd.DataFrame({"id": ["a", "b", "c"], "fold": [0, 1, 1]}), "abc", "xxy")
     ['x']
     """
     fold_of = dict(zip(folds["id"], folds["fold"], strict=True))

@@ -67,7 +67,7 @@ def _essence(name: str) -> str:
 
 
 def _shown(name: str) -> str:
-    """Quote a name, with escapes where a character is not what it looks like."""
+    """Quote a name, with escapes where a character looks like another."""
     is_plain = name == " ".join(name.split(" ")) and unicodedata.is_normalized("NFC", name)
     is_plain = is_plain and all(letter == " " or not _is_invisible(letter) for letter in name)
     return repr(name) if is_plain else ascii(name)

@@ -29,7 +29,7 @@ SHOWN = 10  # folders named in one message
 class Layout:
     """Folders of a competition, relative to the root.
 
-    classes: class -> folder of its items. tests: folders of the test. notes: what was left out, for the log.
+    classes: class -> folder of its items. tests: folders of the test. notes: omissions, for the log.
     """
 
     classes: dict[str, str]
@@ -91,16 +91,16 @@ def guess_layout(files: Sequence[str], items: Sequence[str], competition: Compet
     ]
     if in_classes and competition.test is None:
         raise UserError(
-            f"{in_classes[0]} says test and lies in a class folder: to classify what is in such folders type "
+            f"{in_classes[0]} says test and lies in a class folder: to classify the files of such folders type "
             "competition.test=test, to train on it rename them"
         )
     if in_classes:
-        notes = (*notes, f"what is in {listed(in_classes, SHOWN)} is to be classified, not trained on")
+        notes = (*notes, f"the files in {listed(in_classes, SHOWN)} are test files, not for training")
     elif len(alike := sorted(set.intersection(*inside.values()))) > 1:
         notes = (
             *notes,
             f"{listed(classes, SHOWN)} were taken for the classes, and each of them holds {listed(alike, SHOWN)}: if "
-            "those are the classes, put what is of one class into one folder, or call the folders around them train "
+            "those are the classes, put all files of a class into one folder, or call the folders around them train "
             "and test",
         )
     return Layout({clean_label(name): level.base + name for name in classes}, (*tests, *in_classes), notes)
@@ -137,9 +137,9 @@ def _level(items: Sequence[str], base: str, test: str | None) -> _Level:
                 loose += 1
     level = _Level(base, {name: len(inner[name]) for name in sorted(inner)}, loose, [], [], [], [])
     own = [name for name in level.inner if test and f"/{base}{name}".casefold().endswith(f"/{test.casefold()}")]
-    told = siblings_split(level.inner)
+    sibling_splits = siblings_split(level.inner)
     for name in level.inner:
-        kind = "test" if name in own else split_of(name) or told.get(name)
+        kind = "test" if name in own else split_of(name) or sibling_splits.get(name)
         kinds = {"train": level.trains, "test": level.tests, "valid": level.valids}
         kinds.get(str(kind), level.classes).append(name)
     level.tests.sort(key=lambda name: name not in own)
@@ -187,15 +187,14 @@ def _test_folders(
     found = [level.base + name for level in levels for name in level.tests]
     valids = [level.base + name for level in levels for name in level.valids if name not in classes]
     notes = [
-        f"{folder} was left out, being for validation by its name: folds are drawn from what is in training; move its "
+        f"{folder} is named for validation and was left out: folds are drawn from the training folders; move its "
         f"{competition.noun} there to train on them too"
         for folder in valids
     ]
     test = competition.test
     if test is None:
         notes += [
-            f"{folder} was left out, being no class by its name: to classify what is in it, type "
-            f"competition.test={folder}"
+            f"{folder} is not named for a class and was left out: to predict its files, type competition.test={folder}"
             for folder in found
         ]
         return (), tuple(notes)
@@ -203,7 +202,7 @@ def _test_folders(
     if not own and any(item.casefold().startswith(f"{test.casefold()}/") for item in items):
         own = [test]
     if not own and found:
-        notes.append(f"there is no folder {test}; what is in {' and '.join(found)} will be classified")
+        notes.append(f"there is no folder {test}: files in {' and '.join(found)} will be predicted")
     return tuple(own or found), tuple(notes)
 
 

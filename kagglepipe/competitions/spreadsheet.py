@@ -81,8 +81,8 @@ def _only_table(names: Sequence[str]) -> str:
 
 def _separator(text: str) -> tuple[str, str]:
     """Find (separator, text after Excel's line `sep=;`)."""
-    if told := re.match(r"sep=(.)\r?\n", text, re.IGNORECASE):
-        return told[1], text[told.end() :]
+    if match := re.match(r"sep=(.)\r?\n", text, re.IGNORECASE):
+        return match[1], text[match.end() :]
     return separator_of(re.split(r"[\r\n]", text.lstrip("\r\n"), maxsplit=1)[0]), text
 
 

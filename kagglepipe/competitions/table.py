@@ -80,7 +80,7 @@ def list_images(files: Sequence[str], competition: CompetitionOptions, root: Pat
 def check_two_classes(classes: Sequence[str]) -> None:
     """Raises UserError for fewer than two classes."""
     if len(classes) < 2:
-        raise UserError(f"only one class was found ({', '.join(classes)}): two or more are needed to tell apart")
+        raise UserError(f"only one class was found ({', '.join(classes)}): two or more are needed")
 
 
 def table_hash(table: pd.DataFrame) -> str:

@@ -13,7 +13,7 @@ from kagglepipe.errors import UserError
 
 
 def clip_labels(catalogue: Catalogue, spans: Mapping[str, tuple[float, float]], *, finds_segments: bool) -> Catalogue:
-    """Clip the labels to the spans of the items; notes count what was cut or overlaps.
+    """Clip the labels to the spans of the items; notes count cut and overlapping ones.
 
     spans: video -> (first time, end) in the competition's unit; labels of other videos are dropped.
     Raises UserError for a label wholly outside its item.

@@ -1,6 +1,6 @@
 """Augmentation policies and the transform that applies them; the only file that imports albumentations.
 
-A draw depends on (seed, epoch, id) alone, so that resuming, workers and processes cannot change it.
+A draw depends only on (seed, epoch, id), so that resuming, workers and processes cannot change it.
 """
 
 import os
@@ -52,7 +52,7 @@ def strong(size: int) -> Steps:
 
 
 def resolution(size: int) -> Steps:
-    """Light, then random downscaling and compression, so that neither sharpness nor JPEG quality tells classes apart.
+    """Light, then random downscaling and compression, so that neither sharpness nor JPEG quality separates classes.
 
     They follow the crop, when all images have one size: before it, small images would stay recognisable by their blur.
     """
@@ -100,7 +100,7 @@ class Transform:
         self.backgrounds = backgrounds if policy == "paste" else None
 
     def __call__(self, image: Pixels, seed: int, epoch: int, id: str) -> Pixels:
-        """Augment an image (H, W, 3); the result depends on (seed, epoch, id) alone."""
+        """Augment an image (H, W, 3); the result depends only on (seed, epoch, id)."""
         number = draw_seed(seed, epoch, id)
         if self.backgrounds is not None:
             rng = np.random.default_rng(number)

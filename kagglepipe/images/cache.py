@@ -28,7 +28,7 @@ from kagglepipe.parallel import parallel_map
 
 log = logging.getLogger(__name__)
 FILE = "images.bin"
-LEGACY = ("index.npy", "pixels.bin")  # positions alone, of no known table: not to be trusted
+LEGACY = ("index.npy", "pixels.bin")  # only positions, of no known table: not to be trusted
 MAGIC = b"kagglepipe-pixels"  # the last bytes of a cache, behind the length of its index (8 bytes)
 DECODERS = f"{DECODER} or {DECODER_BY_DEPTH}"  # an image has one of them
 NOT_STORED = -1

@@ -1,4 +1,4 @@
-"""Training images for torch's DataLoader; order and augmentation depend on their keys alone."""
+"""Training images for torch's DataLoader; order and augmentation depend only on their keys."""
 
 from collections.abc import Iterator
 

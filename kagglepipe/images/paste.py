@@ -1,4 +1,4 @@
-"""Copy-paste augmentation: the object of a photo on another photo, so that backgrounds do not tell classes apart.
+"""Copy-paste augmentation: the object of a photo on another photo, so that backgrounds do not separate classes.
 
 Ghiasi et al., "Simple Copy-Paste is a Strong Data Augmentation Method for Instance Segmentation" (2021). There are no
 masks here: an object before an even background is cut out, any other photo is pasted whole.

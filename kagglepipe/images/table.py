@@ -102,7 +102,7 @@ def make_image_table(
     with to_disk as writer:
         rows, images, skipped = read_images(look, listing.rows, root, writer, workers=workers, is_strict=is_strict)
     if empty := sorted(set(listing.classes) - set(rows["target"].dropna())):
-        raise UserError(f"class {empty[0]} has no usable image: {skipped[0]}; mend some, or leave it out")
+        raise UserError(f"class {empty[0]} has no usable image: {skipped[0]}; repair some, or leave it out")
     pairs, groups = find_duplicates(rows, images, options.near_bits)
     table = finish_table(rows, images, groups)
     write_parquet(folder / "table.parquet", table)

@@ -12,8 +12,6 @@ from kagglepipe.images.decode import Pixels
 if TYPE_CHECKING:
     from kagglepipe.images.augment import Transform
 
-CROPS = ("squash", "center", "border")
-
 
 class Images(Protocol):
     """Decoded images by row: (H, W, 3) uint8, such as a `PixelReader` or a list."""
@@ -25,7 +23,7 @@ class Images(Protocol):
 class Views:
     """Square views of images: `views[row, view]` is (size, size, 3) uint8.
 
-    View 0 is clean; view n > 0 is augmented, drawn by (seed, n, id) alone. Without a transform every view is clean.
+    View 0 is clean; view n > 0 is augmented, drawn only by (seed, n, id). Without a transform every view is clean.
     size, crop, crop_pct: as in `clean_view`. ids: of the rows, needed by augmented views.
     """
 
@@ -49,7 +47,7 @@ class Views:
 
 
 def draw_seed(seed: int, epoch: int, id: str) -> int:
-    """Derive the 64-bit seed of what is random about `id` in `epoch`."""
+    """Derive the 64-bit seed of the random draws for `id` in `epoch`."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{epoch}/{id}".encode()).digest()[:8], "little")
 
 

@@ -51,5 +51,5 @@ def notebook_data(options: KaggleOptions, slug: str | None) -> Path | None:
 
 
 def is_kaggle_notebook() -> bool:
-    """Tell whether this runs in a notebook of Kaggle's."""
+    """Whether this runs in a notebook of Kaggle's."""
     return "KAGGLE_KERNEL_RUN_TYPE" in os.environ

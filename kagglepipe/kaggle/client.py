@@ -116,7 +116,7 @@ class KaggleClient:
     # --- questions -------------------------------------------------------------------------------------------------
 
     def user(self) -> str:
-        """Return the user's name; "" if Kaggle does not tell it."""
+        """Return the user's name; "" if Kaggle does not give it."""
         return printable(self._ask("Hello", {}, DIAGNOSTICS).get("userName"))
 
     def files(self, slug: str, *, most: int = 1000) -> list[RemoteFile]:
@@ -129,7 +129,7 @@ class KaggleClient:
         return found
 
     def limits(self, slug: str) -> Limits | None:
-        """Return how many submissions are left; None if Kaggle does not tell. Its answer leaves out zeros."""
+        """Return how many submissions are left; None if Kaggle does not give it. Its answer leaves out zeros."""
         answer = self._ask("GetSubmissionLimits", {"competitionName": slug})
         used, left = _integer(answer.get("numToday")), _integer(answer.get("numAllowedNow"))
         if used is None and left is None:

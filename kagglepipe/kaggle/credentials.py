@@ -51,7 +51,7 @@ class Credentials:
         for part in (part for secret in secrets for part in (secret.encode().hex(), *_base64_parts(secret))):
             patterns[part] = "".join(char if char.isalnum() else _any_encoding(char) for char in part)
         longest = sorted(filter(None, patterns), key=len, reverse=True)  # first
-        begins = re.escape("".join({text[0] for text in longest} | set("-_" + ESCAPES)))  # for speed alone
+        begins = re.escape("".join({text[0] for text in longest} | set("-_" + ESCAPES)))  # only for speed
         whole = "|".join(patterns[text] for text in longest)
         return re.compile(f"(?=[{begins}])(?:{whole})(?:{_any_encoding('=')}){{0,2}}", re.I)
 
@@ -165,5 +165,5 @@ def _checked(secret: str, place: str) -> str:
 
 
 def _is_exposed(file: Path) -> bool:
-    """Tell whether others on this machine may read the file."""
+    """Whether others on this machine may read the file."""
     return os.name == "posix" and bool(file.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))

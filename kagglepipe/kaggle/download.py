@@ -39,7 +39,7 @@ class Remote:
     md5: str | None
 
     def is_same(self, other: "Remote") -> bool:
-        """Tell whether both are one file: equal in all that both know, an ETag or MD5 among it."""
+        """Whether both are one file: equal in all that both know, an ETag or MD5 among it."""
         pairs = {name: (value, asdict(other)[name]) for name, value in asdict(self).items()}
         known = {name for name, pair in pairs.items() if None not in pair}
         return bool(known & {"etag", "md5"}) and all(pairs[name][0] == pairs[name][1] for name in known)
@@ -134,7 +134,7 @@ def _resume(open_file: Open, part: Path, facts: Path, *, max_bytes: int, from_st
 
 
 def _continues(answer: requests.Response, start: int, known: Remote) -> bool:
-    """Tell whether an answer is the rest, from byte `start`, of the known file."""
+    """Whether an answer is the rest, from byte `start`, of the known file."""
     found = _content_range(answer)
     if found is None or answer.status_code != PARTIAL or remote_of(answer).etag != known.etag:
         return False

@@ -51,7 +51,7 @@ class Transport:
     # --- files at signed addresses ---------------------------------------------------------------------------------
 
     def get(self, address: str, headers: dict[str, str]) -> requests.Response:
-        """Request a file: an unread answer below 400, or 416. Raises KaggleError with the status alone."""
+        """Request a file: an unread answer below 400, or 416. Raises KaggleError with only the status."""
         self._check_secure(address)
         with network_errors("the download"):
             answer = self._storage.get(
@@ -216,10 +216,10 @@ def base_address(endpoint: str) -> str:
     if not local and not (endpoint.startswith("https://") and host_of(endpoint)):
         raise UserError(
             f"kaggle.endpoint is {masked(endpoint)}, which might show the token to others: give an https:// address "
-            "(http:// is for 127.0.0.1 alone)"
+            "(http:// is only for 127.0.0.1)"
         )
     if set(endpoint) & set("@?#"):
-        raise UserError(f"kaggle.endpoint={masked(endpoint)} takes neither a user nor a query: give the address alone")
+        raise UserError(f"kaggle.endpoint={masked(endpoint)} takes neither a user nor a query: give only the address")
     return endpoint.rstrip("/").removesuffix("/v1") + "/v1"
 
 
@@ -237,7 +237,7 @@ def host_of(address: str) -> str | None:
 
 
 def is_loopback(address: str) -> bool:
-    """Tell whether an address names this machine.
+    """Whether an address names this machine.
 
     >>> is_loopback("http://127.0.0.1:8000/x"), is_loopback("http://127.0.0.1.evil.org")
     (True, False)

@@ -214,7 +214,7 @@ def _sent_before(rows: list[Row]) -> Row | None:
 def check_quota(client: "KaggleClient", slug: str) -> None:
     """Raises UserError if no submission is left, with the time of the next.
 
-    Where Kaggle does not tell, the submission is tried: it refuses one too many.
+    Where Kaggle gives no number, the submission is tried: it refuses one too many.
     """
     try:
         limits = client.limits(slug)
@@ -223,7 +223,7 @@ def check_quota(client: "KaggleClient", slug: str) -> None:
             raise
         limits = None
     if limits is None:
-        log.warning("submit: Kaggle does not tell how many submissions are left")
+        log.warning("submit: Kaggle does not say how many submissions are left")
         return
     if reason := why_none_left(limits, slug):
         raise UserError(reason)

@@ -37,7 +37,7 @@ def rank_mean(stack: Stack, weights: Weights) -> Probs:
     """Weighted mean over members of ranks within each column, rows renormalised, (M, N, C) -> (N, C).
 
     Ranks run from 1/N to 1, ties share their mean. Only the order of a member's rows counts, which suits ROC AUC. The
-    result is no calibrated probability: it depends on all rows of the frame, and means nothing for one row alone.
+    result is no calibrated probability: it depends on all rows of the frame, and means nothing for a single row.
 
     >>> rank_mean(np.array([[[0.9, 0.1], [0.8, 0.2]]]), np.array([1.0])).round(2)
     array([[0.67, 0.33],

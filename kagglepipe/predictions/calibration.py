@@ -15,7 +15,7 @@ from kagglepipe.predictions.softmax_fit import fit_softmax
 from kagglepipe.predictions.uncertainty import laplace_error
 
 BINS = 15
-ARGMAX_METRICS = ("accuracy", "balanced_accuracy", "f1_macro")  # functions of the most probable class alone
+ARGMAX_METRICS = ("accuracy", "balanced_accuracy", "f1_macro")  # functions of only the most probable class
 OFFSETS = np.linspace(-3, 3, 49)  # candidates for a class' logit offset, in steps of 1/8
 WEAK_PENALTY = 1e-6  # makes the minimum unique
 
@@ -56,7 +56,7 @@ def fit_platt(probs: Probs, truth: Labels, count: int | None = None) -> Map:
 
 
 def fit_isotonic(probs: Probs, truth: Labels, count: int | None = None) -> Map:
-    """Fit isotonic regression, one class against the rest; for two classes, of the second alone.
+    """Fit isotonic regression, one class against the rest; for two classes, only of the second.
 
     Steps stay 1 / (count + 2) away from 0 and 1, since a step knows no more than its rows (None: N). Zadrozny and
     Elkan 2002, "Transforming classifier scores into accurate multiclass probability estimates".
@@ -107,7 +107,7 @@ def calibration_error(probs: Probs, truth: Labels, bins: int = BINS) -> float:
     """Expected calibration error: mean |confidence - accuracy| over bins of confidence, weighted by rows.
 
     Naeini, Cooper and Hauskrecht 2015, "Obtaining well calibrated probabilities using Bayesian binning". Bins have
-    equal width; with few rows the error is above 0 by chance alone.
+    equal width; with few rows the error is above 0 merely by chance.
 
     >>> calibration_error(np.array([[0.75, 0.25]] * 2), np.array([0, 1]))
     0.25

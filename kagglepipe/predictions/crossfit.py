@@ -1,11 +1,11 @@
 """Cross-fitting of blends: whatever is fitted or selected is scored on folds that had no part in it.
 
-For each fold there are *fold probabilities*: those of all rows by what was fitted on the other folds. A fold's
+For each fold there are *fold probabilities*: those of all rows by the fit on the other folds. A fold's
 cross-fitted rows are its own part of them; a further step, such as calibration, is fitted on the other rows. The last
 set is fitted on all rows: its score is the in-sample one, and the test gets it.
 
 Selection is fitting, too (nested cross-validation). For each block of folds there are *inner* probabilities: each row
-outside the block by what was fitted without the block and without the row's own block. By these a candidate is
+outside the block by the fit without the block and without the row's own block. By these a candidate is
 selected for the block, so that no label of a fold has a part in that fold's score. (A map is fitted on inner
 probabilities whose weights have seen the rows that it is scored on, as in all stacking: that may flatter a map in a
 selection, never the fold that is scored.)

@@ -56,7 +56,7 @@ def _scores(probs: Probs, rows: EvalRows) -> dict[str, float]:
 
 
 def _difference(one: Probs, other: Probs, rows: EvalRows) -> dict[str, Any]:
-    """Gain in log loss; rows that one alone has right, with McNemar's p or, by groups, that of sign flips."""
+    """Gain in log loss; rows that only one has right, with McNemar's p or, by groups, that of sign flips."""
     gain = mean_gains((row_losses(other, rows.truth) - row_losses(one, rows.truth))[:, None], rows.groups)[0]
     first, second = (each.argmax(axis=1) == rows.truth for each in (one, other))
     right = mcnemar(first, second)

@@ -171,7 +171,7 @@ def read_frame(path: Path) -> pd.DataFrame:
             f"{path} cannot be read as a table: {(str(error).splitlines() or [type(error).__name__])[0]}"
         ) from error
     if fault := _column_fault(frame) or _row_fault(frame):
-        raise UserError(f"{path} {fault}; needed are id, fold, target (or id alone, for a test) and a column per class")
+        raise UserError(f"{path} {fault}; needed are id, fold, target (or only id, for a test) and a column per class")
     return frame.astype({name: "str" for name in ("id", "target") if name in frame})
 
 

@@ -182,7 +182,7 @@ def smoothed_losses(probs: Probs, truth: Labels, share: float) -> npt.NDArray[np
 def score_interval(name: str, probs: Probs, truth: Labels, groups: Labels) -> Interval:
     """95 % interval (low, high) of a metric by groups 0 … G - 1 (N,): see `uncertainty`.
 
-    NaN twice for too few groups, or a metric undefined without one of them, as ROC AUC with a class in one group alone.
+    NaN twice for too few groups, or a metric undefined without one of them, as ROC AUC with a class in a single group.
     """
     if name == "accuracy":
         return accuracy_interval(probs.argmax(axis=1) == truth, groups)

@@ -28,7 +28,7 @@ from kagglepipe.text import quoted_three
 
 @dataclass(frozen=True)
 class McNemar:
-    """only_a, only_b: rows that one run alone has right. p: two-sided."""
+    """only_a, only_b: rows that only one run has right. p: two-sided."""
 
     only_a: int
     only_b: int

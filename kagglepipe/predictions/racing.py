@@ -46,10 +46,10 @@ def should_prune(
     one-sided paired t test over three folds or more, made after each fold but the last, finds it worse; the looks share
     LEVEL. The standard deviation of gains is at least `row`: equal losses of a single row would pass for certainty.
 
-    The best of 20 earlier trials, as in a sweep, was lucky: it prunes 3.5 % of equally good runs with 5 folds and 3.3 %
-    with 10; of those better by half a standard deviation of a fold 1.4 % and 0.8 %; of those worse by three 56 % and
-    99.6 % (`python benchmarks/racing.py`, normal scores). Maron and Moore 1994, "Hoeffding races"; Birattari et al.
-    2002, "A racing algorithm for configuring metaheuristics".
+    The best of 20 earlier trials, as in a sweep, scores too well by selection: it prunes 3.5 % of equally good runs
+    with 5 folds and 3.3 % with 10; of those better by half a standard deviation of a fold 1.4 % and 0.8 %; of those
+    worse by three 56 % and 99.6 % (`python benchmarks/racing.py`, normal scores). Maron and Moore 1994, "Hoeffding
+    races"; Birattari et al. 2002, "A racing algorithm for configuring metaheuristics".
 
     Folds that the incumbent lacks, and scores that are NaN, prune nothing.
 

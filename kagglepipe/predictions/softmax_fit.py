@@ -35,7 +35,7 @@ def fit_softmax(
 
     features: (J, N, C), float32 or float64. truth: class indices (N,). use: rows to fit on (N,); None: all.
     label_smoothing: share of each label that the other classes get, in [0, 1). Where all rows are right, cross-entropy
-        alone would drive certainty to infinity.
+        without it would drive certainty to infinity.
 
     >>> probs = np.log(np.array([[[0.9, 0.1]] * 4]))  # confidence 0.9, accuracy 0.75
     >>> slope = fit_softmax(probs, np.array([0, 0, 0, 1]), centre=np.ones(1), penalty=1e-9)

@@ -25,7 +25,7 @@ from kagglepipe.predictions.frame import (
 )
 from kagglepipe.text import quoted_three
 
-DIGITS, MAX_DIGITS = 9, 17  # significant: nine tell any two float32 numbers apart, so that no rows become tied
+DIGITS, MAX_DIGITS = 9, 17  # significant: nine distinguish any two float32 numbers, so that no rows become tied
 DECIMALS = 6  # at least: times may be in seconds since 1970
 TOLERANCE = 10.0**-DECIMALS
 
@@ -218,7 +218,7 @@ def label_fault(cells: "pd.Series[str]", form: str, classes: Sequence[str]) -> s
     """Why the answers of a sample submission, as text (N,), do not fit the form; None if they do, or are all equal.
 
     >>> label_fault(pd.Series(["1", "2", "3"]), "index", ["a", "b", "c"])
-    "holds answers as '3', competition.form=index writes '0', '1', '2': type competition.form=name and call classes so"
+    "holds answers as '3', competition.form=index writes '0', '1', '2': type competition.form=name and rename classes"
     """
     written = {"name": list(classes), "index": [str(number) for number in range(len(classes))]}
     allowed = written.get(form)
@@ -227,9 +227,9 @@ def label_fault(cells: "pd.Series[str]", form: str, classes: Sequence[str]) -> s
     if strange.empty or cells.nunique() == 1:
         return None
     better = [f"competition.form={other}" for other, answers in written.items() if set(cells) <= set(answers)]
-    mend = f"type {better[0]}" if better else "type competition.form=name and call classes so"
+    fix = f"type {better[0]}" if better else "type competition.form=name and rename classes"
     writes = ", ".join(map(repr, allowed[:3])) if allowed else "numbers from 0 to 1"
-    return f"holds answers as {quoted_three(strange)}, competition.form={form} writes {writes}: {mend}"
+    return f"holds answers as {quoted_three(strange)}, competition.form={form} writes {writes}: {fix}"
 
 
 def read_sample_submission(path: Path, *, is_unique: bool = True) -> pd.DataFrame:
@@ -330,7 +330,7 @@ def _cell_fault(submission: pd.DataFrame, form: str, classes: Sequence[str]) -> 
         return f"has empty cells for id {quoted_three(ids[empty])}"
     if form in ("index", "name"):
         allowed = list(classes) if form == "name" else [str(index) for index in range(len(classes))]
-        written = cells.iloc[:, 0].astype(str)  # judged as they will stand in the file: 1.0 is not 1
+        written = cells.iloc[:, 0].astype(str)  # compared as they will stand in the file: 1.0 is not 1
         strange = written[~written.isin(allowed)]
         return f"has labels that are none of {allowed}: {quoted_three(strange)}" if len(strange) else None
     probs = cells.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)  # words become NaN

@@ -291,7 +291,7 @@ def format_difference(value: float, low: float, high: float, p: float | None = N
 
 
 def format_two(one: float, other: float, *, digits: int = 4, most: int = 9) -> tuple[str, str]:
-    """Two numbers as text with as many digits as tell them apart, `most` at most; else with `digits`.
+    """Two numbers as text with as many digits as distinguish them, `most` at most; else with `digits`.
 
     >>> format_two(0.45, 0.4), format_two(0.45001, 0.45), format_two(0.45, 0.45)
     (('0.4500', '0.4000'), ('0.45001', '0.45000'), ('0.4500', '0.4500'))

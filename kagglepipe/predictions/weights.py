@@ -31,7 +31,7 @@ def hill_climb(
     Caruana, Niculescu-Mizil, Crew and Ksikes 2004, "Ensemble selection from libraries of models".
 
     stack: (M, N, C). truth: class indices (N,). folds: 0 … K - 1, (N,). without: the sets of folds left out, one for
-    each row of weights; None: each fold, then none. groups: of the rows (N,), used by `logistic` alone.
+    each row of weights; None: each fold, then none. groups: of the rows (N,), used only by `logistic`.
 
     >>> stack = np.array([[[0.9, 0.1], [0.2, 0.8]], [[0.5, 0.5], [0.5, 0.5]]])
     >>> hill_climb(stack, np.array([0, 1]), np.array([0, 1]))[-1]
@@ -71,7 +71,7 @@ def logistic(
     """Stacking by logistic regression: non-negative weights of `geometric_mean` that minimise log loss.
 
     They need not sum to 1. Labels are smoothed as Platt does, by `laplace_error` of the groups. A normal prior draws
-    each weight to 1 / M with standard deviation 1 / sqrt(M), which settles what few groups cannot tell. Wolpert 1992,
+    each weight to 1 / M with standard deviation 1 / sqrt(M), which decides where groups are few. Wolpert 1992,
     "Stacked generalization", with one weight a member for all classes. Arguments: see `hill_climb`.
 
     >>> stack = np.array([[[0.6, 0.4], [0.4, 0.6]], [[0.5, 0.5], [0.5, 0.5]]])

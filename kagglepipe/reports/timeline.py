@@ -282,7 +282,7 @@ def strip_accents(text: str) -> str:
     return "".join(part for part in parts if not unicodedata.combining(part))
 
 
-# --- frames with what is seen in them -----------------------------------------------------------------------
+# --- frames with their segments -----------------------------------------------------------------------
 
 
 def make_strip(
@@ -318,7 +318,7 @@ def annotate(
 ) -> Pixels:
     """Copy a frame (H, W, 3) and draw its labels into it, with probabilities as numbers and bars.
 
-    Below them is the strip, with a cursor at `time`. Frames too small for text get the strip alone.
+    Below them is the strip, with a cursor at `time`. Frames too small for text get only the strip.
 
     time, total: of the frame and the video, in one unit. labels: (name, probability in [0, 1]), the most important
     first; they take at most half of the height. colours: of `class_colours`; a label without one is grey. strip: of

@@ -154,7 +154,7 @@ def read_answers(competition: CompetitionOptions, dataset: Dataset) -> "pd.Serie
     ids = pd.Series(as_spelt((row[0] for row in rows), items_asked(dataset)), dtype=str)
     labels = pd.Series([row[1] for row in rows], name=header[1], dtype=str)
     if twice := repeated(ids):
-        raise UserError(f"{path} does not tell each id once: {twice}; keep one answer each")
+        raise UserError(f"{path} has several rows of an id: {twice}; keep one row each")
     answers = as_classes(labels[labels != ""], competition, dataset.classes, path)
     answers.index = pd.Index(ids[labels != ""])
     check_known(competition, dataset, answers.index)

@@ -97,7 +97,7 @@ def predict_again(competition: CompetitionOptions, dataset: Dataset, run: Run, i
     """Probabilities of the test rows by the networks of a run. Raises UserError if it cannot read the files."""
     from kagglepipe.training.checkpoint import read_checkpoints
 
-    checkpoints = read_checkpoints(run.folder)
+    checkpoints = read_checkpoints(run.model_folders())
     meta = checkpoints[0].meta
     dataset = at_rate_of_run(competition, dataset, run)
     check_model(competition, run, meta)

@@ -135,6 +135,14 @@ class Run(Outputs):
         """Folds with a network; none in an ensemble."""
         return [fold for fold in self.folds if fold.has_model]
 
+    def model_folders(self) -> list[Path]:
+        """Folders of the folds with a network. Raises UserError without one, as in an ensemble."""
+        if not self.models:
+            raise UserError(
+                f"{self.folder} holds no trained network (an ensemble has only predictions): give run= one that does"
+            )
+        return [fold.folder for fold in self.models]
+
     @property
     def model(self) -> dict[str, Any]:
         """model.json of the first fold; empty without one."""

@@ -197,11 +197,11 @@ def describe_scores(metrics: dict[str, Any], metric: str) -> list[str]:
     if "over_teacher" in metrics:
         lines.append(describe_pseudo_labels(metrics["over_teacher"]))
     if "test" in metrics:
-        lines.append(f"test{what}, answers known: {briefly(metrics['test'], metric)}")
+        lines.append(f"test{what}, by known answers: {briefly(metrics['test'], metric)}")
     if "test_without_twins" in metrics:
         twins = metrics["test"]["rows"] - metrics["test_without_twins"]["rows"]
         score = briefly(metrics["test_without_twins"], metric)
-        lines.append(f"test without the {twins} that have a near-duplicate in training: {score}")
+        lines.append(f"test without the {twins} near-duplicates of training images: {score}")
     return lines
 
 
@@ -218,10 +218,9 @@ def describe_pseudo_labels(gain: dict[str, Any]) -> str:
     else:
         result = TOO_FEW if math.isnan(low) else "not significant"
     between = "" if math.isnan(low) else f" ({format_interval(low, high, signed=True)})"
-    stays = "" if gain["is_kept"] else f", so that {gain['teacher']} is submitted"
+    stays = "" if gain["is_kept"] else f"; {gain['teacher']} is submitted"
     return (
-        f"pseudo-labels have gained {number(gain['gain']):+.4f}{between} of {measure} over {gain['teacher']}: "
-        f"{result}{stays}"
+        f"gain of pseudo-labels: {number(gain['gain']):+.4f}{between} {measure} over {gain['teacher']}: {result}{stays}"
     )
 
 
@@ -236,7 +235,7 @@ def describe_comparisons(metrics: dict[str, Any], metric: str) -> list[str]:
         f"baseline, always {constant['class']}: {briefly(constant, metric)}{of_segments(constant)}",
         f"baseline, linear on mean over time with differences: {briefly(linear, metric)}{of_segments(linear)}; "
         f"this run's accuracy is {format_difference(gain['difference'], low, high, gain['p'])} by group",
-        f"that baseline on random folds, which split groups: {random}"
+        f"the same baseline on random folds, which split groups: {random}"
         + (" too" if random == grouped else f", not {grouped}"),
     ]
 
@@ -269,14 +268,14 @@ def describe_detection(detection: dict[str, Any]) -> list[str]:
     if "test" in detection:
         known = {key: format_score(number(value), 3) for key, value in detection["test"].items()}
         lines.append(
-            f"segments of the test, answers known: F1@50 {known['f1_50']}, edit {known['edit']}, "
+            f"segments of the test, by known answers: F1@50 {known['f1_50']}, edit {known['edit']}, "
             f"mAP at tIoU 0.5 {known['map_50']}"
         )
     return lines
 
 
 def number(value: Any) -> Any:
-    """NaN for null, as which JSON has it."""
+    """Convert null of JSON to NaN."""
     return float("nan") if value is None else value
 
 
@@ -288,5 +287,5 @@ def summary_line(summary: dict[str, Any], metric: str) -> str:
 
 
 def briefly(summary: dict[str, Any], metric: str) -> str:
-    """`summary_line` without the folds."""
+    """`summary_line` without the scores of folds."""
     return summary_line(summary, metric).split(", folds")[0]

@@ -1,7 +1,7 @@
 """The sample of clips: short untrimmed videos of drawn people who walk, wave, jump and fall.
 
-Like the photos it needs no download. Only time tells an action: idle people hold a raised arm, a stride or a crouch
-too, and getting up is a fall played backwards.
+Like the photos it needs no download. Only motion over time distinguishes actions: idle people hold a raised arm, a
+stride or a crouch too, and getting up is a fall played backwards.
 """
 
 import os

@@ -198,9 +198,9 @@ def idle(rng: Generator, here: Pose, frames: int, reach: float) -> Track:
     stand = stance(rng, here[X] + rng.normal(0, 0.04), rng.uniform(-60, 60) if rng.random() < 0.6 else here[YAW])
     if frames < 0.8 * FPS or rng.random() < 0.25:
         return _through([(0, here), (rng.uniform(0.5, 1), stand), (1, stand)], frames)
-    held = pick(rng, POSTURES)(rng, stand)
+    posture = pick(rng, POSTURES)(rng, stand)
     start, stop = rng.uniform(0.25, 0.45), rng.uniform(0.6, 0.75)
-    return _through([(0, here), (start, held), (stop, held), (1, _lowered(rng, held))], frames)
+    return _through([(0, here), (start, posture), (stop, posture), (1, _lowered(rng, posture))], frames)
 
 
 def _stretch(rng: Generator, stand: Pose) -> Pose:

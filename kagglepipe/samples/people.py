@@ -167,7 +167,7 @@ def _limbs(actor: Actor, track: Track) -> Skeleton:
 
 
 class Part(NamedTuple):
-    """Hull of some balls. nearer: metres added to its depth, so that it covers what is as far from the camera."""
+    """Hull of some balls. nearer: metres added to its depth, so that it covers parts as far from the camera."""
 
     balls: Balls
     colour: Colour

@@ -180,7 +180,7 @@ def edit(matching: Matching) -> Weighted:
 def f1(matching: Matching, overlap: float) -> Weighted:
     """Segmental F1 = 2 TP / (predictions + truths), over all videos and classes; overlap: of tIoU, in (0, 1].
 
-    As in the authors' programs a prediction is compared with its best truth alone, and a second one for the same truth
+    As in the authors' programs a prediction is compared only with its best truth, and a second one for the same truth
     is a false positive, so that below 0.5 it may matter which frame is the truth. Lea, Flynn, Vidal, Reiter and Hager
     2017, "Temporal convolutional networks for action segmentation and detection"; summed over videos as by Abu Farha
     and Gall 2019, "MS-TCN".

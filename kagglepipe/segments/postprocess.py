@@ -207,8 +207,8 @@ def _join(tracks: _Tracks, starts: Labels, stops: Labels, max_gap: float) -> tup
     """Join runs of one track that are at most `max_gap` apart."""
     track = _track_of(tracks, starts)
     near = starts[1:] - stops[:-1] <= max_gap / tracks.step[track[1:]] + ROUNDING
-    apart = (track[1:] != track[:-1]) | ~near
-    first, last = np.append(True, apart)[: len(starts)], np.append(apart, True)[: len(starts)]
+    is_new = (track[1:] != track[:-1]) | ~near
+    first, last = np.append(True, is_new)[: len(starts)], np.append(is_new, True)[: len(starts)]
     return starts[first], stops[last]
 
 

@@ -1,6 +1,6 @@
 """Padded batches of items with a time axis, and their temporal augmentation: random crop, speed and dropped frames.
 
-Random draws depend on (seed, epoch, id) alone, never on the state of a generator.
+Random draws depend only on (seed, epoch, id), never on the state of a generator.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -24,7 +24,7 @@ class Series:
     """Numbers over time.
 
     times: (T,) strictly increasing, in the unit of the file. values: (T, F) channels or (T, J, D) joints, finite.
-    repairs: what was repaired and how often, in words. names: channels of a .csv, array of an .npz.
+    repairs: kinds and numbers of repairs, as text. names: channels of a .csv, array of an .npz.
     labels: columns of a .csv that were left out because they hold labels.
     """
 
@@ -90,7 +90,7 @@ def _rows(count: int) -> str:
 
 
 def _as_values(values: NDArray[Any]) -> Values:
-    """Convert to (T, F) or (T, J, D) float32, at least one finite; what is too large becomes infinite."""
+    """Convert to (T, F) or (T, J, D) float32, at least one finite; values too large become infinite."""
     if values.dtype.kind not in "biuf":
         raise SeriesError(f"its values are {values.dtype}, not numbers")
     if values.ndim not in (1, 2, 3):
@@ -120,7 +120,7 @@ def _as_times(times: NDArray[Any] | None, rows: int) -> Times:
 
 
 def _interpolate_missing(times: Times, values: Values, names: Sequence[str]) -> tuple[Values, list[str]]:
-    """Fill the gaps of each channel (a column, or an axis of a joint); return the values and what was filled."""
+    """Fill the gaps of each channel (a column, or an axis of a joint); return the values and the gaps as text."""
     channels = values.reshape(len(values), -1).copy()
     finite = np.isfinite(channels)
     count, empty = 0, []
@@ -182,7 +182,7 @@ def _grid_times(first: float, last: float, rate: float) -> Times:
 
 
 class SeriesInputs(NamedTuple):
-    """Inputs (T, F) of a model at times (T,), and what was repaired in the file, in words."""
+    """Inputs (T, F) of a model at times (T,), and descriptions of the repairs in the file."""
 
     times: Times
     values: NDArray[np.float32]

@@ -13,7 +13,7 @@ LAGS = (2, 8)  # samples over which motion is measured: a stroke of the hand, a 
 
 @dataclass
 class SkeletonNormalizer:
-    """Streaming normalisation of joints: each result depends on the frames so far alone, live or recorded.
+    """Streaming normalisation of joints: each result depends only on the frames so far, live or recorded.
 
     hip, neck, left_hip, right_hip: indices of joints; hip is the middle of the hips. Joints are x, y, z with y up, in a
     right-handed system, as from Kinect: x points to the sensor's left, z away from it, and y leaves the vertical as far
@@ -70,7 +70,7 @@ def skeleton_inputs(joints: NDArray[Any], *, hip: int, neck: int, left_hip: int,
     """Features (T, 3 J + 1) of joints (T, J, 3), evenly spaced in time, by `SkeletonNormalizer`.
 
     They are invariant to rotation about the vertical, translation and scale of all joints; the first n rows depend on
-    the first n frames alone.
+    only the first n frames.
     """
     if joints.ndim != 3 or joints.shape[2] != 3 or not len(joints):
         raise ValueError(f"joints must be (frames, joints, 3), not {joints.shape}")

@@ -1,8 +1,8 @@
-"""The part of stage=prepare that knows video and series: what is in each file, whose it is, and what happens in it.
+"""Table of a competition of video or series: content, group and labels of each file.
 
 Writes table.parquet (one row a clip, an annotated piece of one, or a long video), items.parquet (one row a file),
 annotations.csv (long videos: what happens when, as it counts) and prepared.json, last. Where long videos are hidden,
-what is left has tables of its own.
+the rest has tables of its own.
 """
 
 import logging
@@ -88,10 +88,10 @@ def make_sequence_table(competition: CompetitionOptions, folder: Path, *, max_si
         "outside": catalogue.outside,
         "skipped": bad,
         "unreadable": unreadable_rows(listed, items["path"], bad),
-        "repaired": {v: list(told) for v, told in zip(items["video"], items["repairs"], strict=True) if told},
+        "repaired": {v: list(repairs) for v, repairs in zip(items["video"], items["repairs"], strict=True) if repairs},
     }
     write_json(report_file, report)
-    tell(competition, catalogue, table, items, report, twins)
+    log_table(competition, catalogue, table, items, report, twins)
 
 
 def table_settings(competition: CompetitionOptions, root: Path, max_side: int) -> dict[str, Any]:
@@ -136,14 +136,14 @@ def hide_annotations(table: pd.DataFrame, base: Path, folder: Path, noun: str) -
     return hidden, sequences_hash(table, annotations)
 
 
-# --- what is in the files --------------------------------------------------------------------------------------
+# --- content of the files --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Item:
-    """One file: its bytes' hash, when it begins and ends, its frames, what is repaired in it.
+    """One file: its bytes' hash, when it begins and ends, its frames, its repairs.
 
-    reading: what earlier versions read of it otherwise, as of VideoFacts. channels: of a series what it calls them, in
+    reading: how earlier versions read it otherwise, as of VideoFacts. channels: of a series their names, in
     order (see `Series.names`). axis: of its array, which is time. constants: of a .csv the number that each channel has
     throughout, NaN where it varies.
     """
@@ -263,7 +263,7 @@ def look_at_series(path: Path, *, competition: CompetitionOptions, axis: int) ->
 
 
 def reading_of(series: "Series") -> str:
-    """What is read of a series, if not all of it: without answers or, where the user names some, its channels."""
+    """The part of a series that is read, if not all: without answers or, where the user names some, its channels."""
     from kagglepipe.sequences.series_file import is_label_column
 
     usual = answer_columns(CompetitionOptions())
@@ -282,16 +282,16 @@ def constants_of(series: "Series") -> tuple[float, ...]:
 
 def without_answers(items: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
     """The items without their `constants`, and of CSVs without the channels that number the classes: one whole number
-    throughout each file, which tells the class of every labelled file. `repairs` tells.
+    throughout each file, from which the class of every labelled file follows. `repairs` lists it.
 
     Raises UserError if nothing else is in them.
     """
     rows = items.to_dict("records")
     tables = [row for row in rows if row["format"] == "csv"]
     of_class = labels.groupby("video")["label"].unique().to_dict()
-    told = [(row["constants"], of_class[row["video"]]) for row in tables if row["video"] in of_class]
+    pairs = [(row["constants"], of_class[row["video"]]) for row in tables if row["video"] in of_class]
     names = tables[0]["channels"] if tables else ()
-    answers = [name for place, name in enumerate(names) if numbers_classes([(one[place], own) for one, own in told])]
+    answers = [name for place, name in enumerate(names) if numbers_classes([(one[place], own) for one, own in pairs])]
     kept = tuple(name for name in names if name not in answers)
     if answers and not kept:
         raise UserError(f"all columns of the series number the classes ({', '.join(answers)}): add some to learn from")
@@ -317,7 +317,7 @@ def numbers_classes(files: Sequence[tuple[float, Sequence[str]]]) -> bool:
 def alike(paths: list[str], items: list[Item]) -> list[Item]:
     """The series with the channels that are read of them: those that most files of a type have, by name.
 
-    The order is that of the first such file. A column more is left out, which `repairs` tells.
+    The order is that of the first such file. A column more is left out and listed in `repairs`.
     Raises UserError for a file that lacks a channel, or that has another number of them.
     """
     usual: dict[str, tuple[str, ...]] = {}
@@ -348,9 +348,9 @@ def as_usual(path: str, item: Item, usual: tuple[str, ...]) -> Item:
             f"{path} has no {what} {missing[0]}, which most files have, only {own}; rename it, or remove the file"
         )
     extra = [name for name in item.channels if name not in usual]
-    told = [f"columns left out, since most files lack them: {', '.join(extra)}"] if extra else []
+    left_out = [f"columns left out, since most files lack them: {', '.join(extra)}"] if extra else []
     reading = f"columns {', '.join(usual)}"
-    return replace(item, channels=usual, width=len(usual), reading=reading, repairs=(*item.repairs, *told))
+    return replace(item, channels=usual, width=len(usual), reading=reading, repairs=(*item.repairs, *left_out))
 
 
 # --- the table -------------------------------------------------------------------------------------------------
@@ -382,7 +382,7 @@ def video_rows(catalogue: Catalogue) -> pd.DataFrame:
     return rows[["id", "video", "path", "split", "target", "group"]]
 
 
-def tell(
+def log_table(
     competition: CompetitionOptions,
     catalogue: Catalogue,
     table: pd.DataFrame,
@@ -390,7 +390,7 @@ def tell(
     report: dict[str, Any],
     twins: int,
 ) -> None:
-    """What was found, in a few lines."""
+    """Log counts, copies, repairs and files that were left out."""
     unit, train = competition.unit, catalogue.files[catalogue.files["split"] == "train"]
     counts = counted(Counter(catalogue.labels["label"]))
     total = float((items["ends"] - items["begins"]).sum())

@@ -1,4 +1,4 @@
-"""Read what a video file is: size, orientation, length, frame rate, and what has to be repaired.
+"""Read the facts of a video file: size, orientation, length, frame rate, necessary repairs.
 
 Headers are not believed where the packets can be counted.
 """

@@ -8,7 +8,7 @@ import difflib
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 
-STREET = {
+PIPELINE_STAGES = {
     "download": "get the files, from Kaggle, a zip, a folder or the sample",
     "prepare": "read labels, find near-duplicates, make folds, cache pixels",
     "augment": "draw augmented training images (not part of stage=all)",
@@ -26,7 +26,7 @@ TOOLS = {
     "doctor": "check Python, device, disk, weights and the Kaggle account",
     "bundle": "make a folder for a Kaggle notebook without internet",
 }
-READING = {"runs", "doctor", "annotations"}  # write nothing into the root
+READ_ONLY_COMMANDS = {"runs", "doctor", "annotations"}  # write nothing into the root
 BEFORE = {
     "download": (),
     "prepare": ("download",),
@@ -51,7 +51,7 @@ def plan(config: Config) -> list[str]:
     if stage == "all":
         stage = "submit"
     if stage not in BEFORE:
-        known = ("all", *STREET, *TOOLS)
+        known = ("all", *PIPELINE_STAGES, *TOOLS)
         near = difflib.get_close_matches(stage, known, 1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise UserError(f"stage={stage} is unknown; {hint}choose one of: {', '.join(known)}")

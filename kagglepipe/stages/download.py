@@ -223,7 +223,7 @@ def with_sample_if_no_data(config: Config) -> Config:
     no_sample = competition.sample_slug is None or competition.source or competition.is_sample
     if no_sample or config.stage in ("annotations", "doctor", "bundle", "reproduce"):
         return config
-    if config.submit.upload or config.runs.leaderboard:  # about Kaggle's own; says what it takes
+    if config.submit.upload or config.runs.leaderboard:  # for Kaggle's own competitions
         return config
     if (config.root / "data" / str(competition.slug) / "source.json").exists():
         return config

@@ -11,7 +11,7 @@ from kagglepipe.config import Config
 from kagglepipe.console import working
 from kagglepipe.distributed import barrier, is_rank_zero, process_group
 from kagglepipe.files import absolute, keep_locks_in
-from kagglepipe.stages import READING, augment, download, ensemble, prepare, submit, train
+from kagglepipe.stages import READ_ONLY_COMMANDS, augment, download, ensemble, prepare, submit, train
 
 STAGES: dict[str, Callable[[Config], float | None]] = {
     "download": download.run,
@@ -42,7 +42,7 @@ def run_stages(
     for name in names:
         if name in checks:
             checks[name](config)
-    if not set(names) <= READING:
+    if not set(names) <= READ_ONLY_COMMANDS:
         keep_locks(config)
     with process_group(config.device):
         score = None

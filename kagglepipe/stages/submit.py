@@ -241,7 +241,7 @@ def place_of(config: Config, run: Run, origin: dict[str, Any]) -> Path:
     if other is None:
         return path
     if config.submit.file:
-        log.warning("submit: %s held another submission (%s), which goes", path, other)
+        log.warning("submit: %s contained another submission (%s), which is overwritten", path, other)
         return path
     beside = path.with_name(f"{run.name}-{identity_hash(origin['contract'])}.csv")
     log.warning("submit: %s holds another submission (%s), and stays; this one goes beside it", path.name, other)

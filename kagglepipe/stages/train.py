@@ -372,7 +372,7 @@ def save_missing(config: Config, dataset: Dataset, run: Run) -> None:
     if not run.config_file.exists():
         write_config(without_command(config), run.config_file)
     has_backbone = (run.folder / BACKBONE).exists()
-    if not has_backbone and any(one.meta["shared_backbone"] for one in read_checkpoints(run.folder)):
+    if not has_backbone and any(one.meta["shared_backbone"] for one in read_checkpoints(run.model_folders())):
         make_learner(config, dataset).save_backbone(run.folder)
 
 

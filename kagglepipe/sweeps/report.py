@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
-MIN_TRIALS = 8  # for a forest that tells more than chance
+MIN_TRIALS = 8  # for a forest that is better than chance
 STATES = {"COMPLETE": "complete", "PRUNED": "stopped", "FAIL": "failed"}
 
 

@@ -9,8 +9,6 @@ from kagglepipe.sweeps.space import Choice, Space, grid_points, grid_size
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
-SAMPLERS = ("tpe", "cmaes", "grid", "random", "nsga2")
-
 
 def make_sampler(name: str, *, seed: int, number: int, trials: int, is_parallel: bool) -> "BaseSampler":
     """Sampler of trial `number`, out of `trials`.

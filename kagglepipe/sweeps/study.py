@@ -69,7 +69,7 @@ class Job:
 
 
 # Outcome of a job. Finished: run, data, seconds, folds and the measures. Pruned: `raced` (the reason) instead of the
-# measures. Failed: `error` alone.
+# measures. Failed: only `error`.
 Outcome = Mapping[str, Any]
 Launch = Callable[[Sequence[Job]], Sequence[Outcome]]
 

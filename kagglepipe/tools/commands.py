@@ -1,4 +1,4 @@
-"""Every command by name: the tools, and the stages with those before them."""
+"""Map tool names to functions, and run a command with its preceding stages."""
 
 from collections.abc import Callable
 
@@ -24,5 +24,5 @@ CHECKS: dict[str, Callable[[Config], None]] = {
 
 
 def run_command(config: Config) -> float | None:
-    """Run the stage or tool of `config.stage` after the stages before it; returns the last score, or None."""
+    """Run the stage or tool of `config.stage` after its preceding stages; returns the last score, or None."""
     return pipeline.run_stages(config, plan(config), {**pipeline.STAGES, **TOOLS}, {**pipeline.CHECKS, **CHECKS})

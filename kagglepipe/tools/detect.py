@@ -1,7 +1,7 @@
 """stage=detect input=…: segments of a video, a folder of videos, a series, a live stream or a camera.
 
 Writes into outputs/<slug>/detect/<input>/: segments.csv and segments.json, and for each video a timeline PNG and an MP4
-with the segments drawn into it. The run's checkpoint alone says how the input is read.
+with the segments drawn into it. Only the run's checkpoint says how the input is read.
 """
 
 import logging
@@ -46,7 +46,7 @@ Probs = NDArray[np.float64]
 
 
 def run(config: Config) -> None:
-    """Detect segments in `input`. Raises UserError before any work for what is missing."""
+    """Detect segments in `input`. Raises UserError before any work for missing input."""
     source, options = config.input, config.detect
     if not source:
         raise UserError("detect needs a video: add input=VIDEO, input=FOLDER, input=rtsp://… or input=camera")

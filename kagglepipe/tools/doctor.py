@@ -41,7 +41,7 @@ class Finding:
 
 
 def run(config: Config) -> None:
-    """Log each finding as it is made. Raises UserError if something must be mended."""
+    """Log each finding as it is made. Raises UserError if something must be fixed."""
     bad = 0
     for finding in findings(config):
         log.info("%-4s  %s", finding.level, finding.what)
@@ -170,7 +170,7 @@ def check_token(client: "KaggleClient", *, is_competition: bool) -> Finding:
         found = f"token: valid, of {client.user() or 'somebody'}"
     except KaggleError as error:
         if is_competition and error.kind not in ("auth", "network", "server", "limit"):  # the server lacks the question
-            return Finding("note", "token: Kaggle does not tell whose it is")
+            return Finding("note", "token: Kaggle does not say whose it is")
         return kaggle_fault(error)
     return Finding("ok", found if is_competition else f"{found}; this is no competition of Kaggle's")
 
@@ -187,7 +187,7 @@ def check_competition(client: "KaggleClient", slug: str) -> Iterator[Finding]:
         yield kaggle_fault(error)
         return
     if limits is None:
-        yield Finding("note", "quota: Kaggle does not tell how many submissions are left")
+        yield Finding("note", "quota: Kaggle does not say how many submissions are left")
     elif used_up := why_none_left(limits, slug):
         yield Finding("note", f"quota: {used_up}")
     else:
@@ -203,7 +203,7 @@ def kaggle_fault(error: KaggleError) -> Finding:
 def check_clock(skew: float | None) -> Finding:
     """Difference in seconds between this machine's clock and Kaggle's; None if unknown."""
     if skew is None:
-        return Finding("note", "clock: Kaggle did not tell the time")
+        return Finding("note", "clock: Kaggle did not send the time")
     if abs(skew) <= MAX_SKEW:
         return Finding("ok", "clock: agrees with Kaggle's")
     side = "ahead of" if skew > 0 else "behind"

@@ -145,7 +145,7 @@ def network_probabilities(run: Run, photos: Photos, backend: "InferenceBackend",
     from kagglepipe.training.checkpoint import read_checkpoints
     from kagglepipe.training.inference import run_probabilities
 
-    checkpoints = read_checkpoints(run.folder)
+    checkpoints = read_checkpoints(run.model_folders())
     meta = checkpoints[0].meta
     if "temporal" in meta:
         raise UserError(

@@ -56,7 +56,7 @@ def latency(config: Config, dataset: Dataset, run: Run) -> float:
     from kagglepipe.training.features import encode_frames
 
     files = dataset.paths(dataset.train)[:LATENCY_IMAGES]
-    checkpoint = read_checkpoints(run.folder)[0]
+    checkpoint = read_checkpoints(run.model_folders())[0]
     backend = inference_backend(config)
     side = checkpoint.preprocessing.short_side
     images = [decode(file.read_bytes(), short_side=side, max_side=2**31) for file in files]

@@ -113,16 +113,17 @@ def warn_of_constant(
     train: the labelled rows with `fold` and `target`. metrics: of the fold.
     """
     is_held = train["fold"] == fold
-    held, others = (train["target"][rows].map(classes.index).to_numpy() for rows in (is_held, ~is_held))
-    if len(np.unique(held)) < 2:
+    held_out, others = (train["target"][rows].map(classes.index).to_numpy() for rows in (is_held, ~is_held))
+    if len(np.unique(held_out)) < 2:
         return
     metric, shares = metrics["metric"], class_shares(others, len(classes))
-    constant = find_metric(metric).function(np.tile(shares, (len(held), 1)), held)
+    constant = find_metric(metric).function(np.tile(shares, (len(held_out), 1)), held_out)
     sign = 1 if find_metric(metric).greater_is_better else -1
     if not sign * (metrics["score"] - constant) <= 0:  # also where one of them is undefined
         return
     answer = "with the shares of the classes" if metric in ("log_loss", "roc_auc") else classes[int(shares.argmax())]
-    reached = f"{round(constant * len(held))} of {len(held)}" if metric == "accuracy" else f"{metric} {constant:.4f}"
+    count = len(held_out)
+    reached = f"{round(constant * count)} of {count}" if metric == "accuracy" else f"{metric} {constant:.4f}"
     log.warning(
         "train: fold %d is no better than always answering %s (%s): %s, or are the labels right?",
         fold, answer, reached, what_to_change(options),
@@ -135,7 +136,7 @@ def warn_of_constant(
 def mirrored_classes(classes: Sequence[str]) -> tuple[str, str] | None:
     """Two classes of which one may be the other in a mirror, by their names; None if no names hint at that.
 
-    The names differ in a word for a side alone, or are letters such as b and d. Ten classes called 0 to 9 count as
+    The names differ only in a word for a side, or are letters such as b and d. Ten classes called 0 to 9 count as
     digits, of which 2 and 5 are the pair.
 
     >>> mirrored_classes(["stop", "Turn-Left", "Turn-Right"])
@@ -158,8 +159,8 @@ def words_of(name: str) -> list[str]:
     >>> words_of("turnLeft"), words_of("hand_left2"), words_of("CCW")
     (['turn', 'left'], ['hand', 'left', '2'], ['ccw'])
     """
-    apart = re.sub(r"(?<=[a-zß-ÿ])(?=[A-ZÀ-Þ])", " ", name)
-    return [word.lower() for word in re.findall(r"[^\W\d_]+|\d+", apart)]
+    spaced = re.sub(r"(?<=[a-zß-ÿ])(?=[A-ZÀ-Þ])", " ", name)
+    return [word.lower() for word in re.findall(r"[^\W\d_]+|\d+", spaced)]
 
 
 def mirror_hint(classes: Sequence[str]) -> str | None:

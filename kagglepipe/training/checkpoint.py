@@ -5,7 +5,7 @@ model.json, never from the configuration.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -72,12 +72,9 @@ def save_backbone(model: Classifier, run: Path, cached: Path | None) -> None:
         write_tensors(target, model.backbone.state_dict())
 
 
-def read_checkpoints(run: Path) -> list[Checkpoint]:
-    """Read the checkpoints of a run's folds, in order. Raises UserError if it has none, as an ensemble."""
-    found = sorted(run.glob("fold_*/model.json"), key=lambda path: int(path.parent.name.removeprefix("fold_")))
-    if not found:
-        raise UserError(f"{run} holds no trained network (an ensemble has only predictions): give run= one that does")
-    return [Checkpoint(read_json(path), path.parent) for path in found]
+def read_checkpoints(folders: Iterable[Path]) -> list[Checkpoint]:
+    """Read the checkpoints in the folders of a run's folds."""
+    return [Checkpoint(read_json(folder / "model.json"), folder) for folder in folders]
 
 
 def class_orders(checkpoints: Sequence[Checkpoint]) -> list[list[int]]:

@@ -152,7 +152,7 @@ def describe_machine(device: "torch.device") -> dict[str, Any]:
 
 
 def peak_memory() -> float | None:
-    """Peak memory of this process in GB; None where the system does not tell."""
+    """Peak memory of this process in GB; None where the system does not report it."""
     try:
         import resource
     except ImportError:  # Windows
@@ -162,7 +162,7 @@ def peak_memory() -> float | None:
 
 
 def processor() -> str:
-    """Model name of the processor, or its family where the system does not tell."""
+    """Model name of the processor, or its family where the system does not report it."""
     file = Path("/proc/cpuinfo")
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

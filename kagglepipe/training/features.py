@@ -217,7 +217,7 @@ class FeatureStore:
             return None
 
     def flush(self) -> None:
-        """Write what is pending as a part."""
+        """Write the pending rows as a part."""
         if not self._pending:
             return
         numbers = [int(index.stem.removeprefix("part-")) for index in self.folder.glob("part-*.json")]

@@ -105,7 +105,7 @@ class Learner(Protocol):
 
     @property
     def is_distributed(self) -> bool:
-        """Whether all ranks fit a fold together; else rank 0 does it alone."""
+        """Whether all ranks fit a fold together; else only rank 0 does."""
 
     @property
     def precision(self) -> Precision:

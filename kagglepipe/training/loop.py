@@ -238,9 +238,8 @@ class Loop:
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
             log.warning(
-                "%s: out of memory; %d %ss at a time go through the network from now on, batches stay as large",
-                self.name, self.micro_batch, self.unit,
-            )  # fmt: skip
+                "%s: out of memory: micro-batch reduced to %d, batch size unchanged", self.name, self.micro_batch
+            )
         return update(self.model, loss, self.optimiser, self.scaler, clip=self.options.clip), right, count
 
     def rollback(self, progress: Progress, error: NonFiniteLoss, lr_option: str) -> None:

@@ -27,7 +27,7 @@ Probs = NDArray[np.float64]
 
 
 class Seen(NamedTuple):
-    """What was read of a file: encoder -> (T, F) features, times (T,), where it ends, what was repaired."""
+    """The content of a file: encoder -> (T, F) features, times (T,), its end, its repairs."""
 
     features: dict[Path, NDArray[np.float32]]
     times: NDArray[np.float64]

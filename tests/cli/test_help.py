@@ -1,18 +1,21 @@
 """Hints name what was meant, help is of what was asked for, and bash completes what can be typed."""
 
+import ast
 import os
 import shutil
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from kagglepipe.cli import help
 from kagglepipe.cli.completion import completions
 from kagglepipe.cli.help import options_page, stage_help
 from kagglepipe.cli.hints import near_options, unknown_choice, unknown_flag, unknown_word
-from kagglepipe.config import option_facts, option_names
-from kagglepipe.stages import STREET, TOOLS
+from kagglepipe.config import Config, option_names, stages_reading
+from kagglepipe.stages import PIPELINE_STAGES, TOOLS
 
 
 @pytest.mark.parametrize(
@@ -75,15 +78,35 @@ def test_a_hint_names_what_to_type(hint: str, words: str) -> None:
 # --- help ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stage", [*STREET, *TOOLS])
+@pytest.mark.parametrize("stage", [*PIPELINE_STAGES, *TOOLS])
 def test_the_help_of_a_stage_has_every_option_that_it_reads(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     text = stage_help(stage)
     assert text.startswith(f"usage: python -m kagglepipe {stage} ")
     assert max(map(len, text.splitlines())) <= 80
     for name in [name for name in option_names() if name != "stage"]:
-        part = name.partition(".")[0]
-        assert (f" {name}=" in text) == (stage in option_facts(part)[0]["stages"]), name
+        assert (f" {name}=" in text) == (stage in stages_reading(name)), name
+
+
+NOT_LISTED = {  # refused by the stage, or read only to choose among stages
+    "download": {"stage", "submit", "runs"},
+    "prepare": {"run", "submit"},
+    "train": {"stage"},
+    "drill": {"run", "ensemble"},
+    "reproduce": {"training"},
+}
+
+
+@pytest.mark.parametrize("stage", [*PIPELINE_STAGES, *TOOLS])
+def test_the_help_of_a_stage_has_the_options_that_its_file_names(stage: str) -> None:
+    file = Path(help.__file__).parents[1] / ("tools" if stage in TOOLS else "stages") / f"{stage}.py"
+    nodes = [node for node in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(node, ast.Attribute)]
+    listed = {name for name in option_names() if stage in stages_reading(name)}
+    listed |= {name.partition(".")[0] for name in listed}
+    known = {*option_names(), *(one.name for one in fields(Config))}
+    named = {ast.unparse(node).removeprefix("config.") for node in nodes}
+    extra = {name for name in (named & known) - listed if name.partition(".")[0] not in NOT_LISTED.get(stage, set())}
+    assert not extra
 
 
 def test_options_stand_with_their_defaults_and_meaning() -> None:

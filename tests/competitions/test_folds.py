@@ -14,7 +14,7 @@ from kagglepipe.competitions.folds import (
     leave_one_group_out,
     make_folds,
     mixed_groups,
-    torn_groups,
+    split_groups,
 )
 from kagglepipe.errors import UserError
 
@@ -249,7 +249,7 @@ def test_folds_that_do_not_fit_are_refused(tmp_path, ids, fold, message):
 
 def test_torn_and_mixed_groups_are_named():
     folds = pd.DataFrame({"id": [*"dcba"], "fold": [1, 0, 1, 0]})
-    assert torn_groups(folds, "abcd", "xxyy") == ["x", "y"]
-    assert torn_groups(folds, "abcd", "xyxy") == []
+    assert split_groups(folds, "abcd", "xxyy") == ["x", "y"]
+    assert split_groups(folds, "abcd", "xyxy") == []
     assert mixed_groups(["p", "s", "p", "p", None], ["b", "b", "a", "a", "c"]) == ["b"]
     assert mixed_groups([], []) == []

@@ -187,9 +187,9 @@ def test_folders_around_and_beside_classes_are_none(files: list[str], tests: lis
 
 def test_a_test_folder_in_a_class_is_never_trained_on() -> None:
     files = [*within(""), "cat/test/3.jpg", "dog/test/4.jpg"]
-    assert "what is in cat/test, dog/test is to be classified, not trained on" in listed(files, FOLDER).notes
+    assert "the files in cat/test, dog/test are test files, not for training" in listed(files, FOLDER).notes
     told = refusal(files, CompetitionOptions(id="path"))
-    assert told.startswith("cat/test says test and lies in a class folder: to classify what is in such folders type")
+    assert told.startswith("cat/test says test and lies in a class folder: to classify the files of such folders type")
 
 
 def test_classes_that_hold_the_same_folders_may_be_parts_of_a_whole() -> None:

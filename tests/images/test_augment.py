@@ -13,7 +13,8 @@ import pytest
 from kagglepipe.errors import UserError
 from kagglepipe.images.augment import POLICIES, Transform, make_steps
 from kagglepipe.images.decode import Pixels
-from kagglepipe.images.views import CROPS, Views, clean_view, draw_seed
+from kagglepipe.images.views import Views, clean_view, draw_seed
+from kagglepipe.options import CROPS
 
 RANDOM = [name for name in POLICIES if name != "none"]
 SIZE = 48

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kagglepipe.images.decode import Pixels
-from kagglepipe.images.views import CROPS, clean_view, resize
+from kagglepipe.images.views import clean_view, resize
+from kagglepipe.options import CROPS
 
 GREY = 127
 

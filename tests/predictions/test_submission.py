@@ -178,7 +178,11 @@ def test_a_column_may_be_called_after_a_class(classes: list[str], column: str, p
         (["0", "0"], "name", None),  # a placeholder
         (["", ""], "name", None),
         (["0.5", "1"], "probability", None),
-        (["1", "2"], "index", r"holds answers as '2', .*=index writes '0', '1': type competition\.form=name and call"),
+        (
+            ["1", "2"],
+            "index",
+            r"holds answers as '2', .*x writes '0', '1': type competition\.form=name and rename",
+        ),
         (["pistol", "smartphone"], "index", r"holds .*: type competition\.form=name$"),
         (["0", "1"], "name", r"holds .*: type competition\.form=index$"),
         (

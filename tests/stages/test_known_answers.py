@@ -155,7 +155,7 @@ def test_answers_of_zero_and_one_are_of_the_class_whose_probability_is_asked_for
         ),
         ("", r"answers\.csv cannot be read as a CSV in UTF-8 \(it is empty\)"),
         ("id\nred12\n", r"answers\.csv has one column, needs an id and a label"),
-        ("id,label\nred12,red\nred12,blue\n", r"does not tell each id once: repeated 'red12'"),
+        ("id,label\nred12,red\nred12,blue\n", r"has several rows of an id: repeated 'red12'"),
         ("id,label\nred12,crimson\n", r"has the label crimson, which is none of blue, green, red: mend it"),
         ("id,label\ntest/red12.png,red\n", r"names 'test/red12\.png' and nothing .*: type competition\.id=path"),
         ("id,label\nnone,red\n", r"names 'none' and nothing that is to be classified, as blue12 is: write names so"),

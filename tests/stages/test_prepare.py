@@ -418,19 +418,15 @@ def test_a_class_of_one_image_stays_in_training(toy: Path, prepare: Prepare, cap
     save(toy / "yellow/only.png", scene(1))
     found = prepare("folds.count=3").train
     assert found["target"].value_counts().to_dict() == {"blue": 12, "green": 12, "red": 12, "yellow": 1}
-    assert (
-        "classes of one group, as one image or one person's: yellow. All folds but its own train on it" in caplog.text
-    )
-    assert "1 rows get next to no probability of their class out of fold" in caplog.text
+    assert "classes of a single group, as one image or one person's: yellow. Each lies in one fold" in caplog.text
+    assert "the out-of-fold predictions of these 1 rows are wrong" in caplog.text
 
 
 def test_a_class_of_one_image_beside_one_other_cannot_be_told_apart(toy: Path, prepare: Prepare) -> None:
     shutil.rmtree(toy / "green")
     for image in sorted((toy / "red").iterdir())[1:]:
         image.unlink()
-    with pytest.raises(
-        UserError, match=r"class red lies in fold \d alone, so nothing could teach it; add images of it"
-    ):
+    with pytest.raises(UserError, match=r"class red lies only in fold \d, whose model never sees it; add images of it"):
         prepare()
 
 
@@ -632,6 +628,6 @@ def test_what_a_layout_passes_over_is_told(toy: Path, prepare: Prepare, caplog: 
     shutil.copytree(toy / "red", toy / "valid/red")
     prepared = prepare()
     assert prepared.test["path"].str.startswith("Testing/").all()
-    assert "there is no folder test; what is in Testing will be classified" in caplog.text
-    assert "valid was left out, being for validation by its name" in caplog.text
+    assert "there is no folder test: files in Testing will be predicted" in caplog.text
+    assert "valid is named for validation and was left out" in caplog.text
     assert "prepare: ignored 1 × @eaDir" in caplog.text

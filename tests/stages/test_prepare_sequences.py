@@ -400,8 +400,8 @@ def test_other_counts_of_folds(count: str, videos: Path, command: Command) -> No
 def test_a_class_in_one_group_alone(videos: Path, refusal: Refusal, tmp_path: Path) -> None:
     add(videos, "c.mp4,0,0.1,wave")
     line = refusal(videos)
-    assert line.startswith("class wave lies in fold ")
-    assert line.endswith(" alone, so nothing could teach it; label it in another group too, or try folds.seed=1")
+    assert line.startswith("class wave lies only in fold ")
+    assert line.endswith(", whose model never sees it; label it in another group too, or try folds.seed=1")
     assert not (tmp_path / "data/videos/folds.csv").exists()
 
 
@@ -414,7 +414,7 @@ def test_a_class_of_one_recording_stays_in_training(recordings: Path, prepare: P
         (columns + number).to_csv(recordings / "jump" / f"jump{number}.csv", index=False)
     found = prepare(recordings, "competition.kind=series", to="video_folder")
     assert found.classes == ["fall", "jump", "walk"]
-    assert "classes of one group, as one image or one person's: fall. All folds but its own train on it" in told()
+    assert "classes of a single group, as one image or one person's: fall. Each lies in one fold" in told()
 
 
 def test_own_folds(videos: Path, prepare: Prepare, refusal: Refusal, tmp_path: Path) -> None:
@@ -423,7 +423,7 @@ def test_own_folds(videos: Path, prepare: Prepare, refusal: Refusal, tmp_path: P
     assert prepare(videos, own).train.groupby("video")["fold"].first().tolist() == [0, 0, 1, 1]
     add(videos, "c.mp4,0,0.1,wave")
     line = refusal(videos, own, "competition.refresh=true")
-    assert line.endswith("own.csv: class wave lies in fold 1 alone, so nothing could teach it; spread it")
+    assert line.endswith("own.csv: class wave lies only in fold 1, whose model never sees it; spread it")
     (tmp_path / "own.csv").write_text("id,fold\na.mp4,0\nb.mp4,1\n")
     assert "own.csv lacks c.mp4, d.mp4;" in refusal(videos, own, "competition.refresh=true")
 

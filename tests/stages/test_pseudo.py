@@ -279,16 +279,16 @@ def test_a_drill_makes_the_teacher_first(root: Path, taught: tuple[Path, str, st
 @pytest.mark.parametrize(
     ("gain", "low", "high", "is_kept", "words"),
     [
-        (0.1, 0.05, 0.15, True, r"gained \+0\.1000 \(\+0\.0500 to \+0\.1500\) of log loss over T: kept$"),
-        (0.1, 0.05, 0.15, False, "not robust: no gain with smoothed labels, so that T is submitted$"),
-        (0.1, -0.05, 0.25, False, "not significant, so that T is submitted$"),
-        (-0.1, -0.15, -0.05, False, "significantly worse, so that T is submitted$"),
+        (0.1, 0.05, 0.15, True, r"gain of pseudo-labels: \+0\.1000 \(\+0\.0500 to \+0\.1500\) log loss over T: kept$"),
+        (0.1, 0.05, 0.15, False, "not robust: no gain with smoothed labels; T is submitted$"),
+        (0.1, -0.05, 0.25, False, "not significant; T is submitted$"),
+        (-0.1, -0.15, -0.05, False, "significantly worse; T is submitted$"),
         (
             0.1,
             None,
             None,
             False,
-            r"gained \+0\.1000 of log loss over T: too few groups to tell, so that T is submitted$",
+            r"gain of pseudo-labels: \+0\.1000 log loss over T: too few groups to tell; T is submitted$",
         ),
     ],
 )

@@ -371,7 +371,7 @@ def test_a_file_that_is_named_is_replaced_which_is_said(
     mine = f"submit.file='{tmp_path / 'mine.csv'}'"
     run_command(at("stage=submit", mine))
     run_command(at("stage=submit", mine, "competition.form=probabilities"))
-    assert "mine.csv held another submission (toy, form name, columns id,label), which goes" in caplog.text
+    assert "mine.csv contained another submission (toy, form name, columns id,label), which is" in caplog.text
     assert len(pd.read_csv(tmp_path / "mine.csv").columns) == 4
 
 

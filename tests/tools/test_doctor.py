@@ -276,7 +276,7 @@ def test_what_kaggle_says_no_to(cats: Cats, place: str, kind: str, level: str, w
 def test_an_unknown_competition_a_quota_and_a_sample(cats: Cats) -> None:
     assert first_words(cats.at("competition.slug=dogs"))[-2:] == ["ok token", "mend competition"]
     cats.kaggle.competitions["cats"].quota = 0
-    unknown = "quota: Kaggle does not tell how many submissions are left"
+    unknown = "quota: Kaggle does not say how many submissions are left"
     assert found(cats.at(), "quota") == Finding("note", unknown)
     cats.kaggle.fault("Hello", "401", times=None)
     bad = found(cats.at("competition.sample_slug=cats"), "token")
@@ -293,7 +293,7 @@ def test_an_unknown_competition_a_quota_and_a_sample(cats: Cats) -> None:
         (-60.0, "ok", "agrees"),
         (61.0, "mend", "61 s ahead of Kaggle's; set it"),
         (-3600.0, "mend", "3600 s behind Kaggle's; set it"),
-        (None, "note", "did not tell the time"),
+        (None, "note", "did not send the time"),
     ],
 )
 def test_the_clock(skew: float | None, level: str, words: str) -> None:

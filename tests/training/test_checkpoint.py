@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from kagglepipe.errors import UserError
 from kagglepipe.models.classifier import Classifier, Preprocessing
 from kagglepipe.models.temporal import TemporalModel
+from kagglepipe.runs.run import Run
 from kagglepipe.training import checkpoint as module
 from kagglepipe.training.checkpoint import (
     BACKBONE,
+    Checkpoint,
     load_classifier,
     load_encoder,
     load_head,
@@ -49,6 +51,10 @@ def network(seed: int = 0, **options: Any) -> Classifier:
 def meta(fold: int = 0, **options: Any) -> dict[str, Any]:
     """What the train stage says of a fold."""
     return {"model": NAME, "kwargs": options, "classes": CLASSES, "fold": fold}
+
+
+def checkpoints(run: Path) -> list[Checkpoint]:
+    return read_checkpoints(Run(run).model_folders())
 
 
 def saved(run: Path, model: Classifier, *, shared: bool, fold: int = 0, **options: Any) -> Path:
@@ -88,7 +94,7 @@ def files_of(run: Path) -> dict[str, set[str]]:
 def test_a_network_comes_back_as_it_was(tmp_path: Path, shared: bool) -> None:
     """From tensors and JSON alone; a shared backbone is not stored again in the fold."""
     model = network(drop_rate=0.25)
-    (checkpoint,) = read_checkpoints(saved(tmp_path, model, shared=shared, fold=3, drop_rate=0.25))
+    (checkpoint,) = checkpoints(saved(tmp_path, model, shared=shared, fold=3, drop_rate=0.25))
     back = load_classifier(checkpoint)
     assert not back.training
     assert torch.equal(logits(back), logits(model))
@@ -112,12 +118,12 @@ def test_folds_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     model = network()
     for fold in (10, 2, 0):
         saved(tmp_path / "run", model, shared=True, fold=fold)
-    assert [checkpoint.meta["fold"] for checkpoint in read_checkpoints(tmp_path / "run")] == [0, 2, 10]
+    assert [checkpoint.meta["fold"] for checkpoint in checkpoints(tmp_path / "run")] == [0, 2, 10]
 
 
 def test_a_run_without_networks_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no trained network"):
-        read_checkpoints(tmp_path)
+        Run(tmp_path).model_folders()
 
 
 @pytest.mark.parametrize(("shared", "load"), [(True, load_classifier), (False, load_classifier), (True, load_encoder)])
@@ -132,7 +138,7 @@ def test_a_file_that_is_damaged_or_gone_is_named(
     if keep is not None:
         file.write_bytes(whole[:keep])
     with pytest.raises(UserError, match=file.name):
-        load(read_checkpoints(run)[0])
+        load(checkpoints(run)[0])
 
 
 # --- one backbone for many runs --------------------------------------------------------------------------------
@@ -179,13 +185,13 @@ def test_a_head_on_another_backbone_is_refused(tmp_path: Path, load: Callable[[A
     save_backbone(model, tmp_path, None)
     digest = tensors_hash(model.backbone.state_dict())
     save_checkpoint(tmp_path / "fold_0", model, shared_backbone=True, meta={**meta(), "backbone": digest})
-    load(read_checkpoints(tmp_path)[0])
+    load(checkpoints(tmp_path)[0])
     with pytest.raises(UserError, match=r"has other weights than the network now: delete .* to train it anew"):
         save_backbone(other, tmp_path, None)
     (tmp_path / BACKBONE).unlink()
     save_backbone(other, tmp_path, None)
     with pytest.raises(UserError, match="is not the network that fold_0 was trained on"):
-        load(read_checkpoints(tmp_path)[0])
+        load(checkpoints(tmp_path)[0])
 
 
 # --- models of time ----------------------------------------------------------------------------------------------
@@ -234,7 +240,7 @@ def test_a_temporal_model_of_series_comes_back_as_it_was(
     model = temporal(per_frame=per_frame, **changes)
     expected, weight = answers(model), model.head.classifier.weight
     weight.data = torch.from_numpy(np.asfortranarray(weight.detach().numpy()))
-    (checkpoint,) = read_checkpoints(kept_temporal(tmp_path, [model], None, shared=False))
+    (checkpoint,) = checkpoints(kept_temporal(tmp_path, [model], None, shared=False))
     (back,) = load_temporal(checkpoint)
     assert not back.training
     assert back.options == model.options
@@ -250,7 +256,7 @@ def test_a_temporal_model_of_series_comes_back_as_it_was(
 def test_members_and_their_encoder_come_back(tmp_path: Path, shared: bool) -> None:
     """Also more than ten members, whose numbers begin alike."""
     models, encoder = [temporal(seed) for seed in range(12)], network()
-    (checkpoint,) = read_checkpoints(kept_temporal(tmp_path, models, encoder, shared=shared))
+    (checkpoint,) = checkpoints(kept_temporal(tmp_path, models, encoder, shared=shared))
     back = load_temporal(checkpoint)
     assert len(back) == 12
     for one, other in zip(back, models, strict=True):

@@ -162,7 +162,7 @@ def test_a_gpu_that_is_nearly_full_takes_half_a_batch_at_a_time(caplog: pytest.L
         halved = big_fit()
     del taken
     torch.cuda.empty_cache()
-    assert "big: out of memory; 32 images at a time" in caplog.text
+    assert "big: out of memory: micro-batch reduced to 32, " in caplog.text
     expected = big_fit()
     torch.testing.assert_close(halved.head.weight, expected.head.weight, rtol=1e-2, atol=1e-4)
 

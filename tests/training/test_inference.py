@@ -10,6 +10,7 @@ import torch
 
 from kagglepipe.errors import UserError
 from kagglepipe.models.classifier import Classifier, Preprocessing
+from kagglepipe.runs.run import Run
 from kagglepipe.training.backends import InferenceBackend
 from kagglepipe.training.checkpoint import read_checkpoints, save_backbone, save_checkpoint
 from kagglepipe.training.device import Precision
@@ -22,7 +23,9 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (4, 32, 40, 3), np.uint8)
 
 def answers(run: Path) -> np.ndarray:
     """(4, classes) of the run for the images."""
-    return run_probabilities(read_checkpoints(run), IMAGES, range(len(IMAGES)), backend=TORCH, workers=1)
+    return run_probabilities(
+        read_checkpoints(Run(run).model_folders()), IMAGES, range(len(IMAGES)), backend=TORCH, workers=1
+    )
 
 
 def test_the_order_of_classes_in_a_fold_and_of_the_rows_changes_nothing(tmp_path: Path) -> None:
@@ -43,7 +46,7 @@ def test_the_order_of_classes_in_a_fold_and_of_the_rows_changes_nothing(tmp_path
     for order in permutations(range(3)):
         save(1, order)
         np.testing.assert_allclose(answers(tmp_path), expected, atol=1e-12)
-    back = run_probabilities(read_checkpoints(tmp_path), IMAGES, [3, 1], backend=TORCH, workers=1)
+    back = run_probabilities(read_checkpoints(Run(tmp_path).model_folders()), IMAGES, [3, 1], backend=TORCH, workers=1)
     np.testing.assert_allclose(back, expected[[3, 1]], atol=1e-6)
     save_checkpoint(tmp_path / "fold_1", model, shared_backbone=True, meta={"classes": ["cat", "dog", "owl"]})
     with pytest.raises(UserError, match="fold_1 knows the classes cat, dog, owl, fold_0 cat, dog, eel: delete it"):

@@ -320,7 +320,7 @@ def test_the_ways_do_what_their_names_say(undisturbed: Callable[[str], Path]) ->
     """Else kills would find nothing of it: a scale that changes, a halved batch, a roll-back, an early stop."""
     scale = outcome(undisturbed("loss scale"))[2].count("after an update")
     assert 0 < scale < outcome(undisturbed("cosine"))[2].count("after an update")  # a scaler leaves steps out
-    assert "out of memory; 4 images at a time" in (undisturbed("short of memory") / "log").read_text()
+    assert "out of memory: micro-batch reduced to 4, " in (undisturbed("short of memory") / "log").read_text()
     assert "going on from the weights before it" in (undisturbed("roll-back") / "log").read_text()
     early = json.loads(outcome(undisturbed("early stop"))[1])
     assert (early[-1]["ended_by"], len(early) < 6) == ("patience", True)

@@ -19,6 +19,7 @@ from kagglepipe.images.decode import Pixels
 from kagglepipe.images.views import clean_view
 from kagglepipe.models.classifier import Classifier, Preprocessing
 from kagglepipe.models.temporal import TemporalModel
+from kagglepipe.runs.run import Run
 from kagglepipe.sequences.series_file import SeriesError
 from kagglepipe.sequences.video import frame_differences
 from kagglepipe.sequences.video_writer import VideoWriter
@@ -86,7 +87,7 @@ def saved(
 
 def opened(folder: Path) -> SequenceRun:
     """The run in float32 on the CPU."""
-    return SequenceRun(read_checkpoints(folder), backend=InferenceBackend(CPU, FLOAT32))
+    return SequenceRun(read_checkpoints(Run(folder).model_folders()), backend=InferenceBackend(CPU, FLOAT32))
 
 
 def footage(count: int = 7) -> list[Pixels]:
@@ -277,7 +278,7 @@ def test_folds_of_other_orders_of_classes_answer_as_if_they_had_one(tmp_path: Pa
 
     expected = answers()
     meta = read_json(run / "fold_1/model.json")
-    models = load_temporal(read_checkpoints(run)[1])
+    models = load_temporal(read_checkpoints(Run(run).model_folders())[1])
     order = [2, 0, 1]
     for model in models:  # the same network, its outputs in another order
         outputs = model.head.classifier

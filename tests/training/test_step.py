@@ -127,7 +127,7 @@ def test_a_batch_is_halved_until_the_memory_holds_it(
         patch.setattr(Loop, "step", lambda *args: (result := make_step(*args), steps.append(result[2]))[0])
         history = trained(halved, images, recipe)
     assert steps == [8, 8, 8]  # the effective batch stays
-    assert f"out of memory; {micro_batch} images at a time" in caplog.text
+    assert f"out of memory: micro-batch reduced to {micro_batch}, " in caplog.text
     assert caplog.text.count("out of memory") == int(math.log2(8 / micro_batch))
     expected = trained(known, images, recipe, runtime=FitRuntime(micro_batch=micro_batch))
     assert untimed(history) == untimed(expected)
