@@ -389,7 +389,7 @@ def test_ctrl_c_in_a_fold_ends_in_130_and_the_same_command_goes_on(toy: Path, co
         [sys.executable, "-c", code, *options], cwd=tmp_path, capture_output=True, text=True, encoding="utf-8"
     )
     assert done.returncode == 130
-    assert done.stderr.splitlines() == ["kagglepipe: stopped; the same command goes on where it was"]
+    assert done.stderr.splitlines() == ["kagglepipe: stopped; the same command continues from here"]
     assert "metrics.json" in finished(tmp_path)
     assert not [name for name in finished(tmp_path) if ".tmp" in name]
     (first,) = tmp_path.glob("outputs/toy/*/fold_0/model.safetensors")

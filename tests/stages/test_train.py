@@ -111,7 +111,7 @@ def test_ctrl_c_and_lost_workers_end_in_one_line_and_leave_no_process(
     root = tmp_path / "root"
     said = typed(workers=2, at=("after an update", 3), act=interrupt)
     assert (said.code, said.left_behind) == (130, False)
-    assert said.err == "kagglepipe: stopped; the same command goes on where it was\n"
+    assert said.err == "kagglepipe: stopped; the same command continues from here\n"
     kept = load_progress(the_run(root) / "fold_0" / RESUME)
     assert kept is not None
     assert kept.epoch == 1
