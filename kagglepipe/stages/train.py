@@ -59,10 +59,11 @@ def check(config: Config) -> None:
     from kagglepipe.models.weights import check_model, find_weights
     from kagglepipe.training.trackers import check_trackers
 
-    device, model, kind = config.device, config.model, config.competition.kind
-    check_trackers(config.training.trackers)
-    if config.training.prune_against:
-        read_incumbent(absolute(config.training.prune_against))
+    device, model, training, competition = config.device, config.model, config.training, config.competition
+    kind = competition.kind
+    check_trackers(training.trackers)
+    if training.prune_against:
+        read_incumbent(absolute(training.prune_against))
     if config.engine == "openvino":
         from kagglepipe.training.backends import check_openvino
         from kagglepipe.training.device import choose_device
@@ -77,7 +78,7 @@ def check(config: Config) -> None:
     if kind != "image" and training_mode(config) == "finetune":
         if config.sequences.motion:
             raise UserError("fine-tuning reads only frames: type sequences.motion=false, or training=head")
-        if model.temporal.cell == "mean" and config.competition.finds_segments:
+        if model.temporal.cell == "mean" and competition.finds_segments:
             raise UserError("fine-tuning needs a temporal model: type model=cnn_lstm, or training=head")
     if kind != "series":
         find_weights(model.name, model.weights)

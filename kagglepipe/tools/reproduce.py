@@ -79,8 +79,9 @@ def check(config: Config) -> None:
 
 def run(config: Config) -> None:
     """Make the submission again. Raises UserError with the differences unless it is the same byte for byte."""
-    submission = read_submission(config.submission, config.root)
-    folder = config.root / "outputs" / "reproduced" / environment()
+    root = config.root
+    submission = read_submission(config.submission, root)
+    folder = root / "outputs" / "reproduced" / environment()
     name = submission.run.name
     options = submission.provenance.get("configuration", submission.runs[name]["configuration"])
     last = config_now(config, name, options)
