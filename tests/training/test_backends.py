@@ -186,7 +186,7 @@ def test_one_that_does_not_do_it_right_is_not_chosen(
         monkeypatch.setattr(module, "convert", lambda model: 1 / 0)
     with caplog.at_level(logging.WARNING):
         assert InferenceBackend(CPU, FLOAT32, "auto", tmp_path).resolve(model) == "torch"
-    assert {"other features": "gives other features", "no conversion": "does not take this network"}[
+    assert {"other features": "gives other features", "no conversion": "cannot convert this network"}[
         fault
     ] in caplog.text
 
