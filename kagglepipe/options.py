@@ -447,7 +447,7 @@ class TrainingOptions(Options, group="training"):
         changes_results=False,
     )  # fmt: skip
     prune_against: str | None = option(
-        None, "JSON with the fold scores of a run to beat (a sweep writes it); else stop early.",
+        None, "JSON with the fold scores of a run to beat, written by sweeps; training stops once it cannot.",
         path=True, changes_results=False,
     )  # fmt: skip
     rival: str | None = option(None, "Old name of training.prune_against.", path=True, changes_results=False)

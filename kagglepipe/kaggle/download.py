@@ -71,19 +71,19 @@ def fetch(
         return done
     path.unlink(missing_ok=True)  # the facts that are about to be written are not its own
     part, facts = _beside(path)
-    longest, doubts, damages, policy = _length(part), 0, 0, RetryPolicy(patience, pause)
+    longest, mismatches, damages, policy = _length(part), 0, 0, RetryPolicy(patience, pause)
     while True:
         try:
-            _resume(open_file, part, facts, max_bytes=max_bytes, from_start=doubts > 1)
+            _resume(open_file, part, facts, max_bytes=max_bytes, from_start=mismatches > 1)
         except KaggleError as error:
-            doubts += error.kind == "doubt"
+            mismatches += error.kind == "mismatch"
             damages += error.kind == "damage"
             if _length(part) > longest:  # than ever in this call; a server that always starts anew would have no end
-                longest, doubts = _length(part), 0
+                longest, mismatches = _length(part), 0
                 policy.reset()
             if error.kind in TEMPORARY:
                 policy.wait(error)
-            elif error.kind not in ("doubt", "damage") or doubts > 2 or damages > 1:
+            elif error.kind not in ("mismatch", "damage") or mismatches > 2 or damages > 1:
                 raise
         else:
             part.replace(path)
@@ -128,7 +128,7 @@ def _resume(open_file: Open, part: Path, facts: Path, *, max_bytes: int, from_st
             part.unlink(missing_ok=True)
             write_json(facts, asdict(known))
         elif known is None or not start or not _continues(answer, start, known):
-            raise KaggleError("the server does not go on with the same file; type the same command again", "doubt")
+            raise KaggleError("the server does not go on with the same file; type the same command again", "mismatch")
         _check_room(part, start, known, max_bytes)
         _append(answer, part, start, known, max_bytes)
 

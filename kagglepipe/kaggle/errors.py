@@ -26,7 +26,7 @@ class KaggleError(UserError):
     """A failed request: what went wrong, and what to do.
 
     kind: `auth`, `rules`, `denied`, `missing` or `rejected`, which the user can correct; `limit`, `server`, `network`
-    or `odd` (an answer that the API does not give), which may pass; of a download also `doubt` (whether it is the same
+    or `odd` (an answer that the API does not give), which may pass; of a download also `mismatch` (perhaps another
     file) and `damage`. retry_after: seconds that Kaggle asks to wait. harmless: the request had no effect.
     """
 

@@ -254,7 +254,6 @@ def describe_comparison(found: Comparison) -> list[str]:
     if significant:
         lines.append(f"significant: {' and '.join(significant)}, unless these two were selected from many")
     return [*lines, f"not significant: {' and '.join(others)}"] if others else lines
-    return lines
 
 
 def difference_in_words(found: Difference) -> str:
