@@ -18,7 +18,8 @@ import requests
 
 from kagglepipe.kaggle.credentials import Credentials
 from kagglepipe.kaggle.download import Remote, remote_of
-from kagglepipe.kaggle.errors import KaggleError, Result, RetryPolicy, with_retries
+from kagglepipe.kaggle.errors import KaggleError
+from kagglepipe.kaggle.retries import Result, RetryPolicy, with_retries
 from kagglepipe.kaggle.transport import Json, Transport, printable
 
 PUBLIC = "https://api.kaggle.com"

@@ -21,7 +21,8 @@ import requests
 from kagglepipe.console import Progress
 from kagglepipe.errors import UserError
 from kagglepipe.files import write_json
-from kagglepipe.kaggle.errors import TEMPORARY, KaggleError, RetryPolicy
+from kagglepipe.kaggle.errors import KaggleError
+from kagglepipe.kaggle.retries import TEMPORARY, RetryPolicy
 from kagglepipe.kaggle.transport import chunks, network_errors
 
 MB, GB = 10**6, 10**9

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from kagglepipe.errors import UserError
 from kagglepipe.kaggle import client as module
-from kagglepipe.kaggle import errors, transport
+from kagglepipe.kaggle import errors, retries, transport
 from kagglepipe.kaggle.client import KaggleClient, Limits, RemoteFile, Standing, Submission
 from kagglepipe.kaggle.credentials import Credentials
 from kagglepipe.kaggle.errors import KaggleError
@@ -70,7 +70,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The client's own, without the chance in its pauses."""
     clock = Clock()
     monkeypatch.setattr(errors, "time", clock)
-    monkeypatch.setattr(errors.random, "uniform", lambda low, high: (low + high) / 2)
+    monkeypatch.setattr(retries, "time", clock)
+    monkeypatch.setattr(retries.random, "uniform", lambda low, high: (low + high) / 2)
     return clock
 
 

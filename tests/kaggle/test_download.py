@@ -24,7 +24,8 @@ from kagglepipe.files import read_json
 from kagglepipe.kaggle.client import KaggleClient
 from kagglepipe.kaggle.credentials import Credentials
 from kagglepipe.kaggle.download import Remote, discard, fetch, finished, remote_of
-from kagglepipe.kaggle.errors import MAX_RETRIES, KaggleError
+from kagglepipe.kaggle.errors import KaggleError
+from kagglepipe.kaggle.retries import MAX_RETRIES
 from kagglepipe.kaggle.transport import CHUNK
 from tests.kaggle.emulator import KaggleEmulator
 
