@@ -33,7 +33,7 @@ from kagglepipe.runs.identity import (
     result_settings,
     write_config,
 )
-from kagglepipe.stages import BEFORE
+from kagglepipe.tools import COMMANDS
 from tests.composing import changed
 
 Configure = Callable[..., Config]
@@ -374,7 +374,7 @@ def test_every_option_says_what_it_means_and_is_read_by_some_run() -> None:
         assert kinds_reading(name), name
         assert set(" ".join(one.metadata["read_by"]).split()) <= {"image", "video", "series", *RUN_WORDS}, name
     stages = {name for one in fields(Config) for name in one.metadata["stages"]}
-    assert stages == set(BEFORE)
+    assert stages == set(COMMANDS) - {"all"}
 
 
 @pytest.mark.parametrize("mode", ["head", "finetune"])

@@ -4,11 +4,12 @@ import os
 import re
 from collections.abc import Sequence
 
-from kagglepipe.cli.hints import FLAGS, VALUE_FLAGS, stage_names, unknown_flag, unknown_word
+from kagglepipe.cli.hints import FLAGS, VALUE_FLAGS, unknown_flag, unknown_word
 from kagglepipe.config import PATH_KEYS, hydra_string
 from kagglepipe.distributed import world_size
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded
+from kagglepipe.tools import COMMANDS
 
 SHOWN_FLAGS = ("--help", "--version", "--multirun", "--cfg", "--resolve", "--config-dir", "--shell-completion")
 
@@ -28,7 +29,7 @@ def check_arguments(arguments: list[str]) -> None:
                 raise UserError(unknown_flag(argument, following))
             if name in VALUE_FLAGS and not equals and not following:
                 raise UserError(f"{name} needs a word after it, as --cfg job or --config-dir FOLDER")
-        elif argument in stage_names():
+        elif argument in COMMANDS:
             stages.append(argument)
         elif not equals and not name.startswith("~"):
             raise UserError(unknown_word(argument, following))
@@ -71,7 +72,7 @@ def with_stage(arguments: list[str]) -> list[str]:
     >>> with_stage(["predict", "input=photos"])
     ['stage=predict', 'input=photos']
     """
-    names = set(stage_names())
+    names = set(COMMANDS)
     before = ["", *arguments]
     return [
         f"stage={argument}" if argument in names and flag not in VALUE_FLAGS else argument

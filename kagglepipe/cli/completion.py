@@ -1,9 +1,10 @@
 """Completion of stages, flags, options and choices in bash."""
 
 from kagglepipe.cli.arguments import SHOWN_FLAGS
-from kagglepipe.cli.hints import choices, default_of, groups, stage_names
+from kagglepipe.cli.hints import choices, default_of, groups
 from kagglepipe.config import PATH_KEYS, option_names
 from kagglepipe.errors import UserError
+from kagglepipe.tools import COMMANDS
 
 BASH = """\
 _kagglepipe_complete() {
@@ -62,7 +63,7 @@ def completions(word: str) -> list[str]:
         if name in PATH_KEYS:
             return []
         switch = ["true", "false"] if isinstance(default_of(name), bool) else []
-        known = list(stage_names()) if name == "stage" else choices(name) if name in groups() else switch
+        known = list(COMMANDS) if name == "stage" else choices(name) if name in groups() else switch
         return [f"{name}={one}" for one in known if one.startswith(value)]
     if word.startswith("-"):
         return [flag for flag in SHOWN_FLAGS if flag.startswith(word)]
@@ -73,4 +74,4 @@ def completions(word: str) -> list[str]:
         options += [f"{part}." for part in parts]
     else:
         options = [f"{one}=" for one in options]
-    return sorted({one for one in (*stage_names(), *options) if one.startswith(word)})
+    return sorted({one for one in (*COMMANDS, *options) if one.startswith(word)})

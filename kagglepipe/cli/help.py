@@ -12,7 +12,8 @@ from typing import Any
 from kagglepipe.cli.hints import choices, groups
 from kagglepipe.config import Config, option_fields, stages_reading
 from kagglepipe.options import limits_text
-from kagglepipe.stages import PIPELINE_STAGES, TOOLS
+from kagglepipe.stages import STAGE_HELP
+from kagglepipe.tools import TOOL_HELP
 
 NOTES = {
     "model": " (any timm model: model=timm model.name=NAME)",
@@ -55,10 +56,10 @@ usage: python -m kagglepipe [STAGE] [option=value …]
 
 Stages, in order; each runs what is missing and skips what is finished:
   all         all stages below (the default), without augment
-{listing(PIPELINE_STAGES)}
+{listing(STAGE_HELP)}
 
 Tools:
-{listing(TOOLS)}
+{listing(TOOL_HELP)}
 
 Choices:
 {lists}
@@ -78,7 +79,7 @@ Examples:
 
 def stage_help(stage: str) -> str:
     """Describe a stage and list the options that it reads, with their defaults."""
-    file = Path(__file__).parents[1] / ("tools" if stage in TOOLS else "stages") / f"{stage}.py"
+    file = Path(__file__).parents[1] / ("tools" if stage in TOOL_HELP else "stages") / f"{stage}.py"
     about = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
     about = re.sub(r"^stage=\S+( input=\S+)?: ", "", about)
     parts = [f"usage: python -m kagglepipe {stage} [option=value …]"]

@@ -7,7 +7,7 @@ from typing import Any
 
 from kagglepipe.config import CONF, Config, option_names
 from kagglepipe.files import expanded
-from kagglepipe.stages import PIPELINE_STAGES, TOOLS
+from kagglepipe.tools import COMMANDS
 
 FLAGS = {
     "-h", "--help", "--version", "--hydra-help", "-c", "--cfg", "--resolve", "-p", "--package", "-r", "--run",
@@ -28,11 +28,6 @@ OTHER_NAMES = {  # names of options in other programs
     "random_state": "seed",
 }
 FILE_ENDS = (".zip", ".csv", ".jpg", ".jpeg", ".png", ".mp4", ".avi", ".mov", ".yaml", ".yml")
-
-
-def stage_names() -> tuple[str, ...]:
-    """Every stage and tool, as typed."""
-    return ("all", *PIPELINE_STAGES, *TOOLS)
 
 
 def groups() -> list[str]:
@@ -105,7 +100,7 @@ def unknown_word(word: str, following: str = "") -> str:
     if word in option_names() or word in groups():
         value = following if following and not following.startswith("-") and "=" not in following else "VALUE"
         return f"{word} cannot be read; options are written as name=value: type {word}={value}"
-    if found := near(word, stage_names()):
+    if found := near(word, COMMANDS):
         return f"{word} is not a stage; {did_you_mean(found)}"
     if found := near_options(word):
         return f"{word} is not a stage, nor an option with a value; did you mean {found[0]}=VALUE?"
@@ -116,14 +111,14 @@ def unknown_word(word: str, following: str = "") -> str:
         return f"{word} does not exist; folders and files are typed as competition.source=PATH or predict input=PATH"
     if not re.fullmatch(r"\w+", word):
         return f"{word} cannot be read; options are written as name=value, with quotes as name='a b' where needed"
-    return f"{word} is not a stage; choose one of: {', '.join(stage_names())}"
+    return f"{word} is not a stage; choose one of: {', '.join(COMMANDS)}"
 
 
 def unknown_flag(flag: str, following: str) -> str:
     """Explain an unknown flag. following: the argument after it."""
     name, _, value = flag.partition("=")
     bare = name.lstrip("-")
-    if bare in stage_names():
+    if bare in COMMANDS:
         return f"{name} is not a flag; stages are written without dashes: type {bare}"
     if bare not in (*option_names(), *groups()):
         is_end = any(one.rpartition(".")[2] == bare for one in option_names())

@@ -81,7 +81,7 @@ def checked_config(cfg: Any, *, multirun: bool, strict: bool) -> Any:
 
     from kagglepipe.cli.yaml_files import check_quoted_names, chosen_files
     from kagglepipe.config import check_option_names
-    from kagglepipe.stages import plan
+    from kagglepipe.tools import plan
 
     check_option_names(OmegaConf.to_container(cfg))
     for file in chosen_files(hydra_config().runtime):

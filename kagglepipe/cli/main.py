@@ -57,9 +57,9 @@ def print_information(arguments: list[str]) -> bool:
     flags = {argument.partition("=")[0] for argument in arguments}
     if {"-h", "--help"} & flags:
         from kagglepipe.cli.help import help_text, stage_help
-        from kagglepipe.stages import BEFORE
+        from kagglepipe.tools import COMMANDS
 
-        stages = [name for argument in arguments if (name := argument.removeprefix("stage=")) in BEFORE]
+        stages = [name for argument in arguments if (name := argument.removeprefix("stage=")) in COMMANDS[1:]]
         print(stage_help(stages[0]) if stages else help_text())
     elif arguments == ["--version"]:
         from kagglepipe import __version__

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from kagglepipe.config import DICT_OPTIONS, Config, option_facts, option_names
 from kagglepipe.errors import UserError
 from kagglepipe.runs.identity import is_option_read, kinds_reading, training_mode
-from kagglepipe.stages import TOOLS, plan
+from kagglepipe.tools import TOOL_HELP, plan
 
 # whether other options are read depends on these
 DECIDING_OPTIONS = {"stage", "run", "training", "training.mode", "model", "model.temporal.cell", "competition",
@@ -131,7 +131,7 @@ def why_unread(config: Config, name: str, mode: str | None) -> str | None:
 def _of_stage(config: Config, name: str) -> str | None:
     """`why_unread` for options of certain stages."""
     part, stages = name.partition(".")[0], plan(config)
-    if part not in STAGE_OPTIONS or (name == "run" and config.stage in TOOLS):
+    if part not in STAGE_OPTIONS or (name == "run" and config.stage in TOOL_HELP):
         return None
     readers = option_facts(part)[0]["stages"]
     if set(readers) & set(stages):

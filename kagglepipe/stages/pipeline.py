@@ -6,49 +6,49 @@ run before any later one. Its `check(config)`, if there is one, raises UserError
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 from kagglepipe.config import Config
 from kagglepipe.console import working
 from kagglepipe.distributed import barrier, is_rank_zero, process_group
 from kagglepipe.files import absolute, keep_locks_in
-from kagglepipe.stages import READ_ONLY_COMMANDS, augment, download, ensemble, prepare, submit, train
+from kagglepipe.stages import augment, download, ensemble, prepare, submit, train
 
-STAGES: dict[str, Callable[[Config], float | None]] = {
-    "download": download.run,
-    "prepare": prepare.run,
-    "augment": augment.run,
-    "train": train.run,
-    "ensemble": ensemble.run,
-    "submit": submit.run,
+READ_ONLY_TOOLS = {"runs", "doctor", "annotations"}  # write nothing into the root
+
+
+class Stage(NamedTuple):
+    """The functions of a stage or tool."""
+
+    run: Callable[[Config], float | None]
+    check: Callable[[Config], None] | None = None
+
+
+STAGES = {
+    "download": Stage(download.run, download.check),
+    "prepare": Stage(prepare.run),
+    "augment": Stage(augment.run, augment.check),
+    "train": Stage(train.run, train.check),
+    "ensemble": Stage(ensemble.run),
+    "submit": Stage(submit.run, submit.check),
 }
-CHECKS: dict[str, Callable[[Config], None]] = {
-    "download": download.check,
-    "augment": augment.check,
-    "train": train.check,
-    "submit": submit.check,
-}
 
 
-def run_stages(
-    config: Config,
-    names: Sequence[str],
-    stages: Mapping[str, Callable[[Config], float | None]] = STAGES,
-    checks: Mapping[str, Callable[[Config], None]] = CHECKS,
-) -> float | None:
+def run_stages(config: Config, names: Sequence[str], stages: Mapping[str, Stage] = STAGES) -> float | None:
     """Run stages in order, after the checks of all; only rank 0 runs those that do not train.
 
     Returns the last score of a stage.
     """
     for name in names:
-        if name in checks:
-            checks[name](config)
-    if not set(names) <= READ_ONLY_COMMANDS:
+        if check := stages[name].check:
+            check(config)
+    if not set(names) <= READ_ONLY_TOOLS:
         keep_locks(config)
     with process_group(config.device):
         score = None
         for name in names:
             with working(name):
-                result = stages[name](config) if name == "train" or is_rank_zero() else None
+                result = stages[name].run(config) if name == "train" or is_rank_zero() else None
             score = result if result is not None else score
             barrier()
     return score

@@ -15,7 +15,8 @@ from kagglepipe.cli.completion import completions
 from kagglepipe.cli.help import options_page, stage_help
 from kagglepipe.cli.hints import near_options, unknown_choice, unknown_flag, unknown_word
 from kagglepipe.config import Config, option_names, stages_reading
-from kagglepipe.stages import PIPELINE_STAGES, TOOLS
+from kagglepipe.stages import STAGE_HELP
+from kagglepipe.tools import TOOL_HELP
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,7 @@ def test_a_hint_names_what_to_type(hint: str, words: str) -> None:
 # --- help ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stage", [*PIPELINE_STAGES, *TOOLS])
+@pytest.mark.parametrize("stage", [*STAGE_HELP, *TOOL_HELP])
 def test_the_help_of_a_stage_has_every_option_that_it_reads(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     text = stage_help(stage)
@@ -97,9 +98,9 @@ NOT_LISTED = {  # refused by the stage, or read only to choose among stages
 }
 
 
-@pytest.mark.parametrize("stage", [*PIPELINE_STAGES, *TOOLS])
+@pytest.mark.parametrize("stage", [*STAGE_HELP, *TOOL_HELP])
 def test_the_help_of_a_stage_has_the_options_that_its_file_names(stage: str) -> None:
-    file = Path(help.__file__).parents[1] / ("tools" if stage in TOOLS else "stages") / f"{stage}.py"
+    file = Path(help.__file__).parents[1] / ("tools" if stage in TOOL_HELP else "stages") / f"{stage}.py"
     nodes = [node for node in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(node, ast.Attribute)]
     listed = {name for name in option_names() if stage in stages_reading(name)}
     listed |= {name.partition(".")[0] for name in listed}

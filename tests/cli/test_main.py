@@ -24,7 +24,8 @@ from kagglepipe.cli.errors import file_error
 from kagglepipe.config import CONF, PATH_KEYS, Config, schema
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute
-from kagglepipe.stages import PIPELINE_STAGES, TOOLS
+from kagglepipe.stages import STAGE_HELP
+from kagglepipe.tools import COMMANDS, TOOL_HELP
 from kagglepipe.tools.commands import run_command
 
 FOLDER = ("competition=image_folder", "experiment=quick", "training.views=0")
@@ -142,7 +143,7 @@ def test_a_tilde_is_the_home_folder(
 
 
 def test_a_bare_stage_name_is_a_stage() -> None:
-    for name in ("all", *PIPELINE_STAGES, *TOOLS):
+    for name in COMMANDS:
         assert with_stage(["seed=1", name]) == ["seed=1", f"stage={name}"]
     for other in (["stage=train", "run=all", "-m"], ["--cfg", "all"], ["-c", "all"], ["--info", "all"]):
         assert with_stage(other) == other
@@ -296,7 +297,7 @@ def test_help_lists_every_stage_and_tool_and_imports_next_to_nothing(tmp_path: P
     done = python(code, tmp_path)
     assert (done.returncode, done.stderr.strip()) == (0, "set()")
     lines = done.stdout.splitlines()
-    for name, text in {**PIPELINE_STAGES, **TOOLS}.items():
+    for name, text in {**STAGE_HELP, **TOOL_HELP}.items():
         assert f"  {name:<11} {text}" in lines
     assert max(map(len, lines)) <= 80
     for group in GROUPS:
