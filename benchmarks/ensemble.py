@@ -26,7 +26,7 @@ from kagglepipe.config import Config
 from kagglepipe.files import read_json
 from kagglepipe.options import CompetitionOptions, EnsembleOptions, PathsOptions
 from kagglepipe.stages import ensemble
-from kagglepipe.runs.identity import ensemble_run, find_members
+from kagglepipe.runs.configured import ensemble_run, find_members
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 root, method = Path(sys.argv[1]), sys.argv[2]
 table = pd.read_parquet(root / "table.parquet")

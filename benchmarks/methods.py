@@ -21,7 +21,7 @@ from composed import composed
 from measure import make_parser
 
 from kagglepipe.files import read_json
-from kagglepipe.runs.identity import ensemble_run, find_members, read_data, run_of
+from kagglepipe.runs.configured import ensemble_run, find_members, read_data, run_of
 from kagglepipe.tools.commands import run_command
 
 NETWORKS = ("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2")

@@ -20,7 +20,7 @@ import torch
 from composed import composed
 from measure import make_parser
 
-from kagglepipe.runs.identity import read_data
+from kagglepipe.runs.configured import read_data
 from kagglepipe.sequences.dataset import TrainingBatches
 from kagglepipe.stages.train import make_learner
 from kagglepipe.tools.commands import run_command

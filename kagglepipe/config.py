@@ -43,6 +43,7 @@ from kagglepipe.options import (
 CONF = next(
     folder for folder in (Path(__file__).parent / "conf", Path(__file__).parent.parent / "conf") if folder.is_dir()
 )
+POLICY_OF_MODE = {"head": "strong", "finetune": "light"}  # augmentation=auto; the figures are in docs/design.md
 SHORT_SIDE = 256  # pixels, of decoded images for networks that need no more
 
 
@@ -196,6 +197,27 @@ class Config(Options):
     def backend_dir(self) -> Path | None:
         """Cache of compiled networks; None for untrained ones, which are not worth compiling."""
         return None if self.model.weights == "none" else self.weights_dir
+
+    @property
+    def training_mode(self) -> str:
+        """`head` or `finetune`; `auto` depends on the device."""
+        if self.competition.kind == "series":
+            if self.training.mode == "finetune":
+                raise UserError("a series has no encoder to fine-tune: type training=head, which fits all there is")
+            return "head"
+        if self.training.mode != "auto":
+            return self.training.mode
+        from kagglepipe.training.device import choose_device, gpu_is_possible
+
+        if self.device == "cpu" or (self.device == "auto" and not gpu_is_possible()):
+            return "head"
+        return "head" if choose_device(self.device).type == "cpu" else "finetune"
+
+    def augmentation_policy(self, mode: str) -> str:
+        """Augmentation policy of training in `mode`, `auto` resolved."""
+        if self.augmentation.policy != "auto":
+            return self.augmentation.policy
+        return (self.competition.augmentation if mode == "head" else None) or POLICY_OF_MODE[mode]
 
 
 def hydra_string(value: str) -> str:

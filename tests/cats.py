@@ -28,7 +28,7 @@ from kagglepipe.options import (
     TrainingOptions,
 )
 from kagglepipe.predictions.frame import test_frame
-from kagglepipe.runs.identity import read_data
+from kagglepipe.runs.configured import read_data
 from tests.composing import changed
 from tests.kaggle.emulator import KaggleEmulator, halves
 

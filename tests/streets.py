@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from kagglepipe.config import Config
-from kagglepipe.runs.identity import read_data, run_of
+from kagglepipe.runs.configured import read_data, run_of
 from kagglepipe.tools.commands import run_command
 from tests.composing import config_of
 

@@ -17,12 +17,13 @@ LIMITS = {  # lower them as the numbers fall; what is to be reached stands behin
     "files that stages/train.py imports": 71,  # 50
     "files that name Config": 0,  # 0
     "helpers in stages": 0,  # 0
-    "reads of config in stages and tools": 239,  # 220
+    "reads of config in stages and tools": 238,  # 220
     "files that name metrics.json": 0,  # 0
 }
 WAYS = {"image-head": 24, "clips": 32}  # files from a path to its row in oof.parquet: 14 and 18
 MAY_NAME_CONFIG = ("kagglepipe.__main__", "kagglepipe.cli", "kagglepipe.config", "kagglepipe.api",
-                   "kagglepipe.stages", "kagglepipe.tools", "kagglepipe.runs.identity", "hydra_plugins")  # fmt: skip
+                   "kagglepipe.stages", "kagglepipe.tools", "kagglepipe.runs.identity", "kagglepipe.runs.provenance",
+                   "kagglepipe.runs.configured", "kagglepipe.runs.trial", "hydra_plugins")  # fmt: skip
 
 
 @cache

@@ -14,6 +14,7 @@ from kagglepipe.config import (
     CONF,
     DICT_OPTIONS,
     PATH_KEYS,
+    POLICY_OF_MODE,
     Config,
     check_option_names,
     option_fields,
@@ -24,15 +25,8 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import absolute
 from kagglepipe.options import POLICIES, CompetitionOptions, ModelOptions, PathsOptions
 from kagglepipe.runs import identity
-from kagglepipe.runs.identity import (
-    POLICY_OF_MODE,
-    RUN_WORDS,
-    augmentation_policy,
-    idle_settings,
-    kinds_reading,
-    result_settings,
-    write_config,
-)
+from kagglepipe.runs.identity import RUN_WORDS, idle_settings, kinds_reading, result_settings
+from kagglepipe.runs.provenance import write_config
 from kagglepipe.tools import COMMANDS
 from tests.composing import changed
 
@@ -72,7 +66,7 @@ def test_every_experiment_composes_and_builds(path: Path, configure: Configure, 
         backbone, image_size=options.image_size, crop=options.crop, short_side=config.cache.short_side
     )
     network = Classifier(backbone, 3, preprocessing)
-    transform = Transform(augmentation_policy(config, mode), preprocessing.size)
+    transform = Transform(config.augmentation_policy(mode), preprocessing.size)
     view = transform(np.zeros((40, 60, 3), np.uint8), 0, 1, "a")
     assert view.shape == (preprocessing.size, preprocessing.size, 3)
     assert network.head.out_features == 3
@@ -139,15 +133,15 @@ def test_every_policy_has_its_yaml_and_auto_is_settled_by_the_mode() -> None:
     assert {path.stem for path in (CONF / "augmentation").glob("*.yaml")} == {"auto", *POLICIES}
     usual = "competition.augmentation=null"
     auto, none = shaped("augmentation.policy=auto", usual), shaped("augmentation.policy=none")
-    assert {mode: augmentation_policy(auto, mode) for mode in POLICY_OF_MODE} == POLICY_OF_MODE
-    assert augmentation_policy(none, "head") == "none"
+    assert {mode: auto.augmentation_policy(mode) for mode in POLICY_OF_MODE} == POLICY_OF_MODE
+    assert none.augmentation_policy("head") == "none"
 
 
 def test_a_competition_may_have_a_policy_for_its_heads() -> None:
     own = "competition.augmentation=resolution"
-    policies = {mode: augmentation_policy(shaped(own), mode) for mode in POLICY_OF_MODE}
+    policies = {mode: shaped(own).augmentation_policy(mode) for mode in POLICY_OF_MODE}
     assert policies == {"head": "resolution", "finetune": "light"}
-    assert augmentation_policy(shaped(own, "augmentation.policy=light"), "head") == "light"
+    assert shaped(own, "augmentation.policy=light").augmentation_policy("head") == "light"
     with pytest.raises(UserError, match=r"competition\.augmentation=blur is unknown"):
         shaped("competition.augmentation=blur")
 

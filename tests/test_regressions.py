@@ -12,7 +12,7 @@ import pytest
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
-from kagglepipe.runs.identity import read_data, run_of
+from kagglepipe.runs.configured import read_data, run_of
 from kagglepipe.stages.download import with_sample_if_no_data
 from kagglepipe.tools.commands import run_command
 

@@ -451,8 +451,8 @@ def test_without_the_extra_it_says_what_to_install(command: Command, monkeypatch
 def test_training_stops_after_the_fold_by_which_it_cannot_beat_the_incumbent(
     key: str, colours: Path, tmp_path: Path, configure: Configure, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from kagglepipe.runs.identity import read_data, run_of
-    from kagglepipe.tools.trial_result import trial_result
+    from kagglepipe.runs.configured import read_data, run_of
+    from kagglepipe.runs.trial import trial_result
 
     options = ("stage=train", *TOY, f"competition.source={colours}", "folds.count=3")
     prepare = configure(*options, "stage=prepare")

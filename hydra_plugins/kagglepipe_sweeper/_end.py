@@ -15,7 +15,7 @@ from kagglepipe.files import write_bytes
 from kagglepipe.predictions.paired import compare
 from kagglepipe.predictions.uncertainty import format_interval
 from kagglepipe.reports import sweeps as pictures
-from kagglepipe.runs.identity import read_data
+from kagglepipe.runs.configured import read_data
 from kagglepipe.runs.run import Run
 from kagglepipe.runs.scores import number as value_of
 from kagglepipe.sweeps.finals import Finalist, run_finals

@@ -22,7 +22,8 @@ from kagglepipe.config import Config, check_option_names
 from kagglepipe.errors import UserError
 from kagglepipe.files import exclusive_lock
 from kagglepipe.options import SweepOptions
-from kagglepipe.runs.identity import changes, read_data, result_settings, training_mode
+from kagglepipe.runs.configured import read_data
+from kagglepipe.runs.identity import changes, result_settings
 from kagglepipe.stages.download import with_sample_if_no_data
 from kagglepipe.stages.pipeline import keep_locks, run_stages
 from kagglepipe.sweeps.objectives import make_objective
@@ -64,7 +65,7 @@ def make_sweep(master: DictConfig, typed: Sequence[str], *, loader: ConfigLoader
     if not valid:  # a mistake beside the varied options, reported once instead of trial by trial
         raise UserError(probed[0][1])
     if not {name.lstrip("+") for name in arguments.space} & DECIDING_OPTIONS:
-        check_unread_options(valid[0], typed_options(typed), training_mode(valid[0]))
+        check_unread_options(valid[0], typed_options(typed), valid[0].training_mode)
     config = with_sample_if_no_data(replace(valid[0], seed=master.seed))
     preset = str(master.hydra.runtime.choices.get("sweep") or "sweep").replace("/", "-")
     fixed = {**fixed_settings(config), "trials": [text for _, text in probed]}
@@ -111,7 +112,7 @@ def deciding_settings(config: Config) -> dict[str, Any]:
     training = config.training
     teacher = training.teacher and (training.teacher, training.confidence)
     weights = config.competition.kind != "series" and config.model.weights
-    return {**result_settings(config, training_mode(config)), "weights": weights, "teacher": teacher}
+    return {**result_settings(config, config.training_mode), "weights": weights, "teacher": teacher}
 
 
 def fixed_settings(config: Config) -> dict[str, Any]:

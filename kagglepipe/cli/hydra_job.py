@@ -107,11 +107,11 @@ def checked_config(cfg: Any, *, multirun: bool, strict: bool) -> Any:
 def run_job(config: Any, *, multirun: bool) -> float | dict[str, Any] | None:
     """Run the stages; a job of Hydra's own sweeps leaves its result in its folder, for the table at the end."""
     from kagglepipe.cli.job_table import recorded_job
-    from kagglepipe.runs.identity import finished_run
+    from kagglepipe.runs.configured import finished_run
     from kagglepipe.runs.store import RunStore
+    from kagglepipe.runs.trial import trial_result
     from kagglepipe.stages.download import with_sample_if_no_data
     from kagglepipe.tools.commands import run_command
-    from kagglepipe.tools.trial_result import trial_result
 
     config = with_sample_if_no_data(config)
     if config.run is not None and config.stage != "drill":

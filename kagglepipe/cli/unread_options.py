@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from kagglepipe.config import DICT_OPTIONS, Config, option_facts, option_names
 from kagglepipe.errors import UserError
-from kagglepipe.runs.identity import is_option_read, kinds_reading, training_mode
+from kagglepipe.runs.identity import is_option_read, kinds_reading
 from kagglepipe.tools import TOOL_HELP, plan
 
 # whether other options are read depends on these
@@ -29,7 +29,7 @@ def check_overrides(config: Config) -> None:
     """Raise UserError for unread options, from the command line or the competition's YAML, of the current Hydra job."""
     words = list(HydraConfig.get().overrides.task)
     groups = {word.partition("=")[0].lstrip("+") for word in words}
-    mode = training_mode(config) if trains(config) else None
+    mode = config.training_mode if trains(config) else None
     check_unread_options(config, typed_options(words), mode)
     is_default = not groups & {"training", "training.mode", "model", "model.temporal.cell", "experiment"}
     check_unread_options(config, options_of_competition(), mode if is_default else None)

@@ -1,16 +1,20 @@
-"""Provenance of runs and submissions, as JSON that `submit` writes and `reproduce` reads, and differences of two.
+"""Provenance: config.yaml of a run, facts of runs and submissions as JSON, and differences of two runs.
 
-Options that change no result, such as paths and workers, are left out.
+Options that change no result, such as paths and workers, are left out of the facts.
 """
 
+import re
 import subprocess
 from collections.abc import Callable, Iterable
+from dataclasses import asdict, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from kagglepipe.files import file_sha256, read_json
-from kagglepipe.runs.identity import written_options
+from kagglepipe.config import Config, schema
+from kagglepipe.errors import UserError
+from kagglepipe.files import file_sha256, read_json, write_bytes
+from kagglepipe.runs.identity import changes
 from kagglepipe.runs.run import Run
 
 HASH = 64  # digits of a SHA-256
@@ -88,6 +92,63 @@ def git_commit() -> str | None:
         return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+# --- config.yaml -----------------------------------------------------------------------------------------------
+
+
+def decisive(config: Config) -> dict[str, Any]:
+    """Options that differ from their defaults and change results."""
+    decides = {one.name for one in fields(Config) if one.metadata["changes_results"]}
+    return {name: value for name, value in changes(config).items() if name in decides}
+
+
+def written_options(file: Path) -> dict[str, Any] | None:
+    """Options in a config.yaml; None if it is missing, or this version does not understand it."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    if not file.exists():
+        return None
+    try:
+        config: Any = OmegaConf.to_object(OmegaConf.merge(schema(Config), OmegaConf.load(file)))
+    except (OmegaConfBaseException, UserError):
+        return None
+    return decisive(config)
+
+
+def config_of(options: dict[str, Any], name: str) -> Config:
+    """The configuration with these options. Raises UserError, naming where they were, if they are not understood."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        config: Any = OmegaConf.to_object(OmegaConf.merge(schema(Config), OmegaConf.create(escaped(options))))
+    except (OmegaConfBaseException, UserError) as error:
+        why = " ".join(str(error).split())
+        raise UserError(f"{name} was made by a version with other options ({why}): use the version it names") from error
+    return replace(config, competition=replace(config.competition, refresh=False))
+
+
+def write_config(config: Config, file: Path) -> None:
+    """Write a config.yaml that Hydra can compose again."""
+    write_bytes(file, yaml_of(asdict(config)).encode())
+
+
+def yaml_of(options: dict[str, Any]) -> str:
+    """Options as YAML from which Hydra reads the same values again."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_yaml(OmegaConf.create(escaped(options)))
+
+
+def escaped(value: Any) -> Any:
+    """Escape each `${` in `value`, so that OmegaConf does not resolve it."""
+    if isinstance(value, dict):
+        return {key: escaped(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [escaped(item) for item in value]
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
 
 
 # --- differences ------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from kagglepipe.files import exclusive_lock, read_json, write_json
 from kagglepipe.predictions.blend import combine, equal_weights
 from kagglepipe.predictions.frame import class_columns, read_frame
 
-METRICS, FOLD = "metrics.json", "fold_"
+METRICS_FILE, FOLD = "metrics.json", "fold_"
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Outputs:
     @property
     def metrics_file(self) -> Path:
         """metrics.json, written last."""
-        return self.folder / METRICS
+        return self.folder / METRICS_FILE
 
     @property
     def oof_file(self) -> Path:

@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -12,9 +13,11 @@ from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, file_sha256
 from kagglepipe.options import CompetitionOptions
+from kagglepipe.predictions.frame import class_columns
+from kagglepipe.predictions.metrics import METRICS
+from kagglepipe.predictions.metrics import score as score_frame
 from kagglepipe.runs.identity import run_name
-from kagglepipe.runs.ranking import best_network, rank_runs
-from kagglepipe.runs.run import METRICS, Run
+from kagglepipe.runs.run import METRICS_FILE, Run
 from kagglepipe.text import listed
 
 log = logging.getLogger(__name__)
@@ -48,7 +51,7 @@ class RunStore:
 
     def finished(self) -> list[Run]:
         """Finished runs, the latest last."""
-        return sorted((Run(file.parent) for file in self.folder.glob(f"*/{METRICS}")), key=lambda run: run.time_ns)
+        return sorted((Run(file.parent) for file in self.folder.glob(f"*/{METRICS_FILE}")), key=lambda run: run.time_ns)
 
     def named(self, name: str, asked: str | None = None) -> Run:
         """A finished run by its name or path. Raises UserError, naming the option `asked`, if there is none."""
@@ -194,7 +197,7 @@ class RunStore:
                 f"ensemble.runs=[{asked}] chose none of {len(ranked)} finished runs of the present table and folds "
                 f"with a score in {metric}: type stage=train first, and best:1 or more"
             )
-        return [member_of(one.run) for one in ranked[: int(count)]]
+        return [member_of(run) for run, _ in ranked[: int(count)]]
 
     def _matching_members(self, pattern: str, dataset: Dataset) -> list[Member]:
         """Runs whose name, or folder, matches a pattern as `*lite*`."""
@@ -226,3 +229,56 @@ def check_one_rate(rates: dict[str, float]) -> None:
     if len(set(rates.values())) > 1:
         rates_of = ", ".join(f"{name} at sequences.rate={rate:g}" for name, rate in rates.items())
         raise UserError(f"these runs classify other frames: {rates_of}; blend runs of one rate")
+
+
+# --- ranking ------------------------------------------------------------------------------------------------------
+
+
+def score_of_run(run: Run, metric: str) -> float | None:
+    """Out-of-fold score by a metric: from metrics.json, else computed from oof.parquet; None if unknown."""
+    metrics = run.metrics
+    if metrics["metric"] == metric:
+        return None if metrics["score"] is None else float(metrics["score"])
+    if not run.oof_file.exists():
+        return None
+    frame = run.oof()
+    found = score_frame(metric, frame, class_columns(frame))
+    return None if math.isnan(found) else found
+
+
+def rank_runs(runs: Sequence[Run], metric: str) -> list[tuple[Run, float]]:
+    """(run, score) of runs with a score, best first; ties go to the smaller log loss, then to the earlier run.
+
+    runs: earliest first. metric: of rows, or of segments as in `segments.metrics.SEGMENT_SCORES`.
+    """
+    is_of_rows, found = metric in METRICS, []
+    sign = 1 if is_of_rows and not METRICS[metric].greater_is_better else -1
+    for run in runs:
+        metrics = run.metrics
+        score = score_of_run(run, metric) if is_of_rows else metrics.get("detection", {}).get("scores", {}).get(metric)
+        if score is not None:
+            loss = metrics.get("log_loss")
+            found.append((sign * score, math.inf if loss is None else loss, run, float(score)))
+    return [(run, score) for *_, run, score in sorted(found, key=lambda one: one[:2])]
+
+
+def best_network(
+    runs: Sequence[Run], present: tuple[str, str] | None, competition: CompetitionOptions, stage: str
+) -> Run:
+    """The best run of the present table and folds; logs the choice.
+
+    runs: finished ones with a network, earliest first; at least one. present: hashes of table and folds; None where
+    nothing is prepared: then runs on the same data as the latest are compared. Falls back to the latest run.
+    """
+    latest = runs[-1]
+    ours = [run for run in runs if run.data == ({present} if present else latest.data)]
+    if not ours:
+        log.info("%s: %s, the latest; no run was trained on the present table and folds", stage, latest.name)
+        return latest
+    metric = competition.segment_metric if competition.finds_segments else competition.metric
+    if not (ranked := rank_runs(ours, metric)):
+        log.info("%s: %s, the latest; no run has a score in %s", stage, ours[-1].name, metric)
+        return ours[-1]
+    (best, score), among = ranked[0], f"the best of {len(ranked)}" if len(ranked) > 1 else "the only one"
+    log.info("%s: %s, out of fold %s %.4f, %s", stage, best.name, metric, score, among)
+    return best

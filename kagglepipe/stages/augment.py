@@ -12,7 +12,7 @@ from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import write_json
 from kagglepipe.models.weights import Weights
-from kagglepipe.runs.identity import augmentation_policy, read_data, training_mode
+from kagglepipe.runs.configured import read_data
 from kagglepipe.training.advice import mirror_hint
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def run(config: Config) -> None:
     from kagglepipe.reports.plots import Tile, draw_sheet
 
     dataset = read_data(config)
-    policy, rows = augmentation_policy(config, training_mode(config)), dataset.train
+    policy, rows = config.augmentation_policy(config.training_mode), dataset.train
     options = config.model
     backbone = make_backbone(options.name, NOWHERE, kwargs=options.kwargs, cache_dir=config.root)
     seen = preprocessing_of(backbone, image_size=options.side, crop=options.crop, short_side=config.short_side)

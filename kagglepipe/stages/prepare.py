@@ -30,8 +30,8 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import locked, read_json, write_bytes, write_json, write_parquet
 from kagglepipe.images.table import LOOK_SIDE, is_prepared, make_image_table, pairs_among
 from kagglepipe.options import CompetitionOptions
+from kagglepipe.runs.configured import read_data
 from kagglepipe.runs.expected import check_submittable
-from kagglepipe.runs.identity import read_data
 from kagglepipe.sequences.table import hide_annotations, make_sequence_table
 
 log = logging.getLogger(__name__)

@@ -35,10 +35,11 @@ from kagglepipe.predictions.submission import (
     validate_submission,
 )
 from kagglepipe.runs.answers import as_spelt
+from kagglepipe.runs.configured import read_data, submitted_run
 from kagglepipe.runs.expected import check_shipped_sample, contract_of, log_positive, sample_of
-from kagglepipe.runs.identity import decisive, identity_hash, read_data, submitted_run
+from kagglepipe.runs.identity import identity_hash
 from kagglepipe.runs.predict_test import Inference, at_rate_of_run, check_fits, is_of_present_table, predict_test
-from kagglepipe.runs.provenance import git_commit, provenance_of, versions
+from kagglepipe.runs.provenance import decisive, git_commit, provenance_of, versions
 from kagglepipe.runs.run import Run
 from kagglepipe.runs.scores import segments_of
 from kagglepipe.segments.postprocess import DetectionSettings

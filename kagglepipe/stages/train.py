@@ -26,23 +26,13 @@ from kagglepipe.files import absolute, exclusive_lock, write_bytes, write_parque
 from kagglepipe.options import SweepOptions, seconds_of
 from kagglepipe.predictions.frame import average_folds, merge_folds, oof_frame, test_frame
 from kagglepipe.runs.answers import score_test_again, with_test_scores
-from kagglepipe.runs.identity import (
-    augmentation_policy,
-    find_teacher,
-    identity_of,
-    idle_settings,
-    read_data,
-    result_settings,
-    run_of,
-    training_mode,
-    usual_order,
-    write_config,
-)
-from kagglepipe.runs.incumbent import read_incumbent, reason_to_prune
-from kagglepipe.runs.provenance import NO_COMMIT, git_commit, versions
+from kagglepipe.runs.configured import find_teacher, identity_of, read_data, run_of
+from kagglepipe.runs.identity import idle_settings, result_settings, usual_order
+from kagglepipe.runs.provenance import NO_COMMIT, git_commit, versions, write_config
 from kagglepipe.runs.pseudo_labels import gain_over_teacher, pseudo_labelled
 from kagglepipe.runs.run import Fold, Outputs, Run
 from kagglepipe.runs.scores import baseline_scores, briefly, describe_scores, groups_hash, is_scored, scores_of
+from kagglepipe.runs.trial import read_incumbent, reason_to_prune
 
 if TYPE_CHECKING:
     from kagglepipe.training.budget import Budget
@@ -75,7 +65,7 @@ def check(config: Config) -> None:
         choose_device(device)
     if config.run is not None:
         return
-    if kind != "image" and training_mode(config) == "finetune":
+    if kind != "image" and config.training_mode == "finetune":
         if config.sequences.motion:
             raise UserError("fine-tuning reads only frames: type sequences.motion=false, or training=head")
         if model.temporal.cell == "mean" and competition.finds_segments:
@@ -321,8 +311,8 @@ def learner_options(config: Config) -> "LearnerOptions":
     """The options of a learner, `auto` resolved."""
     from kagglepipe.training.learner import LearnerOptions
 
-    mode, competition = training_mode(config), config.competition
-    policy = augmentation_policy(config, mode)
+    mode, competition = config.training_mode, config.competition
+    policy = config.augmentation_policy(mode)
     return LearnerOptions(
         competition, config.model, replace(config.training, mode=mode), config.sequences,
         replace(config.augmentation, policy=policy), config.seed,

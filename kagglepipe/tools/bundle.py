@@ -33,8 +33,10 @@ from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, expanded, link_or_copy, locked, read_json, write_bytes, write_json
 from kagglepipe.options import CompetitionOptions, ModelOptions
-from kagglepipe.runs.identity import changes, is_prepared, read_data, submitted_run, yaml_of
+from kagglepipe.runs.configured import is_prepared, read_data, submitted_run
+from kagglepipe.runs.identity import changes
 from kagglepipe.runs.predict_test import check_model
+from kagglepipe.runs.provenance import yaml_of
 from kagglepipe.runs.run import Run
 from kagglepipe.runs.store import RunStore
 

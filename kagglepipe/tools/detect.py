@@ -25,7 +25,7 @@ from kagglepipe.console import progress
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, write_bytes, write_json
 from kagglepipe.options import DetectOptions
-from kagglepipe.runs.identity import best_run, inference_backend
+from kagglepipe.runs.configured import best_run, inference_backend
 from kagglepipe.segments.postprocess import ROUNDING, DetectionSettings, detect_segments
 from kagglepipe.segments.streaming import Segment, StreamSegmenter
 from kagglepipe.text import first_three

@@ -30,12 +30,11 @@ from kagglepipe.predictions.frame import id_fault
 from kagglepipe.predictions.metrics import METRICS
 from kagglepipe.predictions.submission import build_segments
 from kagglepipe.runs.answers import hidden_answers, hidden_segments
-from kagglepipe.runs.identity import config_of, read_data, run_of, submitted_run, written_options
-from kagglepipe.runs.provenance import described, difference, in_brief
-from kagglepipe.runs.ranking import score_of_run
+from kagglepipe.runs.configured import read_data, run_of, submitted_run
+from kagglepipe.runs.provenance import config_of, described, difference, in_brief, written_options
 from kagglepipe.runs.run import Run
 from kagglepipe.runs.scores import detection_scores, segments_of
-from kagglepipe.runs.store import RunStore
+from kagglepipe.runs.store import RunStore, score_of_run
 from kagglepipe.segments.labels import at_rate
 from kagglepipe.segments.metrics import video_scorer
 from kagglepipe.segments.postprocess import DetectionSettings

@@ -19,7 +19,7 @@ from kagglepipe.config import Config
 from kagglepipe.console import progress
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, write_bytes
-from kagglepipe.runs.identity import best_run, inference_backend
+from kagglepipe.runs.configured import best_run, inference_backend
 from kagglepipe.runs.run import Run
 from kagglepipe.text import counted, first_three
 

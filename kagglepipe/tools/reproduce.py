@@ -20,8 +20,18 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, file_sha256, read_json, sha256, write_bytes
 from kagglepipe.options import PathsOptions, SubmitOptions
 from kagglepipe.predictions.frame import class_columns, read_frame
-from kagglepipe.runs.identity import config_of, identity_of, read_data, run_of, submitted_run, yaml_of
-from kagglepipe.runs.provenance import NO_COMMIT, difference, flat, git_commit, run_facts, source_hash, versions
+from kagglepipe.runs.configured import identity_of, read_data, run_of, submitted_run
+from kagglepipe.runs.provenance import (
+    NO_COMMIT,
+    config_of,
+    difference,
+    flat,
+    git_commit,
+    run_facts,
+    source_hash,
+    versions,
+    yaml_of,
+)
 from kagglepipe.runs.run import Run
 from kagglepipe.stages.pipeline import run_stages
 

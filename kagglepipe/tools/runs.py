@@ -25,7 +25,7 @@ from kagglepipe.predictions.frame import align, class_columns, read_frame
 from kagglepipe.predictions.metrics import METRICS, summarise
 from kagglepipe.predictions.paired import Comparison, Difference, compare
 from kagglepipe.predictions.uncertainty import format_difference, format_interval
-from kagglepipe.runs.identity import is_prepared, read_data
+from kagglepipe.runs.configured import is_prepared, read_data
 from kagglepipe.runs.provenance import both_values, described, difference, in_brief
 from kagglepipe.runs.run import Run, is_submittable
 from kagglepipe.runs.store import Member, RunStore

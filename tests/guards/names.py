@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from kagglepipe.config import Config
-from kagglepipe.runs.identity import read_data, run_of
+from kagglepipe.runs.configured import read_data, run_of
 from tests.composing import config_of
 
 KEPT = Path(__file__).with_name("names.json")  # overrides, as they are typed -> the run's name

@@ -18,7 +18,7 @@ from kagglepipe.options import CompetitionOptions, FoldOptions, PathsOptions
 from kagglepipe.predictions.frame import oof_frame, read_frame, test_frame
 from kagglepipe.predictions.metrics import summarise
 from kagglepipe.runs.answers import read_answers, score_test_again
-from kagglepipe.runs.identity import read_data, run_of
+from kagglepipe.runs.configured import read_data, run_of
 from kagglepipe.runs.run import Run
 from kagglepipe.runs.scores import groups_hash, is_scored
 from kagglepipe.stages import train

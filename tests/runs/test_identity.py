@@ -11,7 +11,8 @@ from kagglepipe.config import CONF, Config
 from kagglepipe.files import write_json
 from kagglepipe.models.weights import BUNDLED, own_input
 from kagglepipe.options import CacheOptions, CompetitionOptions, ModelOptions, PathsOptions, TrainingOptions
-from kagglepipe.runs.identity import identity_of, run_of, shipped_orders, usual_order
+from kagglepipe.runs.configured import identity_of, run_of
+from kagglepipe.runs.identity import shipped_orders, usual_order
 
 BLUE_RED = ["blue", "red"]
 

@@ -16,7 +16,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, read_json, write_json
 from kagglepipe.predictions.blend import equal_weights, pool, with_probabilities
 from kagglepipe.predictions.frame import align, oof_frame, probabilities, read_frame, test_frame
-from kagglepipe.runs.identity import read_data
+from kagglepipe.runs.configured import read_data
 from kagglepipe.runs.predict_test import file_probabilities, predict_again, predict_test
 from kagglepipe.runs.run import Run, data_of
 from kagglepipe.runs.store import RunStore

@@ -19,7 +19,7 @@ from kagglepipe.options import CompetitionOptions, FoldOptions, PathsOptions
 from kagglepipe.predictions.crossfit import make_candidate
 from kagglepipe.predictions.frame import oof_frame, read_frame, test_frame
 from kagglepipe.predictions.metrics import summarise
-from kagglepipe.runs.identity import read_data
+from kagglepipe.runs.configured import read_data
 from kagglepipe.runs.scores import rows_of
 from kagglepipe.runs.store import Member, RunStore
 from kagglepipe.stages import ensemble

@@ -15,7 +15,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.images.decode import decode
 from kagglepipe.options import CacheOptions
 from kagglepipe.predictions.frame import oof_frame
-from kagglepipe.runs.identity import read_data
+from kagglepipe.runs.configured import read_data
 from kagglepipe.runs.run import Run
 from kagglepipe.stages.train import draw_hardest_of, log_setup_of, make_learner
 from kagglepipe.tools.commands import run_command

@@ -24,7 +24,7 @@ from kagglepipe.files import file_sha256, read_json, write_json
 from kagglepipe.images.cache import PixelCache, PixelReader
 from kagglepipe.images.decode import DECODER, DECODER_BY_DEPTH, decode
 from kagglepipe.options import CompetitionOptions, FoldOptions, PathsOptions
-from kagglepipe.runs.identity import read_data
+from kagglepipe.runs.configured import read_data
 from kagglepipe.stages.prepare import with_whole_groups
 from kagglepipe.tools.commands import run_command
 from tests.composing import changed

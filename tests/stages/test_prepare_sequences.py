@@ -21,7 +21,7 @@ from kagglepipe.competitions.dataset import Dataset, read_folds
 from kagglepipe.config import CONF, Config
 from kagglepipe.errors import UserError
 from kagglepipe.options import CompetitionOptions, FoldOptions, PathsOptions
-from kagglepipe.runs.identity import read_data
+from kagglepipe.runs.configured import read_data
 from kagglepipe.sequences.series import Series
 from kagglepipe.sequences.table import Item, alike, reading_of, sequences_hash
 from kagglepipe.sequences.video import sample_frames

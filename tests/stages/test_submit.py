@@ -23,8 +23,9 @@ from kagglepipe.options import (
     TrainingOptions,
 )
 from kagglepipe.predictions.frame import read_frame, test_frame
+from kagglepipe.runs.configured import read_data
 from kagglepipe.runs.expected import natural
-from kagglepipe.runs.identity import decisive, read_data
+from kagglepipe.runs.provenance import decisive
 from kagglepipe.tools.commands import run_command
 from tests.composing import changed
 

@@ -18,7 +18,7 @@ from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import locked, read_json, write_json
 from kagglepipe.predictions.frame import read_frame
-from kagglepipe.runs.identity import read_data, run_of
+from kagglepipe.runs.configured import read_data, run_of
 from kagglepipe.runs.run import Run
 from kagglepipe.stages import train
 from kagglepipe.stages.train import RESUME

@@ -23,7 +23,7 @@ from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
 from kagglepipe.options import PathsOptions
-from kagglepipe.runs.identity import best_run
+from kagglepipe.runs.configured import best_run
 from kagglepipe.segments.postprocess import DetectionSettings, detect_segments
 from kagglepipe.segments.streaming import StreamSegmenter
 from kagglepipe.sequences import stream

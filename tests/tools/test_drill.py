@@ -30,7 +30,8 @@ from kagglepipe.options import (
 )
 from kagglepipe.predictions.frame import test_frame
 from kagglepipe.runs.answers import hidden_answers, hidden_segments
-from kagglepipe.runs.identity import read_data, write_config
+from kagglepipe.runs.configured import read_data
+from kagglepipe.runs.provenance import write_config
 from kagglepipe.runs.store import RunStore
 from kagglepipe.tools.commands import run_command
 from kagglepipe.tools.drill import split_hidden, with_part_hidden

@@ -25,7 +25,7 @@ from kagglepipe.options import (
 )
 from kagglepipe.predictions.blend import combine
 from kagglepipe.predictions.frame import read_frame
-from kagglepipe.runs.identity import best_run
+from kagglepipe.runs.configured import best_run
 from kagglepipe.tools.commands import run_command
 from kagglepipe.tools.predict import short_table
 from tests.composing import changed

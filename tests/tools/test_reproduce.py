@@ -17,7 +17,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json
 from kagglepipe.options import CompetitionOptions, EnsembleOptions, ModelOptions, PathsOptions
 from kagglepipe.runs import identity
-from kagglepipe.runs.identity import config_of, decisive
+from kagglepipe.runs.provenance import config_of, decisive
 from kagglepipe.stages.train import COST
 from kagglepipe.tools import reproduce
 from kagglepipe.tools.commands import run_command

@@ -13,7 +13,7 @@ from kagglepipe.files import write_json, write_parquet
 from kagglepipe.kaggle.ledger import record
 from kagglepipe.options import RunsOptions
 from kagglepipe.predictions.frame import oof_frame
-from kagglepipe.runs.identity import read_data
+from kagglepipe.runs.configured import read_data
 from kagglepipe.text import table, width
 from kagglepipe.tools.commands import run_command
 from tests.cats import CLASSES, SCORES, Cats, add_run

@@ -16,10 +16,9 @@ from kagglepipe.files import file_sha256, write_bytes, write_json, write_parquet
 from kagglepipe.options import CompetitionOptions, PathsOptions
 from kagglepipe.predictions.frame import oof_frame
 from kagglepipe.predictions.metrics import score
-from kagglepipe.runs.identity import best_run
-from kagglepipe.runs.ranking import rank_runs
+from kagglepipe.runs.configured import best_run
 from kagglepipe.runs.run import Run
-from kagglepipe.runs.store import Member, RunStore, member_of
+from kagglepipe.runs.store import Member, RunStore, member_of, rank_runs
 
 CLASSES = ["cat", "dog"]
 TRUTH = ["cat", "dog"] * 6
@@ -69,7 +68,7 @@ def prepared(config: Config) -> Dataset:
 def best(config: Config, count: int, metric: str) -> list[Member]:
     """The members that `ensemble.runs=[best:COUNT]` asks for, best first."""
     dataset, store = prepared(config), RunStore(config.runs_dir)
-    found = [member_of(one.run) for one in rank_runs(store.comparable(dataset), metric)[:count]]
+    found = [member_of(run) for run, _ in rank_runs(store.comparable(dataset), metric)[:count]]
     assert store.members([f"best:{count}"], dataset, metric) == sorted(found, key=lambda member: member.name)
     return found
 
@@ -85,7 +84,7 @@ def test_runs_that_were_scored_by_another_metric_are_scored_anew(config: Config)
 
 def test_of_equal_runs_the_surer_and_of_equally_sure_ones_the_earlier_is_best(config: Config) -> None:
     runs = [finish(config, name, wrong=2, sure=sure) for name, sure in (("c", 0.7), ("b", 0.7), ("a", 0.8))]
-    assert [one.run.name for one in rank_runs([Run(run) for run in runs], "accuracy")] == ["a", "c", "b"]
+    assert [run.name for run, _ in rank_runs([Run(run) for run in runs], "accuracy")] == ["a", "c", "b"]
 
 
 def test_predict_takes_the_best_and_says_so(config: Config, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,105 @@
+"""The data and the runs that a configuration names."""
+
+from typing import TYPE_CHECKING, Any
+
+from kagglepipe.config import Config
+from kagglepipe.files import file_sha256, read_json
+from kagglepipe.runs.identity import ensemble_identity, identity_hash, model_name, run_identity
+
+if TYPE_CHECKING:  # imported by checks before any work, so that nothing slow is imported
+    from kagglepipe.competitions.dataset import Dataset
+    from kagglepipe.runs.run import Run
+    from kagglepipe.runs.store import Member, RunStore
+    from kagglepipe.training.backends import InferenceBackend
+
+
+def is_prepared(config: Config) -> bool:
+    """Whether the table and the folds of the competition are there."""
+    return (config.data_dir / "prepared.json").exists() and config.folds_file.exists()
+
+
+def read_data(config: Config, *, frames: bool = True) -> "Dataset":
+    """The prepared data. Raises UserError as `read_dataset`.
+
+    frames: whether rows of video and series are in frames at `sequences.rate`; without, a long video is one row.
+    """
+    from kagglepipe.competitions.dataset import read_dataset
+    from kagglepipe.segments.labels import at_rate
+
+    competition = config.competition
+    if competition.kind == "image":
+        return read_dataset(config.data_dir, config.folds_file)
+    # a part of long videos has annotations of its own: those of hidden videos are not in them
+    items_dir = config.data_dir if competition.finds_segments else config.base_dir
+    dataset = read_dataset(config.data_dir, config.folds_file, items_dir)
+    return at_rate(dataset, config.sequences.rate, competition) if frames else dataset
+
+
+def inference_backend(config: Config) -> "InferenceBackend":
+    """Device, precision and library of inference. Raises UserError for a missing device."""
+    from kagglepipe.training.backends import make_backend
+
+    return make_backend(config.device, config.engine, config.backend_dir)
+
+
+def store_of(config: Config) -> "RunStore":
+    """The runs of the configured competition."""
+    from kagglepipe.runs.store import RunStore
+
+    return RunStore(config.runs_dir)
+
+
+def identity_of(config: Config, dataset: "Dataset") -> dict[str, Any]:
+    """`run_identity` with the teacher of `training.teacher`."""
+    return run_identity(config, dataset, config.training_mode, find_teacher(config, dataset))
+
+
+def find_teacher(config: Config, dataset: "Dataset") -> "Run | None":
+    """The run of `training.teacher`. Raises UserError as `RunStore.teacher`."""
+    name = config.training.teacher
+    return None if name is None else store_of(config).teacher(name, dataset)
+
+
+def run_of(config: Config, dataset: "Dataset") -> "Run":
+    """The run that `run=` names or, without it, that the configuration describes."""
+    if config.run:
+        return store_of(config).named(config.run)
+    identity = identity_of(config, dataset)
+    return store_of(config).of(identity, model_name(config), dataset.classes, config.competition.metric)
+
+
+def find_members(config: Config, dataset: "Dataset") -> "list[Member]":
+    """The members of `ensemble.runs`. Raises UserError as `RunStore.members`."""
+    return store_of(config).members(config.ensemble.runs, dataset, config.competition.metric)
+
+
+def ensemble_run(config: Config, dataset: "Dataset", members: "list[Member]") -> "Run":
+    """The run of an ensemble, named by its method and its identity."""
+    predictions = [file_sha256(one.oof) + file_sha256(one.test) for one in members]
+    identity, method = ensemble_identity(config, dataset, predictions), config.ensemble.method.replace("_", "-")
+    return store_of(config).run(f"ensemble-{method}-{identity_hash(identity)}")
+
+
+def submitted_run(config: Config, dataset: "Dataset") -> "Run":
+    """The run to submit: `run=`, else the ensemble of `ensemble.runs`, else the configured run or its teacher."""
+    if config.ensemble.runs and not config.run:
+        return ensemble_run(config, dataset, find_members(config, dataset))
+    run = run_of(config, dataset)
+    teacher = None if config.run or not run.is_finished else find_teacher(config, dataset)
+    return run if teacher is None or run.is_submittable else teacher
+
+
+def best_run(config: Config, *, live: bool = False) -> "Run":
+    """The run to predict other files with. Raises UserError as `RunStore.best`."""
+    present = None
+    if not config.run and is_prepared(config):
+        present = (read_json(config.data_dir / "prepared.json")["table_hash"], file_sha256(config.folds_file))
+    return store_of(config).best(config.competition, present, config.stage, name=config.run, live=live)
+
+
+def finished_run(config: Config) -> str | None:
+    """Name of the run to submit, if this competition is prepared and the run is finished."""
+    if not is_prepared(config):
+        return None
+    run = submitted_run(config, read_data(config))
+    return run.name if run.is_finished else None
