@@ -25,7 +25,7 @@ from kagglepipe.images.views import Views
 from kagglepipe.options import TrainingOptions
 from kagglepipe.samples.photos import make_photos
 from kagglepipe.training.device import choose_device, choose_precision, describe_device
-from kagglepipe.training.fit import fit
+from kagglepipe.training.image_learner import fit
 from kagglepipe.training.loop import FitRuntime
 
 SIZE = 64

@@ -18,16 +18,15 @@ from measure import make_parser, seconds
 from photos import make_classifier
 from torch import Tensor
 
+from kagglepipe.images import dataset as image_batches
 from kagglepipe.images.augment import Transform
 from kagglepipe.images.dataset import TrainingImages
 from kagglepipe.options import TrainingOptions
-from kagglepipe.training import fit as fitting
 from kagglepipe.training.backends import torch_encoder
-from kagglepipe.training.device import choose_device, choose_precision, describe_device, use_fast_kernels
-from kagglepipe.training.fit import fit
+from kagglepipe.training.device import autocast, choose_device, choose_precision, describe_device, use_fast_kernels
+from kagglepipe.training.image_learner import fit
 from kagglepipe.training.loop import FitRuntime, Loop
 from kagglepipe.training.optimise import freeze_statistics, make_optimiser
-from kagglepipe.training.step import autocast
 
 DEVICE = choose_device()
 PRECISION = choose_precision(DEVICE, training=True)
@@ -106,8 +105,8 @@ class Noise:
 
 def fits(name: str, recipe: TrainingOptions, count: int, workers: list[int]) -> None:
     """Whole fits on four fifths of the images, judged on the rest."""
-    rows, loaders, make, reader = np.arange(count), [], fitting.training_loader, Noise()
-    fitting.training_loader = lambda *a, **o: loaders.append(Waiting(make(*a, **o))) or loaders[-1]
+    rows, loaders, make, reader = np.arange(count), [], image_batches.training_loader, Noise()
+    image_batches.training_loader = lambda *a, **o: loaders.append(Waiting(make(*a, **o))) or loaders[-1]
     for number, some in enumerate([workers[0], *workers]):
         model = make_classifier(name, "none").to(DEVICE)
         transform = Transform("light", model.preprocessing.size)

@@ -29,12 +29,11 @@ from kagglepipe.models.classifier import Classifier
 from kagglepipe.options import TrainingOptions
 from kagglepipe.samples.photos import make_photos
 from kagglepipe.training.backends import InferenceBackend, has_openvino
-from kagglepipe.training.device import choose_device, choose_precision
+from kagglepipe.training.device import autocast, choose_device, choose_precision
 from kagglepipe.training.features import compute_features
 from kagglepipe.training.head import Head, HeadFitter
 from kagglepipe.training.image_learner import WEIGHT_BESIDE_PASTED
 from kagglepipe.training.optimise import freeze_statistics, make_optimiser, make_schedule
-from kagglepipe.training.step import autocast
 
 NAME = "tf_efficientnet_lite0"
 Weights = dict[str, Tensor]

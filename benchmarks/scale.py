@@ -24,7 +24,7 @@ from kagglepipe.options import TrainingOptions
 from kagglepipe.training.backends import InferenceBackend
 from kagglepipe.training.device import choose_device, choose_precision
 from kagglepipe.training.features import compute_features
-from kagglepipe.training.fit import fit
+from kagglepipe.training.image_learner import fit
 
 SIZES = (1_000, 100_000, 10_000_000)
 SHORT_SIDE, FOLDS, EPOCHS = 256, 5, 3

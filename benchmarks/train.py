@@ -166,8 +166,8 @@ def ours(work: str, files: list[Path], labels: np.ndarray, wanted: str, *, whole
     from kagglepipe.training.backends import InferenceBackend
     from kagglepipe.training.device import choose_precision, use_fast_kernels
     from kagglepipe.training.features import compute_features
-    from kagglepipe.training.fit import fit
     from kagglepipe.training.head import Head
+    from kagglepipe.training.image_learner import fit
     from kagglepipe.training.loop import FitRuntime
 
     use_fast_kernels()

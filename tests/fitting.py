@@ -26,12 +26,12 @@ from kagglepipe.images.dataset import TrainingImages
 from kagglepipe.images.views import Views
 from kagglepipe.models.classifier import Classifier, Preprocessing
 from kagglepipe.options import TemporalOptions, TrainingOptions
-from kagglepipe.training import fit as module
+from kagglepipe.training import image_learner as module
 from kagglepipe.training import loop as loop_module
 from kagglepipe.training.device import Precision
-from kagglepipe.training.fit import fit
+from kagglepipe.training.history import Epoch
+from kagglepipe.training.image_learner import fit
 from kagglepipe.training.loop import FitRuntime, Loop
-from kagglepipe.training.resume import Epoch
 from tests.processes import Moment, Moments, die
 
 SIZE, COUNT, CLASSES = 32, 36, 3

@@ -22,7 +22,7 @@ from kagglepipe import distributed
 from kagglepipe.cli.main import main
 from kagglepipe.images.dataset import TrainingImages
 from kagglepipe.stages import train  # noqa: F401
-from kagglepipe.training import budget, fit, image_learner, inference, learner, resume  # noqa: F401
+from kagglepipe.training import image_learner, inference, learner, loop, resume  # noqa: F401
 
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}  # else gloo asks for the host's name
 Moment = tuple[str, int]  # a kind, and the how manieth of its kind
@@ -58,7 +58,7 @@ class Moments:
         """Every moment of a training from now on."""
         self.around(TrainingImages, "__getitem__", "an image")
         self.around(torch.optim.AdamW, "step", "an update")
-        self.around(fit, "evaluate", "an evaluation")
+        self.around(image_learner, "evaluate", "an evaluation")
         self.around(resume, "write_tensors", "a checkpoint")
         self.around(Path, "replace", "a renaming")  # what is written lies there whole, under its temporary name
 
@@ -215,8 +215,8 @@ def obey(typed: Typed, place: Path) -> None:
     if typed.ticking:
         from tests.fitting import Clock
 
-        clock, real = Clock(), budget.Budget
-        budget.Budget = lambda seconds, clock=clock: real(seconds, clock)  # type: ignore[assignment, misc]
+        clock, real = Clock(), loop.Budget
+        loop.Budget = lambda seconds, clock=clock: real(seconds, clock)  # type: ignore[assignment, misc]
     if typed.most_bytes:
         limits.setrlimit(limits.RLIMIT_FSIZE, (typed.most_bytes, typed.most_bytes))
     sys.argv = ["kagglepipe", *typed.arguments]

@@ -1,11 +1,16 @@
 """Training images for torch's DataLoader; order and augmentation depend only on their keys."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from kagglepipe import distributed
+from kagglepipe.errors import UserError
 from kagglepipe.images.views import Views
 
 IGNORE_INDEX = -100  # label of padding, which the loss ignores: the default of torch.nn.CrossEntropyLoss
@@ -70,3 +75,40 @@ def training_loader(
         persistent_workers=workers > 0,  # keys carry the epoch, so that workers can stay
         prefetch_factor=4 if workers else None,
     )
+
+
+class ImageBatches:
+    """Batches of augmented images (B, S, S, 3) uint8 and labels (B,), this rank's shard of each batch."""
+
+    def __init__(
+        self, images: TrainingImages, rows: NDArray[np.int64], *, batch_size: int, seed: int, workers: int, pinned: bool
+    ) -> None:
+        self.images = images
+        rank, ranks = distributed.rank(), distributed.world_size()
+        self.keys = EpochBatches(rows, batch_size=batch_size, seed=seed, rank=rank, ranks=ranks)
+        self.loader = training_loader(images, self.keys, workers=workers, pinned=pinned)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __call__(self, epoch: int) -> Iterable[Sequence[Tensor]]:
+        self.keys.epoch = epoch
+        return self.loader
+
+    def contents(self, epoch: int, number: int) -> Sequence[str]:
+        """Ids of the images of one batch, of all ranks together."""
+        return [self.images.views.ids[row] for row in self.keys.rows_of(epoch, number)]
+
+
+@contextmanager
+def lost_workers(workers: int) -> Iterator[None]:
+    """Turn torch's RuntimeError of a killed data loader worker into a UserError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not (found := re.search(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) ([^.]+)", str(error))):
+            raise
+        raise UserError(
+            f"the process {found[1]} that reads images {found[2]}: the system does that when memory runs out; type "
+            f"workers={max(1, workers // 2)}, and the same command goes on where it was"
+        ) from error

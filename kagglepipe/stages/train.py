@@ -35,8 +35,8 @@ from kagglepipe.runs.scores import baseline_scores, briefly, describe_scores, gr
 from kagglepipe.runs.trial import read_incumbent, reason_to_prune
 
 if TYPE_CHECKING:
-    from kagglepipe.training.budget import Budget
     from kagglepipe.training.learner import FoldResult, Learner, LearnerOptions
+    from kagglepipe.training.loop import Budget
     from kagglepipe.training.trackers import Track
 
 log = logging.getLogger(__name__)
@@ -197,7 +197,7 @@ class Training:
 
 def train_folds(config: Config, dataset: Dataset, run: Run, wanted: Sequence[int]) -> None:
     """Train the wanted folds, one after another; those that are left share the budget."""
-    from kagglepipe.training.budget import Budget
+    from kagglepipe.training.loop import Budget
     from kagglepipe.training.trackers import tracking
 
     options, learner = config.training, make_learner(config, dataset)
@@ -286,7 +286,8 @@ def save_fold(
 ) -> dict[str, Any]:
     """Write log, predictions and, last, the metrics of a fold; log and return them. test: probabilities (N, C)."""
     from kagglepipe.training.advice import warn_of_constant
-    from kagglepipe.training.resume import LR_SHORTENED, forget_progress
+    from kagglepipe.training.history import LR_SHORTENED
+    from kagglepipe.training.resume import forget_progress
 
     dataset, options = training.dataset, training.learner.options
     classes, train = dataset.classes, dataset.train

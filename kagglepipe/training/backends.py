@@ -25,8 +25,7 @@ from torch import Tensor, nn
 
 from kagglepipe.errors import UserError
 from kagglepipe.files import exclusive_lock, read_json, sha256, write_bytes, write_json
-from kagglepipe.models.classifier import Classifier
-from kagglepipe.models.folding import for_inference
+from kagglepipe.models.classifier import Classifier, for_inference
 from kagglepipe.training.checkpoint import tensors_hash
 from kagglepipe.training.device import Precision, choose_device, choose_precision
 

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,6 +114,22 @@ def choose_precision(device: "torch.device", *, training: bool = False) -> Preci
     if known.get("avx512_bf16"):
         return Precision(torch.float32, False, "this CPU is slower at bfloat16 gradients")
     return Precision(torch.float32, False, "this CPU is not known to multiply bfloat16")
+
+
+def autocast(device: "torch.device", precision: Precision) -> "torch.autocast":
+    """Mixed precision: float32 weights, matrix products in `precision`."""
+    import torch
+
+    return torch.autocast(device.type, precision.dtype, enabled=precision.dtype != torch.float32)
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a torch error means that the memory of any device is exhausted."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError) or bool(
+        re.search(r"out of memory|can't allocate memory|not enough memory|ALLOC_FAILED", str(error))
+    )
 
 
 def images_at_a_time(device: "torch.device") -> int | None:

@@ -102,6 +102,10 @@ class HeadFitter:
         losses = sum(self._losses_without(*sorted((fold, other)))[other] for other in others)
         return list(zip(self.grid, (losses / (self.folds != fold).sum()).tolist(), strict=True))
 
+    def history(self, fold: int) -> list[dict[str, float]]:
+        """`inner_log_loss` as rows of log.csv."""
+        return [{"regularisation": c, "inner_log_loss": loss} for c, loss in self.inner_log_loss(fold)]
+
     def _inner_losses(self, a: int, b: int) -> dict[int, NDArray[np.float64]]:
         """Summed log loss (len(grid),) on fold a and on fold b of heads fitted on the other folds."""
         rows = (self.folds != a) & (self.folds != b)

@@ -2,7 +2,8 @@
 
 import copy
 from collections.abc import Sequence
-from functools import cached_property
+from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from scipy.special import log_softmax
 from tqdm import tqdm
 
 from kagglepipe import distributed
@@ -17,14 +19,17 @@ from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.files import exclusive_lock, read_json
 from kagglepipe.images.augment import Transform
 from kagglepipe.images.cache import PixelCache, PixelReader, make_cache
-from kagglepipe.images.dataset import TrainingImages
+from kagglepipe.images.dataset import ImageBatches, TrainingImages, lost_workers
 from kagglepipe.images.paste import PASTE, Backgrounds
 from kagglepipe.images.views import Views
 from kagglepipe.models.classifier import Classifier
+from kagglepipe.options import TrainingOptions
+from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.training.checkpoint import Checkpoint, save_checkpoint
+from kagglepipe.training.device import Precision, autocast
 from kagglepipe.training.features import Features, FeatureStore, Item, image_batch, image_key, stored_features
-from kagglepipe.training.fit import fit
 from kagglepipe.training.head import UNSEEN_BIAS, ExtraRows, Head, HeadFitter
+from kagglepipe.training.history import Epoch
 from kagglepipe.training.inference import run_probabilities
 from kagglepipe.training.learner import (
     FoldResult,
@@ -35,7 +40,8 @@ from kagglepipe.training.learner import (
     fit_runtime,
     learner_meta,
 )
-from kagglepipe.training.loop import FitRuntime
+from kagglepipe.training.loop import FitRuntime, train_epochs
+from kagglepipe.training.optimise import make_optimiser
 
 UNSEEN_BUT_TUNED = -20.0  # bias with which fine-tuning begins for a class of no training row
 WEIGHT_BESIDE_PASTED = 4.0  # of a clean view: pasted ones are for photos from elsewhere (docs/elsewhere.md)
@@ -163,9 +169,7 @@ class ImageLearner:
         head = distributed.broadcast_object(self.fit_head(fold, extra) if distributed.is_rank_zero() else None)
         if self.options.is_finetuned:
             return self.finetune(fold, head, extra, runtime)
-        return FoldResult(
-            [{"regularisation": c, "inner_log_loss": loss} for c, loss in self.fitter.inner_log_loss(fold)], head
-        )
+        return FoldResult(self.fitter.history(fold), head)
 
     def fit_head(self, fold: int, extra: pd.DataFrame) -> Head:
         """Fit the head of a fold; `extra` are test rows."""
@@ -181,21 +185,14 @@ class ImageLearner:
         bias = np.where(head.bias == UNSEEN_BIAS, np.float32(UNSEEN_BUT_TUNED), head.bias)
         set_head(model, head.weight, bias)
         rows, own = pd.concat([self.train, extra]), np.arange(len(self.train))
+        valid, options, images = own[self.folds == fold], self.options, self.views(rows)
         history = fit(
-            model,
-            TrainingImages(self.views(rows), self.dataset.labels(rows)),
-            train=np.append(own[self.folds != fold], np.arange(len(self.train), len(rows))),
-            valid=own[self.folds == fold],
-            options=self.options.training,
-            seed=self.options.seed,
-            precision=self.runtime.training_precision,
-            workers=self.runtime.loader_workers,
-            name=f"train: fold {fold}",
-            runtime=fit_runtime(
-                runtime, self.options, self.runtime, self.classes, len(self.test) + int((self.folds == fold).sum())
-            ),
-            metric=self.options.competition.metric,
-        )
+            model, TrainingImages(images, self.dataset.labels(rows)), valid=valid,
+            train=np.append(own[self.folds != fold], np.arange(len(self.train), len(rows))), options=options.training,
+            seed=options.seed, precision=self.runtime.training_precision, workers=self.runtime.loader_workers,
+            name=f"train: fold {fold}", metric=options.competition.metric,
+            runtime=fit_runtime(runtime, options, self.runtime, self.classes, len(self.test) + len(valid)),
+        )  # fmt: skip
         return FoldResult([epoch.row() for epoch in history], model)
 
     def save_fold(self, result: FoldResult, folder: Path, meta: dict[str, Any]) -> None:
@@ -235,3 +232,69 @@ def set_head(model: Classifier, weight: NDArray[np.float32], bias: NDArray[np.fl
     device = model.head.weight.device
     model.head.weight.data = torch.from_numpy(weight).to(device)
     model.head.bias.data = torch.from_numpy(bias).to(device)
+
+
+# --- fine-tuning ---------------------------------------------------------------------------------------------------
+
+
+def fit(
+    model: Classifier,
+    images: TrainingImages,
+    *,
+    train: NDArray[np.int64],
+    valid: NDArray[np.int64],
+    options: TrainingOptions,
+    seed: int,
+    precision: Precision,
+    workers: int,
+    name: str,
+    runtime: FitRuntime = FitRuntime(),
+    metric: str = "accuracy",
+) -> list[Epoch]:
+    """Fine-tune `model` in place on the rows `train` (N,) of `images`, and return its history.
+
+    The weights of the epoch with the best score on the rows `valid` (M,) by `metric` stay. workers: processes of the
+    data loader. With several ranks, each trains on its shard of every batch, and all end with the same weights.
+    """
+    on_gpu = model.head.weight.device.type == "cuda"
+    batches = ImageBatches(images, train, batch_size=options.batch_size, seed=seed, workers=workers, pinned=on_gpu)
+    with lost_workers(workers):  # torch raises the error in whatever is running
+        return train_epochs(
+            model, batches, make_optimiser(model, options), options=options, seed=seed, precision=precision, name=name,
+            unit="image", metric=metric,
+            evaluate=lambda rows: evaluate(model, images, valid, precision, batch_size=rows, metric=metric),
+            runtime=replace(runtime, rows_after=runtime.rows_after + len(valid)),
+        )  # fmt: skip
+
+
+def evaluate(
+    model: Classifier,
+    images: TrainingImages,
+    rows: NDArray[np.int64],
+    precision: Precision,
+    *,
+    batch_size: int,
+    metric: str = "accuracy",
+) -> tuple[float, float, float]:
+    """(log loss, accuracy, score by `metric`) on the clean views of `rows` (N,)."""
+    compute = partial(clean_logits, model, images, precision, batch_size)
+    logits, labels = distributed.map_and_gather(compute, rows.tolist()).astype(np.float64), images.labels[rows]
+    log_probs = log_softmax(logits, axis=-1)
+    loss = -log_probs[np.arange(len(rows)), labels].mean()
+    accuracy = float((logits.argmax(axis=1) == labels).mean())
+    return float(loss), accuracy, find_metric(metric).function(np.exp(log_probs), labels)
+
+
+@torch.inference_mode()
+def clean_logits(
+    model: Classifier, images: TrainingImages, precision: Precision, batch_size: int, rows: Sequence[int]
+) -> NDArray[np.float32]:
+    """Logits (N, C) of the clean views of `rows`."""
+    device = model.head.weight.device
+    model.eval()
+    logits = []
+    for start in range(0, len(rows), batch_size):
+        views = [images.views[row, 0] for row in rows[start : start + batch_size]]
+        with autocast(device, precision):
+            logits.append(model(torch.from_numpy(np.stack(views)).to(device)).float().cpu().numpy())
+    return np.concatenate(logits)

@@ -1,4 +1,4 @@
-"""The training loop: epochs of steps, validation, early stopping, roll-back, a time budget, and resume after a kill."""
+"""The training loop: epochs, validation, early stopping, roll-back, time budget, halving of micro-batches."""
 
 import logging
 import math
@@ -18,11 +18,10 @@ from kagglepipe.errors import UserError
 from kagglepipe.models.temporal import load_stored
 from kagglepipe.options import TrainingOptions
 from kagglepipe.predictions.uncertainty import format_score
-from kagglepipe.training.budget import Budget
-from kagglepipe.training.device import Precision
-from kagglepipe.training.optimise import freeze_statistics, make_schedule
-from kagglepipe.training.resume import Epoch, Progress, best_epoch, capture, load_progress, part, restore, save_progress
-from kagglepipe.training.step import check_halvable, gradients, update
+from kagglepipe.training.device import Precision, is_out_of_memory
+from kagglepipe.training.history import Epoch, best_epoch
+from kagglepipe.training.optimise import freeze_statistics, gradients, make_schedule, update
+from kagglepipe.training.resume import Progress, capture, part, restore, resume, save_progress
 
 log = logging.getLogger(__name__)
 NAN_LR_FACTOR = 0.1  # on the learning rate, after a loss that is not finite
@@ -44,15 +43,42 @@ class Batches(Protocol):
         """Ids of the items of one batch."""
 
 
+@dataclass
+class Budget:
+    """Time limit: a number of seconds from now. clock: monotonic time in seconds."""
+
+    seconds: float
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        self._start = self.clock()
+
+    def used(self, kept_back: float = 0.0) -> float:
+        """Fraction of the time used, 0 and more, with `kept_back` seconds, at most half of it, reserved.
+
+        The reserve is an estimate: a wrong one must not end a training that has just begun.
+        """
+        seconds = self.seconds - min(kept_back, self.seconds / 2)
+        return (self.clock() - self._start) / seconds if seconds > 0 else 1.0
+
+    @property
+    def left(self) -> float:
+        """Seconds left, 0 or more."""
+        return max(0.0, self.seconds - (self.clock() - self._start))
+
+    def split(self, parts: int) -> "Budget":
+        """Make a budget of 1 / parts of the time left, starting now."""
+        return Budget(self.left / parts, self.clock)
+
+
 @dataclass(frozen=True)
 class FitRuntime:
     """Runtime options of a fit; they change no result unless the budget runs out.
 
-    resume: file for the progress after each epoch; None: none. budget: time limit; None: none. rows_after: rows to
-    predict within the budget after training. micro_batch: rows per forward pass; None: the batch, or what fits the
-    memory. track: called with (epoch, figures) after each epoch. compile: use torch.compile. classes: names of the
-    outputs, in order; a resume file of another order is not used. default_classes: those of a file of an older version,
-    which names none.
+    resume: file for the progress after each epoch. rows_after: rows to predict within the budget after training.
+    micro_batch: rows per forward pass; None: the batch, or what fits the memory. track: called with (epoch, figures)
+    after each epoch. compile: use torch.compile. classes: names of the outputs, in order; a resume file of another
+    order is not used. default_classes: those of a file of an older version, which names none.
     """
 
     resume: Path | None = None
@@ -145,37 +171,19 @@ class Loop:
         return torch.amp.GradScaler(self.device.type, enabled=self.precision.scaled)
 
     def begin(self) -> Progress:
-        """Load the progress of an interrupted training, or start from the beginning."""
-        state, classes = capture(self.model, self.optimiser), list(self.runtime.classes)
-        fresh = Progress(0, state, scale=self.scaler.state_dict(), classes=classes)
-        file = self.runtime.resume if distributed.is_rank_zero() else None
-        known = distributed.broadcast_object(load_progress(file) if file else None)
-        if known is None or (self.budget is None and any(epoch.lr_shortened for epoch in known.history)):
-            return fresh  # a schedule shortened by a budget gives another result than one without a budget
-        if fault := self.mismatch(known):
-            log.warning("%s: %s %s: starting from the beginning", self.name, self.runtime.resume, fault)
-            restore(fresh.tensors, self.model, self.optimiser)
-            return fresh
-        if known.scale:  # empty if training began in a precision without one
-            self.scaler.load_state_dict(known.scale)
-        self.micro_batch = min(self.micro_batch, known.micro_batch or self.micro_batch)
-        log.info("%s goes on after epoch %d/%d", self.name, known.epoch, self.options.epochs)
-        return known
-
-    def mismatch(self, known: Progress) -> str | None:
-        """Restore the weights of a file; return why the training cannot go on from it, if it cannot."""
-        if known.classes is None:
-            known.classes = list(self.runtime.default_classes)
-        if known.classes != list(self.runtime.classes):
-            return f"has the classes {', '.join(known.classes)}, not {', '.join(self.runtime.classes)}"
-        try:
-            restore(known.tensors, self.model, self.optimiser)
-        except (RuntimeError, ValueError, LookupError, TypeError) as error:
-            log.debug("%s", error)
-            return "is of another network"
-        if self.metric != "accuracy" and known.best and all(math.isnan(epoch.valid_score) for epoch in known.history):
-            return "kept the best epoch by accuracy"
-        return None
+        """Resume an interrupted training, or start from the beginning."""
+        runtime = self.runtime
+        progress = resume(
+            runtime.resume, self.model, self.optimiser, classes=runtime.classes,
+            default_classes=runtime.default_classes, metric=self.metric, has_budget=self.budget is not None,
+            name=self.name,
+        )  # fmt: skip
+        if progress.scale:  # empty if training began in a precision without one
+            self.scaler.load_state_dict(progress.scale)
+        self.micro_batch = min(self.micro_batch, progress.micro_batch or self.micro_batch)
+        if progress.epoch:
+            log.info("%s goes on after epoch %d/%d", self.name, progress.epoch, self.options.epochs)
+        return progress
 
     def train_epoch(self, epoch: int, lr_factor: float) -> Epoch:
         """Train one epoch. Raises NonFiniteLoss."""
@@ -232,14 +240,18 @@ class Loop:
                 )  # fmt: skip
                 break
             except RuntimeError as error:  # torch.OutOfMemoryError is one
+                if not is_out_of_memory(error):
+                    raise
                 rows = min(self.micro_batch, len(labels))
-                check_halvable(error, rows, self.name, self.unit)
-            self.micro_batch = -(-rows // 2)
+                if rows == 1:
+                    advice = "type a smaller model.image_size or another model"
+                    raise UserError(f"{self.name}: no memory for a single {self.unit}: {advice}") from error
+                if distributed.world_size() > 1:  # other ranks may be in the middle of the step
+                    raise UserError(f"{self.name}: out of memory: type training.micro_batch={rows // 2}") from error
+            self.micro_batch = half = -(-rows // 2)
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
-            log.warning(
-                "%s: out of memory: micro-batch reduced to %d, batch size unchanged", self.name, self.micro_batch
-            )
+            log.warning("%s: out of memory: micro-batch reduced to %d, batch size unchanged", self.name, half)
         return update(self.model, loss, self.optimiser, self.scaler, clip=self.options.clip), right, count
 
     def rollback(self, progress: Progress, error: NonFiniteLoss, lr_option: str) -> None:

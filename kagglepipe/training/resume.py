@@ -8,7 +8,7 @@ import json
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,60 +16,16 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from kagglepipe import distributed
 from kagglepipe.models.temporal import load_stored, stored_name
 from kagglepipe.models.weights import write_tensors
-from kagglepipe.predictions.metrics import find_metric
+from kagglepipe.training.history import Epoch
 
 log = logging.getLogger(__name__)
 HEADER = {  # fields of Progress in the file's header: their names there
     "epoch": "epoch", "history": "history", "lr_factor": "caution", "scale": "scale", "micro_batch": "micro_batch",
     "classes": "classes",
 }  # fmt: skip
-LR_SHORTENED = "hurried"  # column of Epoch.lr_shortened in files
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """Result of one epoch; losses are mean log losses, `rate` is training images per second.
-
-    valid_score: by the metric that chooses the epoch; NaN where undefined, and in files of versions that always chose
-    by accuracy. ended_by: `patience` or `budget` if training ended early with this epoch. lr_shortened: whether a
-    budget has shortened the schedule.
-    """
-
-    epoch: int
-    train_loss: float
-    valid_loss: float
-    valid_accuracy: float
-    lr: float
-    rate: float
-    ended_by: str = ""
-    lr_shortened: bool = False
-    valid_score: float = math.nan
-
-    def row(self) -> dict[str, Any]:
-        """Values by column, as resume files and log.csv hold them."""
-        return {LR_SHORTENED if name == "lr_shortened" else name: value for name, value in asdict(self).items()}
-
-    @classmethod
-    def of_row(cls, row: dict[str, Any]) -> "Epoch":
-        """The inverse of `row`. Raises TypeError for other columns."""
-        return cls(**{"lr_shortened" if name == LR_SHORTENED else name: value for name, value in row.items()})
-
-
-def best_epoch(history: Sequence[Epoch], metric: str = "accuracy") -> int:
-    """Number of the best epoch by the metric; ties go to the lower log loss, then to the earlier epoch.
-
-    An undefined score, as ROC AUC of a single class, is below all others.
-    """
-    sign = 1.0 if find_metric(metric).greater_is_better else -1.0
-
-    def worth(epoch: Epoch) -> tuple[float, float]:
-        known = {"accuracy": epoch.valid_accuracy, "log_loss": epoch.valid_loss}
-        score = sign * known.get(metric, epoch.valid_score)
-        return -math.inf if math.isnan(score) else score, -epoch.valid_loss
-
-    return max(history, key=worth).epoch
 
 
 @dataclass
@@ -95,6 +51,46 @@ class Progress:
     def has_ended(self) -> bool:
         """Whether training ended early, by patience or budget."""
         return bool(self.history and self.history[-1].ended_by)
+
+
+def resume(
+    file: Path | None,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    *,
+    classes: Sequence[str],
+    default_classes: Sequence[str],
+    metric: str,
+    has_budget: bool,
+    name: str,
+) -> Progress:
+    """Restore an interrupted training from its file; the progress is that of the beginning where it cannot go on.
+
+    classes, default_classes: see `FitRuntime`. A schedule that a budget has shortened goes on only with a budget:
+    without one the result would be another. name: prefix of log lines.
+    """
+    fresh = Progress(0, capture(model, optimiser), classes=list(classes))
+    known = distributed.broadcast_object(load_progress(file) if file and distributed.is_rank_zero() else None)
+    if known is None or (not has_budget and any(epoch.lr_shortened for epoch in known.history)):
+        return fresh
+    if known.classes is None:
+        known.classes = list(default_classes)
+    fault = None
+    if known.classes != fresh.classes:
+        fault = f"has the classes {', '.join(known.classes)}, not {', '.join(classes)}"
+    elif metric != "accuracy" and known.best and all(math.isnan(epoch.valid_score) for epoch in known.history):
+        fault = "kept the best epoch by accuracy"
+    else:
+        try:
+            restore(known.tensors, model, optimiser)
+        except (RuntimeError, ValueError, LookupError, TypeError) as error:
+            log.debug("%s", error)
+            fault = "is of another network"
+    if fault:
+        log.warning("%s: %s %s: starting from the beginning", name, file, fault)
+        restore(fresh.tensors, model, optimiser)
+        return fresh
+    return known
 
 
 def capture(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -252,8 +252,7 @@ class SequenceLearner:
             buffer.copy_(torch.from_numpy(value))
         classifier = model.head.classifier
         classifier.weight.data, classifier.bias.data = torch.from_numpy(head.weight), torch.from_numpy(head.bias)
-        history = [{"regularisation": c, "inner_log_loss": loss} for c, loss in fitter.inner_log_loss(fold)]
-        return [model.to(self.runtime.device).eval()], history
+        return [model.to(self.runtime.device).eval()], fitter.history(fold)
 
     @cached_property
     def linear_fitter(self) -> HeadFitter:

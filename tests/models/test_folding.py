@@ -5,8 +5,7 @@ import timm
 import torch
 from torch import nn
 
-from kagglepipe.models.classifier import Classifier, preprocessing_of
-from kagglepipe.models.folding import fold_batch_norms, for_inference
+from kagglepipe.models.classifier import Classifier, fold_batch_norms, for_inference, preprocessing_of
 
 
 def with_lived_norms(name: str) -> nn.Module:

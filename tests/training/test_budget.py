@@ -11,11 +11,10 @@ import pytest
 
 from kagglepipe.images.dataset import TrainingImages
 from kagglepipe.models.classifier import Classifier
-from kagglepipe.training import fit as module
-from kagglepipe.training.budget import Budget
-from kagglepipe.training.fit import evaluate
-from kagglepipe.training.loop import FitRuntime
-from kagglepipe.training.resume import Epoch, best_epoch
+from kagglepipe.training import image_learner as module
+from kagglepipe.training.history import Epoch, best_epoch
+from kagglepipe.training.image_learner import evaluate
+from kagglepipe.training.loop import Budget, FitRuntime
 from tests.fitting import FLOAT32, RECIPE, VALID, Clock, assert_same, killed, network, relabelled, trained, untimed
 
 STEPS = 3  # in an epoch: twenty-four rows in batches of eight

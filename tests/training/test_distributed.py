@@ -21,10 +21,8 @@ from kagglepipe.images.dataset import EpochBatches, TrainingImages
 from kagglepipe.models.classifier import Classifier
 from kagglepipe.training import learner
 from kagglepipe.training.backends import make_backend
-from kagglepipe.training.budget import Budget
-from kagglepipe.training.loop import FitRuntime, Loop
-from kagglepipe.training.optimise import freeze_statistics
-from kagglepipe.training.step import gradients
+from kagglepipe.training.loop import Budget, FitRuntime, Loop
+from kagglepipe.training.optimise import freeze_statistics, gradients
 from tests.fitting import (
     FLOAT32,
     RECIPE,

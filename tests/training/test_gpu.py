@@ -17,10 +17,9 @@ from safetensors.torch import load_file, save_file
 
 from kagglepipe import distributed
 from kagglepipe.images.dataset import TrainingImages
-from kagglepipe.models.classifier import Classifier
-from kagglepipe.models.folding import for_inference
+from kagglepipe.models.classifier import Classifier, for_inference
 from kagglepipe.training.device import Precision, choose_device, make_deterministic, use_fast_kernels
-from kagglepipe.training.fit import evaluate
+from kagglepipe.training.image_learner import evaluate
 from kagglepipe.training.loop import FitRuntime, train_epochs
 from kagglepipe.training.optimise import make_optimiser
 from tests.fitting import (

@@ -21,9 +21,9 @@ from torch import nn
 from kagglepipe.images.dataset import TrainingImages
 from kagglepipe.models.classifier import Classifier
 from kagglepipe.training.device import Precision
+from kagglepipe.training.history import Epoch
 from kagglepipe.training.loop import FitRuntime, Loop
 from kagglepipe.training.resume import (
-    Epoch,
     Progress,
     capture,
     forget_progress,

@@ -17,12 +17,12 @@ from torch.nn import functional as F
 
 from kagglepipe.errors import UserError
 from kagglepipe.images.dataset import IGNORE_INDEX, EpochBatches, TrainingImages
-from kagglepipe.training import fit as fit_module
+from kagglepipe.training import image_learner as fit_module
 from kagglepipe.training import loop as module
-from kagglepipe.training.device import Precision
+from kagglepipe.training.device import Precision, is_out_of_memory
 from kagglepipe.training.loop import FitRuntime, Loop
+from kagglepipe.training.optimise import gradients, update
 from kagglepipe.training.resume import load_progress, save_progress
-from kagglepipe.training.step import gradients, is_out_of_memory, update
 from tests.fitting import (
     FLOAT32,
     RECIPE,
