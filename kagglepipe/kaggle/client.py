@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -114,20 +115,14 @@ class KaggleClient:
                 return
             seen.add(token)
 
-    # --- questions -------------------------------------------------------------------------------------------------
-
     def user(self) -> str:
         """Return the user's name; "" if Kaggle does not give it."""
         return printable(self._ask("Hello", {}, DIAGNOSTICS).get("userName"))
 
     def files(self, slug: str, *, most: int = 1000) -> list[RemoteFile]:
         """List the first `most` files of a competition."""
-        found: list[RemoteFile] = []
-        for row in self._pages("ListDataFiles", {"competitionName": slug}, "files"):
-            found.append(RemoteFile(printable(row.get("name")), _integer(row.get("totalBytes"))))
-            if len(found) >= most:
-                break
-        return found
+        rows = islice(self._pages("ListDataFiles", {"competitionName": slug}, "files"), most)
+        return [RemoteFile(printable(row.get("name")), _integer(row.get("totalBytes"))) for row in rows]
 
     def limits(self, slug: str) -> Limits | None:
         """Return how many submissions are left; None if Kaggle does not give it. Its answer leaves out zeros."""
@@ -156,26 +151,14 @@ class KaggleClient:
         for rank, row in enumerate(rows, 1):
             yield Standing(rank, printable(row.get("teamName")), printable(row.get("score")))
 
-    # --- downloading -----------------------------------------------------------------------------------------------
-
     def check_rules(self, slug: str) -> None:
         """Raises KaggleError unless the competition's data may be downloaded; transfers nothing."""
-
-        def attempt() -> None:
-            with self._start_download(slug) as answer:
-                if not answer.is_redirect:
-                    _check_file(answer)
-
-        self._with_retries(attempt)
+        self._with_retries(partial(self._start_download, slug)).close()
 
     def archive(self, slug: str) -> Remote:
         """Describe the competition's archive by its headers; transfers nothing."""
-
-        def attempt() -> Remote:
-            with self.open_archive(slug, {}) as answer:
-                return remote_of(answer)
-
-        return self._with_retries(attempt)
+        with self._with_retries(partial(self.open_archive, slug, {})) as answer:
+            return remote_of(answer)
 
     def open_archive(self, slug: str, headers: dict[str, str]) -> requests.Response:
         """Request the competition's archive: an unread answer of 200 or, for a Range in `headers`, 206 or 416.
@@ -185,16 +168,14 @@ class KaggleClient:
         answer = self._start_download(slug)
         for _ in range(MAX_REDIRECTS):
             if not answer.is_redirect:
-                return _check_file(answer)
+                return answer
             answer.close()
-            answer = self.transport.get(_redirect_target(answer), headers)
+            answer = _check_file(self.transport.get(_redirect_target(answer), headers))
         answer.close()
         raise KaggleError("Kaggle sends from one address to the next without end; type the same command later", "odd")
 
     def _start_download(self, slug: str) -> requests.Response:
-        return self.transport.post(f"{COMPETITIONS}/DownloadDataFiles", {"competitionName": slug})
-
-    # --- submitting ------------------------------------------------------------------------------------------------
+        return _check_file(self.transport.post(f"{COMPETITIONS}/DownloadDataFiles", {"competitionName": slug}))
 
     def upload(self, slug: str, file: Path) -> str:
         """Upload a file, which counts as no submission yet; returns its token. Raises KaggleError."""
@@ -240,25 +221,23 @@ def _redirect_target(answer: requests.Response) -> str:
 
 
 def _check_file(answer: requests.Response) -> requests.Response:
-    """Return the answer. Raises KaggleError for a web page or a message in place of a file."""
+    """Return a file's or a redirect's answer. Raises KaggleError for a web page or a message in place of a file."""
     kind = answer.headers.get("Content-Type", "").lower()
     packed = answer.headers.get("Content-Encoding", "identity").lower()
-    if answer.status_code != 416 and ("html" in kind or "json" in kind or packed != "identity"):
+    if (
+        not answer.is_redirect
+        and answer.status_code != 416
+        and ("html" in kind or "json" in kind or packed != "identity")
+    ):
         answer.close()
         raise KaggleError("Kaggle sent a web page in place of the archive; type the same command later", "odd")
     return answer
 
 
 def _submission(ref: int, row: Json) -> Submission:
-    return Submission(
-        ref=ref,
-        status=_status(row.get("status")),
-        public=_score(row.get("publicScore")),
-        private=_score(row.get("privateScore")),
-        description=printable(row.get("description")),
-        team=printable(row.get("teamName")),
-        error=printable(row.get("errorDescription")),
-    )
+    public, private = (_score(row.get(name)) for name in ("publicScore", "privateScore"))
+    texts = (printable(row.get(name)) for name in ("description", "teamName", "errorDescription"))
+    return Submission(ref, _status(row.get("status")), public, private, *texts)
 
 
 def _status(value: Any) -> str:

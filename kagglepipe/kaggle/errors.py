@@ -76,7 +76,6 @@ def retry_after(answer: "requests.Response") -> float | None:
 def http_date(value: str) -> float | None:
     """Parse an HTTP date to seconds since 1970; None if it is none."""
     try:
-        parsed = email.utils.parsedate_tz(value)
-        return None if parsed is None else float(email.utils.mktime_tz(parsed))
+        return email.utils.parsedate_to_datetime(value).timestamp()
     except (TypeError, ValueError, IndexError, OverflowError):
         return None

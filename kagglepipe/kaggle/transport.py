@@ -48,15 +48,9 @@ class Transport:
         request.headers["Authorization"] = self.credentials.authorization
         return request
 
-    # --- files at signed addresses ---------------------------------------------------------------------------------
-
     def get(self, address: str, headers: dict[str, str]) -> requests.Response:
         """Request a file: an unread answer below 400, or 416. Raises KaggleError with only the status."""
-        self._check_secure(address)
-        with network_errors("the download"):
-            answer = self._storage.get(
-                address, headers=headers, timeout=self.timeout, allow_redirects=False, stream=True
-            )
+        answer = self._transfer("GET", address, "the download", headers=headers)
         if answer.status_code >= 400 and answer.status_code != 416:
             answer.close()
             raise storage_error(answer, "download")
@@ -64,21 +58,19 @@ class Transport:
 
     def put(self, address: str, stream: IO[bytes]) -> None:
         """Upload a file; the body of the answer is not waited for. Raises KaggleError."""
-        self._check_secure(address)
         headers = {"Content-Type": "application/octet-stream"}
-        with network_errors("the upload"):
-            answer = self._storage.put(
-                address, data=stream, headers=headers, timeout=self.timeout, allow_redirects=False, stream=True
-            )
+        answer = self._transfer("PUT", address, "the upload", headers=headers, data=stream)
         answer.close()
         if answer.status_code not in (200, 201):
             raise storage_error(answer, "upload")
 
-    def _check_secure(self, address: str) -> None:
+    def _transfer(self, verb: str, address: str, what: str, **rest: Any) -> requests.Response:
         if not (address.startswith("https://") or (self.is_local and is_loopback(address))):
             raise KaggleError(f"Kaggle sends to {masked(address)}, which is not https: not followed", "denied")
-
-    # --- the JSON API ----------------------------------------------------------------------------------------------
+        with network_errors(what):
+            return self._storage.request(
+                verb, address, timeout=self.timeout, allow_redirects=False, stream=True, **rest
+            )
 
     def post(self, method: str, payload: Json) -> requests.Response:
         """Call `<service>/<method>`: an unread answer below 400. Raises KaggleError."""
@@ -103,9 +95,8 @@ class Transport:
         except (ValueError, RecursionError):
             raise KaggleError(f"Kaggle's answer to {name} is {_describe(text)}", "odd") from None
         if answer.status_code >= 300 or not isinstance(value, dict):
-            raise KaggleError(
-                f"Kaggle's answer to {name} is not what its API gives; type the same command later", "odd"
-            )
+            advice = "type the same command later"
+            raise KaggleError(f"Kaggle's answer to {name} is not what its API gives; {advice}", "odd")
         return value
 
     def _error_message(self, answer: requests.Response, name: str) -> str:
@@ -174,9 +165,6 @@ def printable(value: object) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in value).split()) if isinstance(value, str) else ""
 
 
-# --- errors of the network ---------------------------------------------------------------------------------------
-
-
 @contextmanager
 def network_errors(what: str) -> Iterator[None]:
     """Turn errors of requests and urllib3 into a KaggleError; their text, and the chain of causes, show addresses."""
@@ -192,10 +180,7 @@ def _network_error(error: Exception, what: str) -> KaggleError:
         "NewConnectionError", "NameResolutionError", "ConnectTimeoutError",
     )  # fmt: skip
     if isinstance(error, requests.exceptions.SSLError):
-        fault, advice = (
-            "the connection is not secure (certificate)",
-            "check the clock, the proxy and REQUESTS_CA_BUNDLE",
-        )
+        fault, advice = "the connection is not secure (certificate)", "check clock, proxy and REQUESTS_CA_BUNDLE"
     elif isinstance(error, requests.exceptions.ProxyError):
         fault, advice = "the proxy does not answer", "check HTTPS_PROXY"
     elif refused:
@@ -205,9 +190,6 @@ def _network_error(error: Exception, what: str) -> KaggleError:
     else:
         fault, advice = "the connection broke off", "check the network and type the same command again"
     return KaggleError(f"Kaggle, {what}: {fault}; {advice}", "network", harmless=refused)
-
-
-# --- addresses -----------------------------------------------------------------------------------------------------
 
 
 def base_address(endpoint: str) -> str:

@@ -31,17 +31,14 @@ MAX_MESSAGE = 150  # characters
 
 
 def check_account(client: "KaggleClient", slug: str) -> None:
-    """Raises KaggleError for invalid credentials and rules that are not accepted; warns if no submission is left now.
-
-    Any other error will show again when there is something to send.
-    """
+    """Raises KaggleError for invalid credentials and rules that are not accepted; warns if no submission is left."""
     try:
         client.user()
         limits = client.limits(slug)
     except KaggleError as error:
         if error.kind in ("auth", "rules"):
             raise
-        log.debug("submit: %s", error)
+        log.debug("submit: %s", error)  # shows again when there is something to send
         return
     if limits is not None and (reason := why_none_left(limits, slug)):
         log.warning("submit: %s", reason)
@@ -58,9 +55,9 @@ def upload(client: "KaggleClient", csv: Path, facts: Mapping[str, Any], ledger: 
     facts: what the ledger's row says of it, competition and sha256 among it.
     """
     upload = Upload(client, str(facts["competition"]), ledger)
+    key = {"competition": upload.slug, "sha256": facts["sha256"]}
     with exclusive_lock(ledger.with_name("upload"), "submit"):  # two commands must not send one file twice
-        rows = [row for row in read_ledger(ledger) if row["sha256"] == facts["sha256"]]
-        rows = [row for row in rows if row["competition"] == upload.slug]
+        rows = [row for row in read_ledger(ledger) if key.items() <= row.items()]
         row = upload.find_unsure(rows, again=options.again)
         if row is None and not options.again:
             row = _sent_before(rows)
@@ -168,8 +165,7 @@ class Upload:
             if len(found) == len(wanted):
                 break
         return [
-            record(self.ledger, row["tag"], _news(row, found[row["tag"]])) if row["tag"] in found else row
-            for row in wanted
+            record(self.ledger, tag, _news(row, found[tag])) if (tag := row["tag"]) in found else row for row in wanted
         ]
 
 

@@ -63,7 +63,7 @@ def run(config: Config) -> None:
         elif known is not None and not (known.kind == "kaggle" and competition.refresh):
             log.info("download: %s is here already", folder.name)
             found = known
-        elif (attached := notebook_data(config.kaggle, config.competition.slug)) is not None:
+        elif attached := notebook_data(config.kaggle, competition.slug):
             found = take_source(config, attached, known)
         else:
             found = take_kaggle(config, known)
@@ -88,14 +88,19 @@ def take_sample(folder: Path, kind: str, known: Source | None) -> Source:
     if known is not None:
         log.info("download: the sample is here already")
         return known
-    raw = folder / "raw"
-    temporary = raw.with_name(f".raw.new-{secrets.token_hex(8)}")
-    for leftover in (raw, *folder.glob(".*raw.new*")):
-        shutil.rmtree(leftover, ignore_errors=True)
-    draw_sample(kind, temporary)
-    temporary.rename(raw)
+    raw, drawn = folder / "raw", new_folder(folder)
+    shutil.rmtree(raw, ignore_errors=True)
+    draw_sample(kind, drawn)
+    drawn.rename(raw)
     log.info("download: drew the built-in sample in %s", raw)
     return Source("sample", "", "", "")
+
+
+def new_folder(folder: Path) -> Path:
+    """Name a folder that becomes raw/ once it is complete; removes those of processes that were killed."""
+    for leftover in folder.glob(".*raw.new*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    return folder / f".raw.new-{secrets.token_hex(8)}"
 
 
 def draw_sample(kind: str, folder: Path) -> None:
@@ -134,18 +139,9 @@ def unpack(archive: Path, folder: Path, options: DownloadOptions) -> None:
     """Unpack a zip to raw/ in `folder`, in place of its contents and all files made from them."""
     from kagglepipe.competitions.archive import extract_zip  # nothing else needs it
 
-    for leftover in folder.glob(".*raw.new*"):  # of a process that was killed
-        shutil.rmtree(leftover, ignore_errors=True)
-    # the old files go only when the new archive has proved complete
-    unpacked = folder / f".raw.new-{secrets.token_hex(8)}"
-    names = extract_zip(
-        archive,
-        unpacked,
-        max_bytes=int(options.max_gb * GB),
-        max_entries=options.max_entries,
-        encoding=options.encoding,
-    )
-    forget(folder)
+    unpacked, most = new_folder(folder), int(options.max_gb * GB)
+    names = extract_zip(archive, unpacked, max_bytes=most, max_entries=options.max_entries, encoding=options.encoding)
+    forget(folder)  # only now that the new archive has proved complete
     unpacked.rename(folder / "raw")
     log.info("download: unpacked %d files from %s", len(names), archive.name)
 
@@ -194,9 +190,8 @@ def take_kaggle(config: Config, known: Source | None) -> Source:
 def listing(files: "list[RemoteFile]") -> str:
     """Count the listed files by folder, as in `Train/Pistol 391, Test 799`, and add up their known sizes."""
     folders = Counter(str(PurePosixPath(file.name).parent) for file in files)
-    counts = ", ".join(
-        f"{name if name != '.' else 'files'} {count}" for name, count in folders.most_common(MAX_FOLDERS)
-    )
+    common = folders.most_common(MAX_FOLDERS)
+    counts = ", ".join(f"{name if name != '.' else 'files'} {count}" for name, count in common)
     more = " and more" if len(files) == MAX_LISTED or len(folders) > MAX_FOLDERS else ""
     size = sum(file.size or 0 for file in files)
     return f"{counts or 'no files'}{more}" + (f" ({size / 1e6:,.1f} MB)" if size else "")
@@ -214,10 +209,9 @@ def forget(folder: Path) -> None:
 
 
 def with_sample_if_no_data(config: Config) -> Config:
-    """Return the configuration, or that of the built-in sample if the competition has one and its data is nowhere.
+    """Return the configuration, or that of the built-in sample if the competition has one and no source of its data.
 
-    Nowhere: no source, nothing taken before, no Kaggle notebook's data, no credentials. A source or a download that
-    fails is an error.
+    Sources: competition.source, files taken before, a Kaggle notebook's, and credentials; one that fails is an error.
     """
     competition = config.competition
     no_sample = competition.sample_slug is None or competition.source or competition.is_sample
@@ -230,11 +224,7 @@ def with_sample_if_no_data(config: Config) -> Config:
     if config.stage in ("predict", "detect", "runs"):  # needs a run, not data, and says which it uses
         own = RunStore(config.runs_dir).finished()
         return config if own else replace(config, competition=replace(competition, slug=competition.sample_slug))
-    if (
-        notebook_data(config.kaggle, competition.slug) is not None
-        or is_kaggle_notebook()
-        or find_credentials() is not None
-    ):
+    if notebook_data(config.kaggle, competition.slug) or is_kaggle_notebook() or find_credentials():
         return config
     log.info(
         "\n*** No data for %s was found: running on the BUILT-IN SAMPLE, images drawn by code.\n"
