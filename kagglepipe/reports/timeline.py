@@ -1,13 +1,12 @@
-"""Draw the timeline of a video as a picture, and its labels into its frames.
+"""Draw the timeline of a video: probabilities, detected and true segments.
 
-Segments are frames of one video as in `segments.metrics`. `background` is the class of times without an action, which
+Segments are frames of one video as in `segments.matching`. `background` is the class of times without an action, which
 gets no row and no colour; None without such a class.
 """
 
-import functools
 import math
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +16,8 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
 from kagglepipe.files import atomic
-from kagglepipe.images.decode import Pixels
+from kagglepipe.predictions.uncertainty import Floats
 from kagglepipe.reports.plots import GAP, INK, PAPER, fit_text
-from kagglepipe.segments.metrics import Floats
 from kagglepipe.segments.postprocess import FrameProbs
 from kagglepipe.text import quoted_three
 
@@ -37,7 +35,6 @@ PALETTE: tuple[Colour, ...] = (  # for the colour-blind: six by Okabe and Ito 20
 )
 WHITE, GREY, PANEL, GRID = (255, 255, 255), (105, 105, 105), (241, 241, 238), (222, 222, 218)
 OUTLINE, TRUE = (140, 140, 140), (205, 205, 205)
-STRIP, TRACK, UNNAMED = (38, 38, 38), (110, 110, 110), (200, 200, 200)  # in frames: strip, bar, class without colour
 
 WIDTH, HEAD, FOOT, MARGIN = 1200, 62, 30, 30  # pixels of the picture; the margin is on the right
 MIN_NAMES, MAX_NAMES = 110, 170  # pixels of the column of names
@@ -47,8 +44,6 @@ MAX_TICKS = (12, 6, 3, 1)
 CLOCK_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 DAY, ROUNDING = 86400, 1e-6
 MIN_CLOCK_TIME = 120.0  # seconds from which on times are written as m:ss
-MIN_FONT = 10
-MIN_FONTS_WIDE = 8  # font sizes that a frame must be wide to get text
 
 
 def class_colours(classes: Sequence[str], background: str | None) -> dict[str, Colour]:
@@ -69,7 +64,7 @@ def class_colours(classes: Sequence[str], background: str | None) -> dict[str, C
 
 
 @dataclass(frozen=True)
-class _Scale:
+class Scale:
     """Linear scale from times `first` … `last` to pixel columns left <= column < right."""
 
     first: float
@@ -116,7 +111,7 @@ def draw_timeline(
     colours = class_colours(classes, background)
     names = ImageFont.load_default(13)
     widest = max((names.getlength(strip_accents(name)) for name in colours), default=0)
-    scale = _Scale(*_limits(times, step, frames), 3 * GAP + int(np.clip(widest, MIN_NAMES, MAX_NAMES)), WIDTH - MARGIN)
+    scale = Scale(*_limits(times, step, frames), 3 * GAP + int(np.clip(widest, MIN_NAMES, MAX_NAMES)), WIDTH - MARGIN)
     curve = 40 if len(colours) <= 12 else 26
     pitch = curve + BETWEEN + BAR + (BETWEEN + TRUTH_BAR if truth is not None else 0) + 2 * GAP
     bottom = HEAD + pitch * len(colours)
@@ -126,11 +121,11 @@ def draw_timeline(
     for top in range(HEAD, bottom, pitch):
         pen.rectangle((scale.left, top, scale.right - 1, top + curve - 1), PANEL)
     _draw_axis(pen, scale, unit, bottom)
-    heights = _column_maxima(times, step, probs, scale)
+    heights = column_maxima(times, step, probs, scale)
     for top, (name, colour) in zip(range(HEAD, bottom, pitch), colours.items(), strict=True):
         text = fit_text(strip_accents(name), names, scale.left - 3 * GAP)
         pen.text((scale.left - 2 * GAP, top + curve // 2), text, INK, names, anchor="rm")
-        sheet.paste(colour, (scale.left, top), _curve_mask(heights[:, classes.index(name)], curve))
+        sheet.paste(colour, (scale.left, top), curve_mask(heights[:, classes.index(name)], curve))
         found = top + curve + BETWEEN
         _draw_found(pen, scale, segments[segments["label"] == name], found, colour)
         if truth is not None:
@@ -146,12 +141,12 @@ def _check(timeline: FrameProbs, classes: Sequence[str], frames: Sequence[pd.Dat
     if wrong := int((~np.isfinite(timeline.probs)).sum()):
         raise ValueError(f"{wrong} of {timeline.probs.size} probabilities are not finite")
     for frame in frames:
-        _check_labels(frame, classes)
+        check_labels(frame, classes)
     if len(videos := set().union(*(frame["video"] for frame in frames))) > 1:
         raise ValueError(f"segments of {len(videos)} videos, {quoted_three(videos)}, in one timeline")
 
 
-def _check_labels(segments: pd.DataFrame, classes: Sequence[str]) -> None:
+def check_labels(segments: pd.DataFrame, classes: Sequence[str]) -> None:
     if unknown := set(segments["label"]) - set(classes):
         raise ValueError(f"label {quoted_three(unknown)} is none of the classes {', '.join(classes)}")
 
@@ -162,7 +157,7 @@ def _limits(times: Floats, step: float, frames: Sequence[pd.DataFrame]) -> tuple
     return float(min([times[0], *starts])), float(max([times[-1] + step, *ends]))
 
 
-def _column_maxima(times: Floats, step: float, probs: npt.NDArray[np.floating], scale: _Scale) -> Floats:
+def column_maxima(times: Floats, step: float, probs: npt.NDArray[np.floating], scale: Scale) -> Floats:
     """Maximum probability (columns, C) of the samples in each pixel column, 0 without samples."""
     edges = np.linspace(scale.first, scale.last, scale.right - scale.left + 1)
     slack = ROUNDING * (edges[1] - edges[0])
@@ -173,7 +168,7 @@ def _column_maxima(times: Floats, step: float, probs: npt.NDArray[np.floating], 
     return np.maximum.reduceat(padded, np.column_stack([begin, stop]).ravel(), axis=0)[::2]
 
 
-def _curve_mask(heights: Floats, height: int) -> Image.Image:
+def curve_mask(heights: Floats, height: int) -> Image.Image:
     """Opacity mask (height, columns) of a curve (columns,) in [0, 1]: full along the curve, FILL below it."""
     tall = np.clip(heights, 0, 1) * height
     around = np.pad(tall, 1, mode="edge")
@@ -183,7 +178,7 @@ def _curve_mask(heights: Floats, height: int) -> Image.Image:
     return Image.fromarray(np.round(255 * (inside - (1 - FILL) * beyond)).astype(np.uint8))
 
 
-def _draw_head(sheet: Image.Image, scale: _Scale, title: str, colour: Colour, with_truth: bool) -> None:
+def _draw_head(sheet: Image.Image, scale: Scale, title: str, colour: Colour, with_truth: bool) -> None:
     """Draw the title, and the legend below it."""
     pen, heading, small = ImageDraw.Draw(sheet), ImageFont.load_default(17), ImageFont.load_default(12)
     pen.text((scale.left, 8), fit_text(strip_accents(title), heading, scale.right - scale.left), INK, heading)
@@ -194,12 +189,12 @@ def _draw_head(sheet: Image.Image, scale: _Scale, title: str, colour: Colour, wi
         elif text.startswith("found"):
             pen.rectangle((x, middle - 6, x + 27, middle + 5), colour)
         else:
-            sheet.paste(colour, (x, middle - 6), _curve_mask(np.sin(np.linspace(0.3, 2.8, 28)), 12))
+            sheet.paste(colour, (x, middle - 6), curve_mask(np.sin(np.linspace(0.3, 2.8, 28)), 12))
         pen.text((x + 34, middle), text, GREY, small, anchor="lm")
         x += 34 + int(small.getlength(text)) + 28
 
 
-def _draw_axis(pen: ImageDraw.ImageDraw, scale: _Scale, unit: str, bottom: int) -> None:
+def _draw_axis(pen: ImageDraw.ImageDraw, scale: Scale, unit: str, bottom: int) -> None:
     """Draw a line through all rows and a label at each tick, as many as their labels leave room for."""
     font = ImageFont.load_default(12)
     for most in MAX_TICKS:
@@ -248,7 +243,7 @@ def clock(seconds: float) -> str:
     return f"-{shown}" if seconds <= -0.5 else shown
 
 
-def _draw_found(pen: ImageDraw.ImageDraw, scale: _Scale, found: pd.DataFrame, top: int, colour: Colour) -> None:
+def _draw_found(pen: ImageDraw.ImageDraw, scale: Scale, found: pd.DataFrame, top: int, colour: Colour) -> None:
     """Draw a bar for each detected segment, with its score where there is room."""
     font = ImageFont.load_default(11)
     for start, end, score in zip(found["start"], found["end"], found["score"], strict=True):
@@ -258,7 +253,7 @@ def _draw_found(pen: ImageDraw.ImageDraw, scale: _Scale, found: pd.DataFrame, to
             pen.text(((left + right + 1) / 2, top + BAR / 2), text, text_colour(colour), font, anchor="mm")
 
 
-def _draw_truth(pen: ImageDraw.ImageDraw, scale: _Scale, truth: pd.DataFrame, top: int) -> None:
+def _draw_truth(pen: ImageDraw.ImageDraw, scale: Scale, truth: pd.DataFrame, top: int) -> None:
     """Draw a grey bar for each true segment, and their name on the left."""
     font = ImageFont.load_default(10)
     pen.text((scale.left - 2 * GAP, top + TRUTH_BAR / 2), "truth", GREY, font, anchor="rm")
@@ -280,93 +275,3 @@ def strip_accents(text: str) -> str:
     """
     parts = unicodedata.normalize("NFKD", " ".join(text.split()))
     return "".join(part for part in parts if not unicodedata.combining(part))
-
-
-# --- frames with their segments -----------------------------------------------------------------------
-
-
-def make_strip(
-    width: int, total: float, segments: pd.DataFrame, classes: Sequence[str], background: str | None
-) -> Pixels:
-    """Draw the segments of a whole video as a strip (H, width, 3) uint8 in the colours of their classes.
-
-    H is 10 for width 640. total: length of the video in the unit of the segments, > 0. Of overlapping segments the one
-    that starts later is visible, of those that start together the shorter one, as in `frame_labels`. A segment is at
-    least one column wide. Raises ValueError for an unknown background or label, or a total that is not above 0.
-    """
-    if not total > 0:
-        raise ValueError(f"a video of length {total} has no timeline")
-    colours = class_colours(classes, background)
-    _check_labels(segments, classes)
-    strip = np.full((max(6, width // 64), width, 3), STRIP, np.uint8)
-    shown = segments[segments["label"] != background]
-    shown = shown.sort_values(["start", "end", "label"], ascending=[True, False, True])
-    for start, end, label in zip(shown["start"], shown["end"], shown["label"], strict=True):
-        begin = min(max(round(start / total * width), 0), width - 1)
-        strip[1:-1, begin : max(round(end / total * width), begin + 1)] = colours[label]
-    return strip
-
-
-def annotate(
-    frame: Pixels,
-    *,
-    time: float,
-    total: float,
-    labels: Sequence[tuple[str, float]],
-    colours: Mapping[str, Colour],
-    strip: Pixels | None = None,
-) -> Pixels:
-    """Copy a frame (H, W, 3) and draw its labels into it, with probabilities as numbers and bars.
-
-    Below them is the strip, with a cursor at `time`. Frames too small for text get only the strip.
-
-    time, total: of the frame and the video, in one unit. labels: (name, probability in [0, 1]), the most important
-    first; they take at most half of the height. colours: of `class_colours`; a label without one is grey. strip: of
-    `make_strip` for this width, or None. Raises ValueError for a strip of another width.
-    """
-    picture = np.array(frame)
-    height, width = picture.shape[:2]
-    floor = height if strip is None else max(0, height - len(strip))
-    if strip is not None:
-        if strip.shape[1] != width:
-            raise ValueError(f"a strip of width {strip.shape[1]} for a frame of width {width}")
-        picture[floor:] = strip[: height - floor]
-        _draw_cursor(picture[floor:], time / total)
-    size = max(MIN_FONT, min(height, width) // 25)
-    line = size * 3 // 2
-    rows = labels[: min(height // 2, floor) // line] if width >= MIN_FONTS_WIDE * size else []
-    if rows:
-        panel = picture[floor - line * len(rows) : floor]
-        panel[:] = _panel(panel, rows, colours, size)
-    return picture
-
-
-def _draw_cursor(strip: Pixels, share: float) -> None:
-    """Draw a white line with dark sides at a share of the video, in 0 … 1."""
-    width = strip.shape[1]
-    half = width // 640
-    at = min(max(int(share * width), 0), width - 1)
-    strip[:, max(0, at - half - 1) : at + half + 2] = STRIP
-    strip[:, max(0, at - half) : at + half + 1] = WHITE
-
-
-def _panel(under: Pixels, rows: Sequence[tuple[str, float]], colours: Mapping[str, Colour], size: int) -> Pixels:
-    """Darken a part of a frame (H, W, 3) and draw a row of name, bar and number for each label."""
-    panel = Image.fromarray(under // 3)
-    pen, font, line, pad = ImageDraw.Draw(panel), ImageFont.load_default(size), size * 3 // 2, size // 2
-    left, right = int(under.shape[1] * 0.4), under.shape[1] - 2 * pad - int(font.getlength("0.00"))
-    for number, (name, probability) in enumerate(rows):
-        middle, thick = number * line + line // 2, max(1, size // 5)
-        length = round(min(max(probability, 0.0), 1.0) * (right - left))
-        pen.text((pad, middle), _fitted(name, size, left - 2 * pad), WHITE, font, anchor="lm")
-        pen.rectangle((left, middle - thick, right - 1, middle + thick), TRACK)
-        if length:
-            pen.rectangle((left, middle - thick, left + length - 1, middle + thick), colours.get(name, UNNAMED))
-        pen.text((under.shape[1] - pad, middle), f"{probability:.2f}", WHITE, font, anchor="rm")
-    return np.asarray(panel)
-
-
-@functools.lru_cache(maxsize=256)
-def _fitted(name: str, size: int, width: int) -> str:
-    """Fit a name into a width; cached, since fitting takes longer than drawing, and all frames have the same names."""
-    return fit_text(strip_accents(name), ImageFont.load_default(size), width)

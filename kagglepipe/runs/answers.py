@@ -22,7 +22,8 @@ from kagglepipe.predictions.frame import class_columns, repeated
 from kagglepipe.predictions.metrics import summarise
 from kagglepipe.runs.run import Run
 from kagglepipe.runs.scores import segments_of, true_classes
-from kagglepipe.segments.metrics import SEGMENT_COLUMNS, segment_scores
+from kagglepipe.segments.matching import SEGMENT_COLUMNS
+from kagglepipe.segments.metrics import segment_scores
 from kagglepipe.segments.postprocess import DetectionSettings
 from kagglepipe.text import quoted_three
 

@@ -1,7 +1,7 @@
 """Metrics of temporal segments in videos, with intervals by groups of videos.
 
-A segments frame has the columns video (str), start, end (start < end, any unit) and label (str); predictions also have
-score in [0, 1]. All metrics are in [0, 1], more is better, and segments labelled `background` are ignored.
+Segments frames are as in `segments.matching`. All metrics are in [0, 1], more is better, and segments labelled
+`background` are ignored.
 
 Matching predictions to truths is slow and done once for each pair of frames. Each metric is then a function of weights
 of videos (D, V): ones for the score itself, 0 or 1 to leave groups out, counts for a drill's draws.
@@ -9,7 +9,6 @@ of videos (D, V): ones for the score itself, 0 or 1 to leave groups out, counts 
 
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -18,6 +17,7 @@ import pandas as pd
 
 from kagglepipe.predictions.frame import Labels, Probs
 from kagglepipe.predictions.uncertainty import (
+    Floats,
     Interval,
     effective_groups,
     group_blocks,
@@ -25,67 +25,21 @@ from kagglepipe.predictions.uncertainty import (
     jackknife_error,
     share_interval,
 )
+from kagglepipe.segments.matching import Matching, Segments, match_segments
 from kagglepipe.text import quoted_three
 
-SEGMENT_COLUMNS = ("video", "start", "end", "label")
 ACTIVITYNET_TIOUS = tuple(k / 20 for k in range(10, 20))  # 0.5, 0.55, … 0.95, each the double nearest to it
 DRAWS_AT_ONCE = 100  # rows of weights, which limits memory
 
-Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 Weighted = Callable[[Floats], Floats]  # weights of videos (D, V) -> scores (D,), NaN where undefined
-
-
-@dataclass(frozen=True, eq=False)
-class _Segments:
-    """Segments as arrays (S,); video and label are indices shared by predictions and truth."""
-
-    video: Labels
-    label: Labels
-    start: Floats
-    end: Floats
-    score: Floats
-
-
-@dataclass(frozen=True, eq=False)
-class _Pairs:
-    """Overlapping predictions and truths (indices) of one video and label, and their tIoU in (0, 1], (P,) each.
-
-    Sorted by prediction, falling tIoU, truth.
-    """
-
-    prediction: Labels
-    truth: Labels
-    overlap: Floats
-
-
-@dataclass(frozen=True, eq=False)
-class Matching:
-    """Predictions by falling score, truth by (video, label, start), and all overlapping pairs."""
-
-    videos: list[str]
-    labels: list[str]
-    predicted: _Segments
-    truth: _Segments
-    pairs: _Pairs
 
 
 # --- scores of two frames ---------------------------------------------------------------------------------------
 
 
-def evaluate(
-    metric: "Callable[[Matching], Weighted]",
-    predicted: pd.DataFrame,
-    truth: pd.DataFrame,
-    background: str | None = None,
-) -> float:
-    """One metric of two segments frames, such as `edit`, or `partial(f1, overlap=0.5)`."""
-    matching = match_segments(predicted, truth, background)
-    return float(metric(matching)(np.ones((1, len(matching.videos))))[0])
-
-
 def segment_scores(predicted: pd.DataFrame, truth: pd.DataFrame, *, background: str | None = None) -> dict[str, float]:
-    """All of SEGMENT_SCORES: f1_10, f1_25, f1_50, edit, map_10 … map_70 and map_activitynet.
+    """Compute all of SEGMENT_SCORES: f1_10, f1_25, f1_50, edit, map_10 … map_70 and map_activitynet.
 
     Truth without predictions scores 0. Predictions without any truth score 0 for F1 and edit, NaN for precision.
     Two empty frames score NaN. Raises ValueError for segments that lack a column or do not end after they start.
@@ -126,8 +80,9 @@ def segment_scorer(
     def scores(weights: pd.DataFrame) -> dict[str, Floats]:
         if missing := set(matching.videos) - set(weights.columns):
             raise ValueError(f"no weight for video {quoted_three(missing)}")
-        values = weights[matching.videos].to_numpy(dtype=np.float64)
-        return {key: metric(values) for key, metric in metrics.items()}
+        firsts = range(0, len(weights), DRAWS_AT_ONCE)
+        parts = [weights[first : first + DRAWS_AT_ONCE][matching.videos].to_numpy(np.float64) for first in firsts]
+        return {key: np.concatenate([metric(part) for part in parts]) for key, metric in metrics.items()}
 
     return scores
 
@@ -167,7 +122,7 @@ def edit(matching: Matching) -> Weighted:
     CNNs for fine-grained action segmentation".
 
     >>> truth = pd.DataFrame({"video": "v", "start": [0, 5, 9], "end": [4, 8, 12], "label": ["sit", "walk", "sit"]})
-    >>> round(evaluate(edit, truth[:2], truth), 4)
+    >>> round(segment_scores(truth[:2], truth)["edit"], 4)
     0.6667
     """
     scores = np.full(len(matching.videos), math.nan)
@@ -181,12 +136,12 @@ def f1(matching: Matching, overlap: float) -> Weighted:
     """Segmental F1 = 2 TP / (predictions + truths), over all videos and classes; overlap: of tIoU, in (0, 1].
 
     As in the authors' programs a prediction is compared only with its best truth, and a second one for the same truth
-    is a false positive, so that below 0.5 it may matter which frame is the truth. Lea, Flynn, Vidal, Reiter and Hager
-    2017, "Temporal convolutional networks for action segmentation and detection"; summed over videos as by Abu Farha
-    and Gall 2019, "MS-TCN".
+    is a false positive, so F1 is not symmetric below 0.5. Lea, Flynn, Vidal, Reiter and Hager 2017, "Temporal
+    convolutional networks for action segmentation and detection"; summed over videos as by Abu Farha and Gall 2019,
+    "MS-TCN".
 
     >>> truth = pd.DataFrame({"video": "v", "start": [0.0, 10.0], "end": [4.0, 20.0], "label": "wave"})
-    >>> [evaluate(partial(f1, overlap=0.5), truth.assign(end=[4.0, end]), truth) for end in (15.0, 14.0)]
+    >>> [segment_scores(truth.assign(end=[4.0, end]), truth)["f1_50"] for end in (15.0, 14.0)]
     [1.0, 0.5]
     """
     count, pairs = len(matching.videos), matching.pairs
@@ -200,16 +155,16 @@ def f1(matching: Matching, overlap: float) -> Weighted:
 def mean_average_precision(matching: Matching, tious: Sequence[float]) -> Weighted:
     """Mean over classes with truths, then over `tious` in (0, 1], of interpolated average precision.
 
-    By falling score over all videos, a prediction is right if a truth of its label and video that is left has
-    tIoU >= tiou with it, and takes the best one. Precision is the best at this recall or a higher one. Equal scores are
-    one step of the curve; predictions without the column `score` are all equal.
+    By falling score over all videos, a prediction is right if an unmatched truth of its label and video has
+    tIoU >= tiou with it; it is matched with the best one. Precision is the best at this recall or a higher one. Equal
+    scores are one step of the curve.
 
     Caba Heilbron et al. 2015, "ActivityNet", whose evaluation program this follows; Idrees et al. 2017, "The THUMOS
     challenge on action recognition for videos in the wild", asks for tIoU > tiou and does not interpolate.
 
     >>> truth = pd.DataFrame({"video": "v", "start": [0.0, 10.0], "end": [4.0, 20.0], "label": "wave"})
     >>> found = truth.assign(start=[5.0, 10.0], end=[9.0, 20.0], score=[0.9, 0.8])
-    >>> evaluate(partial(mean_average_precision, tious=[0.5]), found, truth)
+    >>> segment_scores(found, truth)["map_50"]
     0.25
     """
     precisions = [_class_precisions(matching, tiou) for tiou in tious]
@@ -272,57 +227,6 @@ def _last_of_equal(values: npt.NDArray[np.generic]) -> Labels:
     return np.flatnonzero(np.append(values[1:] != values[:-1], True))[: len(values)]
 
 
-# --- matching of predictions and truths --------------------------------------------------------------------------
-
-
-def match_segments(predicted: pd.DataFrame, truth: pd.DataFrame, background: str | None) -> Matching:
-    """Find the overlapping pairs of two segments frames, of segments other than `background`."""
-    frames = [_foreground(frame, background) for frame in (predicted, truth)]
-    videos, labels = (sorted({name for frame in frames for name in frame[of].unique()}) for of in ("video", "label"))
-    found, wanted = (_segments(frame, videos, labels) for frame in frames)
-    found = _ordered(found, np.lexsort((found.label, found.end, found.start, found.video, -found.score)))
-    wanted = _ordered(wanted, np.lexsort((wanted.end, wanted.start, wanted.label, wanted.video)))
-    return Matching(videos, labels, found, wanted, _find_pairs(found, wanted, len(labels)))
-
-
-def _foreground(frame: pd.DataFrame, background: str | None) -> pd.DataFrame:
-    """Rows other than background. Raises ValueError unless all rows are segments."""
-    if missing := set(SEGMENT_COLUMNS) - set(frame.columns):
-        raise ValueError(f"segments without the column {quoted_three(missing)}")
-    if not ((frame["start"] < frame["end"]) & np.isfinite(frame["end"] - frame["start"])).all():
-        raise ValueError("a segment must end after it starts")
-    return frame if background is None else frame[frame["label"] != background]
-
-
-def _segments(frame: pd.DataFrame, videos: list[str], labels: list[str]) -> _Segments:
-    return _Segments(
-        video=pd.Index(videos).get_indexer(pd.Index(frame["video"])),
-        label=pd.Index(labels).get_indexer(pd.Index(frame["label"])),
-        start=frame["start"].to_numpy(dtype=np.float64),
-        end=frame["end"].to_numpy(dtype=np.float64),
-        score=np.asarray(frame["score"] if "score" in frame else np.ones(len(frame)), dtype=np.float64),
-    )
-
-
-def _ordered(segments: _Segments, order: Labels) -> _Segments:
-    return _Segments(**{name: values[order] for name, values in vars(segments).items()})
-
-
-def _find_pairs(predicted: _Segments, truth: _Segments, labels: int) -> _Pairs:
-    """Pairs of positive overlap; `truth` is sorted by (video, label)."""
-    wanted, keys = (side.video * labels + side.label for side in (predicted, truth))
-    first, stop = (np.searchsorted(keys, wanted, side) for side in ("left", "right"))
-    counts = stop - first  # of truths with the video and label of each prediction
-    one = np.repeat(np.arange(len(wanted)), counts)
-    other = np.arange(len(one)) + np.repeat(first - (np.cumsum(counts) - counts), counts)
-    shared = np.minimum(predicted.end[one], truth.end[other]) - np.maximum(predicted.start[one], truth.start[other])
-    whole = np.maximum(predicted.end[one], truth.end[other]) - np.minimum(predicted.start[one], truth.start[other])
-    touch = np.flatnonzero(shared > 0)
-    one, other, overlap = one[touch], other[touch], shared[touch] / whole[touch]
-    order = np.lexsort((other, -overlap, one))
-    return _Pairs(one[order], other[order], overlap[order])
-
-
 def _right_predictions(matching: Matching, tiou: float) -> Flags:
     """Which predictions (S,) take a truth, by falling score and each the best that is left."""
     close = matching.pairs.overlap >= tiou
@@ -336,7 +240,7 @@ def _right_predictions(matching: Matching, tiou: float) -> Flags:
     return right
 
 
-def _label_sequences(segments: _Segments, videos: int) -> list[Labels]:
+def _label_sequences(segments: Segments, videos: int) -> list[Labels]:
     """Labels of each video by start."""
     order = np.lexsort((segments.label, segments.end, segments.start, segments.video))
     limits = np.searchsorted(segments.video[order], np.arange(1, videos))
@@ -371,12 +275,7 @@ def video_scorer(
     """
     score = segment_scorer(segments, truth, background=background, keys=[metric])
     groups = np.array(list(codes.values()), dtype=np.intp)
-
-    def weighted(weights: npt.NDArray[np.int64]) -> Floats:
-        parts = (weights[first : first + DRAWS_AT_ONCE] for first in range(0, len(weights), DRAWS_AT_ONCE))
-        return np.concatenate([score(pd.DataFrame(part[:, groups], columns=list(codes)))[metric] for part in parts])
-
-    return weighted
+    return lambda weights: score(pd.DataFrame(weights[:, groups], columns=list(codes)))[metric]
 
 
 # --- intervals ----------------------------------------------------------------------------------------------------
@@ -399,11 +298,8 @@ def group_intervals(
     codes = group_codes(groups[video] for video in videos)
     blocks = group_blocks(codes)
     weights = np.concatenate([np.ones((1, len(videos))), blocks != np.arange(blocks.max() + 1)[:, None]])  # (1 + U, V)
-    parts = np.split(weights, range(DRAWS_AT_ONCE, len(weights), DRAWS_AT_ONCE))
-    found = [scorer(pd.DataFrame(part, columns=videos)) for part in parts]
-    scores = {key: np.concatenate([part[key] for part in found]) for key in found[0]}
     count, effective = int(codes.max()) + 1, effective_groups(codes)
     return {
         key: share_interval(float(values[0]), float(jackknife_error(values[1:])), count, effective=effective)
-        for key, values in scores.items()
+        for key, values in scorer(pd.DataFrame(weights, columns=videos)).items()
     }

@@ -1,7 +1,6 @@
 """Post-processing of frame probabilities into segments, and its settings chosen by cross-fitting.
 
-A segments frame is as in `segments.metrics`. `background` is the class of frames without an action; None if there is no
-such class.
+Segments frames are as in `segments.matching`. `background` is the class of frames without an action, or None.
 """
 
 import itertools
@@ -15,7 +14,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from kagglepipe.predictions.frame import Labels
-from kagglepipe.segments.metrics import SEGMENT_COLUMNS, Floats, segment_scorer
+from kagglepipe.predictions.uncertainty import Floats
+from kagglepipe.segments.matching import SEGMENT_COLUMNS
+from kagglepipe.segments.metrics import segment_scorer
 from kagglepipe.text import quoted_three
 
 ROUNDING = 1e-6  # of a sample: 0.3 / 0.1 is a little less than 3
@@ -267,9 +268,17 @@ def cross_fit(
     """
     if missing := set(probs) - set(folds):
         raise ValueError(f"no fold for video {quoted_three(missing)}")
+    if not grid:
+        raise ValueError("an empty grid leaves nothing to choose from")
     numbers = sorted({folds[video] for video in probs})
-    others = {video: [int(folds[video] != fold) for fold in numbers] + [1] for video in probs}
-    scores = _grid_scores(probs, truth, classes, background, grid, metric, pd.DataFrame(others))
+    weights = pd.DataFrame({video: [int(folds[video] != fold) for fold in numbers] + [1] for video in probs})
+    known = truth[truth["video"].isin(list(probs))]
+    smoothed = {width: _lay_out(probs, classes, background, width) for width in {s.smoothing for s in grid}}
+    scorers = (
+        segment_scorer(_detect(smoothed[settings.smoothing], settings), known, background=background, keys=[metric])
+        for settings in grid
+    )
+    scores = np.array([scorer(weights)[metric] for scorer in scorers])  # (settings, folds + 1)
     *chosen, final = (grid[_first_best(column)] for column in scores.T)
     settings = dict(zip(numbers, chosen, strict=True))
     parts = []
@@ -279,27 +288,6 @@ def cross_fit(
         parts.append(_detect(tracks, settings[fold]).assign(fold=fold))
     segments = pd.concat(parts, ignore_index=True).sort_values(list(SEGMENT_COLUMNS), ignore_index=True)
     return CrossFit(segments, settings, final)
-
-
-def _grid_scores(
-    probs: Mapping[str, FrameProbs],
-    truth: pd.DataFrame,
-    classes: Sequence[str],
-    background: str | None,
-    grid: Sequence[DetectionSettings],
-    metric: str,
-    weights: pd.DataFrame,
-) -> Floats:
-    """Score of each settings of the grid (G) for each row (D) of weights of videos, (G, D)."""
-    if not grid:
-        raise ValueError("an empty grid leaves nothing to choose from")
-    known = truth[truth["video"].isin(list(probs))]
-    tracks = {width: _lay_out(probs, classes, background, width) for width in {s.smoothing for s in grid}}
-    scorers = (
-        segment_scorer(_detect(tracks[settings.smoothing], settings), known, background=background, keys=[metric])
-        for settings in grid
-    )
-    return np.array([scorer(weights)[metric] for scorer in scorers])
 
 
 def _first_best(scores: Floats) -> int:

@@ -1,5 +1,6 @@
 """Open video files through FFmpeg (PyAV), choose their video stream, demux and decode it whatever is damaged."""
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -164,15 +165,11 @@ def _demux(container: InputContainer, *streams: VideoStream) -> Iterator[VideoPa
 
 def decode_packets(stream: VideoStream, packets: Iterator[VideoPacket]) -> Iterator[VideoFrame | None]:
     """Decode packets to frames in display order, None for each damaged frame."""
-    for packet in packets:
+    for packet in itertools.chain(packets, [None]):  # None: the frames that the decoder has kept back
         try:
             frames = stream.decode(packet)
         except FFmpegError:
-            yield None
-            continue
-        yield from (None if frame.is_corrupt else frame for frame in frames)
-    try:
-        frames = stream.decode(None)
-    except FFmpegError:
-        return
-    yield from (None if frame.is_corrupt else frame for frame in frames)
+            if packet is not None:
+                yield None
+        else:
+            yield from (None if frame.is_corrupt else frame for frame in frames)

@@ -5,13 +5,12 @@ with the segments drawn into it. Only the run's checkpoint says how the input is
 """
 
 import logging
-import math
 import sys
 import time as clock
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from itertools import chain, takewhile
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +24,7 @@ from kagglepipe.console import progress
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, write_bytes, write_json
 from kagglepipe.options import DetectOptions
+from kagglepipe.predictions.frame import Probs
 from kagglepipe.runs.configured import best_run, inference_backend
 from kagglepipe.segments.postprocess import ROUNDING, DetectionSettings, detect_segments
 from kagglepipe.segments.streaming import Segment, StreamSegmenter
@@ -39,10 +39,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 COLUMNS = ["video", "start", "end", "label", "score"]
-DRAWN_SIDE = 360  # pixels of the short side of the annotated video
-MAX_DRAWN_RATE = 15.0  # frames/s in it
-
-Probs = NDArray[np.float64]
 
 
 def run(config: Config) -> None:
@@ -55,7 +51,9 @@ def run(config: Config) -> None:
     live = is_stream(source)
     if not live and not absolute(source).exists():
         raise UserError(f"input={source}: nothing is there; give a video, a folder of videos or the URL of a stream")
-    check_output_file(options.file)
+    path = absolute(options.file) if options.file else None
+    if path and (path.is_dir() or path.suffix == ".json"):
+        raise UserError(f"detect.file={path} cannot hold the table; give a file name that ends in .csv")
     found = best_run(config, live=live)
     detector = load_detector(found, inference_backend(config))
     folder = config.runs_dir / "detect"
@@ -66,19 +64,9 @@ def run(config: Config) -> None:
         detect_files(detector, absolute(source), folder, options, skip_bad=skip_bad, exclude=own_outputs)
 
 
-def check_output_file(file: str | None) -> None:
-    """Raise UserError for a `detect.file` that cannot hold the segments."""
-    path = absolute(file) if file else None
-    if path and (path.is_dir() or path.suffix == ".json"):
-        raise UserError(f"detect.file={path} cannot hold the table; give a file name that ends in .csv")
-
-
 @dataclass
 class Detector:
-    """A trained run and the settings that turn its probabilities into segments.
-
-    chosen: whether the settings were chosen out of fold.
-    """
+    """A trained run and its post-processing; chosen: whether `settings` were chosen out of fold."""
 
     run: "SequenceRun | BlendedRun"
     name: str
@@ -88,8 +76,7 @@ class Detector:
     @property
     def classes(self) -> list[str]:
         """Classes of the run, in order."""
-        classes: list[str] = self.run.meta["classes"]
-        return classes
+        return list(self.run.meta["classes"])
 
     @property
     def background(self) -> str | None:
@@ -107,11 +94,8 @@ def load_detector(found: "Run", backend: "InferenceBackend") -> Detector:
     """Load the networks and detection settings of a finished run."""
     from kagglepipe.runs.blended import load_run
 
-    run = load_run(found, backend)
-    metrics = found.metrics
-    chosen = "detection" in metrics
-    settings = DetectionSettings(**metrics["detection"]["settings"]) if chosen else DetectionSettings()
-    detector = Detector(run, found.name, settings, chosen)
+    run, chosen = load_run(found, backend), "detection" in found.metrics
+    settings = DetectionSettings(**found.metrics["detection"]["settings"]) if chosen else DetectionSettings()
     unit = run.meta["unit"]
     how = "chosen out of fold" if chosen else "the defaults: the run was trained on whole clips"
     log.info(
@@ -119,7 +103,7 @@ def load_detector(found: "Run", backend: "InferenceBackend") -> Detector:
         found.name, settings.high, settings.low, settings.smoothing, unit, settings.max_gap, unit,
         settings.min_length, unit, how,
     )  # fmt: skip
-    return detector
+    return Detector(run, found.name, settings, chosen)
 
 
 @dataclass(frozen=True)
@@ -139,8 +123,8 @@ def detect_files(
 ) -> None:
     """Detect segments in a file or all files of a folder, and write them below `folder`.
 
-    Files that cannot be read are named and left out. skip_bad: whether files of unreadable names are too. exclude:
-    folder whose files are left out.
+    Unreadable files are logged and left out. skip_bad: also leave out files whose names cannot be read, instead of
+    raising UserError. exclude: a folder whose files are left out.
     """
     kind = detector.run.meta["kind"]
     root, files = find_items(source, kind, skip_bad=skip_bad)
@@ -158,7 +142,12 @@ def detect_files(
         frames += len(item.times)
         write_timeline(detector, item, segments, folder / f"{name}.png", title=name)
         if kind == "video" and options.video:
-            write_video(root / name, folder / f"{name}.detected.mp4", item, segments, detector)
+            from kagglepipe.reports.overlay import draw_video
+
+            draw_video(
+                root / name, folder / f"{name}.detected.mp4", item.probs, detector.rate, detector.classes,
+                detector.background, segments,
+            )  # fmt: skip
     some = first_three((f"{name}: {reason}" for name, reason in bad.items()), "; ")
     if not found:
         raise UserError(f"input={source}: no {kind} in it can be read: {some}")
@@ -252,9 +241,9 @@ def follow(
     result: VideoResult,
     seconds: float | None,
 ) -> None:
-    """Read a stream frame by frame, collect its probabilities, and log segments as they end.
+    """Read a stream frame by frame, append its probabilities to `result`, and log segments as they end.
 
-    predict: function from a frame to probabilities (C,), of `SequenceRun.live`. seconds: length to read; None: all.
+    predict: function from a frame (H, W, 3) to probabilities (C,). seconds: length to read; None: to the end.
     """
     from kagglepipe.sequences.stream import read_live
 
@@ -325,30 +314,3 @@ def write_timeline(detector: Detector, item: ItemProbs, segments: pd.DataFrame, 
         path, item.times, 1 / detector.rate, item.probs, detector.classes, detector.background, segments,
         title=title, unit=detector.run.meta["unit"],
     )  # fmt: skip
-
-
-def write_video(path: Path, target: Path, item: ItemProbs, segments: pd.DataFrame, detector: Detector) -> None:
-    """Write a video as an MP4 with its segments drawn into it."""
-    from kagglepipe.reports.timeline import annotate, class_colours, make_strip
-    from kagglepipe.sequences.video import sample_frames
-    from kagglepipe.sequences.video_info import inspect
-    from kagglepipe.sequences.video_writer import VideoWriter
-
-    info = inspect(path)
-    rate = min(MAX_DRAWN_RATE, info.rate or MAX_DRAWN_RATE)
-    frames = sample_frames(path, rate=rate, resize=DRAWN_SIDE, info=info, threads=0)
-    first = next(frames)
-    height, width = first[1].shape[:2]
-    colours = class_colours(detector.classes, detector.background)
-    strip = make_strip(width, info.seconds, segments, detector.classes, detector.background)
-
-    def labels(time: float) -> list[tuple[str, float]]:
-        now = segments[(segments["start"] <= time) & (segments["end"] > time)]
-        at = min(int(time * detector.rate + ROUNDING), len(item.probs) - 1)  # a sample lasts until the next
-        return [(name, float(item.probs[at, detector.classes.index(name)])) for name in now["label"]]
-
-    with VideoWriter(target, width, height, rate) as writer:
-        total = max(1, math.ceil(info.seconds * rate))
-        for time, pixels in progress(chain([first], frames), "drawing", total=total, unit="frame"):
-            drawn = annotate(pixels, time=time, total=info.seconds, labels=labels(time), colours=colours, strip=strip)
-            writer.write(drawn)

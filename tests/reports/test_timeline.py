@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from kagglepipe.images.decode import Pixels
-from kagglepipe.reports import timeline
-from kagglepipe.reports.plots import GAP, PAPER
+from kagglepipe.reports.overlay import STRIP, TRACK, UNNAMED, annotate, make_strip
+from kagglepipe.reports.plots import GAP, INK, PAPER
 from kagglepipe.reports.timeline import (
     BAR,
     BETWEEN,
@@ -25,19 +25,17 @@ from kagglepipe.reports.timeline import (
     OUTLINE,
     PALETTE,
     PANEL,
-    STRIP,
-    TRACK,
     TRUE,
     TRUTH_BAR,
-    UNNAMED,
     WHITE,
     WIDTH,
     Colour,
-    annotate,
+    Scale,
     class_colours,
     clock,
+    column_maxima,
+    curve_mask,
     draw_timeline,
-    make_strip,
     round_ticks,
     text_colour,
 )
@@ -132,7 +130,7 @@ def contrast(first: Colour, second: Colour) -> float:
 
 def test_scores_are_text_colour_every_colour() -> None:
     assert min(contrast(colour, text_colour(colour)) for colour in PALETTE) > 3
-    assert {text_colour(colour) for colour in PALETTE} == {WHITE, timeline.INK}
+    assert {text_colour(colour) for colour in PALETTE} == {WHITE, INK}
 
 
 def test_a_class_has_the_colour_of_its_place_among_those_shown() -> None:
@@ -218,8 +216,8 @@ def test_a_column_shows_the_highest_of_its_samples(
     """Compared with looking at every sample for every column, apart from samples that end within rounding of it."""
     times = first + step * np.arange(count)
     probs = np.array([[random.random()] for _ in range(count)])
-    scale = timeline._Scale(first - before, times[-1] + step + after, 0, 90)
-    columns = timeline._column_maxima(times, step, probs, scale)
+    scale = Scale(first - before, times[-1] + step + after, 0, 90)
+    columns = column_maxima(times, step, probs, scale)
     width, grain = (scale.last - scale.first) / 90, 1e-5 * (scale.last - scale.first)
     for column, height in enumerate(columns[:, 0]):
         begin, end = scale.first + column * width, scale.first + (column + 1) * width
@@ -247,7 +245,7 @@ def test_a_curve_is_as_high_as_the_probability(tmp_path: Path) -> None:
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.integers(1, 50))
 def test_a_curve_covers_its_share_of_each_column(heights: list[float], height: int) -> None:
     """From below; the topmost pixel in part, which softens the edge."""
-    area = np.asarray(timeline._curve_mask(np.array(heights), height)) / 255
+    area = np.asarray(curve_mask(np.array(heights), height)) / 255
     assert area.shape == (height, len(heights))
     for column, tall in zip(area.T, heights, strict=True):
         whole = int(tall * height)

@@ -1,9 +1,7 @@
-"""Scores of segments worked by hand, against their definitions written as loops, and against scikit-learn.
-
-Run with `python -m pytest tests/predictions`.
-"""
+"""Scores of segments worked by hand, against their definitions written as loops, and against scikit-learn."""
 
 import math
+from collections.abc import Callable
 from functools import lru_cache, partial
 
 import numpy as np
@@ -13,11 +11,12 @@ import sklearn.metrics
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kagglepipe.segments import metrics as segment_metrics
+from kagglepipe.segments.matching import match_segments
 from kagglepipe.segments.metrics import (
+    DRAWS_AT_ONCE,
     SEGMENT_SCORES,
+    Weighted,
     edit,
-    evaluate,
     f1,
     frame_average_precision,
     group_intervals,
@@ -61,6 +60,13 @@ def segments(draw: st.DrawFn, *, least: int = 0, apart: bool = False) -> pd.Data
 def tiou(one: tuple[float, float], other: tuple[float, float]) -> float:
     shared = min(one[1], other[1]) - max(one[0], other[0])
     return max(shared, 0) / ((one[1] - one[0]) + (other[1] - other[0]) - max(shared, 0))
+
+
+def evaluate(
+    metric: Callable[..., Weighted], predicted: pd.DataFrame, truth: pd.DataFrame, background: str | None = None
+) -> float:
+    matching = match_segments(predicted, truth, background)
+    return float(metric(matching)(np.ones((1, len(matching.videos))))[0])
 
 
 def f1_at(predicted: pd.DataFrame, truth: pd.DataFrame, overlap: float) -> float:
@@ -347,16 +353,18 @@ def test_every_score_lies_in_its_interval() -> None:
     assert all(again[key] == pytest.approx(interval) for key, interval in intervals.items())
 
 
-def test_whole_groups_are_left_out_in_parts_that_memory_can_hold() -> None:
-    seen = []
+def test_whole_groups_are_left_out_in_parts_that_memory_can_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts: list[np.ndarray] = []
 
-    def count(times: pd.DataFrame) -> dict[str, np.ndarray]:
-        seen.append(times)
-        return {"videos": times.sum(axis=1).to_numpy(dtype=float)}
+    def count(_: object) -> Weighted:
+        return lambda weights: parts.append(weights) or weights.sum(axis=1)  # type: ignore[func-returns-value]
 
-    group_intervals(count, {f"{g}{v}": g for g in range(150) for v in "ab"})
-    assert max(map(len, seen)) == segment_metrics.DRAWS_AT_ONCE
-    times = pd.concat(seen)
+    monkeypatch.setitem(SEGMENT_SCORES, "count", count)
+    groups = {f"{g}{v}": g for g in range(150) for v in "ab"}
+    truth = pd.DataFrame({"video": sorted(groups), "start": 0.0, "end": 1.0, "label": "A"})
+    group_intervals(segment_scorer(truth, truth, keys=["count"]), groups)
+    assert max(map(len, parts)) == DRAWS_AT_ONCE
+    times = pd.DataFrame(np.concatenate(parts), columns=sorted(groups))
     assert (times[[f"{g}a" for g in range(150)]].to_numpy() == times[[f"{g}b" for g in range(150)]].to_numpy()).all()
     assert times.sum(axis=1).tolist() == [300.0, *[298.0] * 150]
 

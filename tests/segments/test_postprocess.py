@@ -1,7 +1,4 @@
-"""Segments of probs worked by hand and against the definition written as loops; settings against all of a grid.
-
-Run with `python -m pytest tests/predictions`.
-"""
+"""Segments of probs worked by hand and against the definition written as loops; settings against all of a grid."""
 
 import json
 import math
