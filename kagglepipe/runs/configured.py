@@ -24,7 +24,7 @@ def read_data(config: Config, *, frames: bool = True) -> "Dataset":
     frames: whether rows of video and series are in frames at `sequences.rate`; without, a long video is one row.
     """
     from kagglepipe.competitions.dataset import read_dataset
-    from kagglepipe.segments.labels import at_rate
+    from kagglepipe.sequences.grid import at_rate
 
     competition = config.competition
     if competition.kind == "image":

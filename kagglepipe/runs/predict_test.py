@@ -23,7 +23,7 @@ from kagglepipe.predictions.blend import with_probabilities
 from kagglepipe.predictions.frame import align, probabilities, test_frame
 from kagglepipe.runs.run import Run
 from kagglepipe.runs.store import check_one_rate
-from kagglepipe.segments.labels import at_rate
+from kagglepipe.sequences.grid import at_rate
 from kagglepipe.text import listed
 
 if TYPE_CHECKING:

@@ -23,7 +23,6 @@ from kagglepipe.predictions.uncertainty import (
     format_score,
     format_two,
 )
-from kagglepipe.segments.labels import frame_labels
 from kagglepipe.segments.metrics import (
     frame_average_precision,
     group_intervals,
@@ -37,6 +36,7 @@ from kagglepipe.segments.postprocess import (
     detect_segments,
     settings_grid,
 )
+from kagglepipe.sequences.grid import frame_labels
 
 
 def scores_of(

@@ -1,1 +1,1 @@
-"""Segments of videos and series: labels of frames, post-processing of probabilities, metrics."""
+"""Segments of videos and series: post-processing of probabilities, matching with the truth, metrics."""

@@ -43,7 +43,7 @@ from kagglepipe.runs.provenance import write_config
 from kagglepipe.runs.run import Run
 from kagglepipe.runs.scores import describe_scores, groups_hash, is_scored, rows_of, scores_of
 from kagglepipe.runs.store import Member, check_one_rate
-from kagglepipe.segments.labels import at_rate
+from kagglepipe.sequences.grid import at_rate
 from kagglepipe.text import listed, quoted_three, table
 
 log = logging.getLogger(__name__)

@@ -35,9 +35,9 @@ from kagglepipe.runs.provenance import config_of, described, difference, in_brie
 from kagglepipe.runs.run import Run
 from kagglepipe.runs.scores import detection_scores, segments_of
 from kagglepipe.runs.store import RunStore, score_of_run
-from kagglepipe.segments.labels import at_rate
 from kagglepipe.segments.metrics import video_scorer
 from kagglepipe.segments.postprocess import DetectionSettings
+from kagglepipe.sequences.grid import at_rate
 from kagglepipe.stages.pipeline import run_stages
 from kagglepipe.text import table
 

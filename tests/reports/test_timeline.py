@@ -39,7 +39,7 @@ from kagglepipe.reports.timeline import (
     round_ticks,
     text_colour,
 )
-from kagglepipe.segments.labels import frame_labels
+from kagglepipe.sequences.grid import frame_labels
 
 CURVE, LEFT, RIGHT = 40, 128, WIDTH - MARGIN  # of the rows of few classes with short names
 FOUND = CURVE + BETWEEN  # from the top of a row to its bars

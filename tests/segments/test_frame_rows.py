@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.options import CompetitionOptions
-from kagglepipe.segments.labels import at_rate
 from kagglepipe.segments.postprocess import FrameProbs
-from kagglepipe.sequences.grid import first_positions, grid_length, item_lengths, segment_positions
+from kagglepipe.sequences.grid import at_rate, first_positions, grid_length, item_lengths, segment_positions
 from kagglepipe.sequences.series import Series, resample
 from kagglepipe.sequences.series_file import SeriesError
 

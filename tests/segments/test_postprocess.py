@@ -10,7 +10,6 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from kagglepipe.segments.labels import frame_labels
 from kagglepipe.segments.metrics import segment_scores
 from kagglepipe.segments.postprocess import (
     CrossFit,
@@ -20,6 +19,7 @@ from kagglepipe.segments.postprocess import (
     detect_segments,
     settings_grid,
 )
+from kagglepipe.sequences.grid import frame_labels
 
 CLASSES = ["nothing", "sit", "walk"]
 Row = tuple[float, float, str, float]
