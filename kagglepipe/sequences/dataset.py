@@ -157,5 +157,4 @@ def draw_positions(
     start = rng.uniform(0.0, length - span)
     positions = np.floor(start + (np.arange(count) + 0.5) * span / count).astype(np.int64)
     kept = rng.random(count) >= options.drop
-    kept[0] = True
     return positions[np.maximum.accumulate(np.where(kept, np.arange(count), 0))]

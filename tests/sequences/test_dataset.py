@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from kagglepipe.images.dataset import IGNORE_INDEX
 from kagglepipe.images.views import draw_seed
 from kagglepipe.options import SequenceOptions
-from kagglepipe.sequences.dataset import Batch, ClipBatches, Example, TrainingBatches, collate
+from kagglepipe.sequences.dataset import ClipBatches, Example, TrainingBatches, collate
 
 PLAIN = SequenceOptions(crop=1.0, speed=1.0, drop=0.0)
 LIVELY = SequenceOptions(crop=0.5, speed=1.5, drop=0.2)
@@ -42,11 +42,6 @@ def items(batches: TrainingBatches, epoch: int) -> dict[int, list[NDArray[Any]]]
         for features, length in zip(batch.features.numpy(), batch.lengths.tolist(), strict=True):
             found.setdefault(int(features[0, 0]), []).append(features[:length])
     return found
-
-
-def assert_equal(one: Batch, other: Batch) -> None:
-    """Equal tensors, bit by bit."""
-    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 # --- padding ---------------------------------------------------------------------------------------------------
@@ -142,14 +137,10 @@ def test_windows_come_to_every_frame_of_a_long_item() -> None:
 def test_an_epoch_is_a_function_of_seed_and_epoch() -> None:
     examples = of_lengths(*range(3, 20))
 
-    def first(epoch: int, seed: int = 0) -> Batch:
-        return next(training(examples, LIVELY, seed=seed, window=6)(epoch))
-
     batches = training(examples, LIVELY, window=6)
     list(batches(1))
-    assert_equal(next(batches(2)), first(2))
-    others = [first(3), first(2, seed=1)]
-    assert all(other.features.tolist() != first(2).features.tolist() for other in others)
+    for found, expected in zip(batches(2), training(examples, LIVELY, window=6)(2), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
 def test_what_is_drawn_for_an_item_does_not_depend_on_its_company() -> None:
@@ -178,9 +169,6 @@ def test_order_and_draws_differ_from_item_to_item_epoch_to_epoch_and_seed_to_see
 def test_the_seed_of_a_draw_is_known() -> None:
     """Runs can be repeated by later versions: SHA-256 of "seed/epoch/id", its first eight bytes."""
     assert draw_seed(0, 1, "a/0") == int.from_bytes(bytes.fromhex("cc29bbc121106fc0"), "little")
-    numbers = [draw_seed(seed, epoch, id) for seed in (0, 1, 11) for epoch in (0, 1, 11) for id in ("", "1", "1/0")]
-    assert len(set(numbers)) == len(numbers)
-    assert all(0 <= number < 2**64 for number in numbers)
 
 
 # --- frames ----------------------------------------------------------------------------------------------------
@@ -204,65 +192,30 @@ def clips(examples: list[Example], **changes: Any) -> tuple[ClipBatches, Reader]
 
 
 def test_clips_are_thinned_evenly_from_end_to_end() -> None:
-    batches, reader = clips(of_lengths(9, 5, 3, 21))
-    list(batches(1))
-    assert {id: at for id, at, _ in reader.asked} == {
-        "0": [0, 2, 4, 6, 8],
-        "1": [0, 1, 2, 3, 4],
-        "2": [0, 1, 2],
-        "3": [0, 5, 10, 15, 20],
-    }
-
-
-@given(length=st.integers(1, 60), frames=st.integers(1, 12), epoch=st.integers(0, 99))
-def test_thinned_frames_are_in_order_and_never_more_than_asked(length: int, frames: int, epoch: int) -> None:
-    batches, reader = clips(of_lengths(length), frames=frames)
-    list(batches(epoch))
-    ((_, at, asked_epoch),) = reader.asked
-    assert asked_epoch == epoch
-    assert len(at) == min(length, frames)
-    assert (np.diff(at) > 0).all()
-    assert (np.ptp(np.diff(at)) if len(at) > 2 else 0) <= 1
-
-
-@pytest.mark.parametrize("workers", [1, 3])
-def test_frames_and_labels_of_a_batch_belong_together(workers: int) -> None:
-    batches, _ = clips(of_lengths(*range(8, 15), per_frame=True), augmentation=LIVELY, workers=workers)
-    found = list(batches(4))
-    assert len(found) == len(batches) == 4
-    for batch in found:
+    batches, reader = clips(of_lengths(9, 5, 3, 21, per_frame=True))
+    for batch in batches(4):
         assert batch.features.dtype == torch.uint8
         for frames, length, labels in zip(*batch, strict=True):
             assert labels[:length].tolist() == [position % 7 for position in frames[:length, 0, 0, 0].tolist()]
             assert labels[length:].eq(IGNORE_INDEX).all()
-
-
-def test_windows_of_frames_are_neighbours() -> None:
-    batches, reader = clips(of_lengths(23, per_frame=True), window=5)
-    list(batches(0))
-    assert len(reader.asked) == 5
-    assert all(at == list(range(at[0], at[0] + 5)) for _, at, _ in reader.asked)
+    assert {id: (at, epoch) for id, at, epoch in reader.asked} == {
+        "0": ([0, 2, 4, 6, 8], 4),
+        "1": ([0, 1, 2, 3, 4], 4),
+        "2": ([0, 1, 2], 4),
+        "3": ([0, 5, 10, 15, 20], 4),
+    }
 
 
 @pytest.mark.parametrize("workers", [1, 4])
 def test_frames_are_looked_at_where_features_would_be(workers: int) -> None:
     """The same draws as of TrainingBatches, in the same order, whatever the number of threads."""
-    examples = of_lengths(*range(5, 20))
+    examples = of_lengths(*range(5, 20), per_frame=True)
     changes = {"batch_size": 2, "window": 8, "seed": 3}
     batches, _ = clips(examples, augmentation=LIVELY, frames=8, workers=workers, **changes)
     for clip, features in zip(batches(2), training(examples, LIVELY, **changes)(2), strict=True):
         assert clip.lengths.tolist() == features.lengths.tolist()
         assert clip.features[..., 0, 0, 0].tolist() == features.features[..., 1].tolist()
         assert clip.labels.tolist() == features.labels.tolist()
-
-
-def test_an_error_while_reading_is_passed_on() -> None:
-    def fail(*_: Any) -> NDArray[np.uint8]:
-        raise ValueError("no frame in it can be decoded")
-
-    batches = ClipBatches(of_lengths(4), PLAIN, fail, batch_size=1, frames=2, window=None, seed=0)
-    with pytest.raises(ValueError, match="no frame in it"):
-        next(batches(0))
 
 
 def test_a_batch_can_be_told_what_it_is_made_of() -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from kagglepipe.sequences import series_file
 from kagglepipe.sequences.series import Series, read_series, resample, series_inputs
 from kagglepipe.sequences.series_file import SeriesError, array_shape, infer_time_axis
-from kagglepipe.sequences.skeleton import LAGS, SkeletonNormalizer, lag_differences, skeleton_inputs
+from kagglepipe.sequences.skeleton import LAGS, SkeletonNormalizer, skeleton_inputs
 
 NAN = float("nan")
 KINECT = {"hip": 0, "neck": 2, "left_hip": 12, "right_hip": 16}
@@ -471,15 +471,6 @@ def test_joints_in_one_point_give_finite_inputs_and_those_of_another_shape_none(
 
 
 # --- what a model is given --------------------------------------------------------------------------------------
-
-
-@given(st.integers(1, 12), st.integers(1, 15))
-def test_a_lag_is_the_change_since_so_many_samples_ago_or_the_first(count: int, lag: int) -> None:
-    values = np.random.default_rng(count).normal(size=(count, 2)).astype(np.float32)
-    found = lag_differences(values, lag)
-    assert found.dtype == np.float32
-    for t in range(count):
-        np.testing.assert_array_equal(found[t], values[t] - values[max(0, t - lag)])
 
 
 def test_without_a_skeleton_the_inputs_are_the_channels_on_the_grid(tmp_path: Path) -> None:
