@@ -10,14 +10,9 @@ from kagglepipe.predictions.frame import Labels, Probs, merge_folds, oof_frame
 
 
 def class_shares(labels: Labels, classes: int) -> Probs:
-    """Share of each class with Laplace smoothing, (C,): none is 0.
-
-    >>> class_shares(np.array([0, 0, 1]), 3)
-    array([0.5       , 0.33333333, 0.16666667])
-    """
+    """Share of each class with Laplace smoothing, (N,) -> (C,): none is 0."""
     counts = np.bincount(labels, minlength=classes) + 1.0
-    shares: Probs = counts / counts.sum()
-    return shares
+    return np.asarray(counts / counts.sum())
 
 
 def constant_baseline(rows: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
@@ -27,7 +22,7 @@ def constant_baseline(rows: pd.DataFrame, classes: Sequence[str]) -> pd.DataFram
     )
 
 
-def metadata_baseline(rows: pd.DataFrame, classes: Sequence[str], *, depth: int = 3) -> pd.DataFrame:
+def metadata_baseline(rows: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
     """Out-of-fold frame of a decision tree on width, height, bytes, format and mode. rows: labelled rows with `fold`.
 
     A leaf predicts the shares of its rows, smoothed by one row with the shares of all classes.
@@ -37,13 +32,12 @@ def metadata_baseline(rows: pd.DataFrame, classes: Sequence[str], *, depth: int 
     inputs = metadata(rows)
 
     def predict(labels: Labels, train: npt.NDArray[np.bool_]) -> Probs:
-        tree = DecisionTreeClassifier(max_depth=depth, min_samples_leaf=5, random_state=0)
+        tree = DecisionTreeClassifier(max_depth=3, min_samples_leaf=5, random_state=0)
         tree.fit(inputs[train], labels[train])
         found = np.zeros(((~train).sum(), len(classes)))
         found[:, tree.classes_] = tree.predict_proba(inputs[~train])
         size = tree.tree_.n_node_samples[tree.apply(inputs[~train])][:, None]
-        probs: Probs = (found * size + class_shares(labels[train], len(classes))) / (size + 1)
-        return probs
+        return np.asarray((found * size + class_shares(labels[train], len(classes))) / (size + 1))
 
     return _cross_predict(rows, classes, predict)
 

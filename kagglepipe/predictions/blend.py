@@ -1,7 +1,4 @@
-"""Blending members' probabilities, given fitted weights and calibration maps.
-
-A calibration map is a dictionary of plain numbers, kept in metrics.json beside the weights.
-"""
+"""Blending members' probabilities, given fitted weights and calibration maps, which metrics.json holds."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -11,37 +8,24 @@ import numpy.typing as npt
 import pandas as pd
 
 from kagglepipe.competitions.labels import RESERVED
-from kagglepipe.options import check_choice
 from kagglepipe.predictions.frame import Probs
 
 LOG_FLOOR = 1e-15  # keeps log(0) finite; a higher floor would change confident members
 
 Stack = npt.NDArray[np.float64]  # (M, N, C): members, rows, classes
 Weights = npt.NDArray[np.float64]  # (M,), summing to 1 save those of `logistic`
-
-
-Map = dict[str, Any]
+Map = dict[str, Any]  # of plain numbers
 
 
 def mean(stack: Stack, weights: Weights) -> Probs:
-    """Weighted arithmetic mean over members, (M, N, C) -> (N, C).
-
-    >>> mean(np.array([[[1.0, 0.0]], [[0.5, 0.5]]]), np.array([0.5, 0.5]))
-    array([[0.75, 0.25]])
-    """
-    averaged: Probs = np.tensordot(weights, stack, axes=1)
-    return averaged
+    """Weighted arithmetic mean over members, (M, N, C) -> (N, C)."""
+    return np.asarray(np.tensordot(weights, stack, axes=1))
 
 
 def rank_mean(stack: Stack, weights: Weights) -> Probs:
     """Weighted mean over members of ranks within each column, rows renormalised, (M, N, C) -> (N, C).
 
-    Ranks run from 1/N to 1, ties share their mean. Only the order of a member's rows counts, which suits ROC AUC. The
-    result is no calibrated probability: it depends on all rows of the frame, and means nothing for a single row.
-
-    >>> rank_mean(np.array([[[0.9, 0.1], [0.8, 0.2]]]), np.array([1.0])).round(2)
-    array([[0.67, 0.33],
-           [0.33, 0.67]])
+    Ranks run from 1/N to 1, ties share their mean. The result suits ROC AUC and means nothing for a single row.
     """
     ranks = (pd.DataFrame(member).rank(pct=True).to_numpy() for member in stack)  # M times (N, C)
     return _renormalise(_weighted_sum(ranks, weights))
@@ -50,25 +34,15 @@ def rank_mean(stack: Stack, weights: Weights) -> Probs:
 def geometric_mean(stack: Stack, weights: Weights) -> Probs:
     """Weighted geometric mean over members, rows renormalised, (M, N, C) -> (N, C).
 
-    A probability near 0 of one member all but vetoes the class. Weights that sum to more than 1 sharpen the result as
-    an inverse temperature does. The logarithmic opinion pool of Genest and Zidek 1986, "Combining probability
-    distributions".
-
-    >>> geometric_mean(np.array([[[0.8, 0.2]], [[0.5, 0.5]]]), np.array([0.5, 0.5])).round(2)
-    array([[0.67, 0.33]])
+    Weights that sum to more than 1 sharpen as an inverse temperature does. The logarithmic opinion pool of Genest and
+    Zidek 1986, "Combining probability distributions".
     """
-    logs = _weighted_sum((np.log(np.maximum(member, LOG_FLOOR)) for member in stack), weights)
+    logs = _weighted_sum(map(log_probabilities, stack), weights)
     return _renormalise(np.exp(logs - logs.max(axis=1, keepdims=True)))  # else all of a row could come to 0
 
 
 def power_mean(stack: Stack, weights: Weights, power: float) -> Probs:
-    """Weighted mean over members of probability ** power, its root, rows renormalised, (M, N, C) -> (N, C).
-
-    Only for ensembles of older versions, whose metrics.json says `method: power_mean` and the `power`.
-
-    >>> power_mean(np.array([[[0.8, 0.2]], [[0.5, 0.5]]]), np.array([0.5, 0.5]), 2).round(2)
-    array([[0.64, 0.36]])
-    """
+    """Weighted mean over members of probability ** power, its root, rows renormalised, (M, N, C) -> (N, C)."""
     raised = _weighted_sum((np.maximum(member, LOG_FLOOR) ** power for member in stack), weights)
     return _renormalise(raised ** (1 / power))
 
@@ -82,34 +56,21 @@ METHODS: dict[str, Callable[[Stack, Weights], Probs]] = {
 POOLS = {"hill_climb": "mean", "nnls": "mean", "logistic": "geometric_mean"}
 
 
-def pool(stack: Stack, weights: Weights, method: str) -> Probs:
-    """Blend the members by any method, fitted or not, given its weights, (M, N, C) -> (N, C) within [0, 1].
-
-    Raises UserError for an unknown method.
-
-    >>> pool(np.array([[[1.0, 0.0]], [[0.5, 0.5]]]), np.array([0.5, 0.5]), "nnls")
-    array([[0.75, 0.25]])
-    """
-    check_choice("ensemble.method", method, (*METHODS, *POOLS))
-    pooled = METHODS[POOLS.get(method, method)](stack, weights)
-    return np.clip(pooled, 0, 1)  # weights that sum to 1 + 2e-16 must not make a probability above 1
-
-
 def combine(stack: Stack, weights: Weights, method: str, maps: Sequence[Map] = (), power: float = 2.0) -> Probs:
-    """Blend members by fitted weights and apply calibration maps, (M, N, C) -> (N, C).
+    """Blend members by any method, given its weights, and apply calibration maps, (M, N, C) -> (N, C) within [0, 1].
 
     power: of `power_mean`, in ensembles of older versions.
 
-    >>> combine(np.array([[[0.9, 0.1]], [[0.5, 0.5]]]), np.array([0.0, 1.0]), "nnls")
-    array([[0.5, 0.5]])
+    >>> combine(np.array([[[0.9, 0.1]], [[0.5, 0.5]]]), np.array([0.5, 0.5]), "nnls")
+    array([[0.7, 0.3]])
     """
-    probs: Probs
     if not weights.any():  # `logistic` may give every member 0
         probs = np.full(stack.shape[1:], 1 / stack.shape[2])
     elif method == "power_mean":
-        probs = np.clip(power_mean(stack, weights, power), 0, 1)
+        probs = power_mean(stack, weights, power)
     else:
-        probs = pool(stack, weights, method)
+        probs = METHODS[POOLS.get(method, method)](stack, weights)
+    probs = np.clip(probs, 0, 1)  # weights that sum to 1 + 2e-16 must not make a probability above 1
     for step in maps:
         probs = apply_map(step, probs)
     return probs
@@ -138,9 +99,8 @@ def _apply_isotonic(curves: list[dict[str, list[float]]], probs: Probs) -> Probs
     if len(curves) == 1:
         second = np.interp(probs[:, 1], curves[0]["x"], curves[0]["y"])
         return np.stack([1 - second, second], axis=1)
-    values = np.stack([np.interp(probs[:, k], curve["x"], curve["y"]) for k, curve in enumerate(curves)], axis=1)
-    renormalised: Probs = values / values.sum(axis=1, keepdims=True)
-    return renormalised
+    values = [np.interp(probs[:, k], curve["x"], curve["y"]) for k, curve in enumerate(curves)]
+    return _renormalise(np.stack(values, axis=1))
 
 
 def with_probabilities(frame: pd.DataFrame, classes: Sequence[str], probs: Probs) -> pd.DataFrame:
@@ -155,18 +115,10 @@ def equal_weights(members: int) -> Weights:
 
 
 def _weighted_sum(members: Iterable[Probs], weights: Weights) -> Probs:
-    """Sum of weight times member, (N, C), with one member in memory at a time; weights of 0 are skipped."""
-    total: Probs | None = None
-    for member, weight in zip(members, weights, strict=True):
-        if total is None:
-            total = weight * member
-        elif weight:
-            total += weight * member
-    assert total is not None
-    return total
+    """Sum of weight times member, (N, C), with one member in memory at a time."""
+    return sum((weight * member for member, weight in zip(members, weights, strict=True) if weight), np.zeros(()))
 
 
 def _renormalise(values: Probs) -> Probs:
     """Divide positive rows (N, C) by their sums."""
-    shares: Probs = values / values.sum(axis=1, keepdims=True)
-    return shares
+    return np.asarray(values / values.sum(axis=1, keepdims=True))

@@ -1,7 +1,4 @@
-"""Calibration of probabilities, and decision thresholds for a metric.
-
-`blend.apply_map` applies the maps that are fitted here.
-"""
+"""Calibration of probabilities, and decision thresholds for a metric; `blend.apply_map` applies these maps."""
 
 from collections.abc import Callable
 
@@ -14,38 +11,27 @@ from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.predictions.softmax_fit import fit_softmax
 from kagglepipe.predictions.uncertainty import laplace_error
 
-BINS = 15
+BINS = 15  # of equal width
 ARGMAX_METRICS = ("accuracy", "balanced_accuracy", "f1_macro")  # functions of only the most probable class
 OFFSETS = np.linspace(-3, 3, 49)  # candidates for a class' logit offset, in steps of 1/8
 WEAK_PENALTY = 1e-6  # makes the minimum unique
 
 
 def fit_temperature(probs: Probs, truth: Labels, count: int | None = None) -> Map:
-    """Fit temperature scaling: one factor for all log probabilities (N, C), below 1 for an overconfident model.
+    """Fit temperature scaling of probabilities (N, C): one factor for all logarithms, 1 / temperature.
 
     count: independent groups among the rows, for label smoothing (`uncertainty.laplace_error`); None: N.
-    Guo, Pleiss, Sun and Weinberger 2017, "On calibration of modern neural networks"; the slope is 1 / temperature.
-
-    >>> round(fit_temperature(np.array([[0.9, 0.1]] * 400), np.array([0, 0, 0, 1] * 100))["slope"], 2)
-    0.5
+    Guo, Pleiss, Sun and Weinberger 2017, "On calibration of modern neural networks".
     """
-    smoothing = laplace_error(count or len(truth))
-    slope = fit_softmax(  # (1, N, C)
-        log_probabilities(probs)[None],
-        truth,
-        centre=np.ones(1),
-        penalty=WEAK_PENALTY,
-        floor=0.0,
-        label_smoothing=smoothing,
-    )
+    logs, smoothing = log_probabilities(probs)[None], laplace_error(count or len(truth))  # (1, N, C)
+    slope = fit_softmax(logs, truth, centre=np.ones(1), penalty=WEAK_PENALTY, floor=0.0, label_smoothing=smoothing)
     return {"kind": "temperature", "slope": float(slope[0])}
 
 
 def fit_platt(probs: Probs, truth: Labels, count: int | None = None) -> Map:
-    """Fit Platt scaling: a slope for all log probabilities and an offset for each class.
+    """Fit Platt scaling of probabilities (N, C): a slope for all logarithms and an offset for each class.
 
-    For two classes that is a sigmoid of the logit. Platt 1999, "Probabilistic outputs for support vector machines",
-    with labels smoothed as there. count: as in `fit_temperature`.
+    Platt 1999, "Probabilistic outputs for support vector machines". count: as in `fit_temperature`.
     """
     classes = probs.shape[1]
     planes = np.broadcast_to(np.eye(classes)[:, None, :], (classes, *probs.shape))  # (C, N, C): 1 in its column
@@ -56,10 +42,10 @@ def fit_platt(probs: Probs, truth: Labels, count: int | None = None) -> Map:
 
 
 def fit_isotonic(probs: Probs, truth: Labels, count: int | None = None) -> Map:
-    """Fit isotonic regression, one class against the rest; for two classes, only of the second.
+    """Fit isotonic regression on probabilities (N, C), one class against the rest; of two classes only the second.
 
-    Steps stay 1 / (count + 2) away from 0 and 1, since a step knows no more than its rows (None: N). Zadrozny and
-    Elkan 2002, "Transforming classifier scores into accurate multiclass probability estimates".
+    Steps stay `laplace_error(count)` away from 0 and 1. Zadrozny and Elkan 2002, "Transforming classifier scores into
+    accurate multiclass probability estimates".
     """
     from sklearn.isotonic import IsotonicRegression
 
@@ -80,8 +66,7 @@ CALIBRATIONS: dict[str, Callable[[Probs, Labels, int], Map]] = {
 def fit_thresholds(probs: Probs, truth: Labels, metric: str) -> Map:
     """Fit a logit offset for each class by coordinate ascent on the metric, two rounds; ties take the smallest change.
 
-    Two classes need one offset, a threshold. For balanced accuracy it comes near removing the class prior.
-    Raises ValueError for a metric that does not depend on the most probable class.
+    Two classes need one offset. Raises ValueError unless the metric is one of ARGMAX_METRICS.
 
     >>> fit_thresholds(np.array([[0.9, 0.1], [0.7, 0.3]]), np.array([0, 1]), "accuracy")["offsets"]
     [-0.875, 0.0]
@@ -103,22 +88,18 @@ def fit_thresholds(probs: Probs, truth: Labels, metric: str) -> Map:
     return {"kind": "threshold", "metric": metric, "offsets": offsets.tolist()}
 
 
-def calibration_error(probs: Probs, truth: Labels, bins: int = BINS) -> float:
+def calibration_error(probs: Probs, truth: Labels) -> float:
     """Expected calibration error: mean |confidence - accuracy| over bins of confidence, weighted by rows.
 
-    Naeini, Cooper and Hauskrecht 2015, "Obtaining well calibrated probabilities using Bayesian binning". Bins have
-    equal width; with few rows the error is above 0 merely by chance.
-
-    >>> calibration_error(np.array([[0.75, 0.25]] * 2), np.array([0, 1]))
-    0.25
+    Naeini, Cooper and Hauskrecht 2015, "Obtaining well calibrated probabilities using Bayesian binning".
     """
-    curve = reliability(probs, truth, bins)
+    curve = reliability(probs, truth)
     return float((curve["rows"] * (curve["confidence"] - curve["accuracy"]).abs()).sum() / curve["rows"].sum())
 
 
-def reliability(probs: Probs, truth: Labels, bins: int = BINS) -> pd.DataFrame:
+def reliability(probs: Probs, truth: Labels) -> pd.DataFrame:
     """Reliability curve: `rows`, mean `confidence` (the greatest probability) and `accuracy` of each non-empty bin."""
     confidence, right = probs.max(axis=1), probs.argmax(axis=1) == truth
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    place = np.minimum((confidence * BINS).astype(int), BINS - 1)
     rows = pd.DataFrame({"bin": place, "confidence": confidence, "accuracy": right.astype(float)}).groupby("bin")
     return rows.mean().assign(rows=rows.size()).reset_index(drop=True)

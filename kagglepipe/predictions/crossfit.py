@@ -1,14 +1,8 @@
-"""Cross-fitting of blends: whatever is fitted or selected is scored on folds that had no part in it.
+"""Cross-fitting of blends (docs/ensembles.md): what is fitted or selected is scored on folds that had no part in it.
 
-For each fold there are *fold probabilities*: those of all rows by the fit on the other folds. A fold's
-cross-fitted rows are its own part of them; a further step, such as calibration, is fitted on the other rows. The last
-set is fitted on all rows: its score is the in-sample one, and the test gets it.
-
-Selection is fitting, too (nested cross-validation). For each block of folds there are *inner* probabilities: each row
-outside the block by the fit without the block and without the row's own block. By these a candidate is
-selected for the block, so that no label of a fold has a part in that fold's score. (A map is fitted on inner
-probabilities whose weights have seen the rows that it is scored on, as in all stacking: that may flatter a map in a
-selection, never the fold that is scored.)
+Fold probabilities are those of all rows by the fit without a fold; the last are by the fit on all rows. Inner
+probabilities, for selections, are those of each row outside a block of folds by the fit without both blocks. Maps on
+inner probabilities have seen the rows that score them through the weights, which can flatter them in a selection only.
 
 Stone 1974, "Cross-validatory choice and assessment of statistical predictions"; Varma and Simon 2006, "Bias in error
 estimation when using cross-validation for model selection".
@@ -22,7 +16,7 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-from kagglepipe.predictions.blend import POOLS, Map, Stack, apply_map, combine, equal_weights, pool
+from kagglepipe.predictions.blend import POOLS, Map, Stack, apply_map, combine, equal_weights
 from kagglepipe.predictions.calibration import CALIBRATIONS
 from kagglepipe.predictions.frame import Labels, Probs
 from kagglepipe.predictions.metrics import EvalRows
@@ -35,8 +29,8 @@ MIN_WEIGHT = 1e-3  # members below this share of the largest weight are dropped
 class Candidate:
     """A cross-fitted blend.
 
-    weights: (K + 1, M). fold_probs: K + 1 of (N, C), the fit without each fold and that of all rows; all the same
-    object if nothing is fitted. maps: for each of these the calibration maps, in order. find_inner: computes `inner`.
+    weights: (K + 1, M). fold_probs: K + 1 of (N, C), the same object if nothing is fitted. maps: for each of these the
+    calibration maps, in order. find_inner: computes `inner`.
     """
 
     method: str
@@ -70,17 +64,15 @@ def make_candidate(stack: Stack, rows: EvalRows, method: str) -> Candidate:
     fits = rows.fold_count + 1
     if method not in FITTED:
         weights = equal_weights(len(stack))
-        probs = pool(stack, weights, method)
-        return Candidate(
-            method, np.tile(weights, (fits, 1)), [probs] * fits, [[]] * fits, lambda: [probs] * rows.block_count
-        )
+        probs, tiled = combine(stack, weights, method), np.tile(weights, (fits, 1))
+        return Candidate(method, tiled, [probs] * fits, [[]] * fits, lambda: [probs] * rows.block_count)
     fitted = _fit(stack, rows, method, [*((fold,) for fold in range(rows.fold_count)), ()])
     fold_probs = [combine(stack, own, method) for own in fitted]
     return Candidate(method, fitted, fold_probs, [[]] * fits, lambda: _inner(stack, rows, method))
 
 
 def _fit(stack: Stack, rows: EvalRows, method: str, without: LeftOut) -> FoldWeights:
-    """Weights by a fitted method, a row for each set of folds left out, without members below MIN_WEIGHT."""
+    """Weights by a fitted method (len(without), M), without members below MIN_WEIGHT."""
     fitted = FITTED[method](stack, rows.truth, rows.folds, without, rows.groups)
     fitted = np.where(fitted < MIN_WEIGHT * fitted.max(axis=1, keepdims=True), 0.0, fitted)
     return fitted / fitted.sum(axis=1, keepdims=True) if POOLS[method] == "mean" else fitted

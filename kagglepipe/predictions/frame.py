@@ -49,10 +49,6 @@ def test_frame(ids: Sequence[str], probs: npt.ArrayLike, classes: Sequence[str])
 
     probs: (N, C) in [0, 1], rows summing to 1 ± 1e-4; their dtype is kept.
     Raises UserError for class names that cannot be columns, ValueError for anything else that does not fit.
-
-    >>> test_frame(["a"], [[0.25, 0.75]], ["cat", "dog"])
-      id   cat   dog
-    0  a  0.25  0.75
     """
     check_classes(classes)
     values = np.asarray(probs)
@@ -71,10 +67,6 @@ def merge_folds(frames: Sequence[pd.DataFrame], train_ids: Iterable[str]) -> pd.
     """Concatenate the out-of-fold frames of the folds, sorted by id.
 
     Raises ValueError, naming three offenders, unless exactly `train_ids` occur, each once.
-
-    >>> first = oof_frame(["b"], 0, ["cat"], [[1.0, 0.0]], ["cat", "dog"])
-    >>> merge_folds([first, first.assign(id="a", fold=1)], ["a", "b"])["id"].tolist()
-    ['a', 'b']
     """
     _check_same_columns(frames)
     merged = pd.concat(frames, ignore_index=True)
@@ -87,11 +79,6 @@ def average_folds(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Average the test frames of the folds' models by id, sorted by id.
 
     Raises ValueError, naming three offenders, unless all folds predict the same ids.
-
-    >>> folds = [test_frame(["a"], [p], ["cat", "dog"]) for p in ([0.5, 0.5], [1.0, 0.0])]
-    >>> average_folds(folds)
-      id   cat   dog
-    0  a  0.75  0.25
     """
     _check_same_columns(frames)
     first = frames[0]["id"]
@@ -109,12 +96,6 @@ def align(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
 
     Raises UserError, naming the frame and three offenders, unless all frames have the same columns, the same
     ids once each and, out of fold, the same targets.
-
-    >>> one = test_frame(["b", "a"], [[1.0, 0.0], [0.5, 0.5]], ["cat", "dog"])
-    >>> align({"one": one, "two": one[["id", "dog", "cat"]]})["two"]
-      id  cat  dog
-    0  a  0.5  0.5
-    1  b  1.0  0.0
     """
     names = list(frames)
     first = frames[names[0]]
@@ -127,25 +108,26 @@ def align(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
         if fault := repeated(first["id"]) if frame is first else id_fault(frame["id"], first["id"]):
             raise UserError(f"{name} does not hold the ids of {names[0]}: {fault}; leave {name} out or train it again")
     ordered = {n: f[first.columns].sort_values("id", ignore_index=True) for n, f in frames.items()}
-    _check_same_targets(ordered)
+    for name, frame in ordered.items() if "target" in first else ():
+        check_same_targets(name, frame, names[0], ordered[names[0]])
     return ordered
 
 
-def probabilities(frame: pd.DataFrame, classes: Sequence[str]) -> Probs:
-    """Class columns as a float64 array (N, C), in the order of `classes`; KeyError for an absent one.
+def check_same_targets(name: str, frame: pd.DataFrame, other_name: str, other: pd.DataFrame) -> None:
+    """Raises UserError, naming three offenders, unless row-aligned frames have the same targets."""
+    differs = frame["target"].to_numpy() != other["target"].to_numpy()
+    if differs.any():
+        offenders = quoted_three(frame["id"][differs])
+        raise UserError(f"{name} and {other_name} have different targets for {offenders}; train {name} again")
 
-    >>> probabilities(test_frame(["a"], [[0.25, 0.75]], ["cat", "dog"]), ["dog", "cat"])
-    array([[0.75, 0.25]])
-    """
+
+def probabilities(frame: pd.DataFrame, classes: Sequence[str]) -> Probs:
+    """Class columns as a float64 array (N, C), in the order of `classes`; KeyError for an absent one."""
     return frame[list(classes)].to_numpy(dtype=np.float64)
 
 
 def labels(frame: pd.DataFrame, classes: Sequence[str]) -> Labels:
-    """Targets as indices into `classes`, (N,). Raises ValueError for a target that is not among them.
-
-    >>> labels(oof_frame(["a"], 0, ["dog"], [[0.25, 0.75]], ["cat", "dog"]), ["cat", "dog"])
-    array([1])
-    """
+    """Targets as indices into `classes`, (N,). Raises ValueError for a target that is not among them."""
     indices = pd.Index(classes).get_indexer(pd.Index(frame["target"]))
     strange = frame["target"][indices < 0]
     if len(strange):
@@ -165,7 +147,10 @@ def read_frame(path: Path) -> pd.DataFrame:
     Raises UserError, naming the file and three offenders, for a file that is neither.
     """
     try:
-        frame = _read_csv(path) if path.suffix.lower() == ".csv" else pd.read_parquet(path)
+        if path.suffix.lower() == ".csv":  # ids and class names such as 007 or NA are text
+            frame = pd.read_csv(path, dtype={"id": "str", "target": "str"}, keep_default_na=False)
+        else:
+            frame = pd.read_parquet(path)
     except (OSError, ValueError) as error:  # pyarrow's and pandas' own errors are ValueErrors
         raise UserError(
             f"{path} cannot be read as a table: {(str(error).splitlines() or [type(error).__name__])[0]}"
@@ -194,11 +179,7 @@ def repeated(ids: pd.Series) -> str | None:
 
 
 def probability_fault(ids: pd.Series, probs: npt.ArrayLike) -> str | None:
-    """Why `probs` (N, C) are no probabilities, with three ids; None if they are.
-
-    >>> probability_fault(pd.Series(["a", "b"]), [[0.5, 0.5], [0.5, 0.6]])
-    "has probabilities that do not sum to 1 for id 'b'"
-    """
+    """Why `probs` (N, C) are no probabilities, with three ids; None if they are."""
     values, names = np.asarray(probs, dtype=np.float64), ids.to_numpy()
     if not (values.min(initial=0) >= 0 and values.max(initial=0) <= 1):  # true for NaN as well
         outside = ~((values >= 0) & (values <= 1)).all(axis=1)
@@ -207,11 +188,6 @@ def probability_fault(ids: pd.Series, probs: npt.ArrayLike) -> str | None:
     if unbalanced.any():
         return f"has probabilities that do not sum to 1 for id {quoted_three(names[unbalanced])}"
     return None
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    """Read a frame from CSV, with ids and class names such as `007` or `NA` as text."""
-    return pd.read_csv(path, dtype={"id": "str", "target": "str"}, keep_default_na=False)
 
 
 def _column_fault(frame: pd.DataFrame) -> str | None:
@@ -250,16 +226,3 @@ def _check_same_columns(frames: Sequence[pd.DataFrame]) -> None:
     for number, frame in enumerate(frames):
         if set(frame.columns) != set(frames[0].columns):
             raise ValueError(f"frame {number} has columns {list(frame.columns)}, frame 0 {list(frames[0].columns)}")
-
-
-def _check_same_targets(ordered: dict[str, pd.DataFrame]) -> None:
-    """Raises UserError unless row-aligned out-of-fold frames have the same targets."""
-    first_name, *other_names = ordered
-    first = ordered[first_name]
-    if "target" not in first:
-        return
-    for name in other_names:
-        differs = (ordered[name]["target"] != first["target"]).to_numpy()
-        if differs.any():
-            offenders = quoted_three(first["id"][differs])
-            raise UserError(f"{name} and {first_name} have different targets for {offenders}; train {name} again")

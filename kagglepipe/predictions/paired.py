@@ -1,8 +1,4 @@
-"""Paired comparisons of predictions for the same rows: tests, intervals, and which gains are significant.
-
-Two intervals say little about a difference, since both runs fail on the same hard rows. What counts is the rows on
-which they differ.
-"""
+"""Paired comparisons of predictions for the same rows: tests, intervals, and which gains are significant."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -48,8 +44,8 @@ class Difference:
 class Comparison:
     """Two runs, a and b, on the same rows.
 
-    rows, groups: counts. right: McNemar's test of right and wrong answers, row by row. accuracy, log_loss: a - b, by
-    group. differing: rows with different answers, the largest gap in the probability of the true class first.
+    rows, groups: counts. right: row by row. accuracy, log_loss: a - b, by group. differing: rows with different
+    answers, the largest gap in the probability of the true class first.
     """
 
     rows: int
@@ -64,9 +60,6 @@ def mcnemar(right_a: npt.NDArray[np.bool_], right_b: npt.NDArray[np.bool_]) -> M
     """McNemar's exact test of two runs' right answers to the same independent rows, (N,) each.
 
     McNemar 1947, "Note on the sampling error of the difference between correlated proportions or percentages".
-
-    >>> mcnemar(np.array([True, True, True, False]), np.array([False, False, True, False]))
-    McNemar(only_a=2, only_b=0, p=0.5)
     """
     from scipy.stats import binomtest
 
@@ -76,14 +69,10 @@ def mcnemar(right_a: npt.NDArray[np.bool_], right_b: npt.NDArray[np.bool_]) -> M
 
 
 def paired_difference(per_row_a: npt.ArrayLike, per_row_b: npt.ArrayLike, groups: Sequence[Hashable]) -> Difference:
-    """Difference of two means over the same rows, with groups of dependent rows.
+    """Difference of the means of two numbers per row (N,), with groups (N,) of dependent rows.
 
-    per_row_a, per_row_b: a number for each row, such as its log loss, (N,). groups: of the rows (N,).
     The interval is that of `uncertainty.mean_gains`, p that of `uncertainty.sign_flip_p`.
     Raises ValueError unless all three have the same length, which is not 0.
-
-    >>> paired_difference([0.5, 0.5], [0.5, 0.5], ["x", "y"])
-    Difference(value=0.0, interval=(0.0, 0.0), p=1.0)
     """
     gaps = np.asarray(per_row_a, dtype=np.float64) - np.asarray(per_row_b, dtype=np.float64)
     if gaps.shape != (len(groups),) or len(groups) == 0:
@@ -132,12 +121,10 @@ def _differing(one: pd.DataFrame, probs_a: Probs, probs_b: Probs, truth: Labels,
 
 
 def significantly_better(options: Sequence[Probs], rows: EvalRows) -> int:
-    """Number of the option with the largest significant gain over the first; 0 if there is none.
+    """Number of the option (N, C) with the largest significant gain over the first; 0 if there is none.
 
-    Log loss decides (ROC AUC where that is the metric), since it is more sensitive than accuracy; the metric must not
-    get significantly worse. Several options share the 5 % (Bonferroni). An unknown interval, as with few groups, is not
-    significant. An interval cannot know of errors that have not happened yet, so that the gain has to remain with
-    smoothed labels.
+    The others share the 5 % (Bonferroni). The gain must remain with smoothed labels, since no interval knows of errors
+    that have not happened yet, and the metric must not get significantly worse.
     """
     first, *others = options
     gains = gains_over(others, first, rows, level=1 - (1 - LEVEL) / max(1, len(others)))

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from kagglepipe.predictions.blend import LOG_FLOOR, POOLS, Stack
-from kagglepipe.predictions.calibration import ARGMAX_METRICS, fit_thresholds
+from kagglepipe.predictions.blend import POOLS, Stack, log_probabilities
+from kagglepipe.predictions.calibration import fit_thresholds
 from kagglepipe.predictions.crossfit import Candidate, with_map
 from kagglepipe.predictions.frame import Probs
 from kagglepipe.predictions.metrics import EvalRows, find_metric, row_losses
@@ -33,13 +33,12 @@ class Selection:
 Selector = Callable[[Sequence[Probs], EvalRows], int]  # (probabilities of each candidate, their rows) -> number
 
 
-def choose(candidates: Sequence[Candidate], rows: EvalRows, selector: Selector | None = None) -> Selection:
-    """Select a candidate for each fold, and for all rows; the first unless another is significantly better.
+def choose(candidates: Sequence[Candidate], rows: EvalRows, selector: Selector = significantly_better) -> Selection:
+    """Select a candidate for each fold by the inner probabilities of the other blocks, and for all rows.
 
-    selector: None takes `significantly_better`. For each block of folds it sees the inner probabilities of the others.
-    With two blocks there are none: the first is taken.
+    With two blocks there are no inner probabilities: the first is taken.
     """
-    selector, count = selector or significantly_better, rows.block_count
+    count = rows.block_count
     if count < 3 or len(candidates) == 1:
         return Selection(candidates[0], [0] * (rows.fold_count + 1))
     of_block = []
@@ -62,7 +61,7 @@ def choose(candidates: Sequence[Candidate], rows: EvalRows, selector: Selector |
 
 
 def gain_over(one: Candidate, other: Candidate, rows: EvalRows) -> Gain:
-    """Cross-fitted gain of one candidate over another, as `gains_over`."""
+    """Cross-fitted gain of one candidate over another."""
     return gains_over([one.cross_fitted(rows.folds)], other.cross_fitted(rows.folds), rows)[0]
 
 
@@ -72,20 +71,15 @@ def score_of(candidate: Candidate, rows: EvalRows) -> float:
 
 
 def adjusted(candidate: Candidate, rows: EvalRows) -> Selection:
-    """Add thresholds for the metric where it gets significantly better.
-
-    Raises ValueError for a metric that does not depend on the most probable class.
-    """
-    if rows.metric not in ARGMAX_METRICS:
-        raise ValueError(f"{rows.metric} does not depend on the most probable class")
+    """Add thresholds for the metric, one of ARGMAX_METRICS, where it gets significantly better."""
     moved = with_map(candidate, rows, lambda probs, truth, _: fit_thresholds(probs, truth, rows.metric))
     return choose([candidate, moved], rows, better_score)
 
 
 def redundant_members(stack: Stack, rows: EvalRows, candidate: Candidate) -> list[int]:
-    """Members without any one of which a fitted blend is not significantly worse, the least useful first.
+    """Members of `stack` (M, N, C) without any one of which a fitted blend is not significantly worse, weakest first.
 
-    Of many good members each is redundant beside the others. Above MAX_ROWS whole groups are sampled.
+    Above MAX_ROWS whole groups are sampled.
     """
     count = int(rows.groups.max()) + 1
     sampled = np.random.default_rng(0).permutation(count) * len(rows.truth) < MAX_ROWS * count
@@ -105,7 +99,7 @@ def _losses_without(stack: Stack, rows: EvalRows, candidate: Candidate) -> Itera
     is_mean = POOLS[candidate.method] == "mean"
 
     def part(member: int) -> Probs:
-        return stack[member] if is_mean else np.log(np.maximum(stack[member], LOG_FLOOR))
+        return stack[member] if is_mean else log_probabilities(stack[member])
 
     weights = candidate.weights[rows.folds]  # (N, M)
     everyone = sum(weights[:, m, None] * part(m) for m in range(len(stack)))  # (N, C)

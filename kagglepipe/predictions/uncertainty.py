@@ -1,10 +1,7 @@
 """Confidence intervals of scores and of differences of scores, with groups of rows as the sampling unit.
 
-Rows of a group (photos of a person, near-duplicates, frames of one video) are dependent. The standard error is the
-jackknife's, leaving out a group at a time; Student's quantile with G - 1 degrees of freedom accounts for few groups,
-with which bootstrap intervals of 95 % cover only 80 to 90 %. Where few groups hold most of the rows, the quantile is
-that of `effective_groups`. A number in [0, 1] has a Wilson interval, a loss that of its logarithm, a difference a
-symmetric one.
+The standard error is the jackknife's over groups, with Student's quantile of `effective_groups` - 1 degrees of freedom
+(docs/ensembles.md).
 
 Efron and Stein 1981, "The jackknife estimate of variance"; MacKinnon, Nielsen and Webb 2023, "Fast and reliable
 jackknife and bootstrap methods for cluster-robust inference"; Carter, Schnepel and Steigerwald 2017, "Asymptotic
@@ -51,9 +48,6 @@ class Gain:
         return self.low > ROUNDING
 
 
-# --- groups and standard errors -----------------------------------------------------------------------------------
-
-
 def group_codes(groups: Iterable[Hashable]) -> Labels:
     """Number the groups of N rows from 0 in order of appearance, (N,)."""
     return np.asarray(pd.factorize(pd.Series(list(groups), dtype=object))[0], dtype=np.intp)
@@ -68,8 +62,7 @@ def group_blocks(groups: Labels) -> Labels:
 def jackknife_error(without: Floats) -> Floats:
     """Standard error from the values without each of U units, (U,) -> (), (U, K) -> (K,); NaN where one is NaN."""
     count = len(without)
-    error: Floats = np.sqrt((count - 1) / count * ((without - without.mean(axis=0)) ** 2).sum(axis=0))
-    return error
+    return np.asarray(np.sqrt((count - 1) / count * ((without - without.mean(axis=0)) ** 2).sum(axis=0)))
 
 
 def leave_groups_out(value: Callable[[Labels], float], groups: Labels) -> Floats:
@@ -79,11 +72,7 @@ def leave_groups_out(value: Callable[[Labels], float], groups: Labels) -> Floats
 
 
 def effective_groups(groups: Labels) -> float:
-    """Effective number of groups: how many of equal size have the same variance, (Σ size)² / Σ size².
-
-    >>> effective_groups(np.array([0, 0, 1, 1, 2, 2])), effective_groups(np.array([0] * 8 + [1, 2]))
-    (3.0, 1.5151515151515151)
-    """
+    """How many groups of equal size have the same variance as these (N,): (Σ size)² / Σ size²."""
     sizes = np.bincount(groups)
     return float(sizes.sum() ** 2 / (sizes.astype(np.float64) ** 2).sum())
 
@@ -101,22 +90,14 @@ def _group_sums(columns: Floats, groups: Labels) -> Floats:
     return np.stack([np.bincount(groups, column) for column in columns.T], axis=1)
 
 
-# --- intervals of scores ------------------------------------------------------------------------------------------
+def wilson(successes: float, n: float) -> Interval:
+    """95 % Wilson score interval of a proportion, within [0, 1]. Raises ValueError unless 0 <= successes <= n, n > 0.
 
-
-def wilson(successes: float, n: float, z: float = NORMAL) -> Interval:
-    """Wilson score interval (low, high) of a proportion, within [0, 1]; z: normal quantile.
-
-    Raises ValueError unless 0 <= successes <= n and n > 0.
     Wilson 1927, "Probable inference, the law of succession, and statistical inference".
-
-    >>> low, high = wilson(741, 741)
-    >>> round(low, 5), high
-    (0.99484, 1.0)
     """
     if not 0 <= successes <= n or n == 0:
         raise ValueError(f"{successes} successes of {n} is no proportion")
-    share = successes / n
+    share, z = successes / n, NORMAL
     centre = share + z**2 / (2 * n)
     reach = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     scale = 1 + z**2 / n
@@ -128,14 +109,10 @@ def share_interval(
 ) -> Interval:
     """95 % interval of a score in [0, 1] with this standard error: Wilson's, with the effective sample size.
 
-    The sample size is that of independent answers with the same error, reduced for Student's quantile: Korn and
-    Graubard 1998, "Confidence intervals for proportions with small expected number of positive counts". With error 0
-    each group counts as one answer. NaN twice for fewer than MIN_GROUPS groups, or a value or error of NaN.
+    Korn and Graubard 1998, "Confidence intervals for proportions with small expected number of positive counts". With
+    error 0 each group counts as one answer. NaN twice for fewer than MIN_GROUPS groups, or a value or error of NaN.
 
     effective: `effective_groups`; None: as many as there are. rows: upper bound of the sample size.
-
-    >>> [round(limit, 3) for limit in share_interval(0.8, 0.1, 6)]
-    [0.488, 0.944]
     """
     if groups < MIN_GROUPS or math.isnan(value) or math.isnan(error):
         return UNKNOWN
@@ -148,12 +125,7 @@ def share_interval(
 
 
 def accuracy_interval(right: npt.NDArray[np.bool_], groups: Labels) -> Interval:
-    """95 % interval of the share of right answers (N,), with groups 0 … G - 1 (N,); Wilson's where G = N.
-
-    >>> low, high = accuracy_interval(np.array([True] * 8), np.arange(8) // 2)
-    >>> round(low, 4), high
-    (0.5101, 1.0)
-    """
+    """95 % interval of the share of right answers (N,), with groups 0 … G - 1 (N,); Wilson's where G = N."""
     count, rows = int(groups.max()) + 1, len(right)
     if count == rows:
         return wilson(int(right.sum()), rows)
@@ -162,11 +134,7 @@ def accuracy_interval(right: npt.NDArray[np.bool_], groups: Labels) -> Interval:
 
 
 def loss_interval(losses: Floats, groups: Labels) -> Interval:
-    """95 % interval of the mean of losses (N,) above 0, on a log scale since large losses are rare.
-
-    >>> [round(limit, 2) for limit in loss_interval(np.array([0.1, 0.2, 0.3, 0.2]), np.arange(4))]
-    [0.1, 0.38]
-    """
+    """95 % interval of the mean of losses (N,) above 0, on a log scale since large losses are rare."""
     count, mean = int(groups.max()) + 1, float(losses.mean())
     if count < MIN_GROUPS or not mean > 0:
         return UNKNOWN
@@ -185,26 +153,14 @@ def jackknife_interval(value: Callable[[Labels], float], groups: Labels) -> Inte
 
 
 def laplace_error(count: int) -> float:
-    """Error rate that `count` rows without an error leave possible, by Laplace's rule of succession.
-
-    >>> laplace_error(48)
-    0.02
-    """
+    """Error rate that `count` rows without an error leave possible, by Laplace's rule of succession."""
     return 1 / (count + 2)
-
-
-# --- differences --------------------------------------------------------------------------------------------------
 
 
 def mean_gains(gaps: Floats, groups: Labels, *, level: float = LEVEL) -> list[Gain]:
     """Mean of each column of `gaps` (N, K) with its t interval by groups 0 … G - 1 (N,).
 
     NaN twice where so few groups differ that no sign pattern of theirs is rarer than 1 - level: under six for 95 %.
-
-    >>> mean_gains(np.array([[1.0], [2.0], [1.0], [2.0], [1.0], [2.0]]), np.arange(6))[0].is_beyond_noise
-    True
-    >>> mean_gains(np.ones((5, 1)), np.arange(5))
-    [Gain(value=1.0, low=nan, high=nan)]
     """
     means, errors, units = gaps.mean(axis=0), mean_error(gaps, groups), effective_groups(groups)
     differing = (np.abs(_group_sums(gaps, groups)) > ROUNDING).sum(axis=0)
@@ -240,14 +196,13 @@ def _quantile(units: float, level: float) -> float:
     return float(stdtrit(max(units - 1, 1.0), (1 + level) / 2))
 
 
-def sign_flip_p(sums: npt.NDArray[Any], *, seed: int = 0, draws: int = 10_000) -> float:
+def sign_flip_p(sums: npt.NDArray[Any], *, draws: int = 10_000) -> float:
     """Two-sided p of a sign-flip permutation test on sums by group (G,); 1 where all are 0.
 
-    Exact for up to EXACT_GROUPS sums other than 0, sampled as (1 + as extreme) / (1 + draws) for more, normal above
-    NORMAL_GROUPS. Never below 2 / 2**G. Fisher 1935, "The design of experiments", section 21; Phipson and Smyth 2010,
-    "Permutation p-values should never be zero".
+    Fisher 1935, "The design of experiments", section 21; where sampled, Phipson and Smyth 2010, "Permutation p-values
+    should never be zero".
     """
-    sums, random = sums[sums != 0], np.random.default_rng(seed)
+    sums, random = sums[sums != 0], np.random.default_rng(0)
     if len(sums) > NORMAL_GROUPS:
         return math.erfc(abs(float(sums.sum())) / math.sqrt(2 * float((sums**2).sum())))
     limit = abs(sums.sum()) - 1e-9 * np.abs(sums).sum()  # equal sums differ by rounding
@@ -261,9 +216,6 @@ def sign_flip_p(sums: npt.NDArray[Any], *, seed: int = 0, draws: int = 10_000) -
     return (1 + extreme) / (1 + draws)
 
 
-# --- in words -----------------------------------------------------------------------------------------------------
-
-
 def format_score(value: float, digits: int = 4) -> str:
     """A score as text, `undefined` for NaN."""
     return "undefined" if math.isnan(value) else f"{value:.{digits}f}"
@@ -272,8 +224,8 @@ def format_score(value: float, digits: int = 4) -> str:
 def format_interval(low: float, high: float, *, digits: int = 4, signed: bool = False) -> str:
     """An interval as text; signed: of a difference.
 
-    >>> format_interval(0.3, 0.95), format_interval(-0.1, 0.2, signed=True), format_interval(math.nan, math.nan)
-    ('0.3000-0.9500', '-0.1000 to +0.2000', 'too few groups to tell')
+    >>> format_interval(0.3, 0.95), format_interval(-0.1, 0.2, signed=True)
+    ('0.3000-0.9500', '-0.1000 to +0.2000')
     """
     if math.isnan(low) or math.isnan(high):
         return TOO_FEW
@@ -283,18 +235,18 @@ def format_interval(low: float, high: float, *, digits: int = 4, signed: bool = 
 def format_difference(value: float, low: float, high: float, p: float | None = None) -> str:
     """A difference as text, with its interval and p if there is one.
 
-    >>> format_difference(0.0123, -0.004, 0.029, 0.13), format_difference(0.0123, math.nan, math.nan)
-    ('+0.0123 (-0.0040 to +0.0290, p = 0.13)', '+0.0123 (too few groups to tell)')
+    >>> format_difference(0.0123, -0.004, 0.029, 0.13)
+    '+0.0123 (-0.0040 to +0.0290, p = 0.13)'
     """
     shown_p = "" if p is None else f", p = {p:.2g}"
     return f"{value:+.4f} ({format_interval(low, high, signed=True)}{shown_p})"
 
 
-def format_two(one: float, other: float, *, digits: int = 4, most: int = 9) -> tuple[str, str]:
-    """Two numbers as text with as many digits as distinguish them, `most` at most; else with `digits`.
+def format_two(one: float, other: float, *, most: int = 9) -> tuple[str, str]:
+    """Two numbers as text with as many digits as distinguish them, four at least and `most` at most; else with four.
 
-    >>> format_two(0.45, 0.4), format_two(0.45001, 0.45), format_two(0.45, 0.45)
-    (('0.4500', '0.4000'), ('0.45001', '0.45000'), ('0.4500', '0.4500'))
+    >>> format_two(0.45001, 0.45), format_two(0.45, 0.45)
+    (('0.45001', '0.45000'), ('0.4500', '0.4500'))
     """
-    pairs = [(format_score(one, n), format_score(other, n)) for n in range(digits, most + 1)]
+    pairs = [(format_score(one, n), format_score(other, n)) for n in range(4, most + 1)]
     return next((pair for pair in pairs if pair[0] != pair[1]), pairs[0])

@@ -1,7 +1,8 @@
-"""Weights of ensemble members, fitted on out-of-fold predictions and never on the fold that they are scored on.
+"""Weights of ensemble members, fitted on out-of-fold predictions.
 
-Each method returns a row of weights (M,) for each set of folds left out: by default (K + 1, M), row k fitted on all
-folds but k and the last on all rows. They are fitted together, so that what the folds share is computed once.
+Arguments of each method: stack: (M, N, C). truth: class indices (N,). folds: 0 … K - 1, (N,). without: the sets of
+folds left out, one for each row of weights that is returned; None: each fold, then none, (K + 1, M). groups: of the
+rows (N,), used only by `logistic`.
 """
 
 import math
@@ -30,9 +31,6 @@ def hill_climb(
 
     Caruana, Niculescu-Mizil, Crew and Ksikes 2004, "Ensemble selection from libraries of models".
 
-    stack: (M, N, C). truth: class indices (N,). folds: 0 … K - 1, (N,). without: the sets of folds left out, one for
-    each row of weights; None: each fold, then none. groups: of the rows (N,), used only by `logistic`.
-
     >>> stack = np.array([[[0.9, 0.1], [0.2, 0.8]], [[0.5, 0.5], [0.5, 0.5]]])
     >>> hill_climb(stack, np.array([0, 1]), np.array([0, 1]))[-1]
     array([1., 0.])
@@ -47,11 +45,7 @@ def nnls(
 ) -> FoldWeights:
     """Non-negative least squares of the weighted mean to one-hot targets, weights scaled to sum to 1.
 
-    Breiman 1996, "Stacked regressions". The members' inner products add up over folds. Arguments: see `hill_climb`.
-
-    >>> stack = np.array([[[0.9, 0.1], [0.2, 0.8]], [[0.5, 0.5], [0.5, 0.5]]])
-    >>> nnls(stack, np.array([0, 1]), np.array([0, 1]))[-1]
-    array([1., 0.])
+    Breiman 1996, "Stacked regressions".
     """
     products, hits = [], []
     for fold in range(int(folds.max()) + 1):
@@ -70,14 +64,8 @@ def logistic(
 ) -> FoldWeights:
     """Stacking by logistic regression: non-negative weights of `geometric_mean` that minimise log loss.
 
-    They need not sum to 1. Labels are smoothed as Platt does, by `laplace_error` of the groups. A normal prior draws
-    each weight to 1 / M with standard deviation 1 / sqrt(M), which decides where groups are few. Wolpert 1992,
-    "Stacked generalization", with one weight a member for all classes. Arguments: see `hill_climb`.
-
-    >>> stack = np.array([[[0.6, 0.4], [0.4, 0.6]], [[0.5, 0.5], [0.5, 0.5]]])
-    >>> weights = logistic(stack, np.array([0, 1]), np.array([0, 1]))[-1]
-    >>> bool(weights[0] > weights[1])
-    True
+    They need not sum to 1. Labels are smoothed by `laplace_error` of the groups, and a normal prior draws each weight
+    to 1 / M with standard deviation 1 / sqrt(M). Wolpert 1992, "Stacked generalization".
     """
     logs = np.empty(stack.shape, np.float32)
     for number, member in enumerate(stack):
@@ -87,12 +75,10 @@ def logistic(
         use = np.zeros(len(truth), np.bool_)
         use[rows] = True
         count = len(rows) if groups is None else len(np.unique(groups[rows]))
+        penalty, smoothing = len(stack) / count, laplace_error(count)
         fits.append(
-            fit_softmax(
-                logs, truth, centre=centre, penalty=len(stack) / count, floor=0.0, use=use,
-                label_smoothing=laplace_error(count),
-            )
-        )  # fmt: skip
+            fit_softmax(logs, truth, centre=centre, penalty=penalty, floor=0.0, use=use, label_smoothing=smoothing)
+        )
     return np.stack(fits)
 
 
@@ -126,11 +112,8 @@ def _climb(own: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
 
 
 def _mean_loss(sums: npt.NDArray[np.float32], members: int) -> float:
-    """Mean log loss of `sums` / members, (n,), overwriting `sums`.
-
-    Logarithms cost most of hill climbing, so that one is taken of the product of four rows, which float32 can hold.
-    """
-    quarter = len(sums) // 4
+    """Mean log loss of `sums` / members, (n,), overwriting `sums`."""
+    quarter = len(sums) // 4  # one logarithm is taken of the product of four rows, which float32 can hold: it is faster
     fours = sums[: 4 * quarter].reshape(4, quarter)
     np.multiply(fours[0], fours[1], out=fours[0])
     np.multiply(fours[2], fours[3], out=fours[2])
@@ -139,12 +122,10 @@ def _mean_loss(sums: npt.NDArray[np.float32], members: int) -> float:
 
 
 def _solve_nnls(gram: npt.NDArray[np.float64], hits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Weights (M,) that minimise w·gram·w − 2 w·hits, none negative, scaled to sum to 1.
-
-    Identical members have a singular gram: a billionth on its diagonal shares the weight among them.
-    """
+    """Weights (M,) that minimise w·gram·w − 2 w·hits, none negative, scaled to sum to 1."""
     from scipy.optimize import nnls as scipy_nnls
 
+    # identical members have a singular gram: a billionth on its diagonal shares the weight among them
     steady = gram + 1e-9 * np.trace(gram) / len(gram) * np.eye(len(gram))
     root = np.linalg.cholesky(steady)  # gram = root · rootᵀ
     weights = scipy_nnls(root.T, np.linalg.solve(root, hits))[0]

@@ -25,6 +25,7 @@ from kagglepipe.predictions.calibration import ARGMAX_METRICS, calibration_error
 from kagglepipe.predictions.crossfit import Candidate, calibrated, make_candidate
 from kagglepipe.predictions.ensemble_table import HEADER, best_member, ensemble_table, table_cells
 from kagglepipe.predictions.frame import (
+    check_same_targets,
     class_columns,
     id_fault,
     oof_frame,
@@ -44,57 +45,63 @@ from kagglepipe.runs.run import Run
 from kagglepipe.runs.scores import describe_scores, groups_hash, is_scored, rows_of, scores_of
 from kagglepipe.runs.store import Member, check_one_rate
 from kagglepipe.sequences.grid import at_rate
-from kagglepipe.text import listed, quoted_three, table
+from kagglepipe.text import listed, table
 
 log = logging.getLogger(__name__)
 
 
 def run(config: Config) -> float | None:
     """Blend `ensemble.runs` into a run. Returns its out-of-fold score; None when there is nothing to blend."""
+    competition = config.competition
     if not config.ensemble.runs:
         log.info("ensemble: one run, nothing to blend (for more: ensemble.runs=[RUN,RUN] or ensemble.runs=[best:8])")
         return None
     dataset = read_data(config)
     members = find_members(config, dataset)
-    if config.competition.finds_segments:
-        dataset = at_rate_of_members(config.competition, dataset, members)
+    if competition.finds_segments:
+        dataset = at_rate_of_members(competition, dataset, members)
     run = ensemble_run(config, dataset, members)
-    if run.is_finished and is_scored(run.metrics, config.competition, dataset):
+    if run.is_finished and is_scored(run.metrics, competition, dataset):
         log.info("ensemble: %s is finished already", run.name)
-        if score_test_again(config.competition, dataset, run):
+        if score_test_again(competition, dataset, run):
             log.info("ensemble: its test is scored again, by the answers as they are now")
     else:
         make_ensemble(config, dataset, members, run)
     metrics = run.metrics
-    for line in describe_scores(metrics, config.competition.metric):
+    for line in describe_scores(metrics, competition.metric):
         log.info("ensemble: %s", line)
     return float(metrics["score"])
 
 
 def make_ensemble(config: Config, dataset: Dataset, members: list[Member], run: Run) -> None:
     """Align the members by id, blend them and write the run."""
-    classes, train = dataset.classes, dataset.train
+    from kagglepipe.reports.plots import draw_reliability
+
+    competition, classes, train = config.competition, dataset.classes, dataset.train
     check_members(members, dataset)
-    stack = read_stack(members, train, classes)
-    competition, rows = config.competition, rows_of(dataset, config.competition.metric)
+    stack, rows = read_stack(members, train, classes), rows_of(dataset, competition.metric)
     names = [member.name for member in members]
-    chosen, about = decide(config, stack, rows, names)
+    chosen, about = decide(config.ensemble, stack, rows, names)
     del stack  # as large as all members: not kept in memory beside that of the test
-    test_stack = read_stack(members, dataset.test, classes)
     maps, weights = chosen.maps[-1], chosen.weights[-1]
-    test_probs = combine(test_stack, weights, chosen.method, maps)
+    test_probs = combine(read_stack(members, dataset.test, classes), weights, chosen.method, maps)
     oof = chosen.cross_fitted(rows.folds)
+    error = calibration_error(oof, rows.truth)
     blended = oof_frame(train["id"].tolist(), train["fold"].tolist(), train["target"].tolist(), oof, classes)
     blended_test = test_frame(dataset.test["id"].tolist(), test_probs, classes)
     write_parquet(run.oof_file, blended)
     write_parquet(run.test_file, blended_test)
-    draw_calibration(run.folder / "reliability.png", oof, rows)
+    title = f"Out of fold, {len(oof)} rows: error {error:.4f}"
+    draw_reliability(run.folder / "reliability.png", reliability(oof, rows.truth), title=title)
     write_config(replace(config, input=None), run.config_file)
     groups = train.set_index("id")["group"]
     scores = scores_of(blended, competition, classes, groups, dataset=dataset)
     scores = with_test_scores(scores, competition, dataset, blended_test)
     slices = slice_scores(train, oof, rows.truth, rows.metric)
-    log_worst_slice(slices, scores, rows.metric)
+    if slices:
+        worst = {**slices[0], "score": format_score(slices[0]["score"]), "whole": scores["log_loss"]}
+        what = f"{rows.metric} %(score)s, log loss %(log_loss).4f (all rows %(whole).4f)"
+        log.info(f"ensemble: worst slice by log loss: %(by)s %(value)s, %(rows)d rows: {what}", worst)
     about |= {
         "run": run.name,
         "classes": classes,  # in the order of the numbers in `maps`
@@ -102,7 +109,7 @@ def make_ensemble(config: Config, dataset: Dataset, members: list[Member], run: 
         "members": names,
         "weights": weights.tolist(),
         "maps": maps,
-        "calibration_error": calibration_error(oof, rows.truth),
+        "calibration_error": error,
         "slices": slices,
         "groups_sha256": groups_hash(dataset),
         "identity": {member.name: member.run and member.run.metrics.get("identity") for member in members},
@@ -115,14 +122,11 @@ def at_rate_of_members(competition: CompetitionOptions, dataset: Dataset, member
     """The dataset with frames at the members' `sequences.rate`. Raises UserError unless they have one rate."""
     rates = {run.name: rate for member in members if (run := member.run) for rate in run.rates.values()}
     check_one_rate(rates)
-    if set(rates.values()) <= {dataset.rate}:
+    rate = next(iter(rates.values()), dataset.rate)
+    if rate is None or rate == dataset.rate:
         return dataset
-    rate = next(iter(rates.values()))
     log.info("ensemble: its members were trained at sequences.rate=%g, which counts here", rate)
     return at_rate(dataset, rate, competition)
-
-
-# --- members ---------------------------------------------------------------------------------------------------
 
 
 def read_stack(members: Sequence[Member], rows: pd.DataFrame, classes: list[str]) -> Stack:
@@ -143,58 +147,46 @@ def check_members(members: Sequence[Member], dataset: Dataset) -> None:
     """Log members of other or unknown folds or files. Raises UserError for test predictions of other rows."""
     ids = dataset.test["id"].reset_index(drop=True)
     for member in members:
-        warn_of_other_data(member, dataset)
+        run, name = member.run, member.name
+        if run is None or member.oof.suffix == ".csv":
+            log.warning(
+                "ensemble: %s comes from elsewhere: predictions of rows by networks that were trained on them make "
+                "its score and weight meaningless, and that cannot be checked", name,
+            )  # fmt: skip
+        else:
+            if not run.is_ensemble and run.identity.get("folds") != dataset.folds_hash:
+                log.warning("ensemble: %s was trained on other folds than those of the dataset", name)
+            if run.tables - {dataset.table_hash}:
+                log.warning("ensemble: %s was made of other files or labels than those of the dataset", name)
         if fault := id_fault(read_ids(member.test), ids):
-            raise UserError(f"{member.test} does not hold the rows to classify: {fault}; leave {member.name} out")
-
-
-def warn_of_other_data(member: Member, dataset: Dataset) -> None:
-    """Log a member of other or unknown folds or files."""
-    run = member.run
-    if run is None or member.oof.suffix == ".csv":
-        log.warning(
-            "ensemble: %s comes from elsewhere: predictions of rows by networks that were trained on them make "
-            "its score and weight meaningless, and that cannot be checked", member.name,
-        )  # fmt: skip
-        return
-    if not run.is_ensemble and run.identity.get("folds") != dataset.folds_hash:
-        log.warning("ensemble: %s was trained on other folds than those of the dataset", member.name)
-    if run.tables - {dataset.table_hash}:
-        log.warning("ensemble: %s was made of other files or labels than those of the dataset", member.name)
+            raise UserError(f"{member.test} does not hold the rows to classify: {fault}; leave {name} out")
 
 
 def read_ids(file: Path) -> pd.Series:
     """Ids of a file of predictions; of parquet only that column is read. Raises UserError as `read_frame`."""
-    if file.suffix == ".parquet":
-        with suppress(OSError, ValueError):  # read_frame raises an error with the reason
-            return pd.read_parquet(file, columns=["id"])["id"]
+    with suppress(OSError, ValueError):  # a CSV, or read_frame raises an error with the reason
+        return pd.read_parquet(file, columns=["id"])["id"]
     return read_frame(file)["id"]
 
 
 def aligned(name: str, frame: pd.DataFrame, rows: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
     """A member's frame with the ids of `rows` in their order. Raises UserError naming it where it differs."""
-    if sorted(class_columns(frame)) != sorted(classes):
-        raise UserError(
-            f"ensemble member {name} has the classes {listed(class_columns(frame))}; {listed(classes)} are needed"
-        )
+    found = class_columns(frame)
+    if sorted(found) != sorted(classes):
+        raise UserError(f"ensemble member {name} has the classes {listed(found)}; {listed(classes)} are needed")
     ids = rows["id"].reset_index(drop=True)
     if fault := id_fault(frame["id"], ids):
         raise UserError(f"{name} does not hold the ids of the table: {fault}; leave {name} out or train it again")
     ordered = frame if frame["id"].equals(ids) else frame.set_index("id").loc[ids].reset_index()
     if "target" in frame and "fold" in rows:
-        differ = (ordered["target"] != rows["target"].reset_index(drop=True)).to_numpy()
-        if differ.any():
-            three = quoted_three(ids[differ])
-            raise UserError(f"{name} and the table have different targets for {three}; train {name} again")
+        check_same_targets(name, ordered, "the table", rows)
     return ordered
 
 
-# --- selection --------------------------------------------------------------------------------------------------
-
-
-def decide(config: Config, stack: Stack, rows: EvalRows, names: list[str]) -> tuple[Candidate, dict[str, Any]]:
+def decide(
+    options: EnsembleOptions, stack: Stack, rows: EvalRows, names: list[str]
+) -> tuple[Candidate, dict[str, Any]]:
     """(selected blend, entries of metrics.json about the selection); logs the reason."""
-    options = config.ensemble
     singles = [make_candidate(stack[[number]], rows, "mean") for number in range(len(stack))]
     for name, single in zip(names, singles, strict=True):
         loss = row_losses(single.in_sample, rows.truth).mean()
@@ -210,7 +202,10 @@ def choose_blend(
     options: EnsembleOptions, stack: Stack, rows: EvalRows, names: list[str], singles: list[Candidate]
 ) -> tuple[Candidate, dict[str, Any]]:
     """(blend, table of all candidates) of two members or more."""
-    candidates = [make_candidate(stack, rows, method) for method in tried(options.method, rows.metric)]
+    methods = ["mean", "geometric_mean", *(["rank_mean"] if rows.metric == "roc_auc" else []), *FITTED]
+    if options.method != "auto":
+        methods = list(dict.fromkeys(["mean", options.method]))
+    candidates = [make_candidate(stack, rows, method) for method in methods]
     equal, number = candidates[0], best_member(singles, rows)
     chosen, shown = candidates[-1], [replace(singles[number], method="best run"), *candidates]
     if options.method == "auto":
@@ -222,30 +217,12 @@ def choose_blend(
     log.info("ensemble: %s; gains are of log loss, cross-fitted, 95 %%; p: of accuracy", rows.metric)
     for line in table(HEADER, table_cells(comparison)):
         log.info("%s", line)
-    log.info(
-        "ensemble: best run: %s (selected among %d on these rows, so that its score is optimistic)",
-        names[number],
-        len(stack),
-    )
+    best = names[number]
+    log.info("ensemble: best run: %s (selected among %d on these rows: its score is optimistic)", best, len(stack))
     log_choice(options.method, chosen, equal, rows)
-    taken = next(
-        one for one in candidates if one.method == chosen.method
-    )  # `chosen` may mix the methods of several folds
-    about = {"comparison": comparison, "best_run": names[number], "dropped": log_members(taken, stack, rows, names)}
+    taken = next(one for one in candidates if one.method == chosen.method)  # `chosen` may mix methods of several folds
+    about = {"comparison": comparison, "best_run": best, "dropped": log_members(taken, stack, rows, names)}
     return chosen, about
-
-
-def tried(method: str, metric: str) -> list[str]:
-    """Methods to compare, equal weights first; for `auto` all that suit the metric.
-
-    Ranks are no probabilities: they suit only ROC AUC.
-
-    >>> tried("auto", "accuracy")
-    ['mean', 'geometric_mean', 'hill_climb', 'nnls', 'logistic']
-    """
-    if method == "auto":
-        return ["mean", "geometric_mean", *(["rank_mean"] if metric == "roc_auc" else []), *FITTED]
-    return list(dict.fromkeys(["mean", method]))
 
 
 def with_maps(options: EnsembleOptions, chosen: Candidate, rows: EvalRows) -> tuple[Candidate, dict[str, Any]]:
@@ -254,14 +231,12 @@ def with_maps(options: EnsembleOptions, chosen: Candidate, rows: EvalRows) -> tu
     if options.calibrate != "none":
         tries = [chosen, *calibrated(chosen, rows, options.calibrate)]
         choice = choose(tries, rows)
-        about["calibrations"] = [calibration_scores(one, rows) for one in tries]
-        for tried_map in about["calibrations"]:
-            log.info(
-                "ensemble: %(kind)s: log loss %(log_loss).4f, calibration error %(calibration_error).4f", tried_map
-            )
-        kept = "none: no significant gain" if choice.is_first else f"by {kind_of(choice.candidate)}"
-        log.info("ensemble: calibration: %s", kept)
         chosen = choice.candidate
+        about["calibrations"] = [calibration_scores(tried, rows) for tried in tries]
+        for one in about["calibrations"]:
+            log.info("ensemble: %(kind)s: log loss %(log_loss).4f, calibration error %(calibration_error).4f", one)
+        kind = about["calibrations"][choice.picks[-1]]["kind"]
+        log.info("ensemble: calibration: %s", "none: no significant gain" if choice.is_first else f"by {kind}")
     if options.threshold == "auto" and rows.metric not in ARGMAX_METRICS:
         log.info("ensemble: threshold: %s does not depend on the most probable class", rows.metric)
     elif options.threshold == "auto":
@@ -271,22 +246,14 @@ def with_maps(options: EnsembleOptions, chosen: Candidate, rows: EvalRows) -> tu
     return chosen, about
 
 
-def kind_of(candidate: Candidate) -> str:
-    """Kind of the last map."""
-    return str(candidate.maps[-1][-1]["kind"]) if candidate.maps[-1] else "none"
-
-
 def calibration_scores(candidate: Candidate, rows: EvalRows) -> dict[str, Any]:
-    """Cross-fitted log loss and calibration error."""
-    probs = candidate.cross_fitted(rows.folds)
+    """Kind of the last map, cross-fitted log loss and calibration error."""
+    probs, maps = candidate.cross_fitted(rows.folds), candidate.maps[-1]
     return {
-        "kind": kind_of(candidate),
+        "kind": maps[-1]["kind"] if maps else "none",
         "log_loss": float(row_losses(probs, rows.truth).mean()),
         "calibration_error": calibration_error(probs, rows.truth),
     }
-
-
-# --- in words ----------------------------------------------------------------------------------------------------
 
 
 def log_choice(asked: str, chosen: Candidate, equal: Candidate, rows: EvalRows) -> None:
@@ -319,28 +286,9 @@ def log_members(chosen: Candidate, stack: Stack, rows: EvalRows, names: list[str
     return dropped
 
 
-def log_worst_slice(slices: list[dict[str, Any]], scores: dict[str, Any], metric: str) -> None:
-    """Log the slice of rows with the highest log loss, if there are slices."""
-    if slices:
-        worst = slices[0]
-        log.info(
-            "ensemble: worst slice by log loss: %s %s, %d rows: %s %s, log loss %.4f (all rows %.4f)",
-            worst["by"], worst["value"], worst["rows"], metric, format_score(worst["score"]), worst["log_loss"],
-            scores["log_loss"],
-        )  # fmt: skip
-
-
-def draw_calibration(path: Path, probs: "np.ndarray[Any, np.dtype[np.float64]]", rows: EvalRows) -> None:
-    """Draw the reliability diagram of the blend."""
-    from kagglepipe.reports.plots import draw_reliability
-
-    error = calibration_error(probs, rows.truth)
-    draw_reliability(path, reliability(probs, rows.truth), title=f"Out of fold, {len(probs)} rows: error {error:.4f}")
-
-
 def baseline_of(members: list[Member], dataset: Dataset, metric: str) -> dict[str, object]:
     """The metadata baseline from a member's metrics.json; it depends on table and folds only."""
-    for run in [run for member in members if (run := member.run)]:
+    for run in filter(None, (member.run for member in members)):
         metrics = run.metrics
         is_here = run.data == {(dataset.table_hash, dataset.folds_hash)} and not run.is_ensemble
         if is_here and "baseline" in metrics and metrics["metric"] == metric:

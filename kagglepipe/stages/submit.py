@@ -50,46 +50,47 @@ log = logging.getLogger(__name__)
 
 def check(config: Config) -> None:
     """Raises UserError if the submission cannot be written or uploaded, before hours of training."""
-    if config.submit.file:
-        check_file(absolute(config.submit.file))
-    if config.submit.upload:
-        slug = check_slug(config.competition, "leave submit.upload away")
-        if config.competition.is_part:
-            name = "per_class" if config.competition.per_class is not None else "hidden"
+    competition, options = config.competition, config.submit
+    if options.file:
+        check_file(absolute(options.file))
+    if options.upload:
+        slug = check_slug(competition, "leave submit.upload away")
+        if competition.is_part:
+            name = "per_class" if competition.per_class is not None else "hidden"
             raise UserError(f"competition.{name} classifies training images: leave it or submit.upload away")
         check_account(connect(config.kaggle, max_patience=0), slug)
 
 
 def run(config: Config) -> None:
     """Build, validate and write the submission of the run; upload it with `submit.upload`."""
-    dataset = read_data(config)
+    competition, options, dataset = config.competition, config.submit, read_data(config)
     if dataset.nothing_to_classify:
-        tool = "detect" if config.competition.finds_segments else "predict"
-        noun = config.competition.noun
-        log.info("submit: %s has no %s to classify; for your own: %s input=PATH", config.slug, noun, tool)
+        tool = "detect" if competition.finds_segments else "predict"
+        log.info("submit: %s has no %s to classify; for your own: %s input=PATH", config.slug, competition.noun, tool)
         return
     run = submitted_run(config, dataset)
     if not run.is_finished:
         raise UserError(
             f"{run.name} is not finished, since folds are left: train them (folds.only=[]), then stage=submit"
         )
-    if config.submit.upload:
+    if options.upload:
         check_no_sample_run(run)
-    dataset = at_rate_of_run(config.competition, dataset, run)
-    check_fits(config.competition, run)
-    made = segments(config, dataset, run) if config.competition.finds_segments else answers(config, dataset, run)
+    dataset = at_rate_of_run(competition, dataset, run)
+    check_fits(competition, run)
+    inference = Inference(config.device, config.engine, config.backend_dir, config.workers, config.pixels_dir)
+    made = (segments if competition.finds_segments else answers)(competition, dataset, run, inference)
     data = submission_csv(made.submission)
     made.validate(read_written(data, made.submission))
     origin = origin_of(config, dataset, run, data) | made.facts
-    path = place_of(config, run, origin)
+    path = place_of(options.file, config.ledger_file.with_name(f"{run.name}.csv"), origin)
     write_if_changed(path, data, origin)
     made.log_warnings(path)
-    if config.submit.upload:
+    if options.upload:
         if made.submission.empty:
             raise UserError(f"{path.name} has no rows, which Kaggle refuses: nothing was sent")
-        check_shipped_sample(config.competition, dataset, list(made.submission.columns))
-        facts = ledger_facts(config, path, origin)
-        upload(connect(config.kaggle), path, facts, config.ledger_file, config.submit)
+        check_shipped_sample(competition, dataset, list(made.submission.columns))
+        facts = ledger_facts(competition.slug, config.root, path, origin)
+        upload(connect(config.kaggle), path, facts, config.ledger_file, options)
 
 
 def origin_of(config: Config, dataset: Dataset, run: Run, data: bytes) -> dict[str, Any]:
@@ -102,7 +103,7 @@ def origin_of(config: Config, dataset: Dataset, run: Run, data: bytes) -> dict[s
         "members": metrics.get("members", [run.name]),
         "identity": metrics.get("identity"),
         "score": {name: metrics[name] for name in ("metric", "score", "interval", "log_loss")},
-        "csv_sha256": sha256_of(data),
+        "csv_sha256": hashlib.sha256(data).hexdigest(),  # as sha256sum prints it
         "test_sha256": file_sha256(run.test_file) if is_of_present_table(run, dataset) else None,
         "table": dataset.table_hash,
         "versions": model.get("versions") or versions(),
@@ -111,13 +112,13 @@ def origin_of(config: Config, dataset: Dataset, run: Run, data: bytes) -> dict[s
     }
 
 
-def ledger_facts(config: Config, csv: Path, origin: dict[str, Any]) -> dict[str, Any]:
+def ledger_facts(slug: str | None, root: Path, csv: Path, origin: dict[str, Any]) -> dict[str, Any]:
     """Columns of the ledger before the upload."""
     score, interval = origin["score"]["score"], origin["score"]["interval"] or (None, None)
     return {
         "time": now_utc(),
-        "competition": config.competition.slug,
-        "file": csv.relative_to(config.root) if csv.is_relative_to(config.root) else csv,
+        "competition": slug,
+        "file": csv.relative_to(root) if csv.is_relative_to(root) else csv,
         "sha256": origin["csv_sha256"],
         "run": origin["run"],
         "runs": " + ".join(origin["members"]),
@@ -128,9 +129,6 @@ def ledger_facts(config: Config, csv: Path, origin: dict[str, Any]) -> dict[str,
         "oof_low": interval[0],
         "oof_high": interval[1],
     }
-
-
-# --- content ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -170,24 +168,36 @@ class Made:
             log.warning("submit: %d of the items to classify cannot be read and %s: %s", len(self.lost), what, some)
 
 
-def answers(config: Config, dataset: Dataset, run: Run) -> Made:
-    """Submission with one answer for each test item."""
-    contract, test = contract_of(config.competition, dataset), predictions(config, dataset, run)
+def answers(competition: CompetitionOptions, dataset: Dataset, run: Run, inference: Inference) -> Made:
+    """Submission with one answer for each test item; unreadable ones get the class shares of the training items."""
+    contract = contract_of(competition, dataset)
+    test = predictions(competition, dataset, run, inference)
     test = test.assign(id=as_spelt(test["id"], contract["ids"]))
     missing = set(contract["ids"]) - set(test["id"])
     spelt = as_spelt((one.id for one in dataset.unreadable), missing)
     lost = [replace(one, id=id) for one, id in zip(dataset.unreadable, spelt, strict=True) if id in missing]
-    submission = build_submission(with_class_shares(dataset, test, lost), **contract)
+    if lost:
+        shares = dataset.train["target"].value_counts(normalize=True).reindex(dataset.classes, fill_value=0.0)
+        test = pd.concat([test, pd.DataFrame([{"id": one.id, **shares} for one in lost])], ignore_index=True)
+    submission = build_submission(test, **contract)
     kept = {"form": contract["form"], "columns": list(submission.columns), "classes": dataset.classes}
     if contract["form"] == "probability":
         kept["probability_of"] = dataset.classes[contract["positive"]]
-        log_positive("submit", config.competition, dataset.classes, contract)
+        log_positive("submit", competition, dataset.classes, contract)
     return Made(submission, partial(validate_submission, **contract), kept, lost, [])
 
 
-def segments(config: Config, dataset: Dataset, run: Run) -> Made:
+def predictions(competition: CompetitionOptions, dataset: Dataset, run: Run, inference: Inference) -> pd.DataFrame:
+    """Probabilities of the run for the test items. Raises UserError for a run of other classes."""
+    test = predict_test(competition, dataset, run, inference)
+    if set(class_columns(test)) != set(dataset.classes):
+        raise UserError(f"{run.name} knows the classes {class_columns(test)}, not {dataset.classes}: type stage=train")
+    return test
+
+
+def segments(competition: CompetitionOptions, dataset: Dataset, run: Run, inference: Inference) -> Made:
     """Submission of the segments in the test videos, with the post-processing that the run has chosen."""
-    test, background = predictions(config, dataset, run), config.competition.background
+    test, background = predictions(competition, dataset, run, inference), competition.background
     settings = DetectionSettings(**run.metrics["detection"]["settings"])
     found = pd.DataFrame(columns=SEGMENT_COLUMNS).astype({"start": float, "end": float, "score": float})
     if len(dataset.test):  # else all are unreadable
@@ -195,36 +205,13 @@ def segments(config: Config, dataset: Dataset, run: Run) -> Made:
     assert dataset.items is not None
     items = dataset.items[dataset.items["split"] == "test"]
     begins, ends = (dict(zip(items["video"], items[name], strict=True)) for name in ("begins", "ends"))
-    sample = sample_of(config.competition, dataset)
+    sample = sample_of(competition, dataset)
     submission = build_segments(found, ends=ends, header=None if sample is None else list(sample.columns))
     silent = silent_videos(submission, [*ends, *(one.id for one in dataset.unreadable)])
     kept = {"form": "segments", "columns": list(submission.columns), "classes": dataset.classes}
     labels = [name for name in dataset.classes if name != background]
     validate = partial(validate_segments, ends=ends, classes=labels, begins=begins)
     return Made(submission, validate, kept, [*dataset.unreadable], silent)
-
-
-def predictions(config: Config, dataset: Dataset, run: Run) -> pd.DataFrame:
-    """Probabilities of the run for the test items. Raises UserError for a run of other classes."""
-    test = predict_test(config.competition, dataset, run, inference_of(config))
-    if set(class_columns(test)) != set(dataset.classes):
-        raise UserError(f"{run.name} knows the classes {class_columns(test)}, not {dataset.classes}: type stage=train")
-    return test
-
-
-def inference_of(config: Config) -> Inference:
-    """How present test files are predicted."""
-    return Inference(config.device, config.engine, config.backend_dir, config.workers, config.pixels_dir)
-
-
-def with_class_shares(dataset: Dataset, test: pd.DataFrame, lost: list[Unreadable]) -> pd.DataFrame:
-    """The predictions, with the class shares of the training items for the unreadable ones."""
-    shares = dataset.train["target"].value_counts(normalize=True).reindex(dataset.classes, fill_value=0.0)
-    rows = pd.DataFrame([{"id": one.id, **shares} for one in lost], columns=["id", *dataset.classes])
-    return pd.concat([test, rows], ignore_index=True) if lost else test
-
-
-# --- files -------------------------------------------------------------------------------------------------------
 
 
 def check_file(path: Path) -> None:
@@ -235,16 +222,16 @@ def check_file(path: Path) -> None:
         raise UserError(f"submit.file={path} is a folder; give a file name, as submit.file={path}/submission.csv")
 
 
-def place_of(config: Config, run: Run, origin: dict[str, Any]) -> Path:
-    """`submit.file`, else submissions/<run>.csv or, beside that of another competition, another name."""
-    path = absolute(config.submit.file) if config.submit.file else config.root / "submissions" / f"{run.name}.csv"
+def place_of(file: str | None, usual: Path, origin: dict[str, Any]) -> Path:
+    """`submit.file`, else the usual submissions/<run>.csv or, beside that of another competition, another name."""
+    path = absolute(file) if file else usual
     other = other_contract(path, origin)
     if other is None:
         return path
-    if config.submit.file:
+    if file:
         log.warning("submit: %s contained another submission (%s), which is overwritten", path, other)
         return path
-    beside = path.with_name(f"{run.name}-{identity_hash(origin['contract'])}.csv")
+    beside = path.with_name(f"{origin['run']}-{identity_hash(origin['contract'])}.csv")
     log.warning("submit: %s holds another submission (%s), and stays; this one goes beside it", path.name, other)
     return beside
 
@@ -273,7 +260,8 @@ def write_if_changed(path: Path, data: bytes, origin: dict[str, Any]) -> None:
     """Write the CSV and its JSON, unless both are there with the same content."""
     check_file(path)
     beside = path.with_suffix(".json")
-    if path.exists() and path.read_bytes() == data and beside.exists() and is_same_origin(read_json(beside), origin):
+    known = read_json(beside) if beside.exists() and path.exists() and path.read_bytes() == data else {}
+    if {**known, "configuration": 0} == {**origin, "configuration": 0}:  # other options may give the same bytes
         log.info("submit: %s is up to date", path)
         return
     write_bytes(path, data)
@@ -282,24 +270,11 @@ def write_if_changed(path: Path, data: bytes, origin: dict[str, Any]) -> None:
     log.info("submit: %d rows, %sin %s (origin in %s)", origin["rows"], checked, path, beside.name)
 
 
-def is_same_origin(known: dict[str, Any], origin: dict[str, Any]) -> bool:
-    """Whether both are equal but for the configuration: other options may give the same bytes."""
-    return {**known, "configuration": 0} == {**origin, "configuration": 0}
-
-
 def check_no_sample_run(run: Run) -> None:
     """Raises UserError for a run of the built-in sample, which `run=` can name by its folder."""
     from omegaconf import OmegaConf
 
-    file = run.config_file
-    if not file.exists():
-        return
-    written: Any = OmegaConf.load(file)
+    written: Any = OmegaConf.load(run.config_file) if run.config_file.exists() else {}
     competition = written.get("competition") or {}
     if competition.get("slug") and competition["slug"] == competition.get("sample_slug"):
         raise UserError(f"run={run.folder} was trained on the built-in sample, not on this competition")
-
-
-def sha256_of(data: bytes) -> str:
-    """SHA-256 of the CSV, as `sha256sum` prints it."""
-    return hashlib.sha256(data).hexdigest()

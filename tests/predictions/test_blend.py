@@ -11,8 +11,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kagglepipe.errors import UserError
-from kagglepipe.predictions.blend import METHODS, combine, pool, with_probabilities
+from kagglepipe.predictions.blend import METHODS, combine, with_probabilities
 from kagglepipe.predictions.frame import oof_frame, probabilities
 
 ROWS = 12
@@ -37,8 +36,8 @@ def test_the_order_of_members_changes_nothing(method: str, seed: int, order: lis
     stack = members(4, seed=seed)
     before = stack.copy()
     weights = normalised(np.array([data.draw(st.lists(st.floats(0.1, 10), min_size=4, max_size=4))]))[0]
-    probs = pool(stack, weights, method)
-    np.testing.assert_allclose(probs, pool(stack[order], weights[order], method), rtol=0, atol=1e-12)
+    probs = combine(stack, weights, method)
+    np.testing.assert_allclose(probs, combine(stack[order], weights[order], method), rtol=0, atol=1e-12)
     assert ((probs >= 0) & (probs <= 1)).all()
     np.testing.assert_allclose(probs.sum(axis=1), 1, atol=1e-12)
     np.testing.assert_array_equal(stack, before)
@@ -60,37 +59,31 @@ WEIGHTS = np.array([1.0, 2.0, 0.5]) / 3.5
 )
 def test_blends_equal_those_of_scipy(method: str, expected: Callable[[np.ndarray], np.ndarray]) -> None:
     stack = members(3)
-    np.testing.assert_allclose(pool(stack, WEIGHTS, method), normalised(expected(stack)), atol=1e-12)
+    np.testing.assert_allclose(combine(stack, WEIGHTS, method), normalised(expected(stack)), atol=1e-12)
 
 
 @pytest.mark.parametrize("method", ["mean", "geometric_mean"])
 def test_one_member_or_one_with_weight_comes_back_as_it_is(method: str) -> None:
     stack = members(2)
-    np.testing.assert_allclose(pool(stack[:1], np.ones(1), method), stack[0], rtol=0, atol=1e-12)
-    np.testing.assert_allclose(pool(stack, np.array([1.0, 0.0]), method), stack[0], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(combine(stack[:1], np.ones(1), method), stack[0], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(combine(stack, np.array([1.0, 0.0]), method), stack[0], rtol=0, atol=1e-12)
 
 
 def test_the_rank_mean_does_not_depend_on_calibration() -> None:
     stack = members(2)
     sharper = np.stack([stack[0] ** 3, stack[1]])  # keeps the order within each column
     half = np.full(2, 0.5)
-    np.testing.assert_allclose(pool(sharper, half, "rank_mean"), pool(stack, half, "rank_mean"))
+    np.testing.assert_allclose(combine(sharper, half, "rank_mean"), combine(stack, half, "rank_mean"))
 
 
 def test_weights_of_a_log_linear_pool_sharpen() -> None:
     (member,) = members(1)
-    np.testing.assert_allclose(pool(member[None], np.array([2.0]), "logistic"), normalised(member**2), atol=1e-12)
+    np.testing.assert_allclose(combine(member[None], np.array([2.0]), "logistic"), normalised(member**2), atol=1e-12)
 
 
 def test_weights_that_round_to_more_than_one_make_no_probability_above_one() -> None:
     weights = np.array([9, 18, 1]) / 28  # which sum to 1 + 2e-16 in binary
-    assert pool(members(3)[:, :1], weights, "mean").tolist() == [[1, 0, 0]]
-
-
-@pytest.mark.parametrize("method", ["vote", "power_mean"])  # the second was a method of older versions
-def test_unknown_and_former_methods_are_refused(method: str) -> None:
-    with pytest.raises(UserError, match=rf"ensemble.method={method}.*mean, rank_mean, geometric_mean"):
-        pool(members(2), np.full(2, 0.5), method)
+    assert combine(members(3)[:, :1], weights, "mean").tolist() == [[1, 0, 0]]
 
 
 def test_a_power_mean_of_an_older_version_is_applied() -> None:

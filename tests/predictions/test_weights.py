@@ -9,7 +9,7 @@ import scipy.optimize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kagglepipe.predictions.blend import pool
+from kagglepipe.predictions.blend import combine
 from kagglepipe.predictions.metrics import log_loss
 from kagglepipe.predictions.softmax_fit import fit_softmax
 from kagglepipe.predictions.weights import FITTED
@@ -35,7 +35,7 @@ def test_one_member_is_all_there_is(method: str) -> None:
     assert weights.shape == (4, 1)
     if method != "logistic":  # which may make it surer or less sure
         assert weights.tolist() == [[1.0]] * 4
-        np.testing.assert_array_equal(pool(stack, weights[-1], method), stack[0])
+        np.testing.assert_array_equal(combine(stack, weights[-1], method), stack[0])
 
 
 @settings(max_examples=10)
@@ -48,8 +48,8 @@ def test_the_order_of_members_changes_nothing(method: str, seed: int, order: lis
     np.testing.assert_allclose(one[:, order], two, atol=2e-3)  # members that say nearly the same share as it comes
     for fold in range(4):
         np.testing.assert_allclose(
-            log_loss(pool(stack, one[fold], method), truth),
-            log_loss(pool(stack[order], two[fold], method), truth), atol=1e-4,  # where the fits stop, in float32
+            log_loss(combine(stack, one[fold], method), truth),
+            log_loss(combine(stack[order], two[fold], method), truth), atol=1e-4,  # where the fits stop, in float32
         )  # fmt: skip
 
 
@@ -62,7 +62,7 @@ def test_the_order_of_rows_changes_nothing(method: str, seed: int) -> None:
     one = FITTED[method](stack, truth, folds)
     two = FITTED[method](stack[:, order], truth[order], folds[order])
     for fold in range(4):  # what may differ is what makes no difference
-        probs, others = pool(stack, one[fold], method), pool(stack, two[fold], method)
+        probs, others = combine(stack, one[fold], method), combine(stack, two[fold], method)
         assert log_loss(probs, truth) == pytest.approx(log_loss(others, truth), abs=1e-3)
 
 
@@ -129,7 +129,7 @@ def test_hill_climbing_is_never_worse_in_sample_than_the_best_member() -> None:
         stack, truth, folds = problem(5, 101, seed=seed)
         weights = FITTED["hill_climb"](stack, truth, folds)[-1]
         best = min(log_loss(member, truth) for member in stack)
-        assert log_loss(pool(stack, weights, "hill_climb"), truth) <= best + 1e-6
+        assert log_loss(combine(stack, weights, "hill_climb"), truth) <= best + 1e-6
         assert weights.sum() == pytest.approx(1)
 
 
@@ -144,7 +144,7 @@ def test_hill_climbing_takes_at_each_step_what_lowers_log_loss_most() -> None:
         if losses[chosen] < best - 1e-9:
             best, kept = losses[chosen], counts.copy()
     found = FITTED["hill_climb"](stack, truth, folds)[-1]
-    assert log_loss(pool(stack, found, "mean"), truth) == pytest.approx(best, abs=1e-4)
+    assert log_loss(combine(stack, found, "mean"), truth) == pytest.approx(best, abs=1e-4)
     np.testing.assert_allclose(found, kept / kept.sum(), atol=0.03)
 
 

@@ -14,14 +14,13 @@ from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, read_json, write_json
-from kagglepipe.predictions.blend import equal_weights, pool, with_probabilities
+from kagglepipe.predictions.blend import combine, equal_weights, with_probabilities
 from kagglepipe.predictions.frame import align, oof_frame, probabilities, read_frame, test_frame
 from kagglepipe.runs.configured import read_data
-from kagglepipe.runs.predict_test import file_probabilities, predict_again, predict_test
+from kagglepipe.runs.predict_test import Inference, file_probabilities, predict_again, predict_test
 from kagglepipe.runs.run import Run, data_of
 from kagglepipe.runs.store import RunStore
 from kagglepipe.sequences.container import VideoError
-from kagglepipe.stages.submit import inference_of
 from kagglepipe.tools.commands import run_command
 from kagglepipe.training.sequence_inference import SequenceRun
 
@@ -57,6 +56,11 @@ def refreshed(config: Config) -> Config:
     config = replace(config, competition=replace(config.competition, refresh=True))
     run_command(replace(config, stage="prepare"))
     return config
+
+
+def inference_of(config: Config) -> Inference:
+    """As `submit` makes it."""
+    return Inference(config.device, config.engine, config.backend_dir, config.workers, config.pixels_dir)
 
 
 def predicted(config: Config, dataset: Dataset, run: Run) -> pd.DataFrame:
@@ -188,7 +192,7 @@ def test_an_ensemble_blends_what_its_members_say_of_the_new_files(config: Config
     found = predicted(config, read_data(config), Run(run))
     frames = list(align(dict(zip(names, known, strict=True))).values())
     stack = np.stack([probabilities(frame, CLASSES) for frame in frames])
-    expected = pool(stack, equal_weights(len(stack)), "geometric_mean")
+    expected = combine(stack, equal_weights(len(stack)), "geometric_mean")
     same(found, with_probabilities(frames[0], CLASSES, expected))
     shutil.rmtree(run.parent / names[0])
     with pytest.raises(UserError, match=rf"its member {names[0]} is not in .*: make the ensemble again"):
