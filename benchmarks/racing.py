@@ -1,4 +1,4 @@
-"""How often a race (kagglepipe.predictions.racing) stops trials of which the truth is known.
+"""How often a race (kagglepipe.runs.trial) stops trials of which the truth is known.
 
     python benchmarks/racing.py [--races 10000]
 
@@ -10,7 +10,7 @@ last fold, by how much better they truly are than each rival.
 import numpy as np
 from measure import make_parser
 
-from kagglepipe.predictions.racing import Incumbent, should_prune
+from kagglepipe.runs.trial import Incumbent, should_prune
 
 BETTER = (0.5, 0.0, -1.0, -2.0, -3.0, -4.0)
 

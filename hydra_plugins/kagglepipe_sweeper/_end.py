@@ -16,8 +16,8 @@ from kagglepipe.predictions.paired import compare
 from kagglepipe.predictions.uncertainty import format_interval
 from kagglepipe.reports import sweeps as pictures
 from kagglepipe.runs.configured import read_data
+from kagglepipe.runs.describe import number as value_of
 from kagglepipe.runs.run import Run
-from kagglepipe.runs.scores import number as value_of
 from kagglepipe.sweeps.finals import Finalist, run_finals
 from kagglepipe.sweeps.report import importances, trial_rows, write_table
 from kagglepipe.sweeps.space import Span, format_params

@@ -1,10 +1,8 @@
-"""Known answers of the test rows, for scoring only.
+"""Known answers of the test rows, read from `competition.answers` or from what `prepare` has set aside.
 
-Nothing is fitted or chosen with them: changed answers update the test scores of a finished run, without training.
+They are for scoring only: nothing is fitted or chosen with them.
 """
 
-import logging
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,102 +16,12 @@ from kagglepipe.competitions.spreadsheet import read_cells, read_spreadsheet
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded, sha256
 from kagglepipe.options import ID_FORMS, CompetitionOptions
-from kagglepipe.predictions.frame import class_columns, repeated
-from kagglepipe.predictions.metrics import summarise
-from kagglepipe.runs.run import Run
-from kagglepipe.runs.scores import segments_of, true_classes
+from kagglepipe.predictions.frame import repeated
 from kagglepipe.segments.matching import SEGMENT_COLUMNS
-from kagglepipe.segments.metrics import segment_scores
-from kagglepipe.segments.postprocess import DetectionSettings
+from kagglepipe.sequences.grid import frame_labels
 from kagglepipe.text import quoted_three
 
-log = logging.getLogger(__name__)
 WITHOUT = "competition.answers=null goes on without known answers"
-TEST_SCORES = ("test", "test_without_twins", "answers_sha256")  # keys of metrics.json
-
-
-# --- the scores of the test ----------------------------------------------------------------------------------------
-
-
-def with_test_scores(
-    scores: dict[str, Any], competition: CompetitionOptions, dataset: Dataset, test: pd.DataFrame
-) -> dict[str, Any]:
-    """The metrics of a run with the scores of its test frame by the present answers.
-
-    Its `answers_sha256` is their hash; without answers there are neither scores nor hash.
-    """
-    scores = {name: value for name, value in scores.items() if name not in TEST_SCORES}
-    if "detection" in scores:
-        scores["detection"] = {name: value for name, value in scores["detection"].items() if name != "test"}
-    known = answers_hash(competition, dataset)
-    if known is None or test.empty:
-        return scores
-    add_scores = segment_test_scores if competition.finds_segments else row_test_scores
-    return {**add_scores(scores, competition, dataset, test), "answers_sha256": known}
-
-
-def row_test_scores(
-    scores: dict[str, Any], competition: CompetitionOptions, dataset: Dataset, test: pd.DataFrame
-) -> dict[str, Any]:
-    """`with_test_scores` for items with one answer each."""
-    metric, classes = competition.metric, dataset.classes
-    answers = read_answers(competition, dataset)
-    assert answers is not None
-    graded = test.assign(fold=0, target=test["id"].map(answers)).dropna(subset=["target"])
-    if graded.empty:  # all answers are of unreadable files
-        return scores
-    in_train = set(dataset.table.loc[dataset.table.split == "train", "group"])
-    group = dataset.table.set_index("id")["group"]
-    without_twins = graded[~graded["id"].map(group).isin(in_train)]
-    scores = {**scores, "test": summarise(metric, graded, classes, group)}
-    if 0 < len(without_twins) < len(graded):
-        scores["test_without_twins"] = summarise(metric, without_twins, classes, group)
-    return scores
-
-
-def segment_test_scores(
-    scores: dict[str, Any], competition: CompetitionOptions, dataset: Dataset, test: pd.DataFrame
-) -> dict[str, Any]:
-    """`with_test_scores` for segments, with the post-processing that was chosen out of fold."""
-    classes, background = dataset.classes, competition.background
-    answers = read_segment_answers(competition, dataset)
-    assert answers is not None
-    answers = answers[answers["video"].isin(dataset.test["video"])]
-    settings = DetectionSettings(**scores["detection"]["settings"])
-    segments = segments_of(dataset, test, background, settings)
-    truth = true_classes(dataset.test, answers, background)
-    graded = test.assign(fold=0, target=test["id"].map(truth))
-    groups = dataset.test.set_index("id")["group"]
-    found = segment_scores(segments, answers, background=background)
-    return {
-        **scores,
-        "detection": {**scores["detection"], "test": found},
-        "test": summarise(competition.metric, graded, classes, groups),
-    }
-
-
-def score_test_again(competition: CompetitionOptions, dataset: Dataset, run: Run) -> bool:
-    """Update the test scores in metrics.json if the known answers have changed.
-
-    Returns whether they had. A run of other files or classes keeps its scores. The file keeps its time.
-    """
-    metrics = run.metrics
-    known = answers_hash(competition, dataset)
-    if metrics.get("answers_sha256") == known and (known is not None or "test" not in metrics):
-        return False
-    if not run.tables <= {dataset.table_hash} or not run.test_file.exists():
-        return False
-    test = run.test()
-    if set(class_columns(test)) != set(dataset.classes) or set(test["id"]) != set(dataset.test["id"]):
-        return False
-    scores = with_test_scores(metrics, competition, dataset, test)
-    made = run.metrics_file.stat()
-    run.save_metrics(scores)
-    os.utime(run.metrics_file, ns=(made.st_atime_ns, made.st_mtime_ns))
-    return scores != metrics
-
-
-# --- the answers ---------------------------------------------------------------------------------------------------
 
 
 def answers_hash(competition: CompetitionOptions, dataset: Dataset) -> str | None:
@@ -198,6 +106,19 @@ def read_segment_answers(competition: CompetitionOptions, dataset: Dataset) -> p
     answers["video"] = as_spelt(answers["video"], items_asked(dataset))
     check_known(competition, dataset, answers["video"])
     return answers
+
+
+def true_classes(rows: pd.DataFrame, segments: pd.DataFrame, background: str | None) -> "pd.Series[Any]":
+    """True classes, by id, of the frames in `rows`, from the segments of their videos."""
+    of_video = dict(iter(segments.groupby("video")))
+    found = [
+        pd.Series(frame_labels(own["start"].to_numpy(), of_video.get(video, segments[:0]), background), own["id"])
+        for video, own in rows.sort_values(["video", "position"]).groupby("video")
+    ]
+    return pd.concat(found)
+
+
+# --- items by their ids --------------------------------------------------------------------------------------------
 
 
 def table_path(dataset: Dataset, name: str) -> Path:

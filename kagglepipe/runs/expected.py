@@ -25,14 +25,7 @@ from kagglepipe.predictions.submission import (
     segment_columns,
     submission_columns,
 )
-from kagglepipe.runs.answers import (
-    as_spelt,
-    fitting_ids,
-    items_asked,
-    read_answers,
-    read_segment_answers,
-    table_path,
-)
+from kagglepipe.runs.answers import as_spelt, fitting_ids, items_asked, read_answers, read_segment_answers, table_path
 from kagglepipe.text import quoted_three
 
 log = logging.getLogger(__name__)

@@ -1,6 +1,6 @@
-"""Scores of a run: computed, in metrics.json, and as lines of text."""
+"""Scores of a run, as metrics.json has them: out of fold, of baselines, of segments, of the test by known answers."""
 
-import math
+import os
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -13,16 +13,11 @@ from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.files import sha256
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.predictions.baseline import constant_baseline, metadata_baseline
-from kagglepipe.predictions.frame import labels, probabilities
-from kagglepipe.predictions.metrics import EvalRows, format_summary, summarise
+from kagglepipe.predictions.frame import class_columns, labels, probabilities
+from kagglepipe.predictions.metrics import EvalRows, summarise
 from kagglepipe.predictions.paired import paired_difference
-from kagglepipe.predictions.uncertainty import (
-    TOO_FEW,
-    format_difference,
-    format_interval,
-    format_score,
-    format_two,
-)
+from kagglepipe.runs.answers import answers_hash, read_answers, read_segment_answers, true_classes
+from kagglepipe.runs.run import Run
 from kagglepipe.segments.metrics import (
     frame_average_precision,
     group_intervals,
@@ -36,7 +31,8 @@ from kagglepipe.segments.postprocess import (
     detect_segments,
     settings_grid,
 )
-from kagglepipe.sequences.grid import frame_labels
+
+TEST_SCORES = ("test", "test_without_twins", "answers_sha256")  # keys of metrics.json
 
 
 def scores_of(
@@ -117,7 +113,7 @@ def is_right(frame: pd.DataFrame, classes: list[str]) -> NDArray[np.float64]:
     return (probabilities(frame, classes).argmax(axis=1) == labels(frame, classes)).astype(float)
 
 
-# --- segments --------------------------------------------------------------------------------------------------
+# --- segments ----------------------------------------------------------------------------------------------------
 
 
 def detection_scores(competition: CompetitionOptions, dataset: Dataset, oof: pd.DataFrame) -> dict[str, Any]:
@@ -150,16 +146,6 @@ def detection_scores(competition: CompetitionOptions, dataset: Dataset, oof: pd.
     return {"detection": detection}
 
 
-def true_classes(rows: pd.DataFrame, segments: pd.DataFrame, background: str | None) -> "pd.Series[Any]":
-    """True classes, by id, of the frames in `rows`, from the segments of their videos."""
-    of_video = dict(iter(segments.groupby("video")))
-    found = [
-        pd.Series(frame_labels(own["start"].to_numpy(), of_video.get(video, segments[:0]), background), own["id"])
-        for video, own in rows.sort_values(["video", "position"]).groupby("video")
-    ]
-    return pd.concat(found)
-
-
 def timelines_of(rows: pd.DataFrame, frame: pd.DataFrame, classes: list[str], rate: float) -> dict[str, FrameProbs]:
     """Probabilities (T, C), by video, of its frames, from predictions for `rows` at `rate` frames a second."""
     probs = frame.set_index("id")
@@ -181,111 +167,82 @@ def segments_of(
     return pd.concat(found, ignore_index=True)
 
 
-# --- in words --------------------------------------------------------------------------------------------------
+# --- the test, by known answers --------------------------------------------------------------------------------
 
 
-def describe_scores(metrics: dict[str, Any], metric: str) -> list[str]:
-    """Scores of a run in lines: out of fold, then baselines, then the test with known answers."""
-    what = ", frame by frame" if "detection" in metrics else ""
-    lines = [f"out of fold{what}: {summary_line(metrics, metric)}"]
-    if "baseline" in metrics:
-        baseline = briefly(metrics["baseline"], metric)
-        lines.append(f"baseline of image size, format and file length: {baseline}")
-    lines += describe_comparisons(metrics, metric)
-    if "detection" in metrics:
-        lines += describe_detection(metrics["detection"])
-    if "over_teacher" in metrics:
-        lines.append(describe_pseudo_labels(metrics["over_teacher"]))
-    if "test" in metrics:
-        lines.append(f"test{what}, by known answers: {briefly(metrics['test'], metric)}")
-    if "test_without_twins" in metrics:
-        twins = metrics["test"]["rows"] - metrics["test_without_twins"]["rows"]
-        score = briefly(metrics["test_without_twins"], metric)
-        lines.append(f"test without the {twins} near-duplicates of training images: {score}")
-    return lines
+def with_test_scores(
+    scores: dict[str, Any], competition: CompetitionOptions, dataset: Dataset, test: pd.DataFrame
+) -> dict[str, Any]:
+    """The metrics of a run with the scores of its test frame by the present answers.
+
+    Its `answers_sha256` is their hash; without answers there are neither scores nor hash.
+    """
+    scores = {name: value for name, value in scores.items() if name not in TEST_SCORES}
+    if "detection" in scores:
+        scores["detection"] = {name: value for name, value in scores["detection"].items() if name != "test"}
+    known = answers_hash(competition, dataset)
+    if known is None or test.empty:
+        return scores
+    add_scores = segment_test_scores if competition.finds_segments else row_test_scores
+    return {**add_scores(scores, competition, dataset, test), "answers_sha256": known}
 
 
-def describe_pseudo_labels(gain: dict[str, Any]) -> str:
-    """Gain of a run over the teacher of its pseudo-labels, in a line."""
-    low, high = map(number, gain["interval"])
-    measure = "ROC AUC" if gain["measure"] == "roc_auc" else "log loss"
-    if gain["is_kept"]:
-        result = "kept"
-    elif high < 0:
-        result = "significantly worse"
-    elif low > 0:
-        result = "not robust: no gain with smoothed labels"
-    else:
-        result = TOO_FEW if math.isnan(low) else "not significant"
-    between = "" if math.isnan(low) else f" ({format_interval(low, high, signed=True)})"
-    stays = "" if gain["is_kept"] else f"; {gain['teacher']} is submitted"
-    return (
-        f"gain of pseudo-labels: {number(gain['gain']):+.4f}{between} {measure} over {gain['teacher']}: {result}{stays}"
-    )
+def row_test_scores(
+    scores: dict[str, Any], competition: CompetitionOptions, dataset: Dataset, test: pd.DataFrame
+) -> dict[str, Any]:
+    """`with_test_scores` for items with one answer each."""
+    metric, classes = competition.metric, dataset.classes
+    answers = read_answers(competition, dataset)
+    assert answers is not None
+    graded = test.assign(fold=0, target=test["id"].map(answers)).dropna(subset=["target"])
+    if graded.empty:  # all answers are of unreadable files
+        return scores
+    in_train = set(dataset.table.loc[dataset.table.split == "train", "group"])
+    group = dataset.table.set_index("id")["group"]
+    without_twins = graded[~graded["id"].map(group).isin(in_train)]
+    scores = {**scores, "test": summarise(metric, graded, classes, group)}
+    if 0 < len(without_twins) < len(graded):
+        scores["test_without_twins"] = summarise(metric, without_twins, classes, group)
+    return scores
 
 
-def describe_comparisons(metrics: dict[str, Any], metric: str) -> list[str]:
-    """Baselines of video or series in lines, with the score on random folds."""
-    if "linear" not in metrics:
-        return []
-    linear, random_split, gain = metrics["linear"], metrics["linear_random_split"], metrics["accuracy_over_linear"]
-    constant, (low, high) = metrics["constant"], map(number, gain["interval"])
-    random, grouped = format_two(number(random_split["score"]), number(linear["score"]), most=4)
-    return [
-        f"baseline, always {constant['class']}: {briefly(constant, metric)}{of_segments(constant)}",
-        f"baseline, linear on mean over time with differences: {briefly(linear, metric)}{of_segments(linear)}; "
-        f"this run's accuracy is {format_difference(gain['difference'], low, high, gain['p'])} by group",
-        f"the same baseline on random folds, which split groups: {random}"
-        + (" too" if random == grouped else f", not {grouped}"),
-    ]
+def segment_test_scores(
+    scores: dict[str, Any], competition: CompetitionOptions, dataset: Dataset, test: pd.DataFrame
+) -> dict[str, Any]:
+    """`with_test_scores` for segments, with the post-processing that was chosen out of fold."""
+    classes, background = dataset.classes, competition.background
+    answers = read_segment_answers(competition, dataset)
+    assert answers is not None
+    answers = answers[answers["video"].isin(dataset.test["video"])]
+    settings = DetectionSettings(**scores["detection"]["settings"])
+    segments = segments_of(dataset, test, background, settings)
+    truth = true_classes(dataset.test, answers, background)
+    graded = test.assign(fold=0, target=test["id"].map(truth))
+    groups = dataset.test.set_index("id")["group"]
+    found = segment_scores(segments, answers, background=background)
+    return {
+        **scores,
+        "detection": {**scores["detection"], "test": found},
+        "test": summarise(competition.metric, graded, classes, groups),
+    }
 
 
-def of_segments(metrics: dict[str, Any]) -> str:
-    """Scores of segments of a baseline; empty without segments."""
-    if "detection" not in metrics:
-        return ""
-    scores = {key: format_score(number(value), 3) for key, value in metrics["detection"]["scores"].items()}
-    return f", segments: F1@50 {scores['f1_50']}, mAP {scores['map_30']} at tIoU 0.3, {scores['map_50']} at 0.5"
+def score_test_again(competition: CompetitionOptions, dataset: Dataset, run: Run) -> bool:
+    """Update the test scores in metrics.json if the known answers have changed.
 
-
-def describe_detection(detection: dict[str, Any]) -> list[str]:
-    """Scores of segments in lines."""
-    scores, intervals = detection["scores"], detection["intervals"]
-
-    def one(name: str, key: str) -> str:
-        between = format_interval(*map(number, intervals[key]), digits=3)
-        return f"{name} {format_score(number(scores[key]), 3)} ({between})"
-
-    lines = [
-        "segments, settings chosen on other folds: "
-        + ", ".join(one(f"F1@{n}", f"f1_{n}") for n in (10, 25, 50))
-        + f", {one('edit', 'edit')}",
-        "segments, mean average precision: "
-        + ", ".join(one(f"at tIoU 0.{n}", f"map_{n}0") for n in (3, 5, 7))
-        + f", {one('ActivityNet', 'map_activitynet')}; of frames "
-        + format_score(number(detection["frame_average_precision"]), 3),
-    ]
-    if "test" in detection:
-        known = {key: format_score(number(value), 3) for key, value in detection["test"].items()}
-        lines.append(
-            f"segments of the test, by known answers: F1@50 {known['f1_50']}, edit {known['edit']}, "
-            f"mAP at tIoU 0.5 {known['map_50']}"
-        )
-    return lines
-
-
-def number(value: Any) -> Any:
-    """Convert null of JSON to NaN."""
-    return float("nan") if value is None else value
-
-
-def summary_line(summary: dict[str, Any], metric: str) -> str:
-    """A summary of metrics.json in one line."""
-    numbers = {key: number(value) for key, value in summary.items()}
-    numbers["interval"] = tuple(map(number, summary["interval"]))
-    return format_summary(numbers, metric)  # type: ignore[arg-type]
-
-
-def briefly(summary: dict[str, Any], metric: str) -> str:
-    """`summary_line` without the scores of folds."""
-    return summary_line(summary, metric).split(", folds")[0]
+    Returns whether they had. A run of other files or classes keeps its scores. The file keeps its time.
+    """
+    metrics = run.metrics
+    known = answers_hash(competition, dataset)
+    if metrics.get("answers_sha256") == known and (known is not None or "test" not in metrics):
+        return False
+    if not run.tables <= {dataset.table_hash} or not run.test_file.exists():
+        return False
+    test = run.test()
+    if set(class_columns(test)) != set(dataset.classes) or set(test["id"]) != set(dataset.test["id"]):
+        return False
+    scores = with_test_scores(metrics, competition, dataset, test)
+    made = run.metrics_file.stat()
+    run.save_metrics(scores)
+    os.utime(run.metrics_file, ns=(made.st_atime_ns, made.st_mtime_ns))
+    return scores != metrics

@@ -38,11 +38,11 @@ from kagglepipe.predictions.selection import adjusted, choose, gain_over, redund
 from kagglepipe.predictions.slices import slice_scores
 from kagglepipe.predictions.uncertainty import format_difference, format_score
 from kagglepipe.predictions.weights import FITTED
-from kagglepipe.runs.answers import score_test_again, with_test_scores
 from kagglepipe.runs.configured import ensemble_run, find_members, read_data
+from kagglepipe.runs.describe import describe_scores
 from kagglepipe.runs.provenance import write_config
 from kagglepipe.runs.run import Run
-from kagglepipe.runs.scores import describe_scores, groups_hash, is_scored, rows_of, scores_of
+from kagglepipe.runs.scores import groups_hash, is_scored, rows_of, score_test_again, scores_of, with_test_scores
 from kagglepipe.runs.store import Member, check_one_rate
 from kagglepipe.sequences.grid import at_rate
 from kagglepipe.text import listed, table

@@ -25,13 +25,20 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, exclusive_lock, write_bytes, write_parquet
 from kagglepipe.options import SweepOptions, seconds_of
 from kagglepipe.predictions.frame import average_folds, merge_folds, oof_frame, test_frame
-from kagglepipe.runs.answers import score_test_again, with_test_scores
 from kagglepipe.runs.configured import find_teacher, identity_of, read_data, run_of
+from kagglepipe.runs.describe import briefly, describe_scores
 from kagglepipe.runs.identity import idle_settings, result_settings, usual_order
 from kagglepipe.runs.provenance import NO_COMMIT, git_commit, versions, write_config
 from kagglepipe.runs.pseudo_labels import gain_over_teacher, pseudo_labelled
 from kagglepipe.runs.run import Fold, Outputs, Run
-from kagglepipe.runs.scores import baseline_scores, briefly, describe_scores, groups_hash, is_scored, scores_of
+from kagglepipe.runs.scores import (
+    baseline_scores,
+    groups_hash,
+    is_scored,
+    score_test_again,
+    scores_of,
+    with_test_scores,
+)
 from kagglepipe.runs.trial import read_incumbent, reason_to_prune
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from kagglepipe.files import read_json, write_json, write_parquet
 from kagglepipe.options import CompetitionOptions, FoldOptions, PathsOptions
 from kagglepipe.predictions.frame import oof_frame, read_frame, test_frame
 from kagglepipe.predictions.metrics import summarise
-from kagglepipe.runs.answers import read_answers, score_test_again
+from kagglepipe.runs.answers import read_answers
 from kagglepipe.runs.configured import read_data, run_of
 from kagglepipe.runs.run import Run
-from kagglepipe.runs.scores import groups_hash, is_scored
+from kagglepipe.runs.scores import groups_hash, is_scored, score_test_again
 from kagglepipe.stages import train
 from kagglepipe.tools.commands import run_command
 from tests.composing import changed

@@ -19,9 +19,9 @@ from kagglepipe.files import read_json, write_json
 from kagglepipe.options import CompetitionOptions, DrillOptions, EnsembleOptions, PathsOptions, TrainingOptions
 from kagglepipe.predictions.frame import oof_frame, read_frame, test_frame
 from kagglepipe.runs.configured import best_run, find_members, find_teacher, read_data, run_of
+from kagglepipe.runs.describe import describe_pseudo_labels
 from kagglepipe.runs.pseudo_labels import gain_over_teacher, pseudo_labelled
 from kagglepipe.runs.run import Run
-from kagglepipe.runs.scores import describe_pseudo_labels
 from kagglepipe.tools.commands import run_command
 from tests.colours import colours_config
 

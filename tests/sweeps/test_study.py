@@ -12,7 +12,7 @@ import pytest
 
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
-from kagglepipe.predictions.racing import Incumbent
+from kagglepipe.runs.trial import Incumbent
 from kagglepipe.sweeps.objectives import make_objective
 from kagglepipe.sweeps.report import trial_rows
 from kagglepipe.sweeps.samplers import check_sampler

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kagglepipe.predictions.racing import LEVEL, MIN_FOLDS, Incumbent, chance
-from kagglepipe.predictions.racing import should_prune as should_prune_on
+from kagglepipe.runs.trial import LEVEL, MIN_FOLDS, Incumbent, chance
+from kagglepipe.runs.trial import should_prune as should_prune_on
 
 SCORES = st.lists(st.floats(0, 1), min_size=5, max_size=5)
 

@@ -1,0 +1,114 @@
+"""Scores of a run in words, from its metrics.json."""
+
+import math
+from typing import Any
+
+from kagglepipe.predictions.metrics import format_summary
+from kagglepipe.predictions.uncertainty import TOO_FEW, format_difference, format_interval, format_score, format_two
+
+
+def describe_scores(metrics: dict[str, Any], metric: str) -> list[str]:
+    """Scores of a run in lines: out of fold, then baselines, then the test with known answers."""
+    what = ", frame by frame" if "detection" in metrics else ""
+    lines = [f"out of fold{what}: {summary_line(metrics, metric)}"]
+    if "baseline" in metrics:
+        baseline = briefly(metrics["baseline"], metric)
+        lines.append(f"baseline of image size, format and file length: {baseline}")
+    lines += describe_comparisons(metrics, metric)
+    if "detection" in metrics:
+        lines += describe_detection(metrics["detection"])
+    if "over_teacher" in metrics:
+        lines.append(describe_pseudo_labels(metrics["over_teacher"]))
+    if "test" in metrics:
+        lines.append(f"test{what}, by known answers: {briefly(metrics['test'], metric)}")
+    if "test_without_twins" in metrics:
+        twins = metrics["test"]["rows"] - metrics["test_without_twins"]["rows"]
+        score = briefly(metrics["test_without_twins"], metric)
+        lines.append(f"test without the {twins} near-duplicates of training images: {score}")
+    return lines
+
+
+def describe_pseudo_labels(gain: dict[str, Any]) -> str:
+    """Gain of a run over the teacher of its pseudo-labels, in a line."""
+    low, high = map(number, gain["interval"])
+    measure = "ROC AUC" if gain["measure"] == "roc_auc" else "log loss"
+    if gain["is_kept"]:
+        result = "kept"
+    elif high < 0:
+        result = "significantly worse"
+    elif low > 0:
+        result = "not robust: no gain with smoothed labels"
+    else:
+        result = TOO_FEW if math.isnan(low) else "not significant"
+    between = "" if math.isnan(low) else f" ({format_interval(low, high, signed=True)})"
+    stays = "" if gain["is_kept"] else f"; {gain['teacher']} is submitted"
+    return (
+        f"gain of pseudo-labels: {number(gain['gain']):+.4f}{between} {measure} over {gain['teacher']}: {result}{stays}"
+    )
+
+
+def describe_comparisons(metrics: dict[str, Any], metric: str) -> list[str]:
+    """Baselines of video or series in lines, with the score on random folds."""
+    if "linear" not in metrics:
+        return []
+    linear, random_split, gain = metrics["linear"], metrics["linear_random_split"], metrics["accuracy_over_linear"]
+    constant, (low, high) = metrics["constant"], map(number, gain["interval"])
+    random, grouped = format_two(number(random_split["score"]), number(linear["score"]), most=4)
+    return [
+        f"baseline, always {constant['class']}: {briefly(constant, metric)}{of_segments(constant)}",
+        f"baseline, linear on mean over time with differences: {briefly(linear, metric)}{of_segments(linear)}; "
+        f"this run's accuracy is {format_difference(gain['difference'], low, high, gain['p'])} by group",
+        f"the same baseline on random folds, which split groups: {random}"
+        + (" too" if random == grouped else f", not {grouped}"),
+    ]
+
+
+def of_segments(metrics: dict[str, Any]) -> str:
+    """Scores of segments of a baseline; empty without segments."""
+    if "detection" not in metrics:
+        return ""
+    scores = {key: format_score(number(value), 3) for key, value in metrics["detection"]["scores"].items()}
+    return f", segments: F1@50 {scores['f1_50']}, mAP {scores['map_30']} at tIoU 0.3, {scores['map_50']} at 0.5"
+
+
+def describe_detection(detection: dict[str, Any]) -> list[str]:
+    """Scores of segments in lines."""
+    scores, intervals = detection["scores"], detection["intervals"]
+
+    def one(name: str, key: str) -> str:
+        between = format_interval(*map(number, intervals[key]), digits=3)
+        return f"{name} {format_score(number(scores[key]), 3)} ({between})"
+
+    lines = [
+        "segments, settings chosen on other folds: "
+        + ", ".join(one(f"F1@{n}", f"f1_{n}") for n in (10, 25, 50))
+        + f", {one('edit', 'edit')}",
+        "segments, mean average precision: "
+        + ", ".join(one(f"at tIoU 0.{n}", f"map_{n}0") for n in (3, 5, 7))
+        + f", {one('ActivityNet', 'map_activitynet')}; of frames "
+        + format_score(number(detection["frame_average_precision"]), 3),
+    ]
+    if "test" in detection:
+        known = {key: format_score(number(value), 3) for key, value in detection["test"].items()}
+        lines.append(
+            f"segments of the test, by known answers: F1@50 {known['f1_50']}, edit {known['edit']}, "
+            f"mAP at tIoU 0.5 {known['map_50']}"
+        )
+    return lines
+
+
+def number(value: Any) -> Any:
+    """Convert null of JSON to NaN."""
+    return float("nan") if value is None else value
+
+
+def summary_line(summary: dict[str, Any], metric: str) -> str:
+    """A summary of metrics.json in one line."""
+    numbers = {key: number(value) for key, value in summary.items()}
+    numbers["interval"] = tuple(map(number, summary["interval"]))
+    return format_summary(numbers, metric)  # type: ignore[arg-type]
+
+
+def briefly(summary: dict[str, Any], metric: str) -> str:
+    """`summary_line` without the scores of folds."""
+    return summary_line(summary, metric).split(", folds")[0]
