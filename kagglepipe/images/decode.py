@@ -145,7 +145,7 @@ def decode(data: bytes, *, short_side: int | None = None, max_side: int = MAX_SI
 def decode_with_version(
     data: bytes, info: ImageInfo, *, short_side: int | None = None, bits: int | None = None
 ) -> tuple[Pixels, str]:
-    """Decode as `decode`; also return the decoder version: DECODER, unless that would have got the pixels wrong."""
+    """Decode to (H, W, 3) as `decode`; also return the decoder version: DECODER, unless its pixels would be wrong."""
     image, version = _decode_opencv(data, info, short_side), DECODER  # also checks that the data is complete
     deep = None
     if image is not None:
@@ -185,7 +185,7 @@ def _decode_opencv(data: bytes, info: ImageInfo, short_side: int | None) -> NDAr
 
 
 def _decode_transparent(data: bytes) -> Pixels | None:
-    """Decode with Pillow over white: OpenCV loses 16-bit alpha, alpha in TIFFs, and transparent colours."""
+    """Decode to (H, W, 3) with Pillow over white: OpenCV loses 16-bit alpha, alpha in TIFFs, transparent colours."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

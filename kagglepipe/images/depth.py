@@ -143,7 +143,7 @@ def apply_depth(
 
 
 def _apply_8_bit_depth(pixels: Pixels, depth: SampleDepth) -> Pixels | None:
-    """`apply_depth` for samples of 8 bits and fewer, which OpenCV scales to 0…255 except in a PGM."""
+    """`apply_depth` to pixels (H, W, 3) of 8 bits and fewer, which OpenCV scales to 0…255 except in a PGM."""
     if depth.clear is not None:
         return _whiten(pixels, (pixels == depth.clear[0] * 255 // (2**depth.bits - 1)).all(axis=2))
     largest = depth.max_value or (2**depth.used - 1 if depth.bits == 8 and depth.used is not None else 255)

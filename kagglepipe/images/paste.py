@@ -45,6 +45,7 @@ class Backgrounds:
         object.__setattr__(self, "_rows", {id: rows[int(f)] for id, f in zip(self.ids, self.folds, strict=True)})
 
     def __call__(self, id: str, number: int) -> Pixels:
+        """Background (H, W, 3) for photo `id`; number: any draw of 0, 1, 2, …"""
         rows: NDArray[np.int64] = self._rows[id]  # type: ignore[attr-defined]
         return self.reader[int(rows[number % len(rows)])]
 
@@ -67,9 +68,9 @@ def cut_out(image: Pixels) -> Mask | None:
 def pasted(
     image: Pixels, background: Pixels, rng: np.random.Generator, side: int = SIDE, *, mirror: bool = True
 ) -> Pixels:
-    """Paste the object of `image`, or all of it, on `background`, with random position, rotation and brightness.
+    """Paste the object of `image`, or all of it, on `background`, both (H, W, 3) of any size; `side` pixels long.
 
-    side: pixels of the long side of the result. mirror: flip half of the objects.
+    Position, size, rotation and brightness are random. mirror: flip half of the objects.
     """
     ground = framed(background, rng.uniform(*SHAPE), side)
     mask = cut_out(image)
@@ -90,7 +91,7 @@ def pasted(
 
 
 def framed(image: Pixels, shape: float, side: int = SIDE) -> Pixels:
-    """Crop the middle of a photo to aspect ratio `shape` and resize its long side to `side` pixels."""
+    """Crop the middle of a photo (H, W, 3) to aspect ratio `shape` and resize its long side to `side` pixels."""
     height, width = image.shape[:2]
     cut_width, cut_height = max(1, min(width, round(height * shape))), max(1, min(height, round(width / shape)))
     left, top = (width - cut_width) // 2, (height - cut_height) // 2
@@ -101,14 +102,14 @@ def framed(image: Pixels, shape: float, side: int = SIDE) -> Pixels:
 
 
 def trimmed(image: Pixels, mask: Mask) -> tuple[Pixels, Mask]:
-    """Crop image and mask to the bounding box of the mask."""
+    """Crop image (H, W, 3) and mask (H, W) to the bounding box of the mask."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     return image[box], mask[box]
 
 
 def turned(image: Pixels, mask: Mask, *, angle: float, mirrored: bool) -> tuple[Pixels, Mask]:
-    """Rotate image and mask in a box that holds all of them, and flip them."""
+    """Flip and rotate image (H, W, 3) and mask (H, W), enlarged so that nothing is cut off."""
     height, width = image.shape[:2]
     c, s = abs(math.cos(math.radians(angle))), abs(math.sin(math.radians(angle)))
     size = max(1, round(height * s + width * c)), max(1, round(height * c + width * s))

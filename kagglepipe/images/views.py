@@ -74,7 +74,7 @@ def clean_view(image: Pixels, size: int, *, crop: str = "squash", crop_pct: floa
 
 
 def middle(image: Pixels, side: int) -> Pixels:
-    """Crop the square of `side` pixels in the middle."""
+    """Crop the middle square (side, side, 3) of an image (H, W, 3)."""
     top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
     return image[top : top + side, left : left + side]
 

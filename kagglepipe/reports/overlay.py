@@ -108,7 +108,7 @@ def annotate(
 
 
 def _draw_cursor(strip: Pixels, share: float) -> None:
-    """Draw a white line with dark sides at a share of the video, in 0 … 1."""
+    """Draw a white line with dark sides into a strip (H, W, 3), at a share of the video in 0 … 1."""
     width = strip.shape[1]
     half = width // 640
     at = min(max(int(share * width), 0), width - 1)

@@ -145,7 +145,7 @@ def f1(matching: Matching, overlap: float) -> Weighted:
     [1.0, 0.5]
     """
     count, pairs = len(matching.videos), matching.pairs
-    best = _first_of_equal(pairs.prediction)
+    _, best = np.unique(pairs.prediction, return_index=True)  # the first pair of each prediction
     found = np.unique(pairs.truth[best][pairs.overlap[best] >= overlap])
     right = np.bincount(matching.truth.video[found], minlength=count)
     segments = np.bincount(np.concatenate([matching.predicted.video, matching.truth.video]), minlength=count)
@@ -179,7 +179,7 @@ def _class_precisions(matching: Matching, tiou: float) -> Weighted:
 
 
 def _precision_of(matching: Matching, label: int, right: Flags) -> Weighted:
-    """Average precision of one class, given which predictions are right."""
+    """Average precision of one class, (D,) for weights (D, V). right: (S,) of all predictions."""
     chosen = np.flatnonzero(matching.predicted.label == label)
     video, hits = matching.predicted.video[chosen], right[chosen]
     last = _last_of_equal(matching.predicted.score[chosen])
@@ -208,18 +208,13 @@ SEGMENT_SCORES: dict[str, Callable[[Matching], Weighted]] = {
 
 
 def _ratio(part: Floats, whole: Floats) -> Floats:
-    """part / whole, NaN where whole is 0."""
+    """Divide part (D,) or (D, S) by whole of the same shape; NaN where whole is 0."""
     return np.divide(part, whole, out=np.full(whole.shape, math.nan), where=whole > 0)
 
 
 def _mean_of_defined(values: Floats) -> Floats:
-    """Mean of each row without its NaN, (D, C) -> (D,); NaN for a row of nothing else."""
+    """Mean of each row without its NaN, (D, C) -> (D,); NaN for a row of NaN only."""
     return _ratio(np.nansum(values, axis=1), (~np.isnan(values)).sum(axis=1).astype(np.float64))
-
-
-def _first_of_equal(values: npt.NDArray[np.generic]) -> Labels:
-    """Index of the first of each run of equal values in a sorted array (N,)."""
-    return np.flatnonzero(np.append(True, values[1:] != values[:-1]))[: len(values)]
 
 
 def _last_of_equal(values: npt.NDArray[np.generic]) -> Labels:
@@ -241,7 +236,7 @@ def _right_predictions(matching: Matching, tiou: float) -> Flags:
 
 
 def _label_sequences(segments: Segments, videos: int) -> list[Labels]:
-    """Labels of each video by start."""
+    """Labels (n,) of the n segments of each video, by start."""
     order = np.lexsort((segments.label, segments.end, segments.start, segments.video))
     limits = np.searchsorted(segments.video[order], np.arange(1, videos))
     return np.split(segments.label[order], limits) if videos else []

@@ -201,11 +201,12 @@ def _reduce(function: np.ufunc, values: Floats, starts: Labels, stops: Labels) -
 
 
 def _track_of(tracks: _Tracks, positions: Labels) -> Labels:
+    """Track of each position (R,) in the concatenated values, (R,)."""
     return np.searchsorted(tracks.begins, positions, side="right") - 1
 
 
 def _join(tracks: _Tracks, starts: Labels, stops: Labels, max_gap: float) -> tuple[Labels, Labels]:
-    """Join runs of one track that are at most `max_gap` apart."""
+    """Join runs (R,) of one track that are at most `max_gap` apart."""
     track = _track_of(tracks, starts)
     near = starts[1:] - stops[:-1] <= max_gap / tracks.step[track[1:]] + ROUNDING
     is_new = (track[1:] != track[:-1]) | ~near

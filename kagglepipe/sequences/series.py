@@ -120,7 +120,7 @@ def _as_times(times: NDArray[Any] | None, rows: int) -> Times:
 
 
 def _interpolate_missing(times: Times, values: Values, names: Sequence[str]) -> tuple[Values, list[str]]:
-    """Fill the gaps of each channel (a column, or an axis of a joint); return the values and the gaps as text."""
+    """Fill the gaps of each channel of values (T, F) or (T, J, D); return the values and the gaps as text."""
     channels = values.reshape(len(values), -1).copy()
     finite = np.isfinite(channels)
     count, empty = 0, []
@@ -168,7 +168,7 @@ def resample(series: Series, *, rate: float, end: float | None = None) -> tuple[
 
 
 def _grid_times(first: float, last: float, rate: float) -> Times:
-    """Times k/rate with first <= k/rate <= last; products are rounded, so the ends are compared themselves."""
+    """Times k/rate (T,) with first <= k/rate <= last; products are rounded, so the ends are compared themselves."""
     if (last - first) * rate > MAX_SAMPLES:
         raise SeriesError(f"from {first:g} to {last:g} a rate of {rate:g} gives more than {MAX_SAMPLES} samples")
     times: Times = np.arange(math.floor(first * rate), math.ceil(last * rate) + 1) / rate

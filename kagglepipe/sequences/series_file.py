@@ -238,7 +238,7 @@ def _check_header(header: Sequence[str], first: Sequence[str]) -> None:
 def _numbers(
     rows: Iterable[list[str]], header: Sequence[str], read: Sequence[str], *, has_decimal_commas: bool
 ) -> Iterator[NDArray[np.float64]]:
-    """Yield the numbers of each row in the columns `read`, in that order; empty cells after the last are ignored."""
+    """Yield the numbers (C,) of each row in the C columns `read`; empty cells after the last are ignored."""
     places = [header.index(name) for name in read]
     for number, row in enumerate(rows, 1):
         if len(row) < len(header) or any(cell.strip() for cell in row[len(header) :]):

@@ -183,7 +183,7 @@ def frame_differences(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def motion_frames(frames: Iterable[Pixels], before: Pixels | None = None) -> Iterator[Pixels]:
-    """`frame_differences` of a stream of frames. before: the frame before the first; None: nothing has moved."""
+    """`frame_differences` of a stream of frames (H, W, 3). before: frame before the first; None: no motion in it."""
     for frame in frames:
         yield frame_differences(np.stack([frame if before is None else before, frame]))[1]
         before = frame
@@ -203,9 +203,8 @@ def pad_frames(frames: Iterable[Pixels], count: int, size: int) -> NDArray[np.ui
 class VideoFrames:
     """Reads views of frames by the row of their video.
 
-    paths, digests, ids: (N,) files, their SHA-256 when they were prepared, and what seeds their augmentation. rate:
-    frames a second. short_side: pixels to which frames are decoded before they are augmented or cropped. max_side:
-    pixels a side beyond which a video is refused.
+    paths, digests, ids: (N,) files, their SHA-256 when prepared, and the ids that seed their augmentation. rate:
+    frames/s. short_side: pixels of decoded frames, before augmentation or crop. max_side: pixels, as in `inspect`.
     """
 
     def __init__(
@@ -226,10 +225,10 @@ class VideoFrames:
     def read(
         self, row: int, at: NDArray[np.int64], view: int = 0, id: str | None = None, *, motion: bool = False
     ) -> NDArray[np.uint8]:
-        """Read the frames number `at` (rising) of a video as view number `view`: (len(at), size, size, 3).
+        """Read the frames `at` (t,), rising indices, of a video as view number `view`: (t, size, size, 3) uint8.
 
-        All frames share one draw of the augmentation, seeded by `id` (None: the video's). motion: what changed since
-        the frame before each, instead. Raises UserError if the file is not the one that was prepared.
+        All frames share one draw of the augmentation, seeded by `id` (None: the video's). motion: read the difference
+        of each frame from the one before. Raises UserError if the file is not the one that was prepared.
         """
         if motion:
             with_before = np.arange(max(0, int(at[0]) - 1), int(at[-1]) + 1)

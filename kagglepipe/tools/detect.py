@@ -137,7 +137,10 @@ def detect_files(
         except ValueError as error:  # VideoError and SeriesError
             bad[name] = str(error)
             continue
-        segments = find_segments(name, item, detector)
+        segments = detect_segments(
+            name, item.times, 1 / detector.rate, item.probs, detector.classes, detector.background, detector.settings
+        )
+        segments["end"] = segments["end"].clip(upper=item.end)
         found.append(segments)
         frames += len(item.times)
         write_timeline(detector, item, segments, folder / f"{name}.png", title=name)
@@ -166,15 +169,6 @@ def predict_item(detector: Detector, path: Path) -> ItemProbs:
     return ItemProbs(seen.times, detector.run.probabilities(seen.features, per_frame=True), seen.end)
 
 
-def find_segments(name: str, item: ItemProbs, detector: Detector) -> pd.DataFrame:
-    """Segments of an item, clipped at its end."""
-    segments = detect_segments(
-        name, item.times, 1 / detector.rate, item.probs, detector.classes, detector.background, detector.settings
-    )
-    segments["end"] = np.minimum(segments["end"], item.end)
-    return segments
-
-
 # --- live ------------------------------------------------------------------------------------------------------
 
 
@@ -187,7 +181,7 @@ class VideoResult:
     delays: list[float] = field(default_factory=list)
 
     def on_grid(self, rate: float) -> ItemProbs:
-        """Place the probabilities on a regular grid; they are 0 where the connection was broken."""
+        """Place the probabilities (T, C) on a regular grid; they are 0 where the connection was broken."""
         places = np.round((np.array(self.times) - self.times[0]) * rate).astype(int)
         probs = np.zeros((places[-1] + 1, len(self.probs[0])))
         probs[places] = self.probs
@@ -268,7 +262,7 @@ def log_segments(segments: list[Segment]) -> None:
 
 
 def show_status(time: float, detector: Detector, probs: Probs) -> None:
-    """Show the most probable class in the last line of a terminal; nothing in a log."""
+    """Show the most probable class, by probabilities (C,), in the last line of a terminal; nothing in a log."""
     if sys.stderr.isatty():
         best = int(probs.argmax())
         bar = "█" * round(20 * probs[best])

@@ -99,14 +99,6 @@ def kinds(transforms: Any) -> list[Any]:
     return [kinds(t) if isinstance(t, A.BaseCompose) else type(t) for t in transforms]
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-def test_the_serialised_policy_is_json_that_albumentations_reads_back(policy: str) -> None:
-    serialised = Transform(policy, SIZE).serialised()
-    back = A.from_dict(json.loads(json.dumps(serialised)))
-    assert kinds(back) == kinds(POLICIES[policy](SIZE))
-    assert A.to_dict(back) == serialised
-
-
 @pytest.mark.parametrize("policy", RANDOM)
 def test_the_serialised_policy_draws_the_same_views(policy: str) -> None:
     transform = Transform(policy, SIZE)

@@ -85,15 +85,6 @@ def test_neither_order_nor_what_is_stored_changes_an_image(
         np.testing.assert_array_equal(reader[row], decoded(path))
 
 
-def test_a_file_that_was_replaced_is_refused_and_never_read_for_the_old_one(tmp_path: Path, files: list[Path]) -> None:
-    known = hashes(files)
-    files[1].write_bytes(files[2].read_bytes())
-    reader = PixelReader(files, known, short_side=SHORT_SIDE, cache=cache_of(tmp_path / "cache", files))
-    with pytest.raises(UserError, match=r"image1\.png is not the file that was prepared; add competition\.refresh"):
-        reader[1]
-    np.testing.assert_array_equal(reader[2], decoded(files[2]))
-
-
 def test_an_open_cache_stays_what_it_was_when_it_is_replaced(tmp_path: Path, files: list[Path]) -> None:
     cache, known = cache_of(tmp_path / "cache", files[:3]), hashes(files)
     expected = decoded(files[0])
@@ -198,9 +189,22 @@ def test_without_a_cache_files_are_decoded(files: list[Path]) -> None:
     np.testing.assert_array_equal(whole[1], decode(files[1].read_bytes()))
 
 
-@pytest.mark.parametrize("change", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-100])])
-def test_a_file_that_is_not_what_it_was_is_named(files: list[Path], change: Callable[[Path], object]) -> None:
-    reader = PixelReader(files, hashes(files), short_side=SHORT_SIDE)
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize(
+    "change",
+    [
+        Path.unlink,
+        lambda path: path.write_bytes(path.read_bytes()[:-100]),
+        lambda path: path.write_bytes(path.with_name("image3.png").read_bytes()),
+    ],
+)
+def test_a_file_that_is_not_what_it_was_is_named(
+    tmp_path: Path, files: list[Path], cached: bool, change: Callable[[Path], object]
+) -> None:
+    known = hashes(files)
     change(files[2])
+    cache = cache_of(tmp_path / "cache", [files[3]]) if cached else None  # the replacement
+    reader = PixelReader(files, known, short_side=SHORT_SIDE, cache=cache)
     with pytest.raises(UserError, match=r"image2\.png.*competition\.refresh=true"):
         reader[2]
+    np.testing.assert_array_equal(reader[3], decoded(files[3]))

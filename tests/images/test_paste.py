@@ -105,9 +105,7 @@ def test_any_two_photos_give_a_photo(one: tuple[int, int], other: tuple[int, int
     for array in (image, background):
         array.setflags(write=False)
     found = pasted(image, background, np.random.default_rng(seed))
-    assert found.dtype == np.uint8
-    assert found.ndim == 3
-    assert max(found.shape[:2]) == SIDE
+    assert (found.dtype, found.shape[2:], max(found.shape[:2])) == (np.uint8, (3,), SIDE)
     np.testing.assert_array_equal(pasted(image, background, np.random.default_rng(seed)), found)
 
 

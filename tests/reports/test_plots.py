@@ -25,6 +25,7 @@ from kagglepipe.reports.plots import (
     fit_text,
     shortened,
 )
+from kagglepipe.reports.timeline import draw_timeline
 
 TITLE, LINE, SIDE = 30, 15, 40
 FONT = ImageFont.load_default(12)
@@ -126,14 +127,25 @@ def test_a_picture_in_a_square_keeps_its_aspect_on_paper(height: int, width: int
     assert (top, left) == ((side - h) // 2, (side - w) // 2)
 
 
-def test_a_failing_sheet_leaves_the_old_one(tmp_path: Path, disk_full: Callable[[], None]) -> None:
-    sheet(tmp_path, [Tile(flat((0, 0, 0)))], 1)
-    before = (tmp_path / "sheet.png").read_bytes()
-    disk_full()
+def timeline(folder: Path) -> None:
+    segments = pd.DataFrame({"video": [], "start": [], "end": [], "label": [], "score": []})
+    draw_timeline(folder / "t.png", np.arange(2.0), 1.0, np.zeros((2, 1)), ["a"], None, segments, title="a title")
+
+
+@pytest.mark.parametrize("draw", [lambda folder: sheet(folder, [Tile(flat((9, 9, 9)))], 1), timeline])
+def test_a_failing_picture_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, draw: Callable[[Path], object]
+) -> None:
+    def half(_: Image.Image, file: Path, format: str) -> None:
+        file.write_bytes(b"half of a " + format.encode())
+        raise OSError("no space left")
+
+    draw(tmp_path)
+    (before,) = (path.read_bytes() for path in tmp_path.iterdir())
+    monkeypatch.setattr(Image.Image, "save", half)
     with pytest.raises(OSError, match="no space"):
-        sheet(tmp_path, [Tile(flat((9, 9, 9)))], 1)
-    assert (tmp_path / "sheet.png").read_bytes() == before
-    assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
+        draw(tmp_path)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [before]
 
 
 def test_a_reliability_plot_marks_who_is_too_sure_in_red_and_who_is_not_sure_enough_in_green(tmp_path: Path) -> None:

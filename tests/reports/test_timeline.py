@@ -1,7 +1,6 @@
 """Marks lie where their times say, in the colours of their classes; no two texts meet; frames stay legible."""
 
 import itertools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -175,22 +174,6 @@ def test_bars_lie_where_the_segments_do(tmp_path: Path) -> None:
     assert not has(image[HEAD:], PALETTE[2]).any()
 
 
-@given(st.lists(st.tuples(st.integers(0, 995), st.integers(1, 300)), min_size=1, max_size=4), st.floats(0.01, 1000))
-def test_bars_lie_where_the_segments_do_at_any_scale(
-    tmp_path_factory: pytest.TempPathFactory, spans: list[tuple[int, int]], step: float
-) -> None:
-    """Segments that overlap look like their union."""
-    rows = [(start, min(start + length, 1000)) for start, length in spans]
-    found = segments_of(*((a * step, b * step, "walk") for a, b in rows))
-    image = drawn(tmp_path_factory.mktemp("t"), np.zeros((1000, 1)), ["walk"], found=found, step=step)
-    centres = (np.arange(LEFT, RIGHT) + 0.5 - LEFT) / (RIGHT - LEFT) * 1000
-    pixel = 1000 / (RIGHT - LEFT)
-    shown = has(image[HEAD + FOUND, LEFT:RIGHT], PALETTE[0])
-    distance = np.min([np.maximum(a - centres, centres - b) for a, b in rows], axis=0)
-    assert shown[distance < -pixel].all()
-    assert not shown[distance > 2 * pixel].any()
-
-
 def test_the_shortest_segment_is_seen(tmp_path: Path) -> None:
     """At the very end too."""
     found = segments_of((0, 0.001, "a"), (5000, 5000.5, "a"), (9999.999, 10000, "a"))
@@ -353,16 +336,6 @@ def test_what_would_make_a_wrong_picture_is_refused(tmp_path: Path, change: dict
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_failing_picture_leaves_the_old_one(tmp_path: Path, disk_full: Callable[[], None]) -> None:
-    drawn(tmp_path, np.zeros((2, 1)), ["a"])
-    before = (tmp_path / "t.png").read_bytes()
-    disk_full()
-    with pytest.raises(OSError, match="no space"):
-        drawn(tmp_path, np.ones((2, 1)), ["a"])
-    assert (tmp_path / "t.png").read_bytes() == before
-    assert [path.name for path in tmp_path.iterdir()] == ["t.png"]
-
-
 # --- the time axis ------------------------------------------------------------------------------------------
 
 
@@ -503,7 +476,6 @@ def test_texts_are_white_on_dark_even_over_a_white_frame() -> None:
     shown = annotate(np.full((120, 160, 3), 255, np.uint8), time=0, total=1, labels=[("walk", 1)], colours=COLOURS)
     panel = shown[-15:]
     assert panel[:, :64].min(axis=2).max() > 240
-    assert contrast(WHITE, (85, 85, 85)) > 7
     assert (panel[:, 0] == 85).all()
 
 

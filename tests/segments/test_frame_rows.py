@@ -166,11 +166,6 @@ def test_times_as_people_write_them_meet_frames() -> None:
         assert table["target"].tolist().index("walk") == tenth
 
 
-def test_where_labels_overlap_the_later_counts() -> None:
-    table, _ = frames_of(4, labelled((0.0, 1.0, "walk"), (0.5, 0.75, "wave")))
-    assert table["target"].tolist() == ["walk", "walk", "wave", "walk"]
-
-
 def test_a_video_without_labels_is_background() -> None:
     table, _ = frames_of(2, labelled())
     assert table["target"].tolist() == ["none", "none"]

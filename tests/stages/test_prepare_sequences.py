@@ -322,27 +322,6 @@ def with_groups(videos: Path, groups: str) -> None:
     (videos / "annotations.csv").write_text("video,start,end,label,group\n" + "".join(rows))
 
 
-def test_groups_that_are_given_later_tear_no_folds(
-    videos: Path, prepare: Prepare, refusal: Refusal, tmp_path: Path
-) -> None:
-    path, last = tmp_path / "data/videos/folds.csv", tmp_path / "last.csv"
-    labels = f"competition.labels={last}"
-    with_groups(videos, "abcd")
-    shutil.copy(videos / "annotations.csv", last)
-    prepare(videos, labels, "folds.count=2")
-    fold = read_folds(path).set_index("id")["fold"]
-    (other,) = [name for name in "bcd" if fold[f"{name}.mp4"] == fold["a.mp4"]]
-    torn = next(name for name in "bcd" if name != other)
-    with_groups(videos, "".join("x" if name in ("a", torn) else name for name in "abcd"))
-    shutil.copy(videos / "annotations.csv", last)
-    with_groups(videos, "abcd")
-    line = refusal(videos, labels, "folds.count=2")
-    assert "folds.csv was made before 1 groups were known, which lie in more than one fold (x): type folds.rema" in line
-    prepare(videos, labels, "folds.count=2", "folds.remake=true")
-    fold = read_folds(path).set_index("id")["fold"]
-    assert fold["a.mp4"] == fold[f"{torn}.mp4"]
-
-
 def test_one_group_at_a_time(videos: Path, prepare: Prepare, refusal: Refusal, tmp_path: Path) -> None:
     with_groups(videos, "yxyz")
     prepare(videos, "folds.count=groups")
@@ -366,26 +345,6 @@ def test_one_group_at_a_time(videos: Path, prepare: Prepare, refusal: Refusal, t
 def test_too_few_groups(groups: str, count: str, line: str, videos: Path, refusal: Refusal) -> None:
     with_groups(videos, groups)
     assert refusal(videos, f"folds.count={count}") == line
-
-
-def test_a_class_in_one_group_alone(videos: Path, refusal: Refusal, tmp_path: Path) -> None:
-    add(videos, "c.mp4,0,0.1,wave")
-    line = refusal(videos)
-    assert line.startswith("class wave lies only in fold ")
-    assert line.endswith(", whose model never sees it; label it in another group too, or try folds.seed=1")
-    assert not (tmp_path / "data/videos/folds.csv").exists()
-
-
-def test_a_class_of_one_recording_stays_in_training(recordings: Path, prepare: Prepare, told: Told) -> None:
-    for number in (1, 2):
-        (recordings / "fall" / f"fall{number}.csv").unlink()
-    columns = pd.DataFrame(np.random.default_rng(1).normal(size=(9, 4)), columns=["x", "y", "rate", "kind"])
-    (recordings / "jump").mkdir()
-    for number in range(2):
-        (columns + number).to_csv(recordings / "jump" / f"jump{number}.csv", index=False)
-    found = prepare(recordings, "competition.kind=series", to="video_folder")
-    assert found.classes == ["fall", "jump", "walk"]
-    assert "classes of a single group, as one image or one person's: fall. Each lies in one fold" in told()
 
 
 def test_own_folds(videos: Path, prepare: Prepare, refusal: Refusal, tmp_path: Path) -> None:

@@ -64,14 +64,6 @@ def test_what_is_there_is_left_alone(folder: Path, tmp_path: Path) -> None:
     assert (folder / "annotations.csv").read_text() == "my work"
 
 
-def test_twice_is_once(folder: Path, tmp_path: Path) -> None:
-    begin(folder, tmp_path)
-    first = (folder / "annotations.csv").read_bytes()
-    with pytest.raises(UserError, match="exists and is not changed"):
-        begin(folder, tmp_path)
-    assert (folder / "annotations.csv").read_bytes() == first
-
-
 @pytest.mark.parametrize(
     ("given", "line"),
     [

@@ -242,39 +242,6 @@ def test_a_file_that_cannot_hold_the_table_is_refused_before_any_work(
         run_command(replace(config, run="there is none"))
 
 
-def test_without_a_trained_run_it_says_what_to_type(
-    configure: Callable[..., Config], long_videos: Path, tmp_path: Path
-) -> None:
-    config = configure(*typed("long", long_videos, tmp_path), "stage=detect", f"input={long_videos / 'test'}")
-    with pytest.raises(UserError, match=r"nothing is trained yet in .*/outputs/long: type stage=train first"):
-        run_command(config)
-
-
-def test_a_run_of_photos_is_refused(
-    trained: Trained, toy: Path, configure: Callable[..., Config], tmp_path: Path, long_videos: Path
-) -> None:
-    photos = configure(
-        "stage=train", "competition=image_folder", "experiment=quick", f"competition.source='{toy}'", "training.views=0"
-    )
-    run_command(photos)
-    for config in (replace(photos, stage="detect"), trained("long", f"run='{best_run(photos).folder}'")):
-        with pytest.raises(UserError, match=r"test_efficientnet-head-\w+ classifies images: for video give the com"):
-            run_command(replace(config, input=str(long_videos / "test")))
-
-
-def test_an_ensemble_holds_no_network(trained: Trained, long_videos: Path) -> None:
-    config = trained("long", f"input='{long_videos / 'test'}'")
-    folder = config.runs_dir / "ensemble-mean-0"
-    folder.mkdir()
-    shutil.copy(best_run(config).folder / "metrics.json", folder / "metrics.json")
-    try:
-        assert best_run(config).name != folder.name
-        with pytest.raises(UserError, match=r"ensemble-mean-0 holds no trained network .*: give run="):
-            run_command(replace(config, run=folder.name))
-    finally:
-        shutil.rmtree(folder)
-
-
 # --- live: a server of this machine --------------------------------------------------------------------------------
 
 
@@ -472,14 +439,17 @@ def test_a_stream_without_a_frame_leaves_nothing(
     assert not (tmp_path / "outputs").exists()
 
 
-def test_a_stream_is_watched_for_so_many_seconds(
-    watching: Watching, streaming: Streaming, caplog: pytest.LogCaptureFixture
+def test_a_stream_is_watched_for_so_many_seconds_and_a_named_file_holds_its_segments(
+    watching: Watching, streaming: Streaming, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     closed = streaming(*np.arange(8000) / 8)
     with caplog.at_level("INFO"):
-        run_command(watching("detect.seconds=2"))
+        run_command(watching("detect.seconds=2", f"detect.file='{tmp_path / 'mine.csv'}'"))
     assert "detect: 16 frames in" in caplog.text
     assert closed == ["camera"]
+    assert list(pd.read_csv(tmp_path / "mine.csv").columns) == ["video", "start", "end", "label", "score"]
+    assert json.loads((tmp_path / "mine.json").read_text())["run"]
+    assert [path.name for path in live_folder(tmp_path).iterdir()] == ["timeline.png"]
 
 
 def test_a_pause_in_the_stream_is_drawn_and_ends_what_went_on(
@@ -490,14 +460,6 @@ def test_a_pause_in_the_stream_is_drawn_and_ends_what_went_on(
     table = pd.read_csv(live_folder(tmp_path) / "segments.csv")
     assert ((table["end"] <= 2) | (table["start"] >= 100)).all()
     assert (live_folder(tmp_path) / "timeline.png").stat().st_size > 0
-
-
-def test_a_named_file_holds_the_segments_of_a_stream(watching: Watching, streaming: Streaming, tmp_path: Path) -> None:
-    streaming(*np.arange(16) / 8)
-    run_command(watching(f"detect.file='{tmp_path / 'mine.csv'}'"))
-    assert list(pd.read_csv(tmp_path / "mine.csv").columns) == ["video", "start", "end", "label", "score"]
-    assert json.loads((tmp_path / "mine.json").read_text())["run"]
-    assert [path.name for path in live_folder(tmp_path).iterdir()] == ["timeline.png"]
 
 
 def test_smoothing_is_waited_for_and_said(
@@ -557,16 +519,17 @@ THRESHOLDS = st.sampled_from([(0.5, 0.5), (0.3, 0.3), (0.7, 0.3), (0.5, 0.0), (1
 LENGTHS = st.sampled_from([0.0, 0.125, 0.25, 0.3, 0.5, 2.0])
 
 
-def live_segments(times: Any, probs: Any, classes: list[str], settings: DetectionSettings) -> pd.DataFrame:
-    """What StreamSegmenter finds, frame by frame, with what it has told on the way."""
-    live, told = StreamSegmenter("v", classes, "none", settings, 0.125), []
+def assert_live_is_whole(probs: Any, settings: DetectionSettings) -> None:
+    """StreamSegmenter, frame by frame, finds the segments that `detect_segments` finds in all probabilities (T, 3)."""
+    times, classes, found = np.arange(len(probs)) / 8, ["none", "left", "right"], []
+    live = StreamSegmenter("v", classes, "none", settings, 0.125)
     for time, row in zip(times, probs, strict=True):
-        told += live.see(float(time), row)
-    told += live.end()
-    assert told == live.done
-    assert live.open == {}
-    table = pd.DataFrame(told, columns=["video", "start", "end", "label", "score"])
-    return table.sort_values(["video", "start", "end", "label"], ignore_index=True)
+        found += live.see(float(time), row)
+    found += live.end()
+    assert (found, live.open) == (live.done, {})
+    expected = detect_segments("v", times, 0.125, probs, classes, "none", settings)
+    table = pd.DataFrame(found, columns=expected.columns).sort_values(["start", "end", "label"], ignore_index=True)
+    pd.testing.assert_frame_equal(table, expected, check_dtype=len(found) > 0)
 
 
 @given(st.lists(st.tuples(LEVELS, LEVELS, LEVELS), min_size=1, max_size=40), THRESHOLDS, LENGTHS, LENGTHS)
@@ -575,27 +538,13 @@ def live_segments(times: Any, probs: Any, classes: list[str], settings: Detectio
 def test_live_finds_the_segments_of_the_whole(
     rows: list[tuple[float, float, float]], thresholds: tuple[float, float], max_gap: float, min_length: float
 ) -> None:
-    settings = DetectionSettings(0.0, *thresholds, min_length, max_gap)
-    times, probs, classes = np.arange(len(rows)) / 8, np.array(rows), ["none", "left", "right"]
-    expected = detect_segments("v", times, 0.125, probs, classes, "none", settings)
-    found = live_segments(times, probs, classes, settings)
-    assert len(found) == len(expected)
-    if len(expected):
-        pd.testing.assert_frame_equal(found, expected, check_dtype=False)
-        assert found["start"].min() >= 0
-        assert found["end"].max() <= len(rows) / 8
+    assert_live_is_whole(np.array(rows), DetectionSettings(0.0, *thresholds, min_length, max_gap))
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.sampled_from([0.125, 0.375, 0.4, 0.9, 2.0]), LENGTHS)
 def test_live_smooths_as_the_whole_is_smoothed(seed: int, count: int, smoothing: float, max_gap: float) -> None:
     probs = np.random.default_rng(seed).random((count, 3))
-    settings = DetectionSettings(smoothing, 0.52, 0.47, 0.0, max_gap)
-    times, classes = np.arange(count) / 8, ["none", "left", "right"]
-    expected = detect_segments("v", times, 0.125, probs, classes, "none", settings)
-    found = live_segments(times, probs, classes, settings)
-    assert len(found) == len(expected)
-    if len(expected):
-        pd.testing.assert_frame_equal(found, expected, check_dtype=False)
+    assert_live_is_whole(probs, DetectionSettings(smoothing, 0.52, 0.47, 0.0, max_gap))
 
 
 def test_live_tells_of_a_segment_as_soon_as_nothing_can_change_it() -> None:
