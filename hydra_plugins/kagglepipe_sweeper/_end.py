@@ -3,10 +3,12 @@
 import logging
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import optuna
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from optuna.trial import FrozenTrial
 
 from hydra_plugins.kagglepipe_sweeper._sweep import Sweep
 from kagglepipe.config import PATH_KEYS, hydra_string
@@ -24,17 +26,13 @@ from kagglepipe.sweeps.space import Span, format_params
 from kagglepipe.sweeps.study import Job, best_trials, counted_trials
 from kagglepipe.text import table
 
-if TYPE_CHECKING:
-    import optuna
-    from optuna.trial import FrozenTrial
-
 log = logging.getLogger(__name__)
 ALPHA = 0.05  # of the paired test, all comparisons together
 SHOWN_ROWS = 10
 LEFT_OUT = ("hydra", "sweep", "stage", "paths")  # option groups that an experiment does not repeat
 
 
-def finish(sweep: Sweep, study: "optuna.Study") -> float | None:
+def finish(sweep: Sweep, study: optuna.Study) -> float | None:
     """Report the trials; returns the best value of the first objective. Raises UserError if no trial is complete."""
     plan, rows = sweep.plan, trial_rows(study, sweep.plan)
     write_table(plan.folder / "trials.csv", rows)
@@ -55,7 +53,7 @@ def finish(sweep: Sweep, study: "optuna.Study") -> float | None:
     return float(finalists[0].mean if finalists else ranked[0].values[0])
 
 
-def finals(sweep: Sweep, study: "optuna.Study") -> list[Finalist]:
+def finals(sweep: Sweep, study: optuna.Study) -> list[Finalist]:
     """Finalists by their mean over other seeds; empty with `sweep.seeds=1`."""
     options = sweep.config.sweep
     if options.seeds == 1:
@@ -77,7 +75,7 @@ def cell(value: Any) -> str:
     return "" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
-def log_best(sweep: Sweep, winner: "FrozenTrial", finalists: list[Finalist]) -> None:
+def log_best(sweep: Sweep, winner: FrozenTrial, finalists: list[Finalist]) -> None:
     """Log the finalists and the best trial."""
     objectives, over = sweep.plan.objectives, ""
     label = objectives[0].label
@@ -95,7 +93,7 @@ def log_best(sweep: Sweep, winner: "FrozenTrial", finalists: list[Finalist]) -> 
     log.info("sweep: best is trial %d, %s%s: run=%s", winner.number, shown, over, winner.user_attrs["outcome"]["run"])
 
 
-def log_significance(sweep: Sweep, study: "optuna.Study", ranked: "list[FrozenTrial]") -> None:
+def log_significance(sweep: Sweep, study: optuna.Study, ranked: list[FrozenTrial]) -> None:
     """Log the interval of the best run, and paired tests against the second best and the first trial.
 
     The best was selected among all trials, so p-values are corrected for as many comparisons (Bonferroni).
@@ -132,7 +130,7 @@ def log_significance(sweep: Sweep, study: "optuna.Study", ranked: "list[FrozenTr
         )
 
 
-def draw_pictures(sweep: Sweep, study: "optuna.Study") -> None:
+def draw_pictures(sweep: Sweep, study: optuna.Study) -> None:
     """Draw history.png, parallel.png, importance.png (of enough trials) and front.png (of several objectives)."""
     plan, objective = sweep.plan, sweep.plan.objectives[0]
     points = [
@@ -153,7 +151,7 @@ def draw_pictures(sweep: Sweep, study: "optuna.Study") -> None:
 # --- the best as an experiment ---------------------------------------------------------------------------------
 
 
-def write_experiment(sweep: Sweep, winner: "FrozenTrial") -> None:
+def write_experiment(sweep: Sweep, winner: FrozenTrial) -> None:
     """Write conf/experiment/<study>.yaml in the sweep's folder, and log the command that uses it.
 
     It holds the difference between two composed configurations, the trial's and that of the logged command without the

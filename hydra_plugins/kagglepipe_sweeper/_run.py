@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from importlib.util import find_spec
 from itertools import combinations
 from typing import Any
 
@@ -43,8 +42,6 @@ def run_sweep(master: DictConfig, typed: Sequence[str], *, loader: ConfigLoader,
 
     master: Hydra's configuration of the command, `hydra` included. typed: its overrides.
     """
-    if missing := [name for name in ("optuna", "cmaes", "matplotlib") if find_spec(name) is None]:
-        raise UserError(f"a sweep needs {' and '.join(missing)}: pip install 'kagglepipe[sweep]'")
     sweep = make_sweep(master, typed, loader=loader, launcher=launcher)
     sweep.silence_launchers()
     keep_locks(sweep.config)

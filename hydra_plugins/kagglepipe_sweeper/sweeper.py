@@ -1,5 +1,6 @@
 """Hydra plugin: imported at every start, so it imports nothing heavy."""
 
+import importlib.util
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
+
+from kagglepipe.errors import UserError
 
 
 @dataclass
@@ -40,6 +43,8 @@ class KagglepipeSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the sweep of this command line and return its best value."""
+        if missing := [name for name in ("optuna", "cmaes", "matplotlib") if importlib.util.find_spec(name) is None]:
+            raise UserError(f"a sweep needs {' and '.join(missing)}: pip install 'kagglepipe[sweep]'")
         from hydra_plugins.kagglepipe_sweeper._run import run_sweep
 
         return run_sweep(self.config, arguments, loader=self.hydra_context.config_loader, launcher=self.launcher)

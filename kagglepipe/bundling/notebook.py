@@ -78,33 +78,21 @@ run("pip", "install", "--quiet", "--no-compile", "--no-index", "--find-links", B
 
 def make_notebook(contents: Contents) -> dict[str, Any]:
     """Notebook in Jupyter's format 4."""
-    texts = (setup_cell(contents), INSTALL, submission_cell(contents))
-    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    metadata = {"kernelspec": kernel, "language_info": {"name": "python", "version": contents.python}}
-    cells = [markdown(introduction(contents)), *map(code, texts)]
-    return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 4}
-
-
-def markdown(text: str) -> dict[str, Any]:
-    """Markdown cell."""
-    return {"cell_type": "markdown", "metadata": {}, "source": text.strip().splitlines(keepends=True)}
-
-
-def code(text: str) -> dict[str, Any]:
-    """Code cell that has not run yet."""
-    return {**markdown(text), "cell_type": "code", "execution_count": None, "outputs": []}
-
-
-def introduction(contents: Contents) -> str:
-    """Text of the first cell."""
     what = f"It predicts with the run `{contents.run}`." if contents.run else "It trains here, then predicts."
-    return f"""
+    introduction = f"""
 # {contents.slug}
 
 {what} It needs no internet. *Add Input*: the dataset with the bundle{contents.attached}.
 
 Made by `python -m kagglepipe bundle`.
 """
+    texts = (introduction, setup_cell(contents), INSTALL, submission_cell(contents))
+    first, *cells = [{"metadata": {}, "source": text.strip().splitlines(keepends=True)} for text in texts]
+    code: dict[str, Any] = {"cell_type": "code", "execution_count": None, "outputs": []}
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    metadata = {"kernelspec": kernel, "language_info": {"name": "python", "version": contents.python}}
+    all_cells = [{**first, "cell_type": "markdown"}, *({**cell, **code} for cell in cells)]
+    return {"cells": all_cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 4}
 
 
 def setup_cell(contents: Contents) -> str:

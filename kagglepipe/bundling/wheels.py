@@ -92,11 +92,6 @@ class Wheel:
         """Whether it can be installed on the target."""
         return bool(self.tags & target.tags) and f"{target.python}.0" in self.python
 
-    def requirements(self, extra: str, markers: Mapping[str, str]) -> list[Requirement]:
-        """Requirements under `markers`, those of one extra included; extra: "" for none."""
-        environment = {**markers, "extra": extra}
-        return [one for one in self.requires if one.marker is None or one.marker.evaluate(environment)]
-
 
 def read_wheel(path: Path) -> Wheel:
     """Read name, tags and metadata of a wheel."""
@@ -140,7 +135,8 @@ def find_missing(root: str, wheels: Mapping[str, Wheel], markers: Mapping[str, s
             )
         for extra in {"", *asked.extras} - {extra for of, extra in seen if of == name}:
             seen.add((name, extra))
-            queue += [(f"{name} {wheel.version}", one) for one in wheel.requirements(extra, markers)]
+            environment, by = {**markers, "extra": extra}, f"{name} {wheel.version}"
+            queue += [(by, one) for one in wheel.requires if one.marker is None or one.marker.evaluate(environment)]
     return missing
 
 
@@ -201,11 +197,17 @@ def fetch_one(name: str, versions: SpecifierSet, folder: Path, target: Target) -
 
 def pinned(name: str, versions: SpecifierSet) -> str:
     """Requirement of the version installed here if it is allowed, else of any allowed version."""
+    here = installed(name)
+    public = here and Version(here).public
+    return f"{name}=={public}" if public and versions.contains(public, prereleases=True) else f"{name}{versions}"
+
+
+def installed(name: str) -> str | None:
+    """Version of a package that is installed here, or None."""
     try:
-        here = Version(version(name)).public
+        return version(name)
     except PackageNotFoundError:
-        return f"{name}{versions}"
-    return f"{name}=={here}" if versions.contains(here, prereleases=True) else f"{name}{versions}"
+        return None
 
 
 # --- pip --------------------------------------------------------------------------------------------------------

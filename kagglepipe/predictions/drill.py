@@ -82,11 +82,10 @@ def shake_up(
 
     Groups are drawn with replacement, independently for each part. (Splitting the same rows would make the parts
     negatively dependent: of two equal runs the public order would be wrong more than half of the time.)
-
-    scorers: of M runs, on the same groups. groups: G. cv_scores: out of fold, (M,). public: share of the groups.
-
     Ties in public are broken at random, ties in private are equally right. Efron and Tibshirani 1993, "An introduction
     to the bootstrap", chapter 8.
+
+    scorers: of M runs, on the same groups. groups: G. cv_scores: out of fold, (M,). public: share of the groups.
     Raises ValueError if a score is undefined in every draw.
     """
     shown = min(max(1, round(public * groups)), groups - 1)
@@ -98,13 +97,12 @@ def shake_up(
         raise ValueError("the score is undefined in every draw")
     sign = 1.0 if greater_is_better else -1.0
     seen, decisive = (sign * half[defined] for half in halves)
-    best_first = np.sort(_ranks(decisive), axis=0)
-    at = [int(share * (len(best_first) - 1)) for share in (0.025, 0.975)]
+    better = decisive[:, None, :] > decisive[:, :, None] + 1e-12  # (D, M, M); ties share the better rank
     return ShakeUp(
         draws=int(defined.sum()),
         by_public=_regret(seen, decisive),
         by_cv=_regret(np.broadcast_to(sign * np.asarray(cv_scores, dtype=np.float64), decisive.shape), decisive),
-        ranks=best_first[at].T,
+        ranks=np.quantile(1 + better.sum(axis=2), (0.025, 0.975), axis=0, method="lower").T,
     )
 
 
@@ -116,16 +114,10 @@ def medal_ranks(teams: int) -> tuple[int, int, int]:
     >>> [medal_ranks(teams) for teams in (50, 100, 250, 1000, 2000)]
     [(5, 10, 20), (10, 20, 40), (10, 50, 100), (12, 50, 100), (14, 100, 200)]
     """
-    if teams < 100:
-        ranks = (teams * 10 // 100, teams * 20 // 100, teams * 40 // 100)
-    elif teams < 250:
-        ranks = (10, teams * 20 // 100, teams * 40 // 100)
-    elif teams < 1000:
-        ranks = (10 + teams * 2 // 1000, 50, 100)
-    else:
-        ranks = (10 + teams * 2 // 1000, teams * 5 // 100, teams * 10 // 100)
-    gold, silver, bronze = (max(1, rank) for rank in ranks)
-    return gold, silver, bronze
+    gold = teams // 10 if teams < 100 else 10 if teams < 250 else 10 + teams // 500
+    if teams < 250:
+        return max(1, gold), max(1, teams // 5), max(1, teams * 2 // 5)
+    return (gold, 50, 100) if teams < 1000 else (gold, teams // 20, teams // 10)
 
 
 def medal(rank: int, teams: int) -> str:
@@ -164,9 +156,3 @@ def _regret(seen: Floats, decisive: Floats) -> SelectionRegret:
     return SelectionRegret(
         wrong=float((chance * (lost > 1e-12)).sum(axis=1).mean()), lost=float((chance * lost).sum(axis=1).mean())
     )
-
-
-def _ranks(scores: Floats) -> npt.NDArray[np.int64]:
-    """Ranks from 1, (D, M) -> (D, M); more is better, ties share the better rank."""
-    better = scores[:, None, :] > scores[:, :, None] + 1e-12  # (D, M, M)
-    return 1 + better.sum(axis=2)

@@ -5,7 +5,7 @@ Options that change no result, such as paths and workers, are left out of the fa
 
 import re
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, fields, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +18,7 @@ from kagglepipe.runs.identity import changes
 from kagglepipe.runs.run import Run
 
 HASH = 64  # digits of a SHA-256
+PACKAGES = ("kagglepipe", "torch", "timm", "albumentations", "opencv-python-headless", "av", "scikit-learn", "numpy")
 NO_COMMIT = "outside a checkout"
 
 
@@ -64,17 +65,7 @@ def run_facts(run: Run) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Versions of packages that decide results."""
-    names = (
-        "kagglepipe",
-        "torch",
-        "timm",
-        "albumentations",
-        "opencv-python-headless",
-        "av",
-        "scikit-learn",
-        "numpy",
-    )
-    return {name: version(name) for name in names}
+    return {name: version(name) for name in PACKAGES}
 
 
 def git_commit() -> str | None:
@@ -196,23 +187,14 @@ def first_values(differences: dict[str, tuple[str, str]]) -> str:
     return "; ".join(f"{name}={mine}" for name, (mine, _) in differences.items())
 
 
-def both_values(differences: dict[str, tuple[str, str]]) -> str:
-    """Both values of a difference in one line.
-
-    >>> both_values({"seed": ("1", "0")})
-    'seed=1 and 0'
-    """
-    return "; ".join(f"{name}={mine} and {theirs}" for name, (mine, theirs) in differences.items())
-
-
-def in_brief(
-    differences: dict[str, tuple[str, str]], values: Callable[[dict[str, tuple[str, str]]], str] = first_values
-) -> str:
+def in_brief(differences: dict[str, tuple[str, str]], *, both: bool = False) -> str:
     """One line of the differences in names that both have; `unshared settings` stands for all others.
 
-    >>> in_brief({"training.mode": ("head", "finetune"), "training.lr": ("-", "0.1")})
-    'training.mode=head; unshared settings'
+    both: show the other's value as well.
+
+    >>> in_brief({"training.mode": ("head", "finetune"), "training.lr": ("-", "0.1")}, both=True)
+    'training.mode=head and finetune; unshared settings'
     """
     shared = {name: pair for name, pair in differences.items() if "-" not in pair}
-    rest = ["unshared settings"] if len(shared) < len(differences) else []
-    return "; ".join([values(shared)] * bool(shared) + rest)
+    parts = [f"{name}={mine}" + f" and {theirs}" * both for name, (mine, theirs) in shared.items()]
+    return "; ".join(parts + ["unshared settings"] * (len(shared) < len(differences)))

@@ -1,18 +1,16 @@
 """Repeat the best trials with other seeds, and rank them by their mean over these."""
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial
 
 from kagglepipe.files import read_json, write_json
 from kagglepipe.sweeps.space import format_params
 from kagglepipe.sweeps.study import Job, Launch, Plan, best_trials
-
-if TYPE_CHECKING:
-    import optuna
-    from optuna.trial import FrozenTrial
 
 log = logging.getLogger(__name__)
 FILE = "finals.json"
@@ -25,7 +23,7 @@ class Finalist:
     The trial's own value selected it and is likely to be too good, so it is not among the scores.
     """
 
-    trial: "FrozenTrial"
+    trial: FrozenTrial
     scores: tuple[float, ...]
 
     @property
@@ -39,7 +37,7 @@ class Finalist:
         return stdev(self.scores) if len(self.scores) > 1 else 0.0
 
 
-def run_finals(study: "optuna.Study", plan: Plan, *, finalists: int, seeds: int, launch: Launch) -> list[Finalist]:
+def run_finals(study: optuna.Study, plan: Plan, *, finalists: int, seeds: int, launch: Launch) -> list[Finalist]:
     """Train the best trials with `seeds - 1` other seeds each; the best mean comes first.
 
     finals.json beside the study is written after each batch. A failed run is logged, left out of the mean, and retried
@@ -64,13 +62,9 @@ def run_finals(study: "optuna.Study", plan: Plan, *, finalists: int, seeds: int,
             value = objective.value(outcome)
             log.info("sweep: trial %d with seed %d: %s %.4f", job.number, job.seed, objective.label, value)
         write_json(path, done)
-    found = [Finalist(trial, scores) for trial in chosen if (scores := scores_of(trial, plan, others, done))]
+    found = []
+    for trial in chosen:
+        outcomes = done.get(str(trial.number), {})
+        if scores := [objective.value(outcomes[str(seed)]) for seed in others if str(seed) in outcomes]:
+            found.append(Finalist(trial, tuple(scores)))
     return sorted(found, key=lambda one: (-objective.sign * one.mean, one.trial.number))
-
-
-def scores_of(
-    trial: "FrozenTrial", plan: Plan, seeds: Sequence[int], done: dict[str, dict[str, Any]]
-) -> tuple[float, ...]:
-    """Objective of a trial for each of the seeds that are done."""
-    outcomes = done.get(str(trial.number), {})
-    return tuple(plan.objectives[0].value(outcomes[str(seed)]) for seed in seeds if str(seed) in outcomes)

@@ -1,23 +1,20 @@
 """Optuna's samplers, seeded by the trial's number."""
 
 import math
-from typing import TYPE_CHECKING
+
+from optuna import samplers
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from kagglepipe.errors import UserError
-from kagglepipe.sweeps.space import Choice, Space, grid_points, grid_size
-
-if TYPE_CHECKING:
-    from optuna.samplers import BaseSampler
+from kagglepipe.sweeps.space import Choice, Space, Span, grid_points, grid_size
 
 
-def make_sampler(name: str, *, seed: int, number: int, trials: int, is_parallel: bool) -> "BaseSampler":
+def make_sampler(name: str, *, seed: int, number: int, trials: int, is_parallel: bool) -> samplers.BaseSampler:
     """Sampler of trial `number`, out of `trials`.
 
     Each trial has a seed of its own and no sampler keeps state in memory, so that a sweep that was killed goes on with
     the values that it would have had. A grid is enumerated by `study.ask`, not sampled.
     """
-    from optuna import samplers
-
     seed = 1000 * seed + number
     tpe = samplers.TPESampler(seed=seed, constant_liar=is_parallel, multivariate=False)
     if name == "cmaes":
@@ -25,6 +22,15 @@ def make_sampler(name: str, *, seed: int, number: int, trials: int, is_parallel:
     if name == "nsga2":
         return samplers.NSGAIISampler(seed=seed, population_size=max(4, min(50, trials // 4)))
     return tpe if name == "tpe" else samplers.RandomSampler(seed=seed)
+
+
+def distribution(option: Choice | Span) -> BaseDistribution:
+    """Optuna's distribution of an option."""
+    if isinstance(option, Choice):
+        return CategoricalDistribution(option.values)
+    if option.whole:
+        return IntDistribution(int(option.low), int(option.high), log=option.log, step=int(option.step or 1))
+    return FloatDistribution(option.low, option.high, log=option.log, step=option.step)
 
 
 def check_sampler(name: str, space: Space) -> None:

@@ -7,12 +7,9 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kagglepipe.files import sha256
-
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
 
 MAX_POINTS = 10_000  # of a space that is enumerated
 DIGITS = 4  # significant digits of a sampled number
@@ -37,12 +34,6 @@ class Choice:
     def text(self, value: Any) -> str:
         """Override text of a sampled value."""
         return str(value)
-
-    def distribution(self) -> "BaseDistribution":
-        """Optuna's distribution."""
-        from optuna.distributions import CategoricalDistribution
-
-        return CategoricalDistribution(self.values)
 
 
 @dataclass(frozen=True)
@@ -79,14 +70,6 @@ class Span:
             return str(int(value))
         short = float(f"{value:.{DIGITS}g}")
         return repr(short if self.low <= short <= self.high else float(value))
-
-    def distribution(self) -> "BaseDistribution":
-        """Optuna's distribution."""
-        from optuna.distributions import FloatDistribution, IntDistribution
-
-        if self.whole:
-            return IntDistribution(int(self.low), int(self.high), log=self.log, step=int(self.step or 1))
-        return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
 
 
 Space = Mapping[str, Choice | Span]

@@ -12,17 +12,18 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kagglepipe.errors import UserError
 from kagglepipe.files import write_json
 from kagglepipe.sweeps.objectives import Objective
-from kagglepipe.sweeps.samplers import make_sampler
+from kagglepipe.sweeps.samplers import distribution, make_sampler
 from kagglepipe.sweeps.space import Space, format_params, grid_points, grid_size
-
-if TYPE_CHECKING:
-    import optuna
-    from optuna.trial import FrozenTrial, Trial
 
 log = logging.getLogger(__name__)
 FILE = "study.journal"
@@ -46,7 +47,7 @@ class Plan:
 
     @property
     def name(self) -> str:
-        """The study's name."""
+        """Name of the study."""
         return self.folder.name
 
     @property
@@ -74,7 +75,7 @@ Outcome = Mapping[str, Any]
 Launch = Callable[[Sequence[Job]], Sequence[Outcome]]
 
 
-def run_trials(plan: Plan, launch: Launch, *, data: str | None = None) -> "optuna.Study":
+def run_trials(plan: Plan, launch: Launch, *, data: str | None = None) -> optuna.Study:
     """Run trials until the study has `plan.trials`, those of earlier commands included. The caller holds the lock.
 
     data: hash of the present data, if known beforehand.
@@ -82,8 +83,12 @@ def run_trials(plan: Plan, launch: Launch, *, data: str | None = None) -> "optun
     """
     study = open_study(plan)
     check_same_data(study, plan, data)
-    discard_interrupted_trials(study, plan)
-    enqueue_failed_trials(study)
+    for trial in running_trials(study):  # a kill left them without some values, or half discarded: never launched
+        if set(trial.params) != set(plan.space) or trial.user_attrs.get("void"):
+            discard(study, trial)
+    for failed in counted_trials(study):  # retried once a command: the cause, as a full disk, may be gone
+        if failed.state == TrialState.FAIL:
+            study.enqueue_trial(failed.params, user_attrs={"again_of": failed.number})
     log_progress(study, plan)
     while batch := next_batch(study, plan):
         incumbent = write_incumbent(study, plan)
@@ -92,26 +97,24 @@ def run_trials(plan: Plan, launch: Launch, *, data: str | None = None) -> "optun
             check_same_data(study, plan, outcome.get("data"))
             record(study, plan, trial, outcome)
             log_trial(study, plan, trial.number)
-        if plan.fail_fast and (failed := [one for one in outcomes if "error" in one]):
-            raise UserError(f"a trial has failed: {failed[0]['error']}; sweep.fail_fast=false goes on with the others")
+        if plan.fail_fast and (errors := [one["error"] for one in outcomes if "error" in one]):
+            raise UserError(f"a trial has failed: {errors[0]}; sweep.fail_fast=false goes on with the others")
     return study
 
 
-def open_study(plan: Plan) -> "optuna.Study":
+def open_study(plan: Plan) -> optuna.Study:
     """Load or create the study. Raises UserError for a damaged journal.
 
     A kill may cut the last line of the journal in half. Optuna would append to that half and could never read the file
     again, so it is cut off first. Optuna's own lock would outlive a killed process, so it gets one of this process; the
     caller's lock of the folder is the kernel's.
     """
-    import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     plan.folder.mkdir(parents=True, exist_ok=True)
     path = plan.folder / FILE
-    cut_partial_line(path)
+    if path.exists() and not (data := path.read_bytes()).endswith(b"\n"):
+        with path.open("r+b") as file:
+            file.truncate(data.rfind(b"\n") + 1)
     lock: Any = threading.RLock()
     try:
         storage = JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
@@ -125,17 +128,10 @@ def open_study(plan: Plan) -> "optuna.Study":
     return optuna.create_study(study_name=plan.name, storage=storage, directions=directions)
 
 
-def cut_partial_line(path: Path) -> None:
-    """Truncate the file after its last newline."""
-    if path.exists() and not (data := path.read_bytes()).endswith(b"\n"):
-        with path.open("r+b") as file:
-            file.truncate(data.rfind(b"\n") + 1)
-
-
 # --- the next trials -------------------------------------------------------------------------------------------
 
 
-def next_batch(study: "optuna.Study", plan: Plan) -> "list[Trial]":
+def next_batch(study: optuna.Study, plan: Plan) -> list[Trial]:
     """Up to `plan.jobs` trials to launch; empty when all are done or no new point is left.
 
     Trials that were running when a command was killed come first: under the lock nothing else can be running.
@@ -149,54 +145,46 @@ def next_batch(study: "optuna.Study", plan: Plan) -> "list[Trial]":
     return batch
 
 
-def launched_trials(study: "optuna.Study") -> "list[FrozenTrial]":
+def launched_trials(study: optuna.Study) -> list[FrozenTrial]:
     """All trials but discarded ones."""
     return [trial for trial in study.get_trials(deepcopy=False) if not trial.user_attrs.get("void")]
 
 
-def counted_trials(study: "optuna.Study") -> "list[FrozenTrial]":
+def counted_trials(study: optuna.Study) -> list[FrozenTrial]:
     """Trials that count: complete, pruned, or failed and not retried since."""
     trials = launched_trials(study)
     retried = {trial.user_attrs.get("again_of") for trial in trials}
     return [trial for trial in trials if trial.state.is_finished() and trial.number not in retried]
 
 
-def running_trials(study: "optuna.Study") -> "list[Trial]":
+def running_trials(study: optuna.Study) -> list[Trial]:
     """Trials that have begun and not ended."""
-    from optuna.trial import Trial, TrialState
-
     found = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     return [Trial(study, trial._trial_id) for trial in found]  # Optuna has no public way back to an earlier trial
 
 
-def discard_interrupted_trials(study: "optuna.Study", plan: Plan) -> None:
-    """Discard trials that a kill left without some of their values, or half discarded: they were never launched."""
-    for trial in running_trials(study):
-        if set(trial.params) != set(plan.space) or trial.user_attrs.get("void"):
-            discard(study, trial)
-
-
-def discard(study: "optuna.Study", trial: "Trial") -> None:
+def discard(study: optuna.Study, trial: Trial) -> None:
     """End a trial that is never launched."""
-    from optuna.trial import TrialState
-
     trial.set_user_attr("void", True)
     study.tell(trial, state=TrialState.FAIL)
 
 
-def ask(study: "optuna.Study", plan: Plan) -> "Trial | None":
+def ask(study: optuna.Study, plan: Plan) -> Trial | None:
     """A new trial, different from all others; None if there is none.
 
     Samplers repeat points that they like, which would be the very same run. In a space that can be enumerated, a random
     untried point replaces a repeated one.
     """
-    from optuna.trial import TrialState
+
+    def key(params: Mapping[str, Any]) -> tuple[str, ...]:
+        """Equal for two trials that are the same run."""
+        return tuple(format_params(plan.space, params).values())
 
     trials = launched_trials(study)
-    tried = {key(plan, trial.params) for trial in trials if trial.state != TrialState.WAITING and trial.params}
+    tried = {key(trial.params) for trial in trials if trial.state != TrialState.WAITING and trial.params}
     waiting = any(trial.state == TrialState.WAITING for trial in trials)
     every = grid_points(plan.space)
-    untried = None if every is None else [point for point in every if key(plan, point) not in tried]
+    untried = None if every is None else [point for point in every if key(point) not in tried]
     if untried == [] and not waiting:
         return None
     if plan.sampler == "grid" and untried and not waiting:
@@ -206,8 +194,8 @@ def ask(study: "optuna.Study", plan: Plan) -> "Trial | None":
         study.sampler = make_sampler(
             plan.sampler, seed=plan.seed, number=number, trials=plan.trials, is_parallel=plan.jobs > 1
         )
-        trial = study.ask({name: one.distribution() for name, one in plan.space.items()})
-        if waiting or key(plan, trial.params) not in tried:
+        trial = study.ask({name: distribution(one) for name, one in plan.space.items()})
+        if waiting or key(trial.params) not in tried:
             return trial
         discard(study, trial)
         if untried:
@@ -215,25 +203,20 @@ def ask(study: "optuna.Study", plan: Plan) -> "Trial | None":
     return None
 
 
-def key(plan: Plan, params: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Equal for two trials that are the same run."""
-    return tuple(sorted(format_params(plan.space, params).items()))
-
-
 # --- outcomes --------------------------------------------------------------------------------------------------
 
 
-def record(study: "optuna.Study", plan: Plan, trial: "Trial", outcome: Outcome) -> None:
+def record(study: optuna.Study, plan: Plan, trial: Trial, outcome: Outcome) -> None:
     """Record a trial as complete, pruned or failed.
 
     The outcome is one attribute and the state is written last: after a kill in between, the next command overwrites it.
     """
-    from optuna.trial import TrialState
-
-    if problem := outcome.get("error") or undefined_objective(plan, outcome):
-        outcome = {"error": problem}
+    scores = [(one.label, outcome.get(one.measure)) for one in plan.objectives]
+    undefined = [label for label, score in scores if score is None or math.isnan(score)]
+    if undefined and not outcome.keys() & {"error", "raced"}:
+        outcome = {"error": f"{undefined[0]} is not defined"}
     trial.set_user_attr("outcome", dict(outcome))
-    if problem:
+    if "error" in outcome:
         study.tell(trial, state=TrialState.FAIL)
     elif "raced" in outcome:
         study.tell(trial, state=TrialState.PRUNED)
@@ -241,17 +224,7 @@ def record(study: "optuna.Study", plan: Plan, trial: "Trial", outcome: Outcome) 
         study.tell(trial, [one.value(outcome) for one in plan.objectives])
 
 
-def undefined_objective(plan: Plan, outcome: Outcome) -> str | None:
-    """The first objective that a finished trial has no number for."""
-    if "raced" in outcome:
-        return None
-    for one in plan.objectives:
-        if outcome.get(one.measure) is None or math.isnan(one.value(outcome)):
-            return f"{one.label} is not defined"
-    return None
-
-
-def check_same_data(study: "optuna.Study", plan: Plan, data: str | None) -> None:
+def check_same_data(study: optuna.Study, plan: Plan, data: str | None) -> None:
     """Raises UserError if table or folds differ from those of earlier trials."""
     before = study.user_attrs.get("data")
     if data is None or data == before:
@@ -264,25 +237,14 @@ def check_same_data(study: "optuna.Study", plan: Plan, data: str | None) -> None
     study.set_user_attr("data", data)
 
 
-def enqueue_failed_trials(study: "optuna.Study") -> None:
-    """Retry failed trials once a command: the cause (a full disk) may be gone."""
-    from optuna.trial import TrialState
-
-    for trial in counted_trials(study):
-        if trial.state == TrialState.FAIL:
-            study.enqueue_trial(trial.params, user_attrs={"again_of": trial.number})
-
-
-def best_trials(study: "optuna.Study", plan: Plan) -> "list[FrozenTrial]":
+def best_trials(study: optuna.Study, plan: Plan) -> list[FrozenTrial]:
     """Complete trials, best first; with several objectives the Pareto front, ordered by the first objective."""
-    from optuna.trial import TrialState
-
     several = len(plan.objectives) > 1
     found = study.best_trials if several else study.get_trials(states=(TrialState.COMPLETE,))
     return sorted(found, key=lambda trial: (-plan.objectives[0].sign * trial.values[0], trial.number))
 
 
-def write_incumbent(study: "optuna.Study", plan: Plan) -> Path | None:
+def write_incumbent(study: optuna.Study, plan: Plan) -> Path | None:
     """Write the fold scores of the best run, for training to prune against; None if there is none."""
     if not plan.races or not (best := best_trials(study, plan)):
         return None
@@ -290,22 +252,15 @@ def write_incumbent(study: "optuna.Study", plan: Plan) -> Path | None:
     folds = {fold: scores[objective.measure] for fold, scores in outcome["folds"].items()}
     if None in folds.values():  # undefined on some fold
         return None
-    incumbent = {
-        "run": outcome["run"],
-        "measure": objective.measure,
-        "greater_is_better": objective.greater_is_better,
-        "perfect": objective.perfect,
-        "folds": folds,
-        "folds_hash": outcome["folds_hash"],
-    }
-    write_json(path, incumbent)
+    facts = {name: getattr(objective, name) for name in ("measure", "greater_is_better", "perfect")}
+    write_json(path, {"run": outcome["run"], **facts, "folds": folds, "folds_hash": outcome["folds_hash"]})
     return path
 
 
 # --- log lines -------------------------------------------------------------------------------------------------
 
 
-def log_progress(study: "optuna.Study", plan: Plan) -> None:
+def log_progress(study: optuna.Study, plan: Plan) -> None:
     """Log how many trials are done and how many are retried."""
     done = len(counted_trials(study))
     left = sum(not trial.state.is_finished() for trial in launched_trials(study))
@@ -316,7 +271,7 @@ def log_progress(study: "optuna.Study", plan: Plan) -> None:
     log.info("sweep: %d of %d trials are done%s%s", done, plan.trials, possible, again)
 
 
-def log_trial(study: "optuna.Study", plan: Plan, number: int) -> None:
+def log_trial(study: optuna.Study, plan: Plan, number: int) -> None:
     """Log one line for a trial that has just ended."""
     trial = study.get_trials(deepcopy=False)[number]
     at = f"{len(counted_trials(study))}/{plan.trials}"
@@ -330,15 +285,11 @@ def log_trial(study: "optuna.Study", plan: Plan, number: int) -> None:
         result = f"stopped after {folds}: {outcome['raced']}"
     else:
         values = ", ".join(f"{one.label} {one.value(outcome):.4f}" for one in plan.objectives)
-        result = values + compare_to_best(study, plan, number)
+        best = best_trials(study, plan)
+        if len(plan.objectives) > 1:
+            beside = f" (one of {len(best)} on the Pareto front)" if number in [one.number for one in best] else ""
+        else:
+            first = best[0]
+            beside = " (the best)" if first.number == number else f" (best {first.values[0]:.4f}, trial {first.number})"
+        result = values + beside
     log.info("sweep: %s: trial %d: %s: %s", at, number, result, params)
-
-
-def compare_to_best(study: "optuna.Study", plan: Plan, number: int) -> str:
-    """Parenthesis that relates a complete trial to the best so far."""
-    best = best_trials(study, plan)
-    if len(plan.objectives) > 1:
-        return f" (one of {len(best)} on the Pareto front)" if number in [one.number for one in best] else ""
-    if best[0].number == number:
-        return " (the best)"
-    return f" (best {best[0].values[0]:.4f}, trial {best[0].number})"

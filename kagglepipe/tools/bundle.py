@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, distribution, version
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,15 @@ from kagglepipe.bundling.notebook import (
     read_me,
 )
 from kagglepipe.bundling.own_wheel import own_wheel
-from kagglepipe.bundling.wheels import Target, check_install, check_pip, gather_wheels, read_wheel, read_wheels
+from kagglepipe.bundling.wheels import (
+    Target,
+    check_install,
+    check_pip,
+    gather_wheels,
+    installed,
+    read_wheel,
+    read_wheels,
+)
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, expanded, link_or_copy, locked, read_json, write_bytes, write_json
@@ -42,10 +50,7 @@ from kagglepipe.runs.store import RunStore
 
 log = logging.getLogger(__name__)
 PACKAGE = "kagglepipe"
-NOT_COPIED = (
-    "config.yaml",
-    "hardest.png",
-)  # of a run: not needed to predict; the first names local paths
+NOT_COPIED = ("config.yaml", "hardest.png")  # of a run: not needed to predict; the first names local paths
 TABLES = ("labels", "files", "answers", "sample_submission")  # options of the competition that name a table
 # Options that concern this machine, or are in the notebook's command: the notebook composes their defaults.
 LOCAL = ("stage", "input", "run", "device", "workers", "paths", "ensemble", "submit", "predict", "detect", "kaggle",
@@ -64,13 +69,18 @@ def run(config: Config) -> None:
     """Make or replace the bundle; wheels that are still valid are linked from the previous one."""
     folder, target = bundle_dir(config), Target(config.bundle.python)
     with locked(folder), replacing(folder) as new:
-        contents = put_model(config, new)
-        contents = replace(contents, files={**contents.files, **put_tables(outside_tables(config), new)})
+        competition = config.competition
+        name, weights = put_model(config, competition, new)
+        kind = "dataset" if competition.slug is None else "competition"
+        contents = Contents(
+            slug=config.base_slug, source="" if competition.is_sample else kind, input=config.kaggle.input,
+            python=target.python, run=name, files={**weights, **put_tables(outside_tables(config), new)},
+        )  # fmt: skip
         put_wheels(new / "wheels", folder, target)
         put_configuration(config, new)
-        put_notebook(contents, new, kaggle_user(folder))
+        put_notebook(contents, new, folder)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
-    does = f"predicts with {contents.run}" if contents.run else "trains there"
+    does = f"predicts with {name}" if name else "trains there"
     log.info("bundle: %s, %.0f MB; its notebook %s. README.txt says how to upload it to Kaggle", folder, size, does)
 
 
@@ -134,40 +144,24 @@ def dependency_sizes(wheels: Path) -> dict[str, int]:
     return {file.name: file.stat().st_size for file in found if not file.name.startswith(f"{PACKAGE}-")}
 
 
-def installed(name: str) -> str | None:
-    """Version of a package that is installed here, or None."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
 # --- run, or pretrained weights ---------------------------------------------------------------------------------
 
 
-def put_model(config: Config, bundle: Path) -> Contents:
-    """Put the configured run into the bundle, or else the pretrained weights to train it from."""
-    competition = config.competition
-    kind = "dataset" if competition.slug is None else "competition"
-    contents = Contents(
-        slug=config.base_slug,
-        source="" if competition.is_sample else kind,
-        input=config.kaggle.input,
-        python=config.bundle.python,
-    )
+def put_model(config: Config, competition: CompetitionOptions, bundle: Path) -> tuple[str, dict[str, str]]:
+    """Put the configured run into the bundle, or else the pretrained weights to train it from.
+
+    Returns (name of the run or "", option -> file of the weights).
+    """
     if run := finished_run(config):
-        for each in with_members(run):
-            check_predicts(competition, each)
-            put_run(each.folder, bundle / "run" / each.name)
-        return replace(contents, run=run.name)
+        put_run(competition, run, bundle)
+        return run.name, {}
     if config.training.teacher is not None:
         raise UserError("a notebook cannot train with pseudo-labels without its teacher: type stage=train first")
     log.info(
         "bundle: no run of this configuration is finished, so the notebook trains one; to predict with one of yours: "
         "stage=train first, or run=NAME"
     )
-    weights = {} if competition.kind == "series" else put_weights(config.model, bundle)
-    return replace(contents, files=weights)
+    return "", {} if competition.kind == "series" else put_weights(config.model, bundle)
 
 
 def finished_run(config: Config) -> Run | None:
@@ -185,27 +179,22 @@ def finished_run(config: Config) -> Run | None:
     return None
 
 
-def with_members(run: Run) -> list[Run]:
-    """The run, followed by all members of an ensemble, recursively."""
-    members = [run.find_member(member.name) for member in run.members]
-    return [run, *(each for member in members for each in with_members(member))]
+def put_run(competition: CompetitionOptions, run: Run, bundle: Path) -> None:
+    """Put the files of a run, and of all its members, that prediction needs into the bundle.
 
-
-def check_predicts(competition: CompetitionOptions, run: Run) -> None:
-    """Raises UserError for a run whose networks cannot predict new files of this competition."""
+    Raises UserError for networks that cannot predict new files of this competition.
+    """
     if run.is_ensemble:
-        return
-    if not run.models:
+        for member in run.members:
+            put_run(competition, run.find_member(member.name), bundle)
+    elif run.models:
+        check_model(competition, run, run.model)
+    else:
         raise UserError(f"{run.folder} holds no trained network to predict with: give another with run=NAME")
-    check_model(competition, run, run.model)
-
-
-def put_run(run: Path, target: Path) -> None:
-    """Put the files of a run that prediction needs into `target`."""
-    for file in sorted(run.rglob("*")):
-        name = file.relative_to(run)
+    for file in sorted(run.folder.rglob("*")):
+        name = file.relative_to(run.folder)
         if file.is_file() and not file.name.startswith(".") and name.as_posix() not in NOT_COPIED:
-            link_or_copy(file, target / name)
+            link_or_copy(file, bundle / "run" / run.name / name)
 
 
 def put_weights(model: ModelOptions, bundle: Path) -> dict[str, str]:
@@ -270,16 +259,15 @@ def portable(config: Config) -> Config:
     )
 
 
-def put_notebook(contents: Contents, bundle: Path, user: str) -> None:
-    """Put the notebook into the bundle, with the metadata and instructions to upload it."""
+def put_notebook(contents: Contents, bundle: Path, before: Path) -> None:
+    """Put the notebook into the bundle, with the metadata and instructions to upload it.
+
+    Its owner is KAGGLE_USERNAME, or who is named in the previous bundle.
+    """
+    file = before / "dataset-metadata.json"
+    known: str = read_json(file)["id"].partition("/")[0] if file.exists() else UNKNOWN_USER
+    user = os.environ.get("KAGGLE_USERNAME", known)
     write_json(bundle / FILE, make_notebook(contents))
     write_json(bundle / "dataset-metadata.json", dataset_metadata(contents, user))
     write_json(bundle / "kernel-metadata.json", kernel_metadata(contents, user))
     write_bytes(bundle / "README.txt", read_me(contents, user).encode())
-
-
-def kaggle_user(before: Path) -> str:
-    """Owner of dataset and notebook: KAGGLE_USERNAME, or the name in the previous bundle."""
-    file = before / "dataset-metadata.json"
-    known: str = read_json(file)["id"].partition("/")[0] if file.exists() else UNKNOWN_USER
-    return os.environ.get("KAGGLE_USERNAME", known)

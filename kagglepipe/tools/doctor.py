@@ -24,12 +24,13 @@ from kagglepipe.kaggle.upload import why_none_left
 from kagglepipe.options import CompetitionOptions, KaggleOptions, ModelOptions
 
 if TYPE_CHECKING:
-    from kagglepipe.kaggle.client import KaggleClient
+    from kagglepipe.kaggle.client import Limits
 
 log = logging.getLogger(__name__)
 MIN_PYTHON = (3, 11)
 ENOUGH_GB, GB = 10.0, 10**9  # of free disk for an image competition
 MAX_SKEW = 60.0  # seconds; signed addresses and tokens are valid for minutes
+AREAS = {"auth": "token", "rules": "rules", "denied": "competition", "missing": "competition"}  # of Kaggle's refusals
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,13 @@ def run(config: Config) -> None:
 
 def findings(config: Config) -> Iterator[Finding]:
     """All findings, quick ones first."""
-    yield check_python()
+    version = f"Python {platform.python_version()}"
+    if sys.version_info >= MIN_PYTHON:
+        yield Finding("ok", version)
+    else:
+        yield Finding("mend", f"{version}: kagglepipe needs 3.11 or later; type python3.12 -m venv .venv")
     yield check_disk(config.root)
-    competition, kaggle = config.competition, config.kaggle
+    competition = config.competition
     for area, check in {
         "weights": partial(check_weights, config.model, competition.kind),
         "device": partial(check_device, config.device),
@@ -65,15 +70,7 @@ def findings(config: Config) -> Iterator[Finding]:
         except UserError as error:
             yield Finding("mend", f"{area}: {error}")
     yield check_data(config)
-    yield from check_kaggle(competition, kaggle)
-
-
-def check_python() -> Finding:
-    """Version of Python."""
-    version = f"Python {platform.python_version()}"
-    if sys.version_info >= MIN_PYTHON:
-        return Finding("ok", version)
-    return Finding("mend", f"{version}: kagglepipe needs 3.11 or later; type python3.12 -m venv .venv")
+    yield from check_kaggle(competition, config.kaggle)
 
 
 def check_disk(root: Path) -> Finding:
@@ -138,66 +135,47 @@ def check_data(config: Config) -> Finding:
 
 
 def check_kaggle(competition: CompetitionOptions, options: KaggleOptions) -> Iterator[Finding]:
-    """Credentials and, with them, Kaggle's answers about token, competition, rules and quota."""
+    """Credentials and, with them, Kaggle's answers about token, competition, rules and quota, to the first refusal."""
+    area = "credentials"
     try:
         credentials = find_credentials()
+        if credentials is None:
+            yield Finding("note", f"credentials: none, so nothing is downloaded or submitted; {WHERE}")
+            return
+        if credentials.exposed:
+            yield Finding("mend", f"credentials: others can read {credentials.place}; type chmod 600 on it")
+        else:
+            yield Finding("ok", f"credentials: {credentials.place}")
+        area, client = "Kaggle", connect(options, max_patience=SHORT_PATIENCE)
+        slug = None if competition.is_sample else competition.slug
+        try:
+            owner = f"valid, of {client.user() or 'somebody'}"
+            token = Finding("ok", f"token: {owner}" + "; this is no competition of Kaggle's" * (slug is None))
+        except KaggleError as error:
+            if slug is None or error.kind in ("auth", "network", "server", "limit"):
+                raise
+            token = Finding("note", "token: Kaggle does not say whose it is")  # the server lacks the question
+        finally:
+            yield check_clock(client.transport.skew)
+        yield token
+        if slug is not None:  # in the order in which they fail
+            client.files(slug, most=1)
+            yield Finding("ok", f"competition: {slug} is there")
+            client.check_rules(slug)
+            yield Finding("ok", "rules: accepted")
+            yield check_quota(client.limits(slug), slug)
     except UserError as error:
-        yield Finding("mend", f"credentials: {error}")
-        return
-    if credentials is None:
-        yield Finding("note", f"credentials: none, so nothing is downloaded or submitted; {WHERE}")
-        return
-    if credentials.exposed:
-        yield Finding("mend", f"credentials: others can read {credentials.place}; type chmod 600 on it")
-    else:
-        yield Finding("ok", f"credentials: {credentials.place}")
-    try:
-        client = connect(options, max_patience=SHORT_PATIENCE)
-    except UserError as error:
-        yield Finding("mend", f"Kaggle: {error}")
-        return
-    slug = None if competition.is_sample else competition.slug
-    token = check_token(client, is_competition=slug is not None)
-    yield check_clock(client.transport.skew)
-    yield token
-    if slug is not None and token.level != "mend":
-        yield from check_competition(client, slug)
+        kind = error.kind if isinstance(error, KaggleError) else ""
+        yield Finding("mend", f"{AREAS.get(kind, area)}: {error}")
 
 
-def check_token(client: "KaggleClient", *, is_competition: bool) -> Finding:
-    """Whether Kaggle accepts the token."""
-    try:
-        found = f"token: valid, of {client.user() or 'somebody'}"
-    except KaggleError as error:
-        if is_competition and error.kind not in ("auth", "network", "server", "limit"):  # the server lacks the question
-            return Finding("note", "token: Kaggle does not say whose it is")
-        return kaggle_fault(error)
-    return Finding("ok", found if is_competition else f"{found}; this is no competition of Kaggle's")
-
-
-def check_competition(client: "KaggleClient", slug: str) -> Iterator[Finding]:
-    """Competition, rules and quota, in the order in which they fail."""
-    try:
-        client.files(slug, most=1)
-        yield Finding("ok", f"competition: {slug} is there")
-        client.check_rules(slug)
-        yield Finding("ok", "rules: accepted")
-        limits = client.limits(slug)
-    except KaggleError as error:
-        yield kaggle_fault(error)
-        return
+def check_quota(limits: "Limits | None", slug: str) -> Finding:
+    """Submissions left today; None if unknown."""
     if limits is None:
-        yield Finding("note", "quota: Kaggle does not say how many submissions are left")
-    elif used_up := why_none_left(limits, slug):
-        yield Finding("note", f"quota: {used_up}")
-    else:
-        yield Finding("ok", f"quota: {limits.left} of today's submissions left, {limits.used_today} used")
-
-
-def kaggle_fault(error: KaggleError) -> Finding:
-    """Finding for a refusal by Kaggle."""
-    area = {"auth": "token", "rules": "rules", "denied": "competition", "missing": "competition"}
-    return Finding("mend", f"{area.get(error.kind, 'Kaggle')}: {error}")
+        return Finding("note", "quota: Kaggle does not say how many submissions are left")
+    if used_up := why_none_left(limits, slug):
+        return Finding("note", f"quota: {used_up}")
+    return Finding("ok", f"quota: {limits.left} of today's submissions left, {limits.used_today} used")
 
 
 def check_clock(skew: float | None) -> Finding:

@@ -45,23 +45,6 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class PublicPrivateSplit:
-    """Halves of the hidden items. items: number of rows or long videos. is_public: by name of the G groups, sorted."""
-
-    items: int
-    is_public: "pd.Series[bool]"
-
-    def codes(self, groups: "pd.Series[Any]") -> Any:
-        """Position of each group in `is_public`, (N,) -> (N,)."""
-        return self.is_public.index.get_indexer(pd.Index(groups))
-
-    def scores(self, scorer: Scorer) -> list[float]:
-        """The public and the private score."""
-        public = self.is_public.to_numpy()
-        return [float(score) for score in scorer(np.stack([public, ~public]).astype(np.int64))]
-
-
-@dataclass(frozen=True)
 class Graded:
     """Scores of a run: `out_of_fold`, `public`, `private` and, on long videos, those two of its frames.
 
@@ -88,32 +71,27 @@ def run(config: Config) -> None:
     hidden, drill = with_part_hidden(config), config.drill
     run_stages(hidden, ("prepare",))
     dataset, competition, store = read_data(hidden), hidden.competition, RunStore(hidden.runs_dir)
-    split = split_hidden(dataset, competition, public=drill.public, seed=drill.seed)
+    is_public = split_hidden(dataset, competition, public=drill.public, seed=drill.seed)
     for replay in replays(config):
         made = train(replay, hidden)
         if replay.name != made.name and drill.runs:
             log.info("drill: %s has the name %s here", replay.name, made.name)
-    runs = grade(store, dataset, competition, split)
-    greater_is_better = ranking_metric(competition)[1]
+    metric, greater_is_better = ranking_metric(competition)
+    runs = grade(store, dataset, competition, is_public)
     shake = shake_up(
-        [one.scorer for one in runs],
-        len(split.is_public),
-        [one.scores["out_of_fold"] for one in runs],
-        greater_is_better=greater_is_better,
-        public=drill.public,
-        draws=drill.draws,
-        seed=drill.seed,
-    )
-    teams = drill.teams or len(runs)
+        *([one.scorer for one in runs], len(is_public), [one.scores["out_of_fold"] for one in runs]),
+        greater_is_better=greater_is_better, public=drill.public, draws=drill.draws, seed=drill.seed,
+    )  # fmt: skip
+    teams, items = drill.teams or len(runs), len(hidden_items(dataset, competition))
     board = leaderboard(runs, shake, greater_is_better=greater_is_better, teams=teams)
     for line in show(board, runs):
         log.info("%s", line)
-    for line in describe(board, shake, split, competition, teams):
+    for line in describe(board, shake, competition, items, len(is_public), teams):
         log.info("drill: %s", line)
     found = {
-        "metric": ranking_metric(competition)[0],
-        "rows": split.items,
-        "groups": len(split.is_public),
+        "metric": metric,
+        "rows": items,
+        "groups": len(is_public),
         "runs": board.to_dict("records"),
         "draws": shake.draws,
         "by_public": vars(shake.by_public),
@@ -137,10 +115,18 @@ def ranking_metric(competition: CompetitionOptions) -> tuple[str, bool]:
     return competition.metric, METRICS[competition.metric].greater_is_better
 
 
-def split_hidden(dataset: Dataset, competition: CompetitionOptions, *, public: float, seed: int) -> PublicPrivateSplit:
-    """Draw the groups of the public half: about a share `public` of the hidden items, with every class."""
-    column, noun = ("video", "videos") if competition.finds_segments else ("id", "rows")
-    items = dataset.test.drop_duplicates(column)[[column, "group"]].rename(columns={column: "id"})
+def hidden_items(dataset: Dataset, competition: CompetitionOptions) -> pd.DataFrame:
+    """`id` and `group` of each hidden row or long video."""
+    column = "video" if competition.finds_segments else "id"
+    return dataset.test.drop_duplicates(column)[[column, "group"]].rename(columns={column: "id"})
+
+
+def split_hidden(dataset: Dataset, competition: CompetitionOptions, *, public: float, seed: int) -> "pd.Series[bool]":
+    """Draw the public half: about a share `public` of the hidden items, with every class.
+
+    Returns by name of the G groups, sorted, whether they are public.
+    """
+    items, noun = hidden_items(dataset, competition), "videos" if competition.finds_segments else "rows"
     if competition.finds_segments:
         rows = classes_of(items, hidden_segments(dataset), competition.background)
         part: Callable[..., set[str]] = partial(hidden_groups, least=1)
@@ -151,7 +137,7 @@ def split_hidden(dataset: Dataset, competition: CompetitionOptions, *, public: f
     except UserError as error:
         found = f"{len(items)} hidden {noun} are too few for two halves"
         raise UserError(f"{found}: type a larger drill.share, or drill.public nearer to 0.5") from error
-    return PublicPrivateSplit(len(items), items["id"].isin(ids).groupby(items["group"]).any())  # groups are whole
+    return items["id"].isin(ids).groupby(items["group"]).any()  # groups are whole
 
 
 # --- training ------------------------------------------------------------------------------------------------------
@@ -168,29 +154,43 @@ class Replay:
 
 
 def replays(config: Config) -> list[Replay]:
-    """The runs of `drill.runs` or, without them, the configured run."""
+    """The runs of `drill.runs` or, without them, the configured run.
+
+    A pattern leaves out runs that cannot be trained again. Raises UserError for a run by its name that cannot, and
+    where nothing is left.
+    """
     store, patterns = RunStore(config.runs_dir), config.drill.runs
     if not patterns:
         teacher = config.training.teacher
         found = None if teacher is None else replay_of(store.named(teacher, f"training.teacher={teacher}"))
         return [Replay("the configured run", config, teacher=found)]
-    finished, chosen = {run.name: run for run in store.finished()}, dict[str, Run]()
+    finished, chosen = {run.name: run for run in store.finished()}, dict[str, Replay]()
     for pattern in patterns:
-        matching = {name: run for name, run in finished.items() if fnmatchcase(name, pattern)}
+        matching = [name for name in finished if fnmatchcase(name, pattern)]
         if not matching:
             there = ", ".join(finished) or "none"
             raise UserError(f"drill.runs={pattern} is no finished run in {store.folder}; there are: {there}")
-        chosen |= matching
-    return [replay_of(run) for run in chosen.values()]
+        for name in matching:
+            try:
+                chosen[name] = replay_of(finished[name])
+            except UserError as error:
+                if matching == [pattern]:
+                    raise UserError(f"drill.runs: {error}") from error
+                log.warning("drill: %s is left out: %s", name, error)
+    if not chosen:
+        raise UserError("drill.runs: none of these runs can be trained again: name others")
+    return list(chosen.values())
 
 
 def replay_of(run: Run) -> Replay:
     """Recorded configuration of a run, its members and its teacher. Raises UserError without one."""
     options, members = written_options(run.config_file), run.members
+    if run.metrics.get("method") == "power_mean":
+        raise UserError(f"{run.name} is a blend by ensemble.method=power_mean, which is no longer available")
     if options is None:
-        raise UserError(f"drill.runs: the configuration of {run.name} is unknown: its config.yaml is missing or old")
+        raise UserError(f"the configuration of {run.name} is unknown: its config.yaml is missing or old")
     if missing := [member.name for member in members if not member.is_finished]:
-        raise UserError(f"drill.runs: {run.name} has the member {missing[0]}, which cannot be trained")
+        raise UserError(f"{run.name} has the member {missing[0]}, which cannot be trained")
     teacher = replay_of(Run(run.folder.parent / run.teacher)) if run.teacher else None
     return Replay(run.name, config_of(options, run.name), [replay_of(member) for member in members], teacher)
 
@@ -222,17 +222,16 @@ def train(replay: Replay, hidden: Config) -> Run:
 
 
 def grade(
-    store: RunStore, dataset: Dataset, competition: CompetitionOptions, split: PublicPrivateSplit
+    store: RunStore, dataset: Dataset, competition: CompetitionOptions, is_public: "pd.Series[bool]"
 ) -> list[Graded]:
     """Scores of every finished run that has them, best private score first. Raises UserError without one."""
     metric, greater_is_better = ranking_metric(competition)
     runs = []
     for run in store.finished():
-        found = graded(run, dataset, competition, split)
-        if isinstance(found, Graded):
-            runs.append(found)
-        else:
-            log.warning("drill: %s is left out: %s", run.name, found)
+        try:
+            runs.append(graded(run, dataset, competition, is_public))
+        except UserError as error:
+            log.warning("drill: %s is left out: %s", run.name, error)
     if not runs:
         raise UserError(f"there is no run to grade in {store.folder}: folds.only=[] trains all folds")
     if undefined := [one.name for one in runs if np.isnan([one.scores["public"], one.scores["private"]]).any()]:
@@ -242,33 +241,33 @@ def grade(
     return sorted(runs, key=lambda one: (sign * one.scores["private"], one.name))
 
 
-def graded(run: Run, dataset: Dataset, competition: CompetitionOptions, split: PublicPrivateSplit) -> Graded | str:
-    """Scores of a finished run, or the reason why it has none."""
+def graded(run: Run, dataset: Dataset, competition: CompetitionOptions, is_public: "pd.Series[bool]") -> Graded:
+    """Scores of a finished run. Raises UserError where it has none."""
     if competition.finds_segments:  # its frames are at its own rate
         options = written_options(run.config_file)
         if options is None:
-            return "the rate of its frames is unknown, since its config.yaml is missing or old"
+            raise UserError("the rate of its frames is unknown, since its config.yaml is missing or old")
         dataset = at_rate(dataset, config_of(options, run.name).sequences.rate, competition)
     answers = hidden_answers(competition, dataset)
     frame = run.test().sort_values("id", ignore_index=True)
     if fault := id_fault(frame["id"], answers.index):
-        return f"it predicts other rows: {fault}"
+        raise UserError(f"it predicts other rows: {fault}")
     frame = frame.assign(fold=0, target=frame["id"].map(answers))
     groups = frame["id"].map(dataset.test.set_index("id")["group"])
-    scorer = row_scorer(competition.metric, frame, dataset.classes, split.codes(groups))
-    cv, frames = score_of_run(run, competition.metric), []
+    scorer = row_scorer(competition.metric, frame, dataset.classes, is_public.index.get_indexer(pd.Index(groups)))
+    cv, halves, frames = score_of_run(run, competition.metric), np.stack([is_public, ~is_public]).astype(np.int64), []
     if competition.finds_segments:
-        frames = split.scores(scorer)
-        cv, scorer = segment_grades(run, competition, dataset, frame, split)
+        frames = scorer(halves).tolist()
+        cv, scorer = segment_grades(run, competition, dataset, frame, is_public.index)
     if cv is None or np.isnan(cv):
-        return "it has no score out of fold"
+        raise UserError("it has no score out of fold")
     names = ("out_of_fold", "public", "private", "public_frames", "private_frames")
-    scores = dict(zip(names, (cv, *split.scores(scorer), *frames), strict=False))
+    scores = dict(zip(names, (cv, *scorer(halves).tolist(), *frames), strict=False))
     return Graded(run.name, scores, scorer, described(run.metrics))
 
 
 def segment_grades(
-    run: Run, competition: CompetitionOptions, dataset: Dataset, frame: pd.DataFrame, split: PublicPrivateSplit
+    run: Run, competition: CompetitionOptions, dataset: Dataset, frame: pd.DataFrame, groups: "pd.Index[Any]"
 ) -> tuple[float | None, Scorer]:
     """(out-of-fold score, scorer) of the segments that a run would submit; post-processing of the training videos."""
     metric, background = competition.segment_metric, competition.background
@@ -279,7 +278,7 @@ def segment_grades(
     assert dataset.items is not None
     videos = dataset.items[dataset.items["split"] == "test"].set_index("video")
     found = build_segments(found, ends=dict(zip(videos.index, videos["ends"], strict=True)), header=None)
-    codes = dict(zip(videos.index, split.codes(videos["group"]), strict=True))
+    codes = dict(zip(videos.index, groups.get_indexer(pd.Index(videos["group"])), strict=True))
     return detection["scores"][metric], video_scorer(metric, found, hidden_segments(dataset), background, codes)
 
 
@@ -313,13 +312,13 @@ def show(board: pd.DataFrame, runs: list[Graded]) -> list[str]:
 
 
 def describe(
-    board: pd.DataFrame, shake: ShakeUp, split: PublicPrivateSplit, competition: CompetitionOptions, teams: int
+    board: pd.DataFrame, shake: ShakeUp, competition: CompetitionOptions, items: int, groups: int, teams: int
 ) -> list[str]:
     """Value of the public score for selection, and the ranks with medals, in words."""
-    rows, hidden = "rows", f"{split.items} hidden rows"
+    rows, hidden = "rows", f"{items} hidden rows"
     if competition.finds_segments:
         rows, metrics = competition.noun, f"ranked by {competition.segment_metric}, frames by {competition.metric}"
-        hidden = f"{split.items} hidden {rows} in {len(split.is_public)} groups, {metrics}"
+        hidden = f"{items} hidden {rows} in {groups} groups, {metrics}"
     if len(board) == 1:
         return [
             f"{hidden}; one run has no rank: add others with 'drill.runs=[RUN,RUN]', or with this command and another "

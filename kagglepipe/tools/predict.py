@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 PHOTOS = SUFFIXES["image"]
+SHOWN_ROWS = 10  # in the log
 NOUNS = {"image": ("photos", "PHOTO"), "video": ("clips", "CLIP"), "series": ("series", "FILE")}
 
 
@@ -66,7 +67,9 @@ def run(config: Config) -> None:
         raise UserError(f"input={source}: {some}; leave such files out with competition.on_bad_image=skip")
     if found.bad:
         log.warning("predict: left out %d files that cannot be read: %s", len(found.bad), some)
-    table = make_table([files[row] for row in good], found.probs[good], found.classes)
+    table = pd.DataFrame(found.probs[good], columns=found.classes)
+    table.insert(0, "path", [files[row] for row in good])
+    table["prediction"] = [found.classes[index] for index in found.probs[good].argmax(axis=1)]
     write_bytes(path, table.to_csv(index=False, float_format="%.6f", lineterminator="\n").encode())
     for line in short_table(table):
         log.info("  %s", line)
@@ -81,7 +84,7 @@ def run(config: Config) -> None:
 # --- photos --------------------------------------------------------------------------------------------------------
 
 
-def find_photos(source: Path, *, skip_bad: bool = False) -> tuple[Path, list[str]]:
+def find_photos(source: Path, *, skip_bad: bool) -> tuple[Path, list[str]]:
     """(folder that paths are relative to, the photos in it). Raises UserError without any."""
     check_name(source)
     if not source.exists():
@@ -126,22 +129,15 @@ class Photos:
             return np.zeros((8, 8, 3), np.uint8)
 
 
-def photo_probabilities(
-    run: Run, photos: Photos, backend: "InferenceBackend", workers: int | None = None
-) -> Predictions:
-    """Predict photos with a run, or with the blend of an ensemble's members."""
-    if not run.is_ensemble:
-        return network_probabilities(run, photos, backend, workers)
-    classes, bad, stack = run.fitted_classes, dict[str, str](), []
-    for member in run.find_members():
-        found = photo_probabilities(member, photos, backend, workers)
-        stack.append(found.probs[:, [found.classes.index(name) for name in classes]])
-        bad |= found.bad
-    return Predictions(run.blend(np.stack(stack)), classes, bad)
-
-
-def network_probabilities(run: Run, photos: Photos, backend: "InferenceBackend", workers: int | None) -> Predictions:
-    """Predict photos with the networks of a run's folds."""
+def photo_probabilities(run: Run, photos: Photos, backend: "InferenceBackend", workers: int | None) -> Predictions:
+    """Predict photos with the networks of a run's folds, or with the blend of an ensemble's members."""
+    if run.is_ensemble:
+        classes, bad, stack = run.fitted_classes, dict[str, str](), []
+        for member in run.find_members():
+            found = photo_probabilities(member, photos, backend, workers)
+            stack.append(found.probs[:, [found.classes.index(name) for name in classes]])
+            bad |= found.bad
+        return Predictions(run.blend(np.stack(stack)), classes, bad)
     from kagglepipe.training.checkpoint import read_checkpoints
     from kagglepipe.training.inference import run_probabilities
 
@@ -188,21 +184,13 @@ def item_probabilities(run: Run, kind: str, root: Path, files: list[str], backen
 # --- tables and pictures -------------------------------------------------------------------------------------------
 
 
-def make_table(files: list[str], probs: NDArray[np.float64], classes: list[str]) -> pd.DataFrame:
-    """Table of path, a column a class and `prediction`, from probabilities (N, C)."""
-    table = pd.DataFrame(probs, columns=classes)
-    table.insert(0, "path", files)
-    table["prediction"] = [classes[index] for index in probs.argmax(axis=1)]
-    return table
-
-
-def short_table(table: pd.DataFrame, rows: int = 10) -> list[str]:
+def short_table(table: pd.DataFrame) -> list[str]:
     """The first rows of the predictions, and the number of the others."""
     lines = [
         f"{row['prediction']:<14} {row[row['prediction']]:.3f}  {row['path']}"
-        for row in table.head(rows).to_dict("records")
+        for row in table.head(SHOWN_ROWS).to_dict("records")
     ]
-    return lines + ([f"… and {len(table) - rows} more"] if len(table) > rows else [])
+    return lines + ([f"… and {len(table) - SHOWN_ROWS} more"] if len(table) > SHOWN_ROWS else [])
 
 
 def draw_grid(root: Path, table: pd.DataFrame, path: Path, count: int) -> None:

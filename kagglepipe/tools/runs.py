@@ -26,7 +26,7 @@ from kagglepipe.predictions.metrics import METRICS, summarise
 from kagglepipe.predictions.paired import Comparison, Difference, compare
 from kagglepipe.predictions.uncertainty import format_difference, format_interval
 from kagglepipe.runs.configured import is_prepared, read_data
-from kagglepipe.runs.provenance import both_values, described, difference, in_brief
+from kagglepipe.runs.provenance import described, difference, in_brief
 from kagglepipe.runs.run import Run, is_submittable
 from kagglepipe.runs.store import Member, RunStore
 from kagglepipe.runs.summary import best_first, facts_of, facts_table, read_runs
@@ -225,7 +225,7 @@ def settings_diff(a: Member, b: Member) -> str:
     if a.run is None or b.run is None:
         return "settings, which are unknown for predictions from elsewhere"
     one, other = described(a.run.metrics), described(b.run.metrics)
-    return in_brief(difference(one, other), both_values) or "no setting that changes results"
+    return in_brief(difference(one, other), both=True) or "no setting that changes results"
 
 
 def groups_of(config: Config) -> "pd.Series[Any] | None":

@@ -13,7 +13,6 @@ from kagglepipe.sweeps.report import importances, trial_rows, write_table
 from kagglepipe.sweeps.space import Choice, Span
 from kagglepipe.sweeps.study import Job, Outcome, Plan, run_trials
 
-pytest.importorskip("optuna")
 SPACE = {"x": Span(0.0, 1.0), "idle": Choice(("a", "b", "c"))}
 
 

@@ -2,10 +2,12 @@
 
 import math
 
+import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kagglepipe.sweeps.samplers import distribution
 from kagglepipe.sweeps.space import (
     Choice,
     Space,
@@ -63,11 +65,10 @@ def test_the_signature_depends_on_space_and_settings_in_any_order() -> None:
 
 
 def test_optuna_samples_values_that_can_be_typed() -> None:
-    optuna = pytest.importorskip("optuna")
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     space = {**SPACE, "lr": Span(1e-5, 1e-2, log=True), "steps": Span(1, 1000, log=True, whole=True)}
     for _ in range(50):
-        words = format_params(space, study.ask({name: one.distribution() for name, one in space.items()}).params)
+        words = format_params(space, study.ask({name: distribution(one) for name, one in space.items()}).params)
         assert words["model"] in ("lite0", "lite1")
         assert words["views"] in ("0", "2", "4")
         assert float(words["drop"]) in (0.0, 0.25, 0.5)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.storages.journal import JournalFileBackend
 
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
@@ -18,10 +19,6 @@ from kagglepipe.sweeps.report import trial_rows
 from kagglepipe.sweeps.samplers import check_sampler
 from kagglepipe.sweeps.space import Choice, Space, Span
 from kagglepipe.sweeps.study import Job, Outcome, Plan, best_trials, counted_trials, run_trials
-
-optuna = pytest.importorskip("optuna")
-pytest.importorskip("cmaes")
-from optuna.storages.journal import JournalFileBackend  # noqa: E402
 
 SPACE: Space = {"x": Span(-1.0, 1.0), "y": Span(-1.0, 1.0), "kind": Choice(("flat", "steep"))}
 SMALL: Space = {"a": Choice(("0", "1", "2")), "b": Span(0, 3, whole=True)}

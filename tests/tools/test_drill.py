@@ -66,6 +66,17 @@ def answers_of(config: Config) -> "pd.Series[Any]":
     return hidden_answers(config.competition, read_data(config))
 
 
+def graded(config: Config) -> dict[str, Any]:
+    """drill.json of stage=drill, with its runs by name."""
+    found = read_json(with_part_hidden(config).runs_dir / "drill.json")
+    return {**found, "runs": {each["run"]: each for each in found["runs"]}}
+
+
+def finished(config: Config) -> list[Path]:
+    """Folders of the finished runs."""
+    return [run.folder for run in RunStore(config.runs_dir).finished()]
+
+
 def add_run(config: Config, name: str, wrong: set[str], score: float | None = 0.5, metric: str = "accuracy") -> None:
     """A run that answers the hidden rows rightly, but for some."""
     prepared, answers = read_data(config), answers_of(config)
@@ -94,11 +105,6 @@ def test_a_share_of_every_class_is_hidden_and_no_group_is_torn(targets: list[int
     parts = pd.Series([id in hidden for id in ids]).groupby(groups).nunique()
     assert (parts == 1).all()
     assert hidden == hidden_part(ids[::-1], targets[::-1], groups[::-1], share=share, seed=seed)
-
-
-def test_too_few_rows_to_hide_some_of_each_class() -> None:
-    with pytest.raises(UserError, match=r"class 1 has only 2 images, a share of 0\.2 takes 5 at least: type one that"):
-        hidden_part(list("abcdefgh"), [0] * 6 + [1] * 2, list("abcdefgh"), share=0.2, seed=0)
 
 
 def occurrences(groups: int) -> tuple[list[str], list[str], list[str]]:
@@ -135,13 +141,12 @@ def test_a_class_in_few_groups_stays_where_it_can_be_learnt() -> None:
         assert not hidden & {"0a", "0b", "1a", "1b"}  # `rare` is in two groups, and folds need two
         assert hidden & {"3a", "5a", "7a", "9a"}  # `some` can be in both parts
         assert len(hidden) == 8
-
-
-def test_the_seed_chooses_the_groups() -> None:
     assert len({frozenset(hidden_groups(*occurrences(10), share=0.3, seed=n, least=2)) for n in range(8)}) > 4
 
 
-def test_too_few_groups_to_hide_some() -> None:
+def test_too_few_to_hide_some() -> None:
+    with pytest.raises(UserError, match=r"class 1 has only 2 images, a share of 0\.2 takes 5 at least: type one that"):
+        hidden_part(list("abcdefgh"), [0] * 6 + [1] * 2, list("abcdefgh"), share=0.2, seed=0)
     with pytest.raises(UserError, match="3 groups are too few to hide some: 2 are hidden, and 2 have to be left"):
         hidden_groups(*occurrences(3), share=0.3, seed=0, least=2)
 
@@ -155,42 +160,47 @@ def test_what_is_hidden_is_a_test_whose_answers_no_run_is_told(config: Config) -
     assert prepared.test["target"].isna().all()
     assert sorted(answers.value_counts()) == [3, 3, 3]
     assert set(answers.index) == set(prepared.test["id"])
-    (run,) = [run.folder for run in RunStore(hidden.runs_dir).finished()]
+    (run,) = finished(hidden)
     assert "test" not in read_json(run / "metrics.json")
+    assert with_part_hidden(replace(config, seed=5)).slug == hidden.slug
     other = replace(hidden, competition=replace(hidden.competition, hidden_seed=1))
     run_command(replace(other, stage="prepare"))
     assert set(answers_of(other).index) != set(answers.index)
 
 
-def test_the_seed_of_a_run_hides_the_same_rows(config: Config) -> None:
-    assert with_part_hidden(replace(config, seed=5)).slug == with_part_hidden(config).slug
-
-
 @pytest.mark.parametrize(
-    ("values", "words"),
+    ("group", "values", "words"),
     [
-        ({"hidden": 0.99}, r"competition\.hidden=0\.99 must be at least 0\.05 and at most 0\.9"),
-        ({"hidden": 0.2, "per_class": 3}, "hidden and competition.per_class cannot be combined"),
-        ({"hidden": 0.2, "hidden_seed": -1}, "hidden_seed=-1"),
+        (CompetitionOptions, {"hidden": 0.99}, r"competition\.hidden=0\.99 must be at least 0\.05 and at most 0\.9"),
+        (CompetitionOptions, {"hidden": 0.2, "per_class": 3}, "hidden and competition.per_class cannot be combined"),
+        (CompetitionOptions, {"hidden": 0.2, "hidden_seed": -1}, "hidden_seed=-1"),
+        *((DrillOptions, {name: value}, f"drill.{name}=") for name, value in [
+            ("share", 0), ("share", 1.0), ("public", 0.95), ("seed", -1), ("teams", 0), ("draws", 0)
+        ]),
     ],
-)
-def test_what_cannot_be_hidden(values: dict[str, Any], words: str) -> None:
+)  # fmt: skip
+def test_options_that_cannot_be(group: Callable[..., object], values: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
-        CompetitionOptions(**values)
+        group(**values)
 
 
-@pytest.mark.parametrize(
-    "values", [{"share": 0}, {"share": 1.0}, {"public": 0.95}, {"seed": -1}, {"teams": 0}, {"draws": 0}]
-)
-def test_what_cannot_be_drilled(values: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match=f"drill.{next(iter(values))}="):
-        DrillOptions(**values)
-
-
-def test_what_is_hidden_is_not_sent_to_kaggle(config: Config) -> None:
-    hidden = with_part_hidden(config)
-    with pytest.raises(UserError, match=r"competition\.hidden classifies training images"):
-        run_command(replace(hidden, stage="submit", submit=replace(hidden.submit, upload=True)))
+def test_what_is_refused_before_any_training(config: Config) -> None:
+    hidden, drill = with_part_hidden(config), config.drill
+    for refused, words in (
+        (
+            replace(hidden, stage="submit", submit=replace(hidden.submit, upload=True)),
+            r"competition\.hidden classifies training images",
+        ),
+        (replace(config, run="one"), r"a drill trains: type 'drill\.runs=\[one\]'"),
+        (replace(config, drill=replace(drill, runs=["x*"])), r"runs=x\* is no finished run in .*; there are: none"),
+        (
+            replace(config, drill=replace(drill, public=0.1)),
+            r"9 hidden rows are too few for two halves: type a larger drill\.share",
+        ),
+    ):
+        with pytest.raises(UserError, match=words):
+            run_command(refused)
+    assert not list(Path(config.paths.root).rglob("fold_*"))
 
 
 # --- grades -------------------------------------------------------------------------------------------------------
@@ -204,16 +214,15 @@ def test_every_run_is_graded_by_both_halves(config: Config, drilled: Drilled) ->
         add_run(hidden, name, wrong)
     add_run(hidden, "loss", set(), metric="log_loss")
     add_run(hidden, "unscored", set(), score=None)
-    lines = drilled(config)
-    table = read_json(hidden.runs_dir / "drill.json")
-    by_name = {each["run"]: each for each in table["runs"]}
+    lines, table = drilled(config), graded(config)
+    by_name = table["runs"]
     assert (by_name["all"]["public"], by_name["all"]["private"], by_name["all"]["private_rank"]) == (1, 1, 1)
     assert (by_name["none"]["public"], by_name["none"]["private"]) == (0, 0)
     assert table["rows"] == 9
     assert len(by_name) == 4  # and the one that was trained
-    halves = [pd.Series([each[half] for each in table["runs"]]) for half in ("public", "private")]
-    for half, ranks in zip(halves, ("public_rank", "private_rank"), strict=True):
-        assert half.rank(ascending=False, method="min").tolist() == [each[ranks] for each in table["runs"]]
+    board = pd.DataFrame(by_name.values())
+    for half in ("public", "private"):
+        assert board[half].rank(ascending=False, method="min").tolist() == board[f"{half}_rank"].tolist()
     assert sum("is left out" in line for line in lines) == 2
     assert any(line.startswith("drill: 9 hidden rows; best in the public half: ") for line in lines)
     assert lines[-1] == "drill: medals of 4 teams: gold to rank 1, silver to 1, bronze to 1"
@@ -222,26 +231,25 @@ def test_every_run_is_graded_by_both_halves(config: Config, drilled: Drilled) ->
     assert any(line.startswith("most") and line.endswith("  name=most") for line in lines)
 
 
-def test_a_run_that_is_better_everywhere_is_always_chosen(config: Config, drilled: Drilled) -> None:
-    hidden = with_part_hidden(config)
-    drilled(config)
+def test_one_run_has_no_medal_and_what_is_better_everywhere_is_always_chosen(config: Config, drilled: Drilled) -> None:
+    hidden, lines = with_part_hidden(config), drilled(config)
+    assert "one run has no rank: add others with 'drill.runs=[RUN,RUN]'" in lines[-1]
+    (run,) = graded(config)["runs"].values()
+    assert run["medal"] is None
+    assert drilled(config)[1:] == lines[1:]  # nothing is trained twice
     add_run(hidden, "bad", set(answers_of(hidden).index))
     drilled(config)
-    table = read_json(hidden.runs_dir / "drill.json")
+    table = graded(config)
     assert (table["by_public"]["wrong"], table["by_public"]["lost"]) == (0, 0)
-    assert [each["private_ranks_by_chance"] for each in table["runs"]] == [[1, 1], [2, 2]]
+    assert [each["private_ranks_by_chance"] for each in table["runs"].values()] == [[1, 1], [2, 2]]
 
 
 def test_a_run_that_was_scored_in_another_metric_is_scored_anew(config: Config, drilled: Drilled) -> None:
     hidden = with_part_hidden(config)
     run_command(hidden)
-    by_loss = replace(config, seed=1, competition=replace(config.competition, metric="log_loss"))
-    drilled(by_loss)
-    table = {each["run"]: each["out_of_fold"] for each in read_json(hidden.runs_dir / "drill.json")["runs"]}
-    kept = {
-        folder.name: read_json(folder / "metrics.json")
-        for folder in [run.folder for run in RunStore(hidden.runs_dir).finished()]
-    }
+    drilled(replace(config, seed=1, competition=replace(config.competition, metric="log_loss")))
+    table = {name: each["out_of_fold"] for name, each in graded(config)["runs"].items()}
+    kept = {folder.name: read_json(folder / "metrics.json") for folder in finished(hidden)}
     assert sorted(each["metric"] for each in kept.values()) == ["accuracy", "log_loss"]
     assert table == {name: pytest.approx(each["log_loss"]) for name, each in kept.items()}
 
@@ -254,26 +262,22 @@ def test_several_processes_are_sent_away(config: Config, stage: str, monkeypatch
         run_command(replace(config, stage=stage))
 
 
-def test_one_run_is_graded_and_has_no_medal(config: Config, drilled: Drilled) -> None:
-    lines = drilled(config)
-    assert "one run has no rank: add others with 'drill.runs=[RUN,RUN]'" in lines[-1]
-    (graded,) = read_json(with_part_hidden(config).runs_dir / "drill.json")["runs"]
-    assert graded["medal"] is None
-    assert drilled(config)[1:] == lines[1:]  # nothing is trained twice
-
-
 def test_runs_are_trained_anew_with_their_own_configurations(config: Config, drilled: Drilled) -> None:
     usual = replace(config, stage="train", drill=DrillOptions())
     run_command(usual)
     run_command(replace(usual, seed=1))
-    names = sorted(folder.name for folder in [run.folder for run in RunStore(usual.runs_dir).finished()])
+    names = sorted(folder.name for folder in finished(usual))
     run_command(replace(usual, stage="ensemble", ensemble=EnsembleOptions(names)))
+    old = {"metric": "accuracy", "score": 1.0, "members": names, "method": "power_mean", "power": 2.0}
+    write_json(usual.runs_dir / "ensemble-old/metrics.json", old)
     before = {path: path.read_bytes() for path in usual.runs_dir.rglob("*") if path.is_file()}
+    for runs in (["ensemble-old"], ["*-old"]):
+        with pytest.raises(UserError, match=r"which is no longer available|none of these runs can be trained again"):
+            drilled(replace(config, drill=replace(config.drill, runs=runs)))
     lines = drilled(replace(config, drill=replace(config.drill, runs=["ensemble-*", names[0]], teams=2000)))
+    assert "drill: ensemble-old is left out: ensemble-old is a blend by ensemble.method=power_mean, which" in lines[0]
     hidden = with_part_hidden(config)
-    identities = [
-        read_json(folder / "metrics.json") for folder in [run.folder for run in RunStore(hidden.runs_dir).finished()]
-    ]
+    identities = [read_json(folder / "metrics.json") for folder in finished(hidden)]
     assert sorted(each["identity"]["seed"] for each in identities if "members" not in each) == [0, 1]
     (blended,) = (each for each in identities if "members" in each)
     assert sorted(blended["members"]) == sorted(each["run"] for each in identities if "members" not in each)
@@ -282,18 +286,6 @@ def test_runs_are_trained_anew_with_their_own_configurations(config: Config, dri
         "drill: medals of 2000 teams, if their scores are distributed as those of these runs: gold to rank 14"
     )
     assert {path: path.read_bytes() for path in usual.runs_dir.rglob("*") if path.is_file()} == before
-
-
-def test_runs_that_are_not_there_are_named(config: Config) -> None:
-    with pytest.raises(UserError, match=r"drill\.runs=x\* is no finished run in .*; there are: none"):
-        run_command(replace(config, drill=replace(config.drill, runs=["x*"])))
-    with pytest.raises(UserError, match=r"a drill trains: type 'drill\.runs=\[one\]'"):
-        run_command(replace(config, run="one"))
-
-
-def test_too_few_rows_for_two_halves(config: Config) -> None:
-    with pytest.raises(UserError, match=r"9 hidden rows are too few for two halves: type a larger drill\.share"):
-        run_command(replace(config, drill=replace(config.drill, public=0.1)))
 
 
 # --- what happens when in long series -------------------------------------------------------------------------------
@@ -306,12 +298,6 @@ SETTINGS = {"smoothing": 0.0, "high": 0.5, "low": 0.5, "min_length": 0.0, "max_g
 def cameras(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six cameras with two long series each, and two more series whose answers are in answers.csv."""
     return make_long_series(tmp_path_factory.mktemp("made") / "cameras", train=12)
-
-
-@pytest.fixture
-def long(tmp_path: Path, cameras: Path) -> Config:
-    """Of twelve series those of two cameras are hidden: one is the public half, one the private."""
-    return long_config(tmp_path, cameras)
 
 
 def long_config(root: Path, source: Path, steps: int = 5) -> Config:
@@ -328,6 +314,12 @@ def long_config(root: Path, source: Path, steps: int = 5) -> Config:
         device="cpu",
         drill=DrillOptions(share=1 / 3, draws=200),
     )
+
+
+@pytest.fixture
+def long(tmp_path: Path, cameras: Path) -> Config:
+    """Of twelve series those of two cameras are hidden: one is the public half, one the private."""
+    return long_config(tmp_path, cameras)
 
 
 def moves_of(hidden: Config) -> dict[str, list[tuple[float, float, str]]]:
@@ -364,18 +356,11 @@ def test_what_happens_in_hidden_series_is_kept_apart(long: Config, cameras: Path
     assert not set(prepared.annotations["video"]) & videos
     written = pd.read_csv(cameras / "annotations.csv")
     expected = {(str(row.video), row.start, row.end, row.label) for row in written.itertuples()}
-    kept, apart = ({tuple(row) for row in frame[COLUMNS].to_numpy()} for frame in both_parts(hidden))
+    columns = ["video", "start", "end", "label"]
+    parts = (prepared.annotations, hidden_segments(prepared))
+    kept, apart = ({tuple(row) for row in frame[columns].to_numpy()} for frame in parts)
     assert kept | apart == expected
     assert {row[0] for row in apart} == videos
-
-
-def both_parts(hidden: Config) -> tuple[pd.DataFrame, pd.DataFrame]:
-    annotations = read_data(hidden).annotations
-    assert annotations is not None
-    return annotations, hidden_segments(read_data(hidden))
-
-
-COLUMNS = ["video", "start", "end", "label"]
 
 
 @pytest.mark.slow
@@ -385,7 +370,7 @@ def test_nothing_but_the_grades_knows_what_happens_in_hidden_series(
     long = long_config(tmp_path, cameras, steps=20)
     drilled(long)
     hidden = with_part_hidden(long)
-    (run,) = [run.folder for run in RunStore(hidden.runs_dir).finished()]
+    (run,) = finished(hidden)
     other_source = Path(shutil.copytree(cameras, tmp_path / "other"))
     table = pd.read_csv(other_source / "annotations.csv")
     of_hidden = table["video"].isin(moves_of(hidden))
@@ -394,7 +379,7 @@ def test_nothing_but_the_grades_knows_what_happens_in_hidden_series(
     table.to_csv(other_source / "annotations.csv", index=False)
     other = long_config(tmp_path / "root", other_source, steps=20)
     drilled(other)
-    (same,) = [run.folder for run in RunStore(with_part_hidden(other).runs_dir).finished()]
+    (same,) = finished(with_part_hidden(other))
     assert set(moves_of(with_part_hidden(other))) == set(moves_of(hidden))
     assert same.name == run.name
     files = sorted(path.relative_to(run) for path in run.rglob("*.*") if path.suffix in (".parquet", ".safetensors"))
@@ -406,8 +391,7 @@ def test_nothing_but_the_grades_knows_what_happens_in_hidden_series(
     for each in metrics:
         del each["seconds"], each["peak_memory_gb"]
     assert metrics[0] == metrics[1]
-    tables = [read_json(with_part_hidden(config).runs_dir / "drill.json") for config in (long, other)]
-    own, changed = (each["runs"][0] for each in tables)
+    own, changed = (graded(config)["runs"][run.name] for config in (long, other))
     grades = {"public", "private", "public_frames", "private_frames"}
     assert {name for name in own if own[name] != changed[name]} >= {"public_frames", "private_frames"}
     assert {name for name in own if own[name] != changed[name]} <= grades
@@ -417,7 +401,7 @@ def test_segments_order_the_leaderboard(long: Config, drilled: Drilled) -> None:
     hidden = with_part_hidden(long)
     run_command(replace(hidden, stage="prepare"))
     moves = moves_of(hidden)
-    is_public = split_hidden(read_data(hidden), hidden.competition, public=0.5, seed=0).is_public
+    is_public = split_hidden(read_data(hidden), hidden.competition, public=0.5, seed=0)
     camera = {video: int(Path(video).stem[1:]) // 2 for video in moves}
     (public,) = is_public.index[is_public]
     shown = [video for video in moves if f"camera {camera[video]}" == public]
@@ -430,9 +414,8 @@ def test_segments_order_the_leaderboard(long: Config, drilled: Drilled) -> None:
     add_long_run(hidden, "blind", set(), min_length=3.0)  # longer than anything that happens
     add_long_run(hidden, "lost", set())
     (hidden.runs_dir / "lost" / "config.yaml").unlink()
-    lines = drilled(long)
-    table = read_json(hidden.runs_dir / "drill.json")
-    by_name = {each["run"]: each for each in table["runs"]}
+    lines, table = drilled(long), graded(long)
+    by_name = table["runs"]
     for name in ("perfect", "coarse"):
         assert [by_name[name][key] for key in ("public", "private", "public_frames", "private_frames")] == [1, 1, 1, 1]
         assert (by_name[name]["private_rank"], by_name[name]["out_of_fold"]) == (1, 0.5)
@@ -445,7 +428,7 @@ def test_segments_order_the_leaderboard(long: Config, drilled: Drilled) -> None:
     assert by_name["misses"]["private_frames"] == pytest.approx(1 - 8 * len(moves[missed]) / (88 * 2))
     blind = by_name["blind"]
     assert (blind["public"], blind["private"], blind["private_frames"]) == (0, 0, 1)  # its own settings find nothing
-    assert blind["private_rank"] == max(each["private_rank"] for each in table["runs"])
+    assert blind["private_rank"] == max(each["private_rank"] for each in by_name.values())
     assert (table["metric"], table["rows"], table["groups"], table["draws"]) == ("f1_50", 4, 2, 200)
     assert any("lost is left out: the rate of its frames is unknown" in line for line in lines)
     assert any(line.startswith("drill: 4 hidden series in 2 groups, ranked by f1_50, frames by accu") for line in lines)
@@ -457,8 +440,8 @@ def test_settings_that_suit_another_metric_are_chosen_anew(long: Config, drilled
     by_edit = replace(long, seed=1, competition=replace(long.competition, segment_metric="edit"))
     drilled(by_edit)
     hidden = with_part_hidden(by_edit)
-    table = {each["run"]: each["out_of_fold"] for each in read_json(hidden.runs_dir / "drill.json")["runs"]}
-    first, _ = [run.folder for run in RunStore(hidden.runs_dir).finished()]
+    table = {name: each["out_of_fold"] for name, each in graded(by_edit)["runs"].items()}
+    first, _ = finished(hidden)
     assert read_json(first / "metrics.json")["detection"]["chosen_by"] == "f1_50"
     run_command(replace(hidden, seed=0))  # which scores it again
     detection = read_json(first / "metrics.json")["detection"]
@@ -471,11 +454,10 @@ def test_ensembles_of_runs_on_long_series(long: Config, drilled: Drilled) -> Non
     usual = replace(long, stage="train", drill=DrillOptions())
     run_command(usual)
     run_command(replace(usual, seed=1))
-    names = sorted(folder.name for folder in [run.folder for run in RunStore(usual.runs_dir).finished()])
+    names = sorted(folder.name for folder in finished(usual))
     run_command(replace(usual, stage="ensemble", ensemble=EnsembleOptions(names)))
     drilled(replace(long, drill=replace(long.drill, runs=["ensemble-*"])))
-    graded = read_json(with_part_hidden(long).runs_dir / "drill.json")["runs"]
-    assert sorted(each["run"].startswith("ensemble") for each in graded) == [False, False, True]
+    assert sorted(name.startswith("ensemble") for name in graded(long)["runs"]) == [False, False, True]
 
 
 def test_own_folds_are_not_taken_over(long: Config, drilled: Drilled, tmp_path: Path) -> None:
@@ -484,14 +466,6 @@ def test_own_folds_are_not_taken_over(long: Config, drilled: Drilled, tmp_path: 
     drilled(replace(long, folds=FoldOptions(count=2, file=str(own))))
     folds = pd.read_csv(with_part_hidden(long).data_dir / "folds.csv")
     assert len(folds) == 8
-
-
-def test_too_few_cameras(long: Config, long_series: Path) -> None:
-    few = replace(long, competition=replace(long.competition, source=str(long_series)))
-    with pytest.raises(
-        UserError, match="3 groups are too few to hide some: 2 are hidden, and 2 have to be left; label"
-    ):
-        run_command(few)
 
 
 def test_a_half_in_which_nothing_happens(long: Config, cameras: Path, drilled: Drilled, tmp_path: Path) -> None:

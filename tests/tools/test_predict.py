@@ -5,29 +5,23 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from omegaconf import OmegaConf
 from PIL import Image
 
-from kagglepipe.config import CONF, Config
+from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json
-from kagglepipe.options import (
-    CompetitionOptions,
-    FoldOptions,
-    ModelOptions,
-    PathsOptions,
-    PredictOptions,
-    TrainingOptions,
-)
+from kagglepipe.options import PredictOptions
 from kagglepipe.predictions.blend import combine
 from kagglepipe.predictions.frame import read_frame
 from kagglepipe.runs.configured import best_run
 from kagglepipe.tools.commands import run_command
 from kagglepipe.tools.predict import short_table
+from tests.colours import colours_config
 from tests.composing import changed
 from tests.streets import street_config
 
@@ -48,17 +42,8 @@ def at(place: Path, toy: Path) -> At:
     """at("run=…", …) -> the configuration of a toy on which a tiny network has been trained, once."""
     if not (place / "toy").exists():
         shutil.copytree(toy, place / "toy")
-    folder = OmegaConf.load(CONF / "competition/image_folder.yaml")
-    config = Config(
-        "predict",
-        paths=PathsOptions(str(place)),
-        competition=CompetitionOptions(**folder, source=str(place / "toy")),
-        folds=FoldOptions(count=2),
-        model=ModelOptions("test_efficientnet", "none", image_size=64),
-        training=TrainingOptions("head", views=0),
-        predict=PredictOptions(picture=0),
-    )
-    if not any(place.glob("outputs/toy/*/metrics.json")):
+    config = colours_config(place, place / "toy", stage="predict", predict=PredictOptions(picture=0))
+    if not any(place.glob("outputs/colours/*/metrics.json")):
         run_command(replace(config, stage="train"))
     return lambda *overrides: changed(config, *overrides)
 
@@ -118,10 +103,11 @@ def test_the_tests_own_folder_gives_the_runs_own_predictions(
 
 
 def test_one_photo_by_its_file(place: Path, at: At, expected: pd.DataFrame) -> None:
-    run_command(at(f"input='{place / 'toy/test/green13.png'}'"))
-    found = pd.read_csv(place / "outputs/toy/predict/green13.csv")
+    run_command(at(f"input='{place / 'toy/test/green13.png'}'", "predict.picture=1"))
+    found = pd.read_csv(place / "outputs/colours/predict/green13.csv")
     assert found["path"].tolist() == ["green13.png"]
     np.testing.assert_allclose(found[CLASSES], expected.loc[["green13.png"]], atol=ATOL)
+    assert (place / "outputs/colours/predict/green13.png").is_file()
 
 
 def test_photos_in_deeper_folders_are_told_by_their_path(
@@ -139,27 +125,23 @@ def test_photos_in_deeper_folders_are_told_by_their_path(
 
 
 def test_odd_names(tmp_path: Path, predict: Predicts) -> None:
-    folder, names = (
-        tmp_path / "my photos (2), it's=new",
-        ["it's.jpg", "a=b (1).png", "ñ 語.png", "a, b.png", "${x}.png"],
-    )
+    folder = tmp_path / "my photos (2), it's=new"
+    names = ["it's.jpg", "a=b (1).png", "ñ 語.png", "a, b.png", "${x}.png"]
     for name in names:
         photo(folder, name)
     found = predict(folder)
     assert found["path"].tolist() == sorted(names)
     assert set(found["prediction"]) == {"red"}
-    by_file = predict(folder / "${x}.png")
-    assert by_file["path"].tolist() == ["${x}.png"]
-    np.testing.assert_allclose(by_file[CLASSES], found.loc[found["path"] == "${x}.png", CLASSES], atol=ATOL)
+    assert predict(folder / "${x}.png")["path"].tolist() == ["${x}.png"]
 
 
 def test_the_training_data_need_not_be_there(
     place: Path, at: At, run: Path, tmp_path: Path, expected: pd.DataFrame
 ) -> None:
-    shutil.copytree(run, tmp_path / "outputs/toy" / run.name)
+    shutil.copytree(run, tmp_path / "outputs/colours" / run.name)
     root, source = f"paths.root='{tmp_path}'", "competition.source=toy"
     run_command(at(f"input='{place / 'toy/test'}'", root, source, "model.image_size=32"))
-    found = pd.read_csv(tmp_path / "outputs/toy/predict/test.csv").set_index("path")[CLASSES]
+    found = pd.read_csv(tmp_path / "outputs/colours/predict/test.csv").set_index("path")[CLASSES]
     np.testing.assert_allclose(found, expected.loc[found.index], atol=ATOL)
 
 
@@ -170,10 +152,10 @@ def test_the_training_data_need_not_be_there(
 def three(run: Path, tmp_path: Path) -> str:
     """An override for a root with runs `old` and `new`, and an ensemble that is newer than both."""
     for age, name in enumerate(("ensemble-mean-0", "new", "old")):
-        folder, time = tmp_path / "root/outputs/toy" / name, (9 - age) * 10**9
+        folder, time = tmp_path / "root/outputs/colours" / name, (9 - age) * 10**9
         shutil.copytree(run, folder)
         os.utime(folder / "metrics.json", ns=(time, time))
-    for fold in tmp_path.glob("root/outputs/toy/ensemble-*/fold_*"):
+    for fold in tmp_path.glob("root/outputs/colours/ensemble-*/fold_*"):
         shutil.rmtree(fold)
     return f"paths.root='{tmp_path / 'root'}'"
 
@@ -185,46 +167,40 @@ def test_of_equal_runs_the_earlier_is_taken_unless_one_is_named(
     assert best_run(at(three, *asked)).name == taken
 
 
-def test_an_ensemble_holds_no_network(three: str, place: Path, predict: Predicts) -> None:
-    with pytest.raises(UserError, match=r"ensemble-mean-0 holds no trained network .*: give run="):
-        predict(place / "toy/test", three, "run=ensemble-mean-0")
-
-
+@pytest.mark.parametrize(
+    ("asked", "blend"),
+    [
+        (("run=ensemble-mean-0",), {"method": "nnls", "maps": [{"kind": "temperature", "slope": 2.0}]}),
+        ((), {"method": "power_mean", "power": 3.0, "maps": []}),  # of an older version
+    ],
+)
 def test_an_ensemble_predicts_by_the_networks_of_its_members(
-    three: str, place: Path, tmp_path: Path, predict: Predicts
+    asked: tuple[str, ...], blend: dict[str, Any], three: str, place: Path, tmp_path: Path, predict: Predicts
 ) -> None:
     """Member `new` has its classes' rows exchanged: the blend is as its weights and its map say."""
-    root = tmp_path / "root/outputs/toy"
+    root, test = tmp_path / "root/outputs/colours", place / "toy/test"
+    with pytest.raises(UserError, match=r"ensemble-mean-0 holds no trained network .*: give run="):
+        predict(test, three, "run=ensemble-mean-0")
     for file in (root / "new").glob("fold_*/model.json"):
         write_json(file, {**read_json(file), "classes": CLASSES[::-1]})
-    own = [predict(place / "toy/test", three, f"run={name}").set_index("path")[CLASSES] for name in ("old", "new")]
-    maps = [{"kind": "temperature", "slope": 2.0}]
-    blend = {"members": ["old", "new", "gone"], "weights": [0.75, 0.25, 0.0], "method": "nnls", "maps": maps}
-    metrics = read_json(root / "ensemble-mean-0/metrics.json")
-    write_json(root / "ensemble-mean-0/metrics.json", {**metrics, **blend, "identity": {}, "classes": CLASSES})
-    found = predict(place / "toy/test", three, "run=ensemble-mean-0").set_index("path")[CLASSES]
-    stack = np.stack([one.to_numpy() for one in own])
-    np.testing.assert_allclose(found, combine(stack, np.array([0.75, 0.25]), "nnls", maps=maps), atol=ATOL)
+    own = [predict(test, three, f"run={name}").set_index("path")[CLASSES] for name in ("old", "new")]
+    metrics = {**read_json(root / "ensemble-mean-0/metrics.json"), "score": 1.0, "log_loss": 0.0}
+    members = {"members": ["old", "new", "gone"], "weights": [0.75, 0.25, 0.0], "identity": {}, "classes": CLASSES}
+    write_json(root / "ensemble-mean-0/metrics.json", {**metrics, **members, **blend})
+    found = predict(test, three, *asked).set_index("path")[CLASSES]
+    if blend["method"] == "nnls":
+        expected = combine(np.stack(own), np.array([0.75, 0.25]), "nnls", maps=blend["maps"])
+    else:
+        expected = (0.75 * own[0].to_numpy() ** 3 + 0.25 * own[1].to_numpy() ** 3) ** (1 / 3)
+        expected /= expected.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(found, expected, atol=ATOL)
     assert abs(found - own[0]).to_numpy().max() > 0.05
-
-
-@pytest.mark.parametrize("asked", [("run=ensemble-mean-0",), ()])
-def test_a_power_mean_of_an_older_version_predicts(
-    asked: tuple[str, ...], three: str, place: Path, tmp_path: Path, predict: Predicts
-) -> None:
-    file = tmp_path / "root/outputs/toy/ensemble-mean-0/metrics.json"
-    own = [predict(place / "toy/test", three, f"run={name}").set_index("path")[CLASSES] for name in ("old", "new")]
-    blend = {"members": ["old", "new"], "weights": [0.5, 0.5], "method": "power_mean", "power": 3.0, "maps": []}
-    write_json(file, {**read_json(file), **blend, "score": 1.0, "log_loss": 0.0, "identity": {}, "classes": CLASSES})
-    found = predict(place / "toy/test", three, *asked).set_index("path")[CLASSES]
-    cubes = sum(0.5 * one.to_numpy() ** 3 for one in own) ** (1 / 3)
-    np.testing.assert_allclose(found, cubes / cubes.sum(axis=1, keepdims=True), atol=ATOL)
 
 
 def test_without_a_run_the_next_command_is_named(three: str, place: Path, tmp_path: Path, predict: Predicts) -> None:
     with pytest.raises(UserError, match=r"run=nonsense is not a finished run in .*; there are: old, new, ensemble"):
         predict(place / "toy/test", three, "run=nonsense")
-    with pytest.raises(UserError, match=r"nothing is trained yet in .*/outputs/toy: type stage=train first"):
+    with pytest.raises(UserError, match=r"nothing is trained yet in .*/outputs/colours: type stage=train first"):
         predict(place / "toy/test", f"paths.root='{tmp_path / 'empty'}'")
 
 
@@ -238,21 +214,23 @@ def test_without_photos_the_input_is_named(tmp_path: Path, at: At, predict: Pred
         predict(tmp_path / "none")
 
 
-@pytest.mark.parametrize("names", [[], ["a.txt", "b/c.csv"]])
-def test_a_folder_without_photos_is_named(names: list[str], tmp_path: Path, predict: Predicts) -> None:
-    folder = tmp_path / "no photos"
-    folder.mkdir()
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ([], "holds 0 files and no photo"),
+        (["a.txt", "c.csv"], "holds 2 files and no photo"),
+        (["good.png", "bad.jpg"], r"bad\.jpg: not an image that can be read; .*competition\.on_bad_image=skip"),
+    ],
+)
+def test_a_folder_without_readable_photos_is_named_and_nothing_written(
+    names: list[str], words: str, tmp_path: Path, predict: Predicts
+) -> None:
+    (tmp_path / "photos").mkdir()
     for name in names:
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).touch()
-    with pytest.raises(UserError, match=f"holds {len(names)} files and no photo"):
-        predict(folder)
-
-
-def test_a_photo_that_cannot_be_read_is_named_and_nothing_written(tmp_path: Path, predict: Predicts) -> None:
-    photo(tmp_path / "photos", "good.png")
-    (tmp_path / "photos/bad.jpg").write_bytes(b"no image")
-    with pytest.raises(UserError, match=r"bad\.jpg: not an image that can be read; .*competition\.on_bad_image=skip"):
+        (tmp_path / "photos" / name).write_bytes(b"no image")
+    if "good.png" in names:
+        photo(tmp_path / "photos", "good.png")
+    with pytest.raises(UserError, match=words):
         predict(tmp_path / "photos")
     assert not (tmp_path / "predictions.csv").exists()
 
@@ -267,45 +245,24 @@ def test_photos_that_cannot_be_read_can_be_left_out_and_are_listed(
     found = predict(tmp_path / "photos", "competition.on_bad_image=skip").set_index("path")
     assert found["prediction"].to_dict() == {"good.png": "blue", "z.png": "red"}
     assert "left out 2 files that cannot be read: bad.jpg: not an image that can be read; y.jpg: the" in caplog.text
-
-
-def test_if_all_are_left_out_it_is_an_error(tmp_path: Path, predict: Predicts) -> None:
-    (tmp_path / "photos").mkdir()
-    (tmp_path / "photos/bad.jpg").touch()
     with pytest.raises(UserError, match="none of its 1 photos can be read: "):
-        predict(tmp_path / "photos", "competition.on_bad_image=skip")
+        predict(tmp_path / "photos/bad.jpg", "competition.on_bad_image=skip")
 
 
 # --- what it leaves -------------------------------------------------------------------------------------------------
 
 
-def test_a_picture_lies_beside_the_table(tmp_path: Path, predict: Predicts) -> None:
+def test_a_picture_lies_beside_the_table_where_one_is_wanted(tmp_path: Path, predict: Predicts) -> None:
+    Image.new("RGB", (40_000, 2), "blue").save(tmp_path / "wide.png")
+    predict(tmp_path / "wide.png", "prepare.max_side=50000")
+    assert not (tmp_path / "predictions.png").exists()
     photo(tmp_path / "photos", "a.png")
-    photo(tmp_path / "photos", "b/c.png", "blue")
-    predict(tmp_path / "photos", "predict.picture=24")
+    (tmp_path / "wide.png").rename(tmp_path / "photos/wide.png")
+    found = predict(tmp_path / "photos", "prepare.max_side=50000", "predict.picture=24")
+    assert found["path"].tolist() == ["a.png", "wide.png"]
     with Image.open(tmp_path / "predictions.png") as picture:
         assert min(picture.size) > 100
         assert len(picture.convert("RGB").getcolors(10**6) or []) > 10
-
-
-def test_no_picture_where_none_is_wanted(tmp_path: Path, predict: Predicts) -> None:
-    predict(photo(tmp_path, "a.png"))
-    assert (tmp_path / "predictions.csv").is_file()
-    assert not (tmp_path / "predictions.png").exists()
-
-
-def test_a_larger_limit_holds_for_the_picture_too(tmp_path: Path, predict: Predicts) -> None:
-    Image.new("RGB", (40_000, 2), "blue").save(tmp_path / "wide.png")
-    found = predict(tmp_path / "wide.png", "prepare.max_side=50000", "predict.picture=1")
-    assert found["path"].tolist() == ["wide.png"]
-    assert (tmp_path / "predictions.png").stat().st_size > 0
-
-
-def test_the_table_lies_in_outputs_unless_a_file_is_named(place: Path, tmp_path: Path, at: At) -> None:
-    photo(tmp_path / "holiday.2024", "a.png")
-    run_command(at(f"input='{tmp_path / 'holiday.2024'}'", "predict.picture=1"))
-    assert (place / "outputs/toy/predict/holiday.2024.csv").is_file()
-    assert (place / "outputs/toy/predict/holiday.2024.png").is_file()
 
 
 @pytest.mark.parametrize("name", ["folder", "x.png"])
@@ -401,20 +358,14 @@ def test_a_run_on_long_videos_says_that_detect_is_meant(street: Callable[[str], 
 def test_clips_through_a_run_of_photos_and_photos_through_one_of_clips(
     trained: At, at: At, clips: Path, place: Path
 ) -> None:
-    photos, moving = best_run(at()).folder, best_run(trained("clips")).folder
-    with pytest.raises(UserError, match=r"classifies images: for video give the competition it was trained on"):
-        run_command(replace(trained("clips"), run=str(photos), input=str(clips / "test")))
-    with pytest.raises(UserError, match=r"-lstm-head-.* was trained on video, not on photos: add its competition"):
-        run_command(replace(at(), run=str(moving), input=str(place / "toy/test")))
-    series = best_run(trained("series")).folder
-    with pytest.raises(UserError, match=r"lstm-head-.* was trained on series, competition\.kind is video"):
-        run_command(replace(trained("clips"), run=str(series), input=str(clips / "test")))
-
-
-@pytest.mark.parametrize(("name", "words"), [("clips", "add input=CLIP"), ("series", "add input=FILE")])
-def test_without_input_it_says_what_is_needed(name: str, words: str, trained: At) -> None:
-    with pytest.raises(UserError, match=f"{words} or input=FOLDER"):
-        run_command(trained(name))
+    photos, moving, series = (best_run(one).folder for one in (at(), trained("clips"), trained("series")))
+    for config, run, source, words in (
+        (trained("clips"), photos, clips, r"classifies images: for video give the competition it was trained on"),
+        (at(), moving, place / "toy", r"-lstm-head-.* was trained on video, not on photos: add its competition"),
+        (trained("clips"), series, clips, r"lstm-head-.* was trained on series, competition\.kind is video"),
+    ):
+        with pytest.raises(UserError, match=words):
+            run_command(replace(config, run=str(run), input=str(source / "test")))
 
 
 def test_a_clip_that_cannot_be_read(trained: At, clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -435,7 +386,7 @@ def test_a_clip_that_cannot_be_read(trained: At, clips: Path, tmp_path: Path, ca
         run_command(replace(lenient, input=str(tmp_path / "bad.mp4")))
 
 
-def test_what_is_repaired_in_a_series_or_clip_is_told(
+def test_what_is_repaired_in_a_clip_is_told(
     trained: At, tmp_path: Path, clips: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     data = (clips / "test/left6.mp4").read_bytes()
@@ -444,12 +395,16 @@ def test_what_is_repaired_in_a_series_or_clip_is_told(
     assert "predict: cut.mp4: truncated: " in caplog.text
 
 
-def test_a_folder_without_clips_is_named(trained: At, tmp_path: Path) -> None:
+def test_an_input_without_clips_is_named(trained: At, tmp_path: Path) -> None:
     (tmp_path / "a.txt").touch()
-    with pytest.raises(UserError, match=r"holds 1 files and no video \(\.mp4, "):
-        run_command(replace(trained("clips"), input=str(tmp_path)))
-    with pytest.raises(UserError, match=r"none: nothing is there; give a video or a folder of them"):
-        run_command(replace(trained("clips"), input=str(tmp_path / "none")))
+    for name, source, words in (
+        ("clips", None, "add input=CLIP or input=FOLDER"),
+        ("series", None, "add input=FILE or input=FOLDER"),
+        ("clips", tmp_path, r"holds 1 files and no video \(\.mp4, "),
+        ("clips", tmp_path / "none", r"none: nothing is there; give a video or a folder of them"),
+    ):
+        with pytest.raises(UserError, match=words):
+            run_command(replace(trained(name), input=source and str(source)))
 
 
 def test_series_of_another_shape_are_named(trained: At, series: Path, tmp_path: Path) -> None:
