@@ -65,19 +65,15 @@ def test_inputs_are_found_wherever_they_are_mounted(bundle: str, data: str, tmp_
     assert done.stdout.strip() == f"{tmp_path / 'input' / bundle}|{tmp_path / 'input' / data}|{tmp_path}", done.stderr
 
 
-def test_the_sample_needs_no_data(tmp_path: Path) -> None:
+def test_the_sample_needs_no_data_and_what_is_not_attached_is_named(tmp_path: Path) -> None:
+    done = found(replace(PLAIN, input=str(tmp_path)), tmp_path)
+    assert "the bundle is not below" in done.stderr
     mount(tmp_path / "x")
     done = found(replace(PLAIN, source="", input=str(tmp_path)), tmp_path)
     assert done.stdout.strip() == f"{tmp_path / 'x'}|None|{tmp_path}"
-
-
-@pytest.mark.parametrize(("bundle", "what"), [(False, "the bundle is not below"), (True, "the data of it's-a-slug")])
-def test_what_is_not_attached_is_named(bundle: bool, what: str, tmp_path: Path) -> None:
-    if bundle:
-        mount(tmp_path / "x")
     done = found(replace(PLAIN, input=str(tmp_path)), tmp_path)
     assert done.returncode == 1
-    assert what in done.stderr
+    assert "the data of it's-a-slug" in done.stderr
     assert "attach it with Add Input" in done.stderr
 
 
@@ -118,19 +114,15 @@ def test_names_that_kaggle_takes() -> None:
     assert "# My Photos (2)\n" in make_notebook(own)["cells"][0]["source"]
 
 
-def test_what_kaggles_client_reads() -> None:
+def test_what_is_written_for_kaggle_and_its_client() -> None:
     dataset, kernel = dataset_metadata(PLAIN, "me"), kernel_metadata(PLAIN, "me")
     assert dataset["id"] == "me/kagglepipe-it-s-a-slug"
     assert kernel["dataset_sources"] == [dataset["id"]]
     assert kernel["competition_sources"] == ["it's-a-slug"]
     assert kernel["enable_internet"] is False
     assert kernel_metadata(replace(PLAIN, source="dataset"), "me")["competition_sources"] == []
-
-
-def test_the_read_me_says_what_to_type_and_whose_name_is_missing() -> None:
     assert "kaggle datasets create -p . --dir-mode zip" in read_me(PLAIN, "me")
     assert "in this folder:" in read_me(PLAIN, "me")
-    assert f"in this folder, once {UNKNOWN_USER} in the two .json files is your name there:" in read_me(
-        PLAIN, UNKNOWN_USER
-    )
+    nobody = f"in this folder, once {UNKNOWN_USER} in the two .json files is your name there:"
+    assert nobody in read_me(PLAIN, UNKNOWN_USER)
     assert "Add Input: that dataset and the competition it's-a-slug." in read_me(PLAIN, "me")

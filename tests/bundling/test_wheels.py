@@ -18,7 +18,6 @@ from kagglepipe.bundling.wheels import (
     PipError,
     Target,
     check_install,
-    check_pip,
     fetch,
     find_missing,
     gather_wheels,
@@ -88,7 +87,7 @@ def test_they_are_followed_through_the_wheels_with_extras_and_circles(index: Ind
     index.wheel("one", "1.5", 'deep.er>=1; extra == "fast"', 'never; extra == "slow"', "it")
     index.wheel("two", "1", "deep_er<3", "it>=0.5")
     assert missing(index.folder) == {"deep-er": "<3,>=1"}
-    index.wheel("deep-er", "2")
+    index.wheel("deep-er", "2.0rc1")  # a pre-release that is here is good enough
     assert missing(index.folder) == {}
 
 
@@ -105,12 +104,6 @@ def test_a_wheel_of_a_version_that_another_does_not_take_is_named_with_what_to_t
         UserError, match=r"^one 1 needs two<3,>=2, and of it 3\.1 is here: type pip install 'two<3,>=2'"
     ):
         missing(index.folder)
-
-
-def test_pre_releases_that_are_here_are_good_enough(index: Index) -> None:
-    index.wheel("it", "1", "one>=1.0")
-    index.wheel("one", "2.0rc1")
-    assert missing(index.folder) == {}
 
 
 def test_the_targets_tags() -> None:
@@ -205,13 +198,6 @@ def test_the_trial_looks_nowhere_else(
     with pytest.raises(UserError, match=r"do not install for Python 3\.12 \(No matching distribution found for two"):
         check_install(bundle, KAGGLE)
     assert str(index.folder) not in caplog.text
-
-
-def test_an_environment_without_pip_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
-    check_pip()
-    monkeypatch.setattr(wheels, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"pip is missing .*: type python -m ensurepip \(with uv: uv pip install pip\)"):
-        check_pip()
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,15 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import timm
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from kagglepipe.config import CONF, Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_bytes, write_json
+from kagglepipe.models.classifier import make_backbone
+from kagglepipe.models.weights import find_weights
 from kagglepipe.options import PathsOptions
 from kagglepipe.runs.store import RunStore
 from kagglepipe.tools import bundle as stage
@@ -204,12 +207,10 @@ def test_weights_of_a_file_are_taken_along(config: Config, tmp_path: Path) -> No
 
 @pytest.mark.usefixtures("shop")
 def test_weights_of_the_hub_are_fetched_here_and_fit_there(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    import timm
+    make, hub = timm.create_model, replace(config, model=replace(config.model, weights="hub"))
 
-    from kagglepipe.models.classifier import make_backbone
-    from kagglepipe.models.weights import find_weights
-
-    make = timm.create_model
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError("no internet")
 
     def from_hub(name: str, pretrained: bool = False, **options: Any) -> Any:
         model = make(name, **options)
@@ -217,23 +218,16 @@ def test_weights_of_the_hub_are_fetched_here_and_fit_there(config: Config, monke
             model.load_state_dict({key: value * 0 for key, value in model.state_dict().items()})
         return model
 
+    monkeypatch.setattr(timm, "create_model", refuse)
+    with pytest.raises(UserError, match=r"the weights of test_efficientnet did not come from the hub .*no internet"):
+        run_command(hub)
+    assert around(config) == set()
     monkeypatch.setattr(timm, "create_model", from_hub)
-    run_command(replace(config, model=replace(config.model, weights="hub")))
+    run_command(hub)
     file = bundle_dir(config) / "weights/test_efficientnet.safetensors"
     there = find_weights("test_efficientnet", str(file))
     backbone = make_backbone("test_efficientnet", there, kwargs={}, cache_dir=file.parent)
     assert not any(value.any() for value in backbone.state_dict().values())
-
-
-@pytest.mark.usefixtures("shop")
-def test_weights_that_cannot_be_had_are_an_error(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any, **__: Any) -> None:
-        raise OSError("no internet")
-
-    monkeypatch.setattr("timm.create_model", refuse)
-    with pytest.raises(UserError, match=r"the weights of test_efficientnet did not come from the hub .*no internet"):
-        run_command(replace(config, model=replace(config.model, weights="hub")))
-    assert around(config) == set()
 
 
 # --- made anew --------------------------------------------------------------------------------------------------
@@ -306,25 +300,25 @@ def test_a_name_at_kaggle_is_asked_for_once(config: Config, monkeypatch: pytest.
 
 
 @pytest.mark.usefixtures("shop")
-def test_a_folder_that_holds_something_else_is_left_alone(config: Config, tmp_path: Path) -> None:
+def test_without_pip_or_in_a_folder_that_holds_something_else_nothing_is_begun(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as without:
+        without.setattr("kagglepipe.bundling.wheels.find_spec", lambda name: None)
+        with pytest.raises(
+            UserError, match=r"pip is missing .*: type python -m ensurepip \(with uv: uv pip install pip"
+        ):
+            run_command(config)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("years of work")
     mine = replace(config, bundle=replace(config.bundle, folder=str(tmp_path / "mine")))
-    with pytest.raises(
-        UserError, match=r"bundle\.folder=.*/mine is not empty and no bundle: give a new or an empty folder"
-    ):
+    with pytest.raises(UserError, match=r"folder=.*/mine is not empty and no bundle: give a new or an empty folder"):
         run_command(mine)
     assert files(tmp_path / "mine") == {"thesis.txt"}
     (tmp_path / "mine/thesis.txt").unlink()
     run_command(mine)
     run_command(mine)
     assert (tmp_path / "mine/kagglepipe.ipynb").is_file()
-
-
-def test_without_pip_it_says_so_before_any_work(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kagglepipe.bundling.wheels.find_spec", lambda name: None)
-    with pytest.raises(UserError, match="pip is missing in this environment"):
-        run_command(config)
 
 
 @pytest.mark.parametrize("python", ["3.10", "2.7", "312", "3.12.1", "new"])
@@ -395,10 +389,5 @@ def test_the_notebook_answers_for_a_hidden_test_with_the_run_that_it_brings(
     swap = {"red": "blue", "blue": "red", "green": "green"}
     assert found == {f"test/{colour}{n}.png": swap[colour] for colour in swap for n in (12, 13)}
     assert f"the files are not those beside which {run.name} was trained" in done.stdout
-    assert {path.name for path in working.iterdir()} == {
-        ".locks",
-        "submission.csv",
-        "submission.json",
-        "data",
-        "outputs",
-    }
+    made = {".locks", "submission.csv", "submission.json", "data", "outputs"}
+    assert {path.name for path in working.iterdir()} == made

@@ -52,7 +52,7 @@ def again(root: Path, caplog: pytest.LogCaptureFixture) -> Again:
     def run(csv: Path) -> list[str]:
         caplog.clear()
         with caplog.at_level("INFO"):
-            run_command(Config(stage="reproduce", submission=str(csv), paths=PathsOptions(str(root))))
+            run_command(reproducing(root, csv))
         return [record.getMessage() for record in caplog.records if record.name == "kagglepipe.tools.reproduce"]
 
     return run
@@ -71,6 +71,18 @@ def files_of(root: Path) -> dict[Path, bytes]:
 
 def change(file: Path, **values: Any) -> None:
     write_json(file, {**read_json(file), **values})
+
+
+def change_facts(root: Path, kind: str = "head", **facts: Any) -> Path:
+    """Changes what a provenance says of its run; returns its file."""
+    file = csv_of(root, kind).with_suffix(".json")
+    runs = read_json(file)["runs"]
+    change(file, runs={**runs, file.stem: {**runs[file.stem], **facts}})
+    return file
+
+
+def reproducing(root: Path, file: Path) -> Config:
+    return Config(stage="reproduce", submission=str(file), paths=PathsOptions(str(root)))
 
 
 # --- the same bytes -----------------------------------------------------------------------------------------------
@@ -178,12 +190,10 @@ def test_differing_rows_are_shown_with_the_differences_of_the_environment(root: 
     was = rows.iloc[0, 1]
     rows.iloc[0, 1] = "grey"
     csv.write_bytes(rows.to_csv(index=False, lineterminator="\n").encode())
-    origin = read_json(csv.with_suffix(".json"))
-    facts = origin["runs"][csv.stem]
-    facts["versions"]["torch"] = "1.0"
-    facts["machine"]["name"] = "abacus"
-    facts["engine"] = "openvino 1.0"
-    change(csv.with_suffix(".json"), csv_sha256=reproduce.file_sha256(csv), runs={csv.stem: facts})
+    facts = read_json(csv.with_suffix(".json"))["runs"][csv.stem]
+    versions, machine = {**facts["versions"], "torch": "1.0"}, {**facts["machine"], "name": "abacus"}
+    file = change_facts(root, versions=versions, machine=machine, engine="openvino 1.0")
+    change(file, csv_sha256=reproduce.file_sha256(csv))
     before = files_of(root)
     with pytest.raises(UserError) as error:
         again(csv)
@@ -212,35 +222,25 @@ def change_data(root: Path) -> None:
 
 
 def cut_run(root: Path) -> None:
-    file = csv_of(root).with_suffix(".json")
-    runs = read_json(file)["runs"]
-    runs[csv_of(root).stem]["cut_by_budget"] = "20m"
-    change(file, runs=runs)
+    change_facts(root, cut_by_budget="20m")
 
 
 def blend_by_power_mean(root: Path) -> None:
     """As a version that had this method recorded it."""
-    file = csv_of(root, "ensemble").with_suffix(".json")
-    runs = read_json(file)["runs"]
-    runs[file.stem]["configuration"]["ensemble"]["method"] = "power_mean"
-    change(file, runs=runs)
+    change_facts(root, "ensemble", configuration={"ensemble": {"method": "power_mean"}})
 
 
 def submit_power_mean(root: Path) -> None:
     """As this version records an ensemble of such a version."""
-    file = csv_of(root, "ensemble").with_suffix(".json")
-    runs = read_json(file)["runs"]
-    runs[file.stem]["configuration"] = None
-    change(file, runs=runs)
+    file = change_facts(root, "ensemble", configuration=None)
     change(root / "outputs/colours" / file.stem / "metrics.json", method="power_mean", power=2.0)
 
 
 @pytest.mark.parametrize("tamper", [blend_by_power_mean, submit_power_mean])
 def test_a_power_mean_is_refused_before_any_work(root: Path, tamper: Callable[[Path], None]) -> None:
     tamper(root)
-    config = Config(stage="reproduce", submission=str(csv_of(root, "ensemble")), paths=PathsOptions(str(root)))
     with pytest.raises(UserError, match=r"ensemble-\w+-\w+ is a blend by .*power_mean, which is no longer available"):
-        reproduce.check(config)
+        reproduce.check(reproducing(root, csv_of(root, "ensemble")))
 
 
 @pytest.mark.parametrize(
@@ -248,14 +248,10 @@ def test_a_power_mean_is_refused_before_any_work(root: Path, tamper: Callable[[P
 )
 def test_another_commit_is_told(then: str | None, now: str | None, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reproduce, "git_commit", lambda: now)
-    file = csv_of(root).with_suffix(".json")
-    runs = read_json(file)["runs"]
-    runs[file.stem]["git_commit"] = then
-    change(file, runs=runs)
+    file = change_facts(root, git_commit=then)
     before, after = (commit or "outside a checkout" for commit in (then, now))
-    assert f"code: commit {before} then, {after} now" in reproduce.environment_diff(
-        reproduce.read_submission(str(file), root)
-    )
+    submission = reproduce.read_submission(str(file), root)
+    assert f"code: commit {before} then, {after} now" in reproduce.environment_diff(submission)
 
 
 @pytest.mark.parametrize(
@@ -324,11 +320,10 @@ def test_paths_and_secrets_are_not_in_the_provenance() -> None:
 
 
 def test_a_trained_run_is_made_again_whatever_ensemble_its_command_asked_for(root: Path) -> None:
-    file = csv_of(root).with_suffix(".json")
-    runs = read_json(file)["runs"]
-    runs[file.stem]["configuration"]["ensemble"] = {"runs": ["a", "b"], "method": "power_mean"}
-    change(file, runs=runs)
-    config = Config(stage="reproduce", submission=str(file), paths=PathsOptions(str(root)))
+    facts = read_json(csv_of(root).with_suffix(".json"))["runs"][csv_of(root).stem]
+    blend = {"runs": ["a", "b"], "method": "power_mean"}
+    file = change_facts(root, configuration={**facts["configuration"], "ensemble": blend})
+    config = reproducing(root, file)
     reproduce.check(config)
     again = reproduce.training_config(config, reproduce.read_submission(str(file), root), file.stem, root / "again")
     assert again.ensemble == EnsembleOptions()
