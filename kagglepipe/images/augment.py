@@ -67,17 +67,12 @@ def resolution(size: int) -> Steps:
     ]
 
 
-def paste(size: int) -> Steps:
-    """Strong, after `Transform` has pasted the photo's object on another photo (images.paste)."""
-    return strong(size)
-
-
 POLICIES: dict[str, Callable[[int], Steps]] = {
     "none": none,
     "light": light,
     "strong": strong,
     "resolution": resolution,
-    "paste": paste,
+    "paste": strong,  # after `Transform` has pasted the photo's object on another photo (images.paste)
 }
 
 

@@ -91,11 +91,6 @@ def frame_average_precision(probs: Probs, labels: Labels, *, background: int | N
     """Mean over classes of one-vs-rest average precision of frames, as scikit-learn's average_precision_score.
 
     Without class number `background` and classes without frames; NaN if none is left. probs: (N, C). labels: (N,).
-
-    >>> probs = np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]])
-    >>> frame_average_precision(probs, np.array([0, 0, 1])), frame_average_precision(probs, np.array([0, 0, 1]),
-    ...                                                                              background=0)
-    (0.6666666666666666, 0.5)
     """
     values = np.array([_frame_precision(probs[:, k], labels == k) for k in range(probs.shape[1])])
     if background is not None:
@@ -243,11 +238,7 @@ def _label_sequences(segments: Segments, videos: int) -> list[Labels]:
 
 
 def _levenshtein(one: Labels, other: Labels) -> int:
-    """Levenshtein distance of two sequences, (A,) and (B,).
-
-    >>> _levenshtein(np.array([1, 2, 3]), np.array([2, 3, 4]))
-    2
-    """
+    """Levenshtein distance of two sequences, (A,) and (B,)."""
     steps = np.arange(len(other) + 1)
     row = steps  # distances of the empty sequence from each prefix of `other`
     for done, item in enumerate(one, start=1):
@@ -261,12 +252,7 @@ def video_scorer(
 ) -> Callable[[npt.NDArray[np.int64]], Floats]:
     """Return a function from weights of groups of videos (D, G) to scores (D,), by one of SEGMENT_SCORES.
 
-    segments, truth: segments frames. codes: video -> its group, also of videos without a segment.
-
-    >>> truth = pd.DataFrame({"video": ["a", "b"], "start": 0.0, "end": 4.0, "label": "wave"})
-    >>> scorer = video_scorer("edit", truth[:1].assign(score=0.9), truth, None, {"a": 0, "b": 1})
-    >>> scorer(np.array([[1, 1], [3, 1]])).tolist()
-    [0.5, 0.75]
+    segments, truth: segments frames. codes: video -> number of its group in [0, G), also of videos without a segment.
     """
     score = segment_scorer(segments, truth, background=background, keys=[metric])
     groups = np.array(list(codes.values()), dtype=np.intp)
@@ -283,11 +269,6 @@ def group_intervals(
 
     groups: video -> group (source, subject, scene), of all videos, also those without a segment.
     NaN twice for too few groups, or a score that is undefined without one of them.
-
-    >>> truth = pd.DataFrame({"video": list("abcd"), "start": 0.0, "end": 4.0, "label": "wave"})
-    >>> scorer = segment_scorer(truth[:2].assign(score=0.9), truth, keys=["edit"])
-    >>> [round(limit, 2) for limit in group_intervals(scorer, dict(zip("abcd", "abcd")))["edit"]]
-    [0.08, 0.92]
     """
     videos = sorted(groups)
     codes = group_codes(groups[video] for video in videos)

@@ -184,11 +184,7 @@ def _detect(tracks: _Tracks, settings: DetectionSettings) -> pd.DataFrame:
 
 
 def _runs(inside: npt.NDArray[np.bool_]) -> tuple[Labels, Labels]:
-    """Start and stop of each run of True, (R,) each.
-
-    >>> [ends.tolist() for ends in _runs(np.array([True, True, False, True, False]))]
-    [[0, 3], [2, 4]]
-    """
+    """Start and stop (R,) of each run of True in a mask (N,)."""
     framed = np.concatenate([[False], inside, [False]])
     changes = np.flatnonzero(framed[1:] != framed[:-1])
     return changes[::2], changes[1::2]
@@ -279,8 +275,8 @@ def cross_fit(
         segment_scorer(_detect(smoothed[settings.smoothing], settings), known, background=background, keys=[metric])
         for settings in grid
     )
-    scores = np.array([scorer(weights)[metric] for scorer in scorers])  # (settings, folds + 1)
-    *chosen, final = (grid[_first_best(column)] for column in scores.T)
+    scores = np.array([scorer(weights)[metric] for scorer in scorers])  # (settings, folds + 1), NaN where undefined
+    *chosen, final = (grid[n] for n in np.nan_to_num(scores).round(12).argmax(axis=0))
     settings = dict(zip(numbers, chosen, strict=True))
     parts = []
     for fold in numbers:
@@ -289,8 +285,3 @@ def cross_fit(
         parts.append(_detect(tracks, settings[fold]).assign(fold=fold))
     segments = pd.concat(parts, ignore_index=True).sort_values(list(SEGMENT_COLUMNS), ignore_index=True)
     return CrossFit(segments, settings, final)
-
-
-def _first_best(scores: Floats) -> int:
-    """Index of the highest score (G,), the first of equal ones; NaN counts as 0."""
-    return int(np.nan_to_num(scores).round(12).argmax())

@@ -207,9 +207,10 @@ def series_inputs(
     named = columns or {}
     own = (channels or {}).get(path.suffix[1:].lower(), ())
     series = read_series(path, values=named.get("values"), time=named.get("time"), channels=own, axis=axis)
-    extended = _extend_last_sample(series)
-    end = max(extended.times[-1] - tolerance(rate), series.times[-1])  # a grid time just before its end has no sample
-    times, values = resample(extended, rate=rate, end=float(end))
+    stop = series.times[-1] + series.step  # the last sample lasts until the next; `prepare` counts samples so as well
+    held = np.append(series.times, stop), np.concatenate([series.values, series.values[-1:]])
+    end = max(stop - tolerance(rate), series.times[-1])  # a grid time just before its end has no sample
+    times, values = resample(replace(series, times=held[0], values=held[1]), rate=rate, end=float(end))
     if not skeleton:
         return SeriesInputs(times, values.reshape(len(values), -1), series.repairs)
     if values.ndim != 3 or values.shape[2] != 3 or max(skeleton.values()) >= values.shape[1]:
@@ -217,9 +218,3 @@ def series_inputs(
     body = skeleton_inputs(values, **skeleton)
     inputs = np.concatenate([body, *(lag_differences(body, lag) for lag in LAGS)], axis=1)
     return SeriesInputs(times, inputs, series.repairs)
-
-
-def _extend_last_sample(series: Series) -> Series:
-    """Repeat the last row one step later: a sample lasts until the next. `prepare` counts samples in the same way."""
-    times = np.append(series.times, series.times[-1] + series.step)
-    return replace(series, times=times, values=np.concatenate([series.values, series.values[-1:]]))

@@ -168,14 +168,19 @@ def _only_values(arrays: Mapping[str, NDArray[Any]]) -> str:
 
 def _read_csv(path: Path, time: str | None, channels: Sequence[str], labels: Collection[str]) -> RawSeries:
     _check_size(path.stat().st_size)
-    with path.open(newline="", encoding=_encoding(path)) as file:
+    with path.open("rb") as binary:
+        encoding = "utf-16" if binary.read(2) in UTF16 else "utf-8-sig"
+    with path.open(newline="", encoding=encoding) as file:
         separator = separator_of(file.readline())
         file.seek(0)
         rows = (row for row in csv.reader(file, delimiter=separator) if row)
         header, first = [name.strip() for name in next(rows, [])], next(rows, [])
         header = header[: max((place for place, name in enumerate(header, 1) if name), default=0)]
         _check_header(header, first)
-        time = _time_column(header, time)
+        if time is not None and time not in header:
+            raise SeriesError(f"no column {time}; there are {first_six(header)}")
+        lower = [name.lower() for name in header]
+        time = time or next((header[lower.index(name)] for name in TIME_NAMES if name in lower), None)
         found = [name for name in header if is_label_column(name, labels) and name != time]
         names = list(channels) or [name for name in header if name != time and name not in found]
         if missing := [name for name in names if name not in header]:
@@ -191,19 +196,6 @@ def _read_csv(path: Path, time: str | None, channels: Sequence[str], labels: Col
     return RawSeries(cells[:, : len(names)], times, names, found, ignored)
 
 
-def _time_column(header: Sequence[str], time: str | None) -> str | None:
-    """Find the column of the times, None without one. Raises SeriesError if the one that is named is missing."""
-    if time is not None and time not in header:
-        raise SeriesError(f"no column {time}; there are {first_six(header)}")
-    lower = [name.lower() for name in header]
-    return time or next((header[lower.index(name)] for name in TIME_NAMES if name in lower), None)
-
-
-def _encoding(path: Path) -> str:
-    with path.open("rb") as file:
-        return "utf-16" if file.read(2) in UTF16 else "utf-8-sig"
-
-
 def is_label_column(name: str, labels: Collection[str]) -> bool:
     """Whether a column is named like one of `labels`, or like its index, whatever its case and punctuation.
 
@@ -214,18 +206,13 @@ def is_label_column(name: str, labels: Collection[str]) -> bool:
     return name.casefold() in labels or plain in labels or INDEX_SUFFIX.sub("", plain) in labels
 
 
-def _is_row(header: Sequence[str], first: Sequence[str]) -> bool:
-    """Whether the first row is data: it has numbers, and no text above a number of the row after it, `first`."""
+def _check_header(header: Sequence[str], first: Sequence[str]) -> None:
     numbers = [_is_number(cell) for cell in header]
-    names = [
+    names = [  # text, unless it stands above a number
         cell.lower() not in MISSING and not is_number and (place >= len(first) or _is_number(first[place].strip()))
         for place, (cell, is_number) in enumerate(zip(header, numbers, strict=True))
     ]
-    return any(numbers) and not any(names)
-
-
-def _check_header(header: Sequence[str], first: Sequence[str]) -> None:
-    if _is_row(header, first):
+    if any(numbers) and not any(names):
         raise SeriesError(
             f"it has no header, its first row is numbers ({first_six(header)}): add a row of column names"
         )
