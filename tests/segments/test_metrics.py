@@ -129,6 +129,7 @@ def test_edit_score_is_levenshteins(one: str, other: str) -> None:
         # tIoU .5 and .5 with the first truth, a wrong class, .8, .4
         ("a 0 5 A\na 5 10 A\na 20 30 A\na 21 29 B\nb 0 4 A", "a 0 10 A\na 20 30 B\nb 0 10 A", {0.5: 4 / 8, 0.6: 2 / 8}),
         ("a 0 1 A", "a 0 10 A", {0.1: 1.0}),  # equality
+        ("a 0 10 A", "a 0 4 A\na 4 10 A", {0.25: 2 / 3}),  # compared with its best truth only
         ("a 7 10 A", "a 0 10 A", {0.3: 1.0}),
         ("a 10 20 A", "a 0 10 A", {0.1: 0.0}),
     ],
