@@ -24,7 +24,6 @@ import json
 import random
 import re
 import secrets
-import struct
 import threading
 import time
 import zipfile
@@ -51,11 +50,12 @@ CREATED = "2024-05-06T07:08:09.1234567Z"
 
 
 class Call(NamedTuple):
-    """What `calls` holds of a request: its RPC or "GET storage", its NOTED headers, the answer's status if any."""
+    """What `calls` holds of a request: its RPC or "GET storage", its NOTED headers, the answer's status and bytes."""
 
     name: str
     headers: dict[str, str]
     status: int | None
+    sent: int
 
 
 class Refused(Exception):  # noqa: N818 - it is an answer
@@ -81,10 +81,6 @@ class Stored:
     def md5(self) -> str:
         return base64.b64encode(hashlib.md5(self.data).digest()).decode()
 
-    @cached_property
-    def crc32c(self) -> str:
-        return base64.b64encode(struct.pack(">I", crc32c(self.data))).decode()
-
     @property
     def last_modified(self) -> str:
         return formatdate(self.modified, usegmt=True)
@@ -109,7 +105,7 @@ class Submission:
 class Competition:
     """What can be downloaded, and to which answers one can submit.
 
-    files: by name. answers: None where all is graded as nothing. zipped: the files that the storage has as NAME.zip.
+    files: by name. answers: None where all is graded as nothing.
     """
 
     slug: str
@@ -120,22 +116,18 @@ class Competition:
     quota: int = 5
     rules_accepted: bool = True
     show_private: bool = False
-    zipped: Collection[str] = ()
     teams: Mapping[str, float] = field(default_factory=lambda: TEAMS)
     submissions: list[Submission] = field(default_factory=list)  # oldest first
 
-    def place(self, name: str) -> str:
-        """The path in the storage of a file."""
-        return f"/kaggle-competitions-data/kaggle-v2/{self.slug}/{name}{'.zip' if name in self.zipped else ''}"
-
     @property
     def archive(self) -> str:
-        return self.place("bundle/archive.zip")
+        """Its path in the storage; one of its letters has to be escaped."""
+        return f"/kaggle-competitions-data/kaggle-v2/{self.slug}/bundle/all files.zip"
 
 
 @dataclass
 class Upload:
-    """A file on its way: as many bytes as were announced, and those that have come."""
+    """A file on its way. size: as many bytes as were announced. data: those that have come."""
 
     file_name: str
     size: int
@@ -173,7 +165,7 @@ class KaggleEmulator:
         self.pending_polls = 1  # looks at a submission before it is graded
         self.late_looks = 0  # looks at the list before a new submission is in it
         self.redirect_code = 302
-        self.hashes: Collection[str] = ("crc32c", "md5")  # that the storage tells
+        self.has_md5 = True  # which the storage tells
 
         self.calls: list[Call] = []
         self.faults: list[Fault] = []  # those to come
@@ -204,8 +196,6 @@ class KaggleEmulator:
         """A new Competition, which see for the rest; its files are those in the archive, unless told otherwise."""
         data = archive.read_bytes() if isinstance(archive, Path) else archive
         new = Competition(slug, unzipped(data) if files is None else files, answers, **rest)
-        for name, content in new.files.items():
-            self.store(new.place(name), zip_of({Path(name).name: content}) if name in new.zipped else content)
         self.store(new.archive, data)
         self.competitions[slug] = new
         return new
@@ -269,7 +259,8 @@ class KaggleEmulator:
             if fault and fault.counted:
                 exchange.proceed()
             reply = FAULTS[fault.kind](exchange, **fault.details) if fault else exchange.proceed()
-            self.calls.append(Call(place if request.role == "api" else name_of(request), noted, reply.status))
+            name, size = place if request.role == "api" else name_of(request), len(reply.body)
+            self.calls.append(Call(name, noted, reply.status, size if reply.cut is None else min(reply.cut, size)))
         return reply
 
     def _true_answer(self, place: str, request: Request) -> Reply:
@@ -364,13 +355,6 @@ def download_data_files(kaggle: KaggleEmulator, asked: Json) -> Reply:
     return redirect(kaggle, entered(kaggle, asked, rules=True).archive)
 
 
-def download_data_file(kaggle: KaggleEmulator, asked: Json) -> Reply:
-    competition, name = entered(kaggle, asked, rules=True), asked.get("fileName", "")
-    if name not in competition.files:
-        raise Refused(404, "Not found")
-    return redirect(kaggle, competition.place(name))
-
-
 def redirect(kaggle: KaggleEmulator, path: str) -> Reply:
     return Reply(kaggle.redirect_code, b"", [("Location", kaggle.signed(path))])
 
@@ -407,14 +391,6 @@ def looked_at(kaggle: KaggleEmulator, row: Submission) -> bool:
     """Whether it can be seen, after one more look for it."""
     row.looks += 1
     return row.looks > kaggle.late_looks
-
-
-def get_submission(kaggle: KaggleEmulator, asked: Json) -> Json:
-    for competition in kaggle.competitions.values():
-        for row in competition.submissions:
-            if row.ref == asked.get("ref") and looked_at(kaggle, row):
-                return submission_row(kaggle, competition, row)
-    raise Refused(404, "Not found")
 
 
 def submission_row(kaggle: KaggleEmulator, competition: Competition, row: Submission) -> Json:
@@ -462,16 +438,6 @@ def get_leaderboard(kaggle: KaggleEmulator, asked: Json) -> Json:
     return paged(kaggle, asked, "submissions", ranking(kaggle, entered(kaggle, asked)))
 
 
-def download_leaderboard(kaggle: KaggleEmulator, asked: Json) -> Reply:
-    competition = entered(kaggle, asked)
-    table = io.StringIO()
-    writer = csv.writer(table)
-    writer.writerow(("TeamId", "TeamName", "LastSubmissionDate", "Score"))
-    writer.writerows(row.values() for row in ranking(kaggle, competition))
-    data = zip_of({f"{competition.slug}-publicleaderboard.csv": table.getvalue().encode()})
-    return Reply(200, data, [("Content-Type", "application/zip")])
-
-
 def introspect_token(kaggle: KaggleEmulator, asked: Json) -> Json:
     return {"active": True, "username": kaggle.username} if asked.get("token") == kaggle.token else {"active": False}
 
@@ -483,14 +449,11 @@ def hello(kaggle: KaggleEmulator, asked: Json) -> Json:
 ROUTES: dict[str, Callable[[KaggleEmulator, Json], Json | Reply]] = {
     f"{S}/ListDataFiles": list_data_files,
     f"{S}/DownloadDataFiles": download_data_files,
-    f"{S}/DownloadDataFile": download_data_file,
     f"{S}/StartSubmissionUpload": start_submission_upload,
     f"{S}/CreateSubmission": create_submission,
     f"{S}/ListSubmissions": list_submissions,
-    f"{S}/GetSubmission": get_submission,
     f"{S}/GetSubmissionLimits": get_submission_limits,
     f"{S}/GetLeaderboard": get_leaderboard,
-    f"{S}/DownloadLeaderboard": download_leaderboard,
     "security.OAuthService/IntrospectToken": introspect_token,
     "api.v1.DiagnosticsService/Hello": hello,
 }
@@ -568,7 +531,8 @@ def object_headers(kaggle: KaggleEmulator, stored: Stored) -> list[tuple[str, st
         ("Accept-Ranges", "bytes"),
         ("ETag", stored.etag),
         ("Last-Modified", stored.last_modified),
-        *(("x-goog-hash", f"{name}={getattr(stored, name)}") for name in kaggle.hashes),
+        ("x-goog-hash", "crc32c=AAAAAA=="),  # which no client looks at
+        *([("x-goog-hash", f"md5={stored.md5}")] if kaggle.has_md5 else []),
     ]
 
 
@@ -579,21 +543,14 @@ def byte_range(text: str, size: int) -> tuple[int, int] | None:
 
 
 def upload(kaggle: KaggleEmulator, request: Request) -> Reply:
-    """Takes in the file of a submission, whole or in parts, or tells how much of it there is."""
+    """Takes in the file of a submission."""
     if "Authorization" in request.headers:
         return turned_away(request)
     kept = kaggle.uploads.get(request.query.get("upload_id", ""))
     if kept is None or request.verb != "PUT":
         return xml_error(404, "NoSuchUpload", "The requested upload was not found.")
-    span, _, total = request.headers.get("Content-Range", "bytes 0-").removeprefix("bytes ").partition("/")
-    if span != "*" and not kept.done:
-        kept.data = kept.data[: int(span.partition("-")[0])] + request.body
-        kept.done = len(kept.data) == kept.size
-    if kept.done:
-        return Reply(200)
-    if not total:
-        return xml_error(400, "BadRequest", "The size is not the one that was announced.")
-    return Reply(308).with_header("Range", f"bytes=0-{len(kept.data) - 1}" if kept.data else None)
+    kept.data, kept.done = request.body, len(request.body) == kept.size
+    return Reply(200) if kept.done else xml_error(400, "BadRequest", "The size is not the one that was announced.")
 
 
 def elsewhere(kaggle: KaggleEmulator, request: Request) -> Reply:
@@ -638,20 +595,3 @@ def small_archive(seed: int = 0, size: int = 20_000) -> bytes:
             "images/deep/ñ,%41.bin": noise[size // 2 :],
         }
     )
-
-
-def crc32c(data: bytes) -> int:
-    """Castagnoli's checksum, which Google's storage tells of every object."""
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc = CRC32C[(crc ^ byte) & 0xFF] ^ (crc >> 8)
-    return crc ^ 0xFFFFFFFF
-
-
-def crc32c_of(byte: int) -> int:
-    for _ in range(8):
-        byte = (byte >> 1) ^ (0x82F63B78 if byte & 1 else 0)
-    return byte
-
-
-CRC32C = [crc32c_of(byte) for byte in range(256)]

@@ -76,6 +76,12 @@ def too_many(exchange: Exchange, retry_after: float | str | datetime | None = 1,
     return reply.with_header("Retry-After", None if retry_after is None else str(retry_after))
 
 
+def answer(exchange: Exchange, data: bytes = b"", code: int = 200, hang: bool = False, **headers: str) -> Reply:
+    """Any answer at all; with `hang`, half of its body never comes."""
+    reply = Reply(code, data, [(name.replace("_", "-"), value) for name, value in headers.items()])
+    return reply.broken(len(data) // 2, "hang") if hang else reply
+
+
 def other_json(exchange: Exchange, value: object = None) -> Reply:
     return json_reply(value)
 
@@ -146,11 +152,11 @@ def range_ignored(exchange: Exchange) -> Reply:
     return exchange.proceed()
 
 
-def other_span(exchange: Exchange, span: str | None = None) -> Reply:
-    """Another Content-Range than the true one; by default it starts a byte early."""
+def early_span(exchange: Exchange) -> Reply:
+    """The Content-Range starts a byte too early."""
     reply = exchange.proceed()
     start, _, rest = reply.header("Content-Range").removeprefix("bytes ").partition("-")
-    return reply.with_header("Content-Range", span or f"bytes {int(start) - 1}-{rest}") if rest else reply
+    return reply.with_header("Content-Range", f"bytes {int(start) - 1}-{rest}") if rest else reply
 
 
 def other_bytes(exchange: Exchange) -> Reply:
@@ -160,18 +166,21 @@ def other_bytes(exchange: Exchange) -> Reply:
     return reply
 
 
-def without(name: str) -> Callable[[Exchange], Reply]:
-    """A fault that leaves a header out."""
-    return lambda exchange: exchange.proceed().with_header(name, None)
+def altered(
+    exchange: Exchange, code: int | None = None, more: bytes = b"", cut: int | None = None, **headers: str | None
+) -> Reply:
+    """Another status, more bytes, an end after `cut` of them, or other headers; None leaves out, Content_Length too."""
+    reply = exchange.proceed()
+    reply.status, reply.body = code or reply.status, reply.body + more
+    for name, value in headers.items():
+        reply.with_header(name.replace("_", "-"), value)
+    reply.is_announced = "Content_Length" not in headers
+    is_whole = cut is None and reply.is_announced
+    return reply if is_whole else reply.broken(len(reply.body) if cut is None else cut, "close")
 
 
 def weak_etag(exchange: Exchange) -> Reply:
-    reply = exchange.proceed()
-    return reply.with_header("ETag", f"W/{reply.header('ETag')}")
-
-
-def wrong_md5(exchange: Exchange) -> Reply:
-    return exchange.proceed().with_header("x-goog-hash", "md5=AAAAAAAAAAAAAAAAAAAAAA==")
+    return altered(exchange, ETag=f"W/{exchange.proceed().header('ETag')}")
 
 
 def odd_rows(exchange: Exchange, rows: Sequence[Row] = ODD_ROWS, change: Row | None = None) -> Reply:
@@ -213,12 +222,15 @@ FAULTS: dict[str, Callable[..., Reply]] = {
     "changed": changed,
     "expired": expired,
     "range ignored": range_ignored,
-    "wrong content-range": other_span,
-    "no content-range": without("Content-Range"),
+    "wrong content-range": early_span,
+    "no content-range": lambda exchange: altered(exchange, Content_Range=None),
     "wrong bytes": other_bytes,
-    "no etag": without("ETag"),
+    "no etag": lambda exchange: altered(exchange, ETag=None),
     "weak etag": weak_etag,
-    "wrong md5": wrong_md5,
+    "wrong md5": lambda exchange: altered(exchange, x_goog_hash="md5=AAAAAAAAAAAAAAAAAAAAAA=="),
+    "altered": altered,
+    "answer": answer,
+    "say": lambda exchange, code, message: exchange.error(code, message),
     "redirect": redirect,
     "redirect loop": redirect_loop,
 }

@@ -45,7 +45,6 @@ Command = Callable[..., Outcome]
 @pytest.fixture
 def kaggle(kaggle: KaggleEmulator, monkeypatch: pytest.MonkeyPatch) -> KaggleEmulator:
     """An emulator with the competition "cats", and the user's token for it."""
-    kaggle.hashes = ("md5",)  # the other takes a while
     kaggle.add_competition("cats", ARCHIVE)
     monkeypatch.setenv("KAGGLE_API_TOKEN", kaggle.token)
     return kaggle
@@ -170,7 +169,7 @@ def test_a_refresh_forgets_what_was_prepared_from_other_bytes_alone(
 ) -> None:
     run(config, capfd)
     (config.base_dir / "prepared.json").write_text("{}")
-    kaggle.hashes = ()
+    kaggle.has_md5 = False
     kaggle.fault("storage", "weak etag", None)  # so that only the bytes themselves tell
     kaggle.set_archive("cats", OTHER if is_changed else ARCHIVE)
     assert run(config, capfd).code == 0
@@ -186,7 +185,7 @@ def test_a_refresh_that_fails_keeps_what_was_there(
     kaggle: KaggleEmulator, config: Config, capfd: pytest.CaptureFixture[str]
 ) -> None:
     run(config, capfd)
-    config, kaggle.hashes = refreshing(config), ()
+    config, kaggle.has_md5 = refreshing(config), False
     kaggle.set_archive("cats", OTHER[:-30])
     demand_one_line(run(config, capfd))
     demand_right(config)
@@ -287,7 +286,7 @@ def test_a_kaggle_notebook_reads_what_is_attached_in_place(
 def test_a_damaged_archive_without_an_md5_is_one_line_and_the_same_command_heals(
     kaggle: KaggleEmulator, config: Config, capfd: pytest.CaptureFixture[str], archive: bytes
 ) -> None:
-    kaggle.hashes = ()
+    kaggle.has_md5 = False
     kaggle.set_archive("cats", archive)
     line = demand_one_line(run(config, capfd))
     assert "so the same command downloads it anew" in line
@@ -339,7 +338,8 @@ def test_an_archive_larger_than_allowed_is_not_downloaded(
 
 # --- every fault --------------------------------------------------------------------------------------------------
 
-OF_RPCS = ("odd rows", "no history", "ref 0", "400 quota", "403 rules", "404", "502", "504")  # as others
+BESIDE = ("altered", "answer", "say")  # which are anything
+OF_RPCS = ("odd rows", "no history", "ref 0", "400 quota", "403 rules", "404", "502", "504", *BESIDE)  # as others
 SILENT = ("truncated", "corrupt", "wrong bytes", "wrong md5", "empty", "json", "drop", "changed", "range ignored")
 EVERY: list[tuple[str, str, int | None, bool]] = [
     *(
@@ -366,7 +366,7 @@ def test_whatever_fails_raw_is_right_or_absent_and_the_same_command_heals(
     times: int | None,
     has_md5: bool,
 ) -> None:
-    kaggle.hashes = ("md5",) if has_md5 else ()
+    kaggle.has_md5 = has_md5
     details: dict[str, dict[str, Any]] = {
         "changed": {"archive": OTHER}, "trickle": {"piece": 2000, "pause": 0.001}, "drop": {"after": 5_000},
     }  # fmt: skip
@@ -716,7 +716,7 @@ def test_whatever_the_archive_is_it_is_unpacked_here_or_refused(
     kaggle: KaggleEmulator, config: Config, tmp_path_factory: pytest.TempPathFactory, archive: bytes, has_md5: bool
 ) -> None:
     folder = tmp_path_factory.mktemp("any")
-    kaggle.hashes = ("md5",) if has_md5 else ()
+    kaggle.has_md5 = has_md5
     kaggle.set_archive("cats", archive)
     here = replace(config, paths=PathsOptions(str(folder / "deep/root")))
     with contextlib.suppress(UserError):

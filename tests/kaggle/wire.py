@@ -9,7 +9,7 @@ import socketserver
 import struct
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from email.message import Message
@@ -46,6 +46,7 @@ class Reply:
     end: str = "keep"  # or "close", "reset", "hang"
     piece: int = 0  # bytes at a time, 0 for all at once
     pause: float = 0  # seconds after each piece
+    is_announced: bool = True  # how many bytes there are
 
     def header(self, name: str) -> str:
         """A header's value, or nothing."""
@@ -175,22 +176,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def read_request(self) -> Request:
         parts = urlsplit(self.path)
-        query, body = dict(parse_qsl(parts.query)), b"".join(self.read_body())
+        query, body = dict(parse_qsl(parts.query)), self.rfile.read(int(self.headers.get("Content-Length", 0)))
         return Request(self.server.role, self.command, unquote(parts.path), query, self.headers, body)
-
-    def read_body(self) -> Iterator[bytes]:
-        if self.headers.get("Transfer-Encoding") != "chunked":
-            yield self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            return
-        while size := int(self.rfile.readline(), 16):
-            yield self.rfile.read(size)
-            self.rfile.readline()
-        self.rfile.readline()
 
     def write_reply(self, reply: Reply, status: int) -> None:
         self.send_response(status)
-        for name, value in (*reply.headers, ("Content-Length", str(len(reply.body)))):
+        for name, value in reply.headers:
             self.send_header(name, value)
+        if reply.is_announced:
+            self.send_header("Content-Length", str(len(reply.body)))
         self.end_headers()
         body = reply.body[: reply.cut]
         size = reply.piece or len(body) or 1
