@@ -119,10 +119,10 @@ def test_the_winner_of_finals_is_told_by_its_other_seeds_and_is_what_the_sweep_c
 
     values, real = list[float | None](), _end.finish
 
-    def unlucky(sweep: Any, study: Any) -> list[Finalist]:
+    def unlucky(study: Any, plan: Any, **options: Any) -> list[Finalist]:
         return [Finalist(study.trials[1], (0.25, 0.5)), Finalist(study.trials[0], (0.25, 0.25))]
 
-    monkeypatch.setattr(_end, "finals", unlucky)
+    monkeypatch.setattr(_end, "run_finals", unlucky)
     monkeypatch.setattr(_run, "finish", lambda sweep, study: values.append(real(sweep, study)))
     options = ("-m", "sweep=own", "sweep.sampler=grid", "augmentation=light,strong", *TOY, "sweep.seeds=3")
     done = command(*options, f"competition.source={colours}")

@@ -40,7 +40,8 @@ def finish(sweep: Sweep, study: optuna.Study) -> float | None:
     best = best_trials(study, plan)
     if not best:
         raise UserError(f"all {len(rows)} trials have failed, the last with: {rows[-1]['why']}")
-    finalists = finals(sweep, study)
+    seeds, most = sweep.config.sweep.seeds, sweep.config.sweep.finalists
+    finalists = run_finals(study, plan, finalists=most, seeds=seeds, launch=sweep.launch)
     ranked = [one.trial for one in finalists] or best
     log_table(rows, [*(one.label for one in plan.objectives), *plan.space])
     draw_pictures(sweep, study)
@@ -51,14 +52,6 @@ def finish(sweep: Sweep, study: optuna.Study) -> float | None:
     if failed:
         log.warning("sweep: %d of %d trials FAILED; typed again, the command tries them once more", failed, len(rows))
     return float(finalists[0].mean if finalists else ranked[0].values[0])
-
-
-def finals(sweep: Sweep, study: optuna.Study) -> list[Finalist]:
-    """Finalists by their mean over other seeds; empty with `sweep.seeds=1`."""
-    options = sweep.config.sweep
-    if options.seeds == 1:
-        return []
-    return run_finals(study, sweep.plan, finalists=options.finalists, seeds=options.seeds, launch=sweep.launch)
 
 
 def log_table(rows: list[dict[str, Any]], columns: list[str]) -> None:

@@ -6,7 +6,6 @@ import traceback
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
-from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn, configure_log
@@ -51,7 +50,7 @@ class Sweep:
                 return [self.read_outcome(jobs[0], error)]
             log.warning("sweep: the launcher lost its jobs (%s); each is run by itself", one_line(error))
             return [outcome for job in jobs for outcome in self.launch([job])]
-        return [self.read_outcome(job, result_of(one)) for job, one in zip(jobs, returns, strict=True)]
+        return [self.read_outcome(job, one) for job, one in zip(jobs, returns, strict=True)]
 
     def launch_folds(self, jobs: Sequence[Job]) -> None:
         """Train the folds of all jobs side by side; an error is raised again by the job that merges them."""
@@ -83,13 +82,17 @@ class Sweep:
             words.append(f"training.prune_against={hydra_string(str(job.incumbent))}")
         return words if job.seed is None else [*words, f"seed={job.seed}"]
 
-    def read_outcome(self, job: Job, result: Any) -> Outcome:
+    def read_outcome(self, job: Job, returned: JobReturn | Exception) -> Outcome:
         """Outcome that a job returned; of one that raised, the error in one line, with its traceback in error.txt."""
-        if not isinstance(result, BaseException):
-            return dict(result)
-        text = "".join(traceback.format_exception(result))
-        write_bytes(self.plan.folder / "trials" / str(job.number) / "error.txt", text.encode())
-        return {"error": one_line(result)}
+        try:
+            if isinstance(returned, Exception):
+                raise returned
+            with redirect_stderr(io.StringIO()):  # Hydra prints the command line of a job that raised
+                return dict(returned.return_value)
+        except Exception as error:  # whatever a trial raises is its outcome
+            text = "".join(traceback.format_exception(error))
+            write_bytes(self.plan.folder / "trials" / str(job.number) / "error.txt", text.encode())
+            return {"error": one_line(error)}
 
     def silence_launchers(self) -> None:
         """Hide what launchers log of each job: its whole command line."""
@@ -100,15 +103,6 @@ class Sweep:
     def configure_logging(self) -> None:
         """Restore this process's log format, which launchers replace."""
         configure_log(self.master.hydra.job_logging, self.master.hydra.verbose)
-
-
-def result_of(job: JobReturn) -> Any:
-    """What a job returned or raised."""
-    try:
-        with redirect_stderr(io.StringIO()):  # Hydra prints the command line of a job that raised
-            return job.return_value
-    except Exception as error:  # whatever a trial raises is its outcome
-        return error
 
 
 def one_line(error: BaseException) -> str:

@@ -38,7 +38,7 @@ class Finalist:
 
 
 def run_finals(study: optuna.Study, plan: Plan, *, finalists: int, seeds: int, launch: Launch) -> list[Finalist]:
-    """Train the best trials with `seeds - 1` other seeds each; the best mean comes first.
+    """Train the best trials with `seeds - 1` other seeds each; the best mean comes first, none for one seed.
 
     finals.json beside the study is written after each batch. A failed run is logged, left out of the mean, and retried
     by the next command; a trial without any finished run is dropped. Nothing is pruned: a mean needs whole runs.

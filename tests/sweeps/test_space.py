@@ -56,12 +56,10 @@ def test_the_signature_depends_on_space_and_settings_in_any_order() -> None:
         signature({"model": SPACE["model"]}, fixed),
     ]
     assert len({own, *others}) == 5
-    earlier: Space = {
-        "a": Choice(("1", "2")), "b": Span(0.1, 1.0, log=True), "c": Span(0, 3, 1, whole=True),
-    }  # fmt: skip
+    earlier: Space = {"a": Choice(("1", "2")), "b": Span(0.1, 1.0, log=True), "c": Span(0, 3, 1, whole=True)}
     assert (
         signature(earlier, {"how": ("tpe", ["score"], 0)}) == "5ccd128d"
-    )  # the folder of a sweep by an earlier version
+    )  # in the folder of an earlier version's sweep
 
 
 def test_optuna_samples_values_that_can_be_typed() -> None:

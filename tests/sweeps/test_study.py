@@ -243,9 +243,7 @@ def test_a_journal_that_is_damaged_is_said_to_be(garbage: bytes, tmp_path: Path)
     path = plan.folder / "study.journal"
     first, rest = path.read_bytes().split(b"\n", 1)
     path.write_bytes(first + b"\n" + garbage + rest)
-    with pytest.raises(
-        UserError, match=r"study\.journal is damaged \(.*\): delete it, and the same command begins anew"
-    ):
+    with pytest.raises(UserError, match=r"study\.journal is damaged \(.*\): delete it, and the same command begins"):
         run_trials(plan, launcher([]))
 
 

@@ -485,7 +485,5 @@ def test_a_half_in_which_nothing_happens(long: Config, cameras: Path, drilled: D
     hidden_videos = set(hidden_segments(read_data(hidden))["video"])
     assert len(hidden_videos) == 2
     add_long_run(hidden, "sees-nothing", hidden_videos)
-    with pytest.raises(
-        UserError, match=r"f1_50 of .* is undefined in one half, where nothing happens: type a larger dr"
-    ):
+    with pytest.raises(UserError, match=r"f1_50 of .* is undefined in one half, where nothing happens: type a larg"):
         drilled(idle)
