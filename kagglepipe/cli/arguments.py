@@ -11,12 +11,13 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import expanded
 from kagglepipe.tools import COMMANDS
 
+MODE_FLAGS = (("-r", "--run"), ("-m", "--multirun"), ("-c", "--cfg"), ("-i", "--info"))  # Hydra takes one of them
 SHOWN_FLAGS = ("--help", "--version", "--multirun", "--cfg", "--resolve", "--config-dir", "--shell-completion")
 
 
 def check_arguments(arguments: list[str]) -> None:
-    """Raise UserError for an argument that is no flag, stage or option, such as `--stage train`."""
-    stages = []
+    """Raise UserError for an argument that is no flag, stage or option, as `--stage train`, and for flags at odds."""
+    stages, flags = [], []
     for number, argument in enumerate(arguments):
         following = arguments[number + 1] if number + 1 < len(arguments) else ""
         name, equals, _ = argument.partition("=")
@@ -25,6 +26,7 @@ def check_arguments(arguments: list[str]) -> None:
         if number and arguments[number - 1] in VALUE_FLAGS:
             continue
         if name.startswith("-"):
+            flags.append(name)
             if name not in FLAGS:
                 raise UserError(unknown_flag(argument, following))
             if name in VALUE_FLAGS and not equals and not following:
@@ -35,6 +37,11 @@ def check_arguments(arguments: list[str]) -> None:
             raise UserError(unknown_word(argument, following))
     if len(set(stages)) > 1:
         raise UserError(f"{' and '.join(stages)} are several stages: type the last one, it runs those before it")
+    modes = {flag: mode for flag in flags for mode in MODE_FLAGS if flag in mode}
+    if len(set(modes.values())) > 1:
+        raise UserError(f"{' and '.join(modes)} exclude each other: leave all but one of them out")
+    if "--resolve" in flags and not {"-c", "--cfg"} & modes.keys():
+        raise UserError("--resolve is read with --cfg only: type --cfg job --resolve, or leave it out")
 
 
 def check_no_stream(arguments: list[str]) -> None:
@@ -72,10 +79,9 @@ def with_stage(arguments: list[str]) -> list[str]:
     >>> with_stage(["predict", "input=photos"])
     ['stage=predict', 'input=photos']
     """
-    names = set(COMMANDS)
     before = ["", *arguments]
     return [
-        f"stage={argument}" if argument in names and flag not in VALUE_FLAGS else argument
+        f"stage={argument}" if argument in COMMANDS and flag not in VALUE_FLAGS else argument
         for flag, argument in zip(before, arguments, strict=False)
     ]
 

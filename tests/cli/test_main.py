@@ -157,7 +157,20 @@ def test_a_bare_stage_name_is_a_stage() -> None:
         (["seed=1", "--training.lr", "0.1"], "is not a flag; options are written as training.lr=0.1"),
         (["-n"], "is not a flag; options are written as n=VALUE"),
         (["train", "seed=1", "submit"], "train and submit are several stages: type the last one"),
-        *((hydras, None) for hydras in ([], ["-m", "seed=1"], ["--cfg", "job"], ["--config-dir=x"], ["~input"])),
+        (["-m", "seed=0,1", "--cfg", "job"], "^-m and --cfg exclude each other: leave all but one of them out"),
+        (["--info", "all", "--run"], "^--info and --run exclude each other"),
+        (["--resolve"], "type --cfg job --resolve"),
+        *(
+            (hydras, None)
+            for hydras in (
+                [],
+                ["-m", "seed=1"],
+                ["-c", "job", "--resolve"],
+                ["--cfg=job"],
+                ["--config-dir=x"],
+                ["~input"],
+            )
+        ),
         (["training.lr=-1"], None),
     ],
 )
