@@ -133,12 +133,6 @@ def toy(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def colours(made: Made) -> Path:
-    """The folder of `make_toy`; nothing is written into it."""
-    return made("colours", make_toy)
-
-
-@pytest.fixture(scope="session")
 def finetuned(processes: "ForkServerContext", colours: Path, made: Made) -> tuple[tuple[str, ...], Path]:
     """(a command line that fine-tunes two folds, the run that it makes when nothing happens to it).
 
@@ -208,16 +202,34 @@ def write_tables(folder: Path, moves: dict[str, list[tuple[float, float, str]]],
     (folder / "sample_submission.csv").write_text("video,label,start,end,score\n")
 
 
-def make_long_videos(folder: Path, *, train: int = 6, test: int = 2) -> Path:
+def make_long_videos(
+    folder: Path,
+    *,
+    train: int = 6,
+    test: int = 2,
+    form: str = "v{}.mp4",
+    write: Callable[[Path, Sequence[float], int], object] = write_video,
+) -> Path:
     """`train` and `test` with videos of 11 s in which a square rests and moves, and the tables that tell when."""
     moves = {}
     for number in range(train + test):
         places, own = script(number)
-        path = folder / ("train" if number < train else "test") / f"v{number}.mp4"
+        path = folder / ("train" if number < train else "test") / form.format(number)
         moves[path.relative_to(folder).as_posix()] = own
-        write_video(path, places, number)
+        write(path, places, number)
     write_tables(folder, moves, train)
     return folder
+
+
+def write_series(path: Path, places: Sequence[float], seed: int) -> None:
+    """As `write_video`: where the square is, and noise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).normal(0, 0.1, (len(places), 2))
+    values = np.column_stack([np.array(places) / 10 - 1.2, noise])
+    np.savez(path, values=values, time=np.arange(len(places)) / 8)
+
+
+make_long_series = functools.partial(make_long_videos, form="s{}.npz", write=write_series)
 
 
 def make_series(folder: Path, *, per_class: int = 6, test: int = 4) -> Path:
@@ -234,21 +246,6 @@ def make_series(folder: Path, *, per_class: int = 6, test: int = 4) -> Path:
     return folder
 
 
-def make_long_series(folder: Path, *, train: int = 6, test: int = 2) -> Path:
-    """As `make_long_videos`, but of series: where the square is, and noise."""
-    moves = {}
-    for number in range(train + test):
-        places, own = script(number)
-        path = folder / ("train" if number < train else "test") / f"s{number}.npz"
-        moves[path.relative_to(folder).as_posix()] = own
-        path.parent.mkdir(parents=True, exist_ok=True)
-        noise = np.random.default_rng(number).normal(0, 0.1, (len(places), 2))
-        values = np.column_stack([np.array(places) / 10 - 1.2, noise])
-        np.savez(path, values=values, time=np.arange(len(places)) / 8)
-    write_tables(folder, moves, train)
-    return folder
-
-
 @pytest.fixture
 def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer settings to choose from, and fewer draws for p: a run is scored in a tenth of the time."""
@@ -260,28 +257,22 @@ def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paired, "sign_flip_p", functools.partial(paired.sign_flip_p, draws=200))
 
 
-@pytest.fixture(scope="session")
-def clips(made: Made) -> Path:
-    """The folder of `make_clips`; nothing is written into it."""
-    return made("clips", make_clips)
+def made_once(name: str, make: Callable[[Path], Path]) -> Callable[[Made], Path]:
+    """A fixture: the folder `name` that `make` fills; nothing else is written into it."""
+
+    @pytest.fixture(scope="session")
+    def folder(made: Made) -> Path:
+        return made(name, make)
+
+    return folder
 
 
-@pytest.fixture(scope="session")
-def long_videos(made: Made) -> Path:
-    """The folder of `make_long_videos`; nothing is written into it."""
-    return made("long", make_long_videos)
-
-
-@pytest.fixture(scope="session")
-def series(made: Made) -> Path:
-    """The folder of `make_series`; nothing is written into it."""
-    return made("series", make_series)
-
-
-@pytest.fixture(scope="session")
-def long_series(made: Made) -> Path:
-    """The folder of `make_long_series`; nothing is written into it."""
-    return made("long-series", make_long_series)
+colours, clips, series = (
+    made_once("colours", make_toy),
+    made_once("clips", make_clips),
+    made_once("series", make_series),
+)
+long_videos, long_series = made_once("long", make_long_videos), made_once("long-series", make_long_series)
 
 
 @pytest.fixture

@@ -1,13 +1,9 @@
 """What goes wrong in people's hands: one line that names the culprit, exit code 2, and nothing half-written."""
 
 import errno
-import io
 import json
 import os
 import shutil
-import subprocess
-import sys
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +12,6 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from kagglepipe.competitions.dataset import read_folds
 from kagglepipe.images.cache import PixelWriter
@@ -53,22 +48,15 @@ def cut(archive: Path) -> None:
     archive.write_bytes(archive.read_bytes()[: archive.stat().st_size // 3])
 
 
-def lead_out(archive: Path) -> None:
-    with zipfile.ZipFile(archive, "a") as file:
-        file.writestr("cat/../../evil.jpg", b"evil")
-
-
 @pytest.mark.parametrize(
     ("spoil", "options", "words"),
     [
         (Path.unlink, (), "nothing is at {}: give a zip or a folder, as competition.source=PATH"),
-        (lambda path: path.write_bytes(b"<!doctype html><title>Log in</title>"), (), "{} is a web page and no zip"),
         (cut, (), "{} is a zip cut short or damaged; download it again"),
-        (lead_out, (), "{} is refused: its member 'cat/../../evil.jpg' "),
         (zipped, ("download.max_gb=0.0001",), "if you trust it, type download.max_gb=1"),
         (zipped, ("download.max_entries=5",), "if you trust it, type download.max_entries="),
     ],
-    ids=["missing", "web page", "truncated", "leads out", "too large", "too many"],
+    ids=["missing", "truncated", "too large", "too many"],
 )
 def test_a_zip_that_cannot_be_taken(
     spoil: Callable[[Path], object], options: tuple[str, ...], words: str, toy: Path, command: Command, tmp_path: Path
@@ -80,13 +68,7 @@ def test_a_zip_that_cannot_be_taken(
     assert words.format(archive) in line
     assert str(archive) in line
     assert finished(tmp_path) == []
-    assert list(tmp_path.rglob("evil.jpg")) == []
-
-
-def test_an_archive_that_is_refused_can_be_followed_by_one_that_is_not(toy: Path, command: Command) -> None:
-    zipped(toy)
-    assert command(*PREPARE, "competition.source=toy.zip", "download.max_entries=5").code == 2
-    assert command(*PREPARE, "competition.source=toy.zip").code == 0
+    assert command(*PREPARE, f"competition.source={zipped(toy)}").code == 0
 
 
 # --- sources that must not be hurt ----------------------------------------------------------------------------
@@ -139,73 +121,38 @@ def test_an_empty_class_folder_and_only_one_class(toy: Path, command: Command, t
     assert "table.parquet" not in finished(tmp_path)
 
 
-def test_names_that_yaml_takes_for_something_else(toy: Path, command: Command, tmp_path: Path) -> None:
-    folder = tmp_path / "conf/competition"
-    folder.mkdir(parents=True)
-    options = ("--config-dir", str(folder.parent), "stage=prepare", "competition=mine", "competition.source=toy")
-    for text in ("classes: [on, off]\n", "layout:\n  no: red\n", "classes: [red, ~]\n"):
-        (folder / "mine.yaml").write_text(text)
-        assert "quote it" in told(command(*options))
-    assert not (tmp_path / "data").exists()
-
-
 # --- files that are no usable image ---------------------------------------------------------------------------
 
 
-def saved(image: Image.Image, form: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, form, **options)
-    return buffer.getvalue()
-
-
-def noise(width: int, height: int) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8))
-
-
-def jpeg(width: int, height: int, **options: Any) -> bytes:
-    return saved(noise(width // 4, height // 4).resize((width, height)), "JPEG", **options)
-
-
-def animation() -> bytes:
-    frames = [Image.new("RGB", (20, 20), (60 * n, 0, 0)) for n in range(3)]
-    return saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
-
-
-def png(width: int, height: int) -> bytes:
-    return saved(noise(width, height), "PNG")
-
-
-BAD: dict[str, tuple[Callable[[], bytes], str]] = {
-    "empty.jpg": (lambda: b"", "the file is empty (0 bytes)"),
-    "cut.jpg": (lambda: jpeg(60, 40)[:-100], "damaged or truncated"),
-    "cut large.jpg": (lambda: jpeg(1600, 1200)[:-100], "damaged or truncated"),
-    "cut progressive.jpg": (lambda: jpeg(1600, 1200, progressive=True)[:-100], "damaged or truncated"),
-    "cut.png": (lambda: png(60, 40)[:-100], "damaged"),
-    "cut short.png": (lambda: png(60, 40)[:-8], "damaged or truncated"),
-    "letter.jpg": (lambda: b"Dear all, please find attached", "not an image that can be read"),
-    "moving.gif": (animation, "it is an animated GIF (3 frames): one still picture is needed"),
-    "wide.png": (lambda: png(40_000, 2), "40000×2 pixels; the limit is 20000 a side"),
+BAD = {  # what it holds, what it is called
+    "cut.png": (cv2.imencode(".png", np.zeros((50, 60), np.uint8))[1].tobytes()[:-20], "damaged"),
+    "empty.jpg": (b"", "the file is empty (0 bytes)"),
+    "letter.jpg": (b"Dear all, please find attached", "not an image that can be read"),
+    "wide.png": (cv2.imencode(".png", np.zeros((2, 40_000)))[1].tobytes(), "40000×2 pixels; the limit is 200"),
 }
 
 
-@pytest.mark.parametrize("names", [["cut.jpg"], ["moving.gif"], ["empty.jpg", "letter.jpg", "wide.png"]])
+@pytest.mark.parametrize("names", [["cut.png"], ["empty.jpg", "letter.jpg", "wide.png"]])
 def test_a_file_that_is_no_usable_image_is_named(names: list[str], toy: Path, command: Command, tmp_path: Path) -> None:
     for name in names:
-        (toy / "red" / name).write_bytes(BAD[name][0]())
+        (toy / "red" / name).write_bytes(BAD[name][0])
     line = told(command(*PREPARE, "competition.source=toy"))
     assert line.startswith(f"red/{names[0]}: {BAD[names[0]][1]}")
     assert (" (and 2 more); " in line) is (len(names) == 3)
     assert line.endswith("mend or remove it, or leave such files out with competition.on_bad_image=skip")
     assert finished(tmp_path) == ["source.json"]
+    for name in names:
+        (toy / "red" / name).unlink()
+    assert command(*PREPARE, "competition.source=toy").code == 0
 
 
 def test_such_files_can_be_left_out_and_are_listed(toy: Path, command: Command, tmp_path: Path) -> None:
-    for name, (make, _) in BAD.items():
-        (toy / "red" / name).write_bytes(make())
+    for name, (data, _) in BAD.items():
+        (toy / "red" / name).write_bytes(data)
     (toy / "test/empty.jpg").touch()
     done = command(*PREPARE, "competition.source=toy", "competition.on_bad_image=skip")
     assert done.code == 0, done.err
-    assert f"left out {len(BAD) + 1} files that cannot be decoded: red/cut large.jpg: damaged or truncated" in done.out
+    assert f"left out {len(BAD) + 1} files that cannot be decoded: red/cut.png: damaged" in done.out
     skipped = json.loads((tmp_path / "data/toy/prepared.json").read_text())["skipped"]
     reasons = {f"red/{name}": reason for name, (_, reason) in BAD.items()} | {"test/empty.jpg": "the file is empty"}
     told_of = dict(line.split(": ", 1) for line in skipped)
@@ -228,7 +175,7 @@ def test_a_class_of_which_nothing_is_left_is_an_error_too(
 
 
 def test_a_larger_limit_takes_the_wide_image_through_training(toy: Path, command: Command, tmp_path: Path) -> None:
-    (toy / "red/wide.png").write_bytes(png(40_000, 2))
+    (toy / "red/wide.png").write_bytes(BAD["wide.png"][0])
     done = command("stage=train", *FOLDER, "competition.source=toy", "prepare.max_side=50000", "cache.max_gb=0")
     assert done.code == 0, done.err
     (metrics,) = tmp_path.glob("outputs/toy/*/metrics.json")
@@ -283,40 +230,31 @@ def test_a_file_where_a_folder_is_needed(place: str, toy: Path, command: Command
     assert "cannot be written" in done.err[-1]
 
 
-def disk_full(path: object) -> OSError:
-    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+def half_a_table(frame: pd.DataFrame, path: Path, **options: object) -> None:
+    path.write_bytes(b"PAR1 and no more")
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
-def test_no_space_for_the_table(toy: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def half_written(frame: pd.DataFrame, path: Path, **options: object) -> None:
-        path.write_bytes(b"PAR1 and no more")
-        raise disk_full(path)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(pd.DataFrame, "to_parquet", half_written)
-        line = told(command(*PREPARE, "competition.source=toy"))
-    assert line.startswith("no space left for ")
-    assert "table.parquet" in line
-    assert line.endswith("choose another place with paths.root=FOLDER")
-    assert not {"table.parquet", "prepared.json", "folds.csv"} & set(finished(tmp_path))
-    assert not [name for name in finished(tmp_path) if ".tmp" in name]
-    assert command(*PREPARE, "competition.source=toy").code == 0
-    assert len(pd.read_parquet(tmp_path / "data/toy/table.parquet")) == 42
+def some_pixels(writer: PixelWriter, digest: str, image: object) -> None:
+    writer.file.write(b"some pixels")
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def test_no_space_for_the_pixel_cache(
-    toy: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("owner", "name", "full"), [(pd.DataFrame, "to_parquet", half_a_table), (PixelWriter, "add", some_pixels)]
+)
+def test_no_space_for_the_table_or_the_pixels(
+    owner: type, name: str, full: Callable[..., None], toy: Path, command: Command, tmp_path: Path
 ) -> None:
-    def full(writer: PixelWriter, digest: str, image: object) -> None:
-        writer.file.write(b"some pixels")
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(PixelWriter, "add", full)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, name, full)
         line = told(command(*PREPARE, "competition.source=toy"))
     assert line.startswith("no space left for ")
+    assert ("table.parquet" in line) == (full is half_a_table)
+    assert line.endswith("choose another place with paths.root=FOLDER")
     assert finished(tmp_path) == ["source.json"]
     assert command(*PREPARE, "competition.source=toy").code == 0
+    assert len(pd.read_parquet(tmp_path / "data/toy/table.parquet")) == 42
 
 
 # --- sources that change --------------------------------------------------------------------------------------
@@ -347,54 +285,9 @@ def test_changed_bytes_are_an_error_until_they_are_wanted(
     assert command(*options).code == 0
 
 
-def test_to_refresh_is_not_to_split_anew(toy: Path, command: Command, tmp_path: Path) -> None:
-    options = [*PREPARE, "competition.source=toy"]
-    assert command(*options, "folds.count=3").code == 0
-    before = (tmp_path / "data/toy/folds.csv").read_bytes()
-    assert "folds.remake=true" in told(command(*options, "competition.refresh=true", "folds.count=2"))
-    assert (tmp_path / "data/toy/folds.csv").read_bytes() == before
-
-
 def test_unpacked_files_that_were_removed_are_unpacked_again(toy: Path, command: Command, tmp_path: Path) -> None:
     zipped(toy)
     assert command(*PREPARE, "competition.source=toy.zip").code == 0
     shutil.rmtree(tmp_path / "data/toy/raw")
     assert command(*PREPARE, "competition.source=toy.zip", "prepare.near_bits=9").code == 0
     assert len(list((tmp_path / "data/toy/raw").rglob("*.png"))) == 42
-
-
-# --- Ctrl-C ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_ctrl_c_in_a_fold_ends_in_130_and_the_same_command_goes_on(toy: Path, command: Command, tmp_path: Path) -> None:
-    code = """if True:
-        import os, signal
-        from kagglepipe.cli.main import main
-        from kagglepipe.stages import train
-
-        fit_and_save = train.fit_and_save
-
-        def interrupted(training, fold, *more):
-            if fold == 1:
-                os.kill(os.getpid(), signal.SIGINT)
-            fit_and_save(training, fold, *more)
-
-        train.fit_and_save = interrupted
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is begun without
-        main()
-    """
-    options = ["stage=train", *FOLDER, "competition.source=toy"]
-    done = subprocess.run(
-        [sys.executable, "-c", code, *options], cwd=tmp_path, capture_output=True, text=True, encoding="utf-8"
-    )
-    assert done.returncode == 130
-    assert done.stderr.splitlines() == ["kagglepipe: stopped; the same command continues from here"]
-    assert "metrics.json" in finished(tmp_path)
-    assert not [name for name in finished(tmp_path) if ".tmp" in name]
-    (first,) = tmp_path.glob("outputs/toy/*/fold_0/model.safetensors")
-    assert not (first.parents[1] / "metrics.json").exists()
-    before = first.stat().st_mtime_ns
-    assert command(*options).code == 0
-    assert first.stat().st_mtime_ns == before
-    assert json.loads((first.parents[1] / "metrics.json").read_text())["rows"] == 36

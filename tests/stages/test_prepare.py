@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from omegaconf import OmegaConf
-from PIL import Image
+from PIL import Image, ImageOps
 
 from kagglepipe.competitions import dataset
 from kagglepipe.competitions.dataset import Dataset, read_folds
@@ -101,6 +101,9 @@ def state(folder: Path) -> dict[Path, int]:
 def test_the_table_tells_what_is_in_the_files(toy: Path, prepare: Prepare) -> None:
     save(toy / "red/photo.jpg", scene(1))
     Image.new("L", (30, 20), 77).save(toy / "red/grey.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    Image.fromarray(scene(1)).save(toy / "red/turned.jpg", exif=exif)
     found = prepare()
     assert set(TABLE_COLUMNS) <= set(found.table.columns)
     assert found.table["id"].tolist() == sorted(p.relative_to(toy).as_posix() for p in toy.rglob("*.*"))
@@ -108,17 +111,12 @@ def test_the_table_tells_what_is_in_the_files(toy: Path, prepare: Prepare) -> No
     for row in found.table.to_dict("records"):
         path = toy / row["path"]
         with Image.open(path) as image:
-            assert (row["width"], row["height"]) == image.size
+            assert (row["width"], row["height"]) == ImageOps.exif_transpose(image).size
             assert (row["format"], row["mode"]) == (image.format, image.mode)
         assert row["bytes"] == path.stat().st_size
+        assert row["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
         assert row["split"] == ("test" if row["path"].startswith("test/") else "train")
         assert pd.isna(row["target"]) if row["split"] == "test" else row["target"] == row["path"].split("/")[0]
-
-
-def test_the_hash_in_the_table_is_that_of_the_file_as_any_tool_prints_it(toy: Path, prepare: Prepare) -> None:
-    table = prepare().table
-    expected = [hashlib.sha256((toy / path).read_bytes()).hexdigest() for path in table["path"]]
-    assert table["sha256"].tolist() == expected
 
 
 def test_deep_images_are_read_by_the_bits_that_all_of_them_use(prepare: Prepare, tmp_path: Path) -> None:
@@ -132,14 +130,6 @@ def test_deep_images_are_read_by_the_bits_that_all_of_them_use(prepare: Prepare,
     save(folder / "dark/9.png", rng.integers(0, 65536, (24, 32), np.uint16))
     again = prepare("competition.refresh=true", "folds.remake=true", source=folder)
     assert (again.bits, again.decoder) == (16, DECODER)
-
-
-def test_width_and_height_are_as_seen(toy: Path, prepare: Prepare) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6  # a quarter turn
-    Image.fromarray(scene(1)).save(toy / "red/turned.jpg", exif=exif)
-    table = prepare().table.set_index("id")
-    assert table.loc["red/turned.jpg", ["width", "height"]].tolist() == [160, 213]
 
 
 def test_what_has_no_place_is_told(
@@ -235,6 +225,8 @@ def test_exact_copies_across_train_and_test_are_reported(
         table = prepare(source=scenes).table.set_index("id")
     pairs = pd.read_csv(tmp_path / "data/scenes/duplicates.csv")
     (row,) = pairs[pairs["exact"]].to_dict("records")
+    near_bits = prepare("prepare.near_bits=0", source=scenes).table.set_index("id")["group"]
+    assert near_bits["cat/7.jpg"] == near_bits["test/known.jpg"] != near_bits["cat/8.jpg"]
     assert {row["id"]: row["split"], row["twin"]: row["twin_split"]} == {"cat/7.jpg": "train", "test/known.jpg": "test"}
     assert (row["bits"], row["correlation"]) == (0, 1.0)
     assert table.loc["cat/7.jpg", "group"] == table.loc["test/known.jpg", "group"]
@@ -248,12 +240,6 @@ def test_copies_with_different_labels_are_told(
     found = prepare(source=scenes)
     assert "1 groups of near-duplicates carry different labels: cat/7.jpg" in caplog.text
     assert found.train.set_index("id").loc[["cat/7.jpg", "dog/stray.jpg"], "fold"].nunique() == 1
-
-
-def test_near_bits_zero_still_finds_exact_copies(scenes: Path, prepare: Prepare) -> None:
-    shutil.copy(scenes / "cat/7.jpg", scenes / "cat/7-copy.jpg")
-    group = prepare("prepare.near_bits=0", source=scenes).table.set_index("id")["group"]
-    assert group["cat/7.jpg"] == group["cat/7-copy.jpg"]
 
 
 def labelled(scenes: Path, group: Callable[[str], str]) -> Path:
@@ -292,14 +278,11 @@ def test_groups_that_are_given_later_tear_no_folds(
     assert (found.table_hash, found.folds_hash == first.folds_hash) == (first.table_hash, False)
     again = prepare(*options, "competition.refresh=true", source=source)  # nothing is torn: nothing is made anew
     assert again.folds_hash == found.folds_hash
-
-
-def test_to_refresh_makes_torn_folds_anew(scenes: Path, prepare: Prepare) -> None:
-    options = "competition.labels=labels.csv", "folds.count=3"
-    prepare(*options, source=labelled(scenes, lambda name: ""))
-    labelled(scenes, lambda name: f"person {name[4]}")
-    found = prepare(*options, "competition.refresh=true", source=scenes).train
-    assert (found.groupby("group")["fold"].nunique() == 1).all()
+    table.assign(group="person " + table["file"].str[4:-4]).to_csv(tmp_path / "labels.csv", index=False)
+    prepare(*options, "folds.remake=true", source=source)
+    table.assign(group="person " + table["file"].str[4]).to_csv(tmp_path / "labels.csv", index=False)
+    torn = prepare(*options, "competition.refresh=true", source=source).train  # by the new groups: made anew
+    assert (torn.groupby("group")["fold"].nunique() == 1).all()
 
 
 def test_the_users_groups_are_not_called_near_duplicates(
@@ -445,24 +428,13 @@ def test_folds_are_not_split_anew_unless_it_is_said(
     told = str(caught.value)
     assert f"{path} was made with {option}={made}, the configuration says {wanted}" in told
     assert f"type {option}={made} to use it, or folds.remake=true" in told
+    with pytest.raises(UserError, match=r"folds\.remake=true"):
+        prepare(f"{option}={wanted}", "competition.refresh=true")
     assert path.read_bytes() == before
     assert prepare(f"{option}={made}").folds_hash == hashlib.sha256(before).hexdigest()
     remade = prepare(f"{option}={wanted}", "folds.remake=true")
     assert set(read_folds(path)[option.removeprefix("folds.")]) == {wanted}
     assert remade.folds_hash != hashlib.sha256(before).hexdigest()
-
-
-def test_to_remake_folds_that_fit_changes_nothing(prepare: Prepare, tmp_path: Path) -> None:
-    prepare()
-    before = state(tmp_path / "data")
-    prepare("folds.remake=true")
-    assert state(tmp_path / "data") == before
-
-
-def test_every_fold_has_its_share_of_each_class(prepare: Prepare) -> None:
-    train = prepare("folds.count=4").train
-    counts = train.groupby(["fold", "target"]).size().unstack()
-    assert counts.to_numpy().tolist() == [[3, 3, 3]] * 4
 
 
 def test_folds_of_ones_own_are_used(prepare: Prepare, tmp_path: Path) -> None:
@@ -471,18 +443,6 @@ def test_folds_of_ones_own_are_used(prepare: Prepare, tmp_path: Path) -> None:
     own.sample(frac=1, random_state=0).to_csv(tmp_path / "my (own) folds.csv", index=False)
     found = prepare(f"folds.file='{tmp_path / 'my (own) folds.csv'}'").train
     assert found.set_index("id")["fold"].to_dict() == own.set_index("id")["fold"].to_dict()
-
-
-def test_folds_of_ones_own_that_lack_an_image_are_refused_by_its_id(prepare: Prepare, tmp_path: Path) -> None:
-    ids = sorted(prepare().train["id"])
-    pd.DataFrame({"id": ids[1:], "fold": [n % 2 for n in range(len(ids) - 1)]}).to_csv(tmp_path / "f.csv", index=False)
-    with pytest.raises(UserError, match=rf"f\.csv lacks {ids[0]}"):
-        prepare(f"folds.file='{tmp_path / 'f.csv'}'")
-
-
-def test_folds_of_ones_own_that_are_not_there_are_named(prepare: Prepare, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"there is no folds file at .*f\.csv"):
-        prepare(f"folds.file='{tmp_path / 'f.csv'}'")
 
 
 # --- few labels -----------------------------------------------------------------------------------------------------
@@ -548,8 +508,12 @@ def test_without_a_cache_nothing_is_kept(prepare: Prepare, tmp_path: Path) -> No
     assert state(tmp_path / "data") == before
 
 
-@pytest.mark.parametrize("option", ["cache.short_side=16", "cache.max_gb=1", "model.image_size=384"])
-def test_the_size_of_the_cache_is_none_of_the_tables_business(option: str, prepare: Prepare, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "option", ["cache.short_side=16", "cache.max_gb=1", "model.image_size=384", "folds.remake=true"]
+)
+def test_another_size_of_the_cache_and_folds_that_fit_change_nothing(
+    option: str, prepare: Prepare, tmp_path: Path
+) -> None:
     """Two commands side by side, which want other sizes, leave each other's table and pixels alone."""
     prepare()
     before = state(tmp_path / "data")
