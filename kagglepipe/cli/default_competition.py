@@ -97,7 +97,8 @@ def prepared_competitions(data: Path, outputs: Path) -> list[PreparedCompetition
         if {"per_class", "hidden"} & set(settings):
             continue
         runs = RunStore(outputs / folder.name).finished()
-        configured = next((made for run in reversed(runs) if (made := _configured(run.config_file))), {})
+        files = [run.config_file for run in reversed(runs) if run.config_file.exists()]
+        configured: dict[str, Any] = next((made for file in files if (made := _read(file).get("competition"))), {})
         kind = configured.get("kind") or settings.get("kind") or ("image" if "layout" in settings else "video")
         form = configured.get("form") or settings.get("form") or "name"
         words = _words(folder, str(kind), form == "segments", {**configured, "columns": {}, **settings})
@@ -141,11 +142,6 @@ def _in_hydra(value: Any) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     is_plain = not isinstance(value, str) or (PLAIN.fullmatch(value) and value.lower() not in YAML_WORDS)
     return str(value) if is_plain else hydra_string(value)
-
-
-def _configured(file: Path) -> dict[str, Any]:
-    """Settings of the competition in a run's config.yaml."""
-    return _read(file).get("competition") or {} if file.exists() else {}
 
 
 def _setting(choice: str, name: str, default: Any = None) -> Any:

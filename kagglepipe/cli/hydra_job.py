@@ -63,11 +63,13 @@ def job(cfg: Any, *, strict: bool = True) -> float | dict[str, Any] | None:
     """
     exit_with_parent()
     console.open_streams()
-    multirun, parallel = is_multirun(), is_parallel_job()
+    multirun = is_multirun()
+    parallel = multirun and not str(hydra_config().launcher._target_).endswith("BasicLauncher")
     if not is_rank_zero():
         logging.getLogger().setLevel(logging.ERROR)
     elif parallel:
-        prefix_log_lines(f"job {hydra_config().job.num}: ")
+        for handler in logging.getLogger().handlers:
+            handler.setFormatter(logging.Formatter(f"job {hydra_config().job.num}: %(message)s"))
     progress = console.show_progress(on_terminal=False if parallel else None) if is_rank_zero() else nullcontext()
     with progress, nullcontext() if multirun else errors_in_one_line(), warnings_in_one_line():
         return run_job(checked_config(cfg, multirun=multirun, strict=strict), multirun=multirun)
@@ -96,7 +98,10 @@ def checked_config(cfg: Any, *, multirun: bool, strict: bool) -> Any:
         raise UserError(f"sweep={sweep} is many jobs: type -m as well")
     plan(config)  # an unknown stage fails before the first log line
     if multirun:
-        config = with_own_device(config, hydra_config().job.num)
+        from kagglepipe.training.device import device_of_job, gpu_is_possible
+
+        if config.device == "auto" and gpu_is_possible():
+            config = replace(config, device=device_of_job(hydra_config().job.num))
     if strict and not is_trial(config):
         from kagglepipe.cli.unread_options import check_overrides
 
@@ -140,20 +145,9 @@ def is_multirun() -> bool:
     return hydra_config().mode != RunMode.RUN
 
 
-def is_parallel_job() -> bool:
-    """Whether other jobs may run at the same time."""
-    return is_multirun() and not str(hydra_config().launcher._target_).endswith("BasicLauncher")
-
-
 def is_trial(config: Any) -> bool:
     """Whether the job is a trial of our own sweeper, which checks its options beforehand."""
     return config.sweep.trial is not None or bool(is_multirun() and hydra_config().runtime.choices.get("sweep"))
-
-
-def prefix_log_lines(prefix: str) -> None:
-    """Put `prefix` before every log line of this process."""
-    for handler in logging.getLogger().handlers:
-        handler.setFormatter(logging.Formatter(prefix.replace("%", "%%") + "%(message)s"))
 
 
 @contextmanager
@@ -175,12 +169,3 @@ def warnings_in_one_line() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.showwarning = show  # type: ignore[assignment]
         yield
-
-
-def with_own_device(config: Any, number: int) -> Any:
-    """The configuration of job `number` of a sweep, on a GPU of its own where there are several."""
-    from kagglepipe.training.device import device_of_job, gpu_is_possible
-
-    if config.device != "auto" or not gpu_is_possible():
-        return config
-    return replace(config, device=device_of_job(number))

@@ -86,8 +86,8 @@ def wave(rng: Generator, here: Pose, frames: int, reach: float) -> Track:
     """Raise one arm or both and swing the forearm."""
     raised, swing = _arms_up(rng, stance(rng, here[X], rng.uniform(-45, 45)))
     time = np.arange(1, frames + 1) / FPS
-    keys = [(0.0, here), (min(5 / frames, 0.3), raised), (1 - 4 / frames, raised), (1.0, _lowered(rng, raised))]
-    track = _through(keys, frames)
+    lowered = stance(rng, raised[X], raised[YAW])
+    track = _through([(0, here), (min(5 / frames, 0.3), raised), (1 - 4 / frames, raised), (1, lowered)], frames)
     beat = np.sin(2 * np.pi * rng.uniform(1.6, 2.4) * time + rng.uniform(0, 6))
     return track + (_envelope(frames, 3) * beat)[:, None] * swing
 
@@ -122,14 +122,9 @@ def _one_jump(rng: Generator, poses: tuple[Pose, Pose, Pose, Pose], frames: int)
     flight = rng.uniform(0.4, 0.5) * FPS / frames  # share of the time
     start = 0.55 * (1 - flight)
     stop = start + flight
-    track = _through(
-        [
-            (0.0, here), (0.8 * start, crouch), (start, _between(crouch, flying, 0.6)),
-            ((start + stop) / 2, flying), (stop, _between(stand, crouch, 0.3)),
-            (0.7 * stop + 0.3, _between(stand, crouch, 0.8)), (1.0, stand),
-        ],
-        frames,
-    )  # fmt: skip
+    keys = [(0.0, here), (0.8 * start, crouch), (start, _between(crouch, flying, 0.6)), ((start + stop) / 2, flying)]
+    keys += [(stop, _between(stand, crouch, 0.3)), (0.7 * stop + 0.3, _between(stand, crouch, 0.8)), (1.0, stand)]
+    track = _through(keys, frames)
     aloft = (np.arange(1, frames + 1) / frames - start).clip(0, flight)
     track[:, LIFT] = GRAVITY / 2 * aloft * (flight - aloft) * (frames / FPS) ** 2
     return track
@@ -138,6 +133,10 @@ def _one_jump(rng: Generator, poses: tuple[Pose, Pose, Pose, Pose], frames: int)
 def _crouch(stand: Pose, depth: float) -> Pose:
     arm, thigh, shin = (-35 * depth, 12), (62 * depth, 8), (-48 * depth, 6)
     return _changed(stand, lean=32 * depth, nod=-20 * depth, arm=arm, forearm=arm, thigh=thigh, shin=shin)
+
+
+def _reeling(stand: Pose) -> Pose:
+    return _between(stand, _crouch(stand, 0.5), 0.6)
 
 
 def _flying(rng: Generator, stand: Pose) -> Pose:
@@ -155,7 +154,7 @@ def fall(rng: Generator, here: Pose, frames: int, reach: float) -> Track:
     arm = (forwards * flung + 40, out)
     legs = {f"{s}_thigh": (bent * rng.uniform(0.5, 1.2), 8) for s in ("left", "right")}
     legs |= {f"{s}_shin": (-bent * rng.uniform(0.5, 1.2), 6) for s in ("left", "right")}
-    reeling = _changed(_between(stand, _crouch(stand, 0.5), 0.6), tilt=forwards * 14, arm=arm, forearm=arm)
+    reeling = _changed(_reeling(stand), tilt=forwards * 14, arm=arm, forearm=arm)
     tilt, nod = forwards * rng.uniform(82, 90), rng.uniform(-15, 10)
     lying = _changed(stand, tilt=tilt, nod=nod, arm=arm, forearm=arm, **legs)
     settled = _flat(rng, lying, forwards)
@@ -200,23 +199,13 @@ def idle(rng: Generator, here: Pose, frames: int, reach: float) -> Track:
         return _through([(0, here), (rng.uniform(0.5, 1), stand), (1, stand)], frames)
     posture = pick(rng, POSTURES)(rng, stand)
     start, stop = rng.uniform(0.25, 0.45), rng.uniform(0.6, 0.75)
-    return _through([(0, here), (start, posture), (stop, posture), (1, _lowered(rng, posture))], frames)
+    return _through([(0, here), (start, posture), (stop, posture), (1, stance(rng, posture[X], posture[YAW]))], frames)
 
 
 def _stretch(rng: Generator, stand: Pose) -> Pose:
     """Hold an arm as in waving."""
     raised, swing = _arms_up(rng, stand)
     return raised + rng.uniform(-1, 1) * swing
-
-
-def _tiptoe(rng: Generator, stand: Pose) -> Pose:
-    """Pose as at the top of a jump, but with the toes on the ground."""
-    return _changed(_flying(rng, stand), point=rng.uniform(35, 60))
-
-
-def _squat(rng: Generator, stand: Pose) -> Pose:
-    """Pose as before a jump."""
-    return _crouch(stand, rng.uniform(0.6, 1))
 
 
 def _lunge(rng: Generator, stand: Pose) -> Pose:
@@ -229,16 +218,13 @@ def _lunge(rng: Generator, stand: Pose) -> Pose:
     )  # fmt: skip
 
 
-def _bow(rng: Generator, stand: Pose) -> Pose:
-    """Pose as before a fall."""
-    return _changed(_between(stand, _crouch(stand, 0.5), 0.6), lean=rng.uniform(25, 60), arm=(40, 20))
-
-
-POSTURES = (_stretch, _stretch, _tiptoe, _squat, _lunge, _lunge, _bow)
-
-
-def _lowered(rng: Generator, pose: Pose) -> Pose:
-    return stance(rng, float(pose[X]), float(pose[YAW]))
+POSTURES: tuple[Callable[[Generator, Pose], Pose], ...] = (
+    _stretch, _stretch,
+    lambda rng, stand: _changed(_flying(rng, stand), point=rng.uniform(35, 60)),  # a jump's, on tiptoe
+    lambda rng, stand: _crouch(stand, rng.uniform(0.6, 1)),  # before a jump
+    _lunge, _lunge,
+    lambda rng, stand: _changed(_reeling(stand), lean=rng.uniform(25, 60), arm=(40, 20)),  # before a fall
+)  # fmt: skip
 
 
 def breathe(rng: Generator, track: Track) -> Track:

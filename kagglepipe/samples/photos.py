@@ -39,19 +39,14 @@ def make_photos(folder: Path, *, seed: int = 0, per_class: int = 80, test: int =
             for variant in ODD_VARIANTS.get((label, index), (PLAIN,)):
                 _write_image(train / f"{name.lower()}{index}", variant, stream=(seed, TRAIN, label, index))
     (folder / "Test").mkdir()
-    labels = [_test_label(seed, index) for index in range(test)]
+    firsts = [int(np.random.default_rng([seed, ORDER, pair]).integers(2)) for pair in range(test)]
+    labels = [(firsts[index // 2] + index) % 2 for index in range(test)]  # of two in a row each has another one
     for index, label in enumerate(labels):
         twin = index in TWINS
         stream = (seed, TRAIN, label, TWINS[index]) if twin else (seed, TEST, label, index)
         _write_image(folder / "Test" / f"img{index}", TWIN if twin else PLAIN, stream=stream)
     rows = [(f"img{index}.jpg", label) for index, label in enumerate(labels)]
     write_csv(folder / "answers.csv", ("ID", "Ground_Truth"), rows)
-
-
-def _test_label(seed: int, index: int) -> int:
-    """Draw a label; of two test images in a row each has another one, which balances the classes for every count."""
-    first = np.random.default_rng([seed, ORDER, index // 2]).integers(2)
-    return int(first + index) % 2
 
 
 def _write_image(stem: Path, variant: Variant, *, stream: tuple[int, int, int, int]) -> None:
@@ -68,10 +63,6 @@ def _write_image(stem: Path, variant: Variant, *, stream: tuple[int, int, int, i
 
 def _opaque(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
-
-
-def _grey(picture: Image.Image) -> Image.Image:
-    return picture.convert("L")
 
 
 def _cut_out(picture: Image.Image) -> Image.Image:
@@ -105,7 +96,7 @@ ODD_VARIANTS: dict[tuple[int, int], tuple[Variant, ...]] = {  # by label and ind
     (0, 2): ((".jpg", "PNG", _opaque),),
     (1, 2): ((".JPG", "JPEG", _opaque),),
     (0, 3): ((".png", "PNG", _cut_out),),
-    (1, 3): ((".jpg", "JPEG", _grey),),
+    (1, 3): ((".jpg", "JPEG", lambda picture: picture.convert("L")),),
     (0, 4): ((".jpg", "JPEG", _strip),),
     (1, 4): ((".jpg", "JPEG", _sideways),),
     (0, 5): (PLAIN, ("_again.jpg", "JPEG", _smaller)),

@@ -17,18 +17,15 @@ MARGIN = 6  # of a scene around the picture, in oversampled pixels: room for the
 SCENE = HEIGHT * OVERSAMPLING + 2 * MARGIN, WIDTH * OVERSAMPLING + 2 * MARGIN  # rows, columns
 
 
-def _rgb(hue: float, saturation: float, value: float) -> Colour:
-    return tuple(int(255 * level) for level in colorsys.hsv_to_rgb(hue, saturation, value))
-
-
 def dye(rng: Generator, most: float = 0.95) -> Colour:
     """Draw a colour of cloth, its brightest channel at most `most` of white."""
     value = rng.uniform(0.2, most)
-    return _rgb(rng.random(), rng.uniform(0.1, 0.85), value)
+    return tuple(int(255 * level) for level in colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.1, 0.85), value))
 
 
 def _pale(rng: Generator) -> Colour:
-    return _rgb(rng.random(), rng.uniform(0.05, 0.3), rng.uniform(0.5, 0.9))
+    levels = colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.05, 0.3), rng.uniform(0.5, 0.9))
+    return tuple(int(255 * level) for level in levels)
 
 
 def _surface(rng: Generator, colour: Colour, height: int, grain: tuple[int, int], spread: float) -> Picture:

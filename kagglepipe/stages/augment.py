@@ -38,26 +38,25 @@ def run(config: Config) -> None:
 
     dataset = read_data(config)
     policy, rows = config.augmentation_policy(config.training_mode), dataset.train
-    options = config.model
+    options, sheet, short_side, seed = config.model, config.augment, config.short_side, config.seed
     backbone = make_backbone(options.name, NOWHERE, kwargs=options.kwargs, cache_dir=config.root)
-    seen = preprocessing_of(backbone, image_size=options.side, crop=options.crop, short_side=config.short_side)
-    reader = image_reader(dataset, rows, config.short_side, config.pixels_dir(config.short_side))
+    seen = preprocessing_of(backbone, image_size=options.side, crop=options.crop, short_side=short_side)
+    reader = image_reader(dataset, rows, short_side, config.pixels_dir(short_side))
     backgrounds = Backgrounds(reader, rows["id"].tolist(), rows["fold"].to_numpy(np.int64))
     mirror = config.augmentation.mirror
     transform = Transform(policy, seen.size, mirror=mirror, backgrounds=backgrounds)
-    views = seen.views(reader, ids=rows["id"].tolist(), transform=transform, seed=config.seed)
-    count = min(config.augment.images, len(rows))
-    shown = np.sort(np.random.default_rng(config.seed).choice(len(rows), count, replace=False))
+    views = seen.views(reader, ids=rows["id"].tolist(), transform=transform, seed=seed)
+    shown = np.sort(np.random.default_rng(seed).choice(len(rows), min(sheet.images, len(rows)), replace=False))
     tiles = []
     for row in shown.tolist():
         id, target = rows["id"].iloc[row], rows["target"].iloc[row]
         tiles.append(Tile(reader[row], f"{target}\n{id}"))
-        for view in range(1, config.augment.views + 1):
+        for view in range(1, sheet.views + 1):
             tiles.append(Tile(views[row, view], f"view {view}"))
     folder = config.runs_dir / "augment"
     name = policy if mirror else f"{policy}, augmentation.mirror=false"
-    title = f"augmentation={name}: originals, then {config.augment.views} views each"
-    draw_sheet(folder / f"{policy}.png", tiles, columns=config.augment.views + 1, title=title)
+    title = f"augmentation={name}: originals, then {sheet.views} views each"
+    draw_sheet(folder / f"{policy}.png", tiles, columns=sheet.views + 1, title=title)
     write_json(folder / f"{policy}.json", transform.serialised())
     log.info("augment: look at %s (policy in %s.json)", folder / f"{policy}.png", policy)
     if mirror and policy != "none" and (hint := mirror_hint(dataset.classes)):

@@ -14,17 +14,10 @@ import numpy as np
 import pandas as pd
 
 from kagglepipe.competitions.dataset import REPORT
-from kagglepipe.competitions.duplicates import (
-    group_pairs,
-)
+from kagglepipe.competitions.duplicates import group_pairs
 from kagglepipe.competitions.fold_file import class_rows, make_or_check_folds, near_duplicates
-from kagglepipe.competitions.folds import (
-    hidden_groups,
-    hidden_part,
-)
-from kagglepipe.competitions.table import (
-    table_hash,
-)
+from kagglepipe.competitions.folds import hidden_groups, hidden_part
+from kagglepipe.competitions.table import table_hash
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import locked, read_json, write_bytes, write_json, write_parquet
@@ -39,19 +32,20 @@ log = logging.getLogger(__name__)
 
 def run(config: Config) -> None:
     """Make table, groups, cache and folds, as far as they are missing."""
-    competition, folder = config.competition, config.base_dir
-    with locked(folder):
+    competition, base_dir, data_dir = config.competition, config.base_dir, config.data_dir
+    options, workers = config.prepare, config.workers
+    with locked(base_dir):
         if competition.kind == "image":
             is_cached = config.known_short_side in (None, LOOK_SIDE)
             make_image_table(
-                competition, folder, config.prepare, workers=config.workers,
+                competition, base_dir, options, workers=workers,
                 pixels_dir=config.pixels_dir(LOOK_SIDE) if is_cached else None, max_bytes=config.pixels_limit,
             )  # fmt: skip
         else:
-            make_sequence_table(competition, folder, max_side=config.prepare.max_side, workers=config.workers)
+            make_sequence_table(competition, base_dir, max_side=options.max_side, workers=workers)
         if competition.is_part:
-            make_subset(competition, folder, config.data_dir, config.seed)
-        make_or_check_folds(competition, config.folds, config.folds_file, data_dir=config.data_dir, base_dir=folder)
+            make_subset(competition, base_dir, data_dir, config.seed)
+        make_or_check_folds(competition, config.folds, config.folds_file, data_dir=data_dir, base_dir=base_dir)
     dataset = read_data(config, frames=False)
     check_submittable(competition, dataset, upload=config.submit.upload, scored=config.run is None)
 
@@ -83,9 +77,10 @@ def make_subset(competition: CompetitionOptions, whole: Path, folder: Path, seed
     pairs = near_duplicates(whole) if competition.kind == "image" else None
     if pairs is not None:
         table = with_whole_groups(table, pairs)
-    own_hash = table_hash(table) if not competition.finds_segments else ""
     if competition.finds_segments:
         answers, own_hash = hide_annotations(table, whole, folder, competition.noun)
+    else:
+        own_hash = table_hash(table)
     write_parquet(folder / "table.parquet", table)
     write_bytes(folder / "answers.csv", answers.to_csv(index=False, lineterminator="\n").encode())
     images_root = base["images_root"]
@@ -112,9 +107,7 @@ def rows_held_out(competition: CompetitionOptions, table: pd.DataFrame, folder: 
     """Mask of the labelled rows that become the test. folder: of the whole competition."""
     if competition.hidden is None:
         return ~table["id"].isin(sample_classes(table, int(competition.per_class or 0), seed))
-    part = (
-        partial(hidden_groups, least=2) if competition.finds_segments else hidden_part
-    )  # a leaderboard has two halves
+    part = partial(hidden_groups, least=2) if competition.finds_segments else hidden_part  # least: public and private
     rows = class_rows(competition, table, folder)
     columns = (rows[name].tolist() for name in ("id", "target", "group"))
     return table["id"].isin(part(*columns, share=competition.hidden, seed=seed))
