@@ -18,7 +18,7 @@ from kagglepipe.predictions.paired import compare
 from kagglepipe.predictions.uncertainty import format_interval
 from kagglepipe.reports import sweeps as pictures
 from kagglepipe.runs.configured import read_data
-from kagglepipe.runs.describe import number as value_of
+from kagglepipe.runs.describe import or_nan as value_of
 from kagglepipe.runs.run import Run
 from kagglepipe.sweeps.finals import Finalist, run_finals
 from kagglepipe.sweeps.report import importances, trial_rows, write_table
@@ -99,7 +99,7 @@ def log_significance(sweep: Sweep, study: optuna.Study, ranked: list[FrozenTrial
     if tried < 2 or plan.objectives[0].measure not in ("score", "log_loss") or not made[winner].oof_file.exists():
         return
     metric = sweep.config.competition.metric
-    low, high = map(value_of, made[winner].metrics["interval"])
+    low, high = map(value_of, made[winner].metrics["interval"] or (None, None))
     log.info(
         "sweep: that run's own 95 %% interval of %s: %s; selected among %d by these very rows, it is optimistic",
         *(metric, format_interval(low, high), tried),

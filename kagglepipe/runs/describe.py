@@ -1,13 +1,15 @@
 """Scores of a run in words, from its metrics.json."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from kagglepipe.predictions.metrics import format_summary
 from kagglepipe.predictions.uncertainty import TOO_FEW, format_difference, format_interval, format_score, format_two
+from kagglepipe.runs.run import Metrics
 
 
-def describe_scores(metrics: dict[str, Any], metric: str) -> list[str]:
+def describe_scores(metrics: Metrics, metric: str) -> list[str]:
     """Scores of a run in lines: out of fold, then baselines, then the test with known answers."""
     what = ", frame by frame" if "detection" in metrics else ""
     lines = [f"out of fold{what}: {summary_line(metrics, metric)}"]
@@ -30,7 +32,7 @@ def describe_scores(metrics: dict[str, Any], metric: str) -> list[str]:
 
 def describe_pseudo_labels(gain: dict[str, Any]) -> str:
     """Gain of a run over the teacher of its pseudo-labels, in a line."""
-    low, high = map(number, gain["interval"])
+    low, high = map(or_nan, gain["interval"])
     measure = "ROC AUC" if gain["measure"] == "roc_auc" else "log loss"
     if gain["is_kept"]:
         result = "kept"
@@ -43,17 +45,17 @@ def describe_pseudo_labels(gain: dict[str, Any]) -> str:
     between = "" if math.isnan(low) else f" ({format_interval(low, high, signed=True)})"
     stays = "" if gain["is_kept"] else f"; {gain['teacher']} is submitted"
     return (
-        f"gain of pseudo-labels: {number(gain['gain']):+.4f}{between} {measure} over {gain['teacher']}: {result}{stays}"
+        f"gain of pseudo-labels: {or_nan(gain['gain']):+.4f}{between} {measure} over {gain['teacher']}: {result}{stays}"
     )
 
 
-def describe_comparisons(metrics: dict[str, Any], metric: str) -> list[str]:
+def describe_comparisons(metrics: Metrics, metric: str) -> list[str]:
     """Baselines of video or series in lines, with the score on random folds."""
     if "linear" not in metrics:
         return []
     linear, random_split, gain = metrics["linear"], metrics["linear_random_split"], metrics["accuracy_over_linear"]
-    constant, (low, high) = metrics["constant"], map(number, gain["interval"])
-    random, grouped = format_two(number(random_split["score"]), number(linear["score"]), most=4)
+    constant, (low, high) = metrics["constant"], map(or_nan, gain["interval"])
+    random, grouped = format_two(or_nan(random_split["score"]), or_nan(linear["score"]), most=4)
     return [
         f"baseline, always {constant['class']}: {briefly(constant, metric)}{of_segments(constant)}",
         f"baseline, linear on mean over time with differences: {briefly(linear, metric)}{of_segments(linear)}; "
@@ -63,11 +65,11 @@ def describe_comparisons(metrics: dict[str, Any], metric: str) -> list[str]:
     ]
 
 
-def of_segments(metrics: dict[str, Any]) -> str:
+def of_segments(metrics: Mapping[str, Any]) -> str:
     """Scores of segments of a baseline; empty without segments."""
     if "detection" not in metrics:
         return ""
-    scores = {key: format_score(number(value), 3) for key, value in metrics["detection"]["scores"].items()}
+    scores = {key: format_score(or_nan(value), 3) for key, value in metrics["detection"]["scores"].items()}
     return f", segments: F1@50 {scores['f1_50']}, mAP {scores['map_30']} at tIoU 0.3, {scores['map_50']} at 0.5"
 
 
@@ -76,8 +78,8 @@ def describe_detection(detection: dict[str, Any]) -> list[str]:
     scores, intervals = detection["scores"], detection["intervals"]
 
     def one(name: str, key: str) -> str:
-        between = format_interval(*map(number, intervals[key]), digits=3)
-        return f"{name} {format_score(number(scores[key]), 3)} ({between})"
+        between = format_interval(*map(or_nan, intervals[key]), digits=3)
+        return f"{name} {format_score(or_nan(scores[key]), 3)} ({between})"
 
     lines = [
         "segments, settings chosen on other folds: "
@@ -86,10 +88,10 @@ def describe_detection(detection: dict[str, Any]) -> list[str]:
         "segments, mean average precision: "
         + ", ".join(one(f"at tIoU 0.{n}", f"map_{n}0") for n in (3, 5, 7))
         + f", {one('ActivityNet', 'map_activitynet')}; of frames "
-        + format_score(number(detection["frame_average_precision"]), 3),
+        + format_score(or_nan(detection["frame_average_precision"]), 3),
     ]
     if "test" in detection:
-        known = {key: format_score(number(value), 3) for key, value in detection["test"].items()}
+        known = {key: format_score(or_nan(value), 3) for key, value in detection["test"].items()}
         lines.append(
             f"segments of the test, by known answers: F1@50 {known['f1_50']}, edit {known['edit']}, "
             f"mAP at tIoU 0.5 {known['map_50']}"
@@ -97,18 +99,18 @@ def describe_detection(detection: dict[str, Any]) -> list[str]:
     return lines
 
 
-def number(value: Any) -> Any:
+def or_nan(value: Any) -> Any:
     """Convert null of JSON to NaN."""
     return float("nan") if value is None else value
 
 
-def summary_line(summary: dict[str, Any], metric: str) -> str:
+def summary_line(summary: Mapping[str, Any], metric: str) -> str:
     """A summary of metrics.json in one line."""
-    numbers = {key: number(value) for key, value in summary.items()}
-    numbers["interval"] = tuple(map(number, summary["interval"]))
+    numbers = {key: or_nan(value) for key, value in summary.items()}
+    numbers["interval"] = tuple(map(or_nan, summary["interval"]))
     return format_summary(numbers, metric)  # type: ignore[arg-type]
 
 
-def briefly(summary: dict[str, Any], metric: str) -> str:
+def briefly(summary: Mapping[str, Any], metric: str) -> str:
     """`summary_line` without the scores of folds."""
     return summary_line(summary, metric).split(", folds")[0]

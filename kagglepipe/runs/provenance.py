@@ -15,7 +15,7 @@ from kagglepipe.config import Config, schema
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, read_json, write_bytes
 from kagglepipe.runs.identity import changes
-from kagglepipe.runs.run import Run
+from kagglepipe.runs.run import Metrics, Run
 
 HASH = 64  # digits of a SHA-256
 PACKAGES = ("kagglepipe", "torch", "timm", "albumentations", "opencv-python-headless", "av", "scikit-learn", "numpy")
@@ -145,7 +145,7 @@ def escaped(value: Any) -> Any:
 # --- differences ------------------------------------------------------------------------------------------------
 
 
-def described(metrics: dict[str, Any]) -> dict[str, str]:
+def described(metrics: Metrics) -> dict[str, str]:
     """Identity of a run, flat, as `model.name` -> short value; of an ensemble its method and members."""
     if "members" in metrics:
         return flat({"ensemble": {"method": metrics.get("method"), "runs": ", ".join(metrics["members"])}})

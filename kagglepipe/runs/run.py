@@ -4,10 +4,11 @@ outputs/<slug>/<run>/{config.yaml, oof.parquet, test.parquet, metrics.json (last
 beside them, each with oof.parquet, test.parquet, model.json, weights and metrics.json (last). Ensembles have no folds.
 """
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,45 @@ from kagglepipe.predictions.blend import combine, equal_weights
 from kagglepipe.predictions.frame import class_columns, read_frame
 
 METRICS_FILE, FOLD = "metrics.json", "fold_"
+
+
+class Metrics(TypedDict, total=False):
+    """Content of metrics.json of a run or a fold; older versions, folds and ensembles lack some of it.
+
+    Scores are null where they are undefined. baseline, constant, linear, linear_random_split, test and
+    test_without_twins hold scores as the first six keys do; detection those of segments.
+    """
+
+    run: str
+    metric: str
+    score: float | None
+    interval: list[float | None] | None
+    log_loss: float | None
+    fold_mean: float | None
+    fold_sd: float | None
+    rows: int
+    classes: list[str]
+    identity: dict[str, Any] | None
+    seconds: float | None
+    peak_memory_gb: float | None
+    machine: dict[str, Any] | None
+    cut_by_budget: str | None
+    groups_sha256: str
+    answers_sha256: str
+    detection: dict[str, Any]
+    baseline: dict[str, Any]
+    constant: dict[str, Any]
+    linear: dict[str, Any]
+    linear_random_split: dict[str, Any]
+    accuracy_over_linear: dict[str, Any]
+    over_teacher: dict[str, Any]
+    test: dict[str, Any]
+    test_without_twins: dict[str, Any]
+    method: str
+    members: list[str]
+    weights: list[float]
+    maps: list[dict[str, Any]]
+    power: float
 
 
 @dataclass(frozen=True)
@@ -38,9 +78,9 @@ class Outputs:
         return self.metrics_file.exists()
 
     @property
-    def metrics(self) -> dict[str, Any]:
+    def metrics(self) -> Metrics:
         """Content of metrics.json."""
-        metrics: dict[str, Any] = read_json(self.metrics_file)
+        metrics: Metrics = read_json(self.metrics_file)
         return metrics
 
     @property
@@ -66,7 +106,7 @@ class Outputs:
         """Test predictions: id, a probability a class."""
         return read_frame(self.test_file)
 
-    def save_metrics(self, metrics: dict[str, Any]) -> None:
+    def save_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Write metrics.json, after all other files."""
         write_json(self.metrics_file, metrics)
 
@@ -77,8 +117,7 @@ class Outputs:
     @property
     def cut_by_budget(self) -> str | None:
         """`training.budget` that has cut training short."""
-        cut: str | None = self.metrics.get("cut_by_budget")
-        return cut
+        return self.metrics.get("cut_by_budget")
 
 
 @dataclass(frozen=True)
@@ -200,8 +239,7 @@ class Run(Outputs):
     @property
     def teacher(self) -> str | None:
         """Name of the run whose pseudo-labels it was trained on."""
-        teacher: str | None = self.metrics.get("over_teacher", {}).get("teacher")
-        return teacher
+        return self.metrics.get("over_teacher", {}).get("teacher")
 
     @property
     def is_submittable(self) -> bool:
@@ -291,7 +329,7 @@ class Run(Outputs):
         )
 
 
-def is_submittable(metrics: dict[str, Any]) -> bool:
+def is_submittable(metrics: Metrics) -> bool:
     """Whether a run with these metrics has no teacher, or is significantly better than it."""
     return bool(metrics.get("over_teacher", {}).get("is_kept", True))
 

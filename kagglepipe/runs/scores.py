@@ -1,6 +1,7 @@
 """Scores of a run, as metrics.json has them: out of fold, of baselines, of segments, of the test by known answers."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -17,7 +18,7 @@ from kagglepipe.predictions.frame import class_columns, labels, probabilities
 from kagglepipe.predictions.metrics import EvalRows, summarise
 from kagglepipe.predictions.paired import paired_difference
 from kagglepipe.runs.answers import answers_hash, read_answers, read_segment_answers, true_classes
-from kagglepipe.runs.run import Run
+from kagglepipe.runs.run import Metrics, Run
 from kagglepipe.segments.metrics import (
     frame_average_precision,
     group_intervals,
@@ -62,7 +63,7 @@ def rows_of(dataset: Dataset, metric: str) -> EvalRows:
     return EvalRows(truth, folds, groups, metric)
 
 
-def is_scored(metrics: dict[str, Any], competition: CompetitionOptions, dataset: Dataset) -> bool:
+def is_scored(metrics: Metrics, competition: CompetitionOptions, dataset: Dataset) -> bool:
     """Whether metrics.json holds the competition's metrics, with intervals by the present groups.
 
     Versions that did not record the groups count as scored by them.
@@ -171,7 +172,7 @@ def segments_of(
 
 
 def with_test_scores(
-    scores: dict[str, Any], competition: CompetitionOptions, dataset: Dataset, test: pd.DataFrame
+    scores: Mapping[str, Any], competition: CompetitionOptions, dataset: Dataset, test: pd.DataFrame
 ) -> dict[str, Any]:
     """The metrics of a run with the scores of its test frame by the present answers.
 

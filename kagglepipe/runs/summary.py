@@ -1,9 +1,5 @@
-"""A run in one row: its scores, size and cost, and the difference to the best run.
+"""A run in one row: its scores, size and cost, and the difference to the best run; without torch."""
 
-Sizes are read from the headers of safetensors files; torch is not needed.
-"""
-
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,18 +10,18 @@ import pandas as pd
 from kagglepipe.errors import UserError
 from kagglepipe.kaggle.ledger import Row
 from kagglepipe.runs.provenance import described, difference, first_values
-from kagglepipe.runs.run import Run
+from kagglepipe.runs.run import Metrics, Run
 
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")  # of batch norms: kept beside weights, never trained
 LEDGER = ("time", "ref", "status", "public_score", "private_score", "gap")
 
 
-def read_runs(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def read_runs(runs: Sequence[Run]) -> list[Metrics]:
     """The metrics of each run; `run` is the name of its folder."""
     return [{**run.metrics, "run": run.name} for run in runs]
 
 
-def facts_of(run: Run, metrics: dict[str, Any], best: dict[str, Any] | None) -> dict[str, Any]:
+def facts_of(run: Run, metrics: Metrics, best: Metrics) -> dict[str, Any]:
     """A run in one flat row of numbers and words; None for unknown values.
 
     best: metrics of the run to compare with.
@@ -50,7 +46,7 @@ def facts_of(run: Run, metrics: dict[str, Any], best: dict[str, Any] | None) -> 
         "cpu_hours": hours if on_cpu else None,
         "gpu_hours": None if on_cpu else hours,
         "cut_by_budget": metrics.get("cut_by_budget"),
-        "differs_from_best": None if best is None else first_values(difference(described(metrics), described(best))),
+        "differs_from_best": first_values(difference(described(metrics), described(best))),
     }
 
 
@@ -84,22 +80,18 @@ def parameters(run: Run) -> int | None:
 
 
 def tensor_sizes(path: Path) -> int:
-    """Number of parameters in a safetensors file, without buffers; only its header is read.
+    """Number of parameters in a safetensors file, without buffers. Raises UserError for a damaged file."""
+    from safetensors import SafetensorError, safe_open
 
-    The header is JSON, name -> dtype, shape and place, after its length in eight bytes, the lowest first
-    (github.com/huggingface/safetensors, "Format"). Raises UserError for another header.
-    """
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        head = file.read(length) if length <= path.stat().st_size else b""
     try:
-        shapes = {name: entry["shape"] for name, entry in json.loads(head).items() if name != "__metadata__"}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        with safe_open(path, framework="numpy") as file:
+            names = [name for name in file.keys() if not name.endswith(BUFFERS)]  # noqa: SIM118
+            return sum(math.prod(file.get_slice(name).get_shape()) for name in names)
+    except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is not a whole safetensors file: delete it, or its run's folder") from error
-    return sum(math.prod(shape) for name, shape in shapes.items() if not name.endswith(BUFFERS))
 
 
-def device_hours(run: Run, metrics: dict[str, Any]) -> float | None:
+def device_hours(run: Run, metrics: Metrics) -> float | None:
     """Hours times cores (on a CPU) or GPUs that a run took; None where it is not known.
 
     The time is that of the command that finished it or, where that is more, of the folds.
@@ -111,11 +103,11 @@ def device_hours(run: Run, metrics: dict[str, Any]) -> float | None:
     return float(max(seconds, sum(folds)) * devices / 3600)
 
 
-def best_first(runs: list[dict[str, Any]], metric: str, *, greater_is_better: bool) -> list[dict[str, Any]]:
+def best_first(runs: list[Metrics], metric: str, *, greater_is_better: bool) -> list[Metrics]:
     """The runs by their score in this metric; those without one last."""
     sign = -1 if greater_is_better else 1
 
-    def place(metrics: dict[str, Any]) -> tuple[bool, float]:
+    def place(metrics: Metrics) -> tuple[bool, float]:
         score = metrics["score"]
         return (True, 0.0) if score is None or metrics["metric"] != metric else (False, sign * score)
 

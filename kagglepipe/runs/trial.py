@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -31,7 +31,7 @@ class Incumbent:
     """
 
     run: str
-    measure: str
+    measure: Literal["score", "log_loss"]
     greater_is_better: bool
     perfect: float
     folds: dict[int, float]
@@ -59,7 +59,7 @@ def trial_result(config: Config) -> dict[str, Any]:
         "data": dataset.data_hash,
         "folds_hash": dataset.folds_hash,
         "folds": {str(fold): {name: one[name] for name in ("score", "log_loss")} for fold, one in folds.items()},
-        "seconds": round(sum(one["seconds"] for one in folds.values()), 2),
+        "seconds": round(sum(one["seconds"] or 0 for one in folds.values()), 2),
     }
     if run.is_finished:
         metrics = run.metrics

@@ -39,7 +39,7 @@ from kagglepipe.predictions.slices import slice_scores
 from kagglepipe.predictions.uncertainty import format_difference, format_score
 from kagglepipe.predictions.weights import FITTED
 from kagglepipe.runs.configured import ensemble_run, find_members, read_data
-from kagglepipe.runs.describe import describe_scores
+from kagglepipe.runs.describe import describe_scores, or_nan
 from kagglepipe.runs.provenance import write_config
 from kagglepipe.runs.run import Run
 from kagglepipe.runs.scores import groups_hash, is_scored, rows_of, score_test_again, scores_of, with_test_scores
@@ -70,7 +70,7 @@ def run(config: Config) -> float | None:
     metrics = run.metrics
     for line in describe_scores(metrics, competition.metric):
         log.info("ensemble: %s", line)
-    return float(metrics["score"])
+    return float(or_nan(metrics["score"]))
 
 
 def make_ensemble(config: Config, dataset: Dataset, members: list[Member], run: Run) -> None:

@@ -26,7 +26,7 @@ from kagglepipe.files import absolute, exclusive_lock, write_bytes, write_parque
 from kagglepipe.options import SweepOptions, seconds_of
 from kagglepipe.predictions.frame import average_folds, merge_folds, oof_frame, test_frame
 from kagglepipe.runs.configured import find_teacher, identity_of, read_data, run_of
-from kagglepipe.runs.describe import briefly, describe_scores
+from kagglepipe.runs.describe import briefly, describe_scores, or_nan
 from kagglepipe.runs.identity import idle_settings, result_settings, usual_order
 from kagglepipe.runs.provenance import NO_COMMIT, git_commit, versions, write_config
 from kagglepipe.runs.pseudo_labels import gain_over_teacher, pseudo_labelled
@@ -98,7 +98,7 @@ def run(config: Config) -> float:
     metrics = run.metrics
     for line in describe_scores(metrics, config.competition.metric):
         log.info("train: %s", line)
-    return float(metrics["score"])
+    return float(or_nan(metrics["score"]))
 
 
 def check_same_dataset(dataset: Dataset) -> None:

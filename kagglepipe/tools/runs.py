@@ -27,7 +27,7 @@ from kagglepipe.predictions.paired import Comparison, Difference, compare
 from kagglepipe.predictions.uncertainty import format_difference, format_interval
 from kagglepipe.runs.configured import is_prepared, read_data
 from kagglepipe.runs.provenance import described, difference, in_brief
-from kagglepipe.runs.run import Run, is_submittable
+from kagglepipe.runs.run import Metrics, Run, is_submittable
 from kagglepipe.runs.store import Member, RunStore
 from kagglepipe.runs.summary import best_first, facts_of, facts_table, read_runs
 from kagglepipe.text import fitted, table
@@ -68,7 +68,7 @@ def run(config: Config) -> None:
 
 def show_runs(
     store: RunStore,
-    runs: list[dict[str, Any]],
+    runs: list[Metrics],
     ledger: list[Row],
     metric: str,
     groups: "pd.Series[Any] | None",
@@ -106,17 +106,17 @@ def show_runs(
     log.info("runs: %d runs in %s", len(runs), file)
 
 
-def is_rescored(store: RunStore, metrics: dict[str, Any], metric: str) -> bool:
+def is_rescored(store: RunStore, metrics: Metrics, metric: str) -> bool:
     """Whether a run was scored by another metric and has predictions."""
     return metrics["metric"] != metric and store.run(metrics["run"]).oof_file.exists()
 
 
-def rescored(store: RunStore, metrics: dict[str, Any], metric: str, groups: "pd.Series[Any] | None") -> dict[str, Any]:
+def rescored(store: RunStore, metrics: Metrics, metric: str, groups: "pd.Series[Any] | None") -> Metrics:
     """Metrics of a run by another metric; without an interval if the present table lacks its rows."""
     frame = store.run(metrics["run"]).oof()
     is_known = groups is None or frame["id"].isin(groups.index).all()
     summary = summarise(metric, frame, class_columns(frame), groups if is_known else None)
-    found = {name: None if value != value else value for name, value in summary.items()}  # NaN, as JSON has it
+    found: Any = {name: None if value != value else value for name, value in summary.items()}  # NaN, as JSON has it
     interval = [None if math.isnan(limit) else limit for limit in summary["interval"]] if is_known else None
     return {**metrics, **found, "metric": metric, "interval": interval}
 
@@ -139,7 +139,7 @@ def is_private_open(row: Row) -> bool:
     return row["status"] == "complete" and not row["private_score"]
 
 
-def run_rows(runs: list[dict[str, Any]], ledger: list[Row], metric: str) -> list[tuple[str, ...]]:
+def run_rows(runs: list[Metrics], ledger: list[Row], metric: str) -> list[tuple[str, ...]]:
     """A line a run, in their order, or one for each of its submissions; then submissions of deleted runs."""
     lines = []
     for metrics in runs:
@@ -163,7 +163,7 @@ def finished(run: Run) -> str:
     return f"{when:%Y-%m-%d %H:%M}"
 
 
-def of_folds(metrics: dict[str, Any]) -> str:
+def of_folds(metrics: Metrics) -> str:
     """Mean and standard deviation of the folds' scores; empty without them."""
     if metrics.get("fold_mean") is None:
         return ""
