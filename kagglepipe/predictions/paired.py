@@ -128,16 +128,14 @@ def significantly_better(options: Sequence[Probs], rows: EvalRows) -> int:
     """
     first, *others = options
     gains = gains_over(others, first, rows, level=1 - (1 - LEVEL) / max(1, len(others)))
-    for number in sorted(range(len(others)), key=lambda n: -gains[n].value):
-        if gains[number].is_beyond_noise and _is_safe(others[number], first, rows):
+    smoothing = laplace_error(int(rows.groups.max()) + 1)
+    significant = [number for number, gain in enumerate(gains) if gain.is_beyond_noise]
+    for number in sorted(significant, key=lambda n: -gains[n].value):
+        smoothed = [smoothed_losses(probs, rows.truth, smoothing).mean() for probs in (others[number], first)]
+        is_gain = rows.metric == "roc_auc" or smoothed[0] < smoothed[1]
+        if is_gain and not score_gain(others[number], first, rows).high < 0:
             return number + 1
     return 0
-
-
-def better_score(options: Sequence[Probs], rows: EvalRows) -> int:
-    """1 if the metric of the second of two options is significantly better, else 0."""
-    first, second = options
-    return int(score_gain(second, first, rows).is_beyond_noise)
 
 
 def gains_over(ones: Sequence[Probs], other: Probs, rows: EvalRows, *, level: float = LEVEL) -> list[Gain]:
@@ -170,14 +168,3 @@ def score_gain(one: Probs, other: Probs, rows: EvalRows) -> Gain:
     if rows.metric == "log_loss":
         return gains_over([one], other, rows)[0]
     return metric_gain(rows.metric, one, other, rows.truth, rows.groups)
-
-
-def _is_safe(one: Probs, other: Probs, rows: EvalRows) -> bool:
-    """Whether `one` still gains with smoothed labels, and its metric is not significantly worse."""
-    if rows.metric != "roc_auc" and _smoothed_loss(one, rows) >= _smoothed_loss(other, rows):
-        return False
-    return not score_gain(one, other, rows).high < 0
-
-
-def _smoothed_loss(probs: Probs, rows: EvalRows) -> float:
-    return float(smoothed_losses(probs, rows.truth, laplace_error(int(rows.groups.max()) + 1)).mean())

@@ -11,7 +11,7 @@ from kagglepipe.predictions.calibration import fit_thresholds
 from kagglepipe.predictions.crossfit import Candidate, with_map
 from kagglepipe.predictions.frame import Probs
 from kagglepipe.predictions.metrics import EvalRows, find_metric, row_losses
-from kagglepipe.predictions.paired import better_score, gains_over, significantly_better
+from kagglepipe.predictions.paired import gains_over, score_gain, significantly_better
 from kagglepipe.predictions.uncertainty import Gain, mean_gains
 
 MAX_ROWS = 20_000  # by which redundant members are found
@@ -73,7 +73,7 @@ def score_of(candidate: Candidate, rows: EvalRows) -> float:
 def adjusted(candidate: Candidate, rows: EvalRows) -> Selection:
     """Add thresholds for the metric, one of ARGMAX_METRICS, where it gets significantly better."""
     moved = with_map(candidate, rows, lambda probs, truth, _: fit_thresholds(probs, truth, rows.metric))
-    return choose([candidate, moved], rows, better_score)
+    return choose([candidate, moved], rows, lambda both, part: int(score_gain(both[1], both[0], part).is_beyond_noise))
 
 
 def redundant_members(stack: Stack, rows: EvalRows, candidate: Candidate) -> list[int]:

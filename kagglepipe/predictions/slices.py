@@ -46,15 +46,8 @@ def _slices(table: pd.DataFrame) -> Iterator[tuple[str, str, Any]]:
         if 1 < len(kinds) <= MAX_VALUES:
             yield from ((name, str(kind), values == kind) for kind in kinds)
     if {"width", "height"} <= set(table):
-        yield from _by_size(np.sqrt(table["width"].to_numpy(float) * table["height"].to_numpy(float)))
-
-
-def _by_size(sides: "np.ndarray[Any, np.dtype[np.float64]]") -> Iterator[tuple[str, str, Any]]:
-    """Quartiles of size, the side (N,) of a square with as many pixels."""
-    bounds = np.unique(np.quantile(sides, np.arange(1, SIZE_QUANTILES) / SIZE_QUANTILES))
-    place = np.searchsorted(bounds, sides)
-    if len(np.unique(place)) < 2:
-        return
-    for part in np.unique(place):
-        own = place == part
-        yield "size", f"{sides[own].min():.0f}-{sides[own].max():.0f} px", own
+        sides = np.sqrt(table["width"].to_numpy(float) * table["height"].to_numpy(float))  # of squares
+        bounds = np.unique(np.quantile(sides, np.arange(1, SIZE_QUANTILES) / SIZE_QUANTILES))
+        parts = [part for part in (np.searchsorted(bounds, sides) == k for k in range(SIZE_QUANTILES)) if part.any()]
+        for own in parts if len(parts) > 1 else ():
+            yield "size", f"{sides[own].min():.0f}-{sides[own].max():.0f} px", own

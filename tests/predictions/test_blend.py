@@ -1,7 +1,4 @@
-"""Blends against scipy and numpy, and their invariances.
-
-Run with `python -m pytest tests/predictions`.
-"""
+"""Blends against scipy and numpy, and their invariances."""
 
 from collections.abc import Callable
 
@@ -67,13 +64,6 @@ def test_one_member_or_one_with_weight_comes_back_as_it_is(method: str) -> None:
     stack = members(2)
     np.testing.assert_allclose(combine(stack[:1], np.ones(1), method), stack[0], rtol=0, atol=1e-12)
     np.testing.assert_allclose(combine(stack, np.array([1.0, 0.0]), method), stack[0], rtol=0, atol=1e-12)
-
-
-def test_the_rank_mean_does_not_depend_on_calibration() -> None:
-    stack = members(2)
-    sharper = np.stack([stack[0] ** 3, stack[1]])  # keeps the order within each column
-    half = np.full(2, 0.5)
-    np.testing.assert_allclose(combine(sharper, half, "rank_mean"), combine(stack, half, "rank_mean"))
 
 
 def test_weights_of_a_log_linear_pool_sharpen() -> None:

@@ -1,7 +1,4 @@
-"""What is said to be better is better on rows that had no part in it: leaks, noise, members, choices.
-
-Run with `python -m pytest tests/predictions`.
-"""
+"""What is said to be better is better on rows that had no part in it: leaks, noise, members, choices."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -196,13 +193,6 @@ def test_no_label_of_a_fold_has_a_part_in_what_is_chosen_for_it() -> None:
     assert changed > 8  # what the test gets has seen all labels
 
 
-def test_with_two_folds_nothing_is_left_to_choose_by() -> None:
-    stack, truth, folds = problem(1, 600, seed=0)
-    stack = np.concatenate([stack, noise(3, members=3, rows=600)[0]])
-    rows = rows_of(truth, folds % 2)
-    assert choose([make_candidate(stack, rows, method) for method in ("mean", *FITTED)], rows).is_first
-
-
 def test_inner_probabilities_are_those_of_fits_without_either_block() -> None:
     stack, truth, _ = problem(3, 210, seed=5)
     rows = rows_of(truth, np.arange(210) % 7)  # of seven folds, five blocks: the first two of two folds
@@ -226,14 +216,15 @@ def test_few_groups_never_make_auto_weigh() -> None:
         assert choose([make_candidate(stack, rows, method) for method in ("mean", *FITTED)], rows).is_first
 
 
-def test_a_member_that_is_much_worse_makes_auto_weigh() -> None:
+@pytest.mark.parametrize(("fold_count", "is_known"), [(2, False), (3, True)])  # two folds leave none to choose by
+def test_a_member_that_is_much_worse_makes_auto_weigh(fold_count: int, is_known: bool) -> None:
     stack, truth, folds = problem(1, 600, seed=0)
     stack = np.concatenate([stack, noise(3, members=3, rows=600)[0]])
-    rows = rows_of(truth, folds)
+    rows = rows_of(truth, folds % fold_count)
     candidates = [make_candidate(stack, rows, method) for method in ("mean", *FITTED)]
     chosen = choose(candidates, rows).candidate
-    assert chosen.method in FITTED
-    assert gain_over(chosen, candidates[0], rows).is_beyond_noise
+    assert (chosen.method in FITTED) == is_known
+    assert gain_over(chosen, candidates[0], rows).is_beyond_noise == is_known
 
 
 def test_equal_weights_win_ties() -> None:

@@ -96,11 +96,8 @@ def test_groups_that_differ_by_chance_are_beyond_noise_as_seldom_as_promised(cou
     assert 0.01 < significant / 400 < 0.085  # of six groups, the smallest p is 1/32
 
 
-def test_p_worked_by_hand() -> None:
-    # of the 8 changes of sign, sums 2, 4, 0, 2 and their opposites; 6 reach |2|
-    assert sign_flip_p(np.array([2.0, 1.0, -1.0])) == pytest.approx(6 / 8)
-    assert sign_flip_p(np.array([1.0, 1.0, 1.0, *[0.0] * 30])) == 2 / 2**3  # groups without a difference leave p exact
-    assert sign_flip_p(np.zeros(3)) == 1.0
+def test_groups_without_a_difference_leave_p_exact() -> None:
+    assert sign_flip_p(np.array([1.0, 1.0, 1.0, *[0.0] * 30])) == 2 / 2**3
 
 
 @given(st.lists(st.sampled_from([-1, -0.3, -0.1, 0, 0.1, 0.2, 0.7]), min_size=1, max_size=6))

@@ -1,7 +1,4 @@
-"""Intervals: by hand, at their limits, and how often they hold what is true.
-
-Run with `python -m pytest tests/predictions`.
-"""
+"""Intervals: by hand, at their limits, and how often they hold what is true."""
 
 import math
 
@@ -141,17 +138,6 @@ def test_intervals_of_segments_hold_the_truth(groups: int) -> None:
         low, high = group_intervals(segment_scorer(predicted, truth, keys=["f1_50"]), of_group)["f1_50"]
         hits.append(low <= 0.75 <= high)
     assert np.mean(hits) >= 0.86
-
-
-@pytest.mark.parametrize("groups", [6, 10, 40])
-def test_a_gain_that_is_not_there_is_beyond_noise_once_in_forty(groups: int) -> None:
-    random = np.random.default_rng(3)
-    sizes = random.integers(8, 20, groups)
-    of_row = np.repeat(np.arange(groups), sizes)
-    gaps = random.normal(0, 1, (groups, 400))[of_row] + random.normal(0, 0.5, (len(of_row), 400))
-    gains = mean_gains(gaps, of_row)
-    assert np.mean([gain.is_beyond_noise for gain in gains]) <= 0.05
-    assert 0.91 <= np.mean([gain.low <= 0 <= gain.high for gain in gains]) <= 0.99
 
 
 # --- by hand and at their limits --------------------------------------------------------------------------------------

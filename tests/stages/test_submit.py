@@ -1,10 +1,10 @@
 """The CSV holds what the competition asks for, and the JSON beside it where every number came from."""
 
 import hashlib
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -89,52 +89,37 @@ def test_rows_are_the_images_to_classify_in_the_order_that_people_count(at: At, 
     assert natural("img2.png") < natural("img10.png") < natural("img10a.png")
 
 
-def test_the_form_name_holds_class_names(at: At, run: Path, tmp_path: Path) -> None:
-    run_command(at("stage=submit", "competition.form=name", "competition.target_column=Colour"))
+FORMS = [  # (options, columns, answers by the run's test predictions)
+    (["name", "competition.target_column=Colour"], ["id", "Colour"], lambda rows: rows.idxmax(axis=1)),
+    (
+        ["index", "competition.id_column=ID", "competition.classes=[red,blue,green]"],
+        ["ID", "label"],
+        lambda rows: rows.idxmax(axis=1).map(["red", "blue", "green"].index),
+    ),
+    (["probabilities"], ["id", "blue", "green", "red"], lambda rows: rows),
+]
+
+
+@pytest.mark.parametrize(("options", "columns", "answers"), FORMS)
+def test_each_form_holds_the_answers_of_the_run(
+    options: list[str], columns: list[str], answers: Callable[[pd.DataFrame], Any], at: At, tmp_path: Path
+) -> None:
+    options = [f"competition.form={options[0]}", *options[1:]]
+    run = make_run(lambda *overrides: at(*options, *overrides))
+    run_command(at("stage=submit", *options))
     found = submitted(tmp_path)
-    assert list(found.columns) == ["id", "Colour"]
-    assert found.set_index("id")["Colour"].to_dict() == rows_of(run).idxmax(axis=1).to_dict()
+    assert list(found.columns) == columns
+    expected = pd.DataFrame(answers(rows_of(run)).loc[found[columns[0]]])
+    expected.columns = columns[1:]
+    pd.testing.assert_frame_equal(found[columns[1:]], expected.reset_index(drop=True), rtol=1e-7)
 
 
-def test_the_form_index_holds_positions_in_the_order_of_classes(at: At, run: Path, tmp_path: Path) -> None:
+def test_forms_that_the_classes_do_not_fit_are_refused(at: At, run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"type 'competition.classes=\[blue,green,red\]' in the competition's order"):
         run_command(at("stage=submit", "competition.form=index"))
-    classes = "competition.classes=[blue,green,red]"
-    run_command(at("stage=submit", "competition.form=index", "competition.id_column=ID", classes))
-    found = submitted(tmp_path).set_index("ID")["label"].to_dict()
-    order = {"blue": 0, "green": 1, "red": 2}
-    assert found == {id: order[name] for id, name in rows_of(run).idxmax(axis=1).items()}
-    assert (tmp_path / "submissions/one.csv").read_bytes().startswith(b"ID,label\ntest/blue12.png,")
-
-
-def test_the_form_probabilities_holds_a_column_for_each_class(at: At, run: Path, tmp_path: Path) -> None:
-    run_command(at("stage=submit", "competition.form=probabilities"))
-    found = submitted(tmp_path)
-    assert list(found.columns) == ["id", "blue", "green", "red"]
-    pd.testing.assert_frame_equal(found.set_index("id").sort_index(), rows_of(run).sort_index(), check_dtype=False)
-
-
-def test_the_form_probability_holds_that_of_the_second_class(toy: Path, at: At, tmp_path: Path) -> None:
-    shutil.rmtree(toy / "green")
-    run = make_run(at)
-    run_command(at("stage=submit", "competition.form=probability"))
-    found = submitted(tmp_path).set_index("id")["label"]
-    assert found.to_dict() == pytest.approx(rows_of(run)["red"].to_dict(), rel=1e-8)
-
-
-def test_the_form_probability_needs_two_classes(at: At, run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"competition\.form=probability needs 2 classes, found 3"):
         run_command(at("stage=submit", "competition.form=probability"))
     assert not (tmp_path / "submissions").exists()
-
-
-def test_an_order_of_classes_that_is_given_decides_the_index(at: At, tmp_path: Path) -> None:
-    options = ["competition.classes=[red,blue,green]", "competition.form=index"]
-    run = make_run(lambda *overrides: at(*options, *overrides))
-    run_command(at("stage=submit", *options))
-    order = {"red": 0, "blue": 1, "green": 2}
-    found = submitted(tmp_path).set_index("id")["label"].to_dict()
-    assert found == {id: order[name] for id, name in rows_of(run).idxmax(axis=1).items()}
 
 
 # --- a sample submission -----------------------------------------------------------------------------------------
@@ -152,7 +137,7 @@ def test_a_sample_submission_gives_header_and_order(toy: Path, at: At, tmp_path:
     assert found["image"].tolist() == ids
     expected = rows_of(run).loc[ids, ["red", "blue", "green"]].to_numpy()
     np.testing.assert_allclose(found[["red", "blue", "green"]].to_numpy(), expected, rtol=1e-8)
-    assert json.loads((tmp_path / "data/toy/prepared.json").read_text())["outside"] == []
+    assert read_json(tmp_path / "data/toy/prepared.json")["outside"] == []
 
 
 @pytest.mark.parametrize(
@@ -162,8 +147,6 @@ def test_a_sample_submission_gives_header_and_order(toy: Path, at: At, tmp_path:
         ("image,red,blue,green\nred13,0,0,1\n", r"asks for 'red13', .* \(there is 'test/.*: type competition\.id=stem"),
         ("image,red,blue,green\nred/red1.png,0,0,1\n", r"'red/red1\.png' is to train on: is competition\.test=test"),
         ("image,red,blue,pink\ntest/red13.png,0,0,1\n", r"the sample submission has columns \['image', 'red', 'blue'"),
-        ("image\ntest/red13.png\n", r"sample\.csv has one column"),
-        ("image,red,blue,green\n" + 2 * "test/red13.png,0,0,1\n", r"sample\.csv does not hold each id once"),
         (None, r"sample\.csv cannot be read as a CSV in UTF-8 \(No such file or directory\); check"),
     ],
 )
@@ -259,7 +242,7 @@ def test_an_image_that_cannot_be_read_gets_the_class_shares_and_is_named(
     else:
         assert row["label"] == (0 if form == "index" else "blue")
     assert len(found) == (2 if sample else 9)
-    assert list(json.loads((tmp_path / "submissions/one.json").read_text())["unreadable"]) == ["img2.png"]
+    assert list(read_json(tmp_path / "submissions/one.json")["unreadable"]) == ["img2.png"]
 
 
 def test_a_table_of_before_that_left_such_images_out_is_made_anew(toy: Path, at: At, tmp_path: Path) -> None:
@@ -277,7 +260,7 @@ def test_a_table_of_before_that_left_such_images_out_is_made_anew(toy: Path, at:
 
 def test_the_origin_tells_where_every_number_came_from(at: At, run: Path, tmp_path: Path) -> None:
     run_command(at("stage=submit"))
-    assert json.loads((tmp_path / "submissions/one.json").read_text()) == {
+    assert read_json(tmp_path / "submissions/one.json") == {
         "competition": "toy",
         "sample": False,
         "run": "one",
@@ -318,20 +301,16 @@ def test_what_is_up_to_date_is_not_touched(at: At, run: Path, tmp_path: Path, ca
 
 
 @pytest.mark.parametrize("name", ["one.csv", "one.json"])
-def test_what_somebody_changed_is_written_again(name: str, at: At, run: Path, tmp_path: Path) -> None:
-    run_command(at("stage=submit"))
-    before = (tmp_path / "submissions" / name).read_bytes()
-    (tmp_path / "submissions" / name).write_bytes(before.replace(b"red", b"blue") if "csv" in name else b"{}")
-    run_command(at("stage=submit"))
-    assert (tmp_path / "submissions" / name).read_bytes() == before
-
-
-def test_new_predictions_are_submitted_anew(at: At, run: Path, tmp_path: Path) -> None:
-    run_command(at("stage=submit", "competition.form=probabilities"))
-    before = (tmp_path / "submissions/one.csv").read_bytes()
+def test_what_has_changed_is_written_again(name: str, at: At, run: Path, tmp_path: Path) -> None:
+    command, file = at("stage=submit", "competition.form=probabilities"), tmp_path / "submissions" / name
+    run_command(command)
+    before = file.read_bytes()
+    file.write_bytes(before.replace(b"red", b"blue") if "csv" in name else b"{}")
+    run_command(command)
+    assert file.read_bytes() == before
     make_run(at, seed=2)
-    run_command(at("stage=submit", "competition.form=probabilities"))
-    assert (tmp_path / "submissions/one.csv").read_bytes() != before
+    run_command(command)
+    assert file.read_bytes() != before
 
 
 # --- two competitions over one folder ---------------------------------------------------------------------------------
@@ -396,11 +375,6 @@ def test_the_run_that_is_named_is_submitted(at: At, run: Path, tmp_path: Path) -
     assert not (tmp_path / "submissions/one.csv").exists()
 
 
-def test_a_run_that_is_not_there_is_named_with_those_that_are(at: At, run: Path) -> None:
-    with pytest.raises(UserError, match=r"run=nonsense is not a finished run in .*; there are: one"):
-        run_command(at("stage=submit", "run=nonsense"))
-
-
 def test_the_file_may_lie_elsewhere(at: At, run: Path, tmp_path: Path) -> None:
     file = tmp_path / "new folder" / "it's (1).csv"
     run_command(at("stage=submit", f'submit.file="{file}"'))
@@ -409,14 +383,17 @@ def test_the_file_may_lie_elsewhere(at: At, run: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "submissions").exists()
 
 
-def test_a_folder_in_place_of_a_file_is_refused(at: At, run: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"submit\.file=.* is a folder; give a file name"):
-        run_command(at("stage=submit", f"submit.file='{tmp_path}'"))
-
-
-def test_the_origin_never_takes_the_place_of_the_submission(at: At, run: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"submit\.file=.*x\.json"):
-        run_command(at("stage=submit", f"submit.file='{tmp_path / 'x.json'}'"))
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("run=nonsense", r"run=nonsense is not a finished run in .*; there are: one"),
+        ("submit.file='{}'", r"submit\.file=.* is a folder; give a file name"),
+        ("submit.file='{}/x.json'", r"submit\.file=.*x\.json is where its origin goes"),
+    ],
+)
+def test_a_run_or_file_that_cannot_be_is_named(option: str, words: str, at: At, run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=words):
+        run_command(at("stage=submit", option.format(tmp_path)))
 
 
 def test_nothing_to_classify_is_said(toy: Path, at: At, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -449,7 +426,7 @@ def test_few_labels_are_submitted_for_all_the_others(at: At, tmp_path: Path) -> 
     make_run(lambda *overrides: at(*few, *overrides))
     run_command(at("stage=submit", *few))
     assert len(submitted(tmp_path)) == 24
-    origin = json.loads((tmp_path / "submissions/one.json").read_text())
+    origin = read_json(tmp_path / "submissions/one.json")
     assert (origin["competition"], origin["rows"]) == ("toy-4-per-class-seed-0", 24)
 
 
