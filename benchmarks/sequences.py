@@ -20,9 +20,8 @@ import torch
 from composed import composed
 from measure import make_parser
 
-from kagglepipe.runs.configured import read_data
+from kagglepipe.runs.configured import make_learner, read_data
 from kagglepipe.sequences.dataset import TrainingBatches
-from kagglepipe.stages.train import make_learner
 from kagglepipe.tools.commands import run_command
 from kagglepipe.training.loop import train_epochs
 from kagglepipe.training.optimise import make_optimiser, param_groups

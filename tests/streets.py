@@ -56,12 +56,12 @@ def the_run(config: Config) -> Path:
 
 DEADLY = """
 import os, signal, sys
-from kagglepipe.stages import train
-real = train.write_parquet
+from kagglepipe.runs import train_fold
+real = train_fold.write_parquet
 def deadly(path, frame):
     if path.parent.name == "fold_1": os.kill(os.getpid(), signal.SIGKILL)
     real(path, frame)
-train.write_parquet = deadly
+train_fold.write_parquet = deadly
 from kagglepipe.cli.main import main
 sys.argv[0] = "kagglepipe"
 main()

@@ -11,7 +11,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.runs.run import Run
 from kagglepipe.training.backends import InferenceBackend
 from kagglepipe.training.checkpoint import read_checkpoints
-from kagglepipe.training.sequence_inference import Seen, SequenceRun
+from kagglepipe.training.inference import Seen, SequenceRun
 
 if TYPE_CHECKING:
     from kagglepipe.images.decode import Pixels

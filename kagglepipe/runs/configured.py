@@ -1,5 +1,6 @@
-"""The data and the runs that a configuration names."""
+"""The data, the runs and the learner that a configuration names."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from kagglepipe.config import Config
@@ -11,6 +12,7 @@ if TYPE_CHECKING:  # imported by checks before any work, so that nothing slow is
     from kagglepipe.runs.run import Run
     from kagglepipe.runs.store import Member, RunStore
     from kagglepipe.training.backends import InferenceBackend
+    from kagglepipe.training.learner import Learner, LearnerOptions
 
 
 def is_prepared(config: Config) -> bool:
@@ -103,3 +105,36 @@ def finished_run(config: Config) -> str | None:
         return None
     run = submitted_run(config, read_data(config))
     return run.name if run.is_finished else None
+
+
+def learner_options(config: Config) -> "LearnerOptions":
+    """The options of a learner, `auto` resolved."""
+    from kagglepipe.training.learner import LearnerOptions
+
+    mode, competition = config.training_mode, config.competition
+    policy = config.augmentation_policy(mode)
+    return LearnerOptions(
+        competition, config.model, replace(config.training, mode=mode), config.sequences,
+        replace(config.augmentation, policy=policy), config.seed,
+        config.short_side if competition.kind != "series" else 0,
+    )  # fmt: skip
+
+
+def make_learner(config: Config, dataset: "Dataset") -> "Learner":
+    """The learner of this kind of competition."""
+    from kagglepipe.training.device import make_deterministic, use_fast_kernels
+    from kagglepipe.training.learner import Runtime
+
+    options = learner_options(config)
+    (make_deterministic if options.training.deterministic else use_fast_kernels)()
+    runtime = Runtime(
+        inference_backend(config), config.features_dir, config.weights_dir, config.pixels_dir(options.short_side),
+        config.pixels_limit, config.workers, config.prepare.max_side,
+    )  # fmt: skip
+    if options.competition.kind == "image":
+        from kagglepipe.training.image_learner import ImageLearner
+
+        return ImageLearner(dataset, options, runtime)
+    from kagglepipe.training.sequence_learner import SequenceLearner
+
+    return SequenceLearner(dataset, options, runtime)

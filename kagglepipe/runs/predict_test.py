@@ -29,7 +29,7 @@ from kagglepipe.text import listed
 if TYPE_CHECKING:
     from kagglepipe.training.backends import InferenceBackend
     from kagglepipe.training.checkpoint import Checkpoint
-    from kagglepipe.training.sequence_inference import SequenceRun
+    from kagglepipe.training.inference import SequenceRun
 
 log = logging.getLogger(__name__)
 Probs = NDArray[np.float64]  # (N, C)
@@ -151,7 +151,7 @@ def image_probabilities(dataset: Dataset, checkpoints: "list[Checkpoint]", infer
 
 def sequence_probabilities(dataset: Dataset, checkpoints: "list[Checkpoint]", inference: Inference) -> Probs:
     """Probabilities (N, C) of the test clips or frames; each file is read once."""
-    from kagglepipe.training.sequence_inference import SequenceRun
+    from kagglepipe.training.inference import SequenceRun
 
     rows = dataset.test
     run = SequenceRun(checkpoints, backend=inference.backend())

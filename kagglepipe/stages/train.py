@@ -1,36 +1,34 @@
 """stage=train: fit every fold, then merge them into one out-of-fold and one test table.
 
-Reads what `prepare` left. Writes outputs/<slug>/<run>/: fold_k/{model.safetensors, model.json, log.csv,
-oof.parquet, test.parquet, metrics.json (last)}, config.yaml, backbone.safetensors (frozen backbones), and when
-every fold is there oof.parquet, test.parquet, hardest.png and metrics.json (last).
+Reads what `prepare` left. Writes outputs/<slug>/<run>/: fold_k/, see `runs.train_fold`; config.yaml;
+backbone.safetensors (frozen backbones); and when every fold is there oof.parquet, test.parquet, hardest.png and
+metrics.json (last).
 """
 
 import logging
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from kagglepipe import distributed
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.config import Config, network_side
-from kagglepipe.distributed import is_rank_zero, single_process
+from kagglepipe.distributed import is_rank_zero
 from kagglepipe.errors import UserError
-from kagglepipe.files import absolute, exclusive_lock, write_bytes, write_parquet
+from kagglepipe.files import absolute, write_parquet
 from kagglepipe.options import SweepOptions, seconds_of
-from kagglepipe.predictions.frame import average_folds, merge_folds, oof_frame, test_frame
-from kagglepipe.runs.configured import find_teacher, identity_of, read_data, run_of
-from kagglepipe.runs.describe import briefly, describe_scores, or_nan
+from kagglepipe.predictions.frame import average_folds, merge_folds
+from kagglepipe.runs.configured import find_teacher, identity_of, make_learner, read_data, run_of
+from kagglepipe.runs.describe import describe_scores, or_nan
 from kagglepipe.runs.identity import idle_settings, result_settings, usual_order
 from kagglepipe.runs.provenance import NO_COMMIT, git_commit, versions, write_config
-from kagglepipe.runs.pseudo_labels import gain_over_teacher, pseudo_labelled
-from kagglepipe.runs.run import Fold, Outputs, Run
+from kagglepipe.runs.pseudo_labels import gain_over_teacher
+from kagglepipe.runs.run import Run
 from kagglepipe.runs.scores import (
     baseline_scores,
     groups_hash,
@@ -39,15 +37,13 @@ from kagglepipe.runs.scores import (
     scores_of,
     with_test_scores,
 )
-from kagglepipe.runs.trial import read_incumbent, reason_to_prune
+from kagglepipe.runs.train_fold import RESUME, Training, is_complete, is_pruned, train_fold
+from kagglepipe.runs.trial import read_incumbent
 
 if TYPE_CHECKING:
-    from kagglepipe.training.learner import FoldResult, Learner, LearnerOptions
-    from kagglepipe.training.loop import Budget
-    from kagglepipe.training.trackers import Track
+    from kagglepipe.training.learner import Learner
 
 log = logging.getLogger(__name__)
-RESUME = "resume.safetensors"  # progress of a fold in training
 COST = ("seconds", "peak_memory_gb", "machine")  # of the command that finished a run, as in metrics.json
 
 
@@ -56,26 +52,24 @@ def check(config: Config) -> None:
     from kagglepipe.models.weights import check_model, find_weights
     from kagglepipe.training.trackers import check_trackers
 
-    device, model, training, competition = config.device, config.model, config.training, config.competition
-    kind = competition.kind
+    device, engine, model, training = config.device, config.engine, config.model, config.training
+    kind, finds_segments = config.competition.kind, config.competition.finds_segments
     check_trackers(training.trackers)
     if training.prune_against:
         read_incumbent(absolute(training.prune_against))
-    if config.engine == "openvino":
+    if engine == "openvino" or device not in ("auto", "cpu"):
         from kagglepipe.training.backends import check_openvino
         from kagglepipe.training.device import choose_device
 
-        check_openvino(choose_device(device))
-    if device not in ("auto", "cpu"):
-        from kagglepipe.training.device import choose_device
-
-        choose_device(device)
+        chosen = choose_device(device)
+        if engine == "openvino":
+            check_openvino(chosen)
     if config.run is not None:
         return
     if kind != "image" and config.training_mode == "finetune":
         if config.sequences.motion:
             raise UserError("fine-tuning reads only frames: type sequences.motion=false, or training=head")
-        if model.temporal.cell == "mean" and competition.finds_segments:
+        if model.temporal.cell == "mean" and finds_segments:
             raise UserError("fine-tuning needs a temporal model: type model=cnn_lstm, or training=head")
     if kind != "series":
         find_weights(model.name, model.weights)
@@ -111,19 +105,6 @@ def check_same_dataset(dataset: Dataset) -> None:
 def is_done(config: Config, run: Run) -> bool:
     """Whether nothing is left to train; always so for a run that `run=` names."""
     return config.run is not None or is_complete(run, config.training.budget, config.stage)
-
-
-def is_complete(done: Outputs, budget: str | None, stage: str) -> bool:
-    """Whether a run or fold is finished, and was not cut short by a smaller `training.budget` than that of now.
-
-    Stages that only use a run take it as it is.
-    """
-    if not done.is_finished:
-        return False
-    cut = done.cut_by_budget
-    if not cut or stage not in ("all", "train"):
-        return True
-    return budget is not None and seconds_of("training.budget", budget) <= seconds_of("training.budget", cut)
 
 
 def log_finished(run: Run) -> None:
@@ -185,23 +166,6 @@ def train_missing(config: Config, dataset: Dataset, run: Run) -> None:
         log.warning("train: it took %.0f s: the budget does not cover features, first validation and predictions", took)
 
 
-@dataclass(frozen=True)
-class Training:
-    """What all folds of a run share.
-
-    default_classes: order of classes of older versions. meta: the part of model.json about the run. stage: of the
-    command.
-    """
-
-    dataset: Dataset
-    run: Run
-    learner: "Learner"
-    teacher: Run | None
-    default_classes: list[str]
-    meta: dict[str, Any]
-    stage: str
-
-
 def train_folds(config: Config, dataset: Dataset, run: Run, wanted: Sequence[int]) -> None:
     """Train the wanted folds, one after another; those that are left share the budget."""
     from kagglepipe.training.loop import Budget
@@ -235,130 +199,17 @@ def train_folds(config: Config, dataset: Dataset, run: Run, wanted: Sequence[int
                 log.info("train: about %.0f min left for %d folds", left / 60, len(wanted) - number - 1)
 
 
-def is_pruned(training: Training, incumbent: str) -> bool:
-    """Whether the finished folds show that the run cannot beat `training.prune_against`; logs the reason."""
-    competition = training.learner.options.competition
-    why = reason_to_prune(training.run, training.dataset, absolute(incumbent), competition.metric)
-    if why:
-        log.info("train: stopped, since %s; without training.prune_against it goes on", why)
-    return why is not None
-
-
-def train_fold(training: Training, fold: int, budget: "Budget | None", track: "Track | None") -> None:
-    """Train a fold, unless another command trains it: then wait for that."""
-    run, learner, own = training.run, training.learner, training.run.fold(fold)
-    with exclusive_lock(own.folder, f"train: fold {fold} of {run.name}") if is_rank_zero() else nullcontext():
-        if distributed.broadcast_object(is_complete(own, learner.options.training.budget, training.stage)):
-            return
-        if is_rank_zero():
-            for left in own.folder.glob(".*.tmp"):  # by writes that were killed
-                if not left.name.startswith(f".{RESUME}"):
-                    left.unlink(missing_ok=True)
-        if is_rank_zero() or learner.is_distributed:
-            with nullcontext() if learner.is_distributed else single_process():
-                fit_and_save(training, fold, budget, track)
-
-
-def fit_and_save(training: Training, fold: int, budget: "Budget | None", track: "Track | None") -> None:
-    """Fit a fold and write its folder, metrics last; rank 0 writes."""
-    from kagglepipe.training.loop import FitRuntime
-
-    start, run, learner, dataset = time.perf_counter(), training.run, training.learner, training.dataset
-    own, train = run.fold(fold), dataset.train
-    extra = train[:0]
-    if training.teacher is not None:
-        extra = pseudo_labelled(training.teacher, dataset, fold, learner.options.training.confidence)
-    fitting = FitRuntime(
-        resume=own.folder / RESUME, budget=budget, default_classes=training.default_classes,
-        track=None if track is None else partial(track, own.name),
-    )  # fmt: skip
-    result = learner.fit_fold(fold, extra, fitting)
-    if is_rank_zero():
-        learner.save_backbone(run.folder)
-        run.invalidate()  # neither is finished until all files are of the new network
-        own.invalidate()
-        learner.save_fold(result, own.folder, {"fold": fold, **training.meta})
-    distributed.barrier()  # the other ranks read the saved files
-    valid = train[train["fold"] == fold]
-    oof, test = learner.predict(result, own.folder, valid), learner.predict(result, own.folder, dataset.test)
-    if is_rank_zero():
-        frame = oof_frame(valid["id"].tolist(), fold, valid["target"].tolist(), oof, dataset.classes)
-        metrics = save_fold(training, own, result, frame, test, time.perf_counter() - start)
-        if track is not None:
-            track(own.name, 0, {"score": metrics["score"], "log_loss": metrics["log_loss"]})
-
-
-def save_fold(
-    training: Training, fold: Fold, result: "FoldResult", oof: pd.DataFrame, test: NDArray[np.float64], seconds: float
-) -> dict[str, Any]:
-    """Write log, predictions and, last, the metrics of a fold; log and return them. test: probabilities (N, C)."""
-    from kagglepipe.training.advice import warn_of_constant
-    from kagglepipe.training.history import LR_SHORTENED
-    from kagglepipe.training.resume import forget_progress
-
-    dataset, options = training.dataset, training.learner.options
-    classes, train = dataset.classes, dataset.train
-    log_csv = pd.DataFrame(result.log).to_csv(index=False, lineterminator="\n")
-    write_bytes(fold.folder / "log.csv", log_csv.encode())
-    write_parquet(fold.oof_file, oof)
-    write_parquet(fold.test_file, test_frame(dataset.test["id"].tolist(), test, classes))
-    metrics = scores_of(oof, options.competition, classes, train.set_index("id")["group"])
-    cut = any(row.get("ended_by") == "budget" or row.get(LR_SHORTENED) for row in result.log)
-    limit = options.training.budget if cut else None
-    fold.save_metrics({**metrics, "classes": classes, "seconds": round(seconds, 2), "cut_by_budget": limit})
-    forget_progress(fold.folder / RESUME)
-    log.info("train: fold %d: %s", fold.number, briefly(metrics, options.competition.metric))
-    warn_of_constant(fold.number, train, metrics, classes, options)
-    return metrics
-
-
-# --- the learner ---------------------------------------------------------------------------------------------------
-
-
-def learner_options(config: Config) -> "LearnerOptions":
-    """The options of a learner, `auto` resolved."""
-    from kagglepipe.training.learner import LearnerOptions
-
-    mode, competition = config.training_mode, config.competition
-    policy = config.augmentation_policy(mode)
-    return LearnerOptions(
-        competition, config.model, replace(config.training, mode=mode), config.sequences,
-        replace(config.augmentation, policy=policy), config.seed,
-        config.short_side if competition.kind != "series" else 0,
-    )  # fmt: skip
-
-
-def make_learner(config: Config, dataset: Dataset) -> "Learner":
-    """The learner of this kind of competition."""
-    from kagglepipe.training.backends import make_backend
-    from kagglepipe.training.device import make_deterministic, use_fast_kernels
-    from kagglepipe.training.learner import Runtime
-
-    options = learner_options(config)
-    (make_deterministic if options.training.deterministic else use_fast_kernels)()
-    runtime = Runtime(
-        make_backend(config.device, config.engine, config.backend_dir), config.features_dir, config.weights_dir,
-        config.pixels_dir(options.short_side), config.pixels_limit, config.workers, config.prepare.max_side,
-    )  # fmt: skip
-    if options.competition.kind == "image":
-        from kagglepipe.training.image_learner import ImageLearner
-
-        return ImageLearner(dataset, options, runtime)
-    from kagglepipe.training.sequence_learner import SequenceLearner
-
-    return SequenceLearner(dataset, options, runtime)
-
-
 def log_setup_of(config: Config, dataset: Dataset, run: Run, learner: "Learner") -> None:
     """Log how the run is set up."""
     from kagglepipe.training.advice import log_setup
 
-    options, needed_side = learner.options, None
-    mode = options.training.mode
+    mode, needed_side = learner.options.training.mode, None
     if config.cache.short_side is not None and "short_side" in result_settings(config, mode):
-        needed_side = network_side(options.model)
-    idle = idle_settings(config, mode)
-    log_setup(run.name, dataset, learner, mode=mode, only=config.folds.only, idle=idle, needed_side=needed_side)
+        needed_side = network_side(learner.options.model)
+    log_setup(
+        run.name, dataset, learner, mode=config.training.mode, only=config.folds.only, idle=idle_settings(config, mode),
+        needed_side=needed_side,
+    )  # fmt: skip
 
 
 # --- the whole run ---------------------------------------------------------------------------------------------
@@ -387,9 +238,11 @@ def merge(config: Config, dataset: Dataset, run: Run, folds: Sequence[int], cost
     write_parquet(run.oof_file, oof)
     test = average_folds([run.fold(number).test() for number in folds])
     write_parquet(run.test_file, test)
-    linear = None if competition.kind == "image" else linear_baselines(config, dataset)
+    linear, learner = None, make_learner(config, dataset)
     if competition.kind == "image":
-        draw_hardest_of(config, dataset, run, oof)
+        draw_hardest_of(learner, dataset, run, oof)
+    else:
+        linear = linear_baselines(learner, dataset)
     scores = scores_of(oof, competition, classes, train.set_index("id")["group"], dataset=dataset)
     scores = with_test_scores(scores, competition, dataset, test)
     teacher = find_teacher(config, dataset)
@@ -414,22 +267,21 @@ def cost_of(device: str, seconds: float) -> dict[str, Any]:
     return dict(zip(COST, (round(seconds, 1), peak_memory(), describe_machine(choose_device(device))), strict=True))
 
 
-def linear_baselines(config: Config, dataset: Dataset) -> tuple[pd.DataFrame, pd.DataFrame]:
+def linear_baselines(learner: Any, dataset: Dataset) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Out-of-fold predictions of a linear model on pooled features, on the folds and on random ones."""
     from kagglepipe.training.linear import linear_baseline
 
     log.info("train: baseline: a linear model on pooled features, on the same folds and on random ones")
-    learner: Any = make_learner(config, dataset)
     x, folds = learner.baseline_features(), dataset.train["fold"].to_numpy(np.int64)
-    shuffled = np.random.default_rng(config.seed).permutation(folds)
+    shuffled = np.random.default_rng(learner.options.seed).permutation(folds)
     return linear_baseline(x, dataset, folds), linear_baseline(x, dataset, shuffled)
 
 
-def draw_hardest_of(config: Config, dataset: Dataset, run: Run, oof: pd.DataFrame) -> None:
+def draw_hardest_of(learner: "Learner", dataset: Dataset, run: Run, oof: pd.DataFrame) -> None:
     """Draw hardest.png of a run of images."""
     from kagglepipe.images.cache import image_reader
     from kagglepipe.reports.plots import draw_hardest
 
-    rows, side = dataset.train.set_index("id", drop=False).loc[oof["id"]], config.short_side
-    reader = image_reader(dataset, rows, side, config.pixels_dir(side))
+    rows, side = dataset.train.set_index("id", drop=False).loc[oof["id"]], learner.options.short_side
+    reader = image_reader(dataset, rows, side, learner.runtime.pixels_dir)
     draw_hardest(run.folder / "hardest.png", oof, dataset.classes, reader.__getitem__)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from kagglepipe.runs.blended import BlendedRun
     from kagglepipe.runs.run import Run
     from kagglepipe.training.backends import InferenceBackend
-    from kagglepipe.training.sequence_inference import SequenceRun
+    from kagglepipe.training.inference import SequenceRun
 
 log = logging.getLogger(__name__)
 COLUMNS = ["video", "start", "end", "label", "score"]

@@ -12,10 +12,10 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from scipy.special import log_softmax
-from tqdm import tqdm
 
 from kagglepipe import distributed
 from kagglepipe.competitions.dataset import Dataset
+from kagglepipe.console import progress
 from kagglepipe.files import exclusive_lock, read_json
 from kagglepipe.images.augment import Transform
 from kagglepipe.images.cache import PixelCache, PixelReader, make_cache
@@ -25,12 +25,19 @@ from kagglepipe.images.views import Views
 from kagglepipe.models.classifier import Classifier
 from kagglepipe.options import TrainingOptions
 from kagglepipe.predictions.metrics import find_metric
-from kagglepipe.training.checkpoint import Checkpoint, save_checkpoint
+from kagglepipe.training.checkpoint import Checkpoint, load_classifier, save_checkpoint
 from kagglepipe.training.device import Precision, autocast
-from kagglepipe.training.features import Features, FeatureStore, Item, image_batch, image_key, stored_features
+from kagglepipe.training.features import (
+    Features,
+    FeatureStore,
+    Item,
+    compute_features,
+    image_batch,
+    image_key,
+    stored_features,
+)
 from kagglepipe.training.head import UNSEEN_BIAS, ExtraRows, Head, HeadFitter
 from kagglepipe.training.history import Epoch
-from kagglepipe.training.inference import run_probabilities
 from kagglepipe.training.learner import (
     FoldResult,
     LearnerOptions,
@@ -58,7 +65,7 @@ class ImageLearner:
 
     @property
     def is_distributed(self) -> bool:
-        """Only fine-tuning: a head takes less time than a broadcast."""
+        """Only in fine-tuning: a head takes less time than a broadcast."""
         return self.options.is_finetuned
 
     @property
@@ -92,9 +99,7 @@ class ImageLearner:
             return make_cache(
                 folder, files, short_side=side, max_bytes=self.runtime.pixels_limit, bits=bits,
                 workers=self.runtime.own_workers,
-                progress=lambda pixels, count: tqdm(
-                    pixels, f"pixels of {side}", count, unit="image", leave=False, disable=None
-                ),
+                progress=lambda pixels, count: progress(pixels, f"pixels of {side}", total=count, unit="image"),
             )  # fmt: skip
 
     def reader(self, rows: pd.DataFrame) -> PixelReader:
@@ -110,7 +115,7 @@ class ImageLearner:
 
     @cached_property
     def transform(self) -> Transform:
-        """The augmentation at this network's size."""
+        """The augmentation in the network's input size."""
         augmentation, rows, folds = self.options.augmentation, self.train, self.folds
         if self.options.training.teacher is not None:  # test images are pasted on one another
             rows, folds = pd.concat([rows, self.test]), np.append(folds, np.full(len(self.test), -1))
@@ -119,7 +124,7 @@ class ImageLearner:
         size = self.network.model.preprocessing.size
         return Transform(augmentation.policy, size, mirror=augmentation.mirror, backgrounds=backgrounds)
 
-    def features(self, rows: pd.DataFrame, view: int, progress: str) -> Features:
+    def features(self, rows: pd.DataFrame, view: int, name: str) -> Features:
         """Features (len(rows), F) of view number `view` (0: clean) by the frozen network, from the store."""
         model, views = self.network.model, self.views(rows)
         if rows.empty:
@@ -128,7 +133,7 @@ class ImageLearner:
         found = stored_features(
             FeatureStore(self.feature_folder(view)), model, lambda item, *_: views[item.row, view][None],
             [Item(key, row=row) for row, key in enumerate(keys)], backend=self.runtime.backend,
-            batch_size=image_batch(self.runtime.backend), workers=self.runtime.own_workers, progress=progress,
+            batch_size=image_batch(self.runtime.backend), workers=self.runtime.own_workers, progress=name,
             unit="image",
         )  # fmt: skip
         return np.concatenate(found)
@@ -216,12 +221,16 @@ class ImageLearner:
             is_test = bool((rows["split"] == "test").all())
             table, features = (self.test, self.test_features) if is_test else (self.train, self.fitter.views[0])
             return result.network.probabilities(features[table["id"].isin(rows["id"]).to_numpy()])
-        checkpoint, reader = Checkpoint(read_json(folder / "model.json"), folder), self.reader(rows)
+        model = load_classifier(Checkpoint(read_json(folder / "model.json"), folder))
+        head = Head(model.head.weight.detach().numpy(), model.head.bias.detach().numpy(), 0.0)
+        model, views = model.to(self.runtime.device), model.preprocessing.views(self.reader(rows))
 
         def predict_shard(part: Sequence[int]) -> Probs:
-            return run_probabilities(
-                [checkpoint], reader, part, backend=self.runtime.backend, workers=self.runtime.own_workers
-            )
+            features = compute_features(
+                model, views, part, backend=self.runtime.backend.uncached, workers=self.runtime.own_workers,
+                progress="predict",
+            )  # fmt: skip
+            return head.probabilities(features)
 
         probs: Probs = distributed.map_and_gather(predict_shard, range(len(rows)))
         return probs
@@ -268,14 +277,9 @@ def fit(
 
 
 def evaluate(
-    model: Classifier,
-    images: TrainingImages,
-    rows: NDArray[np.int64],
-    precision: Precision,
-    *,
-    batch_size: int,
+    model: Classifier, images: TrainingImages, rows: NDArray[np.int64], precision: Precision, *, batch_size: int,
     metric: str = "accuracy",
-) -> tuple[float, float, float]:
+) -> tuple[float, float, float]:  # fmt: skip
     """(log loss, accuracy, score by `metric`) on the clean views of `rows` (N,)."""
     compute = partial(clean_logits, model, images, precision, batch_size)
     logits, labels = distributed.map_and_gather(compute, rows.tolist()).astype(np.float64), images.labels[rows]

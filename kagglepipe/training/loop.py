@@ -92,7 +92,7 @@ class FitRuntime:
 
 
 class NonFiniteLoss(Exception):  # noqa: N818  # it never leaves this file
-    """A loss or gradient that is not finite, before it reaches the weights. batch: its number; None in validation."""
+    """A loss or gradient that is not finite. batch: its number; None in validation."""
 
     def __init__(self, loss: float, batch: int | None = None) -> None:
         self.loss, self.batch = loss, batch
@@ -115,12 +115,10 @@ def train_epochs(
 ) -> list[Epoch]:
     """Train `model` in place for `options.epochs`, or resume an interrupted training, and return its history.
 
-    evaluate: on validation rows, score by `metric`. The weights of the best epoch are restored at the end, and training
-    stops after `options.patience` epochs without a better one. None: the weights of the last epoch, so that nothing is
-    chosen on validation rows. name: prefix of log lines. unit: noun for a row.
-
-    An epoch whose loss or gradient is not finite is repeated at a tenth of the learning rate; the second time is a
-    UserError, which names `lr_option`.
+    evaluate: on validation rows, score by `metric`; the weights of the best epoch are restored at the end, and training
+    stops after `options.patience` epochs without a better one. None: the weights of the last epoch. name: prefix of log
+    lines. unit: noun for a row. An epoch whose loss or gradient is not finite is repeated at a tenth of the learning
+    rate; the second time is a UserError, which names `lr_option`.
     """
     loop = Loop(model, batches, optimiser, options, precision, seed, name, unit, runtime, metric)
     progress = loop.begin()
@@ -167,16 +165,15 @@ class Loop:
         self.network = distributed.wrap_ddp(torch.compile(self.model) if self.runtime.compile else self.model)
 
     def new_scaler(self) -> torch.amp.GradScaler:
-        """Make the loss scaler that keeps float16 gradients from underflow; disabled in other precisions."""
+        """Make the loss scaler of float16, disabled in other precisions."""
         return torch.amp.GradScaler(self.device.type, enabled=self.precision.scaled)
 
     def begin(self) -> Progress:
         """Resume an interrupted training, or start from the beginning."""
-        runtime = self.runtime
+        at = self.runtime
         progress = resume(
-            runtime.resume, self.model, self.optimiser, classes=runtime.classes,
-            default_classes=runtime.default_classes, metric=self.metric, has_budget=self.budget is not None,
-            name=self.name,
+            at.resume, self.model, self.optimiser, classes=at.classes, default_classes=at.default_classes,
+            metric=self.metric, has_budget=self.budget is not None, name=self.name,
         )  # fmt: skip
         if progress.scale:  # empty if training began in a precision without one
             self.scaler.load_state_dict(progress.scale)
@@ -221,7 +218,7 @@ class Loop:
         return Epoch(epoch, loss_sum / max(seen, 1), math.nan, math.nan, lr, rate, ended_by, lr_shortened)
 
     def budget_used(self) -> float:
-        """Fraction of the budget used, averaged over ranks so that all end at the same step.
+        """Fraction of the budget used, averaged over ranks so that all end at the same step; 0 without a budget.
 
         Time is reserved for prediction after training, at three times the speed of training.
         """

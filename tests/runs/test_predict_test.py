@@ -22,7 +22,7 @@ from kagglepipe.runs.run import Run, data_of
 from kagglepipe.runs.store import RunStore
 from kagglepipe.sequences.container import VideoError
 from kagglepipe.tools.commands import run_command
-from kagglepipe.training.sequence_inference import SequenceRun
+from kagglepipe.training.inference import SequenceRun
 
 CLASSES = ["blue", "green", "red"]
 TINY = ("model=tiny", "training=head", "folds.count=2", "training.views=0", "device=cpu")

@@ -15,9 +15,9 @@ from kagglepipe.errors import UserError
 from kagglepipe.images.decode import decode
 from kagglepipe.options import CacheOptions
 from kagglepipe.predictions.frame import oof_frame
-from kagglepipe.runs.configured import read_data
+from kagglepipe.runs.configured import make_learner, read_data
 from kagglepipe.runs.run import Run
-from kagglepipe.stages.train import draw_hardest_of, log_setup_of, make_learner
+from kagglepipe.stages.train import draw_hardest_of, log_setup_of
 from kagglepipe.tools.commands import run_command
 from kagglepipe.training.image_learner import ImageLearner
 from kagglepipe.training.sequence_learner import SequenceLearner
@@ -102,7 +102,7 @@ def test_a_picture_of_what_is_hardest_lacks_a_photo_that_is_gone(
     ids, probs = train["id"].tolist(), np.full((len(train), 3), 1 / 3)
     oof = oof_frame(ids, train["fold"].tolist(), train["target"].tolist(), probs, classes)
     (toy / ids[0]).unlink()
-    draw_hardest_of(config, prepared, Run(toy.parent), oof)
+    draw_hardest_of(opened(config), prepared, Run(toy.parent), oof)
     assert (toy.parent / "hardest.png").exists()
     assert f"hardest.png lacks a photo: {toy / ids[0]}" in caplog.text
 
@@ -125,6 +125,16 @@ def test_a_size_that_shrinks_what_the_network_sees_is_named(photos: Config, capl
     tell(photos)
     tell(replace(photos, cache=CacheOptions(short_side=64)))
     assert "short_side" not in caplog.text
+
+
+@pytest.mark.parametrize(("mode", "said"), [("auto", "head (training=auto on cpu)"), ("head", "; head")])
+def test_the_log_has_the_mode_and_whether_it_was_typed(
+    mode: str, said: str, photos: Config, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        tell(replace(photos, training=replace(photos.training, mode=mode)))
+    (line,) = [one.getMessage() for one in caplog.records if " on cpu " in one.getMessage()]
+    assert line.endswith(said)
 
 
 def test_weights_that_other_options_use_otherwise_have_features_of_their_own(photos: Config) -> None:

@@ -18,10 +18,10 @@ from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import locked, read_json, write_json
 from kagglepipe.predictions.frame import read_frame
-from kagglepipe.runs.configured import read_data, run_of
+from kagglepipe.runs.configured import make_learner, read_data, run_of
 from kagglepipe.runs.run import Run
+from kagglepipe.runs.train_fold import RESUME, Training, fit_and_save
 from kagglepipe.stages import train
-from kagglepipe.stages.train import RESUME
 from kagglepipe.tools.commands import run_command
 from kagglepipe.training.advice import warn_of_constant
 from kagglepipe.training.learner import LearnerOptions
@@ -202,12 +202,12 @@ def test_a_fold_whose_network_is_replaced_is_not_done(configure: Callable[..., C
     """Until the predictions of the new one are written, which come last."""
     options = ("experiment=quick", "competition=image_folder", f"competition.source={toy}", "stage=train")
     run_command(config := configure(*options))
-    learner: Any = train.make_learner(config, dataset := read_data(config))
+    learner: Any = make_learner(config, dataset := read_data(config))
     run = run_of(config, dataset)
     assert len(list(run.folder.rglob("metrics.json"))) == 1 + int(config.folds.count)
     learner.predict = lambda *_: 1 / 0
     with pytest.raises(ZeroDivisionError):
-        train.fit_and_save(train.Training(dataset, run, learner, None, [], {}, "train"), 1, None, None)
+        fit_and_save(Training(dataset, run, learner, None, [], {}, "train"), 1, None, None)
     left = {str(path.relative_to(run.folder)) for path in run.folder.rglob("metrics.json")}
     assert left == {f"fold_{k}/metrics.json" for k in range(int(config.folds.count)) if k != 1}
 

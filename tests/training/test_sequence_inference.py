@@ -23,7 +23,7 @@ from kagglepipe.runs.run import Run
 from kagglepipe.sequences.series_file import SeriesError
 from kagglepipe.sequences.video import frame_differences
 from kagglepipe.sequences.video_writer import VideoWriter
-from kagglepipe.training import sequence_inference as module
+from kagglepipe.training import inference as module
 from kagglepipe.training.backends import InferenceBackend
 from kagglepipe.training.checkpoint import (
     load_temporal,
@@ -34,7 +34,7 @@ from kagglepipe.training.checkpoint import (
 )
 from kagglepipe.training.device import Precision
 from kagglepipe.training.features import encode_frames
-from kagglepipe.training.sequence_inference import SequenceRun
+from kagglepipe.training.inference import SequenceRun
 from tests.fitting import temporal_options
 
 CLASSES = ["none", "wave", "jump"]

@@ -1,0 +1,139 @@
+"""Training of one fold of a run: fitting, predictions, and the files of its folder, metrics last."""
+
+import logging
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from kagglepipe import distributed
+from kagglepipe.competitions.dataset import Dataset
+from kagglepipe.distributed import is_rank_zero, single_process
+from kagglepipe.files import absolute, exclusive_lock, write_bytes, write_parquet
+from kagglepipe.options import seconds_of
+from kagglepipe.predictions.frame import oof_frame, test_frame
+from kagglepipe.runs.describe import briefly
+from kagglepipe.runs.pseudo_labels import pseudo_labelled
+from kagglepipe.runs.run import Fold, Outputs, Run
+from kagglepipe.runs.scores import scores_of
+from kagglepipe.runs.trial import reason_to_prune
+
+if TYPE_CHECKING:
+    from kagglepipe.training.learner import FoldResult, Learner
+    from kagglepipe.training.loop import Budget
+    from kagglepipe.training.trackers import Track
+
+log = logging.getLogger(__name__)
+RESUME = "resume.safetensors"  # progress of a fold in training
+
+
+@dataclass(frozen=True)
+class Training:
+    """What all folds of a run share.
+
+    default_classes: order of classes of older versions. meta: the part of model.json about the run. stage: of the
+    command.
+    """
+
+    dataset: Dataset
+    run: Run
+    learner: "Learner"
+    teacher: Run | None
+    default_classes: list[str]
+    meta: dict[str, Any]
+    stage: str
+
+
+def is_complete(done: Outputs, budget: str | None, stage: str) -> bool:
+    """Whether a run or fold is finished, and was not cut short by a smaller `training.budget` than that of now.
+
+    Stages that only use a run take it as it is.
+    """
+    if not done.is_finished:
+        return False
+    cut = done.cut_by_budget
+    if not cut or stage not in ("all", "train"):
+        return True
+    return budget is not None and seconds_of("training.budget", budget) <= seconds_of("training.budget", cut)
+
+
+def is_pruned(training: Training, incumbent: str) -> bool:
+    """Whether the finished folds show that the run cannot beat `training.prune_against`; logs the reason."""
+    competition = training.learner.options.competition
+    why = reason_to_prune(training.run, training.dataset, absolute(incumbent), competition.metric)
+    if why:
+        log.info("train: stopped, since %s; without training.prune_against it goes on", why)
+    return why is not None
+
+
+def train_fold(training: Training, fold: int, budget: "Budget | None", track: "Track | None") -> None:
+    """Train a fold, unless another command trains it: then wait for that."""
+    run, learner, own = training.run, training.learner, training.run.fold(fold)
+    with exclusive_lock(own.folder, f"train: fold {fold} of {run.name}") if is_rank_zero() else nullcontext():
+        if distributed.broadcast_object(is_complete(own, learner.options.training.budget, training.stage)):
+            return
+        if is_rank_zero():
+            for left in own.folder.glob(".*.tmp"):  # by writes that were killed
+                if not left.name.startswith(f".{RESUME}"):
+                    left.unlink(missing_ok=True)
+        if is_rank_zero() or learner.is_distributed:
+            with nullcontext() if learner.is_distributed else single_process():
+                fit_and_save(training, fold, budget, track)
+
+
+def fit_and_save(training: Training, fold: int, budget: "Budget | None", track: "Track | None") -> None:
+    """Fit a fold and write its folder, metrics last; rank 0 writes."""
+    from kagglepipe.training.loop import FitRuntime
+
+    start, run, learner, dataset = time.perf_counter(), training.run, training.learner, training.dataset
+    own, train = run.fold(fold), dataset.train
+    extra = train[:0]
+    if training.teacher is not None:
+        extra = pseudo_labelled(training.teacher, dataset, fold, learner.options.training.confidence)
+    fitting = FitRuntime(
+        resume=own.folder / RESUME, budget=budget, default_classes=training.default_classes,
+        track=None if track is None else partial(track, own.name),
+    )  # fmt: skip
+    result = learner.fit_fold(fold, extra, fitting)
+    if is_rank_zero():
+        learner.save_backbone(run.folder)
+        run.invalidate()  # neither is finished until all files are of the new network
+        own.invalidate()
+        learner.save_fold(result, own.folder, {"fold": fold, **training.meta})
+    distributed.barrier()  # the other ranks read the saved files
+    valid = train[train["fold"] == fold]
+    oof, test = learner.predict(result, own.folder, valid), learner.predict(result, own.folder, dataset.test)
+    if is_rank_zero():
+        frame = oof_frame(valid["id"].tolist(), fold, valid["target"].tolist(), oof, dataset.classes)
+        metrics = save_fold(training, own, result, frame, test, time.perf_counter() - start)
+        if track is not None:
+            track(own.name, 0, {"score": metrics["score"], "log_loss": metrics["log_loss"]})
+
+
+def save_fold(
+    training: Training, fold: Fold, result: "FoldResult", oof: pd.DataFrame, test: NDArray[np.float64], seconds: float
+) -> dict[str, Any]:
+    """Write log, predictions and, last, the metrics of a fold; log and return them. test: probabilities (N, C)."""
+    from kagglepipe.training.advice import warn_of_constant
+    from kagglepipe.training.history import LR_SHORTENED
+    from kagglepipe.training.resume import forget_progress
+
+    dataset, options = training.dataset, training.learner.options
+    classes, train = dataset.classes, dataset.train
+    log_csv = pd.DataFrame(result.log).to_csv(index=False, lineterminator="\n")
+    write_bytes(fold.folder / "log.csv", log_csv.encode())
+    write_parquet(fold.oof_file, oof)
+    write_parquet(fold.test_file, test_frame(dataset.test["id"].tolist(), test, classes))
+    metrics = scores_of(oof, options.competition, classes, train.set_index("id")["group"])
+    cut = any(row.get("ended_by") == "budget" or row.get(LR_SHORTENED) for row in result.log)
+    limit = options.training.budget if cut else None
+    fold.save_metrics({**metrics, "classes": classes, "seconds": round(seconds, 2), "cut_by_budget": limit})
+    forget_progress(fold.folder / RESUME)
+    log.info("train: fold %d: %s", fold.number, briefly(metrics, options.competition.metric))
+    warn_of_constant(fold.number, train, metrics, classes, options)
+    return metrics
