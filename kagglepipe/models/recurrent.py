@@ -89,19 +89,14 @@ class Cell(NamedTuple):
     step: Step
 
 
-CELLS = {
-    "elman": Cell(nn.RNN, elman_step),
-    "lstm": Cell(nn.LSTM, lstm_step),
-    "gru": Cell(nn.GRU, gru_step),
-}
+CELLS = {"elman": Cell(nn.RNN, elman_step), "lstm": Cell(nn.LSTM, lstm_step), "gru": Cell(nn.GRU, gru_step)}
 
 
 class Recurrent(nn.Module):
     """Recurrent layers: features (B, T, F) -> hidden states (B, T, H), or (B, T, 2H) if bidirectional, forward first.
 
-    cell: `elman`, `lstm` or `gru`. dropout: between layers, in training; a single layer has none. fused: use torch's
-    kernels; False: unroll the equations above. Both have the same parameters and, up to rounding, the same results, so
-    that `fused` may be changed at any time. Raises UserError for an unknown cell.
+    cell: `elman`, `lstm` or `gru`. dropout: between layers, in training. fused: torch's kernels; False: the equations
+    above, with the same parameters and, up to rounding, the same results. Raises UserError for an unknown cell.
     """
 
     def __init__(
@@ -263,10 +258,10 @@ def detach(state: State) -> State:
 
 
 class Chunk(NamedTuple):
-    """Up to t consecutive steps of a batch of sequences.
+    """Up to t consecutive steps of B sequences.
 
-    start: index of the first step. states: (B, t, H). lengths: (B,) steps of each sequence in the chunk, 0…t; 0 if it
-    has ended before. state: final state, detached; of a sequence that has ended, its state at its end.
+    start: index of the first step. states: (B, t, H). lengths: (B,), 0…t steps of each sequence. state: final state,
+    detached; of a sequence that has ended, its state at its end.
     """
 
     start: int
@@ -281,12 +276,10 @@ def truncated(
     """Yield chunks for truncated backpropagation through time: the state is carried over, gradients are not.
 
     States equal those of one pass over all T steps; gradients end at a chunk's first step, as in BPTT(h; h') of
-    Williams & Peng 1990 with h = h' = steps, so that memory grows with `steps` and not with T. Chunks are lazy:
-    parameters may be updated after the backward pass of each.
+    Williams & Peng 1990 with h = h' = steps. Chunks are lazy: parameters may be updated after each.
 
     features: (B, T, F). lengths: (B,), see `Recurrent.forward`; the last chunk ends with the longest sequence.
-    steps: length of a chunk; T or more is full backpropagation. state: initial state; None: zero.
-    Raises ValueError for steps < 1, or a bidirectional module, whose backward direction would need the future.
+    steps: length of a chunk. Raises ValueError for steps < 1, or a bidirectional module.
     """
     if steps < 1 or module.directions > 1:
         raise ValueError(f"{steps} steps, {module.directions} directions; needed are 1 or more steps, one direction")

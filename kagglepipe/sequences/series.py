@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from kagglepipe.sequences.grid import tolerance
+from kagglepipe.errors import UserError
+from kagglepipe.files import check_sha256
+from kagglepipe.sequences.grid import item_lengths, tolerance
 from kagglepipe.sequences.series_file import RawSeries, SeriesError, first_six, read_raw
 from kagglepipe.sequences.skeleton import LAGS, lag_differences, skeleton_inputs
 
@@ -218,3 +221,19 @@ def series_inputs(
     body = skeleton_inputs(values, **skeleton)
     inputs = np.concatenate([body, *(lag_differences(body, lag) for lag in LAGS)], axis=1)
     return SeriesInputs(times, inputs, series.repairs)
+
+
+def item_inputs(items: pd.DataFrame, paths: Sequence[Path], *, rate: float, **layout: Any) -> dict[str, NDArray[Any]]:
+    """Inputs (T, F) of each series by its `video`, as long on the grid as its row says. layout: of `series_inputs`.
+
+    Raises UserError for a file that has changed, or has no sample.
+    """
+    found, lengths = {}, item_lengths(items, rate)
+    for row, path in zip(items.to_dict("records"), paths, strict=True):
+        check_sha256(path, row["sha256"])
+        try:
+            values = series_inputs(path, rate=rate, **layout).values
+        except SeriesError as error:
+            raise UserError(f"{row['path']}: {error}; raise sequences.rate={rate:g}, or leave it out") from error
+        found[row["video"]] = values[np.minimum(np.arange(lengths[row["video"]]), len(values) - 1)]
+    return found

@@ -94,14 +94,9 @@ def class_orders(checkpoints: Sequence[Checkpoint]) -> list[list[int]]:
 
 def load_classifier(checkpoint: Checkpoint) -> Classifier:
     """Load the classifier of a fold in evaluation mode on the CPU."""
-    meta = checkpoint.meta
-    backbone = timm.create_model(meta["model"], num_classes=0, **meta["kwargs"])
-    model = Classifier(backbone, len(meta["classes"]), checkpoint.preprocessing)
-    tensors = read_tensors(checkpoint.folder / "model.safetensors")
-    if meta["shared_backbone"]:
-        tensors |= {f"backbone.{name}": value for name, value in read_tensors(checkpoint.backbone_file).items()}
-    model.load_state_dict(tensors)
-    check_backbone(checkpoint, model.backbone)
+    weight, bias = load_head(checkpoint)
+    model = Classifier(load_encoder(checkpoint).backbone, len(checkpoint.meta["classes"]), checkpoint.preprocessing)
+    model.head.load_state_dict({"weight": weight, "bias": bias})
     return model.eval()
 
 

@@ -38,15 +38,7 @@ from kagglepipe.training.features import (
 )
 from kagglepipe.training.head import UNSEEN_BIAS, ExtraRows, Head, HeadFitter
 from kagglepipe.training.history import Epoch
-from kagglepipe.training.learner import (
-    FoldResult,
-    LearnerOptions,
-    PretrainedNetwork,
-    Probs,
-    Runtime,
-    fit_runtime,
-    learner_meta,
-)
+from kagglepipe.training.learner import FoldResult, LearnerOptions, PretrainedNetwork, Probs, Runtime, fit_runtime
 from kagglepipe.training.loop import FitRuntime, train_epochs
 from kagglepipe.training.optimise import make_optimiser
 
@@ -203,7 +195,7 @@ class ImageLearner:
     def save_fold(self, result: FoldResult, folder: Path, meta: dict[str, Any]) -> None:
         """Save the fine-tuned network, or the head with the frozen backbone beside the folds."""
         bits = {"bits": self.dataset.bits} if self.dataset.bits else {}
-        meta = {**learner_meta(self.options, self.precision), **self.network.meta(), **bits, **meta}
+        meta = {**self.options.meta(self.precision), **self.network.meta(), **bits, **meta}
         model = result.network
         if isinstance(result.network, Head):
             model = self.network.model

@@ -51,6 +51,11 @@ class LearnerOptions:
         """Whether the whole network is trained, not only what stands on its features."""
         return self.training.mode == "finetune"
 
+    def meta(self, precision: Precision) -> dict[str, Any]:
+        """Part of model.json about how a fold was trained."""
+        model = {"model": self.model.name, "kwargs": self.model.kwargs}
+        return {**model, "training": self.training.mode, "precision": precision.name, "engine": None}
+
 
 @dataclass(frozen=True)
 class Runtime:
@@ -196,15 +201,3 @@ def fit_runtime(
     fitting = images_at_a_time(runtime.device)
     micro_batch = options.training.micro_batch or (fitting and max(1, fitting // images))
     return replace(given, rows_after=rows, micro_batch=micro_batch, compile=options.training.compile, classes=classes)
-
-
-def learner_meta(options: LearnerOptions, precision: Precision) -> dict[str, Any]:
-    """Part of model.json about how a fold was trained."""
-    model = options.model
-    return {
-        "model": model.name,
-        "kwargs": model.kwargs,
-        "training": options.training.mode,
-        "precision": precision.name,
-        "engine": None,
-    }

@@ -69,13 +69,7 @@ def rotate(x: NDArray[np.floating]) -> Rotated:
 
 
 def fit_logistic(
-    z: NDArray[np.float32],
-    labels: Labels,
-    weights: Floats,
-    c: float,
-    start: Fit | None = None,
-    *,
-    ftol: float = FTOL,
+    z: NDArray[np.float32], labels: Labels, weights: Floats, c: float, start: Fit | None = None, *, ftol: float = FTOL
 ) -> Fit:
     """Minimise the loss of scikit-learn's LogisticRegression(C=c) on rows (N, R) along principal axes.
 

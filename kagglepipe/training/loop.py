@@ -33,8 +33,7 @@ Evaluate = Callable[[int], tuple[float, float, float]]  # rows per forward pass 
 class Batches(Protocol):
     """Batches of each epoch, the same number every time."""
 
-    def __len__(self) -> int:
-        """Number of batches of an epoch."""
+    def __len__(self) -> int: ...
 
     def __call__(self, epoch: int) -> Iterable[Sequence[Tensor]]:
         """Yield the batches of an epoch, 1 the first: the model's inputs and, last, its labels."""
@@ -54,11 +53,8 @@ class Budget:
         self._start = self.clock()
 
     def used(self, kept_back: float = 0.0) -> float:
-        """Fraction of the time used, 0 and more, with `kept_back` seconds, at most half of it, reserved.
-
-        The reserve is an estimate: a wrong one must not end a training that has just begun.
-        """
-        seconds = self.seconds - min(kept_back, self.seconds / 2)
+        """Fraction of the time used, 0 and more, with `kept_back` seconds reserved, at most half of all."""
+        seconds = self.seconds - min(kept_back, self.seconds / 2)  # an estimate must not end what has just begun
         return (self.clock() - self._start) / seconds if seconds > 0 else 1.0
 
     @property
@@ -159,9 +155,8 @@ class Loop:
         rank_rows = -(-self.options.batch_size // distributed.world_size())
         self.micro_batch = self.max_micro_batch = self.runtime.micro_batch or rank_rows
         self.budget = self.runtime.budget and self.runtime.budget.split(1)  # its clock starts now
-        self.is_warm = False
+        self.is_warm, self.took = False, 0.0  # took: seconds of the last epoch
         self.rows, self.seconds = 0, 0.0  # of all steps but the first, which chooses kernels and compiles
-        self.took = 0.0  # seconds of the last epoch
         self.network = distributed.wrap_ddp(torch.compile(self.model) if self.runtime.compile else self.model)
 
     def new_scaler(self) -> torch.amp.GradScaler:
@@ -218,12 +213,10 @@ class Loop:
         return Epoch(epoch, loss_sum / max(seen, 1), math.nan, math.nan, lr, rate, ended_by, lr_shortened)
 
     def budget_used(self) -> float:
-        """Fraction of the budget used, averaged over ranks so that all end at the same step; 0 without a budget.
-
-        Time is reserved for prediction after training, at three times the speed of training.
-        """
+        """Fraction of the budget used, averaged over ranks so that all end at the same step; 0 without a budget."""
         if self.budget is None:
             return 0.0
+        # time is reserved for prediction after training, at three times the speed of training
         used = self.budget.used(kept_back=self.runtime.rows_after * self.seconds / (3 * max(self.rows, 1)))
         return distributed.all_reduce_sum([used], self.device)[0] / distributed.world_size()
 
@@ -239,8 +232,7 @@ class Loop:
             except RuntimeError as error:  # torch.OutOfMemoryError is one
                 if not is_out_of_memory(error):
                     raise
-                rows = min(self.micro_batch, len(labels))
-                if rows == 1:
+                if (rows := min(self.micro_batch, len(labels))) == 1:
                     advice = "type a smaller model.image_size or another model"
                     raise UserError(f"{self.name}: no memory for a single {self.unit}: {advice}") from error
                 if distributed.world_size() > 1:  # other ranks may be in the middle of the step
@@ -275,8 +267,7 @@ class Loop:
             raise NonFiniteLoss(loss)
         epoch = replace(epoch, valid_loss=loss, valid_accuracy=accuracy, valid_score=score)
         more = "" if self.metric in ("accuracy", "log_loss") else f", valid {self.metric} {format_score(score)}"
-        left = (self.options.epochs - epoch.epoch) * self.took
-        left = min(left, self.budget.left) if self.budget else left
+        left = min((self.options.epochs - epoch.epoch) * self.took, self.budget.left if self.budget else math.inf)
         log.info(
             "%s epoch %d/%d: train loss %.4f, valid loss %.4f, valid accuracy %.4f%s, %.0f %ss/s%s",
             self.name, epoch.epoch, self.options.epochs, epoch.train_loss, loss, accuracy, more, epoch.rate, self.unit,

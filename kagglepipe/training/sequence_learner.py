@@ -9,39 +9,27 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from kagglepipe.competitions.dataset import Dataset, content_key
 from kagglepipe.distributed import is_rank_zero
-from kagglepipe.errors import UserError
-from kagglepipe.files import check_sha256
 from kagglepipe.images.augment import Transform
 from kagglepipe.models.classifier import Classifier
 from kagglepipe.models.temporal import CnnLstm, TemporalModel
 from kagglepipe.options import TemporalOptions
 from kagglepipe.sequences.dataset import ClipBatches, Example
 from kagglepipe.sequences.grid import item_lengths
-from kagglepipe.sequences.series import series_inputs
-from kagglepipe.sequences.series_file import SeriesError
+from kagglepipe.sequences.series import item_inputs
 from kagglepipe.sequences.video import DECODER, VideoFrames
 from kagglepipe.training.checkpoint import save_temporal
 from kagglepipe.training.device import Precision
 from kagglepipe.training.features import FeatureStore, Frames, Item, encode, stored_features
 from kagglepipe.training.head import ExtraRows, HeadFitter
-from kagglepipe.training.learner import (
-    FoldResult,
-    LearnerOptions,
-    PretrainedNetwork,
-    Probs,
-    Runtime,
-    fit_runtime,
-    learner_meta,
-)
+from kagglepipe.training.learner import FoldResult, LearnerOptions, PretrainedNetwork, Probs, Runtime, fit_runtime
 from kagglepipe.training.linear import linear_fitter
 from kagglepipe.training.loop import FitRuntime, train_epochs
 from kagglepipe.training.optimise import make_optimiser
-from kagglepipe.training.temporal import FLOAT32, fit_temporal, make_temporal, pooled, temporal_probabilities
+from kagglepipe.training.temporal import FLOAT32, fit_temporal, make_linear, pooled, temporal_probabilities
 
 Array = NDArray[Any]
 Features = Mapping[str, Array]  # video -> (T, F)
@@ -111,27 +99,17 @@ class SequenceLearner:
             if not self.is_video:
                 self._features[view] = self.series_features()
             else:
-                kinds = (False, True) if self.options.sequences.motion else (False,)
-                parts = [self.frame_features(view, motion=motion) for motion in kinds]
-                joined = (
-                    parts[0] if len(parts) == 1 else [np.concatenate(own, axis=1) for own in zip(*parts, strict=True)]
-                )
-                self._features[view] = dict(zip(self.items["video"], joined, strict=True))
+                found = self.frame_features(view)
+                if self.options.sequences.motion:
+                    pairs = zip(found, self.frame_features(view, motion=True), strict=True)
+                    found = [np.concatenate(pair, axis=1) for pair in pairs]
+                self._features[view] = dict(zip(self.items["video"], found, strict=True))
         return self._features[view]
 
     def series_features(self) -> Features:
         """Samples (T, F) of every series on the grid of the rate. Raises UserError for one that has none."""
-        competition, rate, found = self.options.competition, self.options.sequences.rate, {}
-        layout = {"columns": competition.columns, "skeleton": competition.skeleton, **self.series_layout}
-        lengths = item_lengths(self.items, rate)
-        for row, path in zip(self.items.to_dict("records"), self.paths, strict=True):
-            check_sha256(path, row["sha256"])
-            try:
-                values = series_inputs(path, rate=rate, **layout).values
-            except SeriesError as error:
-                raise UserError(f"{row['path']}: {error}; raise sequences.rate={rate:g}, or leave it out") from error
-            found[row["video"]] = values[np.minimum(np.arange(lengths[row["video"]]), len(values) - 1)]
-        return found
+        layout = {"columns": self.options.competition.columns, "skeleton": self.options.competition.skeleton}
+        return item_inputs(self.items, self.paths, rate=self.options.sequences.rate, **layout, **self.series_layout)
 
     @property
     def series_layout(self) -> dict[str, Any]:
@@ -158,15 +136,12 @@ class SequenceLearner:
         augmentation, size = self.options.augmentation, self.network.model.preprocessing.size
         return Transform(augmentation.policy, size, mirror=augmentation.mirror)
 
-    def frame_features(self, view: int, *, motion: bool) -> list[Array]:
+    def frame_features(self, view: int, *, motion: bool = False) -> list[Array]:
         """Features (T, F) of every video by the frozen network, from the store; motion: of differences of frames."""
-
-        def read(item: Item, first: int, end: int) -> Frames:
-            return self.frames.read(item.row, np.arange(first, end), view, motion=motion)
-
         return stored_features(
-            FeatureStore(self.feature_folder(view, motion), np.float16), self.network.model, read, self.videos,
-            backend=self.runtime.backend, workers=self.runtime.workers,
+            FeatureStore(self.feature_folder(view, motion), np.float16), self.network.model,
+            lambda item, first, end: self.frames.read(item.row, np.arange(first, end), view, motion=motion),
+            self.videos, backend=self.runtime.backend, workers=self.runtime.workers,
             progress=f"features{' of motion' * motion}{f', view {view}' if view else ''}",
         )  # fmt: skip
 
@@ -179,15 +154,12 @@ class SequenceLearner:
     def tuned_features(self, encoder: Classifier, rows: pd.DataFrame) -> Features:
         """Features (T, F) of the videos of `rows` by a fine-tuned encoder, without a store."""
         asked = [
-            item for item, video in zip(self.videos, self.items["video"], strict=True) if video in set(rows["video"])
+            item for item, known in zip(self.videos, self.items["video"].isin(rows["video"]), strict=True) if known
         ]
-
-        def read(item: Item, first: int, end: int) -> Frames:
-            return self.frames.read(item.row, np.arange(first, end))
-
         found = encode(
-            encoder, read, asked, backend=self.runtime.backend.uncached, dtype=np.float16,
-            workers=self.runtime.workers, progress="features of the tuned network",
+            encoder, lambda item, first, end: self.frames.read(item.row, np.arange(first, end)), asked,
+            backend=self.runtime.backend.uncached, dtype=np.float16, workers=self.runtime.workers,
+            progress="features of the tuned network",
         )  # fmt: skip
         return {self.items["video"].iloc[item.row]: features for item, (_, features) in zip(asked, found, strict=True)}
 
@@ -236,23 +208,15 @@ class SequenceLearner:
 
     def fit_linear(self, fold: int, extra: pd.DataFrame) -> tuple[list[TemporalModel], list[dict[str, Any]]]:
         """Fit a linear head on standardised pooled features, as a temporal model whose cell is the mean."""
-        temporal, fitter = self.options.model.temporal, self.linear_fitter
-        more = None
+        temporal, more = self.options.model.temporal, None
         if not extra.empty:
-            more = ExtraRows(
-                [self.standardised(temporal, view, extra) for view in self.views], self.dataset.labels(extra)
-            )
-        head = fitter.fit(fold, more)
-        first = [example for example, _ in self.examples(self.train, self.features())][:1]
-        model = make_temporal(
-            first, len(self.classes), temporal, noise=self.options.sequences.noise, seed=self.options.seed,
-            device=torch.device("cpu"),
+            views = [self.standardised(temporal, view, extra) for view in self.views]
+            more = ExtraRows(views, self.dataset.labels(extra))
+        model = make_linear(
+            self.examples(self.train, self.features())[0][0], self.linear_fitter.fit(fold, more), temporal,
+            *self.scale(temporal), noise=self.options.sequences.noise, seed=self.options.seed,
         )  # fmt: skip
-        for buffer, value in zip((model.inputs.centre, model.inputs.scale), self.scale(temporal), strict=True):
-            buffer.copy_(torch.from_numpy(value))
-        classifier = model.head.classifier
-        classifier.weight.data, classifier.bias.data = torch.from_numpy(head.weight), torch.from_numpy(head.bias)
-        return [model.to(self.runtime.device).eval()], fitter.history(fold)
+        return [model.to(self.runtime.device)], self.linear_fitter.history(fold)
 
     @cached_property
     def linear_fitter(self) -> HeadFitter:
@@ -309,11 +273,10 @@ class SequenceLearner:
     def clip_batches(self, rows: pd.DataFrame) -> ClipBatches:
         """Batches of augmented clips of at most `sequences.clip_frames` frames."""
         sequences, row_of = self.options.sequences, {video: row for row, video in enumerate(self.items["video"])}
-        start = dict(zip(rows["id"], rows["position"], strict=True))
-        video = dict(zip(rows["id"], rows["video"], strict=True))
+        clips = dict(zip(rows["id"], zip(rows["video"], rows["position"], strict=True), strict=True))
 
         def read(example: Example, at: Array, epoch: int) -> Frames:
-            name, first = (example.id, 0) if self.per_frame else (video[example.id], start[example.id])
+            name, first = (example.id, 0) if self.per_frame else clips[example.id]
             unique, back = np.unique(at + first, return_inverse=True)
             return self.frames.read(row_of[name], unique, epoch, example.id)[back]
 
@@ -327,12 +290,11 @@ class SequenceLearner:
     def save_fold(self, result: FoldResult, folder: Path, meta: dict[str, Any]) -> None:
         """Save the temporal models, and the encoder if it was fine-tuned."""
         network: TemporalNetwork = result.network
-        competition, sequences = self.options.competition, self.options.sequences
-        reading = {name: getattr(competition, name) for name in
-                   ("kind", "columns", "skeleton", "unit", "background", "form")}  # fmt: skip
+        reading = ("kind", "columns", "skeleton", "unit", "background", "form")
         meta = {
-            **learner_meta(self.options, self.precision), **(self.network.meta() if self.is_video else {}), **meta,
-            "rate": sequences.rate, "motion": sequences.motion, **reading,
+            **self.options.meta(self.precision), **(self.network.meta() if self.is_video else {}), **meta,
+            "rate": self.options.sequences.rate, "motion": self.options.sequences.motion,
+            **{name: getattr(self.options.competition, name) for name in reading},
             **({} if self.is_video else self.series_layout),
         }  # fmt: skip
         encoder = network.encoder or (self.network.model if self.is_video else None)

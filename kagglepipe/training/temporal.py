@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from kagglepipe.models.temporal import FeatureTransform, TemporalModel, moving_a
 from kagglepipe.options import SequenceOptions, TemporalOptions, TrainingOptions
 from kagglepipe.sequences.dataset import Example, TrainingBatches, collate
 from kagglepipe.training.device import Precision
+from kagglepipe.training.head import Head
 from kagglepipe.training.history import Epoch
 from kagglepipe.training.loop import train_epochs
 from kagglepipe.training.optimise import param_groups
@@ -37,6 +39,19 @@ def make_temporal(
     if options.cell != "mean":
         model.inputs.fit(raw_frames(model, examples, seed=seed), seed=seed)
     return model.to(device)
+
+
+def make_linear(
+    example: Example, head: Head, options: TemporalOptions, centre: NDArray[Any], scale: NDArray[Any], *,
+    noise: float = 0.0, seed: int = 0,
+) -> TemporalModel:  # fmt: skip
+    """Make a temporal model of a linear head on pooled inputs (D,), standardised as (x − centre) · scale."""
+    model = make_temporal([example], len(head.bias), options, noise=noise, seed=seed, device=torch.device("cpu"))
+    model.inputs.centre.copy_(torch.from_numpy(centre))
+    model.inputs.scale.copy_(torch.from_numpy(scale))
+    classifier = model.head.classifier
+    classifier.weight.data, classifier.bias.data = torch.from_numpy(head.weight), torch.from_numpy(head.bias)
+    return model.eval()
 
 
 def raw_frames(model: TemporalModel, examples: Sequence[Example], *, seed: int) -> NDArray[np.float32]:

@@ -46,9 +46,7 @@ def wandb(folder: Path, settings: Mapping[str, Any]) -> Iterator[Track]:
     except UsageError as error:  # there is no key
         raise UserError(f"training.trackers=wandb: {error} Without an account: export WANDB_MODE=offline") from error
     try:
-        yield lambda part, step, figures: run.log(
-            {f"{part}/epoch": step, **{f"{part}/{name}": value for name, value in figures.items()}}
-        )
+        yield with_epoch(run.log)
     finally:
         run.finish()
 
@@ -73,11 +71,14 @@ def trackio(folder: Path, settings: Mapping[str, Any]) -> Iterator[Track]:
 
     library.init(project=PROJECT, name=folder.name, config=flat(settings))
     try:
-        yield lambda part, step, figures: library.log(
-            {f"{part}/epoch": step, **{f"{part}/{name}": value for name, value in figures.items()}}
-        )
+        yield with_epoch(library.log)
     finally:
         library.finish()
+
+
+def with_epoch(log: Callable[[dict[str, float]], Any]) -> Track:
+    """Log the step as a metric of its part: each part has epochs of its own, a run of these libraries one count."""
+    return lambda part, step, figures: log({f"{part}/{name}": x for name, x in {"epoch": step, **figures}.items()})
 
 
 TRACKERS = {"tensorboard": tensorboard, "wandb": wandb, "mlflow": mlflow, "trackio": trackio}

@@ -28,11 +28,8 @@ def test_the_features_stay_the_same(name: str) -> None:
     with torch.inference_mode():
         folded = fold_batch_norms(backbone, x[:1])
         torch.testing.assert_close(folded(x), backbone(x), rtol=1e-4, atol=1e-4)
-
-
-def test_efficientnet_keeps_no_batch_norm() -> None:
-    folded = fold_batch_norms(with_lived_norms("test_efficientnet"), torch.randn(1, 3, 64, 64))
-    assert not [module for module in folded.modules() if isinstance(module, nn.BatchNorm2d)]
+    if name == "test_efficientnet":
+        assert not [module for module in folded.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
 class Shared(nn.Module):

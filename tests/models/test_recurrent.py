@@ -132,34 +132,6 @@ def test_written_and_fused_have_the_same_results_and_every_gradient(shape: dict[
         assert_close(ours, torchs, TOLERANCE[shape["dtype"]])
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("cell", CELLS)
-def test_they_stay_together_over_a_long_wide_batch(cell: str, dtype: torch.dtype) -> None:
-    torch.manual_seed(0)
-    options = {"inputs": 32, "hidden": 24, "cell": cell, "layers": 2, "bidirectional": True}
-    fused, written = pair(options, dtype)
-    features = torch.randn(5, 40, 32, dtype=dtype)
-    state = random_state(fused, 5, dtype)
-    for lengths in (None, torch.tensor([7, 40, 1, 39, 20])):
-        ours, torchs = (results_and_gradients(module, features, lengths, state) for module in (written, fused))
-        assert_close(ours, torchs, 10 * TOLERANCE[dtype])  # of gradients through forty steps, on any processor
-
-
-@pytest.mark.parametrize(("cell", "kernel"), [("elman", nn.RNN), ("lstm", nn.LSTM), ("gru", nn.GRU)])
-def test_both_are_torchs_own_network_with_its_own_names(cell: str, kernel: type[nn.RNNBase]) -> None:
-    torch.manual_seed(0)
-    bare = kernel(3, 4, 2, batch_first=True, bidirectional=True)
-    features = torch.randn(2, 5, 3)
-    for fused in (True, False):
-        module = Recurrent(3, 4, cell=cell, layers=2, bidirectional=True, fused=fused)
-        module.rnn.load_state_dict(bare.state_dict())
-        expected, after = bare(features)
-        states, state = module(features)
-        assert_close(states, expected, 1e-5)
-        assert_close(state, after, 1e-5)
-        assert torch.equal(module.encode(features), states)
-
-
 # --- lengths ---------------------------------------------------------------------------------------------------
 
 
@@ -287,19 +259,6 @@ def test_dropout_falls_between_layers_in_training_only(fused: bool) -> None:
     assert torch.equal(end[0][1], other_end[0][1])
     module.eval()
     assert not torch.equal(module.encode(one), module.encode(other))
-
-
-@pytest.mark.parametrize("fused", [True, False])
-def test_dropout_keeps_the_mean(fused: bool) -> None:
-    """A second layer that adds up what it gets: in the mean of many draws that is the sum without dropout."""
-    torch.manual_seed(0)
-    module = Recurrent(1, 100, cell="elman", layers=2, dropout=0.5, fused=fused)
-    with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            parameter.zero_() if name != "rnn.weight_ih_l1" else parameter.fill_(0.001)
-        module.rnn.bias_ih_l0.fill_(1.0)
-    found = module.encode(torch.zeros(200, 1, 1)).mean().item()
-    assert found == pytest.approx(math.tanh(0.1 * math.tanh(1.0)), rel=0.02)
 
 
 @pytest.mark.filterwarnings("error")

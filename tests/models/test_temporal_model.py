@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
-from kagglepipe.errors import UserError
 from kagglepipe.models.classifier import Classifier
 from kagglepipe.models.recurrent import Recurrent
 from kagglepipe.models.temporal import (
@@ -185,14 +184,6 @@ def test_streaming_equals_batch(steps: int, seed: int, per_frame: bool, **change
 def test_a_stream_drops_no_units() -> None:
     model, frame = model_of(dropout=0.5), random_frames(F)
     assert torch.equal(Stream(model.train())(frame), Stream(model.eval())(frame))
-
-
-@pytest.mark.parametrize("changes", [{"bidirectional": True}, {"shuffled": True}, {"cell": "mean"}, {"cell": "conv"}])
-def test_what_cannot_go_on_frame_by_frame_is_refused(changes: dict[str, Any]) -> None:
-    model = model_of(**changes)
-    assert not model.is_causal
-    with pytest.raises(UserError, match=r"live stream.*model=cnn_lstm model\.temporal\.bidirectional=false"):
-        Stream(model)
 
 
 # --- padding ---------------------------------------------------------------------------------------------------

@@ -17,14 +17,7 @@ from torch import Tensor, nn
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256
 from kagglepipe.models.classifier import make_backbone
-from kagglepipe.models.weights import (
-    BUNDLED,
-    Weights,
-    find_weights,
-    load_backbone,
-    load_weights,
-    write_tensors,
-)
+from kagglepipe.models.weights import BUNDLED, Weights, find_weights, load_backbone, load_weights, write_tensors
 
 LITE0 = "tf_efficientnet_lite0"
 TINY = "test_resnet"

@@ -11,11 +11,9 @@ import pytest
 
 from kagglepipe.images.dataset import TrainingImages
 from kagglepipe.models.classifier import Classifier
-from kagglepipe.training import image_learner as module
-from kagglepipe.training.history import Epoch, best_epoch
-from kagglepipe.training.image_learner import evaluate
+from kagglepipe.training.history import Epoch
 from kagglepipe.training.loop import Budget, FitRuntime
-from tests.fitting import FLOAT32, RECIPE, VALID, Clock, assert_same, killed, network, relabelled, trained, untimed
+from tests.fitting import RECIPE, Clock, assert_same, killed, network, trained, untimed
 
 STEPS = 3  # in an epoch: twenty-four rows in batches of eight
 WHOLE = 4 * STEPS  # seconds of steps in a fit, and half a second after each epoch to evaluate
@@ -109,17 +107,6 @@ def test_it_ends_in_time_at_rates_that_have_come_down(seconds: float, clock: Clo
     assert seconds < 5 or rates[-1] < 0.2 * RECIPE.lr  # one epoch of two steps is too short
 
 
-def test_the_best_so_far_is_left(clock: Clock, images: TrainingImages) -> None:
-    """Wrong labels of what is held out make an earlier epoch the best; its weights are left, not the last ones."""
-    misled, model = relabelled(images, VALID), network()
-    history = trained(model, misled, runtime=limited(clock, 8.0))
-    best = best_epoch(history)
-    assert best < len(history) == 3
-    loss, *_ = evaluate(model, misled, VALID, FLOAT32, batch_size=8)
-    assert loss == pytest.approx(history[best - 1].valid_loss, rel=1e-6)
-    assert loss != pytest.approx(history[-1].valid_loss, rel=1e-3)
-
-
 def test_time_for_what_comes_afterwards_is_kept(clock: Clock, images: TrainingImages) -> None:
     """Eight images a second of training are twenty-four a second of looking: 120 more of them take five seconds."""
     trained(network(), images, runtime=limited(clock, 11.0, rows_after=120))
@@ -136,17 +123,6 @@ def test_no_time_at_all_is_one_step(clock: Clock, images: TrainingImages) -> Non
     history = trained(network(), images, runtime=limited(clock, 0.0))
     assert (clock.steps, len(history), history[0].ended_by) == (1, 1, "budget")
     assert history[0].lr < 0.05 * RECIPE.lr
-
-
-def test_nothing_held_out_trusts_the_last_weights(
-    clock: Clock, images: TrainingImages, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    train_epochs = module.train_epochs
-    monkeypatch.setattr(
-        module, "train_epochs", lambda *arguments, **options: train_epochs(*arguments, **{**options, "evaluate": None})
-    )
-    history = trained(network(), images, runtime=limited(clock, 5.0))
-    assert (history[-1].ended_by, clock.steps) == ("budget", 5)
 
 
 # --- kills ---------------------------------------------------------------------------------------------------------

@@ -23,17 +23,7 @@ from kagglepipe.training import learner
 from kagglepipe.training.backends import make_backend
 from kagglepipe.training.loop import Budget, FitRuntime, Loop
 from kagglepipe.training.optimise import freeze_statistics, gradients
-from tests.fitting import (
-    FLOAT32,
-    RECIPE,
-    ROWS,
-    Clock,
-    crowd,
-    images_in,
-    network,
-    trained,
-    untimed,
-)
+from tests.fitting import FLOAT32, RECIPE, ROWS, Clock, crowd, images_in, network, trained, untimed
 from tests.processes import in_company
 
 Company = Callable[..., list[Any]]

@@ -22,18 +22,7 @@ from kagglepipe.training.device import Precision, choose_device, make_determinis
 from kagglepipe.training.image_learner import evaluate
 from kagglepipe.training.loop import FitRuntime, train_epochs
 from kagglepipe.training.optimise import make_optimiser
-from tests.fitting import (
-    CLASSES,
-    FLOAT32,
-    RECIPE,
-    VALID,
-    Listed,
-    assert_same,
-    images_in,
-    network,
-    trained,
-    untimed,
-)
+from tests.fitting import CLASSES, FLOAT32, RECIPE, VALID, Listed, assert_same, images_in, network, trained, untimed
 from tests.processes import in_company
 
 pytestmark = [

@@ -107,16 +107,6 @@ def test_neither_repeated_views_nor_the_order_of_rows_grid_and_folds_change_anyt
         np.testing.assert_allclose(one.fit(0).probabilities(x), found.probabilities(x), atol=NEAR)
 
 
-def test_every_view_of_the_training_rows_is_fitted() -> None:
-    x, labels, folds = problem()
-    views = [x, x + 1, x * 2]
-    head = fitter(views, labels, folds, [0.3]).fit(0)
-    rows = folds != 0
-    stacked, repeated = np.concatenate([view[rows] for view in views]), np.tile(labels[rows], 3)
-    expected = solution(stacked, repeated, 0.1).predict_proba(x)
-    np.testing.assert_allclose(head.probabilities(x), expected, atol=NEAR)
-
-
 def test_a_view_weighs_as_much_as_that_many_copies() -> None:
     x, labels, folds = problem()
     other = x + np.random.default_rng(1).normal(0, 0.3, x.shape).astype(np.float32)

@@ -23,18 +23,7 @@ from kagglepipe.training.device import Precision, is_out_of_memory
 from kagglepipe.training.loop import FitRuntime, Loop
 from kagglepipe.training.optimise import gradients, update
 from kagglepipe.training.resume import load_progress, save_progress
-from tests.fitting import (
-    FLOAT32,
-    RECIPE,
-    TRAIN,
-    assert_same,
-    crowd,
-    killed,
-    network,
-    seed_of,
-    trained,
-    untimed,
-)
+from tests.fitting import FLOAT32, RECIPE, TRAIN, assert_same, crowd, killed, network, seed_of, trained, untimed
 
 HALF = Precision(torch.float16, True, "as on a GPU without bfloat16")
 SHORT = replace(RECIPE, epochs=2)
