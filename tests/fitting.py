@@ -29,9 +29,9 @@ from kagglepipe.options import TemporalOptions, TrainingOptions
 from kagglepipe.training import image_learner as module
 from kagglepipe.training import loop as loop_module
 from kagglepipe.training.device import Precision
-from kagglepipe.training.history import Epoch
 from kagglepipe.training.image_learner import fit
 from kagglepipe.training.loop import FitRuntime, Loop
+from kagglepipe.training.resume import Epoch
 from tests.processes import Moment, Moments, die
 
 SIZE, COUNT, CLASSES = 32, 36, 3

@@ -120,8 +120,7 @@ def save_fold(
 ) -> dict[str, Any]:
     """Write log, predictions and, last, the metrics of a fold; log and return them. test: probabilities (N, C)."""
     from kagglepipe.training.advice import warn_of_constant
-    from kagglepipe.training.history import LR_SHORTENED
-    from kagglepipe.training.resume import forget_progress
+    from kagglepipe.training.resume import LR_SHORTENED, forget_progress
 
     dataset, options = training.dataset, training.learner.options
     classes, train = dataset.classes, dataset.train

@@ -37,10 +37,10 @@ from kagglepipe.training.features import (
     stored_features,
 )
 from kagglepipe.training.head import UNSEEN_BIAS, ExtraRows, Head, HeadFitter
-from kagglepipe.training.history import Epoch
 from kagglepipe.training.learner import FoldResult, LearnerOptions, PretrainedNetwork, Probs, Runtime, fit_runtime
 from kagglepipe.training.loop import FitRuntime, train_epochs
 from kagglepipe.training.optimise import make_optimiser
+from kagglepipe.training.resume import Epoch
 
 UNSEEN_BUT_TUNED = -20.0  # bias with which fine-tuning begins for a class of no training row
 WEIGHT_BESIDE_PASTED = 4.0  # of a clean view: pasted ones are for photos from elsewhere (docs/elsewhere.md)

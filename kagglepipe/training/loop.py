@@ -19,9 +19,8 @@ from kagglepipe.models.temporal import load_stored
 from kagglepipe.options import TrainingOptions
 from kagglepipe.predictions.uncertainty import format_score
 from kagglepipe.training.device import Precision, is_out_of_memory
-from kagglepipe.training.history import Epoch, best_epoch
 from kagglepipe.training.optimise import freeze_statistics, gradients, make_schedule, update
-from kagglepipe.training.resume import Progress, capture, part, restore, resume, save_progress
+from kagglepipe.training.resume import Epoch, Progress, best_epoch, capture, part, restore, resume, save_progress
 
 log = logging.getLogger(__name__)
 NAN_LR_FACTOR = 0.1  # on the learning rate, after a loss that is not finite

@@ -14,9 +14,9 @@ from kagglepipe.options import SequenceOptions, TemporalOptions, TrainingOptions
 from kagglepipe.sequences.dataset import Example, TrainingBatches, collate
 from kagglepipe.training.device import Precision
 from kagglepipe.training.head import Head
-from kagglepipe.training.history import Epoch
 from kagglepipe.training.loop import train_epochs
 from kagglepipe.training.optimise import param_groups
+from kagglepipe.training.resume import Epoch
 
 MAX_FRAMES = 20_000  # from which means and principal components are estimated: more change nothing
 MAX_PADDED = 20_000  # frames of a batch in prediction, padding included: bounds its memory

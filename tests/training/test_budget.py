@@ -11,8 +11,8 @@ import pytest
 
 from kagglepipe.images.dataset import TrainingImages
 from kagglepipe.models.classifier import Classifier
-from kagglepipe.training.history import Epoch
 from kagglepipe.training.loop import Budget, FitRuntime
+from kagglepipe.training.resume import Epoch
 from tests.fitting import RECIPE, Clock, assert_same, killed, network, trained, untimed
 
 STEPS = 3  # in an epoch: twenty-four rows in batches of eight

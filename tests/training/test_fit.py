@@ -16,10 +16,9 @@ from kagglepipe import console
 from kagglepipe.errors import UserError
 from kagglepipe.images.dataset import TrainingImages, lost_workers
 from kagglepipe.predictions.metrics import METRICS
-from kagglepipe.training.history import Epoch, best_epoch
 from kagglepipe.training.image_learner import evaluate
 from kagglepipe.training.loop import Budget, FitRuntime
-from kagglepipe.training.resume import load_progress, save_progress
+from kagglepipe.training.resume import Epoch, best_epoch, load_progress, save_progress
 from tests.fitting import CLASSES, FLOAT32, RECIPE, VALID, assert_same, network, relabelled, trained, untimed
 
 # --- learning --------------------------------------------------------------------------------------------------

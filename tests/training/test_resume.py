@@ -21,9 +21,17 @@ from torch import nn
 from kagglepipe.images.dataset import TrainingImages
 from kagglepipe.models.classifier import Classifier
 from kagglepipe.training.device import Precision
-from kagglepipe.training.history import Epoch
 from kagglepipe.training.loop import FitRuntime, Loop
-from kagglepipe.training.resume import Progress, capture, forget_progress, load_progress, part, restore, save_progress
+from kagglepipe.training.resume import (
+    Epoch,
+    Progress,
+    capture,
+    forget_progress,
+    load_progress,
+    part,
+    restore,
+    save_progress,
+)
 from tests.fitting import RECIPE, Job, assert_same, carry_out, network, trained, untimed
 from tests.processes import in_a_process
 

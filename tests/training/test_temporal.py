@@ -22,8 +22,8 @@ from kagglepipe.options import SequenceOptions
 from kagglepipe.sequences.dataset import Example
 from kagglepipe.training import temporal as module
 from kagglepipe.training.head import HeadFitter
-from kagglepipe.training.history import Epoch
 from kagglepipe.training.loop import train_epochs
+from kagglepipe.training.resume import Epoch
 from kagglepipe.training.temporal import (
     FLOAT32,
     as_inputs,
