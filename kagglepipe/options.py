@@ -19,11 +19,13 @@ POLICIES = ("none", "light", "strong", "resolution", "paste")
 SEGMENT_SCORES = ("f1_10", "f1_25", "f1_50", "edit", *(f"map_{tiou}" for tiou in range(10, 80, 10)), "map_activitynet")
 CROPS = ("squash", "center", "border")
 FORMS = ("index", "name", "probability", "probabilities", "segments")
-ID_FORMS = ("name", "stem", "path")
+ID_FORMS = ("name", "stem", "path", "column")
+TASKS = ("multiclass", "multilabel", "ordinal", "regression", "ranking")
 JOINTS = ("hip", "neck", "left_hip", "right_hip")
 # stages and tools that find the folder of a competition by its name
 NAMED = "download | prepare | augment | train | ensemble | submit | predict | detect | runs | drill | bundle"
-COLUMNS = ("video", "start", "end", "label", "group", "split", "values", "time", "file")
+COLUMNS = ("item", "id", "label", "labels", "group", "split", "fold", "start", "end", "values", "time", "video", "file")
+COLUMN_LISTS = ("labels", "values")  # columns that may be several
 
 
 def option(
@@ -89,6 +91,7 @@ class CompetitionOptions(Options, group="competition"):
         None, "Kaggle's name, and folder in data/ and outputs/; null: the source's name.", stages=f"{NAMED} | doctor"
     )
     title: str = option("", "Name for people.")
+    task: str = option("multiclass", "Type of the answers; so far one class for each item.", choices=TASKS)
     kind: str = option(
         "image",
         "Type of the items.",
@@ -101,16 +104,30 @@ class CompetitionOptions(Options, group="competition"):
         stages="prepare | train | submit",
     )
     layout: dict[str, str] = option({}, "Folder of each class in the archive; empty: all in `train`, or in the root.")
-    test: str | None = option(None, "Folder of the test images; null: there is no test set.")
+    test: str | None = option(
+        None, "Folder of the test items, or a CSV or text file that lists them; null: there is no test set."
+    )
     labels: str | None = option(
         None,
-        "CSV in the source instead of class folders: `file,label[,group][,split]` for images, "
-        "`video[,start,end],label[,group][,split]` for video and series.",
+        "CSV or JSON in the source instead of class folders: `item,label[,group][,split][,fold]`, and for pieces of "
+        "video and series `start,end`; columns of other names: competition.columns.",
         path=True,
     )
-    files: str | None = option(None, "CSV `video[,group][,split]` of all items.", path=True, read_by="video | series")
-    columns: dict[str, str] = option(
-        {}, f"Columns in these CSVs, or arrays in npz files: {', '.join(COLUMNS)}.", stages="prepare | train"
+    label_from: str | None = option(
+        None, "Pattern of the file names that holds the labels, as `{label}.{number}.jpg`, instead of class folders."
+    )
+    metadata: str | None = option(
+        None, "A second CSV, with groups, splits or folds of the items that are labelled elsewhere.", path=True
+    )
+    metadata_key: str | None = option(
+        None, "Column by which `metadata` is joined to `labels`; null: that of the items (columns.item)."
+    )
+    files: str | None = option(None, "CSV `item[,group][,split]` of all items.", path=True, read_by="video | series")
+    columns: dict[str, Any] = option(
+        {},
+        f"Columns in these tables, or arrays in npz files: {', '.join(COLUMNS[:-2])}. `labels` is a list of one-hot "
+        "columns, `video` and `file` stand for `item`.",
+        stages="prepare | train",
     )
     background: str | None = option(
         None,
@@ -134,7 +151,7 @@ class CompetitionOptions(Options, group="competition"):
     )
     id: str = option(
         "name",
-        "Identity of an image: file name, stem, or relative path.",
+        "Identity of an item: file name, stem, relative path, or columns.id in `labels` and in the list of test items.",
         choices=ID_FORMS,
         stages="prepare | train | submit",
     )
@@ -205,6 +222,8 @@ class CompetitionOptions(Options, group="competition"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.task != "multiclass":
+            raise UserError(f"competition.task={self.task} is not supported yet: type multiclass, or leave it out")
         object.__setattr__(self, "test", relative_folder("competition.test", self.test) if self.test else None)
         layout = {name: relative_folder(f"competition.layout.{name}", at) for name, at in self.layout.items()}
         object.__setattr__(self, "layout", layout)
@@ -223,14 +242,26 @@ class CompetitionOptions(Options, group="competition"):
             )
         if self.time_axis not in (None, 0, 1, 2):
             raise UserError(f"competition.time_axis={self.time_axis} must be 0, the first axis, 1 or 2")
-        for column in self.columns:
+        for column, name in self.columns.items():
             check_choice("competition.columns", column, COLUMNS)
+            names = name if isinstance(name, list) and column in COLUMN_LISTS else [name]
+            if not all(isinstance(one, str) for one in names):
+                raise UserError(f"competition.columns.{column}={name} must name a column, in quotes if it is a number")
         if self.skeleton and set(self.skeleton) != set(JOINTS):
             raise UserError(f"competition.skeleton names {sorted(self.skeleton)}; it needs {', '.join(JOINTS)}")
         if self.hidden is not None and self.per_class is not None:
             raise UserError("competition.hidden and competition.per_class cannot be combined: leave one of them out")
         if self.per_class is not None and self.finds_segments:
             raise UserError("competition.per_class counts items with one label, which frames of a video are not")
+
+    def column(self, name: str) -> str:
+        """Name in the user's tables of one of our columns.
+
+        >>> CompetitionOptions(columns={"file": "image_id"}).column("item"), CompetitionOptions().column("label")
+        ('image_id', 'label')
+        """
+        names = (name, "video", "file") if name == "item" else (name,)
+        return str(next((self.columns[one] for one in names if one in self.columns), name))
 
     @property
     def finds_segments(self) -> bool:

@@ -59,14 +59,19 @@ def _mapping(node: Any) -> dict[str, Any]:
     return {key.value: value for key, value in node.value} if getattr(node, "id", "") == "mapping" else {}
 
 
+def _scalars(node: Any) -> list[Any]:
+    """The items of a YAML list, or the one node that is none."""
+    return list(node.value) if node.id == "sequence" else [node]
+
+
 def _texts(node: Any, kind: Any) -> list[tuple[Any, bool]]:
     """(text scalar, whether it may be null) of an option. kind: the option's type."""
     if kind in (str, str | None) or (kind == list[str] and node.id == "scalar"):
         found = [(node, True)]
     elif kind == list[str] and node.id == "sequence":
         found = [(one, False) for one in node.value]
-    elif kind == dict[str, str] and node.id == "mapping":
-        found = [(one, False) for pair in node.value for one in pair]
+    elif kind in (dict[str, str], dict[str, Any]) and node.id == "mapping":
+        found = [(one, False) for pair in node.value for cell in pair for one in _scalars(cell)]
     else:
         found = []
     return [(one, is_optional) for one, is_optional in found if one.id == "scalar"]

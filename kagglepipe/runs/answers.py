@@ -184,4 +184,4 @@ def fitting_ids(asked: Iterable[str], paths: Iterable[str]) -> list[str]:
     ['stem']
     """
     asked, paths = set(asked), list(paths)
-    return [form for form in ID_FORMS if asked <= {make_id(path, form) for path in paths}]
+    return [form for form in ID_FORMS[:3] if asked <= {make_id(path, form) for path in paths}]
