@@ -11,7 +11,8 @@ from measure import make_parser
 
 from kagglepipe.predictions.blend import combine
 from kagglepipe.predictions.crossfit import Candidate, make_candidate
-from kagglepipe.predictions.metrics import EvalRows, log_loss
+from kagglepipe.predictions.evaluation import EvalRows
+from kagglepipe.predictions.metrics import log_loss
 from kagglepipe.predictions.selection import choose
 
 FITTED = ("hill_climb", "nnls", "logistic")

@@ -25,6 +25,7 @@ JOINTS = ("hip", "neck", "left_hip", "right_hip")
 # stages and tools that find the folder of a competition by its name
 NAMED = "download | prepare | augment | train | ensemble | submit | predict | detect | runs | drill | bundle"
 COLUMNS = ("item", "id", "label", "labels", "group", "split", "fold", "start", "end", "values", "time", "video", "file")
+LOG_LOSS_CLIP = 1e-15  # Kaggle's
 COLUMN_LISTS = ("labels", "values")  # columns that may be several
 
 
@@ -158,10 +159,18 @@ class CompetitionOptions(Options, group="competition"):
     id_column: str = option("id", "Column of the ids in the submission.", stages="prepare | submit")
     target_column: str = option("label", "Column of the answers in the submission.", stages="prepare | submit")
     metric: str = option(
-        "accuracy", "The competition's score.",
-        choices=("accuracy", "balanced_accuracy", "f1_macro", "log_loss", "roc_auc"),
+        "accuracy",
+        "The competition's score (docs/competitions.md).",
+        path=True,
+        stages="train | ensemble | submit | predict | detect | runs | reproduce | drill | bundle",
+    )
+    log_loss_clip: float = option(
+        LOG_LOSS_CLIP,
+        "For metric=log_loss: how far probabilities are moved from 0 and 1, at least.",
+        above=0,
+        below=0.5,
         stages="train | ensemble | submit | predict | detect | runs | drill",
-    )  # fmt: skip
+    )
     form: str = option(
         "index",
         "Answers of the submission: class index, class name, probability of the second class of two (without classes: "
@@ -224,6 +233,8 @@ class CompetitionOptions(Options, group="competition"):
         super().__post_init__()
         if self.task != "multiclass":
             raise UserError(f"competition.task={self.task} is not supported yet: type multiclass, or leave it out")
+        if self.metric == "log_loss" and self.log_loss_clip != LOG_LOSS_CLIP:  # scores of two clips are two metrics
+            object.__setattr__(self, "metric", f"log_loss#{self.log_loss_clip:g}")
         object.__setattr__(self, "test", relative_folder("competition.test", self.test) if self.test else None)
         layout = {name: relative_folder(f"competition.layout.{name}", at) for name, at in self.layout.items()}
         object.__setattr__(self, "layout", layout)
@@ -691,6 +702,24 @@ def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
     """Raise UserError unless `value` is one of `choices`."""
     if value not in choices:
         raise UserError(f"{name}={value} is unknown; choose one of: {', '.join(choices)}")
+
+
+def is_own_metric(metric: str) -> bool:
+    """Whether a metric is a function in a file of the user's own.
+
+    >>> is_own_metric("metrics/pairs.py:score"), is_own_metric("log_loss")
+    (True, False)
+    """
+    return ".py:" in metric or metric.endswith(".py")
+
+
+def is_recorded_metric(metric: str) -> bool:
+    """Whether a metric is named as runs record one of the user's own: by its file's name and hash, without the folder.
+
+    >>> is_recorded_metric("pairs.py:score#1f2e3d4c"), is_recorded_metric("metrics/pairs.py:score")
+    (True, False)
+    """
+    return re.fullmatch(r"[^/\\]+\.py:\w+#[0-9a-f]{8}", metric) is not None
 
 
 def is_read(read_by: Sequence[str], words: AbstractSet[str]) -> bool:

@@ -101,7 +101,7 @@ def test_an_experiment_beats_the_competition_and_the_command_line_beats_both(con
 def test_the_choices_of_options_are_those_of_the_library() -> None:
     from kagglepipe.images import augment
     from kagglepipe.models import recurrent, temporal
-    from kagglepipe.predictions import blend, calibration, metrics, weights
+    from kagglepipe.predictions import blend, calibration, weights
     from kagglepipe.segments import metrics as segment_metrics
     from kagglepipe.sweeps import objectives
     from kagglepipe.training import trackers
@@ -109,7 +109,6 @@ def test_the_choices_of_options_are_those_of_the_library() -> None:
     known = {
         "augmentation.policy": ["auto", *augment.POLICIES],
         "competition.augmentation": augment.POLICIES,
-        "competition.metric": metrics.METRICS,
         "competition.segment_metric": segment_metrics.SEGMENT_SCORES,
         "ensemble.calibrate": ["none", "auto", *calibration.CALIBRATIONS],
         "ensemble.method": ["auto", *blend.METHODS, *weights.FITTED],
@@ -193,7 +192,7 @@ BAD = [
     "ensemble.calibrate=sometimes", "ensemble.threshold=0.5", "ensemble.power=0",
     "predict.picture=-1",
     "competition.kind=sound", "competition.form=words", "competition.id=number", "competition.on_bad_image=ignore",
-    "competition.metric=f2", "competition.per_class=0",
+    "competition.per_class=0",
     "seed=-1", "workers=0", "device=gpu", "competition.augmentation=blur", "sequences.rate=20000",
 ]  # fmt: skip
 

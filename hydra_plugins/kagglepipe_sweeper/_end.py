@@ -105,7 +105,8 @@ def log_significance(sweep: Sweep, study: optuna.Study, ranked: list[FrozenTrial
         *(metric, format_interval(low, high), tried),
     )
     groups = read_data(sweep.config).train.set_index("id")["group"]
-    name = "log loss" if "log_loss" in (plan.objectives[0].measure, metric) else "accuracy"
+    is_loss = plan.objectives[0].measure == "log_loss" or metric.startswith("log_loss")
+    name = "log loss" if is_loss else "accuracy"
     others = {complete[0].number: "the first", **{trial.number: "the second best" for trial in ranked[1:2]}}
     for number, which in others.items():
         if number == winner or not made[number].oof_file.exists():

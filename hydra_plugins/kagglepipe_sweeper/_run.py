@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from hydra_plugins.kagglepipe_sweeper._arguments import Arguments, read_arguments
 from hydra_plugins.kagglepipe_sweeper._end import finish
 from hydra_plugins.kagglepipe_sweeper._sweep import Sweep
+from kagglepipe.cli.named_metric import with_named_metric
 from kagglepipe.cli.unread_options import DECIDING_OPTIONS, check_unread_options, typed_options
 from kagglepipe.config import Config, check_option_names
 from kagglepipe.errors import UserError
@@ -96,7 +97,7 @@ def make_probe(master: DictConfig, arguments: Arguments, loader: ConfigLoader) -
             composed.pop("hydra")
         check_option_names(OmegaConf.to_container(composed))
         try:
-            config: Any = OmegaConf.to_object(composed)
+            config = with_named_metric(OmegaConf.to_object(composed))
             return config, json.dumps(deciding_settings(config), sort_keys=True)
         except UserError as error:
             return None, str(error)

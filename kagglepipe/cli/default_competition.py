@@ -15,7 +15,7 @@ from kagglepipe.cli.hints import choices
 from kagglepipe.config import CONF, DICT_OPTIONS, PATH_KEYS, hydra_string
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded
-from kagglepipe.options import CompetitionOptions
+from kagglepipe.options import CompetitionOptions, is_own_metric, is_recorded_metric
 
 DEFAULT = "pistols_vs_smartphones"  # of conf/config.yaml
 USING_RUNS = ("predict", "detect", "runs")
@@ -121,6 +121,8 @@ def _words(folder: Path, kind: str, segments: bool, configured: dict[str, Any]) 
     for f in fields(CompetitionOptions):
         default = _setting(name, f.name, getattr(DEFAULTS, f.name))
         value = configured.get(f.name, default)
+        if f.name == "metric" and is_own_metric(str(value)) and not is_recorded_metric(str(value)):
+            continue  # only the user names a file that is run
         if f.name not in OMITTED and value != default and (value or default):
             words += _typed(f"competition.{f.name}", value)
     return tuple(words)

@@ -107,11 +107,15 @@ def _wrap(text: str, indent: str = "", hanging: int = 4) -> str:
 
 def _option_help(name: str, one: Any) -> str:
     """`training.lr=0.0001`, and below it the meaning and the choices."""
-    return f"  {name}={_default(one)}\n{_wrap(_meaning(one), '      ', 0)}"
+    return f"  {name}={_default(one)}\n{_wrap(_meaning(name, one), '      ', 0)}"
 
 
-def _meaning(one: Any) -> str:
+def _meaning(name: str, one: Any) -> str:
     chosen = one.metadata["choices"]
+    if name == "competition.metric":
+        from kagglepipe.predictions.metrics import METRICS
+
+        chosen = (*METRICS, "FILE.py:FUNCTION")
     return one.metadata["doc"] + (f" One of {', '.join(chosen)}." if chosen else "")
 
 
@@ -130,7 +134,7 @@ def options_page() -> str:
     """`docs/options.md`: a table for each group, of name, default and meaning."""
     tables: dict[str, list[str]] = {}
     for name, one in option_fields():
-        about = _meaning(one)
+        about = _meaning(name, one)
         if limits := limits_text(one.metadata):
             about += f" {limits[0].upper()}{limits[1:]}."
         if words := one.metadata["read_by"]:

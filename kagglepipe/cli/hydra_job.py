@@ -81,6 +81,7 @@ def checked_config(cfg: Any, *, multirun: bool, strict: bool) -> Any:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    from kagglepipe.cli.named_metric import with_named_metric
     from kagglepipe.cli.yaml_files import check_quoted_names, chosen_files
     from kagglepipe.config import check_option_names
     from kagglepipe.tools import plan
@@ -106,7 +107,7 @@ def checked_config(cfg: Any, *, multirun: bool, strict: bool) -> Any:
         from kagglepipe.cli.unread_options import check_overrides
 
         check_overrides(config)
-    return config
+    return with_named_metric(config)
 
 
 def run_job(config: Any, *, multirun: bool) -> float | dict[str, Any] | None:

@@ -95,6 +95,9 @@ def check_unread_options(config: Config, typed: Mapping[str, str], mode: str | N
     typed: option -> the file or argument that sets it; "": itself. mode: `head` or `finetune`; None: no training.
     """
     found = {name: why for name in typed if (why := why_unread(config, name, mode))}
+    metric, clip = config.competition.metric, "competition.log_loss_clip"
+    if typed.get(clip) == "" and not metric.startswith("log_loss"):  # in a YAML it may wait for its metric
+        found[clip] = f"by competition.metric={metric}: type competition.metric=log_loss, or leave it out"
     if not found:
         return
     name, why = next(iter(found.items()))

@@ -12,7 +12,6 @@ from kagglepipe.predictions.softmax_fit import fit_softmax
 from kagglepipe.predictions.uncertainty import laplace_error
 
 BINS = 15  # of equal width
-ARGMAX_METRICS = ("accuracy", "balanced_accuracy", "f1_macro")  # functions of only the most probable class
 OFFSETS = np.linspace(-3, 3, 49)  # candidates for a class' logit offset, in steps of 1/8
 WEAK_PENALTY = 1e-6  # makes the minimum unique
 
@@ -66,14 +65,14 @@ CALIBRATIONS: dict[str, Callable[[Probs, Labels, int], Map]] = {
 def fit_thresholds(probs: Probs, truth: Labels, metric: str) -> Map:
     """Fit a logit offset for each class by coordinate ascent on the metric, two rounds; ties take the smallest change.
 
-    Two classes need one offset. Raises ValueError unless the metric is one of ARGMAX_METRICS.
+    Two classes need one offset. Raises ValueError unless the metric is of labels.
 
     >>> fit_thresholds(np.array([[0.9, 0.1], [0.7, 0.3]]), np.array([0, 1]), "accuracy")["offsets"]
     [-0.875, 0.0]
     """
-    if metric not in ARGMAX_METRICS:
-        raise ValueError(f"{metric} does not depend on the most probable class")
-    function, logs, classes = find_metric(metric).function, log_probabilities(probs), probs.shape[1]
+    scored, logs, classes = find_metric(metric), log_probabilities(probs), probs.shape[1]
+    if not scored.is_of_labels:
+        raise ValueError(f"{metric} does not depend on the most probable class alone")
     offsets = np.zeros(classes)
     smallest_first = OFFSETS[np.argsort(np.abs(OFFSETS), kind="stable")]
     for _ in range(2):
@@ -82,7 +81,7 @@ def fit_thresholds(probs: Probs, truth: Labels, metric: str) -> Map:
             values = []
             for offset in (offsets[column], *smallest_first):  # the present one wins ties
                 shifted[:, column] = logs[:, column] + offset
-                values.append(function(shifted, truth))
+                values.append(scored.sign * scored.function(shifted, truth))
             best = int(np.argmax(values))
             offsets[column] = smallest_first[best - 1] if best else offsets[column]
     return {"kind": "threshold", "metric": metric, "offsets": offsets.tolist()}

@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from kagglepipe.predictions.blend import POOLS, Map, Stack, apply_map, combine, equal_weights
 from kagglepipe.predictions.calibration import CALIBRATIONS
+from kagglepipe.predictions.evaluation import EvalRows
 from kagglepipe.predictions.frame import Labels, Probs
-from kagglepipe.predictions.metrics import EvalRows
 from kagglepipe.predictions.weights import FITTED, FoldWeights, LeftOut
 
 MIN_WEIGHT = 1e-3  # members below this share of the largest weight are dropped

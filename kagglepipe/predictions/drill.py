@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from kagglepipe.predictions.frame import labels, probabilities
-from kagglepipe.predictions.metrics import find_metric, row_losses
+from kagglepipe.predictions.metrics import find_metric
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
@@ -48,22 +48,21 @@ class SelectionRegret:
 def row_scorer(metric: str, frame: pd.DataFrame, classes: Sequence[str], codes: npt.ArrayLike) -> Scorer:
     """Scorer of a run by a metric of rows. frame: target and the classes (N rows). codes: group of each row (N,).
 
-    Accuracy and log loss are sums over groups; every other metric is computed for each draw.
+    A mean over rows is a sum over groups; every other metric is computed for each draw.
 
     >>> frame = pd.DataFrame({"target": ["cat", "dog"], "cat": [0.9, 0.6], "dog": [0.1, 0.4]})
     >>> row_scorer("accuracy", frame, ["cat", "dog"], [0, 1])(np.array([[1, 1], [3, 1]])).tolist()
     [0.5, 0.75]
     """
     groups, probs, truth = np.asarray(codes, dtype=np.intp), probabilities(frame, classes), labels(frame, classes)
-    if metric in ("accuracy", "log_loss"):
-        rows = row_losses(probs, truth) if metric == "log_loss" else probs.argmax(axis=1) == truth
-        sums, counts = np.bincount(groups, rows), np.bincount(groups)
+    scored, numbers = find_metric(metric), np.arange(len(groups))
+    if scored.rows is not None:
+        sums, counts = np.bincount(groups, scored.rows(probs, truth)), np.bincount(groups)
         return lambda times: (times @ sums) / (times @ counts)
-    function, numbers = find_metric(metric).function, np.arange(len(groups))
 
     def anew(times: Counts) -> Floats:
         drawn = (np.repeat(numbers, each[groups]) for each in times)
-        return np.array([function(probs[chosen], truth[chosen]) for chosen in drawn])
+        return np.array([scored.function(probs[chosen], truth[chosen]) for chosen in drawn])
 
     return anew
 

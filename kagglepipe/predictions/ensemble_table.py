@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from kagglepipe.predictions.crossfit import Candidate
+from kagglepipe.predictions.evaluation import EvalRows, score_interval
 from kagglepipe.predictions.frame import Probs
-from kagglepipe.predictions.metrics import EvalRows, find_metric, row_losses, score_interval
+from kagglepipe.predictions.metrics import find_metric, row_losses
 from kagglepipe.predictions.paired import mcnemar
 from kagglepipe.predictions.selection import score_of
 from kagglepipe.predictions.uncertainty import TOO_FEW, format_interval, format_score, mean_gains, sign_flip_p
@@ -20,7 +21,7 @@ HEADER = (
 
 def best_member(singles: Sequence[Candidate], rows: EvalRows) -> int:
     """Number of the member with the best metric, of equal ones the least log loss, on the rows that then score it."""
-    sign = 1 if find_metric(rows.metric).greater_is_better else -1
+    sign = find_metric(rows.metric).sign
 
     def worth(number: int) -> tuple[float, float]:
         losses = row_losses(singles[number].in_sample, rows.truth)

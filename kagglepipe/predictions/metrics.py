@@ -1,109 +1,133 @@
-"""Metrics of an out-of-fold frame, with intervals.
+"""The table of metrics, and all that is known of each: direction, range, what it needs.
 
-In numpy, since importing scikit-learn takes a second; the tests hold every metric equal to scikit-learn's.
+Whoever must know asks `find_metric`. To add a metric is a function and its line in METRICS. In numpy, since importing
+scikit-learn takes a second; the tests hold every metric equal to scikit-learn's.
 """
 
 import difflib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TypedDict
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from kagglepipe.errors import UserError
-from kagglepipe.predictions.frame import Labels, Probs, labels, probabilities
-from kagglepipe.predictions.uncertainty import (
-    Interval,
-    accuracy_interval,
-    format_interval,
-    format_score,
-    group_codes,
-    jackknife_interval,
-    loss_interval,
-)
-from kagglepipe.text import quoted_three
+from kagglepipe.options import LOG_LOSS_CLIP, is_own_metric
+from kagglepipe.predictions.frame import Labels, Probs
 
-LOG_LOSS_CLIP = 1e-15  # Kaggle's
 ROUNDED = 1e-7  # probabilities are stored as float32, whose last step below 1 is 6e-8
 
-Groups = Mapping[str, object] | pd.Series
+Score = Callable[[Probs, Labels], float]  # (probabilities (N, C), true class indices (N,)) -> score
+Rows = npt.NDArray[np.float64]  # (N,)
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a metric is computed from.
+
+    answers: `labels` if of a row only the most probable class counts; `order` if only the order of the rows by a
+    probability; `probabilities`; `any` of these for a metric of the user's own. classes: the least and the largest
+    number of classes. task: as in `competition.task`. positive: whether of two classes the second is the positive one,
+    so that the score changes where they are swapped.
+    """
+
+    answers: str
+    classes: tuple[int, float] = (2, math.inf)
+    task: str = "multiclass"
+    positive: bool = False
 
 
 @dataclass(frozen=True)
 class Metric:
-    """function: (probabilities (N, C), true class indices (N,)) -> score."""
+    """A metric; NaN where it is undefined, as ROC AUC of a single class.
 
-    function: Callable[[Probs, Labels], float]
-    greater_is_better: bool
-
-
-class Summary(TypedDict):
-    """Scores of a frame as plain numbers, as in metrics.json.
-
-    score: of all rows. interval: 95 %, NaN twice where it cannot be estimated.
-    correct: rows whose most probable class is the target, of `rows`.
-    fold_scores: fold -> the metric on its rows, NaN where it is undefined there (ROC AUC on one class).
-    fold_mean, fold_sd: of those; the divisor of the deviation is F - 1, and one fold has 0.
+    limits: its least and largest value. rows: a number for each row, of which the score is the mean, if it is one.
+    file: of a metric of the user's own.
     """
 
-    score: float
-    interval: tuple[float, float]
-    correct: int
-    rows: int
-    log_loss: float
-    fold_scores: dict[int, float]
-    fold_mean: float
-    fold_sd: float
+    function: Score
+    needs: Needs
+    greater_is_better: bool = True
+    limits: tuple[float, float] = (0.0, 1.0)
+    rows: Callable[[Probs, Labels], Rows] | None = None
+    file: Path | None = None
+
+    @property
+    def sign(self) -> int:
+        """1 if greater is better, else -1."""
+        return 1 if self.greater_is_better else -1
+
+    @property
+    def is_of_labels(self) -> bool:
+        """Whether of a row only the most probable class counts, so that thresholds can be tuned."""
+        return self.needs.answers == "labels"
+
+    @property
+    def is_of_order(self) -> bool:
+        """Whether only the order of the rows counts: then gains are measured by the metric itself, not log loss."""
+        return self.needs.answers == "order"
+
+    @property
+    def perfect(self) -> float | None:
+        """The best possible score; None if there is none."""
+        best = self.limits[self.greater_is_better]
+        return best if math.isfinite(best) else None
+
+
+# --- metrics of the most probable class; ties go to the first class ------------------------------------------------
 
 
 def accuracy(probs: Probs, truth: Labels) -> float:
-    """Share of rows whose most probable class is the true one, in [0, 1]; ties go to the first class.
+    """Share of rows whose most probable class is the true one.
 
     >>> accuracy(np.array([[0.9, 0.1], [0.6, 0.4]]), np.array([0, 1]))
     0.5
     """
-    return float((probs.argmax(axis=1) == truth).mean())
+    return float(row_hits(probs, truth).mean())
 
 
 def balanced_accuracy(probs: Probs, truth: Labels) -> float:
-    """Mean recall over the classes that have rows, in [0, 1].
-
-    >>> balanced_accuracy(np.array([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4]]), np.array([0, 0, 1]))
-    0.5
-    """
-    counts = _confusion(probs, truth)
-    actual = counts.sum(axis=1)
+    """Mean recall over the classes that have rows."""
+    hits, actual, _ = _counts(probs, truth)
     present = actual > 0
-    return float((counts.diagonal()[present] / actual[present]).mean())
+    return float((hits[present] / actual[present]).mean())
+
+
+def f1_binary(probs: Probs, truth: Labels) -> float:
+    """F1 = 2 TP / (2 TP + FP + FN) of the second class; 0 where it is neither a truth nor a prediction."""
+    hits, actual, named = _counts(probs, truth)
+    either = actual[1] + named[1]  # 2 TP + FP + FN
+    return float(2 * hits[1] / either) if either else 0.0
 
 
 def f1_macro(probs: Probs, truth: Labels) -> float:
-    """Mean F1 = 2 TP / (2 TP + FP + FN) of the classes that occur as truth or as prediction, in [0, 1].
+    """Mean F1 of the classes that occur as truth or as prediction."""
+    hits, actual, named = _counts(probs, truth)
+    either = actual + named  # 2 TP + FP + FN
+    present = either > 0
+    return float((2 * hits[present] / either[present]).mean())
 
-    >>> f1_macro(np.array([[0.9, 0.1], [0.4, 0.6]]), np.array([0, 1]))
-    1.0
+
+def matthews(probs: Probs, truth: Labels) -> float:
+    """Matthews correlation coefficient, in [-1, 1]; 0 where all truths, or all predictions, are one class.
+
+    Gorodkin 2004, "Comparing two K-category assignments by a K-category correlation coefficient".
     """
-    counts = _confusion(probs, truth)
-    named = counts.sum(axis=0) + counts.sum(axis=1)  # 2 TP + FP + FN
-    present = named > 0
-    return float((2 * counts.diagonal()[present] / named[present]).mean())
+    hits, actual, named = (counts.astype(np.float64) for counts in _counts(probs, truth))
+    rows = float(len(truth))
+    spread = math.sqrt((rows**2 - (actual**2).sum()) * (rows**2 - (named**2).sum()))
+    return float((hits.sum() * rows - (actual * named).sum()) / spread) if spread else 0.0
 
 
-def log_loss(probs: Probs, truth: Labels) -> float:
-    """Mean negative log probability of the true class, in nats, clipped at 1e-15 as on Kaggle.
-
-    >>> round(log_loss(np.array([[0.5, 0.5]]), np.array([0])), 4)
-    0.6931
-    """
-    return float(row_losses(probs, truth).mean())
+# --- metrics of the order of the rows ------------------------------------------------------------------------------
 
 
 def roc_auc(probs: Probs, truth: Labels) -> float:
-    """Area under the ROC curve, in [0, 1], by ranks (Hanley and McNeil 1982).
+    """Area under the ROC curve by ranks (Hanley and McNeil 1982).
 
     Two classes: the second is the positive one. More: the mean of one-vs-rest over the classes that have both
     positive and negative rows; NaN where none has.
@@ -111,136 +135,153 @@ def roc_auc(probs: Probs, truth: Labels) -> float:
     >>> roc_auc(np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]]), np.array([0, 1, 0]))
     1.0
     """
-    classes = [1] if probs.shape[1] == 2 else range(probs.shape[1])
-    areas = [_area(probs[:, k], truth == k) for k in classes]
-    defined = [area for area in areas if not math.isnan(area)]
-    return float(np.mean(defined)) if defined else math.nan
+    return _mean_of_columns(_area, probs, truth)
 
 
-METRICS: dict[str, Metric] = {
-    "accuracy": Metric(accuracy, greater_is_better=True),
-    "balanced_accuracy": Metric(balanced_accuracy, greater_is_better=True),
-    "f1_macro": Metric(f1_macro, greater_is_better=True),
-    "log_loss": Metric(log_loss, greater_is_better=False),
-    "roc_auc": Metric(roc_auc, greater_is_better=True),
-}
+def average_precision(probs: Probs, truth: Labels) -> float:
+    """Average precision: the mean over positive rows of the precision at their probability, without interpolation.
 
+    Two classes: the second is the positive one. More: the mean of one-vs-rest over the classes that have rows; NaN
+    where there is no positive row.
 
-def find_metric(name: str) -> Metric:
-    """Look up a metric. Raises UserError with the known names, and the nearest one, for any other.
-
-    >>> find_metric("log_loss").greater_is_better
-    False
+    >>> average_precision(np.array([[0.9, 0.1], [0.2, 0.8], [0.1, 0.9]]), np.array([0, 1, 0]))
+    0.5
     """
-    if name in METRICS:
-        return METRICS[name]
-    near = difflib.get_close_matches(name, METRICS, n=1)
-    hint = f"did you mean competition.metric={near[0]}? " if near else ""
-    raise UserError(f"competition.metric={name} is unknown; {hint}known are: {', '.join(METRICS)}")
+    return _mean_of_columns(_precision, probs, truth)
 
 
-def score(name: str, frame: pd.DataFrame, classes: Sequence[str]) -> float:
-    """Metric `name` on all rows of an out-of-fold frame.
+# --- metrics of probabilities --------------------------------------------------------------------------------------
 
-    Raises UserError for an unknown metric, ValueError for a frame without rows.
 
-    >>> frame = pd.DataFrame({"target": ["cat", "dog"], "cat": [0.9, 0.2], "dog": [0.1, 0.8]})
-    >>> score("accuracy", frame, ["cat", "dog"])
-    1.0
+def log_loss(probs: Probs, truth: Labels, clip: float = LOG_LOSS_CLIP) -> float:
+    """Mean negative log probability of the true class, in nats; `clip`: see `row_losses`."""
+    return float(row_losses(probs, truth, clip).mean())
+
+
+def top_k_accuracy(probs: Probs, truth: Labels, k: int) -> float:
+    """Share of rows whose true class is among the k most probable ones."""
+    return float(row_hits_in_top(probs, truth, k).mean())
+
+
+# --- a number for each row, of which a metric is the mean ----------------------------------------------------------
+
+
+def row_hits(probs: Probs, truth: Labels) -> Rows:
+    """1.0 for each row whose most probable class is the true one, (N,)."""
+    return (probs.argmax(axis=1) == truth).astype(np.float64)
+
+
+def row_hits_in_top(probs: Probs, truth: Labels, k: int) -> Rows:
+    """1.0 for each row whose true class is among the k most probable, (N,); of ties the last classes, as scikit-learn.
+
+    >>> row_hits_in_top(np.array([[0.4, 0.3, 0.3]] * 2), np.array([1, 2]), 2)
+    array([0., 1.])
     """
-    metric = find_metric(name)
-    if frame.empty:
-        raise ValueError("a frame without rows has no score")
-    return metric.function(probabilities(frame, classes), labels(frame, classes))
+    own = probs[np.arange(len(truth)), truth][:, None]
+    ahead = (probs > own) | ((probs == own) & (np.arange(probs.shape[1]) > truth[:, None]))
+    return (ahead.sum(axis=1) < k).astype(np.float64)
 
 
-def row_losses(probs: Probs, truth: Labels) -> npt.NDArray[np.float64]:
-    """Negative log probability of the true class of each row, (N,), clipped as in `log_loss`, which is the mean.
+def row_losses(probs: Probs, truth: Labels, clip: float = LOG_LOSS_CLIP) -> Rows:
+    """Negative log probability of the true class of each row, (N,), of which `log_loss` is the mean.
+
+    clip: probabilities are moved at least so far from 0 and 1.
 
     >>> row_losses(np.array([[0.5, 0.5]]), np.array([0])).round(4)
     array([0.6931])
     """
     given = probs[np.arange(len(truth)), truth].astype(np.float64)
-    losses: npt.NDArray[np.float64] = -np.log(np.clip(given, LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP))
+    losses: Rows = -np.log(np.clip(given, clip, 1 - clip))
     return losses
 
 
-def smoothed_losses(probs: Probs, truth: Labels, share: float) -> npt.NDArray[np.float64]:
-    """Cross-entropy of each row (N,) with label smoothing: `share` of each label goes to the other classes.
+# --- the table -----------------------------------------------------------------------------------------------------
 
-    A model without an error loses nothing by certainty in `row_losses`, and much here.
+LABELS = Needs("labels")
+METRICS: dict[str, Metric] = {
+    "accuracy": Metric(accuracy, LABELS, rows=row_hits),
+    "balanced_accuracy": Metric(balanced_accuracy, LABELS),
+    "log_loss": Metric(
+        log_loss, Needs("probabilities"), greater_is_better=False, limits=(0.0, math.inf), rows=row_losses
+    ),
+    "roc_auc": Metric(roc_auc, Needs("order")),
+    "average_precision": Metric(average_precision, Needs("order", positive=True)),
+    "f1_binary": Metric(f1_binary, Needs("labels", (2, 2), positive=True)),
+    "f1_micro": Metric(accuracy, LABELS, rows=row_hits),  # they are equal where each row has one class
+    "f1_macro": Metric(f1_macro, LABELS),
+    "matthews": Metric(matthews, LABELS, limits=(-1.0, 1.0)),
+    "top_3_accuracy": Metric(
+        partial(top_k_accuracy, k=3), Needs("probabilities", (4, math.inf)), rows=partial(row_hits_in_top, k=3)
+    ),
+    "top_5_accuracy": Metric(
+        partial(top_k_accuracy, k=5), Needs("probabilities", (6, math.inf)), rows=partial(row_hits_in_top, k=5)
+    ),
+}
+OWN_METRICS: dict[str, Metric] = {}  # of the files that this command names, by `own_metric.name_metric` alone
 
-    >>> smoothed_losses(np.array([[0.5, 0.5]]), np.array([0]), 0.1).round(4)
-    array([0.6931])
+
+def find_metric(name: str) -> Metric:
+    """Look up a metric, as METRICS or `own_metric.name_metric` names it, or `log_loss#CLIP`.
+
+    Raises UserError, with the known names and the nearest one, for any other; never reads a file.
+
+    >>> find_metric("log_loss").greater_is_better
+    False
     """
-    logs = -np.log(np.clip(probs, ROUNDED, 1 - ROUNDED))
-    own, every = logs[np.arange(len(truth)), truth], logs.sum(axis=1)
-    losses: npt.NDArray[np.float64] = (1 - share) * own + share * (every - own) / (probs.shape[1] - 1)
-    return losses
-
-
-def score_interval(name: str, probs: Probs, truth: Labels, groups: Labels) -> Interval:
-    """95 % interval (low, high) of a metric by groups 0 … G - 1 (N,): see `uncertainty`.
-
-    NaN twice for too few groups, or a metric undefined without one of them, as ROC AUC with a class in a single group.
-    """
-    if name == "accuracy":
-        return accuracy_interval(probs.argmax(axis=1) == truth, groups)
-    if name == "log_loss":
-        return loss_interval(row_losses(probs, truth), groups)
-    function = find_metric(name).function
-    return jackknife_interval(lambda rows: function(probs[rows], truth[rows]), groups)
-
-
-def summarise(name: str, frame: pd.DataFrame, classes: Sequence[str], groups: Groups | None) -> Summary:
-    """Score an out-of-fold frame, with interval and by fold; see Summary.
-
-    groups: id -> group, a mapping or a Series with ids as index; None makes every row a group of its own.
-    Raises UserError for an unknown metric, ValueError for an empty frame or an id without a group.
-    """
-    value = score(name, frame, classes)
-    probs, truth = probabilities(frame, classes), labels(frame, classes)
-    numbers = frame["fold"].to_numpy(dtype=np.int64)
-    fold_scores = {int(k): score(name, frame[numbers == k], classes) for k in np.unique(numbers)}
-    values = np.array(list(fold_scores.values()))
-    return Summary(
-        score=value,
-        interval=score_interval(name, probs, truth, _codes_by_id(frame["id"], groups)),
-        correct=int((probs.argmax(axis=1) == truth).sum()),
-        rows=len(frame),
-        log_loss=score("log_loss", frame, classes),
-        fold_scores=fold_scores,
-        fold_mean=float(values.mean()),
-        fold_sd=float(values.std(ddof=1)) if len(values) > 1 else 0.0,
+    if known := METRICS.get(name) or OWN_METRICS.get(name):
+        return known
+    plain, _, clip = name.partition("#")
+    if plain == "log_loss" and _is_clip(clip):
+        loss, rows = partial(log_loss, clip=float(clip)), partial(row_losses, clip=float(clip))
+        return Metric(loss, METRICS[plain].needs, greater_is_better=False, limits=(0.0, math.inf), rows=rows)
+    if is_own_metric(name):
+        hashed = f", of SHA-256 {name.partition('#')[2]}…" if "#" in name else ""
+        raise UserError(
+            f"competition.metric={name} needs its file{hashed}: type its path, as competition.metric=FOLDER/"
+            f"{Path(plain).name}, or a metric that needs none, as competition.metric=accuracy"
+        )
+    near = difflib.get_close_matches(name, METRICS, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise UserError(
+        f"competition.metric={name} is unknown; {hint}choose one of: {', '.join(METRICS)}; or type FILE.py:FUNCTION"
     )
 
 
-def format_summary(summary: Summary, name: str) -> str:
-    """A summary in one line.
+def is_metric(name: str) -> bool:
+    """Whether a name is of a metric of rows, not of segments.
 
-    >>> summary = Summary(score=0.75, interval=(0.3, 0.95), correct=3, rows=4, log_loss=0.4,
-    ...                   fold_scores={0: 1.0, 1: 0.5}, fold_mean=0.75, fold_sd=0.3536)
-    >>> format_summary(summary, "accuracy")
-    'accuracy 0.7500 (3/4), 95 % interval 0.3000-0.9500, log loss 0.4000, folds 0.7500 ± 0.3536'
+    >>> is_metric("roc_auc"), is_metric("pairs.py:score"), is_metric("map_50")
+    (True, True, False)
     """
-    counted = f"{summary['correct']}/{summary['rows']}" + ("" if name == "accuracy" else " correct")
-    parts = [
-        f"{name} {format_score(summary['score'])} ({counted})",
-        f"95 % interval {format_interval(*summary['interval'])}",
-        f"log loss {summary['log_loss']:.4f}",
-        f"folds {format_score(summary['fold_mean'])} ± {format_score(summary['fold_sd'])}",
-    ]
-    return ", ".join(parts)
+    return name in METRICS or is_own_metric(name) or name.startswith("log_loss#")
 
 
-def _confusion(probs: Probs, truth: Labels) -> npt.NDArray[np.intp]:
-    """Counts (C, C): row = true class, column = most probable class."""
-    count = probs.shape[1]
-    cells = np.bincount(truth * count + probs.argmax(axis=1), minlength=count * count)
-    return cells.reshape(count, count)
+# --- parts ---------------------------------------------------------------------------------------------------------
 
 
-def _area(values: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]) -> float:
+def _is_clip(text: str) -> bool:
+    try:
+        return 0 < float(text) < 0.5
+    except ValueError:
+        return False
+
+
+def _counts(probs: Probs, truth: Labels) -> tuple[Labels, Labels, Labels]:
+    """Rows of each class, (C,) each: truly and predicted so, truly so, predicted so."""
+    predicted, count = probs.argmax(axis=1), probs.shape[1]
+    hits, actual, named = (np.bincount(of, minlength=count) for of in (truth[predicted == truth], truth, predicted))
+    return hits, actual, named
+
+
+def _mean_of_columns(of_column: Callable[[Rows, npt.NDArray[np.bool_]], float], probs: Probs, truth: Labels) -> float:
+    """The value for the second of two classes, else the mean of one-vs-rest over classes where it is defined."""
+    classes = [1] if probs.shape[1] == 2 else range(probs.shape[1])
+    values = [of_column(probs[:, k], truth == k) for k in classes]
+    defined = [value for value in values if not math.isnan(value)]
+    return float(np.mean(defined)) if defined else math.nan
+
+
+def _area(values: Rows, positive: npt.NDArray[np.bool_]) -> float:
     """Area under the ROC curve of one column (N,), by the positives' rank sum; NaN for a single class."""
     hits, misses = int(positive.sum()), int((~positive).sum())
     if hits == 0 or misses == 0:
@@ -249,44 +290,11 @@ def _area(values: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]) -> f
     return float((ranks[positive].sum() - hits * (hits + 1) / 2) / (hits * misses))
 
 
-def _codes_by_id(ids: pd.Series, groups: Groups | None) -> Labels:
-    """Group of each row as an integer from 0, (N,)."""
-    if groups is None:
-        return np.arange(len(ids))
-    named = ids.map(groups)
-    if named.isna().any():
-        raise ValueError(f"no group for id {quoted_three(ids[named.isna()])}")
-    return group_codes(named)
-
-
-MAX_BLOCKS = 5  # of folds, in selections: each pair of blocks is a fit
-
-
-@dataclass(frozen=True)
-class EvalRows:
-    """Rows (N,) to evaluate on: class indices, folds and groups, both numbered from 0; and the metric."""
-
-    truth: Labels
-    folds: Labels
-    groups: Labels
-    metric: str
-
-    @property
-    def fold_count(self) -> int:
-        """K: folds are 0 … K - 1."""
-        return int(self.folds.max()) + 1
-
-    @property
-    def block_count(self) -> int:
-        """B: number of blocks that folds are dealt to."""
-        return min(MAX_BLOCKS, self.fold_count)
-
-    @cached_property
-    def blocks(self) -> Labels:
-        """Block of each row, (N,)."""
-        return self.folds % self.block_count
-
-    def part(self, some: npt.NDArray[np.bool_]) -> "EvalRows":
-        """Select rows by a mask (N,)."""
-        groups = np.unique(self.groups[some], return_inverse=True)[1]
-        return EvalRows(self.truth[some], self.folds[some], groups, self.metric)
+def _precision(values: Rows, positive: npt.NDArray[np.bool_]) -> float:
+    """Average precision of one column (N,); rows of equal values count together; NaN without a positive row."""
+    if not positive.any():
+        return math.nan
+    order = np.argsort(-values, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(values[order])), len(values) - 1)  # the last row of each value
+    hits = np.cumsum(positive[order])[ends]
+    return float((np.diff(hits, prepend=0) / hits[-1] * hits / (ends + 1)).sum())

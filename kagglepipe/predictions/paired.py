@@ -8,8 +8,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from kagglepipe.errors import UserError
+from kagglepipe.predictions.evaluation import EvalRows, Groups
 from kagglepipe.predictions.frame import Labels, Probs, align, class_columns, labels, probabilities
-from kagglepipe.predictions.metrics import EvalRows, Groups, find_metric, row_losses, smoothed_losses
+from kagglepipe.predictions.metrics import ROUNDED, find_metric, row_losses
 from kagglepipe.predictions.uncertainty import (
     LEVEL,
     Gain,
@@ -132,16 +133,16 @@ def significantly_better(options: Sequence[Probs], rows: EvalRows) -> int:
     significant = [number for number, gain in enumerate(gains) if gain.is_beyond_noise]
     for number in sorted(significant, key=lambda n: -gains[n].value):
         smoothed = [smoothed_losses(probs, rows.truth, smoothing).mean() for probs in (others[number], first)]
-        is_gain = rows.metric == "roc_auc" or smoothed[0] < smoothed[1]
+        is_gain = find_metric(rows.metric).is_of_order or smoothed[0] < smoothed[1]
         if is_gain and not score_gain(others[number], first, rows).high < 0:
             return number + 1
     return 0
 
 
 def gains_over(ones: Sequence[Probs], other: Probs, rows: EvalRows, *, level: float = LEVEL) -> list[Gain]:
-    """Gain of each over the other, in log loss, or in ROC AUC where that is the metric."""
-    if rows.metric == "roc_auc":
-        return [metric_gain("roc_auc", one, other, rows.truth, rows.groups, level=level) for one in ones]
+    """Gain of each over the other, in log loss, or in the metric where that is of the order of the rows."""
+    if find_metric(rows.metric).is_of_order:
+        return [metric_gain(rows.metric, one, other, rows.truth, rows.groups, level=level) for one in ones]
     if not ones:
         return []
     losses = row_losses(other, rows.truth)
@@ -152,19 +153,31 @@ def gains_over(ones: Sequence[Probs], other: Probs, rows: EvalRows, *, level: fl
 def metric_gain(name: str, probs: Probs, other: Probs, truth: Labels, groups: Labels, *, level: float = LEVEL) -> Gain:
     """Gain of `probs` over `other` in a metric that is no mean over rows, with its jackknife interval."""
     metric = find_metric(name)
-    sign = 1.0 if metric.greater_is_better else -1.0
 
     def gain(some: Labels) -> float:
-        return sign * (metric.function(probs[some], truth[some]) - metric.function(other[some], truth[some]))
+        return metric.sign * (metric.function(probs[some], truth[some]) - metric.function(other[some], truth[some]))
 
     return jackknife_gain(gain, groups, level=level)
 
 
 def score_gain(one: Probs, other: Probs, rows: EvalRows) -> Gain:
     """Gain of `one` over `other` in the metric of the rows."""
-    if rows.metric == "accuracy":
-        right, others = (probs.argmax(axis=1) == rows.truth for probs in (one, other))
-        return mean_gains((right.astype(float) - others)[:, None], rows.groups)[0]
-    if rows.metric == "log_loss":
-        return gains_over([one], other, rows)[0]
-    return metric_gain(rows.metric, one, other, rows.truth, rows.groups)
+    metric = find_metric(rows.metric)
+    if metric.rows is None:
+        return metric_gain(rows.metric, one, other, rows.truth, rows.groups)
+    gaps = metric.sign * (metric.rows(one, rows.truth) - metric.rows(other, rows.truth))
+    return mean_gains(gaps[:, None], rows.groups)[0]
+
+
+def smoothed_losses(probs: Probs, truth: Labels, share: float) -> npt.NDArray[np.float64]:
+    """Cross-entropy of each row (N,) with label smoothing: `share` of each label goes to the other classes.
+
+    A model without an error loses nothing by certainty in `row_losses`, and much here.
+
+    >>> smoothed_losses(np.array([[0.5, 0.5]]), np.array([0]), 0.1).round(4)
+    array([0.6931])
+    """
+    logs = -np.log(np.clip(probs, ROUNDED, 1 - ROUNDED))
+    own, every = logs[np.arange(len(truth)), truth], logs.sum(axis=1)
+    losses: npt.NDArray[np.float64] = (1 - share) * own + share * (every - own) / (probs.shape[1] - 1)
+    return losses

@@ -9,8 +9,9 @@ import numpy.typing as npt
 from kagglepipe.predictions.blend import POOLS, Stack, log_probabilities
 from kagglepipe.predictions.calibration import fit_thresholds
 from kagglepipe.predictions.crossfit import Candidate, with_map
+from kagglepipe.predictions.evaluation import EvalRows
 from kagglepipe.predictions.frame import Probs
-from kagglepipe.predictions.metrics import EvalRows, find_metric, row_losses
+from kagglepipe.predictions.metrics import find_metric, row_losses
 from kagglepipe.predictions.paired import gains_over, score_gain, significantly_better
 from kagglepipe.predictions.uncertainty import Gain, mean_gains
 
@@ -71,7 +72,7 @@ def score_of(candidate: Candidate, rows: EvalRows) -> float:
 
 
 def adjusted(candidate: Candidate, rows: EvalRows) -> Selection:
-    """Add thresholds for the metric, one of ARGMAX_METRICS, where it gets significantly better."""
+    """Add thresholds for the metric, one of labels, where it gets significantly better."""
     moved = with_map(candidate, rows, lambda probs, truth, _: fit_thresholds(probs, truth, rows.metric))
     return choose([candidate, moved], rows, lambda both, part: int(score_gain(both[1], both[0], part).is_beyond_noise))
 

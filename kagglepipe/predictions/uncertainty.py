@@ -143,13 +143,23 @@ def loss_interval(losses: Floats, groups: Labels) -> Interval:
     return mean / factor, mean * factor
 
 
-def jackknife_interval(value: Callable[[Labels], float], groups: Labels) -> Interval:
-    """95 % interval of a score in [0, 1]; value: row numbers -> their score, NaN where undefined."""
-    count = int(groups.max()) + 1
+def jackknife_interval(
+    value: Callable[[Labels], float], groups: Labels, limits: tuple[float, float] = (0.0, 1.0)
+) -> Interval:
+    """95 % interval of a score; value: row numbers -> their score, NaN where undefined.
+
+    limits: the least and the largest score. Where one of them is infinite the interval is Student's, symmetric.
+    """
+    count, (least, largest) = int(groups.max()) + 1, limits
     if count < MIN_GROUPS:
         return UNKNOWN
-    error = float(jackknife_error(leave_groups_out(value, groups)))
-    return share_interval(value(np.arange(len(groups))), error, count, effective=effective_groups(groups))
+    whole, width = value(np.arange(len(groups))), largest - least
+    error, units = float(jackknife_error(leave_groups_out(value, groups))), effective_groups(groups)
+    if math.isinf(width):
+        reach = _quantile(units, LEVEL) * error
+        return whole - reach, whole + reach
+    low, high = share_interval((whole - least) / width, error / width, count, effective=units)
+    return least + width * low, least + width * high
 
 
 def laplace_error(count: int) -> float:
@@ -224,12 +234,14 @@ def format_score(value: float, digits: int = 4) -> str:
 def format_interval(low: float, high: float, *, digits: int = 4, signed: bool = False) -> str:
     """An interval as text; signed: of a difference.
 
-    >>> format_interval(0.3, 0.95), format_interval(-0.1, 0.2, signed=True)
-    ('0.3000-0.9500', '-0.1000 to +0.2000')
+    >>> format_interval(0.3, 0.95), format_interval(-0.1, 0.2), format_interval(-0.1, 0.2, signed=True)
+    ('0.3000-0.9500', '-0.1000 to 0.2000', '-0.1000 to +0.2000')
     """
     if math.isnan(low) or math.isnan(high):
         return TOO_FEW
-    return f"{low:+.{digits}f} to {high:+.{digits}f}" if signed else f"{low:.{digits}f}-{high:.{digits}f}"
+    if signed:
+        return f"{low:+.{digits}f} to {high:+.{digits}f}"
+    return f"{low:.{digits}f}{' to ' if low < 0 else '-'}{high:.{digits}f}"
 
 
 def format_difference(value: float, low: float, high: float, p: float | None = None) -> str:

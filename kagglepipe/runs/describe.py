@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from kagglepipe.predictions.metrics import format_summary
+from kagglepipe.predictions.evaluation import format_summary
 from kagglepipe.predictions.uncertainty import TOO_FEW, format_difference, format_interval, format_score, format_two
 from kagglepipe.runs.run import Metrics
 
@@ -33,7 +33,7 @@ def describe_scores(metrics: Metrics, metric: str) -> list[str]:
 def describe_pseudo_labels(gain: dict[str, Any]) -> str:
     """Gain of a run over the teacher of its pseudo-labels, in a line."""
     low, high = map(or_nan, gain["interval"])
-    measure = "ROC AUC" if gain["measure"] == "roc_auc" else "log loss"
+    measure = "log loss" if gain["measure"] == "log_loss" else gain["measure"]
     if gain["is_kept"]:
         result = "kept"
     elif high < 0:

@@ -18,6 +18,8 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.predictions.frame import id_fault
+from kagglepipe.predictions.metrics import find_metric
+from kagglepipe.predictions.own_metric import is_out_of_reach
 from kagglepipe.predictions.submission import (
     label_fault,
     read_header,
@@ -63,6 +65,7 @@ def check_rows(competition: CompetitionOptions, dataset: Dataset) -> list[str]:
             raise UserError(f"{competition.sample_submission} {fault}")
     if competition.form == "probability" and not dataset.nothing_to_classify:
         log_positive("prepare", competition, dataset.classes, contract)
+    log_positive_of_metric(competition, dataset.classes, contract)
     return list(columns.values())
 
 
@@ -148,6 +151,19 @@ def log_positive(stage: str, competition: CompetitionOptions, classes: list[str]
         log.info("%s", holds)
     else:
         log.warning("%s (the second of %s): %s turns it", holds, ", ".join(classes), turned)
+
+
+def log_positive_of_metric(competition: CompetitionOptions, classes: list[str], contract: dict[str, Any]) -> None:
+    """Log the positive class of a metric that has one; warn where the submission holds the probability of the other."""
+    metric = competition.metric
+    if len(classes) != 2 or is_out_of_reach(metric) or not find_metric(metric).needs.positive:
+        return
+    turned = f"competition.classes=[{','.join(classes[::-1])}]"
+    says = f"prepare: competition.metric={metric} is of {classes[1]}, the second class"
+    if competition.form == "probability" and contract["positive"] == 0:
+        log.warning("%s, column %s of %s: %s makes them one", says, contract["target_column"], classes[0], turned)
+    elif not competition.classes:
+        log.info("%s: %s turns it", says, turned)
 
 
 def check_shipped_sample(competition: CompetitionOptions, dataset: Dataset, columns: list[str]) -> None:

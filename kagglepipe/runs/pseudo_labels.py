@@ -14,6 +14,7 @@ import pandas as pd
 
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.predictions.frame import probabilities
+from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.predictions.paired import gains_over, significantly_better
 from kagglepipe.runs.run import Run
 from kagglepipe.runs.scores import rows_of
@@ -47,7 +48,7 @@ def gain_over_teacher(teacher: Run, dataset: Dataset, oof: pd.DataFrame, metric:
     (gain,) = gains_over([after], before, rows)
     return {
         "teacher": teacher.name,
-        "measure": "roc_auc" if rows.metric == "roc_auc" else "log_loss",
+        "measure": metric if find_metric(metric).is_of_order else "log_loss",
         "gain": gain.value,
         "interval": [gain.low, gain.high],
         "is_kept": significantly_better([before, after], rows) == 1,

@@ -31,6 +31,7 @@ class Metrics(TypedDict, total=False):
 
     run: str
     metric: str
+    greater_is_better: bool  # of a metric of the user's own
     score: float | None
     interval: list[float | None] | None
     log_loss: float | None

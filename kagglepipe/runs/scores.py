@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.files import sha256
-from kagglepipe.options import CompetitionOptions
+from kagglepipe.options import CompetitionOptions, is_own_metric
 from kagglepipe.predictions.baseline import constant_baseline, metadata_baseline
+from kagglepipe.predictions.evaluation import EvalRows, summarise
 from kagglepipe.predictions.frame import class_columns, labels, probabilities
-from kagglepipe.predictions.metrics import EvalRows, summarise
+from kagglepipe.predictions.metrics import find_metric
+from kagglepipe.predictions.own_metric import same_metric
 from kagglepipe.predictions.paired import paired_difference
 from kagglepipe.runs.answers import answers_hash, read_answers, read_segment_answers, true_classes
 from kagglepipe.runs.run import Metrics, Run
@@ -50,6 +52,8 @@ def scores_of(
     """
     metric = competition.metric
     scores: dict[str, Any] = {"metric": metric, **summarise(metric, oof, classes, groups)}
+    if is_own_metric(metric):
+        scores["greater_is_better"] = find_metric(metric).greater_is_better  # for when its file is not at hand
     if dataset is not None and competition.finds_segments:
         scores |= detection_scores(competition, dataset, oof)
     return scores
@@ -69,7 +73,7 @@ def is_scored(metrics: Metrics, competition: CompetitionOptions, dataset: Datase
     Versions that did not record the groups count as scored by them.
     """
     chosen_by = metrics["detection"]["chosen_by"] if "detection" in metrics else competition.segment_metric
-    if (metrics["metric"], chosen_by) != (competition.metric, competition.segment_metric):
+    if not same_metric(metrics["metric"], competition.metric) or chosen_by != competition.segment_metric:
         return False
     return "groups_sha256" not in metrics or bool(metrics["groups_sha256"] == groups_hash(dataset))
 

@@ -13,9 +13,10 @@ from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, file_sha256
 from kagglepipe.options import CompetitionOptions
+from kagglepipe.predictions.evaluation import score as score_frame
 from kagglepipe.predictions.frame import class_columns
-from kagglepipe.predictions.metrics import METRICS
-from kagglepipe.predictions.metrics import score as score_frame
+from kagglepipe.predictions.metrics import is_metric
+from kagglepipe.predictions.own_metric import is_greater_better, is_out_of_reach, same_metric
 from kagglepipe.runs.identity import run_name
 from kagglepipe.runs.run import METRICS_FILE, Run
 from kagglepipe.text import listed
@@ -237,9 +238,9 @@ def check_one_rate(rates: dict[str, float]) -> None:
 def score_of_run(run: Run, metric: str) -> float | None:
     """Out-of-fold score by a metric: from metrics.json, else computed from oof.parquet; None if unknown."""
     metrics = run.metrics
-    if metrics["metric"] == metric:
+    if same_metric(metrics["metric"], metric):
         return None if metrics["score"] is None else float(metrics["score"])
-    if not run.oof_file.exists():
+    if is_out_of_reach(metric) or not run.oof_file.exists():
         return None
     frame = run.oof()
     found = score_frame(metric, frame, class_columns(frame))
@@ -251,8 +252,8 @@ def rank_runs(runs: Sequence[Run], metric: str) -> list[tuple[Run, float]]:
 
     runs: earliest first. metric: of rows, or of segments as in `segments.metrics.SEGMENT_SCORES`.
     """
-    is_of_rows, found = metric in METRICS, []
-    sign = 1 if is_of_rows and not METRICS[metric].greater_is_better else -1
+    is_of_rows, found = is_metric(metric), []
+    sign = 1 if is_of_rows and not is_greater_better(metric, (run.metrics for run in runs)) else -1
     for run in runs:
         metrics = run.metrics
         score = score_of_run(run, metric) if is_of_rows else metrics.get("detection", {}).get("scores", {}).get(metric)

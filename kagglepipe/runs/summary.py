@@ -9,6 +9,7 @@ import pandas as pd
 
 from kagglepipe.errors import UserError
 from kagglepipe.kaggle.ledger import Row
+from kagglepipe.predictions.own_metric import same_metric
 from kagglepipe.runs.provenance import described, difference, first_values
 from kagglepipe.runs.run import Metrics, Run
 
@@ -109,6 +110,6 @@ def best_first(runs: list[Metrics], metric: str, *, greater_is_better: bool) -> 
 
     def place(metrics: Metrics) -> tuple[bool, float]:
         score = metrics["score"]
-        return (True, 0.0) if score is None or metrics["metric"] != metric else (False, sign * score)
+        return (True, 0.0) if score is None or not same_metric(metrics["metric"], metric) else (False, sign * score)
 
     return sorted(runs, key=place)

@@ -14,6 +14,7 @@ from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute
+from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.predictions.uncertainty import format_two
 from kagglepipe.runs.configured import inference_backend, read_data, run_of
 from kagglepipe.runs.run import Run
@@ -27,7 +28,7 @@ MIN_FOLDS = 3  # for the t test
 class Incumbent:
     """The run to beat, as in a JSON file: measure (`score` or `log_loss`) and its value on each fold.
 
-    perfect: best possible value of the measure. folds_hash: identifies the folds.
+    perfect: best possible value of the measure, NaN if there is none. folds_hash: identifies the folds.
     """
 
     run: str
@@ -43,7 +44,8 @@ class Incumbent:
         if written["measure"] not in ("score", "log_loss"):
             raise ValueError(f"measure {written['measure']}")
         folds = {int(fold): float(value) for fold, value in written["folds"].items()}
-        return cls(**{**written, "perfect": float(written["perfect"]), "folds": folds})
+        perfect = math.nan if written["perfect"] is None else float(written["perfect"])
+        return cls(**{**written, "perfect": perfect, "folds": folds})
 
 
 def trial_result(config: Config) -> dict[str, Any]:
@@ -120,7 +122,7 @@ def reason_to_prune(run: Run, dataset: Dataset, incumbent: Path | None, metric: 
     scores = {fold: float("nan") if value is None else value for fold, value in own.items()}
     numbers, counts = np.unique(dataset.folds["fold"].to_numpy(np.int64), return_counts=True)
     rows = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
-    is_mean = best.measure == "log_loss" or metric in ("accuracy", "log_loss")
+    is_mean = best.measure == "log_loss" or find_metric(metric).rows is not None
     return should_prune(scores, best, row=len(rows) / len(dataset.folds), rows=rows if is_mean else None)
 
 

@@ -21,9 +21,10 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import write_parquet
 from kagglepipe.options import CompetitionOptions, EnsembleOptions
 from kagglepipe.predictions.blend import Stack, combine
-from kagglepipe.predictions.calibration import ARGMAX_METRICS, calibration_error, reliability
+from kagglepipe.predictions.calibration import calibration_error, reliability
 from kagglepipe.predictions.crossfit import Candidate, calibrated, make_candidate
 from kagglepipe.predictions.ensemble_table import HEADER, best_member, ensemble_table, table_cells
+from kagglepipe.predictions.evaluation import EvalRows
 from kagglepipe.predictions.frame import (
     check_same_targets,
     class_columns,
@@ -33,7 +34,7 @@ from kagglepipe.predictions.frame import (
     read_frame,
     test_frame,
 )
-from kagglepipe.predictions.metrics import EvalRows, row_losses
+from kagglepipe.predictions.metrics import find_metric, row_losses
 from kagglepipe.predictions.selection import adjusted, choose, gain_over, redundant_members, score_of
 from kagglepipe.predictions.slices import slice_scores
 from kagglepipe.predictions.uncertainty import format_difference, format_score
@@ -99,9 +100,10 @@ def make_ensemble(config: Config, dataset: Dataset, members: list[Member], run: 
     scores = with_test_scores(scores, competition, dataset, blended_test)
     slices = slice_scores(train, oof, rows.truth, rows.metric)
     if slices:
-        worst = {**slices[0], "score": format_score(slices[0]["score"]), "whole": scores["log_loss"]}
-        what = f"{rows.metric} %(score)s, log loss %(log_loss).4f (all rows %(whole).4f)"
-        log.info(f"ensemble: worst slice by log loss: %(by)s %(value)s, %(rows)d rows: {what}", worst)
+        worst = {**slices[0], "metric": rows.metric, "whole": scores["log_loss"]}
+        worst["score"] = format_score(worst["score"])
+        what = "%(rows)d rows: %(metric)s %(score)s, log loss %(log_loss).4f (all rows %(whole).4f)"
+        log.info(f"ensemble: worst slice by log loss: %(by)s %(value)s, {what}", worst)
     about |= {
         "run": run.name,
         "classes": classes,  # in the order of the numbers in `maps`
@@ -202,7 +204,7 @@ def choose_blend(
     options: EnsembleOptions, stack: Stack, rows: EvalRows, names: list[str], singles: list[Candidate]
 ) -> tuple[Candidate, dict[str, Any]]:
     """(blend, table of all candidates) of two members or more."""
-    methods = ["mean", "geometric_mean", *(["rank_mean"] if rows.metric == "roc_auc" else []), *FITTED]
+    methods = ["mean", "geometric_mean", *(["rank_mean"] if find_metric(rows.metric).is_of_order else []), *FITTED]
     if options.method != "auto":
         methods = list(dict.fromkeys(["mean", options.method]))
     candidates = [make_candidate(stack, rows, method) for method in methods]
@@ -237,8 +239,8 @@ def with_maps(options: EnsembleOptions, chosen: Candidate, rows: EvalRows) -> tu
             log.info("ensemble: %(kind)s: log loss %(log_loss).4f, calibration error %(calibration_error).4f", one)
         kind = about["calibrations"][choice.picks[-1]]["kind"]
         log.info("ensemble: calibration: %s", "none: no significant gain" if choice.is_first else f"by {kind}")
-    if options.threshold == "auto" and rows.metric not in ARGMAX_METRICS:
-        log.info("ensemble: threshold: %s does not depend on the most probable class", rows.metric)
+    if options.threshold == "auto" and not find_metric(rows.metric).is_of_labels:
+        log.info("ensemble: threshold: %s does not depend on the most probable class alone", rows.metric)
     elif options.threshold == "auto":
         choice = adjusted(chosen, rows)
         log.info("ensemble: threshold: %s", "none: no significant gain" if choice.is_first else "moved")
@@ -263,7 +265,7 @@ def log_choice(asked: str, chosen: Candidate, equal: Candidate, rows: EvalRows) 
         log.info("ensemble: selected: equal weights%s", why)
         return
     gain = gain_over(chosen, equal, rows)
-    what = "ROC AUC" if rows.metric == "roc_auc" else "log loss"
+    what = rows.metric if find_metric(rows.metric).is_of_order else "log loss"
     is_kept = asked == "auto" or gain.is_beyond_noise
     noise = "" if is_kept else ": not significant, ensemble.method=auto would keep equal weights"
     log.info(

@@ -36,8 +36,8 @@ def make_objective(measure: str, metric: str) -> Objective:
     Objective(measure='score', label='log_loss', greater_is_better=False, perfect=0.0)
     """
     if measure == "score":
-        greater = find_metric(metric).greater_is_better
-        return Objective(measure, metric, greater, 1.0 if greater else 0.0)  # every metric that is to grow ends at 1
+        found = find_metric(metric)
+        return Objective(measure, metric, found.greater_is_better, found.perfect)
     return MEASURES[measure]
 
 

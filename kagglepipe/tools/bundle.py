@@ -41,6 +41,7 @@ from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, expanded, link_or_copy, locked, read_json, write_bytes, write_json
 from kagglepipe.options import CompetitionOptions, ModelOptions
+from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.runs.configured import is_prepared, read_data, submitted_run
 from kagglepipe.runs.identity import changes
 from kagglepipe.runs.predict_test import check_model
@@ -72,9 +73,10 @@ def run(config: Config) -> None:
         competition = config.competition
         name, weights = put_model(config, competition, new)
         kind = "dataset" if competition.slug is None else "competition"
+        files = {**weights, **put_tables(outside_tables(config), new), **put_metric(competition.metric, new)}
         contents = Contents(
             slug=config.base_slug, source="" if competition.is_sample else kind, input=config.kaggle.input,
-            python=target.python, run=name, files={**weights, **put_tables(outside_tables(config), new)},
+            python=target.python, run=name, files=files,
         )  # fmt: skip
         put_wheels(new / "wheels", folder, target)
         put_configuration(config, new)
@@ -237,6 +239,18 @@ def put_tables(tables: dict[str, Path], bundle: Path) -> dict[str, str]:
         names[key] = f"files/{key}{path.suffix}"
         link_or_copy(path, bundle / names[key])
     return names
+
+
+def put_metric(name: str, bundle: Path) -> dict[str, str]:
+    """Put the file of a metric of the user's own into the bundle: option -> file and function.
+
+    Raises UserError if the file is not at hand.
+    """
+    file = find_metric(name).file
+    if file is None:
+        return {}
+    link_or_copy(file, bundle / "files" / file.name)
+    return {"competition.metric": f"files/{name.partition('#')[0]}"}
 
 
 def put_configuration(config: Config, bundle: Path) -> None:

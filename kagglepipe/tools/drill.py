@@ -27,7 +27,7 @@ from kagglepipe.files import write_json
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.predictions.drill import Scorer, ShakeUp, medal, medal_ranks, rank_among, row_scorer, shake_up
 from kagglepipe.predictions.frame import id_fault
-from kagglepipe.predictions.metrics import METRICS
+from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.predictions.submission import build_segments
 from kagglepipe.runs.answers import hidden_answers, hidden_segments
 from kagglepipe.runs.configured import read_data, run_of, submitted_run
@@ -112,7 +112,7 @@ def ranking_metric(competition: CompetitionOptions) -> tuple[str, bool]:
     """Name of the leaderboard's metric, and whether greater is better."""
     if competition.finds_segments:
         return competition.segment_metric, True
-    return competition.metric, METRICS[competition.metric].greater_is_better
+    return competition.metric, find_metric(competition.metric).greater_is_better
 
 
 def hidden_items(dataset: Dataset, competition: CompetitionOptions) -> pd.DataFrame:

@@ -18,8 +18,9 @@ from kagglepipe.config import Config
 from kagglepipe.distributed import world_size
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, file_sha256, read_json, sha256, write_bytes
-from kagglepipe.options import PathsOptions, SubmitOptions
+from kagglepipe.options import PathsOptions, SubmitOptions, is_own_metric
 from kagglepipe.predictions.frame import class_columns, read_frame
+from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.runs.configured import identity_of, read_data, run_of, submitted_run
 from kagglepipe.runs.provenance import (
     NO_COMMIT,
@@ -72,12 +73,16 @@ class Submission:
 
 
 def check(config: Config) -> None:
-    """Raises UserError for several processes, and for an ensemble by a method that is no longer available."""
+    """Raises UserError for several processes, for an ensemble by a method that is no longer available, and
+    for a metric whose file is not at hand."""
     if world_size() > 1:
         raise UserError("a submission is made again in one process: leave torchrun away")
     submission = read_submission(config.submission, config.root)
     for name, facts in submission.runs.items():
-        recorded = ((facts["configuration"] or {}).get("ensemble") or {}).get("method")
+        configuration = facts["configuration"] or {}
+        if is_own_metric(metric := (configuration.get("competition") or {}).get("metric", "")):
+            find_metric(metric)  # its file is needed to score anew
+        recorded = (configuration.get("ensemble") or {}).get("method")
         run = Run(submission.outputs / name)
         is_trained = "training" in facts["identity"]  # its options may name a method, which training does not read
         if not is_trained and "power_mean" in (recorded, run.is_finished and run.metrics.get("method")):

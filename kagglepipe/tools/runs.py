@@ -21,8 +21,9 @@ from kagglepipe.kaggle.account import SHORT_PATIENCE, check_slug, connect
 from kagglepipe.kaggle.ledger import OPEN, Row, four_digits, gap, misleading_best, number, read_ledger
 from kagglepipe.kaggle.upload import Upload
 from kagglepipe.options import KaggleOptions
+from kagglepipe.predictions.evaluation import summarise
 from kagglepipe.predictions.frame import align, class_columns, read_frame
-from kagglepipe.predictions.metrics import METRICS, summarise
+from kagglepipe.predictions.own_metric import is_greater_better, is_out_of_reach, same_metric
 from kagglepipe.predictions.paired import Comparison, Difference, compare
 from kagglepipe.predictions.uncertainty import format_difference, format_interval
 from kagglepipe.runs.configured import is_prepared, read_data
@@ -75,7 +76,7 @@ def show_runs(
     file: Path | None,
 ) -> None:
     """Log the table, write it to `file`, and warn of a misleading public score."""
-    greater = METRICS[metric].greater_is_better
+    greater = is_greater_better(metric, runs)
     scored = [rescored(store, each, metric, groups) if is_rescored(store, each, metric) else each for each in runs]
     runs = best_first(scored, metric, greater_is_better=greater)
     if not runs and not ledger:
@@ -89,7 +90,7 @@ def show_runs(
         if row["status"] == "error":
             why = row["error"] or "no reason is given"
             log.warning("runs: Kaggle could not score submission %s of %s: %s", row["ref"], row["run"], why)
-    alike = [row for row in ledger if row["metric"] == metric]
+    alike = [row for row in ledger if same_metric(row["metric"], metric)]
     if found := misleading_best(alike, greater_is_better=greater):
         by_public, by_oof = found
         log.warning(
@@ -108,7 +109,9 @@ def show_runs(
 
 def is_rescored(store: RunStore, metrics: Metrics, metric: str) -> bool:
     """Whether a run was scored by another metric and has predictions."""
-    return metrics["metric"] != metric and store.run(metrics["run"]).oof_file.exists()
+    if same_metric(metrics["metric"], metric) or is_out_of_reach(metric):
+        return False
+    return store.run(metrics["run"]).oof_file.exists()
 
 
 def rescored(store: RunStore, metrics: Metrics, metric: str, groups: "pd.Series[Any] | None") -> Metrics:
@@ -172,7 +175,7 @@ def of_folds(metrics: Metrics) -> str:
 
 def scored(score: Any, interval: Iterable[Any] | None, of: str, metric: str) -> tuple[str, str]:
     """Cells of score and interval. of: metric of the score, which is named if it is not `metric`."""
-    return four_digits(score) + (f" {of}" if of != metric else ""), between(interval)
+    return four_digits(score) + ("" if same_metric(of, metric) else f" {of}"), between(interval)
 
 
 def between(interval: Iterable[Any] | None) -> str:

@@ -117,11 +117,11 @@ def warn_of_constant(
     if len(np.unique(held_out)) < 2:
         return
     metric, shares = metrics["metric"], class_shares(others, len(classes))
-    constant = find_metric(metric).function(np.tile(shares, (len(held_out), 1)), held_out)
-    sign = 1 if find_metric(metric).greater_is_better else -1
-    if not sign * (metrics["score"] - constant) <= 0:  # also where one of them is undefined
+    scored = find_metric(metric)
+    constant = scored.function(np.tile(shares, (len(held_out), 1)), held_out)
+    if not scored.sign * (metrics["score"] - constant) <= 0:  # also where one of them is undefined
         return
-    answer = "with the shares of the classes" if metric in ("log_loss", "roc_auc") else classes[int(shares.argmax())]
+    answer = "with the shares of the classes" if not scored.is_of_labels else classes[int(shares.argmax())]
     count = len(held_out)
     reached = f"{round(constant * count)} of {count}" if metric == "accuracy" else f"{metric} {constant:.4f}"
     log.warning(

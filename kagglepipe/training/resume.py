@@ -58,7 +58,7 @@ def best_epoch(history: Sequence[Epoch], metric: str = "accuracy") -> int:
 
     An undefined score, as ROC AUC of a single class, is below all others.
     """
-    sign = 1.0 if find_metric(metric).greater_is_better else -1.0
+    sign = find_metric(metric).sign
 
     def worth(epoch: Epoch) -> tuple[float, float]:
         known = {"accuracy": epoch.valid_accuracy, "log_loss": epoch.valid_loss}

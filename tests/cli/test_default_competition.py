@@ -51,6 +51,20 @@ def test_it_is_typed_with_what_was_typed_for_it(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [
+        ("mine.py:f#12345678", ["competition.metric=mine.py:f#12345678"]),  # of which no file is read
+        ("mine.py:f", []),
+        ("/tmp/mine.py:f", []),
+        ("../mine.py:f#12345678", []),
+    ],
+)
+def test_no_file_of_a_metric_is_named_by_a_run(metric: str, words: list[str], tmp_path: Path) -> None:
+    prepared(tmp_path, "photos", metric=metric)
+    assert meant(tmp_path, "stage=runs") == [*PHOTOS, *words]
+
+
 def test_all_that_decides_is_typed_as_hydra_reads_it(tmp_path: Path) -> None:
     settings = {"classes": ["dog", "big cat", "no"], "columns": {"file": "image_id", "label": "my label"}, "test": None}
     prepared(tmp_path, "photos", form="probabilities", title="Image folder", slug="photos", settings=settings)

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from kagglepipe.predictions.baseline import constant_baseline, metadata, metadata_baseline
+from kagglepipe.predictions.evaluation import score
 from kagglepipe.predictions.frame import labels, probabilities
-from kagglepipe.predictions.metrics import score
 
 CLASSES = ["cat", "dog", "eel"]
 FOLDS = 4

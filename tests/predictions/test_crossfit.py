@@ -12,7 +12,8 @@ from kagglepipe.predictions import selection
 from kagglepipe.predictions.calibration import fit_thresholds
 from kagglepipe.predictions.crossfit import Candidate, calibrated, make_candidate, with_map
 from kagglepipe.predictions.ensemble_table import best_member, ensemble_table, table_cells
-from kagglepipe.predictions.metrics import EvalRows, log_loss
+from kagglepipe.predictions.evaluation import EvalRows
+from kagglepipe.predictions.metrics import log_loss
 from kagglepipe.predictions.selection import adjusted, choose, gain_over, redundant_members, score_of
 from kagglepipe.predictions.weights import FITTED
 from tests.predictions.test_weights import METHODS, problem

@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 
 from kagglepipe.predictions.drill import ShakeUp, medal, medal_ranks, rank_among, row_scorer, shake_up
+from kagglepipe.predictions.evaluation import score
 from kagglepipe.predictions.frame import oof_frame
-from kagglepipe.predictions.metrics import METRICS, score
+from kagglepipe.predictions.metric_needs import fitting_metrics
+from kagglepipe.predictions.metrics import METRICS
 from kagglepipe.segments.metrics import SEGMENT_SCORES, segment_scores, video_scorer
 
 CLASSES = ["cat", "dog"]
@@ -117,7 +119,7 @@ def test_draws_without_both_classes_do_not_count() -> None:
 # --- what scores a run ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", fitting_metrics(classes=2))
 def test_a_group_that_counts_twice_is_there_twice(metric: str) -> None:
     random = np.random.default_rng(0)
     probs, targets = random.dirichlet([1, 1], 30), ["cat", "dog"] * 15

@@ -5,6 +5,7 @@ Run with `python -m pytest tests/predictions`.
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -14,22 +15,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kagglepipe.errors import UserError
-from kagglepipe.predictions import metrics, uncertainty
+from kagglepipe.options import CompetitionOptions
+from kagglepipe.predictions import evaluation, metrics, uncertainty
 from kagglepipe.predictions.frame import oof_frame
+from kagglepipe.predictions.metric_needs import fitting_metrics
 
-CLASSES = ["cat", "dog", "eel", "fox"]
+CLASSES = ["cat", "dog", "eel", "fox", "gnu", "hen", "ibis"]
 
 
 @st.composite
-def predictions(draw: st.DrawFn, *, every_class: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities (N, C) on a coarse grid, so that ties abound, and labels (N,)."""
-    count = draw(st.integers(2, 4))
-    rows = draw(st.integers(count, 25))
+def predictions(draw: st.DrawFn, least: int = 2, largest: int = 7) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (N, C) on a coarse grid, so that ties abound, and labels (N,): of one row and one class, too."""
+    count = draw(st.integers(least, largest))
+    rows = draw(st.integers(1, 25))
     cells = st.lists(st.integers(0, 3), min_size=count, max_size=count).filter(any)
     weights = np.array(draw(st.lists(cells, min_size=rows, max_size=rows)), dtype=float)
     truth = draw(st.lists(st.integers(0, count - 1), min_size=rows, max_size=rows))
-    if every_class:
-        truth[:count] = range(count)
     return weights / weights.sum(axis=1, keepdims=True), np.array(truth)
 
 
@@ -41,32 +42,88 @@ def make_frame(probs: np.ndarray, truth: np.ndarray, *, folds: int = 2) -> pd.Da
 
 
 def score(name: str, probs: np.ndarray, truth: np.ndarray) -> float:
-    return metrics.score(name, make_frame(probs, truth), CLASSES[: probs.shape[1]])
+    return evaluation.score(name, make_frame(probs, truth), CLASSES[: probs.shape[1]])
 
 
-ON_LABELS: dict[str, Callable[..., float]] = {
-    "accuracy": sklearn.metrics.accuracy_score,
-    "f1_macro": lambda truth, predicted: sklearn.metrics.f1_score(truth, predicted, average="macro"),
+def mean_of_columns(of_column: Callable[..., float], *, needs_both: bool) -> Callable[..., float]:
+    """scikit-learn's metric of one column, over the classes with positive (and negative) rows; NaN without any."""
+
+    def expected(truth: np.ndarray, probs: np.ndarray) -> float:
+        columns = [1] if probs.shape[1] == 2 else range(probs.shape[1])
+        used = [k for k in columns if (truth == k).any() and not (needs_both and (truth == k).all())]
+        return float(np.mean([of_column(truth == k, probs[:, k]) for k in used])) if used else math.nan
+
+    return expected
+
+
+def top_k(k: int) -> Callable[..., float]:
+    """scikit-learn's top-k accuracy; of the classes' order in ties it says the same as we do."""
+    return lambda truth, probs: sklearn.metrics.top_k_accuracy_score(
+        truth, probs, k=k, labels=range(probs.shape[1]))  # fmt: skip
+
+
+def of_labels(of: Callable[..., float], **options: object) -> Callable[..., float]:
+    """scikit-learn's metric of the most probable class."""
+    return lambda truth, probs: of(truth, probs.argmax(axis=1), **options)
+
+
+def clipped_loss(truth: np.ndarray, probs: np.ndarray) -> float:
+    """As Kaggle's graders compute it; scikit-learn's own clip is another."""
+    return float(-np.log(np.clip(probs[np.arange(len(truth)), truth], 1e-15, 1 - 1e-15)).mean())
+
+
+SKLEARN: dict[str, Callable[..., float]] = {
+    "accuracy": of_labels(sklearn.metrics.accuracy_score),
+    "balanced_accuracy": of_labels(sklearn.metrics.balanced_accuracy_score),
+    "log_loss": clipped_loss,
+    "roc_auc": mean_of_columns(sklearn.metrics.roc_auc_score, needs_both=True),
+    "average_precision": mean_of_columns(sklearn.metrics.average_precision_score, needs_both=False),
+    "f1_binary": of_labels(sklearn.metrics.f1_score, average="binary"),
+    "f1_micro": of_labels(sklearn.metrics.f1_score, average="micro"),
+    "f1_macro": of_labels(sklearn.metrics.f1_score, average="macro"),
+    "matthews": of_labels(sklearn.metrics.matthews_corrcoef),
+    "top_3_accuracy": top_k(3),
+    "top_5_accuracy": top_k(5),
 }
 
 
+OF_TWO = fitting_metrics(classes=2)
+
+
+def test_every_metric_is_held_against_scikit_learn() -> None:
+    assert set(SKLEARN) == set(metrics.METRICS)
+
+
+@given(data=st.data())
+@pytest.mark.filterwarnings("ignore")  # scikit-learn's, of classes without rows
+@pytest.mark.parametrize("name", SKLEARN)
+def test_metrics_equal_those_of_scikit_learn(name: str, data: st.DataObject) -> None:
+    least, largest = metrics.METRICS[name].needs.classes
+    probs, truth = data.draw(predictions(least, int(min(largest, 7))))
+    assert score(name, probs, truth) == pytest.approx(SKLEARN[name](truth, probs), abs=1e-12, nan_ok=True)
+
+
+@pytest.mark.parametrize("name", OF_TWO)
+def test_of_two_classes_the_second_is_the_positive_one(name: str) -> None:
+    probs, truth = np.array([[0.9, 0.1], [0.6, 0.4], [0.45, 0.55], [0.2, 0.8], [0.7, 0.3]]), np.array([0, 0, 0, 1, 1])
+    expected = {"f1_binary": 0.5, "roc_auc": 4 / 6, "average_precision": (1 / 1 + 2 / 4) / 2, "log_loss": 0.56836}
+    hand = expected.get(name, SKLEARN[name](truth, probs))
+    assert score(name, probs, truth) == pytest.approx(hand, abs=5e-5)
+
+
+@pytest.mark.parametrize("name", OF_TWO)
+def test_a_metric_with_a_positive_class_is_one_whose_score_changes_where_classes_are_swapped(name: str) -> None:
+    probs, truth = np.array([[0.9, 0.1], [0.6, 0.4], [0.45, 0.55], [0.2, 0.8], [0.7, 0.3]]), np.array([0, 0, 0, 1, 1])
+    swapped = score(name, probs[:, ::-1], 1 - truth)
+    assert (swapped != pytest.approx(score(name, probs, truth))) == metrics.METRICS[name].needs.positive
+
+
 @given(rows=predictions())
-@pytest.mark.parametrize("name", ON_LABELS)
-def test_metrics_of_labels_equal_those_of_sklearn(name: str, rows: tuple[np.ndarray, np.ndarray]) -> None:
-    probs, truth = rows
-    assert score(name, probs, truth) == pytest.approx(ON_LABELS[name](truth, probs.argmax(axis=1)), abs=1e-12)
-
-
-@given(rows=predictions(every_class=True))
-def test_metrics_that_need_every_class_equal_those_of_sklearn(rows: tuple[np.ndarray, np.ndarray]) -> None:
-    probs, truth = rows
-    column = probs[:, 1] if probs.shape[1] == 2 else probs
-    area = sklearn.metrics.roc_auc_score(truth, column, multi_class="ovr", average="macro")
-    balanced = sklearn.metrics.balanced_accuracy_score(truth, probs.argmax(axis=1))
-    clipped = np.clip(probs[np.arange(len(truth)), truth], 1e-15, 1 - 1e-15)
-    assert score("roc_auc", probs, truth) == pytest.approx(area, abs=1e-12)
-    assert score("balanced_accuracy", probs, truth) == pytest.approx(balanced, abs=1e-12)
-    assert score("log_loss", probs, truth) == pytest.approx(-np.log(clipped).mean(), abs=1e-12)
+@pytest.mark.parametrize("name", [name for name, metric in metrics.METRICS.items() if metric.rows])
+def test_what_is_a_mean_over_rows_is_one(name: str, rows: tuple[np.ndarray, np.ndarray]) -> None:
+    metric = metrics.METRICS[name]
+    assert metric.rows is not None
+    assert metric.rows(*rows).mean() == pytest.approx(metric.function(*rows), abs=1e-12)
 
 
 @settings(max_examples=15)
@@ -85,6 +142,18 @@ def test_log_loss_of_a_row_that_is_surely_wrong_is_finite_in_float32_too() -> No
         assert log_loss(probs, np.array([0, 0])) == pytest.approx(0, abs=1e-12)
 
 
+def test_the_clip_of_log_loss_is_part_of_its_name() -> None:
+    probs, truth = np.array([[1.0, 0.0], [0.3, 0.7]]), np.array([1, 1])
+    options = CompetitionOptions(metric="log_loss", log_loss_clip=1e-3)
+    assert options.metric == replace(options, title="same").metric == "log_loss#0.001"
+    expected = sklearn.metrics.log_loss(truth, np.clip(probs, 1e-3, 1 - 1e-3), labels=[0, 1])
+    assert score("log_loss#0.001", probs, truth) == pytest.approx(expected)
+    assert CompetitionOptions(metric="log_loss").metric == "log_loss"
+    for name in ("log_loss#", "log_loss#0", "log_loss#0.7", "accuracy#0.1"):
+        with pytest.raises(UserError, match="is unknown"):
+            metrics.find_metric(name)
+
+
 def test_classes_without_rows_do_not_count() -> None:
     probs = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.8, 0.1, 0.1]])
     truth = np.array([0, 1, 1])
@@ -100,19 +169,20 @@ def test_roc_auc_of_one_class_is_undefined() -> None:
 def test_directions() -> None:
     lower_is_better = [name for name, metric in metrics.METRICS.items() if not metric.greater_is_better]
     assert lower_is_better == ["log_loss"]
+    assert [metrics.find_metric(name).perfect for name in ("matthews", "log_loss", "log_loss#0.01")] == [1, 0, 0]
 
 
 def test_an_unknown_metric_is_answered_with_the_nearest_and_with_all() -> None:
     frame = make_frame(np.array([[0.5, 0.5]]), np.array([0]))
-    with pytest.raises(UserError, match=r"did you mean competition.metric=accuracy\?.*f1_macro, log_loss, roc_auc$"):
-        metrics.score("acuracy", frame, CLASSES[:2])
-    with pytest.raises(UserError, match="=zzz is unknown; known are: accuracy"):
+    with pytest.raises(UserError, match=r"did you mean accuracy\? choose one of: accuracy, .*; or type FILE.py:FUNC"):
+        evaluation.score("acuracy", frame, CLASSES[:2])
+    with pytest.raises(UserError, match="=zzz is unknown; choose one of: accuracy"):
         metrics.find_metric("zzz")
 
 
 def test_an_empty_frame_has_no_score() -> None:
     with pytest.raises(ValueError, match="without rows"):
-        metrics.score("accuracy", make_frame(np.array([[0.5, 0.5]]), np.array([0]))[:0], CLASSES[:2])
+        evaluation.score("accuracy", make_frame(np.array([[0.5, 0.5]]), np.array([0]))[:0], CLASSES[:2])
 
 
 def noisy(rows: int) -> pd.DataFrame:
@@ -127,11 +197,13 @@ def test_groups_that_share_their_luck_widen_the_interval() -> None:
     frame = noisy(40)
     copies = pd.concat([frame.assign(id=frame["id"] + f"_{k}") for k in range(9)], ignore_index=True)
     group = {name: name.split("_")[0] for name in copies["id"]}
-    for name in metrics.METRICS:
-        alone = metrics.summarise(name, frame, CLASSES[:2], None)["interval"]
-        by_group = metrics.summarise(name, copies, CLASSES[:2], group)["interval"]
-        assert by_group == pytest.approx(alone, abs=0.02 if name == "accuracy" else 1e-9)  # Wilson's own quantile
-        low, high = metrics.summarise(name, copies, CLASSES[:2], None)["interval"]
+    for name in OF_TWO:
+        alone = evaluation.summarise(name, frame, CLASSES[:2], None)["interval"]
+        by_group = evaluation.summarise(name, copies, CLASSES[:2], group)["interval"]
+        assert by_group == pytest.approx(
+            alone, abs=0.02 if name in ("accuracy", "f1_micro") else 1e-9
+        )  # Wilson's own quantile
+        low, high = evaluation.summarise(name, copies, CLASSES[:2], None)["interval"]
         assert high - low < (alone[1] - alone[0]) / 2
 
 
@@ -140,23 +212,23 @@ def test_groups_are_found_by_id_never_by_position() -> None:
     groups = pd.Series({f"r{row}": row // 6 for row in range(60)})
 
     def interval(groups: pd.Series) -> tuple[float, float]:
-        return metrics.summarise("roc_auc", frame, CLASSES[:2], groups)["interval"]
+        return evaluation.summarise("roc_auc", frame, CLASSES[:2], groups)["interval"]
 
     assert interval(groups.sample(frac=1, random_state=0)) == interval(groups)
     with pytest.raises(ValueError, match="no group for id 'r0', 'r1', 'r10' and 57 more"):
         interval(groups.reset_index(drop=True))
 
 
-@pytest.mark.parametrize("name", metrics.METRICS)
+@pytest.mark.parametrize("name", OF_TWO)
 def test_two_groups_and_one_class_are_too_few_to_tell(name: str) -> None:
     frame = noisy(20)
-    two = metrics.summarise(name, frame, CLASSES[:2], {f"r{row}": row % 2 for row in range(20)})
-    assert "95 % interval too few groups to tell" in metrics.format_summary(two, name)
+    two = evaluation.summarise(name, frame, CLASSES[:2], {f"r{row}": row % 2 for row in range(20)})
+    assert "95 % interval too few groups to tell" in evaluation.format_summary(two, name)
 
 
 def test_what_is_undefined_is_never_shown_as_a_number() -> None:
-    summary = metrics.summarise("roc_auc", noisy(20).assign(target="dog"), CLASSES[:2], None)
-    told = metrics.format_summary(summary, "roc_auc")
+    summary = evaluation.summarise("roc_auc", noisy(20).assign(target="dog"), CLASSES[:2], None)
+    told = evaluation.format_summary(summary, "roc_auc")
     assert told.startswith("roc_auc undefined (")
     assert "95 % interval too few groups to tell" in told
     assert told.endswith("folds undefined ± undefined")
@@ -165,30 +237,30 @@ def test_what_is_undefined_is_never_shown_as_a_number() -> None:
 
 def test_a_summary_worked_by_hand() -> None:
     probs = np.array([[0.8, 0.2], [0.8, 0.2], [0.4, 0.6], [0.4, 0.6]])
-    summary = metrics.summarise("accuracy", make_frame(probs, np.array([0, 1, 1, 1])), CLASSES[:2], None)
+    summary = evaluation.summarise("accuracy", make_frame(probs, np.array([0, 1, 1, 1])), CLASSES[:2], None)
     assert summary["score"] == 0.75
     assert (summary["correct"], summary["rows"]) == (3, 4)
     assert summary["interval"] == pytest.approx(uncertainty.wilson(3, 4))
     assert summary["log_loss"] == pytest.approx(-np.log([0.8, 0.2, 0.6, 0.6]).mean())
     assert summary["fold_scores"] == {0: 1.0, 1: 0.5}  # rows 0 and 2, rows 1 and 3
     assert (summary["fold_mean"], summary["fold_sd"]) == (0.75, pytest.approx(math.sqrt(1 / 8)))
-    assert metrics.format_summary(summary, "accuracy") == (
+    assert evaluation.format_summary(summary, "accuracy") == (
         "accuracy 0.7500 (3/4), 95 % interval 0.3006-0.9544, log loss 0.7136, folds 0.7500 ± 0.3536"
     )
 
 
 def test_other_metrics_are_summarised_with_the_jackknife_over_groups() -> None:
     frame = noisy(60)
-    summary = metrics.summarise("roc_auc", frame, CLASSES[:2], {f"r{row}": row // 6 for row in range(60)})
-    whole = metrics.score("roc_auc", frame, CLASSES[:2])
-    without = [metrics.score("roc_auc", frame.drop(range(6 * k, 6 * k + 6)), CLASSES[:2]) for k in range(10)]
+    summary = evaluation.summarise("roc_auc", frame, CLASSES[:2], {f"r{row}": row // 6 for row in range(60)})
+    whole = evaluation.score("roc_auc", frame, CLASSES[:2])
+    without = [evaluation.score("roc_auc", frame.drop(range(6 * k, 6 * k + 6)), CLASSES[:2]) for k in range(10)]
     error = math.sqrt(9 / 10 * sum((value - np.mean(without)) ** 2 for value in without))
     assert summary["interval"] == pytest.approx(uncertainty.share_interval(whole, error, 10))
     assert summary["interval"][0] < whole < summary["interval"][1]
-    assert "/60 correct)" in metrics.format_summary(summary, "roc_auc")
+    assert "/60 correct)" in evaluation.format_summary(summary, "roc_auc")
 
 
 def test_one_fold_has_no_deviation() -> None:
     frame = make_frame(np.array([[0.8, 0.2], [0.8, 0.2]]), np.array([0, 1]), folds=1)
-    summary = metrics.summarise("accuracy", frame, CLASSES[:2], None)
+    summary = evaluation.summarise("accuracy", frame, CLASSES[:2], None)
     assert (summary["fold_mean"], summary["fold_sd"]) == (0.5, 0.0)

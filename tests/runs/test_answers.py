@@ -15,8 +15,8 @@ from kagglepipe.config import CONF, Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json, write_parquet
 from kagglepipe.options import CompetitionOptions, FoldOptions, PathsOptions
+from kagglepipe.predictions.evaluation import summarise
 from kagglepipe.predictions.frame import oof_frame, read_frame, test_frame
-from kagglepipe.predictions.metrics import summarise
 from kagglepipe.runs.answers import read_answers
 from kagglepipe.runs.configured import read_data, run_of
 from kagglepipe.runs.run import Run

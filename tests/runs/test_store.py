@@ -14,8 +14,8 @@ from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, write_bytes, write_json, write_parquet
 from kagglepipe.options import CompetitionOptions, PathsOptions
+from kagglepipe.predictions.evaluation import score
 from kagglepipe.predictions.frame import oof_frame
-from kagglepipe.predictions.metrics import score
 from kagglepipe.runs.configured import best_run
 from kagglepipe.runs.run import Run
 from kagglepipe.runs.store import Member, RunStore, member_of, rank_runs

@@ -15,8 +15,8 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json, write_parquet
 from kagglepipe.options import CompetitionOptions, FoldOptions, PathsOptions
 from kagglepipe.predictions.blend import METHODS
+from kagglepipe.predictions.evaluation import summarise
 from kagglepipe.predictions.frame import labels, oof_frame, read_frame, test_frame
-from kagglepipe.predictions.metrics import summarise
 from kagglepipe.predictions.weights import FITTED
 from kagglepipe.runs.configured import read_data
 from kagglepipe.runs.store import Member

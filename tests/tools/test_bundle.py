@@ -22,6 +22,8 @@ from kagglepipe.files import read_json, write_bytes, write_json
 from kagglepipe.models.classifier import make_backbone
 from kagglepipe.models.weights import find_weights
 from kagglepipe.options import PathsOptions
+from kagglepipe.predictions.metrics import OWN_METRICS
+from kagglepipe.predictions.own_metric import name_metric
 from kagglepipe.runs.store import RunStore
 from kagglepipe.tools import bundle as stage
 from kagglepipe.tools.bundle import bundle_dir, portable, put_configuration
@@ -189,6 +191,21 @@ def test_tables_from_outside_the_data_are_taken_along(config: Config, tmp_path: 
     assert portable(mine).competition.sample_submission == "in_the_data.csv"
     labels.unlink()
     with pytest.raises(UserError, match=r"competition\.labels=.*/elsewhere/labels\.csv: no such file"):
+        run_command(mine)
+
+
+@pytest.mark.usefixtures("shop")
+def test_the_file_of_a_metric_is_taken_along(config: Config, tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("def f(truth, probabilities): return 1.0\n")
+    name = name_metric(f"{file}:f")
+    mine = replace(config, competition=replace(config.competition, metric=name))
+    run_command(mine)
+    assert (bundle_dir(config) / "files/mine.py").read_bytes() == file.read_bytes()
+    assert "\"competition.metric\": BUNDLE / 'files/mine.py:f'," in last_cell(config)
+    assert name_metric(f"{bundle_dir(config)}/files/mine.py:f") == name
+    OWN_METRICS.clear()
+    with pytest.raises(UserError, match=r"mine\.py:f#\w+ needs its file"):
         run_command(mine)
 
 

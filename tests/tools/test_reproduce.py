@@ -243,6 +243,16 @@ def test_a_power_mean_is_refused_before_any_work(root: Path, tamper: Callable[[P
         reproduce.check(reproducing(root, csv_of(root, "ensemble")))
 
 
+def test_a_metric_of_a_file_has_to_be_named_again(root: Path) -> None:
+    file = csv_of(root).with_suffix(".json")
+    runs = read_json(file)["runs"]
+    runs[file.stem]["configuration"]["competition"]["metric"] = "mine.py:f#12345678"
+    change(file, runs=runs)
+    config = Config(stage="reproduce", submission=str(file), paths=PathsOptions(str(root)))
+    with pytest.raises(UserError, match=r"mine\.py:f#12345678 needs its file"):
+        reproduce.check(config)
+
+
 @pytest.mark.parametrize(
     ("then", "now"), [("abcdef012345", None), (None, "abcdef012345"), ("abcdef012345", "9876543210ab")]
 )

@@ -1,0 +1,88 @@
+"""A metric that does not fit the competition is refused with what to type.
+
+Run with `python -m pytest tests/predictions/test_metric_needs.py`.
+"""
+
+import logging
+from typing import Any
+
+import pytest
+
+from kagglepipe.errors import UserError
+from kagglepipe.options import CompetitionOptions
+from kagglepipe.predictions.evaluation import score
+from kagglepipe.predictions.frame import oof_frame
+from kagglepipe.predictions.metric_needs import check_metric, form_fault
+from kagglepipe.predictions.metrics import METRICS, Metric, Needs
+from kagglepipe.runs.expected import log_positive_of_metric
+
+
+@pytest.mark.parametrize(
+    ("metric", "classes", "told"),
+    [
+        ("f1_binary", 3, "needs 2 classes, there are 3: type competition.metric=f1_micro or f1_macro"),
+        ("top_5_accuracy", 5, "needs 6 or more classes, there are 5: type competition.metric=top_3_accuracy"),
+        ("top_3_accuracy", 2, "needs 4 or more classes, there are 2: type competition.metric=accuracy or "),
+    ],
+)
+def test_a_metric_of_another_number_of_classes_is_refused(metric: str, classes: int, told: str) -> None:
+    options, names = CompetitionOptions(metric=metric), [f"c{k}" for k in range(classes)]
+    check_metric(options, None)
+    with pytest.raises(UserError, match=f"^competition.metric={metric} {told}"):
+        check_metric(options, classes)
+    frame = oof_frame(["a"], 0, names[:1], [[1 / classes] * classes], names)
+    with pytest.raises(UserError, match=told):
+        score(metric, frame, names)
+
+
+def test_a_metric_of_another_task_is_refused_with_those_of_this(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METRICS, "rmse", Metric(lambda values, truth: 0.0, Needs("any", task="regression")))
+    told = "rmse is for competition.task=regression, not multiclass: type competition.metric=accuracy or "
+    with pytest.raises(UserError, match=told):
+        check_metric(CompetitionOptions(metric="rmse"), 2)
+
+
+@pytest.mark.parametrize(
+    ("metric", "form", "classes", "typed"),
+    [
+        ("log_loss", "name", [], "probabilities (of two classes also probability)"),
+        ("log_loss#0.01", "index", ["a", "b"], "probability"),
+        ("average_precision", "name", ["a", "b", "c"], "probabilities (of two classes also probability)"),
+        ("top_3_accuracy", "index", [], "probabilities (of two classes also probability)"),
+        ("roc_auc", "probability", [], None),
+        ("accuracy", "name", [], None),
+        ("mine.py:f#12345678", "name", [], None),
+        ("log_loss", "segments", ["a", "b"], None),
+    ],
+)
+def test_labels_do_not_suit_a_metric_of_probabilities(
+    metric: str, form: str, classes: list[str], typed: str | None
+) -> None:
+    kind = {"kind": "video", "background": "a"} if form == "segments" else {}
+    found = form_fault(CompetitionOptions(metric=metric, form=form, classes=classes, **kind))
+    assert found is None if typed is None else f": type competition.form={typed}, or a metric of labels" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("options", "positive", "told"),
+    [
+        ({"form": "name"}, 1, ["INFO f1_binary is of dog, the second class: competition.classes=[dog,cat] turns it"]),
+        (
+            {"form": "probability"},
+            0,
+            ["WARNING f1_binary is of dog, the second class, column cat of cat: competition.classes=[dog,cat] makes"],
+        ),
+        ({"form": "probability", "classes": ["cat", "dog"]}, 1, []),
+        ({"metric": "roc_auc", "form": "probability"}, 0, []),
+    ],
+)
+def test_the_positive_class_of_a_metric_is_told(
+    options: dict[str, Any], positive: int, told: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    competition = CompetitionOptions(**{"metric": "f1_binary", **options})
+    with caplog.at_level(logging.INFO):
+        log_positive_of_metric(competition, ["cat", "dog"], {"positive": positive, "target_column": "cat"})
+    found = [
+        f"{one.levelname} {one.getMessage().removeprefix('prepare: competition.metric=')}" for one in caplog.records
+    ]
+    assert [line[: len(start)] for line, start in zip(found, told, strict=True)] == told
