@@ -11,7 +11,7 @@ import math
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,10 +120,13 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check_sha256(path: Path, digest: str) -> None:
-    """Raise UserError unless the file has the bytes that it had when it was prepared."""
+def check_sha256(path: Path, digest: str, read: Callable[[Path], bytes] | None = None) -> None:
+    """Raise UserError unless the file has the bytes that it had when it was prepared.
+
+    read: reads files that are parts of others; None: as any file.
+    """
     try:
-        found = file_sha256(path)
+        found = file_sha256(path) if read is None else hashlib.sha256(read(path)).hexdigest()
     except OSError as error:
         raise UserError(f"{path}: {error}; {REPLACED}") from error
     if found != digest:

@@ -123,6 +123,12 @@ class CompetitionOptions(Options, group="competition"):
     metadata_key: str | None = option(
         None, "Column by which `metadata` is joined to `labels`; null: that of the items (columns.item)."
     )
+    items: str | None = option(
+        None,
+        "CSV that holds the training items themselves: an image in each row, a column a pixel, or all series, each the "
+        "rows with one value of columns.item. `test` is then such a CSV, too.",
+        read_by="image | series",
+    )
     files: str | None = option(None, "CSV `item[,group][,split]` of all items.", path=True, read_by="video | series")
     columns: dict[str, Any] = option(
         {},

@@ -124,11 +124,11 @@ def _words(folder: Path, kind: str, segments: bool, configured: dict[str, Any]) 
         if f.name == "metric" and is_own_metric(str(value)) and not is_recorded_metric(str(value)):
             continue  # only the user names a file that is run
         if f.name not in OMITTED and value != default and (value or default):
-            words += _typed(f"competition.{f.name}", value)
+            words += option_arguments(f"competition.{f.name}", value)
     return tuple(words)
 
 
-def _typed(name: str, value: Any) -> list[str]:
+def option_arguments(name: str, value: Any) -> list[str]:
     """An option as arguments, one for each key of a dictionary."""
     if isinstance(value, dict):
         new = "+" if name in DICT_OPTIONS else ""

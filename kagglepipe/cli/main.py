@@ -32,7 +32,6 @@ def run(arguments: list[str]) -> None:
         if print_information(arguments):
             return
         from kagglepipe.cli import arguments as words
-        from kagglepipe.cli.default_competition import default_arguments
         from kagglepipe.cli.hydra_job import compose_and_run
         from kagglepipe.cli.yaml_files import check_utf8
 
@@ -44,12 +43,29 @@ def run(arguments: list[str]) -> None:
             words.check_no_stream(arguments)
             words.check_single_process()
         arguments = words.with_stage(arguments)
+        arguments = [*competition_arguments(arguments), *arguments]
+        sys.argv[1:] = words.flags_first([words.quoted(one, multirun=multirun) for one in arguments])
+        with console.show_progress("sweep" if multirun else "starting") if is_rank_zero() else nullcontext():
+            compose_and_run(multirun=multirun)
+
+
+def competition_arguments(arguments: list[str]) -> list[str]:
+    """Arguments to add that choose the competition, or its fields for competition=auto; those are printed."""
+    from kagglepipe.cli.default_competition import default_arguments
+
+    if "competition=auto" not in arguments:
         added = default_arguments(arguments)
         if added and is_rank_zero():
             print(f"*** {shlex.join(added)}: added, as the only competition that is prepared here")
-        sys.argv[1:] = words.flags_first([words.quoted(one, multirun=multirun) for one in [*arguments, *added]])
-        with console.show_progress("sweep" if multirun else "starting") if is_rank_zero() else nullcontext():
-            compose_and_run(multirun=multirun)
+        return added
+    from kagglepipe.cli.inferred_competition import description, infer_competition, inferred_arguments
+
+    with console.show_progress("reading the files") if is_rank_zero() else nullcontext():
+        inference = infer_competition(arguments)
+    if is_rank_zero():
+        print("*** competition=auto reads the files as follows (each can be typed, as competition.NAME=VALUE):")
+        print(*(f"    {line}" for line in description(inference)), sep="\n")
+    return inferred_arguments(inference, arguments)
 
 
 def print_information(arguments: list[str]) -> bool:

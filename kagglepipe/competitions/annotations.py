@@ -3,18 +3,20 @@
 A unit, one row of the table, is scored: a whole clip, an annotated segment of one, or a frame of a long video.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
 
 from kagglepipe.competitions.filenames import SUFFIXES, FileNames, find_table, find_test_folder, in_test_folder, make_id
+from kagglepipe.competitions.item_tables import table_items, tables_of_items
+from kagglepipe.competitions.label_tables import join_metadata, read_items, read_test_list, test_list
 from kagglepipe.competitions.labels import check_alike, sort_classes, spell_as, spelling_hint
 from kagglepipe.competitions.source import other_kind
 from kagglepipe.competitions.spreadsheet import read_cells
-from kagglepipe.competitions.table import check_two_classes, list_images, read_items
+from kagglepipe.competitions.table import check_two_classes, list_images
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded
 from kagglepipe.options import CompetitionOptions
@@ -50,8 +52,12 @@ def list_items(files: Sequence[str], competition: CompetitionOptions, root: Path
     or not numbers, unknown labels, groups that disagree), and as `list_images` for class folders.
     """
     suffixes = SUFFIXES[competition.kind]
-    tables = (competition.labels, competition.files, competition.answers, competition.sample_submission)
-    special = {find_table(name, files) for name in tables if name}
+    stored = tables_of_items(files, competition)
+    files = [*files, *table_items(root, files, competition)]
+    listed = None if stored else test_list(competition.test, files)
+    tables = (competition.labels, competition.files, competition.answers, competition.sample_submission,
+              competition.metadata, listed)  # fmt: skip
+    special = {*(find_table(name, files) for name in tables if name), *stored}
     others = [f for f in files if f not in special]
     found = [f for f in others if PurePosixPath(f).suffix.lower() in suffixes]
     outside = [f for f in others if PurePosixPath(f).suffix.lower() not in suffixes]
@@ -62,7 +68,9 @@ def list_items(files: Sequence[str], competition: CompetitionOptions, root: Path
     if competition.labels is None:
         return _from_folders(found, outside, competition, root)
     own = {name: find_table(name, files) or name for name in tables[:2] if name}
-    return _from_tables(found, outside, competition, root, own)
+    catalogue = _from_tables(found, outside, competition, root, own, listed)
+    joined, notes = join_metadata(catalogue.files.assign(fold=None), files, competition, root)
+    return replace(catalogue, files=joined.drop(columns="fold"), notes=[*catalogue.notes, *notes])
 
 
 def _from_folders(found: list[str], outside: list[str], competition: CompetitionOptions, root: Path) -> Catalogue:
@@ -77,34 +85,44 @@ def _from_folders(found: list[str], outside: list[str], competition: Competition
 
 
 def _from_tables(
-    found: list[str], outside: list[str], competition: CompetitionOptions, root: Path, tables: Mapping[str, str]
+    found: list[str],
+    outside: list[str],
+    competition: CompetitionOptions,
+    root: Path,
+    tables: Mapping[str, str],
+    listed: str | None,
 ) -> Catalogue:
-    """Label items by CSVs; those in the test folder, or with that split, are the test.
+    """Label items by CSVs; those in the test folder or list, or with that split, are the test.
 
-    tables: name of a CSV in the competition -> its path.
+    tables: name of a CSV in the competition -> its path. listed: the list of test items, if there is one.
     """
-    test = find_test_folder(found, competition.test)
-    names = FileNames(found, last={path for path in found if in_test_folder(path, test)})
+    if listed is not None:
+        asked = read_test_list(root, listed, competition, FileNames(found), "video")
+        in_test = set(asked["path"])
+    else:
+        test = find_test_folder(found, competition.test)
+        in_test = {path for path in found if in_test_folder(path, test)}
+    names = FileNames(found, last=in_test)
     labels, split_notes = _read_labels(root, competition, tables)
     empty = labels["label"] == ""
     labels = labels[~empty]
     labels = labels.assign(path=names.paths(labels["video"], str(competition.labels)))
     known, file_notes = _read_files(root, competition, names, tables)
     _check_columns(root, competition, tables)
-    files, unlisted = _files(found, labels, competition, known, test)
+    files, unlisted = _files(found, labels, competition, known, in_test)
     labels = labels.assign(video=labels["path"].map(dict(zip(files["path"], files["video"], strict=True))))
     groups = _one_each(labels, "group", competition)
     files["group"] = [groups.get(path, group) for path, group in zip(files["path"], files["group"], strict=True)]
-    in_test = labels["video"].isin(files.loc[files["split"] == "test", "video"])
+    is_test = labels["video"].isin(files.loc[files["split"] == "test", "video"])
     unlabelled = (files["split"] == "train") & ~files["video"].isin(labels["video"])
     taken = f": taken as {competition.background} from start to end"
     counts = {
         f"rows of {competition.labels} have no label yet and were passed over": empty,
-        f"labels of {competition.labels} are of videos to classify, and were not looked at": in_test,
+        f"labels of {competition.labels} are of videos to classify, and were not looked at": is_test,
         f"videos to train on have no label{taken if competition.finds_segments else ' and were left out'}": unlabelled,
     }
     idle = (labels["label"] == competition.background) & competition.finds_segments  # the default
-    labels = labels[~in_test & ~idle]
+    labels = labels[~is_test & ~idle]
     labels = labels.assign(label=labels["label"].map(spell_as(competition.classes, labels["label"])))
     return Catalogue(
         files.sort_values("video", ignore_index=True),
@@ -120,11 +138,11 @@ def _files(
     labels: pd.DataFrame,
     competition: CompetitionOptions,
     known: pd.DataFrame | None,
-    test: str | None,
+    in_test: Collection[str],
 ) -> tuple[pd.DataFrame, list[str]]:
     """(video, path, split and group of the items that are listed, labelled or in the test; the other paths).
 
-    known: path -> split and group in the CSV of files; None without one. test: the test folder.
+    known: path -> split and group in the CSV of files; None without one. in_test: paths of the test items.
     """
     labelled = set(labels["path"])
     split_of_label = _one_each(labels, "split", competition)
@@ -133,7 +151,7 @@ def _files(
     unlisted = []
     for path in found:
         entry = listed.get(path)
-        split = split_of_label.get(path) or ("test" if in_test_folder(path, test) else "train")
+        split = split_of_label.get(path) or ("test" if path in in_test else "train")
         if entry is not None:
             rows.append((make_id(path, competition.id), path, entry["split"] or split, entry["group"]))
         elif split == "test" or (path in labelled and known is None):

@@ -49,7 +49,7 @@ def split_of(name: str) -> str | None:
     >>> [split_of(name) for name in ("Training", "test_images", "TestSet1", "Validación", "trains", "latest")]
     ['train', 'test', 'test', 'valid', None, None]
     """
-    words = _words(name)
+    words = words_of(name)
     return SPLIT_WORDS.get(words[0]) if len(words) == 1 else None
 
 
@@ -61,7 +61,7 @@ def siblings_split(names: Iterable[str]) -> dict[str, str]:
     """
     found: dict[tuple[str, ...], dict[str, str]] = {}
     for name in names:
-        words = _words(name)
+        words = words_of(name)
         said = [SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS]
         if len(said) == 1:
             rest = tuple(word for word in words if word not in SPLIT_WORDS)
@@ -76,10 +76,10 @@ def is_filler(name: str) -> bool:
     >>> is_filler("images"), is_filler("Data Set 1"), is_filler("cats")
     (True, True, False)
     """
-    return not _words(name) and any(letter.isalpha() for letter in name)
+    return not words_of(name) and any(letter.isalpha() for letter in name)
 
 
-def _words(name: str) -> list[str]:
+def words_of(name: str) -> list[str]:
     """Words of a name in lower case, without fillers: `trainset` and `test_images` have one each."""
     bare = "".join(letter for letter in unicodedata.normalize("NFD", name) if not unicodedata.combining(letter))
     words = re.findall(r"[^\W\d_]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", bare).lower())
@@ -166,6 +166,11 @@ class FileNames:
             found |= {name: self._candidates(spelt(name).split("/")[-1]) for name in missing}
         return [self._only(name, found, f"{table}, row {row},", noun) for row, name in names.items()]
 
+    def find(self, name: str) -> str | None:
+        """The one file of a name; None where there is none or more than one."""
+        files = self._candidates(spelt(name))
+        return files[0] if len(files) == 1 else None
+
     def _by_end(self, depth: int) -> dict[str, list[tuple[str, tuple[str, ...]]]]:
         """Index of the last `depth` parts of paths, with and without extension, in lower case -> files."""
         if depth not in self._ends:
@@ -229,3 +234,15 @@ def make_id(path: str, form: str) -> str:
     """
     pure = PurePosixPath(path)
     return {"name": pure.name, "stem": pure.stem, "path": path}[form]
+
+
+def label_regex(pattern: str) -> "re.Pattern[str]":
+    r"""Compile a pattern of file names: `{label}`, `{number}` (digits) and `{any}` stand for parts of a name.
+
+    >>> label_regex("{label}.{number}.jpg").fullmatch("cat.12.jpg")["label"]
+    'cat'
+    """
+    parts = {"{label}": "(?P<label>.+?)", "{number}": r"\d+", "{any}": ".*?"}
+    return re.compile(
+        "".join(parts.get(part, re.escape(part)) for part in re.split(r"(\{\w+\})", pattern)), re.IGNORECASE
+    )

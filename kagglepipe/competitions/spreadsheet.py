@@ -2,11 +2,15 @@
 
 import codecs
 import csv
+import gzip
 import io
+import json
 import re
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,7 +19,16 @@ from kagglepipe.competitions.filenames import MEDIA
 from kagglepipe.errors import UserError
 
 SEPARATORS = ",;\t|"
+GZIP = b"\x1f\x8b"
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+class Cells(NamedTuple):
+    """The cells of a table: its separator, its header, and row in the file -> stripped cells, padded to the header."""
+
+    separator: str
+    header: list[str]
+    rows: dict[int, list[str]]
 
 
 def read_spreadsheet(
@@ -28,37 +41,80 @@ def read_spreadsheet(
     `start` and `end` become points.
     Raises UserError as `read_cells`, and for a needed column that is missing or there twice.
     """
-    separator, header, rows = read_cells(path)
-    places = {ours: _places(header, theirs) for ours, theirs in columns.items()}
+    return select_columns(path, read_cells(path), columns, needed, is_renamable=is_renamable)
+
+
+def select_columns(
+    path: Path, cells: Cells, columns: Mapping[str, str], needed: Sequence[str], *, is_renamable: bool = True
+) -> pd.DataFrame:
+    """Select some columns of a table that was read; see `read_spreadsheet`."""
+    separator, header, rows = cells
+    places = {ours: column_places(header, theirs) for ours, theirs in columns.items()}
     if missing := [ours for ours in needed if not places[ours]]:
         raise UserError(_missing(path, header, [columns[ours] for ours in missing], missing if is_renamable else []))
     if twice := [columns[ours] for ours, found in places.items() if len(found) > 1]:
         raise UserError(f"{path} has more than one column {twice[0]}: take one out, or rename it")
-    cells = {ours: [row[found[0]] for row in rows.values()] for ours, found in places.items() if found}
-    table = pd.DataFrame(cells, index=pd.Index(list(rows), dtype=np.int64), dtype=str)
+    texts = {ours: [row[found[0]] for row in rows.values()] for ours, found in places.items() if found}
+    table = pd.DataFrame(texts, index=pd.Index(list(rows), dtype=np.int64), dtype=str)
     if separator != ",":
         times = [column for column in ("start", "end") if column in table]
         table[times] = table[times].replace(r"^([+-]?\d*),(\d+)$", r"\1.\2", regex=True)
     return table
 
 
-def read_cells(path: Path) -> tuple[str, list[str], dict[int, list[str]]]:
-    """Read a CSV or zipped CSV: (separator, header, row in the file -> stripped cells, padded to the header).
+def read_cells(path: Path) -> Cells:
+    """Read a CSV, also zipped or gzipped, or a JSON of records (see `json_records`).
 
     Raises UserError for a file that cannot be read, or has a row with more cells than the header.
     """
     try:
-        data = path.read_bytes()
-        if zipfile.is_zipfile(io.BytesIO(data)):
-            with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                data = archive.read(_only_table(archive.namelist()))
+        data = unpacked(path.read_bytes())
+        if path.suffix.lower() == ".json":
+            return json_cells(data)
         separator, text = _separator(data.decode("utf-16" if data.startswith(UTF16) else "utf-8-sig"))
         header, rows = _cells(text, separator)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        reason = str(error.strerror if isinstance(error, OSError) else error).splitlines()[0]
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        reason = str(error.strerror or error if isinstance(error, OSError) else error).splitlines()[0]
         reason += "; save it as CSV UTF-8" if isinstance(error, UnicodeError) else ""
-        raise UserError(f"{path} cannot be read as a CSV in UTF-8 ({reason})") from error
-    return separator, header, rows
+        kind = "JSON" if path.suffix.lower() == ".json" else "CSV in UTF-8"
+        raise UserError(f"{path} cannot be read as a {kind} ({reason})") from error
+    return Cells(separator, header, rows)
+
+
+def unpacked(data: bytes) -> bytes:
+    """Unpack a zipped or gzipped CSV; other bytes stay as they are. Raises ValueError for a zip of other files."""
+    if data[:2] == GZIP:
+        return gzip.decompress(data)
+    if not zipfile.is_zipfile(io.BytesIO(data)):
+        return data
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return archive.read(_only_table(archive.namelist()))
+
+
+def json_cells(data: bytes) -> Cells:
+    """Read records as text, numbered from 1. Raises ValueError for other content.
+
+    They are a list of objects, or one object `{item: {field: value}}` or `{item: label}`: its keys become the column
+    `item`, a value that is no object the column `label`. null is an empty cell.
+
+    >>> json_cells(b'{"a.mp4": {"label": "REAL", "original": null}}').rows
+    {1: ['a.mp4', 'REAL', '']}
+    """
+    values: Any = json.loads(data.decode("utf-8-sig"))
+    if isinstance(values, dict):
+        values = [{"item": item, **(of if isinstance(of, dict) else {"label": of})} for item, of in values.items()]
+    if not isinstance(values, list) or not values or not all(isinstance(record, dict) for record in values):
+        raise ValueError("it is neither a list of records nor an object of labels")
+    header = list(dict.fromkeys(str(name) for record in values for name in record))
+    rows = {number: [_json_text(record.get(name)) for name in header] for number, record in enumerate(values, 1)}
+    return Cells(",", header, rows)
+
+
+def _json_text(value: Any) -> str:
+    """A JSON value as a cell of a CSV."""
+    if isinstance(value, dict | list):
+        return json.dumps(value)
+    return "" if value is None else str(value).strip()
 
 
 def _missing(path: Path, header: Sequence[str], missing: Sequence[str], ours: Sequence[str]) -> str:
@@ -117,7 +173,7 @@ def _cells(text: str, separator: str) -> tuple[list[str], dict[int, list[str]]]:
     return header, rows
 
 
-def _places(header: Sequence[str], name: str) -> list[int]:
+def column_places(header: Sequence[str], name: str) -> list[int]:
     """Positions of a column in the header: by its exact name, else in any case."""
     exact = [place for place, column in enumerate(header) if column == name.strip()]
     return exact or [place for place, column in enumerate(header) if column.casefold() == name.strip().casefold()]

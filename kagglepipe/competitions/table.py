@@ -1,7 +1,7 @@
 """The table of an image competition: one row for each image. Everything downstream joins on `id`, never by position."""
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,15 +14,24 @@ from kagglepipe.competitions.filenames import (
     find_table,
     find_test_folder,
     in_test_folder,
+    label_regex,
     make_id,
-    read_splits,
+)
+from kagglepipe.competitions.item_tables import read_labelled_rows, table_items, tables_of_items
+from kagglepipe.competitions.label_tables import (
+    GIVEN,
+    check_labels,
+    join_metadata,
+    one_row_a_file,
+    read_items,
+    read_test_list,
+    test_list,
 )
 from kagglepipe.competitions.labels import check_alike, check_known, clean_label, sort_classes, spell_as
 from kagglepipe.competitions.layout import FolderIndex, Layout, check_layout, guess_layout, is_document
 from kagglepipe.competitions.source import other_kind
-from kagglepipe.competitions.spreadsheet import read_spreadsheet
 from kagglepipe.errors import UserError
-from kagglepipe.files import expanded, read_json, sha256
+from kagglepipe.files import read_json, sha256
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.text import first_three
 
@@ -56,9 +65,13 @@ def list_images(files: Sequence[str], competition: CompetitionOptions, root: Pat
     """
     if competition.kind == "image" and (hint := other_kind(files, "image")):
         raise UserError(f"no images are among the {len(files)} files of {root}; {hint}")
+    files = [*files, *table_items(root, files, competition)]
     if competition.labels is not None:
         rows, outside, notes = _from_labels(files, competition, root)
         where = f"{competition.labels} has the labels"
+    elif competition.label_from is not None:
+        rows, outside, notes = _from_patterns(files, competition, root)
+        where = f"competition.label_from={competition.label_from} gives the labels"
     else:
         rows, outside, notes = _from_folders(files, competition, root)
         where = f"{root} has the class folders"
@@ -91,7 +104,7 @@ def table_hash(table: pd.DataFrame) -> str:
 
 
 def _check_unique(frame: pd.DataFrame) -> None:
-    repeated = frame[frame["id"].duplicated(keep=False)].sort_values("id")
+    repeated = frame[frame.duplicated(["split", "id"], keep=False)].sort_values(["split", "id"])
     if len(repeated):
         first = repeated[repeated["id"] == repeated["id"].iloc[0]]
         raise UserError(
@@ -126,25 +139,35 @@ def _from_folders(files: Sequence[str], competition: CompetitionOptions, root: P
     return rows, sorted(file for file in files if file not in placed), list(layout.notes)
 
 
-# --- labels in a CSV -------------------------------------------------------------------------------------------
+# --- labels in a table, or in the names of the files --------------------------------------------------------------
 
 
 def _from_labels(files: Sequence[str], competition: CompetitionOptions, root: Path) -> Found:
-    """Label images by a CSV; those in the test folder, or with that split, are the test."""
+    """Label images by a table; those in the test folder or list, or with that split, are the test."""
     name = str(competition.labels)
-    named = [ours for ours in ("group", "split") if ours in competition.columns]
-    labels, notes = read_items(root, name, find_table(name, files), competition, "file", ("file", "label", *named))
-    options = (name, competition.answers, competition.sample_submission)
-    tables = {find_table(option, files) for option in options if option}
+    table, notes = find_table(name, files), list[str]()
+    if competition.items is not None and table == find_table(competition.items, files):
+        labels = read_labelled_rows(root, str(table), competition)
+    else:
+        own = [one for one in GIVEN if one in competition.columns and competition.metadata is None]
+        labels, notes = read_items(root, name, table, competition, "file", ("file", "label", *own))
+    stored = tables_of_items(files, competition)
+    listed = None if stored else test_list(competition.test, files)
+    options = (name, competition.answers, competition.sample_submission, competition.metadata)
+    tables = {*(find_table(option, files) for option in options if option), *stored, *([listed] if listed else [])}
     others = [file for file in files if file not in tables]
-    test = find_test_folder(others, competition.test)
+    test = None if listed else find_test_folder(others, competition.test)
     in_test = {file for file in others if in_test_folder(file, test)}
     unlikely = {file for file in others if PurePosixPath(file).suffix.lower() not in SUFFIXES["image"]}
+    asked = read_test_list(root, listed, competition, FileNames(others, last=unlikely), "file") if listed else None
+    if asked is not None:
+        in_test = set(asked["path"])
     labels["path"] = FileNames(others, last=in_test | unlikely).paths(labels["file"], name, "image")
-    known, repeated = _one_row_a_file(labels, name)
+    known, repeated = one_row_a_file(labels, name)
+    known, without = join_metadata(known, files, competition, root)
     is_test = known["path"].isin(in_test) | (known["split"] == "test")
     train = known[~is_test]
-    _check_labels(train, name)
+    check_labels(train, name)
     if known.empty:
         raise UserError(f"{name} has no row below its header: give file and label of each image")
     if train.empty:
@@ -158,77 +181,26 @@ def _from_labels(files: Sequence[str], competition: CompetitionOptions, root: Pa
     rows: list[Row] = [("train", *row) for row in zip(*columns, strict=True)]
     placed = {*train["path"], *tests, *tables}
     outside = [file for file in files if file not in placed]
-    return [*rows, *(("test", file, None, None) for file in sorted(tests))], outside, [*notes, *repeated]
+    return [*rows, *(("test", file, None, None) for file in sorted(tests))], outside, [*notes, *repeated, *without]
 
 
-def read_items(
-    root: Path, name: str, file: str | None, competition: CompetitionOptions, item: str, needed: Collection[str]
-) -> tuple[pd.DataFrame, list[str]]:
-    """Read (a CSV about items, notes), indexed by row in the file.
-
-    The columns are `item` and those of label, start and end that the CSV has, group (None where there is none) and
-    split (`train`, `test` or None). name: the CSV as the competition names it. file: where it is, relative to the root.
-    item: `file` or `video`. needed: required columns.
-    """
-    path = root / expanded(file or name)
-    if not path.is_file():
-        raise UserError(f"there is no {path}{_advice(competition, name)}")
-    ours = (item, "label", "group", "split", *(("start", "end") if item == "video" else ()))
-    table = read_spreadsheet(path, {one: competition.columns.get(one, one) for one in ours}, list(needed))
-    if "label" in table:
-        table["label"] = table["label"].map(clean_label)
-    groups = table["group"] if "group" in table else pd.Series("", index=table.index)
-    table["group"] = groups.astype(object).where(groups != "", None)
-    table["split"], notes = read_splits(table["split"], name) if "split" in table else (None, [])
-    return table, notes
-
-
-def _advice(competition: CompetitionOptions, name: str) -> str:
-    """Say what to do about a missing CSV, which may be in the current folder instead of the source."""
-    here, option = expanded(name).absolute(), "labels" if name == competition.labels else "files"
-    if here.is_file():
-        return f", where competition.source is: for the one here type competition.{option}={here}"
-    if competition.kind == "video" and competition.finds_segments:
-        return "; to begin one, type: python -m kagglepipe annotations input=FOLDER"
-    return f": add it, or type where it is, as competition.{option}=PATH, absolute or seen from competition.source"
-
-
-def _one_row_a_file(labels: pd.DataFrame, table: str) -> tuple[pd.DataFrame, list[str]]:
-    """Merge the rows of each path: (labels, notes). Raises UserError if they disagree."""
-    repeated = labels[labels["path"].duplicated(keep=False)]
-    known = labels.drop_duplicates("path").copy()
-    for column in ("label", "group", "split"):
-        for path, rows in repeated.groupby("path"):
-            values = rows[column].dropna()
-            if values.nunique() > 1:
-                other = values[values != values.iloc[0]]
-                raise UserError(
-                    f"{table} names {path} more than once, with the {column} {values.iloc[0]} (row {values.index[0]}) "
-                    f"and {other.iloc[0]} (row {other.index[0]}): keep one {column} a file"
-                )
-        given = repeated.dropna(subset=column).drop_duplicates("path").set_index("path")[column]
-        known[column] = known[column].fillna(known["path"].map(given))
-    again = len(labels) - len(known)
-    return known, [f"{again} rows of {table} name a file a second time, and say the same"] if again else []
-
-
-def _check_labels(labels: pd.DataFrame, path: str) -> None:
-    """Raises UserError for training images that have no label, several or a measurement."""
-    empty = labels["label"] == ""
-    if empty.any():
-        raise UserError(f"{path} has no label for {first_three(labels.loc[empty, 'file'])}")
-    separators = labels["label"].str.contains(r"[|;]")
-    if separators.any():
-        raise UserError(
-            f"{path}: {first_three(labels.loc[separators, 'label'])} looks like several labels for one image; "
-            "multi-label competitions are not supported, give one label a file"
-        )
-    number = pd.to_numeric(labels["label"], errors="coerce")
-    if (number.notna() & (number % 1 != 0)).any():
-        raise UserError(
-            f"{path}: {first_three(labels['label'][number % 1 != 0])} look like measurements; regression is not "
-            "supported, give one class name a file"
-        )
+def _from_patterns(files: Sequence[str], competition: CompetitionOptions, root: Path) -> Found:
+    """Label images by `competition.label_from`, a pattern of their names; those of the test folder are the test."""
+    pattern = label_regex(str(competition.label_from))
+    pictures = [file for file in files if competition.kind != "image" or not is_document(file)]
+    test = find_test_folder(pictures, competition.test)
+    rows: list[Row] = []
+    for file in pictures:
+        match = pattern.fullmatch(PurePosixPath(file).name)
+        if in_test_folder(file, test):
+            rows.append(("test", file, None, None))
+        elif match is not None:
+            rows.append(("train", file, clean_label(match["label"]), None))
+    if not any(split == "train" for split, *_ in rows):
+        some = first_three(PurePosixPath(file).name for file in pictures) or "no files at all"
+        raise UserError(f"no file is called as competition.label_from={competition.label_from}: there are {some}")
+    placed = {path for _, path, _, _ in rows}
+    return rows, [file for file in files if file not in placed], []
 
 
 def unreadable_rows(listed: pd.DataFrame, usable: "pd.Series[str]", reasons: list[str]) -> list[dict[str, str]]:

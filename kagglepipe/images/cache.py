@@ -24,6 +24,7 @@ from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.errors import UserError
 from kagglepipe.files import REPLACED, atomic
 from kagglepipe.images.decode import DECODER, DECODER_BY_DEPTH, ImageError, Pixels, decode
+from kagglepipe.images.pixel_table import read_image_bytes
 from kagglepipe.parallel import parallel_map
 
 log = logging.getLogger(__name__)
@@ -223,7 +224,7 @@ class PixelReader:
         if self.cache is not None and (stored := self.cache.get(digest)) is not None:
             return stored
         try:
-            data = path.read_bytes()
+            data = read_image_bytes(path)
             if hashlib.sha256(data).hexdigest() != digest:
                 raise UserError(f"{path} is not the file that was prepared; {REPLACED}")
             return decode(data, short_side=self.short_side, max_side=2**31, bits=self.bits)

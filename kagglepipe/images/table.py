@@ -49,6 +49,7 @@ from kagglepipe.images.decode import (
     inspect,
 )
 from kagglepipe.images.depth import estimate_used_bits
+from kagglepipe.images.pixel_table import read_image_bytes
 from kagglepipe.options import CompetitionOptions, PrepareOptions
 from kagglepipe.parallel import parallel_map
 from kagglepipe.text import counted, first_three
@@ -184,7 +185,7 @@ class Look:
 def look_at(path: Path, *, max_side: int, bits: int | None = None) -> Look | ImageError:
     """Read, hash and decode a file; the reason if that is not possible."""
     try:
-        data = path.read_bytes()
+        data = read_image_bytes(path)
     except OSError as error:
         return ImageError(f"cannot be read ({error.strerror})")
     try:
@@ -275,14 +276,21 @@ def finish_table(rows: pd.DataFrame, looks: list[Look], groups: np.ndarray[Any, 
         phash=[one.phash.hex() for one in looks],
         given_group=rows["group"],
     )
-    order = table["id"].where(table["split"] == "train", "\uffff" + table["id"])  # named after a training image
+    is_train = table["split"] == "train"
+    own = table["id"].where(is_train | ~table["id"].isin(table.loc[is_train, "id"]), "test " + table["id"])
+    order = own.where(is_train, "\uffff" + own)  # named after a training image
     first = order.groupby(groups).transform("min").str.removeprefix("\uffff")
     table["group"] = rows["group"].astype("string").groupby(groups).transform("min").fillna(first).astype(str)
     return table[[*TABLE_COLUMNS, "given_group"]]
 
 
 def pairs_among(ids: "pd.Series[str]", pairs: pd.DataFrame) -> pd.DataFrame:
-    """The pairs of which both images are among `ids`, with their row numbers i and j. pairs: id, twin."""
+    """The pairs of which both images are among `ids` of training, with their row numbers i and j. pairs: id, twin.
+
+    Ids of the test may be the same; older versions, whose ids were unique, left no splits.
+    """
+    if "split" in pairs:
+        pairs = pairs[(pairs["split"] == "train") & (pairs["twin_split"] == "train")]
     i, j = (pd.Index(ids).get_indexer(pd.Index(pairs[name])) for name in ("id", "twin"))
     both = (i >= 0) & (j >= 0)
     return pairs[both].assign(i=i[both], j=j[both])

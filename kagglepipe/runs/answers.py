@@ -4,7 +4,7 @@ They are for scoring only: nothing is fitted or chosen with them.
 """
 
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
@@ -170,11 +170,32 @@ def items_asked(dataset: Dataset) -> dict[str, str]:
 def as_spelt(names: Iterable[str], own: Iterable[str]) -> list[str]:
     r"""Each name as it stands in `own`, where systems spell it in several ways; a name that is not there as it is.
 
+    A path is also matched by its file name and its stem, if that is unique: ids by competition.id=path.
+
     >>> as_spelt(["e\u0301.png", "b"], ["\u00e9.png"]) == ["\u00e9.png", "b"]
     True
+    >>> as_spelt(["7"], ["test/7.png", "test/8.png"]), as_spelt(["test/7.png"], ["7", "8"])
+    (['test/7.png'], ['7'])
     """
+    own = list(own)
     known = {spelt(name): name for name in own}
-    return [known.get(spelt(name), name) for name in names]
+    ends: dict[str, list[str]] = {}
+    for path in own:
+        for end in _ends(path):
+            ends.setdefault(end, []).append(path)
+    unique = {end: paths[0] for end, paths in ends.items() if len(paths) == 1}
+
+    def find(name: str) -> str:
+        exact = known.get(spelt(name)) or unique.get(spelt(name))
+        return exact or next((known[end] for end in _ends(name) if end in known), name)
+
+    return [find(name) for name in names]
+
+
+def _ends(path: str) -> list[str]:
+    """File name and stem of a path; none for a name without folders."""
+    pure = PurePosixPath(spelt(path))
+    return list(dict.fromkeys((pure.name, pure.stem))) if len(pure.parts) > 1 else []
 
 
 def fitting_ids(asked: Iterable[str], paths: Iterable[str]) -> list[str]:

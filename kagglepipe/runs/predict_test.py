@@ -24,6 +24,7 @@ from kagglepipe.predictions.frame import align, probabilities, test_frame
 from kagglepipe.runs.run import Run
 from kagglepipe.runs.store import check_one_rate
 from kagglepipe.sequences.grid import at_rate
+from kagglepipe.sequences.series_table import read_series_bytes
 from kagglepipe.text import listed
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def sequence_probabilities(dataset: Dataset, checkpoints: "list[Checkpoint]", in
 
 def file_probabilities(run: "SequenceRun", path: Path, rows: pd.DataFrame) -> Probs:
     """Probabilities (N, C) of rows of one file, each `frames` long from its `position` on."""
-    check_sha256(path, rows["sha256"].iloc[0])
+    check_sha256(path, rows["sha256"].iloc[0], read_series_bytes if path.suffix == ".csv" else None)
     try:
         features = run.read(path).features
     except ValueError as error:  # VideoError and SeriesError

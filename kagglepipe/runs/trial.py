@@ -14,6 +14,7 @@ from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute
+from kagglepipe.images.pixel_table import read_image_bytes
 from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.predictions.uncertainty import format_two
 from kagglepipe.runs.configured import inference_backend, read_data, run_of
@@ -91,7 +92,7 @@ def latency(config: Config, dataset: Dataset, run: Run) -> float:
     checkpoint = read_checkpoints(run.model_folders())[0]
     backend = inference_backend(config)
     side = checkpoint.preprocessing.short_side
-    images = [decode(file.read_bytes(), short_side=side, max_side=2**31) for file in files]
+    images = [decode(read_image_bytes(file), short_side=side, max_side=2**31) for file in files]
     if not checkpoint.meta["shared_backbone"]:  # as in inference: nothing is cached of a tuned network
         backend = backend.uncached
     encoder = backend.encoder(load_classifier(checkpoint).to(backend.device))

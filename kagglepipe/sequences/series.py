@@ -14,6 +14,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import check_sha256
 from kagglepipe.sequences.grid import item_lengths, tolerance
 from kagglepipe.sequences.series_file import RawSeries, SeriesError, first_six, read_raw
+from kagglepipe.sequences.series_table import read_series_bytes
 from kagglepipe.sequences.skeleton import LAGS, lag_differences, skeleton_inputs
 
 Times = NDArray[np.float64]  # (T,)
@@ -230,7 +231,7 @@ def item_inputs(items: pd.DataFrame, paths: Sequence[Path], *, rate: float, **la
     """
     found, lengths = {}, item_lengths(items, rate)
     for row, path in zip(items.to_dict("records"), paths, strict=True):
-        check_sha256(path, row["sha256"])
+        check_sha256(path, row["sha256"], read_series_bytes)
         try:
             values = series_inputs(path, rate=rate, **layout).values
         except SeriesError as error:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kagglepipe.competitions.spreadsheet import UTF16, separator_of
+from kagglepipe.sequences.series_table import read_series_bytes
 
 SUFFIXES = (".npz", ".npy", ".csv")
 MAX_BYTES = 2**30  # of a file, or of all arrays of an .npz
@@ -167,10 +168,10 @@ def _only_values(arrays: Mapping[str, NDArray[Any]]) -> str:
 
 
 def _read_csv(path: Path, time: str | None, channels: Sequence[str], labels: Collection[str]) -> RawSeries:
-    _check_size(path.stat().st_size)
-    with path.open("rb") as binary:
-        encoding = "utf-16" if binary.read(2) in UTF16 else "utf-8-sig"
-    with path.open(newline="", encoding=encoding) as file:
+    data = read_series_bytes(path)
+    _check_size(len(data))
+    encoding = "utf-16" if data.startswith(UTF16) else "utf-8-sig"
+    with io.TextIOWrapper(io.BytesIO(data), newline="", encoding=encoding) as file:
         separator = separator_of(file.readline())
         file.seek(0)
         rows = (row for row in csv.reader(file, delimiter=separator) if row)

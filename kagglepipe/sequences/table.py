@@ -5,6 +5,7 @@ annotations.csv (long videos: what happens when, as it counts) and prepared.json
 the rest has tables of its own.
 """
 
+import hashlib
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -35,6 +36,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import expanded, file_sha256, read_json, sha256, write_bytes, write_json, write_parquet
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.parallel import parallel_map
+from kagglepipe.sequences.series_table import read_series_bytes
 from kagglepipe.text import counted, first_three
 
 if TYPE_CHECKING:
@@ -254,8 +256,9 @@ def look_at_series(path: Path, *, competition: CompetitionOptions, axis: int) ->
     joints, skeleton = series.values.shape[1:], competition.skeleton
     if skeleton and (len(joints) != 2 or joints[1] != 3 or not set(skeleton.values()) <= set(range(joints[0]))):
         raise SeriesError(f"no skeleton {skeleton} is in it: its values are {joints}, needed is (joints, 3)")
+    data = read_series_bytes(path)
     return Item(
-        file_sha256(path), path.stat().st_size, float(series.times[0]), float(series.times[-1]) + series.step,
+        hashlib.sha256(data).hexdigest(), len(data), float(series.times[0]), float(series.times[-1]) + series.step,
         len(series.times), int(np.prod(joints)), 1, path.suffix[1:].lower(), series.repairs,
         f"axis {axis}" if axis and path.suffix.lower() != ".csv" else reading_of(series), series.names, axis,
         constants_of(series) if path.suffix.lower() == ".csv" else (),

@@ -19,6 +19,7 @@ from kagglepipe.config import Config
 from kagglepipe.console import progress
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, write_bytes
+from kagglepipe.images.pixel_table import read_image_bytes
 from kagglepipe.runs.configured import best_run, inference_backend
 from kagglepipe.runs.run import Run
 from kagglepipe.text import counted, first_three
@@ -120,7 +121,7 @@ class Photos:
 
         path = self.root / self.files[row]
         try:
-            return decode(path.read_bytes(), short_side=self.short_side, max_side=self.max_side, bits=self.bits)
+            return decode(read_image_bytes(path), short_side=self.short_side, max_side=self.max_side, bits=self.bits)
         except (ImageError, OSError) as error:
             reason = f"cannot be read ({error.strerror})" if isinstance(error, OSError) else str(error)
             if not self.skip_bad:
@@ -200,7 +201,7 @@ def draw_grid(root: Path, table: pd.DataFrame, path: Path, count: int) -> None:
 
     tiles = [
         Tile(
-            decode((root / row["path"]).read_bytes(), short_side=256, max_side=2**31),
+            decode(read_image_bytes(root / row["path"]), short_side=256, max_side=2**31),
             f"{row['prediction']} {row[row['prediction']]:.3f}\n{row['path']}",
         )
         for row in table.head(count).to_dict("records")

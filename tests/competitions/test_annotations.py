@@ -271,7 +271,6 @@ CLIP = {"form": "name", "background": None}
         *(("a,25,50,walk\n", {"unit": unit}, f"competition.unit={unit} is for series, times of videos are in seconds")
           for unit in ("frames", "ms")),
         # the CSV itself
-        ("file,label\na.mp4,walk\n", {}, "labels.csv has the columns file, label: video is needed too"),
         ("video,start,end\na,0,1\n", {}, "labels.csv has the columns video, start, end: label is needed too"),
         ("video,label\na,walk\n", {"columns": {"video": "sequence"}},
          "sequence is needed too; a column by another name is taken with '+competition.columns={video: NAME}'"),

@@ -88,7 +88,7 @@ def test_the_rest_of_a_folder_with_a_layout() -> None:
         ([name for name in ARCHIVE if "Pistol" not in name], PISTOLS, "class pistol has no images in Train/Pistol"),
         (["imgs/1.jpg"], CompetitionOptions(layout={"cat": "imgs", "dog": "imgs/"}), "cat and dog in one folder, imgs"),
         (["imgs/1.jpg"], CompetitionOptions(layout={"cat": "imgs", "dog": "imgs/"}), "competition.labels=labels.csv"),
-        ([*ARCHIVE, "Train/Pistol/b.jpg", "Train/Pistol/1.jpg"], PISTOLS, "2 ids repeat"),
+        ([*ARCHIVE, "Train/Pistol/b.jpg", "Train/Pistol/c.png", "Train/Pistol/1.jpg"], PISTOLS, "2 ids repeat"),
         ([*ARCHIVE, "Train/Pistol/b.jpg"], PISTOLS,
          "1 ids repeat: b.jpg is both Train/Pistol/b.jpg and Train/Smartphone/b.jpg; rename the files, or take the "
          "path as id with competition.id=path"),

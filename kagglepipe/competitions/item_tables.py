@@ -1,0 +1,117 @@
+"""Tables that hold the items themselves: an image in each row, or all series one after another.
+
+Their items are virtual files, in a format that the rows can be written in: row 12 of a table of pixels is
+`train.csv/12.pgm`, the series 7 is `X_train.csv/series_id/7.csv`, below a file, where no folder can be.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from kagglepipe.competitions.filenames import find_table
+from kagglepipe.competitions.labels import clean_label
+from kagglepipe.competitions.spreadsheet import column_places, separator_of
+from kagglepipe.errors import UserError
+from kagglepipe.options import CompetitionOptions
+
+MIN_PIXELS = 49
+
+
+def pixel_columns(columns: Sequence[str]) -> list[str]:
+    """The columns of a table of pixels that are pixels, in order: those that share a prefix and end in a number.
+
+    Empty unless there are 49 or more and they fill a square, in grey or in three colours.
+
+    >>> len(pixel_columns(["label", *(f"pixel{n}" for n in range(784))])), pixel_columns(["id", "x1", "x2"])
+    (784, [])
+    """
+    prefixes: dict[str, list[str]] = {}
+    for column in columns:
+        if match := re.fullmatch(r"(.*?)\d+(?:x\d+)?", column):
+            prefixes.setdefault(match[1], []).append(column)
+    found = max(prefixes.values(), key=len, default=[])
+    is_square = any(len(found) == channels * math.isqrt(len(found) // channels) ** 2 for channels in (1, 3))
+    return found if len(found) >= MIN_PIXELS and is_square else []
+
+
+def tables_of_items(files: Sequence[str], competition: CompetitionOptions) -> list[str]:
+    """The tables among `files` that hold items: `competition.items` and, with it, `competition.test`."""
+    if competition.items is None:
+        return []
+    named = [find_table(name, files) for name in (competition.items, competition.test) if name]
+    return [name for name in named if name]
+
+
+def table_items(root: Path, files: Sequence[str], competition: CompetitionOptions) -> list[str]:
+    """The items in tables, as virtual files: `train.csv/1.pgm` for a row, `X_train.csv/series_id/7.csv` for a series.
+
+    Raises UserError if `competition.items` names no table that is there.
+    """
+    if competition.items is None:
+        return []
+    tables = tables_of_items(files, competition)
+    if find_table(competition.items, files) is None:
+        raise UserError(f"there is no {root / competition.items}: type where it is, as competition.items=PATH")
+    names = [name for table in tables for name in _names_in(root / table, table, competition)]
+    return list(dict.fromkeys(names))
+
+
+def _names_in(path: Path, table: str, competition: CompetitionOptions) -> list[str]:
+    """Virtual files of a table. Raises UserError for the name of a series that no file can have."""
+    if competition.kind == "image":
+        return row_files(table, pixel_suffix(read_header(path)[1]), len(read_columns(path, [])))
+    key = competition.column("item")
+    names = [str(name) for name in read_columns(path, [key])[key].unique()]
+    if odd := [name for name in (key, *names) if not name or "/" in name or name in (".", "..")]:
+        raise UserError(f"{path} has {odd[0]!r} in its column {key}: give the series names without a slash")
+    return [f"{table}/{key}/{name}.csv" for name in names]
+
+
+def row_files(table: str, suffix: str, count: int) -> list[str]:
+    """Virtual files of the rows of a table of pixels.
+
+    >>> row_files("train.csv", ".pgm", 2)
+    ['train.csv/1.pgm', 'train.csv/2.pgm']
+    """
+    return [f"{table}/{number}{suffix}" for number in range(1, count + 1)]
+
+
+def pixel_suffix(header: Sequence[str]) -> str:
+    """`.pgm` for a table of grey images, `.ppm` for one of coloured ones."""
+    return ".pgm" if math.isqrt(count := len(pixel_columns(header))) ** 2 == count else ".ppm"
+
+
+def read_labelled_rows(root: Path, file: str, competition: CompetitionOptions) -> pd.DataFrame:
+    """Read the labels of a table of pixels: file (the virtual one), label, group, split and fold (None) of each row."""
+    label, group = competition.column("label"), competition.column("group")
+    has_group = "group" in competition.columns
+    rows = read_columns(root / file, [label, *([group] if has_group else [])])
+    labels = pd.DataFrame(
+        {"file": [f"{file}/{number}" for number in range(1, len(rows) + 1)]}, index=range(2, len(rows) + 2)
+    )
+    labels["label"] = rows[label].map(clean_label).tolist()
+    labels["group"] = rows[group].tolist() if has_group else None
+    return labels.assign(split=None, fold=None)
+
+
+def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Read some columns of a large CSV as text; without any, its first column. Raises UserError for a missing one."""
+    separator, names = read_header(path)
+    places = [found[0] for one in columns if (found := column_places(names, one))] if columns else [0]
+    if len(places) < len(columns):
+        raise UserError(
+            f"{path} has the columns {', '.join(names[:5])}, …: {', '.join(columns)} are needed; another name is typed "
+            "as '+competition.columns={label: NAME}'"
+        )
+    rows = pd.read_csv(path, sep=separator, usecols=places, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    return rows.rename(columns={names[place]: ours for place, ours in zip(places, columns, strict=False)})
+
+
+def read_header(path: Path) -> tuple[str, list[str]]:
+    """Read (separator, names of the columns) of a CSV, also gzipped, without its rows."""
+    first = pd.read_csv(path, sep="\x01", nrows=0, encoding="utf-8-sig", engine="python").columns[0]
+    separator = separator_of(first)
+    return separator, pd.read_csv(path, sep=separator, nrows=0, encoding="utf-8-sig").columns.tolist()
