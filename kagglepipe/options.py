@@ -129,6 +129,12 @@ class CompetitionOptions(Options, group="competition"):
         "rows with one value of columns.item. `test` is then such a CSV, too.",
         read_by="image | series",
     )
+    exclude: list[str] = option(
+        [],
+        "Patterns of files that are no items, as `masks/*` or `*.tif`: masks, thumbnails, a second format. `*` is any "
+        "letters, also `/`.",
+        stages="prepare | train",
+    )
     files: str | None = option(None, "CSV `item[,group][,split]` of all items.", path=True, read_by="video | series")
     columns: dict[str, Any] = option(
         {},

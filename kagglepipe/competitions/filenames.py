@@ -4,6 +4,7 @@ import difflib
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
 import pandas as pd
@@ -224,6 +225,16 @@ def _disagreement(parts: tuple[str, ...], name: str, depth: int) -> tuple[bool, 
     """Rank of a match, smaller is better: whether it differs by more folders, by case, by an extension."""
     ends = _ends(parts, depth)
     return len(parts) > depth, name not in ends, name.casefold() != ends[0].casefold()
+
+
+def is_excluded(file: str, patterns: Iterable[str]) -> bool:
+    """Whether a pattern of `competition.exclude` means a relative path, in any case; `*` is any letters, also `/`.
+
+    >>> is_excluded("train/Masks/1.png", ["*/masks/*"]), is_excluded("train/1.png", ["*.tif"])
+    (True, False)
+    """
+    path = spelt(file).casefold()
+    return any(fnmatchcase(path, spelt(pattern).casefold()) for pattern in patterns)
 
 
 def make_id(path: str, form: str) -> str:

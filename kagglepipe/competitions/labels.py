@@ -134,6 +134,34 @@ def check_classes(classes: Sequence[str]) -> None:
             raise UserError(f"class name {quoted_three(names)} is {fault}; change competition.classes")
 
 
+def class_columns(classes: Sequence[str], columns: Sequence[str]) -> dict[str, str]:
+    """Column of a submission -> its class: case, blanks and punctuation may differ, and all may have one prefix more.
+
+    Columns without a class are left out. Empty where two columns or two classes are alike.
+
+    >>> class_columns(["cat", "Big dog"], ["big_dog", "cat"]), class_columns(["1", "2"], ["class1", "class2"])
+    ({'big_dog': 'Big dog', 'cat': 'cat'}, {'class1': '1', 'class2': '2'})
+    """
+    if set(classes) <= set(columns):
+        return {name: name for name in columns if name in set(classes)}
+    known = {_bare(name): name for name in classes}
+    bare = [_bare(column) for column in columns]
+    if len(known) < len(classes) or len(set(bare)) < len(columns):
+        return {}
+    for length in range(min(map(len, bare), default=0)):
+        if len({one[:length] for one in bare}) > 1:
+            break
+        places = [known.get(one[length:]) for one in bare]
+        found = {column: name for column, name in zip(columns, places, strict=True) if name is not None}
+        if found and (length == 0 or 1 < len(classes) == len(found)):
+            return found
+    return {}
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name).casefold()
+
+
 NEGATIONS = {"no", "not", "non", "without"}
 
 

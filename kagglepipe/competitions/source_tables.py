@@ -1,20 +1,27 @@
 """The CSVs and JSONs of a source as frames of text, for the inference of a competition's fields."""
 
-from collections import Counter
+import gzip
+import zlib
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
 from kagglepipe.competitions.filenames import SPLIT_WORDS, words_of
-from kagglepipe.competitions.spreadsheet import json_cells, separator_of
+from kagglepipe.competitions.spreadsheet import GZIP, read_cells, separator_of
+from kagglepipe.errors import UserError
 
 MAX_BYTES = 64_000_000  # of a table that is read whole
 HEAD = 2000  # rows that are read of a larger one
 WIDE = 200  # columns, of tables of pixels, that are not read whole
 MANY = 20  # CSVs in one folder that are items, not tables
+ALIKE = 3  # CSVs in one folder that are items if they have the same header
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".csv.zip", ".tsv.gz")
+SAMPLE_WORDS = {"submission", "submissions", "submit", "benchmark"}
+UNNAMED = ("", "unnamed: 0", "unnamed: 0.1", "index", "row_id")  # columns that number the rows
 
 
 @dataclass(frozen=True)
@@ -27,12 +34,13 @@ class SourceTable:
 
     path: str
     rows: pd.DataFrame
-    is_whole: bool
+    is_whole: bool = True
 
-    @property
+    @cached_property
     def columns(self) -> list[str]:
-        """Names of the columns."""
-        return [str(name) for name in self.rows.columns]
+        """Names of the columns that have one, each once."""
+        names = [str(name) for name in self.rows.columns]
+        return [name for name in names if names.count(name) == 1 and name.casefold() not in UNNAMED]
 
     @property
     def name(self) -> str:
@@ -47,58 +55,92 @@ class SourceTable:
 
     @property
     def is_sample(self) -> bool:
-        """Whether it is a sample submission by its name."""
-        return "submission" in self.name or self.name.startswith("sample_sub")
+        """Whether it is a sample submission by its name, and asks for answers.
+
+        >>> [SourceTable(name, pd.DataFrame({"id": ["1"], "label": ["a"]})).is_sample
+        ...  for name in ("sampleSubmission.csv", "submission_format.csv", "sample.csv", "train.csv")]
+        [True, True, True, False]
+        """
+        words = set(words_of(PurePosixPath(self.path).name.split(".")[0]))
+        is_called = bool(words & SAMPLE_WORDS) or "submission" in self.name or self.name in ("sample", "sample_sub")
+        return is_called and len(self.columns) > 1
 
     def find(self, *names: str) -> str | None:
         """The first of these columns that is there, in any case."""
         spelt = {column.casefold(): column for column in self.columns}
         return next((spelt[name.casefold()] for name in names if name.casefold() in spelt), None)
 
+    def cells(self, column: str) -> "pd.Series[str]":
+        """The cells of a column that are not empty."""
+        cells: pd.Series[str] = self.rows[column]
+        return cells[cells != ""]
+
 
 def read_source_tables(root: Path, files: Sequence[str]) -> list[SourceTable]:
     """Read the tables among `files` (relative posix paths), those nearest to the root first.
 
-    CSVs of which a folder has more than MANY are series, not tables; files that are no tables are passed over.
+    CSVs of which a folder has more than MANY, or ALIKE with one header, are series; what is no table is passed over.
     """
-    csvs = [file for file in files if file.lower().endswith(SUFFIXES)]
-    per_folder = Counter(PurePosixPath(file).parent for file in csvs)
-    tables = [file for file in csvs if per_folder[PurePosixPath(file).parent] <= MANY]
-    tables += [file for file in files if file.lower().endswith(".json")]
-    found = [_read(root, file) for file in sorted(tables, key=lambda file: (file.count("/"), file))]
-    return [table for table in found if table is not None]
+    in_folder: dict[PurePosixPath, list[str]] = defaultdict(list)
+    for file in files:
+        if file.lower().endswith(SUFFIXES):
+            in_folder[PurePosixPath(file).parent].append(file)
+    found = [file for csvs in in_folder.values() if not _are_series(root, csvs) for file in csvs]
+    found += [file for file in files if file.lower().endswith(".json")]
+    tables = [read_source_table(root, file) for file in sorted(found, key=lambda file: (file.count("/"), file))]
+    return [table for table in tables if table is not None]
 
 
-def _read(root: Path, file: str) -> SourceTable | None:
-    """Read a table; None if it holds no rows."""
+def _are_series(root: Path, files: Sequence[str]) -> bool:
+    """Whether the CSVs of a folder are series, one a file, not tables about items."""
+    if len(files) > MANY:
+        return True
+    words = {word for file in files for word in words_of(PurePosixPath(file).stem)}
+    if len(files) < ALIKE or words & {*SPLIT_WORDS, *SAMPLE_WORDS, "label", "labels"}:
+        return False
+    return len({_first_line(root / file) for file in files}) == 1
+
+
+def _first_line(path: Path) -> bytes:
+    """The first line of a file, also of a gzipped one; empty for one that cannot be read."""
+    try:
+        with path.open("rb") as file:
+            is_gzipped = file.read(len(GZIP)) == GZIP
+        with gzip.open(path) if is_gzipped else path.open("rb") as file:
+            return file.readline(1_000_000).strip()
+    except (OSError, EOFError, zlib.error):
+        return b""
+
+
+def read_source_table(root: Path, file: str) -> SourceTable | None:
+    """Read a table, whole or its first HEAD rows; None if it holds no rows, or is none."""
     path = root / file
-    if file.lower().endswith(".json"):
-        rows, is_whole = _read_json(path), True
-    else:
-        rows, is_whole = _read_csv(path, is_large=path.stat().st_size > MAX_BYTES)
-    return None if rows is None or rows.empty or not len(rows.columns) else SourceTable(file, rows, is_whole)
-
-
-def _read_csv(path: Path, *, is_large: bool) -> tuple[pd.DataFrame | None, bool]:
-    """Read (the cells as text or None, whether these are all rows)."""
     try:
-        header = pd.read_csv(path, sep="\x01", nrows=0, encoding="utf-8-sig", engine="python").columns[0]
-        is_large = is_large or len(header.split(separator_of(header))) > WIDE
-        rows = pd.read_csv(
-            path, sep=separator_of(header), dtype=str, keep_default_na=False, nrows=HEAD if is_large else None,
-            encoding="utf-8-sig", index_col=False, skipinitialspace=True,
-        )  # fmt: skip
-    except (ValueError, OSError, IndexError):  # whoever reads its rows says what is wrong with the file
-        return None, False
-    return rows.rename(columns=str.strip), not is_large
+        is_json = file.lower().endswith(".json")
+        is_small = path.stat().st_size <= MAX_BYTES
+        if is_json and not is_small:
+            return None
+        is_whole = is_json or (is_small and _first_line(path).count(separator_of(_head(path)).encode()) < WIDE)
+        rows = _read_whole(path) if is_whole else _read_head(path)
+    except (OSError, ValueError, UserError):  # whoever reads its rows says what is wrong with the file
+        return None
+    return None if rows.empty or not len(rows.columns) else SourceTable(file, rows, is_whole)
 
 
-def _read_json(path: Path) -> pd.DataFrame | None:
-    """Read the records of a JSON; None for one that holds none."""
-    if path.stat().st_size > MAX_BYTES:
-        return None
-    try:
-        cells = json_cells(path.read_bytes())
-    except (ValueError, OSError):
-        return None
+def _head(path: Path) -> str:
+    return _first_line(path).decode("utf-8", "replace")
+
+
+def _read_whole(path: Path) -> pd.DataFrame:
+    """Read all rows as text. Raises UserError as `read_cells`."""
+    cells = read_cells(path)
     return pd.DataFrame(list(cells.rows.values()), columns=cells.header, dtype=str)
+
+
+def _read_head(path: Path) -> pd.DataFrame:
+    """Read HEAD rows as text. Raises ValueError for a file that is no CSV."""
+    rows = pd.read_csv(
+        path, sep=separator_of(_head(path)), dtype=str, keep_default_na=False, nrows=HEAD,
+        encoding="utf-8-sig", index_col=False, skipinitialspace=True,
+    )  # fmt: skip
+    return rows.rename(columns=str.strip)

@@ -22,7 +22,7 @@ from kagglepipe.competitions.duplicates import (
     perceptual_hash,
     thumbnail,
 )
-from kagglepipe.competitions.filenames import find_table
+from kagglepipe.competitions.filenames import find_table, is_excluded
 from kagglepipe.competitions.folds import mixed_groups
 from kagglepipe.competitions.labels import check_classes, check_index_form
 from kagglepipe.competitions.source import ignored_folder, list_files
@@ -91,6 +91,7 @@ def make_image_table(
     (folder / REPORT).unlink(missing_ok=True)
     files, ignored = list_files(root, skip_bad=competition.on_bad_image == "skip")
     names = [f.relative_to(root).as_posix() for f in files]
+    names = [name for name in names if not is_excluded(name, competition.exclude)]
     listing = list_images(names, competition, root)
     check_class_names(competition, listing.classes, has_test=bool((listing.rows["split"] == "test").any()))
     used_bits = parallel_map(estimate_used_bits, [root / path for path in listing.rows["path"]], workers=workers)
@@ -139,6 +140,7 @@ def table_settings(competition: CompetitionOptions, options: PrepareOptions) -> 
         "duplicates": DETECTOR,
         "decoder": f"{DECODER} or {DECODER_BY_DEPTH}",
         **({"columns": competition.columns} if competition.columns else {}),
+        **({"exclude": competition.exclude} if competition.exclude else {}),
     }
 
 

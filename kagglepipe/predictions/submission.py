@@ -4,7 +4,6 @@ Validation shares the names of columns with building and nothing else, so that i
 """
 
 import io
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kagglepipe.competitions.labels import class_columns
 from kagglepipe.competitions.spreadsheet import read_cells
 from kagglepipe.errors import UserError
 from kagglepipe.options import FORMS, check_choice
@@ -265,15 +265,17 @@ def _read_sample(path: Path) -> pd.DataFrame:
 
 
 def _spelt(ours: Sequence[str], header: Sequence[str]) -> dict[str, str] | None:
-    """Our columns -> their spelling in the header, in its order; None unless it has just these.
+    """Our columns, the ids first -> their spelling in the header, in its order; None unless it has just these.
 
-    Case, blanks and punctuation may differ where that is unambiguous.
+    Case, blanks and punctuation may differ where that is unambiguous, and classes may have a prefix, as `class1`.
     """
     if sorted(ours) == sorted(header):
         return {name: name for name in header}
-    plain = {re.sub(r"[\W_]+", "", name).casefold(): name for name in ours}
-    found = [plain.get(re.sub(r"[\W_]+", "", name).casefold(), "") for name in header]
-    return dict(zip(found, header, strict=True)) if sorted(found) == sorted(ours) else None
+    if header and header[0] == ours[0]:
+        found = {header[0]: ours[0], **class_columns(ours[1:], header[1:])}
+    else:
+        found = class_columns(ours, header)
+    return {own: name for name, own in found.items()} if sorted(found.values()) == sorted(ours) else None
 
 
 def submission_columns(

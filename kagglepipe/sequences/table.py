@@ -20,6 +20,7 @@ import pandas as pd
 from kagglepipe.competitions.annotations import Catalogue, answer_columns, list_items
 from kagglepipe.competitions.dataset import content_key
 from kagglepipe.competitions.duplicates import linked_rows
+from kagglepipe.competitions.filenames import is_excluded
 from kagglepipe.competitions.folds import mixed_groups
 from kagglepipe.competitions.labels import check_classes, check_index_form
 from kagglepipe.competitions.source import list_files
@@ -63,7 +64,9 @@ def make_sequence_table(competition: CompetitionOptions, folder: Path, *, max_si
     warn_of_other_settings(folder, settings)
     report_file.unlink(missing_ok=True)
     files, ignored = list_files(root, skip_bad=competition.on_bad_image == "skip")
-    catalogue = list_items([f.relative_to(root).as_posix() for f in files], competition, root)
+    names = [f.relative_to(root).as_posix() for f in files]
+    names = [name for name in names if not is_excluded(name, competition.exclude)]
+    catalogue = list_items(names, competition, root)
     check_classes(catalogue.classes)
     if (catalogue.files["split"] == "test").any() and competition.form == "index":
         check_index_form(catalogue.classes, are_given=bool(competition.classes))
@@ -104,6 +107,8 @@ def table_settings(competition: CompetitionOptions, root: Path, max_side: int) -
         own := sorted(answer_columns(competition) - answer_columns(CompetitionOptions()))
     ):
         settings["answers"] = own
+    if competition.exclude:
+        settings["exclude"] = competition.exclude
     for name in ("labels", "files"):
         table = getattr(competition, name) and root / expanded(getattr(competition, name))
         settings[f"{name}_sha256"] = file_sha256(table) if table and table.is_file() else None

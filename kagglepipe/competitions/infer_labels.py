@@ -1,0 +1,252 @@
+"""Which table, column or name holds the labels of the items, and their groups."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import pandas as pd
+
+from kagglepipe.competitions.filenames import label_regex, split_of, words_of
+from kagglepipe.competitions.infer_groups import group_column, is_group, stay_together
+from kagglepipe.competitions.infer_sources import Inference, Names, Sources, find_named, is_test, series_key
+from kagglepipe.competitions.infer_tasks import check_multiclass, check_one_hot
+from kagglepipe.competitions.item_tables import pixel_columns
+from kagglepipe.competitions.layout import FolderIndex, guess_layout, is_document
+from kagglepipe.competitions.source_tables import SourceTable
+from kagglepipe.errors import UserError
+from kagglepipe.options import CompetitionOptions
+from kagglepipe.text import first_three
+
+LABEL_NAMES = ("label", "labels", "target", "class", "class_name", "classname", "class_id", "label_name", "category",
+               "category_id", "species", "diagnosis", "breed", "variety", "type", "y", "tag", "tags")  # fmt: skip
+ABOUT_FILES = {"width", "height", "url", "fold", "kfold", "file", "filename", "path", "filepath", "bbox", "x", "y", "w",
+               "h", "xmin", "ymin", "xmax", "ymax", "date", "time", "license", "latitude", "longitude", "age", "size",
+               "md", "sha", "hash", "index", "source", "split", "set", "subset", "usage"}  # fmt: skip
+ANY_LABEL = {"has", "is", "label", "class", "target", "type", "category"}  # words of a column that may be the labels
+GIVEN, CALLED, NAMED, GUESSED = 3, 2, 1, 0  # how sure the column of the labels is
+
+
+@dataclass(frozen=True)
+class Labels:
+    """A table of labels: the column of the items (None: its rows are the items), of the labels (several: one-hot)."""
+
+    table: SourceTable
+    item: str | None
+    columns: Sequence[str]
+    why: str
+    sure: int
+
+
+def override(column: str) -> str:
+    """What to type for another column."""
+    return f"'+competition.columns={{{column}: NAME}}' names another"
+
+
+def find_labels(sources: Sources, names: Names) -> Labels | None:
+    """Find the table that labels the items; None where their folders or names do.
+
+    Raises UserError for a table or column that is given, and is not there or names no items.
+    """
+    if sources.given.get("label_from") or sources.given.get("layout"):
+        return None
+    if (path := sources.given.get("labels")) is not None:
+        return _in_table(sources, find_named(sources.tables, "labels", path), names, is_given=True)
+    if sources.items is not None and sources.holds_pixels:
+        return _in_table(sources, sources.items, names, is_given=True)
+    tables = [table for table in sources.tables if not table.is_sample and table is not sources.items]
+    found = [labels for table in tables if (labels := _in_table(sources, table, names))]
+    given = sources.given_column("label") or sources.given_column("labels")
+    if given and not found:
+        there = "; ".join(f"{table.path} has {', '.join(table.columns[:8])}" for table in tables[:3]) or "there is none"
+        raise UserError(f"no table that names the items has the column {given} of competition.columns: {there}")
+    return min(found, key=lambda labels: _unlikeliness(labels, names), default=None)
+
+
+def _unlikeliness(labels: Labels, names: Names) -> tuple[bool, int, bool, bool, int, int]:
+    """Sort key: the likeliest table of labels comes first, as train.csv before train_folds.csv and validation.csv."""
+    table = labels.table
+    words = words_of(table.name)
+    is_called = table.split == "train" or bool({"label", "labels"} & set(words))
+    others = len(set(words) - {"train", "label", "labels"})
+    return table.split == "test", -labels.sure, table.split == "valid", not is_called, others, -names.count(table)
+
+
+def _in_table(sources: Sources, table: SourceTable, names: Names, *, is_given: bool = False) -> Labels | None:
+    """The labels of a table; None if it names no items, or has no column of labels.
+
+    is_given: raise UserError then.
+    """
+    if (item := sources.given_column("item")) is not None:
+        item = table.find(item)
+    elif sources.items is not None and not sources.holds_pixels:
+        item = series_key(sources.items, [sources.items, table])
+    elif not sources.holds_pixels:
+        item = names.column(table, sources.sample.columns[0] if sources.sample else None)
+    if item is None and not (sources.holds_pixels and table is sources.items):
+        if is_given:
+            raise UserError(
+                f"no column of {table.path} ({', '.join(table.columns[:8])}) names the items: type "
+                "'+competition.columns={item: NAME}'"
+            )
+        return None
+    columns, why, sure = _label_columns(sources, table, item)
+    if not columns and is_given:
+        raise UserError(
+            f"no column of {table.path} ({', '.join(table.columns[:8])}) can be the labels: type "
+            "'+competition.columns={label: NAME}'"
+        )
+    return Labels(table, item, columns, why, sure) if columns else None
+
+
+def _label_columns(sources: Sources, table: SourceTable, item: str | None) -> tuple[list[str], str, int]:
+    """(the columns of the labels, why, how sure): several are one-hot; none where no column can be one."""
+    given = sources.given_column("label") or sources.given_column("labels")
+    if given:
+        wished = [given] if isinstance(given, str) else list(given)
+        there = [column for name in wished if (column := table.find(name))]
+        return (there, "as given", GIVEN) if len(there) == len(wished) else ([], "", GUESSED)
+    targets = sources.targets
+    own = [column for target in targets if (column := table.find(target)) and column != item]
+    if own and len(own) == len(targets):
+        return own, "called as in the sample submission", CALLED
+    pixels = set(pixel_columns(table.columns))
+    others = [name for name in table.columns if name != item and name not in pixels]
+    wanted = {target.casefold() for target in targets}
+    for name in others:
+        folded = {value.casefold() for value in table.cells(name)}
+        if len(wanted) > 1 and len(folded & wanted) > 1 and folded <= wanted:
+            return [name], "its values are the columns of the sample submission", CALLED
+    named = [column for name in LABEL_NAMES if (column := table.find(name)) and column in others]
+    answers = set(sources.answers)
+    holding = [name for name in others if answers and not is_group(name) and answers <= set(table.cells(name))]
+    for name in named:
+        if not holding or name in holding or pd.to_numeric(pd.Series(sorted(answers)), errors="coerce").notna().all():
+            return [name], "by its name", NAMED
+    if one_hot := _one_hot_columns(table, others):
+        return one_hot, "each row has one 1 among them", NAMED
+    return _guessed_column(table, others, holding)
+
+
+def _one_hot_columns(table: SourceTable, columns: Sequence[str]) -> list[str]:
+    """Three columns or more with exactly one 1 in each row, beside 0; none where there are none."""
+    binary = [name for name in columns if set(table.rows[name]) <= {"0", "1", "0.0", "1.0"}]
+    if len(binary) < 3 or (table.rows[binary].astype(float).sum(axis=1) != 1).any():
+        return []
+    return binary
+
+
+def _guessed_column(table: SourceTable, columns: Sequence[str], holding: Sequence[str]) -> tuple[list[str], str, int]:
+    """A column that can be the labels: one that holds the sample's answers, is called so, or the last."""
+    most = max(2, len(table.rows) // 2)
+    likely = [
+        name
+        for name in columns
+        if 2 <= table.cells(name).nunique() <= most
+        and not is_group(name)
+        and not ABOUT_FILES & {*words_of(name), name.casefold()}
+    ]
+    if not likely:
+        return [], "", GUESSED
+    called = [name for name in likely if ANY_LABEL & set(re.split(r"[\W_]+", name.casefold()))]
+    if held := [name for name in likely if name in holding and not set(table.cells(name)) <= {"0", "1"}]:
+        return [held[-1]], "it has the answers of the sample submission", GUESSED
+    if called:
+        return [called[-1]], "by a word of its name", GUESSED
+    return [likely[-1]], "the last column that can be one" if len(likely) > 1 else "the one that can be one", GUESSED
+
+
+# --- from a table -------------------------------------------------------------------------------------------------
+
+
+def set_table_labels(found: Inference, sources: Sources, labels: Labels) -> "pd.Series[str]":
+    """Set the fields of a table of labels; returns the label of each of its rows."""
+    table, item, columns = labels.table, labels.item, list(labels.columns)
+    found.set("labels", table.path, "labels the items")
+    ours: dict[str, object] = {} if item is None else {"item": item}
+    ours |= {"labels": columns} if len(columns) > 1 else {"label": columns[0]}
+    if labels.sure == GUESSED:
+        found.notes.append(f"{columns[0]} of {table.path} was taken for the labels: {override('label')}")
+    if (split := table.find("split", "set", "subset")) and all(split_of(cell) for cell in set(table.cells(split))):
+        ours["split"] = split
+    values = check_one_hot(table, columns) if len(columns) > 1 else table.rows[columns[0]]
+    if group := group_column(table, item, columns, values):
+        ours["group"] = group
+        found.notes.append(stay_together(group))
+    start, end = table.find("start", "begin", "onset"), table.find("end", "stop", "offset")
+    if sources.kind != "image" and start and end:
+        ours |= {"start": start, "end": end}
+    found.set("columns", ours, f"the labels are {', '.join(columns[:4])}: {labels.why}")
+    if len(columns) == 1:
+        check_multiclass(table, columns[0], sources)
+    return values
+
+
+def note_other_labels(found: Inference, sources: Sources, names: Names, labels: Labels) -> None:
+    """Say which other tables label items that the table of labels does not."""
+    own = set(labels.table.cells(labels.item)) if labels.item else set()
+    for table in sources.tables:
+        other = None if table.is_sample or table.split == "test" or table is labels.table else names.column(table)
+        if other and all(table.find(name) for name in labels.columns):
+            more = len(set(table.cells(other)) - own)
+            if more:
+                found.notes.append(
+                    f"{table.path} labels {more} others, which are not used: competition.labels=PATH takes one table "
+                    "with all of them"
+                )
+
+
+# --- from names and folders ---------------------------------------------------------------------------------------
+
+
+def set_named_labels(found: Inference, sources: Sources) -> "pd.Series[str]":
+    """The label of each training file by its name or its folder; sets `label_from`, if it is its name.
+
+    Raises UserError where neither says it.
+    """
+    train = [file for file in sources.media if not is_test(file)]
+    pattern = sources.given.get("label_from")
+    if pattern is None and len({PurePosixPath(file).parent for file in train}) == 1 and "layout" not in sources.given:
+        pattern = name_pattern(train)
+    if pattern is not None:
+        regex = label_regex(pattern)
+        labels = [match["label"] for file in train if (match := regex.fullmatch(PurePosixPath(file).name))]
+        found.set("label_from", pattern, f"as {first_three([PurePosixPath(file).name for file in train])}")
+        return pd.Series(labels, dtype=str)
+    return folder_labels(sources)
+
+
+def folder_labels(sources: Sources) -> "pd.Series[str]":
+    """The label of each training file by its folder. Raises UserError for fewer than two class folders."""
+    given = {name: sources.given[name] for name in ("test", "layout") if sources.given.get(name)}
+    kind = sources.kind if sources.kind in ("image", "video") else "series"
+    items = [file for file in sources.media if kind != "image" or not is_document(file)]
+    layout = guess_layout(sources.files, items, CompetitionOptions(kind=kind, **given), sources.root)
+    index = FolderIndex(layout, items)
+    return pd.Series([name for file in items if (name := index.find(file)[1]) is not None], dtype=str)
+
+
+def name_pattern(files: Sequence[str]) -> str | None:
+    """The pattern of names such as `cat.0.jpg` or `0001_cat.jpg`, if all have it and it gives two labels or more.
+
+    >>> name_pattern(["cat.0.jpg", "cat.1.jpg", "dog.0.jpg", "dog.1.jpg"])
+    '{label}.{number}.jpg'
+    """
+    names = [PurePosixPath(file) for file in files]
+    suffixes = {path.suffix for path in names}
+    suffix = suffixes.pop() if len(suffixes) == 1 else ".{any}"
+    for regex, form in (
+        (r"(?P<label>\D*[^\W\d_])(?P<gap>[\W_]*)\d+", "{{label}}{gap}{{number}}"),
+        (r"\d+(?P<gap>[\W_]+)(?P<label>[^\W\d_]\D*)", "{{number}}{gap}{{label}}"),
+    ):
+        matches = [re.fullmatch(regex, path.stem) for path in names]
+        found = [match for match in matches if match is not None]
+        labels = Counter(match["label"] for match in found)
+        if (
+            len(found) == len(names)
+            and len({match["gap"] for match in found}) == 1
+            and 2 <= len(labels) <= len(names) // 2
+        ):
+            return form.format(gap=found[0]["gap"]) + suffix
+    return None

@@ -1,0 +1,192 @@
+"""What lies in a source, as the inference of a competition's fields sees it: media, tables and names of items."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pandas as pd
+
+from kagglepipe.competitions.filenames import SUFFIXES, spelt, split_of
+from kagglepipe.competitions.item_tables import pixel_columns
+from kagglepipe.competitions.source_tables import SourceTable
+from kagglepipe.errors import UserError
+from kagglepipe.text import first_three
+
+SOUNDS = (".wav", ".flac", ".ogg", ".mp3", ".m4a", ".aac", ".opus")
+KINDS = {"image": SUFFIXES["image"], "video": SUFFIXES["video"], "audio": SOUNDS, "series": SUFFIXES["series"]}
+NAMED_SHARE = 0.5  # of the cells of a column of items name a file
+FIT_SHARE = 0.9  # of the ids of the sample submission are those of items
+REPEATS = 10  # rows about one item, of a table about items
+
+
+@dataclass
+class Inference:
+    """fields: of CompetitionOptions, name -> value. reasons: field -> why. notes: what is uncertain, for the log."""
+
+    fields: dict[str, Any] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def set(self, name: str, value: Any, why: str) -> None:
+        """Set a field with its reason."""
+        self.fields[name], self.reasons[name] = value, why
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Files of a source (relative posix paths), its tables, the sample submission, and the fields that are given.
+
+    kind: of the items. media: the files that may be items. items: the table that holds the items, where no files do.
+    """
+
+    root: Path
+    files: Sequence[str]
+    tables: Sequence[SourceTable]
+    sample: SourceTable | None
+    given: Mapping[str, Any]
+    kind: str = "image"
+    media: Sequence[str] = ()
+    items: SourceTable | None = None
+
+    @property
+    def targets(self) -> list[str]:
+        """Columns of the sample submission beside the ids."""
+        return self.sample.columns[1:] if self.sample is not None else []
+
+    @property
+    def ids(self) -> "pd.Series[str]":
+        """Ids that the sample submission asks for."""
+        return self.sample.cells(self.sample.columns[0]) if self.sample is not None else pd.Series(dtype=str)
+
+    @property
+    def answers(self) -> "pd.Series[str]":
+        """The cells of a sample submission with one column of answers; empty for another, or none."""
+        is_one = self.sample is not None and len(self.targets) == 1
+        return self.sample.cells(self.targets[0]) if self.sample and is_one else pd.Series(dtype=str)
+
+    @property
+    def holds_pixels(self) -> bool:
+        """Whether the items are rows of pixels in a table."""
+        return self.items is not None and bool(pixel_columns(self.items.columns))
+
+    def given_column(self, name: str) -> Any:
+        """The column that the user has typed for one of ours; None for none."""
+        columns = self.given.get("columns") or {}
+        return columns.get(name) or (columns.get("video") or columns.get("file") if name == "item" else None)
+
+
+class Names:
+    """Items by their names as people write them: paths, file names and stems, in any case, `1` for `0001.png`."""
+
+    def __init__(self, files: Iterable[str]) -> None:
+        self._files: dict[str, str] = {}
+        self._others: dict[str, list[str]] = {}  # name -> files after the first
+        for file in files:
+            path = PurePosixPath(spelt(file))
+            bare = path.stem.lstrip("0") if path.stem.isdecimal() else ""
+            for name in {path.as_posix(), path.name, path.stem, bare}:
+                key = name.casefold()
+                if key and self._files.setdefault(key, file) != file:
+                    self._others.setdefault(key, []).append(file)
+
+    def all(self, cell: str) -> list[str]:
+        """The files that a cell may mean."""
+        name = spelt(cell).casefold()
+        key = name if name in self._files else name.rsplit("/", 1)[-1]
+        return [self._files[key], *self._others.get(key, ())] if key in self._files else []
+
+    def share(self, cells: "pd.Series[str]") -> float:
+        """Share of the different cells that name an item, in [0, 1]."""
+        distinct = cells.unique()
+        return sum(bool(self.all(cell)) for cell in distinct) / max(len(distinct), 1)
+
+    def column(self, table: SourceTable, likely: str | None = None) -> str | None:
+        """The column of a table that names the items; None if no column does. likely: its name elsewhere."""
+        ranks = {}
+        for place, name in enumerate(table.columns):
+            cells = table.cells(name)
+            count = cells.nunique()
+            if count > 1 and count * REPEATS >= len(cells) and (share := self.share(cells)) >= NAMED_SHARE:
+                ranks[name] = (round(share * count), name == likely, -place)
+        return max(ranks, key=lambda name: ranks[name], default=None)
+
+    def count(self, table: SourceTable) -> int:
+        """How many items a table names."""
+        column = self.column(table)
+        return 0 if column is None else round(self.share(table.cells(column)) * table.cells(column).nunique())
+
+
+def find_kind(files: Sequence[str], tables: Sequence[SourceTable], given: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """(the kind of the items, the files that are of it): the kind that most tables name, else of which most files are.
+
+    Without any media, that of items in tables: `image`.
+    """
+    paths = {table.path for table in tables}
+    media = {
+        kind: [file for file in files if file.lower().endswith(suffixes) and file not in paths]
+        for kind, suffixes in KINDS.items()
+    }
+    kinds = [given["kind"]] if given.get("kind") in KINDS else [kind for kind in KINDS if media[kind]]
+    if len(kinds) > 1:
+        named = {kind: max((Names(media[kind]).count(table) for table in tables), default=0) for kind in kinds}
+        kinds.sort(key=lambda kind: (named[kind], len(media[kind])), reverse=True)
+    kind = kinds[0] if kinds else "image"
+    return kind, media[kind]
+
+
+def find_items(
+    root: Path, files: Sequence[str], tables: Sequence[SourceTable], given: Mapping[str, Any]
+) -> SourceTable:
+    """Find the table that holds the training items, where no media lie in the source. Raises UserError for none."""
+    if (named := given.get("items")) is not None:
+        return find_named(tables, "items", named)
+    tables = sorted(
+        (table for table in tables if not table.is_sample and table.split != "test"),
+        key=lambda table: (table.split != "train", -len(table.rows)),
+    )
+    pixels = [table for table in tables if pixel_columns(table.columns)]
+    long = [table for table in tables if series_key(table, tables)]
+    if not pixels + long:
+        raise UserError(
+            f"no images, videos, sounds or series are in {root} ({first_three(files) or 'nothing'}): give the folder "
+            "or zip that has them, as competition.source=PATH"
+        )
+    return (pixels + long)[0]
+
+
+def find_named(tables: Sequence[SourceTable], option: str, name: str) -> SourceTable:
+    """The table that an option names. Raises UserError if it is not there, or holds no rows."""
+    wanted = spelt(name).casefold()
+    found = [table for table in tables if f"/{spelt(table.path)}".casefold().endswith(f"/{wanted}")]
+    if not found:
+        there = first_three([table.path for table in tables]) or "none"
+        raise UserError(f"competition.{option}={name} is no table with rows in the source; there is {there}")
+    return found[0]
+
+
+def series_key(table: SourceTable, tables: Sequence[SourceTable]) -> str | None:
+    """The column of a table of series that repeats there, and is unique in another table, which labels them."""
+    others = [other for other in tables if other is not table]
+    for name in table.columns:
+        values = table.rows[name]
+        if len(values) >= 2 * values.nunique() and values.nunique() > 1:
+            keys = [other.rows[name] for other in others if name in other.columns and other.rows[name].is_unique]
+            if any(values.isin(set(key)).all() for key in keys):
+                return name
+    return None
+
+
+def folders_of(file: str) -> list[str]:
+    """The folders around a file, the outermost first.
+
+    >>> folders_of("imgs/test/1.jpg")
+    ['imgs', 'imgs/test']
+    """
+    parts = file.split("/")[:-1]
+    return ["/".join(parts[: n + 1]) for n in range(len(parts))]
+
+
+def is_test(file: str) -> bool:
+    """Whether a folder around a file says `test`."""
+    return any(split_of(part) == "test" for part in file.split("/")[:-1])

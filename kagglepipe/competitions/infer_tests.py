@@ -1,0 +1,142 @@
+"""What is to be classified, and by which ids."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import pandas as pd
+
+from kagglepipe.competitions.filenames import in_test_folder, make_id, split_of, words_of
+from kagglepipe.competitions.infer_sources import FIT_SHARE, Inference, Names, Sources, folders_of
+from kagglepipe.competitions.item_tables import pixel_columns
+from kagglepipe.competitions.source_tables import SourceTable
+from kagglepipe.errors import UserError
+from kagglepipe.text import first_three
+
+UNLABELLED = {"pred", "predict", "prediction", "unlabelled", "unlabeled", "inference"}
+FILE_IDS = ("name", "stem", "path")
+
+
+def choose_sample(samples: Sequence[SourceTable], names: Names) -> SourceTable | None:
+    """The sample submission that names most items; of several alike the last stage's, as sample_submission_stage2."""
+    ranked = sorted(samples, key=lambda table: (-table.path.count("/"), table.path))
+    found = [(names.count(table), sum(letter.isdigit() for letter in table.name) > 0, table) for table in ranked]
+    best = max(found, key=lambda one: (one[0], one[1]), default=None)
+    return None if best is None else [one[2] for one in found if one[:2] == best[:2]][-1]
+
+
+def set_tests(found: Inference, sources: Sources, labels: SourceTable | None) -> None:
+    """Set `test` and `id`. Raises UserError where items are there to classify, and the sample asks for none of them."""
+    if sources.items is not None:
+        _set_table_tests(found, sources, sources.items)
+        return
+    media, ids = sources.media, sources.ids
+    test, why, chosen = _find_tests(sources, Names(media), labels)
+    if test is not None:
+        found.set("test", test, why)
+    if sources.sample is None:
+        found.set("id", "path", "there is no sample submission")
+        return
+    if not len(ids):
+        return
+    if test is None and not Names(media).share(ids) and "test" not in sources.given:
+        found.notes.append(
+            f"no item has an id of {sources.sample.path} ({first_three(ids)}), so no CSV will be written: "
+            "competition.test=FOLDER names where the items to classify are"
+        )
+        for name in ("sample_submission", "id_column"):
+            found.fields.pop(name, None)
+        return
+    _set_id(found, sources, chosen, labels)
+
+
+def _find_tests(sources: Sources, names: Names, labels: SourceTable | None) -> tuple[str | None, str, list[str]]:
+    """(the folder or table of the items to classify, why, these items)."""
+    media, ids, sample = sources.media, sources.ids, sources.sample
+    if (given := sources.given.get("test")) is not None:
+        inside = [file for file in media if in_test_folder(file, given)]
+        return given, "as given", inside or list(media)
+    counts = Counter(
+        folder for file in media for folder in folders_of(file) if split_of(folder.split("/")[-1]) == "test"
+    )
+    inside_of = {folder: [file for file in media if file.startswith(f"{folder}/")] for folder in counts}
+    fits = {folder: Names(files).share(ids) if len(ids) else 0.0 for folder, files in inside_of.items()}
+    folders = sorted(counts, key=lambda folder: (-fits[folder], -counts[folder], len(folder), folder))
+    if folders and (fits[folders[0]] > 0 or not len(ids) or names.share(ids) < FIT_SHARE):
+        return folders[0], f"{counts[folders[0]]} files", inside_of[folders[0]]
+    lists = [table for table in sources.tables if table.split == "test" and table is not labels and names.column(table)]
+    if sample is not None and len(ids) and names.share(ids) >= FIT_SHARE:
+        lists = [table for table in lists if ids.isin(set(table.rows[str(names.column(table))])).all()] or [sample]
+    if not lists:
+        unlabelled = [folder for folder in _outer_folders(media) if UNLABELLED & set(words_of(folder))]
+        inside = [file for file in media if unlabelled and file.startswith(f"{unlabelled[0]}/")]
+        return (unlabelled[0], f"{len(inside)} files", inside) if unlabelled else (None, "", list(media))
+    cells = lists[0].rows[str(names.column(lists[0]))].unique()
+    return lists[0].path, "lists the items to classify", [file for cell in cells for file in names.all(cell)]
+
+
+def _outer_folders(media: Sequence[str]) -> list[str]:
+    """The folders of the root that hold media."""
+    return sorted({file.split("/")[0] for file in media if "/" in file})
+
+
+def _set_id(found: Inference, sources: Sources, chosen: Sequence[str], labels: SourceTable | None) -> None:
+    """Set `id` so that the items have the ids of the sample submission: a part of their path, or in a column."""
+    sample, ids = sources.sample, sources.ids
+    assert sample is not None
+    forms = {form: float(ids.isin({make_id(file, form) for file in chosen}).mean()) for form in FILE_IDS}
+    best = max(forms, key=lambda form: forms[form])
+    if "id" in sources.given:
+        return
+    if forms[best] >= FIT_SHARE:
+        found.set("id", best, "as in the sample submission")
+        return
+    names = Names(chosen)
+    for table in [table for table in sources.tables if table is not labels and not table.is_sample] + [sample]:
+        item = names.column(table)
+        column = item and next(
+            (name for name in table.columns if ids.isin(set(table.rows[name])).mean() >= FIT_SHARE), None
+        )
+        if item and column:
+            found.set("test", table.path, "lists the items to classify, with their ids")
+            found.set("id", "column", f"{column} of {table.path} has the ids of the sample submission")
+            columns = found.fields.get("columns", {})
+            found.set("columns", {**columns, "id": column}, found.reasons.get("columns", "the ids"))
+            return
+    if forms[best] > 0:
+        found.set("id", best, f"{forms[best]:.0%} of the ids of the sample submission are those of items")
+        return
+    column = sample.columns[0]
+    raise UserError(
+        f"column {column} of {sample.path} asks for {first_three(ids)}, and the items to classify are "
+        f"{first_three(chosen) or 'not there'}: name their folder or list as competition.test=PATH, a column with "
+        "their ids as '+competition.columns={id: NAME}', or type competition.sample_submission=null"
+    )
+
+
+def _set_table_tests(found: Inference, sources: Sources, items: SourceTable) -> None:
+    """Set `test` and `id` of items in tables."""
+    shared, ids = set(items.columns), sources.ids
+    tests = [
+        table
+        for table in sources.tables
+        if table.split == "test" and not table.is_sample and len(shared & set(table.columns)) > 1
+    ]
+    if tests:
+        found.set("test", tests[0].path, "has the columns of the items to train on")
+    if not sources.holds_pixels:
+        found.set("id", "path", "series by name")
+        return
+    if tests and len(ids):
+        pixels = set(pixel_columns(tests[0].columns))
+        for column in [name for name in tests[0].columns if name not in pixels]:
+            cells: pd.Series[str] = tests[0].rows[column]
+            if ids.head(len(cells)).isin(set(cells)).all() and not _counts_from_one(ids):
+                found.set("id", "column", f"{column} of {tests[0].path} has the ids of the sample submission")
+                columns = found.fields.get("columns", {})
+                found.set("columns", {**columns, "id": column}, found.reasons.get("columns", "the ids"))
+                return
+    found.set("id", "stem", "the number of the row, from 1")
+
+
+def _counts_from_one(ids: "pd.Series[str]") -> bool:
+    return ids.tolist() == [str(number) for number in range(1, len(ids) + 1)]

@@ -1,0 +1,385 @@
+"""Imitations of competitions, exact in the names of files and columns: enough to infer fields and to list items.
+
+Each is path -> text of the files; the media are empty.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+Files = dict[str, str]
+COUNT = 20  # items to train on, and
+ASKED = 6  # to classify
+
+
+def write(files: Files, root: Path) -> list[str]:
+    """Write an imitation; returns its files, sorted."""
+    root.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode())
+    return sorted(files)
+
+
+def csv(header: str, rows: Iterable[Sequence[object]], separator: str = ",") -> str:
+    """A CSV with this header, itself written with commas."""
+    lines = [header.split(","), *rows]
+    return "".join(separator.join(map(str, line)) + "\n" for line in lines)
+
+
+def media(names: Iterable[str]) -> Files:
+    """Empty files."""
+    return dict.fromkeys(names, "")
+
+
+def ids(prefix: str, count: int) -> list[str]:
+    """Names such as `a0f3b7`, in another order than that of text."""
+    return [f"{prefix}{(7919 * (number + 3)) % 10007:05d}" for number in range(count)]
+
+
+TRAIN, TEST = ids("a", COUNT), ids("b", ASKED)
+
+
+def flat(
+    train: str,
+    test: str,
+    labels: str,
+    header: str,
+    values: Sequence[str],
+    asked: str,
+    answer: str,
+    *,
+    named: bool = False,
+) -> Files:
+    """Items in two folders (`train/{}.jpg`), a CSV of labels, and a sample submission by stem, or by name."""
+    names = (lambda pattern, one: pattern.format(one).split("/")[-1]) if named else (lambda _, one: one)
+    return {
+        **media([train.format(one) for one in TRAIN] + [test.format(one) for one in TEST]),
+        labels: csv(header, [(names(train, one), values[n % len(values)]) for n, one in enumerate(TRAIN)]),
+        "sample_submission.csv": csv(asked, [(names(test, one), answer) for one in TEST]),
+    }
+
+
+# --- those that have a YAML ---------------------------------------------------------------------------------------
+
+
+def dogs_vs_cats() -> Files:
+    """The label in the name of a file; a probability."""
+    train = [f"train/{name}.{number}.jpg" for name in ("cat", "dog") for number in range(COUNT // 2)]
+    sample = csv("id,label", [(number, 0.5) for number in range(1, ASKED + 6)])
+    return {**media(train), **media(f"test/{n}.jpg" for n in range(1, ASKED + 6)), "sample_submission.csv": sample}
+
+
+def digit_recognizer() -> Files:
+    """Pixels in a CSV."""
+    pixels = ",".join(f"pixel{number}" for number in range(784))
+    blank = ["0"] * 784
+    return {
+        "train.csv": csv(f"label,{pixels}", [(number % 10, *blank) for number in range(COUNT)]),
+        "test.csv": csv(pixels, [blank] * ASKED),
+        "sample_submission.csv": csv("ImageId,Label", [(number, 0) for number in range(1, ASKED + 1)]),
+    }
+
+
+def cassava_leaf_disease() -> Files:
+    """Ids with the suffix, records of TensorFlow beside, one image to classify."""
+    files = flat("train_images/{}.jpg", "test_images/{}.jpg", "train.csv", "image_id,label", "01234", "image_id,label",
+                 "4", named=True)  # fmt: skip
+    for one in TEST[1:]:
+        del files[f"test_images/{one}.jpg"]
+    names = json.dumps({"0": "Bacterial Blight (CBB)", "1": "Brown Streak Disease (CBSD)", "2": "Green Mottle (CGM)",
+                        "3": "Mosaic Disease (CMD)", "4": "Healthy"})  # fmt: skip
+    return {
+        **files,
+        "sample_submission.csv": csv("image_id,label", [(f"{TEST[0]}.jpg", 4)]),
+        "label_num_to_disease_map.json": names,
+        **media(["train_tfrecords/ld_train00-1338.tfrec", "test_tfrecords/ld_test00-1.tfrec"]),
+    }
+
+
+def aptos2019_blindness() -> Files:
+    """Grades as classes; ids without the suffix."""
+    files = flat("train_images/{}.png", "test_images/{}.png", "train.csv", "id_code,diagnosis", "01234",
+                 "id_code,diagnosis", "0")  # fmt: skip
+    return {**files, "test.csv": csv("id_code", [(one,) for one in TEST])}
+
+
+def plant_pathology_2020() -> Files:
+    """One-hot columns, all images in one folder, a list of those to classify."""
+    header = "image_id,healthy,multiple_diseases,rust,scab"
+    rows = [(f"Train_{n}", *(int(n % 4 == k) for k in range(4))) for n in range(COUNT)]
+    return {
+        **media(f"images/Train_{n}.jpg" for n in range(COUNT)),
+        **media(f"images/Test_{n}.jpg" for n in range(ASKED)),
+        "train.csv": csv(header, rows),
+        "test.csv": csv("image_id", [(f"Test_{n}",) for n in range(ASKED)]),
+        "sample_submission.csv": csv(header, [(f"Test_{n}", *[0.25] * 4) for n in range(ASKED)]),
+    }
+
+
+def histopathologic_cancer() -> Files:
+    """0 or 1, whose probability is asked for."""
+    return flat("train/{}.tif", "test/{}.tif", "train_labels.csv", "id,label", "01", "id,label", "0")
+
+
+def dog_breed() -> Files:
+    """A column a class."""
+    breeds = ("affenpinscher", "afghan_hound", "boxer", "yorkshire_terrier")
+    files = flat("train/{}.jpg", "test/{}.jpg", "labels.csv", "id,breed", breeds, "id,breed", "")
+    sample = csv(f"id,{','.join(breeds)}", [(one, *[0.25] * 4) for one in TEST])
+    return {**files, "sample_submission.csv": sample}
+
+
+def siim_isic_melanoma() -> Files:
+    """Patients; a second format, DICOM, of which the header is all that is drawn."""
+    header = "image_name,patient_id,sex,age_approx,anatom_site_general_challenge,diagnosis,benign_malignant,target"
+    facts = ("male", "45.0", "torso", "unknown")
+    rows = [
+        (one, f"IP_{n // 3}", *facts, ("benign", "malignant")[n % 5 == 0], int(n % 5 == 0))
+        for n, one in enumerate(TRAIN)
+    ]
+    return {
+        **media(f"jpeg/train/{one}.jpg" for one in TRAIN),
+        **media(f"jpeg/test/{one}.jpg" for one in TEST),
+        **media(f"train/{one}.dcm" for one in TRAIN),
+        **media(f"test/{one}.dcm" for one in TEST),
+        "train.csv": csv(header, rows),
+        "test.csv": csv("image_name,patient_id,sex,age_approx,anatom_site_general_challenge",
+                        [(one, f"IP_9{n // 2}", *facts[:3]) for n, one in enumerate(TEST)]),
+        "sample_submission.csv": csv("image_name,target", [(one, 0) for one in TEST]),
+    }  # fmt: skip
+
+
+def state_farm_drivers() -> Files:
+    """Class folders, and a table that knows the drivers."""
+    rows = [(f"p{n % 7:03d}", f"c{n % 10}", f"img_{n * 37}.jpg") for n in range(4 * COUNT)]
+    asked = [f"img_{n}.jpg" for n in range(1, ASKED + 1)]
+    return {
+        **media(f"imgs/train/{name}/{file}" for _, name, file in rows),
+        **media(f"imgs/test/{file}" for file in asked),
+        "driver_imgs_list.csv": csv("subject,classname,img", rows),
+        "sample_submission.csv": csv(f"img,{','.join(f'c{k}' for k in range(10))}", [(f, *[0.1] * 10) for f in asked]),
+    }
+
+
+def deepfake_detection() -> Files:
+    """A JSON of labels; the video that a fake was made from."""
+    about = {}
+    for number in range(COUNT):
+        original = f"{TRAIN[number - number % 3]}.mp4"
+        about[f"{TRAIN[number]}.mp4"] = {
+            "label": "FAKE" if number % 3 else "REAL", "split": "train", "original": original if number % 3 else None
+        }  # fmt: skip
+    return {
+        **media(f"train_sample_videos/{file}" for file in about),
+        "train_sample_videos/metadata.json": json.dumps(about),
+        **media(f"test_videos/{one}.mp4" for one in TEST),
+        "sample_submission.csv": csv("filename,label", [(f"{one}.mp4", 0.5) for one in TEST]),
+    }
+
+
+LISTED: dict[str, Callable[[], Files]] = {
+    made.__name__: made
+    for made in (
+        dogs_vs_cats, digit_recognizer, cassava_leaf_disease, aptos2019_blindness, plant_pathology_2020,
+        histopathologic_cancer, dog_breed, siim_isic_melanoma, state_farm_drivers, deepfake_detection,
+    )
+}  # fmt: skip
+
+
+# --- those that have none -----------------------------------------------------------------------------------------
+
+
+def career_con() -> Files:
+    """All series in one CSV, labels and groups in another."""
+    header = "row_id,series_id,measurement_number,orientation_X,orientation_Y"
+
+    def series(count: int) -> str:
+        return csv(header, [(f"{s}_{t}", s, t, s + t, s - t) for s in range(count) for t in range(8)])
+
+    return {
+        "X_train.csv": series(COUNT),
+        "y_train.csv": csv(
+            "series_id,group_id,surface", [(s, s // 3, ("wood", "carpet")[s % 2]) for s in range(COUNT)]
+        ),
+        "X_test.csv": series(ASKED),
+        "sample_submission.csv": csv("series_id,surface", [(s, "wood") for s in range(ASKED)]),
+    }
+
+
+def plant_pathology_2021() -> Files:
+    """Tags."""
+    values = ("scab", "healthy", "rust", "scab rust")
+    return flat("train_images/{}.jpg", "test_images/{}.jpg", "train.csv", "image,labels", values, "image,labels",
+                "healthy", named=True)  # fmt: skip
+
+
+def aerial_cactus() -> Files:
+    """Ids with the suffix, a probability."""
+    return flat("train/{}.jpg", "test/{}.jpg", "train.csv", "id,has_cactus", "01", "id,has_cactus", "0.5", named=True)
+
+
+def g2net() -> Files:
+    """Arrays in nested folders."""
+    return flat("train/{0[1]}/{0[2]}/{0}.npy", "test/{0[1]}/{0[2]}/{0}.npy", "training_labels.csv", "id,target", "01",
+                "id,target", "0.5")  # fmt: skip
+
+
+def plant_seedlings() -> Files:
+    """Class folders whose names have blanks; ids with the suffix."""
+    classes = ("Black-grass", "Common Chickweed", "Common wheat")
+    return {
+        **media(f"train/{classes[n % 3]}/{one}.png" for n, one in enumerate(TRAIN)),
+        **media(f"test/{one}.png" for one in TEST),
+        "sample_submission.csv": csv("file,species", [(f"{one}.png", "Common wheat") for one in TEST]),
+    }
+
+
+def intel_scenes() -> Files:
+    """No sample submission, folders in folders of the same name."""
+    return {
+        **media(f"seg_train/seg_train/{('forest', 'sea')[n % 2]}/{n}.jpg" for n in range(COUNT)),
+        **media(f"seg_test/seg_test/{('forest', 'sea')[n % 2]}/{n}.jpg" for n in range(ASKED)),
+        **media(f"seg_pred/seg_pred/{n}.jpg" for n in range(ASKED)),
+    }
+
+
+def humpback_whales() -> Files:
+    """Five answers an image."""
+    values = ["new_whale", *(f"w_{n}" for n in range(COUNT))]
+    return flat("train/{}.jpg", "test/{}.jpg", "train.csv", "Image,Id", values, "Image,Id", "new_whale w_1 w_2 w_3 w_4",
+                named=True)  # fmt: skip
+
+
+def kannada_mnist() -> Files:
+    """Pixels in a CSV, whose test has ids from 0."""
+    pixels = ",".join(f"pixel{number}" for number in range(1, 785))
+    blank = ["0"] * 784
+    return {
+        "train.csv": csv(f"label,{pixels}", [(number % 10, *blank) for number in range(COUNT)]),
+        "test.csv": csv(f"id,{pixels}", [(number, *blank) for number in range(ASKED)]),
+        "sample_submission.csv": csv("id,label", [(number, 0) for number in range(ASKED)]),
+    }
+
+
+def several_tables() -> Files:
+    """Labels with folds, a part of them, and a README beside the labels."""
+    files = flat("train/{}.jpg", "test/{}.jpg", "train.csv", "image_id,label", ("a", "b"), "image_id,label", "a")
+    rows = [(n, one, "ab"[n % 2], n % 5) for n, one in enumerate(TRAIN)]
+    return {
+        **files,
+        "train_folds.csv": csv("Unnamed: 0,image_id,label,fold", rows),
+        "validation.csv": csv("image_id,label", [row[1:3] for row in rows[:4]]),
+        "README.csv": csv("column,meaning", [("image_id", "the image"), ("label", "its class")]),
+    }
+
+
+def padded_numbers() -> Files:
+    """Numbers in the tables, and with zeros before them in the names of files; semicolons and a byte order mark."""
+    train, test = [2 * n + 1 for n in range(COUNT)], [2 * n for n in range(ASKED)]
+    return {
+        **media(f"images/{n:06d}.PNG" for n in train + test),
+        "Train.CSV": "\ufeff" + csv("id,width,height,url,label", [(n, 64, 64, "http://a/b", ["cat", "dog"][n % 4 // 2])
+                                                                for n in train], ";"),
+        "sample_submission.csv": csv("id,label", [(n, "cat") for n in test[::-1]]),
+    }  # fmt: skip
+
+
+def floating_labels() -> Files:
+    """0.0 and 1.0, an index without a name, boxes."""
+    files = flat("train/{}.jpg", "test/{}.jpg", "train.csv", "id,label", "01", "id,label", "0")
+    rows = [(n, one, 1, 2, 30, 40, f"{n % 2}.0") for n, one in enumerate(TRAIN)]
+    return {**files, "train.csv": csv(",id,x,y,w,h,label", rows)}
+
+
+def two_stages() -> Files:
+    """A sample submission of each stage; sub-folders in the test."""
+    files = flat(
+        "train/{}.jpg", "test/{0[1]}/{0}.jpg", "train.csv", "image,kind", ("Type_1", "Type_2"), "image,kind", ""
+    )
+    del files["sample_submission.csv"]
+    rows = [(one, 0.5, 0.5) for one in TEST]
+    return {
+        **files,
+        "sample_submission_stage1.csv": csv("image,Type_1,Type_2", rows[:3]),
+        "sample_submission_stage2.csv": csv("image,Type_1,Type_2", rows),
+    }
+
+
+def masks_beside() -> Files:
+    """A folder of masks of the same names, and class folders with a mask beside each image."""
+    files = flat("train/images/{}.png", "test/images/{}.png", "train.csv", "id,label", ("a", "b"), "id,label", "a")
+    return {**files, **media(f"train/masks/{one}.png" for one in TRAIN)}
+
+
+def masks_in_classes() -> Files:
+    """A mask beside each image of a class folder."""
+    names = [f"{('benign', 'malignant')[n % 2]}/x ({n})" for n in range(COUNT)]
+    return media([f"Dataset/{name}.png" for name in names] + [f"Dataset/{name}_mask.png" for name in names])
+
+
+def two_formats() -> Files:
+    """The same images as PNG and JPEG, to train on and to classify."""
+    files = flat("train/{}.jpg", "test/{}.jpg", "train.csv", "id,label", ("a", "b"), "id,label", "b")
+    return {**files, **media([f"png/train/{one}.png" for one in TRAIN] + [f"png/test/{one}.png" for one in TEST])}
+
+
+def absent_class() -> Files:
+    """A class that only the sample submission names, in another case than the labels."""
+    files = flat("train/{}.jpg", "test/{}.jpg", "train.csv", "id,animal", ("Cat", "Dog"), "id,animal", "")
+    return {**files, "sample_submission.csv": csv("id,cat,dog,owl", [(one, 0.3, 0.3, 0.4) for one in TEST])}
+
+
+def ids_in_a_list() -> Files:
+    """Ids that only a list of the test items knows."""
+    files = flat("train/{}.jpg", "test/{}.jpg", "train.csv", "image,label", ("a", "b"), "number,label", "a")
+    return {
+        **files,
+        "train.csv": csv("number,image,label", [(100 + n, f"{one}.jpg", "ab"[n % 2]) for n, one in enumerate(TRAIN)]),
+        "test.csv": csv("number,image", [(n, f"{one}.jpg") for n, one in enumerate(TEST)]),
+        "sample_submission.csv": csv("number,label", [(n, "a") for n in range(ASKED)]),
+    }
+
+
+def numbered_classes() -> Files:
+    """Labels by name, answers by number, and a table that says which is which."""
+    files = flat("train/{}.jpg", "test/{}.jpg", "train.csv", "id,label", ("zebra", "ape", "cow"), "id,label", "0")
+    return {**files, "classes.csv": csv("class_id,class_name", enumerate(("zebra", "cow", "ape")))}
+
+
+def spaced_ids() -> Files:
+    """Ids with blanks, from a folder of its own in the list of labels."""
+    names = [f"leaf {n} (1)" for n in range(COUNT + ASKED)]
+    rows = [
+        (f"../input/leaves/images/{name}.JPEG", ("Black rot", "Leaf scab")[n % 2])
+        for n, name in enumerate(names[:COUNT])
+    ]
+    return {
+        **media(f"images/{name}.JPEG" for name in names),
+        "train.csv": csv("path,disease", rows),
+        "sample_submission.csv": csv("image,disease", [(name, "Black rot") for name in names[COUNT:]]),
+    }
+
+
+def one_hot_in_one_column() -> Files:
+    """One-hot columns, answers by name."""
+    rows = [(one, *(int(n % 3 == k) for k in range(3))) for n, one in enumerate(TRAIN)]
+    files = flat("train/{}.jpg", "test/{}.jpg", "train.csv", "id,label", "ab", "id,label", "ash")
+    return {**files, "train.csv": csv("id,ash,elm,oak", rows)}
+
+
+def prefixed_columns() -> Files:
+    """Columns of the sample submission that have one prefix more than the labels."""
+    files = flat("train/{}.jpg", "test/{}.jpg", "train.csv", "id,kind", ("1", "2", "3"), "id,kind", "")
+    return {**files, "sample_submission.csv": csv("id,class1,class2,class3", [(one, 0, 0, 1) for one in TEST])}
+
+
+UNLISTED: dict[str, Callable[[], Files]] = {
+    made.__name__: made
+    for made in (
+        career_con, plant_pathology_2021, aerial_cactus, g2net, plant_seedlings, intel_scenes, humpback_whales,
+        kannada_mnist, several_tables, padded_numbers, floating_labels, two_stages, masks_beside, masks_in_classes,
+        two_formats, absent_class, ids_in_a_list, numbered_classes, spaced_ids, one_hot_in_one_column, prefixed_columns,
+    )
+}  # fmt: skip

@@ -1,0 +1,182 @@
+"""Fields of competitions, inferred from their files."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from kagglepipe.competitions.annotations import list_items
+from kagglepipe.competitions.filenames import is_excluded
+from kagglepipe.competitions.infer import Inference, infer
+from kagglepipe.competitions.table import list_images
+from kagglepipe.errors import UserError
+from kagglepipe.options import CompetitionOptions
+from tests.competitions import imitations
+from tests.competitions.imitations import LISTED, UNLISTED, Files
+from tests.composing import config_of
+
+REFUSED = {
+    "plant_pathology_2021",
+    "humpback_whales",
+    "absent_class",
+    "ids_in_a_list",
+    "kannada_mnist",
+    "padded_numbers",
+}
+MADE = {**LISTED, **UNLISTED}
+
+
+def inferred(files: Files, root: Path, **given: Any) -> Inference:
+    return infer(root, imitations.write(files, root), given)
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_a_competition_of_ours_is_what_is_inferred_from_its_files(name: str, tmp_path: Path) -> None:
+    ours = config_of(f"competition={name}").competition
+    found = inferred(LISTED[name](), tmp_path)
+    assert CompetitionOptions(**found.fields) == replace(ours, slug=None, title="")
+    assert set(found.fields) == set(found.reasons)
+
+
+@pytest.mark.parametrize("name", sorted(MADE.keys() - REFUSED))
+def test_the_items_of_a_competition_are_those_that_its_sample_asks_for(name: str, tmp_path: Path) -> None:
+    files = imitations.write(MADE[name](), tmp_path)
+    competition = CompetitionOptions(**infer(tmp_path, files, {}).fields)
+    kept = [file for file in files if not is_excluded(file, competition.exclude)]
+    if competition.kind == "image":
+        rows = list_images(kept, competition, tmp_path).rows
+    else:
+        rows = list_items(kept, competition, tmp_path).files.rename(columns={"video": "id"})
+    asked = rows.loc[rows["split"] == "test", "id"]
+    if competition.sample_submission is not None:
+        sample = pd.read_csv(tmp_path / competition.sample_submission, dtype=str)
+        if competition.items and competition.kind == "series":  # by path, whose stem is the id
+            asked = asked.map(lambda id: Path(id).stem)
+        assert set(asked) == set(sample.iloc[:, 0])
+    count = sum(rows["split"] == "train")
+    assert count == (80 if name == "state_farm_drivers" else imitations.COUNT)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("career_con", {"kind": "series", "items": "X_train.csv", "labels": "y_train.csv", "test": "X_test.csv",
+                        "columns": {"item": "series_id", "label": "surface", "group": "group_id"}}),
+        ("aerial_cactus", {"form": "probability", "id": "name", "classes": ["0", "1"], "metric": "log_loss"}),
+        ("g2net", {"kind": "series", "id": "stem", "form": "probability", "test": "test"}),
+        ("plant_seedlings", {"form": "name", "id": "name", "target_column": "species", "test": "test"}),
+        ("intel_scenes", {"form": "name", "id": "path", "test": "seg_pred"}),
+        ("kannada_mnist", {"id": "column", "columns": {"label": "label", "id": "id"}, "test": "test.csv"}),
+        ("several_tables", {"labels": "train.csv", "columns": {"item": "image_id", "label": "label"}}),
+        ("padded_numbers", {"labels": "Train.CSV", "test": "sample_submission.csv", "id": "column"}),
+        ("floating_labels", {"columns": {"item": "id", "label": "label"}, "form": "probability"}),
+        ("two_stages", {"sample_submission": "sample_submission_stage2.csv", "test": "test", "id": "stem"}),
+        ("masks_beside", {"exclude": ["train/masks/*.png"], "columns": {"item": "id", "label": "label"}}),
+        ("masks_in_classes", {"exclude": ["*_mask*.png"], "form": "name"}),
+        ("two_formats", {"exclude": ["png/train/*.png", "png/test/*.png"], "test": "test"}),
+        ("absent_class", {"classes": ["Cat", "Dog", "owl"], "form": "probabilities"}),
+        ("ids_in_a_list", {"test": "test.csv", "id": "column", "id_column": "number",
+                           "columns": {"item": "image", "label": "label", "id": "number"}}),
+        ("numbered_classes", {"form": "index", "classes": ["zebra", "cow", "ape"]}),
+        ("spaced_ids", {"test": "sample_submission.csv", "id": "stem", "columns": {"item": "path",
+                                                                                         "label": "disease"}}),
+        ("one_hot_in_one_column", {"form": "name", "columns": {"item": "id", "labels": ["ash", "elm", "oak"]}}),
+        ("prefixed_columns", {"form": "probabilities", "columns": {"item": "id", "label": "kind"}}),
+    ],
+)  # fmt: skip
+def test_other_competitions(name: str, fields: dict[str, Any], tmp_path: Path) -> None:
+    found = inferred(UNLISTED[name](), tmp_path).fields
+    assert {field: found.get(field) for field in fields} == fields
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "fields"),
+    [
+        ("siim_isic_melanoma", {"columns": {"label": "benign_malignant"}},
+         {"columns": {"item": "image_name", "label": "benign_malignant", "group": "patient_id"},
+          "classes": ["benign", "malignant"]}),
+        ("histopathologic_cancer", {"form": "name"}, {"metric": "accuracy", "classes": None, "form": None}),
+        ("dogs_vs_cats", {"classes": ["dog", "cat"]}, {"classes": None, "form": "probability"}),
+        ("several_tables", {"labels": "train_folds.csv"}, {"labels": None, "test": "test"}),
+        ("several_tables", {"sample_submission": None}, {"form": "name", "id": "path", "id_column": None}),
+        ("two_formats", {"exclude": ["*.jpg"]}, {"exclude": None, "test": "png/test"}),
+        ("two_stages", {"sample_submission": "sample_submission_stage1.csv"}, {"id": "stem", "id_column": "image"}),
+        ("plant_pathology_2020", {"test": "sample_submission.csv"}, {"test": None, "id": "stem"}),
+        ("deepfake_detection", {"kind": "video"}, {"kind": None, "labels": "train_sample_videos/metadata.json"}),
+        ("plant_pathology_2021", {"task": "multiclass"}, {"form": "name"}),
+    ],
+)  # fmt: skip
+def test_what_is_typed_decides_what_depends_on_it(
+    name: str, given: dict[str, Any], fields: dict[str, Any], tmp_path: Path
+) -> None:
+    found = inferred(MADE[name](), tmp_path, **given).fields
+    assert {field: found.get(field) for field in fields} == fields
+
+
+SAMPLE = {"sample_submission.csv": "id,label\nx,0\n"}
+MEASURED = "id,label\n" + "".join(f"{n},{n / 7}\n" for n in range(6))
+TAGS = "id,label\n" + "".join(f"{one},{'a;b' if n % 2 else 'a'}\n" for n, one in enumerate(imitations.TRAIN))
+A_PICTURE = {f"train/{n}.jpg": "" for n in range(6)}
+
+
+@pytest.mark.parametrize(
+    ("files", "given", "message"),
+    [
+        (MADE["plant_pathology_2021"](), {}, "column labels of train.csv has scab.*tags.*task=multilabel"),
+        (MADE["humpback_whales"](), {}, "column Id of sample_submission.csv has 'new_whale w_1.*task=ranking is not"),
+        ({"notes.txt": "", **SAMPLE}, {}, "no images, videos, sounds or series are in .*competition.source=PATH"),
+        ({}, {}, r"no images.*\(nothing\)"),
+        ({**A_PICTURE, **SAMPLE}, {}, "found 1 class folders .train.; .*: put each class into a folder"),
+        ({**A_PICTURE, "train.csv": MEASURED}, {},
+         "column label of train.csv has 0.0, 0.14.*measurements: competition.task=regression is not supported"),
+        ({**A_PICTURE, "train.csv": MEASURED}, {"columns": {"label": "lable"}},
+         "no table that names the items has the column lable of competition.columns: train.csv has id, label"),
+        ({**A_PICTURE, "train.csv": MEASURED}, {"labels": "lables.csv"}, "labels=lables.csv is no table.*train.csv"),
+        ({**A_PICTURE, "train.csv": MEASURED}, {"labels": "train.csv", "columns": {"label": "lable"}},
+         r"no column of train.csv \(id, label\) can be the labels: type '\+competition.columns={label: NAME}'"),
+        ({**A_PICTURE, "train.csv": "id,a,b\n" + "".join(f"{n},1,1\n" for n in range(6)),
+          "sample_submission.csv": "id,a,b\n9,.5,.5\n"}, {}, "train.csv has 1, 1 in its columns a, b"),
+        ({**MADE["dog_breed"](), "sample_submission.csv": f"id,boxer,pug,beagle\n{imitations.TEST[0]},.3,.3,.4\n"}, {},
+         "asks for the columns boxer, pug, beagle, and there are labels without one, affenpinscher"),
+        ({**MADE["histopathologic_cancer"](), "sample_submission.csv": "id,label\nzz,0\n"}, {},
+         "column id of sample_submission.csv asks for zz, and the items to classify are test/.*competition.test=PATH"),
+        ({**MADE["histopathologic_cancer"](), "train_labels.csv": TAGS}, {}, "a, a;b, which are tags"),
+    ],
+)  # fmt: skip
+def test_what_prevents_any_answer_is_refused_in_one_line(
+    files: Files, given: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        inferred(files, tmp_path, **given)
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_uncertain_is_said(tmp_path: Path) -> None:
+    rows = [(one, n % 3, "xyz"[n % 3], n % 2) for n, one in enumerate(imitations.TRAIN)]
+    files = {
+        **imitations.media(f"images/{one}.jpg" for one in imitations.TRAIN),
+        "about.csv": imitations.csv("image,age,colour,size", rows),
+        "validation.csv": imitations.csv("image,colour", [("other", "x")]),
+    }
+    found = inferred(files, tmp_path)
+    assert found.fields["columns"] == {"item": "image", "label": "colour"}
+    assert found.notes == [
+        "colour of about.csv was taken for the labels: '+competition.columns={label: NAME}' names another"
+    ]
+
+
+@pytest.mark.parametrize("text", [None, "", "a,b\n", "\0\1", "id;label\n1;2;3\n"])
+def test_half_a_source_is_inferred_or_refused_in_one_line(text: str | None, tmp_path: Path) -> None:
+    drops = ("sample_submission.csv", "train.csv", "test") if text is None else ("\n",)
+    for name in MADE.keys() - {"digit_recognizer", "kannada_mnist"}:
+        for number, dropped in enumerate(drops):
+            left = {path: one for path, one in MADE[name]().items() if dropped not in path}
+            broken = {path: one if text is None or ".csv" not in path else text for path, one in left.items()}
+            said = ""
+            try:
+                assert inferred(broken, tmp_path / f"{name}-{number}").fields["form"]
+            except UserError as error:
+                said = str(error)
+            assert "\n" not in said
