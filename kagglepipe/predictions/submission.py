@@ -275,7 +275,8 @@ def _spelt(ours: Sequence[str], header: Sequence[str]) -> dict[str, str] | None:
         found = {header[0]: ours[0], **class_columns(ours[1:], header[1:])}
     else:
         found = class_columns(ours, header)
-    return {own: name for name, own in found.items()} if sorted(found.values()) == sorted(ours) else None
+    is_complete = list(found) == list(header) and sorted(found.values()) == sorted(ours)
+    return {own: name for name, own in found.items()} if is_complete else None
 
 
 def submission_columns(
