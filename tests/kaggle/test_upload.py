@@ -36,7 +36,7 @@ NO_SCORE = "submit: submission 4001 has no score yet; type stage=runs later"
 def send(cats: Cats, *overrides: str) -> None:
     """What the command does when the CSV of the run `one` is written."""
     csv, config = cats.root / "submissions/one.csv", cats.at(*UPLOAD, *overrides)
-    facts = submit.ledger_facts(config, csv, read_json(csv.with_suffix(".json")))
+    facts = submit.ledger_facts(config.competition.slug, config.root, csv, read_json(csv.with_suffix(".json")))
     upload(connect(config.kaggle), csv, facts, config.ledger_file, config.submit)
 
 
