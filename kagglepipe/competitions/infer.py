@@ -25,6 +25,7 @@ from kagglepipe.competitions.infer_labels import (
     set_table_labels,
 )
 from kagglepipe.competitions.infer_sources import Inference, Names, Sources, find_items, find_kind, find_named
+from kagglepipe.competitions.infer_tasks import check_answers
 from kagglepipe.competitions.infer_tests import choose_sample, set_tests
 from kagglepipe.competitions.source_tables import read_source_table, read_source_tables
 from kagglepipe.errors import UserError
@@ -47,6 +48,7 @@ def infer(root: Path, files: Sequence[str], given: Mapping[str, Any]) -> Inferen
         values = set_table_labels(found, sources, labels)
         note_other_labels(found, sources, names, labels)
     else:
+        check_answers(sources)
         values = set_named_labels(found, sources)
     set_tests(found, sources, labels.table if labels else None)
     set_metadata(found, sources, names, labels.table if labels else None)

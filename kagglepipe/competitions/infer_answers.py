@@ -83,7 +83,7 @@ def _set_one_column(found: Inference, sources: Sources, names: Sequence[str]) ->
         found.set("form", "probability", why)
         if not is_half and given is None:
             found.notes.append(f"probabilities of {names[1]} will be submitted: competition.form=name writes 0 or 1")
-    elif cells.empty or set(cells) <= set(names) or not numbers.isin(range(len(names))).all():
+    elif cells.empty or set(cells) <= set(names) or not _are_positions(numbers, values):
         found.set("form", "name", "the sample submission holds names of classes" if len(cells) else "it has no answers")
     else:
         found.set("form", "index", "the sample submission holds numbers, the labels are names")
@@ -91,6 +91,12 @@ def _set_one_column(found: Inference, sources: Sources, names: Sequence[str]) ->
     if form == "index" and "classes" not in sources.given:
         _set_numbered_classes(found, sources, names)
     return form
+
+
+def _are_positions(answers: "pd.Series[float]", labels: "pd.Series[float]") -> bool:
+    """Whether answers are positions of classes: of those with names, or of 0.0, 1.0, … (NaN where a cell is text)."""
+    are_names = bool(labels.isna().any())
+    return bool(answers.isin(range(len(labels))).all()) and (are_names or set(labels) == set(range(len(labels))))
 
 
 def _set_numbered_classes(found: Inference, sources: Sources, names: Sequence[str]) -> None:

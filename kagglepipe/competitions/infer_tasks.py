@@ -15,7 +15,7 @@ from kagglepipe.text import first_three
 MANY_NUMBERS = 20  # different whole numbers that may be classes in any case
 ROWS_A_CLASS = 5  # of more numbers than that
 CLASS_WORDS = {"label", "class", "category", "species", "id", "identity", "individual", "target", "landmark"}
-TAG_NAMES = ("tags", "labels", "attributes", "attribute_ids", "classes", "categories", "genres")
+TAG_NAMES = ("labels", "classes", "categories", "genres")
 ANSWERS = 3  # words of a cell that are several answers, whatever they are
 
 
@@ -26,6 +26,7 @@ def check_multiclass(table: SourceTable, column: str, sources: Sources) -> None:
     """
     if sources.given.get("task") == "multiclass":
         return
+    check_answers(sources)
     values = table.cells(column)
     where = f"column {column} of {table.path} has {first_three(values.unique())}"
     mend = "another column is typed as '+competition.columns={label: NAME}', classes as competition.task=multiclass"
@@ -38,6 +39,20 @@ def check_multiclass(table: SourceTable, column: str, sources: Sources) -> None:
             f"column {sources.targets[0]} of {sources.sample.path} has {sources.answers.iloc[0]!r}, several answers an "
             "item: competition.task=ranking is not supported yet; competition.sample_submission=null trains without it"
         )
+
+
+def check_answers(sources: Sources) -> None:
+    """Raises UserError for a sample submission that asks for boxes or runs of pixels, which are several numbers."""
+    for target in sources.targets if sources.sample is not None else ():
+        assert sources.sample is not None
+        cells = sources.sample.cells(target)
+        words = [cell.split() for cell in cells]
+        several = [one for one in words if len(one) > 1]
+        if several and pd.to_numeric(pd.Series(several[0]), errors="coerce").notna().all():
+            raise UserError(
+                f"column {target} of {sources.sample.path} has {' '.join(several[0])!r}, boxes or runs of pixels: "
+                "detection and segmentation are not supported; competition.sample_submission=null trains without it"
+            )
 
 
 def _are_measurements(values: "pd.Series[str]", column: str, sources: Sources) -> bool:
@@ -63,6 +78,8 @@ def _are_tags(values: "pd.Series[str]", column: str) -> bool:
         counts = Counter(word for words in parts for word in set(words))
         words = {word for one in several for word in one}
         recurring = sum(counts[word] > 1 for word in words)
+        if several and recurring and column.casefold() in ("tags", "attributes", "attribute_ids"):
+            return True
         if not several or recurring < 0.8 * len(words):
             continue
         is_alone = recurring == len(words) and bool(set(distinct) & words)

@@ -88,7 +88,10 @@ def _set_id(found: Inference, sources: Sources, chosen: Sequence[str], labels: S
     if "id" in sources.given:
         return
     if forms[best] >= FIT_SHARE:
-        found.set("id", best, "as in the sample submission")
+        if labels is None and _repeat(best, sorted(set(sources.media) - set(chosen))):
+            found.set("id", "path", f"a {best} is that of several items to train on")
+        else:
+            found.set("id", best, "as in the sample submission")
         return
     names = Names(chosen)
     for table in [table for table in sources.tables if table is not labels and not table.is_sample] + [sample]:
@@ -111,6 +114,11 @@ def _set_id(found: Inference, sources: Sources, chosen: Sequence[str], labels: S
         f"{first_three(chosen) or 'not there'}: name their folder or list as competition.test=PATH, a column with "
         "their ids as '+competition.columns={id: NAME}', or type competition.sample_submission=null"
     )
+
+
+def _repeat(form: str, files: Sequence[str]) -> bool:
+    """Whether an id of `competition.id` is that of several files."""
+    return len({make_id(file, form) for file in files}) < len(files)
 
 
 def _set_table_tests(found: Inference, sources: Sources, items: SourceTable) -> None:

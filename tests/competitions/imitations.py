@@ -375,11 +375,39 @@ def prefixed_columns() -> Files:
     return {**files, "sample_submission.csv": csv("id,class1,class2,class3", [(one, 0, 0, 1) for one in TEST])}
 
 
+def planet() -> Files:
+    """Tags, few of which recur."""
+    values = ("haze primary", "clear primary", "cloudy", "clear agriculture primary")
+    return flat("train-jpg/{}.jpg", "test-jpg/{}.jpg", "train_v2.csv", "image_name,tags", values, "image_name,tags",
+                "primary clear")  # fmt: skip
+
+
+def wheat_boxes() -> Files:
+    """Boxes."""
+    return flat("train/{}.jpg", "test/{}.jpg", "train.csv", "image_id,bbox", ('"[1, 2]"', '"[3, 4]"'),
+                "image_id,PredictionString", "1.0 0 0 50 50")  # fmt: skip
+
+
+def grades_from_one() -> Files:
+    """1.0 to 5.0, answered by whole numbers."""
+    return flat(
+        "train/{}.jpg", "test/{}.jpg", "train.csv", "id,grade", [f"{n}.0" for n in range(1, 6)], "id,grade", "1"
+    )
+
+
+def numbers_in_every_class() -> Files:
+    """Class folders with the same numbers, which the test has, too."""
+    train = [f"train/{name}/{n}.png" for name in ("a", "b") for n in range(COUNT // 2)]
+    sample = csv("id,a,b", [(n, 0.5, 0.5) for n in range(ASKED)])
+    return {**media(train), **media(f"test/{n}.png" for n in range(ASKED)), "sample_submission.csv": sample}
+
+
 UNLISTED: dict[str, Callable[[], Files]] = {
     made.__name__: made
     for made in (
         career_con, plant_pathology_2021, aerial_cactus, g2net, plant_seedlings, intel_scenes, humpback_whales,
         kannada_mnist, several_tables, padded_numbers, floating_labels, two_stages, masks_beside, masks_in_classes,
         two_formats, absent_class, ids_in_a_list, numbered_classes, spaced_ids, one_hot_in_one_column, prefixed_columns,
+        planet, wheat_boxes, grades_from_one, numbers_in_every_class,
     )
 }  # fmt: skip
