@@ -8,13 +8,15 @@ import difflib
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute
 from kagglepipe.options import (
+    DEFAULT_RATE,
+    DEFAULT_SOUND_RATE,
     NAMED,
     AugmentationOptions,
     AugmentOptions,
@@ -88,11 +90,13 @@ class Config(Options):
     )
     model: ModelOptions = option(ModelOptions, "", stages="augment | train | drill | doctor | bundle")
     training: TrainingOptions = option(TrainingOptions, "", stages="train | drill | bundle")
-    sequences: SequenceOptions = option(SequenceOptions, "", read_by="video | series", stages="train | drill")
+    sequences: SequenceOptions = option(SequenceOptions, "", read_by="video | series | audio", stages="train | drill")
     ensemble: EnsembleOptions = option(EnsembleOptions, "", stages="ensemble | bundle")
     submit: SubmitOptions = option(SubmitOptions, "", changes_results=False, stages="submit")
     predict: PredictOptions = option(PredictOptions, "", changes_results=False, stages="predict")
-    detect: DetectOptions = option(DetectOptions, "", changes_results=False, read_by="video | series", stages="detect")
+    detect: DetectOptions = option(
+        DetectOptions, "", changes_results=False, read_by="video | series | audio", stages="detect"
+    )
     kaggle: KaggleOptions = option(
         KaggleOptions, "", changes_results=False, stages="download | submit | runs | doctor | bundle"
     )
@@ -109,6 +113,9 @@ class Config(Options):
             raise UserError(f"device={self.device} is unknown; choose auto, cpu, cuda, cuda:1 or mps")
         if "paste" in (self.augmentation.policy, self.competition.augmentation) and self.competition.kind != "image":
             raise UserError("augmentation=paste puts photos on photos, not frames on frames: choose light or strong")
+        if self.sequences.rate is None:
+            usual = DEFAULT_SOUND_RATE if self.competition.kind == "audio" else DEFAULT_RATE
+            object.__setattr__(self, "sequences", replace(self.sequences, rate=usual))
 
     @property
     def root(self) -> Path:
@@ -201,9 +208,10 @@ class Config(Options):
     @property
     def training_mode(self) -> str:
         """`head` or `finetune`; `auto` depends on the device."""
-        if self.competition.kind == "series":
+        if not self.competition.has_encoder:
             if self.training.mode == "finetune":
-                raise UserError("a series has no encoder to fine-tune: type training=head, which fits all there is")
+                what = "a series has" if self.competition.kind == "series" else "sounds have"
+                raise UserError(f"{what} no encoder to fine-tune: type training=head, which fits all there is")
             return "head"
         if self.training.mode != "auto":
             return self.training.mode

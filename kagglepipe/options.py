@@ -21,6 +21,8 @@ CROPS = ("squash", "center", "border")
 FORMS = ("index", "name", "probability", "probabilities", "segments")
 ID_FORMS = ("name", "stem", "path", "column")
 TASKS = ("multiclass", "multilabel", "ordinal", "regression", "ranking")
+DEFAULT_RATE = 8.0  # of `sequences.rate`
+DEFAULT_SOUND_RATE = 100.0
 JOINTS = ("hip", "neck", "left_hip", "right_hip")
 # stages and tools that find the folder of a competition by its name
 NAMED = "download | prepare | augment | train | ensemble | submit | predict | detect | runs | drill | bundle"
@@ -96,7 +98,7 @@ class CompetitionOptions(Options, group="competition"):
     kind: str = option(
         "image",
         "Type of the items.",
-        choices=("image", "video", "series"),
+        choices=("image", "video", "series", "audio"),
         stages=f"{NAMED} | doctor",
     )
     classes: list[str] = option(
@@ -135,7 +137,9 @@ class CompetitionOptions(Options, group="competition"):
         "letters, also `/`.",
         stages="prepare | train",
     )
-    files: str | None = option(None, "CSV `item[,group][,split]` of all items.", path=True, read_by="video | series")
+    files: str | None = option(
+        None, "CSV `item[,group][,split]` of all items.", path=True, read_by="video | series | audio"
+    )
     columns: dict[str, Any] = option(
         {},
         f"Columns in these tables, or arrays in npz files: {', '.join(COLUMNS[:-2])}. `labels` is a list of one-hot "
@@ -145,13 +149,13 @@ class CompetitionOptions(Options, group="competition"):
     background: str | None = option(
         None,
         "Class of unlabelled time, or of idle clips.",
-        read_by="video | series",
+        read_by="video | series | audio",
         stages="prepare | train | ensemble | submit | drill",
     )
     skeleton: dict[str, int] = option(
         {}, f"Index of the joints {', '.join(JOINTS)}, or empty.", read_by="series", stages="prepare | train"
     )
-    unit: str = option("s", "Unit of a series' times, such as s or frames.", read_by="video | series")
+    unit: str = option("s", "Unit of a series' times, such as s or frames.", read_by="video | series | audio")
     time_axis: int | None = option(
         None, "Time axis, 0 to 2; null: 0, unless another is 8 times as long.", read_by="series"
     )
@@ -159,7 +163,7 @@ class CompetitionOptions(Options, group="competition"):
         "f1_50",
         "Score of segments by which smoothing and thresholds are chosen.",
         choices=SEGMENT_SCORES,
-        read_by="video | series",
+        read_by="video | series | audio",
         stages="train | ensemble | runs | drill",
     )
     id: str = option(
@@ -252,16 +256,16 @@ class CompetitionOptions(Options, group="competition"):
         object.__setattr__(self, "layout", layout)
         if self.form == "segments" and (self.kind == "image" or self.background is None):
             raise UserError(
-                "competition.form=segments needs kind=video or series, and a name for competition.background"
+                "competition.form=segments needs kind=video, series or audio, and a name for competition.background"
             )
         if self.form == "segments" and self.classes and self.background not in self.classes:
             raise UserError(
                 f"competition.background={self.background} is missing from competition.classes={self.classes[:8]}"
             )
-        if self.kind == "video" and self.unit != "s":
+        if self.kind in ("video", "audio") and self.unit != "s":
             raise UserError(
-                f"competition.unit={self.unit} is for series, times of videos are in seconds: divide frame numbers by "
-                "the frame rate, start and end alike, and leave competition.unit out"
+                f"competition.unit={self.unit} is for series, times of {self.noun} are in seconds: divide frame "
+                "numbers by the frame rate, start and end alike, and leave competition.unit out"
             )
         if self.time_axis not in (None, 0, 1, 2):
             raise UserError(f"competition.time_axis={self.time_axis} must be 0, the first axis, 1 or 2")
@@ -292,9 +296,14 @@ class CompetitionOptions(Options, group="competition"):
         return self.form == "segments"
 
     @property
+    def has_encoder(self) -> bool:
+        """Whether a network encodes its images or frames; numbers over time and sounds need none."""
+        return self.kind in ("image", "video")
+
+    @property
     def noun(self) -> str:
         """The plural noun of its items."""
-        return {"image": "images", "video": "videos", "series": "series"}[self.kind]
+        return {"image": "images", "video": "videos", "series": "series", "audio": "sounds"}[self.kind]
 
     @property
     def is_part(self) -> bool:
@@ -439,7 +448,7 @@ class ModelOptions(Options, group="model"):
         "squash", "Squash to a square, center crop, or padded border.",
         choices=CROPS, read_by="image | video",
     )  # fmt: skip
-    temporal: TemporalOptions = option(TemporalOptions, "", read_by="video | series")
+    temporal: TemporalOptions = option(TemporalOptions, "", read_by="video | series | audio")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -525,9 +534,19 @@ class TrainingOptions(Options, group="training"):
 class SequenceOptions(Options, group="sequences"):
     """Sampling of video and series, and the fit of the temporal model on the features of their frames."""
 
-    rate: float = option(8.0, "Frames per second; for series, samples per unit of time.", above=0, at_most=10_000)
+    rate: float | None = option(
+        None, "Frames per second; for series, samples per unit of time. null: 8, of sounds 100.", above=0,
+        at_most=10_000,
+    )  # fmt: skip
+    centred: bool = option(
+        False, "Subtract the mean over time of each band of a sound: a voice's or a microphone's colour.",
+        read_by="audio",
+    )  # fmt: skip
     motion: bool = option(False, "Encode frame differences too, at twice the cost.", read_by="video")
-    views: int = option(0, "Augmented views of each video, one draw for all frames.", least=0, read_by="video")
+    views: int = option(
+        0, "Augmented views of each video, one draw for all frames; of each sound, at other pitches.", least=0,
+        read_by="video | audio",
+    )  # fmt: skip
     steps: int = option(300, "Steps of the fit.", least=1, read_by="network")
     lr: float = option(2e-3, "Peak learning rate.", above=0, read_by="network")
     batch_size: int = option(16, "Clips or windows per step.", least=1, read_by="network")
@@ -544,6 +563,11 @@ class SequenceOptions(Options, group="sequences"):
     )
     noise: float = option(0.1, "Standard deviation of feature noise.", least=0, read_by="network | finetune")
     clip_frames: int = option(8, "Frames of a clip in fine-tuning.", least=1, read_by="video finetune")
+
+    @property
+    def samples_per_unit(self) -> float:
+        """`rate`, or its default for video and series; `Config` knows that of the kind, and sets it."""
+        return DEFAULT_RATE if self.rate is None else self.rate
 
 
 @dataclass(frozen=True)

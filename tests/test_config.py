@@ -331,7 +331,7 @@ def test_every_option_says_what_it_means_and_is_read_by_some_run() -> None:
     for name, one in option_fields():
         assert one.metadata["doc"].endswith("."), name
         assert kinds_reading(name), name
-        assert set(" ".join(one.metadata["read_by"]).split()) <= {"image", "video", "series", *RUN_WORDS}, name
+        assert set(" ".join(one.metadata["read_by"]).split()) <= {"image", "video", "series", "audio", *RUN_WORDS}, name
     stages = {name for one in fields(Config) for name in one.metadata["stages"]}
     assert stages == set(COMMANDS) - {"all"}
 

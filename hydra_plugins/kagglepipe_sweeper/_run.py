@@ -109,7 +109,7 @@ def deciding_settings(config: Config) -> dict[str, Any]:
     """Settings that decide a run's results on given data, as in `runs.identity`."""
     training = config.training
     teacher = training.teacher and (training.teacher, training.confidence)
-    weights = config.competition.kind != "series" and config.model.weights
+    weights = config.competition.has_encoder and config.model.weights
     return {**result_settings(config, config.training_mode), "weights": weights, "teacher": teacher}
 
 

@@ -36,14 +36,34 @@ def infer_competition(arguments: Sequence[str]) -> "Inference":
     source = read_json(config.base_dir / "source.json")
     root = Path(source["path"]) if source["kind"] == "folder" else config.base_dir / "raw"
     files = list_files(root, skip_bad=config.competition.on_bad_image == "skip")[0]
-    return infer(root, [file.relative_to(root).as_posix() for file in files], given_fields(arguments))
+    names = [file.relative_to(root).as_posix() for file in files]
+    inference = infer(root, names, given_fields(arguments))
+    if inference.fields.get("kind", config.competition.kind) in ("series", "audio"):
+        set_rate(inference, arguments, root, names)
+    return inference
+
+
+def set_rate(inference: "Inference", arguments: Sequence[str], root: Path, files: Sequence[str]) -> None:
+    """Set `sequences.rate` to that of the series or sounds among `files`, unless it is typed."""
+    from kagglepipe.sequences.usual_rate import usual_rate
+
+    if any(word.lstrip("+").startswith("sequences.rate=") for word in arguments):
+        return
+    typed = [word for word in arguments if word.lstrip("+").startswith("competition.") and not is_sweep(word)]
+    competition = composed([*field_arguments(inference), *typed]).competition
+    if found := usual_rate(root, files, competition):
+        inference.settings["sequences.rate"], inference.reasons["sequences.rate"] = found
+
+
+def field_arguments(inference: "Inference") -> list[str]:
+    """The arguments that set the inferred fields."""
+    return [word for name, value in inference.fields.items() for word in option_arguments(f"competition.{name}", value)]
 
 
 def inferred_arguments(inference: "Inference", arguments: Sequence[str]) -> list[str]:
     """The arguments that set the inferred fields; those typed afterwards override them."""
-    words = [
-        word for name, value in inference.fields.items() for word in option_arguments(f"competition.{name}", value)
-    ]
+    words = field_arguments(inference)
+    words += [word for name, value in inference.settings.items() for word in option_arguments(name, value)]
     model = MODELS.get(str(inference.fields.get("kind")))
     is_chosen = any(word.partition("=")[0] in ("model", "experiment") for word in arguments)
     return [*words, *([model] if model and not is_chosen else [])]
@@ -91,4 +111,5 @@ def description(inference: "Inference") -> list[str]:
     for name, value in inference.fields.items():
         text = yaml.safe_dump({name: value}, default_flow_style=None, sort_keys=False, allow_unicode=True, width=10**6)
         lines.append(f"{text.strip()}  # {inference.reasons[name]}")
+    lines += [f"# {name}={value:g}: {inference.reasons[name]}" for name, value in inference.settings.items()]
     return [*lines, *(f"# {note}" for note in inference.notes)]

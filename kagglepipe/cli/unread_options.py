@@ -22,7 +22,7 @@ DECIDING_OPTIONS = {"stage", "run", "training", "training.mode", "model", "model
 TEMPORAL_MODELS = ("lstm", "cnn_lstm", "lstm_shuffled", "mean_pool", "mean_pool_diff", "temporal_conv")
 STAGE_OPTIONS = ("augment", "ensemble", "submit", "predict", "detect", "runs", "drill", "bundle",
                  "input", "submission", "run")  # fmt: skip
-NOUNS = {"image": "images", "video": "videos", "series": "series"}
+NOUNS = {"image": "images", "video": "videos", "series": "series", "audio": "sounds"}
 
 
 def check_overrides(config: Config) -> None:
@@ -150,9 +150,14 @@ def _of_mode(config: Config, name: str, mode: str) -> str:
     part, _, option = name.partition(".")
     kind = config.competition.kind
     if part == "training" and kind != "image" and is_option_read(config, f"sequences.{option}", mode):
-        whose = "series" if kind == "series" else "videos, while the encoder is frozen"
+        whose = "videos, while the encoder is frozen" if kind == "video" else NOUNS[kind]
         return f"for {whose}: type sequences.{option} instead"
-    if part == "training" and kind != "series" and mode == "head" and is_option_read(config, name, "finetune"):
+    if (
+        part == "training"
+        and config.competition.has_encoder
+        and mode == "head"
+        and is_option_read(config, name, "finetune")
+    ):
         why = " (training=auto without a GPU)" if config.training.mode == "auto" else ""
         return f"while only a head is fitted{why}: add training=finetune, or leave it out"
     if part == "training":

@@ -62,7 +62,7 @@ def list_items(files: Sequence[str], competition: CompetitionOptions, root: Path
     found = [f for f in others if PurePosixPath(f).suffix.lower() in suffixes]
     outside = [f for f in others if PurePosixPath(f).suffix.lower() not in suffixes]
     if not found:
-        wanted = f"{'videos' if competition.kind == 'video' else 'series'} ({', '.join(suffixes[:6])})"
+        wanted = f"{competition.noun} ({', '.join(suffixes[:6])})"
         hint = other_kind(others, competition.kind) or "is competition.source right?"
         raise UserError(f"no {wanted} are among the {len(files)} files of {root}; {hint}")
     if competition.labels is None:

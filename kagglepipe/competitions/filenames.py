@@ -33,6 +33,7 @@ SUFFIXES = {
         ".flv", ".3gp", ".3g2", ".ogv", ".mxf", ".vob", ".y4m", ".h264", ".264", ".hevc", ".265", ".mjpeg", ".gif",
     ),
     "series": (".npz", ".npy", ".csv"),
+    "audio": (".wav", ".flac", ".ogg", ".mp3", ".m4a", ".aac", ".opus", ".oga", ".aif", ".aiff", ".wma"),
 }  # fmt: skip
 
 

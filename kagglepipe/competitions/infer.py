@@ -24,6 +24,7 @@ from kagglepipe.competitions.infer_labels import (
     set_named_labels,
     set_table_labels,
 )
+from kagglepipe.competitions.infer_series import set_times
 from kagglepipe.competitions.infer_sources import Inference, Names, Sources, find_items, find_kind, find_named
 from kagglepipe.competitions.infer_tasks import check_answers
 from kagglepipe.competitions.infer_tests import choose_sample, set_tests
@@ -53,6 +54,8 @@ def infer(root: Path, files: Sequence[str], given: Mapping[str, Any]) -> Inferen
     set_tests(found, sources, labels.table if labels else None)
     set_metadata(found, sources, names, labels.table if labels else None)
     set_answers(found, sources, values)
+    if found.fields["kind"] == "series":
+        set_times(found, sources)
     if "columns" in found.fields:
         found.fields["columns"] |= dict(given.get("columns") or {})
     found.fields = {name: value for name, value in found.fields.items() if name not in given or name == "columns"}

@@ -13,8 +13,13 @@ from kagglepipe.competitions.source_tables import SourceTable
 from kagglepipe.errors import UserError
 from kagglepipe.text import first_three
 
-SOUNDS = (".wav", ".flac", ".ogg", ".mp3", ".m4a", ".aac", ".opus")
-KINDS = {"image": SUFFIXES["image"], "video": SUFFIXES["video"], "audio": SOUNDS, "series": SUFFIXES["series"]}
+LABELLED_SHARE = 0.9  # of the rows of a table of series are of series that another table labels
+KINDS = {
+    "image": SUFFIXES["image"],
+    "video": SUFFIXES["video"],
+    "audio": SUFFIXES["audio"],
+    "series": SUFFIXES["series"],
+}
 NAMED_SHARE = 0.5  # of the cells of a column of items name a file
 FIT_SHARE = 0.9  # of the ids of the sample submission are those of items
 REPEATS = 10  # rows about one item, of a table about items
@@ -22,9 +27,12 @@ REPEATS = 10  # rows about one item, of a table about items
 
 @dataclass
 class Inference:
-    """fields: of CompetitionOptions, name -> value. reasons: field -> why. notes: what is uncertain, for the log."""
+    """fields: of CompetitionOptions, name -> value. settings: other options, dotted name -> value. reasons: field or
+    setting -> why. notes: what is uncertain, for the log.
+    """
 
     fields: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -172,7 +180,7 @@ def series_key(table: SourceTable, tables: Sequence[SourceTable]) -> str | None:
         values = table.rows[name]
         if len(values) >= 2 * values.nunique() and values.nunique() > 1:
             keys = [other.rows[name] for other in others if name in other.columns and other.rows[name].is_unique]
-            if any(values.isin(set(key)).all() for key in keys):
+            if any(values.isin(set(key)).mean() >= LABELLED_SHARE for key in keys):
                 return name
     return None
 

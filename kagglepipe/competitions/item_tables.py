@@ -4,10 +4,12 @@ Their items are virtual files, in a format that the rows can be written in: row 
 `train.csv/12.pgm`, the series 7 is `X_train.csv/series_id/7.csv`, below a file, where no folder can be.
 """
 
+import csv
 import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -18,6 +20,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.options import CompetitionOptions
 
 MIN_PIXELS = 49
+TIME_NAMES = ("time", "times", "t", "frame", "frames", "timestamp")  # the first that exists holds the times
 
 
 def pixel_columns(columns: Sequence[str]) -> list[str]:
@@ -112,6 +115,7 @@ def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 def read_header(path: Path) -> tuple[str, list[str]]:
     """Read (separator, names of the columns) of a CSV, also gzipped, without its rows."""
-    first = pd.read_csv(path, sep="\x01", nrows=0, encoding="utf-8-sig", engine="python").columns[0]
+    options: Any = {"nrows": 0, "encoding": "utf-8-sig", "engine": "python", "quoting": csv.QUOTE_NONE}
+    first = pd.read_csv(path, sep="\x01", **options).columns[0]
     separator = separator_of(first)
     return separator, pd.read_csv(path, sep=separator, nrows=0, encoding="utf-8-sig").columns.tolist()

@@ -34,7 +34,7 @@ def read_data(config: Config, *, frames: bool = True) -> "Dataset":
     # a part of long videos has annotations of its own: those of hidden videos are not in them
     items_dir = config.data_dir if competition.finds_segments else config.base_dir
     dataset = read_dataset(config.data_dir, config.folds_file, items_dir)
-    return at_rate(dataset, config.sequences.rate, competition) if frames else dataset
+    return at_rate(dataset, config.sequences.samples_per_unit, competition) if frames else dataset
 
 
 def inference_backend(config: Config) -> "InferenceBackend":
@@ -116,7 +116,7 @@ def learner_options(config: Config) -> "LearnerOptions":
     return LearnerOptions(
         competition, config.model, replace(config.training, mode=mode), config.sequences,
         replace(config.augmentation, policy=policy), config.seed,
-        config.short_side if competition.kind != "series" else 0,
+        config.short_side if competition.has_encoder else 0,
     )  # fmt: skip
 
 

@@ -33,7 +33,7 @@ def run_identity(config: Config, dataset: "Dataset", mode: str, teacher: "Run | 
     if teacher is not None:
         answers = [file_sha256(file) for file in teacher.fold_tests]
         settings["teacher"] = {"answers": sha256(*answers), "confidence": config.training.confidence}
-    if config.competition.kind == "series":
+    if not config.competition.has_encoder:
         return settings
     from kagglepipe.models.weights import FEATURE_VERSION, find_weights
 
@@ -73,7 +73,7 @@ def model_name(config: Config) -> str:
     """Begin of a run's name: backbone, temporal model, or both."""
     backbone, temporal = config.model.name.split("/")[-1], config.model.temporal
     body = temporal.cell + "-shuffled" * temporal.shuffled
-    return {"image": backbone, "video": f"{backbone}-{body}", "series": body}[config.competition.kind]
+    return {"image": backbone, "video": f"{backbone}-{body}", "series": body, "audio": body}[config.competition.kind]
 
 
 def usual_order(
@@ -131,7 +131,7 @@ def is_option_read(config: Config, name: str, mode: str) -> bool:
 
 
 def kinds_reading(name: str) -> list[str]:
-    """Kinds of competition, `image`, `video` and `series`, with runs that read an option."""
+    """Kinds of competition, as `image` and `video`, with runs that read an option."""
     facts = option_facts(name)
     return [
         kind
@@ -175,6 +175,10 @@ def result_settings(config: Config, mode: str) -> dict[str, Any]:
     if competition.kind == "series":
         arrays = {name: competition.columns.get(name) for name in ("values", "time")}
         return {**settings, "columns": arrays, "skeleton": competition.skeleton}
+    if competition.kind == "audio":
+        from kagglepipe.sequences.sound import READER
+
+        return {**settings, "reader": READER}
     if "augmented" in words:
         settings |= augmentation_settings(config, mode)
     if words & {"augmented", "cropped"}:

@@ -9,6 +9,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kagglepipe.competitions.item_tables import TIME_NAMES
 from kagglepipe.competitions.spreadsheet import UTF16, separator_of
-from kagglepipe.sequences.series_table import read_series_bytes
+from kagglepipe.sequences.series_table import MISSING, read_series_bytes
 
 SUFFIXES = (".npz", ".npy", ".csv")
 MAX_BYTES = 2**30  # of a file, or of all arrays of an .npz
-TIME_NAMES = ("time", "times", "t", "frame", "frames", "timestamp")  # the first that exists holds the times
 INDEX_SUFFIX = re.compile(r"(?:id|idx|index|no|nr|num|number|code|name)$")  # class_id is a label as much as class
-MISSING = ("", "na", "n/a", "null", "none")  # cells without a number, beside nan and inf
 MIN_TIME_RATIO = 8  # an axis at least this many times as long as the others is time
 DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError)
 
@@ -225,14 +225,22 @@ def _check_header(header: Sequence[str], first: Sequence[str]) -> None:
 
 def _numbers(
     rows: Iterable[list[str]], header: Sequence[str], read: Sequence[str], *, has_decimal_commas: bool
-) -> Iterator[NDArray[np.float64]]:
-    """Yield the numbers (C,) of each row in the C columns `read`; empty cells after the last are ignored."""
+) -> Iterator[list[float]]:
+    """Yield the C numbers of each row in the C columns `read`; empty cells after the last are ignored."""
     places = [header.index(name) for name in read]
     for number, row in enumerate(rows, 1):
         if len(row) < len(header) or any(cell.strip() for cell in row[len(header) :]):
             raise SeriesError(f"row {number} has {len(row)} cells, the header {len(header)}")
         cells = [row[place].replace(",", ".") if has_decimal_commas else row[place] for place in places]
-        yield np.array([_number(cell, name, number) for cell, name in zip(cells, read, strict=True)])
+        yield _row(cells, read, number)
+
+
+def _row(cells: Sequence[str], read: Sequence[str], number: int) -> list[float]:
+    """Convert cells to numbers, all at once where each is one."""
+    with suppress(ValueError):
+        if "_" not in "".join(cells):  # float would accept 1_000
+            return [float(cell) for cell in cells]
+    return [_number(cell, name, number) for cell, name in zip(cells, read, strict=True)]
 
 
 def _is_number(cell: str) -> bool:

@@ -8,7 +8,7 @@ the rest has tables of its own.
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -175,10 +175,12 @@ def look_at_items(
 ) -> tuple[pd.DataFrame, list[str]]:
     """(a frame of video, path and the fields of Item for the usable files, reasons for those that are not)."""
     paths = [root / path for path in files["path"]]
-    look = partial(look_at_video, max_side=max_side)
+    look: Callable[[Path], Item] = partial(look_at_video, max_side=max_side)
     if competition.kind == "series":
         axis = axis_of_time(competition, paths, workers)
         look = partial(look_at_series, competition=competition, axis=axis)
+    elif competition.kind == "audio":
+        look = look_at_sound
 
     def look_safely(path: str) -> Item | str:
         try:
@@ -214,6 +216,17 @@ def look_at_video(path: Path, *, max_side: int) -> Item:
     return Item(
         file_sha256(path), path.stat().st_size, 0.0, facts.seconds, facts.frames, facts.width, facts.height,
         facts.codec, facts.repairs, facts.reading,
+    )  # fmt: skip
+
+
+def look_at_sound(path: Path) -> Item:
+    """One sound, decoded whole. Raises SeriesError."""
+    from kagglepipe.sequences.sound import MELS, inspect_sound
+
+    facts = inspect_sound(path)
+    return Item(
+        file_sha256(path), path.stat().st_size, 0.0, facts.seconds, facts.samples, MELS, 1, path.suffix[1:].lower(),
+        facts.repairs,
     )  # fmt: skip
 
 

@@ -53,7 +53,8 @@ def check(config: Config) -> None:
     from kagglepipe.training.trackers import check_trackers
 
     device, engine, model, training = config.device, config.engine, config.model, config.training
-    kind, finds_segments = config.competition.kind, config.competition.finds_segments
+    competition = config.competition
+    kind, finds_segments = competition.kind, competition.finds_segments
     check_trackers(training.trackers)
     if training.prune_against:
         read_incumbent(absolute(training.prune_against))
@@ -71,7 +72,7 @@ def check(config: Config) -> None:
             raise UserError("fine-tuning reads only frames: type sequences.motion=false, or training=head")
         if model.temporal.cell == "mean" and finds_segments:
             raise UserError("fine-tuning needs a temporal model: type model=cnn_lstm, or training=head")
-    if kind != "series":
+    if competition.has_encoder:
         find_weights(model.name, model.weights)
         check_model(model.name)
 

@@ -163,7 +163,7 @@ def put_model(config: Config, competition: CompetitionOptions, bundle: Path) -> 
         "bundle: no run of this configuration is finished, so the notebook trains one; to predict with one of yours: "
         "stage=train first, or run=NAME"
     )
-    return "", {} if competition.kind == "series" else put_weights(config.model, bundle)
+    return "", put_weights(config.model, bundle) if competition.has_encoder else {}
 
 
 def finished_run(config: Config) -> Run | None:

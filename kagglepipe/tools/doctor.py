@@ -62,7 +62,7 @@ def findings(config: Config) -> Iterator[Finding]:
     yield check_disk(config.root)
     competition = config.competition
     for area, check in {
-        "weights": partial(check_weights, config.model, competition.kind),
+        "weights": partial(check_weights, config.model, competition),
         "device": partial(check_device, config.device),
     }.items():
         try:
@@ -83,10 +83,10 @@ def check_disk(root: Path) -> Finding:
     return Finding("ok", found) if free >= ENOUGH_GB else Finding("note", f"{found}: for more type paths.root=FOLDER")
 
 
-def check_weights(model: ModelOptions, kind: str) -> Finding:
+def check_weights(model: ModelOptions, competition: CompetitionOptions) -> Finding:
     """Pretrained weights of the model. Raises UserError for missing ones."""
-    if kind == "series":
-        return Finding("ok", "weights: a series needs none")
+    if not competition.has_encoder:
+        return Finding("ok", f"weights: {competition.noun} need none")
     from kagglepipe.models.weights import find_weights
 
     weights = find_weights(model.name, model.weights)

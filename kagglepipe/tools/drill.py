@@ -247,7 +247,7 @@ def graded(run: Run, dataset: Dataset, competition: CompetitionOptions, is_publi
         options = written_options(run.config_file)
         if options is None:
             raise UserError("the rate of its frames is unknown, since its config.yaml is missing or old")
-        dataset = at_rate(dataset, config_of(options, run.name).sequences.rate, competition)
+        dataset = at_rate(dataset, config_of(options, run.name).sequences.samples_per_unit, competition)
     answers = hidden_answers(competition, dataset)
     frame = run.test().sort_values("id", ignore_index=True)
     if fault := id_fault(frame["id"], answers.index):

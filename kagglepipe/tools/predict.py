@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 PHOTOS = SUFFIXES["image"]
 SHOWN_ROWS = 10  # in the log
-NOUNS = {"image": ("photos", "PHOTO"), "video": ("clips", "CLIP"), "series": ("series", "FILE")}
+NOUNS = {"image": ("photos", "PHOTO"), "video": ("clips", "CLIP"), "series": ("series", "FILE"),
+         "audio": ("sounds", "SOUND")}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,12 @@ if TYPE_CHECKING:  # torch is not waited for by stages that do not train
     from kagglepipe.training.learner import Learner, LearnerOptions
 
 log = logging.getLogger(__name__)
-NOUNS = {"image": "images", "video": "clips", "series": "series"}
+NOUNS = {"image": "images", "video": "clips", "series": "series", "audio": "sounds"}
 READERS = {  # of the options that training=head does not read
     "image": "while only a head is fitted: add training=finetune",
     "video": "while only the temporal model is fitted: that reads sequences.*, or add training=finetune",
     "series": "of a series: its temporal model reads sequences.*",
+    "audio": "of sounds: their temporal model reads sequences.*",
 }
 SIDES = (
     ("left", "right"), ("lefthand", "righthand"), ("leftward", "rightward"), ("leftwards", "rightwards"),
@@ -102,7 +103,7 @@ def what_to_change(options: "LearnerOptions") -> str:
         return "more training.epochs, another training.lr"
     if kind != "image" and options.model.temporal.cell != "mean":
         return "more sequences.steps, another sequences.lr"
-    return "another model, training=finetune" if kind != "series" else "model=lstm"
+    return "another model, training=finetune" if options.competition.has_encoder else "model=lstm"
 
 
 def warn_of_constant(

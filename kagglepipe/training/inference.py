@@ -18,6 +18,7 @@ from kagglepipe.models.temporal import Stream, TemporalModel
 from kagglepipe.sequences.grid import grid_length
 from kagglepipe.sequences.series import series_inputs
 from kagglepipe.sequences.series_file import SeriesError
+from kagglepipe.sequences.sound import read_sound
 from kagglepipe.sequences.video import Resize, motion_frames, sample_frames
 from kagglepipe.sequences.video_info import inspect
 from kagglepipe.training.backends import Encoder, InferenceBackend
@@ -113,6 +114,10 @@ class SequenceRun:
                 raise SeriesError(f"it has {inputs.shape[1]} channels, the run was trained on {self.meta['features']}")
             end = float(times[-1] + 1 / self.meta["rate"])
             return Seen(dict.fromkeys(self.encoders, inputs), times, end, repairs)
+        if self.meta["kind"] == "audio":
+            sound = read_sound(path, rate=self.meta["rate"], centred=self.meta["centred"])
+            end = float(sound.times[-1] + 1 / self.meta["rate"])
+            return Seen(dict.fromkeys(self.encoders, sound.values), sound.times, end, sound.repairs)
         info, rate = inspect(path), self.meta["rate"]
         frames = sample_frames(path, rate=rate, resize=self.side, info=info, threads=0)
         total = grid_length(info.seconds, rate)

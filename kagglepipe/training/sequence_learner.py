@@ -12,14 +12,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kagglepipe.competitions.dataset import Dataset, content_key
+from kagglepipe.console import progress
 from kagglepipe.distributed import is_rank_zero
 from kagglepipe.images.augment import Transform
+from kagglepipe.images.views import draw_seed
 from kagglepipe.models.classifier import Classifier
 from kagglepipe.models.temporal import CnnLstm, TemporalModel
 from kagglepipe.options import TemporalOptions
 from kagglepipe.sequences.dataset import ClipBatches, Example
 from kagglepipe.sequences.grid import item_lengths
 from kagglepipe.sequences.series import item_inputs
+from kagglepipe.sequences.sound import draw_warp, read_sounds
 from kagglepipe.sequences.video import DECODER, VideoFrames
 from kagglepipe.training.checkpoint import save_temporal
 from kagglepipe.training.device import Precision
@@ -84,19 +87,21 @@ class SequenceLearner:
     @cached_property
     def videos(self) -> list[Item]:
         """The videos as items of a feature store."""
-        rows, lengths = self.items.to_dict("records"), item_lengths(self.items, self.options.sequences.rate)
+        rows, lengths = self.items.to_dict("records"), item_lengths(self.items, self.options.sequences.samples_per_unit)
         keys = [content_key(row["sha256"], row.get("reading", "")) for row in rows]
         return [Item(key, lengths[row["video"]], n) for n, (key, row) in enumerate(zip(keys, rows, strict=True))]
 
     @property
     def views(self) -> range:
         """Numbers of the views, the clean one first; a series has no other."""
-        return range(self.options.sequences.views + 1 if self.is_video else 1)
+        return range(1 if self.options.competition.kind == "series" else self.options.sequences.views + 1)
 
     def features(self, view: int = 0) -> Features:
-        """Features (T, F) of every item in view number `view`; of a series its samples."""
+        """Features (T, F) of every item in view number `view`; of a series its samples, of a sound its mel frames."""
         if view not in self._features:
-            if not self.is_video:
+            if self.options.competition.kind == "audio":
+                self._features[view] = self.sound_features(view)
+            elif not self.is_video:
                 self._features[view] = self.series_features()
             else:
                 found = self.frame_features(view)
@@ -109,7 +114,21 @@ class SequenceLearner:
     def series_features(self) -> Features:
         """Samples (T, F) of every series on the grid of the rate. Raises UserError for one that has none."""
         layout = {"columns": self.options.competition.columns, "skeleton": self.options.competition.skeleton}
-        return item_inputs(self.items, self.paths, rate=self.options.sequences.rate, **layout, **self.series_layout)
+        return item_inputs(
+            self.items, self.paths, rate=self.options.sequences.samples_per_unit, **layout, **self.series_layout
+        )
+
+    def sound_features(self, view: int) -> Features:
+        """Log-mel frames (T, 64) of every sound; each has a pitch of its own in the views after the clean one."""
+        names = self.items["video"]
+        warps = [1.0 if view == 0 else draw_warp(draw_seed(self.options.seed, view, name)) for name in names]
+        sequences = self.options.sequences
+        found = read_sounds(
+            self.paths, self.items["sha256"], warps, rate=sequences.samples_per_unit, centred=sequences.centred,
+            workers=self.runtime.workers,
+        )  # fmt: skip
+        shown = progress(found, f"sounds{f', view {view}' if view else ''}", total=len(names), unit="sound")
+        return dict(zip(names, shown, strict=True))
 
     @property
     def series_layout(self) -> dict[str, Any]:
@@ -126,7 +145,7 @@ class SequenceLearner:
         options, preprocessing = self.options, self.network.model.preprocessing
         return VideoFrames(
             self.paths, self.items["sha256"].tolist(), self.items["video"].astype(str).tolist(),
-            preprocessing.views(transform=self.transform, seed=options.seed), rate=options.sequences.rate,
+            preprocessing.views(transform=self.transform, seed=options.seed), rate=options.sequences.samples_per_unit,
             short_side=options.short_side, max_side=self.runtime.max_side,
         )  # fmt: skip
 
@@ -148,7 +167,7 @@ class SequenceLearner:
     def feature_folder(self, view: int, motion: bool) -> Path:
         """Folder of the store of one view."""
         draw = [] if view == 0 else [str(self.transform.serialised()), str(self.options.seed), str(view)]
-        rate = str(self.options.sequences.rate)
+        rate = str(self.options.sequences.samples_per_unit)
         return self.network.feature_folder("motion" if motion else "frames", DECODER, rate, *draw)
 
     def tuned_features(self, encoder: Classifier, rows: pd.DataFrame) -> Features:
@@ -290,12 +309,14 @@ class SequenceLearner:
     def save_fold(self, result: FoldResult, folder: Path, meta: dict[str, Any]) -> None:
         """Save the temporal models, and the encoder if it was fine-tuned."""
         network: TemporalNetwork = result.network
+        kind, sequences = self.options.competition.kind, self.options.sequences
         reading = ("kind", "columns", "skeleton", "unit", "background", "form")
         meta = {
             **self.options.meta(self.precision), **(self.network.meta() if self.is_video else {}), **meta,
-            "rate": self.options.sequences.rate, "motion": self.options.sequences.motion,
+            "rate": sequences.samples_per_unit, "motion": sequences.motion,
             **{name: getattr(self.options.competition, name) for name in reading},
-            **({} if self.is_video else self.series_layout),
+            **(self.series_layout if kind == "series" else {}),
+            **({"centred": sequences.centred} if kind == "audio" else {}),
         }  # fmt: skip
         encoder = network.encoder or (self.network.model if self.is_video else None)
         shared = self.is_video and network.encoder is None

@@ -139,7 +139,7 @@ def test_every_competition_of_ours_sets_what_is_read(name: str, configure: Confi
     typed = dict.fromkeys(option_paths(values, "" if is_global else "competition."), "")
     assert typed
     check_unread_options(replace(config, stage="train"), typed, "head")
-    if config.training.mode == "auto" and config.competition.kind != "series":
+    if config.training.mode == "auto" and config.competition.has_encoder:
         check_unread_options(replace(config, stage="train"), typed, "finetune")
 
 

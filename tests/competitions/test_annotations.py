@@ -458,9 +458,9 @@ def test_ids_of_frames_are_short_and_differ(k: int, rate: int) -> None:
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"kind": "audio"}, r"competition\.kind=audio is unknown; choose one of: image, video, series"),
-        ({"kind": "video", "form": "segments"}, r"form=segments needs kind=video or series, and a name for .*backgr"),
-        ({"form": "segments", "background": "none"}, r"form=segments needs kind=video or series"),
+        ({"kind": "sound"}, r"competition\.kind=sound is unknown; choose one of: image, video, series, audio"),
+        ({"kind": "video", "form": "segments"}, r"form=segments needs kind=video, series or audio, and a name for"),
+        ({"form": "segments", "background": "none"}, r"form=segments needs kind=video, series or audio"),
         ({"kind": "video", "form": "segments", "background": "none", "classes": ["a", "b"]}, "background=none is miss"),
         ({"kind": "video", "columns": {"source": "group"}}, r"competition\.columns=source is unknown; choose one of"),
         ({"kind": "series", "skeleton": {"hip": 0}}, r"skeleton names \['hip'\]; it needs hip, neck, left_hip, right_"),

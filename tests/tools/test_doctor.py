@@ -122,7 +122,7 @@ def test_python_and_disk(cats: Cats, monkeypatch: Patch) -> None:
         (["model.weights=hub"], "note", "weights: test_efficientnet will be downloaded from the hub when it is first"),
         (["model.weights=bundled"], "mend", ": type model.weights=hub"),
         (["model.weights=my.pth"], "mend", "model.weights=my.pth is not a .safetensors file; choose auto"),
-        (["competition.kind=series"], "ok", "weights: a series needs none"),
+        (["competition.kind=series"], "ok", "weights: series need none"),
     ],
 )
 def test_weights(cats: Cats, overrides: list[str], level: str, words: str) -> None:
