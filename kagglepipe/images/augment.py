@@ -3,9 +3,11 @@
 A draw depends only on (seed, epoch, id), so that resuming, workers and processes cannot change it.
 """
 
+import json
 import os
 import random
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from functools import cache
 from threading import get_ident
 from typing import Any
@@ -19,9 +21,12 @@ import numpy as np
 from kagglepipe.errors import UserError
 from kagglepipe.images.decode import Pixels
 from kagglepipe.images.paste import SHARE, SIDE, Backgrounds, pasted
-from kagglepipe.images.views import draw_seed
+from kagglepipe.images.policy_file import is_policy_file, read_policy
+from kagglepipe.images.views import draw_seed, resize
 
 Steps = list[A.BasicTransform | A.BaseCompose]
+FOREIGN = ("Lambda", "TextImage")  # need code, or read other files
+TRIALS = 8  # draws by which a policy of the user's own is tried
 
 
 def none(size: int) -> Steps:
@@ -67,11 +72,21 @@ def resolution(size: int) -> Steps:
     ]
 
 
+def dihedral(size: int) -> Steps:
+    """The eight flips and rotations of a square, as likely each: for microscopes and satellites, which have no up."""
+    return [
+        A.RandomRotate90(p=1.0),
+        A.HorizontalFlip(p=0.5),
+        A.Resize(size, size, interpolation=cv2.INTER_CUBIC, area_for_downscale="image"),
+    ]
+
+
 POLICIES: dict[str, Callable[[int], Steps]] = {
     "none": none,
     "light": light,
     "strong": strong,
     "resolution": resolution,
+    "dihedral": dihedral,
     "paste": strong,  # after `Transform` has pasted the photo's object on another photo (images.paste)
 }
 
@@ -84,15 +99,21 @@ def make_steps(policy: str, size: int, *, mirror: bool = True) -> Steps:
 class Transform:
     """A policy at one size: `transform(image, seed, epoch, id)` -> (size, size, 3) uint8.
 
-    policy: a name in POLICIES; raises UserError otherwise. mirror: as in `make_steps`.
-    backgrounds: photos on which `paste` pastes objects; None pastes nothing.
+    policy: a name in POLICIES, or a file as `policy_file` reads it, which is read here, once. mirror: as in
+    `make_steps`. backgrounds: photos on which `paste` pastes objects; None pastes nothing.
+    Raises UserError for an unknown policy, and for a file as `own_policy`, or if it
+    fails at this size, or gives other than (size, size, 3) uint8.
     """
 
     def __init__(self, policy: str, size: int, *, mirror: bool = True, backgrounds: Backgrounds | None = None) -> None:
-        if policy not in POLICIES:
+        own = own_policy(policy, mirror=mirror) if is_policy_file(policy) else None
+        if own is None and policy not in POLICIES:
             raise UserError(f"augmentation.policy={policy} is unknown; choose one of: {', '.join(POLICIES)}")
         self.policy, self.size, self.mirror = policy, size, mirror
+        self.own = None if own is None else json.dumps(own, sort_keys=True)  # text, since `composed` is cached
         self.backgrounds = backgrounds if policy == "paste" else None
+        if self.own is not None:
+            self._try()
 
     def __call__(self, image: Pixels, seed: int, epoch: int, id: str) -> Pixels:
         """Augment an image (H, W, 3); the result depends only on (seed, epoch, id)."""
@@ -103,15 +124,35 @@ class Transform:
                 side = max(SIDE, self.size)  # a larger network needs larger pictures
                 background = self.backgrounds(id, int(rng.integers(2**31)))
                 image = pasted(image, background, rng, side, mirror=self.mirror)
-        compose = composed(self.policy, self.size, self.mirror, get_ident())
+        if self.own is None:
+            compose = composed(self.policy, self.size, self.mirror, get_ident())
+        else:
+            compose = composed_own(self.own, get_ident())
         compose.set_random_state(np.random.default_rng(number), random.Random(number))
-        view: Pixels = compose(image=self._bounded(image))["image"]
-        return view
+        bounded = self._bounded(image)
+        view: Pixels = compose(image=bounded)["image"]
+        return view if self.own is None else squared(view, bounded, self.size, self.policy)
 
     def serialised(self) -> dict[str, Any]:
         """Serialise the policy for `A.from_dict`."""
+        if self.own is not None:
+            own: dict[str, Any] = json.loads(self.own)
+            return own
         serialised: dict[str, Any] = A.to_dict(A.Compose(make_steps(self.policy, self.size, mirror=self.mirror)))
         return serialised
+
+    def _try(self) -> None:
+        """Draw a policy of the user's own on a square and on a rectangle."""
+        for width in (self.size, 2 * self.size):
+            image = np.random.default_rng(0).integers(0, 256, (self.size, width, 3), np.uint8)
+            for number in range(TRIALS):
+                try:
+                    self(image, number, 1, "")
+                except UserError:
+                    raise
+                except Exception as error:  # of any transform
+                    size, why = f"{width} x {self.size}", in_one_line(error)
+                    raise UserError(f"augmentation.policy={self.policy} fails on a picture of {size}: {why}") from error
 
     def _bounded(self, image: Pixels) -> Pixels:
         # colour and compression of a 4,000-pixel strip would cost more than the network
@@ -128,3 +169,81 @@ class Transform:
 def composed(policy: str, size: int, mirror: bool, thread: int) -> A.Compose:
     """Compose the policy once a thread: seeding and transforming are two steps that must not interleave."""
     return A.Compose(make_steps(policy, size, mirror=mirror))
+
+
+# --- a policy of the user's own --------------------------------------------------------------------------------------
+
+
+@cache
+def composed_own(policy: str, thread: int) -> A.Compose:
+    """Compose a serialised policy, as JSON, once a thread."""
+    made = A.from_dict(json.loads(policy))
+    return made if isinstance(made, A.Compose) else A.Compose([made])
+
+
+def own_policy(policy: str, *, mirror: bool = True) -> dict[str, Any]:
+    """Read a policy of the user's own.
+
+    Raises UserError, in one line, for a name that is no transform of albumentations, arguments that it does not take,
+    and a policy that changes no images.
+    """
+    values, name = read_policy(policy), f"augmentation.policy={policy}"
+    if not mirror:
+        raise UserError(f"augmentation.mirror=false is of the package's policies: leave flips out of {policy} instead")
+    for one in transforms_of(values["transform"], name):
+        kind = one["__class_fullname__"].rpartition(".")[2]
+        found = getattr(A, kind, None)
+        if kind in FOREIGN or not (isinstance(found, type) and issubclass(found, A.BasicTransform | A.BaseCompose)):
+            raise UserError(f"{name} names {one['__class_fullname__']}, which is no transform that a file can describe")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # such as an argument that is not known, which would be left out
+            compose = composed_own(json.dumps(values, sort_keys=True), get_ident())
+    except Exception as error:  # of albumentations and pydantic, of any type
+        raise UserError(f"{name} cannot be made: {in_one_line(error)}") from error
+    if not any(has_image_target(step) for step in compose.transforms):
+        raise UserError(f"{name} changes no image: none of its transforms has the target `image`")
+    return values
+
+
+def transforms_of(value: Any, name: str) -> Iterator[dict[str, Any]]:
+    """Iterate over a serialised transform and those in it. Raises UserError for what is none; name: of the policy."""
+    if not isinstance(value, dict) or not isinstance(value.get("__class_fullname__"), str):
+        raise UserError(f"{name} has {str(value)[:60]!r} where a transform needs `__class_fullname__:`")
+    yield value
+    for inner in value.get("transforms") or ():
+        yield from transforms_of(inner, name)
+
+
+def has_image_target(step: Any) -> bool:
+    """Whether a transform, or one in it, changes images."""
+    if isinstance(step, A.BaseCompose):
+        return any(has_image_target(one) for one in step.transforms)
+    return "image" in step.targets and not isinstance(step, A.NoOp)
+
+
+def squared(view: Any, image: Pixels, size: int, policy: str) -> Pixels:
+    """The view (size, size, 3) that a policy of the user's own has made of `image`.
+
+    A policy that leaves the size of pictures alone, or turns them, is followed by a resize. Raises UserError for any
+    other size, and for what is no picture.
+    """
+    if not isinstance(view, np.ndarray) or view.dtype != np.uint8 or view.ndim != 3 or view.shape[2] != image.shape[2]:
+        kind = f"{view.dtype} of shape {view.shape}" if isinstance(view, np.ndarray) else type(view).__name__
+        raise UserError(
+            f"augmentation.policy={policy} gives {kind}, the network needs uint8 of shape "
+            f"{(size, size, image.shape[2])}: leave out what normalises or makes tensors"
+        )
+    if view.shape[:2] == (size, size):
+        return view
+    if view.shape[:2] in (image.shape[:2], image.shape[1::-1]):
+        return resize(view, size, size)
+    raise UserError(
+        f"augmentation.policy={policy} gives pictures of {view.shape[1]} x {view.shape[0]}, the network sees {size} x "
+        f"{size}: write that size in the file, or type model.image_size={view.shape[0]}"
+    )
+
+
+def in_one_line(error: Exception) -> str:
+    """The first 200 characters of an error's text, or its type."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

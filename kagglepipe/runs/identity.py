@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kagglepipe.competitions.labels import sort_classes
 from kagglepipe.config import CONF, Config, option_facts
 from kagglepipe.files import file_sha256, sha256
+from kagglepipe.images.policy_file import is_policy_file, policy_hash
 from kagglepipe.options import Options, TrainingOptions, is_read
 
 if TYPE_CHECKING:  # help and the checks of options read this file, so that nothing slow is imported
@@ -187,8 +188,10 @@ def result_settings(config: Config, mode: str) -> dict[str, Any]:
 
 
 def augmentation_settings(config: Config, mode: str) -> dict[str, Any]:
-    """Settings of augmentation; `mirror` only if it is not the default."""
+    """Settings of augmentation: of a file the hash of what it says; `mirror` only if it is not the default."""
     policy = config.augmentation_policy(mode)
+    if is_policy_file(policy):
+        return {"augmentation": policy_hash(policy)}
     return {"augmentation": policy} | ({"mirror": False} if policy != "none" and not config.augmentation.mirror else {})
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from kagglepipe.config import Config, schema
 from kagglepipe.errors import UserError
-from kagglepipe.files import file_sha256, read_json, write_bytes
+from kagglepipe.files import file_sha256, read_json, write_bytes, write_json
+from kagglepipe.images.policy_file import is_policy_file, read_policy
 from kagglepipe.runs.identity import changes
 from kagglepipe.runs.run import Metrics, Run
 
@@ -50,6 +51,7 @@ def source_hash(folder: Path) -> str | None:
 def run_facts(run: Run) -> dict[str, Any]:
     """Configuration of a run, its results, and the machine that made it."""
     metrics, made = run.metrics, run.model
+    own_policy = {"augmentation": read_json(run.policy_file)} if run.policy_file.exists() else {}
     return {
         "configuration": written_options(run.config_file),
         "identity": metrics.get("identity"),
@@ -60,6 +62,7 @@ def run_facts(run: Run) -> dict[str, Any]:
         "engine": made.get("engine"),
         "versions": made.get("versions"),
         "git_commit": made.get("git_commit"),
+        **own_policy,
     }
 
 
@@ -124,6 +127,12 @@ def config_of(options: dict[str, Any], name: str) -> Config:
 def write_config(config: Config, file: Path) -> None:
     """Write a config.yaml that Hydra can compose again."""
     write_bytes(file, yaml_of(asdict(config)).encode())
+
+
+def write_policy(policy: str, run: Run) -> None:
+    """Copy an augmentation policy of the user's own into the run's folder, so that the run can be made again."""
+    if is_policy_file(policy):
+        write_json(run.policy_file, read_policy(policy))
 
 
 def yaml_of(options: dict[str, Any]) -> str:

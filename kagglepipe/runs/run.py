@@ -199,6 +199,11 @@ class Run(Outputs):
         return self.folder / "config.yaml"
 
     @property
+    def policy_file(self) -> Path:
+        """augmentation.json: the user's own augmentation policy; other runs have none."""
+        return self.folder / "augmentation.json"
+
+    @property
     def time_ns(self) -> int:
         """Time of the last write, in ns."""
         return self.metrics_file.stat().st_mtime_ns

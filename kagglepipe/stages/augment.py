@@ -5,6 +5,7 @@ serialised by albumentations.
 """
 
 import logging
+from pathlib import Path
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import write_json
 from kagglepipe.models.weights import Weights
 from kagglepipe.runs.configured import read_data
-from kagglepipe.training.advice import mirror_hint
+from kagglepipe.training.advice import is_mirroring, mirror_hint
 
 log = logging.getLogger(__name__)
 NOWHERE = Weights("none", "none")  # only the input size of the network is needed
@@ -54,10 +55,11 @@ def run(config: Config) -> None:
         for view in range(1, sheet.views + 1):
             tiles.append(Tile(views[row, view], f"view {view}"))
     folder = config.runs_dir / "augment"
-    name = policy if mirror else f"{policy}, augmentation.mirror=false"
-    title = f"augmentation={name}: originals, then {sheet.views} views each"
-    draw_sheet(folder / f"{policy}.png", tiles, columns=sheet.views + 1, title=title)
-    write_json(folder / f"{policy}.json", transform.serialised())
-    log.info("augment: look at %s (policy in %s.json)", folder / f"{policy}.png", policy)
-    if mirror and policy != "none" and (hint := mirror_hint(dataset.classes)):
+    name = Path(policy).stem  # of a file of the user's own
+    shown_name = name if mirror else f"{name}, augmentation.mirror=false"
+    title = f"augmentation={shown_name}: originals, then {sheet.views} views each"
+    draw_sheet(folder / f"{name}.png", tiles, columns=sheet.views + 1, title=title)
+    write_json(folder / f"{name}.json", transform.serialised())
+    log.info("augment: look at %s (policy in %s.json)", folder / f"{name}.png", name)
+    if mirror and is_mirroring(policy) and (hint := mirror_hint(dataset.classes)):
         log.warning("augment: %s", hint)

@@ -21,12 +21,13 @@ from kagglepipe.config import Config, network_side
 from kagglepipe.distributed import is_rank_zero
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, write_parquet
+from kagglepipe.images.policy_file import is_policy_file
 from kagglepipe.options import SweepOptions, seconds_of
 from kagglepipe.predictions.frame import average_folds, merge_folds
 from kagglepipe.runs.configured import find_teacher, identity_of, make_learner, read_data, run_of
 from kagglepipe.runs.describe import describe_scores, or_nan
 from kagglepipe.runs.identity import idle_settings, result_settings, usual_order
-from kagglepipe.runs.provenance import NO_COMMIT, git_commit, versions, write_config
+from kagglepipe.runs.provenance import NO_COMMIT, git_commit, versions, write_config, write_policy
 from kagglepipe.runs.pseudo_labels import gain_over_teacher
 from kagglepipe.runs.run import Run
 from kagglepipe.runs.scores import (
@@ -67,6 +68,11 @@ def check(config: Config) -> None:
             check_openvino(chosen)
     if config.run is not None:
         return
+    augmentation = config.augmentation
+    if is_policy_file(augmentation.policy):
+        from kagglepipe.images.augment import own_policy
+
+        own_policy(augmentation.policy, mirror=augmentation.mirror)
     if kind != "image" and config.training_mode == "finetune":
         if config.sequences.motion:
             raise UserError("fine-tuning reads only frames: type sequences.motion=false, or training=head")
@@ -177,6 +183,7 @@ def train_folds(config: Config, dataset: Dataset, run: Run, wanted: Sequence[int
     log_setup_of(config, dataset, run, learner)
     if is_rank_zero():
         write_config(without_command(config), run.config_file)
+        write_policy(learner.options.augmentation.policy, run)
     meta: dict[str, Any] = {
         "classes": dataset.classes,
         "identity": identity_of(config, dataset),
@@ -222,6 +229,7 @@ def save_missing(config: Config, dataset: Dataset, run: Run) -> None:
 
     if not run.config_file.exists():
         write_config(without_command(config), run.config_file)
+        write_policy(config.augmentation_policy(config.training_mode), run)
     has_backbone = (run.folder / BACKBONE).exists()
     if not has_backbone and any(one.meta["shared_backbone"] for one in read_checkpoints(run.model_folders())):
         make_learner(config, dataset).save_backbone(run.folder)

@@ -40,6 +40,7 @@ from kagglepipe.bundling.wheels import (
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, expanded, link_or_copy, locked, read_json, write_bytes, write_json
+from kagglepipe.images.policy_file import is_policy_file
 from kagglepipe.options import CompetitionOptions, ModelOptions
 from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.runs.configured import is_prepared, read_data, submitted_run
@@ -73,7 +74,7 @@ def run(config: Config) -> None:
         competition = config.competition
         name, weights = put_model(config, competition, new)
         kind = "dataset" if competition.slug is None else "competition"
-        files = {**weights, **put_tables(outside_tables(config), new), **put_metric(competition.metric, new)}
+        files = {**weights, **put_tables(outside_files(config, name), new), **put_metric(competition.metric, new)}
         contents = Contents(
             slug=config.base_slug, source="" if competition.is_sample else kind, input=config.kaggle.input,
             python=target.python, run=name, files=files,
@@ -223,15 +224,22 @@ def put_weights(model: ModelOptions, bundle: Path) -> dict[str, str]:
 # --- configuration and notebook ---------------------------------------------------------------------------------
 
 
+def outside_files(config: Config, run: str) -> dict[str, Path]:
+    """Option -> file that no attached data contain. run: name of the run that predicts; empty: the notebook trains."""
+    policy = config.augmentation.policy
+    own_policy = {"augmentation.policy": absolute(policy)} if is_policy_file(policy) and not run else {}
+    return outside_tables(config) | own_policy
+
+
 def outside_tables(config: Config) -> dict[str, Path]:
-    """Option -> table outside the competition's data, which no attached data contain."""
+    """Option -> table outside the competition's data."""
     named = {f"competition.{key}": getattr(config.competition, key) for key in TABLES}
     found = {key: absolute(value) for key, value in named.items() if value and expanded(value).is_absolute()}
     return found | ({"folds.file": config.folds_file} if config.folds.file else {})
 
 
 def put_tables(tables: dict[str, Path], bundle: Path) -> dict[str, str]:
-    """Put `outside_tables` into the bundle: option -> file. Raises UserError for a missing one."""
+    """Put `outside_files` into the bundle: option -> file. Raises UserError for a missing one."""
     names = {}
     for key, path in tables.items():
         if not path.is_file():
@@ -263,11 +271,14 @@ def portable(config: Config) -> Config:
     """The configuration for the notebook: without paths of this machine and options of its command."""
     tables = {key.partition(".")[2]: None for key in outside_tables(config) if key != "folds.file"}
     competition: dict[str, Any] = {"slug": config.base_slug, "source": None, "refresh": False, **tables}
-    default = Config()
+    default, augmentation = Config(), config.augmentation
+    if is_policy_file(augmentation.policy):
+        augmentation = replace(augmentation, policy="auto")
     local: dict[str, Any] = {name: getattr(default, name) for name in LOCAL}
     return replace(
         config,
         **local,
+        augmentation=augmentation,
         competition=replace(config.competition, **competition),
         folds=replace(config.folds, file=None, only=[], remake=False),
     )

@@ -17,7 +17,7 @@ from kagglepipe.competitions.dataset import REPORT, Dataset
 from kagglepipe.config import Config
 from kagglepipe.distributed import world_size
 from kagglepipe.errors import UserError
-from kagglepipe.files import absolute, file_sha256, read_json, sha256, write_bytes
+from kagglepipe.files import absolute, file_sha256, read_json, sha256, write_bytes, write_json
 from kagglepipe.options import PathsOptions, SubmitOptions, is_own_metric
 from kagglepipe.predictions.frame import class_columns, read_frame
 from kagglepipe.predictions.metrics import find_metric
@@ -179,6 +179,10 @@ def training_config(config: Config, submission: Submission, name: str, folder: P
     options = facts["configuration"]
     made = config_now(config, name, options and {key: value for key, value in options.items() if key != "ensemble"})
     mode = (facts["identity"].get("training") or {}).get("mode", made.training.mode)
+    if "augmentation" in facts:  # the user's own file may have changed since
+        own = Run(folder / name).policy_file
+        write_json(own, facts["augmentation"])
+        made = replace(made, augmentation=replace(made.augmentation, policy=str(own)))
     return replace(
         made,
         stage="train",
@@ -317,6 +321,8 @@ def restore(submission: Submission, made: dict[str, Run]) -> None:
         options["paths"]["outputs"] = None
         if teacher := options["training"].get("teacher"):
             options["training"]["teacher"] = Path(teacher).name
+        if missing.policy_file.exists():
+            options["augmentation"]["policy"] = str(missing.policy_file)
         write_bytes(missing.config_file, yaml_of(options).encode())
         log.info("reproduce: restored %s", missing.folder)
 

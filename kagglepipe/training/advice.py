@@ -11,6 +11,7 @@ import pandas as pd
 
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.distributed import world_size
+from kagglepipe.images.policy_file import is_policy_file
 from kagglepipe.predictions.baseline import class_shares
 from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.training.device import describe_device
@@ -93,7 +94,12 @@ def is_mirrored(options: "LearnerOptions") -> bool:
     """Whether some of the training views are flipped horizontally."""
     views = {"image": options.training.views, "video": options.sequences.views}
     is_augmented = options.is_finetuned or views.get(options.competition.kind, 0) > 0
-    return is_augmented and options.augmentation.mirror and options.augmentation.policy != "none"
+    return is_augmented and options.augmentation.mirror and is_mirroring(options.augmentation.policy)
+
+
+def is_mirroring(policy: str) -> bool:
+    """Whether a policy flips images horizontally unless told otherwise; a file of the user's own says what it does."""
+    return policy != "none" and not is_policy_file(policy)
 
 
 def what_to_change(options: "LearnerOptions") -> str:

@@ -3,6 +3,7 @@
 import json
 import random
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import albumentations as A
@@ -13,6 +14,7 @@ import pytest
 from kagglepipe.errors import UserError
 from kagglepipe.images.augment import POLICIES, Transform, make_steps
 from kagglepipe.images.decode import Pixels
+from kagglepipe.images.policy_file import policy_hash
 from kagglepipe.images.views import Views, clean_view, draw_seed
 from kagglepipe.options import CROPS
 
@@ -27,7 +29,7 @@ def picture(height: int = 60, width: int = 80, seed: int = 0) -> Pixels:
 
 
 def test_an_unknown_policy_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UserError, match="none, light, strong, resolution, paste"):
+    with pytest.raises(UserError, match="none, light, strong, resolution, dihedral, paste"):
         Transform("lite", SIZE)
 
 
@@ -54,7 +56,7 @@ def test_threads_draw_what_one_thread_draws(policy: str) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("policy", RANDOM)
+@pytest.mark.parametrize("policy", [name for name in RANDOM if name != "dihedral"])  # which has eight views only
 def test_another_seed_epoch_or_id_gives_another_view(policy: str) -> None:
     transform = Transform(policy, SIZE)
     keys = [(0, 1, "a"), (1, 1, "a"), (0, 2, "a"), (0, 1, "b"), (0, 1, "1/a")]
@@ -122,7 +124,7 @@ def half_white() -> Pixels:
     )
 
 
-@pytest.mark.parametrize("policy", RANDOM)
+@pytest.mark.parametrize("policy", [name for name in RANDOM if name != "dihedral"])  # which also turns them upside down
 def test_views_are_mirrored_unless_that_is_switched_off(policy: str) -> None:
     def sides(mirror: bool) -> set[bool]:
         transform = Transform(policy, SIZE, mirror=mirror)
@@ -159,3 +161,89 @@ def test_resolution_loses_detail() -> None:
         return float(np.mean([np.abs(np.diff(view, axis=1)).mean() for view in views]))
 
     assert detail("resolution") < 0.8 * detail("light")
+
+
+# --- dihedral ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mirror", [True, False])
+@pytest.mark.parametrize("side", [SIZE // 2, SIZE, 2 * SIZE])
+def test_dihedral_draws_the_eight_flips_and_rotations_of_the_clean_view_equally_often(side: int, mirror: bool) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    transform, clean = Transform("dihedral", SIZE, mirror=mirror), clean_view(image, SIZE).astype(int)
+    wanted = [np.rot90(one, k) for one in ((clean, clean[:, ::-1]) if mirror else (clean,)) for k in range(4)]
+    drawn = [transform(image, 0, epoch, "a").astype(int) for epoch in range(400)]
+    counts = np.zeros(len(wanted), int)
+    for view in drawn:
+        (found,) = [k for k, one in enumerate(wanted) if np.abs(one - view).max() <= 1]  # rounding of the resize
+        counts[found] += 1
+    expected = 400 / len(wanted)
+    assert (np.abs(counts - expected) < 4 * np.sqrt(expected)).all()
+
+
+# --- a policy of the user's own ------------------------------------------------------------------------------------
+
+OWN = A.Compose([A.RandomResizedCrop((SIZE, SIZE)), A.OneOf([A.GaussianBlur(), A.ToGray()], p=0.5), A.D4(p=1.0)])
+
+
+@pytest.mark.parametrize("ending", ["yaml", "json"])
+def test_a_serialised_pipeline_draws_what_it_draws_in_albumentations(tmp_path: Path, ending: Any) -> None:
+    file = tmp_path / f"my policy.{ending}"
+    A.save(OWN, file, data_format=ending)
+    transform = Transform(str(file), SIZE)
+    file.unlink()  # it was read once
+    for epoch in range(9):
+        number = draw_seed(3, epoch, "a")
+        OWN.set_random_state(np.random.default_rng(number), random.Random(number))
+        np.testing.assert_array_equal(transform(picture(), 3, epoch, "a"), OWN(image=picture())["image"])
+    assert A.from_dict(transform.serialised()).to_dict() == OWN.to_dict()
+
+
+def test_a_policy_that_leaves_sizes_alone_is_followed_by_a_resize(tmp_path: Path) -> None:
+    A.save(A.Transpose(p=1.0), tmp_path / "own.json")
+    view = Transform(str(tmp_path / "own.json"), SIZE)(picture(), 0, 1, "a")
+    np.testing.assert_array_equal(view, clean_view(picture().transpose(1, 0, 2), SIZE))
+
+
+def test_the_hash_of_a_policy_is_of_what_it_says(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("# mine\ntransform: {p: 1.0, __class_fullname__: ToGray}")
+    (tmp_path / "b.json").write_text('{"__version__": "9", "transform": {"__class_fullname__": "ToGray", "p": 1.0}}')
+    (tmp_path / "c.yaml").write_text("transform: {p: 0.5, __class_fullname__: ToGray}")
+    a, b, c = (policy_hash(str(tmp_path / name)) for name in ("a.yaml", "b.json", "c.yaml"))
+    assert a == b != c
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        ("a: [", "is no plain YAML"),
+        ("!!python/object/apply:os.system ['true']", "is no plain YAML"),
+        ("transforms: []", "has no `transform:` at its top"),
+        ("transform: {p: 1.0}", "needs `__class_fullname__:`"),
+        ("transform: {__class_fullname__: Compose, transforms: [3]}", "has '3' where a transform needs"),
+        ("transform: {__class_fullname__: Flipp, p: 1.0}", "names Flipp, which is no transform"),
+        ("transform: {__class_fullname__: os.system, p: 1.0}", "names os.system, which is no transform"),
+        ("transform: {__class_fullname__: Lambda, __name__: x, p: 1.0}", "names Lambda, which is no transform"),
+        ("transform: {__class_fullname__: ToGray}", "cannot be made: .*has no 'p'"),
+        ("transform: {__class_fullname__: ToGray, p: 3}", "cannot be made: .*less than or equal to 1"),
+        ("transform: {__class_fullname__: ToGray, p: 1.0, q: 2}", "cannot be made: .*'q'"),
+        ("transform: {__class_fullname__: Compose, transforms: []}", "changes no image"),
+        ("transform: {__class_fullname__: TimeReverse, p: 1.0}", "."),
+        ("transform: {__class_fullname__: MaskDropout, p: 1.0}", "fails on a picture of 48 x 48"),
+        (
+            "transform: {__class_fullname__: Resize, height: 9, width: 9, p: 1.0}",
+            "pictures of 9 x 9, the network sees 48",
+        ),
+        ("transform: {__class_fullname__: ToFloat, p: 1.0}", r"gives float32 of shape \(48, 48, 3\)"),
+        ("transform: {__class_fullname__: ToTensorV2, p: 1.0}", "gives Tensor"),
+    ],
+)
+def test_what_is_no_policy_is_refused_in_one_line(tmp_path: Path, text: str | None, why: str) -> None:
+    file = tmp_path / "own.yaml"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(UserError, match=why) as error:
+        Transform(str(file), SIZE)
+    assert "\n" not in str(error.value)
+    assert f"augmentation.policy={file}" in str(error.value)

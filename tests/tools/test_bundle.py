@@ -26,7 +26,7 @@ from kagglepipe.predictions.metrics import OWN_METRICS
 from kagglepipe.predictions.own_metric import name_metric
 from kagglepipe.runs.store import RunStore
 from kagglepipe.tools import bundle as stage
-from kagglepipe.tools.bundle import bundle_dir, portable, put_configuration
+from kagglepipe.tools.bundle import bundle_dir, outside_files, portable, put_configuration
 from kagglepipe.tools.commands import run_command
 
 TINY = ("model=tiny", "training=head", "folds.count=2", "training.views=0")
@@ -368,6 +368,14 @@ def test_the_notebook_composes_the_same_configuration(name: str, configure: Conf
     assert (found.seed, found.folds.seed, found.folds.only) == (config.seed, config.folds.seed, [])
     assert found.paths == PathsOptions()
     assert "/photos" not in (tmp_path / "made/conf/competition/bundle.yaml").read_text()
+
+
+def test_a_policy_of_the_users_own_comes_along_where_the_notebook_trains(configure: Configure, tmp_path: Path) -> None:
+    file = tmp_path / "own.yaml"
+    config = configure("competition=image_folder", "competition.source=/photos", f"augmentation.policy={file}")
+    assert outside_files(config, "") == {"augmentation.policy": file}
+    assert outside_files(config, "a-run") == {}
+    assert portable(config).augmentation.policy == "auto"  # the notebook's command names the file beside it
 
 
 # --- on Kaggle --------------------------------------------------------------------------------------------------

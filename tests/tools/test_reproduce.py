@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, write_json
-from kagglepipe.options import CompetitionOptions, EnsembleOptions, ModelOptions, PathsOptions
+from kagglepipe.options import AugmentationOptions, CompetitionOptions, EnsembleOptions, ModelOptions, PathsOptions
 from kagglepipe.runs import identity
 from kagglepipe.runs.provenance import config_of, decisive
 from kagglepipe.stages.train import COST
@@ -119,6 +119,23 @@ def test_without_any_data_it_is_prepared_again(root: Path, again: Again) -> None
     shutil.rmtree(root / "data")
     shutil.rmtree(root / "outputs")
     assert "is the same byte for byte" in again(csv_of(root))[-1]
+
+
+def test_a_policy_of_the_users_own_is_kept_with_the_run(root: Path, again: Again, colours: Path) -> None:
+    file = root / "own.yaml"
+    file.write_text("transform: {__class_fullname__: D4, p: 1.0}")
+    config = colours_config(root, colours, stage="submit", seed=2)
+    training, own = replace(config.training, views=1), AugmentationOptions(str(file))
+    run_command(replace(config, training=training, augmentation=own))
+    csv = max(root.glob("submissions/*.csv"), key=lambda file: file.stat().st_mtime_ns)
+    file.write_text("transform: {__class_fullname__: ToGray, p: 1.0}")  # is not read again
+    assert "is the same byte for byte" in again(csv)[-1]
+    run = root / "outputs/colours" / csv.stem
+    shutil.rmtree(run)
+    assert "is the same byte for byte" in again(csv)[-1]
+    policy = Path(OmegaConf.load(run / "config.yaml").augmentation.policy)
+    assert policy.parent == run
+    assert read_json(policy)["transform"]["__class_fullname__"] == "D4"
 
 
 @pytest.mark.slow
