@@ -82,7 +82,8 @@ class Dataset:
 
     def labels(self, rows: pd.DataFrame) -> NDArray[np.int64]:
         """Class indices (N,) of rows with a `target`."""
-        return rows["target"].map(self.classes.index).to_numpy(np.int64)
+        numbers = {name: number for number, name in enumerate(self.classes)}
+        return np.asarray(rows["target"].map(numbers), np.int64)
 
     def paths(self, rows: pd.DataFrame) -> list[Path]:
         """The image files of `rows`."""

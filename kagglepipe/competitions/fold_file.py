@@ -160,7 +160,8 @@ def check_classes_of_folds(
         .agg(folds=("fold", "nunique"), fold=("fold", "first"), groups=("group", "nunique"), images=("id", "size"))
     )
     single_fold = found[found["folds"] == 1]
-    left = [rows.loc[fold != number, "target"].nunique() for number in single_fold["fold"]]
+    left_without = {number: rows.loc[fold != number, "target"].nunique() for number in single_fold["fold"].unique()}
+    left = [left_without[number] for number in single_fold["fold"]]
     refused = single_fold[(single_fold["groups"] > 1) | (np.array(left, int) < 2) | competition.finds_segments]
     for name, number in refused["fold"].items():
         raise UserError(f"{where}class {name} lies only in fold {number:.0f}, whose model never sees it; {advice}")

@@ -52,11 +52,9 @@ def make_folds(
     _check_enough(rows, count)
     target, classes = pd.factorize(rows["target"], sort=True)
     group = pd.factorize(rows["group"])[0]  # numbered by first id
-    table = np.bincount(group * len(classes) + target, minlength=(group.max() + 1) * len(classes))
-    table = table.reshape(-1, len(classes))  # (groups, classes) rows of each class
     rng = np.random.default_rng(seed)
-    fold_of, filled = _deal_groups(table, count, rng)
-    _deal_singles(table, fold_of, filled, rng)
+    fold_of, filled = _deal_groups(group, target, len(classes), count, rng)
+    _deal_singles(group, target, fold_of, filled, rng)
     return pd.DataFrame({"id": rows["id"], "fold": fold_of[group]})
 
 
@@ -146,32 +144,45 @@ def _shortage(rows: pd.DataFrame, count: int) -> str | None:
     return None if groups >= count else f"all images are in {groups} group{'s' * (groups != 1)}"
 
 
-def _deal_groups(table: Counts, count: int, rng: np.random.Generator) -> tuple[Counts, Counts]:
+def _deal_groups(
+    group: Counts, target: Counts, classes: int, count: int, rng: np.random.Generator
+) -> tuple[Counts, Counts]:
     """Deal the groups of several rows: (groups,) fold of each, -1 for a single row; (count, classes) sizes.
 
-    Each group goes where the sum of the folds' squared class shares grows least.
+    Each group goes where the sum of the folds' squared class shares grows least. group, target: (N,) of each row. A
+    table of all groups and classes would take 4 GB for 100,000 groups and 5,000 classes.
     """
-    fold_of = np.full(len(table), -1)
-    filled = np.zeros((count, table.shape[1]), dtype=np.int64)
-    weights = 1 / table.sum(axis=0) ** 2.0
-    several = rng.permutation(np.flatnonzero(table.sum(axis=1) > 1))
-    heaviest_first = np.argsort(-(table[several] ** 2 * weights).sum(axis=1), kind="stable")
-    for group in several[heaviest_first]:
-        growth = (filled * (table[group] * weights)).sum(axis=1)  # (count,)
+    sizes = np.bincount(group)
+    by_group, ends = target[np.argsort(group, kind="stable")], np.append(0, np.cumsum(sizes))
+
+    def counts_of(one: int) -> Counts:
+        return np.bincount(by_group[ends[one] : ends[one + 1]], minlength=classes)
+
+    fold_of, filled = np.full(len(sizes), -1), np.zeros((count, classes), dtype=np.int64)
+    weights = 1 / np.bincount(target, minlength=classes) ** 2.0
+    several = rng.permutation(np.flatnonzero(sizes > 1))
+    weight_of = [(counts_of(one) ** 2 * weights).sum() for one in several]
+    for one in several[np.argsort(-np.array(weight_of), kind="stable")]:
+        counts = counts_of(one)
+        growth = (filled * (counts * weights)).sum(axis=1)  # (count,)
         fold = np.lexsort((filled.sum(axis=1), growth))[0]
-        fold_of[group] = fold
-        filled[fold] += table[group]
+        fold_of[one] = fold
+        filled[fold] += counts
     return fold_of, filled
 
 
-def _deal_singles(table: Counts, fold_of: Counts, filled: Counts, rng: np.random.Generator) -> None:
+def _deal_singles(group: Counts, target: Counts, fold_of: Counts, filled: Counts, rng: np.random.Generator) -> None:
     """Deal the groups of one row, class by class; changes `fold_of` and `filled` in place."""
-    single = table.sum(axis=1) == 1
-    for target in range(table.shape[1]):
-        members = rng.permutation(np.flatnonzero(single & (table[:, target] == 1)))
-        shares = _fill_level(filled[:, target], len(members), filled.sum(axis=1))
+    rows = np.flatnonzero((np.bincount(group) == 1)[group])
+    rows = rows[np.lexsort((group[rows], target[rows]))]
+    ends = np.searchsorted(target[rows], np.arange(filled.shape[1] + 1))
+    sizes = filled.sum(axis=1)
+    for number in range(filled.shape[1]):
+        members = rng.permutation(group[rows[ends[number] : ends[number + 1]]])
+        shares = _fill_level(filled[:, number], len(members), sizes)
         fold_of[members] = np.repeat(np.arange(len(filled)), shares)
-        filled[:, target] += shares
+        filled[:, number] += shares
+        sizes += shares
 
 
 def _fill_level(counts: Counts, amount: int, sizes: Counts) -> Counts:

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
@@ -127,7 +128,7 @@ def check_classes(classes: Sequence[str]) -> None:
     faults = {
         "empty": [name for name in classes if not name.strip()],
         f"reserved (the frame's own columns are {', '.join(RESERVED)})": [n for n in classes if n in RESERVED],
-        "repeated": [name for name in classes if list(classes).count(name) > 1],
+        "repeated": [name for name, times in Counter(classes).items() if times > 1],
     }
     for fault, names in faults.items():
         if names:

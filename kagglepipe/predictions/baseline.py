@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from kagglepipe.predictions.frame import Labels, Probs, merge_folds, oof_frame
+from kagglepipe.predictions.top_classes import FULL_CLASSES, row_blocks
 
 
 def class_shares(labels: Labels, classes: int) -> Probs:
@@ -18,7 +19,9 @@ def class_shares(labels: Labels, classes: int) -> Probs:
 def constant_baseline(rows: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
     """Out-of-fold frame of the class shares of the other folds. rows: labelled rows with `fold`."""
     return _cross_predict(
-        rows, classes, lambda labels, train: np.tile(class_shares(labels[train], len(classes)), ((~train).sum(), 1))
+        rows,
+        classes,
+        lambda labels, train: (class_shares(labels[train], len(classes))[None], np.zeros((~train).sum(), int)),
     )
 
 
@@ -31,27 +34,36 @@ def metadata_baseline(rows: pd.DataFrame, classes: Sequence[str]) -> pd.DataFram
 
     inputs = metadata(rows)
 
-    def predict(labels: Labels, train: npt.NDArray[np.bool_]) -> Probs:
+    def predict(labels: Labels, train: npt.NDArray[np.bool_]) -> tuple[Probs, Labels]:
         tree = DecisionTreeClassifier(max_depth=3, min_samples_leaf=5, random_state=0)
         tree.fit(inputs[train], labels[train])
-        found = np.zeros(((~train).sum(), len(classes)))
-        found[:, tree.classes_] = tree.predict_proba(inputs[~train])
-        size = tree.tree_.n_node_samples[tree.apply(inputs[~train])][:, None]
-        return np.asarray((found * size + class_shares(labels[train], len(classes))) / (size + 1))
+        leaves, first, leaf = np.unique(tree.apply(inputs[~train]), return_index=True, return_inverse=True)
+        found = np.zeros((len(leaves), len(classes)))
+        found[:, tree.classes_] = tree.predict_proba(inputs[~train][first])
+        size = tree.tree_.n_node_samples[leaves][:, None]
+        return np.asarray((found * size + class_shares(labels[train], len(classes))) / (size + 1)), leaf
 
     return _cross_predict(rows, classes, predict)
 
 
 def _cross_predict(
-    rows: pd.DataFrame, classes: Sequence[str], predict: Callable[[Labels, npt.NDArray[np.bool_]], Probs]
+    rows: pd.DataFrame,
+    classes: Sequence[str],
+    predict: Callable[[Labels, npt.NDArray[np.bool_]], tuple[Probs, Labels]],
 ) -> pd.DataFrame:
-    """Out-of-fold frame of `predict`: (class indices (N,), mask of training rows (N,)) -> probabilities of the rest."""
-    labels = rows["target"].map(list(classes).index).to_numpy()
+    """Out-of-fold frame of `predict`.
+
+    predict: (class indices (N,), mask of training rows (N,)) -> (a few rows of probabilities (L, C), which of them each
+    of the M other rows has (M,)).
+    """
+    labels = pd.Index(classes).get_indexer(pd.Index(rows["target"]))
     frames = []
     for fold in sorted(rows["fold"].unique()):
         train = (rows["fold"] != fold).to_numpy()
-        own = rows[~train]
-        frames.append(oof_frame(own["id"].tolist(), int(fold), own["target"].tolist(), predict(labels, train), classes))
+        own, (probs, leaf) = rows[~train], predict(labels, train)
+        for part in row_blocks(len(own)) if len(classes) > FULL_CLASSES else [slice(None)]:
+            one = own[part]
+            frames.append(oof_frame(one["id"].tolist(), int(fold), one["target"].tolist(), probs[leaf[part]], classes))
     return merge_folds(frames, rows["id"])
 
 

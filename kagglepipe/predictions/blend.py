@@ -8,7 +8,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from kagglepipe.competitions.labels import RESERVED
-from kagglepipe.predictions.frame import Probs
+from kagglepipe.predictions.frame import Probs, labels
+from kagglepipe.predictions.top_classes import has_top_classes, keep_top, top_columns
 
 LOG_FLOOR = 1e-15  # keeps log(0) finite; a higher floor would change confident members
 
@@ -106,6 +107,9 @@ def _apply_isotonic(curves: list[dict[str, list[float]]], probs: Probs) -> Probs
 def with_probabilities(frame: pd.DataFrame, classes: Sequence[str], probs: Probs) -> pd.DataFrame:
     """Replace the probabilities of a frame by others (N, C), keeping id, and fold and target if any."""
     kept = frame[[name for name in RESERVED if name in frame]]
+    if has_top_classes(frame):
+        truth = labels(frame, classes) if "target" in frame else None
+        return pd.concat([kept, top_columns(keep_top(probs, truth), classes).set_index(kept.index)], axis=1)
     return pd.concat([kept, pd.DataFrame(probs, columns=list(classes), index=kept.index)], axis=1)
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from kagglepipe.errors import UserError
-from kagglepipe.predictions.frame import Labels, Probs, labels, probabilities
+from kagglepipe.predictions.frame import Labels, Probs, labels, scorable
 from kagglepipe.predictions.metric_needs import class_fault
 from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.predictions.uncertainty import (
@@ -60,7 +60,8 @@ def score(name: str, frame: pd.DataFrame, classes: Sequence[str]) -> float:
         raise UserError(fault)
     if frame.empty:
         raise ValueError("a frame without rows has no score")
-    return metric.function(probabilities(frame, classes), labels(frame, classes))
+    probs = scorable(frame, classes)
+    return metric.function(probs if metric.file is None else np.asarray(probs), labels(frame, classes))
 
 
 def score_interval(name: str, probs: Probs, truth: Labels, groups: Labels) -> Interval:
@@ -82,7 +83,7 @@ def summarise(name: str, frame: pd.DataFrame, classes: Sequence[str], groups: Gr
     Raises UserError for an unknown metric, ValueError for an empty frame or an id without a group.
     """
     value = score(name, frame, classes)
-    probs, truth = probabilities(frame, classes), labels(frame, classes)
+    probs, truth = scorable(frame, classes), labels(frame, classes)
     numbers = frame["fold"].to_numpy(dtype=np.int64)
     fold_scores = {int(k): score(name, frame[numbers == k], classes) for k in np.unique(numbers)}
     values = np.array(list(fold_scores.values()))

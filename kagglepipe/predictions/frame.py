@@ -1,7 +1,8 @@
 """Frames of predictions, matched by id and never by position.
 
 An out-of-fold frame has the columns `id` (str), `fold` (int), `target` (class name) and one column of
-probabilities per class, named like the class. A test frame has `id` and the class columns. Ids are unique.
+probabilities per class, named like the class. A test frame has `id` and the class columns. Ids are unique. Above 500
+classes a row keeps the 100 most probable ones: see `top_classes`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,8 +14,19 @@ import pandas as pd
 
 from kagglepipe.competitions.labels import RESERVED, check_classes
 from kagglepipe.errors import UserError
+from kagglepipe.predictions.top_classes import (
+    FULL_CLASSES,
+    has_top_classes,
+    join_top,
+    keep_top,
+    row_blocks,
+    top_columns,
+    top_names,
+    top_of_frame,
+)
 from kagglepipe.text import quoted_three
 
+MAX_CELLS = 2**27  # of an array of probabilities with all classes: 1 GB
 SUM_TOLERANCE = 1e-4  # float32 softmax is off by 1e-7; four decimals in somebody's CSV by more
 
 Probs = npt.NDArray[np.float64]  # (N, C)
@@ -37,10 +49,10 @@ def oof_frame(
       id  fold target   cat   dog
     0  a     0    dog  0.25  0.75
     """
-    frame = test_frame(ids, probs, classes)
+    truth = pd.Series(list(target), dtype="str", name="target")
+    frame = _frame(ids, probs, classes, labels(truth.to_frame(), classes))
     frame.insert(1, "fold", np.broadcast_to(np.asarray(fold, dtype=np.int64), len(frame)))
-    frame.insert(2, "target", pd.Series(list(target), dtype="str"))
-    labels(frame, classes)
+    frame.insert(2, "target", truth)
     return frame
 
 
@@ -50,14 +62,7 @@ def test_frame(ids: Sequence[str], probs: npt.ArrayLike, classes: Sequence[str])
     probs: (N, C) in [0, 1], rows summing to 1 ± 1e-4; their dtype is kept.
     Raises UserError for class names that cannot be columns, ValueError for anything else that does not fit.
     """
-    check_classes(classes)
-    values = np.asarray(probs)
-    if values.shape != (len(ids), len(classes)):
-        raise ValueError(f"{len(ids)} ids and {len(classes)} classes, but probabilities of shape {values.shape}")
-    names = pd.Series(list(ids), dtype="str", name="id")
-    if fault := repeated(names) or probability_fault(names, values):
-        raise ValueError(fault)
-    return pd.concat([names, pd.DataFrame(values, columns=list(classes))], axis=1)
+    return _frame(ids, probs, classes, None)
 
 
 test_frame.__test__ = False  # type: ignore[attr-defined]  # else pytest collects it wherever a test imports it
@@ -86,9 +91,32 @@ def average_folds(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
         if fault := id_fault(frame["id"], first) if number else repeated(first):
             raise ValueError(f"test frame {number} does not hold the ids of test frame 0: {fault}")
     ordered = [frame.sort_values("id", ignore_index=True) for frame in frames]
-    classes = class_columns(ordered[0])
-    mean = np.mean([probabilities(frame, classes) for frame in ordered], axis=0)  # (F, N, C) -> (N, C)
-    return pd.concat([ordered[0][["id"]], pd.DataFrame(mean, columns=classes)], axis=1)
+    ids, classes = ordered[0][["id"]], class_columns(ordered[0])
+    if has_top_classes(ordered[0]):
+        parts = [_mean([frame[rows] for frame in ordered], classes) for rows in row_blocks(len(ids))]
+        return pd.concat([ids, top_columns(join_top([keep_top(part) for part in parts]), classes)], axis=1)
+    return pd.concat([ids, pd.DataFrame(_mean(ordered, classes), columns=classes)], axis=1)
+
+
+def _mean(frames: Sequence[pd.DataFrame], classes: Sequence[str]) -> Probs:
+    """Mean probabilities of row-aligned frames, (F, N, C) -> (N, C)."""
+    return np.asarray(np.mean([probabilities(frame, classes) for frame in frames], axis=0))
+
+
+def _frame(ids: Sequence[str], probs: npt.ArrayLike, classes: Sequence[str], truth: Labels | None) -> pd.DataFrame:
+    """A test frame, checked. truth: classes that are kept in any case, (N,)."""
+    check_classes(classes)
+    values = np.asarray(probs)
+    if values.shape != (len(ids), len(classes)):
+        raise ValueError(f"{len(ids)} ids and {len(classes)} classes, but probabilities of shape {values.shape}")
+    names, is_full = pd.Series(list(ids), dtype="str", name="id"), len(classes) <= FULL_CLASSES
+    if fault := repeated(names):
+        raise ValueError(fault)
+    for rows in [slice(None)] if is_full else row_blocks(len(values)):  # checks take a copy of their rows
+        if fault := probability_fault(names[rows], values[rows]):
+            raise ValueError(fault)
+    columns = pd.DataFrame(values, columns=list(classes)) if is_full else top_columns(keep_top(values, truth), classes)
+    return pd.concat([names, columns], axis=1)
 
 
 def align(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
@@ -100,7 +128,7 @@ def align(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     names = list(frames)
     first = frames[names[0]]
     for name, frame in frames.items():
-        if set(frame.columns) != set(first.columns):
+        if set(class_columns(frame)) != set(class_columns(first)) or set(frame.columns) != set(first.columns):
             raise UserError(
                 f"{name} has columns {list(frame.columns)}, {names[0]} has {list(first.columns)}; "
                 "combine only runs of one competition"
@@ -122,8 +150,28 @@ def check_same_targets(name: str, frame: pd.DataFrame, other_name: str, other: p
 
 
 def probabilities(frame: pd.DataFrame, classes: Sequence[str]) -> Probs:
-    """Class columns as a float64 array (N, C), in the order of `classes`; KeyError for an absent one."""
-    return frame[list(classes)].to_numpy(dtype=np.float64)
+    """Probabilities as a float64 array (N, C), in the order of `classes`; KeyError for an absent one.
+
+    Raises UserError for a frame that keeps the most probable classes alone, and is too large with all of them.
+    """
+    if not has_top_classes(frame):
+        return frame[list(classes)].to_numpy(dtype=np.float64)
+    if len(frame) * len(classes) > MAX_CELLS:
+        raise UserError(
+            f"{len(frame):,} rows of {len(classes):,} classes are too many to be blended, compared or written as "
+            f"probabilities: each row would need all classes, {len(frame) * len(classes) * 8 / 1e9:.0f} GB"
+        )
+    return np.asarray(top_of_frame(frame, classes))
+
+
+def scorable(frame: pd.DataFrame, classes: Sequence[str]) -> Probs:
+    """Probabilities to be scored, (N, C), in the order of `classes`: with many classes a TopClasses.
+
+    It has what metrics use of an array, and `numpy.asarray` gives all of it.
+    """
+    if has_top_classes(frame):
+        return top_of_frame(frame, classes)  # type: ignore[return-value]
+    return probabilities(frame, classes)
 
 
 def labels(frame: pd.DataFrame, classes: Sequence[str]) -> Labels:
@@ -136,7 +184,9 @@ def labels(frame: pd.DataFrame, classes: Sequence[str]) -> Labels:
 
 
 def class_columns(frame: pd.DataFrame) -> list[str]:
-    """Class names of a frame: all columns but `id`, `fold` and `target`."""
+    """Class names of a frame: all columns but `id`, `fold` and `target`, or those that `top_classes` names."""
+    if has_top_classes(frame):
+        return top_names(frame)
     return [name for name in frame.columns if name not in RESERVED]
 
 
@@ -200,7 +250,7 @@ def _column_fault(frame: pd.DataFrame) -> str | None:
         return "has folds that are not whole numbers"
     if any(str(name).startswith("Unnamed: ") for name in frame.columns):
         return "has a column without a name, as pandas writes an index (to_csv(index=False) writes none)"
-    for name in classes:
+    for name in () if has_top_classes(frame) else classes:
         if len(frame) and not pd.api.types.is_numeric_dtype(frame[name]):
             strange = frame["id"][pd.to_numeric(frame[name], errors="coerce").isna()]
             return f"has no number in column {name!r} for id {quoted_three(strange)}"
@@ -216,7 +266,11 @@ def _row_fault(frame: pd.DataFrame) -> str | None:
         return f"does not hold each id once: {twice}"
     if "target" in frame and not (known := frame["target"].isin(classes)).all():
         return f"has targets without a column of their own: {quoted_three(frame['target'][~known])}"
-    return probability_fault(frame["id"], probabilities(frame, classes))
+    if not has_top_classes(frame):
+        return probability_fault(frame["id"], probabilities(frame, classes))
+    top = top_of_frame(frame, classes)
+    others = np.maximum(1 - top.values.sum(axis=1, keepdims=True), 0)
+    return probability_fault(frame["id"], np.append(top.values, others, axis=1))
 
 
 def _check_same_columns(frames: Sequence[pd.DataFrame]) -> None:
@@ -224,5 +278,6 @@ def _check_same_columns(frames: Sequence[pd.DataFrame]) -> None:
     if not frames:
         raise ValueError("no fold to combine")
     for number, frame in enumerate(frames):
-        if set(frame.columns) != set(frames[0].columns):
+        other_classes = has_top_classes(frames[0]) and class_columns(frame) != class_columns(frames[0])
+        if set(frame.columns) != set(frames[0].columns) or other_classes:
             raise ValueError(f"frame {number} has columns {list(frame.columns)}, frame 0 {list(frames[0].columns)}")

@@ -18,6 +18,7 @@ import pandas as pd
 from kagglepipe.errors import UserError
 from kagglepipe.options import LOG_LOSS_CLIP, is_own_metric
 from kagglepipe.predictions.frame import Labels, Probs
+from kagglepipe.predictions.top_classes import FULL_CLASSES, TopClasses
 
 ROUNDED = 1e-7  # probabilities are stored as float32, whose last step below 1 is 6e-8
 
@@ -177,6 +178,8 @@ def row_hits_in_top(probs: Probs, truth: Labels, k: int) -> Rows:
     >>> row_hits_in_top(np.array([[0.4, 0.3, 0.3]] * 2), np.array([1, 2]), 2)
     array([0., 1.])
     """
+    if isinstance(probs, TopClasses):
+        return probs.hits_in_top(truth, k).astype(np.float64)
     own = probs[np.arange(len(truth)), truth][:, None]
     ahead = (probs > own) | ((probs == own) & (np.arange(probs.shape[1]) > truth[:, None]))
     return (ahead.sum(axis=1) < k).astype(np.float64)
@@ -204,8 +207,8 @@ METRICS: dict[str, Metric] = {
     "log_loss": Metric(
         log_loss, Needs("probabilities"), greater_is_better=False, limits=(0.0, math.inf), rows=row_losses
     ),
-    "roc_auc": Metric(roc_auc, Needs("order")),
-    "average_precision": Metric(average_precision, Needs("order", positive=True)),
+    "roc_auc": Metric(roc_auc, Needs("order", (2, FULL_CLASSES))),
+    "average_precision": Metric(average_precision, Needs("order", (2, FULL_CLASSES), positive=True)),
     "f1_binary": Metric(f1_binary, Needs("labels", (2, 2), positive=True)),
     "f1_micro": Metric(accuracy, LABELS, rows=row_hits),  # they are equal where each row has one class
     "f1_macro": Metric(f1_macro, LABELS),

@@ -22,6 +22,7 @@ from kagglepipe.predictions.frame import (
     probabilities,
     probability_fault,
     repeated,
+    scorable,
 )
 from kagglepipe.text import quoted_three
 
@@ -65,7 +66,8 @@ def build_submission(
             f"the run's test.parquet does not hold each id once: {fault}; it is not as it was made: delete the run's "
             "folder, then type stage=train"
         )
-    probs = probabilities(asked.set_index("id").loc[list(ids)], classes)  # (N, C)
+    read = scorable if form in ("index", "name") else probabilities
+    probs = read(asked.set_index("id").loc[list(ids)], classes)  # (N, C)
     answers = _answers(probs, form, classes, target_column, positive)
     frame = pd.DataFrame({id_column: list(ids), **answers})
     return frame.rename(columns=columns)[list(columns.values())]

@@ -13,7 +13,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import atomic
 from kagglepipe.images.decode import Pixels
 from kagglepipe.images.views import clean_view
-from kagglepipe.predictions.frame import labels, probabilities
+from kagglepipe.predictions.frame import labels, scorable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,12 +57,12 @@ def draw_hardest(
 
     image: row of `oof` -> its pixels (H, W, 3); images that raise UserError are left out.
     """
-    probs, truth = probabilities(oof, classes), labels(oof, classes)
-    of_truth, tiles = probs[np.arange(len(oof)), truth], []
+    probs, truth = scorable(oof, classes), labels(oof, classes)
+    of_truth, best, tiles = probs[np.arange(len(oof)), truth], probs.argmax(axis=1), []
     for row in np.argsort(of_truth, kind="stable")[:count].tolist():
         caption = f"{oof['id'].iloc[row]}\n{classes[truth[row]]}: {of_truth[row]:.3f}"
         try:
-            tiles.append(Tile(image(row), caption, INK if probs[row].argmax() == truth[row] else WRONG))
+            tiles.append(Tile(image(row), caption, INK if best[row] == truth[row] else WRONG))
         except UserError as error:  # no reason to lose a trained run
             log.warning("train: %s lacks a photo: %s", path, error)
     draw_sheet(path, tiles, columns=8, title="Least sure out of fold: true class and its probability (red: wrong)")

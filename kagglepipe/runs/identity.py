@@ -11,6 +11,7 @@ from kagglepipe.config import CONF, Config, option_facts
 from kagglepipe.files import file_sha256, sha256
 from kagglepipe.images.policy_file import is_policy_file, policy_hash
 from kagglepipe.options import Options, TrainingOptions, is_read
+from kagglepipe.predictions.top_classes import FULL_CLASSES
 
 if TYPE_CHECKING:  # help and the checks of options read this file, so that nothing slow is imported
     from kagglepipe.competitions.dataset import Dataset
@@ -29,6 +30,8 @@ def run_identity(config: Config, dataset: "Dataset", mode: str, teacher: "Run | 
     """
     settings: dict[str, Any] = {"table": dataset.table_hash, "folds": dataset.folds_hash}
     settings |= result_settings(config, mode)
+    if config.competition.kind == "image" and len(dataset.classes) > FULL_CLASSES:
+        settings["head"] = "discriminant"  # begins fine-tuning as well
     if config.competition.classes and dataset.classes != usual_order(config, dataset.classes):
         settings["classes"] = dataset.classes
     if teacher is not None:

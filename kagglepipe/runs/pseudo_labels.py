@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from kagglepipe.competitions.dataset import Dataset
-from kagglepipe.predictions.frame import probabilities
+from kagglepipe.predictions.frame import probabilities, scorable
 from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.predictions.paired import gains_over, significantly_better
 from kagglepipe.runs.run import Run
@@ -30,7 +30,7 @@ def pseudo_labelled(teacher: Run, dataset: Dataset, fold: int, confidence: float
     """
     answers = teacher.fold(fold).test().set_index("id")
     rows, train = dataset.test, dataset.train
-    probs = probabilities(answers.loc[rows["id"]], dataset.classes)
+    probs = scorable(answers.loc[rows["id"]], dataset.classes)
     targets = np.array(dataset.classes, dtype=object)[probs.argmax(axis=1)]
     is_sure = probs.max(axis=1) >= confidence
     has_twin = rows["group"].isin(train["group"][train["fold"] == fold]).to_numpy()

@@ -15,7 +15,7 @@ from kagglepipe.files import sha256
 from kagglepipe.options import CompetitionOptions, is_own_metric
 from kagglepipe.predictions.baseline import constant_baseline, metadata_baseline
 from kagglepipe.predictions.evaluation import EvalRows, summarise
-from kagglepipe.predictions.frame import class_columns, labels, probabilities
+from kagglepipe.predictions.frame import class_columns, labels, probabilities, scorable
 from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.predictions.own_metric import same_metric
 from kagglepipe.predictions.paired import paired_difference
@@ -115,7 +115,7 @@ def baseline_scores(
 
 def is_right(frame: pd.DataFrame, classes: list[str]) -> NDArray[np.float64]:
     """1.0 where the most probable class is the target, (N,)."""
-    return (probabilities(frame, classes).argmax(axis=1) == labels(frame, classes)).astype(float)
+    return (scorable(frame, classes).argmax(axis=1) == labels(frame, classes)).astype(float)
 
 
 # --- segments ----------------------------------------------------------------------------------------------------

@@ -5,18 +5,18 @@ import time
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from kagglepipe import distributed
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.distributed import is_rank_zero, single_process
 from kagglepipe.files import absolute, exclusive_lock, write_bytes, write_parquet
 from kagglepipe.options import seconds_of
-from kagglepipe.predictions.frame import oof_frame, test_frame
+from kagglepipe.predictions.frame import MAX_CELLS, oof_frame, test_frame
+from kagglepipe.predictions.top_classes import FULL_CLASSES
 from kagglepipe.runs.describe import briefly
 from kagglepipe.runs.pseudo_labels import pseudo_labelled
 from kagglepipe.runs.run import Fold, Outputs, Run
@@ -107,18 +107,33 @@ def fit_and_save(training: Training, fold: int, budget: "Budget | None", track: 
         learner.save_fold(result, own.folder, {"fold": fold, **training.meta})
     distributed.barrier()  # the other ranks read the saved files
     valid = train[train["fold"] == fold]
-    oof, test = learner.predict(result, own.folder, valid), learner.predict(result, own.folder, dataset.test)
+    oof, test = (predicted(learner, result, own.folder, rows, dataset.classes) for rows in (valid, dataset.test))
     if is_rank_zero():
-        frame = oof_frame(valid["id"].tolist(), fold, valid["target"].tolist(), oof, dataset.classes)
-        metrics = save_fold(training, own, result, frame, test, time.perf_counter() - start)
+        metrics = save_fold(training, own, result, oof, test, time.perf_counter() - start)
         if track is not None:
             track(own.name, 0, {"score": metrics["score"], "log_loss": metrics["log_loss"]})
 
 
+def predicted(
+    learner: "Learner", result: "FoldResult", folder: Path, rows: pd.DataFrame, classes: list[str]
+) -> pd.DataFrame:
+    """Frame of predictions of training rows, which have a fold, or test rows, of few enough at a time."""
+    at_once = max(1, MAX_CELLS // (2 * len(classes))) if len(classes) > FULL_CLASSES else len(rows)
+    frames = []
+    for start in range(0, max(1, len(rows)), max(1, at_once)):
+        part = rows[start : start + at_once]
+        probs, ids = learner.predict(result, folder, part), part["id"].tolist()
+        if (rows["split"] == "test").all():
+            frames.append(test_frame(ids, probs, classes))
+        else:
+            frames.append(oof_frame(ids, part["fold"].to_numpy(), part["target"].tolist(), probs, classes))
+    return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
+
+
 def save_fold(
-    training: Training, fold: Fold, result: "FoldResult", oof: pd.DataFrame, test: NDArray[np.float64], seconds: float
+    training: Training, fold: Fold, result: "FoldResult", oof: pd.DataFrame, test: pd.DataFrame, seconds: float
 ) -> dict[str, Any]:
-    """Write log, predictions and, last, the metrics of a fold; log and return them. test: probabilities (N, C)."""
+    """Write log, predictions and, last, the metrics of a fold; log and return them."""
     from kagglepipe.training.advice import warn_of_constant
     from kagglepipe.training.resume import LR_SHORTENED, forget_progress
 
@@ -127,7 +142,7 @@ def save_fold(
     log_csv = pd.DataFrame(result.log).to_csv(index=False, lineterminator="\n")
     write_bytes(fold.folder / "log.csv", log_csv.encode())
     write_parquet(fold.oof_file, oof)
-    write_parquet(fold.test_file, test_frame(dataset.test["id"].tolist(), test, classes))
+    write_parquet(fold.test_file, test)
     metrics = scores_of(oof, options.competition, classes, train.set_index("id")["group"])
     cut = any(row.get("ended_by") == "budget" or row.get(LR_SHORTENED) for row in result.log)
     limit = options.training.budget if cut else None

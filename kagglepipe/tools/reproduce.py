@@ -13,13 +13,15 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from kagglepipe.competitions.dataset import REPORT, Dataset
 from kagglepipe.config import Config
 from kagglepipe.distributed import world_size
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, file_sha256, read_json, sha256, write_bytes, write_json
 from kagglepipe.options import PathsOptions, SubmitOptions, is_own_metric
-from kagglepipe.predictions.frame import class_columns, read_frame
+from kagglepipe.predictions.frame import class_columns, probabilities, read_frame
 from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.runs.configured import identity_of, read_data, run_of, submitted_run
 from kagglepipe.runs.provenance import (
@@ -341,5 +343,5 @@ def largest_difference(before: Path, after: Path) -> float:
     one, other = (read_frame(path).set_index("id") for path in (before, after))
     if set(one.index) != set(other.index):
         return float("nan")
-    names = class_columns(one.reset_index())
-    return float((one[names] - other.loc[one.index, names]).abs().to_numpy().max())
+    names = class_columns(one)
+    return float(np.abs(probabilities(one, names) - probabilities(other.loc[one.index], names)).max())

@@ -10,14 +10,16 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
+from kagglepipe.predictions.top_classes import FULL_CLASSES, row_blocks
 from kagglepipe.training.features import Features
 
 log = logging.getLogger(__name__)
@@ -39,7 +41,13 @@ class Head:
         return features.astype(np.float64) @ self.weight.T.astype(np.float64) + self.bias
 
     def probabilities(self, features: Features) -> NDArray[np.float64]:
-        """Softmax of the logits: (N, F) -> (N, C)"""
+        """Softmax of the logits: (N, F) -> (N, C), of many classes in float32 and a few rows at a time."""
+        if len(self.bias) > FULL_CLASSES:
+            probs: NDArray[Any] = np.empty((len(features), len(self.bias)), np.float32)
+            for rows in row_blocks(len(features)):
+                logits = features[rows].astype(np.float32) @ self.weight.T + self.bias
+                probs[rows] = softmax(logits, axis=1)
+            return probs
         return np.exp(log_softmax(self.logits(features), axis=-1))
 
 

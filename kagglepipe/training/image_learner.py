@@ -25,8 +25,10 @@ from kagglepipe.images.views import Views
 from kagglepipe.models.classifier import Classifier
 from kagglepipe.options import TrainingOptions
 from kagglepipe.predictions.metrics import find_metric
+from kagglepipe.predictions.top_classes import FULL_CLASSES
 from kagglepipe.training.checkpoint import Checkpoint, load_classifier, save_checkpoint
 from kagglepipe.training.device import Precision, autocast
+from kagglepipe.training.discriminant import DiscriminantFitter
 from kagglepipe.training.features import (
     Features,
     FeatureStore,
@@ -138,13 +140,14 @@ class ImageLearner:
         return self.network.feature_folder("features", self.dataset.decoder, *draw)
 
     @cached_property
-    def fitter(self) -> HeadFitter:
+    def fitter(self) -> HeadFitter | DiscriminantFitter:
         """Fits the heads of all folds on features of all views, the clean one first."""
         training = self.options.training
         count = training.views
         views = [self.features(self.train, view, f"features {view}/{count}") for view in range(count + 1)]
         clean = 1.0 if self.transform.backgrounds is None else WEIGHT_BESIDE_PASTED
-        return HeadFitter(
+        make_fitter = HeadFitter if len(self.classes) <= FULL_CLASSES else DiscriminantFitter
+        return make_fitter(
             views, self.labels, self.folds, grid=training.regularisation, classes=len(self.classes), clean=clean
         )
 
