@@ -3,26 +3,34 @@
 A unit, one row of the table, is scored: a whole clip, an annotated segment of one, or a frame of a long video.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
 
-from kagglepipe.competitions.filenames import SUFFIXES, FileNames, find_table, find_test_folder, in_test_folder, make_id
-from kagglepipe.competitions.item_tables import table_items, tables_of_items
-from kagglepipe.competitions.label_tables import join_metadata, read_items, read_test_list, test_list
-from kagglepipe.competitions.labels import check_alike, sort_classes, spell_as, spelling_hint
+from kagglepipe.competitions.filenames import SUFFIXES, FileNames, find_table, find_test_folder, in_test_folder
+from kagglepipe.competitions.item_tables import table_items
+from kagglepipe.competitions.label_tables import GIVEN, read_items
+from kagglepipe.competitions.labels import (
+    absent_note,
+    check_alike,
+    check_one_kind,
+    sort_classes,
+    spell_as,
+    spelling_hint,
+)
+from kagglepipe.competitions.metadata import join_metadata
 from kagglepipe.competitions.source import other_kind
 from kagglepipe.competitions.spreadsheet import read_cells
-from kagglepipe.competitions.table import check_two_classes, list_images
+from kagglepipe.competitions.table import check_two_classes, item_ids, list_images
+from kagglepipe.competitions.test_lists import read_tests, tables_of
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded
 from kagglepipe.options import CompetitionOptions
 
 SEGMENT_COLUMNS = ["video", "start", "end", "label"]
-LABEL_COLUMNS = (*SEGMENT_COLUMNS, "group", "split")
 ANSWERS = (  # columns of a series that are no channels
     "label", "labels", "target", "targets", "class", "classes", "ytrue", "groundtruth", "group", "split", "fold",
     "video",
@@ -34,8 +42,9 @@ class Catalogue:
     """Videos or series of a competition, with their labels.
 
     files: one row an item, sorted: video (its id), path (relative to the root, posix), split (`train` | `test`), group
-    (None where there is none). labels: video, start, end, label; start and end are NaN where a label is of the whole
-    item. outside: files that belong to no part of the competition. notes: repairs and omissions, for the log.
+    (None where there is none) and, where there are any, fold, as it is written. labels: video, start, end, label;
+    start and end are NaN where a label is of the whole item. outside: files that belong to no part of the competition.
+    notes: repairs and omissions, for the log.
     """
 
     files: pd.DataFrame
@@ -52,13 +61,9 @@ def list_items(files: Sequence[str], competition: CompetitionOptions, root: Path
     or not numbers, unknown labels, groups that disagree), and as `list_images` for class folders.
     """
     suffixes = SUFFIXES[competition.kind]
-    stored = tables_of_items(files, competition)
     files = [*files, *table_items(root, files, competition)]
-    listed = None if stored else test_list(competition.test, files)
-    tables = (competition.labels, competition.files, competition.answers, competition.sample_submission,
-              competition.metadata, listed)  # fmt: skip
-    special = {*(find_table(name, files) for name in tables if name), *stored}
-    others = [f for f in files if f not in special]
+    special = tables_of(files, competition)
+    others = [f for f in files if f not in set(special)]
     found = [f for f in others if PurePosixPath(f).suffix.lower() in suffixes]
     outside = [f for f in others if PurePosixPath(f).suffix.lower() not in suffixes]
     if not found:
@@ -66,53 +71,44 @@ def list_items(files: Sequence[str], competition: CompetitionOptions, root: Path
         hint = other_kind(others, competition.kind) or "is competition.source right?"
         raise UserError(f"no {wanted} are among the {len(files)} files of {root}; {hint}")
     if competition.labels is None:
-        return _from_folders(found, outside, competition, root)
-    own = {name: find_table(name, files) or name for name in tables[:2] if name}
-    catalogue = _from_tables(found, outside, competition, root, own, listed)
-    joined, notes = join_metadata(catalogue.files.assign(fold=None), files, competition, root)
-    return replace(catalogue, files=joined.drop(columns="fold"), notes=[*catalogue.notes, *notes])
+        return _from_folders([*found, *special], outside, competition, root)
+    return _from_tables(found, files, outside, competition, root)
 
 
 def _from_folders(found: list[str], outside: list[str], competition: CompetitionOptions, root: Path) -> Catalogue:
     """Label whole clips by the folder they are in."""
-    listing = list_images(found, competition, root)
+    listing = list_images(found, replace(competition, items=None), root)
     files = listing.rows.rename(columns={"id": "video"})
+    _check_unique(files)
     train = files[files["split"] == "train"]
     labels = pd.DataFrame({"video": train["video"], "start": np.nan, "end": np.nan, "label": train["target"]})
-    columns = ["video", "path", "split", "group"]
+    columns = ["video", "path", "split", "group", *(["fold"] if "fold" in files else [])]
     outside = outside + listing.outside
     return Catalogue(files[columns], labels.reset_index(drop=True), listing.classes, outside, listing.notes)
 
 
 def _from_tables(
-    found: list[str],
-    outside: list[str],
-    competition: CompetitionOptions,
-    root: Path,
-    tables: Mapping[str, str],
-    listed: str | None,
+    found: list[str], all_files: Sequence[str], outside: list[str], competition: CompetitionOptions, root: Path
 ) -> Catalogue:
     """Label items by CSVs; those in the test folder or list, or with that split, are the test.
 
-    tables: name of a CSV in the competition -> its path. listed: the list of test items, if there is one.
+    found: those of `all_files` that are items.
     """
-    if listed is not None:
-        asked = read_test_list(root, listed, competition, FileNames(found), "video")
-        in_test = set(asked["path"])
-    else:
+    tables = {name: find_table(name, all_files) or name for name in (competition.labels, competition.files) if name}
+    asked = read_tests(root, all_files, competition, FileNames(found))
+    if asked is None:
         test = find_test_folder(found, competition.test)
-        in_test = {path for path in found if in_test_folder(path, test)}
-    names = FileNames(found, last=in_test)
+        asked = pd.DataFrame({"path": [path for path in found if in_test_folder(path, test)]}, dtype=str)
+    names = FileNames(found, last=set(asked["path"]))
     labels, split_notes = _read_labels(root, competition, tables)
     empty = labels["label"] == ""
     labels = labels[~empty]
     labels = labels.assign(path=names.paths(labels["video"], str(competition.labels)))
     known, file_notes = _read_files(root, competition, names, tables)
     _check_columns(root, competition, tables)
-    files, unlisted = _files(found, labels, competition, known, in_test)
+    facts, left = join_metadata(_facts(found, labels, known, competition), all_files, competition, root)
+    files, unlisted = _files(facts, labels, competition, known, asked)
     labels = labels.assign(video=labels["path"].map(dict(zip(files["path"], files["video"], strict=True))))
-    groups = _one_each(labels, "group", competition)
-    files["group"] = [groups.get(path, group) for path, group in zip(files["path"], files["group"], strict=True)]
     is_test = labels["video"].isin(files.loc[files["split"] == "test", "video"])
     unlabelled = (files["split"] == "train") & ~files["video"].isin(labels["video"])
     taken = f": taken as {competition.background} from start to end"
@@ -124,46 +120,72 @@ def _from_tables(
     idle = (labels["label"] == competition.background) & competition.finds_segments  # the default
     labels = labels[~is_test & ~idle]
     labels = labels.assign(label=labels["label"].map(spell_as(competition.classes, labels["label"])))
+    classes = _classes(labels["label"], competition)
+    absent = absent_note(competition.classes, classes)
+    counted = (f"{rows.sum()} {words}" for words, rows in counts.items() if rows.any())
     return Catalogue(
         files.sort_values("video", ignore_index=True),
         labels[SEGMENT_COLUMNS].reset_index(drop=True),
-        _classes(labels["label"], competition),
+        classes,
         sorted(outside + unlisted),
-        [*split_notes, *file_notes, *(f"{rows.sum()} {words}" for words, rows in counts.items() if rows.any())],
+        [*split_notes, *file_notes, *counted, *left, *absent],
     )
 
 
+def _facts(
+    found: list[str], labels: pd.DataFrame, known: pd.DataFrame | None, competition: CompetitionOptions
+) -> pd.DataFrame:
+    """Path, group, split and fold (None: not said), and id and key as far as the labels have them, of all items.
+
+    known: path -> split, group and fold in the CSV of files, whose split comes before that of the labels.
+    """
+    facts = pd.DataFrame({"path": found}, dtype=str)
+    for column in [one for one in (*GIVEN, "id", "key") if one in labels]:
+        own = facts["path"].map(_one_each(labels, column, competition)).astype(object)
+        listed = facts["path"].map(known[column]) if known is not None and column in known else own
+        first, second = (listed, own) if column == "split" else (own, listed)
+        facts[column] = first.where(first.notna(), second)
+        facts[column] = facts[column].astype(object).where(facts[column].notna(), None)
+    return facts
+
+
 def _files(
-    found: list[str],
+    facts: pd.DataFrame,
     labels: pd.DataFrame,
     competition: CompetitionOptions,
     known: pd.DataFrame | None,
-    in_test: Collection[str],
+    asked: pd.DataFrame,
 ) -> tuple[pd.DataFrame, list[str]]:
     """(video, path, split and group of the items that are listed, labelled or in the test; the other paths).
 
-    known: path -> split and group in the CSV of files; None without one. in_test: paths of the test items.
+    facts: of `_facts`. known: of the items in the CSV of files; None without one. asked: path and, for
+    competition.id=column, id of the test items.
     """
-    labelled = set(labels["path"])
-    split_of_label = _one_each(labels, "split", competition)
-    listed = {} if known is None else known.to_dict("index")
-    rows: list[tuple[str, str, str, str | None]] = []
-    unlisted = []
-    for path in found:
-        entry = listed.get(path)
-        split = split_of_label.get(path) or ("test" if path in in_test else "train")
-        if entry is not None:
-            rows.append((make_id(path, competition.id), path, entry["split"] or split, entry["group"]))
-        elif split == "test" or (path in labelled and known is None):
-            rows.append((make_id(path, competition.id), path, split, None))
-        elif path in labelled:
-            raise UserError(f"{competition.files} does not list {path}, which {competition.labels} labels; add it")
-        else:
-            unlisted.append(path)
-    files = pd.DataFrame(rows, columns=["video", "path", "split", "group"]).astype({"video": str, "path": str})
+    labelled, listed = set(labels["path"]), None if known is None else set(known.index)
+    is_asked = facts["path"].isin(asked["path"])
+    split = facts["split"].where(facts["split"].notna(), np.where(is_asked, "test", "train"))
+    is_labelled = facts["path"].isin(labelled)
+    is_listed = is_labelled if listed is None else facts["path"].isin(listed)
+    unknown = is_labelled & ~is_listed & (split == "train")
+    if unknown.any():
+        path = facts["path"][unknown].iloc[0]
+        raise UserError(f"{competition.files} does not list {path}, which {competition.labels} labels; add it")
+    files = facts.assign(split=split)[is_listed | (split == "test")]
+    own = files["id"] if "id" in files else pd.Series(None, index=files.index, dtype=object)
+    if "id" in asked:
+        of_test = files["path"].map(asked.set_index("path")["id"])
+        own = of_test.where(of_test.notna(), own)
+    files = files.assign(video=item_ids(files.assign(id=own), competition)).astype({"video": str})
+    _check_unique(files)
+    folds = ["fold"] if files["fold"].notna().any() else []
+    unlisted = facts["path"][~facts.index.isin(files.index)].tolist()
+    return files[["video", "path", "split", "group", *folds]].reset_index(drop=True), unlisted
+
+
+def _check_unique(files: pd.DataFrame) -> None:
+    """Raises UserError for an id of several items, also of one to train on and one to classify: it keys the labels."""
     if twice := sorted(files["video"][files["video"].duplicated()]):
         raise UserError(f"id {twice[0]} stands for more than one file: type competition.id=path")
-    return files, unlisted
 
 
 # --- the CSVs --------------------------------------------------------------------------------------------------
@@ -173,7 +195,7 @@ def _check_columns(root: Path, competition: CompetitionOptions, tables: Mapping[
     """Raises UserError for a column of `competition.columns` that none of the CSVs has."""
     found = [column for file in tables.values() for column in read_cells(root / expanded(file))[1]]
     known = {column.casefold() for column in found}
-    for ours in LABEL_COLUMNS:
+    for ours in (*SEGMENT_COLUMNS, *(GIVEN if competition.metadata is None else ())):
         theirs = competition.columns.get(ours)
         if theirs is not None and theirs.strip().casefold() not in known:
             has = f"{' and '.join(tables)} {'have' if len(tables) > 1 else 'has'} the columns {', '.join(found)}"
@@ -213,7 +235,7 @@ def _first(rows: "pd.Series[bool]") -> int:
 def _read_files(
     root: Path, competition: CompetitionOptions, names: FileNames, tables: Mapping[str, str]
 ) -> tuple[pd.DataFrame | None, list[str]]:
-    """Read (path -> split and group or None, notes); the frame is None without such a CSV."""
+    """Read (path -> group, split and fold or None, notes); the frame is None without such a CSV."""
     name = competition.files
     if name is None:
         return None, []
@@ -222,7 +244,7 @@ def _read_files(
     if (twice := table["path"].duplicated()).any():
         row = _first(twice)
         raise UserError(f"{name}, row {row}, names {table['video'][row]} a second time; keep one row")
-    return table.set_index("path")[["split", "group"]], notes
+    return table.set_index("path")[list(GIVEN)], notes
 
 
 def _one_each(labels: pd.DataFrame, column: str, competition: CompetitionOptions) -> dict[str, str]:
@@ -245,7 +267,10 @@ def _classes(found: "pd.Series[str]", competition: CompetitionOptions) -> list[s
                 f"{competition.labels}, row {row}: label {found[row]} is not in competition.classes: {known}"
                 f"{spelling_hint(competition.classes, found[row])}"
             )
-        return list(competition.classes)
+        filled = set(found)
+        is_lenient = competition.form == "probabilities"
+        return [name for name in competition.classes if name in filled or not is_lenient]
+    check_one_kind(found, f"{competition.labels}: column {competition.column('label')} has", are_given=False)
     own = {competition.background} if competition.background else set()
     check_alike({*found, *own}, f"{competition.labels} has the labels")
     names = sort_classes(set(found) - {competition.background})

@@ -147,13 +147,16 @@ def read_splits(cells: "pd.Series[str]", table: str) -> tuple["pd.Series[str]", 
 class FileNames:
     """Lookup of files by path, end of a path or file name, with or without extension.
 
-    files: relative posix paths. last: files to match only where no other file does. Case and the form of accents count
-    only between several matches.
+    files: relative posix paths. last: files to match only where no other file does. suffixes: the usual ones of the
+    items; files with others are matched after those, and of images JPEG before the rest (see `format_rank`). Case, the
+    form of accents and zeros before a number count only between several matches.
     """
 
-    def __init__(self, files: Iterable[str], last: Collection[str] = ()) -> None:
+    def __init__(self, files: Iterable[str], last: Collection[str] = (), suffixes: Collection[str] = ()) -> None:
         self._files = [(file, tuple(spelt(file).split("/"))) for file in files]
         self._last = frozenset(last)
+        self._suffixes = suffixes
+        self._numbers: dict[int, list[str]] | None = None  # made when it is needed
         self._ends: dict[int, dict[str, list[tuple[str, tuple[str, ...]]]]] = {}
 
     def paths(self, names: "pd.Series[str]", table: str, noun: str = "video") -> list[str]:
@@ -166,12 +169,31 @@ class FileNames:
         if missing and not any(files for name, files in found.items() if "/" in spelt(name)):
             # the folders are another computer's: match only file names
             found |= {name: self._candidates(spelt(name).split("/")[-1]) for name in missing}
+        found |= {name: self._numbered(name) for name in missing if not found[name]}
         return [self._only(name, found, f"{table}, row {row},", noun) for row, name in names.items()]
 
     def find(self, name: str) -> str | None:
         """The one file of a name; None where there is none or more than one."""
-        files = self._candidates(spelt(name))
+        files = self._candidates(spelt(name)) or self._numbered(name)
         return files[0] if len(files) == 1 else None
+
+    def _numbered(self, name: str) -> list[str]:
+        """List the files whose stem is the same whole number, as tables write numbers: 12 or 12.0 for 012.jpg."""
+        if (number := whole_number(name)) is None:
+            return []
+        if self._numbers is None:
+            self._numbers = {}
+            for file, parts in self._files:
+                if (own := whole_number(PurePosixPath(parts[-1]).stem)) is not None:
+                    self._numbers.setdefault(own, []).append(file)
+        files = self._numbers.get(number, [])
+        ranks = [self._rank(file) for file in files]
+        return [file for file, rank in zip(files, ranks, strict=True) if rank == min(ranks)]
+
+    def _rank(self, file: str) -> tuple[bool, bool]:
+        """Rank of a file, smaller is better: whether its suffix is unusual, and whether it is to be matched last."""
+        is_usual = not self._suffixes or PurePosixPath(file).suffix.lower() in self._suffixes
+        return not is_usual, file in self._last
 
     def _by_end(self, depth: int) -> dict[str, list[tuple[str, tuple[str, ...]]]]:
         """Index of the last `depth` parts of paths, with and without extension, in lower case -> files."""
@@ -193,7 +215,10 @@ class FileNames:
             if first and depth == 1:  # a name from another folder is that of a file in none, or another file's
                 found = [(file, path) for file, path in found if len(path) == 1]
             if found:
-                ranks = [(file in self._last, *_disagreement(path, end, depth)) for file, path in found]
+                ranks = [
+                    (*self._rank(file), *_disagreement(path, end, depth), format_rank(file) if self._suffixes else 0)
+                    for file, path in found
+                ]
                 best = min(ranks)
                 return sorted({file for (file, _), rank in zip(found, ranks, strict=True) if rank == best})
         return []
@@ -236,6 +261,25 @@ def is_excluded(file: str, patterns: Iterable[str]) -> bool:
     """
     path = spelt(file).casefold()
     return any(fnmatchcase(path, spelt(pattern).casefold()) for pattern in patterns)
+
+
+def whole_number(text: str) -> int | None:
+    """The number that a name is, also with zeros before it or as tables write it beside empty cells; else None.
+
+    >>> [whole_number(name) for name in ("12", "012", "12.0", "a12", "12.5")]
+    [12, 12, 12, None, None]
+    """
+    return int(text.removesuffix(".0")) if re.fullmatch(r"[0-9]{1,18}(\.0)?", text) else None
+
+
+def format_rank(path: str) -> int:
+    """Rank of an image's format among several of one image, smaller is better: JPEG, the rest, DICOM.
+
+    >>> [format_rank(path) for path in ("a.jpg", "a.png", "a.dcm")]
+    [0, 1, 2]
+    """
+    suffix = PurePosixPath(path).suffix.lower()
+    return 0 if suffix in (".jpg", ".jpeg") else 2 if suffix in (".dcm", ".dicom") else 1
 
 
 def make_id(path: str, form: str) -> str:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from kagglepipe.competitions.dataset import read_annotations, read_folds
 from kagglepipe.competitions.folds import check_folds, folds_csv, leave_one_group_out, make_folds, split_groups
+from kagglepipe.competitions.given_folds import given_folds
 from kagglepipe.competitions.units import classes_of
 from kagglepipe.errors import UserError
 from kagglepipe.files import write_bytes
@@ -26,12 +27,15 @@ def make_or_check_folds(
     train = table[table.split == "train"]
     rows = class_rows(competition, train, data_dir)
     pairs = near_duplicates(base_dir) if competition.kind == "image" else None
+    given = None if options.file else given_folds(train, given_groups(train), competition)
     if options.file or (path.exists() and not options.remake):
         folds = read_folds(path)
-        check_settings(folds, options, train, path)
+        if given is None:
+            check_settings(folds, options, train, path)
         is_current = set(folds["id"]) == set(train["id"]) and not split_groups(folds, train["id"], given_groups(train))
         if options.file or not competition.refresh or is_current:
             check_folds(folds, train["id"].tolist(), path=path)
+            check_given(folds, given, competition, path)
             check_groups(folds, options, train, path)
             where = f"{path} was made before they were known: {REMAKE}"
             if options.file:
@@ -40,18 +44,26 @@ def make_or_check_folds(
             check_classes_of_folds(competition, rows, folds, f"{path}: ", "spread it")
             log.info("prepare: %s holds %d folds already", path, folds["fold"].nunique())
             return
-    folds = split(train, competition, options)
+    folds = split(train, competition, options) if given is None else given
     other = "" if competition.hidden is None else f" or drill.seed={competition.hidden_seed + 1}"
     more = "add images of it" if competition.kind == "image" else "label it in another group too"
     advice = f"{more}, or try folds.seed={options.seed + 1}{other}"
+    if given is not None:
+        advice = "mend its folds there"
     check_classes_of_folds(competition, rows, folds, "", advice)
-    count = fold_count(options, train)
-    data = folds_csv(folds, count=count, seed=options.seed)
+    count = folds["fold"].nunique()
+    settings = {"count": fold_count(options, train), "seed": options.seed} if given is None else {}
+    data = folds_csv(folds, **settings)
     if not path.exists() or path.read_bytes() != data:
         write_bytes(path, data)
     sizes = ", ".join(str(n) for n in folds["fold"].value_counts().sort_index())
     log.info("prepare: %d folds of %s %s in %s", count, sizes, competition.noun, path)
-    warn_of_split_pairs(folds, pairs, "together they are over half of the images, too many for one fold")
+    why = "together they are over half of the images, too many for one fold"
+    if given is not None:
+        column = competition.column("fold")
+        log.info("prepare: the folds are those of column %s: folds.count and folds.seed do not count", column)
+        why = f"column {column} has it so"
+    warn_of_split_pairs(folds, pairs, why)
 
 
 def split(train: pd.DataFrame, competition: CompetitionOptions, options: FoldOptions) -> pd.DataFrame:
@@ -111,6 +123,15 @@ def check_settings(folds: pd.DataFrame, options: FoldOptions, train: pd.DataFram
                 f"{path} was made with folds.{name}={made}, the configuration says {wanted}: type "
                 f"folds.{name}={made} to use it, or folds.remake=true to split anew (older runs keep their scores)"
             )
+
+
+def check_given(folds: pd.DataFrame, given: pd.DataFrame | None, competition: CompetitionOptions, path: Path) -> None:
+    """Raises UserError if folds.csv has others than the user's tables give; both hold the same ids."""
+    if given is not None and (other := folds.merge(given, on="id").query("fold_x != fold_y")["id"].tolist()):
+        raise UserError(
+            f"{path} has other folds than the column {competition.column('fold')} of the tables, as for "
+            f"{first_three(other)}: type folds.remake=true to take those (older runs keep their scores)"
+        )
 
 
 def check_groups(folds: pd.DataFrame, options: FoldOptions, train: pd.DataFrame, path: Path) -> None:

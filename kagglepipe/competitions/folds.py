@@ -206,13 +206,13 @@ def _fill_level(counts: Counts, amount: int, sizes: Counts) -> Counts:
 # --- keeping them -------------------------------------------------------------------------------------------
 
 
-def folds_csv(folds: pd.DataFrame, *, count: int, seed: int) -> bytes:
-    r"""Bytes of folds.csv: rows sorted by id, with the settings as two constant columns.
+def folds_csv(folds: pd.DataFrame, **settings: int) -> bytes:
+    r"""Bytes of folds.csv: rows sorted by id, with the settings, count and seed, as two constant columns.
 
     >>> folds_csv(pd.DataFrame({"id": ["b", "a"], "fold": [0, 1]}), count=2, seed=7)
     b'id,fold,count,seed\na,1,2,7\nb,0,2,7\n'
     """
-    table = folds.assign(count=count, seed=seed).sort_values("id")[list(FOLD_COLUMNS)]
+    table = folds.assign(**settings).sort_values("id")[[*FOLD_COLUMNS[:2], *settings]]
     return table.to_csv(index=False, lineterminator="\n").encode()
 
 

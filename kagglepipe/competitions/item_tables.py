@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from kagglepipe.competitions.filenames import find_table
+from kagglepipe.competitions.filenames import find_table, read_splits
 from kagglepipe.competitions.labels import clean_label
 from kagglepipe.competitions.spreadsheet import column_places, separator_of
 from kagglepipe.errors import UserError
@@ -87,17 +87,25 @@ def pixel_suffix(header: Sequence[str]) -> str:
     return ".pgm" if math.isqrt(count := len(pixel_columns(header))) ** 2 == count else ".ppm"
 
 
-def read_labelled_rows(root: Path, file: str, competition: CompetitionOptions) -> pd.DataFrame:
-    """Read the labels of a table of pixels: file (the virtual one), label, group, split and fold (None) of each row."""
-    label, group = competition.column("label"), competition.column("group")
-    has_group = "group" in competition.columns
-    rows = read_columns(root / file, [label, *([group] if has_group else [])])
-    labels = pd.DataFrame(
-        {"file": [f"{file}/{number}" for number in range(1, len(rows) + 1)]}, index=range(2, len(rows) + 2)
-    )
-    labels["label"] = rows[label].map(clean_label).tolist()
-    labels["group"] = rows[group].tolist() if has_group else None
-    return labels.assign(split=None, fold=None)
+def read_labelled_rows(root: Path, file: str, competition: CompetitionOptions) -> tuple[pd.DataFrame, list[str]]:
+    """Read (labels of a table of pixels, notes), as `label_tables.read_items` does, by row in the file.
+
+    `file` is the virtual one. Group, split and fold are read from the columns that competition.columns names, id from
+    the table that has it.
+    """
+    header = read_header(root / file)[1]
+    named = ["label", *(one for one in ("group", "split", "fold") if one in competition.columns)]
+    if competition.id == "column" and column_places(header, competition.column("id")):
+        named.append("id")
+    cells = read_columns(root / file, [competition.column(one) for one in named])
+    labels = pd.DataFrame({one: cells[competition.column(one)] for one in named})
+    labels = labels.set_axis(range(2, len(labels) + 2))
+    labels["file"] = [f"{file}/{number}" for number in range(1, len(labels) + 1)]
+    labels["label"] = labels["label"].map(clean_label)
+    for column in ("group", "fold"):
+        labels[column] = labels[column].where(labels[column] != "", None) if column in labels else None
+    labels["split"], notes = read_splits(labels["split"], file) if "split" in labels else (None, [])
+    return labels, notes
 
 
 def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:

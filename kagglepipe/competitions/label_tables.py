@@ -5,8 +5,8 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from kagglepipe.competitions.filenames import FileNames, find_table, read_splits
-from kagglepipe.competitions.labels import clean_label
+from kagglepipe.competitions.filenames import read_splits
+from kagglepipe.competitions.labels import check_one_kind, clean_label
 from kagglepipe.competitions.spreadsheet import Cells, column_places, read_cells, select_columns
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded
@@ -21,8 +21,9 @@ def read_items(
 ) -> tuple[pd.DataFrame, list[str]]:
     """Read (a table about items, notes), indexed by row in the file.
 
-    The columns are `item` and those of label, id, start and end that the table has, and group, split (`train` or
-    `test`) and fold, None where there is none. The class of one-hot columns becomes the label.
+    The columns are `item` and those of label, start and end that the table has, group, split (`train` or `test`) and
+    fold, None where there is none, `id` for competition.id=column, and `key`, if the table has the column of
+    competition.metadata_key. The class of one-hot columns becomes the label.
     name: the table as the competition names it. file: where it is, relative to the root. item: `file` or `video`.
     needed: required columns.
     """
@@ -31,9 +32,12 @@ def read_items(
         raise UserError(f"there is no {path}{_advice(competition, name)}")
     cells = read_cells(path)
     columns = {item: item_column(competition, cells.header, item)}
-    ours = ("label", "id", *GIVEN, *(("start", "end") if item == "video" else ()))
+    ours = ("label", *GIVEN, *(("start", "end") if item == "video" else ()))
+    ours += ("id",) if competition.id == "column" else ()
     columns |= {one: competition.column(one) for one in ours}
-    one_hot = competition.columns.get("labels")
+    if competition.metadata_key not in (None, columns[item]):
+        columns["key"] = str(competition.metadata_key)
+    one_hot = one_hot_columns(competition)
     required = [one for one in needed if one_hot is None or one != "label"]
     table = select_columns(path, cells, columns, required)
     if one_hot is not None and "label" in needed:
@@ -44,6 +48,8 @@ def read_items(
         given = table[column] if column in table else pd.Series("", index=table.index)
         table[column] = given.astype(object).where(given != "", None)
     table["group"] = with_named_items(table["group"], table[item])
+    if "id" in table:
+        check_ids(table["id"], name, competition)
     table["split"], notes = read_splits(table["split"], name) if "split" in table else (None, [])
     return table, notes
 
@@ -55,11 +61,27 @@ def item_column(competition: CompetitionOptions, header: Sequence[str], item: st
     return next((name for name in (item, "item", "file", "video") if column_places(header, name)), item)
 
 
+def one_hot_columns(competition: CompetitionOptions) -> list[str] | None:
+    """The columns of competition.columns.labels; None without it. Raises UserError for fewer than two, or repeated."""
+    columns = competition.columns.get("labels")
+    if columns is None:
+        return None
+    if isinstance(columns, str) or len(set(columns)) < max(2, len(columns)):
+        raise UserError(
+            f"competition.columns.labels={columns} needs two or more columns of 0 and 1, as [cat,dog]; a column of "
+            "class names is competition.columns.label"
+        )
+    if "label" in competition.columns:
+        raise UserError("competition.columns has label and labels: leave out the one that does not hold the classes")
+    return list(columns)
+
+
 def one_hot_labels(path: Path, cells: Cells, columns: Sequence[str]) -> "pd.Series[str]":
-    """The one of `columns` that has a 1, for each row. Raises UserError for a row without exactly one."""
+    """The one of `columns` that has a 1, for each row; "" where all are empty. Raises UserError for other rows."""
     table = select_columns(path, cells, {name: name for name in columns}, columns)
     numbers = table.apply(pd.to_numeric, errors="coerce")
-    wrong = (numbers.sum(axis=1) != 1) | ~numbers.isin([0, 1]).all(axis=1)
+    empty = (table == "").all(axis=1)
+    wrong = ((numbers.sum(axis=1) != 1) | ~numbers.isin([0, 1]).all(axis=1)) & ~empty
     if wrong.any():
         row = int(wrong.idxmax())
         found = ", ".join(f"{name} {table.loc[row, name]!r}" for name in columns[:4])
@@ -67,61 +89,27 @@ def one_hot_labels(path: Path, cells: Cells, columns: Sequence[str]) -> "pd.Seri
             f"{path}, row {row}, has {found}: competition.columns.labels needs one 1 in each row, beside 0, since "
             "competition.task=multiclass has one class for each item"
         )
-    return numbers.idxmax(axis=1).astype(str)
+    return numbers.fillna(0).idxmax(axis=1).astype(str).where(~empty, "")
 
 
 def with_named_items(groups: "pd.Series[str]", items: "pd.Series[str]") -> "pd.Series[str]":
-    """The groups (None: none), where an item without one, after which the group of others is named, belongs to it."""
-    return groups.where(groups.notna() | ~items.isin(set(groups.dropna())), items)
+    """The groups (None: none), where an item without one, after which the group of others is named, belongs to it.
 
-
-def read_test_list(root: Path, file: str, competition: CompetitionOptions, names: FileNames, item: str) -> pd.DataFrame:
-    """Read a CSV, JSON or text file of the test items: `path` of each and, for competition.id=column, `id`.
-
-    Text files hold a name a line. Of a CSV without a column of the items, the first column names them.
+    items: as they are written, or their paths; a group is named after the one or after the file name.
     """
-    path = root / file
-    if path.suffix.lower() == ".txt":
-        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
-        listed = pd.DataFrame({item: lines}, index=range(1, len(lines) + 1), dtype=str)
-        listed = listed[listed[item] != ""]
-    else:
-        cells = read_cells(path)
-        column = item_column(competition, cells.header, item)
-        column = column if column_places(cells.header, column) else cells.header[0]
-        listed = select_columns(path, cells, {item: column, "id": competition.column("id")}, [item])
-    listed["path"] = names.paths(listed[item], str(competition.test), competition.kind)
-    return listed.drop_duplicates("path")
+    named = set(groups.dropna())
+    files = items.map(lambda item: PurePosixPath(item).name)
+    own = items.where(items.isin(named), files.where(files.isin(named), None))
+    return groups.where(groups.notna(), own).astype(object)
 
 
-def join_metadata(
-    rows: pd.DataFrame, files: Sequence[str], competition: CompetitionOptions, root: Path
-) -> tuple[pd.DataFrame, list[str]]:
-    """Fill group, split and fold of `rows` (path, …) by the table `competition.metadata`; returns (rows, notes).
-
-    Rows of that table that are about other files are ignored.
-    """
-    name = competition.metadata
-    if name is None:
-        return rows, []
-    path = root / expanded(find_table(name, files) or name)
-    if not path.is_file():
-        raise UserError(f"there is no {path}: type where it is, as competition.metadata=PATH")
-    cells = read_cells(path)
-    key = competition.metadata_key or item_column(competition, cells.header, "item")
-    columns = {"key": key, **{one: competition.column(one) for one in GIVEN}}
-    table = select_columns(path, cells, columns, ["key"])
-    names = FileNames(rows["path"])
-    table["path"] = [names.find(one) for one in table["key"]]
-    table = table.dropna(subset="path").drop_duplicates("path").set_index("path")
-    if table.empty:
-        raise UserError(f"no item is among the {key} of {name}: type competition.metadata_key=COLUMN")
-    rows = rows.copy()
-    for column in [one for one in GIVEN if one in table and one in rows]:
-        found = table[column].where(table[column] != "", None)
-        rows[column] = rows[column].where(rows[column].notna(), rows["path"].map(found))
-    left = int((~rows["path"].isin(table.index)).sum())
-    return rows, [f"{left} items are not in {name}"] if left else []
+def check_ids(ids: "pd.Series[str]", table: str, competition: CompetitionOptions) -> None:
+    """Raises UserError for an empty cell among the ids, by row in the file, of competition.id=column."""
+    if (empty := ids == "").any():
+        raise UserError(
+            f"{table}, row {ids.index[int(empty.to_numpy().argmax())]}, has no id in the column "
+            f"{competition.column('id')}: competition.id=column needs one in each row"
+        )
 
 
 def _advice(competition: CompetitionOptions, name: str) -> str:
@@ -138,7 +126,7 @@ def one_row_a_file(labels: pd.DataFrame, table: str) -> tuple[pd.DataFrame, list
     """Merge the rows of each path: (labels, notes). Raises UserError if they disagree."""
     repeated = labels[labels["path"].duplicated(keep=False)]
     known = labels.drop_duplicates("path").copy()
-    for column in ("label", *GIVEN):
+    for column in [one for one in ("label", *GIVEN, "id", "key") if one in labels]:
         for path, rows in repeated.groupby("path"):
             values = rows[column].dropna()
             if values.nunique() > 1:
@@ -153,27 +141,26 @@ def one_row_a_file(labels: pd.DataFrame, table: str) -> tuple[pd.DataFrame, list
     return known, [f"{again} rows of {table} name a file a second time, and say the same"] if again else []
 
 
-def check_labels(labels: pd.DataFrame, path: str) -> None:
-    """Raises UserError for training images that have no label, several or a measurement."""
+def check_labels(labels: pd.DataFrame, path: str, competition: CompetitionOptions) -> None:
+    """Raises UserError for training images that have no label, several, a measurement, or labels of two kinds."""
+    one_hot = one_hot_columns(competition)
+    column = competition.column("label") if one_hot is None else ", ".join(one_hot)
     empty = labels["label"] == ""
     if empty.any():
-        raise UserError(f"{path} has no label for {first_three(labels.loc[empty, 'file'])}")
-    separators = labels["label"].str.contains(r"[|;]")
-    if separators.any():
         raise UserError(
-            f"{path}: {first_three(labels.loc[separators, 'label'])} looks like several labels for one image; "
-            "multi-label competitions are not supported, give one label a file"
+            f"{path} has no label for {first_three(labels.loc[empty, 'file'])} in its column {column}: add it, or "
+            "take such rows out"
+        )
+    separators = labels["label"].str.contains(r"[|;]")
+    if separators.any() and one_hot is None:
+        raise UserError(
+            f"{path}, column {column}: {first_three(labels.loc[separators, 'label'])} looks like several labels for "
+            "one image; multi-label competitions are not supported, give one label a file"
         )
     number = pd.to_numeric(labels["label"], errors="coerce")
     if (number.notna() & (number % 1 != 0)).any():
         raise UserError(
-            f"{path}: {first_three(labels['label'][number % 1 != 0])} look like measurements; regression is not "
-            "supported, give one class name a file"
+            f"{path}, column {column}: {first_three(labels['label'][number % 1 != 0])} look like measurements; "
+            "regression is not supported, give one class name a file"
         )
-
-
-def test_list(test: str | None, files: Sequence[str]) -> str | None:
-    """The file that lists the test items, if `competition.test` names one that is there; else None."""
-    if test is None or PurePosixPath(test).suffix.lower() not in (".csv", ".tsv", ".txt", ".json"):
-        return None
-    return find_table(test, files)
+    check_one_kind(labels["label"], f"{path}: column {column} has", are_given=bool(competition.classes))

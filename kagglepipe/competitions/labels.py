@@ -58,6 +58,23 @@ def check_alike(names: Iterable[str], where: str) -> None:
             )
 
 
+def check_one_kind(labels: Iterable[str], where: str, *, are_given: bool) -> None:
+    """Raises UserError for numbers beside text, of which one is probably none; single characters are text.
+
+    where: begins the message, as `labels.csv: column label has`. are_given: whether competition.classes names them.
+    """
+    names = sort_classes(set(labels))
+    numbers = [name for name in names if NUMBER.fullmatch(name)]
+    words = [name for name in names if not NUMBER.fullmatch(name)]
+    if are_given or not numbers or not words or all(len(name) == 1 for name in names):
+        return
+    some = ",".join(names[:SHOWN]) + (",…" if len(names) > SHOWN else "")
+    raise UserError(
+        f"{where} numbers ({first_three(numbers)}) and text ({first_three(words)}): mend it or, if all are classes, "
+        f"type 'competition.classes=[{some}]'"
+    )
+
+
 def _essence(name: str) -> str:
     """Normalize a name: no invisible characters, no case, one form of accents and of numbers."""
     seen = "".join(letter for letter in unicodedata.normalize("NFC", name) if unicodedata.category(letter) != "Cf")
@@ -80,16 +97,29 @@ def spell_as(classes: Sequence[str], labels: Iterable[str]) -> dict[str, str]:
     return {label: known.get(unicodedata.normalize("NFC", label), label) for label in labels}
 
 
-def check_known(classes: Sequence[str], found: Iterable[str], where: str) -> None:
-    """Raises UserError for a label that is none of `classes`, or a class that has no label."""
+def known_classes(classes: Sequence[str], found: Iterable[str], where: str, *, form: str) -> list[str]:
+    """The `classes` that have a label, in their order.
+
+    Raises UserError for a label that is none of `classes` and, unless the competition's `form` is `probabilities`, a
+    class that has no label: its column is 0 in such a submission.
+    """
     labels = set(found)
     if unknown := sorted(labels - set(classes)):
         hint = spelling_hint(classes, unknown[0])
         raise UserError(f"{where}labels {first_three(unknown)} are not among competition.classes={list(classes)}{hint}")
-    if empty := [name for name in classes if name not in labels]:
+    empty = [name for name in classes if name not in labels]
+    if empty and form != "probabilities":
         raise UserError(
             f"class {empty[0]} of competition.classes has no images: add some, or take it out of competition.classes"
         )
+    return [name for name in classes if name in labels]
+
+
+def absent_note(classes: Sequence[str], known: Sequence[str]) -> list[str]:
+    """A note for the log on those of competition.classes that no item to train on has; none if all have one."""
+    absent = [name for name in classes if name not in known]
+    words = "nothing to train on is of the class %s, which competition.classes names: it is 0 in the submission"
+    return [words % first_three(absent)] if absent else []
 
 
 def spelling_hint(classes: Sequence[str], label: str) -> str:

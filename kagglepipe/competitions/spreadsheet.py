@@ -8,6 +8,7 @@ import json
 import re
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
@@ -100,14 +101,30 @@ def json_cells(data: bytes) -> Cells:
     >>> json_cells(b'{"a.mp4": {"label": "REAL", "original": null}}').rows
     {1: ['a.mp4', 'REAL', '']}
     """
-    values: Any = json.loads(data.decode("utf-8-sig"))
+    try:
+        values: Any = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_object)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
     if isinstance(values, dict):
-        values = [{"item": item, **(of if isinstance(of, dict) else {"label": of})} for item, of in values.items()]
+        if lists := [item for item, of in values.items() if isinstance(of, list)]:
+            raise ValueError(f"its {lists[0]} is a list, needed is an object or a label for each item")
+        items = values.items()
+        values = [
+            {"item": item} | (of if isinstance(of, dict) else {"label": of}) | {"item": item} for item, of in items
+        ]
     if not isinstance(values, list) or not values or not all(isinstance(record, dict) for record in values):
         raise ValueError("it is neither a list of records nor an object of labels")
     header = list(dict.fromkeys(str(name) for record in values for name in record))
     rows = {number: [_json_text(record.get(name)) for name in header] for number, record in enumerate(values, 1)}
     return Cells(",", header, rows)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of a JSON. Raises ValueError for a name that it has twice, of which json would keep the last."""
+    names = [name for name, _ in pairs]
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
+        raise ValueError(f"it has {twice[0]} twice in one object")
+    return dict(pairs)
 
 
 def _json_text(value: Any) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from kagglepipe.competitions.filenames import (
@@ -13,23 +14,18 @@ from kagglepipe.competitions.filenames import (
     FileNames,
     find_table,
     find_test_folder,
+    format_rank,
     in_test_folder,
     label_regex,
     make_id,
 )
-from kagglepipe.competitions.item_tables import read_labelled_rows, table_items, tables_of_items
-from kagglepipe.competitions.label_tables import (
-    GIVEN,
-    check_labels,
-    join_metadata,
-    one_row_a_file,
-    read_items,
-    read_test_list,
-    test_list,
-)
-from kagglepipe.competitions.labels import check_alike, check_known, clean_label, sort_classes, spell_as
+from kagglepipe.competitions.item_tables import read_labelled_rows, table_items
+from kagglepipe.competitions.label_tables import GIVEN, check_labels, one_row_a_file, read_items
+from kagglepipe.competitions.labels import absent_note, check_alike, clean_label, known_classes, sort_classes, spell_as
 from kagglepipe.competitions.layout import FolderIndex, Layout, check_layout, guess_layout, is_document
+from kagglepipe.competitions.metadata import join_metadata
 from kagglepipe.competitions.source import other_kind
+from kagglepipe.competitions.test_lists import read_tests, tables_of
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, sha256
 from kagglepipe.options import CompetitionOptions
@@ -39,8 +35,8 @@ log = logging.getLogger(__name__)
 TABLE_COLUMNS = (
     "id", "split", "path", "target", "width", "height", "bytes", "format", "mode", "sha256", "phash", "group",
 )  # fmt: skip
-Row = tuple[str, str, str | None, str | None]  # split, path, target, group
-Found = tuple[list[Row], list[str], list[str]]  # rows, files outside, notes
+ROW_COLUMNS = ["id", "split", "path", "target", "group", "fold"]
+Found = tuple[pd.DataFrame, list[str], list[str]]  # rows with some of ROW_COLUMNS, files outside, notes
 
 
 @dataclass(frozen=True)
@@ -48,8 +44,8 @@ class Listing:
     """Images of a competition.
 
     rows: id, split (`train` | `test`), path (relative to the root, posix), target (class name; None in test) and the
-    user's own group (None where there is none). outside: files that belong to no part of the competition. notes: what
-    was left out or interpreted, for the log.
+    user's own group (None where there is none) and, where there are any, fold, as it is written. outside: files that
+    belong to no part of the competition. notes: what was left out or interpreted, for the log.
     """
 
     rows: pd.DataFrame
@@ -75,19 +71,36 @@ def list_images(files: Sequence[str], competition: CompetitionOptions, root: Pat
     else:
         rows, outside, notes = _from_folders(files, competition, root)
         where = f"{root} has the class folders"
-    frame = pd.DataFrame(rows, columns=["split", "path", "target", "group"]).astype({"path": str})
-    frame.insert(0, "id", [make_id(path, competition.id) for path in frame["path"]])
-    _check_unique(frame)
+    frame = rows.reindex(columns=ROW_COLUMNS).astype({"path": str})
+    frame["id"] = item_ids(frame, competition)
+    frame, copies = _without_other_formats(frame)
+    _check_unique(frame, competition)
+    if frame["fold"].isna().all():
+        frame = frame.drop(columns="fold")
     found = set(frame.loc[frame.split == "train", "target"])
+    classes = sort_classes(found)
     if competition.classes:
         spelling = spell_as(competition.classes, found)
         frame["target"] = frame["target"].map(spelling).where(frame["target"].notna(), None)
-        check_known(competition.classes, spelling.values(), f"{competition.labels}: " if competition.labels else "")
+        where = f"{competition.labels}: " if competition.labels else ""
+        classes = known_classes(competition.classes, spelling.values(), where, form=competition.form)
+        notes = [*notes, *absent_note(competition.classes, classes)]
     else:
         check_alike(found, where)
-    classes = competition.classes or sort_classes(found)
     check_two_classes(classes)
-    return Listing(frame.sort_values("id", ignore_index=True), classes, outside, notes)
+    return Listing(
+        frame.sort_values(["id", "split"], ignore_index=True), classes, [*outside, *copies], [*notes, *note_of(copies)]
+    )
+
+
+def item_ids(rows: pd.DataFrame, competition: CompetitionOptions) -> list[str]:
+    """The id of each row (path and id): by competition.id or, where a table gives none, the stem."""
+    if competition.id == "column":
+        return [
+            id if isinstance(id, str) else make_id(path, "stem")
+            for id, path in zip(rows["id"], rows["path"], strict=True)
+        ]
+    return [make_id(path, competition.id) for path in rows["path"]]
 
 
 def check_two_classes(classes: Sequence[str]) -> None:
@@ -98,19 +111,33 @@ def check_two_classes(classes: Sequence[str]) -> None:
 
 def table_hash(table: pd.DataFrame) -> str:
     """Hash ids, bytes, labels and splits of the images, not their paths."""
-    table = table.sort_values("id")
+    table = table.sort_values(["id", "split"])  # an id may be in both
     columns = (table[name].fillna("").astype(str) for name in ("id", "split", "target", "sha256"))
     return sha256(*("\0".join(row) for row in zip(*columns, strict=True)))
 
 
-def _check_unique(frame: pd.DataFrame) -> None:
+def _without_other_formats(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """(the rows without test images whose id an image in a better format has, too; the paths of those)."""
+    ranks = frame["path"].map(format_rank)
+    best = ranks.groupby([frame["split"], frame["id"]]).transform("min")
+    is_copy = (frame["split"] == "test") & (ranks > best)
+    return frame[~is_copy], sorted(frame["path"][is_copy])
+
+
+def note_of(copies: Sequence[str]) -> list[str]:
+    """A note on test images that were left out since another format of theirs is there."""
+    return [f"{len(copies)} images to classify are there in a second format: {first_three(copies)}"] if copies else []
+
+
+def _check_unique(frame: pd.DataFrame, competition: CompetitionOptions) -> None:
     repeated = frame[frame.duplicated(["split", "id"], keep=False)].sort_values(["split", "id"])
     if len(repeated):
         first = repeated[repeated["id"] == repeated["id"].iloc[0]]
-        raise UserError(
-            f"{repeated['id'].nunique()} ids repeat: {first['id'].iloc[0]} is both {' and '.join(first['path'][:2])}; "
-            "rename the files, or take the path as id with competition.id=path"
-        )
+        mend = "rename the files, or take the path as id with competition.id=path"
+        if competition.id == "column":
+            mend = f"mend the column {competition.column('id')}, or type competition.id=path"
+        both = " and ".join(first["path"][:2])
+        raise UserError(f"{repeated['id'].nunique()} ids repeat: {first['id'].iloc[0]} is both {both}; {mend}")
 
 
 # --- class folders ---------------------------------------------------------------------------------------------
@@ -118,25 +145,60 @@ def _check_unique(frame: pd.DataFrame) -> None:
 
 def _from_folders(files: Sequence[str], competition: CompetitionOptions, root: Path) -> Found:
     """Label images by the folder they are in; the layout is the competition's or, without one, guessed."""
-    pictures = [file for file in files if competition.kind != "image" or not is_document(file)]
+    pictures, asked = _items_and_tests(files, competition, root)
     if competition.layout:
-        layout = Layout(dict(competition.layout), (competition.test,) if competition.test else ())
+        folders = (competition.test,) if competition.test and asked.empty else ()
+        layout = Layout(dict(competition.layout), folders)
         check_layout(layout)
     else:
         layout = guess_layout(files, pictures, competition, root)
     index = FolderIndex(layout, pictures)
-    places = [(file, *index.find(file)) for file in pictures]
-    rows: list[Row] = [(split, file, name, None) for file, split, name in places if split is not None]
-    if not rows:
+    found = [(file, *index.find(file)) for file in pictures]
+    places = [(split, file, name) for file, split, name in found if split is not None]
+    if not places:
         wanted = ", ".join((*layout.classes.values(), *layout.tests))
         some = first_three(files) or "no files at all"
         raise UserError(f"the layout was not found: {wanted} are needed, found {some}; see competition.source")
-    found = {target for _, _, target, _ in rows}
+    filled = {target for _, _, target in places}
     for name, folder in layout.classes.items():
-        if name not in found:
+        if name not in filled:
             raise UserError(f"class {name} has no images in {folder}: put some there, or leave the class out")
-    placed = {path for _, path, _, _ in rows}
-    return rows, sorted(file for file in files if file not in placed), list(layout.notes)
+    rows, outside, notes = _with_metadata(places, asked, files, competition, root)
+    return rows, outside, [*layout.notes, *notes]
+
+
+def _items_and_tests(
+    files: Sequence[str], competition: CompetitionOptions, root: Path
+) -> tuple[list[str], pd.DataFrame]:
+    """(the items among `files` that no list of the test names, the list: path and, for competition.id=column, id)."""
+    tables = set(tables_of(files, competition))
+    items = [file for file in files if file not in tables and (competition.kind != "image" or not is_document(file))]
+    asked = read_tests(root, files, competition, FileNames(items, suffixes=SUFFIXES[competition.kind]))
+    if asked is None:
+        return items, pd.DataFrame({"path": pd.Series([], dtype=str)})
+    listed = set(asked["path"])
+    return [file for file in items if file not in listed], asked
+
+
+def _with_metadata(
+    rows: list[tuple[str, str, str | None]],
+    asked: pd.DataFrame,
+    files: Sequence[str],
+    competition: CompetitionOptions,
+    root: Path,
+) -> Found:
+    """Rows with group and fold of competition.metadata, which may also move them to the test, and the listed tests.
+
+    rows: split, path and target of each item. asked: as of `_items_and_tests`.
+    """
+    frame = pd.DataFrame(rows, columns=["split", "path", "target"]).assign(group=None, fold=None)
+    is_train = frame["split"] == "train"
+    train, notes = join_metadata(frame[is_train].assign(split=None), files, competition, root)
+    moved = train["split"] == "test"
+    train["split"], train["target"] = np.where(moved, "test", "train"), train["target"].where(~moved, None)
+    found = pd.concat([train, frame[~is_train], asked.assign(split="test")], ignore_index=True)
+    placed = {*found["path"], *tables_of(files, competition)}
+    return found, sorted(file for file in files if file not in placed), notes
 
 
 # --- labels in a table, or in the names of the files --------------------------------------------------------------
@@ -145,29 +207,25 @@ def _from_folders(files: Sequence[str], competition: CompetitionOptions, root: P
 def _from_labels(files: Sequence[str], competition: CompetitionOptions, root: Path) -> Found:
     """Label images by a table; those in the test folder or list, or with that split, are the test."""
     name = str(competition.labels)
-    table, notes = find_table(name, files), list[str]()
+    table = find_table(name, files)
     if competition.items is not None and table == find_table(competition.items, files):
-        labels = read_labelled_rows(root, str(table), competition)
+        labels, notes = read_labelled_rows(root, str(table), competition)
     else:
         own = [one for one in GIVEN if one in competition.columns and competition.metadata is None]
         labels, notes = read_items(root, name, table, competition, "file", ("file", "label", *own))
-    stored = tables_of_items(files, competition)
-    listed = None if stored else test_list(competition.test, files)
-    options = (name, competition.answers, competition.sample_submission, competition.metadata)
-    tables = {*(find_table(option, files) for option in options if option), *stored, *([listed] if listed else [])}
+    tables = set(tables_of(files, competition))
     others = [file for file in files if file not in tables]
-    test = None if listed else find_test_folder(others, competition.test)
-    in_test = {file for file in others if in_test_folder(file, test)}
-    unlikely = {file for file in others if PurePosixPath(file).suffix.lower() not in SUFFIXES["image"]}
-    asked = read_test_list(root, listed, competition, FileNames(others, last=unlikely), "file") if listed else None
-    if asked is not None:
-        in_test = set(asked["path"])
-    labels["path"] = FileNames(others, last=in_test | unlikely).paths(labels["file"], name, "image")
+    asked = read_tests(root, files, competition, FileNames(others, suffixes=SUFFIXES["image"]))
+    if asked is None:
+        test = find_test_folder(others, competition.test)
+        asked = pd.DataFrame({"path": [file for file in others if in_test_folder(file, test)]}, dtype=str)
+    names = FileNames(others, last=set(asked["path"]), suffixes=SUFFIXES["image"])
+    labels["path"] = names.paths(labels["file"], name, "image")
     known, repeated = one_row_a_file(labels, name)
     known, without = join_metadata(known, files, competition, root)
-    is_test = known["path"].isin(in_test) | (known["split"] == "test")
+    is_test = known["path"].isin(asked["path"]) | (known["split"] == "test")
     train = known[~is_test]
-    check_labels(train, name)
+    check_labels(train, name, competition)
     if known.empty:
         raise UserError(f"{name} has no row below its header: give file and label of each image")
     if train.empty:
@@ -176,31 +234,29 @@ def _from_labels(files: Sequence[str], competition: CompetitionOptions, root: Pa
         )
     if is_test.any():
         notes = [*notes, f"{is_test.sum()} labels of {name} are of images to classify, and were not looked at"]
-    tests = set(known["path"][is_test]) | {file for file in in_test if not is_document(file)}
-    columns = (train[column].tolist() for column in ("path", "label", "group"))
-    rows: list[Row] = [("train", *row) for row in zip(*columns, strict=True)]
-    placed = {*train["path"], *tests, *tables}
-    outside = [file for file in files if file not in placed]
-    return [*rows, *(("test", file, None, None) for file in sorted(tests))], outside, [*notes, *repeated, *without]
+    tests = pd.concat([asked[~asked["path"].map(is_document).astype(bool)], known[is_test]]).drop_duplicates("path")
+    train, tests = train.assign(split="train", target=train["label"]), tests.assign(split="test", target=None)
+    rows = pd.concat([train, tests.assign(group=None, fold=None)]).reindex(columns=ROW_COLUMNS)
+    placed = {*rows["path"], *tables}
+    return rows, [file for file in files if file not in placed], [*notes, *repeated, *without]
 
 
 def _from_patterns(files: Sequence[str], competition: CompetitionOptions, root: Path) -> Found:
     """Label images by `competition.label_from`, a pattern of their names; those of the test folder are the test."""
     pattern = label_regex(str(competition.label_from))
-    pictures = [file for file in files if competition.kind != "image" or not is_document(file)]
-    test = find_test_folder(pictures, competition.test)
-    rows: list[Row] = []
+    pictures, asked = _items_and_tests(files, competition, root)
+    test = find_test_folder(pictures, competition.test) if asked.empty else None
+    rows: list[tuple[str, str, str | None]] = []
     for file in pictures:
         match = pattern.fullmatch(PurePosixPath(file).name)
         if in_test_folder(file, test):
-            rows.append(("test", file, None, None))
+            rows.append(("test", file, None))
         elif match is not None:
-            rows.append(("train", file, clean_label(match["label"]), None))
+            rows.append(("train", file, clean_label(match["label"])))
     if not any(split == "train" for split, *_ in rows):
         some = first_three(PurePosixPath(file).name for file in pictures) or "no files at all"
         raise UserError(f"no file is called as competition.label_from={competition.label_from}: there are {some}")
-    placed = {path for _, path, _, _ in rows}
-    return rows, [file for file in files if file not in placed], []
+    return _with_metadata(rows, asked, files, competition, root)
 
 
 def unreadable_rows(listed: pd.DataFrame, usable: "pd.Series[str]", reasons: list[str]) -> list[dict[str, str]]:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from kagglepipe.competitions.annotations import Catalogue
 from kagglepipe.competitions.dataset import format_time, frame_id
+from kagglepipe.competitions.given_folds import with_given_folds
 from kagglepipe.errors import UserError
 
 
@@ -72,7 +73,7 @@ def clip_rows(catalogue: Catalogue) -> pd.DataFrame:
     test = catalogue.files[catalogue.files["split"] == "test"].assign(start=np.nan, end=np.nan, label=None)
     rows = pd.concat([train, test.assign(id=test["video"])], ignore_index=True).rename(columns={"label": "target"})
     rows["group"] = rows["group"].where(rows["group"].notna(), rows["video"])
-    return rows[["id", "video", "path", "split", "target", "group", "start", "end"]].sort_values(
+    return with_given_folds(rows, ["id", "video", "path", "split", "target", "group", "start", "end"]).sort_values(
         "id", ignore_index=True
     )
 

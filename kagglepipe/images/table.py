@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from kagglepipe.competitions import test_lists
 from kagglepipe.competitions.dataset import REPORT
 from kagglepipe.competitions.duplicates import (
     DETECTOR,
@@ -24,7 +25,8 @@ from kagglepipe.competitions.duplicates import (
 )
 from kagglepipe.competitions.filenames import find_table, is_excluded
 from kagglepipe.competitions.folds import mixed_groups
-from kagglepipe.competitions.labels import check_classes, check_index_form
+from kagglepipe.competitions.given_folds import with_given_folds
+from kagglepipe.competitions.labels import check_classes, check_index_form, known_classes
 from kagglepipe.competitions.source import ignored_folder, list_files
 from kagglepipe.competitions.table import (
     TABLE_COLUMNS,
@@ -74,10 +76,10 @@ def make_image_table(
 
     folder: data/<base slug>/. pixels_dir: of a cache of at most `max_bytes` with short side LOOK_SIDE; None for none.
     """
-    settings = table_settings(competition, options)
     source = read_json(folder / "source.json")
     in_place = source["kind"] == "folder"
     root = Path(source["path"]) if in_place else folder / "raw"
+    settings = {**table_settings(competition, options), **test_lists.table_settings(competition, root)}
     if in_place:
         settings["images_root"] = source["path"]
     labels = competition.labels and root / expanded(competition.labels)
@@ -154,7 +156,9 @@ def check_class_names(competition: CompetitionOptions, classes: list[str], *, ha
 
 
 def check_prepared_classes(competition: CompetitionOptions, folder: Path) -> None:
-    """Raises UserError for form=index without an order of classes."""
+    """Raises UserError for form=index without an order of classes, and for classes without images."""
+    if competition.classes:
+        known_classes(competition.classes, read_json(folder / REPORT)["classes"], "", form=competition.form)
     if competition.form == "index":
         split = pd.read_parquet(folder / "table.parquet", columns=["split"])["split"]
         if (split == "test").any():
@@ -283,7 +287,7 @@ def finish_table(rows: pd.DataFrame, looks: list[Look], groups: np.ndarray[Any, 
     order = own.where(is_train, "\uffff" + own)  # named after a training image
     first = order.groupby(groups).transform("min").str.removeprefix("\uffff")
     table["group"] = rows["group"].astype("string").groupby(groups).transform("min").fillna(first).astype(str)
-    return table[[*TABLE_COLUMNS, "given_group"]]
+    return with_given_folds(table, [*TABLE_COLUMNS, "given_group"])
 
 
 def pairs_among(ids: "pd.Series[str]", pairs: pd.DataFrame) -> pd.DataFrame:

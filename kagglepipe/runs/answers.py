@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from kagglepipe.competitions.dataset import Dataset, read_annotations
-from kagglepipe.competitions.filenames import find_table, make_id, spelt
+from kagglepipe.competitions.filenames import find_table, make_id, spelt, whole_number
 from kagglepipe.competitions.labels import positive_class
 from kagglepipe.competitions.spreadsheet import read_cells, read_spreadsheet
 from kagglepipe.errors import UserError
@@ -170,14 +170,17 @@ def items_asked(dataset: Dataset) -> dict[str, str]:
 def as_spelt(names: Iterable[str], own: Iterable[str]) -> list[str]:
     r"""Each name as it stands in `own`, where systems spell it in several ways; a name that is not there as it is.
 
-    A path is also matched by its file name and its stem, if that is unique: ids by competition.id=path.
+    A path is also matched by its file name and its stem, if that is unique: ids by competition.id=path. What is then
+    left over is matched as a whole number, `0007` and `7`, if that is unique.
 
     >>> as_spelt(["e\u0301.png", "b"], ["\u00e9.png"]) == ["\u00e9.png", "b"]
     True
     >>> as_spelt(["7"], ["test/7.png", "test/8.png"]), as_spelt(["test/7.png"], ["7", "8"])
     (['test/7.png'], ['7'])
+    >>> as_spelt(["0007", "8"], ["7", "8"]), as_spelt(["7", "07"], ["7"]), as_spelt(["7"], ["07", "007"])
+    (['7', '8'], ['7', '07'], ['7'])
     """
-    own = list(own)
+    names, own = list(names), list(own)
     known = {spelt(name): name for name in own}
     ends: dict[str, list[str]] = {}
     for path in own:
@@ -189,7 +192,25 @@ def as_spelt(names: Iterable[str], own: Iterable[str]) -> list[str]:
         exact = known.get(spelt(name)) or unique.get(spelt(name))
         return exact or next((known[end] for end in _ends(name) if end in known), name)
 
-    return [find(name) for name in names]
+    found = [find(name) for name in names]
+    left = _numbered(set(own) - set(found))
+    if not left:
+        return found
+    numbered = _numbered({name for name, ours in zip(names, found, strict=True) if ours == name})
+    same = {name: left[number] for number, name in numbered.items() if number in left}
+    return [same.get(name, ours) for name, ours in zip(names, found, strict=True)]
+
+
+def _numbered(names: Iterable[str]) -> dict[tuple[int, str], str]:
+    """(whole number, extension) -> the one of the names that has them, as `0007`, `7.0` and `0007.jpg`."""
+    found: dict[tuple[int, str], list[str]] = {}
+    for name in names:
+        file = PurePosixPath(spelt(name))
+        for text, suffix in ((file.name, ""), (file.stem, file.suffix.lower())):
+            if (number := whole_number(text)) is not None:
+                found.setdefault((number, suffix), []).append(name)
+                break
+    return {key: named[0] for key, named in found.items() if len(named) == 1}
 
 
 def _ends(path: str) -> list[str]:

@@ -61,7 +61,7 @@ def check_rows(competition: CompetitionOptions, dataset: Dataset) -> list[str]:
     sample = sample_of(competition, dataset)
     if sample is not None and len(sample):
         cells = sample.iloc[:, 1:].melt()["value"]
-        if fault := label_fault(cells, competition.form, dataset.classes):
+        if fault := label_fault(cells, competition.form, contract["classes"]):
             raise UserError(f"{competition.sample_submission} {fault}")
     if competition.form == "probability" and not dataset.nothing_to_classify:
         log_positive("prepare", competition, dataset.classes, contract)
@@ -81,6 +81,8 @@ def check_segments(competition: CompetitionOptions, dataset: Dataset) -> list[st
 def contract_of(competition: CompetitionOptions, dataset: Dataset) -> dict[str, Any]:
     """Keyword arguments of `build_submission` for a submission with an answer for each item.
 
+    Of its classes, those that the dataset lacks (see `asked_classes`) are 0.
+
     Rows and columns are those of the sample submission, without one all items by id. Raises UserError for a sample
     submission with other items.
     """
@@ -98,13 +100,19 @@ def contract_of(competition: CompetitionOptions, dataset: Dataset) -> dict[str, 
     hint = positive_class(dataset.classes, target) if competition.form == "probability" else None
     return {
         "form": competition.form,
-        "classes": dataset.classes,
+        "classes": asked_classes(competition, dataset),
         "id_column": header[0] if header else competition.id_column,
         "target_column": target,
         "ids": ids,
         "header": header,
         "positive": 1 if hint is None or competition.classes else hint,
     }
+
+
+def asked_classes(competition: CompetitionOptions, dataset: Dataset) -> list[str]:
+    """The classes of a submission: those of the dataset, for probabilities all that competition.classes names."""
+    has_more = competition.form == "probabilities" and set(competition.classes) > set(dataset.classes)
+    return list(competition.classes) if has_more else dataset.classes
 
 
 def sample_of(competition: CompetitionOptions, dataset: Dataset) -> pd.DataFrame | None:

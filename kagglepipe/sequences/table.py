@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from kagglepipe.competitions import test_lists
 from kagglepipe.competitions.annotations import Catalogue, answer_columns, list_items
 from kagglepipe.competitions.dataset import content_key
 from kagglepipe.competitions.duplicates import linked_rows
 from kagglepipe.competitions.filenames import is_excluded
 from kagglepipe.competitions.folds import mixed_groups
+from kagglepipe.competitions.given_folds import with_given_folds
 from kagglepipe.competitions.labels import check_classes, check_index_form
 from kagglepipe.competitions.source import list_files
 from kagglepipe.competitions.table import (
@@ -102,6 +104,7 @@ def make_sequence_table(competition: CompetitionOptions, folder: Path, *, max_si
 def table_settings(competition: CompetitionOptions, root: Path, max_side: int) -> dict[str, Any]:
     """What the table depends on; prepared.json records it."""
     settings = {name: getattr(competition, name) for name in SETTINGS}
+    settings |= test_lists.table_settings(competition, root)
     settings |= {"images_root": str(root), "max_side": max_side, "reading": READING}
     if competition.kind == "series" and (
         own := sorted(answer_columns(competition) - answer_columns(CompetitionOptions()))
@@ -400,7 +403,7 @@ def join_copies(files: pd.DataFrame, items: pd.DataFrame) -> tuple[pd.DataFrame,
 def video_rows(catalogue: Catalogue) -> pd.DataFrame:
     """One row a long video; its frames become rows when it is read, at the rate of the model."""
     rows = catalogue.files.assign(id=catalogue.files["video"], target=None, start=float("nan"), end=float("nan"))
-    return rows[["id", "video", "path", "split", "target", "group"]]
+    return with_given_folds(rows, ["id", "video", "path", "split", "target", "group"])
 
 
 def log_table(

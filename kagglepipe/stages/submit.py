@@ -29,6 +29,7 @@ from kagglepipe.predictions.submission import (
     constant_answer,
     read_header,
     read_written,
+    segment_columns,
     silent_videos,
     submission_csv,
     validate_segments,
@@ -179,6 +180,7 @@ def answers(competition: CompetitionOptions, dataset: Dataset, run: Run, inferen
     if lost:
         shares = dataset.train["target"].value_counts(normalize=True).reindex(dataset.classes, fill_value=0.0)
         test = pd.concat([test, pd.DataFrame([{"id": one.id, **shares} for one in lost])], ignore_index=True)
+    test = test.assign(**{name: 0.0 for name in contract["classes"] if name not in dataset.classes})
     submission = build_submission(test, **contract)
     kept = {"form": contract["form"], "columns": list(submission.columns), "classes": dataset.classes}
     if contract["form"] == "probability":
@@ -204,10 +206,15 @@ def segments(competition: CompetitionOptions, dataset: Dataset, run: Run, infere
         found = segments_of(dataset, test, background, settings)
     assert dataset.items is not None
     items = dataset.items[dataset.items["split"] == "test"]
-    begins, ends = (dict(zip(items["video"], items[name], strict=True)) for name in ("begins", "ends"))
     sample = sample_of(competition, dataset)
-    submission = build_segments(found, ends=ends, header=None if sample is None else list(sample.columns))
-    silent = silent_videos(submission, [*ends, *(one.id for one in dataset.unreadable)])
+    header = None if sample is None else list(sample.columns)
+    asked: list[str] = [] if sample is None else sample[segment_columns(header)["video"]].unique().tolist()
+    names = [*items["video"], *(one.id for one in dataset.unreadable)]
+    spelling = dict(zip(names, as_spelt(names, asked), strict=True))
+    begins, ends = (dict(zip(items["video"].map(spelling), items[name], strict=True)) for name in ("begins", "ends"))
+    found = found.assign(video=found["video"].map(spelling))
+    submission = build_segments(found, ends=ends, header=header)
+    silent = silent_videos(submission, list(spelling.values()))
     kept = {"form": "segments", "columns": list(submission.columns), "classes": dataset.classes}
     labels = [name for name in dataset.classes if name != background]
     validate = partial(validate_segments, ends=ends, classes=labels, begins=begins)

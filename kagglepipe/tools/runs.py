@@ -232,11 +232,11 @@ def settings_diff(a: Member, b: Member) -> str:
 
 
 def groups_of(config: Config) -> "pd.Series[Any] | None":
-    """id -> group of the prepared rows; None, with a warning, if nothing is prepared."""
+    """id -> group of the rows to train on; None, with a warning, if nothing is prepared."""
     if not is_prepared(config):
         log.warning("runs: %s is not prepared here: every row is a group of its own", config.data_dir)
         return None
-    return read_data(config).table.set_index("id")["group"]
+    return read_data(config).train.set_index("id")["group"]
 
 
 def describe_comparison(found: Comparison) -> list[str]:

@@ -104,8 +104,13 @@ class ImageLearner:
     def views(self, rows: pd.DataFrame) -> Views:
         """Views of the images of `rows`."""
         return self.network.model.preprocessing.views(
-            self.reader(rows), ids=rows["id"].tolist(), transform=self.transform, seed=self.options.seed
+            self.reader(rows), ids=self.names(rows), transform=self.transform, seed=self.options.seed
         )
+
+    def names(self, rows: pd.DataFrame) -> list[str]:
+        """Ids of `rows`, `test ID` for a test image whose id an image to train on has, too."""
+        is_twice = (rows["split"] == "test") & rows["id"].isin(self.train["id"])
+        return rows["id"].mask(is_twice, "test " + rows["id"]).tolist()
 
     @cached_property
     def transform(self) -> Transform:
@@ -114,7 +119,7 @@ class ImageLearner:
         if self.options.training.teacher is not None:  # test images are pasted on one another
             rows, folds = pd.concat([rows, self.test]), np.append(folds, np.full(len(self.test), -1))
         pastes = augmentation.policy == "paste"
-        backgrounds = Backgrounds(self.reader(rows), rows["id"].tolist(), folds) if pastes else None
+        backgrounds = Backgrounds(self.reader(rows), self.names(rows), folds) if pastes else None
         size = self.network.model.preprocessing.size
         return Transform(augmentation.policy, size, mirror=augmentation.mirror, backgrounds=backgrounds)
 
@@ -123,7 +128,7 @@ class ImageLearner:
         model, views = self.network.model, self.views(rows)
         if rows.empty:
             return np.zeros((0, model.head.in_features), np.float32)
-        keys = [image_key(id, digest) for id, digest in zip(rows["id"], rows["sha256"], strict=True)]
+        keys = [image_key(id, digest) for id, digest in zip(self.names(rows), rows["sha256"], strict=True)]
         found = stored_features(
             FeatureStore(self.feature_folder(view)), model, lambda item, *_: views[item.row, view][None],
             [Item(key, row=row) for row, key in enumerate(keys)], backend=self.runtime.backend,

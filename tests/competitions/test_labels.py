@@ -5,10 +5,11 @@ import unicodedata
 import pytest
 
 from kagglepipe.competitions.labels import (
+    absent_note,
     check_alike,
     check_index_form,
-    check_known,
     clean_label,
+    known_classes,
     sort_classes,
     spell_as,
 )
@@ -67,11 +68,14 @@ def test_accents_are_written_as_the_competition_writes_them() -> None:
 
 def test_a_label_that_is_no_class_and_a_class_without_label_are_named() -> None:
     with pytest.raises(UserError, match=r"labels owl are not among competition.classes"):
-        check_known(["cat", "dog"], ["cat", "dog", "owl"], "")
+        known_classes(["cat", "dog"], ["cat", "dog", "owl"], "", form="name")
     with pytest.raises(UserError, match=r"spell it 'False' there.*quotes in YAML"):
-        check_known(["True", "False"], ["true", "false"], "")
+        known_classes(["True", "False"], ["true", "false"], "", form="probabilities")
     with pytest.raises(UserError, match=r"class owl of competition.classes has no images"):
-        check_known(["cat", "dog", "owl"], ["cat", "dog"], "")
+        known_classes(["cat", "dog", "owl"], ["cat", "dog"], "", form="name")
+    assert known_classes(["dog", "owl", "cat"], ["cat", "dog"], "", form="probabilities") == ["dog", "cat"]
+    (told,) = absent_note(["dog", "owl", "cat"], ["dog", "cat"])
+    assert told == "nothing to train on is of the class owl, which competition.classes names: it is 0 in the submission"
 
 
 def test_positions_are_written_only_in_an_order_that_somebody_gave() -> None:

@@ -1,0 +1,101 @@
+"""Lists of the test items, in a CSV, JSON or text file, and which files of a source are tables and no items."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from kagglepipe.competitions.filenames import FileNames, find_table, in_test_folder
+from kagglepipe.competitions.item_tables import read_columns, tables_of_items
+from kagglepipe.competitions.label_tables import check_ids, item_column
+from kagglepipe.competitions.spreadsheet import column_places, read_cells, select_columns
+from kagglepipe.errors import UserError
+from kagglepipe.files import expanded, file_sha256
+from kagglepipe.options import CompetitionOptions
+
+LISTS = (".csv", ".tsv", ".txt", ".json", ".csv.gz", ".csv.zip")
+
+
+def find_test_list(files: Sequence[str], competition: CompetitionOptions) -> str | None:
+    """The file that `competition.test` names; None for a folder. Raises UserError for a missing file."""
+    test = competition.test
+    if test is None or not test.lower().endswith(LISTS):
+        return None
+    found = find_table(test, files)
+    if found is None and not any(in_test_folder(file, test) for file in files):
+        raise UserError(
+            f"there is no {test} in competition.source: type where the list of test items is, as competition.test=PATH"
+        )
+    return found
+
+
+def tables_of(files: Sequence[str], competition: CompetitionOptions) -> list[str]:
+    """Those of `files` that options of the competition name: tables, and no items."""
+    named = (competition.labels, competition.files, competition.answers, competition.sample_submission,
+             competition.metadata)  # fmt: skip
+    found = [find_table(name, files) for name in named if name]
+    found += [find_test_list(files, competition), *tables_of_items(files, competition)]
+    return [name for name in dict.fromkeys(found) if name]
+
+
+def table_settings(competition: CompetitionOptions, root: Path) -> dict[str, Any]:
+    """Settings that decide the rows, as far as they depart from their defaults, for prepared.json.
+
+    Of tables that they name the SHA-256 of the bytes counts, too: they may lie outside the source. Those in a folder
+    that wraps the data are compared with all its files.
+    """
+    names = ("label_from", "items", "metadata", "metadata_key")
+    found: dict[str, Any] = {name: given for name in names if (given := getattr(competition, name)) is not None}
+    for name in ("items", "metadata", "test"):
+        table = getattr(competition, name) and root / expanded(getattr(competition, name))
+        if table and table.is_file():
+            found[f"{name}_sha256"] = file_sha256(table)
+    return found
+
+
+def read_tests(
+    root: Path, files: Sequence[str], competition: CompetitionOptions, names: FileNames
+) -> pd.DataFrame | None:
+    """Read the list of test items as `path` and, for competition.id=column, `id`; None where a folder has them.
+
+    A table of pixels is a list, too, of its rows. Raises UserError as `find_test_list`, for an item that is not there,
+    and for competition.id=column without a list, or without ids in it.
+    """
+    listed = find_test_list(files, competition)
+    if listed is None:
+        if competition.id == "column" and competition.test is not None:
+            raise UserError(
+                f"competition.id=column needs a list of the test items with a column {competition.column('id')}, and "
+                f"competition.test={competition.test} is a folder: type competition.test=CSV, or competition.id=stem"
+            )
+        return None
+    if competition.kind == "image" and listed in tables_of_items(files, competition):
+        return _rows_of(root, listed, files, competition) if competition.id == "column" else None
+    if listed in tables_of_items(files, competition):
+        return None
+    table = _read_list(root / listed, competition)
+    table["path"] = names.paths(table["item"], listed, competition.kind)
+    if "id" in table:
+        check_ids(table["id"], listed, competition)
+    return table.drop_duplicates("path")
+
+
+def _read_list(path: Path, competition: CompetitionOptions) -> pd.DataFrame:
+    """Item and id, as text, of a list: a name a line, or the column of the items, without one the first."""
+    if path.suffix.lower() == ".txt":
+        lines = [line.strip() for line in path.read_text("utf-8-sig", errors="replace").splitlines()]
+        table = pd.DataFrame({"item": lines}, index=range(1, len(lines) + 1), dtype=str)
+        return table[table["item"] != ""]
+    cells = read_cells(path)
+    column = item_column(competition, cells.header, "item")
+    columns = {"item": column if column_places(cells.header, column) else cells.header[0]}
+    by_id = {"id": competition.column("id")} if competition.id == "column" else {}
+    return select_columns(path, cells, columns | by_id, ["item", *by_id])
+
+
+def _rows_of(root: Path, table: str, files: Sequence[str], competition: CompetitionOptions) -> pd.DataFrame:
+    """Path and id of the rows of a table of pixels, whose virtual files are among `files`, in their order."""
+    ids = read_columns(root / table, [competition.column("id")]).iloc[:, 0]
+    check_ids(ids.set_axis(range(2, len(ids) + 2)), table, competition)
+    return pd.DataFrame({"path": [file for file in files if file.startswith(f"{table}/")], "id": ids})
