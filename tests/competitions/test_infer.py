@@ -75,7 +75,8 @@ def check_items(name: str, competition: CompetitionOptions, files: Sequence[str]
     ("name", "fields"),
     [
         ("career_con", {"kind": "series", "items": "X_train.csv", "labels": "y_train.csv", "test": "X_test.csv",
-                        "columns": {"item": "series_id", "label": "surface", "group": "group_id"}}),
+                        "columns": {"item": "series_id", "label": "surface", "group": "group_id",
+                                    "time": "measurement_number"}}),
         ("aerial_cactus", {"form": "probability", "id": "name", "classes": ["0", "1"], "metric": "log_loss"}),
         ("g2net", {"kind": "series", "id": "stem", "form": "probability", "test": "test"}),
         ("plant_seedlings", {"form": "name", "id": "name", "target_column": "species", "test": "test"}),
