@@ -5,5 +5,5 @@ test: ## all tests
 	python -m pytest
 check: ## linters and types
 	ruff check . && ruff format --check . && mypy && lint-imports
-smoke: ## the whole street on the built-in sample with a tiny network, in a temporary folder
+smoke: ## all stages on the built-in sample with a tiny network, in a temporary folder
 	python -m kagglepipe experiment=quick paths.root=$$(mktemp -d)

@@ -58,7 +58,7 @@ def drawn_images(folder: Path) -> TrainingImages:
 def main() -> None:
     parser = make_parser(__doc__, epochs=200, workers=0)
     arguments = parser.parse_args()
-    told = (arguments.epochs // 10, arguments.epochs // 2, arguments.epochs)
+    shown = (arguments.epochs // 10, arguments.epochs // 2, arguments.epochs)
     found: list[tuple[float, int]] = []
     device = choose_device()
     print(f"{describe_device(device)}, {arguments.workers} workers\nepoch  memory MB  open files  seconds")
@@ -68,7 +68,7 @@ def main() -> None:
         model = make_classifier("test_efficientnet", "none", image_size=SIZE).to(device)
 
         def track(epoch: int, _: dict[str, float]) -> None:
-            if epoch in told:
+            if epoch in shown:
                 found.append((memory(), handles()))
                 seconds = time.perf_counter() - start
                 print(f"{epoch:5d}  {found[-1][0]:9.1f}  {found[-1][1]:10d}  {seconds:7.0f}", flush=True)

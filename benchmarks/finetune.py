@@ -26,8 +26,8 @@ def main() -> None:
             start = time.perf_counter()
             command = [*base, "training=finetune", f"folds.only=[{fold}]"]
             done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
-            told = [line for line in done.stdout.splitlines() if f"fold {fold}: " in line]
-            print(f"{time.perf_counter() - start:6.1f} s  {told[-1]}", flush=True)
+            lines = [line for line in done.stdout.splitlines() if f"fold {fold}: " in line]
+            print(f"{time.perf_counter() - start:6.1f} s  {lines[-1]}", flush=True)
 
 
 if __name__ == "__main__":

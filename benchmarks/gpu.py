@@ -4,7 +4,7 @@
 
 step: `kagglepipe` is the training loop's own step on a batch in memory; `bare` computes the same, loss, clipping and
 AdamW, on a batch that is on the device, and reads nothing back. fit: whole fits of noise from memory, three epochs and
-their evaluation, augmented by worker processes; the first one is not told. --try-kernels: cuDNN tries which is fastest.
+their evaluation, augmented by worker processes; the first is not shown. --try-kernels: cuDNN tries which is fastest.
 """
 
 import time

@@ -99,10 +99,10 @@ def show(draws: list[dict[str, dict[str, float]]]) -> None:
         rows = [draw[name] for draw in draws]
         cells = {key: float(np.mean([row.get(key, np.nan) for row in rows])) for key in (*rows[0], "gain")}
         beyond = f"{sum(row.get('beyond', False) for row in rows)} of {len(rows)}" if "beyond" in rows[0] else ""
-        told = [f"{cells[key]:.4f}" if np.isfinite(cells[key]) else "" for key in ("score", "log_loss")]
-        told += [f"{cells['gain']:+.4f}" if np.isfinite(cells["gain"]) else "", beyond]
-        told += [f"{cells[key]:.4f}" if np.isfinite(cells[key]) else "" for key in ("test", "test_log_loss")]
-        print(f"| {name} | {' | '.join(told)} |")
+        cells_shown = [f"{cells[key]:.4f}" if np.isfinite(cells[key]) else "" for key in ("score", "log_loss")]
+        cells_shown += [f"{cells['gain']:+.4f}" if np.isfinite(cells["gain"]) else "", beyond]
+        cells_shown += [f"{cells[key]:.4f}" if np.isfinite(cells[key]) else "" for key in ("test", "test_log_loss")]
+        print(f"| {name} | {' | '.join(cells_shown)} |")
     for name in draws[0]:
         if "taken" in draws[0][name]:
             print(f"{name}: taken in {sum(bool(draw[name]['taken']) for draw in draws)} of {len(draws)}")

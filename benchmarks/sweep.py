@@ -44,10 +44,10 @@ def main() -> None:
         start = time.perf_counter()
         for kill in range(1, asked.kills + 1):
             run_until(command, Path(folder), asked.trials * kill // (asked.kills + 1))
-            print(f"kill {kill} after {time.perf_counter() - start:6.1f} s: {told(Path(folder), before)}")
+            print(f"kill {kill} after {time.perf_counter() - start:6.1f} s: {progress(Path(folder), before)}")
             before = finished(Path(folder))
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        print(f"the end after {time.perf_counter() - start:5.1f} s: {told(Path(folder), before)}")
+        print(f"the end after {time.perf_counter() - start:5.1f} s: {progress(Path(folder), before)}")
         demand_whole(Path(folder), before, asked.trials)
 
 
@@ -73,7 +73,7 @@ def finished(folder: Path) -> list[dict[str, Any]]:
     return [line for line in lines(folder) if line.get("state") == COMPLETE]
 
 
-def told(folder: Path, before: list[dict[str, Any]]) -> str:
+def progress(folder: Path, before: list[dict[str, Any]]) -> str:
     """How many trials are finished, and how many of them were before the last kill."""
     now = finished(folder)
     assert now[: len(before)] == before, "what was finished has changed"

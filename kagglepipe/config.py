@@ -55,10 +55,15 @@ class Config(Options):
 
     stage: str = option("all", "Stage or tool to run.", changes_results=False)
     input: str | None = option(
-        None, "File or folder to read.", path=True, changes_results=False, stages="predict | detect | annotations"
+        None,
+        "File or folder to read; detect: also the URL of a stream, or camera.",
+        path=True,
+        changes_results=False,
+        stages="predict | detect | annotations",
     )
     run: str | None = option(
-        None, "Trained run, by name; null: the configured one.", path=True, changes_results=False,
+        None, "Trained run, by name; null: the configured one; predict and detect: the best one.", path=True,
+        changes_results=False,
         stages="train | ensemble | submit | predict | detect | bundle",
     )  # fmt: skip
     submission: str | None = option(
@@ -83,7 +88,7 @@ class Config(Options):
     cache: CacheOptions = option(CacheOptions, "", read_by="image | video", stages="prepare | augment | train")
     folds: FoldOptions = option(FoldOptions, "", stages="prepare | train | drill | bundle")
     augmentation: AugmentationOptions = option(
-        AugmentationOptions, "", read_by="image | video augmented", stages="augment | train | drill"
+        AugmentationOptions, "", read_by="image | video augmented", stages="augment | train | drill | bundle"
     )
     augment: AugmentOptions = option(
         AugmentOptions, "", changes_results=False, read_by="image | video", stages="augment"
@@ -297,7 +302,7 @@ def option_facts(name: str) -> list[Any]:
 
 
 def stages_reading(name: str) -> tuple[str, ...]:
-    """The stages and tools that read an option: those of its own facts, else of its group.
+    """List the stages and tools that read an option: those of its own facts, else of its group.
 
     >>> stages_reading("competition.on_bad_image"), stages_reading("detect.video")
     (('download', 'prepare', 'predict', 'detect'), ('detect',))

@@ -127,7 +127,7 @@ class Progress(Generic[Item]):
         return elapsed / made * max(self.total - self.count, 0)
 
     def format_bar(self, columns: int, *, ascii: bool, note: str) -> str:
-        """The bar, as tqdm draws it."""
+        """Draw the bar, as tqdm draws it."""
         elapsed = time.monotonic() - self.start
         rate = None if self.remaining is None else (self.count - self.done) / elapsed
         return tqdm.format_meter(
@@ -137,7 +137,7 @@ class Progress(Generic[Item]):
         )  # fmt: skip
 
     def format_log(self) -> str:
-        """The text of a log line, such as `prepare: 1200 of 5000 images`."""
+        """Format a log line, such as `prepare: 1200 of 5000 images`."""
         if not self.total:
             return self.name
         if self.unit == "B":

@@ -161,7 +161,7 @@ def exclusive_lock(path: Path, what: str) -> Iterator[None]:
 
 
 def locked(path: Path) -> FileLock:
-    """The lock between processes, such as parallel sweep jobs, for `path`.
+    """Hold the lock between processes, such as parallel sweep jobs, for `path`.
 
     It is a file in the nearest `.locks` above (`keep_locks_in`), else in one in the folder of `path`, links resolved,
     so that processes with different roots find the same one.

@@ -10,7 +10,7 @@ import operator
 import re
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import Field, dataclass, field, fields, is_dataclass
 from typing import Any, ClassVar
 
 from kagglepipe.errors import UserError
@@ -46,25 +46,34 @@ def option(
     changes_results: bool = True,
     read_by: str = "",
     stages: str = "",
+    added: str = "",
 ) -> Any:
-    """A dataclass field with a description, limits and uses in its metadata.
+    """Define a dataclass field with a description, limits and uses in its metadata.
 
     Bounds and choices hold for each item of a list; None is allowed. files: suffixes of files that may be named beside
-    the choices. path: `~` is expanded, and Hydra's grammar is not
-    applied. changes_results: another value makes another run. read_by: alternatives of words that must all be true of a
-    run (`runs.identity.run_words`), as "image | video finetune"; empty: always read. stages: the stages and tools that
-    read the option or group, as "train | predict"; empty: as the group.
+    the choices. path: `~` is expanded, and Hydra's grammar is not applied. changes_results: another value makes another
+    run. read_by: alternatives of words that must all be true of a run (`runs.identity.run_words`), as "image | video
+    finetune"; empty: always read. stages: the stages and tools that read the option or group, as "train | predict";
+    empty: as the group. added: the version that added an option which changes results, as "0.4.0": it is part of a
+    run's identity only where it differs from its default, so that runs of older versions keep their names; empty:
+    always part of it, as the options of version 0.3.0.
     """
     facts = {
         "doc": doc, "least": least, "above": above, "at_most": at_most, "below": below, "choices": tuple(choices),
         "files": tuple(files), "path": path, "changes_results": changes_results,
         "read_by": tuple(filter(None, read_by.split(" | "))), "stages": tuple(filter(None, stages.split(" | "))),
+        "added": added,
     }  # fmt: skip
     if is_dataclass(default):
         return field(default_factory=default, metadata=facts)  # type: ignore[arg-type]
     if isinstance(default, list | dict):
         return field(default_factory=default.copy, metadata=facts)
     return field(default=default, metadata=facts)
+
+
+def default_value(one: Field[Any]) -> Any:
+    """Return the default of an option, given its field."""
+    return one.default_factory() if callable(one.default_factory) else one.default
 
 
 class Options:
@@ -411,9 +420,13 @@ class TemporalOptions(Options, group="model.temporal"):
     differences: bool = option(True, "Add each feature's difference from the frame before.")
     shuffled: bool = option(False, "Shuffle the frames, as an ablation of their order.", read_by="network")
     hidden: int = option(64, "Hidden units, or channels.", least=1, read_by="network")
-    layers: int = option(1, "Layers.", least=1, read_by="network")
+    layers: int = option(
+        1, "Recurrent layers, one on the other; cell=conv has two more convolutions.", least=1, read_by="network"
+    )
     bidirectional: bool = option(False, "Read the frames in both directions.", read_by="network")
-    dropout: float = option(0.3, "Dropout.", least=0, below=1, read_by="network")
+    dropout: float = option(
+        0.3, "Probability of dropout before, between and after the layers.", least=0, below=1, read_by="network"
+    )
     reduce: int = option(64, "Principal components of the features; 0: all features.", least=0, read_by="network")
     pooling: str = option(
         "mean_max", "Pooling over frames; cell=mean needs mean.",
@@ -444,17 +457,23 @@ class ModelOptions(Options, group="model"):
     name: str = option("tf_efficientnet_lite0", "Any timm model.", read_by="image | video")
     weights: str = option(
         "auto", "auto (bundled, else hub), bundled, hub, none, or a .safetensors file.", path=True,
-        read_by="image | video",
+        read_by="image | video", stages="train | drill | doctor | bundle",
     )  # fmt: skip
-    kwargs: dict[str, Any] = option({}, "Arguments of timm.create_model, such as img_size.", read_by="image | video")
+    kwargs: dict[str, Any] = option(
+        {}, "Arguments of timm.create_model, such as img_size.", read_by="image | video",
+        stages="augment | train | drill | bundle",
+    )  # fmt: skip
     image_size: int | None = option(
-        None, "Input size in pixels; null: the model's own.", least=16, read_by="image | video"
-    )
+        None, "Input size in pixels; null: the model's own.", least=16, read_by="image | video",
+        stages="augment | train | drill | bundle",
+    )  # fmt: skip
     crop: str = option(
         "squash", "Squash to a square, center crop, or padded border.",
-        choices=CROPS, read_by="image | video",
+        choices=CROPS, read_by="image | video", stages="augment | train | drill | bundle",
     )  # fmt: skip
-    temporal: TemporalOptions = option(TemporalOptions, "", read_by="video | series | audio")
+    temporal: TemporalOptions = option(
+        TemporalOptions, "", read_by="video | series | audio", stages="train | drill | bundle"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -501,7 +520,9 @@ class TrainingOptions(Options, group="training"):
     warmup: float = option(0.1, "Share of the steps with a rising rate.", least=0, at_most=1, read_by="finetune")
     schedule: str = option("cosine", "Learning rate schedule.", choices=("cosine", "onecycle"), read_by="finetune")
     clip: float = option(1.0, "Maximum norm of the gradient.", above=0, read_by="finetune | network")
-    label_smoothing: float = option(0.0, "Label smoothing.", least=0, at_most=1, read_by="finetune")
+    label_smoothing: float = option(
+        0.0, "Share of each target that is spread evenly over all classes.", least=0, at_most=1, read_by="finetune"
+    )
     patience: int = option(3, "Epochs without improvement before a fold stops.", least=1, read_by="image finetune")
     budget: str | None = option(
         None, "Time limit of stage=train, as 20m, 2h or 90s.", changes_results=False, read_by="finetune"
@@ -557,7 +578,9 @@ class SequenceOptions(Options, group="sequences"):
     lr: float = option(2e-3, "Peak learning rate.", above=0, read_by="network")
     batch_size: int = option(16, "Clips or windows per step.", least=1, read_by="network")
     weight_decay: float = option(0.01, "Weight decay of AdamW.", least=0, read_by="network")
-    label_smoothing: float = option(0.1, "Label smoothing.", least=0, below=1, read_by="network")
+    label_smoothing: float = option(
+        0.1, "Share of each target that is spread evenly over all classes.", least=0, below=1, read_by="network"
+    )
     members: int = option(3, "Networks per fold, with different seeds, averaged.", least=1, read_by="network head")
     window: int = option(64, "Frames of a long item in a training window.", least=2, read_by="network segments")
     crop: float = option(
@@ -595,7 +618,9 @@ class EnsembleOptions(Options, group="ensemble"):
         "Equal (means) or fitted weights. auto: mean, unless another is significantly better on held-out folds.",
         choices=("auto", "mean", "rank_mean", "geometric_mean", "hill_climb", "nnls", "logistic"),
     )  # fmt: skip
-    power: float = option(2.0, "No effect; read in the config.yaml of older runs.", above=0)
+    power: float = option(
+        2.0, "Only in the config.yaml of ensembles by power_mean, of older versions; to type it is an error.", above=0
+    )
     calibrate: str = option(
         "none", "Calibration, kept if cross-fitted log loss improves; auto tries each.",
         choices=("none", "auto", "temperature", "platt", "isotonic"),
@@ -736,7 +761,7 @@ def is_within(value: float, facts: Any) -> bool:
 
 
 def limits_text(facts: Any) -> str:
-    """The bounds of an option, such as `at least 0 and less than 1`."""
+    """Format the bounds of an option, such as `at least 0 and less than 1`."""
     return " and ".join(f"{words} {facts[name]:g}" for name, (_, words) in BOUNDS.items() if facts[name] is not None)
 
 

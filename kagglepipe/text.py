@@ -58,17 +58,17 @@ def fitted(
 
 
 def terminal_columns() -> int | None:
-    """The columns of the terminal that standard output is; None where it is none."""
+    """Count the columns of the terminal that standard output is; None where it is none."""
     return shutil.get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else None
 
 
 def without(cells: Sequence[str], at: int) -> list[str]:
-    """The cells save one."""
+    """Leave out one of the cells."""
     return [*cells[:at], *cells[at + 1 :]]
 
 
 def shortened(text: str, most: int) -> str:
-    """The text in so many columns, its middle left out.
+    """Shorten a text to so many columns by leaving its middle out.
 
     >>> shortened("tf_efficientnet_lite0-head-bb8780de", 20)
     'tf_effici…d-bb8780de'
@@ -122,12 +122,12 @@ def quoted_three(names: Iterable[object]) -> str:
 
 
 def padded(text: str, columns: int) -> str:
-    """The text and blanks up to so many columns."""
+    """Pad a text with blanks to so many columns."""
     return text + " " * (columns - width(text))
 
 
 def width(text: str) -> int:
-    """The columns of a terminal that a text takes; the names of teams are in every script.
+    """Count the columns of a terminal that a text takes; the names of teams are in every script.
 
     >>> width("né"), width("ne\u0301"), width("日本")
     (2, 2, 4)

@@ -276,14 +276,14 @@ long_videos, long_series = made_once("long", make_long_videos), made_once("long-
 
 
 @pytest.fixture
-def street(made: Made, request: pytest.FixtureRequest, few_draws: None) -> Callable[[str], Path]:
-    """street("clips") -> a root in which that of `tests.streets` has been walked to its submission."""
+def pipeline(made: Made, request: pytest.FixtureRequest, few_draws: None) -> Callable[[str], Path]:
+    """pipeline("clips") -> a root in which that of `tests.pipelines` has run to its submission."""
     from kagglepipe.tools.commands import run_command
-    from tests.streets import STREETS, street_config
+    from tests.pipelines import PIPELINES, pipeline_config
 
     def root_of(name: str) -> Path:
-        source: Path = request.getfixturevalue(STREETS[name][0])
-        return made(f"street-{name}", lambda folder: run_command(street_config(name, source, folder)))
+        source: Path = request.getfixturevalue(PIPELINES[name][0])
+        return made(f"pipeline-{name}", lambda folder: run_command(pipeline_config(name, source, folder)))
 
     return root_of
 

@@ -1,5 +1,6 @@
 """Every YAML composes, every dataclass refuses what cannot be meant, and a run's hash holds what decides it."""
 
+import tomllib
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from kagglepipe.config import (
     POLICY_OF_MODE,
     Config,
     check_option_names,
+    option_facts,
     option_fields,
     option_names,
     schema,
@@ -26,7 +28,10 @@ from kagglepipe.files import absolute
 from kagglepipe.options import POLICIES, CompetitionOptions, ModelOptions, PathsOptions
 from kagglepipe.runs.identity import RUN_WORDS, idle_settings, kinds_reading, result_settings
 from kagglepipe.runs.provenance import write_config
-from kagglepipe.tools import COMMANDS
+from kagglepipe.stages import STAGE_HELP, STAGES_BEFORE
+from kagglepipe.stages.pipeline import STAGES
+from kagglepipe.tools import COMMANDS, TOOL_HELP
+from kagglepipe.tools.commands import TOOLS
 from tests.composing import changed
 
 Configure = Callable[..., Config]
@@ -120,6 +125,23 @@ def test_the_choices_of_options_are_those_of_the_library() -> None:
     choices = {name: one.metadata["choices"] for name, one in option_fields()}
     assert {name: set(choices[name]) for name in known} == {name: set(names) for name, names in known.items()}
     assert set(blend.POOLS) == set(weights.FITTED)
+
+
+def test_pyproject_names_every_stage_tool_tracker_and_backend() -> None:
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = {one["name"]: one for one in project["tool"]["importlinter"]["contracts"]}
+    for what, functions, helped in (("stages", STAGES, STAGE_HELP), ("tools", TOOLS, TOOL_HELP)):
+        modules = contracts[f"{what.capitalize()} do not import one another"]["modules"]
+        assert {name.rpartition(".")[2] for name in modules} == functions.keys() == helped.keys()
+    assert STAGE_HELP.keys() <= STAGES_BEFORE.keys() <= {*STAGE_HELP, *TOOL_HELP}
+    choices = {name: one.metadata["choices"] for name, one in option_fields()}
+    extras = {*choices["training.trackers"], *choices["engine"]} - {"auto", "torch"}
+    assert extras <= project["project"]["optional-dependencies"].keys()
+
+
+def test_readers_of_options_are_stages_and_tools() -> None:
+    words = {word for name in option_names() for facts in option_facts(name) for word in facts["stages"]}
+    assert words <= set(COMMANDS)
 
 
 def test_every_policy_has_its_yaml_and_auto_is_settled_by_the_mode() -> None:

@@ -1,4 +1,4 @@
-"""The whole street: from nothing to a checked CSV, again without work, after a kill, and twice the same."""
+"""The whole pipeline: from nothing to a checked CSV, again without work, after a kill, and twice the same."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ import pytest
 from kagglepipe.config import Config
 from kagglepipe.files import read_json
 from kagglepipe.tools.commands import run_command
-from tests.streets import check_resumed, files_below, the_run
+from tests.pipelines import check_resumed, files_below, the_run
 
 SAMPLE = "pistols-vs-smartphones-sample"
 Configure = Callable[..., Config]

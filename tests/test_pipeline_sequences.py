@@ -1,4 +1,4 @@
-"""The whole street for what has a time axis: clips, pieces of videos, long videos, and series of either kind."""
+"""The whole pipeline for what has a time axis: clips, pieces of videos, long videos, and series of either kind."""
 
 import shutil
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
 from kagglepipe.samples.clips import make_clips
 from kagglepipe.tools.commands import run_command
-from tests.streets import QUICK, STREETS, check_resumed, files_below, street_config, the_run, typed
+from tests.pipelines import PIPELINES, QUICK, check_resumed, files_below, pipeline_config, the_run, typed
 
 pytestmark = pytest.mark.usefixtures("few_draws")
 Configure = Callable[..., Config]
@@ -33,16 +33,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def at(place: Path, request: pytest.FixtureRequest, street: Callable[[str], Path]) -> At:
-    """at("clips", "stage=train", …) -> the configuration of a street, rooted in `place` unless said otherwise.
+def at(place: Path, request: pytest.FixtureRequest, pipeline: Callable[[str], Path]) -> At:
+    """at("clips", "stage=train", …) -> the configuration of a pipeline, rooted in `place` unless said otherwise.
 
-    There the street itself has been walked.
+    There the pipeline itself has run.
     """
 
     def compose(name: str, *overrides: str, root: Path = place) -> Config:
         if root == place and not (place / "outputs" / name).exists():
-            shutil.copytree(street(name), place, dirs_exist_ok=True)
-        return street_config(name, request.getfixturevalue(STREETS[name][0]), root, *overrides)
+            shutil.copytree(pipeline(name), place, dirs_exist_ok=True)
+        return pipeline_config(name, request.getfixturevalue(PIPELINES[name][0]), root, *overrides)
 
     return compose
 

@@ -117,10 +117,10 @@ def log_significance(sweep: Sweep, study: optuna.Study, ranked: list[FrozenTrial
             log.info("sweep: trial %d, %s, cannot be compared with it: %s", number, which, error)
             continue
         gap = found.log_loss if name == "log loss" else found.accuracy
-        verdict = "significantly worse" if gap.p * (tried - 1) < ALPHA else "not significantly different"
+        result = "significantly worse" if gap.p * (tried - 1) < ALPHA else "not significantly different"
         log.info(
             "sweep: trial %d, %s, is %s: %s %+.4f, p = %.2g in one of %d comparisons",
-            *(number, which, verdict, name, -gap.value, gap.p, tried - 1),
+            *(number, which, result, name, -gap.value, gap.p, tried - 1),
         )
 
 

@@ -53,7 +53,7 @@ def run_sweep(master: DictConfig, typed: Sequence[str], *, loader: ConfigLoader,
 
 
 def make_sweep(master: DictConfig, typed: Sequence[str], *, loader: ConfigLoader, launcher: Launcher) -> Sweep:
-    """The sweep of a command line. Raises UserError for an invalid one before any work."""
+    """Make the sweep of a command line. Raises UserError for an invalid one before any work."""
     arguments = read_arguments(typed, master, loader)
     options: Any = OmegaConf.to_object(master.sweep)
     check_options(master, arguments, options)

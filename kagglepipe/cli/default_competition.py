@@ -107,7 +107,10 @@ def prepared_competitions(data: Path, outputs: Path) -> list[PreparedCompetition
 
 
 def _words(folder: Path, kind: str, segments: bool, configured: dict[str, Any]) -> tuple[str, ...]:
-    """The arguments that choose the competition in data/<slug>. configured: its settings in a run or prepared.json."""
+    """List the arguments that choose the competition in data/<slug>.
+
+    configured: its settings in a run or prepared.json.
+    """
     named = next((name for name in choices("competition") if _setting(name, "slug") == folder.name), None)
     if named:
         return (f"competition={named}",)
@@ -129,7 +132,7 @@ def _words(folder: Path, kind: str, segments: bool, configured: dict[str, Any]) 
 
 
 def option_arguments(name: str, value: Any) -> list[str]:
-    """An option as arguments, one for each key of a dictionary."""
+    """Write an option as arguments, one for each key of a dictionary."""
     if isinstance(value, dict):
         new = "+" if name in DICT_OPTIONS else ""
         return [f"{new}{name}.{key}={_in_hydra(one)}" for key, one in value.items()]
@@ -137,7 +140,7 @@ def option_arguments(name: str, value: Any) -> list[str]:
 
 
 def _in_hydra(value: Any) -> str:
-    """A value in Hydra's grammar, quoted if it would be read as another type."""
+    """Write a value in Hydra's grammar, quoted if it would be read as another type."""
     if isinstance(value, list):
         return f"[{','.join(map(_in_hydra, value))}]"
     if value is None or isinstance(value, bool):
@@ -147,7 +150,7 @@ def _in_hydra(value: Any) -> str:
 
 
 def _setting(choice: str, name: str, default: Any = None) -> Any:
-    """A setting in a YAML file of conf/competition."""
+    """Write a setting in a YAML file of conf/competition."""
     found = _read(CONF / "competition" / f"{choice}.yaml")
     return found.get("competition", found).get(name, default)
 

@@ -5,13 +5,13 @@ import re
 import shutil
 import textwrap
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from kagglepipe.cli.hints import choices, groups
 from kagglepipe.config import Config, option_fields, stages_reading
-from kagglepipe.options import limits_text
+from kagglepipe.options import default_value, limits_text
 from kagglepipe.stages import STAGE_HELP
 from kagglepipe.tools import TOOL_HELP
 
@@ -38,7 +38,7 @@ EXAMPLES = {
 
 
 def help_text() -> str:
-    """The overview: stages, tools, choices and examples."""
+    """Format the overview: stages, tools, choices and examples."""
 
     def listing(stages: Mapping[str, str]) -> str:
         return "\n".join(f"  {name:<11} {text}" for name, text in stages.items())
@@ -120,8 +120,8 @@ def _meaning(name: str, one: Any) -> str:
 
 
 def _default(one: Any) -> str:
-    """The default of an option as it would be typed."""
-    return _typed(one.default if one.default is not MISSING else one.default_factory())
+    """Format the default of an option as it would be typed."""
+    return _typed(default_value(one))
 
 
 def _typed(value: Any) -> str:

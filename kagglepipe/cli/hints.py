@@ -37,7 +37,7 @@ def groups() -> list[str]:
 
 
 def choices(group: str) -> list[str]:
-    """The choices of a group: names of its YAML files.
+    """List the choices of a group: names of its YAML files.
 
     >>> "lite0" in choices("model")
     True
@@ -46,7 +46,7 @@ def choices(group: str) -> list[str]:
 
 
 def default_of(option: str) -> Any:
-    """The default of an option; None for an unknown name.
+    """Look up the default of an option; None for an unknown name.
 
     >>> default_of("folds.count"), default_of("folds.only")
     (5, [])
@@ -58,7 +58,7 @@ def default_of(option: str) -> Any:
 
 
 def near(word: str, known: Iterable[str], count: int = 1) -> list[str]:
-    """The nearest of the known words; first those that differ only in case.
+    """Find the nearest of the known words; first those that differ only in case.
 
     >>> near("predcit", ["predict", "prepare"])
     ['predict']
@@ -69,7 +69,7 @@ def near(word: str, known: Iterable[str], count: int = 1) -> list[str]:
 
 
 def near_options(name: str) -> list[str]:
-    """The options nearest to a misspelt name: those with the same last part, else with similar spelling.
+    """Find the options nearest to a misspelt name: those with the same last part, else with similar spelling.
 
     >>> near_options("trainning"), near_options("training.epoch"), near_options("lr")
     (['training'], ['training.epochs'], ['training.lr', 'sequences.lr'])
@@ -88,7 +88,7 @@ def near_options(name: str) -> list[str]:
 
 
 def did_you_mean(words: list[str]) -> str:
-    """A question for a message; empty without words.
+    """Ask for the words that may be meant, for a message; empty without words.
 
     >>> did_you_mean(["training.lr", "sequences.lr"])
     'did you mean training.lr or sequences.lr?'

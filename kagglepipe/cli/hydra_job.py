@@ -128,7 +128,7 @@ def run_job(config: Any, *, multirun: bool) -> float | dict[str, Any] | None:
     hydra = hydra_config()
     with recorded_job(Path(hydra.runtime.output_dir), hydra.job.num, list(hydra.overrides.task)) as result:
         result.score = run_command(config)
-        result.run = finished_run(config)
+        result.run = run.name if (run := finished_run(config)) else None
     return result.score
 
 

@@ -15,7 +15,7 @@ SCORING = {"train", "ensemble", "drill"}  # stages and tools that score anew
 
 
 def with_named_metric(config: Any) -> Any:
-    """The configuration with its metric as runs record it; one of the user's own is loaded.
+    """Name the metric as runs record it, in a copy of the configuration; load one of the user's own.
 
     config: composed of the command line and of YAML files of the package or the user. Raises UserError for a metric
     that is unknown, or fits neither the task nor the classes; warns, where nothing is scored by a sample submission, of

@@ -4,13 +4,14 @@ The options' own metadata says which runs and stages read them (`options.option(
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from kagglepipe.config import DICT_OPTIONS, Config, option_facts, option_names
+from kagglepipe.config import CONF, DICT_OPTIONS, Config, option_facts, option_names
 from kagglepipe.errors import UserError
 from kagglepipe.runs.identity import is_option_read, kinds_reading
 from kagglepipe.tools import TOOL_HELP, plan
@@ -19,7 +20,6 @@ from kagglepipe.tools import TOOL_HELP, plan
 DECIDING_OPTIONS = {"stage", "run", "training", "training.mode", "model", "model.temporal.cell", "competition",
                     "competition.kind", "experiment", "folds.file", "folds.count", "ensemble.method",
                     "device"}  # fmt: skip
-TEMPORAL_MODELS = ("lstm", "cnn_lstm", "lstm_shuffled", "mean_pool", "mean_pool_diff", "temporal_conv")
 STAGE_OPTIONS = ("augment", "ensemble", "submit", "predict", "detect", "runs", "drill", "bundle",
                  "input", "submission", "run")  # fmt: skip
 NOUNS = {"image": "images", "video": "videos", "series": "series", "audio": "sounds"}
@@ -48,11 +48,22 @@ def typed_options(words: Sequence[str]) -> dict[str, str]:
         name = name.lstrip("+").partition("@")[0]
         if name.startswith("~") or value in ("null", "[]", "{}", "''", '""'):
             continue
-        if name == "model" and value in TEMPORAL_MODELS:
+        if name == "model" and value in temporal_models():
             found["model.temporal.cell"] = word
         elif (name == "augmentation" and value != "auto") or name not in tops:
             found[name] = ""
     return found
+
+
+@cache
+def temporal_models() -> set[str]:
+    """Values of `model=` whose YAML sets a temporal model.
+
+    >>> "cnn_lstm" in temporal_models(), "lite0" in temporal_models()
+    (True, False)
+    """
+    files = CONF.glob("model/*.yaml")
+    return {file.stem for file in files if "temporal" in (OmegaConf.load(file) or {})}
 
 
 def options_of_competition() -> dict[str, str]:

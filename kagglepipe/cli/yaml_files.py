@@ -23,7 +23,7 @@ def check_utf8(words: Sequence[str]) -> None:
 
 
 def chosen_files(runtime: Any) -> list[Path]:
-    """The YAML files of the competition and the experiment that were chosen."""
+    """Find the YAML files of the competition and the experiment that were chosen."""
     folders = [Path(source.path) for source in runtime.config_sources if source.schema == "file"]
     names = [(group, runtime.choices.get(group)) for group in ("competition", "experiment")]
     files = [folder / group / f"{name}.yaml" for group, name in names if name for folder in folders]
@@ -55,12 +55,12 @@ def check_quoted_names(file: Path) -> None:
 
 
 def _mapping(node: Any) -> dict[str, Any]:
-    """The values of a YAML mapping by key."""
+    """Look up the values of a YAML mapping by key."""
     return {key.value: value for key, value in node.value} if getattr(node, "id", "") == "mapping" else {}
 
 
 def _scalars(node: Any) -> list[Any]:
-    """The items of a YAML list, or the one node that is none."""
+    """List the items of a YAML list, or the one node that is none."""
     return list(node.value) if node.id == "sequence" else [node]
 
 

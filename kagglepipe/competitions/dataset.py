@@ -86,7 +86,7 @@ class Dataset:
         return np.asarray(rows["target"].map(numbers), np.int64)
 
     def paths(self, rows: pd.DataFrame) -> list[Path]:
-        """The image files of `rows`."""
+        """List the image files of `rows`."""
         return [self.images_root / path for path in rows["path"]]
 
 

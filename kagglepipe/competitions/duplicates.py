@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from kagglepipe.competitions.hamming import close_pairs
+from kagglepipe.competitions.hamming import Numbers, close_pairs
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
-Rows = NDArray[np.int64]
 
 # Of 1540 photos, shrunk and compressed again, 99 % stay within 10 bits of the original, all within 16; with up to 2 %
 # of each edge cut off too, 89 % and 99 %. Within 16 bits other photos outnumber copies, so pixels decide: by eye, nine
@@ -104,7 +103,7 @@ def near_pairs(
 
 
 def _compare(
-    one: Bytes, other: Bytes, i: Rows, j: Rows
+    one: Bytes, other: Bytes, i: Numbers, j: Numbers
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
     """(correlation, needed correlation, are even), each (P,), of thumbnails one[i] and other[j].
 
@@ -123,7 +122,7 @@ def _compare(
     return correlation, needed, are_even
 
 
-def _filtered(thumbnails: Bytes, rows: Rows) -> tuple[Floats, Floats, NDArray[np.float64]]:
+def _filtered(thumbnails: Bytes, rows: Numbers) -> tuple[Floats, Floats, NDArray[np.float64]]:
     """(detail (P, s·s), mean grey (P,), needed correlation (P,)) of thumbnails[rows]."""
     unique, inverse = np.unique(rows, return_inverse=True)
     pictures = thumbnails[unique]
@@ -161,7 +160,7 @@ def _needed_correlation(thumbnails: Bytes) -> NDArray[np.float64]:
 # --- groups -----------------------------------------------------------------------------------------------------
 
 
-def linked_rows(n: int, i: Sequence[int] | Rows, j: Sequence[int] | Rows) -> Rows:
+def linked_rows(n: int, i: Sequence[int] | Numbers, j: Sequence[int] | Numbers) -> Numbers:
     """(n,) connected component of each row under the pairs (i, j), numbered from 0 by first row.
 
     >>> linked_rows(5, [0, 3], [3, 4]).tolist()
@@ -171,7 +170,9 @@ def linked_rows(n: int, i: Sequence[int] | Rows, j: Sequence[int] | Rows) -> Row
     return pd.factorize(connected_components(links, directed=False)[1])[0].astype(np.int64)
 
 
-def group_pairs(n: int, pairs: pd.DataFrame, *, together: Rows | None = None, weights: Rows | None = None) -> Rows:
+def group_pairs(
+    n: int, pairs: pd.DataFrame, *, together: Numbers | None = None, weights: Numbers | None = None
+) -> Numbers:
     """(n,) group of each row, numbered from 0 by first row: the connected components of the pairs.
 
     A component of more than half of all weight leaves no useful folds, and a chain of similar images may be its cause:
@@ -197,7 +198,7 @@ def group_pairs(n: int, pairs: pd.DataFrame, *, together: Rows | None = None, we
     return pd.factorize(linked)[0].astype(np.int64)
 
 
-def complete_linkage(n: int, pairs: pd.DataFrame, *, together: Rows) -> Rows:
+def complete_linkage(n: int, pairs: pd.DataFrame, *, together: Numbers) -> Numbers:
     """(n,) groups in which any two members are a pair, or equal in `together`.
 
     Groups are merged along the closest pairs first (ties: earlier rows), unless two of their rows are no pair.

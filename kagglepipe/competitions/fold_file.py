@@ -102,7 +102,7 @@ def near_duplicates(folder: Path) -> pd.DataFrame | None:
 
 
 def given_groups(train: pd.DataFrame) -> list[str]:
-    """The user's group of each labelled row, or one of its own.
+    """Look up the user's group of each labelled row, or one of its own.
 
     All groups of video and series are the user's. A table without `given_group` was made by an older version.
     """

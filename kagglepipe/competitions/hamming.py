@@ -19,8 +19,8 @@ BLOCK_PAIRS = 1 << 17  # compared at once, in a processor's cache
 BLOCK_ROWS = 2048
 
 Bytes = NDArray[np.uint8]
-Rows = NDArray[np.int64]
-Pairs = tuple[Rows, Rows, Rows]
+Numbers = NDArray[np.int64]  # of rows
+Pairs = tuple[Numbers, Numbers, Numbers]
 
 
 def close_pairs(hashes: Bytes, others: Bytes, max_bits: int, *, ordered: bool) -> Iterator[Pairs]:
@@ -57,7 +57,7 @@ def _most_in_band(max_bits: int) -> list[int]:
     return [(max_bits + 1 + band) // BANDS - 1 for band in range(BANDS)]
 
 
-def _masks(most: int) -> Rows:
+def _masks(most: int) -> Numbers:
     """(M,) numbers of 16 bits with at most `most` bits set."""
     return np.flatnonzero(np.bitwise_count(np.arange(1 << BAND_BITS)).astype(int) <= most)
 
@@ -94,7 +94,7 @@ def _by_bands(one: Bytes, other: Bytes, max_bits: int, ordered: bool) -> Iterato
                 yield i[fresh], j[fresh], bits[fresh]
 
 
-def _spans(first: Rows, last: Rows) -> Iterator[tuple[Rows, Rows]]:
+def _spans(first: Numbers, last: Numbers) -> Iterator[tuple[Numbers, Numbers]]:
     """Yield blocks of (k, place), each (P,), for every place in first[k]..last[k] - 1."""
     counts = last - first
     ends = np.cumsum(counts)

@@ -298,11 +298,11 @@ def warn_of_other_settings(folder: Path, settings: dict[str, Any]) -> None:
 
 
 def bad_files(bad: list[str]) -> UserError:
-    """An error about files that cannot be decoded."""
+    """Make an error about files that cannot be decoded."""
     mend = "mend or remove it, or leave such files out with competition.on_bad_image=skip"
     return UserError(f"{first_with_count(bad)}; {mend}")
 
 
 def first_with_count(bad: list[str]) -> str:
-    """The first, and how many more: `a.mp4: no frames (and 3 more)`."""
+    """Name the first, and how many more: `a.mp4: no frames (and 3 more)`."""
     return bad[0] + (f" (and {len(bad) - 1} more)" if len(bad) > 1 else "")

@@ -54,7 +54,7 @@ class EpochBatches:
             yield [(self.epoch, int(row)) for row in whole[self.rank :: self.ranks]] or [(self.epoch, ~int(whole[0]))]
 
     def rows_of(self, epoch: int, number: int) -> NDArray[np.int64]:
-        """The rows (B,) of one batch, of all processes together."""
+        """Find the rows (B,) of one batch, of all processes together."""
         return self.order(epoch)[number * self.batch_size : (number + 1) * self.batch_size]
 
     def order(self, epoch: int) -> NDArray[np.int64]:

@@ -273,7 +273,7 @@ def name_pairs(rows: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def finish_table(rows: pd.DataFrame, looks: list[Look], groups: np.ndarray[Any, np.dtype[np.int64]]) -> pd.DataFrame:
-    """The table with the facts of the files. A group is named by the user, or by the first of its ids."""
+    """Make the table with the facts of the files. A group is named by the user, or by the first of its ids."""
     facts = pd.DataFrame([vars(one.facts) for one in looks])
     table = rows.assign(
         **{name: facts[name] for name in ("width", "height", "format", "mode")},
@@ -291,7 +291,7 @@ def finish_table(rows: pd.DataFrame, looks: list[Look], groups: np.ndarray[Any, 
 
 
 def pairs_among(ids: "pd.Series[str]", pairs: pd.DataFrame) -> pd.DataFrame:
-    """The pairs of which both images are among `ids` of training, with their row numbers i and j. pairs: id, twin.
+    """Find the pairs of which both images are among `ids` of training, with their row numbers i and j. pairs: id, twin.
 
     Ids of the test may be the same; older versions, whose ids were unique, left no splits.
     """

@@ -100,7 +100,7 @@ def summarise(name: str, frame: pd.DataFrame, classes: Sequence[str], groups: Gr
 
 
 def format_summary(summary: Summary, name: str) -> str:
-    """A summary in one line.
+    """Format a summary in one line.
 
     >>> summary = Summary(score=0.75, interval=(0.3, 0.95), correct=3, rows=4, log_loss=0.4,
     ...                   fold_scores={0: 1.0, 1: 0.5}, fold_mean=0.75, fold_sd=0.3536)

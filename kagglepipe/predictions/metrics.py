@@ -277,7 +277,7 @@ def _counts(probs: Probs, truth: Labels) -> tuple[Labels, Labels, Labels]:
 
 
 def _mean_of_columns(of_column: Callable[[Rows, npt.NDArray[np.bool_]], float], probs: Probs, truth: Labels) -> float:
-    """The value for the second of two classes, else the mean of one-vs-rest over classes where it is defined."""
+    """Compute it for the second of two classes, else the mean of one-vs-rest over the classes where it is defined."""
     classes = [1] if probs.shape[1] == 2 else range(probs.shape[1])
     values = [of_column(probs[:, k], truth == k) for k in classes]
     defined = [value for value in values if not math.isnan(value)]

@@ -114,7 +114,7 @@ def _load(file: Path, code: bytes, function: str) -> Metric:
 
 
 def _checked(function: Callable[[Labels, Probs], Any], name: str, file: Path) -> Score:
-    """The function as a metric.
+    """Make a metric of the function.
 
     It may be undefined on rows that lack a class, as of a fold or a slice, and for predictions that are all equal, as
     of a baseline. On all others it raises UserError where the function raises, or returns no finite number.

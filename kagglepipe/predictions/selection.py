@@ -26,7 +26,7 @@ class Selection:
     picks: list[int]
 
     @property
-    def is_first(self) -> bool:
+    def picks_first(self) -> bool:
         """Whether the test gets the first of the candidates."""
         return self.picks[-1] == 0
 

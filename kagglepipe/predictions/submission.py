@@ -209,7 +209,7 @@ def read_written(data: bytes, meant: pd.DataFrame) -> pd.DataFrame:
 
 
 def constant_answer(submission: pd.DataFrame) -> str | None:
-    """The one answer of ten rows or more, as text; None where answers differ."""
+    """Find the one answer of ten rows or more, as text; None where answers differ."""
     answers = submission.iloc[:, 1:]
     if len(submission) < 10 or len(answers.drop_duplicates()) > 1:
         return None

@@ -190,7 +190,7 @@ def jackknife_gain(value: Callable[[Labels], float], groups: Labels, *, level: f
 
 
 def _gain(value: float, error: float, units: float, level: float, differ: int) -> Gain:
-    """The t interval with `units` effective groups, of which `differ` are no ties."""
+    """Compute the t interval with `units` effective groups, of which `differ` are no ties."""
     if differ == 0:
         return Gain(value, value, value)
     if 2.0 ** (1 - differ) > 1 - level or math.isnan(error):
@@ -227,12 +227,12 @@ def sign_flip_p(sums: npt.NDArray[Any], *, draws: int = 10_000) -> float:
 
 
 def format_score(value: float, digits: int = 4) -> str:
-    """A score as text, `undefined` for NaN."""
+    """Format a score, `undefined` for NaN."""
     return "undefined" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def format_interval(low: float, high: float, *, digits: int = 4, signed: bool = False) -> str:
-    """An interval as text; signed: of a difference.
+    """Format an interval; signed: of a difference.
 
     >>> format_interval(0.3, 0.95), format_interval(-0.1, 0.2), format_interval(-0.1, 0.2, signed=True)
     ('0.3000-0.9500', '-0.1000 to 0.2000', '-0.1000 to +0.2000')
@@ -245,7 +245,7 @@ def format_interval(low: float, high: float, *, digits: int = 4, signed: bool = 
 
 
 def format_difference(value: float, low: float, high: float, p: float | None = None) -> str:
-    """A difference as text, with its interval and p if there is one.
+    """Format a difference, with its interval and p if there is one.
 
     >>> format_difference(0.0123, -0.004, 0.029, 0.13)
     '+0.0123 (-0.0040 to +0.0290, p = 0.13)'

@@ -220,7 +220,7 @@ def _ends(path: str) -> list[str]:
 
 
 def fitting_ids(asked: Iterable[str], paths: Iterable[str]) -> list[str]:
-    """The values of `competition.id` by which all these ids exist.
+    """Find the values of `competition.id` by which all these ids exist.
 
     >>> fitting_ids({"a"}, ["test/a.png", "test/b.png"])
     ['stem']

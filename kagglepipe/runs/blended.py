@@ -21,7 +21,7 @@ Probs = NDArray[np.float64]
 
 
 def load_run(run: Run, backend: InferenceBackend) -> "SequenceRun | BlendedRun":
-    """The networks of a finished run, or of all weighted members of an ensemble."""
+    """Load the networks of a finished run, or of all weighted members of an ensemble."""
     if not run.is_ensemble:
         return SequenceRun(read_checkpoints(run.model_folders()), backend=backend)
     return BlendedRun(run, [load_run(member, backend) for member in run.find_members()])

@@ -21,7 +21,7 @@ def is_prepared(config: Config) -> bool:
 
 
 def read_data(config: Config, *, frames: bool = True) -> "Dataset":
-    """The prepared data. Raises UserError as `read_dataset`.
+    """Read the prepared data. Raises UserError as `read_dataset`.
 
     frames: whether rows of video and series are in frames at `sequences.rate`; without, a long video is one row.
     """
@@ -45,7 +45,7 @@ def inference_backend(config: Config) -> "InferenceBackend":
 
 
 def store_of(config: Config) -> "RunStore":
-    """The runs of the configured competition."""
+    """Open the store of the configured competition's runs."""
     from kagglepipe.runs.store import RunStore
 
     return RunStore(config.runs_dir)
@@ -57,13 +57,13 @@ def identity_of(config: Config, dataset: "Dataset") -> dict[str, Any]:
 
 
 def find_teacher(config: Config, dataset: "Dataset") -> "Run | None":
-    """The run of `training.teacher`. Raises UserError as `RunStore.teacher`."""
+    """Find the run of `training.teacher`. Raises UserError as `RunStore.teacher`."""
     name = config.training.teacher
     return None if name is None else store_of(config).teacher(name, dataset)
 
 
 def run_of(config: Config, dataset: "Dataset") -> "Run":
-    """The run that `run=` names or, without it, that the configuration describes."""
+    """Find the run that `run=` names or, without it, that the configuration describes."""
     if config.run:
         return store_of(config).named(config.run)
     identity = identity_of(config, dataset)
@@ -71,19 +71,19 @@ def run_of(config: Config, dataset: "Dataset") -> "Run":
 
 
 def find_members(config: Config, dataset: "Dataset") -> "list[Member]":
-    """The members of `ensemble.runs`. Raises UserError as `RunStore.members`."""
+    """Find the members of `ensemble.runs`. Raises UserError as `RunStore.members`."""
     return store_of(config).members(config.ensemble.runs, dataset, config.competition.metric)
 
 
 def ensemble_run(config: Config, dataset: "Dataset", members: "list[Member]") -> "Run":
-    """The run of an ensemble, named by its method and its identity."""
+    """Find the run of an ensemble, named by its method and its identity."""
     predictions = [file_sha256(one.oof) + file_sha256(one.test) for one in members]
     identity, method = ensemble_identity(config, dataset, predictions), config.ensemble.method.replace("_", "-")
     return store_of(config).run(f"ensemble-{method}-{identity_hash(identity)}")
 
 
 def submitted_run(config: Config, dataset: "Dataset") -> "Run":
-    """The run to submit: `run=`, else the ensemble of `ensemble.runs`, else the configured run or its teacher."""
+    """Find the run to submit: `run=`, else the ensemble of `ensemble.runs`, else the configured run or its teacher."""
     if config.ensemble.runs and not config.run:
         return ensemble_run(config, dataset, find_members(config, dataset))
     run = run_of(config, dataset)
@@ -92,23 +92,23 @@ def submitted_run(config: Config, dataset: "Dataset") -> "Run":
 
 
 def best_run(config: Config, *, live: bool = False) -> "Run":
-    """The run to predict other files with. Raises UserError as `RunStore.best`."""
+    """Find the run to predict other files with. Raises UserError as `RunStore.best`."""
     present = None
     if not config.run and is_prepared(config):
         present = (read_json(config.data_dir / "prepared.json")["table_hash"], file_sha256(config.folds_file))
     return store_of(config).best(config.competition, present, config.stage, name=config.run, live=live)
 
 
-def finished_run(config: Config) -> str | None:
-    """Name of the run to submit, if this competition is prepared and the run is finished."""
+def finished_run(config: Config) -> "Run | None":
+    """Find the run to submit; None if this competition is not prepared or the run not finished."""
     if not is_prepared(config):
         return None
     run = submitted_run(config, read_data(config))
-    return run.name if run.is_finished else None
+    return run if run.is_finished else None
 
 
 def learner_options(config: Config) -> "LearnerOptions":
-    """The options of a learner, `auto` resolved."""
+    """Collect the options of a learner, `auto` resolved."""
     from kagglepipe.training.learner import LearnerOptions
 
     mode, competition = config.training_mode, config.competition
@@ -121,7 +121,7 @@ def learner_options(config: Config) -> "LearnerOptions":
 
 
 def make_learner(config: Config, dataset: "Dataset") -> "Learner":
-    """The learner of this kind of competition."""
+    """Make the learner of this kind of competition."""
     from kagglepipe.training.device import make_deterministic, use_fast_kernels
     from kagglepipe.training.learner import Runtime
 

@@ -105,7 +105,7 @@ def or_nan(value: Any) -> Any:
 
 
 def summary_line(summary: Mapping[str, Any], metric: str) -> str:
-    """A summary of metrics.json in one line."""
+    """Format a summary of metrics.json in one line."""
     numbers = {key: or_nan(value) for key, value in summary.items()}
     numbers["interval"] = tuple(map(or_nan, summary["interval"]))
     return format_summary(numbers, metric)  # type: ignore[arg-type]

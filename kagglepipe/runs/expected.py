@@ -116,7 +116,7 @@ def asked_classes(competition: CompetitionOptions, dataset: Dataset) -> list[str
 
 
 def sample_of(competition: CompetitionOptions, dataset: Dataset) -> pd.DataFrame | None:
-    """The sample submission as text; None if none is named, or the test is a part of the labelled images."""
+    """Read the sample submission as text; None if none is named, or the test is a part of the labelled images."""
     name = competition.sample_submission
     if name is None or competition.is_part:
         return None

@@ -10,7 +10,7 @@ from kagglepipe.competitions.labels import sort_classes
 from kagglepipe.config import CONF, Config, option_facts
 from kagglepipe.files import file_sha256, sha256
 from kagglepipe.images.policy_file import is_policy_file, policy_hash
-from kagglepipe.options import Options, TrainingOptions, is_read
+from kagglepipe.options import Options, TrainingOptions, default_value, is_read
 from kagglepipe.predictions.top_classes import FULL_CLASSES
 
 if TYPE_CHECKING:  # help and the checks of options read this file, so that nothing slow is imported
@@ -76,8 +76,9 @@ def run_name(model: str, identity: dict[str, Any]) -> str:
 def model_name(config: Config) -> str:
     """Begin of a run's name: backbone, temporal model, or both."""
     backbone, temporal = config.model.name.split("/")[-1], config.model.temporal
-    body = temporal.cell + "-shuffled" * temporal.shuffled
-    return {"image": backbone, "video": f"{backbone}-{body}", "series": body, "audio": body}[config.competition.kind]
+    of_time = temporal.cell + "-shuffled" * temporal.shuffled
+    names = {"image": backbone, "video": f"{backbone}-{of_time}", "series": of_time, "audio": of_time}
+    return names[config.competition.kind]
 
 
 def usual_order(
@@ -145,7 +146,11 @@ def kinds_reading(name: str) -> list[str]:
 
 
 def group_settings(config: Config, group: Options, mode: str) -> dict[str, Any]:
-    """The options of a group that change results of a run in `mode`, save those that count by their files' content."""
+    """Collect the options of a group that change results of a run in `mode`.
+
+    Not those of BY_CONTENT, which count by their files' content. An option with `added` is among them only where it
+    differs from its default.
+    """
     return {
         one.name: getattr(group, one.name)
         for one in fields(group)  # type: ignore[arg-type]  # every group is a dataclass
@@ -153,11 +158,12 @@ def group_settings(config: Config, group: Options, mode: str) -> dict[str, Any]:
         and not is_dataclass(one.default_factory)
         and (name := group.prefix + one.name) not in BY_CONTENT
         and is_option_read(config, name, mode)
+        and not (one.metadata["added"] and getattr(group, one.name) == default_value(one))
     }
 
 
 def result_settings(config: Config, mode: str) -> dict[str, Any]:
-    """The options that decide a run's results once the data and weights are known.
+    """Collect the options that decide a run's results once the data and weights are known.
 
     mode: `head` or `finetune`.
     """

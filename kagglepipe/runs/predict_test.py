@@ -51,7 +51,7 @@ class Inference:
     pixels_dir: Callable[[int], Path | None]
 
     def backend(self) -> "InferenceBackend":
-        """The inference backend; imports torch."""
+        """Make the inference backend; imports torch."""
         from kagglepipe.training.backends import make_backend
 
         return make_backend(self.device, self.engine, self.backend_dir)
@@ -81,7 +81,7 @@ def is_of_present_table(run: Run, dataset: Dataset) -> bool:
 
 
 def at_rate_of_run(competition: CompetitionOptions, dataset: Dataset, run: Run) -> Dataset:
-    """The dataset with its rows in frames at the `sequences.rate` of a run.
+    """Convert the dataset's rows to frames at the `sequences.rate` of a run.
 
     Raises UserError for an ensemble of runs at several rates.
     """

@@ -72,7 +72,7 @@ def versions() -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """The commit of the package's checkout, with `+` if files differ from it; None outside a checkout."""
+    """Find the commit of the package's checkout, with `+` if files differ from it; None outside a checkout."""
     here = Path(__file__).parents[2]
 
     def git(*arguments: str) -> str:
@@ -112,7 +112,7 @@ def written_options(file: Path) -> dict[str, Any] | None:
 
 
 def config_of(options: dict[str, Any], name: str) -> Config:
-    """The configuration with these options. Raises UserError, naming where they were, if they are not understood."""
+    """Make a configuration of these options. Raises UserError, naming where they were, if they are not understood."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -188,7 +188,7 @@ def difference(one: dict[str, str], other: dict[str, str]) -> dict[str, tuple[st
 
 
 def first_values(differences: dict[str, tuple[str, str]]) -> str:
-    """The first values of a difference in one line.
+    """List the first values of a difference in one line.
 
     >>> first_values({"seed": ("1", "0"), "model.name": ("lite1", "lite0")})
     'seed=1; model.name=lite1'

@@ -156,7 +156,7 @@ class Run(Outputs):
         return exclusive_lock(self.folder, f"train: {self.name}")
 
     def fold(self, number: int) -> Fold:
-        """A fold by its number; its folder need not exist."""
+        """Get a fold by its number; its folder need not exist."""
         return Fold(self.folder / f"{FOLD}{number}")
 
     @property
@@ -272,11 +272,11 @@ class Run(Outputs):
         return [member for member, weight in zip(members, weights, strict=True) if weight] or members[:1]
 
     def find_members(self) -> "list[Run]":
-        """The weighted members. Raises UserError for one that is not beside the ensemble, by its identity."""
+        """Find the weighted members. Raises UserError for one that is not beside the ensemble, by its identity."""
         return [self.find_member(member.name) for member in self.weighted_members]
 
     def find_member(self, name: str) -> "Run":
-        """A member by its name. Raises UserError if it is not there, or another run has its name."""
+        """Find a member by its name. Raises UserError if it is not there, or another run has its name."""
         member = Run(self.folder.parent / name)
         advice = "make the ensemble again with ensemble.runs=[…] of runs that are"
         if not member.is_finished:

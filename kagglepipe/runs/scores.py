@@ -60,7 +60,7 @@ def scores_of(
 
 
 def rows_of(dataset: Dataset, metric: str) -> EvalRows:
-    """The labelled rows as integers: class, fold and group, (N,) each."""
+    """Encode the labelled rows as integers: class, fold and group, (N,) each."""
     train = dataset.train
     truth = np.asarray(pd.Index(dataset.classes).get_indexer(pd.Index(train["target"])), dtype=np.intp)
     folds, groups = (np.unique(train[name].to_numpy(), return_inverse=True)[1] for name in ("fold", "group"))
@@ -178,7 +178,7 @@ def segments_of(
 def with_test_scores(
     scores: Mapping[str, Any], competition: CompetitionOptions, dataset: Dataset, test: pd.DataFrame
 ) -> dict[str, Any]:
-    """The metrics of a run with the scores of its test frame by the present answers.
+    """Add the scores of the test frame by the present answers to the metrics of a run.
 
     Its `answers_sha256` is their hash; without answers there are neither scores nor hash.
     """

@@ -47,7 +47,7 @@ class RunStore:
     folder: Path
 
     def run(self, name: str) -> Run:
-        """The run of this name; its folder need not exist."""
+        """Get the run of this name; its folder need not exist."""
         return Run(self.folder / name)
 
     def finished(self) -> list[Run]:
@@ -55,7 +55,7 @@ class RunStore:
         return sorted((Run(file.parent) for file in self.folder.glob(f"*/{METRICS_FILE}")), key=lambda run: run.time_ns)
 
     def named(self, name: str, asked: str | None = None) -> Run:
-        """A finished run by its name or path. Raises UserError, naming the option `asked`, if there is none."""
+        """Find a finished run by its name or path. Raises UserError, naming the option `asked`, if there is none."""
         for run in (Run(self.folder / name), Run(absolute(name))):
             if run.is_finished:
                 return run
@@ -67,7 +67,7 @@ class RunStore:
         raise UserError(f"{asked or f'run={name}'} is not a finished run in {self.folder}; {found}there are: {there}")
 
     def of(self, identity: dict[str, Any], model: str, classes: list[str], metric: str) -> Run:
-        """The run with this identity; its folder need not exist.
+        """Get the run with this identity; its folder need not exist.
 
         Versions before 0.4 left the order of classes, or the metric that chooses the epoch, out of the name.
         """
@@ -95,7 +95,7 @@ class RunStore:
         name: str | None = None,
         live: bool = False,
     ) -> Run:
-        """The run to predict other files with: the one of this name, or the best by the competition's metric.
+        """Choose the run to predict other files with: the one of this name, or the best by the competition's metric.
 
         Ensembles count if all weighted members have networks; runs not better than their teacher do not. live: prefer
         runs that can follow a stream. present: as in `best_network`. Raises UserError if there is none.
@@ -120,7 +120,7 @@ class RunStore:
     # --- pseudo-labels ------------------------------------------------------------------------------------------
 
     def teacher(self, name: str, dataset: Dataset) -> Run:
-        """The run of `training.teacher`.
+        """Find the run of `training.teacher`.
 
         Raises UserError for a run without a network for each of the present folds (only that network has not seen the
         fold's rows), and for one that is not better than its own teacher.
@@ -150,7 +150,7 @@ class RunStore:
     # --- ensembles ----------------------------------------------------------------------------------------------
 
     def member(self, name: str) -> Member:
-        """A run, or predictions from elsewhere as `oof.csv+test.csv`. Raises UserError if it is not there."""
+        """Find a run, or predictions from elsewhere as `oof.csv+test.csv`. Raises UserError if it is not there."""
         if "+" in name and not (self.folder / name).exists():
             files = [absolute(part) for part in name.split("+")]
             if len(files) != 2:
@@ -163,7 +163,7 @@ class RunStore:
         return member_of(self.named(name))
 
     def members(self, asked: Sequence[str], dataset: Dataset, metric: str) -> list[Member]:
-        """The members that `ensemble.runs` asks for, sorted: the order in which they were typed does not matter.
+        """Find the members that `ensemble.runs` asks for, sorted: the order in which they were typed does not matter.
 
         A pattern, and `best:8`, choose among trained runs of the present table and folds, never ensembles: else the
         same command would blend its own result the second time.
@@ -221,7 +221,7 @@ class RunStore:
 
 
 def member_of(run: Run) -> Member:
-    """A run as a member of an ensemble."""
+    """Make a member of an ensemble from a run."""
     return Member(run.name, run.oof_file, run.test_file)
 
 
@@ -266,7 +266,7 @@ def rank_runs(runs: Sequence[Run], metric: str) -> list[tuple[Run, float]]:
 def best_network(
     runs: Sequence[Run], present: tuple[str, str] | None, competition: CompetitionOptions, stage: str
 ) -> Run:
-    """The best run of the present table and folds; logs the choice.
+    """Choose the best run of the present table and folds; logs the choice.
 
     runs: finished ones with a network, earliest first; at least one. present: hashes of table and folds; None where
     nothing is prepared: then runs on the same data as the latest are compared. Falls back to the latest run.

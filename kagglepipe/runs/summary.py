@@ -18,12 +18,12 @@ LEDGER = ("time", "ref", "status", "public_score", "private_score", "gap")
 
 
 def read_runs(runs: Sequence[Run]) -> list[Metrics]:
-    """The metrics of each run; `run` is the name of its folder."""
+    """Read the metrics of each run; `run` is the name of its folder."""
     return [{**run.metrics, "run": run.name} for run in runs]
 
 
 def facts_of(run: Run, metrics: Metrics, best: Metrics) -> dict[str, Any]:
-    """A run in one flat row of numbers and words; None for unknown values.
+    """Describe a run in one flat row of numbers and words; None for unknown values.
 
     best: metrics of the run to compare with.
     """
@@ -105,7 +105,7 @@ def device_hours(run: Run, metrics: Metrics) -> float | None:
 
 
 def best_first(runs: list[Metrics], metric: str, *, greater_is_better: bool) -> list[Metrics]:
-    """The runs by their score in this metric; those without one last."""
+    """Sort runs by their score in this metric; those without one last."""
     sign = -1 if greater_is_better else 1
 
     def place(metrics: Metrics) -> tuple[bool, float]:

@@ -50,7 +50,7 @@ class Incumbent:
 
 
 def trial_result(config: Config) -> dict[str, Any]:
-    """The run, its data and its scores as plain values, since they travel between processes.
+    """Return the run, its data and its scores as plain values, since they travel between processes.
 
     seconds: training time of the folds, without features of a frozen network, which trials share.
     """

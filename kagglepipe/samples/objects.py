@@ -37,7 +37,7 @@ CASES = colours("1c1c20 3c3f46 e2e2e6 babec6 34507a d6aca0 96262e")
 
 
 def pistol(rng: Generator) -> Layers:
-    """An automatic or a revolver, sometimes in a hand."""
+    """Draw an automatic or a revolver, sometimes in a hand."""
     rake, length = rng.uniform(-20, -5), rng.uniform(40, 52)
 
     def grip(across: float, down: float) -> tuple[float, float]:
@@ -126,7 +126,7 @@ def _finger(path: Path2D, skin: Colour) -> list[Shape]:
 
 
 def smartphone(rng: Generator) -> Layers:
-    """A slab seen from the front or the back, sometimes in a hand."""
+    """Draw a slab seen from the front or the back, sometimes in a hand."""
     half, radius, depth = rng.uniform(22, 28), rng.uniform(2, 8), rng.uniform(0.6, 3)
     case = pick(rng, CASES)
     face = _back if rng.random() < 0.3 else _front

@@ -116,7 +116,7 @@ def frame_labels(times: NDArray[np.float64], segments: pd.DataFrame, background:
 
 
 def at_rate(dataset: Dataset, rate: float, competition: CompetitionOptions) -> Dataset:
-    """The dataset of video or series with its rows in frames, `rate` a second.
+    """Convert the rows of a dataset of video or series to frames, `rate` a second.
 
     Rows get `position`, the first frame, and `frames`, their number. Where segments are found a row is a
     frame, not a clip, and is labelled `background` outside the annotated segments. A dataset at another rate is

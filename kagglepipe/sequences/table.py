@@ -234,7 +234,7 @@ def look_at_sound(path: Path) -> Item:
 
 
 def axis_of_time(competition: CompetitionOptions, paths: list[Path], workers: int | None) -> int:
-    """The axis of arrays that is time: `competition.time_axis`, or by the shapes of all arrays."""
+    """Find the axis of arrays that is time: `competition.time_axis`, or by the shapes of all arrays."""
     from kagglepipe.sequences.series_file import MIN_TIME_RATIO, SeriesError, array_shape, infer_time_axis
 
     if competition.time_axis is not None or competition.skeleton:
@@ -287,7 +287,7 @@ def look_at_series(path: Path, *, competition: CompetitionOptions, axis: int) ->
 
 
 def reading_of(series: "Series") -> str:
-    """The part of a series that is read, if not all: without answers or, where the user names some, its channels."""
+    """Describe the part of a series that is read: without answers, or the channels that the user names; else empty."""
     from kagglepipe.sequences.series_file import is_label_column
 
     usual = answer_columns(CompetitionOptions())
@@ -297,7 +297,7 @@ def reading_of(series: "Series") -> str:
 
 
 def constants_of(series: "Series") -> tuple[float, ...]:
-    """The number that each channel has throughout, NaN where it varies, or could not."""
+    """Find the number that each channel has throughout, NaN where it varies, or could not."""
     first = series.values[0]
     is_constant = (series.values == first).all(axis=0) & (len(series.values) > 1)
     found: list[float] = np.where(is_constant, first, np.nan).ravel().tolist()
@@ -305,7 +305,7 @@ def constants_of(series: "Series") -> tuple[float, ...]:
 
 
 def without_answers(items: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
-    """The items without their `constants`, and of CSVs without the channels that number the classes: one whole number
+    """Drop the `constants` of the items, and of CSVs the channels that number the classes: one whole number
     throughout each file, from which the class of every labelled file follows. `repairs` lists it.
 
     Raises UserError if nothing else is in them.
@@ -339,7 +339,7 @@ def numbers_classes(files: Sequence[tuple[float, Sequence[str]]]) -> bool:
 
 
 def alike(paths: list[str], items: list[Item]) -> list[Item]:
-    """The series with the channels that are read of them: those that most files of a type have, by name.
+    """Reduce the series to the channels that are read of them: those that most files of a type have, by name.
 
     The order is that of the first such file. A column more is left out and listed in `repairs`.
     Raises UserError for a file that lacks a channel, or that has another number of them.
@@ -363,7 +363,7 @@ def alike(paths: list[str], items: list[Item]) -> list[Item]:
 
 
 def as_usual(path: str, item: Item, usual: tuple[str, ...]) -> Item:
-    """A series read by the channels `usual`. Raises UserError if it lacks one of them."""
+    """Reduce a series to the channels `usual`. Raises UserError if it lacks one of them."""
     if item.channels == usual:
         return item
     if missing := [name for name in usual if name not in item.channels]:

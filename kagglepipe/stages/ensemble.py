@@ -121,7 +121,7 @@ def make_ensemble(config: Config, dataset: Dataset, members: list[Member], run: 
 
 
 def at_rate_of_members(competition: CompetitionOptions, dataset: Dataset, members: list[Member]) -> Dataset:
-    """The dataset with frames at the members' `sequences.rate`. Raises UserError unless they have one rate."""
+    """Convert the dataset to frames at the members' `sequences.rate`. Raises UserError unless they have one rate."""
     rates = {run.name: rate for member in members if (run := member.run) for rate in run.rates.values()}
     check_one_rate(rates)
     rate = next(iter(rates.values()), dataset.rate)
@@ -132,7 +132,7 @@ def at_rate_of_members(competition: CompetitionOptions, dataset: Dataset, member
 
 
 def read_stack(members: Sequence[Member], rows: pd.DataFrame, classes: list[str]) -> Stack:
-    """The members' probabilities (M, N, C) for `rows`, in their order; one member's frame in memory at a time.
+    """Read the members' probabilities (M, N, C) for `rows`, in their order; one member's frame in memory at a time.
 
     Raises UserError naming a member that does not hold these rows or classes.
     """
@@ -172,7 +172,7 @@ def read_ids(file: Path) -> pd.Series:
 
 
 def aligned(name: str, frame: pd.DataFrame, rows: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
-    """A member's frame with the ids of `rows` in their order. Raises UserError naming it where it differs."""
+    """Order a member's frame by the ids of `rows`. Raises UserError naming it where it differs."""
     found = class_columns(frame)
     if sorted(found) != sorted(classes):
         raise UserError(f"ensemble member {name} has the classes {listed(found)}; {listed(classes)} are needed")
@@ -238,12 +238,12 @@ def with_maps(options: EnsembleOptions, chosen: Candidate, rows: EvalRows) -> tu
         for one in about["calibrations"]:
             log.info("ensemble: %(kind)s: log loss %(log_loss).4f, calibration error %(calibration_error).4f", one)
         kind = about["calibrations"][choice.picks[-1]]["kind"]
-        log.info("ensemble: calibration: %s", "none: no significant gain" if choice.is_first else f"by {kind}")
+        log.info("ensemble: calibration: %s", "none: no significant gain" if choice.picks_first else f"by {kind}")
     if options.threshold == "auto" and not find_metric(rows.metric).is_of_labels:
         log.info("ensemble: threshold: %s does not depend on the most probable class alone", rows.metric)
     elif options.threshold == "auto":
         choice = adjusted(chosen, rows)
-        log.info("ensemble: threshold: %s", "none: no significant gain" if choice.is_first else "moved")
+        log.info("ensemble: threshold: %s", "none: no significant gain" if choice.picks_first else "moved")
         chosen = choice.candidate
     return chosen, about
 
@@ -289,7 +289,7 @@ def log_members(chosen: Candidate, stack: Stack, rows: EvalRows, names: list[str
 
 
 def baseline_of(members: list[Member], dataset: Dataset, metric: str) -> dict[str, object]:
-    """The metadata baseline from a member's metrics.json; it depends on table and folds only."""
+    """Find the metadata baseline from a member's metrics.json; it depends on table and folds only."""
     for run in filter(None, (member.run for member in members)):
         metrics = run.metrics
         is_here = run.data == {(dataset.table_hash, dataset.folds_hash)} and not run.is_ensemble

@@ -94,7 +94,7 @@ def make_subset(competition: CompetitionOptions, whole: Path, folder: Path, seed
 
 
 def with_whole_groups(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
-    """The table of a part, its labelled rows grouped by the pairs among them.
+    """Group the labelled rows of a part's table by the pairs among them.
 
     A group that was too large for the folds of the whole, and was split, need not be too large for those of a part.
     """

@@ -244,7 +244,7 @@ def place_of(file: str | None, usual: Path, origin: dict[str, Any]) -> Path:
 
 
 def other_contract(path: Path, origin: dict[str, Any]) -> str | None:
-    """The submission at `path` in words, if it is of another competition or form; else None."""
+    """Describe the submission at `path`, if it is of another competition or form; else None."""
     beside = path.with_suffix(".json")
     if not path.is_file() or not beside.exists():
         return None

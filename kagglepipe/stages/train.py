@@ -135,7 +135,7 @@ def score_again(config: Config, dataset: Dataset, run: Run) -> None:
 
 
 def fold_numbers(dataset: Dataset) -> list[int]:
-    """The folds of the dataset, sorted."""
+    """List the folds of the dataset, sorted."""
     return sorted(int(fold) for fold in dataset.folds["fold"].unique())
 
 
@@ -236,7 +236,7 @@ def save_missing(config: Config, dataset: Dataset, run: Run) -> None:
 
 
 def without_command(config: Config) -> Config:
-    """The configuration for config.yaml, without the sweep and `input`, which may hold a password."""
+    """Make the configuration for config.yaml, without the sweep and `input`, which may hold a password."""
     return replace(config, input=None, training=replace(config.training, prune_against=None), sweep=SweepOptions())
 
 

@@ -112,7 +112,7 @@ def probe_values(space: Space) -> dict[str, list[str]]:
 
 
 def probe_points(space: Space) -> list[dict[str, str]]:
-    """A few points that together cover `probe_values`.
+    """Make a few points that together cover `probe_values`.
 
     >>> probe_points({"a": Choice(("x", "y", "z")), "b": Span(1, 9, whole=True)})
     [{'a': 'x', 'b': '1'}, {'a': 'y', 'b': '9'}, {'a': 'z', 'b': '1'}]

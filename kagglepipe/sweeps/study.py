@@ -170,7 +170,7 @@ def discard(study: optuna.Study, trial: Trial) -> None:
 
 
 def ask(study: optuna.Study, plan: Plan) -> Trial | None:
-    """A new trial, different from all others; None if there is none.
+    """Make a new trial, different from all others; None if there is none.
 
     Samplers repeat points that they like, which would be the very same run. In a space that can be enumerated, a random
     untried point replaces a repeated one.

@@ -23,7 +23,7 @@ COMMANDS = ("all", *STAGE_HELP, *TOOL_HELP)  # values of `stage`
 
 
 def plan(config: Config) -> list[str]:
-    """The stages and tools to run for `config.stage`, in order. Raises UserError for an unknown one."""
+    """List the stages and tools to run for `config.stage`, in order. Raises UserError for an unknown one."""
     stage = config.stage
     if stage not in COMMANDS:
         near = difflib.get_close_matches(stage, COMMANDS, 1)

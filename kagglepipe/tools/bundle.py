@@ -155,7 +155,7 @@ def put_model(config: Config, competition: CompetitionOptions, bundle: Path) -> 
 
     Returns (name of the run or "", option -> file of the weights).
     """
-    if run := finished_run(config):
+    if run := run_to_bundle(config):
         put_run(competition, run, bundle)
         return run.name, {}
     if config.training.teacher is not None:
@@ -167,8 +167,8 @@ def put_model(config: Config, competition: CompetitionOptions, bundle: Path) -> 
     return "", put_weights(config.model, bundle) if competition.has_encoder else {}
 
 
-def finished_run(config: Config) -> Run | None:
-    """The named run, or the configured one if it is finished."""
+def run_to_bundle(config: Config) -> Run | None:
+    """Find the named run, or the configured one if it is finished."""
     if config.run:
         return RunStore(config.runs_dir).named(config.run)
     is_blended = bool(config.ensemble.runs)
@@ -268,7 +268,7 @@ def put_configuration(config: Config, bundle: Path) -> None:
 
 
 def portable(config: Config) -> Config:
-    """The configuration for the notebook: without paths of this machine and options of its command."""
+    """Make the configuration for the notebook: without paths of this machine and options of its command."""
     tables = {key.partition(".")[2]: None for key in outside_tables(config) if key != "folds.file"}
     competition: dict[str, Any] = {"slug": config.base_slug, "source": None, "refresh": False, **tables}
     default, augmentation = Config(), config.augmentation

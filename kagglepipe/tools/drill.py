@@ -102,7 +102,7 @@ def run(config: Config) -> None:
 
 
 def with_part_hidden(config: Config) -> Config:
-    """The configuration of the competition with a hidden part."""
+    """Make the configuration of the competition with a hidden part."""
     competition = replace(config.competition, hidden=config.drill.share, hidden_seed=config.drill.seed)
     folds = replace(config.folds, file=None, only=[])  # own folds contain the hidden items
     return replace(config, competition=competition, folds=folds, stage="train")
@@ -154,7 +154,7 @@ class Replay:
 
 
 def replays(config: Config) -> list[Replay]:
-    """The runs of `drill.runs` or, without them, the configured run.
+    """Find the runs of `drill.runs` or, without them, the configured run.
 
     A pattern leaves out runs that cannot be trained again. Raises UserError for a run by its name that cannot, and
     where nothing is left.
@@ -283,7 +283,7 @@ def segment_grades(
 
 
 def leaderboard(runs: list[Graded], shake: ShakeUp, *, greater_is_better: bool, teams: int) -> pd.DataFrame:
-    """A row a run, in their order: scores, ranks from 1 (ties share the better), medal; None for a single run."""
+    """Make a row a run, in their order: scores, ranks from 1 (ties share the better), medal; None for a single run."""
     board = pd.DataFrame([{"run": one.name, **one.scores} for one in runs])
     for half in ("public", "private"):
         board[f"{half}_rank"] = board[half].rank(method="min", ascending=not greater_is_better).astype(int)
@@ -297,7 +297,7 @@ def leaderboard(runs: list[Graded], shake: ShakeUp, *, greater_is_better: bool, 
 
 
 def show(board: pd.DataFrame, runs: list[Graded]) -> list[str]:
-    """The leaderboard as a table."""
+    """Format the leaderboard as a table."""
     scores, first = list(runs[0].scores), runs[0].settings
     rows = [
         (

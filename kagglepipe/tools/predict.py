@@ -187,7 +187,7 @@ def item_probabilities(run: Run, kind: str, root: Path, files: list[str], backen
 
 
 def short_table(table: pd.DataFrame) -> list[str]:
-    """The first rows of the predictions, and the number of the others."""
+    """Format the first rows of the predictions, and the number of the others."""
     lines = [
         f"{row['prediction']:<14} {row[row['prediction']]:.3f}  {row['path']}"
         for row in table.head(SHOWN_ROWS).to_dict("records")

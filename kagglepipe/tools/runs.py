@@ -125,7 +125,7 @@ def rescored(store: RunStore, metrics: Metrics, metric: str, groups: "pd.Series[
 
 
 def submissions_of(slug: str, file: Path, options: KaggleOptions) -> list[Row]:
-    """The ledger's rows of a competition, updated if Kaggle answers."""
+    """Read the ledger's rows of a competition, updated if Kaggle answers."""
     rows = [row for row in read_ledger(file) if row["competition"] == slug]
     waiting = [row["tag"] for row in rows if row["status"] in (*OPEN, "lost") or is_private_open(row)]
     if not waiting:
@@ -143,7 +143,7 @@ def is_private_open(row: Row) -> bool:
 
 
 def run_rows(runs: list[Metrics], ledger: list[Row], metric: str) -> list[tuple[str, ...]]:
-    """A line a run, in their order, or one for each of its submissions; then submissions of deleted runs."""
+    """Make a line a run, in their order, or one for each of its submissions; then submissions of deleted runs."""
     lines = []
     for metrics in runs:
         scores = scored(metrics["score"], metrics["interval"], metrics["metric"], metric)
@@ -216,7 +216,7 @@ def show_comparison(a: Member, b: Member, groups: "pd.Series[Any] | None", file:
 
 
 def read_oof(member: Member) -> pd.DataFrame:
-    """The member's out-of-fold frame. Raises UserError if it has no targets."""
+    """Read the member's out-of-fold frame. Raises UserError if it has no targets."""
     frame = read_frame(member.oof)
     if "target" not in frame:
         raise UserError(f"{member.oof} has no targets: give a file with the columns id, fold, target and the classes")
@@ -224,7 +224,7 @@ def read_oof(member: Member) -> pd.DataFrame:
 
 
 def settings_diff(a: Member, b: Member) -> str:
-    """The settings in which two runs differ, with both values where both have one."""
+    """Find the settings in which two runs differ, with both values where both have one."""
     if a.run is None or b.run is None:
         return "settings, which are unknown for predictions from elsewhere"
     one, other = described(a.run.metrics), described(b.run.metrics)

@@ -103,7 +103,7 @@ def is_mirroring(policy: str) -> bool:
 
 
 def what_to_change(options: "LearnerOptions") -> str:
-    """The options by which a network that has learnt nothing may learn."""
+    """Name the options by which a network that has learnt nothing may learn."""
     kind = options.competition.kind
     if options.is_finetuned:
         return "more training.epochs, another training.lr"
@@ -161,7 +161,7 @@ def mirrored_classes(classes: Sequence[str]) -> tuple[str, str] | None:
 
 
 def words_of(name: str) -> list[str]:
-    """The words of a name in lower case, which blanks, signs, digits or capitals set apart.
+    """Split a name at blanks, signs, digits and capitals into words in lower case.
 
     >>> words_of("turnLeft"), words_of("hand_left2"), words_of("CCW")
     (['turn', 'left'], ['hand', 'left', '2'], ['ccw'])

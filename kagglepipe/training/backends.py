@@ -97,13 +97,15 @@ class InferenceBackend:
         except (OSError, MemoryError):
             raise  # a full disk is no fault of the network
         except Exception as error:  # its converter raises errors of any class
-            log.warning("engine: OpenVINO cannot convert this network (%s): torch is used", str(error).split("\n")[0])
+            log.warning(
+                "inference: OpenVINO cannot convert this network (%s): torch is used", str(error).split("\n")[0]
+            )
             return {"torch": 1.0, "openvino": 0.0}
         if abs(found - expected).max() > TOLERANCE[self.precision.dtype] * abs(expected).max():
-            log.warning("engine: OpenVINO gives other features for this network: torch is used")
+            log.warning("inference: OpenVINO gives other features for this network: torch is used")
             return {"torch": 1.0, "openvino": 0.0}
         rates = {"torch": rate(ours, images), "openvino": rate(theirs, images)}
-        log.info("engine: torch %(torch).0f images/s, OpenVINO %(openvino).0f", rates)
+        log.info("inference: torch %(torch).0f images/s, OpenVINO %(openvino).0f", rates)
         return rates
 
     def _compiled(self, model: Classifier) -> "CompiledModel":

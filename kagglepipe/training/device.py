@@ -59,7 +59,7 @@ def choose_device(wanted: str = "auto") -> "torch.device":
 
 
 def device_of_job(number: int) -> str:
-    """The device for job `number` of a sweep: the GPUs in turn, `auto` where there are fewer than two.
+    """Choose the device for job `number` of a sweep: the GPUs in turn, `auto` where there are fewer than two.
 
     Jobs side by side then do not share one; jobs one after another lose nothing.
     """

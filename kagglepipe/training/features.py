@@ -169,7 +169,7 @@ class FeatureStore:
                 self.flush()
 
     def missing(self, items: Sequence[Item]) -> list[Item]:
-        """The items that have to be computed, each key once: not stored, or of another length."""
+        """Find the items that have to be computed, each key once: not stored, or of another length."""
         unique = {item.key: item for item in items}
         return [item for item in unique.values() if not self._has(item)]
 

@@ -104,7 +104,7 @@ class SequenceRun:
         return all(model.is_causal for _, model, _ in self.models)
 
     def read(self, path: Path) -> Seen:
-        """The features of a file's frames, or samples. Raises VideoError or SeriesError."""
+        """Read the features of a file's frames, or samples. Raises VideoError or SeriesError."""
         if self.meta["kind"] == "series":
             layout = {
                 name: self.meta[name] for name in ("columns", "skeleton", "channels", "axis") if name in self.meta
@@ -171,7 +171,7 @@ class SequenceRun:
         return total / len(self.models)
 
     def stream(self) -> Callable[[dict[Path, NDArray[np.float32]]], Probs]:
-        """A function to be called with the features (F,) of one frame after the other -> (C,).
+        """Make a function to be called with the features (F,) of one frame after the other -> (C,).
 
         Raises UserError for a run that looks ahead.
         """
@@ -187,7 +187,7 @@ class SequenceRun:
         return step
 
     def live(self) -> Callable[[Pixels], Probs]:
-        """A function to be called with one decoded frame of a video after the other -> (C,). Raises as `stream`."""
+        """Make a function to be called with one decoded frame after the other -> (C,). Raises as `stream`."""
         step, views, before = self.stream(), self.preprocessing.views(), None
 
         def see(frame: Pixels) -> Probs:

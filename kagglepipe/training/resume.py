@@ -49,7 +49,7 @@ class Epoch:
 
     @classmethod
     def of_row(cls, row: dict[str, Any]) -> "Epoch":
-        """The inverse of `row`. Raises TypeError for other columns."""
+        """Invert `row`. Raises TypeError for other columns."""
         return cls(**{"lr_shortened" if name == LR_SHORTENED else name: value for name, value in row.items()})
 
 

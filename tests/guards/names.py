@@ -8,6 +8,7 @@ import hashlib
 import json
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -63,15 +64,18 @@ def write_teacher(config: Config) -> None:
     (run / "metrics.json").write_text(json.dumps({**metrics, "identity": identity}))
 
 
-def names_now(root: Path) -> dict[str, str]:
-    """Overrides -> the run's name, of every configuration in names.json. root: an empty folder to work in."""
+def names_now(root: Path, change: Callable[[Config], Config] = lambda config: config) -> dict[str, str]:
+    """Overrides -> the run's name, of every configuration in names.json, each changed by `change`.
+
+    root: an empty folder to work in.
+    """
     found = {}
     for overrides in json.loads(KEPT.read_text()):
         config = config_of(f"paths.root='{root}'", "device=cpu", *overrides.split())
         write_prepared(config)
         if config.training.teacher:
             write_teacher(config)
-        found[overrides] = name_of_run(config)
+        found[overrides] = name_of_run(change(config))
     return found
 
 

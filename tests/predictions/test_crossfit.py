@@ -101,7 +101,7 @@ def test_auto_takes_noise_for_better_than_equal_weights_one_time_in_twenty_at_mo
         scores = base + 0.3 * random.normal(size=(4, 100, 3))  # all members alike: nothing to weigh
         stack, rows = softmax(scores), rows_of(truth, np.arange(100) % 5)
         candidates = [make_candidate(stack, rows, method) for method in ("mean", "hill_climb", "nnls")]
-        taken += not choose(candidates, rows).is_first
+        taken += not choose(candidates, rows).picks_first
     assert taken <= 60 / 20
 
 
@@ -214,7 +214,7 @@ def test_few_groups_never_make_auto_weigh() -> None:
         luck = 0.6 * random.normal(size=(4, 4))  # of each member with each group
         scores = base + luck[:, groups, None] * np.eye(3)[truth]
         stack, rows = softmax(scores), EvalRows(truth, groups, groups, "accuracy")
-        assert choose([make_candidate(stack, rows, method) for method in ("mean", *FITTED)], rows).is_first
+        assert choose([make_candidate(stack, rows, method) for method in ("mean", *FITTED)], rows).picks_first
 
 
 @pytest.mark.parametrize(("fold_count", "is_known"), [(2, False), (3, True)])  # two folds leave none to choose by
@@ -257,9 +257,9 @@ def test_thresholds_are_moved_for_balanced_accuracy_of_rare_classes_and_left_alo
     rare = rows_of(truth, folds, "balanced_accuracy")
     one = make_candidate(stack, rare, "mean")
     moved = adjusted(one, rare)
-    assert not moved.is_first
+    assert not moved.picks_first
     assert score_of(moved.candidate, rare) > score_of(one, rare) + 0.05
-    assert adjusted(make_candidate(stack, rows_of(truth, folds), "mean"), rows_of(truth, folds)).is_first
+    assert adjusted(make_candidate(stack, rows_of(truth, folds), "mean"), rows_of(truth, folds)).picks_first
     with pytest.raises(ValueError, match="log_loss does not depend"):
         adjusted(one, rows_of(truth, folds, "log_loss"))
 

@@ -32,7 +32,7 @@ from kagglepipe.tools import detect
 from kagglepipe.tools.commands import run_command
 from kagglepipe.tools.detect import Detector, VideoResult, follow, format_time, load_detector, predict_item
 from kagglepipe.training.backends import make_backend
-from tests.streets import STREETS, street_config, typed
+from tests.pipelines import PIPELINES, pipeline_config, typed
 
 SECRET = "hunter2 or 3".replace(" ", "%20")
 pytestmark = pytest.mark.usefixtures("few_draws")
@@ -47,14 +47,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def trained(place: Path, request: pytest.FixtureRequest, street: Callable[[str], Path]) -> Trained:
-    """trained("long", …) -> the configuration of stage=detect with a run of that street."""
+def trained(place: Path, request: pytest.FixtureRequest, pipeline: Callable[[str], Path]) -> Trained:
+    """trained("long", …) -> the configuration of stage=detect with a run of that pipeline."""
 
     def made(name: str, *overrides: str) -> Config:
         if not (place / "outputs" / name).exists():
-            shutil.copytree(street(name), place, dirs_exist_ok=True)
-        source = request.getfixturevalue(STREETS[name][0])
-        return street_config(name, source, place, "stage=detect", "detect.video=false", *overrides)
+            shutil.copytree(pipeline(name), place, dirs_exist_ok=True)
+        source = request.getfixturevalue(PIPELINES[name][0])
+        return pipeline_config(name, source, place, "stage=detect", "detect.video=false", *overrides)
 
     return made
 

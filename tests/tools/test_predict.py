@@ -23,7 +23,7 @@ from kagglepipe.tools.commands import run_command
 from kagglepipe.tools.predict import short_table
 from tests.colours import colours_config
 from tests.composing import changed
-from tests.streets import street_config
+from tests.pipelines import pipeline_config
 
 CLASSES = ["blue", "green", "red"]
 ATOL = 2e-3  # bfloat16: a batch of another size may round otherwise
@@ -349,8 +349,8 @@ def test_one_clip_is_told_alone_as_among_others(trained: At, clips: Path, tmp_pa
     np.testing.assert_allclose(one["left"], many.set_index("path").loc[["deep/er/left6.mp4"], "left"], atol=2e-6)
 
 
-def test_a_run_on_long_videos_says_that_detect_is_meant(street: Callable[[str], Path], long_videos: Path) -> None:
-    config = street_config("long", long_videos, street("long"), "stage=predict", f"input='{long_videos / 'test'}'")
+def test_a_run_on_long_videos_says_that_detect_is_meant(pipeline: Callable[[str], Path], long_videos: Path) -> None:
+    config = pipeline_config("long", long_videos, pipeline("long"), "stage=predict", f"input='{long_videos / 'test'}'")
     with pytest.raises(UserError, match=r"finds segments and does not classify whole clips: type detect"):
         run_command(config)
 

@@ -1,4 +1,4 @@
-"""The streets of what has a time axis: clips, pieces of videos, long videos, and series of either kind."""
+"""The whole pipeline of what has a time axis, on drawn sources: clips, pieces of videos, long videos, series."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from tests.composing import config_of
 
 LONG = ("competition=video_folder_untrimmed", "competition.answers=answers.csv",
         "competition.sample_submission=sample_submission.csv")  # fmt: skip
-STREETS = {  # name -> fixture with the source, and what to type
+PIPELINES = {  # name -> fixture with the source, and what to type
     "clips": ("clips", ("competition=video_folder",)),
     "pieces": ("long_videos", ("competition=video_folder", "competition.labels=annotations.csv")),
     "long": ("long_videos", (*LONG, "sequences.motion=true")),
@@ -30,13 +30,13 @@ QUICK = (
 
 
 def typed(name: str, source: Path, root: Path) -> tuple[str, ...]:
-    """What to type for one of STREETS."""
+    """What to type for one of PIPELINES."""
     where = (f"competition.source='{source}'", f"competition.slug={name}", f"paths.root='{root}'")
-    return (*STREETS[name][1], *QUICK, *where)
+    return (*PIPELINES[name][1], *QUICK, *where)
 
 
-def street_config(name: str, source: Path, root: Path, *overrides: str) -> Config:
-    """The configuration of one of STREETS, rooted there."""
+def pipeline_config(name: str, source: Path, root: Path, *overrides: str) -> Config:
+    """The configuration of one of PIPELINES, rooted there."""
     return config_of(*typed(name, source, root), *overrides)
 
 

@@ -1,6 +1,6 @@
-"""Whether stage=ensemble tells what comes: fitted blends on fresh rows, and `auto` where no member is better in truth.
+"""Compare scores that stage=ensemble reports with fresh rows; count choices of `auto` where no member is better.
 
-    python benchmarks/told.py [--worlds 60]
+    python benchmarks/reported.py [--worlds 60]
 
 First twenty equally good members on 300 drawn rows: the cross-fitted log loss, and that on 20,000 fresh rows. Then how
 often `auto` leaves equal weights when each of four equal members has luck with each of a few groups. Prints two tables.
@@ -27,19 +27,19 @@ def drawn(random: np.random.Generator, members: int, rows: int) -> tuple[np.ndar
     return scores / scores.sum(axis=2, keepdims=True), truth
 
 
-def told_and_fresh(worlds: int) -> None:
+def reported_and_fresh(worlds: int) -> None:
     """The first table."""
-    print("| 20 equal members, 300 rows | told | on fresh rows |\n|---|---|---|")
+    print("| 20 equal members, 300 rows | reported | on fresh rows |\n|---|---|---|")
     for method in ("mean", *FITTED):
-        told, fresh = [], []
+        reported, fresh = [], []
         for seed in range(worlds):
             random = np.random.default_rng(seed)
             (stack, truth), (others, answers) = drawn(random, 20, 300), drawn(random, 20, FRESH)
             rows = EvalRows(truth, np.arange(300) % 5, np.arange(300), "accuracy")
             blend = make_candidate(stack, rows, method)
-            told.append(log_loss(blend.cross_fitted(rows.folds), truth))
+            reported.append(log_loss(blend.cross_fitted(rows.folds), truth))
             fresh.append(log_loss(combine(others, blend.weights[-1], method), answers))
-        print(f"| {method} | {np.mean(told):.4f} | {np.mean(fresh):.4f} |", flush=True)
+        print(f"| {method} | {np.mean(reported):.4f} | {np.mean(fresh):.4f} |", flush=True)
 
 
 def left_by_luck(groups: int, worlds: int) -> float:
@@ -55,7 +55,7 @@ def left_by_luck(groups: int, worlds: int) -> float:
         candidates: list[Candidate] = [
             make_candidate(stack, rows, method) for method in ("mean", "geometric_mean", *FITTED)
         ]
-        taken += not choose(candidates, rows).is_first
+        taken += not choose(candidates, rows).picks_first
     return taken / worlds
 
 
@@ -63,7 +63,7 @@ def main() -> None:
     """Prints both tables."""
     parser = make_parser(__doc__, worlds=60)
     worlds = parser.parse_args().worlds
-    told_and_fresh(worlds)
+    reported_and_fresh(worlds)
     print("\n| groups | `auto` leaves equal weights for luck |\n|---|---|")
     for groups in (3, 4, 5, 10, 20):
         print(f"| {groups} | {left_by_luck(groups, worlds):.3f} |", flush=True)
