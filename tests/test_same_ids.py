@@ -11,7 +11,7 @@ from kagglepipe.config import Config
 from kagglepipe.files import read_json
 from kagglepipe.runs.configured import read_data
 from kagglepipe.tools.commands import run_command
-from tests.streets import the_run
+from tests.pipelines import the_run
 
 Configure = Callable[..., Config]
 CLASSES = ("blue", "green", "red")
