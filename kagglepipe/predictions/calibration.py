@@ -1,4 +1,7 @@
-"""Calibration of probabilities, and decision thresholds for a metric; `blend.apply_map` applies these maps."""
+"""Calibration of probabilities, and decision thresholds for a metric; `blend.apply_map` applies these maps.
+
+Arguments of every function: probs (N, C), the probabilities; truth (N,), indices of the true classes.
+"""
 
 from collections.abc import Callable
 

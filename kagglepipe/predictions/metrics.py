@@ -1,6 +1,7 @@
 """The table of metrics, and all that is known of each: direction, range, what it needs.
 
-Whoever must know asks `find_metric`. To add a metric is a function and its line in METRICS. In numpy, since importing
+Arguments of every function: probs (N, C), the probabilities; truth (N,), indices of the true classes. Whoever must
+know of a metric asks `find_metric`. To add a metric is a function and its line in METRICS. In numpy, since importing
 scikit-learn takes a second; the tests hold every metric equal to scikit-learn's.
 """
 

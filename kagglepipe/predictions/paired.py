@@ -1,4 +1,7 @@
-"""Paired comparisons of predictions for the same rows: tests, intervals, and which gains are significant."""
+"""Paired comparisons of predictions for the same rows: tests, intervals, and which gains are significant.
+
+Probabilities are (N, C); truth (N,) has the indices of the true classes, groups (N,) the numbers of groups of rows.
+"""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass

@@ -86,10 +86,12 @@ FITTED: dict[str, Callable[..., FoldWeights]] = {"hill_climb": hill_climb, "nnls
 
 
 def _left_out(folds: Labels, without: LeftOut | None) -> LeftOut:
+    """Return `without`; if None, each of the K folds of the rows (N,), then none: K + 1 sets."""
     return [*((fold,) for fold in range(int(folds.max()) + 1)), ()] if without is None else without
 
 
 def _training_rows(folds: Labels, without: LeftOut | None) -> list[Labels]:
+    """List the numbers (n,) of the rows that are not in each set of folds left out. folds: of the rows (N,)."""
     return [np.flatnonzero(~np.isin(folds, left)) for left in _left_out(folds, without)]
 
 

@@ -97,12 +97,12 @@ class ImageLearner:
             )  # fmt: skip
 
     def reader(self, rows: pd.DataFrame) -> PixelReader:
-        """Decoded images of `rows`."""
+        """Decoded images (H, W, 3) uint8 of `rows`."""
         paths, digests = self.dataset.paths(rows), rows["sha256"].tolist()
         return PixelReader(paths, digests, short_side=self.options.short_side, cache=self.cache, bits=self.dataset.bits)
 
     def views(self, rows: pd.DataFrame) -> Views:
-        """Views of the images of `rows`."""
+        """Views (S, S, 3) uint8 of the images of `rows`, at the network's input size S."""
         return self.network.model.preprocessing.views(
             self.reader(rows), ids=self.names(rows), transform=self.transform, seed=self.options.seed
         )
@@ -158,12 +158,12 @@ class ImageLearner:
 
     @cached_property
     def test_features(self) -> Features:
-        """Clean features of the test images."""
+        """Clean features (N, F) of the test images."""
         return self.features(self.test, 0, "features of test")
 
     @cached_property
     def test_views(self) -> list[Features]:
-        """Features of the test images in every view, the clean one first."""
+        """Features (N, F) of the test images in every view, the clean one first."""
         views = range(1, self.options.training.views + 1)
         return [self.test_features, *(self.features(self.test, view, f"features {view} of test") for view in views)]
 
