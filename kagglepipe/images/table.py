@@ -319,7 +319,7 @@ def log_table(table: pd.DataFrame, pairs: pd.DataFrame, report: dict[str, Any], 
     is_whole = bool((train.groupby(near)["group"].nunique() == 1).all())
     log.info(
         "prepare: %s%d groups of near-duplicates in training (largest %d)%s; "
-        "%d test images have a near twin in training (duplicates.csv)",
+        "%d images to classify have a near twin in training (duplicates.csv)",
         f"{given.nunique()} groups given (of {len(given)} images), " if len(given) else "",
         int((sizes > 1).sum()), int(sizes.max()), ", kept together in folds" * is_whole,
         int(test["group"].isin(set(train["group"])).sum()),

@@ -90,7 +90,7 @@ def make_subset(competition: CompetitionOptions, whole: Path, folder: Path, seed
         images_root = str(Path("..") / whole.name / images_root)
     report = {**base, "settings": settings, "images_root": images_root, "unreadable": []}
     write_json(folder / REPORT, {**report, "table_hash": own_hash})
-    log.info("prepare: %d labelled, %d held out as test", (~is_test).sum(), is_test.sum())
+    log.info("prepare: %d labelled, %d held out to classify", (~is_test).sum(), is_test.sum())
 
 
 def with_whole_groups(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:

@@ -230,7 +230,7 @@ def test_exact_copies_across_train_and_test_are_reported(
     assert {row["id"]: row["split"], row["twin"]: row["twin_split"]} == {"cat/7.jpg": "train", "test/known.jpg": "test"}
     assert (row["bits"], row["correlation"]) == (0, 1.0)
     assert table.loc["cat/7.jpg", "group"] == table.loc["test/known.jpg", "group"]
-    assert "1 test images have a near twin in training" in caplog.text
+    assert "1 images to classify have a near twin in training" in caplog.text
 
 
 def test_copies_with_different_labels_are_told(
