@@ -23,6 +23,7 @@ from kagglepipe.options import (
     BundleOptions,
     CacheOptions,
     CompetitionOptions,
+    DescribeOptions,
     DetectOptions,
     DownloadOptions,
     DrillOptions,
@@ -82,8 +83,8 @@ class Config(Options):
         stages="prepare | train | submit | predict | reproduce | drill",
     )  # fmt: skip
     paths: PathsOptions = option(PathsOptions, "", changes_results=False, stages=f"{NAMED} | reproduce | doctor")
-    competition: CompetitionOptions = option(CompetitionOptions, "", stages="download | prepare")
-    download: DownloadOptions = option(DownloadOptions, "", changes_results=False, stages="download")
+    competition: CompetitionOptions = option(CompetitionOptions, "", stages="download | prepare | describe")
+    download: DownloadOptions = option(DownloadOptions, "", changes_results=False, stages="download | describe")
     prepare: PrepareOptions = option(PrepareOptions, "", stages="prepare | train | predict")
     cache: CacheOptions = option(CacheOptions, "", read_by="image | video", stages="prepare | augment | train")
     folds: FoldOptions = option(FoldOptions, "", stages="prepare | train | drill | bundle")
@@ -99,6 +100,7 @@ class Config(Options):
     ensemble: EnsembleOptions = option(EnsembleOptions, "", stages="ensemble | bundle")
     submit: SubmitOptions = option(SubmitOptions, "", changes_results=False, stages="submit")
     predict: PredictOptions = option(PredictOptions, "", changes_results=False, stages="predict")
+    describe: DescribeOptions = option(DescribeOptions, "", changes_results=False, stages="describe")
     detect: DetectOptions = option(
         DetectOptions, "", changes_results=False, read_by="video | series | audio", stages="detect"
     )

@@ -26,7 +26,7 @@ DEFAULT_RATE = 8.0  # of `sequences.rate`
 DEFAULT_SOUND_RATE = 100.0
 JOINTS = ("hip", "neck", "left_hip", "right_hip")
 # stages and tools that find the folder of a competition by its name
-NAMED = "download | prepare | augment | train | ensemble | submit | predict | detect | runs | drill | bundle"
+NAMED = "download | prepare | augment | train | ensemble | submit | predict | detect | runs | drill | bundle | describe"
 COLUMNS = ("item", "id", "label", "labels", "group", "split", "fold", "start", "end", "values", "time", "video", "file")
 LOG_LOSS_CLIP = 1e-15  # Kaggle's
 COLUMN_LISTS = ("labels", "values")  # columns that may be several
@@ -597,6 +597,17 @@ class SequenceOptions(Options, group="sequences"):
     def samples_per_unit(self) -> float:
         """`rate`, or its default for video and series; `Config` knows that of the kind, and sets it."""
         return DEFAULT_RATE if self.rate is None else self.rate
+
+
+@dataclass(frozen=True)
+class DescribeOptions(Options, group="describe"):
+    """Output of stage=describe."""
+
+    file: str | None = option(None, "YAML to write, for competition=FILE.yaml; null: it is only printed.", path=True)
+    sheet: str | None = option(
+        None, "Picture to write, .png or .jpg, of a few items a class; null: beside describe.file, if that is given.",
+        path=True,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

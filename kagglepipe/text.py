@@ -1,11 +1,14 @@
 """Lists of names in messages, and tables as a terminal shows them."""
 
+import re
 import shutil
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
 MAX_LISTED = 8  # names in a line
+PLAIN_TEXT = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)  # needs no quotes, in Hydra's grammar or YAML
+YAML_WORDS = {"true", "false", "null", "nan", "inf", "yes", "no", "on", "off", "y", "n"}  # though these do
 LEAST_CUT = 12  # columns that are left of a cell that is cut
 
 

@@ -16,19 +16,18 @@ from kagglepipe.config import CONF, DICT_OPTIONS, PATH_KEYS, hydra_string
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded
 from kagglepipe.options import CompetitionOptions, is_own_metric, is_recorded_metric
+from kagglepipe.text import PLAIN_TEXT, YAML_WORDS
 
 DEFAULT = "pistols_vs_smartphones"  # of conf/config.yaml
 USING_RUNS = ("predict", "detect", "runs")
-MAKING_RUNS = ("all", "prepare", "augment", "train", "ensemble", "submit", "drill", "bundle")
+MAKING_RUNS = ("all", "describe", "prepare", "augment", "train", "ensemble", "submit", "drill", "bundle")
 FOLDERS = {
     ("image", False): "image_folder",
     ("video", False): "video_folder",
     ("video", True): "video_folder_untrimmed",
 }
 OMITTED = ("source", "title", "refresh", "kind", "sample_slug", "per_class", "hidden", "hidden_seed")
-PLAIN = re.compile(r"[A-Za-z_][\w.-]*")  # a string without quotes in Hydra's grammar
 DEFAULTS = CompetitionOptions()
-YAML_WORDS = {"true", "false", "null", "nan", "inf", "yes", "no", "on", "off", "y", "n"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,8 @@ def default_arguments(arguments: Sequence[str]) -> list[str]:
     """
     typed = {name.lstrip("+"): value for name, _, value in (word.partition("=") for word in arguments)}
     stage = typed.get("stage", "all")
+    if stage == "describe" and "competition" not in typed and {"competition.source", "competition.slug"} & set(typed):
+        return ["competition=auto"]
     about_kaggle = {typed.get("submit.upload", ""), typed.get("runs.leaderboard", "")} & {"true", "True", "1"}
     is_named = bool({"competition", "competition.source", "competition.slug", "competition.kind"} & set(typed))
     own_yaml = {"-cd", "--config-dir", "-cp", "--config-path", "-cn", "--config-name"} & set(typed)
@@ -111,6 +112,8 @@ def _words(folder: Path, kind: str, segments: bool, configured: dict[str, Any]) 
 
     configured: its settings in a run or prepared.json.
     """
+    if inferred := _inferred_words(folder, configured):
+        return inferred
     named = next((name for name in choices("competition") if _setting(name, "slug") == folder.name), None)
     if named:
         return (f"competition={named}",)
@@ -131,6 +134,20 @@ def _words(folder: Path, kind: str, segments: bool, configured: dict[str, Any]) 
     return tuple(words)
 
 
+def _inferred_words(folder: Path, configured: dict[str, Any]) -> tuple[str, ...]:
+    """The arguments of a competition that competition=auto inferred; none if it was prepared by others."""
+    from kagglepipe.competitions.inferred_file import InferredFile
+
+    known = InferredFile.read(folder)
+    if known is None or any(
+        configured.get(name, value) != value for name, value in known.fields.items() if name != "columns"
+    ):
+        return ()
+    taken = json.loads((folder / "source.json").read_text(encoding="utf-8"))
+    source = [] if taken["kind"] == "kaggle" else [f"competition.source={taken['path']}"]  # words have its slug
+    return ("competition=auto", *source, *known.words)
+
+
 def option_arguments(name: str, value: Any) -> list[str]:
     """Write an option as arguments, one for each key of a dictionary."""
     if isinstance(value, dict):
@@ -145,7 +162,7 @@ def _in_hydra(value: Any) -> str:
         return f"[{','.join(map(_in_hydra, value))}]"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    is_plain = not isinstance(value, str) or (PLAIN.fullmatch(value) and value.lower() not in YAML_WORDS)
+    is_plain = not isinstance(value, str) or (PLAIN_TEXT.fullmatch(value) and value.lower() not in YAML_WORDS)
     return str(value) if is_plain else hydra_string(value)
 
 

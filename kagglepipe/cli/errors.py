@@ -60,8 +60,7 @@ def explain(error: Exception) -> str:
             return f"{name} is a new key: type +{name}=VALUE"
         if name in DICT_OPTIONS:
             return f"{name} takes one name at a time: type +{name}.NAME=VALUE"
-        hint = did_you_mean(near_options(name)) or "`python -m kagglepipe --help` lists the options"
-        return f"{name} is not an option; {hint}"
+        return unknown_option(name)
     if missing := re.search(r"Could not find '(\w+)/([^']+)'.*?Available options in '\w+': (.*)", text):
         group, value, options = missing.groups()
         return unknown_choice(group, value, options.split(" Config search path")[0].split())
@@ -88,6 +87,12 @@ def explain(error: Exception) -> str:
     if bad := re.search(r"(Value '.*?' of type '\w+' could not be converted to \w+|.*?) full_key: (\S+)", text):
         return f"{bad[2]}: {bad[1][bad[1].rfind('Value') :] if 'Value' in bad[1] else bad[1]}"
     return text.split(" See https://hydra.cc")[0]
+
+
+def unknown_option(name: str) -> str:
+    """One line for a misspelt option."""
+    hint = did_you_mean(near_options(name)) or "`python -m kagglepipe --help` lists the options"
+    return f"{name} is not an option; {hint}"
 
 
 def file_error(error: OSError) -> str:

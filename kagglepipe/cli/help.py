@@ -22,6 +22,7 @@ NOTES = {
 EXAMPLES = {
     "the built-in sample, start to end": "",
     "the competition itself, from its archive": "competition.source=photos.zip",
+    "any other competition, from its files": "competition=auto competition.source=PATH",
     "your own photos, in a folder for each class": "competition=image_folder competition.source=~/photos",
     "classify photos with the trained run": "predict input=~/photos",
     "fine-tune the whole network": "training=finetune training.epochs=3 training.lr=1e-4",

@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +19,11 @@ from kagglepipe.errors import UserError
 from kagglepipe.parallel import exit_with_parent
 
 
-def compose_and_run(*, multirun: bool = False) -> None:
-    """Run `sys.argv` through Hydra, and translate its errors about the command line."""
+def compose_and_run(*, multirun: bool = False, added: Collection[str] = ()) -> None:
+    """Run `sys.argv` through Hydra, and translate its errors about the command line.
+
+    added: arguments that nobody has typed, which need not be read.
+    """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting
     import hydra
     import yaml
@@ -35,7 +38,7 @@ def compose_and_run(*, multirun: bool = False) -> None:
     varied = {word.partition("=")[0].lstrip("+") for word in sys.argv[1:] if is_sweep(word)} if multirun else set()
 
     def task(cfg: Any) -> Any:
-        return job(cfg, strict=not varied & DECIDING_OPTIONS)
+        return job(cfg, strict=not varied & DECIDING_OPTIONS, added=added)
 
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(task)()
@@ -54,12 +57,12 @@ def compose_and_run(*, multirun: bool = False) -> None:
             print(*lines, sep="\n", end="\n" if lines else "")
 
 
-def job(cfg: Any, *, strict: bool = True) -> float | dict[str, Any] | None:
+def job(cfg: Any, *, strict: bool = True, added: Collection[str] = ()) -> float | dict[str, Any] | None:
     """Run the stages of one Hydra job.
 
     Returns the score, which any sweeper understands; a trial of our own sweeper a dictionary with what that needs. In a
     multirun errors are raised instead of exiting, so that the other jobs go on.
-    strict: refuse options that this job does not read; in a sweep they may be for other jobs.
+    strict: refuse options that this job does not read, but for those of `added`; in a sweep they may be for other jobs.
     """
     exit_with_parent()
     console.open_streams()
@@ -72,11 +75,11 @@ def job(cfg: Any, *, strict: bool = True) -> float | dict[str, Any] | None:
             handler.setFormatter(logging.Formatter(f"job {hydra_config().job.num}: %(message)s"))
     progress = console.show_progress(on_terminal=False if parallel else None) if is_rank_zero() else nullcontext()
     with progress, nullcontext() if multirun else errors_in_one_line(), warnings_in_one_line():
-        return run_job(checked_config(cfg, multirun=multirun, strict=strict), multirun=multirun)
+        return run_job(checked_config(cfg, multirun=multirun, strict=strict, added=added), multirun=multirun)
     return None
 
 
-def checked_config(cfg: Any, *, multirun: bool, strict: bool) -> Any:
+def checked_config(cfg: Any, *, multirun: bool, strict: bool, added: Collection[str] = ()) -> Any:
     """Convert the configuration of a job to dataclasses. Raises UserError for mistakes that show before any work."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -106,7 +109,7 @@ def checked_config(cfg: Any, *, multirun: bool, strict: bool) -> Any:
     if strict and not is_trial(config):
         from kagglepipe.cli.unread_options import check_overrides
 
-        check_overrides(config)
+        check_overrides(config, added)
     return with_named_metric(config)
 
 

@@ -3,70 +3,200 @@
 Everything after this knows the fields alone, as if they had been typed or written in a YAML file.
 """
 
-from collections.abc import Mapping, Sequence
+import logging
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kagglepipe.cli.arguments import is_sweep
-from kagglepipe.cli.default_competition import option_arguments
-from kagglepipe.config import CONF
+from kagglepipe import console
+from kagglepipe.cli.arguments import is_sweep, quoted
+from kagglepipe.cli.default_competition import USING_RUNS, option_arguments
+from kagglepipe.cli.errors import explain, unknown_option
+from kagglepipe.cli.hints import groups
+from kagglepipe.config import CONF, DICT_OPTIONS, PATH_KEYS, hydra_string, option_names
+from kagglepipe.distributed import is_rank_zero
+from kagglepipe.errors import UserError
 
 if TYPE_CHECKING:
     from kagglepipe.competitions.infer import Inference
+    from kagglepipe.competitions.inferred_file import InferredFile
     from kagglepipe.config import Config
 
-NEEDED = ("paths.", "competition.source", "competition.slug", "competition.refresh", "competition.on_bad_image",
-          "download.", "kaggle.")  # fmt: skip
+log = logging.getLogger(__name__)
+AUTO = "competition=auto"
+NEEDED = ("experiment=", "stage=", "paths.", "competition.source", "competition.slug", "competition.refresh",
+          "competition.on_bad_image", "download.", "kaggle.")  # fmt: skip
+UNREAD = ("doctor", "annotations", "reproduce")  # stages that read neither the fields nor the files
+NO_FIELDS = ("source", "refresh", "per_class", "hidden", "hidden_seed")  # typed, but no question of what the files are
+SAID_AGAIN = ("is unchanged since it was taken", "is here already")  # by stage=download
 MODELS = {"video": "model=cnn_lstm", "series": "model=lstm", "audio": "model=lstm"}
 
 
-def infer_competition(arguments: Sequence[str]) -> "Inference":
-    """Bring the files of a command with competition=auto to this machine, and infer the competition's fields.
+def inferred_arguments(arguments: Sequence[str], *, multirun: bool = False) -> list[str]:
+    """The arguments that set the inferred fields of a command with competition=auto, and are to stand before its own.
 
-    Raises UserError as stage=download does, and where no answer could be given.
+    Brings the files to this machine as stage=download does, where the command needs them, and logs what was found.
+    Raises UserError where no answer could be given, and for a sweep over sources.
     """
-    from kagglepipe.competitions.infer import infer
-    from kagglepipe.competitions.source import list_files
-    from kagglepipe.files import read_json
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    words = [quoted(word, multirun=multirun) for word in arguments]
+    if varied := [
+        word for word in words if word.startswith(("competition=", "competition.source=")) and is_sweep(word)
+    ]:
+        raise UserError(f"{varied[0]}: competition=auto reads the files of one competition, so type a command for each")
+    check_names(words)
+    own = competition_words([typed for typed, word in zip(arguments, words, strict=True) if not is_sweep(word)])
+    words = [word for word in words if not is_sweep(word)]
+    try:
+        with logs_on_console():
+            inference, typed = infer_competition(words, own)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(explain(error)) from error
+    names = {word.partition("=")[0].lstrip("+") for word in arguments}
+    found = [word for word in typed if word.partition("=")[0].lstrip("+") not in names]
+    given = given_fields(words)
+    for name, value in inference.fields.items():
+        if f"competition.{name}" not in names or isinstance(value, Mapping):
+            found += field_arguments(name, value, given.get(name))
+    for name, value in inference.settings.items():
+        found += [] if name in names else option_arguments(name, value)
+    model = MODELS.get(str(inference.fields.get("kind", given.get("kind"))))
+    return [*found, *([model] if model and not {"model", "experiment"} & names else [])]
+
+
+def check_names(words: Sequence[str]) -> None:
+    """Raise UserError for a misspelt option, which Hydra would find only after files were read for minutes."""
+    for word in words:
+        name = re.split("[=@]", word.lstrip("+~"), maxsplit=1)[0]
+        is_free = name.startswith(("-", "hydra", *(f"{free}." for free in DICT_OPTIONS)))
+        if "=" in word and not is_free and name not in (*option_names(), *groups()):
+            raise UserError(unknown_option(name))
+
+
+def infer_competition(words: Sequence[str], typed: list[str]) -> "tuple[InferredFile, list[str]]":
+    """(the inference, words that were typed with it in an earlier command and count for this one).
+
+    words: arguments in Hydra's grammar. typed: `competition_words` among them, as they were typed.
+    Stages that use runs have the inference of when these were made, or none.
+    """
+    from kagglepipe.competitions.inferred_file import InferredFile
+
+    config, nothing = (
+        composed([word for word in words if word.lstrip("+").startswith(NEEDED)]),
+        InferredFile({}, {}, []),
+    )
+    is_shown = config.stage != "describe"  # which prints it itself
+    if config.stage in UNREAD:
+        return nothing, []
+    known = InferredFile.read(config.base_dir)
+    if config.stage in USING_RUNS:
+        return (known, known.words) if known else (nothing, [])
+    content = downloaded(config)
+    if known and known.fits(content, typed):
+        if is_shown:
+            log.info("competition=auto: fields as they were inferred before (`describe` shows them)")
+        return known, []
+    found = inferred(config, words)
+    made = InferredFile(found.fields, found.reasons, found.notes, found.settings, typed, content)
+    made.write(config.base_dir)
+    if is_shown:
+        log_inference(made)
+    return made, []
+
+
+def downloaded(config: "Config") -> str:
+    """Bring the files to this machine; returns the hash of their bytes."""
     from kagglepipe.stages import download
 
-    config = composed([word for word in arguments if word.lstrip("+").startswith(NEEDED) and not is_sweep(word)])
     download.check(config)
     download.run(config)
-    source = read_json(config.base_dir / "source.json")
-    root = Path(source["path"]) if source["kind"] == "folder" else config.base_dir / "raw"
-    files = list_files(root, skip_bad=config.competition.on_bad_image == "skip")[0]
-    names = [file.relative_to(root).as_posix() for file in files]
-    inference = infer(root, names, given_fields(arguments))
-    if inference.fields.get("kind", config.competition.kind) in ("series", "audio"):
-        set_rate(inference, arguments, root, names)
-    return inference
+    source = download.read_source(config.base_dir)
+    assert source is not None
+    return source.content
 
 
-def set_rate(inference: "Inference", arguments: Sequence[str], root: Path, files: Sequence[str]) -> None:
-    """Set `sequences.rate` to that of the series or sounds among `files`, unless it is typed."""
+def inferred(config: "Config", words: Sequence[str]) -> "Inference":
+    """Infer the fields from the files that lie here. words: arguments in Hydra's grammar."""
+    from kagglepipe.competitions.infer import infer
+    from kagglepipe.competitions.packed_folder import check_unpacked
+    from kagglepipe.competitions.source import list_files, source_root
+
+    root, given = source_root(config.base_dir), given_fields(words)
+    with console.working("reading the files"):
+        files, _ = list_files(root, skip_bad=config.competition.on_bad_image == "skip")
+        names = [file.relative_to(root).as_posix() for file in files]
+        check_unpacked(names)
+        found = infer(root, names, given)
+        if found.fields.get("kind", given.get("kind")) in ("series", "audio"):
+            set_rate(found, words, root, names)
+        return found
+
+
+def set_rate(inference: "Inference", words: Sequence[str], root: Path, files: Sequence[str]) -> None:
+    """Set `sequences.rate` to that of the series or sounds among `files`."""
     from kagglepipe.sequences.usual_rate import usual_rate
 
-    if any(word.lstrip("+").startswith("sequences.rate=") for word in arguments):
-        return
-    typed = [word for word in arguments if word.lstrip("+").startswith("competition.") and not is_sweep(word)]
-    competition = composed([*field_arguments(inference), *typed]).competition
-    if found := usual_rate(root, files, competition):
+    given = given_fields(words)
+    fields = [word for name, one in inference.fields.items() for word in field_arguments(name, one, given.get(name))]
+    typed = [word for word in words if word.lstrip("+").startswith("competition.")]
+    if found := usual_rate(root, files, composed([*fields, *typed]).competition):
         inference.settings["sequences.rate"], inference.reasons["sequences.rate"] = found
 
 
-def field_arguments(inference: "Inference") -> list[str]:
-    """The arguments that set the inferred fields."""
-    return [word for name, value in inference.fields.items() for word in option_arguments(f"competition.{name}", value)]
+def log_inference(inference: "InferredFile") -> None:
+    """Log the inferred fields as the lines of a YAML, and what is uncertain."""
+    from kagglepipe.competitions.field_lines import comment, field_lines
+
+    log.info("competition=auto: these fields follow from the files (type competition.NAME=VALUE to change one):")
+    for line in field_lines(inference.fields, inference.reasons, cut=True):
+        log.info("  %s", line)
+    for name, value in inference.settings.items():
+        log.info("  and %s=%s, %s", name, value, comment(inference.reasons[name]))
+    for note in inference.notes:
+        log.warning("competition=auto: %s", comment(note))
 
 
-def inferred_arguments(inference: "Inference", arguments: Sequence[str]) -> list[str]:
-    """The arguments that set the inferred fields; those typed afterwards override them."""
-    words = field_arguments(inference)
-    words += [word for name, value in inference.settings.items() for word in option_arguments(name, value)]
-    model = MODELS.get(str(inference.fields.get("kind")))
-    is_chosen = any(word.partition("=")[0] in ("model", "experiment") for word in arguments)
-    return [*words, *([model] if model and not is_chosen else [])]
+@contextmanager
+def logs_on_console() -> Iterator[None]:
+    """Show log lines as a Hydra job does, which sets up logging only later; errors alone of other ranks."""
+    root = logging.getLogger()
+    handler, level = console.ConsoleHandler(sys.stdout), root.level
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.addFilter(lambda record: not str(record.msg).endswith(SAID_AGAIN))
+    root.addHandler(handler)
+    root.setLevel(logging.INFO if is_rank_zero() else logging.ERROR)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+
+
+def field_arguments(name: str, value: Any, given: Any = None) -> list[str]:
+    """A field as arguments in Hydra's grammar, also where it is a path. given: what was typed for it, of a dictionary.
+
+    >>> field_arguments("labels", "my, labels.csv"), field_arguments("columns", {"item": "id"})
+    (["competition.labels='my, labels.csv'"], ['++competition.columns.item=id'])
+    """
+    option = f"competition.{name}"
+    if option in PATH_KEYS and value:
+        return [f"{option}={hydra_string(value)}"]
+    if isinstance(value, Mapping):
+        value = {key: one for key, one in value.items() if key not in (given or {})}
+        return [f"+{word}" for word in option_arguments(option, value)]
+    return option_arguments(option, value)
+
+
+def competition_words(words: Sequence[str]) -> list[str]:
+    """The typed words from which, beside the files, the fields follow."""
+    left_out = tuple(f"competition.{name}" for name in NO_FIELDS)
+    found = [word for word in words if word.lstrip("+").startswith("competition.")]
+    return [word for word in found if word.partition("=")[0] not in left_out]
 
 
 def composed(overrides: Sequence[str]) -> "Config":
@@ -75,41 +205,28 @@ def composed(overrides: Sequence[str]) -> "Config":
     from hydra.core.config_store import ConfigStore
     from omegaconf import OmegaConf
 
-    from kagglepipe.cli.arguments import quoted
     from kagglepipe.config import schema
 
     ConfigStore.instance().store(name="schema", node=schema())
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("config", ["competition=auto", *map(quoted, overrides)])
+        cfg = compose("config", [AUTO, *overrides])
     made: Any = OmegaConf.to_object(cfg)
     return made
 
 
-def given_fields(arguments: Sequence[str]) -> dict[str, Any]:
+def given_fields(words: Sequence[str]) -> dict[str, Any]:
     """Fields of the competition that were typed, by name; those of a dictionary together."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    from kagglepipe.cli.arguments import quoted
+    from omegaconf import OmegaConf
 
     found: dict[str, Any] = {}
-    words = [word for word in arguments if word.lstrip("+").startswith("competition.") and not is_sweep(word)]
-    for one in OverridesParser.create().parse_overrides([quoted(word) for word in words]):
-        _, name, *key = one.key_or_group.split(".")
-        value = one.value()
+    own = [word for word in words if word.lstrip("+").startswith("competition.")]
+    for one in OverridesParser.create().parse_overrides(own):
+        _, name, *key = one.key_or_group.split(".", 2)
+        value: Any = OmegaConf.create({"value": one.value()})["value"]  # which undoes the escapes of ${
+        value = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
         if key or isinstance(value, Mapping):
             found.setdefault(name, {}).update({key[0]: value} if key else dict(value))
         else:
             found[name] = value
     return found
-
-
-def description(inference: "Inference") -> list[str]:
-    """The inferred fields as lines of a YAML, each with its reason as a comment."""
-    import yaml
-
-    lines = []
-    for name, value in inference.fields.items():
-        text = yaml.safe_dump({name: value}, default_flow_style=None, sort_keys=False, allow_unicode=True, width=10**6)
-        lines.append(f"{text.strip()}  # {inference.reasons[name]}")
-    lines += [f"# {name}={value:g}: {inference.reasons[name]}" for name, value in inference.settings.items()]
-    return [*lines, *(f"# {note}" for note in inference.notes)]

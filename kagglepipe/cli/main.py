@@ -33,6 +33,7 @@ def run(arguments: list[str]) -> None:
             return
         from kagglepipe.cli import arguments as words
         from kagglepipe.cli.hydra_job import compose_and_run
+        from kagglepipe.cli.own_yaml import with_own_yaml
         from kagglepipe.cli.yaml_files import check_utf8
 
         check_current_folder()
@@ -42,30 +43,28 @@ def run(arguments: list[str]) -> None:
         if multirun:
             words.check_no_stream(arguments)
             words.check_single_process()
-        arguments = words.with_stage(arguments)
-        arguments = [*competition_arguments(arguments), *arguments]
+        arguments = with_own_yaml(words.with_stage(arguments))
+        added = added_arguments(arguments, multirun=multirun)
+        arguments = [*added, *arguments]
         sys.argv[1:] = words.flags_first([words.quoted(one, multirun=multirun) for one in arguments])
         with console.show_progress("sweep" if multirun else "starting") if is_rank_zero() else nullcontext():
-            compose_and_run(multirun=multirun)
+            compose_and_run(multirun=multirun, added=added)
 
 
-def competition_arguments(arguments: list[str]) -> list[str]:
-    """Arguments to add that choose the competition, or its fields for competition=auto; those are printed."""
+def added_arguments(arguments: list[str], *, multirun: bool) -> list[str]:
+    """Arguments to add that choose the competition, and its fields for competition=auto."""
     from kagglepipe.cli.default_competition import default_arguments
 
-    if "competition=auto" not in arguments:
-        added = default_arguments(arguments)
-        if added and is_rank_zero():
-            print(f"*** {shlex.join(added)}: added, as the only competition that is prepared here")
+    added = default_arguments(arguments)
+    if added and "stage=describe" not in arguments and is_rank_zero():
+        print(f"*** {shlex.join(added)}: added, as the only competition that is prepared here")
+    chosen = [word.removeprefix("competition=") for word in (*added, *arguments) if word.startswith("competition=")]
+    if not any("auto" in choice.split(",") for choice in chosen):
         return added
-    from kagglepipe.cli.inferred_competition import description, infer_competition, inferred_arguments
+    from kagglepipe.cli.inferred_competition import inferred_arguments
 
-    with console.show_progress("reading the files") if is_rank_zero() else nullcontext():
-        inference = infer_competition(arguments)
-    if is_rank_zero():
-        print("*** competition=auto reads the files as follows (each can be typed, as competition.NAME=VALUE):")
-        print(*(f"    {line}" for line in description(inference)), sep="\n")
-    return inferred_arguments(inference, arguments)
+    with console.show_progress("starting") if is_rank_zero() else nullcontext():
+        return [*added, *inferred_arguments([*added, *arguments], multirun=multirun)]
 
 
 def print_information(arguments: list[str]) -> bool:

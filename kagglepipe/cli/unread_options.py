@@ -3,7 +3,7 @@
 The options' own metadata says which runs and stages read them (`options.option(read_by=, stages=)`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
+from kagglepipe.cli.own_yaml import own_file
 from kagglepipe.config import CONF, DICT_OPTIONS, Config, option_facts, option_names
 from kagglepipe.errors import UserError
 from kagglepipe.runs.identity import is_option_read, kinds_reading
@@ -20,14 +21,17 @@ from kagglepipe.tools import TOOL_HELP, plan
 DECIDING_OPTIONS = {"stage", "run", "training", "training.mode", "model", "model.temporal.cell", "competition",
                     "competition.kind", "experiment", "folds.file", "folds.count", "ensemble.method",
                     "device"}  # fmt: skip
-STAGE_OPTIONS = ("augment", "ensemble", "submit", "predict", "detect", "runs", "drill", "bundle",
+STAGE_OPTIONS = ("augment", "ensemble", "submit", "predict", "detect", "runs", "drill", "bundle", "describe",
                  "input", "submission", "run")  # fmt: skip
 NOUNS = {"image": "images", "video": "videos", "series": "series", "audio": "sounds"}
 
 
-def check_overrides(config: Config) -> None:
-    """Raise UserError for unread options, from the command line or the competition's YAML, of the current Hydra job."""
-    words = list(HydraConfig.get().overrides.task)
+def check_overrides(config: Config, added: Collection[str] = ()) -> None:
+    """Raise UserError for unread options, from the command line or the competition's YAML, of the current Hydra job.
+
+    added: words of the command line that nobody has typed, as those of competition=auto.
+    """
+    words = [word for word in HydraConfig.get().overrides.task if word not in added]
     groups = {word.partition("=")[0].lstrip("+") for word in words}
     mode = config.training_mode if trains(config) else None
     check_unread_options(config, typed_options(words), mode)
@@ -70,9 +74,13 @@ def options_of_competition() -> dict[str, str]:
     """{option: file} of what the chosen file of conf/competition sets."""
     runtime, found = HydraConfig.get().runtime, dict[str, str]()
     wanted = [str(runtime.choices.get("competition"))]
+    whose = str(own_file(wanted[0]) or f"competition={wanted[0]}")
     folders = [Path(one.path) for one in runtime.config_sources if one.schema == "file"]
     for name in wanted:
-        file = next((path for folder in folders if (path := folder / "competition" / f"{name}.yaml").exists()), None)
+        file = own_file(name)
+        file = file or next(
+            (path for folder in folders if (path := folder / f"competition/{name}.yaml").exists()), None
+        )
         if file is None:
             continue
         values: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
@@ -80,7 +88,7 @@ def options_of_competition() -> dict[str, str]:
             if isinstance(default, str) and default != "_self_":
                 wanted.append(default)
         is_global = "@package _global_" in file.read_text(encoding="utf-8").partition("\n")[0]
-        found |= dict.fromkeys(option_paths(values, "" if is_global else "competition."), f"competition={wanted[0]}")
+        found |= dict.fromkeys(option_paths(values, "" if is_global else "competition."), whose)
     return found
 
 
@@ -127,7 +135,7 @@ def why_unread(config: Config, name: str, mode: str | None) -> str | None:
         fix = ", or correct competition.kind" if part == "competition" else ""
         return f"for a competition of {NOUNS[kind]}, but for one {whose}: leave it out{fix}"
     is_column = name.startswith("competition.columns")
-    if is_column and kind != "series" and config.competition.labels is None:
+    if is_column and kind != "series" and config.competition.labels is config.competition.metadata is None:
         return "without a table whose columns it names: add competition.labels=FILE.csv, or leave it out"
     if name == "ensemble.power":
         return "since the power mean was removed: leave it out"

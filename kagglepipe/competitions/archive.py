@@ -33,7 +33,7 @@ Members = dict[PurePosixPath, zipfile.ZipInfo]
 
 
 @dataclass
-class _Limits:
+class Limits:
     """Limits of all files together, and how much is used. encoding: of names that are not marked as UTF-8."""
 
     max_bytes: int
@@ -68,7 +68,7 @@ def extract_zip(
     """
     if folder.exists() and any(folder.iterdir()):
         raise FileExistsError(f"the archive needs a new or empty folder, but {folder} holds files")
-    limits = _Limits(max_bytes, max_entries, encoding)
+    limits = Limits(max_bytes, max_entries, encoding)
     with _opened(archive) as source:
         members = _checked_members(source, limits)
         total = _check_bytes(source, members, limits)
@@ -76,11 +76,14 @@ def extract_zip(
             _check_space(source, total, temporary)
             _write_members(source, members, temporary, limits)
             names = [str(path) for path in members]
-            return _unpack_inner(archive, names, temporary, limits)
+            return unpack_inner(archive, names, temporary, limits)
 
 
-def _unpack_inner(archive: Path, names: list[str], folder: Path, limits: _Limits, *, depth: int = 1) -> list[str]:
-    """Unpack the zips among `names`, files in `folder`; returns all names."""
+def unpack_inner(archive: Path, names: list[str], folder: Path, limits: Limits, *, depth: int = 1) -> list[str]:
+    """Unpack the zips among `names`, files in `folder`, and remove them there; returns all names.
+
+    archive: what they came from, as messages call it. Raises as `extract_zip`.
+    """
     found: list[str] = []
     for name in names:
         inner = folder / name
@@ -103,7 +106,7 @@ def _unpack_inner(archive: Path, names: list[str], folder: Path, limits: _Limits
             _write_members(source, members, folder / place, limits)
         inner.unlink()
         unpacked = [str(place / path) for path in members]
-        found += _unpack_inner(archive, unpacked, folder, limits, depth=depth + 1)
+        found += unpack_inner(archive, unpacked, folder, limits, depth=depth + 1)
     return found
 
 
@@ -152,7 +155,7 @@ def _describe(archive: Path) -> str:
     return "a zip cut short or damaged" if start.startswith(b"pk") else "not a zip"
 
 
-def _checked_members(source: zipfile.ZipFile, limits: _Limits) -> Members:
+def _checked_members(source: zipfile.ZipFile, limits: Limits) -> Members:
     """List the files by path. Raises UserError for none, too many, or one that must not be written."""
     entries = source.infolist()
     limits.entries += len(entries)
@@ -223,7 +226,7 @@ def _fault(name: str, info: zipfile.ZipInfo) -> str | None:
     return None
 
 
-def _check_bytes(source: zipfile.ZipFile, members: Members, limits: _Limits) -> int:
+def _check_bytes(source: zipfile.ZipFile, members: Members, limits: Limits) -> int:
     """Sum up the bytes of members by their headers. Raises UserError if they exceed the limit."""
     total = sum(info.file_size for info in members.values())
     if limits.written + total > limits.max_bytes:
@@ -242,7 +245,7 @@ def _check_space(source: zipfile.ZipFile, total: int, folder: Path) -> None:
 # --- writing ------------------------------------------------------------------------------------------------
 
 
-def _write_members(source: zipfile.ZipFile, members: Members, folder: Path, limits: _Limits) -> None:
+def _write_members(source: zipfile.ZipFile, members: Members, folder: Path, limits: Limits) -> None:
     """Write all members. Raises UserError if one is damaged or they exceed the limits."""
     total = sum(info.file_size for info in members.values())
     with Progress[None]("unpack", total=total, unit="B") as bar:

@@ -11,7 +11,7 @@ from typing import Any
 
 from kagglepipe.competitions.filenames import MEDIA, SUFFIXES
 from kagglepipe.errors import UserError
-from kagglepipe.files import file_sha256, file_state, sha256
+from kagglepipe.files import file_sha256, file_state, read_json, sha256
 from kagglepipe.text import first_three
 
 log = logging.getLogger(__name__)
@@ -30,8 +30,9 @@ UNREADABLE = "unreadable"  # hash of a file that on_bad_image=skip leaves out
 class Source:
     """A source at the time of the download.
 
-    kind: `zip`, `folder`, `kaggle` or `sample`. path: "" for the sample. stat: hash of names, sizes, times and inodes,
-    or Kaggle's `transfer.Remote` as JSON. content: hash of the bytes.
+    kind: `zip`, `folder`, `packed` (a folder with zips, unpacked into raw/), `kaggle` or `sample`. path: "" for the
+    sample. stat: hash of names, sizes, times and inodes, or Kaggle's `transfer.Remote` as JSON. content: hash of the
+    bytes.
     """
 
     kind: str
@@ -58,7 +59,7 @@ def describe(path: Path, known: Source | None = None, *, skip_bad: bool = False)
     files = list_files(path, skip_bad=skip_bad)[0] if kind == "folder" else [path]
     rows = [(file.relative_to(path).as_posix(), file_state(file)) for file in files]
     stat = sha256(*("\0".join(map(str, (name, *state))) for name, state in rows))
-    if known is not None and (known.kind, known.stat) == (kind, stat):
+    if known is not None and known.stat == stat and (known.kind == "zip") == (kind == "zip"):
         return replace(known, path=str(path))
     if known is not None:
         log.info("download: files of %s may have changed, by their times: reading their bytes", path)
@@ -67,6 +68,12 @@ def describe(path: Path, known: Source | None = None, *, skip_bad: bool = False)
     hashes = ((name, _content(file, skip_bad=skip_bad)) for file, (name, _) in zip(files, rows, strict=True))
     content = sha256(*(part for pair in hashes for part in pair))
     return Source(kind, str(path), stat, content)
+
+
+def source_root(folder: Path) -> Path:
+    """The folder with the files of a downloaded source: a folder in place, else raw/. folder: data/<slug>/."""
+    known = Source.from_json(read_json(folder / "source.json"))
+    return Path(known.path) if known.kind == "folder" else folder / "raw"
 
 
 def _content(path: Path, *, skip_bad: bool = False) -> str:

@@ -33,7 +33,7 @@ class Tile:
 
 
 def draw_sheet(path: Path, tiles: Sequence[Tile], *, columns: int, title: str, side: int = 144) -> None:
-    """Write a PNG of the tiles, row by row, each fitted into a square of `side` pixels."""
+    """Write a PNG or JPEG, by its name, of the tiles, row by row, each fitted into a square of `side` pixels."""
     lines = max((tile.caption.count("\n") + 1 for tile in tiles if tile.caption), default=0)
     cell = (side + GAP, side + GAP + 15 * lines)
     rows = -(-len(tiles) // columns)
@@ -47,7 +47,7 @@ def draw_sheet(path: Path, tiles: Sequence[Tile], *, columns: int, title: str, s
         text = "\n".join(fit_text(line, font, side) for line in tile.caption.split("\n"))
         pen.multiline_text((left, top + side + 1), text, tile.colour, font, spacing=2)
     with atomic(path) as temporary:
-        sheet.save(temporary, "PNG")
+        sheet.save(temporary, "JPEG" if path.suffix.lower() in (".jpg", ".jpeg") else "PNG")
 
 
 def draw_hardest(

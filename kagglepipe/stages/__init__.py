@@ -19,4 +19,5 @@ STAGES_BEFORE = {
     "ensemble": ("download", "prepare", "train"),
     "submit": ("download", "prepare", "train", "ensemble"),
     "drill": ("download",),  # a tool
+    "describe": ("download",),  # a tool
 }

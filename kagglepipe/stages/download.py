@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from kagglepipe.competitions.source import Source, describe
+from kagglepipe.competitions.source import Source, describe, list_files
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, exclusive_lock, file_sha256, read_json, write_json
@@ -117,21 +117,24 @@ def draw_sample(kind: str, folder: Path) -> None:
 
 def take_source(config: Config, path: Path, known: Source | None) -> Source:
     """Take the zip or folder at `path`; a zip is unpacked unless it was before."""
-    folder, competition = config.base_dir, config.competition
-    found = describe(path, known, skip_bad=competition.on_bad_image == "skip")
+    folder, competition, options = config.base_dir, config.competition, config.download
+    skip_bad = competition.on_bad_image == "skip"
+    found = describe(path, known, skip_bad=skip_bad)
     if known is not None and found.content == known.content:
         log.info("download: %s is unchanged since it was taken", path)
-        return found
+        return replace(found, kind="packed") if known.kind == "packed" else found
     if known is not None and (folder / "prepared.json").exists() and not competition.refresh:
         raise UserError(
             f"the bytes of {path} differ from those prepared in {folder}: add competition.refresh=true "
             "to take the new ones, or another paths.root=FOLDER to keep both"
         )
-    if found.kind == "folder":
+    if found.kind == "zip":
+        unpack(path, folder, options)
+    elif unpack_zips_of(path, folder, options, skip_bad=skip_bad):
+        return replace(found, kind="packed")
+    else:
         forget(folder)
         log.info("download: reading %s in place", path)
-    else:
-        unpack(path, folder, config.download)
     return found
 
 
@@ -144,6 +147,26 @@ def unpack(archive: Path, folder: Path, options: DownloadOptions) -> None:
     forget(folder)  # only now that the new archive has proved complete
     unpacked.rename(folder / "raw")
     log.info("download: unpacked %d files from %s", len(names), archive.name)
+
+
+def unpack_zips_of(source: Path, folder: Path, options: DownloadOptions, *, skip_bad: bool) -> bool:
+    """Unpack the zips in the folder `source` to raw/, beside links to its other files; False if none need to be."""
+    from kagglepipe.competitions.archive import Limits
+    from kagglepipe.competitions.packed_folder import packed, unpack_folder
+
+    files, _ = list_files(source, skip_bad=skip_bad)
+    if not packed([file.relative_to(source).as_posix() for file in files]):
+        return False
+    unpacked = new_folder(folder)
+    limits = Limits(int(options.max_gb * GB), options.max_entries, options.encoding)
+    try:
+        names = unpack_folder(source, files, unpacked, limits)
+        forget(folder)
+        unpacked.rename(folder / "raw")
+    finally:
+        shutil.rmtree(unpacked, ignore_errors=True)
+    log.info("download: unpacked the zips in %s: %d files", source, len(names))
+    return True
 
 
 def take_kaggle(config: Config, known: Source | None) -> Source:

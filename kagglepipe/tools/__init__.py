@@ -10,6 +10,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.stages import STAGE_HELP, STAGES_BEFORE
 
 TOOL_HELP = {
+    "describe": "infer a competition from its files, print it as a YAML",
     "predict": "classify your own photos or clips: predict input=PATH",
     "detect": "find segments in videos: detect input=PATH|rtsp://…|camera",
     "annotations": "start annotations.csv for long videos: annotations input=FOLDER",

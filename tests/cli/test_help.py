@@ -134,7 +134,7 @@ def test_the_page_of_options_is_the_one_that_the_options_make() -> None:
         ("training.ep", ["training.epochs="]),
         ("mod", ["model.", "model="]),
         ("model=mean", ["model=mean_pool", "model=mean_pool_diff"]),
-        ("stage=de", ["stage=detect"]),
+        ("stage=de", ["stage=describe", "stage=detect"]),
         ("detect.video=", ["detect.video=true", "detect.video=false"]),
         ("competition.source=", []),
         ("--shell", ["--shell-completion"]),

@@ -1,0 +1,73 @@
+"""What a competition consists of, by its files and tables alone: nothing is decoded."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from kagglepipe.competitions.annotations import list_items
+from kagglepipe.competitions.source import list_files
+from kagglepipe.competitions.table import list_images
+from kagglepipe.options import CompetitionOptions
+from kagglepipe.text import counted
+
+MOST_CLASSES = 12  # by name
+
+
+@dataclass(frozen=True)
+class Summary:
+    """rows: id, path, split, target (None in the test) and group (None where there is none), a row for each item or
+    labelled piece of one. sentences: their numbers, for people.
+    """
+
+    rows: pd.DataFrame
+    sentences: list[str]
+
+
+def summarize(competition: CompetitionOptions, root: Path) -> Summary:
+    """Count the items of a competition whose files lie in `root`. Raises UserError as stage=prepare does."""
+    files, _ = list_files(root, skip_bad=competition.on_bad_image == "skip")
+    names = [file.relative_to(root).as_posix() for file in files]
+    if competition.kind == "image":
+        listing = list_images(names, competition, root)
+        rows, classes = listing.rows, listing.classes
+    else:
+        catalogue = list_items(names, competition, root)
+        labels = catalogue.labels[["video", "label"]].rename(columns={"label": "target"})
+        rows = catalogue.files.merge(labels, how="left", on="video").rename(columns={"video": "id"})
+        classes = catalogue.classes
+    return Summary(rows, _sentences(rows, classes, competition, root))
+
+
+def _sentences(rows: pd.DataFrame, classes: list[str], competition: CompetitionOptions, root: Path) -> list[str]:
+    train, test = rows[rows["split"] == "train"], rows[rows["split"] == "test"]
+    counts = train["target"].value_counts()
+    found = [
+        f"{train['path'].nunique():,} {competition.noun} to train on, {test['path'].nunique():,} to classify",
+        f"{len(classes)} classes: " + counted({name: int(counts.get(name, 0)) for name in classes}, most=MOST_CLASSES),
+    ]
+    if len(classes) > MOST_CLASSES:
+        found.append(f"the smallest class has {counts.min():,}, the largest {counts.max():,}")
+    groups = train["group"].dropna()
+    if len(groups):
+        sizes = groups.value_counts()
+        found.append(f"{len(sizes):,} groups, the largest of {sizes.max():,}; each stays in one fold")
+    if "fold" in competition.columns:
+        found.append(f"folds: by the column {competition.columns['fold']}")
+    sizes = pd.Series([path.stat().st_size for name in rows["path"].unique() if (path := root / name).is_file()])
+    if len(sizes):
+        found.append(f"files of {_size(sizes.min())} to {_size(sizes.max())}, together {_size(sizes.sum())}")
+    return found
+
+
+def _size(count: float) -> str:
+    """A number of bytes as people write it.
+
+    >>> _size(999), _size(2_500_000)
+    ('999 B', '2.5 MB')
+    """
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"
