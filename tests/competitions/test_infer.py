@@ -21,7 +21,6 @@ from tests.competitions.imitations import LISTED, UNLISTED, Files
 from tests.composing import config_of
 
 REFUSED = {"plant_pathology_2021", "humpback_whales", "planet", "wheat_boxes"}
-SOON = {"absent_class", "ids_in_a_list", "kannada_mnist", "padded_numbers"}
 DOCUMENTED = ("dogs_vs_cats", "aptos2019_blindness", "plant_pathology_2020", "digit_recognizer", "siim_isic_melanoma",
               "state_farm_drivers", "deepfake_detection", "career_con")  # fmt: skip
 MADE = {**LISTED, **UNLISTED}
@@ -39,7 +38,7 @@ def test_a_competition_of_ours_is_what_is_inferred_from_its_files(name: str, tmp
     assert set(found.fields) == set(found.reasons)
 
 
-@pytest.mark.parametrize("name", sorted(MADE.keys() - REFUSED - SOON))
+@pytest.mark.parametrize("name", sorted(MADE.keys() - REFUSED))
 def test_the_items_of_a_competition_are_those_that_its_sample_asks_for(name: str, tmp_path: Path) -> None:
     files = imitations.write(MADE[name](), tmp_path)
     check_items(name, CompetitionOptions(**infer(tmp_path, files, {}).fields), files, tmp_path)
