@@ -228,6 +228,11 @@ class Config(Options):
             return "head"
         return "head" if choose_device(self.device).type == "cpu" else "finetune"
 
+    @property
+    def mirror(self) -> bool:
+        """Whether training views are flipped: not where the option, or the competition, says no."""
+        return self.augmentation.mirror and self.competition.mirror
+
     def augmentation_policy(self, mode: str) -> str:
         """Augmentation policy of training in `mode`, `auto` resolved."""
         if self.augmentation.policy != "auto":

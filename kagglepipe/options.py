@@ -226,6 +226,12 @@ class CompetitionOptions(Options, group="competition"):
         read_by="image | video",
         stages="augment | train",
     )
+    mirror: bool = option(
+        True,
+        "Whether items keep their class in a mirror; false for digits, letters, left and right: no view is flipped.",
+        read_by="image | video",
+        stages="augment | train",
+    )
     origin: str | None = option(None, "Origin of the files, if not Kaggle.", stages="download")
     source: str | None = option(
         None, "Zip or folder to read; null: data/<slug>/, else Kaggle.", path=True, stages=f"{NAMED} | doctor"

@@ -9,7 +9,7 @@ classified, infer_answers.py what is asked.
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kagglepipe.competitions.filenames import is_excluded
 from kagglepipe.competitions.infer_answers import set_answers
@@ -28,8 +28,12 @@ from kagglepipe.competitions.infer_series import set_times
 from kagglepipe.competitions.infer_sources import Inference, Names, Sources, find_items, find_kind, find_named
 from kagglepipe.competitions.infer_tasks import check_answers
 from kagglepipe.competitions.infer_tests import choose_sample, set_tests
+from kagglepipe.competitions.mirrored import mirrored_classes
 from kagglepipe.competitions.source_tables import read_source_table, read_source_tables
 from kagglepipe.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Inference", "infer"]
 
@@ -56,6 +60,7 @@ def infer(root: Path, files: Sequence[str], given: Mapping[str, Any]) -> Inferen
     set_answers(found, sources, values)
     if found.fields["kind"] == "series":
         set_times(found, sources)
+    _set_mirror(found, values)
     if "columns" in found.fields:
         found.fields["columns"] |= dict(given.get("columns") or {})
     found.fields = {name: value for name, value in found.fields.items() if name not in given or name == "columns"}
@@ -104,6 +109,12 @@ def _labels(sources: Sources, names: Names) -> Labels | None:
     except UserError:
         return labels
     return None
+
+
+def _set_mirror(found: Inference, values: "pd.Series[str]") -> None:
+    """Set `mirror` where a flip would swap two classes, as it makes a 2 of a 5."""
+    if found.fields["kind"] == "image" and (pair := mirrored_classes(sorted({value for value in values if value}))):
+        found.set("mirror", False, f"a flip may turn {pair[0]} into {pair[1]}")
 
 
 def _set_sources(found: Inference, sources: Sources) -> None:

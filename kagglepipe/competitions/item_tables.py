@@ -7,6 +7,8 @@ Their items are virtual files, in a format that the rows can be written in: row 
 import csv
 import math
 import re
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -122,8 +124,15 @@ def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def read_header(path: Path) -> tuple[str, list[str]]:
-    """Read (separator, names of the columns) of a CSV, also gzipped, without its rows."""
+    """Read (separator, names of the columns) of a CSV, also gzipped, without its rows.
+
+    Raises UserError for a file that is no CSV, or damaged.
+    """
     options: Any = {"nrows": 0, "encoding": "utf-8-sig", "engine": "python", "quoting": csv.QUOTE_NONE}
-    first = pd.read_csv(path, sep="\x01", **options).columns[0]
-    separator = separator_of(first)
-    return separator, pd.read_csv(path, sep=separator, nrows=0, encoding="utf-8-sig").columns.tolist()
+    try:
+        first = pd.read_csv(path, sep="\x01", **options).columns[0]
+        separator = separator_of(first)
+        return separator, pd.read_csv(path, sep=separator, nrows=0, encoding="utf-8-sig").columns.tolist()
+    except (ValueError, IndexError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        reason = str(error).split("\n")[0]
+        raise UserError(f"{path} cannot be read as a CSV ({reason}): download it again, or save it anew") from error

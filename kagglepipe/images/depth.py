@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from kagglepipe.images.pixel_table import read_image_bytes
+from kagglepipe.images.pixel_table import USUAL_BITS, read_image_bytes
 
-USUAL_BITS = (8, 10, 12, 14, 16)
 BITS_PER_SAMPLE, MAX_SAMPLE_VALUE = 258, 281  # tags of TIFF
 MAY_BE_16_BIT = (b"II*\0", b"MM\0*", b"P2", b"P3", b"P5", b"P6", b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51")  # first bytes
 
@@ -94,8 +93,7 @@ def estimate_used_bits(path: Path) -> int | None:
     decoding reports why.
     """
     try:
-        with path.open("rb") as file:
-            head = file.read(26)
+        head = read_image_bytes(path, 26)
         if not (head.startswith(MAY_BE_16_BIT) or (head[1:4] == b"PNG" and head[24:25] == b"\x10")):
             return None
         data = read_image_bytes(path)

@@ -3,43 +3,56 @@
 PGM and PPM are the simplest formats of images, so whatever reads files reads rows as well.
 """
 
+import re
 import threading
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
+from numpy.typing import NDArray
 
 from kagglepipe.competitions.item_tables import pixel_columns, read_header
 from kagglepipe.errors import UserError
 
-Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]  # (N, side, side, 1 or 3)
+USUAL_BITS = (8, 10, 12, 14, 16)  # of a sample
+LARGEST = np.iinfo(np.uint16).max
+CHUNK_ROWS = 4096  # rows that pandas parses at a time: it takes several times the memory of the numbers
+PLANES_ARE_SMOOTHER = 0.7  # of the vertical differences between interleaved colours
+NEEDED = "give whole numbers from 0 to 65535, or fractions of 1"
 _lock = threading.Lock()  # threads that ask for the first image at once parse one table
 
 
-def read_image_bytes(path: Path) -> bytes:
+def read_image_bytes(path: Path, size: int = -1) -> bytes:
     """Read an image file, or the row of a table of pixels at `TABLE/NUMBER.pgm`, as bytes of an image.
 
+    size: bytes to read from its beginning; -1: all.
     Raises OSError for a missing file or row, UserError for cells that are no pixels.
     """
     try:
-        return path.read_bytes()
-    except NotADirectoryError:
-        images = _table(path.parent)
-        if not path.stem.isdecimal() or not 1 <= int(path.stem) <= len(images):
-            raise FileNotFoundError(2, "there is no such row", str(path)) from None
-        return as_netpbm(images[int(path.stem) - 1])
+        with path.open("rb") as file:
+            return file.read(size)
+    except OSError:
+        if not path.parent.is_file():
+            raise
+    images, largest = _table(path.parent)
+    if not path.stem.isdecimal() or not 1 <= int(path.stem) <= len(images):
+        raise FileNotFoundError(2, "there is no such row", str(path))
+    return as_netpbm(images[int(path.stem) - 1], largest)[: None if size < 0 else size]
 
 
-def as_netpbm(image: Pixels) -> bytes:
-    r"""Write an image (H, W, 1 or 3) of uint8 or uint16 as PGM or PPM.
+def as_netpbm(image: Pixels, largest: int) -> bytes:
+    r"""Write an image (H, W, 1 or 3) of uint8 or uint16 as PGM or PPM. largest: value that is white.
 
-    >>> as_netpbm(np.zeros((2, 1, 1), np.uint8))
+    >>> as_netpbm(np.zeros((2, 1, 1), np.uint8), 255)
     b'P5 1 2 255\n\x00\x00'
     """
     height, width, channels = image.shape
-    largest = np.iinfo(image.dtype).max
     header = f"P{5 if channels == 1 else 6} {width} {height} {largest}\n"
     return header.encode() + image.astype(image.dtype.newbyteorder(">")).tobytes()
 
@@ -47,35 +60,109 @@ def as_netpbm(image: Pixels) -> bytes:
 def read_pixels(path: Path) -> Pixels:
     """Read all images of a table of pixels, (N, side, side, 1 or 3): uint8, or uint16 for values above 255.
 
-    Values from 0 to 1 with fractions are scaled to 255. Raises UserError for cells that are no pixels.
+    Pixels go row by row, in the order of the numbers in the columns' names. Values from 0 to 1 are scaled to 255.
+    Three colours are interleaved or, where that is clearly smoother, in three planes, red first.
+    Raises UserError for cells that are no pixels.
     """
     separator, header = read_header(path)
     columns = pixel_columns(header)
     if not columns:
         raise UserError(f"{path} has no columns of pixels, as pixel0 to pixel783 of images of 28 by 28")
-    try:
-        rows = pd.read_csv(path, sep=separator, usecols=columns, dtype=np.float32, encoding="utf-8-sig")
-    except ValueError as error:
-        raise UserError(f"{path} has a cell among its pixels that is no number ({error})") from error
-    values = rows[columns].to_numpy()
-    if not np.isfinite(values).all() or values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
-        raise UserError(f"{path} has pixels outside 0 to 65535, or empty ones: give whole numbers, or fractions of 1")
-    if values.max() <= 1 and (values % 1).any():
+    places = [header.index(column) for column in sorted(columns, key=_number)]
+    values = _read_numbers(path, header, places, separator)
+    if not len(values):
+        raise UserError(f"{path} has columns of pixels and no rows")
+    lowest, highest = values.min(), values.max()  # NaN if any is
+    if not (lowest >= 0 and highest <= LARGEST):
+        raise _bad_cell(path, header, places, separator)
+    if highest <= 1:
         values *= 255
-    elif (values % 1).any():
-        raise UserError(f"{path} has pixels with fractions above 1: give whole numbers, or fractions of 1")
-    channels = 1 if np.sqrt(len(columns)) % 1 == 0 else 3
-    side = int(np.sqrt(len(columns) // channels))
-    images = np.round(values).reshape(-1, side, side, channels)
-    return images.astype(np.uint8) if values.max() <= np.iinfo(np.uint8).max else images.astype(np.uint16)
+        np.rint(values, out=values)
+    elif any((row % 1).any() for row in values):
+        raise UserError(f"{path} has pixels with fractions, and up to {highest:g}: {NEEDED}")
+    is_deep = highest > np.iinfo(np.uint8).max
+    samples: Pixels = values.astype(np.uint16) if is_deep else values.astype(np.uint8)
+    if (side := int(np.sqrt(len(columns)))) ** 2 == len(columns):
+        return samples.reshape(-1, side, side, 1)
+    return _in_colour(samples)
 
 
-def _table(path: Path) -> Pixels:
-    """The images of a table, parsed once for each state of the file."""
+def _number(column: str) -> list[int]:
+    """The number at the end of a column's name, or two.
+
+    >>> _number("pixel12"), _number("8x28")
+    ([12], [8, 28])
+    """
+    match = re.search(r"\d+(x\d+)?$", column)
+    return [int(part) for part in match[0].split("x")] if match else []
+
+
+def _read_numbers(path: Path, header: Sequence[str], places: Sequence[int], separator: str) -> NDArray[np.float32]:
+    """Read the columns at `places` (N, P). Raises UserError for a cell with a text."""
+    parts = [np.zeros((0, len(places)), np.float32)]
+    try:
+        with np.errstate(over="ignore"):  # 1e99 becomes infinite, and is refused
+            for chunk in _chunks(path, header, dict.fromkeys(places, np.float32), separator):
+                if not isinstance(chunk.index, pd.RangeIndex):  # the first cells of all rows were taken for an index
+                    raise UserError(f"{path} has more cells in its rows than names in its header")
+                parts.append(chunk[places].to_numpy())
+    except pd.errors.ParserError as error:  # a row with more cells than the header
+        raise UserError(f"{path} cannot be read as a CSV ({str(error).strip()})") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 ({error.reason}): save it as UTF-8") from error
+    except ValueError as error:
+        raise _bad_cell(path, header, places, separator) from error
+    except (EOFError, zlib.error, zipfile.BadZipFile, OSError) as error:
+        raise UserError(f"{path} is damaged or cut short ({error}): download it again") from error
+    return np.concatenate(parts)
+
+
+def _chunks(path: Path, header: Sequence[str], dtypes: dict[int, Any], separator: str) -> Iterator[pd.DataFrame]:
+    """Read a CSV with its columns numbered, CHUNK_ROWS rows at a time. dtypes: of some; the others are text."""
+    names = range(len(header))
+    yield from pd.read_csv(
+        path, sep=separator, header=0, names=names, dtype={name: dtypes.get(name, str) for name in names},
+        encoding="utf-8-sig", chunksize=CHUNK_ROWS,
+    )  # fmt: skip
+
+
+def _bad_cell(path: Path, header: Sequence[str], places: Sequence[int], separator: str) -> UserError:
+    """The error that names the first cell which is no pixel."""
+    for chunk in _chunks(path, header, dict.fromkeys(places, str), separator):
+        values = chunk[list(places)].apply(pd.to_numeric, errors="coerce")
+        wrong = ~((values >= 0) & (values <= LARGEST)).to_numpy()
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0].tolist()
+            cell, line = chunk[places[column]].iloc[row], chunk.index.tolist()[row] + 2
+            what = "an empty cell" if pd.isna(cell) else repr(cell[:40])
+            return UserError(f"{path} has {what} in line {line}, column {header[places[column]]}: {NEEDED}")
+    return UserError(f"{path} has a cell among its pixels that is no number: {NEEDED}")
+
+
+def _in_colour(samples: Pixels) -> Pixels:
+    """Reshape colours (N, 3·side²) to (N, side, side, 3): of the two usual orders that which varies less downwards.
+
+    >>> plane = np.repeat(np.arange(8, dtype=np.uint8), 8)  # grows downwards
+    >>> planes = np.concatenate([plane, plane + 50, plane + 100])[None]
+    >>> interleaved = planes.reshape(1, 3, 64).transpose(0, 2, 1).reshape(1, 192)
+    >>> bool((_in_colour(planes) == _in_colour(interleaved)).all())
+    True
+    """
+    side = int(np.sqrt(samples.shape[1] // 3))
+    interleaved = samples.reshape(-1, side, side, 3)
+    planes = samples.reshape(-1, 3, side, side).transpose(0, 2, 3, 1)
+    shown = slice(0, CHUNK_ROWS)
+    steps = [np.abs(np.diff(images[shown].astype(np.float32), axis=1)).sum() for images in (interleaved, planes)]
+    return planes if steps[1] < PLANES_ARE_SMOOTHER * steps[0] else interleaved
+
+
+def _table(path: Path) -> tuple[Pixels, int]:
+    """(the images of a table, parsed once for each state of the file, their largest value at a usual depth)."""
     with _lock:
         return _parsed(path, path.stat().st_mtime_ns, path.stat().st_size)
 
 
 @lru_cache(maxsize=4)
-def _parsed(path: Path, _mtime_ns: int, _size: int) -> Pixels:
-    return read_pixels(path)
+def _parsed(path: Path, _mtime_ns: int, _size: int) -> tuple[Pixels, int]:
+    images = read_pixels(path)
+    return images, 2 ** next(bits for bits in USUAL_BITS if images.max() < 2**bits) - 1

@@ -115,7 +115,7 @@ def learner_options(config: Config) -> "LearnerOptions":
     policy = config.augmentation_policy(mode)
     return LearnerOptions(
         competition, config.model, replace(config.training, mode=mode), config.sequences,
-        replace(config.augmentation, policy=policy), config.seed,
+        replace(config.augmentation, policy=policy, mirror=config.mirror), config.seed,
         config.short_side if competition.has_encoder else 0,
     )  # fmt: skip
 

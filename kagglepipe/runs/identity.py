@@ -201,7 +201,7 @@ def augmentation_settings(config: Config, mode: str) -> dict[str, Any]:
     policy = config.augmentation_policy(mode)
     if is_policy_file(policy):
         return {"augmentation": policy_hash(policy)}
-    return {"augmentation": policy} | ({"mirror": False} if policy != "none" and not config.augmentation.mirror else {})
+    return {"augmentation": policy} | ({"mirror": False} if policy != "none" and not config.mirror else {})
 
 
 def idle_settings(config: Config, mode: str) -> list[str]:

@@ -44,7 +44,7 @@ def run(config: Config) -> None:
     seen = preprocessing_of(backbone, image_size=options.side, crop=options.crop, short_side=short_side)
     reader = image_reader(dataset, rows, short_side, config.pixels_dir(short_side))
     backgrounds = Backgrounds(reader, rows["id"].tolist(), rows["fold"].to_numpy(np.int64))
-    mirror = config.augmentation.mirror
+    mirror = config.mirror
     transform = Transform(policy, seen.size, mirror=mirror, backgrounds=backgrounds)
     views = seen.views(reader, ids=rows["id"].tolist(), transform=transform, seed=seed)
     shown = np.sort(np.random.default_rng(seed).choice(len(rows), min(sheet.images, len(rows)), replace=False))
@@ -56,7 +56,7 @@ def run(config: Config) -> None:
             tiles.append(Tile(views[row, view], f"view {view}"))
     folder = config.runs_dir / "augment"
     name = Path(policy).stem  # of a file of the user's own
-    shown_name = name if mirror else f"{name}, augmentation.mirror=false"
+    shown_name = name if mirror else f"{name}, without flips"
     title = f"augmentation={shown_name}: originals, then {sheet.views} views each"
     draw_sheet(folder / f"{name}.png", tiles, columns=sheet.views + 1, title=title)
     write_json(folder / f"{name}.json", transform.serialised())

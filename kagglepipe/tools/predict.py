@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kagglepipe.competitions.filenames import SUFFIXES
+from kagglepipe.competitions.item_tables import pixel_columns, pixel_suffix, read_columns, read_header, row_files
 from kagglepipe.competitions.source import check_name, find_items, list_files
 from kagglepipe.config import Config
 from kagglepipe.console import progress
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 PHOTOS = SUFFIXES["image"]
+TABLES = (".csv", ".csv.gz", ".csv.zip")  # of pixels, an image in each row
 SHOWN_ROWS = 10  # in the log
 NOUNS = {"image": ("photos", "PHOTO"), "video": ("clips", "CLIP"), "series": ("series", "FILE"),
          "audio": ("sounds", "SOUND")}  # fmt: skip
@@ -92,7 +94,7 @@ def find_photos(source: Path, *, skip_bad: bool) -> tuple[Path, list[str]]:
     if not source.exists():
         raise UserError(f"input={source}: nothing is there; give a photo or a folder of photos")
     if source.is_file():
-        return source.parent, [source.name]
+        return source.parent, rows_as_files(source) if source.name.endswith(TABLES) else [source.name]
     files, _ = list_files(source, skip_bad=skip_bad)
     photos = [file.relative_to(source).as_posix() for file in files if file.suffix.lower() in PHOTOS]
     if not photos:
@@ -100,6 +102,14 @@ def find_photos(source: Path, *, skip_bad: bool) -> tuple[Path, list[str]]:
     if others := [file.relative_to(source).as_posix() for file in files if file.suffix.lower() not in PHOTOS]:
         log.warning("predict: ignored %d files without a photo's suffix: %s", len(others), first_three(others))
     return source, photos
+
+
+def rows_as_files(table: Path) -> list[str]:
+    """The images in the rows of a table of pixels, as virtual files. Raises UserError for another table."""
+    header = read_header(table)[1]
+    if not pixel_columns(header):
+        raise UserError(f"input={table} has no columns of pixels, as pixel0 to pixel783 of images of 28 by 28")
+    return row_files(table.name, pixel_suffix(header), len(read_columns(table, [])))
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,6 @@
 """Log lines and warnings about how a run is set up, and about a fold that has learnt nothing."""
 
-import itertools
 import logging
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from kagglepipe.competitions.dataset import Dataset
+from kagglepipe.competitions.mirrored import mirrored_classes
 from kagglepipe.distributed import world_size
 from kagglepipe.images.policy_file import is_policy_file
 from kagglepipe.predictions.baseline import class_shares
@@ -27,16 +26,6 @@ READERS = {  # of the options that training=head does not read
     "series": "of a series: its temporal model reads sequences.*",
     "audio": "of sounds: their temporal model reads sequences.*",
 }
-SIDES = (
-    ("left", "right"), ("lefthand", "righthand"), ("leftward", "rightward"), ("leftwards", "rightwards"),
-    ("l", "r"), ("lt", "rt"), ("lhs", "rhs"), ("east", "west"), ("eastbound", "westbound"),
-    ("clockwise", "counterclockwise"), ("clockwise", "anticlockwise"), ("cw", "ccw"),
-    ("izquierda", "derecha"), ("izquierdo", "derecho"), ("izq", "der"), ("links", "rechts"), ("link", "recht"),
-    ("linke", "rechte"), ("linker", "rechter"), ("gauche", "droite"), ("gauche", "droit"), ("sinistra", "destra"),
-    ("sinistro", "destro"), ("esquerda", "direita"), ("esquerdo", "direito"), ("ost", "west"), ("est", "ouest"),
-    ("este", "oeste"), ("b", "d"), ("p", "q"),
-)  # fmt: skip
-DIGITS = {str(digit) for digit in range(10)}
 
 
 def log_setup(
@@ -138,36 +127,6 @@ def warn_of_constant(
 
 
 # --- flips that swap classes ---------------------------------------------------------------------------------------
-
-
-def mirrored_classes(classes: Sequence[str]) -> tuple[str, str] | None:
-    """Two classes of which one may be the other in a mirror, by their names; None if no names hint at that.
-
-    The names differ only in a word for a side, or are letters such as b and d. Ten classes called 0 to 9 count as
-    digits, of which 2 and 5 are the pair.
-
-    >>> mirrored_classes(["stop", "Turn-Left", "Turn-Right"])
-    ('Turn-Left', 'Turn-Right')
-    >>> mirrored_classes(["cat", "left_over"])
-    """
-    if set(classes) == DIGITS:
-        return "2", "5"
-    words = {name: words_of(name) for name in classes}
-    for one, other in itertools.combinations(classes, 2):
-        differ = {frozenset(pair) for pair in itertools.zip_longest(words[one], words[other]) if pair[0] != pair[1]}
-        if differ and all(pair in {frozenset(side) for side in SIDES} for pair in differ):
-            return one, other
-    return None
-
-
-def words_of(name: str) -> list[str]:
-    """Split a name at blanks, signs, digits and capitals into words in lower case.
-
-    >>> words_of("turnLeft"), words_of("hand_left2"), words_of("CCW")
-    (['turn', 'left'], ['hand', 'left', '2'], ['ccw'])
-    """
-    spaced = re.sub(r"(?<=[a-zß-ÿ])(?=[A-ZÀ-Þ])", " ", name)
-    return [word.lower() for word in re.findall(r"[^\W\d_]+|\d+", spaced)]
 
 
 def mirror_hint(classes: Sequence[str]) -> str | None:

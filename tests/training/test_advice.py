@@ -2,7 +2,8 @@
 
 import pytest
 
-from kagglepipe.training.advice import mirror_hint, mirrored_classes
+from kagglepipe.competitions.mirrored import mirrored_classes
+from kagglepipe.training.advice import mirror_hint
 
 
 @pytest.mark.parametrize(
