@@ -462,7 +462,7 @@ class ModelOptions(Options, group="model"):
 
     name: str = option("tf_efficientnet_lite0", "Any timm model.", read_by="image | video")
     weights: str = option(
-        "auto", "auto (bundled, else hub), bundled, hub, none, or a .safetensors file.", path=True,
+        "auto", "auto (bundled, else hub), bundled, hub, none, or a file: .safetensors, .pth or .pt.", path=True,
         read_by="image | video", stages="train | drill | doctor | bundle",
     )  # fmt: skip
     kwargs: dict[str, Any] = option(

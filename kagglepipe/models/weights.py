@@ -1,7 +1,7 @@
 """Pretrained weights: from a bundled package, the Hugging Face hub, a file, or none.
 
 Bundled files are pickles of tensors. One function loads them, after a check of their SHA-256 and with `weights_only`,
-and converts them to safetensors; no other pickle is ever loaded.
+and converts them to safetensors; the user's own are read as `weights_file` says, with `weights_only` too.
 """
 
 import difflib
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger(__name__)
+FILES = (".safetensors", ".pth", ".pt")  # of weights
 HUB_TIMEOUT = 5.0  # seconds
 FEATURE_VERSION = "folded-2"  # part of stores' and runs' identity: raise it when a network gives other features
 
@@ -76,7 +77,7 @@ class Weights:
 def find_weights(name: str, wanted: str = "auto") -> Weights:
     """Find the weights of timm model `name`, without torch; the user's own file is hashed.
 
-    wanted: `auto` (bundled if there are any, else the hub), `bundled`, `hub`, `none`, or a .safetensors file.
+    wanted: `auto` (bundled if there are any, else the hub), `bundled`, `hub`, `none`, or a file (FILES).
     Raises UserError for weights that are not there, or a file in another format.
     """
     if wanted == "none":
@@ -86,10 +87,10 @@ def find_weights(name: str, wanted: str = "auto") -> Weights:
     if wanted in ("auto", "hub"):
         return Weights("hub", f"hub:{name}")
     path = expanded(wanted).absolute()
-    if path.suffix != ".safetensors":
+    if path.suffix not in FILES:
         raise UserError(
-            f"model.weights={wanted} is not a .safetensors file; choose auto, bundled, hub, none or such a file "
-            "(other formats can run code when they are loaded)"
+            f"model.weights={wanted} is not a {', '.join(FILES[:-1])} or {FILES[-1]} file; choose auto, bundled, hub, "
+            "none or such a file"
         )
     if not path.is_file():
         raise UserError(f"model.weights={wanted}: no such file")
@@ -153,7 +154,7 @@ def _find_bundled(name: str) -> Weights:
 def load_weights(backbone: "nn.Module", name: str, weights: Weights, *, cache_dir: Path) -> None:
     """Load weights into `backbone`, a timm model made with num_classes=0; a classifier among them is ignored.
 
-    cache_dir: folder for safetensors converted from bundled files. `hub` and `none` change nothing: timm loads the
+    cache_dir: folder for safetensors converted from other files. `hub` and `none` change nothing: timm loads the
     hub's weights when the model is made, see `classifier.make_backbone`.
     Raises UserError if the file does not fit the network.
     """
@@ -164,8 +165,10 @@ def load_weights(backbone: "nn.Module", name: str, weights: Weights, *, cache_di
                 _convert_bundled(backbone, name, weights, converted)
         load_backbone(backbone, read_tensors(converted), str(converted))
     elif weights.kind == "file":
+        from kagglepipe.models.weights_file import load_file
+
         assert weights.path is not None
-        load_backbone(backbone, read_tensors(weights.path), str(weights.path))
+        load_file(backbone, weights.path, weights.identity, cache_dir=cache_dir)
 
 
 @contextmanager
@@ -221,13 +224,17 @@ def write_tensors(path: Path, tensors: Mapping[str, "torch.Tensor"], metadata: d
 
 
 def load_backbone(backbone: "nn.Module", tensors: Mapping[str, "torch.Tensor"], where: str) -> None:
-    """Load `tensors` by name, ignoring those of a classifier. where: their file, for the UserError if some differ."""
+    """Load `tensors` by name, ignoring those that the network lacks. where: their file, for the UserError."""
     own = backbone.state_dict()
     missing = sorted(set(own) - set(tensors))
     unlike = [name for name in own if name in tensors and own[name].shape != tensors[name].shape]
     if missing or unlike:
         some = first_three([*missing, *unlike])
-        raise UserError(f"{where} does not fit this network: {len(missing) + len(unlike)} tensors differ, as {some}")
+        others = first_three(sorted(set(tensors) - set(own)))
+        instead = f", it has {others}" if missing and others else ""
+        raise UserError(
+            f"{where} does not fit this network: {len(missing) + len(unlike)} tensors differ, as {some}{instead}"
+        )
     backbone.load_state_dict({name: tensors[name] for name in own})
 
 

@@ -206,9 +206,9 @@ def put_weights(model: ModelOptions, bundle: Path) -> dict[str, str]:
 
     weights = find_weights(model.name, model.weights)
     name = f"weights/{model.name.split('/')[-1]}.safetensors"
-    if weights.kind == "file" and weights.path:
+    if weights.path and weights.path.suffix == ".safetensors":
         link_or_copy(weights.path, bundle / name)
-    elif weights.kind == "hub":
+    elif weights.kind in ("hub", "file"):
         from safetensors.torch import save_file
 
         from kagglepipe.models.classifier import make_backbone

@@ -117,7 +117,7 @@ def test_where_weights_come_from(
 
 @pytest.mark.parametrize(("wanted", "error"), [
     ("bundled", rf"no weights of {TINY} are bundled.*{LITE0}.*model\.weights=hub"),
-    ("evil.pth", r"evil\.pth is not a \.safetensors file"),  # unread: a pickle can run code
+    ("evil.pkl", r"evil\.pkl is not a \.safetensors, \.pth or \.pt file"),  # unread: a pickle can run code
     ("imagenet", "auto, bundled, hub, none"),
     ("gone.safetensors", r"gone\.safetensors: no such file"),
 ])  # fmt: skip
