@@ -27,6 +27,7 @@ SPLIT_WORDS = {
 SUFFIXES = {
     "image": (
         ".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".jp2", ".ppm", ".pgm",
+        ".dcm",
     ),
     "video": (
         ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".m2ts", ".mts", ".ts", ".wmv", ".asf",
@@ -43,6 +44,22 @@ FILLERS = (
     "files", "folder", "samples", "sample", "split", "jpeg", "jpg", "png", "stage", "public", "private",
 )  # fmt: skip
 MAX_HINTS = 5000  # names that a misspelt one is compared with
+
+
+def without_dicom_copies(files: Sequence[str]) -> list[str]:
+    """The files without those DICOMs that are there in another format, in whatever folder.
+
+    >>> without_dicom_copies(["jpeg/a.jpg", "dicom/a.dcm", "dicom/b.dcm"])
+    ['jpeg/a.jpg', 'dicom/b.dcm']
+    """
+    paths = [PurePosixPath(file) for file in files]
+    dicoms = {path for path in paths if path.suffix.lower() == ".dcm"}
+    others = {path.stem.casefold() for path in paths if path.suffix.lower() in SUFFIXES["image"] and path not in dicoms}
+    return [
+        file
+        for file, path in zip(files, paths, strict=True)
+        if path not in dicoms or path.stem.casefold() not in others
+    ]
 
 
 def split_of(name: str) -> str | None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kagglepipe.competitions.filenames import is_excluded
+from kagglepipe.competitions.filenames import is_excluded, without_dicom_copies
 from kagglepipe.competitions.infer_answers import set_answers
 from kagglepipe.competitions.infer_copies import find_copies
 from kagglepipe.competitions.infer_groups import set_metadata
@@ -28,6 +28,7 @@ from kagglepipe.competitions.infer_series import set_times
 from kagglepipe.competitions.infer_sources import Inference, Names, Sources, find_items, find_kind, find_named
 from kagglepipe.competitions.infer_tasks import check_answers
 from kagglepipe.competitions.infer_tests import choose_sample, set_tests
+from kagglepipe.competitions.item_tables import read_columns
 from kagglepipe.competitions.mirrored import mirrored_classes
 from kagglepipe.competitions.source_tables import read_source_table, read_source_tables
 from kagglepipe.errors import UserError
@@ -51,6 +52,8 @@ def infer(root: Path, files: Sequence[str], given: Mapping[str, Any]) -> Inferen
     _set_sources(found, sources)
     if labels is not None:
         values = set_table_labels(found, sources, labels)
+        if sources.holds_pixels:  # of which only the first rows were read: the others may have other classes
+            values = read_columns(root / labels.table.path, labels.columns)[labels.columns[0]].str.strip()
         note_other_labels(found, sources, names, labels)
     else:
         check_answers(sources)
@@ -72,7 +75,7 @@ def _sources(root: Path, files: Sequence[str], given: Mapping[str, Any]) -> Sour
     tables = read_source_tables(root, files)
     outside = [given[option] for option in ("labels", "metadata") if given.get(option)]
     tables += [table for name in outside if Path(name).is_absolute() and (table := read_source_table(root, name))]
-    kept = [file for file in files if not is_excluded(file, given.get("exclude") or ())]
+    kept = without_dicom_copies([file for file in files if not is_excluded(file, given.get("exclude") or ())])
     kind, media = find_kind(kept, tables, given)
     items = None if media else find_items(root, files, tables, given)
     samples = [table for table in tables if table.is_sample]

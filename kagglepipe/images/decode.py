@@ -38,7 +38,7 @@ UNUSUAL_TIFF = "a TIFF of an unusual sample type, such as floating-point colours
 UNSUPPORTED = (  # (offset, magic bytes, name) of formats that Pillow does not identify
     (4, b"ftyphei", "HEIC"), (4, b"ftyphev", "HEIC"), (4, b"ftypmif1", "HEIC"), (4, b"ftypmsf1", "HEIC"),
     (0, b"\xff\x0a", "JPEG XL"), (4, b"JXL ", "JPEG XL"), (0, b"II*\x00", UNUSUAL_TIFF), (0, b"MM\x00*", UNUSUAL_TIFF),
-    (0, b"II+\x00", "BigTIFF"), (0, b"MM\x00+", "BigTIFF"), (0, b"II\xbc\x01", "JPEG XR"), (128, b"DICM", "DICOM"),
+    (0, b"II+\x00", "BigTIFF"), (0, b"MM\x00+", "BigTIFF"), (0, b"II\xbc\x01", "JPEG XR"),
     (0, b"#?RADIANCE", "Radiance HDR"), (0, b"\x76\x2f\x31\x01", "OpenEXR"), (0, b"<svg", "SVG"), (0, b"%PDF", "PDF"),
 )  # fmt: skip
 WEB_PAGE = "a web page, probably from a failed download: download it again"

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from kagglepipe.competitions.item_tables import pixel_columns, read_header
 from kagglepipe.errors import UserError
+from kagglepipe.images.dicom import dicom_as_netpbm, is_dicom
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]  # (N, side, side, 1 or 3)
 USUAL_BITS = (8, 10, 12, 14, 16)  # of a sample
@@ -31,12 +32,14 @@ _lock = threading.Lock()  # threads that ask for the first image at once parse o
 def read_image_bytes(path: Path, size: int = -1) -> bytes:
     """Read an image file, or the row of a table of pixels at `TABLE/NUMBER.pgm`, as bytes of an image.
 
-    size: bytes to read from its beginning; -1: all.
-    Raises OSError for a missing file or row, UserError for cells that are no pixels.
+    A DICOM is converted to PGM or PPM. size: bytes to read from its beginning; -1: all.
+    Raises OSError for a missing file or row or an unusable DICOM, UserError for cells that are no pixels.
     """
     try:
         with path.open("rb") as file:
-            return file.read(size)
+            is_converted = is_dicom(file.read(132))
+            file.seek(0)
+            return dicom_as_netpbm(file.read())[: None if size < 0 else size] if is_converted else file.read(size)
     except OSError:
         if not path.parent.is_file():
             raise

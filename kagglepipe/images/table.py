@@ -23,7 +23,7 @@ from kagglepipe.competitions.duplicates import (
     perceptual_hash,
     thumbnail,
 )
-from kagglepipe.competitions.filenames import find_table, is_excluded
+from kagglepipe.competitions.filenames import find_table, is_excluded, without_dicom_copies
 from kagglepipe.competitions.folds import mixed_groups
 from kagglepipe.competitions.given_folds import with_given_folds
 from kagglepipe.competitions.labels import check_classes, check_index_form, known_classes
@@ -93,7 +93,7 @@ def make_image_table(
     (folder / REPORT).unlink(missing_ok=True)
     files, ignored = list_files(root, skip_bad=competition.on_bad_image == "skip")
     names = [f.relative_to(root).as_posix() for f in files]
-    names = [name for name in names if not is_excluded(name, competition.exclude)]
+    names = without_dicom_copies([name for name in names if not is_excluded(name, competition.exclude)])
     listing = list_images(names, competition, root)
     check_class_names(competition, listing.classes, has_test=bool((listing.rows["split"] == "test").any()))
     used_bits = parallel_map(estimate_used_bits, [root / path for path in listing.rows["path"]], workers=workers)

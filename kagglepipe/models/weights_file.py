@@ -1,4 +1,4 @@
-"""Weights from a file of the user's own: safetensors, or a PyTorch checkpoint that is read once and kept as safetensors."""
+"""Weights from the user's file: safetensors, or a PyTorch checkpoint, which is read once and kept as safetensors."""
 
 import logging
 from collections.abc import Iterable, Mapping

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kagglepipe.competitions.filenames import SUFFIXES
+from kagglepipe.competitions.filenames import SUFFIXES, without_dicom_copies
 from kagglepipe.competitions.item_tables import pixel_columns, pixel_suffix, read_columns, read_header, row_files
 from kagglepipe.competitions.source import check_name, find_items, list_files
 from kagglepipe.config import Config
@@ -96,7 +96,9 @@ def find_photos(source: Path, *, skip_bad: bool) -> tuple[Path, list[str]]:
     if source.is_file():
         return source.parent, rows_as_files(source) if source.name.endswith(TABLES) else [source.name]
     files, _ = list_files(source, skip_bad=skip_bad)
-    photos = [file.relative_to(source).as_posix() for file in files if file.suffix.lower() in PHOTOS]
+    photos = without_dicom_copies(
+        [file.relative_to(source).as_posix() for file in files if file.suffix.lower() in PHOTOS]
+    )
     if not photos:
         raise UserError(f"input={source} holds {len(files)} files and no photo ({', '.join(sorted(PHOTOS))})")
     if others := [file.relative_to(source).as_posix() for file in files if file.suffix.lower() not in PHOTOS]:

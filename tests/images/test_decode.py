@@ -326,7 +326,6 @@ def test_one_colour_of_sixteen_bits_may_be_clear() -> None:
         (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(50), "it is JPEG XL, which is not supported: convert it to"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "it is SVG, which is not supported: convert it to"),
         (b"II+\0" + bytes(50), "it is BigTIFF, which is not supported: convert it to"),
-        (bytes(128) + b"DICM" + bytes(50), "it is DICOM, which is not supported: convert it to"),
         (tiff_of(12, 1, bytes(24)), "it is a TIFF of 12 bits a sample: convert it to"),
         (tiff_of(16, 2, bytes(32)), "it is a TIFF of signed numbers, .*: convert it to"),
     ],
