@@ -23,11 +23,6 @@ TAGS = ["Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInte
         "WindowCenter", "WindowWidth", "PixelData"]  # fmt: skip
 
 
-def is_dicom(head: bytes) -> bool:
-    """Whether a file with these first bytes, 132 or more, is a DICOM."""
-    return head[128:132] == b"DICM"
-
-
 def dicom_as_netpbm(data: bytes) -> bytes:
     """Convert a DICOM of one picture to PGM (grey) or PPM (RGB) of 8 bits.
 

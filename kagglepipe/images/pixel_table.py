@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from kagglepipe.competitions.item_tables import pixel_columns, read_header
 from kagglepipe.errors import UserError
-from kagglepipe.images.dicom import dicom_as_netpbm, is_dicom
+from kagglepipe.images.dicom import dicom_as_netpbm
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]  # (N, side, side, 1 or 3)
 USUAL_BITS = (8, 10, 12, 14, 16)  # of a sample
@@ -37,7 +37,7 @@ def read_image_bytes(path: Path, size: int = -1) -> bytes:
     """
     try:
         with path.open("rb") as file:
-            is_converted = is_dicom(file.read(132))
+            is_converted = file.read(132).endswith(b"DICM")
             file.seek(0)
             return dicom_as_netpbm(file.read())[: None if size < 0 else size] if is_converted else file.read(size)
     except OSError:
