@@ -18,6 +18,7 @@ from kagglepipe.options import (
     DEFAULT_RATE,
     DEFAULT_SOUND_RATE,
     NAMED,
+    POLICIES,
     AugmentationOptions,
     AugmentOptions,
     BundleOptions,
@@ -230,8 +231,9 @@ class Config(Options):
 
     @property
     def mirror(self) -> bool:
-        """Whether training views are flipped: not where the option, or the competition, says no."""
-        return self.augmentation.mirror and self.competition.mirror
+        """Whether training views are flipped: not where the option says no, or the competition of our own policies."""
+        has_own = self.augmentation.policy not in ("auto", *POLICIES)
+        return self.augmentation.mirror and (self.competition.mirror or has_own)
 
     def augmentation_policy(self, mode: str) -> str:
         """Augmentation policy of training in `mode`, `auto` resolved."""
