@@ -295,7 +295,7 @@ def option_facts(name: str) -> list[Any]:
     """Metadata of an option's groups, the outermost first, then its own; empty for an unknown name.
 
     >>> [facts["read_by"] for facts in option_facts("model.temporal.window")]
-    [(), ('video', 'series'), ('mean segments',)]
+    [(), ('video', 'series', 'audio'), ('mean segments',)]
     """
     group: Any = Config
     facts = []

@@ -9,17 +9,19 @@ import pandas as pd
 import pytest
 import yaml
 
-from kagglepipe.cli.inferred_competition import infer_competition, inferred_arguments
+from kagglepipe.cli.inferred_competition import inferred_arguments
+from kagglepipe.competitions.inferred_file import InferredFile
 from kagglepipe.config import CONF
 
 
 def inferred(source: Path, root: Path, *words: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """(fields, settings) of the competition in a folder."""
     arguments = ["competition=auto", f"competition.source={source}", f"paths.root={root}", *words]
-    found = infer_competition(arguments)
-    typed = inferred_arguments(found, arguments)
+    typed = inferred_arguments(arguments)
     assert ("model=lstm" in typed) is not any(word.startswith("model=") for word in words)
-    return found.fields, found.settings
+    found = InferredFile.read(root / "data" / source.name)
+    assert found is not None
+    return found.fields, {name: value for name, value in found.settings.items() if any(name in one for one in typed)}
 
 
 def table_of_series(folder: Path, split: str, names: range) -> None:

@@ -157,7 +157,6 @@ def test_answers_of_zero_and_one_are_of_the_class_whose_probability_is_asked_for
         ("id\nred12\n", r"answers\.csv has one column, needs an id and a label"),
         ("id,label\nred12,red\nred12,blue\n", r"has several rows of an id: repeated 'red12'"),
         ("id,label\nred12,crimson\n", r"has the label crimson, which is none of blue, green, red: mend it"),
-        ("id,label\ntest/red12.png,red\n", r"names 'test/red12\.png' and nothing .*: type competition\.id=path"),
         ("id,label\nnone,red\n", r"names 'none' and nothing that is to be classified, as blue12 is: write names so"),
     ],
 )
@@ -195,7 +194,7 @@ def test_answers_to_segments_are_looked_at_too(long_series: Path, tmp_path: Path
         (table.drop(columns="end"), r"end is needed too"),
         (table.assign(start="soon"), r"start 'soon' is no number"),
         (table.assign(label="up"), r"has the label up, which is none of"),
-        (table.assign(video="s7"), r"names 's7' and nothing .*: type competition\.id=stem"),
+        (table.assign(video="s77"), r"names 's77' and nothing"),
     ):
         spoilt.to_csv(file, index=False)
         with pytest.raises(UserError, match=words):

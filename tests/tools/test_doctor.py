@@ -121,7 +121,7 @@ def test_python_and_disk(cats: Cats, monkeypatch: Patch) -> None:
         (["model.weights=none"], "ok", "weights: test_efficientnet (none)"),
         (["model.weights=hub"], "note", "weights: test_efficientnet will be downloaded from the hub when it is first"),
         (["model.weights=bundled"], "mend", ": type model.weights=hub"),
-        (["model.weights=my.pth"], "mend", "model.weights=my.pth is not a .safetensors file; choose auto"),
+        (["model.weights=my.txt"], "mend", "model.weights=my.txt is not a .safetensors, .pth or .pt file; choose auto"),
         (["competition.kind=series"], "ok", "weights: series need none"),
     ],
 )
