@@ -343,7 +343,7 @@ def test_every_call_by_every_fault(kaggle: KaggleEmulator, clock: Clock, file: P
         kaggle.calls.clear()
         kaggle.faults.clear()
         kaggle.fault(place, fault, times, counted=is_unsure, **({"keep": 1} if fault == "truncated" else {}))
-        speaker = client(kaggle, timeout=0.2, patience=2, pause=clock.pause)
+        speaker = client(kaggle, timeout=0.5 if fault == "hang" else 20, patience=2, pause=clock.pause)
         return outcome(lambda: CALLS[place](speaker, file), kaggle)[1]
 
     lasting = tried(None)
