@@ -126,23 +126,28 @@ def in_test_folder(path: str, test: str | None) -> bool:
 
 
 def find_test_folder(files: Sequence[str], test: str | None) -> str | None:
-    """Find the test folder: `test` or, if it has no files, the only one whose name says so."""
-    if test is None or any(in_test_folder(file, test) for file in files):
-        return test
+    """Find the test folder: `test`, packed if it is a table of items, or else the only one whose name says so."""
+    if test is None:
+        return None
+    for name in (test, f"{test}.gz", f"{test}.zip"):
+        if any(in_test_folder(file, name) for file in files):
+            return name
     folders = {part for file in files for part in file.split("/")[:-1] if split_of(part) == "test"}
     return folders.pop() if len(folders) == 1 else test
 
 
 def find_table(name: str, files: Sequence[str]) -> str | None:
-    """Find the file that an option names: at that path, or the only one that ends so.
+    """Find the file that an option names: at that path, or the only one that ends so, or such a file that is packed.
 
-    >>> find_table("labels.csv", ["data/labels.csv", "data/a.jpg"])
-    'data/labels.csv'
+    >>> find_table("labels.csv", ["data/labels.csv", "data/a.jpg"]), find_table("train.csv", ["train.csv.gz"])
+    ('data/labels.csv', 'train.csv.gz')
     """
-    path = spelt(name).casefold()
-    exact = [file for file in files if file == name or spelt(file).casefold() == path]
-    found = exact or [file for file in files if spelt(file).casefold().endswith(f"/{path}")]
-    return found[0] if len(found) == 1 else None
+    for path in (spelt(name).casefold(), *(f"{spelt(name)}{packed}".casefold() for packed in (".gz", ".zip"))):
+        exact = [file for file in files if file == name or spelt(file).casefold() == path]
+        found = exact or [file for file in files if spelt(file).casefold().endswith(f"/{path}")]
+        if found:
+            return found[0] if len(found) == 1 else None
+    return None
 
 
 def read_splits(cells: "pd.Series[str]", table: str) -> tuple["pd.Series[str]", list[str]]:
