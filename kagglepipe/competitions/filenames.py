@@ -42,6 +42,7 @@ MEDIA = {suffix for suffixes in SUFFIXES.values() for suffix in suffixes}
 FILLERS = (
     "data", "dataset", "set", "images", "image", "imgs", "img", "pictures", "pics", "photos", "videos", "clips",
     "files", "folder", "samples", "sample", "split", "jpeg", "jpg", "png", "stage", "public", "private",
+    "audio", "audios", "sounds", "wav", "wavs",
 )  # fmt: skip
 MAX_HINTS = 5000  # names that a misspelt one is compared with
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kagglepipe.competitions.filenames import is_excluded, without_dicom_copies
+from kagglepipe.competitions.folder_names import are_parts
 from kagglepipe.competitions.infer_answers import set_answers
 from kagglepipe.competitions.infer_copies import find_copies
 from kagglepipe.competitions.infer_groups import set_metadata
@@ -24,12 +25,22 @@ from kagglepipe.competitions.infer_labels import (
     set_named_labels,
     set_table_labels,
 )
+from kagglepipe.competitions.infer_refusals import unnamed_items
 from kagglepipe.competitions.infer_series import set_times
-from kagglepipe.competitions.infer_sources import Inference, Names, Sources, find_items, find_kind, find_named
+from kagglepipe.competitions.infer_sources import (
+    Inference,
+    Names,
+    Sources,
+    find_items,
+    find_kind,
+    find_named,
+    without_illustrations,
+)
 from kagglepipe.competitions.infer_tasks import check_answers
 from kagglepipe.competitions.infer_tests import choose_sample, set_tests
 from kagglepipe.competitions.item_tables import read_columns
 from kagglepipe.competitions.mirrored import mirrored_classes
+from kagglepipe.competitions.packed_folder import check_unpacked
 from kagglepipe.competitions.source_tables import read_source_table, read_source_tables
 from kagglepipe.errors import UserError
 
@@ -57,7 +68,7 @@ def infer(root: Path, files: Sequence[str], given: Mapping[str, Any]) -> Inferen
         note_other_labels(found, sources, names, labels)
     else:
         check_answers(sources)
-        values = set_named_labels(found, sources)
+        values = _named_labels(found, sources, names)
     set_tests(found, sources, labels.table if labels else None)
     set_metadata(found, sources, names, labels.table if labels else None)
     set_answers(found, sources, values)
@@ -77,6 +88,9 @@ def _sources(root: Path, files: Sequence[str], given: Mapping[str, Any]) -> Sour
     tables += [table for name in outside if Path(name).is_absolute() and (table := read_source_table(root, name))]
     kept = without_dicom_copies([file for file in files if not is_excluded(file, given.get("exclude") or ())])
     kind, media = find_kind(kept, tables, given)
+    media = without_illustrations(media, tables) if kind == "image" else media
+    if media:
+        check_unpacked(files)
     items = None if media else find_items(root, files, tables, given)
     samples = [table for table in tables if table.is_sample]
     if "sample_submission" in given:
@@ -108,10 +122,18 @@ def _labels(sources: Sources, names: Names) -> Labels | None:
     if labels is None or labels.sure > GUESSED or "labels" in sources.given or not sources.media:
         return labels
     try:
-        folder_labels(sources)
+        folders = folder_labels(sources)
     except UserError:
         return labels
-    return None
+    return labels if are_parts(sorted(set(folders))) else None
+
+
+def _named_labels(found: Inference, sources: Sources, names: Names) -> "pd.Series[str]":
+    """The labels by names or folders. Raises UserError without any, which names a table that no item is found by."""
+    try:
+        return set_named_labels(found, sources)
+    except UserError as error:
+        raise unnamed_items(sources, names) or error from error
 
 
 def _set_mirror(found: Inference, values: "pd.Series[str]") -> None:

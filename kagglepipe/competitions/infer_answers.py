@@ -85,6 +85,8 @@ def _set_one_column(found: Inference, sources: Sources, names: Sequence[str]) ->
             found.notes.append(f"probabilities of {names[1]} will be submitted: competition.form=name writes 0 or 1")
     elif cells.empty or set(cells) <= set(names) or not _are_positions(numbers, values):
         found.set("form", "name", "the sample submission holds names of classes" if len(cells) else "it has no answers")
+        if strange := sorted(set(cells) - set(names)):
+            found.notes.append(f"{sources.sample.path} has {first_three(strange)}, which no item is labelled")
     else:
         found.set("form", "index", "the sample submission holds numbers, the labels are names")
     form = str(given or found.fields["form"])

@@ -1,6 +1,6 @@
 """What the items come from (patients, drivers, scenes), whose rows stay in one fold."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -10,8 +10,9 @@ from kagglepipe.competitions.source_tables import SourceTable
 
 GROUP_WORDS = {"patient", "subject", "driver", "person", "speaker", "user", "group", "scene", "original", "source",
                "participant", "individual", "session", "player", "rider", "owner", "animal", "match", "game", "slide",
-               "case", "recording", "location", "author", "recordist"}  # fmt: skip
+               "case", "recording", "location", "author", "recordist", "lesion"}  # fmt: skip
 MIN_GROUPS = 5  # fewer do not make folds
+MAX_FOLDS = 20
 MAX_GROUPED = 0.9  # groups a row: more are no groups
 
 
@@ -46,10 +47,26 @@ def group_column(
     return None
 
 
+def fold_column(table: SourceTable, group: str | None) -> str | None:
+    """The column `fold` that numbers the folds from 0 or 1, if no group of the column `group` is torn by them."""
+    fold = table.find("fold", "kfold")
+    if fold is None or len(table.cells(fold)) < len(table.rows):
+        return None
+    numbers = sorted(set(pd.to_numeric(table.rows[fold], errors="coerce")))
+    first = numbers[0] if numbers else None
+    if first not in (0, 1) or not 2 <= len(numbers) <= MAX_FOLDS or numbers != [first + n for n in range(len(numbers))]:
+        return None
+    is_torn = group is not None and (table.rows.groupby(group)[fold].nunique() > 1).any()
+    return None if is_torn else fold
+
+
 def set_metadata(found: Inference, sources: Sources, names: Names, labels: SourceTable | None) -> None:
     """Set `metadata` for groups in a second table, if the labels have none."""
     columns = found.fields.get("columns", {})
-    if "group" in columns or sources.items is not None or sources.given_column("group"):
+    if "group" in columns or sources.given_column("group"):
+        return
+    if sources.items is not None:
+        _set_group_of_series(found, sources.items, columns)
         return
     for table in sources.tables:
         if table is labels or table.is_sample or table.split == "test":
@@ -62,4 +79,19 @@ def set_metadata(found: Inference, sources: Sources, names: Names, labels: Sourc
             if own.get("item") != item:
                 found.set("metadata_key", item, "names the items there")
             found.notes.append(stay_together(group))
+            return
+
+
+def _set_group_of_series(found: Inference, items: SourceTable, columns: Mapping[str, str]) -> None:
+    """Set `metadata` to the table of all series itself, if it has a group that is the same in all rows of a series."""
+    if (key := columns.get("item")) is None:
+        return
+    series = items.rows.groupby(key)
+    for name in [name for name in items.columns if name != key and is_group(name)]:
+        if (series[name].nunique() == 1).all() and MIN_GROUPS <= items.cells(name).nunique() <= MAX_GROUPED * len(
+            series
+        ):
+            found.set("metadata", items.path, f"has {name} for the series")
+            found.set("columns", {**columns, "group": name}, found.reasons.get("columns", f"the groups are {name}"))
+            found.notes.append(stay_together(name))
             return

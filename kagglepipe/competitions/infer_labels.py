@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 import pandas as pd
 
 from kagglepipe.competitions.filenames import label_regex, split_of, words_of
-from kagglepipe.competitions.infer_groups import group_column, is_group, stay_together
+from kagglepipe.competitions.infer_groups import fold_column, group_column, is_group, stay_together
 from kagglepipe.competitions.infer_sources import Inference, Names, Sources, find_named, is_test, series_key
 from kagglepipe.competitions.infer_tasks import check_multiclass, check_one_hot
 from kagglepipe.competitions.item_tables import pixel_columns
@@ -20,11 +20,12 @@ from kagglepipe.options import CompetitionOptions
 from kagglepipe.text import first_three
 
 LABEL_NAMES = ("label", "labels", "target", "class", "class_name", "classname", "class_id", "label_name", "category",
-               "category_id", "species", "diagnosis", "breed", "variety", "type", "y", "tag", "tags")  # fmt: skip
+               "category_id", "species", "diagnosis", "dx", "breed", "variety", "type", "y", "tag", "tags")  # fmt: skip
 ABOUT_FILES = {"width", "height", "url", "fold", "kfold", "file", "filename", "path", "filepath", "bbox", "x", "y", "w",
                "h", "xmin", "ymin", "xmax", "ymax", "date", "time", "license", "latitude", "longitude", "age", "size",
                "md", "sha", "hash", "index", "source", "split", "set", "subset", "usage"}  # fmt: skip
 ANY_LABEL = {"has", "is", "label", "class", "target", "type", "category"}  # words of a column that may be the labels
+SPLIT_NAMES = ("split", "set", "subset", "usage", "data set", "data_set", "partition")
 GIVEN, CALLED, NAMED, GUESSED = 3, 2, 1, 0  # how sure the column of the labels is
 
 
@@ -168,19 +169,46 @@ def set_table_labels(found: Inference, sources: Sources, labels: Labels) -> "pd.
     ours |= {"labels": columns} if len(columns) > 1 else {"label": columns[0]}
     if labels.sure == GUESSED:
         found.notes.append(f"{columns[0]} of {table.path} was taken for the labels: {override('label')}")
-    if (split := table.find("split", "set", "subset")) and all(split_of(cell) for cell in set(table.cells(split))):
+    if split := _split_column(table, [*columns, item]):
         ours["split"] = split
     values = check_one_hot(table, columns) if len(columns) > 1 else table.rows[columns[0]]
     if group := group_column(table, item, columns, values):
         ours["group"] = group
         found.notes.append(stay_together(group))
-    start, end = table.find("start", "begin", "onset"), table.find("end", "stop", "offset")
-    if sources.kind != "image" and start and end:
-        ours |= {"start": start, "end": end}
+    if fold := fold_column(table, group):
+        ours["fold"] = fold
+        found.notes.append(f"the folds are those of the column {fold} of {table.path}")
+    ours |= _times(found, sources, labels)
     found.set("columns", ours, f"the labels are {', '.join(columns[:4])}: {labels.why}")
     if len(columns) == 1:
         check_multiclass(table, columns[0], sources)
     return values
+
+
+def _split_column(table: SourceTable, others: Sequence[str | None]) -> str | None:
+    """The column whose cells say training, validation or test: called so, or of several such words."""
+    said = {}
+    for name in [name for name in table.columns if name not in others]:
+        splits = {split_of(cell) for cell in set(table.cells(name))}
+        if splits and None not in splits:
+            said[name] = len(splits)
+    called = table.find(*SPLIT_NAMES)
+    return called if called in said else next((name for name in said if said[name] > 1), None)
+
+
+def _times(found: Inference, sources: Sources, labels: Labels) -> dict[str, object]:
+    """The columns of the times of pieces, of which a file has several; a row a file may be about one that was cut."""
+    table = labels.table
+    start, end = table.find("start", "begin", "onset"), table.find("end", "stop", "offset")
+    if sources.kind == "image" or not start or not end or labels.item is None:
+        return {}
+    if table.cells(labels.item).is_unique:
+        found.notes.append(
+            f"{start} and {end} of {table.path} are not used, since each file has one row and may be that piece of a "
+            f"longer one: '+competition.columns={{start: {start}, end: {end}}}' takes such a piece of each file"
+        )
+        return {}
+    return {"start": start, "end": end}
 
 
 def note_other_labels(found: Inference, sources: Sources, names: Names, labels: Labels) -> None:

@@ -9,6 +9,8 @@ import pandas as pd
 
 from kagglepipe.competitions.filenames import SUFFIXES, spelt, split_of
 from kagglepipe.competitions.item_tables import pixel_columns
+from kagglepipe.competitions.labels import NUMBER
+from kagglepipe.competitions.packed_folder import check_unpacked
 from kagglepipe.competitions.source_tables import SourceTable
 from kagglepipe.errors import UserError
 from kagglepipe.text import first_three
@@ -143,6 +145,24 @@ def find_kind(files: Sequence[str], tables: Sequence[SourceTable], given: Mappin
     return kind, media[kind]
 
 
+def without_illustrations(media: list[str], tables: Sequence[SourceTable]) -> list[str]:
+    """The media, or none where tables hold more images as pixels, and no table names a file: a picture of the signs."""
+    pixels = max((len(table.rows) for table in tables if pixel_columns(table.columns)), default=0)
+    is_beside = len(media) < pixels and not any(Names(media).column(table) for table in tables)
+    return [] if is_beside else media
+
+
+def check_headers(tables: Sequence[SourceTable]) -> None:
+    """Raises UserError for a table that begins with numbers, so that its first row is none of names."""
+    for table in tables:
+        names = [str(name) for name in table.rows.columns]
+        if len(names) > 1 and all(NUMBER.fullmatch(name) for name in names):
+            raise UserError(
+                f"{table.path} begins with {names[0]}, the first of {len(names)} numbers: its first row must name the "
+                "columns, which are label,pixel0,pixel1,… of images"
+            )
+
+
 def find_items(
     root: Path, files: Sequence[str], tables: Sequence[SourceTable], given: Mapping[str, Any]
 ) -> SourceTable:
@@ -156,6 +176,8 @@ def find_items(
     pixels = [table for table in tables if pixel_columns(table.columns)]
     long = [table for table in tables if series_key(table, tables)]
     if not pixels + long:
+        check_unpacked(files)
+        check_headers(tables)
         raise UserError(
             f"no images, videos, sounds or series are in {root} ({first_three(files) or 'nothing'}): give the folder "
             "or zip that has them, as competition.source=PATH"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from kagglepipe.competitions.filenames import is_filler, siblings_split, spelt, split_of
+from kagglepipe.competitions.folder_names import copies_of_siblings, holder_of_training, is_auxiliary
 from kagglepipe.competitions.labels import check_alike, clean_label
 from kagglepipe.competitions.source import IGNORED_FOLDERS, is_ignored
 from kagglepipe.errors import UserError
@@ -20,7 +21,16 @@ DOCUMENTS = {
     ".onnx", ".lnk", ".names", ".labels",
 }  # fmt: skip
 DOCUMENT_NAMES = {"readme", "license", "licence", "copying", "makefile", "citation", "changelog"}
-NO_CLASSES = {"images", "image", "imgs", "img", "data", "dataset", "jpegimages"}  # beside masks, or other classes
+NO_CLASSES = {
+    "images",
+    "image",
+    "imgs",
+    "img",
+    "data",
+    "dataset",
+    "jpegimages",
+    "audio",
+}  # beside masks, or other classes
 MAX_WRAPPING = 4  # folders that may lie around all
 SHOWN = 10  # folders named in one message
 
@@ -73,18 +83,23 @@ def guess_layout(files: Sequence[str], items: Sequence[str], competition: Compet
     level = _level(items, "", competition.test)
     passed: list[_Level] = []
     for _ in range(MAX_WRAPPING):
-        inner = _next_folder(level, is_train=any(one.trains for one in passed))
+        inner = _next_folder(level, items, is_train=any(one.trains for one in passed))
         if inner is None:
             break
         passed.append(level)
         level = _level(items, f"{level.base}{inner}/", competition.test)
     is_train = any(one.trains for one in passed)
-    classes = _class_folders(level, root, is_train=is_train)
+    named = _class_folders(level, root, is_train=is_train)
+    copies = copies_of_siblings(_inner_folders(items, level.base, named))
+    classes = [name for name in named if name not in copies and not is_auxiliary(name)]
     if len(classes) < 2:
         raise _no_classes(classes, level, [*passed, level], files, competition)
     if not competition.classes or len({clean_label(name) for name in classes}) < len(classes):
         check_alike(classes, f"{root / level.base} has the class folders")
     tests, notes = _test_folders(passed if is_train else [*passed, level], items, classes, competition)
+    if left := [name for name in named if name not in classes]:
+        why = "holds the others a second time" if copies else "is not named as a class"
+        notes = (*notes, f"{listed([level.base + name for name in left], SHOWN)} {why} and was left out")
     inside = _inner_folders(items, level.base, classes)
     in_classes = [
         f"{level.base}{name}/{one}" for name in classes for one in sorted(inside[name]) if split_of(one) == "test"
@@ -146,8 +161,11 @@ def _level(items: Sequence[str], base: str, test: str | None) -> _Level:
     return level
 
 
-def _next_folder(level: _Level, *, is_train: bool) -> str | None:
-    """Name of the folder to enter: that of training, or one that wraps all; None where the class folders are here."""
+def _next_folder(level: _Level, items: Sequence[str], *, is_train: bool) -> str | None:
+    """Name of the folder to enter: that of training, or one that wraps all or alone holds one of training.
+
+    None where the class folders are here.
+    """
     names = [name for name in level.inner if level.inner[name]]
     if is_train:  # train/train, train/images
         parent = PurePosixPath(level.base).name
@@ -161,8 +179,10 @@ def _next_folder(level: _Level, *, is_train: bool) -> str | None:
         )
     if trains:
         return trains[0]
-    is_wrapped = len(level.classes) == 1 and level.classes[0] in names and not level.trains
-    return level.classes[0] if is_wrapped else None
+    if level.trains:
+        return None
+    is_wrapped = len(level.classes) == 1 and level.classes[0] in names
+    return level.classes[0] if is_wrapped else holder_of_training(items, level.base, level.classes)
 
 
 def _class_folders(level: _Level, root: Path, *, is_train: bool) -> list[str]:

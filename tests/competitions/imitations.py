@@ -402,12 +402,121 @@ def numbers_in_every_class() -> Files:
     return {**media(train), **media(f"test/{n}.png" for n in range(ASKED)), "sample_submission.csv": sample}
 
 
+def cell_images() -> Files:
+    """Class folders, and all of them a second time beside themselves; the copy comes first as text."""
+    names = [f"{('Parasitized', 'Uninfected')[n % 2]}/C{n}_cell.png" for n in range(COUNT)]
+    return media([f"cells/{name}" for name in names] + [f"cells/cells/{name}" for name in names])
+
+
+def blood_cells() -> Files:
+    """Class folders in the training folder of one of two datasets; a third of a few tests."""
+    inner = "dataset2-master/dataset2-master/images"
+    kinds = ("EOSINOPHIL", "LYMPHOCYTE")
+    return {
+        **media(f"{inner}/TRAIN/{kinds[n % 2]}/_{n}.jpeg" for n in range(COUNT)),
+        **media(f"{inner}/TEST/{kinds[n % 2]}/_{n}.jpeg" for n in range(ASKED)),
+        **media(f"{inner}/TEST_SIMPLE/{kinds[n % 2]}/_{n}.jpeg" for n in range(2)),
+        **media(f"dataset-master/dataset-master/JPEGImages/BloodImage_{n}.jpg" for n in range(4)),
+        "dataset-master/dataset-master/labels.csv": csv(",Image,Category", [(n, n, "NEUTROPHIL") for n in range(4)]),
+    }
+
+
+def speech_commands() -> Files:
+    """Class folders of sounds below another, long noises beside them, and an answer that no sound has."""
+    words = ("yes", "no", "up", "bed")
+    return {
+        **media(f"train/audio/{words[n % 4]}/{one}_nohash_0.wav" for n, one in enumerate(TRAIN)),
+        **media(f"train/audio/_background_noise_/{name}.wav" for name in ("doing_the_dishes", "white_noise")),
+        **media(["train/audio/_background_noise_/README.md", "train/LICENSE", "train/testing_list.txt"]),
+        **media(f"test/audio/clip_{one}.wav" for one in TEST),
+        "sample_submission.csv": csv("fname,label", [(f"clip_{one}.wav", "silence") for one in TEST]),
+    }
+
+
+def skin_lesions() -> Files:
+    """Images in two parts, several of a lesion; the same images as pixels."""
+    rows = [(f"HAM_{n // 2}", one, ("nv", "mel")[n // 2 % 2], "histo", 50.0, "male", ("scalp", "face")[n % 2])
+            for n, one in enumerate(TRAIN)]  # fmt: skip
+    pixels = ",".join(f"pixel{number:04d}" for number in range(64))
+    return {
+        **media(f"HAM10000_images_part_{1 + n % 2}/{one}.jpg" for n, one in enumerate(TRAIN)),
+        "HAM10000_metadata.csv": csv("lesion_id,image_id,dx,dx_type,age,sex,localization", rows),
+        "hmnist_8_8_L.csv": csv(f"{pixels},label", [[0] * 65] * COUNT),
+    }
+
+
+def sign_language() -> Files:
+    """Pixels in CSVs, also in folders of their own, and pictures of the signs beside them."""
+    pixels = ",".join(f"pixel{number}" for number in range(1, 65))
+
+    def table(count: int) -> str:
+        return csv(f"label,{pixels}", [(n % 5, *["0"] * 64) for n in range(count)])
+
+    return {
+        **{f"{folder}sign_mnist_train.csv": table(COUNT) for folder in ("", "sign_mnist_train/")},
+        **{f"{folder}sign_mnist_test.csv": table(ASKED) for folder in ("", "sign_mnist_test/")},
+        **media(["amer_sign2.png", "amer_sign3.png", "american_sign_language.PNG"]),
+    }
+
+
+def urban_sounds() -> Files:
+    """Slices of recordings in folders of folds, with the times where they were cut out."""
+    rows = [(f"{n // 4}-{n % 2}-0-{n}.wav", n // 4, n * 0.5, n * 0.5 + 4, 1, n // 4 + 1, n % 2, ("horn", "bark")[n % 2])
+            for n in range(COUNT)]  # fmt: skip
+    return {
+        **media(f"fold{row[5]}/{row[0]}" for row in rows),
+        "UrbanSound8K.csv": csv("slice_file_name,fsID,start,end,salience,fold,classID,class", rows),
+    }
+
+
+def sensor_sequences() -> Files:
+    """All series in one CSV, which has their subjects, and labels in another."""
+    header = "sequence,subject,step,sensor_00,sensor_01"
+
+    def series(first: int, count: int) -> str:
+        return csv(header, [(first + s, s // 3, t, s + t, s - t) for s in range(count) for t in range(8)])
+
+    return {
+        "train.csv": series(0, COUNT),
+        "train_labels.csv": csv("sequence,state", [(s, s % 2) for s in range(COUNT)]),
+        "test.csv": series(100, ASKED),
+        "sample_submission.csv": csv("sequence,state", [(100 + s, 0) for s in range(ASKED)]),
+    }
+
+
+def hundred_sports() -> Files:
+    """Paths, labels and splits in one CSV."""
+    kinds = ("air hockey", "archery")
+    counts = {"train": COUNT - 4, "test": ASKED, "valid": 4}
+    rows = [
+        (n % 2, f"{split}/{kinds[n % 2]}/{n:03d}.jpg", kinds[n % 2], split)
+        for split in counts
+        for n in range(counts[split])
+    ]
+    return {**media(row[1] for row in rows), "sports.csv": csv("class id,filepaths,labels,data set", rows)}
+
+
+def fisheries() -> Files:
+    """Two stages: the second asks for the files of the first by name, and for its own by path."""
+    classes = ("ALB", "BET")
+    stages = [f"img_{n:05d}.jpg" for n in range(900, 904)], [f"image_{n:05d}.jpg" for n in range(4)]
+    asked = [*stages[0], *(f"test_stg2/{file}" for file in stages[1])]
+    return {
+        **media(f"train/train/{classes[n % 2]}/img_{n:05d}.jpg" for n in range(COUNT)),
+        **media(f"test_stg1/test_stg1/{file}" for file in stages[0]),
+        **media(f"test_stg2/{file}" for file in stages[1]),
+        "sample_submission_stg1.csv": csv("image,ALB,BET", [(file, 0.5, 0.5) for file in stages[0]]),
+        "sample_submission_stg2.csv": csv("image,ALB,BET", [(file, 0.5, 0.5) for file in asked]),
+    }
+
+
 UNLISTED: dict[str, Callable[[], Files]] = {
     made.__name__: made
     for made in (
         career_con, plant_pathology_2021, aerial_cactus, g2net, plant_seedlings, intel_scenes, humpback_whales,
         kannada_mnist, several_tables, padded_numbers, floating_labels, two_stages, masks_beside, masks_in_classes,
         two_formats, absent_class, ids_in_a_list, numbered_classes, spaced_ids, one_hot_in_one_column, prefixed_columns,
-        planet, wheat_boxes, grades_from_one, numbers_in_every_class,
+        planet, wheat_boxes, grades_from_one, numbers_in_every_class, cell_images, blood_cells, speech_commands,
+        skin_lesions, sign_language, urban_sounds, sensor_sequences, hundred_sports, fisheries,
     )
 }  # fmt: skip

@@ -97,6 +97,17 @@ def check_items(name: str, competition: CompetitionOptions, files: Sequence[str]
         ("one_hot_in_one_column", {"form": "name", "columns": {"item": "id", "labels": ["ash", "elm", "oak"]}}),
         ("grades_from_one", {"form": "name", "classes": None}),
         ("numbers_in_every_class", {"form": "probabilities", "id": "path", "test": "test"}),
+        ("cell_images", {"labels": None, "columns": None, "form": "name"}),
+        ("blood_cells", {"labels": None, "test": "dataset2-master/dataset2-master/images/TEST"}),
+        ("speech_commands", {"kind": "audio", "test": "test", "id": "name", "form": "name"}),
+        ("skin_lesions", {"items": None, "labels": "HAM10000_metadata.csv",
+                          "columns": {"item": "image_id", "label": "dx", "group": "lesion_id"}}),
+        ("sign_language", {"kind": "image", "items": "sign_mnist_train.csv", "test": "sign_mnist_test.csv"}),
+        ("urban_sounds", {"kind": "audio", "columns": {"item": "slice_file_name", "label": "class", "fold": "fold"}}),
+        ("sensor_sequences", {"kind": "series", "metadata": "train.csv",
+                              "columns": {"item": "sequence", "label": "state", "group": "subject", "time": "step"}}),
+        ("hundred_sports", {"columns": {"item": "filepaths", "label": "labels", "split": "data set"}}),
+        ("fisheries", {"test": "sample_submission_stg2.csv", "id": "column", "form": "probabilities"}),
         ("prefixed_columns", {"form": "probabilities", "columns": {"item": "id", "label": "kind"}}),
     ],
 )  # fmt: skip
@@ -130,6 +141,8 @@ def test_what_is_typed_decides_what_depends_on_it(
 
 
 SAMPLE = {"sample_submission.csv": "id,label\nx,0\n"}
+NUMBERS = "".join(f"{n % 3},{','.join('0' * 784)}\n" for n in range(1, 9))
+SUBTYPES = "ID,Label\n" + "".join(f"{n}_{kind},0\n" for n in range(6) for kind in ("any", "epidural"))
 MEASURED = "id,label\n" + "".join(f"{n},{n / 7}\n" for n in range(6))
 TAGS = "id,label\n" + "".join(f"{one},{'a;b' if n % 2 else 'a'}\n" for n, one in enumerate(imitations.TRAIN))
 A_PICTURE = {f"train/{n}.jpg": "" for n in range(6)}
@@ -144,6 +157,12 @@ A_PICTURE = {f"train/{n}.jpg": "" for n in range(6)}
         (MADE["wheat_boxes"](), {}, "column PredictionString of sample_submission.csv has '1.0 0 0 50 50', boxes"),
         ({"notes.txt": "", **SAMPLE}, {}, "no images, videos, sounds or series are in .*competition.source=PATH"),
         ({}, {}, r"no images.*\(nothing\)"),
+        ({"emnist-train.csv": NUMBERS}, {},
+         "emnist-train.csv begins with 1, the first of 785 numbers: its first row must name the columns"),
+        ({"train.csv": "a,b\n1,2\n", "train.tar.gz": ""}, {}, "train.tar.gz is packed in a way that is not read"),
+        ({**A_PICTURE, "train.csv": SUBTYPES, "sample_submission.csv": SUBTYPES.replace("_", "x_")}, {},
+         r"train.csv has the column Label that the sample submission asks for, and none that names the items "
+         r"\(train/0.jpg, .*\): its ID is 0_any, 0_epidural, 1_any and 9 more; .*'\+competition.columns={item: NAME}'"),
         ({**A_PICTURE, **SAMPLE}, {}, "found 1 class folders .train.; .*: put each class into a folder"),
         ({**A_PICTURE, "train.csv": MEASURED}, {},
          "column label of train.csv has 0.0, 0.14.*measurements: competition.task=regression is not supported"),
@@ -181,6 +200,69 @@ def test_what_is_uncertain_is_said(tmp_path: Path) -> None:
     assert found.notes == [
         "colour of about.csv was taken for the labels: '+competition.columns={label: NAME}' names another"
     ]
+
+
+CLASSES = {
+    "cell_images": ["Parasitized", "Uninfected"],
+    "blood_cells": ["EOSINOPHIL", "LYMPHOCYTE"],
+    "speech_commands": ["bed", "no", "up", "yes"],
+    "skin_lesions": ["mel", "nv"],
+}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_folders_around_and_beside_the_classes_are_no_classes(name: str, tmp_path: Path) -> None:
+    files = imitations.write(MADE[name](), tmp_path)
+    competition = CompetitionOptions(**infer(tmp_path, files, {}).fields)
+    found = list_images(files, competition, tmp_path) if competition.kind == "image" else None
+    assert (found or list_items(files, competition, tmp_path)).classes == CLASSES[name]
+
+
+def test_series_take_their_groups_from_the_table_of_all_their_rows(tmp_path: Path) -> None:
+    files = imitations.write(MADE["sensor_sequences"](), tmp_path)
+    rows = list_items(files, CompetitionOptions(**infer(tmp_path, files, {}).fields), tmp_path).files
+    groups = rows[rows["split"] == "train"].set_index("path")["group"].to_dict()
+    assert groups == {f"train.csv/sequence/{s}.csv": str(s // 3) for s in range(imitations.COUNT)}
+
+
+@pytest.mark.parametrize(
+    ("name", "note"),
+    [
+        ("speech_commands", "sample_submission.csv has silence, which no item is labelled"),
+        ("urban_sounds", "start and end of UrbanSound8K.csv are not used, since each file has one row and may be that "
+                         "piece of a longer one: '+competition.columns={start: start, end: end}' takes such a piece of "
+                         "each file"),
+        ("urban_sounds", "the folds are those of the column fold of UrbanSound8K.csv"),
+    ],
+)  # fmt: skip
+def test_what_is_left_out_or_taken_over_is_said(name: str, note: str, tmp_path: Path) -> None:
+    assert note in inferred(MADE[name](), tmp_path).notes
+
+
+@pytest.mark.parametrize(
+    ("folds", "groups", "expected"),
+    [
+        ([1, 2, 1, 2] * 5, None, "fold"),
+        ([0, 1, 2, 3] * 5, None, "fold"),
+        ([1, 3, 1, 3] * 5, None, None),  # a gap
+        ([2, 3, 2, 3] * 5, None, None),
+        (list(range(20)), None, "fold"),
+        ([1, 2, 1, ""] * 5, None, None),
+        ([1, 2, 1, 2] * 5, [n // 4 for n in range(20)], None),  # which they tear
+        ([n // 4 % 2 for n in range(20)], [n // 4 for n in range(20)], "fold"),
+    ],
+)
+def test_folds_of_the_labels_are_taken_if_they_are_whole(
+    folds: list[object], groups: list[int] | None, expected: str | None, tmp_path: Path
+) -> None:
+    group = groups or [""] * 20
+    rows = [(one, "ab"[n % 2], folds[n], group[n]) for n, one in enumerate(imitations.TRAIN)]
+    files = {
+        **imitations.media(f"{one}.jpg" for one in imitations.TRAIN),
+        "train.csv": imitations.csv("id,label,fold,patient", rows),
+    }
+    found = inferred(files, tmp_path).fields["columns"]
+    assert (found.get("fold"), found.get("group")) == (expected, "patient" if groups else None)
 
 
 @pytest.mark.parametrize("text", [None, "", "a,b\n", "\0\1", "id;label\n1;2;3\n"])

@@ -1,0 +1,57 @@
+"""What names of sibling folders say about them: copies, parts of one folder, and what is no class."""
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+
+from kagglepipe.competitions.filenames import split_of, words_of
+
+PART_WORDS = {"part", "parts", "fold", "batch", "chunk", "volume", "vol", "disk", "shard", "archive", "piece"}
+MAX_DEPTH = 4  # folders around a training folder
+
+
+def are_parts(names: Sequence[str]) -> bool:
+    """Whether folders are parts of one that was divided: called alike but for a number, and by a word for it.
+
+    >>> are_parts(["images_part_1", "images_part_2"]), are_parts(["fold1", "fold10"]), are_parts(["c0", "c1"])
+    (True, True, False)
+    """
+    words = {tuple(words_of(name)) for name in names}
+    return len(words) == 1 and bool(PART_WORDS & {*words.pop()})
+
+
+def is_auxiliary(name: str) -> bool:
+    """Whether a folder is no class by its name, between underscores.
+
+    >>> is_auxiliary("_background_noise_"), is_auxiliary("background_noise")
+    (True, False)
+    """
+    return len(name) > 1 and name.startswith("_") and name.endswith("_")
+
+
+def copies_of_siblings(inner: Mapping[str, AbstractSet[str]]) -> list[str]:
+    """The folders that hold their siblings a second time. inner: folder -> the folders in it.
+
+    >>> copies_of_siblings({"cells": {"ill", "well"}, "ill": set(), "well": set()})
+    ['cells']
+    """
+    return [name for name, own in inner.items() if len(inner) > 2 and own == inner.keys() - {name}]
+
+
+def holder_of_training(items: Sequence[str], base: str, names: Sequence[str]) -> str | None:
+    """The one of sibling folders that holds class folders in a training folder, or the first of several equal ones.
+
+    base: the folder around them, "" or ending in `/`. None where none does, and where several differ.
+
+    >>> holder_of_training(["a/1.jpg", "b/train/cat/2.jpg", "b/train/dog/3.jpg"], "", ["a", "b"])
+    'b'
+    """
+    files: dict[str, set[str]] = {name: set() for name in names}
+    holding = set()
+    for item in items:
+        name, *folders = item.removeprefix(base).split("/")[:-1] or [""]
+        if item.startswith(base) and name in files:
+            files[name].add("/".join(item.removeprefix(f"{base}{name}/").split("/")))
+            if any(split_of(folder) == "train" for folder in folders[:-1][:MAX_DEPTH]):
+                holding.add(name)
+    found = [name for name in names if name in holding]
+    return found[0] if found and all(files[name] == files[found[0]] for name in found) else None
