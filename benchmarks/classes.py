@@ -39,11 +39,12 @@ GRID, SIDE = TrainingOptions().regularisation, 96
 
 @contextmanager
 def step(name: str) -> Iterator[None]:
-    """Print the time of a step, and the peak memory so far."""
-    start = time.perf_counter()
+    """Print the time of a step, the seconds of all cores that it used, and the peak memory so far."""
+    start, used = time.perf_counter(), time.process_time()
     yield
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-    print(f"{name:<44} {time.perf_counter() - start:8.1f} s   peak so far {peak:.2f} GB", flush=True)
+    took, cores = time.perf_counter() - start, time.process_time() - used
+    print(f"{name:<44} {took:8.1f} s   {cores:8.1f} s of cores   peak so far {peak:.2f} GB", flush=True)
 
 
 def draw_labels(random: np.random.Generator, rows: int, classes: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TypedDict
 
 import numpy as np
@@ -10,9 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from kagglepipe.errors import UserError
-from kagglepipe.predictions.frame import Labels, Probs, labels, scorable
-from kagglepipe.predictions.metric_needs import class_fault
-from kagglepipe.predictions.metrics import find_metric
+from kagglepipe.predictions.frame import Labels, Probs, labels, probabilities, scorable
+from kagglepipe.predictions.metrics import class_fault, find_metric
 from kagglepipe.predictions.uncertainty import (
     Interval,
     accuracy_interval,
@@ -60,8 +59,7 @@ def score(name: str, frame: pd.DataFrame, classes: Sequence[str]) -> float:
         raise UserError(fault)
     if frame.empty:
         raise ValueError("a frame without rows has no score")
-    probs = scorable(frame, classes)
-    return metric.function(probs if metric.file is None else np.asarray(probs), labels(frame, classes))
+    return metric.function(_probs_of(frame, classes, name), labels(frame, classes))
 
 
 def score_interval(name: str, probs: Probs, truth: Labels, groups: Labels) -> Interval:
@@ -71,7 +69,8 @@ def score_interval(name: str, probs: Probs, truth: Labels, groups: Labels) -> In
     """
     metric = find_metric(name)
     if metric.rows is None:
-        return jackknife_interval(lambda rows: metric.function(probs[rows], truth[rows]), groups, metric.limits)
+        without = partial(metric.scores_without, probs, truth)
+        return jackknife_interval(metric.function(probs, truth), without, groups, metric.limits)
     rows = metric.rows(probs, truth)
     return accuracy_interval(rows == 1, groups) if metric.limits == (0, 1) else loss_interval(rows, groups)
 
@@ -83,7 +82,7 @@ def summarise(name: str, frame: pd.DataFrame, classes: Sequence[str], groups: Gr
     Raises UserError for an unknown metric, ValueError for an empty frame or an id without a group.
     """
     value = score(name, frame, classes)
-    probs, truth = scorable(frame, classes), labels(frame, classes)
+    probs, truth = _probs_of(frame, classes, name), labels(frame, classes)
     numbers = frame["fold"].to_numpy(dtype=np.int64)
     fold_scores = {int(k): score(name, frame[numbers == k], classes) for k in np.unique(numbers)}
     values = np.array(list(fold_scores.values()))
@@ -115,6 +114,11 @@ def format_summary(summary: Summary, name: str) -> str:
         f"folds {format_score(summary['fold_mean'])} ± {format_score(summary['fold_sd'])}",
     ]
     return ", ".join(parts)
+
+
+def _probs_of(frame: pd.DataFrame, classes: Sequence[str], name: str) -> Probs:
+    """Probabilities for a metric: of one of the user's own, which knows arrays alone, all of them."""
+    return scorable(frame, classes) if find_metric(name).file is None else probabilities(frame, classes)
 
 
 def _codes_by_id(ids: pd.Series, groups: Groups | None) -> Labels:

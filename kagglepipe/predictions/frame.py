@@ -99,8 +99,11 @@ def average_folds(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _mean(frames: Sequence[pd.DataFrame], classes: Sequence[str]) -> Probs:
-    """Mean probabilities of row-aligned frames, (F, N, C) -> (N, C)."""
-    return np.asarray(np.mean([probabilities(frame, classes) for frame in frames], axis=0))
+    """Mean probabilities of row-aligned frames, F times (N, C) -> (N, C)."""
+    total = probabilities(frames[0], classes)
+    for frame in frames[1:]:
+        total = total + probabilities(frame, classes)
+    return total / len(frames)
 
 
 def _frame(ids: Sequence[str], probs: npt.ArrayLike, classes: Sequence[str], truth: Labels | None) -> pd.DataFrame:
@@ -158,8 +161,9 @@ def probabilities(frame: pd.DataFrame, classes: Sequence[str]) -> Probs:
         return frame[list(classes)].to_numpy(dtype=np.float64)
     if len(frame) * len(classes) > MAX_CELLS:
         raise UserError(
-            f"{len(frame):,} rows of {len(classes):,} classes are too many to be blended, compared or written as "
-            f"probabilities: each row would need all classes, {len(frame) * len(classes) * 8 / 1e9:.0f} GB"
+            f"{len(frame):,} rows of {len(classes):,} classes are too many to be blended, compared, written as "
+            "probabilities or scored by a metric of a file: each row would need all classes, "
+            f"{len(frame) * len(classes) * 8 / 1e9:.0f} GB"
         )
     return np.asarray(top_of_frame(frame, classes))
 

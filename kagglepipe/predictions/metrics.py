@@ -14,12 +14,25 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from kagglepipe.errors import UserError
 from kagglepipe.options import LOG_LOSS_CLIP, is_own_metric
 from kagglepipe.predictions.frame import Labels, Probs
+from kagglepipe.predictions.pooled_metrics import (
+    CountScore,
+    average_precision,
+    average_precision_without,
+    balanced_accuracy,
+    count_rows,
+    counts_without,
+    f1_binary,
+    f1_macro,
+    matthews,
+    roc_auc,
+    roc_auc_without,
+)
 from kagglepipe.predictions.top_classes import FULL_CLASSES, TopClasses
+from kagglepipe.predictions.uncertainty import leave_out
 
 ROUNDED = 1e-7  # probabilities are stored as float32, whose last step below 1 is 6e-8
 
@@ -48,7 +61,8 @@ class Metric:
     """A metric; NaN where it is undefined, as ROC AUC of a single class.
 
     limits: its least and largest value. rows: a number for each row, of which the score is the mean, if it is one.
-    file: of a metric of the user's own.
+    without: (probs, truth, blocks 0 … U - 1 (N,)) -> the score without each block, (U,), if it is faster than by one
+    block after the other. file: of a metric of the user's own.
     """
 
     function: Score
@@ -56,6 +70,7 @@ class Metric:
     greater_is_better: bool = True
     limits: tuple[float, float] = (0.0, 1.0)
     rows: Callable[[Probs, Labels], Rows] | None = None
+    without: Callable[[Probs, Labels, Labels], Rows] | None = None
     file: Path | None = None
 
     @property
@@ -79,8 +94,14 @@ class Metric:
         best = self.limits[self.greater_is_better]
         return best if math.isfinite(best) else None
 
+    def scores_without(self, probs: Probs, truth: Labels, blocks: Labels) -> Rows:
+        """Score of the rows without each block 0 … U - 1 (N,) of them, (U,)."""
+        if self.without is not None:
+            return self.without(probs, truth, blocks)
+        return leave_out(lambda rows: self.function(probs[rows], truth[rows]), blocks)
 
-# --- metrics of the most probable class; ties go to the first class ------------------------------------------------
+
+# --- metrics that are means over the rows --------------------------------------------------------------------------
 
 
 def accuracy(probs: Probs, truth: Labels) -> float:
@@ -90,69 +111,6 @@ def accuracy(probs: Probs, truth: Labels) -> float:
     0.5
     """
     return float(row_hits(probs, truth).mean())
-
-
-def balanced_accuracy(probs: Probs, truth: Labels) -> float:
-    """Mean recall over the classes that have rows."""
-    hits, actual, _ = _counts(probs, truth)
-    present = actual > 0
-    return float((hits[present] / actual[present]).mean())
-
-
-def f1_binary(probs: Probs, truth: Labels) -> float:
-    """F1 = 2 TP / (2 TP + FP + FN) of the second class; 0 where it is neither a truth nor a prediction."""
-    hits, actual, named = _counts(probs, truth)
-    either = actual[1] + named[1]  # 2 TP + FP + FN
-    return float(2 * hits[1] / either) if either else 0.0
-
-
-def f1_macro(probs: Probs, truth: Labels) -> float:
-    """Mean F1 of the classes that occur as truth or as prediction."""
-    hits, actual, named = _counts(probs, truth)
-    either = actual + named  # 2 TP + FP + FN
-    present = either > 0
-    return float((2 * hits[present] / either[present]).mean())
-
-
-def matthews(probs: Probs, truth: Labels) -> float:
-    """Matthews correlation coefficient, in [-1, 1]; 0 where all truths, or all predictions, are one class.
-
-    Gorodkin 2004, "Comparing two K-category assignments by a K-category correlation coefficient".
-    """
-    hits, actual, named = (counts.astype(np.float64) for counts in _counts(probs, truth))
-    rows = float(len(truth))
-    spread = math.sqrt((rows**2 - (actual**2).sum()) * (rows**2 - (named**2).sum()))
-    return float((hits.sum() * rows - (actual * named).sum()) / spread) if spread else 0.0
-
-
-# --- metrics of the order of the rows ------------------------------------------------------------------------------
-
-
-def roc_auc(probs: Probs, truth: Labels) -> float:
-    """Area under the ROC curve by ranks (Hanley and McNeil 1982).
-
-    Two classes: the second is the positive one. More: the mean of one-vs-rest over the classes that have both
-    positive and negative rows; NaN where none has.
-
-    >>> roc_auc(np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]]), np.array([0, 1, 0]))
-    1.0
-    """
-    return _mean_of_columns(_area, probs, truth)
-
-
-def average_precision(probs: Probs, truth: Labels) -> float:
-    """Average precision: the mean over positive rows of the precision at their probability, without interpolation.
-
-    Two classes: the second is the positive one. More: the mean of one-vs-rest over the classes that have rows; NaN
-    where there is no positive row.
-
-    >>> average_precision(np.array([[0.9, 0.1], [0.2, 0.8], [0.1, 0.9]]), np.array([0, 1, 0]))
-    0.5
-    """
-    return _mean_of_columns(_precision, probs, truth)
-
-
-# --- metrics of probabilities --------------------------------------------------------------------------------------
 
 
 def log_loss(probs: Probs, truth: Labels, clip: float = LOG_LOSS_CLIP) -> float:
@@ -202,18 +160,30 @@ def row_losses(probs: Probs, truth: Labels, clip: float = LOG_LOSS_CLIP) -> Rows
 # --- the table -----------------------------------------------------------------------------------------------------
 
 LABELS = Needs("labels")
+
+
+def metric_of_counts(value: CountScore, needs: Needs = LABELS, limits: tuple[float, float] = (0.0, 1.0)) -> Metric:
+    """Make a metric of the most probable class from a function of the classes' numbers of rows."""
+    return Metric(
+        lambda probs, truth: value(count_rows(probs, truth)), needs, limits=limits,
+        without=partial(counts_without, value),
+    )  # fmt: skip
+
+
 METRICS: dict[str, Metric] = {
     "accuracy": Metric(accuracy, LABELS, rows=row_hits),
-    "balanced_accuracy": Metric(balanced_accuracy, LABELS),
+    "balanced_accuracy": metric_of_counts(balanced_accuracy),
     "log_loss": Metric(
         log_loss, Needs("probabilities"), greater_is_better=False, limits=(0.0, math.inf), rows=row_losses
     ),
-    "roc_auc": Metric(roc_auc, Needs("order", (2, FULL_CLASSES))),
-    "average_precision": Metric(average_precision, Needs("order", (2, FULL_CLASSES), positive=True)),
-    "f1_binary": Metric(f1_binary, Needs("labels", (2, 2), positive=True)),
+    "roc_auc": Metric(roc_auc, Needs("order", (2, FULL_CLASSES)), without=roc_auc_without),
+    "average_precision": Metric(
+        average_precision, Needs("order", (2, FULL_CLASSES), positive=True), without=average_precision_without
+    ),
+    "f1_binary": metric_of_counts(f1_binary, Needs("labels", (2, 2), positive=True)),
     "f1_micro": Metric(accuracy, LABELS, rows=row_hits),  # they are equal where each row has one class
-    "f1_macro": Metric(f1_macro, LABELS),
-    "matthews": Metric(matthews, LABELS, limits=(-1.0, 1.0)),
+    "f1_macro": metric_of_counts(f1_macro),
+    "matthews": metric_of_counts(matthews, limits=(-1.0, 1.0)),
     "top_3_accuracy": Metric(
         partial(top_k_accuracy, k=3), Needs("probabilities", (4, math.inf)), rows=partial(row_hits_in_top, k=3)
     ),
@@ -260,6 +230,40 @@ def is_metric(name: str) -> bool:
     return name in METRICS or is_own_metric(name) or name.startswith("log_loss#")
 
 
+# --- which fit -----------------------------------------------------------------------------------------------------
+
+
+def class_fault(name: str, classes: int) -> str | None:
+    """Why a metric does not fit this many classes, with what to type; None if it does.
+
+    >>> class_fault("f1_binary", 3)
+    'competition.metric=f1_binary needs 2 classes, there are 3: type competition.metric=f1_micro or f1_macro'
+    """
+    least, largest = find_metric(name).needs.classes
+    if least <= classes <= largest:
+        return None
+    needed = f"{least}" if least == largest else f"{least} or more" if math.isinf(largest) else f"{least} to {largest}"
+    others = other_metrics("multiclass", classes, name)
+    return f"competition.metric={name} needs {needed} classes, there are {classes}: {others}"
+
+
+def fitting_metrics(task: str = "multiclass", classes: int | None = None) -> list[str]:
+    """Names in METRICS of the metrics of a task; classes: how many there are, None for any number.
+
+    >>> sorted(set(fitting_metrics()) - set(fitting_metrics(classes=4)))
+    ['f1_binary', 'top_5_accuracy']
+    """
+    needs = {name: metric.needs for name, metric in METRICS.items() if metric.needs.task == task}
+    return [name for name, one in needs.items() if classes is None or one.classes[0] <= classes <= one.classes[1]]
+
+
+def other_metrics(task: str, classes: int | None = None, name: str = "") -> str:
+    """Say what to type instead: metrics that fit, those of the same family if there are any."""
+    fitting = fitting_metrics(task, classes)
+    near = [one for one in fitting if one.startswith(f"{name.partition('_')[0]}_")]
+    return f"type competition.metric={' or '.join(near or fitting[:3])}"
+
+
 # --- parts ---------------------------------------------------------------------------------------------------------
 
 
@@ -268,37 +272,3 @@ def _is_clip(text: str) -> bool:
         return 0 < float(text) < 0.5
     except ValueError:
         return False
-
-
-def _counts(probs: Probs, truth: Labels) -> tuple[Labels, Labels, Labels]:
-    """Rows of each class, (C,) each: truly and predicted so, truly so, predicted so."""
-    predicted, count = probs.argmax(axis=1), probs.shape[1]
-    hits, actual, named = (np.bincount(of, minlength=count) for of in (truth[predicted == truth], truth, predicted))
-    return hits, actual, named
-
-
-def _mean_of_columns(of_column: Callable[[Rows, npt.NDArray[np.bool_]], float], probs: Probs, truth: Labels) -> float:
-    """Compute it for the second of two classes, else the mean of one-vs-rest over the classes where it is defined."""
-    classes = [1] if probs.shape[1] == 2 else range(probs.shape[1])
-    values = [of_column(probs[:, k], truth == k) for k in classes]
-    defined = [value for value in values if not math.isnan(value)]
-    return float(np.mean(defined)) if defined else math.nan
-
-
-def _area(values: Rows, positive: npt.NDArray[np.bool_]) -> float:
-    """Area under the ROC curve of one column (N,), by the positives' rank sum; NaN for a single class."""
-    hits, misses = int(positive.sum()), int((~positive).sum())
-    if hits == 0 or misses == 0:
-        return math.nan
-    ranks = pd.Series(values).rank().to_numpy()  # ties share their mean rank
-    return float((ranks[positive].sum() - hits * (hits + 1) / 2) / (hits * misses))
-
-
-def _precision(values: Rows, positive: npt.NDArray[np.bool_]) -> float:
-    """Average precision of one column (N,); rows of equal values count together; NaN without a positive row."""
-    if not positive.any():
-        return math.nan
-    order = np.argsort(-values, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(values[order])), len(values) - 1)  # the last row of each value
-    hits = np.cumsum(positive[order])[ends]
-    return float((np.diff(hits, prepend=0) / hits[-1] * hits / (ends + 1)).sum())

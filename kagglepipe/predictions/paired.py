@@ -157,10 +157,12 @@ def metric_gain(name: str, probs: Probs, other: Probs, truth: Labels, groups: La
     """Gain of `probs` over `other` in a metric that is no mean over rows, with its jackknife interval."""
     metric = find_metric(name)
 
-    def gain(some: Labels) -> float:
-        return metric.sign * (metric.function(probs[some], truth[some]) - metric.function(other[some], truth[some]))
+    def without(blocks: Labels) -> npt.NDArray[np.float64]:
+        ones, others = (metric.scores_without(of, truth, blocks) for of in (probs, other))
+        return metric.sign * (ones - others)
 
-    return jackknife_gain(gain, groups, level=level)
+    whole = metric.sign * (metric.function(probs, truth) - metric.function(other, truth))
+    return jackknife_gain(whole, without, groups, level=level)
 
 
 def score_gain(one: Probs, other: Probs, rows: EvalRows) -> Gain:

@@ -21,6 +21,7 @@ from kagglepipe.predictions.frame import Labels
 
 Floats = npt.NDArray[np.float64]
 Interval = tuple[float, float]
+Without = Callable[[Labels], Floats]  # blocks 0 … U - 1 (N,) of rows -> the value without each, (U,)
 
 LEVEL = 0.95
 NORMAL = 1.96  # the quantile of LEVEL
@@ -65,9 +66,9 @@ def jackknife_error(without: Floats) -> Floats:
     return np.asarray(np.sqrt((count - 1) / count * ((without - without.mean(axis=0)) ** 2).sum(axis=0)))
 
 
-def leave_groups_out(value: Callable[[Labels], float], groups: Labels) -> Floats:
-    """Evaluate `value`, a function of row numbers, without each block of groups, (U,)."""
-    blocks, rows = group_blocks(groups), np.arange(len(groups))
+def leave_out(value: Callable[[Labels], float], blocks: Labels) -> Floats:
+    """Evaluate `value`, a function of row numbers, without each block 0 … U - 1 (N,) of rows, (U,)."""
+    rows = np.arange(len(blocks))
     return np.array([value(rows[blocks != block]) for block in range(int(blocks.max()) + 1)])
 
 
@@ -144,17 +145,17 @@ def loss_interval(losses: Floats, groups: Labels) -> Interval:
 
 
 def jackknife_interval(
-    value: Callable[[Labels], float], groups: Labels, limits: tuple[float, float] = (0.0, 1.0)
+    whole: float, without: Without, groups: Labels, limits: tuple[float, float] = (0.0, 1.0)
 ) -> Interval:
-    """95 % interval of a score; value: row numbers -> their score, NaN where undefined.
+    """95 % interval of a score `whole`, with groups 0 … G - 1 (N,) of rows; NaN where it is undefined without some.
 
     limits: the least and the largest score. Where one of them is infinite the interval is Student's, symmetric.
     """
     count, (least, largest) = int(groups.max()) + 1, limits
     if count < MIN_GROUPS:
         return UNKNOWN
-    whole, width = value(np.arange(len(groups))), largest - least
-    error, units = float(jackknife_error(leave_groups_out(value, groups))), effective_groups(groups)
+    width, units = largest - least, effective_groups(groups)
+    error = float(jackknife_error(without(group_blocks(groups))))
     if math.isinf(width):
         reach = _quantile(units, LEVEL) * error
         return whole - reach, whole + reach
@@ -180,13 +181,13 @@ def mean_gains(gaps: Floats, groups: Labels, *, level: float = LEVEL) -> list[Ga
     ]
 
 
-def jackknife_gain(value: Callable[[Labels], float], groups: Labels, *, level: float = LEVEL) -> Gain:
-    """Difference with its t interval; value: row numbers -> the difference on them, which need not be a mean."""
-    whole = value(np.arange(len(groups)))
-    without = leave_groups_out(value, groups) if int(groups.max()) else np.zeros(1)
-    error = float(jackknife_error(without))
-    differ = 0 if whole == error == 0 else len(without)
-    return _gain(whole, error, effective_groups(group_blocks(groups)), level, differ)
+def jackknife_gain(whole: float, without: Without, groups: Labels, *, level: float = LEVEL) -> Gain:
+    """Difference, which need not be a mean, with its t interval by groups 0 … G - 1 (N,)."""
+    blocks = group_blocks(groups)
+    values = without(blocks) if int(groups.max()) else np.zeros(1)
+    error = float(jackknife_error(values))
+    differ = 0 if whole == error == 0 else len(values)
+    return _gain(whole, error, effective_groups(blocks), level, differ)
 
 
 def _gain(value: float, error: float, units: float, level: float, differ: int) -> Gain:

@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize_scalar
+from scipy.sparse import csr_array
 
+from kagglepipe.predictions.top_classes import row_blocks
 from kagglepipe.training.features import Features
 from kagglepipe.training.head import UNSEEN_BIAS, ExtraRows, Head, Labels
 
@@ -59,7 +61,7 @@ class DiscriminantFitter:
         sums = self._sums_without(fold)
         if extra is not None:
             sums = sums + self._sums(extra.views, extra.labels, np.ones(len(extra.labels), bool))
-        return discriminant(sums, c, sharpness)
+        return Discriminants(sums).head(c, sharpness)
 
     def history(self, fold: int) -> list[dict[str, float]]:
         """Inner log loss of each C, as rows of log.csv."""
@@ -79,17 +81,18 @@ class DiscriminantFitter:
             sums, rows = self._sums(self.views, self.labels, (self.folds != fold) & ~is_inner), np.flatnonzero(is_inner)
         rows = rows[sums.count[self.labels[rows]] > 0]  # a class that is not seen has no finite loss
         rows = rows[:: max(1, len(rows) // CHECKED_ROWS)]
-        return [(*self._best_sharpness(sums, rows, c), c) for c in self.grid]
-
-    def _best_sharpness(self, sums: Sums, rows: Labels, c: float) -> tuple[float, float]:
-        """(log loss, sharpness) where the log loss of `rows`, averaged over their views, is least."""
         if not len(rows):  # each class has one row: there is nothing to choose by
-            return 0.0, 1.0
-        head, prior = discriminant(sums, c, 1.0), log_shares(sums.count)
-        scores = [head.logits(view[rows]) - prior for view in self.views]
+            return [(0.0, 1.0, c) for c in self.grid]
+        discriminants = Discriminants(sums)
+        return [(*self._best_sharpness(discriminants.head(c, 1.0), sums, rows), c) for c in self.grid]
+
+    def _best_sharpness(self, head: Head, sums: Sums, rows: Labels) -> tuple[float, float]:
+        """(log loss, sharpness) where the log loss of `rows`, averaged over their views, is least."""
+        prior = log_shares(sums.count).astype(np.float32)
+        scores = [view[rows].astype(np.float32) @ head.weight.T + (head.bias - prior) for view in self.views]
 
         def loss(power: float) -> float:
-            return float(np.mean([log_loss_of(2.0**power * one + prior, self.labels[rows]) for one in scores]))
+            return float(np.mean([log_loss_of(one, 2.0**power, prior, self.labels[rows]) for one in scores]))
 
         best = minimize_scalar(loss, bounds=SHARPNESS, method="bounded", options={"xatol": 0.05})
         return float(best.fun), float(2.0**best.x)
@@ -110,30 +113,39 @@ class DiscriminantFitter:
                 rows = chosen[start : start + ROWS_AT_ONCE]
                 block = view[rows].astype(np.float32)
                 gram += weight * (block.T @ block)
-                np.add.at(total, labels[rows], weight * block)
+                seen, of_row = np.unique(labels[rows], return_inverse=True)
+                members = csr_array((np.full(len(rows), weight), (of_row, np.arange(len(rows)))))
+                total[seen] += members @ block
         return Sums(np.bincount(labels[chosen], minlength=self.classes).astype(np.float64), total, gram)
 
 
-def discriminant(sums: Sums, c: float, sharpness: float) -> Head:
-    """Head of discriminants x·Σ⁻¹m - m·Σ⁻¹m / 2, times `sharpness`, and logarithms of the classes' shares.
+class Discriminants:
+    """Linear discriminants of the classes that have rows, for any C."""
 
-    m: difference of a class' mean and that of all rows. Σ: covariance within the classes, shrunk by 1 / (1 + c).
-    """
-    seen, rows = np.flatnonzero(sums.count), sums.count.sum()
-    features, centre = sums.total.shape[1], sums.total.sum(axis=0) / rows
-    means = sums.total[seen] / sums.count[seen, None]
-    within = (sums.gram - (means * sums.count[seen, None]).T @ means) / rows
-    spread = np.trace(sums.gram / rows - np.outer(centre, centre)) if len(seen) == rows else np.trace(within)
-    shrinkage = 1 / (1 + c)
-    within *= 1 - shrinkage
-    within[np.diag_indices(features)] += shrinkage * spread / features + np.finfo(np.float32).eps
-    away = means - centre
-    solved = cho_solve(cho_factor(within), away.T).T  # (seen, F)
-    weight = np.zeros((len(sums.count), features), np.float32)
-    bias = np.full(len(sums.count), UNSEEN_BIAS, np.float32)
-    weight[seen] = sharpness * solved
-    bias[seen] = -sharpness * (solved * (away / 2 + centre)).sum(axis=1) + log_shares(sums.count)[seen]
-    return Head(weight, bias, c)
+    def __init__(self, sums: Sums) -> None:
+        self.count, self.seen, rows = sums.count, np.flatnonzero(sums.count), sums.count.sum()
+        size = sums.count[self.seen, None]
+        means, self.centre = sums.total[self.seen] / size, sums.total.sum(axis=0) / rows
+        self.away, scaled = means - self.centre, means * np.sqrt(size)
+        self.within = (sums.gram - scaled.T @ scaled) / rows  # a matrix times its transpose takes half of a product
+        centred = sums.gram / rows - np.outer(self.centre, self.centre)
+        self.spread = np.trace(centred if len(self.seen) == rows else self.within) / len(self.centre)
+
+    def head(self, c: float, sharpness: float) -> Head:
+        """Head of discriminants x·Σ⁻¹m - m·Σ⁻¹m / 2, times `sharpness`, and logarithms of the classes' shares.
+
+        m: difference of a class' mean and that of all rows. Σ: covariance within the classes, shrunk by 1 / (1 + c).
+        """
+        shrinkage = 1 / (1 + c)
+        shrunk = (1 - shrinkage) * self.within
+        shrunk[np.diag_indices(len(shrunk))] += shrinkage * self.spread + np.finfo(np.float32).eps
+        solved = cho_solve(cho_factor(shrunk, overwrite_a=True), self.away.T).T  # (seen, F)
+        weight = np.zeros((len(self.count), len(shrunk)), np.float32)
+        bias = np.full(len(self.count), UNSEEN_BIAS, np.float32)
+        weight[self.seen] = sharpness * solved
+        offset = (solved * (self.away / 2 + self.centre)).sum(axis=1)
+        bias[self.seen] = log_shares(self.count)[self.seen] - sharpness * offset
+        return Head(weight, bias, c)
 
 
 def log_shares(count: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -141,9 +153,13 @@ def log_shares(count: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.log(np.where(count > 0, count, count.sum()) / count.sum())
 
 
-def log_loss_of(logits: NDArray[np.float64], truth: Labels) -> float:
-    """Mean log loss of logits (N, C)."""
-    top = logits.max(axis=1)
-    return float(
-        (np.log(np.exp(logits - top[:, None]).sum(axis=1)) + top - logits[np.arange(len(truth)), truth]).mean()
-    )
+def log_loss_of(scores: NDArray[np.float32], sharpness: float, prior: NDArray[np.float32], truth: Labels) -> float:
+    """Mean log loss of the logits sharpness · scores (N, C) + prior (C,), a few rows at a time."""
+    loss = 0.0
+    for rows in row_blocks(len(scores)):
+        logits = np.float32(sharpness) * scores[rows]
+        logits += prior
+        logits -= logits.max(axis=1, keepdims=True)
+        own = logits[np.arange(len(logits)), truth[rows]]
+        loss += float((np.log(np.exp(logits, out=logits).sum(axis=1)) - own).sum(dtype=np.float64))
+    return loss / len(scores)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax, softmax
+from scipy.special import log_softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
@@ -45,8 +45,11 @@ class Head:
         if len(self.bias) > FULL_CLASSES:
             probs: NDArray[Any] = np.empty((len(features), len(self.bias)), np.float32)
             for rows in row_blocks(len(features)):
-                logits = features[rows].astype(np.float32) @ self.weight.T + self.bias
-                probs[rows] = softmax(logits, axis=1)
+                logits = np.matmul(features[rows].astype(np.float32), self.weight.T, out=probs[rows])
+                logits += self.bias
+                logits -= logits.max(axis=1, keepdims=True)
+                np.exp(logits, out=logits)
+                logits /= logits.sum(axis=1, keepdims=True)
             return probs
         return np.exp(log_softmax(self.logits(features), axis=-1))
 

@@ -20,8 +20,7 @@ from kagglepipe.predictions.calibration import (
     fit_thresholds,
     reliability,
 )
-from kagglepipe.predictions.metric_needs import fitting_metrics
-from kagglepipe.predictions.metrics import METRICS, log_loss, row_losses
+from kagglepipe.predictions.metrics import METRICS, fitting_metrics, log_loss, row_losses
 from kagglepipe.predictions.paired import metric_gain, smoothed_losses
 from kagglepipe.predictions.slices import slice_scores
 from kagglepipe.predictions.uncertainty import laplace_error

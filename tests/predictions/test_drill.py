@@ -10,8 +10,7 @@ import pytest
 from kagglepipe.predictions.drill import ShakeUp, medal, medal_ranks, rank_among, row_scorer, shake_up
 from kagglepipe.predictions.evaluation import score
 from kagglepipe.predictions.frame import oof_frame
-from kagglepipe.predictions.metric_needs import fitting_metrics
-from kagglepipe.predictions.metrics import METRICS
+from kagglepipe.predictions.metrics import METRICS, fitting_metrics
 from kagglepipe.segments.metrics import SEGMENT_SCORES, segment_scores, video_scorer
 
 CLASSES = ["cat", "dog"]

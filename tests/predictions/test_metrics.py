@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from kagglepipe.errors import UserError
 from kagglepipe.options import CompetitionOptions
-from kagglepipe.predictions import evaluation, metrics, uncertainty
+from kagglepipe.predictions import evaluation, metrics, pooled_metrics, uncertainty
 from kagglepipe.predictions.frame import oof_frame
-from kagglepipe.predictions.metric_needs import fitting_metrics
+from kagglepipe.predictions.metrics import fitting_metrics
 
 CLASSES = ["cat", "dog", "eel", "fox", "gnu", "hen", "ibis"]
 
@@ -264,3 +264,49 @@ def test_one_fold_has_no_deviation() -> None:
     frame = make_frame(np.array([[0.8, 0.2], [0.8, 0.2]]), np.array([0, 1]), folds=1)
     summary = evaluation.summarise("accuracy", frame, CLASSES[:2], None)
     assert (summary["fold_mean"], summary["fold_sd"]) == (0.5, 0.0)
+
+
+# --- without each block --------------------------------------------------------------------------------------------
+
+NOT_MEANS = [name for name, metric in metrics.METRICS.items() if metric.rows is None]
+
+
+def one_after_the_other(name: str, probs: np.ndarray, truth: np.ndarray, blocks: np.ndarray) -> np.ndarray:
+    """The plain jackknife: the metric of the rows that are left, block by block."""
+    metric = metrics.METRICS[name]
+    return uncertainty.leave_out(lambda rows: metric.function(probs[rows], truth[rows]), blocks)
+
+
+@pytest.mark.filterwarnings("error")
+@given(data=st.data())
+@pytest.mark.parametrize("name", NOT_MEANS)
+def test_scores_without_each_block_are_those_of_the_rows_that_are_left(name: str, data: st.DataObject) -> None:
+    probs, truth = data.draw(predictions(2, int(min(metrics.METRICS[name].needs.classes[1], 7))))
+    blocks = np.arange(len(truth)) % data.draw(st.integers(2, 6))
+    if blocks.max() > 0:
+        found = metrics.METRICS[name].scores_without(probs, truth, blocks)
+        np.testing.assert_allclose(found, one_after_the_other(name, probs, truth, blocks), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", NOT_MEANS)
+def test_scores_without_each_block_do_not_depend_on_how_many_are_taken_at_a_time(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(0)
+    classes = int(min(metrics.METRICS[name].needs.classes[1], 12))
+    probs, truth = random.dirichlet(np.ones(classes), 150), random.integers(classes, size=150)
+    blocks = random.permutation(150) % 40
+    expected = one_after_the_other(name, probs, truth, blocks)
+    for cells in (1, 300, 2**20):
+        monkeypatch.setattr(pooled_metrics, "CELLS_AT_ONCE", cells)
+        found = metrics.METRICS[name].scores_without(probs, truth, blocks)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", NOT_MEANS)
+def test_metrics_that_are_no_mean_look_at_all_rows_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """200 slices of 100,000 rows of 500 classes would take minutes."""
+    monkeypatch.setattr(metrics, "leave_out", None)
+    frame = noisy(60)
+    low, high = evaluation.summarise(name, frame, CLASSES[:2], None)["interval"]
+    assert low < evaluation.score(name, frame, CLASSES[:2]) < high

@@ -9,6 +9,7 @@ import pytest
 from kagglepipe.errors import UserError
 from kagglepipe.files import write_parquet
 from kagglepipe.predictions import frame as frames
+from kagglepipe.predictions import metrics, own_metric
 from kagglepipe.predictions.evaluation import summarise
 from kagglepipe.predictions.metrics import METRICS
 from kagglepipe.predictions.submission import build_submission
@@ -59,6 +60,22 @@ def test_scores_and_intervals_equal_those_of_all_classes(
 def test_metrics_of_the_order_within_a_class_are_refused(oof: pd.DataFrame) -> None:
     with pytest.raises(UserError, match="roc_auc needs 2 to 500 classes, there are 600"):
         summarise("roc_auc", oof, CLASSES, None)
+
+
+def test_a_metric_of_a_file_gets_all_classes_of_each_row(
+    tmp_path: Path, oof: pd.DataFrame, truth: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_metric, "OWN_METRICS", {})
+    text = "def brier(truth, probabilities):\n    return ((probabilities.sum(axis=1) - 1) ** 2).mean() + truth.mean()"
+    (tmp_path / "mine.py").write_text(text)
+    monkeypatch.setattr(metrics, "OWN_METRICS", own_metric.OWN_METRICS)
+    name = own_metric.name_metric(f"{tmp_path / 'mine.py'}:brier")
+    found = summarise(name, oof, CLASSES, None)
+    assert found["score"] == pytest.approx(truth.mean())
+    assert found["interval"][0] < found["score"] < found["interval"][1]
+    monkeypatch.setattr(frames, "MAX_CELLS", ROWS * COUNT - 1)
+    with pytest.raises(UserError, match="400 rows of 600 classes are too many"):
+        summarise(name, oof, CLASSES, None)
 
 
 def test_a_row_keeps_the_most_probable_classes_the_first_of_ties_and_the_true_one(

@@ -1,6 +1,8 @@
 """Intervals: by hand, at their limits, and how often they hold what is true."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -10,14 +12,14 @@ from hypothesis import strategies as st
 
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.predictions.evaluation import score_interval
-from kagglepipe.predictions.metric_needs import fitting_metrics
-from kagglepipe.predictions.metrics import METRICS
+from kagglepipe.predictions.metrics import METRICS, fitting_metrics
 from kagglepipe.predictions.uncertainty import (
     accuracy_interval,
     format_difference,
     format_interval,
     format_two,
     jackknife_gain,
+    leave_out,
     loss_interval,
     mean_gains,
     share_interval,
@@ -191,11 +193,15 @@ def test_a_loss_has_an_interval_above_0_that_reaches_further_up() -> None:
     assert low * high == pytest.approx(mean**2)
 
 
+def means_without(gaps: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    return partial(leave_out, lambda rows: float(gaps[rows].mean()))
+
+
 def test_the_jackknife_of_a_mean_is_the_mean_s_own_error() -> None:
     gaps = np.random.default_rng(0).normal(0.3, 1, 24)
     (gain,) = mean_gains(gaps[:, None], np.arange(24))
     assert gain.high - gain.value == pytest.approx(2.0687 * gaps.std(ddof=1) / math.sqrt(24), rel=1e-4)
-    again = jackknife_gain(lambda rows: float(gaps[rows].mean()), np.arange(24))
+    again = jackknife_gain(gaps.mean(), means_without(gaps), np.arange(24))
     assert (again.low, again.high) == pytest.approx((gain.low, gain.high))
     (copied,) = mean_gains(np.repeat(gaps, 50)[:, None], np.arange(1200) // 50)  # rows of one group count once
     assert (copied.low, copied.high) == pytest.approx((gain.low, gain.high))
@@ -204,7 +210,7 @@ def test_the_jackknife_of_a_mean_is_the_mean_s_own_error() -> None:
 def test_of_many_groups_blocks_are_left_out() -> None:
     gaps = np.random.default_rng(0).normal(0.3, 1, 4000)
     (gain,) = mean_gains(gaps[:, None], np.arange(4000) // 2)
-    again = jackknife_gain(lambda rows: float(gaps[rows].mean()), np.arange(4000) // 2)
+    again = jackknife_gain(gaps.mean(), means_without(gaps), np.arange(4000) // 2)
     assert again.high - again.value == pytest.approx(gain.high - gain.value, rel=0.15)
 
 

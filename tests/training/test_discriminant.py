@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.special import log_softmax
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from kagglepipe.training.discriminant import DiscriminantFitter, discriminant
+from kagglepipe.predictions import top_classes
+from kagglepipe.training.discriminant import DiscriminantFitter, Discriminants, log_loss_of
 from kagglepipe.training.head import ExtraRows
 
 CLASSES, FEATURES = 20, 12
@@ -29,7 +31,7 @@ def fitter(x: NDArray[np.float32], labels: NDArray[np.int64], folds: NDArray[np.
 def test_the_head_is_scikit_learns_discriminant_analysis(c: float) -> None:
     x, labels, folds = problem()
     sums = fitter(x, labels, folds)._sums([x], labels, np.ones(len(x), bool))
-    found = discriminant(sums, c, 1.0).probabilities(x)
+    found = Discriminants(sums).head(c, 1.0).probabilities(x)
     within = x - np.stack([x[labels == k].mean(axis=0) for k in range(CLASSES)])[labels]
     covariance = within.T @ within / len(x)
     shrunk = covariance * c / (1 + c) + np.eye(FEATURES) * np.trace(covariance) / FEATURES / (1 + c)
@@ -46,6 +48,15 @@ class Fixed:
 
     def fit(self, x: NDArray[np.float64]) -> "Fixed":
         return self
+
+
+def test_log_loss_is_that_of_the_logits_a_few_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    scores, prior = random.normal(size=(50, 8)).astype(np.float32), random.normal(size=8).astype(np.float32)
+    truth = random.integers(8, size=50)
+    monkeypatch.setattr(top_classes, "ROWS_AT_ONCE", 16)
+    expected = -log_softmax(100 * scores.astype(np.float64) + prior, axis=1)[np.arange(50), truth].mean()
+    assert log_loss_of(scores, 100.0, prior, truth) == pytest.approx(expected, rel=1e-6)
 
 
 def test_c_and_sharpness_are_chosen_without_the_fold() -> None:
