@@ -87,12 +87,12 @@ def epochs(learner: SequenceLearner) -> None:
     from dataclasses import replace
 
     from kagglepipe.models.temporal import CnnLstm
-    from kagglepipe.training.temporal import FLOAT32, as_inputs, loop_options, make_temporal
+    from kagglepipe.training.temporal import FLOAT32, inputs_of, loop_options, make_temporal
 
     rows, options, device = learner.train[learner.folds != 0], learner.options, learner.runtime.device
     examples = [example for example, _ in learner.examples(rows, learner.features())]
     model = make_temporal(examples, len(learner.classes), options.model.temporal, seed=0, device=device)
-    seen = [replace(example, features=as_inputs(model, example)) for example in examples]
+    seen = [replace(example, features=inputs_of(model, example.features)) for example in examples]
     sequences, training = options.sequences, options.training
     batches = TrainingBatches(seen, sequences, batch_size=sequences.batch_size, window=None, seed=0)
     optimiser = torch.optim.AdamW(param_groups(model.head, lr=1e-3, weight_decay=0.01))

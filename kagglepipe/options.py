@@ -597,6 +597,18 @@ class SequenceOptions(Options, group="sequences"):
         0.1, "Share of frames replaced by the one before.", least=0, below=1, read_by="network | finetune"
     )
     noise: float = option(0.1, "Standard deviation of feature noise.", least=0, read_by="network | finetune")
+    vtlp: float = option(
+        1.0, "Largest factor of a sound's frequencies, drawn anew each time, as of another speaker; 1: none.", least=1,
+        at_most=2, read_by="audio network", added="0.4.0",
+    )  # fmt: skip
+    freq_mask: int = option(
+        0, "Most bands of each of two masks of a sound; 0: none.", least=0, at_most=64, read_by="audio network",
+        added="0.4.0",
+    )  # fmt: skip
+    time_mask: float = option(
+        0.0, "Most seconds of each of two masks of a sound, a third of it at most; 0: none.", least=0,
+        read_by="audio network", added="0.4.0",
+    )  # fmt: skip
     clip_frames: int = option(8, "Frames of a clip in fine-tuning.", least=1, read_by="video finetune")
 
     @property

@@ -1,4 +1,4 @@
-"""Padded batches of items with a time axis, and their temporal augmentation: random crop, speed and dropped frames.
+"""Padded batches of items with a time axis, and their augmentation: crop, speed, dropped frames; warped, masked sounds.
 
 Random draws depend only on (seed, epoch, id), never on the state of a generator.
 """
@@ -17,6 +17,12 @@ from kagglepipe.images.dataset import IGNORE_INDEX
 from kagglepipe.images.views import draw_seed
 from kagglepipe.options import SequenceOptions
 from kagglepipe.parallel import parallel_map
+from kagglepipe.sequences.sound import mel_edges
+
+MASKS = 2  # of each kind: policies LD and SM of SpecAugment
+MOST = 1 / 3  # of the frames of a sound that one mask over time covers at most
+
+Bands = NDArray[np.float32]  # (T, F): bands of rising frequency, evenly spaced on the mel scale
 
 
 @dataclass(frozen=True)
@@ -104,6 +110,34 @@ class TrainingBatches:
         return example.features[at], example.label[at] if example.label.ndim else example.label
 
 
+class BandBatches(TrainingBatches):
+    """Augmented batches of sounds, whose bands are warped and masked anew each time, then made into inputs.
+
+    inputs: function from frames (T, F) to inputs (T, D) of a model, each from its frame and the one before.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        options: SequenceOptions,
+        inputs: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+        *,
+        batch_size: int,
+        window: int | None,
+        seed: int,
+    ) -> None:
+        super().__init__(examples, options, batch_size=batch_size, window=window, seed=seed)
+        self.inputs = inputs
+
+    def load(self, row: int, number: int, epoch: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Load an augmented window: inputs (t, D), label () or (t,)."""
+        example, at = self.examples[row], self.positions(row, number, epoch)
+        first = max(0, int(at[0]) - 1)  # with the frame before the window
+        rng = np.random.default_rng(draw_seed(self.seed, epoch, f"{example.id}/{number}/bands"))
+        seen = augment_bands(np.asarray(example.features[first : at[-1] + 1], np.float32), self.options, rng)
+        return self.inputs(seen)[at - first], example.label[at] if example.label.ndim else example.label
+
+
 class ClipBatches(TrainingBatches):
     """Augmented batches of frames (B, T, size, size, 3) uint8, decoded by threads ahead of the network.
 
@@ -158,3 +192,59 @@ def draw_positions(
     positions = np.floor(start + (np.arange(count) + 0.5) * span / count).astype(np.int64)
     kept = rng.random(count) >= options.drop
     return positions[np.maximum.accumulate(np.where(kept, np.arange(count), 0))]
+
+
+# --- bands of sounds -------------------------------------------------------------------------------------------
+
+
+def augments_bands(options: SequenceOptions) -> bool:
+    """Whether the options ask for any of these augmentations."""
+    return options.vtlp > 1 or options.freq_mask > 0 or options.time_mask > 0
+
+
+def augment_bands(values: Bands, options: SequenceOptions, rng: np.random.Generator) -> Bands:
+    """Return frames (T, F) as of another speaker, with masks, by `options.vtlp`, `freq_mask` and `time_mask`."""
+    if options.vtlp > 1:
+        values = warp_bands(values, options.vtlp ** rng.uniform(-1.0, 1.0))
+    return mask_bands(
+        values, rng, widest=options.freq_mask, longest=round(options.time_mask * options.samples_per_unit)
+    )
+
+
+def warp_bands(values: Bands, factor: float) -> Bands:
+    """Read the bands at `factor` times their frequencies: 1.1 gives what a voice a tenth lower would.
+
+    Between two bands values are interpolated linearly; beyond the outermost they are repeated. Vocal tract length
+    perturbation: Jaitly & Hinton 2013, "Vocal tract length perturbation (VTLP) improves speech recognition", with the
+    factor over all frequencies.
+
+    >>> middle = warp_bands(np.arange(64, dtype=np.float32)[None], 1.1)[0, 32]  # bands are numbers here
+    >>> bool(33 < middle < 36)
+    True
+    """
+    middles = mel_edges()[1:-1]
+    at = np.interp(middles * factor, middles, np.arange(len(middles)))
+    below = np.minimum(at.astype(np.int64), len(middles) - 2)
+    share = (at - below).astype(np.float32)
+    return values[:, below] * (1 - share) + values[:, below + 1] * share
+
+
+def mask_bands(values: Bands, rng: np.random.Generator, *, widest: int, longest: int) -> Bands:
+    """Replace bands, and frames, by the mean over the sound of each band: two masks of each kind.
+
+    widest: most bands of a mask. longest: most frames of a mask, and no more than a third of the sound. The width of
+    each is drawn from 0 on. Park et al. 2019, "SpecAugment", without its time warping.
+    """
+    masked, usual = values.copy(), values.mean(axis=0)
+    for _ in range(MASKS):
+        bands = draw_piece(values.shape[1], widest, rng)
+        masked[:, bands] = usual[bands]
+        masked[draw_piece(len(values), min(longest, int(len(values) * MOST)), rng)] = usual
+    return masked
+
+
+def draw_piece(length: int, longest: int, rng: np.random.Generator) -> slice:
+    """Draw a piece of 0 … `longest` out of 0 … length - 1, each length and place as likely as another."""
+    size = int(rng.integers(0, min(longest, length) + 1))
+    start = int(rng.integers(0, length - size + 1))
+    return slice(start, start + size)

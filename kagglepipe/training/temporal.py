@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from kagglepipe.models.temporal import FeatureTransform, TemporalModel, moving_average
 from kagglepipe.options import SequenceOptions, TemporalOptions, TrainingOptions
-from kagglepipe.sequences.dataset import Example, TrainingBatches, collate
+from kagglepipe.sequences.dataset import BandBatches, Example, TrainingBatches, augments_bands, collate
 from kagglepipe.training.device import Precision
 from kagglepipe.training.head import Head
 from kagglepipe.training.loop import train_epochs
@@ -82,9 +83,7 @@ def fit_temporal(
     norm of the gradient. name: prefix of log lines.
     """
     model = make_temporal(examples, classes, options, noise=sequences.noise, seed=seed, device=device)
-    seen = [replace(example, features=as_inputs(model, example)) for example in examples]  # once, not once an epoch
-    window = sequences.window if examples[0].label.ndim else None
-    batches = TrainingBatches(seen, sequences, batch_size=sequences.batch_size, window=window, seed=seed)
+    batches = training_batches(model, examples, sequences, seed=seed)
     history = train_epochs(
         model.head,
         batches,
@@ -100,6 +99,18 @@ def fit_temporal(
     return model.eval(), history
 
 
+def training_batches(
+    model: TemporalModel, examples: Sequence[Example], sequences: SequenceOptions, *, seed: int
+) -> TrainingBatches:
+    """Make batches of augmented inputs (B, T, D) of the model's head."""
+    window = sequences.window if examples[0].label.ndim else None
+    common: dict[str, Any] = {"batch_size": sequences.batch_size, "window": window, "seed": seed}
+    if augments_bands(sequences):
+        return BandBatches(examples, sequences, partial(inputs_of, model), **common)
+    seen = [replace(example, features=inputs_of(model, example.features)) for example in examples]  # not once an epoch
+    return TrainingBatches(seen, sequences, **common)
+
+
 def loop_options(sequences: SequenceOptions, batches: int, *, clip: float) -> TrainingOptions:
     """Options of the training loop for `sequences.steps`, rounded up to whole epochs of so many batches."""
     epochs = math.ceil(sequences.steps / batches)
@@ -110,10 +121,10 @@ def loop_options(sequences: SequenceOptions, batches: int, *, clip: float) -> Tr
 
 
 @torch.no_grad()
-def as_inputs(model: TemporalModel, example: Example) -> NDArray[np.float32]:
-    """Apply the feature transform to an example: (T, F) -> (T, D)."""
-    features = torch.from_numpy(np.asarray(example.features, np.float32))[None]
-    return model.inputs(features.to(model.inputs.centre.device))[0].cpu().numpy()
+def inputs_of(model: TemporalModel, features: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Apply the feature transform to the features of an example: (T, F) -> (T, D)."""
+    batch = torch.from_numpy(np.asarray(features, np.float32))[None]
+    return model.inputs(batch.to(model.inputs.centre.device))[0].cpu().numpy()
 
 
 @torch.inference_mode()

@@ -26,8 +26,8 @@ from kagglepipe.training.loop import train_epochs
 from kagglepipe.training.resume import Epoch
 from kagglepipe.training.temporal import (
     FLOAT32,
-    as_inputs,
     fit_temporal,
+    inputs_of,
     loop_options,
     make_linear,
     make_temporal,
@@ -140,7 +140,7 @@ def test_inputs_are_computed_once_and_are_the_models() -> None:
     examples = random_examples([5, 9, 7], per_frame=True)
     model, _ = fitted(examples, replace(RECIPE, steps=2), differences=True, reduce=5)
     for one in examples:
-        seen = as_inputs(model, one)
+        seen = inputs_of(model, one.features)
         assert seen.shape == (len(one), 5)
         assert seen.dtype == np.float32
         lengths = torch.tensor([len(one)])
