@@ -125,9 +125,7 @@ def _set_table_tests(found: Inference, sources: Sources, items: SourceTable) -> 
     """Set `test` and `id` of items in tables."""
     shared, ids = set(items.columns), sources.ids
     tests = [
-        table
-        for table in sources.tables
-        if table.split == "test" and not table.is_sample and len(shared & set(table.columns)) > 1
+        table for table in sources.tables if table.split == "test" and not table.is_sample and _are_like(table, shared)
     ]
     if tests:
         found.set("test", tests[0].path, "has the columns of the items to train on")
@@ -144,6 +142,12 @@ def _set_table_tests(found: Inference, sources: Sources, items: SourceTable) -> 
                 found.set("columns", {**columns, "id": column}, found.reasons.get("columns", "the ids"))
                 return
     found.set("id", "stem", "the number of the row, from 1")
+
+
+def _are_like(table: SourceTable, columns: set[str]) -> bool:
+    """Whether a table has two of the columns of the items to train on, or their pixels."""
+    pixels = pixel_columns(table.columns)
+    return len(columns & set(table.columns)) > 1 or (bool(pixels) and set(pixels) <= columns)
 
 
 def _counts_from_one(ids: "pd.Series[str]") -> bool:

@@ -22,16 +22,19 @@ from kagglepipe.errors import UserError
 from kagglepipe.options import CompetitionOptions
 
 MIN_PIXELS = 49
+IN_ONE_CELL = "pixels"  # a column whose cells have all pixels of a grey image, separated by blanks
 TIME_NAMES = ("time", "times", "t", "frame", "frames", "timestamp")  # the first that exists holds the times
 
 
 def pixel_columns(columns: Sequence[str]) -> list[str]:
     """The columns of a table of pixels that are pixels, in order: those that share a prefix and end in a number.
 
-    Empty unless there are 49 or more and they fill a square, in grey or in three colours.
+    Empty unless there are 49 or more and they fill a square, in grey or in three colours; or one column `pixels`.
 
     >>> len(pixel_columns(["label", *(f"pixel{n}" for n in range(784))])), pixel_columns(["id", "x1", "x2"])
     (784, [])
+    >>> pixel_columns(["emotion", "pixels", "Usage"])
+    ['pixels']
     """
     prefixes: dict[str, list[str]] = {}
     for column in columns:
@@ -39,7 +42,9 @@ def pixel_columns(columns: Sequence[str]) -> list[str]:
             prefixes.setdefault(match[1], []).append(column)
     found = max(prefixes.values(), key=len, default=[])
     is_square = any(len(found) == channels * math.isqrt(len(found) // channels) ** 2 for channels in (1, 3))
-    return found if len(found) >= MIN_PIXELS and is_square else []
+    if len(found) >= MIN_PIXELS and is_square:
+        return found
+    return [column for column in columns if column.strip().casefold() == IN_ONE_CELL]
 
 
 def tables_of_items(files: Sequence[str], competition: CompetitionOptions) -> list[str]:
@@ -120,7 +125,8 @@ def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
             "as '+competition.columns={label: NAME}'"
         )
     rows = pd.read_csv(path, sep=separator, usecols=places, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    return rows.rename(columns={names[place]: ours for place, ours in zip(places, columns, strict=False)})
+    known = dict(zip(sorted(set(places)), rows.columns, strict=True))  # as the file spells them, with blanks
+    return rows.rename(columns={known[place]: ours for place, ours in zip(places, columns, strict=False)})
 
 
 def read_header(path: Path) -> tuple[str, list[str]]:
@@ -132,7 +138,8 @@ def read_header(path: Path) -> tuple[str, list[str]]:
     try:
         first = pd.read_csv(path, sep="\x01", **options).columns[0]
         separator = separator_of(first)
-        return separator, pd.read_csv(path, sep=separator, nrows=0, encoding="utf-8-sig").columns.tolist()
+        names = pd.read_csv(path, sep=separator, nrows=0, encoding="utf-8-sig").columns
+        return separator, [name.strip() for name in names]
     except (ValueError, IndexError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         reason = str(error).split("\n")[0]
         raise UserError(f"{path} cannot be read as a CSV ({reason}): download it again, or save it anew") from error

@@ -96,7 +96,7 @@ def json_cells(data: bytes) -> Cells:
     """Read records as text, numbered from 1. Raises ValueError for other content.
 
     They are a list of objects, or one object `{item: {field: value}}` or `{item: label}`: its keys become the column
-    `item`, a value that is no object the column `label`. null is an empty cell.
+    `item`, a value that is no object the column `label`. null is an empty cell. COCO's lists are joined.
 
     >>> json_cells(b'{"a.mp4": {"label": "REAL", "original": null}}').rows
     {1: ['a.mp4', 'REAL', '']}
@@ -105,6 +105,8 @@ def json_cells(data: bytes) -> Cells:
         values: Any = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_object)
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
+    if is_coco(values):
+        values = coco_records(values)
     if isinstance(values, dict):
         if lists := [item for item, of in values.items() if isinstance(of, list)]:
             raise ValueError(f"its {lists[0]} is a list, needed is an object or a label for each item")
@@ -117,6 +119,43 @@ def json_cells(data: bytes) -> Cells:
     header = list(dict.fromkeys(str(name) for record in values for name in record))
     rows = {number: [_json_text(record.get(name)) for name in header] for number, record in enumerate(values, 1)}
     return Cells(",", header, rows)
+
+
+def is_coco(values: Any) -> bool:
+    """Whether the values of a JSON are COCO's (Lin et al., "Microsoft COCO", ECCV 2014): images, which have files.
+
+    >>> is_coco({"images": [{"id": 7, "file_name": "a.jpg"}], "annotations": []}), is_coco({"images": "a.jpg"})
+    (True, False)
+    """
+    images = values.get("images") if isinstance(values, dict) else None
+    return isinstance(images, list) and bool(images) and all(_is_image(image) for image in images)
+
+
+def _is_image(image: Any) -> bool:
+    return isinstance(image, dict) and {"id", "file_name"} <= image.keys()
+
+
+def coco_records(values: dict[str, Any]) -> list[dict[str, Any]]:
+    """A record for each image and each of its classes: its file, its fields, and `category_id`, if it has one.
+
+    Boxes and other annotations of a class that the image has already are left out. Raises ValueError for annotations
+    without an image or a class.
+
+    >>> coco_records({"images": [{"id": 7, "file_name": "a.jpg"}], "annotations": [{"image_id": 7, "category_id": 3}]})
+    [{'file_name': 'a.jpg', 'id': 7, 'category_id': 3}]
+    """
+    classes: dict[Any, dict[Any, None]] = {image["id"]: {} for image in values["images"]}
+    for annotation in values.get("annotations") or []:
+        if not isinstance(annotation, dict) or not {"image_id", "category_id"} <= annotation.keys():
+            raise ValueError("its annotations lack an image_id or a category_id")
+        if annotation["image_id"] not in classes:
+            raise ValueError(f"it annotates the image {annotation['image_id']}, which is not among its images")
+        classes[annotation["image_id"]][annotation["category_id"]] = None
+    records = []
+    for image in values["images"]:
+        record = {"file_name": image["file_name"], **image}
+        records += [{**record, "category_id": name} for name in classes[image["id"]]] or [record]
+    return records
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

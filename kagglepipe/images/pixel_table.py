@@ -63,8 +63,8 @@ def as_netpbm(image: Pixels, largest: int) -> bytes:
 def read_pixels(path: Path) -> Pixels:
     """Read all images of a table of pixels, (N, side, side, 1 or 3): uint8, or uint16 for values above 255.
 
-    Pixels go row by row, in the order of the numbers in the columns' names. Values from 0 to 1 are scaled to 255.
-    Three colours are interleaved or, where that is clearly smoother, in three planes, red first.
+    Pixels go row by row, in the order of the numbers in the columns' names, or of those in a cell. Values from 0 to 1
+    are scaled to 255. Three colours are interleaved or, where that is clearly smoother, in three planes, red first.
     Raises UserError for cells that are no pixels.
     """
     separator, header = read_header(path)
@@ -72,11 +72,14 @@ def read_pixels(path: Path) -> Pixels:
     if not columns:
         raise UserError(f"{path} has no columns of pixels, as pixel0 to pixel783 of images of 28 by 28")
     places = [header.index(column) for column in sorted(columns, key=_number)]
-    values = _read_numbers(path, header, places, separator)
+    is_in_one = len(columns) == 1
+    values = (_read_cells if is_in_one else _read_numbers)(path, header, places, separator)
     if not len(values):
         raise UserError(f"{path} has columns of pixels and no rows")
     lowest, highest = values.min(), values.max()  # NaN if any is
     if not (lowest >= 0 and highest <= LARGEST):
+        if is_in_one:
+            raise UserError(f"{path} has pixels from {lowest:g} to {highest:g} in its column {columns[0]}: {NEEDED}")
         raise _bad_cell(path, header, places, separator)
     if highest <= 1:
         values *= 255
@@ -85,7 +88,7 @@ def read_pixels(path: Path) -> Pixels:
         raise UserError(f"{path} has pixels with fractions, and up to {highest:g}: {NEEDED}")
     is_deep = highest > np.iinfo(np.uint8).max
     samples: Pixels = values.astype(np.uint16) if is_deep else values.astype(np.uint8)
-    if (side := int(np.sqrt(len(columns)))) ** 2 == len(columns):
+    if (side := int(np.sqrt(samples.shape[1]))) ** 2 == samples.shape[1]:
         return samples.reshape(-1, side, side, 1)
     return _in_colour(samples)
 
@@ -118,6 +121,44 @@ def _read_numbers(path: Path, header: Sequence[str], places: Sequence[int], sepa
     except (EOFError, zlib.error, zipfile.BadZipFile, OSError) as error:
         raise UserError(f"{path} is damaged or cut short ({error}): download it again") from error
     return np.concatenate(parts)
+
+
+def _read_cells(path: Path, header: Sequence[str], places: Sequence[int], separator: str) -> NDArray[np.float32]:
+    """Read the grey images of a column whose cells have all their pixels (N, P). Raises UserError for other cells."""
+    parts: list[NDArray[np.float32]] = []
+    place = places[0]
+    try:
+        for chunk in _chunks(path, header, {}, separator):
+            for row, cell in zip(chunk.index.tolist(), chunk[place].fillna("").tolist(), strict=True):
+                parts.append(_parse_cell(cell, f"{path}, line {row + 2}, column {header[place]}"))
+    except pd.errors.ParserError as error:
+        raise UserError(f"{path} cannot be read as a CSV ({str(error).strip()})") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 ({error.reason}): save it as UTF-8") from error
+    except (EOFError, zlib.error, zipfile.BadZipFile, OSError) as error:
+        raise UserError(f"{path} is damaged or cut short ({error}): download it again") from error
+    if odd := next((row for row, part in enumerate(parts) if len(part) != len(parts[0])), None):
+        raise UserError(
+            f"{path}, line {odd + 2}, has {len(parts[odd])} pixels, line 2 has {len(parts[0])}: needed are images of "
+            "one size"
+        )
+    return np.stack(parts) if parts else np.zeros((0, 1), np.float32)
+
+
+def _parse_cell(cell: str, where: str) -> NDArray[np.float32]:
+    """The pixels of a cell (P,). Raises UserError for a word that is no number, and unless they fill a square.
+
+    >>> _parse_cell("0 255 7 1", "").tolist()
+    [0.0, 255.0, 7.0, 1.0]
+    """
+    words = cell.split()
+    try:
+        pixels = np.array(words, np.float32)
+    except ValueError as error:
+        raise UserError(f"{where} has {cell[:40]!r}, which are no numbers: {NEEDED}, separated by blanks") from error
+    if not words or int(np.sqrt(len(words))) ** 2 != len(words):
+        raise UserError(f"{where} has {len(words)} pixels, which fill no square: give grey images as 48 by 48")
+    return pixels
 
 
 def _chunks(path: Path, header: Sequence[str], dtypes: dict[int, Any], separator: str) -> Iterator[pd.DataFrame]:

@@ -510,6 +510,38 @@ def fisheries() -> Files:
     }
 
 
+def facial_expressions() -> Files:
+    """All pixels of an image in one cell, blanks in the header, and splits of three names; an archive of the same."""
+    usage = ["Training"] * COUNT + ["PublicTest"] * 3 + ["PrivateTest"] * (ASKED - 3)
+    rows = [(n % 7, f" {name}", f" {' '.join('0' * 64)}") for n, name in enumerate(usage)]
+    return {"icml_face_data.csv": csv("emotion, Usage, pixels", rows), "fer2013.tar.gz": ""}
+
+
+def pixels_in_cells() -> Files:
+    """All pixels of an image in one cell, and a test that has nothing but these."""
+    blank = " ".join("0" * 64)
+    return {
+        "train.csv": csv("emotion,pixels", [(n % 7, blank) for n in range(COUNT)]),
+        "test.csv": csv("pixels", [(blank,)] * ASKED),
+        "sample_submission.csv": csv("id,emotion", [(n, 0) for n in range(1, ASKED + 1)]),
+    }
+
+
+def herbarium() -> Files:
+    """COCO's JSON of nested images; ids of the test are the numbers of its files."""
+    images = [{"id": 90 + n, "file_name": f"images/000/{n:02d}/{90 + n}.jpg", "license": 1} for n in range(COUNT)]
+    notes = [{"id": n, "image_id": image["id"], "category_id": n % 3 * 5} for n, image in enumerate(images)]
+    kinds = [{"id": number, "name": f"Acer {number}"} for number in (0, 5, 10)]
+    asked = [{"id": n, "file_name": f"images/000/{n}.jpg"} for n in range(ASKED)]
+    return {
+        **media(f"nybg2020/train/{image['file_name']}" for image in images),
+        **media(f"nybg2020/test/{image['file_name']}" for image in asked),
+        "nybg2020/train/metadata.json": json.dumps({"annotations": notes, "categories": kinds, "images": images}),
+        "nybg2020/test/metadata.json": json.dumps({"images": asked, "info": {}}),
+        "sample_submission.csv": csv("Id,Predicted", [(n, 0) for n in range(ASKED)]),
+    }
+
+
 UNLISTED: dict[str, Callable[[], Files]] = {
     made.__name__: made
     for made in (
@@ -518,5 +550,6 @@ UNLISTED: dict[str, Callable[[], Files]] = {
         two_formats, absent_class, ids_in_a_list, numbered_classes, spaced_ids, one_hot_in_one_column, prefixed_columns,
         planet, wheat_boxes, grades_from_one, numbers_in_every_class, cell_images, blood_cells, speech_commands,
         skin_lesions, sign_language, urban_sounds, sensor_sequences, hundred_sports, fisheries,
+        facial_expressions, pixels_in_cells, herbarium,
     )
 }  # fmt: skip

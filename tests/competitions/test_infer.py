@@ -108,6 +108,11 @@ def check_items(name: str, competition: CompetitionOptions, files: Sequence[str]
                               "columns": {"item": "sequence", "label": "state", "group": "subject", "time": "step"}}),
         ("hundred_sports", {"columns": {"item": "filepaths", "label": "labels", "split": "data set"}}),
         ("fisheries", {"test": "sample_submission_stg2.csv", "id": "column", "form": "probabilities"}),
+        ("facial_expressions", {"items": "icml_face_data.csv", "test": None, "metric": "accuracy",
+                                "columns": {"label": "emotion", "split": "Usage"}}),
+        ("pixels_in_cells", {"items": "train.csv", "test": "test.csv", "id": "stem", "columns": {"label": "emotion"}}),
+        ("herbarium", {"labels": "nybg2020/train/metadata.json", "test": "nybg2020/test", "id": "stem",
+                       "columns": {"item": "file_name", "label": "category_id"}}),
         ("prefixed_columns", {"form": "probabilities", "columns": {"item": "id", "label": "kind"}}),
     ],
 )  # fmt: skip

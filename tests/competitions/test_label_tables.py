@@ -371,6 +371,11 @@ META = {"labels.csv": PLAIN, "meta.csv": "item,group\na,x\n"}
          "nor an object of labels)"),
         ({"labels.json": '{"images": [], "annotations": []}'}, {}, "{root}/labels.json cannot be read as a JSON (its "
          "images is a list, needed is an object or a label for each item)"),
+        ({"labels.json": '{"images": [{"id": 1, "file_name": "a"}], "annotations": [{"image_id": 1}]}'}, {},
+         "{root}/labels.json cannot be read as a JSON (its annotations lack an image_id or a category_id)"),
+        ({"labels.json": '{"images": [{"id": 1, "file_name": "a"}], "annotations": [{"image_id": 2, "category_id": 0}]'
+                         "}"}, {},
+         "{root}/labels.json cannot be read as a JSON (it annotates the image 2, which is not among its images)"),
         ({"labels.json": '{"a": "cat", "a": "dog"}'}, {}, "{root}/labels.json cannot be read as a JSON (it has a twice "
          "in one object)"),
         ({"labels.json": "[" * 100_000}, {}, "{root}/labels.json cannot be read as a JSON (it is nested too deep)"),

@@ -115,6 +115,34 @@ def test_a_broken_cell_is_named(tmp_path: Path, cell: str, message: str) -> None
     assert "\n" not in str(error.value)
 
 
+def test_all_pixels_of_an_image_may_be_in_one_cell(tmp_path: Path) -> None:
+    images = drawn()
+    rows = [f"{n},Training,{' '.join(map(str, image.ravel()))}" for n, image in enumerate(images)]
+    (tmp_path / "faces.csv").write_text("\n".join(["emotion, Usage, pixels", *rows]))
+    np.testing.assert_array_equal(read_pixels(tmp_path / "faces.csv"), images)
+    written = read_image_bytes(tmp_path / "faces.csv" / "3.pgm")
+    np.testing.assert_array_equal(decode(written)[..., :1], images[2])
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ("1 2 x 4", "line 3, column pixels has '1 2 x 4', which are no numbers"),
+        ("1 2 3", "line 3, column pixels has 3 pixels, which fill no square"),
+        ("", "line 3, column pixels has 0 pixels"),
+        (" ".join("123456789"), "line 3, has 9 pixels, line 2 has 4: needed are images of one size"),
+        ("1 2 3 -4", "has pixels from -4 to 5 in its column pixels"),
+        ("1 2 3 nan", "has pixels from nan to nan in its column pixels"),
+        ("1 2 3 0.5", "has pixels with fractions, and up to 5"),
+    ],
+)
+def test_a_cell_that_is_no_image_is_refused_in_one_line(tmp_path: Path, cell: str, message: str) -> None:
+    (tmp_path / "a.csv").write_text(f"emotion,pixels\n0,1 2 3 5\n1,{cell}\n")
+    with pytest.raises(UserError, match=message) as error:
+        read_pixels(tmp_path / "a.csv")
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize("content", [b"label,x\n1,2\n", b"\x1f\x8b broken", b"\xff\xfe\x00", b""])
 def test_what_is_no_table_of_pixels_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.csv.gz").write_bytes(content)
