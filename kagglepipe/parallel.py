@@ -5,8 +5,9 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -17,6 +18,24 @@ WATCHDOG = "exit with parent"  # name of the thread
 def cpu_count() -> int:
     """Number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def parallel_chunks(
+    function: Callable[[Sequence[Item]], Iterable[Result]],
+    items: Sequence[Item],
+    *,
+    chunk: int,
+    workers: int | None = None,
+) -> Iterator[Result]:
+    """Map a function of several items over all, at most `chunk` in a task, yielding results as `parallel_map` does.
+
+    A task costs as much as reading a small file, above all the wait for the interpreter's lock. Of few items, which may
+    be large, each worker has eight tasks.
+    """
+    workers = workers or cpu_count()
+    size = max(1, min(chunk, len(items) // (8 * workers)))
+    parts = (items[start : start + size] for start in range(0, len(items), size))
+    return chain.from_iterable(parallel_map(function, parts, workers=workers))
 
 
 def parallel_map(

@@ -1,10 +1,10 @@
 """Threads map in order, a bounded number of items ahead."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
-from kagglepipe.parallel import cpu_count, parallel_map
+from kagglepipe.parallel import cpu_count, parallel_chunks, parallel_map
 
 
 @pytest.mark.parametrize("count", [0, 200])
@@ -12,6 +12,18 @@ from kagglepipe.parallel import cpu_count, parallel_map
 def test_results_come_in_the_order_of_the_items(workers: int | None, count: int) -> None:
     assert 1 <= cpu_count() <= 4096
     assert list(parallel_map(lambda n: n * n, range(count), workers=workers)) == [n * n for n in range(count)]
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(0, set()), (7, {1}), (500, {31, 4}), (9999, {32, 15})])
+def test_chunks_come_in_the_order_of_their_items(count: int, sizes: set[int]) -> None:
+    seen = []
+
+    def squares(numbers: Sequence[int]) -> list[int]:
+        seen.append(len(numbers))
+        return [number**2 for number in numbers]
+
+    assert list(parallel_chunks(squares, range(count), chunk=32, workers=2)) == [n * n for n in range(count)]
+    assert set(seen) == sizes
 
 
 @pytest.mark.parametrize(("workers", "ahead"), [(1, 1), (2, 3), (3, 2)])

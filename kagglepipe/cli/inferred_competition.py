@@ -123,12 +123,11 @@ def downloaded(config: "Config") -> str:
 def inferred(config: "Config", words: Sequence[str]) -> "Inference":
     """Infer the fields from the files that lie here. words: arguments in Hydra's grammar."""
     from kagglepipe.competitions.infer import infer
-    from kagglepipe.competitions.source import list_files, source_root
+    from kagglepipe.competitions.source import list_names, source_root
 
     root, given = source_root(config.base_dir), given_fields(words)
     with console.working("reading the files"):
-        files, _ = list_files(root, skip_bad=config.competition.on_bad_image == "skip")
-        names = [file.relative_to(root).as_posix() for file in files]
+        names, _ = list_names(root, skip_bad=config.competition.on_bad_image == "skip")
         found = infer(root, names, given)
         if found.fields.get("kind", given.get("kind")) in ("series", "audio"):
             set_rate(found, words, root, names)

@@ -5,7 +5,6 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from pathlib import PurePosixPath
 
 import pandas as pd
 
@@ -44,7 +43,34 @@ FILLERS = (
     "files", "folder", "samples", "sample", "split", "jpeg", "jpg", "png", "stage", "public", "private",
     "audio", "audios", "sounds", "wav", "wavs",
 )  # fmt: skip
+UNUSUAL = re.compile(r"\\|^\s|\s$|(?:^|/)\.?(?:/|$)")  # in a path of ASCII, which `spelt` changes
 MAX_HINTS = 5000  # names that a misspelt one is compared with
+
+
+def suffix_of(file: str) -> str:
+    """Suffix of a posix path in lower case, as of a `PurePosixPath`, which costs several times as much to make.
+
+    >>> suffix_of("a.b/1.TIF"), suffix_of("a.b/1"), suffix_of(".hidden")
+    ('.tif', '', '')
+    """
+    name = name_of(file)
+    dot = name.rfind(".")
+    return name[dot:].lower() if 0 < dot < len(name) - 1 else ""
+
+
+def stem_of(file: str) -> str:
+    """Name of a posix path without its suffix, as of a `PurePosixPath`.
+
+    >>> stem_of("a.b/1.tif"), stem_of(".hidden")
+    ('1', '.hidden')
+    """
+    name = name_of(file)
+    return name[: len(name) - len(suffix_of(name))]
+
+
+def name_of(file: str) -> str:
+    """Last part of a posix path."""
+    return file[file.rfind("/") + 1 :]
 
 
 def without_dicom_copies(files: Sequence[str]) -> list[str]:
@@ -53,14 +79,12 @@ def without_dicom_copies(files: Sequence[str]) -> list[str]:
     >>> without_dicom_copies(["jpeg/a.jpg", "dicom/a.dcm", "dicom/b.dcm"])
     ['jpeg/a.jpg', 'dicom/b.dcm']
     """
-    paths = [PurePosixPath(file) for file in files]
-    dicoms = {path for path in paths if path.suffix.lower() == ".dcm"}
-    others = {path.stem.casefold() for path in paths if path.suffix.lower() in SUFFIXES["image"] and path not in dicoms}
-    return [
-        file
-        for file, path in zip(files, paths, strict=True)
-        if path not in dicoms or path.stem.casefold() not in others
-    ]
+    suffixes = [suffix_of(file) for file in files]
+    if ".dcm" not in suffixes:
+        return list(files)
+    both = list(zip(files, suffixes, strict=True))
+    others = {stem_of(file).casefold() for file, suffix in both if suffix in SUFFIXES["image"] and suffix != ".dcm"}
+    return [file for file, suffix in both if suffix != ".dcm" or stem_of(file).casefold() not in others]
 
 
 def split_of(name: str) -> str | None:
@@ -113,6 +137,8 @@ def spelt(name: str) -> str:
     >>> spelt(".\\Train\\\\e\u0301.jpg") == "Train/é.jpg"
     True
     """
+    if name.isascii() and not UNUSUAL.search(name):
+        return name
     path = unicodedata.normalize("NFC", name.strip()).replace("\\", "/")
     return "/".join(part for part in path.split("/") if part not in ("", "."))
 
@@ -143,6 +169,8 @@ def find_table(name: str, files: Sequence[str]) -> str | None:
     >>> find_table("labels.csv", ["data/labels.csv", "data/a.jpg"]), find_table("train.csv", ["train.csv.gz"])
     ('data/labels.csv', 'train.csv.gz')
     """
+    last = name_of(spelt(name)).casefold()
+    files = [file for file in files if last in file.lower() or not file.isascii()]  # few are left to normalize
     for path in (spelt(name).casefold(), *(f"{spelt(name)}{packed}".casefold() for packed in (".gz", ".zip"))):
         exact = [file for file in files if file == name or spelt(file).casefold() == path]
         found = exact or [file for file in files if spelt(file).casefold().endswith(f"/{path}")]
@@ -207,7 +235,7 @@ class FileNames:
         if self._numbers is None:
             self._numbers = {}
             for file, parts in self._files:
-                if (own := whole_number(PurePosixPath(parts[-1]).stem)) is not None:
+                if (own := whole_number(stem_of(parts[-1]))) is not None:
                     self._numbers.setdefault(own, []).append(file)
         files = self._numbers.get(number, [])
         ranks = [self._rank(file) for file in files]
@@ -215,7 +243,7 @@ class FileNames:
 
     def _rank(self, file: str) -> tuple[bool, bool]:
         """Rank of a file, smaller is better: whether its suffix is unusual, and whether it is to be matched last."""
-        is_usual = not self._suffixes or PurePosixPath(file).suffix.lower() in self._suffixes
+        is_usual = not self._suffixes or suffix_of(file) in self._suffixes
         return not is_usual, file in self._last
 
     def _by_end(self, depth: int) -> dict[str, list[tuple[str, tuple[str, ...]]]]:
@@ -276,12 +304,14 @@ def _disagreement(parts: tuple[str, ...], name: str, depth: int) -> tuple[bool, 
     return len(parts) > depth, name not in ends, name.casefold() != ends[0].casefold()
 
 
-def is_excluded(file: str, patterns: Iterable[str]) -> bool:
+def is_excluded(file: str, patterns: Collection[str]) -> bool:
     """Whether a pattern of `competition.exclude` means a relative path, in any case; `*` is any letters, also `/`.
 
     >>> is_excluded("train/Masks/1.png", ["*/masks/*"]), is_excluded("train/1.png", ["*.tif"])
     (True, False)
     """
+    if not patterns:
+        return False
     path = spelt(file).casefold()
     return any(fnmatchcase(path, spelt(pattern).casefold()) for pattern in patterns)
 
@@ -301,7 +331,7 @@ def format_rank(path: str) -> int:
     >>> [format_rank(path) for path in ("a.jpg", "a.png", "a.dcm")]
     [0, 1, 2]
     """
-    suffix = PurePosixPath(path).suffix.lower()
+    suffix = suffix_of(path)
     return 0 if suffix in (".jpg", ".jpeg") else 2 if suffix in (".dcm", ".dicom") else 1
 
 
@@ -311,8 +341,7 @@ def make_id(path: str, form: str) -> str:
     >>> [make_id("Train/a.jpg", form) for form in ("name", "stem", "path")]
     ['a.jpg', 'a', 'Train/a.jpg']
     """
-    pure = PurePosixPath(path)
-    return {"name": pure.name, "stem": pure.stem, "path": path}[form]
+    return {"name": name_of(path), "stem": stem_of(path), "path": path}[form]
 
 
 def label_regex(pattern: str) -> "re.Pattern[str]":

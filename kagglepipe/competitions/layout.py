@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from kagglepipe.competitions.filenames import is_filler, siblings_split, spelt, split_of
+from kagglepipe.competitions.filenames import is_filler, name_of, siblings_split, spelt, split_of, suffix_of
 from kagglepipe.competitions.folder_names import copies_of_siblings, holder_of_training, is_auxiliary
 from kagglepipe.competitions.labels import check_alike, clean_label
 from kagglepipe.competitions.source import IGNORED_FOLDERS, is_ignored
@@ -70,8 +70,7 @@ def is_document(file: str) -> bool:
     >>> is_document("cat/README.md"), is_document("cat/LICENSE"), is_document("cat/0001")
     (True, True, False)
     """
-    path = PurePosixPath(file)
-    return path.suffix.lower() in DOCUMENTS or path.name.lower() in DOCUMENT_NAMES
+    return suffix_of(file) in DOCUMENTS or name_of(file).lower() in DOCUMENT_NAMES
 
 
 def guess_layout(files: Sequence[str], items: Sequence[str], competition: CompetitionOptions, root: Path) -> Layout:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from kagglepipe.competitions.archive import Limits, unpack_inner
-from kagglepipe.competitions.filenames import MEDIA, split_of
+from kagglepipe.competitions.filenames import MEDIA, split_of, suffix_of
 from kagglepipe.errors import UserError
 
 TABLES = {".csv", ".npz", ".npy"}  # of series, but also tables of labels
@@ -22,7 +22,8 @@ def packed(files: Sequence[str], suffixes: Sequence[str] = (".zip",)) -> list[st
     archives = [file for file in files if file.lower().endswith(tuple(suffixes))]
     if not archives:
         return []
-    media = [path for path in map(PurePosixPath, files) if path.suffix.lower() in MEDIA - TABLES]
+    kinds = MEDIA - TABLES
+    media = [PurePosixPath(file) for file in files if suffix_of(file) in kinds]
     if not media:
         return archives
     splits = {split for path in media for part in path.parts[:-1] if (split := split_of(part))}
@@ -44,17 +45,17 @@ def check_unpacked(files: Sequence[str]) -> None:
         )
 
 
-def unpack_folder(source: Path, files: Sequence[Path], folder: Path, limits: Limits) -> list[str]:
+def unpack_folder(source: Path, names: Sequence[str], folder: Path, limits: Limits) -> list[str]:
     """Link the files of `source` into `folder`, new, and unpack the zips among them there; returns all names.
 
+    names: of the files, relative to `source`.
     Raises ArchiveError and UserError as `extract_zip`.
     """
-    names = [file.relative_to(source).as_posix() for file in files]
     folder.mkdir(parents=True)
-    for name, file in zip(names, files, strict=True):
+    for name in names:
         link = folder / name
         link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(file.absolute())
+        link.symlink_to((source / name).absolute())
     zips = packed(names)
     others = [name for name in names if name not in zips]
     return others + unpack_inner(source, zips, folder, limits)

@@ -6,12 +6,13 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from kagglepipe.competitions.filenames import MEDIA, SUFFIXES
+from kagglepipe.competitions.filenames import MEDIA, SUFFIXES, suffix_of
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, file_state, read_json, sha256
+from kagglepipe.parallel import parallel_chunks
 from kagglepipe.text import first_three
 
 log = logging.getLogger(__name__)
@@ -23,6 +24,7 @@ IGNORED_FOLDERS = {
     "system volume information", "__pycache__", ".ipynb_checkpoints",
 }  # fmt: skip
 MAX_LINKED = 1_000_000  # files and folders below symbolic links, which may lead anywhere
+HASHED_FILES = 64  # hashed in one task
 UNREADABLE = "unreadable"  # hash of a file that on_bad_image=skip leaves out
 
 
@@ -56,17 +58,21 @@ def describe(path: Path, known: Source | None = None, *, skip_bad: bool = False)
     if not path.exists():
         raise UserError(f"nothing is at {path}: give a zip or a folder, as competition.source=PATH")
     kind = "folder" if path.is_dir() else "zip"
-    files = list_files(path, skip_bad=skip_bad)[0] if kind == "folder" else [path]
-    rows = [(file.relative_to(path).as_posix(), file_state(file)) for file in files]
-    stat = sha256(*("\0".join(map(str, (name, *state))) for name, state in rows))
+    names = list_names(path, skip_bad=skip_bad)[0] if kind == "folder" else ["."]
+    states = (file_state(path / name) for name in names)
+    stat = sha256(*("\0".join(map(str, (name, *state))) for name, state in zip(names, states, strict=True)))
     if known is not None and known.stat == stat and (known.kind == "zip") == (kind == "zip"):
         return replace(known, path=str(path))
     if known is not None:
         log.info("download: files of %s may have changed, by their times: reading their bytes", path)
     if kind == "zip":
         return Source(kind, str(path), stat, _content(path))
-    hashes = ((name, _content(file, skip_bad=skip_bad)) for file, (name, _) in zip(files, rows, strict=True))
-    content = sha256(*(part for pair in hashes for part in pair))
+
+    def contents(part: Sequence[str]) -> list[str]:
+        return [_content(path / name, skip_bad=skip_bad) for name in part]
+
+    hashes = parallel_chunks(contents, names, chunk=HASHED_FILES)
+    content = sha256(*(part for pair in zip(names, hashes, strict=True) for part in pair))
     return Source(kind, str(path), stat, content)
 
 
@@ -86,63 +92,79 @@ def _content(path: Path, *, skip_bad: bool = False) -> str:
 
 
 def list_files(folder: Path, *, skip_bad: bool = False) -> tuple[list[Path], list[Path]]:
-    """List (files, ignored files) below `folder`, each sorted; ignored are leftovers of file managers.
+    """List (files, ignored files) below `folder`, as `list_names` does, as paths."""
+    files, ignored = list_names(folder, skip_bad=skip_bad)
+    return [folder / name for name in files], [folder / name for name in ignored]
 
-    Symbolic links are followed; a link to a folder that contains it is ignored.
+
+def list_names(folder: Path, *, skip_bad: bool = False) -> tuple[list[str], list[str]]:
+    """List (files, ignored files) below `folder` as relative posix paths, each sorted folder by folder.
+
+    Ignored are leftovers of file managers. Symbolic links are followed; a link to a folder that contains it is ignored.
     skip_bad: ignore broken links and unreadable folders too, but list a broken link with the suffix of an image, video
     or series, since it may be a row of the test.
     Raises UserError for these, for a name that is not UTF-8 and for links that lead to more than MAX_LINKED files.
     """
-    files: list[Path] = []
-    ignored: list[Path] = []
+    files: list[str] = []
+    ignored: list[str] = []
     check_name(folder)
     try:
         resolved = folder.resolve()
         above = frozenset(_identity(path) for path in (resolved, *resolved.parents))
-        for path, is_left_out in _Walk(folder, skip_bad=skip_bad).entries(folder, above, is_linked=False):
-            (ignored if is_left_out else files).append(path)
+        for name, is_left_out in _Walk(folder, skip_bad=skip_bad).entries("", above, is_linked=False):
+            (ignored if is_left_out else files).append(name)
     except PermissionError as error:
         raise unreadable(Path(str(error.filename or folder)), error) from error
-    files.sort()
-    check_names([file.relative_to(folder).as_posix() for file in files])
-    return files, sorted(ignored)
+    files.sort(key=_by_folder)
+    check_names(files)
+    return files, sorted(ignored, key=_by_folder)
+
+
+def _by_folder(name: str) -> str:
+    """Sort key of relative posix paths that compares them part by part, as `Path` does: `a/b` before `a-b`."""
+    return name.replace("/", "\0")
 
 
 class _Walk:
-    """Recursive listing of a folder, through symbolic links."""
+    """Recursive listing of a folder, through symbolic links, by names: a `Path` for each file would take longer."""
 
     def __init__(self, folder: Path, *, skip_bad: bool) -> None:
         self.folder, self.skip_bad, self.linked = folder, skip_bad, 0
 
-    def entries(
-        self, folder: Path, above: frozenset[tuple[int, int]], *, is_linked: bool
-    ) -> Iterator[tuple[Path, bool]]:
-        """Yield (file, is ignored) below `folder`. above: the folder itself and those that contain it."""
+    def entries(self, base: str, above: frozenset[tuple[int, int]], *, is_linked: bool) -> Iterator[tuple[str, bool]]:
+        """Yield (relative path, is ignored) of what is below the folder `base`, "" or ending in `/`.
+
+        above: the identity of the folder and of those that contain it.
+        """
+        folder = self.folder / base
+        is_left_out = ignored_folder(Path(f"{base}any")) is not None
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError as error:
             if not self.is_ignored(folder):
                 raise unreadable(folder, error) from error
-            yield folder, True
+            yield base.removesuffix("/"), True
             return
         for entry in entries:
-            path = folder / entry.name
             inside = is_linked or entry.is_symlink()
             self.linked += inside
+            name = base + entry.name
             if self.linked > MAX_LINKED:
-                raise UserError(f"{path} lies behind a link to more than {MAX_LINKED:,} files: remove that link")
+                raise UserError(
+                    f"{folder / entry.name} lies behind a link to more than {MAX_LINKED:,} files: remove that link"
+                )
             try:
                 is_folder, is_file = entry.is_dir(), entry.is_file()
-                here = _identity(path) if is_folder or not is_file else (0, 0)  # a broken link has none
+                here = _identity(folder / entry.name) if is_folder or not is_file else (0, 0)  # a broken link has none
             except OSError as error:
-                if not self.is_ignored(path):
-                    raise self.broken(path, error) from error
-                yield path, is_ignored(path.relative_to(self.folder)) or not is_medium(path)
+                if not self.is_ignored(folder / entry.name):
+                    raise self.broken(folder / entry.name, error) from error
+                yield name, is_left_out or _is_leftover(entry.name) or not is_medium(Path(entry.name))
                 continue
             if is_folder and here not in above:
-                yield from self.entries(path, above | {here}, is_linked=inside)
+                yield from self.entries(f"{name}/", above | {here}, is_linked=inside)
             else:  # a link to a folder above, a pipe or a socket has nothing to read
-                yield path, not is_file or is_ignored(path.relative_to(self.folder))
+                yield name, not is_file or is_left_out or _is_leftover(entry.name)
 
     def is_ignored(self, path: Path) -> bool:
         """Whether a path may be unreadable."""
@@ -162,7 +184,7 @@ def other_kind(files: Sequence[str], kind: str) -> str | None:
     >>> other_kind(["cat/1.mp4", "dog/2.mp4"], "image")
     '2 videos are there: type competition=video_folder'
     """
-    suffixes = Counter(PurePosixPath(file).suffix.lower() for file in files)
+    suffixes = Counter(map(suffix_of, files))
     counts = {one: sum(suffixes[suffix] for suffix in SUFFIXES[one]) for one in FOLDER_OF}
     if any(suffixes[suffix] for suffix in SUFFIXES[kind]) or not any(counts.values()):
         return None
@@ -204,9 +226,14 @@ def is_ignored(path: Path) -> bool:
     >>> is_ignored(Path("Train/Pistol/desktop.ini")), is_ignored(Path("a.jpg"))
     (True, False)
     """
-    name = path.name.lower()
-    hidden = name.startswith(".") and PurePosixPath(name).suffix not in MEDIA  # .gitkeep, .DS_Store; not .a.jpg
-    return name in IGNORED or name.startswith(("._", "~$")) or hidden or ignored_folder(path) is not None
+    return _is_leftover(path.name) or ignored_folder(path) is not None
+
+
+def _is_leftover(name: str) -> bool:
+    """Whether the name of a file is that of a leftover, in whatever folder."""
+    name = name.lower()
+    hidden = name.startswith(".") and suffix_of(name) not in MEDIA  # .gitkeep, .DS_Store; not .a.jpg
+    return name in IGNORED or name.startswith(("._", "~$")) or hidden
 
 
 def is_medium(path: Path) -> bool:
@@ -231,8 +258,8 @@ def find_items(source: Path, kind: str, *, skip_bad: bool = False) -> tuple[Path
         raise UserError(f"input={source}: nothing is there; give a {kind} or a folder of them")
     if source.is_file():
         return source.parent, [source.name]
-    files, _ = list_files(source, skip_bad=skip_bad)
-    names = [file.relative_to(source).as_posix() for file in files if file.suffix.lower() in SUFFIXES[kind]]
+    files, _ = list_names(source, skip_bad=skip_bad)
+    names = [file for file in files if suffix_of(file) in SUFFIXES[kind]]
     if not names:
         raise UserError(f"input={source} holds {len(files)} files and no {kind} ({', '.join(SUFFIXES[kind][:6])} …)")
     return source, names

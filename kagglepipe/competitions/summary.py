@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from kagglepipe.competitions.annotations import list_items
-from kagglepipe.competitions.source import list_files
+from kagglepipe.competitions.source import list_names
 from kagglepipe.competitions.table import list_images
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.text import counted
@@ -26,8 +26,7 @@ class Summary:
 
 def summarize(competition: CompetitionOptions, root: Path) -> Summary:
     """Count the items of a competition whose files lie in `root`. Raises UserError as stage=prepare does."""
-    files, _ = list_files(root, skip_bad=competition.on_bad_image == "skip")
-    names = [file.relative_to(root).as_posix() for file in files]
+    names, _ = list_names(root, skip_bad=competition.on_bad_image == "skip")
     if competition.kind == "image":
         listing = list_images(names, competition, root)
         rows, classes = listing.rows, listing.classes

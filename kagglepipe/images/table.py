@@ -3,9 +3,9 @@
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,17 +17,18 @@ from kagglepipe.competitions import test_lists
 from kagglepipe.competitions.dataset import REPORT
 from kagglepipe.competitions.duplicates import (
     DETECTOR,
+    THUMBNAIL_SIDE,
     group_pairs,
     linked_rows,
     near_pairs,
-    perceptual_hash,
     thumbnail,
+    thumbnail_hashes,
 )
 from kagglepipe.competitions.filenames import find_table, is_excluded, without_dicom_copies
 from kagglepipe.competitions.folds import mixed_groups
 from kagglepipe.competitions.given_folds import with_given_folds
 from kagglepipe.competitions.labels import check_classes, check_index_form, known_classes
-from kagglepipe.competitions.source import ignored_folder, list_files
+from kagglepipe.competitions.source import ignored_folder, list_names
 from kagglepipe.competitions.table import (
     TABLE_COLUMNS,
     bad_files,
@@ -53,10 +54,11 @@ from kagglepipe.images.decode import (
 from kagglepipe.images.depth import estimate_used_bits
 from kagglepipe.images.pixel_table import read_image_bytes
 from kagglepipe.options import CompetitionOptions, PrepareOptions
-from kagglepipe.parallel import parallel_map
+from kagglepipe.parallel import parallel_chunks, parallel_map
 from kagglepipe.text import counted, first_three
 
 log = logging.getLogger(__name__)
+FILES_A_TASK = 16
 LOOK_SIDE = 256  # pixels of the short side of compared images, and of the cache that their decoding fills
 
 
@@ -91,20 +93,25 @@ def make_image_table(
         return
     warn_of_other_settings(folder, settings)
     (folder / REPORT).unlink(missing_ok=True)
-    files, ignored = list_files(root, skip_bad=competition.on_bad_image == "skip")
-    names = [f.relative_to(root).as_posix() for f in files]
-    names = without_dicom_copies([name for name in names if not is_excluded(name, competition.exclude)])
+    files, ignored = list_names(root, skip_bad=competition.on_bad_image == "skip")
+    names = without_dicom_copies([name for name in files if not is_excluded(name, competition.exclude)])
     listing = list_images(names, competition, root)
     check_class_names(competition, listing.classes, has_test=bool((listing.rows["split"] == "test").any()))
-    used_bits = parallel_map(estimate_used_bits, [root / path for path in listing.rows["path"]], workers=workers)
-    bits = max((bits for bits in used_bits if bits is not None), default=None)
-    to_disk: AbstractContextManager[PixelWriter | None] = nullcontext()
-    if pixels_dir is not None:
-        to_disk = cache_writer(pixels_dir, short_side=LOOK_SIDE, max_bytes=max_bytes, bits=bits)
-    look = partial(look_at, max_side=options.max_side, bits=bits)
-    is_strict = competition.on_bad_image == "error"
-    with to_disk as writer:
-        rows, images, skipped = read_images(look, listing.rows, root, writer, workers=workers, is_strict=is_strict)
+
+    def read(bits: int | None, *, is_settled: bool) -> tuple[pd.DataFrame, list[Look], list[str]]:
+        to_disk: AbstractContextManager[PixelWriter | None] = nullcontext()
+        if pixels_dir is not None:
+            to_disk = cache_writer(pixels_dir, short_side=LOOK_SIDE, max_bytes=max_bytes, bits=bits)
+        look = partial(look_at, max_side=options.max_side, bits=bits, is_settled=is_settled)
+        with to_disk as writer:
+            return read_images(look, listing.rows, root, writer, workers=workers, is_strict=is_strict)
+
+    bits, is_strict = None, competition.on_bad_image == "error"
+    try:
+        rows, images, skipped = read(None, is_settled=False)
+    except DepthError:
+        bits = used_bits_of([root / path for path in listing.rows["path"]], workers=workers)
+        rows, images, skipped = read(bits, is_settled=True)
     if empty := sorted(set(listing.classes) - set(rows["target"].dropna())):
         raise UserError(f"class {empty[0]} has no usable image: {skipped[0]}; repair some, or leave it out")
     pairs, groups = find_duplicates(rows, images, options.near_bits)
@@ -119,7 +126,7 @@ def make_image_table(
         "decoder": name_decoder(images, bits),
         "bits": bits,
         "table_hash": table_hash(table),
-        "ignored": [f.relative_to(root).as_posix() for f in ignored],
+        "ignored": ignored,
         "outside": [name for name in listing.outside if name not in tables],
         "skipped": skipped,
         "unreadable": unreadable_rows(listing.rows, rows["path"], skipped),
@@ -175,32 +182,67 @@ def is_prepared(folder: Path, settings: dict[str, Any]) -> bool:
     return {name: value for name, value in report["settings"].items() if name not in CACHE_SETTINGS} == settings
 
 
-@dataclass(frozen=True)
+class DepthError(Exception):
+    """An image has more than 8 bits, of which all images of the competition together decide how many are in use."""
+
+
+@dataclass(frozen=True, slots=True)
 class Look:
-    """Facts of a decoded file; `pixels` is None once they are in the cache."""
+    """Facts of a decoded file."""
 
     facts: ImageInfo
     size: int
     sha256: str
     phash: bytes
     thumbnail: np.ndarray[Any, np.dtype[np.uint8]]
-    pixels: Pixels | None
-    decoder: str = DECODER
+    decoder: str
 
 
-def look_at(path: Path, *, max_side: int, bits: int | None = None) -> Look | ImageError:
-    """Read, hash and decode a file; the reason if that is not possible."""
+def look_at(
+    paths: Sequence[Path], *, max_side: int, bits: int | None = None, is_settled: bool = True
+) -> list[tuple[Look, Pixels] | ImageError]:
+    """Read, hash and decode files; the reason in place of one of which that is not possible.
+
+    Raises DepthError if `bits` matter to one and are not settled.
+    """
+    opened = [_open(path, max_side=max_side, bits=bits, is_settled=is_settled) for path in paths]
+    usable = [one for one in opened if not isinstance(one, ImageError)]
+    small = np.array([thumbnail(pixels) for *_, pixels in usable], np.uint8).reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE)
+    seen = iter(zip(usable, small, thumbnail_hashes(small), strict=True))
+    found: list[tuple[Look, Pixels] | ImageError] = []
+    for one in opened:
+        if isinstance(one, ImageError):
+            found.append(one)
+            continue
+        (facts, size, sha256, decoder, pixels), picture, phash = next(seen)
+        found.append((Look(facts, size, sha256, phash.tobytes(), picture, decoder), pixels))
+    return found
+
+
+def _open(
+    path: Path, *, max_side: int, bits: int | None, is_settled: bool
+) -> tuple[ImageInfo, int, str, str, Pixels] | ImageError:
+    """(header, size and SHA-256 of the file, decoder, pixels). Raises DepthError as `look_at`."""
     try:
         data = read_image_bytes(path)
     except OSError as error:
         return ImageError(f"cannot be read ({error.strerror})")
     try:
         facts = inspect(data, max_side=max_side)
+        if not is_settled and facts.depth.bits >= 16 and facts.depth.used is None:
+            raise DepthError
         image, decoder = decode_with_version(data, facts, short_side=LOOK_SIDE, bits=bits)
     except ImageError as error:
+        if not is_settled and estimate_used_bits(path) is not None:
+            raise DepthError from error
         return error
-    digest = hashlib.sha256(data).hexdigest()
-    return Look(facts, len(data), digest, perceptual_hash(image), thumbnail(image), image, decoder)
+    return facts, len(data), hashlib.sha256(data).hexdigest(), decoder, image
+
+
+def used_bits_of(paths: Sequence[Path], *, workers: int | None) -> int | None:
+    """Used bits of the 16-bit images among the files together; None where all headers give them."""
+    used = parallel_map(estimate_used_bits, paths, workers=workers)
+    return max((bits for bits in used if bits is not None), default=None)
 
 
 def name_decoder(images: list[Look], bits: int | None) -> str:
@@ -210,7 +252,7 @@ def name_decoder(images: list[Look], bits: int | None) -> str:
 
 
 def read_images(
-    look: Callable[[Path], Look | ImageError],
+    look: Callable[[Sequence[Path]], list[tuple[Look, Pixels] | ImageError]],
     rows: pd.DataFrame,
     root: Path,
     writer: PixelWriter | None,
@@ -223,16 +265,16 @@ def read_images(
     Raises UserError for a file that cannot be decoded if `is_strict`.
     """
     looks, usable, bad = list[Look](), list[bool](), list[str]()
-    found = parallel_map(look, [root / path for path in rows["path"]], workers=workers)
+    found = parallel_chunks(look, [root / path for path in rows["path"]], chunk=FILES_A_TASK, workers=workers)
     for path, one in zip(rows["path"], progress(found, "prepare", total=len(rows), unit="image"), strict=True):
-        usable.append(isinstance(one, Look))
+        usable.append(not isinstance(one, ImageError))
         if isinstance(one, ImageError):
             bad.append(f"{path}: {one}")
             continue
-        assert one.pixels is not None
+        facts, pixels = one
         if writer:
-            writer.add(one.sha256, one.pixels)
-        looks.append(replace(one, pixels=None))
+            writer.add(facts.sha256, pixels)
+        looks.append(facts)
     if bad and is_strict:
         raise bad_files(bad)
     return rows[usable].reset_index(drop=True), looks, bad
@@ -274,9 +316,8 @@ def name_pairs(rows: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
 
 def finish_table(rows: pd.DataFrame, looks: list[Look], groups: np.ndarray[Any, np.dtype[np.int64]]) -> pd.DataFrame:
     """Make the table with the facts of the files. A group is named by the user, or by the first of its ids."""
-    facts = pd.DataFrame([vars(one.facts) for one in looks])
     table = rows.assign(
-        **{name: facts[name] for name in ("width", "height", "format", "mode")},
+        **{name: [getattr(one.facts, name) for one in looks] for name in ("width", "height", "format", "mode")},
         bytes=[one.size for one in looks],
         sha256=[one.sha256 for one in looks],
         phash=[one.phash.hex() for one in looks],

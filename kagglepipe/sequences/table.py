@@ -25,7 +25,7 @@ from kagglepipe.competitions.filenames import is_excluded
 from kagglepipe.competitions.folds import mixed_groups
 from kagglepipe.competitions.given_folds import with_given_folds
 from kagglepipe.competitions.labels import check_classes, check_index_form
-from kagglepipe.competitions.source import list_files
+from kagglepipe.competitions.source import list_names
 from kagglepipe.competitions.table import (
     bad_files,
     first_with_count,
@@ -65,9 +65,8 @@ def make_sequence_table(competition: CompetitionOptions, folder: Path, *, max_si
         return
     warn_of_other_settings(folder, settings)
     report_file.unlink(missing_ok=True)
-    files, ignored = list_files(root, skip_bad=competition.on_bad_image == "skip")
-    names = [f.relative_to(root).as_posix() for f in files]
-    names = [name for name in names if not is_excluded(name, competition.exclude)]
+    files, ignored = list_names(root, skip_bad=competition.on_bad_image == "skip")
+    names = [name for name in files if not is_excluded(name, competition.exclude)]
     catalogue = list_items(names, competition, root)
     check_classes(catalogue.classes)
     if (catalogue.files["split"] == "test").any() and competition.form == "index":
@@ -91,7 +90,7 @@ def make_sequence_table(competition: CompetitionOptions, folder: Path, *, max_si
         "classes": catalogue.classes,
         "images_root": "raw" if source["kind"] != "folder" else str(root),
         "table_hash": sequences_hash(table, annotations),
-        "ignored": [f.relative_to(root).as_posix() for f in ignored],
+        "ignored": ignored,
         "outside": catalogue.outside,
         "skipped": bad,
         "unreadable": unreadable_rows(listed, items["path"], bad),

@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from kagglepipe.competitions.source import Source, describe, list_files
+from kagglepipe.competitions.source import Source, describe, list_names
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, exclusive_lock, file_sha256, read_json, write_json
@@ -154,8 +154,8 @@ def unpack_zips_of(source: Path, folder: Path, options: DownloadOptions, *, skip
     from kagglepipe.competitions.archive import Limits
     from kagglepipe.competitions.packed_folder import packed, unpack_folder
 
-    files, _ = list_files(source, skip_bad=skip_bad)
-    if not packed([file.relative_to(source).as_posix() for file in files]):
+    files, _ = list_names(source, skip_bad=skip_bad)
+    if not packed(files):
         return False
     unpacked = new_folder(folder)
     limits = Limits(int(options.max_gb * GB), options.max_entries, options.encoding)

@@ -1,11 +1,23 @@
 """Which file a CSV means, in the ways that people write names."""
 
 import unicodedata
+from pathlib import PurePosixPath
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from kagglepipe.competitions.filenames import FileNames, find_table, find_test_folder, read_splits, split_of
+from kagglepipe.competitions.filenames import (
+    FileNames,
+    find_table,
+    find_test_folder,
+    read_splits,
+    spelt,
+    split_of,
+    stem_of,
+    suffix_of,
+)
 from kagglepipe.errors import UserError
 
 
@@ -111,3 +123,30 @@ def test_splits_in_any_case_and_spelling() -> None:
     assert notes == ["1 rows of labels.csv are for validation, and trained on: folds are drawn from all"]
     with pytest.raises(UserError, match=r"labels.csv, row 3: the split 4 is neither train nor test"):
         read_splits(pd.Series(["train", "4"], index=[2, 3]), "labels.csv")
+
+
+# --- as quick as they are, for many files ---------------------------------------------------------------------------
+
+PARTS = st.text(st.sampled_from("aB. \\é\u0301\t"), min_size=1, max_size=5).filter(
+    lambda part: part != "." and not part.endswith(".")  # of which Python's versions think differently
+)
+
+
+@given(st.lists(PARTS, min_size=1, max_size=3).map("/".join))
+def test_suffix_and_stem_are_those_of_a_path(file: str) -> None:
+    path = PurePosixPath(file)
+    assert (suffix_of(file), stem_of(file)) == (path.suffix.lower(), path.stem)
+
+
+@given(st.text(st.sampled_from("aB./\\é\u0301 \n"), max_size=8))
+def test_a_spelt_path_is_normal(name: str) -> None:
+    path = unicodedata.normalize("NFC", name.strip()).replace("\\", "/")
+    assert spelt(name) == "/".join(part for part in path.split("/") if part not in ("", "."))
+
+
+@given(st.text(st.sampled_from("aA./\\ſ "), max_size=5), st.lists(st.text(st.sampled_from("aAs./ſ\\ "), max_size=5)))
+def test_a_table_is_found_as_if_all_files_were_spelt(name: str, files: list[str]) -> None:
+    wanted = spelt(name).casefold()
+    same = [file for file in files if file == name or spelt(file).casefold() == wanted]
+    same = same or [file for file in files if spelt(file).casefold().endswith(f"/{wanted}")]
+    assert find_table(name, files) == (same[0] if len(same) == 1 else None)

@@ -157,6 +157,15 @@ def test_files_are_listed_sorted_and_leftovers_apart(photos: Path, monkeypatch: 
     )  # fmt: skip
 
 
+def test_files_are_sorted_folder_by_folder_as_paths_are(tmp_path: Path) -> None:
+    for name in ("a/b.jpg", "a-c.jpg", "a.jpg", "A/z.jpg", "a/b/c.jpg", "a/b.d/e.jpg", "ab/c.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name if name != "a/b.jpg" else tmp_path / "a/b .jpg").touch()
+    files, _ = list_files(tmp_path)
+    assert len(files) == 7
+    assert files == sorted(files)
+
+
 def test_a_zip_of_a_folder_unpacks_to_what_the_folder_holds(photos: Path, archive: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(archive) as file:
         file.extractall(tmp_path / "again")

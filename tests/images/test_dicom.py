@@ -100,7 +100,7 @@ WHOLE = dicom_bytes(RAMP)
 )  # fmt: skip
 def test_what_is_no_picture_is_named_in_one_line(tmp_path: Path, data: bytes, reason: str) -> None:
     (tmp_path / "a.dcm").write_bytes(data)
-    found = str(look_at(tmp_path / "a.dcm", max_side=20_000))
+    found = str(look_at([tmp_path / "a.dcm"], max_side=20_000)[0])
     assert reason in found
     assert "\n" not in found
     assert "Doe" not in found
