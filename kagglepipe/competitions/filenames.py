@@ -5,6 +5,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import lru_cache
 
 import pandas as pd
 
@@ -87,6 +88,7 @@ def without_dicom_copies(files: Sequence[str]) -> list[str]:
     return [file for file, suffix in both if suffix != ".dcm" or stem_of(file).casefold() not in others]
 
 
+@lru_cache(maxsize=4096)  # of few folders around many files
 def split_of(name: str) -> str | None:
     """Find `train`, `valid` or `test` in a folder's name, or a cell of a column `split`; None without one.
 

@@ -29,7 +29,6 @@ from kagglepipe.competitions.infer_refusals import unnamed_items
 from kagglepipe.competitions.infer_series import set_times
 from kagglepipe.competitions.infer_sources import (
     Inference,
-    Names,
     Sources,
     find_items,
     find_kind,
@@ -57,9 +56,12 @@ def infer(root: Path, files: Sequence[str], given: Mapping[str, Any]) -> Inferen
     Raises UserError where no answer could be given: nothing to classify with, labels that are numbers or tags.
     """
     found = Inference()
-    sources = _without_copies(found, _sources(root, files, given))
-    names = Names(sources.media)
-    labels = _labels(sources, names)
+    sources = _sources(root, files, given)
+    labels = _labels(sources)
+    without = _without_copies(found, sources, labels)
+    if without is not sources:
+        sources, labels = without, _labels(without)
+    names = sources.names
     _set_sources(found, sources)
     if labels is not None:
         values = set_table_labels(found, sources, labels)
@@ -68,7 +70,7 @@ def infer(root: Path, files: Sequence[str], given: Mapping[str, Any]) -> Inferen
         note_other_labels(found, sources, names, labels)
     else:
         check_answers(sources)
-        values = _named_labels(found, sources, names)
+        values = _named_labels(found, sources)
     set_tests(found, sources, labels.table if labels else None)
     set_metadata(found, sources, names, labels.table if labels else None)
     set_answers(found, sources, values)
@@ -96,15 +98,14 @@ def _sources(root: Path, files: Sequence[str], given: Mapping[str, Any]) -> Sour
     if "sample_submission" in given:
         name = given["sample_submission"]
         samples = [] if name is None else [find_named(tables, "sample_submission", name)]
-    sample = choose_sample(samples, Names(media))
+    sample = choose_sample(samples, media)
     return Sources(root, files, tables, sample, given, kind, media, items)
 
 
-def _without_copies(found: Inference, sources: Sources) -> Sources:
+def _without_copies(found: Inference, sources: Sources, labels: Labels | None) -> Sources:
     """The sources without media that are masks or copies of others; sets `exclude`."""
     if "exclude" in sources.given or not sources.media:
         return sources
-    labels = _labels(sources, Names(sources.media))
     labelled = labels.table.cells(labels.item).tolist() if labels and labels.item else []
     patterns = find_copies(sources.media, labelled, sources.ids.tolist())
     if not patterns:
@@ -116,9 +117,9 @@ def _without_copies(found: Inference, sources: Sources) -> Sources:
     return replace(sources, media=[file for file in sources.media if not is_excluded(file, patterns)])
 
 
-def _labels(sources: Sources, names: Names) -> Labels | None:
+def _labels(sources: Sources) -> Labels | None:
     """The table of labels; None for labels by folders or names, which count more than a guessed column."""
-    labels = find_labels(sources, names)
+    labels = find_labels(sources, sources.names)
     if labels is None or labels.sure > GUESSED or "labels" in sources.given or not sources.media:
         return labels
     try:
@@ -128,12 +129,12 @@ def _labels(sources: Sources, names: Names) -> Labels | None:
     return labels if are_parts(sorted(set(folders))) else None
 
 
-def _named_labels(found: Inference, sources: Sources, names: Names) -> "pd.Series[str]":
+def _named_labels(found: Inference, sources: Sources) -> "pd.Series[str]":
     """The labels by names or folders. Raises UserError without any, which names a table that no item is found by."""
     try:
         return set_named_labels(found, sources)
     except UserError as error:
-        raise unnamed_items(sources, names) or error from error
+        raise unnamed_items(sources, sources.names) or error from error
 
 
 def _set_mirror(found: Inference, values: "pd.Series[str]") -> None:

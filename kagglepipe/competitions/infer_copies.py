@@ -3,9 +3,8 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from pathlib import PurePosixPath
 
-from kagglepipe.competitions.filenames import MEDIA, SUFFIXES, is_excluded, words_of
+from kagglepipe.competitions.filenames import MEDIA, SUFFIXES, is_excluded, name_of, stem_of, suffix_of, words_of
 from kagglepipe.competitions.infer_sources import Names, is_test
 
 COPY_WORDS = {"mask", "masks", "seg", "segmentation", "segmentations", "groundtruth", "gt", "annotation", "annotations",
@@ -42,10 +41,9 @@ def _masks_beside(media: Sequence[str]) -> list[str]:
     bare = {file.rpartition(".")[0] for file in media}
     found: Counter[str] = Counter()
     for file in media:
-        path = PurePosixPath(file)
-        match = BESIDE.fullmatch(path.stem)
-        if match and (path.parent / match[1]).as_posix() in bare:
-            found[f"*{match[2].lower()}*{path.suffix.lower()}"] += 1
+        match = BESIDE.fullmatch(stem_of(file))
+        if match and file.removesuffix(name_of(file)) + match[1] in bare:
+            found[f"*{match[2].lower()}*{suffix_of(file)}"] += 1
     return [pattern for pattern, count in found.items() if count > 1]
 
 
@@ -78,7 +76,10 @@ def _are_copies(paths: set[str], others: set[str]) -> bool:
 
 def _ambiguous_shelves(media: Sequence[str], cells: Iterable[str]) -> list[str]:
     """Patterns of the folders whose files have the names of the items, beside the likeliest of such folders."""
-    names, sizes = Names(media), Counter(_shelf(file) for file in media)
+    sizes = Counter(_shelf(file) for file in media)
+    if len(sizes) < 2:
+        return []
+    names = Names(media)
     dropped: dict[Shelf, None] = {}
     for cell in cells:
         shelves = {_shelf(file) for file in names.all(cell)} - set(dropped)
@@ -90,8 +91,7 @@ def _ambiguous_shelves(media: Sequence[str], cells: Iterable[str]) -> list[str]:
 
 
 def _shelf(file: str) -> Shelf:
-    path = PurePosixPath(file)
-    return path.parent.as_posix(), path.suffix.lower()
+    return file.rpartition("/")[0] or ".", suffix_of(file)
 
 
 def _is_called_copy(shelf: Shelf) -> bool:

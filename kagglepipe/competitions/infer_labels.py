@@ -62,7 +62,9 @@ def find_labels(sources: Sources, names: Names) -> Labels | None:
     if given and not found:
         there = "; ".join(f"{table.path} has {', '.join(table.columns[:8])}" for table in tables[:3]) or "there is none"
         raise UserError(f"no table that names the items has the column {given} of competition.columns: {there}")
-    return min(found, key=lambda labels: _unlikeliness(labels, names), default=None)
+    if len(found) < 2:
+        return found[0] if found else None
+    return min(found, key=lambda labels: _unlikeliness(labels, names))
 
 
 def _unlikeliness(labels: Labels, names: Names) -> tuple[bool, int, bool, bool, int, int]:

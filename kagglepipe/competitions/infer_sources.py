@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from kagglepipe.competitions.filenames import SUFFIXES, spelt, split_of
+from kagglepipe.competitions.filenames import SUFFIXES, name_of, spelt, split_of, stem_of
 from kagglepipe.competitions.item_tables import pixel_columns
 from kagglepipe.competitions.labels import NUMBER
 from kagglepipe.competitions.packed_folder import check_unpacked
@@ -59,6 +60,11 @@ class Sources:
     media: Sequence[str] = ()
     items: SourceTable | None = None
 
+    @cached_property
+    def names(self) -> "Names":
+        """The media by their names."""
+        return Names(self.media)
+
     @property
     def targets(self) -> list[str]:
         """Columns of the sample submission beside the ids."""
@@ -93,23 +99,27 @@ class Names:
         self._files: dict[str, str] = {}
         self._others: dict[str, list[str]] = {}  # name -> files after the first
         for file in files:
-            path = PurePosixPath(spelt(file))
-            bare = path.stem.lstrip("0") if path.stem.isdecimal() else ""
-            for name in {path.as_posix(), path.name, path.stem, bare}:
+            path = spelt(file)
+            stem = stem_of(path)
+            bare = stem.lstrip("0") if stem.isdecimal() else ""
+            for name in {path, name_of(path), stem, bare}:
                 key = name.casefold()
                 if key and self._files.setdefault(key, file) != file:
                     self._others.setdefault(key, []).append(file)
 
     def all(self, cell: str) -> list[str]:
         """The files that a cell may mean."""
-        name = spelt(cell).casefold()
-        key = name if name in self._files else name.rsplit("/", 1)[-1]
+        key = self._key(cell)
         return [self._files[key], *self._others.get(key, ())] if key in self._files else []
+
+    def _key(self, cell: str) -> str:
+        name = spelt(cell).casefold()
+        return name if name in self._files else name_of(name)
 
     def share(self, cells: "pd.Series[str]") -> float:
         """Share of the different cells that name an item, in [0, 1]."""
         distinct = cells.unique()
-        return sum(bool(self.all(cell)) for cell in distinct) / max(len(distinct), 1)
+        return sum(self._key(cell) in self._files for cell in distinct) / max(len(distinct), 1)
 
     def column(self, table: SourceTable, likely: str | None = None) -> str | None:
         """The column of a table that names the items; None if no column does. likely: its name elsewhere."""

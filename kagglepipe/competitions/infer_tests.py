@@ -16,8 +16,11 @@ UNLABELLED = {"pred", "predict", "prediction", "unlabelled", "unlabeled", "infer
 FILE_IDS = ("name", "stem", "path")
 
 
-def choose_sample(samples: Sequence[SourceTable], names: Names) -> SourceTable | None:
+def choose_sample(samples: Sequence[SourceTable], media: Sequence[str]) -> SourceTable | None:
     """The sample submission that names most items; of several alike the last stage's, as sample_submission_stage2."""
+    if len(samples) < 2:
+        return samples[0] if samples else None
+    names = Names(media)
     ranked = sorted(samples, key=lambda table: (-table.path.count("/"), table.path))
     found = [(names.count(table), sum(letter.isdigit() for letter in table.name) > 0, table) for table in ranked]
     best = max(found, key=lambda one: (one[0], one[1]), default=None)
@@ -29,8 +32,8 @@ def set_tests(found: Inference, sources: Sources, labels: SourceTable | None) ->
     if sources.items is not None:
         _set_table_tests(found, sources, sources.items)
         return
-    media, ids = sources.media, sources.ids
-    test, why, chosen = _find_tests(sources, Names(media), labels)
+    ids = sources.ids
+    test, why, chosen = _find_tests(sources, sources.names, labels)
     if test is not None:
         found.set("test", test, why)
     if sources.sample is None:
@@ -38,7 +41,7 @@ def set_tests(found: Inference, sources: Sources, labels: SourceTable | None) ->
         return
     if not len(ids):
         return
-    if test is None and not Names(media).share(ids) and "test" not in sources.given:
+    if test is None and not sources.names.share(ids) and "test" not in sources.given:
         found.notes.append(
             f"no item has an id of {sources.sample.path} ({first_three(ids)}), so no CSV will be written: "
             "competition.test=FOLDER names where the items to classify are"
