@@ -21,6 +21,7 @@ DECODER = "opencv-2"  # raise it when the same bytes would give other pixels: ca
 DECODER_BY_DEPTH = "opencv-3"  # of images that opencv-2 decoded too dark, or transparent in the wrong places
 MAX_SIDE = 20_000
 MAX_PIXELS = 180_000_000  # half a gigabyte of memory while decoding
+TIFF_MAGIC = (b"II*\0", b"MM\0*")
 EXIF_ORIENTATION = 274
 EXIF_TRANSFORMS = {  # EXIF orientation -> transform to upright
     2: lambda a: a[:, ::-1],
@@ -83,8 +84,9 @@ def inspect(data: bytes, *, max_side: int = MAX_SIDE) -> ImageInfo:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of damage; the decoder decides
-            with Image.open(io.BytesIO(data)) as image:
-                orientation = image.getexif().get(EXIF_ORIENTATION, 1)
+            with _open_header(data) as image:
+                # of a TIFF, Pillow's size and OpenCV's pixels are upright already
+                orientation = 1 if image.format == "TIFF" else image.getexif().get(EXIF_ORIENTATION, 1)
                 frames = getattr(image, "n_frames", 1)
                 width, height, format_, mode = *image.size, image.format or "?", image.mode
                 transparent = image.has_transparency_data
@@ -98,13 +100,21 @@ def inspect(data: bytes, *, max_side: int = MAX_SIDE) -> ImageInfo:
         raise ImageError(f"{width}×{height} pixels; the limit is {max_side} a side")
     if width * height > MAX_PIXELS:
         raise ImageError(f"{width}×{height} pixels; the limit is {MAX_PIXELS // 10**6} million in all")
-    if format_ == "TIFF":  # Pillow's size and OpenCV's pixels are upright already
-        orientation = 1
     if orientation in (5, 6, 7, 8):
         width, height = height, width
     return ImageInfo(
         width, height, format_, mode, orientation if orientation in EXIF_TRANSFORMS else 1, transparent, depth
     )
+
+
+def _open_header(data: bytes) -> Image.Image:
+    """Open an image with Pillow, which tries TIFF as one of its last formats: a third of the time of a small one."""
+    if data.startswith(TIFF_MAGIC):
+        try:
+            return Image.open(io.BytesIO(data), formats=("TIFF",))
+        except UnidentifiedImageError:
+            return Image.open(io.BytesIO(data))  # perhaps another format that begins so
+    return Image.open(io.BytesIO(data))
 
 
 def _describe_unidentified(data: bytes) -> str:
