@@ -86,7 +86,7 @@ def agreement(archive: Path, name: str) -> None:
     labels = np.array([file.parent.name == files[int(train.argmax())].parent.name for file in files], np.int64)
     folds = np.arange(train.sum()) % 2
     head = HeadFitter([found["torch"][train]], labels[train], folds, grid=[1.0], classes=2).fit(2)
-    probs = {wanted: head.probabilities(features) for wanted, features in found.items()}
+    probs = {wanted: head.predict(features) for wanted, features in found.items()}
     apart = abs(probs["torch"] - probs["openvino"]).max()
     changed = (probs["torch"].argmax(axis=1) != probs["openvino"].argmax(axis=1)).sum()
     print(f"{name}: {len(files)} photos, largest difference of a probability {apart:.1e}, labels changed: {changed}")

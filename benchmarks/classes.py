@@ -62,7 +62,7 @@ class DrawnLearner:
     def predict(self, result: FoldResult, folder: Path, rows: pd.DataFrame) -> np.ndarray:
         """Probabilities (len(rows), C)."""
         head: Head = result.network
-        return head.probabilities(self.features[rows["row"].to_numpy()])
+        return head.predict(self.features[rows["row"].to_numpy()])
 
 
 def whole_way(options: Any) -> None:
@@ -180,7 +180,7 @@ def compare(count: int, rows: int) -> None:
         with step(make.__name__):
             for fold in range(5):
                 own, head = folds == fold, fitter.fit(fold)
-                probs, truth = head.probabilities(features[own]).astype(np.float64), labels[own]
+                probs, truth = head.predict(features[own]).astype(np.float64), labels[own]
                 given = probs[np.arange(len(truth)), truth]
                 scores[0, own] = -np.log(np.clip(given, 1e-15, 1))
                 scores[1, own] = probs.argmax(axis=1) == truth

@@ -190,7 +190,7 @@ def ours(work: str, files: list[Path], labels: np.ndarray, wanted: str, *, whole
 
     def look() -> None:
         features = compute_features(model, views, range(len(files)), backend=backend)
-        fit_linear(features, labels) if work == "head" else head.probabilities(features)
+        fit_linear(features, labels) if work == "head" else head.predict(features)
 
     return look
 

@@ -19,9 +19,16 @@ POLICIES = ("none", "light", "strong", "resolution", "dihedral", "paste")
 POLICY_FILES = (".yaml", ".yml", ".json")  # a policy of the user's own
 SEGMENT_SCORES = ("f1_10", "f1_25", "f1_50", "edit", *(f"map_{tiou}" for tiou in range(10, 80, 10)), "map_activitynet")
 CROPS = ("squash", "center", "border")
-FORMS = ("index", "name", "probability", "probabilities", "segments")
+FORMS = ("index", "name", "probability", "probabilities", "ranking", "tags", "numbers", "segments")
 ID_FORMS = ("name", "stem", "path", "column")
 TASKS = ("multiclass", "multilabel", "ordinal", "regression", "ranking")
+FORMS_OF_TASK = {  # the likeliest first
+    "multiclass": ("index", "name", "probability", "probabilities", "ranking", "segments"),
+    "ordinal": ("index", "name", "probabilities"),
+    "ranking": ("ranking", "name", "index", "probabilities"),
+    "multilabel": ("tags", "probabilities"),
+    "regression": ("numbers",),
+}
 DEFAULT_RATE = 8.0  # of `sequences.rate`
 DEFAULT_SOUND_RATE = 100.0
 JOINTS = ("hip", "neck", "left_hip", "right_hip")
@@ -106,7 +113,12 @@ class CompetitionOptions(Options, group="competition"):
         None, "Kaggle's name, and folder in data/ and outputs/; null: the source's name.", stages=f"{NAMED} | doctor"
     )
     title: str = option("", "Name for people.")
-    task: str = option("multiclass", "Type of the answers; so far one class for each item.", choices=TASKS)
+    task: str = option(
+        "multiclass",
+        "Type of the answers: one class, several tags (multilabel), a class of an order (ordinal), numbers "
+        "(regression), or the likeliest of many classes (ranking).",
+        choices=TASKS,
+    )
     kind: str = option(
         "image",
         "Type of the items.",
@@ -131,6 +143,7 @@ class CompetitionOptions(Options, group="competition"):
     label_from: str | None = option(
         None, "Pattern of the file names that holds the labels, as `{label}.{number}.jpg`, instead of class folders."
     )
+    label_separator: str = option(" ", "What separates the tags of an item, in the labels and the submission.")
     metadata: str | None = option(
         None, "A second CSV, with groups, splits or folds of the items that are labelled elsewhere.", path=True
     )
@@ -202,11 +215,13 @@ class CompetitionOptions(Options, group="competition"):
     form: str = option(
         "index",
         "Answers of the submission: class index, class name, probability of the second class of two (without classes: "
-        "of the class after which the column is named), probabilities (a column a class), or segments "
-        "`video,start,end,label,score`, for which every frame is classified.",
+        "of the class after which the column is named), probabilities (a column a class), ranking (the likeliest "
+        "classes, `competition.ranks` of them), tags, numbers, or segments `video,start,end,label,score`, for which "
+        "every frame is classified.",
         choices=FORMS,
         stages="prepare | train | ensemble | submit | drill",
     )
+    ranks: int = option(5, "For form=ranking: classes of an answer, the likeliest first.", least=1, stages="submit")
     sample_submission: str | None = option(
         None, "File in the source with the rows and columns, in order.", path=True, stages="prepare | submit"
     )
@@ -265,8 +280,16 @@ class CompetitionOptions(Options, group="competition"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.task != "multiclass":
-            raise UserError(f"competition.task={self.task} is not supported yet: type multiclass, or leave it out")
+        if self.form not in FORMS_OF_TASK[self.task]:
+            fitting = FORMS_OF_TASK[self.task]
+            if self.form != "index":  # the default
+                raise UserError(
+                    f"competition.form={self.form} does not fit competition.task={self.task}: type "
+                    f"competition.form={' or '.join(fitting)}"
+                )
+            object.__setattr__(self, "form", fitting[0])
+        if not self.label_separator:
+            raise UserError("competition.label_separator is empty: type what stands between two tags, as ','")
         if self.metric == "log_loss" and self.log_loss_clip != LOG_LOSS_CLIP:  # scores of two clips are two metrics
             object.__setattr__(self, "metric", f"log_loss#{self.log_loss_clip:g}")
         object.__setattr__(self, "test", relative_folder("competition.test", self.test) if self.test else None)

@@ -24,7 +24,7 @@ from kagglepipe.competitions.labels import (
 from kagglepipe.competitions.metadata import join_metadata
 from kagglepipe.competitions.source import other_kind
 from kagglepipe.competitions.spreadsheet import read_cells
-from kagglepipe.competitions.table import check_two_classes, item_ids, list_images
+from kagglepipe.competitions.table import check_outputs, item_ids, list_images
 from kagglepipe.competitions.test_lists import read_tests, tables_of
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded
@@ -276,7 +276,7 @@ def _classes(found: "pd.Series[str]", competition: CompetitionOptions) -> list[s
     names = sort_classes(set(found) - {competition.background})
     if competition.background is not None and (competition.finds_segments or competition.background in set(found)):
         names = [competition.background, *names]
-    check_two_classes(names)
+    check_outputs(names, found, competition)
     return names
 
 

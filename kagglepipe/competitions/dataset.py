@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from numpy.typing import NDArray
 
+from kagglepipe.competitions.targets import Truth, parse_targets
 from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256, read_json, sha256
 from kagglepipe.text import first_three
@@ -40,7 +40,7 @@ class Dataset:
     images_root: folder that paths start from. decoder: version of the image decoder. bits: depth of images of more than
     8 bits (None: there are none). items: a row a video or series (None for images). annotations: labelled segments.
     unreadable: test items that are not in the table but need an answer. rate: frames a second, where rows are given in
-    frames. per_frame: whether they are frames. folder: data/<slug>/.
+    frames. per_frame: whether they are frames. folder: data/<slug>/. task: as competition.task when it was prepared.
     """
 
     table: pd.DataFrame
@@ -57,6 +57,7 @@ class Dataset:
     rate: float | None = None
     per_frame: bool = False
     folder: Path = Path()
+    task: str = "multiclass"
 
     @property
     def nothing_to_classify(self) -> bool:
@@ -80,10 +81,9 @@ class Dataset:
         """Eight hexadecimal digits of the table and the folds: scores on the same data can be compared."""
         return sha256(self.table_hash, self.folds_hash)[:8]
 
-    def labels(self, rows: pd.DataFrame) -> NDArray[np.int64]:
-        """Class indices (N,) of rows with a `target`."""
-        numbers = {name: number for number, name in enumerate(self.classes)}
-        return np.asarray(rows["target"].map(numbers), np.int64)
+    def labels(self, rows: pd.DataFrame) -> Truth:
+        """Targets of rows: class indices (N,) or, by task, tags or numbers (N, C); see `targets`."""
+        return parse_targets(rows["target"], self.classes, self.task)
 
     def paths(self, rows: pd.DataFrame) -> list[Path]:
         """List the image files of `rows`."""
@@ -128,6 +128,7 @@ def _read_tables(folder: Path, report: dict[str, Any], folds_file: Path, items_d
         annotations=None if items_dir is None else read_annotations(items_dir / "annotations.csv"),
         unreadable=tuple(Unreadable(**one) for one in report.get("unreadable", [])),
         folder=folder,
+        task=report.get("task", "multiclass"),
     )
 
 

@@ -9,6 +9,8 @@ import pandas as pd
 from kagglepipe.competitions.dataset import read_annotations, read_folds
 from kagglepipe.competitions.folds import check_folds, folds_csv, leave_one_group_out, make_folds, split_groups
 from kagglepipe.competitions.given_folds import given_folds
+from kagglepipe.competitions.tag_folds import make_tag_folds
+from kagglepipe.competitions.targets import exploded, split_tags, strata
 from kagglepipe.competitions.units import classes_of
 from kagglepipe.errors import UserError
 from kagglepipe.files import write_bytes
@@ -76,8 +78,10 @@ def split(train: pd.DataFrame, competition: CompetitionOptions, options: FoldOpt
         raise UserError(f"{found} groups of {what} are too few for folds.count={count}: type folds.count={found}")
     if options.count == "groups":
         return leave_one_group_out(ids, groups)
+    if competition.task == "multilabel":
+        return make_tag_folds(ids, train["target"].map(split_tags).tolist(), groups, count=count, seed=options.seed)
     targets = train["target"].fillna("video").tolist()  # a long video has no class of its own
-    return make_folds(ids, targets, groups, count=count, seed=options.seed)
+    return make_folds(ids, strata(targets, competition.task), groups, count=count, seed=options.seed)
 
 
 def fold_count(options: FoldOptions, train: pd.DataFrame) -> int:
@@ -86,12 +90,12 @@ def fold_count(options: FoldOptions, train: pd.DataFrame) -> int:
 
 
 def class_rows(competition: CompetitionOptions, rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """id, group and target of labelled rows: a row an item or, for long videos, a row for every class in one.
+    """id, group and target of labelled rows: a row an item or, of tags and long videos, one for every class in one.
 
     folder: with annotations.csv, the labels of long videos.
     """
     if not competition.finds_segments:
-        return rows[["id", "group", "target"]]
+        return exploded(rows[["id", "group", "target"]], competition.task)
     return classes_of(rows, read_annotations(folder / "annotations.csv"), competition.background)
 
 

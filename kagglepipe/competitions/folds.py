@@ -49,7 +49,7 @@ def make_folds(
     rows = rows.sort_values("id", ignore_index=True)
     if rows["id"].duplicated().any():
         raise ValueError("ids must be unique")
-    _check_enough(rows, count)
+    check_enough(rows, count)
     target, classes = pd.factorize(rows["target"], sort=True)
     group = pd.factorize(rows["group"])[0]  # numbered by first id
     rng = np.random.default_rng(seed)
@@ -125,7 +125,7 @@ def leave_one_group_out(ids: Sequence[str], groups: Sequence[Hashable]) -> pd.Da
     return pd.DataFrame({"id": rows["id"], "fold": pd.factorize(rows["group"], sort=True)[0]}).reset_index(drop=True)
 
 
-def _check_enough(rows: pd.DataFrame, count: int) -> None:
+def check_enough(rows: pd.DataFrame, count: int) -> None:
     """Raises UserError if the rows cannot be split into `count` folds."""
     if count < 2:
         raise UserError(f"folds.count={count} leaves nothing to validate on; type folds.count=5")

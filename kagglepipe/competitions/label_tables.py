@@ -8,6 +8,7 @@ import pandas as pd
 from kagglepipe.competitions.filenames import read_splits
 from kagglepipe.competitions.labels import check_one_kind, clean_label
 from kagglepipe.competitions.spreadsheet import Cells, column_places, read_cells, select_columns
+from kagglepipe.competitions.targets import join_columns
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded
 from kagglepipe.options import CompetitionOptions
@@ -41,7 +42,7 @@ def read_items(
     required = [one for one in needed if one_hot is None or one != "label"]
     table = select_columns(path, cells, columns, required)
     if one_hot is not None and "label" in needed:
-        table["label"] = one_hot_labels(path, cells, one_hot)
+        table["label"] = column_labels(path, cells, one_hot, competition)
     if "label" in table:
         table["label"] = table["label"].map(clean_label)
     for column in ("group", "fold"):
@@ -74,6 +75,16 @@ def one_hot_columns(competition: CompetitionOptions) -> list[str] | None:
     if "label" in competition.columns:
         raise UserError("competition.columns has label and labels: leave out the one that does not hold the classes")
     return list(columns)
+
+
+def column_labels(
+    path: Path, cells: Cells, columns: Sequence[str], competition: CompetitionOptions
+) -> "pd.Series[str]":
+    """The label of each row of a table with a column for each class, tag or number."""
+    if competition.task not in ("multilabel", "regression"):
+        return one_hot_labels(path, cells, columns)
+    table = select_columns(path, cells, {name: name for name in columns}, columns)
+    return pd.Series(join_columns(table, columns, str(path), competition), table.index, dtype=str)
 
 
 def one_hot_labels(path: Path, cells: Cells, columns: Sequence[str]) -> "pd.Series[str]":
@@ -142,25 +153,31 @@ def one_row_a_file(labels: pd.DataFrame, table: str) -> tuple[pd.DataFrame, list
 
 
 def check_labels(labels: pd.DataFrame, path: str, competition: CompetitionOptions) -> None:
-    """Raises UserError for training images that have no label, several, a measurement, or labels of two kinds."""
+    """Raises UserError for training images that have no label or, of a task of classes, faulty ones."""
     one_hot = one_hot_columns(competition)
     column = competition.column("label") if one_hot is None else ", ".join(one_hot)
     empty = labels["label"] == ""
-    if empty.any():
+    if empty.any() and competition.task != "multilabel":  # an item may have no tag
         raise UserError(
             f"{path} has no label for {first_three(labels.loc[empty, 'file'])} in its column {column}: add it, or "
             "take such rows out"
         )
+    if competition.task in ("multiclass", "ordinal", "ranking"):
+        check_class_labels(labels, f"{path}, column {column}:", competition)
+
+
+def check_class_labels(labels: pd.DataFrame, where: str, competition: CompetitionOptions) -> None:
+    """Raises UserError for several labels of an image, a measurement, or labels of two kinds."""
     separators = labels["label"].str.contains(r"[|;]")
-    if separators.any() and one_hot is None:
+    if separators.any() and one_hot_columns(competition) is None:
         raise UserError(
-            f"{path}, column {column}: {first_three(labels.loc[separators, 'label'])} looks like several labels for "
-            "one image; multi-label competitions are not supported, give one label a file"
+            f"{where} {first_three(labels.loc[separators, 'label'])} looks like several labels for one image: type "
+            "competition.task=multilabel 'competition.label_separator=|', or give one label a file"
         )
     number = pd.to_numeric(labels["label"], errors="coerce")
     if (number.notna() & (number % 1 != 0)).any():
         raise UserError(
-            f"{path}, column {column}: {first_three(labels['label'][number % 1 != 0])} look like measurements; "
-            "regression is not supported, give one class name a file"
+            f"{where} {first_three(labels['label'][number % 1 != 0])} look like measurements: type "
+            "competition.task=regression, or give one class name a file"
         )
-    check_one_kind(labels["label"], f"{path}: column {column} has", are_given=bool(competition.classes))
+    check_one_kind(labels["label"], f"{where} has", are_given=bool(competition.classes))

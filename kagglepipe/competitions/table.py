@@ -21,10 +21,11 @@ from kagglepipe.competitions.filenames import (
 )
 from kagglepipe.competitions.item_tables import read_labelled_rows, table_items
 from kagglepipe.competitions.label_tables import GIVEN, check_labels, one_row_a_file, read_items
-from kagglepipe.competitions.labels import absent_note, check_alike, clean_label, known_classes, sort_classes, spell_as
+from kagglepipe.competitions.labels import absent_note, clean_label, known_classes
 from kagglepipe.competitions.layout import FolderIndex, Layout, check_layout, guess_layout, is_document
 from kagglepipe.competitions.metadata import join_metadata
 from kagglepipe.competitions.source import other_kind
+from kagglepipe.competitions.targets import names_in, read_targets, spell_targets, target_names
 from kagglepipe.competitions.test_lists import read_tests, tables_of
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json, sha256
@@ -77,17 +78,17 @@ def list_images(files: Sequence[str], competition: CompetitionOptions, root: Pat
     _check_unique(frame, competition)
     if frame["fold"].isna().all():
         frame = frame.drop(columns="fold")
-    found = set(frame.loc[frame.split == "train", "target"])
-    classes = sort_classes(found)
-    if competition.classes:
-        spelling = spell_as(competition.classes, found)
-        frame["target"] = frame["target"].map(spelling).where(frame["target"].notna(), None)
+    is_train = frame["split"] == "train"
+    frame["target"] = read_targets(frame.loc[is_train, "target"], where, competition).reindex(frame.index)
+    frame["target"] = frame["target"].astype(object).where(is_train, None)
+    classes = target_names(frame.loc[is_train, "target"], where, competition)
+    if competition.classes and competition.task != "regression":
+        frame["target"] = spell_targets(frame["target"], competition.classes, competition.task)
         where = f"{competition.labels}: " if competition.labels else ""
-        classes = known_classes(competition.classes, spelling.values(), where, form=competition.form)
+        found = names_in(frame.loc[is_train, "target"], competition.task)
+        classes = known_classes(competition.classes, found, where, form=competition.form)
         notes = [*notes, *absent_note(competition.classes, classes)]
-    else:
-        check_alike(found, where)
-    check_two_classes(classes)
+    check_outputs(classes, frame.loc[is_train, "target"], competition)
     return Listing(
         frame.sort_values(["id", "split"], ignore_index=True), classes, [*outside, *copies], [*notes, *note_of(copies)]
     )
@@ -103,9 +104,12 @@ def item_ids(rows: pd.DataFrame, competition: CompetitionOptions) -> list[str]:
     return [make_id(path, competition.id) for path in rows["path"]]
 
 
-def check_two_classes(classes: Sequence[str]) -> None:
-    """Raises UserError for fewer than two classes."""
-    if len(classes) < 2:
+def check_outputs(classes: Sequence[str], targets: "pd.Series[str]", competition: CompetitionOptions) -> None:
+    """Raises UserError for fewer than two classes, or numbers that are all the same."""
+    if competition.task == "regression":
+        if targets.nunique() < 2:
+            raise UserError(f"all numbers to learn are {targets.iloc[0]}: two or more different ones are needed")
+    elif len(classes) < 2:
         raise UserError(f"only one class was found ({', '.join(classes)}): two or more are needed")
 
 

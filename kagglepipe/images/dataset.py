@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,18 +18,22 @@ IGNORE_INDEX = -100  # label of padding, which the loss ignores: the default of 
 Key = tuple[int, int]  # (epoch, row): the loader asks for these, so that workers need no state
 
 
-class TrainingImages(Dataset[tuple[NDArray[np.uint8], int]]):
+class TrainingImages(Dataset[tuple[NDArray[np.uint8], Any]]):
     """(epoch, row) -> (view (size, size, 3) uint8, label); row ~n is image n as padding.
 
-    labels: (N,) class indices of the rows of `views`.
+    labels: (N,) class indices of the rows of `views`, or columns (N, O) of float32.
     """
 
-    def __init__(self, views: Views, labels: NDArray[np.int64]) -> None:
+    def __init__(self, views: Views, labels: NDArray[Any]) -> None:
         self.views, self.labels = views, labels
 
-    def __getitem__(self, key: Key) -> tuple[NDArray[np.uint8], int]:
+    def __getitem__(self, key: Key) -> tuple[NDArray[np.uint8], Any]:
         epoch, row = key
-        label = int(self.labels[row]) if row >= 0 else IGNORE_INDEX
+        label: Any
+        if self.labels.ndim == 1:
+            label = int(self.labels[row]) if row >= 0 else IGNORE_INDEX
+        else:
+            label = self.labels[row] if row >= 0 else np.full_like(self.labels[0], np.nan)
         pixels = self.views[row if row >= 0 else ~row, epoch]
         return (pixels if pixels.flags.writeable else pixels.copy()), label  # torch warns of read-only cache pages
 
@@ -65,7 +70,7 @@ class EpochBatches:
 
 def training_loader(
     images: TrainingImages, batches: EpochBatches, *, workers: int, pinned: bool
-) -> DataLoader[tuple[NDArray[np.uint8], int]]:
+) -> DataLoader[tuple[NDArray[np.uint8], Any]]:
     """Make a loader of one epoch at a time: set `batches.epoch` before iterating. workers: processes, 0 for none."""
     return DataLoader(
         images,

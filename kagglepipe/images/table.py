@@ -38,6 +38,7 @@ from kagglepipe.competitions.table import (
     warn_of_other_settings,
     warn_of_unreadable,
 )
+from kagglepipe.competitions.targets import describe_targets, names_in
 from kagglepipe.console import progress
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded, file_sha256, read_json, write_bytes, write_json, write_parquet
@@ -55,7 +56,7 @@ from kagglepipe.images.depth import estimate_used_bits
 from kagglepipe.images.pixel_table import read_image_bytes
 from kagglepipe.options import CompetitionOptions, PrepareOptions
 from kagglepipe.parallel import parallel_chunks, parallel_map
-from kagglepipe.text import counted, first_three
+from kagglepipe.text import first_three
 
 log = logging.getLogger(__name__)
 FILES_A_TASK = 16
@@ -112,7 +113,8 @@ def make_image_table(
     except DepthError:
         bits = used_bits_of([root / path for path in listing.rows["path"]], workers=workers)
         rows, images, skipped = read(bits, is_settled=True)
-    if empty := sorted(set(listing.classes) - set(rows["target"].dropna())):
+    usable = names_in(rows["target"].dropna(), competition.task) or listing.classes
+    if empty := sorted(set(listing.classes) - set(usable)):
         raise UserError(f"class {empty[0]} has no usable image: {skipped[0]}; repair some, or leave it out")
     pairs, groups = find_duplicates(rows, images, options.near_bits)
     table = finish_table(rows, images, groups)
@@ -130,12 +132,13 @@ def make_image_table(
         "outside": [name for name in listing.outside if name not in tables],
         "skipped": skipped,
         "unreadable": unreadable_rows(listing.rows, rows["path"], skipped),
+        **({} if competition.task == "multiclass" else {"task": competition.task}),
     }
     write_json(folder / REPORT, report)
     if deep := sum(one.decoder != DECODER for one in images):
         how = f", {bits} of 16 bits in use" if bits not in (None, 16) else ""
         log.info("prepare: %d images have more than 8 bits or transparency%s", deep, how)
-    log_table(table, pairs, report, listing.notes)
+    log_table(table, pairs, report, listing.notes, competition.task)
     warn_of_unreadable(report["unreadable"], competition)
 
 
@@ -150,6 +153,8 @@ def table_settings(competition: CompetitionOptions, options: PrepareOptions) -> 
         "decoder": f"{DECODER} or {DECODER_BY_DEPTH}",
         **({"columns": competition.columns} if competition.columns else {}),
         **({"exclude": competition.exclude} if competition.exclude else {}),
+        **({} if competition.task == "multiclass" else {"task": competition.task}),
+        **({"label_separator": competition.label_separator} if competition.task == "multilabel" else {}),
     }
 
 
@@ -164,7 +169,7 @@ def check_class_names(competition: CompetitionOptions, classes: list[str], *, ha
 
 def check_prepared_classes(competition: CompetitionOptions, folder: Path) -> None:
     """Raises UserError for form=index without an order of classes, and for classes without images."""
-    if competition.classes:
+    if competition.classes and competition.task != "regression":
         known_classes(competition.classes, read_json(folder / REPORT)["classes"], "", form=competition.form)
     if competition.form == "index":
         split = pd.read_parquet(folder / "table.parquet", columns=["split"])["split"]
@@ -349,10 +354,10 @@ def near_groups(ids: "pd.Series[str]", pairs: pd.DataFrame) -> "pd.Series[str]":
     return ids.groupby(linked_rows(len(ids), among["i"].to_numpy(), among["j"].to_numpy())).transform("min")
 
 
-def log_table(table: pd.DataFrame, pairs: pd.DataFrame, report: dict[str, Any], notes: list[str]) -> None:
+def log_table(table: pd.DataFrame, pairs: pd.DataFrame, report: dict[str, Any], notes: list[str], task: str) -> None:
     """Log counts, near-duplicates and files that were left out."""
     train, test = table[table.split == "train"], table[table.split == "test"]
-    counts = counted(Counter(train["target"]))
+    counts = describe_targets(train["target"], task)
     log.info("prepare: %d training images (%s), %d to classify", len(train), counts, len(test))
     near = near_groups(train["id"], pairs)
     sizes = near.value_counts()
@@ -374,7 +379,7 @@ def log_table(table: pd.DataFrame, pairs: pd.DataFrame, report: dict[str, Any], 
         if files := report[what]:
             reason = "outside the competition's layout" if what == "outside" else "that cannot be decoded"
             log.warning("prepare: left out %d files %s: %s", len(files), reason, first_three(files, "; "))
-    if mixed := mixed_groups(train["target"].tolist(), near.tolist()):
+    if task != "regression" and (mixed := mixed_groups(train["target"].tolist(), near.tolist())):
         log.warning(
             "prepare: %d groups of near-duplicates carry different labels: %s",
             len(mixed),

@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kagglepipe.predictions.frame import Labels, Probs, merge_folds, oof_frame
+from kagglepipe.competitions.targets import parse_targets
+from kagglepipe.predictions.frame import IN_COLUMNS, Labels, Probs, merge_folds, oof_frame
 from kagglepipe.predictions.top_classes import FULL_CLASSES, row_blocks
 
 
@@ -25,11 +26,14 @@ def constant_baseline(rows: pd.DataFrame, classes: Sequence[str]) -> pd.DataFram
     )
 
 
-def metadata_baseline(rows: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+def metadata_baseline(rows: pd.DataFrame, classes: Sequence[str], task: str = "multiclass") -> pd.DataFrame:
     """Out-of-fold frame of a decision tree on width, height, bytes, format and mode. rows: labelled rows with `fold`.
 
-    A leaf predicts the shares of its rows, smoothed by one row with the shares of all classes.
+    A leaf predicts the shares of its rows, smoothed by one row with the shares of all classes; of tags and numbers
+    their means.
     """
+    if task in IN_COLUMNS:
+        return _metadata_means(rows, classes, task)
     from sklearn.tree import DecisionTreeClassifier
 
     inputs = metadata(rows)
@@ -44,6 +48,20 @@ def metadata_baseline(rows: pd.DataFrame, classes: Sequence[str]) -> pd.DataFram
         return np.asarray((found * size + class_shares(labels[train], len(classes))) / (size + 1)), leaf
 
     return _cross_predict(rows, classes, predict)
+
+
+def _metadata_means(rows: pd.DataFrame, classes: Sequence[str], task: str) -> pd.DataFrame:
+    """`metadata_baseline` of tags or numbers."""
+    from sklearn.tree import DecisionTreeRegressor
+
+    inputs, frames = metadata(rows), []
+    truth = parse_targets(rows["target"], classes, task).astype(np.float64)
+    for fold in sorted(rows["fold"].unique()):
+        held = (rows["fold"] == fold).to_numpy()
+        tree = DecisionTreeRegressor(max_depth=3, min_samples_leaf=5, random_state=0).fit(inputs[~held], truth[~held])
+        found, own = tree.predict(inputs[held]).reshape(-1, len(classes)), rows[held]
+        frames.append(oof_frame(own["id"].tolist(), int(fold), own["target"].tolist(), found, classes, task))
+    return merge_folds(frames, rows["id"])
 
 
 def _cross_predict(

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kagglepipe.competitions.labels import RESERVED
-from kagglepipe.predictions.frame import Probs, labels
+from kagglepipe.predictions.decisions import DECISIONS
+from kagglepipe.predictions.frame import Probs, labels, own_columns
 from kagglepipe.predictions.top_classes import has_top_classes, keep_top, top_columns
 
 LOG_FLOOR = 1e-15  # keeps log(0) finite; a higher floor would change confident members
@@ -85,6 +85,8 @@ def apply_map(step: Map, probs: Probs) -> Probs:
     """
     from scipy.special import softmax
 
+    if step["kind"] in DECISIONS:
+        return DECISIONS[step["kind"]](step, probs)
     if step["kind"] == "isotonic":
         return _apply_isotonic(step["curves"], probs)
     scores = step.get("slope", 1.0) * log_probabilities(probs) + np.array(step.get("offsets", 0.0))
@@ -106,7 +108,7 @@ def _apply_isotonic(curves: list[dict[str, list[float]]], probs: Probs) -> Probs
 
 def with_probabilities(frame: pd.DataFrame, classes: Sequence[str], probs: Probs) -> pd.DataFrame:
     """Replace the probabilities of a frame by others (N, C), keeping id, and fold and target if any."""
-    kept = frame[[name for name in RESERVED if name in frame]]
+    kept = frame[own_columns(frame)]
     if has_top_classes(frame):
         truth = labels(frame, classes) if "target" in frame else None
         return pd.concat([kept, top_columns(keep_top(probs, truth), classes).set_index(kept.index)], axis=1)

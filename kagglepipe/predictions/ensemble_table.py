@@ -9,9 +9,10 @@ import numpy as np
 from kagglepipe.predictions.crossfit import Candidate
 from kagglepipe.predictions.evaluation import EvalRows, score_interval
 from kagglepipe.predictions.frame import Probs
-from kagglepipe.predictions.metrics import find_metric, row_losses
+from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.predictions.paired import mcnemar
 from kagglepipe.predictions.selection import score_of
+from kagglepipe.predictions.tasks import row_losses
 from kagglepipe.predictions.uncertainty import TOO_FEW, format_interval, format_score, mean_gains, sign_flip_p
 
 HEADER = (

@@ -12,6 +12,7 @@ import pandas as pd
 from kagglepipe.errors import UserError
 from kagglepipe.predictions.frame import Labels, Probs, labels, probabilities, scorable
 from kagglepipe.predictions.metrics import class_fault, find_metric
+from kagglepipe.predictions.tasks import task_of_truth
 from kagglepipe.predictions.uncertainty import (
     Interval,
     accuracy_interval,
@@ -30,14 +31,15 @@ class Summary(TypedDict):
     """Scores of a frame as plain numbers, as in metrics.json.
 
     score: of all rows. interval: 95 %, NaN twice where it cannot be estimated.
-    correct: rows whose most probable class is the target, of `rows`.
+    correct: rows whose most probable class is the target, or whose tags all are right, of `rows`; of numbers None.
+    log_loss: mean loss as fitted, of numbers the mean squared error.
     fold_scores: fold -> the metric on its rows, NaN where it is undefined there (ROC AUC on one class).
     fold_mean, fold_sd: of those; the divisor of the deviation is F - 1, and one fold has 0.
     """
 
     score: float
     interval: tuple[float, float]
-    correct: int
+    correct: int | None
     rows: int
     log_loss: float
     fold_scores: dict[int, float]
@@ -72,7 +74,10 @@ def score_interval(name: str, probs: Probs, truth: Labels, groups: Labels) -> In
         without = partial(metric.scores_without, probs, truth)
         return jackknife_interval(metric.function(probs, truth), without, groups, metric.limits)
     rows = metric.rows(probs, truth)
-    return accuracy_interval(rows == 1, groups) if metric.limits == (0, 1) else loss_interval(rows, groups)
+    if metric.limits == (0, 1) and np.isin(rows, (0, 1)).all():
+        return accuracy_interval(rows == 1, groups)
+    low, high = loss_interval(rows, groups)
+    return max(low, metric.limits[0]), min(high, metric.limits[1])
 
 
 def summarise(name: str, frame: pd.DataFrame, classes: Sequence[str], groups: Groups | None) -> Summary:
@@ -83,15 +88,16 @@ def summarise(name: str, frame: pd.DataFrame, classes: Sequence[str], groups: Gr
     """
     value = score(name, frame, classes)
     probs, truth = _probs_of(frame, classes, name), labels(frame, classes)
+    task = task_of_truth(truth)
     numbers = frame["fold"].to_numpy(dtype=np.int64)
     fold_scores = {int(k): score(name, frame[numbers == k], classes) for k in np.unique(numbers)}
     values = np.array(list(fold_scores.values()))
     return Summary(
         score=value,
         interval=score_interval(name, probs, truth, _codes_by_id(frame["id"], groups)),
-        correct=int((probs.argmax(axis=1) == truth).sum()),
+        correct=int(task.hits(probs, truth).sum()) if task.hits else None,
         rows=len(frame),
-        log_loss=value if name.startswith("log_loss") else score("log_loss", frame, classes),
+        log_loss=value if name.startswith("log_loss") else float(task.row_losses(probs, truth).mean()),
         fold_scores=fold_scores,
         fold_mean=float(values.mean()),
         fold_sd=float(values.std(ddof=1)) if len(values) > 1 else 0.0,
@@ -106,11 +112,14 @@ def format_summary(summary: Summary, name: str) -> str:
     >>> format_summary(summary, "accuracy")
     'accuracy 0.7500 (3/4), 95 % interval 0.3000-0.9500, log loss 0.4000, folds 0.7500 ± 0.3536'
     """
-    counted = f"{summary['correct']}/{summary['rows']}" + ("" if name == "accuracy" else " correct")
+    correct, loss = summary["correct"], "log loss"
+    counted = f"{correct}/{summary['rows']}" + ("" if name == "accuracy" else " correct")
+    if correct is None or correct != correct:  # None is NaN once it is read from JSON
+        counted, loss = f"{summary['rows']} rows", "squared error"
     parts = [
         f"{name} {format_score(summary['score'])} ({counted})",
         f"95 % interval {format_interval(*summary['interval'])}",
-        f"log loss {summary['log_loss']:.4f}",
+        f"{loss} {summary['log_loss']:.4f}",
         f"folds {format_score(summary['fold_mean'])} ± {format_score(summary['fold_sd'])}",
     ]
     return ", ".join(parts)

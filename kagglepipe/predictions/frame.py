@@ -3,6 +3,9 @@
 An out-of-fold frame has the columns `id` (str), `fold` (int), `target` (class name) and one column of
 probabilities per class, named like the class. A test frame has `id` and the class columns. Ids are unique. Above 500
 classes a row keeps the 100 most probable ones: see `top_classes`.
+
+Frames of tags and numbers have a column `task` more, `multilabel` or `regression` in every row; `target` holds tags or
+numbers as text (`competitions.targets`), the other columns a probability for each tag, or the numbers themselves.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from kagglepipe.competitions.labels import RESERVED, check_classes
+from kagglepipe.competitions.targets import Truth, parse_targets
 from kagglepipe.errors import UserError
 from kagglepipe.predictions.top_classes import (
     FULL_CLASSES,
@@ -31,6 +35,7 @@ SUM_TOLERANCE = 1e-4  # float32 softmax is off by 1e-7; four decimals in somebod
 
 Probs = npt.NDArray[np.float64]  # (N, C)
 Labels = npt.NDArray[np.intp]  # (N,)
+IN_COLUMNS = ("multilabel", "regression")  # tasks whose targets have a column for each output
 
 
 def oof_frame(
@@ -39,10 +44,12 @@ def oof_frame(
     target: Sequence[str],
     probs: npt.ArrayLike,
     classes: Sequence[str],
+    task: str = "multiclass",
 ) -> pd.DataFrame:
     """Make an out-of-fold frame of N rows, in the order given.
 
-    fold: one number, or (N,). target: true class names (N,). probs: (N, C) in [0, 1], rows summing to 1 ± 1e-4.
+    fold: one number, or (N,). target: true class names (N,). probs: (N, C) in [0, 1], rows summing to 1 ± 1e-4; of
+    tags each in [0, 1], of numbers finite. task: as competition.task.
     Raises UserError for class names that cannot be columns, ValueError for anything else that does not fit.
 
     >>> oof_frame(["a"], 0, ["dog"], [[0.25, 0.75]], ["cat", "dog"])
@@ -50,19 +57,25 @@ def oof_frame(
     0  a     0    dog  0.25  0.75
     """
     truth = pd.Series(list(target), dtype="str", name="target")
-    frame = _frame(ids, probs, classes, labels(truth.to_frame(), classes))
+    known = parse_targets(truth, classes, task)
+    frame = _frame(ids, probs, classes, known if known.ndim == 1 else None, task)
     frame.insert(1, "fold", np.broadcast_to(np.asarray(fold, dtype=np.int64), len(frame)))
     frame.insert(2, "target", truth)
     return frame
 
 
-def test_frame(ids: Sequence[str], probs: npt.ArrayLike, classes: Sequence[str]) -> pd.DataFrame:
+def test_frame(
+    ids: Sequence[str],
+    probs: npt.ArrayLike,
+    classes: Sequence[str],
+    task: str = "multiclass",  # noqa: PT028
+) -> pd.DataFrame:
     """Make a test frame of N rows, in the order given.
 
-    probs: (N, C) in [0, 1], rows summing to 1 ± 1e-4; their dtype is kept.
+    probs, task: as of `oof_frame`; their dtype is kept.
     Raises UserError for class names that cannot be columns, ValueError for anything else that does not fit.
     """
-    return _frame(ids, probs, classes, None)
+    return _frame(ids, probs, classes, None, task)
 
 
 test_frame.__test__ = False  # type: ignore[attr-defined]  # else pytest collects it wherever a test imports it
@@ -91,7 +104,7 @@ def average_folds(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
         if fault := id_fault(frame["id"], first) if number else repeated(first):
             raise ValueError(f"test frame {number} does not hold the ids of test frame 0: {fault}")
     ordered = [frame.sort_values("id", ignore_index=True) for frame in frames]
-    ids, classes = ordered[0][["id"]], class_columns(ordered[0])
+    ids, classes = ordered[0][own_columns(ordered[0])], class_columns(ordered[0])
     if has_top_classes(ordered[0]):
         parts = [_mean([frame[rows] for frame in ordered], classes) for rows in row_blocks(len(ids))]
         return pd.concat([ids, top_columns(join_top([keep_top(part) for part in parts]), classes)], axis=1)
@@ -106,20 +119,24 @@ def _mean(frames: Sequence[pd.DataFrame], classes: Sequence[str]) -> Probs:
     return total / len(frames)
 
 
-def _frame(ids: Sequence[str], probs: npt.ArrayLike, classes: Sequence[str], truth: Labels | None) -> pd.DataFrame:
+def _frame(
+    ids: Sequence[str], probs: npt.ArrayLike, classes: Sequence[str], truth: Labels | None, task: str
+) -> pd.DataFrame:
     """A test frame, checked. truth: classes that are kept in any case, (N,)."""
     check_classes(classes)
     values = np.asarray(probs)
     if values.shape != (len(ids), len(classes)):
         raise ValueError(f"{len(ids)} ids and {len(classes)} classes, but probabilities of shape {values.shape}")
-    names, is_full = pd.Series(list(ids), dtype="str", name="id"), len(classes) <= FULL_CLASSES
+    names = pd.Series(list(ids), dtype="str", name="id")
+    is_full = len(classes) <= FULL_CLASSES or task in IN_COLUMNS
     if fault := repeated(names):
         raise ValueError(fault)
     for rows in [slice(None)] if is_full else row_blocks(len(values)):  # checks take a copy of their rows
-        if fault := probability_fault(names[rows], values[rows]):
+        if fault := prediction_fault(names[rows], values[rows], task):
             raise ValueError(fault)
     columns = pd.DataFrame(values, columns=list(classes)) if is_full else top_columns(keep_top(values, truth), classes)
-    return pd.concat([names, columns], axis=1)
+    of_task = [pd.Series(task, names.index, dtype="str", name="task")] if task in IN_COLUMNS else []
+    return pd.concat([names, *of_task, columns], axis=1)
 
 
 def align(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
@@ -178,20 +195,39 @@ def scorable(frame: pd.DataFrame, classes: Sequence[str]) -> Probs:
     return probabilities(frame, classes)
 
 
-def labels(frame: pd.DataFrame, classes: Sequence[str]) -> Labels:
-    """Targets as indices into `classes`, (N,). Raises ValueError for a target that is not among them."""
-    indices = pd.Index(classes).get_indexer(pd.Index(frame["target"]))
-    strange = frame["target"][indices < 0]
-    if len(strange):
-        raise ValueError(f"targets that are no class of {list(classes)}: {quoted_three(strange)}")
-    return np.asarray(indices, dtype=np.intp)
+def labels(frame: pd.DataFrame, classes: Sequence[str]) -> Truth:
+    """Targets as indices into `classes`, (N,), or as tags or numbers (N, C): see `competitions.targets`.
+
+    Raises ValueError for a target that is not among the classes.
+    """
+    return parse_targets(frame["target"], classes, task_of(frame))
+
+
+def task_of(frame: pd.DataFrame) -> str:
+    """Task of a frame: `multilabel` or `regression` by its column `task`, else `multiclass`.
+
+    >>> task_of(pd.DataFrame({"id": ["a"], "task": ["regression"], "age": [3.0]})), task_of(pd.DataFrame({"id": ["a"]}))
+    ('regression', 'multiclass')
+    """
+    if "task" in frame and not pd.api.types.is_numeric_dtype(frame["task"]):  # else a class of that name
+        found = set(frame["task"])
+        if len(found) == 1 and found <= set(IN_COLUMNS):
+            return str(found.pop())
+    return "multiclass"
+
+
+def own_columns(frame: pd.DataFrame) -> list[str]:
+    """Columns of a frame that are not predictions: those of `id`, `fold`, `target` and `task` that it has."""
+    reserved = (*RESERVED, "task") if task_of(frame) in IN_COLUMNS else RESERVED
+    return [name for name in frame.columns if name in reserved]
 
 
 def class_columns(frame: pd.DataFrame) -> list[str]:
-    """Class names of a frame: all columns but `id`, `fold` and `target`, or those that `top_classes` names."""
+    """Names of the classes, tags or numbers of a frame: all but `own_columns`, or those that `top_classes` names."""
     if has_top_classes(frame):
         return top_names(frame)
-    return [name for name in frame.columns if name not in RESERVED]
+    own = own_columns(frame)
+    return [name for name in frame.columns if name not in own]
 
 
 def read_frame(path: Path) -> pd.DataFrame:
@@ -202,7 +238,7 @@ def read_frame(path: Path) -> pd.DataFrame:
     """
     try:
         if path.suffix.lower() == ".csv":  # ids and class names such as 007 or NA are text
-            frame = pd.read_csv(path, dtype={"id": "str", "target": "str"}, keep_default_na=False)
+            frame = pd.read_csv(path, dtype={"id": "str", "target": "str", "task": "str"}, keep_default_na=False)
         else:
             frame = pd.read_parquet(path)
     except (OSError, ValueError) as error:  # pyarrow's and pandas' own errors are ValueErrors
@@ -211,7 +247,7 @@ def read_frame(path: Path) -> pd.DataFrame:
         ) from error
     if fault := _column_fault(frame) or _row_fault(frame):
         raise UserError(f"{path} {fault}; needed are id, fold, target (or only id, for a test) and a column per class")
-    return frame.astype({name: "str" for name in ("id", "target") if name in frame})
+    return frame.astype({name: "str" for name in own_columns(frame) if name != "fold"})
 
 
 def id_fault(found: pd.Series, wanted: Iterable[str]) -> str | None:
@@ -232,14 +268,22 @@ def repeated(ids: pd.Series) -> str | None:
     return None if ids.is_unique else f"repeated {quoted_three(ids[ids.duplicated()])}"
 
 
-def probability_fault(ids: pd.Series, probs: npt.ArrayLike) -> str | None:
-    """Why `probs` (N, C) are no probabilities, with three ids; None if they are."""
+def prediction_fault(ids: pd.Series, values: npt.ArrayLike, task: str) -> str | None:
+    """Why `values` (N, C) are no predictions of a task, with three ids; None if they are."""
+    if task == "regression":
+        infinite = ids.to_numpy()[~np.isfinite(np.asarray(values, dtype=np.float64)).all(axis=1)]
+        return f"has predictions that are not finite for id {quoted_three(infinite)}" if len(infinite) else None
+    return probability_fault(ids, values, sums=task != "multilabel")
+
+
+def probability_fault(ids: pd.Series, probs: npt.ArrayLike, *, sums: bool = True) -> str | None:
+    """Why `probs` (N, C) are no probabilities, with three ids; None if they are. sums: whether rows sum to 1."""
     values, names = np.asarray(probs, dtype=np.float64), ids.to_numpy()
     if not (values.min(initial=0) >= 0 and values.max(initial=0) <= 1):  # true for NaN as well
         outside = ~((values >= 0) & (values <= 1)).all(axis=1)
         return f"has probabilities that are not within [0, 1] for id {quoted_three(names[outside])}"
     unbalanced = np.abs(values.sum(axis=1) - 1) > SUM_TOLERANCE
-    if unbalanced.any():
+    if sums and unbalanced.any():
         return f"has probabilities that do not sum to 1 for id {quoted_three(names[unbalanced])}"
     return None
 
@@ -248,7 +292,7 @@ def _column_fault(frame: pd.DataFrame) -> str | None:
     """Why names or types of the columns are invalid; None if they are valid."""
     classes = class_columns(frame)
     has_target, has_fold = "target" in frame, "fold" in frame
-    if "id" not in frame or has_target != has_fold or len(classes) < 2:
+    if "id" not in frame or has_target != has_fold or len(classes) < (1 if task_of(frame) in IN_COLUMNS else 2):
         return f"has columns {list(frame.columns)}"
     if has_fold and not pd.api.types.is_integer_dtype(frame["fold"]):
         return "has folds that are not whole numbers"
@@ -268,6 +312,8 @@ def _row_fault(frame: pd.DataFrame) -> str | None:
         return "has rows without an id"
     if twice := repeated(frame["id"]):
         return f"does not hold each id once: {twice}"
+    if (task := task_of(frame)) in IN_COLUMNS:
+        return prediction_fault(frame["id"], probabilities(frame, classes), task)
     if "target" in frame and not (known := frame["target"].isin(classes)).all():
         return f"has targets without a column of their own: {quoted_three(frame['target'][~known])}"
     if not has_top_classes(frame):

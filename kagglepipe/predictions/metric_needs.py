@@ -17,15 +17,15 @@ def check_metric(competition: CompetitionOptions, classes: int | None) -> None:
     if is_out_of_reach(name):
         return
     metric = find_metric(name)
-    if metric.needs.task != competition.task:
+    if competition.task not in metric.needs.tasks:
         raise UserError(
-            f"competition.metric={name} is for competition.task={metric.needs.task}, not {competition.task}: "
-            f"{other_metrics(competition.task)}"
+            f"competition.metric={name} is for competition.task={' or '.join(metric.needs.tasks)}, not "
+            f"{competition.task}: {other_metrics(competition.task)}"
         )
     if classes is not None:
-        if fault := class_fault(name, classes):
+        if fault := class_fault(name, classes, competition.task):
             raise UserError(fault)
-        try_own_metric(name, classes)
+        try_own_metric(name, classes, competition.task)
 
 
 def form_fault(competition: CompetitionOptions) -> str | None:

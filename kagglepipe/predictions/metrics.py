@@ -7,6 +7,7 @@ scikit-learn takes a second; the tests hold every metric equal to scikit-learn's
 
 import difflib
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,9 +16,19 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from kagglepipe.competitions.targets import Truth
 from kagglepipe.errors import UserError
 from kagglepipe.options import LOG_LOSS_CLIP, is_own_metric
 from kagglepipe.predictions.frame import Labels, Probs
+from kagglepipe.predictions.number_metrics import (
+    absolute_errors,
+    kl_divergence,
+    kl_divergences,
+    mae,
+    r2,
+    rmse,
+    rmsle,
+)
 from kagglepipe.predictions.pooled_metrics import (
     CountScore,
     average_precision,
@@ -27,17 +38,34 @@ from kagglepipe.predictions.pooled_metrics import (
     counts_without,
     f1_binary,
     f1_macro,
+    f1_micro,
     matthews,
     roc_auc,
     roc_auc_without,
+)
+from kagglepipe.predictions.rank_metrics import (
+    mean_average_precision,
+    probabilistic_f1,
+    quadratic_weighted_kappa,
+    reciprocal_ranks,
+)
+from kagglepipe.predictions.tag_metrics import (
+    columnwise_log_losses,
+    fbeta_rows,
+    fbeta_samples,
+    mean_columnwise_log_loss,
 )
 from kagglepipe.predictions.top_classes import FULL_CLASSES, TopClasses
 from kagglepipe.predictions.uncertainty import leave_out
 
 ROUNDED = 1e-7  # probabilities are stored as float32, whose last step below 1 is 6e-8
 
-Score = Callable[[Probs, Labels], float]  # (probabilities (N, C), true class indices (N,)) -> score
+Score = Callable[[Probs, Truth], float]  # (predictions (N, C), truth) -> score
 Rows = npt.NDArray[np.float64]  # (N,)
+
+
+OF_CLASSES = ("multiclass", "ordinal", "ranking")  # tasks whose answers are probabilities of classes
+OF_COLUMNS = (*OF_CLASSES, "multilabel")
 
 
 @dataclass(frozen=True)
@@ -46,13 +74,13 @@ class Needs:
 
     answers: `labels` if of a row only the most probable class counts; `order` if only the order of the rows by a
     probability; `probabilities`; `any` of these for a metric of the user's own. classes: the least and the largest
-    number of classes. task: as in `competition.task`. positive: whether of two classes the second is the positive one,
-    so that the score changes where they are swapped.
+    number of classes. tasks: of `competition.task`. positive: whether of two classes the second is the positive one, so
+    that the score changes where they are swapped.
     """
 
     answers: str
     classes: tuple[int, float] = (2, math.inf)
-    task: str = "multiclass"
+    tasks: tuple[str, ...] = OF_CLASSES
     positive: bool = False
 
 
@@ -69,8 +97,8 @@ class Metric:
     needs: Needs
     greater_is_better: bool = True
     limits: tuple[float, float] = (0.0, 1.0)
-    rows: Callable[[Probs, Labels], Rows] | None = None
-    without: Callable[[Probs, Labels, Labels], Rows] | None = None
+    rows: Callable[[Probs, Truth], Rows] | None = None
+    without: Callable[[Probs, Truth, Labels], Rows] | None = None
     file: Path | None = None
 
     @property
@@ -94,7 +122,7 @@ class Metric:
         best = self.limits[self.greater_is_better]
         return best if math.isfinite(best) else None
 
-    def scores_without(self, probs: Probs, truth: Labels, blocks: Labels) -> Rows:
+    def scores_without(self, probs: Probs, truth: Truth, blocks: Labels) -> Rows:
         """Score of the rows without each block 0 … U - 1 (N,) of them, (U,)."""
         if self.without is not None:
             return self.without(probs, truth, blocks)
@@ -160,6 +188,10 @@ def row_losses(probs: Probs, truth: Labels, clip: float = LOG_LOSS_CLIP) -> Rows
 # --- the table -----------------------------------------------------------------------------------------------------
 
 LABELS = Needs("labels")
+COLUMNS = Needs("labels", tasks=OF_COLUMNS)
+TAGS = Needs("labels", tasks=("multilabel",))
+NUMBERS = Needs("numbers", (1, math.inf), tasks=("regression",))
+error_of = partial(Metric, greater_is_better=False, limits=(0.0, math.inf))
 
 
 def metric_of_counts(value: CountScore, needs: Needs = LABELS, limits: tuple[float, float] = (0.0, 1.0)) -> Metric:
@@ -176,13 +208,31 @@ METRICS: dict[str, Metric] = {
     "log_loss": Metric(
         log_loss, Needs("probabilities"), greater_is_better=False, limits=(0.0, math.inf), rows=row_losses
     ),
-    "roc_auc": Metric(roc_auc, Needs("order", (2, FULL_CLASSES)), without=roc_auc_without),
+    "roc_auc": Metric(roc_auc, Needs("order", (2, FULL_CLASSES), OF_COLUMNS), without=roc_auc_without),
     "average_precision": Metric(
-        average_precision, Needs("order", (2, FULL_CLASSES), positive=True), without=average_precision_without
+        average_precision,
+        Needs("order", (2, FULL_CLASSES), OF_COLUMNS, positive=True),
+        without=average_precision_without,
     ),
     "f1_binary": metric_of_counts(f1_binary, Needs("labels", (2, 2), positive=True)),
-    "f1_micro": Metric(accuracy, LABELS, rows=row_hits),  # they are equal where each row has one class
-    "f1_macro": metric_of_counts(f1_macro),
+    "f1_micro": metric_of_counts(f1_micro, COLUMNS),  # the accuracy where each row has one class
+    "f1_macro": metric_of_counts(f1_macro, COLUMNS),
+    "f1_samples": Metric(partial(fbeta_samples, beta=1.0), TAGS, rows=partial(fbeta_rows, beta=1.0)),
+    "f2_samples": Metric(partial(fbeta_samples, beta=2.0), TAGS, rows=partial(fbeta_rows, beta=2.0)),
+    "mean_columnwise_log_loss": error_of(
+        mean_columnwise_log_loss, Needs("probabilities", tasks=("multilabel",)), rows=columnwise_log_losses
+    ),
+    "quadratic_weighted_kappa": Metric(
+        quadratic_weighted_kappa, Needs("labels", tasks=("ordinal",)), limits=(-1.0, 1.0)
+    ),
+    "pf1": Metric(probabilistic_f1, Needs("probabilities", (2, 2), positive=True)),
+    "rmse": error_of(rmse, NUMBERS),
+    "rmsle": error_of(rmsle, NUMBERS),
+    "mae": error_of(mae, NUMBERS, rows=absolute_errors),
+    "r2": Metric(r2, NUMBERS, limits=(-math.inf, 1.0)),
+    "kl_divergence": error_of(
+        kl_divergence, Needs("numbers", (2, math.inf), tasks=("regression",)), rows=kl_divergences
+    ),
     "matthews": metric_of_counts(matthews, limits=(-1.0, 1.0)),
     "top_3_accuracy": Metric(
         partial(top_k_accuracy, k=3), Needs("probabilities", (4, math.inf)), rows=partial(row_hits_in_top, k=3)
@@ -191,6 +241,7 @@ METRICS: dict[str, Metric] = {
         partial(top_k_accuracy, k=5), Needs("probabilities", (6, math.inf)), rows=partial(row_hits_in_top, k=5)
     ),
 }
+RANKS = re.compile("map_(1?[1-9])")  # mean average precision at k; of segments there are map_10, map_20, …
 OWN_METRICS: dict[str, Metric] = {}  # of the files that this command names, by `own_metric.name_metric` alone
 
 
@@ -208,6 +259,10 @@ def find_metric(name: str) -> Metric:
     if plain == "log_loss" and _is_clip(clip):
         loss, rows = partial(log_loss, clip=float(clip)), partial(row_losses, clip=float(clip))
         return Metric(loss, METRICS[plain].needs, greater_is_better=False, limits=(0.0, math.inf), rows=rows)
+    if ranks := RANKS.fullmatch(name):
+        k = int(ranks[1])
+        needs = Needs("probabilities", (k + 1, math.inf))
+        return Metric(partial(mean_average_precision, k=k), needs, rows=partial(reciprocal_ranks, k=k))
     if is_own_metric(name):
         hashed = f", of SHA-256 {name.partition('#')[2]}…" if "#" in name else ""
         raise UserError(
@@ -227,13 +282,13 @@ def is_metric(name: str) -> bool:
     >>> is_metric("roc_auc"), is_metric("pairs.py:score"), is_metric("map_50")
     (True, True, False)
     """
-    return name in METRICS or is_own_metric(name) or name.startswith("log_loss#")
+    return name in METRICS or is_own_metric(name) or name.startswith("log_loss#") or bool(RANKS.fullmatch(name))
 
 
 # --- which fit -----------------------------------------------------------------------------------------------------
 
 
-def class_fault(name: str, classes: int) -> str | None:
+def class_fault(name: str, classes: int, task: str = "multiclass") -> str | None:
     """Why a metric does not fit this many classes, with what to type; None if it does.
 
     >>> class_fault("f1_binary", 3)
@@ -243,7 +298,7 @@ def class_fault(name: str, classes: int) -> str | None:
     if least <= classes <= largest:
         return None
     needed = f"{least}" if least == largest else f"{least} or more" if math.isinf(largest) else f"{least} to {largest}"
-    others = other_metrics("multiclass", classes, name)
+    others = other_metrics(task, classes, name)
     return f"competition.metric={name} needs {needed} classes, there are {classes}: {others}"
 
 
@@ -253,7 +308,7 @@ def fitting_metrics(task: str = "multiclass", classes: int | None = None) -> lis
     >>> sorted(set(fitting_metrics()) - set(fitting_metrics(classes=4)))
     ['f1_binary', 'top_5_accuracy']
     """
-    needs = {name: metric.needs for name, metric in METRICS.items() if metric.needs.task == task}
+    needs = {name: metric.needs for name, metric in METRICS.items() if task in metric.needs.tasks}
     return [name for name, one in needs.items() if classes is None or one.classes[0] <= classes <= one.classes[1]]
 
 

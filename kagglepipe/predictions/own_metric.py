@@ -18,7 +18,7 @@ import numpy as np
 
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, sha256
-from kagglepipe.options import is_own_metric, is_recorded_metric
+from kagglepipe.options import TASKS, is_own_metric, is_recorded_metric
 from kagglepipe.predictions.frame import Labels, Probs
 from kagglepipe.predictions.metrics import OWN_METRICS, Metric, Needs, Score, find_metric
 
@@ -84,12 +84,18 @@ def is_greater_better(name: str, recorded: Iterable[Mapping[str, Any]]) -> bool:
     return find_metric(name).greater_is_better
 
 
-def try_own_metric(name: str, classes: int) -> None:
-    """Raises UserError if a metric of the user's own fails on random probabilities of this many classes."""
+def try_own_metric(name: str, classes: int, task: str = "multiclass") -> None:
+    """Raises UserError if a metric of the user's own fails on random predictions of this many classes."""
     metric = OWN_METRICS.get(name)
-    if metric is not None:
-        truth = np.tile(np.arange(classes), TRIAL_ROWS)
-        metric.function(np.random.default_rng(0).dirichlet(np.ones(classes), len(truth)), truth)
+    if metric is None:
+        return
+    truth, random = np.tile(np.arange(classes), TRIAL_ROWS), np.random.default_rng(0)
+    if task == "multilabel":
+        metric.function(random.random((len(truth), classes)), np.eye(classes, dtype=np.bool_)[truth])
+    elif task == "regression":
+        metric.function(random.random((len(truth), classes)), random.random((len(truth), classes)))
+    else:
+        metric.function(random.dirichlet(np.ones(classes), len(truth)), truth)
 
 
 def _load(file: Path, code: bytes, function: str) -> Metric:
@@ -110,7 +116,7 @@ def _load(file: Path, code: bytes, function: str) -> Metric:
     if not isinstance(greater, bool):
         raise UserError(f"{name}: greater_is_better={greater!r} of the function must be True or False")
     score = _checked(found, name, file)
-    return Metric(score, Needs("any"), greater, limits=(-math.inf, math.inf), file=file)
+    return Metric(score, Needs("any", (1, math.inf), tasks=TASKS), greater, limits=(-math.inf, math.inf), file=file)
 
 
 def _checked(function: Callable[[Labels, Probs], Any], name: str, file: Path) -> Score:

@@ -13,7 +13,8 @@ import pandas as pd
 from kagglepipe.errors import UserError
 from kagglepipe.predictions.evaluation import EvalRows, Groups
 from kagglepipe.predictions.frame import Labels, Probs, align, class_columns, labels, probabilities
-from kagglepipe.predictions.metrics import ROUNDED, find_metric, row_losses
+from kagglepipe.predictions.metrics import ROUNDED, find_metric
+from kagglepipe.predictions.tasks import row_losses
 from kagglepipe.predictions.uncertainty import (
     LEVEL,
     Gain,

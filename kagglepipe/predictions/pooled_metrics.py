@@ -1,5 +1,7 @@
 """Metrics that are no mean over the rows, of all rows and without each of many blocks of them.
 
+The truth is class indices (N,), or tags (N, C) of bool, which are named where their probability is one half or more.
+
 Those of the most probable class need the number of rows of each class, those of the order of the rows the number of
 rows at or above each distinct value of the positive ones. Such numbers add up over blocks, so that no row is sorted
 again, and no array of probabilities copied, for a block that is left out.
@@ -13,7 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kagglepipe.competitions.targets import Truth
 from kagglepipe.predictions.frame import Labels, Probs
+from kagglepipe.predictions.uncertainty import leave_out
 
 CELLS_AT_ONCE = 2**20  # values of positive rows times blocks
 
@@ -27,25 +31,31 @@ Numbers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Counts:
-    """Rows of each class, (C,) each: truly and predicted so, truly so, predicted so."""
+    """Rows of each class, (C,) each: truly and predicted so, truly so, predicted so. of_tags: whether of each tag."""
 
     hits: npt.NDArray[np.integer]
     actual: npt.NDArray[np.integer]
     named: npt.NDArray[np.integer]
+    of_tags: bool = False
 
 
 CountScore = Callable[[Counts], float]
 
 
-def count_rows(probs: Probs, truth: Labels) -> Counts:
-    """Count the rows (N, C) of each class; ties go to the first class."""
+def count_rows(probs: Probs, truth: Truth) -> Counts:
+    """Count the rows (N, C) of each class, of which ties go to the first, or tag."""
+    if truth.ndim == 2:
+        tags = probs >= 0.5
+        return Counts((tags & truth).sum(axis=0), truth.sum(axis=0), tags.sum(axis=0), of_tags=True)
     predicted, count = probs.argmax(axis=1), probs.shape[1]
     hits, actual, named = (np.bincount(of, minlength=count) for of in (truth[predicted == truth], truth, predicted))
     return Counts(hits, actual, named)
 
 
-def counts_without(of_counts: CountScore, probs: Probs, truth: Labels, blocks: Labels) -> Column:
+def counts_without(of_counts: CountScore, probs: Probs, truth: Truth, blocks: Labels) -> Column:
     """Score of the rows without each block 0 … U - 1 (N,) of them, (U,)."""
+    if truth.ndim == 2:
+        return leave_out(lambda rows: of_counts(count_rows(probs[rows], truth[rows])), blocks)
     whole, predicted = count_rows(probs, truth), probs.argmax(axis=1)
 
     def left(all_rows: npt.NDArray[np.integer], own: Labels) -> npt.NDArray[np.integer]:
@@ -72,10 +82,17 @@ def f1_binary(counts: Counts) -> float:
 
 
 def f1_macro(counts: Counts) -> float:
-    """Mean F1 of the classes that occur as truth or as prediction."""
+    """Mean F1 of the classes that occur as truth or as prediction, or of all tags: 0 for one that never occurs."""
     either = counts.actual + counts.named  # 2 TP + FP + FN
     present = either > 0
-    return float((2 * counts.hits[present] / either[present]).mean())
+    scores = 2 * counts.hits[present] / either[present]
+    return float(scores.sum() / len(either)) if counts.of_tags else float(scores.mean())
+
+
+def f1_micro(counts: Counts) -> float:
+    """F1 of all answers together; 0 without any."""
+    either = counts.actual.sum() + counts.named.sum()
+    return float(2 * counts.hits.sum() / either) if either else 0.0
 
 
 def matthews(counts: Counts) -> float:
@@ -92,7 +109,7 @@ def matthews(counts: Counts) -> float:
 # --- of the order of the rows by the probability of a class --------------------------------------------------------
 
 
-def roc_auc(probs: Probs, truth: Labels) -> float:
+def roc_auc(probs: Probs, truth: Truth) -> float:
     """Area under the ROC curve by ranks (Hanley and McNeil 1982).
 
     Two classes: the second is the positive one. More: the mean of one-vs-rest over the classes that have both
@@ -101,10 +118,10 @@ def roc_auc(probs: Probs, truth: Labels) -> float:
     >>> roc_auc(np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]]), np.array([0, 1, 0]))
     1.0
     """
-    return _mean_where_defined(np.array([_area(probs[:, k], truth == k) for k in _positive_classes(probs)]))
+    return _mean_where_defined(np.array([_area(*column) for column in _columns(probs, truth)]))
 
 
-def average_precision(probs: Probs, truth: Labels) -> float:
+def average_precision(probs: Probs, truth: Truth) -> float:
     """Average precision: the mean over positive rows of the precision at their probability, without interpolation.
 
     Two classes: the second is the positive one. More: the mean of one-vs-rest over the classes that have rows; NaN
@@ -113,15 +130,15 @@ def average_precision(probs: Probs, truth: Labels) -> float:
     >>> average_precision(np.array([[0.9, 0.1], [0.2, 0.8], [0.1, 0.9]]), np.array([0, 1, 0]))
     0.5
     """
-    return _mean_where_defined(np.array([_precision(probs[:, k], truth == k) for k in _positive_classes(probs)]))
+    return _mean_where_defined(np.array([_precision(*column) for column in _columns(probs, truth)]))
 
 
-def roc_auc_without(probs: Probs, truth: Labels, blocks: Labels) -> Column:
+def roc_auc_without(probs: Probs, truth: Truth, blocks: Labels) -> Column:
     """ROC AUC of the rows without each block 0 … U - 1 (N,) of them, (U,)."""
     return _without(_areas, probs, truth, blocks)
 
 
-def average_precision_without(probs: Probs, truth: Labels, blocks: Labels) -> Column:
+def average_precision_without(probs: Probs, truth: Truth, blocks: Labels) -> Column:
     """Average precision of the rows without each block 0 … U - 1 (N,) of them, (U,)."""
     return _without(_precisions, probs, truth, blocks)
 
@@ -129,9 +146,13 @@ def average_precision_without(probs: Probs, truth: Labels, blocks: Labels) -> Co
 # --- of one column, of all rows ------------------------------------------------------------------------------------
 
 
-def _positive_classes(probs: Probs) -> list[int]:
-    """The second of two classes, else each."""
-    return [1] if probs.shape[1] == 2 else list(range(probs.shape[1]))
+def _columns(probs: Probs, truth: Truth) -> Iterator[tuple[Column, Mask]]:
+    """Probabilities and whether rows are positive, of the second of two classes, else of each class or tag."""
+    if truth.ndim == 2:
+        yield from zip(probs.T, truth.T, strict=True)
+        return
+    for k in [1] if probs.shape[1] == 2 else range(probs.shape[1]):
+        yield probs[:, k], truth == k
 
 
 def _mean_where_defined(values: Column) -> float:
@@ -181,11 +202,11 @@ class Ranking:
         )
 
 
-def _without(of_ranking: Callable[[Ranking], Column], probs: Probs, truth: Labels, blocks: Labels) -> Column:
+def _without(of_ranking: Callable[[Ranking], Column], probs: Probs, truth: Truth, blocks: Labels) -> Column:
     """Mean over the classes of what `of_ranking` finds for the rows without each block, (U,)."""
     columns = [
-        np.concatenate([of_ranking(left) for left in _leave_out(probs[:, k], truth == k, blocks)])
-        for k in _positive_classes(probs)
+        np.concatenate([of_ranking(left) for left in _leave_out(values, positive, blocks)])
+        for values, positive in _columns(probs, truth)
     ]
     return np.array([_mean_where_defined(values) for values in np.stack(columns, axis=1)])
 

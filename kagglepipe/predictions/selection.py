@@ -9,10 +9,12 @@ import numpy.typing as npt
 from kagglepipe.predictions.blend import POOLS, Stack, log_probabilities
 from kagglepipe.predictions.calibration import fit_thresholds
 from kagglepipe.predictions.crossfit import Candidate, with_map
+from kagglepipe.predictions.decisions import FITS, plain_decision
 from kagglepipe.predictions.evaluation import EvalRows
 from kagglepipe.predictions.frame import Probs
-from kagglepipe.predictions.metrics import find_metric, row_losses
+from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.predictions.paired import gains_over, score_gain, significantly_better
+from kagglepipe.predictions.tasks import row_losses
 from kagglepipe.predictions.uncertainty import Gain, mean_gains
 
 MAX_ROWS = 20_000  # by which redundant members are found
@@ -75,6 +77,20 @@ def adjusted(candidate: Candidate, rows: EvalRows) -> Selection:
     """Add thresholds for the metric, one of labels, where it gets significantly better."""
     moved = with_map(candidate, rows, lambda probs, truth, _: fit_thresholds(probs, truth, rows.metric))
     return choose([candidate, moved], rows, lambda both, part: int(score_gain(both[1], both[0], part).is_beyond_noise))
+
+
+def decided(predictions: Probs, rows: EvalRows, task: str) -> tuple[Selection, Gain]:
+    """(the plain decision or, where it is significantly better, a fitted one; the cross-fitted gain of fitting).
+
+    predictions: (N, C), out of fold. task: of `decisions.FITS`.
+    """
+    fits = rows.fold_count + 1
+    weights, same = np.ones((fits, 1)), [predictions] * fits
+    candidate = Candidate("mean", weights, same, [[]] * fits, lambda: [predictions] * rows.block_count)
+    plain = with_map(candidate, rows, lambda probs, truth, _: plain_decision(rows.truth, task))
+    fitted = with_map(candidate, rows, lambda probs, truth, _: FITS[task](probs, truth, rows.metric))
+    choice = choose([plain, fitted], rows, lambda both, part: int(score_gain(both[1], both[0], part).is_beyond_noise))
+    return choice, score_gain(fitted.cross_fitted(rows.folds), plain.cross_fitted(rows.folds), rows)
 
 
 def redundant_members(stack: Stack, rows: EvalRows, candidate: Candidate) -> list[int]:

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from kagglepipe.predictions.frame import Labels, Probs
-from kagglepipe.predictions.metrics import find_metric, log_loss
+from kagglepipe.predictions.metrics import find_metric
+from kagglepipe.predictions.tasks import row_losses
 
 COLUMNS = ("format", "mode", "source", "group")  # each value is a slice
 MAX_VALUES = 20  # of a column
@@ -28,7 +29,7 @@ def slice_scores(table: pd.DataFrame, probs: Probs, truth: Labels, metric: str) 
             "value": value,
             "rows": int(own.sum()),
             "score": function(probs[own], truth[own]),
-            "log_loss": log_loss(probs[own], truth[own]),
+            "log_loss": float(row_losses(probs[own], truth[own]).mean()),
         }
         for by, value, own in _slices(table)
         if own.sum() >= MIN_ROWS

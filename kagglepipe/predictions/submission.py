@@ -24,6 +24,7 @@ from kagglepipe.predictions.frame import (
     repeated,
     scorable,
 )
+from kagglepipe.predictions.written_answers import SEVERAL, Writing, several_answers, several_fault
 from kagglepipe.text import quoted_three
 
 DIGITS, MAX_DIGITS = 9, 17  # significant: nine distinguish any two float32 numbers, so that no rows become tied
@@ -41,11 +42,13 @@ def build_submission(
     ids: Sequence[str],
     header: Sequence[str] | None = None,
     positive: int = 1,
+    writing: Writing = Writing(),
 ) -> pd.DataFrame:
     """Build the submission for a test frame, one row per id in the order of `ids`.
 
     form: `index` (position of the most probable class in `classes`), `name` (its name), `probability` (of the
-        class number `positive`, of two) or `probabilities` (one column per class). Ties go to the first class.
+        class number `positive`, of two), `probabilities` (one column per class), or one of `written_answers`. Ties go
+        to the first class.
     ids: requested by the competition; other rows of the frame are left out.
     header: columns of the sample submission, those of the form but for case, blanks and punctuation. None: the id
         column, then `target_column` or the classes.
@@ -66,9 +69,9 @@ def build_submission(
             f"the run's test.parquet does not hold each id once: {fault}; it is not as it was made: delete the run's "
             "folder, then type stage=train"
         )
-    read = scorable if form in ("index", "name") else probabilities
+    read = scorable if form in ("index", "name", "ranking") else probabilities
     probs = read(asked.set_index("id").loc[list(ids)], classes)  # (N, C)
-    answers = _answers(probs, form, classes, target_column, positive)
+    answers = _answers(probs, form, classes, target_column, positive, writing)
     frame = pd.DataFrame({id_column: list(ids), **answers})
     return frame.rename(columns=columns)[list(columns.values())]
 
@@ -83,6 +86,7 @@ def validate_submission(
     ids: Sequence[str],
     header: Sequence[str] | None = None,
     positive: int = 1,
+    writing: Writing = Writing(),
 ) -> None:
     """Raises UserError, naming three offenders, unless `submission` is valid.
 
@@ -96,7 +100,7 @@ def validate_submission(
     elif submission.empty:
         fault = "has no rows, and no grader takes a file without any"
     else:
-        fault = _id_fault(submission.iloc[:, 0], ids) or _cell_fault(submission, form, classes)
+        fault = _id_fault(submission.iloc[:, 0], ids) or _cell_fault(submission, form, classes, writing)
     if fault:
         raise UserError(f"submission refused: it {fault}; write it again with stage=submit")
 
@@ -222,6 +226,8 @@ def label_fault(cells: "pd.Series[str]", form: str, classes: Sequence[str]) -> s
     >>> label_fault(pd.Series(["1", "2", "3"]), "index", ["a", "b", "c"])
     "holds answers as '3', competition.form=index writes '0', '1', '2': type competition.form=name and rename classes"
     """
+    if form in SEVERAL:
+        return None
     written = {"name": list(classes), "index": [str(number) for number in range(len(classes))]}
     allowed = written.get(form)
     is_strange = ~cells.isin(allowed) if allowed else ~pd.to_numeric(cells, errors="coerce").between(0, 1)
@@ -288,7 +294,8 @@ def submission_columns(
     check_choice("competition.form", form, FORMS)
     if form == "probability" and len(classes) != 2:
         raise UserError(f"competition.form=probability needs 2 classes, found {len(classes)}; type =probabilities")
-    answers = list(classes) if form == "probabilities" else [target_column]
+    in_columns = form == "probabilities" or (form == "numbers" and len(classes) > 1)
+    answers = list(classes) if in_columns else [target_column]
     if id_column in answers:
         raise UserError(f"competition.id_column={id_column} is the name of another column; change it")
     ours = [id_column, *answers]
@@ -304,9 +311,11 @@ def submission_columns(
 
 
 def _answers(
-    probs: Probs, form: str, classes: Sequence[str], target_column: str, positive: int
+    probs: Probs, form: str, classes: Sequence[str], target_column: str, positive: int, writing: Writing
 ) -> dict[str, npt.NDArray[Any]]:
     """Columns beside the ids, name -> (N,), from probabilities (N, C)."""
+    if form in SEVERAL:
+        return several_answers(probs, form, classes, target_column, writing)
     if form == "probabilities":
         return dict(zip(classes, probs.T, strict=True))
     if form == "probability":
@@ -327,12 +336,16 @@ def _id_fault(found: pd.Series, ids: Sequence[str]) -> str | None:
     return f"has rows in another order than asked for: {quoted_three(displaced)}" if len(displaced) else None
 
 
-def _cell_fault(submission: pd.DataFrame, form: str, classes: Sequence[str]) -> str | None:
+def _cell_fault(submission: pd.DataFrame, form: str, classes: Sequence[str], writing: Writing) -> str | None:
     """Why cells beside the ids are invalid; None if they are valid."""
     ids, cells = submission.iloc[:, 0], submission.iloc[:, 1:]
     empty = (cells.isna() | (cells == "")).any(axis=1)
+    if form == "tags" and not writing.needs_tag:
+        empty &= False
     if empty.any():
         return f"has empty cells for id {quoted_three(ids[empty])}"
+    if form in SEVERAL:
+        return several_fault(ids, cells, form, classes, writing)
     if form in ("index", "name"):
         allowed = list(classes) if form == "name" else [str(index) for index in range(len(classes))]
         written = cells.iloc[:, 0].astype(str)  # compared as they will stand in the file: 1.0 is not 1
@@ -340,4 +353,4 @@ def _cell_fault(submission: pd.DataFrame, form: str, classes: Sequence[str]) -> 
         return f"has labels that are none of {allowed}: {quoted_three(strange)}" if len(strange) else None
     probs = cells.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)  # words become NaN
     both = np.hstack([1 - probs, probs]) if form == "probability" else probs  # the first class has the rest
-    return probability_fault(ids, both)
+    return probability_fault(ids, both, sums=writing.sums)

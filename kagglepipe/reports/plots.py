@@ -14,6 +14,7 @@ from kagglepipe.files import atomic
 from kagglepipe.images.decode import Pixels
 from kagglepipe.images.views import clean_view
 from kagglepipe.predictions.frame import labels, scorable
+from kagglepipe.predictions.tasks import task_of_truth
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,19 +54,23 @@ def draw_sheet(path: Path, tiles: Sequence[Tile], *, columns: int, title: str, s
 def draw_hardest(
     path: Path, oof: "pd.DataFrame", classes: Sequence[str], image: Callable[[int], Pixels], count: int = 24
 ) -> None:
-    """Write a sheet of the images whose true class got the lowest probability out of fold.
+    """Write a sheet of the images of the largest loss out of fold: true class and its probability, or the error.
 
     image: row of `oof` -> its pixels (H, W, 3); images that raise UserError are left out.
     """
-    probs, truth = scorable(oof, classes), labels(oof, classes)
-    of_truth, best, tiles = probs[np.arange(len(oof)), truth], probs.argmax(axis=1), []
-    for row in np.argsort(of_truth, kind="stable")[:count].tolist():
-        caption = f"{oof['id'].iloc[row]}\n{classes[truth[row]]}: {of_truth[row]:.3f}"
+    predictions, truth = scorable(oof, classes), labels(oof, classes)
+    task, tiles = task_of_truth(truth), []
+    losses = task.row_losses(predictions, truth)
+    hits = task.hits(predictions, truth) if task.hits else np.ones(len(oof))
+    for row in np.argsort(-losses, kind="stable")[:count].tolist():
+        shown = f"{losses[row]:.3g}" if truth.ndim == 2 else f"{predictions[[row], truth[[row]]][0]:.3f}"
+        caption = f"{oof['id'].iloc[row]}\n{oof['target'].iloc[row]}: {shown}"
         try:
-            tiles.append(Tile(image(row), caption, INK if best[row] == truth[row] else WRONG))
+            tiles.append(Tile(image(row), caption, INK if hits[row] else WRONG))
         except UserError as error:  # no reason to lose a trained run
             log.warning("train: %s lacks a photo: %s", path, error)
-    draw_sheet(path, tiles, columns=8, title="Least sure out of fold: true class and its probability (red: wrong)")
+    what = f"target and {task.loss}" if truth.ndim == 2 else "true class and its probability"
+    draw_sheet(path, tiles, columns=8, title=f"Least sure out of fold: {what} (red: wrong)")
 
 
 def fit_square(image: Pixels, side: int) -> Pixels:

@@ -13,6 +13,8 @@ def describe_scores(metrics: Metrics, metric: str) -> list[str]:
     """Scores of a run in lines: out of fold, then baselines, then the test with known answers."""
     what = ", frame by frame" if "detection" in metrics else ""
     lines = [f"out of fold{what}: {summary_line(metrics, metric)}"]
+    if "decision" in metrics:
+        lines.append(describe_decision(metrics["decision"], metric))
     if "baseline" in metrics:
         baseline = briefly(metrics["baseline"], metric)
         lines.append(f"baseline of image size, format and file length: {baseline}")
@@ -28,6 +30,21 @@ def describe_scores(metrics: Metrics, metric: str) -> list[str]:
         score = briefly(metrics["test_without_twins"], metric)
         lines.append(f"test without the {twins} near-duplicates of training images: {score}")
     return lines
+
+
+DECIDED = {  # kind of the map -> what was fitted
+    "tags": "thresholds of the tags",
+    "cut_points": "cut points",
+    "classes": "cut points",
+    "numbers": "range and rounding",
+}
+
+
+def describe_decision(decision: Mapping[str, Any], metric: str) -> str:
+    """Gain of a fitted decision over the plain one, in a line."""
+    what, gain = DECIDED[decision["map"]["kind"]], {name: or_nan(value) for name, value in decision["gain"].items()}
+    shown = format_difference(gain["value"], gain["low"], gain["high"])
+    return f"{what} fitted on other folds: gain {shown} of {metric}: {'kept' if decision['is_fitted'] else 'not kept'}"
 
 
 def describe_pseudo_labels(gain: dict[str, Any]) -> str:

@@ -27,10 +27,12 @@ from kagglepipe.predictions.submission import (
     segment_columns,
     submission_columns,
 )
+from kagglepipe.predictions.written_answers import Writing
 from kagglepipe.runs.answers import as_spelt, fitting_ids, items_asked, read_answers, read_segment_answers, table_path
 from kagglepipe.text import quoted_three
 
 log = logging.getLogger(__name__)
+NOT_COLUMNS = ("ids", "positive", "writing")  # arguments of `build_submission` that name no columns
 SAMPLE_SUBMISSION = re.compile(r"sample[-_ ]?submission.*\.csv(\.zip)?", re.I)
 
 
@@ -57,7 +59,7 @@ def check_submittable(competition: CompetitionOptions, dataset: Dataset, *, uplo
 def check_rows(competition: CompetitionOptions, dataset: Dataset) -> list[str]:
     """Columns of a submission with an answer for each item. Raises UserError if it is not possible."""
     contract = contract_of(competition, dataset)
-    columns = submission_columns(**{key: value for key, value in contract.items() if key not in ("ids", "positive")})
+    columns = submission_columns(**{key: value for key, value in contract.items() if key not in NOT_COLUMNS})
     sample = sample_of(competition, dataset)
     if sample is not None and len(sample):
         cells = sample.iloc[:, 1:].melt()["value"]
@@ -106,7 +108,16 @@ def contract_of(competition: CompetitionOptions, dataset: Dataset) -> dict[str, 
         "ids": ids,
         "header": header,
         "positive": 1 if hint is None or competition.classes else hint,
+        "writing": writing_of(competition, dataset),
     }
+
+
+def writing_of(competition: CompetitionOptions, dataset: Dataset) -> Writing:
+    """How the answers of a submission are written."""
+    return Writing(
+        competition.label_separator, competition.ranks, needs_tag=bool((dataset.train["target"] != "").all()),
+        sums=competition.task != "multilabel",
+    )  # fmt: skip
 
 
 def asked_classes(competition: CompetitionOptions, dataset: Dataset) -> list[str]:

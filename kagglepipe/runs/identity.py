@@ -180,6 +180,8 @@ def result_settings(config: Config, mode: str) -> dict[str, Any]:
     if not is_image:
         settings["model"]["temporal"] = group_settings(config, config.model.temporal, mode)
         settings["sequences"] = group_settings(config, config.sequences, mode)
+    if competition.task != "multiclass":
+        settings["task"] = competition.task
     if competition.finds_segments:
         settings["background"] = competition.background
     if competition.kind == "series":

@@ -107,7 +107,9 @@ def predict_again(competition: CompetitionOptions, dataset: Dataset, run: Run, i
             f"{run.name} knows the classes {listed(meta['classes'])}, not {listed(dataset.classes)}: type stage=train"
         )
     predict = image_probabilities if competition.kind == "image" else sequence_probabilities
-    return test_frame(dataset.test["id"].tolist(), predict(dataset, checkpoints, inference), meta["classes"])
+    return test_frame(
+        dataset.test["id"].tolist(), predict(dataset, checkpoints, inference), meta["classes"], dataset.task
+    )
 
 
 def check_fits(competition: CompetitionOptions, run: Run) -> None:

@@ -47,6 +47,7 @@ class Metrics(TypedDict, total=False):
     groups_sha256: str
     answers_sha256: str
     detection: dict[str, Any]
+    decision: dict[str, Any]
     baseline: dict[str, Any]
     constant: dict[str, Any]
     linear: dict[str, Any]

@@ -20,6 +20,7 @@ from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.predictions.own_metric import same_metric
 from kagglepipe.predictions.paired import paired_difference
 from kagglepipe.runs.answers import answers_hash, read_answers, read_segment_answers, true_classes
+from kagglepipe.runs.decision import decide, with_decision
 from kagglepipe.runs.run import Metrics, Run
 from kagglepipe.segments.metrics import (
     frame_average_precision,
@@ -51,7 +52,10 @@ def scores_of(
     groups: id -> group. Intervals are by group: near-duplicates, or clips of one source, are not independent.
     """
     metric = competition.metric
-    scores: dict[str, Any] = {"metric": metric, **summarise(metric, oof, classes, groups)}
+    answers, decision = (oof, None) if dataset is None else decide(competition, dataset, oof)
+    scores: dict[str, Any] = {"metric": metric, **summarise(metric, answers, classes, groups)}
+    if decision is not None:
+        scores |= {"decision": decision, "log_loss": summarise(metric, oof, classes, groups)["log_loss"]}
     if is_own_metric(metric):
         scores["greater_is_better"] = find_metric(metric).greater_is_better  # for when its file is not at hand
     if dataset is not None and competition.finds_segments:
@@ -62,7 +66,7 @@ def scores_of(
 def rows_of(dataset: Dataset, metric: str) -> EvalRows:
     """Encode the labelled rows as integers: class, fold and group, (N,) each."""
     train = dataset.train
-    truth = np.asarray(pd.Index(dataset.classes).get_indexer(pd.Index(train["target"])), dtype=np.intp)
+    truth = dataset.labels(train)
     folds, groups = (np.unique(train[name].to_numpy(), return_inverse=True)[1] for name in ("fold", "group"))
     return EvalRows(truth, folds, groups, metric)
 
@@ -98,7 +102,7 @@ def baseline_scores(
     train, classes = dataset.train, dataset.classes
     groups = train.set_index("id")["group"]
     if linear is None:
-        return {"baseline": scores_of(metadata_baseline(train, classes), competition, classes, groups)}
+        return {"baseline": scores_of(metadata_baseline(train, classes, dataset.task), competition, classes, groups)}
     frame, random = linear
     ids = frame["id"]
     ours = oof.set_index("id").loc[ids].reset_index()
@@ -199,6 +203,7 @@ def row_test_scores(
     metric, classes = competition.metric, dataset.classes
     answers = read_answers(competition, dataset)
     assert answers is not None
+    test = with_decision(scores, test)
     graded = test.assign(fold=0, target=test["id"].map(answers)).dropna(subset=["target"])
     if graded.empty:  # all answers are of unreadable files
         return scores

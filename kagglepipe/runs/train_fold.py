@@ -107,7 +107,7 @@ def fit_and_save(training: Training, fold: int, budget: "Budget | None", track: 
         learner.save_fold(result, own.folder, {"fold": fold, **training.meta})
     distributed.barrier()  # the other ranks read the saved files
     valid = train[train["fold"] == fold]
-    oof, test = (predicted(learner, result, own.folder, rows, dataset.classes) for rows in (valid, dataset.test))
+    oof, test = (predicted(learner, result, own.folder, rows, dataset) for rows in (valid, dataset.test))
     if is_rank_zero():
         metrics = save_fold(training, own, result, oof, test, time.perf_counter() - start)
         if track is not None:
@@ -115,18 +115,19 @@ def fit_and_save(training: Training, fold: int, budget: "Budget | None", track: 
 
 
 def predicted(
-    learner: "Learner", result: "FoldResult", folder: Path, rows: pd.DataFrame, classes: list[str]
+    learner: "Learner", result: "FoldResult", folder: Path, rows: pd.DataFrame, dataset: Dataset
 ) -> pd.DataFrame:
     """Frame of predictions of training rows, which have a fold, or test rows, of few enough at a time."""
+    classes, task = dataset.classes, dataset.task
     at_once = max(1, MAX_CELLS // (2 * len(classes))) if len(classes) > FULL_CLASSES else len(rows)
     frames = []
     for start in range(0, max(1, len(rows)), max(1, at_once)):
         part = rows[start : start + at_once]
         probs, ids = learner.predict(result, folder, part), part["id"].tolist()
         if (rows["split"] == "test").all():
-            frames.append(test_frame(ids, probs, classes))
+            frames.append(test_frame(ids, probs, classes, task))
         else:
-            frames.append(oof_frame(ids, part["fold"].to_numpy(), part["target"].tolist(), probs, classes))
+            frames.append(oof_frame(ids, part["fold"].to_numpy(), part["target"].tolist(), probs, classes, task))
     return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
 
 

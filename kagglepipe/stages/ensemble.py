@@ -34,9 +34,10 @@ from kagglepipe.predictions.frame import (
     read_frame,
     test_frame,
 )
-from kagglepipe.predictions.metrics import find_metric, row_losses
+from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.predictions.selection import adjusted, choose, gain_over, redundant_members, score_of
 from kagglepipe.predictions.slices import slice_scores
+from kagglepipe.predictions.tasks import row_losses
 from kagglepipe.predictions.uncertainty import format_difference, format_score
 from kagglepipe.predictions.weights import FITTED
 from kagglepipe.runs.configured import ensemble_run, find_members, read_data

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from kagglepipe.competitions.dataset import Dataset, Unreadable
@@ -21,7 +22,7 @@ from kagglepipe.files import absolute, file_sha256, read_json, write_bytes, writ
 from kagglepipe.kaggle.account import check_slug, connect
 from kagglepipe.kaggle.upload import check_account, now_utc, upload
 from kagglepipe.options import CompetitionOptions
-from kagglepipe.predictions.frame import class_columns
+from kagglepipe.predictions.frame import class_columns, test_frame
 from kagglepipe.predictions.submission import (
     SEGMENT_COLUMNS,
     build_segments,
@@ -35,8 +36,10 @@ from kagglepipe.predictions.submission import (
     validate_segments,
     validate_submission,
 )
+from kagglepipe.predictions.tasks import task_of_truth
 from kagglepipe.runs.answers import as_spelt
 from kagglepipe.runs.configured import read_data, submitted_run
+from kagglepipe.runs.decision import with_decision
 from kagglepipe.runs.expected import check_shipped_sample, contract_of, log_positive, sample_of
 from kagglepipe.runs.identity import identity_hash
 from kagglepipe.runs.predict_test import Inference, at_rate_of_run, check_fits, is_of_present_table, predict_test
@@ -172,14 +175,13 @@ class Made:
 def answers(competition: CompetitionOptions, dataset: Dataset, run: Run, inference: Inference) -> Made:
     """Submission with one answer for each test item; unreadable ones get the class shares of the training items."""
     contract = contract_of(competition, dataset)
-    test = predictions(competition, dataset, run, inference)
+    test = with_decision(run.metrics, predictions(competition, dataset, run, inference))
     test = test.assign(id=as_spelt(test["id"], contract["ids"]))
     missing = set(contract["ids"]) - set(test["id"])
     spelt = as_spelt((one.id for one in dataset.unreadable), missing)
     lost = [replace(one, id=id) for one, id in zip(dataset.unreadable, spelt, strict=True) if id in missing]
     if lost:
-        shares = dataset.train["target"].value_counts(normalize=True).reindex(dataset.classes, fill_value=0.0)
-        test = pd.concat([test, pd.DataFrame([{"id": one.id, **shares} for one in lost])], ignore_index=True)
+        test = pd.concat([test, constant_answers(dataset, [one.id for one in lost])], ignore_index=True)
     test = test.assign(**{name: 0.0 for name in contract["classes"] if name not in dataset.classes})
     submission = build_submission(test, **contract)
     kept = {"form": contract["form"], "columns": list(submission.columns), "classes": dataset.classes}
@@ -187,6 +189,13 @@ def answers(competition: CompetitionOptions, dataset: Dataset, run: Run, inferen
         kept["probability_of"] = dataset.classes[contract["positive"]]
         log_positive("submit", competition, dataset.classes, contract)
     return Made(submission, partial(validate_submission, **contract), kept, lost, [])
+
+
+def constant_answers(dataset: Dataset, ids: list[str]) -> pd.DataFrame:
+    """Test frame of items that cannot be read: the class shares, or means, of the training items."""
+    truth = dataset.labels(dataset.train)
+    shares = task_of_truth(truth).constant(truth, len(dataset.classes))
+    return test_frame(ids, np.tile(shares, (len(ids), 1)), dataset.classes, dataset.task)
 
 
 def predictions(competition: CompetitionOptions, dataset: Dataset, run: Run, inference: Inference) -> pd.DataFrame:

@@ -9,10 +9,11 @@ import pandas as pd
 
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.competitions.mirrored import mirrored_classes
+from kagglepipe.competitions.targets import parse_targets
 from kagglepipe.distributed import world_size
 from kagglepipe.images.policy_file import is_policy_file
-from kagglepipe.predictions.baseline import class_shares
 from kagglepipe.predictions.metrics import find_metric
+from kagglepipe.predictions.tasks import task_of_truth
 from kagglepipe.training.device import describe_device
 
 if TYPE_CHECKING:  # torch is not waited for by stages that do not train
@@ -109,15 +110,18 @@ def warn_of_constant(
     train: the labelled rows with `fold` and `target`. metrics: of the fold.
     """
     is_held = train["fold"] == fold
-    held_out, others = (train["target"][rows].map(classes.index).to_numpy() for rows in (is_held, ~is_held))
-    if len(np.unique(held_out)) < 2:
+    truth = parse_targets(train["target"], classes, options.competition.task)
+    held_out, others = (truth[rows.to_numpy()] for rows in (is_held, ~is_held))
+    if len(np.unique(held_out, axis=0)) < 2:
         return
-    metric, shares = metrics["metric"], class_shares(others, len(classes))
+    metric, shares = metrics["metric"], task_of_truth(truth).constant(others, len(classes))
     scored = find_metric(metric)
     constant = scored.function(np.tile(shares, (len(held_out), 1)), held_out)
     if not scored.sign * (metrics["score"] - constant) <= 0:  # also where one of them is undefined
         return
     answer = "with the shares of the classes" if not scored.is_of_labels else classes[int(shares.argmax())]
+    if not task_of_truth(truth).hits:
+        answer = "with the mean"
     count = len(held_out)
     reached = f"{round(constant * count)} of {count}" if metric == "accuracy" else f"{metric} {constant:.4f}"
     log.warning(

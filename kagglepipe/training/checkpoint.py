@@ -78,7 +78,7 @@ def read_checkpoints(folders: Iterable[Path]) -> list[Checkpoint]:
 
 
 def class_orders(checkpoints: Sequence[Checkpoint]) -> list[list[int]]:
-    """For each fold the permutation (C,) of its outputs to the class order of the first fold.
+    """For each fold the permutation (C,) of its predictions to the class order of the first fold.
 
     Raises UserError for folds of other classes.
     """
@@ -95,7 +95,7 @@ def class_orders(checkpoints: Sequence[Checkpoint]) -> list[list[int]]:
 def load_classifier(checkpoint: Checkpoint) -> Classifier:
     """Load the classifier of a fold in evaluation mode on the CPU."""
     weight, bias = load_head(checkpoint)
-    model = Classifier(load_encoder(checkpoint).backbone, len(checkpoint.meta["classes"]), checkpoint.preprocessing)
+    model = Classifier(load_encoder(checkpoint).backbone, len(bias), checkpoint.preprocessing)
     model.head.load_state_dict({"weight": weight, "bias": bias})
     return model.eval()
 

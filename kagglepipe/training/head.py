@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 from sklearn.exceptions import ConvergenceWarning
@@ -21,6 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from kagglepipe.predictions.top_classes import FULL_CLASSES, row_blocks
 from kagglepipe.training.features import Features
+from kagglepipe.training.links import CLASSES, LINKS
 
 log = logging.getLogger(__name__)
 MAX_ITER = 1000  # of scikit-learn's solver, for one head
@@ -30,18 +32,21 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Head:
-    """Linear classifier: weight (C, F), bias (C,), both float32, and the regularisation it was fitted with."""
+    """Linear model: weight (O, F), bias (O,), both float32, and the regularisation of its fit. task: see `links`."""
 
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
     regularisation: float
+    task: str = "multiclass"
 
     def logits(self, features: Features) -> NDArray[np.float64]:
-        """features · weightᵀ + bias: (N, F) -> (N, C)"""
+        """features · weightᵀ + bias: (N, F) -> (N, O)"""
         return features.astype(np.float64) @ self.weight.T.astype(np.float64) + self.bias
 
-    def probabilities(self, features: Features) -> NDArray[np.float64]:
-        """Softmax of the logits: (N, F) -> (N, C), of many classes in float32 and a few rows at a time."""
+    def predict(self, features: Features) -> NDArray[np.float64]:
+        """Predictions (N, C) for features (N, F): of classes softmax, of many in float32 and a few rows at a time."""
+        if LINKS[self.task] is not CLASSES:
+            return np.asarray(LINKS[self.task].predict(torch.from_numpy(self.logits(features))).numpy())
         if len(self.bias) > FULL_CLASSES:
             probs: NDArray[Any] = np.empty((len(features), len(self.bias)), np.float32)
             for rows in row_blocks(len(features)):
@@ -56,10 +61,10 @@ class Head:
 
 @dataclass(frozen=True)
 class ExtraRows:
-    """Training rows outside the folds: features of each view (V, M, F) and labels (M,). They do not choose C."""
+    """Training rows outside the folds: features of each view (V, M, F) and labels (M,) or (M, O). They choose no C."""
 
     views: Sequence[Features]
-    labels: Labels
+    labels: NDArray[Any]
 
 
 Solver = Callable[[NDArray[np.bool_], float, ExtraRows | None, bool], Head]

@@ -1,6 +1,7 @@
 """Learner of images: a linear head on features of the frozen network, or the whole network fine-tuned from there on."""
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property, partial
@@ -15,6 +16,7 @@ from scipy.special import log_softmax
 
 from kagglepipe import distributed
 from kagglepipe.competitions.dataset import Dataset
+from kagglepipe.competitions.targets import Truth
 from kagglepipe.console import progress
 from kagglepipe.files import exclusive_lock, read_json
 from kagglepipe.images.augment import Transform
@@ -25,8 +27,10 @@ from kagglepipe.images.views import Views
 from kagglepipe.models.classifier import Classifier
 from kagglepipe.options import TrainingOptions
 from kagglepipe.predictions.metrics import find_metric
+from kagglepipe.predictions.tasks import task_of_truth
 from kagglepipe.predictions.top_classes import FULL_CLASSES
 from kagglepipe.training.checkpoint import Checkpoint, load_classifier, save_checkpoint
+from kagglepipe.training.column_heads import SOLVERS, ColumnHeadFitter
 from kagglepipe.training.device import Precision, autocast
 from kagglepipe.training.discriminant import DiscriminantFitter
 from kagglepipe.training.features import (
@@ -40,7 +44,9 @@ from kagglepipe.training.features import (
 )
 from kagglepipe.training.head import UNSEEN_BIAS, ExtraRows, Head, HeadFitter
 from kagglepipe.training.learner import FoldResult, LearnerOptions, PretrainedNetwork, Probs, Runtime, fit_runtime
+from kagglepipe.training.links import CLASSES, LINKS
 from kagglepipe.training.loop import FitRuntime, train_epochs
+from kagglepipe.training.losses import CROSS_ENTROPY, LOSSES, Loss
 from kagglepipe.training.optimise import make_optimiser
 from kagglepipe.training.resume import Epoch
 
@@ -54,8 +60,13 @@ class ImageLearner:
     def __init__(self, dataset: Dataset, options: LearnerOptions, runtime: Runtime) -> None:
         self.dataset, self.options, self.runtime = dataset, options, runtime
         self.train, self.test, self.classes = dataset.train, dataset.test, dataset.classes
-        self.labels, self.folds = dataset.labels(self.train), self.train["fold"].to_numpy(np.int64)
+        self.task = options.competition.task
+        self.labels, self.folds = self.targets(self.train), self.train["fold"].to_numpy(np.int64)
         self.network = PretrainedNetwork(options, len(self.classes), runtime)
+
+    def targets(self, rows: pd.DataFrame) -> NDArray[Any]:
+        """What the outputs are fitted to: class indices (N,), or columns (N, O)."""
+        return LINKS[self.task].targets(self.dataset.labels(rows), len(self.classes))
 
     @property
     def is_distributed(self) -> bool:
@@ -145,12 +156,16 @@ class ImageLearner:
         return self.network.feature_folder("features", self.dataset.decoder, *draw)
 
     @cached_property
-    def fitter(self) -> HeadFitter | DiscriminantFitter:
+    def fitter(self) -> HeadFitter | DiscriminantFitter | ColumnHeadFitter:
         """Fits the heads of all folds on features of all views, the clean one first."""
         training = self.options.training
         count = training.views
         views = [self.features(self.train, view, f"features {view}/{count}") for view in range(count + 1)]
         clean = 1.0 if self.transform.backgrounds is None else WEIGHT_BESIDE_PASTED
+        if self.task in SOLVERS:
+            return ColumnHeadFitter(
+                views, self.labels, self.folds, task=self.task, grid=training.regularisation, clean=clean
+            )
         make_fitter = HeadFitter if len(self.classes) <= FULL_CLASSES else DiscriminantFitter
         return make_fitter(
             views, self.labels, self.folds, grid=training.regularisation, classes=len(self.classes), clean=clean
@@ -182,7 +197,7 @@ class ImageLearner:
             return self.fitter.fit(fold)
         is_extra = self.test["id"].isin(extra["id"]).to_numpy()
         views = [view[is_extra] for view in self.test_views]
-        return self.fitter.fit(fold, ExtraRows(views, self.dataset.labels(extra)))
+        return self.fitter.fit(fold, ExtraRows(views, self.targets(extra)))
 
     def finetune(self, fold: int, head: Head, extra: pd.DataFrame, runtime: FitRuntime) -> FoldResult:
         """Train the whole network, keeping the epoch that is best on the fold."""
@@ -191,8 +206,10 @@ class ImageLearner:
         set_head(model, head.weight, bias)
         rows, own = pd.concat([self.train, extra]), np.arange(len(self.train))
         valid, options, images = own[self.folds == fold], self.options, self.views(rows)
+        targets = self.targets(rows)
         history = fit(
-            model, TrainingImages(images, self.dataset.labels(rows)), valid=valid,
+            model, TrainingImages(images, targets), valid=valid, truth=self.dataset.labels(self.train)[valid],
+            task=self.task, loss=LOSSES[self.task](targets[: len(own)][self.folds != fold]),
             train=np.append(own[self.folds != fold], np.arange(len(self.train), len(rows))), options=options.training,
             seed=options.seed, precision=self.runtime.training_precision, workers=self.runtime.loader_workers,
             name=f"train: fold {fold}", metric=options.competition.metric,
@@ -220,9 +237,9 @@ class ImageLearner:
         if isinstance(result.network, Head):
             is_test = bool((rows["split"] == "test").all())
             table, features = (self.test, self.test_features) if is_test else (self.train, self.fitter.views[0])
-            return result.network.probabilities(features[table["id"].isin(rows["id"]).to_numpy()])
+            return result.network.predict(features[table["id"].isin(rows["id"]).to_numpy()])
         model = load_classifier(Checkpoint(read_json(folder / "model.json"), folder))
-        head = Head(model.head.weight.detach().numpy(), model.head.bias.detach().numpy(), 0.0)
+        head = Head(model.head.weight.detach().numpy(), model.head.bias.detach().numpy(), 0.0, self.task)
         model, views = model.to(self.runtime.device), model.preprocessing.views(self.reader(rows))
 
         def predict_shard(part: Sequence[int]) -> Probs:
@@ -230,7 +247,7 @@ class ImageLearner:
                 model, views, part, backend=self.runtime.backend.uncached, workers=self.runtime.own_workers,
                 progress="predict",
             )  # fmt: skip
-            return head.probabilities(features)
+            return head.predict(features)
 
         probs: Probs = distributed.map_and_gather(predict_shard, range(len(rows)))
         return probs
@@ -259,30 +276,42 @@ def fit(
     name: str,
     runtime: FitRuntime = FitRuntime(),
     metric: str = "accuracy",
+    truth: Truth | None = None,
+    task: str = "multiclass",
+    loss: Loss = CROSS_ENTROPY,
 ) -> list[Epoch]:
     """Fine-tune `model` in place on the rows `train` (N,) of `images`, and return its history.
 
-    The weights of the epoch with the best score on the rows `valid` (M,) by `metric` stay. workers: processes of the
-    data loader. With several ranks, each trains on its shard of every batch, and all end with the same weights.
+    The weights of the epoch with the best score on the rows `valid` (M,) by `metric` stay. truth: of these rows; None:
+    the labels of `images`. task: of the truth. workers: processes of the data loader. With several ranks, each trains
+    on its shard of every batch, and all end with the same weights.
     """
     on_gpu = model.head.weight.device.type == "cuda"
     batches = ImageBatches(images, train, batch_size=options.batch_size, seed=seed, workers=workers, pinned=on_gpu)
     with lost_workers(workers):  # torch raises the error in whatever is running
         return train_epochs(
             model, batches, make_optimiser(model, options), options=options, seed=seed, precision=precision, name=name,
-            unit="image", metric=metric,
-            evaluate=lambda rows: evaluate(model, images, valid, precision, batch_size=rows, metric=metric),
+            unit="image", metric=metric, loss=loss,
+            evaluate=lambda rows: evaluate(
+                model, images, valid, precision, batch_size=rows, metric=metric, truth=truth, task=task
+            ),
             runtime=replace(runtime, rows_after=runtime.rows_after + len(valid)),
         )  # fmt: skip
 
 
 def evaluate(
     model: Classifier, images: TrainingImages, rows: NDArray[np.int64], precision: Precision, *, batch_size: int,
-    metric: str = "accuracy",
+    metric: str = "accuracy", truth: Truth | None = None, task: str = "multiclass",
 ) -> tuple[float, float, float]:  # fmt: skip
-    """(log loss, accuracy, score by `metric`) on the clean views of `rows` (N,)."""
+    """(loss, accuracy, score by `metric`) on the clean views of `rows` (N,); of numbers the accuracy is NaN."""
     compute = partial(clean_logits, model, images, precision, batch_size)
-    logits, labels = distributed.map_and_gather(compute, rows.tolist()).astype(np.float64), images.labels[rows]
+    logits = distributed.map_and_gather(compute, rows.tolist()).astype(np.float64)
+    labels = images.labels[rows] if truth is None else truth
+    if LINKS[task] is not CLASSES:
+        predictions, of_task = LINKS[task].predict(torch.from_numpy(logits)).numpy(), task_of_truth(labels)
+        right = float(of_task.hits(predictions, labels).mean()) if of_task.hits else math.nan
+        losses = of_task.row_losses(predictions, labels)
+        return float(losses.mean()), right, find_metric(metric).function(predictions, labels)
     log_probs = log_softmax(logits, axis=-1)
     loss = -log_probs[np.arange(len(rows)), labels].mean()
     accuracy = float((logits.argmax(axis=1) == labels).mean())

@@ -63,7 +63,8 @@ def run_probabilities(
                 progress=name,
             )
         weight, bias = load_head(checkpoint)
-        total = total + Head(weight.numpy()[order], bias.numpy()[order], 0.0).probabilities(features[file])
+        head = Head(weight.numpy(), bias.numpy(), 0.0, checkpoint.meta.get("task", "multiclass"))
+        total = total + head.predict(features[file])[:, order]
     return total / len(checkpoints)
 
 

@@ -22,6 +22,7 @@ from kagglepipe.training.backends import InferenceBackend
 from kagglepipe.training.checkpoint import save_backbone, tensors_hash
 from kagglepipe.training.device import Precision, choose_precision, images_at_a_time
 from kagglepipe.training.features import STORE_VERSION
+from kagglepipe.training.links import LINKS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +55,12 @@ class LearnerOptions:
     def meta(self, precision: Precision) -> dict[str, Any]:
         """Part of model.json about how a fold was trained."""
         model = {"model": self.model.name, "kwargs": self.model.kwargs}
-        return {**model, "training": self.training.mode, "precision": precision.name, "engine": None}
+        task = {} if self.competition.task == "multiclass" else {"task": self.competition.task}
+        return {**model, **task, "training": self.training.mode, "precision": precision.name, "engine": None}
+
+    def outputs(self, classes: int) -> int:
+        """Number of outputs O of a network of so many classes, tags or numbers."""
+        return LINKS[self.competition.task].outputs(classes)
 
 
 @dataclass(frozen=True)
@@ -148,7 +154,7 @@ class PretrainedNetwork:
         preprocessing = preprocessing_of(
             backbone, image_size=model.side, crop=model.crop, short_side=options.short_side
         )
-        return Classifier(backbone, self.classes, preprocessing).to(self.runtime.device)
+        return Classifier(backbone, options.outputs(self.classes), preprocessing).to(self.runtime.device)
 
     @cached_property
     def backbone_hash(self) -> str:

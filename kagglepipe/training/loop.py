@@ -19,6 +19,7 @@ from kagglepipe.models.temporal import load_stored
 from kagglepipe.options import TrainingOptions
 from kagglepipe.predictions.uncertainty import format_score
 from kagglepipe.training.device import Precision, is_out_of_memory
+from kagglepipe.training.losses import CROSS_ENTROPY, Loss
 from kagglepipe.training.optimise import freeze_statistics, gradients, make_schedule, update
 from kagglepipe.training.resume import Epoch, Progress, best_epoch, capture, part, restore, resume, save_progress
 
@@ -107,6 +108,7 @@ def train_epochs(
     lr_option: str = "training.lr",
     runtime: FitRuntime = FitRuntime(),
     metric: str = "accuracy",
+    loss: Loss = CROSS_ENTROPY,
 ) -> list[Epoch]:
     """Train `model` in place for `options.epochs`, or resume an interrupted training, and return its history.
 
@@ -115,7 +117,7 @@ def train_epochs(
     lines. unit: noun for a row. An epoch whose loss or gradient is not finite is repeated at a tenth of the learning
     rate; the second time is a UserError, which names `lr_option`.
     """
-    loop = Loop(model, batches, optimiser, options, precision, seed, name, unit, runtime, metric)
+    loop = Loop(model, batches, optimiser, options, precision, seed, name, unit, runtime, metric, loss)
     progress = loop.begin()
     while progress.epoch < options.epochs and not progress.has_ended:
         try:
@@ -145,6 +147,7 @@ class Loop:
     unit: str
     runtime: FitRuntime = FitRuntime()
     metric: str = "accuracy"
+    loss: Loss = CROSS_ENTROPY
 
     def __post_init__(self) -> None:
         self.model.to(memory_format=torch.channels_last)
@@ -225,7 +228,7 @@ class Loop:
             try:
                 loss, right, count = gradients(
                     self.network, inputs, labels, self.scaler, self.precision,
-                    label_smoothing=self.options.label_smoothing, micro_batch=self.micro_batch,
+                    label_smoothing=self.options.label_smoothing, micro_batch=self.micro_batch, loss_of=self.loss,
                 )  # fmt: skip
                 break
             except RuntimeError as error:  # torch.OutOfMemoryError is one

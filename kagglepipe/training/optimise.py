@@ -8,14 +8,13 @@ from typing import Any
 import torch
 from timm.optim import param_groups_layer_decay
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from kagglepipe import distributed
-from kagglepipe.images.dataset import IGNORE_INDEX
 from kagglepipe.models.classifier import Classifier
 from kagglepipe.models.temporal import CnnLstm
 from kagglepipe.options import TrainingOptions
 from kagglepipe.training.device import Precision, autocast
+from kagglepipe.training.losses import CROSS_ENTROPY, Loss
 
 
 def make_optimiser(model: Classifier | CnnLstm, options: TrainingOptions) -> torch.optim.AdamW:
@@ -120,30 +119,29 @@ def gradients(
     *,
     label_smoothing: float,
     micro_batch: int | None = None,
+    loss_of: Loss = CROSS_ENTROPY,
 ) -> tuple[float, int, int]:
     """Accumulate the gradients of one batch: (mean loss, correct labels, labels), over all ranks.
 
-    Logits are (B, C) or (B, T, C), labels (B,) or (B, T); labels below 0 are padding and do not count. micro_batch:
+    Logits are (B, C) or (B, T, C), labels (B,) or (B, T), or columns as `losses` has them. micro_batch:
     rows per forward pass; the gradients add up to those of the whole batch, since nothing in the network mixes rows.
     """
     device = next(model.parameters()).device
     model.zero_grad(set_to_none=True)
     rows = micro_batch or len(labels)
-    whole = int(distributed.all_reduce_sum([int((labels >= 0).sum())], device)[0])
+    whole = int(distributed.all_reduce_sum([int(loss_of.is_counted(loss_of.rows(labels)).sum())], device)[0])
     loss_sum, right = 0.0, 0
     for start in range(0, len(labels), rows):
         last = start + rows >= len(labels)
         with nullcontext() if last or distributed.world_size() == 1 else model.no_sync():
             some = [tensor[start : start + rows].to(device, non_blocking=True) for tensor in inputs]
-            truth = labels[start : start + rows].to(device, non_blocking=True).flatten()
+            truth = loss_of.rows(labels[start : start + rows].to(device, non_blocking=True))
             with autocast(device, precision):
                 logits = model(*some).flatten(0, -2)
-            loss = F.cross_entropy(
-                logits.float(), truth, label_smoothing=label_smoothing, reduction="sum", ignore_index=IGNORE_INDEX
-            )
+            loss, hits = loss_of.compute(logits.float(), truth, label_smoothing)
             scaler.scale(loss * (distributed.world_size() / max(whole, 1))).backward()  # DDP averages over ranks
         loss_sum += float(loss.detach())
-        right += int((logits.detach().argmax(dim=1) == truth).sum())
+        right += hits
     loss_sum, right_sum = distributed.all_reduce_sum([loss_sum, right], device)
     return loss_sum / max(whole, 1), int(right_sum), whole
 

@@ -113,7 +113,7 @@ JSON = '{"a": {"label": "cat", "n": 1}, "b": {"label": "dog"}, "c": {"label": "c
         ("labels.csv", PLAIN, {}),
         ("labels.csv", PLAIN.replace("item", "video"), {}),
         ("labels.csv", PLAIN.replace("item", "file"), {}),
-        ("labels.csv.gz", gzip.compress(PLAIN.encode()), {}),
+        ("labels.csv.gz", gzip.compress(PLAIN.encode(), mtime=0), {}),
         ("labels.csv.zip", zipped(PLAIN), {}),
         ("labels.csv", zipped(PLAIN), {}),
         ("labels.tsv", PLAIN.replace(",", "\t"), {}),
@@ -254,7 +254,7 @@ def test_class_folders_take_groups_from_a_second_table(kind: str, reading: Readi
         ("test.csv", "item\nd\ne\n", {}),
         ("test.csv", "image_id,note\nd,1\ne,2\n", {}),  # the first column, without one of the items
         ("test.csv", "note,img\n1,d\n2,e\n", {"columns": {"item": "img"}}),
-        ("test.csv.gz", gzip.compress(b"item\nd\ne\n"), {}),
+        ("test.csv.gz", gzip.compress(b"item\nd\ne\n", mtime=0), {}),
         ("list.txt", "d\r\ne\r\n\r\n", {}),
         ("list.json", '[{"item": "e"}, {"item": "d"}]', {}),
         ("sample_submission.csv", "id,label\ne,cat\nd,cat\n", {"sample_submission": "sample_submission.csv"}),

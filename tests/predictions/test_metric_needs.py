@@ -36,7 +36,7 @@ def test_a_metric_of_another_number_of_classes_is_refused(metric: str, classes: 
 
 
 def test_a_metric_of_another_task_is_refused_with_those_of_this(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(METRICS, "rmse", Metric(lambda values, truth: 0.0, Needs("any", task="regression")))
+    monkeypatch.setitem(METRICS, "rmse", Metric(lambda values, truth: 0.0, Needs("any", tasks=("regression",))))
     told = "rmse is for competition.task=regression, not multiclass: type competition.metric=accuracy or "
     with pytest.raises(UserError, match=told):
         check_metric(CompetitionOptions(metric="rmse"), 2)

@@ -11,7 +11,7 @@ from kagglepipe.files import write_parquet
 from kagglepipe.predictions import frame as frames
 from kagglepipe.predictions import metrics, own_metric
 from kagglepipe.predictions.evaluation import summarise
-from kagglepipe.predictions.metrics import METRICS
+from kagglepipe.predictions.metrics import METRICS, fitting_metrics
 from kagglepipe.predictions.submission import build_submission
 from kagglepipe.predictions.top_classes import KEPT, TopClasses, has_top_classes, keep_top
 
@@ -44,7 +44,8 @@ def oof(probs: np.ndarray, truth: np.ndarray) -> pd.DataFrame:
     return frames.oof_frame(IDS, np.arange(ROWS) % 2, [CLASSES[k] for k in truth], probs, CLASSES)
 
 
-NOT_BY_COLUMN = [name for name, one in METRICS.items() if one.needs.answers != "order" and one.needs.classes[1] > 2]
+OF_CLASSES = {name: METRICS[name] for name in fitting_metrics()}
+NOT_BY_COLUMN = [name for name, one in OF_CLASSES.items() if one.needs.answers != "order" and one.needs.classes[1] > 2]
 
 
 @pytest.mark.parametrize("name", NOT_BY_COLUMN)

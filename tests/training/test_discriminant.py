@@ -31,7 +31,7 @@ def fitter(x: NDArray[np.float32], labels: NDArray[np.int64], folds: NDArray[np.
 def test_the_head_is_scikit_learns_discriminant_analysis(c: float) -> None:
     x, labels, folds = problem()
     sums = fitter(x, labels, folds)._sums([x], labels, np.ones(len(x), bool))
-    found = Discriminants(sums).head(c, 1.0).probabilities(x)
+    found = Discriminants(sums).head(c, 1.0).predict(x)
     within = x - np.stack([x[labels == k].mean(axis=0) for k in range(CLASSES)])[labels]
     covariance = within.T @ within / len(x)
     shrunk = covariance * c / (1 + c) + np.eye(FEATURES) * np.trace(covariance) / FEATURES / (1 + c)
@@ -76,7 +76,7 @@ def test_probabilities_are_as_sure_as_they_are_right(folds: int) -> None:
     """On rows that are few for the number of features, where discriminant analysis alone is far too sure."""
     x, labels, fold_of = problem(spread=2.0, folds=folds)
     own = fold_of == 0
-    probs = fitter(x, labels, fold_of).fit(0).probabilities(x[own])
+    probs = fitter(x, labels, fold_of).fit(0).predict(x[own])
     accuracy = (probs.argmax(axis=1) == labels[own]).mean()
     assert probs.max(axis=1).mean() == pytest.approx(accuracy, abs=0.15)
 

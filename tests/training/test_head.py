@@ -62,7 +62,7 @@ def test_probabilities_equal_scikit_learns(classes: int, c: float) -> None:
     x, labels, folds = problem(classes)
     head = fitter(x, labels, folds, [c]).fit(0)
     reference = solution(x[folds != 0], labels[folds != 0], c)
-    np.testing.assert_allclose(head.probabilities(x), reference.predict_proba(x), atol=NEAR)
+    np.testing.assert_allclose(head.predict(x), reference.predict_proba(x), atol=NEAR)
     assert head.regularisation == c
     assert (head.weight.shape, head.bias.shape) == ((classes, 6), (classes,))
     assert head.weight.dtype == head.bias.dtype == np.float32
@@ -75,7 +75,7 @@ def test_probabilities_equal_scikit_learns(classes: int, c: float) -> None:
 def test_classes_without_training_rows_get_no_probability(absent: list[int]) -> None:
     x, labels, folds = problem(4)
     folds = np.where(np.isin(labels, absent), 0, 1 + folds % 2)  # all of them are held out with fold 0
-    probabilities, rows = fitter(x, labels, folds, [1.0]).fit(0).probabilities(x), folds != 0
+    probabilities, rows = fitter(x, labels, folds, [1.0]).fit(0).predict(x), folds != 0
     assert probabilities[:, absent].max() == 0
     expected = solution(x[rows], labels[rows], 1.0).predict_proba(x)
     np.testing.assert_allclose(np.delete(probabilities, absent, axis=1), expected, atol=NEAR)
@@ -89,7 +89,7 @@ def test_where_one_class_is_left_it_has_all_probability() -> None:
     losses = dict(fitter(x, labels, folds).inner_log_loss(0))
     assert all(np.isfinite(loss) for loss in losses.values())
     alone = fitter(x, np.where(folds == 0, labels, 0), folds, classes=2).fit(0)
-    assert alone.probabilities(x).tolist() == [[1, 0]] * len(x)
+    assert alone.predict(x).tolist() == [[1, 0]] * len(x)
 
 
 # --- views -----------------------------------------------------------------------------------------------------
@@ -104,7 +104,7 @@ def test_neither_repeated_views_nor_the_order_of_rows_grid_and_folds_change_anyt
     other = fitter(x[order], labels[order], 3 * folds[order] + 7, GRID[::-1])
     assert one.choose(0) == many.choose(0) == other.choose(7)
     for found in (many.fit(0), other.fit(7)):
-        np.testing.assert_allclose(one.fit(0).probabilities(x), found.probabilities(x), atol=NEAR)
+        np.testing.assert_allclose(one.fit(0).predict(x), found.predict(x), atol=NEAR)
 
 
 def test_a_view_weighs_as_much_as_that_many_copies() -> None:
@@ -171,7 +171,7 @@ def test_more_rows_are_fitted_on_and_choose_nothing() -> None:
     y = np.concatenate([labels[rows], more.labels])
     expected = solution(np.concatenate(views), np.tile(y, 2), chosen / 2)
     assert head.regularisation == chosen == fitter(both, labels, folds).choose(1)
-    np.testing.assert_allclose(head.probabilities(x), expected.predict_proba(x.astype(np.float64)), atol=NEAR)
+    np.testing.assert_allclose(head.predict(x), expected.predict_proba(x.astype(np.float64)), atol=NEAR)
 
 
 @pytest.mark.parametrize("spoil", ["labels", "features"])

@@ -73,8 +73,8 @@ def test_heads_are_those_of_the_other_fitter(views: int) -> None:
         expected, head = other.fit(fold), found.fit(fold)
         assert head.regularisation == expected.regularisation
         held = x[folds == fold]
-        np.testing.assert_allclose(head.probabilities(held), expected.probabilities(held), atol=2e-3)
-        assert (head.probabilities(held)[:, 3] == 0).all()  # which no row has
+        np.testing.assert_allclose(head.predict(held), expected.predict(held), atol=2e-3)
+        assert (head.predict(held)[:, 3] == 0).all()  # which no row has
         np.testing.assert_allclose(found.inner_log_loss(fold), other.inner_log_loss(fold), rtol=1e-2)
 
 
@@ -85,4 +85,4 @@ def test_rows_that_a_teacher_has_labelled_may_lie_outside_the_axes() -> None:
     more = ExtraRows([strange], np.arange(20) % 3)
     other, found = (kind([x], labels, folds, grid=[1e-2], classes=3) for kind in (HeadFitter, linear_fitter))
     expected, head = other.fit(0, more), found.fit(0, more)
-    np.testing.assert_allclose(head.probabilities(strange), expected.probabilities(strange), atol=2e-3)
+    np.testing.assert_allclose(head.predict(strange), expected.predict(strange), atol=2e-3)

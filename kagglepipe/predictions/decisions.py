@@ -1,0 +1,153 @@
+"""Decisions: from predictions to the answers that a metric scores, as thresholds of tags and cut points of an order.
+
+A decision is a map of plain numbers, which `blend.apply_map` applies. The plain decision needs no fit. Arguments of the
+fits: predictions (N, C), truth, name of the metric.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kagglepipe.competitions.targets import Truth
+from kagglepipe.predictions.frame import Probs
+from kagglepipe.predictions.metrics import find_metric
+
+Map = dict[str, Any]  # of plain numbers
+THRESHOLDS = np.linspace(0.05, 0.95, 19)
+MIN_ROWS = 20  # with a tag, for a threshold of its own
+STEPS = 40  # candidates for a cut point between two classes
+ROUNDS = 2
+
+
+def plain_decision(truth: Truth, task: str) -> Map:
+    """The decision without a fit: one half for tags, the most probable class, numbers as they are.
+
+    Where each row of the truth has a tag, each answer gets one; where no number is below 0, none is.
+    """
+    if task == "multilabel":
+        return {"kind": "tags", "thresholds": [0.5] * truth.shape[1], "needs_tag": bool(truth.any(axis=1).all())}
+    if task == "regression":
+        return {"kind": "numbers", "low": 0.0 if truth.min() >= 0 else None, "high": None, "round": False}
+    return {"kind": "classes"}
+
+
+def fit_tags(probs: Probs, truth: Truth, metric: str) -> Map:
+    """Fit thresholds of tags: one for all, then one for each tag with enough rows; of equal ones the nearest to 0.5.
+
+    >>> fit_tags(np.full((40, 2), 0.3), np.ones((40, 2), bool), "f1_samples")["thresholds"]
+    [0.3, 0.3]
+    """
+    scored, plain = find_metric(metric), plain_decision(truth, "multilabel")
+    tries = THRESHOLDS[np.argsort(np.abs(THRESHOLDS - 0.5), kind="stable")]
+
+    def worth(thresholds: npt.NDArray[np.float64]) -> float:
+        return scored.sign * scored.function(apply_decision({**plain, "thresholds": thresholds}, probs), truth)
+
+    best = tries[int(np.argmax([worth(np.full(truth.shape[1], one)) for one in tries]))]
+    thresholds = np.full(truth.shape[1], best)
+    reached = worth(thresholds)
+    for tag in np.flatnonzero((truth.sum(axis=0) >= MIN_ROWS) & ((~truth).sum(axis=0) >= MIN_ROWS)):
+        for one in tries:
+            moved = thresholds.copy()
+            moved[tag] = one
+            if (value := worth(moved)) > reached:
+                thresholds, reached = moved, value
+    return {**plain, "thresholds": np.round(thresholds, 2).tolist()}
+
+
+def fit_cut_points(probs: Probs, truth: Truth, metric: str) -> Map:
+    """Fit cut points of the expected class Σ k p_k between ordered classes, by coordinate ascent on the metric.
+
+    >>> fit_cut_points(np.eye(3)[[0, 1, 2]], np.array([0, 1, 2]), "quadratic_weighted_kappa")["cuts"]
+    [0.5, 1.5]
+    """
+    scored, classes = find_metric(metric), probs.shape[1]
+    values, cuts = expected_class(probs), np.arange(classes - 1) + 0.5
+
+    def worth(points: npt.NDArray[np.float64]) -> float:
+        return scored.sign * scored.function(np.eye(classes)[np.searchsorted(points, values)], truth)
+
+    reached = worth(cuts)
+    for _ in range(ROUNDS):
+        for cut in range(classes - 1):
+            low = cuts[cut - 1] if cut else 0.0
+            high = cuts[cut + 1] if cut + 2 < classes else classes - 1.0
+            tries = np.linspace(low, high, STEPS + 2)[1:-1]
+            for one in tries[np.argsort(np.abs(tries - cuts[cut]), kind="stable")]:
+                moved = cuts.copy()
+                moved[cut] = one
+                if (value := worth(moved)) > reached + 1e-12:
+                    cuts, reached = moved, value
+    return {"kind": "cut_points", "cuts": cuts.tolist()}
+
+
+def fit_numbers(values: Probs, truth: Truth, metric: str) -> Map:
+    """Fit whether numbers are clipped to the range of the truth, and rounded where all of it is whole."""
+    scored, plain = find_metric(metric), plain_decision(truth, "regression")
+    clipped = {**plain, "low": float(truth.min()), "high": float(truth.max())}
+    tries = [plain, clipped]
+    if (truth % 1 == 0).all():
+        tries += [{**one, "round": True} for one in tries]
+    scores = [scored.sign * scored.function(apply_decision(one, values), truth) for one in tries]
+    return tries[int(np.argmax(scores))]
+
+
+FITS: dict[str, Callable[[Probs, Truth, str], Map]] = {
+    "multilabel": fit_tags,
+    "ordinal": fit_cut_points,
+    "regression": fit_numbers,
+}
+
+
+def is_decided(metric: str, task: str) -> bool:
+    """Whether a decision can change the score: of tags and order if the metric is of labels, of numbers always."""
+    return task in FITS and (task == "regression" or find_metric(metric).is_of_labels)
+
+
+def apply_decision(decision: Map, predictions: Probs) -> Probs:
+    """Apply a decision: predictions (N, C) whose tags are above one half, whose most probable class is the answer.
+
+    >>> apply_decision({"kind": "cut_points", "cuts": [0.2]}, np.array([[0.7, 0.3]]))
+    array([[0., 1.]])
+    """
+    return DECISIONS[str(decision["kind"])](decision, predictions)
+
+
+def expected_class(probs: Probs) -> npt.NDArray[np.float64]:
+    """Σ k p_k of each row, (N, K) -> (N,)."""
+    return np.asarray(np.asarray(probs) @ np.arange(probs.shape[1]), np.float64)
+
+
+def _as_they_are(decision: Map, predictions: Probs) -> Probs:
+    return predictions
+
+
+def _above_thresholds(decision: Map, probs: Probs) -> Probs:
+    """Move each threshold to one half, piecewise linearly, so that order and 0 and 1 stay."""
+    thresholds = np.asarray(decision["thresholds"], np.float64)
+    below, above = probs / (2 * thresholds), 1 - (1 - probs) / (2 * (1 - thresholds))
+    moved = np.where(probs < thresholds, np.minimum(below, np.nextafter(0.5, 0)), np.maximum(above, 0.5))
+    if decision["needs_tag"]:
+        rows, best = np.arange(len(moved)), moved.argmax(axis=1)
+        moved[rows, best] = np.maximum(moved[rows, best], 0.5)
+    return np.asarray(np.clip(moved, 0, 1), np.float64)
+
+
+def _cut(decision: Map, probs: Probs) -> Probs:
+    return np.eye(probs.shape[1])[np.searchsorted(np.asarray(decision["cuts"], np.float64), expected_class(probs))]
+
+
+def _clip(decision: Map, values: Probs) -> Probs:
+    low, high = decision["low"], decision["high"]
+    found = values if low is None and high is None else np.clip(values, low, high)
+    return np.asarray(np.round(found) if decision["round"] else found, np.float64)
+
+
+DECISIONS: dict[str, Callable[[Map, Probs], Probs]] = {
+    "classes": _as_they_are,
+    "tags": _above_thresholds,
+    "cut_points": _cut,
+    "numbers": _clip,
+}

@@ -1,0 +1,74 @@
+"""Metrics of numbers. Arguments: values (N, C), the predictions; truth (N, C). Of several columns the mean counts."""
+
+import numpy as np
+import numpy.typing as npt
+
+from kagglepipe.competitions.targets import Truth
+
+Values = npt.NDArray[np.float64]  # (N, C)
+Rows = npt.NDArray[np.float64]  # (N,)
+CLIP = 1e-15
+
+
+def squared_errors(values: Values, truth: Truth) -> Rows:
+    """Mean squared error over the numbers of each row, (N,).
+
+    >>> squared_errors(np.array([[1.0], [2.0]]), np.array([[1.0], [4.0]]))
+    array([0., 4.])
+    """
+    return np.asarray(((values - truth) ** 2).mean(axis=1), np.float64)
+
+
+def absolute_errors(values: Values, truth: Truth) -> Rows:
+    """Mean absolute error over the numbers of each row, (N,)."""
+    return np.asarray(np.abs(values - truth).mean(axis=1), np.float64)
+
+
+def mae(values: Values, truth: Truth) -> float:
+    """Mean absolute error."""
+    return float(absolute_errors(values, truth).mean())
+
+
+def rmse(values: Values, truth: Truth) -> float:
+    """Root mean squared error of a column.
+
+    >>> rmse(np.array([[1.0], [2.0]]), np.array([[1.0], [4.0]])).__round__(4)
+    1.4142
+    """
+    return float(np.sqrt(((values - truth) ** 2).mean(axis=0)).mean())
+
+
+def rmsle(values: Values, truth: Truth) -> float:
+    """Root mean squared error of log(1 + x); predictions below 0 count as 0."""
+    return rmse(np.log1p(np.maximum(values, 0)), np.log1p(truth))
+
+
+def r2(values: Values, truth: Truth) -> float:
+    """Coefficient of determination, at most 1; of a constant column 1 if it is hit, else 0, as scikit-learn."""
+    errors = ((values - truth) ** 2).sum(axis=0)
+    spread = ((truth - truth.mean(axis=0)) ** 2).sum(axis=0)
+    exact = np.where(errors > 0, 0.0, 1.0)
+    return float(np.where(spread > 0, 1 - errors / np.where(spread > 0, spread, 1), exact).mean())
+
+
+def kl_divergences(values: Values, truth: Truth) -> Rows:
+    """Kullback–Leibler divergence of each row's predicted shares from its true ones, in nats, (N,).
+
+    Rows are divided by their sums, as votes for classes are; predictions are moved 1e-15 away from 0 before.
+
+    >>> kl_divergences(np.array([[1.0, 1.0]]), np.array([[3.0, 0.0]])).round(4)
+    array([0.6931])
+    """
+    shares, true = (_shares(one) for one in (np.maximum(values, CLIP), truth))
+    return np.asarray((true * np.log(np.where(true > 0, true, 1) / shares)).sum(axis=1))
+
+
+def kl_divergence(values: Values, truth: Truth) -> float:
+    """Mean Kullback–Leibler divergence, see `kl_divergences`."""
+    return float(kl_divergences(values, truth).mean())
+
+
+def _shares(values: Values) -> Values:
+    """Rows divided by their sums; equal shares for a row of zeros."""
+    sums = values.sum(axis=1, keepdims=True)
+    return np.asarray(np.where(sums > 0, values / np.where(sums > 0, sums, 1), 1 / values.shape[1]))

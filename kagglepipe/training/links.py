@@ -1,0 +1,76 @@
+"""Links from the outputs of a network to predictions, by task, and the targets that the outputs are fitted to.
+
+A network of C classes has C outputs, of C ordered classes C - 1: the logit of being above each but the last. A network
+of tags has one for each tag, of numbers one for each number.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kagglepipe.competitions.targets import Truth
+
+
+@dataclass(frozen=True)
+class Link:
+    """Link of a task.
+
+    outputs: number of classes, tags or numbers -> outputs O. predict: outputs (..., O) -> predictions (..., C).
+    targets: truth and C -> what the outputs are fitted to, class indices (N,) or columns (N, O) of float32.
+    """
+
+    outputs: Callable[[int], int]
+    predict: Callable[[Tensor], Tensor]
+    targets: Callable[[Truth, int], NDArray[np.number]]
+
+
+def cumulative(logits: Tensor) -> Tensor:
+    """Probabilities of ordered classes (..., K) from the logits of being above each but the last (..., K - 1).
+
+    Where the probability of being above a class is larger than of a lower one, the smaller counts for both. Frank and
+    Hall 2001, "A simple approach to ordinal classification".
+
+    >>> cumulative(torch.tensor([0.0, -50.0])).tolist()
+    [0.5, 0.5, 0.0]
+    """
+    above = logits.sigmoid().cummin(dim=-1).values
+    edge = torch.ones_like(above[..., :1])
+    return torch.cat([edge, above], dim=-1) - torch.cat([above, torch.zeros_like(edge)], dim=-1)
+
+
+def above_each(truth: Truth, classes: int) -> NDArray[np.float32]:
+    """Whether a class (N,) is above each but the last, (N, K - 1).
+
+    >>> above_each(np.array([0, 2]), 3).tolist()
+    [[0.0, 0.0], [1.0, 1.0]]
+    """
+    return (truth[:, None] > np.arange(classes - 1)).astype(np.float32)
+
+
+def as_columns(truth: Truth, classes: int) -> NDArray[np.float32]:
+    """Tags or numbers as float32, (N, C)."""
+    return truth.astype(np.float32)
+
+
+def as_indices(truth: Truth, classes: int) -> NDArray[np.int64]:
+    """Class indices, (N,)."""
+    return truth.astype(np.int64)
+
+
+def same(count: int) -> int:
+    """As many outputs as classes."""
+    return count
+
+
+CLASSES = Link(same, lambda logits: logits.softmax(dim=-1), as_indices)
+LINKS: dict[str, Link] = {
+    "multiclass": CLASSES,
+    "ranking": CLASSES,
+    "ordinal": Link(lambda classes: classes - 1, cumulative, above_each),
+    "multilabel": Link(same, Tensor.sigmoid, as_columns),
+    "regression": Link(same, lambda outputs: outputs, as_columns),
+}
