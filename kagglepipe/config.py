@@ -23,6 +23,7 @@ from kagglepipe.options import (
     AugmentOptions,
     BundleOptions,
     CacheOptions,
+    ColumnsOptions,
     CompetitionOptions,
     DescribeOptions,
     DetectOptions,
@@ -66,7 +67,7 @@ class Config(Options):
     run: str | None = option(
         None, "Trained run, by name; null: the configured one; predict and detect: the best one.", path=True,
         changes_results=False,
-        stages="train | ensemble | submit | predict | detect | bundle",
+        stages="train | ensemble | submit | columns | predict | detect | bundle",
     )  # fmt: skip
     submission: str | None = option(
         None, "CSV made here, or its JSON.", path=True, changes_results=False, stages="reproduce"
@@ -99,6 +100,7 @@ class Config(Options):
     training: TrainingOptions = option(TrainingOptions, "", stages="train | drill | bundle")
     sequences: SequenceOptions = option(SequenceOptions, "", read_by="video | series | audio", stages="train | drill")
     ensemble: EnsembleOptions = option(EnsembleOptions, "", stages="ensemble | bundle")
+    columns: ColumnsOptions = option(ColumnsOptions, "", changes_results=False, stages="columns")
     submit: SubmitOptions = option(SubmitOptions, "", changes_results=False, stages="submit")
     predict: PredictOptions = option(PredictOptions, "", changes_results=False, stages="predict")
     describe: DescribeOptions = option(DescribeOptions, "", changes_results=False, stages="describe")

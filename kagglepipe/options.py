@@ -33,7 +33,10 @@ DEFAULT_RATE = 8.0  # of `sequences.rate`
 DEFAULT_SOUND_RATE = 100.0
 JOINTS = ("hip", "neck", "left_hip", "right_hip")
 # stages and tools that find the folder of a competition by its name
-NAMED = "download | prepare | augment | train | ensemble | submit | predict | detect | runs | drill | bundle | describe"
+NAMED = (
+    "download | prepare | augment | train | ensemble | submit | columns | predict | detect | runs | drill | bundle | "
+    "describe"
+)
 COLUMNS = ("item", "id", "label", "labels", "group", "split", "fold", "start", "end", "values", "time", "video", "file")
 LOG_LOSS_CLIP = 1e-15  # Kaggle's
 COLUMN_LISTS = ("labels", "values")  # columns that may be several
@@ -685,6 +688,17 @@ class EnsembleOptions(Options, group="ensemble"):
                 "ensemble.method=power_mean is no longer available: type ensemble.method=geometric_mean, or mean"
             )
         super().__post_init__()
+
+
+@dataclass(frozen=True)
+class ColumnsOptions(Options, group="columns"):
+    """A model of the tables' columns beside the predictions of a run."""
+
+    names: list[str] = option([], "Columns of training and test items, as [age,sex]; empty: all that both have.")
+    model: str = option(
+        "auto", "boosting: gradient-boosted trees; auto: the one of least cross-validated loss.",
+        choices=("auto", "boosting", "linear"),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from kagglepipe.tools import TOOL_HELP, plan
 DECIDING_OPTIONS = {"stage", "run", "training", "training.mode", "model", "model.temporal.cell", "competition",
                     "competition.kind", "experiment", "folds.file", "folds.count", "ensemble.method",
                     "device"}  # fmt: skip
-STAGE_OPTIONS = ("augment", "ensemble", "submit", "predict", "detect", "runs", "drill", "bundle", "describe",
+STAGE_OPTIONS = ("augment", "ensemble", "submit", "columns", "predict", "detect", "runs", "drill", "bundle", "describe",
                  "input", "submission", "run")  # fmt: skip
 NOUNS = {"image": "images", "video": "videos", "series": "series", "audio": "sounds"}
 

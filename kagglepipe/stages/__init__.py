@@ -18,6 +18,7 @@ STAGES_BEFORE = {
     "train": ("download", "prepare"),
     "ensemble": ("download", "prepare", "train"),
     "submit": ("download", "prepare", "train", "ensemble"),
+    "columns": ("download", "prepare", "train"),  # a tool
     "drill": ("download",),  # a tool
     "describe": ("download",),  # a tool
 }

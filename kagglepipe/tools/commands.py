@@ -2,10 +2,23 @@
 
 from kagglepipe.config import Config
 from kagglepipe.stages.pipeline import STAGES, Stage, run_stages
-from kagglepipe.tools import annotations, bundle, describe, detect, doctor, drill, plan, predict, reproduce, runs
+from kagglepipe.tools import (
+    annotations,
+    bundle,
+    columns,
+    describe,
+    detect,
+    doctor,
+    drill,
+    plan,
+    predict,
+    reproduce,
+    runs,
+)
 
 TOOLS = {
     "describe": Stage(describe.run, describe.check),
+    "columns": Stage(columns.run),
     "predict": Stage(predict.run),
     "detect": Stage(detect.run),
     "annotations": Stage(annotations.run),

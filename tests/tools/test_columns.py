@@ -1,0 +1,74 @@
+"""Columns of the tables beside the predictions of a run, from files to the submission."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from kagglepipe.config import Config
+from kagglepipe.errors import UserError
+from kagglepipe.files import read_json
+from kagglepipe.runs.run import Run
+from kagglepipe.tools.commands import run_command
+from tests.composing import changed, config_of
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """Grey pictures whose number is their age, which only the tables have, and a place that says nothing."""
+    root = tmp_path_factory.mktemp("columns")
+    random = np.random.default_rng(0)
+    for name, count in (("train", 60), ("test", 12)):
+        (root / "source" / name).mkdir(parents=True)
+        ids = [f"{name}{number}" for number in range(count)]
+        age = random.integers(20, 80, count)
+        place = random.choice(["north", "south"], count)
+        place[0] = "moon" if name == "test" else "north"
+        table = pd.DataFrame({"Id": ids, "age": age, "place": place, "score": age * 2.0})
+        table.loc[1, "age"] = np.nan
+        if name == "test":
+            table["score"].to_csv(root / "answers.csv")
+            table = table.drop(columns="score")
+            table.assign(score=1.5)[["Id", "score"]].to_csv(root / "source" / "sample_submission.csv", index=False)
+        table.to_csv(root / "source" / f"{name}.csv", index=False)
+        for id in ids:
+            pixels = random.integers(0, 255, (32, 32, 3), np.uint8)
+            Image.fromarray(pixels).save(root / "source" / name / f"{id}.png")
+    return config_of(
+        "stage=columns", "competition=image_folder", "competition.form=numbers", "competition.task=regression",
+        "competition.labels=train.csv", "+competition.columns={item: Id, label: score}", "competition.id=stem",
+        "competition.test=test", "competition.metric=mae", "competition.sample_submission=sample_submission.csv",
+        f"competition.source='{root / 'source'}'", f"paths.root='{root}'", "model.name=test_efficientnet",
+        "model.weights=none", "model.image_size=32", "device=cpu", "folds.count=3", "training.views=0",
+        "training.mode=head",
+    )  # fmt: skip
+
+
+def test_a_number_that_only_the_tables_know_is_learned(config: Config, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    score = run_command(config)
+    (folder,) = config.runs_dir.glob("columns-*")
+    metrics = Run(folder).metrics
+    base = read_json(config.runs_dir / str(metrics["base"]) / "metrics.json")  # type: ignore[typeddict-item]
+    assert score == metrics["score"] < base["score"] / 2
+    said = caplog.text
+    assert "column age is empty for 1 training and 1 test items" in said
+    assert "column place has moon in the test alone" in said
+    assert f"submit run={folder.name}" in said
+    assert sorted(metrics["identity"]["columns"]) == ["age", "place"]  # type: ignore[index]
+    run_command(changed(config, "stage=submit", f"run={folder.name}"))
+    written = pd.read_csv(config.root / "submissions" / f"{folder.name}.csv")
+    assert list(written.columns) == ["Id", "score"]
+    known = pd.read_csv(config.root / "answers.csv")["score"]
+    assert np.corrcoef(written["score"], known)[0, 1] > 0.7
+
+
+def test_the_columns_that_are_asked_for_are_taken(config: Config) -> None:
+    run_command(changed(config, "columns.names=[place]", "columns.model=linear"))
+    made = [Run(folder).metrics["identity"] for folder in config.runs_dir.glob("columns-linear-*")]
+    assert ["place"] in [(identity or {})["columns"] for identity in made]
+
+
+def test_a_column_that_the_test_lacks_is_refused(config: Config) -> None:
+    with pytest.raises(UserError, match=r"columns\.names=weight is no column of training and test items alike"):
+        run_command(changed(config, "columns.names=[weight]"))
