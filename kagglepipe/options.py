@@ -8,7 +8,7 @@ import codecs
 import math
 import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from typing import Any, ClassVar
@@ -40,6 +40,7 @@ NAMED = (
 COLUMNS = ("item", "id", "label", "labels", "group", "split", "fold", "start", "end", "values", "time", "video", "file")
 LOG_LOSS_CLIP = 1e-15  # Kaggle's
 COLUMN_LISTS = ("labels", "values")  # columns that may be several
+OPTIONAL_COLUMNS = ("group", "split", "fold", "start", "end")  # read by their names alone, unless null
 
 
 def option(
@@ -170,8 +171,9 @@ class CompetitionOptions(Options, group="competition"):
     )
     columns: dict[str, Any] = option(
         {},
-        f"Columns in these tables, or arrays in npz files: {', '.join(COLUMNS[:-2])}. `labels` is a list of one-hot "
-        "columns, `video` and `file` stand for `item`.",
+        f"Columns in these tables, or arrays in npz files: {', '.join(COLUMNS[:-2])}. `labels` is a list of "
+        "columns of one-hot classes, tags or numbers, `video` and `file` stand for `item`; "
+        f"null: {', '.join(OPTIONAL_COLUMNS)} of that name are not read.",
         stages="prepare | train",
     )
     background: str | None = option(
@@ -316,6 +318,8 @@ class CompetitionOptions(Options, group="competition"):
         for column, name in self.columns.items():
             check_choice("competition.columns", column, COLUMNS)
             names = name if isinstance(name, list) and column in COLUMN_LISTS else [name]
+            if name is None and column in OPTIONAL_COLUMNS:
+                continue
             if not all(isinstance(one, str) for one in names):
                 raise UserError(f"competition.columns.{column}={name} must name a column, in quotes if it is a number")
         if self.skeleton and set(self.skeleton) != set(JOINTS):
@@ -333,6 +337,14 @@ class CompetitionOptions(Options, group="competition"):
         """
         names = (name, "video", "file") if name == "item" else (name,)
         return str(next((self.columns[one] for one in names if one in self.columns), name))
+
+    def columns_read(self, names: Iterable[str]) -> dict[str, str]:
+        """Some of our columns -> their names in the user's tables, without those that are null.
+
+        >>> CompetitionOptions(columns={"start": None, "end": "stop"}).columns_read(["start", "end", "group"])
+        {'end': 'stop', 'group': 'group'}
+        """
+        return {name: self.column(name) for name in names if self.columns.get(name, name) is not None}
 
     @property
     def finds_segments(self) -> bool:

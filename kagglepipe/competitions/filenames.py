@@ -347,12 +347,12 @@ def make_id(path: str, form: str) -> str:
 
 
 def label_regex(pattern: str) -> "re.Pattern[str]":
-    r"""Compile a pattern of file names: `{label}`, `{number}` (digits) and `{any}` stand for parts of a name.
+    r"""Compile a pattern of file names: `{label}`, `{number}` (digits) and `{any}` or `*` stand for parts of a name.
 
-    >>> label_regex("{label}.{number}.jpg").fullmatch("cat.12.jpg")["label"]
-    'cat'
+    >>> label_regex("{label}.{number}.jpg").fullmatch("cat.12.jpg")["label"], label_regex("{label}_*").match("2_0")[1]
+    ('cat', '2')
     """
-    parts = {"{label}": "(?P<label>.+?)", "{number}": r"\d+", "{any}": ".*?"}
+    parts = {"{label}": "(?P<label>.+?)", "{number}": r"\d+", "{any}": ".*?", "*": ".*?"}
     return re.compile(
-        "".join(parts.get(part, re.escape(part)) for part in re.split(r"(\{\w+\})", pattern)), re.IGNORECASE
+        "".join(parts.get(part, re.escape(part)) for part in re.split(r"(\{\w+\}|\*)", pattern)), re.IGNORECASE
     )

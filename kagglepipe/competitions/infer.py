@@ -35,9 +35,10 @@ from kagglepipe.competitions.infer_sources import (
     find_named,
     without_illustrations,
 )
-from kagglepipe.competitions.infer_tasks import check_answers
+from kagglepipe.competitions.infer_tasks import Task, check_answers, find_named_task
 from kagglepipe.competitions.infer_tests import choose_sample, set_tests
 from kagglepipe.competitions.item_tables import read_columns
+from kagglepipe.competitions.labels import sort_classes
 from kagglepipe.competitions.mirrored import mirrored_classes
 from kagglepipe.competitions.packed_folder import check_unpacked
 from kagglepipe.competitions.source_tables import read_source_table, read_source_tables
@@ -53,7 +54,7 @@ def infer(root: Path, files: Sequence[str], given: Mapping[str, Any]) -> Inferen
     """Infer the fields of the competition whose files (relative posix paths, sorted) lie in `root`.
 
     given: fields that the user has typed, which count.
-    Raises UserError where no answer could be given: nothing to classify with, labels that are numbers or tags.
+    Raises UserError where no answer could be given: nothing to classify with, labels of two kinds, boxes.
     """
     found = Inference()
     sources = _sources(root, files, given)
@@ -64,19 +65,21 @@ def infer(root: Path, files: Sequence[str], given: Mapping[str, Any]) -> Inferen
     names = sources.names
     _set_sources(found, sources)
     if labels is not None:
-        values = set_table_labels(found, sources, labels)
+        task = set_table_labels(found, sources, labels)
         if sources.holds_pixels:  # of which only the first rows were read: the others may have other classes
-            values = read_columns(root / labels.table.path, labels.columns)[labels.columns[0]].str.strip()
+            cells = read_columns(root / labels.table.path, labels.columns)[labels.columns[0]].str.strip()
+            task = replace(task, labels=cells, names=sort_classes(set(cells) - {""}))
         note_other_labels(found, sources, names, labels)
     else:
         check_answers(sources)
-        values = _named_labels(found, sources)
+        task = find_named_task(sources, _named_labels(found, sources))
+    _set_task(found, task)
     set_tests(found, sources, labels.table if labels else None)
     set_metadata(found, sources, names, labels.table if labels else None)
-    set_answers(found, sources, values)
+    set_answers(found, sources, task)
     if found.fields["kind"] == "series":
         set_times(found, sources)
-    _set_mirror(found, values)
+    _set_mirror(found, task)
     if "columns" in found.fields:
         found.fields["columns"] |= dict(given.get("columns") or {})
     found.fields = {name: value for name, value in found.fields.items() if name not in given or name == "columns"}
@@ -137,9 +140,18 @@ def _named_labels(found: Inference, sources: Sources) -> "pd.Series[str]":
         raise unnamed_items(sources, sources.names) or error from error
 
 
-def _set_mirror(found: Inference, values: "pd.Series[str]") -> None:
+def _set_task(found: Inference, task: Task) -> None:
+    """Set `task`, and what is between tags."""
+    if task.name != "multiclass":
+        found.set("task", task.name, task.why)
+    if task.name == "multilabel" and task.separator != " ":
+        found.set("label_separator", task.separator, "between the tags of an item")
+
+
+def _set_mirror(found: Inference, task: Task) -> None:
     """Set `mirror` where a flip would swap two classes, as it makes a 2 of a 5."""
-    if found.fields["kind"] == "image" and (pair := mirrored_classes(sorted({value for value in values if value}))):
+    has_classes = found.fields["kind"] == "image" and task.name != "regression"
+    if has_classes and (pair := mirrored_classes(sorted(task.names))):
         found.set("mirror", False, f"a flip may turn {pair[0]} into {pair[1]}")
 
 

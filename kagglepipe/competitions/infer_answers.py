@@ -2,23 +2,34 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from kagglepipe.competitions.infer_sources import Inference, Sources
-from kagglepipe.competitions.labels import class_columns, positive_class, sort_classes
+from kagglepipe.competitions.infer_tasks import RANKS, Task
+from kagglepipe.competitions.labels import class_columns, positive_class
 from kagglepipe.errors import UserError
 from kagglepipe.text import first_three
 
 POSITIVE = {"1", "1.0", "true", "yes", "positive", "pos", "fake", "malignant", "abnormal", "cancer", "tumor", "tumour",
             "sick", "disease", "diseased", "defect", "defective", "bad", "fraud", "attack", "spam", "fight", "violence",
             "pneumonia", "infected", "parasitized"}  # fmt: skip
+OTHER = "competition.metric=NAME if the competition has another"
+DEFAULT_RANKS = 5
 
 
-def set_answers(found: Inference, sources: Sources, values: "pd.Series[str]") -> None:
-    """Set `form`, `classes`, `target_column` and `metric`. values: the label of each training item."""
-    names = sort_classes({value for value in values if value})
-    given = sources.given
-    if sources.sample is None or ("sample_submission" not in found.fields and not given.get("sample_submission")):
+def set_answers(found: Inference, sources: Sources, task: Task) -> None:
+    """Set `form`, `classes`, `target_column`, `label_separator`, `ranks` and `metric`."""
+    has_sample = sources.sample is not None and (
+        "sample_submission" in found.fields or bool(sources.given.get("sample_submission"))
+    )
+    ANSWERS.get(task.name, _set_classes)(found, sources, task, has_sample)
+
+
+def _set_classes(found: Inference, sources: Sources, task: Task, has_sample: bool) -> None:
+    """Set the fields of answers of one class."""
+    names, given = task.names, sources.given
+    if not has_sample:
         found.set("form", "name", "there is no sample submission")
         form = given.get("form", "name")
     elif len(sources.targets) > 1:
@@ -31,20 +42,89 @@ def set_answers(found: Inference, sources: Sources, values: "pd.Series[str]") ->
     if form == "probability" and len(names) == 2 and "classes" not in given:
         negative, positive = _negative_positive(names, found.fields.get("target_column", "label"))
         found.set("classes", [negative, positive], f"the probability of {positive}")
-    _set_metric(found, sources, form)
+    if task.name == "ordinal" and form in ("name", "index"):
+        found.set("metric", "quadratic_weighted_kappa", f"of an order; {OTHER}")
+    else:
+        _set_metric(found, sources, form)
+
+
+def _set_tags(found: Inference, sources: Sources, task: Task, has_sample: bool) -> None:
+    """Set the fields of answers of several tags."""
+    if has_sample and len(sources.targets) > 1:
+        found.set("form", "probabilities", "the sample submission has a column for each tag")
+        if sources.given.get("form", "probabilities") == "probabilities":
+            _set_columns_of_classes(found, sources, task.names)
+    elif has_sample:
+        _set_target_column(found, sources)
+        found.set("form", "tags", f"the column {sources.targets[0]} of the sample submission is for all tags")
+    else:
+        found.set("form", "tags", "there is no sample submission")
+    if sources.given.get("form", found.fields["form"]) == "tags":
+        found.set("metric", "f1_samples", f"of tags; {OTHER}")
+    elif _are_between(_cells_asked(sources)):
+        found.set("metric", "mean_columnwise_log_loss", f"of a probability for each tag; {OTHER}")
+    else:
+        found.set("metric", "roc_auc", f"of a column for each tag; {OTHER}")
+
+
+def _set_numbers(found: Inference, sources: Sources, task: Task, has_sample: bool) -> None:
+    """Set the fields of answers of numbers."""
+    if has_sample and len(sources.targets) == 1:
+        _set_target_column(found, sources)
+    found.set("form", "numbers", "the labels are numbers")
+    asked = _cells_asked(sources)
+    if has_sample and len(sources.targets) > 1 and np.allclose(asked.sum(axis=1), 1, atol=1e-3):
+        found.set("metric", "kl_divergence", f"the rows of the sample submission sum to 1; {OTHER}")
+    else:
+        found.set("metric", "rmse", f"of numbers; {OTHER}")
+
+
+def _set_ranking(found: Inference, sources: Sources, task: Task, has_sample: bool) -> None:
+    """Set the fields of answers of the likeliest classes, or of one."""
+    if sources.given.get("form", "ranking") != "ranking" or len(sources.targets) > 1:
+        _set_classes(found, sources, task, has_sample)
+        return
+    if has_sample:
+        _set_target_column(found, sources)
+    found.set("form", "ranking", "several classes an item" if has_sample else "there is no sample submission")
+    typed = RANKS.fullmatch(str(sources.given.get("metric", "")))
+    words = max((len(cell.split()) for cell in sources.answers), default=0) if has_sample and not typed else 0
+    ranks = int(typed[1]) if typed else words if words > 1 else DEFAULT_RANKS
+    why = f"competition.metric={typed[0]}" if typed else f"the sample submission has {ranks} in a cell"
+    found.set("ranks", ranks, why if typed or words > 1 else "usual")
+    metric = f"map_{ranks}" if RANKS.fullmatch(f"map_{ranks}") else "map_5"
+    found.set("metric", metric, f"of {ranks} ranked classes; {OTHER}")
+
+
+def _set_target_column(found: Inference, sources: Sources) -> None:
+    found.set("target_column", sources.targets[0], "the second column of the sample submission")
+
+
+def _cells_asked(sources: Sources) -> pd.DataFrame:
+    """The answers of the sample submission as numbers, (N, columns), NaN where they are none."""
+    if sources.sample is None:
+        return pd.DataFrame()
+    return sources.sample.rows[sources.targets].apply(pd.to_numeric, errors="coerce")
+
+
+def _are_between(numbers: pd.DataFrame) -> bool:
+    """Whether some numbers are between 0 and 1, so that they are probabilities."""
+    return bool(((numbers > 0) & (numbers < 1)).any(axis=None))
+
+
+ANSWERS = {"multilabel": _set_tags, "regression": _set_numbers, "ranking": _set_ranking}
 
 
 def _set_metric(found: Inference, sources: Sources, form: str) -> None:
-    """Propose a metric by the form of the answers."""
+    """Propose a metric of classes by the form of the answers."""
     if form == "probabilities":
         is_one_hot = "labels" in found.fields.get("columns", {})
         found.set("metric", *(("roc_auc", "of one-hot columns") if is_one_hot else ("log_loss", "of probabilities")))
     elif form == "probability":
-        numbers = pd.to_numeric(sources.answers, errors="coerce")
-        metric = "log_loss" if ((numbers > 0) & (numbers < 1)).any() else "roc_auc"
-        found.set("metric", metric, "of probabilities; competition.metric=NAME if the competition has another")
+        metric = "log_loss" if _are_between(_cells_asked(sources)) else "roc_auc"
+        found.set("metric", metric, f"of probabilities; {OTHER}")
     else:
-        found.set("metric", "accuracy", "of one class an item; competition.metric=NAME if the competition has another")
+        found.set("metric", "accuracy", f"of one class an item; {OTHER}")
 
 
 def _set_columns_of_classes(found: Inference, sources: Sources, names: Sequence[str]) -> None:

@@ -47,6 +47,17 @@ def group_column(
     return None
 
 
+def is_flag(table: SourceTable, column: str, ours: Mapping[str, object]) -> bool:
+    """Whether a column is 0 or 1 beside others that are, so that it says what is in the item, not where it is from.
+
+    ours: the columns that hold something else.
+    """
+    taken = {column, *(one for name in ours.values() for one in (name if isinstance(name, list) else [name]))}
+    others = [name for name in table.columns if name not in taken]
+    flags = [name for name in (column, *others) if set(table.cells(name)) <= {"0", "1"}]
+    return column in flags and len(flags) > 1
+
+
 def fold_column(table: SourceTable, group: str | None) -> str | None:
     """The column `fold` that numbers the folds from 0 or 1, if no group of the column `group` is torn by them."""
     fold = table.find("fold", "kfold")

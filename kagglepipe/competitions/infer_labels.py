@@ -2,16 +2,16 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import pandas as pd
 
 from kagglepipe.competitions.filenames import label_regex, split_of, words_of
-from kagglepipe.competitions.infer_groups import fold_column, group_column, is_group, stay_together
+from kagglepipe.competitions.infer_groups import fold_column, group_column, is_flag, is_group, stay_together
 from kagglepipe.competitions.infer_sources import Inference, Names, Sources, find_named, is_test, series_key
-from kagglepipe.competitions.infer_tasks import check_multiclass, check_one_hot
+from kagglepipe.competitions.infer_tasks import MEASURES, Task, are_many_numbers, column_words, find_task
 from kagglepipe.competitions.item_tables import pixel_columns
 from kagglepipe.competitions.layout import FolderIndex, guess_layout, is_document
 from kagglepipe.competitions.source_tables import SourceTable
@@ -127,17 +127,19 @@ def _label_columns(sources: Sources, table: SourceTable, item: str | None) -> tu
     for name in named:
         if not holding or name in holding or pd.to_numeric(pd.Series(sorted(answers)), errors="coerce").notna().all():
             return [name], "by its name", NAMED
-    if one_hot := _one_hot_columns(table, others):
-        return one_hot, "each row has one 1 among them", NAMED
+    if binary := _binary_columns(table, others):
+        return binary, "they are of 0 and 1", NAMED
     return _guessed_column(table, others, holding)
 
 
-def _one_hot_columns(table: SourceTable, columns: Sequence[str]) -> list[str]:
-    """Three columns or more with exactly one 1 in each row, beside 0; none where there are none."""
+def _binary_columns(table: SourceTable, columns: Sequence[str]) -> list[str]:
+    """Three columns or more of 0 and 1: with one 1 in each row, or all there are but groups; else none."""
     binary = [name for name in columns if set(table.rows[name]) <= {"0", "1", "0.0", "1.0"}]
-    if len(binary) < 3 or (table.rows[binary].astype(float).sum(axis=1) != 1).any():
+    if len(binary) < 3:
         return []
-    return binary
+    is_one_hot = (table.rows[binary].astype(float).sum(axis=1) == 1).all()
+    are_all = all(name in binary or is_group(name) for name in columns)
+    return binary if is_one_hot or are_all else []
 
 
 def _guessed_column(table: SourceTable, columns: Sequence[str], holding: Sequence[str]) -> tuple[list[str], str, int]:
@@ -150,6 +152,8 @@ def _guessed_column(table: SourceTable, columns: Sequence[str], holding: Sequenc
         and not is_group(name)
         and not ABOUT_FILES & {*words_of(name), name.casefold()}
     ]
+    if measured := _measured_columns(table, columns, likely):
+        return measured, "numbers, by a word of its name", GUESSED
     if not likely:
         return [], "", GUESSED
     called = [name for name in likely if ANY_LABEL & set(re.split(r"[\W_]+", name.casefold()))]
@@ -160,12 +164,24 @@ def _guessed_column(table: SourceTable, columns: Sequence[str], holding: Sequenc
     return [likely[-1]], "the last column that can be one" if len(likely) > 1 else "the one that can be one", GUESSED
 
 
+def _measured_columns(table: SourceTable, columns: Sequence[str], likely: Sequence[str]) -> list[str]:
+    """The last column of numbers that is called as measurements are; of what may be about the items only if no other.
+
+    likely: columns that can be classes.
+    """
+    called = [name for name in columns if MEASURES & column_words(name) and not is_group(name)]
+    numbers = [name for name in called if pd.to_numeric(table.cells(name), errors="coerce").notna().all()]
+    own = [name for name in numbers if not ABOUT_FILES & {*words_of(name), name.casefold()}]
+    return own[-1:] or ([] if likely else numbers[-1:])
+
+
 # --- from a table -------------------------------------------------------------------------------------------------
 
 
-def set_table_labels(found: Inference, sources: Sources, labels: Labels) -> "pd.Series[str]":
-    """Set the fields of a table of labels; returns the label of each of its rows."""
+def set_table_labels(found: Inference, sources: Sources, labels: Labels) -> Task:
+    """Set the fields of a table of labels; returns its task."""
     table, item, columns = labels.table, labels.item, list(labels.columns)
+    task = find_task(sources, table, columns, item)
     found.set("labels", table.path, "labels the items")
     ours: dict[str, object] = {} if item is None else {"item": item}
     ours |= {"labels": columns} if len(columns) > 1 else {"label": columns[0]}
@@ -173,18 +189,21 @@ def set_table_labels(found: Inference, sources: Sources, labels: Labels) -> "pd.
         found.notes.append(f"{columns[0]} of {table.path} was taken for the labels: {override('label')}")
     if split := _split_column(table, [*columns, item]):
         ours["split"] = split
-    values = check_one_hot(table, columns) if len(columns) > 1 else table.rows[columns[0]]
-    if group := group_column(table, item, columns, values):
+    if group := group_column(table, item, columns, task.labels):
         ours["group"] = group
         found.notes.append(stay_together(group))
     if fold := fold_column(table, group):
         ours["fold"] = fold
         found.notes.append(f"the folds are those of the column {fold} of {table.path}")
     ours |= _times(found, sources, labels)
+    ours |= unread_columns(found, sources, table, ours)
     found.set("columns", ours, f"the labels are {', '.join(columns[:4])}: {labels.why}")
-    if len(columns) == 1:
-        check_multiclass(table, columns[0], sources)
-    return values
+    if are_many_numbers(task, columns[0]):
+        found.notes.append(
+            f"the {len(task.names)} whole numbers of {columns[0]} were taken for classes: competition.task=regression "
+            "takes them as numbers"
+        )
+    return task
 
 
 def _split_column(table: SourceTable, others: Sequence[str | None]) -> str | None:
@@ -211,6 +230,25 @@ def _times(found: Inference, sources: Sources, labels: Labels) -> dict[str, obje
         )
         return {}
     return {"start": start, "end": end}
+
+
+def unread_columns(
+    found: Inference, sources: Sources, table: SourceTable, ours: Mapping[str, object]
+) -> dict[str, None]:
+    """The columns that would be read by their names alone, and are not what these say, as null."""
+    named = {name: theirs for name in ("group", "fold", "start", "end") if (theirs := table.find(name))}
+    unread: dict[str, None] = {}
+    if "group" in named and "group" not in ours and is_flag(table, named["group"], ours):
+        unread["group"] = None
+        found.notes.append(f"{named['group']} of {table.path} is 0 or 1, and no group")
+    if "fold" in named and "fold" not in ours:
+        unread["fold"] = None
+        found.notes.append(
+            f"{named['fold']} of {table.path} does not number folds from 0 or 1, or tears groups: it is not used"
+        )
+    if sources.kind != "image":
+        unread |= {name: None for name in ("start", "end") if name in named and name not in ours}
+    return unread
 
 
 def note_other_labels(found: Inference, sources: Sources, names: Names, labels: Labels) -> None:

@@ -1,54 +1,157 @@
-"""What prevents one class an item: measurements, tags, several answers an item. Refused until there are such tasks."""
+"""Which task is posed: one class an item, tags, an order of classes, numbers, or the likeliest of many classes.
+
+What is typed counts first (task, form, metric), then the cells of the labels, the sample submission, and last the name
+of the column.
+"""
 
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
 from kagglepipe.competitions.filenames import words_of
 from kagglepipe.competitions.infer_sources import Sources
+from kagglepipe.competitions.infer_tags import are_repeated_items, long_separator, tag_separator, tags_of
+from kagglepipe.competitions.labels import WHOLE, sort_classes
 from kagglepipe.competitions.source_tables import SourceTable
 from kagglepipe.errors import UserError
 from kagglepipe.text import first_three
 
+FORM_TASKS = {"ranking": "ranking", "tags": "multilabel", "numbers": "regression"}
+METRIC_TASKS = {
+    "quadratic_weighted_kappa": "ordinal", "f1_samples": "multilabel", "f2_samples": "multilabel",
+    "mean_columnwise_log_loss": "multilabel", "rmse": "regression", "rmsle": "regression", "mae": "regression",
+    "r2": "regression", "kl_divergence": "regression",
+}  # fmt: skip
+RANKS = re.compile("map_(1?[1-9])")
 MANY_NUMBERS = 20  # different whole numbers that may be classes in any case
+MANY_MEASURED = 10  # and that of a column of MEASURES
 ROWS_A_CLASS = 5  # of more numbers than that
 CLASS_WORDS = {"label", "class", "category", "species", "id", "identity", "individual", "target", "landmark"}
-TAG_NAMES = ("labels", "classes", "categories", "genres")
+MEASURES = {"age", "boneage", "count", "counts", "number", "price", "weight", "height", "length", "width", "area",
+            "volume", "angle", "steering", "temperature", "humidity", "yield", "biomass", "percent", "percentage",
+            "calories", "popularity", "distance", "depth", "speed"}  # fmt: skip
+ORDERS = {"diagnosis", "grade", "level", "severity", "rating", "stars", "score", "stage"}
+LEAST_GRADES, MOST_GRADES = 3, 20
 ANSWERS = 3  # words of a cell that are several answers, whatever they are
 
 
-def check_multiclass(table: SourceTable, column: str, sources: Sources) -> None:
-    """Raises UserError for labels that are measurements or tags, and a sample submission with several answers an item.
+@dataclass(frozen=True)
+class Task:
+    """A task of competition.task, and why.
 
-    competition.task=multiclass, if it is typed, takes whatever is there as a class.
+    labels: of each row, as text. names: classes or tags, sorted, or the columns of the numbers. separator: between the
+    tags of a cell.
     """
-    if sources.given.get("task") == "multiclass":
-        return
-    check_answers(sources)
+
+    name: str
+    why: str
+    labels: "pd.Series[str]" = field(default_factory=lambda: pd.Series(dtype=str))
+    names: Sequence[str] = ()
+    separator: str = " "
+
+
+def find_task(sources: Sources, table: SourceTable, columns: Sequence[str], item: str | None) -> Task:
+    """The task of the labels in some columns of a table. item: the column that names the items.
+
+    Raises UserError for labels of two kinds, numbers that are none, and a sample submission of boxes or runs of pixels.
+    """
+    typed = typed_task(sources.given)
+    if len(columns) > 1:
+        return _of_columns(sources, table, columns, typed)
+    column = columns[0]
+    labels = table.rows[column]
+    found = _of_cells(sources, table, column, item) if typed is None else typed
+    if found.name == "regression":
+        _check_numbers(labels[labels != ""], f"column {column} of {table.path}", found)
+        return Task(found.name, found.why, labels, [column])
+    if found.name == "multilabel":
+        given = sources.given.get("label_separator")
+        separator = given or tag_separator(labels[labels != ""], column) or found.separator
+        if not given and item and are_repeated_items(table, item, column):
+            separator = long_separator(table, column)
+        return Task(found.name, found.why, labels, tags_of(labels, separator), separator)
+    return Task(found.name, found.why, labels, sort_classes({label for label in labels if label}))
+
+
+def find_named_task(sources: Sources, labels: "pd.Series[str]") -> Task:
+    """The task of labels in the names of files, or of folders, whose numbers are classes."""
+    typed = typed_task(sources.given)
+    is_pattern = bool(sources.given.get("label_from"))
+    if typed is None and is_pattern and _are_measurements(labels, "", sources):
+        typed = Task("regression", f"the names of files have the numbers {first_three(labels.unique())}")
+    if typed is None and _are_rankings(sources.answers, set(labels)):
+        typed = _ranking(sources)
+    found = typed or Task("multiclass", "one class an item")
+    if found.name == "regression":
+        _check_numbers(labels, "names of files", found)
+        return Task(found.name, found.why, labels, ["label"])
+    if found.name == "multilabel":
+        separator = sources.given.get("label_separator") or tag_separator(labels, "") or found.separator
+        return Task(found.name, found.why, labels, tags_of(labels, separator), separator)
+    return Task(found.name, found.why, labels, sort_classes({label for label in labels if label}))
+
+
+def typed_task(given: Mapping[str, Any]) -> Task | None:
+    """The task that is typed, or follows from the form or metric that is; None if none does.
+
+    >>> typed_task({"metric": "map_5"}).name, typed_task({"form": "tags"}).name, typed_task({"metric": "roc_auc"})
+    ('ranking', 'multilabel', None)
+    """
+    if task := given.get("task"):
+        return Task(str(task), "as typed")
+    form, metric = str(given.get("form", "")), str(given.get("metric", ""))
+    if task := FORM_TASKS.get(form):
+        return Task(task, f"competition.form={form}")
+    if task := METRIC_TASKS.get(metric):
+        return Task(task, f"competition.metric={metric}")
+    return Task("ranking", f"competition.metric={metric}") if RANKS.fullmatch(metric) and not form else None
+
+
+# --- one column ---------------------------------------------------------------------------------------------------
+
+
+def _of_cells(sources: Sources, table: SourceTable, column: str, item: str | None) -> Task:
+    """The task of a column of labels."""
     values = table.cells(column)
-    where = f"column {column} of {table.path} has {first_three(values.unique())}"
-    mend = "another column is typed as '+competition.columns={label: NAME}', classes as competition.task=multiclass"
+    some = first_three(values.unique())
+    separator = tag_separator(values, column)
+    is_long = item is not None and sources.kind == "image" and are_repeated_items(table, item, column)
+    tags = tags_of(values, separator or " ") if separator or is_long else []
+    check_answers(sources, tags)
+    if separator:
+        return Task("multilabel", f"{column} has several tags in a cell, as {some}")
+    if is_long:
+        return Task("multilabel", f"{table.path} has several rows of an item, a {column} each")
     if _are_measurements(values, column, sources):
-        raise UserError(f"{where}, which are measurements: competition.task=regression is not supported yet; {mend}")
-    if _are_tags(values, column):
-        raise UserError(f"{where}, which are tags: competition.task=multilabel is not supported yet; {mend}")
+        return Task("regression", f"{column} has numbers, as {some}")
     if sources.sample is not None and _are_rankings(sources.answers, set(values)):
-        raise UserError(
-            f"column {sources.targets[0]} of {sources.sample.path} has {sources.answers.iloc[0]!r}, several answers an "
-            "item: competition.task=ranking is not supported yet; competition.sample_submission=null trains without it"
+        return _ranking(sources)
+    if len(sources.targets) < 2 and _are_grades(values, column):
+        return Task(
+            "ordinal", f"{column} has the whole numbers 0 to {values.nunique() - 1}, and is called as grades are"
         )
+    return Task("multiclass", "one class an item")
 
 
-def check_answers(sources: Sources) -> None:
-    """Raises UserError for a sample submission that asks for boxes or runs of pixels, which are several numbers."""
+def _ranking(sources: Sources) -> Task:
+    return Task("ranking", f"the sample submission has several classes an item, as {sources.answers.iloc[0]!r}")
+
+
+def check_answers(sources: Sources, tags: Sequence[str] = ()) -> None:
+    """Raises UserError for a sample submission that asks for boxes or runs of pixels, which are several numbers.
+
+    tags: those of the labels, which may be whole numbers, too.
+    """
+    are_numbered = bool(tags) and all(WHOLE.fullmatch(tag) for tag in tags)
     for target in sources.targets if sources.sample is not None else ():
         assert sources.sample is not None
-        cells = sources.sample.cells(target)
-        words = [cell.split() for cell in cells]
-        several = [one for one in words if len(one) > 1]
-        if several and pd.to_numeric(pd.Series(several[0]), errors="coerce").notna().all():
+        several = [words for cell in sources.sample.cells(target) if len(words := cell.split()) > 1]
+        if not several or pd.to_numeric(pd.Series(several[0]), errors="coerce").isna().any():
+            continue
+        if not (are_numbered and all(map(WHOLE.fullmatch, several[0])) and len(set(several[0])) == len(several[0])):
             raise UserError(
                 f"column {target} of {sources.sample.path} has {' '.join(several[0])!r}, boxes or runs of pixels: "
                 "detection and segmentation are not supported; competition.sample_submission=null trains without it"
@@ -62,30 +165,37 @@ def _are_measurements(values: "pd.Series[str]", column: str, sources: Sources) -
     asked = pd.to_numeric(sources.answers, errors="coerce")
     if (numbers % 1 != 0).any() or ((asked % 1 != 0) & (asked > 1)).any():
         return True
-    count = numbers.nunique()
-    is_called_class = bool(CLASS_WORDS & {*words_of(column), *re.split(r"[\W_]+", column.lower())})
-    return count > MANY_NUMBERS and len(values) < ROWS_A_CLASS * count and not is_called_class
+    count, words = numbers.nunique(), column_words(column)
+    if MEASURES & words and not CLASS_WORDS & words:
+        return count > MANY_MEASURED
+    return count > MANY_NUMBERS and len(values) < ROWS_A_CLASS * count and not CLASS_WORDS & words
 
 
-def _are_tags(values: "pd.Series[str]", column: str) -> bool:
-    """Whether values are made of words that recur in others, as `scab rust`, `rust`."""
-    distinct = list(values.unique())
-    if any(";" in value or "|" in value for value in distinct):
-        return True
-    for separator in (",", " "):
-        parts = [[part.strip() for part in value.split(separator)] for value in distinct]
-        several = [words for words in parts if len(words) > 1]
-        counts = Counter(word for words in parts for word in set(words))
-        words = {word for one in several for word in one}
-        recurring = sum(counts[word] > 1 for word in words)
-        if several and recurring and column.casefold() in ("tags", "attributes", "attribute_ids"):
-            return True
-        if not several or recurring < 0.8 * len(words):
-            continue
-        is_alone = recurring == len(words) and bool(set(distinct) & words)
-        if is_alone or column.casefold() in TAG_NAMES or len(distinct) >= 2 * len(counts):
-            return True
-    return False
+def are_many_numbers(task: Task, column: str) -> bool:
+    """Whether the classes of a column are so many whole numbers that they might be measured."""
+    numbers = pd.to_numeric(pd.Series(list(task.names), dtype=str), errors="coerce")
+    is_whole = bool(numbers.notna().all()) and len(numbers) > MANY_NUMBERS
+    return task.name == "multiclass" and is_whole and not CLASS_WORDS & column_words(column)
+
+
+def _are_grades(values: "pd.Series[str]", column: str) -> bool:
+    """Whether values are 0 … K - 1 of a column that is called as an order is.
+
+    >>> _are_grades(pd.Series(["0", "1", "2"]), "retina_level"), _are_grades(pd.Series(["0", "1", "2"]), "levelled")
+    (True, False)
+    """
+    grades = set(values)
+    is_whole = LEAST_GRADES <= len(grades) <= MOST_GRADES and grades == {str(number) for number in range(len(grades))}
+    return is_whole and bool(ORDERS & column_words(column))
+
+
+def column_words(column: str) -> set[str]:
+    """The whole words of a name, in lower case.
+
+    >>> sorted(column_words("bloodPressure_level"))
+    ['blood', 'bloodpressure', 'level', 'pressure']
+    """
+    return {*words_of(column), *re.split(r"[\W_]+", column.lower())}
 
 
 def _are_rankings(cells: "pd.Series[str]", labels: set[str]) -> bool:
@@ -96,15 +206,47 @@ def _are_rankings(cells: "pd.Series[str]", labels: set[str]) -> bool:
     return all(len(one) >= ANSWERS or (len(one) > 1 and bool(labels & set(one))) for one in words)
 
 
-def check_one_hot(table: SourceTable, columns: Sequence[str]) -> "pd.Series[str]":
-    """The class of each row of one-hot columns. Raises UserError unless each row has exactly one 1."""
-    cells = table.rows[list(columns)].apply(pd.to_numeric, errors="coerce")
-    wrong = (cells.sum(axis=1) != 1) | ~cells.isin([0, 1]).all(axis=1)
-    if wrong.any():
-        row = table.rows.loc[wrong.idxmax(), list(columns)].tolist()
+def _check_numbers(values: "pd.Series[str]", where: str, task: Task) -> None:
+    """Raises UserError for cells that are no number."""
+    numbers = pd.to_numeric(values, errors="coerce")
+    if (wrong := numbers.isna()).any():
+        why = f"competition.task=regression ({task.why})" if task.why != "as typed" else "competition.task=regression"
         raise UserError(
-            f"{table.path} has {', '.join(row[:4])} in its columns {', '.join(columns[:4])}, … : a row without exactly "
-            "one 1 has several labels or none (competition.task=multilabel is not supported yet); a column of classes "
-            "is typed as '+competition.columns={label: NAME}'"
+            f"{where} has {first_three(values[wrong].unique())}, and {why} is of numbers: mend it, or type another "
+            "column as '+competition.columns={label: NAME}', or competition.task=multiclass with a metric of classes"
         )
-    return cells.idxmax(axis=1)
+
+
+# --- several columns ----------------------------------------------------------------------------------------------
+
+
+def _of_columns(sources: Sources, table: SourceTable, columns: Sequence[str], typed: Task | None) -> Task:
+    """The task of several columns: of 0 and 1, with one 1 in each row or not, or of numbers."""
+    rows = table.rows[list(columns)]
+    rows = rows[(rows != "").any(axis=1)]
+    numbers = rows.apply(pd.to_numeric, errors="coerce")
+    if (wrong := numbers.isna()).any(axis=None):
+        row, column = next((row, name) for row in rows.index for name in columns if wrong.loc[row, name])
+        raise UserError(
+            f"{table.path}, row {row + 2}, has {rows.loc[row, column]!r} in its column {column}: the labels in "
+            f"{first_three(columns)} are 0 and 1, or numbers; a column of classes is typed as "
+            "'+competition.columns={label: NAME}'"
+        )
+    check_answers(sources)
+    is_binary, sums = bool(numbers.isin([0, 1]).all(axis=None)), numbers.sum(axis=1)
+    if not is_binary:
+        found = Task("regression", f"{len(columns)} columns of numbers")
+    elif (sums == 1).all():
+        found = Task("multiclass", "each row has one 1 among the columns")
+    else:
+        found = Task("multilabel", f"rows with {sums.min():g} to {sums.max():g} ones among {len(columns)} columns")
+    found = typed or found
+    if not is_binary and found.name != "regression":
+        other = rows.to_numpy()[~numbers.isin([0, 1]).to_numpy()][0]
+        raise UserError(
+            f"{table.path} has {other} in its columns {first_three(columns)}, and competition.task={found.name} "
+            f"({found.why}) is of 0 and 1: type competition.task=regression with a metric of numbers"
+        )
+    names = pd.Series([" ".join(row) for row in rows.itertuples(index=False, name=None)], rows.index, dtype=str)
+    labels = numbers.idxmax(axis=1) if found.name == "multiclass" and not numbers.empty else names
+    return Task(found.name, found.why, labels.reindex(table.rows.index).fillna(""), list(columns))

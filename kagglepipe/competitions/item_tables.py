@@ -101,7 +101,7 @@ def read_labelled_rows(root: Path, file: str, competition: CompetitionOptions) -
     the table that has it.
     """
     header = read_header(root / file)[1]
-    named = ["label", *(one for one in ("group", "split", "fold") if one in competition.columns)]
+    named = ["label", *(one for one in ("group", "split", "fold") if competition.columns.get(one))]
     if competition.id == "column" and column_places(header, competition.column("id")):
         named.append("id")
     cells = read_columns(root / file, [competition.column(one) for one in named])

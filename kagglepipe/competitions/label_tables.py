@@ -35,7 +35,7 @@ def read_items(
     columns = {item: item_column(competition, cells.header, item)}
     ours = ("label", *GIVEN, *(("start", "end") if item == "video" else ()))
     ours += ("id",) if competition.id == "column" else ()
-    columns |= {one: competition.column(one) for one in ours}
+    columns |= competition.columns_read(ours)
     if competition.metadata_key not in (None, columns[item]):
         columns["key"] = str(competition.metadata_key)
     one_hot = one_hot_columns(competition)
@@ -48,11 +48,25 @@ def read_items(
     for column in ("group", "fold"):
         given = table[column] if column in table else pd.Series("", index=table.index)
         table[column] = given.astype(object).where(given != "", None)
-    table["group"] = with_named_items(table["group"], table[item])
+    flags = _group_flags(table, cells, competition, name)
+    table["group"] = None if flags else with_named_items(table["group"], table[item])
     if "id" in table:
         check_ids(table["id"], name, competition)
     table["split"], notes = read_splits(table["split"], name) if "split" in table else (None, [])
-    return table, notes
+    return table, [*notes, *flags]
+
+
+def _group_flags(table: pd.DataFrame, cells: Cells, competition: CompetitionOptions, name: str) -> list[str]:
+    """A note where the column `group`, which nobody has named, is 0 or 1 beside others that are; else none."""
+    if "group" in competition.columns or table.empty or not set(table["group"]) <= {"0", "1"}:
+        return []
+    named = [ours if isinstance(ours, list) else [ours] for ours in competition.columns.values() if ours is not None]
+    taken = {"group", competition.column("label").casefold(), *(one.casefold() for ours in named for one in ours)}
+    others = [place for place, column in enumerate(cells.header) if column.casefold() not in taken]
+    if not any({row[place] for row in cells.rows.values()} <= {"0", "1"} for place in others):
+        return []
+    words = "has a column group of 0 and 1 beside others such, which is no group: '+competition.columns={group: group}'"
+    return [f"{name} {words} makes it one"]
 
 
 def item_column(competition: CompetitionOptions, header: Sequence[str], item: str) -> str:
@@ -131,6 +145,16 @@ def _advice(competition: CompetitionOptions, name: str) -> str:
     if competition.kind == "video" and competition.finds_segments:
         return "; to begin one, type: python -m kagglepipe annotations input=FOLDER"
     return f": add it, or type where it is, as competition.{option}=PATH, absolute or seen from competition.source"
+
+
+def with_all_tags(labels: pd.DataFrame, competition: CompetitionOptions) -> pd.DataFrame:
+    """The labels where each row of a path has the tags of all its rows; those of another task as they are."""
+    if competition.task != "multilabel":
+        return labels
+    separator = competition.label_separator
+    return labels.assign(
+        label=labels.groupby("path")["label"].transform(lambda tags: separator.join(dict.fromkeys(tags)))
+    )
 
 
 def one_row_a_file(labels: pd.DataFrame, table: str) -> tuple[pd.DataFrame, list[str]]:

@@ -60,7 +60,7 @@ def _read(name: str, files: Sequence[str], competition: CompetitionOptions, root
             f"{path} has the columns {', '.join(cells.header)}, and no {key} that names the items: type "
             "competition.metadata_key=COLUMN"
         )
-    columns = {"key": key, **{one: competition.column(one) for one in GIVEN}}
+    columns = {"key": key, **competition.columns_read(GIVEN)}
     return select_columns(path, cells, columns, ["key"]), key
 
 
@@ -68,7 +68,7 @@ def _check_columns(rows: pd.DataFrame, table: pd.DataFrame, name: str, competiti
     """Raises UserError for a column of `competition.columns` that neither table has, and a table without any."""
     for column in GIVEN:
         known = column in table or (column in rows and rows[column].notna().any())
-        if column in competition.columns and not known:
+        if competition.columns.get(column) is not None and not known:
             where = f"neither {competition.labels} nor {name}" if competition.labels else f"no column of {name}"
             has = "has the column" if competition.labels else "is called"
             raise UserError(f"{where} {has} {competition.columns[column]}, which competition.columns.{column} names")

@@ -8,6 +8,7 @@ import pandas as pd
 from kagglepipe.competitions.annotations import list_items
 from kagglepipe.competitions.source import list_names
 from kagglepipe.competitions.table import list_images
+from kagglepipe.competitions.targets import describe_targets, names_in
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.text import counted
 
@@ -40,18 +41,23 @@ def summarize(competition: CompetitionOptions, root: Path) -> Summary:
 
 def _sentences(rows: pd.DataFrame, classes: list[str], competition: CompetitionOptions, root: Path) -> list[str]:
     train, test = rows[rows["split"] == "train"], rows[rows["split"] == "test"]
-    counts = train["target"].value_counts()
-    found = [
-        f"{train['path'].nunique():,} {competition.noun} to train on, {test['path'].nunique():,} to classify",
-        f"{len(classes)} classes: " + counted({name: int(counts.get(name, 0)) for name in classes}, most=MOST_CLASSES),
-    ]
-    if len(classes) > MOST_CLASSES:
+    names = names_in(train["target"].dropna(), competition.task)
+    counts = pd.Series(names, dtype=str).value_counts()
+    asked = "predict" if competition.task == "regression" else "classify"
+    found = [f"{train['path'].nunique():,} {competition.noun} to train on, {test['path'].nunique():,} to {asked}"]
+    if competition.task == "regression":
+        found.append(f"{', '.join(classes[:MOST_CLASSES])}: {describe_targets(train['target'], competition.task)}")
+    else:
+        noun = "tags" if competition.task == "multilabel" else "classes"
+        each = counted({name: int(counts.get(name, 0)) for name in classes}, most=MOST_CLASSES)
+        found.append(f"{len(classes)} {noun}: {each}")
+    if competition.task != "regression" and len(classes) > MOST_CLASSES:
         found.append(f"the smallest class has {counts.min():,}, the largest {counts.max():,}")
     groups = train["group"].dropna()
     if len(groups):
         sizes = groups.value_counts()
         found.append(f"{len(sizes):,} groups, the largest of {sizes.max():,}; each stays in one fold")
-    if "fold" in competition.columns:
+    if competition.columns.get("fold"):
         found.append(f"folds: by the column {competition.columns['fold']}")
     sizes = pd.Series([path.stat().st_size for name in rows["path"].unique() if (path := root / name).is_file()])
     if len(sizes):

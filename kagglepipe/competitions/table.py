@@ -20,7 +20,7 @@ from kagglepipe.competitions.filenames import (
     make_id,
 )
 from kagglepipe.competitions.item_tables import read_labelled_rows, table_items
-from kagglepipe.competitions.label_tables import GIVEN, check_labels, one_row_a_file, read_items
+from kagglepipe.competitions.label_tables import GIVEN, check_labels, one_row_a_file, read_items, with_all_tags
 from kagglepipe.competitions.labels import absent_note, clean_label, known_classes
 from kagglepipe.competitions.layout import FolderIndex, Layout, check_layout, guess_layout, is_document
 from kagglepipe.competitions.metadata import join_metadata
@@ -215,7 +215,7 @@ def _from_labels(files: Sequence[str], competition: CompetitionOptions, root: Pa
     if competition.items is not None and table == find_table(competition.items, files):
         labels, notes = read_labelled_rows(root, str(table), competition)
     else:
-        own = [one for one in GIVEN if one in competition.columns and competition.metadata is None]
+        own = [one for one in GIVEN if competition.columns.get(one) and competition.metadata is None]
         labels, notes = read_items(root, name, table, competition, "file", ("file", "label", *own))
     tables = set(tables_of(files, competition))
     others = [file for file in files if file not in tables]
@@ -225,7 +225,7 @@ def _from_labels(files: Sequence[str], competition: CompetitionOptions, root: Pa
         asked = pd.DataFrame({"path": [file for file in others if in_test_folder(file, test)]}, dtype=str)
     names = FileNames(others, last=set(asked["path"]), suffixes=SUFFIXES["image"])
     labels["path"] = names.paths(labels["file"], name, "image")
-    known, repeated = one_row_a_file(labels, name)
+    known, repeated = one_row_a_file(with_all_tags(labels, competition), name)
     known, without = join_metadata(known, files, competition, root)
     is_test = known["path"].isin(asked["path"]) | (known["split"] == "test")
     train = known[~is_test]

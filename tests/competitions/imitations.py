@@ -99,7 +99,7 @@ def cassava_leaf_disease() -> Files:
 
 
 def aptos2019_blindness() -> Files:
-    """Grades as classes; ids without the suffix."""
+    """Grades; ids without the suffix."""
     files = flat("train_images/{}.png", "test_images/{}.png", "train.csv", "id_code,diagnosis", "01234",
                  "id_code,diagnosis", "0")  # fmt: skip
     return {**files, "test.csv": csv("id_code", [(one,) for one in TEST])}
@@ -179,11 +179,44 @@ def deepfake_detection() -> Files:
     }
 
 
+def plant_pathology_2021() -> Files:
+    """Tags."""
+    values = ("scab", "healthy", "rust", "scab rust")
+    return flat("train_images/{}.jpg", "test_images/{}.jpg", "train.csv", "image,labels", values, "image,labels",
+                "healthy", named=True)  # fmt: skip
+
+
+def humpback() -> Files:
+    """Five answers an image."""
+    values = ["new_whale", *(f"w_{n}" for n in range(COUNT))]
+    return flat("train/{}.jpg", "test/{}.jpg", "train.csv", "Image,Id", values, "Image,Id", "new_whale w_1 w_2 w_3 w_4",
+                named=True)  # fmt: skip
+
+
+def planet() -> Files:
+    """Tags, few of which recur."""
+    values = ("haze primary", "clear primary", "cloudy", "clear agriculture primary")
+    return flat("train-jpg/{}.jpg", "test-jpg/{}.jpg", "train_v2.csv", "image_name,tags", values, "image_name,tags",
+                "primary clear agriculture road water")  # fmt: skip
+
+
+def petfinder() -> Files:
+    """Numbers, and what is in the pictures as 0 and 1, among it whether it is a group."""
+    header, facts = "Id,Subject Focus,Face,Group,Blur", [(n % 2, n % 3 % 2, n % 4 % 2, n % 5 % 2) for n in range(COUNT)]
+    files = flat("train/{}.jpg", "test/{}.jpg", "train.csv", "Id,Pawpularity", "1", "Id,Pawpularity", "38.5")
+    return {
+        **files,
+        "train.csv": csv(f"{header},Pawpularity", [(one, *facts[n], 20 + n % 12) for n, one in enumerate(TRAIN)]),
+        "test.csv": csv(header, [(one, *facts[n]) for n, one in enumerate(TEST)]),
+    }
+
+
 LISTED: dict[str, Callable[[], Files]] = {
     made.__name__: made
     for made in (
         dogs_vs_cats, digit_recognizer, cassava_leaf_disease, aptos2019_blindness, plant_pathology_2020,
         histopathologic_cancer, dog_breed, siim_isic_melanoma, state_farm_drivers, deepfake_detection,
+        plant_pathology_2021, humpback, planet, petfinder,
     )
 }  # fmt: skip
 
@@ -206,13 +239,6 @@ def career_con() -> Files:
         "X_test.csv": series(ASKED),
         "sample_submission.csv": csv("series_id,surface", [(s, "wood") for s in range(ASKED)]),
     }
-
-
-def plant_pathology_2021() -> Files:
-    """Tags."""
-    values = ("scab", "healthy", "rust", "scab rust")
-    return flat("train_images/{}.jpg", "test_images/{}.jpg", "train.csv", "image,labels", values, "image,labels",
-                "healthy", named=True)  # fmt: skip
 
 
 def aerial_cactus() -> Files:
@@ -243,13 +269,6 @@ def intel_scenes() -> Files:
         **media(f"seg_test/seg_test/{('forest', 'sea')[n % 2]}/{n}.jpg" for n in range(ASKED)),
         **media(f"seg_pred/seg_pred/{n}.jpg" for n in range(ASKED)),
     }
-
-
-def humpback_whales() -> Files:
-    """Five answers an image."""
-    values = ["new_whale", *(f"w_{n}" for n in range(COUNT))]
-    return flat("train/{}.jpg", "test/{}.jpg", "train.csv", "Image,Id", values, "Image,Id", "new_whale w_1 w_2 w_3 w_4",
-                named=True)  # fmt: skip
 
 
 def kannada_mnist() -> Files:
@@ -373,13 +392,6 @@ def prefixed_columns() -> Files:
     """Columns of the sample submission that have one prefix more than the labels."""
     files = flat("train/{}.jpg", "test/{}.jpg", "train.csv", "id,kind", ("1", "2", "3"), "id,kind", "")
     return {**files, "sample_submission.csv": csv("id,class1,class2,class3", [(one, 0, 0, 1) for one in TEST])}
-
-
-def planet() -> Files:
-    """Tags, few of which recur."""
-    values = ("haze primary", "clear primary", "cloudy", "clear agriculture primary")
-    return flat("train-jpg/{}.jpg", "test-jpg/{}.jpg", "train_v2.csv", "image_name,tags", values, "image_name,tags",
-                "primary clear")  # fmt: skip
 
 
 def wheat_boxes() -> Files:
@@ -542,14 +554,103 @@ def herbarium() -> Files:
     }
 
 
+def proteins() -> Files:
+    """Tags that are numbers."""
+    return flat("train/{}.png", "test/{}.png", "train.csv", "Id,Target", ("16 0", "7", "0 3 21", "25", "16"),
+                "Id,Predicted", "0")  # fmt: skip
+
+
+def museum() -> Files:
+    """Tags that are large numbers, and three of them in each answer."""
+    values = ("51 616 734", "13 51", "616", "13 734 1092", "51 13 616")
+    return flat("train/{}.png", "test/{}.png", "train.csv", "id,attribute_ids", values, "id,attribute_ids", "0 1 2")
+
+
+CATHETERS = (
+    "ETT - Abnormal",
+    "ETT - Normal",
+    "NGT - Incompletely Imaged",
+    "CVC - Borderline",
+    "Swan Ganz Catheter Present",
+)
+
+
+def catheters() -> Files:
+    """A column of 0 and 1 for each tag, with blanks and hyphens in the names; patients."""
+    rows = [(one, *(int((n + k) % (k + 2) == 0) for k in range(5)), f"p{n // 3}") for n, one in enumerate(TRAIN)]
+    names = ",".join(CATHETERS)
+    return {
+        **media([f"train/{one}.jpg" for one in TRAIN] + [f"test/{one}.jpg" for one in TEST]),
+        "train.csv": csv(f"StudyInstanceUID,{names},PatientID", rows),
+        "sample_submission.csv": csv(f"StudyInstanceUID,{names}", [(one, *[0] * 5) for one in TEST]),
+    }
+
+
+def retinopathy() -> Files:
+    """Grades, of which the sample has one alone."""
+    return flat("train/{}.jpeg", "test/{}.jpeg", "trainLabels.csv", "image,level", "01234", "image,level", "0")
+
+
+def bone_ages() -> Files:
+    """Ages in months beside the sex, and nothing that is asked for."""
+    rows = [(1377 + n, 12 + 7 * n % 200, n % 2 == 0) for n in range(COUNT)]
+    return {
+        **media(f"train/{row[0]}.png" for row in rows),
+        **media(f"test/{4360 + n}.png" for n in range(ASKED)),
+        "train.csv": csv("id,boneage,male", rows),
+        "test.csv": csv("Case ID,Sex", [(4360 + n, "MF"[n % 2]) for n in range(ASKED)]),
+    }
+
+
+def crowds() -> Files:
+    """Counts, which recur."""
+    return flat("frames/{}.jpg", "test/{}.jpg", "labels.csv", "id,count", [str(n) for n in range(13, 27)], "id,count",
+                "0")  # fmt: skip
+
+
+def keypoints() -> Files:
+    """A column for each coordinate."""
+    names = "left_eye_center_x,left_eye_center_y,nose_tip_x"
+    return {
+        **media([f"train/{one}.png" for one in TRAIN] + [f"test/{one}.png" for one in TEST]),
+        "training.csv": csv(f"image,{names}", [(one, n + 0.5, n % 7 + 0.25, n) for n, one in enumerate(TRAIN)]),
+        "sample_submission.csv": csv(f"image,{names}", [(one, 0, 0, 0) for one in TEST]),
+    }
+
+
+def brain_votes() -> Files:
+    """Votes of experts, and shares that sum to 1 in the answers."""
+    names = "seizure_vote,lpd_vote,gpd_vote,other_vote"
+    return {
+        **media([f"train/{one}.png" for one in TRAIN] + [f"test/{one}.png" for one in TEST]),
+        "train.csv": csv(
+            f"eeg_id,patient_id,{names}", [(one, n // 3, n % 4, 1, 0, n % 3) for n, one in enumerate(TRAIN)]
+        ),
+        "sample_submission.csv": csv(f"eeg_id,{names}", [(one, *[0.25] * 4) for one in TEST]),
+    }
+
+
+def a_row_a_tag() -> Files:
+    """A row for each tag of an image, some of two words."""
+    files = flat("train/{}.jpg", "test/{}.jpg", "train.csv", "ImageId,Label", "a", "ImageId,Label", "flood")
+    rows = [(one, tag) for n, one in enumerate(TRAIN) for tag in ("dry land", "flood", "fire")[: n % 3 + 1]]
+    return {**files, "train.csv": csv("ImageId,Label", rows)}
+
+
+def ages_in_names() -> Files:
+    """Ages in the names of the files."""
+    return media(f"UTKFace/{20 + n}_{n % 2}_{n}.jpg" for n in range(COUNT + 2))
+
+
 UNLISTED: dict[str, Callable[[], Files]] = {
     made.__name__: made
     for made in (
-        career_con, plant_pathology_2021, aerial_cactus, g2net, plant_seedlings, intel_scenes, humpback_whales,
+        career_con, aerial_cactus, g2net, plant_seedlings, intel_scenes,
         kannada_mnist, several_tables, padded_numbers, floating_labels, two_stages, masks_beside, masks_in_classes,
         two_formats, absent_class, ids_in_a_list, numbered_classes, spaced_ids, one_hot_in_one_column, prefixed_columns,
-        planet, wheat_boxes, grades_from_one, numbers_in_every_class, cell_images, blood_cells, speech_commands,
+        wheat_boxes, grades_from_one, numbers_in_every_class, cell_images, blood_cells, speech_commands,
         skin_lesions, sign_language, urban_sounds, sensor_sequences, hundred_sports, fisheries,
-        facial_expressions, pixels_in_cells, herbarium,
+        facial_expressions, pixels_in_cells, herbarium, proteins, museum, catheters, retinopathy, bone_ages, crowds,
+        keypoints, brain_votes, a_row_a_tag,
     )
 }  # fmt: skip

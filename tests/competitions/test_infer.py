@@ -13,14 +13,17 @@ import yaml
 from kagglepipe.competitions.annotations import list_items
 from kagglepipe.competitions.filenames import is_excluded
 from kagglepipe.competitions.infer import Inference, infer
+from kagglepipe.competitions.infer_tasks import METRIC_TASKS
 from kagglepipe.competitions.table import list_images
 from kagglepipe.errors import UserError
 from kagglepipe.options import CompetitionOptions
+from kagglepipe.predictions.metrics import METRICS
 from tests.competitions import imitations
 from tests.competitions.imitations import LISTED, UNLISTED, Files
 from tests.composing import config_of
 
-REFUSED = {"plant_pathology_2021", "humpback_whales", "planet", "wheat_boxes"}
+REFUSED = {"wheat_boxes"}
+TYPED = {"planet": {"metric": "f2_samples"}}  # what does not follow from the files
 DOCUMENTED = ("dogs_vs_cats", "aptos2019_blindness", "plant_pathology_2020", "digit_recognizer", "siim_isic_melanoma",
               "state_farm_drivers", "deepfake_detection", "career_con")  # fmt: skip
 MADE = {**LISTED, **UNLISTED}
@@ -33,9 +36,10 @@ def inferred(files: Files, root: Path, **given: Any) -> Inference:
 @pytest.mark.parametrize("name", LISTED)
 def test_a_competition_of_ours_is_what_is_inferred_from_its_files(name: str, tmp_path: Path) -> None:
     ours = config_of(f"competition={name}").competition
-    found = inferred(LISTED[name](), tmp_path)
-    assert CompetitionOptions(**found.fields) == replace(ours, slug=None, title="")
-    assert set(found.fields) == set(found.reasons)
+    typed = TYPED.get(name, {})
+    found = inferred(LISTED[name](), tmp_path, **typed)
+    assert CompetitionOptions(**found.fields, **typed) == replace(ours, slug=None, title="")
+    assert {*found.fields, *typed} == set(found.reasons)
 
 
 @pytest.mark.parametrize("name", sorted(MADE.keys() - REFUSED))
@@ -103,7 +107,8 @@ def check_items(name: str, competition: CompetitionOptions, files: Sequence[str]
         ("skin_lesions", {"items": None, "labels": "HAM10000_metadata.csv",
                           "columns": {"item": "image_id", "label": "dx", "group": "lesion_id"}}),
         ("sign_language", {"kind": "image", "items": "sign_mnist_train.csv", "test": "sign_mnist_test.csv"}),
-        ("urban_sounds", {"kind": "audio", "columns": {"item": "slice_file_name", "label": "class", "fold": "fold"}}),
+        ("urban_sounds", {"kind": "audio", "columns": {"item": "slice_file_name", "label": "class", "fold": "fold",
+                                                     "start": None, "end": None}}),
         ("sensor_sequences", {"kind": "series", "metadata": "train.csv",
                               "columns": {"item": "sequence", "label": "state", "group": "subject", "time": "step"}}),
         ("hundred_sports", {"columns": {"item": "filepaths", "label": "labels", "split": "data set"}}),
@@ -113,6 +118,20 @@ def check_items(name: str, competition: CompetitionOptions, files: Sequence[str]
         ("pixels_in_cells", {"items": "train.csv", "test": "test.csv", "id": "stem", "columns": {"label": "emotion"}}),
         ("herbarium", {"labels": "nybg2020/train/metadata.json", "test": "nybg2020/test", "id": "stem",
                        "columns": {"item": "file_name", "label": "category_id"}}),
+        ("proteins", {"task": "multilabel", "form": "tags", "target_column": "Predicted", "label_separator": None}),
+        ("museum", {"task": "multilabel", "form": "tags", "metric": "f1_samples", "target_column": "attribute_ids"}),
+        ("catheters", {"task": "multilabel", "form": "probabilities", "metric": "roc_auc", "classes": None,
+                       "columns": {"item": "StudyInstanceUID", "labels": list(imitations.CATHETERS),
+                                   "group": "PatientID"}}),
+        ("retinopathy", {"task": "ordinal", "form": "name", "metric": "quadratic_weighted_kappa"}),
+        ("bone_ages", {"task": "regression", "form": "numbers", "columns": {"item": "id", "label": "boneage"},
+                       "metric": "rmse", "id": "path", "test": "test"}),
+        ("crowds", {"task": "regression", "form": "numbers", "target_column": "count", "mirror": None}),
+        ("keypoints", {"task": "regression", "form": "numbers", "metric": "rmse",
+                       "columns": {"item": "image", "labels": ["left_eye_center_x", "left_eye_center_y",
+                                                               "nose_tip_x"]}}),
+        ("brain_votes", {"task": "regression", "form": "numbers", "metric": "kl_divergence"}),
+        ("a_row_a_tag", {"task": "multilabel", "form": "tags", "label_separator": ","}),
         ("prefixed_columns", {"form": "probabilities", "columns": {"item": "id", "label": "kind"}}),
     ],
 )  # fmt: skip
@@ -135,7 +154,14 @@ def test_other_competitions(name: str, fields: dict[str, Any], tmp_path: Path) -
         ("two_stages", {"sample_submission": "sample_submission_stage1.csv"}, {"id": "stem", "id_column": "image"}),
         ("plant_pathology_2020", {"test": "sample_submission.csv"}, {"test": None, "id": "stem"}),
         ("deepfake_detection", {"kind": "video"}, {"kind": None, "labels": "train_sample_videos/metadata.json"}),
-        ("plant_pathology_2021", {"task": "multiclass"}, {"form": "name"}),
+        ("plant_pathology_2021", {"task": "multiclass"}, {"form": "name", "task": None, "metric": "accuracy"}),
+        ("plant_pathology_2020", {"metric": "mean_columnwise_log_loss"}, {"task": "multilabel", "metric": None}),
+        ("cassava_leaf_disease", {"metric": "quadratic_weighted_kappa"}, {"task": "ordinal", "form": "name"}),
+        ("cassava_leaf_disease", {"metric": "mae"}, {"task": "regression", "form": "numbers"}),
+        ("dog_breed", {"sample_submission": None, "metric": "map_3"}, {"form": "ranking", "ranks": 3}),
+        ("humpback", {"form": "name"}, {"task": "ranking", "form": None, "metric": "accuracy", "ranks": None}),
+        ("aptos2019_blindness", {"task": "multiclass"}, {"task": None, "form": "name", "metric": "accuracy"}),
+        ("crowds", {"task": "multiclass"}, {"task": None, "form": "name"}),
     ],
 )  # fmt: skip
 def test_what_is_typed_decides_what_depends_on_it(
@@ -149,16 +175,12 @@ SAMPLE = {"sample_submission.csv": "id,label\nx,0\n"}
 NUMBERS = "".join(f"{n % 3},{','.join('0' * 784)}\n" for n in range(1, 9))
 SUBTYPES = "ID,Label\n" + "".join(f"{n}_{kind},0\n" for n in range(6) for kind in ("any", "epidural"))
 MEASURED = "id,label\n" + "".join(f"{n},{n / 7}\n" for n in range(6))
-TAGS = "id,label\n" + "".join(f"{one},{'a;b' if n % 2 else 'a'}\n" for n, one in enumerate(imitations.TRAIN))
 A_PICTURE = {f"train/{n}.jpg": "" for n in range(6)}
 
 
 @pytest.mark.parametrize(
     ("files", "given", "message"),
     [
-        (MADE["plant_pathology_2021"](), {}, "column labels of train.csv has scab.*tags.*task=multilabel"),
-        (MADE["humpback_whales"](), {}, "column Id of sample_submission.csv has 'new_whale w_1.*task=ranking is not"),
-        (MADE["planet"](), {}, "column tags of train_v2.csv has haze primary, .*which are tags"),
         (MADE["wheat_boxes"](), {}, "column PredictionString of sample_submission.csv has '1.0 0 0 50 50', boxes"),
         ({"notes.txt": "", **SAMPLE}, {}, "no images, videos, sounds or series are in .*competition.source=PATH"),
         ({}, {}, r"no images.*\(nothing\)"),
@@ -169,20 +191,24 @@ A_PICTURE = {f"train/{n}.jpg": "" for n in range(6)}
          r"train.csv has the column Label that the sample submission asks for, and none that names the items "
          r"\(train/0.jpg, .*\): its ID is 0_any, 0_epidural, 1_any and 9 more; .*'\+competition.columns={item: NAME}'"),
         ({**A_PICTURE, **SAMPLE}, {}, "found 1 class folders .train.; .*: put each class into a folder"),
-        ({**A_PICTURE, "train.csv": MEASURED}, {},
-         "column label of train.csv has 0.0, 0.14.*measurements: competition.task=regression is not supported"),
         ({**A_PICTURE, "train.csv": MEASURED}, {"columns": {"label": "lable"}},
          "no table that names the items has the column lable of competition.columns: train.csv has id, label"),
         ({**A_PICTURE, "train.csv": MEASURED}, {"labels": "lables.csv"}, "labels=lables.csv is no table.*train.csv"),
         ({**A_PICTURE, "train.csv": MEASURED}, {"labels": "train.csv", "columns": {"label": "lable"}},
          r"no column of train.csv \(id, label\) can be the labels: type '\+competition.columns={label: NAME}'"),
-        ({**A_PICTURE, "train.csv": "id,a,b\n" + "".join(f"{n},1,1\n" for n in range(6)),
-          "sample_submission.csv": "id,a,b\n9,.5,.5\n"}, {}, "train.csv has 1, 1 in its columns a, b"),
+        ({**A_PICTURE, "train.csv": "id,a,b\n" + "".join(f"{n},1,{'x' * (n == 4)}\n" for n in range(6)),
+          "sample_submission.csv": "id,a,b\n9,.5,.5\n"}, {}, "train.csv, row 2, has '' in its column b: "),
+        ({**A_PICTURE, "train.csv": "id,a,b\n" + "".join(f"{n},1,{n}\n" for n in range(6)),
+          "sample_submission.csv": "id,a,b\n9,.5,.5\n"}, {"metric": "f1_samples"},
+         r"train.csv has 2 in its columns a, b, and competition.task=multilabel .*f1_samples. is of 0"),
+        (MADE["dog_breed"](), {"metric": "rmse"}, "column breed of labels.csv has affenpinscher, .* and "
+         r"competition.task=regression \(competition.metric=rmse\) is of numbers"),
+        ({**A_PICTURE, "train.csv": MEASURED.replace("0.2857142857142857", "wet dry")}, {"task": "regression"},
+         "column label of train.csv has wet dry, and competition.task=regression is of numbers: mend it"),
         ({**MADE["dog_breed"](), "sample_submission.csv": f"id,boxer,pug,beagle\n{imitations.TEST[0]},.3,.3,.4\n"}, {},
          "asks for the columns boxer, pug, beagle, and there are labels without one, affenpinscher"),
         ({**MADE["histopathologic_cancer"](), "sample_submission.csv": "id,label\nzz,0\n"}, {},
          "column id of sample_submission.csv asks for zz, and the items to classify are test/.*competition.test=PATH"),
-        ({**MADE["histopathologic_cancer"](), "train_labels.csv": TAGS}, {}, "a, a;b, which are tags"),
     ],
 )  # fmt: skip
 def test_what_prevents_any_answer_is_refused_in_one_line(
@@ -205,6 +231,29 @@ def test_what_is_uncertain_is_said(tmp_path: Path) -> None:
     assert found.notes == [
         "colour of about.csv was taken for the labels: '+competition.columns={label: NAME}' names another"
     ]
+
+
+def test_ages_in_names_are_numbers(tmp_path: Path) -> None:
+    files = imitations.write(imitations.ages_in_names(), tmp_path)
+    given = {"label_from": "{label}_*"}
+    found = infer(tmp_path, files, given)
+    assert {name: found.fields[name] for name in ("task", "form", "metric")} == {
+        "task": "regression", "form": "numbers", "metric": "rmse"
+    }  # fmt: skip
+    listing = list_images(files, CompetitionOptions(**found.fields, label_from="{label}_*"), tmp_path)
+    assert set(listing.rows["target"]) == {f"{20 + n}.0" for n in range(imitations.COUNT + 2)}
+
+
+def test_each_metric_of_one_task_says_which() -> None:
+    assert {name: one.needs.tasks[0] for name, one in METRICS.items() if len(one.needs.tasks) == 1} == METRIC_TASKS
+
+
+def test_the_rows_of_an_item_are_its_tags(tmp_path: Path) -> None:
+    files = imitations.write(MADE["a_row_a_tag"](), tmp_path)
+    listing = list_images(files, CompetitionOptions(**infer(tmp_path, files, {}).fields), tmp_path)
+    train = listing.rows[listing.rows["split"] == "train"].set_index("id")["target"]
+    assert [train[one] for one in imitations.TRAIN[:3]] == ["dry land", "dry land|flood", "dry land|fire|flood"]
+    assert listing.classes == ["dry land", "fire", "flood"]
 
 
 CLASSES = {
