@@ -123,6 +123,10 @@ class Config(Options):
             raise UserError(f"device={self.device} is unknown; choose auto, cpu, cuda, cuda:1 or mps")
         if "paste" in (self.augmentation.policy, self.competition.augmentation) and self.competition.kind != "image":
             raise UserError("augmentation=paste puts photos on photos, not frames on frames: choose light or strong")
+        if "paste" in (self.augmentation.policy, self.competition.augmentation) and not self.model.sees_rgb:
+            raise UserError(
+                "augmentation=paste finds objects by their colours, in RGB of 8 bits: type augmentation=strong"
+            )
         if self.sequences.rate is None:
             usual = DEFAULT_SOUND_RATE if self.competition.kind == "audio" else DEFAULT_RATE
             object.__setattr__(self, "sequences", replace(self.sequences, rate=usual))
@@ -170,9 +174,12 @@ class Config(Options):
         """The folds in force: `folds.file`, or data/<slug>/folds.csv."""
         return absolute(self.folds.file) if self.folds.file else self.data_dir / "folds.csv"
 
-    def pixels_dir(self, short_side: int) -> Path | None:
-        """data/<base slug>/cache/pixels-<size>/: decoded images, for all parts of the labels; None for no cache."""
-        return self.base_dir / "cache" / f"pixels-{short_side}" if self.pixels_limit else None
+    def pixels_dir(self, short_side: int, suffix: str = "") -> Path | None:
+        """data/<base slug>/cache/pixels-<size>/: decoded images, for all parts of the labels; None for no cache.
+
+        suffix: of a format that is not RGB of 8 bits, `PixelFormat.suffix`.
+        """
+        return self.base_dir / "cache" / f"pixels-{short_side}{suffix}" if self.pixels_limit else None
 
     @property
     def pixels_limit(self) -> int:
@@ -204,6 +211,11 @@ class Config(Options):
         size, is_bundled = self.model.side, self.model.name in BUNDLED
         is_set = size is not None and (size <= SHORT_SIDE or self.model.crop != "center")
         return max(SHORT_SIDE, network_side(self.model)) if is_bundled or is_set else None
+
+    @property
+    def sees_what_prepare_decodes(self) -> bool:
+        """Whether images are decoded for the network, as far as is known, as `prepare` decodes them: RGB of 256."""
+        return self.known_short_side in (None, SHORT_SIDE) and self.model.sees_rgb
 
     @property
     def weights_dir(self) -> Path:

@@ -485,7 +485,7 @@ class TemporalOptions(Options, group="model.temporal"):
 
 
 OWN_KWARGS = {  # timm arguments that other settings determine
-    "in_chans": "images are read with three channels",
+    "in_chans": "type model.in_chans, which images are read by as well",
     "num_classes": "the classes are the competition's",
     "pretrained": "model.weights says where the weights come from",
     "checkpoint_path": "model.weights=FILE.safetensors gives a file",
@@ -515,6 +515,14 @@ class ModelOptions(Options, group="model"):
         "squash", "Squash to a square, center crop, or padded border.",
         choices=CROPS, read_by="image | video", stages="augment | train | drill | bundle",
     )  # fmt: skip
+    in_chans: int = option(
+        3, "Channels of the images: 1 grey, 3 RGB, 4 with a fourth one, or as many as the files have.", least=1,
+        at_most=128, read_by="image", stages="augment | train | drill | bundle", added="0.4.0",
+    )  # fmt: skip
+    in_bits: int = option(
+        8, "Bits of a channel: 8, or 16 to keep the values of 16-bit files.", least=8, at_most=16, read_by="image",
+        stages="augment | train | drill | bundle", added="0.4.0",
+    )  # fmt: skip
     temporal: TemporalOptions = option(
         TemporalOptions, "", read_by="video | series | audio", stages="train | drill | bundle"
     )
@@ -523,6 +531,8 @@ class ModelOptions(Options, group="model"):
         super().__post_init__()
         if not self.name:
             raise UserError("model=timm needs a name, as model=timm model.name=resnet18")
+        if self.in_bits not in (8, 16):
+            raise UserError(f"model.in_bits={self.in_bits} must be 8 or 16")
         if ours := sorted(set(OWN_KWARGS) & set(self.kwargs)):
             raise UserError(f"model.kwargs.{ours[0]} is not read: {OWN_KWARGS[ours[0]]}; leave it out")
         if (made_for := self.kwargs.get("img_size")) is not None:
@@ -533,6 +543,11 @@ class ModelOptions(Options, group="model"):
                     f"model.image_size={self.image_size} and model.kwargs.img_size={made_for} are two sizes: leave "
                     "one of them out"
                 )
+
+    @property
+    def sees_rgb(self) -> bool:
+        """Whether its images are RGB of 8 bits, as photos are."""
+        return self.in_chans == 3 and self.in_bits == 8
 
     @property
     def side(self) -> int | None:

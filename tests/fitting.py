@@ -81,14 +81,17 @@ def relabelled(images: TrainingImages, rows: NDArray[np.int64], shift: int = 1) 
     return TrainingImages(images.views, labels)
 
 
-def network(name: str = "test_efficientnet", *, norms: bool = False, **options: Any) -> Classifier:
-    """A tiny network, the same each time; norms: with random batch statistics."""
+def network(name: str = "test_efficientnet", *, norms: bool = False, bits: int = 8, **options: Any) -> Classifier:
+    """A tiny network, the same each time; norms: with random batch statistics. bits: of its images."""
     torch.manual_seed(0)
     backbone = timm.create_model(name, num_classes=0, **options)
+    channels = options.get("in_chans", 3)
     for buffer, value in backbone.named_buffers():
         if norms and buffer.endswith(("running_mean", "running_var")):
             value.uniform_(0.5, 1.5)
-    return Classifier(backbone, CLASSES, Preprocessing(SIZE, "squash", 1.0, (0.5,) * 3, (0.5,) * 3, SIZE))
+    return Classifier(
+        backbone, CLASSES, Preprocessing(SIZE, "squash", 1.0, (0.5,) * channels, (0.5,) * channels, SIZE, bits)
+    )
 
 
 def trained(

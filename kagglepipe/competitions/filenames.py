@@ -38,6 +38,10 @@ SUFFIXES = {
 }  # fmt: skip
 
 
+ARRAY_SUFFIX = ".npy"  # of an image in a competition of images, elsewhere of a series
+IMAGES = (*SUFFIXES["image"], ARRAY_SUFFIX)
+
+
 MEDIA = {suffix for suffixes in SUFFIXES.values() for suffix in suffixes}
 FILLERS = (
     "data", "dataset", "set", "images", "image", "imgs", "img", "pictures", "pics", "photos", "videos", "clips",

@@ -5,7 +5,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from kagglepipe.competitions.filenames import is_filler, name_of, siblings_split, spelt, split_of, suffix_of
+from kagglepipe.competitions.filenames import (
+    ARRAY_SUFFIX,
+    SUFFIXES,
+    is_filler,
+    name_of,
+    siblings_split,
+    spelt,
+    split_of,
+    suffix_of,
+)
 from kagglepipe.competitions.folder_names import copies_of_siblings, holder_of_training, is_auxiliary
 from kagglepipe.competitions.labels import check_alike, clean_label
 from kagglepipe.competitions.source import IGNORED_FOLDERS, is_ignored
@@ -71,6 +80,16 @@ def is_document(file: str) -> bool:
     (True, True, False)
     """
     return suffix_of(file) in DOCUMENTS or name_of(file).lower() in DOCUMENT_NAMES
+
+
+def pictures_of(files: Sequence[str]) -> list[str]:
+    """The files that may be images: no documents; NumPy's arrays only where there is no picture that they may be of.
+
+    >>> pictures_of(["a/1.npy", "b/2.npy", "x.csv"]), pictures_of(["a/1.png", "a/1.npy"])
+    (['a/1.npy', 'b/2.npy'], ['a/1.png'])
+    """
+    has_pictures = any(suffix_of(file) in SUFFIXES["image"] for file in files)
+    return [file for file in files if not is_document(file) or (not has_pictures and suffix_of(file) == ARRAY_SUFFIX)]
 
 
 def guess_layout(files: Sequence[str], items: Sequence[str], competition: CompetitionOptions, root: Path) -> Layout:

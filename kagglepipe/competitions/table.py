@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from kagglepipe.competitions.filenames import (
+    IMAGES,
     SUFFIXES,
     FileNames,
     find_table,
@@ -22,7 +23,7 @@ from kagglepipe.competitions.filenames import (
 from kagglepipe.competitions.item_tables import read_labelled_rows, table_items
 from kagglepipe.competitions.label_tables import GIVEN, check_labels, one_row_a_file, read_items, with_all_tags
 from kagglepipe.competitions.labels import absent_note, clean_label, known_classes
-from kagglepipe.competitions.layout import FolderIndex, Layout, check_layout, guess_layout, is_document
+from kagglepipe.competitions.layout import FolderIndex, Layout, check_layout, guess_layout, pictures_of
 from kagglepipe.competitions.metadata import join_metadata
 from kagglepipe.competitions.source import other_kind
 from kagglepipe.competitions.targets import names_in, read_targets, spell_targets, target_names
@@ -176,8 +177,14 @@ def _items_and_tests(
 ) -> tuple[list[str], pd.DataFrame]:
     """(the items among `files` that no list of the test names, the list: path and, for competition.id=column, id)."""
     tables = set(tables_of(files, competition))
-    items = [file for file in files if file not in tables and (competition.kind != "image" or not is_document(file))]
-    asked = read_tests(root, files, competition, FileNames(items, suffixes=SUFFIXES[competition.kind]))
+    items = [file for file in files if file not in tables]
+    items = pictures_of(items) if competition.kind == "image" else items
+    asked = read_tests(
+        root,
+        files,
+        competition,
+        FileNames(items, suffixes=IMAGES if competition.kind == "image" else SUFFIXES[competition.kind]),
+    )
     if asked is None:
         return items, pd.DataFrame({"path": pd.Series([], dtype=str)})
     listed = set(asked["path"])
@@ -219,11 +226,11 @@ def _from_labels(files: Sequence[str], competition: CompetitionOptions, root: Pa
         labels, notes = read_items(root, name, table, competition, "file", ("file", "label", *own))
     tables = set(tables_of(files, competition))
     others = [file for file in files if file not in tables]
-    asked = read_tests(root, files, competition, FileNames(others, suffixes=SUFFIXES["image"]))
+    asked = read_tests(root, files, competition, FileNames(others, suffixes=IMAGES))
     if asked is None:
         test = find_test_folder(others, competition.test)
         asked = pd.DataFrame({"path": [file for file in others if in_test_folder(file, test)]}, dtype=str)
-    names = FileNames(others, last=set(asked["path"]), suffixes=SUFFIXES["image"])
+    names = FileNames(others, last=set(asked["path"]), suffixes=IMAGES)
     labels["path"] = names.paths(labels["file"], name, "image")
     known, repeated = one_row_a_file(with_all_tags(labels, competition), name)
     known, without = join_metadata(known, files, competition, root)
@@ -238,7 +245,7 @@ def _from_labels(files: Sequence[str], competition: CompetitionOptions, root: Pa
         )
     if is_test.any():
         notes = [*notes, f"{is_test.sum()} labels of {name} are of images to classify, and were not looked at"]
-    tests = pd.concat([asked[~asked["path"].map(is_document).astype(bool)], known[is_test]]).drop_duplicates("path")
+    tests = pd.concat([asked[asked["path"].isin(pictures_of(others))], known[is_test]]).drop_duplicates("path")
     train, tests = train.assign(split="train", target=train["label"]), tests.assign(split="test", target=None)
     rows = pd.concat([train, tests.assign(group=None, fold=None)]).reindex(columns=ROW_COLUMNS)
     placed = {*rows["path"], *tables}

@@ -4,6 +4,7 @@ A draw depends only on (seed, epoch, id), so that resuming, workers and processe
 """
 
 import json
+import logging
 import os
 import random
 import warnings
@@ -20,12 +21,15 @@ import numpy as np
 
 from kagglepipe.errors import UserError
 from kagglepipe.images.decode import Pixels
+from kagglepipe.images.depth import RGB, PixelFormat, resized
 from kagglepipe.images.paste import SHARE, SIDE, Backgrounds, pasted
 from kagglepipe.images.policy_file import is_policy_file, read_policy
 from kagglepipe.images.views import draw_seed, resize
 
+log = logging.getLogger(__name__)
 Steps = list[A.BasicTransform | A.BaseCompose]
 FOREIGN = ("Lambda", "TextImage")  # need code, or read other files
+OF_RGB = (A.ColorJitter, A.ToGray, A.ImageCompression, A.Downscale, A.GaussNoise)  # or up to four channels of 8 bits
 TRIALS = 8  # draws by which a policy of the user's own is tried
 
 
@@ -91,32 +95,62 @@ POLICIES: dict[str, Callable[[int], Steps]] = {
 }
 
 
-def make_steps(policy: str, size: int, *, mirror: bool = True) -> Steps:
-    """Make the transforms of a policy; without `mirror`, no horizontal flips."""
-    return [step for step in POLICIES[policy](size) if mirror or not isinstance(step, A.HorizontalFlip)]
+def make_steps(policy: str, size: int, *, mirror: bool = True, form: PixelFormat = RGB) -> Steps:
+    """Make the transforms of a policy that images of `form` can have; without `mirror`, no horizontal flips."""
+    steps = [step for step in POLICIES[policy](size) if mirror or not isinstance(step, A.HorizontalFlip)]
+    if form == RGB:
+        return steps
+    fitting = [with_fitting(step, form) if isinstance(step, A.OneOf) else step for step in steps]
+    return [step for step in fitting if not is_unfit(step, form)]
+
+
+def with_fitting(step: A.OneOf, form: PixelFormat) -> A.OneOf:
+    """The choice among those of its transforms that images of `form` can have."""
+    return A.OneOf([one for one in step.transforms if not is_unfit(one, form)], p=step.p)
+
+
+def is_unfit(step: A.BasicTransform | A.BaseCompose, form: PixelFormat) -> bool:
+    """Whether a transform of ours cannot be made of images of `form`: grey has no hue, and others are not photos."""
+    return form != RGB and isinstance(step, A.ToGray if form == PixelFormat(1) else OF_RGB)
+
+
+def flat(steps: Steps) -> Iterator[A.BasicTransform]:
+    """Iterate over transforms and those in them."""
+    for step in steps:
+        yield from flat(step.transforms) if isinstance(step, A.BaseCompose) else (step,)
 
 
 class Transform:
-    """A policy at one size: `transform(image, seed, epoch, id)` -> (size, size, 3) uint8.
+    """A policy at one size: `transform(image, seed, epoch, id)` -> (size, size, C).
 
     policy: a name in POLICIES, or a file as `policy_file` reads it, which is read here, once. mirror: as in
-    `make_steps`. backgrounds: photos on which `paste` pastes objects; None pastes nothing.
+    `make_steps`. backgrounds: photos on which `paste` pastes objects; None pastes nothing. form: of the images.
     Raises UserError for an unknown policy, and for a file as `own_policy`, or if it
-    fails at this size, or gives other than (size, size, 3) uint8.
+    fails at this size and form, or gives images of another.
     """
 
-    def __init__(self, policy: str, size: int, *, mirror: bool = True, backgrounds: Backgrounds | None = None) -> None:
+    def __init__(
+        self,
+        policy: str,
+        size: int,
+        *,
+        mirror: bool = True,
+        backgrounds: Backgrounds | None = None,
+        form: PixelFormat = RGB,
+    ) -> None:
         own = own_policy(policy, mirror=mirror) if is_policy_file(policy) else None
         if own is None and policy not in POLICIES:
             raise UserError(f"augmentation.policy={policy} is unknown; choose one of: {', '.join(POLICIES)}")
-        self.policy, self.size, self.mirror = policy, size, mirror
+        self.policy, self.size, self.mirror, self.form = policy, size, mirror, form
         self.own = None if own is None else json.dumps(own, sort_keys=True)  # text, since `composed` is cached
         self.backgrounds = backgrounds if policy == "paste" else None
         if self.own is not None:
             self._try()
+        elif left := sorted({type(step).__name__ for step in flat(POLICIES[policy](size)) if is_unfit(step, form)}):
+            log.info("augmentation=%s: without %s, which need RGB of 8 bits", policy, ", ".join(left))
 
     def __call__(self, image: Pixels, seed: int, epoch: int, id: str) -> Pixels:
-        """Augment an image (H, W, 3); the result depends only on (seed, epoch, id)."""
+        """Augment an image (H, W, C); the result depends only on (seed, epoch, id)."""
         number = draw_seed(seed, epoch, id)
         if self.backgrounds is not None:
             rng = np.random.default_rng(number)
@@ -125,7 +159,7 @@ class Transform:
                 background = self.backgrounds(id, int(rng.integers(2**31)))
                 image = pasted(image, background, rng, side, mirror=self.mirror)
         if self.own is None:
-            compose = composed(self.policy, self.size, self.mirror, get_ident())
+            compose = composed(self.policy, self.size, self.mirror, self.form, get_ident())
         else:
             compose = composed_own(self.own, get_ident())
         compose.set_random_state(np.random.default_rng(number), random.Random(number))
@@ -138,13 +172,17 @@ class Transform:
         if self.own is not None:
             own: dict[str, Any] = json.loads(self.own)
             return own
-        serialised: dict[str, Any] = A.to_dict(A.Compose(make_steps(self.policy, self.size, mirror=self.mirror)))
+        serialised: dict[str, Any] = A.to_dict(
+            A.Compose(make_steps(self.policy, self.size, mirror=self.mirror, form=self.form))
+        )
         return serialised
 
     def _try(self) -> None:
         """Draw a policy of the user's own on a square and on a rectangle."""
+        form = self.form
         for width in (self.size, 2 * self.size):
-            image = np.random.default_rng(0).integers(0, 256, (self.size, width, 3), np.uint8)
+            shape = (self.size, width, form.channels)
+            image = np.random.default_rng(0).integers(0, 2**form.bits, shape, form.dtype)
             for number in range(TRIALS):
                 try:
                     self(image, number, 1, "")
@@ -162,13 +200,13 @@ class Transform:
             return np.ascontiguousarray(image)
         scale = longest / max(height, width)
         shape = (max(1, round(width * scale)), max(1, round(height * scale)))
-        return cv2.resize(image, shape, interpolation=cv2.INTER_AREA)
+        return resized(image, shape, cv2.INTER_AREA)
 
 
 @cache
-def composed(policy: str, size: int, mirror: bool, thread: int) -> A.Compose:
+def composed(policy: str, size: int, mirror: bool, form: PixelFormat, thread: int) -> A.Compose:
     """Compose the policy once a thread: seeding and transforming are two steps that must not interleave."""
-    return A.Compose(make_steps(policy, size, mirror=mirror))
+    return A.Compose(make_steps(policy, size, mirror=mirror, form=form))
 
 
 # --- a policy of the user's own --------------------------------------------------------------------------------------
@@ -223,15 +261,20 @@ def has_image_target(step: Any) -> bool:
 
 
 def squared(view: Any, image: Pixels, size: int, policy: str) -> Pixels:
-    """The view (size, size, 3) that a policy of the user's own has made of `image`.
+    """The view (size, size, C) that a policy of the user's own has made of `image`.
 
     A policy that leaves the size of pictures alone, or turns them, is followed by a resize. Raises UserError for any
     other size, and for what is no picture.
     """
-    if not isinstance(view, np.ndarray) or view.dtype != np.uint8 or view.ndim != 3 or view.shape[2] != image.shape[2]:
+    if (
+        not isinstance(view, np.ndarray)
+        or view.dtype != image.dtype
+        or view.ndim != 3
+        or view.shape[2] != image.shape[2]
+    ):
         kind = f"{view.dtype} of shape {view.shape}" if isinstance(view, np.ndarray) else type(view).__name__
         raise UserError(
-            f"augmentation.policy={policy} gives {kind}, the network needs uint8 of shape "
+            f"augmentation.policy={policy} gives {kind}, the network needs {image.dtype} of shape "
             f"{(size, size, image.shape[2])}: leave out what normalises or makes tensors"
         )
     if view.shape[:2] == (size, size):

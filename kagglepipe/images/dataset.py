@@ -12,14 +12,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from kagglepipe import distributed
 from kagglepipe.errors import UserError
+from kagglepipe.images.decode import Pixels
 from kagglepipe.images.views import Views
 
 IGNORE_INDEX = -100  # label of padding, which the loss ignores: the default of torch.nn.CrossEntropyLoss
 Key = tuple[int, int]  # (epoch, row): the loader asks for these, so that workers need no state
 
 
-class TrainingImages(Dataset[tuple[NDArray[np.uint8], Any]]):
-    """(epoch, row) -> (view (size, size, 3) uint8, label); row ~n is image n as padding.
+class TrainingImages(Dataset[tuple[Pixels, Any]]):
+    """(epoch, row) -> (view (size, size, C), label); row ~n is image n as padding.
 
     labels: (N,) class indices of the rows of `views`, or columns (N, O) of float32.
     """
@@ -27,7 +28,7 @@ class TrainingImages(Dataset[tuple[NDArray[np.uint8], Any]]):
     def __init__(self, views: Views, labels: NDArray[Any]) -> None:
         self.views, self.labels = views, labels
 
-    def __getitem__(self, key: Key) -> tuple[NDArray[np.uint8], Any]:
+    def __getitem__(self, key: Key) -> tuple[Pixels, Any]:
         epoch, row = key
         label: Any
         if self.labels.ndim == 1:
@@ -70,7 +71,7 @@ class EpochBatches:
 
 def training_loader(
     images: TrainingImages, batches: EpochBatches, *, workers: int, pinned: bool
-) -> DataLoader[tuple[NDArray[np.uint8], Any]]:
+) -> DataLoader[tuple[Pixels, Any]]:
     """Make a loader of one epoch at a time: set `batches.epoch` before iterating. workers: processes, 0 for none."""
     return DataLoader(
         images,
@@ -83,7 +84,7 @@ def training_loader(
 
 
 class ImageBatches:
-    """Batches of augmented images (B, S, S, 3) uint8 and labels (B,), this rank's shard of each batch."""
+    """Batches of augmented images (B, S, S, C) and labels (B,), this rank's shard of each batch."""
 
     def __init__(
         self, images: TrainingImages, rows: NDArray[np.int64], *, batch_size: int, seed: int, workers: int, pinned: bool

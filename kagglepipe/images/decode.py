@@ -7,18 +7,38 @@ large JPEGs down while decoding, and refuses truncated files, which Pillow would
 import io
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from kagglepipe.images.depth import EIGHT_BITS, SampleDepth, apply_depth, read_depth
+from kagglepipe.images.depth import (
+    ARRAY_MODE,
+    EIGHT_BITS,
+    RGB,
+    PixelFormat,
+    SampleDepth,
+    apply_depth,
+    as_picture,
+    bits_in_use,
+    channels_of,
+    check_channels,
+    read_depth,
+    read_four_channels,
+    read_samples,
+    resized,
+    to_format,
+    without_fourth,
+)
+from kagglepipe.images.pixel_table import read_array, read_array_header
 
-Pixels = NDArray[np.uint8]  # (H, W, 3), RGB
+Pixels = NDArray[Any]  # (H, W, 3) uint8, RGB, unless a `PixelFormat` says otherwise
 
 DECODER = "opencv-2"  # raise it when the same bytes would give other pixels: caches depend on it
 DECODER_BY_DEPTH = "opencv-3"  # of images that opencv-2 decoded too dark, or transparent in the wrong places
+DECODER_OF_ARRAYS = "opencv-4"  # of what the others refused: NumPy's arrays, TIFFs of many channels
 MAX_SIDE = 20_000
 MAX_PIXELS = 180_000_000  # half a gigabyte of memory while decoding
 TIFF_MAGIC = (b"II*\0", b"MM\0*")
@@ -72,6 +92,11 @@ class ImageInfo:
     transparent: bool = False
     depth: SampleDepth = EIGHT_BITS
 
+    @property
+    def is_array(self) -> bool:
+        """Whether it is an array of any number of channels, which Pillow does not read."""
+        return self.mode.endswith(ARRAY_MODE)
+
 
 def inspect(data: bytes, *, max_side: int = MAX_SIDE) -> ImageInfo:
     """Read the header of an image without decoding it.
@@ -81,6 +106,9 @@ def inspect(data: bytes, *, max_side: int = MAX_SIDE) -> ImageInfo:
     """
     if not data:
         raise ImageError("the file is empty (0 bytes)")
+    if (array := _inspect_array(data)) is not None:
+        _check_size(array.width, array.height, max_side)
+        return array
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of damage; the decoder decides
@@ -96,10 +124,7 @@ def inspect(data: bytes, *, max_side: int = MAX_SIDE) -> ImageInfo:
     except Exception as error:  # of damage, Pillow's readers raise anything: TypeError for TIFF, RuntimeError for AVIF
         raise ImageError(f"damaged header ({error})") from error
     _check_still(data, format_, mode, frames, depth)
-    if max(width, height) > max_side:
-        raise ImageError(f"{width}×{height} pixels; the limit is {max_side} a side")
-    if width * height > MAX_PIXELS:
-        raise ImageError(f"{width}×{height} pixels; the limit is {MAX_PIXELS // 10**6} million in all")
+    _check_size(width, height, max_side)
     if orientation in (5, 6, 7, 8):
         width, height = height, width
     return ImageInfo(
@@ -115,6 +140,25 @@ def _open_header(data: bytes) -> Image.Image:
         except UnidentifiedImageError:
             return Image.open(io.BytesIO(data))  # perhaps another format that begins so
     return Image.open(io.BytesIO(data))
+
+
+def _inspect_array(data: bytes) -> ImageInfo | None:
+    """Read the header of an array of any number of channels; None for other files."""
+    try:
+        header = read_array_header(data)
+    except ValueError as error:
+        raise ImageError(str(error)) from None
+    if header is None:
+        return None
+    mode, depth = f"{header.channels} {ARRAY_MODE}", SampleDepth(header.bits)
+    return ImageInfo(header.width, header.height, header.format, mode, 1, depth=depth)
+
+
+def _check_size(width: int, height: int, max_side: int) -> None:
+    if max(width, height) > max_side:
+        raise ImageError(f"{width}×{height} pixels; the limit is {max_side} a side")
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"{width}×{height} pixels; the limit is {MAX_PIXELS // 10**6} million in all")
 
 
 def _describe_unidentified(data: bytes) -> str:
@@ -142,33 +186,81 @@ def _check_still(data: bytes, format_: str, mode: str, frames: int, depth: Sampl
         raise ImageError("damaged or truncated: its PNG data has no end")
 
 
-def decode(data: bytes, *, short_side: int | None = None, max_side: int = MAX_SIDE, bits: int | None = None) -> Pixels:
-    """Decode an image to upright RGB pixels (H, W, 3) uint8, transparency over white.
+def decode(
+    data: bytes,
+    *,
+    short_side: int | None = None,
+    max_side: int = MAX_SIDE,
+    bits: int | None = None,
+    form: PixelFormat = RGB,
+) -> Pixels:
+    """Decode an image to upright pixels of `form`, by default RGB (H, W, 3) uint8, transparency over white.
 
     short_side: largest short side in pixels, aspect kept, nothing enlarged; None: full size. bits: significant bits
     of 16-bit images of this collection; None: from the image's own maximum (see images.depth).
-    Raises ImageError as `inspect`, and for damaged or truncated pixels.
+    Raises ImageError as `inspect`, and for damaged or truncated pixels; ChannelsError for a file of other channels.
     """
-    return decode_with_version(data, inspect(data, max_side=max_side), short_side=short_side, bits=bits)[0]
+    info = inspect(data, max_side=max_side)
+    return decode_with_version(data, info, short_side=short_side, bits=bits, form=form)[0]
+
+
+def decode_picture(
+    data: bytes, info: ImageInfo, *, short_side: int | None = None, bits: int | None = None
+) -> tuple[Pixels, str]:
+    """Decode any image as RGB (H, W, 3) uint8 to look at, and return the decoder version: of arrays the first three
+    channels, or the first."""
+    own = PixelFormat(channels_of(info.mode)) if info.is_array else RGB
+    image, version = decode_with_version(data, info, short_side=short_side, bits=bits, form=own)
+    return as_picture(image), version
 
 
 def decode_with_version(
-    data: bytes, info: ImageInfo, *, short_side: int | None = None, bits: int | None = None
+    data: bytes, info: ImageInfo, *, short_side: int | None = None, bits: int | None = None, form: PixelFormat = RGB
 ) -> tuple[Pixels, str]:
-    """Decode to (H, W, 3) as `decode`; also return the decoder version: DECODER, unless its pixels would be wrong."""
-    image, version = _decode_opencv(data, info, short_side), DECODER  # also checks that the data is complete
+    """Decode to `form` as `decode`; also return the decoder version: DECODER, unless its pixels would be wrong."""
+    check_channels("RGBA" if info.transparent else info.mode, form)
+    image, version = _decode_samples(data, info, form, short_side, bits)
+    if info.orientation in EXIF_TRANSFORMS:
+        image = EXIF_TRANSFORMS[info.orientation](image)
+    return shrink(np.ascontiguousarray(image), short_side, of=(info.height, info.width)), version
+
+
+def _decode_samples(
+    data: bytes, info: ImageInfo, form: PixelFormat, short_side: int | None, bits: int | None
+) -> tuple[Pixels, str]:
+    """(pixels (H, W, channels) of `form`, before the EXIF orientation, decoder version)."""
+    if info.is_array:
+        try:
+            samples = read_array(data)
+        except ValueError as error:
+            raise ImageError(str(error)) from None
+        return to_format(samples, form, bits_in_use(samples, info.depth, bits)), DECODER_OF_ARRAYS
+    image, version = _decode_rgb(data, info, short_side, bits)  # also checks that the data is complete
+    deep = read_samples(data) if form.bits == 16 or form.channels == 4 else None
+    if deep is not None and (form.channels != 4 or deep.shape[2] == 4):
+        used = bits_in_use(deep, info.depth, bits)
+        if deep.shape[2] == 4 and form.channels != 4:
+            deep, used = without_fourth(deep, used, transparent=info.transparent), 16
+        return to_format(deep, form, used), version
+    found = read_four_channels(data) if form.channels == 4 else image
+    if found is None:
+        raise ImageError(_describe_undecoded(info))
+    return to_format(found, form, used=8), version
+
+
+def _decode_rgb(data: bytes, info: ImageInfo, short_side: int | None, bits: int | None) -> tuple[Pixels, str]:
+    """(RGB (H, W, 3) uint8 before the EXIF orientation, decoder version)."""
+    image = _decode_opencv(data, info, short_side)
     deep = None
     if image is not None:
         deep = apply_depth(data, image, info.depth, transparent=info.transparent, bits=bits)
     if deep is not None:
-        image, version = deep, DECODER_BY_DEPTH
-    elif image is not None and info.transparent:
+        return deep, DECODER_BY_DEPTH
+    if image is not None and info.transparent:
         image = _decode_transparent(data)
     if image is None:
         raise ImageError(_describe_undecoded(info))
-    if info.orientation in EXIF_TRANSFORMS:
-        image = EXIF_TRANSFORMS[info.orientation](image)
-    return shrink(np.ascontiguousarray(image), short_side, of=(info.height, info.width)), version
+    return image, DECODER
 
 
 def _describe_undecoded(info: ImageInfo) -> str:
@@ -208,7 +300,7 @@ def _decode_transparent(data: bytes) -> Pixels | None:
 
 
 def shrink(image: Pixels, short_side: int | None, *, of: tuple[int, int] | None = None) -> Pixels:
-    """Scale an image (H, W, 3) down to `short_side`, by area averaging; return it as is if smaller or None.
+    """Scale an image (H, W, C) down to `short_side`, by area averaging; return it as is if smaller or None.
 
     of: (height, width) before reduced decoding, which rounds both up; they give the aspect.
     """
@@ -217,4 +309,4 @@ def shrink(image: Pixels, short_side: int | None, *, of: tuple[int, int] | None 
         return image
     scale = short_side / min(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return resized(image, size, cv2.INTER_AREA)

@@ -6,6 +6,8 @@ that dark ones of the same camera stay dark, or of a single image. Images that u
 """
 
 import io
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,12 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from kagglepipe.images.pixel_table import USUAL_BITS, read_image_bytes
+from kagglepipe.images.pixel_table import LARGEST, NPY, USUAL_BITS, read_array, read_array_header, read_image_bytes
 
 BITS_PER_SAMPLE, MAX_SAMPLE_VALUE = 258, 281  # tags of TIFF
-MAY_BE_16_BIT = (b"II*\0", b"MM\0*", b"P2", b"P3", b"P5", b"P6", b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51")  # first bytes
+MAY_BE_16_BIT = (  # first bytes
+    b"II*\0", b"MM\0*", b"P2", b"P3", b"P5", b"P6", b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51", NPY,
+)  # fmt: skip
 
-Pixels = NDArray[np.uint8]  # (H, W, 3), RGB
+GROUP = 4  # channels that OpenCV resizes in any way
+FOURTH_CHANNEL = ("RGBA", "RGBa", "RGBX", "LA", "La", "PA")  # Pillow's modes of files that have one
+GREY = ("1", "L", "I", "F")  # beginnings of Pillow's modes with one channel
+ARRAY_MODE = "channels"  # "5 channels": mode of an array, where Pillow has no word for it
+
+Pixels = NDArray[Any]  # (H, W, C) uint8 or uint16; RGB unless a `PixelFormat` says otherwise
 Samples = NDArray[np.unsignedinteger[Any]]  # (H, W, channels)
 
 
@@ -97,6 +106,8 @@ def estimate_used_bits(path: Path) -> int | None:
         if not (head.startswith(MAY_BE_16_BIT) or (head[1:4] == b"PNG" and head[24:25] == b"\x10")):
             return None
         data = read_image_bytes(path)
+        if (header := read_array_header(data)) is not None:
+            return bits_in_use(read_array(data), EIGHT_BITS, None) if header.bits == 16 else None
         with Image.open(io.BytesIO(data)) as image:
             depth = read_depth(data, image)
     except Exception:  # of damage, Pillow's readers raise anything
@@ -112,6 +123,37 @@ def _decode_16_bit(data: bytes) -> Samples | None:
     if samples is None or samples.dtype != np.uint16:
         return None
     return samples.reshape(*samples.shape[:2], -1)
+
+
+def read_samples(data: bytes) -> Samples | None:
+    """Decode to samples (H, W, channels) uint16, colours as RGB; None if it has no 16 bits or cannot be decoded."""
+    samples = _decode_16_bit(data)
+    if samples is None or samples.shape[2] < 3:
+        return samples
+    return samples[..., [2, 1, 0, *range(3, samples.shape[2])]]
+
+
+def read_four_channels(data: bytes) -> Pixels | None:
+    """Decode to RGB and the file's fourth channel, (H, W, 4) uint8, by Pillow, alpha not applied; None if it fails."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data)) as image:
+                return np.asarray(image if image.mode in ("RGBA", "RGBX") else image.convert("RGBA"))
+    except Exception:  # of damage, Pillow raises anything; the caller turns None into an ImageError
+        return None
+
+
+def without_fourth(samples: Samples, used: int, *, transparent: bool) -> Samples:
+    """Scale colours of (H, W, 4) that use some bits to 16, (H, W, 3); what is `transparent` by the fourth is white."""
+    colour = (samples[..., :3] << (16 - used)).astype(np.uint64)
+    alpha = samples[..., 3:].astype(np.uint64) if transparent else np.uint64(LARGEST)
+    return ((colour * alpha + LARGEST * (LARGEST - alpha) + LARGEST // 2) // LARGEST).astype(np.uint16)
+
+
+def bits_in_use(samples: Samples, depth: SampleDepth, bits: int | None) -> int:
+    """Used bits of samples of uint8, or of uint16 by header, collection (`bits`) or maximum."""
+    return 8 if samples.dtype == np.uint8 else _used_bits(int(samples.max()), depth.used, bits)
 
 
 def apply_depth(
@@ -173,3 +215,109 @@ def _to_rgb(samples: Pixels) -> Pixels:
 def _whiten(pixels: Pixels, clear: NDArray[np.bool_]) -> Pixels:
     """Make the pixels of a mask (H, W) white."""
     return np.where(clear[..., None], np.uint8(255), pixels)
+
+
+# --- other channels than RGB ---------------------------------------------------------------------------------------
+
+
+class ChannelsError(ValueError):
+    """A file has other channels than were asked for; the message goes on from the file's name."""
+
+
+@dataclass(frozen=True)
+class PixelFormat:
+    """Decoded images are (H, W, channels).
+
+    channels: 1 is grey, 3 RGB, 4 RGB with the file's alpha or fourth band; any other number must be the file's. bits: 8
+    for uint8 with white at 255, 16 for uint16 with white at 65535.
+    """
+
+    channels: int = 3
+    bits: int = 8
+
+    @property
+    def dtype(self) -> type[np.unsignedinteger[Any]]:
+        """Of the samples."""
+        return np.uint8 if self.bits == 8 else np.uint16
+
+    @property
+    def bytes(self) -> int:
+        """Of a pixel."""
+        return self.channels * self.bits // 8
+
+    @property
+    def suffix(self) -> str:
+        """End of the names of caches: empty for RGB of 8 bits.
+
+        >>> PixelFormat().suffix, PixelFormat(5).suffix, PixelFormat(1, 16).suffix
+        ('', '-5-channels', '-1-channels-16-bits')
+        """
+        channels = "" if self.channels == 3 else f"-{self.channels}-channels"
+        return channels + ("" if self.bits == 8 else f"-{self.bits}-bits")
+
+
+RGB = PixelFormat()
+
+
+def channels_of(mode: str) -> int:
+    """Number of channels of a file with this mode of Pillow's, or of an array.
+
+    >>> [channels_of(mode) for mode in ("L", "I;16", "RGB", "P", "RGBA", "13 channels")]
+    [1, 1, 3, 3, 4, 13]
+    """
+    if mode.endswith(ARRAY_MODE):
+        return int(mode.split()[0])
+    return 4 if mode in FOURTH_CHANNEL else 1 if mode.split(";")[0] in GREY else 3
+
+
+def check_channels(mode: str, form: PixelFormat) -> None:
+    """Raise ChannelsError unless a file of this mode can be decoded to `form`.
+
+    Grey and colours are converted to one another, as is alpha, over white; channels are not made up, nor left out.
+    """
+    found, needed = channels_of(mode), form.channels
+    is_picture = not mode.endswith(ARRAY_MODE) or found in (1, 3)
+    if found == needed or (is_picture and needed in (1, 3)):
+        return
+    noun = "channel" if found == 1 else "channels"
+    raise ChannelsError(f"has {found} {noun}, model.in_chans={needed} needs {needed}: type model.in_chans={found}")
+
+
+def to_format(samples: Pixels, form: PixelFormat, used: int) -> Pixels:
+    """Convert samples (H, W, N) of uint8 or uint16 to `form`: bits are scaled, grey is repeated, colours are averaged.
+
+    used: bits of a uint16 sample that are in use; the highest of them becomes the highest of the result.
+    """
+    samples = scaled_bits(samples, form.bits, used)
+    if samples.shape[2] == form.channels:
+        return samples
+    if form.channels == 1:  # by BT.601, as Pillow's mode L
+        return cv2.cvtColor(np.ascontiguousarray(samples), cv2.COLOR_RGB2GRAY)[..., None]
+    assert samples.shape[2] == 1
+    return np.repeat(samples[..., :1], form.channels, axis=2)
+
+
+def scaled_bits(samples: Pixels, bits: int, used: int) -> Pixels:
+    """Scale samples of uint8, or of uint16 that use some bits, to `bits`, 8 or 16.
+
+    >>> [int(scaled_bits(np.full(1, 4095, np.uint16), bits, used=12)[0]) for bits in (8, 16)]
+    [255, 65520]
+    """
+    if samples.dtype == np.uint8:
+        return samples if bits == 8 else samples.astype(np.uint16) * 257
+    return (samples >> (used - 8)).astype(np.uint8) if bits == 8 else samples << (16 - used)
+
+
+def as_picture(image: Pixels) -> Pixels:
+    """Convert an image (H, W, C) of any format to one to look at, (H, W, 3) uint8: its first three channels, or one."""
+    kept = image[..., : 3 if image.shape[2] >= 3 else 1]
+    return to_format(kept, RGB, used=16)
+
+
+def resized(image: Pixels, size: tuple[int, int], interpolation: int) -> Pixels:
+    """Resize an image (H, W, C) to `size` (width, height) by OpenCV, GROUP channels at a time -> (height, width, C)."""
+    if image.shape[2] <= GROUP:
+        return cv2.resize(image, size, interpolation=interpolation).reshape(size[1], size[0], -1)
+    groups = (np.ascontiguousarray(image[..., first : first + GROUP]) for first in range(0, image.shape[2], GROUP))
+    parts = [cv2.resize(group, size, interpolation=interpolation).reshape(size[1], size[0], -1) for group in groups]
+    return np.concatenate(parts, axis=2)

@@ -1,20 +1,27 @@
-"""Images in the rows of a CSV: row 12 of `train.csv` is the virtual file `train.csv/12.pgm`.
+"""Images that are numbers: rows of a CSV, NumPy's arrays, TIFFs of many channels by tifffile (extra `multispectral`).
+
+In the rows of a CSV: row 12 of `train.csv` is the virtual file `train.csv/12.pgm`.
 
 PGM and PPM are the simplest formats of images, so whatever reads files reads rows as well.
 """
 
+import io
+import math
 import re
 import threading
+import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from kagglepipe.competitions.item_tables import pixel_columns, read_header
 from kagglepipe.errors import UserError
@@ -26,6 +33,14 @@ LARGEST = np.iinfo(np.uint16).max
 CHUNK_ROWS = 4096  # rows that pandas parses at a time: it takes several times the memory of the numbers
 PLANES_ARE_SMOOTHER = 0.7  # of the vertical differences between interleaved colours
 NEEDED = "give whole numbers from 0 to 65535, or fractions of 1"
+NPY = b"\x93NUMPY"
+TIFF = (b"II*\0", b"MM\0*")
+SAMPLES_PER_PIXEL, PHOTOMETRIC = 277, 262  # tags of TIFF
+GREYS = (0, 1)  # photometric interpretations: white is zero, black is zero
+MAX_BYTES = 2 * 10**9  # of one decoded image
+
+Samples = NDArray[np.unsignedinteger[Any]]  # (H, W, C) uint8 or uint16
+MOST_CHANNELS = 128  # of OpenCV's pictures
 _lock = threading.Lock()  # threads that ask for the first image at once parse one table
 
 
@@ -210,3 +225,120 @@ def _table(path: Path) -> tuple[Pixels, int]:
 def _parsed(path: Path, _mtime_ns: int, _size: int) -> tuple[Pixels, int]:
     images = read_pixels(path)
     return images, 2 ** next(bits for bits in USUAL_BITS if images.max() < 2**bits) - 1
+
+
+# --- arrays of any number of channels ------------------------------------------------------------------------------
+
+
+class ArrayHeader(NamedTuple):
+    """Height, width and channels of an array, the bits of a sample, and the file's format."""
+
+    height: int
+    width: int
+    channels: int
+    bits: int
+    format: str
+
+
+def read_array_header(data: bytes) -> ArrayHeader | None:
+    """Read the header of an array; None for any other file. Raises ValueError, with the reason, for an unusable one."""
+    found = _opened(data)
+    if found is None:
+        return None
+    shape, dtype, format, _ = found
+    return ArrayHeader(*_in_order(shape), 8 * dtype.itemsize, format)
+
+
+def read_array(data: bytes) -> Samples:
+    """Read an array as (H, W, C) uint8 or uint16. Raises ValueError as `read_array_header`, and for damaged data."""
+    found = _opened(data)
+    if found is None:
+        raise ValueError("it is no array")
+    shape, dtype, format, read = found
+    try:
+        values = read().reshape(shape).astype(dtype.newbyteorder("="), copy=False)
+    except Exception as error:  # of damage, tifffile raises anything
+        raise ValueError(f"damaged or truncated: its {format} data cannot be read ({_short(error)})") from error
+    values = values[..., None] if values.ndim == 2 else values
+    height, width, channels = _in_order(shape)
+    return np.ascontiguousarray(values if values.shape == (height, width, channels) else values.transpose(1, 2, 0))
+
+
+def _opened(data: bytes) -> tuple[tuple[int, ...], np.dtype[Any], str, Callable[[], NDArray[Any]]] | None:
+    """(shape, dtype, format, a function that reads the values), checked; None for other files."""
+    if data.startswith(NPY):
+        found = _open_npy(data)
+    elif data.startswith(TIFF) and (samples := _samples_per_pixel(data)):
+        found = _open_tiff(data, samples)
+    else:
+        return None
+    shape, dtype, format, _ = found
+    if dtype.newbyteorder("=") not in (np.uint8, np.uint16):
+        raise ValueError(f"its {format} values are {dtype.name}, whose range is unknown: save them as uint8 or uint16")
+    if len(shape) not in (2, 3) or 0 in shape:
+        raise ValueError(f"its {format} has the shape {shape}: an image is (H, W), (H, W, C) or (C, H, W)")
+    if (channels := _in_order(shape)[2]) > MOST_CHANNELS:
+        raise ValueError(f"it has {channels} channels; the limit is {MOST_CHANNELS}")
+    if math.prod(shape) * dtype.itemsize > MAX_BYTES:
+        raise ValueError(f"its {format} holds {shape} values; the limit is {MAX_BYTES // 10**9} GB")
+    return found
+
+
+def _in_order(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """(height, width, channels) of an array: channels are last, unless the first axis is shorter than the last.
+
+    >>> _in_order((64, 48, 5)), _in_order((5, 64, 48)), _in_order((64, 48))
+    ((64, 48, 5), (64, 48, 5), (64, 48, 1))
+    """
+    if len(shape) == 2:
+        return shape[0], shape[1], 1
+    if shape[0] < shape[2]:
+        return shape[1], shape[2], shape[0]
+    return shape[0], shape[1], shape[2]
+
+
+def _open_npy(data: bytes) -> tuple[tuple[int, ...], np.dtype[Any], str, Callable[[], NDArray[Any]]]:
+    stream = io.BytesIO(data)
+    try:
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(stream)
+    except Exception as error:  # numpy evaluates the header: a damaged one raises anything
+        raise ValueError(f"damaged header ({_short(error)})") from error
+    return shape, dtype, "NPY", lambda: np.load(io.BytesIO(data), allow_pickle=False)
+
+
+def _samples_per_pixel(data: bytes) -> int:
+    """Channels of a TIFF that only tifffile reads: more than four, or more than two without a colour space; else 0."""
+    try:
+        stream = io.BytesIO(data)
+        directory = ImageFileDirectory_v2(stream.read(8))
+        stream.seek(directory.next)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damage, which the reader reports
+            directory.load(stream)
+        samples = int(directory.get(SAMPLES_PER_PIXEL, 1))
+        return samples if samples > (2 if directory.get(PHOTOMETRIC) in GREYS else 4) else 0
+    except Exception:  # of damage, Pillow raises anything; its own reader reports why
+        return 0
+
+
+def _open_tiff(data: bytes, samples: int) -> tuple[tuple[int, ...], np.dtype[Any], str, Callable[[], NDArray[Any]]]:
+    if find_spec("tifffile") is None:
+        raise ValueError(
+            f"it is a TIFF of {samples} channels: type pip install 'kagglepipe[multispectral]', or save it as .npy"
+        )
+    import tifffile
+
+    try:
+        file = tifffile.TiffFile(io.BytesIO(data))
+        page, pages = file.pages[0], len(file.pages)
+    except Exception as error:  # of damage, tifffile raises anything
+        raise ValueError(f"damaged header ({_short(error)})") from error
+    if pages > 1:
+        raise ValueError(f"it is a multi-page TIFF ({pages} pages): one still picture is needed, save the one meant")
+    return tuple(page.shape), np.dtype(page.dtype), "TIFF", page.asarray
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:100] or type(error).__name__

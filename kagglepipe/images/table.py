@@ -49,7 +49,7 @@ from kagglepipe.images.decode import (
     ImageError,
     ImageInfo,
     Pixels,
-    decode_with_version,
+    decode_picture,
     inspect,
 )
 from kagglepipe.images.depth import estimate_used_bits
@@ -236,7 +236,7 @@ def _open(
         facts = inspect(data, max_side=max_side)
         if not is_settled and facts.depth.bits >= 16 and facts.depth.used is None:
             raise DepthError
-        image, decoder = decode_with_version(data, facts, short_side=LOOK_SIDE, bits=bits)
+        image, decoder = decode_picture(data, facts, short_side=LOOK_SIDE, bits=bits)
     except ImageError as error:
         if not is_settled and estimate_used_bits(path) is not None:
             raise DepthError from error

@@ -6,22 +6,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import cv2
+import numpy as np
 
 from kagglepipe.images.decode import Pixels
+from kagglepipe.images.depth import resized
 
 if TYPE_CHECKING:
     from kagglepipe.images.augment import Transform
 
 
 class Images(Protocol):
-    """Decoded images by row: (H, W, 3) uint8, such as a `PixelReader` or a list."""
+    """Decoded images by row: (H, W, C) uint8 or uint16, such as a `PixelReader` or a list."""
 
     def __getitem__(self, row: int, /) -> Pixels: ...
 
 
 @dataclass(frozen=True)
 class Views:
-    """Square views of images: `views[row, view]` is (size, size, 3) uint8.
+    """Square views of images: `views[row, view]` is (size, size, C), of the type of the images.
 
     View 0 is clean; view n > 0 is augmented, drawn only by (seed, n, id). Without a transform every view is clean.
     size, crop, crop_pct: as in `clean_view`. ids: of the rows, needed by augmented views.
@@ -40,7 +42,7 @@ class Views:
         return self.apply(self.images[row], view, self.ids[row] if self.ids else "")
 
     def apply(self, image: Pixels, view: int = 0, id: str = "") -> Pixels:
-        """Make view number `view` (size, size, 3) of an image (H, W, 3), such as a frame of a video."""
+        """Make view number `view` (size, size, C) of an image (H, W, C), such as a frame of a video."""
         if view == 0 or self.transform is None or self.transform.policy == "none":
             return clean_view(image, self.size, crop=self.crop, crop_pct=self.crop_pct)
         return self.transform(image, self.seed, view, id)
@@ -52,7 +54,7 @@ def draw_seed(seed: int, epoch: int, id: str) -> int:
 
 
 def clean_view(image: Pixels, size: int, *, crop: str = "squash", crop_pct: float = 1.0) -> Pixels:
-    """Make the clean view (size, size, 3) of an image (H, W, 3).
+    """Make the clean view (size, size, C) of an image (H, W, C).
 
     crop: `squash` shows the whole image, its aspect given up; `center` scales the short side to size / crop_pct
         and cuts the middle; `border` scales the long side to `size` and fills the rest with grey.
@@ -66,24 +68,23 @@ def clean_view(image: Pixels, size: int, *, crop: str = "squash", crop_pct: floa
         return middle(resize(image, scaled, scaled), size)
     scale = size / max(height, width)
     image = resize(image, max(1, round(width * scale)), max(1, round(height * scale)))
-    down, right = size - image.shape[0], size - image.shape[1]
-    grey = (127, 127, 127)
-    return cv2.copyMakeBorder(
-        image, down // 2, down - down // 2, right // 2, right - right // 2, cv2.BORDER_CONSTANT, value=grey
-    )
+    top, left = (size - image.shape[0]) // 2, (size - image.shape[1]) // 2
+    square = np.full((size, size, image.shape[2]), np.iinfo(image.dtype).max // 2, image.dtype)  # grey
+    square[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return square
 
 
 def middle(image: Pixels, side: int) -> Pixels:
-    """Crop the middle square (side, side, 3) of an image (H, W, 3)."""
+    """Crop the middle square (side, side, C) of an image (H, W, C)."""
     top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
     return image[top : top + side, left : left + side]
 
 
 def resize(image: Pixels, width: int, height: int) -> Pixels:
-    """Resize to (height, width, 3): INTER_AREA where it shrinks, then bicubic where it grows, each side on its own."""
+    """Resize to (height, width, C): INTER_AREA where it shrinks, then bicubic where it grows, each side on its own."""
     small_width, small_height = min(width, image.shape[1]), min(height, image.shape[0])
     if (small_width, small_height) != (image.shape[1], image.shape[0]):
-        image = cv2.resize(image, (small_width, small_height), interpolation=cv2.INTER_AREA)
+        image = resized(image, (small_width, small_height), cv2.INTER_AREA)
     if (width, height) != (small_width, small_height):
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
+        image = resized(image, (width, height), cv2.INTER_CUBIC)
     return image

@@ -1,16 +1,18 @@
 """Image classifier: a timm backbone, RMS-normalised features, one linear layer.
 
-Inputs are uint8 and channels last, as decoded, and are normalised on the device: a quarter of the bytes to transfer, in
-the memory format of the fastest convolutions.
+Inputs are uint8, or uint16, and channels last, as decoded, and are normalised on the device: a quarter of the bytes to
+transfer, in the memory format of the fastest convolutions.
 """
 
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import timm
 import torch
 from torch import Tensor, nn
@@ -18,6 +20,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from kagglepipe.errors import UserError
+from kagglepipe.images.depth import RGB, PixelFormat
 from kagglepipe.images.views import Images, Views
 from kagglepipe.models.weights import Weights, check_model, load_weights, quiet_hub
 
@@ -28,7 +31,8 @@ FOLDING_TOLERANCE = 1e-3  # of the largest feature: far above rounding, far belo
 class Preprocessing:
     """Preprocessing of images: resize and crop as in `images.views`, then (x / 255 − mean) / std per channel.
 
-    short_side: pixels of the short side to which files are decoded first, as in the pixel cache.
+    mean, std: (C,) of the channels. short_side: pixels of the short side to which files are decoded first, as in the
+    pixel cache. bits: of a sample; of 16 white is 65535.
     """
 
     size: int
@@ -37,14 +41,22 @@ class Preprocessing:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     short_side: int
+    bits: int = field(default=8, repr=False)  # features and compiled networks of 8 bits are found by this text
+
+    @property
+    def form(self) -> PixelFormat:
+        """Format of the images."""
+        return PixelFormat(len(self.mean), self.bits)
 
     def views(self, images: Images = (), **options: Any) -> Views:
         """Views of images in this size and crop; options: `ids`, `transform`, `seed` of `Views`."""
         return Views(images, self.size, self.crop, self.crop_pct, **options)
 
 
-def make_backbone(name: str, weights: Weights, *, kwargs: dict[str, Any], cache_dir: Path) -> nn.Module:
-    """Make a timm model without its classifier and load `weights`.
+def make_backbone(
+    name: str, weights: Weights, *, kwargs: dict[str, Any], cache_dir: Path, channels: int = RGB.channels
+) -> nn.Module:
+    """Make a timm model of `channels` without its classifier and load `weights`, adapted as timm does.
 
     kwargs: of `timm.create_model`. Raises UserError for an unknown model, kwargs that it does not take, or a hub that
     does not answer.
@@ -52,7 +64,7 @@ def make_backbone(name: str, weights: Weights, *, kwargs: dict[str, Any], cache_
     check_model(name)
     try:
         with quiet_hub() if weights.kind == "hub" else nullcontext():
-            backbone: nn.Module = timm.create_model(name, pretrained=weights.kind == "hub", num_classes=0, **kwargs)
+            backbone = untrained_backbone(name, kwargs, channels, pretrained=weights.kind == "hub")
     except TypeError as error:
         raise UserError(f"model.kwargs={kwargs} do not fit {name}: {error}") from error
     except Exception as error:
@@ -68,8 +80,19 @@ def make_backbone(name: str, weights: Weights, *, kwargs: dict[str, Any], cache_
     return backbone
 
 
-def preprocessing_of(backbone: nn.Module, *, image_size: int | None, crop: str, short_side: int) -> Preprocessing:
+def untrained_backbone(name: str, kwargs: dict[str, Any], channels: int, *, pretrained: bool = False) -> nn.Module:
+    """Make a timm model without its classifier that takes images of `channels`; pretrained: with the hub's weights."""
+    inputs = {} if channels == RGB.channels else {"in_chans": channels}
+    backbone: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0, **inputs, **kwargs)
+    return backbone
+
+
+def preprocessing_of(
+    backbone: nn.Module, *, image_size: int | None, crop: str, short_side: int, form: PixelFormat = RGB
+) -> Preprocessing:
     """Make the preprocessing from timm's data configuration of a model; image_size: None for the model's own.
+
+    form: of the images that the model was made for.
 
     Raises UserError for an `image_size` that the model does not take, such as most transformers.
     """
@@ -77,19 +100,30 @@ def preprocessing_of(backbone: nn.Module, *, image_size: int | None, crop: str, 
     own = int(data["input_size"][-1])
     size = image_size or own
     if size != own:
-        _check_size(backbone, size, own)
+        _check_size(backbone, size, own, form.channels)
     crop_pct = float(data["crop_pct"]) if crop == "center" else 1.0
-    mean, std = tuple(map(float, data["mean"])), tuple(map(float, data["std"]))
-    return Preprocessing(size, crop, crop_pct, mean, std, short_side)
+    mean, std = (channel_values(tuple(map(float, data[name])), form.channels) for name in ("mean", "std"))
+    return Preprocessing(size, crop, crop_pct, mean, std, short_side, form.bits)
 
 
-def _check_size(backbone: nn.Module, size: int, own: int) -> None:
+def channel_values(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    """Convert values of red, green and blue to those of other channels, as `timm.models.adapt_input_conv` does weights.
+
+    Their mean for one channel; repeated for more than three, so that the fourth channel has red's.
+
+    >>> channel_values((0.25, 0.5, 0.75), 1), channel_values((0.25, 0.5, 0.75), 5)
+    ((0.5,), (0.25, 0.5, 0.75, 0.25, 0.5))
+    """
+    return (sum(values) / len(values),) if channels == 1 else tuple(islice(cycle(values), channels))
+
+
+def _check_size(backbone: nn.Module, size: int, own: int, channels: int) -> None:
     """Raise UserError unless the backbone, made for `own` pixels a side, takes images of `size`."""
     parameter, was_training = next(backbone.parameters()), backbone.training
     backbone.eval()
     try:
         with torch.no_grad():
-            backbone(torch.zeros(1, 3, size, size, dtype=parameter.dtype, device=parameter.device))
+            backbone(torch.zeros(1, channels, size, size, dtype=parameter.dtype, device=parameter.device))
     except (AssertionError, RuntimeError, ValueError) as error:
         raise UserError(
             f"this network is made for images of {own} pixels and does not take {size} ({str(error).rstrip('.')}): "
@@ -100,7 +134,7 @@ def _check_size(backbone: nn.Module, size: int, own: int) -> None:
 
 
 class Classifier(nn.Module):
-    """Classify images (B, S, S, 3) uint8 -> logits (B, C).
+    """Classify images (B, S, S, channels) of uint8 or uint16 -> logits (B, C).
 
     Features are divided by their root mean square, image by image: brightness and sharpness of a photo scale all of
     its features, and a linear head would take that for evidence.
@@ -113,14 +147,15 @@ class Classifier(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.preprocessing = preprocessing
-        self.register_buffer("mean", torch.tensor(preprocessing.mean) * 255, persistent=False)
-        self.register_buffer("std", torch.tensor(preprocessing.std) * 255, persistent=False)
+        white = np.iinfo(preprocessing.form.dtype).max
+        self.register_buffer("mean", torch.tensor(preprocessing.mean) * white, persistent=False)
+        self.register_buffer("std", torch.tensor(preprocessing.std) * white, persistent=False)
         self.head = nn.Linear(feature_size(backbone), classes)
 
     def features(self, images: Tensor) -> Tensor:
-        """Encode images (B, S, S, 3) uint8 -> (B, F) float32, root mean square 1 in each row."""
+        """Encode images (B, S, S, channels) -> (B, F) float32, root mean square 1 in each row."""
         x = (images.to(self.mean.dtype) - self.mean) / self.std
-        x = x.permute(0, 3, 1, 2)  # (B, 3, H, W), still channels last in memory
+        x = x.permute(0, 3, 1, 2)  # (B, channels, H, W), still channels last in memory
         x = self.backbone(x.to(next(self.backbone.parameters()).dtype))
         return F.rms_norm(x.float(), x.shape[1:], eps=1e-12)
 
@@ -144,8 +179,10 @@ def for_inference(model: Classifier, dtype: torch.dtype) -> Classifier:
     can do (Jacob et al. 2018, section 3.2). On a CPU EfficientNet-Lite is half as fast again.
     """
     ready = copy.deepcopy(model).eval().requires_grad_(False)
-    size = model.preprocessing.size
-    example = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0)).to(model.head.weight.device)
+    size, channels = model.preprocessing.size, model.preprocessing.form.channels
+    example = torch.randn(1, channels, size, size, generator=torch.Generator().manual_seed(0)).to(
+        model.head.weight.device
+    )
     ready.backbone = fold_batch_norms(ready.backbone, example).to(dtype=dtype, memory_format=torch.channels_last)
     return ready
 
@@ -168,8 +205,8 @@ def full_float32() -> Iterator[None]:
 def fold_batch_norms(backbone: nn.Module, example: Tensor) -> nn.Module:
     """Fold every batch norm whose input is the output of a convolution.
 
-    The pairs are observed in a forward pass of `example` (1, 3, H, W). If the folded network gives other features, the
-    backbone is returned unchanged.
+    The pairs are observed in a forward pass of `example` (1, channels, H, W). If the folded network gives other
+    features, the backbone is returned unchanged.
     """
     pairs, before = _observe(backbone, example)
     folded = copy.deepcopy(backbone)

@@ -224,8 +224,11 @@ def write_tensors(path: Path, tensors: Mapping[str, "torch.Tensor"], metadata: d
 
 
 def load_backbone(backbone: "nn.Module", tensors: Mapping[str, "torch.Tensor"], where: str) -> None:
-    """Load `tensors` by name, ignoring those that the network lacks. where: their file, for the UserError."""
-    own = backbone.state_dict()
+    """Load `tensors` by name, ignoring those that the network lacks. where: their file, for the UserError.
+
+    The first layer of RGB weights is adapted to a network of other channels.
+    """
+    own, tensors = backbone.state_dict(), adapted(tensors, backbone)
     missing = sorted(set(own) - set(tensors))
     unlike = [name for name in own if name in tensors and own[name].shape != tensors[name].shape]
     if missing or unlike:
@@ -236,6 +239,21 @@ def load_backbone(backbone: "nn.Module", tensors: Mapping[str, "torch.Tensor"], 
             f"{where} does not fit this network: {len(missing) + len(unlike)} tensors differ, as {some}{instead}"
         )
     backbone.load_state_dict({name: tensors[name] for name in own})
+
+
+def adapted(tensors: Mapping[str, "torch.Tensor"], backbone: "nn.Module") -> Mapping[str, "torch.Tensor"]:
+    """Adapt the first convolution of RGB weights to the channels of a timm model, as timm does with the hub's.
+
+    Summed over red, green and blue for one channel; else repeated, and scaled by 3 / channels.
+    """
+    from timm.models import adapt_input_conv
+
+    own = backbone.state_dict()
+    first = getattr(backbone, "default_cfg", {}).get("first_conv") or ()
+    names = [f"{name}.weight" for name in ((first,) if isinstance(first, str) else first)]
+    unlike = [name for name in names if name in tensors and name in own and own[name].shape != tensors[name].shape]
+    fitting = [name for name in unlike if own[name].dim() == 4 and tensors[name].shape[1] == 3]
+    return {**tensors, **{name: adapt_input_conv(own[name].shape[1], tensors[name]) for name in fitting}}
 
 
 def _convert_bundled(backbone: "nn.Module", name: str, weights: Weights, path: Path) -> None:
@@ -254,8 +272,10 @@ def _convert_bundled(backbone: "nn.Module", name: str, weights: Weights, path: P
         )
     values = list(torch.load(weights.path, weights_only=True, map_location="cpu").values())
     own = backbone.state_dict()  # all but the classifier's last two
-    if len(values) != len(own) + 2 or any(a.shape != b.shape for a, b in zip(own.values(), values, strict=False)):
+    tensors = dict(zip(own, values, strict=False))
+    fitted = adapted(tensors, backbone)
+    if len(values) != len(own) + 2 or any(own[name].shape != fitted[name].shape for name in own):
         raise UserError(
             f"the bundled weights of {name} do not fit this network (model.kwargs alter it): type model.weights=none"
         )
-    write_tensors(path, dict(zip(own, values, strict=False)))
+    write_tensors(path, tensors)

@@ -8,7 +8,7 @@ import pandas as pd
 from PIL import Image, ImageDraw
 
 from kagglepipe.errors import UserError
-from kagglepipe.images.decode import Pixels, decode
+from kagglepipe.images.decode import Pixels, decode_picture, inspect
 from kagglepipe.images.pixel_table import read_image_bytes
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.reports.plots import INK, PAPER, Tile, draw_sheet
@@ -52,12 +52,13 @@ def _empty() -> Tile:
 def _picture(path: Path, competition: CompetitionOptions) -> Pixels:
     """An image (H, W, 3), the frame in the middle of a video, or the curves of a series."""
     if competition.kind == "image":
-        return decode(read_image_bytes(path), short_side=SIDE)
+        data = read_image_bytes(path)
+        return decode_picture(data, inspect(data), short_side=SIDE)[0]
     if competition.kind == "video":
         from kagglepipe.sequences.video import sample_frames
-        from kagglepipe.sequences.video_info import inspect
+        from kagglepipe.sequences.video_info import inspect as inspect_video
 
-        info = inspect(path)
+        info = inspect_video(path)
         middle = info.seconds / 2
         frames = sample_frames(path, rate=25, start=middle, end=middle + 0.1, resize=SIDE, info=info)
         return next(pixels for _, pixels in frames)

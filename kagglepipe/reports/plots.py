@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from kagglepipe.errors import UserError
 from kagglepipe.files import atomic
 from kagglepipe.images.decode import Pixels
+from kagglepipe.images.depth import as_picture
 from kagglepipe.images.views import clean_view
 from kagglepipe.predictions.frame import labels, scorable
 from kagglepipe.predictions.tasks import task_of_truth
@@ -26,7 +27,7 @@ GAP = 6
 
 @dataclass(frozen=True)
 class Tile:
-    """One image of a sheet: (H, W, 3) uint8, caption of one or more lines, RGB colour of the caption."""
+    """One image of a sheet: (H, W, C), caption of one or more lines, RGB colour of the caption."""
 
     image: Pixels
     caption: str = ""
@@ -44,7 +45,7 @@ def draw_sheet(path: Path, tiles: Sequence[Tile], *, columns: int, title: str, s
     pen.text((GAP, 5), title, INK, heading)
     for number, tile in enumerate(tiles):
         left, top = GAP + number % columns * cell[0], 30 + number // columns * cell[1]
-        sheet.paste(Image.fromarray(fit_square(tile.image, side)), (left, top))
+        sheet.paste(Image.fromarray(fit_square(as_picture(tile.image), side)), (left, top))
         text = "\n".join(fit_text(line, font, side) for line in tile.caption.split("\n"))
         pen.multiline_text((left, top + side + 1), text, tile.colour, font, spacing=2)
     with atomic(path) as temporary:

@@ -128,8 +128,9 @@ def make_learner(config: Config, dataset: "Dataset") -> "Learner":
     options = learner_options(config)
     (make_deterministic if options.training.deterministic else use_fast_kernels)()
     runtime = Runtime(
-        inference_backend(config), config.features_dir, config.weights_dir, config.pixels_dir(options.short_side),
-        config.pixels_limit, config.workers, config.prepare.max_side,
+        inference_backend(config), config.features_dir, config.weights_dir,
+        config.pixels_dir(options.short_side, options.form.suffix), config.pixels_limit, config.workers,
+        config.prepare.max_side,
     )  # fmt: skip
     if options.competition.kind == "image":
         from kagglepipe.training.image_learner import ImageLearner

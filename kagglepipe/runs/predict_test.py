@@ -40,7 +40,8 @@ Probs = NDArray[np.float64]  # (N, C)
 class Inference:
     """How networks predict present files.
 
-    backend_dir, pixels_dir: caches, of compiled networks and, for a short side, of decoded images; None for none.
+    backend_dir, pixels_dir: caches, of compiled networks and, for a short side and the suffix of a format, of decoded
+    images; None for none.
     workers: None for one a core.
     """
 
@@ -48,7 +49,7 @@ class Inference:
     engine: str
     backend_dir: Path | None
     workers: int | None
-    pixels_dir: Callable[[int], Path | None]
+    pixels_dir: Callable[[int, str], Path | None]
 
     def backend(self) -> "InferenceBackend":
         """Make the inference backend; imports torch."""
@@ -144,9 +145,9 @@ def image_probabilities(dataset: Dataset, checkpoints: "list[Checkpoint]", infer
     """Probabilities (N, C) of the test images, decoded as for the checkpoints."""
     from kagglepipe.training.inference import run_probabilities
 
-    rows, side = dataset.test, checkpoints[0].preprocessing.short_side
+    rows, side, form = dataset.test, checkpoints[0].preprocessing.short_side, checkpoints[0].preprocessing.form
     dataset = replace(dataset, bits=checkpoints[0].meta.get("bits", dataset.bits))
-    reader = image_reader(dataset, rows, side, inference.pixels_dir(side))
+    reader = image_reader(dataset, rows, side, inference.pixels_dir(side, form.suffix), form)
     return run_probabilities(
         checkpoints, reader, range(len(rows)), backend=inference.backend(), workers=inference.workers
     )

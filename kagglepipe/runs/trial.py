@@ -14,7 +14,6 @@ from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute
-from kagglepipe.images.pixel_table import read_image_bytes
 from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.predictions.uncertainty import format_two
 from kagglepipe.runs.configured import inference_backend, read_data, run_of
@@ -83,16 +82,17 @@ def latency(config: Config, dataset: Dataset, run: Run) -> float:
     """
     if config.competition.kind != "image":
         raise UserError("sweep.objectives: latency is measured for images; type seconds instead")
-    from kagglepipe.images.decode import decode
+    from kagglepipe.images.cache import image_reader
     from kagglepipe.parallel import parallel_map
     from kagglepipe.training.checkpoint import load_classifier, read_checkpoints
     from kagglepipe.training.features import encode_frames
 
-    files = dataset.paths(dataset.train)[:LATENCY_IMAGES]
     checkpoint = read_checkpoints(run.model_folders())[0]
     backend = inference_backend(config)
-    side = checkpoint.preprocessing.short_side
-    images = [decode(read_image_bytes(file), short_side=side, max_side=2**31) for file in files]
+    side, form = checkpoint.preprocessing.short_side, checkpoint.preprocessing.form
+    rows = dataset.train.head(LATENCY_IMAGES)
+    reader = image_reader(dataset, rows, side, config.pixels_dir(side, form.suffix), form)
+    images = [reader[row] for row in range(len(rows))]
     if not checkpoint.meta["shared_backbone"]:  # as in inference: nothing is cached of a tuned network
         backend = backend.uncached
     encoder = backend.encoder(load_classifier(checkpoint).to(backend.device))

@@ -33,6 +33,7 @@ def run(config: Config) -> None:
     """Write the contact sheet and the policy."""
     from kagglepipe.images.augment import Transform
     from kagglepipe.images.cache import image_reader
+    from kagglepipe.images.depth import PixelFormat
     from kagglepipe.images.paste import Backgrounds
     from kagglepipe.models.classifier import make_backbone, preprocessing_of
     from kagglepipe.reports.plots import Tile, draw_sheet
@@ -40,12 +41,15 @@ def run(config: Config) -> None:
     dataset = read_data(config)
     policy, rows = config.augmentation_policy(config.training_mode), dataset.train
     options, sheet, short_side, seed = config.model, config.augment, config.short_side, config.seed
-    backbone = make_backbone(options.name, NOWHERE, kwargs=options.kwargs, cache_dir=config.root)
-    seen = preprocessing_of(backbone, image_size=options.side, crop=options.crop, short_side=short_side)
-    reader = image_reader(dataset, rows, short_side, config.pixels_dir(short_side))
+    form = PixelFormat(options.in_chans, options.in_bits)
+    reader = image_reader(dataset, rows, short_side, config.pixels_dir(short_side, form.suffix), form)
+    backbone = make_backbone(
+        options.name, NOWHERE, kwargs=options.kwargs, cache_dir=config.root, channels=form.channels
+    )
+    seen = preprocessing_of(backbone, image_size=options.side, crop=options.crop, short_side=short_side, form=form)
     backgrounds = Backgrounds(reader, rows["id"].tolist(), rows["fold"].to_numpy(np.int64))
     mirror = config.mirror
-    transform = Transform(policy, seen.size, mirror=mirror, backgrounds=backgrounds)
+    transform = Transform(policy, seen.size, mirror=mirror, backgrounds=backgrounds, form=form)
     views = seen.views(reader, ids=rows["id"].tolist(), transform=transform, seed=seed)
     shown = np.sort(np.random.default_rng(seed).choice(len(rows), min(sheet.images, len(rows)), replace=False))
     tiles = []

@@ -37,7 +37,7 @@ def run(config: Config) -> None:
     options, workers = config.prepare, config.workers
     with locked(base_dir):
         if competition.kind == "image":
-            is_cached = config.known_short_side in (None, LOOK_SIDE)
+            is_cached = config.sees_what_prepare_decodes
             make_image_table(
                 competition, base_dir, options, workers=workers,
                 pixels_dir=config.pixels_dir(LOOK_SIDE) if is_cached else None, max_bytes=config.pixels_limit,

@@ -292,5 +292,5 @@ def draw_hardest_of(learner: "Learner", dataset: Dataset, run: Run, oof: pd.Data
     from kagglepipe.reports.plots import draw_hardest
 
     rows, side = dataset.train.set_index("id", drop=False).loc[oof["id"]], learner.options.short_side
-    reader = image_reader(dataset, rows, side, learner.runtime.pixels_dir)
+    reader = image_reader(dataset, rows, side, learner.runtime.pixels_dir, learner.options.form)
     draw_hardest(run.folder / "hardest.png", oof, dataset.classes, reader.__getitem__)

@@ -13,23 +13,25 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kagglepipe.competitions.filenames import SUFFIXES, without_dicom_copies
+from kagglepipe.competitions.filenames import IMAGES, without_dicom_copies
 from kagglepipe.competitions.item_tables import pixel_columns, pixel_suffix, read_columns, read_header, row_files
 from kagglepipe.competitions.source import check_name, find_items, list_files
 from kagglepipe.config import Config
 from kagglepipe.console import progress
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, write_bytes
+from kagglepipe.images.depth import RGB, ChannelsError, PixelFormat
 from kagglepipe.images.pixel_table import read_image_bytes
 from kagglepipe.runs.configured import best_run, inference_backend
 from kagglepipe.runs.run import Run
 from kagglepipe.text import counted, first_three
 
 if TYPE_CHECKING:
+    from kagglepipe.images.decode import Pixels
     from kagglepipe.training.backends import InferenceBackend
 
 log = logging.getLogger(__name__)
-PHOTOS = SUFFIXES["image"]
+PHOTOS = IMAGES
 TABLES = (".csv", ".csv.gz", ".csv.zip")  # of pixels, an image in each row
 SHOWN_ROWS = 10  # in the log
 NOUNS = {"image": ("photos", "PHOTO"), "video": ("clips", "CLIP"), "series": ("series", "FILE"),
@@ -116,7 +118,7 @@ def rows_as_files(table: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class Photos:
-    """Photos that are decoded on access: (H, W, 3). bad: file -> reason, of a black picture in its place.
+    """Photos that are decoded on access: (H, W, C). bad: file -> reason, of a black picture in its place.
 
     Raises UserError for the first unreadable file unless `skip_bad`.
     """
@@ -127,20 +129,25 @@ class Photos:
     skip_bad: bool
     short_side: int = 0
     bits: int | None = None
+    form: PixelFormat = RGB
     bad: dict[str, str] = field(default_factory=dict)
 
-    def __getitem__(self, row: int) -> NDArray[np.uint8]:
+    def __getitem__(self, row: int) -> "Pixels":
         from kagglepipe.images.decode import ImageError, decode
 
         path = self.root / self.files[row]
         try:
-            return decode(read_image_bytes(path), short_side=self.short_side, max_side=self.max_side, bits=self.bits)
+            data = read_image_bytes(path)
+            return decode(data, short_side=self.short_side, max_side=self.max_side, bits=self.bits, form=self.form)
+        except ChannelsError as error:
+            found, _, _ = str(error).partition(": type ")
+            raise UserError(f"{path} {found.replace('model.in_chans', 'the run')}") from error
         except (ImageError, OSError) as error:
             reason = f"cannot be read ({error.strerror})" if isinstance(error, OSError) else str(error)
             if not self.skip_bad:
                 raise UserError(f"{path}: {reason}; leave such files out with competition.on_bad_image=skip") from error
             self.bad[self.files[row]] = reason
-            return np.zeros((8, 8, 3), np.uint8)
+            return np.zeros((8, 8, self.form.channels), self.form.dtype)
 
 
 def photo_probabilities(run: Run, photos: Photos, backend: "InferenceBackend", workers: int | None) -> Predictions:
@@ -163,7 +170,8 @@ def photo_probabilities(run: Run, photos: Photos, backend: "InferenceBackend", w
             "competition=video_folder competition.source=FOLDER"
         )
     log.info("predict: %s (%d folds of %s)", run.name, len(checkpoints), meta["model"])
-    sized = replace(photos, short_side=checkpoints[0].preprocessing.short_side, bits=meta.get("bits"), bad={})
+    preprocessing = checkpoints[0].preprocessing
+    sized = replace(photos, short_side=preprocessing.short_side, bits=meta.get("bits"), form=preprocessing.form, bad={})
     probs = run_probabilities(checkpoints, sized, range(len(sized.files)), backend=backend, workers=workers)
     return Predictions(probs, meta["classes"], sized.bad)
 
@@ -209,14 +217,12 @@ def short_table(table: pd.DataFrame) -> list[str]:
 
 def draw_grid(root: Path, table: pd.DataFrame, path: Path, count: int) -> None:
     """Draw the first photos, each with its most probable class."""
-    from kagglepipe.images.decode import decode
+    from kagglepipe.images.decode import decode_picture, inspect
     from kagglepipe.reports.plots import Tile, draw_sheet
 
-    tiles = [
-        Tile(
-            decode(read_image_bytes(root / row["path"]), short_side=256, max_side=2**31),
-            f"{row['prediction']} {row[row['prediction']]:.3f}\n{row['path']}",
-        )
-        for row in table.head(count).to_dict("records")
-    ]
+    tiles = []
+    for row in table.head(count).to_dict("records"):
+        data = read_image_bytes(root / row["path"])
+        picture = decode_picture(data, inspect(data, max_side=2**31), short_side=256)[0]
+        tiles.append(Tile(picture, f"{row['prediction']} {row[row['prediction']]:.3f}\n{row['path']}"))
     draw_sheet(path, tiles, columns=min(6, len(tiles)), title=f"{len(tiles)} of {len(table)} photos")

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from openvino import CompiledModel
 
 log = logging.getLogger(__name__)
-Encoder = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # images (B, S, S, 3) -> features (B, F)
+Encoder = Callable[[NDArray[Any]], NDArray[np.float32]]  # images (B, S, S, channels) -> features (B, F)
 
 TOLERANCE = {
     torch.float32: 1e-3,
@@ -65,13 +65,22 @@ class InferenceBackend:
         """Choose `torch` or `openvino` for this network on this machine. Raises UserError if it is not available."""
         if self.name == "openvino":
             check_openvino(self.device)
+            if model.preprocessing.bits != 8:
+                raise UserError(
+                    "engine=openvino is not tried with model.in_bits=16: type engine=torch, or leave it out"
+                )
         if self.name != "auto":
             return self.name
-        can = self.device.type == "cpu" and self.cache_dir is not None and self.precision.dtype in TOLERANCE
+        can = (
+            model.preprocessing.bits == 8
+            and self.device.type == "cpu"
+            and self.cache_dir is not None
+            and self.precision.dtype in TOLERANCE
+        )
         return "openvino" if can and has_openvino() and self._openvino_is_faster(model) else "torch"
 
     def encoder(self, model: Classifier) -> Encoder:
-        """Make the function from images (B, S, S, 3) to features (B, F). Raises as `resolve`."""
+        """Make the function from images (B, S, S, channels) to features (B, F). Raises as `resolve`."""
         if self.resolve(model) == "torch":
             return torch_encoder(model.to(self.device), self.precision.dtype)
         return openvino_encoder(self._compiled(model))
@@ -88,8 +97,9 @@ class InferenceBackend:
 
     def _measure(self, model: Classifier) -> dict[str, float]:
         """Measure images/s of both; 0 for OpenVINO if it cannot convert this network or gives other features."""
-        size = model.preprocessing.size
-        images = np.random.default_rng(0).integers(0, 256, (PROBE_IMAGES, size, size, 3), np.uint8)
+        size, form = model.preprocessing.size, model.preprocessing.form
+        shape = (PROBE_IMAGES, size, size, form.channels)
+        images = np.random.default_rng(0).integers(0, 2**form.bits, shape, form.dtype)
         ours = torch_encoder(model, self.precision.dtype)
         try:
             theirs = openvino_encoder(self._compiled(model))
@@ -135,7 +145,12 @@ class InferenceBackend:
         """Path in the cache, hashed from the network, its weights and input, and the precision."""
         assert self.cache_dir is not None
         layers = re.sub(r" at 0x[0-9a-f]+", "", repr(model.backbone))  # the same weights fit several networks
-        what = tensors_hash(model.backbone.state_dict()), layers, repr(model.preprocessing), self.precision.name
+        what = (
+            tensors_hash(model.backbone.state_dict()),
+            layers,
+            repr(model.preprocessing),
+            self.precision.name + model.preprocessing.form.suffix,
+        )
         return self.cache_dir / f"engine-{sha256(*what)[:12]}.{suffix}"
 
 
@@ -184,7 +199,7 @@ def torch_encoder(model: Classifier, dtype: torch.dtype) -> Encoder:
         ready = for_inference(model, dtype)
 
     @torch.inference_mode()
-    def encode(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def encode(images: NDArray[Any]) -> NDArray[np.float32]:
         found: NDArray[np.float32] = (
             ready.features(torch.from_numpy(images).to(device, non_blocking=True)).cpu().numpy()
         )
@@ -196,7 +211,7 @@ def torch_encoder(model: Classifier, dtype: torch.dtype) -> Encoder:
 def openvino_encoder(compiled: "CompiledModel") -> Encoder:
     """Encode with OpenVINO."""
 
-    def encode(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def encode(images: NDArray[Any]) -> NDArray[np.float32]:
         found: NDArray[np.float32] = compiled(images)[0].copy()  # the next call overwrites its output
         return found
 
@@ -217,15 +232,16 @@ class _Features(nn.Module):
 def convert(model: Classifier) -> Any:
     """Convert the network in float32 to OpenVINO, for batches of any size."""
     openvino = import_openvino()
-    size = model.preprocessing.size
+    size, form = model.preprocessing.size, model.preprocessing.form
+    shape = (size, size, form.channels)
     ready = _Features(for_inference(model.cpu(), torch.float32))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing is deprecated, but the converter needs it
-        traced = torch.jit.trace(ready, torch.zeros(1, size, size, 3, dtype=torch.uint8), check_trace=False)
-        return openvino.convert_model(traced, input=[openvino.PartialShape([-1, size, size, 3])])
+        traced = torch.jit.trace(ready, torch.from_numpy(np.zeros((1, *shape), form.dtype)), check_trace=False)
+        return openvino.convert_model(traced, input=[openvino.PartialShape([-1, *shape])])
 
 
-def rate(encode: Encoder, images: NDArray[np.uint8]) -> float:
+def rate(encode: Encoder, images: NDArray[Any]) -> float:
     """Measure images/s: the best of three passes after a warm-up."""
     run = partial(encode, images)
     run()

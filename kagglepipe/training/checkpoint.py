@@ -11,13 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor, nn
 
 from kagglepipe.errors import UserError
 from kagglepipe.files import atomic, read_json, sha256, write_json
-from kagglepipe.models.classifier import Classifier, Preprocessing
+from kagglepipe.models.classifier import Classifier, Preprocessing, untrained_backbone
 from kagglepipe.models.temporal import TemporalModel, load_stored, stored_name
 from kagglepipe.models.weights import read_tensors, write_tensors
 from kagglepipe.options import TemporalOptions
@@ -157,7 +156,7 @@ def load_temporal(checkpoint: Checkpoint) -> list[TemporalModel]:
 def load_encoder(checkpoint: Checkpoint) -> Classifier:
     """Load the frame encoder of a fold; its head is not trained."""
     meta = checkpoint.meta
-    backbone = timm.create_model(meta["model"], num_classes=0, **meta["kwargs"])
+    backbone = untrained_backbone(meta["model"], meta["kwargs"], checkpoint.preprocessing.form.channels)
     tensors = read_tensors(checkpoint.backbone_file)
     if not meta["shared_backbone"]:
         tensors = {n.removeprefix("backbone."): value for n, value in tensors.items() if n.startswith("backbone.")}

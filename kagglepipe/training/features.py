@@ -33,7 +33,7 @@ FRAME_BATCH = 32  # frames in a batch of the network, of one video or of several
 PART_FRAMES = 1024  # frames after which a part of the store is written
 
 Features = NDArray[np.float32]  # (N, F)
-Frames = NDArray[np.uint8]  # (T, size, size, 3)
+Frames = NDArray[Any]  # (T, size, size, C) uint8, or uint16
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def encode(
 ) -> Iterator[tuple[str, NDArray[Any]]]:
     """Yield (key, features (T, F) of `dtype`) of each item in order, while threads decode ahead.
 
-    read: (item, first frame, end) -> frames (end - first, size, size, 3). Batches are full whatever
+    read: (item, first frame, end) -> frames (end - first, size, size, C). Batches are full whatever
     the lengths of items.
     """
     if not items:
@@ -96,7 +96,7 @@ def encode(
 def encode_frames(
     encoder: Encoder, frames: Iterable[Pixels], dtype: type[np.floating[Any]], batch_size: int = FRAME_BATCH
 ) -> Iterator[NDArray[Any]]:
-    """Yield features (B, F) of frames (size, size, 3), batch by batch, rounded to `dtype` as the store rounds them."""
+    """Yield features (B, F) of frames (size, size, C), batch by batch, rounded to `dtype` as the store rounds them."""
     frames = iter(frames)
     while batch := list(islice(frames, batch_size)):
         yield encoder(np.stack(batch)).astype(dtype, copy=False)

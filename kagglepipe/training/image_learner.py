@@ -20,7 +20,7 @@ from kagglepipe.competitions.targets import Truth
 from kagglepipe.console import progress
 from kagglepipe.files import exclusive_lock, read_json
 from kagglepipe.images.augment import Transform
-from kagglepipe.images.cache import PixelCache, PixelReader, make_cache
+from kagglepipe.images.cache import PixelCache, PixelReader, check_rows, make_cache
 from kagglepipe.images.dataset import ImageBatches, TrainingImages, lost_workers
 from kagglepipe.images.paste import PASTE, Backgrounds
 from kagglepipe.images.views import Views
@@ -58,6 +58,7 @@ class ImageLearner:
     """Fits folds of images. See `Learner`."""
 
     def __init__(self, dataset: Dataset, options: LearnerOptions, runtime: Runtime) -> None:
+        check_rows(dataset.table, options.form)
         self.dataset, self.options, self.runtime = dataset, options, runtime
         self.train, self.test, self.classes = dataset.train, dataset.test, dataset.classes
         self.task = options.competition.task
@@ -94,26 +95,29 @@ class ImageLearner:
         It stays open for all folds, whatever another command prepares.
         """
         folder, side, bits = self.runtime.pixels_dir, self.options.short_side, self.dataset.bits
+        form = self.options.form
         if folder is None or not self.runtime.pixels_limit:
             return None
         if not distributed.is_rank_zero():  # rank 0 has made it
-            return PixelCache.open(folder, side, bits)
+            return PixelCache.open(folder, side, bits, form)
         table = self.dataset.table
         files = dict(zip(table["sha256"], self.dataset.paths(table), strict=True))
         with exclusive_lock(folder, f"train: pixels of {side}"):
             return make_cache(
-                folder, files, short_side=side, max_bytes=self.runtime.pixels_limit, bits=bits,
+                folder, files, short_side=side, max_bytes=self.runtime.pixels_limit, bits=bits, form=form,
                 workers=self.runtime.own_workers,
                 progress=lambda pixels, count: progress(pixels, f"pixels of {side}", total=count, unit="image"),
             )  # fmt: skip
 
     def reader(self, rows: pd.DataFrame) -> PixelReader:
-        """Decoded images (H, W, 3) uint8 of `rows`."""
-        paths, digests = self.dataset.paths(rows), rows["sha256"].tolist()
-        return PixelReader(paths, digests, short_side=self.options.short_side, cache=self.cache, bits=self.dataset.bits)
+        """Decoded images (H, W, C) of `rows`."""
+        paths, digests, options = self.dataset.paths(rows), rows["sha256"].tolist(), self.options
+        return PixelReader(
+            paths, digests, short_side=options.short_side, cache=self.cache, bits=self.dataset.bits, form=options.form
+        )
 
     def views(self, rows: pd.DataFrame) -> Views:
-        """Views (S, S, 3) uint8 of the images of `rows`, at the network's input size S."""
+        """Views (S, S, C) of the images of `rows`, at the network's input size S."""
         return self.network.model.preprocessing.views(
             self.reader(rows), ids=self.names(rows), transform=self.transform, seed=self.options.seed
         )
@@ -132,7 +136,8 @@ class ImageLearner:
         pastes = augmentation.policy == "paste"
         backgrounds = Backgrounds(self.reader(rows), self.names(rows), folds) if pastes else None
         size = self.network.model.preprocessing.size
-        return Transform(augmentation.policy, size, mirror=augmentation.mirror, backgrounds=backgrounds)
+        mirror, form = augmentation.mirror, self.options.form
+        return Transform(augmentation.policy, size, mirror=mirror, backgrounds=backgrounds, form=form)
 
     def features(self, rows: pd.DataFrame, view: int, name: str) -> Features:
         """Features (len(rows), F) of view number `view` (0: clean) by the frozen network, from the store."""
@@ -153,7 +158,7 @@ class ImageLearner:
         draw = [] if view == 0 else [str(self.transform.serialised()), str(self.options.seed), str(view)]
         if draw and self.transform.backgrounds is not None:  # backgrounds are other rows of the fold
             draw += [PASTE, self.dataset.table_hash, self.dataset.folds_hash]
-        return self.network.feature_folder("features", self.dataset.decoder, *draw)
+        return self.network.feature_folder("features", self.dataset.decoder + self.options.form.suffix, *draw)
 
     @cached_property
     def fitter(self) -> HeadFitter | DiscriminantFitter | ColumnHeadFitter:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from kagglepipe.distributed import local_world_size
 from kagglepipe.files import sha256
+from kagglepipe.images.depth import RGB, PixelFormat
 from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
 from kagglepipe.models.weights import FEATURE_VERSION, find_weights
 from kagglepipe.options import AugmentationOptions, CompetitionOptions, ModelOptions, SequenceOptions, TrainingOptions
@@ -51,6 +52,11 @@ class LearnerOptions:
     def is_finetuned(self) -> bool:
         """Whether the whole network is trained, not only what stands on its features."""
         return self.training.mode == "finetune"
+
+    @property
+    def form(self) -> PixelFormat:
+        """Format of the images that the network sees."""
+        return PixelFormat(self.model.in_chans, self.model.in_bits)
 
     def meta(self, precision: Precision) -> dict[str, Any]:
         """Part of model.json about how a fold was trained."""
@@ -150,9 +156,10 @@ class PretrainedNetwork:
         options, model = self.options, self.options.model
         weights = find_weights(model.name, model.weights)
         torch.manual_seed(options.seed)  # for weights=none, where the backbone itself is drawn
-        backbone = make_backbone(model.name, weights, kwargs=model.kwargs, cache_dir=self.runtime.weights_dir)
+        form, cache_dir = options.form, self.runtime.weights_dir
+        backbone = make_backbone(model.name, weights, kwargs=model.kwargs, cache_dir=cache_dir, channels=form.channels)
         preprocessing = preprocessing_of(
-            backbone, image_size=model.side, crop=model.crop, short_side=options.short_side
+            backbone, image_size=model.side, crop=model.crop, short_side=options.short_side, form=form
         )
         return Classifier(backbone, options.outputs(self.classes), preprocessing).to(self.runtime.device)
 
@@ -189,7 +196,8 @@ class PretrainedNetwork:
         """Write or link the backbone into the run's folder."""
         model = self.options.model
         identity = find_weights(model.name, model.weights).identity
-        save_backbone(self.model, run, self.runtime.weights_dir / f"{model.name}-{identity[:8]}.safetensors")
+        cached = self.runtime.weights_dir / f"{model.name}-{identity[:8]}.safetensors"
+        save_backbone(self.model, run, cached if model.in_chans == RGB.channels else None)  # else it was adapted
 
     def meta(self) -> dict[str, Any]:
         """Part of model.json about a network of images or frames."""

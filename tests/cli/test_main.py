@@ -172,7 +172,7 @@ MISTAKES = [
     ("trainning=head", r"\btrainning is not an option; did you mean training\?"),
     ("lr=1e-4", r"\blr is not an option; did you mean training\.lr or sequences\.lr\?"),
     ("predcit", r"\bpredcit is not a stage; did you mean predict\?"),
-    ("+model.kwargs.in_chans=1", r"model\.kwargs\.in_chans is not read: images are read with three channels"),
+    ("+model.kwargs.in_chans=1", r"model\.kwargs\.in_chans is not read: type model\.in_chans, which"),
     ("competition.files=x.csv", r"competition\.files is not read for a competition of images"),
     ("submit.upload=true", r"submit\.upload is not read by stage=download, but by submit"),
     ("run=A", r"run is not read by stage=download, but by train"),

@@ -14,6 +14,7 @@ import pytest
 from kagglepipe.errors import UserError
 from kagglepipe.images.augment import POLICIES, Transform, make_steps
 from kagglepipe.images.decode import Pixels
+from kagglepipe.images.depth import PixelFormat
 from kagglepipe.images.policy_file import policy_hash
 from kagglepipe.images.views import Views, clean_view, draw_seed
 from kagglepipe.options import CROPS
@@ -247,3 +248,44 @@ def test_what_is_no_policy_is_refused_in_one_line(tmp_path: Path, text: str | No
         Transform(str(file), SIZE)
     assert "\n" not in str(error.value)
     assert f"augmentation.policy={file}" in str(error.value)
+
+
+# --- other channels ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", [PixelFormat(1), PixelFormat(5), PixelFormat(3, 16), PixelFormat(5, 16)])
+@pytest.mark.parametrize("policy", [name for name in RANDOM if name != "paste"])
+def test_views_of_other_channels_are_squares_of_them(
+    policy: str, form: PixelFormat, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever part of a policy they can have is drawn, by the same keys; the rest is named."""
+    with caplog.at_level("INFO"):
+        transform = Transform(policy, SIZE, form=form)
+    image = np.random.default_rng(0).integers(0, 2**form.bits, (50, 70, form.channels), form.dtype)
+    for epoch in range(1, 13):
+        view = transform(image, 0, epoch, "a")
+        assert (view.shape, view.dtype) == ((SIZE, SIZE, form.channels), form.dtype)
+        np.testing.assert_array_equal(view, transform(image, 0, epoch, "a"))
+    is_changed = policy in ("strong", "resolution") or (policy == "light" and form != PixelFormat(1))
+    named = f"augmentation={policy}: without " in caplog.text
+    assert named == (is_changed and not (policy == "resolution" and form == PixelFormat(1)))
+
+
+def test_the_eight_positions_of_five_channels_are_those_of_each(caplog: pytest.LogCaptureFixture) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 5), np.uint8)
+    whole, parts = Transform("dihedral", SIZE, form=PixelFormat(5)), Transform("dihedral", SIZE)
+    for epoch in range(1, 9):
+        view = whole(image, 0, epoch, "a")
+        for first in (0, 2):
+            part = np.ascontiguousarray(image[..., first : first + 3])
+            np.testing.assert_array_equal(view[..., first : first + 3], parts(part, 0, epoch, "a"))
+
+
+def test_a_policy_of_ones_own_that_needs_colours_is_refused_in_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text("transform: {__class_fullname__: ToGray, p: 1.0}")
+    with pytest.raises(UserError, match=r"own.yaml fails on a picture of .* ToGray transformation expects 3-channel"):
+        Transform(str(file), SIZE, form=PixelFormat(5))
+    file.write_text("transform: {__class_fullname__: D4, p: 1.0}")
+    image = np.zeros((SIZE, SIZE, 5), np.uint16)
+    assert Transform(str(file), SIZE, form=PixelFormat(5, 16))(image, 0, 1, "").dtype == np.uint16

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kagglepipe.errors import UserError
+from kagglepipe.images.depth import PixelFormat
 from kagglepipe.models.classifier import (
     Classifier,
     Preprocessing,
@@ -20,7 +21,7 @@ from kagglepipe.models.classifier import (
     make_backbone,
     preprocessing_of,
 )
-from kagglepipe.models.weights import find_weights
+from kagglepipe.models.weights import find_weights, write_tensors
 
 NONE = find_weights("any", "none")
 TINY = [
@@ -235,3 +236,68 @@ def test_networks_are_compared_without_the_rounding_of_tf32(monkeypatch: pytest.
     finally:
         torch.set_float32_matmul_precision(before)
     assert network.seen == [("highest", False)] * 2
+
+
+# --- other channels ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "test_resnet", "test_vit"])
+def test_a_grey_image_through_the_adapted_stem_is_the_same_grey_in_three_channels(name: str, tmp_path: Path) -> None:
+    """The first layer's weights are summed, so that its output, before any rounding, is the same."""
+    if name == "tf_efficientnet_lite0":
+        weights = find_weights(name)
+    else:
+        write_tensors(tmp_path / "own.safetensors", tiny(name).state_dict())
+        weights = find_weights(name, str(tmp_path / "own.safetensors"))
+    colour, grey = (make_backbone(name, weights, kwargs={}, cache_dir=tmp_path, channels=n) for n in (3, 1))
+    size = prepared(colour).size
+    image = torch.randn(1, 1, size, size, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        stems = [dict(one.named_modules())[one.default_cfg["first_conv"]] for one in (colour, grey)]
+        expected, found = stems[0](image.expand(-1, 3, -1, -1)), stems[1](image)
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+        features = [one.eval()(x) for one, x in ((colour, image.expand(-1, 3, -1, -1)), (grey, image))]
+    torch.testing.assert_close(features[1], features[0], rtol=1e-4, atol=1e-4)
+
+
+def test_weights_for_more_channels_are_timms_and_those_of_ones_own_channels_are_left_alone(tmp_path: Path) -> None:
+    """RGB again and again, scaled by 3 / channels; weights of five channels are loaded as they are."""
+    file = tmp_path / "rgb.safetensors"
+    write_tensors(file, tiny("test_resnet").state_dict())
+    five = make_backbone(
+        "test_resnet", find_weights("test_resnet", str(file)), kwargs={}, cache_dir=tmp_path, channels=5
+    )
+    first = five.default_cfg["first_conv"] + ".weight"
+    before, after = (one.state_dict()[first] for one in (tiny("test_resnet"), five))
+    torch.testing.assert_close(after, before[:, [0, 1, 2, 0, 1]] * 3 / 5)
+    own = tmp_path / "five.safetensors"
+    write_tensors(own, {name: value + 1 for name, value in five.state_dict().items()})
+    again = make_backbone(
+        "test_resnet", find_weights("test_resnet", str(own)), kwargs={}, cache_dir=tmp_path, channels=5
+    )
+    torch.testing.assert_close(again.state_dict()[first], after + 1)
+
+
+def test_sixteen_bits_are_normalised_before_they_are_rounded_to_bfloat16() -> None:
+    """Near the mean two neighbours of 65,536 levels stay apart; bfloat16 before would round both to one."""
+    middle = Preprocessing(1, "squash", 1.0, (0.5,) * 3, (0.25,) * 3, 1, bits=16)
+    ready = for_inference(Classifier(Means(), 2, middle).eval(), torch.bfloat16)
+    ready.features(torch.tensor([[[[32768, 32769, 32770]]]], dtype=torch.uint16))
+    expected = (torch.tensor([0.5, 1.5, 2.5]) / (0.25 * 65535)).to(torch.bfloat16)
+    assert isinstance(ready.backbone, Means)
+    assert ready.backbone.seen.dtype == torch.bfloat16
+    torch.testing.assert_close(ready.backbone.seen.flatten(), expected)
+
+
+def test_sixteen_bits_are_normalised_by_their_white() -> None:
+    """The same picture in 8 and in 16 bits is the same to the network."""
+    seen = []
+    for form in (PixelFormat(2), PixelFormat(2, 16)):
+        backbone = Means()
+        preprocessing = Preprocessing(5, "squash", 1.0, (0.1, 0.2), (0.4, 0.5), 256, form.bits)
+        images = random_images(2, 5)[..., :2].numpy().astype(form.dtype) * (257 if form.bits == 16 else 1)
+        Classifier(backbone, 2, preprocessing).features(torch.from_numpy(images))
+        seen.append(backbone.seen)
+        assert preprocessing.form == form
+    torch.testing.assert_close(*seen)
+    assert "bits" not in repr(preprocessing)  # stores of features of older versions are named by it

@@ -54,12 +54,13 @@ def pretend(monkeypatch: pytest.MonkeyPatch, **rates: float) -> list[str]:
 @installed
 @pytest.mark.parametrize(("name", "options"), [
     ("test_efficientnet", {}), ("test_resnet", {}), ("test_convnext", {}), ("test_vit", {"img_size": SIZE}),
+    ("test_efficientnet", {"in_chans": 1}), ("test_efficientnet", {"in_chans": 5}),
 ])  # fmt: skip
-def test_features_are_those_of_torch(
-    name: str, options: dict[str, Any], images: np.ndarray[Any, np.dtype[np.uint8]], tmp_path: Path
-) -> None:
+def test_features_are_those_of_torch(name: str, options: dict[str, Any], tmp_path: Path) -> None:
     """In batches of any size, from a new conversion and from the one that was kept."""
     model = network(name, **options).eval()
+    form = model.preprocessing.form
+    images = np.random.default_rng(0).integers(0, 2**form.bits, (11, SIZE, SIZE, form.channels), form.dtype)
     before = copy.deepcopy(model.state_dict())
     expected = InferenceBackend(CPU, FLOAT32).encoder(model)(images)
     for _ in ("made", "kept"):
@@ -191,6 +192,16 @@ def test_torch_is_not_compared_with_what_cannot_be_used(
 ) -> None:
     monkeypatch.setattr(InferenceBackend, "_openvino_is_faster", lambda *_: pytest.fail("nothing is to be compared"))
     assert backend.resolve(model) == "torch"
+
+
+def test_sixteen_bits_are_for_torch_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "has_openvino", lambda: True)
+    monkeypatch.setattr(module, "check_openvino", lambda device: None)
+    monkeypatch.setattr(InferenceBackend, "_openvino_is_faster", lambda *_: pytest.fail("nothing is to be compared"))
+    deep = network(bits=16, in_chans=5).eval()
+    assert InferenceBackend(CPU, FLOAT32, "auto", tmp_path).resolve(deep) == "torch"
+    with pytest.raises(UserError, match=r"engine=openvino is not tried with model\.in_bits=16: type engine=torch"):
+        InferenceBackend(CPU, FLOAT32, "openvino", tmp_path).encoder(deep)
 
 
 # --- what cannot be had --------------------------------------------------------------------------------------------
