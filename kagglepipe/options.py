@@ -560,8 +560,9 @@ class TrainingOptions(Options, group="training"):
     """Fitting a linear head on frozen features, and fine-tuning the whole network."""
 
     mode: str = option(
-        "auto", "head: a linear head on frozen features; finetune: then all layers; auto: finetune on a GPU.",
-        choices=("auto", "head", "finetune"), changes_results=False,
+        "auto", "head: a linear head on frozen features; finetune: then all layers; auto: finetune on a GPU; best: "
+        "these, larger networks and their blend, within training.budget.",
+        choices=("auto", "head", "finetune", "best"), changes_results=False,
     )  # fmt: skip
     views: int = option(1, "Augmented views of each image for the head, plus the clean one.", least=0, read_by="image")
     regularisation: list[float] = option(

@@ -98,6 +98,8 @@ def checked_config(cfg: Any, *, multirun: bool, strict: bool, added: Collection[
         raise UserError(explain(error)) from error
     if config.submit.upload and multirun:
         raise UserError("a sweep sends nothing to Kaggle: leave submit.upload out, then submit the best by run=NAME")
+    if multirun and config.training.mode == "best":
+        raise UserError("training=best makes several runs, and a job of a sweep is one: leave -m out")
     if not multirun and (sweep := hydra_config().runtime.choices.get("sweep")):
         raise UserError(f"sweep={sweep} is many jobs: type -m as well")
     plan(config)  # an unknown stage fails before the first log line

@@ -4,6 +4,7 @@ from kagglepipe.config import Config
 from kagglepipe.stages.pipeline import STAGES, Stage, run_stages
 from kagglepipe.tools import (
     annotations,
+    best,
     bundle,
     columns,
     describe,
@@ -32,4 +33,6 @@ TOOLS = {
 
 def run_command(config: Config) -> float | None:
     """Run the stage or tool of `config.stage` after its preceding stages; returns the last score, or None."""
+    if best.is_asked(config):
+        return best.run(config)
     return run_stages(config, plan(config), {**STAGES, **TOOLS})

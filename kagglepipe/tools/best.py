@@ -1,0 +1,204 @@
+"""training=best: several runs in the order of what they cost, their blend, and the best of all, within a time limit.
+
+Heads come first, on the configured network and on larger ones, then fine-tuning; for video and series temporal models.
+A network larger than one that was no gain comes last. Each is scored out of fold; what does not fit into the time left
+is not begun. Writes outputs/<slug>/best.json, the table of what was tried, and the submission of the best.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from kagglepipe.config import Config
+from kagglepipe.distributed import world_size
+from kagglepipe.errors import UserError
+from kagglepipe.files import write_json
+from kagglepipe.models.weights import BUNDLED
+from kagglepipe.options import ModelOptions, seconds_of
+from kagglepipe.predictions.own_metric import is_greater_better
+from kagglepipe.predictions.uncertainty import format_interval, format_score
+from kagglepipe.runs.configured import ensemble_run, find_members, read_data, run_of, store_of
+from kagglepipe.runs.run import Run
+from kagglepipe.stages.pipeline import run_stages
+from kagglepipe.text import table
+
+log = logging.getLogger(__name__)
+LARGER = 1.7  # times the cost of the network before it
+TUNING = 8.0  # times the cost of a head, that fine-tuning takes at least
+RESERVE = 0.05  # of the budget, for the blend and the submission
+CELLS = ("mean", "lstm", "gru", "conv")  # of temporal models
+STAGES = ("all", "train", "ensemble", "submit")  # commands that training=best serves
+
+
+@dataclass(frozen=True)
+class Step:
+    """A run to try: its name for people, its configuration, its cost relative to the first."""
+
+    name: str
+    config: Config
+    cost: float
+
+
+@dataclass
+class Clock:
+    """Time limit: seconds from now; None for none."""
+
+    limit: float | None
+    now: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        self.start = self.now()
+
+    @property
+    def left(self) -> float:
+        """Seconds left for training."""
+        return math.inf if self.limit is None else self.limit * (1 - RESERVE) - (self.now() - self.start)
+
+
+def is_asked(config: Config) -> bool:
+    """Whether the command is one that training=best serves. Raises UserError for a command that it does not."""
+    if config.training.mode != "best" or config.run is not None:
+        return False
+    if config.stage in ("drill", "bundle"):
+        raise UserError(f"training=best makes several runs, stage={config.stage} needs one: name it with run=NAME")
+    if world_size() > 1:
+        raise UserError("training=best is one process: leave torchrun away")
+    return config.stage in STAGES
+
+
+def run(config: Config) -> float | None:
+    """Try the steps, blend, and submit the best; returns its out-of-fold score."""
+    budget = config.training.budget
+    clock = Clock(None if budget is None else seconds_of("training.budget", budget))
+    run_stages(config, ("download", "prepare"))
+    tried, left_out = try_steps(config, clock)
+    if len(tried) > 1:
+        tried.append(blend(config, [one for _, one, _ in tried]))
+    best = best_of(config, [one for _, one, _ in tried])
+    report(config, tried, left_out, best)
+    if config.stage in ("all", "submit"):
+        run_stages(replace(plain(config), run=best.name), ("submit",))
+    score = best.metrics["score"]
+    return None if score is None else float(score)
+
+
+def plain(config: Config, **training: Any) -> Config:
+    """The configuration with a mode of training that is one run's; training: other options of `training`."""
+    return replace(config, training=replace(config.training, **{"mode": "head", "budget": None, **training}))
+
+
+def steps_of(config: Config) -> list[Step]:
+    """What can be tried, in the order of cost."""
+    if config.competition.kind != "image":
+        return temporal_steps(config)
+    names = larger_networks(config.model)
+    steps = []
+    for size, name in enumerate(names):
+        model = replace(config.model, name=name)
+        cost = LARGER**size
+        steps.append(Step(f"head on {name}", plain(replace(config, model=model)), cost))
+        tuned = plain(replace(config, model=model), mode="finetune")
+        steps.append(Step(f"fine-tuning of {name}", tuned, TUNING * cost))
+    return sorted(steps, key=lambda one: one.cost)
+
+
+def larger_networks(model: ModelOptions) -> list[str]:
+    """The configured network and those larger of its family whose weights are bundled.
+
+    >>> larger_networks(ModelOptions(name="tf_efficientnet_lite1"))
+    ['tf_efficientnet_lite1', 'tf_efficientnet_lite2']
+    """
+    family = list(BUNDLED)
+    if model.name not in family or model.weights not in ("auto", "bundled") or model.image_size is not None:
+        return [model.name]
+    return family[family.index(model.name) :]
+
+
+def temporal_steps(config: Config) -> list[Step]:
+    """The configured temporal model first, then the others."""
+    own = config.model.temporal
+    cells = [own.cell, *(cell for cell in CELLS if cell != own.cell)]
+    if config.competition.finds_segments and own.cell != "mean":
+        cells.remove("mean")
+    steps = []
+    for number, cell in enumerate(cells):
+        pooling = "mean" if cell == "mean" else "mean_max" if own.cell == "mean" else own.pooling
+        temporal = own if number == 0 else replace(own, cell=cell, pooling=pooling)
+        steps.append(
+            Step(f"temporal model {cell}", plain(replace(config, model=replace(config.model, temporal=temporal))), 1.0)
+        )
+    return steps
+
+
+def try_steps(config: Config, clock: Clock) -> tuple[list[tuple[str, Run, float]], list[str]]:
+    """([(name, run, seconds)] of the steps that were done, names of those for which there was no time)."""
+    todo, done, left_out = steps_of(config), list[tuple[str, Run, float]](), list[str]()
+    unit = 0.0
+    while todo:
+        step = todo.pop(0)
+        if done and step.cost * unit > clock.left:
+            left_out.append(step.name)
+            continue
+        log.info("best: %s%s", step.name, "" if math.isinf(clock.left) else f", {clock.left / 60:.1f} min left")
+        is_tuned = step.config.training.mode == "finetune"
+        own = step.config
+        if is_tuned and not math.isinf(clock.left):
+            own = replace(own, training=replace(own.training, budget=f"{max(1, int(clock.left))}s"))
+        start = clock.now()
+        run_stages(own, ("train",))
+        seconds = clock.now() - start
+        unit = unit or seconds
+        found = run_of(own, read_data(own))
+        if found.is_finished:
+            if done and not is_tuned and not is_better(config, found, done[-1][1]):
+                todo.sort(key=lambda one: one.config.model.name == step.config.model.name)
+            done.append((step.name, found, seconds))
+    return done, left_out
+
+
+def is_better(config: Config, one: Run, other: Run) -> bool:
+    """Whether a run has the better out-of-fold score."""
+    return best_of(config, [other, one]) == one
+
+
+def best_of(config: Config, runs: list[Run]) -> Run:
+    """The run of the best out-of-fold score, of equal ones the first; undefined ones are last."""
+    greater = is_greater_better(config.competition.metric, [one.metrics for one in runs])
+
+    def worth(one: Run) -> float:
+        score = one.metrics["score"]
+        return -math.inf if score is None else score if greater else -score
+
+    return max(runs, key=worth)
+
+
+def blend(config: Config, runs: list[Run]) -> tuple[str, Run, float]:
+    """Blend the runs: (name, run, seconds)."""
+    start = time.monotonic()
+    own = plain(replace(config, ensemble=replace(config.ensemble, runs=[one.name for one in runs])))
+    run_stages(own, ("ensemble",))
+    dataset = read_data(own)
+    return "blend of all", ensemble_run(own, dataset, find_members(own, dataset)), time.monotonic() - start
+
+
+def report(config: Config, tried: list[tuple[str, Run, float]], left_out: list[str], best: Run) -> None:
+    """Log and write the table of what was tried."""
+    metric = config.competition.metric
+    rows, facts = [], []
+    for name, one, seconds in tried:
+        score, ends = one.metrics["score"], one.metrics["interval"] or [None, None]
+        low, high, shown = (math.nan if value is None else value for value in (*ends, score))
+        rows.append((name, format_score(shown), format_interval(low, high), f"{seconds:.0f} s", "<" * (one == best)))
+        facts.append({"step": name, "run": one.name, "score": score, "interval": ends, "seconds": round(seconds, 1)})
+    for line in table(("tried", metric, "95 % interval", "time", "best"), rows):
+        log.info("best: %s", line)
+    for name in left_out:
+        log.info("best: no time was left for %s: a larger training.budget tries it", name)
+    log.info(
+        "best: %s, of %d tried: chosen by this score, which is a little optimistic therefore", best.name, len(tried)
+    )
+    folder = store_of(config).folder
+    write_json(folder / "best.json", {"metric": metric, "tried": facts, "left_out": left_out, "best": best.name})

@@ -1,0 +1,84 @@
+"""training=best: what is tried, in which order and time, and what is submitted."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from kagglepipe.config import Config
+from kagglepipe.errors import UserError
+from kagglepipe.files import read_json
+from kagglepipe.options import ModelOptions, TemporalOptions
+from kagglepipe.tools import best
+from kagglepipe.tools.commands import run_command
+from tests.colours import colours_config
+from tests.composing import changed, config_of
+
+
+@pytest.fixture
+def config(tmp_path: Path, toy: Path) -> Config:
+    config = changed(colours_config(tmp_path, toy), "training.epochs=1")
+    return replace(config, stage="all", training=replace(config.training, mode="best"))
+
+
+def test_head_and_fine_tuning_are_tried_and_blended_and_the_best_is_submitted(
+    config: Config, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    score = run_command(config)
+    written = read_json(config.runs_dir / "best.json")
+    steps = [one["step"] for one in written["tried"]]
+    assert steps == ["head on test_efficientnet", "fine-tuning of test_efficientnet", "blend of all"]
+    assert written["left_out"] == []
+    assert score == max(one["score"] for one in written["tried"])
+    (best_one,) = {one["run"] for one in written["tried"] if one["run"] == written["best"]}
+    submission = config.root / "submissions" / f"{best_one}.csv"
+    assert len(pd.read_csv(submission)) > 0
+    assert "blend of all" in caplog.text
+
+
+def test_without_time_only_the_first_is_tried(config: Config) -> None:
+    ticks = iter(range(0, 10_000, 100))
+    run_command(replace(config, stage="prepare"))
+    clock = best.Clock(150.0, lambda: float(next(ticks)))
+    done, left_out = best.try_steps(config, clock)
+    assert [name for name, *_ in done] == ["head on test_efficientnet"]
+    assert left_out == ["fine-tuning of test_efficientnet"]
+
+
+def test_steps_are_in_the_order_of_their_cost() -> None:
+    steps = best.steps_of(config_of("competition=image_folder", "training=best", "model=lite1"))
+    assert [one.name for one in steps] == [
+        "head on tf_efficientnet_lite1", "head on tf_efficientnet_lite2",
+        "fine-tuning of tf_efficientnet_lite1", "fine-tuning of tf_efficientnet_lite2",
+    ]  # fmt: skip
+    assert [one.config.training.mode for one in steps] == ["head", "head", "finetune", "finetune"]
+    assert {one.config.training.budget for one in steps} == {None}
+
+
+@pytest.mark.parametrize(
+    ("model", "names"),
+    [
+        (ModelOptions(name="resnet18"), ["resnet18"]),
+        (ModelOptions(name="tf_efficientnet_lite1", image_size=128), ["tf_efficientnet_lite1"]),
+        (ModelOptions(name="tf_efficientnet_lite1", weights="none"), ["tf_efficientnet_lite1"]),
+    ],
+)
+def test_a_network_without_larger_ones_of_bundled_weights_is_alone(model: ModelOptions, names: list[str]) -> None:
+    assert best.larger_networks(model) == names
+
+
+def test_all_temporal_models_are_tried_the_configured_first() -> None:
+    steps = best.steps_of(config_of("competition=video_folder", "training=best"))
+    assert [one.name.split()[-1] for one in steps] == ["lstm", "mean", "gru", "conv"]
+    assert steps[1].config.model.temporal.pooling == "mean"
+    mean = config_of("competition=video_folder", "training=best", "model=mean_pool_diff")
+    assert mean.model.temporal == TemporalOptions(cell="mean", pooling="mean")
+    assert [one.config.model.temporal.pooling for one in best.steps_of(mean)] == ["mean", *["mean_max"] * 3]
+
+
+@pytest.mark.parametrize("stage", ["drill", "bundle"])
+def test_commands_of_one_run_are_refused(config: Config, stage: str) -> None:
+    with pytest.raises(UserError, match=f"stage={stage} needs one: name it with run=NAME"):
+        run_command(replace(config, stage=stage))
