@@ -17,14 +17,15 @@ from kagglepipe.competitions.labels import (
     absent_note,
     check_alike,
     check_one_kind,
+    known_classes,
     sort_classes,
-    spell_as,
     spelling_hint,
 )
 from kagglepipe.competitions.metadata import join_metadata
 from kagglepipe.competitions.source import other_kind
 from kagglepipe.competitions.spreadsheet import read_cells
 from kagglepipe.competitions.table import check_outputs, item_ids, list_images
+from kagglepipe.competitions.targets import IN_COLUMNS, read_targets, spell_targets, target_names
 from kagglepipe.competitions.test_lists import read_tests, tables_of
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded
@@ -101,7 +102,7 @@ def _from_tables(
         asked = pd.DataFrame({"path": [path for path in found if in_test_folder(path, test)]}, dtype=str)
     names = FileNames(found, last=set(asked["path"]))
     labels, split_notes = _read_labels(root, competition, tables)
-    empty = labels["label"] == ""
+    empty = (labels["label"] == "") & (competition.task != "multilabel")  # an item may have no tag
     labels = labels[~empty]
     labels = labels.assign(path=names.paths(labels["video"], str(competition.labels)))
     known, file_notes = _read_files(root, competition, names, tables)
@@ -119,7 +120,8 @@ def _from_tables(
     }
     idle = (labels["label"] == competition.background) & competition.finds_segments  # the default
     labels = labels[~is_test & ~idle]
-    labels = labels.assign(label=labels["label"].map(spell_as(competition.classes, labels["label"])))
+    targets = read_targets(labels["label"], str(competition.labels), competition)
+    labels = labels.assign(label=spell_targets(targets, competition.classes, competition.task))
     classes = _classes(labels["label"], competition)
     absent = absent_note(competition.classes, classes)
     counted = (f"{rows.sum()} {words}" for words, rows in counts.items() if rows.any())
@@ -259,14 +261,10 @@ def _classes(found: "pd.Series[str]", competition: CompetitionOptions) -> list[s
     """List the classes in order, the background first where there is one. found: labels by row in the file."""
     if found.empty:
         raise UserError(f"{competition.labels} says nothing yet of what happens in a video to train on; fill it in")
+    if competition.task in IN_COLUMNS:
+        return _outputs(found, competition)
     if competition.classes:
-        unknown = ~found.isin(competition.classes)
-        if unknown.any():
-            row, known = _first(unknown), ", ".join(competition.classes[:8])
-            raise UserError(
-                f"{competition.labels}, row {row}: label {found[row]} is not in competition.classes: {known}"
-                f"{spelling_hint(competition.classes, found[row])}"
-            )
+        _check_known(found, competition)
         filled = set(found)
         is_lenient = competition.form == "probabilities"
         return [name for name in competition.classes if name in filled or not is_lenient]
@@ -280,9 +278,30 @@ def _classes(found: "pd.Series[str]", competition: CompetitionOptions) -> list[s
     return names
 
 
+def _outputs(found: "pd.Series[str]", competition: CompetitionOptions) -> list[str]:
+    """Names of the tags or numbers of items, in order. found: targets by row in the file."""
+    names = target_names(found, f"{competition.labels} has the labels", competition)
+    if competition.classes and competition.task == "multilabel":
+        names = known_classes(competition.classes, names, f"{competition.labels}: ", form=competition.form)
+    check_outputs(names, found, competition)
+    return names
+
+
+def _check_known(found: "pd.Series[str]", competition: CompetitionOptions) -> None:
+    """Raises UserError for a label, by row in the file, that is not among `competition.classes`."""
+    unknown = ~found.isin(competition.classes)
+    if unknown.any():
+        row, known = _first(unknown), ", ".join(competition.classes[:8])
+        raise UserError(
+            f"{competition.labels}, row {row}: label {found[row]} is not in competition.classes: {known}"
+            f"{spelling_hint(competition.classes, found[row])}"
+        )
+
+
 def answer_columns(competition: CompetitionOptions) -> set[str]:
     """Names, in lower case, of columns of a series that hold answers and are no channels."""
     names = {*ANSWERS, competition.target_column, competition.columns.get("label", "label")}
+    names |= set(competition.columns.get("labels", ()))
     return {name.casefold() for name in names}
 
 

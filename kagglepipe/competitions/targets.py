@@ -21,6 +21,7 @@ from kagglepipe.text import counted, first_three, quoted_three
 SEPARATOR = "|"
 MAX_BINS = 10  # of numbers, by which folds are stratified
 ROWS_A_BIN = 10
+IN_COLUMNS = ("multilabel", "regression")  # tasks whose targets have a column for each output
 Truth = NDArray[Any]  # (N,) or (N, C), as above
 
 

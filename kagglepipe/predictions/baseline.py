@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kagglepipe.competitions.targets import parse_targets
-from kagglepipe.predictions.frame import IN_COLUMNS, Labels, Probs, merge_folds, oof_frame
+from kagglepipe.competitions.targets import IN_COLUMNS, Truth, parse_targets
+from kagglepipe.predictions.frame import Labels, Probs, merge_folds, oof_frame
 from kagglepipe.predictions.top_classes import FULL_CLASSES, row_blocks
 
 
@@ -17,8 +17,28 @@ def class_shares(labels: Labels, classes: int) -> Probs:
     return np.asarray(counts / counts.sum())
 
 
-def constant_baseline(rows: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
-    """Out-of-fold frame of the class shares of the other folds. rows: labelled rows with `fold`."""
+def tag_shares(truth: Truth, classes: int) -> Probs:
+    """Share of rows with each tag, with Laplace smoothing: (N, C) -> (C,)."""
+    return np.asarray((truth.sum(axis=0) + 1.0) / (len(truth) + 2.0))
+
+
+def means(truth: Truth, classes: int) -> Probs:
+    """Mean of each number: (N, C) -> (C,)."""
+    return np.asarray(truth.mean(axis=0), np.float64)
+
+
+CONSTANTS = {"multilabel": tag_shares, "regression": means}
+
+
+def constant_baseline(rows: pd.DataFrame, classes: Sequence[str], task: str = "multiclass") -> pd.DataFrame:
+    """Out-of-fold frame of the class shares of the other folds, of numbers their means. rows: labelled, with `fold`."""
+    if task in CONSTANTS:
+        constant = CONSTANTS[task]
+
+        def repeat(truth: Truth, train: npt.NDArray[np.bool_]) -> Probs:
+            return np.tile(constant(truth[train], len(classes)), ((~train).sum(), 1))
+
+        return _cross_predict_columns(rows, classes, task, repeat)
     return _cross_predict(
         rows,
         classes,
@@ -54,12 +74,27 @@ def _metadata_means(rows: pd.DataFrame, classes: Sequence[str], task: str) -> pd
     """`metadata_baseline` of tags or numbers."""
     from sklearn.tree import DecisionTreeRegressor
 
-    inputs, frames = metadata(rows), []
-    truth = parse_targets(rows["target"], classes, task).astype(np.float64)
+    inputs = metadata(rows)
+
+    def predict(truth: Truth, train: npt.NDArray[np.bool_]) -> Probs:
+        tree = DecisionTreeRegressor(max_depth=3, min_samples_leaf=5, random_state=0)
+        tree.fit(inputs[train], truth[train].astype(np.float64))
+        return np.asarray(tree.predict(inputs[~train]).reshape(-1, len(classes)))
+
+    return _cross_predict_columns(rows, classes, task, predict)
+
+
+def _cross_predict_columns(
+    rows: pd.DataFrame,
+    classes: Sequence[str],
+    task: str,
+    predict: Callable[[Truth, npt.NDArray[np.bool_]], Probs],
+) -> pd.DataFrame:
+    """Out-of-fold frame of `predict`: (truth (N, C), mask of training rows (N,)) -> predictions of others (M, C)."""
+    frames, truth = [], parse_targets(rows["target"], classes, task)
     for fold in sorted(rows["fold"].unique()):
-        held = (rows["fold"] == fold).to_numpy()
-        tree = DecisionTreeRegressor(max_depth=3, min_samples_leaf=5, random_state=0).fit(inputs[~held], truth[~held])
-        found, own = tree.predict(inputs[held]).reshape(-1, len(classes)), rows[held]
+        train = (rows["fold"] != fold).to_numpy()
+        found, own = predict(truth, train), rows[~train]
         frames.append(oof_frame(own["id"].tolist(), int(fold), own["target"].tolist(), found, classes, task))
     return merge_folds(frames, rows["id"])
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from kagglepipe.competitions.labels import RESERVED, check_classes
-from kagglepipe.competitions.targets import Truth, parse_targets
+from kagglepipe.competitions.targets import IN_COLUMNS, Truth, parse_targets
 from kagglepipe.errors import UserError
 from kagglepipe.predictions.top_classes import (
     FULL_CLASSES,
@@ -35,7 +35,6 @@ SUM_TOLERANCE = 1e-4  # float32 softmax is off by 1e-7; four decimals in somebod
 
 Probs = npt.NDArray[np.float64]  # (N, C)
 Labels = npt.NDArray[np.intp]  # (N,)
-IN_COLUMNS = ("multilabel", "regression")  # tasks whose targets have a column for each output
 
 
 def oof_frame(

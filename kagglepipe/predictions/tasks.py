@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from kagglepipe.competitions.targets import Truth
 from kagglepipe.predictions import metrics
-from kagglepipe.predictions.baseline import class_shares
+from kagglepipe.predictions.baseline import class_shares, means, tag_shares
 from kagglepipe.predictions.number_metrics import squared_errors
 from kagglepipe.predictions.tag_metrics import columnwise_log_losses
 
@@ -39,16 +39,6 @@ class Task:
 def tag_hits(probs: Predictions, truth: Truth) -> Rows:
     """1.0 for each row all of whose tags, and no other, have a probability of one half or more, (N,)."""
     return np.asarray(((probs >= 0.5) == truth).all(axis=1), np.float64)
-
-
-def tag_shares(truth: Truth, classes: int) -> Rows:
-    """Share of rows with each tag, with Laplace smoothing: (N, C) -> (C,)."""
-    return np.asarray((truth.sum(axis=0) + 1.0) / (len(truth) + 2.0))
-
-
-def means(truth: Truth, classes: int) -> Rows:
-    """Mean of each number: (N, C) -> (C,)."""
-    return np.asarray(truth.mean(axis=0), np.float64)
 
 
 CLASSES = Task("log loss", metrics.row_losses, metrics.row_hits, class_shares, sums=True)

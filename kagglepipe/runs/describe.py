@@ -70,16 +70,26 @@ def describe_comparisons(metrics: Metrics, metric: str) -> list[str]:
     """Baselines of video or series in lines, with the score on random folds."""
     if "linear" not in metrics:
         return []
-    linear, random_split, gain = metrics["linear"], metrics["linear_random_split"], metrics["accuracy_over_linear"]
-    constant, (low, high) = metrics["constant"], map(or_nan, gain["interval"])
+    linear, random_split, constant = metrics["linear"], metrics["linear_random_split"], metrics["constant"]
     random, grouped = format_two(or_nan(random_split["score"]), or_nan(linear["score"]), most=4)
     return [
         f"baseline, always {constant['class']}: {briefly(constant, metric)}{of_segments(constant)}",
         f"baseline, linear on mean over time with differences: {briefly(linear, metric)}{of_segments(linear)}; "
-        f"this run's accuracy is {format_difference(gain['difference'], low, high, gain['p'])} by group",
+        f"{describe_gain(metrics)} by group",
         f"the same baseline on random folds, which split groups: {random}"
         + (" too" if random == grouped else f", not {grouped}"),
     ]
+
+
+def describe_gain(metrics: Metrics) -> str:
+    """Gain of a run over the linear baseline: in accuracy or, of tags and numbers, in mean loss."""
+    if "loss_under_linear" in metrics:
+        gain = metrics["loss_under_linear"]
+        what = f"this run's mean {gain['loss']} is less by"
+    else:
+        gain, what = metrics["accuracy_over_linear"], "this run's accuracy is"
+    low, high = map(or_nan, gain["interval"])
+    return f"{what} {format_difference(or_nan(gain['difference']), low, high, gain['p'])}"
 
 
 def of_segments(metrics: Mapping[str, Any]) -> str:

@@ -53,6 +53,7 @@ class Metrics(TypedDict, total=False):
     linear: dict[str, Any]
     linear_random_split: dict[str, Any]
     accuracy_over_linear: dict[str, Any]
+    loss_under_linear: dict[str, Any]
     over_teacher: dict[str, Any]
     test: dict[str, Any]
     test_without_twins: dict[str, Any]

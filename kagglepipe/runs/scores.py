@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.files import sha256
@@ -19,6 +18,7 @@ from kagglepipe.predictions.frame import class_columns, labels, probabilities, s
 from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.predictions.own_metric import same_metric
 from kagglepipe.predictions.paired import paired_difference
+from kagglepipe.predictions.tasks import task_of_truth
 from kagglepipe.runs.answers import answers_hash, read_answers, read_segment_answers, true_classes
 from kagglepipe.runs.decision import decide, with_decision
 from kagglepipe.runs.run import Metrics, Run
@@ -104,22 +104,34 @@ def baseline_scores(
     if linear is None:
         return {"baseline": scores_of(metadata_baseline(train, classes, dataset.task), competition, classes, groups)}
     frame, random = linear
-    ids = frame["id"]
-    ours = oof.set_index("id").loc[ids].reset_index()
-    over = paired_difference(is_right(ours, classes), is_right(frame, classes), groups[ids].tolist())
     score = partial(scores_of, competition=competition, classes=classes, groups=groups)
-    constant = score(constant_baseline(train, classes), dataset=dataset)
+    constant = score(constant_baseline(train, classes, dataset.task), dataset=dataset)
     return {
-        "constant": {"class": train["target"].mode()[0], **constant},
+        "constant": {"class": CONSTANT.get(dataset.task) or train["target"].mode()[0], **constant},
         "linear": score(frame, dataset=dataset),
         "linear_random_split": score(random),
-        "accuracy_over_linear": {"difference": over.value, "interval": list(over.interval), "p": over.p},
+        **over_linear(oof, frame, classes, groups),
     }
 
 
-def is_right(frame: pd.DataFrame, classes: list[str]) -> NDArray[np.float64]:
-    """1.0 where the most probable class is the target, (N,)."""
-    return (scorable(frame, classes).argmax(axis=1) == labels(frame, classes)).astype(float)
+CONSTANT = {"multilabel": "the share of each tag", "regression": "the mean"}  # instead of a class
+
+
+def over_linear(
+    oof: pd.DataFrame, linear: pd.DataFrame, classes: list[str], groups: "pd.Series[Any]"
+) -> dict[str, Any]:
+    """Gain of a run over a linear model with a paired test by group: in accuracy, of tags and numbers in mean loss."""
+    ids = linear["id"]
+    ours, truth = oof.set_index("id").loc[ids].reset_index(), labels(linear, classes)
+    task = task_of_truth(truth)
+    own, other = (scorable(frame, classes) for frame in (ours, linear))
+    if truth.ndim == 1 and task.hits is not None:
+        name, one, two = "accuracy_over_linear", task.hits(own, truth), task.hits(other, truth)
+    else:
+        name, one, two = "loss_under_linear", task.row_losses(other, truth), task.row_losses(own, truth)
+    over = paired_difference(one, two, groups[ids].tolist())
+    loss = {"loss": task.loss} if name == "loss_under_linear" else {}
+    return {name: {**loss, "difference": over.value, "interval": list(over.interval), "p": over.p}}
 
 
 # --- segments ----------------------------------------------------------------------------------------------------

@@ -22,38 +22,63 @@ from kagglepipe.sequences.sound import mel_edges
 MASKS = 2  # of each kind: policies LD and SM of SpecAugment
 MOST = 1 / 3  # of the frames of a sound that one mask over time covers at most
 
+Label = NDArray[Any]
 Bands = NDArray[np.float32]  # (T, F): bands of rising frequency, evenly spaced on the mel scale
 
 
 @dataclass(frozen=True)
 class Example:
-    """Item with features (T, F), possibly memory-mapped, and a label: () of a clip, or (T,) of its frames."""
+    """Item with features (T, F), possibly memory-mapped, and a label: of a clip its class () or columns (O,) of
+    float32, or the classes of its frames (T,).
+    """
 
     id: str
     features: NDArray[np.floating]
-    label: NDArray[np.int64]
+    label: Label
 
     def __len__(self) -> int:
         return len(self.features)
 
+    @property
+    def per_frame(self) -> bool:
+        """Whether its label is of frames, not of the whole."""
+        return is_of_frames(self.label)
+
+    def label_at(self, frames: NDArray[np.int64]) -> Label:
+        """Label of a window of frames (t,)."""
+        return self.label[frames] if self.per_frame else self.label
+
+
+def is_of_frames(label: Label) -> bool:
+    """Whether a label is the classes of frames (T,), not a class () or columns (O,) of float32.
+
+    >>> is_of_frames(np.array([0, 1])), is_of_frames(np.array(1)), is_of_frames(np.array([0.5], np.float32))
+    (True, False, False)
+    """
+    return label.ndim == 1 and not np.issubdtype(label.dtype, np.floating)
+
 
 class Batch(NamedTuple):
-    """Features (B, T, F) float32, padded by 0; lengths (B,); labels (B,) or (B, T), padded by IGNORE_INDEX."""
+    """Features (B, T, F) float32, padded by 0; lengths (B,); labels (B,), (B, O) or (B, T), padded by IGNORE_INDEX."""
 
     features: Tensor
     lengths: Tensor
     labels: Tensor
 
 
-def collate(items: Sequence[tuple[NDArray[Any], NDArray[np.int64]]]) -> Batch:
-    """Pad and stack (features (t, F), label () or (t,)) of different lengths; frames (t, H, W, 3) stay uint8."""
+def collate(items: Sequence[tuple[NDArray[Any], Label]]) -> Batch:
+    """Pad and stack (features (t, F), label (), (O,) or (t,)) of different lengths; frames (t, H, W, 3) stay uint8."""
     lengths = [len(features) for features, _ in items]
     first, label = items[0]
     padded = np.zeros((len(items), max(lengths), *first.shape[1:]), np.float32 if first.dtype != np.uint8 else np.uint8)
-    labels = np.full((len(items), max(lengths)) if label.ndim else len(items), IGNORE_INDEX, np.int64)
-    for row, (features, label) in enumerate(items):
+    for row, (features, _) in enumerate(items):
         padded[row, : len(features)] = features
-        labels[(row, slice(len(features))) if label.ndim else row] = label
+    if is_of_frames(label):
+        labels = np.full(padded.shape[:2], IGNORE_INDEX, np.int64)
+        for row, (features, own) in enumerate(items):
+            labels[row, : len(features)] = own
+    else:
+        labels = np.stack([own for _, own in items])
     return Batch(torch.from_numpy(padded), torch.tensor(lengths), torch.from_numpy(labels))
 
 
@@ -104,10 +129,10 @@ class TrainingBatches:
         rng = np.random.default_rng(draw_seed(self.seed, epoch, f"{example.id}/{number}"))
         return draw_positions(len(example), self.options, rng, window=self.window)
 
-    def load(self, row: int, number: int, epoch: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """Load an augmented window: features (t, F), label () or (t,)."""
+    def load(self, row: int, number: int, epoch: int) -> tuple[NDArray[Any], Label]:
+        """Load an augmented window: features (t, F), label (), (O,) or (t,)."""
         example, at = self.examples[row], self.positions(row, number, epoch)
-        return example.features[at], example.label[at] if example.label.ndim else example.label
+        return example.features[at], example.label_at(at)
 
 
 class BandBatches(TrainingBatches):
@@ -129,13 +154,13 @@ class BandBatches(TrainingBatches):
         super().__init__(examples, options, batch_size=batch_size, window=window, seed=seed)
         self.inputs = inputs
 
-    def load(self, row: int, number: int, epoch: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """Load an augmented window: inputs (t, D), label () or (t,)."""
+    def load(self, row: int, number: int, epoch: int) -> tuple[NDArray[Any], Label]:
+        """Load an augmented window: inputs (t, D), label (), (O,) or (t,)."""
         example, at = self.examples[row], self.positions(row, number, epoch)
         first = max(0, int(at[0]) - 1)  # with the frame before the window
         rng = np.random.default_rng(draw_seed(self.seed, epoch, f"{example.id}/{number}/bands"))
         seen = augment_bands(np.asarray(example.features[first : at[-1] + 1], np.float32), self.options, rng)
-        return self.inputs(seen)[at - first], example.label[at] if example.label.ndim else example.label
+        return self.inputs(seen)[at - first], example.label_at(at)
 
 
 class ClipBatches(TrainingBatches):
@@ -166,12 +191,12 @@ class ClipBatches(TrainingBatches):
 
         return parallel_map(make, self.order(epoch), workers=self.workers, ahead=2)
 
-    def load(self, row: int, number: int, epoch: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """Load an augmented window: frames (t, size, size, 3), label () or (t,)."""
+    def load(self, row: int, number: int, epoch: int) -> tuple[NDArray[Any], Label]:
+        """Load an augmented window: frames (t, size, size, 3), label (), (O,) or (t,)."""
         example, at = self.examples[row], self.positions(row, number, epoch)
         if len(at) > self.frames:
             at = at[np.linspace(0, len(at) - 1, self.frames).round().astype(int)]
-        return self.read(example, at, epoch), example.label[at] if example.label.ndim else example.label
+        return self.read(example, at, epoch), example.label_at(at)
 
 
 def draw_positions(

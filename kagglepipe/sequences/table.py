@@ -33,6 +33,7 @@ from kagglepipe.competitions.table import (
     warn_of_other_settings,
     warn_of_unreadable,
 )
+from kagglepipe.competitions.targets import describe_targets, names_in
 from kagglepipe.competitions.units import clip_labels, clip_rows
 from kagglepipe.console import progress
 from kagglepipe.errors import UserError
@@ -40,7 +41,7 @@ from kagglepipe.files import expanded, file_sha256, read_json, sha256, write_byt
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.parallel import parallel_map
 from kagglepipe.sequences.series_table import read_series_bytes
-from kagglepipe.text import counted, first_three
+from kagglepipe.text import first_three
 
 if TYPE_CHECKING:
     from kagglepipe.sequences.series import Series
@@ -75,7 +76,7 @@ def make_sequence_table(competition: CompetitionOptions, folder: Path, *, max_si
     listed = catalogue.files.rename(columns={"video": "id"})
     spans = dict(zip(items["video"], zip(items["begins"], items["ends"], strict=True), strict=True))
     catalogue = clip_labels(catalogue, spans, finds_segments=competition.finds_segments)
-    check_labels(catalogue, bad, competition.background if competition.finds_segments else None)
+    check_labels(catalogue, bad, competition)
     items = without_answers(items, catalogue.labels)
     files_with_groups, twins = join_copies(catalogue.files, items)
     catalogue = replace(catalogue, files=files_with_groups)
@@ -94,6 +95,7 @@ def make_sequence_table(competition: CompetitionOptions, folder: Path, *, max_si
         "outside": catalogue.outside,
         "skipped": bad,
         "unreadable": unreadable_rows(listed, items["path"], bad),
+        **({} if competition.task == "multiclass" else {"task": competition.task}),
         "repaired": {v: list(repairs) for v, repairs in zip(items["video"], items["repairs"], strict=True) if repairs},
     }
     write_json(report_file, report)
@@ -109,6 +111,8 @@ def table_settings(competition: CompetitionOptions, root: Path, max_side: int) -
         own := sorted(answer_columns(competition) - answer_columns(CompetitionOptions()))
     ):
         settings["answers"] = own
+    if competition.task != "multiclass":
+        settings |= {"task": competition.task, "label_separator": competition.label_separator}
     if competition.exclude:
         settings["exclude"] = competition.exclude
     for name in ("labels", "files"):
@@ -379,9 +383,13 @@ def as_usual(path: str, item: Item, usual: tuple[str, ...]) -> Item:
 # --- the table -------------------------------------------------------------------------------------------------
 
 
-def check_labels(catalogue: Catalogue, bad: list[str], unlabelled: str | None) -> None:
-    """Raises UserError for a class, or a training set, that has no usable item; `unlabelled` needs no label."""
-    labelled = set(catalogue.labels["label"])
+def check_labels(catalogue: Catalogue, bad: list[str], competition: CompetitionOptions) -> None:
+    """Raises UserError for a class, or a training set, that has no usable item; the background of segments needs no
+    label.
+    """
+    numbers = catalogue.classes if competition.task == "regression" and len(catalogue.labels) else []
+    labelled = {*numbers, *names_in(catalogue.labels["label"], competition.task)}
+    unlabelled = competition.background if competition.finds_segments else None
     why = f": {bad[0]}" if bad else ""
     if not (catalogue.files["split"] == "train").any():
         raise UserError(f"no video to train on is usable{why}; label some")
@@ -415,7 +423,7 @@ def log_table(
 ) -> None:
     """Log counts, copies, repairs and files that were left out."""
     unit, train = competition.unit, catalogue.files[catalogue.files["split"] == "train"]
-    counts = counted(Counter(catalogue.labels["label"]))
+    counts = describe_targets(catalogue.labels["label"], competition.task)
     total = float((items["ends"] - items["begins"]).sum())
     log.info(
         "prepare: %d to train on, %d to classify, %.0f %s in all; labels: %s; %d groups in training",
@@ -433,7 +441,7 @@ def log_table(
         if files := report[what]:
             log.warning("prepare: left out %d files %s: %s", len(files), reason, first_three(files, "; "))
     warn_of_unreadable(report["unreadable"], competition)
-    if not competition.finds_segments:
+    if not competition.finds_segments and competition.task != "regression":
         rows = table[table["split"] == "train"]
         if mixed := mixed_groups(rows["target"].tolist(), rows["group"].tolist()):
             log.info("prepare: %d groups hold several classes, as they may: %s", len(mixed), first_three(mixed))

@@ -20,6 +20,7 @@ from kagglepipe.models.classifier import Classifier, Preprocessing, untrained_ba
 from kagglepipe.models.temporal import TemporalModel, load_stored, stored_name
 from kagglepipe.models.weights import read_tensors, write_tensors
 from kagglepipe.options import TemporalOptions
+from kagglepipe.training.links import LINKS
 
 BACKBONE = "backbone.safetensors"
 
@@ -140,12 +141,12 @@ def save_temporal(
 def load_temporal(checkpoint: Checkpoint) -> list[TemporalModel]:
     """Load the temporal models of a fold in evaluation mode on the CPU."""
     meta, tensors = checkpoint.meta, read_tensors(checkpoint.folder / "model.safetensors")
-    models = []
+    models, outputs = [], LINKS[meta.get("task", "multiclass")].outputs(len(meta["classes"]))
     for member in range(meta["members"]):
         options = dict(meta["temporal"])
         noise = options.pop("noise", 0.0)
         model = TemporalModel(
-            meta["features"], len(meta["classes"]), TemporalOptions(**options), per_frame=meta["per_frame"], noise=noise
+            meta["features"], outputs, TemporalOptions(**options), per_frame=meta["per_frame"], noise=noise
         )
         own = {name: value for name, value in tensors.items() if name.startswith(f"{member}.")}
         load_stored(model, {name.removeprefix(f"{member}."): value for name, value in own.items()})

@@ -32,6 +32,7 @@ from kagglepipe.training.checkpoint import (
 )
 from kagglepipe.training.features import Features, compute_features, encode_frames
 from kagglepipe.training.head import Head
+from kagglepipe.training.links import LINKS
 
 Probs = NDArray[np.float64]
 
@@ -90,6 +91,7 @@ class SequenceRun:
                 "on, as competition=video_folder competition.source=FOLDER, or a run with run=PATH"
             )
         self.meta, self.device = checkpoints[0].meta, backend.device
+        self.predict = LINKS[self.meta.get("task", "multiclass")].predict
         self.encoders: dict[Path, Encoder | None] = {}  # of a series there is none
         self.models: list[tuple[Path, TemporalModel, list[int]]] = []  # with the places of the first fold's classes
         for checkpoint, order in zip(checkpoints, class_orders(checkpoints), strict=True):
@@ -168,7 +170,7 @@ class SequenceRun:
             x = torch.from_numpy(np.asarray(features[file], np.float32))[None].to(self.device)
             lengths = torch.tensor([x.shape[1]])
             logits = model.frame_logits(x, lengths) if per_frame else model(x, lengths)
-            total = total + logits[0].double().softmax(dim=-1).cpu().numpy()[..., order]
+            total = total + self.predict(logits[0].double()).cpu().numpy()[..., order]
         return total / len(self.models)
 
     def stream(self) -> Callable[[dict[Path, NDArray[np.float32]]], Probs]:
@@ -182,7 +184,7 @@ class SequenceRun:
             total: Probs = np.zeros(())
             for file, stream, order in streams:
                 logits = stream(torch.from_numpy(features[file]).to(self.device))
-                total = total + logits.double().softmax(dim=-1).cpu().numpy()[..., order]
+                total = total + self.predict(logits.double()).cpu().numpy()[..., order]
             return total / len(streams)
 
         return step

@@ -8,6 +8,8 @@ section 5.1 (preconditioning).
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,10 +20,13 @@ from scipy.special import log_softmax
 from threadpoolctl import threadpool_limits
 
 from kagglepipe.competitions.dataset import Dataset
+from kagglepipe.competitions.targets import Truth
 from kagglepipe.predictions.baseline import class_shares
 from kagglepipe.predictions.frame import merge_folds, oof_frame
+from kagglepipe.training.column_heads import SOLVERS, ColumnHeadFitter
 from kagglepipe.training.features import Features
 from kagglepipe.training.head import UNSEEN_BIAS, ExtraRows, Head, HeadFitter, Labels
+from kagglepipe.training.links import LINKS
 
 Floats = NDArray[np.float64]
 FTOL = 1e-8  # relative decrease of the loss at which L-BFGS stops
@@ -146,9 +151,19 @@ class PrincipalAxisSolver:
 
 
 def linear_fitter(
-    views: Sequence[Features], labels: Labels, folds: Labels, *, grid: Sequence[float], classes: int
-) -> HeadFitter:
-    """Make a HeadFitter that solves along principal axes; arguments as of `HeadFitter`."""
+    views: Sequence[Features],
+    labels: NDArray[Any],
+    folds: Labels,
+    *,
+    grid: Sequence[float],
+    classes: int,
+    task: str = "multiclass",
+) -> HeadFitter | ColumnHeadFitter:
+    """Make a HeadFitter that solves along principal axes or, of a task with labels in columns (N, O), a
+    ColumnHeadFitter; arguments as of these.
+    """
+    if task in SOLVERS:
+        return ColumnHeadFitter(views, labels, folds, task=task, grid=grid)
     rotated = rotate(np.concatenate(views))
     solver = PrincipalAxisSolver(rotated, len(views), labels, classes)
     return HeadFitter(solver.views, labels, folds, grid=grid, classes=classes, solver=solver)
@@ -158,29 +173,30 @@ def linear_fitter(
 
 
 def cross_validate_linear(
-    x: NDArray[np.floating], labels: NDArray[np.int64], folds: NDArray[np.int64], classes: int
+    x: NDArray[np.floating], truth: Truth, folds: NDArray[np.int64], classes: int, task: str = "multiclass"
 ) -> NDArray[np.float64]:
-    """Out-of-fold probabilities (N, C) of a logistic regression on standardised features x (N, D).
+    """Out-of-fold predictions (N, C) of a linear model on standardised features x (N, D).
 
-    labels, folds: (N,) class index and fold.
+    truth: class indices (N,), tags or numbers (N, C). folds: (N,).
     """
-    z, probs = rotate(x).rows, np.empty((len(x), classes))
+    z, probs, targets = rotate(x).rows, np.empty((len(x), classes)), LINKS[task].targets(truth, classes)
+    predict = partial(column_predictions, task=task) if task in SOLVERS else linear_probabilities
     for fold in np.unique(folds):
         valid = folds == fold
-        probs[valid] = linear_probabilities(z[~valid], labels[~valid], z[valid], classes, c=25 / x.shape[1])
+        probs[valid] = predict(z[~valid], targets[~valid], z[valid], classes, c=25 / x.shape[1])
     return probs
 
 
 def linear_baseline(x: NDArray[np.floating], dataset: Dataset, folds: NDArray[np.int64]) -> pd.DataFrame:
-    """Out-of-fold frame of a logistic regression on features x (N, F) of the labelled rows.
+    """Out-of-fold frame of a linear model on features x (N, F) of the labelled rows.
 
     folds: fold of each row (N,), which need not be that of the dataset.
     """
-    train, classes, frames = dataset.train, dataset.classes, []
-    probs = cross_validate_linear(x, dataset.labels(train), folds, len(classes))
+    train, classes, task, frames = dataset.train, dataset.classes, dataset.task, []
+    probs = cross_validate_linear(x, dataset.labels(train), folds, len(classes), task)
     for fold in np.unique(folds):
         rows, own = train[folds == fold], probs[folds == fold]
-        frames.append(oof_frame(rows["id"].tolist(), int(fold), rows["target"].tolist(), own, classes))
+        frames.append(oof_frame(rows["id"].tolist(), int(fold), rows["target"].tolist(), own, classes, task))
     return merge_folds(frames, train["id"])
 
 
@@ -200,3 +216,20 @@ def linear_probabilities(
         fit = fit_logistic(z[some], numbered, np.ones(len(numbered)), c)
     probs[:, known] = np.exp(log_softmax(valid @ fit.weight.T + fit.bias, axis=-1)) * shares[known].sum()
     return probs
+
+
+def column_predictions(
+    z: NDArray[np.floating], targets: NDArray[Any], valid: NDArray[np.floating], classes: int, *, c: float, task: str
+) -> NDArray[np.float64]:
+    """Predict (M, C) tags, numbers or ordered classes of rows `valid` (M, R) by a linear model of each column.
+
+    As `linear_probabilities`, with targets (N, O). c: of logistic regression; the penalty of a ridge regression is
+    4 / c, which is as strong, since the curvature of a log loss is at most a quarter.
+    """
+    some = slice(None, None, -(-len(z) // MAX_BASELINE_ROWS))
+    solve, _ = SOLVERS[task]
+    strength = c * z.shape[1] / 4 if LINKS[task].has_unit else c  # a ridge regression's penalty is R / C
+    rows, wanted = z[some], targets[some].astype(np.float64)
+    with threadpool_limits(1, user_api="blas"):
+        [(weight, bias)] = solve(rows, wanted, np.ones(len(rows)), [strength])
+    return Head(weight.astype(np.float32), bias.astype(np.float32), strength, task).predict(valid)

@@ -21,11 +21,13 @@ class Link:
 
     outputs: number of classes, tags or numbers -> outputs O. predict: outputs (..., O) -> predictions (..., C).
     targets: truth and C -> what the outputs are fitted to, class indices (N,) or columns (N, O) of float32.
+    has_unit: whether the outputs are numbers of any size, which networks learn standardised.
     """
 
     outputs: Callable[[int], int]
     predict: Callable[[Tensor], Tensor]
     targets: Callable[[Truth, int], NDArray[np.number]]
+    has_unit: bool = False
 
 
 def cumulative(logits: Tensor) -> Tensor:
@@ -72,5 +74,5 @@ LINKS: dict[str, Link] = {
     "ranking": CLASSES,
     "ordinal": Link(lambda classes: classes - 1, cumulative, above_each),
     "multilabel": Link(same, Tensor.sigmoid, as_columns),
-    "regression": Link(same, lambda outputs: outputs, as_columns),
+    "regression": Link(same, lambda outputs: outputs, as_columns, has_unit=True),
 }

@@ -25,14 +25,24 @@ from kagglepipe.sequences.series import item_inputs
 from kagglepipe.sequences.sound import draw_warp, read_sounds
 from kagglepipe.sequences.video import DECODER, VideoFrames
 from kagglepipe.training.checkpoint import save_temporal
+from kagglepipe.training.column_heads import ColumnHeadFitter
 from kagglepipe.training.device import Precision
 from kagglepipe.training.features import FeatureStore, Frames, Item, encode, stored_features
 from kagglepipe.training.head import ExtraRows, HeadFitter
 from kagglepipe.training.learner import FoldResult, LearnerOptions, PretrainedNetwork, Probs, Runtime, fit_runtime
 from kagglepipe.training.linear import linear_fitter
+from kagglepipe.training.links import LINKS
 from kagglepipe.training.loop import FitRuntime, train_epochs
 from kagglepipe.training.optimise import make_optimiser
-from kagglepipe.training.temporal import FLOAT32, fit_temporal, make_linear, pooled, temporal_probabilities
+from kagglepipe.training.target_scale import target_scale
+from kagglepipe.training.temporal import (
+    FLOAT32,
+    fit_temporal,
+    make_linear,
+    pooled,
+    temporal_loss,
+    temporal_probabilities,
+)
 
 Array = NDArray[Any]
 Features = Mapping[str, Array]  # video -> (T, F)
@@ -54,11 +64,16 @@ class SequenceLearner:
     def __init__(self, dataset: Dataset, options: LearnerOptions, runtime: Runtime) -> None:
         self.dataset, self.options, self.runtime = dataset, options, runtime
         self.train, self.test, self.classes = dataset.train, dataset.test, dataset.classes
-        self.labels, self.folds = dataset.labels(self.train), self.train["fold"].to_numpy(np.int64)
+        self.task = options.competition.task
+        self.labels, self.folds = self.targets(self.train), self.train["fold"].to_numpy(np.int64)
         self.network = PretrainedNetwork(options, len(self.classes), runtime)
         self.is_video, self.per_frame = options.competition.kind == "video", options.competition.finds_segments
         self._features: dict[int, Features] = {}
         self._scales: dict[TemporalOptions, tuple[Array, Array]] = {}
+
+    def targets(self, rows: pd.DataFrame) -> Array:
+        """What the outputs are fitted to: class indices (N,), or columns (N, O)."""
+        return LINKS[self.task].targets(self.dataset.labels(rows), len(self.classes))
 
     @property
     def precision(self) -> Precision:
@@ -185,7 +200,7 @@ class SequenceLearner:
     def examples(self, rows: pd.DataFrame, features: Features) -> list[tuple[Example, Array]]:
         """(example, positions of its rows in `rows`): a clip or, where every frame is classified, a video."""
         known = rows["target"].notna().all()
-        labels = self.dataset.labels(rows) if known else np.zeros(len(rows), np.int64)
+        labels = self.targets(rows) if known else np.zeros(len(rows), np.int64)
         found = []
         if not self.per_frame:
             for place, row in enumerate(rows.to_dict("records")):
@@ -217,9 +232,9 @@ class SequenceLearner:
         examples = [example for view in self.views for example, _ in self.examples(rows, self.features(view))]
         for member in range(1 if options.is_finetuned else options.sequences.members):
             model, epochs = fit_temporal(
-                examples, len(self.classes), options.model.temporal, options.sequences, clip=options.training.clip,
-                seed=options.seed + 1000 * member, device=self.runtime.device,
-                name=f"train: fold {fold}, member {member}",
+                examples, options.outputs(len(self.classes)), options.model.temporal, options.sequences,
+                task=self.task, clip=options.training.clip, seed=options.seed + 1000 * member,
+                device=self.runtime.device, name=f"train: fold {fold}, member {member}",
             )  # fmt: skip
             models.append(model)
             history += [{"member": member, **epoch.row()} for epoch in epochs]
@@ -230,7 +245,7 @@ class SequenceLearner:
         temporal, more = self.options.model.temporal, None
         if not extra.empty:
             views = [self.standardised(temporal, view, extra) for view in self.views]
-            more = ExtraRows(views, self.dataset.labels(extra))
+            more = ExtraRows(views, self.targets(extra))
         model = make_linear(
             self.examples(self.train, self.features())[0][0], self.linear_fitter.fit(fold, more), temporal,
             *self.scale(temporal), noise=self.options.sequences.noise, seed=self.options.seed,
@@ -238,11 +253,11 @@ class SequenceLearner:
         return [model.to(self.runtime.device)], self.linear_fitter.history(fold)
 
     @cached_property
-    def linear_fitter(self) -> HeadFitter:
+    def linear_fitter(self) -> HeadFitter | ColumnHeadFitter:
         """Fits linear heads of all folds on the pooled features of the training rows."""
         return linear_fitter(
             [self.standardised(self.options.model.temporal, view) for view in self.views], self.labels, self.folds,
-            grid=self.options.training.regularisation, classes=len(self.classes),
+            grid=self.options.training.regularisation, classes=len(self.classes), task=self.task,
         )  # fmt: skip
 
     def pooled(self, temporal: TemporalOptions, view: int = 0, rows: pd.DataFrame | None = None) -> Array:
@@ -275,22 +290,29 @@ class SequenceLearner:
         self, fold: int, rows: pd.DataFrame, model: TemporalModel, runtime: FitRuntime
     ) -> tuple[Classifier, TemporalModel, list[dict[str, Any]]]:
         """Train encoder and temporal model together for a fixed number of epochs."""
-        training = self.options.training
+        training, examples = self.options.training, [one for one, _ in self.examples(rows, self.features())]
         network = CnnLstm(copy.deepcopy(self.network.model), copy.deepcopy(model)).to(self.runtime.device)
-        batches = self.clip_batches(rows)
+        scale = target_scale(examples) if LINKS[self.task].has_unit else None
+        if scale is not None:
+            examples = scale.standardised(examples)
+            scale.from_unit(network.head.head.classifier)
+        batches = self.clip_batches(rows, examples)
         epochs = train_epochs(
             network, batches, make_optimiser(network, training), options=training, seed=self.options.seed,
             precision=self.runtime.training_precision, name=f"train: fold {fold}", unit="clip", evaluate=None,
+            loss=temporal_loss(self.task, examples),
             runtime=fit_runtime(
                 runtime, self.options, self.runtime, self.classes, len(self.test) + int((self.folds == fold).sum()),
                 images=self.options.sequences.clip_frames,
             ),
         )  # fmt: skip
+        if scale is not None:
+            scale.to_unit(network.head.head.classifier)
         history = [{"member": "all", **epoch.row()} for epoch in epochs]
         return network.encoder.eval(), network.head.eval(), history
 
-    def clip_batches(self, rows: pd.DataFrame) -> ClipBatches:
-        """Batches of augmented clips of at most `sequences.clip_frames` frames."""
+    def clip_batches(self, rows: pd.DataFrame, examples: Sequence[Example]) -> ClipBatches:
+        """Batches of augmented clips of at most `sequences.clip_frames` frames. examples: of the rows."""
         sequences, row_of = self.options.sequences, {video: row for row, video in enumerate(self.items["video"])}
         clips = dict(zip(rows["id"], zip(rows["video"], rows["position"], strict=True), strict=True))
 
@@ -300,7 +322,7 @@ class SequenceLearner:
             return self.frames.read(row_of[name], unique, epoch, example.id)[back]
 
         return ClipBatches(
-            [example for example, _ in self.examples(rows, self.features())], sequences, read,
+            examples, sequences, read,
             batch_size=max(1, self.options.training.batch_size // 4), frames=sequences.clip_frames,
             window=sequences.clip_frames if self.per_frame else None, seed=self.options.seed,
             workers=self.runtime.workers,
@@ -335,7 +357,7 @@ class SequenceLearner:
             return probs
         features = self.features() if network.encoder is None else self.tuned_features(network.encoder, rows)
         examples = self.examples(rows, features)
-        found = temporal_probabilities(network.models, [example for example, _ in examples])
+        found = temporal_probabilities(network.models, [example for example, _ in examples], task=self.task)
         for (_, places), own in zip(examples, found, strict=True):
             probs[places] = own
         return probs

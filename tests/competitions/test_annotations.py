@@ -471,3 +471,43 @@ def test_competitions_that_contradict_themselves(settings: dict[str, Any], told:
         CompetitionOptions(**settings)
     assert CompetitionOptions(kind="series", form="segments", background="none").finds_segments
     assert not CompetitionOptions(kind="video", form="name", background="none").finds_segments
+
+
+# --- other tasks than classes --------------------------------------------------------------------------------------
+
+
+def tasked(listing: Listing, text: str, task: str, **settings: Any) -> Catalogue:
+    return listing(text, **{"form": {"multilabel": "tags", "regression": "numbers"}[task], "task": task, **settings})
+
+
+def test_tags_of_whole_items_and_of_pieces(listing: Listing) -> None:
+    whole = tasked(listing, CLIPS + "a,bark howl\nb,\nc,bark\n", "multilabel", background=None)
+    assert whole.classes == ["bark", "howl"]
+    assert clip_rows(clip_labels(whole, dict.fromkeys(FILES, (0.0, 8.0)), finds_segments=False))["target"].tolist() == [
+        "bark|howl", "", "bark",
+    ]  # fmt: skip
+    pieces = tasked(listing, ABOUT + "a,0,1,howl\na,1,2,bark;howl\n", "multilabel", label_separator=";")
+    assert rows(pieces) == [("a.mp4", 0, 1, "howl"), ("a.mp4", 1, 2, "bark|howl")]
+    one_hot = tasked(listing, "video,x,y\na,0,0\nb,1,1\n", "multilabel", columns={"labels": ["x", "y"]})
+    assert (rows(one_hot)[0][3], rows(one_hot)[1][3], one_hot.classes) == ("", "x|y", ["x", "y"])
+
+
+def test_numbers_are_named_after_their_column(listing: Listing) -> None:
+    columns = {"item": "segment_id", "label": "time_to_eruption"}
+    found = tasked(listing, "segment_id,time_to_eruption\na,12.50\nb,\nc,3e6\n", "regression", columns=columns)
+    assert (found.classes, [row[3] for row in rows(found)]) == (["time_to_eruption"], ["12.5", "3000000.0"])
+    assert found.notes[0] == "1 rows of labels.csv have no label yet and were passed over"
+    message = refusal(listing, CLIPS + "a,soon\nb,3\n", task="regression", form="numbers")
+    assert message.startswith("labels.csv has 'soon', competition.task=regression needs a finite number")
+    assert refusal(listing, CLIPS + "a,3\nb,3\n", task="regression", form="numbers").startswith("all numbers to learn")
+
+
+def test_other_tags_than_those_of_the_competition_are_refused(listing: Listing) -> None:
+    message = refusal(listing, CLIPS + "a,x\nb,x z\n", task="multilabel", form="tags", classes=["x", "y"])
+    assert message.startswith("labels.csv: labels z are not among competition.classes=['x', 'y']")
+
+
+@pytest.mark.parametrize("task", ["multilabel", "regression", "ordinal", "ranking"])
+def test_frames_have_classes_alone(listing: Listing, task: str) -> None:
+    message = refusal(listing, ABOUT + "a,0,1,x\n", task=task)
+    assert message.startswith(f"competition.form=segments does not fit competition.task={task}: type competition.form=")

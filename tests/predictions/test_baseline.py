@@ -131,3 +131,11 @@ def test_metadata_are_logarithms_and_codes() -> None:
     assert found.shape == (4, 7)
     np.testing.assert_allclose(np.exp(found[:, :5]), [[100, 50, 2, 10_000, 2]] * 4)
     np.testing.assert_array_equal(found[:, 5:], [[1, 0], [2, 0], [0, 1], [1, 1]])
+
+
+def test_the_constant_of_tags_and_numbers_is_of_the_other_folds() -> None:
+    rows = pd.DataFrame({"id": list("abcd"), "fold": [0, 0, 1, 1]})
+    numbers = constant_baseline(rows.assign(target=["1.0", "3.0", "10.0", "20.0"]), ["age"], "regression")
+    assert numbers["age"].tolist() == [15, 15, 2, 2]
+    tags = constant_baseline(rows.assign(target=["x|y", "x", "", "y"]), ["x", "y"], "multilabel")
+    assert probabilities(tags, ["x", "y"]).tolist() == [[1 / 4, 2 / 4]] * 2 + [[3 / 4, 2 / 4]] * 2
