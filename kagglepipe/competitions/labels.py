@@ -115,6 +115,22 @@ def known_classes(classes: Sequence[str], found: Iterable[str], where: str, *, f
     return [name for name in classes if name in labels]
 
 
+def check_order(classes: Sequence[str]) -> None:
+    """Raises UserError for classes that are no whole numbers without a gap, of which nobody has given the order."""
+    some = ",".join(classes[:SHOWN]) + (",…" if len(classes) > SHOWN else "")
+    mend = f"type 'competition.classes=[{some}]' in their order, if these are all, or competition.task=multiclass"
+    if strange := [name for name in classes if not WHOLE.fullmatch(name)]:
+        raise UserError(
+            f"competition.task=ordinal needs the order of its classes, and {strange[0]} is no number: {mend}"
+        )
+    numbers = {int(name) for name in classes}
+    if gaps := sorted(set(range(min(numbers), max(numbers))) - numbers):
+        raise UserError(
+            f"competition.task=ordinal has the classes {some}, and none is {first_three(map(str, gaps))}: an order is "
+            f"without gaps; {mend}"
+        )
+
+
 def absent_note(classes: Sequence[str], known: Sequence[str]) -> list[str]:
     """A note for the log on those of competition.classes that no item to train on has; none if all have one."""
     absent = [name for name in classes if name not in known]

@@ -22,7 +22,7 @@ from kagglepipe.competitions.filenames import (
 )
 from kagglepipe.competitions.item_tables import read_labelled_rows, table_items
 from kagglepipe.competitions.label_tables import GIVEN, check_labels, one_row_a_file, read_items, with_all_tags
-from kagglepipe.competitions.labels import absent_note, clean_label, known_classes
+from kagglepipe.competitions.labels import absent_note, check_order, clean_label, known_classes
 from kagglepipe.competitions.layout import FolderIndex, Layout, check_layout, guess_layout, pictures_of
 from kagglepipe.competitions.metadata import join_metadata
 from kagglepipe.competitions.source import other_kind
@@ -106,12 +106,14 @@ def item_ids(rows: pd.DataFrame, competition: CompetitionOptions) -> list[str]:
 
 
 def check_outputs(classes: Sequence[str], targets: "pd.Series[str]", competition: CompetitionOptions) -> None:
-    """Raises UserError for fewer than two classes, or numbers that are all the same."""
+    """Raises UserError for fewer than two classes, numbers that are all the same, and an order that is not known."""
     if competition.task == "regression":
         if targets.nunique() < 2:
             raise UserError(f"all numbers to learn are {targets.iloc[0]}: two or more different ones are needed")
     elif len(classes) < 2:
         raise UserError(f"only one class was found ({', '.join(classes)}): two or more are needed")
+    if competition.task == "ordinal" and not competition.classes:
+        check_order(classes)
 
 
 def table_hash(table: pd.DataFrame) -> str:

@@ -1,9 +1,13 @@
 """Checks of a metric against the competition: its task, classes, and the form of its submission."""
 
+from collections.abc import Mapping, Sequence
+
+from kagglepipe.competitions.targets import parse_targets
 from kagglepipe.errors import UserError
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.predictions.metrics import class_fault, find_metric, other_metrics
 from kagglepipe.predictions.own_metric import is_out_of_reach, try_own_metric
+from kagglepipe.text import first_three
 
 LABEL_FORMS = ("index", "name")  # of which a grader learns only the most probable class
 
@@ -26,6 +30,21 @@ def check_metric(competition: CompetitionOptions, classes: int | None) -> None:
         if fault := class_fault(name, classes, competition.task):
             raise UserError(fault)
         try_own_metric(name, classes, competition.task)
+
+
+def check_numbers(competition: CompetitionOptions, targets: Mapping[str, str], classes: Sequence[str]) -> None:
+    """Raises UserError for numbers to learn below what the metric is defined for. targets: id -> its numbers."""
+    name = competition.metric
+    if competition.task != "regression" or is_out_of_reach(name):
+        return
+    least = find_metric(name).needs.least
+    lowest = parse_targets(targets.values(), classes, competition.task).min(axis=1)
+    if below := [(id, value) for id, value in zip(targets, lowest, strict=True) if value < least]:
+        some = first_three(f"{value:g} of {id}" for id, value in below)
+        raise UserError(
+            f"competition.metric={name} is of numbers from {least:g}, and there are {some}: mend them, or type "
+            "competition.metric=rmse or mae"
+        )
 
 
 def form_fault(competition: CompetitionOptions) -> str | None:

@@ -9,7 +9,7 @@ import difflib
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -75,13 +75,14 @@ class Needs:
     answers: `labels` if of a row only the most probable class counts; `order` if only the order of the rows by a
     probability; `probabilities`; `any` of these for a metric of the user's own. classes: the least and the largest
     number of classes. tasks: of `competition.task`. positive: whether of two classes the second is the positive one, so
-    that the score changes where they are swapped.
+    that the score changes where they are swapped. least: of the numbers to learn.
     """
 
     answers: str
     classes: tuple[int, float] = (2, math.inf)
     tasks: tuple[str, ...] = OF_CLASSES
     positive: bool = False
+    least: float = -math.inf
 
 
 @dataclass(frozen=True)
@@ -227,11 +228,11 @@ METRICS: dict[str, Metric] = {
     ),
     "pf1": Metric(probabilistic_f1, Needs("probabilities", (2, 2), positive=True)),
     "rmse": error_of(rmse, NUMBERS),
-    "rmsle": error_of(rmsle, NUMBERS),
+    "rmsle": error_of(rmsle, replace(NUMBERS, least=0.0)),
     "mae": error_of(mae, NUMBERS, rows=absolute_errors),
     "r2": Metric(r2, NUMBERS, limits=(-math.inf, 1.0)),
     "kl_divergence": error_of(
-        kl_divergence, Needs("numbers", (2, math.inf), tasks=("regression",)), rows=kl_divergences
+        kl_divergence, Needs("numbers", (2, math.inf), tasks=("regression",), least=0.0), rows=kl_divergences
     ),
     "matthews": metric_of_counts(matthews, limits=(-1.0, 1.0)),
     "top_3_accuracy": Metric(

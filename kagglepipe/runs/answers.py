@@ -11,17 +11,15 @@ import pandas as pd
 
 from kagglepipe.competitions.dataset import Dataset, read_annotations
 from kagglepipe.competitions.filenames import find_table, make_id, spelt, whole_number
-from kagglepipe.competitions.labels import positive_class
 from kagglepipe.competitions.spreadsheet import read_cells, read_spreadsheet
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded, sha256
 from kagglepipe.options import ID_FORMS, CompetitionOptions
 from kagglepipe.predictions.frame import repeated
+from kagglepipe.runs.answered_targets import WITHOUT, answered_targets
 from kagglepipe.segments.matching import SEGMENT_COLUMNS
 from kagglepipe.sequences.grid import frame_labels
 from kagglepipe.text import quoted_three
-
-WITHOUT = "competition.answers=null goes on without known answers"
 
 
 def answers_hash(competition: CompetitionOptions, dataset: Dataset) -> str | None:
@@ -45,7 +43,7 @@ def hidden_segments(dataset: Dataset) -> pd.DataFrame:
 
 
 def read_answers(competition: CompetitionOptions, dataset: Dataset) -> "pd.Series[Any] | None":
-    """True classes, by id, of the test items; None where neither the competition nor `per_class` knows them.
+    """True targets, by id, of the test items; None where neither the competition nor `per_class` knows them.
 
     Raises UserError for a file that is missing, or has other items or classes.
     """
@@ -61,30 +59,13 @@ def read_answers(competition: CompetitionOptions, dataset: Dataset) -> "pd.Serie
     if len(header) < 2:
         raise UserError(f"{path} has one column, needs an id and a label: {WITHOUT}")
     ids = pd.Series(as_spelt((row[0] for row in rows), items_asked(dataset)), dtype=str)
-    labels = pd.Series([row[1] for row in rows], name=header[1], dtype=str)
     if twice := repeated(ids):
         raise UserError(f"{path} has several rows of an id: {twice}; keep one row each")
-    answers = as_classes(labels[labels != ""], competition, dataset.classes, path)
-    answers.index = pd.Index(ids[labels != ""])
+    cells = pd.DataFrame([row[1:] for row in rows], columns=header[1:], index=pd.Index(ids), dtype=str)
+    may_be_empty = bool((dataset.train["target"] == "").any())
+    answers = answered_targets(cells, competition, dataset.classes, path, may_be_empty=may_be_empty)
     check_known(competition, dataset, answers.index)
     return answers
-
-
-def as_classes(
-    labels: "pd.Series[str]", competition: CompetitionOptions, classes: list[str], path: Path
-) -> "pd.Series[str]":
-    """Class names of answers in the form of a submission. Raises UserError for an unknown class."""
-    numbers = {str(number): name for number, name in enumerate(classes)} if competition.form == "index" else {}
-    if competition.form == "probability" and not {"0", "1"} & set(classes):
-        hint = positive_class(classes, str(labels.name))
-        positive = 1 if hint is None or competition.classes else hint
-        numbers = {"0": classes[1 - positive], "1": classes[positive]}
-    if numbers and labels.isin(list(numbers)).all():
-        return labels.map(numbers)
-    if strange := sorted(set(labels) - set(classes)):
-        known = ", ".join([*classes, *numbers][:8])
-        raise UserError(f"{path} has the label {strange[0]}, which is none of {known}: mend it; {WITHOUT}")
-    return labels
 
 
 def read_segment_answers(competition: CompetitionOptions, dataset: Dataset) -> pd.DataFrame | None:

@@ -23,7 +23,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import locked, read_json, write_bytes, write_json, write_parquet
 from kagglepipe.images.table import LOOK_SIDE, is_prepared, make_image_table, pairs_among
 from kagglepipe.options import CompetitionOptions
-from kagglepipe.predictions.metric_needs import check_metric
+from kagglepipe.predictions.metric_needs import check_metric, check_numbers
 from kagglepipe.runs.configured import read_data
 from kagglepipe.runs.expected import check_submittable
 from kagglepipe.sequences.table import hide_annotations, make_sequence_table
@@ -49,6 +49,8 @@ def run(config: Config) -> None:
         make_or_check_folds(competition, config.folds, config.folds_file, data_dir=data_dir, base_dir=base_dir)
     dataset = read_data(config, frames=False)
     check_metric(competition, len(dataset.classes))
+    targets = dict(zip(dataset.train["id"], dataset.train["target"], strict=True))
+    check_numbers(competition, targets, dataset.classes)
     check_submittable(competition, dataset, upload=config.submit.upload, scored=config.run is None)
 
 

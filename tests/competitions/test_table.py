@@ -4,6 +4,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -278,9 +279,15 @@ def test_labels_come_from_the_csv(tmp_path: Path) -> None:
         ("file,label\na.jpg,cat\nz.jpg,dog\nyy,dog\n", "row 3, names z.jpg, and no such file is there"),
         ("file,label\na.jpg,cat\nz.jpg,dog\nyy,dog\n", "1 more are not there"),
         ("file,label\na.jpg,cat\nb.jpg,\nc.jpg, \n", "has no label for b.jpg, c.jpg"),
-        ("file,label\na.jpg,cat|dog\nb.jpg,dog\n", "cat|dog looks like several labels for one image; multi-label"),
-        ("file,label\na.jpg,cat;dog\nb.jpg,dog\n", "multi-label competitions are not supported"),
-        ("file,label\na.jpg,0.5\nb.jpg,1.25\n", "0.5, 1.25 look like measurements; regression is not supported"),
+        (
+            "file,label\na.jpg,cat|dog\nb.jpg,dog\n",
+            "cat|dog looks like several labels for one image: type competition.task=multil",
+        ),
+        (
+            "file,label\na.jpg,cat;dog\nb.jpg,dog\n",
+            "competition.task=multilabel 'competition.label_separator=|', or give one label",
+        ),
+        ("file,label\na.jpg,0.5\nb.jpg,1.25\n", "0.5, 1.25 look like measurements: type competition.task=regression"),
         ("file,label\na.jpg,1\nb.jpg,1.25\n", "1.25 look like measurements"),
         ("name,class\na.jpg,cat\n", "has the columns name, class: file, label is needed too"),
         ("", "cannot be read as a CSV in UTF-8 (it is empty)"),
@@ -302,6 +309,43 @@ def test_labels_that_cannot_be_used_are_named(text: str, words: str, tmp_path: P
     told = refusal(*labels(tmp_path, text, "a.jpg b.jpg c.jpg test/x.jpg test/y.jpg"))
     assert words in told
     assert "rename the files" not in told
+
+
+@pytest.mark.parametrize(
+    ("text", "task", "words"),
+    [
+        ("file,label\na.jpg,0\nb.jpg,1\nc.jpg,3\n", "ordinal", "has the classes 0,1,3, and none is 2: an order is"),
+        ("file,label\na.jpg,mild\nb.jpg,severe\n", "ordinal", "needs the order of its classes, and mild is no number"),
+        ("file,label\na.jpg,1.5\nb.jpg,rust scab\n", "regression", "has 'rust scab', competition.task=regression"),
+        ("file,label\na.jpg,1.5\nb.jpg,wet\n", "regression", "needs a finite number for each item"),
+        ("file,label\na.jpg,1.5\nb.jpg,inf\n", "regression", "has 'inf'"),
+        ("file,label\na.jpg,1.5\nb.jpg,2\n", "multilabel", "1.5, 2, numbers that are no tags: type competition.task=r"),
+        ("file,label\na.jpg,1\nb.jpg,wet\n", "multiclass", "has numbers (1) and text (wet)"),
+    ],
+)
+def test_labels_of_another_task_are_refused_in_one_line(text: str, task: str, words: str, tmp_path: Path) -> None:
+    files, competition, root = labels(tmp_path, text, "a.jpg b.jpg c.jpg")
+    told = refusal(files, replace(competition, task=task, form="index"), root)
+    assert words in told
+    assert "\n" not in told
+
+
+@pytest.mark.parametrize(
+    ("columns", "groups"),
+    [
+        ({}, set()),
+        ({"group": "Group"}, {"0", "1"}),
+        ({"group": None}, set()),
+    ],
+)
+def test_a_column_group_of_flags_is_no_group_unless_it_is_named(
+    columns: dict[str, Any], groups: set[str], tmp_path: Path
+) -> None:
+    text = "file,label,Group,blur\na.jpg,cat,0,1\nb.jpg,dog,1,1\nc.jpg,dog,1,0\n"
+    files, competition, root = labels(tmp_path, text, "a.jpg b.jpg c.jpg")
+    found = list_images(files, replace(competition, columns=columns), root)
+    assert set(found.rows["group"].dropna()) == groups
+    assert any("no group" in note for note in found.notes) == (not columns)
 
 
 def test_labels_in_test_are_not_trained_on_and_told(tmp_path: Path) -> None:
