@@ -699,7 +699,7 @@ class EnsembleOptions(Options, group="ensemble"):
     method: str = option(
         "auto",
         "Equal (means) or fitted weights. auto: mean, unless another is significantly better on held-out folds.",
-        choices=("auto", "mean", "rank_mean", "geometric_mean", "hill_climb", "nnls", "logistic"),
+        choices=("auto", "mean", "median", "rank_mean", "geometric_mean", "hill_climb", "nnls", "logistic"),
     )  # fmt: skip
     power: float = option(
         2.0, "Only in the config.yaml of ensembles by power_mean, of older versions; to type it is an error.", above=0

@@ -1,4 +1,4 @@
-"""Blending members' probabilities, given fitted weights and calibration maps, which metrics.json holds."""
+"""Blending members' predictions, given fitted weights and calibration maps, which metrics.json holds."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -9,6 +9,8 @@ import pandas as pd
 
 from kagglepipe.predictions.decisions import DECISIONS
 from kagglepipe.predictions.frame import Probs, labels, own_columns
+from kagglepipe.predictions.questions import as_questions, as_tags
+from kagglepipe.predictions.tasks import CLASSES, Task
 from kagglepipe.predictions.top_classes import has_top_classes, keep_top, top_columns
 
 LOG_FLOOR = 1e-15  # keeps log(0) finite; a higher floor would change confident members
@@ -38,7 +40,7 @@ def geometric_mean(stack: Stack, weights: Weights) -> Probs:
     Weights that sum to more than 1 sharpen as an inverse temperature does. The logarithmic opinion pool of Genest and
     Zidek 1986, "Combining probability distributions".
     """
-    logs = _weighted_sum(map(log_probabilities, stack), weights)
+    logs = np.zeros(stack.shape[1:]) + _weighted_sum(map(log_probabilities, stack), weights)  # `logistic` may have 0
     return _renormalise(np.exp(logs - logs.max(axis=1, keepdims=True)))  # else all of a row could come to 0
 
 
@@ -48,43 +50,62 @@ def power_mean(stack: Stack, weights: Weights, power: float) -> Probs:
     return _renormalise(raised ** (1 / power))
 
 
-METHODS: dict[str, Callable[[Stack, Weights], Probs]] = {
-    "mean": mean,
-    "rank_mean": rank_mean,
-    "geometric_mean": geometric_mean,
+def rank_mean_of_tags(stack: Stack, weights: Weights) -> Probs:
+    """`rank_mean` of tags, whose rows need not sum to 1."""
+    return _weighted_sum((pd.DataFrame(member).rank(pct=True).to_numpy() for member in stack), weights)
+
+
+def geometric_mean_of_tags(stack: Stack, weights: Weights) -> Probs:
+    """`geometric_mean` of yes and no for each tag, (M, N, C) -> (N, C)."""
+    return as_tags(geometric_mean(as_questions(stack), weights), stack.shape[2])
+
+
+def median(stack: Stack, weights: Weights) -> Probs:
+    """Median over members, whatever their weights, (M, N, C) -> (N, C)."""
+    return np.asarray(np.median(stack, axis=0))
+
+
+Pool = Callable[[Stack, Weights], Probs]
+METHODS: dict[str, Pool] = {"mean": mean, "geometric_mean": geometric_mean, "rank_mean": rank_mean}
+METHODS_OF: dict[str, dict[str, Pool]] = {  # by name of the task
+    "multiclass": METHODS,
+    "multilabel": {"mean": mean, "geometric_mean": geometric_mean_of_tags, "rank_mean": rank_mean_of_tags},
+    "regression": {"mean": mean, "median": median},
 }
 # fitted method of predictions.weights -> the blend that its weights are for
 POOLS = {"hill_climb": "mean", "nnls": "mean", "logistic": "geometric_mean"}
 
 
-def combine(stack: Stack, weights: Weights, method: str, maps: Sequence[Map] = (), power: float = 2.0) -> Probs:
-    """Blend members by any method, given its weights, and apply calibration maps, (M, N, C) -> (N, C) within [0, 1].
+def combine(
+    stack: Stack, weights: Weights, method: str, maps: Sequence[Map] = (), power: float = 2.0, task: Task = CLASSES
+) -> Probs:
+    """Blend members by any method, given its weights, and apply calibration maps, (M, N, C) -> (N, C) within limits.
 
     power: of `power_mean`, in ensembles of older versions.
 
     >>> combine(np.array([[[0.9, 0.1]], [[0.5, 0.5]]]), np.array([0.5, 0.5]), "nnls")
     array([[0.7, 0.3]])
     """
-    if not weights.any():  # `logistic` may give every member 0
-        probs = np.full(stack.shape[1:], 1 / stack.shape[2])
-    elif method == "power_mean":
+    if method == "power_mean":
         probs = power_mean(stack, weights, power)
     else:
-        probs = METHODS[POOLS.get(method, method)](stack, weights)
-    probs = np.clip(probs, 0, 1)  # weights that sum to 1 + 2e-16 must not make a probability above 1
+        probs = METHODS_OF[task.name][POOLS.get(method, method)](stack, weights)
+    probs = np.clip(probs, *task.limits)  # weights that sum to 1 + 2e-16 must not make a probability above 1
     for step in maps:
         probs = apply_map(step, probs)
     return probs
 
 
 def apply_map(step: Map, probs: Probs) -> Probs:
-    """Apply a fitted map to probabilities, (N, C) -> (N, C).
+    """Apply a fitted map to probabilities, (N, C) -> (N, C); one with `each_tag` to yes and no of each tag.
 
     >>> apply_map({"kind": "temperature", "slope": 0.5}, np.array([[0.9, 0.1]])).round(3)
     array([[0.75, 0.25]])
     """
     from scipy.special import softmax
 
+    if step.get("each_tag"):
+        return as_tags(apply_map({**step, "each_tag": False}, as_questions(probs)), probs.shape[1])
     if step["kind"] in DECISIONS:
         return DECISIONS[step["kind"]](step, probs)
     if step["kind"] == "isotonic":

@@ -10,16 +10,18 @@ estimation when using cross-validation for model selection".
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
 
+from kagglepipe.competitions.targets import Truth
 from kagglepipe.predictions.blend import POOLS, Map, Stack, apply_map, combine, equal_weights
 from kagglepipe.predictions.calibration import CALIBRATIONS
 from kagglepipe.predictions.evaluation import EvalRows
 from kagglepipe.predictions.frame import Labels, Probs
+from kagglepipe.predictions.methods import fit_calibration, fit_weights
 from kagglepipe.predictions.weights import FITTED, FoldWeights, LeftOut
 
 MIN_WEIGHT = 1e-3  # members below this share of the largest weight are dropped
@@ -64,16 +66,16 @@ def make_candidate(stack: Stack, rows: EvalRows, method: str) -> Candidate:
     fits = rows.fold_count + 1
     if method not in FITTED:
         weights = equal_weights(len(stack))
-        probs, tiled = combine(stack, weights, method), np.tile(weights, (fits, 1))
+        probs, tiled = combine(stack, weights, method, task=rows.task), np.tile(weights, (fits, 1))
         return Candidate(method, tiled, [probs] * fits, [[]] * fits, lambda: [probs] * rows.block_count)
     fitted = _fit(stack, rows, method, [*((fold,) for fold in range(rows.fold_count)), ()])
-    fold_probs = [combine(stack, own, method) for own in fitted]
+    fold_probs = [combine(stack, own, method, task=rows.task) for own in fitted]
     return Candidate(method, fitted, fold_probs, [[]] * fits, lambda: _inner(stack, rows, method))
 
 
 def _fit(stack: Stack, rows: EvalRows, method: str, without: LeftOut) -> FoldWeights:
     """Weights by a fitted method (len(without), M), without members below MIN_WEIGHT."""
-    fitted = FITTED[method](stack, rows.truth, rows.folds, without, rows.groups)
+    fitted = fit_weights(stack, rows, method, without)
     fitted = np.where(fitted < MIN_WEIGHT * fitted.max(axis=1, keepdims=True), 0.0, fitted)
     return fitted / fitted.sum(axis=1, keepdims=True) if POOLS[method] == "mean" else fitted
 
@@ -87,14 +89,14 @@ def _inner(stack: Stack, rows: EvalRows, method: str) -> list[Probs]:
     for (one, other), own in zip(pairs, _fit(stack, rows, method, without), strict=True):
         for block, scored in ((one, other), (other, one)):
             some = np.flatnonzero(rows.blocks == scored)
-            found[block][some] = combine(stack.take(some, axis=1), own, method)
+            found[block][some] = combine(stack.take(some, axis=1), own, method, task=rows.task)
     return found
 
 
-def with_map(candidate: Candidate, rows: EvalRows, fit: Callable[[Probs, Labels, int], Map]) -> Candidate:
+def with_map(candidate: Candidate, rows: EvalRows, fit: Callable[[Probs, Truth, int], Map]) -> Candidate:
     """Add a map to a candidate, for each fold fitted on the rows of the other folds.
 
-    fit: (probabilities, class indices, number of groups) -> map.
+    fit: (predictions, truth, number of groups) -> map.
     """
 
     def fitted(probs: Probs, some: npt.NDArray[np.bool_]) -> Map:
@@ -120,4 +122,4 @@ def with_map(candidate: Candidate, rows: EvalRows, fit: Callable[[Probs, Labels,
 def calibrated(candidate: Candidate, rows: EvalRows, kind: str) -> list[Candidate]:
     """Calibrate a candidate by `kind`, one of CALIBRATIONS, or by each of them for `auto`."""
     kinds = list(CALIBRATIONS) if kind == "auto" else [kind]
-    return [with_map(candidate, rows, CALIBRATIONS[name]) for name in kinds]
+    return [with_map(candidate, rows, partial(fit_calibration, name, rows.task)) for name in kinds]

@@ -106,6 +106,11 @@ def is_decided(metric: str, task: str) -> bool:
     return task in FITS and (task == "regression" or find_metric(metric).is_of_labels)
 
 
+def plain_answers(predictions: Probs, truth: Truth, metric: str, task: str) -> Probs:
+    """Predictions (N, C) with the plain decision where the metric scores decisions, else as they are."""
+    return apply_decision(plain_decision(truth, task), predictions) if is_decided(metric, task) else predictions
+
+
 def apply_decision(decision: Map, predictions: Probs) -> Probs:
     """Apply a decision: predictions (N, C) whose tags are above one half, whose most probable class is the answer.
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from kagglepipe.predictions.crossfit import Candidate
+from kagglepipe.predictions.decisions import plain_answers
 from kagglepipe.predictions.evaluation import EvalRows, score_interval
 from kagglepipe.predictions.frame import Probs
 from kagglepipe.predictions.metrics import find_metric
@@ -15,9 +16,11 @@ from kagglepipe.predictions.selection import score_of
 from kagglepipe.predictions.tasks import row_losses
 from kagglepipe.predictions.uncertainty import TOO_FEW, format_interval, format_score, mean_gains, sign_flip_p
 
-HEADER = (
-    "method", "in sample", "cross-fitted", "95 % interval", "log loss", "over equal weights", "p", "over best run", "p",
-)  # fmt: skip
+
+def header(loss: str) -> tuple[str, ...]:
+    """Titles of the columns of `table_cells`. loss: of the task."""
+    gains = ("over equal weights", "p", "over best run", "p")
+    return ("method", "in sample", "cross-fitted", "95 % interval", loss, *gains)
 
 
 def best_member(singles: Sequence[Candidate], rows: EvalRows) -> int:
@@ -39,7 +42,8 @@ def ensemble_table(
     table = []
     for one in candidates:
         own = one.cross_fitted(rows.folds)
-        interval = list(score_interval(rows.metric, own, rows.truth, rows.groups))
+        answers = plain_answers(own, rows.truth, rows.metric, rows.task.name)
+        interval = list(score_interval(rows.metric, answers, rows.truth, rows.groups))
         table.append(
             {
                 "method": one.method,
@@ -53,24 +57,30 @@ def ensemble_table(
 
 
 def _scores(probs: Probs, rows: EvalRows) -> dict[str, float]:
-    losses = row_losses(probs, rows.truth)
-    return {"score": find_metric(rows.metric).function(probs, rows.truth), "log_loss": float(losses.mean())}
+    losses, answers = row_losses(probs, rows.truth), plain_answers(probs, rows.truth, rows.metric, rows.task.name)
+    return {"score": find_metric(rows.metric).function(answers, rows.truth), "log_loss": float(losses.mean())}
 
 
 def _difference(one: Probs, other: Probs, rows: EvalRows) -> dict[str, Any]:
-    """Gain in log loss; rows that only one has right, with McNemar's p or, by groups, that of sign flips."""
-    gain = mean_gains((row_losses(other, rows.truth) - row_losses(one, rows.truth))[:, None], rows.groups)[0]
-    first, second = (each.argmax(axis=1) == rows.truth for each in (one, other))
+    """Gain in the loss of the task; of classes and tags also rows that only one has right.
+
+    p: of these by McNemar or, by groups, of sign flips; of numbers of the squared errors.
+    """
+    gaps = row_losses(other, rows.truth) - row_losses(one, rows.truth)
+    gain, hits = mean_gains(gaps[:, None], rows.groups)[0], rows.task.hits
+    log_loss = {"gain": gain.value, "interval": [gain.low, gain.high]}
+    if hits is None:
+        return {"log_loss": {**log_loss, "p": sign_flip_p(np.bincount(rows.groups, gaps))}, "right": None}
+    first, second = (hits(each, rows.truth) == 1 for each in (one, other))
     right = mcnemar(first, second)
     p = right.p
     if int(rows.groups.max()) + 1 < len(rows.groups):
         p = sign_flip_p(np.bincount(rows.groups, first.astype(float) - second))
-    log_loss = {"gain": gain.value, "interval": [gain.low, gain.high]}
     return {"log_loss": log_loss, "right": {"only_this": right.only_a, "only_other": right.only_b, "p": p}}
 
 
 def table_cells(table: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
-    """Cells under HEADER for each row of `ensemble_table`; gains are cross-fitted intervals of log loss."""
+    """Cells under `header` for each row of `ensemble_table`; gains are cross-fitted intervals of the loss."""
     lines: list[tuple[str, ...]] = []
     for row in table:
         out = row["cross_fitted"]
@@ -82,7 +92,8 @@ def table_cells(table: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
 
 def _gain_cells(difference: dict[str, Any]) -> tuple[str, str]:
     """Interval of the gain, and p; empty where a candidate is compared with itself."""
-    gain, p = difference["log_loss"], difference["right"]["p"]
+    gain = difference["log_loss"]
+    p = (difference["right"] or gain)["p"]
     low, high = gain["interval"]
     if gain["gain"] == low == high == 0:
         return "", ""

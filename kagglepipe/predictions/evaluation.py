@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kagglepipe.competitions.targets import Truth
 from kagglepipe.errors import UserError
 from kagglepipe.predictions.frame import Labels, Probs, labels, probabilities, scorable
 from kagglepipe.predictions.metrics import class_fault, find_metric
-from kagglepipe.predictions.tasks import task_of_truth
+from kagglepipe.predictions.tasks import Task, task_of_truth
 from kagglepipe.predictions.uncertainty import (
     Interval,
     accuracy_interval,
@@ -145,12 +146,17 @@ MAX_BLOCKS = 5  # of folds, in selections: each pair of blocks is a fit
 
 @dataclass(frozen=True)
 class EvalRows:
-    """Rows (N,) to evaluate on: class indices, folds and groups, both numbered from 0; and the metric."""
+    """Rows (N,) to evaluate on: truth, folds and groups, both numbered from 0; and the metric."""
 
-    truth: Labels
+    truth: Truth
     folds: Labels
     groups: Labels
     metric: str
+
+    @property
+    def task(self) -> Task:
+        """What the rows are to be predicted as: classes, tags or numbers."""
+        return task_of_truth(self.truth)
 
     @property
     def fold_count(self) -> int:

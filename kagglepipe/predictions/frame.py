@@ -163,6 +163,10 @@ def align(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
 def check_same_targets(name: str, frame: pd.DataFrame, other_name: str, other: pd.DataFrame) -> None:
     """Raises UserError, naming three offenders, unless row-aligned frames have the same targets."""
     differs = frame["target"].to_numpy() != other["target"].to_numpy()
+    if differs.any() and (task := task_of(frame)) in IN_COLUMNS:  # tags in another order, or 12.50 for 12.5
+        texts = (one["target"].to_numpy()[differs] for one in (frame, other))
+        ours, theirs = (parse_targets(text, class_columns(frame), task) for text in texts)
+        differs[differs] = (ours != theirs).any(axis=1)
     if differs.any():
         offenders = quoted_three(frame["id"][differs])
         raise UserError(f"{name} and {other_name} have different targets for {offenders}; train {name} again")
@@ -245,7 +249,10 @@ def read_frame(path: Path) -> pd.DataFrame:
             f"{path} cannot be read as a table: {(str(error).splitlines() or [type(error).__name__])[0]}"
         ) from error
     if fault := _column_fault(frame) or _row_fault(frame):
-        raise UserError(f"{path} {fault}; needed are id, fold, target (or only id, for a test) and a column per class")
+        raise UserError(
+            f"{path} {fault}; needed are id, fold, target (or only id, for a test), a column per class "
+            "and, of tags or numbers, a column task of multilabel or regression"
+        )
     return frame.astype({name: "str" for name in own_columns(frame) if name != "fold"})
 
 
@@ -312,6 +319,8 @@ def _row_fault(frame: pd.DataFrame) -> str | None:
     if twice := repeated(frame["id"]):
         return f"does not hold each id once: {twice}"
     if (task := task_of(frame)) in IN_COLUMNS:
+        if "target" in frame and (strange := _strange_target(frame["target"], classes, task)):
+            return strange
         return prediction_fault(frame["id"], probabilities(frame, classes), task)
     if "target" in frame and not (known := frame["target"].isin(classes)).all():
         return f"has targets without a column of their own: {quoted_three(frame['target'][~known])}"
@@ -320,6 +329,15 @@ def _row_fault(frame: pd.DataFrame) -> str | None:
     top = top_of_frame(frame, classes)
     others = np.maximum(1 - top.values.sum(axis=1, keepdims=True), 0)
     return probability_fault(frame["id"], np.append(top.values, others, axis=1))
+
+
+def _strange_target(targets: pd.Series, classes: Sequence[str], task: str) -> str | None:
+    """Why targets are no tags or numbers of these columns; None if they are."""
+    try:
+        parse_targets(targets, classes, task)
+    except ValueError as error:
+        return f"has {error}"
+    return None
 
 
 def _check_same_columns(frames: Sequence[pd.DataFrame]) -> None:

@@ -307,7 +307,7 @@ def fitting_metrics(task: str = "multiclass", classes: int | None = None) -> lis
     """Names in METRICS of the metrics of a task; classes: how many there are, None for any number.
 
     >>> sorted(set(fitting_metrics()) - set(fitting_metrics(classes=4)))
-    ['f1_binary', 'top_5_accuracy']
+    ['f1_binary', 'pf1', 'top_5_accuracy']
     """
     needs = {name: metric.needs for name, metric in METRICS.items() if task in metric.needs.tasks}
     return [name for name, one in needs.items() if classes is None or one.classes[0] <= classes <= one.classes[1]]

@@ -11,9 +11,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from kagglepipe.errors import UserError
+from kagglepipe.predictions.decisions import plain_answers
 from kagglepipe.predictions.evaluation import EvalRows, Groups
 from kagglepipe.predictions.frame import Labels, Probs, align, class_columns, labels, probabilities
-from kagglepipe.predictions.metrics import ROUNDED, find_metric
+from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.predictions.tasks import row_losses
 from kagglepipe.predictions.uncertainty import (
     LEVEL,
@@ -132,13 +133,18 @@ def significantly_better(options: Sequence[Probs], rows: EvalRows) -> int:
     that have not happened yet, and the metric must not get significantly worse.
     """
     first, *others = options
+    task = rows.task
+
+    def with_decision(probs: Probs) -> Probs:
+        return plain_answers(probs, rows.truth, rows.metric, task.name)
+
     gains = gains_over(others, first, rows, level=1 - (1 - LEVEL) / max(1, len(others)))
     smoothing = laplace_error(int(rows.groups.max()) + 1)
     significant = [number for number, gain in enumerate(gains) if gain.is_beyond_noise]
     for number in sorted(significant, key=lambda n: -gains[n].value):
-        smoothed = [smoothed_losses(probs, rows.truth, smoothing).mean() for probs in (others[number], first)]
+        smoothed = [task.smoothed_losses(probs, rows.truth, smoothing).mean() for probs in (others[number], first)]
         is_gain = find_metric(rows.metric).is_of_order or smoothed[0] < smoothed[1]
-        if is_gain and not score_gain(others[number], first, rows).high < 0:
+        if is_gain and not score_gain(with_decision(others[number]), with_decision(first), rows).high < 0:
             return number + 1
     return 0
 
@@ -173,17 +179,3 @@ def score_gain(one: Probs, other: Probs, rows: EvalRows) -> Gain:
         return metric_gain(rows.metric, one, other, rows.truth, rows.groups)
     gaps = metric.sign * (metric.rows(one, rows.truth) - metric.rows(other, rows.truth))
     return mean_gains(gaps[:, None], rows.groups)[0]
-
-
-def smoothed_losses(probs: Probs, truth: Labels, share: float) -> npt.NDArray[np.float64]:
-    """Cross-entropy of each row (N,) with label smoothing: `share` of each label goes to the other classes.
-
-    A model without an error loses nothing by certainty in `row_losses`, and much here.
-
-    >>> smoothed_losses(np.array([[0.5, 0.5]]), np.array([0]), 0.1).round(4)
-    array([0.6931])
-    """
-    logs = -np.log(np.clip(probs, ROUNDED, 1 - ROUNDED))
-    own, every = logs[np.arange(len(truth)), truth], logs.sum(axis=1)
-    losses: npt.NDArray[np.float64] = (1 - share) * own + share * (every - own) / (probs.shape[1] - 1)
-    return losses

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from kagglepipe.predictions.blend import POOLS, Stack, log_probabilities
 from kagglepipe.predictions.calibration import fit_thresholds
 from kagglepipe.predictions.crossfit import Candidate, with_map
-from kagglepipe.predictions.decisions import FITS, plain_decision
+from kagglepipe.predictions.decisions import FITS, plain_answers, plain_decision
 from kagglepipe.predictions.evaluation import EvalRows
 from kagglepipe.predictions.frame import Probs
 from kagglepipe.predictions.metrics import find_metric
@@ -69,8 +69,9 @@ def gain_over(one: Candidate, other: Candidate, rows: EvalRows) -> Gain:
 
 
 def score_of(candidate: Candidate, rows: EvalRows) -> float:
-    """Cross-fitted metric."""
-    return find_metric(rows.metric).function(candidate.cross_fitted(rows.folds), rows.truth)
+    """Cross-fitted metric, with the plain decision."""
+    own = plain_answers(candidate.cross_fitted(rows.folds), rows.truth, rows.metric, rows.task.name)
+    return find_metric(rows.metric).function(own, rows.truth)
 
 
 def adjusted(candidate: Candidate, rows: EvalRows) -> Selection:
@@ -113,18 +114,21 @@ def _losses_without(stack: Stack, rows: EvalRows, candidate: Candidate) -> Itera
     """For each member the cross-fitted losses (N,) without it, its weight shared among the others."""
     from scipy.special import softmax
 
-    is_mean = POOLS[candidate.method] == "mean"
+    task, columns, is_mean = rows.task, stack.shape[2], POOLS[candidate.method] == "mean"
 
     def part(member: int) -> Probs:
-        return stack[member] if is_mean else log_probabilities(stack[member])
+        return stack[member] if is_mean else log_probabilities(task.view.open(stack[member]))
+
+    def of_rows(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return (values if is_mean else task.view.rows(values, columns))[:, None]
 
     weights = candidate.weights[rows.folds]  # (N, M)
-    everyone = sum(weights[:, m, None] * part(m) for m in range(len(stack)))  # (N, C)
-    total = weights.sum(axis=1)
+    everyone = sum(of_rows(weights[:, m]) * part(m) for m in range(len(stack)))
+    total, alone = weights.sum(axis=1), task.constant(rows.truth, columns)
     for member in range(len(stack)):
         rest = total - weights[:, member]
         scale = np.divide(total, rest, out=np.zeros_like(total), where=rest > 1e-12)
-        others = (everyone - weights[:, member, None] * part(member)) * scale[:, None]
-        if is_mean:
-            others[scale == 0] = 1 / stack.shape[2]
-        yield row_losses(others if is_mean else softmax(others, axis=1), rows.truth)
+        others = (everyone - of_rows(weights[:, member]) * part(member)) * of_rows(scale)
+        predictions = others if is_mean else task.view.close(softmax(others, axis=1), columns)
+        predictions[scale == 0] = alone
+        yield row_losses(predictions, rows.truth)

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kagglepipe.predictions.frame import Labels, Probs
+from kagglepipe.competitions.targets import Truth
+from kagglepipe.predictions.frame import Probs
 from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.predictions.tasks import row_losses
 
@@ -16,19 +17,21 @@ MIN_ROWS = 20  # of a slice
 SIZE_QUANTILES = 4
 
 
-def slice_scores(table: pd.DataFrame, probs: Probs, truth: Labels, metric: str) -> list[dict[str, Any]]:
-    """Rows, score and log loss of every slice with at least MIN_ROWS rows, by falling log loss.
+def slice_scores(
+    table: pd.DataFrame, probs: Probs, truth: Truth, metric: str, answers: Probs | None = None
+) -> list[dict[str, Any]]:
+    """Rows, score and loss of every slice with at least MIN_ROWS rows, by falling loss.
 
-    table: metadata of the rows (N,); constant and missing columns make no slices. The score is NaN where
-    it is undefined (ROC AUC on one class).
+    table: metadata of the rows (N,); constant and missing columns make no slices. answers: predictions with the
+    decision, which the metric scores; None: probs. The score is NaN where it is undefined (ROC AUC on one class).
     """
-    function = find_metric(metric).function
+    function, decided = find_metric(metric).function, probs if answers is None else answers
     found = [
         {
             "by": by,
             "value": value,
             "rows": int(own.sum()),
-            "score": function(probs[own], truth[own]),
+            "score": function(decided[own], truth[own]),
             "log_loss": float(row_losses(probs[own], truth[own]).mean()),
         }
         for by, value, own in _slices(table)

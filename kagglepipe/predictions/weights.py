@@ -55,8 +55,8 @@ def nnls(
         products.append(flat @ flat.T)
         hits.append(part[:, np.arange(part.shape[1]), truth[rows]].sum(axis=1))
     grams, sums = np.array(products), np.array(hits)  # (K, M, M), (K, M)
-    kept = [[fold for fold in range(len(grams)) if fold not in left] for left in _left_out(folds, without)]
-    return np.stack([_solve_nnls(grams[some].sum(axis=0), sums[some].sum(axis=0)) for some in kept])
+    kept = [[fold for fold in range(len(grams)) if fold not in left] for left in left_out(folds, without)]
+    return np.stack([solve_nnls(grams[some].sum(axis=0), sums[some].sum(axis=0)) for some in kept])
 
 
 def logistic(
@@ -85,14 +85,14 @@ def logistic(
 FITTED: dict[str, Callable[..., FoldWeights]] = {"hill_climb": hill_climb, "nnls": nnls, "logistic": logistic}
 
 
-def _left_out(folds: Labels, without: LeftOut | None) -> LeftOut:
+def left_out(folds: Labels, without: LeftOut | None) -> LeftOut:
     """Return `without`; if None, each of the K folds of the rows (N,), then none: K + 1 sets."""
     return [*((fold,) for fold in range(int(folds.max()) + 1)), ()] if without is None else without
 
 
 def _training_rows(folds: Labels, without: LeftOut | None) -> list[Labels]:
     """List the numbers (n,) of the rows that are not in each set of folds left out. folds: of the rows (N,)."""
-    return [np.flatnonzero(~np.isin(folds, left)) for left in _left_out(folds, without)]
+    return [np.flatnonzero(~np.isin(folds, left)) for left in left_out(folds, without)]
 
 
 def _climb(own: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
@@ -123,7 +123,7 @@ def _mean_loss(sums: npt.NDArray[np.float32], members: int) -> float:
     return math.log(members) - float(logs) / len(sums)
 
 
-def _solve_nnls(gram: npt.NDArray[np.float64], hits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def solve_nnls(gram: npt.NDArray[np.float64], hits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Weights (M,) that minimise w·gram·w − 2 w·hits, none negative, scaled to sum to 1."""
     from scipy.optimize import nnls as scipy_nnls
 

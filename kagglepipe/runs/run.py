@@ -18,6 +18,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import exclusive_lock, read_json, write_json
 from kagglepipe.predictions.blend import combine, equal_weights
 from kagglepipe.predictions.frame import class_columns, read_frame
+from kagglepipe.predictions.tasks import TASKS, Task
 
 METRICS_FILE, FOLD = "metrics.json", "fold_"
 
@@ -57,6 +58,7 @@ class Metrics(TypedDict, total=False):
     over_teacher: dict[str, Any]
     test: dict[str, Any]
     test_without_twins: dict[str, Any]
+    task: str  # of an ensemble; a trained run has it in model.json
     method: str
     members: list[str]
     weights: list[float]
@@ -300,14 +302,19 @@ class Run(Outputs):
         return self.metrics.get("classes") or class_columns(self.oof())
 
     def blend(self, stack: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Blend the probabilities (M, N, C) of the weighted members as the ensemble does -> (N, C).
+        """Blend the predictions (M, N, C) of the weighted members as the ensemble does -> (N, C).
 
         Classes stand in the order of `fitted_classes`. Ensembles of version 0.3 and older have equal weights.
         """
         metrics, weights = self.metrics, equal_weights(len(stack))
         if "weights" in metrics:
             weights = np.array([weight for weight in metrics["weights"] if weight] or [0.0])
-        return combine(stack, weights, metrics["method"], metrics.get("maps", []), metrics.get("power", 2.0))
+        return combine(stack, weights, metrics["method"], metrics.get("maps", []), metrics.get("power", 2.0), self.task)
+
+    @property
+    def task(self) -> Task:
+        """What the run predicts; ensembles of version 0.3 and older predict classes."""
+        return TASKS[(self.metrics if self.is_ensemble else self.model).get("task", "multiclass")]
 
     def missing_network(self) -> str | None:
         """Why the run cannot predict other files; None if it can.

@@ -46,13 +46,17 @@ def scores_of(
     groups: "pd.Series[Any]",
     *,
     dataset: Dataset | None = None,
+    decided: tuple[pd.DataFrame, dict[str, Any] | None] | None = None,
 ) -> dict[str, Any]:
     """Metrics of out-of-fold predictions; with a dataset of long videos also those of the segments found in them.
 
-    groups: id -> group. Intervals are by group: near-duplicates, or clips of one source, are not independent.
+    groups: id -> group. Intervals are by group: near-duplicates, or clips of one source, are not independent. decided:
+    result of `decision.decide`; None: it is chosen here.
     """
     metric = competition.metric
-    answers, decision = (oof, None) if dataset is None else decide(competition, dataset, oof)
+    if decided is None:
+        decided = (oof, None) if dataset is None else decide(competition, dataset, oof)
+    answers, decision = decided
     scores: dict[str, Any] = {"metric": metric, **summarise(metric, answers, classes, groups)}
     if decision is not None:
         scores |= {"decision": decision, "log_loss": summarise(metric, oof, classes, groups)["log_loss"]}

@@ -7,13 +7,8 @@ Weights and maps are scored on folds that had no part in their fit; oof.parquet 
 
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
-
-import numpy as np
-import pandas as pd
 
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.config import Config
@@ -23,17 +18,16 @@ from kagglepipe.options import CompetitionOptions, EnsembleOptions
 from kagglepipe.predictions.blend import Stack, combine
 from kagglepipe.predictions.calibration import calibration_error, reliability
 from kagglepipe.predictions.crossfit import Candidate, calibrated, make_candidate
-from kagglepipe.predictions.ensemble_table import HEADER, best_member, ensemble_table, table_cells
+from kagglepipe.predictions.ensemble_table import best_member, ensemble_table, header, table_cells
 from kagglepipe.predictions.evaluation import EvalRows
 from kagglepipe.predictions.frame import (
-    check_same_targets,
-    class_columns,
+    Probs,
     id_fault,
     oof_frame,
     probabilities,
-    read_frame,
     test_frame,
 )
+from kagglepipe.predictions.methods import check_methods, methods_of
 from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.predictions.selection import adjusted, choose, gain_over, redundant_members, score_of
 from kagglepipe.predictions.slices import slice_scores
@@ -41,15 +35,23 @@ from kagglepipe.predictions.tasks import row_losses
 from kagglepipe.predictions.uncertainty import format_difference, format_score
 from kagglepipe.predictions.weights import FITTED
 from kagglepipe.runs.configured import ensemble_run, find_members, read_data
+from kagglepipe.runs.decision import decide as decide_answers
 from kagglepipe.runs.describe import describe_scores, or_nan
 from kagglepipe.runs.provenance import write_config
 from kagglepipe.runs.run import Run
 from kagglepipe.runs.scores import groups_hash, is_scored, rows_of, score_test_again, scores_of, with_test_scores
+from kagglepipe.runs.stack import read_ids, read_stack
 from kagglepipe.runs.store import Member, check_one_rate
 from kagglepipe.sequences.grid import at_rate
-from kagglepipe.text import listed, table
+from kagglepipe.text import table
 
 log = logging.getLogger(__name__)
+
+
+def check(config: Config) -> None:
+    """Raises UserError, before any work, for a method that the task does not have."""
+    if config.ensemble.runs:
+        check_methods(config.ensemble, config.competition.task)
 
 
 def run(config: Config) -> float | None:
@@ -77,8 +79,6 @@ def run(config: Config) -> float | None:
 
 def make_ensemble(config: Config, dataset: Dataset, members: list[Member], run: Run) -> None:
     """Align the members by id, blend them and write the run."""
-    from kagglepipe.reports.plots import draw_reliability
-
     competition, classes, train = config.competition, dataset.classes, dataset.train
     check_members(members, dataset)
     stack, rows = read_stack(members, train, classes), rows_of(dataset, competition.metric)
@@ -86,27 +86,23 @@ def make_ensemble(config: Config, dataset: Dataset, members: list[Member], run: 
     chosen, about = decide(config.ensemble, stack, rows, names)
     del stack  # as large as all members: not kept in memory beside that of the test
     maps, weights = chosen.maps[-1], chosen.weights[-1]
-    test_probs = combine(read_stack(members, dataset.test, classes), weights, chosen.method, maps)
-    oof = chosen.cross_fitted(rows.folds)
-    error = calibration_error(oof, rows.truth)
-    blended = oof_frame(train["id"].tolist(), train["fold"].tolist(), train["target"].tolist(), oof, classes)
-    blended_test = test_frame(dataset.test["id"].tolist(), test_probs, classes)
+    test_probs = combine(read_stack(members, dataset.test, classes), weights, chosen.method, maps, task=rows.task)
+    oof, task = chosen.cross_fitted(rows.folds), dataset.task
+    blended = oof_frame(train["id"].tolist(), train["fold"].tolist(), train["target"].tolist(), oof, classes, task)
+    blended_test = test_frame(dataset.test["id"].tolist(), test_probs, classes, task)
     write_parquet(run.oof_file, blended)
     write_parquet(run.test_file, blended_test)
-    title = f"Out of fold, {len(oof)} rows: error {error:.4f}"
-    draw_reliability(run.folder / "reliability.png", reliability(oof, rows.truth), title=title)
+    error = draw_calibration(oof, rows, run)
     write_config(replace(config, input=None), run.config_file)
     groups = train.set_index("id")["group"]
-    scores = scores_of(blended, competition, classes, groups, dataset=dataset)
+    answers, decision = decide_answers(competition, dataset, blended)
+    scores = scores_of(blended, competition, classes, groups, dataset=dataset, decided=(answers, decision))
     scores = with_test_scores(scores, competition, dataset, blended_test)
-    slices = slice_scores(train, oof, rows.truth, rows.metric)
-    if slices:
-        worst = {**slices[0], "metric": rows.metric, "whole": scores["log_loss"]}
-        worst["score"] = format_score(worst["score"])
-        what = "%(rows)d rows: %(metric)s %(score)s, log loss %(log_loss).4f (all rows %(whole).4f)"
-        log.info(f"ensemble: worst slice by log loss: %(by)s %(value)s, {what}", worst)
+    slices = slice_scores(train, oof, rows.truth, rows.metric, probabilities(answers, classes))
+    log_worst(slices, rows, scores["log_loss"])
     about |= {
         "run": run.name,
+        "task": rows.task.name,
         "classes": classes,  # in the order of the numbers in `maps`
         "method": chosen.method,
         "members": names,
@@ -121,6 +117,29 @@ def make_ensemble(config: Config, dataset: Dataset, members: list[Member], run: 
     run.save_metrics({**scores, **about})
 
 
+def draw_calibration(oof: Probs, rows: EvalRows, run: Run) -> float | None:
+    """Draw reliability.png of probabilities, of tags those of yes and no, and return their error; None for numbers."""
+    from kagglepipe.reports.plots import draw_reliability
+
+    if not rows.task.is_probability:
+        return None
+    probs, truth = rows.task.view.open(oof), rows.task.view.truth(rows.truth)
+    error = calibration_error(probs, truth)
+    title = f"Out of fold, {len(probs)} {'rows' if len(probs) == len(oof) else 'tags of rows'}: error {error:.4f}"
+    draw_reliability(run.folder / "reliability.png", reliability(probs, truth), title=title)
+    return error
+
+
+def log_worst(slices: list[dict[str, Any]], rows: EvalRows, whole: float) -> None:
+    """Log the slice with the largest loss, if there are slices. whole: the loss of all rows."""
+    if not slices:
+        return
+    worst = {**slices[0], "metric": rows.metric, "whole": whole, "loss": rows.task.loss}
+    worst["score"] = format_score(worst["score"])
+    what = "%(rows)d rows: %(metric)s %(score)s, %(loss)s %(log_loss).4f (all rows %(whole).4f)"
+    log.info(f"ensemble: worst slice by %(loss)s: %(by)s %(value)s, {what}", worst)
+
+
 def at_rate_of_members(competition: CompetitionOptions, dataset: Dataset, members: list[Member]) -> Dataset:
     """Convert the dataset to frames at the members' `sequences.rate`. Raises UserError unless they have one rate."""
     rates = {run.name: rate for member in members if (run := member.run) for rate in run.rates.values()}
@@ -130,20 +149,6 @@ def at_rate_of_members(competition: CompetitionOptions, dataset: Dataset, member
         return dataset
     log.info("ensemble: its members were trained at sequences.rate=%g, which counts here", rate)
     return at_rate(dataset, rate, competition)
-
-
-def read_stack(members: Sequence[Member], rows: pd.DataFrame, classes: list[str]) -> Stack:
-    """Read the members' probabilities (M, N, C) for `rows`, in their order; one member's frame in memory at a time.
-
-    Raises UserError naming a member that does not hold these rows or classes.
-    """
-    stack = np.empty((len(members), len(rows), len(classes)))
-    short = [member.name for member in members]
-    for number, member in enumerate(members):
-        file = member.oof if "fold" in rows else member.test
-        name = member.name if short.count(member.name) == 1 else str(member.oof.parent)
-        stack[number] = probabilities(aligned(name, read_frame(file), rows, classes), classes)
-    return stack
 
 
 def check_members(members: Sequence[Member], dataset: Dataset) -> None:
@@ -165,27 +170,6 @@ def check_members(members: Sequence[Member], dataset: Dataset) -> None:
             raise UserError(f"{member.test} does not hold the rows to classify: {fault}; leave {name} out")
 
 
-def read_ids(file: Path) -> pd.Series:
-    """Ids of a file of predictions; of parquet only that column is read. Raises UserError as `read_frame`."""
-    with suppress(OSError, ValueError):  # a CSV, or read_frame raises an error with the reason
-        return pd.read_parquet(file, columns=["id"])["id"]
-    return read_frame(file)["id"]
-
-
-def aligned(name: str, frame: pd.DataFrame, rows: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
-    """Order a member's frame by the ids of `rows`. Raises UserError naming it where it differs."""
-    found = class_columns(frame)
-    if sorted(found) != sorted(classes):
-        raise UserError(f"ensemble member {name} has the classes {listed(found)}; {listed(classes)} are needed")
-    ids = rows["id"].reset_index(drop=True)
-    if fault := id_fault(frame["id"], ids):
-        raise UserError(f"{name} does not hold the ids of the table: {fault}; leave {name} out or train it again")
-    ordered = frame if frame["id"].equals(ids) else frame.set_index("id").loc[ids].reset_index()
-    if "target" in frame and "fold" in rows:
-        check_same_targets(name, ordered, "the table", rows)
-    return ordered
-
-
 def decide(
     options: EnsembleOptions, stack: Stack, rows: EvalRows, names: list[str]
 ) -> tuple[Candidate, dict[str, Any]]:
@@ -193,7 +177,8 @@ def decide(
     singles = [make_candidate(stack[[number]], rows, "mean") for number in range(len(stack))]
     for name, single in zip(names, singles, strict=True):
         loss = row_losses(single.in_sample, rows.truth).mean()
-        log.info("ensemble: member %s: %s %.4f, log loss %.4f", name, rows.metric, score_of(single, rows), loss)
+        found = (name, rows.metric, score_of(single, rows), rows.task.loss, loss)
+        log.info("ensemble: member %s: %s %.4f, %s %.4f", *found)
     chosen, about = singles[0], {"dropped": list[str]()}
     if len(stack) > 1:
         chosen, about = choose_blend(options, stack, rows, names, singles)
@@ -205,7 +190,7 @@ def choose_blend(
     options: EnsembleOptions, stack: Stack, rows: EvalRows, names: list[str], singles: list[Candidate]
 ) -> tuple[Candidate, dict[str, Any]]:
     """(blend, table of all candidates) of two members or more."""
-    methods = ["mean", "geometric_mean", *(["rank_mean"] if find_metric(rows.metric).is_of_order else []), *FITTED]
+    methods, loss = methods_of(rows.task, rows.metric), rows.task.loss
     if options.method != "auto":
         methods = list(dict.fromkeys(["mean", options.method]))
     candidates = [make_candidate(stack, rows, method) for method in methods]
@@ -217,8 +202,9 @@ def choose_blend(
         chosen = choose(candidates, rows).candidate
         shown.append(replace(chosen, method="auto, choice included"))
     comparison = ensemble_table(shown, equal, singles[number], rows)
-    log.info("ensemble: %s; gains are of log loss, cross-fitted, 95 %%; p: of accuracy", rows.metric)
-    for line in table(HEADER, table_cells(comparison)):
+    tested = "right answers" if rows.task.hits else loss
+    log.info("ensemble: %s; gains are of %s, cross-fitted, 95 %%; p: of %s", rows.metric, loss, tested)
+    for line in table(header(loss), table_cells(comparison)):
         log.info("%s", line)
     best = names[number]
     log.info("ensemble: best run: %s (selected among %d on these rows: its score is optimistic)", best, len(stack))
@@ -251,11 +237,11 @@ def with_maps(options: EnsembleOptions, chosen: Candidate, rows: EvalRows) -> tu
 
 def calibration_scores(candidate: Candidate, rows: EvalRows) -> dict[str, Any]:
     """Kind of the last map, cross-fitted log loss and calibration error."""
-    probs, maps = candidate.cross_fitted(rows.folds), candidate.maps[-1]
+    probs, maps, view = candidate.cross_fitted(rows.folds), candidate.maps[-1], rows.task.view
     return {
         "kind": maps[-1]["kind"] if maps else "none",
         "log_loss": float(row_losses(probs, rows.truth).mean()),
-        "calibration_error": calibration_error(probs, rows.truth),
+        "calibration_error": calibration_error(view.open(probs), view.truth(rows.truth)),
     }
 
 
@@ -266,7 +252,7 @@ def log_choice(asked: str, chosen: Candidate, equal: Candidate, rows: EvalRows) 
         log.info("ensemble: selected: equal weights%s", why)
         return
     gain = gain_over(chosen, equal, rows)
-    what = rows.metric if find_metric(rows.metric).is_of_order else "log loss"
+    what = rows.metric if find_metric(rows.metric).is_of_order else rows.task.loss
     is_kept = asked == "auto" or gain.is_beyond_noise
     noise = "" if is_kept else ": not significant, ensemble.method=auto would keep equal weights"
     log.info(

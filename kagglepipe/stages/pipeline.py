@@ -29,7 +29,7 @@ STAGES = {
     "prepare": Stage(prepare.run),
     "augment": Stage(augment.run, augment.check),
     "train": Stage(train.run, train.check),
-    "ensemble": Stage(ensemble.run),
+    "ensemble": Stage(ensemble.run, ensemble.check),
     "submit": Stage(submit.run, submit.check),
 }
 

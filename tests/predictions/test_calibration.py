@@ -21,8 +21,9 @@ from kagglepipe.predictions.calibration import (
     reliability,
 )
 from kagglepipe.predictions.metrics import METRICS, fitting_metrics, log_loss, row_losses
-from kagglepipe.predictions.paired import metric_gain, smoothed_losses
+from kagglepipe.predictions.paired import metric_gain
 from kagglepipe.predictions.slices import slice_scores
+from kagglepipe.predictions.tasks import smoothed_losses
 from kagglepipe.predictions.uncertainty import laplace_error
 
 

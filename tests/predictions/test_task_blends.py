@@ -1,0 +1,239 @@
+"""Blends, calibration and decisions of tags and numbers; `python -m pytest tests/predictions`."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import sklearn.metrics
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+
+from kagglepipe.errors import UserError
+from kagglepipe.options import EnsembleOptions
+from kagglepipe.predictions import number_weights
+from kagglepipe.predictions.blend import combine
+from kagglepipe.predictions.calibration import calibration_error
+from kagglepipe.predictions.crossfit import calibrated, make_candidate
+from kagglepipe.predictions.decisions import apply_decision, plain_decision
+from kagglepipe.predictions.ensemble_table import ensemble_table, table_cells
+from kagglepipe.predictions.evaluation import EvalRows
+from kagglepipe.predictions.methods import check_methods, methods_of
+from kagglepipe.predictions.metrics import find_metric
+from kagglepipe.predictions.paired import significantly_better
+from kagglepipe.predictions.questions import as_questions, as_tags
+from kagglepipe.predictions.selection import decided, redundant_members, score_of
+from kagglepipe.predictions.tasks import CLASSES, NUMBERS, TAGS, row_losses
+
+METRIC = {"multilabel": "f1_samples", "regression": "rmse", "ordinal": "quadratic_weighted_kappa"}
+Problem = tuple[np.ndarray, EvalRows]
+
+
+def tag_problem(seed: int, *, members: int = 3, rows: int = 60, tags: int = 4, skill: float = 1.5) -> Problem:
+    """Members whose logits of the tags are right by `skill`, or know nothing at 0."""
+    random = np.random.default_rng(seed)
+    truth = random.random((rows, tags)) < 0.4
+    logits = skill * np.where(truth, 1, -1) + random.normal(size=(members, rows, tags))
+    return 1 / (1 + np.exp(-logits)), EvalRows(truth, np.arange(rows) % 5, np.arange(rows), METRIC["multilabel"])
+
+
+def number_problem(seed: int, *, members: int = 3, rows: int = 60, numbers: int = 2, skill: float = 1.0) -> Problem:
+    """Members that add errors of their own to `skill` times the truth, which is around 50."""
+    random = np.random.default_rng(seed)
+    truth = 50 + 10 * random.normal(size=(rows, numbers))
+    found = (
+        50 + skill * (truth - 50) + random.uniform(3, 9, (members, 1, 1)) * random.normal(size=(members, *truth.shape))
+    )
+    return found, EvalRows(truth, np.arange(rows) % 5, np.arange(rows), METRIC["regression"])
+
+
+PROBLEMS = {"multilabel": tag_problem, "regression": number_problem}
+CASES = [
+    *(("multilabel", name) for name in ("mean", "geometric_mean", "rank_mean", "hill_climb", "nnls", "logistic")),
+    *(("regression", name) for name in ("mean", "median", "hill_climb", "nnls")),
+]
+
+
+def test_the_methods_of_a_task_are_all_tested() -> None:
+    assert methods_of(TAGS, "roc_auc") == [name for task, name in CASES if task == "multilabel"]
+    assert methods_of(NUMBERS, "rmse") == [name for task, name in CASES if task == "regression"]
+    assert "rank_mean" not in methods_of(TAGS, "f1_samples")
+
+
+@pytest.mark.parametrize(("task", "method"), CASES)
+@given(seed=st.integers(0, 1000))
+@settings(max_examples=5)
+def test_order_of_rows_members_columns_and_folds_changes_no_blend(task: str, method: str, seed: int) -> None:
+    stack, rows = PROBLEMS[task](seed)
+    random = np.random.default_rng(seed)
+    blend = make_candidate(stack, rows, method).cross_fitted(rows.folds)
+    order, members, columns = (random.permutation(size) for size in (len(blend), len(stack), blend.shape[1]))
+    folds = random.permutation(5)
+    moved = EvalRows(rows.truth[order][:, columns], folds[rows.folds][order], rows.groups[order], rows.metric)
+    other = make_candidate(stack[members][:, order][:, :, columns], moved, method).cross_fitted(moved.folds)
+    tolerance = 0.02 if method in ("hill_climb", "logistic") else 1e-6  # where the fits stop, in float32
+    np.testing.assert_allclose(other, blend[order][:, columns], rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(("task", "method"), CASES)
+def test_a_row_is_blended_by_what_its_fold_had_no_part_in(task: str, method: str) -> None:
+    stack, rows = PROBLEMS[task](1)
+    other = replace(rows, truth=np.where((rows.folds == 0)[:, None], rows.truth[::-1], rows.truth))
+    one, two = (make_candidate(stack, each, method).cross_fitted(rows.folds)[rows.folds == 0] for each in (rows, other))
+    np.testing.assert_allclose(one, two, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("task", "method"), CASES)
+def test_a_member_alone_or_twice_is_itself(task: str, method: str) -> None:
+    stack, _ = PROBLEMS[task](2, members=1)
+    kind = {"multilabel": TAGS, "regression": NUMBERS}[task]
+    if method == "rank_mean":
+        return
+    for members in (1, 2):
+        found = combine(np.repeat(stack, members, axis=0), np.full(members, 1 / members), method, task=kind)
+        np.testing.assert_allclose(found, stack[0], rtol=1e-12)
+
+
+def test_blends_of_numbers_have_no_limits_and_of_tags_need_not_sum_to_1() -> None:
+    stack = np.array([[[-3.0], [250.0]], [[-5.0], [350.0]]])
+    assert combine(stack, np.array([0.5, 0.5]), "mean", task=NUMBERS).tolist() == [[-4.0], [300.0]]
+    tags = np.array([[[0.9, 0.8]], [[0.7, 0.8]]])
+    np.testing.assert_allclose(combine(tags, np.array([0.5, 0.5]), "mean", task=TAGS), [[0.8, 0.8]])
+    odds = np.sqrt(0.9 / 0.1 * 0.7 / 0.3)
+    geometric = combine(tags, np.array([0.5, 0.5]), "geometric_mean", task=TAGS)
+    np.testing.assert_allclose(geometric, [[odds / (1 + odds), 0.8]])
+    assert combine(tags, np.zeros(2), "logistic", task=TAGS).tolist() == [[0.5, 0.5]]  # no member has a weight
+    assert combine(tags, np.zeros(2), "logistic", task=CLASSES).tolist() == [[0.5, 0.5]]
+
+
+@pytest.mark.parametrize("task", PROBLEMS)
+def test_fitted_weights_leave_a_member_of_noise_out(task: str) -> None:
+    good, rows = PROBLEMS[task](3, members=1)
+    noise, _ = PROBLEMS[task](4, members=1, skill=0.0)
+    for method in ("hill_climb", "nnls"):
+        weights = make_candidate(np.concatenate([good, noise]), rows, method).weights[-1]
+        assert weights[1] < 0.3 < weights[0]
+        assert weights.sum() == pytest.approx(1)
+
+
+@given(seed=st.integers(0, 1000), members=st.integers(1, 4))
+@settings(max_examples=10)
+def test_weights_of_numbers_are_those_of_least_squares_on_the_simplex(seed: int, members: int) -> None:
+    stack, rows = number_problem(seed, members=members)
+    found = number_weights.nnls(stack, rows.truth, rows.folds)[-1]
+    loss = lambda weights: row_losses(np.tensordot(weights, stack, 1), rows.truth).mean()  # noqa: E731
+    best = minimize(
+        loss, np.full(members, 1 / members), bounds=[(0, 1)] * members,
+        constraints={"type": "eq", "fun": lambda weights: weights.sum() - 1},
+    )  # fmt: skip
+    assert loss(found) <= best.fun * (1 + 1e-6)
+    climbed = number_weights.hill_climb(stack, rows.truth, rows.folds)[-1]
+    assert loss(found) - 1e-9 <= loss(climbed) <= loss(np.full(members, 1 / members)) + 1e-9
+
+
+@pytest.mark.parametrize("task", PROBLEMS)
+def test_the_table_and_redundant_members_of_a_task(task: str) -> None:
+    stack, rows = PROBLEMS[task](5)
+    noise, _ = PROBLEMS[task](6, members=1, skill=0.0)
+    stack = np.concatenate([stack, noise])
+    candidates = [make_candidate(stack, rows, method) for method in ("mean", "nnls")]
+    comparison = ensemble_table(candidates, candidates[0], make_candidate(stack[:1], rows, "mean"), rows)
+    assert [row["cross_fitted"]["score"] for row in comparison] == [score_of(one, rows) for one in candidates]
+    assert table_cells(comparison)[0][5:7] == ("", "")  # equal weights are compared with themselves
+    assert (comparison[1]["over_equal_weights"]["right"] is None) == (task == "regression")
+    assert redundant_members(stack, rows, candidates[1])[0] == 3
+    if task == "multilabel":
+        assert redundant_members(stack, rows, make_candidate(stack, rows, "logistic"))[0] == 3
+
+
+def test_a_member_without_weight_is_redundant_and_the_only_one_is_not() -> None:
+    stack, rows = number_problem(7, members=2)
+    alone = make_candidate(stack[:1], rows, "mean")
+    only_first = replace(alone, method="nnls", weights=np.tile([1.0, 0.0], (6, 1)))
+    assert redundant_members(stack, rows, only_first) == [1]  # without the first the mean of the truth is left
+
+
+@pytest.mark.parametrize("kind", ["temperature", "platt", "isotonic"])
+def test_calibration_of_tags_lowers_the_error_of_overconfident_ones(kind: str) -> None:
+    stack, rows = tag_problem(8, members=1, rows=400)
+    sharp = stack**4 / (stack**4 + (1 - stack) ** 4)
+    blend = make_candidate(sharp, rows, "mean")
+    (found,) = calibrated(blend, rows, kind)
+    assert found.maps[-1][0]["kind"] == kind
+    before, after = (
+        calibration_error(as_questions(each.cross_fitted(rows.folds)), rows.truth.reshape(-1).astype(int))
+        for each in (blend, found)
+    )
+    assert after < before
+    losses = [
+        sklearn.metrics.log_loss(rows.truth.ravel(), one.cross_fitted(rows.folds).ravel()) for one in (found, blend)
+    ]
+    assert losses[0] < losses[1]
+
+
+def test_tags_as_questions_and_back() -> None:
+    probs = np.random.default_rng(0).random((5, 3))
+    np.testing.assert_array_equal(as_tags(as_questions(probs), 3), probs)
+
+
+@pytest.mark.parametrize("task", PROBLEMS)
+def test_members_that_are_alike_are_taken_for_better_one_time_in_twenty_at_most(task: str) -> None:
+    taken = 0
+    for seed in range(60):
+        random = np.random.default_rng(seed)
+        stack, rows = PROBLEMS[task](seed, members=1)
+        noise = 0.05 if task == "multilabel" else 3
+        alike = stack[0] + noise * random.normal(size=(2, *stack[0].shape))
+        taken += significantly_better(list(np.clip(alike, 0.01, 0.99) if noise < 1 else alike), rows) == 1
+    assert taken <= 60 / 20
+
+
+def noise(task: str, seed: int) -> tuple[np.ndarray, EvalRows]:
+    """Predictions that know nothing of the truth, for 24 rows in three folds."""
+    random, folds = np.random.default_rng(seed), np.arange(24) % 3
+    if task == "ordinal":
+        truth = random.integers(3, size=24)
+        return random.dirichlet([1.0] * 3, 24), EvalRows(truth, folds, np.arange(24), METRIC[task])
+    stack, rows = PROBLEMS[task](seed, members=1, rows=24, skill=0.0)
+    return stack[0], replace(rows, folds=folds)
+
+
+@pytest.mark.parametrize("task", [pytest.param("multilabel", marks=pytest.mark.slow), "regression", "ordinal"])
+def test_decisions_on_noise_are_no_better_than_they_are_on_new_rows_in_200_draws(task: str) -> None:
+    """To name more tags, or to clip numbers, helps on noise too; what is reported must not be more than that."""
+    excess, gains = [], []
+    for seed in range(200):
+        probs, rows = noise(task, seed)
+        fresh, others = noise(task, seed + 1000)
+        choice, _ = decided(probs, rows, task)
+        metric, plain = find_metric(rows.metric), plain_decision(rows.truth, task)
+        reported, without, new, new_without = (
+            metric.sign * metric.function(answers, truth)
+            for answers, truth in (
+                (choice.candidate.cross_fitted(rows.folds), rows.truth),
+                (apply_decision(plain, probs), rows.truth),
+                (apply_decision(choice.candidate.maps[-1][0], fresh), others.truth),
+                (apply_decision(plain, fresh), others.truth),
+            )
+        )
+        gains.append(reported - without)
+        excess.append(reported - without - (new - new_without))
+    assert np.mean(excess) <= 3 * np.std(excess, ddof=1) / np.sqrt(200)
+    if task == "ordinal":  # the kappa of noise is 0, whatever is decided
+        assert np.mean(gains) <= 3 * np.std(gains, ddof=1) / np.sqrt(200)
+
+
+@pytest.mark.parametrize(
+    ("options", "task", "words"),
+    [
+        ({"method": "logistic"}, "regression", "blends probabilities, not for competition.task=regression: type"),
+        ({"method": "median"}, "multilabel", "blends numbers, not for competition.task=multilabel: type"),
+        ({"calibrate": "platt"}, "regression", "calibrates probabilities, which numbers are not: leave it out"),
+        ({"threshold": "auto"}, "ordinal", "is for classes, not for competition.task=ordinal"),
+        ({"threshold": "auto"}, "multilabel", "whose decision each run chooses out of fold by itself"),
+    ],
+)
+def test_what_a_task_does_not_have_is_refused_in_a_line(options: dict[str, str], task: str, words: str) -> None:
+    with pytest.raises(UserError, match=words) as error:
+        check_methods(EnsembleOptions(**options), task)
+    assert "\n" not in str(error.value)
