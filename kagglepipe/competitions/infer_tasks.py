@@ -247,6 +247,7 @@ def _of_columns(sources: Sources, table: SourceTable, columns: Sequence[str], ty
             f"{table.path} has {other} in its columns {first_three(columns)}, and competition.task={found.name} "
             f"({found.why}) is of 0 and 1: type competition.task=regression with a metric of numbers"
         )
-    names = pd.Series([" ".join(row) for row in rows.itertuples(index=False, name=None)], rows.index, dtype=str)
-    labels = numbers.idxmax(axis=1) if found.name == "multiclass" and not numbers.empty else names
-    return Task(found.name, found.why, labels.reindex(table.rows.index).fillna(""), list(columns))
+    present = list(columns) if found.name == "regression" else [name for name in columns if (numbers[name] != 0).any()]
+    texts = pd.Series([" ".join(row) for row in rows.itertuples(index=False, name=None)], rows.index, dtype=str)
+    labels = numbers.idxmax(axis=1) if found.name == "multiclass" and not numbers.empty else texts
+    return Task(found.name, found.why, labels.reindex(table.rows.index).fillna(""), present)

@@ -8,7 +8,7 @@ import pandas as pd
 from kagglepipe.competitions.filenames import read_splits
 from kagglepipe.competitions.labels import check_one_kind, clean_label
 from kagglepipe.competitions.spreadsheet import Cells, column_places, read_cells, select_columns
-from kagglepipe.competitions.targets import join_columns
+from kagglepipe.competitions.targets import join_columns, tag_separator
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded
 from kagglepipe.options import CompetitionOptions
@@ -151,7 +151,7 @@ def with_all_tags(labels: pd.DataFrame, competition: CompetitionOptions) -> pd.D
     """The labels where each row of a path has the tags of all its rows; those of another task as they are."""
     if competition.task != "multilabel":
         return labels
-    separator = competition.label_separator
+    separator = tag_separator(competition)
     return labels.assign(
         label=labels.groupby("path")["label"].transform(lambda tags: separator.join(dict.fromkeys(tags)))
     )

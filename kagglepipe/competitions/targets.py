@@ -96,8 +96,13 @@ def _read_classes(labels: "pd.Series[str]", where: str, competition: Competition
     return labels
 
 
+def tag_separator(competition: CompetitionOptions) -> str:
+    """What is between the tags of a label: tags of several columns, whose names may have blanks, are joined by `|`."""
+    return SEPARATOR if isinstance(competition.columns.get("labels"), list) else competition.label_separator
+
+
 def _read_tags(labels: "pd.Series[str]", where: str, competition: CompetitionOptions) -> "pd.Series[str]":
-    separator = competition.label_separator
+    separator = tag_separator(competition)
     if len(labels) and pd.to_numeric(labels, errors="coerce").mod(1).fillna(0).ne(0).any():
         raise UserError(
             f"{where} has {first_three(labels)}, numbers that are no tags: type competition.task=regression, or "
@@ -145,7 +150,7 @@ READERS: dict[str, Callable[["pd.Series[str]", str, CompetitionOptions], "pd.Ser
 def join_columns(cells: pd.DataFrame, columns: Sequence[str], path: str, competition: CompetitionOptions) -> list[str]:
     """Labels of rows with a column for each tag, of 0 and 1, or for each number. cells: text (N, C).
 
-    Raises UserError for tags that are neither 0 nor 1.
+    Raises UserError for tags that are neither 0 nor 1, and names that have the sign between tags.
     """
     if competition.task == "regression":
         return [SEPARATOR.join(row) for row in cells.itertuples(index=False, name=None)]
@@ -156,8 +161,10 @@ def join_columns(cells: pd.DataFrame, columns: Sequence[str], path: str, competi
             f"{path}, row {cells.index[row]}, has {columns[column]} {cells.iloc[row, column]!r}: columns of "
             "competition.columns.labels are 0 or 1 for competition.task=multilabel; numbers are =regression"
         )
+    if torn := [name for name in columns if SEPARATOR in name]:
+        raise UserError(f"{path} has the column {torn[0]!r}, and {SEPARATOR} stands between tags: rename it")
     names = np.array(columns, dtype=object)
-    return [competition.label_separator.join(names[row]) for row in numbers > 0]
+    return [SEPARATOR.join(names[row]) for row in numbers > 0]
 
 
 # --- classes, strata -----------------------------------------------------------------------------------------------

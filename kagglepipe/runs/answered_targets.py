@@ -1,6 +1,7 @@
 """Targets of known answers, from the columns of a CSV as a submission, or the labels to train on, write them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -25,8 +26,10 @@ def answered_targets(
         theirs = {name: column for column, name in columns.items()}
         cells = cells[[theirs[name] for name in classes]].set_axis(list(classes), axis=1)
         cells = cells[(cells != "").any(axis=1)]
+        competition = replace(competition, columns={"labels": list(classes)})
         labels = _of_columns(cells, competition, path)
     else:
+        competition = replace(competition, columns={})
         column = competition.target_column if competition.target_column in cells else cells.columns[0]
         labels = cells[column]
         if not (may_be_empty and competition.task == "multilabel"):

@@ -24,8 +24,9 @@ from tests.composing import config_of
 
 REFUSED = {"wheat_boxes"}
 TYPED = {"planet": {"metric": "f2_samples"}}  # what does not follow from the files
-DOCUMENTED = ("dogs_vs_cats", "aptos2019_blindness", "plant_pathology_2020", "digit_recognizer", "siim_isic_melanoma",
-              "state_farm_drivers", "deepfake_detection", "career_con")  # fmt: skip
+DOCUMENTED = ("plant_pathology_2021", "catheters", "petfinder", "humpback", "dogs_vs_cats", "aptos2019_blindness",
+              "plant_pathology_2020", "digit_recognizer", "siim_isic_melanoma", "state_farm_drivers",
+              "deepfake_detection", "career_con")  # fmt: skip
 MADE = {**LISTED, **UNLISTED}
 
 

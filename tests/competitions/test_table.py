@@ -348,6 +348,20 @@ def test_a_column_group_of_flags_is_no_group_unless_it_is_named(
     assert any("no group" in note for note in found.notes) == (not columns)
 
 
+def test_tags_are_called_as_their_columns(tmp_path: Path) -> None:
+    text = "file,ETT - Normal,NGT - Normal\na.jpg,1,1\nb.jpg,0,1\nc.jpg,0,0\n"
+    files, competition, root = labels(tmp_path, text, "a.jpg b.jpg c.jpg")
+    names = ["ETT - Normal", "NGT - Normal"]
+    competition = replace(competition, task="multilabel", form="tags", columns={"labels": names})
+    found = list_images(files, competition, root)
+    assert found.rows["target"].tolist() == ["ETT - Normal|NGT - Normal", "NGT - Normal", ""]
+    assert found.classes == names
+    (tmp_path / "labels.csv").write_text("file,a|b,c\na.jpg,1,1\nb.jpg,0,1\n")
+    assert "column 'a|b', and | stands between" in refusal(
+        files, replace(competition, columns={"labels": ["a|b", "c"]}), root
+    )
+
+
 def test_labels_in_test_are_not_trained_on_and_told(tmp_path: Path) -> None:
     text = "file,label,split\na.jpg,cat,Train\nb.jpg,dog,\nc.jpg,dog, TEST\ntest/x.jpg,,\n"
     found = listed(*labels(tmp_path, text, "a.jpg b.jpg c.jpg test/x.jpg test/y.jpg"))

@@ -48,6 +48,14 @@ def test_answers_are_read_by_task_and_column(task: str, text: str, expected: dic
     assert read(task, text, label_separator=";") == expected
 
 
+def test_answers_in_one_column_go_with_labels_in_several() -> None:
+    columns = {"labels": ["big cat", "dog"]}
+    competition = CompetitionOptions(task="multilabel", columns=columns, label_separator=",")
+    cells = pd.DataFrame({"label": ["dog,big cat"]}, index=["a"], dtype=str)
+    found = answered_targets(cells, competition, columns["labels"], Path("answers.csv"), may_be_empty=False)
+    assert found.to_dict() == {"a": "big cat|dog"}
+
+
 @pytest.mark.parametrize(
     ("task", "text", "words"),
     [
