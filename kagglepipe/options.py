@@ -566,7 +566,9 @@ class TrainingOptions(Options, group="training"):
     )  # fmt: skip
     views: int = option(1, "Augmented views of each image for the head, plus the clean one.", least=0, read_by="image")
     regularisation: list[float] = option(
-        [0.01, 0.1, 1.0, 10.0], "Values of C for the head, chosen by log loss inside the training rows.", above=0,
+        [0.01, 0.1, 1.0, 10.0],
+        "Values of C for the head, chosen by its loss inside the training rows; for numbers, where the penalty is "
+        "features / C, half decades from a tenth of the least to 10,000 times the largest.", above=0,
         read_by="image | mean",
     )  # fmt: skip
     epochs: int = option(3, "Epochs of fine-tuning.", least=1, read_by="finetune")

@@ -4,54 +4,79 @@ Each column has its own regularisation, chosen as in `head` by the inner loss on
 """
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
+from scipy.linalg import eigh
+from scipy.optimize import minimize
+from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
 from kagglepipe.training.features import Features
-from kagglepipe.training.head import MAX_ITER, ExtraRows, Head, Labels
+from kagglepipe.training.head import ExtraRows, Head, Labels
+from kagglepipe.training.principal_axes import FTOL, FTOL_INNER, Rotated, rotate
 
-Columns = NDArray[np.float64]  # (N, O)
-Path = list[tuple[NDArray[np.float64], NDArray[np.float64]]]  # weights (O, F) and biases (O,) of each value of C
+Columns = NDArray[np.float64]  # (N, O), (O, F) or, of one value for each column, (O,)
+Fit = tuple[Columns, Columns]  # weights (O, F) and biases (O,)
 
 
-def fit_logistic(x: Features, y: Columns, weights: NDArray[np.float64], grid: Sequence[float]) -> Path:
-    """Fit a binary logistic regression for each column of `y` (N, O), for each C of the grid."""
-    path = [(np.zeros((y.shape[1], x.shape[1])), np.zeros(y.shape[1])) for _ in grid]
-    for column in range(y.shape[1]):
-        own = y[:, column] > 0.5
-        if own.all() or not own.any():  # nothing to tell apart: the share, smoothed by Laplace's rule
-            for _, bias in path:
-                bias[column] = np.log((own.sum() + 1) / (len(own) - own.sum() + 1))
-            continue
-        model = LogisticRegression(max_iter=MAX_ITER, tol=1e-4, warm_start=True)
-        for number, c in enumerate(grid):
-            model.set_params(C=c).fit(x, own, weights)
-            path[number][0][column], path[number][1][column] = model.coef_[0], model.intercept_[0]
+def fit_logistic(
+    x: Features, y: Columns, weights: Columns, grid: Sequence[Columns], *, ftol: float = FTOL_INNER
+) -> list[Fit]:
+    """Fit a binary logistic regression for each column of `y` (N, O), for each C (O,) of the grid, from small to large.
+
+    All columns are minimised at once, from the solution of the C before. Each weight is scaled by its expected
+    curvature, as in `linear`; rows `x` (N, F) should lie along principal axes and be centred. ftol: relative decrease
+    of the loss at which L-BFGS stops. A column without both values has no weights, and the bias of Laplace's rule.
+    """
+    z, total = np.ascontiguousarray(x, np.float32), float(weights.sum())
+    share = (weights @ y + 1) / (total + 2)
+    varies = (y.min(axis=0) < y.max(axis=0))[:, None]
+    weight, bias = np.zeros((y.shape[1], z.shape[1])), np.log(share / (1 - share))
+    size = np.einsum("n,nf,nf->f", weights.astype(np.float32), z, z).astype(np.float64)
+    curve = (share * (1 - share))[:, None]  # (O, 1)
+    path = []
+    for c in grid:
+        scale = varies / np.sqrt(curve * size + 1 / c[:, None])  # (O, F)
+        steps = np.column_stack([scale, varies / np.sqrt(curve * total)])
+
+        def objective(moved: Columns, c: Columns = c, steps: Columns = steps, start: Fit = (weight, bias)) -> Any:
+            at = moved.reshape(steps.shape) * steps + np.column_stack(start)
+            logits = (z @ at[:, :-1].T.astype(np.float32)).astype(np.float64) + at[:, -1]
+            loss = weights @ log_losses(logits, y).sum(axis=1) + ((at[:, :-1] ** 2).sum(axis=1) / c).sum() / 2
+            residual = (expit(logits) - y) * weights[:, None]
+            slope = (residual.T.astype(np.float32) @ z).astype(np.float64) + at[:, :-1] / c[:, None]
+            gradient = np.column_stack([slope, residual.sum(axis=0)]) * steps
+            return loss / total, gradient.ravel() / total
+
+        options = {"maxiter": 2000, "gtol": 1e-9, "ftol": ftol, "maxcor": 20}
+        found = minimize(objective, np.zeros(steps.size), jac=True, method="L-BFGS-B", options=options).x
+        moved = found.reshape(steps.shape) * steps
+        weight, bias = weight + moved[:, :-1], bias + moved[:, -1]
+        path.append((weight, bias))
     return path
 
 
-def fit_ridge(x: Features, y: Columns, weights: NDArray[np.float64], grid: Sequence[float]) -> Path:
-    """Fit a ridge regression of each column of `y` (N, O), for each C of the grid; its penalty is F / C.
+def fit_ridge(x: Features, y: Columns, weights: Columns, grid: Sequence[Columns]) -> list[Fit]:
+    """Fit a ridge regression of each column of `y` (N, O), for each C (O,) of the grid; its penalty is F / C.
 
     Hoerl and Kennard 1970, "Ridge regression: biased estimation for nonorthogonal problems". One eigendecomposition of
-    the centred features' Gram matrix serves all penalties.
+    the centred features' Gram matrix, or that of the rows where these are fewer, serves all penalties.
     """
     share = weights / weights.sum()
     centre, mean = share @ x.astype(np.float64), share @ y
     root = np.sqrt(weights)[:, None]
     a, b = (x - centre) * root, (y - mean) * root
-    wide = a.shape[1] > a.shape[0]  # fewer rows than features: the Gram matrix of the rows is smaller
-    values, vectors = np.linalg.eigh(a @ a.T if wide else a.T @ a)
-    projected = vectors.T @ (b if wide else a.T @ b)
+    is_wide = a.shape[1] > a.shape[0]
+    values, vectors = eigh(a @ a.T if is_wide else a.T @ a, driver="evd", overwrite_a=True, check_finite=False)
+    projected = vectors.T @ (b if is_wide else a.T @ b)
     path = []
     for c in grid:
-        solved = vectors @ (projected / (np.maximum(values, 0) + x.shape[1] / c)[:, None])
-        weight = ((a.T @ solved) if wide else solved).T  # (O, F)
+        solved = vectors @ (projected / (np.maximum(values, 0)[:, None] + x.shape[1] / c))
+        weight = (a.T @ solved if is_wide else solved).T
         path.append((weight, mean - weight @ centre))
     return path
 
@@ -66,11 +91,58 @@ def squared_losses(outputs: Columns, y: Columns) -> Columns:
     return np.asarray((outputs - y) ** 2)
 
 
-SOLVERS: dict[str, tuple[Callable[..., Path], Callable[[Columns, Columns], Columns]]] = {
-    "multilabel": (fit_logistic, log_losses),
-    "ordinal": (fit_logistic, log_losses),
-    "regression": (fit_ridge, squared_losses),
-}
+def along_axes(x: Features) -> tuple[Rotated, Columns]:
+    """Rows (N, F), centred and rotated to their principal axes, and their centre (F,)."""
+    centre = x.mean(axis=0, dtype=np.float64)
+    return rotate(x - centre.astype(np.float32)), centre
+
+
+def fit_logistic_once(x: Features, y: Columns, weights: Columns, c: Columns) -> Fit:
+    """Fit `fit_logistic` on rows as they are, (N, F), with one C (O,)."""
+    rotated, centre = along_axes(x)
+    [(weight, bias)] = fit_logistic(rotated.rows, y, weights, [c], ftol=FTOL)
+    back = rotated.back(weight).astype(np.float64)
+    return back, bias - back @ centre
+
+
+def fit_ridge_once(x: Features, y: Columns, weights: Columns, c: Columns) -> Fit:
+    """Fit `fit_ridge` with one C (O,)."""
+    return fit_ridge(x, y, weights, [c])[0]
+
+
+def ridge_grid(grid: Sequence[float]) -> list[float]:
+    """Half decades from a tenth of the least C of a sorted grid to 10,000 times the largest; a single one stays.
+
+    How little penalty is best depends on how exactly numbers follow from features. All values cost one decomposition.
+
+    >>> len(ridge_grid([0.01, 0.1, 1.0, 10.0])), ridge_grid([0.5])
+    (17, [0.5])
+    """
+    if len(grid) == 1:
+        return list(grid)
+    low, high = np.log10(grid[0]) - 1, np.log10(grid[-1]) + 4
+    return np.logspace(low, high, round(2 * (high - low)) + 1).tolist()
+
+
+@dataclass(frozen=True)
+class Solver:
+    """Fit of columns.
+
+    prepare: all rows, views below one another, (V·N, F) -> rows that serve to choose C. path: fits of these for each C,
+    from small to large. fit: rows as they are, one C for each column. losses: outputs and targets (N, O) -> (N, O).
+    widen: sorted grid -> values of C to try.
+    """
+
+    prepare: Callable[[Features], Features]
+    path: Callable[[Features, Columns, Columns, Sequence[Columns]], list[Fit]]
+    fit: Callable[[Features, Columns, Columns, Columns], Fit]
+    losses: Callable[[Columns, Columns], Columns]
+    widen: Callable[[Sequence[float]], list[float]] = list
+
+
+LOGISTIC = Solver(lambda x: along_axes(x)[0].rows, fit_logistic, fit_logistic_once, log_losses)
+RIDGE = Solver(lambda x: x, fit_ridge, fit_ridge_once, squared_losses, ridge_grid)
+SOLVERS = {"multilabel": LOGISTIC, "ordinal": LOGISTIC, "regression": RIDGE}
 
 
 class ColumnHeadFitter:
@@ -91,20 +163,27 @@ class ColumnHeadFitter:
         clean: float = 1.0,
     ) -> None:
         self.views, self.targets, self.folds = list(views), targets.astype(np.float64), folds
-        self.task, self.grid, self.clean = task, sorted(grid), clean
-        self.solve, self.losses = SOLVERS[task]
+        self.task, self.clean, self.solver = task, clean, SOLVERS[task]
+        self.grid = self.solver.widen(sorted(grid))
         self._losses_without = cache(self._inner_losses)
+
+    @cached_property
+    def prepared(self) -> list[Features]:
+        """Rows of each view by which C is chosen, (V, N, R)."""
+        return np.split(self.solver.prepare(np.concatenate(self.views)), len(self.views))
 
     def fit(self, fold: int, extra: ExtraRows | None = None) -> Head:
         """Fit the head for `fold` on all other folds and the extra rows."""
+        rows = self.folds != fold
+        views, targets = [view[rows] for view in self.views], self.targets[rows]
+        if extra is not None:
+            views = [np.concatenate(pair) for pair in zip(views, extra.views, strict=True)]
+            targets = np.concatenate([targets, extra.labels])
         with threadpool_limits(1, user_api="blas"):
-            chosen = self.choose(fold)
-            path = self._path(self.folds != fold, extra)
-        columns = np.arange(len(chosen))
-        weights, biases = (np.stack(parts) for parts in zip(*path, strict=True))  # (G, O, F), (G, O)
-        weight, bias = weights[chosen, columns], biases[chosen, columns]
-        c = float(np.exp(np.log(np.array(self.grid)[chosen]).mean()))
-        return Head(weight.astype(np.float32), bias.astype(np.float32), c, self.task)
+            c = np.array(self.grid)[self.choose(fold)]
+            x, y, weights = np.concatenate(views), np.tile(targets, (len(views), 1)), self._weights(len(targets))
+            weight, bias = self.solver.fit(x, y, weights, c)
+        return Head(weight.astype(np.float32), bias.astype(np.float32), float(np.exp(np.log(c).mean())), self.task)
 
     def choose(self, fold: int) -> NDArray[np.intp]:
         """Choose the number in the grid of the C of least inner loss, for each column (O,)."""
@@ -113,9 +192,9 @@ class ColumnHeadFitter:
     def history(self, fold: int) -> list[dict[str, float]]:
         """Mean inner loss over the columns for each C, as rows of log.csv."""
         means = self._mean_losses(fold).mean(axis=1).tolist()
-        return [{"regularisation": c, "inner_log_loss": loss} for c, loss in zip(self.grid, means, strict=True)]
+        return [{"regularisation": c, "inner_loss": loss} for c, loss in zip(self.grid, means, strict=True)]
 
-    def _mean_losses(self, fold: int) -> NDArray[np.float64]:
+    def _mean_losses(self, fold: int) -> Columns:
         """Mean inner losses (G, O) on the rows outside `fold`; the least is in the middle without inner folds."""
         others = [int(f) for f in np.unique(self.folds) if f != fold]
         if len(self.grid) == 1 or len(others) < 2:
@@ -124,21 +203,23 @@ class ColumnHeadFitter:
         total = sum(self._losses_without(*sorted((fold, other)))[other] for other in others)
         return np.asarray(total / (self.folds != fold).sum())
 
-    def _inner_losses(self, a: int, b: int) -> dict[int, NDArray[np.float64]]:
+    def _inner_losses(self, a: int, b: int) -> dict[int, Columns]:
         """Summed losses (G, O) on fold a and on fold b of heads fitted on the other folds."""
-        path = self._path((self.folds != a) & (self.folds != b), None)
+        rows = (self.folds != a) & (self.folds != b)
+        x = np.concatenate([view[rows] for view in self.prepared])
+        y = np.tile(self.targets[rows], (len(self.views), 1))
+        grid = [np.full(y.shape[1], c) for c in self.grid]
+        with threadpool_limits(1, user_api="blas"):
+            path = self.solver.path(x, y, self._weights(int(rows.sum())), grid)
         return {fold: np.stack([self._loss(*one, self.folds == fold) for one in path]) for fold in (a, b)}
 
-    def _loss(self, weight: Columns, bias: NDArray[np.float64], rows: NDArray[np.bool_]) -> NDArray[np.float64]:
+    def _loss(self, weight: Columns, bias: Columns, rows: NDArray[np.bool_]) -> Columns:
         """Losses (O,) summed over rows, averaged over their views."""
-        found = [self.losses(view[rows] @ weight.T + bias, self.targets[rows]).sum(axis=0) for view in self.views]
+        targets = self.targets[rows]
+        found = [self.solver.losses(view[rows] @ weight.T + bias, targets).sum(axis=0) for view in self.prepared]
         return np.asarray(np.mean(found, axis=0))
 
-    def _path(self, rows: NDArray[np.bool_], extra: ExtraRows | None) -> Path:
-        views, targets = [view[rows] for view in self.views], self.targets[rows]
-        if extra is not None:
-            views = [np.concatenate(pair) for pair in zip(views, extra.views, strict=True)]
-            targets = np.concatenate([targets, extra.labels])
-        weights = np.repeat([self.clean, *[1.0] * (len(views) - 1)], len(targets))
-        weights = weights / weights.mean() / len(views)  # views of an image do not count as further images
-        return self.solve(np.concatenate(views), np.tile(targets, (len(views), 1)), weights, self.grid)
+    def _weights(self, rows: int) -> Columns:
+        """Weights (V · rows,) whose sum is `rows`: views of an image do not count as further images."""
+        weights = np.repeat([self.clean, *[1.0] * (len(self.views) - 1)], rows)
+        return np.asarray(weights / weights.mean() / len(self.views))

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.linalg import eigh
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 from threadpoolctl import threadpool_limits
@@ -27,12 +26,10 @@ from kagglepipe.training.column_heads import SOLVERS, ColumnHeadFitter
 from kagglepipe.training.features import Features
 from kagglepipe.training.head import UNSEEN_BIAS, ExtraRows, Head, HeadFitter, Labels
 from kagglepipe.training.links import LINKS
+from kagglepipe.training.principal_axes import FTOL, FTOL_INNER, Rotated, rotate
 
 Floats = NDArray[np.float64]
-FTOL = 1e-8  # relative decrease of the loss at which L-BFGS stops
-FTOL_INNER = 5e-6  # the same for heads that only choose C, whose candidates are far apart
 MAX_BASELINE_ROWS = 1000  # to fit the baseline on
-ROWS_PER_INPUT = 2  # to estimate principal axes from: they only precondition
 
 
 @dataclass(frozen=True)
@@ -41,36 +38,6 @@ class Fit:
 
     weight: Floats
     bias: Floats
-
-
-@dataclass(frozen=True)
-class Rotated:
-    """Rows (N, R) along their principal axes, in order of increasing variance, R = min(N, F).
-
-    rows = x · span · turn of the given rows x (N, F). span: (F, R), orthonormal; None for the identity. turn: (R, R),
-    orthonormal.
-    """
-
-    rows: NDArray[np.float32]
-    span: NDArray[np.float32] | None
-    turn: NDArray[np.float32]
-
-    def back(self, rows: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Rotate rows or weights back: (K, R) -> (K, F)."""
-        turned = rows @ self.turn.T
-        return np.asarray(turned if self.span is None else turned @ self.span.T, np.float32)
-
-
-def rotate(x: NDArray[np.floating]) -> Rotated:
-    """Rotate rows (N, F) to their principal axes."""
-    x = np.ascontiguousarray(x, dtype=np.float32)
-    span = None
-    if len(x) < x.shape[1]:
-        span, triangle = np.linalg.qr(x.T)
-        x = np.ascontiguousarray(triangle.T)  # (N, N), with the same inner products
-    some = x[:: max(1, len(x) // (ROWS_PER_INPUT * x.shape[1]))]
-    _, turn = eigh(some.T @ some / np.float32(len(some)), driver="evd", overwrite_a=True, check_finite=False)
-    return Rotated(x @ turn, span, turn)
 
 
 def fit_logistic(
@@ -227,9 +194,8 @@ def column_predictions(
     4 / c, which is as strong, since the curvature of a log loss is at most a quarter.
     """
     some = slice(None, None, -(-len(z) // MAX_BASELINE_ROWS))
-    solve, _ = SOLVERS[task]
     strength = c * z.shape[1] / 4 if LINKS[task].has_unit else c  # a ridge regression's penalty is R / C
     rows, wanted = z[some], targets[some].astype(np.float64)
     with threadpool_limits(1, user_api="blas"):
-        [(weight, bias)] = solve(rows, wanted, np.ones(len(rows)), [strength])
+        weight, bias = SOLVERS[task].fit(rows, wanted, np.ones(len(rows)), np.full(wanted.shape[1], strength))
     return Head(weight.astype(np.float32), bias.astype(np.float32), strength, task).predict(valid)

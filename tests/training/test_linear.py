@@ -7,7 +7,8 @@ from sklearn.linear_model import LogisticRegression
 
 from kagglepipe.training import linear
 from kagglepipe.training.head import ExtraRows, HeadFitter
-from kagglepipe.training.linear import fit_logistic, linear_fitter, rotate
+from kagglepipe.training.linear import fit_logistic, linear_fitter
+from kagglepipe.training.principal_axes import rotate
 
 
 def rows_of(count: int, inputs: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
