@@ -177,6 +177,7 @@ def test_option_names_are_all_there_is_to_type(configure: Configure) -> None:
         ("layout:\n  yes: a\n  cat: b", 2, "yes"), ("competition:\n  background: off", 2, "off"),
         ("layout: {cat: off}", 1, "off"), ("columns: {label: on}", 1, "on"), ("target_column: no", 1, "no"),
         ("competition:\n  kind: image\n  labels: 010", 3, "010"), ("classes: [null, cat]", 1, "null"),
+        ("columns: {label: null}", 1, "null"), ("columns: {null: a}", 1, "null"),
     ],
 )  # fmt: skip
 def test_names_that_yaml_reads_as_something_else_are_to_be_quoted(
@@ -189,7 +190,8 @@ def test_names_that_yaml_reads_as_something_else_are_to_be_quoted(
 
 @pytest.mark.parametrize(
     "text", ["", "# no option", "classes: ['on', \"off\", 0, 1, -5, 2020-01-01, True]\nbackground: null\ntest: ~",
-             "refresh: on\nper_class: 010\nskeleton: {hip: 0x1}\nsource: ${paths.root}/x\ntitle: 2020", "classes: null"]
+             "refresh: on\nper_class: 010\nskeleton: {hip: 0x1}\nsource: ${paths.root}/x\ntitle: 2020", "classes: null",
+             "columns: {item: id, group: null, start: ~}"]
 )  # fmt: skip
 def test_other_names_need_no_quotes(text: str, tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text(text)

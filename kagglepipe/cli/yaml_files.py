@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kagglepipe.errors import UserError
-from kagglepipe.options import CompetitionOptions
+from kagglepipe.options import OPTIONAL_COLUMNS, CompetitionOptions
 
 
 def check_utf8(words: Sequence[str]) -> None:
@@ -71,7 +71,8 @@ def _texts(node: Any, kind: Any) -> list[tuple[Any, bool]]:
     elif kind == list[str] and node.id == "sequence":
         found = [(one, False) for one in node.value]
     elif kind in (dict[str, str], dict[str, Any]) and node.id == "mapping":
-        found = [(one, False) for pair in node.value for cell in pair for one in _scalars(cell)]
+        found = [(key, False) for key, _ in node.value]
+        found += [(one, key.value in OPTIONAL_COLUMNS) for key, cell in node.value for one in _scalars(cell)]
     else:
         found = []
     return [(one, is_optional) for one, is_optional in found if one.id == "scalar"]

@@ -59,7 +59,7 @@ def kl_divergences(values: Values, truth: Truth) -> Rows:
     >>> kl_divergences(np.array([[1.0, 1.0]]), np.array([[3.0, 0.0]])).round(4)
     array([0.6931])
     """
-    shares, true = (_shares(one) for one in (np.maximum(values, CLIP), truth))
+    shares, true = shares_of(np.maximum(values, CLIP)), shares_of(truth)
     return np.asarray((true * np.log(np.where(true > 0, true, 1) / shares)).sum(axis=1))
 
 
@@ -68,7 +68,13 @@ def kl_divergence(values: Values, truth: Truth) -> float:
     return float(kl_divergences(values, truth).mean())
 
 
-def _shares(values: Values) -> Values:
-    """Rows divided by their sums; equal shares for a row of zeros."""
+def shares_of(values: Values) -> Values:
+    """Rows (N, C) divided by their sums, what is below 0 counting as 0; equal shares for a row of zeros.
+
+    >>> shares_of(np.array([[3.0, 1.0], [0.0, -1.0]]))
+    array([[0.75, 0.25],
+           [0.5 , 0.5 ]])
+    """
+    values = np.maximum(values, 0)
     sums = values.sum(axis=1, keepdims=True)
     return np.asarray(np.where(sums > 0, values / np.where(sums > 0, sums, 1), 1 / values.shape[1]))

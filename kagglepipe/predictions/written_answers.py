@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from kagglepipe.predictions.frame import Probs
+from kagglepipe.predictions.number_metrics import shares_of
 from kagglepipe.predictions.top_classes import TopClasses
 from kagglepipe.text import quoted_three
 
@@ -20,13 +21,15 @@ class Writing:
     """How answers are written.
 
     separator: between tags, or ranked classes. ranks: classes of an answer of form=ranking. needs_tag: whether each row
-    has one tag or more, as all rows to train on have. sums: whether rows of probabilities sum to 1.
+    has one tag or more, as all rows to train on have. sums: whether rows of probabilities sum to 1. shares: whether
+    numbers are written as shares of their row, which sum to 1.
     """
 
     separator: str = " "
     ranks: int = 5
     needs_tag: bool = False
     sums: bool = True
+    shares: bool = False
 
 
 def several_answers(
@@ -39,7 +42,8 @@ def several_answers(
     """
     if form == "numbers":
         names = [target_column] if len(classes) == 1 else list(classes)
-        return dict(zip(names, np.asarray(predictions).T, strict=True))
+        numbers = shares_of(predictions) if writing.shares else np.asarray(predictions)
+        return dict(zip(names, numbers.T, strict=True))
     labels = np.array(classes, dtype=object)
     if form == "ranking":
         rows: npt.NDArray[Any] = leading(predictions, writing.ranks)

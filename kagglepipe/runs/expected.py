@@ -116,7 +116,7 @@ def writing_of(competition: CompetitionOptions, dataset: Dataset) -> Writing:
     """How the answers of a submission are written."""
     return Writing(
         competition.label_separator, competition.ranks, needs_tag=bool((dataset.train["target"] != "").all()),
-        sums=competition.task != "multilabel",
+        sums=competition.task != "multilabel", shares=competition.metric == "kl_divergence",
     )  # fmt: skip
 
 

@@ -511,3 +511,11 @@ def test_other_tags_than_those_of_the_competition_are_refused(listing: Listing) 
 def test_frames_have_classes_alone(listing: Listing, task: str) -> None:
     message = refusal(listing, ABOUT + "a,0,1,x\n", task=task)
     assert message.startswith(f"competition.form=segments does not fit competition.task={task}: type competition.form=")
+
+
+def test_times_in_a_longer_recording_are_left_out_where_their_columns_are_null(listing: Listing) -> None:
+    text = ABOUT + "a,100,104,horn\nb,7,9,bark\n"
+    whole = listing(text, form="name", background=None, columns={"start": None, "end": None})
+    assert rows(whole) == [("a.mp4", None, None, "horn"), ("b.mp4", None, None, "bark")]
+    pieces = listing(text, form="name", background=None)
+    assert rows(pieces) == [("a.mp4", 100.0, 104.0, "horn"), ("b.mp4", 7.0, 9.0, "bark")]

@@ -19,6 +19,7 @@ from kagglepipe.competitions.labels import positive_class
 from kagglepipe.errors import UserError
 from kagglepipe.predictions import frame as frames
 from kagglepipe.predictions import submission as submissions
+from kagglepipe.predictions.written_answers import Writing
 
 CLASSES = ["pistol", "smartphone"]
 IDS = ["c.jpg", "a.jpg", "b.PNG"]
@@ -414,3 +415,12 @@ def test_a_header_that_cannot_be_read(text: bytes, tmp_path: Path) -> None:
         words = r"(cannot be read as a CSV|is empty).*competition\.sample_submission"
         with pytest.raises(UserError, match=rf"{file.name} {words}"):
             submissions.read_header(file)
+
+
+def test_votes_are_written_as_shares_where_their_divergence_is_scored() -> None:
+    test = frames.test_frame(["a", "b"], np.array([[3.0, 1.0], [-1.0, 0.0]]), ["x", "y"], "regression")
+    asked: dict[str, Any] = {"form": "numbers", "classes": ["x", "y"], "id_column": "id", "target_column": "label",
+                                "ids": ["b", "a"]}  # fmt: skip
+    written = submissions.build_submission(test, **asked, writing=Writing(shares=True))
+    assert written.to_numpy().tolist() == [["b", 0.5, 0.5], ["a", 0.75, 0.25]]
+    assert submissions.build_submission(test, **asked)["x"].tolist() == [-1.0, 3.0]
