@@ -31,6 +31,7 @@ from kagglepipe.predictions.tasks import task_of_truth
 from kagglepipe.predictions.top_classes import FULL_CLASSES
 from kagglepipe.training.checkpoint import Checkpoint, load_classifier, save_checkpoint
 from kagglepipe.training.column_heads import SOLVERS, ColumnHeadFitter
+from kagglepipe.training.cosine_head import FEW_ROWS, CosineFitter
 from kagglepipe.training.device import Precision, autocast
 from kagglepipe.training.discriminant import DiscriminantFitter
 from kagglepipe.training.features import (
@@ -161,7 +162,7 @@ class ImageLearner:
         return self.network.feature_folder("features", self.dataset.decoder + self.options.form.suffix, *draw)
 
     @cached_property
-    def fitter(self) -> HeadFitter | DiscriminantFitter | ColumnHeadFitter:
+    def fitter(self) -> HeadFitter | DiscriminantFitter | ColumnHeadFitter | CosineFitter:
         """Fits the heads of all folds on features of all views, the clean one first."""
         training = self.options.training
         count = training.views
@@ -171,6 +172,8 @@ class ImageLearner:
             return ColumnHeadFitter(
                 views, self.labels, self.folds, task=self.task, grid=training.regularisation, clean=clean
             )
+        if self.task == "ranking" and len(self.labels) < FEW_ROWS * len(self.classes):
+            return CosineFitter(views, self.labels, self.folds, classes=len(self.classes), clean=clean)
         make_fitter = HeadFitter if len(self.classes) <= FULL_CLASSES else DiscriminantFitter
         return make_fitter(
             views, self.labels, self.folds, grid=training.regularisation, classes=len(self.classes), clean=clean
