@@ -188,10 +188,11 @@ def check_labels(labels: pd.DataFrame, path: str, competition: CompetitionOption
         )
     if competition.task in ("multiclass", "ordinal", "ranking"):
         check_class_labels(labels, f"{path}, column {column}:", competition)
+        check_one_kind(labels["label"], f"{path}: column {column} has", are_given=bool(competition.classes))
 
 
 def check_class_labels(labels: pd.DataFrame, where: str, competition: CompetitionOptions) -> None:
-    """Raises UserError for several labels of an image, a measurement, or labels of two kinds."""
+    """Raises UserError for several labels of an image, or a measurement."""
     separators = labels["label"].str.contains(r"[|;]")
     if separators.any() and one_hot_columns(competition) is None:
         raise UserError(
@@ -204,4 +205,3 @@ def check_class_labels(labels: pd.DataFrame, where: str, competition: Competitio
             f"{where} {first_three(labels['label'][number % 1 != 0])} look like measurements: type "
             "competition.task=regression, or give one class name a file"
         )
-    check_one_kind(labels["label"], f"{where} has", are_given=bool(competition.classes))
