@@ -106,7 +106,6 @@ def log_significance(sweep: Sweep, study: optuna.Study, ranked: list[FrozenTrial
     )
     groups = read_data(sweep.config).train.set_index("id")["group"]
     is_loss = plan.objectives[0].measure == "log_loss" or metric.startswith("log_loss")
-    name = "log loss" if is_loss else "accuracy"
     others = {complete[0].number: "the first", **{trial.number: "the second best" for trial in ranked[1:2]}}
     for number, which in others.items():
         if number == winner or not made[number].oof_file.exists():
@@ -116,7 +115,7 @@ def log_significance(sweep: Sweep, study: optuna.Study, ranked: list[FrozenTrial
         except UserError as error:  # frames at another rate are other rows
             log.info("sweep: trial %d, %s, cannot be compared with it: %s", number, which, error)
             continue
-        gap = found.log_loss if name == "log loss" else found.accuracy
+        gap, name = (found.log_loss, found.loss) if is_loss or found.accuracy is None else (found.accuracy, "accuracy")
         result = "significantly worse" if gap.p * (tried - 1) < ALPHA else "not significantly different"
         log.info(
             "sweep: trial %d, %s, is %s: %s %+.4f, p = %.2g in one of %d comparisons",

@@ -22,6 +22,7 @@ from kagglepipe.config import Config, check_option_names
 from kagglepipe.errors import UserError
 from kagglepipe.files import exclusive_lock
 from kagglepipe.options import SweepOptions
+from kagglepipe.predictions.tasks import TASKS
 from kagglepipe.runs.configured import read_data
 from kagglepipe.runs.identity import changes, result_settings
 from kagglepipe.stages.download import with_sample_if_no_data
@@ -67,10 +68,12 @@ def make_sweep(master: DictConfig, typed: Sequence[str], *, loader: ConfigLoader
     config = with_sample_if_no_data(replace(valid[0], seed=master.seed))
     preset = str(master.hydra.runtime.choices.get("sweep") or "sweep").replace("/", "-")
     fixed = {**fixed_settings(config), "trials": [text for _, text in probed]}
+    competition = config.competition
+    loss = TASKS[competition.task].loss
     plan = Plan(
         folder=config.runs_dir / "sweeps" / f"{preset}-{signature(arguments.space, fixed)}",
         space=arguments.space,
-        objectives=tuple(make_objective(measure, config.competition.metric) for measure in options.objectives),
+        objectives=tuple(make_objective(measure, competition.metric, loss) for measure in options.objectives),
         sampler=options.sampler,
         seed=config.seed,
         trials=count_trials(options, arguments.space),

@@ -4,7 +4,7 @@ Probabilities are (N, C); truth (N,) has the indices of the true classes, groups
 """
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from kagglepipe.predictions.decisions import plain_answers
 from kagglepipe.predictions.evaluation import EvalRows, Groups
 from kagglepipe.predictions.frame import Labels, Probs, align, class_columns, labels, probabilities
 from kagglepipe.predictions.metrics import find_metric
-from kagglepipe.predictions.tasks import row_losses
+from kagglepipe.predictions.tasks import row_losses, task_of_truth
 from kagglepipe.predictions.uncertainty import (
     LEVEL,
     Gain,
@@ -50,16 +50,20 @@ class Difference:
 class Comparison:
     """Two runs, a and b, on the same rows.
 
-    rows, groups: counts. right: row by row. accuracy, log_loss: a - b, by group. differing: rows with different
-    answers, the largest gap in the probability of the true class first.
+    rows, groups: counts. loss: name of the task's loss. log_loss: its difference a - b, by group; of numbers the
+    squared error. right, accuracy: of classes, row by row and a - b by group; of tags and numbers None. score: of those
+    a - b in the metric, with the plain decision, above 0 where a is better. differing: rows with different answers, the
+    largest gap in the probability of the true class first; of tags and numbers None.
     """
 
     rows: int
     groups: int
-    right: McNemar
-    accuracy: Difference
+    loss: str
     log_loss: Difference
-    differing: pd.DataFrame
+    right: McNemar | None = None
+    accuracy: Difference | None = None
+    score: Gain | None = None
+    differing: pd.DataFrame | None = None
 
 
 def mcnemar(right_a: npt.NDArray[np.bool_], right_b: npt.NDArray[np.bool_]) -> McNemar:
@@ -88,10 +92,11 @@ def paired_difference(per_row_a: npt.ArrayLike, per_row_b: npt.ArrayLike, groups
     return Difference(gain.value, (gain.low, gain.high), sign_flip_p(np.bincount(codes, gaps)))
 
 
-def compare(a: pd.DataFrame, b: pd.DataFrame, groups: Groups | None = None) -> Comparison:
+def compare(a: pd.DataFrame, b: pd.DataFrame, groups: Groups | None = None, metric: str | None = None) -> Comparison:
     """Compare two out-of-fold frames of the same ids, in any order.
 
-    groups: id -> group, a mapping or a Series with ids as index; None makes every row a group of its own.
+    metric: of tags or numbers; None: only their loss is compared. groups: id -> group, a mapping or a Series with ids
+    as index; None makes every row a group of its own.
     Raises UserError unless both have the same ids, classes and targets, and each id a group.
     """
     one, other = align({"the first": a, "the second": b}).values()
@@ -100,14 +105,20 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, groups: Groups | None = None) -> C
     of_row = one["id"] if groups is None else one["id"].map(groups)
     if of_row.isna().any():
         raise UserError(f"the table that is prepared now does not hold {quoted_three(one['id'][of_row.isna()])}")
+    of_group, task = of_row.tolist(), task_of_truth(truth)
+    losses = paired_difference(row_losses(probs_a, truth), row_losses(probs_b, truth), of_group)
+    found = Comparison(rows=len(one), groups=len(set(of_group)), loss=task.loss, log_loss=losses)
+    if truth.ndim > 1:
+        if metric is None:
+            return found
+        first, second = (plain_answers(probs, truth, metric, task.name) for probs in (probs_a, probs_b))
+        rows = EvalRows(truth, np.zeros(len(truth), np.intp), group_codes(of_group), metric)
+        return replace(found, score=score_gain(first, second, rows))
     right_a, right_b = probs_a.argmax(axis=1) == truth, probs_b.argmax(axis=1) == truth
-    of_group = of_row.tolist()
-    return Comparison(
-        rows=len(one),
-        groups=len(set(of_group)),
+    return replace(
+        found,
         right=mcnemar(right_a, right_b),
         accuracy=paired_difference(right_a, right_b, of_group),
-        log_loss=paired_difference(row_losses(probs_a, truth), row_losses(probs_b, truth), of_group),
         differing=_differing(one, probs_a, probs_b, truth, classes),
     )
 

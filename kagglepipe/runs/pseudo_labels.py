@@ -11,9 +11,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from kagglepipe.competitions.dataset import Dataset
-from kagglepipe.predictions.frame import probabilities, scorable
+from kagglepipe.competitions.targets import SEPARATOR, names_in
+from kagglepipe.errors import UserError
+from kagglepipe.predictions.frame import Probs, probabilities, scorable
 from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.predictions.paired import gains_over, significantly_better
 from kagglepipe.runs.run import Run
@@ -30,14 +33,38 @@ def pseudo_labelled(teacher: Run, dataset: Dataset, fold: int, confidence: float
     """
     answers = teacher.fold(fold).test().set_index("id")
     rows, train = dataset.test, dataset.train
-    probs = scorable(answers.loc[rows["id"]], dataset.classes)
-    targets = np.array(dataset.classes, dtype=object)[probs.argmax(axis=1)]
-    is_sure = probs.max(axis=1) >= confidence
+    predicted = scorable(answers.loc[rows["id"]], dataset.classes)
+    if dataset.task == "multilabel":
+        targets, is_sure = sure_tags(predicted, dataset, confidence)
+    else:
+        targets = np.array(dataset.classes, dtype=object)[predicted.argmax(axis=1)]
+        is_sure = predicted.max(axis=1) >= confidence
     has_twin = rows["group"].isin(train["group"][train["fold"] == fold]).to_numpy()
     found = rows.assign(target=targets)[is_sure & ~has_twin]
-    counts = counted(Counter(found["target"])) or "none is sure"
+    counts = counted(Counter(names_in(found["target"], dataset.task))) or "none is sure"
     log.info("train: fold %d: its teacher labels %d of %d rows to classify (%s)", fold, len(found), len(rows), counts)
     return found
+
+
+def sure_tags(probs: Probs, dataset: Dataset, confidence: float) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
+    """(text of the tags of each row (N,), whether the teacher is sure of each tag and its absence (N,)).
+
+    Rows without a tag count only if some labelled rows have none.
+    """
+    names, named = np.array(dataset.classes, dtype=object), probs >= 0.5
+    is_sure: NDArray[np.bool_] = np.asarray((np.where(named, probs, 1 - probs) >= confidence).all(axis=1))
+    if not (dataset.train["target"] == "").any():
+        is_sure &= named.any(axis=1)
+    return np.array([SEPARATOR.join(names[row]) for row in named], dtype=object), is_sure
+
+
+def check_teacher(task: str) -> None:
+    """Raises UserError for a task whose predictions are no labels."""
+    if task == "regression":
+        raise UserError(
+            "training.teacher makes labels of predictions that are sure, and numbers have no probability that says so: "
+            "leave it out; ensemble.runs=[best:8] gains from several runs of numbers"
+        )
 
 
 def gain_over_teacher(teacher: Run, dataset: Dataset, oof: pd.DataFrame, metric: str) -> dict[str, Any]:

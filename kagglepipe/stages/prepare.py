@@ -16,7 +16,8 @@ import pandas as pd
 from kagglepipe.competitions.dataset import REPORT
 from kagglepipe.competitions.duplicates import group_pairs
 from kagglepipe.competitions.fold_file import class_rows, make_or_check_folds, near_duplicates
-from kagglepipe.competitions.folds import hidden_groups, hidden_part
+from kagglepipe.competitions.folds import hidden_groups
+from kagglepipe.competitions.hidden_rows import hidden_rows
 from kagglepipe.competitions.table import table_hash
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
@@ -110,9 +111,15 @@ def with_whole_groups(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
 def rows_held_out(competition: CompetitionOptions, table: pd.DataFrame, folder: Path, seed: int) -> "pd.Series[bool]":
     """Mask of the labelled rows that become the test. folder: of the whole competition."""
     if competition.hidden is None:
+        if competition.task in ("multilabel", "regression"):
+            raise UserError(
+                f"competition.per_class counts items of a class, and competition.task={competition.task} has none: "
+                "leave it out; stage=drill hides a share of the items"
+            )
         return ~table["id"].isin(sample_classes(table, int(competition.per_class or 0), seed))
-    part = partial(hidden_groups, least=2) if competition.finds_segments else hidden_part  # least: public and private
-    rows = class_rows(competition, table, folder)
+    of_rows = partial(hidden_rows, task=competition.task)
+    part = partial(hidden_groups, least=2) if competition.finds_segments else of_rows  # least: public and private
+    rows = class_rows(competition, table, folder) if competition.finds_segments else table
     columns = (rows[name].tolist() for name in ("id", "target", "group"))
     return table["id"].isin(part(*columns, share=competition.hidden, seed=seed))
 

@@ -28,7 +28,7 @@ from kagglepipe.runs.configured import find_teacher, identity_of, make_learner, 
 from kagglepipe.runs.describe import describe_scores, or_nan
 from kagglepipe.runs.identity import idle_settings, result_settings, usual_order
 from kagglepipe.runs.provenance import NO_COMMIT, git_commit, versions, write_config, write_policy
-from kagglepipe.runs.pseudo_labels import gain_over_teacher
+from kagglepipe.runs.pseudo_labels import check_teacher, gain_over_teacher
 from kagglepipe.runs.run import Run
 from kagglepipe.runs.scores import (
     baseline_scores,
@@ -57,6 +57,8 @@ def check(config: Config) -> None:
     competition = config.competition
     kind, finds_segments = competition.kind, competition.finds_segments
     check_trackers(training.trackers)
+    if training.teacher:
+        check_teacher(competition.task)
     if training.prune_against:
         read_incumbent(absolute(training.prune_against))
     if engine == "openvino" or device not in ("auto", "cpu"):

@@ -1,7 +1,7 @@
 """Objectives of a sweep: which number of a trial's outcome, and whether more or less of it is better."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kagglepipe.predictions.metrics import find_metric
@@ -29,8 +29,10 @@ class Objective:
         return float(outcome[self.measure])
 
 
-def make_objective(measure: str, metric: str) -> Objective:
+def make_objective(measure: str, metric: str, loss: str = "log loss") -> Objective:
     """Objective for a name in `sweep.objectives`; metric: the competition's. Raises UserError for an unknown metric.
+
+    loss: what `log_loss` is called, which is the squared error of numbers.
 
     >>> make_objective("score", "log_loss")
     Objective(measure='score', label='log_loss', greater_is_better=False, perfect=0.0)
@@ -38,7 +40,7 @@ def make_objective(measure: str, metric: str) -> Objective:
     if measure == "score":
         found = find_metric(metric)
         return Objective(measure, metric, found.greater_is_better, found.perfect)
-    return MEASURES[measure]
+    return replace(MEASURES[measure], label=loss) if measure == "log_loss" else MEASURES[measure]
 
 
 MEASURES = {

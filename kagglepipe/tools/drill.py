@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 
 from kagglepipe.competitions.dataset import Dataset
-from kagglepipe.competitions.folds import hidden_groups, hidden_part
+from kagglepipe.competitions.folds import hidden_groups
+from kagglepipe.competitions.hidden_rows import hidden_rows
 from kagglepipe.competitions.units import classes_of
 from kagglepipe.config import Config
 from kagglepipe.distributed import world_size
@@ -31,6 +32,7 @@ from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.predictions.submission import build_segments
 from kagglepipe.runs.answers import hidden_answers, hidden_segments
 from kagglepipe.runs.configured import read_data, run_of, submitted_run
+from kagglepipe.runs.decision import with_decision
 from kagglepipe.runs.provenance import config_of, described, difference, in_brief, written_options
 from kagglepipe.runs.run import Run
 from kagglepipe.runs.scores import detection_scores, segments_of
@@ -131,7 +133,8 @@ def split_hidden(dataset: Dataset, competition: CompetitionOptions, *, public: f
         rows = classes_of(items, hidden_segments(dataset), competition.background)
         part: Callable[..., set[str]] = partial(hidden_groups, least=1)
     else:
-        rows, part = items.assign(target=items["id"].map(hidden_answers(competition, dataset))), hidden_part
+        rows, part = items.assign(target=items["id"].map(hidden_answers(competition, dataset))), hidden_rows
+        part = partial(part, task=competition.task)
     try:
         ids = part(*(rows[name].tolist() for name in ("id", "target", "group")), share=public, seed=seed)
     except UserError as error:
@@ -252,7 +255,7 @@ def graded(run: Run, dataset: Dataset, competition: CompetitionOptions, is_publi
     frame = run.test().sort_values("id", ignore_index=True)
     if fault := id_fault(frame["id"], answers.index):
         raise UserError(f"it predicts other rows: {fault}")
-    frame = frame.assign(fold=0, target=frame["id"].map(answers))
+    frame = with_decision(run.metrics, frame).assign(fold=0, target=frame["id"].map(answers))
     groups = frame["id"].map(dataset.test.set_index("id")["group"])
     scorer = row_scorer(competition.metric, frame, dataset.classes, is_public.index.get_indexer(pd.Index(groups)))
     cv, halves, frames = score_of_run(run, competition.metric), np.stack([is_public, ~is_public]).astype(np.int64), []

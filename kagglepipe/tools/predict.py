@@ -1,13 +1,14 @@
 """stage=predict input=PATH: classify photos, clips or series from elsewhere with a trained run.
 
-Writes a CSV (path relative to the input, a probability a class, the most probable class) and, of photos, a picture
-grid beside it. Preprocessing is that of the run's checkpoint.
+Writes a CSV (path relative to the input, a probability a class or tag, or the numbers, and the answer with the
+decision of the run) and, of photos, a picture grid beside it. Preprocessing is that of the run's checkpoint.
 """
 
 import logging
+from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,15 +17,19 @@ from numpy.typing import NDArray
 from kagglepipe.competitions.filenames import IMAGES, without_dicom_copies
 from kagglepipe.competitions.item_tables import pixel_columns, pixel_suffix, read_columns, read_header, row_files
 from kagglepipe.competitions.source import check_name, find_items, list_files
+from kagglepipe.competitions.targets import describe_targets
 from kagglepipe.config import Config
 from kagglepipe.console import progress
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, write_bytes
 from kagglepipe.images.depth import RGB, ChannelsError, PixelFormat
 from kagglepipe.images.pixel_table import read_image_bytes
+from kagglepipe.predictions.answer_text import answer_texts
+from kagglepipe.predictions.frame import probabilities
 from kagglepipe.runs.configured import best_run, inference_backend
+from kagglepipe.runs.decision import with_decision
 from kagglepipe.runs.run import Run
-from kagglepipe.text import counted, first_three
+from kagglepipe.text import first_three
 
 if TYPE_CHECKING:
     from kagglepipe.images.decode import Pixels
@@ -61,10 +66,12 @@ def run(config: Config) -> None:
     if kind == "image":
         root, files = find_photos(source, skip_bad=skip_bad)
         photos = Photos(root, files, config.prepare.max_side, skip_bad=skip_bad)
-        found = photo_probabilities(best_run(config), photos, inference_backend(config), config.workers)
+        run = best_run(config)
+        found = photo_probabilities(run, photos, inference_backend(config), config.workers)
     else:
         root, files = find_items(source, kind, skip_bad=skip_bad)
-        found = item_probabilities(best_run(config), kind, root, files, inference_backend(config))
+        run = best_run(config)
+        found = item_probabilities(run, kind, root, files, inference_backend(config))
     good = [row for row, name in enumerate(files) if name not in found.bad]
     some = first_three((f"{name}: {found.bad[name]}" for name in files if name in found.bad), "; ")
     if not good:
@@ -75,12 +82,14 @@ def run(config: Config) -> None:
         log.warning("predict: left out %d files that cannot be read: %s", len(found.bad), some)
     table = pd.DataFrame(found.probs[good], columns=found.classes)
     table.insert(0, "path", [files[row] for row in good])
-    table["prediction"] = [found.classes[index] for index in found.probs[good].argmax(axis=1)]
+    decided = with_decision(run.metrics, pd.DataFrame(found.probs[good], columns=found.classes).assign(id=""))
+    answers = probabilities(decided, found.classes)
+    table["prediction"] = answer_texts(answers, found.classes, run.task, config.competition.label_separator)
     write_bytes(path, table.to_csv(index=False, float_format="%.6f", lineterminator="\n").encode())
     for line in short_table(table):
         log.info("  %s", line)
-    counts = counted(dict(table["prediction"].value_counts()))
-    log.info("predict: %d %s (%s) in %s", len(table), noun, counts, path)
+    targets = answer_texts(answers, found.classes, run.task)
+    log.info("predict: %d %s (%s) in %s", len(table), noun, describe_targets(pd.Series(targets), run.task.name), path)
     if kind == "image" and options.picture:
         picture = path.with_suffix(".png")
         draw_grid(root, table, picture, options.picture)
@@ -206,17 +215,20 @@ def item_probabilities(run: Run, kind: str, root: Path, files: list[str], backen
 # --- tables and pictures -------------------------------------------------------------------------------------------
 
 
+def answer_of(row: "dict[Hashable, Any]", width: int = 14) -> str:
+    """The answer of a row, of a class also its probability."""
+    name = row["prediction"]
+    return f"{name:<{width}} {row[name]:.3f}" if name in row and name != "path" else f"{name:<{width}}"
+
+
 def short_table(table: pd.DataFrame) -> list[str]:
     """Format the first rows of the predictions, and the number of the others."""
-    lines = [
-        f"{row['prediction']:<14} {row[row['prediction']]:.3f}  {row['path']}"
-        for row in table.head(SHOWN_ROWS).to_dict("records")
-    ]
+    lines = [f"{answer_of(row)}  {row['path']}" for row in table.head(SHOWN_ROWS).to_dict("records")]
     return lines + ([f"… and {len(table) - SHOWN_ROWS} more"] if len(table) > SHOWN_ROWS else [])
 
 
 def draw_grid(root: Path, table: pd.DataFrame, path: Path, count: int) -> None:
-    """Draw the first photos, each with its most probable class."""
+    """Draw the first photos, each with its answer."""
     from kagglepipe.images.decode import decode_picture, inspect
     from kagglepipe.reports.plots import Tile, draw_sheet
 
@@ -224,5 +236,5 @@ def draw_grid(root: Path, table: pd.DataFrame, path: Path, count: int) -> None:
     for row in table.head(count).to_dict("records"):
         data = read_image_bytes(root / row["path"])
         picture = decode_picture(data, inspect(data, max_side=2**31), short_side=256)[0]
-        tiles.append(Tile(picture, f"{row['prediction']} {row[row['prediction']]:.3f}\n{row['path']}"))
+        tiles.append(Tile(picture, f"{answer_of(row, 0)}\n{row['path']}"))
     draw_sheet(path, tiles, columns=min(6, len(tiles)), title=f"{len(tiles)} of {len(table)} photos")

@@ -25,6 +25,7 @@ from kagglepipe.predictions.evaluation import summarise
 from kagglepipe.predictions.frame import align, class_columns, read_frame
 from kagglepipe.predictions.own_metric import is_greater_better, is_out_of_reach, same_metric
 from kagglepipe.predictions.paired import Comparison, Difference, compare
+from kagglepipe.predictions.tasks import TASKS
 from kagglepipe.predictions.uncertainty import format_difference, format_interval
 from kagglepipe.runs.configured import is_prepared, read_data
 from kagglepipe.runs.provenance import described, difference, in_brief
@@ -41,7 +42,7 @@ HEAD = 10  # rows of the leaderboard
 SIGNIFICANCE = 0.05
 SHOWN = 10  # rows with different predictions
 # columns that a narrow terminal lacks, the first of them first
-DROPPED = ("folds", "gap", "log loss", "private", "status", "sent (UTC)", "95 % interval", "public")
+DROPPED = ("folds", "gap", "log loss", "squared error", "private", "status", "sent (UTC)", "95 % interval", "public")
 SENT_COLUMNS = ("sent (UTC)", "status", "public", "private", "gap")
 
 
@@ -61,10 +62,10 @@ def run(config: Config) -> None:
         ledger = submissions_of(str(competition.slug), config.ledger_file, config.kaggle)
         runs = read_runs(store.finished())
         groups = groups_of(config) if any(is_rescored(store, each, metric) for each in runs) else None
-        show_runs(store, runs, ledger, metric, groups, file)
+        show_runs(store, runs, ledger, metric, groups, file, loss=TASKS[competition.task].loss)
     if options.compare:
         a, b = (store.member(name) for name in options.compare)
-        show_comparison(a, b, groups_of(config), file)
+        show_comparison(a, b, groups_of(config), file, metric)
 
 
 def show_runs(
@@ -74,17 +75,19 @@ def show_runs(
     metric: str,
     groups: "pd.Series[Any] | None",
     file: Path | None,
+    *,
+    loss: str,
 ) -> None:
-    """Log the table, write it to `file`, and warn of a misleading public score."""
+    """Log the table, write it to `file`, and warn of a misleading public score. loss: the title of its column."""
     greater = is_greater_better(metric, runs)
     scored = [rescored(store, each, metric, groups) if is_rescored(store, each, metric) else each for each in runs]
     runs = best_first(scored, metric, greater_is_better=greater)
     if not runs and not ledger:
         raise UserError(f"there is no finished run in {store.folder}: type stage=train first")
-    header = ("run", metric, "95 % interval", "log loss", "folds", *SENT_COLUMNS, "finished")
+    header = ("run", metric, "95 % interval", loss, "folds", *SENT_COLUMNS, "finished")
     when = {metrics["run"]: finished(store.run(metrics["run"])) for metrics in runs}
     rows = [(*row, when.get(row[0].partition(" ")[0], "")) for row in run_rows(runs, ledger, metric)]
-    for line in fitted(header, rows, drop=DROPPED, cut=("run",)):
+    for line in fitted(header, rows, drop=[name for name in DROPPED if name in header], cut=("run",)):
         log.info("%s", line)
     for row in ledger:
         if row["status"] == "error":
@@ -203,16 +206,17 @@ def sent_columns(row: Row) -> tuple[str, ...]:
 # --- two runs ----------------------------------------------------------------------------------------------------
 
 
-def show_comparison(a: Member, b: Member, groups: "pd.Series[Any] | None", file: Path | None) -> None:
+def show_comparison(a: Member, b: Member, groups: "pd.Series[Any] | None", file: Path | None, metric: str) -> None:
     """Log settings, paired tests and predictions in which two runs differ."""
     if a.oof == b.oof:
         raise UserError(f"runs.compare names {a.name} twice: type two runs, as runs.compare=[RUN,RUN]")
     one, other = align({f"a, {a.name}": read_oof(a), f"b, {b.name}": read_oof(b)}).values()
-    found = compare(one, other, groups)
+    found = compare(one, other, groups, None if is_out_of_reach(metric) else metric)
     log.info("runs: a is %s, b is %s; they differ in %s", a.name, b.name, settings_diff(a, b))
-    for line in describe_comparison(found):
+    for line in describe_comparison(found, metric):
         log.info("runs: %s", line)
-    show_differing(found.differing, file)
+    if found.differing is not None:
+        show_differing(found.differing, file)
 
 
 def read_oof(member: Member) -> pd.DataFrame:
@@ -239,19 +243,26 @@ def groups_of(config: Config) -> "pd.Series[Any] | None":
     return read_data(config).train.set_index("id")["group"]
 
 
-def describe_comparison(found: Comparison) -> list[str]:
-    """Paired tests in words."""
-    right, is_ungrouped = found.right, found.rows == found.groups
-    lines = [
-        f"only a is right on {right.only_a} of {found.rows} rows, only b on {right.only_b}: "
-        f"exact McNemar p = {right.p:.2g}" + ("" if is_ungrouped else ", which takes rows for independent")
-    ]
-    if not is_ungrouped:
-        lines.append(f"difference in accuracy (a - b): {difference_in_words(found.accuracy)}, {found.groups} groups")
-    loss = found.log_loss
+def describe_comparison(found: Comparison, metric: str) -> list[str]:
+    """Paired tests in words. metric: whose difference `found.score` is."""
+    is_ungrouped, loss, lines, tests = found.rows == found.groups, found.log_loss, list[str](), dict[str, float]()
+    if found.right is not None and found.accuracy is not None:
+        right = found.right
+        lines.append(
+            f"only a is right on {right.only_a} of {found.rows} rows, only b on {right.only_b}: "
+            f"exact McNemar p = {right.p:.2g}" + ("" if is_ungrouped else ", which takes rows for independent")
+        )
+        if not is_ungrouped:
+            shown = difference_in_words(found.accuracy)
+            lines.append(f"difference in accuracy (a - b): {shown}, {found.groups} groups")
+        tests["answers"] = right.p if is_ungrouped else found.accuracy.p
+    if found.score is not None:
+        shown = format_difference(found.score.value, found.score.low, found.score.high)
+        lines.append(f"gain of a over b in {metric}, before decisions are fitted: {shown}, {found.groups} groups")
     better = "" if loss.value == 0 else f" ({'a' if loss.value < 0 else 'b'} has less, which is better)"
-    lines.append(f"difference in log loss (a - b): {difference_in_words(loss)}, {found.groups} groups{better}")
-    tests = {"answers": right.p if is_ungrouped else found.accuracy.p, "log loss": loss.p}
+    shown = difference_in_words(loss)
+    lines.append(f"difference in {found.loss} (a - b): {shown}, {found.groups} groups{better}")
+    tests[found.loss] = loss.p
     significant = [name for name, p in tests.items() if p < SIGNIFICANCE]
     others = [name for name in tests if name not in significant]
     if significant:
