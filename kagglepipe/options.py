@@ -585,6 +585,18 @@ class TrainingOptions(Options, group="training"):
     label_smoothing: float = option(
         0.0, "Share of each target that is spread evenly over all classes.", least=0, at_most=1, read_by="finetune"
     )
+    class_weights: str = option(
+        "none", "Weights of classes, or of each tag's presence and absence, in the loss; balanced: as if all were as "
+        "frequent.", choices=("none", "balanced"), read_by="image finetune", added="0.4.0",
+    )  # fmt: skip
+    focal: float = option(
+        0.0, "Exponent of the focal loss, which weighs down rows that are predicted well; 0: cross-entropy.", least=0,
+        at_most=10, read_by="image finetune", added="0.4.0",
+    )  # fmt: skip
+    huber: float | None = option(
+        None, "For numbers: error, in standard deviations, above which the loss is linear; null: squared everywhere.",
+        above=0, read_by="image finetune", added="0.4.0",
+    )  # fmt: skip
     patience: int = option(3, "Epochs without improvement before a fold stops.", least=1, read_by="image finetune")
     budget: str | None = option(
         None, "Time limit of stage=train, as 20m, 2h or 90s.", changes_results=False, read_by="finetune"

@@ -47,9 +47,10 @@ from kagglepipe.training.head import UNSEEN_BIAS, ExtraRows, Head, HeadFitter
 from kagglepipe.training.learner import FoldResult, LearnerOptions, PretrainedNetwork, Probs, Runtime, fit_runtime
 from kagglepipe.training.links import CLASSES, LINKS
 from kagglepipe.training.loop import FitRuntime, train_epochs
-from kagglepipe.training.losses import CROSS_ENTROPY, LOSSES, Loss
+from kagglepipe.training.losses import CROSS_ENTROPY, Loss
 from kagglepipe.training.optimise import make_optimiser
 from kagglepipe.training.resume import Epoch
+from kagglepipe.training.weighted_losses import check_loss, loss_of_options
 
 UNSEEN_BUT_TUNED = -20.0  # bias with which fine-tuning begins for a class of no training row
 WEIGHT_BESIDE_PASTED = 4.0  # of a clean view: pasted ones are for photos from elsewhere (docs/elsewhere.md)
@@ -65,6 +66,8 @@ class ImageLearner:
         self.task = options.competition.task
         self.labels, self.folds = self.targets(self.train), self.train["fold"].to_numpy(np.int64)
         self.network = PretrainedNetwork(options, len(self.classes), runtime)
+        if options.is_finetuned:
+            check_loss(self.task, options.training)
 
     def targets(self, rows: pd.DataFrame) -> NDArray[Any]:
         """What the outputs are fitted to: class indices (N,), or columns (N, O)."""
@@ -217,13 +220,17 @@ class ImageLearner:
         targets = self.targets(rows)
         history = fit(
             model, TrainingImages(images, targets), valid=valid, truth=self.dataset.labels(self.train)[valid],
-            task=self.task, loss=LOSSES[self.task](targets[: len(own)][self.folds != fold]),
+            task=self.task, loss=self.loss(targets[: len(own)][self.folds != fold]),
             train=np.append(own[self.folds != fold], np.arange(len(self.train), len(rows))), options=options.training,
             seed=options.seed, precision=self.runtime.training_precision, workers=self.runtime.loader_workers,
             name=f"train: fold {fold}", metric=options.competition.metric,
             runtime=fit_runtime(runtime, options, self.runtime, self.classes, len(self.test) + len(valid)),
         )  # fmt: skip
         return FoldResult([epoch.row() for epoch in history], model)
+
+    def loss(self, targets: NDArray[Any]) -> Loss:
+        """Loss of fine-tuning, by the targets of the rows to train on."""
+        return loss_of_options(self.task, targets, len(self.classes), self.options.training)
 
     def save_fold(self, result: FoldResult, folder: Path, meta: dict[str, Any]) -> None:
         """Save the fine-tuned network, or the head with the frozen backbone beside the folds."""
