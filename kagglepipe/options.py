@@ -18,12 +18,13 @@ from kagglepipe.errors import UserError
 POLICIES = ("none", "light", "strong", "resolution", "dihedral", "paste")
 POLICY_FILES = (".yaml", ".yml", ".json")  # a policy of the user's own
 SEGMENT_SCORES = ("f1_10", "f1_25", "f1_50", "edit", *(f"map_{tiou}" for tiou in range(10, 80, 10)), "map_activitynet")
+EVENT_SCORE = "event_ap"  # of form=events
 CROPS = ("squash", "center", "border")
-FORMS = ("index", "name", "probability", "probabilities", "ranking", "tags", "numbers", "segments")
+FORMS = ("index", "name", "probability", "probabilities", "ranking", "tags", "numbers", "segments", "events")
 ID_FORMS = ("name", "stem", "path", "column")
 TASKS = ("multiclass", "multilabel", "ordinal", "regression", "ranking")
 FORMS_OF_TASK = {  # the likeliest first
-    "multiclass": ("index", "name", "probability", "probabilities", "ranking", "segments"),
+    "multiclass": ("index", "name", "probability", "probabilities", "ranking", "segments", "events"),
     "ordinal": ("index", "name", "probabilities"),
     "ranking": ("ranking", "name", "index", "probabilities"),
     "multilabel": ("tags", "probabilities"),
@@ -192,9 +193,23 @@ class CompetitionOptions(Options, group="competition"):
     segment_metric: str = option(
         "f1_50",
         "Score of segments by which smoothing and thresholds are chosen.",
-        choices=SEGMENT_SCORES,
+        choices=(*SEGMENT_SCORES, EVENT_SCORE),
         read_by="video | series | audio",
         stages="train | ensemble | runs | drill",
+    )
+    event_width: float = option(
+        0.5,
+        "For form=events: time to either side of an event whose frames are learnt as its class, in competition.unit.",
+        above=0,
+        read_by="video | series | audio",
+        stages="train | ensemble | submit",
+    )
+    event_tolerances: list[float] = option(
+        [0.3, 0.4, 0.5, 0.6, 0.7],
+        "For form=events: tolerances of time over which event_ap is averaged, in competition.unit.",
+        above=0,
+        read_by="video | series | audio",
+        stages="train | ensemble | submit",
     )
     id: str = option(
         "name",
@@ -221,8 +236,8 @@ class CompetitionOptions(Options, group="competition"):
         "index",
         "Answers of the submission: class index, class name, probability of the second class of two (without classes: "
         "of the class after which the column is named), probabilities (a column a class), ranking (the likeliest "
-        "classes, `competition.ranks` of them), tags, numbers, or segments `video,start,end,label,score`, for which "
-        "every frame is classified.",
+        "classes, `competition.ranks` of them), tags, numbers, or segments `video,start,end,label,score` and events "
+        "`video,time,event,score`, for which every frame is classified.",
         choices=FORMS,
         stages="prepare | train | ensemble | submit | drill",
     )
@@ -300,11 +315,17 @@ class CompetitionOptions(Options, group="competition"):
         object.__setattr__(self, "test", relative_folder("competition.test", self.test) if self.test else None)
         layout = {name: relative_folder(f"competition.layout.{name}", at) for name, at in self.layout.items()}
         object.__setattr__(self, "layout", layout)
-        if self.form == "segments" and (self.kind == "image" or self.background is None):
+        if self.finds_segments and (self.kind == "image" or self.background is None):
             raise UserError(
-                "competition.form=segments needs kind=video, series or audio, and a name for competition.background"
+                f"competition.form={self.form} needs kind=video, series or audio, and a name for competition.background"
             )
-        if self.form == "segments" and self.classes and self.background not in self.classes:
+        if self.finds_events:
+            object.__setattr__(self, "segment_metric", EVENT_SCORE)
+        elif self.segment_metric == EVENT_SCORE:
+            raise UserError(f"competition.segment_metric={EVENT_SCORE} is for competition.form=events: type that too")
+        if self.finds_events and not self.event_tolerances:
+            raise UserError("competition.event_tolerances is empty: type some, as [0.3,0.5]")
+        if self.finds_segments and self.classes and self.background not in self.classes:
             raise UserError(
                 f"competition.background={self.background} is missing from competition.classes={self.classes[:8]}"
             )
@@ -348,8 +369,20 @@ class CompetitionOptions(Options, group="competition"):
 
     @property
     def finds_segments(self) -> bool:
-        """Whether segments are predicted, by classifying every frame, instead of a class for each item."""
-        return self.form == "segments"
+        """Whether segments or events are predicted, by classifying every frame, instead of a class for each item."""
+        return self.form in ("segments", "events")
+
+    @property
+    def finds_events(self) -> bool:
+        """Whether what is found are points of time, not segments."""
+        return self.form == "events"
+
+    @property
+    def detection_choice(self) -> str:
+        """Score by which settings of post-processing are chosen, of events with its tolerances."""
+        if not self.finds_events:
+            return self.segment_metric
+        return f"{self.segment_metric} within {', '.join(f'{one:g}' for one in self.event_tolerances)}"
 
     @property
     def has_encoder(self) -> bool:

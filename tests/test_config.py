@@ -114,7 +114,7 @@ def test_the_choices_of_options_are_those_of_the_library() -> None:
     known = {
         "augmentation.policy": ["auto", *augment.POLICIES],
         "competition.augmentation": augment.POLICIES,
-        "competition.segment_metric": segment_metrics.SEGMENT_SCORES,
+        "competition.segment_metric": [*segment_metrics.SEGMENT_SCORES, "event_ap"],
         "ensemble.calibrate": ["none", "auto", *calibration.CALIBRATIONS],
         "ensemble.method": ["auto", *blend.METHODS, *weights.FITTED],
         "model.temporal.cell": ["mean", "conv", *recurrent.CELLS],

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
+from kagglepipe.competitions.event_labels import with_event_times
 from kagglepipe.competitions.filenames import SUFFIXES, FileNames, find_table, find_test_folder, in_test_folder
 from kagglepipe.competitions.item_tables import table_items
 from kagglepipe.competitions.label_tables import GIVEN, read_items
@@ -210,7 +211,9 @@ def _read_labels(
     """Read (labels by row in the file, notes): video, start, end (NaN: the whole item), label, group, split."""
     name = str(competition.labels)
     table, notes = read_items(root, name, tables[name], competition, "video", ("video", "label"))
-    if competition.finds_segments and not {"start", "end"} <= set(table.columns):
+    if competition.finds_events:
+        table = with_event_times(table, name, competition)
+    elif competition.finds_segments and not {"start", "end"} <= set(table.columns):
         raise UserError(f"{name} has no start and end: segments need them; whole clips are competition.form=name")
     for column in ("start", "end"):
         cells = table[column] if column in table else pd.Series("", index=table.index, dtype=str)
@@ -221,7 +224,7 @@ def _read_labels(
             raise UserError(f"{what}; give it in {competition.unit}, as 83.5")
         table[column] = numbers
     half = table["start"].isna() != table["end"].isna()
-    reversed_ = table["start"] >= table["end"]
+    reversed_ = (table["start"] >= table["end"]) & (not competition.finds_events)
     for fault, words in ((half, "has a start or an end but not both"), (reversed_, "does not end after its start")):
         if fault.any():
             row = _first(fault)

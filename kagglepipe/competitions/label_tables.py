@@ -33,7 +33,8 @@ def read_items(
         raise UserError(f"there is no {path}{_advice(competition, name)}")
     cells = read_cells(path)
     columns = {item: item_column(competition, cells.header, item)}
-    ours = ("label", *GIVEN, *(("start", "end") if item == "video" else ()))
+    times = ("time",) if competition.finds_events else ("start", "end")
+    ours = ("label", *GIVEN, *(times if item == "video" else ()))
     ours += ("id",) if competition.id == "column" else ()
     columns |= competition.columns_read(ours)
     if competition.metadata_key not in (None, columns[item]):

@@ -43,6 +43,25 @@ def clip_labels(catalogue: Catalogue, spans: Mapping[str, tuple[float, float]], 
     return replace(catalogue, files=files, labels=labels, notes=notes)
 
 
+def check_events(catalogue: Catalogue, spans: Mapping[str, tuple[float, float]]) -> Catalogue:
+    """Keep the labels of the items in `spans`: video -> (first time, end).
+
+    Raises UserError for an event that has no time or lies outside its item.
+    """
+    labels = catalogue.labels[catalogue.labels["video"].isin(list(spans))].reset_index(drop=True)
+    first, last = (labels["video"].map({v: span[n] for v, span in spans.items()}).astype(float) for n in (0, 1))
+    outside = ~((labels["start"] >= first) & (labels["start"] <= last))
+    if outside.any():
+        row = labels[outside].iloc[0]
+        begins, ends = spans[row["video"]]
+        raise UserError(
+            f"an event of {row['video']} is at {row['start']:g}, but all that is there lies at {begins:g}–{ends:g}; "
+            f"mend it (there are {outside.sum()})"
+        )
+    files = catalogue.files[catalogue.files["video"].isin(list(spans))].reset_index(drop=True)
+    return replace(catalogue, files=files, labels=labels)
+
+
 def overlapping(labels: pd.DataFrame) -> list[str]:
     """List the video of each label that starts before an earlier one of its video ends.
 

@@ -131,12 +131,6 @@ def segment_columns(header: Sequence[str] | None) -> dict[str, str]:
     return columns
 
 
-def silent_videos(submission: pd.DataFrame, videos: Sequence[str]) -> list[str]:
-    """Videos without a segment in a submission, sorted."""
-    found = submission[segment_columns(list(submission.columns))["video"]]
-    return sorted(set(videos) - set(found))
-
-
 def validate_segments(
     submission: pd.DataFrame,
     *,

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from kagglepipe.competitions.dataset import Dataset, read_annotations
+from kagglepipe.competitions.event_labels import labelled_spans
 from kagglepipe.competitions.filenames import find_table, make_id, spelt, whole_number
 from kagglepipe.competitions.spreadsheet import read_cells, read_spreadsheet
 from kagglepipe.errors import UserError
@@ -32,7 +33,7 @@ def answers_hash(competition: CompetitionOptions, dataset: Dataset) -> str | Non
 def hidden_answers(competition: CompetitionOptions, dataset: Dataset) -> "pd.Series[Any]":
     """True classes, by id, of the rows that `competition.hidden` hides, for stage=drill after training."""
     if competition.finds_segments:
-        return true_classes(dataset.test, hidden_segments(dataset), competition.background)
+        return true_classes(dataset.test, labelled_spans(hidden_segments(dataset), competition), competition.background)
     answers = pd.read_csv(dataset.folder / "answers.csv", dtype=str, keep_default_na=False)
     return answers.set_index("id")["target"]
 
@@ -73,10 +74,17 @@ def read_segment_answers(competition: CompetitionOptions, dataset: Dataset) -> p
     if competition.answers is None or competition.hidden is not None:  # only stage=drill reads them
         return None
     path = table_path(dataset, competition.answers)
+    columns = {name: name for name in SEGMENT_COLUMNS}
+    if competition.finds_events:
+        item = competition.column("item")
+        columns = {"video": "video" if item == "item" else item}
+        columns |= {name: competition.column(name) for name in ("time", "label")}
     try:
-        answers = read_spreadsheet(path, {name: name for name in SEGMENT_COLUMNS}, SEGMENT_COLUMNS, is_renamable=False)
+        answers = read_spreadsheet(path, columns, list(columns), is_renamable=False)
     except UserError as error:
         raise UserError(f"{error}; {WITHOUT}") from error
+    if competition.finds_events:
+        answers = answers.assign(start=answers["time"], end=answers["time"])[list(SEGMENT_COLUMNS)]
     for name in ("start", "end"):
         times = pd.to_numeric(answers[name], errors="coerce").astype(float)
         if times.isna().any():

@@ -97,11 +97,15 @@ def of_segments(metrics: Mapping[str, Any]) -> str:
     if "detection" not in metrics:
         return ""
     scores = {key: format_score(or_nan(value), 3) for key, value in metrics["detection"]["scores"].items()}
+    if "event_ap" in scores:
+        return f", events: average precision {scores['event_ap']}"
     return f", segments: F1@50 {scores['f1_50']}, mAP {scores['map_30']} at tIoU 0.3, {scores['map_50']} at 0.5"
 
 
 def describe_detection(detection: dict[str, Any]) -> list[str]:
-    """Scores of segments in lines."""
+    """Scores of segments or events in lines."""
+    if "event_ap" in detection["scores"]:
+        return describe_events(detection)
     scores, intervals = detection["scores"], detection["intervals"]
 
     def one(name: str, key: str) -> str:
@@ -123,6 +127,25 @@ def describe_detection(detection: dict[str, Any]) -> list[str]:
             f"segments of the test, by known answers: F1@50 {known['f1_50']}, edit {known['edit']}, "
             f"mAP at tIoU 0.5 {known['map_50']}"
         )
+    return lines
+
+
+def describe_events(detection: dict[str, Any]) -> list[str]:
+    """Scores of events in lines."""
+    scores, between = detection["scores"], format_interval(*map(or_nan, detection["intervals"]["event_ap"]), digits=3)
+    each = ", ".join(
+        f"{format_score(or_nan(value), 3)} within {name.removeprefix('event_ap_')}"
+        for name, value in scores.items()
+        if name != "event_ap"
+    )
+    lines = [
+        "events, settings chosen on other folds: average precision "
+        f"{format_score(or_nan(scores['event_ap']), 3)} ({between}): {each}; of frames "
+        + format_score(or_nan(detection["frame_average_precision"]), 3)
+    ]
+    if "test" in detection:
+        known = format_score(or_nan(detection["test"]["event_ap"]), 3)
+        lines.append(f"events of the test, by known answers: average precision {known}")
     return lines
 
 

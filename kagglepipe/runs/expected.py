@@ -17,6 +17,7 @@ from kagglepipe.competitions.labels import positive_class
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
 from kagglepipe.options import CompetitionOptions
+from kagglepipe.predictions.event_submission import event_columns
 from kagglepipe.predictions.frame import id_fault
 from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.predictions.own_metric import is_out_of_reach
@@ -74,7 +75,8 @@ def check_rows(competition: CompetitionOptions, dataset: Dataset) -> list[str]:
 def check_segments(competition: CompetitionOptions, dataset: Dataset) -> list[str]:
     """Columns of a submission of segments. Raises UserError for a sample submission with other columns or videos."""
     sample = sample_of(competition, dataset)
-    columns = segment_columns(list(sample.columns) if sample is not None else None)
+    names = event_columns if competition.finds_events else segment_columns
+    columns = names(list(sample.columns) if sample is not None else None)
     if sample is not None and len(sample):
         check_ids(competition, dataset, sample[columns["video"]])
     return list(columns.values())

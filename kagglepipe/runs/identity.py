@@ -184,6 +184,8 @@ def result_settings(config: Config, mode: str) -> dict[str, Any]:
         settings["task"] = competition.task
     if competition.finds_segments:
         settings["background"] = competition.background
+    if competition.finds_events:
+        settings["event_width"] = competition.event_width
     if competition.kind == "series":
         arrays = {name: competition.columns.get(name) for name in ("values", "time")}
         return {**settings, "columns": arrays, "skeleton": competition.skeleton}

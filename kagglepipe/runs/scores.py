@@ -21,7 +21,9 @@ from kagglepipe.predictions.paired import paired_difference
 from kagglepipe.predictions.tasks import task_of_truth
 from kagglepipe.runs.answers import answers_hash, read_answers, read_segment_answers, true_classes
 from kagglepipe.runs.decision import decide, with_decision
+from kagglepipe.runs.event_scores import event_scores, event_test_scores
 from kagglepipe.runs.run import Metrics, Run
+from kagglepipe.runs.timelines import timelines_of
 from kagglepipe.segments.metrics import (
     frame_average_precision,
     group_intervals,
@@ -30,7 +32,6 @@ from kagglepipe.segments.metrics import (
 )
 from kagglepipe.segments.postprocess import (
     DetectionSettings,
-    FrameProbs,
     cross_fit,
     detect_segments,
     settings_grid,
@@ -63,7 +64,8 @@ def scores_of(
     if is_own_metric(metric):
         scores["greater_is_better"] = find_metric(metric).greater_is_better  # for when its file is not at hand
     if dataset is not None and competition.finds_segments:
-        scores |= detection_scores(competition, dataset, oof)
+        find = event_scores if competition.finds_events else detection_scores
+        scores |= find(competition, dataset, oof)
     return scores
 
 
@@ -80,8 +82,8 @@ def is_scored(metrics: Metrics, competition: CompetitionOptions, dataset: Datase
 
     Versions that did not record the groups count as scored by them.
     """
-    chosen_by = metrics["detection"]["chosen_by"] if "detection" in metrics else competition.segment_metric
-    if not same_metric(metrics["metric"], competition.metric) or chosen_by != competition.segment_metric:
+    chosen_by = metrics["detection"]["chosen_by"] if "detection" in metrics else competition.detection_choice
+    if not same_metric(metrics["metric"], competition.metric) or chosen_by != competition.detection_choice:
         return False
     return "groups_sha256" not in metrics or bool(metrics["groups_sha256"] == groups_hash(dataset))
 
@@ -171,15 +173,6 @@ def detection_scores(competition: CompetitionOptions, dataset: Dataset, oof: pd.
     return {"detection": detection}
 
 
-def timelines_of(rows: pd.DataFrame, frame: pd.DataFrame, classes: list[str], rate: float) -> dict[str, FrameProbs]:
-    """Probabilities (T, C), by video, of its frames, from predictions for `rows` at `rate` frames a second."""
-    probs = frame.set_index("id")
-    return {
-        str(video): FrameProbs(own["start"].to_numpy(), 1 / rate, probs.loc[own["id"], classes].to_numpy(np.float64))
-        for video, own in rows.sort_values(["video", "position"]).groupby("video")
-    }
-
-
 def segments_of(
     dataset: Dataset, frame: pd.DataFrame, background: str | None, settings: DetectionSettings
 ) -> pd.DataFrame:
@@ -209,6 +202,8 @@ def with_test_scores(
     if known is None or test.empty:
         return scores
     add_scores = segment_test_scores if competition.finds_segments else row_test_scores
+    if competition.finds_events:
+        add_scores = event_test_scores
     return {**add_scores(scores, competition, dataset, test), "answers_sha256": known}
 
 

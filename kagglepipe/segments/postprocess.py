@@ -129,8 +129,8 @@ def _lay_out(
     for own in probs.values():
         if own.probs.shape[1] != len(classes):
             raise ValueError(f"{len(classes)} classes for probabilities of shape {own.probs.shape}")
-        smooth = _smooth(own.probs[:, shown], smoothing_radius(smoothing, own.step))
-        values.append(np.pad(smooth, ((0, 1), (0, 0)), constant_values=SEPARATOR).T.ravel())
+        smoothed = smooth(own.probs[:, shown], smoothing_radius(smoothing, own.step))
+        values.append(np.pad(smoothed, ((0, 1), (0, 0)), constant_values=SEPARATOR).T.ravel())
         times.append(np.tile(np.append(own.times, own.times[-1] + own.step), len(shown)))
     lengths = np.repeat([len(own.times) + 1 for own in probs.values()], len(shown)).astype(np.intp)
     return _Tracks(
@@ -152,7 +152,7 @@ def smoothing_radius(width: float, step: float) -> int:
     return max(0, int(width / step + ROUNDING) - 1) // 2
 
 
-def _smooth(probs: npt.NDArray[np.floating], radius: int) -> Floats:
+def smooth(probs: npt.NDArray[np.floating], radius: int) -> Floats:
     """Centred moving average, (T, C) -> (T, C); at the ends of the samples that there are."""
     if radius == 0:
         return probs.astype(np.float64)

@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kagglepipe.competitions.dataset import Dataset, frame_rows
+from kagglepipe.competitions.event_labels import labelled_spans
 from kagglepipe.options import CompetitionOptions
 
 ROUNDING = 1e-6  # of a sample: times in a CSV are decimal fractions
@@ -134,6 +135,7 @@ def at_rate(dataset: Dataset, rate: float, competition: CompetitionOptions) -> D
         first, count = [first for first, _ in spans], [count for _, count in spans]
         return replace(dataset, table=dataset.table.assign(position=first, frames=count), rate=rate)
     times = {video: (origin[video] + np.arange(n)) / rate for video, n in length.items()}
+    annotations = labelled_spans(annotations, competition)
     of_video = dict(iter(annotations.groupby("video")))
     labels = {
         video: frame_labels(own, of_video.get(video, annotations[:0]), competition.background or "")

@@ -34,7 +34,7 @@ from kagglepipe.competitions.table import (
     warn_of_unreadable,
 )
 from kagglepipe.competitions.targets import describe_targets, names_in
-from kagglepipe.competitions.units import clip_labels, clip_rows
+from kagglepipe.competitions.units import check_events, clip_labels, clip_rows
 from kagglepipe.console import progress
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded, file_sha256, read_json, sha256, write_bytes, write_json, write_parquet
@@ -75,7 +75,10 @@ def make_sequence_table(competition: CompetitionOptions, folder: Path, *, max_si
     items, bad = look_at_items(competition, catalogue.files, root, max_side=max_side, workers=workers)
     listed = catalogue.files.rename(columns={"video": "id"})
     spans = dict(zip(items["video"], zip(items["begins"], items["ends"], strict=True), strict=True))
-    catalogue = clip_labels(catalogue, spans, finds_segments=competition.finds_segments)
+    if competition.finds_events:
+        catalogue = check_events(catalogue, spans)
+    else:
+        catalogue = clip_labels(catalogue, spans, finds_segments=competition.finds_segments)
     check_labels(catalogue, bad, competition)
     items = without_answers(items, catalogue.labels)
     files_with_groups, twins = join_copies(catalogue.files, items)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ from kagglepipe.files import absolute, file_sha256, read_json, write_bytes, writ
 from kagglepipe.kaggle.account import check_slug, connect
 from kagglepipe.kaggle.upload import check_account, now_utc, upload
 from kagglepipe.options import CompetitionOptions
+from kagglepipe.predictions.event_submission import build_events, event_columns, validate_events
 from kagglepipe.predictions.frame import class_columns, test_frame
 from kagglepipe.predictions.submission import (
     SEGMENT_COLUMNS,
@@ -31,7 +32,6 @@ from kagglepipe.predictions.submission import (
     read_header,
     read_written,
     segment_columns,
-    silent_videos,
     submission_csv,
     validate_segments,
     validate_submission,
@@ -40,12 +40,14 @@ from kagglepipe.predictions.tasks import task_of_truth
 from kagglepipe.runs.answers import as_spelt
 from kagglepipe.runs.configured import read_data, submitted_run
 from kagglepipe.runs.decision import with_decision
+from kagglepipe.runs.event_scores import events_of
 from kagglepipe.runs.expected import check_shipped_sample, contract_of, log_positive, sample_of
 from kagglepipe.runs.identity import identity_hash
 from kagglepipe.runs.predict_test import Inference, at_rate_of_run, check_fits, is_of_present_table, predict_test
 from kagglepipe.runs.provenance import decisive, git_commit, provenance_of, versions
 from kagglepipe.runs.run import Run
 from kagglepipe.runs.scores import segments_of
+from kagglepipe.segments.events import EventSettings
 from kagglepipe.segments.postprocess import DetectionSettings
 from kagglepipe.text import first_three, quoted_three
 
@@ -168,7 +170,7 @@ class Made:
             log.warning("submit: all %d rows have the same answer: %s", len(self.submission), answer)
         if self.lost:
             some = first_three((f"{one.path}: {one.why}" for one in self.lost), "; ")
-            what = "have no segment" if self.contract["form"] == "segments" else "got the class shares"
+            what = "have no segment" if self.contract["form"] in ("segments", "events") else "got the class shares"
             log.warning("submit: %d of the items to classify cannot be read and %s: %s", len(self.lost), what, some)
 
 
@@ -206,27 +208,42 @@ def predictions(competition: CompetitionOptions, dataset: Dataset, run: Run, inf
     return test
 
 
+class Found(NamedTuple):
+    """What is found in videos: settings, and functions to find it, to name its columns, to build and validate it."""
+
+    settings: Callable[..., Any]
+    find: Callable[..., pd.DataFrame]
+    columns: Callable[[list[str] | None], dict[str, str]]
+    build: Callable[..., pd.DataFrame]
+    validate: Callable[..., None]
+
+
+SEGMENTS = Found(DetectionSettings, segments_of, segment_columns, build_segments, validate_segments)
+EVENTS = Found(EventSettings, events_of, event_columns, build_events, validate_events)
+
+
 def segments(competition: CompetitionOptions, dataset: Dataset, run: Run, inference: Inference) -> Made:
-    """Submission of the segments in the test videos, with the post-processing that the run has chosen."""
+    """Submission of the segments, or events, in the test videos, with the post-processing that the run has chosen."""
     test, background = predictions(competition, dataset, run, inference), competition.background
-    settings = DetectionSettings(**run.metrics["detection"]["settings"])
-    found = pd.DataFrame(columns=SEGMENT_COLUMNS).astype({"start": float, "end": float, "score": float})
+    found, parts = pd.DataFrame(columns=SEGMENT_COLUMNS), EVENTS if competition.finds_events else SEGMENTS
+    found = found.assign(time=0.0).astype({"start": float, "end": float, "score": float})
     if len(dataset.test):  # else all are unreadable
-        found = segments_of(dataset, test, background, settings)
+        settings = parts.settings(**run.metrics["detection"]["settings"])
+        found = parts.find(dataset, test, background, settings)
     assert dataset.items is not None
     items = dataset.items[dataset.items["split"] == "test"]
     sample = sample_of(competition, dataset)
     header = None if sample is None else list(sample.columns)
-    asked: list[str] = [] if sample is None else sample[segment_columns(header)["video"]].unique().tolist()
+    asked: list[str] = [] if sample is None else sample[parts.columns(header)["video"]].unique().tolist()
     names = [*items["video"], *(one.id for one in dataset.unreadable)]
     spelling = dict(zip(names, as_spelt(names, asked), strict=True))
     begins, ends = (dict(zip(items["video"].map(spelling), items[name], strict=True)) for name in ("begins", "ends"))
     found = found.assign(video=found["video"].map(spelling))
-    submission = build_segments(found, ends=ends, header=header)
-    silent = silent_videos(submission, list(spelling.values()))
-    kept = {"form": "segments", "columns": list(submission.columns), "classes": dataset.classes}
+    submission = parts.build(found, ends=ends, header=header)
+    silent = sorted(set(spelling.values()) - set(submission[parts.columns(list(submission.columns))["video"]]))
+    kept = {"form": competition.form, "columns": list(submission.columns), "classes": dataset.classes}
     labels = [name for name in dataset.classes if name != background]
-    validate = partial(validate_segments, ends=ends, classes=labels, begins=begins)
+    validate = partial(parts.validate, ends=ends, classes=labels, begins=begins)
     return Made(submission, validate, kept, [*dataset.unreadable], silent)
 
 

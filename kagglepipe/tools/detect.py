@@ -95,6 +95,10 @@ def load_detector(found: "Run", backend: "InferenceBackend") -> Detector:
     from kagglepipe.runs.blended import load_run
 
     run, chosen = load_run(found, backend), "detection" in found.metrics
+    if run.meta.get("form") == "events":
+        raise UserError(
+            f"{found.name} finds events, and detect draws segments: stage=submit writes the events of competition.test"
+        )
     settings = DetectionSettings(**found.metrics["detection"]["settings"]) if chosen else DetectionSettings()
     unit = run.meta["unit"]
     how = "chosen out of fold" if chosen else "the defaults: the run was trained on whole clips"

@@ -65,6 +65,8 @@ def check(config: Config) -> None:
         raise UserError("a drill is one process: leave torchrun away")
     if config.run:
         raise UserError(f"a drill trains: type 'drill.runs=[{config.run}]' for the configuration of that run")
+    if config.competition.finds_events:
+        raise UserError("a drill grades classes and segments, not events yet: score them by competition.answers=FILE")
     with_part_hidden(config)
 
 

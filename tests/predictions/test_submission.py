@@ -332,11 +332,6 @@ def test_times_come_back_from_the_csv_wherever_they_count_from(begin: float) -> 
         assert read[name].astype(float).tolist() == pytest.approx(made[name].tolist(), abs=1e-6 + abs(begin) * 1e-15)
 
 
-def test_videos_without_a_segment_are_known() -> None:
-    made = submissions.build_segments(segments(WALK), ends=ENDS, header=["Video", "start", "end", "label", "score"])
-    assert submissions.silent_videos(made, ["a.mp4", "c.mp4", "b.mp4"]) == ["b.mp4", "c.mp4"]
-
-
 def test_segments_in_the_columns_of_the_sample(tmp_path: Path) -> None:
     (tmp_path / "sample.csv").write_bytes("\ufeffscore,video,label,start,end\r\n".encode())
     header = submissions.read_header(tmp_path / "sample.csv")

@@ -1,0 +1,79 @@
+"""Labels of events: their times are read, refused where they cannot be, and widened to frames."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from kagglepipe.competitions.annotations import Catalogue, list_items
+from kagglepipe.competitions.event_labels import widened
+from kagglepipe.competitions.units import check_events
+from kagglepipe.errors import UserError
+from kagglepipe.options import CompetitionOptions
+from kagglepipe.predictions import event_submission as submissions
+
+COLUMNS = {"item": "video_id", "label": "event"}
+
+
+def listed(folder: Path, text: str, **settings: Any) -> Catalogue:
+    (folder / "train.csv").write_text(text)
+    usual = {"kind": "video", "labels": "train.csv", "form": "events", "background": "none", "columns": COLUMNS}
+    return list_items(["a.mp4", "b.mp4"], CompetitionOptions(**usual | settings), folder)
+
+
+def test_events_have_a_time(tmp_path: Path) -> None:
+    found = listed(tmp_path, "video_id,time,event\na,1.5,pass\nb,0,throw\na,8,pass\n")
+    assert found.classes == ["none", "pass", "throw"]
+    kept = check_events(found, {"a.mp4": (0.0, 8.0), "b.mp4": (0.0, 2.0)})
+    assert kept.labels[["video", "start", "end", "label"]].to_numpy().tolist() == [
+        ["a.mp4", 1.5, 1.5, "pass"], ["b.mp4", 0, 0, "throw"], ["a.mp4", 8, 8, "pass"],
+    ]  # fmt: skip
+    with pytest.raises(UserError, match=r"an event of a\.mp4 is at 8, but all that is there lies at 0–7; mend it"):
+        check_events(found, {"a.mp4": (0.0, 7.0)})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("video_id,start,event\na,1,pass\n", "train.csv has no column time: events need it"),
+        ("video_id,time,event\na,1,pass\nb,,pass\n", "train.csv, row 3 (b) has no time: add it"),
+        ("video_id,time,event\na,soon,pass\n", "train.csv, row 2: start 'soon' is no number"),
+    ],
+)
+def test_labels_without_a_time_are_refused(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        listed(tmp_path, text)
+    assert str(caught.value).startswith(message)
+
+
+def test_frames_between_two_events_are_of_the_nearer() -> None:
+    rows = [("v", 3.0, "a"), ("v", 1.0, "a"), ("w", 1.2, "b"), ("v", 3.4, "b")]
+    events = pd.DataFrame(rows, columns=["video", "start", "label"]).assign(end=lambda own: own["start"])
+    found = widened(events, 0.5)
+    assert found[["start", "end"]].round(6).to_numpy().tolist() == [[0.5, 1.5], [2.5, 3.2], [3.2, 3.9], [0.7, 1.7]]
+    assert widened(events[:0], 0.5).empty
+
+
+def test_options_of_events_fit_the_form() -> None:
+    assert CompetitionOptions(kind="video", form="events", background="none").segment_metric == "event_ap"
+    with pytest.raises(UserError, match=r"segment_metric=event_ap is for competition\.form=events"):
+        CompetitionOptions(segment_metric="event_ap")
+    with pytest.raises(UserError, match=r"competition\.form=events needs kind=video"):
+        CompetitionOptions(form="events", background="none")
+
+
+def test_a_submission_has_the_columns_of_its_sample() -> None:
+    events = pd.DataFrame({"video": ["b", "a"], "time": [2.25, 1.0], "label": ["pass", "throw"], "score": [0.5, 1.0]})
+    built = submissions.build_events(events, ends={"a": 5.0, "b": 2.0}, header=["video_id", "time", "event", "score"])
+    assert built.to_dict("list") == {
+        "video_id": ["a", "b"], "time": [1.0, 2.0], "event": ["throw", "pass"], "score": [1.0, 0.5],
+    }  # fmt: skip
+    limits = {"begins": {"a": 0.0, "b": 0.0}, "ends": {"a": 5.0, "b": 2.0}}
+    submissions.validate_events(built, **limits, classes=["pass", "throw"])
+    with pytest.raises(UserError, match="labels that are no class"):
+        submissions.validate_events(built, **limits, classes=["pass"])
+    with pytest.raises(UserError, match="events outside their video"):
+        submissions.validate_events(built.assign(time=6.0), **limits, classes=["pass", "throw"])
+    with pytest.raises(UserError, match=r"competition\.form=events makes"):
+        submissions.event_columns(["video_id", "start", "end", "event"])

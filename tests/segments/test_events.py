@@ -1,0 +1,88 @@
+"""Events by hand: their average precision, the peaks of probabilities, and settings chosen on other folds."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kagglepipe.segments.event_metrics import event_average_precision, event_scorer, match_events
+from kagglepipe.segments.events import EventSettings, cross_fit_events, event_grid, pick_events
+from kagglepipe.segments.postprocess import FrameProbs
+
+
+def events(*rows: tuple[object, ...]) -> pd.DataFrame:
+    """Rows of video, time, label and, of predictions, score."""
+    names = ["video", "time", "label", "score"]
+    return pd.DataFrame(rows, columns=names[: len(rows[0])] if rows else names)
+
+
+def test_the_nearest_free_event_is_taken_by_falling_score() -> None:
+    truth = events(("v", 10.0, "pass"), ("v", 10.5, "pass"), ("w", 10.0, "pass"))
+    guesses = [("v", 10.3, "pass", 0.9), ("v", 10.4, "pass", 0.8), ("v", 10.4, "pass", 0.7), ("x", 10.0, "pass", 0.6)]
+    found = events(*guesses)
+    assert match_events(found, truth, 0.5).tolist() == [True, True, False, False]  # 10.5 first, then what is left
+    assert match_events(found, truth, 0.25).tolist() == [True, False, False, False]
+    assert not match_events(events(("v", 9.5, "pass", 1.0)), truth, 0.5).any()  # less than the tolerance, not as much
+
+
+def test_an_example_by_hand() -> None:
+    """Pass: right, wrong, right: 1/2 · 1 + 1/2 · 2/3. Throw: the one event is not found; foul has no event."""
+    truth = events(("v", 10.0, "pass"), ("v", 20.0, "pass"), ("w", 5.0, "throw"))
+    found = events(
+        ("v", 10.2, "pass", 0.9), ("v", 15.0, "pass", 0.8), ("v", 20.4, "pass", 0.7), ("v", 5.0, "throw", 0.9),
+        ("v", 1.0, "foul", 0.9),
+    )  # fmt: skip
+    assert event_average_precision(found, truth, [0.5]) == pytest.approx((1 / 2 + 1 / 3 + 0) / 2)
+    assert event_average_precision(found, truth, [0.3, 0.5]) == pytest.approx((1 / 4 + (1 / 2 + 1 / 3) / 2) / 2)
+    assert event_average_precision(truth.assign(score=1.0), truth, [0.3]) == 1
+    assert event_average_precision(found[:0], truth, [0.3]) == 0
+    assert np.isnan(event_average_precision(found, truth[:0], [0.3]))
+
+
+def test_equal_scores_are_one_step() -> None:
+    truth = events(("v", 1.0, "pass"), ("v", 2.0, "pass"))
+    found = events(("v", 1.0, "pass", 0.5), ("v", 7.0, "pass", 0.5), ("v", 2.0, "pass", 0.1))
+    assert event_average_precision(found, truth, [0.3]) == pytest.approx(1 / 2 * 1 / 2 + 1 / 2 * 2 / 3)
+
+
+def test_weights_of_videos_count_them_so_often() -> None:
+    truth = events(("v", 1.0, "pass"), ("w", 1.0, "pass"))
+    found = events(("w", 5.0, "pass", 0.9), ("v", 1.0, "pass", 0.8))
+    scorer = event_scorer(found, truth, [0.3])
+    scores = scorer(pd.DataFrame({"v": [1, 1, 2, 0], "w": [1, 0, 1, 1]}))
+    assert scores["event_ap"].tolist() == pytest.approx([1 / 4, 1, 2 / 3 * 2 / 3, 0])
+    assert list(scores) == ["event_ap", "event_ap_0.3"]
+
+
+def line(values: list[float]) -> FrameProbs:
+    """Half a second a sample, of one class beside the background."""
+    probs = np.array(values)
+    return FrameProbs(np.arange(len(values)) / 2, 0.5, np.stack([1 - probs, probs], axis=1))
+
+
+def test_peaks_at_the_ends_on_plateaus_and_too_near_to_another() -> None:
+    probs = {"v": line([0.9, 0.1, 0.5, 0.7, 0.7, 0.7, 0.2, 0.6, 0.0, 0.8])}
+    all_of_them = pick_events(probs, ["none", "pass"], "none", EventSettings())
+    assert all_of_them["time"].tolist() == [0.25, 2.25, 3.75, 4.75]
+    assert all_of_them["score"].tolist() == pytest.approx([0.9, 0.7, 0.6, 0.8])
+    apart = pick_events(probs, ["none", "pass"], "none", EventSettings(distance=1.6))
+    assert apart["time"].tolist() == [0.25, 2.25, 4.75]
+    assert pick_events({"v": line([0.0] * 5)}, ["none", "pass"], "none", EventSettings()).empty
+
+
+def test_smoothing_makes_one_peak_of_two() -> None:
+    probs = {"v": line([0, 0, 0.8, 0.5, 0.8, 0, 0])}
+    smooth = pick_events(probs, ["none", "pass"], "none", EventSettings(smoothing=1.5))
+    assert smooth["time"].tolist() == [1.75]
+    assert smooth["score"].tolist() == pytest.approx([0.7])
+
+
+def test_settings_are_those_of_the_other_folds() -> None:
+    """In a and b a second peak beside each event is wrong; in c both are events, which only fold 1 may not know."""
+    double = line([0, 0, 0.8, 0.5, 0.7, 0, 0, 0])
+    single = events(("a", 1.25, "pass"), ("b", 1.25, "pass"), ("c", 1.25, "pass"), ("c", 2.25, "pass"))
+    probs = {"a": double, "b": double, "c": double}
+    grid = [EventSettings(distance=2.0), EventSettings()]
+    found = cross_fit_events(probs, {"a": 0, "b": 0, "c": 1}, single, ["none", "pass"], "none", grid, [0.3])
+    assert found.events.groupby("video").size().to_dict() == {"a": 2, "b": 2, "c": 1}  # chosen on c, and on a and b
+    assert found.final in grid
+    assert len(set(event_grid(0.5))) == 9
