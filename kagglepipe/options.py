@@ -19,6 +19,7 @@ POLICIES = ("none", "light", "strong", "resolution", "dihedral", "paste")
 POLICY_FILES = (".yaml", ".yml", ".json")  # a policy of the user's own
 SEGMENT_SCORES = ("f1_10", "f1_25", "f1_50", "edit", *(f"map_{tiou}" for tiou in range(10, 80, 10)), "map_activitynet")
 EVENT_SCORE = "event_ap"  # of form=events
+TTA_VIEWS = ("flip", "vertical", "transpose")
 CROPS = ("squash", "center", "border")
 FORMS = ("index", "name", "probability", "probabilities", "ranking", "tags", "numbers", "segments", "events")
 ID_FORMS = ("name", "stem", "path", "column")
@@ -791,8 +792,23 @@ class SubmitOptions(Options, group="submit"):
 class PredictOptions(Options, group="predict"):
     """Output of stage=predict."""
 
-    file: str | None = option(None, "CSV to write; null: outputs/<slug>/predict/<input>.csv.", path=True)
-    picture: int = option(24, "Images in the picture grid.", least=0, read_by="image")
+    file: str | None = option(
+        None, "CSV to write; null: outputs/<slug>/predict/<input>.csv.", path=True, changes_results=False,
+        stages="predict",
+    )  # fmt: skip
+    picture: int = option(
+        24, "Images in the picture grid.", least=0, changes_results=False, read_by="image", stages="predict"
+    )
+    tta: list[str] = option(
+        [], "Turned views whose predictions are averaged with those of the clean one, as [flip], by training, too; "
+        "[auto]: a flip, kept if the out-of-fold predictions gain.",
+        choices=("auto", *TTA_VIEWS), read_by="image", stages="train | predict", added="0.4.0",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if "auto" in self.tta and len(self.tta) > 1:
+            raise UserError(f"predict.tta={self.tta}: auto chooses the views, so type [auto] alone, or name views")
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ def test_an_experiment_beats_the_competition_and_the_command_line_beats_both(con
 
 
 def test_the_choices_of_options_are_those_of_the_library() -> None:
-    from kagglepipe.images import augment
+    from kagglepipe.images import augment, views
     from kagglepipe.models import recurrent, temporal
     from kagglepipe.predictions import blend, calibration, weights
     from kagglepipe.segments import metrics as segment_metrics
@@ -116,9 +116,10 @@ def test_the_choices_of_options_are_those_of_the_library() -> None:
         "competition.augmentation": augment.POLICIES,
         "competition.segment_metric": [*segment_metrics.SEGMENT_SCORES, "event_ap"],
         "ensemble.calibrate": ["none", "auto", *calibration.CALIBRATIONS],
-        "ensemble.method": ["auto", *blend.METHODS, *weights.FITTED],
+        "ensemble.method": ["auto", *{name for of in blend.METHODS_OF.values() for name in of}, *weights.FITTED],
         "model.temporal.cell": ["mean", "conv", *recurrent.CELLS],
         "model.temporal.pooling": temporal.POOLING,
+        "predict.tta": ["auto", *views.TURNS],
         "sweep.objectives": ["score", *objectives.MEASURES],
         "training.trackers": trackers.TRACKERS,
     }

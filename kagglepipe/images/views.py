@@ -1,7 +1,7 @@
 """The only way from decoded images to the squares that a network sees: features, training, validation, prediction."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,11 +21,28 @@ class Images(Protocol):
     def __getitem__(self, row: int, /) -> Pixels: ...
 
 
+TURNS: dict[str, Callable[[Pixels], Pixels]] = {  # of the clean view, for test-time augmentation
+    "flip": lambda view: view[:, ::-1],
+    "vertical": lambda view: view[::-1],
+    "transpose": lambda view: view.swapaxes(0, 1),
+}
+
+
+def turned_view(name: str) -> int:
+    """Number of the view that is the clean one turned by TURNS[name].
+
+    >>> turned_view("flip")
+    -1
+    """
+    return -1 - list(TURNS).index(name)
+
+
 @dataclass(frozen=True)
 class Views:
     """Square views of images: `views[row, view]` is (size, size, C), of the type of the images.
 
-    View 0 is clean; view n > 0 is augmented, drawn only by (seed, n, id). Without a transform every view is clean.
+    View 0 is clean, those below it are the clean one turned (TURNS); view n > 0 is augmented, drawn only by (seed, n,
+    id). Without a transform every view is clean.
     size, crop, crop_pct: as in `clean_view`. ids: of the rows, needed by augmented views.
     """
 
@@ -43,6 +60,8 @@ class Views:
 
     def apply(self, image: Pixels, view: int = 0, id: str = "") -> Pixels:
         """Make view number `view` (size, size, C) of an image (H, W, C), such as a frame of a video."""
+        if view < 0:
+            return np.ascontiguousarray(list(TURNS.values())[-1 - view](self.apply(image)))
         if view == 0 or self.transform is None or self.transform.policy == "none":
             return clean_view(image, self.size, crop=self.crop, crop_pct=self.crop_pct)
         return self.transform(image, self.seed, view, id)

@@ -109,14 +109,15 @@ def finished_run(config: Config) -> "Run | None":
 
 def learner_options(config: Config) -> "LearnerOptions":
     """Collect the options of a learner, `auto` resolved."""
+    from kagglepipe.runs.tta import turns_of
     from kagglepipe.training.learner import LearnerOptions
 
     mode, competition = config.training_mode, config.competition
-    policy = config.augmentation_policy(mode)
+    augmentation = replace(config.augmentation, policy=config.augmentation_policy(mode), mirror=config.mirror)
+    turns = turns_of(config.predict.tta, augmentation) if competition.kind == "image" else []
     return LearnerOptions(
-        competition, config.model, replace(config.training, mode=mode), config.sequences,
-        replace(config.augmentation, policy=policy, mirror=config.mirror), config.seed,
-        config.short_side if competition.has_encoder else 0,
+        competition, config.model, replace(config.training, mode=mode), config.sequences, augmentation, config.seed,
+        config.short_side if competition.has_encoder else 0, tuple(turns),
     )  # fmt: skip
 
 

@@ -13,6 +13,11 @@ def describe_scores(metrics: Metrics, metric: str) -> list[str]:
     """Scores of a run in lines: out of fold, then baselines, then the test with known answers."""
     what = ", frame by frame" if "detection" in metrics else ""
     lines = [f"out of fold{what}: {summary_line(metrics, metric)}"]
+    if "tta" in metrics:
+        tta = metrics["tta"]
+        gain = {name: or_nan(value) for name, value in tta["gain"].items()}
+        shown = format_difference(gain["value"], gain["low"], gain["high"])
+        lines.append(f"mean with {', '.join(tta['views'])}: gain {shown}: {'kept' if tta['is_kept'] else 'not kept'}")
     if "decision" in metrics:
         lines.append(describe_decision(metrics["decision"], metric))
     if "baseline" in metrics:

@@ -182,6 +182,8 @@ def result_settings(config: Config, mode: str) -> dict[str, Any]:
         settings["sequences"] = group_settings(config, config.sequences, mode)
     if competition.task != "multiclass":
         settings["task"] = competition.task
+    if config.predict.tta and is_image:
+        settings["tta"] = config.predict.tta
     if competition.finds_segments:
         settings["background"] = competition.background
     if competition.finds_events:

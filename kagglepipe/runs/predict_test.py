@@ -4,7 +4,7 @@ A code competition reruns a notebook on hidden files, often under the names of t
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,7 +109,7 @@ def predict_again(competition: CompetitionOptions, dataset: Dataset, run: Run, i
         )
     predict = image_probabilities if competition.kind == "image" else sequence_probabilities
     return test_frame(
-        dataset.test["id"].tolist(), predict(dataset, checkpoints, inference), meta["classes"], dataset.task
+        dataset.test["id"].tolist(), predict(dataset, checkpoints, inference, run.tta), meta["classes"], dataset.task
     )
 
 
@@ -141,7 +141,9 @@ def check_model(competition: CompetitionOptions, run: Run, meta: dict[str, Any])
         )
 
 
-def image_probabilities(dataset: Dataset, checkpoints: "list[Checkpoint]", inference: Inference) -> Probs:
+def image_probabilities(
+    dataset: Dataset, checkpoints: "list[Checkpoint]", inference: Inference, tta: Sequence[str]
+) -> Probs:
     """Probabilities (N, C) of the test images, decoded as for the checkpoints."""
     from kagglepipe.training.inference import run_probabilities
 
@@ -149,11 +151,13 @@ def image_probabilities(dataset: Dataset, checkpoints: "list[Checkpoint]", infer
     dataset = replace(dataset, bits=checkpoints[0].meta.get("bits", dataset.bits))
     reader = image_reader(dataset, rows, side, inference.pixels_dir(side, form.suffix), form)
     return run_probabilities(
-        checkpoints, reader, range(len(rows)), backend=inference.backend(), workers=inference.workers
+        checkpoints, reader, range(len(rows)), backend=inference.backend(), workers=inference.workers, tta=tta
     )
 
 
-def sequence_probabilities(dataset: Dataset, checkpoints: "list[Checkpoint]", inference: Inference) -> Probs:
+def sequence_probabilities(
+    dataset: Dataset, checkpoints: "list[Checkpoint]", inference: Inference, tta: Sequence[str]
+) -> Probs:
     """Probabilities (N, C) of the test clips or frames; each file is read once."""
     from kagglepipe.training.inference import SequenceRun
 

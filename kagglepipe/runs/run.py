@@ -49,6 +49,7 @@ class Metrics(TypedDict, total=False):
     answers_sha256: str
     detection: dict[str, Any]
     decision: dict[str, Any]
+    tta: dict[str, Any]
     baseline: dict[str, Any]
     constant: dict[str, Any]
     linear: dict[str, Any]
@@ -133,6 +134,11 @@ class Fold(Outputs):
     def number(self) -> int:
         """The fold's number in folds.csv."""
         return int(self.name.removeprefix(FOLD))
+
+    @property
+    def tta_files(self) -> tuple[Path, Path]:
+        """Predictions with test-time augmentation: out of fold, and of the test rows."""
+        return self.folder / "oof_tta.parquet", self.folder / "test_tta.parquet"
 
     @property
     def model_file(self) -> Path:
@@ -228,6 +234,12 @@ class Run(Outputs):
     def tables(self) -> set[str]:
         """Hashes of the tables that the run, or its members, were trained on."""
         return {table for table, _ in self.data}
+
+    @property
+    def tta(self) -> list[str]:
+        """Turned views over which its predictions are averaged."""
+        tta = self.metrics.get("tta", {})
+        return list(tta["views"]) if tta.get("is_kept") else []
 
     @property
     def class_orders(self) -> list[list[str]]:

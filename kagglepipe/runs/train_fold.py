@@ -14,6 +14,7 @@ from kagglepipe import distributed
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.distributed import is_rank_zero, single_process
 from kagglepipe.files import absolute, exclusive_lock, write_bytes, write_parquet
+from kagglepipe.images.views import turned_view
 from kagglepipe.options import seconds_of
 from kagglepipe.predictions.frame import MAX_CELLS, oof_frame, test_frame
 from kagglepipe.predictions.top_classes import FULL_CLASSES
@@ -22,6 +23,7 @@ from kagglepipe.runs.pseudo_labels import pseudo_labelled
 from kagglepipe.runs.run import Fold, Outputs, Run
 from kagglepipe.runs.scores import scores_of
 from kagglepipe.runs.trial import reason_to_prune
+from kagglepipe.runs.tta import mean_of
 
 if TYPE_CHECKING:
     from kagglepipe.training.learner import FoldResult, Learner
@@ -108,14 +110,24 @@ def fit_and_save(training: Training, fold: int, budget: "Budget | None", track: 
     distributed.barrier()  # the other ranks read the saved files
     valid = train[train["fold"] == fold]
     oof, test = (predicted(learner, result, own.folder, rows, dataset) for rows in (valid, dataset.test))
+    turned = [
+        (
+            frame,
+            [predicted(learner, result, own.folder, rows, dataset, turned_view(name)) for name in learner.options.tta],
+        )
+        for frame, rows in ((oof, valid), (test, dataset.test))
+    ]
     if is_rank_zero():
+        for file, (frame, others) in zip(own.tta_files, turned, strict=True):
+            if others:
+                write_parquet(file, mean_of([frame, *others]))
         metrics = save_fold(training, own, result, oof, test, time.perf_counter() - start)
         if track is not None:
             track(own.name, 0, {"score": metrics["score"], "log_loss": metrics["log_loss"]})
 
 
 def predicted(
-    learner: "Learner", result: "FoldResult", folder: Path, rows: pd.DataFrame, dataset: Dataset
+    learner: "Learner", result: "FoldResult", folder: Path, rows: pd.DataFrame, dataset: Dataset, view: int = 0
 ) -> pd.DataFrame:
     """Frame of predictions of training rows, which have a fold, or test rows, of few enough at a time."""
     classes, task = dataset.classes, dataset.task
@@ -123,7 +135,7 @@ def predicted(
     frames = []
     for start in range(0, max(1, len(rows)), max(1, at_once)):
         part = rows[start : start + at_once]
-        probs, ids = learner.predict(result, folder, part), part["id"].tolist()
+        probs, ids = learner.predict(result, folder, part, view), part["id"].tolist()
         if (rows["split"] == "test").all():
             frames.append(test_frame(ids, probs, classes, task))
         else:

@@ -40,6 +40,7 @@ from kagglepipe.runs.scores import (
 )
 from kagglepipe.runs.train_fold import RESUME, Training, is_complete, is_pruned, train_fold
 from kagglepipe.runs.trial import read_incumbent
+from kagglepipe.runs.tta import choose_tta
 
 if TYPE_CHECKING:
     from kagglepipe.training.learner import Learner
@@ -246,8 +247,9 @@ def merge(config: Config, dataset: Dataset, run: Run, folds: Sequence[int], cost
     """Write the tables and metrics of a run from those of its folds. cost: as `cost_of`."""
     train, classes, competition = dataset.train, dataset.classes, config.competition
     oof = merge_folds([run.fold(number).oof() for number in folds], train["id"])
-    write_parquet(run.oof_file, oof)
     test = average_folds([run.fold(number).test() for number in folds])
+    oof, test, tta = choose_tta(run, folds, (oof, test), dataset, competition.metric, config.predict.tta)
+    write_parquet(run.oof_file, oof)
     write_parquet(run.test_file, test)
     linear, learner = None, make_learner(config, dataset)
     if competition.kind == "image":
@@ -261,6 +263,7 @@ def merge(config: Config, dataset: Dataset, run: Run, folds: Sequence[int], cost
     about = {
         "run": run.name,
         "classes": classes,
+        **tta,
         **baseline_scores(competition, dataset, oof, linear),
         **({} if teacher is None else {"over_teacher": gain_over_teacher(teacher, dataset, oof, competition.metric)}),
         "identity": identity_of(config, dataset),

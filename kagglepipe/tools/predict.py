@@ -181,7 +181,9 @@ def photo_probabilities(run: Run, photos: Photos, backend: "InferenceBackend", w
     log.info("predict: %s (%d folds of %s)", run.name, len(checkpoints), meta["model"])
     preprocessing = checkpoints[0].preprocessing
     sized = replace(photos, short_side=preprocessing.short_side, bits=meta.get("bits"), form=preprocessing.form, bad={})
-    probs = run_probabilities(checkpoints, sized, range(len(sized.files)), backend=backend, workers=workers)
+    probs = run_probabilities(
+        checkpoints, sized, range(len(sized.files)), backend=backend, workers=workers, tta=run.tta
+    )
     return Predictions(probs, meta["classes"], sized.bad)
 
 

@@ -159,6 +159,8 @@ class ImageLearner:
 
     def feature_folder(self, view: int) -> Path:
         """Folder of the store of one view."""
+        if view < 0:  # the clean view turned
+            return self.network.feature_folder("features", self.dataset.decoder + self.options.form.suffix, str(view))
         draw = [] if view == 0 else [str(self.transform.serialised()), str(self.options.seed), str(view)]
         if draw and self.transform.backgrounds is not None:  # backgrounds are other rows of the fold
             draw += [PASTE, self.dataset.table_hash, self.dataset.folds_hash]
@@ -247,8 +249,10 @@ class ImageLearner:
         if not self.options.is_finetuned:
             self.network.save_backbone(run)
 
-    def predict(self, result: FoldResult, folder: Path, rows: pd.DataFrame) -> Probs:
+    def predict(self, result: FoldResult, folder: Path, rows: pd.DataFrame, view: int = 0) -> Probs:
         """Predict (len(rows), C) training or test rows: by stored features, or through the saved fine-tuned network."""
+        if isinstance(result.network, Head) and view:
+            return result.network.predict(self.features(rows, view, f"features of turned view {-view}"))
         if isinstance(result.network, Head):
             is_test = bool((rows["split"] == "test").all())
             table, features = (self.test, self.test_features) if is_test else (self.train, self.fitter.views[0])
@@ -259,7 +263,7 @@ class ImageLearner:
 
         def predict_shard(part: Sequence[int]) -> Probs:
             features = compute_features(
-                model, views, part, backend=self.runtime.backend.uncached, workers=self.runtime.own_workers,
+                model, views, part, view=view, backend=self.runtime.backend.uncached, workers=self.runtime.own_workers,
                 progress="predict",
             )  # fmt: skip
             return head.predict(features)

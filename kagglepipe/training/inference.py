@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from kagglepipe.console import progress
 from kagglepipe.errors import UserError
 from kagglepipe.images.decode import Pixels
-from kagglepipe.images.views import Images
+from kagglepipe.images.views import Images, turned_view
 from kagglepipe.models.classifier import Preprocessing
 from kagglepipe.models.temporal import Stream, TemporalModel
 from kagglepipe.sequences.grid import grid_length
@@ -44,28 +44,33 @@ def run_probabilities(
     *,
     backend: InferenceBackend,
     workers: int | None = None,
+    tta: Sequence[str] = (),
 ) -> Probs:
-    """Predict probabilities (len(rows), C) for rows of `images`: the mean over the folds.
+    """Predict probabilities (len(rows), C) for rows of `images`: the mean over the folds, and over turned views.
 
-    Classes are in the first fold's order. Folds that share a backbone share one pass over the images.
+    tta: these, of `images.views.TURNS`, beside the clean one. Classes are in the first fold's order. Folds that share
+    a backbone share one pass over the images.
     """
-    features: dict[Path, Features] = {}
+    features: dict[tuple[Path, int], Features] = {}
+    looks = [0, *map(turned_view, tta)]
     total = np.zeros(())
     for number, (checkpoint, order) in enumerate(zip(checkpoints, class_orders(checkpoints), strict=True), 1):
         file = checkpoint.backbone_file
-        if file not in features:
+        for view in [view for view in looks if (file, view) not in features]:
             name = "predict" if checkpoint.meta["shared_backbone"] else f"predict {number}/{len(checkpoints)}"
-            features[file] = compute_features(
+            features[file, view] = compute_features(
                 load_classifier(checkpoint).to(backend.device),
                 checkpoint.preprocessing.views(images),
                 rows,
+                view=view,
                 backend=backend if checkpoint.meta["shared_backbone"] else backend.uncached,
                 workers=workers,
                 progress=name,
             )
         weight, bias = load_head(checkpoint)
         head = Head(weight.numpy(), bias.numpy(), 0.0, checkpoint.meta.get("task", "multiclass"))
-        total = total + head.predict(features[file])[:, order]
+        for view in looks:
+            total = total + head.predict(features[file, view])[:, order] / len(looks)
     return total / len(checkpoints)
 
 

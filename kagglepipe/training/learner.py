@@ -37,7 +37,8 @@ Probs = NDArray[np.float64]  # (N, C)
 class LearnerOptions:
     """The options that decide results; `training.mode` and `augmentation.policy` are resolved, never `auto`.
 
-    short_side: pixels to which images, and frames to augment or crop, are decoded.
+    short_side: pixels to which images, and frames to augment or crop, are decoded. tta: turned views whose predictions
+    are averaged with those of the clean one.
     """
 
     competition: CompetitionOptions = field(default_factory=CompetitionOptions)
@@ -47,6 +48,7 @@ class LearnerOptions:
     augmentation: AugmentationOptions = field(default_factory=lambda: AugmentationOptions(policy="strong"))
     seed: int = 0
     short_side: int = 256
+    tta: tuple[str, ...] = ()
 
     @property
     def is_finetuned(self) -> bool:
@@ -61,7 +63,8 @@ class LearnerOptions:
     def meta(self, precision: Precision) -> dict[str, Any]:
         """Part of model.json about how a fold was trained."""
         model = {"model": self.model.name, "kwargs": self.model.kwargs}
-        task = {} if self.competition.task == "multiclass" else {"task": self.competition.task}
+        task: dict[str, Any] = {} if self.competition.task == "multiclass" else {"task": self.competition.task}
+        task |= {"tta": list(self.tta)} if self.tta else {}
         return {**model, **task, "training": self.training.mode, "precision": precision.name, "engine": None}
 
     def outputs(self, classes: int) -> int:
@@ -140,8 +143,8 @@ class Learner(Protocol):
     def save_backbone(self, run: Path) -> None:
         """Write the frozen backbone, which all folds share, into the run's folder."""
 
-    def predict(self, result: FoldResult, folder: Path, rows: "pd.DataFrame") -> Probs:
-        """Predict probabilities (len(rows), C) of rows of the dataset, after `save_fold`."""
+    def predict(self, result: FoldResult, folder: Path, rows: "pd.DataFrame", view: int = 0) -> Probs:
+        """Predict (len(rows), C) rows of the dataset, after `save_fold`. view: clean, or a turned one of images."""
 
 
 class PretrainedNetwork:

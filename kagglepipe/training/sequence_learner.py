@@ -349,7 +349,7 @@ class SequenceLearner:
         if self.is_video and not self.options.is_finetuned:
             self.network.save_backbone(run)
 
-    def predict(self, result: FoldResult, folder: Path, rows: pd.DataFrame) -> Probs:
+    def predict(self, result: FoldResult, folder: Path, rows: pd.DataFrame, view: int = 0) -> Probs:
         """Predict (len(rows), C) rows of the dataset."""
         network: TemporalNetwork = result.network
         probs = np.empty((len(rows), len(self.classes)))
