@@ -35,6 +35,7 @@ TINY = ModelOptions(name="test_efficientnet", weights="none", image_size=32, tem
 def dataset_of(root: Path, names: list[str], **more: Any) -> Dataset:
     """Files NAME of the classes "a" and "b" in turns, in folds 0 and 1; the last two are the test."""
     table = pd.DataFrame({"id": names, "path": names, "sha256": [file_sha256(root / name) for name in names]})
+    table["mode"] = "RGB"
     table["split"] = ["train"] * (len(names) - 2) + ["test"] * 2
     table["target"] = [["a", "b"][n % 2] if split == "train" else None for n, split in enumerate(table["split"])]
     train = table[table["split"] == "train"]

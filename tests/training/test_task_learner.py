@@ -43,6 +43,7 @@ def dataset(request: pytest.FixtureRequest, tmp_path: Path) -> Dataset:
         noise = np.random.default_rng(number).integers(0, 60, (36, 40, 3), dtype=np.uint8)
         cv2.imwrite(str(tmp_path / name), noise + np.uint8(160) * BRIGHT[number])
     table = pd.DataFrame({"id": names, "path": names, "sha256": [file_sha256(tmp_path / name) for name in names]})
+    table["mode"] = "RGB"
     table["split"] = ["train"] * COUNT + ["test"] * TEST
     table["target"] = [target_of(task, number) if number < COUNT else None for number in range(len(names))]
     folds = pd.DataFrame({"id": names[:COUNT], "fold": [number // 2 % 2 for number in range(COUNT)]})
