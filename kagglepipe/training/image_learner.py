@@ -50,6 +50,7 @@ from kagglepipe.training.loop import FitRuntime, train_epochs
 from kagglepipe.training.losses import CROSS_ENTROPY, Loss
 from kagglepipe.training.optimise import make_optimiser
 from kagglepipe.training.resume import Epoch
+from kagglepipe.training.target_scale import TargetScale, scale_of
 from kagglepipe.training.weighted_losses import check_loss, loss_of_options
 
 UNSEEN_BUT_TUNED = -20.0  # bias with which fine-tuning begins for a class of no training row
@@ -219,15 +220,21 @@ class ImageLearner:
         set_head(model, head.weight, bias)
         rows, own = pd.concat([self.train, extra]), np.arange(len(self.train))
         valid, options, images = own[self.folds == fold], self.options, self.views(rows)
-        targets = self.targets(rows)
+        targets, is_own = self.targets(rows), self.folds != fold
+        unit = scale_of(targets[: len(own)][is_own]) if LINKS[self.task].has_unit else None
+        if unit is not None:  # else the steps of the optimiser would depend on the numbers' unit
+            unit.from_unit(model.head)
+            targets = unit.transform(targets)
         history = fit(
             model, TrainingImages(images, targets), valid=valid, truth=self.dataset.labels(self.train)[valid],
-            task=self.task, loss=self.loss(targets[: len(own)][self.folds != fold]),
-            train=np.append(own[self.folds != fold], np.arange(len(self.train), len(rows))), options=options.training,
+            task=self.task, loss=self.loss(targets[: len(own)][is_own]), unit=unit,
+            train=np.append(own[is_own], np.arange(len(self.train), len(rows))), options=options.training,
             seed=options.seed, precision=self.runtime.training_precision, workers=self.runtime.loader_workers,
             name=f"train: fold {fold}", metric=options.competition.metric,
             runtime=fit_runtime(runtime, options, self.runtime, self.classes, len(self.test) + len(valid)),
         )  # fmt: skip
+        if unit is not None:
+            unit.to_unit(model.head)
         return FoldResult([epoch.row() for epoch in history], model)
 
     def loss(self, targets: NDArray[Any]) -> Loss:
@@ -298,12 +305,13 @@ def fit(
     truth: Truth | None = None,
     task: str = "multiclass",
     loss: Loss = CROSS_ENTROPY,
+    unit: TargetScale | None = None,
 ) -> list[Epoch]:
     """Fine-tune `model` in place on the rows `train` (N,) of `images`, and return its history.
 
     The weights of the epoch with the best score on the rows `valid` (M,) by `metric` stay. truth: of these rows; None:
-    the labels of `images`. task: of the truth. workers: processes of the data loader. With several ranks, each trains
-    on its shard of every batch, and all end with the same weights.
+    the labels of `images`. task: of the truth. unit: of numbers, if the labels are standardised. workers: processes of
+    the data loader. With several ranks, each trains on its shard of every batch, and all end with the same weights.
     """
     on_gpu = model.head.weight.device.type == "cuda"
     batches = ImageBatches(images, train, batch_size=options.batch_size, seed=seed, workers=workers, pinned=on_gpu)
@@ -312,7 +320,7 @@ def fit(
             model, batches, make_optimiser(model, options), options=options, seed=seed, precision=precision, name=name,
             unit="image", metric=metric, loss=loss,
             evaluate=lambda rows: evaluate(
-                model, images, valid, precision, batch_size=rows, metric=metric, truth=truth, task=task
+                model, images, valid, precision, batch_size=rows, metric=metric, truth=truth, task=task, unit=unit
             ),
             runtime=replace(runtime, rows_after=runtime.rows_after + len(valid)),
         )  # fmt: skip
@@ -320,12 +328,16 @@ def fit(
 
 def evaluate(
     model: Classifier, images: TrainingImages, rows: NDArray[np.int64], precision: Precision, *, batch_size: int,
-    metric: str = "accuracy", truth: Truth | None = None, task: str = "multiclass",
+    metric: str = "accuracy", truth: Truth | None = None, task: str = "multiclass", unit: TargetScale | None = None,
 ) -> tuple[float, float, float]:  # fmt: skip
-    """(loss, accuracy, score by `metric`) on the clean views of `rows` (N,); of numbers the accuracy is NaN."""
+    """(loss, accuracy, score by `metric`) on the clean views of `rows` (N,); of numbers the accuracy is NaN.
+
+    unit: of numbers, if the network answers standardised ones.
+    """
     compute = partial(clean_logits, model, images, precision, batch_size)
     logits = distributed.map_and_gather(compute, rows.tolist()).astype(np.float64)
     labels = images.labels[rows] if truth is None else truth
+    logits = logits if unit is None else unit.inverse(logits)
     if LINKS[task] is not CLASSES:
         predictions, of_task = LINKS[task].predict(torch.from_numpy(logits)).numpy(), task_of_truth(labels)
         right = float(of_task.hits(predictions, labels).mean()) if of_task.hits else math.nan

@@ -18,9 +18,17 @@ class TargetScale:
     mean: NDArray[np.float32]
     deviation: NDArray[np.float32]
 
+    def inverse(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Standardised numbers (N, O) in their own unit."""
+        return numbers * self.deviation + self.mean
+
     def standardised(self, examples: Sequence[Example]) -> list[Example]:
         """Examples with targets of mean 0 and deviation 1, so that a loss is in units of variance."""
-        return [replace(one, label=((one.label - self.mean) / self.deviation).astype(np.float32)) for one in examples]
+        return [replace(one, label=self.transform(one.label)) for one in examples]
+
+    def transform(self, targets: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Targets (O,) or (N, O) with mean 0 and deviation 1."""
+        return ((targets - self.mean) / self.deviation).astype(np.float32)
 
     @torch.no_grad()
     def to_unit(self, layer: nn.Linear) -> None:
@@ -43,7 +51,12 @@ class TargetScale:
 
 def target_scale(examples: Sequence[Example]) -> TargetScale:
     """Estimate the scale of the targets (O,) of some examples."""
-    targets = np.stack([example.label for example in examples]).astype(np.float64)
+    return scale_of(np.stack([example.label for example in examples]))
+
+
+def scale_of(targets: NDArray[np.floating]) -> TargetScale:
+    """Estimate the scale of targets (N, O)."""
+    targets = targets.astype(np.float64)
     deviation = targets.std(axis=0)
     return TargetScale(
         targets.mean(axis=0).astype(np.float32), np.where(deviation > 0, deviation, 1).astype(np.float32)

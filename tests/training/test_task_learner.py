@@ -106,3 +106,15 @@ def test_fine_tuning_goes_on_where_it_was_killed(dataset: Dataset, tmp_path: Pat
     resumed = predicted(learner, tmp_path / "killed", FitRuntime(resume, track=lambda epoch, _: epochs.append(epoch)))
     assert epochs == [2, 3]
     np.testing.assert_array_equal(resumed, undisturbed)
+
+
+@pytest.mark.parametrize("dataset", ["regression"], indirect=True)
+def test_numbers_are_fine_tuned_alike_in_any_unit(dataset: Dataset, tmp_path: Path) -> None:
+    """The optimiser's steps do not depend on whether times are in seconds or in milliseconds."""
+    table = dataset.table.assign(target=[one and str(float(one) * 1000) for one in dataset.table["target"]])
+    large = replace(dataset, table=table)
+    one, other = (
+        predicted(learner_of(own, tmp_path / name, RECIPE), tmp_path / name)
+        for name, own in (("small", dataset), ("large", large))
+    )
+    np.testing.assert_allclose(other, one * 1000, rtol=1e-2)
