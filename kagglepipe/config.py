@@ -102,7 +102,7 @@ class Config(Options):
     ensemble: EnsembleOptions = option(EnsembleOptions, "", stages="ensemble | bundle")
     columns: ColumnsOptions = option(ColumnsOptions, "", changes_results=False, stages="columns")
     submit: SubmitOptions = option(SubmitOptions, "", changes_results=False, stages="submit")
-    predict: PredictOptions = option(PredictOptions, "", stages="train | predict")
+    predict: PredictOptions = option(PredictOptions, "", stages="train | predict | bundle")
     describe: DescribeOptions = option(DescribeOptions, "", changes_results=False, stages="describe")
     detect: DetectOptions = option(
         DetectOptions, "", changes_results=False, read_by="video | series | audio", stages="detect"

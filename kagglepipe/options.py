@@ -124,6 +124,7 @@ class CompetitionOptions(Options, group="competition"):
         "Type of the answers: one class, several tags (multilabel), a class of an order (ordinal), numbers "
         "(regression), or the likeliest of many classes (ranking).",
         choices=TASKS,
+        stages=f"{NAMED} | doctor",
     )
     kind: str = option(
         "image",
@@ -149,7 +150,11 @@ class CompetitionOptions(Options, group="competition"):
     label_from: str | None = option(
         None, "Pattern of the file names that holds the labels, as `{label}.{number}.jpg`, instead of class folders."
     )
-    label_separator: str = option(" ", "What separates the tags of an item, in the labels and the submission.")
+    label_separator: str = option(
+        " ",
+        "What separates the tags of an item, in the labels and the submission.",
+        stages="prepare | submit | predict",
+    )
     metadata: str | None = option(
         None, "A second CSV, with groups, splits or folds of the items that are labelled elsewhere.", path=True
     )
@@ -224,7 +229,7 @@ class CompetitionOptions(Options, group="competition"):
         "accuracy",
         "The competition's score (docs/competitions.md).",
         path=True,
-        stages="train | ensemble | submit | predict | detect | runs | reproduce | drill | bundle",
+        stages="train | ensemble | submit | columns | predict | detect | runs | reproduce | drill | bundle",
     )
     log_loss_clip: float = option(
         LOG_LOSS_CLIP,
@@ -802,7 +807,7 @@ class PredictOptions(Options, group="predict"):
     tta: list[str] = option(
         [], "Turned views whose predictions are averaged with those of the clean one, as [flip], by training, too; "
         "[auto]: a flip, kept if the out-of-fold predictions gain.",
-        choices=("auto", *TTA_VIEWS), read_by="image", stages="train | predict", added="0.4.0",
+        choices=("auto", *TTA_VIEWS), read_by="image", stages="train | bundle", added="0.4.0",
     )  # fmt: skip
 
     def __post_init__(self) -> None:

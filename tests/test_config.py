@@ -213,7 +213,7 @@ BAD = [
     "training.clip=0", "training.layer_decay=1.1", "training.warmup=-0.1", "training.label_smoothing=2",
     "training.frozen_below=-1", "training.weight_decay=-1", "training.regularisation=[]",
     "training.regularisation=[0.1,0]", "training.regularisation=[nan]",
-    "ensemble.method=median",
+    "ensemble.method=middle",
     "ensemble.calibrate=sometimes", "ensemble.threshold=0.5", "ensemble.power=0",
     "predict.picture=-1",
     "competition.kind=sound", "competition.form=words", "competition.id=number", "competition.on_bad_image=ignore",

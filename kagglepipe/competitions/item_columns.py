@@ -40,10 +40,10 @@ def read_item_columns(dataset: Dataset, competition: CompetitionOptions, asked: 
     root = dataset.images_root
     tables = [table for table in read_source_tables(root, _tables(root)) if not table.is_sample]
     frames = []
-    for rows in (dataset.train, dataset.test):
+    for rows, other in ((dataset.train, "test"), (dataset.test, "train")):
         names = FileNames(rows["path"].tolist())
         found = pd.DataFrame(index=range(len(rows)))
-        for table in tables:
+        for table in [table for table in tables if table.split != other]:  # ids may be the same in both splits
             own = _cells_of(table, names, rows["path"], competition)
             found = found.join(own[[name for name in own if name not in found]])
         frames.append(found.fillna(""))

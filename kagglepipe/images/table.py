@@ -113,7 +113,9 @@ def make_image_table(
     except DepthError:
         bits = used_bits_of([root / path for path in listing.rows["path"]], workers=workers)
         rows, images, skipped = read(bits, is_settled=True)
-    usable = names_in(rows["target"].dropna(), competition.task) or listing.classes
+    usable = names_in(rows["target"].dropna(), competition.task)
+    if competition.task == "regression" and len(rows):
+        usable = listing.classes
     if empty := sorted(set(listing.classes) - set(usable)):
         raise UserError(f"class {empty[0]} has no usable image: {skipped[0]}; repair some, or leave it out")
     pairs, groups = find_duplicates(rows, images, options.near_bits)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from kagglepipe.competitions.targets import Truth
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, sha256
 from kagglepipe.options import TASKS, is_own_metric, is_recorded_metric
@@ -119,6 +120,17 @@ def _load(file: Path, code: bytes, function: str) -> Metric:
     return Metric(score, Needs("any", (1, math.inf), tasks=TASKS), greater, limits=(-math.inf, math.inf), file=file)
 
 
+def lacks_a_class(truth: Truth, classes: int) -> bool:
+    """Whether a class has no row, or a tag none with it or none without it; never of numbers.
+
+    >>> lacks_a_class(np.array([0, 0]), 2), lacks_a_class(np.array([[True, False], [False, True]]), 2)
+    (True, False)
+    """
+    if truth.ndim == 1:
+        return len(np.unique(truth)) < classes
+    return truth.dtype == np.bool_ and bool((truth.all(axis=0) | ~truth.any(axis=0)).any())
+
+
 def _checked(function: Callable[[Labels, Probs], Any], name: str, file: Path) -> Score:
     """Make a metric of the function.
 
@@ -127,7 +139,7 @@ def _checked(function: Callable[[Labels, Probs], Any], name: str, file: Path) ->
     """
 
     def score(probs: Probs, truth: Labels) -> float:
-        may_be_undefined = len(np.unique(truth)) < probs.shape[1] or bool((probs == probs[0]).all())
+        may_be_undefined = lacks_a_class(truth, probs.shape[1]) or bool((probs == probs[0]).all())
         try:
             found = function(truth.copy(), probs.copy())
         except (Exception, SystemExit) as error:

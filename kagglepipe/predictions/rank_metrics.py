@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kagglepipe.predictions.frame import Labels, Probs
+from kagglepipe.predictions.top_classes import TopClasses
 
 Rows = npt.NDArray[np.float64]  # (N,)
 
@@ -30,6 +31,10 @@ def reciprocal_ranks(probs: Probs, truth: Labels, k: int) -> Rows:
     >>> reciprocal_ranks(np.array([[0.5, 0.3, 0.2]] * 3), np.array([0, 1, 2]), 2)
     array([1. , 0.5, 0. ])
     """
+    if isinstance(probs, TopClasses):  # of many classes: only the kept ones can be among the first k
+        places = np.argmax(probs.columns == truth[:, None], axis=1)
+        is_kept = (probs.columns == truth[:, None]).any(axis=1) & (places < k)
+        return np.where(is_kept, 1 / (places + 1), 0.0)
     full = np.asarray(probs)
     own = full[np.arange(len(truth)), truth][:, None]
     ahead = (full > own) | ((full == own) & (np.arange(full.shape[1]) < truth[:, None]))

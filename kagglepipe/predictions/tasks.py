@@ -1,7 +1,7 @@
 """What differs between classes, tags and numbers once their predictions are arrays (N, C).
 
 The truth says which of them it is, as in scikit-learn: class indices (N,), tags (N, C) of bool, or numbers (N, C) of
-float64. Nothing else in this package asks for the task.
+float64.
 """
 
 import math

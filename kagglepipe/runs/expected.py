@@ -177,7 +177,12 @@ def log_positive(stage: str, competition: CompetitionOptions, classes: list[str]
 def log_positive_of_metric(competition: CompetitionOptions, classes: list[str], contract: dict[str, Any]) -> None:
     """Log the positive class of a metric that has one; warn where the submission holds the probability of the other."""
     metric = competition.metric
-    if len(classes) != 2 or is_out_of_reach(metric) or not find_metric(metric).needs.positive:
+    if (
+        competition.task == "multilabel"
+        or len(classes) != 2
+        or is_out_of_reach(metric)
+        or not find_metric(metric).needs.positive
+    ):
         return
     turned = f"competition.classes=[{','.join(classes[::-1])}]"
     says = f"prepare: competition.metric={metric} is of {classes[1]}, the second class"

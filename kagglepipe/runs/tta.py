@@ -45,7 +45,8 @@ def choose_tta(
 
     They are kept if named, and with `auto` if the gain over the clean view alone is beyond noise.
     """
-    turns = run.fold(folds[0]).model.get("tta", [])
+    first = run.fold(folds[0])
+    turns = first.model.get("tta", []) if first.has_model else []
     if not turns:
         return *plain, {}
     oof = merge_folds([read_frame(run.fold(one).tta_files[0]) for one in folds], dataset.train["id"])

@@ -36,7 +36,6 @@ from kagglepipe.predictions.submission import (
     validate_segments,
     validate_submission,
 )
-from kagglepipe.predictions.tasks import task_of_truth
 from kagglepipe.runs.answers import as_spelt
 from kagglepipe.runs.configured import read_data, submitted_run
 from kagglepipe.runs.decision import with_decision
@@ -195,8 +194,8 @@ def answers(competition: CompetitionOptions, dataset: Dataset, run: Run, inferen
 
 def constant_answers(dataset: Dataset, ids: list[str]) -> pd.DataFrame:
     """Test frame of items that cannot be read: the class shares, or means, of the training items."""
-    truth = dataset.labels(dataset.train)
-    shares = task_of_truth(truth).constant(truth, len(dataset.classes))
+    truth, count = dataset.labels(dataset.train), len(dataset.classes)
+    shares = np.bincount(truth, minlength=count) / len(truth) if truth.ndim == 1 else truth.mean(axis=0)
     return test_frame(ids, np.tile(shares, (len(ids), 1)), dataset.classes, dataset.task)
 
 

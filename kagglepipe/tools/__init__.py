@@ -11,7 +11,7 @@ from kagglepipe.stages import STAGE_HELP, STAGES_BEFORE
 
 TOOL_HELP = {
     "describe": "infer a competition from its files, print it as a YAML",
-    "columns": "add the tables' columns (age, place) to a run, as a run to submit or blend",
+    "columns": "add the columns of tables (age, place) to a run",
     "predict": "classify your own photos or clips: predict input=PATH",
     "detect": "find segments in videos: detect input=PATH|rtsp://…|camera",
     "annotations": "start annotations.csv for long videos: annotations input=FOLDER",

@@ -66,6 +66,8 @@ def is_asked(config: Config) -> bool:
         raise UserError(f"training=best makes several runs, stage={config.stage} needs one: name it with run=NAME")
     if world_size() > 1:
         raise UserError("training=best is one process: leave torchrun away")
+    if config.folds.only:
+        raise UserError("training=best compares whole runs: leave folds.only out")
     return config.stage in STAGES
 
 

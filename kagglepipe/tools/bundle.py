@@ -55,7 +55,7 @@ PACKAGE = "kagglepipe"
 NOT_COPIED = ("config.yaml", "hardest.png")  # of a run: not needed to predict; the first names local paths
 TABLES = ("labels", "files", "answers", "sample_submission")  # options of the competition that name a table
 # Options that concern this machine, or are in the notebook's command: the notebook composes their defaults.
-LOCAL = ("stage", "input", "run", "device", "workers", "paths", "ensemble", "submit", "predict", "detect", "kaggle",
+LOCAL = ("stage", "input", "run", "device", "workers", "paths", "ensemble", "submit", "detect", "kaggle",
          "runs", "bundle")  # fmt: skip
 
 
@@ -278,6 +278,7 @@ def portable(config: Config) -> Config:
     return replace(
         config,
         **local,
+        predict=replace(default.predict, tta=config.predict.tta),  # which decides results
         augmentation=augmentation,
         competition=replace(config.competition, **competition),
         folds=replace(config.folds, file=None, only=[], remake=False),

@@ -112,7 +112,7 @@ def test_the_help_of_a_stage_has_the_options_that_its_file_names(stage: str) -> 
 
 def test_options_stand_with_their_defaults_and_meaning() -> None:
     text = stage_help("train")
-    assert "  training=auto | finetune | head" in text
+    assert "  training=auto | best | finetune | head" in text
     assert "  training.epochs=3" in text
     assert "  training.trackers=[]" in text
     assert "  model.image_size=null" in text

@@ -200,7 +200,7 @@ MISTAKES = [
     ("seed=${nothing}", r"\bseed\b.*nothing"),
     ("stage=trian", r"stage=trian is unknown; did you mean train\? choose one of: all, download, prepare"),
     ("competition.metric=f2", r"competition\.metric=f2 is unknown; choose one of: accuracy"),
-    ("ensemble.method=median", r"ensemble\.method=median is unknown; choose one of: auto, mean"),
+    ("ensemble.method=middle", r"ensemble\.method=middle is unknown; choose one of: auto, mean"),
     ("augmentation.policy=wild", r"augmentation\.policy=wild is unknown"),
     ("training.mode=fast", r"training\.mode=fast is unknown"),
     ("model=timm", r"model=timm needs a name, as model=timm model\.name="),
