@@ -43,7 +43,7 @@ def balanced_weights(targets: NDArray[Any], classes: int) -> NDArray[np.float32]
 
     As scikit-learn's `class_weight="balanced"`: N / (number of classes · rows of the class), 1 without rows.
 
-    >>> balanced_weights(np.array([0, 0, 0, 1]), 3).round(3).tolist()
+    >>> [round(weight, 3) for weight in balanced_weights(np.array([0, 0, 0, 1]), 3).tolist()]
     [0.667, 2.0, 1.0]
     """
     if targets.ndim > 1:
