@@ -110,7 +110,7 @@ def estimate_used_bits(path: Path) -> int | None:
             return bits_in_use(read_array(data), EIGHT_BITS, None) if header.bits == 16 else None
         with Image.open(io.BytesIO(data)) as image:
             depth = read_depth(data, image)
-    except Exception:  # of damage, Pillow's readers raise anything
+    except Exception:  # of damage, Pillow's readers raise anything; the decoding that follows reports it
         return None
     if depth.bits < 16 or depth.used is not None or (samples := _decode_16_bit(data)) is None:
         return None

@@ -16,7 +16,7 @@ from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
 from kagglepipe.training.features import Features
-from kagglepipe.training.head import ExtraRows, Head, Labels
+from kagglepipe.training.head import ExtraRows, Head, Labels, training_rows
 from kagglepipe.training.principal_axes import FTOL, FTOL_INNER, Rotated, rotate
 
 Columns = NDArray[np.float64]  # (N, O), (O, F) or, of one value for each column, (O,)
@@ -174,11 +174,7 @@ class ColumnHeadFitter:
 
     def fit(self, fold: int, extra: ExtraRows | None = None) -> Head:
         """Fit the head for `fold` on all other folds and the extra rows."""
-        rows = self.folds != fold
-        views, targets = [view[rows] for view in self.views], self.targets[rows]
-        if extra is not None:
-            views = [np.concatenate(pair) for pair in zip(views, extra.views, strict=True)]
-            targets = np.concatenate([targets, extra.labels])
+        views, targets = training_rows(self.views, self.targets, self.folds != fold, extra)
         with threadpool_limits(1, user_api="blas"):
             c = np.array(self.grid)[self.choose(fold)]
             x, y, weights = np.concatenate(views), np.tile(targets, (len(views), 1)), self._weights(len(targets))

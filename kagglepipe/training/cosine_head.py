@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 
 from kagglepipe.training.discriminant import log_loss_of
 from kagglepipe.training.features import Features
-from kagglepipe.training.head import UNSEEN_BIAS, ExtraRows, Head, Labels
+from kagglepipe.training.head import UNSEEN_BIAS, ExtraRows, Head, Labels, training_rows
 
 log = logging.getLogger(__name__)
 FEW_ROWS = 5  # a class, on average, below which this head ranks them
@@ -50,11 +50,7 @@ class CosineFitter:
 
     def fit(self, fold: int, extra: ExtraRows | None = None) -> Head:
         """Fit the head for `fold` on all other folds and the extra rows."""
-        rows = self.folds != fold
-        views, labels = [view[rows] for view in self.views], self.labels[rows]
-        if extra is not None:
-            views = [np.concatenate(pair) for pair in zip(views, extra.views, strict=True)]
-            labels = np.concatenate([labels, extra.labels])
+        views, labels = training_rows(self.views, self.labels, self.folds != fold, extra)
         return self._head(views, labels, self.scale(fold)[0])
 
     def history(self, fold: int) -> list[dict[str, float]]:

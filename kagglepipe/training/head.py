@@ -67,6 +67,17 @@ class ExtraRows:
     labels: NDArray[Any]
 
 
+def training_rows(
+    views: Sequence[Features], labels: NDArray[Any], rows: NDArray[np.bool_], extra: ExtraRows | None
+) -> tuple[list[Features], NDArray[Any]]:
+    """Features of each view and labels of some rows (N,), followed by the extra ones."""
+    own, known = [view[rows] for view in views], labels[rows]
+    if extra is None:
+        return own, known
+    joined = [np.concatenate(pair) for pair in zip(own, extra.views, strict=True)]
+    return joined, np.concatenate([known, extra.labels])
+
+
 Solver = Callable[[NDArray[np.bool_], float, ExtraRows | None, bool], Head]
 """(rows (N,) to fit on, C, extra rows, is_inner) -> head; is_inner: the head is only compared with those of other C."""
 
@@ -135,10 +146,7 @@ class HeadFitter:
         return float(-np.mean([log_softmax(head.logits(view[rows]), axis=-1)[own].sum() for view in self.views]))
 
     def _fit_sklearn(self, rows: NDArray[np.bool_], c: float, extra: ExtraRows | None, is_inner: bool) -> Head:
-        views, labels = [view[rows] for view in self.views], self.labels[rows]
-        if extra is not None:
-            views = [np.concatenate(pair) for pair in zip(views, extra.views, strict=True)]
-            labels = np.concatenate([labels, extra.labels])
+        views, labels = training_rows(self.views, self.labels, rows, extra)
         x, y = np.concatenate(views), np.tile(labels, len(views))
         weights = np.repeat([self.clean, *[1.0] * (len(views) - 1)], len(labels))
         weight = np.zeros((self.classes, x.shape[1]), np.float32)
