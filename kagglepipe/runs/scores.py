@@ -107,15 +107,15 @@ def baseline_scores(
     """
     train, classes = dataset.train, dataset.classes
     groups = train.set_index("id")["group"]
-    if linear is None:
-        return {"baseline": scores_of(metadata_baseline(train, classes, dataset.task), competition, classes, groups)}
-    frame, random = linear
     score = partial(scores_of, competition=competition, classes=classes, groups=groups)
+    if linear is None:  # with a decision of its own, as the run has
+        return {"baseline": score(metadata_baseline(train, classes, dataset.task), dataset=dataset)}
+    frame, random = linear
     constant = score(constant_baseline(train, classes, dataset.task), dataset=dataset)
     return {
         "constant": {"class": CONSTANT.get(dataset.task) or train["target"].mode()[0], **constant},
         "linear": score(frame, dataset=dataset),
-        "linear_random_split": score(random),
+        "linear_random_split": score(random, dataset=None if competition.finds_segments else dataset),
         **over_linear(oof, frame, classes, groups),
     }
 

@@ -51,6 +51,7 @@ def test_a_number_that_only_the_tables_know_is_learned(config: Config, caplog: p
     metrics = Run(folder).metrics
     base = read_json(config.runs_dir / str(metrics["base"]) / "metrics.json")  # type: ignore[typeddict-item]
     assert score == metrics["score"] < base["score"] / 2
+    assert base["baseline"].keys() >= {"decision"} <= base.keys()  # both are scored by their decided answers
     said = caplog.text
     assert "column age is empty for 1 training and 1 test items" in said
     assert "column place has moon in the test alone" in said
