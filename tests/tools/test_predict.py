@@ -330,8 +330,9 @@ def test_the_clips_to_classify_get_the_runs_own_predictions(
     found, expected = pd.read_csv(tmp_path / "p.csv"), read_frame(run / "test.parquet").set_index("id")
     assert list(found.columns) == ["path", "left", "right", "prediction"]
     assert ("test/" + found["path"]).tolist() == sorted(expected.index)
-    # a feature on the edge between two numbers of 16 bits falls to either side, by what else is in its batch
-    np.testing.assert_allclose(found[["left", "right"]], expected.loc["test/" + found["path"]], atol=2e-5)
+    # a feature on the edge between two numbers of 16 bits falls to either side, by what else is in its batch: up to
+    # 2.9e-5 of a probability, by processor
+    np.testing.assert_allclose(found[["left", "right"]], expected.loc["test/" + found["path"]], atol=5e-5)
     assert found["prediction"].tolist() == [("left", "right")[k] for k in found[["left", "right"]].to_numpy().argmax(1)]
     assert f"predict: with {run.name}" in caplog.text
     assert f"predict: 4 {'series' if name == 'series' else 'clips'} (" in caplog.text
