@@ -25,6 +25,7 @@ from kagglepipe.options import (
     CacheOptions,
     ColumnsOptions,
     CompetitionOptions,
+    CourseOptions,
     DescribeOptions,
     DetectOptions,
     DownloadOptions,
@@ -72,9 +73,12 @@ class Config(Options):
     submission: str | None = option(
         None, "CSV made here, or its JSON.", path=True, changes_results=False, stages="reproduce"
     )
-    seed: int = option(0, "Seed of everything random in training.", least=0, stages="prepare | augment | train | drill")
+    lesson: str | None = option(None, "Lesson of the course; null: list them.", changes_results=False, stages="course")
+    seed: int = option(
+        0, "Seed of everything random in training.", least=0, stages="prepare | augment | train | drill | course"
+    )
     device: str = option(
-        "auto", "auto, cpu, cuda, cuda:1 or mps.", stages="train | submit | predict | detect | drill | doctor"
+        "auto", "auto, cpu, cuda, cuda:1 or mps.", stages="train | submit | predict | detect | drill | doctor | course"
     )
     engine: str = option(
         "auto", "Inference backend; auto: the fastest installed.",
@@ -84,7 +88,9 @@ class Config(Options):
         None, "Threads or processes that read images; null: all cores.", least=1, changes_results=False,
         stages="prepare | train | submit | predict | reproduce | drill",
     )  # fmt: skip
-    paths: PathsOptions = option(PathsOptions, "", changes_results=False, stages=f"{NAMED} | reproduce | doctor")
+    paths: PathsOptions = option(
+        PathsOptions, "", changes_results=False, stages=f"{NAMED} | reproduce | doctor | course"
+    )
     competition: CompetitionOptions = option(CompetitionOptions, "", stages="download | prepare | describe")
     download: DownloadOptions = option(DownloadOptions, "", changes_results=False, stages="download | describe")
     prepare: PrepareOptions = option(PrepareOptions, "", stages="prepare | train | predict")
@@ -113,6 +119,7 @@ class Config(Options):
     runs: RunsOptions = option(RunsOptions, "", changes_results=False, stages="runs")
     drill: DrillOptions = option(DrillOptions, "", changes_results=False, stages="drill")
     bundle: BundleOptions = option(BundleOptions, "", changes_results=False, stages="bundle")
+    course: CourseOptions = option(CourseOptions, "", changes_results=False, stages="course")
     sweep: SweepOptions = option(SweepOptions, "", changes_results=False, stages="train")
 
     def __post_init__(self) -> None:
@@ -167,7 +174,12 @@ class Config(Options):
     @property
     def runs_dir(self) -> Path:
         """outputs/<slug>/"""
-        return (absolute(self.paths.outputs) if self.paths.outputs else self.root / "outputs") / self.slug
+        return self.outputs_dir / self.slug
+
+    @property
+    def outputs_dir(self) -> Path:
+        """outputs/, or `paths.outputs`."""
+        return absolute(self.paths.outputs) if self.paths.outputs else self.root / "outputs"
 
     @property
     def folds_file(self) -> Path:

@@ -870,6 +870,21 @@ class BundleOptions(Options, group="bundle"):
 
 
 @dataclass(frozen=True)
+class CourseOptions(Options, group="course"):
+    """The lessons of `course lesson=NAME`."""
+
+    quick: bool = option(False, "A smaller run of the lesson, in seconds.")
+    source: str | None = option(
+        None, "Data of the lesson, a file or folder; null: what is drawn or written for it.", path=True
+    )
+    model: str | None = option(None, "Folder of a finished lesson, whose model is loaded, not trained.", path=True)
+    heldout: str | None = option(None, "Text that the language model is scored on.", path=True)
+    text: str | None = option(None, "Beginning that next_character and next_word continue.")
+    translate: str | None = option(None, "Text to translate, a sentence a line.", path=True)
+    file: str | None = option(None, "Text to write the translations to; null: print them.", path=True)
+
+
+@dataclass(frozen=True)
 class SweepOptions(Options, group="sweep"):
     """Search of `-m sweep=…`; without `sweep=` Hydra's own sweeper runs every combination once."""
 

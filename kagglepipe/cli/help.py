@@ -34,6 +34,7 @@ EXAMPLES = {
     "the built-in videos: actions and their times": "competition=action_sample",
     "start to label your own long videos": "annotations input=~/cams",
     "find actions in a new video": "detect input=~/monday.mp4",
+    "the course behind it, a lesson at a time": "course lesson=convolution",
     "all options with their values": "--cfg job",
 }
 

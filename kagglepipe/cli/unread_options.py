@@ -22,7 +22,7 @@ DECIDING_OPTIONS = {"stage", "run", "training", "training.mode", "model", "model
                     "competition.kind", "experiment", "folds.file", "folds.count", "ensemble.method",
                     "device"}  # fmt: skip
 STAGE_OPTIONS = ("augment", "ensemble", "submit", "columns", "predict", "detect", "runs", "drill", "bundle", "describe",
-                 "input", "submission", "run")  # fmt: skip
+                 "course", "lesson", "input", "submission", "run")  # fmt: skip
 NOUNS = {"image": "images", "video": "videos", "series": "series", "audio": "sounds"}
 
 

@@ -238,7 +238,7 @@ def with_sample_if_no_data(config: Config) -> Config:
     """
     competition = config.competition
     no_sample = competition.sample_slug is None or competition.source or competition.is_sample
-    if no_sample or config.stage in ("annotations", "doctor", "bundle", "reproduce"):
+    if no_sample or config.stage in ("annotations", "doctor", "bundle", "reproduce", "course"):
         return config
     if config.submit.upload or config.runs.leaderboard:  # for Kaggle's own competitions
         return config

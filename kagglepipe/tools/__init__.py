@@ -18,6 +18,7 @@ TOOL_HELP = {
     "runs": "list runs and scores; runs.leaderboard=true: the leaderboard",
     "reproduce": "make a submission again, byte by byte: reproduce submission=CSV",
     "drill": "simulate public and private leaderboards on hidden labels",
+    "course": "lessons on CNNs and recurrent networks: course lesson=NAME",
     "doctor": "check Python, device, disk, weights and the Kaggle account",
     "bundle": "make a folder for a Kaggle notebook without internet",
 }

@@ -7,6 +7,7 @@ from kagglepipe.tools import (
     best,
     bundle,
     columns,
+    course,
     describe,
     detect,
     doctor,
@@ -26,6 +27,7 @@ TOOLS = {
     "runs": Stage(runs.run),
     "reproduce": Stage(reproduce.run, reproduce.check),
     "drill": Stage(drill.run, drill.check),
+    "course": Stage(course.run, course.check),
     "doctor": Stage(doctor.run),
     "bundle": Stage(bundle.run, bundle.check),
 }

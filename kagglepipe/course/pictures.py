@@ -1,0 +1,39 @@
+"""Pictures of lessons, drawn with matplotlib (extra `course`)."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kagglepipe.errors import UserError
+from kagglepipe.files import atomic
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+INCH = 2.6  # side of a panel
+COLOURS = ("#1f5fa8", "#c8442f", "#2c8a57", "#8a5aa8", "#b8860b", "#444444")  # also told apart in greys
+
+
+def check_matplotlib() -> None:
+    """Raise UserError without matplotlib."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise UserError("lessons draw with matplotlib, which is missing: pip install 'kagglepipe[course]'") from error
+
+
+@contextmanager
+def picture(
+    path: Path, rows: int = 1, columns: int = 1, *, width: float = INCH, height: float = INCH, **options: Any
+) -> Iterator[tuple["Figure", Any]]:
+    """Yield a figure and its axes (rows, columns), and write it as PNG when the block ends without an error.
+
+    width, height: of a panel, in inches. options: of `Figure.subplots`.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    yield figure, figure.subplots(rows, columns, squeeze=False, **options)
+    with atomic(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)

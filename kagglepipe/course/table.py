@@ -1,0 +1,8 @@
+"""Map names of lessons to functions."""
+
+from collections.abc import Callable
+from typing import Any
+
+from kagglepipe.course.lesson import Lesson
+
+RUN: dict[str, Callable[[Lesson], dict[str, Any]]] = {}

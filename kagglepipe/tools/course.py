@@ -1,0 +1,56 @@
+"""course: list the lessons; course lesson=NAME: run one.
+
+Each lesson is a file of kagglepipe/course/ to be read beside its page in docs/course/. Writes
+outputs/course/NAME/: pictures, what was learned, and metrics.json (last). course.quick=true takes seconds.
+"""
+
+import difflib
+import json
+import logging
+import time
+
+from kagglepipe.config import Config
+from kagglepipe.course import LESSONS, METRICS
+from kagglepipe.errors import UserError
+from kagglepipe.files import absolute, write_bytes
+
+log = logging.getLogger(__name__)
+
+
+def check(config: Config) -> None:
+    """Raises UserError for an unknown lesson, or files to read that are not there."""
+    lesson, options = config.lesson, config.course
+    if lesson is not None and lesson not in LESSONS:
+        near = difflib.get_close_matches(lesson, LESSONS, 1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UserError(f"lesson={lesson} is unknown; {hint}choose one of: {', '.join(LESSONS)}")
+    for name in ("source", "heldout", "translate", "model"):
+        path = getattr(options, name)
+        if path is not None and not absolute(path).exists():
+            raise UserError(f"course.{name}={path} is not there: type the path of a file or folder, or leave it out")
+
+
+def run(config: Config) -> None:
+    """Print the lessons, or run the one that is named and log its metrics."""
+    lesson, options, seed = config.lesson, config.course, config.seed
+    if lesson is None:
+        print("Lessons; each by its name, as: python -m kagglepipe course lesson=convolution\n")
+        print(*(f"  {name:<15} {about}" for name, about in LESSONS.items()), sep="\n")
+        return
+    from kagglepipe.course.lesson import Lesson
+    from kagglepipe.course.pictures import check_matplotlib
+    from kagglepipe.course.table import RUN
+    from kagglepipe.training.device import choose_device
+
+    check_matplotlib()
+    folder = config.outputs_dir / "course" / lesson
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / METRICS
+    file.unlink(missing_ok=True)  # the file written last is the proof
+    start = time.perf_counter()
+    metrics = RUN[lesson](Lesson(options, folder, choose_device(config.device), seed))
+    metrics |= {"seed": seed, "quick": options.quick, "seconds": round(time.perf_counter() - start, 1)}
+    write_bytes(file, json.dumps(metrics, indent=2).encode())
+    pictures = ", ".join(str(path) for path in sorted(folder.glob("*.png")))
+    log.info("course: %s took %.0f s; look at %s, and read docs/course/%s.md", lesson, metrics["seconds"],
+             pictures or folder, lesson)  # fmt: skip
