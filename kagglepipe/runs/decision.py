@@ -9,7 +9,7 @@ import pandas as pd
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.predictions.blend import apply_map, with_probabilities
-from kagglepipe.predictions.decisions import is_decided
+from kagglepipe.predictions.decisions import apply_decision, is_decided, plain_decision
 from kagglepipe.predictions.evaluation import EvalRows
 from kagglepipe.predictions.frame import class_columns, probabilities
 from kagglepipe.predictions.own_metric import is_out_of_reach
@@ -25,7 +25,7 @@ def decide(
     fitted, and the cross-fitted gain of fitting over the plain decision, in the metric.
     """
     metric, task = competition.metric, competition.task
-    if is_out_of_reach(metric) or not is_decided(metric, task) or competition.finds_segments:
+    if not has_decision(competition):
         return oof, None
     train = dataset.train.set_index("id").loc[oof["id"]].reset_index()
     folds, groups = (np.unique(train[name].to_numpy(), return_inverse=True)[1] for name in ("fold", "group"))
@@ -35,6 +35,23 @@ def decide(
     answers = with_probabilities(oof, classes, choice.candidate.cross_fitted(folds))
     entry = {"map": choice.candidate.maps[-1][0], "is_fitted": not choice.picks_first, "gain": asdict(gain)}
     return answers, entry
+
+
+def decide_plainly(
+    competition: CompetitionOptions, dataset: Dataset, oof: pd.DataFrame
+) -> tuple[pd.DataFrame, dict[str, Any] | None]:
+    """`decide` without a fit, for a single fold: the others, by which its decision is fitted, may not be trained yet."""
+    if not has_decision(competition):
+        return oof, None
+    decision, classes = plain_decision(dataset.labels(dataset.train), competition.task), class_columns(oof)
+    answers = with_probabilities(oof, classes, apply_decision(decision, probabilities(oof, classes)))
+    return answers, {"map": decision, "is_fitted": False}
+
+
+def has_decision(competition: CompetitionOptions) -> bool:
+    """Whether answers are decided: not where segments are found, nor by a metric whose file is not at hand."""
+    metric = competition.metric
+    return not (is_out_of_reach(metric) or competition.finds_segments) and is_decided(metric, competition.task)
 
 
 def with_decision(metrics: Any, frame: pd.DataFrame) -> pd.DataFrame:

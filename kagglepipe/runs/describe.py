@@ -52,6 +52,14 @@ def describe_decision(decision: Mapping[str, Any], metric: str) -> str:
     return f"{what} fitted on other folds: gain {shown} of {metric}: {'kept' if decision['is_fitted'] else 'not kept'}"
 
 
+PLAIN = {"tags": "thresholds of 0.5", "classes": "the most probable class", "numbers": "numbers as they are"}
+
+
+def describe_plain(metrics: Mapping[str, Any]) -> str:
+    """What the score of a fold is of, where that of the run may be of a decision fitted on other folds; else empty."""
+    return f", by {PLAIN[metrics['decision']['map']['kind']]}" if "decision" in metrics else ""
+
+
 def describe_pseudo_labels(gain: dict[str, Any]) -> str:
     """Gain of a run over the teacher of its pseudo-labels, in a line."""
     low, high = map(or_nan, gain["interval"])

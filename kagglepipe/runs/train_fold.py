@@ -18,7 +18,8 @@ from kagglepipe.images.views import turned_view
 from kagglepipe.options import seconds_of
 from kagglepipe.predictions.frame import MAX_CELLS, oof_frame, test_frame
 from kagglepipe.predictions.top_classes import FULL_CLASSES
-from kagglepipe.runs.describe import briefly
+from kagglepipe.runs.decision import decide_plainly
+from kagglepipe.runs.describe import briefly, describe_plain
 from kagglepipe.runs.pseudo_labels import pseudo_labelled
 from kagglepipe.runs.run import Fold, Outputs, Run
 from kagglepipe.runs.scores import scores_of
@@ -156,11 +157,13 @@ def save_fold(
     write_bytes(fold.folder / "log.csv", log_csv.encode())
     write_parquet(fold.oof_file, oof)
     write_parquet(fold.test_file, test)
-    metrics = scores_of(oof, options.competition, classes, train.set_index("id")["group"])
+    decided = decide_plainly(options.competition, dataset, oof)
+    metrics = scores_of(oof, options.competition, classes, train.set_index("id")["group"], decided=decided)
     cut = any(row.get("ended_by") == "budget" or row.get(LR_SHORTENED) for row in result.log)
     limit = options.training.budget if cut else None
     fold.save_metrics({**metrics, "classes": classes, "seconds": round(seconds, 2), "cut_by_budget": limit})
     forget_progress(fold.folder / RESUME)
-    log.info("train: fold %d: %s", fold.number, briefly(metrics, options.competition.metric))
+    score = briefly(metrics, options.competition.metric)
+    log.info("train: fold %d: %s%s", fold.number, score, describe_plain(metrics))
     warn_of_constant(fold.number, train, metrics, classes, options)
     return metrics

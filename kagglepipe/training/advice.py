@@ -12,6 +12,7 @@ from kagglepipe.competitions.mirrored import mirrored_classes
 from kagglepipe.competitions.targets import parse_targets
 from kagglepipe.distributed import world_size
 from kagglepipe.images.policy_file import is_policy_file
+from kagglepipe.predictions.decisions import plain_answers
 from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.predictions.tasks import task_of_truth
 from kagglepipe.training.device import describe_device
@@ -116,7 +117,8 @@ def warn_of_constant(
         return
     metric, shares = metrics["metric"], task_of_truth(truth).constant(others, len(classes))
     scored = find_metric(metric)
-    constant = scored.function(np.tile(shares, (len(held_out), 1)), held_out)
+    answers = plain_answers(np.tile(shares, (len(held_out), 1)), truth, metric, options.competition.task)
+    constant = scored.function(answers, held_out)
     if not scored.sign * (metrics["score"] - constant) <= 0:  # also where one of them is undefined
         return
     answer = "with the shares of the classes" if not scored.is_of_labels else classes[int(shares.argmax())]

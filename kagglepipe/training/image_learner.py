@@ -26,6 +26,7 @@ from kagglepipe.images.paste import PASTE, Backgrounds
 from kagglepipe.images.views import Views
 from kagglepipe.models.classifier import Classifier
 from kagglepipe.options import TrainingOptions
+from kagglepipe.predictions.decisions import plain_answers
 from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.predictions.tasks import task_of_truth
 from kagglepipe.predictions.top_classes import FULL_CLASSES
@@ -332,7 +333,8 @@ def evaluate(
 ) -> tuple[float, float, float]:  # fmt: skip
     """(loss, accuracy, score by `metric`) on the clean views of `rows` (N,); of numbers the accuracy is NaN.
 
-    unit: of numbers, if the network answers standardised ones.
+    Tags, an order and numbers are scored by the plain decision, since a fitted one needs the other folds. unit: of
+    numbers, if the network answers standardised ones.
     """
     compute = partial(clean_logits, model, images, precision, batch_size)
     logits = distributed.map_and_gather(compute, rows.tolist()).astype(np.float64)
@@ -342,7 +344,8 @@ def evaluate(
         predictions, of_task = LINKS[task].predict(torch.from_numpy(logits)).numpy(), task_of_truth(labels)
         right = float(of_task.hits(predictions, labels).mean()) if of_task.hits else math.nan
         losses = of_task.row_losses(predictions, labels)
-        return float(losses.mean()), right, find_metric(metric).function(predictions, labels)
+        answers = plain_answers(predictions, labels, metric, task)
+        return float(losses.mean()), right, find_metric(metric).function(answers, labels)
     log_probs = log_softmax(logits, axis=-1)
     loss = -log_probs[np.arange(len(rows)), labels].mean()
     accuracy = float((logits.argmax(axis=1) == labels).mean())

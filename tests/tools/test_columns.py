@@ -53,6 +53,7 @@ def test_a_number_that_only_the_tables_know_is_learned(config: Config, caplog: p
     assert score == metrics["score"] < base["score"] / 2
     assert base["baseline"].keys() >= {"decision"} <= base.keys()  # both are scored by their decided answers
     said = caplog.text
+    assert ", by numbers as they are" in said  # of a fold
     assert "column age is empty for 1 training and 1 test items" in said
     assert "column place has moon in the test alone" in said
     assert f"submit run={folder.name}" in said

@@ -3,7 +3,7 @@
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -17,6 +17,7 @@ from kagglepipe.options import AugmentationOptions, CompetitionOptions, ModelOpt
 from kagglepipe.predictions.number_metrics import rmse
 from kagglepipe.predictions.rank_metrics import quadratic_weighted_kappa
 from kagglepipe.predictions.tag_metrics import fbeta_samples
+from kagglepipe.training import image_learner
 from kagglepipe.training.backends import make_backend
 from kagglepipe.training.image_learner import ImageLearner
 from kagglepipe.training.learner import LearnerOptions, Runtime
@@ -106,6 +107,19 @@ def test_fine_tuning_goes_on_where_it_was_killed(dataset: Dataset, tmp_path: Pat
     resumed = predicted(learner, tmp_path / "killed", FitRuntime(resume, track=lambda epoch, _: epochs.append(epoch)))
     assert epochs == [2, 3]
     np.testing.assert_array_equal(resumed, undisturbed)
+
+
+def test_an_epoch_is_scored_by_the_plain_decision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each row gets its most probable tag, since all have one: both are right, though no tag reaches one half."""
+    logits = np.array([[-1.0, -2.0], [-3.0, -1.0]])
+    monkeypatch.setattr(image_learner, "clean_logits", lambda *given: logits[given[-1]])
+    model, images, precision = (cast("Any", None),) * 3
+    loss, right, score = image_learner.evaluate(
+        model, images, np.arange(2), precision, batch_size=2, metric="f1_samples", truth=np.eye(2, dtype=bool),
+        task="multilabel",
+    )  # fmt: skip
+    assert (right, score) == (0, 1)
+    assert loss == pytest.approx(np.mean([np.log1p(np.exp([1, -2])), np.log1p(np.exp([-3, 1]))]))
 
 
 @pytest.mark.parametrize("dataset", ["regression"], indirect=True)

@@ -1,0 +1,52 @@
+"""The decision of a fold, which is fitted on nothing, and what its line says of it."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kagglepipe.competitions.dataset import Dataset
+from kagglepipe.options import CompetitionOptions
+from kagglepipe.predictions.frame import oof_frame
+from kagglepipe.runs.decision import decide_plainly
+from kagglepipe.runs.describe import describe_plain
+from kagglepipe.runs.scores import scores_of
+
+CASES = {  # task -> classes, metric, targets, predictions, decided predictions, what the line says
+    "multilabel": (
+        ["rust", "scab"], "f1_samples", ["rust", "rust|scab"], [[0.3, 0.2], [0.4, 0.9]], [[0.5, 0.2], [0.4, 0.9]],
+        ", by thresholds of 0.5",
+    ),
+    "ordinal": (
+        ["0", "1", "2"], "quadratic_weighted_kappa", ["0", "2"], [[0.6, 0.4, 0], [0.3, 0.3, 0.4]],
+        [[0.6, 0.4, 0], [0.3, 0.3, 0.4]], ", by the most probable class",
+    ),
+    "regression": (["value"], "rmse", ["1", "3"], [[-2.0], [7.0]], [[0.0], [7.0]], ", by numbers as they are"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("task", CASES)
+def test_a_fold_is_scored_by_the_plain_decision_and_says_so(task: str) -> None:
+    """Each row has a tag where all have, and no number is below 0 where none is: as the run, before anything is fitted."""
+    classes, metric, targets, given, decided, said = CASES[task]
+    table = pd.DataFrame({"id": ["a", "b"], "split": "train", "target": targets, "group": ["a", "b"]})
+    folds = pd.DataFrame({"id": ["a", "b"], "fold": [0, 1]})
+    dataset = Dataset(table, folds, classes, Path(), "", "", task=task)
+    competition = CompetitionOptions(task=task, metric=metric)
+    frame = oof_frame(["a", "b"], 0, targets, np.array(given), classes, task)
+    answers, decision = decide_plainly(competition, dataset, frame)
+    np.testing.assert_allclose(answers[classes], decided)
+    scores = scores_of(frame, competition, classes, table.set_index("id")["group"], decided=(answers, decision))
+    assert describe_plain(scores) == said
+    assert scores["log_loss"] == scores_of(frame, competition, classes, table.set_index("id")["group"])["log_loss"]
+
+
+def test_what_is_not_decided_says_nothing() -> None:
+    table = pd.DataFrame({"id": ["a"], "split": "train", "target": ["x"], "group": ["a"]})
+    dataset = Dataset(table, pd.DataFrame({"id": ["a"], "fold": [0]}), ["x", "y"], Path(), "", "")
+    frame = oof_frame(["a"], 0, ["x"], np.array([[0.7, 0.3]]), ["x", "y"])
+    answers, decision = decide_plainly(CompetitionOptions(metric="f1_macro"), dataset, frame)
+    assert answers is frame
+    assert decision is None
+    assert describe_plain({}) == ""
