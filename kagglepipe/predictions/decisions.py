@@ -19,6 +19,7 @@ THRESHOLDS = np.linspace(0.05, 0.95, 19)
 MIN_ROWS = 20  # with a tag, for a threshold of its own
 STEPS = 40  # candidates for a cut point between two classes
 ROUNDS = 2
+FLOORS = (0.001, 0.003, 0.01, 0.03, 0.1)  # least shares of a row to try
 
 
 def plain_decision(truth: Truth, task: str) -> Map:
@@ -84,12 +85,17 @@ def fit_cut_points(probs: Probs, truth: Truth, metric: str) -> Map:
 
 
 def fit_numbers(values: Probs, truth: Truth, metric: str) -> Map:
-    """Fit whether numbers are clipped to the range of the truth, and rounded where all of it is whole."""
+    """Fit whether numbers are clipped to the range of the truth, and rounded where all of it is whole.
+
+    Of shares, as of votes, a least one is tried too: those near 0 cost most where they are wrong.
+    """
     scored, plain = find_metric(metric), plain_decision(truth, "regression")
     clipped = {**plain, "low": float(truth.min()), "high": float(truth.max())}
     tries = [plain, clipped]
     if (truth % 1 == 0).all():
         tries += [{**one, "round": True} for one in tries]
+    if scored.needs.least == 0 and truth.shape[1] > 1:
+        tries += [{**plain, "low": floor * float(truth.sum(axis=1).mean())} for floor in FLOORS]
     scores = [scored.sign * scored.function(apply_decision(one, values), truth) for one in tries]
     return tries[int(np.argmax(scores))]
 

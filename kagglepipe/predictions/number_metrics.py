@@ -7,7 +7,7 @@ from kagglepipe.competitions.targets import Truth
 
 Values = npt.NDArray[np.float64]  # (N, C)
 Rows = npt.NDArray[np.float64]  # (N,)
-CLIP = 1e-15
+LEAST_SHARE = float(np.finfo(np.float32).eps)  # as of float32 probabilities in scikit-learn's log_loss
 
 
 def squared_errors(values: Values, truth: Truth) -> Rows:
@@ -54,18 +54,28 @@ def r2(values: Values, truth: Truth) -> float:
 def kl_divergences(values: Values, truth: Truth) -> Rows:
     """Kullback–Leibler divergence of each row's predicted shares from its true ones, in nats, (N,).
 
-    Rows are divided by their sums, as votes for classes are; predictions are moved 1e-15 away from 0 before.
+    Rows are divided by their sums, as votes for classes are; predicted shares as in `positive_shares`.
 
     >>> kl_divergences(np.array([[1.0, 1.0]]), np.array([[3.0, 0.0]])).round(4)
     array([0.6931])
     """
-    shares, true = shares_of(np.maximum(values, CLIP)), shares_of(truth)
+    shares, true = positive_shares(values), shares_of(truth)
     return np.asarray((true * np.log(np.where(true > 0, true, 1) / shares)).sum(axis=1))
 
 
 def kl_divergence(values: Values, truth: Truth) -> float:
     """Mean Kullback–Leibler divergence, see `kl_divergences`."""
     return float(kl_divergences(values, truth).mean())
+
+
+def positive_shares(values: Values) -> Values:
+    """`shares_of` predictions, none below 1.2e-7: the divergence from a share of 0 would be infinite.
+
+    >>> positive_shares(np.array([[4.0, -1.0]])).round(9)
+    array([[9.99999881e-01, 1.19000000e-07]])
+    """
+    shares = np.maximum(shares_of(values), LEAST_SHARE)
+    return np.asarray(shares / shares.sum(axis=1, keepdims=True))
 
 
 def shares_of(values: Values) -> Values:

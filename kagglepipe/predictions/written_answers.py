@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from kagglepipe.predictions.frame import Probs
-from kagglepipe.predictions.number_metrics import shares_of
+from kagglepipe.predictions.number_metrics import positive_shares
 from kagglepipe.predictions.top_classes import TopClasses
 from kagglepipe.text import quoted_three
 
@@ -22,7 +22,7 @@ class Writing:
 
     separator: between tags, or ranked classes. ranks: classes of an answer of form=ranking. needs_tag: whether each row
     has one tag or more, as all rows to train on have. sums: whether rows of probabilities sum to 1. shares: whether
-    numbers are written as shares of their row, which sum to 1.
+    numbers are written as shares of their row, which are above 0 and sum to 1.
     """
 
     separator: str = " "
@@ -42,7 +42,7 @@ def several_answers(
     """
     if form == "numbers":
         names = [target_column] if len(classes) == 1 else list(classes)
-        numbers = shares_of(predictions) if writing.shares else np.asarray(predictions)
+        numbers = positive_shares(predictions) if writing.shares else np.asarray(predictions)
         return dict(zip(names, numbers.T, strict=True))
     labels = np.array(classes, dtype=object)
     if form == "ranking":

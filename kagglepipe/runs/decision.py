@@ -40,7 +40,7 @@ def decide(
 def decide_plainly(
     competition: CompetitionOptions, dataset: Dataset, oof: pd.DataFrame
 ) -> tuple[pd.DataFrame, dict[str, Any] | None]:
-    """`decide` without a fit, for a single fold: the others, by which its decision is fitted, may not be trained yet."""
+    """`decide` without a fit, for a single fold: the others, by which one is fitted, may not be trained yet."""
     if not has_decision(competition):
         return oof, None
     decision, classes = plain_decision(dataset.labels(dataset.train), competition.task), class_columns(oof)

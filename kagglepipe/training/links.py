@@ -14,6 +14,8 @@ from torch import Tensor
 
 from kagglepipe.competitions.targets import Truth
 
+EPSILON = torch.finfo(torch.float32).eps  # least probability, as scikit-learn's log_loss takes of float32
+
 
 @dataclass(frozen=True)
 class Link:
@@ -34,14 +36,22 @@ def cumulative(logits: Tensor) -> Tensor:
     """Probabilities of ordered classes (..., K) from the logits of being above each but the last (..., K - 1).
 
     Where the probability of being above a class is larger than of a lower one, the smaller counts for both. Frank and
-    Hall 2001, "A simple approach to ordinal classification".
+    Hall 2001, "A simple approach to ordinal classification". A class in between would have probability 0 and a true row
+    of it an infinite loss: none has less than 1.2e-7.
 
     >>> [round(share, 3) for share in cumulative(torch.tensor([0.0, -50.0])).tolist()]
     [0.5, 0.5, 0.0]
     """
     above = logits.sigmoid().cummin(dim=-1).values
     edge = torch.ones_like(above[..., :1])
-    return torch.cat([edge, above], dim=-1) - torch.cat([above, torch.zeros_like(edge)], dim=-1)
+    found = torch.cat([edge, above], dim=-1) - torch.cat([above, torch.zeros_like(edge)], dim=-1)
+    found = found.clamp(min=EPSILON)
+    return found / found.sum(dim=-1, keepdim=True)
+
+
+def of_tags(logits: Tensor) -> Tensor:
+    """Probability of each tag, at least 1.2e-7 from 0 and 1, which float32 would reach at a logit of 17."""
+    return logits.sigmoid().clamp(EPSILON, 1 - EPSILON)
 
 
 def above_each(truth: Truth, classes: int) -> NDArray[np.float32]:
@@ -73,6 +83,6 @@ LINKS: dict[str, Link] = {
     "multiclass": CLASSES,
     "ranking": CLASSES,
     "ordinal": Link(lambda classes: classes - 1, cumulative, above_each),
-    "multilabel": Link(same, Tensor.sigmoid, as_columns),
+    "multilabel": Link(same, of_tags, as_columns),
     "regression": Link(same, lambda outputs: outputs, as_columns, has_unit=True),
 }

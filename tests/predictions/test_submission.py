@@ -418,4 +418,8 @@ def test_votes_are_written_as_shares_where_their_divergence_is_scored() -> None:
                                 "ids": ["b", "a"]}  # fmt: skip
     written = submissions.build_submission(test, **asked, writing=Writing(shares=True))
     assert written.to_numpy().tolist() == [["b", 0.5, 0.5], ["a", 0.75, 0.25]]
+    none = test.assign(y=[-1.0, 0.0], x=[2.0, 1.0])
+    found = submissions.build_submission(none, **asked, writing=Writing(shares=True))
+    assert (found["y"] > 1e-7).all()  # the divergence from a share of 0 is infinite
+    assert found[["x", "y"]].sum(axis=1).to_numpy() == pytest.approx(1)
     assert submissions.build_submission(test, **asked)["x"].tolist() == [-1.0, 3.0]

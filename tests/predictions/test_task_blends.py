@@ -15,11 +15,12 @@ from kagglepipe.predictions import number_weights
 from kagglepipe.predictions.blend import combine
 from kagglepipe.predictions.calibration import calibration_error
 from kagglepipe.predictions.crossfit import calibrated, make_candidate
-from kagglepipe.predictions.decisions import apply_decision, plain_decision
+from kagglepipe.predictions.decisions import apply_decision, fit_numbers, plain_decision
 from kagglepipe.predictions.ensemble_table import ensemble_table, table_cells
 from kagglepipe.predictions.evaluation import EvalRows
 from kagglepipe.predictions.methods import check_methods, methods_of
 from kagglepipe.predictions.metrics import find_metric
+from kagglepipe.predictions.number_metrics import kl_divergence
 from kagglepipe.predictions.paired import significantly_better
 from kagglepipe.predictions.questions import as_questions, as_tags
 from kagglepipe.predictions.selection import decided, redundant_members, score_of
@@ -237,3 +238,14 @@ def test_what_a_task_does_not_have_is_refused_in_a_line(options: dict[str, str],
     with pytest.raises(UserError, match=words) as error:
         check_methods(EnsembleOptions(**options), task)
     assert "\n" not in str(error.value)
+
+
+def test_shares_that_are_too_near_0_get_a_floor_and_good_ones_none() -> None:
+    """Ten votes a row, none or two for the second class, which half of the predictions deny."""
+    votes = np.array([[10.0, 0.0], [8.0, 2.0], [10.0, 0.0], [8.0, 2.0]] * 10)
+    bad = np.where(np.arange(40)[:, None] % 4 < 2, [[10.5, -0.5]], votes)
+    floor = fit_numbers(bad, votes, "kl_divergence")["low"]
+    shares = [0.001, 0.003, 0.01, 0.03, 0.1]
+    assert floor == 10 * min(shares, key=lambda one: kl_divergence(np.maximum(bad, 10 * one), votes))
+    assert fit_numbers(votes, votes, "kl_divergence")["low"] == 0
+    assert fit_numbers(bad, votes, "rmse")["low"] == 0  # the least of the truth

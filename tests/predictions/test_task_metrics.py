@@ -96,3 +96,5 @@ def test_kl_divergence_is_the_cross_entropy_less_the_entropy_of_shares() -> None
     votes, values = np.array([[3.0, 1.0], [0.0, 5.0]]), np.array([[1.0, 1.0], [0.5, 1.5]])
     expected = [0.75 * np.log(0.75 / 0.5) + 0.25 * np.log(0.25 / 0.5), np.log(1 / 0.75)]
     np.testing.assert_allclose(kl_divergences(values, votes), expected)
+    (costly,) = kl_divergences(np.array([[-1.0, 2.0]]), votes[:1])  # a share of 0 counts as 1.2e-7
+    assert costly == pytest.approx(0.75 * np.log(0.75 / 1.19e-7) + 0.25 * np.log(0.25), rel=1e-3)

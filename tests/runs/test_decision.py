@@ -28,7 +28,7 @@ CASES = {  # task -> classes, metric, targets, predictions, decided predictions,
 
 @pytest.mark.parametrize("task", CASES)
 def test_a_fold_is_scored_by_the_plain_decision_and_says_so(task: str) -> None:
-    """Each row has a tag where all have, and no number is below 0 where none is: as the run, before anything is fitted."""
+    """Each row has a tag where all have, and no number is below 0 where none is, as before a fit of the run."""
     classes, metric, targets, given, decided, said = CASES[task]
     table = pd.DataFrame({"id": ["a", "b"], "split": "train", "target": targets, "group": ["a", "b"]})
     folds = pd.DataFrame({"id": ["a", "b"], "fold": [0, 1]})

@@ -17,15 +17,25 @@ def test_ordered_classes_by_hand() -> None:
     """P(above 0) = 0.8 and P(above 1) = 0.3: 0.2, 0.5 and 0.3. Where P(above 1) is 0.9, the 0.8 below counts."""
     logits = torch.tensor([[logit(0.8), logit(0.3)], [logit(0.8), logit(0.9)]], dtype=torch.float64)
     expected = torch.tensor([[0.2, 0.5, 0.3], [0.2, 0.0, 0.8]], dtype=torch.float64)
-    torch.testing.assert_close(cumulative(logits), expected)
+    torch.testing.assert_close(cumulative(logits), expected, rtol=0, atol=2e-7)
 
 
 @given(st.lists(st.floats(-50, 50), min_size=1, max_size=6))
 def test_ordered_classes_have_probabilities_that_sum_to_one(logits: list[float]) -> None:
     probs = cumulative(torch.tensor(logits, dtype=torch.float64))
     assert len(probs) == len(logits) + 1
-    assert probs.min() >= 0
+    assert probs.min() > 1e-7
     assert float(probs.sum()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("task", ["ordinal", "multilabel"])
+def test_no_probability_is_0_nor_its_loss_without_a_limit(task: str, dtype: torch.dtype) -> None:
+    """Even where a higher class is likelier to be exceeded than a lower one, and far beyond float32."""
+    found = LINKS[task].predict(torch.tensor([[-200.0, 200.0, 0.0], [200.0, 200.0, 200.0]], dtype=dtype))
+    assert float(found.min()) > 1e-7
+    if task == "multilabel":
+        assert float((1 - found).min()) > 1e-7
 
 
 @pytest.mark.parametrize(
