@@ -189,6 +189,13 @@ class CompetitionOptions(Options, group="competition"):
         read_by="video | series | audio",
         stages="prepare | train | ensemble | submit | drill",
     )
+    ignore_labels: list[str] = option(
+        [],
+        "Labels of segments or events that are no class, as those that begin and end an annotated part.",
+        read_by="video | series | audio",
+        stages="prepare | train",
+        added="0.4.0",
+    )
     skeleton: dict[str, int] = option(
         {}, f"Index of the joints {', '.join(JOINTS)}, or empty.", read_by="series", stages="prepare | train"
     )
@@ -325,10 +332,13 @@ class CompetitionOptions(Options, group="competition"):
             raise UserError(
                 f"competition.form={self.form} needs kind=video, series or audio, and a name for competition.background"
             )
+        if self.metric == EVENT_SCORE or (self.finds_segments and self.metric in SEGMENT_SCORES):
+            object.__setattr__(self, "segment_metric", self.metric)
+            object.__setattr__(self, "metric", "accuracy")  # of frames
         if self.finds_events:
             object.__setattr__(self, "segment_metric", EVENT_SCORE)
         elif self.segment_metric == EVENT_SCORE:
-            raise UserError(f"competition.segment_metric={EVENT_SCORE} is for competition.form=events: type that too")
+            raise UserError(f"{EVENT_SCORE} is a metric of competition.form=events: type that too")
         if self.finds_events and not self.event_tolerances:
             raise UserError("competition.event_tolerances is empty: type some, as [0.3,0.5]")
         if self.finds_segments and self.classes and self.background not in self.classes:

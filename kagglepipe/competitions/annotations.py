@@ -119,7 +119,8 @@ def _from_tables(
         f"labels of {competition.labels} are of videos to classify, and were not looked at": is_test,
         f"videos to train on have no label{taken if competition.finds_segments else ' and were left out'}": unlabelled,
     }
-    idle = (labels["label"] == competition.background) & competition.finds_segments  # the default
+    background = labels["label"] == competition.background  # the default
+    idle = (background | labels["label"].isin(competition.ignore_labels)) & competition.finds_segments
     labels = labels[~is_test & ~idle]
     targets = read_targets(labels["label"], str(competition.labels), competition)
     labels = labels.assign(label=spell_targets(targets, competition.classes, competition.task))

@@ -37,6 +37,7 @@ from kagglepipe.competitions.infer_sources import (
 )
 from kagglepipe.competitions.infer_tasks import Task, check_answers, find_named_task
 from kagglepipe.competitions.infer_tests import choose_sample, set_tests
+from kagglepipe.competitions.infer_times import find_timed, set_timed
 from kagglepipe.competitions.item_tables import read_columns
 from kagglepipe.competitions.labels import sort_classes
 from kagglepipe.competitions.mirrored import mirrored_classes
@@ -58,13 +59,16 @@ def infer(root: Path, files: Sequence[str], given: Mapping[str, Any]) -> Inferen
     """
     found = Inference()
     sources = _sources(root, files, given)
-    labels = _labels(sources)
+    timed = find_timed(sources)
+    labels = _labels(sources) if timed is None else None
     without = _without_copies(found, sources, labels)
     if without is not sources:
-        sources, labels = without, _labels(without)
+        sources, labels = without, _labels(without) if timed is None else None
     names = sources.names
     _set_sources(found, sources)
-    if labels is not None:
+    if timed is not None:
+        task = set_timed(found, sources, timed)
+    elif labels is not None:
         task = set_table_labels(found, sources, labels)
         if sources.holds_pixels:  # of which only the first rows were read: the others may have other classes
             cells = read_columns(root / labels.table.path, labels.columns)[labels.columns[0]].str.strip()
@@ -74,9 +78,11 @@ def infer(root: Path, files: Sequence[str], given: Mapping[str, Any]) -> Inferen
         check_answers(sources)
         task = find_named_task(sources, _named_labels(found, sources))
     _set_task(found, task)
-    set_tests(found, sources, labels.table if labels else None)
-    set_metadata(found, sources, names, labels.table if labels else None)
-    set_answers(found, sources, task)
+    table = timed.table if timed else labels.table if labels else None
+    set_tests(found, sources, table)
+    set_metadata(found, sources, names, table)
+    if timed is None:
+        set_answers(found, sources, task)
     if found.fields["kind"] == "series":
         set_times(found, sources)
     _set_mirror(found, task)

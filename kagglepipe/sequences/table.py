@@ -118,6 +118,8 @@ def table_settings(competition: CompetitionOptions, root: Path, max_side: int) -
         settings |= {"task": competition.task, "label_separator": competition.label_separator}
     if competition.exclude:
         settings["exclude"] = competition.exclude
+    if competition.ignore_labels:
+        settings["ignore_labels"] = competition.ignore_labels
     for name in ("labels", "files"):
         table = getattr(competition, name) and root / expanded(getattr(competition, name))
         settings[f"{name}_sha256"] = file_sha256(table) if table and table.is_file() else None

@@ -1,0 +1,131 @@
+"""What happens when in long videos, series or sounds: segments or events that the sample submission asks for."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kagglepipe.competitions.infer_groups import group_column, stay_together
+from kagglepipe.competitions.infer_sources import FIT_SHARE, NAMED_SHARE, Inference, Sources, is_test
+from kagglepipe.competitions.infer_tasks import Task
+from kagglepipe.competitions.labels import sort_classes
+from kagglepipe.competitions.source_tables import SourceTable
+from kagglepipe.errors import UserError
+from kagglepipe.options import EVENT_SCORE, SEGMENT_SCORES
+from kagglepipe.text import first_three
+
+TIMES = ("time", "timestamp", "time_s", "seconds", "second", "sec", "t", "moment")
+STARTS = ("start", "begin", "onset", "start_time", "t_start", "start_s")
+ENDS = ("end", "stop", "offset", "end_time", "t_end", "end_s")
+LABELS = ("event", "label", "action", "activity", "class", "class_name", "behavior", "behaviour", "target", "category")
+BOUNDS = {"start", "end"}  # labels that begin and end the part of a video that is annotated
+BACKGROUND = "none"
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A table of segments or events. times: columns, `{time: …}` or `{start: …, end: …}`."""
+
+    form: str
+    table: SourceTable
+    item: str
+    label: str
+    times: dict[str, str]
+
+
+def find_timed(sources: Sources) -> Timed | None:
+    """Find the table of segments or events; None where whole items are classified.
+
+    Raises UserError where they are asked for, and no table has them.
+    """
+    form = asked_form(sources)
+    if form is None:
+        return None
+    for table in sources.tables:
+        if table.is_sample or table.split == "test":
+            continue
+        times, item = times_of(table, form, sources.given), item_column(table, sources)
+        label = label_column(table, sources, {item, *times.values()}) if times and item else None
+        if item and label:
+            return Timed(form, table, item, label, times)
+    needed = "a time" if form == "events" else "start and end"
+    tables = "; ".join(f"{table.path} has {', '.join(table.columns[:6])}" for table in sources.tables[:3])
+    raise UserError(
+        f"{form} are asked for, and no table has items, labels and {needed} ({tables or 'there is none'}): type "
+        f"competition.labels=FILE and '+competition.columns={{item: NAME, label: NAME, "
+        f"{'time: NAME' if form == 'events' else 'start: NAME, end: NAME'}}}'"
+    )
+
+
+def asked_form(sources: Sources) -> str | None:
+    """`events` or `segments`, as typed or by the columns of the sample submission; None for neither."""
+    form, metric = str(sources.given.get("form", "")), str(sources.given.get("metric", ""))
+    if form or sources.kind == "image" or sources.items is not None:
+        return form if form in ("events", "segments") else None
+    if metric == EVENT_SCORE or sources.sample is None:
+        return "events" if metric == EVENT_SCORE else None
+    answers = {target.casefold() for target in sources.targets}
+    if answers & set(STARTS) and answers & set(ENDS):
+        return "segments"
+    return "events" if answers & set(TIMES) and len(answers) > 1 else None
+
+
+def times_of(table: SourceTable, form: str, given: Mapping[str, Any]) -> dict[str, str]:
+    """The columns of the times of a table, as `competition.columns`; empty without them."""
+    wanted = {"time": TIMES} if form == "events" else {"start": STARTS, "end": ENDS}
+    typed = given.get("columns") or {}
+    found = {ours: table.find(*([typed[ours]] if typed.get(ours) else names)) for ours, names in wanted.items()}
+    return {ours: column for ours, column in found.items() if column} if all(found.values()) else {}
+
+
+def item_column(table: SourceTable, sources: Sources) -> str | None:
+    """The column that names the items, of which each has many rows."""
+    if typed := sources.given_column("item"):
+        return table.find(typed)
+    first = sources.sample.columns[0] if sources.sample is not None else ""
+    called = table.find(first)
+    if called and sources.names.share(table.cells(called)) >= FIT_SHARE:
+        return called
+    shares = {name: sources.names.share(table.cells(name)) for name in table.columns}
+    best = max(shares, key=lambda name: shares[name])
+    return best if shares[best] >= NAMED_SHARE and table.cells(best).nunique() > 1 else None
+
+
+def label_column(table: SourceTable, sources: Sources, others: set[str | None]) -> str | None:
+    """The column that says what happens: as typed, called as in the sample submission, or as labels are."""
+    if typed := sources.given_column("label"):
+        return table.find(str(typed))
+    return next((name for one in (*sources.targets, *LABELS) if (name := table.find(one)) and name not in others), None)
+
+
+def set_timed(found: Inference, sources: Sources, timed: Timed) -> Task:
+    """Set the fields of segments or events; returns their task."""
+    table = timed.table
+    columns: dict[str, Any] = {"item": timed.item, "label": timed.label, **timed.times}
+    if group := group_column(table, timed.item, [timed.label]):
+        columns["group"] = group
+        found.notes.append(stay_together(group))
+    found.set("labels", table.path, "says what happens when")
+    found.set("columns", columns, f"what happens is {timed.label}")
+    found.set("form", timed.form, "the sample submission has their times" if sources.sample else "as asked for")
+    found.set("background", BACKGROUND, "of the time without a label")
+    labels = table.cells(timed.label)
+    if timed.form == "events" and set(labels) > BOUNDS:
+        labels = labels[~labels.isin(BOUNDS)]
+        found.set("ignore_labels", sorted(BOUNDS), "they begin and end the annotated parts")
+        found.notes.append(f"time outside start and end of {table.path} is learnt as {BACKGROUND}")
+    metric = str(sources.given.get("metric", ""))
+    if metric not in (EVENT_SCORE, *SEGMENT_SCORES):
+        found.set("metric", "accuracy", "of frames; competition.segment_metric scores segments, event_ap events")
+    _exclude_unlabelled(found, sources, table.cells(timed.item))
+    names = sort_classes({BACKGROUND, *labels})
+    return Task("multiclass", "what happens at a time", labels, names)
+
+
+def _exclude_unlabelled(found: Inference, sources: Sources, labelled: Iterable[str]) -> None:
+    """Set `exclude` to folders of the root that hold neither labelled items nor tests, as further clips."""
+    used = {file for cell in {*labelled, *sources.ids} for file in sources.names.all(cell)}
+    folders = {file.split("/")[0] for file in sources.media if "/" in file and not is_test(file)}
+    idle = sorted(folders - {file.split("/")[0] for file in used})
+    if idle and "exclude" not in sources.given:
+        found.set("exclude", [f"{folder}/*" for folder in idle], "no label and no answer is of them")
+        found.notes.append(f"{first_three(idle)}: nothing there is labelled or asked for, so it was left out")
