@@ -3,5 +3,7 @@
 Nothing slow is imported here, since help reads it; `table.py` has the functions.
 """
 
-LESSONS: dict[str, str] = {}  # in the order of the course; docs/course/NAME.md has the page of each
+LESSONS = {  # in the order of the course; docs/course/NAME.md has the page of each
+    "convolution": "y = f(W·x + b) by loops, edge filters, and the feature maps of a trained network",
+}
 METRICS = "metrics.json"  # of a lesson, in outputs/course/NAME/

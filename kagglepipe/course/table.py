@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+from kagglepipe.course import convolution
 from kagglepipe.course.lesson import Lesson
 
-RUN: dict[str, Callable[[Lesson], dict[str, Any]]] = {}
+RUN: dict[str, Callable[[Lesson], dict[str, Any]]] = {
+    "convolution": convolution.run,
+}
