@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from kagglepipe.course import convolution
+from kagglepipe.course import convolution, recurrence
 from kagglepipe.course.lesson import Lesson
 
 RUN: dict[str, Callable[[Lesson], dict[str, Any]]] = {
     "convolution": convolution.run,
+    "recurrence": recurrence.run,
 }
