@@ -152,7 +152,8 @@ class CompetitionOptions(Options, group="competition"):
     )
     label_separator: str = option(
         " ",
-        "What separates the tags of an item, in the labels and the submission.",
+        "What separates the tags of an item, in the labels and the submission, or ranked classes.",
+        read_by="task=multilabel | form=ranking",
         stages="prepare | submit | predict",
     )
     metadata: str | None = option(
@@ -207,21 +208,21 @@ class CompetitionOptions(Options, group="competition"):
         "f1_50",
         "Score of segments by which smoothing and thresholds are chosen.",
         choices=(*SEGMENT_SCORES, EVENT_SCORE),
-        read_by="video | series | audio",
+        read_by="form=segments | form=events",
         stages="train | ensemble | runs | drill",
     )
     event_width: float = option(
         0.5,
         "For form=events: time to either side of an event whose frames are learnt as its class, in competition.unit.",
         above=0,
-        read_by="video | series | audio",
+        read_by="form=events",
         stages="train | ensemble | submit",
     )
     event_tolerances: list[float] = option(
         [0.3, 0.4, 0.5, 0.6, 0.7],
         "For form=events: tolerances of time over which event_ap is averaged, in competition.unit.",
         above=0,
-        read_by="video | series | audio",
+        read_by="form=events",
         stages="train | ensemble | submit",
     )
     id: str = option(
@@ -254,7 +255,13 @@ class CompetitionOptions(Options, group="competition"):
         choices=FORMS,
         stages="prepare | train | ensemble | submit | drill",
     )
-    ranks: int = option(5, "For form=ranking: classes of an answer, the likeliest first.", least=1, stages="submit")
+    ranks: int = option(
+        5,
+        "For form=ranking: classes of an answer, the likeliest first.",
+        least=1,
+        read_by="form=ranking",
+        stages="submit",
+    )
     sample_submission: str | None = option(
         None, "File in the source with the rows and columns, in order.", path=True, stages="prepare | submit"
     )
@@ -336,6 +343,8 @@ class CompetitionOptions(Options, group="competition"):
             object.__setattr__(self, "segment_metric", self.metric)
             object.__setattr__(self, "metric", "accuracy")  # of frames
         if self.finds_events:
+            if self.segment_metric not in (CompetitionOptions.segment_metric, EVENT_SCORE):
+                raise UserError(f"competition.segment_metric={self.segment_metric} is for form=segments: leave it out")
             object.__setattr__(self, "segment_metric", EVENT_SCORE)
         elif self.segment_metric == EVENT_SCORE:
             raise UserError(f"{EVENT_SCORE} is a metric of competition.form=events: type that too")
@@ -632,7 +641,11 @@ class TrainingOptions(Options, group="training"):
     schedule: str = option("cosine", "Learning rate schedule.", choices=("cosine", "onecycle"), read_by="finetune")
     clip: float = option(1.0, "Maximum norm of the gradient.", above=0, read_by="finetune | network")
     label_smoothing: float = option(
-        0.0, "Share of each target that is spread evenly over all classes.", least=0, at_most=1, read_by="finetune"
+        0.0,
+        "Share of each target that is spread evenly over all classes.",
+        least=0,
+        at_most=1,
+        read_by="finetune classes",
     )
     class_weights: str = option(
         "none", "Weights of classes, or of each tag's presence and absence, in the loss; balanced: as if all were as "
@@ -702,7 +715,11 @@ class SequenceOptions(Options, group="sequences"):
     batch_size: int = option(16, "Clips or windows per step.", least=1, read_by="network")
     weight_decay: float = option(0.01, "Weight decay of AdamW.", least=0, read_by="network")
     label_smoothing: float = option(
-        0.1, "Share of each target that is spread evenly over all classes.", least=0, below=1, read_by="network"
+        0.1,
+        "Share of each target that is spread evenly over all classes.",
+        least=0,
+        below=1,
+        read_by="network classes",
     )
     members: int = option(3, "Networks per fold, with different seeds, averaged.", least=1, read_by="network head")
     window: int = option(64, "Frames of a long item in a training window.", least=2, read_by="network segments")

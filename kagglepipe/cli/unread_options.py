@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from kagglepipe.cli.own_yaml import own_file
 from kagglepipe.config import CONF, DICT_OPTIONS, Config, option_facts, option_names
 from kagglepipe.errors import UserError
-from kagglepipe.runs.identity import is_option_read, kinds_reading
+from kagglepipe.runs.identity import FORM_WORDS, is_option_read, kinds_reading
 from kagglepipe.tools import TOOL_HELP, plan
 
 # whether other options are read depends on these
@@ -23,6 +23,10 @@ DECIDING_OPTIONS = {"stage", "run", "training", "training.mode", "model", "model
                     "device"}  # fmt: skip
 STAGE_OPTIONS = ("augment", "ensemble", "submit", "columns", "predict", "detect", "runs", "drill", "bundle", "describe",
                  "course", "lesson", "input", "submission", "run")  # fmt: skip
+NEEDED = {  # option -> the field of the competition without which nothing reads it, and how to type that
+    "competition.metadata_key": ("metadata", "competition.metadata=FILE.csv"),
+    "competition.hidden_seed": ("hidden", "competition.hidden=0.2"),
+}
 NOUNS = {"image": "images", "video": "videos", "series": "series", "audio": "sounds"}
 
 
@@ -36,7 +40,10 @@ def check_overrides(config: Config, added: Collection[str] = ()) -> None:
     mode = config.training_mode if trains(config) else None
     check_unread_options(config, typed_options(words), mode)
     is_default = not groups & {"training", "training.mode", "model", "model.temporal.cell", "experiment"}
-    check_unread_options(config, options_of_competition(), mode if is_default else None)
+    fields = options_of_competition()
+    if groups & {"competition.form", "competition.task"}:  # then those of another one may stay in its YAML
+        fields = {name: file for name, file in fields.items() if not forms_reading(name)}
+    check_unread_options(config, fields, mode if is_default else None)
 
 
 def typed_options(words: Sequence[str]) -> dict[str, str]:
@@ -134,6 +141,11 @@ def why_unread(config: Config, name: str, mode: str | None) -> str | None:
         whose = f"of {' and '.join(NOUNS[one] for one in kinds)}" if kinds else "of another kind"
         fix = ", or correct competition.kind" if part == "competition" else ""
         return f"for a competition of {NOUNS[kind]}, but for one {whose}: leave it out{fix}"
+    if (forms := forms_reading(name)) and not is_option_read(config, name, "head"):
+        asked = " or ".join(f"competition.{form}" for form in forms)
+        return f"without {asked}: type {'it' if len(forms) == 1 else 'one of them'} too, or leave it out"
+    if name in NEEDED and getattr(config.competition, NEEDED[name][0]) is None:
+        return f"without competition.{NEEDED[name][0]}: add {NEEDED[name][1]}, or leave it out"
     is_column = name.startswith("competition.columns")
     if is_column and kind != "series" and config.competition.labels is config.competition.metadata is None:
         return "without a table whose columns it names: add competition.labels=FILE.csv, or leave it out"
@@ -148,6 +160,16 @@ def why_unread(config: Config, name: str, mode: str | None) -> str | None:
     if mode is None or not option_facts(name):  # a choice of Hydra's, such as `experiment`
         return None
     return None if is_option_read(config, name, mode) else _of_mode(config, name, mode)
+
+
+def forms_reading(name: str) -> list[str]:
+    """Forms and tasks, as `form=ranking`, to which an option is confined; empty where it is to none.
+
+    >>> forms_reading("competition.ranks"), forms_reading("competition.classes")
+    (['form=ranking'], [])
+    """
+    words = " ".join(option_facts(name)[-1]["read_by"]).split() if option_facts(name) else []
+    return [word for word in words if word in FORM_WORDS]
 
 
 def _of_stage(config: Config, name: str) -> str | None:
@@ -167,7 +189,9 @@ def _of_mode(config: Config, name: str, mode: str) -> str:
     """`why_unread` for an option that runs in `mode` do not read."""
     cell = f"model.temporal.cell={config.model.temporal.cell}{' in fine-tuning' if mode == 'finetune' else ''}"
     part, _, option = name.partition(".")
-    kind = config.competition.kind
+    kind, task = config.competition.kind, config.competition.task
+    if option == "label_smoothing" and task == "regression":
+        return f"for competition.task={task}, since numbers are not smoothed: leave it out"
     if part == "training" and kind != "image" and is_option_read(config, f"sequences.{option}", mode):
         whose = "videos, while the encoder is frozen" if kind == "video" else NOUNS[kind]
         return f"for {whose}: type sequences.{option} instead"

@@ -10,7 +10,7 @@ from kagglepipe.competitions.labels import sort_classes
 from kagglepipe.config import CONF, Config, option_facts
 from kagglepipe.files import file_sha256, sha256
 from kagglepipe.images.policy_file import is_policy_file, policy_hash
-from kagglepipe.options import Options, TrainingOptions, default_value, is_read
+from kagglepipe.options import FORMS, TASKS, Options, TrainingOptions, default_value, is_read
 from kagglepipe.predictions.top_classes import FULL_CLASSES
 
 if TYPE_CHECKING:  # help and the checks of options read this file, so that nothing slow is imported
@@ -19,7 +19,9 @@ if TYPE_CHECKING:  # help and the checks of options read this file, so that noth
 
 RESULT_VERSION = {"head": 2, "finetune": 2, "time": 2}  # raised when the same options give other results
 ENSEMBLE_VERSION = 2  # raised when the same members are blended differently
-RUN_WORDS = {"head", "finetune", "mean", "network", "segments", "augmented", "cropped", "teacher"}  # and the kind
+FORM_WORDS = {*(f"form={form}" for form in FORMS), *(f"task={task}" for task in TASKS)}
+RUN_WORDS = {"head", "finetune", "mean", "network", "segments", "augmented", "cropped", "teacher", "classes",
+             *FORM_WORDS}  # fmt: skip  # and the kind
 BY_CONTENT = {"model.weights", "training.teacher", "training.confidence"}  # `run_identity` has hashes of their files
 
 
@@ -117,7 +119,10 @@ def run_words(config: Config, mode: str) -> set[str]:
     mode: `head` or `finetune`.
     """
     kind, temporal = config.competition.kind, config.model.temporal
-    words = {kind, mode}
+    task = config.competition.task
+    words = {kind, mode, f"form={config.competition.form}", f"task={task}"}
+    if task != "regression":
+        words.add("classes")
     if config.training.teacher is not None:
         words.add("teacher")
     if kind == "image" or mode == "finetune" or (kind == "video" and config.sequences.views > 0):

@@ -76,6 +76,10 @@ def check(config: Config) -> None:
         from kagglepipe.images.augment import own_policy
 
         own_policy(augmentation.policy, mirror=augmentation.mirror)
+    if kind == "image" and config.training_mode == "finetune":
+        from kagglepipe.training.weighted_losses import check_loss
+
+        check_loss(competition.task, training)
     if kind != "image" and config.training_mode == "finetune":
         if config.sequences.motion:
             raise UserError("fine-tuning reads only frames: type sequences.motion=false, or training=head")

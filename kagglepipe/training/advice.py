@@ -75,7 +75,8 @@ def log_setup(
             training.epochs, len(only) or len(sizes),
         )  # fmt: skip
     if idle:
-        where = "here: nothing ends early" if options.is_finetuned else READERS[kind]
+        task = options.competition.task
+        where = f"in fine-tuning of {NOUNS[kind]} with task={task}" if options.is_finetuned else READERS[kind]
         log.warning("train: %s changes nothing %s", ", ".join(idle), where)
     if is_mirrored(options) and (hint := mirror_hint(dataset.classes)):
         log.warning("train: %s", hint)

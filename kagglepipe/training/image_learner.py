@@ -1,6 +1,7 @@
 """Learner of images: a linear head on features of the frozen network, or the whole network fine-tuned from there on."""
 
 import copy
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -52,8 +53,9 @@ from kagglepipe.training.losses import CROSS_ENTROPY, Loss
 from kagglepipe.training.optimise import make_optimiser
 from kagglepipe.training.resume import Epoch
 from kagglepipe.training.target_scale import TargetScale, scale_of
-from kagglepipe.training.weighted_losses import check_loss, loss_of_options
+from kagglepipe.training.weighted_losses import loss_of_options
 
+log = logging.getLogger(__name__)
 UNSEEN_BUT_TUNED = -20.0  # bias with which fine-tuning begins for a class of no training row
 WEIGHT_BESIDE_PASTED = 4.0  # of a clean view: pasted ones are for photos from elsewhere (docs/elsewhere.md)
 
@@ -68,8 +70,6 @@ class ImageLearner:
         self.task = options.competition.task
         self.labels, self.folds = self.targets(self.train), self.train["fold"].to_numpy(np.int64)
         self.network = PretrainedNetwork(options, len(self.classes), runtime)
-        if options.is_finetuned:
-            check_loss(self.task, options.training)
 
     def targets(self, rows: pd.DataFrame) -> NDArray[Any]:
         """What the outputs are fitted to: class indices (N,), or columns (N, O)."""
@@ -180,6 +180,8 @@ class ImageLearner:
                 views, self.labels, self.folds, task=self.task, grid=training.regularisation, clean=clean
             )
         if self.task == "ranking" and len(self.labels) < FEW_ROWS * len(self.classes):
+            if training.regularisation != TrainingOptions().regularisation:
+                log.warning("train: training.regularisation changes nothing: cosine similarity to class means has none")
             return CosineFitter(views, self.labels, self.folds, classes=len(self.classes), clean=clean)
         make_fitter = HeadFitter if len(self.classes) <= FULL_CLASSES else DiscriminantFitter
         return make_fitter(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
@@ -15,6 +16,8 @@ from tests.composing import changed
 Configure = Callable[..., Config]
 IMAGE, VIDEO, SERIES = (f"competition.kind={kind}" for kind in ("image", "video", "series"))
 LONG = VIDEO + " competition.form=segments competition.background=none"
+EVENTS, TAGS, NUMBERS = (
+    LONG.replace("segments", "events"), "competition.task=multilabel", "competition.task=regression")  # fmt: skip
 HEAD, TUNED, MEAN = "training=head", "training=finetune", "model.temporal.cell=mean model.temporal.pooling=mean"
 IS_CHOICE = {"training=": "training.mode=", "augmentation=": "augmentation.policy=", "model=": "model.name="}
 
@@ -38,6 +41,15 @@ def unread(*words: str) -> str | None:
         ((IMAGE, "competition.files=videos.csv"), "correct competition.kind"),
         ((IMAGE, "competition.columns.group=person"), "add competition.labels="),
         ((IMAGE, "competition.background=none"), "correct competition.kind"),
+        ((IMAGE, "competition.ranks=3"), "without competition.form=ranking: type it too"),
+        ((IMAGE, "stage=predict", "competition.label_separator=;"), "without competition.task=multilabel or"),
+        ((LONG, "competition.event_width=2"), "without competition.form=events: type it too"),
+        ((IMAGE, "competition.event_tolerances=[1]"), "without competition.form=events"),
+        ((VIDEO, "competition.segment_metric=f1_10"), "without competition.form=segments or competition.form=events"),
+        ((IMAGE, "competition.metadata_key=img"), "add competition.metadata=FILE.csv"),
+        ((IMAGE, "competition.hidden_seed=1"), "add competition.hidden=0.2"),
+        ((IMAGE, TUNED, NUMBERS, "training.label_smoothing=0.1"), "since numbers are not smoothed"),
+        ((SERIES, HEAD, NUMBERS, "sequences.label_smoothing=0"), "since numbers are not smoothed"),
         ((IMAGE, "sequences.rate=4"), "leave it out"),
         ((IMAGE, "model.temporal.hidden=4"), "leave it out"),
         ((IMAGE, "model=lstm"), "leave it out"),
@@ -104,6 +116,13 @@ def test_what_is_not_read_is_named_with_what_to_type(words: tuple[str, ...], adv
         (VIDEO, TUNED, "training.epochs=4"),
         (LONG, HEAD, "sequences.window=32"),
         (LONG, "competition.background=none"),
+        (LONG, "competition.segment_metric=f1_10"),
+        (EVENTS, "competition.event_width=2"),
+        (IMAGE, "competition.form=ranking", "competition.ranks=3"),
+        (IMAGE, "competition.form=ranking", "competition.label_separator=;"),
+        (IMAGE, TAGS, "competition.label_separator=;"),
+        (IMAGE, TUNED, TAGS, "training.label_smoothing=0.1"),
+        (IMAGE, "competition.hidden=0.5", "competition.hidden_seed=1"),
         (SERIES, "model=lstm"),
         (SERIES, HEAD, "sequences.lr=1e-3"),
         (SERIES, "competition.columns.values=joints"),
@@ -120,6 +139,17 @@ def test_options_with_the_same_fault_are_named_together() -> None:
         check_unread_options(config, {"training.epochs": "", "training.lr": ""}, "head")
     with pytest.raises(UserError, match=r"sequences\.rate, which competition=mine sets, is not read"):
         check_unread_options(config, {"sequences.rate": "competition=mine"}, None)
+
+
+def test_another_form_leaves_the_fields_of_its_own_in_a_yaml_alone(command: Callable[..., Any]) -> None:
+    """humpback.yaml sets ranks, which form=name does not read; typed they are refused, as in a YAML of one's own."""
+    other = ("competition=humpback", "competition.form=name", "competition.metric=accuracy")
+    said = command(*other, "competition.source=nowhere")
+    assert "nowhere" in said.err[0]
+    said = command(*other, "competition.ranks=5")
+    assert "competition.ranks is not read without competition.form=ranking" in said.err[0]
+    Path("own.yaml").write_text("ranks: 5\n")
+    assert "competition.ranks, which own.yaml sets, is not read" in command("competition=own.yaml").err[0]
 
 
 def test_what_is_set_to_nothing_is_not_typed() -> None:

@@ -19,6 +19,7 @@ from kagglepipe.predictions.rank_metrics import quadratic_weighted_kappa
 from kagglepipe.predictions.tag_metrics import fbeta_samples
 from kagglepipe.training import image_learner
 from kagglepipe.training.backends import make_backend
+from kagglepipe.training.cosine_head import CosineFitter
 from kagglepipe.training.image_learner import ImageLearner
 from kagglepipe.training.learner import LearnerOptions, Runtime
 from kagglepipe.training.loop import FitRuntime
@@ -132,3 +133,16 @@ def test_numbers_are_fine_tuned_alike_in_any_unit(dataset: Dataset, tmp_path: Pa
         for name, own in (("small", dataset), ("large", large))
     )
     np.testing.assert_allclose(other, one * 1000, rtol=1e-2)
+
+
+@pytest.mark.parametrize("dataset", ["ordinal"], indirect=True)
+def test_regularisation_of_a_head_without_any_is_said_to_change_nothing(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    few = replace(dataset, classes=[*dataset.classes, "four", "five"], task="ranking")
+    monkeypatch.setattr(ImageLearner, "features", lambda *_: np.eye(COUNT, dtype=np.float32))
+    for regularisation, said in ((TrainingOptions().regularisation, False), ([1.0], True)):
+        own = learner_of(dataset, tmp_path, TrainingOptions(mode="head", views=0, regularisation=regularisation))
+        options = replace(own.options, competition=CompetitionOptions(task="ranking"))
+        assert isinstance(ImageLearner(few, options, own.runtime).fitter, CosineFitter)
+        assert ("training.regularisation changes nothing" in caplog.text) == said

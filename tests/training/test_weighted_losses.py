@@ -1,15 +1,18 @@
 """Losses that weigh rows: scikit-learn's weights, torch's Huber loss, focal losses by hand; off is as before."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from sklearn.utils.class_weight import compute_class_weight
 
+from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.images.dataset import IGNORE_INDEX
-from kagglepipe.options import TrainingOptions
+from kagglepipe.options import CompetitionOptions, TrainingOptions
+from kagglepipe.stages import train
 from kagglepipe.training.losses import BINARY, CROSS_ENTROPY
 from kagglepipe.training.weighted_losses import (
     balanced_weights,
@@ -84,3 +87,10 @@ def test_what_means_nothing_for_a_task_is_refused() -> None:
         check_loss("regression", TrainingOptions(focal=2.0))
     check_loss("regression", TrainingOptions(huber=1.0))
     check_loss("ordinal", TrainingOptions(focal=2.0, class_weights="balanced"))
+
+
+def test_it_is_refused_before_any_work() -> None:
+    tuned = Config(training=TrainingOptions("finetune", focal=1.0), competition=CompetitionOptions(task="regression"))
+    with pytest.raises(UserError, match=r"training\.focal and training\.class_weights are of probabilities"):
+        train.check(tuned)
+    train.check(replace(tuned, training=replace(tuned.training, focal=0.0, huber=1.0)))
