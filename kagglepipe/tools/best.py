@@ -1,8 +1,9 @@
 """training=best: several runs in the order of what they cost, their blend, and the best of all, within a time limit.
 
-Heads come first, on the configured network and on larger ones, then fine-tuning; for video and series temporal models.
-A network larger than one that was no gain comes last. Each is scored out of fold; what does not fit into the time left
-is not begun. Writes outputs/<slug>/best.json, the table of what was tried, and the submission of the best.
+Heads come first, on the configured network and on larger ones, each also with test-time augmentation, then fine-tuning
+with it; for video and series temporal models. A network larger than one that was no gain comes last. The columns of the
+tables, if there are any, are added to the best. Each is scored out of fold; what does not fit into the time left is not
+begun. Writes outputs/<slug>/best.json, the table of what was tried, and the submission of the best.
 """
 
 import logging
@@ -15,7 +16,7 @@ from typing import Any
 from kagglepipe.config import Config
 from kagglepipe.distributed import world_size
 from kagglepipe.errors import UserError
-from kagglepipe.files import write_json
+from kagglepipe.files import file_sha256, write_json
 from kagglepipe.models.weights import BUNDLED
 from kagglepipe.options import ModelOptions, seconds_of
 from kagglepipe.predictions.own_metric import is_greater_better
@@ -24,6 +25,7 @@ from kagglepipe.runs.configured import ensemble_run, find_members, read_data, ru
 from kagglepipe.runs.run import Run
 from kagglepipe.stages.pipeline import run_stages
 from kagglepipe.text import table
+from kagglepipe.tools.columns import add_columns
 
 log = logging.getLogger(__name__)
 LARGER = 1.7  # times the cost of the network before it
@@ -33,13 +35,20 @@ CELLS = ("mean", "lstm", "gru", "conv")  # of temporal models
 STAGES = ("all", "train", "ensemble", "submit")  # commands that training=best serves
 
 
+Tried = tuple[str, Run, float]  # name for people, run, seconds
+
+
 @dataclass(frozen=True)
 class Step:
-    """A run to try: its name for people, its configuration, its cost relative to the first."""
+    """A run to try: its name for people, its configuration, its cost relative to the first.
+
+    is_rung: whether networks are compared by it, as the head of each is.
+    """
 
     name: str
     config: Config
     cost: float
+    is_rung: bool = True
 
 
 @dataclass
@@ -77,8 +86,10 @@ def run(config: Config) -> float | None:
     clock = Clock(None if budget is None else seconds_of("training.budget", budget))
     run_stages(config, ("download", "prepare"))
     tried, left_out = try_steps(config, clock)
-    if len(tried) > 1:
-        tried.append(blend(config, [one for _, one, _ in tried]))
+    tried += try_columns(config, clock, best_of(config, [one for _, one, _ in tried]), left_out)
+    different = {file_sha256(one.oof_file): one for _, one, _ in reversed(tried)}  # views may not have been kept
+    if len(different) > 1:
+        tried.append(blend(config, list(reversed(different.values()))))
     best = best_of(config, [one for _, one, _ in tried])
     report(config, tried, left_out, best)
     if config.stage in ("all", "submit"):
@@ -96,14 +107,16 @@ def steps_of(config: Config) -> list[Step]:
     """What can be tried, in the order of cost."""
     if config.competition.kind != "image":
         return temporal_steps(config)
-    names = larger_networks(config.model)
-    steps = []
-    for size, name in enumerate(names):
-        model = replace(config.model, name=name)
-        cost = LARGER**size
+    steps, is_turned = [], config.mirror and not config.predict.tta
+    turned = replace(config, predict=replace(config.predict, tta=["auto"])) if is_turned else config
+    views = " with turned views" if is_turned else ""
+    for size, name in enumerate(larger_networks(config.model)):
+        model, cost = replace(config.model, name=name), LARGER**size
         steps.append(Step(f"head on {name}", plain(replace(config, model=model)), cost))
-        tuned = plain(replace(config, model=model), mode="finetune")
-        steps.append(Step(f"fine-tuning of {name}", tuned, TUNING * cost))
+        if is_turned:
+            steps.append(Step(f"head on {name}{views}", plain(replace(turned, model=model)), cost, is_rung=False))
+        tuned = plain(replace(turned, model=model), mode="finetune")
+        steps.append(Step(f"fine-tuning of {name}{views}", tuned, TUNING * cost, is_rung=False))
     return sorted(steps, key=lambda one: one.cost)
 
 
@@ -135,10 +148,10 @@ def temporal_steps(config: Config) -> list[Step]:
     return steps
 
 
-def try_steps(config: Config, clock: Clock) -> tuple[list[tuple[str, Run, float]], list[str]]:
-    """([(name, run, seconds)] of the steps that were done, names of those for which there was no time)."""
-    todo, done, left_out = steps_of(config), list[tuple[str, Run, float]](), list[str]()
-    unit = 0.0
+def try_steps(config: Config, clock: Clock) -> tuple[list[Tried], list[str]]:
+    """(the steps that were done, names of those for which there was no time)."""
+    todo, done, left_out = steps_of(config), list[Tried](), list[str]()
+    unit, head = 0.0, None
     while todo:
         step = todo.pop(0)
         if done and step.cost * unit > clock.left:
@@ -151,14 +164,39 @@ def try_steps(config: Config, clock: Clock) -> tuple[list[tuple[str, Run, float]
             own = replace(own, training=replace(own.training, budget=f"{max(1, int(clock.left))}s"))
         start = clock.now()
         run_stages(own, ("train",))
-        seconds = clock.now() - start
-        unit = unit or seconds
-        found = run_of(own, read_data(own))
-        if found.is_finished:
-            if done and not is_tuned and not is_better(config, found, done[-1][1]):
+        found, seconds = run_of(own, read_data(own)), clock.now() - start
+        if not found.is_finished:
+            continue
+        unit = unit or cost_of(found, seconds)
+        if step.is_rung:
+            if head is not None and not is_better(config, found, head):
                 todo.sort(key=lambda one: one.config.model.name == step.config.model.name)
-            done.append((step.name, found, seconds))
+            head = found
+        dropped = not found.tta and "tta" in found.metrics
+        done.append((step.name + " (not kept)" * dropped, found, seconds))
     return done, left_out
+
+
+def cost_of(run: Run, seconds: float) -> float:
+    """Seconds that a run takes: those of now or, where it was finished before, those that it took then."""
+    of_folds = sum(fold.metrics.get("seconds") or 0.0 for fold in run.finished_folds)
+    return max(seconds, run.metrics.get("seconds") or 0.0, of_folds)
+
+
+def try_columns(config: Config, clock: Clock, best: Run, left_out: list[str]) -> list[Tried]:
+    """The best run with the columns of the tables, if there are any and time for them, else nothing."""
+    if config.competition.kind != "image":
+        return []
+    if clock.left <= 0:
+        left_out.append("columns of the tables")
+        return []
+    start = clock.now()
+    try:
+        made = add_columns(replace(plain(config), run=best.name))
+    except UserError as error:
+        log.info("best: without columns of the tables: %s", error)
+        return []
+    return [("the best of these with the columns of the tables", made, clock.now() - start)]
 
 
 def is_better(config: Config, one: Run, other: Run) -> bool:
@@ -177,8 +215,8 @@ def best_of(config: Config, runs: list[Run]) -> Run:
     return max(runs, key=worth)
 
 
-def blend(config: Config, runs: list[Run]) -> tuple[str, Run, float]:
-    """Blend the runs: (name, run, seconds)."""
+def blend(config: Config, runs: list[Run]) -> Tried:
+    """Blend the runs."""
     start = time.monotonic()
     own = plain(replace(config, ensemble=replace(config.ensemble, runs=[one.name for one in runs])))
     run_stages(own, ("ensemble",))
@@ -186,7 +224,7 @@ def blend(config: Config, runs: list[Run]) -> tuple[str, Run, float]:
     return "blend of all", ensemble_run(own, dataset, find_members(own, dataset)), time.monotonic() - start
 
 
-def report(config: Config, tried: list[tuple[str, Run, float]], left_out: list[str], best: Run) -> None:
+def report(config: Config, tried: list[Tried], left_out: list[str], best: Run) -> None:
     """Log and write the table of what was tried."""
     metric = config.competition.metric
     rows, facts = [], []

@@ -21,7 +21,7 @@ from kagglepipe.predictions.paired import gains_over
 from kagglepipe.predictions.tasks import task_of_truth
 from kagglepipe.predictions.uncertainty import format_difference
 from kagglepipe.runs.configured import read_data, store_of, submitted_run
-from kagglepipe.runs.describe import describe_scores
+from kagglepipe.runs.describe import describe_scores, or_nan
 from kagglepipe.runs.identity import identity_hash
 from kagglepipe.runs.run import Run
 from kagglepipe.runs.scores import groups_hash, rows_of, scores_of, with_test_scores
@@ -32,6 +32,14 @@ VERSION = 1  # raised when the same run and columns give other predictions
 
 def run(config: Config) -> float:
     """Fit the columns' model on the configured run, or that of `run=`; returns its out-of-fold score."""
+    return float(or_nan(add_columns(config).metrics["score"]))
+
+
+def add_columns(config: Config) -> Run:
+    """Fit the columns' model on the configured run, or that of `run=`, and write it as a run.
+
+    Raises UserError if the tables have no columns about training and test items alike.
+    """
     competition, options = config.competition, config.columns
     if competition.kind != "image" or competition.finds_segments:
         raise UserError(f"columns are read for images so far, and competition.kind is {competition.kind}")
@@ -61,13 +69,12 @@ def run(config: Config) -> float:
         "version": VERSION, "table": dataset.table_hash, "folds": dataset.folds_hash,
     }  # fmt: skip
     made = store_of(config).run(f"columns-{model}-{identity_hash(identity)}")
-    return save(config, dataset, made, after, of_test, {"base": base.name, "identity": identity})
+    save(config, dataset, made, after, of_test, {"base": base.name, "identity": identity})
+    return made
 
 
-def save(
-    config: Config, dataset: Dataset, made: Run, oof: np.ndarray, test: np.ndarray, about: dict[str, Any]
-) -> float:
-    """Write the run: tables, then metrics; returns its score. about: more entries of metrics.json."""
+def save(config: Config, dataset: Dataset, made: Run, oof: np.ndarray, test: np.ndarray, about: dict[str, Any]) -> None:
+    """Write the run: tables, then metrics. about: more entries of metrics.json."""
     competition, classes, train = config.competition, dataset.classes, dataset.train
     ids, targets, task = train["id"].tolist(), train["target"].tolist(), dataset.task
     frame = oof_frame(ids, train["fold"].to_numpy(), targets, oof, classes, task)
@@ -83,4 +90,3 @@ def save(
         log.info("columns: %s", line)
     log.info("columns: %s is a run: type submit run=%s, or blend it: 'ensemble.runs=[%s,%s]'",
              made.name, made.name, about["base"], made.name)  # fmt: skip
-    return float(scores["score"])

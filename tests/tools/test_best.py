@@ -10,10 +10,14 @@ from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
 from kagglepipe.options import ModelOptions, TemporalOptions
+from kagglepipe.runs.configured import read_data, run_of
+from kagglepipe.runs.run import Run
 from kagglepipe.tools import best
 from kagglepipe.tools.commands import run_command
 from tests.colours import colours_config
 from tests.composing import changed, config_of
+
+TURNED = "test_efficientnet with turned views"
 
 
 @pytest.fixture
@@ -28,8 +32,12 @@ def test_head_and_fine_tuning_are_tried_and_blended_and_the_best_is_submitted(
     caplog.set_level("INFO")
     score = run_command(config)
     written = read_json(config.runs_dir / "best.json")
-    steps = [one["step"] for one in written["tried"]]
-    assert steps == ["head on test_efficientnet", "fine-tuning of test_efficientnet", "blend of all"]
+    steps = [one["step"].removesuffix(" (not kept)") for one in written["tried"]]
+    assert steps == ["head on test_efficientnet", f"head on {TURNED}", f"fine-tuning of {TURNED}", "blend of all"]
+    members = Run(config.runs_dir / written["tried"][-1]["run"]).members
+    is_kept = bool(Run(config.runs_dir / written["tried"][1]["run"]).tta)
+    assert len(members) == 2 + is_kept  # what is the same twice would count twice
+    assert "best: without columns of the tables: no column about training and test items" in caplog.text
     assert written["left_out"] == []
     assert score == max(one["score"] for one in written["tried"])
     (best_one,) = {one["run"] for one in written["tried"] if one["run"] == written["best"]}
@@ -44,16 +52,36 @@ def test_without_time_only_the_first_is_tried(config: Config) -> None:
     clock = best.Clock(150.0, lambda: float(next(ticks)))
     done, left_out = best.try_steps(config, clock)
     assert [name for name, *_ in done] == ["head on test_efficientnet"]
-    assert left_out == ["fine-tuning of test_efficientnet"]
+    assert left_out == [f"head on {TURNED}", f"fine-tuning of {TURNED}"]
+
+
+def test_a_head_that_is_finished_already_counts_with_the_time_that_it_took(config: Config) -> None:
+    """100 s then, none now: there is no time for fine-tuning, which takes eight times as long."""
+    head = changed(config, "stage=train", "training.mode=head")
+    run_command(head)
+    run = run_of(head, read_data(head))
+    run.save_metrics({**run.metrics, "seconds": 100.0})
+    done, left_out = best.try_steps(config, best.Clock(500.0, lambda: 0.0))
+    assert done[0][1] == run
+    assert left_out == [f"fine-tuning of {TURNED}"]
+
+
+def test_views_are_not_turned_where_a_mirror_changes_the_class_or_others_are_typed(config: Config) -> None:
+    for typed in ("competition.mirror=false", "augmentation.mirror=false", "predict.tta=[vertical]"):
+        steps = best.steps_of(changed(config, typed))
+        assert [one.name for one in steps] == ["head on test_efficientnet", "fine-tuning of test_efficientnet"]
 
 
 def test_steps_are_in_the_order_of_their_cost() -> None:
     steps = best.steps_of(config_of("competition=image_folder", "training=best", "model=lite1"))
     assert [one.name for one in steps] == [
-        "head on tf_efficientnet_lite1", "head on tf_efficientnet_lite2",
-        "fine-tuning of tf_efficientnet_lite1", "fine-tuning of tf_efficientnet_lite2",
+        "head on tf_efficientnet_lite1", "head on tf_efficientnet_lite1 with turned views",
+        "head on tf_efficientnet_lite2", "head on tf_efficientnet_lite2 with turned views",
+        "fine-tuning of tf_efficientnet_lite1 with turned views",
+        "fine-tuning of tf_efficientnet_lite2 with turned views",
     ]  # fmt: skip
-    assert [one.config.training.mode for one in steps] == ["head", "head", "finetune", "finetune"]
+    assert [one.config.training.mode for one in steps] == ["head"] * 4 + ["finetune"] * 2
+    assert [one.config.predict.tta for one in steps] == [[], ["auto"]] * 2 + [["auto"]] * 2
     assert {one.config.training.budget for one in steps} == {None}
 
 

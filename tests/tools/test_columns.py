@@ -9,6 +9,7 @@ from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
 from kagglepipe.runs.run import Run
+from kagglepipe.tools import best
 from kagglepipe.tools.commands import run_command
 from tests.composing import changed, config_of
 
@@ -69,6 +70,18 @@ def test_the_columns_that_are_asked_for_are_taken(config: Config) -> None:
     run_command(changed(config, "columns.names=[place]", "columns.model=linear"))
     made = [Run(folder).metrics["identity"] for folder in config.runs_dir.glob("columns-linear-*")]
     assert ["place"] in [(identity or {})["columns"] for identity in made]
+
+
+def test_training_best_adds_the_columns_to_the_best_run(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = best.steps_of
+    monkeypatch.setattr(best, "steps_of", lambda own: steps(own)[:1])  # the head
+    run_command(changed(config, "stage=all", "training.mode=best"))
+    written = read_json(config.runs_dir / "best.json")
+    assert [one["step"] for one in written["tried"]] == [
+        "head on test_efficientnet", "the best of these with the columns of the tables", "blend of all"]  # fmt: skip
+    scores = [one["score"] for one in written["tried"]]
+    assert min(scores[1:]) < scores[0] / 2
+    assert len(pd.read_csv(config.root / "submissions" / f"{written['best']}.csv")) == 12
 
 
 def test_a_column_that_the_test_lacks_is_refused(config: Config) -> None:
