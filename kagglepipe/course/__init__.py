@@ -6,5 +6,6 @@ Nothing slow is imported here, since help reads it; `table.py` has the functions
 LESSONS = {  # in the order of the course; docs/course/NAME.md has the page of each
     "convolution": "y = f(W·x + b) by loops, edge filters, and the feature maps of a trained network",
     "recurrence": "S_t = f(U x_t + W S_{t-1}), O_t = V S_t, unrolled by hand; many-to-one and many-to-many",
+    "gradients": "back-propagation through time by hand; gradients that vanish and explode",
 }
 METRICS = "metrics.json"  # of a lesson, in outputs/course/NAME/
