@@ -22,16 +22,17 @@ ROUNDS = 2
 FLOORS = (0.001, 0.003, 0.01, 0.03, 0.1)  # least shares of a row to try
 
 
-def plain_decision(truth: Truth, task: str) -> Map:
+def plain_decision(truth: Truth, task: str, metric: str) -> Map:
     """The decision without a fit: one half for tags, the most probable class, numbers as they are.
 
-    Where each row of the truth has a tag, each answer gets one; where no number is below 0, none is.
+    Where each row of the truth has a tag, each answer gets one; where no number is below 0, none is. Of an order whose
+    errors count by their square it is the class nearest to the expected one.
     """
     if task == "multilabel":
         return {"kind": "tags", "thresholds": [0.5] * truth.shape[1], "needs_tag": bool(truth.any(axis=1).all())}
     if task == "regression":
         return {"kind": "numbers", "low": 0.0 if truth.min() >= 0 else None, "high": None, "round": False}
-    return {"kind": "classes"}
+    return {"kind": "rounded" if metric == "quadratic_weighted_kappa" else "classes"}
 
 
 def fit_tags(probs: Probs, truth: Truth, metric: str) -> Map:
@@ -40,7 +41,7 @@ def fit_tags(probs: Probs, truth: Truth, metric: str) -> Map:
     >>> fit_tags(np.full((40, 2), 0.3), np.ones((40, 2), bool), "f1_samples")["thresholds"]
     [0.3, 0.3]
     """
-    scored, plain = find_metric(metric), plain_decision(truth, "multilabel")
+    scored, plain = find_metric(metric), plain_decision(truth, "multilabel", metric)
     tries = THRESHOLDS[np.argsort(np.abs(THRESHOLDS - 0.5), kind="stable")]
 
     def worth(thresholds: npt.NDArray[np.float64]) -> float:
@@ -89,7 +90,7 @@ def fit_numbers(values: Probs, truth: Truth, metric: str) -> Map:
 
     Of shares, as of votes, a least one is tried too: those near 0 cost most where they are wrong.
     """
-    scored, plain = find_metric(metric), plain_decision(truth, "regression")
+    scored, plain = find_metric(metric), plain_decision(truth, "regression", metric)
     clipped = {**plain, "low": float(truth.min()), "high": float(truth.max())}
     tries = [plain, clipped]
     if (truth % 1 == 0).all():
@@ -114,7 +115,7 @@ def is_decided(metric: str, task: str) -> bool:
 
 def plain_answers(predictions: Probs, truth: Truth, metric: str, task: str) -> Probs:
     """Predictions (N, C) with the plain decision where the metric scores decisions, else as they are."""
-    return apply_decision(plain_decision(truth, task), predictions) if is_decided(metric, task) else predictions
+    return apply_decision(plain_decision(truth, task, metric), predictions) if is_decided(metric, task) else predictions
 
 
 def apply_decision(decision: Map, predictions: Probs) -> Probs:
@@ -122,6 +123,8 @@ def apply_decision(decision: Map, predictions: Probs) -> Probs:
 
     >>> apply_decision({"kind": "cut_points", "cuts": [0.2]}, np.array([[0.7, 0.3]]))
     array([[0., 1.]])
+    >>> apply_decision({"kind": "rounded"}, np.array([[0.4, 0.3, 0.3]]))
+    array([[0., 1., 0.]])
     """
     return DECISIONS[str(decision["kind"])](decision, predictions)
 
@@ -150,6 +153,10 @@ def _cut(decision: Map, probs: Probs) -> Probs:
     return np.eye(probs.shape[1])[np.searchsorted(np.asarray(decision["cuts"], np.float64), expected_class(probs))]
 
 
+def _round(decision: Map, probs: Probs) -> Probs:
+    return _cut({"cuts": np.arange(probs.shape[1] - 1) + 0.5}, probs)
+
+
 def _clip(decision: Map, values: Probs) -> Probs:
     low, high = decision["low"], decision["high"]
     found = values if low is None and high is None else np.clip(values, low, high)
@@ -160,5 +167,6 @@ DECISIONS: dict[str, Callable[[Map, Probs], Probs]] = {
     "classes": _as_they_are,
     "tags": _above_thresholds,
     "cut_points": _cut,
+    "rounded": _round,
     "numbers": _clip,
 }

@@ -88,7 +88,7 @@ def decided(predictions: Probs, rows: EvalRows, task: str) -> tuple[Selection, G
     fits = rows.fold_count + 1
     weights, same = np.ones((fits, 1)), [predictions] * fits
     candidate = Candidate("mean", weights, same, [[]] * fits, lambda: [predictions] * rows.block_count)
-    plain = with_map(candidate, rows, lambda probs, truth, _: plain_decision(rows.truth, task))
+    plain = with_map(candidate, rows, lambda probs, truth, _: plain_decision(rows.truth, task, rows.metric))
     fitted = with_map(candidate, rows, lambda probs, truth, _: FITS[task](probs, truth, rows.metric))
     choice = choose([plain, fitted], rows, lambda both, part: int(score_gain(both[1], both[0], part).is_beyond_noise))
     return choice, score_gain(fitted.cross_fitted(rows.folds), plain.cross_fitted(rows.folds), rows)

@@ -43,7 +43,8 @@ def decide_plainly(
     """`decide` without a fit, for a single fold: the others, by which one is fitted, may not be trained yet."""
     if not has_decision(competition):
         return oof, None
-    decision, classes = plain_decision(dataset.labels(dataset.train), competition.task), class_columns(oof)
+    truth, classes = dataset.labels(dataset.train), class_columns(oof)
+    decision = plain_decision(truth, competition.task, competition.metric)
     answers = with_probabilities(oof, classes, apply_decision(decision, probabilities(oof, classes)))
     return answers, {"map": decision, "is_fitted": False}
 

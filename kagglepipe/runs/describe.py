@@ -41,6 +41,7 @@ DECIDED = {  # kind of the map -> what was fitted
     "tags": "thresholds of the tags",
     "cut_points": "cut points",
     "classes": "cut points",
+    "rounded": "cut points",
     "numbers": "range and rounding",
 }
 
@@ -52,7 +53,12 @@ def describe_decision(decision: Mapping[str, Any], metric: str) -> str:
     return f"{what} fitted on other folds: gain {shown} of {metric}: {'kept' if decision['is_fitted'] else 'not kept'}"
 
 
-PLAIN = {"tags": "thresholds of 0.5", "classes": "the most probable class", "numbers": "numbers as they are"}
+PLAIN = {
+    "tags": "thresholds of 0.5",
+    "classes": "the most probable class",
+    "rounded": "the class nearest to the expected one",
+    "numbers": "numbers as they are",
+}
 
 
 def describe_plain(metrics: Mapping[str, Any]) -> str:

@@ -207,7 +207,7 @@ def test_decisions_on_noise_are_no_better_than_they_are_on_new_rows_in_200_draws
         probs, rows = noise(task, seed)
         fresh, others = noise(task, seed + 1000)
         choice, _ = decided(probs, rows, task)
-        metric, plain = find_metric(rows.metric), plain_decision(rows.truth, task)
+        metric, plain = find_metric(rows.metric), plain_decision(rows.truth, task, rows.metric)
         reported, without, new, new_without = (
             metric.sign * metric.function(answers, truth)
             for answers, truth in (

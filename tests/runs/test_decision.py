@@ -19,8 +19,8 @@ CASES = {  # task -> classes, metric, targets, predictions, decided predictions,
         ", by thresholds of 0.5",
     ),
     "ordinal": (
-        ["0", "1", "2"], "quadratic_weighted_kappa", ["0", "2"], [[0.6, 0.4, 0], [0.3, 0.3, 0.4]],
-        [[0.6, 0.4, 0], [0.3, 0.3, 0.4]], ", by the most probable class",
+        ["0", "1", "2"], "quadratic_weighted_kappa", ["0", "2"], [[0.6, 0.4, 0], [0.4, 0.2, 0.4]],
+        [[1, 0, 0], [0, 1, 0]], ", by the class nearest to the expected one",
     ),
     "regression": (["value"], "rmse", ["1", "3"], [[-2.0], [7.0]], [[0.0], [7.0]], ", by numbers as they are"),
 }  # fmt: skip

@@ -1,12 +1,17 @@
 """Heads of columns are scikit-learn's one-vs-rest and ridge regressions, with a C of its own for each column."""
 
+from itertools import product
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
-from sklearn.model_selection import PredefinedSplit
+from sklearn.metrics import cohen_kappa_score, roc_auc_score
+from sklearn.model_selection import GridSearchCV, PredefinedSplit
 
-from kagglepipe.training.column_heads import ColumnHeadFitter
+from kagglepipe.predictions.decisions import apply_decision, fit_cut_points
+from kagglepipe.training.column_heads import ColumnHeadFitter, fit_logistic_once
 from kagglepipe.training.head import ExtraRows
 
 GRID = [0.003, 0.1, 3.0]
@@ -59,15 +64,47 @@ def test_numbers_have_scikit_learns_ridge_with_penalty_f_over_c(c: float, featur
     np.testing.assert_allclose(head.predict(x), reference.predict(x), atol=1e-4)
 
 
-def test_an_order_is_fitted_by_a_regression_for_each_step() -> None:
+def steps_of(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Whether a rank of three, unlike in size, is above the first and the second, (N, 2)."""
+    return (scores[:, :1] > np.quantile(scores[:, 0], [0.3, 0.7])).astype(np.float64)
+
+
+def test_steps_that_share_hardly_any_weights_have_scikit_learns_regressions() -> None:
+    x, scores, _ = problem()
+    steps, free = steps_of(scores), 1e6
+    weight, bias = fit_logistic_once(x, steps, np.ones(len(x)), np.full(2, 0.1 / free), deviation=free)
+    for step in range(2):
+        reference = LogisticRegression(C=0.1, tol=1e-9).fit(x, steps[:, step])
+        np.testing.assert_allclose(sigmoid(x @ weight[step] + bias[step]), reference.predict_proba(x)[:, 1], atol=NEAR)
+
+
+@pytest.mark.parametrize("c", [0.003, 0.1])
+def test_steps_without_weights_of_their_own_are_proportional_odds(c: float) -> None:
+    """All questions below one another are one logistic regression, with a hardly penalised column for each step."""
+    x, scores, _ = problem()
+    steps = steps_of(scores)
+    weight, bias = fit_logistic_once(x, steps, np.ones(len(x)), np.full(2, c), deviation=1e-3)
+    np.testing.assert_allclose(weight[0], weight[1], atol=1e-3)
+    asked = np.hstack([np.tile(x - x.mean(axis=0), (2, 1)), np.repeat(100 * np.eye(2), len(x), axis=0)])
+    reference = LogisticRegression(C=c, fit_intercept=False, tol=1e-9, max_iter=10_000).fit(asked, steps.T.ravel())
+    expected = reference.predict_proba(asked)[:, 1].reshape(2, -1).T
+    np.testing.assert_allclose(sigmoid(x @ weight.T + bias), expected, atol=NEAR)
+
+
+def test_a_step_that_no_row_decides_does_not_move_the_others() -> None:
+    """The highest of four classes has no row: its question gets the smoothed share, the others what they get alone."""
     x, scores, folds = problem()
-    classes, rows = np.digitize(scores[:, 0], np.quantile(scores[:, 0], [0.3, 0.7])), folds != 0
-    above = classes[:, None] > np.arange(2)
-    found = ColumnHeadFitter([x], above, folds, task="ordinal", grid=[0.1]).fit(0).predict(x)
-    steps = [LogisticRegression(C=0.1, tol=1e-9).fit(x[rows], above[rows, step]) for step in range(2)]
-    first, second = (step.predict_proba(x)[:, 1] for step in steps)
-    second = np.minimum(first, second)
-    np.testing.assert_allclose(found, np.column_stack([1 - first, first - second, second]), atol=NEAR)
+    steps = steps_of(scores)
+    alone = ColumnHeadFitter([x], steps, folds, task="ordinal", grid=[0.1]).fit(0)
+    beside = ColumnHeadFitter([x], np.column_stack([steps, np.zeros(90)]), folds, task="ordinal", grid=[0.1]).fit(0)
+    np.testing.assert_allclose(beside.weight, [*alone.weight, np.zeros(6)], atol=1e-3)
+    np.testing.assert_allclose(sigmoid(beside.bias[2]), 1 / 62, rtol=1e-5)
+
+
+def test_steps_have_one_c() -> None:
+    x, scores, folds = problem()
+    chosen = ColumnHeadFitter([x], steps_of(scores), folds, task="ordinal", grid=GRID).choose(0)
+    assert len(set(chosen.tolist())) == 1
 
 
 def test_a_tag_that_all_or_no_rows_have_gets_its_smoothed_share() -> None:
@@ -163,3 +200,49 @@ def test_a_ridge_finds_penalties_as_wide_apart_as_scikit_learns_search(noise: fl
         own = RidgeCV(np.logspace(-2, 6), cv=PredefinedSplit(folds[rows])).fit(x[rows], y[rows])
         theirs[held] = own.predict(x[held]).reshape(-1, 1)
     assert np.sqrt(((ours - y) ** 2).mean()) < 1.02 * np.sqrt(((theirs - y) ** 2).mean())
+
+
+# --- beside scikit-learn, all in all ---------------------------------------------------------------------------
+
+
+def out_of_fold(x: NDArray[np.float32], targets: NDArray[Any], folds: NDArray[np.int64], task: str) -> NDArray[Any]:
+    fitter = ColumnHeadFitter([x], targets, folds, task=task, grid=[0.01, 0.1, 1.0, 10.0])
+    found = [fitter.fit(fold).predict(x[folds == fold]) for fold in range(5)]
+    return np.concatenate(found)[np.argsort(np.argsort(folds, kind="stable"), kind="stable")]
+
+
+def test_tags_are_ranked_as_well_as_by_scikit_learns_search() -> None:
+    x, scores, _ = problem(count=150, features=30)
+    x, tags, folds, theirs = x - 5, tags_of(scores), np.arange(150) % 5, np.zeros((150, 3))
+    for fold, column in product(range(5), range(3)):
+        rows = folds != fold
+        estimator, grid = LogisticRegression(max_iter=1000), {"C": [0.01, 0.1, 1, 10]}
+        own = GridSearchCV(estimator, grid, cv=PredefinedSplit(folds[rows]), scoring="neg_log_loss")
+        theirs[~rows, column] = own.fit(x[rows], tags[rows, column]).predict_proba(x[~rows])[:, 1]
+    ours = out_of_fold(x, tags, folds, "multilabel")
+    assert roc_auc_score(tags, ours, average="macro") > roc_auc_score(tags, theirs, average="macro") - 0.003
+
+
+def test_an_order_is_told_as_well_as_by_scikit_learns_ridge_of_the_rank_with_cut_points() -> None:
+    """Four problems of five unequal steps; quadratic weighted kappa with cut points fitted on the other folds."""
+    gains = []
+    for seed in range(4):
+        x, scores, _ = problem(count=200, features=60, columns=1, seed=seed)
+        order, folds = np.digitize(scores[:, 0], np.quantile(scores, [0.5, 0.6, 0.85, 0.93])), np.arange(200) % 5
+        ranks = np.zeros((200, 1))
+        for fold in range(5):
+            rows = folds != fold
+            ranks[~rows, 0] = RidgeCV(np.logspace(-2, 6)).fit(x[rows], order[rows]).predict(x[~rows])
+        theirs = np.maximum(1 - np.abs(np.clip(ranks, 0, 4) - np.arange(5)), 0)  # whose expected class is the rank
+        ours = out_of_fold(x, order[:, None] > np.arange(4), folds, "ordinal")
+        gains.append(np.subtract(*(kappa_with_cut_points(one, order, folds) for one in (ours, theirs))))
+    assert np.mean(gains) > -0.005
+
+
+def kappa_with_cut_points(found: NDArray[Any], order: NDArray[np.int64], folds: NDArray[np.int64]) -> float:
+    answers = np.zeros(len(order), np.int64)
+    for fold in range(5):
+        rows = folds != fold
+        decision = fit_cut_points(found[rows], order[rows], "quadratic_weighted_kappa")
+        answers[~rows] = apply_decision(decision, found[~rows]).argmax(axis=1)
+    return float(cohen_kappa_score(order, answers, weights="quadratic"))
