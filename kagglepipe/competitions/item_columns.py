@@ -2,18 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from kagglepipe.competitions.dataset import Dataset
-from kagglepipe.competitions.filenames import FileNames
+from kagglepipe.competitions.filenames import FileNames, find_table
 from kagglepipe.competitions.label_tables import item_column, one_hot_columns
 from kagglepipe.competitions.source import list_names
-from kagglepipe.competitions.source_tables import SourceTable, read_source_tables
+from kagglepipe.competitions.source_tables import SourceTable, read_source_table, read_source_tables
 from kagglepipe.errors import UserError
+from kagglepipe.files import expanded
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.text import first_three
 
@@ -37,35 +37,58 @@ def read_item_columns(dataset: Dataset, competition: CompetitionOptions, asked: 
     asked: names of columns; empty for all but labels, groups and ids. Raises UserError if there are none, or one that
     is asked for is not there for both.
     """
-    root = dataset.images_root
-    tables = [table for table in read_source_tables(root, _tables(root)) if not table.is_sample]
+    root, name = dataset.images_root, competition.metadata
+    files = list(list_names(root, skip_bad=True)[0])
+    tables = [table for table in read_source_tables(root, files) if not table.is_sample]
+    second = None if name is None else read_source_table(root, str(expanded(find_table(name, files) or name)))
     frames = []
     for rows, other in ((dataset.train, "test"), (dataset.test, "train")):
         names = FileNames(rows["path"].tolist())
         found = pd.DataFrame(index=range(len(rows)))
         for table in [table for table in tables if table.split != other]:  # ids may be the same in both splits
-            own = _cells_of(table, names, rows["path"], competition)
-            found = found.join(own[[name for name in own if name not in found]])
+            if second is None or table.path != second.path:
+                found = _joined(found, _cells_of(table, names, rows["path"], _key_of(table, competition)))
+        if second is not None:
+            found = _joined(found, _cells_of_second(second, found, names, rows["path"], competition))
         frames.append(found.fillna(""))
-    train, test = frames
-    both = [str(name) for name in train if name in test]
-    filled = [name for name in both if min((one[name] != "").mean() for one in frames if len(one)) >= MIN_SHARE]
-    return _chosen(train, test, filled, competition, asked, [table.path for table in tables])
+    notes = [
+        f"{one.path} is too large or has too many columns: they are not read" for one in tables if not one.is_whole
+    ]
+    return _chosen(*frames, competition, asked, [table.path for table in tables], notes)
 
 
-def _tables(root: Path) -> list[str]:
-    names, _ = list_names(root, skip_bad=True)
-    return list(names)
+def _joined(found: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
+    """`found` with the columns of `own` that it has not."""
+    return found.join(own[[name for name in own if name not in found]])
 
 
-def _cells_of(
-    table: SourceTable, names: FileNames, paths: "pd.Series[str]", competition: CompetitionOptions
+def _key_of(table: SourceTable, competition: CompetitionOptions) -> str:
+    """The column of a table that names the items."""
+    key = item_column(competition, list(table.rows.columns), "item")
+    return key if key in table.columns else (table.find("id") or (table.columns[0] if table.columns else ""))
+
+
+def _cells_of_second(
+    table: SourceTable, found: pd.DataFrame, names: FileNames, paths: "pd.Series[str]", competition: CompetitionOptions
 ) -> pd.DataFrame:
+    """Cells of the table `competition.metadata` for items (N,), by `metadata_key`.
+
+    found: cells of the other tables; where they have that column, it joins them, else it names the items. Of several
+    rows with one key the first counts.
+    """
+    asked = competition.metadata_key
+    key = _key_of(table, competition) if asked is None else table.find(asked) or asked
+    ours = next((name for name in found if str(name).casefold() == key.casefold()), None)
+    if asked is None or ours is None or key not in table.columns:
+        return _cells_of(table, names, paths, key)
+    cells = table.rows[table.columns].drop_duplicates(key).set_index(key).reindex(found[ours])
+    return cells.set_axis(found.index)
+
+
+def _cells_of(table: SourceTable, names: FileNames, paths: "pd.Series[str]", key: str) -> pd.DataFrame:
     """Cells of a table for items (N,), by position; NaN where it has no row. Empty unless it names half of them."""
     empty = pd.DataFrame(index=range(len(paths)))
-    key = item_column(competition, list(table.rows.columns), "item")
-    key = key if key in table.columns else (table.find("id") or (table.columns[0] if table.columns else ""))
-    if not key or not table.is_whole:
+    if key not in table.columns or not table.is_whole:
         return empty
     found = pd.Series([names.find(cell) for cell in table.rows[key]], table.rows.index, dtype=object)
     rows = table.rows[table.columns].assign(path=found).dropna(subset=["path"]).drop_duplicates("path")
@@ -79,32 +102,40 @@ def _cells_of(
 def _chosen(
     train: pd.DataFrame,
     test: pd.DataFrame,
-    filled: Sequence[str],
     competition: CompetitionOptions,
     asked: Sequence[str],
     tables: Sequence[str],
+    notes: list[str],
 ) -> ItemColumns:
     """The columns that are asked for or, if none is, all that say something without being the answer."""
     there = ", ".join(map(str, train.columns[:8])) or "none"
-    if missing := [name for name in asked if name not in filled]:
+    both = [str(name) for name in train if name in test]
+    if missing := [name for name in asked if name not in both]:
         raise UserError(
             f"columns.names={missing[0]} is no column of training and test items alike in {first_three(tables)}: "
             f"there are {there}"
         )
     answers = {competition.column("label"), competition.target_column, *(one_hot_columns(competition) or ())}
-    given = {competition.column(name) for name in ("item", "id", "group", "split", "fold")}
-    names = list(asked) or [name for name in filled if name not in answers | given]
-    notes, kept = [], []
-    for name in names:
+    given = {competition.column(name) for name in ("item", "id", "group", "split", "fold")} | {competition.metadata_key}
+    notes, kept = list(notes), []
+    for name in list(asked) or [name for name in both if name not in answers | given]:
         values = train[name].nunique()
-        if not is_numeric(train[name]) and values > MAX_VALUES:
-            notes.append(f"column {name} has {values} values and is left out")
-        elif values > 1:
+        has_text = not is_numeric(train[name])
+        filled = min((one[name] != "").mean() for one in (train, test) if len(one))
+        if filled < MIN_SHARE and not asked:
+            why = f"is empty for {1 - filled:.0%} of the items: columns.names=[{name}] takes it"
+        elif has_text and values > MAX_VALUES:
+            why = f"has {values} values"
+        elif values < 2:
+            why = f"has one value, {train[name].iloc[0]!r}"
+        else:
             kept.append(name)
+            continue
+        notes.append(f"column {name} is left out: it {why}")
     if not kept:
         raise UserError(
             f"no column about training and test items alike is in {first_three(tables) or 'the source'}: there are "
-            f"{there}; columns.names=[…] names some"
+            f"{'; '.join([there, *notes[:2]])}; columns.names=[…] names some"
         )
     return ItemColumns(train[kept], test[kept], notes)
 
@@ -133,10 +164,22 @@ def encode(columns: ItemColumns) -> tuple[NDArray[np.float64], NDArray[np.float6
                 codes = pd.Index(known).get_indexer(pd.Index(cells)).astype(np.float64)
                 side.append(np.where(codes < 0, np.nan, codes))
         kinds.append(not is_number)
-        empty = [int((cells == "").sum()) for cells in (columns.train[name], columns.test[name])]
-        if any(empty):
-            notes.append(f"column {name} is empty for {empty[0]} training and {empty[1]} test items")
-        if not is_number and (strange := sorted(set(columns.test[name]) - {"", *known})):
-            notes.append(f"column {name} has {first_three(strange)} in the test alone: taken as empty")
+        notes += _cell_notes(str(name), columns.train[name], columns.test[name], is_number)
     train, test = (np.stack(side, axis=1) for side in parts)
     return train, test, kinds, notes
+
+
+def _cell_notes(name: str, train: "pd.Series[str]", test: "pd.Series[str]", is_number: bool) -> list[str]:
+    """What is empty in a column, or taken as empty."""
+    notes, empty = [], [int((cells == "").sum()) for cells in (train, test)]
+    if any(empty):
+        notes.append(f"column {name} is empty for {empty[0]} training and {empty[1]} test items")
+    if not is_number and (strange := sorted(set(test) - {"", *train})):
+        notes.append(f"column {name} has {first_three(strange)} in the test alone: taken as empty")
+    cells = pd.concat([train, test])
+    text = cells[(cells != "") & pd.to_numeric(cells, errors="coerce").isna()]
+    if is_number and len(text):
+        notes.append(
+            f"column {name} is of numbers and has {first_three(text.unique())}: {len(text)} cells are taken as empty"
+        )
+    return notes

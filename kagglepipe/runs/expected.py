@@ -42,6 +42,7 @@ def check_submittable(competition: CompetitionOptions, dataset: Dataset, *, uplo
 
     scored: whether known answers have to fit; a code competition's notebook has other files.
     """
+    check_separator(competition, dataset.classes)
     if competition.is_part:  # the test is a part of the labelled images
         return
     if upload and dataset.nothing_to_classify:
@@ -55,6 +56,19 @@ def check_submittable(competition: CompetitionOptions, dataset: Dataset, *, uplo
         outside = read_json(dataset.folder / REPORT).get("outside", [])
         for name in [name for name in outside if SAMPLE_SUBMISSION.fullmatch(Path(name).name)][:1]:
             log.info("prepare: for the rows and columns of %s type competition.sample_submission=%s", name, name)
+
+
+def check_separator(competition: CompetitionOptions, classes: list[str]) -> None:
+    """Raises UserError for names of tags, or of ranked classes, that contain what separates them in the submission."""
+    separator = competition.label_separator
+    torn = [name for name in classes if separator in name] if competition.form in ("tags", "ranking") else []
+    if torn:
+        others = [sign for sign in (",", ";", "|") if not any(sign in name for name in classes)]
+        fix = f"type 'competition.label_separator={others[0]}', or " if others else ""
+        raise UserError(
+            f"competition.label_separator={separator!r} stands between the answers of a row, and is in the names "
+            f"{quoted_three(torn)}: {fix}rename them, or type competition.form=probabilities"
+        )
 
 
 def check_rows(competition: CompetitionOptions, dataset: Dataset) -> list[str]:
