@@ -92,8 +92,7 @@ def _set_ranking(found: Inference, sources: Sources, task: Task, has_sample: boo
     ranks = int(typed[1]) if typed else words if words > 1 else DEFAULT_RANKS
     why = f"competition.metric={typed[0]}" if typed else f"the sample submission has {ranks} in a cell"
     found.set("ranks", ranks, why if typed or words > 1 else "usual")
-    metric = f"map_{ranks}" if RANKS.fullmatch(f"map_{ranks}") else "map_5"
-    found.set("metric", metric, f"of {ranks} ranked classes; {OTHER}")
+    found.set("metric", f"map_{ranks}", f"of {ranks} ranked classes; {OTHER}")
 
 
 def _set_target_column(found: Inference, sources: Sources) -> None:

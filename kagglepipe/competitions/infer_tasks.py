@@ -25,7 +25,7 @@ METRIC_TASKS = {
     "mean_columnwise_log_loss": "multilabel", "rmse": "regression", "rmsle": "regression", "mae": "regression",
     "r2": "regression", "kl_divergence": "regression",
 }  # fmt: skip
-RANKS = re.compile("map_(1?[1-9])")
+RANKS = re.compile(r"map_([1-9]\d*)")  # mean average precision at k
 MANY_NUMBERS = 20  # different whole numbers that may be classes in any case
 MANY_MEASURED = 10  # and that of a column of MEASURES
 ROWS_A_CLASS = 5  # of more numbers than that

@@ -54,7 +54,8 @@ def read_item_columns(dataset: Dataset, competition: CompetitionOptions, asked: 
     notes = [
         f"{one.path} is too large or has too many columns: they are not read" for one in tables if not one.is_whole
     ]
-    return _chosen(*frames, competition, asked, [table.path for table in tables], notes)
+    train, test = frames
+    return _chosen(train, test, competition, asked, [table.path for table in tables], notes)
 
 
 def _joined(found: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:

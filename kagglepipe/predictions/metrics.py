@@ -242,7 +242,7 @@ METRICS: dict[str, Metric] = {
         partial(top_k_accuracy, k=5), Needs("probabilities", (6, math.inf)), rows=partial(row_hits_in_top, k=5)
     ),
 }
-RANKS = re.compile("map_(1?[1-9])")  # mean average precision at k; of segments there are map_10, map_20, …
+RANKS = re.compile(r"map_([1-9]\d*)")  # mean average precision at k; of segments another table has map_10, …
 OWN_METRICS: dict[str, Metric] = {}  # of the files that this command names, by `own_metric.name_metric` alone
 
 
@@ -275,15 +275,6 @@ def find_metric(name: str) -> Metric:
     raise UserError(
         f"competition.metric={name} is unknown; {hint}choose one of: {', '.join(METRICS)}; or type FILE.py:FUNCTION"
     )
-
-
-def is_metric(name: str) -> bool:
-    """Whether a name is of a metric of rows, not of segments.
-
-    >>> is_metric("roc_auc"), is_metric("pairs.py:score"), is_metric("map_50")
-    (True, True, False)
-    """
-    return name in METRICS or is_own_metric(name) or name.startswith("log_loss#") or bool(RANKS.fullmatch(name))
 
 
 # --- which fit -----------------------------------------------------------------------------------------------------

@@ -15,7 +15,6 @@ from kagglepipe.files import absolute, file_sha256
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.predictions.evaluation import score as score_frame
 from kagglepipe.predictions.frame import class_columns
-from kagglepipe.predictions.metrics import is_metric
 from kagglepipe.predictions.own_metric import is_greater_better, is_out_of_reach, same_metric
 from kagglepipe.runs.identity import run_name
 from kagglepipe.runs.run import METRICS_FILE, Run
@@ -247,12 +246,12 @@ def score_of_run(run: Run, metric: str) -> float | None:
     return None if math.isnan(found) else found
 
 
-def rank_runs(runs: Sequence[Run], metric: str) -> list[tuple[Run, float]]:
+def rank_runs(runs: Sequence[Run], metric: str, *, of_segments: bool = False) -> list[tuple[Run, float]]:
     """(run, score) of runs with a score, best first; ties go to the smaller log loss, then to the earlier run.
 
-    runs: earliest first. metric: of rows, or of segments as in `segments.metrics.SEGMENT_SCORES`.
+    runs: earliest first. metric: of rows or, with `of_segments`, as in `segments.metrics.SEGMENT_SCORES`.
     """
-    is_of_rows, found = is_metric(metric), []
+    is_of_rows, found = not of_segments, []
     sign = 1 if is_of_rows and not is_greater_better(metric, (run.metrics for run in runs)) else -1
     for run in runs:
         metrics = run.metrics
@@ -277,7 +276,7 @@ def best_network(
         log.info("%s: %s, the latest; no run was trained on the present table and folds", stage, latest.name)
         return latest
     metric = competition.segment_metric if competition.finds_segments else competition.metric
-    if not (ranked := rank_runs(ours, metric)):
+    if not (ranked := rank_runs(ours, metric, of_segments=competition.finds_segments)):
         log.info("%s: %s, the latest; no run has a score in %s", stage, ours[-1].name, metric)
         return ours[-1]
     (best, score), among = ranked[0], f"the best of {len(ranked)}" if len(ranked) > 1 else "the only one"

@@ -141,6 +141,14 @@ def test_other_competitions(name: str, fields: dict[str, Any], tmp_path: Path) -
     assert {field: found.get(field) for field in fields} == fields
 
 
+def test_as_many_ranks_as_the_sample_submission_has_are_scored(tmp_path: Path) -> None:
+    ten = " ".join(f"w_{n}" for n in range(3, 10))
+    files = {name: text.replace("w_3 w_4", ten) for name, text in MADE["humpback"]().items()}
+    found = inferred(files, tmp_path).fields
+    assert {name: found.get(name) for name in ("form", "ranks", "metric")} == {
+        "form": "ranking", "ranks": 10, "metric": "map_10"}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("name", "given", "fields"),
     [
@@ -160,6 +168,7 @@ def test_other_competitions(name: str, fields: dict[str, Any], tmp_path: Path) -
         ("cassava_leaf_disease", {"metric": "quadratic_weighted_kappa"}, {"task": "ordinal", "form": "name"}),
         ("cassava_leaf_disease", {"metric": "mae"}, {"task": "regression", "form": "numbers"}),
         ("dog_breed", {"sample_submission": None, "metric": "map_3"}, {"form": "ranking", "ranks": 3}),
+        ("dog_breed", {"sample_submission": None, "metric": "map_10"}, {"form": "ranking", "ranks": 10}),
         ("humpback", {"form": "name"}, {"task": "ranking", "form": None, "metric": "accuracy", "ranks": None}),
         ("aptos2019_blindness", {"task": "multiclass"}, {"task": None, "form": "name", "metric": "accuracy"}),
         ("crowds", {"task": "multiclass"}, {"task": None, "form": "name"}),

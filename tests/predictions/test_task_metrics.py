@@ -8,7 +8,8 @@ import sklearn.metrics
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kagglepipe.predictions.metrics import METRICS, find_metric, fitting_metrics
+from kagglepipe.errors import UserError
+from kagglepipe.predictions.metrics import METRICS, class_fault, find_metric, fitting_metrics
 from kagglepipe.predictions.number_metrics import kl_divergences
 
 
@@ -90,6 +91,14 @@ def test_mean_average_precision_at_k_is_label_ranking_average_precision_where_al
     assert find_metric("map_5").function(probs, truth) == pytest.approx(np.where(ranks <= 5, 1 / ranks, 0).mean())
     assert find_metric("map_6").function(probs, truth) == pytest.approx(whole)
     assert find_metric("map_5").needs.classes[0] == 6
+    assert find_metric("map_10").function(probs, truth) == pytest.approx(whole)  # of images; segments have another
+    assert class_fault("map_10", 6) == (
+        "competition.metric=map_10 needs 11 or more classes, there are 6: type competition.metric=accuracy or "
+        "balanced_accuracy or log_loss"
+    )
+    for name in ("map_0", "map_05", "map_"):
+        with pytest.raises(UserError, match=f"competition.metric={name} is unknown"):
+            find_metric(name)
 
 
 def test_kl_divergence_is_the_cross_entropy_less_the_entropy_of_shares() -> None:
