@@ -904,6 +904,7 @@ class CourseOptions(Options, group="course"):
     source: str | None = option(
         None, "Data of the lesson, a file or folder; null: what is drawn or written for it.", path=True
     )
+    minutes: float | None = option(None, "Minutes of training of a text lesson; null: the lesson's own.", above=0)
     model: str | None = option(None, "Folder of a finished lesson, whose model is loaded, not trained.", path=True)
     heldout: str | None = option(None, "Text that the language model is scored on.", path=True)
     text: str | None = option(None, "Beginning that next_character and next_word continue.")

@@ -29,6 +29,7 @@ def fit(
     clip: float = 1.0,
     evaluate: Evaluate | None = None,
     loss: Loss = CROSS_ENTROPY,
+    precision: Precision = FLOAT32,
     **options: Any,
 ) -> list[Epoch]:
     """Train `model` in place with AdamW for so many epochs, and return its history.
@@ -45,7 +46,7 @@ def fit(
             epochs=epochs, lr=lr, batch_size=batch_size, weight_decay=weight_decay, clip=clip, **given
         ),
         seed=seed,
-        precision=FLOAT32,
+        precision=precision,
         name=name,
         unit="row",
         evaluate=evaluate,

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-from kagglepipe.course import convolution, gradients, recurrence
+from kagglepipe.course import convolution, gradients, next_character, recurrence
 from kagglepipe.course.lesson import Lesson
 
 RUN: dict[str, Callable[[Lesson], dict[str, Any]]] = {
     "convolution": convolution.run,
     "recurrence": recurrence.run,
     "gradients": gradients.run,
+    "next_character": next_character.run,
 }

@@ -8,11 +8,13 @@ import difflib
 import json
 import logging
 import time
+from dataclasses import fields
 
 from kagglepipe.config import Config
-from kagglepipe.course import LESSONS, METRICS
+from kagglepipe.course import LESSONS, METRICS, READS
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, write_bytes
+from kagglepipe.options import CourseOptions
 
 log = logging.getLogger(__name__)
 
@@ -24,10 +26,25 @@ def check(config: Config) -> None:
         near = difflib.get_close_matches(lesson, LESSONS, 1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise UserError(f"lesson={lesson} is unknown; {hint}choose one of: {', '.join(LESSONS)}")
+    check_read(lesson, options)
     for name in ("source", "heldout", "translate", "model"):
         path = getattr(options, name)
         if path is not None and not absolute(path).exists():
             raise UserError(f"course.{name}={path} is not there: type the path of a file or folder, or leave it out")
+
+
+def check_read(lesson: str | None, options: CourseOptions) -> None:
+    """Raise UserError for an option that the lesson does not read."""
+    given = [one.name for one in fields(options) if getattr(options, one.name) not in (None, False)]
+    for name in given:
+        readers = [other for other, names in READS.items() if name in names]
+        if name != "quick" and lesson not in readers and (lesson is None or lesson in READS):
+            what = f"by lesson={lesson}, but by {', '.join(readers)}" if lesson else "without lesson=NAME"
+            raise UserError(f"course.{name} is not read {what}: leave it out")
+    if {"model", "minutes"} <= set(given):
+        raise UserError("course.minutes is not read with course.model, which is not trained: leave one of them out")
+    if options.file is not None and options.translate is None:
+        raise UserError("course.file is not read without a text to translate: add course.translate=FILE")
 
 
 def run(config: Config) -> None:
@@ -40,9 +57,10 @@ def run(config: Config) -> None:
     from kagglepipe.course.lesson import Lesson
     from kagglepipe.course.pictures import check_matplotlib
     from kagglepipe.course.table import RUN
-    from kagglepipe.training.device import choose_device
+    from kagglepipe.training.device import choose_device, keep_freed_memory
 
     check_matplotlib()
+    keep_freed_memory()
     folder = config.outputs_dir / "course" / lesson
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / METRICS

@@ -1,12 +1,14 @@
 """The list of lessons, and what holds for each of them."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from kagglepipe import course
-from kagglepipe.course import LESSONS, table
+from kagglepipe.course import LESSONS, READS, table
 from kagglepipe.errors import UserError
+from kagglepipe.options import CourseOptions
 from kagglepipe.tools.course import check
 from tests.composing import config_of
 
@@ -29,3 +31,31 @@ def test_a_lesson_is_one_file_of_at_most_150_lines():
 def test_an_unknown_lesson_is_refused_by_its_name():
     with pytest.raises(UserError, match="lesson=convolutions is unknown"):
         check(config_of("stage=course", "lesson=convolutions"))
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (
+            ("lesson=next_character", "course.translate=a.txt"),
+            r"course\.translate is not read by lesson=next_character",
+        ),
+        (("lesson=recurrence", "course.heldout=a.txt"), r"heldout is not read by lesson=recurrence, but by next_char"),
+        (("course.text=a",), r"course\.text is not read without lesson=NAME"),
+        (
+            ("lesson=next_character", "course.model=.", "course.minutes=1"),
+            r"minutes is not read with course\.model",
+        ),
+        (("lesson=next_character", "course.heldout=nowhere.txt"), r"course\.heldout=nowhere\.txt is not there"),
+    ],
+)
+def test_options_that_a_lesson_does_not_read_are_refused(typed, said):
+    with pytest.raises(UserError, match=said):
+        check(config_of("stage=course", *typed))
+
+
+def test_what_a_lesson_reads_are_options():
+    names = {one.name for one in fields(CourseOptions)}
+    for lesson, read in READS.items():
+        assert lesson in LESSONS
+        assert set(read) <= names, lesson

@@ -1,0 +1,38 @@
+"""What a lesson has learned, to be loaded by `course.model=`: weights in safetensors, the rest as JSON."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from kagglepipe.course.lesson import Lesson
+from kagglepipe.errors import UserError
+from kagglepipe.files import absolute, read_json, write_json
+from kagglepipe.models.weights import read_tensors, write_tensors
+
+WEIGHTS, ABOUT = "model.safetensors", "model.json"
+
+
+def save(lesson: Lesson, name: str, model: nn.Module, about: dict[str, Any]) -> None:
+    """Write the weights of a model and, with the lesson's name, what else is needed to make it again."""
+    (lesson.folder / ABOUT).unlink(missing_ok=True)  # the file written last is the proof
+    write_tensors(lesson.folder / WEIGHTS, model.state_dict())
+    write_json(lesson.folder / ABOUT, {"lesson": name, **about})
+
+
+def load(lesson: Lesson, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read what `save` wrote into the folder `course.model`: (about, weights).
+
+    Raises UserError for a folder without it, or that of another lesson.
+    """
+    given = str(lesson.options.model)
+    file = absolute(given) / ABOUT
+    if not file.is_file():
+        raise UserError(
+            f"course.model={given} has no {ABOUT}: give the folder of a finished lesson, as outputs/course/{name}"
+        )
+    about = read_json(file)
+    if about["lesson"] != name:
+        raise UserError(
+            f"course.model={given} was saved by lesson={about['lesson']}, not by {name}: give another folder"
+        )
+    return about, read_tensors(file.with_name(WEIGHTS))

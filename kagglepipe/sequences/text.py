@@ -1,0 +1,197 @@
+"""Text: files, tokens, vocabulary, batches, and an embedding that is tied to the output.
+
+Shapes: B sequences, T steps, E features of an embedding, H hidden units, V symbols (characters, words or parts).
+"""
+
+import gzip
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kagglepipe.errors import UserError
+
+UNKNOWN = "<unk>"  # any symbol that is not in the vocabulary
+END = "<eos>"  # after the last word of a sentence, and before the first
+WORD = re.compile(r"\w+|[^\w\s]")
+GLUE = "\u2060"  # Unicode's word joiner: no blank before this token
+Ids = NDArray[np.int64]
+
+
+# --- files and tokens ----------------------------------------------------------------------------------------------
+
+
+def read_text(path: Path) -> str:
+    """Read a text in UTF-8, plain or gzipped (`.gz`), with line ends as `\\n`. Raises UserError for other bytes."""
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path} is not UTF-8 in line {line}: save it as UTF-8") from error
+    except (OSError, EOFError) as error:  # a folder, or no gzip
+        raise UserError(f"{path} cannot be read as a text ({error}): give a text in UTF-8, plain or .gz") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_lines(path: Path) -> list[str]:
+    """Read the lines of a text, without blanks at their ends; empty ones stay, a last line end adds none."""
+    text = read_text(path)
+    return [line.strip() for line in text.removesuffix("\n").split("\n")] if text else []
+
+
+def find_text(folder: Path, name: str) -> Path | None:
+    """Find `name` or `name.gz` in a folder or below it, the one nearest to it; None if there is none."""
+    found = [*folder.rglob(name), *folder.rglob(f"{name}.gz")]
+    return min(found, key=lambda path: (len(path.parts), str(path)), default=None)
+
+
+def words(text: str) -> list[str]:
+    """Split into words and signs.
+
+    >>> words("A man's hat.")
+    ['A', 'man', "'", 's', 'hat', '.']
+    """
+    return WORD.findall(text)
+
+
+def tokens(text: str) -> list[str]:
+    """Split as `words`, with GLUE at the begin of a token that no blank precedes, so that `join` inverts it."""
+    found = list(WORD.finditer(text))
+    return [(GLUE if m.start() and not text[m.start() - 1].isspace() else "") + m[0] for m in found]
+
+
+def join(parts: Iterable[str]) -> str:
+    """Join tokens to a text.
+
+    >>> join(tokens("A man's hat."))
+    "A man's hat."
+    """
+    return " ".join(parts).replace(f" {GLUE}", "").removeprefix(GLUE)
+
+
+# --- vocabulary ----------------------------------------------------------------------------------------------------
+
+
+class Vocabulary:
+    """Symbols and their numbers, 0…V-1. Symbols that it does not have are UNKNOWN, which is number 0."""
+
+    def __init__(self, symbols: Iterable[str]) -> None:
+        self.symbols = list(dict.fromkeys((UNKNOWN, *symbols)))
+        self.index = {symbol: number for number, symbol in enumerate(self.symbols)}
+
+    @classmethod
+    def of(cls, symbols: Iterable[str], *, least: int = 1, more: Iterable[str] = ()) -> "Vocabulary":
+        """Make one of the symbols that are seen `least` times or more, the most frequent first, after `more`."""
+        return cls([*more, *(symbol for symbol, count in Counter(symbols).most_common() if count >= least)])
+
+    def __len__(self) -> int:
+        return len(self.symbols)
+
+    def encode(self, symbols: Iterable[str]) -> Ids:
+        """Numbers (N,) of symbols."""
+        return np.array([self.index.get(symbol, 0) for symbol in symbols], np.int64)
+
+    def decode(self, ids: Iterable[int]) -> list[str]:
+        """Symbols of numbers."""
+        return [self.symbols[number] for number in ids]
+
+    def unseen(self, symbols: Iterable[str]) -> Counter[str]:
+        """Count the symbols that are not in it."""
+        return Counter(symbol for symbol in symbols if symbol not in self.index)
+
+
+# --- batches -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StreamBatches:
+    """Batches of one long text, cut into B streams side by side: each batch goes on where the one before ended.
+
+    Each yields ids (B, T), whether they are the begin of a stream (B,) bool, and labels (B, T), the ids one step later.
+    Each epoch starts at another place of the text, drawn by seed and epoch. ids: (N,), N > B; a T that is too long for
+    them is shortened.
+    """
+
+    ids: Ids
+    batch_size: int
+    steps: int
+    seed: int = 0
+
+    def __len__(self) -> int:
+        return max(1, (len(self.ids) - 1) // self.batch_size // self.steps)
+
+    def __call__(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield the batches of an epoch."""
+        turned = np.roll(self.ids, -int(np.random.default_rng([self.seed, epoch]).integers(len(self.ids))))
+        length = (len(turned) - 1) // self.batch_size
+        inputs, labels = (
+            torch.from_numpy(turned[first : first + length * self.batch_size].reshape(self.batch_size, length))
+            for first in (0, 1)
+        )
+        for number in range(len(self)):
+            chosen = slice(number * self.steps, (number + 1) * self.steps)
+            yield inputs[:, chosen], torch.full((self.batch_size,), number == 0), labels[:, chosen]
+
+    def contents(self, epoch: int, number: int) -> Sequence[str]:
+        """Name nothing: streams have no ids."""
+        return ()
+
+
+def of_equal_length(lengths: Sequence[int], batch_size: int, seed: Sequence[int] | None = None) -> list[list[int]]:
+    """Group rows into batches of one length each, so that none is padded; in random order unless seed is None."""
+    rows = np.arange(len(lengths))
+    if seed is not None:
+        np.random.default_rng(seed).shuffle(rows)
+    groups: dict[int, list[int]] = {}
+    for row in rows.tolist():
+        groups.setdefault(lengths[row], []).append(row)
+    batches = [group[i : i + batch_size] for group in groups.values() for i in range(0, len(group), batch_size)]
+    if seed is not None:
+        np.random.default_rng(seed).shuffle(batches)
+    return batches
+
+
+# --- network -------------------------------------------------------------------------------------------------------
+
+
+class LockedDropout(nn.Module):
+    """Dropout with one mask for all steps of a sequence (B, T, F). Gal & Ghahramani 2016, "A theoretically grounded
+    application of dropout in recurrent neural networks".
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * F.dropout(torch.ones_like(x[:, :1]), self.share, self.training)
+
+
+class TiedEmbedding(nn.Module):
+    """Embedding of symbols that is also the output: ids (B, T) -> (B, T, E), and `logits` of states (B, T, H).
+
+        o = E (P s) + b       E: (V, E) the embedding, P: (E, H) left out if E = H
+
+    Press & Wolf 2017, "Using the output embedding to improve language models"; Inan et al. 2017.
+    """
+
+    def __init__(self, symbols: int, size: int, hidden: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(symbols, size).normal_(std=0.1))
+        self.bias = nn.Parameter(torch.zeros(symbols))
+        self.projection = nn.Linear(hidden, size, bias=False) if hidden != size else nn.Identity()
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return F.embedding(ids, self.weight)
+
+    def logits(self, states: Tensor) -> Tensor:
+        """Logits (…, V) of states (…, H)."""
+        return F.linear(self.projection(states), self.weight, self.bias)
