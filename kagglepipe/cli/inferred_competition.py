@@ -53,8 +53,7 @@ def inferred_arguments(arguments: Sequence[str], *, multirun: bool = False) -> l
     own = competition_words([typed for typed, word in zip(arguments, words, strict=True) if not is_sweep(word)])
     words = [word for word in words if not is_sweep(word)]
     try:
-        with logs_on_console():
-            inference, typed = infer_competition(words, own)
+        inference, typed = infer_competition(words, own)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error)) from error
     names = {word.partition("=")[0].lstrip("+") for word in arguments}

@@ -61,9 +61,9 @@ def added_arguments(arguments: list[str], *, multirun: bool) -> list[str]:
     chosen = [word.removeprefix("competition=") for word in (*added, *arguments) if word.startswith("competition=")]
     if not any("auto" in choice.split(",") for choice in chosen):
         return added
-    from kagglepipe.cli.inferred_competition import inferred_arguments
+    from kagglepipe.cli.inferred_competition import inferred_arguments, logs_on_console
 
-    with console.show_progress("starting") if is_rank_zero() else nullcontext():
+    with console.show_progress("starting") if is_rank_zero() else nullcontext(), logs_on_console():
         return [*added, *inferred_arguments([*added, *arguments], multirun=multirun)]
 
 

@@ -63,15 +63,14 @@ def run(config: Config) -> None:
     path = absolute(options.file) if options.file else config.runs_dir / "predict" / f"{name}.csv"
     if path.is_dir() or path.suffix == ".png":
         raise UserError(f"predict.file={path} cannot hold the table; give a file name that ends in .csv")
-    if kind == "image":
-        root, files = find_photos(source, skip_bad=skip_bad)
-        photos = Photos(root, files, config.prepare.max_side, skip_bad=skip_bad)
-        run = best_run(config)
-        found = photo_probabilities(run, photos, inference_backend(config), config.workers)
-    else:
-        root, files = find_items(source, kind, skip_bad=skip_bad)
-        run = best_run(config)
-        found = item_probabilities(run, kind, root, files, inference_backend(config))
+    root, files = (
+        find_photos(source, skip_bad=skip_bad) if kind == "image" else find_items(source, kind, skip_bad=skip_bad)
+    )
+    run = best_run(config)
+    found = predict_files(
+        run, kind, root, files, inference_backend(config), max_side=config.prepare.max_side, workers=config.workers,
+        skip_bad=skip_bad,
+    )  # fmt: skip
     good = [row for row, name in enumerate(files) if name not in found.bad]
     some = first_three((f"{name}: {found.bad[name]}" for name in files if name in found.bad), "; ")
     if not good:
@@ -80,20 +79,44 @@ def run(config: Config) -> None:
         raise UserError(f"input={source}: {some}; leave such files out with competition.on_bad_image=skip")
     if found.bad:
         log.warning("predict: left out %d files that cannot be read: %s", len(found.bad), some)
-    table = pd.DataFrame(found.probs[good], columns=found.classes)
-    table.insert(0, "path", [files[row] for row in good])
-    decided = with_decision(run.metrics, pd.DataFrame(found.probs[good], columns=found.classes).assign(id=""))
-    answers = probabilities(decided, found.classes)
-    table["prediction"] = answer_texts(answers, found.classes, run.task, config.competition.label_separator)
+    table, targets = answer_table(run, found, files, config.competition.label_separator)
     write_bytes(path, table.to_csv(index=False, float_format="%.6f", lineterminator="\n").encode())
     for line in short_table(table):
         log.info("  %s", line)
-    targets = answer_texts(answers, found.classes, run.task)
-    log.info("predict: %d %s (%s) in %s", len(table), noun, describe_targets(pd.Series(targets), run.task.name), path)
+    log.info("predict: %d %s (%s) in %s", len(table), noun, describe_targets(targets, run.task.name), path)
     if kind == "image" and options.picture:
         picture = path.with_suffix(".png")
         draw_grid(root, table, picture, options.picture)
         log.info("predict: the first photos are drawn in %s", picture)
+
+
+def predict_files(
+    run: Run,
+    kind: str,
+    root: Path,
+    files: list[str],
+    backend: "InferenceBackend",
+    *,
+    max_side: int,
+    workers: int | None,
+    skip_bad: bool,
+) -> Predictions:
+    """Predict files, by their paths from `root`, with the networks of a run."""
+    if kind == "image":
+        return photo_probabilities(run, Photos(root, files, max_side, skip_bad=skip_bad), backend, workers)
+    return item_probabilities(run, kind, root, files, backend)
+
+
+def answer_table(
+    run: Run, found: Predictions, files: list[str], separator: str
+) -> tuple[pd.DataFrame, "pd.Series[str]"]:
+    """(table of path, a column a class and the answer, targets as text) of the files that could be read."""
+    good = [row for row, name in enumerate(files) if name not in found.bad]
+    table = pd.DataFrame(found.probs[good], columns=found.classes)
+    answers = probabilities(with_decision(run.metrics, table.assign(id="")), found.classes)
+    table.insert(0, "path", [files[row] for row in good])
+    table["prediction"] = answer_texts(answers, found.classes, run.task, separator)
+    return table, pd.Series(answer_texts(answers, found.classes, run.task))
 
 
 # --- photos --------------------------------------------------------------------------------------------------------

@@ -1,0 +1,302 @@
+"""The Python interface: train, load, predict, blend and submit as the commands do, with the same files and runs.
+
+>>> import kagglepipe as kp
+>>> run = kp.train("image_folder", source="photos", training="head")  # doctest: +SKIP
+>>> run.score, run.oof(), run.predict(["a.jpg"])  # doctest: +SKIP
+
+Options are those of the command line: keywords for groups and options at the top (`model="lite0"`, `seed=1`), texts for
+all others (`"training.lr=1e-3"`). What a command would print as one line is raised as `UserError` with the same words.
+Messages go to the logger `kagglepipe`, which shows nothing unless the program sets up logging.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kagglepipe.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from kagglepipe import runs
+    from kagglepipe.config import Config
+    from kagglepipe.runs.run import Metrics
+
+SHORT = {"source": "competition.source", "root": "paths.root"}
+PLAIN = re.compile(r"[\w./:@+-]+")  # a text that Hydra's grammar reads as it stands
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run. folder: outputs/<slug>/<run>/."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """Name of the run."""
+        return self.folder.name
+
+    @property
+    def metrics(self) -> Metrics:
+        """Content of metrics.json."""
+        return _stored(self).metrics
+
+    @property
+    def score(self) -> float | None:
+        """Out-of-fold score by the competition's metric; None where it is undefined."""
+        return self.metrics["score"]
+
+    @property
+    def classes(self) -> list[str]:
+        """Classes, tags or numbers, in the order of the columns of predictions."""
+        from kagglepipe.predictions.frame import class_columns
+
+        return class_columns(self.oof())
+
+    def oof(self) -> pd.DataFrame:
+        """Out-of-fold predictions: id, fold, target, a column a class."""
+        return _stored(self).oof()
+
+    def test(self) -> pd.DataFrame:
+        """Predictions of the test rows: id, a column a class. Raises UserError where nothing was to classify."""
+        stored = _stored(self)
+        if not stored.test_file.exists():
+            raise UserError(f"{self.name} had nothing to classify: predict files with run.predict(PATHS)")
+        return stored.test()
+
+    def predict(
+        self, inputs: Any, *, device: str = "auto", engine: str = "auto", workers: int | None = None
+    ) -> pd.DataFrame:
+        """Predict files or arrays: a row for each, with its path, a column a class and the answer as text.
+
+        inputs: a path, a folder, an array, or a list of paths and arrays. Arrays are images (H, W), (H, W, 3) or of as
+        many channels as the run was trained on, uint8 or uint16; their `path` is their place in the list. device,
+        engine, workers: as the options. Raises UserError for a file or array that is none, or no such run.
+        """
+        from kagglepipe.config import Config
+        from kagglepipe.runs.store import RunStore
+        from kagglepipe.tools.predict import answer_table, predict_files
+        from kagglepipe.training.backends import make_backend
+
+        run = RunStore(self.folder.parent).named(self.name)
+        defaults = Config()
+        with _files_of(inputs, kind := kind_of(run)) as (root, files, names):
+            found = predict_files(
+                run, kind, root, files, make_backend(device, engine), max_side=defaults.prepare.max_side,
+                workers=workers, skip_bad=False,
+            )  # fmt: skip
+        if found.bad:
+            name, why = next(iter(found.bad.items()))
+            raise UserError(f"{name}: {why}")
+        table, _ = answer_table(run, found, files, defaults.competition.label_separator)
+        return table.assign(path=names)
+
+    def _repr_html_(self) -> str:
+        """Show the run in a notebook: its scores, beside its baseline."""
+
+        from html import escape
+
+        metrics = self.metrics
+        low, high = metrics.get("interval") or (None, None)
+        base = metrics.get("baseline", {}).get("score")
+        rows = {
+            "run": self.name,
+            metrics["metric"]: _number(self.score),
+            "95 % interval": f"{_number(low)} to {_number(high)}",
+            "log loss": _number(metrics.get("log_loss")),
+            "baseline": _number(base),
+            "rows": metrics.get("rows"),
+            "folder": self.folder,
+        }
+        lines = (f"<tr><th>{escape(name)}</th><td>{escape(str(one))}</td></tr>" for name, one in rows.items())
+        return f"<table>{''.join(lines)}</table>"
+
+
+def train(competition: str, *options: str, **keywords: Any) -> Run:
+    """Train a run, as `python -m kagglepipe stage=train competition=… …`, or find it where it is finished.
+
+    competition: a name of conf/competition, `auto`, or a YAML file. options: as `"training.lr=1e-3"`. keywords: as
+    `training="head"`; `source` and `root` stand for `competition.source` and `paths.root`. Raises UserError.
+    """
+    from kagglepipe.runs.configured import finished_run
+    from kagglepipe.stages.download import with_sample_if_no_data
+    from kagglepipe.tools.commands import run_command
+
+    config = with_sample_if_no_data(configure(competition, *options, stage="train", **keywords))
+    run_command(config)
+    run = finished_run(config)
+    if run is None:
+        raise UserError("the run is not finished, since folds are left: train them with folds.only=[]")
+    return Run(run.folder)
+
+
+def load(run: str | Path) -> Run:
+    """Open a finished run by its folder, outputs/<slug>/<run>. Raises UserError where there is none."""
+    from kagglepipe.files import absolute
+    from kagglepipe.runs.store import RunStore
+
+    folder = absolute(str(run))
+    return Run(RunStore(folder.parent).named(folder.name, f"load({str(run)!r})").folder)
+
+
+def list_runs(slug: str, root: str | Path = ".") -> list[Run]:
+    """List the finished runs of a competition, the latest last. slug: name of its folder in outputs/."""
+    from kagglepipe.files import absolute
+    from kagglepipe.runs.store import RunStore
+
+    folder = absolute(str(root)) / "outputs" / slug
+    if not folder.is_dir():
+        there = sorted(path.name for path in folder.parent.glob("*") if path.is_dir() and not path.name.startswith("."))
+        raise UserError(f"there is no {folder}; competitions with runs there: {', '.join(there) or 'none'}")
+    return [Run(run.folder) for run in RunStore(folder).finished()]
+
+
+def blend(members: Sequence[Run], method: str = "auto") -> Run:
+    """Blend runs into one more, as stage=ensemble. method: as `ensemble.method`. Raises UserError."""
+    from kagglepipe.runs.configured import finished_run
+
+    if len(members) < 2:
+        raise UserError(f"a blend needs two runs or more, and there are {len(members)}: blend([run, other])")
+    config = _config_of(members[0])
+    names = [str(member.folder) for member in members]
+    config = replace(config, stage="ensemble", ensemble=replace(config.ensemble, runs=names, method=method))
+    _run_stage(config)
+    run = finished_run(config)
+    assert run is not None
+    return Run(run.folder)
+
+
+def submit(run: Run, file: str | Path | None = None, *, upload: bool = False) -> Path:
+    """Write the submission of a run, as stage=submit, and return its path. Raises UserError.
+
+    file: where; None: submissions/<run>.csv. upload: send it to Kaggle, too.
+    """
+    config = _config_of(run)
+    path = Path(file) if file is not None else config.root / "submissions" / f"{run.name}.csv"
+    options = replace(config.submit, file=str(path), upload=upload)
+    _run_stage(replace(config, stage="submit", run=str(run.folder), submit=options))
+    if not path.is_file():
+        raise UserError(f"{config.slug} has nothing to classify: predict files with run.predict(PATHS)")
+    return path
+
+
+def configure(competition: str, *options: str, **keywords: Any) -> Config:
+    """Compose the configuration of a command. Raises UserError for a misspelt option or a wrong value."""
+    from kagglepipe.cli.compose import compose_config
+
+    words = [_word(SHORT.get(name, name), value) for name, value in keywords.items()]
+    return compose_config([f"competition={competition}", *options, *words])
+
+
+def kind_of(run: runs.run.Run) -> str:
+    """What a run was trained on: `image`, `video`, `series` or `audio`."""
+    members = run.find_members() if run.is_ensemble else []
+    return kind_of(members[0]) if members else str(run.model.get("kind", "image"))
+
+
+def _stored(run: Run) -> runs.run.Run:
+    from kagglepipe.runs.run import Run as StoredRun
+
+    return StoredRun(run.folder)
+
+
+def _word(name: str, value: Any) -> str:
+    """An option as it would be typed."""
+    from kagglepipe.config import PATH_KEYS
+
+    return f"{name}={value}" if name in PATH_KEYS and isinstance(value, str | Path) else f"{name}={_typed(value)}"
+
+
+def _typed(value: Any) -> str:
+    from kagglepipe.config import hydra_string
+
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_typed, value))}]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}: {_typed(one)}" for key, one in value.items()) + "}"
+    text = str(value)
+    return text if PLAIN.fullmatch(text) or not isinstance(value, str | Path) else hydra_string(text)
+
+
+def _number(value: Any) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _config_of(run: Run) -> Config:
+    """The configuration that made a run, with the folders where it lies now."""
+    from omegaconf import OmegaConf
+
+    from kagglepipe.runs.provenance import config_of
+
+    file = _stored(run).config_file
+    if not file.exists():
+        raise UserError(f"{run.folder} has no config.yaml, which says its competition: type the command")
+    options: Any = OmegaConf.to_container(OmegaConf.load(file))
+    config = config_of(options, str(file))
+    if config.runs_dir != run.folder.parent:
+        root = run.folder.parents[2]
+        config = replace(config, paths=replace(config.paths, root=str(root), outputs=str(run.folder.parents[1])))
+    return replace(config, run=None, input=None)
+
+
+def _run_stage(config: Config) -> None:
+    from kagglepipe.tools.commands import run_command
+
+    run_command(config)
+
+
+@contextmanager
+def _files_of(inputs: Any, kind: str) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Yield (root, files from there, what to call them) of inputs; arrays are written as images for the block."""
+    from tempfile import TemporaryDirectory
+
+    from kagglepipe.competitions.source import find_items
+    from kagglepipe.files import absolute
+    from kagglepipe.tools.predict import find_photos
+
+    if isinstance(inputs, str | Path) and absolute(str(inputs)).is_dir():
+        source = absolute(str(inputs))
+        root, files = (
+            find_photos(source, skip_bad=False) if kind == "image" else find_items(source, kind, skip_bad=False)
+        )
+        yield root, files, files
+        return
+    several = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
+    if not several:
+        raise UserError("predict needs a file, a folder or an array, and there is none")
+    with TemporaryDirectory() as place:
+        files, names = [], []
+        for number, one in enumerate(several):
+            is_path = isinstance(one, str | Path)
+            files.append(str(absolute(str(one)) if is_path else _written(one, number, Path(place))))
+            names.append(str(one) if is_path else str(number))
+            if not Path(files[-1]).is_file():
+                raise UserError(f"predict: {one} is not there; give a file, a folder or an array")
+        yield Path("/"), files, names
+
+
+def _written(array: NDArray[np.generic], number: int, folder: Path) -> Path:
+    """Write an array as a file without loss. Raises UserError for one that is no image."""
+    import numpy as np
+    from PIL import Image
+
+    pixels = np.asarray(array)
+    is_image = pixels.ndim in (2, 3) and pixels.size and pixels.dtype in (np.uint8, np.uint16)
+    if not is_image:
+        what = f"{pixels.dtype} {pixels.shape}" if pixels.ndim else type(array).__name__
+        raise UserError(f"input {number} is {what}; needed are images (H, W) or (H, W, C) of uint8 or uint16, or paths")
+    if pixels.dtype == np.uint8 and (pixels.ndim == 2 or pixels.shape[2] in (3, 4)):
+        Image.fromarray(pixels).save(path := folder / f"{number}.png")
+    else:
+        np.save(path := folder / f"{number}.npy", pixels, allow_pickle=False)
+    return path

@@ -1,0 +1,134 @@
+"""The Python interface gives the runs, files and words of the commands."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+import kagglepipe as kp
+from kagglepipe.api_page import api_page
+from kagglepipe.predictions.frame import read_frame
+from kagglepipe.tools.commands import run_command
+from tests.composing import config_of
+from tests.conftest import make_toy
+
+OPTIONS = {"model": "tiny", "training": "head", "device": "cpu", "folds.count": 2, "training.views": 0}
+Made = Callable[[str, Callable[[Path], object]], Path]
+
+
+def train(root: Path, **more: object) -> kp.Run:
+    return kp.train("image_folder", source=root / "toy", root=root, **OPTIONS, **more)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("api")
+    make_toy(place / "toy")
+    return place
+
+
+@pytest.fixture(scope="module")
+def run(place: Path) -> kp.Run:
+    return train(place)
+
+
+def test_the_run_is_that_of_the_command(run: kp.Run, place: Path, tmp_path: Path) -> None:
+    words = [f"{name}={value}" for name, value in OPTIONS.items()]
+    config = config_of(
+        "competition=image_folder",
+        f"competition.source='{place / 'toy'}'",
+        f"paths.root='{tmp_path}'",
+        "stage=train",
+        *words,
+    )
+    run_command(config)
+    (same,) = config.runs_dir.glob("*/metrics.json")
+    assert same.parent.name == run.name
+    pd.testing.assert_frame_equal(run.oof(), read_frame(same.parent / "oof.parquet"))
+    pd.testing.assert_frame_equal(run.test(), read_frame(same.parent / "test.parquet"))
+    assert run.score == run.metrics["score"]
+    assert run.classes == ["blue", "green", "red"]
+
+
+def test_it_is_found_again_and_hydra_is_left_as_it_was(run: kp.Run, place: Path) -> None:
+    before = run.folder.joinpath("metrics.json").stat().st_mtime_ns
+    assert train(place) == run == kp.load(run.folder) == kp.load(str(run.folder))
+    assert run.folder.joinpath("metrics.json").stat().st_mtime_ns == before
+    assert not GlobalHydra.instance().is_initialized()
+    assert run in kp.list_runs("toy", place)
+
+
+def test_files_and_arrays_get_the_probabilities_of_the_test(run: kp.Run, place: Path) -> None:
+    expected = run.test().set_index("id")
+    files = sorted((place / "toy/test").glob("*.png"))
+    from_folder = run.predict(place / "toy/test")
+    found = run.predict([files[0], cv2.imread(str(files[1]))[..., ::-1]])
+    assert found["path"].tolist() == [str(files[0]), "1"]
+    assert list(found.select_dtypes("number")) == ["blue", "green", "red"]
+    ids = [f"test/{file.name}" for file in files]
+    np.testing.assert_allclose(found[run.classes], expected.loc[ids[:2], run.classes], atol=2e-3)
+    np.testing.assert_allclose(from_folder[run.classes], expected.loc[ids, run.classes], atol=2e-3)
+    assert found["prediction"].tolist() == expected.loc[ids[:2], run.classes].idxmax(axis=1).tolist()
+
+
+def test_a_blend_in_another_thread_is_submitted(run: kp.Run, place: Path) -> None:
+    made: list[kp.Run] = []
+    thread = threading.Thread(target=lambda: made.append(train(place, seed=1)))
+    thread.start()
+    thread.join()
+    blended = kp.blend([run, made[0]], "mean")
+    assert set(blended.metrics["members"]) == {run.name, made[0].name}
+    mean = (run.test()[run.classes] + made[0].test()[run.classes]) / 2
+    np.testing.assert_allclose(blended.test()[run.classes], mean, atol=1e-6)
+    np.testing.assert_allclose(blended.predict(place / "toy/test")[run.classes], mean, atol=2e-3)
+    file = kp.submit(blended)
+    assert file == place / f"submissions/{blended.name}.csv"
+    assert pd.read_csv(file)["id"].tolist() == blended.test()["id"].tolist()
+
+
+def test_a_run_is_shown_in_a_notebook_with_names_as_text(run: kp.Run) -> None:
+    page = kp.Run(run.folder)._repr_html_()
+    assert f"<td>{run.score:.4f}</td>" in page
+    assert run.name in page
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda run, place: kp.train("image_folder", source=place / "nope", root=place), "nope"),
+        (lambda run, place: kp.train("image_folder", "training.lrr=1", root=place), "did you mean training.lr"),
+        (lambda run, place: kp.train("image_folders", root=place), "image_folders is unknown"),
+        (lambda run, place: kp.load(place / "outputs/toy/none"), "is not a finished run"),
+        (lambda run, place: kp.list_runs("toys", place), "toy"),
+        (lambda run, place: run.predict([place / "nothing.jpg"]), "is not there"),
+        (lambda run, place: run.predict([np.zeros(3)]), r"float64 \(3,\)"),
+        (lambda run, place: run.predict([]), "there is none"),
+        (lambda run, place: run.predict([__file__]), "not an image"),
+        (lambda run, place: kp.blend([run]), "two runs or more"),
+    ],
+)  # fmt: skip
+def test_errors_are_raised_in_the_words_of_the_command(
+    call: Callable[[kp.Run, Path], object], words: str, run: kp.Run, place: Path
+) -> None:
+    with pytest.raises(kp.UserError, match=words):
+        call(run, place)
+
+
+def test_the_import_loads_neither_torch_nor_pandas_and_sets_up_no_logging() -> None:
+    code = (
+        "import logging, sys, kagglepipe; print({'torch', 'pandas', 'hydra'} & set(sys.modules), logging.root.handlers)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set() []"
+
+
+def test_the_page_of_the_interface_is_that_of_its_docstrings() -> None:
+    page = Path(__file__).parents[1] / "docs/api.md"
+    assert page.read_text("utf-8") == api_page() + "\n"
