@@ -7,12 +7,14 @@ LESSONS = {  # in the order of the course; docs/course/NAME.md has the page of e
     "convolution": "y = f(W·x + b) by loops, edge filters, and the feature maps of a trained network",
     "recurrence": "S_t = f(U x_t + W S_{t-1}), O_t = V S_t, unrolled by hand; many-to-one and many-to-many",
     "gradients": "back-propagation through time by hand; gradients that vanish and explode",
+    "lstm_cell": "the gates of an LSTM over time, and what is lost without each of them",
     "next_character": "a language model of characters: samples at three temperatures, bits per character",
 }
 READS: dict[str, tuple[str, ...]] = {  # options of a lesson beside course.quick
     "convolution": ("source",),
     "recurrence": ("text",),
     "gradients": (),
+    "lstm_cell": (),
     "next_character": ("source", "minutes", "model", "heldout", "text"),
 }
 METRICS = "metrics.json"  # of a lesson, in outputs/course/NAME/

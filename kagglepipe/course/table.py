@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-from kagglepipe.course import convolution, gradients, next_character, recurrence
+from kagglepipe.course import convolution, gradients, lstm_cell, next_character, recurrence
 from kagglepipe.course.lesson import Lesson
 
 RUN: dict[str, Callable[[Lesson], dict[str, Any]]] = {
     "convolution": convolution.run,
     "recurrence": recurrence.run,
     "gradients": gradients.run,
+    "lstm_cell": lstm_cell.run,
     "next_character": next_character.run,
 }
