@@ -1,11 +1,12 @@
 """Sequences with long time lags, drawn at random: the experiments of Hochreiter & Schmidhuber 1997, "Long short-term
 memory", and the copying problem in the form of Arjovsky, Shah & Bengio 2016, "Unitary evolution recurrent networks".
 
-Each task is a function (rng, count) -> `Sequences`. B sequences, T steps, F inputs, O outputs. Zeros follow the end of
-sequences shorter than T, where no answer is asked.
+TASKS has each with its criterion and the paper's result. B sequences, T steps, F inputs, O outputs. Zeros follow the
+end of sequences shorter than T, where no answer is asked.
 """
 
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,7 +43,7 @@ class Sequences(NamedTuple):
     truth: Floats
 
 
-Task = Callable[[Generator, int], Sequences]
+Draw = Callable[[Generator, int], Sequences]
 
 
 def lengths(rng: Generator, count: int, least: int) -> NDArray[np.int64]:
@@ -113,6 +114,24 @@ def encode_reber(strings: Sequence[str]) -> Sequences:
             targets[row, step, REBER_SYMBOLS.index(string[step + 1])] = 1
             truth[row, step, [REBER_SYMBOLS.index(symbol) for symbol in followers]] = 1 / len(followers)
     return Sequences(inputs, targets, truth)
+
+
+def reber_grammar(rng: Generator, count: int) -> Sequences:
+    """Experiment 1: the next symbols of strings of the Reber grammar, the last but one of which is the second."""
+    return encode_reber(reber_strings(rng, count))
+
+
+def reber_sets(rng: Generator, count: int) -> tuple[Draw, list[Sequences]]:
+    """Draw `count` strings to learn from, and as many others to test on: the task that picks of the first, and both."""
+    strings = reber_strings(rng, count)
+    train, test = encode_reber(strings), encode_reber(reber_strings(rng, count, without=strings))
+
+    def pick(rng: Generator, count: int) -> Sequences:
+        rows = rng.integers(len(strings), size=count)
+        longest = max(len(strings[row]) for row in rows) - 1
+        return Sequences(*(values[rows, :longest] for values in train))
+
+    return pick, [train, test]
 
 
 # --- signals and numbers, sections 5.3 to 5.5 ----------------------------------------------------------------------
@@ -198,3 +217,56 @@ def copying(rng: Generator, count: int, *, copied: int = 5, lag: int = 30) -> Se
     targets = np.full((count, steps, LETTERS), np.nan, np.float32)
     targets[:, -copied:] = np.eye(LETTERS)[letters]
     return Sequences(np.eye(LETTERS + 2, dtype=np.float32)[symbols], targets, targets)
+
+
+# --- when a task is solved ------------------------------------------------------------------------------------------
+
+
+class Criterion(NamedTuple):
+    """At most `wrong` sequences have an error of `tolerance` or more, and the mean error is below `mean`.
+
+    ranked: the error of a sequence is 1 where an impossible symbol is as probable as a possible one, else 0; otherwise
+    it is the largest absolute error. tested: of sets of sequences apart; else of the 2,000 most recent of training.
+    """
+
+    tolerance: float
+    mean: float = 1.0
+    wrong: int = 0
+    ranked: bool = False
+    tested: bool = False
+
+    def errors(self, outputs: Floats, truth: Floats) -> Floats:
+        """Error of each sequence (B,), of outputs and truth (B, T, O), where an answer is asked."""
+        if self.ranked:
+            possible = np.where(truth > 0, outputs, np.inf).min(axis=2)
+            impossible = np.where(truth == 0, outputs, -np.inf).max(axis=2)
+            return (possible <= impossible).any(axis=1).astype(np.float32)
+        return np.where(np.isnan(truth), 0, np.abs(outputs - truth)).max(axis=(1, 2))
+
+    def is_wrong(self, errors: NDArray[np.floating]) -> NDArray[np.bool_]:
+        """Which errors (N,) are too large."""
+        return errors >= self.tolerance
+
+    def is_met(self, errors: NDArray[np.floating]) -> bool:
+        """Whether errors (N,) are few and small enough."""
+        return bool(self.is_wrong(errors).sum() <= self.wrong and errors.mean() < self.mean)
+
+
+class Task(NamedTuple):
+    """paper: number of sequences after which the paper's LSTM met the criterion, a mean of 10 to 30 trials."""
+
+    draw: Draw
+    criterion: Criterion
+    paper: int | None = None
+
+
+TASKS = {  # sections 5.1, 5.3 (N = 3, criterion ST2), 5.4, 5.5 (n_seq = 140), 5.6; all of T = 100
+    "Reber grammar": Task(reber_grammar, Criterion(0.5, ranked=True, tested=True), 8_440),
+    "two sequences": Task(two_sequences, Criterion(0.2, 0.01, tested=True), 39_850),
+    "noisy targets": Task(partial(two_sequences, noise=0.1), Criterion(0.1, 0.015, tested=True), 269_650),
+    "adding": Task(adding, Criterion(0.04, 0.01), 74_000),
+    "multiplication": Task(multiplication, Criterion(0.04, wrong=139), 482_000),
+    "order of two": Task(temporal_order, Criterion(0.3, 0.1), 31_390),
+    "order of three": Task(partial(temporal_order, relevant=3), Criterion(0.3, 0.1), 571_100),
+    "copying": Task(copying, Criterion(0.5, ranked=True)),
+}

@@ -8,12 +8,15 @@ from kagglepipe.samples.long_lags import (
     ORDER_PLACES,
     ORDER_SYMBOLS,
     REBER_SYMBOLS,
+    TASKS,
+    Criterion,
     Sequences,
     adding,
     copying,
     encode_reber,
     multiplication,
     reber_followers,
+    reber_sets,
     reber_strings,
     temporal_order,
     two_sequences,
@@ -130,3 +133,43 @@ def test_the_seed_determines_the_sequences():
     for task in (adding, multiplication, two_sequences, temporal_order, copying):
         for one, again in zip(drawn(task, 5), drawn(task, 5), strict=True):
             np.testing.assert_array_equal(one, again)
+
+
+def test_learned_strings_are_of_the_training_set_and_end_where_their_longest_does():
+    pick, (train, test) = reber_sets(np.random.default_rng(5), 20)
+    picked = pick(np.random.default_rng(0), 6)
+    known = {one.tobytes() for one in train.inputs[:, : picked.inputs.shape[1]]}
+    assert {one.tobytes() for one in picked.inputs} <= known
+    assert (~np.isnan(picked.truth[:, -1, 0])).any()
+    assert len(train.inputs) == len(test.inputs) == 20
+
+
+def test_the_error_is_the_largest_where_an_answer_is_asked():
+    truth = np.array([[[np.nan], [0.5]], [[1.0], [0.0]]], np.float32)
+    outputs = np.array([[[9.0], [0.53]], [[0.9], [0.04]]], np.float32)
+    criterion = Criterion(0.04, mean=0.07)
+    np.testing.assert_allclose(criterion.errors(outputs, truth), [0.03, 0.1], atol=1e-6)
+    assert criterion.is_wrong(np.array([0.039, 0.04])).tolist() == [False, True]
+    assert criterion.is_met(np.array([0.01, 0.03]))
+    assert not criterion.is_met(np.array([0.01, 0.05]))  # one wrong
+    assert not Criterion(0.3, mean=0.1).is_met(np.array([0.11, 0.12]))  # none wrong, but too much on average
+    assert Criterion(0.04, wrong=1).is_met(np.array([0.01, 0.9]))
+
+
+def test_every_possible_symbol_must_be_likelier_than_every_other():
+    nan = np.nan
+    truth = np.array([[[0.5, 0.5, 0], [0, 1, 0], [nan] * 3]] * 3, np.float32)
+    right = [[0.5, 0.3, 0.2], [0.1, 0.8, 0.1], [0, 0, 1]]
+    wrong = [[0.5, 0.2, 0.3], [0.1, 0.8, 0.1], [0, 0, 1]]
+    equal = [[0.5, 0.25, 0.25], [0.1, 0.8, 0.1], [0, 0, 1]]
+    found = Criterion(0.5, ranked=True).errors(np.array([right, wrong, equal], np.float32), truth)
+    assert found.tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_truth_meets_its_own_criterion(name):
+    task = TASKS[name]
+    truth = task.draw(np.random.default_rng(1), 50).truth
+    errors = task.criterion.errors(np.nan_to_num(truth), truth)
+    assert not task.criterion.is_wrong(errors).any()
+    assert task.criterion.is_met(errors)
