@@ -1,9 +1,8 @@
-"""Language models of characters and of words: network, score, samples, files. Used by next_character and next_word.
+"""Language models of characters and of words: network, score, samples. Used by next_character and next_word.
 
 Shapes: B texts, T steps, V symbols.
 """
 
-import logging
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -11,14 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kagglepipe.course.lesson import Lesson
-from kagglepipe.course.saved import load, save
-from kagglepipe.errors import UserError
 from kagglepipe.models.recurrent import Recurrent, State, detach
 from kagglepipe.sequences.text import LockedDropout, TiedEmbedding, Vocabulary
-from kagglepipe.text import first_three
 
-log = logging.getLogger(__name__)
 SCORED_STEPS = 1000  # of a long text at a time; the state is carried over
 
 
@@ -118,31 +112,3 @@ def continued(
         found.append(int(drawn))
         logits, state = model.step(drawn[None], state)
     return model.vocabulary.decode(found)
-
-
-def check_begin(text: str | None, example: str) -> None:
-    """Raise UserError for a beginning without anything in it."""
-    if text is not None and not text.strip():
-        raise UserError(f"course.text has nothing in it: type a beginning, as course.text={example}")
-
-
-def count_unseen(vocabulary: Vocabulary, symbols: Iterable[str], where: str) -> int:
-    """Count the symbols that the model does not know, and say so."""
-    unseen = vocabulary.unseen(symbols)
-    if unseen:
-        examples = first_three([repr(symbol) for symbol, _ in unseen.most_common()])
-        log.warning("%s: %d of its symbols were not learnt, as %s, and are <unk>", where, unseen.total(), examples)
-    return unseen.total()
-
-
-def save_language(lesson: Lesson, name: str, model: LanguageModel) -> None:
-    """Write the model into the folder of the lesson, which has this name."""
-    save(lesson, name, model, {"symbols": model.vocabulary.symbols, "sizes": model.sizes})
-
-
-def load_language(lesson: Lesson, name: str) -> LanguageModel:
-    """Load the model of the folder `course.model`. Raises UserError for that of another lesson."""
-    about, weights = load(lesson, name)
-    model = LanguageModel(Vocabulary(about["symbols"]), **about["sizes"])
-    model.load_state_dict(weights)
-    return model.to(lesson.device)

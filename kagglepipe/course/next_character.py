@@ -15,25 +15,14 @@ from typing import Any
 
 import torch
 
-from kagglepipe.course.fitting import fit
-from kagglepipe.course.language import (
-    Carried,
-    LanguageModel,
-    check_begin,
-    continued,
-    count_unseen,
-    load_language,
-    save_language,
-    score,
-    surprise,
-)
+from kagglepipe.course.language import Carried, LanguageModel, continued, score, surprise
+from kagglepipe.course.language_lesson import check_begin, count_unseen, fit_language, load_language
 from kagglepipe.course.lesson import Lesson
-from kagglepipe.course.pictures import COLOURS, loss_curves, picture
+from kagglepipe.course.pictures import COLOURS, picture
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute
 from kagglepipe.samples.sentences import draw_sentences
 from kagglepipe.sequences.text import StreamBatches, Vocabulary, find_text, read_text
-from kagglepipe.training.device import choose_precision
 
 log = logging.getLogger(__name__)
 NAME = "next_character"
@@ -74,14 +63,14 @@ def run(lesson: Lesson) -> dict[str, Any]:
 def read_source(lesson: Lesson) -> str:
     """Read the text to learn, or draw one; a quick run takes its begin. Raises UserError if it is too short."""
     if lesson.options.source is None:
-        return "\n".join(english for english, _ in draw_sentences(lesson.size(20_000, 400), lesson.seed))
+        return "\n".join(english for english, _ in draw_sentences(lesson.size(20_000, 120), lesson.seed))
     path = absolute(lesson.options.source)
     if path.is_dir():
         found = find_text(path, "train.txt")
         if found is None:
             raise UserError(f"course.source={path} has no train.txt: give a text, or a folder with one of that name")
         path = found
-    return read_long(path, 2 * STREAMS * STEPS)[: 20_000 if lesson.options.quick else None]
+    return read_long(path, 2 * STREAMS * STEPS)[: 5000 if lesson.options.quick else None]
 
 
 def read_long(path: Path, least: int) -> str:
@@ -101,18 +90,10 @@ def train(lesson: Lesson, text: str, kept: str) -> LanguageModel:
     batches = StreamBatches(vocabulary.encode(text), streams, lesson.size(STEPS, 32), lesson.seed)
     unseen = in_streams(vocabulary, kept, KEPT_STREAMS).to(lesson.device)
 
-    def evaluate(rows: int) -> tuple[float, float, float]:
-        found = score(model, [unseen])
-        return found.nats, found.accuracy, found.nats
-
-    minutes = lesson.options.minutes or MINUTES
-    history = fit(
-        Carried(model), batches, name=NAME, epochs=lesson.size(math.ceil(EPOCHS * minutes), 2), lr=RATE,
-        batch_size=streams, seed=lesson.seed, seconds=60 * minutes, evaluate=evaluate,
-        precision=choose_precision(lesson.device, training=True),
+    fit_language(
+        lesson, NAME, model, batches, [unseen], minutes=MINUTES, epochs=EPOCHS, lr=RATE, batch_size=streams,
+        network=Carried(model),
     )  # fmt: skip
-    loss_curves(lesson.folder / "losses.png", history, "nats a character")
-    save_language(lesson, NAME, model)
     return model
 
 

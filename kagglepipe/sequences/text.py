@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kagglepipe.errors import UserError
+from kagglepipe.images.dataset import IGNORE_INDEX
 
 UNKNOWN = "<unk>"  # any symbol that is not in the vocabulary
 END = "<eos>"  # after the last word of a sentence, and before the first
@@ -66,6 +67,24 @@ def tokens(text: str) -> list[str]:
     """Split as `words`, with GLUE at the begin of a token that no blank precedes, so that `join` inverts it."""
     found = list(WORD.finditer(text))
     return [(GLUE if m.start() and not text[m.start() - 1].isspace() else "") + m[0] for m in found]
+
+
+def readable(parts: Iterable[str]) -> str:
+    """Join words and signs as they are mostly written.
+
+    >>> readable(words("A man's hat, blue."))
+    "A man's hat, blue."
+    """
+    text = re.sub(r" ([.,;:!?)])", r"\1", " ".join(parts))
+    return re.sub(r" ?([-'’]) ?", r"\1", text)
+
+
+def read_sentences(path: Path) -> list[list[str]]:
+    """Read the words of each line that is not empty. Raises UserError if there is none."""
+    sentences = [words(line) for line in read_lines(path) if line]
+    if not sentences:
+        raise UserError(f"{path} has no sentences: give a text with a sentence a line")
+    return sentences
 
 
 def join(parts: Iterable[str]) -> str:
@@ -157,6 +176,67 @@ def of_equal_length(lengths: Sequence[int], batch_size: int, seed: Sequence[int]
     if seed is not None:
         np.random.default_rng(seed).shuffle(batches)
     return batches
+
+
+@dataclass(frozen=True)
+class SentenceBatches:
+    """Batches of sentences of one length: ids (B, T) and labels (B, T), the ids one step later; none is padded.
+
+    sentences: ids, each of two or more, with END at both ends.
+    """
+
+    sentences: Sequence[Ids]
+    batch_size: int
+    seed: int = 0
+
+    def __len__(self) -> int:
+        return len(of_equal_length(list(map(len, self.sentences)), self.batch_size))
+
+    def __call__(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batches of an epoch, in an order drawn by seed and epoch."""
+        for rows in of_equal_length(list(map(len, self.sentences)), self.batch_size, [self.seed, epoch]):
+            ids = torch.from_numpy(np.stack([self.sentences[row] for row in rows]))
+            yield ids[:, :-1], ids[:, 1:]
+
+    def contents(self, epoch: int, number: int) -> Sequence[str]:
+        """Name nothing: sentences have no ids."""
+        return ()
+
+
+@dataclass(frozen=True)
+class PairBatches:
+    """Batches of sentences and their translations: source (B, S), target (B, T) and labels (B, T), one step later.
+
+    Sources of a batch have one length S, so that none is padded; targets are padded by END, their labels by
+    IGNORE_INDEX. pairs: (source, target) ids, the target with END at both ends.
+    """
+
+    pairs: Sequence[tuple[Ids, Ids]]
+    batch_size: int
+    seed: int = 0
+
+    def __len__(self) -> int:
+        return len(of_equal_length([len(source) for source, _ in self.pairs], self.batch_size))
+
+    def __call__(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield the batches of an epoch, in an order drawn by seed and epoch."""
+        lengths = [len(source) for source, _ in self.pairs]
+        for rows in of_equal_length(lengths, self.batch_size, [self.seed, epoch]):
+            yield self.batch(rows)
+
+    def batch(self, rows: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Make the batch of some rows, whose sources have one length."""
+        sources, targets = zip(*(self.pairs[row] for row in rows), strict=True)
+        labels = np.full((len(rows), max(map(len, targets)) - 1), IGNORE_INDEX)
+        inputs = np.full_like(labels, targets[0][0])
+        for row, target in enumerate(targets):
+            inputs[row, : len(target) - 1] = target[:-1]
+            labels[row, : len(target) - 1] = target[1:]
+        return torch.from_numpy(np.stack(sources)), torch.from_numpy(inputs), torch.from_numpy(labels)
+
+    def contents(self, epoch: int, number: int) -> Sequence[str]:
+        """Name nothing: sentences have no ids."""
+        return ()
 
 
 # --- network -------------------------------------------------------------------------------------------------------

@@ -119,4 +119,4 @@ def test_a_source_beside_a_model_is_scored(tmp_path):
     run(lesson_of(tmp_path))
     (tmp_path / "train.txt").write_text("A man sleeps in a park.\n" * 400)
     found = run(lesson_of(tmp_path, model=str(tmp_path / "out"), source=str(tmp_path)))
-    assert found["valid_characters"] > 400
+    assert found["valid_characters"] == 248  # 8 streams of 31, of the last 250 of 5,000
