@@ -659,6 +659,22 @@ class TrainingOptions(Options, group="training"):
         None, "For numbers: error, in standard deviations, above which the loss is linear; null: squared everywhere.",
         above=0, read_by="image finetune", added="0.4.0",
     )  # fmt: skip
+    mixup: float | None = option(
+        None, "Mix the images of a batch, and their losses, in pairs, by shares drawn from Beta(alpha, alpha): alpha, "
+        "as 0.2; null: no.", above=0, read_by="image finetune", added="0.4.0",
+    )  # fmt: skip
+    cutmix: float | None = option(
+        None, "The same with a rectangle of the other image, as 1; with mixup each batch gets one of the two.", above=0,
+        read_by="image finetune", added="0.4.0",
+    )  # fmt: skip
+    ema: float | None = option(
+        None, "Decay of an exponential moving average of the weights, which is what is validated and saved, as 0.95; "
+        "null: no.", above=0, below=1, read_by="finetune", added="0.4.0",
+    )  # fmt: skip
+    sampling: str = option(
+        "uniform", "Rows of an epoch; balanced: as many, as often from each class, or tag.",
+        choices=("uniform", "balanced"), read_by="image finetune classes", added="0.4.0",
+    )  # fmt: skip
     patience: int = option(3, "Epochs without improvement before a fold stops.", least=1, read_by="image finetune")
     budget: str | None = option(
         None, "Time limit of stage=train, as 20m, 2h or 90s.", changes_results=False, read_by="finetune"
@@ -689,6 +705,10 @@ class TrainingOptions(Options, group="training"):
             object.__setattr__(self, "rival", None)
         if self.budget is not None and seconds_of("training.budget", self.budget) <= 0:
             raise UserError(f"training.budget={self.budget} must be more than 0")
+        if self.class_weights == self.sampling == "balanced":
+            raise UserError(
+                "training.class_weights and training.sampling both balance the classes: leave one of them out"
+            )
         if not self.regularisation:
             raise UserError("training.regularisation needs one or more values above 0, as [0.01,0.1,1]")
 

@@ -190,8 +190,8 @@ def _of_mode(config: Config, name: str, mode: str) -> str:
     cell = f"model.temporal.cell={config.model.temporal.cell}{' in fine-tuning' if mode == 'finetune' else ''}"
     part, _, option = name.partition(".")
     kind, task = config.competition.kind, config.competition.task
-    if option == "label_smoothing" and task == "regression":
-        return f"for competition.task={task}, since numbers are not smoothed: leave it out"
+    if option in ("label_smoothing", "sampling") and task == "regression":
+        return f"for competition.task={task}, which has no classes: leave it out"
     if part == "training" and kind != "image" and is_option_read(config, f"sequences.{option}", mode):
         whose = "videos, while the encoder is frozen" if kind == "video" else NOUNS[kind]
         return f"for {whose}: type sequences.{option} instead"

@@ -1,7 +1,7 @@
 """Training images for torch's DataLoader; order and augmentation depend only on their keys."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +16,7 @@ from kagglepipe.images.decode import Pixels
 from kagglepipe.images.views import Views
 
 IGNORE_INDEX = -100  # label of padding, which the loss ignores: the default of torch.nn.CrossEntropyLoss
+Order = Callable[[int, int], NDArray[np.int64]]  # (seed, epoch) -> rows
 Key = tuple[int, int]  # (epoch, row): the loader asks for these, so that workers need no state
 
 
@@ -43,12 +44,22 @@ class EpochBatches:
     """Batches of (epoch, row) for one epoch, shuffled by (seed, epoch); the last one may be smaller.
 
     rank, ranks: each of several processes gets its part of every batch. A process without any row gets the first one
-    as padding, marked by a negative row, so that all do the same number of steps.
+    as padding, marked by a negative row, so that all do the same number of steps. draw: as many rows for each epoch, of
+    which some may come several times; None: all, shuffled.
     """
 
-    def __init__(self, rows: NDArray[np.int64], *, batch_size: int, seed: int, rank: int = 0, ranks: int = 1) -> None:
+    def __init__(
+        self,
+        rows: NDArray[np.int64],
+        *,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        ranks: int = 1,
+        draw: Order | None = None,
+    ) -> None:
         self.rows, self.batch_size, self.seed, self.epoch = rows, batch_size, seed, 0
-        self.rank, self.ranks = rank, ranks
+        self.rank, self.ranks, self.draw = rank, ranks, draw
 
     def __len__(self) -> int:
         return -(-len(self.rows) // self.batch_size)
@@ -64,7 +75,9 @@ class EpochBatches:
         return self.order(epoch)[number * self.batch_size : (number + 1) * self.batch_size]
 
     def order(self, epoch: int) -> NDArray[np.int64]:
-        """All rows (N,) in the order of an epoch."""
+        """Rows (N,) in the order of an epoch."""
+        if self.draw is not None:
+            return self.draw(self.seed, epoch)
         order: NDArray[np.int64] = np.random.default_rng([self.seed, epoch]).permutation(self.rows)
         return order
 
@@ -87,11 +100,12 @@ class ImageBatches:
     """Batches of augmented images (B, S, S, C) and labels (B,), this rank's shard of each batch."""
 
     def __init__(
-        self, images: TrainingImages, rows: NDArray[np.int64], *, batch_size: int, seed: int, workers: int, pinned: bool
-    ) -> None:
+        self, images: TrainingImages, rows: NDArray[np.int64], *, batch_size: int, seed: int, workers: int,
+        pinned: bool, draw: Order | None = None,
+    ) -> None:  # fmt: skip
         self.images = images
         rank, ranks = distributed.rank(), distributed.world_size()
-        self.keys = EpochBatches(rows, batch_size=batch_size, seed=seed, rank=rank, ranks=ranks)
+        self.keys = EpochBatches(rows, batch_size=batch_size, seed=seed, rank=rank, ranks=ranks, draw=draw)
         self.loader = training_loader(images, self.keys, workers=workers, pinned=pinned)
 
     def __len__(self) -> int:

@@ -50,8 +50,10 @@ from kagglepipe.training.learner import FoldResult, LearnerOptions, PretrainedNe
 from kagglepipe.training.links import CLASSES, LINKS
 from kagglepipe.training.loop import FitRuntime, train_epochs
 from kagglepipe.training.losses import CROSS_ENTROPY, Loss
+from kagglepipe.training.mixing import mixing_of
 from kagglepipe.training.optimise import make_optimiser
 from kagglepipe.training.resume import Epoch
+from kagglepipe.training.sampling import order_of
 from kagglepipe.training.target_scale import TargetScale, scale_of
 from kagglepipe.training.weighted_losses import loss_of_options
 
@@ -317,11 +319,14 @@ def fit(
     the data loader. With several ranks, each trains on its shard of every batch, and all end with the same weights.
     """
     on_gpu = model.head.weight.device.type == "cuda"
-    batches = ImageBatches(images, train, batch_size=options.batch_size, seed=seed, workers=workers, pinned=on_gpu)
+    batches = ImageBatches(
+        images, train, batch_size=options.batch_size, seed=seed, workers=workers, pinned=on_gpu,
+        draw=order_of(train, images.labels[train], task, options),
+    )  # fmt: skip
     with lost_workers(workers):  # torch raises the error in whatever is running
         return train_epochs(
             model, batches, make_optimiser(model, options), options=options, seed=seed, precision=precision, name=name,
-            unit="image", metric=metric, loss=loss,
+            unit="image", metric=metric, loss=loss, mixing=mixing_of(options, seed),
             evaluate=lambda rows: evaluate(
                 model, images, valid, precision, batch_size=rows, metric=metric, truth=truth, task=task, unit=unit
             ),

@@ -18,10 +18,22 @@ from kagglepipe.errors import UserError
 from kagglepipe.models.temporal import load_stored
 from kagglepipe.options import TrainingOptions
 from kagglepipe.predictions.uncertainty import format_score
+from kagglepipe.training.averaging import averaged_model, averaged_weights, exchange
 from kagglepipe.training.device import Precision, is_out_of_memory
 from kagglepipe.training.losses import CROSS_ENTROPY, Loss
+from kagglepipe.training.mixing import Mixing
 from kagglepipe.training.optimise import freeze_statistics, gradients, make_schedule, update
-from kagglepipe.training.resume import Epoch, Progress, best_epoch, capture, part, restore, resume, save_progress
+from kagglepipe.training.resume import (
+    AVERAGE,
+    Epoch,
+    Progress,
+    best_epoch,
+    capture,
+    part,
+    restore,
+    resume,
+    save_progress,
+)
 
 log = logging.getLogger(__name__)
 NAN_LR_FACTOR = 0.1  # on the learning rate, after a loss that is not finite
@@ -109,15 +121,17 @@ def train_epochs(
     runtime: FitRuntime = FitRuntime(),
     metric: str = "accuracy",
     loss: Loss = CROSS_ENTROPY,
+    mixing: Mixing | None = None,
 ) -> list[Epoch]:
     """Train `model` in place for `options.epochs`, or resume an interrupted training, and return its history.
 
     evaluate: on validation rows, score by `metric`; the weights of the best epoch are restored at the end, and training
-    stops after `options.patience` epochs without a better one. None: the weights of the last epoch. name: prefix of log
-    lines. unit: noun for a row. An epoch whose loss or gradient is not finite is repeated at a tenth of the learning
-    rate; the second time is a UserError, which names `lr_option`.
+    stops after `options.patience` epochs without a better one. None: the weights of the last epoch. With `options.ema`
+    these are averaged weights. name: prefix of log lines. unit: noun for a row. mixing: of each batch; None: of none.
+    An epoch whose loss or gradient is not finite is repeated at a tenth of the learning rate; the second time is a
+    UserError, which names `lr_option`.
     """
-    loop = Loop(model, batches, optimiser, options, precision, seed, name, unit, runtime, metric, loss)
+    loop = Loop(model, batches, optimiser, options, precision, seed, name, unit, runtime, metric, loss, mixing)
     progress = loop.begin()
     while progress.epoch < options.epochs and not progress.has_ended:
         try:
@@ -130,6 +144,8 @@ def train_epochs(
             loop.commit_epoch(progress, epoch)
     if progress.best:
         load_stored(model, progress.best)
+    else:
+        exchange(model, loop.average)
     return progress.history
 
 
@@ -148,11 +164,13 @@ class Loop:
     runtime: FitRuntime = FitRuntime()
     metric: str = "accuracy"
     loss: Loss = CROSS_ENTROPY
+    mixing: Mixing | None = None
 
     def __post_init__(self) -> None:
         self.model.to(memory_format=torch.channels_last)
         self.device = next(self.model.parameters()).device
         self.scaler = self.new_scaler()
+        self.average = averaged_model(self.model, self.options.ema)
         self.set_rates = make_schedule(self.optimiser, self.options.schedule, warmup=self.options.warmup)
         rank_rows = -(-self.options.batch_size // distributed.world_size())
         self.micro_batch = self.max_micro_batch = self.runtime.micro_batch or rank_rows
@@ -169,7 +187,7 @@ class Loop:
         """Resume an interrupted training, or start from the beginning."""
         at = self.runtime
         progress = resume(
-            at.resume, self.model, self.optimiser, classes=at.classes, default_classes=at.default_classes,
+            at.resume, self.model, self.optimiser, self.average, classes=at.classes, default_classes=at.default_classes,
             metric=self.metric, has_budget=self.budget is not None, name=self.name,
         )  # fmt: skip
         if progress.scale:  # empty if training began in a precision without one
@@ -199,7 +217,8 @@ class Loop:
                 by_time = min((used - BUDGET_WARMUP) / (1 - BUDGET_WARMUP), total / (total + 1))
                 lr_shortened |= by_time > by_steps
                 self.set_rates(max(by_steps, by_time), lr_factor)
-                loss, right, count = self.step(inputs, labels)
+                batch = inputs, labels, self.loss
+                loss, right, count = self.step(*(self.mixing(*batch, epoch, number) if self.mixing else batch))
                 if not math.isfinite(loss):
                     raise NonFiniteLoss(loss, number)
                 loss_sum, seen = loss_sum + loss * count, seen + count
@@ -222,13 +241,13 @@ class Loop:
         used = self.budget.used(kept_back=self.runtime.rows_after * self.seconds / (3 * max(self.rows, 1)))
         return distributed.all_reduce_sum([used], self.device)[0] / distributed.world_size()
 
-    def step(self, inputs: Sequence[Tensor], labels: Tensor) -> tuple[float, int, int]:
+    def step(self, inputs: Sequence[Tensor], labels: Tensor, loss_of: Loss) -> tuple[float, int, int]:
         """Make one step, halving the micro-batch until it fits the memory: (loss, correct labels, labels)."""
         while True:
             try:
                 loss, right, count = gradients(
                     self.network, inputs, labels, self.scaler, self.precision,
-                    label_smoothing=self.options.label_smoothing, micro_batch=self.micro_batch, loss_of=self.loss,
+                    label_smoothing=self.options.label_smoothing, micro_batch=self.micro_batch, loss_of=loss_of,
                 )  # fmt: skip
                 break
             except RuntimeError as error:  # torch.OutOfMemoryError is one
@@ -243,7 +262,10 @@ class Loop:
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
             log.warning("%s: out of memory: micro-batch reduced to %d, batch size unchanged", self.name, half)
-        return update(self.model, loss, self.optimiser, self.scaler, clip=self.options.clip), right, count
+        loss = update(self.model, loss, self.optimiser, self.scaler, clip=self.options.clip)
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        return loss, right, count
 
     def rollback(self, progress: Progress, error: NonFiniteLoss, lr_option: str) -> None:
         """Restore the end of the last epoch, to go on at a lower rate. Raises UserError the second time."""
@@ -253,7 +275,7 @@ class Loop:
             among, files = (f" at the batch of {', '.join(ids)}", ", or look at these files") if ids else ("", "")
             raise UserError(f"{where}{among}, again: lower {lr_option}={self.options.lr}{files}")
         progress.lr_factor = NAN_LR_FACTOR
-        restore(progress.tensors, self.model, self.optimiser)
+        restore(progress.tensors, self.model, self.optimiser, self.average)
         self.scaler = self.new_scaler()  # the old one is in the middle of a step
         if progress.scale:
             self.scaler.load_state_dict(progress.scale)
@@ -262,7 +284,8 @@ class Loop:
     def validate(self, epoch: Epoch, evaluate: Evaluate, progress: Progress) -> Epoch:
         """Add the held-out scores, and `ended_by` if patience is over. Raises NonFiniteLoss."""
         start = time.perf_counter()
-        with console.working(f"{self.name} epoch {epoch.epoch}/{self.options.epochs}, on the held-out rows"):
+        where = f"{self.name} epoch {epoch.epoch}/{self.options.epochs}, on the held-out rows"
+        with console.working(where), averaged_weights(self.model, self.average):
             loss, accuracy, score = evaluate(self.micro_batch)
         self.took += time.perf_counter() - start
         if not math.isfinite(loss):
@@ -285,10 +308,11 @@ class Loop:
         """Append the epoch to the progress, and save it unless the budget cut the epoch short."""
         if epoch.epoch < self.options.epochs and not epoch.ended_by and self.budget_used() >= 1:
             epoch = replace(epoch, ended_by="budget")  # no time for another
-        tensors = capture(self.model, self.optimiser)
+        tensors = capture(self.model, self.optimiser, self.average)
         progress.history.append(epoch)
         if best_epoch(progress.history, self.metric) == epoch.epoch and not math.isnan(epoch.valid_loss):
-            progress.best = {name: value.clone() for name, value in part(tensors, "model").items()}
+            kept = part(tensors, "model" if self.average is None else f"{AVERAGE}.module")
+            progress.best = {name: value.clone() for name, value in kept.items()}
         if epoch.ended_by == "budget":
             log.info("%s ends in epoch %d/%d: its budget is used", self.name, epoch.epoch, self.options.epochs)
         else:

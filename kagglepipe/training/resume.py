@@ -15,12 +15,14 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from kagglepipe import distributed
 from kagglepipe.models.temporal import load_stored, stored_name
 from kagglepipe.models.weights import write_tensors
 from kagglepipe.predictions.metrics import find_metric
 
+AVERAGE = "average"  # prefix of the tensors of averaged weights in files
 LR_SHORTENED = "hurried"  # column of Epoch.lr_shortened in files
 
 
@@ -104,6 +106,7 @@ def resume(
     file: Path | None,
     model: nn.Module,
     optimiser: torch.optim.Optimizer,
+    average: AveragedModel | None = None,
     *,
     classes: Sequence[str],
     default_classes: Sequence[str],
@@ -114,9 +117,9 @@ def resume(
     """Restore an interrupted training from its file; the progress is that of the beginning where it cannot go on.
 
     classes, default_classes: see `FitRuntime`. A schedule that a budget has shortened goes on only with a budget:
-    without one the result would be another. name: prefix of log lines.
+    without one the result would be another. average: of the weights; None: none. name: prefix of log lines.
     """
-    fresh = Progress(0, capture(model, optimiser), classes=list(classes))
+    fresh = Progress(0, capture(model, optimiser, average), classes=list(classes))
     known = distributed.broadcast_object(load_progress(file) if file and distributed.is_rank_zero() else None)
     if known is None or (not has_budget and any(epoch.lr_shortened for epoch in known.history)):
         return fresh
@@ -129,28 +132,39 @@ def resume(
         fault = "kept the best epoch by accuracy"
     else:
         try:
-            restore(known.tensors, model, optimiser)
+            restore(known.tensors, model, optimiser, average)
         except (RuntimeError, ValueError, LookupError, TypeError) as error:
             log.debug("%s", error)
             fault = "is of another network"
     if fault:
         log.warning("%s: %s %s: starting from the beginning", name, file, fault)
-        restore(fresh.tensors, model, optimiser)
+        restore(fresh.tensors, model, optimiser, average)
         return fresh
     return known
 
 
-def capture(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Copy all that a step changes to the CPU: tensors of the model and of the optimiser, by name."""
+def capture(
+    model: nn.Module, optimiser: torch.optim.Optimizer, average: AveragedModel | None = None
+) -> dict[str, Tensor]:
+    """Copy all that a step changes to the CPU: tensors of the model, of the optimiser and of the average, by name."""
     moments, names = optimiser.state_dict()["state"], [name for name, _ in optimised_parameters(model, optimiser)]
     named = {f"model.{stored_name(name)}": value for name, value in model.state_dict().items()}
     named |= {f"optimiser.{names[n]}.{key}": value for n, state in moments.items() for key, value in state.items()}
+    if average is not None:
+        named |= {f"{AVERAGE}.{name}": value for name, value in average.state_dict().items()}
     return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in named.items()}
 
 
-def restore(tensors: dict[str, Tensor], model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+def restore(
+    tensors: dict[str, Tensor],
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    average: AveragedModel | None = None,
+) -> None:
     """Restore captured tensors. Raises RuntimeError or LookupError if they are of another network."""
     load_stored(model, part(tensors, "model"))
+    if average is not None:
+        average.load_state_dict(part(tensors, AVERAGE))
     parameters = optimised_parameters(model, optimiser)
     numbers = {name: number for number, (name, _) in enumerate(parameters)}
     state: dict[int, dict[str, Tensor]] = {}

@@ -32,10 +32,11 @@ from kagglepipe.training.resume import (
     restore,
     save_progress,
 )
-from tests.fitting import RECIPE, Job, assert_same, carry_out, network, trained, untimed
+from tests.fitting import RECIPE, Job, assert_same, carry_out, killed, network, trained, untimed
 from tests.processes import in_a_process
 
 NAME = "resume.safetensors"
+EXTRAS = replace(RECIPE, epochs=3, mixup=0.4, cutmix=1.0, ema=0.8, sampling="balanced", focal=1.0)
 
 
 def stepped(steps: int = 2, seed: int = 0) -> tuple[nn.Module, torch.optim.Optimizer]:
@@ -248,6 +249,14 @@ def test_progress_without_a_loss_scale_goes_on_with_one(images: TrainingImages, 
     assert kept.scale["scale"] > 0
 
 
+def test_mixing_sampling_and_averages_go_on_as_they_were(images: TrainingImages, tmp_path: Path) -> None:
+    runtime, whole, found = FitRuntime(tmp_path / NAME, micro_batch=3), network(), network()
+    history = trained(whole, images, EXTRAS, runtime=replace(runtime, resume=None))
+    killed(images, EXTRAS, runtime, after=2)
+    assert untimed(trained(found, images, EXTRAS, runtime=runtime)) == untimed(history)
+    assert_same(found, whole)
+
+
 # --- kills ---------------------------------------------------------------------------------------------------------
 
 WAYS: dict[str, dict[str, Any]] = {
@@ -258,6 +267,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "nothing held out": {"held_out": False},
     "short of memory": {"crowded": True},
     "roll-back": {"blows_up": True},
+    "extras": {"recipe": EXTRAS},
+    "average, nothing held out": {"recipe": replace(RECIPE, epochs=3, ema=0.8), "held_out": False},
 }
 KINDS = [
     "after an image", "after an update", "before an evaluation", "before a checkpoint", "before a renaming",
@@ -342,7 +353,7 @@ def test_a_kill_at_any_kind_of_moment_changes_nothing(
 def test_kills_at_random_moments_change_nothing(
     way: str, run_job: RunJob, undisturbed: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    """Three kills in each of seven ways: twenty-one moments, the same every time."""
+    """Three kills in each of nine ways: twenty-seven moments, the same every time."""
     whole, kills = undisturbed(way), 0
     rng, moments = np.random.default_rng(list(WAYS).index(way)), len(outcome(whole)[2])
     for attempt in range(3):

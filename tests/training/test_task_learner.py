@@ -91,9 +91,10 @@ def test_colours_are_learned(dataset: Dataset, tmp_path: Path, mode: str) -> Non
         np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-6)
 
 
-def test_fine_tuning_goes_on_where_it_was_killed(dataset: Dataset, tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [{}, {"mixup": 0.4, "cutmix": 1.0, "ema": 0.5}])
+def test_fine_tuning_goes_on_where_it_was_killed(dataset: Dataset, more: dict[str, float], tmp_path: Path) -> None:
     """After the first of three epochs: the same predictions, bit by bit, as without the kill."""
-    learner, resume = learner_of(dataset, tmp_path, RECIPE), tmp_path / "resume.safetensors"
+    learner, resume = learner_of(dataset, tmp_path, replace(RECIPE, **more)), tmp_path / "resume.safetensors"
     undisturbed = predicted(learner, tmp_path / "whole")
 
     def kill(epoch: int, _: dict[str, Any]) -> None:
