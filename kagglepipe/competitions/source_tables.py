@@ -1,6 +1,7 @@
 """The CSVs and JSONs of a source as frames of text, for the inference of a competition's fields."""
 
 import gzip
+import re
 import zlib
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from kagglepipe.competitions.filenames import SPLIT_WORDS, words_of
+from kagglepipe.competitions.filenames import SUFFIXES as MEDIA_SUFFIXES
 from kagglepipe.competitions.spreadsheet import GZIP, read_cells, separator_of
 from kagglepipe.errors import UserError
 
@@ -20,6 +22,7 @@ WIDE = 200  # columns, of tables of pixels, that are not read whole
 MANY = 20  # CSVs in one folder that are items, not tables
 ALIKE = 3  # CSVs in one folder that are items if they have the same header
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".csv.zip", ".tsv.gz")
+MEDIA = tuple(suffix for kind in ("image", "video", "audio") for suffix in MEDIA_SUFFIXES[kind])
 SAMPLE_WORDS = {"submission", "submissions", "submit", "benchmark"}
 UNNAMED = ("", "unnamed: 0", "unnamed: 0.1", "index", "row_id")  # columns that number the rows
 
@@ -79,16 +82,36 @@ class SourceTable:
 def read_source_tables(root: Path, files: Sequence[str]) -> list[SourceTable]:
     """Read the tables among `files` (relative posix paths), those nearest to the root first.
 
-    CSVs of which a folder has more than MANY, or ALIKE with one header, are series; what is no table is passed over.
+    CSVs of which a folder has more than MANY, or ALIKE with one header, are series, as are ALIKE whose names differ in
+    their number alone, unless there are more pictures, videos or sounds; what is no table is passed over.
     """
+    csvs = [file for file in files if file.lower().endswith(SUFFIXES)]
+    others = sum(file.lower().endswith(MEDIA) for file in files)
+    numbered = {
+        file for same in _numbered(csvs) if len(same) >= others and _have_one_header(root, same) for file in same
+    }
     in_folder: dict[PurePosixPath, list[str]] = defaultdict(list)
-    for file in files:
-        if file.lower().endswith(SUFFIXES):
+    for file in csvs:
+        if file not in numbered:
             in_folder[PurePosixPath(file).parent].append(file)
-    found = [file for csvs in in_folder.values() if not _are_series(root, csvs) for file in csvs]
+    found = [file for own in in_folder.values() if not _are_series(root, own) for file in own]
     found += [file for file in files if file.lower().endswith(".json")]
     tables = [read_source_table(root, file) for file in sorted(found, key=lambda file: (file.count("/"), file))]
     return [table for table in tables if table is not None]
+
+
+def _numbered(csvs: Sequence[str]) -> list[list[str]]:
+    """The CSVs of which ALIKE or more differ in their number alone, as train0.csv, train1.csv and train2.csv.
+
+    >>> _numbered(["a/train0.csv", "a/train1.csv", "a/train12.csv", "a/labels.csv", "b/train1.csv"])
+    [['a/train0.csv', 'a/train1.csv', 'a/train12.csv']]
+    """
+    found: dict[str, list[str]] = defaultdict(list)
+    for file in csvs:
+        folder, _, name = file.rpartition("/")
+        if (bare := re.sub(r"\d+", "#", name)) != name:
+            found[f"{folder}/{bare}"].append(file)
+    return [same for same in found.values() if len(same) >= ALIKE]
 
 
 def _are_series(root: Path, files: Sequence[str]) -> bool:
@@ -98,6 +121,10 @@ def _are_series(root: Path, files: Sequence[str]) -> bool:
     words = {word for file in files for word in words_of(PurePosixPath(file).stem)}
     if len(files) < ALIKE or words & {*SPLIT_WORDS, *SAMPLE_WORDS, "label", "labels"}:
         return False
+    return _have_one_header(root, files)
+
+
+def _have_one_header(root: Path, files: Sequence[str]) -> bool:
     return len({_first_line(root / file) for file in files}) == 1
 
 

@@ -14,12 +14,13 @@ from kagglepipe.competitions.annotations import list_items
 from kagglepipe.competitions.filenames import is_excluded
 from kagglepipe.competitions.infer import Inference, infer
 from kagglepipe.competitions.infer_tasks import METRIC_TASKS
+from kagglepipe.competitions.source_tables import read_source_tables
 from kagglepipe.competitions.table import list_images
 from kagglepipe.errors import UserError
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.predictions.metrics import METRICS
 from tests.competitions import imitations
-from tests.competitions.imitations import LISTED, UNLISTED, Files
+from tests.competitions.imitations import LISTED, UNLISTED, Files, write
 from tests.composing import config_of
 
 REFUSED = {"wheat_boxes"}
@@ -139,6 +140,32 @@ def check_items(name: str, competition: CompetitionOptions, files: Sequence[str]
 def test_other_competitions(name: str, fields: dict[str, Any], tmp_path: Path) -> None:
     found = inferred(UNLISTED[name](), tmp_path).fields
     assert {field: found.get(field) for field in fields} == fields
+
+
+@pytest.mark.parametrize("count", [5, 30])
+@pytest.mark.parametrize("folders", [("train/", "test/"), ("", "")])
+def test_numbered_csvs_of_one_header_are_series_whatever_they_are_called(
+    count: int, folders: tuple[str, str], tmp_path: Path
+) -> None:
+    """train0.csv, train1.csv, …, also beside the tables of labels and ids; among more pictures they are tables."""
+    samples, (train, test) = "time,x\n0,1\n1,2\n2,3\n", folders
+    files = {f"{train}train{n}.csv": samples for n in range(count)} | {f"{test}test{n}.csv": samples for n in range(4)}
+    files["labels.csv"] = "id,label\n" + "".join(f"train{n},{'ab'[n % 2]}\n" for n in range(count))
+    files["sample_submission.csv"] = "id,label\n" + "".join(f"test{n},a\n" for n in range(4))
+    found = inferred(files, tmp_path).fields
+    asked = {
+        "kind": "series",
+        "labels": "labels.csv",
+        "id": "stem",
+        "test": "test" if test else "sample_submission.csv",
+    }
+    assert {name: found.get(name) for name in asked} == asked
+
+
+def test_a_few_numbered_tables_beside_pictures_are_tables(tmp_path: Path) -> None:
+    tables = {f"train{n}.csv": "image,label\n" + "".join(f"{i},{'ab'[i % 2]}\n" for i in range(9)) for n in range(3)}
+    found = read_source_tables(tmp_path, write({**tables, **{f"images/{n}.jpg": "" for n in range(9)}}, tmp_path))
+    assert [table.path for table in found] == ["train0.csv", "train1.csv", "train2.csv"]
 
 
 def test_as_many_ranks_as_the_sample_submission_has_are_scored(tmp_path: Path) -> None:
