@@ -1,5 +1,6 @@
 """Series: numbers over time, read and repaired, resampled to a regular grid, as the inputs of a model."""
 
+import logging
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,10 +18,12 @@ from kagglepipe.sequences.series_file import RawSeries, SeriesError, first_six, 
 from kagglepipe.sequences.series_table import read_series_bytes
 from kagglepipe.sequences.skeleton import LAGS, lag_differences, skeleton_inputs
 
+log = logging.getLogger(__name__)
 Times = NDArray[np.float64]  # (T,)
 Values = NDArray[np.float32]  # (T, F) or (T, J, D)
 
 MAX_SAMPLES = 10**7  # of a grid
+LEFT_OUT = 1.5  # samples to each of the grid, from which on some are left out
 
 
 @dataclass(frozen=True)
@@ -224,11 +227,22 @@ def series_inputs(
     return SeriesInputs(times, inputs, series.repairs)
 
 
+def log_left_out(items: pd.DataFrame, rate: float) -> None:
+    """Log how many samples a grid of `rate` leaves out. items: frames, begins and ends of each series."""
+    own = float((items["frames"] / (items["ends"] - items["begins"])).median())
+    if own >= LEFT_OUT * rate:
+        log.info(
+            "train: sequences.rate=%g reads one of about %.2g samples of a series, and no mean of those between: what "
+            "changes fast is lost, or seen as slow; sequences.rate=%.6g reads all", rate, own / rate, own,
+        )  # fmt: skip
+
+
 def item_inputs(items: pd.DataFrame, paths: Sequence[Path], *, rate: float, **layout: Any) -> dict[str, NDArray[Any]]:
     """Inputs (T, F) of each series by its `video`, as long on the grid as its row says. layout: of `series_inputs`.
 
     Raises UserError for a file that has changed, or has no sample.
     """
+    log_left_out(items, rate)
     found, lengths = {}, item_lengths(items, rate)
     for row, path in zip(items.to_dict("records"), paths, strict=True):
         check_sha256(path, row["sha256"], read_series_bytes)

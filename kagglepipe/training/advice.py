@@ -58,9 +58,10 @@ def log_setup(
     train, test = dataset.train, dataset.test
     sizes = train["fold"].value_counts().sort_index()
     log.info(
-        "train: %d %s of %d classes in folds of %s; %d to classify",
-        len(train), "frames" if options.competition.finds_segments else NOUNS[kind], len(dataset.classes),
-        ", ".join(map(str, sizes)), len(test),
+        "train: %d %s %s in folds of %s; %d to %s",
+        len(train), "frames" if options.competition.finds_segments else NOUNS[kind],
+        targets_text(dataset.task, len(dataset.classes)), ", ".join(map(str, sizes)), len(test),
+        "predict" if dataset.task == "regression" else "classify",
     )  # fmt: skip
     if needed_side and needed_side > options.short_side:
         log.warning(
@@ -80,6 +81,19 @@ def log_setup(
         log.warning("train: %s changes nothing %s", ", ".join(idle), where)
     if is_mirrored(options) and (hint := mirror_hint(dataset.classes)):
         log.warning("train: %s", hint)
+
+
+def targets_text(task: str, count: int) -> str:
+    """What rows are labelled with, in words.
+
+    >>> targets_text("ordinal", 5), targets_text("multilabel", 3), targets_text("regression", 1)
+    ('of 5 ordered classes', 'with 3 tags', 'with a number each')
+    """
+    if task == "regression":
+        return "with a number each" if count == 1 else f"with {count} numbers each"
+    return {"multilabel": f"with {count} tags", "ordinal": f"of {count} ordered classes"}.get(
+        task, f"of {count} classes"
+    )
 
 
 def is_mirrored(options: "LearnerOptions") -> bool:

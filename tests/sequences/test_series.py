@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from kagglepipe.files import file_sha256
 from kagglepipe.sequences import series_file
-from kagglepipe.sequences.series import Series, read_series, resample, series_inputs
+from kagglepipe.sequences.series import Series, item_inputs, read_series, resample, series_inputs
 from kagglepipe.sequences.series_file import SeriesError, array_shape, infer_time_axis
 from kagglepipe.sequences.skeleton import LAGS, SkeletonNormalizer, skeleton_inputs
 
@@ -487,6 +489,19 @@ def test_without_a_skeleton_the_inputs_are_the_channels_on_the_grid(tmp_path: Pa
     assert series_inputs(path, rate=1, channels={"csv": ["a", "b"], "npz": ["x"]}).values.tolist() == [[1, 2]] * 2
     assert series_inputs(path, rate=1, channels={"npz": ["x"]}).values.tolist() == [[2, 1]] * 2
     assert series_inputs(path, rate=1, channels={"csv": ["a"]}).repairs
+
+
+@pytest.mark.parametrize(("rate", "said"), [(10, "one of about 5 samples"), (40, None), (50, None), (100, None)])
+def test_samples_that_a_rate_leaves_out_are_said(
+    rate: float, said: str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    path = npz(tmp_path, values=np.arange(100.0)[:, None], time=np.arange(100) / 50)
+    row = {"video": "a", "path": path.name, "sha256": file_sha256(path), "frames": 100, "begins": 0.0, "ends": 2.0}
+    found = item_inputs(pd.DataFrame([row]), [path], rate=rate)
+    assert len(found["a"]) == 2 * rate
+    assert ("sequences.rate=50 reads all" in caplog.text) == (said is not None)
+    assert (said or "") in caplog.text
 
 
 def test_of_a_skeleton_the_inputs_are_the_body_and_its_changes(tmp_path: Path) -> None:
