@@ -838,6 +838,7 @@ class SubmitOptions(Options, group="submit"):
     wait: float = option(600.0, "Seconds to wait for the score; 0: do not wait.", least=0)
     message: str | None = option(None, "Kaggle's description of the submission; null: the run and its score.")
     again: bool = option(False, "Send the same bytes again.")
+    constant: bool = option(False, "Submit one answer for all rows, although the run's predictions differ.")
 
 
 @dataclass(frozen=True)

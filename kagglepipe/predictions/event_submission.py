@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from kagglepipe.errors import UserError
+from kagglepipe.text import quoted_three
 
 EVENT_COLUMNS = ("video", "time", "event", "score")
 TOLERANCE = 1e-6
@@ -55,4 +56,4 @@ def validate_events(
     }
     for fault, wrong in faults.items():
         if wrong.any():
-            raise UserError(f"the submission {fault}, as in row {int(wrong.to_numpy().argmax())}")
+            raise UserError(f"submission refused: it {fault}: {quoted_three(rows['video'][wrong])}; type stage=submit")

@@ -1,5 +1,6 @@
 """Cells of a submission with several tags, ranked classes or numbers an item."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kagglepipe.predictions.frame import Probs
+from kagglepipe.predictions.frame import SUM_TOLERANCE, Probs
 from kagglepipe.predictions.number_metrics import positive_shares
 from kagglepipe.predictions.top_classes import TopClasses
 from kagglepipe.text import quoted_three
@@ -22,7 +23,7 @@ class Writing:
 
     separator: between tags, or ranked classes. ranks: classes of an answer of form=ranking. needs_tag: whether each row
     has one tag or more, as all rows to train on have. sums: whether rows of probabilities sum to 1. shares: whether
-    numbers are written as shares of their row, which are above 0 and sum to 1.
+    numbers are written as shares of their row, which are above 0 and sum to 1. least: of the numbers.
     """
 
     separator: str = " "
@@ -30,6 +31,7 @@ class Writing:
     needs_tag: bool = False
     sums: bool = True
     shares: bool = False
+    least: float = -math.inf
 
 
 def several_answers(
@@ -66,9 +68,7 @@ def several_fault(
 ) -> str | None:
     """Why cells of a form of SEVERAL are invalid; None if they are valid. cells: (N, columns)."""
     if form == "numbers":
-        numbers = cells.apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
-        infinite = ids[~np.isfinite(numbers).all(axis=1)]
-        return f"has cells that are no finite numbers for id {quoted_three(infinite)}" if len(infinite) else None
+        return _number_fault(ids, cells.apply(pd.to_numeric, errors="coerce").to_numpy(np.float64), writing)
     known, least = set(classes), 1 if form == "ranking" or writing.needs_tag else 0
     for id, cell in zip(ids, cells.iloc[:, 0].astype(str), strict=True):
         names = cell.split(writing.separator) if cell else []
@@ -77,3 +77,14 @@ def several_fault(
         if len(names) < least or len(set(names)) < len(names):
             return f"has {cell!r} for id {quoted_three([id])}: each class once, and {least} or more, are needed"
     return None
+
+
+def _number_fault(ids: pd.Series, numbers: npt.NDArray[np.float64], writing: Writing) -> str | None:
+    """Why numbers (N, columns) are invalid; None if they are valid."""
+    least = 0.0 if writing.shares else writing.least
+    faults = {
+        "has cells that are no finite numbers": ~np.isfinite(numbers).all(axis=1),
+        f"has numbers below {least:g}, for which the metric is not defined,": (numbers < least).any(axis=1),
+        "has shares that do not sum to 1": writing.shares & (np.abs(numbers.sum(axis=1) - 1) > SUM_TOLERANCE),
+    }
+    return next((f"{fault} for id {quoted_three(ids[rows])}" for fault, rows in faults.items() if rows.any()), None)

@@ -11,9 +11,11 @@ from kagglepipe.options import CompetitionOptions
 from kagglepipe.predictions.blend import apply_map, with_probabilities
 from kagglepipe.predictions.decisions import apply_decision, is_decided, plain_decision
 from kagglepipe.predictions.evaluation import EvalRows
-from kagglepipe.predictions.frame import class_columns, probabilities
+from kagglepipe.predictions.frame import class_columns, labels, probabilities
 from kagglepipe.predictions.own_metric import is_out_of_reach
 from kagglepipe.predictions.selection import decided
+from kagglepipe.predictions.tasks import TAGS
+from kagglepipe.runs.run import Run
 
 
 def decide(
@@ -47,6 +49,15 @@ def decide_plainly(
     decision = plain_decision(truth, competition.task, competition.metric)
     answers = with_probabilities(oof, classes, apply_decision(decision, probabilities(oof, classes)))
     return answers, {"map": decision, "is_fitted": False}
+
+
+def readable_answers(run: Run, frame: pd.DataFrame) -> pd.DataFrame:
+    """`with_decision` for readers: where the metric needs none each row has a tag if all rows to train on have one."""
+    if "decision" in run.metrics or run.task is not TAGS or not run.oof_file.exists():
+        return with_decision(run.metrics, frame)
+    classes, oof = class_columns(frame), run.oof()
+    decision = plain_decision(labels(oof, class_columns(oof)), "multilabel", run.metrics["metric"])
+    return with_probabilities(frame, classes, apply_map(decision, probabilities(frame, classes)))
 
 
 def has_decision(competition: CompetitionOptions) -> bool:

@@ -130,9 +130,11 @@ def contract_of(competition: CompetitionOptions, dataset: Dataset) -> dict[str, 
 
 def writing_of(competition: CompetitionOptions, dataset: Dataset) -> Writing:
     """How the answers of a submission are written."""
+    metric = competition.metric
+    least = {} if is_out_of_reach(metric) else {"least": find_metric(metric).needs.least}
     return Writing(
         competition.label_separator, competition.ranks, needs_tag=bool((dataset.train["target"] != "").all()),
-        sums=competition.task != "multilabel", shares=competition.metric == "kl_divergence",
+        sums=competition.task != "multilabel", shares=metric == "kl_divergence", **least,
     )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from kagglepipe.kaggle.account import check_slug, connect
 from kagglepipe.kaggle.upload import check_account, now_utc, upload
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.predictions.event_submission import build_events, event_columns, validate_events
-from kagglepipe.predictions.frame import class_columns, test_frame
+from kagglepipe.predictions.frame import class_columns, own_columns, test_frame
 from kagglepipe.predictions.submission import (
     SEGMENT_COLUMNS,
     build_segments,
@@ -84,6 +84,8 @@ def run(config: Config) -> None:
     check_fits(competition, run)
     inference = Inference(config.device, config.engine, config.backend_dir, config.workers, config.pixels_dir)
     made = (segments if competition.finds_segments else answers)(competition, dataset, run, inference)
+    if not options.constant and (fault := made.constant_fault):
+        raise UserError(fault)
     data = submission_csv(made.submission)
     made.validate(read_written(data, made.submission))
     origin = origin_of(config, dataset, run, data) | made.facts
@@ -140,7 +142,8 @@ def ledger_facts(slug: str | None, root: Path, csv: Path, origin: dict[str, Any]
 class Made:
     """A submission. validate: raises UserError for an invalid frame, as read from its CSV.
 
-    contract: form, columns and classes. lost: unreadable test items. silent: videos without a segment.
+    contract: form, columns and classes. lost: unreadable test items. silent: videos without a segment. varied: whether
+    the predictions that it was made of differ.
     """
 
     submission: pd.DataFrame
@@ -148,6 +151,18 @@ class Made:
     contract: dict[str, Any]
     lost: list[Unreadable]
     silent: list[str]
+    varied: bool = False
+
+    @property
+    def constant_fault(self) -> str | None:
+        """Why one answer for all rows is a fault of the submission; None where it is none."""
+        if not self.varied or (answer := constant_answer(self.submission)) is None:
+            return None
+        return (
+            f"all {len(self.submission)} rows have the same answer, {answer}, and the run's predictions differ: train "
+            "longer or on more, type competition.form=probabilities if the competition takes them, or submit it all "
+            "the same with submit.constant=true"
+        )
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -176,7 +191,8 @@ class Made:
 def answers(competition: CompetitionOptions, dataset: Dataset, run: Run, inference: Inference) -> Made:
     """Submission with one answer for each test item; unreadable ones get the class shares of the training items."""
     contract = contract_of(competition, dataset)
-    test = with_decision(run.metrics, predictions(competition, dataset, run, inference))
+    predicted = predictions(competition, dataset, run, inference)
+    test = with_decision(run.metrics, predicted)
     test = test.assign(id=as_spelt(test["id"], contract["ids"]))
     missing = set(contract["ids"]) - set(test["id"])
     spelt = as_spelt((one.id for one in dataset.unreadable), missing)
@@ -189,7 +205,8 @@ def answers(competition: CompetitionOptions, dataset: Dataset, run: Run, inferen
     if contract["form"] == "probability":
         kept["probability_of"] = dataset.classes[contract["positive"]]
         log_positive("submit", competition, dataset.classes, contract)
-    return Made(submission, partial(validate_submission, **contract), kept, lost, [])
+    varied = len(predicted.drop(columns=own_columns(predicted)).round(6).drop_duplicates()) > 1
+    return Made(submission, partial(validate_submission, **contract), kept, lost, [], varied)
 
 
 def constant_answers(dataset: Dataset, ids: list[str]) -> pd.DataFrame:

@@ -27,7 +27,7 @@ from kagglepipe.images.pixel_table import read_image_bytes
 from kagglepipe.predictions.answer_text import answer_texts
 from kagglepipe.predictions.frame import probabilities
 from kagglepipe.runs.configured import best_run, inference_backend
-from kagglepipe.runs.decision import with_decision
+from kagglepipe.runs.decision import readable_answers
 from kagglepipe.runs.run import Run
 from kagglepipe.text import first_three
 
@@ -113,7 +113,7 @@ def answer_table(
     """(table of path, a column a class and the answer, targets as text) of the files that could be read."""
     good = [row for row, name in enumerate(files) if name not in found.bad]
     table = pd.DataFrame(found.probs[good], columns=found.classes)
-    answers = probabilities(with_decision(run.metrics, table.assign(id="")), found.classes)
+    answers = probabilities(readable_answers(run, table.assign(id="")), found.classes)
     table.insert(0, "path", [files[row] for row in good])
     table["prediction"] = answer_texts(answers, found.classes, run.task, separator)
     return table, pd.Series(answer_texts(answers, found.classes, run.task))

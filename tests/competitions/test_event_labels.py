@@ -57,7 +57,7 @@ def test_frames_between_two_events_are_of_the_nearer() -> None:
 
 def test_options_of_events_fit_the_form() -> None:
     assert CompetitionOptions(kind="video", form="events", background="none").segment_metric == "event_ap"
-    with pytest.raises(UserError, match=r"segment_metric=event_ap is for competition\.form=events"):
+    with pytest.raises(UserError, match=r"event_ap is a metric of competition\.form=events"):
         CompetitionOptions(segment_metric="event_ap")
     with pytest.raises(UserError, match=r"competition\.form=events needs kind=video"):
         CompetitionOptions(form="events", background="none")
@@ -71,7 +71,7 @@ def test_a_submission_has_the_columns_of_its_sample() -> None:
     }  # fmt: skip
     limits = {"begins": {"a": 0.0, "b": 0.0}, "ends": {"a": 5.0, "b": 2.0}}
     submissions.validate_events(built, **limits, classes=["pass", "throw"])
-    with pytest.raises(UserError, match="labels that are no class"):
+    with pytest.raises(UserError, match="labels that are no class: 'a'; type stage=submit"):
         submissions.validate_events(built, **limits, classes=["pass"])
     with pytest.raises(UserError, match="events outside their video"):
         submissions.validate_events(built.assign(time=6.0), **limits, classes=["pass", "throw"])

@@ -265,6 +265,37 @@ def test_an_id_that_csv_cannot_carry_is_refused() -> None:
         submissions.read_written(b"ID,p\na,0.25\n", pd.DataFrame({"ID": ["a"], "p": [0.251]}))
 
 
+@pytest.mark.parametrize(
+    ("writing", "values", "culprit"),
+    [
+        (
+            Writing(least=0.0),
+            [[1.0, 2.0], [-0.1, 3.0]],
+            "numbers below 0, for which the metric is not defined, for id 'b'",
+        ),
+        (Writing(shares=True), [[0.5, 0.5], [0.5, 0.6]], "shares that do not sum to 1 for id 'b'"),
+        (Writing(shares=True), [[1.2, -0.2], [0.5, 0.5]], "numbers below 0, .* for id 'a'"),
+        (Writing(), [[1.0, 2.0], [np.nan, 3.0]], "empty cells for id 'b'"),
+        (Writing(), [[1.0, 2.0], [np.inf, 3.0]], "no finite numbers for id 'b'"),
+        (Writing(), [[-1.0, 2.0], [0.5, 0.6]], None),
+        (Writing(least=0.0), [[0.0, 2.0], [0.5, 0.6]], None),
+        (Writing(shares=True), [[0.99996, 0.00005], [0.0, 1.0]], None),
+    ],
+)
+def test_numbers_are_those_that_the_metric_takes(
+    writing: Writing, values: list[list[float]], culprit: str | None
+) -> None:
+    frame = pd.DataFrame(values, columns=["x", "y"])
+    frame.insert(0, "id", ["a", "b"])
+    asked: dict[str, Any] = {"form": "numbers", "classes": ["x", "y"], "id_column": "id", "target_column": "label",
+                             "ids": ["a", "b"], "writing": writing}  # fmt: skip
+    if culprit is None:
+        submissions.validate_submission(frame, **asked)
+    else:
+        with pytest.raises(UserError, match=culprit):
+            submissions.validate_submission(frame, **asked)
+
+
 def test_one_answer_for_all_is_noticed() -> None:
     same = pd.DataFrame({"ID": [f"{n}" for n in range(10)], "label": "cat"})
     assert submissions.constant_answer(same) == "cat"

@@ -7,10 +7,12 @@ import pandas as pd
 import pytest
 
 from kagglepipe.competitions.dataset import Dataset
+from kagglepipe.files import write_json, write_parquet
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.predictions.frame import oof_frame
-from kagglepipe.runs.decision import decide_plainly
+from kagglepipe.runs.decision import decide_plainly, readable_answers
 from kagglepipe.runs.describe import describe_plain
+from kagglepipe.runs.run import Run
 from kagglepipe.runs.scores import scores_of
 
 CASES = {  # task -> classes, metric, targets, predictions, decided predictions, what the line says
@@ -40,6 +42,18 @@ def test_a_fold_is_scored_by_the_plain_decision_and_says_so(task: str) -> None:
     scores = scores_of(frame, competition, classes, table.set_index("id")["group"], decided=(answers, decision))
     assert describe_plain(scores) == said
     assert scores["log_loss"] == scores_of(frame, competition, classes, table.set_index("id")["group"])["log_loss"]
+
+
+@pytest.mark.parametrize(("targets", "expected"), [(["rust", "scab"], [0.3, 0.5]), (["rust", ""], [0.3, 0.4])])
+def test_readers_get_a_tag_for_each_row_where_all_rows_to_train_on_have_one(
+    targets: list[str], expected: list[float], tmp_path: Path
+) -> None:
+    run, classes = Run(tmp_path), ["rust", "scab"]
+    write_parquet(run.oof_file, oof_frame(["a", "b"], 0, targets, np.eye(2), classes, "multilabel"))
+    write_json(tmp_path / "fold_0/model.json", {"task": "multilabel"})
+    run.save_metrics({"metric": "roc_auc"})
+    frame = pd.DataFrame([[0.3, 0.4]], columns=classes).assign(id="new")
+    np.testing.assert_allclose(readable_answers(run, frame)[classes], [expected])
 
 
 def test_what_is_not_decided_says_nothing() -> None:

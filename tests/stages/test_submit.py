@@ -122,6 +122,27 @@ def test_forms_that_the_classes_do_not_fit_are_refused(at: At, run: Path, tmp_pa
     assert not (tmp_path / "submissions").exists()
 
 
+def test_one_answer_for_predictions_that_differ_is_refused_unless_it_is_asked_for(
+    at: At, toy: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copy(toy / "test/red12.png", toy / "test/more.png")  # ten images, from which on it is no chance
+    run = make_run(at)
+    frame = read_frame(run / "test.parquet")
+    likely = np.tile([0.2, 0.1, 0.7], (len(frame), 1)) + np.linspace(-0.1, 0.1, len(frame))[:, None] * [1, -1, 0]
+    write_parquet(run / "test.parquet", test_frame(frame["id"].tolist(), likely, ["blue", "green", "red"]))
+    with pytest.raises(UserError, match=r"all 10 rows have the same answer, red, .* submit\.constant=true") as error:
+        run_command(at("stage=submit"))
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "submissions").exists()
+    run_command(at("stage=submit", "submit.constant=true"))
+    assert set(submitted(tmp_path)["label"]) == {"red"}
+    write_parquet(
+        run / "test.parquet", test_frame(frame["id"].tolist(), likely[:1].repeat(10, 0), ["blue", "green", "red"])
+    )
+    run_command(at("stage=submit"))  # of a model that answers alike itself it is a warning
+    assert "all 10 rows have the same answer: red" in caplog.text
+
+
 # --- a sample submission -----------------------------------------------------------------------------------------
 
 SAMPLE = ("competition.sample_submission=sample.csv", "competition.form=probabilities")
