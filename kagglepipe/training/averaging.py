@@ -7,17 +7,20 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 
-def averaged_model(model: nn.Module, decay: float | None) -> AveragedModel | None:
+def averaged_model(model: nn.Module, decay: float) -> AveragedModel:
     """Copy of the model that averages its weights: after each update decay · average + (1 - decay) · weights.
 
-    It begins with the weights after the first step. None: no average.
+    It begins with the weights after the first step.
     """
-    return None if decay is None else AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
 
 
 @contextmanager
 def averaged_weights(model: nn.Module, average: AveragedModel | None) -> Iterator[None]:
-    """Exchange the weights of model and average within the block."""
+    """Exchange the weights of model and average within the block; None: there is no average."""
+    if average is None:
+        yield
+        return
     exchange(model, average)
     try:
         yield
@@ -25,8 +28,7 @@ def averaged_weights(model: nn.Module, average: AveragedModel | None) -> Iterato
         exchange(model, average)
 
 
-def exchange(model: nn.Module, average: AveragedModel | None) -> None:
-    """Exchange the weights of model and average, if there is one."""
-    if average is not None:
-        for own, other in zip(model.parameters(), average.module.parameters(), strict=True):
-            own.data, other.data = other.data, own.data
+def exchange(model: nn.Module, average: AveragedModel) -> None:
+    """Exchange the weights of model and average."""
+    for own, other in zip(model.parameters(), average.module.parameters(), strict=True):
+        own.data, other.data = other.data, own.data

@@ -144,7 +144,7 @@ def train_epochs(
             loop.commit_epoch(progress, epoch)
     if progress.best:
         load_stored(model, progress.best)
-    else:
+    elif loop.average is not None:
         exchange(model, loop.average)
     return progress.history
 
@@ -170,7 +170,7 @@ class Loop:
         self.model.to(memory_format=torch.channels_last)
         self.device = next(self.model.parameters()).device
         self.scaler = self.new_scaler()
-        self.average = averaged_model(self.model, self.options.ema)
+        self.average = None if self.options.ema is None else averaged_model(self.model, self.options.ema)
         self.set_rates = make_schedule(self.optimiser, self.options.schedule, warmup=self.options.warmup)
         rank_rows = -(-self.options.batch_size // distributed.world_size())
         self.micro_batch = self.max_micro_batch = self.runtime.micro_batch or rank_rows
