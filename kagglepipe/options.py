@@ -21,14 +21,14 @@ SEGMENT_SCORES = ("f1_10", "f1_25", "f1_50", "edit", *(f"map_{tiou}" for tiou in
 EVENT_SCORE = "event_ap"  # of form=events
 TTA_VIEWS = ("flip", "vertical", "transpose")
 CROPS = ("squash", "center", "border")
-FORMS = ("index", "name", "probability", "probabilities", "ranking", "tags", "numbers", "segments", "events")
+FORMS = ("index", "name", "probability", "probabilities", "pairs", "ranking", "tags", "numbers", "segments", "events")
 ID_FORMS = ("name", "stem", "path", "column")
 TASKS = ("multiclass", "multilabel", "ordinal", "regression", "ranking")
 FORMS_OF_TASK = {  # the likeliest first
     "multiclass": ("index", "name", "probability", "probabilities", "ranking", "segments", "events"),
     "ordinal": ("index", "name", "probabilities"),
     "ranking": ("ranking", "name", "index", "probabilities"),
-    "multilabel": ("tags", "probabilities"),
+    "multilabel": ("tags", "probabilities", "pairs"),
     "regression": ("numbers",),
 }
 DEFAULT_RATE = 8.0  # of `sequences.rate`
@@ -249,7 +249,8 @@ class CompetitionOptions(Options, group="competition"):
     form: str = option(
         "index",
         "Answers of the submission: class index, class name, probability of the second class of two (without classes: "
-        "of the class after which the column is named), probabilities (a column a class), ranking (the likeliest "
+        "of the class after which the column is named), probabilities (a column a class), pairs (a row for each item "
+        "and tag, `ID_12_epidural`, as the labels are then written, too), ranking (the likeliest "
         "classes, `competition.ranks` of them), tags, numbers, or segments `video,start,end,label,score` and events "
         "`video,time,event,score`, for which every frame is classified.",
         choices=FORMS,

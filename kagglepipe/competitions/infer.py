@@ -25,6 +25,7 @@ from kagglepipe.competitions.infer_labels import (
     set_named_labels,
     set_table_labels,
 )
+from kagglepipe.competitions.infer_pairs import with_pairs_by_item
 from kagglepipe.competitions.infer_refusals import unnamed_items
 from kagglepipe.competitions.infer_series import set_times
 from kagglepipe.competitions.infer_sources import (
@@ -83,6 +84,10 @@ def infer(root: Path, files: Sequence[str], given: Mapping[str, Any]) -> Inferen
     set_metadata(found, sources, names, table)
     if timed is None:
         set_answers(found, sources, task)
+    if sources.sample is not None and sources.sample.value_column:
+        found.set("form", "pairs", f"{sources.sample.path} has a row for each item and tag")
+        found.set("target_column", sources.sample.value_column, "its second column")
+        found.set("task", "multilabel", "several rows of an item, a tag each")
     if found.fields["kind"] == "series":
         set_times(found, sources)
     _set_mirror(found, task)
@@ -103,11 +108,14 @@ def _sources(root: Path, files: Sequence[str], given: Mapping[str, Any]) -> Sour
     if media:
         check_unpacked(files)
     items = None if media else find_items(root, files, tables, given)
+    tables = with_pairs_by_item(tables, media)
     samples = [table for table in tables if table.is_sample]
     if "sample_submission" in given:
         name = given["sample_submission"]
         samples = [] if name is None else [find_named(tables, "sample_submission", name)]
     sample = choose_sample(samples, media)
+    if sample is not None and sample.value_column:
+        given = {"task": "multilabel", **given}
     return Sources(root, files, tables, sample, given, kind, media, items)
 
 

@@ -19,7 +19,7 @@ from kagglepipe.competitions.source_tables import SourceTable
 from kagglepipe.errors import UserError
 from kagglepipe.text import first_three
 
-FORM_TASKS = {"ranking": "ranking", "tags": "multilabel", "numbers": "regression"}
+FORM_TASKS = {"ranking": "ranking", "tags": "multilabel", "pairs": "multilabel", "numbers": "regression"}
 METRIC_TASKS = {
     "quadratic_weighted_kappa": "ordinal", "f1_samples": "multilabel", "f2_samples": "multilabel",
     "mean_columnwise_log_loss": "multilabel", "rmse": "regression", "rmsle": "regression", "mae": "regression",

@@ -8,6 +8,7 @@ import pandas as pd
 from kagglepipe.competitions.filenames import read_splits
 from kagglepipe.competitions.labels import check_one_kind, clean_label
 from kagglepipe.competitions.spreadsheet import Cells, column_places, read_cells, select_columns
+from kagglepipe.competitions.tag_pairs import by_item
 from kagglepipe.competitions.targets import join_columns, tag_separator
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded
@@ -31,7 +32,7 @@ def read_items(
     path = root / expanded(file or name)
     if not path.is_file():
         raise UserError(f"there is no {path}{_advice(competition, name)}")
-    cells = read_cells(path)
+    cells = by_item(read_cells(path), path, competition)
     columns = {item: item_column(competition, cells.header, item)}
     times = ("time",) if competition.finds_events else ("start", "end")
     ours = ("label", *GIVEN, *(times if item == "video" else ()))

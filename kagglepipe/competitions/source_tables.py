@@ -32,12 +32,14 @@ class SourceTable:
     """A table of a source.
 
     path: relative to the root. rows: cells as stripped text, "" where empty; the first HEAD rows of a large file.
-    is_whole: whether these are all rows.
+    is_whole: whether these are all rows. value_column: of a table of pairs (see `tag_pairs`), which has a row an item
+    and a column a tag here, its second column.
     """
 
     path: str
     rows: pd.DataFrame
     is_whole: bool = True
+    value_column: str | None = None
 
     @cached_property
     def columns(self) -> list[str]:

@@ -229,6 +229,37 @@ def _cells(text: str, separator: str) -> tuple[list[str], dict[int, list[str]]]:
     return header, rows
 
 
+def split_pair(pair: str) -> tuple[str, str]:
+    """(item, tag) of an id; the item is empty where there is no underscore.
+
+    >>> split_pair("ID_12_epidural"), split_pair("epidural")
+    (('ID_12', 'epidural'), ('', 'epidural'))
+    """
+    item, _, tag = pair.rpartition("_")
+    return item, tag
+
+
+def pivoted(cells: Cells, path: Path) -> Cells:
+    """Cells with a row an item and a column a tag, from a row for each of both (see `tag_pairs`).
+
+    Rows keep the number of their first row in the file. Of repeated rows the last counts. Raises UserError for a table
+    that has no two columns, or an id without underscore.
+    """
+    lines, found = dict[str, int](), dict[str, dict[str, str]]()
+    for line, row in cells.rows.items():
+        item, tag = split_pair(row[0])
+        if len(cells.header) != 2 or not item:
+            raise UserError(
+                f"{path}, row {line}, is {', '.join(row[:3])}: competition.form=pairs needs rows ITEM_TAG,VALUE: type "
+                "competition.form=probabilities where tags have a column each"
+            )
+        lines.setdefault(item, line)
+        found.setdefault(item, {})[tag] = row[1]
+    tags = list(dict.fromkeys(tag for own in found.values() for tag in own))
+    rows = {lines[item]: [item, *(own.get(tag, "") for tag in tags)] for item, own in found.items()}
+    return Cells(cells.separator, [cells.header[0], *tags], rows)
+
+
 def column_places(header: Sequence[str], name: str) -> list[int]:
     """Positions of a column in the header: by its exact name, else in any case."""
     exact = [place for place, column in enumerate(header) if column == name.strip()]

@@ -10,6 +10,7 @@ from kagglepipe.competitions.filenames import FileNames, find_table, in_test_fol
 from kagglepipe.competitions.item_tables import read_columns, tables_of_items
 from kagglepipe.competitions.label_tables import check_ids, item_column
 from kagglepipe.competitions.spreadsheet import column_places, read_cells, select_columns
+from kagglepipe.competitions.tag_pairs import by_item
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded, file_sha256
 from kagglepipe.options import CompetitionOptions
@@ -87,7 +88,7 @@ def _read_list(path: Path, competition: CompetitionOptions) -> pd.DataFrame:
         lines = [line.strip() for line in path.read_text("utf-8-sig", errors="replace").splitlines()]
         table = pd.DataFrame({"item": lines}, index=range(1, len(lines) + 1), dtype=str)
         return table[table["item"] != ""]
-    cells = read_cells(path)
+    cells = by_item(read_cells(path), path, competition)
     column = item_column(competition, cells.header, "item")
     columns = {"item": column if column_places(cells.header, column) else cells.header[0]}
     by_id = {"id": competition.column("id")} if competition.id == "column" else {}

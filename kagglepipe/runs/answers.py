@@ -12,7 +12,7 @@ import pandas as pd
 from kagglepipe.competitions.dataset import Dataset, read_annotations
 from kagglepipe.competitions.event_labels import labelled_spans
 from kagglepipe.competitions.filenames import find_table, make_id, spelt, whole_number
-from kagglepipe.competitions.spreadsheet import read_cells, read_spreadsheet
+from kagglepipe.competitions.spreadsheet import Cells, pivoted, read_cells, read_spreadsheet
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded, sha256
 from kagglepipe.options import ID_FORMS, CompetitionOptions
@@ -57,6 +57,9 @@ def read_answers(competition: CompetitionOptions, dataset: Dataset) -> "pd.Serie
         return None
     path = table_path(dataset, competition.answers)
     header, rows = read_rows(path)
+    if competition.form == "pairs":
+        _, header, numbered = pivoted(Cells(",", header, dict(enumerate(rows, 2))), path)
+        rows = list(numbered.values())
     if len(header) < 2:
         raise UserError(f"{path} has one column, needs an id and a label: {WITHOUT}")
     ids = pd.Series(as_spelt((row[0] for row in rows), items_asked(dataset)), dtype=str)

@@ -14,6 +14,7 @@ import pandas as pd
 
 from kagglepipe.competitions.dataset import REPORT, Dataset
 from kagglepipe.competitions.labels import positive_class
+from kagglepipe.competitions.spreadsheet import Cells, pivoted
 from kagglepipe.errors import UserError
 from kagglepipe.files import read_json
 from kagglepipe.options import CompetitionOptions
@@ -33,6 +34,7 @@ from kagglepipe.runs.answers import as_spelt, fitting_ids, items_asked, read_ans
 from kagglepipe.text import quoted_three
 
 log = logging.getLogger(__name__)
+COLUMN_FORMS = ("probabilities", "pairs")  # a probability for each class or tag
 NOT_COLUMNS = ("ids", "positive", "writing")  # arguments of `build_submission` that name no columns
 SAMPLE_SUBMISSION = re.compile(r"sample[-_ ]?submission.*\.csv(\.zip)?", re.I)
 
@@ -112,12 +114,12 @@ def contract_of(competition: CompetitionOptions, dataset: Dataset) -> dict[str, 
     else:
         ids = sorted([*dataset.test["id"], *(one.id for one in dataset.unreadable)], key=natural)
     target = competition.target_column
-    is_unnamed = competition.form != "probabilities" and target == CompetitionOptions().target_column
+    is_unnamed = competition.form not in COLUMN_FORMS and target == CompetitionOptions().target_column
     if header is not None and len(header) == 2 and is_unnamed:
         target = header[1]  # the one column beside the ids
     hint = positive_class(dataset.classes, target) if competition.form == "probability" else None
     return {
-        "form": competition.form,
+        "form": "probabilities" if competition.form == "pairs" else competition.form,
         "classes": asked_classes(competition, dataset),
         "id_column": header[0] if header else competition.id_column,
         "target_column": target,
@@ -140,7 +142,7 @@ def writing_of(competition: CompetitionOptions, dataset: Dataset) -> Writing:
 
 def asked_classes(competition: CompetitionOptions, dataset: Dataset) -> list[str]:
     """The classes of a submission: those of the dataset, for probabilities all that competition.classes names."""
-    has_more = competition.form == "probabilities" and set(competition.classes) > set(dataset.classes)
+    has_more = competition.form in COLUMN_FORMS and set(competition.classes) > set(dataset.classes)
     return list(competition.classes) if has_more else dataset.classes
 
 
@@ -149,7 +151,21 @@ def sample_of(competition: CompetitionOptions, dataset: Dataset) -> pd.DataFrame
     name = competition.sample_submission
     if name is None or competition.is_part:
         return None
-    return read_sample_submission(table_path(dataset, name), is_unique=not competition.finds_segments)
+    path = table_path(dataset, name)
+    sample = read_sample_submission(path, is_unique=not competition.finds_segments)
+    if competition.form != "pairs":
+        return sample
+    rows = dict(enumerate(sample.to_numpy().tolist(), 2))
+    _, header, items = pivoted(Cells(",", list(sample.columns), rows), path)
+    return pd.DataFrame(list(items.values()), columns=header, dtype=str)
+
+
+def pairs_of(competition: CompetitionOptions, dataset: Dataset) -> dict[str, Any]:
+    """Header and ids of the rows of a submission of form=pairs: `header` and `asked` of `pair_submission`."""
+    if competition.sample_submission is None or competition.is_part:
+        return {"header": [competition.id_column, competition.target_column], "asked": None}
+    sample = read_sample_submission(table_path(dataset, competition.sample_submission))
+    return {"header": list(sample.columns), "asked": sample.iloc[:, 0].tolist()}
 
 
 def check_ids(competition: CompetitionOptions, dataset: Dataset, asked: Iterable[str]) -> None:
@@ -213,7 +229,7 @@ def check_shipped_sample(competition: CompetitionOptions, dataset: Dataset, colu
 
     Nothing to check if `competition.sample_submission` is set.
     """
-    if competition.sample_submission is not None:
+    if competition.sample_submission is not None or competition.form == "pairs":
         return
     shipped = [file for file in dataset.images_root.rglob("*") if SAMPLE_SUBMISSION.fullmatch(file.name)]
     for file in sorted(shipped):

@@ -24,6 +24,7 @@ from kagglepipe.kaggle.upload import check_account, now_utc, upload
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.predictions.event_submission import build_events, event_columns, validate_events
 from kagglepipe.predictions.frame import class_columns, own_columns, test_frame
+from kagglepipe.predictions.pair_submission import build_pairs, validate_pairs
 from kagglepipe.predictions.submission import (
     SEGMENT_COLUMNS,
     build_segments,
@@ -40,7 +41,7 @@ from kagglepipe.runs.answers import as_spelt
 from kagglepipe.runs.configured import read_data, submitted_run
 from kagglepipe.runs.decision import with_decision
 from kagglepipe.runs.event_scores import events_of
-from kagglepipe.runs.expected import check_shipped_sample, contract_of, log_positive, sample_of
+from kagglepipe.runs.expected import check_shipped_sample, contract_of, log_positive, pairs_of, sample_of
 from kagglepipe.runs.identity import identity_hash
 from kagglepipe.runs.predict_test import Inference, at_rate_of_run, check_fits, is_of_present_table, predict_test
 from kagglepipe.runs.provenance import decisive, git_commit, provenance_of, versions
@@ -200,13 +201,16 @@ def answers(competition: CompetitionOptions, dataset: Dataset, run: Run, inferen
     if lost:
         test = pd.concat([test, constant_answers(dataset, [one.id for one in lost])], ignore_index=True)
     test = test.assign(**{name: 0.0 for name in contract["classes"] if name not in dataset.classes})
-    submission = build_submission(test, **contract)
-    kept = {"form": contract["form"], "columns": list(submission.columns), "classes": dataset.classes}
+    submission, validate = build_submission(test, **contract), partial(validate_submission, **contract)
+    if competition.form == "pairs":
+        rows = pairs_of(competition, dataset)
+        submission, validate = build_pairs(submission, **rows), partial(validate_pairs, **rows, wide=contract)
+    kept = {"form": competition.form, "columns": list(submission.columns), "classes": dataset.classes}
     if contract["form"] == "probability":
         kept["probability_of"] = dataset.classes[contract["positive"]]
         log_positive("submit", competition, dataset.classes, contract)
     varied = len(predicted.drop(columns=own_columns(predicted)).round(6).drop_duplicates()) > 1
-    return Made(submission, partial(validate_submission, **contract), kept, lost, [], varied)
+    return Made(submission, validate, kept, lost, [], varied)
 
 
 def constant_answers(dataset: Dataset, ids: list[str]) -> pd.DataFrame:
