@@ -99,6 +99,18 @@ class Run:
         table, _ = answer_table(run, found, files, defaults.competition.label_separator)
         return table.assign(path=names)
 
+    def report(self, file: str | Path | None = None, *, images: int = 300) -> Path:
+        """Write the page about the run, as stage=report, with its model card and suspects.csv beside; its path.
+
+        file: where, .html; None: report.html in the run's folder. images: most pictures in it. Raises UserError for a
+        run without out-of-fold rows.
+        """
+        from kagglepipe.tools.report import write_report
+
+        config = _config_of(self)
+        options = replace(config.report, file=None if file is None else str(file), images=images)
+        return write_report(replace(config, report=options), _stored(self))
+
     def _repr_html_(self) -> str:
         """Show the run in a notebook: its scores, beside its baseline."""
 

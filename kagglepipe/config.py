@@ -38,6 +38,7 @@ from kagglepipe.options import (
     PathsOptions,
     PredictOptions,
     PrepareOptions,
+    ReportOptions,
     RunsOptions,
     SequenceOptions,
     SubmitOptions,
@@ -68,7 +69,7 @@ class Config(Options):
     run: str | None = option(
         None, "Trained run, by name; null: the configured one; predict and detect: the best one.", path=True,
         changes_results=False,
-        stages="train | ensemble | submit | columns | predict | detect | bundle",
+        stages="train | ensemble | submit | columns | predict | detect | report | bundle",
     )  # fmt: skip
     submission: str | None = option(
         None, "CSV made here, or its JSON.", path=True, changes_results=False, stages="reproduce"
@@ -117,6 +118,7 @@ class Config(Options):
         KaggleOptions, "", changes_results=False, stages="download | submit | runs | doctor | bundle"
     )
     runs: RunsOptions = option(RunsOptions, "", changes_results=False, stages="runs")
+    report: ReportOptions = option(ReportOptions, "", changes_results=False, stages="report")
     drill: DrillOptions = option(DrillOptions, "", changes_results=False, stages="drill")
     bundle: BundleOptions = option(BundleOptions, "", changes_results=False, stages="bundle")
     course: CourseOptions = option(CourseOptions, "", changes_results=False, stages="course")

@@ -36,8 +36,8 @@ DEFAULT_SOUND_RATE = 100.0
 JOINTS = ("hip", "neck", "left_hip", "right_hip")
 # stages and tools that find the folder of a competition by its name
 NAMED = (
-    "download | prepare | augment | train | ensemble | submit | columns | predict | detect | runs | drill | bundle | "
-    "describe"
+    "download | prepare | augment | train | ensemble | submit | columns | predict | detect | runs | report | drill | "
+    "bundle | describe"
 )
 COLUMNS = ("item", "id", "label", "labels", "group", "split", "fold", "start", "end", "values", "time", "video", "file")
 LOG_LOSS_CLIP = 1e-15  # Kaggle's
@@ -891,6 +891,20 @@ class RunsOptions(Options, group="runs"):
             )
         if self.file is not None and not self.file.lower().endswith(".csv"):
             raise UserError(f"runs.file={self.file} is to be a CSV: give a name that ends in .csv")
+
+
+@dataclass(frozen=True)
+class ReportOptions(Options, group="report"):
+    """The page about a run, report.html."""
+
+    write: bool = option(True, "Write the page at the end of stage=all.")
+    file: str | None = option(None, "Page to write, .html; null: report.html in the run's folder.", path=True)
+    images: int = option(300, "Most pictures in the page.", least=0, at_most=1000)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.file is not None and not self.file.lower().endswith((".html", ".htm")):
+            raise UserError(f"report.file={self.file} is to be a page: give a name that ends in .html")
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from kagglepipe.tools import TOOL_HELP, plan
 DECIDING_OPTIONS = {"stage", "run", "training", "training.mode", "model", "model.temporal.cell", "competition",
                     "competition.kind", "experiment", "folds.file", "folds.count", "ensemble.method",
                     "device"}  # fmt: skip
-STAGE_OPTIONS = ("augment", "ensemble", "submit", "columns", "predict", "detect", "runs", "drill", "bundle", "describe",
-                 "course", "lesson", "input", "submission", "run")  # fmt: skip
+STAGE_OPTIONS = ("augment", "ensemble", "submit", "columns", "predict", "detect", "runs", "report", "drill", "bundle",
+                 "describe", "course", "lesson", "input", "submission", "run")  # fmt: skip
 NEEDED = {  # option -> the field of the competition without which nothing reads it, and how to type that
     "competition.metadata_key": ("metadata", "competition.metadata=FILE.csv"),
     "competition.hidden_seed": ("hidden", "competition.hidden=0.2"),

@@ -39,7 +39,7 @@ def draw_classes(path: Path, rows: pd.DataFrame, root: Path, competition: Compet
 def _tile(path: Path, caption: str, competition: CompetitionOptions) -> Tile | None:
     """A picture of an item; None, and a warning, if it cannot be read."""
     try:
-        return Tile(_picture(path, competition), caption)
+        return Tile(read_picture(path, competition), caption)
     except (UserError, ValueError, OSError) as error:
         log.warning("describe: %s is left out: %s", path, " ".join(str(error).split()))
         return None
@@ -49,8 +49,11 @@ def _empty() -> Tile:
     return Tile(np.full((SIDE, SIDE, 3), PAPER, np.uint8))
 
 
-def _picture(path: Path, competition: CompetitionOptions) -> Pixels:
-    """An image (H, W, 3), the frame in the middle of a video, or the curves of a series."""
+def read_picture(path: Path, competition: CompetitionOptions, seconds: float | None = None) -> Pixels:
+    """An image (H, W, 3), a frame of a video, or the curves of a series.
+
+    seconds: of the frame; None: in the middle. Raises UserError, ValueError or OSError for a file that is none.
+    """
     if competition.kind == "image":
         data = read_image_bytes(path)
         return decode_picture(data, inspect(data), short_side=SIDE)[0]
@@ -59,8 +62,8 @@ def _picture(path: Path, competition: CompetitionOptions) -> Pixels:
         from kagglepipe.sequences.video_info import inspect as inspect_video
 
         info = inspect_video(path)
-        middle = info.seconds / 2
-        frames = sample_frames(path, rate=25, start=middle, end=middle + 0.1, resize=SIDE, info=info)
+        at = info.seconds / 2 if seconds is None else max(0.0, min(seconds, info.seconds - 0.1))
+        frames = sample_frames(path, rate=25, start=at, end=at + 0.1, resize=SIDE, info=info)
         return next(pixels for _, pixels in frames)
     if competition.kind == "audio":
         from kagglepipe.sequences.sound import read_sound

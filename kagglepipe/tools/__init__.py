@@ -16,6 +16,7 @@ TOOL_HELP = {
     "detect": "find segments in videos: detect input=PATH|rtsp://…|camera",
     "annotations": "start annotations.csv for long videos: annotations input=FOLDER",
     "runs": "list runs and scores; runs.leaderboard=true: the leaderboard",
+    "report": "write a page about a run: what fails, labels, curves",
     "reproduce": "make a submission again, byte by byte: reproduce submission=CSV",
     "drill": "simulate public and private leaderboards on hidden labels",
     "course": "lessons on CNNs and recurrent networks: course lesson=NAME",
@@ -32,11 +33,12 @@ def plan(config: Config) -> list[str]:
         near = difflib.get_close_matches(stage, COMMANDS, 1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise UserError(f"stage={stage} is unknown; {hint}choose one of: {', '.join(COMMANDS)}")
+    last = [stage]
     if stage == "all":
-        stage = "submit"
+        stage, last = "submit", ["submit", "report"]
     before = STAGES_BEFORE.get(stage, ())
     if config.run and stage == "submit":
         before = ("download", "prepare")  # the run is named: nothing is trained for it
     elif config.ensemble.runs and stage in ("ensemble", "submit"):
         before = tuple(name for name in before if name != "train")  # so are the members
-    return [*before, stage]
+    return [*before, *last]

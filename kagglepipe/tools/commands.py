@@ -14,6 +14,7 @@ from kagglepipe.tools import (
     drill,
     plan,
     predict,
+    report,
     reproduce,
     runs,
 )
@@ -25,6 +26,7 @@ TOOLS = {
     "detect": Stage(detect.run),
     "annotations": Stage(annotations.run),
     "runs": Stage(runs.run),
+    "report": Stage(report.run, report.check),
     "reproduce": Stage(reproduce.run, reproduce.check),
     "drill": Stage(drill.run, drill.check),
     "course": Stage(course.run, course.check),

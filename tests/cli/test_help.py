@@ -95,6 +95,7 @@ NOT_LISTED = {  # refused by the stage, or read only to choose among stages
     "train": {"stage"},
     "drill": {"run", "ensemble"},
     "reproduce": {"training"},
+    "report": {"stage"},
 }
 
 

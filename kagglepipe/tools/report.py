@@ -1,0 +1,240 @@
+"""report: one page, report.html, about a finished run: scores, data, doubtful labels, curves, what fails, origin.
+
+Reads the run's folder and, where they are there, table, near-duplicates and pictures. Writes report.html, MODEL_CARD.md
+and suspects.csv into the run's folder, or beside `report.file`. Runs at the end of stage=all, too.
+"""
+
+import logging
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kagglepipe.competitions.dataset import Dataset
+from kagglepipe.competitions.fold_file import near_duplicates
+from kagglepipe.config import Config
+from kagglepipe.errors import UserError
+from kagglepipe.files import absolute, write_bytes
+from kagglepipe.images.cache import PixelCache
+from kagglepipe.kaggle.ledger import read_ledger
+from kagglepipe.options import CompetitionOptions
+from kagglepipe.predictions.frame import class_columns
+from kagglepipe.predictions.label_errors import suspects, with_decisions
+from kagglepipe.predictions.top_classes import FULL_CLASSES
+from kagglepipe.reports import looks
+from kagglepipe.reports.charts import Interval
+from kagglepipe.reports.failures import Predicted, failures
+from kagglepipe.reports.learning import FoldFacts, learning
+from kagglepipe.reports.page import Origin, Overview, model_card, origin, overview, render, write_page
+from kagglepipe.reports.thumbnails import Album, picture_reader, with_keys
+from kagglepipe.runs.configured import finished_run, is_prepared, read_data, store_of
+from kagglepipe.runs.describe import describe_scores, or_nan
+from kagglepipe.runs.provenance import flat, written_options
+from kagglepipe.runs.run import Run
+
+log = logging.getLogger(__name__)
+MOST_FRAMES = 60  # pictures of videos, each of which is opened for it
+CACHED_SIDE = 256  # pixels, of the cache that `prepare` fills
+BASELINES = {"baseline": "size, format, length", "linear": "linear baseline", "constant": "always the same"}
+
+
+def check(config: Config) -> None:
+    """Raises UserError for a command that asks for a page and for none."""
+    if not is_at_end(config) and not config.report.write:
+        raise UserError("report.write=false writes no page: leave it out")
+
+
+def run(config: Config) -> None:
+    """Write the page of the configured run or that of `run=`; at the end of stage=all a failure is a warning."""
+    if not is_at_end(config):
+        write_report(config, find_run(config))
+    elif config.report.write:
+        try:
+            write_report(config, find_run(config))
+        except (UserError, OSError) as error:  # the submission is there
+            log.warning("report: there is no page: %s", error)
+
+
+def is_at_end(config: Config) -> bool:
+    """Whether the page is the end of stage=all, not what was asked for."""
+    return config.stage == "all"
+
+
+def find_run(config: Config) -> Run:
+    """Find the run that `run=` names, else the configured one or, where that is not finished, the latest."""
+    store = store_of(config)
+    if name := config.run:
+        return store.named(name)
+    if (configured := finished_run(config)) is not None:
+        return configured
+    if not (finished := store.finished()):
+        raise UserError(f"nothing is trained yet in {store.folder}: type stage=train first, or give run=PATH")
+    log.info("report: of %s, the latest run", finished[-1].name)
+    return finished[-1]
+
+
+def write_report(config: Config, run: Run) -> Path:
+    """Write the page of a run, its model card and suspected labels. Raises UserError without out-of-fold rows."""
+    options, competition = config.report, config.competition
+    if not run.oof_file.exists() or (oof := run.oof()).empty:
+        raise UserError(f"{run.name} has no out-of-fold rows, which a report is about: train it with folds.only=[]")
+    path = absolute(options.file) if options.file else run.folder / "report.html"
+    metrics: Mapping[str, Any] = run.metrics
+    found = Predicted(oof, class_columns(oof), metrics.get("decision"))
+    dataset, why = data_of(config, run)
+    album = Album(None, 0) if dataset is None else album_of(config, competition, dataset, options.images)
+    last = failures(found, album)
+    doubtful = suspects_of(found, path.with_name("suspects.csv"))
+    labels = looks.suspected(doubtful, album, "suspects.csv")
+    pairs = near_duplicates(config.base_dir) if dataset is not None else None
+    data = looks.data(None if dataset is None else with_keys(dataset.table), pairs, album, found.task.name, why)
+    lines = submitted(config, run, dataset)
+    facts, made = facts_of(competition, run, dataset, lines), origin_of(run)
+    sections = [overview(facts), data, labels, learning(*learned(run)), last, origin(made)]
+    title = f"{run.folder.parent.name}: {run.name}"
+    write_page(path, render(title, sections, album))
+    write_bytes(path.with_name("MODEL_CARD.md"), model_card(title, facts, made).encode())
+    log.info("report: %s", path)
+    return path
+
+
+# --- data and pictures ---------------------------------------------------------------------------------------------
+
+
+def data_of(config: Config, run: Run) -> tuple[Dataset | None, str]:
+    """(the data that a run was trained on, ""), or (None, why they are not at hand)."""
+    if not is_prepared(config):
+        return None, "The data of this run are not prepared here, so neither they nor pictures are shown."
+    dataset = read_data(config)
+    if run.tables and dataset.table_hash not in run.tables:
+        return None, "The data here are not those that this run was trained on, so neither they nor pictures are shown."
+    return dataset, ""
+
+
+def album_of(config: Config, competition: CompetitionOptions, dataset: Dataset, most: int) -> Album:
+    """An empty album over the pictures of the data. most: pictures in it."""
+    if competition.kind != "image":
+        most = min(most, MOST_FRAMES)
+    folder = config.pixels_dir(CACHED_SIDE) if competition.kind == "image" else None
+    cache = None if folder is None else PixelCache.open(folder, CACHED_SIDE, dataset.bits)
+    return Album(picture_reader(dataset.table, dataset.images_root, competition, cache, dataset.bits), most)
+
+
+def suspects_of(found: Predicted, file: Path) -> pd.DataFrame | str:
+    """Write suspects.csv, with decisions of an earlier one; returns its rows, or why there are none."""
+    if found.task.name == "regression":
+        return "Numbers have no suspected labels: see the largest errors below."
+    if len(found.classes) > FULL_CLASSES:
+        return f"Labels of more than {FULL_CLASSES} classes are not compared."
+    ids = found.oof["id"].astype(str).tolist()
+    table = suspects(ids, np.asarray(found.probs), found.truth, found.classes)
+    if file.exists():
+        table = with_decisions(table, pd.read_csv(file, dtype=str, keep_default_na=False))
+    write_bytes(file, table.to_csv(index=False, lineterminator="\n").encode())
+    return table
+
+
+# --- facts of the run ----------------------------------------------------------------------------------------------
+
+
+def facts_of(competition: CompetitionOptions, run: Run, dataset: Dataset | None, lines: list[str]) -> Overview:
+    """What the first section says. lines: what was submitted."""
+    metrics, slug = run.metrics, run.folder.parent.name
+    classes = metrics.get("classes") or class_columns(run.oof())
+    metric = str(metrics["metric"])
+    rows = f"{metrics.get('rows', 0):,} labelled {'frames' if dataset and dataset.per_frame else competition.noun}"
+    task = f"{slug}: {TASK_WORDS[competition.task].format(len(classes))}, {rows}. Run {run.name}."
+    return Overview(
+        task, metric, scores_of(metrics, metric), capitalised(describe_scores(metrics, metric)),
+        lines, next_steps(competition, run, dataset),
+    )  # fmt: skip
+
+
+TASK_WORDS = {
+    "multiclass": "one of {} classes for each item",
+    "ordinal": "one of {} ordered classes for each item",
+    "ranking": "a ranking of {} classes for each item",
+    "multilabel": "tags for each item, of {}",
+    "regression": "{} number(s) for each item",
+}
+
+
+def capitalised(lines: list[str]) -> list[str]:
+    """Sentences of log lines."""
+    return [line[:1].upper() + line[1:] for line in lines]
+
+
+def scores_of(metrics: Any, metric: str) -> list[Interval]:
+    """Scores to draw: out of fold, of baselines, of the test where its answers are known."""
+    parts = {"out of fold": metrics, **{words: metrics[name] for name, words in BASELINES.items() if name in metrics}}
+    if "test" in metrics:
+        parts["test, by known answers"] = metrics["test"]
+    found = []
+    for name, one in parts.items():
+        low, high = one.get("interval") or (None, None)
+        found.append(Interval(name, or_nan(one.get("score")), or_nan(low), or_nan(high)))
+    return [one for one in found if math.isfinite(one.value)]
+
+
+def submitted(config: Config, run: Run, dataset: Dataset | None) -> list[str]:
+    """What was submitted, in sentences."""
+    ledger = config.ledger_file
+    file = ledger.with_name(f"{run.name}.csv")
+    rows = [row for row in read_ledger(ledger) if row["run"] == run.name]
+    if not file.exists() and not rows:
+        nothing = dataset is not None and dataset.nothing_to_classify
+        return ["There is nothing to classify, so nothing is submitted." if nothing else "Nothing was submitted yet."]
+    sent = [
+        f"Sent on {row['time'][:16]}: {row['status']}, public score {row['public_score'] or 'unknown'}, private score "
+        f"{row['private_score'] or 'unknown'}."
+        for row in rows
+    ]
+    return [f"The submission is {file.name} in {file.parent.name}/.", *(sent or ["It was not sent from here."])]
+
+
+def next_steps(competition: CompetitionOptions, run: Run, dataset: Dataset | None) -> list[tuple[str, str]]:
+    """(what to do next, command)."""
+    typed = "python -m kagglepipe"
+    tool = "detect" if competition.finds_segments else "predict"
+    steps = [("Predict your own files:", f"{typed} {tool} run={run.name} input=PATH")]
+    if not run.is_ensemble and competition.has_encoder and run.model.get("training") == "head":
+        steps.append(("Fine-tune the network, which takes longer:", f"{typed} training=finetune"))
+    if dataset is not None and not dataset.nothing_to_classify and competition.slug and not competition.is_sample:
+        steps.append(("Send the submission:", f"{typed} submit run={run.name} submit.upload=true"))
+    return [*steps, ("Compare all runs:", f"{typed} runs")]
+
+
+def learned(run: Run) -> tuple[list[FoldFacts], list[tuple[str, str]]]:
+    """Logs and scores of the folds, and what the run cost."""
+    folds = [FoldFacts(fold.number, log_of(fold.folder / "log.csv"), fold.metrics) for fold in run.finished_folds]
+    metrics = run.metrics
+    machine = metrics.get("machine") or {}
+    cost = {
+        "seconds of the command that finished it": metrics.get("seconds"),
+        "peak memory, GB": metrics.get("peak_memory_gb"),
+        "cut short by a budget of": metrics.get("cut_by_budget"),
+        **machine,
+    }
+    return folds, [(name, str(value)) for name, value in cost.items() if value is not None]
+
+
+def log_of(file: Path) -> pd.DataFrame:
+    """Rows of a log.csv; none without one."""
+    has_rows = file.exists() and bool(file.read_text(encoding="utf-8").strip().strip('"'))
+    return pd.read_csv(file) if has_rows else pd.DataFrame()
+
+
+def origin_of(run: Run) -> Origin:
+    """Where the run comes from: what differs from the defaults, versions, hashes."""
+    metrics, model = run.metrics, run.model
+    versions = {**(model.get("versions") or {}), "git commit": model.get("git_commit")}
+    tables = {
+        "Options that differ from their defaults": flat(written_options(run.config_file) or {}),
+        "Versions": {name: str(value) for name, value in versions.items() if value},
+        "Members": dict(zip(metrics.get("members", []), map(str, metrics.get("weights", [])), strict=False)),
+        "Settings and hashes that decide the result": flat(metrics.get("identity") or {}),
+    }
+    return Origin({caption: list(rows.items()) for caption, rows in tables.items()})

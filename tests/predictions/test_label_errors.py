@@ -1,0 +1,61 @@
+"""Confident learning finds planted label errors."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kagglepipe.predictions.label_errors import suspects, with_decisions
+
+
+def drawn(rows: int, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Separable probabilities (N, C) and their true classes (N,)."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, classes, rows)
+    logits = rng.normal(0, 1, (rows, classes))
+    logits[np.arange(rows), truth] += 5
+    probs = np.exp(logits)
+    return probs / probs.sum(axis=1, keepdims=True), truth
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_swapped_labels_are_among_the_first_suspects(classes: int) -> None:
+    probs, truth = drawn(1000, classes, classes)
+    swapped = np.random.default_rng(1).choice(1000, 50, replace=False)
+    given = truth.copy()
+    given[swapped] = (given[swapped] + 1) % classes
+    names = [f"c{k}" for k in range(classes)]
+    table = suspects([str(k) for k in range(1000)], probs, given, names)
+    first = set(table["id"].head(80))  # 8 %
+    assert len(first & {str(k) for k in swapped}) >= 40
+    found = table[table["id"].isin([str(k) for k in swapped])]
+    right = [names[truth[int(id)]] for id in found["id"]]
+    assert np.mean(np.array(right) == found["suggested"].to_numpy()) > 0.9
+    assert (np.diff(table["p_given"] - table["p_suggested"]) >= -2e-4).all()  # but for rounding
+
+
+def test_thresholds_are_mean_self_confidences_by_hand() -> None:
+    # class a: mean of 0.9, 0.3 = 0.6; b: mean of 0.6, 0.9 = 0.75. The second row has p(b) = 0.7, below 0.75
+    probs = np.array([[0.9, 0.1], [0.3, 0.7], [0.4, 0.6], [0.1, 0.9]])
+    assert suspects(list("wxyz"), probs, np.array([0, 0, 1, 1]), ["a", "b"]).empty
+    # with p(b) = 0.8 in the second row, 0.75 is reached
+    probs[1] = [0.2, 0.8]
+    found = suspects(list("wxyz"), probs, np.array([0, 0, 1, 1]), ["a", "b"])
+    assert found[["id", "given", "suggested"]].to_numpy().tolist() == [["x", "a", "b"]]
+
+
+def test_a_wrong_tag_is_suggested_away() -> None:
+    probs = np.tile([[0.95, 0.05], [0.05, 0.95]], (10, 1))
+    truth = probs > 0.5
+    truth[3] = [True, True]
+    probs[3] = [0.03, 0.95]
+    (row,) = suspects([str(k) for k in range(20)], probs, truth, ["rust", "scab"]).itertuples()
+    assert (row.id, row.given, row.suggested, row.p_given, row.p_suggested) == ("3", "rust|scab", "scab", 0.03, 0.97)
+
+
+def test_decisions_of_an_earlier_table_are_kept() -> None:
+    probs, given = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.9, 0.1]]), np.array([0, 0, 1, 1])
+    table = suspects(list("abcd"), probs, given, ["x", "y"])
+    assert table["id"].tolist() == ["d"]
+    earlier = pd.concat([table.assign(decision="change"), table.assign(id="gone", decision="drop")])
+    kept = with_decisions(table, pd.concat([earlier, table.assign(id="open")]))
+    assert kept[["id", "decision"]].to_numpy().tolist() == [["d", "change"], ["gone", "drop"]]

@@ -1,0 +1,142 @@
+"""Pages of runs on disk, by the command: of this version and of 0.3.0, of images, clips, long videos and series."""
+
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import kagglepipe as kp
+from kagglepipe.config import Config
+from kagglepipe.errors import UserError
+from kagglepipe.runs.run import Run
+from kagglepipe.tools import plan
+from kagglepipe.tools.commands import run_command
+from kagglepipe.tools.report import find_run, write_report
+from tests.composing import config_of
+from tests.conftest import Made, Outcome, make_toy
+from tests.guards.run_folders import KEPT
+from tests.pipelines import pipeline_config
+
+OLD = sorted(path.parent for path in KEPT.glob("outputs/*/*/metrics.json"))
+COLOURS = ("competition=image_folder", "model=tiny", "training=head", "folds.count=2", "training.views=0", "device=cpu")
+
+
+@pytest.fixture
+def toy_config(made: Made, tmp_path: Path) -> Config:
+    """A copy of a root in which stage=all has run on the folder of `make_toy`."""
+
+    def make(folder: Path) -> None:
+        run_command(config_of(*COLOURS, f"competition.source='{make_toy(folder / 'toy')}'", f"paths.root='{folder}'"))
+
+    kept = made("report-toy", make)
+    shutil.copytree(kept / "outputs", tmp_path / "outputs")
+    shutil.copytree(kept / "data", tmp_path / "data")
+    return config_of(
+        *COLOURS, "stage=report", f"competition.source='{kept / 'toy'}'", f"paths.root='{tmp_path}'"
+    )  # fmt: skip
+
+
+def run_of(config: Config) -> Run:
+    return find_run(config)
+
+
+def test_stage_all_ends_with_a_page(toy_config: Config) -> None:
+    run = run_of(toy_config)
+    assert {"report.html", "MODEL_CARD.md", "suspects.csv"} <= {file.name for file in run.folder.iterdir()}
+    page = (run.folder / "report.html").read_text("utf-8")
+    assert page.count("data:image/jpeg") >= 24
+    assert all(f">{name}<" in page for name in ("blue", "green", "red"))
+    assert "The submission is" in page
+
+
+def test_the_path_is_the_last_line(toy_config: Config, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    run = run_of(toy_config)
+    (run.folder / "report.html").unlink()
+    run_command(toy_config)
+    assert caplog.messages[-1] == f"report: {run.folder / 'report.html'}"
+    assert (run.folder / "report.html").exists()
+
+
+def test_what_is_left_out_of_stage_all(toy_config: Config) -> None:
+    assert plan(replace(toy_config, stage="all"))[-2:] == ["submit", "report"]
+    assert plan(replace(toy_config, stage="submit"))[-1] == "submit"
+    run = run_of(toy_config)
+    (run.folder / "report.html").unlink()
+    quiet = replace(toy_config, stage="all", report=replace(toy_config.report, write=False))
+    run_command(quiet)
+    assert not (run.folder / "report.html").exists()
+    with pytest.raises(UserError, match=r"^report.write=false writes no page: leave it out$"):
+        run_command(replace(quiet, stage="report"))
+
+
+def test_a_page_that_cannot_be_written_fails_no_finished_command(
+    toy_config: Config, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_of(toy_config).oof_file.unlink()
+    run_command(replace(toy_config, stage="all"))
+    assert re.search(r"there is no page: .* has no out-of-fold rows", caplog.text)
+    with pytest.raises(UserError, match="has no out-of-fold rows, which a report is about"):
+        run_command(toy_config)
+
+
+def test_pictures_that_moved_are_said_and_the_page_goes_on(toy_config: Config) -> None:
+    shutil.rmtree(toy_config.data_dir / "cache")
+    rows = pd.read_parquet(toy_config.data_dir / "table.parquet")
+    rows.loc[0, "path"] = "blue/gone.png"
+    rows.to_parquet(toy_config.data_dir / "table.parquet")
+    page = write_report(toy_config, run_of(toy_config)).read_text("utf-8")
+    assert "1 pictures are not shown" in page
+    assert "gone.png" in page
+
+
+def test_decisions_about_suspects_stay(toy_config: Config) -> None:
+    run = run_of(toy_config)
+    file = run.folder / "suspects.csv"
+    file.write_text("rank,id,given,suggested,p_given,p_suggested,decision\n1,blue/blue1.png,blue,red,0.1,0.9,keep\n")
+    write_report(toy_config, run)
+    table = pd.read_csv(file, dtype=str, keep_default_na=False).set_index("id")
+    assert table.loc["blue/blue1.png", "decision"] == "keep"
+
+
+def test_the_interface_writes_the_same_page_elsewhere(toy_config: Config, tmp_path: Path) -> None:
+    run = run_of(toy_config)
+    path = kp.load(run.folder).report(tmp_path / "elsewhere" / "page.html", images=5)
+    assert path.read_text("utf-8").count("data:image/jpeg") == 5
+    assert (path.parent / "suspects.csv").exists()
+
+
+def test_a_name_of_no_run_and_of_no_page(toy_config: Config) -> None:
+    with pytest.raises(UserError, match="run=nothing is not a finished run"):
+        run_command(replace(toy_config, run="nothing"))
+    with pytest.raises(UserError, match=r"report.file=page.pdf is to be a page"):
+        config_of("stage=report", "competition=image_folder", "report.file=page.pdf")
+
+
+@pytest.mark.parametrize("folder", OLD, ids=lambda folder: folder.name)
+def test_runs_of_an_older_version_have_a_page(folder: Path, tmp_path: Path, command: Callable[..., Outcome]) -> None:
+    shutil.copytree(KEPT / "outputs", tmp_path / "outputs")
+    kind = "image_folder" if folder.parent.name == "images" else "video_folder"
+    done = command("report", f"competition={kind}", f"competition.slug={folder.parent.name}", f"run={folder.name}")
+    assert done.code == 0, done.err
+    page = tmp_path / "outputs" / folder.parent.name / folder.name / "report.html"
+    assert done.out.splitlines()[-1].endswith(str(page))
+    text = page.read_text("utf-8")
+    assert "The data of this run are not prepared here" in text
+    assert ("Loss of each fold" in text) == ("head-45" not in folder.name and "ensemble" not in folder.name)
+
+
+@pytest.mark.parametrize("name", ["clips", "long", "series"])
+def test_videos_and_series_have_a_page(name: str, pipeline: Callable[[str], Path], request: pytest.FixtureRequest,
+                                       tmp_path: Path) -> None:  # fmt: skip
+    from tests.pipelines import PIPELINES
+
+    root = pipeline(name)
+    config = pipeline_config(name, request.getfixturevalue(PIPELINES[name][0]), root, "stage=report")
+    config = replace(config, report=replace(config.report, file=str(tmp_path / "page.html"), images=6))
+    run_command(config)
+    assert (tmp_path / "page.html").read_text("utf-8").count("data:image/jpeg") == 6
