@@ -59,13 +59,13 @@ def counts_table(rows: pd.DataFrame, task: str) -> Table:
 
 def size_table(rows: pd.DataFrame) -> list[Table]:
     """Quantiles of width and height, and the formats of images; nothing for what has none."""
-    if "width" not in rows:
+    if "width" not in rows or rows["width"].isna().all():
         return []
     at = rows[["width", "height"]].quantile([0, 0.25, 0.5, 0.75, 1]).round().astype(int)
     names = ("least", "lower quarter", "median", "upper quarter", "largest")
     cells = [(name, str(w), str(h)) for name, (w, h) in zip(names, at.to_numpy().tolist(), strict=True)]
     tables = [Table("Sizes in pixels", ("", "width", "height"), cells)]
-    if "format" in rows:
+    if "format" in rows and "mode" in rows:  # of images
         of_train = rows[rows["split"] == "train"].groupby(["format", "mode"]).size()
         of_test = rows[rows["split"] == "test"].groupby(["format", "mode"]).size()
         kinds = sorted({*of_train.index, *of_test.index})
@@ -119,7 +119,7 @@ def end_of_pair(album: Album, id: str, split: str, label: Any, key: str) -> Tile
 
 def outliers(rows: pd.DataFrame, album: Album) -> list[Any]:
     """Pictures that are dark, blurred, or of an odd shape."""
-    if "width" not in rows or "sha256" not in rows:
+    if "mode" not in rows:  # no images
         return []
     odd = rows.iloc[odd_shapes(rows)[:MOST_OUTLIERS]]
     looks = looks_of(rows, album)

@@ -54,8 +54,10 @@ def run(config: Config) -> None:
     elif config.report.write:
         try:
             write_report(config, find_run(config))
-        except (UserError, OSError) as error:  # the submission is there
+        except UserError as error:
             log.warning("report: there is no page: %s", error)
+        except Exception:  # the submission is there, which no fault of a page may hide
+            log.exception("report: there is no page")
 
 
 def is_at_end(config: Config) -> bool:

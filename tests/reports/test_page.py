@@ -219,7 +219,7 @@ def test_dark_blurred_and_odd_pictures_are_found() -> None:
     pictures |= {f"blurred{k}": cv2.GaussianBlur(usual[k], (0, 0), 4) for k in range(10)}
     rows = pd.DataFrame({"id": list(pictures), "split": "train", "target": "a", "width": 128, "height": 128})
     rows.loc[rows["id"] == "u3", "height"] = 20
-    section = looks.data(rows.assign(key=rows["id"], sha256="0"), None, Album(pictures.__getitem__, 99), "multiclass")
+    section = looks.data(rows.assign(key=rows["id"], mode="RGB"), None, Album(pictures.__getitem__, 99), "multiclass")
     shelf = dict(section.blocks[-1].rows)
     assert [tile.name for tile in shelf["odd shape"]] == ["u3"]
     assert {tile.name for tile in shelf["dark"]} == {f"dark{k}" for k in range(10)}
