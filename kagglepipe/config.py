@@ -136,6 +136,11 @@ class Config(Options):
             raise UserError(
                 "augmentation=paste finds objects by their colours, in RGB of 8 bits: type augmentation=strong"
             )
+        if self.training.from_scratch and self.model.weights != "none":
+            raise UserError(
+                f"training.from_scratch=true would not keep model.weights={self.model.weights}: type one of "
+                "model.weights=none and training.from_scratch=false"
+            )
         if self.sequences.rate is None:
             usual = DEFAULT_SOUND_RATE if self.competition.kind == "audio" else DEFAULT_RATE
             object.__setattr__(self, "sequences", replace(self.sequences, rate=usual))

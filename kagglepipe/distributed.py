@@ -149,6 +149,15 @@ def broadcast_object(value: Any) -> Any:
     return values[0]
 
 
+def broadcast_buffers(model: "nn.Module") -> None:
+    """Give the model rank 0's buffers on every rank, such as the running statistics of its batch norms."""
+    if world_size() > 1:
+        from torch import distributed
+
+        for buffer in model.buffers():
+            distributed.broadcast(buffer, 0)
+
+
 def map_and_gather(compute: "Callable[[Sequence[int]], NDArray[Any]]", rows: Sequence[int]) -> "NDArray[Any]":
     """Compute each rank's shard of compute(rows) (N, …) and return all of it on every rank, in the order of `rows`."""
     if world_size() == 1 or len(rows) == 0:
@@ -174,6 +183,6 @@ def wrap_ddp(model: "nn.Module") -> "nn.Module":
 
     from torch.nn.parallel import DistributedDataParallel
 
-    # batch norms keep their statistics, so there are no buffers to broadcast; later torch versions renamed the option
+    # batch norms keep their statistics, or `broadcast_buffers` shares them; later torch versions renamed the option
     renamed = "forward_sync_buffers" in signature(DistributedDataParallel.__init__).parameters
     return DistributedDataParallel(model, **{"forward_sync_buffers" if renamed else "broadcast_buffers": False})

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from kagglepipe.errors import UserError
 
-POLICIES = ("none", "light", "strong", "resolution", "dihedral", "paste")
+POLICIES = ("none", "light", "strong", "resolution", "dihedral", "elastic", "paste")
 POLICY_FILES = (".yaml", ".yml", ".json")  # a policy of the user's own
 SEGMENT_SCORES = ("f1_10", "f1_25", "f1_50", "edit", *(f"map_{tiou}" for tiou in range(10, 80, 10)), "map_activitynet")
 EVENT_SCORE = "event_ap"  # of form=events
@@ -633,6 +633,10 @@ class TrainingOptions(Options, group="training"):
     epochs: int = option(3, "Epochs of fine-tuning.", least=1, read_by="finetune")
     lr: float = option(1e-4, "Peak learning rate of the last layers.", above=0, read_by="finetune")
     batch_size: int = option(16, "Images per step.", least=1, read_by="finetune")
+    from_scratch: bool = option(
+        False, "Train all layers at one rate from random weights (model.weights=none), with statistics of batch norms "
+        "that are learnt and no head fitted before.", read_by="image finetune", added="0.4.0",
+    )  # fmt: skip
     layer_decay: float = option(0.8, "Factor on the learning rate, per layer.", least=0, at_most=1, read_by="finetune")
     frozen_below: float = option(
         0.1, "Layers with a smaller factor stay frozen.", least=0, at_most=1, read_by="finetune"

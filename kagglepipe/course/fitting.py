@@ -37,7 +37,7 @@ def fit(
     seconds: time limit, by which the learning rate then falls; None: no limit. evaluate: see `train_epochs`, which
     restores the weights of the best epoch. options: further ones of `TrainingOptions`, as schedule or label_smoothing.
     """
-    given: dict[str, Any] = {"warmup": 0.05, "schedule": "cosine", "label_smoothing": 0.0, "patience": epochs} | options
+    given: dict[str, Any] = {"warmup": 0.05, "label_smoothing": 0.0, "patience": epochs, "from_scratch": True} | options
     return train_epochs(
         model,
         batches,

@@ -22,6 +22,7 @@ import numpy as np
 from kagglepipe.errors import UserError
 from kagglepipe.images.decode import Pixels
 from kagglepipe.images.depth import RGB, PixelFormat, resized
+from kagglepipe.images.elastic import distorted
 from kagglepipe.images.paste import SHARE, SIDE, Backgrounds, pasted
 from kagglepipe.images.policy_file import is_policy_file, read_policy
 from kagglepipe.images.views import draw_seed, resize
@@ -85,12 +86,30 @@ def dihedral(size: int) -> Steps:
     ]
 
 
+class Elastic(A.ImageOnlyTransform):
+    """`elastic.distorted` as a transform of albumentations."""
+
+    def __init__(self, size: int, p: float = 1.0) -> None:
+        super().__init__(p=p)
+        self.size = size
+
+    def apply(self, img: Pixels, **params: Any) -> Pixels:
+        """Distort an image (H, W, C) -> (size, size, C)."""
+        return distorted(img, self.size, self.random_generator)
+
+
+def elastic(size: int) -> Steps:
+    """Small turns, scales, shears, shifts and bends: for drawn characters, in a tenth of a millisecond at 28 pixels."""
+    return [Elastic(size)]
+
+
 POLICIES: dict[str, Callable[[int], Steps]] = {
     "none": none,
     "light": light,
     "strong": strong,
     "resolution": resolution,
     "dihedral": dihedral,
+    "elastic": elastic,
     "paste": strong,  # after `Transform` has pasted the photo's object on another photo (images.paste)
 }
 

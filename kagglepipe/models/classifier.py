@@ -22,6 +22,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from kagglepipe.errors import UserError
 from kagglepipe.images.depth import RGB, PixelFormat
 from kagglepipe.images.views import Images, Views
+from kagglepipe.models import small_cnn  # noqa: F401  # which timm knows from now on
 from kagglepipe.models.weights import Weights, check_model, load_weights, quiet_hub
 
 FOLDING_TOLERANCE = 1e-3  # of the largest feature: far above rounding, far below the error of a wrong pair

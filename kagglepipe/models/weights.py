@@ -61,6 +61,9 @@ BUNDLED = {  # timm's name -> ImageNet weights, Apache-2.0, of the same network,
 }  # fmt: skip
 
 
+OWN = {"digits_cnn": (28, 1.0)}  # networks of models/small_cnn.py -> (pixels a side, crop_pct)
+
+
 @dataclass(frozen=True)
 class Weights:
     """Weights that were found, not yet loaded.
@@ -106,6 +109,8 @@ def own_input(name: str) -> tuple[int, float]:
     """
     if name in BUNDLED:
         return BUNDLED[name].size, BUNDLED[name].crop_pct
+    if name in OWN:
+        return OWN[name]
     import timm
 
     known = timm.get_pretrained_cfg(name)
@@ -116,11 +121,11 @@ def own_input(name: str) -> tuple[int, float]:
 
 
 def check_model(name: str) -> None:
-    """Raise UserError, with similar names, unless timm has the model.
+    """Raise UserError, with similar names, unless timm has the model, or it is our own.
 
     timm, which takes ten seconds and a gigabyte, is imported only for the similar names.
     """
-    if _is_registered(name.split(".")[0]):
+    if name in OWN or _is_registered(name.split(".")[0]):
         return
     import timm
 

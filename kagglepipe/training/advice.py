@@ -105,7 +105,7 @@ def is_mirrored(options: "LearnerOptions") -> bool:
 
 def is_mirroring(policy: str) -> bool:
     """Whether a policy flips images horizontally unless told otherwise; a file of the user's own says what it does."""
-    return policy != "none" and not is_policy_file(policy)
+    return policy not in ("none", "elastic") and not is_policy_file(policy)
 
 
 def what_to_change(options: "LearnerOptions") -> str:

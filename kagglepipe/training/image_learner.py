@@ -83,6 +83,11 @@ class ImageLearner:
         return self.options.is_finetuned
 
     @property
+    def is_from_scratch(self) -> bool:
+        """Whether all layers are trained from random weights, without a head before."""
+        return self.options.is_finetuned and self.options.training.from_scratch
+
+    @property
     def precision(self) -> Any:
         """Of features and predictions."""
         return self.runtime.backend.precision
@@ -90,7 +95,8 @@ class ImageLearner:
     def prepare_features(self) -> None:
         """Compute the features of the training images and, for fine-tuning, fill the cache of pixels."""
         if distributed.is_rank_zero():
-            _ = self.fitter
+            if not self.is_from_scratch:
+                _ = self.fitter
             if self.options.is_finetuned:
                 _ = self.cache
 
@@ -204,7 +210,9 @@ class ImageLearner:
     # --- fitting -----------------------------------------------------------------------------------------------
 
     def fit_fold(self, fold: int, extra: pd.DataFrame, runtime: FitRuntime) -> FoldResult:
-        """Fit a head and, in fine-tuning, train the whole network from it."""
+        """Fit a head and, in fine-tuning, train the whole network from it, or from scratch."""
+        if self.is_from_scratch:
+            return self.finetune(fold, None, extra, runtime)
         head = distributed.broadcast_object(self.fit_head(fold, extra) if distributed.is_rank_zero() else None)
         if self.options.is_finetuned:
             return self.finetune(fold, head, extra, runtime)
@@ -218,18 +226,20 @@ class ImageLearner:
         views = [view[is_extra] for view in self.test_views]
         return self.fitter.fit(fold, ExtraRows(views, self.targets(extra)))
 
-    def finetune(self, fold: int, head: Head, extra: pd.DataFrame, runtime: FitRuntime) -> FoldResult:
-        """Train the whole network, keeping the epoch that is best on the fold."""
+    def finetune(self, fold: int, head: Head | None, extra: pd.DataFrame, runtime: FitRuntime) -> FoldResult:
+        """Train the whole network, keeping the epoch that is best on the fold. head: to begin with; None: as drawn."""
         model = copy.deepcopy(self.network.model)
-        bias = np.where(head.bias == UNSEEN_BIAS, np.float32(UNSEEN_BUT_TUNED), head.bias)
-        set_head(model, head.weight, bias)
+        if head is not None:
+            bias = np.where(head.bias == UNSEEN_BIAS, np.float32(UNSEEN_BUT_TUNED), head.bias)
+            set_head(model, head.weight, bias)
         rows, own = pd.concat([self.train, extra]), np.arange(len(self.train))
         valid, options, images = own[self.folds == fold], self.options, self.views(rows)
         targets, is_own = self.targets(rows), self.folds != fold
         unit = scale_of(targets[: len(own)][is_own]) if LINKS[self.task].has_unit else None
         if unit is not None:  # else the steps of the optimiser would depend on the numbers' unit
-            unit.from_unit(model.head)
             targets = unit.transform(targets)
+            if head is not None:
+                unit.from_unit(model.head)
         history = fit(
             model, TrainingImages(images, targets), valid=valid, truth=self.dataset.labels(self.train)[valid],
             task=self.task, loss=self.loss(targets[: len(own)][is_own]), unit=unit,

@@ -201,7 +201,7 @@ class Loop:
         """Train one epoch. Raises NonFiniteLoss."""
         ranks = [rank] if (rank := distributed.rank()) else []
         torch.manual_seed(int(np.random.default_rng([self.seed, epoch, *ranks]).integers(2**63)))  # of dropout
-        freeze_statistics(self.model)
+        self.model.train() if self.options.from_scratch else freeze_statistics(self.model)
         total, done = self.options.epochs * len(self.batches), (epoch - 1) * len(self.batches)
         name = f"{self.name} epoch {epoch}/{self.options.epochs}"
         loss_sum, seen, ended_by, lr_shortened = 0.0, 0, "", False
@@ -229,6 +229,8 @@ class Loop:
                 left = f", budget={tqdm.format_interval(self.budget.left)}" if self.budget else ""
                 bar.note = f"loss={loss:.3f}, accuracy={right / max(count, 1):.2f}{left}"
                 bar.update()
+        if self.options.from_scratch:
+            distributed.broadcast_buffers(self.model)
         self.took = time.perf_counter() - start
         lr, rate = self.optimiser.param_groups[-1]["lr"], seen / max(self.took, 1e-9)
         return Epoch(epoch, loss_sum / max(seen, 1), math.nan, math.nan, lr, rate, ended_by, lr_shortened)

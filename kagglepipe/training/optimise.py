@@ -22,14 +22,15 @@ def make_optimiser(model: Classifier | CnnLstm, options: TrainingOptions) -> tor
 
     Head and last layer have rate `lr`. Layers below `frozen_below` of it are frozen: they would hardly move, yet the
     first ones, on large feature maps, take half of the backward pass. Biases, norms and what the network exempts have
-    no weight decay. Howard & Ruder 2018, "Universal language model fine-tuning" (discriminative fine-tuning).
+    no weight decay. Howard & Ruder 2018, "Universal language model fine-tuning" (discriminative fine-tuning). All
+    layers have one rate with `from_scratch`.
     """
     groups = param_groups_layer_decay(
         model.backbone,
         weight_decay=options.weight_decay,
         no_weight_decay_list=exempt_from_decay(model.backbone),
-        layer_decay=options.layer_decay,
-        no_opt_scale=options.frozen_below or None,
+        layer_decay=1.0 if options.from_scratch else options.layer_decay,
+        no_opt_scale=None if options.from_scratch else options.frozen_below or None,
     )
     for group in groups:
         group["lr"] = options.lr * group.pop("lr_scale")

@@ -171,9 +171,9 @@ def test_every_competition_of_ours_sets_what_is_read(name: str, configure: Confi
     values.pop("defaults", None)
     typed = dict.fromkeys(option_paths(values, "" if is_global else "competition."), "")
     assert typed
-    check_unread_options(replace(config, stage="train"), typed, "head")
-    if config.training.mode == "auto" and config.competition.has_encoder:
-        check_unread_options(replace(config, stage="train"), typed, "finetune")
+    depends = config.training.mode == "auto" and config.competition.has_encoder
+    for mode in ("head", "finetune") if depends else (config.training_mode,):
+        check_unread_options(replace(config, stage="train"), typed, mode)
 
 
 def test_the_choice_of_a_yaml_file_is_no_option() -> None:

@@ -211,6 +211,7 @@ def test_two_processes_have_the_gradient_of_one(
 def fit_together(folder: Path, pixels: Path, resume: Path, way: str = "") -> None:
     """A fit, whose weights and history are left in `folder`."""
     model, runtime, recipe = network(), FitRuntime(resume), replace(ODD, batch_size=8) if way == "budget" else ODD
+    recipe = replace(recipe, from_scratch=way == "from scratch")
     if way == "budget":  # the clocks of two machines differ
         runtime = replace(runtime, budget=Budget(4.0, Clock(step=lambda _: 1.0 + distributed.rank())))
     if way == "one part is no number" and distributed.rank() == 1:
@@ -286,6 +287,17 @@ def test_a_gradient_that_is_no_number_in_one_process_undoes_the_epoch_in_both(
     assert all(value.isfinite().all() for value in weights_of(folders).values())
     for folder in folders:
         assert (folder / "log").read_text().count("going on from the weights before it") == 1
+
+
+def test_batch_norms_that_learn_end_with_one_of_them_s_statistics(
+    company: Company, pixels: Path, tmp_path: Path
+) -> None:
+    """Each normalises by its own rows."""
+    folders = company(fit_together, pixels, tmp_path / "kept" / "resume.safetensors", "from scratch")
+    weights, drawn = weights_of(folders), network().state_dict()
+    learnt = [name for name in weights if name.endswith("running_mean")]
+    assert learnt
+    assert not any(torch.equal(weights[name], drawn[name]) for name in learnt)
 
 
 def test_a_budget_ends_both_at_the_same_step(company: Company, pixels: Path, tmp_path: Path) -> None:

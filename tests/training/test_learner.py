@@ -97,6 +97,16 @@ def test_fine_tuning_predicts_through_the_saved_network(images: Dataset, tmp_pat
     assert (learner.cache is not None) == bool(max_bytes)
 
 
+def test_from_scratch_no_head_is_fitted_before(images: Dataset, tmp_path: Path) -> None:
+    training = TrainingOptions(mode="finetune", epochs=6, batch_size=4, lr=1e-2, from_scratch=True)
+    options = LearnerOptions(model=replace(TINY, name="digits_cnn", in_chans=1), training=training)
+    learner = ImageLearner(images, options, Runtime(make_backend("cpu", "torch"), tmp_path, tmp_path, workers=1))
+    learner.prepare_features()
+    oof, _ = fitted(learner, tmp_path)
+    assert (oof.argmax(axis=1) == [0, 1, 0, 1]).all()
+    assert not list(tmp_path.glob("features-*"))
+
+
 @pytest.mark.parametrize("cell", ["mean", "lstm"])
 def test_a_learner_of_series(series: Dataset, tmp_path: Path, cell: str) -> None:
     temporal = TemporalOptions(cell=cell, pooling="mean", hidden=8)

@@ -39,6 +39,14 @@ def test_a_toy_problem_is_learnt(images: TrainingImages) -> None:
     assert loss < 0.3 * before[0]
 
 
+@pytest.mark.parametrize("from_scratch", [False, True])
+def test_batch_norms_learn_their_statistics_from_scratch_only(images: TrainingImages, from_scratch: bool) -> None:
+    model, drawn = network(norms=True), network(norms=True).state_dict()
+    trained(model, images, replace(RECIPE, epochs=1, from_scratch=from_scratch))
+    kept = [torch.equal(value, drawn[name]) for name, value in model.state_dict().items() if "running" in name]
+    assert kept == [not from_scratch] * len(kept) != []
+
+
 def test_validation_rows_teach_nothing(images: TrainingImages) -> None:
     """Their labels may choose the epoch, but each epoch's training is the same without them."""
     honest, misled = (trained(network(), x) for x in (images, relabelled(images, VALID)))

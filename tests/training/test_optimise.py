@@ -98,6 +98,13 @@ def test_slow_layers_are_frozen_on_request_and_cost_no_backward_pass() -> None:
         assert parameter.requires_grad == (name in rates) == (parameter.grad is not None) == learns, name
 
 
+@pytest.mark.parametrize("name", ["digits_cnn", *DEPTH])
+def test_from_scratch_all_layers_learn_at_one_rate(name: str) -> None:
+    model = network(name)
+    rates = settings_of(model, "lr", layer_decay=0.1, frozen_below=0.9, from_scratch=True)
+    assert rates == dict.fromkeys(dict(model.named_parameters()), 0.1)
+
+
 # --- schedules -------------------------------------------------------------------------------------------------
 
 
