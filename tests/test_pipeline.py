@@ -27,6 +27,7 @@ def test_the_sample_goes_from_nothing_to_a_submission(tmp_path: Path, configure:
     folds = [f"fold_{k}/{name}" for k in range(5) for name in (
         "log.csv", "metrics.json", "model.json", "model.safetensors", "oof.parquet", "test.parquet")]  # fmt: skip
     merged = ["backbone.safetensors", "config.yaml", "hardest.png", "metrics.json", "oof.parquet", "test.parquet"]
+    merged += ["MODEL_CARD.md", "report.html", "suspects.csv"]
     assert sorted(files_below(run)) == sorted([*folds, *merged])
     data = {name.split("/")[0] for name in files_below(config.data_dir)}
     assert data == {"cache", "duplicates.csv", "folds.csv", "prepared.json", "raw", "source.json", "table.parquet"}

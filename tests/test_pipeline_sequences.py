@@ -57,6 +57,7 @@ def test_from_files_to_a_submission(name: str, at: At, place: Path) -> None:
     run, video = the_run(config), config.competition.kind == "video"
     per_fold = ["log.csv", "metrics.json", "model.json", "model.safetensors", "oof.parquet", "test.parquet"]
     merged = ["config.yaml", "metrics.json", "oof.parquet", "test.parquet", *["backbone.safetensors"] * video]
+    merged += ["MODEL_CARD.md", "report.html", "suspects.csv"]
     assert sorted(files_below(run)) == sorted([*(f"fold_{k}/{file}" for k in (0, 1) for file in per_fold), *merged])
     data = {path.split("/")[0] for path in files_below(config.data_dir)}
     tables = {"annotations.csv", "folds.csv", "items.parquet", "prepared.json", "source.json", "table.parquet"}

@@ -64,7 +64,13 @@ def write_page(path: Path, html: str) -> None:
     data = html.encode()
     if len(data) > MOST_BYTES:
         raise UserError(f"{path} would have {len(data) / 1e6:.1f} MB, at most 5 are allowed: type report.images=100")
-    write_bytes(path, data)
+    write_if_changed(path, data)
+
+
+def write_if_changed(path: Path, data: bytes) -> None:
+    """Write a file unless it has these bytes, so that a repeated command changes nothing."""
+    if not path.is_file() or path.read_bytes() != data:
+        write_bytes(path, data)
 
 
 def model_card(title: str, facts: Overview, made: Origin) -> str:

@@ -17,7 +17,7 @@ from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.competitions.fold_file import near_duplicates
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
-from kagglepipe.files import absolute, write_bytes
+from kagglepipe.files import absolute
 from kagglepipe.images.cache import PixelCache
 from kagglepipe.kaggle.ledger import read_ledger
 from kagglepipe.options import CompetitionOptions
@@ -28,7 +28,7 @@ from kagglepipe.reports import looks
 from kagglepipe.reports.charts import Interval
 from kagglepipe.reports.failures import Predicted, failures
 from kagglepipe.reports.learning import FoldFacts, learning
-from kagglepipe.reports.page import Origin, Overview, model_card, origin, overview, render, write_page
+from kagglepipe.reports.page import Origin, Overview, model_card, origin, overview, render, write_if_changed, write_page
 from kagglepipe.reports.thumbnails import Album, picture_reader, with_keys
 from kagglepipe.runs.configured import finished_run, is_prepared, read_data, store_of
 from kagglepipe.runs.describe import describe_scores, or_nan
@@ -98,7 +98,7 @@ def write_report(config: Config, run: Run) -> Path:
     sections = [overview(facts), data, labels, learning(*learned(run)), last, origin(made)]
     title = f"{run.folder.parent.name}: {run.name}"
     write_page(path, render(title, sections, album))
-    write_bytes(path.with_name("MODEL_CARD.md"), model_card(title, facts, made).encode())
+    write_if_changed(path.with_name("MODEL_CARD.md"), model_card(title, facts, made).encode())
     log.info("report: %s", path)
     return path
 
@@ -135,7 +135,7 @@ def suspects_of(found: Predicted, file: Path) -> pd.DataFrame | str:
     table = suspects(ids, np.asarray(found.probs), found.truth, found.classes)
     if file.exists():
         table = with_decisions(table, pd.read_csv(file, dtype=str, keep_default_na=False))
-    write_bytes(file, table.to_csv(index=False, lineterminator="\n").encode())
+    write_if_changed(file, table.to_csv(index=False, lineterminator="\n").encode())
     return table
 
 
