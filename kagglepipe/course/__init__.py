@@ -10,6 +10,7 @@ LESSONS = {  # in the order of the course; docs/course/NAME.md has the page of e
     "lstm_cell": "the gates of an LSTM over time, and what is lost without each of them",
     "next_character": "a language model of characters: samples at three temperatures, bits per character",
     "next_word": "a language model of words: perplexity beside n-grams, completion of a beginning",
+    "translation": "encoder and decoder with attention: English to German, greedy and beam search, BLEU",
     "actions": "the case study: frame features, LSTM and segments of actions in video",
 }
 READS: dict[str, tuple[str, ...]] = {  # options of a lesson beside course.quick
@@ -19,6 +20,7 @@ READS: dict[str, tuple[str, ...]] = {  # options of a lesson beside course.quick
     "lstm_cell": (),
     "next_character": ("source", "minutes", "model", "heldout", "text"),
     "next_word": ("source", "minutes", "model", "heldout", "text"),
+    "translation": ("source", "minutes", "model", "translate", "file", "text"),
     "actions": ("source",),
 }
 METRICS = "metrics.json"  # of a lesson, in outputs/course/NAME/

@@ -41,7 +41,7 @@ def fit(
     return train_epochs(
         model,
         batches,
-        torch.optim.AdamW(param_groups(model, lr=lr, weight_decay=weight_decay)),
+        torch.optim.AdamW(param_groups(model, lr=lr, weight_decay=weight_decay), fused=True),
         options=TrainingOptions(
             epochs=epochs, lr=lr, batch_size=batch_size, weight_decay=weight_decay, clip=clip, **given
         ),

@@ -3,7 +3,16 @@
 from collections.abc import Callable
 from typing import Any
 
-from kagglepipe.course import actions, convolution, gradients, lstm_cell, next_character, next_word, recurrence
+from kagglepipe.course import (
+    actions,
+    convolution,
+    gradients,
+    lstm_cell,
+    next_character,
+    next_word,
+    recurrence,
+    translation,
+)
 from kagglepipe.course.lesson import Lesson
 
 RUN: dict[str, Callable[[Lesson], dict[str, Any]]] = {
@@ -13,5 +22,6 @@ RUN: dict[str, Callable[[Lesson], dict[str, Any]]] = {
     "lstm_cell": lstm_cell.run,
     "next_character": next_character.run,
     "next_word": next_word.run,
+    "translation": translation.run,
     "actions": actions.run,
 }

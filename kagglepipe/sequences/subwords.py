@@ -1,5 +1,6 @@
 """Byte pair encoding: frequent words stay whole, rare ones are split into parts that are frequent."""
 
+import heapq
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,7 +38,8 @@ class Subwords:
 
 
 def learn_merges(counts: Mapping[str, int], number: int, least: int = 2) -> list[Pair]:
-    """Merge the most frequent pair of neighbours so many times, or until none is seen `least` times.
+    """Merge the most frequent pair of neighbours, the first in order of several, `number` times; or until none is seen
+    `least` times.
 
     counts: of tokens. Sennrich, Haddow & Birch 2016, "Neural machine translation of rare words with subword units".
     """
@@ -48,21 +50,30 @@ def learn_merges(counts: Mapping[str, int], number: int, least: int = 2) -> list
         for pair in itertools.pairwise(parts):
             seen[pair] += count
             places[pair].add(place)
+    heap = [(-count, pair) for pair, count in seen.items()]
+    heapq.heapify(heap)
     merges: list[Pair] = []
-    while len(merges) < number and seen:
-        best = max(seen, key=lambda pair: (seen[pair], pair))
-        if seen[best] < least:
+    while len(merges) < number and heap:
+        count, best = heapq.heappop(heap)
+        if -count != seen[best]:  # it has changed since, and stands in the heap anew
+            continue
+        if -count < least:
             break
         merges.append(best)
+        changed = set()
         for place in places.pop(best):
-            parts, count = tokens[place]
+            parts, times = tokens[place]
             after = merged(parts, best)
             for pair in itertools.pairwise(parts):
-                seen[pair] -= count
+                seen[pair] -= times
+                changed.add(pair)
             for pair in itertools.pairwise(after):
-                seen[pair] += count
+                seen[pair] += times
                 places[pair].add(place)
-            tokens[place] = after, count
+                changed.add(pair)
+            tokens[place] = after, times
+        for pair in changed - {best}:
+            heapq.heappush(heap, (-seen[pair], pair))
     return merges
 
 

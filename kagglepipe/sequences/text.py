@@ -164,17 +164,25 @@ class StreamBatches:
         return ()
 
 
-def of_equal_length(lengths: Sequence[int], batch_size: int, seed: Sequence[int] | None = None) -> list[list[int]]:
-    """Group rows into batches of one length each, so that none is padded; in random order unless seed is None."""
-    rows = np.arange(len(lengths))
-    if seed is not None:
-        np.random.default_rng(seed).shuffle(rows)
+def of_equal_length(
+    lengths: Sequence[int], batch_size: int, seed: Sequence[int] | None = None, other: Sequence[int] | None = None
+) -> list[list[int]]:
+    """Group rows into batches of one length each, so that none is padded; in random order unless seed is None.
+
+    other: lengths that are similar in a batch, though not equal; None: whatever they are.
+    """
+    rows = list(range(len(lengths)))
+    rng = np.random.default_rng(seed) if seed is not None else None
+    if rng is not None:
+        rng.shuffle(rows)
+    if other is not None:
+        rows.sort(key=other.__getitem__)
     groups: dict[int, list[int]] = {}
-    for row in rows.tolist():
+    for row in rows:
         groups.setdefault(lengths[row], []).append(row)
     batches = [group[i : i + batch_size] for group in groups.values() for i in range(0, len(group), batch_size)]
-    if seed is not None:
-        np.random.default_rng(seed).shuffle(batches)
+    if rng is not None:
+        rng.shuffle(batches)
     return batches
 
 
@@ -207,8 +215,8 @@ class SentenceBatches:
 class PairBatches:
     """Batches of sentences and their translations: source (B, S), target (B, T) and labels (B, T), one step later.
 
-    Sources of a batch have one length S, so that none is padded; targets are padded by END, their labels by
-    IGNORE_INDEX. pairs: (source, target) ids, the target with END at both ends.
+    Sources of a batch have one length S, so that none is padded; targets, of similar length, are padded by END, their
+    labels by IGNORE_INDEX. pairs: (source, target) ids, the target with END at both ends.
     """
 
     pairs: Sequence[tuple[Ids, Ids]]
@@ -216,13 +224,16 @@ class PairBatches:
     seed: int = 0
 
     def __len__(self) -> int:
-        return len(of_equal_length([len(source) for source, _ in self.pairs], self.batch_size))
+        return len(self._rows(None))
 
     def __call__(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield the batches of an epoch, in an order drawn by seed and epoch."""
-        lengths = [len(source) for source, _ in self.pairs]
-        for rows in of_equal_length(lengths, self.batch_size, [self.seed, epoch]):
+        for rows in self._rows([self.seed, epoch]):
             yield self.batch(rows)
+
+    def _rows(self, seed: Sequence[int] | None) -> list[list[int]]:
+        sources, targets = ([len(pair[side]) for pair in self.pairs] for side in (0, 1))
+        return of_equal_length(sources, self.batch_size, seed, targets)
 
     def batch(self, rows: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
         """Make the batch of some rows, whose sources have one length."""

@@ -1,0 +1,124 @@
+"""Translation from English to German: an encoder reads, a decoder with attention writes.
+
+    m = [→LSTM(x); ←LSTM(x)]                            the source, as it is read in both directions
+    q_t = LSTM(E[y_{t-1}])                              the translation, as far as it is written
+    a(t, s) ∝ exp(q_t · W m_s),  c_t = Σ_s a(t, s) m_s  attention to the source, and the context that it gives
+    P(y_t | y_1 … y_{t-1}, x) = softmax(E P LSTM([q_t; c_t]) + b)
+
+In training y_{t-1} is that of the given translation (teacher forcing); in translating it is what was written.
+
+course.source=FOLDER: with train.en, train.de and, if you like, val.en and val.de, a sentence a line.
+course.translate=FILE: sentences to translate into course.file=FILE. course.text=SENTENCE: one to look at.
+"""
+
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kagglepipe.course.bilingual import Language, TextTranslator, bleu, check_sacrebleu, teacher_forced
+from kagglepipe.course.fitting import fit
+from kagglepipe.course.lesson import Lesson
+from kagglepipe.course.pictures import loss_curves, picture
+from kagglepipe.course.sentence_pairs import Pairs, read_source
+from kagglepipe.course.translator import Translator
+from kagglepipe.errors import UserError
+from kagglepipe.files import absolute, write_bytes
+from kagglepipe.sequences.text import GLUE, PairBatches, read_lines
+from kagglepipe.training.device import choose_precision
+
+log = logging.getLogger(__name__)
+NAME = "translation"
+MINUTES = 11.5  # of training, and a tenth more without attention: with all scores it is fifteen
+EPOCHS = 2  # a minute: more than two cores make, so that the time decides
+MERGES = 5000  # of each language
+BATCH, RATE, SMOOTHING, DROPOUT = 64, 3e-3, 0.1, 0.3
+BEAM = 5
+SHOWN = "A young man in a red hat sees a small dog in front of a house."
+
+
+def run(lesson: Lesson) -> dict[str, Any]:
+    """Train on pairs of sentences, or load a model; score it, look at its attention, translate a text."""
+    options = lesson.options
+    check_sacrebleu()
+    texts = read_texts(lesson)
+    pairs, kept = ([], []) if options.model and not options.source else read_source(lesson, BATCH)
+    metrics: dict[str, Any] = {}
+    if options.model:
+        translator = TextTranslator.load(lesson, NAME)
+    else:
+        translator = train(lesson, pairs, kept, attention=True)
+        translator.save(lesson, NAME)
+        metrics = {"pairs": len(pairs), "weights": sum(one.numel() for one in translator.model.parameters())}
+        metrics["valid_bleu_without_attention"] = bleu(train(lesson, pairs, kept, attention=False), kept, 1)
+    if kept:
+        metrics |= {"valid_bleu_greedy": bleu(translator, kept, 1), "valid_bleu": bleu(translator, kept, BEAM)}
+    metrics["text"] = draw_attention(translator, options.text or SHOWN, lesson.folder / "attention.png")
+    for name, value in metrics.items():
+        log.info("%s: %s: %s", NAME, name, value)
+    if texts:
+        write(options.file, translator.translate_all(texts, BEAM))
+    return metrics
+
+
+def read_texts(lesson: Lesson) -> list[str]:
+    """Read what is to be translated. Raises UserError if there is nothing in it."""
+    if lesson.options.text is not None and not lesson.options.text.strip():
+        raise UserError("course.text has nothing in it: type a sentence in English")
+    if lesson.options.translate is None:
+        return []
+    texts = read_lines(absolute(lesson.options.translate))
+    if not any(texts):
+        raise UserError(f"course.translate={lesson.options.translate} has no sentences: give one a line")
+    return texts
+
+
+def train(lesson: Lesson, pairs: Pairs, kept: Pairs, *, attention: bool) -> TextTranslator:
+    """Train a network, of whose epochs the best on the pairs kept back is taken. Without attention: a tenth of it."""
+    torch.manual_seed(lesson.seed)
+    source, target = (Language.of([pair[side] for pair in pairs], lesson.size(MERGES, 100)) for side in (0, 1))
+    size = lesson.size(256, 32)
+    model = Translator(len(source.vocabulary), len(target.vocabulary), embedding=size, hidden=size, dropout=DROPOUT,
+                       attention=attention).to(lesson.device)  # fmt: skip
+    translator = TextTranslator(model, source, target)
+    batch_size = lesson.size(BATCH, 16)
+    batches, unseen = (
+        PairBatches([translator.pair(*pair) for pair in some], batch_size, lesson.seed) for some in (pairs, kept)
+    )
+    minutes = (lesson.options.minutes or MINUTES) * (1 if attention else 0.1)
+
+    def evaluate(rows: int) -> tuple[float, float, float]:
+        nats, accuracy = teacher_forced(model, unseen(1))
+        return nats, accuracy, nats
+
+    history = fit(
+        model, batches, name=NAME if attention else f"{NAME} without attention",
+        epochs=lesson.size(math.ceil(EPOCHS * minutes), 2), lr=RATE, batch_size=batch_size, seed=lesson.seed,
+        seconds=60 * minutes, weight_decay=0.01, evaluate=evaluate, label_smoothing=SMOOTHING,
+        precision=choose_precision(lesson.device, training=True),
+    )  # fmt: skip
+    loss_curves(lesson.folder / f"losses{'' if attention else '_without_attention'}.png", history, "nats")
+    return translator
+
+
+def write(file: str | None, lines: list[str]) -> None:
+    """Write lines to a file, or print them."""
+    if file is None:
+        print(*lines, sep="\n")
+    else:
+        write_bytes(absolute(file), "".join(f"{line}\n" for line in lines).encode())
+
+
+def draw_attention(translator: TextTranslator, text: str, path: Path) -> str:
+    """Draw the attention of each part of a translation to those of the source, and return the translation."""
+    found, weights = translator.translate(text, BEAM)
+    with picture(path, width=6, height=5) as (_, axes):
+        axes[0, 0].imshow(weights.cpu().numpy(), cmap="Greys", vmin=0, vmax=1, aspect="auto")
+        for axis, parts in (("x", translator.source.parts(text)), ("y", translator.target.parts(found))):
+            labels = [*(part.replace(GLUE, "·") for part in parts), "<eos>"]
+            axes[0, 0].set(**{f"{axis}ticks": range(len(labels))})
+            axes[0, 0].tick_params(axis, rotation=90 if axis == "x" else 0)
+            axes[0, 0].set(**{f"{axis}ticklabels": labels})
+    return found

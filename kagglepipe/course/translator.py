@@ -1,0 +1,147 @@
+"""Encoder and decoder with attention, and the search for a translation. Used by the lesson translation.
+
+Shapes: B sentences, S steps of the source, T of the target, H hidden units, V symbols of the target, K hypotheses.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from kagglepipe.models.recurrent import Recurrent, State, step_mask
+from kagglepipe.sequences.text import LockedDropout, TiedEmbedding
+
+
+class Encoded(NamedTuple):
+    """A source as read. memory: (B, S, 2H). mask: (B, S) bool, False for padding. last: (B, 2H), the final state."""
+
+    memory: Tensor
+    mask: Tensor
+    last: Tensor
+
+    def take(self, rows: Tensor) -> "Encoded":
+        """Choose rows."""
+        return Encoded(*(part[rows] for part in self))
+
+
+class Attention(nn.Module):
+    """Attention of decoder states q to encoder states m: `general` of Luong, Pham & Manning 2015.
+
+    a(t, s) = exp(q_t · W m_s) / Σ exp(q_t · W m_s')     weights over the source
+    c_t = Σ_s a(t, s) m_s                                context
+    """
+
+    def __init__(self, queries: int, memory: int) -> None:
+        super().__init__()
+        self.W = nn.Linear(memory, queries, bias=False)
+
+    def forward(self, queries: Tensor, memory: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Contexts (B, T, 2H) and weights (B, T, S) of queries (B, T, H)."""
+        scores = queries @ self.W(memory).transpose(1, 2)
+        weights = scores.masked_fill(~mask[:, None], -torch.inf).softmax(dim=2)
+        return weights.to(memory.dtype) @ memory, weights
+
+
+class Translator(nn.Module):
+    """P(y_t | y_1 … y_{t-1}, x): a bidirectional LSTM reads x, two LSTMs write y.
+
+        m = [→LSTM(x); ←LSTM(x)]
+        q_t = LSTM(E[y_{t-1}])         what is written so far, from the final state of m
+        c_t = attention(q_t, m)
+        h_t = LSTM([q_t; c_t])
+        P(y_t) = softmax(E P h_t + b)
+
+    attention: False: c_t is the final state of m, the same for all t (Sutskever, Vinyals & Le 2014).
+    """
+
+    def __init__(
+        self, sources: int, targets: int, *, embedding: int, hidden: int, layers: int = 1, dropout: float = 0.0,
+        attention: bool = True,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.sizes = {"embedding": embedding, "hidden": hidden, "layers": layers, "dropout": dropout,
+                      "attention": attention}  # fmt: skip
+        self.source = nn.Embedding(sources, embedding)
+        nn.init.normal_(self.source.weight, std=0.1)
+        self.encoder = Recurrent(embedding, hidden, layers=layers, bidirectional=True, dropout=dropout)
+        self.begin = nn.Linear(2 * hidden, 2 * hidden)
+        self.target = TiedEmbedding(targets, embedding, hidden)
+        self.written = Recurrent(embedding, hidden)
+        self.attention = Attention(hidden, 2 * hidden) if attention else None
+        self.writer = Recurrent(3 * hidden, hidden)
+        self.dropout = LockedDropout(dropout)
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        """Logits (B, T, V) of what comes after each of target (B, T), given sources (B, S) without padding."""
+        encoded, state = self.encode(source)
+        return self.step(target, encoded, state)[0]
+
+    def encode(self, source: Tensor, lengths: Tensor | None = None) -> tuple[Encoded, tuple[State, State]]:
+        """Read sources (B, S), and make the decoder's first state. lengths: (B,) without padding; None: all S."""
+        memory, (h, _) = self.encoder(self.dropout(self.source(source)), lengths)
+        last = torch.cat([h[-2], h[-1]], dim=1)  # of the last layer, both directions
+        if lengths is None:
+            lengths = torch.full(source.shape[:1], source.shape[1])
+        first = torch.tanh(self.begin(last))[None].chunk(2, dim=2)
+        states = [(h.contiguous(), torch.zeros_like(h)) for h in first]
+        return Encoded(self.dropout(memory), step_mask(lengths, memory), last), (states[0], states[1])
+
+    def step(
+        self, target: Tensor, encoded: Encoded, state: tuple[State, State]
+    ) -> tuple[Tensor, Tensor, tuple[State, State]]:
+        """Logits (B, T, V), attention (B, T, S) and the state after target (B, T)."""
+        queries, written = self.written(self.dropout(self.target(target)), None, state[0])
+        if self.attention is not None:
+            contexts, weights = self.attention(queries, encoded.memory, encoded.mask)
+        else:
+            contexts = encoded.last[:, None].expand(-1, target.shape[1], -1)
+            weights = encoded.mask[:, None].float().expand(-1, target.shape[1], -1)
+        states, writer = self.writer(self.dropout(torch.cat([queries, contexts], dim=2)), None, state[1])
+        return self.target.logits(self.dropout(states)), weights, (written, writer)
+
+
+class Hypothesis(NamedTuple):
+    """A translation: ids without the end, its score, and the attention (T, S) of each of its steps, the end too."""
+
+    ids: list[int]
+    score: float
+    weights: Tensor
+
+
+@torch.no_grad()
+def search(model: Translator, source: Tensor, *, end: int, beam: int, penalty: float = 1.0) -> Hypothesis:
+    """Search the likeliest translation of a source (S,) with the K = `beam` best beginnings at each step; 1: greedy.
+
+    Hypotheses of different length are compared by log P(y | x) / T^penalty, T with the end; else short ones, products
+    of fewer factors, would win (Wu et al. 2016, section 7). They have at most 2 S + 10 symbols, and never UNKNOWN.
+    """
+    model.eval()
+    encoded, state = model.encode(source[None])
+    ids, logs = torch.full((1, 1), end, device=source.device), torch.zeros(1, device=source.device)
+    attended = encoded.memory.new_zeros(1, 0, len(source))
+    done: list[Hypothesis] = []
+    longest = 2 * len(source) + 10
+    for length in range(1, longest + 1):
+        logits, weights, state = model.step(ids[:, -1:], encoded.take(ids.new_zeros(len(ids))), state)
+        steps = logits[:, -1].log_softmax(dim=1).index_fill(1, ids.new_zeros(1), -torch.inf)
+        sums = (logs[:, None] + steps).flatten()
+        logs, best = sums.topk(min(beam, len(sums)))
+        rows, symbols = best // steps.shape[1], best % steps.shape[1]
+        ids = torch.cat([ids[rows], symbols[:, None]], dim=1)
+        attended = torch.cat([attended[rows], weights[rows]], dim=1)
+        has_ended = (symbols == end) | (length == longest)
+        for row in has_ended.nonzero()[:, 0].tolist():
+            written = [number for number in ids[row].tolist() if number != end]
+            done.append(Hypothesis(written, float(logs[row]) / length**penalty, attended[row]))
+        beam -= int(has_ended.sum())  # each that has ended leaves the beam
+        if beam == 0 or length == longest:
+            break
+        rows, ids, logs, attended = rows[~has_ended], ids[~has_ended], logs[~has_ended], attended[~has_ended]
+        state = _rows(state[0], rows), _rows(state[1], rows)
+    return max(done, key=lambda one: one.score)
+
+
+def _rows(state: State, rows: Tensor) -> State:
+    """Choose the state of some rows."""
+    h, c = state
+    return h[:, rows], c[:, rows]
