@@ -295,10 +295,10 @@ class ImageLearner:
 
 
 def set_head(model: Classifier, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
-    """Put weight (C, F) and bias (C,) into the network's head, on its device."""
+    """Copy weight (C, F) and bias (C,) into the network's head, on its device."""
     device = model.head.weight.device
-    model.head.weight.data = torch.from_numpy(weight).to(device)
-    model.head.bias.data = torch.from_numpy(bias).to(device)
+    model.head.weight.data = torch.tensor(weight, device=device)
+    model.head.bias.data = torch.tensor(bias, device=device)
 
 
 # --- fine-tuning ---------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from kagglepipe.competitions.dataset import Dataset
@@ -20,9 +21,10 @@ from kagglepipe.predictions.tag_metrics import fbeta_samples
 from kagglepipe.training import image_learner
 from kagglepipe.training.backends import make_backend
 from kagglepipe.training.cosine_head import CosineFitter
-from kagglepipe.training.image_learner import ImageLearner
+from kagglepipe.training.image_learner import ImageLearner, set_head
 from kagglepipe.training.learner import LearnerOptions, Runtime
 from kagglepipe.training.loop import FitRuntime
+from tests.fitting import network
 
 COUNT, TEST = 24, 4
 BRIGHT = np.random.default_rng(0).random((COUNT + TEST, 3)) > 0.5  # (blue, green, red) of each image
@@ -147,3 +149,14 @@ def test_regularisation_of_a_head_without_any_is_said_to_change_nothing(
         options = replace(own.options, competition=CompetitionOptions(task="ranking"))
         assert isinstance(ImageLearner(few, options, own.runtime).fitter, CosineFitter)
         assert ("training.regularisation changes nothing" in caplog.text) == said
+
+
+def test_fine_tuning_leaves_the_fitted_head_as_it_is() -> None:
+    model = network()
+    weight, bias = np.ones((3, model.head.in_features), np.float32), np.zeros(3, np.float32)
+    set_head(model, weight, bias)
+    with torch.no_grad():
+        model.head.weight.add_(1.0)
+        model.head.bias.add_(1.0)
+    assert (weight == 1).all()
+    assert (bias == 0).all()
