@@ -11,11 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kagglepipe.competitions.filenames import is_excluded, without_dicom_copies
+from kagglepipe.competitions.filenames import is_excluded, stem_of, without_dicom_copies
 from kagglepipe.competitions.folder_names import are_parts
 from kagglepipe.competitions.infer_answers import set_answers
 from kagglepipe.competitions.infer_copies import find_copies
-from kagglepipe.competitions.infer_groups import set_metadata
+from kagglepipe.competitions.infer_groups import is_group, set_metadata
 from kagglepipe.competitions.infer_labels import (
     GUESSED,
     Labels,
@@ -36,7 +36,7 @@ from kagglepipe.competitions.infer_sources import (
     find_named,
     without_illustrations,
 )
-from kagglepipe.competitions.infer_tasks import Task, check_answers, find_named_task
+from kagglepipe.competitions.infer_tasks import Task, check_answers, column_words, find_named_task
 from kagglepipe.competitions.infer_tests import choose_sample, set_tests
 from kagglepipe.competitions.infer_times import find_timed, set_timed
 from kagglepipe.competitions.item_tables import read_columns
@@ -99,10 +99,11 @@ def infer(root: Path, files: Sequence[str], given: Mapping[str, Any]) -> Inferen
 
 def _sources(root: Path, files: Sequence[str], given: Mapping[str, Any]) -> Sources:
     """What lies there. Raises UserError for a table that is given and not there, and where there are no items."""
-    tables = read_source_tables(root, files)
+    exclude = given.get("exclude") or ()
+    tables = read_source_tables(root, [file for file in files if not is_excluded(file, exclude)])
     outside = [given[option] for option in ("labels", "metadata") if given.get(option)]
     tables += [table for name in outside if Path(name).is_absolute() and (table := read_source_table(root, name))]
-    kept = without_dicom_copies([file for file in files if not is_excluded(file, given.get("exclude") or ())])
+    kept = without_dicom_copies([file for file in files if not is_excluded(file, exclude)])
     kind, media = find_kind(kept, tables, given)
     media = without_illustrations(media, tables) if kind == "image" else media
     if media:
@@ -143,7 +144,21 @@ def _labels(sources: Sources) -> Labels | None:
         folders = folder_labels(sources)
     except UserError:
         return labels
-    return labels if are_parts(sorted(set(folders))) else None
+    return None if are_classes(folders, labels) else labels
+
+
+def are_classes(folders: "pd.Series[str]", labels: Labels) -> bool:
+    """Whether folders may be classes, given a guessed column of labels: not parts, shards or patients.
+
+    folders: file -> folder. Shards are called as the files in them begin, as 0/1/2/012abc.jpg; patients are in a column
+    of ids beside the labels.
+    """
+    names = set(folders)
+    is_sharded = all(stem_of(str(file)).casefold().startswith(name.casefold()) for file, name in folders.items())
+    others = [name for name in labels.table.columns if name not in (labels.item, *labels.columns)]
+    ids = [name for name in others if is_group(name) or "id" in column_words(name)]
+    are_ids = any(names <= set(labels.table.rows[name]) for name in ids)
+    return not (is_sharded or are_ids or are_parts(sorted(names)))
 
 
 def _named_labels(found: Inference, sources: Sources) -> "pd.Series[str]":

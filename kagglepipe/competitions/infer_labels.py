@@ -286,13 +286,13 @@ def set_named_labels(found: Inference, sources: Sources) -> "pd.Series[str]":
 
 
 def folder_labels(sources: Sources) -> "pd.Series[str]":
-    """The label of each training file by its folder. Raises UserError for fewer than two class folders."""
+    """The label of each training file, its index, by its folder. Raises UserError for fewer than two class folders."""
     given = {name: sources.given[name] for name in ("test", "layout") if sources.given.get(name)}
     kind = sources.kind if sources.kind in ("image", "video") else "series"
     items = [file for file in sources.media if kind != "image" or not is_document(file)]
     layout = guess_layout(sources.files, items, CompetitionOptions(kind=kind, **given), sources.root)
     index = FolderIndex(layout, items)
-    return pd.Series([name for file in items if (name := index.find(file)[1]) is not None], dtype=str)
+    return pd.Series({file: name for file in items if (name := index.find(file)[1]) is not None}, dtype=str)
 
 
 def name_pattern(files: Sequence[str]) -> str | None:

@@ -153,8 +153,8 @@ def check_answers(sources: Sources, tags: Sequence[str] = ()) -> None:
             continue
         if not (are_numbered and all(map(WHOLE.fullmatch, several[0])) and len(set(several[0])) == len(several[0])):
             raise UserError(
-                f"column {target} of {sources.sample.path} has {' '.join(several[0])!r}, boxes or runs of pixels: "
-                "detection and segmentation are not supported; competition.sample_submission=null trains without it"
+                f"column {target} of {sources.sample.path} has {' '.join(several[0])!r}, boxes, runs of pixels or "
+                "confidences, which are not supported: competition.sample_submission=null trains without it"
             )
 
 

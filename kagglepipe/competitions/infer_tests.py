@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
@@ -57,6 +58,8 @@ def _find_tests(sources: Sources, names: Names, labels: SourceTable | None) -> t
     media, ids, sample = sources.media, sources.ids, sources.sample
     if (given := sources.given.get("test")) is not None:
         inside = [file for file in media if in_test_folder(file, given)]
+        if not inside:
+            _check_list(sources, given)
         return given, "as given", inside or list(media)
     counts = Counter(
         folder for file in media for folder in folders_of(file) if split_of(folder.split("/")[-1]) == "test"
@@ -75,6 +78,16 @@ def _find_tests(sources: Sources, names: Names, labels: SourceTable | None) -> t
         return (unlabelled[0], f"{len(inside)} files", inside) if unlabelled else (None, "", list(media))
     cells = lists[0].rows[str(names.column(lists[0]))].unique()
     return lists[0].path, "lists the items to classify", [file for cell in cells for file in names.all(cell)]
+
+
+def _check_list(sources: Sources, name: str) -> None:
+    """Raises UserError unless `competition.test` names a file, as it is no folder with items."""
+    if not Path(name).is_absolute() and not any(f"/{file}".endswith(f"/{name}") for file in sources.files):
+        folders = sorted({folder for file in sources.media for folder in folders_of(file)})
+        raise UserError(
+            f"competition.test={name}: no folder with items or list of that name is in the source; its folders are "
+            f"{first_three(folders) or 'none'}"
+        )
 
 
 def _outer_folders(media: Sequence[str]) -> list[str]:

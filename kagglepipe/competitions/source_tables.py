@@ -16,7 +16,8 @@ from kagglepipe.competitions.filenames import SUFFIXES as MEDIA_SUFFIXES
 from kagglepipe.competitions.spreadsheet import GZIP, read_cells, separator_of
 from kagglepipe.errors import UserError
 
-MAX_BYTES = 64_000_000  # of a table that is read whole
+MAX_BYTES = 64_000_000  # of a CSV that is read whole
+MAX_JSON = 512_000_000  # bytes; a JSON is read whole or not at all
 HEAD = 2000  # rows that are read of a larger one
 WIDE = 200  # columns, of tables of pixels, that are not read whole
 MANY = 20  # CSVs in one folder that are items, not tables
@@ -24,7 +25,12 @@ ALIKE = 3  # CSVs in one folder that are items if they have the same header
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".csv.zip", ".tsv.gz")
 MEDIA = tuple(suffix for kind in ("image", "video", "audio") for suffix in MEDIA_SUFFIXES[kind])
 SAMPLE_WORDS = {"submission", "submissions", "submit", "benchmark"}
-UNNAMED = ("", "unnamed: 0", "unnamed: 0.1", "index", "row_id")  # columns that number the rows
+UNNAMED = ("", "unnamed: 0", "unnamed: 0.1")  # columns that number the rows, as pandas writes them
+NUMBERING = ("index", "row_id")  # and those that do if their cells are 0, 1, 2, … or 1, 2, 3, …
+
+
+class LargeJsonError(UserError):
+    """A JSON that is too large to be read, and may hold the labels."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +49,16 @@ class SourceTable:
 
     @cached_property
     def columns(self) -> list[str]:
-        """Names of the columns that have one, each once."""
+        """Names of the columns that have one, each once, without those that number the rows.
+
+        The first column of a sample submission is that of the ids, whatever it is called.
+        """
         names = [str(name) for name in self.rows.columns]
-        return [name for name in names if names.count(name) == 1 and name.casefold() not in UNNAMED]
+        own = [name for name in names if names.count(name) == 1 and name.casefold() not in UNNAMED]
+        ids = own[:1] if self._is_called_sample else []
+        return [
+            name for name in own if name in ids or name.casefold() not in NUMBERING or not _are_counted(self.rows[name])
+        ]
 
     @property
     def name(self) -> str:
@@ -66,13 +79,16 @@ class SourceTable:
         ...  for name in ("sampleSubmission.csv", "submission_format.csv", "sample.csv", "train.csv")]
         [True, True, True, False]
         """
+        return self._is_called_sample and len(self.columns) > 1
+
+    @property
+    def _is_called_sample(self) -> bool:
         words = set(words_of(PurePosixPath(self.path).name.split(".")[0]))
-        is_called = bool(words & SAMPLE_WORDS) or "submission" in self.name or self.name in ("sample", "sample_sub")
-        return is_called and len(self.columns) > 1
+        return bool(words & SAMPLE_WORDS) or "submission" in self.name or self.name in ("sample", "sample_sub")
 
     def find(self, *names: str) -> str | None:
-        """The first of these columns that is there, in any case."""
-        spelt = {column.casefold(): column for column in self.columns}
+        """The first of these columns that is there, in any case; also one that numbers the rows."""
+        spelt = {str(column).casefold(): str(column) for column in [*self.rows.columns, *self.columns]}
         return next((spelt[name.casefold()] for name in names if name.casefold() in spelt), None)
 
     def cells(self, column: str) -> "pd.Series[str]":
@@ -147,13 +163,28 @@ def read_source_table(root: Path, file: str) -> SourceTable | None:
     try:
         is_json = file.lower().endswith(".json")
         is_small = path.stat().st_size <= MAX_BYTES
-        if is_json and not is_small:
-            return None
+        if is_json and (size := path.stat().st_size / 1e6) > MAX_JSON / 1e6:
+            raise LargeJsonError(
+                f"{file} has {size:.0f} MB, and JSONs are read up to {MAX_JSON / 1e6:.0f}: write its labels as a CSV, "
+                f"or leave it out by 'competition.exclude=[{file}]'"
+            )
         is_whole = is_json or (is_small and _first_line(path).count(separator_of(_head(path)).encode()) < WIDE)
         rows = _read_whole(path) if is_whole else _read_head(path)
+    except LargeJsonError:
+        raise
     except (OSError, ValueError, UserError):  # whoever reads its rows says what is wrong with the file
         return None
     return None if rows.empty or not len(rows.columns) else SourceTable(file, rows, is_whole)
+
+
+def _are_counted(cells: "pd.Series[str]") -> bool:
+    """Whether cells are 0, 1, 2, … or 1, 2, 3, ….
+
+    >>> _are_counted(pd.Series(["1", "2", "3"])), _are_counted(pd.Series(["7", "2", "3"]))
+    (True, False)
+    """
+    found = cells.tolist()
+    return found in ([str(number + first) for number in range(len(found))] for first in (0, 1))
 
 
 def _head(path: Path) -> str:

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from kagglepipe.competitions import source_tables
 from kagglepipe.competitions.annotations import list_items
 from kagglepipe.competitions.filenames import is_excluded
 from kagglepipe.competitions.infer import Inference, infer
@@ -369,3 +370,45 @@ def test_half_a_source_is_inferred_or_refused_in_one_line(text: str | None, tmp_
             except UserError as error:
                 said = str(error)
             assert "\n" not in said
+
+
+def test_folders_of_patients_and_shards_are_no_classes_beside_a_table_of_labels(tmp_path: Path) -> None:
+    patients = {
+        **imitations.media(f"train_images/{number // 2}/{number:03}.png" for number in range(20)),
+        "train.csv": imitations.csv("patient_id,image_id,age,cancer", [
+            (number // 2, f"{number:03}", 50 + number, int(number % 3 == 0)) for number in range(20)]),
+    }  # fmt: skip
+    assert inferred(patients, tmp_path / "patients").fields["columns"]["label"] == "cancer"
+    names = [f"{number * 7919 % 4096:03x}{number:05}" for number in range(40)]
+    shards = {
+        **imitations.media(f"train/{name[0]}/{name[1]}/{name}.jpg" for name in names),
+        "train.csv": imitations.csv("id,landmark_id", [(name, 17 * (row % 4)) for row, name in enumerate(names)]),
+    }
+    assert inferred(shards, tmp_path / "shards").fields["columns"]["label"] == "landmark_id"
+
+
+def test_row_id_is_an_id_unless_it_counts_the_rows(tmp_path: Path) -> None:
+    names = [f"a{number:03}" for number in range(20)]
+    files = {
+        **imitations.media([f"train/{name}.jpg" for name in names] + ["test/b1.jpg", "test/b2.jpg"]),
+        "labels.csv": imitations.csv("row_id,kind", [(name, "xy"[row % 2]) for row, name in enumerate(names)]),
+        "sample_submission.csv": imitations.csv("row_id,kind", [("b1", "x"), ("b2", "x")]),
+    }
+    found = inferred(files, tmp_path / "named").fields
+    assert (found["columns"]["item"], found["id_column"]) == ("row_id", "row_id")
+    rows = [(row, name, "xy"[row % 2]) for row, name in enumerate(names)]
+    counted = files | {"labels.csv": imitations.csv("index,image,kind", rows)}
+    assert inferred(counted, tmp_path / "counted").fields["columns"] == {"item": "image", "label": "kind"}
+
+
+def test_a_test_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"competition.test=nope: no folder .* its folders are"):
+        inferred(imitations.plant_seedlings(), tmp_path, test="nope")
+
+
+def test_a_json_too_large_to_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = imitations.plant_seedlings() | {"train.json": "{}" * 100}
+    monkeypatch.setattr(source_tables, "MAX_JSON", 100)
+    with pytest.raises(UserError, match=r"train.json has 0 MB.*competition.exclude=\[train.json\]"):
+        inferred(files, tmp_path)
+    assert inferred(files, tmp_path, exclude=["train.json"]).fields["kind"] == "image"
