@@ -23,6 +23,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import absolute
 from kagglepipe.samples.sentences import draw_sentences
 from kagglepipe.sequences.text import StreamBatches, Vocabulary, find_text, read_text
+from kagglepipe.training.device import choose_precision
 
 log = logging.getLogger(__name__)
 NAME = "next_character"
@@ -30,7 +31,8 @@ MINUTES = 2.8  # of training: with scores and samples it is three
 EPOCHS = 6  # a minute: more than two cores make, so that the time decides
 KEPT = 0.05  # share of the text, its end, that epochs are compared on
 KEPT_STREAMS = 8  # read side by side in it
-STREAMS, STEPS = 32, 128  # of a batch
+STREAMS, STEPS = 64, 64  # of a batch
+UNITS = {torch.bfloat16: 512, torch.float32: 256}  # of the LSTM: as many as the arithmetic is fast enough for
 RATE = 3e-3
 TEMPERATURES = (0.5, 0.8, 1.1)
 SHOWN = 70  # characters of the picture
@@ -85,7 +87,9 @@ def train(lesson: Lesson, text: str, kept: str) -> LanguageModel:
     """Train a model on a text, choose its epoch on what is kept back, and save it."""
     torch.manual_seed(lesson.seed)
     vocabulary = Vocabulary.of(text, least=2)
-    model = LanguageModel(vocabulary, embedding=64, hidden=lesson.size(512, 64), dropout=0.1).to(lesson.device)
+    hidden = UNITS.get(choose_precision(lesson.device, training=True).dtype, 512)
+    dropout = 0.1 if (lesson.options.minutes or MINUTES) < 10 else 0.35  # against the many epochs of a long training
+    model = LanguageModel(vocabulary, embedding=64, hidden=lesson.size(hidden, 64), dropout=dropout).to(lesson.device)
     streams = lesson.size(STREAMS, 8)
     batches = StreamBatches(vocabulary.encode(text), streams, lesson.size(STEPS, 32), lesson.seed)
     unseen = in_streams(vocabulary, kept, KEPT_STREAMS).to(lesson.device)
