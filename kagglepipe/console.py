@@ -76,8 +76,8 @@ class ConsoleHandler(logging.StreamHandler[TextIO]):
         _display.restart_timer()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
-        """Go silent when the reader or the terminal is gone, or the disk is full; show other errors as usual."""
-        if isinstance(sys.exc_info()[1], OSError):
+        """Go silent when the reader, the terminal or the stream is gone, or the disk is full; show other errors."""
+        if isinstance(sys.exc_info()[1], OSError) or self.stream.closed:
             self.stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
         else:
             super().handleError(record)

@@ -142,6 +142,15 @@ def test_a_reader_that_has_gone_is_told_no_more(error: OSError, capsys: pytest.C
     assert capsys.readouterr().err == ""
 
 
+def test_a_stream_that_is_closed_is_told_no_more(capsys: pytest.CaptureFixture[str]) -> None:
+    stream = io.StringIO()
+    handler = ConsoleHandler(stream)
+    stream.close()
+    for _ in range(2):
+        handler.handle(logging.makeLogRecord({"msg": "hello", "level": logging.INFO}))
+    assert capsys.readouterr().err == ""
+
+
 def test_characters_that_an_encoding_lacks_are_written_as_ascii() -> None:
     console.open_streams()
     assert "a … b ± 1 → ü".encode("ascii", "plain") == rb"a ... b +/- 1 -> \xfc"

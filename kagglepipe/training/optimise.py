@@ -1,8 +1,8 @@
 """Optimiser with layer-wise learning rates, its schedules, and its steps: gradients of a batch, clipping, update."""
 
 import math
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -108,6 +108,19 @@ def freeze_statistics(model: nn.Module) -> None:
             module.eval()
 
 
+@contextmanager
+def running_statistics_of_one(model: nn.Module, rows: int) -> Iterator[None]:
+    """Normalise a single row by the running statistics of batch norms that learn: it has no variance of its own."""
+    norms = [one for one in model.modules() if isinstance(one, nn.modules.batchnorm._BatchNorm) and one.training]
+    for norm in norms if rows == 1 else ():
+        norm.eval()
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.train()
+
+
 # --- one step ------------------------------------------------------------------------------------------------------
 
 
@@ -137,7 +150,7 @@ def gradients(
         with nullcontext() if last or distributed.world_size() == 1 else model.no_sync():
             some = [tensor[start : start + rows].to(device, non_blocking=True) for tensor in inputs]
             truth = loss_of.rows(labels[start : start + rows].to(device, non_blocking=True))
-            with autocast(device, precision):
+            with autocast(device, precision), running_statistics_of_one(model, len(some[0])):
                 logits = model(*some).flatten(0, -2)
             loss, hits = loss_of.compute(logits.float(), truth, label_smoothing)
             scaler.scale(loss * (distributed.world_size() / max(whole, 1))).backward()  # DDP averages over ranks

@@ -60,7 +60,7 @@ def series(tmp_path: Path) -> Dataset:
     for n, name in enumerate(names):
         values = np.random.default_rng(n).normal(size=(20, 2)) + (n % 2) * np.arange(20)[:, None]
         pd.DataFrame(values, columns=["x", "y"]).assign(time=np.arange(20) / 8).to_csv(tmp_path / name, index=False)
-    items = pd.DataFrame({"video": names, "path": names, "begins": 0.0, "ends": 20 / 8})
+    items = pd.DataFrame({"video": names, "path": names, "begins": 0.0, "ends": 20 / 8, "frames": 20})
     items["sha256"] = [file_sha256(tmp_path / name) for name in names]
     dataset = dataset_of(tmp_path, names, items=items)
     return replace(dataset, table=dataset.table.assign(video=names, position=0, frames=20))

@@ -15,6 +15,7 @@ from kagglepipe.training.optimise import (
     make_optimiser,
     make_schedule,
     param_groups,
+    running_statistics_of_one,
 )
 from tests.fitting import network
 
@@ -148,3 +149,14 @@ def test_batch_norms_alone_are_in_evaluation_mode() -> None:
     freeze_statistics(model)
     assert not any(part.training for part in model.modules() if isinstance(part, nn.BatchNorm2d))
     assert all(part.training for part in (model, model.head, model.backbone.blocks[0]))
+
+
+def test_one_row_is_normalised_by_running_statistics_and_several_by_their_own() -> None:
+    norm = nn.BatchNorm1d(2)
+    norm.running_mean, norm.running_var = torch.tensor([1.0, 2.0]), torch.tensor([4.0, 9.0])
+    row = torch.tensor([[3.0, 5.0]])
+    with running_statistics_of_one(norm, 1):
+        torch.testing.assert_close(norm(row), torch.tensor([[1.0, 1.0]]), atol=1e-4, rtol=0)
+    assert norm.training
+    with running_statistics_of_one(norm, 2):
+        assert norm(torch.cat([row, -row])).sum().abs() < 1e-5

@@ -90,7 +90,9 @@ def dataset_of(root: Path, task: str) -> Dataset:
     for n, name in enumerate(names):
         values = np.random.default_rng(n).normal(n % 4, 0.1, (10, 2))
         pd.DataFrame(values, columns=["x", "y"]).assign(time=np.arange(10) / 8).to_csv(root / name, index=False)
-    items = pd.DataFrame({"video": names, "path": names, "begins": 0.0, "ends": 10 / 8, "format": "csv", "axis": 0})
+    items = pd.DataFrame(
+        {"video": names, "path": names, "begins": 0.0, "ends": 10 / 8, "frames": 10, "format": "csv", "axis": 0}
+    )
     items["sha256"], items["channels"] = [file_sha256(root / name) for name in names], [["x", "y"]] * 12
     classes, targets = TRUTHS[task]
     table = items[["video", "path", "sha256"]].assign(id=names, split=["train"] * 8 + ["test"] * 4, group=names)
