@@ -91,8 +91,13 @@ def read_sound(path: Path, *, rate: float, centred: bool = False, warp: float = 
     values = np.maximum(values - max(values.max(), QUIET), -RANGE)
     values[:, mel_edges(warp)[2:] > sound.rate / 2 + 1] = -RANGE
     if centred:
-        values -= values.mean(axis=0)
+        values = centred_frames(values)
     return SoundFrames(np.arange(length) / rate, values, tuple(sound.repairs))
+
+
+def centred_frames(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Subtract the mean of each band over time from frames (T, 64)."""
+    return values - values.mean(axis=0)
 
 
 def draw_warp(seed: int) -> float:
@@ -106,7 +111,6 @@ def read_sounds(
     warps: Iterable[float],
     *,
     rate: float,
-    centred: bool,
     workers: int | None,
 ) -> Iterator[NDArray[np.float32]]:
     """Read the frames (T, 64) of each sound in threads. digests: SHA-256 of the files when they were prepared.
@@ -117,7 +121,7 @@ def read_sounds(
     def read(item: tuple[Path, str, float]) -> NDArray[np.float32]:
         path, digest, warp = item
         check_sha256(path, digest)
-        return read_sound(path, rate=rate, centred=centred, warp=warp).values
+        return read_sound(path, rate=rate, warp=warp).values
 
     return parallel_map(read, zip(paths, digests, warps, strict=True), workers=workers)
 

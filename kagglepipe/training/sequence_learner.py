@@ -12,17 +12,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kagglepipe.competitions.dataset import Dataset, content_key
-from kagglepipe.console import progress
 from kagglepipe.distributed import is_rank_zero
 from kagglepipe.images.augment import Transform
-from kagglepipe.images.views import draw_seed
 from kagglepipe.models.classifier import Classifier
 from kagglepipe.models.temporal import CnnLstm, TemporalModel
 from kagglepipe.options import TemporalOptions
 from kagglepipe.sequences.dataset import ClipBatches, Example
 from kagglepipe.sequences.grid import item_lengths
 from kagglepipe.sequences.series import item_inputs
-from kagglepipe.sequences.sound import draw_warp, read_sounds
 from kagglepipe.sequences.video import DECODER, VideoFrames
 from kagglepipe.training.checkpoint import save_temporal
 from kagglepipe.training.column_heads import ColumnHeadFitter
@@ -34,6 +31,7 @@ from kagglepipe.training.linear import linear_fitter
 from kagglepipe.training.links import LINKS
 from kagglepipe.training.loop import FitRuntime, train_epochs
 from kagglepipe.training.optimise import make_optimiser
+from kagglepipe.training.sound_features import sound_features
 from kagglepipe.training.target_scale import target_scale
 from kagglepipe.training.temporal import (
     FLOAT32,
@@ -115,7 +113,10 @@ class SequenceLearner:
         """Features (T, F) of every item in view number `view`; of a series its samples, of a sound its mel frames."""
         if view not in self._features:
             if self.options.competition.kind == "audio":
-                self._features[view] = self.sound_features(view)
+                self._features[view] = sound_features(
+                    self.items, self.paths, self.options.sequences, view=view, seed=self.options.seed,
+                    folder=self.runtime.features_dir, workers=self.runtime.workers,
+                )  # fmt: skip
             elif not self.is_video:
                 self._features[view] = self.series_features()
             else:
@@ -132,18 +133,6 @@ class SequenceLearner:
         return item_inputs(
             self.items, self.paths, rate=self.options.sequences.samples_per_unit, **layout, **self.series_layout
         )
-
-    def sound_features(self, view: int) -> Features:
-        """Log-mel frames (T, 64) of every sound; each has a pitch of its own in the views after the clean one."""
-        names = self.items["video"]
-        warps = [1.0 if view == 0 else draw_warp(draw_seed(self.options.seed, view, name)) for name in names]
-        sequences = self.options.sequences
-        found = read_sounds(
-            self.paths, self.items["sha256"], warps, rate=sequences.samples_per_unit, centred=sequences.centred,
-            workers=self.runtime.workers,
-        )  # fmt: skip
-        shown = progress(found, f"sounds{f', view {view}' if view else ''}", total=len(names), unit="sound")
-        return dict(zip(names, shown, strict=True))
 
     @property
     def series_layout(self) -> dict[str, Any]:
