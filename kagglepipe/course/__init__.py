@@ -5,6 +5,7 @@ Nothing slow is imported here, since help reads it; `table.py` has the functions
 
 LESSONS = {  # in the order of the course; docs/course/NAME.md has the page of each
     "convolution": "y = f(W·x + b) by loops, edge filters, and the feature maps of a trained network",
+    "digits": "LeNet-5 and a modern CNN on 100, 1,000 and 10,000 digits, with and without augmentation",
     "recurrence": "S_t = f(U x_t + W S_{t-1}), O_t = V S_t, unrolled by hand; many-to-one and many-to-many",
     "gradients": "back-propagation through time by hand; gradients that vanish and explode",
     "long_lags": "RNN versus LSTM on the experiments of Hochreiter and Schmidhuber (1997)",
@@ -16,6 +17,7 @@ LESSONS = {  # in the order of the course; docs/course/NAME.md has the page of e
 }
 READS: dict[str, tuple[str, ...]] = {  # options of a lesson beside course.quick
     "convolution": ("source",),
+    "digits": ("source", "heldout"),
     "recurrence": ("text",),
     "gradients": (),
     "long_lags": (),

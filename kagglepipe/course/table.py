@@ -6,6 +6,7 @@ from typing import Any
 from kagglepipe.course import (
     actions,
     convolution,
+    digits,
     gradients,
     long_lags,
     lstm_cell,
@@ -18,6 +19,7 @@ from kagglepipe.course.lesson import Lesson
 
 RUN: dict[str, Callable[[Lesson], dict[str, Any]]] = {
     "convolution": convolution.run,
+    "digits": digits.run,
     "recurrence": recurrence.run,
     "gradients": gradients.run,
     "long_lags": long_lags.run,
