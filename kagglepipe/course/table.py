@@ -5,6 +5,7 @@ from typing import Any
 
 from kagglepipe.course import (
     actions,
+    cnn_versus_rnn,
     convolution,
     digits,
     gradients,
@@ -23,6 +24,7 @@ RUN: dict[str, Callable[[Lesson], dict[str, Any]]] = {
     "recurrence": recurrence.run,
     "gradients": gradients.run,
     "long_lags": long_lags.run,
+    "cnn_versus_rnn": cnn_versus_rnn.run,
     "lstm_cell": lstm_cell.run,
     "next_character": next_character.run,
     "next_word": next_word.run,

@@ -40,7 +40,7 @@ def test_an_unknown_lesson_is_refused_by_its_name():
             ("lesson=next_character", "course.translate=a.txt"),
             r"course\.translate is not read by lesson=next_character",
         ),
-        (("lesson=recurrence", "course.heldout=a.txt"), r"heldout is not read by lesson=recurrence, but by next_char"),
+        (("lesson=recurrence", "course.heldout=a.txt"), r"heldout is not read by lesson=recurrence, but by digits"),
         (("course.text=a",), r"course\.text is not read without lesson=NAME"),
         (
             ("lesson=next_character", "course.model=.", "course.minutes=1"),

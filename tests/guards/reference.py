@@ -132,8 +132,19 @@ def arithmetic() -> str:
 
 
 def about() -> dict[str, str]:
-    """The processor's family and the versions of the libraries that results depend on."""
-    return {"machine": platform.machine(), **{name: version(name) for name in LIBRARIES}}
+    """The processor's family and instructions, and the versions of the libraries that results depend on."""
+    return {
+        "machine": platform.machine(),
+        "instructions": vector_instructions(),
+        **{name: version(name) for name in LIBRARIES},
+    }
+
+
+def vector_instructions() -> str:
+    """The processor's wide instructions, by which oneDNN and MKL choose kernels; empty outside Linux."""
+    file = Path("/proc/cpuinfo")
+    words = file.read_text("utf-8").split() if file.exists() else []
+    return " ".join(sorted({word for word in words if word.startswith(("avx", "amx", "fma"))}))
 
 
 def train_all(names: list[str]) -> dict[str, Any]:

@@ -64,8 +64,9 @@ def assert_same_run(run: Path, other: Path) -> None:
 
 
 def visible(folder: Path) -> list[str]:
-    """All files, save the small ones that killed writes have left under their temporary names."""
-    return [name for name in files_below(folder) if not re.search(r"/\.(?!resume).*\.tmp$", f"/{name}")]
+    """All files, save those of the page about the run and the small ones that killed writes have left."""
+    names = [name for name in files_below(folder) if not re.search(r"/\.(?!resume).*\.tmp$", f"/{name}")]
+    return [name for name in names if name not in ("MODEL_CARD.md", "report.html", "suspects.csv")]
 
 
 # --- what ends a command -------------------------------------------------------------------------------------------
