@@ -87,16 +87,15 @@ class Run:
         from kagglepipe.training.backends import make_backend
 
         run = RunStore(self.folder.parent).named(self.name)
-        defaults = Config()
         with _files_of(inputs, kind := kind_of(run)) as (root, files, names):
             found = predict_files(
-                run, kind, root, files, make_backend(device, engine), max_side=defaults.prepare.max_side,
+                run, kind, root, files, make_backend(device, engine), max_side=Config().prepare.max_side,
                 workers=workers, skip_bad=False,
             )  # fmt: skip
         if found.bad:
             name, why = next(iter(found.bad.items()))
             raise UserError(f"{name}: {why}")
-        table, _ = answer_table(run, found, files, defaults.competition.label_separator)
+        table, _ = answer_table(run, found, files, separator_of(run))
         return table.assign(path=names)
 
     def report(self, file: str | Path | None = None, *, images: int = 300) -> Path:
@@ -212,6 +211,14 @@ def kind_of(run: runs.run.Run) -> str:
     """What a run was trained on: `image`, `video`, `series` or `audio`."""
     members = run.find_members() if run.is_ensemble else []
     return kind_of(members[0]) if members else str(run.model.get("kind", "image"))
+
+
+def separator_of(run: runs.run.Run) -> str:
+    """`competition.label_separator` of the command that made a run: a blank, where that is unknown."""
+    from omegaconf import OmegaConf
+
+    options: Any = OmegaConf.load(run.config_file) if run.config_file.exists() else {}
+    return str(OmegaConf.select(options, "competition.label_separator", default=" ") if options else " ")
 
 
 def _stored(run: Run) -> runs.run.Run:

@@ -13,8 +13,10 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 import kagglepipe as kp
+from kagglepipe.api import separator_of
 from kagglepipe.api_page import api_page
 from kagglepipe.predictions.frame import read_frame
+from kagglepipe.runs.run import Run as StoredRun
 from kagglepipe.tools.commands import run_command
 from tests.composing import config_of
 from tests.conftest import make_toy
@@ -132,3 +134,10 @@ def test_the_import_loads_neither_torch_nor_pandas_and_sets_up_no_logging() -> N
 def test_the_page_of_the_interface_is_that_of_its_docstrings() -> None:
     page = Path(__file__).parents[1] / "docs/api.md"
     assert page.read_text("utf-8") == api_page() + "\n"
+
+
+def test_tags_are_separated_as_by_the_command_that_made_the_run(tmp_path: Path) -> None:
+    run = StoredRun(tmp_path)
+    assert separator_of(run) == " "
+    run.config_file.write_text("competition: {label_separator: '|'}\n")
+    assert separator_of(run) == "|"

@@ -172,7 +172,7 @@ def read_source_table(root: Path, file: str) -> SourceTable | None:
         rows = _read_whole(path) if is_whole else _read_head(path)
     except LargeJsonError:
         raise
-    except (OSError, ValueError, UserError):  # whoever reads its rows says what is wrong with the file
+    except (OSError, ValueError, UserError):  # the reader of its rows says what is wrong with the file
         return None
     return None if rows.empty or not len(rows.columns) else SourceTable(file, rows, is_whole)
 
