@@ -147,6 +147,15 @@ class CompetitionOptions(Options, group="competition"):
         "video and series `start,end`; columns of other names: competition.columns.",
         path=True,
     )
+    labels_patch: str | None = option(
+        None,
+        "CSV `id,suggested,decision` of labels to correct, as suspects.csv beside a run's page; the decision is keep, "
+        "change or drop.",
+        path=True,
+        read_by="image",
+        stages="prepare | train",
+        added="0.4.0",
+    )
     label_from: str | None = option(
         None, "Pattern of the file names that holds the labels, as `{label}.{number}.jpg`, instead of class folders."
     )

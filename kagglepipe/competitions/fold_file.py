@@ -32,6 +32,8 @@ def make_or_check_folds(
     given = None if options.file else given_folds(train, given_groups(train), competition)
     if options.file or (path.exists() and not options.remake):
         folds = read_folds(path)
+        if competition.labels_patch:  # dropped rows keep their fold, so that runs with and without them have the same
+            folds = folds[folds["id"].isin(train["id"])]
         if given is None:
             check_settings(folds, options, train, path)
         is_current = set(folds["id"]) == set(train["id"]) and not split_groups(folds, train["id"], given_groups(train))

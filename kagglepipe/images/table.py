@@ -5,7 +5,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from kagglepipe.competitions.duplicates import (
 from kagglepipe.competitions.filenames import find_table, is_excluded, without_dicom_copies
 from kagglepipe.competitions.folds import mixed_groups
 from kagglepipe.competitions.given_folds import with_given_folds
+from kagglepipe.competitions.label_patch import patch_settings, patched
 from kagglepipe.competitions.labels import check_classes, check_index_form, known_classes
 from kagglepipe.competitions.source import ignored_folder, list_names
 from kagglepipe.competitions.table import (
@@ -88,6 +89,7 @@ def make_image_table(
     labels = competition.labels and root / expanded(competition.labels)
     if labels and labels.is_file():
         settings["labels_sha256"] = file_sha256(labels)  # may lie outside the source, whose files are compared
+    settings |= patch_settings(competition)
     if is_prepared(folder, settings):
         check_prepared_classes(competition, folder)
         log.info("prepare: %s is here already", folder / "table.parquet")
@@ -97,6 +99,7 @@ def make_image_table(
     files, ignored = list_names(root, skip_bad=competition.on_bad_image == "skip")
     names = without_dicom_copies([name for name in files if not is_excluded(name, competition.exclude)])
     listing = list_images(names, competition, root)
+    listing = replace(listing, rows=patched(listing.rows, listing.classes, competition))
     check_class_names(competition, listing.classes, has_test=bool((listing.rows["split"] == "test").any()))
 
     def read(bits: int | None, *, is_settled: bool) -> tuple[pd.DataFrame, list[Look], list[str]]:

@@ -2,7 +2,9 @@
 
 Northcutt, Jiang and Chuang 2021, "Confident learning: estimating uncertainty in dataset labels". The threshold of a
 class is the mean probability of that class in the rows labelled so. A row is suspected where another class than its own
-reaches its threshold. Folds that keep groups together keep a copy with the same wrong label from vouching for it.
+reaches its threshold. Wrong labels lower the probabilities, and with them who reaches a threshold, so that rows with
+another answer than their label follow. Folds that keep groups together keep a copy with the same wrong label from
+vouching for it.
 """
 
 from collections.abc import Sequence
@@ -14,7 +16,6 @@ import pandas as pd
 from kagglepipe.competitions.targets import SEPARATOR, Truth
 
 COLUMNS = ("rank", "id", "given", "suggested", "p_given", "p_suggested", "decision")
-DECISIONS = ("keep", "change", "drop")
 Probs = npt.NDArray[np.float64]
 
 
@@ -38,7 +39,9 @@ def suspects(ids: Sequence[str], probs: Probs, truth: Truth, classes: Sequence[s
 
 
 def doubtful(probs: Probs, truth: Truth) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """(rows, suggested class of each), by the margin p(given) - p(suggested), the least first.
+    """(rows, suggested class of each): those that reach a threshold, then the others that are answered otherwise.
+
+    Both by the margin p(given) - p(suggested), the least first.
 
     >>> probs = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8], [0.95, 0.05]])
     >>> rows, others = doubtful(probs, np.array([0, 0, 1, 1, 1]))
@@ -51,9 +54,11 @@ def doubtful(probs: Probs, truth: Truth) -> tuple[npt.NDArray[np.intp], npt.NDAr
     sums = np.bincount(truth, own, minlength=probs.shape[1])
     thresholds = np.where(counts > 0, sums / np.maximum(counts, 1), np.inf)
     reached = np.where(probs >= thresholds, probs, -1.0)
-    best = reached.argmax(axis=1)
-    rows = np.flatnonzero((reached.max(axis=1) >= 0) & (best != truth) & (probs[every, best] > own))
-    order = np.argsort(own[rows] - probs[rows, best[rows]], kind="stable")
+    is_sure = (best := reached.argmax(axis=1)) != truth
+    is_sure &= (reached.max(axis=1) >= 0) & (probs[every, best] > own)
+    best = np.where(is_sure, best, probs.argmax(axis=1))
+    rows = np.flatnonzero(probs[every, best] > own)
+    order = np.lexsort((own[rows] - probs[rows, best[rows]], ~is_sure[rows]))
     return rows[order], best[rows][order]
 
 

@@ -1,5 +1,7 @@
 """Sections "Data" and "Labels to look at": counts, sizes, examples, near-duplicates, outliers; suspected labels."""
 
+import shlex
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -152,8 +154,12 @@ def looks_of(rows: pd.DataFrame, album: Album) -> list[tuple[str, float, float]]
     return [(id, *look(pixels)) for id in ids if (pixels := album.pixels(id)) is not None]
 
 
-def suspected(table: pd.DataFrame | str, album: Album, file: str) -> Section:
-    """Make the section of suspected labels. table: of `label_errors.suspects`, or why there is none. file: its CSV."""
+def suspected(table: pd.DataFrame | str, album: Album, file: Path, *, is_patchable: bool = True) -> Section:
+    """Make the section of suspected labels.
+
+    table: of `label_errors.suspects`, or why there is none. file: its CSV. is_patchable: whether
+    `competition.labels_patch` takes it.
+    """
     title = "Labels to look at"
     if isinstance(table, str):
         return Section("labels", title, [Text(table)])
@@ -162,8 +168,11 @@ def suspected(table: pd.DataFrame | str, album: Album, file: str) -> Section:
     words = (
         f"{len(table):,} labels are contradicted by predictions of networks that have seen neither the row nor its "
         "near-duplicates (confident learning, Northcutt et al. 2021), the most doubtful first. All are in "
-        f"{file}: fill in its column decision with keep, change or drop."
+        f"{file.name}: fill in its column decision with keep, change (to the suggested label, which you may edit) or "
+        "drop."
     )
+    typed = f"python -m kagglepipe competition.labels_patch={shlex.quote(str(file))}"
+    steps = [Text("Then train with these decisions, and compare:"), Text(typed, is_code=True)] if is_patchable else []
     shown = table.head(MOST_LISTED)
     cells = [tuple(map(str, row)) for row in shown[list(COLUMNS)].itertuples(index=False)]
     tiles = [
@@ -173,4 +182,4 @@ def suspected(table: pd.DataFrame | str, album: Album, file: str) -> Section:
     seen = [tile for tile in tiles if tile.number is not None]
     pictures = [Shelf("The most doubtful: given → suggested", [("", seen)])] if seen else []
     header = ("rank", "id", "given", "suggested", "p (given)", "p (suggested)", "decision")
-    return Section("labels", title, [Text(words), *pictures, Table(f"The first {len(shown):,}", header, cells)])
+    return Section("labels", title, [Text(words), *steps, *pictures, Table(f"The first {len(shown):,}", header, cells)])

@@ -89,8 +89,8 @@ def write_report(config: Config, run: Run) -> Path:
     dataset, why = data_of(config, run)
     album = Album(None, 0) if dataset is None else album_of(config, competition, dataset, options.images)
     last = failures(found, album)
-    doubtful = suspects_of(found, path.with_name("suspects.csv"))
-    labels = looks.suspected(doubtful, album, "suspects.csv")
+    suspected = path.with_name("suspects.csv")
+    labels = looks.suspected(suspects_of(found, suspected), album, suspected, is_patchable=competition.kind == "image")
     pairs = near_duplicates(config.base_dir) if dataset is not None else None
     data = looks.data(None if dataset is None else with_keys(dataset.table), pairs, album, found.task.name, why)
     lines = submitted(config, run, dataset)

@@ -210,13 +210,30 @@ def show_comparison(a: Member, b: Member, groups: "pd.Series[Any] | None", file:
     """Log settings, paired tests and predictions in which two runs differ."""
     if a.oof == b.oof:
         raise UserError(f"runs.compare names {a.name} twice: type two runs, as runs.compare=[RUN,RUN]")
-    one, other = align({f"a, {a.name}": read_oof(a), f"b, {b.name}": read_oof(b)}).values()
+    frames = {f"a, {a.name}": read_oof(a), f"b, {b.name}": read_oof(b)}
+    if a.run and b.run and a.run.tables != b.run.tables:  # as with and without competition.labels_patch
+        frames = with_same_labels(frames)
+    one, other = align(frames).values()
     found = compare(one, other, groups, None if is_out_of_reach(metric) else metric)
     log.info("runs: a is %s, b is %s; they differ in %s", a.name, b.name, settings_diff(a, b))
     for line in describe_comparison(found, metric):
         log.info("runs: %s", line)
     if found.differing is not None:
         show_differing(found.differing, file)
+
+
+def with_same_labels(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The rows whose id and target are in both frames; logs how many others there are. Raises UserError for none."""
+    keys = [pd.MultiIndex.from_frame(frame[["id", "target"]].astype(str)) for frame in frames.values()]
+    found = {
+        name: frame[own.isin(other)] for (name, frame), own, other in zip(frames.items(), keys, keys[::-1], strict=True)
+    }
+    if any(frame.empty for frame in found.values()):
+        raise UserError("runs.compare names runs that have no labelled row in common: type two of the same data")
+    left = [len(frames[name]) - len(frame) for name, frame in found.items()]
+    log.info("runs: the two are of different tables: compared are rows with the same label in both, without %d of a "
+             "and %d of b", *left)  # fmt: skip
+    return found
 
 
 def read_oof(member: Member) -> pd.DataFrame:

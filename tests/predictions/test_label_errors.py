@@ -33,14 +33,12 @@ def test_swapped_labels_are_among_the_first_suspects(classes: int) -> None:
     assert (np.diff(table["p_given"] - table["p_suggested"]) >= -2e-4).all()  # but for rounding
 
 
-def test_thresholds_are_mean_self_confidences_by_hand() -> None:
-    # class a: mean of 0.9, 0.3 = 0.6; b: mean of 0.6, 0.9 = 0.75. The second row has p(b) = 0.7, below 0.75
-    probs = np.array([[0.9, 0.1], [0.3, 0.7], [0.4, 0.6], [0.1, 0.9]])
-    assert suspects(list("wxyz"), probs, np.array([0, 0, 1, 1]), ["a", "b"]).empty
-    # with p(b) = 0.8 in the second row, 0.75 is reached
-    probs[1] = [0.2, 0.8]
-    found = suspects(list("wxyz"), probs, np.array([0, 0, 1, 1]), ["a", "b"])
-    assert found[["id", "given", "suggested"]].to_numpy().tolist() == [["x", "a", "b"]]
+def test_labels_that_are_surely_wrong_come_before_those_that_are_answered_otherwise() -> None:
+    # thresholds: a: mean of 0.9, 0.3 = 0.6; b: mean of 0.97, 0.97, 0.97, 0.38 = 0.8225. Row x, labelled a, has
+    # p(b) = 0.7, below it; row z, labelled b, has p(a) = 0.62, above that of a, though its margin is the smaller one
+    probs = np.array([[0.9, 0.1], [0.3, 0.7], [0.03, 0.97], [0.03, 0.97], [0.03, 0.97], [0.62, 0.38]])
+    found = suspects(list("wxabcz"), probs, np.array([0, 0, 1, 1, 1, 1]), ["a", "b"])
+    assert found[["id", "given", "suggested"]].to_numpy().tolist() == [["z", "b", "a"], ["x", "a", "b"]]
 
 
 def test_a_wrong_tag_is_suggested_away() -> None:
