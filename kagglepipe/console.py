@@ -23,7 +23,8 @@ LOG_INTERVAL = 3.0  # seconds without output after which a log line is written
 REDRAW_INTERVAL = 0.2  # seconds between two redraws of the bar
 DELAY = 0.5  # seconds; shorter work gets no bar
 ETA_DELAY = 3.0  # seconds after which the remaining time is estimated
-ASCII = {"…": "...", "–": "-", "—": "-", "±": "+/-", "×": "x", "→": "->", "≥": ">=", "≤": "<=", "’": "'", "·": "*"}
+ASCII = {"…": "...", "–": "-", "—": "-", "±": "+/-", "×": "x", "→": "->", "≥": ">=", "≤": "<=", "’": "'", "·": "*",
+         "─": "-", "│": "|", "╭": "+", "╮": "+", "╰": "+", "╯": "+"}  # fmt: skip
 Item = TypeVar("Item")
 
 

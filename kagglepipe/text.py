@@ -5,6 +5,7 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from textwrap import wrap
 
 MAX_LISTED = 8  # names in a line
 PLAIN_TEXT = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)  # needs no quotes, in Hydra's grammar or YAML
@@ -80,6 +81,26 @@ def shortened(text: str, most: int) -> str:
         return text
     end = (most - 1 + 1) // 2
     return f"{text[: most - 1 - end]}…{text[-end:]}"
+
+
+def framed(title: str, lines: Iterable[str], columns: int, *, in_colour: bool = False) -> list[str]:
+    """Lines in a frame, wrapped to so many columns at most.
+
+    >>> print(*framed("lite0", ["accuracy 0.9, log loss 0.5"], 19), sep="\\n")
+    ╭─ lite0 ───────╮
+    │ accuracy 0.9, │
+    │   log loss    │
+    │   0.5         │
+    ╰───────────────╯
+    """
+    title = shortened(title, columns - 6)
+    most = {line: max(LEAST_CUT, columns - 4 - max(0, width(line) - len(line))) for line in lines}
+    cells = [cell for line, n in most.items() for cell in wrap(line, n, subsequent_indent="  ", break_on_hyphens=False)]
+    inner = max(map(width, [*cells, f"{title}  "]))
+    edge, bold, end = ("\x1b[36m", "\x1b[1m", "\x1b[0m") if in_colour else ("", "", "")
+    top = f"{edge}╭─{end} {bold}{title}{end} {edge}{'─' * (inner - width(title) - 1)}╮{end}"
+    rows = [f"{edge}│{end} {padded(cell, inner)} {edge}│{end}" for cell in cells]
+    return [top, *rows, f"{edge}╰{'─' * (inner + 2)}╯{end}"]
 
 
 def counted(counts: Mapping[str, int], noun: str = "classes", most: int = MAX_LISTED) -> str:

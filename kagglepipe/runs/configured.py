@@ -4,10 +4,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from kagglepipe.config import Config
-from kagglepipe.files import file_sha256, read_json
+from kagglepipe.files import absolute, file_sha256, read_json
 from kagglepipe.runs.identity import ensemble_identity, identity_hash, model_name, run_identity
 
 if TYPE_CHECKING:  # imported by checks before any work, so that nothing slow is imported
+    from pathlib import Path
+
     from kagglepipe.competitions.dataset import Dataset
     from kagglepipe.runs.run import Run
     from kagglepipe.runs.store import Member, RunStore
@@ -105,6 +107,29 @@ def finished_run(config: Config) -> "Run | None":
         return None
     run = submitted_run(config, read_data(config))
     return run if run.is_finished else None
+
+
+def ends_with_summary(config: Config) -> bool:
+    """Whether the command ends with a summary, which has the scores that stages log in all others."""
+    return config.stage in ("all", "train") and config.sweep.trial is None
+
+
+def summarised_run(config: Config) -> "Run | None":
+    """Find the run that the summary is of: the ensemble of `ensemble.runs` or the run that was trained, if finished."""
+    dataset = read_data(config)
+    run = (submitted_run if config.ensemble.runs else run_of)(config, dataset)
+    return run if run.is_finished else None
+
+
+def page_file(config: Config, run: "Run") -> "Path":
+    """Where the page about a run is written."""
+    return absolute(config.report.file) if config.report.file else run.folder / "report.html"
+
+
+def page_at_end(config: Config, run: "Run") -> "Path | None":
+    """The page that stage=all has written about a run; None for other commands, or without one."""
+    page = page_file(config, run)
+    return page if config.stage == "all" and config.report.write and page.exists() else None
 
 
 def learner_options(config: Config) -> "LearnerOptions":

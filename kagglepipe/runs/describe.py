@@ -1,5 +1,6 @@
 """Scores of a run in words, from its metrics.json."""
 
+import logging
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -7,6 +8,14 @@ from typing import Any
 from kagglepipe.predictions.evaluation import format_summary
 from kagglepipe.predictions.uncertainty import TOO_FEW, format_difference, format_interval, format_score, format_two
 from kagglepipe.runs.run import Metrics
+
+log = logging.getLogger(__name__)
+
+
+def log_scores(stage: str, metrics: Metrics) -> None:
+    """Log the scores of a run by its own metric, each line after the name of the stage."""
+    for line in describe_scores(metrics, metrics["metric"]):
+        log.info("%s: %s", stage, line)
 
 
 def describe_scores(metrics: Metrics, metric: str) -> list[str]:

@@ -34,9 +34,9 @@ from kagglepipe.predictions.slices import slice_scores
 from kagglepipe.predictions.tasks import row_losses
 from kagglepipe.predictions.uncertainty import format_difference, format_score
 from kagglepipe.predictions.weights import FITTED
-from kagglepipe.runs.configured import ensemble_run, find_members, read_data
+from kagglepipe.runs.configured import ends_with_summary, ensemble_run, find_members, read_data
 from kagglepipe.runs.decision import decide as decide_answers
-from kagglepipe.runs.describe import describe_scores, or_nan
+from kagglepipe.runs.describe import log_scores, or_nan
 from kagglepipe.runs.provenance import write_config
 from kagglepipe.runs.run import Run
 from kagglepipe.runs.scores import groups_hash, is_scored, rows_of, score_test_again, scores_of, with_test_scores
@@ -72,8 +72,8 @@ def run(config: Config) -> float | None:
     else:
         make_ensemble(config, dataset, members, run)
     metrics = run.metrics
-    for line in describe_scores(metrics, competition.metric):
-        log.info("ensemble: %s", line)
+    if not ends_with_summary(config):
+        log_scores("ensemble", metrics)
     return float(or_nan(metrics["score"]))
 
 

@@ -24,8 +24,8 @@ from kagglepipe.files import absolute, write_parquet
 from kagglepipe.images.policy_file import is_policy_file
 from kagglepipe.options import SweepOptions, seconds_of
 from kagglepipe.predictions.frame import average_folds, merge_folds
-from kagglepipe.runs.configured import find_teacher, identity_of, make_learner, read_data, run_of
-from kagglepipe.runs.describe import describe_scores, or_nan
+from kagglepipe.runs.configured import ends_with_summary, find_teacher, identity_of, make_learner, read_data, run_of
+from kagglepipe.runs.describe import log_scores, or_nan
 from kagglepipe.runs.identity import idle_settings, result_settings, usual_order
 from kagglepipe.runs.provenance import NO_COMMIT, git_commit, versions, write_config, write_policy
 from kagglepipe.runs.pseudo_labels import check_teacher, gain_over_teacher
@@ -104,8 +104,8 @@ def run(config: Config) -> float:
     if not run.is_finished:
         return float("nan")  # other folds are left for another command
     metrics = run.metrics
-    for line in describe_scores(metrics, config.competition.metric):
-        log.info("train: %s", line)
+    if not ends_with_summary(config):
+        log_scores("train", metrics)
     return float(or_nan(metrics["score"]))
 
 

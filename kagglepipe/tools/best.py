@@ -22,6 +22,7 @@ from kagglepipe.options import ModelOptions, seconds_of
 from kagglepipe.predictions.own_metric import is_greater_better
 from kagglepipe.predictions.uncertainty import format_interval, format_score
 from kagglepipe.runs.configured import ensemble_run, find_members, read_data, run_of, store_of
+from kagglepipe.runs.describe import log_scores
 from kagglepipe.runs.run import Run
 from kagglepipe.stages.pipeline import run_stages
 from kagglepipe.text import table
@@ -167,6 +168,7 @@ def try_steps(config: Config, clock: Clock) -> tuple[list[Tried], list[str]]:
         found, seconds = run_of(own, read_data(own)), clock.now() - start
         if not found.is_finished:
             continue
+        log_scores("train", found.metrics)
         unit = unit or cost_of(found, seconds)
         if step.is_rung:
             if head is not None and not is_better(config, found, head):
@@ -221,7 +223,9 @@ def blend(config: Config, runs: list[Run]) -> Tried:
     own = plain(replace(config, ensemble=replace(config.ensemble, runs=[one.name for one in runs])))
     run_stages(own, ("ensemble",))
     dataset = read_data(own)
-    return "blend of all", ensemble_run(own, dataset, find_members(own, dataset)), time.monotonic() - start
+    made = ensemble_run(own, dataset, find_members(own, dataset))
+    log_scores("ensemble", made.metrics)
+    return "blend of all", made, time.monotonic() - start
 
 
 def report(config: Config, tried: list[Tried], left_out: list[str], best: Run) -> None:

@@ -1,6 +1,8 @@
 """Map tool names to functions, and run a command with its preceding stages."""
 
 from kagglepipe.config import Config
+from kagglepipe.distributed import is_rank_zero
+from kagglepipe.runs.configured import ends_with_summary
 from kagglepipe.stages.pipeline import STAGES, Stage, run_stages
 from kagglepipe.tools import (
     annotations,
@@ -18,6 +20,7 @@ from kagglepipe.tools import (
     reproduce,
     runs,
 )
+from kagglepipe.tools.summary import show_summary
 
 TOOLS = {
     "describe": Stage(describe.run, describe.check),
@@ -39,4 +42,7 @@ def run_command(config: Config) -> float | None:
     """Run the stage or tool of `config.stage` after its preceding stages; returns the last score, or None."""
     if best.is_asked(config):
         return best.run(config)
-    return run_stages(config, plan(config), {**STAGES, **TOOLS})
+    score = run_stages(config, plan(config), {**STAGES, **TOOLS})
+    if ends_with_summary(config) and is_rank_zero():
+        show_summary(config)
+    return score

@@ -17,7 +17,6 @@ from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.competitions.fold_file import near_duplicates
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
-from kagglepipe.files import absolute
 from kagglepipe.images.cache import PixelCache
 from kagglepipe.kaggle.ledger import read_ledger
 from kagglepipe.options import CompetitionOptions
@@ -30,7 +29,7 @@ from kagglepipe.reports.failures import Predicted, failures
 from kagglepipe.reports.learning import FoldFacts, learning
 from kagglepipe.reports.page import Origin, Overview, model_card, origin, overview, render, write_if_changed, write_page
 from kagglepipe.reports.thumbnails import Album, picture_reader, with_keys
-from kagglepipe.runs.configured import finished_run, is_prepared, read_data, store_of
+from kagglepipe.runs.configured import finished_run, is_prepared, page_file, read_data, store_of
 from kagglepipe.runs.describe import describe_scores, or_nan
 from kagglepipe.runs.provenance import flat, written_options
 from kagglepipe.runs.run import Run
@@ -50,10 +49,10 @@ def check(config: Config) -> None:
 def run(config: Config) -> None:
     """Write the page of the configured run or that of `run=`; at the end of stage=all a failure is a warning."""
     if not is_at_end(config):
-        write_report(config, find_run(config))
+        log.info("report: %s", write_report(config, find_run(config)))
     elif config.report.write:
         try:
-            write_report(config, find_run(config))
+            write_report(config, find_run(config))  # whose path is the last line of the summary
         except UserError as error:
             log.warning("report: there is no page: %s", error)
         except Exception:  # the submission is there, which no fault of a page may hide
@@ -80,14 +79,14 @@ def find_run(config: Config) -> Run:
 
 def write_report(config: Config, run: Run) -> Path:
     """Write the page of a run, its model card and suspected labels. Raises UserError without out-of-fold rows."""
-    options, competition = config.report, config.competition
+    competition = config.competition
     if not run.oof_file.exists() or (oof := run.oof()).empty:
         raise UserError(f"{run.name} has no out-of-fold rows, which a report is about: train it with folds.only=[]")
-    path = absolute(options.file) if options.file else run.folder / "report.html"
+    path = page_file(config, run)
     metrics: Mapping[str, Any] = run.metrics
     found = Predicted(oof, class_columns(oof), metrics.get("decision"))
     dataset, why = data_of(config, run)
-    album = Album(None, 0) if dataset is None else album_of(config, competition, dataset, options.images)
+    album = Album(None, 0) if dataset is None else album_of(config, competition, dataset, config.report.images)
     last = failures(found, album)
     suspected = path.with_name("suspects.csv")
     labels = looks.suspected(suspects_of(found, suspected), album, suspected, is_patchable=competition.kind == "image")
@@ -99,7 +98,6 @@ def write_report(config: Config, run: Run) -> Path:
     title = f"{run.folder.parent.name}: {run.name}"
     write_page(path, render(title, sections, album))
     write_if_changed(path.with_name("MODEL_CARD.md"), model_card(title, facts, made).encode())
-    log.info("report: %s", path)
     return path
 
 
