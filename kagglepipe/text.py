@@ -87,11 +87,10 @@ def framed(title: str, lines: Iterable[str], columns: int, *, in_colour: bool = 
     """Lines in a frame, wrapped to so many columns at most.
 
     >>> print(*framed("lite0", ["accuracy 0.9, log loss 0.5"], 19), sep="\\n")
-    ╭─ lite0 ───────╮
-    │ accuracy 0.9, │
-    │   log loss    │
-    │   0.5         │
-    ╰───────────────╯
+    ╭─ lite0 ────────╮
+    │ accuracy 0.9,  │
+    │   log loss 0.5 │
+    ╰────────────────╯
     """
     title = shortened(title, columns - 6)
     most = {line: max(LEAST_CUT, columns - 4 - max(0, width(line) - len(line))) for line in lines}
