@@ -153,11 +153,15 @@ class Classifier(nn.Module):
         self.register_buffer("std", torch.tensor(preprocessing.std) * white, persistent=False)
         self.head = nn.Linear(feature_size(backbone), classes)
 
-    def features(self, images: Tensor) -> Tensor:
-        """Encode images (B, S, S, channels) -> (B, F) float32, root mean square 1 in each row."""
+    def inputs(self, images: Tensor) -> Tensor:
+        """Normalise images (B, S, S, channels) -> (B, channels, S, S) of the backbone's type."""
         x = (images.to(self.mean.dtype) - self.mean) / self.std
         x = x.permute(0, 3, 1, 2)  # (B, channels, H, W), still channels last in memory
-        x = self.backbone(x.to(next(self.backbone.parameters()).dtype))
+        return x.to(next(self.backbone.parameters()).dtype)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Encode images (B, S, S, channels) -> (B, F) float32, root mean square 1 in each row."""
+        x = self.backbone(self.inputs(images))
         return F.rms_norm(x.float(), x.shape[1:], eps=1e-12)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -42,8 +42,16 @@ class SmallCnn(nn.Module):
         self.num_classes, self.num_features = 0, 4 * width * SIDE**2
 
     def forward(self, x: Tensor) -> Tensor:
-        features: Tensor = self.stages(x).flatten(1)
+        return self.forward_head(self.forward_features(x))
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """The last map, (B, 4·width, 3, 3)."""
+        features: Tensor = self.stages(x)
         return features
+
+    def forward_head(self, x: Tensor, pre_logits: bool = True) -> Tensor:
+        """Features of the last map; `pre_logits` is timm's word, and changes nothing here."""
+        return x.flatten(1)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
         """Name the layers for timm's layer-wise rates."""

@@ -41,10 +41,11 @@ class Bar:
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart of `charts`, with its caption."""
+    """A chart of `charts`, with its caption. is_wide: as wide as the page."""
 
     caption: str
     svg: Markup
+    is_wide: bool = False
     kind: str = "chart"
 
 
@@ -110,10 +111,11 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Shelf:
-    """Rows of pictures, each with a name."""
+    """Rows of pictures, each with a name. has_maps: whether what lies over them in the album is shown."""
 
     caption: str
     rows: Sequence[tuple[str, Sequence[Tile]]]
+    has_maps: bool = False
     kind: str = "shelf"
 
 

@@ -111,10 +111,10 @@ def interval_chart(title: str, scores: Sequence[Interval]) -> Markup:
 # --- parts ---------------------------------------------------------------------------------------------------------
 
 
-def svg(title: str, parts: Sequence[Markup], height: int) -> Markup:
+def svg(title: str, parts: Sequence[Markup], height: int, *, width: int = WIDTH) -> Markup:
     """An SVG that is read out by its title."""
     whole = '<svg class="chart" role="img" aria-label="{0}" viewBox="0 0 {1} {2}"><title>{0}</title>{3}</svg>'
-    return Markup(whole).format(title, WIDTH, height, Markup("").join(parts))
+    return Markup(whole).format(title, width, height, Markup("").join(parts))
 
 
 def frame(axes: Axes, labels: tuple[str, str]) -> Markup:

@@ -13,6 +13,7 @@ from kagglepipe.competitions.targets import SEPARATOR, Truth
 from kagglepipe.predictions.blend import apply_map
 from kagglepipe.predictions.calibration import BINS, calibration_error, reliability
 from kagglepipe.predictions.frame import labels, scorable
+from kagglepipe.predictions.slices import slice_scores
 from kagglepipe.predictions.tasks import Task, task_of_truth
 from kagglepipe.predictions.top_classes import FULL_CLASSES
 from kagglepipe.predictions.uncertainty import wilson
@@ -74,12 +75,17 @@ class Predicted:
         return [SEPARATOR.join(f"{one:.4g}" for one in row) for row in answers]
 
 
-def failures(found: Predicted, album: Album) -> Section:
-    """Make the section. Its gallery takes pictures first, up to the half of the album."""
+def failures(found: Predicted, album: Album, rows: pd.DataFrame | None = None, metric: str | None = None) -> Section:
+    """Make the section. Its gallery takes pictures first, up to the half of the album.
+
+    rows: of the table, with metadata to slice by; metric: of the slices. None for neither.
+    """
     parts = {"multiclass": of_classes, "multilabel": of_tags, "regression": of_numbers}[found.task.name](found)
     if found.decision is not None:
         words = "Answers are by the decision fitted on all rows, the score above is by decisions fitted on other folds."
         parts.insert(0, Text(words))
+    if rows is not None and metric is not None and len(found.classes) <= FULL_CLASSES:
+        parts += slices(found, rows, metric)
     return Section("failures", "Where it fails", [*parts, gallery(found, album)])
 
 
@@ -139,17 +145,18 @@ def scores_table(classes: Sequence[str], counts: tuple[Any, Any, Any], scored: t
         ap = []
         if scored is not None:
             probs, own = scored[0][:, k], scored[1][:, k]
-            ap = [f"{average_precision_score(own, probs):.3f}" if own.any() else "–"]
-        rows.append((f1, (classes[k], str(true), share_of(hit, named), share_of(hit, true), bar(f1), *ap)))
+            ap = [share_of(average_precision_score(own, probs) * true, true) if true else "–"]
+        shares = (share_of(hit, named), share_of(hit, true), f1_cell(hit, true + named))
+        rows.append((f1, (classes[k], str(true), *shares, *ap)))
     rows.sort(key=lambda one: (math.isnan(one[0]), one[0]))
     most = f", the {MOST_LISTED} with the least F1 of {len(rows)}" if len(rows) > MOST_LISTED else ""
     header = ("class", "rows", "precision", "recall", "F1", *(["average precision"] if scored is not None else []))
-    words = f"Scores of classes{most}; 95 % intervals are Wilson's, rows taken for independent"
+    words = f"Scores of classes{most}, with 95 % intervals that take rows for independent"
     return Table(words, header, [cells for _, cells in rows[:MOST_LISTED]])
 
 
-def share_of(hits: int, rows: int) -> str:
-    """A share with its interval.
+def share_of(hits: float, rows: int) -> str:
+    """A share with Wilson's interval; of average precision the rows are the true ones (Boyd et al. 2013).
 
     >>> share_of(1, 2), share_of(0, 0)
     ('0.500 (0.095–0.905)', '–')
@@ -160,9 +167,20 @@ def share_of(hits: int, rows: int) -> str:
     return f"{hits / rows:.3f} ({low:.3f}–{high:.3f})"
 
 
-def bar(value: float) -> Bar:
-    """A cell of a score in [0, 1]."""
-    return Bar("–", 0.0) if math.isnan(value) else Bar(f"{value:.3f}", value)
+def f1_cell(hits: int, both: int) -> Bar:
+    """F1 with its interval. both: true and named rows together.
+
+    F1 is 2·J / (1 + J) of the share J = hits / (both - hits) of the rows that are true or named, whose interval is
+    Wilson's.
+
+    >>> f1_cell(1, 3).words
+    '0.667 (0.173–0.950)'
+    """
+    if not both:
+        return Bar("–", 0.0)
+    f1 = 2 * hits / both
+    low, high = (2 * one / (1 + one) for one in wilson(hits, both - hits))
+    return Bar(f"{f1:.3f} ({low:.3f}–{high:.3f})", f1)
 
 
 # --- probabilities -------------------------------------------------------------------------------------------------
@@ -254,6 +272,16 @@ def of_numbers(found: Predicted) -> list[Any]:
             charts.append(Chart(words[1], scatter_chart(words[1], y, left, ("predicted", "residual"))))
     header = ("number", "mean absolute error", "root mean squared error", "mean residual", "R²")
     return [Table("Errors", header, rows), *charts]
+
+
+def slices(found: Predicted, rows: pd.DataFrame, metric: str) -> list[Any]:
+    """Scores on slices of the rows by the table's metadata, the largest loss first; nothing where there are none."""
+    own = rows[rows["split"] == "train"].drop_duplicates("id").set_index("id").reindex(found.oof["id"])
+    scores = slice_scores(own, np.asarray(found.probs), found.truth, metric, np.asarray(found.decided))
+    cells = [(one["by"], one["value"], str(one["rows"]), f"{one['score']:.4f}", f"{one['log_loss']:.4f}")
+             for one in scores[:MOST_LISTED]]  # fmt: skip
+    header = ("by", "value", "rows", metric, found.task.loss)
+    return [Table("Slices by metadata, the largest loss first", header, cells)] if cells else []
 
 
 # --- the gallery ---------------------------------------------------------------------------------------------------

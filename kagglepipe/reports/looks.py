@@ -1,30 +1,37 @@
 """Sections "Data" and "Labels to look at": counts, sizes, examples, near-duplicates, outliers; suspected labels."""
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from kagglepipe.competitions.targets import split_tags
 from kagglepipe.predictions.label_errors import COLUMNS
 from kagglepipe.reports.blocks import Bar, Section, Shelf, Table, Text, Tile
+from kagglepipe.reports.shift import Looks, between_splits, by_class, facts_of
 from kagglepipe.reports.thumbnails import Album, look
 
 MOST_CLASSES, EXAMPLES, MOST_PAIRS, MOST_OUTLIERS = 20, 6, 24, 12
 MOST_LISTED = 100
 MOST_SUSPECTS = 60  # with a picture
 MOST_LOOKS = 1000  # pictures whose pixels are compared
+Features = Callable[[pd.DataFrame], NDArray[np.float32] | None]
 ODD_SHAPE = 2.0  # times the usual ratio of the sides
 DARK, BLURRED = 0.12, 0.25  # brightness; sharpness as a share of the median
 
 
-def data(rows: pd.DataFrame | None, pairs: pd.DataFrame | None, album: Album, task: str, why: str = "") -> Section:
+def data(
+    rows: pd.DataFrame | None, pairs: pd.DataFrame | None, album: Album, task: str, why: str = "",
+    features: Features = lambda rows: None,
+) -> Section:  # fmt: skip
     """Make the section.
 
     rows: of the table, training and test, with keys; None where they are not at hand, `why` says so. pairs: of
-    duplicates.csv; None: not looked for.
+    duplicates.csv; None: not looked for. features: rows -> stored features (N, F) of their pictures, or None.
     """
     if rows is None:
         return Section("data", "Data", [Text(why)])
@@ -32,7 +39,13 @@ def data(rows: pd.DataFrame | None, pairs: pd.DataFrame | None, album: Album, ta
     train = rows[rows["split"] == "train"]
     blocks += examples(train, album) if task != "regression" else []
     blocks += near_duplicates(pairs, rows, album)
-    blocks += outliers(rows, album)
+    if "mode" in rows:  # of images
+        looks = looks_of(rows, album)
+        facts = facts_of(rows, looks)
+        blocks += outliers(rows, looks, album)
+        blocks += by_class(facts) if task == "multiclass" else []
+        chosen = rows.set_index("key").loc[facts["key"]].reset_index()
+        blocks += between_splits(facts, features(chosen), album)
     if album.missing:
         name, why = next(iter(album.missing.items()))
         blocks.insert(0, Text(f"{len(album.missing):,} pictures are not shown, since they moved, changed or cannot be "
@@ -119,12 +132,9 @@ def end_of_pair(album: Album, id: str, split: str, label: Any, key: str) -> Tile
     return album.tile(key, f"{split}, {label}" if isinstance(label, str) else split, name=id)
 
 
-def outliers(rows: pd.DataFrame, album: Album) -> list[Any]:
+def outliers(rows: pd.DataFrame, looks: Looks, album: Album) -> list[Any]:
     """Pictures that are dark, blurred, or of an odd shape."""
-    if "mode" not in rows:  # no images
-        return []
     odd = rows.iloc[odd_shapes(rows)[:MOST_OUTLIERS]]
-    looks = looks_of(rows, album)
     usual = float(np.median([sharp for *_, sharp in looks])) if looks else 0.0
     dark = sorted((bright, id) for id, bright, _ in looks if bright < DARK)[:MOST_OUTLIERS]
     blurred = sorted((sharp, id) for id, bright, sharp in looks if sharp < BLURRED * usual and bright >= DARK)
@@ -147,7 +157,7 @@ def odd_shapes(rows: pd.DataFrame) -> list[int]:
     return [k for k in np.argsort(-far, kind="stable").tolist() if far[k] >= np.log(ODD_SHAPE)]
 
 
-def looks_of(rows: pd.DataFrame, album: Album) -> list[tuple[str, float, float]]:
+def looks_of(rows: pd.DataFrame, album: Album) -> Looks:
     """(id, brightness, sharpness) of at most MOST_LOOKS rows, evenly spread."""
     chosen = np.unique(np.linspace(0, len(rows) - 1, min(MOST_LOOKS, len(rows))).astype(int))
     ids = rows["key"].iloc[chosen].tolist()

@@ -55,8 +55,8 @@ def origin(facts: Origin) -> Section:
 
 def render(title: str, sections: Sequence[Section], album: Album) -> str:
     """Make the HTML of the page. Names in it are escaped, pictures are data URIs."""
-    page = environment().get_template("page.html").render(title=title, sections=sections, pictures=album.pictures)
-    return str(page)
+    page = environment().get_template("page.html")
+    return str(page.render(title=title, sections=sections, pictures=album.pictures, overlays=album.overlays))
 
 
 def write_page(path: Path, html: str) -> None:

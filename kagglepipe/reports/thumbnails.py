@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,9 +37,20 @@ class Thumbnail:
     height: int
 
 
+@dataclass(frozen=True)
+class Overlay:
+    """A picture over another, stretched to its place: data URI, and in pixels of the other left, top and size."""
+
+    uri: str
+    x: str
+    y: str
+    width: str
+    height: str
+
+
 @dataclass
 class Album:
-    """The thumbnails of a page, at most `most` and MOST_BYTES.
+    """The thumbnails of a page, at most `most` and MOST_BYTES, and by number what is laid over some.
 
     read: id -> pixels (H, W, 3); raises UserError, ValueError or OSError for a picture that is not there. missing: id
     -> why, of those, which the page says.
@@ -49,6 +60,7 @@ class Album:
     most: int
     pictures: list[Thumbnail] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
+    overlays: dict[int, Overlay] = field(default_factory=dict)
     _numbers: dict[str, int] = field(default_factory=dict)
     _bytes: int = 0
 
@@ -56,6 +68,11 @@ class Album:
     def is_full(self) -> bool:
         """Whether no more pictures fit."""
         return self.read is None or len(self.pictures) >= self.most or self._bytes >= MOST_BYTES
+
+    @property
+    def ids(self) -> Set[str]:
+        """Ids of the pictures."""
+        return self._numbers.keys()
 
     def pixels(self, id: str) -> Pixels | None:
         """Pixels of an item; None, and a word in `missing`, where they cannot be read."""

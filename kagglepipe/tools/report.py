@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.competitions.fold_file import near_duplicates
@@ -22,19 +23,28 @@ from kagglepipe.kaggle.ledger import read_ledger
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.predictions.frame import class_columns
 from kagglepipe.predictions.label_errors import suspects, with_decisions
+from kagglepipe.predictions.own_metric import is_out_of_reach
 from kagglepipe.predictions.top_classes import FULL_CLASSES
 from kagglepipe.reports import looks
+from kagglepipe.reports.blocks import Section, Text
 from kagglepipe.reports.charts import Interval
 from kagglepipe.reports.failures import Predicted, failures
 from kagglepipe.reports.learning import FoldFacts, learning
+from kagglepipe.reports.looked_at import lay_over, looked
 from kagglepipe.reports.page import Origin, Overview, model_card, origin, overview, render, write_if_changed, write_page
+from kagglepipe.reports.segments_found import Found, segments_found
 from kagglepipe.reports.thumbnails import Album, picture_reader, with_keys
-from kagglepipe.runs.configured import finished_run, is_prepared, page_file, read_data, store_of
+from kagglepipe.runs.configured import finished_run, inference_backend, is_prepared, page_file, read_data, store_of
 from kagglepipe.runs.describe import describe_scores, or_nan
+from kagglepipe.runs.looked_at import looked_at, network_of
 from kagglepipe.runs.provenance import flat, written_options
 from kagglepipe.runs.run import Run
+from kagglepipe.runs.stored_features import stored_clean_features
+from kagglepipe.runs.timelines import timelines_of
+from kagglepipe.segments.postprocess import DetectionSettings, detect_segments
 
 log = logging.getLogger(__name__)
+MOST_MAPS = 300  # pictures, each of which passes a network
 MOST_FRAMES = 60  # pictures of videos, each of which is opened for it
 CACHED_SIDE = 256  # pixels, of the cache that `prepare` fills
 BASELINES = {"baseline": "size, format, length", "linear": "linear baseline", "constant": "always the same"}
@@ -87,14 +97,20 @@ def write_report(config: Config, run: Run) -> Path:
     found = Predicted(oof, class_columns(oof), metrics.get("decision"))
     dataset, why = data_of(config, run)
     album = Album(None, 0) if dataset is None else album_of(config, competition, dataset, config.report.images)
-    last = failures(found, album)
+    metric = str(metrics["metric"])
+    last = failures(found, album, dataset.table if dataset else None, None if is_out_of_reach(metric) else metric)
+    maps = looked_section(config, run, dataset, found, album) if dataset and competition.kind == "image" else []
+    segments = segments_section(competition, run, dataset, found) if dataset else []
     suspected = path.with_name("suspects.csv")
     labels = looks.suspected(suspects_of(found, suspected), album, suspected, is_patchable=competition.kind == "image")
     pairs = near_duplicates(config.base_dir) if dataset is not None else None
-    data = looks.data(None if dataset is None else with_keys(dataset.table), pairs, album, found.task.name, why)
+    data = looks.data(
+        None if dataset is None else with_keys(dataset.table), pairs, album, found.task.name, why,
+        lambda rows: None if dataset is None else features_of(config, dataset, run, rows),
+    )  # fmt: skip
     lines = submitted(config, run, dataset)
     facts, made = facts_of(competition, run, dataset, lines), origin_of(run)
-    sections = [overview(facts), data, labels, learning(*learned(run)), last, origin(made)]
+    sections = [overview(facts), data, labels, learning(*learned(run)), *maps, last, *segments, origin(made)]
     title = f"{run.folder.parent.name}: {run.name}"
     write_page(path, render(title, sections, album))
     write_if_changed(path.with_name("MODEL_CARD.md"), model_card(title, facts, made).encode())
@@ -123,6 +139,15 @@ def album_of(config: Config, competition: CompetitionOptions, dataset: Dataset, 
     return Album(picture_reader(dataset.table, dataset.images_root, competition, cache, dataset.bits), most)
 
 
+def features_of(config: Config, dataset: Dataset, run: Run, rows: pd.DataFrame) -> NDArray[np.float32] | None:
+    """Stored features of some rows of the table; None, at times with a warning, where there are none."""
+    try:
+        return stored_clean_features(config, dataset, run, rows)
+    except UserError as error:  # the configured network is not that of the run, and is not there
+        log.warning("report: stored features are not compared: %s", error)
+        return None
+
+
 def suspects_of(found: Predicted, file: Path) -> pd.DataFrame | str:
     """Write suspects.csv, with decisions of an earlier one; returns its rows, or why there are none."""
     if found.task.name == "regression":
@@ -135,6 +160,42 @@ def suspects_of(found: Predicted, file: Path) -> pd.DataFrame | str:
         table = with_decisions(table, pd.read_csv(file, dtype=str, keep_default_na=False))
     write_if_changed(file, table.to_csv(index=False, lineterminator="\n").encode())
     return table
+
+
+def looked_section(config: Config, run: Run, dataset: Dataset, found: Predicted, album: Album) -> list[Section]:
+    """The section about what the networks looked at in the album's labelled pictures; none without networks."""
+    if (network := network_of(run)) is None:
+        return []
+    places = [k for k, id in enumerate(found.oof["id"].astype(str)) if id in album.ids][:MOST_MAPS]
+    ids, answers = found.oof["id"].astype(str).iloc[places].tolist(), found.answers[places]
+    device = inference_backend(config).device
+    try:
+        seen = looked_at(network, dataset, ids, answers, found.classes, config.pixels_dir, device)
+    except (UserError, OSError) as error:  # its weights were removed, or changed
+        return [Section("looked", "What it looked at", [Text(f"There are no maps: {error}")])]
+    album.missing.update(seen.missing)
+    lay_over(seen.maps, album, seen.crop, seen.crop_pct)
+    names = dict(zip(ids, found.named(answers), strict=True))
+    if found.task.name == "regression":
+        names = dict.fromkeys(ids, f"more {found.classes[0]}")
+    return [looked(seen.maps, names, album, network.name, is_exact=seen.is_exact)]
+
+
+def segments_section(competition: CompetitionOptions, run: Run, dataset: Dataset, found: Predicted) -> list[Section]:
+    """The section about segments; none where frames are not those of the run, or events are found."""
+    metrics, background = run.metrics, competition.background
+    is_same = dataset.rate is not None and set(run.rates.values()) <= {dataset.rate}
+    if "detection" not in metrics or competition.finds_events or dataset.annotations is None or not is_same:
+        return []
+    settings = DetectionSettings(**metrics["detection"]["settings"])
+    classes = [name for name in found.classes if name != background]
+    lines = timelines_of(dataset.train, found.oof, classes, float(dataset.rate or 0))
+    segments = [
+        detect_segments(video, line.times, line.step, line.probs, classes, None, settings)
+        for video, line in lines.items()
+    ]
+    truth = dataset.annotations[(dataset.annotations["label"] != background) & dataset.annotations["video"].isin(lines)]
+    return [segments_found(Found(lines, classes, pd.concat(segments), truth, settings.high))]
 
 
 # --- facts of the run ----------------------------------------------------------------------------------------------

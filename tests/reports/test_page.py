@@ -158,9 +158,17 @@ def test_scores_of_classes_are_scikit_learns() -> None:
     found = {row[0]: row for row in table.rows}
     truth = frame["target"] == "dog"
     answers = frame[["cat", "dog", "owl"]].idxmax(axis=1) == "dog"
-    assert found["dog"][4].words == f"{f1_score(truth, answers):.3f}"
-    assert found["dog"][5] == f"{average_precision_score(truth, frame['dog']):.3f}"
+    assert found["dog"][4].words.startswith(f"{f1_score(truth, answers):.3f} (")
+    assert found["dog"][5].startswith(f"{average_precision_score(truth, frame['dog']):.3f} (")
     assert found["dog"][2].startswith("0.850 (0.640")
+
+
+def test_slices_by_metadata_come_with_the_largest_loss_first() -> None:
+    frame = classes_of()
+    rows = pd.DataFrame({"id": frame["id"], "split": "train", "format": np.where(np.arange(60) < 20, "PNG", "JPEG")})
+    section = failures(predicted(frame), Album(None, 0), rows, "accuracy")
+    (table,) = [one for one in section.blocks if isinstance(one, Table) and "Slices" in one.caption]
+    assert [row[:4] for row in table.rows] == [("format", "PNG", "20", "0.5500"), ("format", "JPEG", "40", "1.0000")]
 
 
 def test_thresholds_count_each_row_once() -> None:
@@ -219,7 +227,9 @@ def test_dark_blurred_and_odd_pictures_are_found() -> None:
     pictures |= {f"blurred{k}": cv2.GaussianBlur(usual[k], (0, 0), 4) for k in range(10)}
     rows = pd.DataFrame({"id": list(pictures), "split": "train", "target": "a", "width": 128, "height": 128})
     rows.loc[rows["id"] == "u3", "height"] = 20
-    section = looks.data(rows.assign(key=rows["id"], mode="RGB"), None, Album(pictures.__getitem__, 99), "multiclass")
+    section = looks.data(
+        rows.assign(key=rows["id"], group=rows["id"], mode="RGB"), None, Album(pictures.__getitem__, 99), "multiclass"
+    )
     shelf = dict(section.blocks[-1].rows)
     assert [tile.name for tile in shelf["odd shape"]] == ["u3"]
     assert {tile.name for tile in shelf["dark"]} == {f"dark{k}" for k in range(10)}

@@ -51,6 +51,8 @@ def test_stage_all_ends_with_a_page(toy_config: Config) -> None:
     assert page.count("data:image/jpeg") >= 24
     assert all(f">{name}<" in page for name in ("blue", "green", "red"))
     assert "The submission is" in page
+    assert page.count("data:image/png") == page.count('<image id="m') > 20  # what it looked at
+    assert "in the centre" in page
 
 
 def test_the_path_is_the_last_line(toy_config: Config, caplog: pytest.LogCaptureFixture) -> None:
@@ -139,4 +141,7 @@ def test_videos_and_series_have_a_page(name: str, pipeline: Callable[[str], Path
     config = pipeline_config(name, request.getfixturevalue(PIPELINES[name][0]), root, "stage=report")
     config = replace(config, report=replace(config.report, file=str(tmp_path / "page.html"), images=6))
     run_command(config)
-    assert (tmp_path / "page.html").read_text("utf-8").count("data:image/jpeg") == 6
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert page.count("data:image/jpeg") == 6
+    assert ("Found and missed segments by kind" in page) == (name == "long")
+    assert ("true segments above found ones" in page) == (name == "long")

@@ -18,6 +18,7 @@ for (const gallery of document.querySelectorAll(".gallery")) {
       card.hidden = !fits;
       count += fits;
     }
+    gallery.classList.toggle("maps", Boolean(asked.maps));
     list.append(...cards.sort(orders[asked.order]));
     said.textContent = `${count} of ${cards.length} shown`;
   };

@@ -1,0 +1,54 @@
+"""Adversarial validation: how well a model tells rows to classify from training rows. At chance both are alike."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from kagglepipe.predictions.evaluation import score_interval
+from kagglepipe.predictions.frame import Labels
+
+FOLDS = 5
+C = 0.01  # of the regression: there may be more features than rows
+
+
+@dataclass(frozen=True)
+class Apart:
+    """Area under the ROC curve with its 95 % interval, and the probability of each row to be of the test (N,)."""
+
+    auc: float
+    low: float
+    high: float
+    probs: npt.NDArray[np.float64]
+
+
+def tell_apart(features: npt.NDArray[np.floating], is_test: npt.NDArray[np.bool_], groups: Labels) -> Apart | None:
+    """Fit logistic regressions on standardised features (N, F), cross-fitted by groups; None for too few groups.
+
+    groups: codes 0 … G - 1 (N,), near-duplicates together, so that no twin tells the part of its twin.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedGroupKFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    if min(len(np.unique(groups[is_test == one])) for one in (False, True)) < 2 * FOLDS:
+        return None
+    probs = np.zeros((len(is_test), 2))
+    for fit, own in StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0).split(features, is_test, groups):
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=C, class_weight="balanced", max_iter=1000))
+        probs[own] = model.fit(features[fit], is_test[fit]).predict_proba(features[own])
+    auc = single_auc(probs[:, 1], is_test)
+    low, high = score_interval("roc_auc", probs, is_test.astype(np.intp), groups)
+    return Apart(auc, low, high, probs[:, 1])
+
+
+def single_auc(values: npt.ArrayLike, is_test: npt.NDArray[np.bool_]) -> float:
+    """Area under the ROC curve of one number (N,): above 0.5 where it is larger in the test.
+
+    >>> single_auc([1, 2, 3, 4], np.array([False, False, True, True]))
+    1.0
+    """
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(is_test, values))
