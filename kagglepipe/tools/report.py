@@ -34,12 +34,21 @@ from kagglepipe.reports.looked_at import lay_over, looked
 from kagglepipe.reports.page import Origin, Overview, model_card, origin, overview, render, write_if_changed, write_page
 from kagglepipe.reports.segments_found import Found, segments_found
 from kagglepipe.reports.thumbnails import Album, picture_reader, with_keys
-from kagglepipe.runs.configured import finished_run, inference_backend, is_prepared, page_file, read_data, store_of
+from kagglepipe.runs.configured import (
+    finished_run,
+    identity_of,
+    inference_backend,
+    is_prepared,
+    make_learner,
+    page_file,
+    read_data,
+    store_of,
+)
 from kagglepipe.runs.describe import describe_scores, or_nan
+from kagglepipe.runs.identity import identity_hash
 from kagglepipe.runs.looked_at import looked_at, network_of
 from kagglepipe.runs.provenance import flat, written_options
 from kagglepipe.runs.run import Run
-from kagglepipe.runs.stored_features import stored_clean_features
 from kagglepipe.runs.timelines import timelines_of
 from kagglepipe.segments.postprocess import DetectionSettings, detect_segments
 
@@ -140,12 +149,13 @@ def album_of(config: Config, competition: CompetitionOptions, dataset: Dataset, 
 
 
 def features_of(config: Config, dataset: Dataset, run: Run, rows: pd.DataFrame) -> NDArray[np.float32] | None:
-    """Stored features of some rows of the table; None, at times with a warning, where there are none."""
-    try:
-        return stored_clean_features(config, dataset, run, rows)
-    except UserError as error:  # the configured network is not that of the run, and is not there
-        log.warning("report: stored features are not compared: %s", error)
+    """Stored features of images of the table; None unless `run` is the configured one and all are there."""
+    if run.is_ensemble or identity_hash(run.identity) != identity_hash(identity_of(config, dataset)):
         return None
+    from kagglepipe.training.image_learner import ImageLearner
+
+    learner = make_learner(config, dataset)
+    return learner.stored_features(rows) if isinstance(learner, ImageLearner) else None
 
 
 def suspects_of(found: Predicted, file: Path) -> pd.DataFrame | str:

@@ -167,6 +167,15 @@ class ImageLearner:
         )  # fmt: skip
         return np.concatenate(found)
 
+    def stored_features(self, rows: pd.DataFrame) -> Features | None:
+        """Clean features (len(rows), F) by the frozen network, if all are in the store; nothing is computed."""
+        if self.is_from_scratch:
+            return None
+        store = FeatureStore(self.feature_folder(0))
+        store.refresh()
+        items = [Item(image_key(id, digest)) for id, digest in zip(self.names(rows), rows["sha256"], strict=True)]
+        return None if store.missing(items) else np.concatenate([store[item.key] for item in items])
+
     def feature_folder(self, view: int) -> Path:
         """Folder of the store of one view."""
         if view < 0:  # the clean view turned
