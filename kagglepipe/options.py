@@ -36,8 +36,8 @@ DEFAULT_SOUND_RATE = 100.0
 JOINTS = ("hip", "neck", "left_hip", "right_hip")
 # stages and tools that find the folder of a competition by its name
 NAMED = (
-    "download | prepare | augment | train | ensemble | submit | columns | predict | detect | runs | report | drill | "
-    "bundle | describe"
+    "download | prepare | augment | train | ensemble | submit | columns | predict | detect | runs | report | export | "
+    "drill | bundle | describe"
 )
 COLUMNS = ("item", "id", "label", "labels", "group", "split", "fold", "start", "end", "values", "time", "video", "file")
 LOG_LOSS_CLIP = 1e-15  # Kaggle's
@@ -246,7 +246,7 @@ class CompetitionOptions(Options, group="competition"):
         "accuracy",
         "The competition's score (docs/competitions.md).",
         path=True,
-        stages="train | ensemble | submit | columns | predict | detect | runs | reproduce | drill | bundle",
+        stages="train | ensemble | submit | columns | predict | detect | runs | export | reproduce | drill | bundle",
     )
     log_loss_clip: float = option(
         LOG_LOSS_CLIP,
@@ -894,6 +894,7 @@ class RunsOptions(Options, group="runs"):
 
     leaderboard: bool = option(False, "Show the public leaderboard and this team's place instead.")
     file: str | None = option(None, "CSV to write, with all details of every run.", path=True)
+    report: bool = option(False, "Also write outputs/<slug>/runs.html, a page that compares the runs.")
     compare: list[str] = option([], "Two runs, or pairs oof.csv+test.csv, to compare row by row, as [RUN,RUN].")
 
     def __post_init__(self) -> None:

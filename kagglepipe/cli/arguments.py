@@ -74,11 +74,12 @@ def is_sweep(argument: str) -> bool:
 
 
 def with_stage(arguments: list[str]) -> list[str]:
-    """Replace a bare stage name by `stage=name`, anywhere on the command line.
+    """Replace a bare stage name by `stage=name`, anywhere on the command line; `report=true` is of stage=runs.
 
     >>> with_stage(["predict", "input=photos"])
     ['stage=predict', 'input=photos']
     """
+    arguments = ["runs.report=true" if argument == "report=true" else argument for argument in arguments]
     before = ["", *arguments]
     return [
         f"stage={argument}" if argument in COMMANDS and flag not in VALUE_FLAGS else argument

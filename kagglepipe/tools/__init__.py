@@ -17,6 +17,7 @@ TOOL_HELP = {
     "annotations": "start annotations.csv for long videos: annotations input=FOLDER",
     "runs": "list runs and scores; runs.leaderboard=true: the leaderboard",
     "report": "write a page about a run: what fails, labels, curves",
+    "export": "write a run's networks as ONNX: export run=NAME",
     "reproduce": "make a submission again, byte by byte: reproduce submission=CSV",
     "drill": "simulate public and private leaderboards on hidden labels",
     "course": "lessons on CNNs and recurrent networks: course lesson=NAME",

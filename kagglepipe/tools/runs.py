@@ -1,8 +1,8 @@
 """stage=runs: table of the finished runs with their out-of-fold scores and the scores of their submissions at Kaggle.
 
 Reads outputs/<slug>/*/metrics.json and submissions/ledger.csv, whose open rows are updated if there are credentials.
-runs.file=PATH writes all facts as a CSV, runs.compare=[RUN,RUN] compares two runs, runs.leaderboard=true shows the
-public leaderboard instead.
+runs.file=PATH writes all facts as a CSV, runs.report=true a page that compares the runs (runs.html),
+runs.compare=[RUN,RUN] compares two runs, runs.leaderboard=true shows the public leaderboard instead.
 """
 
 import logging
@@ -27,6 +27,9 @@ from kagglepipe.predictions.own_metric import is_greater_better, is_out_of_reach
 from kagglepipe.predictions.paired import Comparison, Difference, compare
 from kagglepipe.predictions.tasks import TASKS
 from kagglepipe.predictions.uncertainty import format_difference, format_interval
+from kagglepipe.reports.comparison import comparison
+from kagglepipe.reports.page import render, write_page
+from kagglepipe.reports.thumbnails import Album
 from kagglepipe.runs.configured import is_prepared, read_data
 from kagglepipe.runs.provenance import described, difference, in_brief
 from kagglepipe.runs.run import Metrics, Run, is_submittable
@@ -58,11 +61,13 @@ def run(config: Config) -> None:
     file = absolute(options.file) if options.file else None
     if file is not None and file.is_dir():
         raise UserError(f"runs.file={file} is a folder; give a file name, as runs.file={file}/runs.csv")
-    if file or not options.compare:
+    if file or options.report or not options.compare:
         ledger = submissions_of(str(competition.slug), config.ledger_file, config.kaggle)
         runs = read_runs(store.finished())
         groups = groups_of(config) if any(is_rescored(store, each, metric) for each in runs) else None
-        show_runs(store, runs, ledger, metric, groups, file, loss=TASKS[competition.task].loss)
+        runs = show_runs(store, runs, ledger, metric, groups, file, loss=TASKS[competition.task].loss)
+        if options.report:
+            write_comparison(store, runs, metric)
     if options.compare:
         a, b = (store.member(name) for name in options.compare)
         show_comparison(a, b, groups_of(config), file, metric)
@@ -77,8 +82,11 @@ def show_runs(
     file: Path | None,
     *,
     loss: str,
-) -> None:
-    """Log the table, write it to `file`, and warn of a misleading public score. loss: the title of its column."""
+) -> list[Metrics]:
+    """Log the table, write it to `file`, and warn of a misleading public score; returns the runs, the best first.
+
+    loss: the title of its column.
+    """
     greater = is_greater_better(metric, runs)
     scored = [rescored(store, each, metric, groups) if is_rescored(store, each, metric) else each for each in runs]
     runs = best_first(scored, metric, greater_is_better=greater)
@@ -101,13 +109,30 @@ def show_runs(
             "fewer rows; compare the intervals before you choose by it",
             *(by_public["run"], by_public["public_score"], by_oof["run"], four_digits(by_oof["oof_score"])),
         )
-    if file is None:
-        return
+    if file is not None:
+        write_bytes(file, facts_table(all_facts(store, runs), ledger))
+        log.info("runs: %d runs in %s", len(runs), file)
+    return runs
+
+
+def all_facts(store: RunStore, runs: list[Metrics]) -> list[dict[str, Any]]:
+    """Facts of the runs, the best first. Raises UserError without one."""
     if not runs:
         raise UserError(f"there is no finished run in {store.folder} to write: type stage=train first")
-    facts = [facts_of(store.run(metrics["run"]), metrics, runs[0]) for metrics in runs]
-    write_bytes(file, facts_table(facts, ledger))
-    log.info("runs: %d runs in %s", len(runs), file)
+    return [facts_of(store.run(metrics["run"]), metrics, runs[0]) for metrics in runs]
+
+
+def write_comparison(store: RunStore, runs: list[Metrics], metric: str) -> None:
+    """Write runs.html, the page that compares the runs."""
+    facts = all_facts(store, runs)
+    for row, metrics in zip(facts, runs, strict=True):
+        run = store.run(metrics["run"])
+        network = f"blend of {len(metrics['members'])}" if run.is_ensemble else str(run.model.get("model", "unknown"))
+        row |= {"network": network, "finished": finished(run), "is_ensemble": run.is_ensemble}
+        row["settings"] = described(metrics)
+    path = store.folder / "runs.html"
+    write_page(path, render(f"{store.folder.name}: {len(runs)} runs", comparison(metric, facts), Album(None, 0)))
+    log.info("runs: %s", path)
 
 
 def is_rescored(store: RunStore, metrics: Metrics, metric: str) -> bool:

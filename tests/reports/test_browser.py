@@ -15,6 +15,9 @@ from axe_core_python.selenium import Axe
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.common.by import By
 
+from kagglepipe.reports.comparison import comparison
+from kagglepipe.reports.page import render
+from kagglepipe.reports.thumbnails import Album
 from tests.reports.test_page import FRAMES, HOSTILE, page_of
 
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1200,900",
@@ -37,13 +40,21 @@ def browser() -> Iterator[Chrome]:
         yield browser
 
 
-@pytest.fixture(params=FRAMES)
+def comparison_page() -> str:
+    row = {"run": HOSTILE, "metric": "accuracy", "score": 0.9, "low": 0.8, "high": 0.95, "network": HOSTILE,
+           "parameters": 4e6, "seconds": 9.0, "finished": "2026-11-28 14:05", "is_ensemble": False}  # fmt: skip
+    facts = [{**row, "settings": {"seed": str(seed), "name": HOSTILE}} for seed in range(30)]
+    return render(HOSTILE, comparison("accuracy", facts), Album(None, 0))
+
+
+@pytest.fixture(params=[*FRAMES, "runs"])
 def page(request: pytest.FixtureRequest, browser: Chrome, tmp_path: Path) -> str:
     """Address of the page of a task, opened; the logs are empty before."""
     for log in ("browser", "performance"):
         browser.get_log(log)
     file = tmp_path / "report.html"
-    file.write_text(page_of(FRAMES[request.param]())[0], "utf-8")
+    is_frame = request.param in FRAMES
+    file.write_text(page_of(FRAMES[request.param]())[0] if is_frame else comparison_page(), "utf-8")
     browser.get(file.as_uri())
     return file.as_uri()
 

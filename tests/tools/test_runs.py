@@ -1,5 +1,7 @@
 """Every run beside what Kaggle said of it, as it is now, and what to know before one is chosen by its public score."""
 
+import re
+import shutil
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -13,6 +15,7 @@ from kagglepipe.files import write_json, write_parquet
 from kagglepipe.kaggle.ledger import record
 from kagglepipe.options import RunsOptions
 from kagglepipe.predictions.frame import oof_frame
+from kagglepipe.predictions.uncertainty import TOO_FEW
 from kagglepipe.runs.configured import read_data
 from kagglepipe.text import table, width
 from kagglepipe.tools.commands import run_command
@@ -477,6 +480,43 @@ def test_nobody_has_no_leaderboard(cats: Cats, shown: Shown, monkeypatch: pytest
     monkeypatch.delenv("KAGGLE_API_TOKEN")
     with pytest.raises(UserError, match="no Kaggle credentials were found: make a token"):
         shown("runs.leaderboard=true")
+
+
+# --- the page -----------------------------------------------------------------------------------------------------
+
+
+def test_a_page_compares_the_runs(cats: Cats, shown: Shown) -> None:
+    settings = {"model": {"name": "lite0"}, "seed": 0}
+    add_run(cats.root, "<b>worse", score=0.25, identity=settings, seconds=12.34)
+    add_run(cats.root, "better", score=0.875, identity={**settings, "seed": 1}, metric="accuracy")
+    add_run(cats.root, "other", score=0.5, identity={**settings, "lr": "0.1"}, metric="f1_macro", interval=[None, None])
+    add_run(cats.root, "blend", score=0.9, members=["better", "gone"], method="mean", identity={})
+    page = cats.root / "outputs/cats/runs.html"
+    shutil.rmtree(cats.root / "outputs/cats/one")
+    assert shown("runs.report=true")[-1] == f"runs: {page}"
+    rows = [
+        re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in re.findall("<tr>(.*?)</tr>", page.read_text("utf-8"))
+    ]
+    assert [row[:4] for row in rows[1:5]] == [
+        ["blend", "0.9000", "0.5000-0.9000", "blend of 2"],
+        ["better", "0.8750", "0.5000-0.9000", "unknown"],
+        ["&lt;b&gt;worse", "0.2500", "0.5000-0.9000", "unknown"],
+        ["other", "0.5000 f1_macro", TOO_FEW, "unknown"],
+    ]
+    assert rows[3][5] == "12.3"
+    assert rows[6:] == [
+        ["blend", "ensemble.method=mean; ensemble.runs=better, gone"],
+        ["better", "seed=1"],
+        ["&lt;b&gt;worse", "seed=0"],
+        ["other", "seed=0; lr=0.1"],
+    ]
+
+
+def test_without_a_run_there_is_no_page(cats: Cats, shown: Shown) -> None:
+    shutil.rmtree(cats.root / "outputs/cats/one")
+    sent(cats, "4001")
+    with pytest.raises(UserError, match=r"there is no finished run in .*cats to write: type stage=train first"):
+        shown("runs.report=true")
 
 
 # --- columns ------------------------------------------------------------------------------------------------------
