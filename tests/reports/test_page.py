@@ -14,11 +14,14 @@ from kagglepipe.reports import looks
 from kagglepipe.reports.blocks import Explorer, Gallery, Matrix, Table, Text
 from kagglepipe.reports.failures import MOST_CARDS, Predicted, confusion, failures, threshold_counts
 from kagglepipe.reports.learning import FoldFacts, learning
+from kagglepipe.reports.looked_at import lay_over, looked
 from kagglepipe.reports.page import Origin, Overview, model_card, origin, overview, render
+from kagglepipe.reports.segments_found import Found, segments_found
 from kagglepipe.reports.thumbnails import Album, look, shrunk, thumbnail
+from kagglepipe.segments.postprocess import FrameProbs
 
 HOSTILE = "<script>alert(1)</script>\"' onerror=x {{ 7*7 }}.jpg"
-VOID = {"meta", "input", "image", "use", "polyline", "circle", "br", "img"}
+VOID = {"meta", "input", "image", "use", "polyline", "circle", "rect", "br", "img"}
 
 
 class Read(HTMLParser):
@@ -93,6 +96,14 @@ def predicted(frame: pd.DataFrame, decision: dict[str, Any] | None = None) -> Pr
     return Predicted(frame, class_columns(frame), decision)
 
 
+def drawn_segments() -> Found:
+    """A video in which one of two true segments is found, and its frames."""
+    probs = np.where((np.arange(40) > 10) & (np.arange(40) < 20), 0.9, 0.1)[:, None]
+    found = pd.DataFrame({"video": HOSTILE, "start": [1.1], "end": [2.0], "label": HOSTILE, "score": 0.9})
+    truth = pd.concat([found, found.assign(start=3.0, end=3.5)], ignore_index=True)
+    return Found({HOSTILE: FrameProbs(np.arange(40) / 10, 0.1, probs)}, [HOSTILE], found, truth, 0.5)
+
+
 def page_of(frame: pd.DataFrame, images: int = 20) -> tuple[str, Album]:
     found, album = predicted(frame), Album(noise, images)
     facts = Overview(f"Task {HOSTILE}", "accuracy", [], ["A line"], [], [("Then:", "kagglepipe runs")])
@@ -101,8 +112,12 @@ def page_of(frame: pd.DataFrame, images: int = 20) -> tuple[str, Album]:
     log = pd.DataFrame({"epoch": [1, 2], "train_loss": [1.0, 0.5], "valid_loss": [1.1, 0.7], "lr": [0.1, 0.05]})
     folds = [FoldFacts(0, log, {"score": 0.5, "rows": 3})]
     last = failures(found, album)
+    maps = {id: np.eye(7, dtype=np.float32) for id in list(album.ids)[:6]}
+    lay_over(maps, album, "center", 0.9)
+    seen = looked(maps, dict.fromkeys(maps, HOSTILE), album, HOSTILE, is_exact=True)
     sections = [overview(facts), looks.data(rows, None, album, found.task.name), learning(folds, [("seconds", "3")]),
-                last, origin(Origin({"Versions": [("torch", HOSTILE)]}))]  # fmt: skip
+                seen, last, segments_found(drawn_segments()),
+                origin(Origin({"Versions": [("torch", HOSTILE)]}))]  # fmt: skip
     return render(HOSTILE, sections, album), album
 
 
@@ -116,7 +131,7 @@ def test_a_page_of_each_task_is_whole_and_leads_nowhere(name: str) -> None:
     for _, attributes in read.tags:
         assert not any(key.startswith("on") for key in attributes)
         for key in ("src", "href"):
-            assert (attributes.get(key) or "#").startswith(("#", "data:image/jpeg;base64,"))
+            assert (attributes.get(key) or "#").startswith(("#", "data:image/jpeg;base64,", "data:image/png;base64,"))
     anchors = {value["id"] for _, value in read.tags if value.get("id")}
     assert {value["href"] for tag, value in read.tags if tag in ("a", "use")} <= {f"#{one}" for one in anchors}
     assert "49.jpg" not in page  # names are no templates
@@ -161,6 +176,14 @@ def test_scores_of_classes_are_scikit_learns() -> None:
     assert found["dog"][4].words.startswith(f"{f1_score(truth, answers):.3f} (")
     assert found["dog"][5].startswith(f"{average_precision_score(truth, frame['dog']):.3f} (")
     assert found["dog"][2].startswith("0.850 (0.640")
+
+
+def test_kinds_of_errors_and_a_lane_a_class() -> None:
+    section = segments_found(drawn_segments())
+    _, table, chart = section.blocks
+    assert table.rows == [(HOSTILE, "1", "0", "0", "0", "0", "1")]
+    assert chart.svg.count('class="truth"') == 2
+    assert chart.svg.count('<rect class="dot') == 1
 
 
 def test_slices_by_metadata_come_with_the_largest_loss_first() -> None:
