@@ -1,6 +1,7 @@
 """Run a sweep from its command line: validate, plan, launch all trials, report."""
 
 import json
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -18,13 +19,13 @@ from hydra_plugins.kagglepipe_sweeper._end import finish
 from hydra_plugins.kagglepipe_sweeper._sweep import Sweep
 from kagglepipe.cli.named_metric import with_named_metric
 from kagglepipe.cli.unread_options import DECIDING_OPTIONS, check_unread_options, typed_options
-from kagglepipe.config import Config, check_option_names
+from kagglepipe.config import Config, check_option_names, option_facts
 from kagglepipe.errors import UserError
 from kagglepipe.files import exclusive_lock
 from kagglepipe.options import SweepOptions
 from kagglepipe.predictions.tasks import TASKS
 from kagglepipe.runs.configured import read_data
-from kagglepipe.runs.identity import changes, result_settings
+from kagglepipe.runs.identity import changes, is_option_read, result_settings
 from kagglepipe.stages.download import with_sample_if_no_data
 from kagglepipe.stages.pipeline import keep_locks, run_stages
 from kagglepipe.sweeps.objectives import make_objective
@@ -32,6 +33,7 @@ from kagglepipe.sweeps.samplers import check_sampler
 from kagglepipe.sweeps.space import MAX_POINTS, Space, grid_size, probe_points, probe_values, signature
 from kagglepipe.sweeps.study import FILE, Plan, run_trials
 
+log = logging.getLogger(__name__)
 DEFAULT_TRIALS = 20
 DATA_GROUPS = ("competition", "folds", "paths", "prepare", "download")  # option groups that no trial may change
 NO_DATA_CHANGE = {"competition": ("source", "origin", "refresh"), "folds": ("remake",)}  # options in them
@@ -61,6 +63,12 @@ def make_sweep(master: DictConfig, typed: Sequence[str], *, loader: ConfigLoader
     probe = make_probe(master, arguments, loader)
     probed = [probe(values) for values in probe_points(arguments.space)]
     valid = [config for config, _ in probed if config is not None]
+    unread = unread_of_preset(arguments.space, typed, valid)
+    if 0 < len(unread) < len(arguments.space):
+        log.info("sweep: %s: not read here, and left out of the space", ", ".join(unread))
+        arguments = replace(arguments, space={k: one for k, one in arguments.space.items() if k not in unread})
+        probe = make_probe(master, arguments, loader)
+        probed = [probe(values) for values in probe_points(arguments.space)]
     if not valid:  # a mistake beside the varied options, reported once instead of trial by trial
         raise UserError(probed[0][1])
     if not {name.lstrip("+") for name in arguments.space} & DECIDING_OPTIONS:
@@ -87,6 +95,18 @@ def make_sweep(master: DictConfig, typed: Sequence[str], *, loader: ConfigLoader
     with read_write(master.hydra), open_dict(master.hydra):  # where launchers write files of their own
         master.hydra.sweep.dir = str(plan.folder / "trials").replace("${", "\\${")
     return Sweep(config, plan, master, arguments.words, loader, launcher)
+
+
+def unread_of_preset(space: Space, typed: Sequence[str], configs: Sequence[Config]) -> list[str]:
+    """Options that vary because `sweep=` says so, and that none of these configurations reads, as label smoothing where
+    numbers are predicted.
+    """
+    own = space.keys() - {word.partition("=")[0].lstrip("+") for word in typed}
+    return [
+        name
+        for name in space
+        if name in own and option_facts(name) and not any(is_option_read(c, name, c.training_mode) for c in configs)
+    ]
 
 
 def make_probe(master: DictConfig, arguments: Arguments, loader: ConfigLoader) -> Probe:

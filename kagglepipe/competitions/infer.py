@@ -8,7 +8,7 @@ classified, infer_answers.py what is asked.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from kagglepipe.competitions.filenames import is_excluded, stem_of, without_dicom_copies
@@ -76,7 +76,7 @@ def infer(root: Path, files: Sequence[str], given: Mapping[str, Any]) -> Inferen
             task = replace(task, labels=cells, names=sort_classes(set(cells) - {""}))
         note_other_labels(found, sources, names, labels)
     else:
-        check_answers(sources)
+        check_answers(sources, classes={PurePosixPath(file).parent.name for file in sources.media})
         task = find_named_task(sources, _named_labels(found, sources))
     _set_task(found, task)
     table = timed.table if timed else labels.table if labels else None

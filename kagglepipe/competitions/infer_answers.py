@@ -38,7 +38,7 @@ def _set_classes(found: Inference, sources: Sources, task: Task, has_sample: boo
         if form == "probabilities":
             _set_columns_of_classes(found, sources, names)
     else:
-        form = _set_one_column(found, sources, names)
+        form = _set_one_column(found, sources, names, task.name)
     if form == "probability" and len(names) == 2 and "classes" not in given:
         negative, positive = _negative_positive(names, found.fields.get("target_column", "label"))
         found.set("classes", [negative, positive], f"the probability of {positive}")
@@ -146,7 +146,7 @@ def _set_columns_of_classes(found: Inference, sources: Sources, names: Sequence[
         found.notes.append(f"no item has the label {first_three(absent)}, which {sources.sample.path} asks for")
 
 
-def _set_one_column(found: Inference, sources: Sources, names: Sequence[str]) -> str:
+def _set_one_column(found: Inference, sources: Sources, names: Sequence[str], task: str) -> str:
     """Set the fields of a submission with one column of answers; returns the form that counts."""
     assert sources.sample is not None
     target = sources.targets[0]
@@ -157,7 +157,7 @@ def _set_one_column(found: Inference, sources: Sources, names: Sequence[str]) ->
     values = pd.to_numeric(pd.Series(names, dtype=str), errors="coerce")
     is_binary = len(names) == 2 and set(values) == {0.0, 1.0} and bool(numbers.isin([0, 1]).all())
     given = sources.given.get("form")
-    if len(names) == 2 and (is_half or is_binary):
+    if len(names) == 2 and (is_half or is_binary) and task != "ordinal":
         why = "the sample submission holds probabilities" if is_half else "two classes, 0 and 1"
         found.set("form", "probability", why)
         if not is_half and given is None:

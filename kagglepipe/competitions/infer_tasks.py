@@ -5,7 +5,7 @@ of the column.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -120,7 +120,7 @@ def _of_cells(sources: Sources, table: SourceTable, column: str, item: str | Non
     separator = tag_separator(values, column)
     is_long = item is not None and sources.kind == "image" and are_repeated_items(table, item, column)
     tags = tags_of(values, separator or " ") if separator or is_long else []
-    check_answers(sources, tags)
+    check_answers(sources, tags, set(values))
     if separator:
         return Task("multilabel", f"{column} has several tags in a cell, as {some}")
     if is_long:
@@ -140,10 +140,10 @@ def _ranking(sources: Sources) -> Task:
     return Task("ranking", f"the sample submission has several classes an item, as {sources.answers.iloc[0]!r}")
 
 
-def check_answers(sources: Sources, tags: Sequence[str] = ()) -> None:
+def check_answers(sources: Sources, tags: Sequence[str] = (), classes: Collection[str] = ()) -> None:
     """Raises UserError for a sample submission that asks for boxes or runs of pixels, which are several numbers.
 
-    tags: those of the labels, which may be whole numbers, too.
+    tags, classes: those of the labels, which may be whole numbers, too: then several different ones are no boxes.
     """
     are_numbered = bool(tags) and all(WHOLE.fullmatch(tag) for tag in tags)
     for target in sources.targets if sources.sample is not None else ():
@@ -151,10 +151,12 @@ def check_answers(sources: Sources, tags: Sequence[str] = ()) -> None:
         several = [words for cell in sources.sample.cells(target) if len(words := cell.split()) > 1]
         if not several or pd.to_numeric(pd.Series(several[0]), errors="coerce").isna().any():
             continue
-        if not (are_numbered and all(map(WHOLE.fullmatch, several[0])) and len(set(several[0])) == len(several[0])):
+        are_names = (are_numbered and all(map(WHOLE.fullmatch, several[0]))) or set(several[0]) <= set(classes)
+        if not are_names or len(set(several[0])) < len(several[0]):
             raise UserError(
                 f"column {target} of {sources.sample.path} has {' '.join(several[0])!r}, boxes, runs of pixels or "
-                "confidences, which are not supported: competition.sample_submission=null trains without it"
+                "confidences, which are not supported: competition.sample_submission=null trains without it; if they "
+                "are classes, the likeliest first, type competition.task=ranking"
             )
 
 
@@ -232,7 +234,7 @@ def _of_columns(sources: Sources, table: SourceTable, columns: Sequence[str], ty
             f"{first_three(columns)} are 0 and 1, or numbers; a column of classes is typed as "
             "'+competition.columns={label: NAME}'"
         )
-    check_answers(sources)
+    check_answers(sources, classes=columns)
     is_binary, sums = bool(numbers.isin([0, 1]).all(axis=None)), numbers.sum(axis=1)
     if not is_binary:
         found = Task("regression", f"{len(columns)} columns of numbers")

@@ -13,7 +13,7 @@ from kagglepipe.competitions.targets import join_columns, tag_separator
 from kagglepipe.errors import UserError
 from kagglepipe.files import expanded
 from kagglepipe.options import CompetitionOptions
-from kagglepipe.text import first_three
+from kagglepipe.text import first_three, quoted_three
 
 GIVEN = ("group", "split", "fold")  # columns that labels or metadata may have
 
@@ -202,8 +202,10 @@ def check_class_labels(labels: pd.DataFrame, where: str, competition: Competitio
             "competition.task=multilabel 'competition.label_separator=|', or give one label a file"
         )
     number = pd.to_numeric(labels["label"], errors="coerce")
-    if (number.notna() & (number % 1 != 0)).any():
+    if (measured := number.notna() & (number % 1 != 0)).any():
+        others = labels["label"][number.isna()]
+        mend = f"mend {quoted_three(others)} among them, then " if len(others) else ""
         raise UserError(
-            f"{where} {first_three(labels['label'][number % 1 != 0])} look like measurements: type "
+            f"{where} {first_three(labels['label'][measured])} look like measurements: {mend}type "
             "competition.task=regression, or give one class name a file"
         )

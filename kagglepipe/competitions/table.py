@@ -80,7 +80,8 @@ def list_images(files: Sequence[str], competition: CompetitionOptions, root: Pat
     if frame["fold"].isna().all():
         frame = frame.drop(columns="fold")
     is_train = frame["split"] == "train"
-    frame["target"] = read_targets(frame.loc[is_train, "target"], where, competition).reindex(frame.index)
+    name = str(competition.labels or root)
+    frame["target"] = read_targets(frame.loc[is_train, "target"], name, competition).reindex(frame.index)
     frame["target"] = frame["target"].astype(object).where(is_train, None)
     classes = target_names(frame.loc[is_train, "target"], where, competition)
     if competition.classes and competition.task != "regression":

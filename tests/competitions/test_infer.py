@@ -177,9 +177,29 @@ def test_as_many_ranks_as_the_sample_submission_has_are_scored(tmp_path: Path) -
         "form": "ranking", "ranks": 10, "metric": "map_10"}  # fmt: skip
 
 
+@pytest.mark.parametrize("in_folders", [False, True])
+def test_whole_numbers_that_are_classes_are_ranks_and_others_boxes(tmp_path: Path, *, in_folders: bool) -> None:
+    hotels = [str(7919 * (number + 3) % 70000) for number in range(7)]
+    names = {one: hotels[number % 7] for number, one in enumerate(imitations.TRAIN)}
+    labels = imitations.csv("image,hotel_id", [(f"{one}.jpg", hotel) for one, hotel in names.items()])
+    files = {
+        **imitations.media(f"train/{hotel if in_folders else 'all'}/{one}.jpg" for one, hotel in names.items()),
+        **imitations.media(f"test/{one}.jpg" for one in imitations.TEST),
+        **({} if in_folders else {"train.csv": labels}),
+    }
+    asked = [(f"{one}.jpg", " ".join(hotels[:5])) for one in imitations.TEST]
+    found = inferred({**files, "sample_submission.csv": imitations.csv("image,hotel_id", asked)}, tmp_path).fields
+    assert {name: found.get(name) for name in ("task", "form", "metric")} == {
+        "task": "ranking", "form": "ranking", "metric": "map_5"}  # fmt: skip
+    boxes = imitations.csv("image,hotel_id", [(name, f"{cell} 50") for name, cell in asked])
+    with pytest.raises(UserError, match=r"boxes, .*; if they are classes, .* type competition.task=ranking"):
+        inferred({**files, "sample_submission.csv": boxes}, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("name", "given", "fields"),
     [
+        ("histopathologic_cancer", {"task": "ordinal"}, {"form": "name", "metric": "quadratic_weighted_kappa"}),
         ("siim_isic_melanoma", {"columns": {"label": "benign_malignant"}},
          {"columns": {"item": "image_name", "label": "benign_malignant", "group": "patient_id"},
           "classes": ["benign", "malignant"]}),

@@ -289,6 +289,10 @@ def test_labels_come_from_the_csv(tmp_path: Path) -> None:
         ),
         ("file,label\na.jpg,0.5\nb.jpg,1.25\n", "0.5, 1.25 look like measurements: type competition.task=regression"),
         ("file,label\na.jpg,1\nb.jpg,1.25\n", "1.25 look like measurements"),
+        (
+            "file,label\na.jpg,red wet\nb.jpg,1.25\n",
+            "1.25 look like measurements: mend 'red wet' among them, then type",
+        ),
         ("name,class\na.jpg,cat\n", "has the columns name, class: file, label is needed too"),
         ("", "cannot be read as a CSV in UTF-8 (it is empty)"),
         ("file,label\n", "labels.csv has no row below its header"),

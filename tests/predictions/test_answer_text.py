@@ -24,6 +24,7 @@ def test_answers_of_tags_and_numbers_as_text() -> None:
     decided = np.array([[0.5, 0.49], [0.9, 0.6], [0.1, 0.2]])
     assert answer_texts(decided, ["rust", "scab"], TAGS, " ") == ["rust", "rust scab", ""]
     assert answer_texts(np.array([[12.5], [-3.0]]), ["age"], NUMBERS) == ["12.5", "-3"]
+    assert answer_texts(np.array([[12.5, 1]]), ["x", "y"], NUMBERS, " ") == ["12.5|1"]  # a separator is of tags
 
 
 def test_two_runs_of_numbers_differ_in_squared_error_and_metric() -> None:
