@@ -62,8 +62,11 @@ class Run:
         return class_columns(self.oof())
 
     def oof(self) -> pd.DataFrame:
-        """Out-of-fold predictions: id, fold, target, a column a class."""
-        return _stored(self).oof()
+        """Out-of-fold predictions: id, fold, target, a column a class. Raises UserError for a run without them."""
+        stored = _stored(self)
+        if not stored.oof_file.exists():
+            raise UserError(f"{self.name} has no out-of-fold rows, {stored.oof_file.name} is missing: train it again")
+        return stored.oof()
 
     def test(self) -> pd.DataFrame:
         """Predictions of the test rows: id, a column a class. Raises UserError where nothing was to classify."""

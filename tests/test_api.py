@@ -1,5 +1,6 @@
 """The Python interface gives the runs, files and words of the commands."""
 
+import shutil
 import subprocess
 import sys
 import threading
@@ -113,6 +114,9 @@ def test_a_run_is_shown_in_a_notebook_with_names_as_text(run: kp.Run) -> None:
         (lambda run, place: run.predict([np.zeros(3)]), r"float64 \(3,\)"),
         (lambda run, place: run.predict([]), "there is none"),
         (lambda run, place: run.predict([__file__]), "not an image"),
+        (lambda run, place: run.predict([np.zeros((4, 4, 3), np.float32)]), r"needed are images \(H, W\) or"),
+        (lambda run, place: run.predict([{}]), "input 0 is dict; needed are images"),
+        (lambda run, place: kp.load("nothing"), r"^load\('nothing'\) is not a finished run"),
         (lambda run, place: kp.blend([run]), "two runs or more"),
     ],
 )  # fmt: skip
@@ -121,6 +125,16 @@ def test_errors_are_raised_in_the_words_of_the_command(
 ) -> None:
     with pytest.raises(kp.UserError, match=words):
         call(run, place)
+
+
+def test_a_run_without_out_of_fold_rows_is_said(run: kp.Run, tmp_path: Path) -> None:
+    gone = kp.Run(Path(shutil.copytree(run.folder, tmp_path / "toy" / run.name)))
+    (gone.folder / "oof.parquet").unlink()
+    for call in (gone.oof, lambda: gone.classes):
+        with pytest.raises(kp.UserError, match=rf"^{run.name} has no out-of-fold rows, .*: train it again$"):
+            call()
+    with pytest.raises(kp.UserError, match=f"{run.name} has no out-of-fold rows, which a report is about"):
+        gone.report(tmp_path / "page.html")
 
 
 def test_the_import_loads_neither_torch_nor_pandas_and_sets_up_no_logging() -> None:
