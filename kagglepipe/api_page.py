@@ -7,7 +7,10 @@ from typing import Any
 
 from kagglepipe import __all__, api
 
-HEAD = "# Python interface\n\nWritten by `python -m kagglepipe.api_page > docs/api.md`.\n\n"
+HEAD = (
+    "# Python interface\n\nWritten by `python -m kagglepipe.api_page > docs/api.md`. Notebooks: "
+    "[own photos](notebooks/own_photos.ipynb), [own videos](notebooks/own_videos.ipynb).\n\n"
+)
 EXAMPLE = """\
 ```python
 import kagglepipe as kp
