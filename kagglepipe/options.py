@@ -39,7 +39,8 @@ NAMED = (
     "download | prepare | augment | train | ensemble | submit | columns | predict | detect | runs | report | export | "
     "drill | bundle | describe"
 )
-COLUMNS = ("item", "id", "label", "labels", "group", "split", "fold", "start", "end", "values", "time", "video", "file")
+COLUMNS = ("item", "id", "answer_id", "label", "labels", "group", "split", "fold", "start", "end", "values", "time",
+           "video", "file")  # fmt: skip
 LOG_LOSS_CLIP = 1e-15  # Kaggle's
 COLUMN_LISTS = ("labels", "values")  # columns that may be several
 OPTIONAL_COLUMNS = ("group", "split", "fold", "start", "end")  # read by their names alone, unless null
@@ -159,6 +160,12 @@ class CompetitionOptions(Options, group="competition"):
     label_from: str | None = option(
         None, "Pattern of the file names that holds the labels, as `{label}.{number}.jpg`, instead of class folders."
     )
+    group_from: str | None = option(
+        None,
+        "Pattern of the file names that holds what they come from, as `{group}_{number}.jpg`, for folds that keep it "
+        "whole; with a `/` it is one of paths, as `*/{group}_{number}.jpg`.",
+        added="0.4.0",
+    )
     label_separator: str = option(
         " ",
         "What separates the tags of an item, in the labels and the submission, or ranked classes.",
@@ -189,7 +196,8 @@ class CompetitionOptions(Options, group="competition"):
     columns: dict[str, Any] = option(
         {},
         f"Columns in these tables, or arrays in npz files: {', '.join(COLUMNS[:-2])}. `labels` is a list of "
-        "columns of one-hot classes, tags or numbers, `video` and `file` stand for `item`; "
+        "columns of one-hot classes, tags or numbers, `video` and `file` stand for `item`; `answer_id` is that of "
+        "several images, the mean of whose predictions is the answer; "
         f"null: {', '.join(OPTIONAL_COLUMNS)} of that name are not read.",
         stages="prepare | train",
     )
@@ -323,7 +331,8 @@ class CompetitionOptions(Options, group="competition"):
     )
     on_bad_image: str = option(
         "error",
-        "Stop at an undecodable file, or skip and list it (in the test: predict the class shares).",
+        "Stop at an undecodable file, or a row of labels whose file is missing; or skip and list it (in the test: "
+        "predict the class shares).",
         choices=("error", "skip"),
         stages="download | prepare | predict | detect",
     )
@@ -378,6 +387,8 @@ class CompetitionOptions(Options, group="competition"):
                 continue
             if not all(isinstance(one, str) for one in names):
                 raise UserError(f"competition.columns.{column}={name} must name a column, in quotes if it is a number")
+        if "answer_id" in self.columns and (self.kind != "image" or self.finds_segments):
+            raise UserError("competition.columns.answer_id is of several images with one answer: leave it out")
         if self.skeleton and set(self.skeleton) != set(JOINTS):
             raise UserError(f"competition.skeleton names {sorted(self.skeleton)}; it needs {', '.join(JOINTS)}")
         if self.hidden is not None and self.per_class is not None:

@@ -109,8 +109,10 @@ def counted(counts: Mapping[str, int], noun: str = "classes", most: int = MAX_LI
     '3 cat, 2 dog'
     >>> counted({"a": 1, "b": 2, "c": 4}, most=2)
     '1 a, 2 b and 1 more classes'
+    >>> counted({"10": 1, "2": 3})
+    '3 2, 1 10'
     """
-    names = sorted(counts)
+    names = sorted(counts, key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name))
     listed = ", ".join(f"{counts[name]} {name}" for name in names[:most])
     return listed if len(names) <= most else f"{listed} and {len(names) - most:,} more {noun}"
 

@@ -106,6 +106,35 @@ def test_images_with_the_same_ids_in_both_splits(configure: Configure, tmp_path:
     assert sorted(first["id"]) == sorted(str(n) for n in range(1, 25))
 
 
+def test_several_images_with_one_id_are_answered_by_their_mean(configure: Configure, tmp_path: Path) -> None:
+    """Two images of each patient in the test; those of training come in pairs, too, which stay in one fold."""
+    source = images(tmp_path / "eyes", "")
+    labels = "".join(f"{n},q{n // 6},{CLASSES[n % 3]}\n" for n in range(1, 25))
+    (source / "labels.csv").write_text(f"item,patient,label\n{labels}")
+    (source / "list.csv").write_text("item,patient\n" + "".join(f"{n},p{(n + 1) % 6}\n" for n in range(1, 13)))
+    asked = [f"p{n}" for n in (3, 1, 5, 0, 2, 4)]
+    (source / "sample.csv").write_text("patient,blue,green,red\n" + "".join(f"{id},0.3,0.3,0.4\n" for id in asked))
+    (source / "answers.csv").write_text("patient,label\n" + "".join(f"{id},{CLASSES[0]}\n" for id in asked))
+    config = configure(
+        "competition=image_folder", *QUICK, f"competition.source='{source}'", "competition.test=list.csv",
+        "competition.form=probabilities", "+competition.columns={answer_id: patient}", "competition.id=stem",
+        "competition.metric=log_loss", "competition.id_column=patient", "stage=submit",
+    )  # fmt: skip
+    run_command(config)
+    table = read_data(config).table
+    train = table[table["split"] == "train"]
+    assert (train.groupby("answer_id")["group"].nunique() == 1).all()
+    probs = pd.read_parquet(the_run(config) / "test.parquet")
+    mean = probs.groupby(probs["id"].map(lambda id: f"p{(int(id) + 1) % 6}"))[list(CLASSES)].mean().loc[asked]
+    written = pd.read_csv(next((tmp_path / "submissions").glob("*.csv")))
+    assert list(written) == ["patient", *CLASSES]
+    assert written["patient"].tolist() == asked
+    np.testing.assert_allclose(written[list(CLASSES)], mean, atol=1e-5)
+    test = read_json(the_run(config) / "metrics.json")["test"]
+    assert test["rows"] == 6
+    np.testing.assert_allclose(test["log_loss"], -np.log(mean["blue"]).mean(), rtol=1e-3)
+
+
 def test_series_with_the_same_names_in_both_splits(configure: Configure, tmp_path: Path) -> None:
     configs = []
     for prefix in ("", "x"):

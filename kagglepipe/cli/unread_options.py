@@ -147,7 +147,9 @@ def why_unread(config: Config, name: str, mode: str | None) -> str | None:
     if name in NEEDED and getattr(config.competition, NEEDED[name][0]) is None:
         return f"without competition.{NEEDED[name][0]}: add {NEEDED[name][1]}, or leave it out"
     is_column = name.startswith("competition.columns")
-    if is_column and kind != "series" and config.competition.labels is config.competition.metadata is None:
+    tables = (config.competition.labels, config.competition.metadata, config.competition.answers)
+    is_listed = config.competition.id == "column" or name.endswith(".answer_id")  # in the list of test items
+    if is_column and kind != "series" and not is_listed and not any(tables):
         return "without a table whose columns it names: add competition.labels=FILE.csv, or leave it out"
     if name == "ensemble.power":
         return "since the power mean was removed: leave it out"

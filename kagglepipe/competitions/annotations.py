@@ -12,8 +12,9 @@ import pandas as pd
 
 from kagglepipe.competitions.event_labels import with_event_times
 from kagglepipe.competitions.filenames import SUFFIXES, FileNames, find_table, find_test_folder, in_test_folder
+from kagglepipe.competitions.group_names import with_named_groups
 from kagglepipe.competitions.item_tables import table_items
-from kagglepipe.competitions.label_tables import GIVEN, read_items
+from kagglepipe.competitions.label_tables import GIVEN, read_items, with_files
 from kagglepipe.competitions.labels import (
     absent_note,
     check_alike,
@@ -105,7 +106,7 @@ def _from_tables(
     labels, split_notes = _read_labels(root, competition, tables)
     empty = (labels["label"] == "") & (competition.task != "multilabel")  # an item may have no tag
     labels = labels[~empty]
-    labels = labels.assign(path=names.paths(labels["video"], str(competition.labels)))
+    labels, missing = with_files(labels, names, "video", str(competition.labels), competition)
     known, file_notes = _read_files(root, competition, names, tables)
     _check_columns(root, competition, tables)
     facts, left = join_metadata(_facts(found, labels, known, competition), all_files, competition, root)
@@ -132,7 +133,7 @@ def _from_tables(
         labels[SEGMENT_COLUMNS].reset_index(drop=True),
         classes,
         sorted(outside + unlisted),
-        [*split_notes, *file_notes, *counted, *left, *absent],
+        [*split_notes, *missing, *file_notes, *counted, *left, *absent],
     )
 
 
@@ -150,7 +151,7 @@ def _facts(
         first, second = (listed, own) if column == "split" else (own, listed)
         facts[column] = first.where(first.notna(), second)
         facts[column] = facts[column].astype(object).where(facts[column].notna(), None)
-    return facts
+    return facts.assign(group=with_named_groups(facts["group"], facts["path"], competition))
 
 
 def _files(

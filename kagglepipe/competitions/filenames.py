@@ -214,20 +214,40 @@ class FileNames:
         self._last = frozenset(last)
         self._suffixes = suffixes
         self._numbers: dict[int, list[str]] | None = None  # made when it is needed
+        self._parts: dict[str, list[str]] | None = None
         self._ends: dict[int, dict[str, list[tuple[str, tuple[str, ...]]]]] = {}
 
-    def paths(self, names: "pd.Series[str]", table: str, noun: str = "video") -> list[str]:
+    def paths(self, names: "pd.Series[str]", table: str, noun: str = "video", *, mend: str = "") -> list[str]:
         """Find the relative path of each name. names: indexed by row in `table`, for the messages.
 
-        Raises UserError if a name is empty, or matches no file or several.
+        mend: what else there is to do about a missing file. Raises UserError if a name is empty, or matches no file or
+        several.
         """
+        found = self._found(names)
+        return [self._only(name, found, f"{table}, row {row},", noun, mend) for row, name in names.items()]
+
+    def _found(self, names: "pd.Series[str]") -> dict[str, list[str]]:
+        """The files of each name."""
         found = {name: self._candidates(spelt(name)) for name in set(names)}
         missing = [name for name, files in found.items() if not files]
         if missing and not any(files for name, files in found.items() if "/" in spelt(name)):
             # the folders are another computer's: match only file names
             found |= {name: self._candidates(spelt(name).split("/")[-1]) for name in missing}
-        found |= {name: self._numbered(name) for name in missing if not found[name]}
-        return [self._only(name, found, f"{table}, row {row},", noun) for row, name in names.items()]
+        return found | {name: self._numbered(name) for name in missing if not found[name]}
+
+    def are_there(self, names: "pd.Series[str]") -> "pd.Series[bool]":
+        """Whether a file, or several, is there for each name."""
+        return names.map({name: bool(files) for name, files in self._found(names).items()}).astype(bool)
+
+    def parts_of(self, name: str) -> list[str]:
+        """The files in folders called so, or called so and more after `_` or `-`: those of a patient or a pet."""
+        if self._parts is None:
+            self._parts = {}
+            for file, (*folders, last) in self._files:
+                heads = [last[: match.start()] for match in re.finditer("[_-]", stem_of(last))]
+                for one in {*folders, *heads}:
+                    self._parts.setdefault(one.casefold(), []).append(file)
+        return self._parts.get(name.casefold(), [])
 
     def find(self, name: str) -> str | None:
         """The one file of a name; None where there is none or more than one."""
@@ -280,7 +300,7 @@ class FileNames:
                 return sorted({file for (file, _), rank in zip(found, ranks, strict=True) if rank == best})
         return []
 
-    def _only(self, name: str, found: Mapping[str, Sequence[str]], where: str, noun: str) -> str:
+    def _only(self, name: str, found: Mapping[str, Sequence[str]], where: str, noun: str, mend: str) -> str:
         """Return the one match. Raises UserError if there is none or more than one."""
         if not name:
             raise UserError(f"{where} names no {noun}; give its file name, or take the row out")
@@ -294,7 +314,9 @@ class FileNames:
         hint = f" (there is {near[0]})" if near else ""
         others = sum(not files for files in found.values()) - 1
         more = f"; {others} more are not there" if others else ""
-        raise UserError(f"{where} names {name}, and no such file is there{hint}{more}: add the file, or mend the row")
+        raise UserError(
+            f"{where} names {name}, and no such file is there{hint}{more}: add the file, or mend the row{mend}"
+        )
 
 
 def _ends(parts: tuple[str, ...], depth: int) -> tuple[str, str]:
@@ -351,12 +373,12 @@ def make_id(path: str, form: str) -> str:
 
 
 def label_regex(pattern: str) -> "re.Pattern[str]":
-    r"""Compile a pattern of file names: `{label}`, `{number}` (digits) and `{any}` or `*` stand for parts of a name.
+    r"""Compile a pattern of file names of `{label}`, `{group}`, `{number}` (digits) and `{any}` or `*` for other parts.
 
     >>> label_regex("{label}.{number}.jpg").fullmatch("cat.12.jpg")["label"], label_regex("{label}_*").match("2_0")[1]
     ('cat', '2')
     """
-    parts = {"{label}": "(?P<label>.+?)", "{number}": r"\d+", "{any}": ".*?", "*": ".*?"}
+    parts = {"{label}": "(?P<label>.+?)", "{group}": "(?P<group>.+?)", "{number}": r"\d+", "{any}": ".*?", "*": ".*?"}
     return re.compile(
         "".join(parts.get(part, re.escape(part)) for part in re.split(r"(\{\w+\}|\*)", pattern)), re.IGNORECASE
     )

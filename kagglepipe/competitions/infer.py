@@ -15,7 +15,7 @@ from kagglepipe.competitions.filenames import is_excluded, stem_of, without_dico
 from kagglepipe.competitions.folder_names import are_parts
 from kagglepipe.competitions.infer_answers import set_answers
 from kagglepipe.competitions.infer_copies import find_copies
-from kagglepipe.competitions.infer_groups import is_group, set_metadata
+from kagglepipe.competitions.infer_groups import is_group, set_metadata, set_named_groups
 from kagglepipe.competitions.infer_labels import (
     GUESSED,
     Labels,
@@ -26,18 +26,20 @@ from kagglepipe.competitions.infer_labels import (
     set_table_labels,
 )
 from kagglepipe.competitions.infer_pairs import with_pairs_by_item
-from kagglepipe.competitions.infer_refusals import unnamed_items
+from kagglepipe.competitions.infer_refusals import no_items, packed_arrays, unnamed_items
 from kagglepipe.competitions.infer_series import set_times
 from kagglepipe.competitions.infer_sources import (
+    ArrayFile,
     Inference,
     Sources,
+    find_array,
     find_items,
     find_kind,
     find_named,
     without_illustrations,
 )
 from kagglepipe.competitions.infer_tasks import Task, check_answers, column_words, find_named_task
-from kagglepipe.competitions.infer_tests import choose_sample, set_tests
+from kagglepipe.competitions.infer_tests import choose_sample, note_answers, set_tests
 from kagglepipe.competitions.infer_times import find_timed, set_timed
 from kagglepipe.competitions.item_tables import read_columns
 from kagglepipe.competitions.labels import sort_classes
@@ -82,6 +84,9 @@ def infer(root: Path, files: Sequence[str], given: Mapping[str, Any]) -> Inferen
     table = timed.table if timed else labels.table if labels else None
     set_tests(found, sources, table)
     set_metadata(found, sources, names, table)
+    note_answers(found, sources, task, labels)
+    if timed is None and sources.media:
+        set_named_groups(found, sources, task, labels.item if labels else None, table)
     if timed is None:
         set_answers(found, sources, task)
     if sources.sample is not None and sources.sample.value_column:
@@ -91,6 +96,8 @@ def infer(root: Path, files: Sequence[str], given: Mapping[str, Any]) -> Inferen
     if found.fields["kind"] == "series":
         set_times(found, sources)
     _set_mirror(found, task)
+    if sources.array and "kind" not in given:
+        note_array(found, sources.array)
     if "columns" in found.fields:
         found.fields["columns"] |= dict(given.get("columns") or {})
     found.fields = {name: value for name, value in found.fields.items() if name not in given or name == "columns"}
@@ -104,11 +111,15 @@ def _sources(root: Path, files: Sequence[str], given: Mapping[str, Any]) -> Sour
     outside = [given[option] for option in ("labels", "metadata") if given.get(option)]
     tables += [table for name in outside if Path(name).is_absolute() and (table := read_source_table(root, name))]
     kept = without_dicom_copies([file for file in files if not is_excluded(file, exclude)])
-    kind, media = find_kind(kept, tables, given)
+    array = find_array(root, kept)
+    kind, media = find_kind(kept, tables, given, array)
     media = without_illustrations(media, tables) if kind == "image" else media
     if media:
         check_unpacked(files)
-    items = None if media else find_items(root, files, tables, given)
+    items = None if media else find_items(tables, given)
+    if not media and items is None:
+        check_unpacked(files)
+        raise no_items(root, files, tables)
     tables = with_pairs_by_item(tables, media)
     samples = [table for table in tables if table.is_sample]
     if "sample_submission" in given:
@@ -117,7 +128,7 @@ def _sources(root: Path, files: Sequence[str], given: Mapping[str, Any]) -> Sour
     sample = choose_sample(samples, media)
     if sample is not None and sample.value_column:
         given = {"task": "multilabel", **given}
-    return Sources(root, files, tables, sample, given, kind, media, items)
+    return Sources(root, files, tables, sample, given, kind, media, items, array)
 
 
 def _without_copies(found: Inference, sources: Sources, labels: Labels | None) -> Sources:
@@ -166,7 +177,7 @@ def _named_labels(found: Inference, sources: Sources) -> "pd.Series[str]":
     try:
         return set_named_labels(found, sources)
     except UserError as error:
-        raise unnamed_items(sources, sources.names) or error from error
+        raise packed_arrays(sources) or unnamed_items(sources, sources.names) or error from error
 
 
 def _set_task(found: Inference, task: Task) -> None:
@@ -182,6 +193,17 @@ def _set_mirror(found: Inference, task: Task) -> None:
     has_classes = found.fields["kind"] == "image" and task.name != "regression"
     if has_classes and (pair := mirrored_classes(sorted(task.names))):
         found.set("mirror", False, f"a flip may turn {pair[0]} into {pair[1]}")
+
+
+def note_array(found: Inference, array: ArrayFile) -> None:
+    """Say that arrays were taken for images or for series, and what to type for the other."""
+    shape, is_picture = " x ".join(map(str, array.shape)), array.is_picture
+    taken, other = ("images", "series") if is_picture else ("series", "image")
+    needed = "" if is_picture else f", once they are of uint8 or uint16 instead of {array.dtype}"
+    found.notes.append(
+        f"arrays of {shape} numbers, as {array.path}, were taken for {taken}: competition.kind={other} takes them for "
+        f"{'series' if is_picture else 'images'}{needed}"
+    )
 
 
 def _set_sources(found: Inference, sources: Sources) -> None:

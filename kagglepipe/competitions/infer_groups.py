@@ -5,15 +5,12 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from kagglepipe.competitions.filenames import words_of
+from kagglepipe.competitions.group_names import GROUP_WORDS, MAX_GROUPED, MIN_GROUPS, group_pattern
 from kagglepipe.competitions.infer_sources import Inference, Names, Sources
+from kagglepipe.competitions.infer_tasks import Task
 from kagglepipe.competitions.source_tables import SourceTable
 
-GROUP_WORDS = {"patient", "subject", "driver", "person", "speaker", "user", "group", "scene", "original", "source",
-               "participant", "individual", "session", "player", "rider", "owner", "animal", "match", "game", "slide",
-               "case", "recording", "location", "author", "recordist", "lesion"}  # fmt: skip
-MIN_GROUPS = 5  # fewer do not make folds
 MAX_FOLDS = 20
-MAX_GROUPED = 0.9  # groups a row: more are no groups
 
 
 def is_group(name: str) -> bool:
@@ -91,6 +88,28 @@ def set_metadata(found: Inference, sources: Sources, names: Names, labels: Sourc
                 found.set("metadata_key", item, "names the items there")
             found.notes.append(stay_together(group))
             return
+
+
+def set_named_groups(
+    found: Inference, sources: Sources, task: Task, item: str | None, labels: SourceTable | None
+) -> None:
+    """Set `group_from`, if no column has groups or folds, and the names of the training files tell of them.
+
+    item: the column of the table of labels that names the files; None where folders or names label them.
+    """
+    if {"group", "fold"} & {*found.fields.get("columns", {}), *(sources.given.get("columns") or {})}:
+        return
+    values = task.labels
+    if labels is not None and item is not None:
+        files = labels.rows[item].map(lambda cell: next(iter(sources.names.all(cell)), ""))
+        values = pd.Series(task.labels.to_numpy(), files)
+        values = values[(values.index != "") & ~values.index.duplicated()]
+    if pattern := group_pattern(values, several=task.name != "regression"):
+        found.set("group_from", pattern, "by the names of the files")
+        found.notes.append(
+            f"files with the same {{group}} in {pattern} stay in one fold, since it may be what they come from: "
+            "competition.group_from=null takes each alone"
+        )
 
 
 def _set_group_of_series(found: Inference, items: SourceTable, columns: Mapping[str, str]) -> None:

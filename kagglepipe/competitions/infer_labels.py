@@ -10,9 +10,18 @@ import pandas as pd
 
 from kagglepipe.competitions.filenames import label_regex, split_of, words_of
 from kagglepipe.competitions.infer_groups import fold_column, group_column, is_flag, is_group, stay_together
-from kagglepipe.competitions.infer_sources import Inference, Names, Sources, find_named, is_test, series_key
+from kagglepipe.competitions.infer_sources import (
+    NAMED_SHARE,
+    Inference,
+    Names,
+    Sources,
+    find_named,
+    is_test,
+    series_key,
+)
 from kagglepipe.competitions.infer_tasks import MEASURES, Task, are_many_numbers, column_words, find_task
 from kagglepipe.competitions.item_tables import pixel_columns
+from kagglepipe.competitions.labels import WHOLE
 from kagglepipe.competitions.layout import FolderIndex, guess_layout, is_document
 from kagglepipe.competitions.source_tables import SourceTable
 from kagglepipe.errors import UserError
@@ -31,13 +40,17 @@ GIVEN, CALLED, NAMED, GUESSED = 3, 2, 1, 0  # how sure the column of the labels 
 
 @dataclass(frozen=True)
 class Labels:
-    """A table of labels: the column of the items (None: its rows are the items), of the labels (several: one-hot)."""
+    """A table of labels: the column of the items (None: its rows are the items), of the labels (several: one-hot).
+
+    of_parts: whether an item is several images, see `Sources.asks_for_parts`.
+    """
 
     table: SourceTable
     item: str | None
     columns: Sequence[str]
     why: str
     sure: int
+    of_parts: bool = False
 
 
 def override(column: str) -> str:
@@ -86,7 +99,11 @@ def _in_table(sources: Sources, table: SourceTable, names: Names, *, is_given: b
     elif sources.items is not None and not sources.holds_pixels:
         item = series_key(sources.items, [sources.items, table])
     elif not sources.holds_pixels:
-        item = names.column(table, sources.sample.columns[0] if sources.sample else None)
+        first = sources.sample.columns[0] if sources.sample else None
+        item = names.column(table, first)
+    of_parts = item is None and sources.asks_for_parts
+    if of_parts and sources.sample is not None:
+        item = table.find(sources.sample.columns[0])
     if item is None and not (sources.holds_pixels and table is sources.items):
         if is_given:
             raise UserError(
@@ -100,7 +117,7 @@ def _in_table(sources: Sources, table: SourceTable, names: Names, *, is_given: b
             f"no column of {table.path} ({', '.join(table.columns[:8])}) can be the labels: type "
             "'+competition.columns={label: NAME}'"
         )
-    return Labels(table, item, columns, why, sure) if columns else None
+    return Labels(table, item, columns, why, sure, of_parts) if columns else None
 
 
 def _label_columns(sources: Sources, table: SourceTable, item: str | None) -> tuple[list[str], str, int]:
@@ -111,7 +128,7 @@ def _label_columns(sources: Sources, table: SourceTable, item: str | None) -> tu
         there = [column for name in wished if (column := table.find(name))]
         return (there, "as given", GIVEN) if len(there) == len(wished) else ([], "", GUESSED)
     targets = sources.targets
-    own = [column for target in targets if (column := table.find(target)) and column != item]
+    own = [column for target in targets if (column := table.find(target, f"{target}_mean")) and column != item]
     if own and len(own) == len(targets):
         return own, "called as in the sample submission", CALLED
     pixels = set(pixel_columns(table.columns))
@@ -121,15 +138,34 @@ def _label_columns(sources: Sources, table: SourceTable, item: str | None) -> tu
         folded = {value.casefold() for value in table.cells(name)}
         if len(wanted) > 1 and len(folded & wanted) > 1 and folded <= wanted:
             return [name], "its values are the columns of the sample submission", CALLED
+    words = {word for cell in sources.answers for word in cell.split()}
+    if len(words) > 1 and any(len(cell.split()) > 1 for cell in sources.answers):
+        shares = {name: len(words & set(table.cells(name))) / len(words) for name in others}
+        if shares and shares[best := max(others, key=lambda name: shares[name])] > NAMED_SHARE:
+            return [best], "its values are in the answers of the sample submission", CALLED
     named = [column for name in LABEL_NAMES if (column := table.find(name)) and column in others]
     answers = set(sources.answers)
     holding = [name for name in others if answers and not is_group(name) and answers <= set(table.cells(name))]
     for name in named:
         if not holding or name in holding or pd.to_numeric(pd.Series(sorted(answers)), errors="coerce").notna().all():
-            return [name], "by its name", NAMED
+            names = None if targets else _names_of_numbers(table, name, others)
+            return ([names], f"the names of the numbers in {name}", NAMED) if names else ([name], "by its name", NAMED)
     if binary := _binary_columns(table, others):
         return binary, "they are of 0 and 1", NAMED
     return _guessed_column(table, others, holding)
+
+
+def _names_of_numbers(table: SourceTable, column: str, others: Sequence[str]) -> str | None:
+    """The column of names that has one for each whole number of a column of labels; None without one."""
+    numbers = table.rows[column]
+    if not numbers.map(lambda cell: bool(WHOLE.fullmatch(cell))).all():
+        return None
+    for name in others:
+        pairs = table.rows[[column, name]].drop_duplicates()
+        is_words = name != column and not is_group(name) and not table.rows[name].str.contains(r"[/.]|^[\W\d]*$").any()
+        if is_words and len(pairs) == numbers.nunique() == table.rows[name].nunique():
+            return name
+    return None
 
 
 def _binary_columns(table: SourceTable, columns: Sequence[str]) -> list[str]:
@@ -184,6 +220,7 @@ def set_table_labels(found: Inference, sources: Sources, labels: Labels) -> Task
     task = find_task(sources, table, columns, item)
     found.set("labels", table.path, "labels the items")
     ours: dict[str, object] = {} if item is None else {"item": item}
+    ours |= {"answer_id": item} if labels.of_parts else {}
     ours |= {"labels": columns} if len(columns) > 1 else {"label": columns[0]}
     if labels.sure == GUESSED:
         found.notes.append(f"{columns[0]} of {table.path} was taken for the labels: {override('label')}")
@@ -279,7 +316,7 @@ def set_named_labels(found: Inference, sources: Sources) -> "pd.Series[str]":
         pattern = name_pattern(train)
     if pattern is not None:
         regex = label_regex(pattern)
-        labels = [match["label"] for file in train if (match := regex.fullmatch(PurePosixPath(file).name))]
+        labels = {file: match["label"] for file in train if (match := regex.fullmatch(PurePosixPath(file).name))}
         found.set("label_from", pattern, f"as {first_three([PurePosixPath(file).name for file in train])}")
         return pd.Series(labels, dtype=str)
     return folder_labels(sources)

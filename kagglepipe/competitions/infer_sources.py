@@ -6,12 +6,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from kagglepipe.competitions.filenames import SUFFIXES, name_of, spelt, split_of, stem_of
+from kagglepipe.competitions.filenames import SUFFIXES, FileNames, name_of, spelt, split_of, stem_of
 from kagglepipe.competitions.item_tables import pixel_columns
-from kagglepipe.competitions.labels import NUMBER
-from kagglepipe.competitions.packed_folder import check_unpacked
+from kagglepipe.competitions.layout import pictures_of
 from kagglepipe.competitions.source_tables import SourceTable
 from kagglepipe.errors import UserError
 from kagglepipe.text import first_three
@@ -26,6 +26,7 @@ KINDS = {
 NAMED_SHARE = 0.5  # of the cells of a column of items name a file
 FIT_SHARE = 0.9  # of the ids of the sample submission are those of items
 REPEATS = 10  # rows about one item, of a table about items
+MIN_SIDE = 16  # of an array that may be a picture
 
 
 @dataclass
@@ -49,6 +50,7 @@ class Sources:
     """Files of a source (relative posix paths), its tables, the sample submission, and the fields that are given.
 
     kind: of the items. media: the files that may be items. items: the table that holds the items, where no files do.
+    array: the first of arrays that may be images or series.
     """
 
     root: Path
@@ -59,11 +61,20 @@ class Sources:
     kind: str = "image"
     media: Sequence[str] = ()
     items: SourceTable | None = None
+    array: "ArrayFile | None" = None
 
     @cached_property
     def names(self) -> "Names":
         """The media by their names."""
         return Names(self.media)
+
+    @cached_property
+    def asks_for_parts(self) -> bool:
+        """Whether nearly all ids of the sample submission are of several images: their folder, or how names begin."""
+        if self.kind != "image" or not len(self.ids) or self.names.share(self.ids) >= NAMED_SHARE:
+            return False
+        names = FileNames(self.media)
+        return bool(self.ids.map(lambda id: bool(names.parts_of(id))).mean() >= FIT_SHARE)
 
     @property
     def targets(self) -> list[str]:
@@ -137,7 +148,37 @@ class Names:
         return 0 if column is None else round(self.share(table.cells(column)) * table.cells(column).nunique())
 
 
-def find_kind(files: Sequence[str], tables: Sequence[SourceTable], given: Mapping[str, Any]) -> tuple[str, list[str]]:
+@dataclass(frozen=True)
+class ArrayFile:
+    """The first .npy of a source with three dimensions of which two are MIN_SIDE or more: an image or a series.
+
+    is_picture: whether its numbers are those of images.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def is_picture(self) -> bool:
+        return self.dtype in ("uint8", "uint16")
+
+
+def find_array(root: Path, files: Sequence[str]) -> ArrayFile | None:
+    """Find an `ArrayFile`; None where the first .npy is none, or pictures are there."""
+    if not (arrays := [file for file in pictures_of(files) if file.lower().endswith(".npy")]):
+        return None
+    try:
+        array = np.load(root / arrays[0], mmap_mode="r", allow_pickle=False)
+    except (OSError, EOFError, ValueError):  # stage=prepare says what is wrong with the file
+        return None
+    is_one = array.ndim == 3 and sorted(array.shape)[1] >= MIN_SIDE
+    return ArrayFile(arrays[0], array.shape, array.dtype.name) if is_one else None
+
+
+def find_kind(
+    files: Sequence[str], tables: Sequence[SourceTable], given: Mapping[str, Any], array: ArrayFile | None
+) -> tuple[str, list[str]]:
     """(the kind of the items, the files that are of it): the kind that most tables name, else of which most files are.
 
     Without any media, that of items in tables: `image`.
@@ -147,6 +188,9 @@ def find_kind(files: Sequence[str], tables: Sequence[SourceTable], given: Mappin
         kind: [file for file in files if file.lower().endswith(suffixes) and file not in paths]
         for kind, suffixes in KINDS.items()
     }
+    if given.get("kind", "image" if array and array.is_picture else "") == "image":
+        media["image"] = media["image"] or [file for file in media["series"] if file.lower().endswith(".npy")]
+        media["series"] = [file for file in media["series"] if file not in {*media["image"]}]
     kinds = [given["kind"]] if given.get("kind") in KINDS else [kind for kind in KINDS if media[kind]]
     if len(kinds) > 1:
         named = {kind: max((Names(media[kind]).count(table) for table in tables), default=0) for kind in kinds}
@@ -162,21 +206,8 @@ def without_illustrations(media: list[str], tables: Sequence[SourceTable]) -> li
     return [] if is_beside else media
 
 
-def check_headers(tables: Sequence[SourceTable]) -> None:
-    """Raises UserError for a table that begins with numbers, so that its first row is none of names."""
-    for table in tables:
-        names = [str(name) for name in table.rows.columns]
-        if len(names) > 1 and all(NUMBER.fullmatch(name) for name in names):
-            raise UserError(
-                f"{table.path} begins with {names[0]}, the first of {len(names)} numbers: its first row must name the "
-                "columns, which are label,pixel0,pixel1,… of images"
-            )
-
-
-def find_items(
-    root: Path, files: Sequence[str], tables: Sequence[SourceTable], given: Mapping[str, Any]
-) -> SourceTable:
-    """Find the table that holds the training items, where no media lie in the source. Raises UserError for none."""
+def find_items(tables: Sequence[SourceTable], given: Mapping[str, Any]) -> SourceTable | None:
+    """Find the table that holds the training items, where no media lie in the source; None without one."""
     if (named := given.get("items")) is not None:
         return find_named(tables, "items", named)
     tables = sorted(
@@ -185,14 +216,7 @@ def find_items(
     )
     pixels = [table for table in tables if pixel_columns(table.columns)]
     long = [table for table in tables if series_key(table, tables)]
-    if not pixels + long:
-        check_unpacked(files)
-        check_headers(tables)
-        raise UserError(
-            f"no images, videos, sounds or series are in {root} ({first_three(files) or 'nothing'}): give the folder "
-            "or zip that has them, as competition.source=PATH"
-        )
-    return (pixels + long)[0]
+    return next(iter(pixels + long), None)
 
 
 def find_named(tables: Sequence[SourceTable], option: str, name: str) -> SourceTable:

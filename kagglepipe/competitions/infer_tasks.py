@@ -123,6 +123,11 @@ def _of_cells(sources: Sources, table: SourceTable, column: str, item: str | Non
     check_answers(sources, tags, set(values))
     if separator:
         return Task("multilabel", f"{column} has several tags in a cell, as {some}")
+    if is_long and (pd.to_numeric(values, errors="coerce") % 1 > 0).any():
+        raise UserError(
+            f"{table.path} has several rows of an item, a number in {column} of each, and one row an item is read: "
+            "give it a column for each number, and type '+competition.columns={labels: [NAME,NAME]}'"
+        )
     if is_long:
         return Task("multilabel", f"{table.path} has several rows of an item, a {column} each")
     if _are_measurements(values, column, sources):

@@ -7,7 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from kagglepipe.competitions.filenames import in_test_folder, make_id, split_of, words_of
+from kagglepipe.competitions.infer_labels import ANY_LABEL, Labels
 from kagglepipe.competitions.infer_sources import FIT_SHARE, Inference, Names, Sources, folders_of
+from kagglepipe.competitions.infer_tasks import Task, column_words
 from kagglepipe.competitions.item_tables import pixel_columns
 from kagglepipe.competitions.source_tables import SourceTable
 from kagglepipe.errors import UserError
@@ -34,6 +36,10 @@ def set_tests(found: Inference, sources: Sources, labels: SourceTable | None) ->
         _set_table_tests(found, sources, sources.items)
         return
     ids = sources.ids
+    if "answer_id" in found.fields.get("columns", {}) and sources.sample is not None:
+        found.set("test", sources.sample.path, "lists the ids, each of several items")
+        _set_shared_id(found, sources, sources.sample.columns[0], sources.sample)
+        return
     test, why, chosen = _find_tests(sources, sources.names, labels)
     if test is not None:
         found.set("test", test, why)
@@ -101,8 +107,6 @@ def _set_id(found: Inference, sources: Sources, chosen: Sequence[str], labels: S
     assert sample is not None
     forms = {form: float(ids.isin({make_id(file, form) for file in chosen}).mean()) for form in FILE_IDS}
     best = max(forms, key=lambda form: forms[form])
-    if "id" in sources.given:
-        return
     if forms[best] >= FIT_SHARE:
         if labels is None and _repeat(best, sorted(set(sources.media) - set(chosen))):
             found.set("id", "path", f"a {best} is that of several items to train on")
@@ -117,10 +121,10 @@ def _set_id(found: Inference, sources: Sources, chosen: Sequence[str], labels: S
         )
         if item and column:
             found.set("test", table.path, "lists the items to classify, with their ids")
-            found.set("id", "column", f"{column} of {table.path} has the ids of the sample submission")
-            columns = found.fields.get("columns", {})
-            found.set("columns", {**columns, "id": column}, found.reasons.get("columns", "the ids"))
+            _set_id_column(found, sources, [table, *([labels] if labels else [])], column)
             return
+    if "id" in sources.given:
+        return
     if forms[best] > 0:
         found.set("id", best, f"{forms[best]:.0%} of the ids of the sample submission are those of items")
         return
@@ -130,6 +134,48 @@ def _set_id(found: Inference, sources: Sources, chosen: Sequence[str], labels: S
         f"{first_three(chosen) or 'not there'}: name their folder or list as competition.test=PATH, a column with "
         "their ids as '+competition.columns={id: NAME}', or type competition.sample_submission=null"
     )
+
+
+def _set_id_column(found: Inference, sources: Sources, tables: Sequence[SourceTable], column: str) -> None:
+    """Set the column that has the ids of the sample submission: of one item each, or of several.
+
+    tables: the list of the test items and, if there are any, the labels, which may have the column, too.
+    """
+    columns, table = found.fields.get("columns", {}), tables[0]
+    repeats = any(column in one.columns and not one.cells(column).is_unique for one in tables)
+    ours = "answer_id" if repeats and sources.kind == "image" else "id"
+    found.set("columns", {**columns, ours: column}, found.reasons.get("columns", "the ids"))
+    if ours == "id":
+        found.set("id", "column", f"{column} of {table.path} has the ids of the sample submission")
+        return
+    _set_shared_id(found, sources, column, table)
+
+
+def _set_shared_id(found: Inference, sources: Sources, column: str, table: SourceTable) -> None:
+    """Set `id` of items of which several have one answer, and say so."""
+    found.set("id", "path" if _repeat("stem", sources.media) else "stem", "of each file")
+    found.notes.append(
+        f"several items have one {column}, which {table.path} names: its answer is the mean of their predictions, and "
+        "scores out of fold are of single items"
+    )
+
+
+def note_answers(found: Inference, sources: Sources, task: Task, labels: Labels | None) -> None:
+    """Say which table has the classes of the items to classify, by which a run is scored."""
+    if task.name not in ("multiclass", "ordinal") or "answers" in sources.given or (labels and len(labels.columns) > 1):
+        return
+    for table in [one for one in sources.tables if one.split == "test" and not one.is_sample]:
+        item = sources.names.column(table)
+        called = [labels.columns[0]] if labels else [name for name in table.columns if ANY_LABEL & column_words(name)]
+        label = next((name for one in called if (name := table.find(one)) and name != item), None)
+        values = set(table.cells(label)) if label else set()
+        if item is None or len(values) < 2 or values - {*task.names}:
+            continue
+        is_known = labels is not None and (labels.item, labels.columns[0]) == (item, label)
+        more = "" if is_known else f" '+competition.columns={{item: {item}, label: {label}}}'"
+        found.notes.append(
+            f"{table.path} has the {label} of items to classify: competition.answers={table.path}{more} scores by it"
+        )
 
 
 def _repeat(form: str, files: Sequence[str]) -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from kagglepipe.competitions.filenames import read_splits
+from kagglepipe.competitions.filenames import FileNames, read_splits
 from kagglepipe.competitions.labels import check_one_kind, clean_label
 from kagglepipe.competitions.spreadsheet import Cells, column_places, read_cells, select_columns
 from kagglepipe.competitions.tag_pairs import by_item
@@ -37,6 +37,7 @@ def read_items(
     times = ("time",) if competition.finds_events else ("start", "end")
     ours = ("label", *GIVEN, *(times if item == "video" else ()))
     ours += ("id",) if competition.id == "column" else ()
+    ours += ("answer_id",) if "answer_id" in competition.columns else ()
     columns |= competition.columns_read(ours)
     if competition.metadata_key not in (None, columns[item]):
         columns["key"] = str(competition.metadata_key)
@@ -52,6 +53,8 @@ def read_items(
         table[column] = given.astype(object).where(given != "", None)
     flags = _group_flags(table, cells, competition, name)
     table["group"] = None if flags else with_named_items(table["group"], table[item])
+    if "answer_id" in table:
+        table["group"] = table["group"].where(table["group"].notna(), table["answer_id"])
     if "id" in table:
         check_ids(table["id"], name, competition)
     table["split"], notes = read_splits(table["split"], name) if "split" in table else (None, [])
@@ -176,6 +179,38 @@ def one_row_a_file(labels: pd.DataFrame, table: str) -> tuple[pd.DataFrame, list
         known[column] = known[column].fillna(known["path"].map(given))
     again = len(labels) - len(known)
     return known, [f"{again} rows of {table} name a file a second time, and say the same"] if again else []
+
+
+def with_each_part(rows: pd.DataFrame, names: FileNames, item: str, competition: CompetitionOptions) -> pd.DataFrame:
+    """The rows, one for each file of several, where the column of the items has the ids of the answers.
+
+    item: the column that names the files.
+    """
+    if "answer_id" not in competition.columns or competition.column("answer_id") != competition.column("item"):
+        return rows
+    return rows.assign(**{item: rows[item].map(lambda name: names.parts_of(name) or [name])}).explode(item)
+
+
+SKIP = ", or leave out such rows with competition.on_bad_image=skip"
+
+
+def with_files(
+    labels: pd.DataFrame, names: FileNames, item: str, table: str, competition: CompetitionOptions
+) -> tuple[pd.DataFrame, list[str]]:
+    """(the labels with the `path` of each row, notes). item: the column that names the files.
+
+    Raises UserError for a row whose file is missing, which competition.on_bad_image=skip leaves out.
+    """
+    labels = with_each_part(labels, names, item, competition)
+    is_there = pd.Series(True, labels.index)
+    if competition.on_bad_image == "skip":
+        is_there = names.are_there(labels[item]) | (labels[item] == "")
+        is_there |= not is_there.any()
+    left, missing = labels[is_there], labels[item][~is_there]
+    notes = [f"{len(missing)} rows of {table} have no file and were left out: {first_three(missing)}"]
+    left = left.assign(path=names.paths(left[item], table, competition.kind, mend=SKIP))
+    left = left if left.index.is_unique else left.reset_index(drop=True)  # several files of a row
+    return left, notes if len(missing) else []
 
 
 def check_labels(labels: pd.DataFrame, path: str, competition: CompetitionOptions) -> None:

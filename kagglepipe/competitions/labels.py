@@ -184,10 +184,14 @@ def check_classes(classes: Sequence[str]) -> None:
 def class_columns(classes: Sequence[str], columns: Sequence[str]) -> dict[str, str]:
     """Column of a submission -> its class: case, blanks and punctuation may differ, and all may have one prefix more.
 
+    So may all classes have one suffix more.
+
     Columns without a class are left out. Empty where two columns or two classes are alike.
 
     >>> class_columns(["cat", "Big dog"], ["big_dog", "cat"]), class_columns(["1", "2"], ["class1", "class2"])
     ({'big_dog': 'Big dog', 'cat': 'cat'}, {'class1': '1', 'class2': '2'})
+    >>> class_columns(["X4_mean", "X11_mean"], ["X11", "X4"])
+    {'X11': 'X11_mean', 'X4': 'X4_mean'}
     """
     if set(classes) <= set(columns):
         return {name: name for name in columns if name in set(classes)}
@@ -195,6 +199,9 @@ def class_columns(classes: Sequence[str], columns: Sequence[str]) -> dict[str, s
     bare = [_bare(column) for column in columns]
     if len(known) < len(classes) or len(set(bare)) < len(columns):
         return {}
+    longer = next((name.removeprefix(bare[0]) for name in known if bare and name.startswith(bare[0])), "")
+    if longer and all(f"{one}{longer}" in known for one in bare):
+        return {column: known[f"{one}{longer}"] for column, one in zip(columns, bare, strict=True)}
     for length in range(min(map(len, bare), default=0)):
         if len({one[:length] for one in bare}) > 1:
             break

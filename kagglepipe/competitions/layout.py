@@ -115,6 +115,7 @@ def guess_layout(files: Sequence[str], items: Sequence[str], competition: Compet
     if not competition.classes or len({clean_label(name) for name in classes}) < len(classes):
         check_alike(classes, f"{root / level.base} has the class folders")
     tests, notes = _test_folders(passed if is_train else [*passed, level], items, classes, competition)
+    notes += _extra_folders(passed, level.base, items, classes, competition)
     if left := [name for name in named if name not in classes]:
         why = "holds the others a second time" if copies else "is not named as a class"
         notes = (*notes, f"{listed([level.base + name for name in left], SHOWN)} {why} and was left out")
@@ -242,6 +243,21 @@ def _test_folders(
     if not own and found:
         notes.append(f"there is no folder {test}: files in {' and '.join(found)} will be predicted")
     return tuple(own or found), tuple(notes)
+
+
+def _extra_folders(
+    levels: Sequence[_Level], base: str, items: Sequence[str], classes: Sequence[str], competition: CompetitionOptions
+) -> tuple[str, ...]:
+    """Notes on folders beside that of training that hold folders called as the classes."""
+    inner: dict[str, set[str]] = {}
+    for one in levels:
+        inner |= {f"{one.base}{name}": own for name, own in _inner_folders(items, one.base, one.classes).items()}
+    return tuple(
+        f"{folder} holds folders called as classes and was left out: move its {competition.noun} into those of {base} "
+        "to train on them too"
+        for folder, own in inner.items()
+        if len(own & {*classes}) > 1 and not base.startswith(f"{folder}/")
+    )
 
 
 def _no_classes(

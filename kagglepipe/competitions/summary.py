@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from kagglepipe.competitions.annotations import list_items
+from kagglepipe.competitions.filenames import is_excluded, without_dicom_copies
 from kagglepipe.competitions.source import list_names
 from kagglepipe.competitions.table import list_images
 from kagglepipe.competitions.targets import describe_targets, names_in
@@ -18,25 +19,28 @@ MOST_CLASSES = 12  # by name
 @dataclass(frozen=True)
 class Summary:
     """rows: id, path, split, target (None in the test) and group (None where there is none), a row for each item or
-    labelled piece of one. sentences: their numbers, for people.
+    labelled piece of one. sentences: their numbers, for people. notes: what was left out or interpreted.
     """
 
     rows: pd.DataFrame
+    classes: list[str]
     sentences: list[str]
+    notes: list[str]
 
 
 def summarize(competition: CompetitionOptions, root: Path) -> Summary:
     """Count the items of a competition whose files lie in `root`. Raises UserError as stage=prepare does."""
-    names, _ = list_names(root, skip_bad=competition.on_bad_image == "skip")
+    files, _ = list_names(root, skip_bad=competition.on_bad_image == "skip")
+    names = without_dicom_copies([name for name in files if not is_excluded(name, competition.exclude)])
     if competition.kind == "image":
         listing = list_images(names, competition, root)
-        rows, classes = listing.rows, listing.classes
+        rows, classes, notes = listing.rows, listing.classes, listing.notes
     else:
         catalogue = list_items(names, competition, root)
         labels = catalogue.labels[["video", "label"]].rename(columns={"label": "target"})
         rows = catalogue.files.merge(labels, how="left", on="video").rename(columns={"video": "id"})
-        classes = catalogue.classes
-    return Summary(rows, _sentences(rows, classes, competition, root))
+        classes, notes = catalogue.classes, catalogue.notes
+    return Summary(rows, classes, _sentences(rows, classes, competition, root), notes)
 
 
 def _sentences(rows: pd.DataFrame, classes: list[str], competition: CompetitionOptions, root: Path) -> list[str]:

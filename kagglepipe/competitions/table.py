@@ -20,8 +20,16 @@ from kagglepipe.competitions.filenames import (
     label_regex,
     make_id,
 )
+from kagglepipe.competitions.group_names import with_named_groups
 from kagglepipe.competitions.item_tables import read_labelled_rows, table_items
-from kagglepipe.competitions.label_tables import GIVEN, check_labels, one_row_a_file, read_items, with_all_tags
+from kagglepipe.competitions.label_tables import (
+    GIVEN,
+    check_labels,
+    one_row_a_file,
+    read_items,
+    with_all_tags,
+    with_files,
+)
 from kagglepipe.competitions.labels import absent_note, check_order, clean_label, known_classes
 from kagglepipe.competitions.layout import FolderIndex, Layout, check_layout, guess_layout, pictures_of
 from kagglepipe.competitions.metadata import join_metadata
@@ -37,7 +45,7 @@ log = logging.getLogger(__name__)
 TABLE_COLUMNS = (
     "id", "split", "path", "target", "width", "height", "bytes", "format", "mode", "sha256", "phash", "group",
 )  # fmt: skip
-ROW_COLUMNS = ["id", "split", "path", "target", "group", "fold"]
+ROW_COLUMNS = ["id", "split", "path", "target", "group", "fold", "answer_id"]
 Found = tuple[pd.DataFrame, list[str], list[str]]  # rows with some of ROW_COLUMNS, files outside, notes
 
 
@@ -46,8 +54,9 @@ class Listing:
     """Images of a competition.
 
     rows: id, split (`train` | `test`), path (relative to the root, posix), target (class name; None in test) and the
-    user's own group (None where there is none) and, where there are any, fold, as it is written. outside: files that
-    belong to no part of the competition. notes: what was left out or interpreted, for the log.
+    user's own group (None where there is none) and, where there are any, fold, as it is written, and answer_id, the
+    row of the submission. outside: files that belong to no part of the competition. notes: what was left out or
+    interpreted, for the log.
     """
 
     rows: pd.DataFrame
@@ -75,10 +84,11 @@ def list_images(files: Sequence[str], competition: CompetitionOptions, root: Pat
         where = f"{root} has the class folders"
     frame = rows.reindex(columns=ROW_COLUMNS).astype({"path": str})
     frame["id"] = item_ids(frame, competition)
+    is_train = frame["split"] == "train"
+    frame["group"] = with_named_groups(frame["group"], frame["path"].where(is_train, ""), competition)
     frame, copies = _without_other_formats(frame)
     _check_unique(frame, competition)
-    if frame["fold"].isna().all():
-        frame = frame.drop(columns="fold")
+    frame = frame.drop(columns=[one for one in ("fold", "answer_id") if frame[one].isna().all()])
     is_train = frame["split"] == "train"
     name = str(competition.labels or root)
     frame["target"] = read_targets(frame.loc[is_train, "target"], name, competition).reindex(frame.index)
@@ -234,7 +244,7 @@ def _from_labels(files: Sequence[str], competition: CompetitionOptions, root: Pa
         test = find_test_folder(others, competition.test)
         asked = pd.DataFrame({"path": [file for file in others if in_test_folder(file, test)]}, dtype=str)
     names = FileNames(others, last=set(asked["path"]), suffixes=IMAGES)
-    labels["path"] = names.paths(labels["file"], name, "image")
+    labels, missing = with_files(labels, names, "file", name, competition)
     known, repeated = one_row_a_file(with_all_tags(labels, competition), name)
     known, without = join_metadata(known, files, competition, root)
     is_test = known["path"].isin(asked["path"]) | (known["split"] == "test")
@@ -252,7 +262,7 @@ def _from_labels(files: Sequence[str], competition: CompetitionOptions, root: Pa
     train, tests = train.assign(split="train", target=train["label"]), tests.assign(split="test", target=None)
     rows = pd.concat([train, tests.assign(group=None, fold=None)]).reindex(columns=ROW_COLUMNS)
     placed = {*rows["path"], *tables}
-    return rows, [file for file in files if file not in placed], [*notes, *repeated, *without]
+    return rows, [file for file in files if file not in placed], [*notes, *missing, *repeated, *without]
 
 
 def _from_patterns(files: Sequence[str], competition: CompetitionOptions, root: Path) -> Found:
@@ -280,7 +290,8 @@ def unreadable_rows(listed: pd.DataFrame, usable: "pd.Series[str]", reasons: lis
     in their order.
     """
     lost = listed[~listed["path"].isin(usable)]
-    rows = zip(lost["id"], lost["path"], lost["split"], reasons, strict=True)
+    ids = lost["answer_id"] if "answer_id" in lost else lost["id"]
+    rows = zip(ids, lost["path"], lost["split"], reasons, strict=True)
     return [
         {"id": id, "path": path, "why": why.removeprefix(f"{path}: ")}
         for id, path, split, why in rows

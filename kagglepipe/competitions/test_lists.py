@@ -8,7 +8,7 @@ import pandas as pd
 
 from kagglepipe.competitions.filenames import FileNames, find_table, in_test_folder
 from kagglepipe.competitions.item_tables import read_columns, tables_of_items
-from kagglepipe.competitions.label_tables import check_ids, item_column
+from kagglepipe.competitions.label_tables import check_ids, item_column, with_each_part
 from kagglepipe.competitions.spreadsheet import column_places, read_cells, select_columns
 from kagglepipe.competitions.tag_pairs import by_item
 from kagglepipe.errors import UserError
@@ -46,7 +46,7 @@ def table_settings(competition: CompetitionOptions, root: Path) -> dict[str, Any
     Of tables that they name the SHA-256 of the bytes counts, too: they may lie outside the source. Those in a folder
     that wraps the data are compared with all its files.
     """
-    names = ("label_from", "items", "metadata", "metadata_key")
+    names = ("label_from", "group_from", "items", "metadata", "metadata_key")
     found: dict[str, Any] = {name: given for name in names if (given := getattr(competition, name)) is not None}
     for name in ("items", "metadata", "test"):
         table = getattr(competition, name) and root / expanded(getattr(competition, name))
@@ -58,24 +58,28 @@ def table_settings(competition: CompetitionOptions, root: Path) -> dict[str, Any
 def read_tests(
     root: Path, files: Sequence[str], competition: CompetitionOptions, names: FileNames
 ) -> pd.DataFrame | None:
-    """Read the list of test items as `path` and, for competition.id=column, `id`; None where a folder has them.
+    """Read the list of test items as `path`, and `id` and `answer_id` as far as they are columns.
+
+    None where a folder has them.
 
     A table of pixels is a list, too, of its rows. Raises UserError as `find_test_list`, for an item that is not there,
-    and for competition.id=column without a list, or without ids in it.
+    and for columns of ids without a list, or without ids in it.
     """
     listed = find_test_list(files, competition)
     if listed is None:
-        if competition.id == "column" and competition.test is not None:
+        named = "answer_id" if "answer_id" in competition.columns else "id"
+        if (competition.id == "column" or named != "id") and competition.test is not None:
+            what, mend = ("id=column", ", or competition.id=stem") if named == "id" else ("columns.answer_id", "")
             raise UserError(
-                f"competition.id=column needs a list of the test items with a column {competition.column('id')}, and "
-                f"competition.test={competition.test} is a folder: type competition.test=CSV, or competition.id=stem"
+                f"competition.{what} needs a list of the test items with a column {competition.column(named)}, and "
+                f"competition.test={competition.test} is a folder: type competition.test=CSV{mend}"
             )
         return None
     if competition.kind == "image" and listed in tables_of_items(files, competition):
         return _rows_of(root, listed, files, competition) if competition.id == "column" else None
     if listed in tables_of_items(files, competition):
         return None
-    table = _read_list(root / listed, competition)
+    table = with_each_part(_read_list(root / listed, competition), names, "item", competition)
     table["path"] = names.paths(table["item"], listed, competition.kind)
     if "id" in table:
         check_ids(table["id"], listed, competition)
@@ -91,7 +95,8 @@ def _read_list(path: Path, competition: CompetitionOptions) -> pd.DataFrame:
     cells = by_item(read_cells(path), path, competition)
     column = item_column(competition, cells.header, "item")
     columns = {"item": column if column_places(cells.header, column) else cells.header[0]}
-    by_id = {"id": competition.column("id")} if competition.id == "column" else {}
+    are_read = {"id": competition.id == "column", "answer_id": "answer_id" in competition.columns}
+    by_id = {one: competition.column(one) for one, is_read in are_read.items() if is_read}
     return select_columns(path, cells, columns | by_id, ["item", *by_id])
 
 

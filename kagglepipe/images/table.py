@@ -338,7 +338,7 @@ def finish_table(rows: pd.DataFrame, looks: list[Look], groups: np.ndarray[Any, 
     order = own.where(is_train, "\uffff" + own)  # named after a training image
     first = order.groupby(groups).transform("min").str.removeprefix("\uffff")
     table["group"] = rows["group"].astype("string").groupby(groups).transform("min").fillna(first).astype(str)
-    return with_given_folds(table, [*TABLE_COLUMNS, "given_group"])
+    return with_given_folds(table, [*TABLE_COLUMNS, "given_group", *(["answer_id"] if "answer_id" in table else [])])
 
 
 def pairs_among(ids: "pd.Series[str]", pairs: pd.DataFrame) -> pd.DataFrame:

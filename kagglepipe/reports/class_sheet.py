@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
+from kagglepipe.competitions.labels import sort_classes
 from kagglepipe.errors import UserError
 from kagglepipe.images.decode import Pixels, decode_picture, inspect
 from kagglepipe.images.pixel_table import read_image_bytes
@@ -24,7 +25,7 @@ def draw_classes(path: Path, rows: pd.DataFrame, root: Path, competition: Compet
     rows: id, path, split, target, as those of `Summary`. Items that cannot be read are left out, and logged.
     """
     train = rows[(rows["split"] == "train") & rows["target"].notna()]
-    names = sorted(train["target"].unique())
+    names = sort_classes(train["target"].unique())
     tiles = []
     for name in names[:MOST_CLASSES]:
         own = train[train["target"] == name].drop_duplicates("path")

@@ -29,8 +29,8 @@ def answered_targets(
         competition = replace(competition, columns={"labels": list(classes)})
         labels = _of_columns(cells, competition, path)
     else:
-        competition = replace(competition, columns={})
-        column = competition.target_column if competition.target_column in cells else cells.columns[0]
+        named = (competition.target_column, competition.column("label"))
+        competition, column = replace(competition, columns={}), next((n for n in named if n in cells), cells.columns[0])
         labels = cells[column]
         if not (may_be_empty and competition.task == "multilabel"):
             labels = labels[labels != ""]

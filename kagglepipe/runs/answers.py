@@ -62,10 +62,12 @@ def read_answers(competition: CompetitionOptions, dataset: Dataset) -> "pd.Serie
         rows = list(numbered.values())
     if len(header) < 2:
         raise UserError(f"{path} has one column, needs an id and a label: {WITHOUT}")
-    ids = pd.Series(as_spelt((row[0] for row in rows), items_asked(dataset)), dtype=str)
+    named = [competition.column(name) for name in ("answer_id", "item") if name in competition.columns]
+    place = next((header.index(name) for name in named if name in header), 0)  # as in the labels, or as submitted
+    ids = pd.Series(as_spelt((row[place] for row in rows), items_asked(dataset)), dtype=str)
     if twice := repeated(ids):
         raise UserError(f"{path} has several rows of an id: {twice}; keep one row each")
-    cells = pd.DataFrame([row[1:] for row in rows], columns=header[1:], index=pd.Index(ids), dtype=str)
+    cells = pd.DataFrame(rows, columns=header, index=pd.Index(ids), dtype=str).drop(columns=header[place])
     may_be_empty = bool((dataset.train["target"] == "").any())
     answers = answered_targets(cells, competition, dataset.classes, path, may_be_empty=may_be_empty)
     check_known(competition, dataset, answers.index)
@@ -152,10 +154,18 @@ def check_known(competition: CompetitionOptions, dataset: Dataset, answered: Ite
     )
 
 
+def by_answer(dataset: Dataset, test: pd.DataFrame) -> pd.DataFrame:
+    """Predictions of test items, those of several with one answer (`columns.answer_id`) as their mean, by its id."""
+    if "answer_id" not in dataset.test:
+        return test
+    of_item = dataset.test.set_index("id")["answer_id"]
+    return test.assign(id=test["id"].map(of_item)).groupby("id", as_index=False, sort=False).mean()
+
+
 def items_asked(dataset: Dataset) -> dict[str, str]:
-    """Paths, by id, of all test items: a long video once, unreadable ones too."""
+    """Paths, by id of the answer, of all test items: a long video once, unreadable ones too."""
     rows = dataset.test
-    names = rows["video"] if dataset.items is not None else rows["id"]
+    names = rows["video"] if dataset.items is not None else rows["answer_id" if "answer_id" in rows else "id"]
     return dict(zip(names, rows["path"], strict=True)) | {one.id: one.path for one in dataset.unreadable}
 
 

@@ -75,6 +75,15 @@ def check_separator(competition: CompetitionOptions, classes: list[str]) -> None
 
 def check_rows(competition: CompetitionOptions, dataset: Dataset) -> list[str]:
     """Columns of a submission with an answer for each item. Raises UserError if it is not possible."""
+    contract, columns = check_contract(competition, dataset)
+    if competition.form == "probability" and not dataset.nothing_to_classify:
+        log_positive("prepare", competition, dataset.classes, contract)
+    log_positive_of_metric(competition, dataset.classes, contract)
+    return columns
+
+
+def check_contract(competition: CompetitionOptions, dataset: Dataset) -> tuple[dict[str, Any], list[str]]:
+    """(`contract_of`, columns of the submission). Raises UserError as `check_rows`."""
     contract = contract_of(competition, dataset)
     columns = submission_columns(**{key: value for key, value in contract.items() if key not in NOT_COLUMNS})
     sample = sample_of(competition, dataset)
@@ -82,10 +91,7 @@ def check_rows(competition: CompetitionOptions, dataset: Dataset) -> list[str]:
         cells = sample.iloc[:, 1:].melt()["value"]
         if fault := label_fault(cells, competition.form, contract["classes"]):
             raise UserError(f"{competition.sample_submission} {fault}")
-    if competition.form == "probability" and not dataset.nothing_to_classify:
-        log_positive("prepare", competition, dataset.classes, contract)
-    log_positive_of_metric(competition, dataset.classes, contract)
-    return list(columns.values())
+    return contract, list(columns.values())
 
 
 def check_segments(competition: CompetitionOptions, dataset: Dataset) -> list[str]:
@@ -112,7 +118,7 @@ def contract_of(competition: CompetitionOptions, dataset: Dataset) -> dict[str, 
         ids = sample.iloc[:, 0].tolist()
         check_ids(competition, dataset, ids)
     else:
-        ids = sorted([*dataset.test["id"], *(one.id for one in dataset.unreadable)], key=natural)
+        ids = sorted(items_asked(dataset), key=natural)
     target = competition.target_column
     is_unnamed = competition.form not in COLUMN_FORMS and target == CompetitionOptions().target_column
     if header is not None and len(header) == 2 and is_unnamed:

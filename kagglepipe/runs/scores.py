@@ -19,7 +19,7 @@ from kagglepipe.predictions.metrics import find_metric
 from kagglepipe.predictions.own_metric import same_metric
 from kagglepipe.predictions.paired import paired_difference
 from kagglepipe.predictions.tasks import task_of_truth
-from kagglepipe.runs.answers import answers_hash, read_answers, read_segment_answers, true_classes
+from kagglepipe.runs.answers import answers_hash, by_answer, read_answers, read_segment_answers, true_classes
 from kagglepipe.runs.decision import decide, with_decision
 from kagglepipe.runs.event_scores import event_scores, event_test_scores
 from kagglepipe.runs.run import Metrics, Run
@@ -214,12 +214,13 @@ def row_test_scores(
     metric, classes = competition.metric, dataset.classes
     answers = read_answers(competition, dataset)
     assert answers is not None
-    test = with_decision(scores, test)
+    test = with_decision(scores, by_answer(dataset, test))
     graded = test.assign(fold=0, target=test["id"].map(answers)).dropna(subset=["target"])
     if graded.empty:  # all answers are of unreadable files
         return scores
     in_train = set(dataset.table.loc[dataset.table.split == "train", "group"])
-    group = dataset.test.set_index("id")["group"]  # ids of rows to train on may be the same
+    id = "answer_id" if "answer_id" in dataset.test else "id"
+    group = dataset.test.drop_duplicates(id).set_index(id)["group"]  # ids of rows to train on may be the same
     without_twins = graded[~graded["id"].map(group).isin(in_train)]
     scores = {**scores, "test": summarise(metric, graded, classes, group)}
     if 0 < len(without_twins) < len(graded):

@@ -74,7 +74,7 @@ def make_subset(competition: CompetitionOptions, whole: Path, folder: Path, seed
         return
     (folder / REPORT).unlink(missing_ok=True)
     table = pd.read_parquet(whole / "table.parquet")
-    table = table[table.split == "train"]
+    table = table[table.split == "train"].drop(columns="answer_id", errors="ignore")
     is_test = rows_held_out(competition, table, whole, part["seed"])
     answers = table.loc[is_test, ["id", "target"]]
     table = table.assign(split=np.where(is_test, "test", "train"), target=table["target"].where(~is_test, None))

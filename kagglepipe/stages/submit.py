@@ -37,7 +37,7 @@ from kagglepipe.predictions.submission import (
     validate_segments,
     validate_submission,
 )
-from kagglepipe.runs.answers import as_spelt
+from kagglepipe.runs.answers import as_spelt, by_answer
 from kagglepipe.runs.configured import read_data, submitted_run
 from kagglepipe.runs.decision import with_decision
 from kagglepipe.runs.event_scores import events_of
@@ -193,7 +193,7 @@ def answers(competition: CompetitionOptions, dataset: Dataset, run: Run, inferen
     """Submission with one answer for each test item; unreadable ones get the class shares of the training items."""
     contract = contract_of(competition, dataset)
     predicted = predictions(competition, dataset, run, inference)
-    test = with_decision(run.metrics, predicted)
+    test = with_decision(run.metrics, by_answer(dataset, predicted))
     test = test.assign(id=as_spelt(test["id"], contract["ids"]))
     missing = set(contract["ids"]) - set(test["id"])
     spelt = as_spelt((one.id for one in dataset.unreadable), missing)

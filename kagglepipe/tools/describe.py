@@ -7,7 +7,9 @@ and used as competition=my_competition.yaml; describe.sheet=sheet.png draws a fe
 
 import logging
 from dataclasses import fields
+from pathlib import Path
 
+from kagglepipe.competitions.dataset import Dataset
 from kagglepipe.competitions.field_lines import commented, field_lines
 from kagglepipe.competitions.inferred_file import InferredFile
 from kagglepipe.competitions.source import source_root
@@ -15,7 +17,11 @@ from kagglepipe.competitions.summary import Summary, summarize
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, write_bytes
+from kagglepipe.images.table import check_class_names
 from kagglepipe.options import CompetitionOptions
+from kagglepipe.predictions.metric_needs import check_metric, check_numbers
+from kagglepipe.runs.answers import read_answers, read_segment_answers
+from kagglepipe.runs.expected import check_contract, check_segments, check_separator
 
 log = logging.getLogger(__name__)
 ALWAYS = ("kind", "metric", "form")  # also where they are the default
@@ -42,6 +48,7 @@ def run(config: Config) -> None:
     competition, options, folder = config.competition, config.describe, config.base_dir
     root = source_root(folder)
     summary = summarize(competition, root)
+    check_fields(competition, summary, root)
     lines = yaml_lines(competition, config.base_slug, InferredFile.read(folder), summary)
     print(*lines, sep="\n")
     if options.file:
@@ -52,6 +59,20 @@ def run(config: Config) -> None:
     if sheet:
         draw_classes(sheet, summary.rows, root, competition)
         log.info("describe: look at %s", sheet)
+
+
+def check_fields(competition: CompetitionOptions, summary: Summary, root: Path) -> None:
+    """Raises UserError for metric, form, ids or answers that do not fit the items, as stage=prepare does."""
+    rows, classes = summary.rows.drop(columns="fold", errors="ignore"), summary.classes
+    folds = rows[["id"]].drop_duplicates().assign(fold=0)
+    dataset = Dataset(rows, folds, classes, root, "", "", task=competition.task)
+    train = rows[rows["split"] == "train"]
+    check_class_names(competition, classes, has_test=not dataset.nothing_to_classify)
+    check_metric(competition, len(classes))
+    check_numbers(competition, dict(zip(train["id"], train["target"], strict=True)), classes)
+    check_separator(competition, classes)
+    (check_segments if competition.finds_segments else check_contract)(competition, dataset)
+    (read_segment_answers if competition.finds_segments else read_answers)(competition, dataset)
 
 
 def yaml_lines(
@@ -70,7 +91,7 @@ def yaml_lines(
     if model:
         body = ["defaults:", f"  - override /model: {model}", "competition:", *(f"  {line}" for line in body)]
         body += setting_lines(inferred) if inferred else []
-    notes = [f"uncertain: {note}" for note in (inferred.notes if inferred else [])]
+    notes = [f"uncertain: {note}" for note in (inferred.notes if inferred else [])] + summary.notes
     return [*(["# @package _global_"] if model else []), *commented([head, *summary.sentences, *notes]), *body]
 
 

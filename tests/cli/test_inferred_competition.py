@@ -108,6 +108,27 @@ def test_what_is_typed_overrides_what_is_inferred(source: Path, tmp_path: Path, 
     assert {"competition.metric=balanced_accuracy", "competition.labels='train.csv'"} <= set(words)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [("competition.form=probabilities",), ("competition.metric=roc_auc",), ("competition.form=ranking",
+     "competition.label_separator=e", "competition.target_column='petal, colour'"), ("competition.answers=train.csv",)],
+)  # fmt: skip
+def test_describe_refuses_what_prepare_refuses(words: tuple[str, ...], source: Path, command: Command) -> None:
+    auto = ["competition=auto", f"competition.source={source}", *words]
+    described, prepared = command("describe", *auto), command("prepare", *auto)
+    assert (described.code, prepared.code) == (2, 2)
+    assert described.err.splitlines()[-1] == prepared.err.splitlines()[-1]
+    assert "kind: image" not in described.out
+
+
+def test_describe_leaves_out_what_is_excluded(source: Path, command: Command) -> None:
+    for file in sorted((source / "train").iterdir()):
+        shutil.copy(file, source / "train" / f"{file.stem}_mask.png")
+    done = command("describe", f"competition.source={source}")
+    assert done.code == 0, done.err
+    assert "# 12 images to train on, 3 to classify" in done.out
+
+
 def test_describe_writes_a_yaml_that_gives_the_same(source: Path, tmp_path: Path, command: Command) -> None:
     done = command("describe", f"competition.source={source}", "describe.file=my flowers.yaml", "paths.root=a")
     assert done.code == 0, done.err

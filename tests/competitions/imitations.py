@@ -630,6 +630,119 @@ def brain_votes() -> Files:
     }
 
 
+def stroke_clots() -> Files:
+    """Several images of a patient, whose answer is asked for; of the few to classify, one each."""
+    slides = [
+        (f"{one}_{n}", 4, one, n, ("CE", "LAA")[k % 2]) for k, one in enumerate(TRAIN[: COUNT // 2]) for n in (0, 1)
+    ]
+    asked = [(f"{one}_0", 4, one, 0) for one in TEST]
+    return {
+        **media([f"train/{row[0]}.tif" for row in slides] + [f"test/{row[0]}.tif" for row in asked]),
+        "train.csv": csv("image_id,center_id,patient_id,image_num,label", slides),
+        "test.csv": csv("image_id,center_id,patient_id,image_num", asked),
+        "sample_submission.csv": csv("patient_id,CE,LAA", [(one, 0.5, 0.5) for one in TEST]),
+    }
+
+
+def mammograms() -> Files:
+    """Two images of each breast, whose id the list of the test has alone."""
+    views = [(p, 1000 * p + n, "LR"[n // 2], ("CC", "MLO")[n % 2]) for p in range(8) for n in range(4)]
+    train, asked = views[:COUNT], views[COUNT:]
+    files = [f"train_images/{row[0]}/{row[1]}.dcm" for row in train] + [f"test_images/{r[0]}/{r[1]}.dcm" for r in asked]
+    ids = dict.fromkeys(f"{row[0]}_{row[2]}" for row in asked)
+    return {
+        **media(files),
+        "train.csv": csv("site_id,patient_id,image_id,laterality,view,age,cancer,biopsy",
+                         [(2, *row, 61.0, row[0] % 2, 0) for row in train]),
+        "test.csv": csv("site_id,patient_id,image_id,laterality,view,age,machine_id,prediction_id",
+                        [(2, *row, 61.0, 49, f"{row[0]}_{row[2]}") for row in asked]),
+        "sample_submission.csv": csv("prediction_id,cancer", [(one, 0.0211) for one in ids]),
+    }  # fmt: skip
+
+
+def brain_scans() -> Files:
+    """Folders of slices, which labels and answers name."""
+    return {
+        **media(f"train/{n:05d}/FLAIR/Image-{k}.png" for n in range(COUNT // 2) for k in (1, 2)),
+        **media(f"test/{n:05d}/FLAIR/Image-{k}.png" for n in range(90, 90 + ASKED) for k in (1, 2)),
+        "train_labels.csv": csv("BraTS21ID,MGMT_value", [(f"{n:05d}", n % 2) for n in range(COUNT // 2)]),
+        "sample_submission.csv": csv("BraTS21ID,MGMT_value", [(f"{n:05d}", 0.5) for n in range(90, 90 + ASKED)]),
+    }
+
+
+def pets() -> Files:
+    """Several photos of a pet, called after it, and tables in the folders of the splits."""
+    header = "Type,Age,PetID,AdoptionSpeed"
+    return {
+        **media(f"train_images/{one}-{k}.jpg" for one in TRAIN[: COUNT // 2] for k in (1, 2)),
+        **media(f"test_images/{one}-{k}.jpg" for one in TEST for k in (1, 2)),
+        "train/train.csv": csv(header, [(1 + n % 2, n, one, n % 5) for n, one in enumerate(TRAIN[: COUNT // 2])]),
+        "test/test.csv": csv("Type,Age,PetID", [(1, n, one) for n, one in enumerate(TEST)]),
+        "test/sample_submission.csv": csv("PetID,AdoptionSpeed", [(one, 4) for one in TEST]),
+    }
+
+
+def whales() -> Files:
+    """The individuals to be ranked, and their species, in the table of labels."""
+    names = [f"{n:012x}" for n in range(7)]
+    files = flat("train_images/{}.jpg", "test_images/{}.jpg", "train.csv", "image,label", "ab", "image,predictions",
+                 " ".join([*names[:4], "new_individual"]), named=True)  # fmt: skip
+    rows = [(f"{one}.jpg", ("beluga", "orca")[n % 2], names[n % 7]) for n, one in enumerate(TRAIN)]
+    return {**files, "train.csv": csv("image,species,individual_id", rows)}
+
+
+def hotels() -> Files:
+    """Numbers to be ranked."""
+    values = [str(211 * n + 1000) for n in range(8)]
+    return flat("train_images/{}.jpg", "test_images/{}.jpg", "train.csv", "image,hotel_id", values, "image,hotel_id",
+                " ".join(values[:5]), named=True)  # fmt: skip
+
+
+def plant_traits() -> Files:
+    """Numbers whose columns in the sample submission are called otherwise than in the labels."""
+    header = "id,WORLDCLIM_BIO1,X4_mean,X11_mean,X4_sd,X11_sd"
+    files = flat("train_images/{}.jpeg", "test_images/{}.jpeg", "train.csv", "id,X4", "1", "id,X4", "")
+    return {
+        **files,
+        "train.csv": csv(header, [(one, n, n / 7, 3 - n / 9, 0.1, 0.2) for n, one in enumerate(TRAIN)]),
+        "test.csv": csv("id,WORLDCLIM_BIO1", [(one, n) for n, one in enumerate(TEST)]),
+        "sample_submission.csv": csv("id,X4,X11", [(one, 1, 1) for one in TEST]),
+    }
+
+
+def traffic_signs() -> Files:
+    """Frames of tracks, which are numbered in each class, and a table of the true classes of the test."""
+    frames = [(k, t, n) for k in range(2) for t in range(5) for n in range(2)]
+    return {
+        **media(f"Train/{k}/{t:05d}_{n:05d}.png" for k, t, n in frames),
+        **media(f"Test/{n:05d}.png" for n in range(ASKED)),
+        "Test.csv": csv(
+            "Width,Height,Roi.X1,ClassId,Path", [(29, 30, 5, n % 2, f"Test/{n:05d}.png") for n in range(ASKED)]
+        ),
+    }
+
+
+def chest_xrays() -> Files:
+    """People in the names of one class alone, and splits, one of them for validation."""
+    ill = [f"person{n // 2}_{('virus', 'bacteria')[n % 2]}_{n}" for n in range(COUNT // 2)]
+    return media(
+        [f"chest_xray/train/PNEUMONIA/{name}.jpeg" for name in ill]
+        + [f"chest_xray/train/NORMAL/IM-{115 + n:04d}-0001.jpeg" for n in range(COUNT // 2)]
+        + [f"chest_xray/test/PNEUMONIA/person{n}_virus_{n}.jpeg" for n in range(ASKED)]
+        + ["chest_xray/val/NORMAL/NORMAL2-IM-1427-0001.jpeg", "chest_xray/val/PNEUMONIA/person1946_bacteria_4874.jpeg"]
+    )
+
+
+def environmental_sounds() -> Files:
+    """Classes by number and by name, folds, and the number of the class in the names of files."""
+    names = ("dog", "crow", "rain", "hen")
+    rows = [(f"{n % 5 + 1}-{1000 + n}-A-{n % 4}.wav", n % 5 + 1, n % 4, names[n % 4], n % 2 == 0) for n in range(COUNT)]
+    return {
+        **media(f"audio/{row[0]}" for row in rows),
+        "meta/esc50.csv": csv("filename,fold,target,category,esc10", rows),
+    }
+
+
 def a_row_a_tag() -> Files:
     """A row for each tag of an image, some of two words."""
     files = flat("train/{}.jpg", "test/{}.jpg", "train.csv", "ImageId,Label", "a", "ImageId,Label", "flood")
@@ -651,6 +764,7 @@ UNLISTED: dict[str, Callable[[], Files]] = {
         wheat_boxes, grades_from_one, numbers_in_every_class, cell_images, blood_cells, speech_commands,
         skin_lesions, sign_language, urban_sounds, sensor_sequences, hundred_sports, fisheries,
         facial_expressions, pixels_in_cells, herbarium, proteins, museum, catheters, retinopathy, bone_ages, crowds,
-        keypoints, brain_votes, a_row_a_tag,
+        keypoints, brain_votes, a_row_a_tag, stroke_clots, mammograms, brain_scans, pets, whales, hotels, plant_traits,
+        traffic_signs, chest_xrays, environmental_sounds,
     )
 }  # fmt: skip

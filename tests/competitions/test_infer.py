@@ -1,11 +1,13 @@
 """Fields of competitions, inferred from their files."""
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -67,7 +69,7 @@ def check_items(name: str, competition: CompetitionOptions, files: Sequence[str]
         rows = list_images(kept, competition, root).rows
     else:
         rows = list_items(kept, competition, root).files.rename(columns={"video": "id"})
-    asked = rows.loc[rows["split"] == "test", "id"]
+    asked = rows.loc[rows["split"] == "test", "answer_id" if "answer_id" in rows else "id"]
     if competition.sample_submission is not None:
         sample = pd.read_csv(root / competition.sample_submission, dtype=str)
         if competition.id == "path":  # whose stem is the id
@@ -136,6 +138,24 @@ def check_items(name: str, competition: CompetitionOptions, files: Sequence[str]
         ("brain_votes", {"task": "regression", "form": "numbers", "metric": "kl_divergence"}),
         ("a_row_a_tag", {"task": "multilabel", "form": "tags", "label_separator": ","}),
         ("prefixed_columns", {"form": "probabilities", "columns": {"item": "id", "label": "kind"}}),
+        ("stroke_clots", {"id": "stem", "test": "test.csv", "form": "probabilities", "group_from": None,
+                          "columns": {"item": "image_id", "label": "label", "group": "patient_id",
+                                      "answer_id": "patient_id"}}),
+        ("mammograms", {"id": "stem", "test": "test.csv", "id_column": "prediction_id",
+                        "columns": {"item": "image_id", "label": "cancer", "group": "patient_id",
+                                    "answer_id": "prediction_id"}}),
+        ("brain_scans", {"id": "path", "test": "sample_submission.csv", "form": "probability",
+                         "columns": {"item": "BraTS21ID", "answer_id": "BraTS21ID", "label": "MGMT_value"}}),
+        ("pets", {"id": "stem", "test": "test/sample_submission.csv", "labels": "train/train.csv",
+                  "columns": {"item": "PetID", "answer_id": "PetID", "label": "AdoptionSpeed"}}),
+        ("whales", {"task": "ranking", "ranks": 5, "columns": {"item": "image", "label": "individual_id"}}),
+        ("hotels", {"task": "ranking", "metric": "map_5", "columns": {"item": "image", "label": "hotel_id"}}),
+        ("plant_traits", {"task": "regression", "form": "numbers",
+                          "columns": {"item": "id", "labels": ["X4_mean", "X11_mean"]}}),
+        ("traffic_signs", {"group_from": "*/{group}_{number}.png", "test": "Test", "id": "path"}),
+        ("chest_xrays", {"group_from": "person{group}_*", "test": "chest_xray/test"}),
+        ("environmental_sounds", {"group_from": None, "columns": {"item": "filename", "label": "category",
+                                                                  "fold": "fold"}}),
     ],
 )  # fmt: skip
 def test_other_competitions(name: str, fields: dict[str, Any], tmp_path: Path) -> None:
@@ -234,6 +254,10 @@ NUMBERS = "".join(f"{n % 3},{','.join('0' * 784)}\n" for n in range(1, 9))
 SUBTYPES = "ID,Label\n" + "".join(f"{n}_{kind},0\n" for n in range(6) for kind in ("any", "epidural"))
 MEASURED = "id,label\n" + "".join(f"{n},{n / 7}\n" for n in range(6))
 A_PICTURE = {f"train/{n}.jpg": "" for n in range(6)}
+PARTS = "sample_id,image_path,target_name,target\n" + "".join(
+    f"{n}__{name},train/{n}.jpg,{name},{n + len(name) / 7}\n" for n in range(6) for name in ("dry", "green", "total_g")
+)
+ROWS = f"{'0.5,' * 187}1.0\n" * 4
 
 
 @pytest.mark.parametrize(
@@ -265,6 +289,16 @@ A_PICTURE = {f"train/{n}.jpg": "" for n in range(6)}
          "column label of train.csv has wet dry, and competition.task=regression is of numbers: mend it"),
         ({**MADE["dog_breed"](), "sample_submission.csv": f"id,boxer,pug,beagle\n{imitations.TEST[0]},.3,.3,.4\n"}, {},
          "asks for the columns boxer, pug, beagle, and there are labels without one, affenpinscher"),
+        ({"mitbih_train.csv": ROWS, "mitbih_test.csv": ROWS}, {},
+         "mitbih_train.csv begins with 0.5, the first of 188 numbers, and a series in each row is not read: write"),
+        ({"exoTrain.csv": "LABEL," + ",".join(f"FLUX.{n}" for n in range(1, 60)) + "\n1" + ",0.5" * 59 + "\n"}, {},
+         "exoTrain.csv has the 59 columns FLUX.…, which are no square of pixels, and a series in each row is not read"),
+        ({"data/train.json": json.dumps([{"id": "a", "band_1": [0.5] * 75, "is_iceberg": 0}])}, {},
+         "data/train.json holds images or series as lists of numbers in band_1, which are not read: write each as"),
+        ({"train.csv": ",".join(f"mean()-{n}-X" for n in range(9)) + ",Activity\n" + "1," * 9 + "WALKING\n"}, {},
+         r"train.csv has 9 columns of numbers \(mean\(\)-0-X, .*\), features of something that is not there"),
+        ({**A_PICTURE, "train.csv": PARTS}, {},
+         r"train.csv has several rows of an item, a number in target of each, .* '\+competition.columns={labels: "),
         ({**MADE["histopathologic_cancer"](), "sample_submission.csv": "id,label\nzz,0\n"}, {},
          "column id of sample_submission.csv asks for zz, and the items to classify are test/.*competition.test=PATH"),
     ],
@@ -345,6 +379,12 @@ def test_series_take_their_groups_from_the_table_of_all_their_rows(tmp_path: Pat
                          "piece of a longer one: '+competition.columns={start: start, end: end}' takes such a piece of "
                          "each file"),
         ("urban_sounds", "the folds are those of the column fold of UrbanSound8K.csv"),
+        ("stroke_clots", "several items have one patient_id, which test.csv names: its answer is the mean of their "
+                         "predictions, and scores out of fold are of single items"),
+        ("traffic_signs", "Test.csv has the ClassId of items to classify: competition.answers=Test.csv "
+                          "'+competition.columns={item: Path, label: ClassId}' scores by it"),
+        ("chest_xrays", "files with the same {group} in person{group}_* stay in one fold, since it may be what they "
+                        "come from: competition.group_from=null takes each alone"),
     ],
 )  # fmt: skip
 def test_what_is_left_out_or_taken_over_is_said(name: str, note: str, tmp_path: Path) -> None:
@@ -432,3 +472,37 @@ def test_a_json_too_large_to_read_is_named(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(UserError, match=r"train.json has 0 MB.*competition.exclude=\[train.json\]"):
         inferred(files, tmp_path)
     assert inferred(files, tmp_path, exclude=["train.json"]).fields["kind"] == "image"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "given", "kind", "note"),
+    [
+        ("uint8", {}, "image", "were taken for images: competition.kind=series takes them for series"),
+        ("float16", {}, "series", "competition.kind=image takes them for images, once they are of uint8 or uint16"),
+        ("uint8", {"kind": "series"}, None, None),
+        ("uint8", {"kind": "image"}, None, None),
+    ],
+)
+def test_arrays_that_may_be_images_are_said(
+    dtype: str, given: dict[str, Any], kind: str | None, note: str | None, tmp_path: Path
+) -> None:
+    for number in range(6):
+        (tmp_path / "train").mkdir(exist_ok=True)
+        np.save(tmp_path / f"train/{number}.npy", np.zeros((6, 32, 24), dtype))
+    (tmp_path / "labels.csv").write_text("id,label\n" + "".join(f"{n},{'ab'[n % 2]}\n" for n in range(6)))
+    files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*"))
+    found = infer(tmp_path, files, given)
+    assert (found.fields.get("kind"), found.fields["labels"]) == (kind, "labels.csv")
+    assert [note in one for one in found.notes if "6 x 32 x 24" in one] == ([True] if note else [])
+
+
+def test_items_in_one_npz_are_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / "k49-train-imgs.npz", np.zeros((30, 28, 28), np.uint8))
+    np.savez(tmp_path / "k49-train-labels.npz", np.zeros(30, np.uint8))
+    with pytest.raises(UserError, match=r"k49-train-imgs.npz holds 30 items of 28 x 28 in its array arr_0, and one a"):
+        infer(tmp_path, ["k49-train-imgs.npz", "k49-train-labels.npz"], {})
+
+
+def test_a_few_pixels_in_rows_with_a_class_keep_their_advice(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="first row must name the columns, which are label,pixel0"):
+        inferred({"emnist.csv": NUMBERS}, tmp_path)

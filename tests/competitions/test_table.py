@@ -122,6 +122,17 @@ def test_a_test_folder_in_any_case_and_folders_beside_train_are_no_classes() -> 
     assert listed(["cat/a.jpg", "dog/b.jpg", "TEST/x.jpg"], FOLDER).classes == ["cat", "dog"]
 
 
+def test_class_folders_beside_those_of_training_are_named() -> None:
+    files = [f"{part}/{name}/{part}.jpg" for part in ("train", "extra", "more") for name in ("cat", "dog")]
+    found = listed([*files, "more/owl/1.jpg", "other/cat/2.jpg"], FOLDER)
+    assert sum(found.rows["split"] == "train") == 2
+    assert found.notes == [
+        f"{folder} holds folders called as classes and was left out: move its images into those of train/ to train on "
+        "them too"
+        for folder in ("extra", "more")
+    ]
+
+
 def test_without_a_test_folder_one_called_test_is_left_out_and_told() -> None:
     found = listed(CATS, CompetitionOptions(id="path"))
     assert (found.classes, found.outside) == (["cat", "dog"], ["test/x.jpg"])
@@ -278,6 +289,7 @@ def test_labels_come_from_the_csv(tmp_path: Path) -> None:
     [
         ("file,label\na.jpg,cat\nz.jpg,dog\nyy,dog\n", "row 3, names z.jpg, and no such file is there"),
         ("file,label\na.jpg,cat\nz.jpg,dog\nyy,dog\n", "1 more are not there"),
+        ("file,label\na.jpg,cat\nz.jpg,dog\n", "or leave out such rows with competition.on_bad_image=skip"),
         ("file,label\na.jpg,cat\nb.jpg,\nc.jpg, \n", "has no label for b.jpg, c.jpg"),
         (
             "file,label\na.jpg,cat|dog\nb.jpg,dog\n",
@@ -313,6 +325,20 @@ def test_labels_that_cannot_be_used_are_named(text: str, words: str, tmp_path: P
     told = refusal(*labels(tmp_path, text, "a.jpg b.jpg c.jpg test/x.jpg test/y.jpg"))
     assert words in told
     assert "rename the files" not in told
+
+
+def test_rows_without_a_file_are_left_out_where_that_is_typed(tmp_path: Path) -> None:
+    files, competition, root = labels(tmp_path, "file,label\na.jpg,cat\nz.jpg,dog\nb.jpg,dog\n,dog\n")
+    skipping = replace(competition, on_bad_image="skip")
+    with pytest.raises(UserError, match="row 5, names no image"):
+        listed(files, skipping, root)
+    (tmp_path / "labels.csv").write_text("file,label\na.jpg,cat\nz.jpg,dog\nb.jpg,dog\n")
+    found = listed(files, skipping, root)
+    assert placed(found) == {"a.jpg": ("train", "cat"), "b.jpg": ("train", "dog")}
+    assert "1 rows of labels.csv have no file and were left out: z.jpg" in found.notes
+    (tmp_path / "labels.csv").write_text("file,label\nx.jpg,cat\nz.jpg,dog\n")
+    with pytest.raises(UserError, match=r"row 2, names x.jpg, .* 1 more are not there"):
+        listed(files, skipping, root)
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,13 @@ def test_a_run_of_other_files_keeps_what_it_has(at: At, run: Path, tmp_path: Pat
     assert scored(at(answers(tmp_path, RIGHT)), run) == (False, None)
 
 
+def test_answers_may_have_the_columns_of_the_labels(at: At, tmp_path: Path) -> None:
+    file = tmp_path / "Test.csv"
+    file.write_text("Width,ClassId,Path\n" + "".join(f"29,{label},test/{id}.png\n" for id, label in RIGHT.items()))
+    competition = at(f"competition.answers={file}", "+competition.columns={item: Path, label: ClassId}").competition
+    assert read_answers(competition, read_data(at())).to_dict() == RIGHT
+
+
 def test_what_per_class_holds_out_is_scored_by_its_own_answers(at: At) -> None:
     config = at("competition.per_class=4")
     run_command(config)
