@@ -111,7 +111,7 @@ def test_several_images_with_one_id_are_answered_by_their_mean(configure: Config
     source = images(tmp_path / "eyes", "")
     labels = "".join(f"{n},q{n // 6},{CLASSES[n % 3]}\n" for n in range(1, 25))
     (source / "labels.csv").write_text(f"item,patient,label\n{labels}")
-    (source / "list.csv").write_text("item,patient\n" + "".join(f"{n},p{(n + 1) % 6}\n" for n in range(1, 13)))
+    (source / "list.csv").write_text("item,patient\n" + "".join(f"test/{n}.png,p{(n + 1) % 6}\n" for n in range(1, 13)))
     asked = [f"p{n}" for n in (3, 1, 5, 0, 2, 4)]
     (source / "sample.csv").write_text("patient,blue,green,red\n" + "".join(f"{id},0.3,0.3,0.4\n" for id in asked))
     (source / "answers.csv").write_text("patient,label\n" + "".join(f"{id},{CLASSES[0]}\n" for id in asked))

@@ -110,14 +110,14 @@ def test_what_is_typed_overrides_what_is_inferred(source: Path, tmp_path: Path, 
 
 @pytest.mark.parametrize(
     "words",
-    [("competition.form=probabilities",), ("competition.metric=roc_auc",), ("competition.form=ranking",
+    [("competition.form=probabilities",), ("competition.form=ranking",
      "competition.label_separator=e", "competition.target_column='petal, colour'"), ("competition.answers=train.csv",)],
 )  # fmt: skip
 def test_describe_refuses_what_prepare_refuses(words: tuple[str, ...], source: Path, command: Command) -> None:
     auto = ["competition=auto", f"competition.source={source}", *words]
     described, prepared = command("describe", *auto), command("prepare", *auto)
     assert (described.code, prepared.code) == (2, 2)
-    assert described.err.splitlines()[-1] == prepared.err.splitlines()[-1]
+    assert described.err[-1] == prepared.err[-1]
     assert "kind: image" not in described.out
 
 

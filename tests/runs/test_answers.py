@@ -105,7 +105,8 @@ def test_a_run_of_other_files_keeps_what_it_has(at: At, run: Path, tmp_path: Pat
 def test_answers_may_have_the_columns_of_the_labels(at: At, tmp_path: Path) -> None:
     file = tmp_path / "Test.csv"
     file.write_text("Width,ClassId,Path\n" + "".join(f"29,{label},test/{id}.png\n" for id, label in RIGHT.items()))
-    competition = at(f"competition.answers={file}", "+competition.columns={item: Path, label: ClassId}").competition
+    columns = ("competition.columns.item=Path", "competition.columns.label=ClassId")
+    competition = at(f"competition.answers={file}", *columns).competition
     assert read_answers(competition, read_data(at())).to_dict() == RIGHT
 
 
