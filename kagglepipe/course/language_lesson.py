@@ -47,7 +47,7 @@ def fit_language(
     history = fit(
         network or model, batches, name=name, epochs=lesson.size(math.ceil(epochs * minutes), 5), lr=lr,
         batch_size=batch_size, seed=lesson.seed, seconds=60 * minutes, weight_decay=0.01, evaluate=evaluate,
-        precision=choose_precision(lesson.device, training=True),
+        precision=choose_precision(lesson.device, training=True, recurrent=True),
     )  # fmt: skip
     loss_curves(lesson.folder / "losses.png", history, "nats")
     save(lesson, name, model, {"symbols": model.vocabulary.symbols, "sizes": model.sizes})

@@ -87,7 +87,7 @@ def train(lesson: Lesson, text: str, kept: str) -> LanguageModel:
     """Train a model on a text, choose its epoch on what is kept back, and save it."""
     torch.manual_seed(lesson.seed)
     vocabulary = Vocabulary.of(text, least=2)
-    hidden = UNITS.get(choose_precision(lesson.device, training=True).dtype, 512)
+    hidden = UNITS.get(choose_precision(lesson.device, training=True, recurrent=True).dtype, 512)
     dropout = 0.1 if (lesson.options.minutes or MINUTES) < 10 else 0.35  # against the many epochs of a long training
     model = LanguageModel(vocabulary, embedding=64, hidden=lesson.size(hidden, 64), dropout=dropout).to(lesson.device)
     streams = lesson.size(STREAMS, 8)

@@ -97,7 +97,7 @@ def train(lesson: Lesson, pairs: Pairs, kept: Pairs, *, attention: bool) -> Text
         model, batches, name=NAME if attention else f"{NAME} without attention",
         epochs=lesson.size(math.ceil(EPOCHS * minutes), 2), lr=RATE, batch_size=batch_size, seed=lesson.seed,
         seconds=60 * minutes, weight_decay=0.01, evaluate=evaluate, label_smoothing=SMOOTHING,
-        precision=choose_precision(lesson.device, training=True),
+        precision=choose_precision(lesson.device, training=True, recurrent=True),
     )  # fmt: skip
     loss_curves(lesson.folder / f"losses{'' if attention else '_without_attention'}.png", history, "nats")
     return translator
