@@ -11,13 +11,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kagglepipe.console import progress
+from kagglepipe.course.beam import Hypothesis, search
 from kagglepipe.course.lesson import Lesson
 from kagglepipe.course.saved import load, save
-from kagglepipe.course.translator import Translator, search
+from kagglepipe.course.translator import Translator
 from kagglepipe.errors import UserError
 from kagglepipe.images.dataset import IGNORE_INDEX
 from kagglepipe.sequences.subwords import Subwords, learn_merges
-from kagglepipe.sequences.text import END, Ids, Vocabulary, join, tokens
+from kagglepipe.sequences.text import END, Ids, Vocabulary, join, of_equal_length, tokens
+
+SIDE_BY_SIDE = 32  # sentences of a search
 
 
 @dataclass(frozen=True)
@@ -83,15 +86,23 @@ class TextTranslator:
         """
         if not text:
             return "", torch.zeros(0, 0)
-        ids = torch.from_numpy(self.source.encode(text)).to(self.model.begin.weight.device)
-        found = search(self.model, ids, end=self.target.end, beam=beam)
+        ids = torch.from_numpy(self.source.encode(text))[None]
+        found = self.search(ids, beam)[0]
         return self.target.decode(found.ids), found.weights
 
     def translate_all(self, texts: Sequence[str], beam: int) -> list[str]:
-        """Translate texts, each on its own."""
-        return [
-            self.translate(one, beam)[0] for one in progress(texts, "translation", total=len(texts), unit="sentence")
-        ]
+        """Translate texts, those of equal length side by side; an empty one stays empty."""
+        ids, found = [self.source.encode(one) for one in texts], [""] * len(texts)
+        groups = [rows for rows in of_equal_length(list(map(len, ids)), SIDE_BY_SIDE) if texts[rows[0]]]
+        for rows in progress(groups, "translation", total=len(groups), unit="batch"):
+            hypotheses = self.search(torch.from_numpy(np.stack([ids[row] for row in rows])), beam)
+            for row, hypothesis in zip(rows, hypotheses, strict=True):
+                found[row] = self.target.decode(hypothesis.ids)
+        return found
+
+    def search(self, ids: Tensor, beam: int) -> list[Hypothesis]:
+        """Search the translations of sources (B, S) on the network's device."""
+        return search(self.model, ids.to(self.model.begin.weight.device), end=self.target.end, beam=beam)
 
     def save(self, lesson: Lesson, name: str) -> None:
         """Write it into the folder of the lesson, which has this name."""

@@ -1,6 +1,6 @@
-"""Encoder and decoder with attention, and the search for a translation. Used by the lesson translation.
+"""Encoder and decoder with attention. Used by the lesson translation.
 
-Shapes: B sentences, S steps of the source, T of the target, H hidden units, V symbols of the target, K hypotheses.
+Shapes: B sentences, S steps of the source, T of the target, H hidden units, V symbols of the target.
 """
 
 from typing import NamedTuple
@@ -98,50 +98,3 @@ class Translator(nn.Module):
             weights = encoded.mask[:, None].float().expand(-1, target.shape[1], -1)
         states, writer = self.writer(self.dropout(torch.cat([queries, contexts], dim=2)), None, state[1])
         return self.target.logits(self.dropout(states)), weights, (written, writer)
-
-
-class Hypothesis(NamedTuple):
-    """A translation: ids without the end, its score, and the attention (T, S) of each of its steps, the end too."""
-
-    ids: list[int]
-    score: float
-    weights: Tensor
-
-
-@torch.no_grad()
-def search(model: Translator, source: Tensor, *, end: int, beam: int, penalty: float = 1.0) -> Hypothesis:
-    """Search the likeliest translation of a source (S,) with the K = `beam` best beginnings at each step; 1: greedy.
-
-    Hypotheses of different length are compared by log P(y | x) / T^penalty, T with the end; else short ones, products
-    of fewer factors, would win (Wu et al. 2016, section 7). They have at most 2 S + 10 symbols, and never UNKNOWN.
-    """
-    model.eval()
-    encoded, state = model.encode(source[None])
-    ids, logs = torch.full((1, 1), end, device=source.device), torch.zeros(1, device=source.device)
-    attended = encoded.memory.new_zeros(1, 0, len(source))
-    done: list[Hypothesis] = []
-    longest = 2 * len(source) + 10
-    for length in range(1, longest + 1):
-        logits, weights, state = model.step(ids[:, -1:], encoded.take(ids.new_zeros(len(ids))), state)
-        steps = logits[:, -1].log_softmax(dim=1).index_fill(1, ids.new_zeros(1), -torch.inf)
-        sums = (logs[:, None] + steps).flatten()
-        logs, best = sums.topk(min(beam, len(sums)))
-        rows, symbols = best // steps.shape[1], best % steps.shape[1]
-        ids = torch.cat([ids[rows], symbols[:, None]], dim=1)
-        attended = torch.cat([attended[rows], weights[rows]], dim=1)
-        has_ended = (symbols == end) | (length == longest)
-        for row in has_ended.nonzero()[:, 0].tolist():
-            written = [number for number in ids[row].tolist() if number != end]
-            done.append(Hypothesis(written, float(logs[row]) / length**penalty, attended[row]))
-        beam -= int(has_ended.sum())  # each that has ended leaves the beam
-        if beam == 0 or length == longest:
-            break
-        rows, ids, logs, attended = rows[~has_ended], ids[~has_ended], logs[~has_ended], attended[~has_ended]
-        state = _rows(state[0], rows), _rows(state[1], rows)
-    return max(done, key=lambda one: one.score)
-
-
-def _rows(state: State, rows: Tensor) -> State:
-    """Choose the state of some rows."""
-    h, c = state
-    return h[:, rows], c[:, rows]

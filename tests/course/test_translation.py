@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from kagglepipe.course.beam import search
 from kagglepipe.course.bilingual import Language, teacher_forced
 from kagglepipe.course.lesson import Lesson
 from kagglepipe.course.sentence_pairs import read_pairs
 from kagglepipe.course.translation import run
-from kagglepipe.course.translator import Attention, Translator, search
+from kagglepipe.course.translator import Attention, Translator
 from kagglepipe.errors import UserError
 from kagglepipe.options import CourseOptions
 from kagglepipe.sequences.text import PairBatches
@@ -92,7 +93,7 @@ def test_a_beam_of_one_is_greedy(seed):
         if (best := int(logits.argmax())) == END:
             break
         ids.append(best)
-    found = search(model, source, end=END, beam=1)
+    found = search(model, source[None], end=END, beam=1)[0]
     assert found.ids == ids
     assert found.weights.shape == (min(len(ids) + 1, 16), 3)
 
@@ -102,13 +103,27 @@ def test_a_wide_beam_finds_the_likeliest_of_all(seed):
     model, source = network(seed), torch.tensor([2, 3])
     with torch.no_grad():
         model.target.bias[END] += 3  # short translations
-    found = search(model, source, end=END, beam=SYMBOLS**3)
+    found = search(model, source[None], end=END, beam=SYMBOLS**3)[0]
     words = [symbol for symbol in range(1, SYMBOLS) if symbol != END]
     short = [list(ids) for length in range(4) for ids in itertools.product(words, repeat=length)]
     best = max(log_prob(model, source, ids) / (len(ids) + 1) for ids in short)
     assert found.score >= best - 1e-5
     assert found.score == pytest.approx(log_prob(model, source, found.ids) / (len(found.ids) + 1), abs=1e-5)
-    assert found.score >= search(model, source, end=END, beam=1).score - 1e-5
+    assert found.score >= search(model, source[None], end=END, beam=1)[0].score - 1e-5
+
+
+@pytest.mark.parametrize("beam", [1, 4])
+def test_sentences_side_by_side_are_translated_as_each_alone(beam):
+    model = network(3)
+    with torch.no_grad():
+        model.target.bias[END] += 1  # translations of different length
+    sources = torch.tensor([[2, 3, 4], [4, 4, 2], [3, 2, 2], [2, 2, 2]])
+    together = search(model, sources, end=END, beam=beam)
+    for source, found in zip(sources, together, strict=True):
+        alone = search(model, source[None], end=END, beam=beam)[0]
+        assert found.ids == alone.ids
+        assert found.score == pytest.approx(alone.score, abs=1e-5)
+        torch.testing.assert_close(found.weights, alone.weights)
 
 
 def test_teacher_forcing_is_scored_as_by_hand():
