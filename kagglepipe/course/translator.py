@@ -49,7 +49,7 @@ class Translator(nn.Module):
         q_t = LSTM(E[y_{t-1}])         what is written so far, from the final state of m
         c_t = attention(q_t, m)
         h_t = LSTM([q_t; c_t])
-        P(y_t) = softmax(E P h_t + b)
+        P(y_t) = softmax(E tanh(P [h_t; c_t]) + b)
 
     attention: False: c_t is the final state of m, the same for all t (Sutskever, Vinyals & Le 2014).
     """
@@ -65,10 +65,11 @@ class Translator(nn.Module):
         nn.init.normal_(self.source.weight, std=0.1)
         self.encoder = Recurrent(embedding, hidden, layers=layers, bidirectional=True, dropout=dropout)
         self.begin = nn.Linear(2 * hidden, 2 * hidden)
-        self.target = TiedEmbedding(targets, embedding, hidden)
+        self.target = TiedEmbedding(targets, embedding, embedding)
         self.written = Recurrent(embedding, hidden)
         self.attention = Attention(hidden, 2 * hidden) if attention else None
         self.writer = Recurrent(3 * hidden, hidden)
+        self.output = nn.Linear(3 * hidden, embedding)  # P: a word of the source reaches the output past the LSTM
         self.dropout = LockedDropout(dropout)
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
@@ -97,4 +98,5 @@ class Translator(nn.Module):
             contexts = encoded.last[:, None].expand(-1, target.shape[1], -1)
             weights = encoded.mask[:, None].float().expand(-1, target.shape[1], -1)
         states, writer = self.writer(self.dropout(torch.cat([queries, contexts], dim=2)), None, state[1])
-        return self.target.logits(self.dropout(states)), weights, (written, writer)
+        output = torch.tanh(self.output(torch.cat([states, contexts], dim=2)))
+        return self.target.logits(self.dropout(output)), weights, (written, writer)
