@@ -738,6 +738,9 @@ class TrainingOptions(Options, group="training"):
             raise UserError("training.regularisation needs one or more values above 0, as [0.01,0.1,1]")
 
 
+CLIP_SOUNDS = " | ".join(f"audio form={form}" for form in FORMS if form not in ("segments", "events"))
+
+
 @dataclass(frozen=True)
 class SequenceOptions(Options, group="sequences"):
     """Sampling of video and series, and the fit of the temporal model on the features of their frames."""
@@ -749,6 +752,10 @@ class SequenceOptions(Options, group="sequences"):
     centred: bool = option(
         False, "Subtract the mean over time of each band of a sound: a voice's or a microphone's colour.",
         read_by="audio",
+    )  # fmt: skip
+    silence: float | None = option(
+        None, "Powers of ten below its loudest band where a sound is silent: cut off at both ends, raised to it "
+        "between them; null: 4.5, and nothing is cut.", above=0, at_most=4.5, read_by=CLIP_SOUNDS, added="0.4.0",
     )  # fmt: skip
     motion: bool = option(False, "Encode frame differences too, at twice the cost.", read_by="video")
     views: int = option(

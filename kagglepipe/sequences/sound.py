@@ -73,13 +73,14 @@ def inspect_sound(path: Path) -> SoundFacts:
     return SoundFacts(sound.samples, (*sound.repairs, *["silent throughout"] * (peak == 0)))
 
 
-def read_sound(path: Path, *, rate: float, centred: bool = False, warp: float = 1.0) -> SoundFrames:
+def read_sound(
+    path: Path, *, rate: float, centred: bool = False, silence: float | None = None, warp: float = 1.0
+) -> SoundFrames:
     """Read the log-mel frames of a sound, in powers of ten above its loudest band, so from -4.5 to 0.
 
     Bands above half of the file's own sampling rate are -4.5.
-    rate: frames per second. centred: subtract the mean of each band over time, which takes away the colour of a
-    microphone or a voice, and of a steady sound everything. warp: factor of the bands' frequencies; 1.1 gives what a
-    voice a tenth lower would.
+    rate: frames per second. centred, silence: see `normalised_frames`. warp: factor of the bands' frequencies; 1.1
+    gives what a voice a tenth lower would.
     Raises SeriesError as `inspect_sound`.
     """
     sound = Decoder(path)
@@ -90,14 +91,25 @@ def read_sound(path: Path, *, rate: float, centred: bool = False, warp: float = 
     values = np.log10(np.maximum(np.concatenate(blocks)[:length], 1e-30))
     values = np.maximum(values - max(values.max(), QUIET), -RANGE)
     values[:, mel_edges(warp)[2:] > sound.rate / 2 + 1] = -RANGE
-    if centred:
-        values = centred_frames(values)
-    return SoundFrames(np.arange(length) / rate, values, tuple(sound.repairs))
+    first, values = normalised_frames(values, centred=centred, silence=silence)
+    return SoundFrames((first + np.arange(len(values))) / rate, values, tuple(sound.repairs))
 
 
-def centred_frames(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Subtract the mean of each band over time from frames (T, 64)."""
-    return values - values.mean(axis=0)
+def normalised_frames(
+    values: NDArray[np.float32], *, centred: bool, silence: float | None
+) -> tuple[int, NDArray[np.float32]]:
+    """Cut silence off frames (T, 64) of `read_sound`, and centre them: the number of the first frame left, and frames.
+
+    silence: powers of ten below the loudest band; frames without a louder one are cut off at both ends, and fainter
+    bands between them are raised to it; None: nothing is. How much silence is around a word, and what hums in it, is a
+    matter of the room. centred: subtract the mean of each band over time, which takes away the colour of a microphone
+    or a voice, and of a steady sound everything.
+    """
+    first = 0
+    if silence is not None and len(loud := np.flatnonzero(values.max(axis=1) >= -silence)):
+        first = int(loud[0])
+        values = np.maximum(values[first : loud[-1] + 1], -silence)
+    return first, values - values.mean(axis=0) if centred else values
 
 
 def draw_warp(seed: int) -> float:

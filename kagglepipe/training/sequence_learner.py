@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from kagglepipe.competitions.dataset import Dataset, content_key
 from kagglepipe.distributed import is_rank_zero
+from kagglepipe.errors import UserError
 from kagglepipe.images.augment import Transform
 from kagglepipe.models.classifier import Classifier
 from kagglepipe.models.temporal import CnnLstm, TemporalModel
@@ -66,6 +67,11 @@ class SequenceLearner:
         self.labels, self.folds = self.targets(self.train), self.train["fold"].to_numpy(np.int64)
         self.network = PretrainedNetwork(options, len(self.classes), runtime)
         self.is_video, self.per_frame = options.competition.kind == "video", options.competition.finds_segments
+        if options.sequences.silence is not None and any(
+            (rows["position"] > 0).any() for rows in (self.train, self.test)
+        ):
+            raise UserError("sequences.silence cuts the ends off whole sounds, and here rows are parts of them by "
+                            "competition.columns.start: type sequences.silence=null")  # fmt: skip
         self._features: dict[int, Features] = {}
         self._scales: dict[TemporalOptions, tuple[Array, Array]] = {}
 
@@ -327,7 +333,7 @@ class SequenceLearner:
             "rate": sequences.samples_per_unit, "motion": sequences.motion,
             **{name: getattr(self.options.competition, name) for name in reading},
             **(self.series_layout if kind == "series" else {}),
-            **({"centred": sequences.centred} if kind == "audio" else {}),
+            **({"centred": sequences.centred, "silence": sequences.silence} if kind == "audio" else {}),
         }  # fmt: skip
         encoder = network.encoder or (self.network.model if self.is_video else None)
         shared = self.is_video and network.encoder is None

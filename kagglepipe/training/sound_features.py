@@ -12,7 +12,7 @@ from kagglepipe.files import sha256
 from kagglepipe.images.views import draw_seed
 from kagglepipe.options import SequenceOptions
 from kagglepipe.sequences.grid import item_lengths
-from kagglepipe.sequences.sound import READER, centred_frames, draw_warp, read_sounds
+from kagglepipe.sequences.sound import READER, draw_warp, normalised_frames, read_sounds
 from kagglepipe.training.features import FeatureStore, Item
 
 
@@ -48,5 +48,7 @@ def sound_features(
         shown = progress(found, f"sounds{f', view {view}' if view else ''}", total=len(missing), unit="sound")
         for item, frames in zip(missing, shown, strict=True):
             store[item.key] = frames
-    centre = centred_frames if sequences.centred else np.asarray
-    return {name: centre(store[item.key]) for name, item in zip(names, asked, strict=True)}
+    return {
+        name: normalised_frames(store[item.key], centred=sequences.centred, silence=sequences.silence)[1]
+        for name, item in zip(names, asked, strict=True)
+    }

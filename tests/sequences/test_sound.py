@@ -204,3 +204,22 @@ def test_no_samples_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> N
     ):
         with pytest.raises(SeriesError, match=why):
             inspect_sound(path)
+
+
+def test_silence_is_cut_off_both_ends_alone(tmp_path):
+    """Before, between and after two tones: times go on counting from the begin of the file."""
+    quiet = np.zeros(SAMPLE_RATE // 2)
+    whole = np.concatenate([quiet, tone(500), 1e-3 * tone(2000, seconds=0.5), tone(500), quiet])
+    path = wav(tmp_path, whole)
+    frames, cut = read_sound(path, rate=50), read_sound(path, rate=50, silence=3.0)
+    assert (cut.times[0], cut.times[-1]) == (pytest.approx(0.5, abs=0.02), pytest.approx(3.0, abs=0.02))
+    first = round(cut.times[0] * 50)
+    kept = frames.values[first : first + len(cut.values)]
+    np.testing.assert_array_equal(cut.values, np.maximum(kept, -3.0))
+    middle = len(cut.values) // 2
+    assert kept[middle].max() < -4
+    assert cut.values[middle].max() == -3.0
+
+
+def test_of_a_silent_sound_nothing_is_cut(tmp_path):
+    assert read_sound(wav(tmp_path, np.zeros(SAMPLE_RATE)), rate=50, silence=3.0).values.shape == (50, MELS)
