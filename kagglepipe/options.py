@@ -556,9 +556,18 @@ class TemporalOptions(Options, group="model.temporal"):
         choices=("mean", "max", "mean_max", "last"), read_by="network",
     )  # fmt: skip
     window: int = option(8, "Frames averaged around each one by cell=mean.", least=1, read_by="mean segments")
+    bands: int = option(
+        0, "Channels of convolutions over time and bands, as of a sound, before the cell; 0: none.", least=0,
+        read_by="network", added="0.4.0",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.bands and (self.differences or self.reduce or self.cell == "mean"):
+            raise UserError(
+                "model.temporal.bands needs the bands of a sound as they are: type model.temporal.differences=false "
+                "model.temporal.reduce=0, and another cell than mean"
+            )
         if self.cell == "mean" and (self.pooling != "mean" or self.shuffled):
             raise UserError("model.temporal.cell=mean needs pooling=mean and shuffled=false: type model=mean_pool_diff")
 
@@ -754,8 +763,8 @@ class SequenceOptions(Options, group="sequences"):
         read_by="audio",
     )  # fmt: skip
     silence: float | None = option(
-        None, "Powers of ten below its loudest band where a sound is silent: cut off at both ends, raised to it "
-        "between them; null: 4.5, and nothing is cut.", above=0, at_most=4.5, read_by=CLIP_SOUNDS, added="0.4.0",
+        None, "Powers of ten below its loudest band where a sound is silent, and is cut off at both ends; null: it is "
+        "not.", above=0, at_most=4.5, read_by=CLIP_SOUNDS, added="0.4.0",
     )  # fmt: skip
     motion: bool = option(False, "Encode frame differences too, at twice the cost.", read_by="video")
     views: int = option(

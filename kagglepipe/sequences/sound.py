@@ -100,15 +100,14 @@ def normalised_frames(
 ) -> tuple[int, NDArray[np.float32]]:
     """Cut silence off frames (T, 64) of `read_sound`, and centre them: the number of the first frame left, and frames.
 
-    silence: powers of ten below the loudest band; frames without a louder one are cut off at both ends, and fainter
-    bands between them are raised to it; None: nothing is. How much silence is around a word, and what hums in it, is a
-    matter of the room. centred: subtract the mean of each band over time, which takes away the colour of a microphone
+    silence: powers of ten below the loudest band; frames without a louder one are cut off at both ends; None: nothing
+    is. centred: subtract the mean of each band over time, which takes away the colour of a microphone
     or a voice, and of a steady sound everything.
     """
     first = 0
     if silence is not None and len(loud := np.flatnonzero(values.max(axis=1) >= -silence)):
         first = int(loud[0])
-        values = np.maximum(values[first : loud[-1] + 1], -silence)
+        values = values[first : loud[-1] + 1]
     return first, values - values.mean(axis=0) if centred else values
 
 

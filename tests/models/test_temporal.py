@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
+from kagglepipe.errors import UserError
 from kagglepipe.models.classifier import Classifier
 from kagglepipe.models.recurrent import Recurrent
 from kagglepipe.models.temporal import (
     POOLING,
+    BandConvolutions,
     CnnLstm,
     DilatedConv,
     FeatureTransform,
@@ -392,6 +394,41 @@ def test_a_convolution_by_hand() -> None:
 
 
 # --- training mode ---------------------------------------------------------------------------------------------
+
+
+def bands_model(cell: str = "conv", **changes: Any) -> TemporalModel:
+    options = temporal_options(cell=cell, bands=4, reduce=0, differences=False, **changes)
+    torch.manual_seed(0)
+    return TemporalModel(16, C, options, per_frame=True).eval()
+
+
+def test_convolutions_over_bands_see_no_padding() -> None:
+    """Frames beside the padding too, and whatever is in it."""
+    model, frames = bands_model(), random_frames(2, 9, 16)
+    padded = torch.cat([frames, torch.full((2, 4, 16), 7.0)], dim=1)
+    lengths = torch.tensor([9, 6])
+    with torch.no_grad():
+        alone, together = model.frame_logits(frames[1:, :6], torch.tensor([6])), model.frame_logits(padded, lengths)
+    torch.testing.assert_close(together[1, :6], alone[0])
+
+
+def test_convolutions_over_bands_are_torchs() -> None:
+    convolutions, x = BandConvolutions(16, 4, 0.0).eval(), random_frames(1, 7, 16)
+    y = x[:, None]
+    for convolution, norm, _, _ in convolutions.layers:
+        y = nn.functional.max_pool2d(nn.functional.relu(norm(convolution(y))), (1, 2))
+    assert convolutions.output_size == 8 * (16 // 8)
+    torch.testing.assert_close(convolutions(x, torch.tensor([7])), y.transpose(1, 2).flatten(2))
+
+
+def test_convolutions_over_bands_see_the_next_frame() -> None:
+    assert not bands_model("lstm").is_causal
+
+
+@pytest.mark.parametrize("wrong", [{"reduce": 8}, {"differences": True}, {"cell": "mean", "pooling": "mean"}])
+def test_bands_are_refused_where_there_are_none(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="model.temporal.differences=false"):
+        temporal_options(**{"bands": 4, "reduce": 0, "differences": False, **wrong})
 
 
 def test_noise_and_dropout_are_of_training_alone() -> None:

@@ -214,11 +214,8 @@ def test_silence_is_cut_off_both_ends_alone(tmp_path):
     frames, cut = read_sound(path, rate=50), read_sound(path, rate=50, silence=3.0)
     assert (cut.times[0], cut.times[-1]) == (pytest.approx(0.5, abs=0.02), pytest.approx(3.0, abs=0.02))
     first = round(cut.times[0] * 50)
-    kept = frames.values[first : first + len(cut.values)]
-    np.testing.assert_array_equal(cut.values, np.maximum(kept, -3.0))
-    middle = len(cut.values) // 2
-    assert kept[middle].max() < -4
-    assert cut.values[middle].max() == -3.0
+    np.testing.assert_array_equal(cut.values, frames.values[first : first + len(cut.values)])
+    assert cut.values[len(cut.values) // 2].max() < -4
 
 
 def test_of_a_silent_sound_nothing_is_cut(tmp_path):
