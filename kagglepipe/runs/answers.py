@@ -159,7 +159,9 @@ def by_answer(dataset: Dataset, test: pd.DataFrame) -> pd.DataFrame:
     if "answer_id" not in dataset.test:
         return test
     of_item = dataset.test.set_index("id")["answer_id"]
-    return test.assign(id=test["id"].map(of_item)).groupby("id", as_index=False, sort=False).mean()
+    found = test.assign(id=test["id"].map(of_item)).groupby("id", as_index=False, sort=False).mean(numeric_only=True)
+    words = {str(name): test[name].iloc[0] for name in test if name not in found}  # `task`, of tags and numbers
+    return found.assign(**words)[test.columns]
 
 
 def items_asked(dataset: Dataset) -> dict[str, str]:

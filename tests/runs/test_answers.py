@@ -17,7 +17,7 @@ from kagglepipe.files import read_json, write_json, write_parquet
 from kagglepipe.options import CompetitionOptions, FoldOptions, PathsOptions
 from kagglepipe.predictions.evaluation import summarise
 from kagglepipe.predictions.frame import oof_frame, read_frame, test_frame
-from kagglepipe.runs.answers import read_answers
+from kagglepipe.runs.answers import by_answer, read_answers
 from kagglepipe.runs.configured import read_data, run_of
 from kagglepipe.runs.run import Run
 from kagglepipe.runs.scores import groups_hash, is_scored, score_test_again
@@ -100,6 +100,16 @@ def test_a_run_of_other_files_keeps_what_it_has(at: At, run: Path, tmp_path: Pat
     file = run / "metrics.json"
     write_json(file, {**read_json(file), "identity": {"table": "another"}})
     assert scored(at(answers(tmp_path, RIGHT)), run) == (False, None)
+
+
+@pytest.mark.parametrize("task", ["multiclass", "multilabel", "regression"])
+def test_several_items_with_one_answer_are_answered_by_their_mean(task: str) -> None:
+    rows = pd.DataFrame({"id": ["b", "a", "c"], "split": "test", "answer_id": ["p", "q", "p"]})
+    dataset = Dataset(rows, rows[["id"]].assign(fold=0), ["x", "y"], Path(), "", "")
+    frame = test_frame(["a", "b", "c"], np.array([[1.0, 0.0], [0.25, 0.75], [0.75, 0.25]]), ["x", "y"], task)
+    found = by_answer(dataset, frame)
+    assert found[["id", "x", "y"]].to_numpy().tolist() == [["q", 1.0, 0.0], ["p", 0.5, 0.5]]
+    assert list(found) == list(frame)
 
 
 def test_answers_may_have_the_columns_of_the_labels(at: At, tmp_path: Path) -> None:
