@@ -209,8 +209,16 @@ class CompetitionOptions(Options, group="competition"):
     )
     ignore_labels: list[str] = option(
         [],
-        "Labels of segments or events that are no class, as those that begin and end an annotated part.",
+        "Labels of segments or events that are no class.",
         read_by="video | series | audio",
+        stages="prepare | train",
+        added="0.4.0",
+    )
+    bounds: list[str] = option(
+        [],
+        "For form=events: the labels that begin and end each annotated part of a video, as [start,end]; the time "
+        "outside is neither learnt nor scored.",
+        read_by="form=events",
         stages="prepare | train",
         added="0.4.0",
     )
@@ -367,6 +375,8 @@ class CompetitionOptions(Options, group="competition"):
             object.__setattr__(self, "segment_metric", EVENT_SCORE)
         elif self.segment_metric == EVENT_SCORE:
             raise UserError(f"{EVENT_SCORE} is a metric of competition.form=events: type that too")
+        if self.bounds and len(set(self.bounds)) != 2:
+            raise UserError(f"competition.bounds={self.bounds} needs two labels, as [start,end]")
         if self.finds_events and not self.event_tolerances:
             raise UserError("competition.event_tolerances is empty: type some, as [0.3,0.5]")
         if self.finds_segments and self.classes and self.background not in self.classes:

@@ -4,13 +4,13 @@ A unit, one row of the table, is scored: a whole clip, an annotated segment of o
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
 
-from kagglepipe.competitions.event_labels import with_event_times
+from kagglepipe.competitions.event_labels import outside_parts, with_event_times
 from kagglepipe.competitions.filenames import SUFFIXES, FileNames, find_table, find_test_folder, in_test_folder
 from kagglepipe.competitions.group_names import with_named_groups
 from kagglepipe.competitions.item_tables import table_items
@@ -47,7 +47,7 @@ class Catalogue:
     files: one row an item, sorted: video (its id), path (relative to the root, posix), split (`train` | `test`), group
     (None where there is none) and, where there are any, fold, as it is written. labels: video, start, end, label;
     start and end are NaN where a label is of the whole item. outside: files that belong to no part of the competition.
-    notes: repairs and omissions, for the log.
+    notes: repairs and omissions, for the log. unannotated: of events, labels of the time outside the annotated parts.
     """
 
     files: pd.DataFrame
@@ -55,6 +55,7 @@ class Catalogue:
     classes: list[str]
     outside: list[str]
     notes: list[str]
+    unannotated: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=SEGMENT_COLUMNS))
 
 
 def list_items(files: Sequence[str], competition: CompetitionOptions, root: Path) -> Catalogue:
@@ -120,9 +121,10 @@ def _from_tables(
         f"labels of {competition.labels} are of videos to classify, and were not looked at": is_test,
         f"videos to train on have no label{taken if competition.finds_segments else ' and were left out'}": unlabelled,
     }
-    background = labels["label"] == competition.background  # the default
-    idle = (background | labels["label"].isin(competition.ignore_labels)) & competition.finds_segments
-    labels = labels[~is_test & ~idle]
+    labels = labels[~is_test]
+    unannotated = outside_parts(labels, competition.bounds, str(competition.labels))
+    no_class = [competition.background, *competition.ignore_labels, *competition.bounds]
+    labels = labels[~(labels["label"].isin(no_class) & competition.finds_segments)]
     targets = read_targets(labels["label"], str(competition.labels), competition)
     labels = labels.assign(label=spell_targets(targets, competition.classes, competition.task))
     classes = _classes(labels["label"], competition)
@@ -134,6 +136,7 @@ def _from_tables(
         classes,
         sorted(outside + unlisted),
         [*split_notes, *missing, *file_notes, *counted, *left, *absent],
+        unannotated,
     )
 
 

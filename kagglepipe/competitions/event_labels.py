@@ -1,10 +1,19 @@
-"""Labels of point events: `video,time,label`, which become segments of no length, start = end = time."""
+"""Labels of point events: `video,time,label`, which become segments of no length, start = end = time.
+
+Where labels begin and end the parts of a video that are annotated (`competition.bounds`), the time outside of them is
+kept as segments with the label UNANNOTATED: it is neither learnt nor scored.
+"""
+
+from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from kagglepipe.errors import UserError
 from kagglepipe.options import CompetitionOptions
+
+UNANNOTATED = ""
 
 
 def with_event_times(table: pd.DataFrame, name: str, competition: CompetitionOptions) -> pd.DataFrame:
@@ -24,7 +33,44 @@ def with_event_times(table: pd.DataFrame, name: str, competition: CompetitionOpt
 
 def labelled_spans(labels: pd.DataFrame, competition: CompetitionOptions) -> pd.DataFrame:
     """Segments of the frames that labels are learnt in: they themselves, of events those around them."""
-    return widened(labels, competition.event_width) if competition.finds_events else labels
+    if not competition.finds_events:
+        return labels
+    is_event = labels["label"] != UNANNOTATED
+    return pd.concat([widened(labels[is_event], competition.event_width), labels[~is_event]], ignore_index=True)
+
+
+def outside_parts(labels: pd.DataFrame, bounds: Sequence[str], name: str) -> pd.DataFrame:
+    """Segments of the time outside the annotated parts, of the videos whose labels have `bounds`, the first and last
+    without limits.
+
+    labels: video, start (their time) and label, of a table called `name`. Raises UserError unless begins and ends
+    alternate.
+
+    >>> marks = pd.DataFrame({"video": "v", "start": [8.0, 9.0, 32.0], "label": ["start", "pass", "end"]})
+    >>> outside_parts(marks, ["start", "end"], "train.csv")[["start", "end"]].to_numpy().tolist()
+    [[-inf, 8.0], [32.0, inf]]
+    """
+    marks = labels[labels["label"].isin(list(bounds))].sort_values(["video", "start"], kind="stable")
+    parts = [pd.DataFrame(columns=["video", "start", "end", "label"])]
+    for video, own in marks.groupby("video"):
+        should = np.array(list(bounds), object)[np.arange(len(own)) % 2]
+        if (wrong := own["label"].to_numpy() != should).any() or len(own) % 2:
+            time = own["start"].iloc[int(wrong.argmax()) if wrong.any() else -1]
+            raise UserError(
+                f"{name}: {' and '.join(bounds)} of {video} do not alternate at {time:g}: mend it, or take all time as "
+                "annotated with competition.bounds=[]"
+            )
+        limits = np.concatenate([[-np.inf], own["start"], [np.inf]]).reshape(-1, 2)
+        parts.append(pd.DataFrame({"video": video, "start": limits[:, 0], "end": limits[:, 1], "label": UNANNOTATED}))
+    return pd.concat(parts, ignore_index=True).astype({"start": float, "end": float})
+
+
+def are_outside(events: pd.DataFrame, parts: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Whether each event (video, time) lies in one of the segments of `outside_parts`, (N,)."""
+    of_video = {video: own[["start", "end"]].to_numpy(np.float64) for video, own in parts.groupby("video")}
+    nowhere = np.empty((0, 2))
+    pairs = ((time, of_video.get(video, nowhere)) for video, time in zip(events["video"], events["time"], strict=True))
+    return np.array([bool(((own[:, 0] < time) & (time < own[:, 1])).any()) for time, own in pairs], np.bool_)
 
 
 def widened(events: pd.DataFrame, width: float) -> pd.DataFrame:

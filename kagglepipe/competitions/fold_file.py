@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from kagglepipe.competitions.dataset import read_annotations, read_folds
+from kagglepipe.competitions.event_labels import UNANNOTATED
 from kagglepipe.competitions.folds import check_folds, folds_csv, leave_one_group_out, make_folds, split_groups
 from kagglepipe.competitions.given_folds import given_folds
 from kagglepipe.competitions.tag_folds import make_tag_folds
@@ -98,7 +99,8 @@ def class_rows(competition: CompetitionOptions, rows: pd.DataFrame, folder: Path
     """
     if not competition.finds_segments:
         return exploded(rows[["id", "group", "target"]], competition.task)
-    return classes_of(rows, read_annotations(folder / "annotations.csv"), competition.background)
+    labels = read_annotations(folder / "annotations.csv")
+    return classes_of(rows, labels[labels["label"] != UNANNOTATED], competition.background)
 
 
 def near_duplicates(folder: Path) -> pd.DataFrame | None:

@@ -17,7 +17,7 @@ TIMES = ("time", "timestamp", "time_s", "seconds", "second", "sec", "t", "moment
 STARTS = ("start", "begin", "onset", "start_time", "t_start", "start_s")
 ENDS = ("end", "stop", "offset", "end_time", "t_end", "end_s")
 LABELS = ("event", "label", "action", "activity", "class", "class_name", "behavior", "behaviour", "target", "category")
-BOUNDS = {"start", "end"}  # labels that begin and end the part of a video that is annotated
+BOUNDS = ("start", "end")  # labels that begin and end the parts of a video that are annotated
 BACKGROUND = "none"
 
 
@@ -109,10 +109,10 @@ def set_timed(found: Inference, sources: Sources, timed: Timed) -> Task:
     found.set("form", timed.form, "the sample submission has their times" if sources.sample else "as asked for")
     found.set("background", BACKGROUND, "of the time without a label")
     labels = table.cells(timed.label)
-    if timed.form == "events" and set(labels) > BOUNDS:
+    if timed.form == "events" and set(labels) > set(BOUNDS):
         labels = labels[~labels.isin(BOUNDS)]
-        found.set("ignore_labels", sorted(BOUNDS), "they begin and end the annotated parts")
-        found.notes.append(f"time outside start and end of {table.path} is learnt as {BACKGROUND}")
+        found.set("bounds", list(BOUNDS), "they begin and end the annotated parts")
+        found.notes.append(f"time outside start and end of {table.path} is neither learnt nor scored")
     metric = str(sources.given.get("metric", ""))
     if metric not in (EVENT_SCORE, *SEGMENT_SCORES):
         found.set("metric", "accuracy", "of frames; competition.segment_metric scores segments, event_ap events")

@@ -9,6 +9,7 @@ import pandas as pd
 
 from kagglepipe.competitions.annotations import Catalogue
 from kagglepipe.competitions.dataset import format_time, frame_id
+from kagglepipe.competitions.event_labels import are_outside
 from kagglepipe.competitions.given_folds import with_given_folds
 from kagglepipe.errors import UserError
 
@@ -46,7 +47,7 @@ def clip_labels(catalogue: Catalogue, spans: Mapping[str, tuple[float, float]], 
 def check_events(catalogue: Catalogue, spans: Mapping[str, tuple[float, float]]) -> Catalogue:
     """Keep the labels of the items in `spans`: video -> (first time, end).
 
-    Raises UserError for an event that has no time or lies outside its item.
+    Raises UserError for an event that has no time, or lies outside its item or the annotated parts.
     """
     labels = catalogue.labels[catalogue.labels["video"].isin(list(spans))].reset_index(drop=True)
     first, last = (labels["video"].map({v: span[n] for v, span in spans.items()}).astype(float) for n in (0, 1))
@@ -57,6 +58,12 @@ def check_events(catalogue: Catalogue, spans: Mapping[str, tuple[float, float]])
         raise UserError(
             f"an event of {row['video']} is at {row['start']:g}, but all that is there lies at {begins:g}–{ends:g}; "
             f"mend it (there are {outside.sum()})"
+        )
+    if (lost := are_outside(labels.rename(columns={"start": "time"}), catalogue.unannotated)).any():
+        row = labels[lost].iloc[0]
+        raise UserError(
+            f"an event of {row['video']} is at {row['start']:g}, outside the annotated parts: mend it, or take all "
+            f"time as annotated with competition.bounds=[] (there are {lost.sum()})"
         )
     files = catalogue.files[catalogue.files["video"].isin(list(spans))].reset_index(drop=True)
     return replace(catalogue, files=files, labels=labels)

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from kagglepipe.competitions.dataset import Dataset, read_annotations
-from kagglepipe.competitions.event_labels import labelled_spans
+from kagglepipe.competitions.event_labels import labelled_spans, outside_parts
 from kagglepipe.competitions.filenames import find_table, make_id, spelt, whole_number
 from kagglepipe.competitions.spreadsheet import Cells, pivoted, read_cells, read_spreadsheet
 from kagglepipe.errors import UserError
@@ -95,9 +95,12 @@ def read_segment_answers(competition: CompetitionOptions, dataset: Dataset) -> p
         if times.isna().any():
             raise UserError(f"{path}: {name} {answers[name][times.isna()].iloc[0]!r} is no number: mend it; {WITHOUT}")
         answers[name] = times
+    unannotated = outside_parts(answers, competition.bounds, str(path))
+    answers = answers[~answers["label"].isin([*competition.ignore_labels, *competition.bounds])]
     if strange := sorted(set(answers["label"]) - set(dataset.classes)):
         raise UserError(f"{path} has the label {strange[0]}, which is none of {', '.join(dataset.classes)}: mend it")
-    answers["video"] = as_spelt(answers["video"], items_asked(dataset))
+    answers = pd.concat([answers, unannotated], ignore_index=True) if len(unannotated) else answers
+    answers = answers.assign(video=as_spelt(answers["video"], items_asked(dataset)))
     check_known(competition, dataset, answers["video"])
     return answers
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from kagglepipe.competitions.dataset import Dataset
-from kagglepipe.competitions.event_labels import labelled_spans
+from kagglepipe.competitions.event_labels import UNANNOTATED, are_outside, labelled_spans
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.predictions.evaluation import summarise
 from kagglepipe.predictions.frame import labels, probabilities
@@ -47,7 +47,8 @@ def event_scores(competition: CompetitionOptions, dataset: Dataset, oof: pd.Data
 
 def as_events(annotations: pd.DataFrame) -> pd.DataFrame:
     """Events frame of the labels of `annotations.csv`."""
-    return annotations.rename(columns={"start": "time"})[["video", "time", "label"]]
+    labelled = annotations[annotations["label"] != UNANNOTATED]
+    return labelled.rename(columns={"start": "time"})[["video", "time", "label"]]
 
 
 def events_of(dataset: Dataset, frame: pd.DataFrame, background: str | None, settings: EventSettings) -> pd.DataFrame:
@@ -66,11 +67,13 @@ def event_test_scores(
     answers = answers[answers["video"].isin(dataset.test["video"])]
     settings = EventSettings(**scores["detection"]["settings"])
     found = events_of(dataset, test, competition.background, settings)
+    found = found[~are_outside(found, answers[answers["label"] == UNANNOTATED])]
     videos = dataset.test["video"].unique()
     scored = event_scorer(found, as_events(answers), competition.event_tolerances)
     whole = scored(pd.DataFrame(np.ones((1, len(videos))), columns=videos))
     truth = true_classes(dataset.test, labelled_spans(answers, competition), competition.background)
     graded = test.assign(fold=0, target=test["id"].map(truth))
+    graded = graded[graded["target"] != UNANNOTATED]
     return {
         **scores,
         "detection": {**scores["detection"], "test": {name: float(values[0]) for name, values in whole.items()}},

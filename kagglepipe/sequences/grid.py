@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kagglepipe.competitions.dataset import Dataset, frame_rows
-from kagglepipe.competitions.event_labels import labelled_spans
+from kagglepipe.competitions.event_labels import UNANNOTATED, labelled_spans
 from kagglepipe.options import CompetitionOptions
 
 ROUNDING = 1e-6  # of a sample: times in a CSV are decimal fractions
@@ -102,14 +102,15 @@ class SampleGrid:
 def frame_labels(times: NDArray[np.float64], segments: pd.DataFrame, background: str | None) -> NDArray[np.object_]:
     """Label of the segment with start <= time < end for each time (T,), rising; `background` where there is none.
 
-    Of overlapping segments of the one video the latest start wins, then the shortest.
+    Of overlapping segments of the one video the latest start wins, then the shortest; UNANNOTATED wins over all.
 
     >>> walk = pd.DataFrame({"video": "v", "start": [0.0, 2.0], "end": [4.0, 3.0], "label": ["walk", "wave"]})
     >>> frame_labels(np.arange(6.0), walk, "nothing").tolist()
     ['walk', 'walk', 'wave', 'walk', 'nothing', 'nothing']
     """
     labels = np.full(len(times), background, dtype=object)
-    ordered = segments.sort_values(["start", "end", "label"], ascending=[True, False, True])
+    ordered = segments.assign(last=segments["label"] == UNANNOTATED)
+    ordered = ordered.sort_values(["last", "start", "end", "label"], ascending=[True, True, False, True])
     limits = np.searchsorted(times, ordered[["start", "end"]].to_numpy(dtype=np.float64))
     for (first, stop), label in zip(limits, ordered["label"], strict=True):
         labels[first:stop] = label
@@ -120,8 +121,8 @@ def at_rate(dataset: Dataset, rate: float, competition: CompetitionOptions) -> D
     """Convert the rows of a dataset of video or series to frames, `rate` a second.
 
     Rows get `position`, the first frame, and `frames`, their number. Where segments are found a row is a
-    frame, not a clip, and is labelled `background` outside the annotated segments. A dataset at another rate is
-    resampled.
+    frame, not a clip, and is labelled `background` outside the annotated segments. Of events the frames to train on are
+    those of the annotated parts. A dataset at another rate is resampled.
     """
     items, annotations = dataset.items, dataset.annotations
     assert items is not None
@@ -142,6 +143,8 @@ def at_rate(dataset: Dataset, rate: float, competition: CompetitionOptions) -> D
         for video, own in times.items()
     }
     frames = frame_rows(items, times, labels).merge(items[["video", "sha256"]], on="video")
+    if competition.bounds:
+        frames = frames[(frames["split"] == "test") | (frames["target"] != UNANNOTATED)].reset_index(drop=True)
     fold_of = dataset.train.drop_duplicates("video").set_index("video")["fold"]
     train = frames[frames["split"] == "train"]
     folds = pd.DataFrame({"id": train["id"], "fold": train["video"].map(fold_of)})

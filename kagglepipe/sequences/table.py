@@ -87,7 +87,8 @@ def make_sequence_table(competition: CompetitionOptions, folder: Path, *, max_si
     table = table.merge(items.drop(columns="path"), on="video")
     write_parquet(folder / "items.parquet", items.merge(catalogue.files[["video", "split", "group"]], on="video"))
     write_parquet(folder / "table.parquet", table)
-    annotations = catalogue.labels.to_csv(index=False, lineterminator="\n").encode()
+    labels = pd.concat([catalogue.labels, *([catalogue.unannotated] if len(catalogue.unannotated) else [])])
+    annotations = labels.to_csv(index=False, lineterminator="\n").encode()
     write_bytes(folder / "annotations.csv", annotations)
     report = {
         "settings": settings,
@@ -116,10 +117,9 @@ def table_settings(competition: CompetitionOptions, root: Path, max_side: int) -
         settings["answers"] = own
     if competition.task != "multiclass":
         settings |= {"task": competition.task, "label_separator": competition.label_separator}
-    if competition.exclude:
-        settings["exclude"] = competition.exclude
-    if competition.ignore_labels:
-        settings["ignore_labels"] = competition.ignore_labels
+    for name in ("exclude", "ignore_labels", "bounds"):
+        if value := getattr(competition, name):
+            settings[name] = value
     for name in ("labels", "files"):
         table = getattr(competition, name) and root / expanded(getattr(competition, name))
         settings[f"{name}_sha256"] = file_sha256(table) if table and table.is_file() else None

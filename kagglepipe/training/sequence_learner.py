@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -53,6 +53,16 @@ class TemporalNetwork:
 
     models: Sequence[TemporalModel]
     encoder: Classifier | None = None
+
+
+class Span(NamedTuple):
+    """Frames of a video that are one example: the first, their number, and the places of its rows in a table."""
+
+    id: str
+    video: str
+    first: int
+    frames: int
+    places: Array
 
 
 class SequenceLearner:
@@ -192,20 +202,31 @@ class SequenceLearner:
         )  # fmt: skip
         return {self.items["video"].iloc[item.row]: features for item, (_, features) in zip(asked, found, strict=True)}
 
+    def spans(self, rows: pd.DataFrame) -> list[Span]:
+        """A span for each clip or, where every frame is classified, for each part of a video without gaps."""
+        if not self.per_frame:
+            return [
+                Span(str(row["id"]), row["video"], row["position"], row["frames"], np.array([place]))
+                for place, row in enumerate(rows[["id", "video", "position", "frames"]].to_dict("records"))
+            ]
+        found = []
+        for video, own in rows[["video", "position"]].reset_index(drop=True).groupby("video"):  # sorted by video
+            at = own["position"].sort_values(kind="stable")
+            for part in np.split(at.index.to_numpy(), np.flatnonzero(np.diff(at) > 1) + 1):
+                first = int(at[part[0]])
+                name = f"{video}@{first}" if first else str(video)
+                found.append(Span(name, str(video), first, len(part), part))
+        return found
+
     def examples(self, rows: pd.DataFrame, features: Features) -> list[tuple[Example, Array]]:
-        """(example, positions of its rows in `rows`): a clip or, where every frame is classified, a video."""
+        """(example, places of its rows in `rows`) of each of the `spans`."""
         known = rows["target"].notna().all()
         labels = self.targets(rows) if known else np.zeros(len(rows), np.int64)
-        found = []
-        if not self.per_frame:
-            for place, row in enumerate(rows.to_dict("records")):
-                own = features[row["video"]][row["position"] : row["position"] + row["frames"]]
-                found.append((Example(str(row["id"]), own, labels[place]), np.array([place])))
-            return found
-        for video, part in rows[["video", "position"]].reset_index(drop=True).groupby("video"):  # sorted by video
-            places = part["position"].sort_values(kind="stable").index.to_numpy()
-            found.append((Example(str(video), features[str(video)], labels[places]), places))
-        return found
+        return [
+            (Example(one.id, features[one.video][one.first : one.first + one.frames],
+                     labels[one.places if self.per_frame else one.places[0]]), one.places)
+            for one in self.spans(rows)
+        ]  # fmt: skip
 
     # --- fitting -----------------------------------------------------------------------------------------------
 
@@ -309,12 +330,12 @@ class SequenceLearner:
     def clip_batches(self, rows: pd.DataFrame, examples: Sequence[Example]) -> ClipBatches:
         """Batches of augmented clips of at most `sequences.clip_frames` frames. examples: of the rows."""
         sequences, row_of = self.options.sequences, {video: row for row, video in enumerate(self.items["video"])}
-        clips = dict(zip(rows["id"], zip(rows["video"], rows["position"], strict=True), strict=True))
+        spans = {one.id: one for one in self.spans(rows)}
 
         def read(example: Example, at: Array, epoch: int) -> Frames:
-            name, first = (example.id, 0) if self.per_frame else clips[example.id]
-            unique, back = np.unique(at + first, return_inverse=True)
-            return self.frames.read(row_of[name], unique, epoch, example.id)[back]
+            span = spans[example.id]
+            unique, back = np.unique(at + span.first, return_inverse=True)
+            return self.frames.read(row_of[span.video], unique, epoch, example.id)[back]
 
         return ClipBatches(
             examples, sequences, read,

@@ -3,15 +3,17 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from kagglepipe.competitions.annotations import Catalogue, list_items
-from kagglepipe.competitions.event_labels import widened
+from kagglepipe.competitions.event_labels import labelled_spans, widened
 from kagglepipe.competitions.units import check_events
 from kagglepipe.errors import UserError
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.predictions import event_submission as submissions
+from kagglepipe.sequences.grid import frame_labels
 
 COLUMNS = {"item": "video_id", "label": "event"}
 
@@ -55,7 +57,37 @@ def test_frames_between_two_events_are_of_the_nearer() -> None:
     assert widened(events[:0], 0.5).empty
 
 
+MARKED = "video_id,time,event\na,2,start\na,2.25,pass\na,6,end\na,9,start\na,9.5,throw\na,10,end\nb,1,pass\n"
+
+
+def test_time_outside_the_annotated_parts_has_no_label(tmp_path: Path) -> None:
+    found = listed(tmp_path, MARKED, bounds=["start", "end"])
+    assert found.classes == ["none", "pass", "throw"]
+    check_events(found, {"a.mp4": (0.0, 12.0), "b.mp4": (0.0, 2.0)})
+    options = CompetitionOptions(kind="video", form="events", background="none", bounds=["start", "end"])
+    spans = labelled_spans(pd.concat([found.labels, found.unannotated]), options).groupby("video")
+    assert frame_labels(np.arange(12.0), spans.get_group("a.mp4"), "none").tolist() == [
+        "", "", "pass", "none", "none", "none", "", "", "", "throw", "", ""]  # fmt: skip
+    assert frame_labels(np.arange(2.0), spans.get_group("b.mp4"), "none").tolist() == ["none", "pass"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (MARKED.replace("a,6,end\n", ""), "train.csv: start and end of a.mp4 do not alternate at 9: mend it"),
+        (MARKED.replace("a,10,end\n", ""), "train.csv: start and end of a.mp4 do not alternate at 9: mend it"),
+        (MARKED.replace("2.25", "7"), "an event of a.mp4 is at 7, outside the annotated parts: mend it"),
+    ],
+)
+def test_parts_that_cannot_be_are_refused(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        check_events(listed(tmp_path, text, bounds=["start", "end"]), {"a.mp4": (0.0, 12.0), "b.mp4": (0.0, 2.0)})
+    assert str(caught.value).startswith(message)
+
+
 def test_options_of_events_fit_the_form() -> None:
+    with pytest.raises(UserError, match=r"competition\.bounds=\['start'\] needs two labels"):
+        CompetitionOptions(kind="video", form="events", background="none", bounds=["start"])
     assert CompetitionOptions(kind="video", form="events", background="none").segment_metric == "event_ap"
     with pytest.raises(UserError, match=r"event_ap is a metric of competition\.form=events"):
         CompetitionOptions(segment_metric="event_ap")

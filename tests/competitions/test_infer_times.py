@@ -49,7 +49,7 @@ def test_events_of_games(tmp_path: Path) -> None:
     assert competition.form == "events"
     assert competition.columns == {"item": "video_id", "label": "event", "time": "time"}
     assert competition.exclude == ["clips/*"]
-    assert competition.ignore_labels == ["end", "start"]
+    assert competition.bounds == ["start", "end"]
     assert any("outside start and end" in note for note in found.notes)
     names = [name for name in write(football(), tmp_path) if not is_excluded(name, competition.exclude)]
     items = list_items(names, competition, tmp_path)
