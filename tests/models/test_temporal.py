@@ -427,7 +427,7 @@ def test_convolutions_over_bands_see_the_next_frame() -> None:
 
 @pytest.mark.parametrize("wrong", [{"reduce": 8}, {"differences": True}, {"cell": "mean", "pooling": "mean"}])
 def test_bands_are_refused_where_there_are_none(wrong: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match="model.temporal.differences=false"):
+    with pytest.raises(UserError, match=r"model\.temporal\.differences=false"):
         temporal_options(**{"bands": 4, "reduce": 0, "differences": False, **wrong})
 
 
