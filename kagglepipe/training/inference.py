@@ -123,8 +123,8 @@ class SequenceRun:
             end = float(times[-1] + 1 / self.meta["rate"])
             return Seen(dict.fromkeys(self.encoders, inputs), times, end, repairs)
         if self.meta["kind"] == "audio":
-            reading = {name: self.meta.get(name) for name in ("centred", "silence")}  # older runs cut no silence
-            sound = read_sound(path, rate=self.meta["rate"], **reading)
+            silence = self.meta.get("silence")  # runs of older versions cut nothing
+            sound = read_sound(path, rate=self.meta["rate"], centred=self.meta["centred"], silence=silence)
             end = float(sound.times[-1] + 1 / self.meta["rate"])
             return Seen(dict.fromkeys(self.encoders, sound.values), sound.times, end, sound.repairs)
         info, rate = inspect(path), self.meta["rate"]
