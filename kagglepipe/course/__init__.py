@@ -14,6 +14,7 @@ LESSONS = {  # in the order of the course; docs/course/NAME.md has the page of e
     "next_character": "a language model of characters: samples at three temperatures, bits per character",
     "next_word": "a language model of words: perplexity beside n-grams, completion of a beginning",
     "translation": "encoder and decoder with attention: English to German, greedy and beam search, BLEU",
+    "spoken_digits": "log-mel frames of a sound to an LSTM, each speaker left out once",
     "actions": "the case study: frame features, LSTM and segments of actions in video",
 }
 READS: dict[str, tuple[str, ...]] = {  # options of a lesson beside course.quick
@@ -27,6 +28,7 @@ READS: dict[str, tuple[str, ...]] = {  # options of a lesson beside course.quick
     "next_character": ("source", "minutes", "model", "heldout", "text"),
     "next_word": ("source", "minutes", "model", "heldout", "text"),
     "translation": ("source", "minutes", "model", "translate", "file", "text"),
+    "spoken_digits": ("source", "model", "heldout"),
     "actions": ("source",),
 }
 METRICS = "metrics.json"  # of a lesson, in outputs/course/NAME/

@@ -23,7 +23,6 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import absolute
 from kagglepipe.samples.sentences import draw_sentences
 from kagglepipe.sequences.text import StreamBatches, Vocabulary, find_text, read_text
-from kagglepipe.training.device import choose_precision
 
 log = logging.getLogger(__name__)
 NAME = "next_character"
@@ -31,8 +30,9 @@ MINUTES = 2.8  # of training: with scores and samples it is three
 EPOCHS = 6  # a minute: more than two cores make, so that the time decides
 KEPT = 0.05  # share of the text, its end, that epochs are compared on
 KEPT_STREAMS = 8  # read side by side in it
-STREAMS, STEPS = 64, 64  # of a batch
-UNITS = {torch.bfloat16: 512, torch.float32: 256}  # of the LSTM: as many as the arithmetic is fast enough for
+STREAMS, STEPS = 64, 32  # of a batch
+LONG = 10  # minutes, from which on a larger network is worth its time
+UNITS, DROPOUT = (256, 512), (0.15, 0.35)  # of a short and of a long training, which sees the text more often
 RATE = 3e-3
 TEMPERATURES = (0.5, 0.8, 1.1)
 SHOWN = 70  # characters of the picture
@@ -87,8 +87,8 @@ def train(lesson: Lesson, text: str, kept: str) -> LanguageModel:
     """Train a model on a text, choose its epoch on what is kept back, and save it."""
     torch.manual_seed(lesson.seed)
     vocabulary = Vocabulary.of(text, least=2)
-    hidden = UNITS.get(choose_precision(lesson.device, training=True, recurrent=True).dtype, 512)
-    dropout = 0.1 if (lesson.options.minutes or MINUTES) < 10 else 0.35  # against the many epochs of a long training
+    is_long = (lesson.options.minutes or MINUTES) >= LONG
+    hidden, dropout = UNITS[is_long], DROPOUT[is_long]
     model = LanguageModel(vocabulary, embedding=64, hidden=lesson.size(hidden, 64), dropout=dropout).to(lesson.device)
     streams = lesson.size(STREAMS, 8)
     batches = StreamBatches(vocabulary.encode(text), streams, lesson.size(STEPS, 32), lesson.seed)

@@ -14,6 +14,7 @@ from kagglepipe.course import (
     next_character,
     next_word,
     recurrence,
+    spoken_digits,
     translation,
 )
 from kagglepipe.course.lesson import Lesson
@@ -29,5 +30,6 @@ RUN: dict[str, Callable[[Lesson], dict[str, Any]]] = {
     "next_character": next_character.run,
     "next_word": next_word.run,
     "translation": translation.run,
+    "spoken_digits": spoken_digits.run,
     "actions": actions.run,
 }

@@ -3,7 +3,9 @@
 Source and filter: Fant 1960, "Acoustic theory of speech production". Frequencies of vowels: Peterson & Barney 1952.
 """
 
+import wave
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,3 +69,12 @@ def hiss(
     inside = np.clip(np.minimum(t - span[0], span[1] - t) / 0.01, 0, 1)  # rises and falls within 10 ms
     found: NDArray[np.float64] = loud * noise * inside * 3
     return found
+
+
+def write_wav(path: Path, sound: NDArray[np.float32]) -> None:
+    """Write samples (N,) in -1…1 as a WAV of 16 bits."""
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes(np.round(sound * 32767).astype("<i2").tobytes())

@@ -96,7 +96,7 @@ def test_the_lesson_learns_and_what_it_saved_says_the_same(tmp_path, caplog):
 def test_texts_that_cannot_be_learnt_are_refused(tmp_path):
     (tmp_path / "short.txt").write_text("to be")
     (tmp_path / "one.txt").write_text("a")
-    with pytest.raises(UserError, match=r"short\.txt has 5 characters, and 8192 are needed"):
+    with pytest.raises(UserError, match=r"short\.txt has 5 characters, and 4096 are needed"):
         run(lesson_of(tmp_path, source=str(tmp_path / "short.txt")))
     with pytest.raises(UserError, match=r"one\.txt has 1 characters, and 2 are needed"):
         run(lesson_of(tmp_path, heldout=str(tmp_path / "one.txt")))

@@ -1,0 +1,82 @@
+"""Sounds for the lesson spoken_digits: those of a CSV, or drawn voices."""
+
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kagglepipe.competitions.item_tables import read_columns, read_header
+from kagglepipe.course.lesson import Lesson
+from kagglepipe.errors import UserError
+from kagglepipe.files import absolute
+from kagglepipe.samples.voices import draw_voice, speak, write_wav
+from kagglepipe.sequences.dataset import Example
+from kagglepipe.sequences.series_file import SeriesError
+from kagglepipe.sequences.sound import read_sound
+
+FRAMES = 50  # a second
+SILENCE = 2.5  # powers of ten below the loudest
+VOICES, TAKES = 6, 4  # drawn without a source: speakers, and how often each says each digit
+
+
+class Sounds(NamedTuple):
+    """Names, frames (T, 64) of each sound, the digits (N,), and the speakers; no speakers of sounds to be tested on."""
+
+    names: list[str]
+    frames: list[NDArray[np.float32]]
+    digits: NDArray[np.int64]
+    speakers: NDArray[np.str_]
+
+    def examples(self, rows: NDArray[np.int64]) -> list[Example]:
+        """Those of some rows, as a temporal model learns them."""
+        return [Example(self.names[row], self.frames[row], self.digits[row]) for row in rows]
+
+
+def read_sounds(source: str) -> Sounds:
+    """Read the sounds of a CSV with the columns audio and label, or of train.csv in a folder.
+
+    Their files lie beside the CSV, or below it. Raises UserError for a column, a file or a digit that is not there.
+    """
+    path = absolute(source) / "train.csv" if absolute(source).is_dir() else absolute(source)
+    if not path.is_file():
+        raise UserError(
+            f"{path} is missing: give a CSV with the columns audio, label and speaker, or a folder with one"
+        )
+    table = read_columns(path, ["audio", "label"])
+    if odd := sorted(set(table["label"]) - set("0123456789")):
+        raise UserError(f"{path}, column label, has {odd[0]!r}: needed are the digits 0 to 9")
+    files = {file.name: file for file in path.parent.rglob("*") if file.is_file()}
+    if gone := [name for name in table["audio"] if Path(name).name not in files]:
+        raise UserError(f"{path} names {gone[0]}, which is not in {path.parent}: put the sounds there")
+    paths = [files[Path(name).name] for name in table["audio"]]
+    known = "speaker" in read_header(path)[1]  # sounds to be tested on need none
+    speakers = read_columns(path, ["speaker"])["speaker"].to_numpy(str) if known else np.full(len(table), "")
+    return Sounds(list(table["audio"]), frames_of(paths), table["label"].to_numpy(str).astype(np.int64), speakers)
+
+
+def frames_of(paths: list[Path]) -> list[NDArray[np.float32]]:
+    """Log-mel frames (T, 64) of sounds, each band less its mean, without the silence at both ends."""
+    found = []
+    for path in paths:
+        try:
+            found.append(read_sound(path, rate=FRAMES, centred=True, silence=SILENCE).values)
+        except SeriesError as error:
+            raise UserError(f"{path}: {error}: leave it out of the CSV") from error
+    return found
+
+
+def draw_sounds(lesson: Lesson) -> Sounds:
+    """Draw voices, each of which says every digit some times, and read what they say from files."""
+    digits, speakers, paths = [], [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(lesson.size(VOICES, 3)):
+            voice = draw_voice(np.random.default_rng([lesson.seed, number]))
+            for take, digit in np.ndindex(lesson.size(TAKES, 2), 10):
+                path = Path(folder, f"{number}_{digit}_{take}.wav")
+                write_wav(path, speak(digit, voice, np.random.default_rng([lesson.seed, number, digit, take])))
+                digits.append(digit)
+                speakers.append(f"voice {number + 1}")
+                paths.append(path)
+        return Sounds([path.name for path in paths], frames_of(paths), np.array(digits), np.array(speakers))

@@ -1,0 +1,120 @@
+"""Spoken digits: an LSTM reads how loud a word is in each of 64 bands of pitch, and says which digit it was.
+
+    x_t = log of the power in each band at the time t     a sound as a sequence of vectors
+    z_t = max over bands (W * x)_t                        convolutions over time and bands: a higher voice is a shift
+    h_t = [→LSTM(z); ←LSTM(z)]_t
+    P(digit | x) = softmax(V · mean over t of h_t + b)
+
+Each speaker is left out once: the networks answer for a voice that they have never heard.
+
+course.source=FOLDER: with train.csv (audio, label, speaker) and the sounds; without it voices are drawn.
+course.heldout=CSV: other sounds (audio, label), to be tested on. course.model=FOLDER: loads what the lesson saved.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kagglepipe.course.lesson import Lesson
+from kagglepipe.course.pictures import COLOURS, picture
+from kagglepipe.course.saved import load, save
+from kagglepipe.course.sounds import FRAMES, Sounds, draw_sounds, read_sounds
+from kagglepipe.errors import UserError
+from kagglepipe.models.temporal import TemporalModel
+from kagglepipe.options import SequenceOptions, TemporalOptions
+from kagglepipe.sequences.dataset import Example
+from kagglepipe.sequences.sound import MELS
+from kagglepipe.training.temporal import fit_temporal, temporal_probabilities
+
+log = logging.getLogger(__name__)
+NAME = "spoken_digits"
+STEPS = 1500
+NETWORKS = {
+    "LSTM": TemporalOptions(reduce=0, differences=False, bidirectional=True, pooling="mean"),
+    "convolutions and LSTM": TemporalOptions(reduce=0, differences=False, bidirectional=True, pooling="mean", bands=16),
+}
+
+
+def run(lesson: Lesson) -> dict[str, Any]:
+    """Leave out each speaker, then learn from all of them; or load a model. Test it on other sounds."""
+    options, metrics = lesson.options, dict[str, Any]()
+    if options.model:
+        about, weights = load(lesson, NAME)
+        model = TemporalModel(MELS, 10, TemporalOptions(**about["temporal"]), per_frame=False)
+        model.load_state_dict(weights)
+    else:
+        sounds = read_sounds(options.source) if options.source else draw_sounds(lesson)
+        for name in NETWORKS:
+            metrics[name] = leave_out(lesson, sounds, name)
+            metrics[name]["mean"] = float(np.mean(list(metrics[name].values())))
+        draw_accuracy(metrics, lesson.folder / "speakers.png")
+        name = max(metrics, key=lambda one: metrics[one]["mean"])
+        model = learn(lesson, sounds.examples(np.arange(len(sounds.names))), name, "all speakers")
+        draw_listening(model, sounds, lesson.folder / "listening.png")
+        save(lesson, NAME, model, {"temporal": vars(NETWORKS[name])})
+    if options.heldout:
+        heldout = read_sounds(options.heldout)
+        metrics["heldout_accuracy"] = accuracy(model, heldout, np.arange(len(heldout.names)))
+    for name, value in metrics.items():
+        log.info("%s: %s: %s", NAME, name, value)
+    return metrics
+
+
+def learn(lesson: Lesson, examples: list[Example], name: str, what: str) -> TemporalModel:
+    """Train a network on sounds, in each of which bands and times are masked, warped and stretched anew."""
+    options = SequenceOptions(
+        rate=FRAMES, steps=lesson.size(STEPS, 40), batch_size=32, crop=1.0, drop=0.0, speed=1.35, vtlp=1.25,
+        freq_mask=8, time_mask=0.1,
+    )  # fmt: skip
+    model, _ = fit_temporal(
+        examples, 10, NETWORKS[name], options, seed=lesson.seed, device=lesson.device, name=f"{name}, {what}"
+    )
+    return model
+
+
+def leave_out(lesson: Lesson, sounds: Sounds, name: str) -> dict[str, float]:
+    """Share of right digits of each speaker by a network that has learned from the others."""
+    found = {}
+    for speaker in np.unique(sounds.speakers):
+        others = np.flatnonzero(sounds.speakers != speaker)
+        if not len(others):
+            raise UserError("course.source has one speaker, and two or more are needed: each is left out once")
+        model = learn(lesson, sounds.examples(others), name, f"without {speaker}")
+        found[str(speaker)] = accuracy(model, sounds, np.flatnonzero(sounds.speakers == speaker))
+    return found
+
+
+def accuracy(model: TemporalModel, sounds: Sounds, rows: NDArray[np.int64]) -> float:
+    """Share of right digits."""
+    said = np.stack(temporal_probabilities([model], sounds.examples(rows))).argmax(axis=1)
+    return float((said == sounds.digits[rows]).mean())
+
+
+def draw_accuracy(metrics: dict[str, dict[str, float]], path: Path) -> None:
+    """Draw the accuracy of each network on each speaker whom it has not heard."""
+    with picture(path, width=6, height=3) as (_, axes):
+        for number, (name, found) in enumerate(metrics.items()):
+            places = np.arange(len(found)) + 0.4 * number
+            axes[0, 0].bar(places, list(found.values()), 0.38, label=name, color=COLOURS[number])
+            axes[0, 0].set_xticks(places - 0.2, list(found), rotation=20)
+        axes[0, 0].set(ylabel="share of right digits", ylim=(0, 1))
+        axes[0, 0].legend(loc="lower right", fontsize=8)
+
+
+@torch.no_grad()
+def draw_listening(model: TemporalModel, sounds: Sounds, path: Path) -> None:
+    """Draw a sound of each of three digits, and below it what each frame says when the whole has been read."""
+    rows = [int(np.flatnonzero(sounds.digits == digit)[0]) for digit in (3, 6, 8)]
+    with picture(path, 2, len(rows), width=3 * len(rows), height=4.5) as (_, axes):
+        for column, row in enumerate(rows):
+            frames = sounds.frames[row]
+            device = model.inputs.centre.device
+            logits = model.frame_logits(torch.from_numpy(frames)[None].to(device), torch.tensor([len(frames)]))[0]
+            axes[0, column].imshow(frames.T, aspect="auto", origin="lower", cmap="magma")
+            axes[0, column].set(title=f"digit {sounds.digits[row]}", ylabel="band" if column == 0 else "")
+            axes[1, column].imshow(logits.softmax(dim=1).T.cpu().numpy(), aspect="auto", cmap="Blues", vmin=0, vmax=1)
+            axes[1, column].set(yticks=range(10), xlabel="frame", ylabel="digit" if column == 0 else "")

@@ -1,0 +1,73 @@
+"""A network is tested on voices that it has not heard; wrong tables are refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from kagglepipe.course import spoken_digits
+from kagglepipe.course.lesson import Lesson
+from kagglepipe.course.sounds import draw_sounds, read_sounds
+from kagglepipe.course.spoken_digits import leave_out, run
+from kagglepipe.errors import UserError
+from kagglepipe.options import CourseOptions
+from kagglepipe.samples.voices import draw_voice, speak, write_wav
+
+
+def lesson(folder: Path, **options) -> Lesson:
+    return Lesson(CourseOptions(quick=True, **options), folder, torch.device("cpu"))
+
+
+def spoken(folder: Path, table: str = "audio,label,speaker\n") -> Path:
+    """A folder with train.csv and ten digits by each of two voices."""
+    for voice in range(2):
+        for digit in range(10):
+            name = f"{voice}{digit}.wav"
+            write_wav(
+                folder / name, speak(digit, draw_voice(np.random.default_rng(voice)), np.random.default_rng(digit))
+            )
+            table += f"{name},{digit},{'ab'[number]}\n"
+    (folder / "train.csv").write_text(table)
+    return folder
+
+
+def test_each_speaker_is_left_out_of_training_once(tmp_path, monkeypatch):
+    sounds, learnt = draw_sounds(lesson(tmp_path)), []
+
+    def learn(lesson, examples, name, what):
+        learnt.append({example.id.split("_")[0] for example in examples})
+        return what
+
+    monkeypatch.setattr(spoken_digits, "learn", learn)
+    monkeypatch.setattr(spoken_digits, "accuracy", lambda model, sounds, rows: set(sounds.speakers[rows]))
+    found = leave_out(lesson(tmp_path), sounds, "LSTM")
+    assert found == {f"voice {n}": {f"voice {n}"} for n in (1, 2, 3)}
+    assert learnt == [{"1", "2"}, {"0", "2"}, {"0", "1"}]
+
+
+def test_the_lesson_and_what_it_saved_agree_on_other_sounds(tmp_path, monkeypatch):
+    monkeypatch.setattr(spoken_digits, "STEPS", 2)
+    source = spoken(tmp_path)
+    first = run(lesson(tmp_path, source=str(source), heldout=str(source / "train.csv")))
+    assert all((tmp_path / name).is_file() for name in ("speakers.png", "listening.png", "model.json"))
+    loaded = run(lesson(tmp_path, model=str(tmp_path), heldout=str(source / "train.csv")))
+    assert loaded == {"heldout_accuracy": first["heldout_accuracy"]}
+    assert first["LSTM"]["mean"] == pytest.approx((first["LSTM"]["a"] + first["LSTM"]["b"]) / 2)
+
+
+@pytest.mark.parametrize(
+    ("table", "what"),
+    [("audio,label,speaker\n9.wav,1,a\n", "names 9.wav"), ("audio,label\n00.wav,ten\n", "has 'ten'"),
+     ("sound,label\n00.wav,1\n", "audio, label are needed"), ("audio,label\ntrain.csv,1\n", "leave it out")],
+)  # fmt: skip
+def test_what_is_wrong_with_a_table_is_said(tmp_path, table, what):
+    (spoken(tmp_path) / "train.csv").write_text(table)
+    with pytest.raises(UserError, match=what):
+        read_sounds(str(tmp_path))
+
+
+def test_one_speaker_cannot_be_left_out(tmp_path):
+    sounds = read_sounds(str(spoken(tmp_path)))._replace(speakers=np.full(20, "a"))
+    with pytest.raises(UserError, match="two or more"):
+        leave_out(lesson(tmp_path), sounds, "LSTM")
