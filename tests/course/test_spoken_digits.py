@@ -21,12 +21,11 @@ def lesson(folder: Path, **options) -> Lesson:
 
 def spoken(folder: Path, table: str = "audio,label,speaker\n") -> Path:
     """A folder with train.csv and ten digits by each of two voices."""
-    for voice in range(2):
+    for number in range(2):
+        voice = draw_voice(np.random.default_rng(number))
         for digit in range(10):
-            name = f"{voice}{digit}.wav"
-            write_wav(
-                folder / name, speak(digit, draw_voice(np.random.default_rng(voice)), np.random.default_rng(digit))
-            )
+            name = f"{number}{digit}.wav"
+            write_wav(folder / name, speak(digit, voice, np.random.default_rng(digit)))
             table += f"{name},{digit},{'ab'[number]}\n"
     (folder / "train.csv").write_text(table)
     return folder
