@@ -573,10 +573,10 @@ class TemporalOptions(Options, group="model.temporal"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.bands and (self.differences or self.reduce or self.cell == "mean"):
+        if self.bands and self.cell != "mean" and (self.differences or self.reduce):
             raise UserError(
                 "model.temporal.bands needs the bands of a sound as they are: type model.temporal.differences=false "
-                "model.temporal.reduce=0, and another cell than mean"
+                "model.temporal.reduce=0"
             )
         if self.cell == "mean" and (self.pooling != "mean" or self.shuffled):
             raise UserError("model.temporal.cell=mean needs pooling=mean and shuffled=false: type model=mean_pool_diff")

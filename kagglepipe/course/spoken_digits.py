@@ -109,7 +109,7 @@ def draw_accuracy(metrics: dict[str, dict[str, float]], path: Path) -> None:
 def draw_listening(model: TemporalModel, sounds: Sounds, path: Path) -> None:
     """Draw a sound of each of three digits, and below it what each frame says when the whole has been read."""
     rows = [int(np.flatnonzero(sounds.digits == digit)[0]) for digit in (3, 6, 8)]
-    with picture(path, 2, len(rows), width=3 * len(rows), height=4.5) as (_, axes):
+    with picture(path, 2, len(rows), width=3, height=2.2) as (_, axes):
         for column, row in enumerate(rows):
             frames = sounds.frames[row]
             device = model.inputs.centre.device

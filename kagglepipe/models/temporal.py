@@ -95,7 +95,8 @@ class TemporalHead(nn.Module):
         super().__init__()
         self.options, self.per_frame, self.noise = options, per_frame, noise
         self.dropout = nn.Dropout(options.dropout)
-        self.bands = BandConvolutions(inputs, options.bands, options.dropout) if options.bands else None
+        convolved = options.bands > 0 and options.cell != "mean"
+        self.bands = BandConvolutions(inputs, options.bands, options.dropout) if convolved else None
         inputs = self.bands.output_size if self.bands else inputs
         self.input_proj = nn.Linear(inputs, options.hidden) if options.cell != "mean" else nn.Identity()
         self.temporal = make_temporal_module(options)

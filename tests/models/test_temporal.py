@@ -421,11 +421,12 @@ def test_convolutions_over_bands_are_torchs() -> None:
     torch.testing.assert_close(convolutions(x, torch.tensor([7])), y.transpose(1, 2).flatten(2))
 
 
-def test_convolutions_over_bands_see_the_next_frame() -> None:
+def test_convolutions_over_bands_see_the_next_frame_and_a_mean_has_none() -> None:
     assert not bands_model("lstm").is_causal
+    assert bands_model("mean", pooling="mean").head.bands is None
 
 
-@pytest.mark.parametrize("wrong", [{"reduce": 8}, {"differences": True}, {"cell": "mean", "pooling": "mean"}])
+@pytest.mark.parametrize("wrong", [{"reduce": 8}, {"differences": True}])
 def test_bands_are_refused_where_there_are_none(wrong: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"model\.temporal\.differences=false"):
         temporal_options(**{"bands": 4, "reduce": 0, "differences": False, **wrong})

@@ -106,6 +106,11 @@ def test_all_temporal_models_are_tried_the_configured_first() -> None:
     assert [one.config.model.temporal.pooling for one in best.steps_of(mean)] == ["mean", *["mean_max"] * 3]
 
 
+def test_temporal_models_are_tried_on_sounds_with_convolutions_over_bands() -> None:
+    steps = best.temporal_steps(config_of("competition=spoken_digits"))
+    assert [step.config.model.temporal.bands for step in steps] == [16] * 4  # which the mean does not read
+
+
 @pytest.mark.parametrize("stage", ["drill", "bundle"])
 def test_commands_of_one_run_are_refused(config: Config, stage: str) -> None:
     with pytest.raises(UserError, match=f"stage={stage} needs one: name it with run=NAME"):
