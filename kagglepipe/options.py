@@ -205,7 +205,7 @@ class CompetitionOptions(Options, group="competition"):
         None,
         "Class of unlabelled time, or of idle clips.",
         read_by="video | series | audio",
-        stages="prepare | train | ensemble | submit | drill",
+        stages="prepare | train | ensemble | submit | drill | report",
     )
     ignore_labels: list[str] = option(
         [],

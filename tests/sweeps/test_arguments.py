@@ -9,11 +9,9 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 
 from hydra_plugins.kagglepipe_sweeper._arguments import Arguments, read_arguments
-from hydra_plugins.kagglepipe_sweeper._run import unread_of_preset
 from kagglepipe.config import CONF, schema
 from kagglepipe.errors import UserError
 from kagglepipe.sweeps.space import Choice, Span
-from tests.composing import config_of
 
 
 @pytest.fixture(scope="module")
@@ -99,14 +97,3 @@ def test_an_experiment_holds_what_differs_and_nothing_else() -> None:
     new = {"a": 1, "b": {"c": 3, "d": [1]}, "e": {"f": 4}, "g": None}
     assert difference(new, old) == {"b": {"c": 3}, "e": {"f": 4}, "g": None}
     assert difference(old, old) == {}
-
-
-def test_what_numbers_do_not_read_is_left_out_of_the_space_of_a_preset() -> None:
-    name = "training.label_smoothing"
-    space = {"training.lr": Span(1e-5, 1e-3), name: Choice(("0.0", "0.1")), "augmentation": Choice(("light", "strong"))}
-    numbers, tags = (
-        config_of(f"competition={one}", "training=finetune", "device=cpu") for one in ("petfinder", "planet")
-    )
-    assert unread_of_preset(space, ["competition=petfinder"], [numbers]) == [name]
-    assert unread_of_preset(space, [f"{name}=0.0,0.1"], [numbers]) == []  # which is an error
-    assert unread_of_preset(space, [], [tags]) == []
