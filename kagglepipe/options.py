@@ -757,9 +757,6 @@ class TrainingOptions(Options, group="training"):
             raise UserError("training.regularisation needs one or more values above 0, as [0.01,0.1,1]")
 
 
-CLIP_SOUNDS = " | ".join(f"audio form={form}" for form in FORMS if form not in ("segments", "events"))
-
-
 @dataclass(frozen=True)
 class SequenceOptions(Options, group="sequences"):
     """Sampling of video and series, and the fit of the temporal model on the features of their frames."""
@@ -774,7 +771,7 @@ class SequenceOptions(Options, group="sequences"):
     )  # fmt: skip
     silence: float | None = option(
         None, "Powers of ten below its loudest band where a sound is silent, and is cut off at both ends; null: it is "
-        "not.", above=0, at_most=4.5, read_by=CLIP_SOUNDS, added="0.4.0",
+        "not.", above=0, at_most=4.5, read_by="audio", added="0.4.0",
     )  # fmt: skip
     motion: bool = option(False, "Encode frame differences too, at twice the cost.", read_by="video")
     views: int = option(

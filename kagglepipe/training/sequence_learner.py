@@ -77,11 +77,11 @@ class SequenceLearner:
         self.labels, self.folds = self.targets(self.train), self.train["fold"].to_numpy(np.int64)
         self.network = PretrainedNetwork(options, len(self.classes), runtime)
         self.is_video, self.per_frame = options.competition.kind == "video", options.competition.finds_segments
-        if options.sequences.silence is not None and any(
-            (rows["position"] > 0).any() for rows in (self.train, self.test)
-        ):
-            raise UserError("sequences.silence cuts the ends off whole sounds, and here rows are parts of them by "
-                            "competition.columns.start: type sequences.silence=null")  # fmt: skip
+        if options.sequences.silence is not None and (self.per_frame or "start" in options.competition.columns):
+            raise UserError(
+                "sequences.silence cuts the ends off whole sounds, and here rows are parts of them: type "
+                "sequences.silence=null"
+            )
         self._features: dict[int, Features] = {}
         self._scales: dict[TemporalOptions, tuple[Array, Array]] = {}
 

@@ -40,9 +40,9 @@ def features(items: pd.DataFrame, root: Path, view: int = 0, **options: Any) -> 
 
 
 def test_they_are_what_the_reader_gives(items: pd.DataFrame, tmp_path: Path) -> None:
-    for centred in (False, True):
-        for name, frames in features(items, tmp_path, centred=centred).items():
-            wanted = read_sound(tmp_path / name, rate=RATE, centred=centred).values
+    for options in ({}, {"centred": True}, {"centred": True, "silence": 0.3}):
+        for name, frames in features(items, tmp_path, **options).items():
+            wanted = read_sound(tmp_path / name, rate=RATE, **options).values
             np.testing.assert_allclose(frames, wanted, atol=1e-6)
 
 
