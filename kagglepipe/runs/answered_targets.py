@@ -10,6 +10,7 @@ from kagglepipe.competitions.labels import class_columns, positive_class
 from kagglepipe.competitions.targets import join_columns, names_in, read_targets, spell_targets
 from kagglepipe.errors import UserError
 from kagglepipe.options import CompetitionOptions
+from kagglepipe.predictions.metric_needs import check_numbers
 
 WITHOUT = "competition.answers=null goes on without known answers"
 
@@ -68,6 +69,10 @@ def _read(
         raise UserError(
             f"{where} has one number an item, needed are columns {', '.join(classes[:8])}: mend it; {WITHOUT}"
         )
+    try:
+        check_numbers(competition, dict(zip(targets.index.astype(str), targets, strict=True)), classes)
+    except UserError as error:
+        raise UserError(f"{where}: {error}; {WITHOUT}") from error
     return targets
 
 

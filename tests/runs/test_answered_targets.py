@@ -73,6 +73,12 @@ def test_answers_of_another_kind_are_refused_in_one_line(task: str, text: str, w
     assert "\n" not in str(error.value)
 
 
+def test_answers_that_the_metric_does_not_take_are_refused() -> None:
+    words = r"metric=rmsle is of numbers from 0, and there are -2 of b: .*competition\.answers=null goes on"
+    with pytest.raises(UserError, match=words):
+        read("regression", "id,x,y\na,1,2\nb,1,-2\n", metric="rmsle")
+
+
 @pytest.mark.parametrize("metric", ["rmsle", "kl_divergence"])
 def test_numbers_below_zero_have_no_logarithm(metric: str) -> None:
     competition = CompetitionOptions(task="regression", metric=metric)
