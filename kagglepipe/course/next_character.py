@@ -32,8 +32,7 @@ KEPT = 0.05  # share of the text, its end, that epochs are compared on
 KEPT_STREAMS = 8  # read side by side in it
 STREAMS, STEPS = 64, 32  # of a batch
 LONG = 10  # minutes, from which on a larger network is worth its time
-UNITS, DROPOUT = (256, 512), (0.15, 0.35)  # of a short and of a long training, which sees the text more often
-RATE = 3e-3
+UNITS, DROPOUT, RATE = (256, 512), (0.1, 0.35), (8e-3, 3e-3)  # of a short and of a long training
 TEMPERATURES = (0.5, 0.8, 1.1)
 SHOWN = 70  # characters of the picture
 
@@ -88,14 +87,14 @@ def train(lesson: Lesson, text: str, kept: str) -> LanguageModel:
     torch.manual_seed(lesson.seed)
     vocabulary = Vocabulary.of(text, least=2)
     is_long = (lesson.options.minutes or MINUTES) >= LONG
-    hidden, dropout = UNITS[is_long], DROPOUT[is_long]
+    hidden, dropout, rate = UNITS[is_long], DROPOUT[is_long], RATE[is_long]
     model = LanguageModel(vocabulary, embedding=64, hidden=lesson.size(hidden, 64), dropout=dropout).to(lesson.device)
     streams = lesson.size(STREAMS, 8)
     batches = StreamBatches(vocabulary.encode(text), streams, lesson.size(STEPS, 32), lesson.seed)
     unseen = in_streams(vocabulary, kept, KEPT_STREAMS).to(lesson.device)
 
     fit_language(
-        lesson, NAME, model, batches, [unseen], minutes=MINUTES, epochs=EPOCHS, lr=RATE, batch_size=streams,
+        lesson, NAME, model, batches, [unseen], minutes=MINUTES, epochs=EPOCHS, lr=rate, batch_size=streams,
         network=Carried(model),
     )  # fmt: skip
     return model
