@@ -567,8 +567,8 @@ class TemporalOptions(Options, group="model.temporal"):
     )  # fmt: skip
     window: int = option(8, "Frames averaged around each one by cell=mean.", least=1, read_by="mean segments")
     bands: int = option(
-        0, "Channels of convolutions over time and bands, as of a sound, before the cell; 0: none.", least=0,
-        read_by="network", added="0.4.0",
+        0, "Channels of convolutions over time and bands of a sound before the cell; 0: none.", least=0,
+        read_by="audio network", added="0.4.0",
     )  # fmt: skip
 
     def __post_init__(self) -> None:

@@ -47,8 +47,8 @@ def no_items(root: Path, files: Sequence[str], tables: Sequence[SourceTable]) ->
         numbers = [name for name in names if pd.to_numeric(table.rows[name], errors="coerce").notna().mean() > 0.5]
         if len(numbers) >= FEATURES:
             return UserError(
-                f"{table.path} has {len(numbers)} columns of numbers ({first_three(numbers)}), features of something "
-                "that is not there: images, videos, sounds or series are read, and no features alone"
+                f"{table.path} has {len(numbers)} columns of numbers ({first_three(numbers)}), and no images, "
+                "videos, sounds or series are beside it: a table of features by itself is not read"
             )
     return UserError(
         f"no images, videos, sounds or series are in {root} ({first_three(files) or 'nothing'}): give the folder or "

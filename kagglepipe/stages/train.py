@@ -80,6 +80,8 @@ def check(config: Config) -> None:
         from kagglepipe.training.weighted_losses import check_loss
 
         check_loss(competition.task, training)
+    if config.sequences.silence is not None and kind == "audio" and finds_segments:
+        raise UserError("sequences.silence would shift the times of segments: type sequences.silence=null")
     if kind != "image" and config.training_mode == "finetune":
         if config.sequences.motion:
             raise UserError("fine-tuning reads only frames: type sequences.motion=false, or training=head")

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from kagglepipe.competitions.dataset import Dataset, content_key
 from kagglepipe.distributed import is_rank_zero
-from kagglepipe.errors import UserError
 from kagglepipe.images.augment import Transform
 from kagglepipe.models.classifier import Classifier
 from kagglepipe.models.temporal import CnnLstm, TemporalModel
@@ -32,7 +31,7 @@ from kagglepipe.training.linear import linear_fitter
 from kagglepipe.training.links import LINKS
 from kagglepipe.training.loop import FitRuntime, train_epochs
 from kagglepipe.training.optimise import make_optimiser
-from kagglepipe.training.sound_features import sound_features
+from kagglepipe.training.sound_features import check_whole_sounds, sound_features
 from kagglepipe.training.target_scale import target_scale
 from kagglepipe.training.temporal import (
     FLOAT32,
@@ -77,11 +76,6 @@ class SequenceLearner:
         self.labels, self.folds = self.targets(self.train), self.train["fold"].to_numpy(np.int64)
         self.network = PretrainedNetwork(options, len(self.classes), runtime)
         self.is_video, self.per_frame = options.competition.kind == "video", options.competition.finds_segments
-        if options.sequences.silence is not None and (self.per_frame or "start" in options.competition.columns):
-            raise UserError(
-                "sequences.silence cuts the ends off whole sounds, and here rows are parts of them: type "
-                "sequences.silence=null"
-            )
         self._features: dict[int, Features] = {}
         self._scales: dict[TemporalOptions, tuple[Array, Array]] = {}
 
@@ -129,6 +123,10 @@ class SequenceLearner:
         """Features (T, F) of every item in view number `view`; of a series its samples, of a sound its mel frames."""
         if view not in self._features:
             if self.options.competition.kind == "audio":
+                if self.options.sequences.silence is not None:
+                    lengths = item_lengths(self.items, self.options.sequences.samples_per_unit)
+                    for rows in (self.train, self.test):
+                        check_whole_sounds(rows, lengths)
                 self._features[view] = sound_features(
                     self.items, self.paths, self.options.sequences, view=view, seed=self.options.seed,
                     folder=self.runtime.features_dir, workers=self.runtime.workers,

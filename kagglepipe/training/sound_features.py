@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kagglepipe.console import progress
+from kagglepipe.errors import UserError
 from kagglepipe.files import sha256
 from kagglepipe.images.views import draw_seed
 from kagglepipe.options import SequenceOptions
@@ -52,3 +53,16 @@ def sound_features(
         name: normalised_frames(store[item.key], centred=sequences.centred, silence=sequences.silence)[1]
         for name, item in zip(names, asked, strict=True)
     }
+
+
+def check_whole_sounds(rows: pd.DataFrame, lengths: Mapping[str, int]) -> None:
+    """Raise UserError for a row of a part of a sound, whose place would be another one without the silence before it.
+
+    rows: `video`, `position` and `frames`. lengths: frames of each sound.
+    """
+    parts = rows[(rows["position"] > 0) | (rows["frames"] < rows["video"].map(lengths))]
+    if len(parts):
+        raise UserError(
+            f"sequences.silence cuts the ends off whole sounds, and {parts['id'].iloc[0]} is a part of "
+            f"{parts['video'].iloc[0]}: type sequences.silence=null"
+        )

@@ -138,7 +138,7 @@ def loop_options(sequences: SequenceOptions, batches: int, *, clip: float) -> Tr
     return TrainingOptions(
         epochs=epochs, lr=sequences.lr, batch_size=sequences.batch_size, weight_decay=sequences.weight_decay,
         warmup=0.1, schedule="cosine", clip=clip, label_smoothing=sequences.label_smoothing, patience=epochs,
-        from_scratch=True,
+        from_scratch=True,  # batch norms, of `BandConvolutions`, have no statistics yet
     )  # fmt: skip
 
 

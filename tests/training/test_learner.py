@@ -107,15 +107,6 @@ def test_from_scratch_no_head_is_fitted_before(images: Dataset, tmp_path: Path) 
     assert not list(tmp_path.glob("features-*"))
 
 
-def test_silence_is_not_cut_off_sounds_of_which_rows_are_parts(series: Dataset, tmp_path: Path) -> None:
-    """Times of the rows are those of the whole sound."""
-    options = LearnerOptions(
-        CompetitionOptions(kind="audio", columns={"start": "begin"}), TINY, sequences=SequenceOptions(silence=2.5)
-    )
-    with pytest.raises(UserError, match=r"sequences\.silence=null"):
-        SequenceLearner(series, options, Runtime(make_backend("cpu", "torch"), tmp_path, tmp_path))
-
-
 @pytest.mark.parametrize("cell", ["mean", "lstm"])
 def test_a_learner_of_series(series: Dataset, tmp_path: Path, cell: str) -> None:
     temporal = TemporalOptions(cell=cell, pooling="mean", hidden=8)

@@ -12,7 +12,7 @@ from kagglepipe.errors import UserError
 from kagglepipe.files import file_sha256
 from kagglepipe.options import SequenceOptions
 from kagglepipe.sequences.sound import inspect_sound, read_sound
-from kagglepipe.training.sound_features import sound_features
+from kagglepipe.training.sound_features import check_whole_sounds, sound_features
 
 RATE = 50.0
 
@@ -64,3 +64,13 @@ def test_another_rate_is_another_reading_and_a_changed_file_is_an_error(items: p
     assert features(items, tmp_path).keys() == set(items["video"])
     with pytest.raises(UserError, match=r"1\.wav is not the file that was prepared"):
         features(items, tmp_path, rate=25.0)
+
+
+@pytest.mark.parametrize(("position", "frames"), [(1, 24), (0, 24)])
+def test_silence_is_not_cut_off_sounds_of_which_rows_are_parts(position: int, frames: int) -> None:
+    rows = pd.DataFrame(
+        {"id": ["a", "b"], "video": ["a.wav", "b.wav"], "position": [0, position], "frames": [9, frames]}
+    )
+    check_whole_sounds(rows[:1], {"a.wav": 9})
+    with pytest.raises(UserError, match=r"b is a part of b\.wav: type sequences\.silence=null"):
+        check_whole_sounds(rows, {"a.wav": 9, "b.wav": 25})
