@@ -296,7 +296,7 @@ ROWS = f"{'0.5,' * 187}1.0\n" * 4
         ({"data/train.json": json.dumps([{"id": "a", "band_1": [0.5] * 75, "is_iceberg": 0}])}, {},
          "data/train.json holds images or series as lists of numbers in band_1, which are not read: write each as"),
         ({"train.csv": ",".join(f"mean()-{n}-X" for n in range(9)) + ",Activity\n" + "1," * 9 + "WALKING\n"}, {},
-         r"train.csv has 9 columns of numbers \(mean\(\)-0-X, .*\), features of something that is not there"),
+         r"train.csv has 9 columns of numbers \(mean\(\)-0-X, .*\), and no images, .* features by itself is not read"),
         ({**A_PICTURE, "train.csv": PARTS}, {},
          r"train.csv has several rows of an item, a number in target of each, .* '\+competition.columns={labels: "),
         ({**MADE["histopathologic_cancer"](), "sample_submission.csv": "id,label\nzz,0\n"}, {},
