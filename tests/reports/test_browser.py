@@ -118,6 +118,20 @@ def test_the_gallery_is_filtered_and_sorted(page: str, browser: Chrome) -> None:
     assert "9 of 24 shown" in browser.find_element(By.CSS_SELECTOR, ".filters output").text
 
 
+@pytest.mark.parametrize("page", ["tags"], indirect=True)
+def test_the_gallery_is_filtered_from_and_up_to_a_probability(page: str, browser: Chrome) -> None:
+    every = [float(card["p"]) for card in shown(browser)]
+    for name, value in (("least", "0.2"), ("most", "0.5")):
+        field = browser.find_element(By.CSS_SELECTOR, f".filters [name={name}]")
+        field.clear()
+        field.send_keys(value)
+    inside = [p for p in every if 0.2 <= p <= 0.5]
+    assert 0 < len(inside) < len(every)
+    assert sorted(float(card["p"]) for card in shown(browser)) == sorted(inside)
+    browser.find_element(By.CSS_SELECTOR, ".filters button").click()
+    assert len(shown(browser)) == len(every)
+
+
 @pytest.mark.parametrize("page", ["classes"], indirect=True)
 def test_a_cell_of_the_confusion_matrix_shows_its_pictures(page: str, browser: Chrome) -> None:
     browser.find_element(By.CSS_SELECTOR, '.matrix [data-given="cat"][data-answer="dog"]').click()

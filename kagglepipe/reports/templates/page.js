@@ -14,7 +14,7 @@ for (const gallery of document.querySelectorAll(".gallery")) {
     let count = 0;
     for (const card of cards) {
       const fits = ["state", "given", "answer", "fold"].every((name) => has(card, name, asked[name])) &&
-        (asked.most === undefined || asked.most === "" || card.dataset.p <= Number(asked.most));
+        (!asked.least || card.dataset.p >= Number(asked.least)) && (!asked.most || card.dataset.p <= Number(asked.most));
       card.hidden = !fits;
       count += fits;
     }
