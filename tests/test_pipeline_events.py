@@ -1,5 +1,6 @@
 """From a CSV of events of series to a submission of those in others."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from tests.composing import config_of
 from tests.pipelines import the_run
 
 RATE = 8
+EVENTS = {False: [("pass", "18"), ("throw", "18")], True: [("pass", "12"), ("throw", "12")]}  # parts -> true ones
 
 
 def make_source(root: Path, *, parts: bool) -> None:
@@ -60,6 +62,9 @@ def test_events_are_found_scored_and_submitted(tmp_path: Path, *, parts: bool) -
     assert detection["chosen_by"] == "event_ap within 0.3, 0.4, 0.5, 0.6, 0.7"
     assert detection["scores"]["event_ap"] > 0.8
     assert detection["test"]["event_ap"] > 0.8
+    page = (run / "report.html").read_text("utf-8")
+    assert re.findall(r"<th scope=.row.>(pass|throw)</th><td>(\d+)</td>", page)[-2:] == EVENTS[parts]
+    assert page.count(": true events above found ones and probabilities</title>") == 6  # a timeline a series
     submission = pd.read_csv(tmp_path / f"submissions/{run.name}.csv")
     assert list(submission.columns) == ["video_id", "time", "event", "score"]
     assert set(submission["video_id"]) == {"s6", "s7"}

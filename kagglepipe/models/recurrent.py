@@ -52,14 +52,16 @@ def lstm_step(x: Tensor, state: tuple[Tensor, Tensor], U: Tensor, W: Tensor, b: 
     Returns the new (h, c).
     """
     h, c = state
-    a_i, a_f, a_g, a_o = (x @ U.T + h @ W.T + b).chunk(4, dim=1)
-    i = torch.sigmoid(a_i)  # input gate
-    f = torch.sigmoid(a_f)  # forget gate
-    o = torch.sigmoid(a_o)  # output gate
-    g = torch.tanh(a_g)  # candidate
+    i, f, g, o = lstm_gates(x, h, U, W, b)
     c = f * c + i * g
     h = o * torch.tanh(c)
     return h, c
+
+
+def lstm_gates(x: Tensor, h: Tensor, U: Tensor, W: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Compute i, f, g, o (B, H) of `lstm_step` from its inputs."""
+    a_i, a_f, a_g, a_o = (x @ U.T + h @ W.T + b).chunk(4, dim=1)
+    return torch.sigmoid(a_i), torch.sigmoid(a_f), torch.tanh(a_g), torch.sigmoid(a_o)
 
 
 def gru_step(x: Tensor, S: Tensor, U: Tensor, W: Tensor, b: Tensor, d: Tensor) -> Tensor:
@@ -100,16 +102,9 @@ class Recurrent(nn.Module):
     """
 
     def __init__(
-        self,
-        inputs: int,
-        hidden: int,
-        *,
-        cell: str = "lstm",
-        layers: int = 1,
-        bidirectional: bool = False,
-        dropout: float = 0.0,
-        fused: bool = True,
-    ) -> None:
+        self, inputs: int, hidden: int, *, cell: str = "lstm", layers: int = 1, bidirectional: bool = False,
+        dropout: float = 0.0, fused: bool = True,
+    ) -> None:  # fmt: skip
         super().__init__()
         if cell not in CELLS:
             raise UserError(f"cell={cell} is unknown; known are: {', '.join(CELLS)}")
@@ -117,13 +112,9 @@ class Recurrent(nn.Module):
         self.fused = fused
         self.directions = 2 if bidirectional else 1
         self.rnn = CELLS[cell].fused(
-            inputs,
-            hidden,
-            layers,
-            batch_first=True,
-            bidirectional=bidirectional,
+            inputs, hidden, layers, batch_first=True, bidirectional=bidirectional,
             dropout=dropout if layers > 1 else 0.0,  # else torch warns
-        )
+        )  # fmt: skip
         initialise(self.rnn)
 
     @property
@@ -135,6 +126,15 @@ class Recurrent(nn.Module):
         """Compute `forward` from a zero state, without the final state: (B, T, F) -> (B, T, H or 2H)."""
         states, _ = self(features, lengths)
         return states
+
+    def activity(self, features: Tensor) -> dict[str, Tensor]:
+        """States of the last layer, forward, over a sequence (1, T, F), and gates of one LSTM layer: name -> (T, H)."""
+        states = self.encode(features)[0, :, : self.rnn.hidden_size]
+        if self.cell != "lstm" or self.rnn.num_layers > 1:  # gates follow from the layer's inputs and its own states
+            return {"state": states}
+        before = F.pad(states[:-1], (0, 0, 1, 0))
+        i, f, _, o = lstm_gates(features[0], before, *self._weights(0))
+        return {"input gate": i, "forget gate": f, "output gate": o, "state": states}
 
     def forward(
         self, features: Tensor, lengths: Tensor | None = None, state: State | None = None

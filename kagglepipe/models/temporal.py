@@ -121,9 +121,13 @@ class TemporalHead(nn.Module):
         """Apply the temporal module: inputs (B, T, D) -> states (B, T, H)."""
         if self.temporal is None:
             return moving_average(x, lengths, self.options.window) if self.per_frame else x
-        x = self.project(x if self.bands is None else self.bands(x, lengths))
+        x = self.temporal_inputs(x, lengths)
         encode = self.temporal.encode if isinstance(self.temporal, Recurrent) else self.temporal
         return self.dropout(encode(x, lengths))
+
+    def temporal_inputs(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Inputs of the temporal module: (B, T, D) -> (B, T, H)."""
+        return self.project(x if self.bands is None else self.bands(x, lengths))
 
     def project(self, x: Tensor) -> Tensor:
         """Apply dropout, the input projection and ReLU: (B, T, D) -> (B, T, H)."""
@@ -161,6 +165,13 @@ class TemporalModel(nn.Module):
             return self(features, lengths)
         finally:
             self.head.per_frame = per_frame
+
+    def activity(self, features: Tensor) -> dict[str, Tensor]:
+        """`Recurrent.activity` over the features of an item (1, T, F); nothing unless it reads them in their order."""
+        if not isinstance(self.head.temporal, Recurrent) or self.options.shuffled:
+            return {}
+        lengths = torch.tensor([features.shape[1]])
+        return self.head.temporal.activity(self.head.temporal_inputs(self.inputs(features), lengths))
 
     @property
     def is_causal(self) -> bool:

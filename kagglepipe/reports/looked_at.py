@@ -89,10 +89,10 @@ def seen_part(width: int, height: int, crop: str, crop_pct: float) -> Sequence[f
     return (width - side) / 2, (height - side) / 2, side, side
 
 
-def picture_of(one: Map) -> str:
-    """A map (H, W) as a PNG in a data URI: red, the more opaque the larger a value above 0 is."""
-    alpha = np.maximum(one, 0) / one.max() * OPACITY
-    pixels = np.concatenate([np.full((*one.shape, 3), COLOUR, np.uint8), alpha.round().astype(np.uint8)[..., None]], 2)
+def picture_of(one: Map, colour: tuple[int, int, int] = COLOUR, most: float | None = None) -> str:
+    """A map (H, W) as a PNG in a data URI, the more opaque the larger a value above 0 is. most: None: its largest."""
+    alpha = np.maximum(one, 0) / (most or one.max()) * OPACITY
+    pixels = np.concatenate([np.full((*one.shape, 3), colour, np.uint8), alpha.round().astype(np.uint8)[..., None]], 2)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

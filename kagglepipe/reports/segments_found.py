@@ -1,33 +1,45 @@
-"""Section "Segments": kinds of errors, and timelines with truth above what was found and the threshold."""
+"""Section "Segments" or "Events": kinds of errors, timelines with truth above what was found, frames at their ends."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from kagglepipe.reports.blocks import Chart, Section, Table, Text
+from kagglepipe.reports.blocks import Chart, Section, Shelf, Table, Text, Tile
 from kagglepipe.reports.charts import COLOURS, polyline, shortened, svg, text, thinned, ticks
+from kagglepipe.reports.thumbnails import Album
 from kagglepipe.segments.error_types import KINDS, error_types
+from kagglepipe.segments.event_metrics import event_average_precision
 from kagglepipe.segments.postprocess import FrameProbs
 
 MOST_VIDEOS, MOST_LANES = 6, 8
-WIDTH, LEFT, LANE, BAR, CURVE = 900, 150, 58, 8, 30  # pixels; a lane has truth, what was found, and the curve
+MOST_FRAMED, MOST_ENDS = 3, 4  # videos with frames at the ends of segments, segments of each
+WIDTH, LEFT, MARGIN, LANE, BAR, CURVE = 900, 150, 12, 58, 8, 30  # pixels; a lane: truth, what was found, the curve
+NO_FRAMES = pd.DataFrame({"id": [], "middle": []})
 
 
 @dataclass(frozen=True)
 class Found:
-    """Frames' probabilities by video, found and true segments, without the background; threshold: that was chosen."""
+    """Frames' probabilities by video, found and true segments, without the background.
+
+    threshold: that was chosen. tolerances: of events, which are segments without a length and have no threshold.
+    frames: video -> its frames' middles and ids, for pictures.
+    """
 
     timelines: Mapping[str, FrameProbs]
     classes: Sequence[str]
     segments: pd.DataFrame
     truth: pd.DataFrame
-    threshold: float
+    threshold: float | None
+    tolerances: Sequence[float] = ()
+    frames: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
 
-def segments_found(found: Found) -> Section:
-    """Make the section: errors by class, and timelines of the videos with most of them."""
+def segments_found(found: Found, album: Album) -> Section:
+    """Make the section: errors by class, and timelines of the videos with most of them, with frames from the album."""
     kinds = error_types(found.segments, found.truth, None)
     counts = pd.crosstab(kinds["label"], kinds["kind"]).reindex(columns=list(KINDS), fill_value=0)
     rows = [(str(name), *map(str, own)) for name, *own in counts.itertuples(name=None)]
@@ -37,10 +49,44 @@ def segments_found(found: Found) -> Section:
     )
     wrong = kinds[kinds["kind"] != "right"].groupby("video").size()
     videos = sorted(found.timelines, key=lambda video: (-int(wrong.get(video, 0)), video))[:MOST_VIDEOS]
-    captions = {video: f"{video}: {int(wrong.get(video, 0))} errors" for video in videos}
-    charts = [Chart(words, timeline(video, found), is_wide=True) for video, words in captions.items()]
-    errors = Table("Found and missed segments by kind", ("class", *KINDS), rows)
-    return Section("segments", "Segments", [Text(how), errors, *charts])
+    blocks: list[object] = [Text(how), Table("Found and missed segments by kind", ("class", *KINDS), rows)]
+    for number, video in enumerate(videos):
+        caption = f"{video}: {int(wrong.get(video, 0))} errors"
+        blocks.append(Chart(caption, timeline(video, found), is_wide=True))
+        own = kinds[kinds["video"] == video].sort_values("kind", key=lambda kind: kind == "right", kind="stable")
+        frames = found.frames.get(video, NO_FRAMES)
+        if number < MOST_FRAMED and (tiles := ends(own[:MOST_ENDS], frames, album)):
+            blocks.append(Shelf(f"Frames before and after the ends of segments in {video}", tiles))
+    return Section("segments", "Segments", blocks)
+
+
+def events_found(found: Found) -> Section:
+    """Make the section of point events: average precision by class and tolerance, and timelines of the first videos."""
+    by_class = {name: [one[one["label"] == name].rename(columns={"start": "time"}) for one in
+                       (found.segments, found.truth)] for name in found.classes}  # fmt: skip
+    rows = [
+        (name, str(len(true)), *(f"{event_average_precision(own, true, [one]):.3f}" for one in found.tolerances))
+        for name, (own, true) in by_class.items()
+    ]
+    header = ("class", "true events", *(f"within {one:g}" for one in found.tolerances))
+    how = "An event is found at a peak of the smoothed probabilities; the paler a mark, the lower that is."
+    charts = [Chart(video, timeline(video, found), is_wide=True) for video in sorted(found.timelines)[:MOST_VIDEOS]]
+    return Section("segments", "Events", [Text(how), Table("Average precision", header, rows), *charts])
+
+
+def ends(segments: pd.DataFrame, frames: pd.DataFrame, album: Album) -> list[tuple[str, list[Tile]]]:
+    """The frame before and that after both ends of segments, as far as there are pictures. frames: id and middle."""
+    rows, middles, ids = [], frames["middle"].to_numpy(np.float64), frames["id"].tolist()
+    for kind, label, *own in segments[["kind", "label", "start", "end"]].itertuples(index=False, name=None):
+        tiles = []
+        for end, words in zip(own, ("start", "end"), strict=True):
+            after = int(np.searchsorted(middles, end))
+            for place, side in ((after - 1, "before"), (after, "after")):
+                if 0 <= place < len(ids):
+                    tiles.append(album.tile(ids[place], f"{middles[place]:.2f} s", name=f"{side} its {words}"))
+        if any(tile.number is not None for tile in tiles):
+            rows.append((f"{kind}: {label}, {own[0]:.2f} to {own[1]:.2f} s", tiles))
+    return rows
 
 
 def timeline(video: str, found: Found) -> Markup:
@@ -49,37 +95,48 @@ def timeline(video: str, found: Found) -> Markup:
     own, true = (frame[frame["video"] == video] for frame in (found.segments, found.truth))
     lanes = [name for name in found.classes if name in {*own["label"], *true["label"]}][:MOST_LANES]
     first, last = float(line.times[0]), float(line.times[-1] + line.step)
-
-    def at(time: float) -> float:
-        return round(LEFT + (time - first) / (last - first) * (WIDTH - LEFT - 12), 1)
-
-    bottom = 8 + LANE * max(1, len(lanes))
-    parts = []
-    for tick in ticks((first, last), 10):
-        parts.append(polyline([(at(tick), 4), (at(tick), bottom)], "grid"))
-        parts.append(text(at(tick), bottom + 16, f"{tick:g}", "middle"))
+    at, bottom = partial(across, first=first, last=last), 8 + LANE * max(1, len(lanes))
+    parts = time_axis(first, last, bottom)
     for number, name in enumerate(lanes):
         top, colour = 8 + LANE * number, f"s{number % COLOURS}"
         parts.append(text(LEFT - 10, top + 22, shortened(name, 20), "end"))
-        parts += [bar(at(a), at(b), top, "truth") for a, b in spans(true, name)]
-        parts += [bar(at(a), at(b), top + BAR + 2, f"dot {colour}") for a, b in spans(own, name)]
+        parts += [bar(at(a), at(b), top, "truth") for a, b, _ in spans(true, name)]
+        parts += [bar(at(a), at(b), top + BAR + 2, f"dot {colour}", p) for a, b, p in spans(own, name)]
         base = top + 2 * BAR + 6 + CURVE
         values = line.probs[:, found.classes.index(name)].tolist()
         points = thinned(list(zip(map(float, line.times), values, strict=True)))
         parts.append(polyline([(at(t), round(base - p * CURVE, 1)) for t, p in points], f"line {colour}"))
-        level = round(base - found.threshold * CURVE, 1)
-        parts.append(polyline([(LEFT, level), (WIDTH - 12, level)], "guide"))
-    title = f"{video}: true segments above found ones and probabilities, with the threshold {found.threshold:g}"
-    return svg(title, parts, bottom + 24, width=WIDTH)
+        if found.threshold is not None:
+            level = round(base - found.threshold * CURVE, 1)
+            parts.append(polyline([(LEFT, level), (WIDTH - MARGIN, level)], "guide"))
+    marks = "events" if found.tolerances else "segments"
+    limit = "" if found.threshold is None else f", with the threshold {found.threshold:g}"
+    return svg(f"{video}: true {marks} above found ones and probabilities{limit}", parts, bottom + 24, width=WIDTH)
 
 
-def spans(segments: pd.DataFrame, label: str) -> list[tuple[float, float]]:
-    """Start and end of the segments of a class."""
+def spans(segments: pd.DataFrame, label: str) -> list[tuple[float, float, float]]:
+    """Start, end and opacity of the segments of a class; events, which have no length, are as opaque as they score."""
     own = segments[segments["label"] == label]
-    return list(zip(own["start"].astype(float), own["end"].astype(float), strict=True))
+    is_event = (own["start"] == own["end"]).to_numpy()
+    opacity = np.where(is_event, own.get("score", 1), 1)
+    return list(zip(own["start"].tolist(), own["end"].tolist(), opacity.tolist(), strict=True))
 
 
-def bar(left: float, right: float, top: float, style: str) -> Markup:
+def across(time: float, first: float, last: float) -> float:
+    """Pixels from the left of a time."""
+    return round(LEFT + (time - first) / (last - first) * (WIDTH - LEFT - MARGIN), 1)
+
+
+def time_axis(first: float, last: float, bottom: float) -> list[Markup]:
+    """Grid and ticks of times from the left to the right."""
+    parts = []
+    for tick in ticks((first, last), 10):
+        at = across(tick, first, last)
+        parts += [polyline([(at, 4), (at, bottom)], "grid"), text(at, bottom + 16, f"{tick:g}", "middle")]
+    return parts
+
+
+def bar(left: float, right: float, top: float, style: str, opacity: float = 1) -> Markup:
     """A segment."""
-    shape = '<rect class="{}" x="{:g}" y="{:g}" width="{:g}" height="{}"/>'
-    return Markup(shape).format(style, left, top, max(1.5, right - left), BAR)
+    shape = '<rect class="{}" x="{:g}" y="{:g}" width="{:g}" height="{}" opacity="{:.2g}"/>'
+    return Markup(shape).format(style, left, top, max(1.5, right - left), BAR, opacity)

@@ -74,20 +74,20 @@ class Album:
         """Ids of the pictures."""
         return self._numbers.keys()
 
-    def pixels(self, id: str) -> Pixels | None:
+    def pixels(self, id: str, read: Reader | None = None) -> Pixels | None:
         """Pixels of an item; None, and a word in `missing`, where they cannot be read."""
         if self.read is None or id in self.missing:
             return None
         try:
-            return self.read(id)
+            return (read or self.read)(id)
         except (UserError, ValueError, OSError, KeyError) as error:
             self.missing[id] = " ".join(str(error).split())
             return None
 
-    def tile(self, id: str, words: str = "", *, name: str | None = None) -> Tile:
-        """The picture of an item, added if it is new and there is room. name: instead of the id."""
+    def tile(self, id: str, words: str = "", *, name: str | None = None, read: Reader | None = None) -> Tile:
+        """The picture of an item, added if it is new and there is room. name: instead of the id. read: of its own."""
         number = self._numbers.get(id)
-        if number is None and not self.is_full and (pixels := self.pixels(id)) is not None:
+        if number is None and not self.is_full and (pixels := self.pixels(id, read)) is not None:
             picture = thumbnail(pixels)
             number = self._numbers[id] = len(self.pictures)
             self.pictures.append(picture)

@@ -34,13 +34,13 @@ class Looked:
     missing: dict[str, str] = field(default_factory=dict)
 
 
-def network_of(run: Run) -> Run | None:
-    """The run itself or, of an ensemble, its heaviest member with networks of images; None without one."""
+def network_of(run: Run, part: str = "preprocessing") -> Run | None:
+    """The run itself or, of an ensemble, its heaviest member whose model.json has this part; None without one."""
     if run.models:
         return run
     weights = run.metrics.get("weights") or [1.0] * len(run.members)
     members = sorted(zip(weights, run.members, strict=True), key=lambda one: -one[0])
-    return next((one for _, one in members if one.is_finished and one.model.get("preprocessing")), None)
+    return next((one for _, one in members if one.is_finished and one.model.get(part)), None)
 
 
 def looked_at(

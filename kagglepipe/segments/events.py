@@ -55,16 +55,8 @@ def pick_events(
                 continue
             framed = np.pad(values[:, column], 1, constant_values=-1)  # the first and last sample may be peaks
             peaks = find_peaks(framed, height=FLOOR, distance=least)[0] - 1
-            parts.append(
-                pd.DataFrame(
-                    {
-                        "video": video,
-                        "time": own.times[peaks] + own.step / 2,
-                        "label": label,
-                        "score": values[peaks, column],
-                    }
-                )
-            )
+            columns = {"video": video, "time": own.times[peaks] + own.step / 2, "label": label}
+            parts.append(pd.DataFrame({**columns, "score": values[peaks, column]}))
     found = pd.concat(parts, ignore_index=True).astype({"video": "str", "label": "str"})
     return found.sort_values(["video", "time", "label"], ignore_index=True)
 
@@ -77,14 +69,9 @@ class EventCrossFit(NamedTuple):
 
 
 def cross_fit_events(
-    probs: Mapping[str, FrameProbs],
-    folds: Mapping[str, int],
-    truth: pd.DataFrame,
-    classes: Sequence[str],
-    background: str | None,
-    grid: Sequence[EventSettings],
-    tolerances: Sequence[float],
-) -> EventCrossFit:
+    probs: Mapping[str, FrameProbs], folds: Mapping[str, int], truth: pd.DataFrame, classes: Sequence[str],
+    background: str | None, grid: Sequence[EventSettings], tolerances: Sequence[float],
+) -> EventCrossFit:  # fmt: skip
     """Pick the events of each fold's videos with the settings of the best average precision on the other folds.
 
     Ties and undefined scores take the first of the grid. folds: video -> fold. truth: an events frame.

@@ -75,14 +75,9 @@ class FrameProbs:
 
 
 def detect_segments(
-    video: str,
-    times: Floats,
-    step: float,
-    probs: npt.NDArray[np.floating],
-    classes: Sequence[str],
-    background: str | None,
-    settings: DetectionSettings,
-) -> pd.DataFrame:
+    video: str, times: Floats, step: float, probs: npt.NDArray[np.floating], classes: Sequence[str],
+    background: str | None, settings: DetectionSettings,
+) -> pd.DataFrame:  # fmt: skip
     """Detect the segments of one video: video, start, end, label and score, sorted by start.
 
     Each class but `background` on its own, so that segments of different classes may overlap: smoothing; hysteresis
@@ -134,13 +129,11 @@ def _lay_out(
         times.append(np.tile(np.append(own.times, own.times[-1] + own.step), len(shown)))
     lengths = np.repeat([len(own.times) + 1 for own in probs.values()], len(shown)).astype(np.intp)
     return _Tracks(
-        values=np.concatenate(values),
-        times=np.concatenate(times),
-        begins=np.cumsum(lengths) - lengths,
+        values=np.concatenate(values), times=np.concatenate(times), begins=np.cumsum(lengths) - lengths,
         video=np.repeat(np.array(list(probs), dtype=object), len(shown)),
         label=np.tile(np.array([classes[k] for k in shown], dtype=object), len(probs)),
         step=np.repeat([float(own.step) for own in probs.values()], len(shown)),
-    )
+    )  # fmt: skip
 
 
 def smoothing_radius(width: float, step: float) -> int:
@@ -247,14 +240,9 @@ def settings_grid(step: float, typical_length: float) -> list[DetectionSettings]
 
 
 def cross_fit(
-    probs: Mapping[str, FrameProbs],
-    folds: Mapping[str, int],
-    truth: pd.DataFrame,
-    classes: Sequence[str],
-    background: str | None,
-    grid: Sequence[DetectionSettings],
-    metric: str,
-) -> CrossFit:
+    probs: Mapping[str, FrameProbs], folds: Mapping[str, int], truth: pd.DataFrame, classes: Sequence[str],
+    background: str | None, grid: Sequence[DetectionSettings], metric: str,
+) -> CrossFit:  # fmt: skip
     """Detect the segments of each fold's videos with the settings that score best on the other folds' videos.
 
     Ties (to twelve decimals) and undefined scores take the first of the grid, as does a single fold.

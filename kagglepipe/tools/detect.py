@@ -232,13 +232,9 @@ def detect_stream(detector: Detector, source: str, folder: Path, options: Detect
 
 
 def follow(
-    detector: Detector,
-    source: str,
-    predict: "Callable[[Pixels], Probs]",
-    live: StreamSegmenter,
-    result: VideoResult,
+    detector: Detector, source: str, predict: "Callable[[Pixels], Probs]", live: StreamSegmenter, result: VideoResult,
     seconds: float | None,
-) -> None:
+) -> None:  # fmt: skip
     """Read a stream frame by frame, append its probabilities to `result`, and log segments as they end.
 
     predict: function from a frame (H, W, 3) to probabilities (C,). seconds: length to read; None: to the end.

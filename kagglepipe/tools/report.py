@@ -7,6 +7,7 @@ and suspects.csv into the run's folder, or beside `report.file`. Runs at the end
 import logging
 import math
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from kagglepipe.competitions.fold_file import near_duplicates
 from kagglepipe.config import Config
 from kagglepipe.errors import UserError
 from kagglepipe.images.cache import PixelCache
+from kagglepipe.images.decode import Pixels
 from kagglepipe.kaggle.ledger import read_ledger
 from kagglepipe.options import CompetitionOptions
 from kagglepipe.predictions.frame import class_columns
@@ -26,13 +28,15 @@ from kagglepipe.predictions.label_errors import suspects, with_decisions
 from kagglepipe.predictions.own_metric import is_out_of_reach
 from kagglepipe.predictions.top_classes import FULL_CLASSES
 from kagglepipe.reports import looks
+from kagglepipe.reports.activity import along
 from kagglepipe.reports.blocks import Section, Text
 from kagglepipe.reports.charts import Interval
+from kagglepipe.reports.class_sheet import read_picture
 from kagglepipe.reports.failures import Predicted, failures
 from kagglepipe.reports.learning import FoldFacts, learning
 from kagglepipe.reports.looked_at import lay_over, looked
 from kagglepipe.reports.page import Origin, Overview, model_card, origin, overview, render, write_if_changed, write_page
-from kagglepipe.reports.segments_found import Found, segments_found
+from kagglepipe.reports.segments_found import Found, events_found, segments_found
 from kagglepipe.reports.thumbnails import Album, picture_reader, with_keys
 from kagglepipe.runs.configured import (
     finished_run,
@@ -50,11 +54,14 @@ from kagglepipe.runs.looked_at import looked_at, network_of
 from kagglepipe.runs.provenance import flat, written_options
 from kagglepipe.runs.run import Run
 from kagglepipe.runs.timelines import timelines_of
+from kagglepipe.segments.events import EventSettings, pick_events
 from kagglepipe.segments.postprocess import DetectionSettings, detect_segments
+from kagglepipe.sequences.grid import item_lengths
 
 log = logging.getLogger(__name__)
 MOST_MAPS = 300  # pictures, each of which passes a network
-MOST_FRAMES = 60  # pictures of videos, each of which is opened for it
+MOST_FRAMES = 120  # pictures of videos, each of which is opened for it
+MOST_STEPS = 2000  # of an item whose frames pass a network
 CACHED_SIDE = 256  # pixels, of the cache that `prepare` fills
 BASELINES = {"baseline": "size, format, length", "linear": "linear baseline", "constant": "always the same"}
 
@@ -109,7 +116,9 @@ def write_report(config: Config, run: Run) -> Path:
     metric = str(metrics["metric"])
     last = failures(found, album, dataset.table if dataset else None, None if is_out_of_reach(metric) else metric)
     maps = looked_section(config, run, dataset, found, album) if dataset and competition.kind == "image" else []
-    segments = segments_section(competition, run, dataset, found) if dataset else []
+    segments = segments_section(competition, run, dataset, found, album) if dataset else []
+    if dataset and competition.kind != "image":
+        segments += along_section(competition, run, dataset, found, album, inference_backend(config))
     suspected = path.with_name("suspects.csv")
     labels = looks.suspected(suspects_of(found, suspected), album, suspected, is_patchable=competition.kind == "image")
     pairs = near_duplicates(config.base_dir) if dataset is not None else None
@@ -191,21 +200,79 @@ def looked_section(config: Config, run: Run, dataset: Dataset, found: Predicted,
     return [looked(seen.maps, names, album, network.name, is_exact=seen.is_exact)]
 
 
-def segments_section(competition: CompetitionOptions, run: Run, dataset: Dataset, found: Predicted) -> list[Section]:
-    """The section about segments; none where frames are not those of the run, or events are found."""
+def segments_section(
+    competition: CompetitionOptions, run: Run, dataset: Dataset, found: Predicted, album: Album
+) -> list[Section]:
+    """The section about segments or events; none where frames are not those of the run."""
     metrics, background = run.metrics, competition.background
-    is_same = dataset.rate is not None and set(run.rates.values()) <= {dataset.rate}
-    if "detection" not in metrics or competition.finds_events or dataset.annotations is None or not is_same:
+    if "detection" not in metrics or dataset.annotations is None or not has_rate_of(run, dataset):
         return []
-    settings = DetectionSettings(**metrics["detection"]["settings"])
+    chosen = metrics["detection"]["settings"]
     classes = [name for name in found.classes if name != background]
     lines = timelines_of(dataset.train, found.oof, classes, float(dataset.rate or 0))
+    truth = dataset.annotations[dataset.annotations["label"].isin(classes) & dataset.annotations["video"].isin(lines)]
+    if competition.finds_events:
+        peaks = pick_events(lines, classes, None, EventSettings(**chosen)).rename(columns={"time": "start"})
+        events = peaks.assign(end=peaks["start"])
+        return [events_found(Found(lines, classes, events, truth, None, competition.event_tolerances))]
+    settings, frames = DetectionSettings(**chosen), {}
     segments = [
         detect_segments(video, line.times, line.step, line.probs, classes, None, settings)
         for video, line in lines.items()
     ]
-    truth = dataset.annotations[(dataset.annotations["label"] != background) & dataset.annotations["video"].isin(lines)]
-    return [segments_found(Found(lines, classes, pd.concat(segments), truth, settings.high))]
+    if competition.kind == "video":
+        rows = dataset.train.assign(middle=(dataset.train["start"] + dataset.train["end"]) / 2).sort_values("middle")
+        frames = {str(video): own[["id", "middle"]] for video, own in rows.groupby("video")}
+    return [segments_found(Found(lines, classes, pd.concat(segments), truth, settings.high, frames=frames), album)]
+
+
+def frame_at(path: Path, competition: CompetitionOptions, seconds: float, id: str) -> Pixels:
+    """A frame of a video, as an album reads it."""
+    return read_picture(path, competition, seconds)
+
+
+def has_rate_of(run: Run, dataset: Dataset) -> bool:
+    """Whether the frames of the data are those of the run."""
+    return dataset.rate is not None and set(run.rates.values()) <= {dataset.rate}
+
+
+def along_section(
+    competition: CompetitionOptions, run: Run, dataset: Dataset, found: Predicted, album: Album, backend: Any
+) -> list[Section]:
+    """The section about recurrent cells along the item with the largest loss; none without such cells."""
+    from kagglepipe.models.recurrent import CELLS
+    from kagglepipe.runs.activity import activity_of
+
+    network = network_of(run, "temporal")
+    if network is None or network.model["temporal"]["cell"] not in CELLS or not has_rate_of(run, dataset):
+        return []
+    assert dataset.items is not None
+    assert dataset.rate is not None
+    lengths = item_lengths(dataset.items, dataset.rate)
+    rows = dataset.train.set_index("id").loc[found.oof["id"]]
+    losses = np.asarray(found.task.row_losses(found.probs, found.truth), np.float64)
+    losses[rows["video"].map(lengths) > MOST_STEPS] = -1
+    worst = int(losses.argmax())
+    id, row = str(found.oof["id"].iloc[worst]), rows.iloc[worst]
+    if losses[worst] < 0:
+        return []
+    try:
+        seen = activity_of(network, dataset, id, backend)
+    except (UserError, ValueError, OSError) as error:  # the file or the weights have moved or changed
+        return [Section("along", "Along one item", [Text(f"There are no hidden units: {error}")])]
+    if not seen.units:
+        return []
+    what = (
+        f"{row['video']}, which has the frame with the largest loss,"
+        if dataset.per_frame
+        else f"{id} of {found.named(found.truth)[worst]}, answered {found.named(found.answers)[worst]},"
+    )
+    words = f"{what} in the network of fold {seen.fold}, which was not trained on it."
+    path, tiles = dataset.images_root / str(row["path"]), []
+    for time in np.linspace(seen.times[0], seen.times[-1], 6).tolist() if competition.kind == "video" else ():
+        read = partial(frame_at, path, competition, time)
+        tiles.append(album.tile(f"{id} at {time:.2f} s", name=f"{time:.2f} s", read=read))
+    return [along(seen.times, seen.units, words, [one for one in tiles if one.number is not None])]
 
 
 # --- facts of the run ----------------------------------------------------------------------------------------------

@@ -38,14 +38,9 @@ Probs = NDArray[np.float64]
 
 
 def run_probabilities(
-    checkpoints: Sequence[Checkpoint],
-    images: Images,
-    rows: Sequence[int],
-    *,
-    backend: InferenceBackend,
-    workers: int | None = None,
-    tta: Sequence[str] = (),
-) -> Probs:
+    checkpoints: Sequence[Checkpoint], images: Images, rows: Sequence[int], *, backend: InferenceBackend,
+    workers: int | None = None, tta: Sequence[str] = (),
+) -> Probs:  # fmt: skip
     """Predict probabilities (len(rows), C) for rows of `images`: the mean over the folds, and over turned views.
 
     tta: these, of `images.views.TURNS`, beside the clean one. Classes are in the first fold's order. Folds that share
@@ -59,14 +54,10 @@ def run_probabilities(
         for view in [view for view in looks if (file, view) not in features]:
             name = "predict" if checkpoint.meta["shared_backbone"] else f"predict {number}/{len(checkpoints)}"
             features[file, view] = compute_features(
-                load_classifier(checkpoint).to(backend.device),
-                checkpoint.preprocessing.views(images),
-                rows,
-                view=view,
-                backend=backend if checkpoint.meta["shared_backbone"] else backend.uncached,
-                workers=workers,
+                load_classifier(checkpoint).to(backend.device), checkpoint.preprocessing.views(images), rows, view=view,
+                backend=backend if checkpoint.meta["shared_backbone"] else backend.uncached, workers=workers,
                 progress=name,
-            )
+            )  # fmt: skip
         weight, bias = load_head(checkpoint)
         head = Head(weight.numpy(), bias.numpy(), 0.0, checkpoint.meta.get("task", "multiclass"))
         for view in looks:

@@ -118,14 +118,9 @@ class PrincipalAxisSolver:
 
 
 def linear_fitter(
-    views: Sequence[Features],
-    labels: NDArray[Any],
-    folds: Labels,
-    *,
-    grid: Sequence[float],
-    classes: int,
+    views: Sequence[Features], labels: NDArray[Any], folds: Labels, *, grid: Sequence[float], classes: int,
     task: str = "multiclass",
-) -> HeadFitter | ColumnHeadFitter:
+) -> HeadFitter | ColumnHeadFitter:  # fmt: skip
     """Make a HeadFitter that solves along principal axes or, of a task with labels in columns (N, O), a
     ColumnHeadFitter; arguments as of these.
     """

@@ -107,22 +107,11 @@ class NonFiniteLoss(Exception):  # noqa: N818  # it never leaves this file
 
 
 def train_epochs(
-    model: nn.Module,
-    batches: Batches,
-    optimiser: torch.optim.Optimizer,
-    *,
-    options: TrainingOptions,
-    seed: int,
-    precision: Precision,
-    name: str,
-    unit: str,
-    evaluate: Evaluate | None,
-    lr_option: str = "training.lr",
-    runtime: FitRuntime = FitRuntime(),
-    metric: str = "accuracy",
-    loss: Loss = CROSS_ENTROPY,
+    model: nn.Module, batches: Batches, optimiser: torch.optim.Optimizer, *, options: TrainingOptions, seed: int,
+    precision: Precision, name: str, unit: str, evaluate: Evaluate | None, lr_option: str = "training.lr",
+    runtime: FitRuntime = FitRuntime(), metric: str = "accuracy", loss: Loss = CROSS_ENTROPY,
     mixing: Mixing | None = None,
-) -> list[Epoch]:
+) -> list[Epoch]:  # fmt: skip
     """Train `model` in place for `options.epochs`, or resume an interrupted training, and return its history.
 
     evaluate: on validation rows, score by `metric`; the weights of the best epoch are restored at the end, and training

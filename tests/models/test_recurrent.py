@@ -18,6 +18,7 @@ from kagglepipe.models.recurrent import (
     State,
     detach,
     gru_step,
+    lstm_gates,
     lstm_step,
     pool,
     truncated,
@@ -406,3 +407,19 @@ def test_pooling_refuses_what_it_does_not_know() -> None:
         pool(torch.zeros(1, 2, 3), None, "median")
     with pytest.raises(ValueError, match="lengths go from 0"):
         pool(torch.zeros(1, 2, 3), torch.tensor([0]), "mean")
+
+
+def test_gates_are_those_of_the_steps() -> None:
+    torch.manual_seed(0)
+    network, x = Recurrent(3, 4), torch.randn(1, 6, 3)
+    found = network.activity(x)
+    state = (torch.zeros(1, 4), torch.zeros(1, 4))
+    for step in range(6):
+        i, f, g, o = lstm_gates(x[:, step], state[0], *network._weights(0))
+        torch.testing.assert_close(
+            (i[0], f[0], o[0]), tuple(found[n][step] for n in ("input gate", "forget gate", "output gate"))
+        )
+        c = f * state[1] + i * g
+        state = (o * torch.tanh(c), c)
+        torch.testing.assert_close(state[0][0], found["state"][step])
+    assert list(Recurrent(3, 4, layers=2).activity(x)) == list(Recurrent(3, 4, cell="gru").activity(x)) == ["state"]

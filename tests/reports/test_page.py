@@ -1,5 +1,7 @@
 """The page of predictions drawn by hand: what it counts, and that nothing in it leads outside or runs."""
 
+import base64
+import io
 import json
 import re
 from html.parser import HTMLParser
@@ -8,15 +10,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from kagglepipe.predictions.frame import oof_frame
 from kagglepipe.reports import looks
-from kagglepipe.reports.blocks import Explorer, Gallery, Matrix, Table, Text
+from kagglepipe.reports.activity import along, strips
+from kagglepipe.reports.blocks import Explorer, Gallery, Matrix, Section, Table, Text
 from kagglepipe.reports.failures import MOST_CARDS, Predicted, confusion, failures, threshold_counts
 from kagglepipe.reports.learning import FoldFacts, learning
 from kagglepipe.reports.looked_at import lay_over, looked
 from kagglepipe.reports.page import Origin, Overview, model_card, origin, overview, render
-from kagglepipe.reports.segments_found import Found, segments_found
+from kagglepipe.reports.segments_found import Found, events_found, segments_found
 from kagglepipe.reports.thumbnails import Album, look, shrunk, thumbnail
 from kagglepipe.segments.postprocess import FrameProbs
 
@@ -101,7 +105,24 @@ def drawn_segments() -> Found:
     probs = np.where((np.arange(40) > 10) & (np.arange(40) < 20), 0.9, 0.1)[:, None]
     found = pd.DataFrame({"video": HOSTILE, "start": [1.1], "end": [2.0], "label": HOSTILE, "score": 0.9})
     truth = pd.concat([found, found.assign(start=3.0, end=3.5)], ignore_index=True)
-    return Found({HOSTILE: FrameProbs(np.arange(40) / 10, 0.1, probs)}, [HOSTILE], found, truth, 0.5)
+    frames = pd.DataFrame({"id": [f"{HOSTILE}@{k}" for k in range(40)], "middle": np.arange(40) / 10 + 0.05})
+    lines = {HOSTILE: FrameProbs(np.arange(40) / 10, 0.1, probs)}
+    return Found(lines, [HOSTILE], found, truth, 0.5, frames={HOSTILE: frames})
+
+
+def drawn_events() -> Found:
+    """Two events, and three that are found."""
+    truth = pd.DataFrame({"video": HOSTILE, "start": [10.0, 20.0], "end": [10.0, 20.0], "label": HOSTILE})
+    found = pd.DataFrame({"video": HOSTILE, "start": [10.2, 15.0, 20.4], "label": HOSTILE, "score": [0.9, 0.8, 0.7]})
+    lines = {HOSTILE: FrameProbs(np.arange(30.0), 1.0, np.full((30, 1), 0.5))}
+    return Found(lines, [HOSTILE], found.assign(end=found["start"]), truth, None, (0.3, 0.5))
+
+
+def drawn_along(album: Album) -> Section:
+    """Gates and states of five units over 500 steps."""
+    values = np.random.default_rng(0).uniform(-1, 1, (500, 5)).astype(np.float32)
+    units = {"input gate": abs(values), "state": values}
+    return along(np.arange(500) / 10, units, f"{HOSTILE}, seen.", [album.tile("first", name=HOSTILE)])
 
 
 def page_of(frame: pd.DataFrame, images: int = 20) -> tuple[str, Album]:
@@ -116,7 +137,7 @@ def page_of(frame: pd.DataFrame, images: int = 20) -> tuple[str, Album]:
     lay_over(maps, album, "center", 0.9)
     seen = looked(maps, dict.fromkeys(maps, HOSTILE), album, HOSTILE, is_exact=True)
     sections = [overview(facts), looks.data(rows, None, album, found.task.name), learning(folds, [("seconds", "3")]),
-                seen, last, segments_found(drawn_segments()),
+                seen, last, segments_found(drawn_segments(), album), events_found(drawn_events()), drawn_along(album),
                 origin(Origin({"Versions": [("torch", HOSTILE)]}))]  # fmt: skip
     return render(HOSTILE, sections, album), album
 
@@ -179,11 +200,42 @@ def test_scores_of_classes_are_scikit_learns() -> None:
 
 
 def test_kinds_of_errors_and_a_lane_a_class() -> None:
-    section = segments_found(drawn_segments())
+    section = segments_found(drawn_segments(), Album(None, 0))
     _, table, chart = section.blocks
     assert table.rows == [(HOSTILE, "1", "0", "0", "0", "0", "1")]
     assert chart.svg.count('class="truth"') == 2
     assert chart.svg.count('<rect class="dot') == 1
+
+
+def test_frames_on_both_sides_of_the_ends_of_segments() -> None:
+    *_, shelf = segments_found(drawn_segments(), Album(noise, 99)).blocks
+    (missed, tiles), (right, others) = shelf.rows
+    assert (missed, right) == (f"missed: {HOSTILE}, 3.00 to 3.50 s", f"right: {HOSTILE}, 1.10 to 2.00 s")
+    assert [tile.name for tile in tiles] == ["before its start", "after its start", "before its end", "after its end"]
+    assert [tile.words for tile in (*tiles, *others)] == [
+        "2.95 s", "3.05 s", "3.45 s", "3.55 s", "1.05 s", "1.15 s", "1.95 s", "2.05 s"
+    ]  # fmt: skip
+
+
+def test_events_are_scored_by_class_and_as_opaque_as_their_score() -> None:
+    _, table, chart = events_found(drawn_events()).blocks
+    assert table.header[2:] == ("within 0.3", "within 0.5")
+    assert table.rows == [(HOSTILE, "2", "0.500", "0.833")]  # found within 0.2 first, within 0.4 third
+    assert re.findall(r'<rect class="dot s0".*? opacity="([\d.]+)"', chart.svg) == ["0.9", "0.8", "0.7"]
+    assert chart.svg.count('class="truth"') == 2
+    assert "guide" not in chart.svg
+
+
+def test_hidden_units_are_ordered_by_when_they_move_and_signs_have_colours() -> None:
+    states = np.zeros((3, 2), np.float32)
+    states[2, 0], states[0, 1] = 1, -1  # the second unit moves first
+    picture = strips(np.arange(3.0), {"state": states})
+    blue, orange = (
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(uri))))
+        for uri in re.findall(r"data:image/png;base64,([^\"]+)", picture)
+    )
+    assert np.argwhere(blue[..., 3]).tolist() == [[1, 2]]
+    assert np.argwhere(orange[..., 3]).tolist() == [[0, 0]]
 
 
 def test_slices_by_metadata_come_with_the_largest_loss_first() -> None:

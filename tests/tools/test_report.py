@@ -145,3 +145,6 @@ def test_videos_and_series_have_a_page(name: str, pipeline: Callable[[str], Path
     assert page.count("data:image/jpeg") == 6
     assert ("Found and missed segments by kind" in page) == (name == "long")
     assert ("true segments above found ones" in page) == (name == "long")
+    assert "Hidden units over time" in page
+    assert all(f">{part}</text>" in page for part in ("input gate", "forget gate", "output gate", "state"))
+    assert "which was not trained on it" in page
