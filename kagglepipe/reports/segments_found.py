@@ -71,7 +71,7 @@ def events_found(found: Found) -> Section:
     header = ("class", "true events", *(f"within {one:g}" for one in found.tolerances))
     how = "An event is found at a peak of the smoothed probabilities; the paler a mark, the lower that is."
     charts = [Chart(video, timeline(video, found), is_wide=True) for video in sorted(found.timelines)[:MOST_VIDEOS]]
-    return Section("segments", "Events", [Text(how), Table("Average precision", header, rows), *charts])
+    return Section("events", "Events", [Text(how), Table("Average precision", header, rows), *charts])
 
 
 def ends(segments: pd.DataFrame, frames: pd.DataFrame, album: Album) -> list[tuple[str, list[Tile]]]:

@@ -1,43 +1,35 @@
 """The page in a browser, Debian's chromium: it asks for nothing, is sorted and filtered, and fails no rule of axe-core.
 
-A machine without the browser skips these tests; with KAGGLEPIPE_BROWSER=required, as in .ci/run, they fail.
+A machine without the browser skips these tests; with KAGGLEPIPE_BROWSER=required, as in .ci/run, they fail. Screenshots
+are kept in the folder KAGGLEPIPE_SCREENSHOTS, where that is set.
 """
 
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pytest
 from axe_core_python.selenium import Axe
-from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+from PIL import Image
+from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
 from kagglepipe.reports.comparison import comparison
 from kagglepipe.reports.page import render
 from kagglepipe.reports.thumbnails import Album
+from tests.reports.browsing import LOOKS, chromium, seen_as
 from tests.reports.test_page import FRAMES, HOSTILE, page_of
-
-FLAGS = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1200,900",
-         "--force-prefers-reduced-motion")  # fmt: skip  # no sandbox, since that refuses root; no smooth scrolling
-PHONE = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Chrome]:
-    chromium, driver = map(shutil.which, ("chromium", "chromedriver"))
-    if chromium is None or driver is None:
-        missing = "there is no browser: type apt-get install chromium chromium-driver"
-        (pytest.fail if os.environ.get("KAGGLEPIPE_BROWSER") == "required" else pytest.skip)(missing)
-    options = ChromeOptions()
-    options.binary_location = chromium
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    for flag in FLAGS:
-        options.add_argument(flag)
-    with Chrome(options, ChromeService(driver)) as browser:
-        yield browser
+    try:
+        with chromium() as browser:
+            yield browser
+    except FileNotFoundError as error:
+        (pytest.fail if os.environ.get("KAGGLEPIPE_BROWSER") == "required" else pytest.skip)(str(error))
 
 
 def comparison_page() -> str:
@@ -86,20 +78,31 @@ def test_hostile_names_are_text(page: str, browser: Chrome) -> None:
     assert browser.execute_script("return document.scripts.length") == 1
 
 
-@pytest.mark.parametrize(("scheme", "size"), [("light", None), ("dark", PHONE)], ids=["desk", "phone"])
-def test_axe_finds_no_serious_fault(scheme: str, size: dict[str, Any] | None, page: str, browser: Chrome) -> None:
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-    if size:
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    try:
+@pytest.mark.parametrize("look", ["light", "phone"])
+def test_axe_finds_no_serious_fault(look: str, page: str, browser: Chrome) -> None:
+    with seen_as(browser, look) as size:
         found = Axe().run(browser)["violations"]
-        wide = browser.execute_script("return document.documentElement.scrollWidth - innerWidth")
-    finally:
-        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        wide = browser.execute_script("return document.documentElement.scrollWidth")
     faults = {one["id"]: one["nodes"][0] for one in found if one["impact"] in ("serious", "critical")}
     assert not faults
-    assert wide <= 0  # nothing but tables scrolls sideways
+    assert wide <= size["width"]  # nothing but tables scrolls sideways
+
+
+@pytest.mark.parametrize("page", ["classes"], indirect=True)
+@pytest.mark.parametrize("look", LOOKS)
+def test_a_screenshot_is_of_the_size_and_colours_asked_for(
+    look: str, page: str, browser: Chrome, tmp_path: Path
+) -> None:
+    folder = Path(os.environ.get("KAGGLEPIPE_SCREENSHOTS", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"report-{look}.png"
+    with seen_as(browser, look) as size:
+        browser.save_screenshot(str(file))
+    with Image.open(file) as picture:
+        assert picture.size == (size["width"], size["height"])
+        grey = np.asarray(picture.convert("L"))
+    assert (np.median(grey) > 200) == (look == "light")
+    assert grey.std() > 10  # there is something on it
 
 
 @pytest.mark.parametrize("page", ["classes"], indirect=True)

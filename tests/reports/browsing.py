@@ -1,0 +1,54 @@
+"""Pages in Debian's chromium, and pictures of them.
+
+python -m tests.reports.browsing outputs/SLUG/RUN/report.html#SECTION FILE.png [dark | phone]
+"""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+
+FLAGS = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1200,900",
+         "--force-prefers-reduced-motion")  # fmt: skip  # no sandbox, since that refuses root; no smooth scrolling
+DESK = {"width": 1200, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+PHONE = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}
+LOOKS = {"light": ("light", DESK), "dark": ("dark", DESK), "phone": ("dark", PHONE)}
+
+
+@contextmanager
+def chromium() -> Iterator[Chrome]:
+    """Open the browser, its logs kept; raises FileNotFoundError where it is not installed."""
+    binary, driver = map(shutil.which, ("chromium", "chromedriver"))
+    if binary is None or driver is None:
+        raise FileNotFoundError("there is no browser: type apt-get install chromium chromium-driver")
+    options = ChromeOptions()
+    options.binary_location = binary
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    for flag in FLAGS:
+        options.add_argument(flag)
+    with Chrome(options, ChromeService(driver)) as browser:
+        yield browser
+
+
+@contextmanager
+def seen_as(browser: Chrome, look: str) -> Iterator[dict[str, Any]]:
+    """Show pages in one of LOOKS while the block runs; yields the size of the screen."""
+    scheme, size = LOOKS[look]
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        yield size
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+if __name__ == "__main__":
+    page, _, section = sys.argv[1].partition("#")
+    with chromium() as browser, seen_as(browser, sys.argv[3] if len(sys.argv) > 3 else "light"):
+        browser.get(f"{Path(page).absolute().as_uri()}#{section}")
+        browser.save_screenshot(sys.argv[2])
