@@ -153,7 +153,6 @@ class CompetitionOptions(Options, group="competition"):
         "CSV `id,suggested,decision` of labels to correct, as suspects.csv beside a run's page; the decision is keep, "
         "change or drop.",
         path=True,
-        read_by="image",
         stages="prepare | train",
         added="0.4.0",
     )
@@ -405,6 +404,8 @@ class CompetitionOptions(Options, group="competition"):
             raise UserError("competition.hidden and competition.per_class cannot be combined: leave one of them out")
         if self.per_class is not None and self.finds_segments:
             raise UserError("competition.per_class counts items with one label, which frames of a video are not")
+        if self.labels_patch is not None and self.finds_segments:
+            raise UserError("competition.labels_patch mends labels of whole items, not segments: mend those in the CSV")
 
     def column(self, name: str) -> str:
         """Name in the user's tables of one of our columns.

@@ -44,7 +44,7 @@ def patched(rows: pd.DataFrame, classes: Sequence[str], competition: Competition
         raise UserError(f"{path} has the decision {quoted_three(wrong)}: write {', '.join(DECISIONS)} or nothing")
     is_train = rows["split"] == "train"
     if unknown := sorted(set(found.index) - set(rows["id"][is_train])):
-        raise UserError(f"{path} has the id {quoted_three(unknown)} of no training image: take such rows out")
+        raise UserError(f"{path} has the id {quoted_three(unknown)} of no item to train on: take such rows out")
     labels = labels_of(found.loc[found["decision"] == "change", "suggested"], classes, competition, str(path))
     is_changed = is_train & rows["id"].isin(labels.index)
     changed = rows.assign(target=rows["target"].where(~is_changed, rows["id"].map(labels).astype(object)))
@@ -52,9 +52,9 @@ def patched(rows: pd.DataFrame, classes: Sequence[str], competition: Competition
     kept = changed[~is_dropped].reset_index(drop=True)
     before, after = (set(names_in(one["target"].dropna(), competition.task)) for one in (rows, kept))
     if lost := sorted(before - after):
-        raise UserError(f"{path} leaves no image of {first_three(lost)}: keep one at least")
+        raise UserError(f"{path} leaves nothing of {first_three(lost)}: keep one row at least")
     log.info(
-        "prepare: %s: %d labels changed, %d images dropped, %d kept", path, len(labels), int(is_dropped.sum()),
+        "prepare: %s: %d labels changed, %d rows dropped, %d kept", path, len(labels), int(is_dropped.sum()),
         int((found["decision"] == "keep").sum()),
     )  # fmt: skip
     return kept

@@ -24,6 +24,7 @@ from kagglepipe.competitions.duplicates import linked_rows
 from kagglepipe.competitions.filenames import is_excluded
 from kagglepipe.competitions.folds import mixed_groups
 from kagglepipe.competitions.given_folds import with_given_folds
+from kagglepipe.competitions.label_patch import patch_settings, patched
 from kagglepipe.competitions.labels import check_classes, check_index_form
 from kagglepipe.competitions.source import list_names
 from kagglepipe.competitions.table import (
@@ -83,7 +84,10 @@ def make_sequence_table(competition: CompetitionOptions, folder: Path, *, max_si
     items = without_answers(items, catalogue.labels)
     files_with_groups, twins = join_copies(catalogue.files, items)
     catalogue = replace(catalogue, files=files_with_groups)
-    table = video_rows(catalogue) if competition.finds_segments else clip_rows(catalogue)
+    if competition.finds_segments:
+        table = video_rows(catalogue)
+    else:
+        table = patched(clip_rows(catalogue), catalogue.classes, competition)
     table = table.merge(items.drop(columns="path"), on="video")
     write_parquet(folder / "items.parquet", items.merge(catalogue.files[["video", "split", "group"]], on="video"))
     write_parquet(folder / "table.parquet", table)
@@ -109,7 +113,7 @@ def make_sequence_table(competition: CompetitionOptions, folder: Path, *, max_si
 def table_settings(competition: CompetitionOptions, root: Path, max_side: int) -> dict[str, Any]:
     """What the table depends on; prepared.json records it."""
     settings = {name: getattr(competition, name) for name in SETTINGS}
-    settings |= test_lists.table_settings(competition, root)
+    settings |= test_lists.table_settings(competition, root) | patch_settings(competition)
     settings |= {"images_root": str(root), "max_side": max_side, "reading": READING}
     if competition.kind == "series" and (
         own := sorted(answer_columns(competition) - answer_columns(CompetitionOptions()))
@@ -428,7 +432,8 @@ def log_table(
 ) -> None:
     """Log counts, copies, repairs and files that were left out."""
     unit, train = competition.unit, catalogue.files[catalogue.files["split"] == "train"]
-    counts = describe_targets(catalogue.labels["label"], competition.task)
+    targets = catalogue.labels["label"] if competition.finds_segments else table["target"].dropna()
+    counts = describe_targets(targets, competition.task)
     total = float((items["ends"] - items["begins"]).sum())
     log.info(
         "prepare: %d to train on, %d to classify, %.0f %s in all; labels: %s; %d groups in training",

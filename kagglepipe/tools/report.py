@@ -120,7 +120,9 @@ def write_report(config: Config, run: Run) -> Path:
     if dataset and competition.kind != "image":
         segments += along_section(competition, run, dataset, found, album, inference_backend(config))
     suspected = path.with_name("suspects.csv")
-    labels = looks.suspected(suspects_of(found, suspected), album, suspected, is_patchable=competition.kind == "image")
+    labels = looks.suspected(
+        suspects_of(found, suspected), album, suspected, is_patchable=not competition.finds_segments
+    )
     pairs = near_duplicates(config.base_dir) if dataset is not None else None
     data = looks.data(
         None if dataset is None else with_keys(dataset.table), pairs, album, found.task.name, why,

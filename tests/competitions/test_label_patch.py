@@ -15,6 +15,7 @@ from kagglepipe.runs.configured import read_data, run_of
 from kagglepipe.tools.commands import run_command
 from tests.composing import changed, config_of
 from tests.conftest import TINY
+from tests.pipelines import PIPELINES, pipeline_config
 
 ROWS = pd.DataFrame({"id": ["a", "b", "c", "d", "a"], "split": ["train"] * 4 + ["test"],
                      "target": ["cat", "dog", "dog", "dog", None]}, dtype=object)  # fmt: skip
@@ -34,7 +35,7 @@ def test_decisions_change_keep_and_drop(tmp_path: Path, caplog: pytest.LogCaptur
     found = patch(tmp_path, "1,b,dog,cat,0.1,0.9,change", "2,c,dog,cat,0.2,0.8,drop", "3,a,cat,dog,0.3,0.7,")
     assert found[["id", "split"]].values.tolist() == [["a", "train"], ["b", "train"], ["d", "train"], ["a", "test"]]
     assert found["target"].tolist() == ["cat", "cat", "dog", None]
-    assert "1 labels changed, 1 images dropped, 0 kept" in caplog.text
+    assert "1 labels changed, 1 rows dropped, 0 kept" in caplog.text
 
 
 def test_tags_are_in_their_usual_order(tmp_path: Path) -> None:
@@ -45,12 +46,12 @@ def test_tags_are_in_their_usual_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        (["1,x,dog,cat,0,1,drop"], "has the id 'x' of no training image"),
+        (["1,x,dog,cat,0,1,drop"], "has the id 'x' of no item to train on"),
         (["1,b,dog,owl,0,1,change"], "suggests 'owl', needed is one of cat, dog"),
         (["1,b,dog,,0,1,change"], "suggests '', needed is one of cat, dog"),
         (["1,b,dog,cat,0,1,drop", "2,b,dog,cat,0,1,"], "has 'b' more than once"),
         (["1,b,dog,cat,0,1,maybe"], "has the decision 'maybe': write keep, change, drop or nothing"),
-        (["1,a,cat,dog,0,1,drop"], "leaves no image of cat: keep one at least"),
+        (["1,a,cat,dog,0,1,drop"], "leaves nothing of cat: keep one row at least"),
     ],
 )
 def test_what_cannot_be_applied_is_refused_in_one_line(tmp_path: Path, lines: list[str], words: str) -> None:
@@ -82,6 +83,34 @@ def test_a_patch_is_another_run_of_the_same_folds_and_the_two_are_compared(
     run_command(changed(config, "stage=runs", f"runs.compare=[{other.name},{run.name}]"))
     assert "compared are rows with the same label in both, without 1 of a and 2 of b" in caplog.text
     assert "of 34 rows" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["clips", "series", "pieces"])
+def test_labels_of_clips_series_and_pieces_are_patched(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    plain = pipeline_config(name, request.getfixturevalue(PIPELINES[name][0]), tmp_path, "stage=prepare")
+    run_command(plain)
+    before = read_data(plain)
+    rows = before.train.set_index("id")["target"]
+    (changes, drops), other = rows.index[:2], next(one for one in before.classes if one != rows.iloc[0])
+    (tmp_path / "decisions.csv").write_text(f"id,suggested,decision\n{changes},{other},change\n{drops},,drop\n")
+    config = changed(plain, f"competition.labels_patch={tmp_path / 'decisions.csv'}")
+    run_command(config)
+    after = read_data(config)
+    found = after.train.set_index("id")["target"]
+    assert found.to_dict() == {**rows.drop(drops).to_dict(), changes: other}
+    assert after.folds_hash == before.folds_hash
+    assert after.table_hash != before.table_hash
+    assert "1 labels changed, 1 rows dropped, 0 kept" in caplog.text
+
+
+def test_a_patch_of_segments_is_refused() -> None:
+    with pytest.raises(
+        UserError, match="labels_patch mends labels of whole items, not segments: mend those in the CSV"
+    ):
+        config_of("competition=video_folder_untrimmed", "competition.source=x", "competition.labels_patch=y.csv")
 
 
 @pytest.mark.slow
