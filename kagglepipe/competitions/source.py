@@ -59,7 +59,8 @@ def describe(path: Path, known: Source | None = None, *, skip_bad: bool = False)
         raise UserError(f"nothing is at {path}: give a zip or a folder, as competition.source=PATH")
     kind = "folder" if path.is_dir() else "zip"
     names = list_names(path, skip_bad=skip_bad)[0] if kind == "folder" else ["."]
-    states = (file_state(path / name) for name in names)
+    files = [path / name for name in names]
+    states = map(file_state, files)
     stat = sha256(*("\0".join(map(str, (name, *state))) for name, state in zip(names, states, strict=True)))
     if known is not None and known.stat == stat and (known.kind == "zip") == (kind == "zip"):
         return replace(known, path=str(path))
@@ -68,10 +69,10 @@ def describe(path: Path, known: Source | None = None, *, skip_bad: bool = False)
     if kind == "zip":
         return Source(kind, str(path), stat, _content(path))
 
-    def contents(part: Sequence[str]) -> list[str]:
-        return [_content(path / name, skip_bad=skip_bad) for name in part]
+    def contents(part: Sequence[Path]) -> list[str]:
+        return [_content(file, skip_bad=skip_bad) for file in part]
 
-    hashes = parallel_chunks(contents, names, chunk=HASHED_FILES)
+    hashes = parallel_chunks(contents, files, chunk=HASHED_FILES)
     content = sha256(*(part for pair in zip(names, hashes, strict=True) for part in pair))
     return Source(kind, str(path), stat, content)
 

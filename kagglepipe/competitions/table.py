@@ -289,7 +289,8 @@ def unreadable_rows(listed: pd.DataFrame, usable: "pd.Series[str]", reasons: lis
     listed: id, path and split of all files. usable: paths of the readable ones. reasons: `<path>: why` of the others,
     in their order.
     """
-    lost = listed[~listed["path"].isin(usable)]
+    are_usable = set(usable)
+    lost = listed[[path not in are_usable for path in listed["path"]]]
     ids = lost["answer_id"] if "answer_id" in lost else lost["id"]
     rows = zip(ids, lost["path"], lost["split"], reasons, strict=True)
     return [

@@ -34,6 +34,7 @@ LEGACY = ("index.npy", "pixels.bin")  # only positions, of no known table: not t
 MAGIC = b"kagglepipe-pixels"  # the last bytes of a cache, behind the length of its index (8 bytes)
 DECODERS = f"{DECODER} or {DECODER_BY_DEPTH}"  # an image has one of them
 NOT_STORED = -1
+WRITTEN_AT_ONCE = 1 << 20  # bytes: each write of a small image would wait for the interpreter's lock
 
 Place = tuple[int, int, int]  # offset in bytes (NOT_STORED: beyond the limit), height, width
 
@@ -164,7 +165,7 @@ def cache_writer(
     folder: Path, *, short_side: int, max_bytes: int, bits: int | None = None, form: PixelFormat = RGB
 ) -> Iterator[PixelWriter]:
     """Yield a writer; its images replace the cache in `folder` when the block ends without an exception."""
-    with atomic(folder / FILE) as temporary, temporary.open("wb") as file:
+    with atomic(folder / FILE) as temporary, temporary.open("wb", buffering=WRITTEN_AT_ONCE) as file:
         writer = PixelWriter(file, max_bytes)
         yield writer
         writer.finish(short_side, bits, form)

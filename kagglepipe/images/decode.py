@@ -33,6 +33,7 @@ from kagglepipe.images.depth import (
     without_fourth,
 )
 from kagglepipe.images.pixel_table import read_array, read_array_header
+from kagglepipe.images.plain_tiff import read_plain_tiff
 
 Pixels = NDArray[Any]  # (H, W, 3) uint8, RGB, unless a `PixelFormat` says otherwise
 
@@ -106,6 +107,10 @@ def inspect(data: bytes, *, max_side: int = MAX_SIDE) -> ImageInfo:
     """
     if not data:
         raise ImageError("the file is empty (0 bytes)")
+    if (plain := read_plain_tiff(data)) is not None:
+        width, height, mode = plain
+        _check_size(width, height, max_side)
+        return ImageInfo(width, height, "TIFF", mode, orientation=1)
     if (array := _inspect_array(data)) is not None:
         _check_size(array.width, array.height, max_side)
         return array

@@ -189,7 +189,7 @@ def _apply_8_bit_depth(pixels: Pixels, depth: SampleDepth) -> Pixels | None:
     if depth.clear is not None:
         return _whiten(pixels, (pixels == depth.clear[0] * 255 // (2**depth.bits - 1)).all(axis=2))
     largest = depth.max_value or (2**depth.used - 1 if depth.bits == 8 and depth.used is not None else 255)
-    if int(pixels.max()) <= largest < 255:
+    if largest < 255 and int(pixels.max()) <= largest:
         return (pixels.astype(np.uint16) * 255 // largest).astype(np.uint8)
     return None
 

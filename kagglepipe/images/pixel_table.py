@@ -33,6 +33,7 @@ LARGEST = np.iinfo(np.uint16).max
 CHUNK_ROWS = 4096  # rows that pandas parses at a time: it takes several times the memory of the numbers
 PLANES_ARE_SMOOTHER = 0.7  # of the vertical differences between interleaved colours
 NEEDED = "give whole numbers from 0 to 65535, or fractions of 1"
+DICOM_HEAD = 132  # bytes, which end in DICM
 NPY = b"\x93NUMPY"
 TIFF = (b"II*\0", b"MM\0*")
 SAMPLES_PER_PIXEL, PHOTOMETRIC = 277, 262  # tags of TIFF
@@ -51,10 +52,11 @@ def read_image_bytes(path: Path, size: int = -1) -> bytes:
     Raises OSError for a missing file or row or an unusable DICOM, UserError for cells that are no pixels.
     """
     try:
-        with path.open("rb") as file:
-            is_converted = file.read(132).endswith(b"DICM")
-            file.seek(0)
-            return dicom_as_netpbm(file.read())[: None if size < 0 else size] if is_converted else file.read(size)
+        with path.open("rb", buffering=0) as file:
+            data = file.read(size if size < 0 else max(size, DICOM_HEAD))
+            if data[:DICOM_HEAD].endswith(b"DICM"):
+                data = dicom_as_netpbm(data + file.read())
+        return data[: None if size < 0 else size]
     except OSError:
         if not path.parent.is_file():
             raise
@@ -317,8 +319,8 @@ def _samples_per_pixel(data: bytes) -> int:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of damage, which the reader reports
             directory.load(stream)
-        samples = int(directory.get(SAMPLES_PER_PIXEL, 1))
-        return samples if samples > (2 if directory.get(PHOTOMETRIC) in GREYS else 4) else 0
+            samples = int(directory.get(SAMPLES_PER_PIXEL, 1))
+            return samples if samples > (2 if directory.get(PHOTOMETRIC) in GREYS else 4) else 0
     except Exception:  # of damage, Pillow raises anything; its own reader reports why
         return 0
 

@@ -334,7 +334,7 @@ def finish_table(rows: pd.DataFrame, looks: list[Look], groups: np.ndarray[Any, 
         given_group=rows["group"],
     )
     is_train = table["split"] == "train"
-    own = table["id"].where(is_train | ~table["id"].isin(table.loc[is_train, "id"]), "test " + table["id"])
+    own = table["id"].where(is_train | ~table["id"].duplicated(keep=False), "test " + table["id"])
     order = own.where(is_train, "\uffff" + own)  # named after a training image
     first = order.groupby(groups).transform("min").str.removeprefix("\uffff")
     table["group"] = rows["group"].astype("string").groupby(groups).transform("min").fillna(first).astype(str)
@@ -373,7 +373,7 @@ def log_table(table: pd.DataFrame, pairs: pd.DataFrame, report: dict[str, Any], 
         "%d images to classify have a near twin in training (duplicates.csv)",
         f"{given.nunique()} groups given (of {len(given)} images), " if len(given) else "",
         int((sizes > 1).sum()), int(sizes.max()), ", kept together in folds" * is_whole,
-        int(test["group"].isin(set(train["group"])).sum()),
+        sum(map(set(train["group"]).__contains__, test["group"])),
     )  # fmt: skip
     if ignored := report["ignored"]:
         names = Counter(ignored_folder(Path(name)) or Path(name).name for name in ignored)
