@@ -44,6 +44,7 @@ MAX_SIDE = 20_000
 MAX_PIXELS = 180_000_000  # half a gigabyte of memory while decoding
 TIFF_MAGIC = (b"II*\0", b"MM\0*")
 EXIF_ORIENTATION = 274
+MAY_TURN_PNG = (b"eXIf", b"Raw profile type", b"adobe.xmp")  # names of what may hold its orientation, also at the end
 EXIF_TRANSFORMS = {  # EXIF orientation -> transform to upright
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
@@ -118,8 +119,7 @@ def inspect(data: bytes, *, max_side: int = MAX_SIDE) -> ImageInfo:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of damage; the decoder decides
             with _open_header(data) as image:
-                # of a TIFF, Pillow's size and OpenCV's pixels are upright already
-                orientation = 1 if image.format == "TIFF" else image.getexif().get(EXIF_ORIENTATION, 1)
+                orientation = _orientation(image, data)
                 frames = getattr(image, "n_frames", 1)
                 width, height, format_, mode = *image.size, image.format or "?", image.mode
                 transparent = image.has_transparency_data
@@ -132,9 +132,7 @@ def inspect(data: bytes, *, max_side: int = MAX_SIDE) -> ImageInfo:
     _check_size(width, height, max_side)
     if orientation in (5, 6, 7, 8):
         width, height = height, width
-    return ImageInfo(
-        width, height, format_, mode, orientation if orientation in EXIF_TRANSFORMS else 1, transparent, depth
-    )
+    return ImageInfo(width, height, format_, mode, orientation, transparent, depth)
 
 
 def _open_header(data: bytes) -> Image.Image:
@@ -145,6 +143,16 @@ def _open_header(data: bytes) -> Image.Image:
         except UnidentifiedImageError:
             return Image.open(io.BytesIO(data))  # perhaps another format that begins so
     return Image.open(io.BytesIO(data))
+
+
+def _orientation(image: Image.Image, data: bytes) -> int:
+    """Orientation by EXIF or XMP. For that of a PNG, Pillow decodes all of it."""
+    if image.format == "TIFF":  # Pillow's size and OpenCV's pixels are upright already
+        return 1
+    if image.format == "PNG" and not any(name in data for name in MAY_TURN_PNG):
+        return 1
+    found = image.getexif().get(EXIF_ORIENTATION)
+    return found if found in EXIF_TRANSFORMS else 1
 
 
 def _inspect_array(data: bytes) -> ImageInfo | None:

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, features
+from PIL.PngImagePlugin import PngImageFile
 
 from kagglepipe.images.decode import (
     DECODER,
@@ -93,6 +94,18 @@ def test_every_orientation_is_made_upright(format: str, orientation: int) -> Non
     assert (info.width, info.height) == ((30, 50) if orientation >= 5 else (50, 30))
     assert decode(data).shape == (info.height, info.width, 3)
     assert (info.format, info.mode) == (format, "RGB")
+
+
+def test_a_png_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow looks for EXIF data behind the pixels, which it decodes for it: only where there is some."""
+    plain, turned_at_end = encoded(picture(30, 50), "PNG"), encoded(picture(30, 50), "PNG", exif=turned(6))
+    start = turned_at_end.index(b"eXIf") - 4
+    end = start + 12 + int.from_bytes(turned_at_end[start : start + 4], "big")
+    at = turned_at_end.index(b"IEND") - 4
+    moved = turned_at_end[:start] + turned_at_end[end:at] + turned_at_end[start:end] + turned_at_end[at:]
+    assert inspect(moved).orientation == 6
+    monkeypatch.setattr(PngImageFile, "load", lambda image: pytest.fail("decoded by Pillow"))
+    assert inspect(plain).orientation == 1
 
 
 @pytest.mark.parametrize("orientation", [2, 7])
