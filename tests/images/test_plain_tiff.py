@@ -9,8 +9,7 @@ import pytest
 from PIL import Image
 
 from kagglepipe.images import decode as decoding
-from kagglepipe.images.decode import ImageError, inspect
-from kagglepipe.images.plain_tiff import read_plain_tiff
+from kagglepipe.images.decode import ImageError, _read_plain_tiff, inspect
 
 RGB = np.random.default_rng(0).integers(0, 256, (30, 50, 3), np.uint8)
 GREY = RGB[..., 0]
@@ -51,15 +50,15 @@ OTHERS = {
 @pytest.mark.parametrize("data", PLAIN.values(), ids=PLAIN)
 def test_the_header_of_a_plain_tiff_is_that_of_pillow(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     with Image.open(io.BytesIO(data)) as image:
-        assert read_plain_tiff(data) == (*image.size, image.mode)
+        assert _read_plain_tiff(data) == (*image.size, image.mode)
     found = inspect(data)
-    monkeypatch.setattr(decoding, "read_plain_tiff", lambda data: None)
+    monkeypatch.setattr(decoding, "_read_plain_tiff", lambda data: None)
     assert inspect(data) == found
 
 
 @pytest.mark.parametrize("data", OTHERS.values(), ids=OTHERS)
 def test_other_files_are_left_to_pillow(data: bytes) -> None:
-    assert read_plain_tiff(data) is None
+    assert _read_plain_tiff(data) is None
 
 
 def test_a_damaged_header_is_never_a_traceback() -> None:
