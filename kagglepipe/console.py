@@ -91,13 +91,14 @@ class Progress(Generic[Item]):
     """Work in progress, for the length of a `with` block or while its items are iterated over.
 
     name: its label. total: the number of units; None: unknown. done: units that were complete before. unit: of the
-    count; `B` is shown as kB, MB, ….
+    count; `B` is shown as kB, MB, …. limit: seconds after which the work ends with fewer units; None: it does not.
     """
 
     def __init__(
-        self, name: str, *, total: int | None = None, unit: str = "", done: int = 0, items: Iterable[Item] = ()
-    ) -> None:
-        self.name, self.total, self.unit, self.done, self.items = name, total, unit, done, items
+        self, name: str, *, total: int | None = None, unit: str = "", done: int = 0, items: Iterable[Item] = (),
+        limit: float | None = None,
+    ) -> None:  # fmt: skip
+        self.name, self.total, self.unit, self.done, self.items, self.limit = name, total, unit, done, items, limit
         self.count, self.note, self.start = done, "", time.monotonic()
 
     def __enter__(self) -> "Progress[Item]":
@@ -120,19 +121,30 @@ class Progress(Generic[Item]):
         self.count += count
 
     @property
+    def rate(self) -> float | None:
+        """Units a second; None while there is no estimate."""
+        elapsed, made = time.monotonic() - self.start, self.count - self.done
+        return made / elapsed if self.total and elapsed >= ETA_DELAY and made > 0 else None
+
+    @property
+    def expected(self) -> int:
+        """Number of units, or as many of them as the time limit suffices for; 0 if unknown."""
+        total = self.total or 0
+        if self.limit is None or self.rate is None:
+            return total
+        left = max(0.0, self.start + self.limit - time.monotonic())
+        return min(total, self.count + round(self.rate * left))
+
+    @property
     def remaining(self) -> float | None:
         """Estimated seconds to the end; None while there is no estimate."""
-        elapsed, made = time.monotonic() - self.start, self.count - self.done
-        if not self.total or elapsed < ETA_DELAY or made <= 0:
-            return None
-        return elapsed / made * max(self.total - self.count, 0)
+        return None if self.rate is None else max(self.expected - self.count, 0) / self.rate
 
     def format_bar(self, columns: int, *, ascii: bool, note: str) -> str:
         """Draw the bar, as tqdm draws it."""
-        elapsed = time.monotonic() - self.start
-        rate = None if self.remaining is None else (self.count - self.done) / elapsed
+        elapsed, rate = time.monotonic() - self.start, self.rate
         return tqdm.format_meter(
-            self.count, self.total or 0, elapsed, ncols=columns, prefix=self.name, ascii=ascii, unit=self.unit or "it",
+            self.count, self.expected, elapsed, ncols=columns, prefix=self.name, ascii=ascii, unit=self.unit or "it",
             unit_scale=self.unit == "B", rate=rate, postfix=note, initial=self.done,
             bar_format=None if rate else "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]",
         )  # fmt: skip
@@ -144,7 +156,7 @@ class Progress(Generic[Item]):
         if self.unit == "B":
             return f"{self.name}: {tqdm.format_sizeof(self.count)}B of {tqdm.format_sizeof(self.total)}B"
         plural = f"{self.unit}es" if self.unit.endswith("ch") else f"{self.unit}s"
-        return f"{self.name}: {self.count} of {self.total} {plural}"
+        return f"{self.name}: {self.count} of {self.expected} {plural}"
 
 
 _active: list[Progress[Any]] = []  # the outermost first

@@ -82,6 +82,22 @@ def test_what_was_there_before_says_nothing_of_the_speed(clock: Clock) -> None:
         assert bar.remaining == 10.0
 
 
+def test_work_that_ends_by_time_is_measured_by_it(clock: Clock) -> None:
+    """Ten units a second: of 6,000 sixty seconds suffice for 600, and a thousand seconds for all."""
+    with Progress[None]("train", total=6_000, unit="batch", limit=60.0) as bar:
+        assert (bar.expected, bar.remaining) == (6_000, None)
+        clock.now += 10
+        bar.update(100)
+        assert (bar.expected, bar.remaining) == (600, 50.0)
+        assert bar.format_log() == "train: 100 of 600 batches"
+        assert "100/600 [00:10<00:50, 10.00batch/s" in bar.format_bar(100, ascii=True, note="")
+        clock.now += 60  # the last batch, and rows kept back, may take longer
+        assert bar.remaining == 0.0
+        bar.limit = 1_000.0
+        clock.now -= 60
+        assert (bar.expected, bar.remaining) == (6_000, 590.0)
+
+
 def test_nothing_is_said_where_nothing_is_active_or_much_is_said(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:

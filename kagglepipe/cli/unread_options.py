@@ -40,7 +40,7 @@ def check_overrides(config: Config, added: Collection[str] = ()) -> None:
     mode = config.training_mode if trains(config) else None
     check_unread_options(config, typed_options(words), mode)
     is_default = not groups & {"training", "training.mode", "model", "model.temporal.cell", "experiment"}
-    fields = options_of_competition()
+    fields = options_of_competition() if config.stage != "course" else {}
     if groups & {"competition.form", "competition.task"}:  # then those of another one may stay in its YAML
         fields = {name: file for name, file in fields.items() if not forms_reading(name)}
     check_unread_options(config, fields, mode if is_default else None)
@@ -177,10 +177,11 @@ def forms_reading(name: str) -> list[str]:
 def _of_stage(config: Config, name: str) -> str | None:
     """`why_unread` for options of certain stages."""
     part, stages = name.partition(".")[0], plan(config)
-    if part not in STAGE_OPTIONS or (name == "run" and config.stage in TOOL_HELP):
+    is_asked = part in STAGE_OPTIONS or config.stage == "course"  # a lesson makes no run, whose options others name
+    if not is_asked or (name == "run" and config.stage in TOOL_HELP):
         return None
-    readers = option_facts(part)[0]["stages"]
-    if set(readers) & set(stages):
+    readers = option_facts(part)[0]["stages"] if option_facts(part) else ()
+    if not readers or set(readers) & set(stages):
         return None
     if config.run is not None and part == "ensemble":
         return f"with run={config.run}, which is submitted as it is: leave one of them out"

@@ -115,16 +115,20 @@ def read_labelled_rows(root: Path, file: str, competition: CompetitionOptions) -
     return labels, notes
 
 
-def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+def read_columns(
+    path: Path, columns: Sequence[str], *, mend: str = "another name is typed as '+competition.columns={label: NAME}'"
+) -> pd.DataFrame:
     """Read some columns of a large CSV as text; without any, its first column. Raises UserError for a missing one."""
     separator, names = read_header(path)
     places = [found[0] for one in columns if (found := column_places(names, one))] if columns else [0]
     if len(places) < len(columns):
-        raise UserError(
-            f"{path} has the columns {', '.join(names[:5])}, …: {', '.join(columns)} are needed; another name is typed "
-            "as '+competition.columns={label: NAME}'"
-        )
-    rows = pd.read_csv(path, sep=separator, usecols=places, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        raise UserError(f"{path} has the columns {', '.join(names[:5])}, …: {', '.join(columns)} are needed; {mend}")
+    options: Any = {"sep": separator, "usecols": places, "dtype": str, "keep_default_na": False}
+    try:
+        rows = pd.read_csv(path, encoding="utf-8-sig", **options)
+    except (ValueError, EOFError, zlib.error, zipfile.BadZipFile, OSError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(f"{path} is damaged or cut short ({reason}): download it again, or save it anew") from error
     known = dict(zip(sorted(set(places)), rows.columns, strict=True))  # as the file spells them, with blanks
     return rows.rename(columns={known[place]: ours for place, ours in zip(places, columns, strict=False)})
 

@@ -18,15 +18,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from kagglepipe.course.annotated_videos import load
 from kagglepipe.course.lesson import Lesson
-from kagglepipe.errors import UserError
-from kagglepipe.files import absolute, file_sha256
+from kagglepipe.files import file_sha256
 from kagglepipe.models.classifier import Classifier, make_backbone, preprocessing_of
 from kagglepipe.models.weights import find_weights
 from kagglepipe.options import SequenceOptions, TemporalOptions
 from kagglepipe.predictions.uncertainty import Floats
 from kagglepipe.reports.timeline import draw_timeline
-from kagglepipe.samples.clips import make_clips
 from kagglepipe.segments.metrics import segment_scores
 from kagglepipe.segments.postprocess import DetectionSettings, detect_segments
 from kagglepipe.sequences.dataset import Example
@@ -70,22 +69,6 @@ def frame_features(videos: list[Path], lesson: Lesson) -> list[Floats]:
         encoded = encode(network, partial(read, motion=motion), items, backend=backend, progress=name)
         found.append([features for _, features in encoded])
     return [np.concatenate(pair, axis=1) for pair in zip(*found, strict=True)]
-
-
-def load(lesson: Lesson, folder: Path) -> tuple[list[Path], list[Path], pd.DataFrame, pd.DataFrame | None]:
-    """Find the videos of training and test, and their segments; the drawn ones are put into `folder`.
-
-    Raises UserError for a source without them.
-    """
-    if lesson.options.source is None:
-        make_clips(folder, seed=lesson.seed, train=lesson.size(12, 1), test=lesson.size(4, 1))
-    else:
-        folder = absolute(lesson.options.source)
-    train, test = (sorted(path for path in (folder / part).glob("*") if path.is_file()) for part in ("train", "test"))
-    table, answers = folder / "annotations.csv", folder / "answers.csv"
-    if not (train and test and table.is_file()):
-        raise UserError(f"course.source={folder} needs videos in train/ and test/, and annotations.csv beside them")
-    return train, test, pd.read_csv(table), pd.read_csv(answers) if answers.is_file() else None
 
 
 def labels(video: str, count: int, segments: pd.DataFrame) -> NDArray[np.object_]:

@@ -1,14 +1,13 @@
 """A translator of texts: the parts of the words of two languages, and the network between them."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from kagglepipe.console import progress
 from kagglepipe.course.beam import Hypothesis, search
@@ -16,7 +15,6 @@ from kagglepipe.course.lesson import Lesson
 from kagglepipe.course.saved import load, save
 from kagglepipe.course.translator import Translator
 from kagglepipe.errors import UserError
-from kagglepipe.images.dataset import IGNORE_INDEX
 from kagglepipe.sequences.subwords import Subwords, learn_merges
 from kagglepipe.sequences.text import END, Ids, Vocabulary, join, of_equal_length, tokens
 
@@ -112,25 +110,14 @@ class TextTranslator:
     @classmethod
     def load(cls, lesson: Lesson, name: str) -> "TextTranslator":
         """Load what `save` wrote from the folder `course.model`. Raises UserError for that of another lesson."""
-        about, weights = load(lesson, name)
-        source, target = Language.load(about["source"]), Language.load(about["target"])
-        model = Translator(len(source.vocabulary), len(target.vocabulary), **about["sizes"])
-        model.load_state_dict(weights)
-        return cls(model.to(lesson.device), source, target)
 
+        def make(about: dict[str, Any], weights: dict[str, Tensor]) -> "TextTranslator":
+            languages = [Language.load(about[side]) for side in ("source", "target")]
+            model = Translator(*(len(one.vocabulary) for one in languages), **about["sizes"])
+            model.load_state_dict(weights)
+            return cls(model.to(lesson.device), *languages)
 
-@torch.no_grad()
-def teacher_forced(model: Translator, batches: Iterable[tuple[Tensor, Tensor, Tensor]]) -> tuple[float, float]:
-    """Mean −log P of the symbols of given translations, each given those before it, and the share of likeliest ones."""
-    model.eval()
-    loss, right, symbols = 0.0, 0, 0
-    for source, target, labels in batches:
-        labels = labels.to(model.begin.weight.device).flatten()
-        logits = model(source.to(labels.device), target.to(labels.device)).flatten(0, 1)
-        loss += float(F.cross_entropy(logits, labels, reduction="sum", ignore_index=IGNORE_INDEX))
-        right += int((logits.argmax(dim=1) == labels).sum())
-        symbols += int((labels != IGNORE_INDEX).sum())
-    return loss / symbols, right / symbols
+        return load(lesson, name, make)
 
 
 def check_sacrebleu() -> None:

@@ -81,7 +81,9 @@ def draw_wrong(test: Digits, probs: NDArray[np.float64], path: Path) -> None:
 def run(lesson: Lesson) -> dict[str, Any]:
     """Train both networks on few and many digits, plain and augmented; test each on digits that none has seen."""
     train, test = split(read_digits(lesson.options.source), lesson.options.heldout, lesson.seed)
-    sizes = {min(size, len(train.labels)): EPOCHS[size] for size in SIZES[: lesson.size(3, 1)]}
+    sizes = dict[int, int]()
+    for size in SIZES[: lesson.size(3, 1)]:
+        sizes.setdefault(min(size, len(train.labels)), EPOCHS[size])
     accuracy: dict[str, dict[int, float]] = {}
     for (name, make), way in product(NETWORKS.items(), ("plain", "augmented")):
         row = accuracy.setdefault(f"{name}, {way}", {})

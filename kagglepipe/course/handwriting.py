@@ -21,6 +21,7 @@ SIDE = 28
 FILES = ("train.csv", "train.csv.gz", "train.csv.zip")  # of a folder
 HELD_OUT = (0.2, 2000)  # share of the digits, and most of them, that are not trained on
 FEWEST = 15  # of each digit
+DARK = 128  # images without a brighter pixel have another white than 255
 MEAN, DEVIATION = 0.13, 0.31  # of pixels between 0 and 1, of MNIST
 
 Prepare = Callable[[Tensor], Tensor]  # images (B, 28, 28) with mean 0 and deviation 1 -> inputs of a network
@@ -37,11 +38,11 @@ class Digits(NamedTuple):
         return Digits(self.images[rows], self.labels[rows])
 
 
-def read_digits(source: str | None) -> Digits:
+def read_digits(source: str | None, *, fewest: int = FEWEST, option: str = "source") -> Digits:
     """Read a CSV, or the training CSV of a folder; None: the 1,797 digits of 8×8 pixels that scikit-learn brings.
 
-    Images of another size than 28×28 are resized. Raises UserError for colours, deeper pixels, labels that are no
-    digits, and fewer than 15 images of a digit.
+    Images of another size than 28×28 are resized, dark ones brightened. option: of `course`, that names the source.
+    Raises UserError for colours, deeper pixels, labels that are no digits, and fewer than `fewest` images of a digit.
     """
     if source is None:
         from sklearn.datasets import load_digits
@@ -54,22 +55,25 @@ def read_digits(source: str | None) -> Digits:
         path = next((path / name for name in FILES if (path / name).is_file()), path / FILES[0])
     if not path.is_file():
         raise UserError(
-            f"course.source={source} has no {FILES[0]}: give a CSV with the columns label and pixel0 to 783"
+            f"course.{option}={source} has no {FILES[0]}: give a CSV with the columns label and pixel0 to 783"
         )
     header = read_header(path)[1]
     others = [name for name in header if name not in pixel_columns(header)]
     column = next((name for name in others if name.strip().casefold() == "label"), others[0] if others else "label")
-    cells = read_columns(path, [column])[column].str.strip()
+    cells = read_columns(path, [column], mend="give the digits of the images")[column].str.strip()
     if odd := [f"{cell!r} in line {row + 2}" for row, cell in enumerate(cells) if cell not in set("0123456789")]:
         raise UserError(f"{path}, column {column}, has {odd[0]}: needed are the digits 0 to 9")
     found, labels = read_pixels(path), cells.to_numpy(str).astype(np.int64)
     if found.shape[3] != 1 or found.dtype != np.uint8:
         raise UserError(f"{path} has images of {found.shape[3]} channels of {found.dtype}: needed are 8 bits of grey")
-    if (few := np.bincount(labels, minlength=10)).min() < FEWEST:
+    if (few := np.bincount(labels, minlength=10)).min() < fewest:
         raise UserError(
-            f"{path} has {few.min()} images of the digit {few.argmin()}: {FEWEST} or more are needed of each"
+            f"{path} has {few.min()} images of the digit {few.argmin()}: {fewest} or more are needed of each"
         )
     images = found.astype(np.uint8, copy=False)
+    if (white := int(images.max())) < DARK:  # as 16 in the 8×8 pixels of scikit-learn
+        log.info("course: the brightest pixel of %s, %d, is taken for white", path, white)
+        images = (images.astype(np.int64) * 255 // max(1, white)).astype(np.uint8)
     if (side := images.shape[1]) != SIDE:
         log.info("course: the images of %s, %d x %d, are resized to %d x %d", path, side, side, SIDE, SIDE)
         return Digits(np.stack([resize(image, SIDE, SIDE)[..., 0] for image in images]), labels)
@@ -87,7 +91,8 @@ def split(digits: Digits, heldout: str | None, seed: int) -> tuple[Digits, Digit
     turn = np.zeros(len(rest.labels), np.int64)
     for digit in range(10):
         turn[rest.labels == digit] = np.arange((rest.labels == digit).sum())
-    return rest.rows(np.argsort(turn, kind="stable")), read_digits(heldout) if heldout else test
+    learnt = rest.rows(np.argsort(turn, kind="stable"))
+    return learnt, read_digits(heldout, fewest=0, option="heldout") if heldout else test
 
 
 def as_tensor(images: NDArray[np.uint8]) -> Tensor:

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -12,7 +13,7 @@ from kagglepipe.course.lesson import Lesson
 from kagglepipe.course.pictures import loss_curves
 from kagglepipe.course.saved import load, save
 from kagglepipe.errors import UserError
-from kagglepipe.sequences.text import Vocabulary
+from kagglepipe.sequences.text import GLUE, Vocabulary
 from kagglepipe.text import first_three
 from kagglepipe.training.device import choose_precision
 from kagglepipe.training.loop import Batches
@@ -63,14 +64,17 @@ def count_unseen(vocabulary: Vocabulary, symbols: Iterable[str], where: str) -> 
     """Count the symbols that the model does not know, and say so."""
     unseen = vocabulary.unseen(symbols)
     if unseen:
-        examples = first_three([repr(symbol) for symbol, _ in unseen.most_common()])
+        examples = first_three([repr(symbol.replace(GLUE, "")) for symbol, _ in unseen.most_common()])
         log.warning("%s: %d of its symbols were not learnt, as %s, and are <unk>", where, unseen.total(), examples)
     return unseen.total()
 
 
 def load_language(lesson: Lesson, name: str) -> LanguageModel:
     """Load the model of the folder `course.model`. Raises UserError for that of another lesson."""
-    about, weights = load(lesson, name)
-    model = LanguageModel(Vocabulary(about["symbols"]), **about["sizes"])
-    model.load_state_dict(weights)
-    return model.to(lesson.device)
+
+    def make(about: dict[str, Any], weights: dict[str, Tensor]) -> LanguageModel:
+        model = LanguageModel(Vocabulary(about["symbols"]), **about["sizes"])
+        model.load_state_dict(weights)
+        return model.to(lesson.device)
+
+    return load(lesson, name, make)

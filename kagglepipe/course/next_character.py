@@ -86,6 +86,8 @@ def train(lesson: Lesson, text: str, kept: str) -> LanguageModel:
     """Train a model on a text, choose its epoch on what is kept back, and save it."""
     torch.manual_seed(lesson.seed)
     vocabulary = Vocabulary.of(text, least=2)
+    if len(vocabulary) == 1:
+        raise UserError(f"course.source={lesson.options.source} has no character twice: give a longer text")
     is_long = (lesson.options.minutes or MINUTES) >= LONG
     hidden, dropout, rate = UNITS[is_long], DROPOUT[is_long], RATE[is_long]
     model = LanguageModel(vocabulary, embedding=64, hidden=lesson.size(hidden, 64), dropout=dropout).to(lesson.device)

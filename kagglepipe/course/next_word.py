@@ -41,6 +41,7 @@ EPOCHS = 4  # a minute: more than two cores make, so that the time decides
 BATCH = 64
 RATE, DROPOUT = 3e-3, 0.35
 TEMPERATURES = (0.0, 0.8, 1.0)
+SHOWN = 50  # words of the picture
 Sentences = list[list[str]]
 
 
@@ -129,16 +130,18 @@ def scored(lesson: Lesson, model: LanguageModel, name: str, unseen: Sentences, s
 
 @torch.no_grad()
 def draw_next(model: LanguageModel, sentence: list[str], path: Path) -> None:
-    """Draw the likeliest words after each beginning of a sentence."""
+    """Draw the likeliest words after each beginning of a sentence, the last ones of a long sentence."""
     model.eval()
-    ids = torch.from_numpy(model.vocabulary.encode([END, *sentence])).to(model.embedding.bias.device)
-    probs, likeliest = model(ids[None])[0].softmax(dim=1).topk(5)
-    with picture(path, width=1.1 * len(ids), height=2.4) as (_, axes):
+    shown = [END, *sentence]
+    ids = torch.from_numpy(model.vocabulary.encode(shown)).to(model.embedding.bias.device)
+    shown = shown[-SHOWN:]
+    probs, likeliest = model(ids[None])[0, -SHOWN:].softmax(dim=1).topk(min(5, len(model.vocabulary)))
+    with picture(path, width=1.1 * len(shown), height=2.4) as (_, axes):
         axes[0, 0].imshow(probs.T.cpu().numpy(), cmap="Blues", vmin=0, vmax=1, aspect="auto")
         for (t, rank), prob in np.ndenumerate(probs.cpu().numpy()):
             word = model.vocabulary.symbols[int(likeliest[t, rank])]
             axes[0, 0].text(
                 t, rank, word, ha="center", va="center", fontsize=8, color="white" if prob > 0.6 else "black"
             )
-        axes[0, 0].set(xticks=range(len(ids)), yticks=[], ylabel="likeliest next words")
-        axes[0, 0].set_xticklabels([END, *sentence], fontsize=8)
+        axes[0, 0].set(xticks=range(len(shown)), yticks=[], ylabel="likeliest next words")
+        axes[0, 0].set_xticklabels(shown, fontsize=8)

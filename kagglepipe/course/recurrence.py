@@ -38,7 +38,7 @@ SENTENCES = [
 ]
 LETTERS = sorted(set("".join(text for text, _ in SENTENCES)))
 SHOWN = "the babies are asleep."
-HIDDEN = 32
+HIDDEN, LONGEST = 32, 100  # LONGEST: letters of a sentence that a picture has room for
 PLAIN = SequenceOptions(crop=1, speed=1, drop=0)  # sentences as they are
 
 
@@ -113,7 +113,9 @@ def draw(network: ElmanNetwork, number: ElmanNetwork, text: str, path: Path) -> 
 
 def run(lesson: Lesson) -> dict[str, Any]:
     """Train both networks on three quarters of the sentences, and look into them."""
-    text = lesson.options.text or SHOWN
+    text = SHOWN if lesson.options.text is None else lesson.options.text
+    if not 2 <= len(text) <= LONGEST:
+        raise UserError(f"course.text has {len(text)} letters: give a sentence of 2 to {LONGEST}")
     one_hot(text)  # refused before any work
     order = np.random.default_rng(lesson.seed).permutation(len(SENTENCES))
     test = [SENTENCES[row] for row in order[: len(order) // 4]]

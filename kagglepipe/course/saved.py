@@ -1,6 +1,7 @@
 """What a lesson has learned, to be loaded by `course.model=`: weights in safetensors, the rest as JSON."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
@@ -10,6 +11,7 @@ from kagglepipe.files import absolute, read_json, write_json
 from kagglepipe.models.weights import read_tensors, write_tensors
 
 WEIGHTS, ABOUT = "model.safetensors", "model.json"
+Made = TypeVar("Made")
 
 
 def save(lesson: Lesson, name: str, model: nn.Module, about: dict[str, Any]) -> None:
@@ -19,10 +21,10 @@ def save(lesson: Lesson, name: str, model: nn.Module, about: dict[str, Any]) -> 
     write_json(lesson.folder / ABOUT, {"lesson": name, **about})
 
 
-def load(lesson: Lesson, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read what `save` wrote into the folder `course.model`: (about, weights).
+def load(lesson: Lesson, name: str, make: Callable[[dict[str, Any], dict[str, Tensor]], Made]) -> Made:
+    """Read what `save` wrote into the folder `course.model`, about and weights, and `make` a model of them.
 
-    Raises UserError for a folder without it, or that of another lesson.
+    Raises UserError for a folder without it, that of another lesson, or files that do not belong together.
     """
     given = str(lesson.options.model)
     file = absolute(given) / ABOUT
@@ -31,8 +33,11 @@ def load(lesson: Lesson, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
             f"course.model={given} has no {ABOUT}: give the folder of a finished lesson, as outputs/course/{name}"
         )
     about = read_json(file)
-    if about["lesson"] != name:
-        raise UserError(
-            f"course.model={given} was saved by lesson={about['lesson']}, not by {name}: give another folder"
-        )
-    return about, read_tensors(file.with_name(WEIGHTS))
+    saved = about.get("lesson") if isinstance(about, dict) else None
+    if saved != name:
+        raise UserError(f"course.model={given} was saved by lesson={saved}, not by {name}: give another folder")
+    try:
+        return make(about, read_tensors(file.with_name(WEIGHTS)))
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        what = str(error).split("\n")[0]
+        raise UserError(f"{file} and {WEIGHTS} beside it do not fit ({what}): let the lesson train again") from error

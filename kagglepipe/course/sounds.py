@@ -1,5 +1,6 @@
 """Sounds for the lesson spoken_digits: those of a CSV, or drawn voices."""
 
+import logging
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -7,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kagglepipe.competitions.item_tables import read_columns, read_header
+from kagglepipe.competitions.filenames import FileNames
+from kagglepipe.competitions.item_tables import read_columns
 from kagglepipe.course.lesson import Lesson
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute
@@ -15,7 +17,9 @@ from kagglepipe.samples.voices import draw_voice, speak, write_wav
 from kagglepipe.sequences.dataset import Example
 from kagglepipe.sequences.series_file import SeriesError
 from kagglepipe.sequences.sound import read_sound
+from kagglepipe.text import first_three
 
+log = logging.getLogger(__name__)
 FRAMES = 50  # a second
 SILENCE = 2.5  # powers of ten below the loudest
 VOICES, TAKES = 6, 4  # drawn without a source: speakers, and how often each says each digit
@@ -34,36 +38,44 @@ class Sounds(NamedTuple):
         return [Example(self.names[row], self.frames[row], self.digits[row]) for row in rows]
 
 
-def read_sounds(source: str) -> Sounds:
-    """Read the sounds of a CSV with the columns audio and label, or of train.csv in a folder.
+def read_sounds(source: str, *, of_speakers: bool = True) -> Sounds:
+    """Read the sounds of a CSV with the columns audio, label and speaker, or of train.csv in a folder.
 
-    Their files lie beside the CSV, or below it. Raises UserError for a column, a file or a digit that is not there.
+    Their files lie beside the CSV, or below it. of_speakers: sounds to be tested on need none. Raises UserError for a
+    column, a file or a digit that is not there.
     """
     path = absolute(source) / "train.csv" if absolute(source).is_dir() else absolute(source)
     if not path.is_file():
         raise UserError(
             f"{path} is missing: give a CSV with the columns audio, label and speaker, or a folder with one"
         )
-    table = read_columns(path, ["audio", "label"])
-    if odd := sorted(set(table["label"]) - set("0123456789")):
-        raise UserError(f"{path}, column label, has {odd[0]!r}: needed are the digits 0 to 9")
-    files = {file.name: file for file in path.parent.rglob("*") if file.is_file()}
-    if gone := [name for name in table["audio"] if Path(name).name not in files]:
-        raise UserError(f"{path} names {gone[0]}, which is not in {path.parent}: put the sounds there")
-    paths = [files[Path(name).name] for name in table["audio"]]
-    known = "speaker" in read_header(path)[1]  # sounds to be tested on need none
-    speakers = read_columns(path, ["speaker"])["speaker"].to_numpy(str) if known else np.full(len(table), "")
-    return Sounds(list(table["audio"]), frames_of(paths), table["label"].to_numpy(str).astype(np.int64), speakers)
+    table = read_columns(path, ["audio", "label", *["speaker"] * of_speakers], mend="name its columns so")
+    table.index += 2  # lines of the file
+    digits = table["label"].str.strip()
+    odd = sorted(set(digits) - set("0123456789"))
+    if odd or digits.empty:
+        raise UserError(f"{path}, column label, has {repr(odd[0]) if odd else 'no rows'}: needed are the digits 0 to 9")
+    names = FileNames(file.relative_to(path.parent).as_posix() for file in path.parent.rglob("*") if file.is_file())
+    paths = [path.parent / name for name in names.paths(table["audio"], str(path), "sound")]
+    speakers = table["speaker"].to_numpy(str) if of_speakers else np.full(len(table), "")
+    return Sounds(list(table["audio"]), frames_of(paths), digits.to_numpy(str).astype(np.int64), speakers)
 
 
 def frames_of(paths: list[Path]) -> list[NDArray[np.float32]]:
-    """Log-mel frames (T, 64) of sounds, each band less its mean, without the silence at both ends."""
-    found = []
+    """Log-mel frames (T, 64) of sounds, each band less its mean, without the silence at both ends.
+
+    What is damaged or silent is said, and kept.
+    """
+    found, odd = [], list[str]()
     for path in paths:
         try:
-            found.append(read_sound(path, rate=FRAMES, centred=True, silence=SILENCE).values)
+            sound = read_sound(path, rate=FRAMES, centred=True, silence=SILENCE)
         except SeriesError as error:
             raise UserError(f"{path}: {error}: leave it out of the CSV") from error
+        found.append(sound.values)
+        odd += [f"{path.name}: {what}" for what in (*sound.repairs, *["silent"] * (not sound.values.any()))]
+    if odd:
+        log.warning("spoken_digits: what is damaged or silent is kept: %s", first_three(odd))
     return found
 
 

@@ -18,12 +18,13 @@ from typing import Any
 
 import torch
 
-from kagglepipe.course.bilingual import Language, TextTranslator, bleu, check_sacrebleu, teacher_forced
+from kagglepipe.course.bilingual import Language, TextTranslator, bleu, check_sacrebleu
 from kagglepipe.course.fitting import fit
+from kagglepipe.course.language_lesson import count_unseen
 from kagglepipe.course.lesson import Lesson
 from kagglepipe.course.pictures import loss_curves, picture
 from kagglepipe.course.sentence_pairs import Pairs, read_source
-from kagglepipe.course.translator import Translator
+from kagglepipe.course.translator import Translator, teacher_forced
 from kagglepipe.errors import UserError
 from kagglepipe.files import absolute, write_bytes
 from kagglepipe.sequences.text import GLUE, PairBatches, read_lines
@@ -44,6 +45,8 @@ def run(lesson: Lesson) -> dict[str, Any]:
     options = lesson.options
     check_sacrebleu()
     texts = read_texts(lesson)
+    if options.file and absolute(options.file).is_dir():
+        raise UserError(f"course.file={options.file} is a folder: give the name of a file to write")
     pairs, kept = ([], []) if options.model and not options.source else read_source(lesson, BATCH)
     metrics: dict[str, Any] = {}
     if options.model:
@@ -55,6 +58,9 @@ def run(lesson: Lesson) -> dict[str, Any]:
         metrics["valid_bleu_without_attention"] = bleu(train(lesson, pairs, kept, attention=False), kept, 1)
     if kept:
         metrics |= {"valid_bleu_greedy": bleu(translator, kept, 1), "valid_bleu": bleu(translator, kept, BEAM)}
+    for name, asked in (("course.text", [options.text or ""]), ("course.translate", texts)):
+        parts = (part for text in asked for part in translator.source.parts(text))
+        count_unseen(translator.source.vocabulary, parts, name)
     metrics["text"] = draw_attention(translator, options.text or SHOWN, lesson.folder / "attention.png")
     for name, value in metrics.items():
         log.info("%s: %s: %s", NAME, name, value)

@@ -3,11 +3,14 @@
 Shapes: B sentences, S steps of the source, T of the target, H hidden units, V symbols of the target.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from kagglepipe.images.dataset import IGNORE_INDEX
 from kagglepipe.models.recurrent import Recurrent, State, step_mask
 from kagglepipe.sequences.text import LockedDropout, TiedEmbedding
 
@@ -100,3 +103,17 @@ class Translator(nn.Module):
         states, writer = self.writer(self.dropout(torch.cat([queries, contexts], dim=2)), None, state[1])
         output = torch.tanh(self.output(torch.cat([states, contexts], dim=2)))
         return self.target.logits(self.dropout(output)), weights, (written, writer)
+
+
+@torch.no_grad()
+def teacher_forced(model: Translator, batches: Iterable[tuple[Tensor, Tensor, Tensor]]) -> tuple[float, float]:
+    """Mean −log P of the symbols of given translations, each given those before it, and the share of likeliest ones."""
+    model.eval()
+    loss, right, symbols = 0.0, 0, 0
+    for source, target, labels in batches:
+        labels = labels.to(model.begin.weight.device).flatten()
+        logits = model(source.to(labels.device), target.to(labels.device)).flatten(0, 1)
+        loss += float(F.cross_entropy(logits, labels, reduction="sum", ignore_index=IGNORE_INDEX))
+        right += int((logits.argmax(dim=1) == labels).sum())
+        symbols += int((labels != IGNORE_INDEX).sum())
+    return loss / symbols, right / symbols

@@ -5,6 +5,7 @@ Shapes: B sequences, T steps, E features of an embedding, H hidden units, V symb
 
 import gzip
 import re
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise UserError(f"{path} is not UTF-8 in line {line}: save it as UTF-8") from error
-    except (OSError, EOFError) as error:  # a folder, or no gzip
+    except (OSError, EOFError, zlib.error) as error:  # a folder, no gzip, or a damaged one
         raise UserError(f"{path} cannot be read as a text ({error}): give a text in UTF-8, plain or .gz") from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
 

@@ -212,6 +212,7 @@ def train_folds(config: Config, dataset: Dataset, run: Run, wanted: Sequence[int
             share = budget and budget.split(len(wanted) - number)
             train_fold(training, fold, share, track)
             left = (time.perf_counter() - started) / (number + 1) * (len(wanted) - number - 1)
+            left = min(left, budget.left) if budget else left
             if left > 60:
                 log.info("train: about %.0f min left for %d folds", left / 60, len(wanted) - number - 1)
 

@@ -11,7 +11,6 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from kagglepipe import console, distributed
 from kagglepipe.errors import UserError
@@ -195,8 +194,9 @@ class Loop:
         name = f"{self.name} epoch {epoch}/{self.options.epochs}"
         loss_sum, seen, ended_by, lr_shortened = 0.0, 0, "", False
         start = before = time.perf_counter()
+        limit = self.budget.left if self.budget else None
         bar: console.Progress[Any]
-        with console.Progress(name, total=total, done=done, unit="batch") as bar:
+        with console.Progress(name, total=total, done=done, unit="batch", limit=limit) as bar:
             for number, (*inputs, labels) in enumerate(self.batches(epoch)):
                 used = self.budget_used()
                 if seen and used >= 1:
@@ -215,8 +215,7 @@ class Loop:
                 if self.is_warm:
                     self.rows, self.seconds = self.rows + count, self.seconds + now - before
                 self.is_warm, before = True, now
-                left = f", budget={tqdm.format_interval(self.budget.left)}" if self.budget else ""
-                bar.note = f"loss={loss:.3f}, accuracy={right / max(count, 1):.2f}{left}"
+                bar.note = f"loss={loss:.3f}, accuracy={right / max(count, 1):.2f}"
                 bar.update()
         if self.options.from_scratch:
             distributed.broadcast_buffers(self.model)

@@ -37,6 +37,8 @@ def unread(*words: str) -> str | None:
     [
         ((IMAGE, HEAD, "training.epochs=3"), "add training=finetune"),
         ((IMAGE, HEAD, "training.budget=20m"), "add training=finetune"),
+        (("stage=course", "training.epochs=3"), "by stage=course, but by train, drill, bundle: type train, or leave"),
+        (("stage=course", "competition.source=a.zip"), "by stage=course, but by download"),
         ((IMAGE, HEAD, "training.micro_batch=4"), "add training=finetune"),
         ((IMAGE, "competition.files=videos.csv"), "correct competition.kind"),
         ((IMAGE, "competition.columns.group=person"), "add competition.labels="),
@@ -99,6 +101,8 @@ def test_what_is_not_read_is_named_with_what_to_type(words: tuple[str, ...], adv
         (IMAGE, HEAD, "training.deterministic=true"),
         (IMAGE, HEAD, "augmentation=strong"),
         (IMAGE, HEAD, "seed=1"),
+        ("stage=course", "lesson=digits", "seed=1"),
+        ("stage=course", "lesson=digits", "course.quick=true"),
         (IMAGE, "competition.labels=labels.csv", "competition.columns.group=person"),
         (IMAGE, "training.teacher=lite0", "training.confidence=0.8"),
         (IMAGE, "ensemble.runs=[a]"),

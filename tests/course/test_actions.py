@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from kagglepipe.course import actions
-from kagglepipe.course.actions import BACKGROUND, RATE, labels, load, run
+from kagglepipe.course.actions import BACKGROUND, RATE, labels, run
+from kagglepipe.course.annotated_videos import check_video, load, read_segments
 from kagglepipe.course.lesson import Lesson
 from kagglepipe.errors import UserError
 from kagglepipe.models.weights import find_weights
@@ -57,6 +58,32 @@ def test_a_source_without_videos_is_refused(tmp_path):
     (tmp_path / "train").mkdir()
     with pytest.raises(UserError, match=r"needs videos in train/ and test/, and annotations\.csv"):
         load(Lesson(CourseOptions(source=str(tmp_path)), tmp_path, torch.device("cpu")), tmp_path / "unused")
+
+
+@pytest.mark.parametrize(
+    ("table", "what"),
+    [
+        (
+            "video,start,end,label\na.mp4,1,2,run\nb.mp4,1,2,run\n",
+            r"row 3, is no segment: needed are a file in .*train",
+        ),
+        ("video,start,end,label\na.mp4,2,1,run\n", "row 2, is no segment"),
+        ("video,start,end,label\na.mp4,0,x,run\n", "row 2, is no segment"),
+        ("video,start,end,label\na.mp4,0,1,\n", "row 2, is no segment"),
+        ("video,start,end,label\n", "has no rows"),
+        ("video,start,stop,label\na.mp4,0,1,run\n", "video, start, end, label are needed; name its columns so"),
+    ],
+)
+def test_rows_that_are_no_segments_are_refused(tmp_path, table, what):
+    (tmp_path / "annotations.csv").write_text(table)
+    with pytest.raises(UserError, match=what):
+        read_segments(tmp_path / "annotations.csv", [tmp_path / "train" / "a.mp4"])
+
+
+def test_a_file_that_is_no_video_is_named(tmp_path):
+    (tmp_path / "a.mp4").write_text("no video")
+    with pytest.raises(UserError, match=r"a\.mp4: .*: take it out of the folder"):
+        check_video(tmp_path / "a.mp4")
 
 
 @pytest.mark.slow

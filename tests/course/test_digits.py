@@ -36,6 +36,14 @@ def test_the_lesson_tests_both_networks_plain_and_augmented(tmp_path, monkeypatc
     assert all((tmp_path / name).is_file() for name in ("curves.png", "wrong.png"))
 
 
+def test_all_digits_are_learnt_for_as_long_as_the_size_that_they_fall_short_of(tmp_path, monkeypatch):
+    fitted, some = [], digits.Digits(np.zeros((400, 28, 28), np.uint8), np.arange(400) % 10)
+    monkeypatch.setattr(digits, "read_digits", lambda source: some)
+    monkeypatch.setattr(digits, "fit", lambda *_, name, epochs, **__: fitted.append((name.split(", ")[-1], epochs)))
+    run(Lesson(CourseOptions(), tmp_path, torch.device("cpu")))
+    assert fitted == [("100 digits", 120), ("320 digits", 40)] * 4
+
+
 def test_the_wrong_digits_stand_with_the_surest_first(tmp_path, monkeypatch):
     shown = []
 

@@ -44,6 +44,24 @@ def test_images_of_another_size_are_resized_and_that_is_said(tmp_path, caplog):
     assert "14 x 14, are resized to 28 x 28" in caplog.text
 
 
+def test_pixels_of_another_white_are_brightened_and_that_is_said(tmp_path, caplog):
+    caplog.set_level("INFO")
+    known = load_digits()  # from 0 to 16
+    table(Digits(known.images.astype(np.uint8), known.target)).to_csv(tmp_path / "a.csv", index=False)
+    assert read_digits(str(tmp_path / "a.csv")).images.max() == 255
+    assert "a.csv, 16, is taken for white" in caplog.text
+
+
+def test_a_few_digits_are_enough_to_be_tested_on(tmp_path):
+    table(digits(12)).to_csv(tmp_path / "few.csv", index=False)
+    assert len(split(digits(), str(tmp_path / "few.csv"), seed=0)[1].labels) == 12
+    with pytest.raises(UserError, match=r"course\.heldout=.* has no train\.csv"):
+        split(digits(), str(tmp_path), seed=0)
+    table(digits(12)).drop(columns="label").to_csv(tmp_path / "few.csv", index=False)
+    with pytest.raises(UserError, match=r"label are needed; give the digits of the images$"):
+        split(digits(), str(tmp_path / "few.csv"), seed=0)
+
+
 def test_without_a_source_they_are_those_of_scikit_learn():
     found, known = read_digits(None), load_digits()
     np.testing.assert_array_equal(found.labels, known.target)
@@ -69,6 +87,14 @@ def test_what_are_no_digits_is_refused_in_a_line(tmp_path, change, words):
     with pytest.raises(UserError, match=words) as error:
         read_digits(str(tmp_path / "a.csv"))
     assert "\n" not in str(error.value)
+
+
+def test_a_csv_that_is_cut_short_is_refused(tmp_path):
+    table(digits()).to_csv(tmp_path / "train.csv.gz", index=False)
+    whole = (tmp_path / "train.csv.gz").read_bytes()
+    (tmp_path / "train.csv.gz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match="is damaged or cut short"):
+        read_digits(str(tmp_path))
 
 
 def test_a_folder_without_a_training_csv_is_refused(tmp_path):

@@ -43,6 +43,12 @@ def test_unknown_letters_are_named(tmp_path):
         run(Lesson(CourseOptions(text="Zoé sings."), tmp_path, torch.device("cpu")))
 
 
+@pytest.mark.parametrize("text", ["", "a", 101 * "a"])
+def test_a_text_that_is_no_sentence_is_refused(tmp_path, text):
+    with pytest.raises(UserError, match=rf"^course\.text has {len(text)} letters: give a sentence of 2 to 100"):
+        run(Lesson(CourseOptions(text=text), tmp_path, torch.device("cpu")))
+
+
 def test_the_lesson_learns_something_in_a_few_epochs(tmp_path):
     metrics = run(Lesson(CourseOptions(quick=True), tmp_path, torch.device("cpu")))
     assert metrics["largest_difference_of_unrolled_and_fused"] < 1e-12

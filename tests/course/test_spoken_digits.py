@@ -21,6 +21,7 @@ def lesson(folder: Path, **options) -> Lesson:
 
 def spoken(folder: Path, table: str = "audio,label,speaker\n") -> Path:
     """A folder with train.csv and ten digits by each of two voices."""
+    folder.mkdir(exist_ok=True)
     for number in range(2):
         voice = draw_voice(np.random.default_rng(number))
         for digit in range(10):
@@ -57,13 +58,52 @@ def test_the_lesson_and_what_it_saved_agree_on_other_sounds(tmp_path, monkeypatc
 
 @pytest.mark.parametrize(
     ("table", "what"),
-    [("audio,label,speaker\n9.wav,1,a\n", "names 9.wav"), ("audio,label\n00.wav,ten\n", "has 'ten'"),
-     ("sound,label\n00.wav,1\n", "audio, label are needed"), ("audio,label\ntrain.csv,1\n", "leave it out")],
+    [("audio,label,speaker\n9.wav,1,a\n", "row 2, names 9.wav, and no such file"),
+     ("audio,label,speaker\n00.wav,ten,a\n", "has 'ten'"), ("audio,label,speaker\n", "has no rows"),
+     ("audio,label\n00.wav,1\n", "audio, label, speaker are needed; name its columns so"),
+     ("audio,label,speaker\ntrain.csv,1,a\n", "leave it out")],
 )  # fmt: skip
 def test_what_is_wrong_with_a_table_is_said(tmp_path, table, what):
     (spoken(tmp_path) / "train.csv").write_text(table)
     with pytest.raises(UserError, match=what):
         read_sounds(str(tmp_path))
+
+
+def test_names_are_paths_and_one_of_two_files_is_never_guessed(tmp_path):
+    for number in range(2):
+        spoken(tmp_path / "ab"[number])
+    table = "audio,label,speaker\na/00.wav,0,a\nb/11.wav,1,b\n"
+    (tmp_path / "train.csv").write_text(table.replace("\n", "\r\n"))
+    one, other = read_sounds(str(tmp_path)).frames
+    np.testing.assert_array_equal(one, read_sounds(str(tmp_path / "a")).frames[0])
+    np.testing.assert_array_equal(other, read_sounds(str(tmp_path / "b")).frames[11])
+    (tmp_path / "train.csv").write_text(table.replace("a/", ""))
+    with pytest.raises(UserError, match=r"names 00\.wav, which may be a/00\.wav or b/00\.wav"):
+        read_sounds(str(tmp_path))
+
+
+def test_a_silent_sound_is_said(tmp_path, caplog):
+    write_wav(spoken(tmp_path) / "03.wav", np.zeros(8000, np.float32))
+    assert len(read_sounds(str(tmp_path)).frames) == 20
+    assert caplog.messages == ["spoken_digits: what is damaged or silent is kept: 03.wav: silent"]
+
+
+def test_sounds_of_other_digits_than_those_of_the_picture_are_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr(spoken_digits, "STEPS", 1)
+    rows = (spoken(tmp_path) / "train.csv").read_text().splitlines()
+    (tmp_path / "train.csv").write_text("\n".join(row for row in rows if row.split(",")[1] in ("label", "0", "1")))
+    run(lesson(tmp_path, source=str(tmp_path)))
+    assert (tmp_path / "listening.png").is_file()
+
+
+def test_what_is_tested_on_is_read_before_anything_is_learnt(tmp_path, monkeypatch):
+    monkeypatch.setattr(spoken_digits, "learn", lambda *_: pytest.fail("it learns"))
+    (tmp_path / "other.csv").write_text("audio,label\n9.wav,1\n")
+    with pytest.raises(UserError, match=r"names 9\.wav"):
+        run(lesson(tmp_path, heldout=str(tmp_path / "other.csv")))
+    for options in ({}, {"heldout": str(tmp_path / "other.csv"), "source": str(tmp_path)}):
+        with pytest.raises(UserError, match=r"add course\.heldout=CSV, and leave course\.source out"):
+            run(lesson(tmp_path, model=str(tmp_path), **options))
 
 
 def test_one_speaker_cannot_be_left_out(tmp_path):

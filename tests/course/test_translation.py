@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from kagglepipe.course.beam import search
-from kagglepipe.course.bilingual import Language, teacher_forced
+from kagglepipe.course.bilingual import Language
 from kagglepipe.course.lesson import Lesson
 from kagglepipe.course.sentence_pairs import read_pairs
 from kagglepipe.course.translation import run
-from kagglepipe.course.translator import Attention, Translator
+from kagglepipe.course.translator import Attention, Translator, teacher_forced
 from kagglepipe.errors import UserError
 from kagglepipe.options import CourseOptions
 from kagglepipe.sequences.text import PairBatches
@@ -157,11 +157,12 @@ def test_a_language_comes_back_from_its_parts():
     assert again.encode(texts[0]).tolist() == language.encode(texts[0]).tolist()
 
 
-def test_the_lesson_translates_a_file_line_by_line(tmp_path, capsys):
+def test_the_lesson_translates_a_file_line_by_line(tmp_path, capsys, caplog):
     (tmp_path / "in.txt").write_text("A man sleeps in a park.\n\nA Qatze runs.", "utf-8")
     asked = {"translate": str(tmp_path / "in.txt"), "file": str(tmp_path / "de" / "out.txt")}
     first = run(lesson_of(tmp_path, **asked))
     assert 0 <= first["valid_bleu"] <= 100
+    assert "course.translate: 4 of its symbols were not learnt, as 'Q', 'at', 'z' and 1 more" in caplog.text
     lines = (tmp_path / "de" / "out.txt").read_text("utf-8").split("\n")
     assert len(lines) == 4
     assert (lines[1], lines[3]) == ("", "")
@@ -201,6 +202,8 @@ def test_what_cannot_be_translated_is_refused(tmp_path):
     (folder / "train.de").write_text("x\n")
     with pytest.raises(UserError, match=r"has 1 pairs in train\.en and train\.de, a batch 64"):
         run(lesson_of(tmp_path, source=str(folder)))
+    with pytest.raises(UserError, match=r"course\.file=.* is a folder"):
+        run(lesson_of(tmp_path, translate=str(folder / "train.en"), file=str(folder)))
     (tmp_path / "empty.txt").write_text("\n\n")
     with pytest.raises(UserError, match=r"empty\.txt has no sentences"):
         run(lesson_of(tmp_path, translate=str(tmp_path / "empty.txt")))

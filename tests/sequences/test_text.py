@@ -49,7 +49,10 @@ def test_other_bytes_are_refused_with_their_line(tmp_path):
     with pytest.raises(UserError, match=r"latin is not UTF-8 in line 2"):
         read_text(tmp_path / "latin")
     (tmp_path / "no.gz").write_bytes(b"plain")
-    for path in (tmp_path / "no.gz", tmp_path):
+    whole = gzip.compress(bytes(range(256)))
+    (tmp_path / "damaged.gz").write_bytes(whole[:12] + b"\xff\xff" + whole[14:])
+    (tmp_path / "cut.gz").write_bytes(whole[:-9])
+    for path in (tmp_path / "no.gz", tmp_path / "damaged.gz", tmp_path / "cut.gz", tmp_path):
         with pytest.raises(UserError, match="cannot be read as a text"):
             read_text(path)
 
