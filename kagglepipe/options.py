@@ -991,7 +991,7 @@ class CourseOptions(Options, group="course"):
     )
     minutes: float | None = option(None, "Minutes of training of a text lesson; null: the lesson's own.", above=0)
     model: str | None = option(None, "Folder of a finished lesson, whose model is loaded, not trained.", path=True)
-    heldout: str | None = option(None, "Text that the language model is scored on.", path=True)
+    heldout: str | None = option(None, "Text, digits or sounds that the lesson is tested on.", path=True)
     text: str | None = option(None, "Beginning to continue, or sentence to look at.")
     translate: str | None = option(None, "Text to translate, a sentence a line.", path=True)
     file: str | None = option(None, "Text to write the translations to; null: print them.", path=True)

@@ -94,6 +94,7 @@ def draw_ways(image: Tensor, path: Path) -> None:
             else:
                 axis.plot(steps, linewidth=0.8)
             axis.set_ylabel(name, fontsize=8)
+        axis.set_xlabel("step")
 
 
 def draw_accuracy(accuracy: dict[str, dict[str, float]], path: Path) -> None:

@@ -14,7 +14,7 @@ from kagglepipe.course.pictures import loss_curves
 from kagglepipe.course.saved import load, save
 from kagglepipe.errors import UserError
 from kagglepipe.sequences.text import GLUE, Vocabulary
-from kagglepipe.text import first_three
+from kagglepipe.text import first_three, shortened
 from kagglepipe.training.device import choose_precision
 from kagglepipe.training.loop import Batches
 
@@ -64,7 +64,7 @@ def count_unseen(vocabulary: Vocabulary, symbols: Iterable[str], where: str) -> 
     """Count the symbols that the model does not know, and say so."""
     unseen = vocabulary.unseen(symbols)
     if unseen:
-        examples = first_three([repr(symbol.replace(GLUE, "")) for symbol, _ in unseen.most_common()])
+        examples = first_three([shortened(repr(symbol.replace(GLUE, "")), 20) for symbol, _ in unseen.most_common()])
         log.warning("%s: %d of its symbols were not learnt, as %s, and are <unk>", where, unseen.total(), examples)
     return unseen.total()
 

@@ -24,15 +24,8 @@ from kagglepipe.training.losses import scaled_squared_error
 
 STEPS, HIDDEN, BATCH = 32, 8, 32
 MARKS = 0.15  # probability of each mark at a step
-PARTS = (
-    "nothing",
-    "input gate",
-    "forget gate",
-    "output gate",
-    "input activation",
-    "output activation",
-    "own forget gate",
-)
+PARTS = ("nothing", "input gate", "forget gate", "output gate", "input activation", "output activation",
+         "own forget gate")  # fmt: skip
 
 
 def gates(
@@ -128,8 +121,9 @@ def draw(network: Network, x: Tensor, wanted: Tensor, path: Path) -> None:
             axes[row + 1, 0].set_ylabel(name, fontsize=8)
         for values, name in ((wanted, "wanted"), (network(x[None])[0], "answer")):
             axes[5, 0].step(at, values[:, 0], where="mid", label=name)
+        axes[5, 0].set_xlabel("step")
         for axis in axes[[0, 5], 0]:
-            axis.legend(fontsize=7, loc="right")
+            axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def run(lesson: Lesson) -> dict[str, Any]:

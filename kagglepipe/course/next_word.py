@@ -88,7 +88,7 @@ def read_source(lesson: Lesson) -> tuple[Sentences, Sentences]:
         share = len(sentences) // 20
         sentences, kept = sentences[share:], sentences[:share]
     if len(sentences) < BATCH or not kept:
-        raise UserError(f"{options.source} has {len(sentences)} sentences, a batch {BATCH}: give a longer text")
+        raise UserError(f"{options.source} leaves {len(sentences)} sentences to learn, a batch has {BATCH}: give more")
     return sentences, kept
 
 

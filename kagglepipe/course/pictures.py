@@ -1,5 +1,6 @@
 """Pictures of lessons, drawn with matplotlib (extra `course`)."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +38,8 @@ def picture(
 
     figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
     yield figure, figure.subplots(rows, columns, squeeze=False, **options)
-    with atomic(path) as temporary:
+    with atomic(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # a letter that the font lacks is drawn as a box
         figure.savefig(temporary, format="png", dpi=120)
 
 

@@ -94,19 +94,21 @@ def draw(network: ElmanNetwork, number: ElmanNetwork, text: str, path: Path) -> 
     """Draw U, W and V; the hidden state over a sentence; the probabilities of the next letter, and of `many`."""
     U, W, _, _ = network.recurrent.rnn.all_weights[0]
     with picture(path.with_name("matrices.png"), 1, 3, width=3.2) as (_, axes):
-        for axis, name, matrix in zip(axes[0], "UWV", (U, W, network.V.weight), strict=True):
+        ways = ("letter", "unit of S_t"), ("unit of S_{t-1}", "unit of S_t"), ("unit of S_t", "next letter")
+        for axis, name, matrix, (x, y) in zip(axes[0], "UWV", (U, W, network.V.weight), ways, strict=True):
             axis.imshow(matrix.numpy(), cmap="RdBu", vmin=-1, vmax=1)
-            axis.set_title(f"{name}: {' × '.join(map(str, matrix.shape))}")
+            axis.set(title=f"{name}: {' × '.join(map(str, matrix.shape))}", xlabel=x, ylabel=y)
     states, outputs = (one[0] for one in unroll(network, one_hot(text)[None]))
     many = unroll(number, one_hot(text)[None])[1][0].softmax(dim=1)[:, 1]
     order = states.std(dim=0).argsort(descending=True)  # the units that change most on top
-    with picture(path, 3, 1, width=0.35 * len(text), height=2.2, sharex=True) as (_, axes):
+    heights = [2, 4, 2]
+    with picture(path, 3, 1, width=0.35 * len(text), height=2.6, sharex=True, height_ratios=heights) as (_, axes):
         axes[0, 0].imshow(states[:, order].T.numpy(), cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
         axes[0, 0].set_ylabel("unit of S")
         axes[1, 0].imshow(outputs.softmax(dim=1).T.numpy(), cmap="Blues", vmin=0, vmax=1, aspect="auto")
         axes[1, 0].plot([LETTERS.index(letter) for letter in text[1:]], "o", color=COLOURS[1], fillstyle="none")
         axes[1, 0].set(ylabel="next letter", yticks=range(len(LETTERS)))
-        axes[1, 0].set_yticklabels(LETTERS, fontsize=5)
+        axes[1, 0].set_yticklabels("".join(LETTERS).replace(" ", "␣"), fontsize=7)
         axes[2, 0].plot(many.numpy(), color=COLOURS[0], marker="o", markevery=[len(text) - 1])
         axes[2, 0].set(ylim=(0, 1.05), ylabel="P(many)", xticks=range(len(text)), xticklabels=text.replace(" ", "␣"))
 

@@ -120,7 +120,8 @@ def write(file: str | None, lines: list[str]) -> None:
 def draw_attention(translator: TextTranslator, text: str, path: Path) -> str:
     """Draw the attention of each part of a translation to those of the source, and return the translation."""
     found, weights = translator.translate(text, BEAM)
-    with picture(path, width=6, height=5) as (_, axes):
+    width, height = (max(6, min(40, 0.3 * side)) for side in (weights.shape[1], weights.shape[0]))
+    with picture(path, width=width, height=height) as (_, axes):
         axes[0, 0].imshow(weights.cpu().numpy(), cmap="Greys", vmin=0, vmax=1, aspect="auto")
         for axis, parts in (("x", translator.source.parts(text)), ("y", translator.target.parts(found))):
             labels = [*(part.replace(GLUE, "·") for part in parts), "<eos>"]

@@ -117,7 +117,7 @@ def test_a_folder_of_sentences_is_learnt_and_its_trigrams_stand_beside(tmp_path)
 def test_texts_without_enough_sentences_are_refused(tmp_path):
     (tmp_path / "short.txt").write_text("A man sleeps.\n" * 10)
     (tmp_path / "empty.txt").write_text("\n \n")
-    with pytest.raises(UserError, match=r"short\.txt has 10 sentences, a batch 64: give a longer text"):
+    with pytest.raises(UserError, match=r"short\.txt leaves 10 sentences to learn, a batch has 64: give more"):
         run(lesson_of(tmp_path, source=str(tmp_path / "short.txt")))
     with pytest.raises(UserError, match=r"empty\.txt has no sentences"):
         run(lesson_of(tmp_path, heldout=str(tmp_path / "empty.txt")))
